@@ -1,0 +1,3 @@
+//! The engine as a host program.
+
+fn main() {}

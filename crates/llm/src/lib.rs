@@ -1,0 +1,4 @@
+//! LLM inference without an operating system.
+#![no_std]
+
+extern crate alloc;

@@ -1,0 +1,2 @@
+//! The Ferrite kernel.
+#![cfg_attr(not(test), no_std)]
