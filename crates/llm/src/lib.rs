@@ -1,4 +1,32 @@
-//! LLM inference without an operating system.
+//! LLM inference without an operating system: GGUF bytes in, text out.
+//!
+//! The crate does no I/O, reads no clock and starts no threads. Its caller hands over the bytes of a
+//! model file, a buffer for scratch and cache, and, where it has several cores, something that runs
+//! a closure on each of them.
+//!
+//! # Layers
+//!
+//! Each module uses only those below it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`session`] | a prompt in, one token per step |
+//! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
+//! | [`model`], [`kv_cache`] | hyper-parameters, weights, the forward pass |
+//! | [`gguf`], [`quant`] | the file format; block formats and matrix products over them |
+//! | [`simd`] | the inner loops, one file per instruction set: the only unsafe code |
+//! | [`parallel`], [`arena`] | the two things a caller lends: cores and memory |
 #![no_std]
 
 extern crate alloc;
+
+pub mod arena;
+pub mod gguf;
+pub mod kv_cache;
+pub mod model;
+pub mod parallel;
+pub mod quant;
+pub mod sampling;
+pub mod session;
+pub mod simd;
+pub mod tokenizer;

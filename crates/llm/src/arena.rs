@@ -1,0 +1,1 @@
+//! Typed buffers carved from the memory that a caller lends.

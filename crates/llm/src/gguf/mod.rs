@@ -1,0 +1,1 @@
+//! The GGUF file format: checked views of its bytes.

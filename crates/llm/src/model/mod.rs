@@ -1,0 +1,1 @@
+//! Hyper-parameters, weights and the forward pass.

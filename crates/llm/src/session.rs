@@ -1,0 +1,1 @@
+//! A prompt in, one token per step.
