@@ -1,10 +1,14 @@
 //! The seam through which the engine uses several cores without owning a thread.
+//!
+//! [`Workers`] is what a caller lends; [`for_each_chunk`] spreads disjoint pieces of a buffer over it.
+
+use spin::Mutex;
 
 /// Cores that can run one closure at the same time.
 ///
 /// Implemented by [`Serial`] here, by a thread pool on the host and by the secondary cores in the
-/// kernel. Work is not divided here: the closure claims its share from an atomic counter, so a core
-/// that is taken away for a while simply claims less.
+/// kernel. Work is not divided here: the closure claims its share, so a core that is taken away for
+/// a while simply claims less.
 pub trait Workers: Sync {
     /// How many cores take part, at least 1.
     fn count(&self) -> usize;
@@ -24,5 +28,65 @@ impl Workers for Serial {
 
     fn run(&self, job: &(dyn Fn() + Sync)) {
         job();
+    }
+}
+
+/// Calls `work` with each chunk of `chunk_len` elements of `data` (the last may be shorter) and its
+/// number, on whichever core is free.
+///
+/// # Panics
+///
+/// If `chunk_len` is 0.
+pub fn for_each_chunk<T: Send>(
+    workers: &dyn Workers,
+    data: &mut [T],
+    chunk_len: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
+    let chunks = data.chunks_mut(chunk_len).enumerate();
+    if workers.count() == 1 || chunks.len() == 1 {
+        chunks.for_each(|(index, chunk)| work(index, chunk));
+        return;
+    }
+    let unclaimed = Mutex::new(chunks);
+    workers.run(&|| {
+        loop {
+            // A statement of its own, so that the lock is free again while the chunk is worked on.
+            let claimed = unclaimed.lock().next();
+            let Some((index, chunk)) = claimed else { break };
+            work(index, chunk);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+
+    struct Threads(usize);
+
+    impl Workers for Threads {
+        fn count(&self) -> usize {
+            self.0
+        }
+
+        fn run(&self, job: &(dyn Fn() + Sync)) {
+            std::thread::scope(|scope| (0..self.0).for_each(|_| drop(scope.spawn(job))));
+        }
+    }
+
+    #[test]
+    fn every_chunk_is_worked_on_once_whatever_the_number_of_cores() {
+        for workers in [&Serial as &dyn Workers, &Threads(2), &Threads(5)] {
+            let mut data = [0_usize; 103];
+            for_each_chunk(workers, &mut data, 10, |index, chunk| {
+                chunk.iter_mut().for_each(|element| *element += index + 1);
+            });
+            for (i, &element) in data.iter().enumerate() {
+                assert_eq!(element, i / 10 + 1, "element {i} with {} cores", workers.count());
+            }
+        }
     }
 }

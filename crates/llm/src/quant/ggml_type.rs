@@ -46,9 +46,7 @@ impl GgmlType {
 
     /// The type with this name, whatever its case.
     pub fn from_name(name: &str) -> Option<Self> {
-        INFO.iter()
-            .find(|info| info.1.eq_ignore_ascii_case(name))
-            .map(|info| info.0)
+        INFO.iter().find(|info| info.1.eq_ignore_ascii_case(name)).map(|info| info.0)
     }
 
     /// The number in a GGUF tensor table.
@@ -74,8 +72,7 @@ impl GgmlType {
     /// Bytes of a row of `n` weights; `None` if `n` is no multiple of the block length or the size
     /// exceeds the address space.
     pub fn row_bytes(self, n: usize) -> Option<usize> {
-        n.is_multiple_of(self.block_len())
-            .then(|| (n / self.block_len()).checked_mul(self.block_bytes()))?
+        n.is_multiple_of(self.block_len()).then(|| (n / self.block_len()).checked_mul(self.block_bytes()))?
     }
 
     fn info(self) -> &'static (GgmlType, &'static str, usize, usize) {
