@@ -1,1 +1,316 @@
 //! The GGUF file format: checked views of its bytes.
+//!
+//! [`Gguf::parse`] checks a whole header at once, so that everything handed out later is known to
+//! be there: [`Value`]s by key, [`TensorInfo`]s by name, and the bytes of a tensor. Nothing is
+//! copied. This module knows the syntax; which keys and tensors a model needs is the business of
+//! [`crate::model`] and [`crate::tokenizer`].
+//!
+//! Source: `docs/gguf.md` in the ggml repository; where the text leaves room, llama.cpp's reader.
+//!
+//! ```text
+//! magic "GGUF" | version u32 | tensor count u64 | metadata count u64
+//! metadata:  key string | type u32 | value                                  (repeated)
+//! tensors:   name string | n_dims u32 | dims u64 × n_dims | type u32 | offset u64   (repeated)
+//! padding to the alignment
+//! tensor data, each tensor at its offset, padded to the alignment
+//! ```
+//!
+//! All numbers are little-endian; a string is its length in bytes as u64, then the bytes; an array
+//! is its element type as u32, its length as u64, then the elements.
+
+mod error;
+mod lookup;
+mod name;
+mod reader;
+mod tensor;
+mod value;
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+pub use error::{GgufError, Part};
+pub use lookup::Key;
+pub use name::Name;
+pub use tensor::{MAX_DIMS, TensorInfo};
+pub use value::{Array, GgufStr, Strings, Value, ValueType, Values};
+
+use reader::{Cursor, Place};
+
+/// Bytes between which tensor data is padded, unless `general.alignment` says otherwise.
+pub const DEFAULT_ALIGNMENT: u32 = 32;
+
+/// How deep arrays may be nested in arrays. No writer is known to nest at all.
+pub const MAX_NESTING: usize = 4;
+
+/// The longest key of the format.
+const MAX_KEY_BYTES: u64 = 65535;
+
+/// The shortest metadata entry: a key of one byte, a type, a value of one byte.
+const ENTRY_MIN_BYTES: u64 = 8 + 1 + 4 + 1;
+
+/// The shortest tensor entry: a name of one byte, no dimensions, a type, an offset.
+const TENSOR_MIN_BYTES: u64 = 8 + 1 + 4 + 4 + 8;
+
+/// The key of the alignment.
+const ALIGNMENT_KEY: &str = "general.alignment";
+
+/// A GGUF file whose header has been checked.
+#[derive(Debug)]
+pub struct Gguf<'a> {
+    bytes: &'a [u8],
+    version: u32,
+    alignment: u32,
+    header_bytes: u64,
+    /// In the order of the file.
+    metadata: Vec<(&'a str, Value<'a>)>,
+    /// Places in `metadata`, by key.
+    metadata_by_key: Vec<u32>,
+    /// In the order of the file.
+    tensors: Vec<TensorInfo<'a>>,
+    /// Places in `tensors`, by name.
+    tensors_by_name: Vec<u32>,
+}
+
+impl<'a> Gguf<'a> {
+    /// Checks a file.
+    ///
+    /// `bytes` is the file or its beginning, `file_bytes` the size of the whole file or of the disk
+    /// that holds it; what lies behind that is ignored.
+    ///
+    /// The tables take less than ten times the size of the header, whatever the file claims.
+    ///
+    /// # Errors
+    /// [`GgufError::Truncated`] if the header runs past `bytes`, but not past `file_bytes`; any
+    /// other error if the file is broken.
+    pub fn parse(bytes: &'a [u8], file_bytes: u64) -> Result<Self, GgufError> {
+        let bytes = match usize::try_from(file_bytes) {
+            Ok(len) if len < bytes.len() => &bytes[..len],
+            _ => bytes,
+        };
+        let mut cursor = Cursor::new(bytes, file_bytes);
+        let version = read_version(&mut cursor)?;
+        let counts_offset = cursor.offset();
+        let tensor_count = cursor.u64()?;
+        let metadata_count = cursor.u64()?;
+
+        let metadata_count = cursor.check_count(
+            Part::Metadata,
+            metadata_count,
+            counts_offset + 8,
+            ENTRY_MIN_BYTES,
+        )?;
+        cursor.check_count(
+            Part::TensorTable,
+            tensor_count,
+            counts_offset,
+            TENSOR_MIN_BYTES,
+        )?;
+
+        let mut metadata = Vec::new();
+        reserve(
+            &mut metadata,
+            metadata_count.min(bytes.len() / ENTRY_MIN_BYTES as usize),
+        )?;
+        for index in 0..metadata_count {
+            cursor.place = Place::Key(index as u64);
+            let key = cursor.name(MAX_KEY_BYTES)?;
+            cursor.place = Place::Value(key);
+            let ty = cursor.value_type()?;
+            metadata.push((key, cursor.value(ty, 0)?));
+        }
+        let metadata_by_key = sorted_places(&metadata, |a, b| a.0.cmp(b.0))?;
+        if let Some((key, _)) = repeated(&metadata, &metadata_by_key, |a, b| a.0 == b.0) {
+            return Err(GgufError::DuplicateKey {
+                key: Name::from(*key),
+            });
+        }
+
+        cursor.place = Place::Header;
+        let tensor_count = cursor.check_count(
+            Part::TensorTable,
+            tensor_count,
+            counts_offset,
+            TENSOR_MIN_BYTES,
+        )?;
+        let mut tensors = Vec::new();
+        reserve(
+            &mut tensors,
+            tensor_count.min(bytes.len() / TENSOR_MIN_BYTES as usize),
+        )?;
+        for index in 0..tensor_count {
+            tensors.push(TensorInfo::read(&mut cursor, index as u64)?);
+        }
+        let tensors_by_name = sorted_places(&tensors, |a, b| a.name.cmp(b.name))?;
+        if let Some(tensor) = repeated(&tensors, &tensors_by_name, |a, b| a.name == b.name) {
+            return Err(GgufError::DuplicateTensor {
+                tensor: Name::from(tensor.name),
+            });
+        }
+
+        let mut gguf = Self {
+            bytes,
+            version,
+            alignment: DEFAULT_ALIGNMENT,
+            header_bytes: cursor.offset(),
+            metadata,
+            metadata_by_key,
+            tensors,
+            tensors_by_name,
+        };
+        gguf.alignment = gguf.stored_alignment()?;
+        gguf.check_tensor_places(file_bytes)?;
+        Ok(gguf)
+    }
+
+    fn stored_alignment(&self) -> Result<u32, GgufError> {
+        match self.u32_value(ALIGNMENT_KEY)? {
+            None => Ok(DEFAULT_ALIGNMENT),
+            Some(alignment) if alignment >= 8 && alignment.is_power_of_two() => Ok(alignment),
+            Some(alignment) => Err(GgufError::BadAlignment { alignment }),
+        }
+    }
+
+    /// Checks that every tensor is aligned, within the file and clear of the others.
+    fn check_tensor_places(&self, file_bytes: u64) -> Result<(), GgufError> {
+        for tensor in &self.tensors {
+            let name = Name::from(tensor.name);
+            if !tensor.offset.is_multiple_of(self.alignment.into()) {
+                return Err(GgufError::MisalignedTensor {
+                    tensor: name,
+                    data_offset: tensor.offset,
+                    alignment: self.alignment,
+                });
+            }
+            let end_offset = self.data_offset().saturating_add(tensor.end());
+            if end_offset > file_bytes {
+                return Err(GgufError::TensorPastEndOfFile {
+                    tensor: name,
+                    end_offset,
+                    file_bytes,
+                });
+            }
+        }
+        let by_offset = sorted_places(&self.tensors, |a, b| a.offset.cmp(&b.offset))?;
+        let mut previous_end = 0;
+        for &place in &by_offset {
+            let tensor = &self.tensors[place as usize];
+            if tensor.offset < previous_end {
+                return Err(GgufError::OverlappingTensor {
+                    tensor: Name::from(tensor.name),
+                    data_offset: tensor.offset,
+                    previous_end,
+                });
+            }
+            previous_end = tensor.end();
+        }
+        Ok(())
+    }
+
+    /// The version of the format, 2 or 3.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Every tensor begins at a multiple of this many bytes.
+    pub fn alignment(&self) -> u32 {
+        self.alignment
+    }
+
+    /// Where the tensor data begins, in bytes from the beginning of the file.
+    pub fn data_offset(&self) -> u64 {
+        self.header_bytes.next_multiple_of(self.alignment.into())
+    }
+
+    /// Where the last tensor ends, in bytes from the beginning of the file; the end of the header
+    /// in a file without tensors.
+    pub fn end_offset(&self) -> u64 {
+        match self.tensors.iter().map(TensorInfo::end).max() {
+            Some(end) => self.data_offset() + end,
+            None => self.header_bytes,
+        }
+    }
+
+    /// All metadata in the order of the file.
+    pub fn metadata(&self) -> impl ExactSizeIterator<Item = (&'a str, Value<'a>)> + '_ {
+        self.metadata.iter().copied()
+    }
+
+    /// All tensors in the order of the file.
+    pub fn tensors(&self) -> &[TensorInfo<'a>] {
+        &self.tensors
+    }
+
+    /// The tensor of this name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo<'a>> {
+        let place = self
+            .tensors_by_name
+            .binary_search_by(|&place| self.tensors[place as usize].name.cmp(name))
+            .ok()?;
+        Some(&self.tensors[self.tensors_by_name[place] as usize])
+    }
+
+    /// The bytes of a tensor.
+    ///
+    /// # Errors
+    /// [`GgufError::Truncated`] if only the header was given to [`Gguf::parse`].
+    pub fn tensor_data(&self, tensor: &TensorInfo<'_>) -> Result<&'a [u8], GgufError> {
+        let begin = self.data_offset().saturating_add(tensor.offset);
+        let end = begin.saturating_add(tensor.size_bytes);
+        usize::try_from(begin)
+            .ok()
+            .zip(usize::try_from(end).ok())
+            .and_then(|(begin, end)| self.bytes.get(begin..end))
+            .ok_or(GgufError::Truncated {
+                needed_bytes: end,
+                available_bytes: self.bytes.len() as u64,
+            })
+    }
+}
+
+/// Reads magic and version.
+fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, GgufError> {
+    let magic = cursor.magic()?;
+    if magic != *b"GGUF" {
+        return Err(GgufError::NotGguf { magic });
+    }
+    match cursor.u32()? {
+        version @ 2..=3 => Ok(version),
+        swapped if (1..=0xffff).contains(&swapped.swap_bytes()) => Err(GgufError::BigEndian {
+            version: swapped.swap_bytes(),
+        }),
+        version => Err(GgufError::UnsupportedVersion { version }),
+    }
+}
+
+fn reserve<T>(table: &mut Vec<T>, len: usize) -> Result<(), GgufError> {
+    table
+        .try_reserve_exact(len)
+        .map_err(|_| GgufError::OutOfMemory {
+            needed_bytes: (len as u64).saturating_mul(size_of::<T>() as u64),
+        })
+}
+
+/// The places of `entries` in the order of `compare`.
+fn sorted_places<T>(
+    entries: &[T],
+    compare: impl Fn(&T, &T) -> Ordering,
+) -> Result<Vec<u32>, GgufError> {
+    let mut places = Vec::new();
+    reserve(&mut places, entries.len())?;
+    places.extend(0..entries.len() as u32);
+    places.sort_unstable_by(|&a, &b| compare(&entries[a as usize], &entries[b as usize]));
+    Ok(places)
+}
+
+/// An entry that equals its neighbour in the order of `places`.
+fn repeated<'t, T>(
+    entries: &'t [T],
+    places: &[u32],
+    equal: impl Fn(&T, &T) -> bool,
+) -> Option<&'t T> {
+    places
+        .windows(2)
+        .map(|pair| (&entries[pair[0] as usize], &entries[pair[1] as usize]))
+        .find(|(a, b)| equal(a, b))
+        .map(|(_, b)| b)
+}

@@ -1,0 +1,386 @@
+//! What can be wrong with a GGUF file.
+
+use core::fmt;
+
+use super::{MAX_NESTING, Name, ValueType};
+use crate::quant::GgmlType;
+
+/// Why a file was refused, or why a value could not be had from it.
+///
+/// Offsets count bytes from the beginning of the file unless a field says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum GgufError {
+    /// Only a part of the file was given and the reader needs more of it. `needed_bytes` is what the
+    /// next element needs, a lower bound for the whole header: read at least twice what was given.
+    Truncated {
+        /// Length of the file's beginning that must at least be given.
+        needed_bytes: u64,
+        /// Length of what was given.
+        available_bytes: u64,
+    },
+    /// An element lies beyond the end of the file: it was cut off, or a length in it is wrong.
+    PastEndOfFile {
+        /// What was being read.
+        part: Part,
+        /// Where it begins.
+        offset: u64,
+        /// Where it would end, saturated.
+        needed_bytes: u64,
+        /// Size of the file.
+        file_bytes: u64,
+    },
+    /// The first four bytes are not `GGUF`.
+    NotGguf {
+        /// The first four bytes.
+        magic: [u8; 4],
+    },
+    /// A version other than 2 and 3.
+    UnsupportedVersion {
+        /// The version.
+        version: u32,
+    },
+    /// A file for big-endian machines.
+    BigEndian {
+        /// The version, its bytes put in order.
+        version: u32,
+    },
+    /// A number of elements that the rest of the file cannot hold.
+    TooMany {
+        /// What there are too many of.
+        part: Part,
+        /// Where the number stands.
+        offset: u64,
+        /// The number.
+        count: u64,
+        /// The most that the rest of the file could hold.
+        max: u64,
+    },
+    /// A key or tensor name longer than the format allows, or empty.
+    NameLength {
+        /// What was being read.
+        part: Part,
+        /// Where the name begins.
+        offset: u64,
+        /// Its length in bytes.
+        len_bytes: u64,
+        /// The longest allowed.
+        max_bytes: u64,
+    },
+    /// Text that is not UTF-8.
+    InvalidUtf8 {
+        /// Which text.
+        part: Part,
+        /// Where the first bad byte stands; within the value for the value of a key.
+        offset: u64,
+    },
+    /// A value type that the format does not define.
+    UnknownValueType {
+        /// Key of the value.
+        key: Name,
+        /// Where the type's number stands.
+        offset: u64,
+        /// The number.
+        id: u32,
+    },
+    /// A truth value other than 0 and 1.
+    InvalidBool {
+        /// Key of the value.
+        key: Name,
+        /// Where the byte stands.
+        offset: u64,
+        /// The byte.
+        byte: u8,
+    },
+    /// Arrays within arrays beyond [`MAX_NESTING`].
+    NestedTooDeep {
+        /// Key of the value.
+        key: Name,
+        /// Where the innermost array begins.
+        offset: u64,
+    },
+    /// Two metadata entries with the same key.
+    DuplicateKey {
+        /// The key.
+        key: Name,
+    },
+    /// `general.alignment` is no power of two of at least 8.
+    BadAlignment {
+        /// The value.
+        alignment: u32,
+    },
+    /// More dimensions than ggml has.
+    TooManyDimensions {
+        /// Name of the tensor.
+        tensor: Name,
+        /// Where the number stands.
+        offset: u64,
+        /// Number of dimensions.
+        n_dims: u32,
+    },
+    /// A dimension of zero, or dimensions whose product cannot be addressed.
+    BadDimensions {
+        /// Name of the tensor.
+        tensor: Name,
+        /// The dimensions, ones behind the last.
+        dims: [u64; 4],
+    },
+    /// A tensor type that ggml has removed or not assigned.
+    UnknownTensorType {
+        /// Name of the tensor.
+        tensor: Name,
+        /// Where the type's number stands.
+        offset: u64,
+        /// The number.
+        id: u32,
+    },
+    /// Rows that do not consist of whole blocks.
+    PartialBlock {
+        /// Name of the tensor.
+        tensor: Name,
+        /// Its type.
+        ty: GgmlType,
+        /// Length of a row.
+        row_len: u64,
+    },
+    /// Two tensors of the same name.
+    DuplicateTensor {
+        /// The name.
+        tensor: Name,
+    },
+    /// Tensor data that does not begin at a multiple of the alignment.
+    MisalignedTensor {
+        /// Name of the tensor.
+        tensor: Name,
+        /// Where its data begins, counted from the beginning of the tensor data.
+        data_offset: u64,
+        /// The file's alignment.
+        alignment: u32,
+    },
+    /// Tensor data that ends after the file.
+    TensorPastEndOfFile {
+        /// Name of the tensor.
+        tensor: Name,
+        /// Where its data would end, saturated.
+        end_offset: u64,
+        /// Size of the file.
+        file_bytes: u64,
+    },
+    /// Tensor data that begins within that of another tensor.
+    OverlappingTensor {
+        /// Name of the tensor.
+        tensor: Name,
+        /// Where its data begins, counted from the beginning of the tensor data.
+        data_offset: u64,
+        /// Where the data of the other tensor ends, counted likewise.
+        previous_end: u64,
+    },
+    /// A key that was asked for is not there.
+    MissingKey {
+        /// The key.
+        key: Name,
+    },
+    /// The value of a key has another type than was asked for.
+    WrongType {
+        /// The key.
+        key: Name,
+        /// What was asked for.
+        expected: &'static str,
+        /// What is there.
+        found: ValueType,
+    },
+    /// The value of a key does not fit the type that was asked for.
+    OutOfRange {
+        /// The key.
+        key: Name,
+        /// What was asked for.
+        expected: &'static str,
+    },
+    /// No memory for the tables.
+    OutOfMemory {
+        /// Size of the allocation that failed.
+        needed_bytes: u64,
+    },
+}
+
+/// The part of a file that an error speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Magic, version and the two counts.
+    Header,
+    /// The metadata as a whole.
+    Metadata,
+    /// A key, by its place in the metadata.
+    Key(u64),
+    /// The value of a key.
+    Value(Name),
+    /// The tensor table as a whole.
+    TensorTable,
+    /// A tensor's name, by its place in the table.
+    TensorName(u64),
+    /// A tensor's entry in the table.
+    TensorEntry(Name),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => write!(f, "the header"),
+            Self::Metadata => write!(f, "the metadata"),
+            Self::Key(index) => write!(f, "key number {index}"),
+            Self::Value(key) => write!(f, "the value of `{key}`"),
+            Self::TensorTable => write!(f, "the tensor table"),
+            Self::TensorName(index) => write!(f, "the name of tensor number {index}"),
+            Self::TensorEntry(name) => write!(f, "the table entry of tensor `{name}`"),
+        }
+    }
+}
+
+impl fmt::Display for GgufError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated {
+                needed_bytes,
+                available_bytes,
+            } => write!(
+                f,
+                "the first {needed_bytes} bytes of the file are needed, {available_bytes} were given"
+            ),
+            Self::PastEndOfFile {
+                part,
+                offset,
+                needed_bytes,
+                file_bytes,
+            } => write!(
+                f,
+                "{part} begins at byte {offset} and would end at byte {needed_bytes}, but the file has {file_bytes} bytes"
+            ),
+            Self::NotGguf { magic } => write!(
+                f,
+                "not a GGUF file: it begins with `{}`, not with `GGUF`",
+                magic.escape_ascii()
+            ),
+            Self::UnsupportedVersion { version } => {
+                write!(
+                    f,
+                    "GGUF version {version} at byte 4 is not supported, only 2 and 3 are"
+                )
+            }
+            Self::BigEndian { version } => write!(
+                f,
+                "a big-endian GGUF file (version {version}); only little-endian files can be read"
+            ),
+            Self::TooMany {
+                part,
+                offset,
+                count,
+                max,
+            } => write!(
+                f,
+                "{part} is said to have {count} entries (at byte {offset}), but the rest of the file holds at most {max}"
+            ),
+            Self::NameLength {
+                part,
+                offset,
+                len_bytes,
+                max_bytes,
+            } => write!(
+                f,
+                "{part} at byte {offset} has {len_bytes} bytes, but 1 to {max_bytes} are allowed"
+            ),
+            Self::InvalidUtf8 { part, offset } => {
+                write!(f, "{part} is not UTF-8 at byte {offset}")
+            }
+            Self::UnknownValueType { key, offset, id } => write!(
+                f,
+                "the value of `{key}` has the unknown type {id} at byte {offset}; types are 0 to {}",
+                ValueType::F64 as u32
+            ),
+            Self::InvalidBool { key, offset, byte } => write!(
+                f,
+                "the value of `{key}` holds {byte} at byte {offset}, but a bool is 0 or 1"
+            ),
+            Self::NestedTooDeep { key, offset } => write!(
+                f,
+                "the value of `{key}` nests arrays more than {MAX_NESTING} deep at byte {offset}"
+            ),
+            Self::DuplicateKey { key } => write!(f, "the key `{key}` is there twice"),
+            Self::BadAlignment { alignment } => write!(
+                f,
+                "`general.alignment` is {alignment}, but must be a power of two of at least 8"
+            ),
+            Self::TooManyDimensions {
+                tensor,
+                offset,
+                n_dims,
+            } => write!(
+                f,
+                "tensor `{tensor}` has {n_dims} dimensions (at byte {offset}), but at most 4 are possible"
+            ),
+            Self::BadDimensions {
+                tensor,
+                dims: [a, b, c, d],
+            } => write!(
+                f,
+                "tensor `{tensor}` has the dimensions {a} × {b} × {c} × {d}: none may be zero, and their product must be addressable"
+            ),
+            Self::UnknownTensorType { tensor, offset, id } => write!(
+                f,
+                "tensor `{tensor}` has the unknown ggml type {id} at byte {offset}"
+            ),
+            Self::PartialBlock {
+                tensor,
+                ty,
+                row_len,
+            } => write!(
+                f,
+                "tensor `{tensor}` has rows of {row_len}, but {ty} needs a multiple of {}",
+                ty.block_len()
+            ),
+            Self::DuplicateTensor { tensor } => write!(f, "tensor `{tensor}` is there twice"),
+            Self::MisalignedTensor {
+                tensor,
+                data_offset,
+                alignment,
+            } => write!(
+                f,
+                "tensor `{tensor}` begins at byte {data_offset} of the tensor data, which is no multiple of the alignment {alignment}"
+            ),
+            Self::TensorPastEndOfFile {
+                tensor,
+                end_offset,
+                file_bytes,
+            } => write!(
+                f,
+                "tensor `{tensor}` would end at byte {end_offset}, but the file has {file_bytes} bytes"
+            ),
+            Self::OverlappingTensor {
+                tensor,
+                data_offset,
+                previous_end,
+            } => write!(
+                f,
+                "tensor `{tensor}` begins at byte {data_offset} of the tensor data, inside another tensor, which ends at byte {previous_end}"
+            ),
+            Self::MissingKey { key } => write!(f, "the key `{key}` is missing"),
+            Self::WrongType {
+                key,
+                expected,
+                found,
+            } => {
+                write!(
+                    f,
+                    "the value of `{key}` is {found}, but {expected} is needed"
+                )
+            }
+            Self::OutOfRange { key, expected } => {
+                write!(f, "the value of `{key}` does not fit {expected}")
+            }
+            Self::OutOfMemory { needed_bytes } => {
+                write!(f, "no memory for {needed_bytes} bytes of the file's tables")
+            }
+        }
+    }
+}
+
+impl core::error::Error for GgufError {}
