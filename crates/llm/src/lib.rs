@@ -15,12 +15,14 @@
 //! | [`model`], [`kv_cache`] | hyper-parameters, weights, the forward pass |
 //! | [`gguf`], [`quant`] | the file format; block formats and matrix products over them |
 //! | [`simd`] | the inner loops, one file per instruction set: the only unsafe code |
+//! | [`blocks`] | layout and meaning of the blocks that weights are stored in |
 //! | [`parallel`], [`arena`] | the two things a caller lends: cores and memory |
 #![no_std]
 
 extern crate alloc;
 
 pub mod arena;
+pub mod blocks;
 pub mod gguf;
 pub mod kv_cache;
 pub mod model;

@@ -239,55 +239,30 @@ impl fmt::Display for Part {
 impl fmt::Display for GgufError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated {
-                needed_bytes,
-                available_bytes,
-            } => write!(
+            Self::Truncated { needed_bytes, available_bytes } => write!(
                 f,
                 "the first {needed_bytes} bytes of the file are needed, {available_bytes} were given"
             ),
-            Self::PastEndOfFile {
-                part,
-                offset,
-                needed_bytes,
-                file_bytes,
-            } => write!(
+            Self::PastEndOfFile { part, offset, needed_bytes, file_bytes } => write!(
                 f,
                 "{part} begins at byte {offset} and would end at byte {needed_bytes}, but the file has {file_bytes} bytes"
             ),
-            Self::NotGguf { magic } => write!(
-                f,
-                "not a GGUF file: it begins with `{}`, not with `GGUF`",
-                magic.escape_ascii()
-            ),
-            Self::UnsupportedVersion { version } => {
-                write!(
-                    f,
-                    "GGUF version {version} at byte 4 is not supported, only 2 and 3 are"
-                )
+            Self::NotGguf { magic } => {
+                write!(f, "not a GGUF file: it begins with `{}`, not with `GGUF`", magic.escape_ascii())
             }
-            Self::BigEndian { version } => write!(
-                f,
-                "a big-endian GGUF file (version {version}); only little-endian files can be read"
-            ),
-            Self::TooMany {
-                part,
-                offset,
-                count,
-                max,
-            } => write!(
+            Self::UnsupportedVersion { version } => {
+                write!(f, "GGUF version {version} at byte 4 is not supported, only 2 and 3 are")
+            }
+            Self::BigEndian { version } => {
+                write!(f, "a big-endian GGUF file (version {version}); only little-endian files can be read")
+            }
+            Self::TooMany { part, offset, count, max } => write!(
                 f,
                 "{part} is said to have {count} entries (at byte {offset}), but the rest of the file holds at most {max}"
             ),
-            Self::NameLength {
-                part,
-                offset,
-                len_bytes,
-                max_bytes,
-            } => write!(
-                f,
-                "{part} at byte {offset} has {len_bytes} bytes, but 1 to {max_bytes} are allowed"
-            ),
+            Self::NameLength { part, offset, len_bytes, max_bytes } => {
+                write!(f, "{part} at byte {offset} has {len_bytes} bytes, but 1 to {max_bytes} are allowed")
+            }
             Self::InvalidUtf8 { part, offset } => {
                 write!(f, "{part} is not UTF-8 at byte {offset}")
             }
@@ -296,82 +271,48 @@ impl fmt::Display for GgufError {
                 "the value of `{key}` has the unknown type {id} at byte {offset}; types are 0 to {}",
                 ValueType::F64 as u32
             ),
-            Self::InvalidBool { key, offset, byte } => write!(
-                f,
-                "the value of `{key}` holds {byte} at byte {offset}, but a bool is 0 or 1"
-            ),
-            Self::NestedTooDeep { key, offset } => write!(
-                f,
-                "the value of `{key}` nests arrays more than {MAX_NESTING} deep at byte {offset}"
-            ),
+            Self::InvalidBool { key, offset, byte } => {
+                write!(f, "the value of `{key}` holds {byte} at byte {offset}, but a bool is 0 or 1")
+            }
+            Self::NestedTooDeep { key, offset } => {
+                write!(f, "the value of `{key}` nests arrays more than {MAX_NESTING} deep at byte {offset}")
+            }
             Self::DuplicateKey { key } => write!(f, "the key `{key}` is there twice"),
-            Self::BadAlignment { alignment } => write!(
-                f,
-                "`general.alignment` is {alignment}, but must be a power of two of at least 8"
-            ),
-            Self::TooManyDimensions {
-                tensor,
-                offset,
-                n_dims,
-            } => write!(
+            Self::BadAlignment { alignment } => {
+                write!(f, "`general.alignment` is {alignment}, but must be a power of two of at least 8")
+            }
+            Self::TooManyDimensions { tensor, offset, n_dims } => write!(
                 f,
                 "tensor `{tensor}` has {n_dims} dimensions (at byte {offset}), but at most 4 are possible"
             ),
-            Self::BadDimensions {
-                tensor,
-                dims: [a, b, c, d],
-            } => write!(
+            Self::BadDimensions { tensor, dims: [a, b, c, d] } => write!(
                 f,
                 "tensor `{tensor}` has the dimensions {a} × {b} × {c} × {d}: none may be zero, and their product must be addressable"
             ),
-            Self::UnknownTensorType { tensor, offset, id } => write!(
-                f,
-                "tensor `{tensor}` has the unknown ggml type {id} at byte {offset}"
-            ),
-            Self::PartialBlock {
-                tensor,
-                ty,
-                row_len,
-            } => write!(
+            Self::UnknownTensorType { tensor, offset, id } => {
+                write!(f, "tensor `{tensor}` has the unknown ggml type {id} at byte {offset}")
+            }
+            Self::PartialBlock { tensor, ty, row_len } => write!(
                 f,
                 "tensor `{tensor}` has rows of {row_len}, but {ty} needs a multiple of {}",
                 ty.block_len()
             ),
             Self::DuplicateTensor { tensor } => write!(f, "tensor `{tensor}` is there twice"),
-            Self::MisalignedTensor {
-                tensor,
-                data_offset,
-                alignment,
-            } => write!(
+            Self::MisalignedTensor { tensor, data_offset, alignment } => write!(
                 f,
                 "tensor `{tensor}` begins at byte {data_offset} of the tensor data, which is no multiple of the alignment {alignment}"
             ),
-            Self::TensorPastEndOfFile {
-                tensor,
-                end_offset,
-                file_bytes,
-            } => write!(
+            Self::TensorPastEndOfFile { tensor, end_offset, file_bytes } => write!(
                 f,
                 "tensor `{tensor}` would end at byte {end_offset}, but the file has {file_bytes} bytes"
             ),
-            Self::OverlappingTensor {
-                tensor,
-                data_offset,
-                previous_end,
-            } => write!(
+            Self::OverlappingTensor { tensor, data_offset, previous_end } => write!(
                 f,
                 "tensor `{tensor}` begins at byte {data_offset} of the tensor data, inside another tensor, which ends at byte {previous_end}"
             ),
             Self::MissingKey { key } => write!(f, "the key `{key}` is missing"),
-            Self::WrongType {
-                key,
-                expected,
-                found,
-            } => {
-                write!(
-                    f,
-                    "the value of `{key}` is {found}, but {expected} is needed"
-                )
+            Self::WrongType { key, expected, found } => {
+                write!(f, "the value of `{key}` is {found}, but {expected} is needed")
             }
             Self::OutOfRange { key, expected } => {
                 write!(f, "the value of `{key}` does not fit {expected}")

@@ -13,19 +13,13 @@ pub struct Key<'k> {
 
 impl<'k> From<&'k str> for Key<'k> {
     fn from(key: &'k str) -> Self {
-        Self {
-            prefix: ["", ""],
-            suffix: key,
-        }
+        Self { prefix: ["", ""], suffix: key }
     }
 }
 
 impl<'k> From<(&'k str, &'k str)> for Key<'k> {
     fn from((prefix, suffix): (&'k str, &'k str)) -> Self {
-        Self {
-            prefix: [prefix, "."],
-            suffix,
-        }
+        Self { prefix: [prefix, "."], suffix }
     }
 }
 
@@ -60,10 +54,7 @@ impl<'a> Gguf<'a> {
         let Some(integer) = self.typed(key, "an integer", |value| value.as_integer())? else {
             return Ok(None);
         };
-        let out_of_range = |_| GgufError::OutOfRange {
-            key: key.name(),
-            expected: "32 bits without sign",
-        };
+        let out_of_range = |_| GgufError::OutOfRange { key: key.name(), expected: "32 bits without sign" };
         u32::try_from(integer).map(Some).map_err(out_of_range)
     }
 
@@ -93,12 +84,10 @@ impl<'a> Gguf<'a> {
             Value::String(text) => Some(*text),
             _ => None,
         })?;
-        text.map(GgufStr::as_str)
-            .transpose()
-            .map_err(|error| GgufError::InvalidUtf8 {
-                part: Part::Value(key.name()),
-                offset: error.valid_up_to() as u64,
-            })
+        text.map(GgufStr::as_str).transpose().map_err(|error| GgufError::InvalidUtf8 {
+            part: Part::Value(key.name()),
+            offset: error.valid_up_to() as u64,
+        })
     }
 
     /// An array of whatever type.
@@ -115,8 +104,7 @@ impl<'a> Gguf<'a> {
     /// [`GgufError::MissingKey`], or as there.
     pub fn require_u32<'k>(&self, key: impl Into<Key<'k>>) -> Result<u32, GgufError> {
         let key = key.into();
-        self.u32_value(key)?
-            .ok_or(GgufError::MissingKey { key: key.name() })
+        self.u32_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
     /// As [`Gguf::f32_value`], and a missing key is an error.
@@ -125,8 +113,7 @@ impl<'a> Gguf<'a> {
     /// [`GgufError::MissingKey`], or as there.
     pub fn require_f32<'k>(&self, key: impl Into<Key<'k>>) -> Result<f32, GgufError> {
         let key = key.into();
-        self.f32_value(key)?
-            .ok_or(GgufError::MissingKey { key: key.name() })
+        self.f32_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
     /// As [`Gguf::bool_value`], and a missing key is an error.
@@ -135,8 +122,7 @@ impl<'a> Gguf<'a> {
     /// [`GgufError::MissingKey`], or as there.
     pub fn require_bool<'k>(&self, key: impl Into<Key<'k>>) -> Result<bool, GgufError> {
         let key = key.into();
-        self.bool_value(key)?
-            .ok_or(GgufError::MissingKey { key: key.name() })
+        self.bool_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
     /// As [`Gguf::str_value`], and a missing key is an error.
@@ -145,8 +131,7 @@ impl<'a> Gguf<'a> {
     /// [`GgufError::MissingKey`], or as there.
     pub fn require_str<'k>(&self, key: impl Into<Key<'k>>) -> Result<&'a str, GgufError> {
         let key = key.into();
-        self.str_value(key)?
-            .ok_or(GgufError::MissingKey { key: key.name() })
+        self.str_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
     /// As [`Gguf::array_value`], and a missing key is an error.
@@ -155,8 +140,7 @@ impl<'a> Gguf<'a> {
     /// [`GgufError::MissingKey`], or as there.
     pub fn require_array<'k>(&self, key: impl Into<Key<'k>>) -> Result<Array<'a>, GgufError> {
         let key = key.into();
-        self.array_value(key)?
-            .ok_or(GgufError::MissingKey { key: key.name() })
+        self.array_value(key)?.ok_or(GgufError::MissingKey { key: key.name() })
     }
 
     fn typed<T>(
@@ -170,11 +154,7 @@ impl<'a> Gguf<'a> {
         };
         match convert(&value) {
             Some(converted) => Ok(Some(converted)),
-            None => Err(GgufError::WrongType {
-                key: key.name(),
-                expected,
-                found: value.ty(),
-            }),
+            None => Err(GgufError::WrongType { key: key.name(), expected, found: value.ty() }),
         }
     }
 }

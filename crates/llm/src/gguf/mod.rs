@@ -93,24 +93,12 @@ impl<'a> Gguf<'a> {
         let tensor_count = cursor.u64()?;
         let metadata_count = cursor.u64()?;
 
-        let metadata_count = cursor.check_count(
-            Part::Metadata,
-            metadata_count,
-            counts_offset + 8,
-            ENTRY_MIN_BYTES,
-        )?;
-        cursor.check_count(
-            Part::TensorTable,
-            tensor_count,
-            counts_offset,
-            TENSOR_MIN_BYTES,
-        )?;
+        let metadata_count =
+            cursor.check_count(Part::Metadata, metadata_count, counts_offset + 8, ENTRY_MIN_BYTES)?;
+        cursor.check_count(Part::TensorTable, tensor_count, counts_offset, TENSOR_MIN_BYTES)?;
 
         let mut metadata = Vec::new();
-        reserve(
-            &mut metadata,
-            metadata_count.min(bytes.len() / ENTRY_MIN_BYTES as usize),
-        )?;
+        reserve(&mut metadata, metadata_count.min(bytes.len() / ENTRY_MIN_BYTES as usize))?;
         for index in 0..metadata_count {
             cursor.place = Place::Key(index as u64);
             let key = cursor.name(MAX_KEY_BYTES)?;
@@ -120,31 +108,20 @@ impl<'a> Gguf<'a> {
         }
         let metadata_by_key = sorted_places(&metadata, |a, b| a.0.cmp(b.0))?;
         if let Some((key, _)) = repeated(&metadata, &metadata_by_key, |a, b| a.0 == b.0) {
-            return Err(GgufError::DuplicateKey {
-                key: Name::from(*key),
-            });
+            return Err(GgufError::DuplicateKey { key: Name::from(*key) });
         }
 
         cursor.place = Place::Header;
-        let tensor_count = cursor.check_count(
-            Part::TensorTable,
-            tensor_count,
-            counts_offset,
-            TENSOR_MIN_BYTES,
-        )?;
+        let tensor_count =
+            cursor.check_count(Part::TensorTable, tensor_count, counts_offset, TENSOR_MIN_BYTES)?;
         let mut tensors = Vec::new();
-        reserve(
-            &mut tensors,
-            tensor_count.min(bytes.len() / TENSOR_MIN_BYTES as usize),
-        )?;
+        reserve(&mut tensors, tensor_count.min(bytes.len() / TENSOR_MIN_BYTES as usize))?;
         for index in 0..tensor_count {
             tensors.push(TensorInfo::read(&mut cursor, index as u64)?);
         }
         let tensors_by_name = sorted_places(&tensors, |a, b| a.name.cmp(b.name))?;
         if let Some(tensor) = repeated(&tensors, &tensors_by_name, |a, b| a.name == b.name) {
-            return Err(GgufError::DuplicateTensor {
-                tensor: Name::from(tensor.name),
-            });
+            return Err(GgufError::DuplicateTensor { tensor: Name::from(tensor.name) });
         }
 
         let mut gguf = Self {
@@ -183,11 +160,7 @@ impl<'a> Gguf<'a> {
             }
             let end_offset = self.data_offset().saturating_add(tensor.end());
             if end_offset > file_bytes {
-                return Err(GgufError::TensorPastEndOfFile {
-                    tensor: name,
-                    end_offset,
-                    file_bytes,
-                });
+                return Err(GgufError::TensorPastEndOfFile { tensor: name, end_offset, file_bytes });
             }
         }
         let by_offset = sorted_places(&self.tensors, |a, b| a.offset.cmp(&b.offset))?;
@@ -260,10 +233,7 @@ impl<'a> Gguf<'a> {
             .ok()
             .zip(usize::try_from(end).ok())
             .and_then(|(begin, end)| self.bytes.get(begin..end))
-            .ok_or(GgufError::Truncated {
-                needed_bytes: end,
-                available_bytes: self.bytes.len() as u64,
-            })
+            .ok_or(GgufError::Truncated { needed_bytes: end, available_bytes: self.bytes.len() as u64 })
     }
 }
 
@@ -275,26 +245,21 @@ fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, GgufError> {
     }
     match cursor.u32()? {
         version @ 2..=3 => Ok(version),
-        swapped if (1..=0xffff).contains(&swapped.swap_bytes()) => Err(GgufError::BigEndian {
-            version: swapped.swap_bytes(),
-        }),
+        swapped if (1..=0xffff).contains(&swapped.swap_bytes()) => {
+            Err(GgufError::BigEndian { version: swapped.swap_bytes() })
+        }
         version => Err(GgufError::UnsupportedVersion { version }),
     }
 }
 
 fn reserve<T>(table: &mut Vec<T>, len: usize) -> Result<(), GgufError> {
-    table
-        .try_reserve_exact(len)
-        .map_err(|_| GgufError::OutOfMemory {
-            needed_bytes: (len as u64).saturating_mul(size_of::<T>() as u64),
-        })
+    table.try_reserve_exact(len).map_err(|_| GgufError::OutOfMemory {
+        needed_bytes: (len as u64).saturating_mul(size_of::<T>() as u64),
+    })
 }
 
 /// The places of `entries` in the order of `compare`.
-fn sorted_places<T>(
-    entries: &[T],
-    compare: impl Fn(&T, &T) -> Ordering,
-) -> Result<Vec<u32>, GgufError> {
+fn sorted_places<T>(entries: &[T], compare: impl Fn(&T, &T) -> Ordering) -> Result<Vec<u32>, GgufError> {
     let mut places = Vec::new();
     reserve(&mut places, entries.len())?;
     places.extend(0..entries.len() as u32);
@@ -303,11 +268,7 @@ fn sorted_places<T>(
 }
 
 /// An entry that equals its neighbour in the order of `places`.
-fn repeated<'t, T>(
-    entries: &'t [T],
-    places: &[u32],
-    equal: impl Fn(&T, &T) -> bool,
-) -> Option<&'t T> {
+fn repeated<'t, T>(entries: &'t [T], places: &[u32], equal: impl Fn(&T, &T) -> bool) -> Option<&'t T> {
     places
         .windows(2)
         .map(|pair| (&entries[pair[0] as usize], &entries[pair[1] as usize]))

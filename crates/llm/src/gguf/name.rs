@@ -18,10 +18,7 @@ impl Name {
 
     /// Keeps the beginning of a UTF-8 text.
     pub(super) fn from_bytes(text: impl Iterator<Item = u8>) -> Self {
-        let mut name = Self {
-            bytes: [0; Self::MAX_BYTES],
-            len: 0,
-        };
+        let mut name = Self { bytes: [0; Self::MAX_BYTES], len: 0 };
         for byte in text {
             match name.bytes.get_mut(usize::from(name.len)) {
                 Some(slot) => *slot = byte,
@@ -81,10 +78,7 @@ mod tests {
 
     #[test]
     fn long_names_are_cut_at_a_character_and_say_so() {
-        assert_eq!(
-            format!("{}", Name::from("token_embd.weight")),
-            "token_embd.weight"
-        );
+        assert_eq!(format!("{}", Name::from("token_embd.weight")), "token_embd.weight");
         let exact: String = core::iter::repeat_n('a', 63).collect();
         assert_eq!(format!("{}", Name::from(exact.as_str())), exact);
         let long: String = core::iter::repeat_n('é', 40).collect();
@@ -94,9 +88,6 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(
-            format!("{}", Name::from("a\u{1b}[2Jb\n")),
-            "a\\u{1b}[2Jb\\n"
-        );
+        assert_eq!(format!("{}", Name::from("a\u{1b}[2Jb\n")), "a\\u{1b}[2Jb\\n");
     }
 }

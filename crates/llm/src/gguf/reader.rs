@@ -37,12 +37,7 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// Reads `bytes`, the beginning of a file of `file_bytes`.
     pub(super) fn new(bytes: &'a [u8], file_bytes: u64) -> Self {
-        Self {
-            bytes,
-            position: 0,
-            file_bytes,
-            place: Place::Header,
-        }
+        Self { bytes, position: 0, file_bytes, place: Place::Header }
     }
 
     /// Reads elements that were read before; offsets in errors would be meaningless.
@@ -58,9 +53,7 @@ impl<'a> Cursor<'a> {
     /// The next `len_bytes` bytes.
     pub(super) fn take(&mut self, len_bytes: u64) -> Result<&'a [u8], GgufError> {
         let available = &self.bytes[self.position..];
-        let taken = usize::try_from(len_bytes)
-            .ok()
-            .and_then(|len| available.get(..len));
+        let taken = usize::try_from(len_bytes).ok().and_then(|len| available.get(..len));
         match taken {
             Some(taken) => {
                 self.position += taken.len();
@@ -81,10 +74,7 @@ impl<'a> Cursor<'a> {
                 file_bytes: self.file_bytes,
             }
         } else {
-            GgufError::Truncated {
-                needed_bytes,
-                available_bytes: self.bytes.len() as u64,
-            }
+            GgufError::Truncated { needed_bytes, available_bytes: self.bytes.len() as u64 }
         }
     }
 
@@ -122,12 +112,7 @@ impl<'a> Cursor<'a> {
         let max = (self.file_bytes.saturating_sub(self.offset()) / min_bytes).min(u32::MAX.into());
         match usize::try_from(count) {
             Ok(count_here) if count <= max => Ok(count_here),
-            _ => Err(GgufError::TooMany {
-                part,
-                offset: count_offset,
-                count,
-                max,
-            }),
+            _ => Err(GgufError::TooMany { part, offset: count_offset, count, max }),
         }
     }
 
@@ -142,12 +127,7 @@ impl<'a> Cursor<'a> {
         let len_bytes = self.u64()?;
         let offset = self.offset();
         if !(1..=max_bytes).contains(&len_bytes) {
-            return Err(GgufError::NameLength {
-                part: self.place.into(),
-                offset,
-                len_bytes,
-                max_bytes,
-            });
+            return Err(GgufError::NameLength { part: self.place.into(), offset, len_bytes, max_bytes });
         }
         core::str::from_utf8(self.take(len_bytes)?).map_err(|error| GgufError::InvalidUtf8 {
             part: self.place.into(),
@@ -159,11 +139,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn value_type(&mut self) -> Result<ValueType, GgufError> {
         let offset = self.offset();
         let id = self.u32()?;
-        ValueType::from_id(id).ok_or_else(|| GgufError::UnknownValueType {
-            key: self.key(),
-            offset,
-            id,
-        })
+        ValueType::from_id(id).ok_or_else(|| GgufError::UnknownValueType { key: self.key(), offset, id })
     }
 
     /// A value of type `ty` inside `depth` arrays.
@@ -192,10 +168,7 @@ impl<'a> Cursor<'a> {
 
     fn array(&mut self, depth: usize) -> Result<Array<'a>, GgufError> {
         if depth == MAX_NESTING {
-            return Err(GgufError::NestedTooDeep {
-                key: self.key(),
-                offset: self.offset(),
-            });
+            return Err(GgufError::NestedTooDeep { key: self.key(), offset: self.offset() });
         }
         let ty = self.value_type()?;
         let count_offset = self.offset();
@@ -227,11 +200,7 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
-        Ok(Array {
-            ty,
-            len,
-            bytes: &self.bytes[begin..self.position],
-        })
+        Ok(Array { ty, len, bytes: &self.bytes[begin..self.position] })
     }
 
     fn check_bools(&self, bytes: &[u8], offset: u64) -> Result<(), GgufError> {

@@ -56,11 +56,7 @@ impl<'a> TensorInfo<'a> {
         let n_dims_stored = cursor.u32()?;
         let n_dims = n_dims_stored as usize;
         if n_dims > MAX_DIMS {
-            return Err(GgufError::TooManyDimensions {
-                tensor,
-                offset,
-                n_dims: n_dims_stored,
-            });
+            return Err(GgufError::TooManyDimensions { tensor, offset, n_dims: n_dims_stored });
         }
         let mut dims = [1; MAX_DIMS];
         for dim in &mut dims[..n_dims] {
@@ -69,16 +65,8 @@ impl<'a> TensorInfo<'a> {
 
         let offset = cursor.offset();
         let id = cursor.u32()?;
-        let ty =
-            GgmlType::from_id(id).ok_or(GgufError::UnknownTensorType { tensor, offset, id })?;
-        Ok(Self {
-            name,
-            dims,
-            n_dims,
-            ty,
-            offset: cursor.u64()?,
-            size_bytes: size_bytes(name, ty, dims)?,
-        })
+        let ty = GgmlType::from_id(id).ok_or(GgufError::UnknownTensorType { tensor, offset, id })?;
+        Ok(Self { name, dims, n_dims, ty, offset: cursor.u64()?, size_bytes: size_bytes(name, ty, dims)? })
     }
 }
 
@@ -92,11 +80,7 @@ fn size_bytes(name: &str, ty: GgmlType, dims: [u64; MAX_DIMS]) -> Result<u64, Gg
         .ok_or(GgufError::BadDimensions { tensor, dims })?;
     let block_len = ty.block_len() as u64;
     if !dims[0].is_multiple_of(block_len) {
-        return Err(GgufError::PartialBlock {
-            tensor,
-            ty,
-            row_len: dims[0],
-        });
+        return Err(GgufError::PartialBlock { tensor, ty, row_len: dims[0] });
     }
     (n_elements / block_len)
         .checked_mul(ty.block_bytes() as u64)

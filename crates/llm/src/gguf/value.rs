@@ -18,11 +18,9 @@ impl ValueType {
     /// The type with this number, `None` if the format defines none.
     pub fn from_id(id: u32) -> Option<Self> {
         use ValueType::*;
-        [
-            U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64,
-        ]
-        .get(usize::try_from(id).ok()?)
-        .copied()
+        [U8, I8, U16, I16, U32, I32, F32, Bool, String, Array, U64, I64, F64]
+            .get(usize::try_from(id).ok()?)
+            .copied()
     }
 
     /// The number in the file.
@@ -227,19 +225,13 @@ impl<'a> Array<'a> {
 
     /// All elements as values, whatever their type.
     pub fn values(&self) -> Values<'a> {
-        Values {
-            ty: self.ty,
-            remaining: self.len,
-            cursor: Cursor::trusted(self.bytes),
-        }
+        Values { ty: self.ty, remaining: self.len, cursor: Cursor::trusted(self.bytes) }
     }
 
     /// The elements of a string array as bytes, which need not be UTF-8.
     pub fn strings(&self) -> Option<Strings<'a>> {
-        (self.ty == ValueType::String).then(|| Strings {
-            remaining: self.len,
-            cursor: Cursor::trusted(self.bytes),
-        })
+        (self.ty == ValueType::String)
+            .then(|| Strings { remaining: self.len, cursor: Cursor::trusted(self.bytes) })
     }
 
     /// The elements of an array of `uint32`, or of `int32` without negative values.

@@ -1,7 +1,19 @@
-//! Block formats of weights: layout, dequantisation, matrix products over them.
+//! Rows of quantised weights: to f32 and back, and matrix products over them.
 //!
-//! [`GgmlType`] names the formats.
+//! [`GgmlType`] names the formats, [`Matrix`] is a checked view of a tensor's bytes,
+//! [`Activations`] are what it is multiplied with, [`matmul`] does it.
+//!
+//! Neighbours: [`crate::blocks`] defines the formats, [`crate::simd`] has the inner loops.
 
-mod ggml_type;
+mod activations;
+mod dequantize;
+mod matmul;
+mod matrix;
+mod quantize;
 
-pub use ggml_type::GgmlType;
+pub use crate::blocks::GgmlType;
+pub use activations::{Activations, Precision, activation_bytes};
+pub use dequantize::{dequantize, is_supported};
+pub use matmul::matmul;
+pub use matrix::{Matrix, MatrixError};
+pub use quantize::{can_quantize, quantize};

@@ -1,1 +1,143 @@
 //! The inner loops, one file per instruction set: the crate's only unsafe code.
+//!
+//! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
+//! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
+//! result among cores.
+//!
+//! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
+//! function multiplies which matrix.
+
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod q8;
+pub mod scalar;
+pub mod tiles;
+
+pub use q8::{Q8, Q8Format, Q8Mut};
+
+use crate::blocks::GgmlType;
+use core::fmt;
+use half::{bf16, f16};
+use tiles::Tile;
+
+/// Multiplies the weight rows of a tile with its tokens: `w` holds the bytes of exactly the tile's
+/// rows, `x` exactly its tokens, in the format that the type of `w` is multiplied with.
+pub(crate) type TileFn = fn(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
+
+/// The inner loops for one instruction set.
+///
+/// Only functions that have made sure of the CPU's features give out a reference to a table that
+/// needs them, so that holding one is the proof that its functions may be called.
+pub struct Kernels {
+    name: &'static str,
+    dot_f32: fn(&[f32], &[f32]) -> f32,
+    dot_f16: fn(&[f32], &[f16]) -> f32,
+    dot_bf16: fn(&[f32], &[bf16]) -> f32,
+    add_scaled_f32: fn(&mut [f32], f32, &[f32]),
+    add_scaled_f16: fn(&mut [f32], f32, &[f16]),
+    quantize_32: fn(&[f32], Q8Mut<'_>),
+    quantize_256: fn(&[f32], Q8Mut<'_>),
+    q4_0: TileFn,
+    q4_1: TileFn,
+    q5_0: TileFn,
+    q5_1: TileFn,
+    q8_0: TileFn,
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernels").field(&self.name).finish()
+    }
+}
+
+impl Kernels {
+    /// Plain Rust, for every CPU: the definition of what the others compute.
+    pub fn scalar() -> &'static Self {
+        &scalar::KERNELS
+    }
+
+    /// The fastest set that this CPU has.
+    #[cfg(any(test, feature = "std"))]
+    pub fn detect() -> &'static Self {
+        match Self::available().last() {
+            Some(best) => best,
+            None => unreachable!("the scalar set is always available"),
+        }
+    }
+
+    /// Every set that this CPU has, from the scalar one to the fastest.
+    #[cfg(any(test, feature = "std"))]
+    pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
+        [Some(Self::scalar())].into_iter().flatten()
+    }
+
+    /// The set with this name, if this CPU has it.
+    #[cfg(any(test, feature = "std"))]
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        Self::available().find(|kernels| kernels.name == name)
+    }
+
+    /// The set's name, such as `scalar` or `dotprod`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// `Σ a[i] * b[i]`.
+    ///
+    /// # Panics
+    ///
+    /// This and the following functions panic where lengths differ.
+    pub fn dot_f32(&self, a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        (self.dot_f32)(a, b)
+    }
+
+    /// `Σ a[i] * b[i]`, in f32.
+    pub fn dot_f16(&self, a: &[f32], b: &[f16]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        (self.dot_f16)(a, b)
+    }
+
+    /// `Σ a[i] * b[i]`, in f32.
+    pub fn dot_bf16(&self, a: &[f32], b: &[bf16]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        (self.dot_bf16)(a, b)
+    }
+
+    /// `acc[i] += scale * x[i]`.
+    pub fn add_scaled_f32(&self, acc: &mut [f32], scale: f32, x: &[f32]) {
+        assert_eq!(acc.len(), x.len());
+        (self.add_scaled_f32)(acc, scale, x);
+    }
+
+    /// `acc[i] += scale * x[i]`, in f32.
+    pub fn add_scaled_f16(&self, acc: &mut [f32], scale: f32, x: &[f16]) {
+        assert_eq!(acc.len(), x.len());
+        (self.add_scaled_f16)(acc, scale, x);
+    }
+
+    /// Rounds activations to 8 bits, whole blocks of `out`'s format.
+    pub(crate) fn quantize(&self, format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
+        assert_eq!(x.len(), out.quants.len());
+        assert_eq!(x.len(), out.scales.len() * format.scale_len());
+        assert_eq!(x.len(), out.sums.len() * format.sum_len());
+        match format {
+            Q8Format::Blocks32 => (self.quantize_32)(x, out),
+            Q8Format::Blocks256 => (self.quantize_256)(x, out),
+        }
+    }
+
+    /// How weights of this type are multiplied in integers, `None` if they are not.
+    pub(crate) fn integer_product(&self, ty: GgmlType) -> Option<(Q8Format, TileFn)> {
+        use GgmlType::*;
+        Some(match ty {
+            Q4_0 => (Q8Format::Blocks32, self.q4_0),
+            Q4_1 => (Q8Format::Blocks32, self.q4_1),
+            Q5_0 => (Q8Format::Blocks32, self.q5_0),
+            Q5_1 => (Q8Format::Blocks32, self.q5_1),
+            Q8_0 => (Q8Format::Blocks32, self.q8_0),
+            _ => return None,
+        })
+    }
+}

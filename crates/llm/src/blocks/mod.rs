@@ -1,0 +1,91 @@
+//! ggml's weight blocks: their layout in memory and what their bytes mean.
+//!
+//! A quantised row is a sequence of blocks. Whatever its packing, a block unpacks to small integers
+//! under scales, in one of two shapes: [`Group32`] for the types whose blocks stand alone
+//! ([`Block32`]) and [`Group256`] for those with scales within scales ([`Block256`]). `unpack` is
+//! the definition of a type; dequantisation and the scalar dot products follow from it.
+//!
+//! Neighbours: [`crate::quant`] converts whole rows, [`crate::simd`] multiplies them.
+
+use half::f16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+mod ggml_type;
+mod uniform;
+
+pub use ggml_type::GgmlType;
+pub use uniform::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
+
+/// An f16 as a file holds it: little-endian, at any address.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(transparent)]
+pub struct HalfBytes([u8; 2]);
+
+impl HalfBytes {
+    /// The nearest f16, ties to even.
+    pub fn from_f32(x: f32) -> Self {
+        Self(f16::from_f32(x).to_le_bytes())
+    }
+
+    /// The value.
+    pub fn to_f32(self) -> f32 {
+        f16::from_le_bytes(self.0).to_f32()
+    }
+}
+
+/// Thirty-two unpacked weights: `y[i] = scales[i / 16] * quants[i] + min`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(32))]
+pub struct Group32 {
+    /// The integers.
+    pub quants: [i8; 32],
+    /// One scale for each half; equal in all types but NVFP4.
+    pub scales: [f32; 2],
+    /// What is added to every weight, 0 in types that are symmetric around zero.
+    pub min: f32,
+}
+
+/// 256 unpacked weights: `y[i] = d * scales[i / 16] * quants[i] - d_min * mins[i / 16]`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(32))]
+pub struct Group256 {
+    /// The integers.
+    pub quants: [i8; 256],
+    /// An integer scale for each 16 weights.
+    pub scales: [i16; 16],
+    /// An integer minimum for each 16 weights.
+    pub mins: [i16; 16],
+    /// The scale of the scales.
+    pub d: f32,
+    /// The scale of the minimums, 0 in types that have none.
+    pub d_min: f32,
+}
+
+/// A block made of groups of 32 weights; such rows are multiplied with activations that have one
+/// scale for each 32 values.
+pub trait Block32: FromBytes + Immutable + KnownLayout + Unaligned {
+    /// Groups in the block.
+    const GROUPS: usize = 1;
+
+    /// Unpacks group `index < GROUPS`.
+    fn unpack(&self, index: usize) -> Group32;
+}
+
+/// A block of 256 weights; such rows are multiplied with activations that have one scale for each
+/// 256 values.
+pub trait Block256: FromBytes + Immutable + KnownLayout + Unaligned {
+    /// Unpacks the block.
+    fn unpack(&self) -> Group256;
+}
+
+/// Views the bytes of a row as its blocks.
+///
+/// # Panics
+///
+/// If `bytes` is no whole number of blocks: rows are checked when a matrix is made.
+pub(crate) fn cast<B: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: &[u8]) -> &[B] {
+    match <[B]>::ref_from_bytes(bytes) {
+        Ok(blocks) => blocks,
+        Err(_) => panic!("{} bytes are no whole number of {}-byte blocks", bytes.len(), size_of::<B>()),
+    }
+}

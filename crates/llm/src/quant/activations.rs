@@ -1,0 +1,102 @@
+//! The right-hand side of matrix products: f32 vectors, rounded to 8 bits when a product asks.
+
+use crate::arena::{ALIGN, Arena, OutOfMemory};
+use crate::simd::{Kernels, Q8, Q8Format, Q8Mut};
+
+/// What quantised weights are multiplied with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Activations rounded to 8 bits and integer products, as ggml computes.
+    #[default]
+    Quantized,
+    /// f32 activations and dequantised weights: slow, for finding out where an error comes from.
+    Exact,
+}
+
+/// Bytes of scratch that [`Activations`] need for `n_tokens` vectors of `cols` values.
+///
+/// `usize::MAX` where they exceed the address space, so that no memory is enough.
+pub fn activation_bytes(cols: usize, n_tokens: usize) -> usize {
+    let Some(len) = cols.checked_mul(n_tokens) else { return usize::MAX };
+    let bytes = |format| {
+        let mut arena = Arena::measuring();
+        carve(&mut arena, len, format).map_or(usize::MAX, |_| arena.used_bytes() + ALIGN)
+    };
+    bytes(Q8Format::Blocks32).max(bytes(Q8Format::Blocks256))
+}
+
+/// Vectors `[n_tokens × cols]` with scratch for their rounded form.
+///
+/// Rounding happens at the first product that needs it and is kept for the next ones; only weights
+/// of the other block length cause it to be done anew.
+#[derive(Debug)]
+pub struct Activations<'s> {
+    x: &'s [f32],
+    cols: usize,
+    scratch: &'s mut [u8],
+    rounded: Option<Q8Format>,
+    precision: Precision,
+}
+
+impl<'s> Activations<'s> {
+    /// Vectors of `cols` values each, with at least [`activation_bytes`] of scratch.
+    ///
+    /// # Panics
+    ///
+    /// If `x` is no whole number of vectors or the scratch is too small.
+    pub fn new(x: &'s [f32], cols: usize, scratch: &'s mut [u8], precision: Precision) -> Self {
+        assert!(x.len().is_multiple_of(cols), "{} values, {cols} a token", x.len());
+        let needed = activation_bytes(cols, x.len() / cols);
+        assert!(scratch.len() >= needed, "{} of {needed} bytes", scratch.len());
+        Self { x, cols, scratch, rounded: None, precision }
+    }
+
+    /// The vectors, `[n_tokens × cols]`.
+    pub fn x(&self) -> &'s [f32] {
+        self.x
+    }
+
+    /// Values in a vector.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How many vectors.
+    pub fn n_tokens(&self) -> usize {
+        self.x.len() / self.cols
+    }
+
+    /// Whether products with quantised weights round the vectors.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The rounded vectors, made now if the last product did not need them in this format.
+    pub(super) fn rounded(&mut self, kernels: &Kernels, format: Q8Format) -> Q8<'_> {
+        let mut arena = Arena::new(self.scratch);
+        let (quants, scales, sums) = carve(&mut arena, self.x.len(), format)
+            .unwrap_or_else(|error| unreachable!("`new` saw enough scratch: {error}"));
+        if self.rounded != Some(format) {
+            let vectors = self.x.chunks_exact(self.cols);
+            let quants = quants.chunks_exact_mut(self.cols);
+            let scales = scales.chunks_exact_mut(self.cols / format.scale_len());
+            let sums = sums.chunks_exact_mut(self.cols / format.sum_len());
+            for (((x, quants), scales), sums) in vectors.zip(quants).zip(scales).zip(sums) {
+                kernels.quantize(format, x, Q8Mut { quants, scales, sums });
+            }
+            self.rounded = Some(format);
+        }
+        Q8 { quants, scales, sums, cols: self.cols }
+    }
+}
+
+/// Lays the three arrays of `len` rounded values out.
+fn carve<'s>(arena: &mut Arena<'s>, len: usize, format: Q8Format) -> Result<Arrays<'s>, OutOfMemory> {
+    let quants = arena.take(len)?;
+    let scales = arena.take(len / format.scale_len())?;
+    let sums = arena.take(len / format.sum_len())?;
+    Ok((quants, scales, sums))
+}
+
+/// The arrays of [`Q8`].
+type Arrays<'s> = (&'s mut [i8], &'s mut [f32], &'s mut [i32]);

@@ -1,0 +1,80 @@
+//! Matrix products: which loop multiplies which type, and how the result is divided among cores.
+
+use super::{Activations, Matrix, Precision, dequantize::dequantize};
+use crate::parallel::{Serial, Workers};
+use crate::simd::{
+    Kernels,
+    tiles::{Tile, for_each_tile},
+};
+
+/// Products below this many multiplications stay on the calling core: waking the others would
+/// take longer.
+const SERIAL_MACS: usize = 1 << 15;
+
+/// Bytes of weights in a tile, so that they stay in the first-level cache over its tokens.
+const TILE_BYTES: usize = 16 << 10;
+
+/// Tokens in a tile.
+const TILE_TOKENS: usize = 32;
+
+/// `out[t][r] = Σ w[r][c] * x[t][c]`, `out` being `[n_tokens × w.n_rows()]`.
+///
+/// Quantised weights are multiplied with activations rounded to 8 bits unless these ask for
+/// [`Precision::Exact`]; F32, F16 and BF16 weights always with the activations as they are.
+///
+/// # Panics
+///
+/// If the shapes do not agree.
+pub fn matmul(
+    kernels: &Kernels,
+    workers: &dyn Workers,
+    w: &Matrix<'_>,
+    x: &mut Activations<'_>,
+    out: &mut [f32],
+) {
+    assert_eq!(w.n_cols(), x.cols());
+    assert_eq!(out.len(), x.n_tokens() * w.n_rows());
+    let macs = w.n_rows() * w.n_cols() * x.n_tokens();
+    let workers = if macs < SERIAL_MACS { &Serial } else { workers };
+    let row_bytes = w.data().len() / w.n_rows().max(1);
+    let tile_rows = (TILE_BYTES / row_bytes.max(1)).next_multiple_of(8);
+
+    if x.precision() == Precision::Quantized
+        && let Some((format, tile_fn)) = kernels.integer_product(w.ty())
+    {
+        let x = x.rounded(kernels, format);
+        for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
+            tile_fn(w.rows(tile.rows()).data(), x.tokens(tile.tokens()), &mut tile);
+        });
+        return;
+    }
+    let (cols, x) = (x.cols(), x.x());
+    for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
+        let tokens = tile.tokens();
+        let x = &x[tokens.start * cols..tokens.end * cols];
+        float_product(kernels, &w.rows(tile.rows()), x, &mut tile);
+    });
+}
+
+/// Dequantises each row piece by piece and multiplies it with the f32 vectors.
+fn float_product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32], out: &mut Tile<'_>) {
+    // A multiple of every block length that fits the stack of a small kernel.
+    const PIECE: usize = 256;
+    let ty = w.ty();
+    let piece_bytes = PIECE / ty.block_len() * ty.block_bytes();
+    let mut piece = [0.0; PIECE];
+    for row in 0..w.n_rows() {
+        let mut sums = [0.0; TILE_TOKENS];
+        for (index, bytes) in w.row(row).chunks(piece_bytes).enumerate() {
+            let weights = &mut piece[..bytes.len() / ty.block_bytes() * ty.block_len()];
+            dequantize(ty, bytes, weights);
+            for (sum, x) in sums.iter_mut().zip(x.chunks_exact(w.n_cols())) {
+                let start = index * PIECE;
+                *sum += kernels.dot_f32(weights, &x[start..start + weights.len()]);
+            }
+        }
+        for (token, &sum) in sums.iter().enumerate().take(x.len() / w.n_cols()) {
+            out.token(token)[row] = sum;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! f32 to blocks, by the rules of ggml's reference quantisers.
+
+use super::GgmlType;
+use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, HalfBytes};
+use half::{bf16, f16};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Whether [`quantize`] can write this type.
+pub fn can_quantize(ty: GgmlType) -> bool {
+    use GgmlType::*;
+    matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
+}
+
+/// Writes `x` to `out` as whole blocks of type `ty`.
+///
+/// # Panics
+///
+/// If the type is not one that [can be written](can_quantize) or the lengths do not agree.
+pub fn quantize(ty: GgmlType, x: &[f32], out: &mut [u8]) {
+    assert_eq!(ty.row_bytes(x.len()), Some(out.len()), "{} weights as {ty}", x.len());
+    match ty {
+        GgmlType::F32 => floats(x, out, f32::to_le_bytes),
+        GgmlType::F16 => floats(x, out, |x| f16::from_f32(x).to_le_bytes()),
+        GgmlType::BF16 => floats(x, out, |x| bf16::from_f32(x).to_le_bytes()),
+        GgmlType::Q4_0 => each(x, out, q4_0),
+        GgmlType::Q4_1 => each(x, out, q4_1),
+        GgmlType::Q5_0 => each(x, out, q5_0),
+        GgmlType::Q5_1 => each(x, out, q5_1),
+        GgmlType::Q8_0 => each(x, out, q8_0),
+        _ => panic!("cannot quantise to {ty}"),
+    }
+}
+
+fn floats<const BYTES: usize>(x: &[f32], out: &mut [u8], to_bytes: impl Fn(f32) -> [u8; BYTES]) {
+    let (values, _) = out.as_chunks_mut();
+    for (value, &x) in values.iter_mut().zip(x) {
+        *value = to_bytes(x);
+    }
+}
+
+fn each<B, const LEN: usize>(x: &[f32], out: &mut [u8], block: impl Fn(&[f32; LEN]) -> B)
+where
+    B: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
+{
+    let (inputs, _) = x.as_chunks();
+    match <[B]>::mut_from_bytes(out) {
+        Ok(blocks) => {
+            for (out, x) in blocks.iter_mut().zip(inputs) {
+                *out = block(x);
+            }
+        }
+        Err(_) => unreachable!("`quantize` checked that the output is whole blocks"),
+    }
+}
+
+/// `1 / d`, and 0 for a block of zeros.
+fn inverse(d: f32) -> f32 {
+    if d == 0.0 { 0.0 } else { 1.0 / d }
+}
+
+/// The first value of largest magnitude, with its sign.
+fn extreme(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |best, &x| if x.abs() > f32::abs(best) { x } else { best })
+}
+
+/// The smallest and the largest value.
+fn range(x: &[f32]) -> (f32, f32) {
+    x.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &x| (min.min(x), max.max(x)))
+}
+
+/// Weights `i` and `16 + i` in byte `i`.
+fn pack_nibbles(q: &[u8; 32]) -> [u8; 16] {
+    core::array::from_fn(|i| q[i] & 0xf | q[i + 16] << 4)
+}
+
+/// The fifth bit of weight `i` as bit `i`.
+fn pack_fifth_bits(q: &[u8; 32]) -> [u8; 4] {
+    let bits = q.iter().enumerate().fold(0, |bits, (i, &q)| bits | u32::from(q >> 4 & 1) << i);
+    bits.to_le_bytes()
+}
+
+fn q4_0(x: &[f32; 32]) -> BlockQ4_0 {
+    let d = extreme(x) / -8.0;
+    let id = inverse(d);
+    let q = x.map(|x| ((x * id + 8.5) as u8).min(15));
+    BlockQ4_0 { d: HalfBytes::from_f32(d), qs: pack_nibbles(&q) }
+}
+
+fn q4_1(x: &[f32; 32]) -> BlockQ4_1 {
+    let (min, max) = range(x);
+    let d = (max - min) / 15.0;
+    let id = inverse(d);
+    let q = x.map(|x| (((x - min) * id + 0.5) as u8).min(15));
+    BlockQ4_1 { d: HalfBytes::from_f32(d), m: HalfBytes::from_f32(min), qs: pack_nibbles(&q) }
+}
+
+fn q5_0(x: &[f32; 32]) -> BlockQ5_0 {
+    let d = extreme(x) / -16.0;
+    let id = inverse(d);
+    let q = x.map(|x| ((x * id + 16.5) as u8).min(31));
+    BlockQ5_0 { d: HalfBytes::from_f32(d), qh: pack_fifth_bits(&q), qs: pack_nibbles(&q) }
+}
+
+fn q5_1(x: &[f32; 32]) -> BlockQ5_1 {
+    let (min, max) = range(x);
+    let d = (max - min) / 31.0;
+    let id = inverse(d);
+    let q = x.map(|x| (((x - min) * id + 0.5) as u8).min(31));
+    BlockQ5_1 {
+        d: HalfBytes::from_f32(d),
+        m: HalfBytes::from_f32(min),
+        qh: pack_fifth_bits(&q),
+        qs: pack_nibbles(&q),
+    }
+}
+
+fn q8_0(x: &[f32; 32]) -> BlockQ8_0 {
+    let d = extreme(x).abs() / 127.0;
+    let id = inverse(d);
+    BlockQ8_0 { d: HalfBytes::from_f32(d), qs: x.map(|x| libm::roundf(x * id) as i8) }
+}

@@ -1,0 +1,83 @@
+//! Activations rounded to 8 bits, in arrays that vector loads like.
+//!
+//! ggml interleaves such activations as `block_q8_0`, `block_q8_1` and `block_q8_K`. Here integers,
+//! scales and sums lie apart, the first at multiples of 32 bytes, and scales stay f32: activations
+//! too large or too small for the f16 scale of ggml's blocks keep their precision.
+
+/// How many activations share a scale and how many a sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Q8Format {
+    /// A scale and a sum for each 32 values; `scale = max|x| / 127` (ggml's Q8_0 and Q8_1).
+    Blocks32,
+    /// A scale for each 256 values, a sum for each 16; the value of largest magnitude becomes -127
+    /// (ggml's Q8_K).
+    Blocks256,
+}
+
+impl Q8Format {
+    /// Values under one scale.
+    pub const fn scale_len(self) -> usize {
+        match self {
+            Self::Blocks32 => 32,
+            Self::Blocks256 => 256,
+        }
+    }
+
+    /// Values in one sum.
+    pub const fn sum_len(self) -> usize {
+        match self {
+            Self::Blocks32 => 32,
+            Self::Blocks256 => 16,
+        }
+    }
+}
+
+/// Rounded activations of some tokens: `x ≈ scale * quant`, quants in -127..=127.
+///
+/// A block with an infinity or a NaN in it has the scale NaN.
+#[derive(Debug, Clone, Copy)]
+pub struct Q8<'a> {
+    /// `[n_tokens × cols]`
+    pub quants: &'a [i8],
+    /// `[n_tokens × cols / scale_len]`
+    pub scales: &'a [f32],
+    /// Sums of quants, `[n_tokens × cols / sum_len]`
+    pub sums: &'a [i32],
+    /// Values of one token.
+    pub cols: usize,
+}
+
+/// One token's arrays while they are filled.
+#[derive(Debug)]
+pub struct Q8Mut<'a> {
+    /// `[cols]`
+    pub quants: &'a mut [i8],
+    /// `[cols / scale_len]`
+    pub scales: &'a mut [f32],
+    /// `[cols / sum_len]`
+    pub sums: &'a mut [i32],
+}
+
+impl<'a> Q8<'a> {
+    /// How many tokens.
+    pub fn n_tokens(&self) -> usize {
+        self.quants.len() / self.cols
+    }
+
+    /// The tokens of `range` alone.
+    ///
+    /// # Panics
+    ///
+    /// If the range runs past the last token.
+    pub fn tokens(&self, range: core::ops::Range<usize>) -> Q8<'a> {
+        let n_tokens = self.n_tokens();
+        let n_scales = self.scales.len() / n_tokens;
+        let n_sums = self.sums.len() / n_tokens;
+        Q8 {
+            quants: &self.quants[range.start * self.cols..range.end * self.cols],
+            scales: &self.scales[range.start * n_scales..range.end * n_scales],
+            sums: &self.sums[range.start * n_sums..range.end * n_sums],
+            cols: self.cols,
+        }
+    }
+}

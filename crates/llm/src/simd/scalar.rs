@@ -1,0 +1,136 @@
+//! The executable specification: each function in the plainest Rust that states what it computes.
+
+use super::{Kernels, Q8, Q8Format, Q8Mut, tiles::Tile};
+use crate::blocks::{self, Block32};
+use half::{bf16, f16};
+
+pub(super) static KERNELS: Kernels = TABLE;
+
+/// The table as a constant, from which other sets take what they do not replace.
+pub(super) const TABLE: Kernels = Kernels {
+    name: "scalar",
+    dot_f32,
+    dot_f16,
+    dot_bf16,
+    add_scaled_f32,
+    add_scaled_f16,
+    quantize_32,
+    quantize_256,
+    q4_0: tile_32::<blocks::BlockQ4_0>,
+    q4_1: tile_32::<blocks::BlockQ4_1>,
+    q5_0: tile_32::<blocks::BlockQ5_0>,
+    q5_1: tile_32::<blocks::BlockQ5_1>,
+    q8_0: tile_32::<blocks::BlockQ8_0>,
+};
+
+/// Partial sums kept by the dot products of floats: a single one loses more to rounding and lets
+/// the compiler use no vectors.
+const LANES: usize = 8;
+
+fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
+    dot(a, b, |x| x)
+}
+
+fn dot_f16(a: &[f32], b: &[f16]) -> f32 {
+    dot(a, b, f16::to_f32)
+}
+
+fn dot_bf16(a: &[f32], b: &[bf16]) -> f32 {
+    dot(a, b, bf16::to_f32)
+}
+
+fn dot<T: Copy>(a: &[f32], b: &[T], to_f32: impl Fn(T) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * to_f32(b);
+        }
+    }
+    sums.iter().sum()
+}
+
+fn add_scaled_f32(acc: &mut [f32], scale: f32, x: &[f32]) {
+    for (acc, &x) in acc.iter_mut().zip(x) {
+        *acc += scale * x;
+    }
+}
+
+fn add_scaled_f16(acc: &mut [f32], scale: f32, x: &[f16]) {
+    for (acc, &x) in acc.iter_mut().zip(x) {
+        *acc += scale * x.to_f32();
+    }
+}
+
+/// The scale and its inverse for a block whose extreme value is `extreme`, mapped to `to`.
+///
+/// Blocks too small to have a normal scale become zero; those that are not finite get a scale of
+/// NaN, so that every product with them is NaN as well.
+pub(super) fn scale_and_inverse(extreme: f32, to: f32) -> (f32, f32) {
+    let scale = extreme / to;
+    if !scale.is_finite() {
+        (f32::NAN, 0.0)
+    } else if scale.abs() < f32::MIN_POSITIVE {
+        (0.0, 0.0)
+    } else {
+        (scale, 1.0 / scale)
+    }
+}
+
+/// Of two values the one of larger magnitude, the first of equals; a NaN before anything else.
+fn larger_magnitude(a: f32, b: f32) -> f32 {
+    if a.is_nan() || a.abs() >= b.abs() { a } else { b }
+}
+
+fn quantize_32(x: &[f32], out: Q8Mut<'_>) {
+    quantize(Q8Format::Blocks32, x, out);
+}
+
+fn quantize_256(x: &[f32], out: Q8Mut<'_>) {
+    quantize(Q8Format::Blocks256, x, out);
+}
+
+fn quantize(format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
+    let blocks = x.chunks_exact(format.scale_len());
+    let quants = out.quants.chunks_exact_mut(format.scale_len());
+    for ((x, quants), out_scale) in blocks.zip(quants).zip(out.scales) {
+        let extreme = x.iter().copied().fold(0.0, larger_magnitude);
+        let (scale, inverse) = match format {
+            Q8Format::Blocks32 => scale_and_inverse(extreme.abs(), 127.0),
+            Q8Format::Blocks256 => scale_and_inverse(extreme, -127.0),
+        };
+        *out_scale = scale;
+        for (quant, &x) in quants.iter_mut().zip(x) {
+            *quant = libm::roundf(x * inverse).clamp(-127.0, 127.0) as i8;
+        }
+    }
+    for (sum, quants) in out.sums.iter_mut().zip(out.quants.chunks_exact(format.sum_len())) {
+        *sum = quants.iter().map(|&q| i32::from(q)).sum();
+    }
+}
+
+fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+}
+
+/// Rows of [`Block32`]s against activations with a scale for each 32 values.
+fn tile_32<B: Block32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    let blocks = blocks::cast::<B>(w);
+    let blocks_per_row = x.cols / (32 * B::GROUPS);
+    let groups_per_row = x.cols / 32;
+    for token in 0..x.n_tokens() {
+        out.token(token).fill(0.0);
+    }
+    for (row, blocks) in blocks.chunks_exact(blocks_per_row).enumerate() {
+        let groups = blocks.iter().flat_map(|block| (0..B::GROUPS).map(|index| block.unpack(index)));
+        for (index, w) in groups.enumerate() {
+            for token in 0..x.n_tokens() {
+                let at = token * groups_per_row + index;
+                let (x_low, x_high) = x.quants[32 * at..32 * (at + 1)].split_at(16);
+                let product = w.scales[0] * dot_i8(&w.quants[..16], x_low) as f32
+                    + w.scales[1] * dot_i8(&w.quants[16..], x_high) as f32
+                    + w.min * x.sums[at] as f32;
+                out.token(token)[row] += x.scales[at] * product;
+            }
+        }
+    }
+}
