@@ -215,11 +215,16 @@ impl<'a> Gguf<'a> {
 
     /// The tensor of this name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo<'a>> {
+        self.tensor_index(name).map(|index| &self.tensors[index])
+    }
+
+    /// The place of the tensor of this name in [`Gguf::tensors`].
+    pub fn tensor_index(&self, name: &str) -> Option<usize> {
         let place = self
             .tensors_by_name
             .binary_search_by(|&place| self.tensors[place as usize].name.cmp(name))
             .ok()?;
-        Some(&self.tensors[self.tensors_by_name[place] as usize])
+        Some(self.tensors_by_name[place] as usize)
     }
 
     /// The bytes of a tensor.

@@ -19,17 +19,32 @@ impl Name {
     /// Keeps the beginning of a UTF-8 text.
     pub(super) fn from_bytes(text: impl Iterator<Item = u8>) -> Self {
         let mut name = Self { bytes: [0; Self::MAX_BYTES], len: 0 };
-        for byte in text {
-            match name.bytes.get_mut(usize::from(name.len)) {
-                Some(slot) => *slot = byte,
-                None => {
-                    name.len = Self::MAX_BYTES as u8 + 1;
-                    break;
-                }
-            }
-            name.len += 1;
-        }
+        text.for_each(|byte| name.push(byte));
         name
+    }
+
+    fn push(&mut self, byte: u8) {
+        if usize::from(self.len) <= Self::MAX_BYTES {
+            if let Some(slot) = self.bytes.get_mut(usize::from(self.len)) {
+                *slot = byte;
+            }
+            self.len += 1;
+        }
+    }
+
+    /// Keeps the beginning of a text put together from parts.
+    pub fn format(arguments: fmt::Arguments<'_>) -> Self {
+        struct Cut(Name);
+        impl fmt::Write for Cut {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                text.bytes().for_each(|byte| self.0.push(byte));
+                Ok(())
+            }
+        }
+        let mut cut = Cut(Name { bytes: [0; Self::MAX_BYTES], len: 0 });
+        // Writing into a name cannot fail.
+        let _ = fmt::write(&mut cut, arguments);
+        cut.0
     }
 
     /// The part that was kept, cut at a character boundary.

@@ -1,1 +1,0 @@
-//! A prompt in, one token per step.

@@ -1,0 +1,104 @@
+//! What can be wrong with a session or a step of it.
+
+use core::fmt;
+
+use crate::arena::OutOfMemory;
+
+/// Why a session cannot be made, or a step of it not be taken.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionError {
+    /// A context longer than the model's, or of no positions.
+    ContextLength {
+        /// Positions asked for.
+        n_ctx: usize,
+        /// Positions that the model was trained for.
+        n_ctx_train: usize,
+    },
+    /// A batch longer than the context, or of no tokens.
+    BatchLength {
+        /// Tokens asked for.
+        n_batch: usize,
+        /// Positions of the context.
+        n_ctx: usize,
+    },
+    /// The memory that was lent is too small.
+    OutOfMemory(OutOfMemory),
+    /// The heap is too small.
+    OutOfHeap {
+        /// Bytes that were asked for.
+        needed_bytes: usize,
+    },
+    /// A batch or prompt of no tokens.
+    NoTokens,
+    /// An id outside of the vocabulary.
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Tokens in the vocabulary.
+        n_vocab: usize,
+    },
+    /// A prompt longer than the context.
+    PromptTooLong {
+        /// Tokens of the prompt.
+        n_tokens: usize,
+        /// Positions of the context.
+        n_ctx: usize,
+    },
+    /// Tokens for which no positions are left.
+    ContextFull {
+        /// Tokens that were to be computed.
+        n_tokens: usize,
+        /// Positions taken.
+        n_past: usize,
+        /// Positions of the context.
+        n_ctx: usize,
+    },
+    /// More rows of logits than the session was made for.
+    LogitsRows {
+        /// Rows asked for.
+        n_rows: usize,
+        /// Rows that can be.
+        n_logits: usize,
+    },
+}
+
+impl From<OutOfMemory> for SessionError {
+    fn from(error: OutOfMemory) -> Self {
+        SessionError::OutOfMemory(error)
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SessionError::ContextLength { n_ctx, n_ctx_train } => {
+                write!(
+                    f,
+                    "context of {n_ctx} positions, expected 1 to {n_ctx_train}, which the model was trained for"
+                )
+            }
+            SessionError::BatchLength { n_batch, n_ctx } => {
+                write!(f, "batch of {n_batch} tokens, expected 1 to {n_ctx}, the length of the context")
+            }
+            SessionError::OutOfMemory(error) => write!(f, "cache and scratch: {error}"),
+            SessionError::OutOfHeap { needed_bytes } => {
+                write!(f, "the heap has no {needed_bytes} bytes left")
+            }
+            SessionError::NoTokens => f.write_str("the prompt is empty, expected at least one token"),
+            SessionError::TokenId { id, n_vocab } => {
+                write!(f, "token id {id} is not in the vocabulary, expected 0 to {}", n_vocab - 1)
+            }
+            SessionError::PromptTooLong { n_tokens, n_ctx } => {
+                write!(f, "the prompt has {n_tokens} tokens, the context {n_ctx} positions")
+            }
+            SessionError::ContextFull { n_tokens, n_past, n_ctx } => {
+                write!(f, "no room for {n_tokens} more tokens: {n_past} of {n_ctx} positions are taken")
+            }
+            SessionError::LogitsRows { n_rows, n_logits } => {
+                write!(f, "logits of {n_rows} positions asked for, the session was made for {n_logits}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SessionError {}

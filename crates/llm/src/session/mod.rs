@@ -1,0 +1,182 @@
+//! A prompt in, one token per step.
+//!
+//! A [`Session`] is a model with its cache and scratch; a [`Generation`] drives it from a prompt to a
+//! stated end. Memory is lent by the caller, who learns beforehand how much it takes
+//! ([`Session::required_bytes`]); nothing is allocated per token.
+
+use crate::arena::{Arena, OutOfMemory};
+use crate::kv_cache::{KvCache, KvShape, KvType};
+use crate::model::forward::{Forward, Scratch};
+use crate::model::{Config, Model};
+use crate::parallel::Workers;
+use crate::quant::Precision;
+use crate::simd::Kernels;
+
+mod error;
+
+pub use crate::model::forward::Logits;
+pub use error::SessionError;
+
+/// What a session is to be able to do; more takes more memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Positions of the context, up to those that the model was trained for.
+    pub n_ctx: usize,
+    /// Tokens computed at a time; a longer prompt takes several rounds.
+    pub n_batch: usize,
+    /// Most positions of one batch whose logits can be asked for: 1 to generate.
+    pub n_logits: usize,
+    /// The number format of the cache.
+    pub kv_type: KvType,
+    /// How activations enter matrix products.
+    pub precision: Precision,
+}
+
+impl SessionOptions {
+    /// Options to generate text with a context of `n_ctx`: batches of up to 512, an F16 cache.
+    pub fn generate(n_ctx: usize) -> Self {
+        SessionOptions {
+            n_ctx,
+            n_batch: n_ctx.min(512),
+            n_logits: 1,
+            kv_type: KvType::F16,
+            precision: Precision::Quantized,
+        }
+    }
+
+    fn carve<'m>(
+        &self,
+        config: &Config,
+        arena: &mut Arena<'m>,
+    ) -> Result<(KvCache<'m>, Scratch<'m>), OutOfMemory> {
+        let shape = KvShape {
+            n_layer: config.n_layer,
+            n_head_kv: config.n_head_kv,
+            n_ctx: self.n_ctx,
+            head_len_k: config.head_len_k,
+            head_len_v: config.head_len_v,
+        };
+        let cache = KvCache::carve(shape, self.kv_type, arena)?;
+        let scratch = Scratch::carve(config, self.n_batch, self.n_logits, arena)?;
+        Ok((cache, scratch))
+    }
+
+    fn check(&self, config: &Config) -> Result<(), SessionError> {
+        if !(1..=config.n_ctx_train).contains(&self.n_ctx) {
+            return Err(SessionError::ContextLength { n_ctx: self.n_ctx, n_ctx_train: config.n_ctx_train });
+        }
+        if !(1..=self.n_ctx).contains(&self.n_batch) {
+            return Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx: self.n_ctx });
+        }
+        Ok(())
+    }
+}
+
+/// A model with its cache and scratch.
+pub struct Session<'m> {
+    model: Model<'m>,
+    kernels: &'static Kernels,
+    workers: &'m dyn Workers,
+    options: SessionOptions,
+    cache: KvCache<'m>,
+    scratch: Scratch<'m>,
+    /// Positions in the cache.
+    n_past: usize,
+}
+
+impl<'m> Session<'m> {
+    /// The memory that [`Session::new`] needs for these options, to the byte, if it starts at a
+    /// multiple of [`ALIGN`](crate::arena::ALIGN).
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if the options do not suit the model.
+    pub fn required_bytes(config: &Config, options: &SessionOptions) -> Result<usize, SessionError> {
+        options.check(config)?;
+        let mut arena = Arena::measuring();
+        options.carve(config, &mut arena)?;
+        Ok(arena.used_bytes())
+    }
+
+    /// A session with an empty cache, whose cache and scratch lie in `memory`.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if the options do not suit the model or `memory` is too small.
+    pub fn new(
+        model: Model<'m>,
+        options: SessionOptions,
+        kernels: &'static Kernels,
+        workers: &'m dyn Workers,
+        memory: &'m mut [u8],
+    ) -> Result<Self, SessionError> {
+        options.check(model.config())?;
+        let (cache, scratch) = options.carve(model.config(), &mut Arena::new(memory))?;
+        Ok(Session { model, kernels, workers, options, cache, scratch, n_past: 0 })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<'m> {
+        &self.model
+    }
+
+    /// What the session was made for.
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+
+    /// The instruction set in use.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// Positions computed so far.
+    pub fn n_past(&self) -> usize {
+        self.n_past
+    }
+
+    /// Forgets all positions.
+    pub fn reset(&mut self) {
+        self.n_past = 0;
+    }
+
+    /// Computes `tokens` at the positions that follow those computed so far, and returns the logits
+    /// asked for, `[rows][n_vocab]`.
+    ///
+    /// Any number of tokens is taken in batches of `n_batch`; only the last batch gives logits, so
+    /// that for [`Logits::All`] there can be no more than one.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if there are no tokens, an id is not in the vocabulary, the context is too
+    /// short, or more rows of logits are asked for than the session was made for. The session is
+    /// then as it was before.
+    pub fn forward(&mut self, tokens: &[u32], wanted: Logits) -> Result<&[f32], SessionError> {
+        let SessionOptions { n_ctx, n_batch, n_logits, precision, .. } = self.options;
+        let n_vocab = self.model.config().n_vocab;
+        if tokens.is_empty() {
+            return Err(SessionError::NoTokens);
+        }
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= n_vocab) {
+            return Err(SessionError::TokenId { id, n_vocab });
+        }
+        if tokens.len() > n_ctx - self.n_past {
+            return Err(SessionError::ContextFull { n_tokens: tokens.len(), n_past: self.n_past, n_ctx });
+        }
+        let n_rows = wanted.rows(tokens.len());
+        let most_rows = if wanted == Logits::All { n_logits.min(n_batch) } else { n_logits };
+        if n_rows > most_rows {
+            return Err(SessionError::LogitsRows { n_rows, n_logits: most_rows });
+        }
+
+        let forward = Forward { model: &self.model, kernels: self.kernels, workers: self.workers, precision };
+        let (before, last) = tokens.split_at((tokens.len() - 1) / n_batch * n_batch);
+        for batch in before.chunks(n_batch) {
+            forward.run(batch, self.n_past, Logits::None, &mut self.cache, &mut self.scratch);
+            self.n_past += batch.len();
+        }
+        let logits = forward.run(last, self.n_past, wanted, &mut self.cache, &mut self.scratch);
+        self.n_past += last.len();
+        Ok(logits)
+    }
+}
