@@ -1,0 +1,110 @@
+//! What holds for every configuration and all logits.
+
+use llm::sampling::{Sampler, SamplingConfig, SamplingError};
+use proptest::prelude::*;
+
+fn configs() -> impl Strategy<Value = SamplingConfig> {
+    let temperature = prop_oneof![Just(0.0f32), 0.01f32..5.0, Just(f32::MIN_POSITIVE)];
+    let penalty = prop_oneof![Just(1.0f32), 0.5f32..2.0, Just(1e-38f32), Just(1e38f32)];
+    (temperature, 0u32..200, 0f32..=1.0, 0f32..=1.0, penalty, any::<u64>()).prop_map(
+        |(temperature, top_k, top_p, min_p, repeat_penalty, seed)| SamplingConfig {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repeat_penalty,
+            repeat_last_n: 16,
+            seed,
+        },
+    )
+}
+
+fn logits() -> impl Strategy<Value = Vec<f32>> {
+    let logit = prop_oneof![
+        8 => -20f32..20.0,
+        1 => Just(f32::NEG_INFINITY),
+        1 => Just(0.0f32),
+        1 => Just(-0.0f32),
+        1 => Just(f32::MAX),
+        1 => Just(f32::MIN),
+    ];
+    prop::collection::vec(logit, 1..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn the_distribution_is_a_head_of_the_vocabulary(config in configs(), logits in logits()) {
+        let mut sampler = Sampler::new(config, logits.len()).unwrap();
+        for id in [0, 1, 1, 7, u32::MAX] {
+            sampler.accept(id);
+        }
+        if !logits.iter().any(|logit| logit.is_finite()) {
+            prop_assert_eq!(sampler.sample(&logits), Err(SamplingError::NoCandidate));
+            return Ok(());
+        }
+        let kept = sampler.distribution(&logits).unwrap().to_vec();
+        let sum: f64 = kept.iter().map(|candidate| f64::from(candidate.probability)).sum();
+        prop_assert!((sum - 1.0).abs() < 1e-5, "sum {}", sum);
+        if config.top_k > 0 {
+            prop_assert!(kept.len() <= config.top_k as usize);
+        }
+        // A token that went is not more likely than one that stayed.
+        if config.repeat_penalty == 1.0 {
+            let lowest = kept.iter().map(|c| c.logit).fold(f32::INFINITY, f32::min);
+            for (id, &logit) in (0u32..).zip(&logits) {
+                prop_assert!(logit <= lowest || kept.iter().any(|c| c.id == id));
+            }
+        }
+        let drawn = sampler.sample(&logits).unwrap();
+        prop_assert!(kept.iter().any(|c| c.id == drawn && c.probability > 0.0));
+    }
+
+    #[test]
+    fn any_bits_are_drawn_from_or_refused(bits in prop::collection::vec(any::<u32>(), 1..50)) {
+        let logits: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
+        let mut sampler = Sampler::new(SamplingConfig::creative(), logits.len()).unwrap();
+        let broken = logits.iter().any(|x| x.is_nan() || *x == f32::INFINITY);
+        match sampler.sample(&logits) {
+            Ok(id) => prop_assert!(!broken && logits[id as usize].is_finite()),
+            Err(SamplingError::BadLogit { .. }) => prop_assert!(broken),
+            Err(error) => prop_assert_eq!(error, SamplingError::NoCandidate),
+        }
+    }
+}
+
+#[test]
+fn tokens_are_drawn_as_often_as_their_probability_says() {
+    let logits = [0.0f32, 1.0, 2.0, -1.0, 0.5];
+    let config = SamplingConfig { temperature: 1.0, seed: 42, ..SamplingConfig::greedy() };
+    let mut sampler = Sampler::new(config, logits.len()).unwrap();
+    let expected = sampler.distribution(&logits).unwrap().to_vec();
+    let n_draws = 100_000;
+    let mut counts = [0f64; 5];
+    for _ in 0..n_draws {
+        counts[sampler.sample(&logits).unwrap() as usize] += 1.0;
+    }
+    for candidate in expected {
+        let p = f64::from(candidate.probability);
+        let deviation = (f64::from(n_draws) * p * (1.0 - p)).sqrt();
+        let error = counts[candidate.id as usize] - f64::from(n_draws) * p;
+        assert!(error.abs() < 4.0 * deviation, "token {}: off by {error}", candidate.id);
+    }
+}
+
+#[test]
+fn a_whole_vocabulary_is_filtered_as_a_full_sort_would() {
+    // 150 thousand tokens in pseudo-random order, many of them equal.
+    let logits: Vec<f32> =
+        (0..150_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 16) as f32 / 4096.0).collect();
+    let mut order: Vec<u32> = (0..150_000).collect();
+    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+    for (top_k, top_p) in [(40, 1.0), (0, 0.3), (1000, 0.9)] {
+        let config = SamplingConfig { temperature: 1.0, top_k, top_p, ..SamplingConfig::greedy() };
+        let mut sampler = Sampler::new(config, logits.len()).unwrap();
+        let kept: Vec<u32> = sampler.distribution(&logits).unwrap().iter().map(|c| c.id).collect();
+        assert_eq!(kept, order[..kept.len()], "top_k {top_k}, top_p {top_p}");
+        assert!(kept.len() > 30);
+    }
+}
