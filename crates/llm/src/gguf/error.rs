@@ -312,7 +312,7 @@ impl fmt::Display for GgufError {
             ),
             Self::MissingKey { key } => write!(f, "the key `{key}` is missing"),
             Self::WrongType { key, expected, found } => {
-                write!(f, "the value of `{key}` is {found}, but {expected} is needed")
+                write!(f, "the value of `{key}` is of type {found}, but {expected} is needed")
             }
             Self::OutOfRange { key, expected } => {
                 write!(f, "the value of `{key}` does not fit {expected}")

@@ -2,8 +2,8 @@
 //!
 //! [`Gguf::parse`] checks a whole header at once, so that everything handed out later is known to
 //! be there: [`Value`]s by key, [`TensorInfo`]s by name, and the bytes of a tensor. Nothing is
-//! copied. This module knows the syntax; which keys and tensors a model needs is the business of
-//! [`crate::model`] and [`crate::tokenizer`].
+//! copied. [`GgufWriter`] makes such files. This module knows the syntax; which keys and tensors a
+//! model needs is the business of [`crate::model`] and [`crate::tokenizer`].
 //!
 //! Source: `docs/gguf.md` in the ggml repository; where the text leaves room, llama.cpp's reader.
 //!
@@ -24,6 +24,7 @@ mod name;
 mod reader;
 mod tensor;
 mod value;
+mod writer;
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -33,6 +34,7 @@ pub use lookup::Key;
 pub use name::Name;
 pub use tensor::{MAX_DIMS, TensorInfo};
 pub use value::{Array, GgufStr, Strings, Value, ValueType, Values};
+pub use writer::{GgufWriter, TensorWriter, WriteError};
 
 use reader::{Cursor, Place};
 

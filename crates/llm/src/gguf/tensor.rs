@@ -71,7 +71,7 @@ impl<'a> TensorInfo<'a> {
 }
 
 /// Size of the data of a tensor.
-fn size_bytes(name: &str, ty: GgmlType, dims: [u64; MAX_DIMS]) -> Result<u64, GgufError> {
+pub(super) fn size_bytes(name: &str, ty: GgmlType, dims: [u64; MAX_DIMS]) -> Result<u64, GgufError> {
     let tensor = Name::from(name);
     let n_elements = dims
         .iter()

@@ -186,6 +186,12 @@ impl<'a> GgufStr<'a> {
     }
 }
 
+impl<'a> From<&'a str> for GgufStr<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
 impl fmt::Display for GgufStr<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {

@@ -1,0 +1,342 @@
+//! Writing GGUF files, tensor by tensor.
+//!
+//! A [`GgufWriter`] collects the metadata and the tensor table; [`GgufWriter::write_header`] writes
+//! them and returns a [`TensorWriter`], through which the data streams without being held in memory.
+//! Both write into a closure, so that any file, socket or buffer will do.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::tensor::{MAX_DIMS, size_bytes};
+use super::{Array, DEFAULT_ALIGNMENT, Gguf, GgufError, Name, Value, ValueType};
+use crate::quant::GgmlType;
+
+/// Version of the format that is written.
+const VERSION: u32 = 3;
+
+/// The header of a file to be written.
+///
+/// ```
+/// use llm::gguf::{Gguf, GgufWriter};
+/// use llm::quant::GgmlType;
+///
+/// let mut writer = GgufWriter::new();
+/// writer.put_str("general.architecture", "llama")?;
+/// writer.put_u32("llama.block_count", 2)?;
+/// writer.declare_tensor("output_norm.weight", GgmlType::F32, &[4])?;
+///
+/// let mut file = Vec::new();
+/// let mut tensors = writer.write_header(|bytes: &[u8]| {
+///     file.extend_from_slice(bytes);
+///     Ok::<(), std::io::Error>(())
+/// })?;
+/// tensors.write(&[0; 16])?;
+/// tensors.finish()?;
+///
+/// let gguf = Gguf::parse(&file, file.len() as u64)?;
+/// assert_eq!(gguf.require_u32("llama.block_count")?, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct GgufWriter {
+    /// Entries as they stand in the file.
+    metadata: Vec<u8>,
+    n_metadata: u64,
+    /// Entries as they stand in the file.
+    table: Vec<u8>,
+    tensor_bytes: Vec<u64>,
+    /// Where the next tensor begins, from the beginning of the tensor data.
+    data_bytes: u64,
+}
+
+impl GgufWriter {
+    /// A header without entries.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a value of any type, such as one of another file.
+    ///
+    /// Keys are checked by [`GgufWriter::write_header`]; `general.alignment` must not be among
+    /// them, the default is used.
+    ///
+    /// # Errors
+    /// [`GgufError::OutOfMemory`], as for all methods that add something.
+    pub fn put(&mut self, key: &str, value: Value<'_>) -> Result<(), GgufError> {
+        self.begin_entry(key, value.ty())?;
+        put_value(&mut self.metadata, value)
+    }
+
+    /// Adds an integer.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_u32(&mut self, key: &str, value: u32) -> Result<(), GgufError> {
+        self.put(key, Value::U32(value))
+    }
+
+    /// Adds a float.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_f32(&mut self, key: &str, value: f32) -> Result<(), GgufError> {
+        self.put(key, Value::F32(value))
+    }
+
+    /// Adds a truth value.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_bool(&mut self, key: &str, value: bool) -> Result<(), GgufError> {
+        self.put(key, Value::Bool(value))
+    }
+
+    /// Adds a text.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_str(&mut self, key: &str, value: &str) -> Result<(), GgufError> {
+        self.put(key, Value::String(value.into()))
+    }
+
+    /// Adds an array of texts, or of byte strings as vocabularies hold them.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_strings<S: AsRef<[u8]>>(
+        &mut self,
+        key: &str,
+        values: impl ExactSizeIterator<Item = S>,
+    ) -> Result<(), GgufError> {
+        self.begin_array(key, ValueType::String, values.len())?;
+        for value in values {
+            put_string(&mut self.metadata, value.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Adds an array of integers with sign.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_i32s(&mut self, key: &str, values: &[i32]) -> Result<(), GgufError> {
+        self.begin_array(key, ValueType::I32, values.len())?;
+        values.iter().try_for_each(|value| append(&mut self.metadata, &value.to_le_bytes()))
+    }
+
+    /// Adds an array of floats.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_f32s(&mut self, key: &str, values: &[f32]) -> Result<(), GgufError> {
+        self.begin_array(key, ValueType::F32, values.len())?;
+        values.iter().try_for_each(|value| append(&mut self.metadata, &value.to_le_bytes()))
+    }
+
+    /// Adds a tensor whose data will be written in the order of declaration. `dims` in ggml's
+    /// order: the first is that of elements next to each other in memory.
+    ///
+    /// # Errors
+    /// If there are too many dimensions, if one is zero, or if a row is no multiple of the block.
+    pub fn declare_tensor(&mut self, name: &str, ty: GgmlType, dims: &[u64]) -> Result<(), GgufError> {
+        let mut padded = [1; MAX_DIMS];
+        let Some(used) = padded.get_mut(..dims.len()) else {
+            return Err(GgufError::TooManyDimensions {
+                tensor: Name::from(name),
+                offset: 0,
+                n_dims: dims.len().try_into().unwrap_or(u32::MAX),
+            });
+        };
+        used.copy_from_slice(dims);
+        let size_bytes = size_bytes(name, ty, padded)?;
+        let end = self
+            .data_bytes
+            .checked_add(size_bytes)
+            .and_then(|end| end.checked_next_multiple_of(DEFAULT_ALIGNMENT.into()))
+            .ok_or(GgufError::BadDimensions { tensor: Name::from(name), dims: padded })?;
+
+        put_string(&mut self.table, name.as_bytes())?;
+        append(&mut self.table, &(dims.len() as u32).to_le_bytes())?;
+        for dim in dims {
+            append(&mut self.table, &dim.to_le_bytes())?;
+        }
+        append(&mut self.table, &ty.id().to_le_bytes())?;
+        append(&mut self.table, &self.data_bytes.to_le_bytes())?;
+        self.tensor_bytes.try_reserve(1).map_err(|_| out_of_memory(8))?;
+        self.tensor_bytes.push(size_bytes);
+        self.data_bytes = end;
+        Ok(())
+    }
+
+    /// Writes everything in front of the tensor data into `sink`.
+    ///
+    /// # Errors
+    /// If [`Gguf::parse`] would refuse the file, for duplicate names for example; if `sink` fails.
+    pub fn write_header<E, S>(self, mut sink: S) -> Result<TensorWriter<S>, WriteError<E>>
+    where
+        S: FnMut(&[u8]) -> Result<(), E>,
+    {
+        let mut header = Vec::new();
+        append(&mut header, b"GGUF")?;
+        append(&mut header, &VERSION.to_le_bytes())?;
+        append(&mut header, &(self.tensor_bytes.len() as u64).to_le_bytes())?;
+        append(&mut header, &self.n_metadata.to_le_bytes())?;
+        append(&mut header, &self.metadata)?;
+        append(&mut header, &self.table)?;
+        let padding = header.len().next_multiple_of(DEFAULT_ALIGNMENT as usize) - header.len();
+        append(&mut header, &PADDING[..padding])?;
+
+        let file_bytes = (header.len() as u64).saturating_add(self.data_bytes);
+        Gguf::parse(&header, file_bytes)?;
+        sink(&header).map_err(WriteError::Sink)?;
+        Ok(TensorWriter { sink, tensor_bytes: self.tensor_bytes, index: 0, written_bytes: 0 })
+    }
+
+    fn begin_entry(&mut self, key: &str, ty: ValueType) -> Result<(), GgufError> {
+        put_string(&mut self.metadata, key.as_bytes())?;
+        append(&mut self.metadata, &ty.id().to_le_bytes())?;
+        self.n_metadata += 1;
+        Ok(())
+    }
+
+    fn begin_array(&mut self, key: &str, ty: ValueType, len: usize) -> Result<(), GgufError> {
+        self.begin_entry(key, ValueType::Array)?;
+        append(&mut self.metadata, &ty.id().to_le_bytes())?;
+        append(&mut self.metadata, &(len as u64).to_le_bytes())
+    }
+}
+
+/// The tensor data of a file to be written.
+#[derive(Debug)]
+pub struct TensorWriter<S> {
+    sink: S,
+    tensor_bytes: Vec<u64>,
+    /// The tensor being written.
+    index: usize,
+    /// How much of it has been written.
+    written_bytes: u64,
+}
+
+impl<S> TensorWriter<S> {
+    /// Writes the next bytes of the current tensor, which begins in `bytes` if the one before it is
+    /// complete. Padding is added as needed.
+    ///
+    /// # Errors
+    /// If `bytes` reaches beyond the end of the tensor; if the sink fails.
+    pub fn write<E>(&mut self, bytes: &[u8]) -> Result<(), WriteError<E>>
+    where
+        S: FnMut(&[u8]) -> Result<(), E>,
+    {
+        let declared_bytes = self.tensor_bytes.get(self.index).copied().unwrap_or(0);
+        let written_bytes = self.written_bytes + bytes.len() as u64;
+        if written_bytes > declared_bytes {
+            return Err(WriteError::TensorSize { index: self.index, declared_bytes, written_bytes });
+        }
+        (self.sink)(bytes).map_err(WriteError::Sink)?;
+        self.written_bytes = written_bytes;
+        if written_bytes == declared_bytes && declared_bytes > 0 {
+            let padded = declared_bytes.next_multiple_of(DEFAULT_ALIGNMENT.into());
+            (self.sink)(&PADDING[..(padded - declared_bytes) as usize]).map_err(WriteError::Sink)?;
+            self.index += 1;
+            self.written_bytes = 0;
+        }
+        Ok(())
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// If declared tensors have not been written.
+    pub fn finish<E>(self) -> Result<(), WriteError<E>>
+    where
+        S: FnMut(&[u8]) -> Result<(), E>,
+    {
+        match self.tensor_bytes.get(self.index) {
+            None => Ok(()),
+            Some(&declared_bytes) => Err(WriteError::TensorSize {
+                index: self.index,
+                declared_bytes,
+                written_bytes: self.written_bytes,
+            }),
+        }
+    }
+}
+
+/// Zeroes, more than ever needed at once.
+const PADDING: [u8; DEFAULT_ALIGNMENT as usize] = [0; DEFAULT_ALIGNMENT as usize];
+
+/// Why a file could not be written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WriteError<E> {
+    /// The header would not be readable.
+    Header(GgufError),
+    /// More or less data for a tensor than was declared.
+    TensorSize {
+        /// Place of the tensor in the order of declaration.
+        index: usize,
+        /// Its size as declared; 0 if there is no such tensor.
+        declared_bytes: u64,
+        /// What was written, or was to be written.
+        written_bytes: u64,
+    },
+    /// The sink failed.
+    Sink(E),
+}
+
+impl<E> From<GgufError> for WriteError<E> {
+    fn from(error: GgufError) -> Self {
+        Self::Header(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for WriteError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(error) => error.fmt(f),
+            Self::TensorSize { index, declared_bytes, written_bytes } => write!(
+                f,
+                "tensor number {index} was declared with {declared_bytes} bytes, but has {written_bytes}"
+            ),
+            Self::Sink(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for WriteError<E> {}
+
+fn put_value(out: &mut Vec<u8>, value: Value<'_>) -> Result<(), GgufError> {
+    match value {
+        Value::U8(v) => append(out, &v.to_le_bytes()),
+        Value::I8(v) => append(out, &v.to_le_bytes()),
+        Value::U16(v) => append(out, &v.to_le_bytes()),
+        Value::I16(v) => append(out, &v.to_le_bytes()),
+        Value::U32(v) => append(out, &v.to_le_bytes()),
+        Value::I32(v) => append(out, &v.to_le_bytes()),
+        Value::U64(v) => append(out, &v.to_le_bytes()),
+        Value::I64(v) => append(out, &v.to_le_bytes()),
+        Value::F32(v) => append(out, &v.to_le_bytes()),
+        Value::F64(v) => append(out, &v.to_le_bytes()),
+        Value::Bool(v) => append(out, &[v.into()]),
+        Value::String(v) => put_string(out, v.as_bytes()),
+        Value::Array(Array { ty, len, bytes }) => {
+            append(out, &ty.id().to_le_bytes())?;
+            append(out, &(len as u64).to_le_bytes())?;
+            append(out, bytes)
+        }
+    }
+}
+
+fn put_string(out: &mut Vec<u8>, text: &[u8]) -> Result<(), GgufError> {
+    append(out, &(text.len() as u64).to_le_bytes())?;
+    append(out, text)
+}
+
+fn append(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), GgufError> {
+    out.try_reserve(bytes.len()).map_err(|_| out_of_memory(bytes.len()))?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn out_of_memory(needed_bytes: usize) -> GgufError {
+    GgufError::OutOfMemory { needed_bytes: needed_bytes as u64 }
+}
