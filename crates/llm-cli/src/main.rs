@@ -1,3 +1,107 @@
-//! The engine as a host program.
+//! `llm`: the Ferrite inference engine as a host program.
+//!
+//! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
+//! [`engine`] and [`thread_pool`].
 
-fn main() {}
+mod commands;
+mod engine;
+mod model_file;
+mod synth;
+mod thread_pool;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+/// LLM inference from GGUF files, with the engine that runs inside the Ferrite kernel.
+#[derive(Parser)]
+#[command(name = "llm", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  llm infer --model test_models/tiny.gguf --prompt Hello -n 20
+  llm infer --model model.gguf --prompt 'Once upon a time' -n 200 --temp 0.8 --top-p 0.95 --seed 7
+  llm tokenize --model model.gguf 'How many tokens is this?'
+  llm info --model model.gguf --metadata
+  llm synth --shape tinyllama-1.1b --type Q4_0 -o random.gguf
+  llm bench --model random.gguf -p 128 -n 32 -t 2 -r 3
+
+Generated text, ids and tables go to standard output, errors in one line to standard error; the exit
+status is 0, or 1 after an error.";
+
+#[derive(Subcommand)]
+enum Command {
+    Logits(commands::logits::Arguments),
+    Info(commands::info::Arguments),
+    Bench(commands::bench::Arguments),
+    Synth(commands::synth::Arguments),
+}
+
+fn main() -> ExitCode {
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) => return report_usage(&error),
+    };
+    let result = match program.command {
+        Command::Logits(arguments) => commands::logits::run(&arguments),
+        Command::Info(arguments) => commands::info::run(&arguments),
+        Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::Synth(arguments) => commands::synth::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("llm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the reader of standard output has gone: it has what it wanted, which is no error.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Prints help where it was asked for, otherwise the first paragraph of clap's message as one line.
+fn report_usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let status = ExitCode::from(u8::from(error.use_stderr()));
+            // Nobody to tell if the terminal is gone.
+            let _ = error.print();
+            status
+        }
+        _ => {
+            let message = error.to_string();
+            let lines: Vec<&str> =
+                message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            let message = lines.join(" ");
+            let message = message.strip_prefix("error: ").unwrap_or(&message);
+            eprintln!("llm: {message} (see `llm help`)");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Program::command().debug_assert();
+    }
+}

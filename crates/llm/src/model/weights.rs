@@ -200,7 +200,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     fn matrix(&mut self, name: &Name, rows: usize, cols: usize) -> Result<Matrix<'a>, ModelError> {
-        self.optional_matrix(name, rows, cols)?.ok_or_else(|| ModelError::MissingTensor(*name))
+        self.optional_matrix(name, rows, cols)?.ok_or(ModelError::MissingTensor(*name))
     }
 
     fn optional_matrix(
@@ -222,7 +222,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     fn vector(&mut self, name: &Name, len: usize) -> Result<&'a [f32], ModelError> {
-        self.optional_vector(name, len)?.ok_or_else(|| ModelError::MissingTensor(*name))
+        self.optional_vector(name, len)?.ok_or(ModelError::MissingTensor(*name))
     }
 
     fn optional_vector(&mut self, name: &Name, len: usize) -> Result<Option<&'a [f32]>, ModelError> {

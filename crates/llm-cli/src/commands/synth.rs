@@ -1,0 +1,47 @@
+//! `llm synth`: writes a model with random weights.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use llm::quant::GgmlType;
+
+use crate::synth::{SYNTAX, Shape, type_names, write_model};
+
+/// Large enough that the system's share of the time vanishes.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Write a model of a given shape with random weights, for measuring speed and memory.
+///
+/// The same shape and type give the same file, whatever the machine.
+#[derive(Args)]
+#[command(after_help = SYNTAX)]
+pub struct Arguments {
+    /// The shape; see below.
+    #[arg(long, value_name = "SHAPE")]
+    shape: String,
+
+    /// Type of the matrices.
+    #[arg(long = "type", value_name = "TYPE", default_value = "Q4_0", value_parser = matrix_type)]
+    ty: GgmlType,
+
+    /// File to write.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let shape = Shape::parse(&arguments.shape)?;
+    let context = || arguments.output.display().to_string();
+    let file = File::create(&arguments.output).with_context(context)?;
+    let output = BufWriter::with_capacity(BUFFER_BYTES, file);
+    write_model(&shape, arguments.ty, output).with_context(context)?;
+    Ok(())
+}
+
+fn matrix_type(name: &str) -> Result<GgmlType, String> {
+    GgmlType::from_name(name).ok_or_else(|| format!("expected one of {}", type_names()))
+}

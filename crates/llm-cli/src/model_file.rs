@@ -1,0 +1,45 @@
+//! [`ModelFile`]: a GGUF file mapped into memory.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use llm::gguf::Gguf;
+use memmap2::Mmap;
+
+/// The bytes of a model file, shared with the system's file cache.
+pub struct ModelFile {
+    path: PathBuf,
+    bytes: Mmap,
+}
+
+impl ModelFile {
+    /// Maps the file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let context = || format!("cannot read {}", path.display());
+        let file = File::open(path).with_context(context)?;
+        // SAFETY: the map is read only and private to this process. Another process that truncates
+        // or rewrites the file meanwhile could pull the bytes away; like every program that maps
+        // its models, this one requires that the file is left alone while it runs.
+        let bytes = unsafe { Mmap::map(&file) }.with_context(context)?;
+        Ok(Self { path: path.to_owned(), bytes })
+    }
+
+    /// Checks the header and returns the view of the file.
+    pub fn gguf(&self) -> Result<Gguf<'_>> {
+        Gguf::parse(&self.bytes, self.len_bytes()).with_context(|| self.path.display().to_string())
+    }
+
+    /// Size of the file.
+    pub fn len_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Name for tables: `general.name`, or the file's name without its extension.
+    pub fn display_name(&self, gguf: &Gguf<'_>) -> String {
+        match gguf.str_value("general.name") {
+            Ok(Some(name)) if !name.is_empty() => name.to_owned(),
+            _ => self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+}
