@@ -258,7 +258,7 @@ impl fmt::Display for GgufError {
             }
             Self::TooMany { part, offset, count, max } => write!(
                 f,
-                "{part} is said to have {count} entries (at byte {offset}), but the rest of the file holds at most {max}"
+                "{part} is said to have {count} entries (at byte {offset}), but the rest of the file holds at most {max}: the file is cut off, or the number is wrong"
             ),
             Self::NameLength { part, offset, len_bytes, max_bytes } => {
                 write!(f, "{part} at byte {offset} has {len_bytes} bytes, but 1 to {max_bytes} are allowed")

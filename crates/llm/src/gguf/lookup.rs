@@ -24,7 +24,7 @@ impl<'k> From<(&'k str, &'k str)> for Key<'k> {
 }
 
 impl Key<'_> {
-    fn bytes(&self) -> impl Iterator<Item = u8> {
+    fn bytes(&self) -> impl Iterator<Item = u8> + Clone {
         let [prefix, dot] = self.prefix;
         prefix.bytes().chain(dot.bytes()).chain(self.suffix.bytes())
     }
@@ -37,12 +37,8 @@ impl Key<'_> {
 impl<'a> Gguf<'a> {
     /// The value of a key.
     pub fn get<'k>(&self, key: impl Into<Key<'k>>) -> Option<Value<'a>> {
-        let key = key.into();
-        let place = self
-            .metadata_by_key
-            .binary_search_by(|&place| self.metadata[place as usize].0.bytes().cmp(key.bytes()))
-            .ok()?;
-        Some(self.metadata[self.metadata_by_key[place] as usize].1)
+        let index = self.metadata.find(key.into().bytes())?;
+        Some(self.metadata.entries()[index].1)
     }
 
     /// An integer of any width that fits u32.

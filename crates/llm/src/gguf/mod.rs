@@ -22,12 +22,10 @@ mod error;
 mod lookup;
 mod name;
 mod reader;
+mod table;
 mod tensor;
 mod value;
 mod writer;
-
-use alloc::vec::Vec;
-use core::cmp::Ordering;
 
 pub use error::{GgufError, Part};
 pub use lookup::Key;
@@ -37,6 +35,7 @@ pub use value::{Array, GgufStr, Strings, Value, ValueType, Values};
 pub use writer::{GgufWriter, TensorWriter, WriteError};
 
 use reader::{Cursor, Place};
+use table::Table;
 
 /// Bytes between which tensor data is padded, unless `general.alignment` says otherwise.
 pub const DEFAULT_ALIGNMENT: u32 = 32;
@@ -63,14 +62,8 @@ pub struct Gguf<'a> {
     version: u32,
     alignment: u32,
     header_bytes: u64,
-    /// In the order of the file.
-    metadata: Vec<(&'a str, Value<'a>)>,
-    /// Places in `metadata`, by key.
-    metadata_by_key: Vec<u32>,
-    /// In the order of the file.
-    tensors: Vec<TensorInfo<'a>>,
-    /// Places in `tensors`, by name.
-    tensors_by_name: Vec<u32>,
+    metadata: Table<(&'a str, Value<'a>)>,
+    tensors: Table<TensorInfo<'a>>,
 }
 
 impl<'a> Gguf<'a> {
@@ -97,44 +90,24 @@ impl<'a> Gguf<'a> {
 
         let metadata_count =
             cursor.check_count(Part::Metadata, metadata_count, counts_offset + 8, ENTRY_MIN_BYTES)?;
-        cursor.check_count(Part::TensorTable, tensor_count, counts_offset, TENSOR_MIN_BYTES)?;
+        let tensor_count =
+            cursor.check_count(Part::TensorTable, tensor_count, counts_offset, TENSOR_MIN_BYTES)?;
 
-        let mut metadata = Vec::new();
-        reserve(&mut metadata, metadata_count.min(bytes.len() / ENTRY_MIN_BYTES as usize))?;
-        for index in 0..metadata_count {
-            cursor.place = Place::Key(index as u64);
+        let metadata = Table::read(metadata_count, |index| {
+            cursor.place = Place::Key(index);
             let key = cursor.name(MAX_KEY_BYTES)?;
             cursor.place = Place::Value(key);
             let ty = cursor.value_type()?;
-            metadata.push((key, cursor.value(ty, 0)?));
-        }
-        let metadata_by_key = sorted_places(&metadata, |a, b| a.0.cmp(b.0))?;
-        if let Some((key, _)) = repeated(&metadata, &metadata_by_key, |a, b| a.0 == b.0) {
-            return Err(GgufError::DuplicateKey { key: Name::from(*key) });
-        }
-
-        cursor.place = Place::Header;
-        let tensor_count =
-            cursor.check_count(Part::TensorTable, tensor_count, counts_offset, TENSOR_MIN_BYTES)?;
-        let mut tensors = Vec::new();
-        reserve(&mut tensors, tensor_count.min(bytes.len() / TENSOR_MIN_BYTES as usize))?;
-        for index in 0..tensor_count {
-            tensors.push(TensorInfo::read(&mut cursor, index as u64)?);
-        }
-        let tensors_by_name = sorted_places(&tensors, |a, b| a.name.cmp(b.name))?;
-        if let Some(tensor) = repeated(&tensors, &tensors_by_name, |a, b| a.name == b.name) {
-            return Err(GgufError::DuplicateTensor { tensor: Name::from(tensor.name) });
-        }
-
+            Ok((key, cursor.value(ty, 0)?))
+        })?;
+        let tensors = Table::read(tensor_count, |index| TensorInfo::read(&mut cursor, index))?;
         let mut gguf = Self {
             bytes,
             version,
             alignment: DEFAULT_ALIGNMENT,
             header_bytes: cursor.offset(),
             metadata,
-            metadata_by_key,
             tensors,
-            tensors_by_name,
         };
         gguf.alignment = gguf.stored_alignment()?;
         gguf.check_tensor_places(file_bytes)?;
@@ -151,7 +124,7 @@ impl<'a> Gguf<'a> {
 
     /// Checks that every tensor is aligned, within the file and clear of the others.
     fn check_tensor_places(&self, file_bytes: u64) -> Result<(), GgufError> {
-        for tensor in &self.tensors {
+        for tensor in self.tensors() {
             let name = Name::from(tensor.name);
             if !tensor.offset.is_multiple_of(self.alignment.into()) {
                 return Err(GgufError::MisalignedTensor {
@@ -165,10 +138,10 @@ impl<'a> Gguf<'a> {
                 return Err(GgufError::TensorPastEndOfFile { tensor: name, end_offset, file_bytes });
             }
         }
-        let by_offset = sorted_places(&self.tensors, |a, b| a.offset.cmp(&b.offset))?;
+        let by_offset = table::places(self.tensors(), |a, b| a.offset.cmp(&b.offset))?;
         let mut previous_end = 0;
         for &place in &by_offset {
-            let tensor = &self.tensors[place as usize];
+            let tensor = &self.tensors()[place as usize];
             if tensor.offset < previous_end {
                 return Err(GgufError::OverlappingTensor {
                     tensor: Name::from(tensor.name),
@@ -199,7 +172,7 @@ impl<'a> Gguf<'a> {
     /// Where the last tensor ends, in bytes from the beginning of the file; the end of the header
     /// in a file without tensors.
     pub fn end_offset(&self) -> u64 {
-        match self.tensors.iter().map(TensorInfo::end).max() {
+        match self.tensors().iter().map(TensorInfo::end).max() {
             Some(end) => self.data_offset() + end,
             None => self.header_bytes,
         }
@@ -207,26 +180,22 @@ impl<'a> Gguf<'a> {
 
     /// All metadata in the order of the file.
     pub fn metadata(&self) -> impl ExactSizeIterator<Item = (&'a str, Value<'a>)> + '_ {
-        self.metadata.iter().copied()
+        self.metadata.entries().iter().copied()
     }
 
     /// All tensors in the order of the file.
     pub fn tensors(&self) -> &[TensorInfo<'a>] {
-        &self.tensors
+        self.tensors.entries()
     }
 
     /// The tensor of this name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo<'a>> {
-        self.tensor_index(name).map(|index| &self.tensors[index])
+        self.tensor_index(name).map(|index| &self.tensors()[index])
     }
 
     /// The place of the tensor of this name in [`Gguf::tensors`].
     pub fn tensor_index(&self, name: &str) -> Option<usize> {
-        let place = self
-            .tensors_by_name
-            .binary_search_by(|&place| self.tensors[place as usize].name.cmp(name))
-            .ok()?;
-        Some(self.tensors_by_name[place] as usize)
+        self.tensors.find(name.bytes())
     }
 
     /// The bytes of a tensor.
@@ -257,28 +226,4 @@ fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, GgufError> {
         }
         version => Err(GgufError::UnsupportedVersion { version }),
     }
-}
-
-fn reserve<T>(table: &mut Vec<T>, len: usize) -> Result<(), GgufError> {
-    table.try_reserve_exact(len).map_err(|_| GgufError::OutOfMemory {
-        needed_bytes: (len as u64).saturating_mul(size_of::<T>() as u64),
-    })
-}
-
-/// The places of `entries` in the order of `compare`.
-fn sorted_places<T>(entries: &[T], compare: impl Fn(&T, &T) -> Ordering) -> Result<Vec<u32>, GgufError> {
-    let mut places = Vec::new();
-    reserve(&mut places, entries.len())?;
-    places.extend(0..entries.len() as u32);
-    places.sort_unstable_by(|&a, &b| compare(&entries[a as usize], &entries[b as usize]));
-    Ok(places)
-}
-
-/// An entry that equals its neighbour in the order of `places`.
-fn repeated<'t, T>(entries: &'t [T], places: &[u32], equal: impl Fn(&T, &T) -> bool) -> Option<&'t T> {
-    places
-        .windows(2)
-        .map(|pair| (&entries[pair[0] as usize], &entries[pair[1] as usize]))
-        .find(|(a, b)| equal(a, b))
-        .map(|(_, b)| b)
 }

@@ -1,0 +1,94 @@
+//! Entries in the order of the file that can be found by name.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use super::{GgufError, Name, TensorInfo, Value};
+
+/// An entry with a name that no other entry has.
+pub(super) trait Named {
+    fn name(&self) -> &str;
+    /// The error for a second entry of this name.
+    fn duplicate(name: Name) -> GgufError;
+}
+
+impl Named for (&str, Value<'_>) {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn duplicate(key: Name) -> GgufError {
+        GgufError::DuplicateKey { key }
+    }
+}
+
+impl Named for TensorInfo<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn duplicate(tensor: Name) -> GgufError {
+        GgufError::DuplicateTensor { tensor }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    /// In the order of the file.
+    entries: Vec<T>,
+    /// Places in `entries` in the order of names.
+    by_name: Vec<u32>,
+}
+
+impl<T: Named> Table<T> {
+    /// Calls `read_entry` `count` ≤ `u32::MAX` times.
+    ///
+    /// Grows with what has been read, not with what the count claims.
+    pub(super) fn read(
+        count: usize,
+        mut read_entry: impl FnMut(u64) -> Result<T, GgufError>,
+    ) -> Result<Self, GgufError> {
+        let mut entries = Vec::new();
+        for index in 0..count {
+            let entry = read_entry(index as u64)?;
+            if entries.len() == entries.capacity() {
+                reserve(&mut entries, index.max(16))?;
+            }
+            entries.push(entry);
+        }
+        let by_name = places(&entries, |a, b| a.name().cmp(b.name()))?;
+        let name = |place: u32| entries[place as usize].name();
+        match by_name.windows(2).find(|pair| name(pair[0]) == name(pair[1])) {
+            Some(pair) => Err(T::duplicate(Name::from(name(pair[0])))),
+            None => Ok(Self { entries, by_name }),
+        }
+    }
+
+    pub(super) fn entries(&self) -> &[T] {
+        &self.entries
+    }
+
+    /// The place in `entries` of the entry whose name is made of these bytes.
+    pub(super) fn find(&self, name: impl Iterator<Item = u8> + Clone) -> Option<usize> {
+        let place = self
+            .by_name
+            .binary_search_by(|&place| self.entries[place as usize].name().bytes().cmp(name.clone()))
+            .ok()?;
+        Some(self.by_name[place] as usize)
+    }
+}
+
+/// The places of at most `u32::MAX` entries, sorted.
+pub(super) fn places<T>(entries: &[T], compare: impl Fn(&T, &T) -> Ordering) -> Result<Vec<u32>, GgufError> {
+    let mut places = Vec::new();
+    reserve(&mut places, entries.len())?;
+    places.extend(0..entries.len() as u32);
+    places.sort_unstable_by(|&a, &b| compare(&entries[a as usize], &entries[b as usize]));
+    Ok(places)
+}
+
+fn reserve<T>(table: &mut Vec<T>, additional: usize) -> Result<(), GgufError> {
+    table.try_reserve_exact(additional).map_err(|_| GgufError::OutOfMemory {
+        needed_bytes: ((table.len() + additional) as u64).saturating_mul(size_of::<T>() as u64),
+    })
+}
