@@ -109,3 +109,104 @@ fn workers_change_nothing() {
         }
     }
 }
+
+/// Bytes whose codes are the extremes and whose scales are ordinary, zero, subnormal or not finite.
+fn extreme_rows(ty: GgmlType, rows: usize, cols: usize, random: &mut Random) -> Vec<u8> {
+    const SCALES: [u16; 8] = [0x3c00, 0xbc00, 0x0000, 0x8001, 0x03ff, 0x7bff, 0x7c00, 0x7e00];
+    const CODES: [u8; 8] = [0x00, 0xff, 0x80, 0x7f, 0x0f, 0xf0, 0x88, 0x81];
+    let mut bytes = vec![0; rows * ty.row_bytes(cols).unwrap()];
+    for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+        let code = CODES[random.below(8)];
+        block.fill_with(|| if random.below(4) == 0 { CODES[random.below(8)] } else { code });
+        // In most rows all scales are finite, or no product would be.
+        let n_scales = if random.below(50) == 0 { 8 } else { 5 };
+        for &at in scale_offsets(ty) {
+            block[at..at + 2].copy_from_slice(&SCALES[random.below(n_scales)].to_le_bytes());
+        }
+    }
+    bytes
+}
+
+/// Where the f16 scales and minimums of a block lie.
+fn scale_offsets(ty: GgmlType) -> &'static [usize] {
+    match ty {
+        GgmlType::Q4_1 | GgmlType::Q5_1 => &[0, 2],
+        _ => &[0],
+    }
+}
+
+#[test]
+fn every_set_agrees_with_the_scalar_one_on_extremes() {
+    let mut random = Random(3);
+    for &ty in &TYPES[3..] {
+        for n_blocks in [1, 2, 3, 5, 8] {
+            for (rows, n_tokens) in [(1, 1), (2, 3), (3, 2), (5, 4), (9, 5), (4, 33)] {
+                let cols = n_blocks * ty.block_len();
+                let bytes = extreme_rows(ty, rows, cols, &mut random);
+                // One byte further, so that no field is where the compiler might expect it.
+                let mut shifted = vec![0; bytes.len() + 1];
+                shifted[1..].copy_from_slice(&bytes);
+                let w = Matrix::new(ty, rows, cols, &shifted[1..]).unwrap();
+                let mut x = random.normals(n_tokens * cols);
+                for x in &mut x {
+                    match random.below(40) {
+                        0 => *x = 0.0,
+                        1 => *x = 1e30,
+                        2 => *x = -1e30,
+                        3 => *x = 1e-38,
+                        _ => {}
+                    }
+                }
+                if random.below(4) == 0 {
+                    let at = random.below(x.len());
+                    x[at] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][random.below(3)];
+                }
+                let want = product(Kernels::scalar(), &Serial, &w, &x, Precision::Quantized);
+                for kernels in Kernels::available() {
+                    let got = product(kernels, &Serial, &w, &x, Precision::Quantized);
+                    for (index, (&got, &want)) in got.iter().zip(&want).enumerate() {
+                        let (token, row) = (index / rows, index % rows);
+                        let mut weights = vec![0.0; cols];
+                        w.dequantize_row(row, &mut weights);
+                        let x = &x[token * cols..(token + 1) * cols];
+                        let scale: f32 = weights.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
+                        assert!(
+                            (got - want).abs() <= 1e-5 * scale || !got.is_finite() && !want.is_finite(),
+                            "{kernels:?} {ty} {rows}×{cols}×{n_tokens}, row {row}, token {token}: {got} for {want}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rounding_agrees_to_the_bit() {
+    let mut random = Random(4);
+    // The product with one-hot weights shows scale * quant of each value.
+    let (rows, cols) = (32, 32);
+    let mut one_hot = vec![0.0; rows * cols];
+    for row in 0..rows {
+        one_hot[row * cols + row] = 127.0;
+    }
+    let mut bytes = vec![0; rows * GgmlType::Q8_0.row_bytes(cols).unwrap()];
+    quantize(GgmlType::Q8_0, &one_hot, &mut bytes);
+    let w = Matrix::new(GgmlType::Q8_0, rows, cols, &bytes).unwrap();
+    for kernels in Kernels::available() {
+        for round in 0..200 {
+            let mut x = random.normals(cols);
+            if round % 2 == 0 {
+                // Ties: multiples of a half, the largest 127.
+                x.iter_mut().for_each(|x| *x = (*x * 64.0).round().clamp(-253.0, 253.0) / 2.0);
+                x[random.below(cols)] = 127.0;
+            }
+            let got = product(kernels, &Serial, &w, &x, Precision::Quantized);
+            let amax = x.iter().fold(0.0, |amax: f32, x| amax.max(x.abs()));
+            let scale = amax / 127.0;
+            for (&got, &x) in got.iter().zip(&x) {
+                assert_eq!(got, scale * (127.0 * (x * (1.0 / scale)).round()), "{kernels:?} {x} of {amax}");
+            }
+        }
+    }
+}

@@ -10,10 +10,14 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod q8;
 pub mod scalar;
 pub mod tiles;
 
+#[cfg(target_arch = "aarch64")]
+pub use aarch64::CpuFeatures;
 pub use q8::{Q8, Q8Format, Q8Mut};
 
 use crate::blocks::GgmlType;
@@ -67,9 +71,9 @@ impl Kernels {
     }
 
     /// Every set that this CPU has, from the scalar one to the fastest.
-    #[cfg(any(test, feature = "std"))]
+    #[cfg(all(any(test, feature = "std"), not(target_arch = "aarch64")))]
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
-        [Some(Self::scalar())].into_iter().flatten()
+        [Self::scalar()].into_iter()
     }
 
     /// The set with this name, if this CPU has it.

@@ -7,10 +7,9 @@
 /// How many activations share a scale and how many a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Q8Format {
-    /// A scale and a sum for each 32 values; `scale = max|x| / 127` (ggml's Q8_0 and Q8_1).
+    /// A scale and a sum for each 32 values, for weights in blocks of 32 (ggml's Q8_0 and Q8_1).
     Blocks32,
-    /// A scale for each 256 values, a sum for each 16; the value of largest magnitude becomes -127
-    /// (ggml's Q8_K).
+    /// A scale for each 256 values, a sum for each 16, for weights in blocks of 256 (ggml's Q8_K).
     Blocks256,
 }
 
@@ -32,7 +31,7 @@ impl Q8Format {
     }
 }
 
-/// Rounded activations of some tokens: `x ≈ scale * quant`, quants in -127..=127.
+/// Rounded activations of some tokens: `x ≈ scale * quant`, `scale = max |x| / 127`.
 ///
 /// A block with an infinity or a NaN in it has the scale NaN.
 #[derive(Debug, Clone, Copy)]

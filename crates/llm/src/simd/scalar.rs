@@ -61,24 +61,19 @@ fn add_scaled_f16(acc: &mut [f32], scale: f32, x: &[f16]) {
     }
 }
 
-/// The scale and its inverse for a block whose extreme value is `extreme`, mapped to `to`.
+/// The scale and its inverse for values of magnitude up to `amax`, so that it becomes 127.
 ///
-/// Blocks too small to have a normal scale become zero; those that are not finite get a scale of
+/// Values too small to have a normal scale become zeros; those that are not finite get a scale of
 /// NaN, so that every product with them is NaN as well.
-pub(super) fn scale_and_inverse(extreme: f32, to: f32) -> (f32, f32) {
-    let scale = extreme / to;
+pub(super) fn scale_and_inverse(amax: f32) -> (f32, f32) {
+    let scale = amax / 127.0;
     if !scale.is_finite() {
         (f32::NAN, 0.0)
-    } else if scale.abs() < f32::MIN_POSITIVE {
+    } else if scale < f32::MIN_POSITIVE {
         (0.0, 0.0)
     } else {
         (scale, 1.0 / scale)
     }
-}
-
-/// Of two values the one of larger magnitude, the first of equals; a NaN before anything else.
-fn larger_magnitude(a: f32, b: f32) -> f32 {
-    if a.is_nan() || a.abs() >= b.abs() { a } else { b }
 }
 
 fn quantize_32(x: &[f32], out: Q8Mut<'_>) {
@@ -93,14 +88,12 @@ fn quantize(format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
     let blocks = x.chunks_exact(format.scale_len());
     let quants = out.quants.chunks_exact_mut(format.scale_len());
     for ((x, quants), out_scale) in blocks.zip(quants).zip(out.scales) {
-        let extreme = x.iter().copied().fold(0.0, larger_magnitude);
-        let (scale, inverse) = match format {
-            Q8Format::Blocks32 => scale_and_inverse(extreme.abs(), 127.0),
-            Q8Format::Blocks256 => scale_and_inverse(extreme, -127.0),
-        };
+        // As integers the magnitudes have the same order, and a NaN is above all of them.
+        let amax = x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0);
+        let (scale, inverse) = scale_and_inverse(f32::from_bits(amax));
         *out_scale = scale;
         for (quant, &x) in quants.iter_mut().zip(x) {
-            *quant = libm::roundf(x * inverse).clamp(-127.0, 127.0) as i8;
+            *quant = libm::roundf(x * inverse) as i8;
         }
     }
     for (sum, quants) in out.sums.iter_mut().zip(out.quants.chunks_exact(format.sum_len())) {

@@ -1,5 +1,7 @@
 //! Random numbers for tests, the same on every run.
 
+#![allow(dead_code, reason = "no test needs all of them")]
+
 /// A splitmix64 generator.
 pub struct Random(pub u64);
 
@@ -9,6 +11,10 @@ impl Random {
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.u64() % n as u64) as usize
     }
 
     /// Roughly normal, variance 1.

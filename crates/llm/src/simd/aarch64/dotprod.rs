@@ -1,0 +1,65 @@
+//! The set for CPUs with FEAT_DotProd (Cortex-A76 and later): `SDOT`.
+
+use super::product::{Dot, Range, Weights32, tile_32};
+use super::{neon, weights32};
+use crate::simd::{Kernels, Q8, tiles::Tile};
+use core::arch::{aarch64::*, asm};
+
+pub static KERNELS: Kernels = Kernels {
+    name: "dotprod",
+    q4_0: product_32::<weights32::Q4_0>,
+    q4_1: product_32::<weights32::Q4_1>,
+    q5_0: product_32::<weights32::Q5_0>,
+    q5_1: product_32::<weights32::Q5_1>,
+    q8_0: product_32::<weights32::Q8_0>,
+    ..neon::TABLE
+};
+
+fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    #[target_feature(enable = "dotprod")]
+    fn with_sdot<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        // SAFETY: the feature is enabled for this function.
+        unsafe { tile_32::<Sdot, W>(w, x, out) }
+    }
+    // SAFETY: only `KERNELS` names this function, and who holds that has made sure of the feature.
+    unsafe { with_sdot::<W>(w, x, out) }
+}
+
+/// `SDOT`, whose intrinsic is not stable.
+struct Sdot;
+
+impl Dot for Sdot {
+    #[inline(always)]
+    unsafe fn dot_16(w: int8x16_t, x: int8x16_t) -> int32x4_t {
+        // SAFETY: the caller vouches for the instruction.
+        unsafe { sdot(vdupq_n_s32(0), w, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_32(w: [int8x16_t; 2], x: [int8x16_t; 2], _range: Range) -> int32x4_t {
+        // SAFETY: the caller vouches for the instruction.
+        unsafe { sdot(sdot(vdupq_n_s32(0), w[0], x[0]), w[1], x[1]) }
+    }
+}
+
+/// Adds the products of four pairs of integers to each lane.
+///
+/// # Safety
+///
+/// The CPU has the instruction.
+#[inline(always)]
+unsafe fn sdot(mut acc: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: computes on registers alone.
+    unsafe {
+        asm!(
+            // Whatever function the compiler puts this in before it inlines it.
+            ".arch_extension dotprod",
+            "sdot {acc:v}.4s, {w:v}.16b, {x:v}.16b",
+            acc = inout(vreg) acc,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}

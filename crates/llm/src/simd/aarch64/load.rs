@@ -1,0 +1,141 @@
+//! Vectors to and from memory at any address.
+//!
+//! On `aarch64-unknown-none` the compiler assumes that the CPU refuses unaligned accesses and turns
+//! `vld1q_*` into sixteen byte loads. Normal memory under the MMU takes unaligned vectors, and
+//! blocks of 18 bytes have no other, so these instructions are written out.
+
+use core::arch::{aarch64::*, asm};
+use half::{bf16, f16};
+
+/// The 16 bytes at `p + OFFSET`.
+///
+/// # Safety
+///
+/// They must be readable; `OFFSET` is in -256..=255.
+#[inline(always)]
+pub unsafe fn load_16<const OFFSET: i32>(p: *const u8) -> uint8x16_t {
+    let v;
+    // SAFETY: reads 16 bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldur {v:q}, [{p}, #{offset}]",
+            v = lateout(vreg) v,
+            p = in(reg) p,
+            offset = const OFFSET,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    v
+}
+
+/// Four f16 values at `p[i] + OFFSET`, converted to f32.
+///
+/// # Safety
+///
+/// Two bytes must be readable at each of them.
+#[inline(always)]
+pub unsafe fn load_halves<const OFFSET: usize>(p: [*const u8; 4]) -> float32x4_t {
+    let v;
+    // SAFETY: reads the four values that the caller vouches for and nothing else.
+    unsafe {
+        let p = p.map(|p| p.add(OFFSET));
+        asm!(
+            "ldr {v:h}, [{p0}]",
+            "ld1 {{{v:v}.h}}[1], [{p1}]",
+            "ld1 {{{v:v}.h}}[2], [{p2}]",
+            "ld1 {{{v:v}.h}}[3], [{p3}]",
+            "fcvtl {v:v}.4s, {v:v}.4h",
+            v = out(vreg) v,
+            p0 = in(reg) p[0],
+            p1 = in(reg) p[1],
+            p2 = in(reg) p[2],
+            p3 = in(reg) p[3],
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    v
+}
+
+/// Sixteen f32 values.
+#[inline(always)]
+pub fn load_f32x16(x: &[f32; 16]) -> [float32x4_t; 4] {
+    let (a, b, c, d);
+    // SAFETY: reads the 64 bytes of `x` and nothing else.
+    unsafe {
+        asm!(
+            "ldp {a:q}, {b:q}, [{p}]",
+            "ldp {c:q}, {d:q}, [{p}, #32]",
+            a = out(vreg) a,
+            b = out(vreg) b,
+            c = lateout(vreg) c,
+            d = lateout(vreg) d,
+            p = in(reg) x.as_ptr(),
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    [a, b, c, d]
+}
+
+/// Writes sixteen f32 values.
+#[inline(always)]
+pub fn store_f32x16(out: &mut [f32; 16], v: [float32x4_t; 4]) {
+    // SAFETY: writes the 64 bytes of `out` and nothing else.
+    unsafe {
+        asm!(
+            "stp {a:q}, {b:q}, [{p}]",
+            "stp {c:q}, {d:q}, [{p}, #32]",
+            a = in(vreg) v[0],
+            b = in(vreg) v[1],
+            c = in(vreg) v[2],
+            d = in(vreg) v[3],
+            p = in(reg) out.as_mut_ptr(),
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Sixteen f16 values, converted to f32.
+#[inline(always)]
+pub fn load_f16x16(x: &[f16; 16]) -> [float32x4_t; 4] {
+    let (a, b, c, d);
+    // SAFETY: reads the 32 bytes of `x` and nothing else.
+    unsafe {
+        asm!(
+            "ldp {b:q}, {d:q}, [{p}]",
+            "fcvtl {a:v}.4s, {b:v}.4h",
+            "fcvtl2 {b:v}.4s, {b:v}.8h",
+            "fcvtl {c:v}.4s, {d:v}.4h",
+            "fcvtl2 {d:v}.4s, {d:v}.8h",
+            a = out(vreg) a,
+            b = out(vreg) b,
+            c = out(vreg) c,
+            d = out(vreg) d,
+            p = in(reg) x.as_ptr(),
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    [a, b, c, d]
+}
+
+/// Sixteen bf16 values, converted to f32.
+#[inline(always)]
+pub fn load_bf16x16(x: &[bf16; 16]) -> [float32x4_t; 4] {
+    let (a, b, c, d);
+    // SAFETY: reads the 32 bytes of `x` and nothing else.
+    unsafe {
+        asm!(
+            "ldp {b:q}, {d:q}, [{p}]",
+            "shll {a:v}.4s, {b:v}.4h, #16",
+            "shll2 {b:v}.4s, {b:v}.8h, #16",
+            "shll {c:v}.4s, {d:v}.4h, #16",
+            "shll2 {d:v}.4s, {d:v}.8h, #16",
+            a = out(vreg) a,
+            b = out(vreg) b,
+            c = out(vreg) c,
+            d = out(vreg) d,
+            p = in(reg) x.as_ptr(),
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    [a, b, c, d]
+}

@@ -1,0 +1,54 @@
+//! Inner loops for aarch64: base NEON, which every such CPU has, and what newer ones add.
+//!
+//! [`load`] moves vectors to and from memory, [`float`] multiplies floats, [`round`] rounds
+//! activations, [`product`] multiplies integers with whichever instruction [`neon`] or [`dotprod`]
+//! names.
+
+mod dotprod;
+mod float;
+mod load;
+mod neon;
+mod product;
+mod round;
+mod weights32;
+
+use super::Kernels;
+#[cfg(any(test, feature = "std"))]
+use super::std;
+
+/// Optional instructions of an aarch64 CPU.
+///
+/// Build it from the ID registers (`ID_AA64ISAR0_EL1`, `ID_AA64ISAR1_EL1`) or from what the
+/// operating system reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuFeatures {
+    /// FEAT_DotProd: `SDOT`.
+    pub dotprod: bool,
+}
+
+impl CpuFeatures {
+    /// What the operating system reports.
+    #[cfg(any(test, feature = "std"))]
+    fn of_this_cpu() -> Self {
+        Self { dotprod: std::arch::is_aarch64_feature_detected!("dotprod") }
+    }
+}
+
+impl Kernels {
+    /// The fastest set for a CPU with these features.
+    ///
+    /// # Safety
+    ///
+    /// Every core that calls a function of the set must have the features.
+    pub unsafe fn for_cpu(features: CpuFeatures) -> &'static Self {
+        if features.dotprod { &dotprod::KERNELS } else { &neon::KERNELS }
+    }
+
+    /// Every set that this CPU has, from the scalar one to the fastest.
+    #[cfg(any(test, feature = "std"))]
+    pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
+        let features = CpuFeatures::of_this_cpu();
+        let dotprod = features.dotprod.then_some(&dotprod::KERNELS);
+        [Self::scalar(), &neon::KERNELS].into_iter().chain(dotprod)
+    }
+}

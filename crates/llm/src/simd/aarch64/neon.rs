@@ -1,0 +1,59 @@
+//! The set for CPUs with base NEON only (Cortex-A53, A72): `SMULL`, `SMLAL`, `SADALP`.
+
+use super::product::{Dot, Range, Weights32, tile_32};
+use super::{float, round, weights32};
+use crate::simd::{Kernels, Q8, tiles::Tile};
+use core::arch::aarch64::*;
+
+pub static KERNELS: Kernels = TABLE;
+
+/// The table as a constant, from which faster sets take what they do not replace.
+pub const TABLE: Kernels = Kernels {
+    name: "neon",
+    dot_f32: float::dot_f32,
+    dot_f16: float::dot_f16,
+    dot_bf16: float::dot_bf16,
+    add_scaled_f32: float::add_scaled_f32,
+    add_scaled_f16: float::add_scaled_f16,
+    quantize_32: round::quantize_32,
+    quantize_256: round::quantize_256,
+    q4_0: product_32::<weights32::Q4_0>,
+    q4_1: product_32::<weights32::Q4_1>,
+    q5_0: product_32::<weights32::Q5_0>,
+    q5_1: product_32::<weights32::Q5_1>,
+    q8_0: product_32::<weights32::Q8_0>,
+};
+
+fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    // SAFETY: every CPU that this target is for has these instructions.
+    unsafe { tile_32::<Widening, W>(w, x, out) }
+}
+
+/// Products widened to 16 bits, added in pairs to 32.
+struct Widening;
+
+impl Dot for Widening {
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn dot_16(w: int8x16_t, x: int8x16_t) -> int32x4_t {
+        // Two products of at most 128 * 127 fit 16 bits.
+        let low = vmull_s8(vget_low_s8(w), vget_low_s8(x));
+        vpaddlq_s16(vmlal_high_s8(low, w, x))
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn dot_32(w: [int8x16_t; 2], x: [int8x16_t; 2], range: Range) -> int32x4_t {
+        let first = vmlal_high_s8(vmull_s8(vget_low_s8(w[0]), vget_low_s8(x[0])), w[0], x[0]);
+        match range {
+            Range::Small => {
+                let sum = vmlal_s8(first, vget_low_s8(w[1]), vget_low_s8(x[1]));
+                vpaddlq_s16(vmlal_high_s8(sum, w[1], x[1]))
+            }
+            Range::Full => {
+                let second = vmull_s8(vget_low_s8(w[1]), vget_low_s8(x[1]));
+                vpadalq_s16(vpaddlq_s16(first), vmlal_high_s8(second, w[1], x[1]))
+            }
+        }
+    }
+}

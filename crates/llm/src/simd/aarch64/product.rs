@@ -1,0 +1,208 @@
+//! Integer products of several weight rows with several tokens at once.
+//!
+//! Four rows share each load of activations and, for a batch, four tokens each unpacked group of
+//! weights. The 16 partial sums of four rows are folded to one vector with a lane for each row
+//! before they become floats: one conversion and one multiply-add for 128 weights.
+
+use super::load::load_16;
+use crate::simd::{Q8, tiles::Tile};
+use core::arch::aarch64::*;
+
+/// An instruction that multiplies and adds 8-bit integers.
+pub trait Dot {
+    /// Four partial sums of the products of 16 integers.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has the instruction.
+    unsafe fn dot_16(w: int8x16_t, x: int8x16_t) -> int32x4_t;
+
+    /// Four partial sums of the products of 32 integers.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has the instruction.
+    unsafe fn dot_32(w: [int8x16_t; 2], x: [int8x16_t; 2], range: Range) -> int32x4_t;
+}
+
+/// What is known of the integers of weights. (Those of activations are in -127..=127.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// -64..=64: four products fit 16 bits.
+    Small,
+    /// -128..=127
+    Full,
+}
+
+/// A group of 32 weights of each of four rows.
+#[derive(Clone, Copy)]
+pub struct FourGroups {
+    /// The integers, of each row the first and second 16.
+    pub quants: [[int8x16_t; 2]; 4],
+    /// Scales of the four rows, for the first 16 weights and for the second.
+    pub scales: [float32x4_t; 2],
+    /// Minimums of the four rows.
+    pub mins: float32x4_t,
+}
+
+/// How to load weights that have a scale for each 32 (or, with `HALVES`, 16) of them.
+pub trait Weights32 {
+    /// Bytes of a block.
+    const BLOCK_BYTES: usize;
+    /// Groups of 32 weights in a block.
+    const GROUPS: usize = 1;
+    /// The range of the integers.
+    const RANGE: Range = Range::Small;
+    /// What is to be subtracted from every integer.
+    const OFFSET: i32 = 0;
+    /// Whether there are minimums.
+    const MINS: bool = false;
+    /// Whether the two halves of a group have their own scales.
+    const HALVES: bool = false;
+
+    /// Loads group `index` of the blocks at `rows`.
+    ///
+    /// # Safety
+    ///
+    /// A block must be readable at each pointer, and `index` below `GROUPS`.
+    unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups;
+}
+
+/// Lane `i` of the result is the sum of `v[i]`.
+#[target_feature(enable = "neon")]
+#[inline]
+fn fold(v: [int32x4_t; 4]) -> int32x4_t {
+    vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3]))
+}
+
+/// The first bytes of `N` rows from row `first` on, the last row standing in for those past it.
+#[inline(always)]
+fn row_pointers<const N: usize>(w: &[u8], row_bytes: usize, n_rows: usize, first: usize) -> [*const u8; N] {
+    core::array::from_fn(|i| w[(first + i).min(n_rows - 1) * row_bytes..].as_ptr())
+}
+
+/// Writes the sums of four rows, of those that exist, for each token.
+#[target_feature(enable = "neon")]
+#[inline]
+fn store(out: &mut Tile<'_>, row: usize, token: usize, sums: &[float32x4_t]) {
+    for (i, &sums) in sums.iter().enumerate() {
+        let out = &mut out.token(token + i)[row..];
+        let sums = [
+            vgetq_lane_f32(sums, 0),
+            vgetq_lane_f32(sums, 1),
+            vgetq_lane_f32(sums, 2),
+            vgetq_lane_f32(sums, 3),
+        ];
+        let n = out.len().min(4);
+        out[..n].copy_from_slice(&sums[..n]);
+    }
+}
+
+/// The product of a tile whose weights have a scale for each 32.
+///
+/// # Safety
+///
+/// The CPU has the instruction that `D` names.
+#[inline(always)]
+pub unsafe fn tile_32<D: Dot, W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    let n_rows = out.rows().len();
+    let n_tokens = x.n_tokens();
+    let n_blocks = x.cols / (32 * W::GROUPS);
+    let row_bytes = n_blocks * W::BLOCK_BYTES;
+    assert_eq!(w.len(), n_rows * row_bytes);
+    for row in (0..n_rows).step_by(4) {
+        let rows = row_pointers(w, row_bytes, n_rows, row);
+        let mut token = 0;
+        while token < n_tokens {
+            // SAFETY: the assertion and `row_pointers` make the rows readable; `x` holds the tokens;
+            // the caller vouches for the instruction.
+            unsafe {
+                match n_tokens - token {
+                    1 => store(
+                        out,
+                        row,
+                        token,
+                        &rows_32::<D, W, 1>(rows, n_blocks, x.tokens(token..token + 1)),
+                    ),
+                    2 => store(
+                        out,
+                        row,
+                        token,
+                        &rows_32::<D, W, 2>(rows, n_blocks, x.tokens(token..token + 2)),
+                    ),
+                    3 => store(
+                        out,
+                        row,
+                        token,
+                        &rows_32::<D, W, 3>(rows, n_blocks, x.tokens(token..token + 3)),
+                    ),
+                    _ => store(
+                        out,
+                        row,
+                        token,
+                        &rows_32::<D, W, 4>(rows, n_blocks, x.tokens(token..token + 4)),
+                    ),
+                }
+            }
+            token += 4;
+        }
+    }
+}
+
+/// Four rows times `T` tokens; lane `r` of result `t` belongs to row `r` and token `t`.
+///
+/// # Safety
+///
+/// `n_blocks` blocks must be readable from each of `rows`, `x` must hold `T` tokens of as many
+/// weights, and the CPU must have the instruction that `D` names.
+#[inline(always)]
+unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
+    mut rows: [*const u8; 4],
+    n_blocks: usize,
+    x: Q8<'_>,
+) -> [float32x4_t; T] {
+    let n_groups = n_blocks * W::GROUPS;
+    // SAFETY: NEON is part of every target that this module is built for.
+    let mut sums = [unsafe { vdupq_n_f32(0.0) }; T];
+    let mut quants = x.quants.as_ptr().cast::<u8>();
+    let mut scales = x.scales.as_ptr();
+    let mut x_sums = x.sums.as_ptr();
+    for _ in 0..n_blocks {
+        for index in 0..W::GROUPS {
+            // SAFETY: the loops visit each group of the rows and of the tokens once; the strides
+            // between tokens are `cols` quants and `n_groups` scales and sums. The rest is what
+            // the caller vouches for.
+            unsafe {
+                let w = W::load(rows, index);
+                for (t, sum) in sums.iter_mut().enumerate() {
+                    let x = quants.add(t * x.cols);
+                    let x = [vreinterpretq_s8_u8(load_16::<0>(x)), vreinterpretq_s8_u8(load_16::<16>(x))];
+                    let scale = *scales.add(t * n_groups);
+                    if W::HALVES {
+                        let low = fold(core::array::from_fn(|r| D::dot_16(w.quants[r][0], x[0])));
+                        let high = fold(core::array::from_fn(|r| D::dot_16(w.quants[r][1], x[1])));
+                        let products = vmulq_f32(w.scales[0], vcvtq_f32_s32(low));
+                        let products = vfmaq_f32(products, w.scales[1], vcvtq_f32_s32(high));
+                        *sum = vfmaq_n_f32(*sum, products, scale);
+                        continue;
+                    }
+                    let mut dots = fold(core::array::from_fn(|r| D::dot_32(w.quants[r], x, W::RANGE)));
+                    if W::OFFSET != 0 {
+                        dots = vsubq_s32(dots, vdupq_n_s32(*x_sums.add(t * n_groups) * W::OFFSET));
+                    }
+                    *sum = vfmaq_f32(*sum, vcvtq_f32_s32(dots), vmulq_n_f32(w.scales[0], scale));
+                    if W::MINS {
+                        let x_sum = *x_sums.add(t * n_groups) as f32;
+                        *sum = vfmaq_n_f32(*sum, w.mins, scale * x_sum);
+                    }
+                }
+                quants = quants.add(32);
+                scales = scales.add(1);
+                x_sums = x_sums.add(1);
+            }
+        }
+        // SAFETY: still within the row, or one past its end.
+        rows = rows.map(|row| unsafe { row.add(W::BLOCK_BYTES) });
+    }
+    sums
+}

@@ -1,0 +1,128 @@
+//! Loads of weights that have a scale for each 32.
+
+use super::load::{load_16, load_halves};
+use super::product::{FourGroups, Range, Weights32};
+use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
+use core::arch::aarch64::*;
+
+/// Low nibbles, high nibbles.
+#[target_feature(enable = "neon")]
+#[inline]
+fn nibbles(bytes: uint8x16_t) -> [int8x16_t; 2] {
+    [vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(0xf))), vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes))]
+}
+
+/// Nibbles with bit `i` of `bits` as the fifth bit of number `i`.
+#[target_feature(enable = "neon")]
+#[inline]
+fn five_bits(bytes: uint8x16_t, bits: u32) -> [int8x16_t; 2] {
+    let low = nibbles(bytes);
+    let fifth = |bits: u32| {
+        let bits = vcombine_u8(vdup_n_u8(bits as u8), vdup_n_u8((bits >> 8) as u8));
+        let mask = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
+        vreinterpretq_s8_u8(vandq_u8(vtstq_u8(bits, mask), vdupq_n_u8(0x10)))
+    };
+    [vorrq_s8(low[0], fifth(bits)), vorrq_s8(low[1], fifth(bits >> 16))]
+}
+
+/// Four little-endian bytes.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+unsafe fn load_u32(p: *const u8) -> u32 {
+    // SAFETY: the caller vouches for the bytes. Blocks are at even addresses in a file, but not in
+    // every buffer, hence no u16 reads.
+    u32::from_le_bytes(unsafe { p.cast::<[u8; 4]>().read() })
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn symmetric(quants: [[int8x16_t; 2]; 4], scales: float32x4_t) -> FourGroups {
+    FourGroups { quants, scales: [scales; 2], mins: vdupq_n_f32(0.0) }
+}
+
+pub struct Q4_0;
+
+impl Weights32 for Q4_0 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ4_0>();
+    const OFFSET: i32 = 8;
+
+    #[inline(always)]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with its scale, then 16 bytes follow.
+        unsafe { symmetric(rows.map(|row| nibbles(load_16::<2>(row))), load_halves::<0>(rows)) }
+    }
+}
+
+pub struct Q4_1;
+
+impl Weights32 for Q4_1 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ4_1>();
+    const MINS: bool = true;
+
+    #[inline(always)]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with scale and minimum, then 16 bytes follow.
+        unsafe {
+            FourGroups {
+                quants: rows.map(|row| nibbles(load_16::<4>(row))),
+                scales: [load_halves::<0>(rows); 2],
+                mins: load_halves::<2>(rows),
+            }
+        }
+    }
+}
+
+pub struct Q5_0;
+
+impl Weights32 for Q5_0 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ5_0>();
+    const OFFSET: i32 = 16;
+
+    #[inline(always)]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with its scale, then 4 and 16 bytes follow.
+        unsafe {
+            let quants = rows.map(|row| five_bits(load_16::<6>(row), load_u32(row.add(2))));
+            symmetric(quants, load_halves::<0>(rows))
+        }
+    }
+}
+
+pub struct Q5_1;
+
+impl Weights32 for Q5_1 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ5_1>();
+    const MINS: bool = true;
+
+    #[inline(always)]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with scale and minimum, then 4 and 16 bytes follow.
+        unsafe {
+            FourGroups {
+                quants: rows.map(|row| five_bits(load_16::<8>(row), load_u32(row.add(4)))),
+                scales: [load_halves::<0>(rows); 2],
+                mins: load_halves::<2>(rows),
+            }
+        }
+    }
+}
+
+pub struct Q8_0;
+
+impl Weights32 for Q8_0 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ8_0>();
+    const RANGE: Range = Range::Full;
+
+    #[inline(always)]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with its scale, then 32 bytes follow.
+        unsafe {
+            let quants = rows
+                .map(|row| [vreinterpretq_s8_u8(load_16::<2>(row)), vreinterpretq_s8_u8(load_16::<18>(row))]);
+            symmetric(quants, load_halves::<0>(rows))
+        }
+    }
+}
