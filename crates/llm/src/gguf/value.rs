@@ -270,6 +270,11 @@ impl<'a> Array<'a> {
         (self.ty == ValueType::Bool).then(|| self.bytes.iter().map(|&byte| byte != 0))
     }
 
+    /// The elements as they stand in the file, for callers that index them themselves.
+    pub fn encoded(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The elements of an array of `uint8` or `int8` as they are.
     pub fn bytes(&self) -> Option<&'a [u8]> {
         matches!(self.ty, ValueType::U8 | ValueType::I8).then_some(self.bytes)

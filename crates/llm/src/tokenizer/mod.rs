@@ -1,1 +1,314 @@
 //! Text to token ids and back.
+//!
+//! [`Tokenizer::from_gguf`] reads a vocabulary where it lies in the file: the pieces are not copied,
+//! what is built are index tables of a few bytes per token. [`Tokenizer::encode`] turns text into
+//! ids, [`Tokenizer::decode`] turns ids into text, [`StreamDecoder`] does so one token at a time.
+//!
+//! | `tokenizer.ggml.model` | | module |
+//! |---|---|---|
+//! | `llama` | SentencePiece-style: characters joined by the scores of the results | `sentencepiece` |
+//! | `gpt2` | byte-level BPE: words cut by a [pre-tokenizer](self), bytes joined by a list of merges | `bpe`, `pre_tokenizer` |
+//! | `gemma4` | BPE on characters, with bytes for those that are no token | `bpe` |
+//! | `bert` | WordPiece: words covered by the longest pieces | `wordpiece` |
+//!
+//! The ids are those of llama.cpp, whose rules are followed also where a family's own code does
+//! otherwise.
+
+mod bpe;
+mod byte_level;
+mod error;
+mod hash;
+mod merge;
+mod pre_tokenizer;
+mod roles;
+mod sentencepiece;
+mod special;
+mod stream;
+mod unicode;
+mod vocabulary;
+mod wordpiece;
+
+use alloc::vec::Vec;
+
+pub use error::TokenizerError;
+pub use stream::StreamDecoder;
+pub use vocabulary::TokenKind;
+
+use bpe::Bpe;
+use error::{MAX_TEXT_BYTES, push};
+use pre_tokenizer::{Alphabet, PreTokenizer};
+use roles::{BOS_KEY, Defaults, EOS_KEY, Roles, SEP_KEY, UNKNOWN_KEY};
+use sentencepiece::SentencePiece;
+use special::{Fragment, SpecialTokens};
+use vocabulary::{Spelling, Vocabulary};
+use wordpiece::WordPiece;
+
+use crate::gguf::{Gguf, Name};
+
+/// How a text is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EncodeOptions {
+    /// Add the tokens that begin and end a text, where the file asks for them.
+    pub add_special: bool,
+    /// Take the texts of control tokens, such as `<|im_start|>`, for the tokens. User-defined tokens
+    /// are always recognised.
+    pub parse_special: bool,
+}
+
+/// The vocabulary of a model and the way to use it.
+#[derive(Debug)]
+pub struct Tokenizer<'a> {
+    vocabulary: Vocabulary<'a>,
+    special: SpecialTokens,
+    roles: Roles,
+    algorithm: Algorithm,
+    longest_piece_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Algorithm {
+    SentencePiece(SentencePiece),
+    Bpe(Bpe),
+    WordPiece(WordPiece),
+}
+
+impl<'a> Tokenizer<'a> {
+    /// Reads the tokenizer of a model file.
+    ///
+    /// # Errors
+    /// Names the key that is missing or wrong, or the kind of tokenizer that this crate does not
+    /// have.
+    pub fn from_gguf(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
+        match gguf.require_str("tokenizer.ggml.model")? {
+            "llama" => Self::sentencepiece(gguf),
+            "gpt2" => {
+                let name = gguf.str_value("tokenizer.ggml.pre")?;
+                Self::bpe(gguf, PreTokenizer::by_name(name)?)
+            }
+            "gemma4" => Self::bpe(gguf, PreTokenizer::by_name(Some("gemma4"))?),
+            "bert" => Self::wordpiece(gguf),
+            model => Err(TokenizerError::UnsupportedModel { model: Name::from(model) }),
+        }
+    }
+
+    fn sentencepiece(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
+        let defaults =
+            Defaults { bos: Some(1), eos: Some(2), unknown: Some(0), separator: None, add_bos: true };
+        let add_space_prefix = gguf.bool_value("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+        Self::new(gguf, Spelling::Escaped, defaults, |vocabulary, roles| {
+            Ok(Algorithm::SentencePiece(SentencePiece::new(vocabulary, add_space_prefix, roles.unknown)))
+        })
+    }
+
+    fn bpe(gguf: &Gguf<'a>, pre_tokenizer: &'static PreTokenizer) -> Result<Self, TokenizerError> {
+        let spelling = match pre_tokenizer.alphabet {
+            Alphabet::Bytes => Spelling::ByteLevel,
+            Alphabet::Chars | Alphabet::CharsWholeNewlines => Spelling::Escaped,
+        };
+        let defaults = Defaults { add_bos: pre_tokenizer.add_bos, ..Defaults::default() };
+        let mut tokenizer = Self::new(gguf, spelling, defaults, |vocabulary, _| {
+            Bpe::from_gguf(gguf, vocabulary, pre_tokenizer).map(Algorithm::Bpe)
+        })?;
+        // The first files of this family say no and mean yes.
+        tokenizer.roles.add_bos |= pre_tokenizer.alphabet == Alphabet::CharsWholeNewlines;
+        Ok(tokenizer)
+    }
+
+    fn wordpiece(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
+        let defaults =
+            Defaults { bos: Some(101), eos: None, unknown: Some(100), separator: Some(102), add_bos: true };
+        let lowercase = gguf.bool_value("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(true);
+        let strip_accents = gguf.bool_value("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowercase);
+        Self::new(gguf, Spelling::Escaped, defaults, |_, roles| {
+            Ok(Algorithm::WordPiece(WordPiece {
+                lowercase,
+                strip_accents,
+                unknown: roles.unknown.ok_or(TokenizerError::MissingToken { key: UNKNOWN_KEY })?,
+            }))
+        })
+    }
+
+    fn new(
+        gguf: &Gguf<'a>,
+        spelling: Spelling,
+        defaults: Defaults,
+        algorithm: impl FnOnce(&Vocabulary<'a>, &Roles) -> Result<Algorithm, TokenizerError>,
+    ) -> Result<Self, TokenizerError> {
+        let mut vocabulary = Vocabulary::from_gguf(gguf, spelling)?;
+        let roles = Roles::from_gguf(gguf, &mut vocabulary, defaults)?;
+        let mut special = SpecialTokens::new(&vocabulary)?;
+        special.find_stripping(gguf, &vocabulary)?;
+        let longest_piece_bytes = (0..vocabulary.n_vocab() as u32).map(|id| vocabulary.piece(id).len()).max();
+        Ok(Self {
+            algorithm: algorithm(&vocabulary, &roles)?,
+            special,
+            roles,
+            longest_piece_bytes: longest_piece_bytes.unwrap_or(0),
+            vocabulary,
+        })
+    }
+
+    /// Appends the ids of a text.
+    ///
+    /// # Errors
+    /// [`TokenizerError::MissingToken`] if a token is to be added that the file does not name,
+    /// [`TokenizerError::UnknownByte`] if the vocabulary cannot spell the text,
+    /// [`TokenizerError::TextTooLong`], [`TokenizerError::OutOfMemory`].
+    pub fn encode(
+        &self,
+        text: &str,
+        options: EncodeOptions,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        self.encode_bytes(text.as_bytes(), options, out)
+    }
+
+    /// Appends the ids of any bytes, as [`Tokenizer::encode`] does those of a text.
+    ///
+    /// Bytes that are not UTF-8 are kept where the vocabulary has tokens for single bytes.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_bytes(
+        &self,
+        text: &[u8],
+        options: EncodeOptions,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(TokenizerError::TextTooLong { len_bytes: text.len() });
+        }
+        if options.add_special && self.add_bos() {
+            push(out, required(self.roles.bos, BOS_KEY)?)?;
+        }
+        let mut behind_special = true;
+        let vocabulary = &self.vocabulary;
+        self.special.split(vocabulary, text, options.parse_special, &mut |fragment| {
+            let range = match fragment {
+                Fragment::Token(id) => {
+                    behind_special = true;
+                    return push(out, id);
+                }
+                Fragment::Text(range) => range,
+            };
+            let first = core::mem::replace(&mut behind_special, false);
+            match &self.algorithm {
+                Algorithm::SentencePiece(model) => model.encode(vocabulary, &text[range], first, out),
+                Algorithm::Bpe(model) => model.encode(vocabulary, &text[range], out),
+                Algorithm::WordPiece(model) => model.encode(vocabulary, &text[range], out),
+            }
+        })?;
+        if options.add_special {
+            match self.algorithm {
+                Algorithm::WordPiece(_) => push(out, required(self.roles.separator, SEP_KEY)?)?,
+                _ if self.roles.add_eos => push(out, required(self.roles.eos, EOS_KEY)?)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of the ids that [`Tokenizer::encode_bytes`] gave, exactly as it was.
+    ///
+    /// The spaces that encoding put in front are taken away again; control tokens give nothing.
+    /// WordPiece forgets upper case, accents and white space.
+    ///
+    /// # Errors
+    /// [`TokenizerError::NoSuchToken`], [`TokenizerError::OutOfMemory`].
+    pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, TokenizerError> {
+        let prefixed = match &self.algorithm {
+            Algorithm::SentencePiece(model) => model.add_space_prefix,
+            _ => false,
+        };
+        let mut text = Vec::new();
+        let mut behind_special = true;
+        for &id in ids {
+            let start = text.len();
+            self.token_bytes(id, &mut text)?;
+            let special = self.special.contains(&self.vocabulary, id);
+            if prefixed && behind_special && !special && text.get(start) == Some(&b' ') {
+                text.remove(start);
+            }
+            behind_special = special;
+        }
+        Ok(text)
+    }
+
+    /// Appends the bytes of one token: a piece of a text, maybe of a character. Control tokens have
+    /// none.
+    ///
+    /// # Errors
+    /// [`TokenizerError::NoSuchToken`], [`TokenizerError::OutOfMemory`].
+    pub fn token_bytes(&self, id: u32, out: &mut Vec<u8>) -> Result<(), TokenizerError> {
+        self.check_id(id)?;
+        self.vocabulary.append_text(id, out)
+    }
+
+    /// A token as the file writes it, such as `▁the`, `Ġthe` or `<|im_start|>`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::NoSuchToken`].
+    pub fn piece(&self, id: u32) -> Result<&'a [u8], TokenizerError> {
+        self.check_id(id)?;
+        Ok(self.vocabulary.piece(id))
+    }
+
+    /// What a token is for.
+    ///
+    /// # Errors
+    /// [`TokenizerError::NoSuchToken`].
+    pub fn kind(&self, id: u32) -> Result<TokenKind, TokenizerError> {
+        self.check_id(id)?;
+        Ok(self.vocabulary.kind(id))
+    }
+
+    /// The special token with exactly this text, such as `<|im_end|>`.
+    pub fn special_id(&self, text: &str) -> Option<u32> {
+        self.special.id_of(&self.vocabulary, text.as_bytes())
+    }
+
+    /// Number of tokens.
+    pub fn n_vocab(&self) -> usize {
+        self.vocabulary.n_vocab()
+    }
+
+    /// The token that begins a text.
+    pub fn bos_id(&self) -> Option<u32> {
+        self.roles.bos
+    }
+
+    /// The token that ends a text.
+    pub fn eos_id(&self) -> Option<u32> {
+        self.roles.eos
+    }
+
+    /// Whether encoding with [`EncodeOptions::add_special`] puts [`Tokenizer::bos_id`] in front.
+    pub fn add_bos(&self) -> bool {
+        match self.algorithm {
+            Algorithm::WordPiece(_) => true,
+            _ => self.roles.add_bos,
+        }
+    }
+
+    /// Whether a generation ends with this token: the end of the text, of a turn, of a message.
+    pub fn is_end_of_generation(&self, id: u32) -> bool {
+        self.roles.ends.binary_search(&id).is_ok()
+    }
+
+    /// The length of the longest piece, an upper bound for what [`Tokenizer::token_bytes`] appends.
+    pub fn longest_piece_bytes(&self) -> usize {
+        self.longest_piece_bytes
+    }
+
+    fn check_id(&self, id: u32) -> Result<(), TokenizerError> {
+        let n_vocab = self.n_vocab();
+        if id as usize >= n_vocab {
+            return Err(TokenizerError::NoSuchToken { id, n_vocab });
+        }
+        Ok(())
+    }
+}
+
+fn required(id: Option<u32>, key: &'static str) -> Result<u32, TokenizerError> {
+    id.ok_or(TokenizerError::MissingToken { key })
+}

@@ -1,0 +1,224 @@
+//! Byte-pair encoding: words cut by a [`PreTokenizer`], whose bytes or characters are joined by the
+//! file's merges, the earliest in the list first.
+
+use alloc::vec::Vec;
+
+use super::error::{TokenizerError, push, reserve};
+use super::hash::{hash_pair, home, slots_for};
+use super::merge::{Joint, Merger, NO_TOKEN};
+use super::pre_tokenizer::{Alphabet, PreTokenizer};
+use super::unicode::char_at;
+use super::vocabulary::{Spelling, Vocabulary, append_escaped};
+use crate::gguf::Gguf;
+
+const MERGES_KEY: &str = "tokenizer.ggml.merges";
+
+/// A byte-pair encoder.
+#[derive(Debug)]
+pub(super) struct Bpe {
+    pre_tokenizer: &'static PreTokenizer,
+    merges: Merges,
+    /// The token of each byte: what a word begins with, or what a character without a token becomes.
+    byte_tokens: [u32; 256],
+}
+
+impl Bpe {
+    pub(super) fn from_gguf(
+        gguf: &Gguf<'_>,
+        vocabulary: &Vocabulary<'_>,
+        pre_tokenizer: &'static PreTokenizer,
+    ) -> Result<Self, TokenizerError> {
+        Ok(Self {
+            pre_tokenizer,
+            merges: Merges::from_gguf(gguf, vocabulary)?,
+            byte_tokens: match vocabulary.spelling() {
+                Spelling::Escaped => vocabulary.byte_tokens(),
+                Spelling::ByteLevel => {
+                    core::array::from_fn(|byte| vocabulary.id_of(&[byte as u8]).unwrap_or(NO_TOKEN))
+                }
+            },
+        })
+    }
+
+    /// Appends the ids of a text without special tokens.
+    ///
+    /// A byte for which the vocabulary has no token is left out, as the reference does.
+    pub(super) fn encode(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        text: &[u8],
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        let mut merger = Merger::default();
+        match self.pre_tokenizer.alphabet {
+            Alphabet::Bytes => self
+                .pre_tokenizer
+                .split(text, &mut |word| self.encode_bytes(vocabulary, word, &mut merger, out)),
+            Alphabet::Chars | Alphabet::CharsWholeNewlines => {
+                let mut escaped = Vec::new();
+                append_escaped(text, &mut escaped)?;
+                self.pre_tokenizer
+                    .split(&escaped, &mut |word| self.encode_chars(vocabulary, word, &mut merger, out))
+            }
+        }
+    }
+
+    fn encode_bytes(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        word: &[u8],
+        merger: &mut Merger,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        if self.pre_tokenizer.ignore_merges
+            && let Some(id) = vocabulary.id_of(word)
+        {
+            return push(out, id);
+        }
+        merger.clear();
+        for (start, &byte) in word.iter().enumerate() {
+            merger.push(start, self.byte_tokens[usize::from(byte)])?;
+        }
+        self.merge(word, merger)?;
+        for (symbol, _) in merger.symbols(word.len()) {
+            if symbol.id != NO_TOKEN {
+                push(out, symbol.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_chars(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        word: &[u8],
+        merger: &mut Merger,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        let whole = self.pre_tokenizer.ignore_merges
+            || self.pre_tokenizer.alphabet == Alphabet::CharsWholeNewlines && word.first() == Some(&b'\n');
+        if whole && let Some(id) = vocabulary.id_of(word) {
+            return push(out, id);
+        }
+        merger.clear();
+        let mut start = 0;
+        while let Some((_, len)) = char_at(word, start) {
+            let end = start + len;
+            let id = vocabulary.id_of(&word[start..end]).unwrap_or(NO_TOKEN);
+            merger.push(start, id)?;
+            start = end;
+        }
+        self.merge(word, merger)?;
+        for (symbol, end) in merger.symbols(word.len()) {
+            if symbol.id != NO_TOKEN {
+                push(out, symbol.id)?;
+                continue;
+            }
+            for &byte in &word[symbol.start as usize..end] {
+                let id = self.byte_tokens[usize::from(byte)];
+                if id != NO_TOKEN {
+                    push(out, id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&self, word: &[u8], merger: &mut Merger) -> Result<(), TokenizerError> {
+        merger.merge(word.len(), |left, right, _| self.merges.find(left.id, right.id))
+    }
+}
+
+/// The merges of a file, by the pair of tokens that they join.
+#[derive(Debug)]
+struct Merges {
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    left: u32,
+    right: u32,
+    joint: Joint,
+}
+
+impl Merges {
+    fn from_gguf(gguf: &Gguf<'_>, vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
+        let array = gguf.require_array(MERGES_KEY)?;
+        let strings =
+            array.strings().ok_or(TokenizerError::ElementType { key: MERGES_KEY, expected: "strings" })?;
+        if u32::try_from(array.len()).is_err() {
+            return Err(TokenizerError::TooLarge { key: MERGES_KEY, size_bytes: array.encoded().len() });
+        }
+        let mut merges = Self { slots: Vec::new() };
+        let n_slots = slots_for(array.len());
+        reserve(&mut merges.slots, n_slots)?;
+        merges.slots.resize(n_slots, Slot::EMPTY);
+
+        let mut last_id = 0u32;
+        let mut joined = Vec::new();
+        let mut decoded = Vec::new();
+        let mut id_of = |piece: &[u8]| vocabulary.id_of_piece(piece, &mut decoded);
+        for (index, merge) in strings.enumerate() {
+            let outside = TokenizerError::MergeOutsideVocabulary { index };
+            // A part may begin with a space, but not be empty.
+            let split = merge
+                .iter()
+                .skip(1)
+                .position(|&byte| byte == b' ')
+                .ok_or(TokenizerError::MalformedMerge { index })?
+                + 1;
+            let (left, right) = (&merge[..split], &merge[split + 1..]);
+            joined.clear();
+            reserve(&mut joined, merge.len())?;
+            joined.extend_from_slice(left);
+            joined.extend_from_slice(right);
+            // Lists are in the order of their results, with one or several merges for each.
+            let guess = [last_id, last_id.saturating_add(1)]
+                .into_iter()
+                .find(|&id| (id as usize) < vocabulary.n_vocab() && vocabulary.piece(id) == joined);
+            let id = match guess {
+                Some(id) => id,
+                None => id_of(&joined)?.ok_or(outside)?,
+            };
+            last_id = id;
+            let slot = Slot {
+                left: id_of(left)?.ok_or(outside)?,
+                right: id_of(right)?.ok_or(outside)?,
+                joint: Joint { priority: index as u32, id },
+            };
+            let place = merges.place(slot.left, slot.right);
+            // Of two merges of the same pair the first counts.
+            if merges.slots[place].left == NO_TOKEN {
+                merges.slots[place] = slot;
+            }
+        }
+        Ok(merges)
+    }
+
+    /// What two tokens give.
+    fn find(&self, left: u32, right: u32) -> Option<Joint> {
+        let slot = self.slots[self.place(left, right)];
+        (slot.left != NO_TOKEN).then_some(slot.joint)
+    }
+
+    /// Where a pair is, or the free slot where it would be.
+    fn place(&self, left: u32, right: u32) -> usize {
+        let mut place = home(hash_pair(left, right), self.slots.len());
+        loop {
+            let slot = &self.slots[place];
+            if slot.left == NO_TOKEN || (slot.left, slot.right) == (left, right) {
+                return place;
+            }
+            place += 1;
+            if place == self.slots.len() {
+                place = 0;
+            }
+        }
+    }
+}
+
+impl Slot {
+    const EMPTY: Self =
+        Self { left: NO_TOKEN, right: NO_TOKEN, joint: Joint { priority: u32::MAX, id: NO_TOKEN } };
+}

@@ -1,0 +1,223 @@
+//! The loop that both kinds of merging tokenizers share: join the best pair of neighbours until no
+//! pair can be joined.
+//!
+//! Of two pairs with the same priority the one further left goes first. Short words are scanned for
+//! the best pair each time; in long ones a heap finds it, so that the cost grows as n log n.
+
+use alloc::collections::BinaryHeap;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use super::error::{TokenizerError, push, reserve};
+
+/// Stands for a symbol that is no token, or for none at all.
+pub(super) const NO_TOKEN: u32 = u32::MAX;
+
+/// Words of at most this many symbols are scanned.
+const MAX_SCANNED: usize = 24;
+
+/// Two neighbours that can be joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Joint {
+    /// Pairs with a smaller number are joined first. Below `u32::MAX`.
+    pub(super) priority: u32,
+    /// The token that comes of it.
+    pub(super) id: u32,
+}
+
+impl Joint {
+    const NONE: Self = Self { priority: u32::MAX, id: NO_TOKEN };
+}
+
+/// A part of a word.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Symbol {
+    /// Where it begins in the word. It ends where the next begins.
+    pub(super) start: u32,
+    /// Its token, or [`NO_TOKEN`].
+    pub(super) id: u32,
+    /// What joining it with its right neighbour would give.
+    joint: Joint,
+}
+
+/// The symbols of one word, and the room to join them in. Reused from word to word.
+#[derive(Debug, Default)]
+pub(super) struct Merger {
+    symbols: Vec<Symbol>,
+    /// Neighbours, while a heap is used: symbols that were swallowed stay where they are.
+    links: Vec<Link>,
+    /// Priority in the upper half, place in the lower.
+    heap: BinaryHeap<Reverse<u64>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    previous: u32,
+    next: u32,
+}
+
+/// No neighbour.
+const NO_LINK: u32 = u32::MAX;
+
+impl Merger {
+    /// Forgets the last word.
+    pub(super) fn clear(&mut self) {
+        self.symbols.clear();
+    }
+
+    /// Appends a symbol.
+    pub(super) fn push(&mut self, start: usize, id: u32) -> Result<(), TokenizerError> {
+        push(&mut self.symbols, Symbol { start: start as u32, id, joint: Joint::NONE })
+    }
+
+    /// The symbols, with the place where each ends in a word of `len` bytes.
+    pub(super) fn symbols(&self, len: usize) -> impl Iterator<Item = (Symbol, usize)> {
+        let ends = self.symbols.iter().skip(1).map(|next| next.start as usize);
+        self.symbols.iter().copied().zip(ends.chain([len]))
+    }
+
+    /// Joins neighbours until none can be joined.
+    ///
+    /// `joint` tells what two neighbours and the place where the right one ends give, in a word of
+    /// `len` bytes.
+    pub(super) fn merge(
+        &mut self,
+        len: usize,
+        joint: impl Fn(Symbol, Symbol, usize) -> Option<Joint>,
+    ) -> Result<(), TokenizerError> {
+        let joint = |left, right, end| joint(left, right, end).unwrap_or(Joint::NONE);
+        let n = self.symbols.len();
+        for place in 1..n {
+            let end = self.symbols.get(place + 1).map_or(len, |s| s.start as usize);
+            self.symbols[place - 1].joint = joint(self.symbols[place - 1], self.symbols[place], end);
+        }
+        if n <= MAX_SCANNED {
+            self.merge_by_scanning(len, joint);
+            Ok(())
+        } else {
+            self.merge_by_heap(len, joint)
+        }
+    }
+
+    fn merge_by_scanning(&mut self, len: usize, joint: impl Fn(Symbol, Symbol, usize) -> Joint) {
+        let symbols = &mut self.symbols;
+        loop {
+            let mut best = 0;
+            let mut best_priority = u32::MAX;
+            for (place, symbol) in symbols.iter().enumerate() {
+                if symbol.joint.priority < best_priority {
+                    best_priority = symbol.joint.priority;
+                    best = place;
+                }
+            }
+            if best_priority == u32::MAX {
+                return;
+            }
+            symbols[best].id = symbols[best].joint.id;
+            symbols.remove(best + 1);
+            for left in best.saturating_sub(1)..=best {
+                symbols[left].joint = match symbols.get(left + 1) {
+                    None => Joint::NONE,
+                    Some(&right) => {
+                        let end = symbols.get(left + 2).map_or(len, |s| s.start as usize);
+                        joint(symbols[left], right, end)
+                    }
+                };
+            }
+        }
+    }
+
+    fn merge_by_heap(
+        &mut self,
+        len: usize,
+        joint: impl Fn(Symbol, Symbol, usize) -> Joint,
+    ) -> Result<(), TokenizerError> {
+        let n = self.symbols.len();
+        self.links.clear();
+        reserve(&mut self.links, n)?;
+        self.links.extend((0..n as u32).map(|place| Link {
+            previous: place.checked_sub(1).unwrap_or(NO_LINK),
+            next: if place as usize + 1 < n { place + 1 } else { NO_LINK },
+        }));
+
+        let mut entries = core::mem::take(&mut self.heap).into_vec();
+        entries.clear();
+        reserve(&mut entries, n)?;
+        entries.extend(
+            (0u32..)
+                .zip(&self.symbols)
+                .filter(|(_, symbol)| symbol.joint != Joint::NONE)
+                .map(|(place, symbol)| entry(symbol.joint.priority, place)),
+        );
+        self.heap = BinaryHeap::from(entries);
+
+        while let Some(Reverse(best)) = self.heap.pop() {
+            let (priority, place) = ((best >> 32) as u32, best as u32);
+            let left = self.symbols[place as usize];
+            // Entries of pairs that have changed since stay in the heap.
+            if left.joint.priority != priority {
+                continue;
+            }
+            let swallowed = self.links[place as usize].next;
+            let next = self.links[swallowed as usize].next;
+            self.symbols[place as usize].id = left.joint.id;
+            self.symbols[swallowed as usize].joint = Joint::NONE;
+            self.links[place as usize].next = next;
+            if next != NO_LINK {
+                self.links[next as usize].previous = place;
+            }
+            let previous = self.links[place as usize].previous;
+            if previous != NO_LINK {
+                self.renew_joint(previous, len, &joint)?;
+            }
+            self.renew_joint(place, len, &joint)?;
+        }
+        self.drop_swallowed();
+        Ok(())
+    }
+
+    /// Looks anew at what a symbol and its right neighbour give.
+    fn renew_joint(
+        &mut self,
+        place: u32,
+        len: usize,
+        joint: &impl Fn(Symbol, Symbol, usize) -> Joint,
+    ) -> Result<(), TokenizerError> {
+        let right = self.links[place as usize].next;
+        let new = if right == NO_LINK {
+            Joint::NONE
+        } else {
+            let end = match self.links[right as usize].next {
+                NO_LINK => len,
+                behind => self.symbols[behind as usize].start as usize,
+            };
+            joint(self.symbols[place as usize], self.symbols[right as usize], end)
+        };
+        self.symbols[place as usize].joint = new;
+        if new != Joint::NONE {
+            if self.heap.len() == self.heap.capacity() {
+                self.heap.try_reserve(1).map_err(|_| TokenizerError::OutOfMemory {
+                    needed_bytes: self.heap.len().saturating_mul(size_of::<u64>()),
+                })?;
+            }
+            self.heap.push(entry(new.priority, place));
+        }
+        Ok(())
+    }
+
+    /// Closes the gaps that swallowed symbols left.
+    fn drop_swallowed(&mut self) {
+        let mut kept = 0;
+        let mut place = 0;
+        while place != NO_LINK {
+            self.symbols[kept] = self.symbols[place as usize];
+            kept += 1;
+            place = self.links[place as usize].next;
+        }
+        self.symbols.truncate(kept);
+    }
+}
+
+fn entry(priority: u32, place: u32) -> Reverse<u64> {
+    Reverse(u64::from(priority) << 32 | u64::from(place))
+}

@@ -1,0 +1,294 @@
+//! Special tokens in a text: found whole before anything else is encoded.
+//!
+//! The reference looks for each special token in turn, the longest first, in what the earlier ones
+//! left. Doing so costs a pass over the text for each of maybe thousands of tokens. Here one pass
+//! finds the places where any of them could be, and only where several overlap does the order matter.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::error::{TokenizerError, push, reserve};
+use super::hash::{IdTable, hash_bytes};
+use super::vocabulary::{TokenKind, Vocabulary};
+use crate::gguf::Gguf;
+
+/// The special tokens of a vocabulary.
+#[derive(Debug)]
+pub(super) struct SpecialTokens {
+    /// By text.
+    index: IdTable,
+    /// The lengths that occur, per first byte of the text, longest first.
+    lengths: Vec<Length>,
+    /// Where the lengths of each first byte begin in `lengths`, and where the last end.
+    by_first_byte: [u32; 257],
+    /// All lengths that occur, longest first.
+    all_lengths: Vec<u32>,
+    /// Whether any of them counts when special tokens are not asked for.
+    has_user_defined: bool,
+    /// Tokens that take the white space in front of them with them. Sorted.
+    strip_left: Vec<u32>,
+    /// Tokens that take the white space behind them with them. Sorted.
+    strip_right: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Length {
+    first_byte: u8,
+    /// Complemented, so that the longest sorts first.
+    descending: u32,
+}
+
+/// A stretch of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fragment {
+    /// Text to encode, never empty.
+    Text(Range<usize>),
+    /// A special token.
+    Token(u32),
+}
+
+/// A special token in a text, with the white space that it takes with it.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    id: u32,
+    start: usize,
+    end: usize,
+}
+
+impl SpecialTokens {
+    pub(super) fn new(vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
+        let mut ids = Vec::new();
+        for id in 0..vocabulary.n_vocab() as u32 {
+            if is_special(vocabulary.kind(id)) && !vocabulary.piece(id).is_empty() {
+                push(&mut ids, id)?;
+            }
+        }
+        let mut special = Self {
+            index: IdTable::new(ids.len())?,
+            lengths: Vec::new(),
+            by_first_byte: [0; 257],
+            all_lengths: Vec::new(),
+            has_user_defined: false,
+            strip_left: Vec::new(),
+            strip_right: Vec::new(),
+        };
+        reserve(&mut special.lengths, ids.len())?;
+        for &id in &ids {
+            let text = vocabulary.piece(id);
+            special.index.insert(hash_bytes(text), id);
+            special.has_user_defined |= vocabulary.kind(id) == TokenKind::UserDefined;
+            special.lengths.push(Length { first_byte: text[0], descending: !(text.len() as u32) });
+        }
+        special.lengths.sort_unstable();
+        special.lengths.dedup();
+        for (first_byte, start) in special.by_first_byte.iter_mut().enumerate() {
+            *start =
+                special.lengths.partition_point(|length| usize::from(length.first_byte) < first_byte) as u32;
+        }
+        reserve(&mut special.all_lengths, special.lengths.len())?;
+        special.all_lengths.extend(special.lengths.iter().map(|length| !length.descending));
+        special.all_lengths.sort_unstable_by(|a, b| b.cmp(a));
+        special.all_lengths.dedup();
+        Ok(special)
+    }
+
+    /// Finds the tokens that take white space with them.
+    ///
+    /// No key tells; as in llama.cpp, the name of the model, its architecture or its pre-tokenizer
+    /// does.
+    pub(super) fn find_stripping(
+        &mut self,
+        gguf: &Gguf<'_>,
+        vocabulary: &Vocabulary<'_>,
+    ) -> Result<(), TokenizerError> {
+        let has = |key, parts: &[&str]| {
+            Ok::<_, TokenizerError>(
+                gguf.str_value(key)?
+                    .is_some_and(|text| parts.iter().any(|part| contains_any_case(text, part))),
+            )
+        };
+        if has("tokenizer.ggml.pre", &["jina-v2-de", "jina-v2-es", "jina-v2-code"])?
+            || has("general.architecture", &["nomic-bert-moe", "jina-bert-v3"])?
+        {
+            if let Some(id) = self.id_of(vocabulary, b"<mask>") {
+                push(&mut self.strip_left, id)?;
+            }
+        } else if has("general.name", &["phi-3", "phi3"])? {
+            for id in 0..vocabulary.n_vocab() as u32 {
+                let keeps = [b"<unk>".as_slice(), b"<s>", b"<|endoftext|>"];
+                if self.contains(vocabulary, id) && !keeps.contains(&vocabulary.piece(id)) {
+                    push(&mut self.strip_right, id)?;
+                }
+            }
+        } else if has("general.name", &["modern-bert"])?
+            && let Some(id) = self.id_of(vocabulary, b"[MASK]")
+        {
+            push(&mut self.strip_left, id)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a token is special.
+    pub(super) fn contains(&self, vocabulary: &Vocabulary<'_>, id: u32) -> bool {
+        is_special(vocabulary.kind(id))
+    }
+
+    /// The special token with this text.
+    pub(super) fn id_of(&self, vocabulary: &Vocabulary<'_>, text: &[u8]) -> Option<u32> {
+        self.index.find(hash_bytes(text), |id| vocabulary.piece(id) == text)
+    }
+
+    /// Cuts a text at its special tokens and hands out the fragments in order.
+    ///
+    /// With `parse_special` false only user-defined tokens count.
+    pub(super) fn split(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        text: &[u8],
+        parse_special: bool,
+        fragment: &mut dyn FnMut(Fragment) -> Result<(), TokenizerError>,
+    ) -> Result<(), TokenizerError> {
+        let search = Search { special: self, vocabulary, text, parse_special };
+        let mut text_start = 0;
+        if parse_special || self.has_user_defined {
+            let mut at = 0;
+            while at < text.len() {
+                let Some(longest) = search.longest_at(at) else {
+                    at += 1;
+                    continue;
+                };
+                at = search.cluster_end(&longest);
+                for found in search.resolve(text_start, longest.start..at)? {
+                    if text_start < found.start {
+                        fragment(Fragment::Text(text_start..found.start))?;
+                    }
+                    fragment(Fragment::Token(found.id))?;
+                    text_start = found.end;
+                }
+            }
+        }
+        if text_start < text.len() {
+            fragment(Fragment::Text(text_start..text.len()))?;
+        }
+        Ok(())
+    }
+
+    /// The lengths of the special tokens that begin with this byte, longest first.
+    fn lengths(&self, first_byte: u8) -> impl Iterator<Item = usize> {
+        let place = usize::from(first_byte);
+        let range = self.by_first_byte[place] as usize..self.by_first_byte[place + 1] as usize;
+        self.lengths[range].iter().map(|length| !length.descending as usize)
+    }
+}
+
+/// A text in which special tokens are looked for.
+struct Search<'s, 'a> {
+    special: &'s SpecialTokens,
+    vocabulary: &'s Vocabulary<'a>,
+    text: &'s [u8],
+    parse_special: bool,
+}
+
+impl Search<'_, '_> {
+    /// The special token of this length that begins here.
+    fn token_at(&self, start: usize, len: usize) -> Option<u32> {
+        let text = self.text.get(start..start + len)?;
+        self.special
+            .id_of(self.vocabulary, text)
+            .filter(|&id| self.parse_special || self.vocabulary.kind(id) == TokenKind::UserDefined)
+    }
+
+    /// The longest special token that begins here, white space behind it included.
+    fn longest_at(&self, start: usize) -> Option<Found> {
+        self.special
+            .lengths(self.text[start])
+            .find_map(|len| Some((self.token_at(start, len)?, start + len)))
+            .map(|(id, end)| Found { id, start, end: self.strip_right(id, end, self.text.len()) })
+    }
+
+    /// Where the special tokens end that overlap with this one, or with one that does, and so on.
+    fn cluster_end(&self, first: &Found) -> usize {
+        let mut end = first.end;
+        let mut at = first.start + 1;
+        while at < end {
+            if let Some(found) = self.longest_at(at) {
+                end = end.max(found.end);
+            }
+            at += 1;
+        }
+        end
+    }
+
+    /// The special tokens in a cluster: the longest first, and the leftmost among equals, each where
+    /// the earlier ones left room. White space in front of the first may go back to `text_start`.
+    fn resolve(&self, text_start: usize, cluster: Range<usize>) -> Result<Vec<Found>, TokenizerError> {
+        let mut taken: Vec<Found> = Vec::new();
+        for &len in &self.special.all_lengths {
+            let mut with_these = Vec::new();
+            reserve(&mut with_these, taken.len())?;
+            let mut gap_start = text_start;
+            let mut at = cluster.start;
+            for next in taken.iter().map(Some).chain([None]) {
+                let gap_end = next.map_or(cluster.end, |found| found.start);
+                while at + len as usize <= gap_end {
+                    let Some(found) = self.place_token(at, len as usize, gap_start..gap_end) else {
+                        at += 1;
+                        continue;
+                    };
+                    gap_start = found.end;
+                    at = found.end;
+                    push(&mut with_these, found)?;
+                }
+                if let Some(&found) = next {
+                    gap_start = found.end;
+                    at = found.end;
+                    push(&mut with_these, found)?;
+                }
+            }
+            taken = with_these;
+            if let [only] = taken[..]
+                && only.start <= cluster.start
+                && only.end >= cluster.end
+            {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The special token of this length that begins here, with the white space that it takes.
+    fn place_token(&self, start: usize, len: usize, gap: Range<usize>) -> Option<Found> {
+        if !self.special.lengths(self.text[start]).any(|l| l == len) {
+            return None;
+        }
+        let id = self.token_at(start, len)?;
+        let mut begin = start;
+        if self.special.strip_left.binary_search(&id).is_ok() {
+            while begin > gap.start && is_c_space(self.text[begin - 1]) {
+                begin -= 1;
+            }
+        }
+        Some(Found { id, start: begin, end: self.strip_right(id, start + len, gap.end) })
+    }
+
+    fn strip_right(&self, id: u32, end: usize, limit: usize) -> usize {
+        if self.special.strip_right.binary_search(&id).is_err() {
+            return end;
+        }
+        let spaces = self.text[end..limit].iter().take_while(|&&byte| is_c_space(byte));
+        end + spaces.count()
+    }
+}
+
+fn is_special(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown)
+}
+
+fn contains_any_case(text: &str, part: &str) -> bool {
+    text.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+}
+
+/// C's `isspace`.
+fn is_c_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}

@@ -1,0 +1,82 @@
+//! Text from tokens as they come, in whole characters.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Tokenizer;
+use super::error::{TokenizerError, reserve};
+
+/// Turns tokens into text one by one, holding back a character whose last bytes have not come yet.
+///
+/// Bytes that cannot become a character are shown as U+FFFD. The buffers are made by
+/// [`StreamDecoder::new`] and suffice for every token of its tokenizer.
+#[derive(Debug)]
+pub struct StreamDecoder {
+    /// The beginning of a character, at most three bytes; the token's bytes while one is pushed.
+    bytes: Vec<u8>,
+    /// What the last push gave.
+    text: String,
+}
+
+/// The longest beginning of a character that is held back.
+const MAX_HELD_BYTES: usize = 3;
+
+impl StreamDecoder {
+    /// A decoder at the beginning of a text.
+    ///
+    /// # Errors
+    /// [`TokenizerError::OutOfMemory`].
+    pub fn new(tokenizer: &Tokenizer<'_>) -> Result<Self, TokenizerError> {
+        let mut decoder = Self { bytes: Vec::new(), text: String::new() };
+        decoder.make_room(tokenizer.longest_piece_bytes())?;
+        Ok(decoder)
+    }
+
+    fn make_room(&mut self, piece_bytes: usize) -> Result<(), TokenizerError> {
+        reserve(&mut self.bytes, piece_bytes + MAX_HELD_BYTES)?;
+        // Each broken byte becomes a character of three.
+        let needed_bytes = 3 * (piece_bytes + MAX_HELD_BYTES);
+        self.text.try_reserve(needed_bytes).map_err(|_| TokenizerError::OutOfMemory { needed_bytes })
+    }
+
+    /// Takes the next token and returns the text that is complete by now, if any.
+    ///
+    /// # Errors
+    /// [`TokenizerError::NoSuchToken`]; [`TokenizerError::OutOfMemory`] only with another tokenizer
+    /// than the decoder was made for.
+    pub fn push(&mut self, tokenizer: &Tokenizer<'_>, id: u32) -> Result<Option<&str>, TokenizerError> {
+        self.text.clear();
+        tokenizer.token_bytes(id, &mut self.bytes)?;
+        self.make_room(self.bytes.len())?;
+        let mut taken = 0;
+        let mut chunks = self.bytes.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            self.text.push_str(chunk.valid());
+            taken += chunk.valid().len();
+            let broken = chunk.invalid();
+            let may_continue = chunks.peek().is_none() && could_continue(broken);
+            if !broken.is_empty() && !may_continue {
+                self.text.push(char::REPLACEMENT_CHARACTER);
+                taken += broken.len();
+            }
+        }
+        self.bytes.drain(..taken);
+        Ok(Some(self.text.as_str()).filter(|text| !text.is_empty()))
+    }
+
+    /// Ends the text: what was held back, as U+FFFD.
+    pub fn finish(&mut self) -> Option<&str> {
+        let held = !self.bytes.is_empty();
+        self.bytes.clear();
+        held.then_some("\u{fffd}")
+    }
+}
+
+/// Whether more bytes could make a character of the last, broken bytes of a text.
+fn could_continue(broken: &[u8]) -> bool {
+    match core::str::from_utf8(broken) {
+        Ok(_) => false,
+        // No length: the bytes are right, but not all there.
+        Err(error) => error.error_len().is_none(),
+    }
+}

@@ -1,0 +1,356 @@
+//! The vocabulary as it lies in the file: pieces, their kinds, their scores, and the way from a text
+//! to its piece.
+
+use alloc::vec::Vec;
+
+use super::byte_level;
+use super::error::{TokenizerError, push, reserve};
+use super::hash::{IdTable, hash_bytes};
+use crate::gguf::{Array, Gguf, ValueType};
+
+const TOKENS_KEY: &str = "tokenizer.ggml.tokens";
+const SCORES_KEY: &str = "tokenizer.ggml.scores";
+const TYPES_KEY: &str = "tokenizer.ggml.token_type";
+
+/// What a token is for, as numbered by GGUF (`tokenizer.ggml.token_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Text.
+    Normal,
+    /// Stands for whatever the vocabulary does not know.
+    Unknown,
+    /// Steers the model, such as the end of a turn; it has no text of its own.
+    Control,
+    /// Text that is recognised whole, before everything else.
+    UserDefined,
+    /// Never produced.
+    Unused,
+    /// One byte, written `<0xNN>`.
+    Byte,
+    /// A number that GGUF does not assign.
+    Undefined,
+}
+
+impl TokenKind {
+    fn from_number(number: i32) -> Self {
+        match number {
+            1 => Self::Normal,
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::UserDefined,
+            5 => Self::Unused,
+            6 => Self::Byte,
+            _ => Self::Undefined,
+        }
+    }
+}
+
+/// How pieces are written in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// As they are, but for spaces, which are `▁`.
+    Escaped,
+    /// In GPT-2's byte alphabet, see [`byte_level`].
+    ByteLevel,
+}
+
+/// `▁`, which stands for a space in escaped pieces.
+pub(super) const ESCAPED_SPACE: &[u8] = "▁".as_bytes();
+
+/// The tokens of a file.
+#[derive(Debug)]
+pub(super) struct Vocabulary<'a> {
+    /// The file's array of strings.
+    encoded: &'a [u8],
+    /// Where each piece begins in `encoded`, and one more for the end of the last.
+    starts: Vec<u32>,
+    kinds: Vec<TokenKind>,
+    scores: Scores<'a>,
+    spelling: Spelling,
+    /// By the bytes that a piece stands for.
+    index: IdTable,
+    longest_bytes: usize,
+}
+
+/// Bytes of the length in front of each string of a GGUF array.
+const LENGTH_BYTES: usize = 8;
+
+impl<'a> Vocabulary<'a> {
+    pub(super) fn from_gguf(gguf: &Gguf<'a>, spelling: Spelling) -> Result<Self, TokenizerError> {
+        let tokens = gguf.require_array(TOKENS_KEY)?;
+        let n_vocab = tokens.len();
+        if n_vocab == 0 {
+            return Err(TokenizerError::NoTokens);
+        }
+        let mut vocabulary = Self {
+            encoded: tokens.encoded(),
+            starts: string_starts(tokens, TOKENS_KEY)?,
+            kinds: token_kinds(gguf, n_vocab)?,
+            scores: Scores::from_gguf(gguf, n_vocab)?,
+            spelling,
+            index: IdTable::new(n_vocab)?,
+            longest_bytes: 0,
+        };
+        vocabulary.build_index()?;
+        Ok(vocabulary)
+    }
+
+    fn build_index(&mut self) -> Result<(), TokenizerError> {
+        let mut decoded = Vec::new();
+        for id in 0..self.starts.len() as u32 - 1 {
+            let piece = self.piece(id);
+            // A piece outside the byte alphabet is a special token, found by other means.
+            let Some(text) = self.text_of(piece, &mut decoded)? else {
+                continue;
+            };
+            if text.is_empty() {
+                continue;
+            }
+            let hash = hash_bytes(text);
+            if let Some(first) = self.index.find(hash, |first| self.piece(first) == piece) {
+                return Err(TokenizerError::DuplicateToken { first, second: id });
+            }
+            self.longest_bytes = self.longest_bytes.max(text.len());
+            self.index.insert(hash, id);
+        }
+        Ok(())
+    }
+
+    /// Number of tokens.
+    pub(super) fn n_vocab(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The piece as the file writes it. The id must exist.
+    pub(super) fn piece(&self, id: u32) -> &'a [u8] {
+        let place = id as usize;
+        let start = self.starts[place] as usize;
+        let end = self.starts[place + 1] as usize - LENGTH_BYTES;
+        &self.encoded[start..end]
+    }
+
+    /// What the token is for. The id must exist.
+    pub(super) fn kind(&self, id: u32) -> TokenKind {
+        self.kinds[id as usize]
+    }
+
+    pub(super) fn set_kind(&mut self, id: u32, kind: TokenKind) {
+        self.kinds[id as usize] = kind;
+    }
+
+    /// The token's score; zero in a file without scores.
+    pub(super) fn score(&self, id: u32) -> f32 {
+        self.scores.get(id)
+    }
+
+    /// How the pieces are written.
+    pub(super) fn spelling(&self) -> Spelling {
+        self.spelling
+    }
+
+    /// The longest text that [`Vocabulary::id_of`] can find.
+    pub(super) fn longest_bytes(&self) -> usize {
+        self.longest_bytes
+    }
+
+    /// The token that stands for exactly this text. Spaces are escaped if the spelling says so.
+    pub(super) fn id_of(&self, text: &[u8]) -> Option<u32> {
+        if text.len() > self.longest_bytes {
+            return None;
+        }
+        self.index.find(hash_bytes(text), |id| match self.spelling {
+            Spelling::Escaped => self.piece(id) == text,
+            Spelling::ByteLevel => byte_level::decode(self.piece(id)).eq(text.iter().map(|&byte| Some(byte))),
+        })
+    }
+
+    /// The token whose piece is written like this in the file, if it stands for any text.
+    ///
+    /// `decoded` is room for the bytes that the piece stands for.
+    pub(super) fn id_of_piece(
+        &self,
+        piece: &[u8],
+        decoded: &mut Vec<u8>,
+    ) -> Result<Option<u32>, TokenizerError> {
+        Ok(self.text_of(piece, decoded)?.and_then(|text| self.id_of(text)))
+    }
+
+    /// The text by which a piece is found; `None` if it is outside the byte alphabet.
+    fn text_of<'t>(
+        &self,
+        piece: &'t [u8],
+        decoded: &'t mut Vec<u8>,
+    ) -> Result<Option<&'t [u8]>, TokenizerError> {
+        if self.spelling == Spelling::Escaped {
+            return Ok(Some(piece));
+        }
+        decoded.clear();
+        reserve(decoded, piece.len())?;
+        for byte in byte_level::decode(piece) {
+            match byte {
+                Some(byte) => decoded.push(byte),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(decoded))
+    }
+
+    /// The byte that a token of kind [`TokenKind::Byte`] stands for.
+    pub(super) fn byte_of(&self, id: u32) -> Option<u8> {
+        match self.piece(id) {
+            [b'<', b'0', b'x', high, low, b'>'] => {
+                let digit = |c: u8| char::from(c).to_digit(16);
+                Some((digit(*high)? << 4 | digit(*low)?) as u8)
+            }
+            _ => None,
+        }
+    }
+
+    /// The tokens written `<0xNN>`, by byte; `u32::MAX` where there is none.
+    pub(super) fn byte_tokens(&self) -> [u32; 256] {
+        core::array::from_fn(|byte| {
+            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+            let text = [b'<', b'0', b'x', DIGITS[byte >> 4], DIGITS[byte & 15], b'>'];
+            self.id_of(&text).unwrap_or(u32::MAX)
+        })
+    }
+
+    /// Appends the text of a token: nothing for one that has no text of its own.
+    pub(super) fn append_text(&self, id: u32, out: &mut Vec<u8>) -> Result<(), TokenizerError> {
+        let piece = self.piece(id);
+        reserve(out, piece.len())?;
+        match self.kind(id) {
+            TokenKind::UserDefined => out.extend_from_slice(piece),
+            TokenKind::Byte => out.extend(self.byte_of(id)),
+            TokenKind::Normal => match self.spelling {
+                Spelling::Escaped => append_unescaped(piece, out),
+                Spelling::ByteLevel => append_decoded(piece, out),
+            },
+            TokenKind::Control | TokenKind::Unknown | TokenKind::Unused | TokenKind::Undefined => {}
+        }
+        Ok(())
+    }
+}
+
+/// Appends a piece with spaces for `▁`. The caller has reserved `piece.len()` bytes.
+fn append_unescaped(piece: &[u8], out: &mut Vec<u8>) {
+    let mut rest = piece;
+    while let Some((&first, after)) = rest.split_first() {
+        match rest.strip_prefix(ESCAPED_SPACE) {
+            Some(after_space) => {
+                out.push(b' ');
+                rest = after_space;
+            }
+            None => {
+                out.push(first);
+                rest = after;
+            }
+        }
+    }
+}
+
+/// Appends the bytes of a piece in the byte alphabet; one that is not in it stands for itself.
+fn append_decoded(piece: &[u8], out: &mut Vec<u8>) {
+    let before = out.len();
+    for byte in byte_level::decode(piece) {
+        match byte {
+            Some(byte) => out.push(byte),
+            None => {
+                out.truncate(before);
+                out.extend_from_slice(piece);
+                return;
+            }
+        }
+    }
+}
+
+/// Where each string of an array begins, and the place after the last as if one more followed.
+pub(super) fn string_starts(array: Array<'_>, key: &'static str) -> Result<Vec<u32>, TokenizerError> {
+    let strings = array.strings().ok_or(TokenizerError::ElementType { key, expected: "strings" })?;
+    let size_bytes = array.encoded().len();
+    if u32::try_from(size_bytes + LENGTH_BYTES).is_err() {
+        return Err(TokenizerError::TooLarge { key, size_bytes });
+    }
+    let mut starts = Vec::new();
+    reserve(&mut starts, array.len() + 1)?;
+    let mut start = LENGTH_BYTES;
+    for string in strings {
+        starts.push(start as u32);
+        start += string.len() + LENGTH_BYTES;
+    }
+    starts.push(start as u32);
+    Ok(starts)
+}
+
+fn token_kinds(gguf: &Gguf<'_>, n_vocab: usize) -> Result<Vec<TokenKind>, TokenizerError> {
+    let mut kinds = Vec::new();
+    reserve(&mut kinds, n_vocab)?;
+    match gguf.array_value(TYPES_KEY)? {
+        None => kinds.resize(n_vocab, TokenKind::Normal),
+        Some(array) => {
+            let numbers = array
+                .i32s()
+                .ok_or(TokenizerError::ElementType { key: TYPES_KEY, expected: "32-bit integers" })?;
+            check_len(TYPES_KEY, array.len(), n_vocab)?;
+            kinds.extend(numbers.take(n_vocab).map(TokenKind::from_number));
+        }
+    }
+    Ok(kinds)
+}
+
+fn check_len(key: &'static str, len: usize, n_vocab: usize) -> Result<(), TokenizerError> {
+    if len < n_vocab {
+        return Err(TokenizerError::TooShort { key, len, n_vocab });
+    }
+    Ok(())
+}
+
+/// The file's scores, where it has any.
+#[derive(Debug, Clone, Copy)]
+enum Scores<'a> {
+    None,
+    F32(&'a [[u8; 4]]),
+    I32(&'a [[u8; 4]]),
+}
+
+impl<'a> Scores<'a> {
+    fn from_gguf(gguf: &Gguf<'a>, n_vocab: usize) -> Result<Self, TokenizerError> {
+        let Some(array) = gguf.array_value(SCORES_KEY)? else {
+            return Ok(Self::None);
+        };
+        check_len(SCORES_KEY, array.len(), n_vocab)?;
+        let words = &array.encoded().as_chunks::<4>().0;
+        let scores = match array.element_type() {
+            ValueType::F32 => Self::F32(&words[..n_vocab]),
+            ValueType::I32 => Self::I32(&words[..n_vocab]),
+            _ => {
+                return Err(TokenizerError::ElementType { key: SCORES_KEY, expected: "float32" });
+            }
+        };
+        match (0..n_vocab as u32).find(|&id| scores.get(id).is_nan()) {
+            Some(id) => Err(TokenizerError::ScoreNotANumber { id }),
+            None => Ok(scores),
+        }
+    }
+
+    fn get(self, id: u32) -> f32 {
+        match self {
+            Self::None => 0.0,
+            Self::F32(words) => f32::from_le_bytes(words[id as usize]),
+            Self::I32(words) => i32::from_le_bytes(words[id as usize]) as f32,
+        }
+    }
+}
+
+/// Appends a text with `▁` for each space.
+pub(super) fn append_escaped(text: &[u8], out: &mut Vec<u8>) -> Result<(), TokenizerError> {
+    for &byte in text {
+        if byte == b' ' {
+            reserve(out, ESCAPED_SPACE.len())?;
+            out.extend_from_slice(ESCAPED_SPACE);
+        } else {
+            push(out, byte)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! WordPiece, the tokenizer of BERT: words cut at white space and punctuation, each covered from its
+//! beginning by the longest pieces there are.
+//!
+//! Source: llama.cpp's `bert` tokenizer. A piece that begins a word begins with `▁` in the file.
+
+use alloc::vec::Vec;
+
+use unicode_normalization::char::decompose_canonical;
+
+use super::error::{TokenizerError, push, reserve};
+use super::unicode::{Class, char_at};
+use super::vocabulary::{ESCAPED_SPACE, Vocabulary};
+
+/// A WordPiece encoder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WordPiece {
+    /// Whether upper case becomes lower case.
+    pub(super) lowercase: bool,
+    /// Whether accents are dropped.
+    pub(super) strip_accents: bool,
+    /// Stands for a word that the vocabulary cannot spell.
+    pub(super) unknown: u32,
+}
+
+impl WordPiece {
+    /// Appends the ids of a text without special tokens.
+    pub(super) fn encode(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        text: &[u8],
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        let mut word = Vec::new();
+        reserve(&mut word, 4 * ESCAPED_SPACE.len())?;
+        let mut at = 0;
+        while let Some((c, len)) = char_at(text, at) {
+            at += len;
+            let c = if self.strip_accents { base_char(c) } else { c };
+            let class = Class::of(c);
+            if class.is(Class::SPACE) {
+                self.finish_word(vocabulary, &mut word, out)?;
+                continue;
+            }
+            if c == char::REPLACEMENT_CHARACTER
+                || class.is(Class::CONTROL)
+                || self.strip_accents && class.is(Class::MARK)
+            {
+                continue;
+            }
+            let alone =
+                class.is(Class::PUNCTUATION) || class.is(Class::SYMBOL) && c.is_ascii() || is_ideograph(c);
+            if alone {
+                self.finish_word(vocabulary, &mut word, out)?;
+            }
+            push_char(if self.lowercase { lower(c) } else { c }, &mut word)?;
+            if alone {
+                self.finish_word(vocabulary, &mut word, out)?;
+            }
+        }
+        self.finish_word(vocabulary, &mut word, out)
+    }
+
+    /// Appends the ids of a word, `▁` in front, and empties it.
+    fn finish_word(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        word: &mut Vec<u8>,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        if word.is_empty() {
+            return Ok(());
+        }
+        let before = out.len();
+        let mut start = 0;
+        while start < word.len() {
+            let longest_end = word.len().min(start + vocabulary.longest_bytes());
+            let found = (start + 1..=longest_end)
+                .rev()
+                .find_map(|end| Some((vocabulary.id_of(&word[start..end])?, end)));
+            let Some((id, end)) = found else {
+                out.truncate(before);
+                push(out, self.unknown)?;
+                break;
+            };
+            push(out, id)?;
+            start = end;
+        }
+        word.clear();
+        Ok(())
+    }
+}
+
+/// Appends a character to a word, which begins with `▁`.
+fn push_char(c: char, word: &mut Vec<u8>) -> Result<(), TokenizerError> {
+    let mut utf8 = [0; 4];
+    let utf8 = c.encode_utf8(&mut utf8).as_bytes();
+    reserve(word, ESCAPED_SPACE.len() + utf8.len())?;
+    if word.is_empty() {
+        word.extend_from_slice(ESCAPED_SPACE);
+    }
+    word.extend_from_slice(utf8);
+    Ok(())
+}
+
+/// The first character of the canonical decomposition.
+///
+/// The reference keeps no more of it, so that Hangul syllables lose all but their first letter.
+fn base_char(c: char) -> char {
+    if c.is_ascii() {
+        return c;
+    }
+    let mut first = None;
+    decompose_canonical(c, |part| {
+        first.get_or_insert(part);
+    });
+    first.unwrap_or(c)
+}
+
+/// The first character of the lower-case form.
+fn lower(c: char) -> char {
+    c.to_lowercase().next().unwrap_or(c)
+}
+
+/// The blocks of Chinese characters that BERT sets apart. Extension E begins where the published
+/// tokenizer says, not where Unicode does.
+fn is_ideograph(c: char) -> bool {
+    matches!(
+        u32::from(c),
+        0x3400..=0x4dbf
+            | 0x4e00..=0x9fff
+            | 0xf900..=0xfaff
+            | 0x20000..=0x2a6df
+            | 0x2a700..=0x2b81f
+            | 0x2b920..=0x2ceaf
+            | 0x2f800..=0x2fa1f
+    )
+}
