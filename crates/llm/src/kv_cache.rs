@@ -4,6 +4,8 @@
 //! text begins. Keys and values lie per layer and per head, positions one after the other, so that
 //! attention over one head reads a single run of memory.
 
+use alloc::vec::Vec;
+
 use half::f16;
 
 use crate::arena::{Arena, OutOfMemory};
@@ -29,29 +31,35 @@ impl KvType {
     }
 }
 
-/// The dimensions of a cache.
+/// What one layer keeps of a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
-    /// Layers that attend.
-    pub n_layer: usize,
-    /// Heads per layer that have keys and values of their own.
+    /// Heads that have keys and values of their own.
     pub n_head_kv: usize,
-    /// Positions.
-    pub n_ctx: usize,
     /// Elements of one key.
     pub head_len_k: usize,
-    /// Elements of one value.
+    /// Elements of one value; 0 where values are the beginnings of keys.
     pub head_len_v: usize,
 }
 
 /// Keys and values of all layers.
 #[derive(Debug)]
 pub struct KvCache<'m> {
-    shape: KvShape,
-    /// `[n_layer][n_head_kv][n_ctx][head_len_k]`
+    n_ctx: usize,
+    /// One per layer.
+    places: Vec<Place>,
+    /// Of each layer, `[n_head_kv][n_ctx][head_len_k]`.
     keys: Elements<'m>,
-    /// `[n_layer][n_head_kv][n_ctx][head_len_v]`
+    /// Of each layer, `[n_head_kv][n_ctx][head_len_v]`.
     values: Elements<'m>,
+}
+
+/// Where a layer's part begins.
+#[derive(Debug)]
+struct Place {
+    shape: KvShape,
+    first_key: usize,
+    first_value: usize,
 }
 
 #[derive(Debug)]
@@ -71,28 +79,37 @@ pub enum HeadElements<'c> {
 }
 
 impl<'m> KvCache<'m> {
-    /// Takes the cache's memory from `arena`.
+    /// Takes the memory for `n_ctx` positions from `arena`, and a few bytes per layer from the heap.
     ///
     /// # Errors
     ///
-    /// [`OutOfMemory`] if the arena is too small.
-    pub fn carve(shape: KvShape, kv_type: KvType, arena: &mut Arena<'m>) -> Result<Self, OutOfMemory> {
-        let KvShape { n_layer, n_head_kv, n_ctx, head_len_k, head_len_v } = shape;
-        let vectors = [n_layer, n_head_kv, n_ctx].into_iter().try_fold(1_usize, usize::checked_mul);
-        let mut elements = |head_len: usize| {
-            // A product past the address space is refused by `take` like any other that does not fit.
-            let len = vectors.and_then(|n| n.checked_mul(head_len)).unwrap_or(usize::MAX);
+    /// [`OutOfMemory`] if either is too small.
+    pub fn carve(
+        shapes: impl ExactSizeIterator<Item = KvShape>,
+        n_ctx: usize,
+        kv_type: KvType,
+        arena: &mut Arena<'m>,
+    ) -> Result<Self, OutOfMemory> {
+        let mut places = Vec::new();
+        places.try_reserve_exact(shapes.len()).map_err(|_| OutOfMemory {
+            needed_bytes: shapes.len() * size_of::<Place>(),
+            available_bytes: 0,
+        })?;
+        // Lengths past the address space are refused by `take` like any others that do not fit.
+        let (mut n_keys, mut n_values) = (0_usize, 0_usize);
+        for shape in shapes {
+            places.push(Place { shape, first_key: n_keys, first_value: n_values });
+            let vectors = shape.n_head_kv.saturating_mul(n_ctx);
+            n_keys = n_keys.saturating_add(vectors.saturating_mul(shape.head_len_k));
+            n_values = n_values.saturating_add(vectors.saturating_mul(shape.head_len_v));
+        }
+        let mut elements = |len| {
             Ok(match kv_type {
                 KvType::F16 => Elements::F16(arena.take(len)?),
                 KvType::F32 => Elements::F32(arena.take(len)?),
             })
         };
-        Ok(KvCache { shape, keys: elements(head_len_k)?, values: elements(head_len_v)? })
-    }
-
-    /// The dimensions.
-    pub fn shape(&self) -> KvShape {
-        self.shape
+        Ok(KvCache { n_ctx, places, keys: elements(n_keys)?, values: elements(n_values)? })
     }
 
     /// Stores the keys and values of one position of one layer.
@@ -103,13 +120,17 @@ impl<'m> KvCache<'m> {
     ///
     /// If `layer`, `position` or a length is outside of the shape.
     pub fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
-        let shape = self.shape;
-        assert!(
-            layer < shape.n_layer && position < shape.n_ctx,
-            "position {position} of layer {layer} in {shape:?}"
-        );
-        self.keys.store(keys, shape.head_len_k, |head| shape.vector_index(layer, head, position));
-        self.values.store(values, shape.head_len_v, |head| shape.vector_index(layer, head, position));
+        let (n_ctx, place) = (self.n_ctx, &self.places[layer]);
+        assert!(position < n_ctx, "position {position} of {n_ctx}");
+        let KvShape { n_head_kv, head_len_k, head_len_v } = place.shape;
+        assert_eq!((keys.len(), values.len()), (n_head_kv * head_len_k, n_head_kv * head_len_v));
+        for head in 0..n_head_kv {
+            let vector = head * n_ctx + position;
+            let (key, value) =
+                (&keys[head * head_len_k..][..head_len_k], &values[head * head_len_v..][..head_len_v]);
+            self.keys.store(place.first_key + vector * head_len_k, key);
+            self.values.store(place.first_value + vector * head_len_v, value);
+        }
     }
 
     /// The keys of one head.
@@ -118,7 +139,10 @@ impl<'m> KvCache<'m> {
     ///
     /// If `layer` or `head` is outside of the shape.
     pub fn keys(&self, layer: usize, head: usize) -> HeadElements<'_> {
-        self.keys.head(self.shape.vector_index(layer, head, 0), self.shape.n_ctx, self.shape.head_len_k)
+        let Place { shape, first_key, .. } = &self.places[layer];
+        assert!(head < shape.n_head_kv, "head {head} of {}", shape.n_head_kv);
+        let len = self.n_ctx * shape.head_len_k;
+        self.keys.range(first_key + head * len, len)
     }
 
     /// The values of one head.
@@ -127,37 +151,29 @@ impl<'m> KvCache<'m> {
     ///
     /// If `layer` or `head` is outside of the shape.
     pub fn values(&self, layer: usize, head: usize) -> HeadElements<'_> {
-        self.values.head(self.shape.vector_index(layer, head, 0), self.shape.n_ctx, self.shape.head_len_v)
-    }
-}
-
-impl KvShape {
-    fn vector_index(&self, layer: usize, head: usize, position: usize) -> usize {
-        assert!(head < self.n_head_kv, "head {head} of {}", self.n_head_kv);
-        (layer * self.n_head_kv + head) * self.n_ctx + position
+        let Place { shape, first_value, .. } = &self.places[layer];
+        assert!(head < shape.n_head_kv, "head {head} of {}", shape.n_head_kv);
+        let len = self.n_ctx * shape.head_len_v;
+        self.values.range(first_value + head * len, len)
     }
 }
 
 impl Elements<'_> {
-    fn store(&mut self, heads: &[f32], head_len: usize, vector_index: impl Fn(usize) -> usize) {
-        for (head, source) in heads.chunks_exact(head_len).enumerate() {
-            let range = vector_index(head) * head_len..(vector_index(head) + 1) * head_len;
-            match self {
-                Elements::F16(elements) => {
-                    for (stored, &x) in elements[range].iter_mut().zip(source) {
-                        *stored = f16::from_f32(x);
-                    }
+    fn store(&mut self, at: usize, vector: &[f32]) {
+        match self {
+            Elements::F16(elements) => {
+                for (stored, &x) in elements[at..].iter_mut().zip(vector) {
+                    *stored = f16::from_f32(x);
                 }
-                Elements::F32(elements) => elements[range].copy_from_slice(source),
             }
+            Elements::F32(elements) => elements[at..][..vector.len()].copy_from_slice(vector),
         }
     }
 
-    fn head(&self, first_vector: usize, n_ctx: usize, head_len: usize) -> HeadElements<'_> {
-        let range = first_vector * head_len..(first_vector + n_ctx) * head_len;
+    fn range(&self, first: usize, len: usize) -> HeadElements<'_> {
         match self {
-            Elements::F16(elements) => HeadElements::F16(&elements[range]),
-            Elements::F32(elements) => HeadElements::F32(&elements[range]),
+            Elements::F16(elements) => HeadElements::F16(&elements[first..][..len]),
+            Elements::F32(elements) => HeadElements::F32(&elements[first..][..len]),
         }
     }
 }
@@ -167,15 +183,22 @@ mod tests {
     extern crate std;
 
     use std::vec;
-    use std::vec::Vec;
 
     use super::*;
 
-    const SHAPE: KvShape = KvShape { n_layer: 2, n_head_kv: 3, n_ctx: 4, head_len_k: 2, head_len_v: 1 };
+    const N_CTX: usize = 4;
+    const SHAPES: [KvShape; 2] = [
+        KvShape { n_head_kv: 3, head_len_k: 2, head_len_v: 1 },
+        KvShape { n_head_kv: 1, head_len_k: 5, head_len_v: 0 },
+    ];
+
+    fn carve<'m>(n_ctx: usize, kv_type: KvType, arena: &mut Arena<'m>) -> Result<KvCache<'m>, OutOfMemory> {
+        KvCache::carve(SHAPES.into_iter(), n_ctx, kv_type, arena)
+    }
 
     fn memory(kv_type: KvType) -> Vec<u8> {
         let mut arena = Arena::measuring();
-        KvCache::carve(SHAPE, kv_type, &mut arena).unwrap();
+        carve(N_CTX, kv_type, &mut arena).unwrap();
         vec![0xff; arena.used_bytes() + crate::arena::ALIGN]
     }
 
@@ -190,25 +213,29 @@ mod tests {
     fn what_is_stored_is_found_at_its_layer_head_and_position() {
         for kv_type in [KvType::F16, KvType::F32] {
             let mut memory = memory(kv_type);
-            let mut cache = KvCache::carve(SHAPE, kv_type, &mut Arena::new(&mut memory)).unwrap();
-            for layer in 0..2 {
-                for position in 0..4 {
-                    let base = (layer * 100 + position * 10) as f32;
-                    let keys = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5].map(|x| base + x);
-                    cache.store(layer, position, &keys, &[base, base + 1.0, base + 2.0]);
-                }
+            let mut cache = carve(N_CTX, kv_type, &mut Arena::new(&mut memory)).unwrap();
+            for position in 0..N_CTX {
+                let base = position as f32 * 10.0;
+                cache.store(
+                    0,
+                    position,
+                    &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5].map(|x| base + x),
+                    &[base, base + 1.0, base + 2.0],
+                );
+                cache.store(1, position, &[base + 100.0; 5], &[]);
             }
-            assert_eq!(as_f32(cache.keys(1, 2)), [102.0, 102.5, 112.0, 112.5, 122.0, 122.5, 132.0, 132.5]);
+            assert_eq!(as_f32(cache.keys(0, 2)), [2.0, 2.5, 12.0, 12.5, 22.0, 22.5, 32.0, 32.5]);
             assert_eq!(as_f32(cache.values(0, 1)), [1.0, 11.0, 21.0, 31.0]);
+            assert_eq!(as_f32(cache.keys(1, 0))[3..7], [100.0, 100.0, 110.0, 110.0]);
+            assert_eq!(as_f32(cache.values(1, 0)), []);
         }
     }
 
     #[test]
     fn half_precision_takes_half_the_memory() {
         let bytes = |kv_type| {
-            let shape = KvShape { n_ctx: 64, ..SHAPE };
             let mut arena = Arena::measuring();
-            KvCache::carve(shape, kv_type, &mut arena).unwrap();
+            carve(64, kv_type, &mut arena).unwrap();
             arena.used_bytes()
         };
         assert_eq!(bytes(KvType::F32), 2 * bytes(KvType::F16));
@@ -216,15 +243,14 @@ mod tests {
 
     #[test]
     fn a_cache_past_the_address_space_is_refused() {
-        let shape = KvShape { n_ctx: usize::MAX / 4, ..SHAPE };
-        assert!(KvCache::carve(shape, KvType::F16, &mut Arena::measuring()).is_err());
+        assert!(carve(usize::MAX / 4, KvType::F16, &mut Arena::measuring()).is_err());
     }
 
     #[test]
-    #[should_panic(expected = "position 4 of layer 0")]
+    #[should_panic(expected = "position 4 of 4")]
     fn a_position_past_the_context_panics() {
         let mut memory = memory(KvType::F32);
-        let mut cache = KvCache::carve(SHAPE, KvType::F32, &mut Arena::new(&mut memory)).unwrap();
-        cache.store(0, 4, &[0.0; 6], &[0.0; 3]);
+        let mut cache = carve(N_CTX, KvType::F32, &mut Arena::new(&mut memory)).unwrap();
+        cache.store(1, 4, &[0.0; 5], &[]);
     }
 }

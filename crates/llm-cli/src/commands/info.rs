@@ -41,10 +41,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match Config::from_gguf(&gguf) {
         Ok(config) => {
             row("architecture", &config.architecture.name)?;
-            row("layers", &config.n_layer)?;
+            let layer = &config.layers[0];
+            row("layers", &config.layers.len())?;
             row("embedding", &config.n_embd)?;
-            row("heads", &format_args!("{} ({} for keys and values)", config.n_head, config.n_head_kv))?;
-            row("feed-forward", &config.n_ff)?;
+            row("heads", &format_args!("{} ({} for keys and values)", layer.n_head, layer.n_head_kv))?;
+            row("feed-forward", &layer.n_ff)?;
             row("context", &config.n_ctx_train)?;
             row("vocabulary", &config.n_vocab)?;
         }

@@ -2,12 +2,32 @@
 
 use super::architecture::Activation;
 
+/// gpt-oss: how steep its sigmoid is.
+const CLAMPED_ALPHA: f32 = 1.702;
+/// gpt-oss: what its gate and its other branch are cut to.
+const CLAMPED_LIMIT: f32 = 7.0;
+
 impl Activation {
-    /// Applies the function to each element.
+    /// `x = f(x)` for each element.
     pub fn apply(self, x: &mut [f32]) {
         match self {
             Activation::Silu => x.iter_mut().for_each(|x| *x = silu(*x)),
             Activation::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
+            Activation::ReluSquared => x.iter_mut().for_each(|x| *x = relu_squared(*x)),
+            Activation::ClampedSwiglu => x.iter_mut().for_each(|x| *x = clamped_gate(*x)),
+        }
+    }
+
+    /// `up = f(gate) · up` for each element.
+    pub fn apply_gated(self, gate: &[f32], up: &mut [f32]) {
+        let elements = up.iter_mut().zip(gate);
+        match self {
+            Activation::Silu => elements.for_each(|(up, gate)| *up *= silu(*gate)),
+            Activation::Gelu => elements.for_each(|(up, gate)| *up *= gelu(*gate)),
+            Activation::ReluSquared => elements.for_each(|(up, gate)| *up *= relu_squared(*gate)),
+            Activation::ClampedSwiglu => elements.for_each(|(up, gate)| {
+                *up = clamped_gate(*gate) * (up.clamp(-CLAMPED_LIMIT, CLAMPED_LIMIT) + 1.0);
+            }),
         }
     }
 }
@@ -18,7 +38,17 @@ fn silu(x: f32) -> f32 {
 
 fn gelu(x: f32) -> f32 {
     const SQRT_2_OVER_PI: f32 = 0.797_884_6;
-    0.5 * x * (1.0 + libm::tanhf(SQRT_2_OVER_PI * x * (1.0 + 0.044715 * x * x)))
+    0.5 * x * (1.0 + libm::tanhf(SQRT_2_OVER_PI * x * (1.0 + 0.044_715 * x * x)))
+}
+
+fn relu_squared(x: f32) -> f32 {
+    let x = x.max(0.0);
+    x * x
+}
+
+fn clamped_gate(gate: f32) -> f32 {
+    let gate = gate.min(CLAMPED_LIMIT);
+    gate / (1.0 + libm::expf(-CLAMPED_ALPHA * gate))
 }
 
 #[cfg(test)]
@@ -38,6 +68,7 @@ mod tests {
             assert!((silu(x) - want_silu).abs() < 1e-6, "silu({x}) = {}", silu(x));
             assert!((gelu(x) - want_gelu).abs() < 1e-5, "gelu({x}) = {}", gelu(x));
         }
+        assert_eq!([relu_squared(-2.0), relu_squared(3.0)], [0.0, 9.0]);
     }
 
     #[test]
@@ -47,5 +78,19 @@ mod tests {
             function.apply(&mut x);
             assert_eq!(x, [-0.0, 1e4]);
         }
+    }
+
+    #[test]
+    fn a_gate_multiplies_the_other_branch() {
+        let mut up = [2.0];
+        Activation::Silu.apply_gated(&[1.0], &mut up);
+        assert_eq!(up, [2.0 * silu(1.0)]);
+    }
+
+    #[test]
+    fn gpt_oss_cuts_both_branches() {
+        let mut up = [100.0, -100.0, 0.0];
+        Activation::ClampedSwiglu.apply_gated(&[100.0, 7.0, 0.0], &mut up);
+        assert!((up[0] - 56.0).abs() < 1e-3 && (up[1] + 42.0).abs() < 1e-3 && up[2] == 0.0, "{up:?}");
     }
 }

@@ -1,161 +1,178 @@
-//! Scaled dot-product attention of one head (Vaswani et al. 2017), with an online softmax.
-//!
-//! Positions are taken in blocks. The output is kept relative to the largest score so far and
-//! rescaled when a block brings a larger one (Milakov and Gimelshein 2018), so that no buffer grows
-//! with the context.
+//! The sequence mixer with keys and values per head: multi-head, grouped-query, multi-query.
 
-use half::f16;
+use super::architecture::QkNorm;
+use super::config::{LayerConfig, Sight};
+use super::forward::{Batch, Forward};
+use super::rope::Rope;
+use super::scratch::{Angles, MixerScratch};
+use super::softmax_attention::{Scores, Vectors, attend};
+use super::vector::scale;
+use super::weights::{HeadAttention, HeadNorm, Norm};
+use crate::kv_cache::KvCache;
+use crate::parallel::for_each_chunk;
+use crate::quant::Activations;
 
-use crate::kv_cache::HeadElements;
-use crate::simd::Kernels;
+impl Forward<'_, '_> {
+    /// Attention of one layer; `x` and `output` are `[n_tokens][n_embd]`.
+    #[expect(clippy::too_many_arguments, reason = "one buffer each for what comes, goes and stays")]
+    pub(super) fn head_attention(
+        &self,
+        weights: &HeadAttention<'_>,
+        batch: Batch,
+        x: &[f32],
+        output: &mut [f32],
+        cache: &mut KvCache<'_>,
+        scratch: &mut MixerScratch<'_>,
+        quantized: &mut [u8],
+    ) {
+        let config = self.model.config();
+        let layer = &config.layers[batch.layer];
+        let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
+        let q = &mut scratch.q[..batch.n_tokens * n_head * head_len_k];
+        let k = &mut scratch.k[..batch.n_tokens * n_head_kv * head_len_k];
+        let v = &mut scratch.v[..batch.n_tokens * n_head_kv * head_len_v];
+        let heads = &mut scratch.heads[..batch.n_tokens * n_head * head_len_v];
 
-/// Positions whose scores are computed before they are used.
-const BLOCK_LEN: usize = 64;
-
-/// `output = softmax(q · keysᵀ · scale) · values` over the first `n_positions`.
-///
-/// `q` is `[head_len_k]`, `output` `[head_len_v]`.
-pub fn attend(
-    kernels: &Kernels,
-    q: &[f32],
-    keys: HeadElements<'_>,
-    values: HeadElements<'_>,
-    n_positions: usize,
-    scale: f32,
-    output: &mut [f32],
-) {
-    let mut softmax = OnlineSoftmax { max: f32::NEG_INFINITY, sum: 0.0 };
-    let mut scores = [0.0_f32; BLOCK_LEN];
-    output.fill(0.0);
-    for first in (0..n_positions).step_by(BLOCK_LEN) {
-        let scores = &mut scores[..BLOCK_LEN.min(n_positions - first)];
-        for (score, position) in scores.iter_mut().zip(first..) {
-            *score = scale
-                * match keys {
-                    HeadElements::F16(keys) => kernels.dot_f16(q, vector(keys, position, q.len())),
-                    HeadElements::F32(keys) => kernels.dot_f32(q, vector(keys, position, q.len())),
-                };
+        let mut input = Activations::new(x, config.n_embd, quantized, self.precision);
+        self.linear_of(&weights.wq, &mut input, q);
+        self.linear_of(&weights.wk, &mut input, k);
+        self.linear_of(&weights.wv, &mut input, v);
+        if let Some(clamp) = config.clamp_kqv {
+            [&mut *q, k, v].into_iter().flatten().for_each(|x| *x = x.clamp(-clamp, clamp));
         }
-        softmax.add_block(scores, output);
-        for (&weight, position) in scores.iter().zip(first..) {
-            let len = output.len();
-            match values {
-                HeadElements::F16(values) => {
-                    kernels.add_scaled_f16(output, weight, vector::<f16>(values, position, len));
+
+        let norms_after =
+            matches!(config.architecture.qk_norm, QkNorm::AfterRope | QkNorm::AfterRopeWeightless);
+        if !norms_after {
+            self.normalise_heads(weights.q_norm, q, n_head, head_len_k);
+            self.normalise_heads(weights.k_norm, k, n_head_kv, head_len_k);
+        }
+        if layer.has_rope
+            && let Some((rope, angles)) = self.rope(layer.sight, [&scratch.angles, &scratch.window_angles])
+        {
+            rope_heads(rope, angles, q, n_head, head_len_k);
+            rope_heads(rope, angles, k, n_head_kv, head_len_k);
+        }
+        if norms_after {
+            self.normalise_heads(weights.q_norm, q, n_head, head_len_k);
+            self.normalise_heads(weights.k_norm, k, n_head_kv, head_len_k);
+        }
+        if let Some(temperature) = config.temperature.filter(|t| !(t.only_without_rope && layer.has_rope)) {
+            for (row, position) in q.chunks_exact_mut(n_head * head_len_k).zip(batch.n_past..) {
+                scale(row, temperature.factor(position));
+            }
+        }
+
+        let rows = k.chunks_exact(n_head_kv * head_len_k).zip(v.chunks_exact(n_head_kv * head_len_v));
+        for ((k, v), position) in rows.zip(batch.n_past..) {
+            cache.store(batch.layer, position, k, v);
+        }
+        let cache = &*cache;
+        let q = &*q;
+        for_each_chunk(self.workers, heads, head_len_v, |index, output| {
+            let (token, head) = (index / n_head, index % n_head);
+            let (position, head_kv) = (batch.n_past + token, head / (n_head / n_head_kv));
+            let visible = match config.is_encoder() {
+                true => 0..batch.n_past + batch.n_tokens,
+                false => layer.sight.first_visible(position)..position + 1,
+            };
+            let scores = Scores {
+                scale: config.attention_scale,
+                softcap: config.attention_softcap,
+                slope: config.max_alibi_bias.map_or(0.0, |max_bias| alibi_slope(max_bias, head, n_head)),
+                sink: weights.sinks.map(|sinks| sinks[head]),
+            };
+            let keys = Vectors { elements: cache.keys(batch.layer, head_kv), stride: head_len_k };
+            let values = Vectors { elements: cache.values(batch.layer, head_kv), stride: head_len_v };
+            let q = &q[index * head_len_k..][..head_len_k];
+            attend(self.kernels, q, position, keys, values, visible, scores, output);
+        });
+        self.linear(&weights.wo, heads, quantized, output);
+    }
+
+    /// The rotary embedding of layers with this sight, and its angles at the batch's positions.
+    fn rope<'s>(&self, sight: Sight, angles: [&'s Angles<'s>; 2]) -> Option<(&Rope, &'s Angles<'s>)> {
+        let [full, windowed] = angles;
+        match (sight, &self.ropes.windowed) {
+            (Sight::All, _) | (_, None) => self.ropes.full.as_ref().map(|rope| (rope, full)),
+            (_, Some(rope)) => Some((rope, windowed)),
+        }
+    }
+
+    fn normalise_heads(&self, norm: Option<HeadNorm<'_>>, heads: &mut [f32], n_head: usize, head_len: usize) {
+        match norm {
+            None => {}
+            Some(HeadNorm::Head(weight)) => {
+                let norm = Norm { weight, bias: None };
+                heads.chunks_exact_mut(head_len).for_each(|head| self.normalise_row(&norm, head));
+            }
+            Some(HeadNorm::OwnHead(weights)) => {
+                for (index, head) in heads.chunks_exact_mut(head_len).enumerate() {
+                    let weight = &weights[index % n_head * head_len..][..head_len];
+                    self.normalise_row(&Norm { weight: Some(weight), bias: None }, head);
                 }
-                HeadElements::F32(values) => {
-                    kernels.add_scaled_f32(output, weight, vector::<f32>(values, position, len));
-                }
+            }
+            Some(HeadNorm::Row(weight)) => {
+                let norm = Norm { weight: Some(weight), bias: None };
+                heads.chunks_exact_mut(n_head * head_len).for_each(|row| self.normalise_row(&norm, row));
             }
         }
     }
-    let normaliser = 1.0 / softmax.sum;
-    output.iter_mut().for_each(|x| *x *= normaliser);
 }
 
-fn vector<T>(elements: &[T], position: usize, len: usize) -> &[T] {
-    &elements[position * len..][..len]
-}
-
-/// A softmax over scores that arrive in blocks.
-struct OnlineSoftmax {
-    /// The largest score so far.
-    max: f32,
-    /// The sum of `exp(score - max)` so far.
-    sum: f32,
-}
-
-impl OnlineSoftmax {
-    /// Turns a block's scores into weights `exp(score - max)`, and rescales `output`, made with the
-    /// weights of earlier blocks, to the new maximum.
-    fn add_block(&mut self, scores: &mut [f32], output: &mut [f32]) {
-        let max = scores.iter().copied().fold(self.max, f32::max);
-        let rescale = libm::expf(self.max - max);
-        if rescale != 1.0 {
-            self.sum *= rescale;
-            output.iter_mut().for_each(|x| *x *= rescale);
+impl Sight {
+    /// The first position that a query at `position` sees.
+    pub(super) fn first_visible(self, position: usize) -> usize {
+        match self {
+            Sight::All => 0,
+            Sight::Window(length) => (position + 1).saturating_sub(length),
+            Sight::Chunk(length) => position / length * length,
         }
-        for score in scores {
-            *score = libm::expf(*score - max);
-            self.sum += *score;
-        }
-        self.max = max;
     }
+}
+
+/// Turns all heads of each token, `[n_tokens][n_head][head_len]`.
+fn rope_heads(rope: &Rope, angles: &Angles<'_>, heads: &mut [f32], n_head: usize, head_len: usize) {
+    let n_pairs = rope.n_pairs();
+    let rows = angles.cos.chunks_exact(n_pairs).zip(angles.sin.chunks_exact(n_pairs));
+    for (row, (cos, sin)) in heads.chunks_exact_mut(n_head * head_len).zip(rows) {
+        row.chunks_exact_mut(head_len).for_each(|head| rope.rotate(head, cos, sin));
+    }
+}
+
+/// What a head's scores lose per position (Press et al. 2022): a geometric sequence from
+/// `2^(-max_bias / n)`, with `n` the power of two up to `n_head`; the heads beyond it take the terms
+/// between.
+fn alibi_slope(max_bias: f32, head: usize, n_head: usize) -> f32 {
+    let n = 1_usize << n_head.ilog2();
+    let exponent = match head.checked_sub(n) {
+        None => (head + 1) as f32,
+        Some(beyond) => (2 * beyond + 1) as f32 / 2.0,
+    };
+    libm::exp2f(-max_bias / n as f32 * exponent)
 }
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
-    use std::vec::Vec;
-
     use super::*;
 
-    /// Attention as it is written in the paper, in double precision.
-    fn definition(
-        q: &[f32],
-        keys: &[f32],
-        values: &[f32],
-        n_positions: usize,
-        scale: f32,
-        len_v: usize,
-    ) -> Vec<f64> {
-        let weights: Vec<f64> = keys
-            .chunks_exact(q.len())
-            .take(n_positions)
-            .map(|key| {
-                let dot: f64 = q.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
-                (dot * f64::from(scale)).exp()
-            })
-            .collect();
-        let sum: f64 = weights.iter().sum();
-        (0..len_v)
-            .map(|i| {
-                weights.iter().enumerate().map(|(p, w)| w / sum * f64::from(values[p * len_v + i])).sum()
-            })
-            .collect()
-    }
-
     #[test]
-    fn blocks_of_any_number_give_what_the_definition_gives() {
-        let (len_k, len_v, n_ctx) = (8, 6, 200);
-        let wave =
-            |n: usize, step: f32| -> Vec<f32> { (0..n).map(|i| (i as f32 * step).sin() * 2.0).collect() };
-        let (q, keys, values) = (wave(len_k, 0.7), wave(n_ctx * len_k, 0.37), wave(n_ctx * len_v, 0.11));
-        let halves = |x: &[f32]| -> Vec<f16> { x.iter().map(|&x| f16::from_f32(x)).collect() };
-        let (keys_f16, values_f16) = (halves(&keys), halves(&values));
-        for n_positions in [1, 2, 63, 64, 65, 128, 200] {
-            let want = definition(&q, &keys, &values, n_positions, 0.5, len_v);
-            for (keys, values, tolerance) in [
-                (HeadElements::F32(&keys), HeadElements::F32(&values), 1e-5),
-                (HeadElements::F16(&keys_f16), HeadElements::F16(&values_f16), 1e-2),
-            ] {
-                let mut output = [f32::NAN; 6];
-                attend(Kernels::scalar(), &q, keys, values, n_positions, 0.5, &mut output);
-                for (got, want) in output.iter().zip(&want) {
-                    assert!(
-                        (f64::from(*got) - want).abs() < tolerance,
-                        "{n_positions} positions: {got} is not {want}"
-                    );
-                }
-            }
+    fn alibi_slopes_are_those_of_the_paper() {
+        // 8 heads: 1/2, 1/4, ... 1/256; 12 heads: those, then each second of 16 heads' 2^-0.5, 2^-1, ...
+        for head in 0..8 {
+            assert_eq!(alibi_slope(8.0, head, 8), 0.5_f32.powi(head as i32 + 1));
+            assert_eq!(alibi_slope(8.0, head, 12), 0.5_f32.powi(head as i32 + 1));
+        }
+        for beyond in 0..4 {
+            let want = 2.0_f32.powf(-0.5 - beyond as f32);
+            assert!((alibi_slope(8.0, 8 + beyond, 12) - want).abs() < 1e-6);
         }
     }
 
     #[test]
-    fn large_scores_do_not_overflow() {
-        let keys = [100.0, -100.0, 90.0];
-        let mut output = [0.0];
-        let values = [1.0, 2.0, 3.0];
-        attend(
-            Kernels::scalar(),
-            &[50.0],
-            HeadElements::F32(&keys),
-            HeadElements::F32(&values),
-            3,
-            1.0,
-            &mut output,
-        );
-        assert_eq!(output, [1.0]);
+    fn windows_and_chunks_begin_where_the_reference_begins_them() {
+        assert_eq!([0, 6, 7, 20].map(|p| Sight::Window(7).first_visible(p)), [0, 0, 1, 14]);
+        assert_eq!([0, 7, 8, 20].map(|p| Sight::Chunk(8).first_visible(p)), [0, 0, 8, 16]);
+        assert_eq!(Sight::All.first_visible(1000), 0);
     }
 }

@@ -1,13 +1,22 @@
 //! Hyper-parameters, read from a file's keys.
+//!
+//! [`Config`] holds what is one for the whole model, [`LayerConfig`] what can differ from layer to
+//! layer. Names are those of llama.cpp's hyper-parameters.
 
-use super::architecture::{Architecture, NormKind, Positions};
+use alloc::vec::Vec;
+
+use super::architecture::{
+    Architecture, AttentionKind, AttentionScale, Block, EmbeddingScale, ExpertLayers, FeedForwardKind,
+    Gating, LogitScale, NormKind, Normalise, Positions, QueryTemperature, RopeLayers, RopePairs, Window,
+    WindowRope,
+};
 use super::error::ModelError;
+use super::keys::Keys;
 use super::rope::RopeConfig;
 use crate::gguf::{Gguf, Name, Value};
+use crate::kv_cache::KvShape;
 
 /// The dimensions and constants of a model.
-///
-/// Names are those of llama.cpp's hyper-parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The family.
@@ -18,26 +27,118 @@ pub struct Config {
     pub n_ctx_train: usize,
     /// Width of the residual stream.
     pub n_embd: usize,
-    /// Layers.
-    pub n_layer: usize,
-    /// Query heads per layer.
+    /// The layers, first to last; at least one.
+    pub layers: Vec<LayerConfig>,
+    /// Added to the variance before the square root of a normalisation.
+    pub norm_eps: f32,
+    /// How the mixers of a layer are joined; never one of the variants that depend on the file.
+    pub block: Block,
+    /// The rotary embedding of layers without a window, in families that have one.
+    pub rope: Option<RopeConfig>,
+    /// The rotary embedding of layers with a window, in models that have such layers.
+    pub window_rope: Option<RopeConfig>,
+    /// The largest penalty of ALiBi, in families that have one.
+    pub max_alibi_bias: Option<f32>,
+    /// Compressed keys and values, in families that have them.
+    pub latent: Option<LatentConfig>,
+    /// The mixture of experts, in models that have one.
+    pub experts: Option<ExpertConfig>,
+    /// What the token's embedding is multiplied by.
+    pub embedding_scale: f32,
+    /// What each mixer's output is multiplied by before it is added.
+    pub residual_scale: f32,
+    /// What the logits are multiplied by.
+    pub logit_scale: f32,
+    /// Logits are bent to `c · tanh(logit / c)`.
+    pub logit_softcap: Option<f32>,
+    /// What the scores of attention are multiplied by.
+    pub attention_scale: f32,
+    /// Scores of attention are bent to `c · tanh(score / c)`.
+    pub attention_softcap: Option<f32>,
+    /// Queries, keys and values are cut to plus and minus this.
+    pub clamp_kqv: Option<f32>,
+    /// How queries grow with the position.
+    pub temperature: Option<Temperature>,
+}
+
+/// What can differ from layer to layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerConfig {
+    /// Query heads.
     pub n_head: usize,
-    /// Key and value heads per layer; each serves `n_head / n_head_kv` query heads.
+    /// Key and value heads; each serves `n_head / n_head_kv` query heads.
     pub n_head_kv: usize,
     /// Elements of a query or key head.
     pub head_len_k: usize,
     /// Elements of a value head.
     pub head_len_v: usize,
-    /// Width of the feed-forward block.
+    /// Width of the dense feed-forward block.
     pub n_ff: usize,
-    /// Added to the variance before the square root of a normalisation.
-    pub norm_eps: f32,
-    /// The rotary embedding, in families that have one.
-    pub rope: Option<RopeConfig>,
+    /// Which positions are seen.
+    pub sight: Sight,
+    /// Whether queries and keys are turned.
+    pub has_rope: bool,
+    /// Whether the channel mixer is a mixture of experts.
+    pub has_experts: bool,
 }
 
-/// Widths above this are refused: no model comes near, and products of two stay far from overflow.
-const MAX_WIDTH: u32 = 1 << 24;
+/// The positions that a query sees, of those that causality allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// All.
+    All,
+    /// Its own and those before it, so many in all.
+    Window(usize),
+    /// Those of its own chunk of so many.
+    Chunk(usize),
+}
+
+/// Keys and values compressed to one vector per position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentConfig {
+    /// Width that queries are compressed to, in models that do.
+    pub q_lora_rank: Option<usize>,
+    /// Width that keys and values are compressed to.
+    pub kv_lora_rank: usize,
+    /// Elements of a query head, the turned ones included.
+    pub head_len_k: usize,
+    /// Elements of a value head.
+    pub head_len_v: usize,
+}
+
+/// A mixture of experts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertConfig {
+    /// Experts per layer.
+    pub n_expert: usize,
+    /// Experts that a token is sent to.
+    pub n_expert_used: usize,
+    /// The function that makes probabilities of the router's logits.
+    pub gating: Gating,
+    /// Whether the weights of the chosen are divided by their sum.
+    pub normalise: bool,
+    /// What the weights are multiplied by.
+    pub weights_scale: f32,
+    /// Groups that experts are divided into, 1 for none.
+    pub n_group: usize,
+    /// Groups that a token's experts are chosen from.
+    pub n_group_used: usize,
+    /// Width of the widest expert, the shared one included.
+    pub n_ff: usize,
+}
+
+/// How queries grow with the position: `1 + scale · ln(1 + floor((position + offset) / length))`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Temperature {
+    /// The factor of the logarithm.
+    pub scale: f32,
+    /// Positions over which nothing changes.
+    pub length: f32,
+    /// Added to the position.
+    pub offset: f32,
+    /// Whether layers with a rotary embedding are left as they are.
+    pub only_without_rope: bool,
+}
 
 impl Config {
     /// Reads the hyper-parameters; needs the file's header only.
@@ -53,58 +154,94 @@ impl Config {
         let architecture =
             Architecture::from_name(name).ok_or_else(|| ModelError::UnknownArchitecture(Name::from(name)))?;
         let keys = Keys { gguf, prefix: architecture.name };
-
-        let n_embd = keys.width("embedding_length")?;
-        let n_head = keys.width("attention.head_count")?;
-        let n_head_kv = keys.optional_width("attention.head_count_kv")?.unwrap_or(n_head);
-        let head_len = match keys.optional_width("attention.key_length")? {
-            Some(head_len) => head_len,
-            None if n_embd.is_multiple_of(n_head) => n_embd / n_head,
-            None => {
-                return Err(keys.invalid("attention.head_count", n_head, "a divisor of embedding_length"));
-            }
-        };
-        if !n_head.is_multiple_of(n_head_kv) {
-            return Err(keys.invalid(
-                "attention.head_count_kv",
-                n_head_kv,
-                "a divisor of attention.head_count",
-            ));
-        }
-        let n_layer = keys.width("block_count")?;
-        if n_layer > gguf.tensors().len() {
-            return Err(keys.invalid("block_count", n_layer, "at most the number of tensors"));
-        }
-        let eps_key = match architecture.norm {
-            NormKind::Rms => "attention.layer_norm_rms_epsilon",
-            NormKind::Layer => "attention.layer_norm_epsilon",
-        };
-        let rope = match architecture.positions {
-            Positions::Rope(_) => Some(RopeConfig::from_keys(&keys, head_len)?),
-            Positions::Learned => None,
-        };
         let embedding = gguf
             .tensor("token_embd.weight")
             .ok_or_else(|| ModelError::missing_tensor("token_embd.weight"))?;
+
+        let n_embd = keys.width("embedding_length")?;
+        let n_ctx_train = keys.width("context_length")?;
+        let latent = match architecture.attention {
+            AttentionKind::Latent => Some(LatentConfig::from_keys(&keys)?),
+            AttentionKind::Causal | AttentionKind::Bidirectional => None,
+        };
+        let experts = ExpertConfig::from_keys(&keys, architecture)?;
+        let layers = layers(&keys, architecture, n_embd, latent.as_ref(), experts.is_some())?;
+        let n_layer = layers.len();
+        let pairs = rope_pairs(architecture, n_layer);
+        let shapes = &layers[0];
+        let head_len = latent.map_or(shapes.head_len_k, |latent| latent.head_len_k);
+        let rope = pairs.map(|_| RopeConfig::from_keys(&keys, head_len)).transpose()?;
+        let has_windows = layers.iter().any(|layer| layer.sight != Sight::All);
+        let window_rope = match &rope {
+            Some(rope) if has_windows => Some(window_rope(&keys, architecture, rope)?),
+            _ => None,
+        };
+        let (default_embedding_scale, default_residual_scale, default_logit_scale) = match architecture
+            .embedding_scale
+        {
+            EmbeddingScale::One => (1.0, 1.0, None),
+            EmbeddingScale::SqrtWidth => (libm::sqrtf(n_embd as f32), 1.0, None),
+            EmbeddingScale::MiniCpm => (12.0, 1.4 / libm::sqrtf(n_layer as f32), Some(256.0 / n_embd as f32)),
+        };
+        let logit_scale = keys.optional_positive("logit_scale")?.or(default_logit_scale);
         Ok(Config {
-            architecture,
             n_vocab: n_vocab(gguf, embedding.dims[1])?,
-            n_ctx_train: keys.width("context_length")?,
+            n_ctx_train,
             n_embd,
-            n_layer,
-            n_head,
-            n_head_kv,
-            head_len_k: head_len,
-            head_len_v: keys.optional_width("attention.value_length")?.unwrap_or(head_len),
-            n_ff: keys.width("feed_forward_length")?,
-            norm_eps: keys.positive(eps_key)?,
+            norm_eps: keys.positive(match architecture.norm {
+                NormKind::Rms => "attention.layer_norm_rms_epsilon",
+                NormKind::Layer => "attention.layer_norm_epsilon",
+            })?,
+            block: block(&keys, architecture)?,
+            max_alibi_bias: max_alibi_bias(&keys, architecture, pairs)?,
+            embedding_scale: keys.optional_positive("embedding_scale")?.unwrap_or(default_embedding_scale),
+            residual_scale: keys.optional_positive("residual_scale")?.unwrap_or(default_residual_scale),
+            logit_scale: match (architecture.logit_scale, logit_scale) {
+                (_, None) => 1.0,
+                (LogitScale::Multiplies, Some(scale)) => scale,
+                (LogitScale::Divides, Some(scale)) => 1.0 / scale,
+            },
+            logit_softcap: keys.optional_positive("final_logit_softcapping")?,
+            attention_scale: match keys.optional_positive("attention.scale")? {
+                Some(scale) => scale,
+                None => {
+                    attention_scale(architecture, shapes, n_embd, n_layer, latent.as_ref(), rope.as_ref())
+                }
+            },
+            attention_softcap: keys.optional_positive("attn_logit_softcapping")?,
+            clamp_kqv: keys.optional_not_negative("attention.clamp_kqv")?.filter(|&clamp| clamp > 0.0),
+            temperature: Temperature::from_keys(&keys, architecture)?,
+            architecture,
+            layers,
             rope,
+            window_rope,
+            latent,
+            experts,
         })
     }
 
-    /// Query heads that share one key and value head.
-    pub fn n_head_per_kv(&self) -> usize {
-        self.n_head / self.n_head_kv
+    /// Numbers per position that the forward pass gives: a logit for each token, or for an encoder
+    /// its last hidden state.
+    pub fn n_output(&self) -> usize {
+        if self.is_encoder() { self.n_embd } else { self.n_vocab }
+    }
+
+    /// Whether the model gives hidden states of a whole text instead of continuing it.
+    pub fn is_encoder(&self) -> bool {
+        self.architecture.attention == AttentionKind::Bidirectional
+    }
+
+    /// How pairs are turned, in families with a rotary embedding.
+    pub fn rope_pairs(&self) -> Option<RopePairs> {
+        rope_pairs(self.architecture, self.layers.len())
+    }
+}
+
+fn rope_pairs(architecture: &Architecture, n_layer: usize) -> Option<RopePairs> {
+    match architecture.positions {
+        Positions::Rope(pairs) => Some(pairs),
+        Positions::AlibiAtLayers(at, pairs) if at != n_layer => Some(pairs),
+        Positions::AlibiAtLayers(..) | Positions::Learned | Positions::Alibi => None,
     }
 }
 
@@ -130,60 +267,301 @@ fn n_vocab(gguf: &Gguf<'_>, embedding_rows: u64) -> Result<usize, ModelError> {
     }
 }
 
-/// The keys of one family: `<prefix>.<suffix>`.
-pub(super) struct Keys<'g, 'a> {
-    pub(super) gguf: &'g Gguf<'a>,
-    pub(super) prefix: &'static str,
+fn layers(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+    n_embd: usize,
+    latent: Option<&LatentConfig>,
+    has_experts: bool,
+) -> Result<Vec<LayerConfig>, ModelError> {
+    let n_block = keys.width("block_count")?;
+    if n_block > keys.gguf.tensors().len() {
+        return Err(keys.invalid("block_count", n_block, "at most the number of tensors"));
+    }
+    // Layers at the end that predict further tokens at once; not used here.
+    let n_nextn = keys.optional_number("nextn_predict_layers")?.unwrap_or(0);
+    let n_layer = match n_block.checked_sub(n_nextn) {
+        Some(n_layer) if n_layer > 0 => n_layer,
+        _ => return Err(keys.invalid("nextn_predict_layers", n_nextn, "less than block_count")),
+    };
+    let n_dense = keys.optional_number("leading_dense_block_count")?.unwrap_or(0);
+    let expert_step = keys.optional_width("interleave_moe_layer_step")?.unwrap_or(1);
+    let expert_layers = architecture.routing.map_or(ExpertLayers::All, |routing| routing.layers);
+
+    let mut layers = Vec::new();
+    layers
+        .try_reserve_exact(n_layer)
+        .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_layer * size_of::<LayerConfig>() })?;
+    for index in 0..n_layer {
+        let n_head = keys.layer_width("attention.head_count", index, n_block)?;
+        let heads = match latent {
+            Some(latent) => latent.heads(keys)?,
+            None => Heads::from_keys(keys, n_embd, n_head, index, n_block)?,
+        };
+        let sight = sight(keys, architecture, index, n_layer)?;
+        let n_ff = match architecture.feed_forward {
+            FeedForwardKind::HalfGated => keys.layer_width("feed_forward_length", index, n_block)? / 2,
+            _ => keys.layer_width("feed_forward_length", index, n_block)?,
+        };
+        layers.push(LayerConfig {
+            n_head,
+            n_head_kv: heads.n_head_kv,
+            head_len_k: heads.head_len_k,
+            head_len_v: heads.head_len_v,
+            n_ff,
+            sight,
+            has_rope: match architecture.rope_layers {
+                RopeLayers::All => true,
+                RopeLayers::AllButEach(n) => !(index + 1).is_multiple_of(n),
+                RopeLayers::Windowed => sight != Sight::All || !has_windows(keys, architecture, n_layer)?,
+            },
+            has_experts: has_experts
+                && match expert_layers {
+                    ExpertLayers::All => true,
+                    ExpertLayers::AfterLeading => index >= n_dense,
+                    ExpertLayers::Interleaved => index >= n_dense && (index + 1).is_multiple_of(expert_step),
+                },
+        });
+    }
+    Ok(layers)
 }
 
-impl Keys<'_, '_> {
-    fn name(&self, suffix: &str) -> Name {
-        Name::format(format_args!("{}.{suffix}", self.prefix))
+/// Key and value heads of a layer.
+struct Heads {
+    n_head_kv: usize,
+    head_len_k: usize,
+    head_len_v: usize,
+}
+
+impl Heads {
+    fn from_keys(
+        keys: &Keys<'_, '_>,
+        n_embd: usize,
+        n_head: usize,
+        index: usize,
+        n_block: usize,
+    ) -> Result<Self, ModelError> {
+        let n_head_kv =
+            keys.optional_layer_width("attention.head_count_kv", index, n_block)?.unwrap_or(n_head);
+        if !n_head.is_multiple_of(n_head_kv) {
+            return Err(keys.invalid(
+                "attention.head_count_kv",
+                n_head_kv,
+                "a divisor of attention.head_count",
+            ));
+        }
+        let head_len_k = match keys.optional_width("attention.key_length")? {
+            Some(head_len) => head_len,
+            None if n_embd.is_multiple_of(n_head) => n_embd / n_head,
+            None => {
+                return Err(keys.invalid("attention.head_count", n_head, "a divisor of embedding_length"));
+            }
+        };
+        let head_len_v = keys.optional_width("attention.value_length")?.unwrap_or(head_len_k);
+        Ok(Heads { n_head_kv, head_len_k, head_len_v })
+    }
+}
+
+/// Whether some layers of the model see a window only.
+fn has_windows(keys: &Keys<'_, '_>, architecture: &Architecture, n_layer: usize) -> Result<bool, ModelError> {
+    Ok(sight(keys, architecture, 0, n_layer)? != Sight::All)
+}
+
+fn sight(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+    index: usize,
+    n_layer: usize,
+) -> Result<Sight, ModelError> {
+    const KEY: &str = "attention.sliding_window";
+    let is_last_of = |period: usize| (index + 1).is_multiple_of(period);
+    let window = |length: Option<usize>| length.map_or(Sight::All, Sight::Window);
+    Ok(match architecture.window {
+        Window::Required { period } if !is_last_of(period) => Sight::Window(keys.width(KEY)?),
+        Window::Optional { period } if !is_last_of(period) => window(keys.optional_width(KEY)?),
+        Window::AtLayers { period, n_layer: at } if at == n_layer && !is_last_of(period) => {
+            Sight::Window(keys.width(KEY)?)
+        }
+        Window::Chunked { period } if !is_last_of(period) => {
+            Sight::Chunk(keys.optional_width("attention.chunk_size")?.unwrap_or(8192))
+        }
+        _ => Sight::All,
+    })
+}
+
+/// The rotary embedding of layers with a window.
+fn window_rope(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+    rope: &RopeConfig,
+) -> Result<RopeConfig, ModelError> {
+    let base = keys.optional_positive("rope.freq_base_swa")?;
+    Ok(match architecture.window_rope {
+        WindowRope::Same => RopeConfig { freq_base: base.unwrap_or(rope.freq_base), ..rope.clone() },
+        WindowRope::Unscaled => rope.unscaled(base.unwrap_or(rope.freq_base)),
+        WindowRope::UnscaledBase(default_base) => rope.unscaled(base.unwrap_or(default_base)),
+    })
+}
+
+fn block(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Block, ModelError> {
+    let parallel_if = |is_parallel| if is_parallel { Block::Parallel } else { Block::Sequential };
+    Ok(match architecture.block {
+        Block::ParallelByKey => parallel_if(keys.optional_bool("use_parallel_residual")?.unwrap_or(true)),
+        Block::ParallelWithoutFfnNorm => parallel_if(keys.gguf.tensor("blk.0.ffn_norm.weight").is_none()),
+        block => block,
+    })
+}
+
+fn max_alibi_bias(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+    pairs: Option<RopePairs>,
+) -> Result<Option<f32>, ModelError> {
+    /// That of the paper, and of the reference for families without the key.
+    const DEFAULT: f32 = 8.0;
+    match (architecture.positions, pairs) {
+        (Positions::Alibi | Positions::AlibiAtLayers(..), None) => {
+            Ok(Some(keys.optional_positive("attention.max_alibi_bias")?.unwrap_or(DEFAULT)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn attention_scale(
+    architecture: &Architecture,
+    layer: &LayerConfig,
+    n_embd: usize,
+    n_layer: usize,
+    latent: Option<&LatentConfig>,
+    rope: Option<&RopeConfig>,
+) -> f32 {
+    if let (Some(latent), Some(rope)) = (latent, rope) {
+        return rope.latent_attention_factor() / libm::sqrtf(latent.head_len_k as f32);
+    }
+    let head_len = match architecture.attention_scale {
+        AttentionScale::WidthAtLayers(at) if at == n_layer => n_embd / layer.n_head,
+        AttentionScale::WidthAtLayers(_) | AttentionScale::HeadLength => layer.head_len_k,
+    };
+    1.0 / libm::sqrtf(head_len as f32)
+}
+
+impl LatentConfig {
+    fn from_keys(keys: &Keys<'_, '_>) -> Result<Self, ModelError> {
+        let latent = LatentConfig {
+            q_lora_rank: keys.optional_width("attention.q_lora_rank")?,
+            kv_lora_rank: keys.width("attention.kv_lora_rank")?,
+            head_len_k: keys.width("attention.key_length_mla")?,
+            head_len_v: keys.width("attention.value_length_mla")?,
+        };
+        let n_rot = keys.width("rope.dimension_count")?;
+        if n_rot >= latent.head_len_k {
+            return Err(keys.invalid("rope.dimension_count", n_rot, "less than attention.key_length_mla"));
+        }
+        Ok(latent)
+    }
+}
+
+impl ExpertConfig {
+    fn from_keys(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Option<Self>, ModelError> {
+        let (Some(n_expert @ 1..), Some(routing)) =
+            (keys.optional_number("expert_count")?, &architecture.routing)
+        else {
+            return Ok(None);
+        };
+        let up_to = |suffix, value: usize, most: usize, expected| {
+            if (1..=most).contains(&value) { Ok(value) } else { Err(keys.invalid(suffix, value, expected)) }
+        };
+        let n_group = keys.optional_number("expert_group_count")?.unwrap_or(1).max(1);
+        if !n_expert.is_multiple_of(n_group) {
+            return Err(keys.invalid("expert_group_count", n_group, "a divisor of expert_count"));
+        }
+        let n_group_used = keys.optional_number("expert_group_used_count")?.unwrap_or(n_group).max(1);
+        Ok(Some(ExpertConfig {
+            n_expert,
+            n_expert_used: up_to(
+                "expert_used_count",
+                keys.width("expert_used_count")?,
+                n_expert,
+                "1 to expert_count",
+            )?,
+            gating: match keys.optional_number("expert_gating_func")?.unwrap_or(0) {
+                0 => routing.gating,
+                1 => Gating::Softmax,
+                2 => Gating::Sigmoid,
+                3 => Gating::SoftmaxOfChosen,
+                other => return Err(keys.invalid("expert_gating_func", other, "0 to 3")),
+            },
+            normalise: match routing.normalise {
+                Normalise::Yes => true,
+                Normalise::No => false,
+                Normalise::ByKey => keys.optional_bool("expert_weights_norm")?.unwrap_or(false),
+            },
+            // Some writers say 0 where they mean none.
+            weights_scale: match keys.optional_not_negative("expert_weights_scale")? {
+                None | Some(0.0) => 1.0,
+                Some(scale) => scale,
+            },
+            n_group,
+            n_ff: widest_expert(keys.gguf),
+            n_group_used: up_to("expert_group_used_count", n_group_used, n_group, "1 to expert_group_count")?,
+        }))
+    }
+}
+
+/// The width is not the same key in every family; the tensors say it.
+fn widest_expert(gguf: &Gguf<'_>) -> usize {
+    let is_up = |name: &str| name.ends_with(".ffn_up_exps.weight") || name.ends_with(".ffn_up_shexp.weight");
+    let widths = gguf.tensors().iter().filter(|tensor| is_up(tensor.name)).map(|tensor| tensor.dims[1]);
+    widths.max().map_or(0, |width| width.min(1 << 24) as usize)
+}
+
+impl LatentConfig {
+    /// The one key that all heads share; values are the beginnings of keys.
+    fn heads(&self, keys: &Keys<'_, '_>) -> Result<Heads, ModelError> {
+        let n_rot = keys.width("rope.dimension_count")?;
+        Ok(Heads { n_head_kv: 1, head_len_k: self.kv_lora_rank + n_rot, head_len_v: self.head_len_v })
     }
 
-    /// The error for a value that cannot be.
-    pub(super) fn invalid(&self, suffix: &str, value: usize, expected: &'static str) -> ModelError {
-        ModelError::InvalidKey { key: self.name(suffix), value: value as f64, expected }
+    /// Elements of the longest vector that a matrix of latent attention is multiplied with.
+    pub(super) fn widest(&self) -> usize {
+        self.kv_lora_rank.max(self.head_len_k).max(self.q_lora_rank.unwrap_or(0))
     }
+}
 
-    /// A dimension: 1 to 2^24.
-    pub(super) fn width(&self, suffix: &str) -> Result<usize, ModelError> {
-        self.optional_width(suffix)?.ok_or_else(|| ModelError::MissingKey(self.name(suffix)))
+impl LayerConfig {
+    /// What the cache keeps of a position.
+    pub fn kv_shape(&self, latent: Option<&LatentConfig>) -> KvShape {
+        match latent {
+            None => KvShape {
+                n_head_kv: self.n_head_kv,
+                head_len_k: self.head_len_k,
+                head_len_v: self.head_len_v,
+            },
+            Some(_) => KvShape { n_head_kv: 1, head_len_k: self.head_len_k, head_len_v: 0 },
+        }
     }
+}
 
-    /// A dimension that may be absent.
-    pub(super) fn optional_width(&self, suffix: &str) -> Result<Option<usize>, ModelError> {
-        match self.gguf.u32_value(self.name(suffix).as_str())? {
-            None => Ok(None),
-            Some(width @ 1..=MAX_WIDTH) => Ok(Some(width as usize)),
-            Some(width) => Err(self.invalid(suffix, width as usize, "1 to 16777216")),
+impl Temperature {
+    fn from_keys(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Option<Self>, ModelError> {
+        match architecture.temperature {
+            QueryTemperature::WithoutRope => {
+                Ok(Some(Temperature { scale: 0.1, length: 8192.0, offset: 1.0, only_without_rope: true }))
+            }
+            QueryTemperature::ByKey => match keys.optional_not_negative("attention.temperature_scale")? {
+                None | Some(0.0) => Ok(None),
+                Some(scale) => Ok(Some(Temperature {
+                    scale,
+                    length: keys.width("rope.scaling.original_context_length")? as f32,
+                    offset: 0.0,
+                    only_without_rope: false,
+                })),
+            },
         }
     }
 
-    /// A number above zero.
-    pub(super) fn positive(&self, suffix: &str) -> Result<f32, ModelError> {
-        self.optional_positive(suffix)?.ok_or_else(|| ModelError::MissingKey(self.name(suffix)))
-    }
-
-    /// A number above zero that may be absent.
-    pub(super) fn optional_positive(&self, suffix: &str) -> Result<Option<f32>, ModelError> {
-        match self.gguf.f32_value(self.name(suffix).as_str())? {
-            Some(x) if !(x > 0.0 && x.is_finite()) => Err(ModelError::InvalidKey {
-                key: self.name(suffix),
-                value: x.into(),
-                expected: "a finite number above 0",
-            }),
-            x => Ok(x),
-        }
-    }
-
-    /// The error for a value that selects something not implemented.
-    pub(super) fn unsupported(&self, suffix: &str, value: &str, supported: &'static str) -> ModelError {
-        ModelError::UnsupportedKey { key: self.name(suffix), value: Name::from(value), supported }
-    }
-
-    /// A name that may be absent.
-    pub(super) fn optional_str(&self, suffix: &str) -> Result<Option<&str>, ModelError> {
-        Ok(self.gguf.str_value(self.name(suffix).as_str())?)
+    /// What a query at this position is multiplied by.
+    pub fn factor(&self, position: usize) -> f32 {
+        1.0 + self.scale * libm::logf(1.0 + libm::floorf((position as f32 + self.offset) / self.length))
     }
 }

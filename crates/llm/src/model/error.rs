@@ -81,13 +81,11 @@ impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ModelError::Gguf(error) => error.fmt(f),
-            ModelError::UnknownArchitecture(name) => {
-                write!(f, "architecture {name:?} is not implemented; implemented are")?;
-                for (i, architecture) in super::ARCHITECTURES.iter().enumerate() {
-                    write!(f, "{} {}", if i == 0 { "" } else { "," }, architecture.name)?;
-                }
-                Ok(())
-            }
+            ModelError::UnknownArchitecture(name) => write!(
+                f,
+                "architecture {name:?} is not implemented, expected one of {} such as llama, qwen3 or gpt2",
+                super::ARCHITECTURES.len()
+            ),
             ModelError::MissingKey(key) => write!(f, "required key {key} is missing"),
             ModelError::InvalidKey { key, value, expected } => {
                 write!(f, "{key} is {value}, expected {expected}")

@@ -12,15 +12,23 @@ mod architecture;
 mod attention;
 mod config;
 mod error;
+mod experts;
+mod feed_forward;
 pub mod forward;
-mod norm;
+mod keys;
+mod latent_attention;
 mod rope;
+mod scratch;
+mod softmax_attention;
+mod tensors;
+mod vector;
 pub mod weights;
 
-pub use architecture::{ARCHITECTURES, Activation, Architecture, NormKind, Positions, RopePairs};
-pub use config::Config;
+pub use architecture::*;
+pub use config::{Config, ExpertConfig, LatentConfig, LayerConfig, Sight, Temperature};
 pub use error::ModelError;
-pub use rope::{Rope, RopeConfig};
+pub use rope::{Rope, RopeConfig, Ropes, Yarn};
+pub use scratch::Scratch;
 
 use crate::gguf::Gguf;
 use weights::Weights;
@@ -30,8 +38,6 @@ use weights::Weights;
 pub struct Model<'a> {
     config: Config,
     weights: Weights<'a>,
-    /// In families with a rotary embedding.
-    rope: Option<Rope>,
 }
 
 impl<'a> Model<'a> {
@@ -45,11 +51,7 @@ impl<'a> Model<'a> {
     pub fn load(gguf: &Gguf<'a>) -> Result<Self, ModelError> {
         let config = Config::from_gguf(gguf)?;
         let weights = Weights::load(gguf, &config)?;
-        let rope = match (&config.rope, config.architecture.positions) {
-            (Some(rope), Positions::Rope(pairs)) => Some(Rope::new(rope, pairs, weights.rope_factors)?),
-            _ => None,
-        };
-        Ok(Model { config, weights, rope })
+        Ok(Model { config, weights })
     }
 
     /// The hyper-parameters.

@@ -6,19 +6,37 @@
 
 use alloc::vec::Vec;
 
+use super::Model;
 use super::architecture::RopePairs;
-use super::config::Keys;
 use super::error::ModelError;
+use super::keys::Keys;
 
 /// The constants of a model's rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
-    /// Elements of each head that are turned, from its start; even.
+    /// Elements of each head that are turned; even.
     pub n_rot: usize,
     /// The base of the geometric sequence of frequencies.
     pub freq_base: f32,
-    /// What every frequency is multiplied by (linear scaling: one over the factor).
+    /// What frequencies are multiplied by (linear scaling and YaRN: one over the factor).
     pub freq_scale: f32,
+    /// Which frequencies YaRN leaves as they are.
+    pub yarn: Option<Yarn>,
+    /// What cosines and sines are multiplied by.
+    pub magnitude: f32,
+    /// Positions that the model was trained for before its context was stretched.
+    pub n_ctx_orig: usize,
+}
+
+/// YaRN (Peng et al. 2023): long waves are stretched, short ones kept, those between blended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Yarn {
+    /// Turns over the original context above which a wave is kept.
+    pub beta_fast: f32,
+    /// Turns over the original context below which a wave is stretched.
+    pub beta_slow: f32,
+    /// The multiplier `k` of the logarithm in `1 + 0.1 k ln(factor)`, 0 for none.
+    pub log_multiplier: f32,
 }
 
 /// The base of a file that names none: that of the paper, and of the reference.
@@ -34,19 +52,79 @@ impl RopeConfig {
                 "an even number up to the length of a head",
             ));
         }
-        let factor = match keys.optional_str("rope.scaling.type")? {
-            Some("none") => None,
-            None | Some("linear") => match keys.optional_positive("rope.scaling.factor")? {
-                None => keys.optional_positive("rope.scale_linear")?,
-                factor => factor,
-            },
-            Some(other) => return Err(keys.unsupported("rope.scaling.type", other, "none, linear")),
+        let factor = match keys.optional_not_negative("rope.scaling.factor")? {
+            None | Some(0.0) => keys.optional_positive("rope.scale_linear")?.unwrap_or(1.0),
+            Some(factor) => factor,
         };
-        Ok(RopeConfig {
+        let n_ctx_train = keys.width("context_length")?;
+        let mut rope = RopeConfig {
             n_rot,
             freq_base: keys.optional_positive("rope.freq_base")?.unwrap_or(DEFAULT_FREQ_BASE),
-            freq_scale: 1.0 / factor.unwrap_or(1.0),
-        })
+            freq_scale: 1.0,
+            yarn: None,
+            magnitude: keys.optional_positive("rope.scaling.attn_factor")?.unwrap_or(1.0),
+            n_ctx_orig: keys.optional_width("rope.scaling.original_context_length")?.unwrap_or(n_ctx_train),
+        };
+        match keys.optional_str("rope.scaling.type")? {
+            Some("none" | "longrope") => {}
+            None | Some("linear") => rope.freq_scale = 1.0 / factor,
+            Some("yarn") => rope.set_yarn(keys, factor)?,
+            Some(other) => {
+                return Err(keys.unsupported("rope.scaling.type", other, "none, linear, yarn, longrope"));
+            }
+        }
+        Ok(rope)
+    }
+
+    fn set_yarn(&mut self, keys: &Keys<'_, '_>, factor: f32) -> Result<(), ModelError> {
+        let log_multiplier = keys.optional_not_negative("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
+        self.freq_scale = 1.0 / factor;
+        let is_latent = keys.prefix == "deepseek2";
+        // DeepSeek's files have the 0.1 of the formula multiplied in, and the magnitudes cancel.
+        let log_multiplier = if is_latent { log_multiplier / 0.1 } else { log_multiplier };
+        self.magnitude *= match log_multiplier {
+            0.0 => self.log_factor(1.0),
+            _ if is_latent => 1.0,
+            k => self.log_factor(1.0) / self.log_factor(k),
+        };
+        self.yarn = Some(Yarn {
+            beta_fast: keys.optional_positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+            beta_slow: keys.optional_positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+            log_multiplier,
+        });
+        Ok(())
+    }
+
+    /// `1 + 0.1 k ln(factor)`, the growth of attention's sharpness that YaRN asks for.
+    fn log_factor(&self, k: f32) -> f32 {
+        if self.freq_scale < 1.0 { 1.0 - 0.1 * k * libm::logf(self.freq_scale) } else { 1.0 }
+    }
+
+    /// The same embedding for a context that is not stretched.
+    pub(super) fn unscaled(&self, freq_base: f32) -> Self {
+        RopeConfig { freq_base, freq_scale: 1.0, yarn: None, magnitude: 1.0, ..*self }
+    }
+
+    /// What YaRN multiplies the scores of latent attention by: since only a part of each head is
+    /// turned, it cannot be left to the turned elements.
+    pub(super) fn latent_attention_factor(&self) -> f32 {
+        let k = self.yarn.map_or(0.0, |yarn| yarn.log_multiplier);
+        let factor = self.magnitude * self.log_factor(k);
+        factor * factor
+    }
+
+    /// How much of pair `i`'s frequency is kept unscaled, 0 to 1.
+    fn kept(&self, i: usize) -> f32 {
+        let Some(yarn) = self.yarn else { return 0.0 };
+        // The pair, not rounded, whose wave makes so many turns over the original context.
+        let pair_of = |turns: f32| {
+            let wave = self.n_ctx_orig as f32 / (turns * 2.0 * core::f32::consts::PI);
+            self.n_rot as f32 * libm::logf(wave) / (2.0 * libm::logf(self.freq_base))
+        };
+        let low = libm::floorf(pair_of(yarn.beta_fast)).max(0.0);
+        let high = libm::ceilf(pair_of(yarn.beta_slow)).min(self.n_rot as f32 - 1.0);
+        let ramp = (i as f32 - low) / (high - low).max(0.001);
+        1.0 - ramp.clamp(0.0, 1.0)
     }
 }
 
@@ -54,13 +132,18 @@ impl RopeConfig {
 #[derive(Debug)]
 pub struct Rope {
     pairs: RopePairs,
+    magnitude: f32,
     /// Radians per position, `[n_rot / 2]`.
     frequencies: Vec<f32>,
 }
 
 impl Rope {
     /// Prepares the frequencies. `factors`, `[n_rot / 2]`, divide them (`rope_freqs.weight`, the
-    /// scaling of Llama 3).
+    /// scaling of Llama 3; `rope_factors_long.weight`, that of Phi 3).
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfHeap`] if there is no memory for them.
     pub fn new(config: &RopeConfig, pairs: RopePairs, factors: Option<&[f32]>) -> Result<Self, ModelError> {
         let n_pairs = config.n_rot / 2;
         let mut frequencies = Vec::new();
@@ -69,10 +152,12 @@ impl Rope {
             .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_pairs * size_of::<f32>() })?;
         frequencies.extend((0..n_pairs).map(|i| {
             let exponent = -2.0 * i as f32 / config.n_rot as f32;
-            let frequency = libm::powf(config.freq_base, exponent) * config.freq_scale;
-            frequency / factors.map_or(1.0, |factors| factors[i])
+            let frequency =
+                libm::powf(config.freq_base, exponent) / factors.map_or(1.0, |factors| factors[i]);
+            let kept = config.kept(i);
+            frequency * (config.freq_scale * (1.0 - kept) + kept)
         }));
-        Ok(Rope { pairs, frequencies })
+        Ok(Rope { pairs, magnitude: config.magnitude, frequencies })
     }
 
     /// Pairs that are turned in each head.
@@ -85,29 +170,60 @@ impl Rope {
         for ((cos, sin), &frequency) in cos.iter_mut().zip(sin).zip(&self.frequencies) {
             // Double precision, because a single's 24 bits leave few for the turn at far positions.
             let (s, c) = libm::sincos(position as f64 * f64::from(frequency));
-            (*cos, *sin) = (c as f32, s as f32);
+            (*cos, *sin) = (c as f32 * self.magnitude, s as f32 * self.magnitude);
         }
     }
 
-    /// Turns each head of `heads`, `[n_heads][head_len]`, all at the position that the angles are of.
-    pub fn rotate(&self, heads: &mut [f32], head_len: usize, cos: &[f32], sin: &[f32]) {
+    /// Turns the first elements of `head`, at the position that the angles are of.
+    pub fn rotate(&self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
         let n_pairs = self.n_pairs();
-        for head in heads.chunks_exact_mut(head_len) {
-            let (turned, _) = head.split_at_mut(2 * n_pairs);
-            match self.pairs {
-                RopePairs::Adjacent => {
-                    for ((pair, cos), sin) in turned.chunks_exact_mut(2).zip(cos).zip(sin) {
-                        (pair[0], pair[1]) = turn(pair[0], pair[1], *cos, *sin);
-                    }
+        let turned = &mut head[..2 * n_pairs];
+        match self.pairs {
+            RopePairs::Adjacent => {
+                for ((pair, cos), sin) in turned.chunks_exact_mut(2).zip(cos).zip(sin) {
+                    (pair[0], pair[1]) = turn(pair[0], pair[1], *cos, *sin);
                 }
-                RopePairs::Halves => {
-                    let (first, second) = turned.split_at_mut(n_pairs);
-                    for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                        (*a, *b) = turn(*a, *b, *cos, *sin);
-                    }
+            }
+            RopePairs::Halves => {
+                let (first, second) = turned.split_at_mut(n_pairs);
+                for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    (*a, *b) = turn(*a, *b, *cos, *sin);
                 }
             }
         }
+    }
+}
+
+/// The rotary embeddings of a model at one length of its context.
+#[derive(Debug)]
+pub struct Ropes {
+    /// In layers that see all positions.
+    pub full: Option<Rope>,
+    /// In layers with a window, where it is another one.
+    pub windowed: Option<Rope>,
+}
+
+impl Ropes {
+    /// Prepares the frequencies for a context of `n_ctx` positions.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::OutOfHeap`] if there is no memory for them.
+    pub fn new(model: &Model<'_>, n_ctx: usize) -> Result<Self, ModelError> {
+        let config = model.config();
+        let factors = model.weights().rope_factors;
+        let rope = |rope: Option<&RopeConfig>| match (rope, config.rope_pairs()) {
+            (Some(rope), Some(pairs)) => {
+                let factors = match factors.always {
+                    Some(factors) => Some(factors),
+                    None if n_ctx > rope.n_ctx_orig => factors.long,
+                    None => factors.short,
+                };
+                Rope::new(rope, pairs, factors).map(Some)
+            }
+            _ => Ok(None),
+        };
+        Ok(Ropes { full: rope(config.rope.as_ref())?, windowed: rope(config.window_rope.as_ref())? })
     }
 }
 
@@ -123,14 +239,21 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: RopeConfig = RopeConfig { n_rot: 4, freq_base: 100.0, freq_scale: 1.0 };
+    const CONFIG: RopeConfig = RopeConfig {
+        n_rot: 4,
+        freq_base: 100.0,
+        freq_scale: 1.0,
+        yarn: None,
+        magnitude: 1.0,
+        n_ctx_orig: 16,
+    };
 
     fn rotated(pairs: RopePairs, factors: Option<&[f32]>, position: usize) -> Vec<f32> {
         let rope = Rope::new(&CONFIG, pairs, factors).unwrap();
         let (mut cos, mut sin) = ([0.0; 2], [0.0; 2]);
         rope.angles(position, &mut cos, &mut sin);
         let mut head = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        rope.rotate(&mut head, 6, &cos, &sin);
+        rope.rotate(&mut head, &cos, &sin);
         head
     }
 

@@ -3,6 +3,9 @@
 use core::fmt;
 
 use crate::arena::OutOfMemory;
+use crate::model::ModelError;
+use crate::sampling::SamplingError;
+use crate::tokenizer::TokenizerError;
 
 /// Why a session cannot be made, or a step of it not be taken.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,15 @@ pub enum SessionError {
         /// Positions of the context.
         n_ctx: usize,
     },
+    /// An encoder, whose positions all see each other, with batches shorter than the context.
+    EncoderBatch {
+        /// Tokens asked for.
+        n_batch: usize,
+        /// Positions of the context.
+        n_ctx: usize,
+    },
+    /// The model's small tables cannot be made.
+    Model(ModelError),
     /// The memory that was lent is too small.
     OutOfMemory(OutOfMemory),
     /// The heap is too small.
@@ -60,6 +72,28 @@ pub enum SessionError {
         /// Rows that can be.
         n_logits: usize,
     },
+    /// No token can be chosen.
+    Sampling(SamplingError),
+    /// A token's text cannot be had.
+    Tokenizer(TokenizerError),
+}
+
+impl From<SamplingError> for SessionError {
+    fn from(error: SamplingError) -> Self {
+        SessionError::Sampling(error)
+    }
+}
+
+impl From<TokenizerError> for SessionError {
+    fn from(error: TokenizerError) -> Self {
+        SessionError::Tokenizer(error)
+    }
+}
+
+impl From<ModelError> for SessionError {
+    fn from(error: ModelError) -> Self {
+        SessionError::Model(error)
+    }
 }
 
 impl From<OutOfMemory> for SessionError {
@@ -80,6 +114,12 @@ impl fmt::Display for SessionError {
             SessionError::BatchLength { n_batch, n_ctx } => {
                 write!(f, "batch of {n_batch} tokens, expected 1 to {n_ctx}, the length of the context")
             }
+            SessionError::EncoderBatch { n_batch, n_ctx } => {
+                write!(f, "batch of {n_batch} tokens, expected {n_ctx}: an encoder reads its context at once")
+            }
+            SessionError::Sampling(error) => error.fmt(f),
+            SessionError::Tokenizer(error) => error.fmt(f),
+            SessionError::Model(error) => error.fmt(f),
             SessionError::OutOfMemory(error) => write!(f, "cache and scratch: {error}"),
             SessionError::OutOfHeap { needed_bytes } => {
                 write!(f, "the heap has no {needed_bytes} bytes left")

@@ -5,17 +5,22 @@
 //! ([`Session::required_bytes`]); nothing is allocated per token.
 
 use crate::arena::{Arena, OutOfMemory};
-use crate::kv_cache::{KvCache, KvShape, KvType};
-use crate::model::forward::{Forward, Scratch};
-use crate::model::{Config, Model};
+use crate::kv_cache::{KvCache, KvType};
+use crate::model::forward::Forward;
+use crate::model::{Config, Model, Ropes, Scratch};
 use crate::parallel::Workers;
 use crate::quant::Precision;
+use crate::sampling::Sampler;
 use crate::simd::Kernels;
+use crate::tokenizer::Tokenizer;
 
 mod error;
+mod generation;
+mod stop_text;
 
 pub use crate::model::forward::Logits;
 pub use error::SessionError;
+pub use generation::{FinishReason, Generation, Step};
 
 /// What a session is to be able to do; more takes more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +54,8 @@ impl SessionOptions {
         config: &Config,
         arena: &mut Arena<'m>,
     ) -> Result<(KvCache<'m>, Scratch<'m>), OutOfMemory> {
-        let shape = KvShape {
-            n_layer: config.n_layer,
-            n_head_kv: config.n_head_kv,
-            n_ctx: self.n_ctx,
-            head_len_k: config.head_len_k,
-            head_len_v: config.head_len_v,
-        };
-        let cache = KvCache::carve(shape, self.kv_type, arena)?;
+        let shapes = config.layers.iter().map(|layer| layer.kv_shape(config.latent.as_ref()));
+        let cache = KvCache::carve(shapes, self.n_ctx, self.kv_type, arena)?;
         let scratch = Scratch::carve(config, self.n_batch, self.n_logits, arena)?;
         Ok((cache, scratch))
     }
@@ -64,6 +63,9 @@ impl SessionOptions {
     fn check(&self, config: &Config) -> Result<(), SessionError> {
         if !(1..=config.n_ctx_train).contains(&self.n_ctx) {
             return Err(SessionError::ContextLength { n_ctx: self.n_ctx, n_ctx_train: config.n_ctx_train });
+        }
+        if config.is_encoder() && self.n_batch != self.n_ctx {
+            return Err(SessionError::EncoderBatch { n_batch: self.n_batch, n_ctx: self.n_ctx });
         }
         if !(1..=self.n_ctx).contains(&self.n_batch) {
             return Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx: self.n_ctx });
@@ -75,6 +77,7 @@ impl SessionOptions {
 /// A model with its cache and scratch.
 pub struct Session<'m> {
     model: Model<'m>,
+    ropes: Ropes,
     kernels: &'static Kernels,
     workers: &'m dyn Workers,
     options: SessionOptions,
@@ -112,7 +115,8 @@ impl<'m> Session<'m> {
     ) -> Result<Self, SessionError> {
         options.check(model.config())?;
         let (cache, scratch) = options.carve(model.config(), &mut Arena::new(memory))?;
-        Ok(Session { model, kernels, workers, options, cache, scratch, n_past: 0 })
+        let ropes = Ropes::new(&model, options.n_ctx)?;
+        Ok(Session { model, ropes, kernels, workers, options, cache, scratch, n_past: 0 })
     }
 
     /// The model.
@@ -143,6 +147,8 @@ impl<'m> Session<'m> {
     /// Computes `tokens` at the positions that follow those computed so far, and returns the logits
     /// asked for, `[rows][n_vocab]`.
     ///
+    /// An encoder has no memory: its tokens are a whole text each time.
+    ///
     /// Any number of tokens is taken in batches of `n_batch`; only the last batch gives logits, so
     /// that for [`Logits::All`] there can be no more than one.
     ///
@@ -160,6 +166,9 @@ impl<'m> Session<'m> {
         if let Some(&id) = tokens.iter().find(|&&id| id as usize >= n_vocab) {
             return Err(SessionError::TokenId { id, n_vocab });
         }
+        if self.model.config().is_encoder() {
+            self.reset();
+        }
         if tokens.len() > n_ctx - self.n_past {
             return Err(SessionError::ContextFull { n_tokens: tokens.len(), n_past: self.n_past, n_ctx });
         }
@@ -169,7 +178,13 @@ impl<'m> Session<'m> {
             return Err(SessionError::LogitsRows { n_rows, n_logits: most_rows });
         }
 
-        let forward = Forward { model: &self.model, kernels: self.kernels, workers: self.workers, precision };
+        let forward = Forward {
+            model: &self.model,
+            ropes: &self.ropes,
+            kernels: self.kernels,
+            workers: self.workers,
+            precision,
+        };
         let (before, last) = tokens.split_at((tokens.len() - 1) / n_batch * n_batch);
         for batch in before.chunks(n_batch) {
             forward.run(batch, self.n_past, Logits::None, &mut self.cache, &mut self.scratch);
@@ -178,5 +193,30 @@ impl<'m> Session<'m> {
         let logits = forward.run(last, self.n_past, wanted, &mut self.cache, &mut self.scratch);
         self.n_past += last.len();
         Ok(logits)
+    }
+
+    /// Starts to generate up to `max_tokens` tokens after `prompt`, from an empty cache.
+    ///
+    /// The text ends before a token that the vocabulary marks as an end, and before the first of the
+    /// `stop` strings.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] if the prompt is empty or does not fit the context, or the heap has no room
+    /// for the text that a stop string may hold back.
+    pub fn generate<'g>(
+        &'g mut self,
+        tokenizer: &'g Tokenizer<'m>,
+        sampler: &'g mut Sampler,
+        prompt: &[u32],
+        max_tokens: usize,
+        stop: &'g [&'g str],
+    ) -> Result<Generation<'g, 'm>, SessionError> {
+        self.reset();
+        if prompt.len() > self.options.n_ctx {
+            return Err(SessionError::PromptTooLong { n_tokens: prompt.len(), n_ctx: self.options.n_ctx });
+        }
+        self.forward(prompt, Logits::Last)?;
+        Generation::new(self, tokenizer, sampler, prompt, max_tokens, stop)
     }
 }

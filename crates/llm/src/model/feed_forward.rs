@@ -1,0 +1,35 @@
+//! The dense channel mixer.
+
+use super::forward::Forward;
+use super::scratch::MixerScratch;
+use super::weights::DenseFeedForward;
+use crate::quant::Activations;
+
+impl Forward<'_, '_> {
+    /// `output = down(activation(gate(x)) · up(x))`, or without a gate `down(activation(up(x)))`;
+    /// `x` and `output` are `[n_tokens][n_embd]`.
+    pub(super) fn feed_forward(
+        &self,
+        weights: &DenseFeedForward<'_>,
+        x: &[f32],
+        output: &mut [f32],
+        scratch: &mut MixerScratch<'_>,
+        quantized: &mut [u8],
+    ) {
+        let activation = self.model.config().architecture.activation;
+        let n_tokens = x.len() / weights.up.weight.n_cols();
+        let n_hidden = n_tokens * weights.up.weight.n_rows();
+        let up = &mut scratch.up[..n_hidden];
+        let mut input = Activations::new(x, weights.up.weight.n_cols(), quantized, self.precision);
+        self.linear_of(&weights.up, &mut input, up);
+        match &weights.gate {
+            Some(weight) => {
+                let gate = &mut scratch.gate[..n_hidden];
+                self.linear_of(weight, &mut input, gate);
+                activation.apply_gated(gate, up);
+            }
+            None => activation.apply(up),
+        }
+        self.linear(&weights.down, up, quantized, output);
+    }
+}

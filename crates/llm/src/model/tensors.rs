@@ -1,0 +1,206 @@
+//! The tensors of a file, each taken by name once its shape and type are right.
+//!
+//! [`Tensors`] remembers which have been taken, so that one which a family does not know is found:
+//! ignoring it could change the result.
+
+use alloc::vec::Vec;
+
+use zerocopy::FromBytes;
+
+use super::architecture::NormWeights;
+use super::error::ModelError;
+use super::weights::{HeadNorm, Norm};
+use crate::gguf::{Gguf, Name, TensorInfo};
+use crate::quant::{GgmlType, Matrix};
+
+/// Tensors of older files that repeat what the hyper-parameters say.
+const REDUNDANT: [&str; 1] = [".attn_rot_embd"];
+
+pub(super) struct Tensors<'g, 'a> {
+    gguf: &'g Gguf<'a>,
+    taken: Vec<bool>,
+}
+
+impl<'g, 'a> Tensors<'g, 'a> {
+    pub fn new(gguf: &'g Gguf<'a>) -> Result<Self, ModelError> {
+        let n_tensors = gguf.tensors().len();
+        let mut taken = Vec::new();
+        taken.try_reserve_exact(n_tensors).map_err(|_| ModelError::OutOfHeap { needed_bytes: n_tensors })?;
+        taken.resize(n_tensors, false);
+        Ok(Tensors { gguf, taken })
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.gguf.tensor_index(name).is_some()
+    }
+
+    /// `[rows × cols]`.
+    pub fn matrix(&mut self, name: &Name, rows: usize, cols: usize) -> Result<Matrix<'a>, ModelError> {
+        required(self.optional_matrix(name, rows, cols)?, name)
+    }
+
+    /// `[rows × cols]`, if it is there.
+    pub fn optional_matrix(
+        &mut self,
+        name: &Name,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Option<Matrix<'a>>, ModelError> {
+        self.rows_of_shape(name, rows, cols, [cols as u64, rows as u64, 1, 1])
+    }
+
+    /// As many rows of `cols` as there are, if it is there.
+    pub fn optional_rows(&mut self, name: &Name, cols: usize) -> Result<Option<Matrix<'a>>, ModelError> {
+        if !self.has(name.as_str()) {
+            return Ok(None);
+        }
+        let rows = self.rows_of(name)?;
+        self.optional_matrix(name, rows, cols)
+    }
+
+    /// A vector as the only row of a matrix, if it is there.
+    pub fn optional_row(&mut self, name: &Name, cols: usize) -> Result<Option<Matrix<'a>>, ModelError> {
+        self.rows_of_shape(name, 1, cols, [cols as u64, 1, 1, 1])
+    }
+
+    /// `count` matrices `[rows × cols]` in turn.
+    pub fn stack(
+        &mut self,
+        name: &Name,
+        count: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Matrix<'a>, ModelError> {
+        let dims = [cols as u64, rows as u64, count as u64, 1];
+        required(self.rows_of_shape(name, count * rows, cols, dims)?, name)
+    }
+
+    /// The number of rows of a matrix, or of each of a stack.
+    pub fn rows_of(&self, name: &Name) -> Result<usize, ModelError> {
+        let tensor = required(self.gguf.tensor(name.as_str()), name)?;
+        match usize::try_from(tensor.dims[1]) {
+            Ok(rows @ 1..=0x100_0000) => Ok(rows),
+            _ => Err(ModelError::InvalidKey {
+                key: *name,
+                value: tensor.dims[1] as f64,
+                expected: "1 to 16777216 rows",
+            }),
+        }
+    }
+
+    /// F32 `[len]`.
+    pub fn vector(&mut self, name: &Name, len: usize) -> Result<&'a [f32], ModelError> {
+        required(self.optional_vector(name, len)?, name)
+    }
+
+    /// F32 `[len]`, if it is there.
+    pub fn optional_vector(&mut self, name: &Name, len: usize) -> Result<Option<&'a [f32]>, ModelError> {
+        self.floats(name, [len as u64, 1, 1, 1])
+    }
+
+    /// `count` vectors of F32 `[len]` in turn, if they are there.
+    pub fn optional_vectors(
+        &mut self,
+        name: &Name,
+        count: usize,
+        len: usize,
+    ) -> Result<Option<&'a [f32]>, ModelError> {
+        self.floats(name, [len as u64, count as u64, 1, 1])
+    }
+
+    /// `<name>.weight` and `<name>.bias`, as far as the family has them.
+    pub fn norm(&mut self, name: &str, weights: NormWeights, len: usize) -> Result<Norm<'a>, ModelError> {
+        let weight = Name::format(format_args!("{name}.weight"));
+        let bias = Name::format(format_args!("{name}.bias"));
+        Ok(match weights {
+            NormWeights::None => Norm { weight: None, bias: None },
+            NormWeights::Weight => Norm { weight: Some(self.vector(&weight, len)?), bias: None },
+            NormWeights::WeightAndBias => {
+                Norm { weight: Some(self.vector(&weight, len)?), bias: Some(self.vector(&bias, len)?) }
+            }
+            NormWeights::WeightMaybeBias => {
+                Norm { weight: Some(self.vector(&weight, len)?), bias: self.optional_vector(&bias, len)? }
+            }
+        })
+    }
+
+    /// The weights of a normalisation of queries or keys; their shape says what it spans.
+    pub fn head_norm(
+        &mut self,
+        name: &Name,
+        n_head: usize,
+        head_len: usize,
+    ) -> Result<HeadNorm<'a>, ModelError> {
+        let tensor = required(self.gguf.tensor(name.as_str()), name)?;
+        let is_row = tensor.dims[0] == (n_head * head_len) as u64;
+        if tensor.dims[1] > 1 {
+            Ok(HeadNorm::OwnHead(required(self.optional_vectors(name, n_head, head_len)?, name)?))
+        } else if is_row && n_head > 1 {
+            Ok(HeadNorm::Row(self.vector(name, n_head * head_len)?))
+        } else {
+            Ok(HeadNorm::Head(Some(self.vector(name, head_len)?)))
+        }
+    }
+
+    /// Fails if a tensor is left over. Those of layers from `n_layer` on predict further tokens at
+    /// once and are not used.
+    pub fn all_taken(&self, n_layer: usize) -> Result<(), ModelError> {
+        let is_known = |name: &str| {
+            let layer =
+                name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+            layer.is_some_and(|layer| layer >= n_layer) || REDUNDANT.iter().any(|part| name.contains(part))
+        };
+        let mut left_over = self.gguf.tensors().iter().zip(&self.taken).filter(|(_, taken)| !**taken);
+        match left_over.find(|(tensor, _)| !is_known(tensor.name)) {
+            Some((tensor, _)) => Err(ModelError::UnknownTensor(Name::from(tensor.name))),
+            None => Ok(()),
+        }
+    }
+
+    fn rows_of_shape(
+        &mut self,
+        name: &Name,
+        rows: usize,
+        cols: usize,
+        dims: [u64; 4],
+    ) -> Result<Option<Matrix<'a>>, ModelError> {
+        let Some(tensor) = self.take(name, dims)? else { return Ok(None) };
+        match Matrix::new(tensor.ty, rows, cols, self.gguf.tensor_data(tensor)?) {
+            Ok(matrix) => Ok(Some(matrix)),
+            Err(_) => Err(ModelError::UnsupportedType {
+                tensor: *name,
+                ty: tensor.ty,
+                supported: "a type that this engine multiplies with",
+            }),
+        }
+    }
+
+    fn floats(&mut self, name: &Name, dims: [u64; 4]) -> Result<Option<&'a [f32]>, ModelError> {
+        let Some(tensor) = self.take(name, dims)? else { return Ok(None) };
+        let data = self.gguf.tensor_data(tensor)?;
+        match <[f32]>::ref_from_bytes(data) {
+            Ok(vector) if tensor.ty == GgmlType::F32 => Ok(Some(vector)),
+            _ => Err(ModelError::UnsupportedType {
+                tensor: *name,
+                ty: tensor.ty,
+                supported: "F32 at an offset that is a multiple of 4",
+            }),
+        }
+    }
+
+    /// Marks a tensor as taken, if it is there and has these dimensions.
+    fn take(&mut self, name: &Name, expected: [u64; 4]) -> Result<Option<&'g TensorInfo<'a>>, ModelError> {
+        let Some(index) = self.gguf.tensor_index(name.as_str()) else { return Ok(None) };
+        let tensor = &self.gguf.tensors()[index];
+        if tensor.dims != expected {
+            return Err(ModelError::WrongShape { tensor: *name, dims: tensor.dims, expected });
+        }
+        self.taken[index] = true;
+        Ok(Some(tensor))
+    }
+}
+
+fn required<T>(found: Option<T>, name: &Name) -> Result<T, ModelError> {
+    found.ok_or(ModelError::MissingTensor(*name))
+}
