@@ -1,0 +1,248 @@
+//! The kernel's command line, `/chosen/bootargs` of the device tree.
+//!
+//! Words separated by spaces; words that do not begin with `log=` or `ferrite.` belong to others
+//! and are passed over.
+//!
+//! | argument | meaning |
+//! |---|---|
+//! | `log=off\|error\|warn\|info\|debug\|trace` | log level, `info` unless told |
+//! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
+//! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
+//! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
+//! | `ferrite.selftest=NAME` | break something on purpose, for the tests: see [`SelfTest`] |
+
+use crate::{storage::FileFacts, system::RunMode};
+use alloc::{string::String, vec::Vec};
+use core::fmt;
+use log::LevelFilter;
+
+/// The way to reach the host that runs this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// No way but PSCI: powering off always counts as success.
+    None,
+    /// Arm semihosting: exit statuses, and the log to standard error in command mode.
+    Semihosting,
+    /// A pvpanic device: failure is a panic that the hypervisor turns into an exit status.
+    Pvpanic,
+}
+
+/// A fault to raise after boot, so that tests see what the kernel makes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelfTest {
+    /// Read an address that nothing maps.
+    Fault,
+    /// Panic.
+    Panic,
+    /// Overflow the main stack into its guard page.
+    Stack,
+    /// Ask the heap for more than it has.
+    HeapExhaustion,
+    /// Write to the kernel's code.
+    WriteText,
+    /// Jump into data.
+    ExecuteData,
+    /// Check vector registers while interrupts come in whose handler destroys them.
+    Simd,
+}
+
+/// The boot arguments, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootArgs {
+    /// Log level.
+    pub log_level: LevelFilter,
+    /// Interactive shell or one command.
+    pub run_mode: RunMode,
+    /// How to reach the host.
+    pub host: Host,
+    /// Facts about the files that the disks hold, by disk serial, in the order given.
+    pub files: Vec<(String, FileFacts)>,
+    /// The fault to raise, if any.
+    pub self_test: Option<SelfTest>,
+}
+
+impl Default for BootArgs {
+    fn default() -> Self {
+        Self {
+            log_level: LevelFilter::Info,
+            run_mode: RunMode::Interactive,
+            host: Host::None,
+            files: Vec::new(),
+            self_test: None,
+        }
+    }
+}
+
+/// A boot argument of ours with a value that it cannot have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootArgError {
+    argument: String,
+    expected: &'static str,
+}
+
+impl fmt::Display for BootArgError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "boot argument {:?}: expected {}",
+            self.argument, self.expected
+        )
+    }
+}
+
+impl core::error::Error for BootArgError {}
+
+impl BootArgs {
+    /// Parses the command line.
+    ///
+    /// # Errors
+    /// The first argument of ours that has no meaning, with what would be right.
+    pub fn parse(line: &str) -> Result<Self, BootArgError> {
+        let mut args = Self::default();
+        for word in line.split_ascii_whitespace() {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            if key == "log" || key.starts_with("ferrite.") {
+                args.set(key, value).map_err(|expected| BootArgError {
+                    argument: String::from(word),
+                    expected,
+                })?;
+            }
+        }
+        Ok(args)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
+        match key {
+            "log" => {
+                self.log_level = value
+                    .parse()
+                    .map_err(|_| "log=off, error, warn, info, debug or trace")?;
+            }
+            "ferrite.command" => {
+                let line = parse_hex(value).ok_or("an even number of hexadecimal digits")?;
+                self.run_mode = RunMode::Command(line);
+            }
+            "ferrite.host" => {
+                self.host = match value {
+                    "none" => Host::None,
+                    "semihosting" => Host::Semihosting,
+                    "pvpanic" => Host::Pvpanic,
+                    _ => return Err("none, semihosting or pvpanic"),
+                };
+            }
+            "ferrite.model" => {
+                let file = parse_file(value).ok_or("SERIAL:BYTES or SERIAL:BYTES:SHA256")?;
+                self.files.push(file);
+            }
+            "ferrite.selftest" => {
+                self.self_test = Some(match value {
+                    "fault" => SelfTest::Fault,
+                    "panic" => SelfTest::Panic,
+                    "stack" => SelfTest::Stack,
+                    "heap" => SelfTest::HeapExhaustion,
+                    "write-text" => SelfTest::WriteText,
+                    "execute-data" => SelfTest::ExecuteData,
+                    "simd" => SelfTest::Simd,
+                    _ => return Err("fault, panic, stack, heap, write-text, execute-data or simd"),
+                });
+            }
+            _ => {
+                return Err(
+                    "ferrite.command, ferrite.host, ferrite.model or ferrite.selftest before the =",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_file(value: &str) -> Option<(String, FileFacts)> {
+    let mut fields = value.split(':');
+    let serial = fields.next().filter(|serial| !serial.is_empty())?;
+    let length_bytes = fields.next()?.parse().ok()?;
+    let sha256 = match fields.next() {
+        None => None,
+        Some(digest) => Some(parse_hex(digest)?.try_into().ok()?),
+    };
+    if fields.next().is_some() {
+        return None;
+    }
+    let facts = FileFacts {
+        length_bytes,
+        sha256,
+    };
+    Some((String::from(serial), facts))
+}
+
+fn parse_hex(digits: &str) -> Option<Vec<u8>> {
+    let digits = digits.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    digits
+        .chunks_exact(2)
+        .map(|pair| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_given_means_an_interactive_shell() {
+        assert_eq!(BootArgs::parse(""), Ok(BootArgs::default()));
+        assert_eq!(
+            BootArgs::parse("console=ttyAMA0 root=/dev/vda quiet"),
+            Ok(BootArgs::default())
+        );
+    }
+
+    #[test]
+    fn reads_every_argument() {
+        let digest = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+        let line = alloc::format!(
+            "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
+             ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
+             ferrite.selftest=stack"
+        );
+        let args = BootArgs::parse(&line).unwrap();
+        assert_eq!(args.log_level, LevelFilter::Debug);
+        assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"llm \xff\x00")));
+        assert_eq!(args.host, Host::Semihosting);
+        assert_eq!(args.self_test, Some(SelfTest::Stack));
+        assert_eq!(args.files[0].0, "tiny");
+        assert_eq!(args.files[0].1.length_bytes, 513);
+        assert_eq!(args.files[0].1.sha256, None);
+        assert_eq!(args.files[1].0, "big.q4_0");
+        assert_eq!(args.files[1].1.sha256.unwrap()[..3], [0x00, 0x11, 0x22]);
+    }
+
+    #[test]
+    fn an_empty_command_is_a_command() {
+        let args = BootArgs::parse("ferrite.command=").unwrap();
+        assert_eq!(args.run_mode, RunMode::Command(Vec::new()));
+    }
+
+    #[test]
+    fn mistakes_name_the_argument() {
+        for line in [
+            "log=loud",
+            "ferrite.command=abc",
+            "ferrite.command=zz",
+            "ferrite.host=xen",
+            "ferrite.model=:1",
+            "ferrite.model=a",
+            "ferrite.model=a:many",
+            "ferrite.model=a:1:00",
+            "ferrite.model=a:1::",
+            "ferrite.selftest=",
+            "ferrite.colour=red",
+        ] {
+            let error = BootArgs::parse(line).unwrap_err();
+            assert_eq!(error.argument, line);
+            assert!(alloc::format!("{error}").contains("expected"));
+        }
+    }
+}

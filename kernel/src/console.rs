@@ -1,0 +1,25 @@
+//! The terminal as the shell sees it: bytes in, bytes out.
+
+use core::fmt;
+
+/// A serial console, or whatever stands in for one in a test.
+pub trait Console {
+    /// The next byte that was typed, if there is one; never waits.
+    fn read_byte(&mut self) -> Option<u8>;
+
+    /// The next byte that was typed; the core sleeps until there is one.
+    fn wait_for_byte(&mut self) -> u8;
+
+    /// Writes all of `bytes`; returns when the hardware has taken the last one.
+    fn write_bytes(&mut self, bytes: &[u8]);
+}
+
+/// Formats text onto a console: `write!(Text(console), ...)` never fails.
+pub struct Text<'a>(pub &'a mut dyn Console);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_bytes(text.as_bytes());
+        Ok(())
+    }
+}

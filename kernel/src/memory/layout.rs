@@ -1,0 +1,163 @@
+//! Arithmetic on address ranges: where the heap lies and what remains.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Smallest and largest size of the heap, which otherwise is a sixteenth of the RAM.
+const HEAP_BYTES: Range<u64> = 16 << 20..128 << 20;
+
+/// Alignment of the heap and of everything that remains.
+const PAGE_BYTES: u64 = 4096;
+
+/// The size of the heap on a machine with `ram_bytes` of RAM.
+pub fn heap_bytes(ram_bytes: u64) -> u64 {
+    (ram_bytes / 16).clamp(HEAP_BYTES.start, HEAP_BYTES.end) / PAGE_BYTES * PAGE_BYTES
+}
+
+/// The lowest page-aligned place for `size_bytes` within one of `banks` that overlaps none of
+/// `taken`. Needs no heap, because it is what places the heap.
+pub fn place(
+    banks: impl Iterator<Item = Range<u64>>,
+    taken: &[Range<u64>],
+    size_bytes: u64,
+) -> Option<Range<u64>> {
+    banks
+        .filter_map(|bank| place_in_bank(bank, taken, size_bytes))
+        .min_by_key(|place| place.start)
+}
+
+fn place_in_bank(bank: Range<u64>, taken: &[Range<u64>], size_bytes: u64) -> Option<Range<u64>> {
+    let mut start = bank.start.checked_next_multiple_of(PAGE_BYTES)?;
+    loop {
+        let candidate = start..start.checked_add(size_bytes)?;
+        if candidate.end > bank.end {
+            return None;
+        }
+        match taken.iter().find(|range| overlap(range, &candidate)) {
+            None => return Some(candidate),
+            Some(obstacle) => start = obstacle.end.checked_next_multiple_of(PAGE_BYTES)?,
+        }
+    }
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end && !a.is_empty() && !b.is_empty()
+}
+
+/// What is left of `banks` without `taken`, in whole pages, ascending.
+pub fn remaining(banks: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut free = banks.to_vec();
+    for hole in taken.iter().filter(|range| !range.is_empty()) {
+        free = free
+            .into_iter()
+            .flat_map(|range| {
+                let below = range.start..range.end.min(hole.start);
+                let above = range.start.max(hole.end)..range.end;
+                if overlap(&range, hole) {
+                    [below, above]
+                } else {
+                    [range, 0..0]
+                }
+            })
+            .filter(|range| !range.is_empty())
+            .collect();
+    }
+    for range in &mut free {
+        range.start = range.start.saturating_add(PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+        range.end = range.end / PAGE_BYTES * PAGE_BYTES;
+    }
+    free.retain(|range| range.start < range.end);
+    free.sort_by_key(|range| range.start);
+    free
+}
+
+/// The pages that `ranges` touch: ascending, joined where they meet, so that each page is named
+/// once.
+pub fn whole_pages(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| range.start);
+    let mut pages: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let end = range.end.saturating_add(PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+        match pages.last_mut() {
+            Some(last) if start <= last.end => last.end = last.end.max(end),
+            _ => pages.push(start..end),
+        }
+    }
+    pages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const RAM: u64 = 0x4000_0000;
+
+    #[test]
+    fn heap_size_follows_the_ram_within_limits() {
+        assert_eq!(heap_bytes(128 * MIB), 16 * MIB);
+        assert_eq!(heap_bytes(1024 * MIB), 64 * MIB);
+        assert_eq!(heap_bytes(8192 * MIB), 128 * MIB);
+        assert_eq!(heap_bytes(512 * MIB + 4097) % 4096, 0);
+    }
+
+    #[test]
+    fn heap_goes_right_behind_the_image() {
+        let bank = RAM..RAM + 128 * MIB;
+        let image = RAM + 2 * MIB..RAM + 5 * MIB;
+        // ELF boot: the tree before the image.
+        let tree = RAM..RAM + MIB;
+        assert_eq!(
+            place([bank.clone()].into_iter(), &[image.clone(), tree], 16 * MIB),
+            Some(RAM + 5 * MIB..RAM + 21 * MIB)
+        );
+        // Image boot: the tree in the way.
+        let tree = RAM + 8 * MIB..RAM + 9 * MIB + 17;
+        let heap = place([bank].into_iter(), &[image, tree], 16 * MIB).unwrap();
+        assert_eq!(heap.start, RAM + 9 * MIB + 4096);
+    }
+
+    #[test]
+    fn no_place_is_none() {
+        assert_eq!(place([0..10 * MIB].into_iter(), &[], 11 * MIB), None);
+        assert_eq!(
+            place([u64::MAX - 4096..u64::MAX].into_iter(), &[], MIB),
+            None
+        );
+        assert_eq!(place([].into_iter(), &[], 0), None);
+    }
+
+    #[test]
+    fn remaining_is_banks_minus_taken() {
+        let banks = [RAM..RAM + 64 * MIB, RAM + 128 * MIB..RAM + 192 * MIB];
+        let taken = [
+            RAM + 2 * MIB..RAM + 5 * MIB,
+            RAM + 5 * MIB..RAM + 21 * MIB,
+            RAM + 60 * MIB..RAM + 130 * MIB,
+            0..0,
+        ];
+        assert_eq!(
+            remaining(&banks, &taken),
+            [
+                RAM..RAM + 2 * MIB,
+                RAM + 21 * MIB..RAM + 60 * MIB,
+                RAM + 130 * MIB..RAM + 192 * MIB,
+            ]
+        );
+    }
+
+    #[test]
+    fn remaining_keeps_whole_pages_only() {
+        assert_eq!(remaining(&[100..3 * 4096 + 1], &[]), [4096..3 * 4096]);
+        assert_eq!(remaining(&[1..4095], &[]), []);
+        assert_eq!(remaining(&[0..8192], &[0..8192]), []);
+    }
+    #[test]
+    fn whole_pages_are_joined() {
+        let ranges = [0x2200..0x2400, 0x2000..0x2200, 0x9000..0x9001, 7..7].into();
+        assert_eq!(whole_pages(ranges), [0x2000..0x3000, 0x9000..0xa000]);
+        assert_eq!(whole_pages([0..0x1000, 0x1000..0x1800].into()), [0..0x2000]);
+    }
+}

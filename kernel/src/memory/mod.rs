@@ -1,0 +1,8 @@
+//! Physical memory: who may use which part of it.
+//!
+//! [`layout`] places the [`heap`] beside the kernel image; all the rest becomes the [`pool`], from
+//! which model weights and inference memory are reserved and to which they return.
+
+pub mod heap;
+pub mod layout;
+pub mod pool;

@@ -1,0 +1,360 @@
+//! The memory that models live in: regions of any size, reserved and given back.
+//!
+//! A [`Pool`] owns all RAM beyond the kernel image and the heap. A model takes a [`Region`] for its
+//! weights, which the disk's DMA fills directly, and one for inference; both are few, large and
+//! short in number, so that a first fit over a sorted list is all it takes.
+
+use alloc::vec::Vec;
+use core::{
+    fmt,
+    ops::{Deref, DerefMut},
+    slice,
+};
+use spin::Mutex;
+
+/// Start and length of every region are multiples of this: one cache line, and what the widest
+/// vector loads like.
+pub const GRANULE_BYTES: usize = 64;
+
+/// There is not enough contiguous memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// What was asked for.
+    pub needed_bytes: usize,
+    /// The largest request that would have been granted.
+    pub available_bytes: usize,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "not enough memory: {} bytes needed, {} available",
+            self.needed_bytes, self.available_bytes
+        )
+    }
+}
+
+impl core::error::Error for OutOfMemory {}
+
+/// A range of free memory.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    start: usize,
+    length: usize,
+}
+
+impl Extent {
+    fn end(self) -> usize {
+        self.start + self.length
+    }
+
+    /// Where a block of `align_bytes` would begin, and how long it could be.
+    fn fit(self, align_bytes: usize) -> Option<(usize, usize)> {
+        let start = self.start.checked_next_multiple_of(align_bytes)?;
+        let length = self.end().checked_sub(start)?;
+        Some((start, length))
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    /// Sorted by address; no two extents touch.
+    free: Vec<Extent>,
+    total_bytes: usize,
+    high_water_bytes: usize,
+}
+
+/// Memory that regions are reserved from.
+#[derive(Debug)]
+pub struct Pool(Mutex<State>);
+
+impl Pool {
+    /// A pool without memory.
+    #[expect(
+        clippy::new_without_default,
+        reason = "a pool is a static: `new` must be const"
+    )]
+    pub const fn new() -> Self {
+        Self(Mutex::new(State {
+            free: Vec::new(),
+            total_bytes: 0,
+            high_water_bytes: 0,
+        }))
+    }
+
+    /// Adds memory; what does not fill a granule at either end is left out.
+    pub fn add(&self, memory: &'static mut [u8]) {
+        let (_, granules, _) = {
+            // SAFETY: every bit pattern is valid for bytes in either grouping.
+            unsafe { memory.align_to_mut::<Granule>() }
+        };
+        let extent = Extent {
+            start: granules.as_mut_ptr().expose_provenance(),
+            length: size_of_val(granules),
+        };
+        if extent.length > 0 {
+            let mut state = self.0.lock();
+            state.total_bytes += extent.length;
+            state.insert(extent);
+        }
+    }
+
+    /// Reserves `size_bytes` whose address is a multiple of `align_bytes` (at least
+    /// [`GRANULE_BYTES`]). The contents are whatever was there before.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] if no free extent is long enough; nothing has changed then.
+    ///
+    /// # Panics
+    /// If `align_bytes` is not a power of two.
+    pub fn reserve(
+        &'static self,
+        size_bytes: usize,
+        align_bytes: usize,
+    ) -> Result<Region, OutOfMemory> {
+        assert!(
+            align_bytes.is_power_of_two(),
+            "an alignment of {align_bytes} bytes is no power of two"
+        );
+        let align_bytes = align_bytes.max(GRANULE_BYTES);
+        let mut state = self.0.lock();
+        let refused = |state: &State| OutOfMemory {
+            needed_bytes: size_bytes,
+            available_bytes: state.largest_free_bytes(align_bytes),
+        };
+        let Some(length) = size_bytes.checked_next_multiple_of(GRANULE_BYTES) else {
+            return Err(refused(&state));
+        };
+        if length == 0 {
+            return Ok(Region {
+                pool: self,
+                extent: Extent {
+                    start: align_bytes,
+                    length: 0,
+                },
+                size_bytes: 0,
+            });
+        }
+        match state.take(length, align_bytes) {
+            Some(extent) => Ok(Region {
+                pool: self,
+                extent,
+                size_bytes,
+            }),
+            None => Err(refused(&state)),
+        }
+    }
+
+    /// All memory that was added.
+    pub fn total_bytes(&self) -> usize {
+        self.0.lock().total_bytes
+    }
+
+    /// Memory that is not reserved.
+    pub fn free_bytes(&self) -> usize {
+        self.0.lock().free_bytes()
+    }
+
+    /// The largest region that could be reserved now.
+    pub fn largest_free_bytes(&self) -> usize {
+        self.0.lock().largest_free_bytes(GRANULE_BYTES)
+    }
+
+    /// The most that was ever reserved at once.
+    pub fn high_water_bytes(&self) -> usize {
+        self.0.lock().high_water_bytes
+    }
+}
+
+#[repr(C, align(64))]
+struct Granule([u8; GRANULE_BYTES]);
+
+impl State {
+    fn free_bytes(&self) -> usize {
+        self.free.iter().map(|extent| extent.length).sum()
+    }
+
+    fn largest_free_bytes(&self, align_bytes: usize) -> usize {
+        let lengths = self
+            .free
+            .iter()
+            .filter_map(|extent| extent.fit(align_bytes));
+        lengths.map(|(_, length)| length).max().unwrap_or(0)
+    }
+
+    fn take(&mut self, length: usize, align_bytes: usize) -> Option<Extent> {
+        let (index, start) = self.free.iter().enumerate().find_map(|(index, extent)| {
+            let (start, available) = extent.fit(align_bytes)?;
+            (available >= length).then_some((index, start))
+        })?;
+        let whole = self.free.remove(index);
+        let taken = Extent { start, length };
+        for rest in [
+            Extent {
+                start: taken.end(),
+                length: whole.end() - taken.end(),
+            },
+            Extent {
+                start: whole.start,
+                length: start - whole.start,
+            },
+        ] {
+            if rest.length > 0 {
+                self.free.insert(index, rest);
+            }
+        }
+        let reserved_bytes = self.total_bytes - self.free_bytes();
+        self.high_water_bytes = self.high_water_bytes.max(reserved_bytes);
+        Some(taken)
+    }
+
+    fn insert(&mut self, mut extent: Extent) {
+        let mut index = self.free.partition_point(|free| free.start < extent.start);
+        if let Some(after) = self.free.get(index)
+            && after.start == extent.end()
+        {
+            extent.length += after.length;
+            self.free.remove(index);
+        }
+        if let Some(before) = index.checked_sub(1).map(|before| self.free[before])
+            && before.end() == extent.start
+        {
+            index -= 1;
+            extent = Extent {
+                start: before.start,
+                length: before.length + extent.length,
+            };
+            self.free.remove(index);
+        }
+        self.free.insert(index, extent);
+    }
+}
+
+/// Memory that is reserved until it is dropped.
+#[derive(Debug)]
+pub struct Region {
+    pool: &'static Pool,
+    extent: Extent,
+    size_bytes: usize,
+}
+
+impl Deref for Region {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let start = core::ptr::with_exposed_provenance(self.extent.start);
+        // SAFETY: the extent lies within memory that `Pool::add` was given for ever, belongs to
+        // this region alone until it is dropped, and RAM always holds valid bytes.
+        unsafe { slice::from_raw_parts(start, self.size_bytes) }
+    }
+}
+
+impl DerefMut for Region {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let start = core::ptr::with_exposed_provenance_mut(self.extent.start);
+        // SAFETY: as in `deref`, and `&mut self` makes the access exclusive.
+        unsafe { slice::from_raw_parts_mut(start, self.size_bytes) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if self.extent.length > 0 {
+            self.pool.0.lock().insert(self.extent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{boxed::Box, vec};
+
+    fn pool(size_bytes: usize) -> &'static Pool {
+        let pool = Box::leak(Box::new(Pool::new()));
+        // One granule more, because the vector's start is not aligned.
+        let memory = vec![0; size_bytes + GRANULE_BYTES].leak();
+        let skip = memory.as_ptr().align_offset(GRANULE_BYTES);
+        pool.add(&mut memory[skip..skip + size_bytes]);
+        assert_eq!(pool.total_bytes(), size_bytes);
+        pool
+    }
+
+    #[test]
+    fn regions_are_aligned_disjoint_and_given_back() {
+        let pool = pool(1 << 16);
+        let mut a = pool.reserve(1000, 1).unwrap();
+        let mut b = pool.reserve(5000, 4096).unwrap();
+        assert_eq!((a.len(), b.len()), (1000, 5000));
+        assert!(a.as_ptr().addr().is_multiple_of(GRANULE_BYTES));
+        assert!(b.as_ptr().addr().is_multiple_of(4096));
+        a.fill(1);
+        b.fill(2);
+        assert!(a.iter().all(|&byte| byte == 1));
+        drop(a);
+        drop(b);
+        assert_eq!(pool.free_bytes(), 1 << 16);
+        assert_eq!(pool.largest_free_bytes(), 1 << 16);
+        assert!(pool.high_water_bytes() >= 6016);
+    }
+
+    #[test]
+    fn refusal_names_needed_and_available() {
+        let pool = pool(4096);
+        let held = pool.reserve(1024, 64).unwrap();
+        let refused = pool.reserve(4096, 64).unwrap_err();
+        assert_eq!(
+            refused,
+            OutOfMemory {
+                needed_bytes: 4096,
+                available_bytes: 3072
+            }
+        );
+        assert_eq!(
+            std::format!("{refused}"),
+            "not enough memory: 4096 bytes needed, 3072 available"
+        );
+        drop(held);
+        assert!(pool.reserve(4096, 64).is_ok());
+        assert!(pool.reserve(usize::MAX, 64).is_err());
+        assert!(pool.reserve(64, 1 << 62).is_err());
+    }
+
+    #[test]
+    fn an_empty_region_takes_nothing() {
+        let pool = pool(64);
+        let empty = pool.reserve(0, 4096).unwrap();
+        assert!(empty.is_empty());
+        assert_eq!(pool.free_bytes(), 64);
+    }
+
+    #[test]
+    fn any_order_of_release_leaves_one_extent() {
+        let pool = pool(64 * 12);
+        // Every order of giving back four regions that fill the pool.
+        for order in 0..24_usize {
+            let mut held: Vec<_> = (0..4).map(|_| pool.reserve(64 * 3, 64).unwrap()).collect();
+            assert_eq!(pool.free_bytes(), 0);
+            for (step, radix) in [24, 6, 2, 1].into_iter().enumerate() {
+                let pick = if step == 3 {
+                    0
+                } else {
+                    order % radix * held.len() / radix
+                };
+                held.remove(pick);
+            }
+            assert_eq!(pool.largest_free_bytes(), 64 * 12);
+        }
+    }
+
+    #[test]
+    fn memory_in_pieces_stays_in_pieces() {
+        let pool = pool(640);
+        let memory = vec![0; 1024].leak();
+        pool.add(memory);
+        assert!(pool.total_bytes() >= 640 + 1024 - 64);
+        assert!(pool.reserve(1500, 64).is_err());
+        assert!(pool.reserve(640, 64).is_ok());
+    }
+}

@@ -1,0 +1,54 @@
+//! Computing elsewhere than on the CPU: the interface, and the one device behind it.
+//!
+//! A GPU that is passed through over PCIe would do matrix products behind [`Offload`]. None does
+//! yet: [`PassthroughDevice`] finds a display or 3D controller, maps its memory and says honestly
+//! that it computes nothing, so the backend stays on the CPU.
+
+mod passthrough;
+
+pub use passthrough::PassthroughDevice;
+
+use alloc::vec::Vec;
+use core::fmt;
+
+/// What a device could do for inference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// True if [`Offload::matmul`] computes.
+    pub matmul: bool,
+    /// Memory of the device that the CPU can reach, one entry a mapped BAR.
+    pub memory_bytes: Vec<u64>,
+}
+
+/// Why a device did not compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffloadError {
+    /// The device, or this driver for it, cannot do this at all.
+    Unsupported,
+}
+
+impl fmt::Display for OffloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported => write!(f, "the device does not compute"),
+        }
+    }
+}
+
+impl core::error::Error for OffloadError {}
+
+/// A device that may compute matrix products.
+pub trait Offload: Send {
+    /// What the device is, for people.
+    fn name(&self) -> &str;
+
+    /// What the device can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Computes `out = weights × x`: `weights` is `rows × x.len()` in row-major order, `out` has
+    /// one element a row.
+    ///
+    /// # Errors
+    /// [`OffloadError::Unsupported`] if the device computes nothing; `out` is untouched then.
+    fn matmul(&mut self, weights: &[f32], x: &[f32], out: &mut [f32]) -> Result<(), OffloadError>;
+}

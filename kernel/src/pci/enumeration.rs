@@ -1,0 +1,454 @@
+//! Walks the buses, numbers them and gives BARs their addresses.
+//!
+//! Depth first: a bridge's memory window is whatever was given away while the buses behind it were
+//! walked, rounded to the megabyte that bridge registers count in (PCI-to-PCI Bridge Architecture
+//! Specification 1.2, chapter 3).
+
+use super::{Address, Bar, BarKind, ConfigurationAccess, Function, window::Window};
+use crate::device_tree::PcieHost;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use log::warn;
+use virtio_drivers::transport::pci::bus::{
+    BarInfo, Command, DeviceFunctionInfo, HeaderType, MemoryBarType, PciRoot,
+};
+
+/// Bridge windows begin and end at multiples of this.
+const BRIDGE_GRANULE_BYTES: u64 = 1 << 20;
+
+/// BARs of at least this size go to the 64-bit window if they can: the 32-bit one is small.
+const LARGE_BAR_BYTES: u64 = 64 << 20;
+
+/// Offsets in a bridge's configuration space (PCI-to-PCI Bridge Architecture 1.2, 3.2).
+mod bridge_register {
+    pub const BUS_NUMBERS: u8 = 0x18;
+    pub const MEMORY_WINDOW: u8 = 0x20;
+    pub const PREFETCHABLE_WINDOW: u8 = 0x24;
+    pub const PREFETCHABLE_BASE_HIGH: u8 = 0x28;
+    pub const PREFETCHABLE_LIMIT_HIGH: u8 = 0x2c;
+}
+
+/// Sets up the bus below `host` and lists its functions in the order of the walk.
+///
+/// A BAR that fits into no window is listed with address 0, and its function's memory is left
+/// disabled.
+pub fn enumerate<C: ConfigurationAccess>(configuration: &mut C, host: &PcieHost) -> Vec<Function> {
+    let configuration = RefCell::new(configuration);
+    let window = |is_64_bit| {
+        let mut windows = host.windows.iter();
+        windows
+            .find(|window| window.is_64_bit == is_64_bit)
+            .map(Window::new)
+    };
+    let mut walk = Walk {
+        root: PciRoot::new(Shared(&configuration)),
+        configuration: Shared(&configuration),
+        low: window(false),
+        high: window(true),
+        next_bus: host.buses.0.checked_add(1),
+        last_bus: host.buses.1,
+        functions: Vec::new(),
+    };
+    walk.scan_bus(host.buses.0);
+    walk.functions
+}
+
+/// Configuration space for two users in turn: `PciRoot`, which owns its access and has no method
+/// for the registers of a bridge, and the walk, which writes those.
+struct Shared<'c, C>(&'c RefCell<&'c mut C>);
+
+impl<C: ConfigurationAccess> ConfigurationAccess for Shared<'_, C> {
+    fn read_word(&self, function: Address, register_offset: u8) -> u32 {
+        self.0.borrow().read_word(function, register_offset)
+    }
+
+    fn write_word(&mut self, function: Address, register_offset: u8, data: u32) {
+        let mut configuration = self.0.borrow_mut();
+        configuration.write_word(function, register_offset, data);
+    }
+
+    unsafe fn unsafe_clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+struct Walk<'c, C: ConfigurationAccess> {
+    root: PciRoot<Shared<'c, C>>,
+    configuration: Shared<'c, C>,
+    low: Option<Window>,
+    high: Option<Window>,
+    next_bus: Option<u8>,
+    last_bus: u8,
+    functions: Vec<Function>,
+}
+
+impl<C: ConfigurationAccess> Walk<'_, C> {
+    fn scan_bus(&mut self, bus: u8) {
+        let found: Vec<_> = self.root.enumerate_bus(bus).collect();
+        for (address, info) in found {
+            let is_bridge = info.header_type == HeaderType::PciPciBridge;
+            self.add_function(address, &info, if is_bridge { 2 } else { 6 });
+            if is_bridge {
+                self.scan_bridge(address);
+            }
+        }
+    }
+
+    fn add_function(&mut self, address: Address, info: &DeviceFunctionInfo, bar_count: u8) {
+        let mut bars = Vec::new();
+        let mut index = 0;
+        while index < bar_count {
+            let bar_info = match self.root.bar_info(address, index) {
+                Ok(bar_info) => bar_info,
+                Err(error) => {
+                    warn!("pci {address}: BAR {index}: {error}");
+                    break;
+                }
+            };
+            let width = match &bar_info {
+                Some(bar_info) if bar_info.takes_two_entries() => 2,
+                _ => 1,
+            };
+            if let Some(bar_info) = bar_info {
+                bars.push(self.assign(address, index, &bar_info));
+            }
+            index += width;
+        }
+
+        let is_missing = |bar: &Bar| bar.kind != BarKind::Io && bar.address == 0;
+        if bars.iter().any(is_missing) {
+            warn!("pci {address}: no room for all of its memory, left disabled");
+        } else {
+            let (_status, command) = self.root.get_status_command(address);
+            let enabled = Command::MEMORY_SPACE | Command::BUS_MASTER;
+            self.root.set_command(address, command | enabled);
+        }
+        self.functions.push(Function {
+            address,
+            vendor_id: info.vendor_id,
+            device_id: info.device_id,
+            class: info.class,
+            subclass: info.subclass,
+            interface: info.prog_if,
+            bars,
+        });
+    }
+
+    fn assign(&mut self, function: Address, index: u8, info: &BarInfo) -> Bar {
+        let (size_bytes, kind) = match *info {
+            BarInfo::IO { size, .. } => (u64::from(size), BarKind::Io),
+            BarInfo::Memory {
+                size, address_type, ..
+            } => match address_type {
+                MemoryBarType::Width64 => (size, BarKind::Memory64),
+                MemoryBarType::Width32 | MemoryBarType::Below1MiB => (size, BarKind::Memory32),
+            },
+        };
+        let mut bar = Bar {
+            index,
+            address: 0,
+            size_bytes,
+            kind,
+        };
+        let windows = match kind {
+            BarKind::Io => return bar,
+            BarKind::Memory32 => [self.low.as_mut(), None],
+            BarKind::Memory64 if size_bytes >= LARGE_BAR_BYTES => {
+                [self.high.as_mut(), self.low.as_mut()]
+            }
+            BarKind::Memory64 => [self.low.as_mut(), self.high.as_mut()],
+        };
+        for window in windows.into_iter().flatten() {
+            let Some(bus_address) = window.take(size_bytes) else {
+                continue;
+            };
+            bar.address = window.cpu_address(bus_address);
+            match kind {
+                BarKind::Memory64 => self.root.set_bar_64(function, index, bus_address),
+                _ => self.root.set_bar_32(function, index, bus_address as u32),
+            }
+            break;
+        }
+        bar
+    }
+
+    fn scan_bridge(&mut self, bridge: Address) {
+        let Some(secondary) = self.next_bus.filter(|&bus| bus <= self.last_bus) else {
+            warn!("pci {bridge}: no bus number left for what is behind this bridge");
+            return;
+        };
+        self.next_bus = secondary.checked_add(1);
+        self.write_bus_numbers(bridge, secondary, self.last_bus);
+        let low_start = align(&mut self.low);
+        let high_start = align(&mut self.high);
+
+        self.scan_bus(secondary);
+
+        let subordinate = self.next_bus.map_or(u8::MAX, |next| next - 1);
+        self.write_bus_numbers(bridge, secondary, subordinate);
+        let low_end = align(&mut self.low);
+        let high_end = align(&mut self.high);
+        self.write_windows(bridge, (low_start, low_end), (high_start, high_end));
+    }
+
+    fn write_bus_numbers(&mut self, bridge: Address, secondary: u8, subordinate: u8) {
+        let [_, _, _, latency_timer] = self
+            .configuration
+            .read_word(bridge, bridge_register::BUS_NUMBERS)
+            .to_le_bytes();
+        let word = u32::from_le_bytes([bridge.bus, secondary, subordinate, latency_timer]);
+        self.configuration
+            .write_word(bridge, bridge_register::BUS_NUMBERS, word);
+    }
+
+    /// Opens the bridge for two ranges of addresses, start and end.
+    fn write_windows(&mut self, bridge: Address, low: (u64, u64), high: (u64, u64)) {
+        // A base above the limit closes a window.
+        const CLOSED: (u64, u64) = (0xfff0_0000, 0);
+        let base_and_limit = |(start, end): (u64, u64)| {
+            if start < end {
+                (start, end - 1)
+            } else {
+                CLOSED
+            }
+        };
+        let register = |(base, limit): (u64, u64)| {
+            ((base >> 16) as u32 & 0xfff0) | ((limit as u32) & 0xfff0_0000)
+        };
+        let low = base_and_limit(low);
+        let high = base_and_limit(high);
+        for (offset, word) in [
+            (bridge_register::MEMORY_WINDOW, register(low)),
+            (bridge_register::PREFETCHABLE_WINDOW, register(high)),
+            (
+                bridge_register::PREFETCHABLE_BASE_HIGH,
+                (high.0 >> 32) as u32,
+            ),
+            (
+                bridge_register::PREFETCHABLE_LIMIT_HIGH,
+                (high.1 >> 32) as u32,
+            ),
+        ] {
+            self.configuration.write_word(bridge, offset, word);
+        }
+    }
+}
+
+fn align(window: &mut Option<Window>) -> u64 {
+    match window {
+        Some(window) => window.align(BRIDGE_GRANULE_BYTES),
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device_tree::{PciWindow, Registers};
+    use std::{cell::RefCell, collections::HashMap, rc::Rc, vec, vec::Vec};
+
+    const MIB: u64 = 1 << 20;
+
+    /// A function of the made-up machine: identification, and for each BAR register the bits that
+    /// can be written and those that always read as set.
+    #[derive(Clone, Default)]
+    struct FakeFunction {
+        registers: HashMap<u8, u32>,
+        bars: Vec<(u32, u32)>,
+    }
+
+    impl FakeFunction {
+        fn new(ids: u32, class: u32, header_type: u32, bars: &[(u32, u32)]) -> Self {
+            let registers = [(0x00, ids), (0x08, class << 8), (0x0c, header_type << 16)];
+            Self {
+                registers: registers.into(),
+                bars: bars.to_vec(),
+            }
+        }
+    }
+
+    /// Configuration space of the made-up machine: the functions by bus, device and function, where
+    /// a bus number is looked up among the bridges' secondary buses as hardware would route it.
+    #[derive(Clone, Default)]
+    struct FakeMachine(Rc<RefCell<HashMap<(usize, u8), FakeFunction>>>);
+
+    impl FakeMachine {
+        /// `segment` 0 is the root bus; segment `n` is behind the bridge with device number `n`.
+        fn plug(&self, segment: usize, device: u8, function: FakeFunction) {
+            self.0.borrow_mut().insert((segment, device), function);
+        }
+
+        fn segment(&self, bus: u8) -> Option<usize> {
+            if bus == 0 {
+                return Some(0);
+            }
+            let machine = self.0.borrow();
+            machine.iter().find_map(|(&(_, device), function)| {
+                let numbers = function.registers.get(&bridge_register::BUS_NUMBERS)?;
+                (numbers.to_le_bytes()[1] == bus).then_some(device as usize)
+            })
+        }
+
+        fn register(&self, segment: usize, device: u8, offset: u8) -> u32 {
+            let machine = self.0.borrow();
+            let registers = &machine[&(segment, device)].registers;
+            registers.get(&offset).copied().unwrap_or(0)
+        }
+    }
+
+    impl ConfigurationAccess for FakeMachine {
+        fn read_word(&self, address: Address, offset: u8) -> u32 {
+            let segment = self.segment(address.bus).filter(|_| address.function == 0);
+            let machine = self.0.borrow();
+            let Some(function) = segment.and_then(|s| machine.get(&(s, address.device))) else {
+                return u32::MAX;
+            };
+            function.registers.get(&offset).copied().unwrap_or_else(|| {
+                let index = usize::from(offset.wrapping_sub(0x10) / 4);
+                function.bars.get(index).map_or(0, |&(_, fixed)| fixed)
+            })
+        }
+
+        fn write_word(&mut self, address: Address, offset: u8, data: u32) {
+            let segment = self.segment(address.bus).unwrap();
+            let mut machine = self.0.borrow_mut();
+            let function = machine.get_mut(&(segment, address.device)).unwrap();
+            let index = usize::from(offset.wrapping_sub(0x10) / 4);
+            let data = match function.bars.get(index) {
+                Some(&(writable, fixed)) => data & writable | fixed,
+                None if (0x10..0x28).contains(&offset) && function.registers[&0x0c] == 0 => 0,
+                None => data,
+            };
+            function.registers.insert(offset, data);
+        }
+
+        unsafe fn unsafe_clone(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn host() -> PcieHost {
+        let window = |bus_address, size_bytes, is_64_bit| PciWindow {
+            bus_address,
+            cpu_address: bus_address,
+            size_bytes,
+            is_64_bit,
+        };
+        PcieHost {
+            ecam: Registers {
+                address: 0,
+                size_bytes: 256 * MIB,
+            },
+            buses: (0, 255),
+            windows: vec![
+                window(0x1000_0000, 0x2eff_0000, false),
+                window(0x80_0000_0000, 0x80_0000_0000, true),
+            ],
+        }
+    }
+
+    /// A 32-bit memory BAR.
+    fn memory32(size_bytes: u32) -> (u32, u32) {
+        (!(size_bytes - 1), 0)
+    }
+
+    /// A 64-bit prefetchable memory BAR: two registers.
+    fn memory64(size_bytes: u64) -> [(u32, u32); 2] {
+        let writable = !(size_bytes - 1);
+        [(writable as u32, 0xc), ((writable >> 32) as u32, 0)]
+    }
+
+    #[test]
+    fn an_empty_bus_has_no_functions() {
+        assert_eq!(enumerate(&mut FakeMachine::default(), &host()), []);
+    }
+
+    #[test]
+    fn sizes_and_assigns_every_kind_of_bar() {
+        let mut machine = FakeMachine::default();
+        let [low, high] = memory64(16 * MIB);
+        let bars = [memory32(0x1000), (0xffff_ff80, 1), low, high];
+        machine.plug(0, 3, FakeFunction::new(0x1111_1234, 0x03_80_00, 0, &bars));
+        let functions = enumerate(&mut machine, &host());
+        assert_eq!(functions.len(), 1);
+        let function = &functions[0];
+        assert_eq!((function.vendor_id, function.device_id), (0x1234, 0x1111));
+        assert_eq!((function.class, function.subclass), (0x03, 0x80));
+        assert_eq!(
+            function.bars,
+            [
+                Bar {
+                    index: 0,
+                    address: 0x1000_0000,
+                    size_bytes: 0x1000,
+                    kind: BarKind::Memory32
+                },
+                Bar {
+                    index: 1,
+                    address: 0,
+                    size_bytes: 0x80,
+                    kind: BarKind::Io
+                },
+                Bar {
+                    index: 2,
+                    address: 0x1100_0000,
+                    size_bytes: 16 * MIB,
+                    kind: BarKind::Memory64
+                },
+            ]
+        );
+        assert_eq!(machine.register(0, 3, 0x10), 0x1000_0000);
+        assert_eq!(machine.register(0, 3, 0x18), 0x1100_000c);
+        // Memory space and bus master.
+        assert_eq!(machine.register(0, 3, 0x04) & 0x6, 0x6);
+    }
+
+    #[test]
+    fn large_bars_go_high_and_what_fits_nowhere_stays_off() {
+        let mut machine = FakeMachine::default();
+        machine.plug(
+            0,
+            1,
+            FakeFunction::new(0x2204_10de, 0x03_02_00, 0, &memory64(32 << 30)),
+        );
+        machine.plug(0, 2, FakeFunction::new(1, 0, 0, &[memory32(1 << 30)]));
+        let functions = enumerate(&mut machine, &host());
+        assert_eq!(functions[0].bars[0].address, 0x80_0000_0000);
+        assert_eq!(functions[1].bars[0].address, 0);
+        assert_eq!(machine.register(0, 2, 0x04) & 0x2, 0);
+    }
+
+    #[test]
+    fn a_bridge_opens_for_what_lies_behind_it() {
+        let mut machine = FakeMachine::default();
+        let bridge = || FakeFunction::new(0x000c_1b36, 0x06_04_00, 1, &[memory32(0x1000)]);
+        machine.plug(0, 1, bridge());
+        machine.plug(0, 2, bridge());
+        let mut bars = vec![memory32(0x10_0000)];
+        bars.push((0, 0));
+        bars.extend(memory64(256 * MIB));
+        machine.plug(1, 0, FakeFunction::new(0x1050_1af4, 0x03_00_00, 0, &bars));
+        let functions = enumerate(&mut machine, &host());
+
+        let addresses: Vec<_> = functions
+            .iter()
+            .map(|function| std::format!("{}", function.address))
+            .collect();
+        assert_eq!(addresses, ["00:01.0", "01:00.0", "00:02.0"]);
+        let behind = &functions[1].bars;
+        assert_eq!(behind[0].address, 0x1010_0000);
+        assert_eq!(behind[1].address, 0x80_0000_0000);
+
+        // Primary 0, secondary 1, subordinate 1; the second bridge has bus 2 to itself.
+        assert_eq!(machine.register(0, 1, 0x18) & 0xff_ffff, 0x01_01_00);
+        assert_eq!(machine.register(0, 2, 0x18) & 0xff_ffff, 0x02_02_00);
+        // 0x1010_0000..=0x101f_ffff, and 256 MiB from 0x80_0000_0000 on.
+        assert_eq!(machine.register(0, 1, 0x20), 0x1010_1010);
+        assert_eq!(machine.register(0, 1, 0x24), 0x0ff0_0000);
+        assert_eq!(machine.register(0, 1, 0x28), 0x80);
+        assert_eq!(machine.register(0, 1, 0x2c), 0x80);
+        // Nothing behind the second bridge: base above limit.
+        let closed = machine.register(0, 2, 0x20);
+        assert!(closed & 0xfff0 > closed >> 16 & 0xfff0);
+    }
+}

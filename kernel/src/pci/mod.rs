@@ -1,0 +1,67 @@
+//! The PCI bus: what is plugged in, and where its memory is.
+//!
+//! Nobody has set up the bus when a kernel is booted directly: [`enumerate`] gives every bus behind
+//! a bridge its number and every memory BAR its address, and returns the [`Function`]s it found.
+//! Configuration space is reached through `virtio_drivers`' [`ConfigurationAccess`], which the
+//! tests implement over a made-up machine.
+
+mod enumeration;
+mod window;
+
+pub use enumeration::enumerate;
+pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction as Address};
+
+use alloc::vec::Vec;
+
+/// A function of a PCI device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Bus, device and function number.
+    pub address: Address,
+    /// Who made it.
+    pub vendor_id: u16,
+    /// What it is, in its maker's numbering.
+    pub device_id: u16,
+    /// Base class: 1 is mass storage, 2 network, 3 display, 6 bridge.
+    pub class: u8,
+    /// Subclass within the base class.
+    pub subclass: u8,
+    /// Programming interface within the subclass.
+    pub interface: u8,
+    /// The regions that the function asks for.
+    pub bars: Vec<Bar>,
+}
+
+/// A region of a function, as its base address register describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bar {
+    /// Number of the register, from 0; a 64-bit BAR takes two.
+    pub index: u8,
+    /// Address at which the CPU reaches the region, 0 if it got none.
+    pub address: u64,
+    /// Size of the region.
+    pub size_bytes: u64,
+    /// Where the region may lie.
+    pub kind: BarKind,
+}
+
+/// The address space of a BAR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BarKind {
+    /// Memory below 4 GiB.
+    Memory32,
+    /// Memory anywhere.
+    Memory64,
+    /// I/O ports; these get no address, nothing here uses them.
+    Io,
+}
+
+impl core::fmt::Display for BarKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Memory32 => "mem32",
+            Self::Memory64 => "mem64",
+            Self::Io => "io",
+        })
+    }
+}

@@ -1,0 +1,247 @@
+//! Disks: where models come from.
+//!
+//! A [`BlockDevice`] reads bytes at any offset into any buffer; [`Disk`] is one that the machine
+//! has, together with what the host told about the file on it. Real devices are made of
+//! [`sectors`]; [`MemoryDisk`] and [`FaultyDisk`] stand in for them in tests. What the bytes mean
+//! is for the layer above.
+
+mod faulty_disk;
+mod memory_disk;
+pub mod sectors;
+
+pub use faulty_disk::FaultyDisk;
+pub use memory_disk::MemoryDisk;
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::fmt;
+
+/// Something that can be read at any offset.
+pub trait BlockDevice: Send {
+    /// Size of the device.
+    fn capacity_bytes(&self) -> u64;
+
+    /// The serial number that the device gives, empty if it gives none.
+    fn serial(&self) -> &str;
+
+    /// How the device is attached, for people: `virtio-mmio`, `virtio-pci 00:02.0`.
+    fn transport(&self) -> &str;
+
+    /// Fills `buffer` from `offset_bytes` on.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the range leaves the device or the device fails; the buffer's contents are
+    /// unspecified then.
+    fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
+}
+
+/// A read that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadError {
+    /// The range is not within the device.
+    OutOfRange {
+        /// Where the read was to begin.
+        offset_bytes: u64,
+        /// How much was to be read.
+        length_bytes: usize,
+        /// What the device holds.
+        capacity_bytes: u64,
+    },
+    /// The device reported an error.
+    Device {
+        /// Where the failed request began.
+        offset_bytes: u64,
+        /// How long the failed request was.
+        length_bytes: usize,
+    },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfRange {
+                offset_bytes,
+                length_bytes,
+                capacity_bytes,
+            } => write!(
+                f,
+                "cannot read {length_bytes} bytes at byte {offset_bytes} of a disk of \
+                 {capacity_bytes} bytes"
+            ),
+            Self::Device {
+                offset_bytes,
+                length_bytes,
+            } => write!(
+                f,
+                "the disk failed to read {length_bytes} bytes at byte {offset_bytes}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+impl ReadError {
+    /// Checks that a range lies within a device.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] if it does not.
+    pub fn check_range(
+        offset_bytes: u64,
+        length_bytes: usize,
+        capacity_bytes: u64,
+    ) -> Result<(), Self> {
+        match offset_bytes.checked_add(length_bytes as u64) {
+            Some(end) if end <= capacity_bytes => Ok(()),
+            _ => Err(Self::OutOfRange {
+                offset_bytes,
+                length_bytes,
+                capacity_bytes,
+            }),
+        }
+    }
+}
+
+/// What the host says about the file that a disk holds: a disk's own size is rounded up to whole
+/// sectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Exact length of the file.
+    pub length_bytes: u64,
+    /// SHA-256 that the file should have, if the host knows.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// A disk of the machine.
+pub struct Disk {
+    index: usize,
+    device: Box<dyn BlockDevice>,
+    file: Option<FileFacts>,
+}
+
+impl Disk {
+    /// A disk with number `index`, and what the host says about the file on it.
+    pub fn new(index: usize, device: Box<dyn BlockDevice>, file: Option<FileFacts>) -> Self {
+        Self {
+            index,
+            device,
+            file,
+        }
+    }
+
+    /// The disk's number, from 0, in the order in which disks were given.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The serial number, empty if the device gives none.
+    pub fn serial(&self) -> &str {
+        self.device.serial()
+    }
+
+    /// How the disk is attached.
+    pub fn transport(&self) -> &str {
+        self.device.transport()
+    }
+
+    /// Size of the device.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.device.capacity_bytes()
+    }
+
+    /// What the host says about the file on this disk.
+    pub fn file(&self) -> Option<FileFacts> {
+        self.file
+    }
+
+    /// Length of the file on the disk: what the host says if that fits the device, else all of it.
+    pub fn length_bytes(&self) -> u64 {
+        let capacity_bytes = self.capacity_bytes();
+        match self.file {
+            Some(file) => file.length_bytes.min(capacity_bytes),
+            None => capacity_bytes,
+        }
+    }
+
+    /// Fills `buffer` from `offset_bytes` on.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read_at`].
+    pub fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        self.device.read_at(offset_bytes, buffer)
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk")
+            .field("index", &self.index)
+            .field("serial", &self.serial())
+            .field("capacity_bytes", &self.capacity_bytes())
+            .field("file", &self.file)
+            .finish()
+    }
+}
+
+/// Numbers devices as disks: those whose serial the host named in `files` first and in that order,
+/// the others after them in the order found.
+pub fn number_disks(
+    devices: Vec<Box<dyn BlockDevice>>,
+    files: &[(String, FileFacts)],
+) -> Vec<Disk> {
+    let position = |device: &dyn BlockDevice| {
+        let named = |(serial, _): &(String, FileFacts)| serial == device.serial();
+        files.iter().position(named)
+    };
+    let mut devices = devices;
+    devices.sort_by_key(|device| position(device.as_ref()).unwrap_or(usize::MAX));
+    let numbered = devices.into_iter().enumerate().map(|(index, device)| {
+        let file = position(device.as_ref()).map(|position| files[position].1);
+        Disk::new(index, device, file)
+    });
+    numbered.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{string::ToString, vec};
+
+    fn device(serial: &str, size_bytes: usize) -> Box<dyn BlockDevice> {
+        Box::new(MemoryDisk::new(serial, vec![0; size_bytes]))
+    }
+
+    #[test]
+    fn disks_follow_the_order_that_the_host_gave() {
+        let facts = |length_bytes| FileFacts {
+            length_bytes,
+            sha256: None,
+        };
+        let files = [
+            (String::from("b"), facts(600)),
+            (String::from("absent"), facts(1)),
+            (String::from("a"), facts(9999)),
+        ];
+        let devices = vec![
+            device("", 512),
+            device("a", 1024),
+            device("x", 0),
+            device("b", 1024),
+        ];
+        let disks = number_disks(devices, &files);
+        let serials: Vec<_> = disks.iter().map(|disk| disk.serial().to_string()).collect();
+        assert_eq!(serials, ["b", "a", "", "x"]);
+        let lengths: Vec<_> = disks.iter().map(Disk::length_bytes).collect();
+        assert_eq!(lengths, [600, 1024, 512, 0]);
+        assert_eq!(disks[1].index(), 1);
+        assert_eq!(disks[2].file(), None);
+    }
+
+    #[test]
+    fn ranges_are_checked_without_overflow() {
+        assert!(ReadError::check_range(0, 0, 0).is_ok());
+        assert!(ReadError::check_range(512, 512, 1024).is_ok());
+        assert!(ReadError::check_range(512, 513, 1024).is_err());
+        let error = ReadError::check_range(u64::MAX, 2, 1024).unwrap_err();
+        assert!(error.to_string().contains("a disk of 1024 bytes"));
+    }
+}
