@@ -1,2 +1,35 @@
-//! The Ferrite kernel.
+//! The Ferrite kernel: bare-metal aarch64 with an LLM inside.
+//!
+//! From the hardware up:
+//!
+//! - [`arch`]: everything in assembly. Entry, exceptions, page tables, counters.
+//! - [`drivers`]: registers behind one type a device. UART, interrupt controller, virtio, PCIe,
+//!   power, the host.
+//! - [`device_tree`], [`boot_args`]: what the boot loader tells.
+//! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.
+//! - [`console`], [`logging`], [`system`]: what the layers above get to see.
+//!
+//! `main.rs` wires them in boot order. `arch` and `drivers` exist on bare metal only; all the rest
+//! builds and is tested on the host.
 #![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+pub mod arch;
+pub mod boot_args;
+pub mod console;
+pub mod device_tree;
+#[cfg(target_os = "none")]
+pub mod drivers;
+pub mod logging;
+pub mod memory;
+pub mod offload;
+#[cfg(target_os = "none")]
+mod panic;
+pub mod pci;
+#[cfg(target_os = "none")]
+pub mod self_test;
+pub mod shell;
+pub mod storage;
+pub mod system;

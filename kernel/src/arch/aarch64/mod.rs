@@ -1,0 +1,12 @@
+//! 64-bit Arm: all that the rest of the kernel cannot say without assembly.
+
+pub mod counters;
+pub mod cpu;
+mod entry;
+mod exceptions;
+pub mod image;
+pub mod interrupts;
+mod memory_functions;
+pub mod paging;
+pub mod time;
+pub mod vector_test;

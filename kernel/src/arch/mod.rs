@@ -1,0 +1,5 @@
+//! The one architecture: 64-bit Arm.
+
+mod aarch64;
+
+pub use aarch64::*;

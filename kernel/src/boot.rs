@@ -1,0 +1,228 @@
+//! From the entry point to the shell, in order.
+
+extern crate alloc;
+
+use alloc::{boxed::Box, vec::Vec};
+use core::{mem::MaybeUninit, ops::Range, slice};
+use dtoolkit::fdt::Fdt;
+use ferrite_kernel::{
+    arch,
+    boot_args::BootArgs,
+    device_tree::{self, Platform, Registers},
+    drivers::{
+        host::{self, ExitStatus},
+        interrupts,
+        pcie::Ecam,
+        power, uart, virtio,
+    },
+    logging::{self, Logger},
+    memory::{heap::Heap, layout, pool::Pool},
+    offload::{Offload, PassthroughDevice},
+    pci, self_test, shell,
+    storage::{self, Disk},
+    system::{Core, RunMode, Shutdown, System},
+};
+use log::{LevelFilter, error, info, warn};
+use virtio_drivers::transport::pci::bus::PciRoot;
+
+#[global_allocator]
+static HEAP: Heap = Heap::new();
+
+static POOL: Pool = Pool::new();
+
+/// Where QEMU puts the device tree if it loads an ELF file: at the start of RAM, with x0 = 0.
+const DEFAULT_TREE: usize = 0x4000_0000;
+
+/// Called by entry.s with the boot loader's x0: the address of the device tree, or 0.
+#[unsafe(no_mangle)]
+extern "C" fn kernel_main(tree_address: usize) -> ! {
+    let (tree, tree_range) = find_tree(tree_address);
+    let heap = place_heap(&tree, &tree_range);
+    let platform = Platform::from_tree(&tree).expect("the heap was placed in its memory");
+    // From here on the tree's memory is free for other use.
+    let args = BootArgs::parse(&platform.boot_args);
+
+    // SAFETY: the platform is this machine's; nothing else has been started.
+    unsafe { map_memory(&platform) };
+    start_console(&platform, args.as_ref().ok());
+    let args = args.unwrap_or_else(|error| {
+        error!("{error}");
+        host::exit(ExitStatus::CommandFailed)
+    });
+    start_interrupts(&platform);
+    fill_pool(&platform, &heap);
+    let (pci, disks) = find_devices(&platform, &args);
+    host::find_pvpanic(&pci);
+    if let Some(test) = args.self_test {
+        self_test::run(test);
+    }
+
+    let mut console = uart::SerialConsole {
+        is_terminal: args.run_mode == RunMode::Interactive,
+    };
+    let system = System {
+        console: &mut console,
+        clock_us: arch::time::now_us,
+        instructions_retired: arch::counters::instructions_retired,
+        cpu_model: arch::cpu::model(),
+        cpu_features: arch::cpu::features(),
+        cores: cores(&platform),
+        heap_usage: || HEAP.usage(),
+        pool: &POOL,
+        offload: offload(&pci),
+        disks,
+        pci,
+    };
+    match shell::run(system, args.run_mode) {
+        Shutdown::PowerOff { success: true } => host::exit(ExitStatus::Success),
+        Shutdown::PowerOff { success: false } => host::exit(ExitStatus::CommandFailed),
+        Shutdown::Reboot => power::reboot(),
+    }
+}
+
+/// The device tree and where it lies.
+fn find_tree(address: usize) -> (Fdt<'static>, Range<u64>) {
+    const HEADER_BYTES: usize = 40;
+    let address = if address == 0 { DEFAULT_TREE } else { address };
+    let start = core::ptr::with_exposed_provenance::<u8>(address);
+    // SAFETY: the boot protocol puts a device tree there, in RAM that the boot map covers; were it
+    // something else, it would be bytes all the same.
+    let header = unsafe { slice::from_raw_parts(start, HEADER_BYTES) };
+    let size = device_tree::total_size_bytes(header).expect("no device tree where x0 says");
+    // SAFETY: the tree says that it is this long; nothing writes to it while it is in use.
+    let bytes = unsafe { slice::from_raw_parts(start, size) };
+    let tree = Fdt::new(bytes).unwrap_or_else(|error| panic!("device tree: {error}"));
+    (tree, address as u64..(address + size) as u64)
+}
+
+/// Gives the heap its memory and returns where that is.
+fn place_heap(tree: &Fdt<'_>, tree_range: &Range<u64>) -> Range<u64> {
+    let banks = || device_tree::memory_banks(tree);
+    let ram_bytes = banks().map(|bank| bank.end - bank.start).sum();
+    let taken = [arch::image::whole(), tree_range.clone()];
+    let heap = layout::place(banks(), &taken, layout::heap_bytes(ram_bytes))
+        .unwrap_or_else(|| panic!("no place for the heap in {ram_bytes} bytes of RAM"));
+    let start = core::ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(heap.start as usize);
+    // SAFETY: RAM that neither the image nor the tree occupies, and that the pool will leave out.
+    HEAP.init(unsafe { slice::from_raw_parts_mut(start, (heap.end - heap.start) as usize) });
+    heap
+}
+
+/// # Safety
+/// To be called once, before anything but RAM is used.
+unsafe fn map_memory(platform: &Platform) {
+    let range = |registers: &Registers| registers.address..registers.address + registers.size_bytes;
+    let mut devices: Vec<Range<u64>> = platform.virtio_mmio.iter().map(range).collect();
+    devices.extend(platform.uart.iter().map(|uart| range(&uart.registers)));
+    match &platform.interrupt_controller {
+        Some(device_tree::InterruptController::GicV2 {
+            distributor,
+            cpu_interface,
+        }) => devices.extend([range(distributor), range(cpu_interface)]),
+        Some(device_tree::InterruptController::GicV3 {
+            distributor,
+            redistributors,
+        }) => devices.extend([range(distributor), range(redistributors)]),
+        None => {}
+    }
+    if let Some(pcie) = &platform.pcie {
+        devices.push(range(&pcie.ecam));
+        let windows = pcie.windows.iter();
+        devices.extend(windows.map(|w| w.cpu_address..w.cpu_address + w.size_bytes));
+    }
+    let devices = layout::whole_pages(devices);
+    // SAFETY: RAM and devices are what the device tree says they are.
+    unsafe { arch::paging::activate(&platform.memory, &devices) };
+}
+
+/// From here on there is a console, a log and a way to end.
+fn start_console(platform: &Platform, args: Option<&BootArgs>) {
+    if let Some(method) = platform.psci {
+        power::init(method);
+    }
+    if let Some(device) = &platform.uart {
+        // SAFETY: mapped by now, and nothing else uses it.
+        unsafe { uart::init(device) };
+    }
+    let defaults = BootArgs::default();
+    let args = args.unwrap_or(&defaults);
+    host::init(args.host);
+    let is_command = matches!(args.run_mode, RunMode::Command(_));
+    let (sink, level): (fn(&[u8]), _) = if !is_command {
+        (uart::write_text, args.log_level)
+    } else if host::open_standard_error() {
+        (host::write_standard_error, args.log_level)
+    } else {
+        // The console is the command's alone.
+        (uart::write_text, LevelFilter::Off)
+    };
+    let clock_us = arch::time::now_us;
+    logging::init(Logger { sink, clock_us }, level);
+    info!("Ferrite {}", env!("CARGO_PKG_VERSION"));
+}
+
+fn start_interrupts(platform: &Platform) {
+    match &platform.interrupt_controller {
+        // SAFETY: mapped by now, and nothing else uses it.
+        Some(controller) => unsafe { interrupts::init(controller) },
+        None => warn!("the device tree names no interrupt controller that this kernel knows"),
+    }
+    arch::interrupts::unmask();
+    if let Some(interrupt) = platform.uart.and_then(|uart| uart.interrupt) {
+        uart::enable_interrupt(interrupt);
+    }
+    if arch::counters::start()
+        && let Some(interrupt) = platform.pmu_interrupt
+        && interrupts::enable(interrupt, arch::counters::on_overflow).is_ok()
+    {
+        arch::counters::enable_overflow_interrupt();
+    }
+}
+
+fn fill_pool(platform: &Platform, heap: &Range<u64>) {
+    let mut taken = platform.reserved_memory.clone();
+    taken.extend([arch::image::whole(), heap.clone()]);
+    for range in layout::remaining(&platform.memory, &taken) {
+        let start = core::ptr::with_exposed_provenance_mut::<u8>(range.start as usize);
+        let length = (range.end - range.start) as usize;
+        // SAFETY: mapped RAM that neither image nor heap nor firmware use; the device tree, if it
+        // lies there, has been read.
+        POOL.add(unsafe { slice::from_raw_parts_mut(start, length) });
+    }
+    info!(
+        "memory: {} MiB for models, heap {} MiB",
+        POOL.total_bytes() >> 20,
+        HEAP.usage().size_bytes >> 20
+    );
+}
+
+fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Vec<Disk>) {
+    // SAFETY: mapped by now, and nothing else uses them.
+    let mut devices = unsafe { virtio::mmio_disks(&platform.virtio_mmio) };
+    let mut functions = Vec::new();
+    if let Some(host) = &platform.pcie {
+        // SAFETY: as above.
+        if let Some(mut ecam) = unsafe { Ecam::new(host) } {
+            functions = pci::enumerate(&mut ecam, host);
+            devices.extend(virtio::pci_disks(&mut PciRoot::new(ecam), &functions));
+        }
+    }
+    let disks = storage::number_disks(devices, &args.files);
+    info!("{} disks, {} PCI functions", disks.len(), functions.len());
+    (functions, disks)
+}
+
+fn cores(platform: &Platform) -> Vec<Core> {
+    let boot_core = arch::cpu::mpidr();
+    let core = |&mpidr: &u64| Core {
+        mpidr,
+        online: mpidr == boot_core,
+    };
+    platform.cores.iter().map(core).collect()
+}
+
+fn offload(functions: &[pci::Function]) -> Option<Box<dyn Offload>> {
+    let device = PassthroughDevice::probe(functions)?;
+    info!("offload: {} does not compute, the CPU does", device.name());
+    Some(Box::new(device))
+}

@@ -1,0 +1,66 @@
+//! The PCIe host bridge: configuration space through its ECAM (PCI Express Base 5.0, 7.2.2).
+
+use crate::{device_tree::PcieHost, pci};
+use core::ptr::NonNull;
+use safe_mmio::{UniqueMmioPointer, fields::ReadPureWrite};
+
+/// Configuration space of one host bridge.
+pub struct Ecam {
+    words: UniqueMmioPointer<'static, [ReadPureWrite<u32>]>,
+    first_bus: u8,
+}
+
+impl Ecam {
+    /// The ECAM of `host`, or `None` if its address is null.
+    ///
+    /// # Safety
+    /// The ECAM must be mapped as device memory for ever and used by nothing else.
+    pub unsafe fn new(host: &PcieHost) -> Option<Self> {
+        let first = core::ptr::with_exposed_provenance_mut(host.ecam.address as usize);
+        let count = host.ecam.size_bytes as usize / size_of::<u32>();
+        let words = NonNull::slice_from_raw_parts(NonNull::new(first)?, count);
+        Some(Self {
+            // SAFETY: the caller promises mapped registers that nothing else uses.
+            words: unsafe { UniqueMmioPointer::new(words) },
+            first_bus: host.buses.0,
+        })
+    }
+
+    fn word_index(&self, function: pci::Address, register_offset: u8) -> Option<usize> {
+        let bus = usize::from(function.bus.checked_sub(self.first_bus)?);
+        let number = bus << 8 | usize::from(function.device) << 3 | usize::from(function.function);
+        Some((number << 12 | usize::from(register_offset)) / size_of::<u32>())
+    }
+}
+
+impl pci::ConfigurationAccess for Ecam {
+    fn read_word(&self, function: pci::Address, register_offset: u8) -> u32 {
+        // All ones is what a bus without the function answers.
+        let Some(index) = self.word_index(function, register_offset) else {
+            return u32::MAX;
+        };
+        match (*self.words).get(index) {
+            Some(word) => word.read(),
+            None => u32::MAX,
+        }
+    }
+
+    fn write_word(&mut self, function: pci::Address, register_offset: u8, data: u32) {
+        let Some(index) = self.word_index(function, register_offset) else {
+            return;
+        };
+        if let Some(mut word) = self.words.get(index) {
+            word.write(data);
+        }
+    }
+
+    unsafe fn unsafe_clone(&self) -> Self {
+        let words = NonNull::new(self.words.ptr().cast_mut()).expect("it was not null before");
+        Self {
+            // SAFETY: the pointer is valid as it comes from `self.words`. The caller only reads
+            // registers whose reads have no effect, so that a second pointer does no harm.
+            words: unsafe { UniqueMmioPointer::new(words) },
+            first_bus: self.first_bus,
+        }
+    }
+}
