@@ -49,6 +49,9 @@ pub struct Architecture {
     pub attention_scale: AttentionScale,
     /// How queries at far positions are sharpened.
     pub temperature: QueryTemperature,
+    /// Whether values are normalised, without weights; a layer without a projection to values takes
+    /// the keys as they are before their own normalisation.
+    pub normalises_values: bool,
 }
 
 /// The kinds of normalisation.
@@ -139,9 +142,10 @@ pub enum RopeLayers {
 pub enum WindowRope {
     /// That of the other layers.
     Same,
-    /// Not scaled to longer contexts; base `rope.freq_base_swa`, or that of the other layers.
+    /// Not scaled to longer contexts, nor by factors; base `rope.freq_base_swa`, or that of the other
+    /// layers.
     Unscaled,
-    /// Not scaled to longer contexts; base `rope.freq_base_swa`, or this.
+    /// The same, but without the key this base.
     UnscaledBase(f32),
 }
 
@@ -167,6 +171,9 @@ pub enum Window {
         /// The number of layers.
         n_layer: usize,
     },
+    /// As many positions as `attention.sliding_window` says, in the layers that
+    /// `attention.sliding_window_pattern` lists.
+    Pattern,
     /// Positions of the same chunk, `attention.chunk_size` long (8192 without the key).
     Chunked {
         /// Of how many layers the last sees all.
@@ -314,6 +321,8 @@ pub enum AttentionScale {
     HeadLength,
     /// The same, but one over the square root of `n_embd / n_head` in models of this many layers.
     WidthAtLayers(usize),
+    /// One.
+    One,
 }
 
 /// How queries grow with the position, by `1 + scale · ln(1 + floor((position + offset) / length))`.
@@ -347,6 +356,7 @@ const LLAMA: Architecture = Architecture {
     logit_scale: LogitScale::Multiplies,
     attention_scale: AttentionScale::HeadLength,
     temperature: QueryTemperature::ByKey,
+    normalises_values: false,
 };
 
 /// Llama's form with rotary pairs of halves.
@@ -440,6 +450,14 @@ pub static ARCHITECTURES: &[Architecture] = &[
         norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Required { period: 6 }, window_rope: WindowRope::UnscaledBase(10_000.0),
         qk_norm: QkNorm::BeforeRope, attention_scale: AttentionScale::WidthAtLayers(62),
+        ..NEOX
+    },
+    Architecture {
+        name: "gemma4",
+        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
+        window: Window::Pattern, window_rope: WindowRope::Unscaled,
+        qk_norm: QkNorm::BeforeRope, normalises_values: true, attention_scale: AttentionScale::One,
+        routing: None,
         ..NEOX
     },
     Architecture {

@@ -35,27 +35,35 @@ impl Forward<'_, '_> {
 
         let mut input = Activations::new(x, config.n_embd, quantized, self.precision);
         self.linear_of(&weights.wq, &mut input, q);
-        self.linear_of(&weights.wk, &mut input, k);
-        self.linear_of(&weights.wv, &mut input, v);
+        if let Some(wk) = &weights.wk {
+            self.linear_of(wk, &mut input, k);
+            match &weights.wv {
+                Some(wv) => self.linear_of(wv, &mut input, v),
+                None => v.copy_from_slice(k),
+            }
+        }
         if let Some(clamp) = config.clamp_kqv {
             [&mut *q, k, v].into_iter().flatten().for_each(|x| *x = x.clamp(-clamp, clamp));
+        }
+        if config.architecture.normalises_values {
+            self.normalise_heads(Some(HeadNorm::Head(None)), v, n_head_kv, head_len_v);
         }
 
         let norms_after =
             matches!(config.architecture.qk_norm, QkNorm::AfterRope | QkNorm::AfterRopeWeightless);
-        if !norms_after {
-            self.normalise_heads(weights.q_norm, q, n_head, head_len_k);
-            self.normalise_heads(weights.k_norm, k, n_head_kv, head_len_k);
-        }
-        if layer.has_rope
-            && let Some((rope, angles)) = self.rope(layer.sight, [&scratch.angles, &scratch.window_angles])
+        let angles = [&scratch.angles, &scratch.window_angles];
+        let rope = if layer.has_rope { self.rope(layer.sight, angles) } else { None };
+        for (heads, norm, n_head) in [(&mut *q, weights.q_norm, n_head), (&mut *k, weights.k_norm, n_head_kv)]
         {
-            rope_heads(rope, angles, q, n_head, head_len_k);
-            rope_heads(rope, angles, k, n_head_kv, head_len_k);
-        }
-        if norms_after {
-            self.normalise_heads(weights.q_norm, q, n_head, head_len_k);
-            self.normalise_heads(weights.k_norm, k, n_head_kv, head_len_k);
+            if !norms_after {
+                self.normalise_heads(norm, heads, n_head, head_len_k);
+            }
+            if let Some((rope, angles)) = rope {
+                rope_heads(rope, angles, heads, n_head, head_len_k);
+            }
+            if norms_after {
+                self.normalise_heads(norm, heads, n_head, head_len_k);
+            }
         }
         if let Some(temperature) = config.temperature.filter(|t| !(t.only_without_rope && layer.has_rope)) {
             for (row, position) in q.chunks_exact_mut(n_head * head_len_k).zip(batch.n_past..) {
@@ -63,9 +71,11 @@ impl Forward<'_, '_> {
             }
         }
 
-        let rows = k.chunks_exact(n_head_kv * head_len_k).zip(v.chunks_exact(n_head_kv * head_len_v));
-        for ((k, v), position) in rows.zip(batch.n_past..) {
-            cache.store(batch.layer, position, k, v);
+        if weights.wk.is_some() {
+            let rows = k.chunks_exact(n_head_kv * head_len_k).zip(v.chunks_exact(n_head_kv * head_len_v));
+            for ((k, v), position) in rows.zip(batch.n_past..) {
+                cache.store(batch.layer, position, k, v);
+            }
         }
         let cache = &*cache;
         let q = &*q;
@@ -82,8 +92,8 @@ impl Forward<'_, '_> {
                 slope: config.max_alibi_bias.map_or(0.0, |max_bias| alibi_slope(max_bias, head, n_head)),
                 sink: weights.sinks.map(|sinks| sinks[head]),
             };
-            let keys = Vectors { elements: cache.keys(batch.layer, head_kv), stride: head_len_k };
-            let values = Vectors { elements: cache.values(batch.layer, head_kv), stride: head_len_v };
+            let keys = Vectors { elements: cache.keys(layer.kv_layer, head_kv), stride: head_len_k };
+            let values = Vectors { elements: cache.values(layer.kv_layer, head_kv), stride: head_len_v };
             let q = &q[index * head_len_k..][..head_len_k];
             attend(self.kernels, q, position, keys, values, visible, scores, output);
         });

@@ -59,6 +59,8 @@ pub struct Config {
     pub clamp_kqv: Option<f32>,
     /// How queries grow with the position.
     pub temperature: Option<Temperature>,
+    /// Elements of the embedding that a token has for each layer, in models that have such.
+    pub n_embd_per_layer: Option<usize>,
 }
 
 /// What can differ from layer to layer.
@@ -80,6 +82,8 @@ pub struct LayerConfig {
     pub has_rope: bool,
     /// Whether the channel mixer is a mixture of experts.
     pub has_experts: bool,
+    /// The layer whose keys and values are attended to: itself, or an earlier one.
+    pub kv_layer: usize,
 }
 
 /// The positions that a query sees, of those that causality allows.
@@ -169,11 +173,15 @@ impl Config {
         let n_layer = layers.len();
         let pairs = rope_pairs(architecture, n_layer);
         let shapes = &layers[0];
-        let head_len = latent.map_or(shapes.head_len_k, |latent| latent.head_len_k);
+        let shortest_head = |is_windowed: bool| {
+            let lens = layers.iter().filter(|layer| (layer.sight != Sight::All) == is_windowed);
+            latent.map(|latent| latent.head_len_k).or(lens.map(|layer| layer.head_len_k).min())
+        };
+        let window_head_len = shortest_head(true).filter(|_| latent.is_none());
+        let head_len = shortest_head(false).or(window_head_len).unwrap_or(0);
         let rope = pairs.map(|_| RopeConfig::from_keys(&keys, head_len)).transpose()?;
-        let has_windows = layers.iter().any(|layer| layer.sight != Sight::All);
-        let window_rope = match &rope {
-            Some(rope) if has_windows => Some(window_rope(&keys, architecture, rope)?),
+        let window_rope = match (&rope, window_head_len) {
+            (Some(rope), Some(head_len)) => Some(window_rope(&keys, architecture, rope, head_len)?),
             _ => None,
         };
         let (default_embedding_scale, default_residual_scale, default_logit_scale) = match architecture
@@ -211,6 +219,9 @@ impl Config {
             attention_softcap: keys.optional_positive("attn_logit_softcapping")?,
             clamp_kqv: keys.optional_not_negative("attention.clamp_kqv")?.filter(|&clamp| clamp > 0.0),
             temperature: Temperature::from_keys(&keys, architecture)?,
+            n_embd_per_layer: keys
+                .optional_number("embedding_length_per_layer_input")?
+                .filter(|&len| len > 0),
             architecture,
             layers,
             rope,
@@ -286,6 +297,12 @@ fn layers(
     };
     let n_dense = keys.optional_number("leading_dense_block_count")?.unwrap_or(0);
     let expert_step = keys.optional_width("interleave_moe_layer_step")?.unwrap_or(1);
+    let n_shared_kv = keys.optional_number("attention.shared_kv_layers")?.unwrap_or(0);
+    // The last two layers that have keys and values, one with a window and one without, serve the rest.
+    let n_own_kv = match n_layer.checked_sub(n_shared_kv) {
+        Some(n_own_kv) if n_shared_kv == 0 || n_own_kv >= 2 => n_own_kv,
+        _ => return Err(keys.invalid("attention.shared_kv_layers", n_shared_kv, "at most block_count - 2")),
+    };
     let expert_layers = architecture.routing.map_or(ExpertLayers::All, |routing| routing.layers);
 
     let mut layers = Vec::new();
@@ -294,16 +311,22 @@ fn layers(
         .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_layer * size_of::<LayerConfig>() })?;
     for index in 0..n_layer {
         let n_head = keys.layer_width("attention.head_count", index, n_block)?;
+        let sight = sight(keys, architecture, index, n_layer)?;
         let heads = match latent {
             Some(latent) => latent.heads(keys)?,
-            None => Heads::from_keys(keys, n_embd, n_head, index, n_block)?,
+            None => Heads::from_keys(keys, n_embd, n_head, sight, index, n_block)?,
         };
-        let sight = sight(keys, architecture, index, n_layer)?;
         let n_ff = match architecture.feed_forward {
             FeedForwardKind::HalfGated => keys.layer_width("feed_forward_length", index, n_block)? / 2,
             _ => keys.layer_width("feed_forward_length", index, n_block)?,
         };
+        let kv_layer = match sight {
+            _ if index < n_own_kv => index,
+            Sight::All => n_own_kv - 1,
+            Sight::Window(_) | Sight::Chunk(_) => n_own_kv - 2,
+        };
         layers.push(LayerConfig {
+            kv_layer,
             n_head,
             n_head_kv: heads.n_head_kv,
             head_len_k: heads.head_len_k,
@@ -338,6 +361,7 @@ impl Heads {
         keys: &Keys<'_, '_>,
         n_embd: usize,
         n_head: usize,
+        sight: Sight,
         index: usize,
         n_block: usize,
     ) -> Result<Self, ModelError> {
@@ -350,14 +374,20 @@ impl Heads {
                 "a divisor of attention.head_count",
             ));
         }
-        let head_len_k = match keys.optional_width("attention.key_length")? {
+        // Layers with a window can have heads of their own length.
+        let length = |suffix, window_suffix| match sight {
+            Sight::All => keys.optional_width(suffix),
+            _ => Ok(keys.optional_width(window_suffix)?.or(keys.optional_width(suffix)?)),
+        };
+        let head_len_k = match length("attention.key_length", "attention.key_length_swa")? {
             Some(head_len) => head_len,
             None if n_embd.is_multiple_of(n_head) => n_embd / n_head,
             None => {
                 return Err(keys.invalid("attention.head_count", n_head, "a divisor of embedding_length"));
             }
         };
-        let head_len_v = keys.optional_width("attention.value_length")?.unwrap_or(head_len_k);
+        let head_len_v =
+            length("attention.value_length", "attention.value_length_swa")?.unwrap_or(head_len_k);
         Ok(Heads { n_head_kv, head_len_k, head_len_v })
     }
 }
@@ -382,6 +412,10 @@ fn sight(
         Window::AtLayers { period, n_layer: at } if at == n_layer && !is_last_of(period) => {
             Sight::Window(keys.width(KEY)?)
         }
+        Window::Pattern => match keys.layer_flag("attention.sliding_window_pattern", index)? {
+            true => Sight::Window(keys.width(KEY)?),
+            false => Sight::All,
+        },
         Window::Chunked { period } if !is_last_of(period) => {
             Sight::Chunk(keys.optional_width("attention.chunk_size")?.unwrap_or(8192))
         }
@@ -394,10 +428,20 @@ fn window_rope(
     keys: &Keys<'_, '_>,
     architecture: &Architecture,
     rope: &RopeConfig,
+    head_len: usize,
 ) -> Result<RopeConfig, ModelError> {
     let base = keys.optional_positive("rope.freq_base_swa")?;
+    let n_rot = keys.optional_width("rope.dimension_count_swa")?.unwrap_or(rope.n_rot);
+    if n_rot > head_len || !n_rot.is_multiple_of(2) {
+        return Err(keys.invalid(
+            "rope.dimension_count_swa",
+            n_rot,
+            "an even number up to the length of a head",
+        ));
+    }
+    let rope = RopeConfig { n_rot, ..rope.clone() };
     Ok(match architecture.window_rope {
-        WindowRope::Same => RopeConfig { freq_base: base.unwrap_or(rope.freq_base), ..rope.clone() },
+        WindowRope::Same => RopeConfig { freq_base: base.unwrap_or(rope.freq_base), ..rope },
         WindowRope::Unscaled => rope.unscaled(base.unwrap_or(rope.freq_base)),
         WindowRope::UnscaledBase(default_base) => rope.unscaled(base.unwrap_or(default_base)),
     })
@@ -439,6 +483,7 @@ fn attention_scale(
         return rope.latent_attention_factor() / libm::sqrtf(latent.head_len_k as f32);
     }
     let head_len = match architecture.attention_scale {
+        AttentionScale::One => return 1.0,
         AttentionScale::WidthAtLayers(at) if at == n_layer => n_embd / layer.n_head,
         AttentionScale::WidthAtLayers(_) | AttentionScale::HeadLength => layer.head_len_k,
     };

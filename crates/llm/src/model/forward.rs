@@ -79,12 +79,15 @@ impl Forward<'_, '_> {
         scratch: &'s mut Scratch<'_>,
     ) -> &'s [f32] {
         let config = self.model.config();
-        let Scratch { x, block, addend, mixer, quantized, logits } = scratch;
+        let Scratch { x, block, addend, mixer, per_layer, quantized, logits } = scratch;
         let x = &mut x[..tokens.len() * config.n_embd];
         let block = &mut block[..tokens.len() * config.n_embd];
         let addend = &mut addend[..tokens.len() * config.n_embd];
 
         self.embed(tokens, n_past, x, block);
+        if let Some(embedding) = &self.model.weights().per_layer {
+            self.per_layer_embed(embedding, tokens, x, per_layer, quantized);
+        }
         self.ropes.set_angles(n_past..n_past + tokens.len(), mixer);
         for (index, layer) in self.model.weights().layers.iter().enumerate() {
             let batch = Batch { layer: index, n_past, n_tokens: tokens.len() };
@@ -115,6 +118,13 @@ impl Forward<'_, '_> {
                 FeedForward::Experts(experts) => self.experts(experts, block, addend, mixer, quantized),
             }
             self.join(addend, layer.ffn_post_norm.as_ref(), x);
+            if let Some(input) = &layer.per_layer_input {
+                self.per_layer_input(input, index, x, addend, per_layer, quantized);
+                add(x, addend);
+            }
+            if let Some(output_scale) = layer.output_scale {
+                scale(x, output_scale[0]);
+            }
         }
 
         let n_rows = wanted.rows(tokens.len());

@@ -81,6 +81,13 @@ impl Keys<'_, '_> {
         }
     }
 
+    /// The truth value of layer `index` in an array of them.
+    pub fn layer_flag(&self, suffix: &str, index: usize) -> Result<bool, ModelError> {
+        let array = self.gguf.array_value((self.prefix, suffix))?.ok_or_else(|| self.missing(suffix))?;
+        let flag = array.bools().and_then(|mut flags| flags.nth(index));
+        flag.ok_or_else(|| self.invalid(suffix, array.len(), "one truth value per layer"))
+    }
+
     /// A number above zero.
     pub fn positive(&self, suffix: &str) -> Result<f32, ModelError> {
         self.optional_positive(suffix)?.ok_or_else(|| self.missing(suffix))

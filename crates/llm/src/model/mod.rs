@@ -17,6 +17,7 @@ mod feed_forward;
 pub mod forward;
 mod keys;
 mod latent_attention;
+mod per_layer_input;
 mod rope;
 mod scratch;
 mod softmax_attention;

@@ -24,6 +24,8 @@ pub struct RopeConfig {
     pub yarn: Option<Yarn>,
     /// What cosines and sines are multiplied by.
     pub magnitude: f32,
+    /// Whether frequencies are divided by the factors that the file may have.
+    pub has_factors: bool,
     /// Positions that the model was trained for before its context was stretched.
     pub n_ctx_orig: usize,
 }
@@ -62,6 +64,7 @@ impl RopeConfig {
             freq_base: keys.optional_positive("rope.freq_base")?.unwrap_or(DEFAULT_FREQ_BASE),
             freq_scale: 1.0,
             yarn: None,
+            has_factors: true,
             magnitude: keys.optional_positive("rope.scaling.attn_factor")?.unwrap_or(1.0),
             n_ctx_orig: keys.optional_width("rope.scaling.original_context_length")?.unwrap_or(n_ctx_train),
         };
@@ -102,7 +105,7 @@ impl RopeConfig {
 
     /// The same embedding for a context that is not stretched.
     pub(super) fn unscaled(&self, freq_base: f32) -> Self {
-        RopeConfig { freq_base, freq_scale: 1.0, yarn: None, magnitude: 1.0, ..*self }
+        RopeConfig { freq_base, freq_scale: 1.0, yarn: None, magnitude: 1.0, has_factors: false, ..*self }
     }
 
     /// What YaRN multiplies the scores of latent attention by: since only a part of each head is
@@ -219,7 +222,7 @@ impl Ropes {
                     None if n_ctx > rope.n_ctx_orig => factors.long,
                     None => factors.short,
                 };
-                Rope::new(rope, pairs, factors).map(Some)
+                Rope::new(rope, pairs, factors.filter(|_| rope.has_factors)).map(Some)
             }
             _ => Ok(None),
         };

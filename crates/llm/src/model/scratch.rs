@@ -16,10 +16,23 @@ pub struct Scratch<'m> {
     pub(super) addend: &'m mut [f32],
     /// What the mixers need within.
     pub(super) mixer: MixerScratch<'m>,
+    /// In models with embeddings per layer.
+    pub(super) per_layer: PerLayerScratch<'m>,
     /// The inputs of a matrix product, quantised.
     pub(super) quantized: &'m mut [u8],
     /// `[n_logits][n_output]`
     pub(super) logits: &'m mut [f32],
+}
+
+/// Buffers of embeddings per layer.
+#[derive(Debug)]
+pub struct PerLayerScratch<'m> {
+    /// `[n_batch][n_layer][n_embd_per_layer]`: what each layer will be given.
+    pub(super) inputs: &'m mut [f32],
+    /// `[n_layer][n_embd_per_layer]`: of one token.
+    pub(super) embedding: &'m mut [f32],
+    /// `[n_batch][n_embd_per_layer]`
+    pub(super) gate: &'m mut [f32],
 }
 
 /// Buffers within the mixers; the widest layer decides.
@@ -109,8 +122,12 @@ impl<'m> Scratch<'m> {
         let n_heads = widest(&|layer| layer.n_head * layer.head_len_v);
         let n_k = widest(&|layer| layer.n_head_kv * layer.head_len_k);
         let n_v = widest(&|layer| layer.n_head_kv * layer.head_len_v);
-        let widest_input =
-            n_embd.max(n_heads).max(n_q).max(n_ff).max(config.latent.map_or(0, |latent| latent.widest()));
+        let widest_input = n_embd
+            .max(n_heads)
+            .max(n_q)
+            .max(n_ff)
+            .max(config.latent.map_or(0, |latent| latent.widest()))
+            .max(config.n_embd_per_layer.unwrap_or(0));
         let mut rows = Rows { n_batch, arena };
         Ok(Scratch {
             x: rows.take(n_embd)?,
@@ -128,6 +145,7 @@ impl<'m> Scratch<'m> {
                 latent: rows.latent(config)?,
                 experts: rows.experts(config)?,
             },
+            per_layer: rows.per_layer(config)?,
             quantized: rows.arena.take(activation_bytes(widest_input, n_batch))?,
             logits: rows.arena.take(n_logits.saturating_mul(config.n_output()))?,
         })
@@ -166,6 +184,16 @@ impl<'m> Rows<'_, 'm> {
             heads: self.take(n_head * rank)?,
             gathered: self.take(rank.max(head_len_k))?,
             scattered: self.take(rank.max(head_len_v))?,
+        })
+    }
+
+    fn per_layer(&mut self, config: &Config) -> Result<PerLayerScratch<'m>, OutOfMemory> {
+        let len = config.n_embd_per_layer.unwrap_or(0);
+        let n_all = config.layers.len().saturating_mul(len);
+        Ok(PerLayerScratch {
+            inputs: self.take(n_all)?,
+            embedding: self.arena.take(n_all)?,
+            gate: self.take(len)?,
         })
     }
 

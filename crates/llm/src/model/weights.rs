@@ -33,6 +33,8 @@ pub struct Weights<'a> {
     pub output: Option<Linear<'a>>,
     /// What the rotary frequencies are divided by.
     pub rope_factors: RopeFactors<'a>,
+    /// The tokens' embeddings for each layer, in models that have such.
+    pub per_layer: Option<PerLayerEmbedding<'a>>,
 }
 
 /// What the rotary frequencies are divided by, `[n_rot / 2]` each.
@@ -61,6 +63,32 @@ pub struct Layer<'a> {
     pub feed_forward: FeedForward<'a>,
     /// Of what the channel mixer gives.
     pub ffn_post_norm: Option<Norm<'a>>,
+    /// What a token's embedding for this layer adds, in models that have such.
+    pub per_layer_input: Option<PerLayerInput<'a>>,
+    /// `[1]`: what the stream is multiplied by after the layer.
+    pub output_scale: Option<&'a [f32]>,
+}
+
+/// How a token's embedding for one layer enters its stream (Gemma 3n).
+#[derive(Debug)]
+pub struct PerLayerInput<'a> {
+    /// `[n_embd_per_layer × n_embd]`
+    pub gate: Linear<'a>,
+    /// `[n_embd × n_embd_per_layer]`
+    pub projection: Linear<'a>,
+    /// Of what is added.
+    pub post_norm: Norm<'a>,
+}
+
+/// The embeddings that tokens have for each layer (Gemma 3n).
+#[derive(Debug)]
+pub struct PerLayerEmbedding<'a> {
+    /// One row of `n_layer · n_embd_per_layer` per token.
+    pub token_embd: Matrix<'a>,
+    /// `[n_layer · n_embd_per_layer × n_embd]`: from the token's own embedding.
+    pub model_projection: Linear<'a>,
+    /// Of each layer's part of the projection, `[n_embd_per_layer]`.
+    pub projection_norm: Norm<'a>,
 }
 
 /// The forms of attention.
@@ -77,10 +105,10 @@ pub enum Attention<'a> {
 pub struct HeadAttention<'a> {
     /// `[n_head · head_len_k × n_embd]`
     pub wq: Linear<'a>,
-    /// `[n_head_kv · head_len_k × n_embd]`
-    pub wk: Linear<'a>,
-    /// `[n_head_kv · head_len_v × n_embd]`
-    pub wv: Linear<'a>,
+    /// `[n_head_kv · head_len_k × n_embd]`; none in layers that use another layer's keys and values.
+    pub wk: Option<Linear<'a>>,
+    /// `[n_head_kv · head_len_v × n_embd]`; none where the keys are the values.
+    pub wv: Option<Linear<'a>>,
     /// `[n_embd × n_head · head_len_v]`
     pub wo: Linear<'a>,
     /// Of the queries.
@@ -236,10 +264,30 @@ impl<'a> Weights<'a> {
             },
             output,
             rope_factors,
+            per_layer: match config.n_embd_per_layer {
+                Some(len) => Some(per_layer_embedding(&mut tensors, config, len)?),
+                None => None,
+            },
         };
         tensors.all_taken(config.layers.len())?;
         Ok(weights)
     }
+}
+
+fn per_layer_embedding<'a>(
+    tensors: &mut Tensors<'_, 'a>,
+    config: &Config,
+    len: usize,
+) -> Result<PerLayerEmbedding<'a>, ModelError> {
+    let n_all = config.layers.len() * len;
+    Ok(PerLayerEmbedding {
+        token_embd: tensors.matrix(&Name::from("per_layer_token_embd.weight"), config.n_vocab, n_all)?,
+        model_projection: Linear {
+            weight: tensors.matrix(&Name::from("per_layer_model_proj.weight"), n_all, config.n_embd)?,
+            bias: None,
+        },
+        projection_norm: tensors.norm("per_layer_proj_norm", NormWeights::Weight, len)?,
+    })
 }
 
 /// Takes the tensors of one layer.
@@ -274,6 +322,15 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 _ => FeedForward::Dense(self.feed_forward()?),
             },
             ffn_post_norm: self.optional_norm(norms.ffn_post)?,
+            per_layer_input: match self.config.n_embd_per_layer {
+                Some(len) => Some(PerLayerInput {
+                    gate: self.linear("inp_gate", len, self.config.n_embd, false)?,
+                    projection: self.linear("proj", self.config.n_embd, len, false)?,
+                    post_norm: self.norm("post_norm")?,
+                }),
+                None => None,
+            },
+            output_scale: self.tensors.optional_vector(&self.name("layer_output_scale.weight"), 1)?,
         })
     }
 
@@ -281,32 +338,42 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self.layer;
         let (wq, wk, wv) = self.qkv()?;
         let all_biases = self.config.architecture.biases == Biases::All;
+        let q_norm = self.qk_norm("attn_q_norm.weight", n_head, head_len_k)?;
         Ok(HeadAttention {
             wq,
             wk,
             wv,
             wo: self.linear("attn_output", self.config.n_embd, n_head * head_len_v, all_biases)?,
-            q_norm: self.qk_norm("attn_q_norm.weight", n_head, head_len_k)?,
-            k_norm: self.qk_norm("attn_k_norm.weight", n_head_kv, head_len_k)?,
+            q_norm,
+            k_norm: match wk {
+                Some(_) => self.qk_norm("attn_k_norm.weight", n_head_kv, head_len_k)?,
+                None => None,
+            },
             sinks: self.tensors.optional_vector(&self.name("attn_sinks.weight"), n_head)?,
         })
     }
 
-    /// The projections to queries, keys and values: three tensors, or one with their rows in turn.
-    fn qkv(&mut self) -> Result<(Linear<'a>, Linear<'a>, Linear<'a>), ModelError> {
+    /// The projections to queries, keys and values: three tensors, or one with their rows in turn; keys
+    /// and values only where the layer has its own.
+    fn qkv(&mut self) -> Result<(Linear<'a>, Option<Linear<'a>>, Option<Linear<'a>>), ModelError> {
         let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self.layer;
         let (n_q, n_k, n_v) = (n_head * head_len_k, n_head_kv * head_len_k, n_head_kv * head_len_v);
         let n_embd = self.config.n_embd;
         let biased = self.config.architecture.biases != Biases::Optional;
         if self.has("attn_qkv.weight") {
             let qkv = self.linear("attn_qkv", n_q + n_k + n_v, n_embd, biased)?;
-            return Ok((qkv.rows(0..n_q), qkv.rows(n_q..n_q + n_k), qkv.rows(n_q + n_k..n_q + n_k + n_v)));
+            let (k, v) = (qkv.rows(n_q..n_q + n_k), qkv.rows(n_q + n_k..n_q + n_k + n_v));
+            return Ok((qkv.rows(0..n_q), Some(k), Some(v)));
         }
-        Ok((
-            self.linear("attn_q", n_q, n_embd, biased)?,
-            self.linear("attn_k", n_k, n_embd, biased)?,
-            self.linear("attn_v", n_v, n_embd, biased)?,
-        ))
+        let q = self.linear("attn_q", n_q, n_embd, biased)?;
+        if self.layer.kv_layer != self.index {
+            return Ok((q, None, None));
+        }
+        let k = self.linear("attn_k", n_k, n_embd, biased)?;
+        if self.config.architecture.normalises_values && n_k == n_v && !self.has("attn_v.weight") {
+            return Ok((q, Some(k), None));
+        }
+        Ok((q, Some(k), Some(self.linear("attn_v", n_v, n_embd, biased)?)))
     }
 
     fn qk_norm(
