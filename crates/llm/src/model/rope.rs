@@ -248,6 +248,7 @@ mod tests {
         freq_scale: 1.0,
         yarn: None,
         magnitude: 1.0,
+        has_factors: true,
         n_ctx_orig: 16,
     };
 
