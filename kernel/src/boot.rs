@@ -57,7 +57,9 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
         self_test::run(test);
     }
 
-    let mut console = uart::SerialConsole { is_terminal: args.run_mode == RunMode::Interactive };
+    let mut console = uart::SerialConsole {
+        is_terminal: args.run_mode == RunMode::Interactive,
+    };
     let system = System {
         console: &mut console,
         clock_us: arch::time::now_us,
@@ -113,12 +115,14 @@ unsafe fn map_memory(platform: &Platform) {
     let mut devices: Vec<Range<u64>> = platform.virtio_mmio.iter().map(range).collect();
     devices.extend(platform.uart.iter().map(|uart| range(&uart.registers)));
     match &platform.interrupt_controller {
-        Some(device_tree::InterruptController::GicV2 { distributor, cpu_interface }) => {
-            devices.extend([range(distributor), range(cpu_interface)])
-        }
-        Some(device_tree::InterruptController::GicV3 { distributor, redistributors }) => {
-            devices.extend([range(distributor), range(redistributors)])
-        }
+        Some(device_tree::InterruptController::GicV2 {
+            distributor,
+            cpu_interface,
+        }) => devices.extend([range(distributor), range(cpu_interface)]),
+        Some(device_tree::InterruptController::GicV3 {
+            distributor,
+            redistributors,
+        }) => devices.extend([range(distributor), range(redistributors)]),
         None => {}
     }
     if let Some(pcie) = &platform.pcie {
@@ -185,7 +189,11 @@ fn fill_pool(platform: &Platform, heap: &Range<u64>) {
         // lies there, has been read.
         POOL.add(unsafe { slice::from_raw_parts_mut(start, length) });
     }
-    info!("memory: {} MiB for models, heap {} MiB", POOL.total_bytes() >> 20, HEAP.usage().size_bytes >> 20);
+    info!(
+        "memory: {} MiB for models, heap {} MiB",
+        POOL.total_bytes() >> 20,
+        HEAP.usage().size_bytes >> 20
+    );
 }
 
 fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Vec<Disk>) {
@@ -206,7 +214,10 @@ fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Ve
 
 fn cores(platform: &Platform) -> Vec<Core> {
     let boot_core = arch::cpu::mpidr();
-    let core = |&mpidr: &u64| Core { mpidr, online: mpidr == boot_core };
+    let core = |&mpidr: &u64| Core {
+        mpidr,
+        online: mpidr == boot_core,
+    };
     platform.cores.iter().map(core).collect()
 }
 

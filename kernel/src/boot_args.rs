@@ -82,7 +82,11 @@ pub struct BootArgError {
 
 impl fmt::Display for BootArgError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "boot argument {:?}: expected {}", self.argument, self.expected)
+        write!(
+            f,
+            "boot argument {:?}: expected {}",
+            self.argument, self.expected
+        )
     }
 }
 
@@ -98,8 +102,10 @@ impl BootArgs {
         for word in line.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             if key == "log" || key.starts_with("ferrite.") {
-                args.set(key, value)
-                    .map_err(|expected| BootArgError { argument: String::from(word), expected })?;
+                args.set(key, value).map_err(|expected| BootArgError {
+                    argument: String::from(word),
+                    expected,
+                })?;
             }
         }
         Ok(args)
@@ -108,7 +114,9 @@ impl BootArgs {
     fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
         match key {
             "log" => {
-                self.log_level = value.parse().map_err(|_| "log=off, error, warn, info, debug or trace")?;
+                self.log_level = value
+                    .parse()
+                    .map_err(|_| "log=off, error, warn, info, debug or trace")?;
             }
             "ferrite.command" => {
                 let line = parse_hex(value).ok_or("an even number of hexadecimal digits")?;
@@ -139,7 +147,9 @@ impl BootArgs {
                 });
             }
             _ => {
-                return Err("ferrite.command, ferrite.host, ferrite.model or ferrite.selftest before the =");
+                return Err(
+                    "ferrite.command, ferrite.host, ferrite.model or ferrite.selftest before the =",
+                );
             }
         }
         Ok(())
@@ -157,7 +167,10 @@ fn parse_file(value: &str) -> Option<(String, FileFacts)> {
     if fields.next().is_some() {
         return None;
     }
-    let facts = FileFacts { length_bytes, sha256 };
+    let facts = FileFacts {
+        length_bytes,
+        sha256,
+    };
     Some((String::from(serial), facts))
 }
 
@@ -167,7 +180,10 @@ fn parse_hex(digits: &str) -> Option<Vec<u8>> {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    digits.chunks_exact(2).map(|pair| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8)).collect()
+    digits
+        .chunks_exact(2)
+        .map(|pair| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8))
+        .collect()
 }
 
 #[cfg(test)]
@@ -177,7 +193,10 @@ mod tests {
     #[test]
     fn nothing_given_means_an_interactive_shell() {
         assert_eq!(BootArgs::parse(""), Ok(BootArgs::default()));
-        assert_eq!(BootArgs::parse("console=ttyAMA0 root=/dev/vda quiet"), Ok(BootArgs::default()));
+        assert_eq!(
+            BootArgs::parse("console=ttyAMA0 root=/dev/vda quiet"),
+            Ok(BootArgs::default())
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! FIFO, where the sender's flow control sees them, until the reader has made room.
 
 use crate::{arch, console::Console, device_tree, drivers::interrupts};
-use arm_pl011_uart::{DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart};
+use arm_pl011_uart::{
+    DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart,
+};
 use core::{
     fmt,
     ptr::NonNull,
@@ -50,13 +52,21 @@ pub unsafe fn init(device: &device_tree::Uart) {
     };
     // SAFETY: the caller promises mapped registers that nothing else uses.
     let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
-    let line = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
+    let line = LineConfig {
+        data_bits: DataBits::Bits8,
+        parity: Parity::None,
+        stop_bits: StopBits::One,
+    };
     // A clock too slow for the baud rate leaves the line as the firmware set it.
     let _ = uart.enable(line, BAUD_RATE, device.clock_hz);
     uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes16);
     uart.set_interrupt_masks(Interrupts::empty());
     REGISTERS.store(address, Ordering::Relaxed);
-    let port = Port { uart, received: Deque::new(), has_interrupt: false };
+    let port = Port {
+        uart,
+        received: Deque::new(),
+        has_interrupt: false,
+    };
     arch::interrupts::masked(|| *PORT.lock() = Some(port));
 }
 
@@ -94,7 +104,8 @@ impl Port {
                     let _ = self.received.push_back(byte);
                 }
                 Ok(None) => {
-                    self.uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
+                    self.uart
+                        .clear_interrupts(Interrupts::RXI | Interrupts::RTI);
                     return;
                 }
                 // A byte that arrived broken; reading it has taken it out of the FIFO.

@@ -18,13 +18,18 @@ pub struct PassthroughDevice {
 impl PassthroughDevice {
     /// The first display or 3D controller among `functions`, if there is one.
     pub fn probe(functions: &[Function]) -> Option<Self> {
-        let function = functions.iter().find(|function| function.class == DISPLAY_CLASS)?;
+        let function = functions
+            .iter()
+            .find(|function| function.class == DISPLAY_CLASS)?;
         let kind = match function.subclass {
             0x00 => "VGA controller",
             0x02 => "3D controller",
             _ => "display controller",
         };
-        let mapped = function.bars.iter().filter(|bar| bar.kind != BarKind::Io && bar.address != 0);
+        let mapped = function
+            .bars
+            .iter()
+            .filter(|bar| bar.kind != BarKind::Io && bar.address != 0);
         Some(Self {
             name: format!(
                 "{kind} {:04x}:{:04x} at {}",
@@ -41,10 +46,18 @@ impl Offload for PassthroughDevice {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { matmul: false, memory_bytes: self.memory_bytes.clone() }
+        Capabilities {
+            matmul: false,
+            memory_bytes: self.memory_bytes.clone(),
+        }
     }
 
-    fn matmul(&mut self, _weights: &[f32], _x: &[f32], _out: &mut [f32]) -> Result<(), OffloadError> {
+    fn matmul(
+        &mut self,
+        _weights: &[f32],
+        _x: &[f32],
+        _out: &mut [f32],
+    ) -> Result<(), OffloadError> {
         Err(OffloadError::Unsupported)
     }
 }
@@ -55,9 +68,18 @@ mod tests {
     use crate::pci::{Address, Bar};
 
     fn function(class: u8, subclass: u8) -> Function {
-        let bar = |index, address, kind| Bar { index, address, size_bytes: 0x100_0000, kind };
+        let bar = |index, address, kind| Bar {
+            index,
+            address,
+            size_bytes: 0x100_0000,
+            kind,
+        };
         Function {
-            address: Address { bus: 1, device: 2, function: 0 },
+            address: Address {
+                bus: 1,
+                device: 2,
+                function: 0,
+            },
             vendor_id: 0x1234,
             device_id: 0x1111,
             class,
@@ -87,7 +109,10 @@ mod tests {
         let mut device = PassthroughDevice::probe(&[function(0x03, 0x00)]).unwrap();
         assert!(!device.capabilities().matmul);
         let mut out = [5.0];
-        assert_eq!(device.matmul(&[1.0], &[2.0], &mut out), Err(OffloadError::Unsupported));
+        assert_eq!(
+            device.matmul(&[1.0], &[2.0], &mut out),
+            Err(OffloadError::Unsupported)
+        );
         assert_eq!(out, [5.0]);
     }
 }

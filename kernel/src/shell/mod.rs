@@ -22,7 +22,9 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
                 (system.instructions_retired)(),
                 system.cores
             );
-            Shutdown::PowerOff { success: line.starts_with(b"ok") }
+            Shutdown::PowerOff {
+                success: line.starts_with(b"ok"),
+            }
         }
         RunMode::Interactive => {
             let _ = write!(text, "ferrite> ");
