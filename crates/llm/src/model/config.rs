@@ -29,6 +29,8 @@ pub struct Config {
     pub n_embd: usize,
     /// The layers, first to last; at least one.
     pub layers: Vec<LayerConfig>,
+    /// Layers that follow in the file and predict further tokens at once; not used.
+    pub n_nextn: usize,
     /// Added to the variance before the square root of a normalisation.
     pub norm_eps: f32,
     /// How the mixers of a layer are joined; never one of the variants that depend on the file.
@@ -222,6 +224,7 @@ impl Config {
             n_embd_per_layer: keys
                 .optional_number("embedding_length_per_layer_input")?
                 .filter(|&len| len > 0),
+            n_nextn: keys.optional_number("nextn_predict_layers")?.unwrap_or(0),
             architecture,
             layers,
             rope,
@@ -289,7 +292,6 @@ fn layers(
     if n_block > keys.gguf.tensors().len() {
         return Err(keys.invalid("block_count", n_block, "at most the number of tensors"));
     }
-    // Layers at the end that predict further tokens at once; not used here.
     let n_nextn = keys.optional_number("nextn_predict_layers")?.unwrap_or(0);
     let n_layer = match n_block.checked_sub(n_nextn) {
         Some(n_layer) if n_layer > 0 => n_layer,

@@ -4,6 +4,7 @@
 //! ignoring it could change the result.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use zerocopy::FromBytes;
 
@@ -143,13 +144,13 @@ impl<'g, 'a> Tensors<'g, 'a> {
         }
     }
 
-    /// Fails if a tensor is left over. Those of layers from `n_layer` on predict further tokens at
-    /// once and are not used.
-    pub fn all_taken(&self, n_layer: usize) -> Result<(), ModelError> {
+    /// Fails if a tensor is left over that is not of the layers `unused`.
+    pub fn all_taken(&self, unused: Range<usize>) -> Result<(), ModelError> {
         let is_known = |name: &str| {
             let layer =
                 name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-            layer.is_some_and(|layer| layer >= n_layer) || REDUNDANT.iter().any(|part| name.contains(part))
+            layer.is_some_and(|layer| unused.contains(&layer))
+                || REDUNDANT.iter().any(|part| name.contains(part))
         };
         let mut left_over = self.gguf.tensors().iter().zip(&self.taken).filter(|(_, taken)| !**taken);
         match left_over.find(|(tensor, _)| !is_known(tensor.name)) {

@@ -269,7 +269,7 @@ impl<'a> Weights<'a> {
                 None => None,
             },
         };
-        tensors.all_taken(config.layers.len())?;
+        tensors.all_taken(config.layers.len()..config.layers.len() + config.n_nextn)?;
         Ok(weights)
     }
 }
