@@ -1,0 +1,1 @@
+"""The text that the default model learns from: a seeded grammar, no outside text."""

@@ -1,0 +1,146 @@
+"""Trains a model on packed rows; writes a checkpoint every few minutes and goes on from it when started again.
+
+The learning rate warms up, stays, and falls to zero over the last part of the steps. In that last part the rows come
+from the second stage of the corpus, and the matrices of a model that is stored as Q4_0 are rounded so in the forward
+pass: the weights settle where the file loses little.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from model import SHAPES, Params, Shape, forward, initial, quantized
+
+WARMUP_STEPS = 100
+DECAY_SHARE = 0.45
+STORED_AS_Q4_0 = ("tiny",)
+
+
+def loss_of(params: Params, rows: jax.Array, shape: Shape, start: int, round_weights: bool) -> jax.Array:
+    """Mean cross-entropy (nats a token). A start token after a start token is padding and does not count."""
+    inputs, targets = rows[:, :-1], rows[:, 1:]
+    logits = forward(quantized(params) if round_weights else params, inputs, shape, start)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    counts = ~((inputs == start) & (targets == start))
+    return jnp.sum(losses * counts) / jnp.sum(counts)
+
+
+def optimizer(steps: int, peak: float) -> optax.GradientTransformation:
+    """AdamW with clipping; the schedule depends on `steps` only in its last part."""
+    decay_steps = int(DECAY_SHARE * steps)
+    schedule = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, peak, WARMUP_STEPS),
+            optax.constant_schedule(peak),
+            optax.linear_schedule(peak, 0.0, decay_steps),
+        ],
+        [WARMUP_STEPS, steps - decay_steps],
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(
+            schedule,
+            b1=0.9,
+            b2=0.98,
+            weight_decay=0.05,
+            mask=lambda params: {name: not name.endswith("norm") for name in params},
+        ),
+    )
+
+
+def batch_at(rows: np.ndarray, step: int, batch: int, seed: int) -> np.ndarray:
+    """The rows of a step: a new permutation each epoch, so a step's rows depend on the seed and the step alone."""
+    per_epoch = len(rows) // batch
+    epoch, index = divmod(step, per_epoch)
+    order = np.random.default_rng([seed, epoch]).permutation(len(rows))
+    return rows[order[index * batch : (index + 1) * batch]].astype(np.int32)
+
+
+def save(path: Path, step: int, params: Params, state: optax.OptState) -> None:
+    """Writes a checkpoint in one step, so that a reader never sees half of one."""
+    leaves = {f"state.{index}": leaf for index, leaf in enumerate(jax.tree.leaves(state))}
+    temporary = path.with_suffix(".part.npz")
+    np.savez(temporary, step=step, **params, **leaves)
+    os.replace(temporary, path)
+
+
+def load(path: Path, params: Params, state: optax.OptState) -> tuple[int, Params, optax.OptState]:
+    """Reads a checkpoint into the shapes of fresh parameters."""
+    with np.load(path) as file:
+        leaves, tree = jax.tree.flatten(state)
+        state = jax.tree.unflatten(tree, [jnp.asarray(file[f"state.{index}"]) for index in range(len(leaves))])
+        return int(file["step"]), {name: jnp.asarray(file[name]) for name in params}, state
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder that tokenizer.py wrote")
+    parser.add_argument("--model", choices=list(SHAPES), required=True)
+    parser.add_argument("--vocab-size", type=int, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch", type=int, default=8, help="rows of 256 tokens a step")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes-per-checkpoint", type=float, default=3.0)
+    arguments = parser.parse_args()
+
+    shape, start = SHAPES[arguments.model](arguments.vocab_size), 0 if arguments.model == "tiny" else 1
+    stages = [np.load(arguments.data / f"{name}.npy") for name in ("stage1", "stage2")]
+    held_out = np.load(arguments.data / "stage2-heldout.npy")[:64].astype(np.int32)
+    params = initial(shape, arguments.seed)
+    rule = optimizer(arguments.steps, arguments.learning_rate)
+    state = rule.init(params)
+    first_step, checkpoint = 0, arguments.data / "checkpoint.npz"
+    (arguments.data / "shape.json").write_text(json.dumps(asdict(shape)))
+    if checkpoint.exists():
+        first_step, params, state = load(checkpoint, params, state)
+
+    @partial(jax.jit, static_argnames="round_weights", donate_argnums=(0, 1))
+    def update(params: Params, state: optax.OptState, rows: jax.Array, round_weights: bool):
+        loss, gradient = jax.value_and_grad(loss_of)(params, rows, shape, start, round_weights)
+        change, state = rule.update(gradient, state, params)
+        return optax.apply_updates(params, change), state, loss
+
+    evaluate = jax.jit(
+        lambda params, rows, round_weights: loss_of(params, rows, shape, start, round_weights), static_argnums=2
+    )
+    count = sum(value.size for value in params.values())
+    print(f"{count} parameters, {sum(map(len, stages))} rows, steps {first_step} to {arguments.steps}", flush=True)
+    began = saved = time.monotonic()
+    recent: list[float] = []
+    inputs_per_step = arguments.batch * shape.context_length
+    for step in range(first_step, arguments.steps):
+        last_part = step >= arguments.steps - int(DECAY_SHARE * arguments.steps)
+        round_weights = last_part and arguments.model in STORED_AS_Q4_0
+        rows = batch_at(stages[last_part], step, arguments.batch, arguments.seed)
+        params, state, loss = update(params, state, rows, round_weights)
+        recent.append(float(loss))
+        now = time.monotonic()
+        if (step + 1) % 20 == 0:
+            speed = (step + 1 - first_step) * inputs_per_step / (now - began)
+            print(
+                f"step {step + 1} loss {np.mean(recent):.4f} seconds {now - began:.0f} tokens/s {speed:.0f}", flush=True
+            )
+            recent = []
+        if now - saved > 60 * arguments.minutes_per_checkpoint or step + 1 == arguments.steps:
+            save(checkpoint, step + 1, params, state)
+            losses = [
+                np.mean([float(evaluate(params, held_out[i : i + 16], flag)) for i in range(0, 64, 16)])
+                for flag in (False, True)
+            ]
+            print(f"step {step + 1} held-out loss {losses[0]:.4f} as Q4_0 {losses[1]:.4f}", flush=True)
+            saved = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()
