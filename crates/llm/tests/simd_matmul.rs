@@ -12,6 +12,15 @@ const TYPES: &[GgmlType] = {
     &[F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0]
 };
 
+/// Types in blocks.
+const BLOCKS: &[GgmlType] = {
+    use GgmlType::*;
+    &[
+        Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q1_0, Q2_0, IQ4_NL, MXFP4, NVFP4, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ1_S,
+        IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_XS, TQ1_0, TQ2_0,
+    ]
+};
+
 /// Four threads that claim shares at the same time.
 struct Threads;
 
@@ -129,8 +138,15 @@ fn extreme_rows(ty: GgmlType, rows: usize, cols: usize, random: &mut Random) -> 
 
 /// Where the f16 scales and minimums of a block lie.
 fn scale_offsets(ty: GgmlType) -> &'static [usize] {
+    use GgmlType::*;
     match ty {
-        GgmlType::Q4_1 | GgmlType::Q5_1 => &[0, 2],
+        Q4_1 | Q5_1 | Q4_K | Q5_K => &[0, 2],
+        Q2_K => &[80, 82],
+        Q3_K => &[108],
+        Q6_K => &[208],
+        TQ1_0 => &[52],
+        TQ2_0 => &[64],
+        MXFP4 | NVFP4 | IQ1_M => &[],
         _ => &[0],
     }
 }
@@ -138,7 +154,7 @@ fn scale_offsets(ty: GgmlType) -> &'static [usize] {
 #[test]
 fn every_set_agrees_with_the_scalar_one_on_extremes() {
     let mut random = Random(3);
-    for &ty in &TYPES[3..] {
+    for &ty in BLOCKS {
         for n_blocks in [1, 2, 3, 5, 8] {
             for (rows, n_tokens) in [(1, 1), (2, 3), (3, 2), (5, 4), (9, 5), (4, 33)] {
                 let cols = n_blocks * ty.block_len();
@@ -171,7 +187,9 @@ fn every_set_agrees_with_the_scalar_one_on_extremes() {
                         let x = &x[token * cols..(token + 1) * cols];
                         let scale: f32 = weights.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
                         assert!(
-                            (got - want).abs() <= 1e-5 * scale || !got.is_finite() && !want.is_finite(),
+                            got == want
+                                || (got - want).abs() <= 1e-5 * scale
+                                || !got.is_finite() && !want.is_finite(),
                             "{kernels:?} {ty} {rows}×{cols}×{n_tokens}, row {row}, token {token}: {got} for {want}"
                         );
                     }

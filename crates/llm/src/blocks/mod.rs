@@ -10,10 +10,21 @@
 use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+mod codebooks;
 mod ggml_type;
+mod iq;
+mod k;
+mod table;
+mod ternary;
 mod uniform;
 
 pub use ggml_type::GgmlType;
+pub use iq::{BlockIQ1M, BlockIQ1S, BlockIQ2S, BlockIQ2XS, BlockIQ2XXS, BlockIQ3S, BlockIQ3XXS};
+pub use k::{BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K, six_bits};
+pub use table::{
+    BlockIQ4NL, BlockIQ4XS, BlockMXFP4, BlockNVFP4, E2M1_DOUBLED, IQ4_VALUES, e8m0_half, ue4m3_half,
+};
+pub use ternary::{BlockQ1_0, BlockQ2_0, BlockTQ1_0, BlockTQ2_0};
 pub use uniform::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
 
 /// An f16 as a file holds it: little-endian, at any address.
@@ -61,6 +72,11 @@ pub struct Group256 {
     pub d_min: f32,
 }
 
+impl Group256 {
+    /// Zeros, to unpack into.
+    pub const ZERO: Self = Self { quants: [0; 256], scales: [0; 16], mins: [0; 16], d: 0.0, d_min: 0.0 };
+}
+
 /// A block made of groups of 32 weights; such rows are multiplied with activations that have one
 /// scale for each 32 values.
 pub trait Block32: FromBytes + Immutable + KnownLayout + Unaligned {
@@ -75,7 +91,7 @@ pub trait Block32: FromBytes + Immutable + KnownLayout + Unaligned {
 /// 256 values.
 pub trait Block256: FromBytes + Immutable + KnownLayout + Unaligned {
     /// Unpacks the block.
-    fn unpack(&self) -> Group256;
+    fn unpack(&self, out: &mut Group256);
 }
 
 /// Views the bytes of a row as its blocks.
@@ -89,3 +105,35 @@ pub(crate) fn cast<B: FromBytes + Immutable + KnownLayout + Unaligned>(bytes: &[
         Err(_) => panic!("{} bytes are no whole number of {}-byte blocks", bytes.len(), size_of::<B>()),
     }
 }
+
+/// Evaluates one of two expressions with `B` standing for the block type of `$ty`: the first for a
+/// [`Block32`], the second for a [`Block256`]; the third for types that are no such blocks.
+macro_rules! with_block_of {
+    ($ty:expr, Block32 => $of_32:expr, Block256 => $of_256:expr, _ => $of_none:expr $(,)?) => {
+        $crate::blocks::with_block_of!(@match $ty, $of_32, $of_256, $of_none,
+            [Q4_0 BlockQ4_0, Q4_1 BlockQ4_1, Q5_0 BlockQ5_0, Q5_1 BlockQ5_1, Q8_0 BlockQ8_0,
+             Q1_0 BlockQ1_0, Q2_0 BlockQ2_0, IQ4_NL BlockIQ4NL, MXFP4 BlockMXFP4, NVFP4 BlockNVFP4],
+            [Q2_K BlockQ2K, Q3_K BlockQ3K, Q4_K BlockQ4K, Q5_K BlockQ5K, Q6_K BlockQ6K,
+             IQ1_S BlockIQ1S, IQ1_M BlockIQ1M, IQ2_XXS BlockIQ2XXS, IQ2_XS BlockIQ2XS, IQ2_S BlockIQ2S,
+             IQ3_XXS BlockIQ3XXS, IQ3_S BlockIQ3S, IQ4_XS BlockIQ4XS,
+             TQ1_0 BlockTQ1_0, TQ2_0 BlockTQ2_0])
+    };
+    (@match $ty:expr, $of_32:expr, $of_256:expr, $of_none:expr,
+     [$($ty_32:ident $block_32:ident),*], [$($ty_256:ident $block_256:ident),*]) => {
+        match $ty {
+            $($crate::blocks::GgmlType::$ty_32 => {
+                #[allow(dead_code, reason = "the expression may ask for the shape alone")]
+                type B = $crate::blocks::$block_32;
+                $of_32
+            })*
+            $($crate::blocks::GgmlType::$ty_256 => {
+                #[allow(dead_code, reason = "the expression may ask for the shape alone")]
+                type B = $crate::blocks::$block_256;
+                $of_256
+            })*
+            _ => $of_none,
+        }
+    };
+}
+
+pub(crate) use with_block_of;

@@ -1,13 +1,13 @@
 //! Blocks to f32.
 
 use super::GgmlType;
-use crate::blocks::{self, Block32};
+use crate::blocks::{self, Block32, Block256, Group256, with_block_of};
+use crate::simd::Q8Format;
 use half::{bf16, f16};
 
 /// Whether this crate can compute with weights of this type.
 pub fn is_supported(ty: GgmlType) -> bool {
-    use GgmlType::*;
-    matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
+    matches!(ty, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16) || Q8Format::for_weights(ty).is_some()
 }
 
 /// Writes the weights in `bytes`, whole blocks of type `ty`, as f32: bit for bit what ggml gives.
@@ -21,12 +21,12 @@ pub fn dequantize(ty: GgmlType, bytes: &[u8], out: &mut [f32]) {
         GgmlType::F32 => floats(bytes, out, f32::from_le_bytes),
         GgmlType::F16 => floats(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
         GgmlType::BF16 => floats(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-        GgmlType::Q4_0 => groups_32::<blocks::BlockQ4_0>(bytes, out),
-        GgmlType::Q4_1 => groups_32::<blocks::BlockQ4_1>(bytes, out),
-        GgmlType::Q5_0 => groups_32::<blocks::BlockQ5_0>(bytes, out),
-        GgmlType::Q5_1 => groups_32::<blocks::BlockQ5_1>(bytes, out),
-        GgmlType::Q8_0 => groups_32::<blocks::BlockQ8_0>(bytes, out),
-        _ => panic!("weights of type {ty} cannot be dequantised"),
+        _ => with_block_of!(
+            ty,
+            Block32 => groups_32::<B>(bytes, out),
+            Block256 => groups_256::<B>(bytes, out),
+            _ => panic!("weights of type {ty} cannot be dequantised"),
+        ),
     }
 }
 
@@ -43,6 +43,18 @@ fn groups_32<B: Block32>(bytes: &[u8], out: &mut [f32]) {
     for (group, out) in groups.zip(out.chunks_exact_mut(32)) {
         for (i, out) in out.iter_mut().enumerate() {
             *out = group.scales[i / 16] * f32::from(group.quants[i]) + group.min;
+        }
+    }
+}
+
+fn groups_256<B: Block256>(bytes: &[u8], out: &mut [f32]) {
+    let mut group = Group256::ZERO;
+    for (block, out) in blocks::cast::<B>(bytes).iter().zip(out.chunks_exact_mut(256)) {
+        block.unpack(&mut group);
+        for (i, out) in out.iter_mut().enumerate() {
+            let scale = group.d * f32::from(group.scales[i / 16]);
+            let min = group.d_min * f32::from(group.mins[i / 16]);
+            *out = scale * f32::from(group.quants[i]) - min;
         }
     }
 }

@@ -42,11 +42,8 @@ pub struct Kernels {
     add_scaled_f16: fn(&mut [f32], f32, &[f16]),
     quantize_32: fn(&[f32], Q8Mut<'_>),
     quantize_256: fn(&[f32], Q8Mut<'_>),
-    q4_0: TileFn,
-    q4_1: TileFn,
-    q5_0: TileFn,
-    q5_1: TileFn,
-    q8_0: TileFn,
+    /// The product for weights of a quantised type, `None` for other types.
+    product: fn(GgmlType) -> Option<TileFn>,
 }
 
 impl fmt::Debug for Kernels {
@@ -134,14 +131,6 @@ impl Kernels {
 
     /// How weights of this type are multiplied in integers, `None` if they are not.
     pub(crate) fn integer_product(&self, ty: GgmlType) -> Option<(Q8Format, TileFn)> {
-        use GgmlType::*;
-        Some(match ty {
-            Q4_0 => (Q8Format::Blocks32, self.q4_0),
-            Q4_1 => (Q8Format::Blocks32, self.q4_1),
-            Q5_0 => (Q8Format::Blocks32, self.q5_0),
-            Q5_1 => (Q8Format::Blocks32, self.q5_1),
-            Q8_0 => (Q8Format::Blocks32, self.q8_0),
-            _ => return None,
-        })
+        Some((Q8Format::for_weights(ty)?, (self.product)(ty)?))
     }
 }

@@ -4,6 +4,8 @@
 //! scales and sums lie apart, the first at multiples of 32 bytes, and scales stay f32: activations
 //! too large or too small for the f16 scale of ggml's blocks keep their precision.
 
+use crate::blocks::{GgmlType, with_block_of};
+
 /// How many activations share a scale and how many a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Q8Format {
@@ -14,6 +16,11 @@ pub enum Q8Format {
 }
 
 impl Q8Format {
+    /// The format that weights of this type are multiplied with, `None` for floats.
+    pub fn for_weights(ty: GgmlType) -> Option<Self> {
+        with_block_of!(ty, Block32 => Some(Self::Blocks32), Block256 => Some(Self::Blocks256), _ => None)
+    }
+
     /// Values under one scale.
     pub const fn scale_len(self) -> usize {
         match self {

@@ -1,7 +1,7 @@
 //! The executable specification: each function in the plainest Rust that states what it computes.
 
-use super::{Kernels, Q8, Q8Format, Q8Mut, tiles::Tile};
-use crate::blocks::{self, Block32};
+use super::{Kernels, Q8, Q8Format, Q8Mut, TileFn, tiles::Tile};
+use crate::blocks::{self, Block32, Block256, GgmlType, Group256, with_block_of};
 use half::{bf16, f16};
 
 pub(super) static KERNELS: Kernels = TABLE;
@@ -16,12 +16,12 @@ pub(super) const TABLE: Kernels = Kernels {
     add_scaled_f16,
     quantize_32,
     quantize_256,
-    q4_0: tile_32::<blocks::BlockQ4_0>,
-    q4_1: tile_32::<blocks::BlockQ4_1>,
-    q5_0: tile_32::<blocks::BlockQ5_0>,
-    q5_1: tile_32::<blocks::BlockQ5_1>,
-    q8_0: tile_32::<blocks::BlockQ8_0>,
+    product,
 };
+
+fn product(ty: GgmlType) -> Option<TileFn> {
+    with_block_of!(ty, Block32 => Some(tile_32::<B>), Block256 => Some(tile_256::<B>), _ => None)
+}
 
 /// Partial sums kept by the dot products of floats: a single one loses more to rounding and lets
 /// the compiler use no vectors.
@@ -122,6 +122,32 @@ fn tile_32<B: Block32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
                 let product = w.scales[0] * dot_i8(&w.quants[..16], x_low) as f32
                     + w.scales[1] * dot_i8(&w.quants[16..], x_high) as f32
                     + w.min * x.sums[at] as f32;
+                out.token(token)[row] += x.scales[at] * product;
+            }
+        }
+    }
+}
+
+/// Rows of [`Block256`]s against activations with a scale for each 256 values.
+fn tile_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    let blocks = blocks::cast::<B>(w);
+    let blocks_per_row = x.cols / 256;
+    for token in 0..x.n_tokens() {
+        out.token(token).fill(0.0);
+    }
+    let mut w = Group256::ZERO;
+    for (row, blocks) in blocks.chunks_exact(blocks_per_row).enumerate() {
+        for (index, block) in blocks.iter().enumerate() {
+            block.unpack(&mut w);
+            for token in 0..x.n_tokens() {
+                let at = token * blocks_per_row + index;
+                let x_quants = &x.quants[256 * at..256 * (at + 1)];
+                let x_sums = &x.sums[16 * at..16 * (at + 1)];
+                let dots = w.quants.chunks_exact(16).zip(x_quants.chunks_exact(16));
+                let dots = dots.map(|(w, x)| dot_i8(w, x));
+                let products: i32 = w.scales.iter().zip(dots).map(|(&s, dot)| i32::from(s) * dot).sum();
+                let mins: i32 = w.mins.iter().zip(x_sums).map(|(&m, &sum)| i32::from(m) * sum).sum();
+                let product = w.d * products as f32 - w.d_min * mins as f32;
                 out.token(token)[row] += x.scales[at] * product;
             }
         }

@@ -56,6 +56,13 @@ pub unsafe fn load_halves<const OFFSET: usize>(p: [*const u8; 4]) -> float32x4_t
     v
 }
 
+/// Four f32 values.
+#[inline(always)]
+pub fn load_f32x4(x: &[f32; 4]) -> float32x4_t {
+    // SAFETY: four floats are as large as the vector, and every pattern of bits is one.
+    unsafe { core::mem::transmute::<[f32; 4], float32x4_t>(*x) }
+}
+
 /// Sixteen f32 values.
 #[inline(always)]
 pub fn load_f32x16(x: &[f32; 16]) -> [float32x4_t; 4] {

@@ -10,6 +10,7 @@ mod load;
 mod neon;
 mod product;
 mod round;
+mod weights256;
 mod weights32;
 
 use super::Kernels;

@@ -4,7 +4,8 @@
 //! weights. The 16 partial sums of four rows are folded to one vector with a lane for each row
 //! before they become floats: one conversion and one multiply-add for 128 weights.
 
-use super::load::load_16;
+use super::load::{load_16, load_f32x4};
+use crate::blocks::Group256;
 use crate::simd::{Q8, tiles::Tile};
 use core::arch::aarch64::*;
 
@@ -66,6 +67,19 @@ pub trait Weights32 {
     ///
     /// A block must be readable at each pointer, and `index` below `GROUPS`.
     unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups;
+}
+
+/// How to unpack weights that have integer scales under a scale for each 256 of them.
+pub trait Weights256 {
+    /// Bytes of a block.
+    const BLOCK_BYTES: usize;
+
+    /// Unpacks a block.
+    ///
+    /// # Safety
+    ///
+    /// A block must be readable at the pointer.
+    unsafe fn unpack(block: *const u8, out: &mut Group256);
 }
 
 /// Lane `i` of the result is the sum of `v[i]`.
@@ -205,4 +219,99 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
         rows = rows.map(|row| unsafe { row.add(W::BLOCK_BYTES) });
     }
     sums
+}
+
+/// Tokens for which a block is unpacked once.
+const MAX_TOKENS: usize = 32;
+
+/// The product of a tile whose weights have a scale for each 256.
+///
+/// # Safety
+///
+/// The CPU has the instruction that `D` names.
+#[inline(always)]
+pub unsafe fn tile_256<D: Dot, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    let n_rows = out.rows().len();
+    let n_tokens = x.n_tokens();
+    let n_blocks = x.cols / 256;
+    let row_bytes = n_blocks * W::BLOCK_BYTES;
+    assert_eq!(w.len(), n_rows * row_bytes);
+    let mut groups = [Group256::ZERO; 4];
+    for row in (0..n_rows).step_by(4) {
+        for token in (0..n_tokens).step_by(MAX_TOKENS) {
+            let mut rows = row_pointers::<4>(w, row_bytes, n_rows, row);
+            let tokens = token..n_tokens.min(token + MAX_TOKENS);
+            // SAFETY: NEON is part of every target that this module is built for.
+            let mut sums = [unsafe { vdupq_n_f32(0.0) }; MAX_TOKENS];
+            for block in 0..n_blocks {
+                // SAFETY: the assertion and `row_pointers` make the block readable.
+                unsafe {
+                    for (group, row) in groups.iter_mut().zip(&mut rows) {
+                        W::unpack(*row, group);
+                        *row = row.add(W::BLOCK_BYTES);
+                    }
+                }
+                let scales = groups.each_ref().map(|group| group.d);
+                let min_scales = groups.each_ref().map(|group| group.d_min);
+                let has_mins = min_scales != [0.0; 4];
+                for (token, sum) in tokens.clone().zip(&mut sums) {
+                    let at = token * n_blocks + block;
+                    let (quants, _) = x.quants[256 * at..256 * (at + 1)].as_chunks();
+                    // SAFETY: the arrays are as long as the types say; the
+                    // caller vouches for the instruction.
+                    unsafe {
+                        let products = vcvtq_f32_s32(dots::<D>(&groups, quants));
+                        let scale = x.scales[at];
+                        *sum = vfmaq_f32(*sum, products, vmulq_n_f32(load_f32x4(&scales), scale));
+                        if has_mins {
+                            let (x_sums, _) = x.sums[16 * at..16 * (at + 1)].as_chunks();
+                            let mins = vcvtq_f32_s32(mins(&groups, x_sums));
+                            *sum = vfmsq_f32(*sum, mins, vmulq_n_f32(load_f32x4(&min_scales), scale));
+                        }
+                    }
+                }
+            }
+            // SAFETY: NEON is part of every target that this module is built for.
+            unsafe { store(out, row, token, &sums[..tokens.len()]) };
+        }
+    }
+}
+
+/// For each of four rows the sum of `scale * quant * x`.
+///
+/// # Safety
+///
+/// The CPU has the instruction that `D` names.
+#[inline(always)]
+unsafe fn dots<D: Dot>(rows: &[Group256; 4], x: &[[i8; 16]]) -> int32x4_t {
+    // SAFETY: reads within the arrays: a group has 16 times 16 quants and as many scales.
+    unsafe {
+        let mut sums = [vdupq_n_s32(0); 4];
+        for (j, x) in x.iter().enumerate() {
+            let x = vreinterpretq_s8_u8(load_16::<0>(x.as_ptr().cast()));
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                let w = row.quants.as_ptr().add(16 * j).cast::<int8x16_t>().read();
+                *sum = vmlaq_n_s32(*sum, D::dot_16(w, x), i32::from(row.scales[j]));
+            }
+        }
+        fold(sums)
+    }
+}
+
+/// For each of four rows the sum of `min * x`.
+#[target_feature(enable = "neon")]
+#[inline]
+fn mins(rows: &[Group256; 4], x_sums: &[[i32; 4]]) -> int32x4_t {
+    let mut sums = [vdupq_n_s32(0); 4];
+    for (j, x_sums) in x_sums.iter().enumerate() {
+        // SAFETY: reads within the arrays: a group has four times four minimums.
+        unsafe {
+            let x_sums = vreinterpretq_s32_u8(load_16::<0>(x_sums.as_ptr().cast()));
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                let mins = row.mins.as_ptr().add(4 * j).cast::<int16x4_t>().read();
+                *sum = vmlaq_s32(*sum, vmovl_s16(mins), x_sums);
+            }
+        }
+    }
+    fold(sums)
 }

@@ -1,9 +1,9 @@
 //! Loads of weights that have a scale for each 32.
 
-use super::load::{load_16, load_halves};
+use super::load::{load_16, load_f32x4, load_halves};
 use super::product::{FourGroups, Range, Weights32};
-use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
-use core::arch::aarch64::*;
+use crate::blocks::{Block32, BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, Group32};
+use core::{arch::aarch64::*, marker::PhantomData};
 
 /// Low nibbles, high nibbles.
 #[target_feature(enable = "neon")]
@@ -41,6 +41,35 @@ unsafe fn load_u32(p: *const u8) -> u32 {
 #[inline]
 fn symmetric(quants: [[int8x16_t; 2]; 4], scales: float32x4_t) -> FourGroups {
     FourGroups { quants, scales: [scales; 2], mins: vdupq_n_f32(0.0) }
+}
+
+/// Any type, by its definition.
+pub struct Unpacked<B>(PhantomData<B>);
+
+impl<B: Block32> Weights32 for Unpacked<B> {
+    const BLOCK_BYTES: usize = size_of::<B>();
+    const GROUPS: usize = B::GROUPS;
+    const RANGE: Range = Range::Full;
+    const HALVES: bool = true;
+
+    #[inline(always)]
+    unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups {
+        // SAFETY: a block is readable at each pointer and, being `Unaligned`, a reference to it may
+        // be made; a group holds two vectors of quants.
+        unsafe {
+            let groups = rows.map(|row| (*row.cast::<B>()).unpack(index));
+            let quants = |group: &Group32| {
+                let p = group.quants.as_ptr().cast::<int8x16_t>();
+                [p.read(), p.add(1).read()]
+            };
+            let scales = |half: usize| load_f32x4(&groups.each_ref().map(|group| group.scales[half]));
+            FourGroups {
+                quants: groups.each_ref().map(quants),
+                scales: [scales(0), scales(1)],
+                mins: vdupq_n_f32(0.0),
+            }
+        }
+    }
 }
 
 pub struct Q4_0;
