@@ -20,8 +20,9 @@ use ferrite_kernel::{
     offload::{Offload, PassthroughDevice},
     pci, self_test, shell,
     storage::{self, Disk},
-    system::{Core, RunMode, Shutdown, System},
+    system::{Core, CpuFeatures, RunMode, Shutdown, System},
 };
+use llm::simd::Kernels;
 use log::{LevelFilter, error, info, warn};
 use virtio_drivers::transport::pci::bus::PciRoot;
 
@@ -66,6 +67,7 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
         instructions_retired: arch::counters::instructions_retired,
         cpu_model: arch::cpu::model(),
         cpu_features: arch::cpu::features(),
+        kernels: kernels(arch::cpu::features()),
         cores: cores(&platform),
         heap_usage: || HEAP.usage(),
         pool: &POOL,
@@ -212,6 +214,12 @@ fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Ve
     (functions, disks)
 }
 
+fn kernels(features: CpuFeatures) -> &'static Kernels {
+    let features = llm::simd::CpuFeatures { dotprod: features.dotprod };
+    // SAFETY: this core has the features, and no other core runs.
+    unsafe { Kernels::for_cpu(features) }
+}
+
 fn cores(platform: &Platform) -> Vec<Core> {
     let boot_core = arch::cpu::mpidr();
     let core = |&mpidr: &u64| Core {
@@ -223,6 +231,6 @@ fn cores(platform: &Platform) -> Vec<Core> {
 
 fn offload(functions: &[pci::Function]) -> Option<Box<dyn Offload>> {
     let device = PassthroughDevice::probe(functions)?;
-    info!("offload: {} does not compute, the CPU does", device.name());
+    info!("offload: {}", device.name());
     Some(Box::new(device))
 }

@@ -8,6 +8,7 @@
 //! - [`device_tree`], [`boot_args`]: what the boot loader tells.
 //! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.
 //! - [`console`], [`logging`], [`system`]: what the layers above get to see.
+//! - [`llm`], [`shell`]: models and inference, and the user's way to them.
 //!
 //! `main.rs` wires them in boot order. `arch` and `drivers` exist on bare metal only; all the rest
 //! builds and is tested on the host.
@@ -22,6 +23,7 @@ pub mod console;
 pub mod device_tree;
 #[cfg(target_os = "none")]
 pub mod drivers;
+pub mod llm;
 pub mod logging;
 pub mod memory;
 pub mod offload;

@@ -8,6 +8,7 @@ use crate::{
     storage::Disk,
 };
 use alloc::{boxed::Box, vec::Vec};
+use ::llm::simd::Kernels;
 use core::fmt;
 
 /// The machine after boot. Everything is a value or a function, so that a test can make one up.
@@ -23,6 +24,8 @@ pub struct System<'a> {
     pub cpu_model: CpuModel,
     /// The boot core's instruction sets.
     pub cpu_features: CpuFeatures,
+    /// The inner loops of inference that suit these instruction sets.
+    pub kernels: &'static Kernels,
     /// All cores that the device tree lists.
     pub cores: Vec<Core>,
     /// State of the small heap.

@@ -1,39 +1,161 @@
-//! The shell.
+//! The shell: lines in, commands run, answers out.
+//!
+//! [`run`] is all that the kernel calls. Bytes become [keys], keys a [line](line_editor), a line
+//! [words and options](arguments), and these go to a [command] of the [table](commands). Everything works on
+//! a [`System`] of values and functions, so host tests drive the whole shell with byte strings.
+//!
+//! A mistake is answered with one line that says what is wrong and what is expected, and the shell
+//! lives on. Commands never panic on input.
 
-use crate::system::{RunMode, Shutdown, System};
-use core::fmt::Write;
+mod arguments;
+mod command;
+mod commands;
+mod history;
+mod keys;
+mod line_editor;
+mod terminal;
+mod units;
 
-/// Runs the shell on `system` until the machine is to end.
+#[cfg(test)]
+mod tests;
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use self::{
+    arguments::Arguments,
+    command::CommandError,
+    line_editor::{Entered, LineEditor},
+    terminal::Terminal,
+};
+use crate::{
+    llm::{self, InferenceBackend, Platform},
+    memory::{heap::HeapUsage, pool::Pool},
+    pci,
+    system::{Core, CpuFeatures, CpuModel, RunMode, Shutdown, System},
+};
+
+const PROMPT: &str = "ferrite> ";
+
+/// Runs the shell until it is told to stop, or one command in command mode.
 pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
-    let mut text = crate::console::Text(system.console);
+    let mut shell = Shell::new(system, mode == RunMode::Interactive);
     match mode {
+        RunMode::Interactive => shell.converse(),
         RunMode::Command(line) => {
-            for disk in &system.disks {
-                let _ = writeln!(text, "{disk:?} {}", disk.transport());
-            }
-            for function in &system.pci {
-                let _ = writeln!(text, "{function:x?}");
-            }
-            let _ = writeln!(
-                text,
-                "{} {:?} {:?} {:?}",
-                system.cpu_model,
-                system.cpu_features,
-                (system.instructions_retired)(),
-                system.cores
-            );
-            Shutdown::PowerOff {
-                success: line.starts_with(b"ok"),
-            }
+            let success = shell.run_line(&line);
+            shell.shutdown.unwrap_or(Shutdown::PowerOff { success })
         }
-        RunMode::Interactive => {
-            let _ = write!(text, "ferrite> ");
-            loop {
-                match system.console.wait_for_byte() {
-                    b'q' => return Shutdown::PowerOff { success: true },
-                    byte => system.console.write_bytes(&[byte]),
+    }
+}
+
+/// What commands work on.
+pub struct Shell<'a> {
+    terminal: Terminal<'a>,
+    backend: Box<dyn InferenceBackend>,
+    machine: Machine,
+    /// Set by the command that ends the shell.
+    shutdown: Option<Shutdown>,
+}
+
+/// Facts about the machine, for the commands that show them.
+struct Machine {
+    clock_us: fn() -> u64,
+    heap_usage: fn() -> HeapUsage,
+    pool: &'static Pool,
+    cpu_model: CpuModel,
+    cpu_features: CpuFeatures,
+    cores: Vec<Core>,
+    disks: Vec<DiskFacts>,
+    pci: Vec<pci::Function>,
+}
+
+/// What a disk says about itself.
+struct DiskFacts {
+    index: usize,
+    serial: String,
+    transport: String,
+    capacity_bytes: u64,
+    length_bytes: u64,
+}
+
+impl<'a> Shell<'a> {
+    fn new(system: System<'a>, interactive: bool) -> Self {
+        let disks = system.disks.iter().map(|disk| DiskFacts {
+            index: disk.index(),
+            serial: disk.serial().into(),
+            transport: disk.transport().into(),
+            capacity_bytes: disk.capacity_bytes(),
+            length_bytes: disk.length_bytes(),
+        });
+        let machine = Machine {
+            clock_us: system.clock_us,
+            heap_usage: system.heap_usage,
+            pool: system.pool,
+            cpu_model: system.cpu_model,
+            cpu_features: system.cpu_features,
+            cores: system.cores,
+            disks: disks.collect(),
+            pci: system.pci,
+        };
+        Self {
+            terminal: Terminal::new(system.console, interactive),
+            backend: llm::backend(Platform {
+                disks: system.disks,
+                pool: system.pool,
+                clock_us: system.clock_us,
+                instructions_retired: system.instructions_retired,
+                kernels: system.kernels,
+                workers: &::llm::parallel::Serial,
+                offload: system.offload,
+            }),
+            machine,
+            shutdown: None,
+        }
+    }
+
+    fn converse(&mut self) -> Shutdown {
+        self.terminal
+            .print(format_args!("Ferrite {}. `help` lists the commands.\n", env!("CARGO_PKG_VERSION")));
+        let mut editor = LineEditor::new(PROMPT);
+        loop {
+            editor.begin(self.terminal.console());
+            let entered = loop {
+                let byte = self.terminal.wait_for_byte();
+                if let Some(entered) = editor.feed(byte, self.terminal.console()) {
+                    break entered;
                 }
+            };
+            match entered {
+                Entered::Line(line) => {
+                    self.run_line(&line);
+                }
+                Entered::TooLong => self.terminal.error(&CommandError::LineTooLong),
+                Entered::Interrupted => {}
+            }
+            if let Some(shutdown) = self.shutdown {
+                return shutdown;
             }
         }
+    }
+
+    /// Runs a line and says what went wrong; true if nothing did.
+    fn run_line(&mut self, line: &[u8]) -> bool {
+        match self.try_line(line) {
+            Ok(()) => true,
+            Err(error) => {
+                self.terminal.error(&error);
+                false
+            }
+        }
+    }
+
+    fn try_line(&mut self, line: &[u8]) -> Result<(), CommandError> {
+        let words = arguments::split(line)?;
+        if words.is_empty() {
+            return Ok(());
+        }
+        let (command, rest) = commands::find(&words)?;
+        let arguments = Arguments::parse(command, rest)?;
+        (command.run)(self, &arguments)
     }
 }

@@ -123,6 +123,11 @@ impl<'g, 'm> Generation<'g, 'm> {
         Ok(Step::Token { id, text: self.text.take() })
     }
 
+    /// The logits of all tokens at the last step: what its token was chosen from.
+    pub fn logits(&self) -> &[f32] {
+        self.session.scratch.first_logits(self.session.model.config())
+    }
+
     fn finish(&mut self, reason: FinishReason) -> Step<'_> {
         self.finished = Some(reason);
         self.text.push(self.decoder.finish().unwrap_or(""));

@@ -1,0 +1,279 @@
+//! The interface of inference: what the shell, and later the network, can ask for.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::ops::ControlFlow;
+
+use llm::{parallel::Workers, sampling::SamplingConfig, simd::Kernels};
+
+use super::{BackendError, Catalog, Statistics};
+use crate::{memory::pool::Pool, offload::Offload, storage::Disk};
+
+/// What a backend is built on. Everything is a value or a function, so that a test can make one up.
+pub struct Platform {
+    /// Where models are.
+    pub disks: Vec<Disk>,
+    /// Memory for weights and inference.
+    pub pool: &'static Pool,
+    /// Microseconds since some moment in the past; never goes back.
+    pub clock_us: fn() -> u64,
+    /// Instructions that this core has retired, `None` where the CPU does not count them.
+    pub instructions_retired: fn() -> Option<u64>,
+    /// The inner loops that suit this CPU.
+    pub kernels: &'static Kernels,
+    /// The cores that compute.
+    pub workers: &'static dyn Workers,
+    /// A device that may compute instead of the CPU.
+    pub offload: Option<Box<dyn Offload>>,
+}
+
+/// Loads models and runs them. One model is loaded at a time.
+///
+/// The calls that take long, [`load_model_with`](Self::load_model_with) and
+/// [`infer_streaming`](Self::infer_streaming), report to a callback that can end them; the short forms
+/// beside them run to the end.
+pub trait InferenceBackend: Send {
+    /// What this backend is called.
+    fn name(&self) -> &'static str;
+
+    /// The models that there are.
+    fn catalog(&mut self) -> &mut Catalog;
+
+    /// Loads the model with this path; a model that is loaded is unloaded first, though only after
+    /// the new one's header has been found sound and its memory sufficient. Without `n_ctx` the
+    /// context is what the model has and the memory allows, up to [`DEFAULT_N_CTX`].
+    ///
+    /// # Errors
+    /// If there is no such model, it is broken, it does not fit the memory or have this context
+    /// length, its disk fails, or `progress` breaks off.
+    fn load_model_with(
+        &mut self,
+        path: &str,
+        n_ctx: Option<usize>,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), BackendError>;
+
+    /// Loads the model with this path.
+    ///
+    /// # Errors
+    /// As [`load_model_with`](Self::load_model_with).
+    fn load_model(&mut self, path: &str) -> Result<(), BackendError> {
+        self.load_model_with(path, None, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Gives the memory of the loaded model back.
+    ///
+    /// # Errors
+    /// [`BackendError::NotLoaded`].
+    fn unload(&mut self) -> Result<(), BackendError>;
+
+    /// True while a model is loaded.
+    fn is_loaded(&self) -> bool;
+
+    /// Facts about the loaded model.
+    fn model_metadata(&self) -> Option<&ModelMetadata>;
+
+    /// Sets how tokens are chosen from now on; greedy until set.
+    ///
+    /// # Errors
+    /// [`BackendError::Sampling`] if a parameter is out of its range.
+    fn set_sampling_config(&mut self, config: SamplingConfig) -> Result<(), BackendError>;
+
+    /// Sets the texts that end generation from now on; none until set.
+    fn set_stop_strings(&mut self, stop: Vec<String>);
+
+    /// Gives the loaded model another context length.
+    ///
+    /// # Errors
+    /// If no model is loaded, it cannot have this length or the memory does not suffice for it; the
+    /// model keeps the length it had.
+    fn set_context_length(&mut self, n_ctx: usize) -> Result<(), BackendError>;
+
+    /// Turns on, or off, a report to the log: weight magnitudes at load, the logits' range at each
+    /// step.
+    fn set_verbose(&mut self, verbose: bool);
+
+    /// Continues `prompt` by up to `max_tokens` tokens, starting from an empty context. `on_text` gets
+    /// the text of each token, as far as it is whole characters, and may end the inference.
+    ///
+    /// # Errors
+    /// If no model is loaded, the prompt is empty or does not fit the context, or the logits are
+    /// not numbers.
+    fn infer_streaming(
+        &mut self,
+        prompt: &str,
+        max_tokens: usize,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<InferenceResult, BackendError>;
+
+    /// Continues `prompt` by up to `max_tokens` tokens.
+    ///
+    /// # Errors
+    /// As [`infer_streaming`](Self::infer_streaming).
+    fn infer(&mut self, prompt: &str, max_tokens: usize) -> Result<InferenceResult, BackendError> {
+        self.infer_streaming(prompt, max_tokens, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// The ids of `text` as a prompt has them, the start token in front where the model asks for it.
+    ///
+    /// # Errors
+    /// If no model is loaded or there is no memory.
+    fn tokenize(&self, text: &str) -> Result<Vec<u32>, BackendError>;
+
+    /// The text of these ids; broken characters become U+FFFD.
+    ///
+    /// # Errors
+    /// If no model is loaded.
+    fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError>;
+
+    /// Measures a prompt of `n_prompt` tokens and `n_generate` tokens generated one at a time.
+    /// `between_tokens` may end it.
+    ///
+    /// # Errors
+    /// If no model is loaded or the tokens do not fit the context.
+    fn bench(
+        &mut self,
+        n_prompt: usize,
+        n_generate: usize,
+        between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<BenchResult, BackendError>;
+
+    /// What was done since the start.
+    fn statistics(&self) -> &Statistics;
+
+    /// What the loaded model takes of the pool.
+    fn memory_usage(&self) -> ModelMemory;
+
+    /// The device that was offered for offloading, if any.
+    fn offload(&mut self) -> Option<&mut (dyn Offload + 'static)>;
+}
+
+/// Context length that a model gets unless told, if it has as much.
+pub const DEFAULT_N_CTX: usize = 2048;
+
+/// How far a read has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes read.
+    pub done_bytes: u64,
+    /// Bytes to read in all.
+    pub total_bytes: u64,
+    /// Time since the first read began.
+    pub elapsed_us: u64,
+}
+
+/// Facts about a loaded model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelMetadata {
+    /// `/models/<name>.gguf`.
+    pub path: String,
+    /// The family, such as `llama`.
+    pub architecture: String,
+    /// The type of most weights, as ggml calls it.
+    pub quantisation: String,
+    /// Weights in all tensors.
+    pub n_params: u64,
+    /// Length of the file.
+    pub file_bytes: u64,
+    /// Layers.
+    pub n_layer: usize,
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Query heads per layer.
+    pub n_head: usize,
+    /// Key and value heads per layer.
+    pub n_head_kv: usize,
+    /// Width of the feed-forward block.
+    pub n_ff: usize,
+    /// Tokens in the vocabulary.
+    pub n_vocab: usize,
+    /// Positions that the context in use has.
+    pub n_ctx: usize,
+    /// Positions that the model was trained for.
+    pub n_ctx_train: usize,
+}
+
+/// What came of an inference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InferenceResult {
+    /// The text after the prompt.
+    pub output: String,
+    /// Tokens of the prompt, the start token included.
+    pub prompt_tokens: usize,
+    /// Tokens generated, one that ended the text not counted.
+    pub tokens_emitted: usize,
+    /// From the call to the end.
+    pub latency_us: u64,
+    /// From the call to the first token; 0 if there was none.
+    pub first_token_us: u64,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+impl InferenceResult {
+    /// Tokens per second after the first one; `None` with fewer than two tokens or without time.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let after_first_us = self.latency_us.saturating_sub(self.first_token_us);
+        per_second(self.tokens_emitted.saturating_sub(1) as u64, after_first_us)
+    }
+}
+
+/// `count` things in `elapsed_us`, as a rate; `None` if there were none or no time has passed.
+pub fn per_second(count: u64, elapsed_us: u64) -> Option<f64> {
+    (count > 0 && elapsed_us > 0).then(|| count as f64 * 1e6 / elapsed_us as f64)
+}
+
+/// Why an inference ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// As many tokens as asked for.
+    MaxTokens,
+    /// The model ended its text.
+    EndOfText,
+    /// A stop string was generated.
+    StopString,
+    /// The context has no room for another token.
+    ContextFull,
+    /// The callback ended it.
+    Cancelled,
+}
+
+#[cfg(feature = "llm-transformer")]
+impl From<llm::session::FinishReason> for FinishReason {
+    fn from(reason: llm::session::FinishReason) -> Self {
+        match reason {
+            llm::session::FinishReason::MaxTokens => Self::MaxTokens,
+            llm::session::FinishReason::EndOfText => Self::EndOfText,
+            llm::session::FinishReason::StopString => Self::StopString,
+            llm::session::FinishReason::ContextFull => Self::ContextFull,
+        }
+    }
+}
+
+/// What a benchmark measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BenchResult {
+    /// The prompt as one batch.
+    pub prefill: Measurement,
+    /// Tokens one at a time.
+    pub decode: Measurement,
+}
+
+/// Tokens, and what they took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measurement {
+    /// Tokens evaluated.
+    pub tokens: usize,
+    /// Time they took.
+    pub elapsed_us: u64,
+    /// Instructions they took on this core, where the CPU counts them.
+    pub instructions: Option<u64>,
+}
+
+/// What a loaded model takes of the pool; all 0 when none is loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModelMemory {
+    /// The file as the disk delivered it.
+    pub weights_bytes: usize,
+    /// Scratch and key-value cache.
+    pub session_bytes: usize,
+}

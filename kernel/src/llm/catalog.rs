@@ -1,0 +1,460 @@
+//! Disks as named models.
+//!
+//! Every disk is a file, `/models/<name>.gguf`. The name is the model's own, `general.name`, in
+//! lower-case letters, digits and `. _ -`, or the disk's serial where there is none to be read; a name that
+//! is taken gets `-2`, `-3`. Finding the names reads no more of a disk than the GGUF header.
+
+use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
+use core::ops::ControlFlow;
+
+use llm::gguf::{Gguf, GgufError};
+use sha2::{Digest, Sha256};
+
+use super::{BackendError, Progress, error::Sha256Digest};
+use crate::{
+    memory::pool::{GRANULE_BYTES, Pool, Region},
+    storage::Disk,
+};
+
+/// The folder that all models are in.
+pub const FOLDER: &str = "/models/";
+
+/// What paths end in.
+pub const EXTENSION: &str = ".gguf";
+
+/// First read of a header; most small models need no second one.
+const HEADER_BYTES: u64 = 64 * 1024;
+
+/// One read, between two looks at the keyboard.
+pub(super) const PIECE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The machine's disks and what they hold.
+#[derive(Debug)]
+pub struct Catalog {
+    disks: Vec<Disk>,
+    pool: &'static Pool,
+    /// One entry a disk, in the order of the disks; empty until asked for.
+    files: Vec<ModelFile>,
+}
+
+/// What a disk holds.
+#[derive(Debug)]
+pub struct ModelFile {
+    /// `/models/<name>.gguf`.
+    pub path: String,
+    /// Number of the disk.
+    pub disk: usize,
+    /// Length of the file.
+    pub length_bytes: u64,
+    /// What the header says, or what is wrong with it.
+    pub header: Result<Header, BackendError>,
+}
+
+/// What a GGUF header says about its model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// `general.name`.
+    pub name: Option<String>,
+    /// `general.architecture`.
+    pub architecture: String,
+    /// The type of most of the weights, as ggml calls it.
+    pub quantisation: &'static str,
+    /// Weights in all tensors.
+    pub n_params: u64,
+    /// Where the last tensor ends: what lies behind need not be read.
+    pub end_bytes: u64,
+}
+
+impl Header {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If the architecture is not named.
+    pub fn new(gguf: &Gguf<'_>) -> Result<Self, GgufError> {
+        Ok(Self {
+            name: gguf.str_value("general.name").ok().flatten().map(str::to_owned),
+            architecture: gguf.require_str("general.architecture")?.to_owned(),
+            quantisation: quantisation(gguf),
+            n_params: gguf.tensors().iter().map(|tensor| tensor.n_elements()).sum(),
+            end_bytes: gguf.end_offset(),
+        })
+    }
+}
+
+/// The type that most weights of the matrices have.
+fn quantisation(gguf: &Gguf<'_>) -> &'static str {
+    let mut counts: Vec<(llm::quant::GgmlType, u64)> = Vec::new();
+    for tensor in gguf.tensors().iter().filter(|tensor| tensor.shape().len() > 1) {
+        match counts.iter_mut().find(|(ty, _)| *ty == tensor.ty) {
+            Some((_, count)) => *count += tensor.n_elements(),
+            None => counts.push((tensor.ty, tensor.n_elements())),
+        }
+    }
+    let most = counts.iter().max_by_key(|(_, count)| *count);
+    most.map_or("none", |(ty, _)| ty.name())
+}
+
+impl Catalog {
+    /// A catalog of these disks; `pool` lends the memory to read headers into.
+    pub fn new(disks: Vec<Disk>, pool: &'static Pool) -> Self {
+        Self { disks, pool, files: Vec::new() }
+    }
+
+    /// The memory that headers are read into.
+    pub fn pool(&self) -> &'static Pool {
+        self.pool
+    }
+
+    /// All disks, as files. The headers are read when this is first called.
+    pub fn files(&mut self) -> &[ModelFile] {
+        if self.files.is_empty() {
+            self.scan();
+        }
+        &self.files
+    }
+
+    /// Reads all headers again.
+    pub fn scan(&mut self) {
+        let headers: Vec<_> =
+            (0..self.disks.len()).map(|disk| self.with_header(disk, |gguf| Ok(Header::new(gguf)?))).collect();
+        self.files.clear();
+        for (disk, header) in self.disks.iter().zip(headers) {
+            let name = header.as_ref().ok().and_then(|header| header.name.as_deref());
+            let stem = [name.unwrap_or_default(), disk.serial()]
+                .into_iter()
+                .map(path_safe)
+                .find(|stem| !stem.is_empty())
+                .unwrap_or_else(|| format!("disk{}", disk.index()));
+            let path = (1..)
+                .map(|n| match n {
+                    1 => format!("{FOLDER}{stem}{EXTENSION}"),
+                    _ => format!("{FOLDER}{stem}-{n}{EXTENSION}"),
+                })
+                .find(|path| self.files.iter().all(|file| file.path != *path))
+                .expect("there are more numbers than disks");
+            self.files.push(ModelFile {
+                path,
+                disk: disk.index(),
+                length_bytes: disk.length_bytes(),
+                header,
+            });
+        }
+    }
+
+    /// The place in [`files`](Self::files) of the model with this path. The folder and the extension
+    /// may be left out.
+    ///
+    /// # Errors
+    /// [`BackendError::UnknownPath`].
+    pub fn find(&mut self, path: &str) -> Result<usize, BackendError> {
+        let stem = path.strip_prefix(FOLDER).unwrap_or(path);
+        let stem = stem.strip_suffix(EXTENSION).unwrap_or(stem);
+        self.files()
+            .iter()
+            .position(|file| file.path[FOLDER.len()..file.path.len() - EXTENSION.len()] == *stem)
+            .ok_or_else(|| BackendError::UnknownPath(path.to_owned()))
+    }
+
+    /// The place in [`files`](Self::files) of the first model with a sound header.
+    ///
+    /// # Errors
+    /// [`BackendError::NoDisks`], or [`BackendError::NoModel`] with what is wrong on the first disk.
+    pub fn first(&mut self) -> Result<usize, BackendError> {
+        if let Some(first) = self.files().iter().position(|file| file.header.is_ok()) {
+            return Ok(first);
+        }
+        let n_disks = self.files.len();
+        // What is handed out here is read anew when the catalog is next asked.
+        match core::mem::take(&mut self.files).into_iter().next() {
+            None => Err(BackendError::NoDisks),
+            Some(ModelFile { path, header, .. }) => Err(BackendError::NoModel {
+                n_disks,
+                path,
+                cause: Box::new(header.err().unwrap_or(BackendError::EmptyDisk)),
+            }),
+        }
+    }
+
+    /// The path of a file.
+    pub fn path(&mut self, file: usize) -> String {
+        self.files()[file].path.clone()
+    }
+
+    /// Shows `look` the header of a file: the beginning of the disk is read in growing pieces until
+    /// the header is whole.
+    ///
+    /// # Errors
+    /// If the disk is empty or fails, the header is broken, memory runs out, or `look` fails.
+    pub fn with_header<R>(
+        &mut self,
+        file: usize,
+        look: impl FnOnce(&Gguf<'_>) -> Result<R, BackendError>,
+    ) -> Result<R, BackendError> {
+        let disk = &mut self.disks[file];
+        let file_bytes = disk.length_bytes();
+        if file_bytes == 0 {
+            return Err(BackendError::EmptyDisk);
+        }
+        let mut given_bytes = file_bytes.min(HEADER_BYTES);
+        loop {
+            let mut beginning = reserve(self.pool, given_bytes)?;
+            disk.read_at(0, &mut beginning)?;
+            match Gguf::parse(&beginning, file_bytes) {
+                Ok(gguf) => return look(&gguf),
+                Err(GgufError::Truncated { needed_bytes, .. }) if given_bytes < file_bytes => {
+                    given_bytes = needed_bytes.max(2 * given_bytes).min(file_bytes);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Fills `buffer` with the beginning of a file.
+    ///
+    /// # Errors
+    /// If the disk fails or `progress` breaks off.
+    pub fn read(
+        &mut self,
+        file: usize,
+        buffer: &mut [u8],
+        clock_us: fn() -> u64,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        let total_bytes = buffer.len() as u64;
+        let start_us = clock_us();
+        let mut done_bytes = 0;
+        for piece in buffer.chunks_mut(PIECE_BYTES) {
+            self.disks[file].read_at(done_bytes, piece)?;
+            done_bytes += piece.len() as u64;
+            let elapsed_us = clock_us().saturating_sub(start_us);
+            let now = Progress { done_bytes, total_bytes, elapsed_us };
+            if progress(now).is_break() {
+                return Err(BackendError::Cancelled);
+            }
+        }
+        Ok(())
+    }
+
+    /// SHA-256 of a file on its disk.
+    ///
+    /// # Errors
+    /// If the disk fails, there is no memory for a buffer, or `progress` breaks off.
+    pub fn sha256(
+        &mut self,
+        file: usize,
+        clock_us: fn() -> u64,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Sha256Digest, BackendError> {
+        const BUFFER_BYTES: u64 = 1024 * 1024;
+        let disk = &mut self.disks[file];
+        let total_bytes = disk.length_bytes();
+        let mut buffer = reserve(self.pool, total_bytes.min(BUFFER_BYTES))?;
+        let mut hasher = Sha256::new();
+        let start_us = clock_us();
+        let mut done_bytes = 0;
+        while done_bytes < total_bytes {
+            let piece_bytes = (total_bytes - done_bytes).min(BUFFER_BYTES);
+            let piece = &mut buffer[..piece_bytes as usize];
+            disk.read_at(done_bytes, piece)?;
+            hasher.update(&piece);
+            done_bytes += piece_bytes;
+            let elapsed_us = clock_us().saturating_sub(start_us);
+            let now = Progress { done_bytes, total_bytes, elapsed_us };
+            if progress(now).is_break() {
+                return Err(BackendError::Cancelled);
+            }
+        }
+        Ok(Sha256Digest(hasher.finalize().into()))
+    }
+
+    /// Compares the SHA-256 of a file on its disk with the one that travels beside it.
+    ///
+    /// # Errors
+    /// As [`sha256`](Self::sha256); if they differ, or there is nothing to compare with.
+    pub fn verify(
+        &mut self,
+        file: usize,
+        clock_us: fn() -> u64,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Sha256Digest, BackendError> {
+        let expected = self.disks[file].file().and_then(|facts| facts.sha256);
+        let actual = self.sha256(file, clock_us, progress)?;
+        match expected.map(Sha256Digest) {
+            Some(expected) if expected == actual => Ok(actual),
+            Some(expected) => Err(BackendError::ChecksumMismatch { actual, expected }),
+            None => Err(BackendError::NoChecksum { actual }),
+        }
+    }
+}
+
+fn reserve(pool: &'static Pool, size_bytes: u64) -> Result<Region, BackendError> {
+    // A size beyond the address space is refused by the pool like any other that is too large.
+    let size_bytes = usize::try_from(size_bytes).unwrap_or(usize::MAX);
+    pool.reserve(size_bytes, GRANULE_BYTES).map_err(BackendError::NoBuffer)
+}
+
+/// `name` as the stem of a path: letters in lower case, digits, `.`, `_` and `-`, anything else a
+/// single hyphen; no dots or hyphens at the ends.
+fn path_safe(name: &str) -> String {
+    let mut stem = String::new();
+    for c in name.chars() {
+        match c.to_ascii_lowercase() {
+            c @ ('a'..='z' | '0'..='9' | '.' | '_' | '-') => stem.push(c),
+            _ if stem.ends_with('-') => {}
+            _ => stem.push('-'),
+        }
+    }
+    stem.trim_matches(['.', '-']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::host;
+    use crate::storage::{BlockDevice, FaultyDisk, FileFacts, MemoryDisk};
+    use std::{string::ToString, vec};
+
+    fn never(_: Progress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn catalog(disks: Vec<(Box<dyn BlockDevice>, Option<FileFacts>)>) -> Catalog {
+        let disks =
+            disks.into_iter().enumerate().map(|(index, (device, file))| Disk::new(index, device, file));
+        Catalog::new(disks.collect(), host::pool(8 << 20))
+    }
+
+    /// A file with no tensors, whose header has these strings and padding of `filler_bytes`.
+    fn gguf(name: Option<&str>, filler_bytes: usize) -> Vec<u8> {
+        let mut keys = vec![("general.architecture", "llama".to_string())];
+        keys.extend(name.map(|name| ("general.name", name.to_string())));
+        keys.push(("general.description", "x".repeat(filler_bytes)));
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend(0u64.to_le_bytes());
+        bytes.extend((keys.len() as u64).to_le_bytes());
+        for (key, value) in keys {
+            bytes.extend((key.len() as u64).to_le_bytes());
+            bytes.extend(key.as_bytes());
+            bytes.extend(8u32.to_le_bytes());
+            bytes.extend((value.len() as u64).to_le_bytes());
+            bytes.extend(value.as_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    fn memory(serial: &str, bytes: Vec<u8>) -> (Box<dyn BlockDevice>, Option<FileFacts>) {
+        (Box::new(MemoryDisk::new(serial, bytes)), None)
+    }
+
+    #[test]
+    fn names_become_paths() {
+        for (name, stem) in [
+            ("TinyStories 260K", "tinystories-260k"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("Qwen2.5_0.5B", "qwen2.5_0.5b"),
+            ("  Müller & Söhne  ", "m-ller-s-hne"),
+            ("..", ""),
+            ("模型", ""),
+        ] {
+            assert_eq!(path_safe(name), stem);
+        }
+    }
+
+    #[test]
+    fn disks_are_named_by_model_then_serial_then_number() {
+        let mut catalog = catalog(vec![
+            memory("s0", gguf(Some("Tiny Model"), 0)),
+            memory("tiny-model", gguf(None, 0)),
+            memory("s2", gguf(Some("tiny model!"), 0)),
+            memory("", gguf(None, 0)),
+            memory("s4", vec![0xa5; 4096]),
+            memory("s5", vec![]),
+        ]);
+        let paths: Vec<_> = catalog.files().iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "/models/tiny-model.gguf",
+                "/models/tiny-model-2.gguf",
+                "/models/tiny-model-3.gguf",
+                "/models/disk3.gguf",
+                "/models/s4.gguf",
+                "/models/s5.gguf",
+            ]
+        );
+        assert!(matches!(
+            catalog.files()[4].header,
+            Err(BackendError::Gguf(GgufError::NotGguf { magic: [0xa5, 0xa5, 0xa5, 0xa5] }))
+        ));
+        assert!(matches!(catalog.files()[5].header, Err(BackendError::EmptyDisk)));
+        for path in ["/models/tiny-model-2.gguf", "tiny-model-2.gguf", "tiny-model-2"] {
+            assert_eq!(catalog.find(path).unwrap(), 1);
+        }
+        for path in ["", "/models/", "tiny", "/other/tiny-model.gguf", ".gguf"] {
+            assert!(matches!(catalog.find(path), Err(BackendError::UnknownPath(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_header_longer_than_the_first_read_is_read_whole_and_no_memory_stays_taken() {
+        let mut catalog = catalog(vec![memory("s", gguf(Some("long"), 1_000_000))]);
+        let free_bytes = catalog.pool.free_bytes();
+        assert_eq!(catalog.files()[0].path, "/models/long.gguf");
+        assert_eq!(catalog.pool.free_bytes(), free_bytes);
+    }
+
+    #[test]
+    fn a_header_longer_than_the_memory_is_refused() {
+        let mut catalog = catalog(vec![memory("s", gguf(Some("long"), 10_000_000))]);
+        assert!(matches!(catalog.files()[0].header, Err(BackendError::NoBuffer(_))));
+    }
+
+    #[test]
+    fn the_first_sound_model_is_the_default() {
+        let broken = || memory("broken", vec![1; 512]);
+        assert_eq!(catalog(vec![broken(), memory("s", gguf(None, 0))]).first().unwrap(), 1);
+        let error = catalog(vec![]).first().unwrap_err();
+        assert!(matches!(error, BackendError::NoDisks));
+        let error = catalog(vec![broken(), broken()]).first().unwrap_err();
+        assert!(matches!(error, BackendError::NoModel { n_disks: 2, .. }));
+        assert!(error.to_string().contains("/models/broken.gguf"));
+    }
+
+    #[test]
+    fn a_failing_disk_is_an_error_of_that_disk_alone() {
+        let device = FaultyDisk::new(MemoryDisk::new("bad", gguf(None, 0)), 0..1);
+        let mut catalog = catalog(vec![(Box::new(device), None), memory("good", gguf(None, 0))]);
+        assert!(matches!(catalog.files()[0].header, Err(BackendError::Read(_))));
+        assert!(catalog.files()[1].header.is_ok());
+    }
+
+    #[test]
+    fn checksums_cover_the_file_and_not_the_padding() {
+        // SHA-256 of "abc": FIPS 180-4, example.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let digest = |flip| {
+            let mut digest = [0; 32];
+            for (byte, hex) in digest.iter_mut().zip(abc.as_bytes().chunks(2)) {
+                *byte = u8::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap();
+            }
+            digest[0] ^= flip;
+            digest
+        };
+        let mut sector = b"abc".to_vec();
+        sector.resize(512, 0);
+        let disk = |sha256| -> (Box<dyn BlockDevice>, _) {
+            let facts = FileFacts { length_bytes: 3, sha256 };
+            (Box::new(MemoryDisk::new("abc", sector.clone())), Some(facts))
+        };
+        let mut catalog = catalog(vec![disk(Some(digest(0))), disk(Some(digest(1))), disk(None)]);
+        let good = catalog.verify(0, host::clock_us, &mut never).unwrap();
+        assert_eq!(good.to_string(), abc);
+        let differs = catalog.verify(1, host::clock_us, &mut never).unwrap_err();
+        assert!(matches!(differs, BackendError::ChecksumMismatch { .. }));
+        let unknown = catalog.verify(2, host::clock_us, &mut never).unwrap_err();
+        assert!(unknown.to_string().contains(abc));
+        let stopped = catalog.sha256(0, host::clock_us, &mut |_| ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(BackendError::Cancelled)));
+    }
+}

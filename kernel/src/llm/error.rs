@@ -1,0 +1,215 @@
+//! Why the backend refused.
+
+use alloc::{boxed::Box, string::String};
+use core::fmt;
+
+use llm::gguf::GgufError;
+
+use crate::storage::ReadError;
+
+/// What went wrong, as one line: what is wrong and, where that helps, what is expected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The machine has no disk.
+    NoDisks,
+    /// No disk holds a model that can be loaded.
+    NoModel {
+        /// How many disks were looked at.
+        n_disks: usize,
+        /// The path of the first of them.
+        path: String,
+        /// What is wrong with it.
+        cause: Box<BackendError>,
+    },
+    /// No disk has this path.
+    UnknownPath(String),
+    /// Something is wrong with this model.
+    InFile {
+        /// The model's path.
+        path: String,
+        /// What is wrong.
+        cause: Box<BackendError>,
+    },
+    /// The disk holds nothing.
+    EmptyDisk,
+    /// The disk did not give its bytes.
+    Read(ReadError),
+    /// The file's format is broken.
+    Gguf(GgufError),
+    /// The file's format is sound, but not the model in it.
+    #[cfg(feature = "llm-transformer")]
+    Model(llm::model::ModelError),
+    /// The file's vocabulary cannot be used.
+    #[cfg(feature = "llm-transformer")]
+    Tokenizer(llm::tokenizer::TokenizerError),
+    /// The sampling settings make no sense, or the logits do not.
+    Sampling(llm::sampling::SamplingError),
+    /// The prompt or the context cannot be run.
+    #[cfg(feature = "llm-transformer")]
+    Session(llm::session::SessionError),
+    /// A model does not fit the memory.
+    OutOfMemory {
+        /// Weights and inference memory together.
+        needed_bytes: usize,
+        /// What can be had.
+        available_bytes: usize,
+        /// The context length that the inference memory is for.
+        n_ctx: usize,
+    },
+    /// The buffer for a header or a checksum does not fit the memory.
+    NoBuffer(crate::memory::pool::OutOfMemory),
+    /// The heap has no room for the output.
+    OutOfHeap {
+        /// What was asked for.
+        needed_bytes: usize,
+    },
+    /// A context length that the model does not have.
+    ContextLength {
+        /// What was asked for.
+        n_ctx: usize,
+        /// The longest that the model was trained for.
+        n_ctx_train: usize,
+    },
+    /// Something needs a model and none is loaded.
+    NotLoaded,
+    /// The user stopped it.
+    Cancelled,
+    /// The file is not the one that its checksum was made of.
+    ChecksumMismatch {
+        /// SHA-256 of the bytes on the disk.
+        actual: Sha256Digest,
+        /// SHA-256 that travels beside the file.
+        expected: Sha256Digest,
+    },
+    /// There is nothing to compare a checksum with.
+    NoChecksum {
+        /// SHA-256 of the bytes on the disk.
+        actual: Sha256Digest,
+    },
+    /// This kernel was built without inference.
+    NoInference,
+}
+
+/// 32 bytes that show themselves in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sha256Digest(pub [u8; 32]);
+
+impl fmt::Display for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl BackendError {
+    /// Says in which file it went wrong.
+    pub fn in_file(self, path: &str) -> Self {
+        match self {
+            // A path twice in one line, or a path for what the user did, helps nobody.
+            Self::InFile { .. } | Self::Cancelled => self,
+            _ => Self::InFile { path: path.into(), cause: Box::new(self) },
+        }
+    }
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDisks => {
+                f.write_str("there is no model: the machine has no disk; attach a GGUF file as one")
+            }
+            Self::NoModel { n_disks: 1, path, cause } => {
+                write!(f, "there is no model to load: {path}: {cause}")
+            }
+            Self::NoModel { n_disks, path, cause } => {
+                write!(f, "there is no model to load on any of {n_disks} disks; the first, {path}: {cause}")
+            }
+            Self::UnknownPath(path) => {
+                write!(f, "no model is called {path:?}; `llm list` shows the models")
+            }
+            Self::InFile { path, cause } => write!(f, "{path}: {cause}"),
+            Self::EmptyDisk => f.write_str("the disk is empty, expected a GGUF file"),
+            Self::Read(error) => error.fmt(f),
+            Self::Gguf(error) => error.fmt(f),
+            #[cfg(feature = "llm-transformer")]
+            Self::Model(error) => error.fmt(f),
+            #[cfg(feature = "llm-transformer")]
+            Self::Tokenizer(error) => error.fmt(f),
+            Self::Sampling(error) => error.fmt(f),
+            #[cfg(feature = "llm-transformer")]
+            Self::Session(error) => error.fmt(f),
+            Self::OutOfMemory { needed_bytes, available_bytes, n_ctx } => write!(
+                f,
+                "not enough memory: {needed_bytes} bytes needed for the weights and a context of {n_ctx} tokens, \
+                 {available_bytes} available"
+            ),
+            Self::NoBuffer(error) => error.fmt(f),
+            Self::OutOfHeap { needed_bytes } => {
+                write!(f, "the heap has no {needed_bytes} bytes for the output; ask for fewer tokens")
+            }
+            Self::ContextLength { n_ctx, n_ctx_train } => write!(
+                f,
+                "a context of {n_ctx} tokens is not possible, expected 1 to {n_ctx_train}, the model's own length"
+            ),
+            Self::NotLoaded => f.write_str("no model is loaded; `llm load PATH` loads one"),
+            Self::Cancelled => f.write_str("stopped"),
+            Self::ChecksumMismatch { actual, expected } => {
+                write!(f, "SHA-256 is {actual}, expected {expected}: the file is damaged or another one")
+            }
+            Self::NoChecksum { actual } => write!(
+                f,
+                "SHA-256 is {actual}, but no checksum came with the file; expected a .sha256 file beside it"
+            ),
+            Self::NoInference => f.write_str(
+                "this kernel was built without inference; build it with the feature llm-transformer",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for BackendError {}
+
+impl From<ReadError> for BackendError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<GgufError> for BackendError {
+    fn from(error: GgufError) -> Self {
+        Self::Gguf(error)
+    }
+}
+
+impl From<llm::sampling::SamplingError> for BackendError {
+    fn from(error: llm::sampling::SamplingError) -> Self {
+        Self::Sampling(error)
+    }
+}
+
+#[cfg(feature = "llm-transformer")]
+impl From<llm::model::ModelError> for BackendError {
+    fn from(error: llm::model::ModelError) -> Self {
+        Self::Model(error)
+    }
+}
+
+#[cfg(feature = "llm-transformer")]
+impl From<llm::tokenizer::TokenizerError> for BackendError {
+    fn from(error: llm::tokenizer::TokenizerError) -> Self {
+        Self::Tokenizer(error)
+    }
+}
+
+#[cfg(feature = "llm-transformer")]
+impl From<llm::session::SessionError> for BackendError {
+    fn from(error: llm::session::SessionError) -> Self {
+        Self::Session(error)
+    }
+}

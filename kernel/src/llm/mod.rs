@@ -1,0 +1,46 @@
+//! The LLM service: models on disks, and a backend that runs one of them.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`Catalog`] | the disks as `/models/<name>.gguf`, and their checksums |
+//! | [`InferenceBackend`] | the interface: load, infer, measure |
+//! | [`TransformerBackend`] | the engine (crate `llm`) behind it, with feature `llm-transformer` |
+//! | `StubBackend` | honest refusals behind it, without that feature |
+//!
+//! The service reads no clock of its own and touches no device: disks, memory, time and cores come
+//! in as a [`Platform`], so all of it runs and is tested on the host. Above it are the shell and
+//! the network; below it the engine and [`storage`](crate::storage).
+
+mod backend;
+mod catalog;
+mod error;
+mod statistics;
+#[cfg(any(test, not(feature = "llm-transformer")))]
+mod stub;
+#[cfg(feature = "llm-transformer")]
+pub mod transformer;
+
+pub use backend::{
+    BenchResult, DEFAULT_N_CTX, FinishReason, InferenceBackend, InferenceResult, Measurement, ModelMemory,
+    ModelMetadata, Platform, Progress, per_second,
+};
+pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile};
+pub use error::{BackendError, Sha256Digest};
+pub use statistics::Statistics;
+#[cfg(any(test, not(feature = "llm-transformer")))]
+pub use stub::StubBackend;
+#[cfg(feature = "llm-transformer")]
+pub use transformer::TransformerBackend;
+
+use alloc::boxed::Box;
+
+/// The backend that this kernel was built with.
+pub fn backend(platform: Platform) -> Box<dyn InferenceBackend> {
+    #[cfg(feature = "llm-transformer")]
+    return Box::new(TransformerBackend::new(platform));
+    #[cfg(not(feature = "llm-transformer"))]
+    return Box::new(StubBackend::new(platform));
+}
+
+#[cfg(test)]
+pub(crate) mod host;

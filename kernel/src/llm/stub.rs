@@ -1,0 +1,139 @@
+//! The backend of a kernel without inference: it finds models and checks them, and says why it runs none.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::ops::ControlFlow;
+
+use llm::sampling::SamplingConfig;
+
+use super::{
+    BackendError, BenchResult, Catalog, InferenceBackend, InferenceResult, ModelMemory, ModelMetadata,
+    Platform, Progress, Statistics,
+};
+use crate::offload::Offload;
+
+/// The same interface as the real backend's. Whatever needs a loaded model is answered with
+/// [`BackendError::NoInference`], never with made-up text.
+pub struct StubBackend {
+    catalog: Catalog,
+    statistics: Statistics,
+    offload: Option<Box<dyn Offload>>,
+}
+
+impl StubBackend {
+    /// A backend for the models on `platform`'s disks.
+    pub fn new(platform: Platform) -> Self {
+        Self {
+            catalog: Catalog::new(platform.disks, platform.pool),
+            statistics: Statistics::default(),
+            offload: platform.offload,
+        }
+    }
+}
+
+impl InferenceBackend for StubBackend {
+    fn name(&self) -> &'static str {
+        "stub"
+    }
+
+    fn catalog(&mut self) -> &mut Catalog {
+        &mut self.catalog
+    }
+
+    fn load_model_with(
+        &mut self,
+        path: &str,
+        _n_ctx: Option<usize>,
+        _progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        let file = self.catalog.find(path)?;
+        self.catalog
+            .with_header(file, |_| Err(BackendError::NoInference))
+            .map_err(|error| error.in_file(&self.catalog.path(file)))
+    }
+
+    fn unload(&mut self) -> Result<(), BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
+    fn is_loaded(&self) -> bool {
+        false
+    }
+
+    fn model_metadata(&self) -> Option<&ModelMetadata> {
+        None
+    }
+
+    fn set_sampling_config(&mut self, config: SamplingConfig) -> Result<(), BackendError> {
+        Ok(config.validate()?)
+    }
+
+    fn set_stop_strings(&mut self, _stop: Vec<String>) {}
+
+    fn set_context_length(&mut self, _n_ctx: usize) -> Result<(), BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
+    fn set_verbose(&mut self, _verbose: bool) {}
+
+    fn infer_streaming(
+        &mut self,
+        _prompt: &str,
+        _max_tokens: usize,
+        _on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<InferenceResult, BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn tokenize(&self, _text: &str) -> Result<Vec<u32>, BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn detokenize(&self, _ids: &[u32]) -> Result<String, BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn bench(
+        &mut self,
+        _n_prompt: usize,
+        _n_generate: usize,
+        _between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<BenchResult, BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    fn memory_usage(&self) -> ModelMemory {
+        ModelMemory::default()
+    }
+
+    fn offload(&mut self) -> Option<&mut (dyn Offload + 'static)> {
+        self.offload.as_deref_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::host;
+    use std::{string::ToString, vec};
+
+    #[test]
+    fn everything_that_needs_a_model_is_refused() {
+        let mut stub =
+            StubBackend::new(host::platform(host::pool(1 << 20), vec![("good", broken_gguf::good())]));
+        for refusal in [
+            stub.load_model("good").unwrap_err(),
+            stub.infer("Hello", 1).unwrap_err(),
+            stub.tokenize("Hello").unwrap_err(),
+            stub.detokenize(&[1]).unwrap_err(),
+            stub.bench(1, 1, &mut || ControlFlow::Continue(())).unwrap_err(),
+        ] {
+            assert!(refusal.to_string().contains("feature llm-transformer"), "{refusal}");
+        }
+        assert!(!stub.is_loaded());
+        assert!(stub.catalog().files()[0].header.is_ok());
+    }
+}

@@ -1,0 +1,276 @@
+//! A model in memory, ready to run.
+//!
+//! Tokenizer and weights borrow from the region that the disk filled, the session from a second
+//! region that it writes. [`LoadedModel`] keeps the four together (crate `self_cell`) and gives both
+//! regions back when it is dropped.
+
+use alloc::{string::String, vec::Vec};
+use core::ops::ControlFlow;
+
+use llm::{
+    gguf::Gguf,
+    model::Model,
+    sampling::{Sampler, SamplingConfig},
+    session::{Session, SessionOptions, Step},
+    tokenizer::{EncodeOptions, Tokenizer},
+};
+use self_cell::{MutBorrow, self_cell};
+
+use super::{Engine, measure};
+use crate::llm::{BackendError, BenchResult, FinishReason, InferenceResult, ModelMemory};
+use crate::memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region};
+
+self_cell!(
+    struct Cell {
+        owner: Regions,
+
+        #[covariant]
+        dependent: Running,
+    }
+);
+
+struct Regions {
+    weights: Region,
+    memory: MutBorrow<Region>,
+    memory_bytes: usize,
+    /// Length of the file, of which `weights` may be only the part that matters.
+    file_bytes: u64,
+}
+
+struct Running<'a> {
+    tokenizer: Tokenizer<'a>,
+    session: Session<'a>,
+    /// The prompt's ids; kept to be used again.
+    prompt_ids: Vec<u32>,
+}
+
+/// What is asked of an inference.
+pub(super) struct Request<'r> {
+    pub prompt: &'r str,
+    pub max_tokens: usize,
+    pub sampling: SamplingConfig,
+    pub stop: &'r [String],
+    pub verbose: bool,
+}
+
+/// Prompts are plain text, in which nothing stands for a special token but the start.
+const PROMPT: EncodeOptions = EncodeOptions { add_special: true, parse_special: false };
+
+/// Bytes of output that are reserved per token, so that a usual text never makes the output grow.
+const OUTPUT_BYTES_PER_TOKEN: usize = 16;
+
+/// The output's first reservation goes no further than this many tokens.
+const OUTPUT_TOKENS_RESERVED: usize = 4096;
+
+impl Cell {
+    fn make(regions: Regions, options: SessionOptions, engine: &Engine) -> Result<Self, BackendError> {
+        Self::try_new(regions, |regions| Running::new(regions, options, engine))
+    }
+}
+
+impl<'a> Running<'a> {
+    fn new(regions: &'a Regions, options: SessionOptions, engine: &Engine) -> Result<Self, BackendError> {
+        let gguf = Gguf::parse(&regions.weights, regions.file_bytes)?;
+        let model = Model::load(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let memory = regions.memory.borrow_mut();
+        let session = Session::new(model, options, engine.kernels, engine.workers, memory)?;
+        Ok(Running { tokenizer, session, prompt_ids: Vec::new() })
+    }
+}
+
+/// Weights, tokenizer and session over two regions of the pool.
+pub(super) struct LoadedModel(Cell);
+
+impl LoadedModel {
+    /// Makes a file that lies in `weights` ready to run, with cache and scratch in `memory`.
+    pub fn load(
+        weights: Region,
+        memory: Region,
+        file_bytes: u64,
+        options: SessionOptions,
+        engine: &Engine,
+    ) -> Result<Self, BackendError> {
+        let memory_bytes = memory.len();
+        let regions = Regions { weights, memory: MutBorrow::new(memory), memory_bytes, file_bytes };
+        Cell::make(regions, options, engine).map(Self)
+    }
+
+    /// The same model with another context length, or as it was, and why.
+    ///
+    /// # Errors
+    /// If not even the old session could be made again; the model is gone then.
+    pub fn with_context(
+        self,
+        n_ctx: usize,
+        pool: &'static Pool,
+        engine: &Engine,
+    ) -> Result<(Self, Result<(), BackendError>), BackendError> {
+        let config = self.0.borrow_dependent().session.model().config();
+        let options = SessionOptions::generate(n_ctx);
+        let required_bytes = match Session::required_bytes(config, &options) {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok((self, Err(error.into()))),
+        };
+        let old_options = *self.0.borrow_dependent().session.options();
+        let mut regions = self.0.into_owner();
+        // The old memory is given back first: there may not be room for both.
+        regions.give_back_memory(pool)?;
+        let (options, resized) = match regions.take_memory(required_bytes, pool) {
+            Ok(()) => (options, Ok(())),
+            Err(error) => {
+                let old_bytes = regions.memory_bytes;
+                regions
+                    .take_memory(old_bytes, pool)
+                    .map_err(|error| regions.refused(old_options.n_ctx, error))?;
+                (old_options, Err(regions.refused(n_ctx, error)))
+            }
+        };
+        Ok((Self(Cell::make(regions, options, engine)?), resized))
+    }
+
+    /// Continues a prompt.
+    pub fn infer(
+        &mut self,
+        request: &Request<'_>,
+        engine: &Engine,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<InferenceResult, BackendError> {
+        self.0.with_dependent_mut(|_, running| running.infer(request, engine, on_text))
+    }
+
+    /// The ids of a text as a prompt has them.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, BackendError> {
+        let mut ids = Vec::new();
+        self.0.borrow_dependent().tokenizer.encode(text, PROMPT, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// The text of these ids.
+    pub fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError> {
+        let bytes = self.0.borrow_dependent().tokenizer.decode(ids)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Measures a prompt and generation.
+    pub fn bench(
+        &mut self,
+        n_prompt: usize,
+        n_generate: usize,
+        engine: &Engine,
+        between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<BenchResult, BackendError> {
+        self.0.with_dependent_mut(|_, running| {
+            measure::bench(&mut running.session, n_prompt, n_generate, engine, between_tokens)
+        })
+    }
+
+    /// What the model takes of the pool.
+    pub fn memory_usage(&self) -> ModelMemory {
+        let regions = self.0.borrow_owner();
+        ModelMemory { weights_bytes: regions.weights.len(), session_bytes: regions.memory_bytes }
+    }
+
+    /// Logs how large the weights of each tensor are.
+    pub fn log_weight_magnitudes(&self) {
+        let regions = self.0.borrow_owner();
+        if let Ok(gguf) = Gguf::parse(&regions.weights, regions.file_bytes) {
+            measure::log_weight_magnitudes(&gguf);
+        }
+    }
+}
+
+impl Regions {
+    fn give_back_memory(&mut self, pool: &'static Pool) -> Result<(), BackendError> {
+        let nothing = pool.reserve(0, GRANULE_BYTES).map_err(BackendError::NoBuffer)?;
+        self.memory = MutBorrow::new(nothing);
+        Ok(())
+    }
+
+    fn take_memory(&mut self, size_bytes: usize, pool: &'static Pool) -> Result<(), OutOfMemory> {
+        self.memory = MutBorrow::new(pool.reserve(size_bytes, GRANULE_BYTES)?);
+        self.memory_bytes = size_bytes;
+        Ok(())
+    }
+
+    fn refused(&self, n_ctx: usize, error: OutOfMemory) -> BackendError {
+        BackendError::OutOfMemory {
+            needed_bytes: self.weights.len() + error.needed_bytes,
+            available_bytes: self.weights.len() + error.available_bytes,
+            n_ctx,
+        }
+    }
+}
+
+impl Running<'_> {
+    fn infer(
+        &mut self,
+        request: &Request<'_>,
+        engine: &Engine,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<InferenceResult, BackendError> {
+        let start_us = (engine.clock_us)();
+        let elapsed_us = || (engine.clock_us)().saturating_sub(start_us);
+        self.prompt_ids.clear();
+        self.tokenizer.encode(request.prompt, PROMPT, &mut self.prompt_ids)?;
+        self.session.reset();
+        let n_vocab = self.session.model().config().n_vocab;
+        let mut sampler = Sampler::new(request.sampling, n_vocab)?;
+        let stop: Vec<&str> = request.stop.iter().map(String::as_str).collect();
+        let output_bytes = request.max_tokens.min(OUTPUT_TOKENS_RESERVED) * OUTPUT_BYTES_PER_TOKEN;
+        let mut result = InferenceResult {
+            output: string_with_capacity(output_bytes)?,
+            prompt_tokens: self.prompt_ids.len(),
+            tokens_emitted: 0,
+            latency_us: 0,
+            first_token_us: 0,
+            finish_reason: FinishReason::Cancelled,
+        };
+        let mut generation = self.session.generate(
+            &self.tokenizer,
+            &mut sampler,
+            &self.prompt_ids,
+            request.max_tokens,
+            &stop,
+        )?;
+        loop {
+            let (text, finished) = match generation.step()? {
+                Step::Token { text, .. } => (text, None),
+                Step::Finished { reason, text } => (text, Some(reason)),
+            };
+            if finished.is_none() {
+                result.tokens_emitted += 1;
+                if result.tokens_emitted == 1 {
+                    result.first_token_us = elapsed_us();
+                }
+            }
+            append(&mut result.output, text)?;
+            let cancelled = on_text(text).is_break();
+            if request.verbose && finished.is_none() {
+                measure::log_logits_range(result.tokens_emitted, generation.logits());
+            }
+            if let Some(reason) = finished {
+                result.finish_reason = reason.into();
+                break;
+            }
+            if cancelled {
+                break;
+            }
+        }
+        result.latency_us = elapsed_us();
+        Ok(result)
+    }
+}
+
+fn string_with_capacity(bytes: usize) -> Result<String, BackendError> {
+    let mut string = String::new();
+    string.try_reserve(bytes).map_err(|_| BackendError::OutOfHeap { needed_bytes: bytes })?;
+    Ok(string)
+}
+
+fn append(output: &mut String, text: &str) -> Result<(), BackendError> {
+    let needed_bytes = output.len() + text.len();
+    output.try_reserve(text.len()).map_err(|_| BackendError::OutOfHeap { needed_bytes })?;
+    output.push_str(text);
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Numbers about a model: how fast it runs, how large its weights are.
+
+use alloc::{vec, vec::Vec};
+use core::ops::ControlFlow;
+
+use llm::{
+    gguf::Gguf,
+    quant::Matrix,
+    session::{Logits, Session},
+};
+
+use super::Engine;
+use crate::llm::{BackendError, BenchResult, Measurement};
+
+/// Evaluates `n_prompt` tokens as a prompt, then `n_generate` tokens one at a time. Which tokens
+/// they are does not matter to the time it takes.
+pub(super) fn bench(
+    session: &mut Session<'_>,
+    n_prompt: usize,
+    n_generate: usize,
+    engine: &Engine,
+    between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<BenchResult, BackendError> {
+    let n_vocab = session.model().config().n_vocab;
+    let n_ctx = session.options().n_ctx;
+    // The session would say so too, but only after minutes of work.
+    if n_prompt.saturating_add(n_generate) > n_ctx {
+        let n_tokens = n_prompt.saturating_add(n_generate);
+        return Err(llm::session::SessionError::ContextFull { n_tokens, n_past: 0, n_ctx }.into());
+    }
+    let id = |position: usize| (position * 7 % n_vocab) as u32;
+    let prompt: Vec<u32> = (0..n_prompt).map(id).collect();
+    session.reset();
+    let prefill = measure(n_prompt, engine, || {
+        if !prompt.is_empty() {
+            session.forward(&prompt, Logits::Last)?;
+        }
+        Ok(())
+    })?;
+    let decode = measure(n_generate, engine, || {
+        for position in 0..n_generate {
+            session.forward(&[id(position)], Logits::Last)?;
+            if between_tokens().is_break() {
+                return Err(BackendError::Cancelled);
+            }
+        }
+        Ok(())
+    })?;
+    session.reset();
+    Ok(BenchResult { prefill, decode })
+}
+
+fn measure(
+    tokens: usize,
+    engine: &Engine,
+    work: impl FnOnce() -> Result<(), BackendError>,
+) -> Result<Measurement, BackendError> {
+    let start_us = (engine.clock_us)();
+    let start_instructions = (engine.instructions_retired)();
+    work()?;
+    let end_instructions = (engine.instructions_retired)();
+    Ok(Measurement {
+        tokens,
+        elapsed_us: (engine.clock_us)().saturating_sub(start_us),
+        instructions: end_instructions.zip(start_instructions).map(|(end, start)| end.wrapping_sub(start)),
+    })
+}
+
+/// Logs the mean and the largest magnitude of each tensor: weights that are all zero, or not numbers, were
+/// read wrongly.
+pub(super) fn log_weight_magnitudes(gguf: &Gguf<'_>) {
+    for tensor in gguf.tensors() {
+        let cols = tensor.dims[0] as usize;
+        let rows = (tensor.n_elements() / tensor.dims[0]) as usize;
+        let Ok(data) = gguf.tensor_data(tensor) else { continue };
+        let Ok(matrix) = Matrix::new(tensor.ty, rows, cols, data) else {
+            log::info!(
+                "{}: {} weights of type {}, not computed with",
+                tensor.name,
+                tensor.n_elements(),
+                tensor.ty
+            );
+            continue;
+        };
+        let mut row = vec![0.0; cols];
+        let mut sum = 0.0;
+        let mut max: f32 = 0.0;
+        for index in 0..rows {
+            matrix.dequantize_row(index, &mut row);
+            for weight in &row {
+                sum += f64::from(weight.abs());
+                max = max.max(weight.abs());
+            }
+        }
+        let mean = sum / tensor.n_elements() as f64;
+        log::info!(
+            "{}: {} [{rows} x {cols}], mean magnitude {mean:.6}, largest {max:.6}",
+            tensor.name,
+            tensor.ty
+        );
+    }
+}
+
+/// Logs the range of the logits: they should neither be all equal nor contain anything but numbers.
+pub(super) fn log_logits_range(step: usize, logits: &[f32]) {
+    let min = logits.iter().copied().fold(f32::INFINITY, f32::min);
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    log::info!("step {step}: logits from {min:.3} to {max:.3}");
+}

@@ -1,0 +1,254 @@
+//! From a line to the arguments of a command.
+//!
+//! Words are split as the POSIX shell splits them (crate `shlex`), options are told from other
+//! words as GNU programs do (crate `getargs`): `--name VALUE`, `--name=VALUE`, and `--` before words
+//! that begin with a hyphen. Words are bytes; what must be text says so when it is asked for.
+
+use alloc::{string::String, vec::Vec};
+use core::str::FromStr;
+
+use getargs::{Arg, Options};
+
+use super::command::{Command, CommandError, OptionSpec};
+
+/// Splits a line into words.
+///
+/// # Errors
+/// [`CommandError::Unclosed`] if it ends within a quotation or after a backslash.
+pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, CommandError> {
+    shlex::bytes::split(line).ok_or(CommandError::Unclosed)
+}
+
+/// What stands behind the name of a command, checked against its [`Command`].
+#[derive(Debug)]
+pub struct Arguments<'a> {
+    command: &'static Command,
+    positional: Vec<&'a [u8]>,
+    options: Vec<(&'static OptionSpec, &'a [u8])>,
+}
+
+impl<'a> Arguments<'a> {
+    /// Sorts `words` into options and positional arguments.
+    ///
+    /// # Errors
+    /// An option that `command` does not have, lacks its value or has one too many, or a wrong
+    /// number of positional arguments.
+    pub fn parse(command: &'static Command, words: &'a [Vec<u8>]) -> Result<Self, CommandError> {
+        let mut arguments = Arguments { command, positional: Vec::new(), options: Vec::new() };
+        let mut words = Options::new(words.iter().map(Vec::as_slice));
+        while let Some(word) = words.next_arg().map_err(|_| CommandError::Usage(command))? {
+            match word {
+                Arg::Positional(word) => arguments.positional.push(word),
+                Arg::Short(letter) => {
+                    return Err(CommandError::UnknownOption { command, option: lossy(&[b'-', letter]) });
+                }
+                Arg::Long(name) => {
+                    let spec = command.options.iter().find(|spec| spec.name.as_bytes() == name).ok_or_else(
+                        || CommandError::UnknownOption {
+                            command,
+                            option: alloc::format!("--{}", lossy(name)),
+                        },
+                    )?;
+                    let value = match spec.value {
+                        Some(_) => words.value(),
+                        None => match words.value_opt() {
+                            None => Ok(&b""[..]),
+                            Some(_) => return Err(CommandError::UnexpectedValue { option: spec.name }),
+                        },
+                    };
+                    let value = value.map_err(|_| CommandError::MissingValue {
+                        option: spec.name,
+                        value: spec.value.unwrap_or_default(),
+                    })?;
+                    arguments.options.push((spec, value));
+                }
+            }
+        }
+        if command.n_positional.contains(&arguments.positional.len()) {
+            Ok(arguments)
+        } else {
+            Err(CommandError::Usage(command))
+        }
+    }
+
+    /// The command that these are for.
+    pub fn command(&self) -> &'static Command {
+        self.command
+    }
+
+    /// The positional arguments.
+    pub fn positional(&self) -> &[&'a [u8]] {
+        &self.positional
+    }
+
+    /// Positional argument `index` as text; `name` is what the usage calls it.
+    ///
+    /// # Errors
+    /// [`CommandError::InvalidUtf8`].
+    pub fn text(&self, index: usize, name: &'static str) -> Result<Option<&'a str>, CommandError> {
+        self.positional.get(index).map(|word| text(name, word)).transpose()
+    }
+
+    /// Positional argument `index` as a value.
+    ///
+    /// # Errors
+    /// [`CommandError::InvalidValue`] if it does not parse, naming `expected`.
+    pub fn value<T: FromStr>(
+        &self,
+        index: usize,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<T>, CommandError> {
+        self.positional.get(index).map(|word| parse(name, word, expected)).transpose()
+    }
+
+    /// True if the option was given.
+    pub fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|(spec, _)| spec.name == option)
+    }
+
+    /// The value of an option, the last one if it was given several times.
+    ///
+    /// # Errors
+    /// [`CommandError::InvalidValue`] if it does not parse, naming `expected`.
+    pub fn option<T: FromStr>(
+        &self,
+        option: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<T>, CommandError> {
+        self.options
+            .iter()
+            .rfind(|(spec, _)| spec.name == option)
+            .map(|(spec, value)| parse(spec.name, value, expected))
+            .transpose()
+    }
+}
+
+fn text<'a>(name: &'static str, word: &'a [u8]) -> Result<&'a str, CommandError> {
+    core::str::from_utf8(word).map_err(|error| CommandError::InvalidUtf8 {
+        name,
+        offset_bytes: error.valid_up_to(),
+        byte: word[error.valid_up_to()],
+    })
+}
+
+fn parse<T: FromStr>(name: &'static str, word: &[u8], expected: &'static str) -> Result<T, CommandError> {
+    core::str::from_utf8(word)
+        .ok()
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| CommandError::InvalidValue { name, value: lossy(word), expected })
+}
+
+/// A word for an error message: at most 40 characters of it, without control characters.
+pub fn lossy(word: &[u8]) -> String {
+    const MAX_CHARS: usize = 40;
+    let text = String::from_utf8_lossy(word);
+    let mut shown: String = text
+        .chars()
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .take(MAX_CHARS)
+        .collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::command::Command;
+    use std::{string::ToString, vec};
+
+    static COMMAND: Command = Command {
+        name: "llm infer",
+        usage: "PROMPT N",
+        n_positional: 1..=2,
+        options: &[
+            OptionSpec { name: "temp", value: Some("T"), help: "" },
+            OptionSpec { name: "verbose", value: None, help: "" },
+        ],
+        summary: "",
+        details: "",
+        run: |_, _| Ok(()),
+    };
+
+    fn with<R>(line: &[u8], look: impl FnOnce(Result<&Arguments<'_>, CommandError>) -> R) -> R {
+        match split(line) {
+            Err(error) => look(Err(error)),
+            Ok(words) => match Arguments::parse(&COMMAND, &words) {
+                Ok(arguments) => look(Ok(&arguments)),
+                Err(error) => look(Err(error)),
+            },
+        }
+    }
+
+    fn error(line: &[u8]) -> String {
+        with(line, |arguments| arguments.expect_err("no error").to_string())
+    }
+
+    #[test]
+    fn words_and_options_are_told_apart_wherever_they_stand() {
+        for line in [
+            &b"'Hello there' 10 --temp 0.5"[..],
+            b"--temp 0.5 \"Hello there\" 10",
+            b"Hello\\ there --temp=0.5 10",
+            b"--temp 9 --temp 0.5 'Hello 'there 10",
+        ] {
+            with(line, |arguments| {
+                let arguments = arguments.unwrap();
+                assert_eq!(arguments.text(0, "PROMPT").unwrap(), Some("Hello there"));
+                assert_eq!(arguments.value(1, "N", "a number").unwrap(), Some(10));
+                assert_eq!(arguments.option("temp", "a number").unwrap(), Some(0.5));
+                assert!(!arguments.has("verbose"));
+            });
+        }
+    }
+
+    #[test]
+    fn two_hyphens_end_the_options() {
+        with(b"--verbose -- --temp", |arguments| {
+            let arguments = arguments.unwrap();
+            assert!(arguments.has("verbose"));
+            assert_eq!(arguments.positional(), [b"--temp"]);
+        });
+    }
+
+    #[test]
+    fn mistakes_say_what_is_expected() {
+        for (line, said) in [
+            (&b"'Hello"[..], "closing quote"),
+            (b"Hello\\", "backslash"),
+            (b"", "usage: llm infer PROMPT N"),
+            (b"a b c", "usage: llm infer PROMPT N"),
+            (b"a --tmp 1", "--tmp"),
+            (b"a -t 1", "-t"),
+            (b"a --temp", "--temp T"),
+            (b"a --verbose=yes", "--verbose"),
+        ] {
+            let error = error(line);
+            assert!(error.contains(said), "{error:?} does not say {said:?}");
+            assert!(!error.contains('\n'));
+        }
+        with(b"a ten", |arguments| {
+            let error = arguments.unwrap().value::<u32>(1, "N", "a number of tokens");
+            assert_eq!(error.unwrap_err().to_string(), "N is \"ten\", expected a number of tokens");
+        });
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused_with_its_place() {
+        with(b"'ab\xffc'", |arguments| {
+            assert_eq!(
+                arguments.unwrap().text(0, "PROMPT").unwrap_err().to_string(),
+                "PROMPT is not valid UTF-8: byte 0xff at offset 2; expected UTF-8 text"
+            );
+        });
+    }
+
+    #[test]
+    fn words_are_shown_short_and_harmless() {
+        assert_eq!(lossy(b"a\x1b[2J\xff"), "a\u{fffd}[2J\u{fffd}");
+        assert_eq!(lossy(&vec![b'x'; 100]).len(), 43);
+    }
+}

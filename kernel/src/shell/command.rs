@@ -1,0 +1,189 @@
+//! What a command is, and how one fails.
+
+use alloc::string::String;
+use core::{fmt, ops::RangeInclusive};
+
+use super::{Shell, arguments::Arguments, line_editor::MAX_LINE_BYTES};
+use crate::llm::BackendError;
+
+/// One command: what it is called, what it takes, what it does.
+#[derive(Debug)]
+pub struct Command {
+    /// One word, or two where the first names a group: `llm infer`.
+    pub name: &'static str,
+    /// The positional arguments, as the usage line shows them.
+    pub usage: &'static str,
+    /// How many positional arguments there may be.
+    pub n_positional: RangeInclusive<usize>,
+    /// The options.
+    pub options: &'static [OptionSpec],
+    /// One line for the list of commands.
+    pub summary: &'static str,
+    /// What `help COMMAND` adds to the summary; may be empty.
+    pub details: &'static str,
+    /// Does it.
+    pub run: fn(&mut Shell<'_>, &Arguments<'_>) -> Result<(), CommandError>,
+}
+
+/// An option of a command.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// Without the hyphens.
+    pub name: &'static str,
+    /// What stands behind it, `None` if it stands alone.
+    pub value: Option<&'static str>,
+    /// One line.
+    pub help: &'static str,
+}
+
+impl Command {
+    /// `llm infer PROMPT N [--temp T] ...`
+    pub fn usage_line(&self) -> UsageLine<'_> {
+        UsageLine(self)
+    }
+}
+
+/// Shows how a command is called.
+pub struct UsageLine<'a>(&'a Command);
+
+impl fmt::Display for UsageLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Command { name, usage, options, .. } = self.0;
+        f.write_str(name)?;
+        if !usage.is_empty() {
+            write!(f, " {usage}")?;
+        }
+        for option in *options {
+            write!(f, " [{option}]")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for OptionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            Some(value) => write!(f, "--{} {value}", self.name),
+            None => write!(f, "--{}", self.name),
+        }
+    }
+}
+
+/// Why a line was not carried out. Each is shown as one line: what is wrong, what is expected.
+#[derive(Debug)]
+pub enum CommandError {
+    /// A quotation or an escape without end.
+    Unclosed,
+    /// More than the line editor takes.
+    LineTooLong,
+    /// No command of this name.
+    UnknownCommand(String),
+    /// A group's name, such as `llm`, with no command of the group behind it.
+    UnknownInGroup {
+        /// The group.
+        group: &'static str,
+        /// What stands behind it.
+        word: Option<String>,
+    },
+    /// The wrong number of positional arguments.
+    Usage(&'static Command),
+    /// An option that the command does not have.
+    UnknownOption {
+        /// The command.
+        command: &'static Command,
+        /// The option, with its hyphens.
+        option: String,
+    },
+    /// An option without its value.
+    MissingValue {
+        /// The option, without hyphens.
+        option: &'static str,
+        /// What its value is called.
+        value: &'static str,
+    },
+    /// A value for an option that takes none.
+    UnexpectedValue {
+        /// The option, without hyphens.
+        option: &'static str,
+    },
+    /// Bytes where text must be.
+    InvalidUtf8 {
+        /// The argument.
+        name: &'static str,
+        /// Where the first bad byte stands in it.
+        offset_bytes: usize,
+        /// That byte.
+        byte: u8,
+    },
+    /// An argument or option value that is not what it should be.
+    InvalidValue {
+        /// The argument or option.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The backend refused.
+    Backend(BackendError),
+}
+
+impl From<BackendError> for CommandError {
+    fn from(error: BackendError) -> Self {
+        CommandError::Backend(error)
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandError::Unclosed => {
+                f.write_str("the line ends within a quotation or after a backslash; expected a closing quote")
+            }
+            CommandError::LineTooLong => {
+                write!(f, "the line is too long; expected at most {MAX_LINE_BYTES} bytes")
+            }
+            CommandError::UnknownCommand(word) => {
+                write!(f, "unknown command {word:?}; `help` lists the commands")
+            }
+            CommandError::UnknownInGroup { group, word } => {
+                match word {
+                    Some(word) => write!(f, "unknown command \"{group} {word}\"")?,
+                    None => write!(f, "{group} needs a command behind it")?,
+                }
+                let mut separator = "; expected ";
+                for name in super::commands::in_group(group) {
+                    write!(f, "{separator}{name}")?;
+                    separator = ", ";
+                }
+                Ok(())
+            }
+            CommandError::Usage(command) => {
+                write!(f, "wrong number of arguments; usage: {}", command.usage_line())
+            }
+            CommandError::UnknownOption { command, option } => {
+                write!(
+                    f,
+                    "unknown option {option}; usage: {} (put -- before a word that begins with a hyphen)",
+                    command.usage_line()
+                )
+            }
+            CommandError::MissingValue { option, value } => {
+                write!(f, "--{option} has no value; expected --{option} {value}")
+            }
+            CommandError::UnexpectedValue { option } => {
+                write!(f, "--{option} takes no value; expected --{option} alone")
+            }
+            CommandError::InvalidUtf8 { name, offset_bytes, byte } => write!(
+                f,
+                "{name} is not valid UTF-8: byte {byte:#04x} at offset {offset_bytes}; expected UTF-8 text"
+            ),
+            CommandError::InvalidValue { name, value, expected } => {
+                write!(f, "{name} is {value:?}, expected {expected}")
+            }
+            CommandError::Backend(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for CommandError {}

@@ -1,0 +1,92 @@
+//! `help`, `log`, `reboot`, `poweroff`.
+
+use log::LevelFilter;
+
+use crate::shell::{
+    Shell,
+    arguments::Arguments,
+    command::{Command, CommandError},
+};
+use crate::system::Shutdown;
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "help",
+        usage: "[COMMAND]",
+        n_positional: 0..=2,
+        options: &[],
+        summary: "list the commands, or explain one",
+        details: "Words are separated by blanks; quotes and backslashes work as in a POSIX shell.\n\
+                  Keys: arrows, Home, End, Backspace, Delete, Ctrl-A/E/B/F/H/D/U/K/W/L, Ctrl-P/N for the\n\
+                  lines before; Ctrl-C drops the line or stops what runs.",
+        run: help,
+    },
+    Command {
+        name: "log",
+        usage: "[LEVEL]",
+        n_positional: 0..=1,
+        options: &[],
+        summary: "show or set how much is logged: off, error, warn, info, debug, trace",
+        details: "",
+        run: log_level,
+    },
+    Command {
+        name: "reboot",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "start the machine again",
+        details: "",
+        run: |shell, _| {
+            shell.shutdown = Some(Shutdown::Reboot);
+            Ok(())
+        },
+    },
+    Command {
+        name: "poweroff",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "turn the machine off",
+        details: "",
+        run: |shell, _| {
+            shell.shutdown = Some(Shutdown::PowerOff { success: true });
+            Ok(())
+        },
+    },
+];
+
+fn help(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let words = arguments.positional();
+    if words.is_empty() || words == [b"llm"] {
+        let listed = super::all().filter(|command| words.is_empty() || command.name.starts_with("llm "));
+        for command in listed {
+            shell.terminal.print(format_args!("{:<14} {}\n", command.name, command.summary));
+        }
+        return Ok(());
+    }
+    let words: alloc::vec::Vec<_> = words.iter().map(|word| word.to_vec()).collect();
+    let (command, rest) = super::find(&words)?;
+    if !rest.is_empty() {
+        return Err(CommandError::Usage(arguments.command()));
+    }
+    shell.terminal.print(format_args!("{}\n{}\n", command.usage_line(), command.summary));
+    for option in command.options {
+        shell.terminal.print(format_args!("  {:<20} {}\n", alloc::format!("{option}"), option.help));
+    }
+    if !command.details.is_empty() {
+        shell.terminal.print(format_args!("{}\n", command.details));
+    }
+    Ok(())
+}
+
+fn log_level(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    match arguments.value::<LevelFilter>(0, "LEVEL", "off, error, warn, info, debug or trace")? {
+        Some(level) => log::set_max_level(level),
+        None => {
+            let level = log::max_level().as_str().to_ascii_lowercase();
+            shell.terminal.print(format_args!("{level}\n"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! `llm infer`, `tokenize`, `bench`, `stats`, `offload`: what the loaded model does.
+
+use alloc::vec;
+
+use llm::sampling::SamplingConfig;
+
+use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, ensure_loaded};
+use crate::llm::{FinishReason, Measurement, per_second};
+use crate::shell::{
+    Shell,
+    arguments::Arguments,
+    command::{Command, CommandError, OptionSpec},
+    units::{Duration, Rate},
+};
+
+const DEFAULT_MAX_TOKENS: usize = 64;
+const DEFAULT_BENCH_PROMPT: usize = 64;
+const DEFAULT_BENCH_GENERATE: usize = 32;
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "llm infer",
+        usage: "PROMPT [N]",
+        n_positional: 1..=2,
+        options: &[
+            OptionSpec { name: "temp", value: Some("T"), help: "temperature; 0 takes the most likely token" },
+            OptionSpec {
+                name: "top-k",
+                value: Some("K"),
+                help: "draw from the K most likely tokens; 0 from all",
+            },
+            OptionSpec {
+                name: "top-p",
+                value: Some("P"),
+                help: "draw from the likeliest tokens that make up P",
+            },
+            OptionSpec {
+                name: "min-p",
+                value: Some("P"),
+                help: "leave out tokens below P times the likeliest",
+            },
+            OptionSpec {
+                name: "repeat-penalty",
+                value: Some("R"),
+                help: "make recent tokens less likely; 1 does not",
+            },
+            OptionSpec { name: "seed", value: Some("S"), help: "start of the random numbers" },
+            OptionSpec { name: "stop", value: Some("TEXT"), help: "end when this text is generated" },
+            CONTEXT_OPTION,
+            OptionSpec { name: "verbose", value: None, help: "log the logits' range at each step" },
+        ],
+        summary: "continue PROMPT by up to N tokens, 64 unless told; Ctrl-C stops",
+        details: "The most likely token is taken each time, so that the same prompt gives the same text, unless\n\
+                  --temp, --top-k, --top-p, --min-p or --seed is given; the temperature is then 0.8 unless told.\n\
+                  If no model is loaded, the first one is.",
+        run: infer,
+    },
+    Command {
+        name: "llm tokenize",
+        usage: "TEXT",
+        n_positional: 1..=1,
+        options: &[],
+        summary: "show the token ids of TEXT as a prompt",
+        details: "",
+        run: tokenize,
+    },
+    Command {
+        name: "llm bench",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[
+            OptionSpec { name: "prompt", value: Some("N"), help: "tokens of the prompt, 64 unless told" },
+            OptionSpec { name: "generate", value: Some("N"), help: "tokens generated, 32 unless told" },
+        ],
+        summary: "measure a prompt and generation: tokens per second, instructions per token",
+        details: "Instructions are shown where the CPU counts them; QEMU does with -icount.",
+        run: bench,
+    },
+    Command {
+        name: "llm stats",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show what was loaded and inferred since the start",
+        details: "",
+        run: stats,
+    },
+    Command {
+        name: "llm offload",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show which device computes",
+        details: "",
+        run: offload,
+    },
+];
+
+fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let prompt = arguments.text(0, "PROMPT")?.unwrap_or_default();
+    let max_tokens = arguments.value(1, "N", "a number of tokens")?.unwrap_or(DEFAULT_MAX_TOKENS);
+    let sampling = sampling(arguments)?;
+    let stop = arguments.option("stop", "UTF-8 text")?;
+    let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
+
+    shell.backend.set_sampling_config(sampling)?;
+    shell.backend.set_stop_strings(stop.map_or(vec![], |stop| vec![stop]));
+    shell.backend.set_verbose(arguments.has("verbose"));
+    ensure_loaded(shell, n_ctx)?;
+    let Shell { backend, terminal, .. } = shell;
+    let result = backend.infer_streaming(prompt, max_tokens, &mut |text| {
+        terminal.print(format_args!("{text}"));
+        terminal.check_interrupt()
+    });
+    // Text may have been streamed before an error.
+    if !matches!(&result, Ok(result) if result.output.ends_with('\n')) {
+        terminal.print(format_args!("\n"));
+    }
+    let result = result?;
+    let reason = match result.finish_reason {
+        FinishReason::MaxTokens => "",
+        FinishReason::EndOfText => ", end of text",
+        FinishReason::StopString => ", stop string",
+        FinishReason::ContextFull => ", context full",
+        FinishReason::Cancelled => ", stopped",
+    };
+    terminal.note(format_args!(
+        "[{} prompt tokens, {} generated, first after {}, {} tokens/s{reason}]",
+        result.prompt_tokens,
+        result.tokens_emitted,
+        Duration(result.first_token_us),
+        Rate(result.tokens_per_second()),
+    ));
+    Ok(())
+}
+
+fn sampling(arguments: &Arguments<'_>) -> Result<SamplingConfig, CommandError> {
+    const NUMBER: &str = "a number";
+    let varied = ["temp", "top-k", "top-p", "min-p", "seed"];
+    let mut config = SamplingConfig::greedy();
+    if varied.iter().any(|option| arguments.has(option)) {
+        config.temperature = SamplingConfig::creative().temperature;
+    }
+    config.temperature = arguments.option("temp", NUMBER)?.unwrap_or(config.temperature);
+    config.top_k = arguments.option("top-k", "a number of tokens")?.unwrap_or(config.top_k);
+    config.top_p = arguments.option("top-p", NUMBER)?.unwrap_or(config.top_p);
+    config.min_p = arguments.option("min-p", NUMBER)?.unwrap_or(config.min_p);
+    config.repeat_penalty = arguments.option("repeat-penalty", NUMBER)?.unwrap_or(config.repeat_penalty);
+    config.seed = arguments.option("seed", "a whole number")?.unwrap_or(config.seed);
+    Ok(config)
+}
+
+fn tokenize(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let text = arguments.text(0, "TEXT")?.unwrap_or_default();
+    ensure_loaded(shell, None)?;
+    let ids = shell.backend.tokenize(text)?;
+    for (index, id) in ids.iter().enumerate() {
+        let separator = if index == 0 { "" } else { " " };
+        shell.terminal.print(format_args!("{separator}{id}"));
+    }
+    shell.terminal.print(format_args!("\n"));
+    Ok(())
+}
+
+fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    const TOKENS: &str = "a number of tokens";
+    let n_prompt = arguments.option("prompt", TOKENS)?.unwrap_or(DEFAULT_BENCH_PROMPT);
+    let n_generate = arguments.option("generate", TOKENS)?.unwrap_or(DEFAULT_BENCH_GENERATE);
+    ensure_loaded(shell, None)?;
+    let Shell { backend, terminal, .. } = shell;
+    let result = backend.bench(n_prompt, n_generate, &mut || terminal.check_interrupt())?;
+    for (name, measured) in [("prefill", result.prefill), ("decode", result.decode)] {
+        let Measurement { tokens, elapsed_us, instructions } = measured;
+        let rate = Rate(per_second(tokens as u64, elapsed_us));
+        terminal
+            .print(format_args!("{name:<8} {tokens} tokens in {}: {rate} tokens/s", Duration(elapsed_us)));
+        match instructions.and_then(|instructions| instructions.checked_div(tokens as u64)) {
+            Some(per_token) => terminal.print(format_args!(", {per_token} instructions/token\n")),
+            None => terminal.print(format_args!("\n")),
+        }
+    }
+    Ok(())
+}
+
+fn stats(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let stats = shell.backend.statistics();
+    let decode_us = stats.latency_us.saturating_sub(stats.first_token_us);
+    let load_rate = per_second(stats.load_bytes, stats.load_us).map(|rate| rate / 1e6);
+    shell.terminal.print(format_args!(
+        "loads         {} ({} bytes, {} MB/s)\n\
+         inferences    {}\n\
+         prompt tokens {}\n\
+         tokens        {} ({} tokens/s after the first)\n\
+         first token   {} on average\n",
+        stats.loads,
+        stats.load_bytes,
+        Rate(load_rate),
+        stats.inferences,
+        stats.prompt_tokens,
+        stats.tokens_emitted,
+        Rate(per_second(stats.tokens_emitted.saturating_sub(stats.inferences), decode_us)),
+        Duration(stats.first_token_us.checked_div(stats.inferences).unwrap_or(0)),
+    ));
+    Ok(())
+}
+
+fn offload(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let Some(device) = shell.backend.offload() else {
+        shell.terminal.print(format_args!("no device to offload to was found; the CPU computes\n"));
+        return Ok(());
+    };
+    // Asked for the smallest product there is, the device shows whether it keeps its word.
+    let answer = device.matmul(&[1.0], &[1.0], &mut [0.0]);
+    let capabilities = device.capabilities();
+    shell.terminal.print(format_args!("{}\n", device.name()));
+    for (index, bytes) in capabilities.memory_bytes.iter().enumerate() {
+        shell.terminal.print(format_args!("mapped memory {index}: {}\n", crate::shell::units::Size(*bytes)));
+    }
+    match answer {
+        Ok(()) => shell.terminal.print(format_args!("matrix products: computed by the device\n")),
+        Err(error) => shell.terminal.print(format_args!("matrix products: {error}; the CPU computes\n")),
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! `mem`, `cpus`, `disks`, `pci`, `uptime`: what the machine is and how it does.
+
+use crate::shell::{
+    Shell,
+    arguments::Arguments,
+    command::{Command, CommandError},
+    units::Size,
+};
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "mem",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show the heap, the pool, and what the loaded model takes of it",
+        details: "The pool is all memory beyond the kernel and its heap. A loaded model takes its weights and\n\
+                  its inference memory (scratch and key-value cache) from it and gives both back when it is\n\
+                  unloaded.",
+        run: mem,
+    },
+    Command {
+        name: "cpus",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show the cores and their instruction sets",
+        details: "",
+        run: cpus,
+    },
+    Command {
+        name: "disks",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show the disks",
+        details: "",
+        run: disks,
+    },
+    Command {
+        name: "pci",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show the PCI functions: address, ids, class, BARs",
+        details: "",
+        run: pci,
+    },
+    Command {
+        name: "uptime",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show the time since the machine started",
+        details: "",
+        run: uptime,
+    },
+];
+
+fn mem(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let heap = (shell.machine.heap_usage)();
+    let model = shell.backend.memory_usage();
+    let pool = shell.machine.pool;
+    let size = |bytes: usize| Size(bytes as u64);
+    shell.terminal.print(format_args!(
+        "heap      {} of {} used\n\
+         pool      {} of {} used, high-water mark {}, largest free block {}\n\
+         weights   {}\n\
+         inference {}\n",
+        size(heap.used_bytes),
+        size(heap.size_bytes),
+        size(pool.total_bytes() - pool.free_bytes()),
+        size(pool.total_bytes()),
+        size(pool.high_water_bytes()),
+        size(pool.largest_free_bytes()),
+        size(model.weights_bytes),
+        size(model.session_bytes),
+    ));
+    Ok(())
+}
+
+fn cpus(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let machine = &shell.machine;
+    let features = machine.cpu_features;
+    shell.terminal.print(format_args!("{}, neon", machine.cpu_model));
+    for (name, there) in [
+        ("dotprod", features.dotprod),
+        ("i8mm", features.i8mm),
+        ("fp16", features.fp16),
+        ("sha2", features.sha2),
+    ] {
+        if there {
+            shell.terminal.print(format_args!(", {name}"));
+        }
+    }
+    shell.terminal.print(format_args!("\n"));
+    for (index, core) in machine.cores.iter().enumerate() {
+        let state = if core.online { "online" } else { "off" };
+        shell.terminal.print(format_args!("core {index}: mpidr {:#x}, {state}\n", core.mpidr));
+    }
+    Ok(())
+}
+
+fn disks(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    if shell.machine.disks.is_empty() {
+        shell.terminal.print(format_args!("there are no disks\n"));
+    }
+    for disk in &shell.machine.disks {
+        let serial = if disk.serial.is_empty() { "-" } else { &disk.serial };
+        shell.terminal.print(format_args!(
+            "disk {}: {serial}, {}, {} ({} bytes, file of {} bytes)\n",
+            disk.index,
+            disk.transport,
+            Size(disk.capacity_bytes),
+            disk.capacity_bytes,
+            disk.length_bytes,
+        ));
+    }
+    Ok(())
+}
+
+fn pci(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    if shell.machine.pci.is_empty() {
+        shell.terminal.print(format_args!("there are no PCI functions\n"));
+    }
+    for function in &shell.machine.pci {
+        shell.terminal.print(format_args!(
+            "{} {:04x}:{:04x} class {:02x}{:02x}{:02x}\n",
+            function.address,
+            function.vendor_id,
+            function.device_id,
+            function.class,
+            function.subclass,
+            function.interface
+        ));
+        for bar in &function.bars {
+            shell.terminal.print(format_args!(
+                "  BAR {}: {:#x}, {}, {:?}\n",
+                bar.index,
+                bar.address,
+                Size(bar.size_bytes),
+                bar.kind
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn uptime(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let us = (shell.machine.clock_us)();
+    shell.terminal.print(format_args!("{}.{:03} s\n", us / 1_000_000, us / 1000 % 1000));
+    Ok(())
+}

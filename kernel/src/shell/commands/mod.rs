@@ -1,0 +1,58 @@
+//! The table of commands, and how a line finds its command in it.
+
+mod general;
+mod inference;
+mod machine;
+mod models;
+
+use alloc::vec::Vec;
+
+use super::{
+    arguments::lossy,
+    command::{Command, CommandError},
+};
+
+/// All commands, in the order in which `help` lists them, one group after the other.
+static GROUPS: [&[Command]; 4] =
+    [inference::COMMANDS, models::COMMANDS, machine::COMMANDS, general::COMMANDS];
+
+/// The first word of all commands that have two.
+const GROUP: &str = "llm";
+
+/// All commands.
+pub fn all() -> impl Iterator<Item = &'static Command> {
+    GROUPS.iter().copied().flatten()
+}
+
+/// The command that `words` begin with, and the words behind it.
+///
+/// # Errors
+/// If there is no such command; the commands that there are in the group are named if the group was.
+///
+/// # Panics
+/// If `words` is empty.
+pub fn find(words: &[Vec<u8>]) -> Result<(&'static Command, &[Vec<u8>]), CommandError> {
+    let is = |command: &Command, words: &[Vec<u8>]| {
+        command.name.split(' ').map(str::as_bytes).eq(words.iter().map(Vec::as_slice))
+    };
+    for len in (1..=words.len().min(2)).rev() {
+        if let Some(command) = all().find(|command| is(command, &words[..len])) {
+            return Ok((command, &words[len..]));
+        }
+    }
+    if words[0] == GROUP.as_bytes() {
+        return Err(CommandError::UnknownInGroup {
+            group: GROUP,
+            word: words.get(1).map(|word| lossy(word)),
+        });
+    }
+    Err(CommandError::UnknownCommand(lossy(&words[0])))
+}
+
+/// The second words of the commands whose first word is `group`.
+pub fn in_group(group: &str) -> impl Iterator<Item = &'static str> {
+    all().filter_map(move |command| {
+        let (first, second) = command.name.split_once(' ')?;
+        (first == group).then_some(second)
+    })
+}

@@ -1,0 +1,241 @@
+//! `llm list`, `load`, `unload`, `info`, `verify`: which models there are and which one is loaded.
+
+use core::ops::ControlFlow;
+
+use crate::llm::{BackendError, Progress, per_second};
+use crate::shell::{
+    Shell,
+    arguments::Arguments,
+    command::{Command, CommandError, OptionSpec},
+    terminal::Terminal,
+    units::{Count, Rate, Size},
+};
+
+pub(super) const CONTEXT_OPTION: OptionSpec = OptionSpec {
+    name: "ctx",
+    value: Some("N"),
+    help: "context length in tokens; what the model has, up to 2048, unless told",
+};
+pub(super) const EXPECTED_CONTEXT: &str = "a number of tokens";
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "llm list",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show the models on the disks",
+        details: "Each disk is a file /models/NAME.gguf, named by the model's general.name or by the disk's serial.\n\
+                  The loaded model has a star.",
+        run: list,
+    },
+    Command {
+        name: "llm load",
+        usage: "[PATH]",
+        n_positional: 0..=1,
+        options: &[
+            CONTEXT_OPTION,
+            OptionSpec { name: "verbose", value: None, help: "log the magnitude of each weight tensor" },
+        ],
+        summary: "load a model, the first one unless told",
+        details: "/models/ and .gguf may be left out of PATH. A loaded model is unloaded first.",
+        run: load,
+    },
+    Command {
+        name: "llm unload",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "give the memory of the loaded model back",
+        details: "",
+        run: unload,
+    },
+    Command {
+        name: "llm info",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show facts about the loaded model",
+        details: "",
+        run: info,
+    },
+    Command {
+        name: "llm verify",
+        usage: "[PATH]",
+        n_positional: 0..=1,
+        options: &[],
+        summary: "compare the SHA-256 of a model file with the checksum that came with it",
+        details: "Reads the file from its disk; the loaded model, or the first one, unless told.",
+        run: verify,
+    },
+];
+
+fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let loaded = shell.backend.model_metadata().map(|model| model.path.clone());
+    let catalog = shell.backend.catalog();
+    catalog.scan();
+    if catalog.files().is_empty() {
+        shell.terminal.print(format_args!("there are no models: the machine has no disk\n"));
+    }
+    for file in catalog.files() {
+        let mark = if loaded.as_ref() == Some(&file.path) { '*' } else { ' ' };
+        match &file.header {
+            Ok(header) => shell.terminal.print(format_args!(
+                "{mark} {:<32} {} {}, {} parameters, {}\n",
+                file.path,
+                header.architecture,
+                header.quantisation,
+                Count(header.n_params),
+                Size(file.length_bytes),
+            )),
+            Err(error) => shell.terminal.print(format_args!("{mark} {:<32} unusable: {error}\n", file.path)),
+        }
+    }
+    Ok(())
+}
+
+fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let path = path(shell, arguments, false)?;
+    let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
+    shell.backend.set_verbose(arguments.has("verbose"));
+    load_path(shell, &path, n_ctx)?;
+    print_loaded(shell);
+    Ok(())
+}
+
+/// Loads the first model if none is loaded, and gives the loaded one this context length.
+pub(super) fn ensure_loaded(shell: &mut Shell<'_>, n_ctx: Option<usize>) -> Result<(), CommandError> {
+    match n_ctx {
+        _ if !shell.backend.is_loaded() => {
+            let catalog = shell.backend.catalog();
+            let first = catalog.first()?;
+            let path = catalog.path(first);
+            log::info!("no model is loaded: loading {path}");
+            load_path(shell, &path, n_ctx)
+        }
+        Some(n_ctx) => Ok(shell.backend.set_context_length(n_ctx)?),
+        None => Ok(()),
+    }
+}
+
+fn load_path(shell: &mut Shell<'_>, path: &str, n_ctx: Option<usize>) -> Result<(), CommandError> {
+    let Shell { backend, terminal, .. } = shell;
+    let mut last = None;
+    let loaded = backend.load_model_with(path, n_ctx, &mut |progress| {
+        last = Some(progress);
+        show(terminal, "loading", progress)
+    });
+    finish(terminal, "loading", last);
+    Ok(loaded?)
+}
+
+fn show(terminal: &mut Terminal<'_>, doing: &str, progress: Progress) -> ControlFlow<()> {
+    terminal.progress(format_args!("{doing}: {}", ProgressLine(progress)));
+    terminal.check_interrupt()
+}
+
+fn finish(terminal: &mut Terminal<'_>, doing: &str, last: Option<Progress>) {
+    if let Some(last) = last {
+        terminal.end_progress();
+        log::debug!("{doing}: {}", ProgressLine(last));
+    }
+}
+
+struct ProgressLine(Progress);
+
+impl core::fmt::Display for ProgressLine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Progress { done_bytes, total_bytes, elapsed_us } = self.0;
+        let megabytes_per_second = per_second(done_bytes, elapsed_us).map(|rate| rate / 1e6);
+        write!(f, "{} of {}, {} MB/s", Size(done_bytes), Size(total_bytes), Rate(megabytes_per_second))
+    }
+}
+
+fn print_loaded(shell: &mut Shell<'_>) {
+    if let Some(model) = shell.backend.model_metadata() {
+        shell.terminal.print(format_args!(
+            "{}: {} {}, {} parameters, context {} of {}\n",
+            model.path,
+            model.architecture,
+            model.quantisation,
+            Count(model.n_params),
+            model.n_ctx,
+            model.n_ctx_train,
+        ));
+    }
+}
+
+fn unload(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let memory = shell.backend.memory_usage();
+    shell.backend.unload()?;
+    let bytes = (memory.weights_bytes + memory.session_bytes) as u64;
+    shell.terminal.print(format_args!("{} given back\n", Size(bytes)));
+    Ok(())
+}
+
+fn info(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let model = shell.backend.model_metadata().ok_or(BackendError::NotLoaded)?;
+    shell.terminal.print(format_args!(
+        "path          {}\n\
+         architecture  {}\n\
+         quantisation  {}\n\
+         parameters    {}\n\
+         file          {} bytes\n\
+         n_layer       {}\n\
+         n_embd        {}\n\
+         n_head        {}\n\
+         n_head_kv     {}\n\
+         n_ff          {}\n\
+         n_vocab       {}\n\
+         n_ctx         {} of {}\n",
+        model.path,
+        model.architecture,
+        model.quantisation,
+        model.n_params,
+        model.file_bytes,
+        model.n_layer,
+        model.n_embd,
+        model.n_head,
+        model.n_head_kv,
+        model.n_ff,
+        model.n_vocab,
+        model.n_ctx,
+        model.n_ctx_train,
+    ));
+    Ok(())
+}
+
+fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let path = path(shell, arguments, true)?;
+    let clock_us = shell.machine.clock_us;
+    let Shell { backend, terminal, .. } = shell;
+    let catalog = backend.catalog();
+    let file = catalog.find(&path)?;
+    let path = catalog.path(file);
+    let mut last = None;
+    let verified = catalog.verify(file, clock_us, &mut |progress| {
+        last = Some(progress);
+        show(terminal, "verifying", progress)
+    });
+    finish(terminal, "verifying", last);
+    let digest = verified.map_err(|error| error.in_file(&path))?;
+    terminal.print(format_args!("{path}: SHA-256 {digest} as expected\n"));
+    Ok(())
+}
+
+/// The path that was given, else the loaded model's if that is meant, else the first model's.
+fn path(
+    shell: &mut Shell<'_>,
+    arguments: &Arguments<'_>,
+    prefer_loaded: bool,
+) -> Result<alloc::string::String, CommandError> {
+    if let Some(path) = arguments.text(0, "PATH")? {
+        return Ok(path.into());
+    }
+    if let Some(model) = shell.backend.model_metadata().filter(|_| prefer_loaded) {
+        return Ok(model.path.clone());
+    }
+    let catalog = shell.backend.catalog();
+    let first = catalog.first()?;
+    Ok(catalog.path(first))
+}

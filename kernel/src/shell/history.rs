@@ -1,0 +1,103 @@
+//! The lines entered before.
+
+use alloc::{collections::VecDeque, vec::Vec};
+
+/// How many lines are remembered.
+const MAX_LINES: usize = 64;
+
+/// Past lines, oldest first, with a place among them while the user goes up and down.
+#[derive(Debug, Default)]
+pub struct History {
+    lines: VecDeque<Vec<u8>>,
+    /// Index of the line being shown; `None` while the user is on the line of their own.
+    shown: Option<usize>,
+    /// The user's own line, kept while a past one is shown.
+    draft: Vec<u8>,
+}
+
+impl History {
+    /// Remembers `line` unless it is blank or repeats the last one.
+    pub fn add(&mut self, line: &[u8]) {
+        self.shown = None;
+        self.draft.clear();
+        if line.trim_ascii().is_empty() || self.lines.back().is_some_and(|last| last == line) {
+            return;
+        }
+        if self.lines.len() == MAX_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line.to_vec());
+    }
+
+    /// The line before the one shown; `current` is put aside if it is the user's own.
+    pub fn older(&mut self, current: &[u8]) -> Option<&[u8]> {
+        let older = match self.shown {
+            Some(shown) => shown.checked_sub(1)?,
+            None => {
+                let last = self.lines.len().checked_sub(1)?;
+                self.draft = current.to_vec();
+                last
+            }
+        };
+        self.shown = Some(older);
+        Some(&self.lines[older])
+    }
+
+    /// The line after the one shown, in the end the user's own.
+    pub fn newer(&mut self) -> Option<&[u8]> {
+        let newer = self.shown? + 1;
+        if newer == self.lines.len() {
+            self.shown = None;
+            return Some(&self.draft);
+        }
+        self.shown = Some(newer);
+        Some(&self.lines[newer])
+    }
+
+    /// Forgets which line was shown: the next [`older`](Self::older) is the last one again.
+    pub fn leave(&mut self) {
+        self.shown = None;
+        self.draft.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn going_up_and_down_ends_at_the_draft() {
+        let mut history = History::default();
+        history.add(b"one");
+        history.add(b"two");
+        assert_eq!(history.older(b"dra"), Some(&b"two"[..]));
+        assert_eq!(history.older(b"two"), Some(&b"one"[..]));
+        assert_eq!(history.older(b"one"), None);
+        assert_eq!(history.newer(), Some(&b"two"[..]));
+        assert_eq!(history.newer(), Some(&b"dra"[..]));
+        assert_eq!(history.newer(), None);
+    }
+
+    #[test]
+    fn blank_and_repeated_lines_are_not_kept() {
+        let mut history = History::default();
+        for line in [&b"one"[..], b"one", b"  ", b""] {
+            history.add(line);
+        }
+        assert_eq!(history.older(b""), Some(&b"one"[..]));
+        assert_eq!(history.older(b""), None);
+    }
+
+    #[test]
+    fn the_oldest_line_makes_room() {
+        let mut history = History::default();
+        for i in 0..=MAX_LINES {
+            history.add(&[b'a' + (i % 26) as u8, b'0' + (i / 26) as u8]);
+        }
+        let mut oldest = Vec::new();
+        while let Some(line) = history.older(b"") {
+            oldest = line.to_vec();
+        }
+        assert_eq!(oldest, b"b0");
+    }
+}

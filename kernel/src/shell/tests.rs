@@ -1,0 +1,273 @@
+//! The whole shell, driven with byte strings on a made-up machine.
+
+use std::{
+    boxed::Box,
+    collections::VecDeque,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+use super::*;
+use crate::{
+    console::Console,
+    llm::host,
+    storage::{BlockDevice, Disk, FileFacts, MemoryDisk},
+};
+
+/// A console whose user has typed everything in advance.
+struct Typed {
+    input: VecDeque<u8>,
+    output: Vec<u8>,
+}
+
+impl Console for Typed {
+    fn read_byte(&mut self) -> Option<u8> {
+        self.input.pop_front()
+    }
+
+    fn wait_for_byte(&mut self) -> u8 {
+        self.input.pop_front().expect("the shell waits, but all input is read")
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) {
+        self.output.extend(bytes);
+    }
+}
+
+/// A machine to run the shell on.
+struct Computer {
+    disks: Vec<(MemoryDisk, Option<FileFacts>)>,
+    pool: &'static Pool,
+}
+
+impl Computer {
+    fn new() -> Self {
+        Self { disks: Vec::new(), pool: host::pool(64 << 20) }
+    }
+
+    fn disk(mut self, serial: &str, bytes: Vec<u8>) -> Self {
+        self.disks.push((MemoryDisk::new(serial, bytes), None));
+        self
+    }
+
+    fn run(&self, mode: RunMode, input: &[u8]) -> (Shutdown, String) {
+        let mut console = Typed { input: input.iter().copied().collect(), output: Vec::new() };
+        let disks = self.disks.iter().enumerate().map(|(index, (disk, file))| {
+            Disk::new(index, Box::new(disk.clone()) as Box<dyn BlockDevice>, *file)
+        });
+        let system = System {
+            console: &mut console,
+            clock_us: host::clock_us,
+            kernels: ::llm::simd::Kernels::detect(),
+            instructions_retired: || None,
+            cpu_model: CpuModel::from_midr(0x410f_d083),
+            cpu_features: CpuFeatures { dotprod: true, ..CpuFeatures::default() },
+            cores: vec![Core { mpidr: 0, online: true }, Core { mpidr: 1, online: false }],
+            heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
+            pool: self.pool,
+            disks: disks.collect(),
+            pci: Vec::new(),
+            offload: None,
+        };
+        let shutdown = run(system, mode);
+        let output = String::from_utf8(console.output).expect("what the shell prints is UTF-8");
+        (shutdown, output)
+    }
+
+    /// The output of one command, if it succeeded.
+    fn command(&self, line: &str) -> Option<String> {
+        match self.run(RunMode::Command(line.into()), b"") {
+            (Shutdown::PowerOff { success: true }, output) => Some(output),
+            (Shutdown::PowerOff { success: false }, output) => {
+                assert_eq!(output, "", "a failed command printed something");
+                None
+            }
+            (Shutdown::Reboot, _) => panic!("{line:?} rebooted"),
+        }
+    }
+
+    /// What the user sees of a conversation that ends with `poweroff`: for each line the output up to
+    /// the next prompt.
+    fn converse(&self, lines: &[&[u8]]) -> Vec<String> {
+        let mut input = lines.join(&b'\n');
+        input.extend(b"\npoweroff\n");
+        let (shutdown, output) = self.run(RunMode::Interactive, &input);
+        assert_eq!(shutdown, Shutdown::PowerOff { success: true });
+        // Each prompt is followed by the echo of its line and a line feed.
+        let answers = output.split("\rferrite> \x1b[K").skip(1).map(|shown| {
+            let (_, answer) = shown.split_once('\n').expect("a line was entered");
+            answer.to_string()
+        });
+        let mut answers: Vec<_> = answers.collect();
+        assert_eq!(answers.pop().as_deref(), Some(""), "poweroff says nothing");
+        assert_eq!(answers.len(), lines.len());
+        answers
+    }
+}
+
+#[test]
+fn every_command_is_listed_and_explained() {
+    let computer = Computer::new();
+    let list = computer.command("help").unwrap();
+    for command in commands::all() {
+        assert!(list.contains(command.name), "{} is not listed", command.name);
+        let help = computer.command(&std::format!("help {}", command.name)).unwrap();
+        assert!(help.starts_with(command.name), "{help}");
+        for option in command.options {
+            assert!(help.contains(&std::format!("--{}", option.name)), "{help}");
+        }
+        for line in help.lines() {
+            assert!(line.len() < 300, "{line}");
+        }
+    }
+    for name in [
+        "llm infer",
+        "llm load",
+        "llm unload",
+        "llm list",
+        "llm info",
+        "llm stats",
+        "llm verify",
+        "llm bench",
+        "llm tokenize",
+        "llm offload",
+        "mem",
+        "cpus",
+        "disks",
+        "pci",
+        "uptime",
+        "log",
+        "reboot",
+        "poweroff",
+        "help",
+    ] {
+        assert!(commands::all().any(|command| command.name == name), "{name} is missing");
+    }
+    assert!(!computer.command("help llm").unwrap().contains("poweroff"));
+}
+
+#[test]
+fn mistakes_are_answered_in_one_line_and_the_shell_lives_on() {
+    let answers = Computer::new().converse(&[
+        b"hlep",
+        b"llm",
+        b"llm frob",
+        b"llm infer 'unclosed",
+        b"llm infer",
+        b"llm infer a b",
+        b"llm infer a 1 2",
+        b"llm infer a 1 --temp",
+        b"llm infer a 1 --temp hot",
+        b"llm infer a 1 --temp -1",
+        b"llm infer a 1 --top-p 2",
+        b"llm infer a 1 --frob 2",
+        b"llm infer 'a\xff' 1",
+        b"llm infer a -1",
+        b"llm infer a 99999999999999999999999",
+        b"llm load nothing",
+        b"llm unload",
+        b"llm info",
+        b"log loud",
+        b"mem now",
+        b"help frob",
+        b"help mem now",
+        b"\xff\xfe",
+    ]);
+    let expected = [
+        "unknown command \"hlep\"",
+        "expected infer, tokenize, bench",
+        "unknown command \"llm frob\"; expected infer",
+        "expected a closing quote",
+        "usage: llm infer PROMPT [N]",
+        "N is \"b\", expected a number of tokens",
+        "usage: llm infer",
+        "expected --temp T",
+        "temp is \"hot\", expected a number",
+        "temperature",
+        "top_p",
+        "unknown option --frob",
+        "PROMPT is not valid UTF-8: byte 0xff at offset 1",
+        "unknown option -1",
+        "expected a number of tokens",
+        "no model is called \"nothing\"",
+        "no model is loaded",
+        "no model is loaded",
+        "LEVEL is \"loud\", expected off, error, warn, info, debug or trace",
+        "usage: mem",
+        "unknown command \"frob\"",
+        "usage: help [COMMAND]",
+        "unknown command \"\u{fffd}\u{fffd}\"",
+    ];
+    for (answer, expected) in answers.iter().zip(expected) {
+        assert!(answer.starts_with("error: "), "{answer:?} is no error");
+        assert!(answer.contains(expected), "{answer:?} does not say {expected:?}");
+        assert_eq!(answer.matches('\n').count(), 1, "{answer:?} is not one line");
+    }
+}
+
+#[test]
+fn a_failed_command_fails_the_command_mode_and_prints_nothing() {
+    let computer = Computer::new();
+    for line in ["frob", "llm infer Hello 10", "llm load x", "llm verify", "llm infer '"] {
+        assert_eq!(computer.command(line), None, "{line}");
+    }
+    assert_eq!(computer.command("").as_deref(), Some(""));
+    assert_eq!(computer.command("  # nothing").as_deref(), Some(""));
+}
+
+#[test]
+fn power_commands_end_the_shell() {
+    let computer = Computer::new();
+    for (line, expected) in [
+        (&b"reboot\n"[..], Shutdown::Reboot),
+        (b"poweroff\n", Shutdown::PowerOff { success: true }),
+        (b"frob\r\npoweroff\r\n", Shutdown::PowerOff { success: true }),
+        (b"powe\x03poweroff\r", Shutdown::PowerOff { success: true }),
+    ] {
+        assert_eq!(computer.run(RunMode::Interactive, line).0, expected);
+    }
+    let (shutdown, _) = computer.run(RunMode::Command(b"reboot".to_vec()), b"");
+    assert_eq!(shutdown, Shutdown::Reboot);
+}
+
+#[test]
+fn the_machine_is_described() {
+    let computer = Computer::new().disk("first", vec![0; 1024]).disk("", vec![]);
+    assert_eq!(
+        computer.command("cpus").unwrap(),
+        "Cortex-A72 r0p3, neon, dotprod\ncore 0: mpidr 0x0, online\ncore 1: mpidr 0x1, off\n"
+    );
+    assert_eq!(
+        computer.command("disks").unwrap(),
+        "disk 0: first, memory, 1.0 KiB (1024 bytes, file of 1024 bytes)\n\
+         disk 1: -, memory, 0 B (0 bytes, file of 0 bytes)\n"
+    );
+    assert!(
+        computer
+            .command("mem")
+            .unwrap()
+            .starts_with("heap      1.0 MiB of 16.0 MiB used\npool      0 B of 64.0 MiB")
+    );
+    assert_eq!(computer.command("pci").unwrap(), "there are no PCI functions\n");
+    assert!(computer.command("uptime").unwrap().ends_with(" s\n"));
+    assert_eq!(Computer::new().command("disks").unwrap(), "there are no disks\n");
+    assert!(computer.command("llm offload").unwrap().contains("the CPU computes"));
+}
+
+#[test]
+fn a_disk_without_a_model_is_listed_with_its_reason_and_refused() {
+    let computer = Computer::new().disk("noise", vec![0x5a; 4096]).disk("empty", vec![]);
+    let list = computer.command("llm list").unwrap();
+    assert_eq!(list.lines().count(), 2);
+    assert!(list.contains("/models/noise.gguf") && list.contains("/models/empty.gguf"), "{list}");
+    assert_eq!(list.matches("unusable").count(), 2);
+    let answers =
+        computer.converse(&[b"llm load noise", b"llm load /models/empty.gguf", b"llm infer Hello 10"]);
+    assert!(answers[0].contains("/models/noise.gguf: "), "{}", answers[0]);
+    assert!(answers[1].contains("the disk is empty, expected a GGUF file"), "{}", answers[1]);
+    assert!(answers[2].contains("on any of 2 disks"), "{}", answers[2]);
+    let none = Computer::new();
+    assert!(none.converse(&[b"llm infer Hello 10"])[0].contains("no disk"));
+    assert!(none.command("llm list").unwrap().contains("no disk"));
+}
