@@ -70,10 +70,12 @@ impl EngineArguments {
     /// `n_logits` of a batch.
     pub fn session_options(&self, config: &Config, needed: usize, n_logits: usize) -> SessionOptions {
         let n_ctx = self.ctx.unwrap_or(needed.min(config.n_ctx_train).max(1));
+        // In an encoder every token sees every other, so that they cannot be cut into batches.
+        let n_batch = if config.is_encoder() { n_ctx } else { N_BATCH.min(n_ctx) };
         SessionOptions {
             n_ctx,
-            n_batch: N_BATCH.min(n_ctx),
-            n_logits: n_logits.clamp(1, N_BATCH),
+            n_batch,
+            n_logits: n_logits.clamp(1, n_batch),
             kv_type: match self.kv_type {
                 KvTypeName::F16 => KvType::F16,
                 KvTypeName::F32 => KvType::F32,

@@ -9,7 +9,7 @@ mod model_file;
 mod synth;
 mod thread_pool;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -37,7 +37,9 @@ status is 0, or 1 after an error.";
 
 #[derive(Subcommand)]
 enum Command {
+    Infer(commands::infer::Arguments),
     Logits(commands::logits::Arguments),
+    Tokenize(commands::tokenize::Arguments),
     Info(commands::info::Arguments),
     Bench(commands::bench::Arguments),
     Synth(commands::synth::Arguments),
@@ -49,7 +51,9 @@ fn main() -> ExitCode {
         Err(error) => return report_usage(&error),
     };
     let result = match program.command {
+        Command::Infer(arguments) => commands::infer::run(&arguments),
         Command::Logits(arguments) => commands::logits::run(&arguments),
+        Command::Tokenize(arguments) => commands::tokenize::run(&arguments),
         Command::Info(arguments) => commands::info::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Synth(arguments) => commands::synth::run(&arguments),
@@ -58,10 +62,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("llm: {error:#}");
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints one line on standard error. If that is gone too, the exit status must do.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "llm: {message}");
 }
 
 /// Whether the reader of standard output has gone: it has what it wanted, which is no error.
@@ -89,7 +98,7 @@ fn report_usage(error: &clap::Error) -> ExitCode {
                 message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
             let message = lines.join(" ");
             let message = message.strip_prefix("error: ").unwrap_or(&message);
-            eprintln!("llm: {message} (see `llm help`)");
+            complain(&format!("{message} (see `llm help`)"));
             ExitCode::FAILURE
         }
     }

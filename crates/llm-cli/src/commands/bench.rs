@@ -1,5 +1,6 @@
 //! `llm bench`: how fast prompts are read and tokens generated.
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -65,18 +66,19 @@ struct Report {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let report = measure(arguments)?;
+    let mut output = stdout().lock();
     if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
-        return Ok(());
+        return Ok(writeln!(output, "{}", serde_json::to_string(&report)?)?);
     }
-    println!("model        {}", report.model);
-    println!("kernels      {}, {} threads", report.kernel_set, report.cores);
-    println!("prefill      {:.2} tokens/s ({} tokens)", report.pp_tps, report.pp_tokens);
-    println!("decode       {:.2} tokens/s ({} tokens)", report.tg_tps, report.tg_tokens);
-    println!(
-        "first token  {:.1} ms after opening the file ({FIRST_TOKEN_PROMPT}-token prompt)",
-        report.first_token_us as f64 / 1e3
-    );
+    writeln!(output, "model        {}", report.model)?;
+    writeln!(output, "kernels      {}, {} threads", report.kernel_set, report.cores)?;
+    writeln!(output, "prefill      {:.2} tokens/s ({} tokens)", report.pp_tps, report.pp_tokens)?;
+    writeln!(output, "decode       {:.2} tokens/s ({} tokens)", report.tg_tps, report.tg_tokens)?;
+    let first_token_ms = report.first_token_us as f64 / 1e3;
+    writeln!(
+        output,
+        "first token  {first_token_ms:.1} ms after opening the file ({FIRST_TOKEN_PROMPT}-token prompt)"
+    )?;
     Ok(())
 }
 

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufWriter, Write, stdout};
-use std::path::PathBuf;
+use std::io::{self, BufWriter, Write, stdout};
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use llm::gguf::{Gguf, Value};
 use llm::model::Config;
+use llm::session::{Session, SessionOptions};
+use llm::simd::Kernels;
+use llm::tokenizer::Tokenizer;
 
 use crate::model_file::ModelFile;
 
@@ -16,8 +19,12 @@ use crate::model_file::ModelFile;
 #[derive(Args)]
 pub struct Arguments {
     /// The model, a GGUF file.
-    #[arg(short, long, value_name = "FILE")]
-    model: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "kernels")]
+    model: Option<PathBuf>,
+
+    /// List the instruction sets of this CPU that --kernels of the other commands takes, `scalar` first.
+    #[arg(long)]
+    kernels: bool,
 
     /// Also list all metadata keys with their values; long arrays are cut.
     #[arg(long)]
@@ -30,15 +37,32 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let file = ModelFile::open(&arguments.model)?;
-    let gguf = file.gguf()?;
     let mut output = BufWriter::new(stdout().lock());
+    if arguments.kernels {
+        for kernels in Kernels::available() {
+            writeln!(output, "{}", kernels.name())?;
+        }
+    }
+    if let Some(path) = &arguments.model {
+        let file = ModelFile::open(path)?;
+        let gguf = file.gguf()?;
+        summarize(&mut output, path, &file, &gguf)?;
+        if arguments.metadata {
+            list_metadata(&mut output, &gguf)?;
+        }
+        if arguments.tensors {
+            list_tensors(&mut output, &gguf)?;
+        }
+    }
+    Ok(output.flush()?)
+}
 
-    let mut row = |name: &str, value: &dyn fmt::Display| writeln!(output, "{name:<14}{value}");
-    row("file", &format_args!("{} ({})", arguments.model.display(), Bytes(file.len_bytes())))?;
-    row("name", &file.display_name(&gguf))?;
+fn summarize(output: &mut impl Write, path: &Path, file: &ModelFile, gguf: &Gguf<'_>) -> io::Result<()> {
+    let mut row = |name: &str, value: &dyn fmt::Display| writeln!(output, "{name:<16}{value}");
+    row("file", &format_args!("{} ({})", path.display(), Bytes(file.len_bytes())))?;
+    row("name", &file.display_name(gguf))?;
     row("format", &format_args!("GGUF v{}, alignment {}", gguf.version(), gguf.alignment()))?;
-    match Config::from_gguf(&gguf) {
+    match Config::from_gguf(gguf) {
         Ok(config) => {
             row("architecture", &config.architecture.name)?;
             let layer = &config.layers[0];
@@ -48,45 +72,62 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             row("feed-forward", &layer.n_ff)?;
             row("context", &config.n_ctx_train)?;
             row("vocabulary", &config.n_vocab)?;
+            row("cache, scratch", &describe_memory(&config))?;
         }
         Err(error) => row("model", &format_args!("cannot be run: {error}"))?,
     }
-    row("tokenizer", &describe_tokenizer(&gguf))?;
-    row("parameters", &parameters(&gguf))?;
-    for (ty, (count, bytes)) in tensor_types(&gguf) {
+    row("tokenizer", &describe_tokenizer(gguf))?;
+    row("parameters", &parameters(gguf))?;
+    for (ty, (count, bytes)) in tensor_types(gguf) {
         row("tensors", &format_args!("{count} of {ty} ({})", Bytes(bytes)))?;
     }
-    if arguments.metadata {
-        writeln!(output, "\nmetadata")?;
-        for (key, value) in gguf.metadata() {
-            writeln!(output, "  {key} = {}", Shown(&value))?;
-        }
+    Ok(())
+}
+
+fn list_metadata(output: &mut impl Write, gguf: &Gguf<'_>) -> io::Result<()> {
+    writeln!(output, "\nmetadata")?;
+    for (key, value) in gguf.metadata() {
+        writeln!(output, "  {key} = {}", Shown(&value))?;
     }
-    if arguments.tensors {
-        writeln!(output, "\ntensors")?;
-        for tensor in gguf.tensors() {
-            let shape: Vec<String> = tensor.shape().iter().map(u64::to_string).collect();
-            writeln!(
-                output,
-                "  {} {} [{}] at {} ({} bytes)",
-                tensor.name,
-                tensor.ty,
-                shape.join(" x "),
-                gguf.data_offset() + tensor.offset,
-                tensor.size_bytes
-            )?;
-        }
+    Ok(())
+}
+
+fn list_tensors(output: &mut impl Write, gguf: &Gguf<'_>) -> io::Result<()> {
+    writeln!(output, "\ntensors")?;
+    for tensor in gguf.tensors() {
+        let shape: Vec<String> = tensor.shape().iter().map(u64::to_string).collect();
+        writeln!(
+            output,
+            "  {} {} [{}] at {} ({} bytes)",
+            tensor.name,
+            tensor.ty,
+            shape.join(" x "),
+            gguf.data_offset() + tensor.offset,
+            tensor.size_bytes
+        )?;
     }
-    Ok(output.flush()?)
+    Ok(())
 }
 
 fn describe_tokenizer(gguf: &Gguf<'_>) -> String {
-    let key = |name| gguf.str_value(name).ok().flatten();
+    let key = |name: &str| gguf.str_value(name).ok().flatten();
     let Some(kind) = key("tokenizer.ggml.model") else {
         return String::from("none");
     };
     let pre = key("tokenizer.ggml.pre").map_or(String::new(), |pre| format!(", pre-tokenizer {pre}"));
-    format!("{kind}{pre}")
+    match Tokenizer::from_gguf(gguf) {
+        Ok(tokenizer) => format!("{kind}{pre}, {} tokens", tokenizer.n_vocab()),
+        Err(error) => format!("{kind}{pre}, cannot be used: {error}"),
+    }
+}
+
+/// What a session over the whole context takes beside the file.
+fn describe_memory(config: &Config) -> String {
+    let options = SessionOptions::generate(config.n_ctx_train);
+    match Session::required_bytes(config, &options) {
+        Ok(bytes) => format!("{} for the whole context in f16", Bytes(bytes as u64)),
+        Err(error) => format!("cannot be computed: {error}"),
+    }
 }
 
 fn parameters(gguf: &Gguf<'_>) -> u64 {

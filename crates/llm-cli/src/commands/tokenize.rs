@@ -1,0 +1,63 @@
+//! `llm tokenize`: text to token ids.
+
+use std::io::{BufWriter, Write, stdout};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use llm::tokenizer::{EncodeOptions, Tokenizer};
+
+use crate::model_file::ModelFile;
+
+/// Print the token ids of a text on one line.
+#[derive(Args)]
+pub struct Arguments {
+    /// The model, a GGUF file.
+    #[arg(short, long, value_name = "FILE")]
+    model: PathBuf,
+
+    /// The text itself.
+    #[arg(required_unless_present = "file")]
+    text: Option<String>,
+
+    /// File with the text, taken whole: also a newline at its end.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
+    file: Option<PathBuf>,
+
+    /// Do not add the start or end tokens that the model's file asks for.
+    #[arg(long)]
+    no_bos: bool,
+
+    /// Read the names of special tokens in the text as those tokens, not as plain text.
+    #[arg(long)]
+    special: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let file = ModelFile::open(&arguments.model)?;
+    let gguf = file.gguf()?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let text = match (&arguments.text, &arguments.file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) => {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            String::from_utf8(bytes).map_err(|error| {
+                let offset = error.utf8_error().valid_up_to();
+                anyhow!("{} is not UTF-8 at byte {offset}", path.display())
+            })?
+        }
+        (None, None) => unreachable!("clap asks for one of them"),
+    };
+    let options = EncodeOptions { add_special: !arguments.no_bos, parse_special: arguments.special };
+    let mut ids = Vec::new();
+    tokenizer.encode(&text, options, &mut ids)?;
+
+    let mut output = BufWriter::new(stdout().lock());
+    for (index, id) in ids.iter().enumerate() {
+        let separator = if index == 0 { "" } else { " " };
+        write!(output, "{separator}{id}")?;
+    }
+    writeln!(output)?;
+    Ok(output.flush()?)
+}

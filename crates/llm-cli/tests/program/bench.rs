@@ -1,0 +1,30 @@
+use crate::{LLAMA, fail_saying, succeed};
+
+#[test]
+fn the_json_report_has_every_field() {
+    let report =
+        succeed(&["bench", "--model", &LLAMA, "-p", "20", "-n", "4", "-t", "2", "-r", "1", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["pp_tokens"], 20);
+    assert_eq!(report["tg_tokens"], 4);
+    assert_eq!(report["cores"], 2);
+    for key in ["pp_tps", "tg_tps", "first_token_us"] {
+        assert!(report[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    for key in ["pp_insn_per_token", "tg_insn_per_token", "load_bytes_per_s"] {
+        assert_eq!(report.get(key), Some(&serde_json::Value::Null), "{key}");
+    }
+    assert!(report["model"].is_string() && report["kernel_set"].is_string());
+}
+
+#[test]
+fn the_table_is_for_people() {
+    let table =
+        succeed(&["bench", "--model", &LLAMA, "-p", "8", "-n", "2", "-r", "1", "--kernels", "scalar"]);
+    assert!(table.contains("scalar") && table.contains("tokens/s"), "{table}");
+}
+
+#[test]
+fn more_tokens_than_the_context_holds_are_refused() {
+    fail_saying(&["bench", "--model", &LLAMA, "-p", "100", "-n", "2"], &["100 tokens", "context of 64"]);
+}

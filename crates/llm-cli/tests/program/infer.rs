@@ -1,0 +1,71 @@
+use crate::{GPT2, LLAMA, fail_saying, llm, scratch_file, succeed};
+
+fn infer(model: &str, options: &[&str]) -> String {
+    succeed(&[&["infer", "--model", model, "--prompt", "the cat sat", "-n", "8"], options].concat())
+}
+
+#[test]
+fn ids_and_text_are_of_the_same_tokens() {
+    for model in [&*LLAMA, &*GPT2] {
+        let ids = infer(model, &["--ids"]);
+        assert_eq!(ids.lines().count(), 1);
+        assert_eq!(ids.split_whitespace().count(), 8, "{ids}");
+        assert_eq!(infer(model, &["--ids"]), ids, "greedy text is the same each time");
+        assert!(infer(model, &[]).ends_with('\n'));
+    }
+}
+
+#[test]
+fn a_seed_repeats_a_text_and_another_gives_another() {
+    let sample = |seed| infer(&LLAMA, &["--ids", "--temp", "1", "--top-k", "0", "--seed", seed]);
+    assert_eq!(sample("1"), sample("1"));
+    assert_ne!(sample("1"), sample("2"));
+}
+
+#[test]
+fn threads_do_not_change_the_text() {
+    assert_eq!(infer(&LLAMA, &["--ids", "-t", "1"]), infer(&LLAMA, &["--ids", "-t", "4"]));
+}
+
+#[test]
+fn a_stop_text_ends_the_generation_and_is_not_printed() {
+    let whole = infer(&LLAMA, &[]);
+    let whole = whole.trim_end_matches('\n');
+    let (start, _) = whole.char_indices().nth(2).unwrap();
+    let stop = &whole[start..];
+    assert_eq!(infer(&LLAMA, &["--stop", stop]), format!("{}\n", &whole[..start]));
+}
+
+#[test]
+fn generation_ends_with_the_context() {
+    let output = llm(&["infer", "--model", &LLAMA, "--prompt", "ab", "-n", "500", "--ids"]);
+    assert!(output.status.success());
+    let n = String::from_utf8(output.stdout).unwrap().split_whitespace().count();
+    assert!((50..=64).contains(&n), "{n}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the context of 64 tokens is full"));
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let run = |prompt: &str, options: &[&str], parts: &[&str]| {
+        fail_saying(&[&["infer", "--model", &LLAMA, "--prompt", prompt], options].concat(), parts);
+    };
+    run(&"word ".repeat(100), &[], &["tokens", "64"]);
+    run("abc def", &["--ctx", "3"], &["tokens", "3"]);
+    run("abc", &["--temp", "-1"], &["temp", "-1"]);
+    run("abc", &["--top-p", "1.5"], &["top_p", "1.5"]);
+    let no_start = ["infer", "--model", &GPT2, "--prompt", ""];
+    fail_saying(&no_start, &["no tokens"]);
+}
+
+#[test]
+fn the_vocabulary_must_be_whole() {
+    let bytes = std::fs::read(&*LLAMA).unwrap();
+    let key = b"tokenizer.ggml.tokens";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    let mut renamed = bytes;
+    renamed[at + key.len() - 1] = b'z';
+    let path = scratch_file("no-tokens.gguf");
+    std::fs::write(&path, renamed).unwrap();
+    fail_saying(&["infer", "--model", &path, "--prompt", "x"], &["tokenizer.ggml.tokens"]);
+}
