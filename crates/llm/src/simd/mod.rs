@@ -15,6 +15,8 @@ mod aarch64;
 mod q8;
 pub mod scalar;
 pub mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::CpuFeatures;
@@ -68,7 +70,7 @@ impl Kernels {
     }
 
     /// Every set that this CPU has, from the scalar one to the fastest.
-    #[cfg(all(any(test, feature = "std"), not(target_arch = "aarch64")))]
+    #[cfg(all(any(test, feature = "std"), not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
         [Self::scalar()].into_iter()
     }

@@ -1,0 +1,29 @@
+//! Inner loops for x86-64 hosts: AVX2 with FMA and F16C, and AVX-512 VNNI on top of it.
+//!
+//! [`float`] multiplies floats, [`round`] rounds activations, [`product`] multiplies integers with
+//! whichever instructions [`avx2`] or [`avx512_vnni`] names.
+
+#![cfg(any(test, feature = "std"))]
+
+mod avx2;
+mod avx512_vnni;
+mod float;
+mod product;
+mod round;
+mod weights32;
+
+use super::{Kernels, std};
+
+impl Kernels {
+    /// Every set that this CPU has, from the scalar one to the fastest.
+    pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
+        let avx2 = std::is_x86_feature_detected!("avx2")
+            && std::is_x86_feature_detected!("fma")
+            && std::is_x86_feature_detected!("f16c");
+        let vnni =
+            avx2 && std::is_x86_feature_detected!("avx512vl") && std::is_x86_feature_detected!("avx512vnni");
+        let avx2 = avx2.then_some(&avx2::KERNELS);
+        let vnni = vnni.then_some(&avx512_vnni::KERNELS);
+        [Self::scalar()].into_iter().chain(avx2).chain(vnni)
+    }
+}

@@ -1,0 +1,186 @@
+//! Loads of weights that have a scale for each 32.
+
+use super::product::{FourGroups, Weights32};
+use crate::blocks::{Block32, BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0};
+use core::{arch::x86_64::*, marker::PhantomData};
+
+/// Sixteen bytes' low nibbles, then their high ones.
+///
+/// # Safety
+///
+/// Sixteen bytes must be readable at `p`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn nibbles(p: *const u8) -> __m256i {
+    // SAFETY: the caller vouches for the bytes.
+    let bytes = unsafe { _mm_loadu_si128(p.cast()) };
+    _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16::<4>(bytes), bytes), _mm256_set1_epi8(0xf))
+}
+
+/// Nibbles at `p` with bit `i` of the u32 at `bits` as the fifth bit of number `i`.
+///
+/// # Safety
+///
+/// Sixteen bytes must be readable at `p`, four at `bits`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn five_bits(p: *const u8, bits: *const u8) -> __m256i {
+    // SAFETY: the caller vouches for the bytes.
+    let (low, bits) = unsafe { (nibbles(p), bits.cast::<i32>().read_unaligned()) };
+    // Each byte of the mask to the eight weights whose bits it holds.
+    let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
+    let own = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, own), own);
+    _mm256_or_si256(low, _mm256_and_si256(set, _mm256_set1_epi8(0x10)))
+}
+
+/// The f16 at `p` in every lane.
+///
+/// # Safety
+///
+/// Two bytes must be readable at `p`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn half(p: *const u8) -> __m256 {
+    // SAFETY: the caller vouches for the bytes.
+    _mm256_cvtph_ps(_mm_set1_epi16(unsafe { p.cast::<i16>().read_unaligned() }))
+}
+
+/// The f16 values at four pointers.
+///
+/// # Safety
+///
+/// Two bytes must be readable at each of them.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn halves(p: [*const u8; 4]) -> __m128 {
+    // SAFETY: the caller vouches for the bytes.
+    let [a, b, c, d] = p.map(|p| unsafe { p.cast::<i16>().read_unaligned() });
+    _mm_cvtph_ps(_mm_setr_epi16(a, b, c, d, 0, 0, 0, 0))
+}
+
+/// Any type, by its definition.
+pub struct Unpacked<B>(PhantomData<B>);
+
+impl<B: Block32> Weights32 for Unpacked<B> {
+    const BLOCK_BYTES: usize = size_of::<B>();
+    const GROUPS: usize = B::GROUPS;
+    const SIGNED: bool = true;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups {
+        // SAFETY: a block is readable at each pointer and, being `Unaligned`, a reference to it may
+        // be made; a group holds 32 quants.
+        unsafe {
+            let groups = rows.map(|row| (*row.cast::<B>()).unpack(index));
+            FourGroups {
+                quants: groups.each_ref().map(|group| _mm256_loadu_si256(group.quants.as_ptr().cast())),
+                scales: groups
+                    .map(|group| _mm256_set_m128(_mm_set1_ps(group.scales[1]), _mm_set1_ps(group.scales[0]))),
+                mins: _mm_setzero_ps(),
+            }
+        }
+    }
+}
+
+pub struct Q4_0;
+
+impl Weights32 for Q4_0 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ4_0>();
+    const OFFSET: i32 = 8;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with its scale, then 16 bytes follow.
+        unsafe {
+            FourGroups {
+                quants: rows.map(|row| nibbles(row.add(2))),
+                scales: rows.map(|row| half(row)),
+                mins: _mm_setzero_ps(),
+            }
+        }
+    }
+}
+
+pub struct Q4_1;
+
+impl Weights32 for Q4_1 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ4_1>();
+    const MINS: bool = true;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with scale and minimum, then 16 bytes follow.
+        unsafe {
+            FourGroups {
+                quants: rows.map(|row| nibbles(row.add(4))),
+                scales: rows.map(|row| half(row)),
+                mins: halves(rows.map(|row| row.add(2))),
+            }
+        }
+    }
+}
+
+pub struct Q5_0;
+
+impl Weights32 for Q5_0 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ5_0>();
+    const OFFSET: i32 = 16;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with its scale, then 4 and 16 bytes follow.
+        unsafe {
+            FourGroups {
+                quants: rows.map(|row| five_bits(row.add(6), row.add(2))),
+                scales: rows.map(|row| half(row)),
+                mins: _mm_setzero_ps(),
+            }
+        }
+    }
+}
+
+pub struct Q5_1;
+
+impl Weights32 for Q5_1 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ5_1>();
+    const MINS: bool = true;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with scale and minimum, then 4 and 16 bytes follow.
+        unsafe {
+            FourGroups {
+                quants: rows.map(|row| five_bits(row.add(8), row.add(4))),
+                scales: rows.map(|row| half(row)),
+                mins: halves(rows.map(|row| row.add(2))),
+            }
+        }
+    }
+}
+
+pub struct Q8_0;
+
+impl Weights32 for Q8_0 {
+    const BLOCK_BYTES: usize = size_of::<BlockQ8_0>();
+    const SIGNED: bool = true;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with its scale, then 32 bytes follow.
+        unsafe {
+            FourGroups {
+                quants: rows.map(|row| _mm256_loadu_si256(row.add(2).cast())),
+                scales: rows.map(|row| half(row)),
+                mins: _mm_setzero_ps(),
+            }
+        }
+    }
+}
