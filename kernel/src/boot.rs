@@ -23,7 +23,7 @@ use ferrite_kernel::{
     system::{Core, CpuFeatures, RunMode, Shutdown, System},
 };
 use llm::simd::Kernels;
-use log::{LevelFilter, error, info, warn};
+use log::{LevelFilter, debug, error, info, warn};
 use virtio_drivers::transport::pci::bus::PciRoot;
 
 #[global_allocator]
@@ -45,22 +45,20 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
 
     // SAFETY: the platform is this machine's; nothing else has been started.
     unsafe { map_memory(&platform) };
-    start_console(&platform, args.as_ref().ok());
-    let args = args.unwrap_or_else(|error| {
-        error!("{error}");
-        host::exit(ExitStatus::CommandFailed)
-    });
+    start_console(&platform, &args);
+    if let Some(mistake) = &args.mistake {
+        error!("{mistake}");
+        host::exit(ExitStatus::CommandFailed);
+    }
     start_interrupts(&platform);
     fill_pool(&platform, &heap);
-    let (pci, disks) = find_devices(&platform, &args);
+    let (pci, mut disks) = find_devices(&platform, &args);
     host::find_pvpanic(&pci);
-    if let Some(test) = args.self_test {
-        self_test::run(test);
-    }
 
-    let mut console = uart::SerialConsole {
-        is_terminal: args.run_mode == RunMode::Interactive,
-    };
+    let mut console = uart::SerialConsole { is_terminal: args.run_mode == RunMode::Interactive };
+    if let Some(test) = args.self_test {
+        self_test::run(test, &mut console, &POOL, &mut disks);
+    }
     let system = System {
         console: &mut console,
         clock_us: arch::time::now_us,
@@ -117,14 +115,12 @@ unsafe fn map_memory(platform: &Platform) {
     let mut devices: Vec<Range<u64>> = platform.virtio_mmio.iter().map(range).collect();
     devices.extend(platform.uart.iter().map(|uart| range(&uart.registers)));
     match &platform.interrupt_controller {
-        Some(device_tree::InterruptController::GicV2 {
-            distributor,
-            cpu_interface,
-        }) => devices.extend([range(distributor), range(cpu_interface)]),
-        Some(device_tree::InterruptController::GicV3 {
-            distributor,
-            redistributors,
-        }) => devices.extend([range(distributor), range(redistributors)]),
+        Some(device_tree::InterruptController::GicV2 { distributor, cpu_interface }) => {
+            devices.extend([range(distributor), range(cpu_interface)])
+        }
+        Some(device_tree::InterruptController::GicV3 { distributor, redistributors }) => {
+            devices.extend([range(distributor), range(redistributors)])
+        }
         None => {}
     }
     if let Some(pcie) = &platform.pcie {
@@ -138,7 +134,7 @@ unsafe fn map_memory(platform: &Platform) {
 }
 
 /// From here on there is a console, a log and a way to end.
-fn start_console(platform: &Platform, args: Option<&BootArgs>) {
+fn start_console(platform: &Platform, args: &BootArgs) {
     if let Some(method) = platform.psci {
         power::init(method);
     }
@@ -146,8 +142,6 @@ fn start_console(platform: &Platform, args: Option<&BootArgs>) {
         // SAFETY: mapped by now, and nothing else uses it.
         unsafe { uart::init(device) };
     }
-    let defaults = BootArgs::default();
-    let args = args.unwrap_or(&defaults);
     host::init(args.host);
     let is_command = matches!(args.run_mode, RunMode::Command(_));
     let (sink, level): (fn(&[u8]), _) = if !is_command {
@@ -179,6 +173,7 @@ fn start_interrupts(platform: &Platform) {
     {
         arch::counters::enable_overflow_interrupt();
     }
+    debug!("instructions: {:?}", arch::counters::instructions_retired());
 }
 
 fn fill_pool(platform: &Platform, heap: &Range<u64>) {
@@ -191,11 +186,7 @@ fn fill_pool(platform: &Platform, heap: &Range<u64>) {
         // lies there, has been read.
         POOL.add(unsafe { slice::from_raw_parts_mut(start, length) });
     }
-    info!(
-        "memory: {} MiB for models, heap {} MiB",
-        POOL.total_bytes() >> 20,
-        HEAP.usage().size_bytes >> 20
-    );
+    info!("memory: {} MiB for models, heap {} MiB", POOL.total_bytes() >> 20, HEAP.usage().size_bytes >> 20);
 }
 
 fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Vec<Disk>) {
@@ -211,6 +202,12 @@ fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Ve
     }
     let disks = storage::number_disks(devices, &args.files);
     info!("{} disks, {} PCI functions", disks.len(), functions.len());
+    for disk in &disks {
+        debug!("{disk:?} on {}", disk.transport());
+    }
+    for function in &functions {
+        debug!("{function:x?}");
+    }
     (functions, disks)
 }
 
@@ -222,10 +219,7 @@ fn kernels(features: CpuFeatures) -> &'static Kernels {
 
 fn cores(platform: &Platform) -> Vec<Core> {
     let boot_core = arch::cpu::mpidr();
-    let core = |&mpidr: &u64| Core {
-        mpidr,
-        online: mpidr == boot_core,
-    };
+    let core = |&mpidr: &u64| Core { mpidr, online: mpidr == boot_core };
     platform.cores.iter().map(core).collect()
 }
 

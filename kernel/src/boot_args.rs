@@ -9,7 +9,7 @@
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
 //! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
-//! | `ferrite.selftest=NAME` | break something on purpose, for the tests: see [`SelfTest`] |
+//! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
 
 use crate::{storage::FileFacts, system::RunMode};
 use alloc::{string::String, vec::Vec};
@@ -27,7 +27,7 @@ pub enum Host {
     Pvpanic,
 }
 
-/// A fault to raise after boot, so that tests see what the kernel makes of it.
+/// A check to make, or a fault to raise, between boot and shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SelfTest {
     /// Read an address that nothing maps.
@@ -44,6 +44,10 @@ pub enum SelfTest {
     ExecuteData,
     /// Check vector registers while interrupts come in whose handler destroys them.
     Simd,
+    /// Write back what is typed, after a second of not listening.
+    Echo,
+    /// Read every disk and log checksums.
+    Disks,
 }
 
 /// The boot arguments, parsed.
@@ -57,8 +61,11 @@ pub struct BootArgs {
     pub host: Host,
     /// Facts about the files that the disks hold, by disk serial, in the order given.
     pub files: Vec<(String, FileFacts)>,
-    /// The fault to raise, if any.
+    /// The check to make before the shell starts, if any.
     pub self_test: Option<SelfTest>,
+    /// The first argument of ours that has no meaning. The others are kept: they tell how to report
+    /// it.
+    pub mistake: Option<BootArgError>,
 }
 
 impl Default for BootArgs {
@@ -69,6 +76,7 @@ impl Default for BootArgs {
             host: Host::None,
             files: Vec::new(),
             self_test: None,
+            mistake: None,
         }
     }
 }
@@ -82,11 +90,7 @@ pub struct BootArgError {
 
 impl fmt::Display for BootArgError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "boot argument {:?}: expected {}",
-            self.argument, self.expected
-        )
+        write!(f, "boot argument {:?}: expected {}", self.argument, self.expected)
     }
 }
 
@@ -94,29 +98,24 @@ impl core::error::Error for BootArgError {}
 
 impl BootArgs {
     /// Parses the command line.
-    ///
-    /// # Errors
-    /// The first argument of ours that has no meaning, with what would be right.
-    pub fn parse(line: &str) -> Result<Self, BootArgError> {
+    pub fn parse(line: &str) -> Self {
         let mut args = Self::default();
         for word in line.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
-            if key == "log" || key.starts_with("ferrite.") {
-                args.set(key, value).map_err(|expected| BootArgError {
-                    argument: String::from(word),
-                    expected,
-                })?;
+            if key != "log" && !key.starts_with("ferrite.") {
+                continue;
+            }
+            if let Err(expected) = args.set(key, value) {
+                args.mistake.get_or_insert_with(|| BootArgError { argument: String::from(word), expected });
             }
         }
-        Ok(args)
+        args
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
         match key {
             "log" => {
-                self.log_level = value
-                    .parse()
-                    .map_err(|_| "log=off, error, warn, info, debug or trace")?;
+                self.log_level = value.parse().map_err(|_| "log=off, error, warn, info, debug or trace")?;
             }
             "ferrite.command" => {
                 let line = parse_hex(value).ok_or("an even number of hexadecimal digits")?;
@@ -143,13 +142,13 @@ impl BootArgs {
                     "write-text" => SelfTest::WriteText,
                     "execute-data" => SelfTest::ExecuteData,
                     "simd" => SelfTest::Simd,
-                    _ => return Err("fault, panic, stack, heap, write-text, execute-data or simd"),
+                    "echo" => SelfTest::Echo,
+                    "disks" => SelfTest::Disks,
+                    _ => return Err("one of the names in boot_args.rs"),
                 });
             }
             _ => {
-                return Err(
-                    "ferrite.command, ferrite.host, ferrite.model or ferrite.selftest before the =",
-                );
+                return Err("ferrite.command, ferrite.host, ferrite.model or ferrite.selftest before the =");
             }
         }
         Ok(())
@@ -167,10 +166,7 @@ fn parse_file(value: &str) -> Option<(String, FileFacts)> {
     if fields.next().is_some() {
         return None;
     }
-    let facts = FileFacts {
-        length_bytes,
-        sha256,
-    };
+    let facts = FileFacts { length_bytes, sha256 };
     Some((String::from(serial), facts))
 }
 
@@ -180,10 +176,7 @@ fn parse_hex(digits: &str) -> Option<Vec<u8>> {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);
-    digits
-        .chunks_exact(2)
-        .map(|pair| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8))
-        .collect()
+    digits.chunks_exact(2).map(|pair| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8)).collect()
 }
 
 #[cfg(test)]
@@ -192,11 +185,8 @@ mod tests {
 
     #[test]
     fn nothing_given_means_an_interactive_shell() {
-        assert_eq!(BootArgs::parse(""), Ok(BootArgs::default()));
-        assert_eq!(
-            BootArgs::parse("console=ttyAMA0 root=/dev/vda quiet"),
-            Ok(BootArgs::default())
-        );
+        assert_eq!(BootArgs::parse(""), BootArgs::default());
+        assert_eq!(BootArgs::parse("console=ttyAMA0 root=/dev/vda quiet"), BootArgs::default());
     }
 
     #[test]
@@ -207,7 +197,8 @@ mod tests {
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
              ferrite.selftest=stack"
         );
-        let args = BootArgs::parse(&line).unwrap();
+        let args = BootArgs::parse(&line);
+        assert_eq!(args.mistake, None);
         assert_eq!(args.log_level, LevelFilter::Debug);
         assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"llm \xff\x00")));
         assert_eq!(args.host, Host::Semihosting);
@@ -221,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_empty_command_is_a_command() {
-        let args = BootArgs::parse("ferrite.command=").unwrap();
+        let args = BootArgs::parse("ferrite.command=");
         assert_eq!(args.run_mode, RunMode::Command(Vec::new()));
     }
 
@@ -240,7 +231,9 @@ mod tests {
             "ferrite.selftest=",
             "ferrite.colour=red",
         ] {
-            let error = BootArgs::parse(line).unwrap_err();
+            let args = BootArgs::parse(&alloc::format!("{line} log=warn log=x"));
+            assert_eq!(args.log_level, LevelFilter::Warn);
+            let error = args.mistake.unwrap();
             assert_eq!(error.argument, line);
             assert!(alloc::format!("{error}").contains("expected"));
         }

@@ -208,19 +208,15 @@ impl Platform {
                 });
             }
         } else if compatible(&["arm,gic-v3"]) {
-            self.interrupt_controller = register_block(node, 0).zip(register_block(node, 1)).map(
-                |(distributor, redistributors)| InterruptController::GicV3 {
-                    distributor,
-                    redistributors,
-                },
-            );
+            self.interrupt_controller =
+                register_block(node, 0).zip(register_block(node, 1)).map(|(distributor, redistributors)| {
+                    InterruptController::GicV3 { distributor, redistributors }
+                });
         } else if compatible(&["arm,cortex-a15-gic", "arm,gic-400"]) {
-            self.interrupt_controller = register_block(node, 0).zip(register_block(node, 1)).map(
-                |(distributor, cpu_interface)| InterruptController::GicV2 {
-                    distributor,
-                    cpu_interface,
-                },
-            );
+            self.interrupt_controller =
+                register_block(node, 0).zip(register_block(node, 1)).map(|(distributor, cpu_interface)| {
+                    InterruptController::GicV2 { distributor, cpu_interface }
+                });
         } else if compatible(&["pci-host-ecam-generic"]) {
             self.pcie = pcie_host(node);
         } else if compatible(&["arm,psci", "arm,psci-0.2", "arm,psci-1.0"]) {
@@ -249,10 +245,7 @@ fn register_block(node: &FdtNode<'_>, index: usize) -> Option<Registers> {
     let address: u64 = reg.address().ok()?;
     let size_bytes: u64 = reg.size().ok()?;
     address.checked_add(size_bytes)?;
-    Some(Registers {
-        address,
-        size_bytes,
-    })
+    Some(Registers { address, size_bytes })
 }
 
 /// The first `interrupts` entry: type, number, flags (Linux' arm,gic.yaml binding).
@@ -280,18 +273,13 @@ fn private_interrupt(node: &FdtNode<'_>) -> Option<u32> {
 
 /// The frequency of the first fixed clock: QEMU's `virt` has one, which feeds the UART.
 fn clock_hz(tree: &Fdt<'_>) -> Option<u32> {
-    let clock = tree
-        .root()
-        .children()
-        .find(|node| node.is_compatible("fixed-clock"))?;
+    let clock = tree.root().children().find(|node| node.is_compatible("fixed-clock"))?;
     clock.property("clock-frequency")?.value_as().ok()
 }
 
 fn boot_args(tree: &Fdt<'_>) -> String {
     let chosen = tree.chosen();
-    let text = chosen
-        .as_ref()
-        .and_then(|chosen| chosen.bootargs().ok().flatten());
+    let text = chosen.as_ref().and_then(|chosen| chosen.bootargs().ok().flatten());
     String::from(text.unwrap_or(""))
 }
 
@@ -354,11 +342,7 @@ fn pcie_host(node: &FdtNode<'_>) -> Option<PcieHost> {
             });
         }
     }
-    Some(PcieHost {
-        ecam,
-        buses: (first_bus.try_into().ok()?, last_bus.try_into().ok()?),
-        windows,
-    })
+    Some(PcieHost { ecam, buses: (first_bus.try_into().ok()?, last_bus.try_into().ok()?), windows })
 }
 
 #[cfg(test)]
@@ -386,14 +370,8 @@ mod tests {
         assert_eq!(
             platform.interrupt_controller,
             Some(InterruptController::GicV3 {
-                distributor: Registers {
-                    address: 0x0800_0000,
-                    size_bytes: 0x1_0000
-                },
-                redistributors: Registers {
-                    address: 0x080a_0000,
-                    size_bytes: 0xf6_0000
-                },
+                distributor: Registers { address: 0x0800_0000, size_bytes: 0x1_0000 },
+                redistributors: Registers { address: 0x080a_0000, size_bytes: 0xf6_0000 },
             })
         );
         assert_eq!(platform.virtio_mmio.len(), 32);
@@ -424,13 +402,7 @@ mod tests {
         assert_eq!(platform.psci, Some(PsciMethod::Smc));
         assert!(matches!(
             platform.interrupt_controller,
-            Some(InterruptController::GicV2 {
-                cpu_interface: Registers {
-                    address: 0x0801_0000,
-                    ..
-                },
-                ..
-            })
+            Some(InterruptController::GicV2 { cpu_interface: Registers { address: 0x0801_0000, .. }, .. })
         ));
     }
 

@@ -13,6 +13,10 @@
 //! `main.rs` wires them in boot order. `arch` and `drivers` exist on bare metal only; all the rest
 //! builds and is tested on the host.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    test,
+    allow(clippy::single_range_in_vec_init, reason = "lists of address ranges are values here")
+)]
 
 extern crate alloc;
 

@@ -75,7 +75,7 @@ mod tests {
         let record = Record::builder()
             .level(log::Level::Warn)
             .target("ferrite_kernel::storage")
-            .args(format_args!("disk {} is empty", 3))
+            .args(format_args!("disk 3 is empty"))
             .build();
         write_record(&mut line, 12_000_345, &record).unwrap();
         assert_eq!(line, "[   12.000345] WARN  storage: disk 3 is empty\n");

@@ -3,9 +3,7 @@
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    eprintln!(
-        "This program is a kernel image: build it for aarch64-unknown-none, or ./scripts/run"
-    );
+    eprintln!("This program is a kernel image: build it for aarch64-unknown-none, or ./scripts/run");
     std::process::exit(1);
 }
 

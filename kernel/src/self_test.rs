@@ -1,11 +1,19 @@
-//! Faults raised on purpose, so that tests see what the kernel makes of them.
+//! Checks of the running machine that the boot arguments ask for: faults raised on purpose, so that
+//! tests see what the kernel makes of them, and what no host test can reach.
 
-use crate::{arch, boot_args::SelfTest};
+use crate::{
+    arch,
+    boot_args::SelfTest,
+    console::Console,
+    memory::pool::Pool,
+    storage::{Disk, ReadError},
+};
 use alloc::vec::Vec;
 use core::hint::black_box;
+use log::info;
 
-/// Raises the fault that `test` names; [`SelfTest::Simd`] returns if all is well.
-pub fn run(test: SelfTest) {
+/// Runs `test`. Returns if it is one that can succeed and it did; faults and panics otherwise.
+pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks: &mut [Disk]) {
     match test {
         SelfTest::Fault => read_unmapped(),
         SelfTest::Panic => panic!("self-test"),
@@ -18,6 +26,10 @@ pub fn run(test: SelfTest) {
         SelfTest::WriteText => write_text(),
         SelfTest::ExecuteData => execute_data(),
         SelfTest::Simd => arch::vector_test::run(),
+        SelfTest::Echo => echo(console),
+        SelfTest::Disks => disks.iter_mut().for_each(|disk| {
+            check_disk(disk, pool).unwrap_or_else(|error| panic!("{disk:?}: {error}"));
+        }),
     }
 }
 
@@ -46,4 +58,48 @@ fn execute_data() {
     // SAFETY: not sound, on purpose: the fetch faults and the kernel ends.
     let function: extern "C" fn() = unsafe { core::mem::transmute(data) };
     function();
+}
+
+/// Sleeps through a second of input, then writes back all that came, until end of transmission.
+fn echo(console: &mut dyn Console) {
+    const END_OF_TRANSMISSION: u8 = 0x04;
+    const NAP_US: u64 = 1_000_000;
+    console.write_bytes(b"echo\n");
+    let start_us = arch::time::now_us();
+    while arch::time::now_us() - start_us < NAP_US {
+        core::hint::spin_loop();
+    }
+    loop {
+        match console.wait_for_byte() {
+            END_OF_TRANSMISSION => break,
+            byte => console.write_bytes(&[byte]),
+        }
+    }
+}
+
+/// Reads a disk in one piece and in crooked ones, and logs a checksum of what it holds.
+fn check_disk(disk: &mut Disk, pool: &'static Pool) -> Result<(), ReadError> {
+    const CROOKED_BYTES: usize = 1003;
+    let length = disk.length_bytes() as usize;
+    let mut whole = pool.reserve(length, 4096).unwrap_or_else(|error| panic!("{disk:?}: {error}"));
+    disk.read_at(0, &mut whole)?;
+    let mut piece = [0; CROOKED_BYTES];
+    // The ends are where mistakes would be.
+    for start in [0, 1, 511, length / 2, length.saturating_sub(CROOKED_BYTES)] {
+        let Some(expected) = whole.get(start..) else {
+            continue;
+        };
+        let expected = &expected[..expected.len().min(CROOKED_BYTES)];
+        let piece = &mut piece[..expected.len()];
+        disk.read_at(start as u64, piece)?;
+        assert_eq!(piece, expected, "disk {} at byte {start}", disk.index());
+    }
+    let sum = whole.iter().fold(0_u32, |sum, &byte| sum.rotate_left(5) ^ u32::from(byte));
+    info!(
+        "disk {} {:?} on {}: {length} bytes, checksum {sum:08x}",
+        disk.index(),
+        disk.serial(),
+        disk.transport()
+    );
+    Ok(())
 }

@@ -103,11 +103,7 @@ impl fmt::Display for CpuModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => write!(f, "{name}")?,
-            None => write!(
-                f,
-                "implementer {:#04x} part {:#05x}",
-                self.implementer, self.part
-            )?,
+            None => write!(f, "implementer {:#04x} part {:#05x}", self.implementer, self.part)?,
         }
         write!(f, " r{}p{}", self.variant, self.revision)
     }
@@ -157,32 +153,16 @@ mod tests {
     // Register values: Arm's technical reference manuals of the cores.
     #[test]
     fn names_known_cores() {
-        assert_eq!(
-            CpuModel::from_midr(0x410f_d083).to_string(),
-            "Cortex-A72 r0p3"
-        );
-        assert_eq!(
-            CpuModel::from_midr(0x413f_d0c1).to_string(),
-            "Neoverse N1 r3p1"
-        );
-        assert_eq!(
-            CpuModel::from_midr(0x610f_0221).to_string(),
-            "implementer 0x61 part 0x022 r0p1"
-        );
+        assert_eq!(CpuModel::from_midr(0x410f_d083).to_string(), "Cortex-A72 r0p3");
+        assert_eq!(CpuModel::from_midr(0x413f_d0c1).to_string(), "Neoverse N1 r3p1");
+        assert_eq!(CpuModel::from_midr(0x610f_0221).to_string(), "implementer 0x61 part 0x022 r0p1");
     }
 
     #[test]
     fn features_of_cortex_a72_and_a76() {
         let a72 = CpuFeatures::from_id_registers(0x0000_0000_0001_1120, 0, 0x2222);
-        assert_eq!(
-            a72,
-            CpuFeatures {
-                sha2: true,
-                ..CpuFeatures::default()
-            }
-        );
-        let a76 =
-            CpuFeatures::from_id_registers(0x0000_1000_1021_1120, 0x10_0001, 0x1100_0000_1011_2222);
+        assert_eq!(a72, CpuFeatures { sha2: true, ..CpuFeatures::default() });
+        let a76 = CpuFeatures::from_id_registers(0x0000_1000_1021_1120, 0x10_0001, 0x1100_0000_1011_2222);
         assert!(a76.dotprod && a76.sha2 && !a76.i8mm);
         assert!(CpuFeatures::from_id_registers(0, 0, 1 << 20).fp16);
         assert!(!CpuFeatures::from_id_registers(0, 0, 0xf << 20).fp16);

@@ -57,9 +57,7 @@ pub fn has_standard_error() -> bool {
 /// Looks for the pvpanic device among the PCI functions, whose memory must be mapped.
 pub fn find_pvpanic(functions: &[pci::Function]) {
     const PVPANIC: (u16, u16) = (0x1b36, 0x0011);
-    let device = functions
-        .iter()
-        .find(|function| (function.vendor_id, function.device_id) == PVPANIC);
+    let device = functions.iter().find(|function| (function.vendor_id, function.device_id) == PVPANIC);
     if let Some(bar) = device.and_then(|function| function.bars.first()) {
         PVPANIC_EVENT.store(bar.address as usize, Ordering::Relaxed);
     }

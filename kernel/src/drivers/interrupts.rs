@@ -21,11 +21,7 @@ const LOWEST_PRIORITY: u8 = 0xff;
 const MAX_HANDLERS: usize = 8;
 
 enum Gic {
-    V2 {
-        gic: GicV2<'static>,
-        group: InterruptGroup,
-        targets: NonNull<u8>,
-    },
+    V2 { gic: GicV2<'static>, group: InterruptGroup, targets: NonNull<u8> },
     V3(GicV3<'static>),
 }
 
@@ -61,10 +57,7 @@ impl fmt::Display for InterruptError {
 /// once, with interrupts masked.
 pub unsafe fn init(controller: &InterruptController) {
     let gic = match *controller {
-        InterruptController::GicV2 {
-            distributor,
-            cpu_interface,
-        } => {
+        InterruptController::GicV2 { distributor, cpu_interface } => {
             const TARGETS_OFFSET: usize = 0x800;
             let gicd = pointer::<gicv2::registers::Gicd>(distributor.address);
             let gicc = pointer::<gicv2::registers::Gicc>(cpu_interface.address);
@@ -82,16 +75,9 @@ pub unsafe fn init(controller: &InterruptController) {
             gic.set_priority_mask(LOWEST_PRIORITY);
             // SAFETY: GICD_ITARGETSR lies within the distributor's 4 KiB.
             let targets = unsafe { gicd.cast::<u8>().add(TARGETS_OFFSET) };
-            Gic::V2 {
-                gic,
-                group,
-                targets,
-            }
+            Gic::V2 { gic, group, targets }
         }
-        InterruptController::GicV3 {
-            distributor,
-            redistributors,
-        } => {
+        InterruptController::GicV3 { distributor, redistributors } => {
             let gicd = pointer::<v3::Gicd>(distributor.address);
             let gicr = pointer::<v3::GicrSgi>(redistributors.address);
             let (Some(gicd), Some(gicr)) = (gicd, gicr) else {
@@ -132,9 +118,7 @@ pub fn enable(number: u32, handler: fn()) -> Result<(), InterruptError> {
         let mut gic = GIC.lock();
         let gic = gic.as_mut().ok_or(InterruptError::NoController)?;
         let mut handlers = HANDLERS.lock();
-        handlers
-            .push((number, handler))
-            .map_err(|_full| unavailable)?;
+        handlers.push((number, handler)).map_err(|_full| unavailable)?;
         gic.enable(interrupt).ok_or(unavailable)
     })
 }
@@ -150,11 +134,7 @@ fn interrupt_id(number: u32) -> Option<IntId> {
 impl Gic {
     fn enable(&mut self, interrupt: IntId) -> Option<()> {
         match self {
-            Self::V2 {
-                gic,
-                group,
-                targets,
-            } => {
+            Self::V2 { gic, group, targets } => {
                 gic.set_group(interrupt, *group);
                 gic.set_trigger(interrupt, Trigger::Level);
                 if interrupt.is_spi() {

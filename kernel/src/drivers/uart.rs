@@ -5,9 +5,7 @@
 //! FIFO, where the sender's flow control sees them, until the reader has made room.
 
 use crate::{arch, console::Console, device_tree, drivers::interrupts};
-use arm_pl011_uart::{
-    DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart,
-};
+use arm_pl011_uart::{DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart};
 use core::{
     fmt,
     ptr::NonNull,
@@ -52,21 +50,13 @@ pub unsafe fn init(device: &device_tree::Uart) {
     };
     // SAFETY: the caller promises mapped registers that nothing else uses.
     let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
-    let line = LineConfig {
-        data_bits: DataBits::Bits8,
-        parity: Parity::None,
-        stop_bits: StopBits::One,
-    };
+    let line = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
     // A clock too slow for the baud rate leaves the line as the firmware set it.
     let _ = uart.enable(line, BAUD_RATE, device.clock_hz);
     uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes16);
     uart.set_interrupt_masks(Interrupts::empty());
     REGISTERS.store(address, Ordering::Relaxed);
-    let port = Port {
-        uart,
-        received: Deque::new(),
-        has_interrupt: false,
-    };
+    let port = Port { uart, received: Deque::new(), has_interrupt: false };
     arch::interrupts::masked(|| *PORT.lock() = Some(port));
 }
 
@@ -77,6 +67,7 @@ pub fn enable_interrupt(interrupt: u32) {
             with_port(|port| {
                 port.has_interrupt = true;
                 port.set_receive_interrupt(true);
+                port.drain_fifo();
             });
         }
         Err(error) => warn!("console input is polled: {error}"),
@@ -97,17 +88,16 @@ impl Port {
         self.uart.set_interrupt_masks(masks);
     }
 
+    /// Moves what the FIFO holds into the queue; if that fills up, masks the receive interrupt.
     fn drain_fifo(&mut self) {
+        // Before reading, not after: a byte that comes in between must interrupt again.
+        self.uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
         while !self.received.is_full() {
             match self.uart.read_word() {
                 Ok(Some(byte)) => {
                     let _ = self.received.push_back(byte);
                 }
-                Ok(None) => {
-                    self.uart
-                        .clear_interrupts(Interrupts::RXI | Interrupts::RTI);
-                    return;
-                }
+                Ok(None) => return,
                 // A byte that arrived broken; reading it has taken it out of the FIFO.
                 Err(_) => {}
             }
@@ -116,14 +106,15 @@ impl Port {
     }
 
     fn read_byte(&mut self) -> Option<u8> {
-        if !self.has_interrupt {
-            self.drain_fifo();
-            return self.received.pop_front();
-        }
         let was_full = self.received.is_full();
         let byte = self.received.pop_front();
-        if was_full {
+        if self.has_interrupt && was_full {
+            // What the FIFO holds has had its interrupt, so it is fetched here.
             self.set_receive_interrupt(true);
+            self.drain_fifo();
+        } else if !self.has_interrupt && byte.is_none() {
+            self.drain_fifo();
+            return self.received.pop_front();
         }
         byte
     }

@@ -76,10 +76,7 @@ struct VirtioDisk {
 }
 
 impl VirtioDisk {
-    fn new(
-        transport: SomeTransport<'static>,
-        transport_name: String,
-    ) -> Result<Self, virtio_drivers::Error> {
+    fn new(transport: SomeTransport<'static>, transport_name: String) -> Result<Self, virtio_drivers::Error> {
         let mut device = VirtIOBlk::new(transport)?;
         let mut serial = [0; 20];
         // A device without a serial number refuses the question.
@@ -145,9 +142,8 @@ pub fn pci_disks<C: pci::ConfigurationAccess>(
 ) -> Vec<Box<dyn BlockDevice>> {
     // VIRTIO 1.2, 4.1.2 and 5.2: transitional and modern block devices.
     const BLOCK_DEVICES: [(u16, u16); 2] = [(0x1af4, 0x1001), (0x1af4, 0x1042)];
-    let is_disk = |function: &&pci::Function| {
-        BLOCK_DEVICES.contains(&(function.vendor_id, function.device_id))
-    };
+    let is_disk =
+        |function: &&pci::Function| BLOCK_DEVICES.contains(&(function.vendor_id, function.device_id));
     let disks = functions.iter().filter(is_disk).filter_map(|function| {
         let name = format!("virtio-pci {}", function.address);
         match PciTransport::new::<IdentityHal, C>(root, function.address) {

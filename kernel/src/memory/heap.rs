@@ -24,10 +24,7 @@ pub struct Heap(Mutex<linked_list_allocator::Heap>);
 
 impl Heap {
     /// A heap that refuses every request.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a heap is a static: `new` must be const"
-    )]
+    #[expect(clippy::new_without_default, reason = "a heap is a static: `new` must be const")]
     pub const fn new() -> Self {
         Self(Mutex::new(linked_list_allocator::Heap::empty()))
     }
@@ -45,10 +42,7 @@ impl Heap {
     /// How full the heap is.
     pub fn usage(&self) -> HeapUsage {
         let heap = self.0.lock();
-        HeapUsage {
-            used_bytes: heap.used(),
-            size_bytes: heap.size(),
-        }
+        HeapUsage { used_bytes: heap.used(), size_bytes: heap.size() }
     }
 }
 
@@ -83,9 +77,7 @@ mod tests {
         // SAFETY: the layout is not empty.
         assert!(unsafe { heap.alloc(layout) }.is_null());
 
-        heap.init(Box::leak(
-            vec![MaybeUninit::uninit(); 1 << 16].into_boxed_slice(),
-        ));
+        heap.init(Box::leak(vec![MaybeUninit::uninit(); 1 << 16].into_boxed_slice()));
         assert_eq!(heap.usage().used_bytes, 0);
         // SAFETY: the layout is not empty.
         let block = unsafe { heap.alloc(layout) };

@@ -21,9 +21,7 @@ pub fn place(
     taken: &[Range<u64>],
     size_bytes: u64,
 ) -> Option<Range<u64>> {
-    banks
-        .filter_map(|bank| place_in_bank(bank, taken, size_bytes))
-        .min_by_key(|place| place.start)
+    banks.filter_map(|bank| place_in_bank(bank, taken, size_bytes)).min_by_key(|place| place.start)
 }
 
 fn place_in_bank(bank: Range<u64>, taken: &[Range<u64>], size_bytes: u64) -> Option<Range<u64>> {
@@ -53,11 +51,7 @@ pub fn remaining(banks: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> 
             .flat_map(|range| {
                 let below = range.start..range.end.min(hole.start);
                 let above = range.start.max(hole.end)..range.end;
-                if overlap(&range, hole) {
-                    [below, above]
-                } else {
-                    [range, 0..0]
-                }
+                if overlap(&range, hole) { [below, above] } else { [range, 0..0] }
             })
             .filter(|range| !range.is_empty())
             .collect();
@@ -122,10 +116,7 @@ mod tests {
     #[test]
     fn no_place_is_none() {
         assert_eq!(place([0..10 * MIB].into_iter(), &[], 11 * MIB), None);
-        assert_eq!(
-            place([u64::MAX - 4096..u64::MAX].into_iter(), &[], MIB),
-            None
-        );
+        assert_eq!(place([u64::MAX - 4096..u64::MAX].into_iter(), &[], MIB), None);
         assert_eq!(place([].into_iter(), &[], 0), None);
     }
 
@@ -140,11 +131,7 @@ mod tests {
         ];
         assert_eq!(
             remaining(&banks, &taken),
-            [
-                RAM..RAM + 2 * MIB,
-                RAM + 21 * MIB..RAM + 60 * MIB,
-                RAM + 130 * MIB..RAM + 192 * MIB,
-            ]
+            [RAM..RAM + 2 * MIB, RAM + 21 * MIB..RAM + 60 * MIB, RAM + 130 * MIB..RAM + 192 * MIB,]
         );
     }
 

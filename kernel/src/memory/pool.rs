@@ -27,11 +27,7 @@ pub struct OutOfMemory {
 
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "not enough memory: {} bytes needed, {} available",
-            self.needed_bytes, self.available_bytes
-        )
+        write!(f, "not enough memory: {} bytes needed, {} available", self.needed_bytes, self.available_bytes)
     }
 }
 
@@ -71,16 +67,9 @@ pub struct Pool(Mutex<State>);
 
 impl Pool {
     /// A pool without memory.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a pool is a static: `new` must be const"
-    )]
+    #[expect(clippy::new_without_default, reason = "a pool is a static: `new` must be const")]
     pub const fn new() -> Self {
-        Self(Mutex::new(State {
-            free: Vec::new(),
-            total_bytes: 0,
-            high_water_bytes: 0,
-        }))
+        Self(Mutex::new(State { free: Vec::new(), total_bytes: 0, high_water_bytes: 0 }))
     }
 
     /// Adds memory; what does not fill a granule at either end is left out.
@@ -89,10 +78,8 @@ impl Pool {
             // SAFETY: every bit pattern is valid for bytes in either grouping.
             unsafe { memory.align_to_mut::<Granule>() }
         };
-        let extent = Extent {
-            start: granules.as_mut_ptr().expose_provenance(),
-            length: size_of_val(granules),
-        };
+        let extent =
+            Extent { start: granules.as_mut_ptr().expose_provenance(), length: size_of_val(granules) };
         if extent.length > 0 {
             let mut state = self.0.lock();
             state.total_bytes += extent.length;
@@ -108,15 +95,8 @@ impl Pool {
     ///
     /// # Panics
     /// If `align_bytes` is not a power of two.
-    pub fn reserve(
-        &'static self,
-        size_bytes: usize,
-        align_bytes: usize,
-    ) -> Result<Region, OutOfMemory> {
-        assert!(
-            align_bytes.is_power_of_two(),
-            "an alignment of {align_bytes} bytes is no power of two"
-        );
+    pub fn reserve(&'static self, size_bytes: usize, align_bytes: usize) -> Result<Region, OutOfMemory> {
+        assert!(align_bytes.is_power_of_two(), "an alignment of {align_bytes} bytes is no power of two");
         let align_bytes = align_bytes.max(GRANULE_BYTES);
         let mut state = self.0.lock();
         let refused = |state: &State| OutOfMemory {
@@ -129,19 +109,12 @@ impl Pool {
         if length == 0 {
             return Ok(Region {
                 pool: self,
-                extent: Extent {
-                    start: align_bytes,
-                    length: 0,
-                },
+                extent: Extent { start: align_bytes, length: 0 },
                 size_bytes: 0,
             });
         }
         match state.take(length, align_bytes) {
-            Some(extent) => Ok(Region {
-                pool: self,
-                extent,
-                size_bytes,
-            }),
+            Some(extent) => Ok(Region { pool: self, extent, size_bytes }),
             None => Err(refused(&state)),
         }
     }
@@ -176,10 +149,7 @@ impl State {
     }
 
     fn largest_free_bytes(&self, align_bytes: usize) -> usize {
-        let lengths = self
-            .free
-            .iter()
-            .filter_map(|extent| extent.fit(align_bytes));
+        let lengths = self.free.iter().filter_map(|extent| extent.fit(align_bytes));
         lengths.map(|(_, length)| length).max().unwrap_or(0)
     }
 
@@ -191,14 +161,8 @@ impl State {
         let whole = self.free.remove(index);
         let taken = Extent { start, length };
         for rest in [
-            Extent {
-                start: taken.end(),
-                length: whole.end() - taken.end(),
-            },
-            Extent {
-                start: whole.start,
-                length: start - whole.start,
-            },
+            Extent { start: taken.end(), length: whole.end() - taken.end() },
+            Extent { start: whole.start, length: start - whole.start },
         ] {
             if rest.length > 0 {
                 self.free.insert(index, rest);
@@ -221,10 +185,7 @@ impl State {
             && before.end() == extent.start
         {
             index -= 1;
-            extent = Extent {
-                start: before.start,
-                length: before.length + extent.length,
-            };
+            extent = Extent { start: before.start, length: before.length + extent.length };
             self.free.remove(index);
         }
         self.free.insert(index, extent);
@@ -304,17 +265,8 @@ mod tests {
         let pool = pool(4096);
         let held = pool.reserve(1024, 64).unwrap();
         let refused = pool.reserve(4096, 64).unwrap_err();
-        assert_eq!(
-            refused,
-            OutOfMemory {
-                needed_bytes: 4096,
-                available_bytes: 3072
-            }
-        );
-        assert_eq!(
-            std::format!("{refused}"),
-            "not enough memory: 4096 bytes needed, 3072 available"
-        );
+        assert_eq!(refused, OutOfMemory { needed_bytes: 4096, available_bytes: 3072 });
+        assert_eq!(std::format!("{refused}"), "not enough memory: 4096 bytes needed, 3072 available");
         drop(held);
         assert!(pool.reserve(4096, 64).is_ok());
         assert!(pool.reserve(usize::MAX, 64).is_err());
@@ -337,11 +289,7 @@ mod tests {
             let mut held: Vec<_> = (0..4).map(|_| pool.reserve(64 * 3, 64).unwrap()).collect();
             assert_eq!(pool.free_bytes(), 0);
             for (step, radix) in [24, 6, 2, 1].into_iter().enumerate() {
-                let pick = if step == 3 {
-                    0
-                } else {
-                    order % radix * held.len() / radix
-                };
+                let pick = if step == 3 { 0 } else { order % radix * held.len() / radix };
                 held.remove(pick);
             }
             assert_eq!(pool.largest_free_bytes(), 64 * 12);

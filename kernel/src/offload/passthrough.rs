@@ -18,18 +18,13 @@ pub struct PassthroughDevice {
 impl PassthroughDevice {
     /// The first display or 3D controller among `functions`, if there is one.
     pub fn probe(functions: &[Function]) -> Option<Self> {
-        let function = functions
-            .iter()
-            .find(|function| function.class == DISPLAY_CLASS)?;
+        let function = functions.iter().find(|function| function.class == DISPLAY_CLASS)?;
         let kind = match function.subclass {
             0x00 => "VGA controller",
             0x02 => "3D controller",
             _ => "display controller",
         };
-        let mapped = function
-            .bars
-            .iter()
-            .filter(|bar| bar.kind != BarKind::Io && bar.address != 0);
+        let mapped = function.bars.iter().filter(|bar| bar.kind != BarKind::Io && bar.address != 0);
         Some(Self {
             name: format!(
                 "{kind} {:04x}:{:04x} at {}",
@@ -46,18 +41,10 @@ impl Offload for PassthroughDevice {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            matmul: false,
-            memory_bytes: self.memory_bytes.clone(),
-        }
+        Capabilities { matmul: false, memory_bytes: self.memory_bytes.clone() }
     }
 
-    fn matmul(
-        &mut self,
-        _weights: &[f32],
-        _x: &[f32],
-        _out: &mut [f32],
-    ) -> Result<(), OffloadError> {
+    fn matmul(&mut self, _weights: &[f32], _x: &[f32], _out: &mut [f32]) -> Result<(), OffloadError> {
         Err(OffloadError::Unsupported)
     }
 }
@@ -68,18 +55,9 @@ mod tests {
     use crate::pci::{Address, Bar};
 
     fn function(class: u8, subclass: u8) -> Function {
-        let bar = |index, address, kind| Bar {
-            index,
-            address,
-            size_bytes: 0x100_0000,
-            kind,
-        };
+        let bar = |index, address, kind| Bar { index, address, size_bytes: 0x100_0000, kind };
         Function {
-            address: Address {
-                bus: 1,
-                device: 2,
-                function: 0,
-            },
+            address: Address { bus: 1, device: 2, function: 0 },
             vendor_id: 0x1234,
             device_id: 0x1111,
             class,
@@ -98,7 +76,7 @@ mod tests {
     fn takes_a_display_controller_and_nothing_else() {
         let disk = function(0x01, 0x00);
         assert_eq!(PassthroughDevice::probe(&[]), None);
-        assert_eq!(PassthroughDevice::probe(&[disk.clone()]), None);
+        assert_eq!(PassthroughDevice::probe(core::slice::from_ref(&disk)), None);
         let device = PassthroughDevice::probe(&[disk, function(0x03, 0x02)]).unwrap();
         assert_eq!(device.name(), "3D controller 1234:1111 at 01:02.0");
         assert_eq!(device.capabilities().memory_bytes, [0x100_0000]);
@@ -109,10 +87,7 @@ mod tests {
         let mut device = PassthroughDevice::probe(&[function(0x03, 0x00)]).unwrap();
         assert!(!device.capabilities().matmul);
         let mut out = [5.0];
-        assert_eq!(
-            device.matmul(&[1.0], &[2.0], &mut out),
-            Err(OffloadError::Unsupported)
-        );
+        assert_eq!(device.matmul(&[1.0], &[2.0], &mut out), Err(OffloadError::Unsupported));
         assert_eq!(out, [5.0]);
     }
 }

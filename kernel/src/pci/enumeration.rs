@@ -36,9 +36,7 @@ pub fn enumerate<C: ConfigurationAccess>(configuration: &mut C, host: &PcieHost)
     let configuration = RefCell::new(configuration);
     let window = |is_64_bit| {
         let mut windows = host.windows.iter();
-        windows
-            .find(|window| window.is_64_bit == is_64_bit)
-            .map(Window::new)
+        windows.find(|window| window.is_64_bit == is_64_bit).map(Window::new)
     };
     let mut walk = Walk {
         root: PciRoot::new(Shared(&configuration)),
@@ -137,25 +135,16 @@ impl<C: ConfigurationAccess> Walk<'_, C> {
     fn assign(&mut self, function: Address, index: u8, info: &BarInfo) -> Bar {
         let (size_bytes, kind) = match *info {
             BarInfo::IO { size, .. } => (u64::from(size), BarKind::Io),
-            BarInfo::Memory {
-                size, address_type, ..
-            } => match address_type {
+            BarInfo::Memory { size, address_type, .. } => match address_type {
                 MemoryBarType::Width64 => (size, BarKind::Memory64),
                 MemoryBarType::Width32 | MemoryBarType::Below1MiB => (size, BarKind::Memory32),
             },
         };
-        let mut bar = Bar {
-            index,
-            address: 0,
-            size_bytes,
-            kind,
-        };
+        let mut bar = Bar { index, address: 0, size_bytes, kind };
         let windows = match kind {
             BarKind::Io => return bar,
             BarKind::Memory32 => [self.low.as_mut(), None],
-            BarKind::Memory64 if size_bytes >= LARGE_BAR_BYTES => {
-                [self.high.as_mut(), self.low.as_mut()]
-            }
+            BarKind::Memory64 if size_bytes >= LARGE_BAR_BYTES => [self.high.as_mut(), self.low.as_mut()],
             BarKind::Memory64 => [self.low.as_mut(), self.high.as_mut()],
         };
         for window in windows.into_iter().flatten() {
@@ -192,13 +181,10 @@ impl<C: ConfigurationAccess> Walk<'_, C> {
     }
 
     fn write_bus_numbers(&mut self, bridge: Address, secondary: u8, subordinate: u8) {
-        let [_, _, _, latency_timer] = self
-            .configuration
-            .read_word(bridge, bridge_register::BUS_NUMBERS)
-            .to_le_bytes();
+        let [_, _, _, latency_timer] =
+            self.configuration.read_word(bridge, bridge_register::BUS_NUMBERS).to_le_bytes();
         let word = u32::from_le_bytes([bridge.bus, secondary, subordinate, latency_timer]);
-        self.configuration
-            .write_word(bridge, bridge_register::BUS_NUMBERS, word);
+        self.configuration.write_word(bridge, bridge_register::BUS_NUMBERS, word);
     }
 
     /// Opens the bridge for two ranges of addresses, start and end.
@@ -206,28 +192,17 @@ impl<C: ConfigurationAccess> Walk<'_, C> {
         // A base above the limit closes a window.
         const CLOSED: (u64, u64) = (0xfff0_0000, 0);
         let base_and_limit = |(start, end): (u64, u64)| {
-            if start < end {
-                (start, end - 1)
-            } else {
-                CLOSED
-            }
+            if start < end { (start, end - 1) } else { CLOSED }
         };
-        let register = |(base, limit): (u64, u64)| {
-            ((base >> 16) as u32 & 0xfff0) | ((limit as u32) & 0xfff0_0000)
-        };
+        let register =
+            |(base, limit): (u64, u64)| ((base >> 16) as u32 & 0xfff0) | ((limit as u32) & 0xfff0_0000);
         let low = base_and_limit(low);
         let high = base_and_limit(high);
         for (offset, word) in [
             (bridge_register::MEMORY_WINDOW, register(low)),
             (bridge_register::PREFETCHABLE_WINDOW, register(high)),
-            (
-                bridge_register::PREFETCHABLE_BASE_HIGH,
-                (high.0 >> 32) as u32,
-            ),
-            (
-                bridge_register::PREFETCHABLE_LIMIT_HIGH,
-                (high.1 >> 32) as u32,
-            ),
+            (bridge_register::PREFETCHABLE_BASE_HIGH, (high.0 >> 32) as u32),
+            (bridge_register::PREFETCHABLE_LIMIT_HIGH, (high.1 >> 32) as u32),
         ] {
             self.configuration.write_word(bridge, offset, word);
         }
@@ -260,10 +235,7 @@ mod tests {
     impl FakeFunction {
         fn new(ids: u32, class: u32, header_type: u32, bars: &[(u32, u32)]) -> Self {
             let registers = [(0x00, ids), (0x08, class << 8), (0x0c, header_type << 16)];
-            Self {
-                registers: registers.into(),
-                bars: bars.to_vec(),
-            }
+            Self { registers: registers.into(), bars: bars.to_vec() }
         }
     }
 
@@ -335,10 +307,7 @@ mod tests {
             is_64_bit,
         };
         PcieHost {
-            ecam: Registers {
-                address: 0,
-                size_bytes: 256 * MIB,
-            },
+            ecam: Registers { address: 0, size_bytes: 256 * MIB },
             buses: (0, 255),
             windows: vec![
                 window(0x1000_0000, 0x2eff_0000, false),
@@ -377,24 +346,9 @@ mod tests {
         assert_eq!(
             function.bars,
             [
-                Bar {
-                    index: 0,
-                    address: 0x1000_0000,
-                    size_bytes: 0x1000,
-                    kind: BarKind::Memory32
-                },
-                Bar {
-                    index: 1,
-                    address: 0,
-                    size_bytes: 0x80,
-                    kind: BarKind::Io
-                },
-                Bar {
-                    index: 2,
-                    address: 0x1100_0000,
-                    size_bytes: 16 * MIB,
-                    kind: BarKind::Memory64
-                },
+                Bar { index: 0, address: 0x1000_0000, size_bytes: 0x1000, kind: BarKind::Memory32 },
+                Bar { index: 1, address: 0, size_bytes: 0x80, kind: BarKind::Io },
+                Bar { index: 2, address: 0x1100_0000, size_bytes: 16 * MIB, kind: BarKind::Memory64 },
             ]
         );
         assert_eq!(machine.register(0, 3, 0x10), 0x1000_0000);
@@ -406,11 +360,7 @@ mod tests {
     #[test]
     fn large_bars_go_high_and_what_fits_nowhere_stays_off() {
         let mut machine = FakeMachine::default();
-        machine.plug(
-            0,
-            1,
-            FakeFunction::new(0x2204_10de, 0x03_02_00, 0, &memory64(32 << 30)),
-        );
+        machine.plug(0, 1, FakeFunction::new(0x2204_10de, 0x03_02_00, 0, &memory64(32 << 30)));
         machine.plug(0, 2, FakeFunction::new(1, 0, 0, &[memory32(1 << 30)]));
         let functions = enumerate(&mut machine, &host());
         assert_eq!(functions[0].bars[0].address, 0x80_0000_0000);
@@ -430,10 +380,8 @@ mod tests {
         machine.plug(1, 0, FakeFunction::new(0x1050_1af4, 0x03_00_00, 0, &bars));
         let functions = enumerate(&mut machine, &host());
 
-        let addresses: Vec<_> = functions
-            .iter()
-            .map(|function| std::format!("{}", function.address))
-            .collect();
+        let addresses: Vec<_> =
+            functions.iter().map(|function| std::format!("{}", function.address)).collect();
         assert_eq!(addresses, ["00:01.0", "01:00.0", "00:02.0"]);
         let behind = &functions[1].bars;
         assert_eq!(behind[0].address, 0x1010_0000);

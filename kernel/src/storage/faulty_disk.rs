@@ -34,10 +34,7 @@ impl<D: BlockDevice> BlockDevice for FaultyDisk<D> {
         self.inner.read_at(offset_bytes, buffer)?;
         let end = offset_bytes + buffer.len() as u64;
         if offset_bytes < self.bad_bytes.end && self.bad_bytes.start < end {
-            return Err(ReadError::Device {
-                offset_bytes,
-                length_bytes: buffer.len(),
-            });
+            return Err(ReadError::Device { offset_bytes, length_bytes: buffer.len() });
         }
         Ok(())
     }
@@ -56,10 +53,7 @@ mod tests {
         disk.read_at(60, &mut buffer).unwrap();
         assert_eq!(
             disk.read_at(41, &mut buffer),
-            Err(ReadError::Device {
-                offset_bytes: 41,
-                length_bytes: 10
-            })
+            Err(ReadError::Device { offset_bytes: 41, length_bytes: 10 })
         );
     }
 }

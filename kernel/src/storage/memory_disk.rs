@@ -13,10 +13,7 @@ pub struct MemoryDisk {
 impl MemoryDisk {
     /// A disk that holds `bytes`.
     pub fn new(serial: &str, bytes: Vec<u8>) -> Self {
-        Self {
-            serial: String::from(serial),
-            bytes,
-        }
+        Self { serial: String::from(serial), bytes }
     }
 }
 

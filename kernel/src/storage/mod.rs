@@ -58,22 +58,14 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfRange {
-                offset_bytes,
-                length_bytes,
-                capacity_bytes,
-            } => write!(
+            Self::OutOfRange { offset_bytes, length_bytes, capacity_bytes } => write!(
                 f,
                 "cannot read {length_bytes} bytes at byte {offset_bytes} of a disk of \
                  {capacity_bytes} bytes"
             ),
-            Self::Device {
-                offset_bytes,
-                length_bytes,
-            } => write!(
-                f,
-                "the disk failed to read {length_bytes} bytes at byte {offset_bytes}"
-            ),
+            Self::Device { offset_bytes, length_bytes } => {
+                write!(f, "the disk failed to read {length_bytes} bytes at byte {offset_bytes}")
+            }
         }
     }
 }
@@ -85,18 +77,10 @@ impl ReadError {
     ///
     /// # Errors
     /// [`ReadError::OutOfRange`] if it does not.
-    pub fn check_range(
-        offset_bytes: u64,
-        length_bytes: usize,
-        capacity_bytes: u64,
-    ) -> Result<(), Self> {
+    pub fn check_range(offset_bytes: u64, length_bytes: usize, capacity_bytes: u64) -> Result<(), Self> {
         match offset_bytes.checked_add(length_bytes as u64) {
             Some(end) if end <= capacity_bytes => Ok(()),
-            _ => Err(Self::OutOfRange {
-                offset_bytes,
-                length_bytes,
-                capacity_bytes,
-            }),
+            _ => Err(Self::OutOfRange { offset_bytes, length_bytes, capacity_bytes }),
         }
     }
 }
@@ -121,11 +105,7 @@ pub struct Disk {
 impl Disk {
     /// A disk with number `index`, and what the host says about the file on it.
     pub fn new(index: usize, device: Box<dyn BlockDevice>, file: Option<FileFacts>) -> Self {
-        Self {
-            index,
-            device,
-            file,
-        }
+        Self { index, device, file }
     }
 
     /// The disk's number, from 0, in the order in which disks were given.
@@ -184,10 +164,7 @@ impl fmt::Debug for Disk {
 
 /// Numbers devices as disks: those whose serial the host named in `files` first and in that order,
 /// the others after them in the order found.
-pub fn number_disks(
-    devices: Vec<Box<dyn BlockDevice>>,
-    files: &[(String, FileFacts)],
-) -> Vec<Disk> {
+pub fn number_disks(devices: Vec<Box<dyn BlockDevice>>, files: &[(String, FileFacts)]) -> Vec<Disk> {
     let position = |device: &dyn BlockDevice| {
         let named = |(serial, _): &(String, FileFacts)| serial == device.serial();
         files.iter().position(named)
@@ -212,21 +189,13 @@ mod tests {
 
     #[test]
     fn disks_follow_the_order_that_the_host_gave() {
-        let facts = |length_bytes| FileFacts {
-            length_bytes,
-            sha256: None,
-        };
+        let facts = |length_bytes| FileFacts { length_bytes, sha256: None };
         let files = [
             (String::from("b"), facts(600)),
             (String::from("absent"), facts(1)),
             (String::from("a"), facts(9999)),
         ];
-        let devices = vec![
-            device("", 512),
-            device("a", 1024),
-            device("x", 0),
-            device("b", 1024),
-        ];
+        let devices = vec![device("", 512), device("a", 1024), device("x", 0), device("b", 1024)];
         let disks = number_disks(devices, &files);
         let serials: Vec<_> = disks.iter().map(|disk| disk.serial().to_string()).collect();
         assert_eq!(serials, ["b", "a", "", "x"]);

@@ -27,11 +27,7 @@ pub trait Sectors {
 ///
 /// # Errors
 /// [`ReadError`] if the range leaves the device or a request fails.
-pub fn read_bytes(
-    device: &mut impl Sectors,
-    offset_bytes: u64,
-    buffer: &mut [u8],
-) -> Result<(), ReadError> {
+pub fn read_bytes(device: &mut impl Sectors, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
     let capacity_bytes = device.sector_count().saturating_mul(SECTOR_BYTES as u64);
     ReadError::check_range(offset_bytes, buffer.len(), capacity_bytes)?;
 
@@ -75,10 +71,7 @@ fn read_whole(device: &mut impl Sectors, sector: u64, buffer: &mut [u8]) -> Resu
     if device.read_sectors(sector, buffer) {
         Ok(())
     } else {
-        Err(ReadError::Device {
-            offset_bytes: sector * SECTOR_BYTES as u64,
-            length_bytes: buffer.len(),
-        })
+        Err(ReadError::Device { offset_bytes: sector * SECTOR_BYTES as u64, length_bytes: buffer.len() })
     }
 }
 
@@ -97,11 +90,7 @@ mod tests {
     impl FakeDevice {
         fn new(bad: Option<u64>) -> Self {
             let bytes = (0..8 * SECTOR_BYTES).map(|i| (i * 7 + i / 256) as u8);
-            Self {
-                bytes: bytes.collect(),
-                bad,
-                requests: Vec::new(),
-            }
+            Self { bytes: bytes.collect(), bad, requests: Vec::new() }
         }
     }
 
@@ -148,19 +137,12 @@ mod tests {
         let mut device = FakeDevice::new(Some(3));
         assert_eq!(
             read_bytes(&mut device, 1024, &mut [0; 1024]),
-            Err(ReadError::Device {
-                offset_bytes: 1024,
-                length_bytes: 1024
-            })
+            Err(ReadError::Device { offset_bytes: 1024, length_bytes: 1024 })
         );
         read_bytes(&mut device, 2048, &mut [0; 10]).unwrap();
         assert_eq!(
             read_bytes(&mut device, 4000, &mut [0; 97]),
-            Err(ReadError::OutOfRange {
-                offset_bytes: 4000,
-                length_bytes: 97,
-                capacity_bytes: 4096
-            })
+            Err(ReadError::OutOfRange { offset_bytes: 4000, length_bytes: 97, capacity_bytes: 4096 })
         );
     }
 }

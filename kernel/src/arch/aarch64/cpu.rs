@@ -4,8 +4,7 @@ use crate::system::{CpuFeatures, CpuModel};
 use aarch64_cpu::{
     asm::wfi,
     registers::{
-        DAIF, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64PFR0_EL1, MIDR_EL1, MPIDR_EL1, Readable,
-        Writeable,
+        DAIF, ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64PFR0_EL1, MIDR_EL1, MPIDR_EL1, Readable, Writeable,
     },
 };
 
@@ -22,11 +21,7 @@ pub fn model() -> CpuModel {
 
 /// Instruction sets of this core.
 pub fn features() -> CpuFeatures {
-    CpuFeatures::from_id_registers(
-        ID_AA64ISAR0_EL1.get(),
-        ID_AA64ISAR1_EL1.get(),
-        ID_AA64PFR0_EL1.get(),
-    )
+    CpuFeatures::from_id_registers(ID_AA64ISAR0_EL1.get(), ID_AA64ISAR1_EL1.get(), ID_AA64PFR0_EL1.get())
 }
 
 /// Stops this core for good.

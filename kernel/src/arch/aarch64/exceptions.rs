@@ -28,12 +28,8 @@ pub struct Frame {
 }
 
 /// Which vector was taken; the numbers are those in vectors.s.
-const KINDS: [&str; 4] = [
-    "synchronous exception",
-    "fast interrupt",
-    "system error",
-    "exception within an exception handler",
-];
+const KINDS: [&str; 4] =
+    ["synchronous exception", "fast interrupt", "system error", "exception within an exception handler"];
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_interrupt(_frame: &mut Frame) {

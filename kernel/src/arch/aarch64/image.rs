@@ -55,8 +55,7 @@ pub fn exception_stack() -> Range<u64> {
 
 /// The stack whose guard page holds `address`, if any.
 pub fn overflowed_stack(address: u64) -> Option<&'static str> {
-    let is_guard_of =
-        |stack: Range<u64>| (stack.start - GUARD_BYTES..stack.start).contains(&address);
+    let is_guard_of = |stack: Range<u64>| (stack.start - GUARD_BYTES..stack.start).contains(&address);
     if is_guard_of(main_stack()) {
         Some("main stack")
     } else if is_guard_of(exception_stack()) {

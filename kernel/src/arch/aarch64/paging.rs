@@ -16,15 +16,11 @@ const ASID: usize = 1;
 const ROOT_LEVEL: usize = 0;
 
 /// The attribute indices are those of MAIR_EL1 as set in entry.s.
-const DEVICE: El1Attributes = BASE
-    .union(El1Attributes::ATTRIBUTE_INDEX_0)
-    .union(NEVER_EXECUTE);
-const NORMAL: El1Attributes = BASE
-    .union(El1Attributes::ATTRIBUTE_INDEX_1)
-    .union(El1Attributes::INNER_SHAREABLE);
-const BASE: El1Attributes = El1Attributes::VALID
-    .union(El1Attributes::ACCESSED)
-    .union(El1Attributes::NON_GLOBAL);
+const DEVICE: El1Attributes = BASE.union(El1Attributes::ATTRIBUTE_INDEX_0).union(NEVER_EXECUTE);
+const NORMAL: El1Attributes =
+    BASE.union(El1Attributes::ATTRIBUTE_INDEX_1).union(El1Attributes::INNER_SHAREABLE);
+const BASE: El1Attributes =
+    El1Attributes::VALID.union(El1Attributes::ACCESSED).union(El1Attributes::NON_GLOBAL);
 const NEVER_EXECUTE: El1Attributes = El1Attributes::PXN.union(El1Attributes::UXN);
 
 /// The active map; kept, because its tables are in use.
@@ -54,11 +50,9 @@ pub unsafe fn activate(ram: &[Range<u64>], devices: &[Range<u64>]) {
         map_range(device, DEVICE);
     }
     let outside_image = crate::memory::layout::remaining(ram, &[image]);
-    for range in outside_image.into_iter().chain([
-        image::data(),
-        image::main_stack(),
-        image::exception_stack(),
-    ]) {
+    for range in
+        outside_image.into_iter().chain([image::data(), image::main_stack(), image::exception_stack()])
+    {
         map_range(&range, NORMAL | NEVER_EXECUTE);
     }
     map_range(&image::text(), NORMAL | El1Attributes::READ_ONLY);

@@ -1,0 +1,346 @@
+//! Runs the kernel in QEMU through `scripts/run`, as a user would.
+//!
+//! [`Run`] says how; [`Run::finish`] waits for the machine to end and returns its [`Outcome`],
+//! [`Run::start`] gives a [`Session`] to type into. Whatever takes longer than its time limit is
+//! killed and fails the test.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{Read, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Long enough for any boot on a loaded machine.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.join("../..").canonicalize().expect("the repository")
+}
+
+/// A machine to boot.
+#[derive(Debug)]
+pub struct Run {
+    arguments: Vec<OsString>,
+    shell_line: Option<OsString>,
+    environment: Vec<(String, OsString)>,
+    limit: Duration,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Run {
+    /// A machine with no model, nothing special about it.
+    pub fn new() -> Self {
+        Self {
+            arguments: vec!["--no-model".into()],
+            shell_line: None,
+            environment: Vec::new(),
+            limit: DEFAULT_LIMIT,
+        }
+    }
+
+    /// Adds arguments of `scripts/run`.
+    pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        let arguments = arguments.into_iter();
+        self.arguments.extend(arguments.map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// Attaches a model.
+    pub fn model(self, file: &Path) -> Self {
+        self.args([OsStr::new("--model"), file.as_os_str()])
+    }
+
+    /// Runs this one shell line instead of the interactive shell.
+    pub fn command(mut self, line: impl AsRef<OsStr>) -> Self {
+        self.shell_line = Some(line.as_ref().to_owned());
+        self
+    }
+
+    /// Adds words to the kernel's command line.
+    pub fn boot_args(self, words: &str) -> Self {
+        self.env("FERRITE_BOOTARGS", words)
+    }
+
+    /// Adds words to QEMU's command line.
+    pub fn qemu(self, words: &str) -> Self {
+        self.env("QEMU_EXTRA", words)
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Allows the run this much time.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Starts the machine.
+    pub fn start(self) -> Session {
+        let mut command = Command::new(repository().join("scripts/run"));
+        command
+            .args(&self.arguments)
+            .env_remove("QEMU_EXTRA")
+            .env_remove("FERRITE_BOOTARGS")
+            .envs(self.environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, so that QEMU can be killed together with the script.
+            .process_group(0);
+        if let Some(line) = &self.shell_line {
+            command.arg("--").arg(line);
+        }
+        let mut child = command.spawn().expect("scripts/run starts");
+        let stdin = child.stdin.take();
+        let stdout = Collector::of(child.stdout.take().expect("a pipe"));
+        let stderr = Collector::of(child.stderr.take().expect("a pipe"));
+        Session { child, stdin, stdout, stderr, read_so_far: 0, deadline: Instant::now() + self.limit }
+    }
+
+    /// Runs the machine until it ends by itself.
+    ///
+    /// # Panics
+    /// If it does not end within the time limit.
+    pub fn finish(self) -> Outcome {
+        self.start().finish()
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit status of `scripts/run`.
+    pub status: i32,
+    /// What went to standard output.
+    pub stdout: Vec<u8>,
+    /// What went to standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// # Panics
+    /// If the exit status is not `status`; shows both outputs.
+    #[track_caller]
+    pub fn expect_status(self, status: i32) -> Self {
+        assert_eq!(
+            self.status,
+            status,
+            "exit status\n--- stdout\n{}\n--- stderr\n{}",
+            end_of(&self.stdout),
+            end_of(self.stderr.as_bytes())
+        );
+        self
+    }
+
+    /// # Panics
+    /// If standard error does not contain `text`.
+    #[track_caller]
+    pub fn expect_error(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "standard error has no {text:?}:\n{}", self.stderr);
+        self
+    }
+}
+
+/// As much of an output's end as a person wants to read in a failed test's report.
+fn end_of(output: &[u8]) -> String {
+    const SHOWN_BYTES: usize = 3000;
+    let start = output.len().saturating_sub(SHOWN_BYTES);
+    String::from_utf8_lossy(&output[start..]).into_owned()
+}
+
+/// A machine that is running.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Collector,
+    stderr: Collector,
+    /// How much of standard output earlier waits have consumed.
+    read_so_far: usize,
+    deadline: Instant,
+}
+
+impl Session {
+    /// Types `bytes`.
+    ///
+    /// # Panics
+    /// If the machine has ended.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let stdin = self.stdin.as_mut().expect("standard input is open");
+        stdin.write_all(bytes.as_ref()).expect("QEMU reads");
+        stdin.flush().expect("QEMU reads");
+    }
+
+    /// Waits until `text` appears in the output after what the last wait returned, and returns the
+    /// output up to its end.
+    ///
+    /// # Panics
+    /// If it does not appear within the time limit, or the machine ends without it.
+    pub fn wait_for(&mut self, text: impl AsRef<[u8]>) -> Vec<u8> {
+        let text = text.as_ref();
+        let start = self.read_so_far;
+        let found = self.stdout.wait(self.deadline, |output| {
+            let new = &output[start..];
+            let place = new.windows(text.len()).position(|window| window == text)?;
+            Some(new[..place + text.len()].to_vec())
+        });
+        let Some(output) = found else {
+            self.kill();
+            panic!(
+                "no {:?} in the output\n--- stdout\n{}\n--- stderr\n{}",
+                String::from_utf8_lossy(text),
+                end_of(&self.stdout.bytes()[start..]),
+                end_of(&self.stderr.bytes()),
+            );
+        };
+        self.read_so_far += output.len();
+        output
+    }
+
+    /// Waits for the machine to end by itself.
+    ///
+    /// # Panics
+    /// If it does not within the time limit.
+    pub fn finish(mut self) -> Outcome {
+        self.stdin = None;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("the child is ours") {
+                break status;
+            }
+            if Instant::now() >= self.deadline {
+                self.kill();
+                panic!(
+                    "the machine did not end in time\n--- stdout\n{}\n--- stderr\n{}",
+                    end_of(&self.stdout.bytes()),
+                    end_of(&self.stderr.bytes()),
+                );
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        Outcome {
+            status: status.code().unwrap_or(-1),
+            stdout: self.stdout.to_end(self.deadline),
+            stderr: String::from_utf8_lossy(&self.stderr.to_end(self.deadline)).into_owned(),
+        }
+    }
+
+    /// Ends the machine at once.
+    pub fn kill(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.kill();
+        }
+    }
+}
+
+/// Reads a pipe to its end in a thread of its own.
+#[derive(Debug, Clone)]
+struct Collector(Arc<(Mutex<Collected>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    is_complete: bool,
+}
+
+impl Collector {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let collector = Self(Arc::default());
+        let of_thread = collector.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                let length = pipe.read(&mut buffer).unwrap_or(0);
+                let (collected, changed) = &*of_thread.0;
+                let mut collected = collected.lock().expect("no holder panics");
+                collected.bytes.extend(&buffer[..length]);
+                collected.is_complete = length == 0;
+                changed.notify_all();
+                if length == 0 {
+                    return;
+                }
+            }
+        });
+        collector
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.0.lock().expect("no holder panics").bytes.clone()
+    }
+
+    /// Everything, once the pipe is closed; what there is, if that takes too long.
+    fn to_end(&self, deadline: Instant) -> Vec<u8> {
+        self.wait(deadline, |_| None::<()>);
+        self.bytes()
+    }
+
+    /// Waits until `find` finds something, the pipe is closed or the deadline has passed.
+    fn wait<T>(&self, deadline: Instant, find: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+        let (collected, changed) = &*self.0;
+        let mut collected = collected.lock().expect("no holder panics");
+        loop {
+            let found = find(&collected.bytes);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if found.is_some() || collected.is_complete || left.is_zero() {
+                return found;
+            }
+            let woken = changed.wait_timeout(collected, left);
+            collected = woken.expect("no holder panics").0;
+        }
+    }
+}
+
+/// A directory for one test's files, empty at first, removed at the end.
+#[derive(Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// A directory whose name contains `name`.
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ferrite-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("a temporary directory");
+        Self(path)
+    }
+
+    /// Writes a file and returns its path.
+    pub fn file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).expect("the temporary directory is writable");
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,93 @@
+//! The kernel boots on every machine that it should, in every way that it can be loaded.
+
+use qemu_tests::{Run, repository};
+use std::process::Command;
+
+/// Boots, checks that interrupts work and leave vector registers alone, and runs one command.
+fn boots(cpu: &str, qemu: &str) {
+    let outcome = Run::new()
+        .args(["--cpu", cpu, "--mem", "128M", "--smp", "2"])
+        .qemu(qemu)
+        .boot_args("log=info ferrite.selftest=simd")
+        .command("help")
+        .finish()
+        .expect_status(0)
+        .expect_error("100 interrupts");
+    assert!(!outcome.stdout.is_empty());
+}
+
+fn boots_on_every_machine(cpu: &str) {
+    boots(cpu, "-machine gic-version=2");
+    boots(cpu, "-machine gic-version=3");
+    boots(cpu, "-machine gic-version=2,virtualization=on");
+    boots(cpu, "-machine gic-version=3,virtualization=on");
+}
+
+#[test]
+fn cortex_a72() {
+    boots_on_every_machine("cortex-a72");
+}
+
+#[test]
+fn cortex_a76() {
+    boots_on_every_machine("cortex-a76");
+}
+
+#[test]
+fn neoverse_n1() {
+    boots_on_every_machine("neoverse-n1");
+}
+
+#[test]
+fn max() {
+    boots_on_every_machine("max");
+}
+
+#[test]
+fn memory_of_every_size() {
+    for (size, expected_mib) in [("128M", 100), ("1G", 940), ("8G", 8000)] {
+        let outcome =
+            Run::new().args(["--mem", size]).boot_args("log=info").command("help").finish().expect_status(0);
+        let words: Vec<_> = outcome.stderr.split_whitespace().collect();
+        let place = words.iter().position(|&word| word == "memory:").unwrap();
+        let mib: u64 = words[place + 1].parse().unwrap();
+        assert!(mib >= expected_mib, "{size}: {mib} MiB for models");
+    }
+}
+
+#[test]
+fn as_a_raw_image_at_el1_and_el2() {
+    let output = Command::new(repository().join("scripts/image")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let image = String::from_utf8(output.stdout).unwrap();
+    let image = repository().join(image.trim());
+    for machine in ["gic-version=2", "gic-version=3,virtualization=on"] {
+        for cpu in ["cortex-a72", "max"] {
+            boots(cpu, &format!("-machine {machine} -kernel {}", image.display()));
+        }
+    }
+}
+
+#[test]
+fn sixteen_cores_and_legacy_virtio() {
+    Run::new()
+        .args(["--smp", "16"])
+        .qemu("-global virtio-mmio.force-legacy=true")
+        .command("help")
+        .finish()
+        .expect_status(0);
+}
+
+#[test]
+fn the_pmu_counts_under_icount() {
+    for cpu in ["cortex-a72", "max"] {
+        Run::new()
+            .args(["--cpu", cpu, "--smp", "1"])
+            .qemu("-icount shift=0")
+            .boot_args("log=debug")
+            .command("help")
+            .finish()
+            .expect_status(0)
+            .expect_error("instructions: Some(");
+    }
+}

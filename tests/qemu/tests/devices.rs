@@ -1,0 +1,98 @@
+//! Disks, PCI functions and the console, on QEMU's devices.
+
+use qemu_tests::{Directory, Run};
+
+/// Bytes that no period of a sector hides.
+fn noise(length: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// The checksum of the kernel's disk self-test.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |sum: u32, &byte| sum.rotate_left(5) ^ u32::from(byte))
+}
+
+fn disks_read_back(lengths: &[usize], qemu: &str) {
+    let directory = Directory::new(&format!("disks-{}-{}", lengths.len(), qemu.len()));
+    let mut run = Run::new()
+        .args(["--mem", "256M"])
+        .qemu(qemu)
+        .boot_args("log=info ferrite.selftest=disks")
+        .command("help");
+    let mut expected = Vec::new();
+    for (index, &length) in lengths.iter().enumerate() {
+        let bytes = noise(length, index as u32 + 1);
+        run = run.model(&directory.file(format!("disk {index},.gguf"), &bytes));
+        let sum = checksum(&bytes);
+        expected.push((
+            format!("disk {index} \"disk_{index}_\" on virtio-"),
+            format!(": {length} bytes, checksum {sum:08x}"),
+        ));
+    }
+    let outcome = run.finish().expect_status(0);
+    for (start, end) in expected {
+        let line = outcome.stderr.lines().find(|line| line.contains(&start));
+        let line = line.unwrap_or_else(|| panic!("no {start:?} in\n{}", outcome.stderr));
+        assert!(line.ends_with(&end), "{line}, expected {end}");
+    }
+}
+
+#[test]
+fn disks_of_every_size_hold_what_the_files_hold() {
+    let sizes = [0, 1, 511, 512, 513, 1_000_003, 0, 40_000_000];
+    disks_read_back(&sizes, "-global virtio-mmio.force-legacy=false");
+}
+
+#[test]
+fn legacy_virtio_disks() {
+    disks_read_back(&[700, 3_000_000], "-global virtio-mmio.force-legacy=true");
+}
+
+#[test]
+fn more_disks_than_virtio_mmio_has_slots() {
+    let sizes: Vec<_> = (0..40).map(|index| 1000 + index * 333).collect();
+    disks_read_back(&sizes, "");
+}
+
+#[test]
+fn pci_functions_get_their_memory() {
+    let outcome = Run::new()
+        .args(["--device", "edu"])
+        .args(["--device", "bochs-display,romfile="])
+        .args(["--device", "pcie-root-port,id=bridge"])
+        .args(["--device", "virtio-gpu-pci,bus=bridge,romfile="])
+        .boot_args("log=debug")
+        .command("pci")
+        .finish();
+    let function = |ids: &str| {
+        let line = outcome.stderr.lines().find(|line| line.contains(ids));
+        line.unwrap_or_else(|| panic!("no {ids} in\n{}", outcome.stderr))
+    };
+    assert!(function("vendor_id: 1234, device_id: 11e8").contains("size_bytes: 100000"));
+    let display = function("vendor_id: 1234, device_id: 1111");
+    assert!(display.contains("class: 3"));
+    assert!(display.contains("size_bytes: 1000000"));
+    let behind_bridge = function("vendor_id: 1af4, device_id: 1050");
+    assert!(behind_bridge.contains("bus: 1"));
+    assert!(!outcome.stderr.contains("address: 0, size_bytes"));
+    assert!(outcome.stderr.contains("offload: display controller 1234:1111"));
+}
+
+#[test]
+fn piped_input_of_any_length_arrives_whole() {
+    let mut session = Run::new().boot_args("log=off ferrite.selftest=echo").start();
+    session.wait_for("echo\r\n");
+    // Printable, so that line ends are not translated; ends with end of transmission.
+    let mut input: Vec<u8> = noise(30_000, 7).iter().map(|byte| b'!' + byte % 90).collect();
+    input.push(0x04);
+    session.send(&input);
+    input.pop();
+    assert!(session.wait_for(&input[input.len() - 16..]) == input);
+}

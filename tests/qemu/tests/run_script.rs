@@ -1,0 +1,142 @@
+//! The contract of `scripts/run`: arguments, defaults, exit statuses, clear errors.
+
+use qemu_tests::{Directory, Run};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+const USAGE_ERROR: i32 = 2;
+
+/// The arguments that QEMU would get, one a line: a program in QEMU's place prints them.
+fn qemu_arguments(run: Run, directory: &Directory) -> Vec<String> {
+    let program = directory.file("qemu-system-aarch64", b"#!/bin/sh\nprintf '%s\\n' \"$@\"\n");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let bin = program.parent().unwrap().display().to_string();
+    let outcome = run.env("PATH", format!("{bin}:{path}")).finish().expect_status(0);
+    outcome.text().lines().map(String::from).collect()
+}
+
+fn value_of<'a>(arguments: &'a [String], option: &str) -> &'a str {
+    let place = arguments.iter().position(|argument| argument == option);
+    &arguments[place.unwrap_or_else(|| panic!("no {option} in {arguments:?}")) + 1]
+}
+
+#[test]
+fn the_exit_status_is_the_commands() {
+    Run::new().command("help").finish().expect_status(0);
+    Run::new().command("no-such-command").finish().expect_status(1);
+}
+
+#[test]
+fn standard_output_is_the_commands_alone() {
+    let quiet = Run::new().command("help").finish().expect_status(0);
+    let logged =
+        Run::new().boot_args("log=debug").command("help").finish().expect_status(0).expect_error("Ferrite");
+    assert_eq!(quiet.text(), logged.text());
+    assert!(!quiet.text().contains('\r'));
+}
+
+#[test]
+fn a_command_arrives_byte_by_byte() {
+    let directory = Directory::new("command");
+    let line = r#"llm infer "it's 5 % of \\ $HOME, `x` ä" 10"#;
+    let arguments = qemu_arguments(Run::new().command(line), &directory);
+    let hex: String = line.bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert!(value_of(&arguments, "-append").contains(&format!("ferrite.command={hex}")));
+    assert!(arguments.contains(&"-no-reboot".to_string()));
+}
+
+#[test]
+fn defaults_follow_the_models() {
+    let directory = Directory::new("defaults");
+    let small = directory.file("a b,c.gguf", &[1; 700]);
+    let large = directory.file("large.gguf", &[]);
+    let size: u64 = 590 << 20;
+    fs::File::options().write(true).open(&large).unwrap().set_len(size).unwrap();
+    let same_name = directory.file("a_b_c.gguf", &[]);
+    let digest = "0123456789abcdef".repeat(4);
+    directory.file("large.gguf.sha256", format!("{digest}  large.gguf\n").as_bytes());
+
+    let run = Run::new().model(&small).model(&large).model(&same_name);
+    let arguments = qemu_arguments(run, &directory);
+    let append = value_of(&arguments, "-append");
+    assert!(append.contains("ferrite.model=a_b_c:700 "));
+    assert!(append.contains(&format!("ferrite.model=large:{size}:{digest} ")));
+    assert!(append.contains("ferrite.model=a_b_c-2:0 "));
+    let memory: u64 = value_of(&arguments, "-m").trim_end_matches('M').parse().unwrap();
+    assert!((700..=1024).contains(&memory), "{memory} MiB");
+    let doubled = small.display().to_string().replace(',', ",,");
+    assert!(arguments.iter().any(|argument| argument.ends_with(&format!("file.filename={doubled}"))));
+
+    let arguments = qemu_arguments(Run::new().model(&small), &directory);
+    assert_eq!(value_of(&arguments, "-m"), "128M");
+}
+
+#[test]
+fn options_reach_qemu() {
+    let directory = Directory::new("options");
+    let run = Run::new()
+        .args(["--smp", "3", "--mem", "2G", "--cpu", "cortex-a76"])
+        .args(["--accel", "tcg", "--device", "edu", "--device", "usb-ehci"])
+        .qemu("-icount shift=0")
+        .boot_args("log=trace");
+    let arguments = qemu_arguments(run, &directory);
+    assert_eq!(value_of(&arguments, "-smp"), "3");
+    assert_eq!(value_of(&arguments, "-m"), "2G");
+    assert_eq!(value_of(&arguments, "-cpu"), "cortex-a76");
+    assert_eq!(value_of(&arguments, "-accel"), "tcg");
+    assert_eq!(value_of(&arguments, "-icount"), "shift=0");
+    assert!(value_of(&arguments, "-append").ends_with("log=trace"));
+    for device in ["edu", "usb-ehci"] {
+        assert!(arguments.contains(&device.to_string()));
+    }
+
+    let hypervisor = qemu_arguments(Run::new().args(["--accel", "kvm"]), &directory);
+    assert_eq!(value_of(&hypervisor, "-cpu"), "host");
+    assert_eq!(value_of(&hypervisor, "-action"), "panic=exit-failure");
+    assert!(value_of(&hypervisor, "-append").contains("ferrite.host=pvpanic"));
+    assert!(!hypervisor.contains(&"-semihosting-config".to_string()));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let mistakes: &[(&[&str], i32, &str)] = &[
+        (&["--speed"], USAGE_ERROR, "unknown argument --speed"),
+        (&["--smp"], USAGE_ERROR, "--smp expects a value"),
+        (&["--smp", "many"], USAGE_ERROR, "--smp many"),
+        (&["--accel", "xen"], USAGE_ERROR, "expected tcg, kvm or hvf"),
+        (&["--"], USAGE_ERROR, "a command is expected after --"),
+        (&["--model", "/nowhere.gguf"], 1, "/nowhere.gguf: no such file"),
+        (&["--model", "/"], 1, "/: not a regular file"),
+        (&["--gpu", "ff:1f.7"], 1, "no such PCI device"),
+    ];
+    for (arguments, status, message) in mistakes {
+        Run::new().args(*arguments).finish().expect_status(*status).expect_error(message);
+    }
+}
+
+#[test]
+fn a_broken_checksum_file_is_named() {
+    let directory = Directory::new("checksum");
+    let model = directory.file("m.gguf", b"x");
+    for content in ["", "abc", "not hexadecimal"] {
+        directory.file("m.gguf.sha256", content.as_bytes());
+        Run::new()
+            .model(&model)
+            .finish()
+            .expect_status(1)
+            .expect_error("m.gguf.sha256: expected 64 hexadecimal digits");
+    }
+}
+
+#[test]
+fn a_relative_path_is_relative_to_where_the_user_is() {
+    let here = std::env::current_dir().unwrap();
+    assert!(here.join("Cargo.toml").exists());
+    let directory = Directory::new("relative");
+    let arguments = qemu_arguments(Run::new().model(Path::new("Cargo.toml")), &directory);
+    assert!(value_of(&arguments, "-append").contains("ferrite.model=Cargo.toml:"));
+}
