@@ -7,8 +7,8 @@ use crate::{
     pci,
     storage::Disk,
 };
-use alloc::{boxed::Box, vec::Vec};
 use ::llm::simd::Kernels;
+use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 /// The machine after boot. Everything is a value or a function, so that a test can make one up.
