@@ -1,0 +1,178 @@
+//! The tree of a template.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// A statement or a piece of text, and its line.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub line: u32,
+    pub node: Node,
+}
+
+#[derive(Debug)]
+pub(crate) enum Node {
+    Text(Box<str>),
+    Output(Expr),
+    If {
+        branches: Vec<(Expr, Vec<Statement>)>,
+        otherwise: Vec<Statement>,
+    },
+    For(Box<For>),
+    Set {
+        target: Target,
+        value: Expr,
+    },
+    /// `{% set x %}…{% endset %}`
+    SetBlock {
+        target: Target,
+        filters: Vec<FilterCall>,
+        body: Vec<Statement>,
+    },
+    /// Binds a macro of the template, by its index, to its name.
+    Macro(usize),
+    /// `{% call f(x) %}…{% endcall %}`: the body is a macro, by its index.
+    Call {
+        call: Expr,
+        body: usize,
+    },
+    FilterBlock {
+        filters: Vec<FilterCall>,
+        body: Vec<Statement>,
+    },
+    With {
+        bindings: Vec<(Target, Expr)>,
+        body: Vec<Statement>,
+    },
+    /// A block that changes nothing.
+    Transparent(Vec<Statement>),
+    Break,
+    Continue,
+}
+
+#[derive(Debug)]
+pub(crate) struct For {
+    pub target: Target,
+    pub iterable: Expr,
+    pub condition: Option<Expr>,
+    pub body: Vec<Statement>,
+    pub otherwise: Vec<Statement>,
+}
+
+/// What is assigned to.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Name(Box<str>),
+    /// An attribute of a namespace.
+    Attribute(Box<str>, Box<str>),
+    Unpack(Vec<Target>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Macro {
+    pub name: Box<str>,
+    pub parameters: Vec<Parameter>,
+    pub body: Vec<Statement>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub name: Box<str>,
+    pub default: Option<Expr>,
+}
+
+/// An expression.
+///
+/// Operators that follow each other stand side by side, not one inside the other, so that only
+/// parentheses make a tree deep.
+#[derive(Debug)]
+pub(crate) enum Expr {
+    Literal(Literal),
+    Name(Box<str>),
+    List(Vec<Expr>),
+    Tuple(Vec<Expr>),
+    Dict(Vec<(Expr, Expr)>),
+    /// A value and what is done to it, in turn.
+    Chain(Box<Expr>, Vec<Step>),
+    Not(Box<Expr>),
+    Negative(Box<Expr>),
+    Positive(Box<Expr>),
+    /// `a - b + c`, from left to right.
+    Binary(Box<Expr>, Vec<(BinaryOp, Expr)>),
+    /// `a < b <= c`: all of them.
+    Compare(Box<Expr>, Vec<(CompareOp, Expr)>),
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    Conditional(Box<Conditional>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Conditional {
+    pub condition: Expr,
+    pub then: Expr,
+    pub otherwise: Option<Expr>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Step {
+    Attribute(Box<str>),
+    Index(Expr),
+    /// Start, stop, step.
+    Slice(Box<[Option<Expr>; 3]>),
+    Call(Arguments),
+    Filter(FilterCall),
+    Test {
+        name: Box<str>,
+        arguments: Arguments,
+        negated: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) enum Literal {
+    None,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    String(Box<str>),
+}
+
+#[derive(Debug)]
+pub(crate) struct FilterCall {
+    pub name: Box<str>,
+    pub arguments: Arguments,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Arguments {
+    pub positional: Vec<Expr>,
+    pub named: Vec<(Box<str>, Expr)>,
+    /// `*rest`: a list of further positional arguments.
+    pub positional_rest: Option<Box<Expr>>,
+    /// `**rest`: a dict of further named arguments.
+    pub named_rest: Option<Box<Expr>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BinaryOp {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    FloorDivide,
+    Remainder,
+    Power,
+    Concatenate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CompareOp {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    NotIn,
+}

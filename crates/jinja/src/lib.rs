@@ -1,0 +1,91 @@
+//! The Jinja of chat templates: `no_std`, bounded in time and memory.
+//!
+//! A model file brings its chat format as a template in Jinja, written for Python. This crate parses
+//! such a template ([`Template`]) and renders it ([`Template::render`]) with [`Value`]s as context,
+//! just as Hugging Face's `apply_chat_template` does: immutable values, `trim_blocks`,
+//! `lstrip_blocks`, `break` and `continue`, `raise_exception`, `strftime_now`, `tojson` without
+//! escapes for HTML, and `generation` blocks, which change nothing.
+//!
+//! Left out is what chat templates cannot use: other templates (`include`, `import`, `extends`),
+//! automatic escaping (`safe` does nothing), recursive loops, translations. What is not known is an
+//! error with its line.
+//!
+//! A template is input. It is never trusted: nesting is limited, so that 128 KiB of stack suffice,
+//! and [`Limits`] bound what a rendering may compute and allocate.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `lexer` | source to tokens; white space around tags |
+//! | `parser`, `ast` | tokens to a tree |
+//! | `value` | what expressions yield, with Python's notions of truth, equality, order and text |
+//! | `interpreter` | the tree and a context to text |
+//! | `filters`, `predicates`, `methods`, `functions` | `x \| f`, `x is f`, `x.f()`, `f()` |
+//! | `json`, `date` | `tojson` and `strftime_now` |
+//!
+//! Source: the template designer documentation of Jinja 3.1; `chat_template_utils` of transformers.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod ast;
+mod date;
+mod error;
+mod filters;
+mod functions;
+mod interpreter;
+mod json;
+mod lexer;
+mod methods;
+mod parser;
+mod predicates;
+mod value;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+pub use error::{Error, ErrorKind};
+pub use value::{Callable, Map, Value};
+
+/// A parsed template.
+#[derive(Debug)]
+pub struct Template {
+    body: Vec<ast::Statement>,
+    macros: Vec<ast::Macro>,
+}
+
+impl Template {
+    /// Parses the source of a template.
+    ///
+    /// # Errors
+    /// What is not understood, with its line.
+    pub fn parse(source: &str) -> Result<Self, Error> {
+        parser::parse(source)
+    }
+
+    /// Renders the template. `context` holds the variables that it sees.
+    ///
+    /// # Errors
+    /// What goes wrong, with its line; [`ErrorKind::Raised`] if the template itself refuses.
+    pub fn render(&self, context: &Map, limits: Limits) -> Result<String, Error> {
+        interpreter::render(self, context, limits)
+    }
+}
+
+/// What a rendering may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Evaluations of expressions and statements.
+    pub steps: u64,
+    /// Bytes of all texts and lists made, those that are soon dropped included.
+    pub bytes: usize,
+    /// Seconds since 1970 in local time for `strftime_now`; without it the function is undefined.
+    pub now_seconds: Option<u64>,
+}
+
+impl Default for Limits {
+    /// Enough for hundreds of messages and tools.
+    fn default() -> Self {
+        Self { steps: 5_000_000, bytes: 64 << 20, now_seconds: None }
+    }
+}

@@ -1,0 +1,134 @@
+//! Tokens to a tree, by recursive descent.
+
+mod expressions;
+mod statements;
+
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use crate::ast::Macro;
+use crate::lexer::{Token, tokenize};
+use crate::{Error, ErrorKind, Template};
+
+/// How deep statements and expressions may nest, so that recursion stays within a small stack.
+const MAX_DEPTH: usize = 24;
+
+pub(crate) fn parse(source: &str) -> Result<Template, Error> {
+    let mut parser = Parser { tokens: tokenize(source)?, next: 0, depth: 0, macros: Vec::new() };
+    let body = parser.statements(&[])?;
+    Ok(Template { body, macros: parser.macros })
+}
+
+struct Parser {
+    tokens: Vec<(Token, u32)>,
+    next: usize,
+    depth: usize,
+    macros: Vec<Macro>,
+}
+
+type Parsed<T> = Result<T, Error>;
+
+impl Parser {
+    fn peek(&self) -> &Token {
+        &self.tokens[self.next].0
+    }
+
+    fn line(&self) -> u32 {
+        self.tokens[self.next].1
+    }
+
+    /// Takes the next token; the last one, [`Token::End`], again and again.
+    fn take(&mut self) -> Token {
+        if self.next + 1 == self.tokens.len() {
+            return Token::End;
+        }
+        self.next += 1;
+        core::mem::replace(&mut self.tokens[self.next - 1].0, Token::End)
+    }
+
+    fn error<T>(&self, kind: ErrorKind) -> Parsed<T> {
+        Err(Error { line: self.line(), kind })
+    }
+
+    fn expected<T>(&self, expected: &'static str) -> Parsed<T> {
+        let found = match self.peek() {
+            Token::Text(_) => "text".to_owned(),
+            Token::BlockBegin => "{%".to_owned(),
+            Token::BlockEnd => "%}".to_owned(),
+            Token::OutputBegin => "{{".to_owned(),
+            Token::OutputEnd => "}}".to_owned(),
+            Token::Name(name) => name.clone(),
+            Token::String(text) => format!("'{text}'"),
+            Token::Integer(number) => number.to_string(),
+            Token::Float(number) => number.to_string(),
+            Token::Symbol(symbol) => (*symbol).to_owned(),
+            Token::End => "the end".to_owned(),
+        };
+        self.error(ErrorKind::Expected { expected, found })
+    }
+
+    fn is_symbol(&self, symbol: &str) -> bool {
+        matches!(self.peek(), Token::Symbol(found) if *found == symbol)
+    }
+
+    fn is_name(&self, name: &str) -> bool {
+        matches!(self.peek(), Token::Name(found) if found == name)
+    }
+
+    fn eat_symbol(&mut self, symbol: &str) -> bool {
+        let found = self.is_symbol(symbol);
+        if found {
+            self.take();
+        }
+        found
+    }
+
+    fn eat_name(&mut self, name: &str) -> bool {
+        let found = self.is_name(name);
+        if found {
+            self.take();
+        }
+        found
+    }
+
+    fn symbol(&mut self, symbol: &'static str) -> Parsed<()> {
+        if self.eat_symbol(symbol) { Ok(()) } else { self.expected(symbol) }
+    }
+
+    fn keyword(&mut self, keyword: &'static str) -> Parsed<()> {
+        if self.eat_name(keyword) { Ok(()) } else { self.expected(keyword) }
+    }
+
+    fn name(&mut self) -> Parsed<Box<str>> {
+        match self.peek() {
+            Token::Name(_) => match self.take() {
+                Token::Name(name) => Ok(name.into_boxed_str()),
+                _ => unreachable!("it was a name"),
+            },
+            _ => self.expected("a name"),
+        }
+    }
+
+    fn block_end(&mut self) -> Parsed<()> {
+        match self.peek() {
+            Token::BlockEnd => {
+                self.take();
+                Ok(())
+            }
+            _ => self.expected("%}"),
+        }
+    }
+
+    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth == MAX_DEPTH {
+            return self.error(ErrorKind::TooDeep);
+        }
+        self.depth += 1;
+        let parsed = parse(self);
+        self.depth -= 1;
+        parsed
+    }
+}

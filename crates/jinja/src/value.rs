@@ -1,0 +1,524 @@
+//! What expressions yield, with Python's notions of truth, equality, order and text.
+
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::cmp::Ordering;
+use core::fmt::Write;
+
+use crate::ErrorKind;
+use crate::functions::Function;
+use crate::interpreter::Budget;
+
+/// How deep lists and maps may nest, so that walking and dropping them needs little stack.
+const MAX_HEIGHT: u8 = 64;
+
+/// A value. Copies are cheap: texts, lists and maps are shared and never change.
+#[derive(Debug, Clone, Default)]
+pub enum Value {
+    /// What a name or attribute that does not exist yields.
+    #[default]
+    Undefined,
+    /// `none`
+    None,
+    /// `true`, `false`
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Float(f64),
+    /// A text.
+    String(Rc<str>),
+    /// A list or a tuple.
+    List(Rc<List>),
+    /// A dict.
+    Map(Rc<Map>),
+    /// What templates call or change: functions, methods, macros, namespaces.
+    Callable(Callable),
+}
+
+/// Something of the template that is no data: it has no text.
+#[derive(Debug, Clone)]
+pub struct Callable(pub(crate) Object);
+
+#[derive(Debug, Clone)]
+pub(crate) enum Object {
+    Function(Function),
+    /// A macro of the template, by its index.
+    Macro(usize),
+    /// The body of a `call` block, by its index, with the variables around it.
+    Caller(usize, Rc<Scopes>),
+    /// A method of a value.
+    Method(Rc<(Value, Rc<str>)>),
+    Loop(Rc<Loop>),
+    /// `loop.cycle`, in the iteration of this index.
+    Cycle(usize),
+    Namespace(Rc<RefCell<Map>>),
+}
+
+impl Object {
+    /// Whether it refers to values, through which it could come to hold itself.
+    fn holds_values(&self) -> bool {
+        !matches!(self, Self::Function(_) | Self::Macro(_) | Self::Cycle(_))
+    }
+}
+
+/// What `loop` tells of an iteration.
+#[derive(Debug)]
+pub(crate) struct Loop {
+    pub items: Rc<Vec<Value>>,
+    pub index0: usize,
+}
+
+/// Variables by name, the innermost last.
+pub(crate) type Scopes = Vec<Vec<(Rc<str>, Value)>>;
+
+/// The elements of a list or tuple.
+#[derive(Debug, Default)]
+pub struct List {
+    elements: Vec<Value>,
+    height: u8,
+    is_tuple: bool,
+}
+
+impl List {
+    pub(crate) fn elements(&self) -> &[Value] {
+        &self.elements
+    }
+
+    /// New elements in a list or tuple, whichever this is.
+    pub(crate) fn with(&self, elements: Vec<Value>) -> Result<Value, ErrorKind> {
+        Value::sequence(elements, self.is_tuple)
+    }
+}
+
+/// A dict: keys and values in the order of insertion.
+#[derive(Debug, Clone, Default)]
+pub struct Map {
+    entries: Vec<(Value, Value)>,
+    height: u8,
+}
+
+impl Map {
+    /// An empty dict.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the value of a key, and replaces one that is there.
+    ///
+    /// # Errors
+    /// If the value nests too deep or is a namespace, a method or the like.
+    pub fn insert(&mut self, key: impl Into<Value>, value: impl Into<Value>) -> Result<(), ErrorKind> {
+        let (key, value) = (key.into(), value.into());
+        self.height = self.height.max(height_above(&[&key, &value])?);
+        match self.entries.iter_mut().find(|(known, _)| known.is_same_key(&key)) {
+            Some((_, slot)) => *slot = value,
+            None => self.entries.push((key, value)),
+        }
+        Ok(())
+    }
+
+    /// The value of a key that is a text.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.entries
+            .iter()
+            .find(|(known, _)| matches!(known, Value::String(known) if **known == *key))
+            .map(|(_, value)| value)
+    }
+
+    pub(crate) fn get_value(&self, key: &Value) -> Option<&Value> {
+        self.entries.iter().find(|(known, _)| known.is_same_key(key)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn entries(&self) -> &[(Value, Value)] {
+        &self.entries
+    }
+}
+
+/// The height of a container of these values.
+fn height_above(values: &[&Value]) -> Result<u8, ErrorKind> {
+    let mut height = 0;
+    for value in values {
+        height = height.max(match value {
+            Value::List(list) => list.height + 1,
+            Value::Map(map) => map.height + 1,
+            Value::Callable(Callable(object)) if object.holds_values() => {
+                return Err(ErrorKind::WrongType { operation: "a list or dict", found: value.type_name() });
+            }
+            _ => 0,
+        });
+    }
+    if height > MAX_HEIGHT { Err(ErrorKind::TooDeep) } else { Ok(height) }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::String(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::String(text.into())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+impl From<Map> for Value {
+    fn from(map: Map) -> Self {
+        Self::Map(Rc::new(map))
+    }
+}
+
+impl Value {
+    /// A list.
+    ///
+    /// # Errors
+    /// If the elements nest too deep or are namespaces, methods or the like.
+    pub fn list(elements: Vec<Value>) -> Result<Self, ErrorKind> {
+        Self::sequence(elements, false)
+    }
+
+    /// A tuple: a list that differs in its text alone, and is equal to no list.
+    pub(crate) fn tuple(elements: Vec<Value>) -> Result<Self, ErrorKind> {
+        Self::sequence(elements, true)
+    }
+
+    fn sequence(elements: Vec<Value>, is_tuple: bool) -> Result<Self, ErrorKind> {
+        let mut height = 0;
+        for element in &elements {
+            height = height.max(height_above(&[element])?);
+        }
+        Ok(Self::List(Rc::new(List { elements, height, is_tuple })))
+    }
+
+    pub(crate) fn object(object: Object) -> Self {
+        Self::Callable(Callable(object))
+    }
+
+    /// The name of its type, for errors.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Undefined => "undefined",
+            Self::None => "none",
+            Self::Bool(_) => "bool",
+            Self::Integer(_) => "int",
+            Self::Float(_) => "float",
+            Self::String(_) => "text",
+            Self::List(_) => "list",
+            Self::Map(_) => "dict",
+            Self::Callable(Callable(Object::Namespace(_))) => "namespace",
+            Self::Callable(_) => "function",
+        }
+    }
+
+    pub(crate) fn is_undefined(&self) -> bool {
+        matches!(self, Self::Undefined)
+    }
+
+    pub(crate) fn is_true(&self) -> bool {
+        match self {
+            Self::Undefined | Self::None => false,
+            Self::Bool(value) => *value,
+            Self::Integer(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
+            Self::String(text) => !text.is_empty(),
+            Self::List(list) => !list.elements.is_empty(),
+            Self::Map(map) => !map.entries.is_empty(),
+            Self::Callable(_) => true,
+        }
+    }
+
+    /// A number for arithmetic: Python counts truth values as 0 and 1.
+    pub(crate) fn as_number(&self) -> Option<Number> {
+        match self {
+            Self::Bool(value) => Some(Number::Integer((*value).into())),
+            Self::Integer(number) => Some(Number::Integer(*number)),
+            Self::Float(number) => Some(Number::Float(*number)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_integer(&self) -> Option<i64> {
+        match self.as_number()? {
+            Number::Integer(number) => Some(number),
+            Number::Float(_) => None,
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether two keys of a dict are the same. Keys that are no scalars never are.
+    fn is_same_key(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::String(a), Self::String(b)) => a == b,
+            (Self::None, Self::None) => true,
+            (a, b) => match (a.as_number(), b.as_number()) {
+                (Some(a), Some(b)) => a.compare(b) == Some(Ordering::Equal),
+                _ => false,
+            },
+        }
+    }
+
+    pub(crate) fn equals(&self, other: &Self, budget: &mut Budget) -> Result<bool, ErrorKind> {
+        budget.step()?;
+        Ok(match (self, other) {
+            (Self::Undefined, Self::Undefined) | (Self::None, Self::None) => true,
+            (Self::String(a), Self::String(b)) => a == b,
+            (Self::List(a), Self::List(b)) => {
+                if a.elements.len() != b.elements.len() || a.is_tuple != b.is_tuple {
+                    return Ok(false);
+                }
+                for (a, b) in a.elements.iter().zip(&b.elements) {
+                    if !a.equals(b, budget)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            (Self::Map(a), Self::Map(b)) => {
+                if a.entries.len() != b.entries.len() {
+                    return Ok(false);
+                }
+                for (key, value) in &a.entries {
+                    budget.steps(b.entries.len())?;
+                    match b.get_value(key) {
+                        Some(other) if value.equals(other, budget)? => {}
+                        _ => return Ok(false),
+                    }
+                }
+                true
+            }
+            (a, b) => match (a.as_number(), b.as_number()) {
+                (Some(a), Some(b)) => a.compare(b) == Some(Ordering::Equal),
+                _ => false,
+            },
+        })
+    }
+
+    /// The order of two values, for those that have one.
+    pub(crate) fn compare(&self, other: &Self, budget: &mut Budget) -> Result<Ordering, ErrorKind> {
+        budget.step()?;
+        let unordered = || ErrorKind::WrongType { operation: "a comparison", found: other.type_name() };
+        match (self, other) {
+            (Self::String(a), Self::String(b)) => Ok(a.cmp(b)),
+            (Self::List(a), Self::List(b)) => {
+                for (a, b) in a.elements.iter().zip(&b.elements) {
+                    match a.compare(b, budget)? {
+                        Ordering::Equal => {}
+                        order => return Ok(order),
+                    }
+                }
+                Ok(a.elements.len().cmp(&b.elements.len()))
+            }
+            (a, b) => match (a.as_number(), b.as_number()) {
+                (Some(a), Some(b)) => a.compare(b).ok_or_else(unordered),
+                _ => Err(unordered()),
+            },
+        }
+    }
+
+    /// Whether `element in self`.
+    pub(crate) fn contains(&self, element: &Self, budget: &mut Budget) -> Result<bool, ErrorKind> {
+        match (self, element) {
+            (Self::String(text), Self::String(part)) => Ok(text.contains(&**part)),
+            (Self::List(list), _) => {
+                for known in &list.elements {
+                    if known.equals(element, budget)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            (Self::Map(map), _) => Ok(map.get_value(element).is_some()),
+            (Self::Undefined, _) => Ok(false),
+            _ => Err(ErrorKind::WrongType { operation: "`in`", found: self.type_name() }),
+        }
+    }
+
+    /// What a loop over it goes through.
+    pub(crate) fn iterate(&self, budget: &mut Budget) -> Result<Vec<Value>, ErrorKind> {
+        let len = self.len().unwrap_or(0);
+        budget.bytes(len * size_of::<Value>())?;
+        Ok(match self {
+            Self::Undefined => Vec::new(),
+            Self::List(list) => list.elements.clone(),
+            Self::Map(map) => map.entries.iter().map(|(key, _)| key.clone()).collect(),
+            Self::String(text) => {
+                let mut buffer = [0; 4];
+                text.chars().map(|character| Self::from(&*character.encode_utf8(&mut buffer))).collect()
+            }
+            _ => return Err(ErrorKind::WrongType { operation: "a loop", found: self.type_name() }),
+        })
+    }
+
+    /// The length, in characters for a text; `None` for values without one.
+    pub(crate) fn len(&self) -> Option<usize> {
+        match self {
+            Self::Undefined => Some(0),
+            Self::String(text) => Some(text.chars().count()),
+            Self::List(list) => Some(list.elements.len()),
+            Self::Map(map) => Some(map.entries.len()),
+            _ => None,
+        }
+    }
+
+    /// Appends what Python's `str` makes of it.
+    pub(crate) fn write_text(&self, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
+        match self {
+            Self::Undefined => Ok(()),
+            Self::String(text) => budget.append(out, text),
+            _ => self.write_repr(out, budget),
+        }
+    }
+
+    /// What Python's `str` makes of it.
+    pub(crate) fn to_text(&self, budget: &mut Budget) -> Result<Rc<str>, ErrorKind> {
+        if let Self::String(text) = self {
+            return Ok(text.clone());
+        }
+        let mut text = String::new();
+        self.write_text(&mut text, budget)?;
+        Ok(text.into())
+    }
+
+    /// Appends what Python's `repr` makes of it.
+    fn write_repr(&self, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
+        budget.step()?;
+        match self {
+            Self::Undefined => budget.append(out, "Undefined"),
+            Self::None => budget.append(out, "None"),
+            Self::Bool(true) => budget.append(out, "True"),
+            Self::Bool(false) => budget.append(out, "False"),
+            Self::Integer(number) => write_number(out, budget, *number),
+            Self::Float(number) => write_float(out, budget, *number),
+            Self::String(text) => write_quoted(out, budget, text),
+            Self::List(list) => {
+                let (open, close) = match (list.is_tuple, list.elements.len()) {
+                    (false, _) => ("[", "]"),
+                    (true, 1) => ("(", ",)"),
+                    (true, _) => ("(", ")"),
+                };
+                budget.append(out, open)?;
+                for (index, element) in list.elements.iter().enumerate() {
+                    budget.append(out, if index == 0 { "" } else { ", " })?;
+                    element.write_repr(out, budget)?;
+                }
+                budget.append(out, close)
+            }
+            Self::Map(map) => {
+                budget.append(out, "{")?;
+                for (index, (key, value)) in map.entries.iter().enumerate() {
+                    budget.append(out, if index == 0 { "" } else { ", " })?;
+                    key.write_repr(out, budget)?;
+                    budget.append(out, ": ")?;
+                    value.write_repr(out, budget)?;
+                }
+                budget.append(out, "}")
+            }
+            Self::Callable(_) => Err(ErrorKind::WrongType { operation: "output", found: self.type_name() }),
+        }
+    }
+}
+
+pub(crate) fn write_number(out: &mut String, budget: &mut Budget, number: i64) -> Result<(), ErrorKind> {
+    budget.bytes(20)?;
+    write!(out, "{number}").expect("a String takes everything");
+    Ok(())
+}
+
+/// Python's shortest form that reads back as the same number.
+pub(crate) fn write_float(out: &mut String, budget: &mut Budget, number: f64) -> Result<(), ErrorKind> {
+    budget.bytes(32)?;
+    if number.is_nan() {
+        out.push_str("nan");
+        return Ok(());
+    }
+    if number.is_infinite() {
+        out.push_str(if number > 0.0 { "inf" } else { "-inf" });
+        return Ok(());
+    }
+    let begin = out.len();
+    write!(out, "{number:?}").expect("a String takes everything");
+    // Rust writes 1e16 and 1e-5 where Python writes 1e+16 and 1e-05.
+    if let Some(at) = out[begin..].find('e') {
+        let exponent = out.split_off(begin + at + 1);
+        let (sign, digits) = match exponent.strip_prefix('-') {
+            Some(digits) => ('-', digits),
+            None => ('+', &*exponent),
+        };
+        write!(out, "{sign}{digits:0>2}").expect("a String takes everything");
+    }
+    Ok(())
+}
+
+fn write_quoted(out: &mut String, budget: &mut Budget, text: &str) -> Result<(), ErrorKind> {
+    budget.bytes(4 * text.len() + 2)?;
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    out.push(quote);
+    for character in text.chars() {
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            _ if character == quote => {
+                out.push('\\');
+                out.push(character);
+            }
+            _ if character.is_ascii_control() => {
+                write!(out, "\\x{:02x}", character as u32).expect("a String takes everything");
+            }
+            _ => out.push(character),
+        }
+    }
+    out.push(quote);
+    Ok(())
+}
+
+/// A number for arithmetic.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Number {
+    Integer(i64),
+    Float(f64),
+}
+
+impl Number {
+    pub(crate) fn as_f64(self) -> f64 {
+        match self {
+            Self::Integer(number) => number as f64,
+            Self::Float(number) => number,
+        }
+    }
+
+    fn compare(self, other: Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Integer(a), Self::Integer(b)) => Some(a.cmp(&b)),
+            (a, b) => a.as_f64().partial_cmp(&b.as_f64()),
+        }
+    }
+}
