@@ -32,7 +32,6 @@ pub(crate) fn kinds(file: &File) -> Vec<(&'static str, Vec<u8>)> {
         ("tokens-are-numbers", array("tokenizer.ggml.tokens", ValueType::I32, n_vocab, &integers)),
         ("no-scores", without("tokenizer.ggml.scores")),
         ("scores-too-few", array("tokenizer.ggml.scores", ValueType::F32, 2, &[0; 8])),
-        ("scores-are-integers", array("tokenizer.ggml.scores", ValueType::I32, n_vocab, &integers)),
         ("scores-not-numbers", array("tokenizer.ggml.scores", ValueType::F32, n_vocab, &not_numbers)),
         ("token-types-too-few", array("tokenizer.ggml.token_type", ValueType::I32, 2, &[0; 8])),
         ("bos-out-of-range", id("tokenizer.ggml.bos_token_id", n_vocab as u32)),

@@ -94,6 +94,8 @@ impl<'a> Tokenizer<'a> {
     fn sentencepiece(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
         let defaults =
             Defaults { bos: Some(1), eos: Some(2), unknown: Some(0), separator: None, add_bos: true };
+        // Without scores any order of joining would be made up.
+        gguf.require_array("tokenizer.ggml.scores")?;
         let add_space_prefix = gguf.bool_value("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
         Self::new(gguf, Spelling::Escaped, defaults, |vocabulary, roles| {
             Ok(Algorithm::SentencePiece(SentencePiece::new(vocabulary, add_space_prefix, roles.unknown)))

@@ -28,14 +28,15 @@ impl StreamDecoder {
     /// [`TokenizerError::OutOfMemory`].
     pub fn new(tokenizer: &Tokenizer<'_>) -> Result<Self, TokenizerError> {
         let mut decoder = Self { bytes: Vec::new(), text: String::new() };
-        decoder.make_room(tokenizer.longest_piece_bytes())?;
+        let most_bytes = MAX_HELD_BYTES + tokenizer.longest_piece_bytes();
+        reserve(&mut decoder.bytes, most_bytes)?;
+        decoder.make_room_for_text(most_bytes)?;
         Ok(decoder)
     }
 
-    fn make_room(&mut self, piece_bytes: usize) -> Result<(), TokenizerError> {
-        reserve(&mut self.bytes, piece_bytes + MAX_HELD_BYTES)?;
-        // Each broken byte becomes a character of three.
-        let needed_bytes = 3 * (piece_bytes + MAX_HELD_BYTES);
+    /// Makes room for the text of so many bytes, of which each may be broken.
+    fn make_room_for_text(&mut self, n_bytes: usize) -> Result<(), TokenizerError> {
+        let needed_bytes = n_bytes * char::REPLACEMENT_CHARACTER.len_utf8();
         self.text.try_reserve(needed_bytes).map_err(|_| TokenizerError::OutOfMemory { needed_bytes })
     }
 
@@ -47,7 +48,7 @@ impl StreamDecoder {
     pub fn push(&mut self, tokenizer: &Tokenizer<'_>, id: u32) -> Result<Option<&str>, TokenizerError> {
         self.text.clear();
         tokenizer.token_bytes(id, &mut self.bytes)?;
-        self.make_room(self.bytes.len())?;
+        self.make_room_for_text(self.bytes.len())?;
         let mut taken = 0;
         let mut chunks = self.bytes.utf8_chunks().peekable();
         while let Some(chunk) = chunks.next() {
