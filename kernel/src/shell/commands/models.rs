@@ -1,5 +1,6 @@
 //! `llm list`, `load`, `unload`, `info`, `verify`: which models there are and which one is loaded.
 
+use alloc::{string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use crate::llm::{BackendError, Progress, per_second};
@@ -103,19 +104,30 @@ fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     Ok(())
 }
 
-/// Loads the first model if none is loaded, and gives the loaded one this context length.
+/// Loads the first model that can be loaded if none is, and gives the loaded one this context length.
 pub(super) fn ensure_loaded(shell: &mut Shell<'_>, n_ctx: Option<usize>) -> Result<(), CommandError> {
-    match n_ctx {
-        _ if !shell.backend.is_loaded() => {
-            let catalog = shell.backend.catalog();
-            let first = catalog.first()?;
-            let path = catalog.path(first);
-            log::info!("no model is loaded: loading {path}");
-            load_path(shell, &path, n_ctx)
-        }
-        Some(n_ctx) => Ok(shell.backend.set_context_length(n_ctx)?),
-        None => Ok(()),
+    if shell.backend.is_loaded() {
+        return match n_ctx {
+            Some(n_ctx) => Ok(shell.backend.set_context_length(n_ctx)?),
+            None => Ok(()),
+        };
     }
+    let catalog = shell.backend.catalog();
+    let first = catalog.first()?;
+    let sound = catalog.files()[first..].iter().filter(|file| file.header.is_ok());
+    let paths: Vec<String> = sound.map(|file| file.path.clone()).collect();
+    let mut first_error = None;
+    for path in paths {
+        log::info!("no model is loaded: loading {path}");
+        match load_path(shell, &path, n_ctx) {
+            Err(CommandError::Backend(error)) if !matches!(error, BackendError::Cancelled) => {
+                log::warn!("{error}");
+                first_error.get_or_insert(error);
+            }
+            end => return end,
+        }
+    }
+    Err(first_error.unwrap_or(BackendError::NotLoaded).into())
 }
 
 fn load_path(shell: &mut Shell<'_>, path: &str, n_ctx: Option<usize>) -> Result<(), CommandError> {
@@ -228,7 +240,7 @@ fn path(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
     prefer_loaded: bool,
-) -> Result<alloc::string::String, CommandError> {
+) -> Result<String, CommandError> {
     if let Some(path) = arguments.text(0, "PATH")? {
         return Ok(path.into());
     }
