@@ -103,6 +103,25 @@ fn products_are_near_the_exact_ones() {
 }
 
 #[test]
+fn float_rows_may_have_any_length() {
+    let mut random = Random(5);
+    for kernels in Kernels::available() {
+        for ty in [GgmlType::F32, GgmlType::F16, GgmlType::BF16] {
+            for cols in 1..40 {
+                for (rows, n_tokens) in [(1, 1), (6, 2), (3, 3), (5, 5), (4, 35)] {
+                    let mut bytes = vec![0; rows * ty.row_bytes(cols).unwrap() + 1];
+                    quantize(ty, &random.normals(rows * cols), &mut bytes[1..]);
+                    let w = Matrix::new(ty, rows, cols, &bytes[1..]).unwrap();
+                    let x = random.normals(n_tokens * cols);
+                    let error = error(&product(kernels, &Serial, &w, &x, Precision::Quantized), &w, &x);
+                    assert!(error < 1e-13, "{kernels:?} {ty} {rows}×{cols}×{n_tokens}: {error:e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn workers_change_nothing() {
     let mut random = Random(2);
     let (rows, cols, n_tokens) = (333, 256, 40);

@@ -14,6 +14,9 @@ const SERIAL_MACS: usize = 1 << 15;
 /// Bytes of weights in a tile, so that they stay in the first-level cache over its tokens.
 const TILE_BYTES: usize = 16 << 10;
 
+/// Tiles for each core at least, so that a core taken away for a while holds little back.
+const TILES_PER_WORKER: usize = 8;
+
 /// Tokens in a tile.
 const TILE_TOKENS: usize = 32;
 
@@ -36,8 +39,7 @@ pub fn matmul(
     assert_eq!(out.len(), x.n_tokens() * w.n_rows());
     let macs = w.n_rows() * w.n_cols() * x.n_tokens();
     let workers = if macs < SERIAL_MACS { &Serial } else { workers };
-    let row_bytes = w.data().len() / w.n_rows().max(1);
-    let tile_rows = (TILE_BYTES / row_bytes.max(1)).next_multiple_of(8);
+    let tile_rows = tile_rows(w, workers.count());
 
     if x.precision() == Precision::Quantized
         && let Some((format, tile_fn)) = kernels.integer_product(w.ty())
@@ -49,15 +51,28 @@ pub fn matmul(
         return;
     }
     let (cols, x) = (x.cols(), x.x());
+    let tile_fn = kernels.float_product(w.ty());
     for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
         let tokens = tile.tokens();
         let x = &x[tokens.start * cols..tokens.end * cols];
-        float_product(kernels, &w.rows(tile.rows()), x, &mut tile);
+        let w = w.rows(tile.rows());
+        match tile_fn {
+            Some(tile_fn) => tile_fn(w.data(), x, cols, &mut tile),
+            None => dequantized_product(kernels, &w, x, &mut tile),
+        }
     });
 }
 
+/// Rows in a tile, a multiple of the rows that the kernels take at once.
+fn tile_rows(w: &Matrix<'_>, n_workers: usize) -> usize {
+    let row_bytes = w.data().len() / w.n_rows().max(1);
+    let by_bytes = TILE_BYTES / row_bytes.max(1);
+    let by_share = w.n_rows() / (n_workers * TILES_PER_WORKER);
+    by_bytes.min(by_share).next_multiple_of(4).max(4)
+}
+
 /// Dequantises each row piece by piece and multiplies it with the f32 vectors.
-fn float_product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32], out: &mut Tile<'_>) {
+fn dequantized_product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32], out: &mut Tile<'_>) {
     // A multiple of every block length that fits the stack of a small kernel.
     const PIECE: usize = 256;
     let ty = w.ty();

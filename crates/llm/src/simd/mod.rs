@@ -24,12 +24,15 @@ pub use q8::{Q8, Q8Format, Q8Mut};
 
 use crate::blocks::GgmlType;
 use core::fmt;
-use half::{bf16, f16};
+use half::f16;
 use tiles::Tile;
 
 /// Multiplies the weight rows of a tile with its tokens: `w` holds the bytes of exactly the tile's
 /// rows, `x` exactly its tokens, in the format that the type of `w` is multiplied with.
 pub(crate) type TileFn = fn(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
+
+/// Multiplies float weights of a tile with f32 activations of `cols` values a token.
+pub(crate) type FloatTileFn = fn(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>);
 
 /// The inner loops for one instruction set.
 ///
@@ -39,11 +42,12 @@ pub struct Kernels {
     name: &'static str,
     dot_f32: fn(&[f32], &[f32]) -> f32,
     dot_f16: fn(&[f32], &[f16]) -> f32,
-    dot_bf16: fn(&[f32], &[bf16]) -> f32,
     add_scaled_f32: fn(&mut [f32], f32, &[f32]),
     add_scaled_f16: fn(&mut [f32], f32, &[f16]),
     quantize_32: fn(&[f32], Q8Mut<'_>),
     quantize_256: fn(&[f32], Q8Mut<'_>),
+    /// The product for weights of a float type, `None` where dequantising them is no slower.
+    float_product: fn(GgmlType) -> Option<FloatTileFn>,
     /// The product for weights of a quantised type, `None` for other types.
     product: fn(GgmlType) -> Option<TileFn>,
 }
@@ -102,12 +106,6 @@ impl Kernels {
         (self.dot_f16)(a, b)
     }
 
-    /// `Σ a[i] * b[i]`, in f32.
-    pub fn dot_bf16(&self, a: &[f32], b: &[bf16]) -> f32 {
-        assert_eq!(a.len(), b.len());
-        (self.dot_bf16)(a, b)
-    }
-
     /// `acc[i] += scale * x[i]`.
     pub fn add_scaled_f32(&self, acc: &mut [f32], scale: f32, x: &[f32]) {
         assert_eq!(acc.len(), x.len());
@@ -134,5 +132,10 @@ impl Kernels {
     /// How weights of this type are multiplied in integers, `None` if they are not.
     pub(crate) fn integer_product(&self, ty: GgmlType) -> Option<(Q8Format, TileFn)> {
         Some((Q8Format::for_weights(ty)?, (self.product)(ty)?))
+    }
+
+    /// How weights of this float type are multiplied, `None` if by dequantising them first.
+    pub(crate) fn float_product(&self, ty: GgmlType) -> Option<FloatTileFn> {
+        (self.float_product)(ty)
     }
 }

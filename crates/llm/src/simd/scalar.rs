@@ -2,7 +2,7 @@
 
 use super::{Kernels, Q8, Q8Format, Q8Mut, TileFn, tiles::Tile};
 use crate::blocks::{self, Block32, Block256, GgmlType, Group256, with_block_of};
-use half::{bf16, f16};
+use half::f16;
 
 pub(super) static KERNELS: Kernels = TABLE;
 
@@ -11,11 +11,11 @@ pub(super) const TABLE: Kernels = Kernels {
     name: "scalar",
     dot_f32,
     dot_f16,
-    dot_bf16,
     add_scaled_f32,
     add_scaled_f16,
     quantize_32,
     quantize_256,
+    float_product: |_| None,
     product,
 };
 
@@ -33,10 +33,6 @@ fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
 
 fn dot_f16(a: &[f32], b: &[f16]) -> f32 {
     dot(a, b, f16::to_f32)
-}
-
-fn dot_bf16(a: &[f32], b: &[bf16]) -> f32 {
-    dot(a, b, bf16::to_f32)
 }
 
 fn dot<T: Copy>(a: &[f32], b: &[T], to_f32: impl Fn(T) -> f32) -> f32 {

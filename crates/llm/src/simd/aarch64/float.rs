@@ -1,8 +1,8 @@
-//! Products of floats.
+//! Products and sums of float vectors.
 
-use super::load::{load_bf16x16, load_f16x16, load_f32x16, store_f32x16};
+use super::load::{load_f16x16, load_f32x16, store_f32x16};
 use core::arch::aarch64::*;
-use half::{bf16, f16};
+use half::f16;
 
 pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     // SAFETY: NEON is part of every target that this module is built for.
@@ -12,11 +12,6 @@ pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
 pub fn dot_f16(a: &[f32], b: &[f16]) -> f32 {
     // SAFETY: NEON is part of every target that this module is built for.
     unsafe { dot(a, b, load_f16x16, f16::to_f32) }
-}
-
-pub fn dot_bf16(a: &[f32], b: &[bf16]) -> f32 {
-    // SAFETY: NEON is part of every target that this module is built for.
-    unsafe { dot(a, b, load_bf16x16, bf16::to_f32) }
 }
 
 pub fn add_scaled_f32(acc: &mut [f32], scale: f32, x: &[f32]) {

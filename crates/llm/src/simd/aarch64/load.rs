@@ -5,7 +5,7 @@
 //! blocks of 18 bytes have no other, so these instructions are written out.
 
 use core::arch::{aarch64::*, asm};
-use half::{bf16, f16};
+use half::f16;
 
 /// The 16 bytes at `p + OFFSET`.
 ///
@@ -124,25 +124,44 @@ pub fn load_f16x16(x: &[f16; 16]) -> [float32x4_t; 4] {
     [a, b, c, d]
 }
 
-/// Sixteen bf16 values, converted to f32.
+/// Four f16 values, converted to f32.
+///
+/// # Safety
+///
+/// Eight bytes must be readable at `p`.
 #[inline(always)]
-pub fn load_bf16x16(x: &[bf16; 16]) -> [float32x4_t; 4] {
-    let (a, b, c, d);
-    // SAFETY: reads the 32 bytes of `x` and nothing else.
+pub unsafe fn load_f16x4(p: *const u8) -> float32x4_t {
+    let v;
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
     unsafe {
         asm!(
-            "ldp {b:q}, {d:q}, [{p}]",
-            "shll {a:v}.4s, {b:v}.4h, #16",
-            "shll2 {b:v}.4s, {b:v}.8h, #16",
-            "shll {c:v}.4s, {d:v}.4h, #16",
-            "shll2 {d:v}.4s, {d:v}.8h, #16",
-            a = out(vreg) a,
-            b = out(vreg) b,
-            c = out(vreg) c,
-            d = out(vreg) d,
-            p = in(reg) x.as_ptr(),
+            "ldr {v:d}, [{p}]",
+            "fcvtl {v:v}.4s, {v:v}.4h",
+            v = out(vreg) v,
+            p = in(reg) p,
             options(pure, readonly, nostack, preserves_flags)
         );
     }
-    [a, b, c, d]
+    v
+}
+
+/// Four bf16 values, converted to f32.
+///
+/// # Safety
+///
+/// Eight bytes must be readable at `p`.
+#[inline(always)]
+pub unsafe fn load_bf16x4(p: *const u8) -> float32x4_t {
+    let v;
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldr {v:d}, [{p}]",
+            "shll {v:v}.4s, {v:v}.4h, #16",
+            v = out(vreg) v,
+            p = in(reg) p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    v
 }

@@ -1,11 +1,12 @@
 //! Inner loops for aarch64: base NEON, which every such CPU has, and what newer ones add.
 //!
-//! [`load`] moves vectors to and from memory, [`float`] multiplies floats, [`round`] rounds
+//! [`load`] moves vectors to and from memory, [`float`] and [`float_product`] multiply floats, [`round`] rounds
 //! activations, [`product`] multiplies integers with whichever instruction [`neon`] or [`dotprod`]
 //! names.
 
 mod dotprod;
 mod float;
+mod float_product;
 mod load;
 mod neon;
 mod product;

@@ -1,10 +1,11 @@
 //! The set for CPUs with base NEON only (Cortex-A53, A72): `SMULL`, `SMLAL`, `SADALP`.
 
 use super::product::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
-use super::{float, round, weights32, weights256};
+use super::{float, float_product, round, weights32, weights256};
 use crate::blocks::{GgmlType, with_block_of};
-use crate::simd::{Kernels, Q8, TileFn, tiles::Tile};
+use crate::simd::{FloatTileFn, Kernels, Q8, TileFn, tiles::Tile};
 use core::arch::aarch64::*;
+use half::{bf16, f16};
 
 pub static KERNELS: Kernels = TABLE;
 
@@ -13,13 +14,22 @@ pub const TABLE: Kernels = Kernels {
     name: "neon",
     dot_f32: float::dot_f32,
     dot_f16: float::dot_f16,
-    dot_bf16: float::dot_bf16,
     add_scaled_f32: float::add_scaled_f32,
     add_scaled_f16: float::add_scaled_f16,
     quantize_32: round::quantize_32,
     quantize_256: round::quantize_256,
+    float_product: product_float,
     product,
 };
+
+fn product_float(ty: GgmlType) -> Option<FloatTileFn> {
+    match ty {
+        GgmlType::F32 => Some(float_product::tile::<f32>),
+        GgmlType::F16 => Some(float_product::tile::<f16>),
+        GgmlType::BF16 => Some(float_product::tile::<bf16>),
+        _ => None,
+    }
+}
 
 fn product(ty: GgmlType) -> Option<TileFn> {
     Some(match ty {

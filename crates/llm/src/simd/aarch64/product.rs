@@ -89,16 +89,16 @@ fn fold(v: [int32x4_t; 4]) -> int32x4_t {
     vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3]))
 }
 
-/// The first bytes of `N` rows from row `first` on, the last row standing in for those past it.
+/// The first bytes of four rows from row `first` on, the last row standing in for those past it.
 #[inline(always)]
-fn row_pointers<const N: usize>(w: &[u8], row_bytes: usize, n_rows: usize, first: usize) -> [*const u8; N] {
+pub fn row_pointers(w: &[u8], row_bytes: usize, n_rows: usize, first: usize) -> [*const u8; 4] {
     core::array::from_fn(|i| w[(first + i).min(n_rows - 1) * row_bytes..].as_ptr())
 }
 
 /// Writes the sums of four rows, of those that exist, for each token.
 #[target_feature(enable = "neon")]
 #[inline]
-fn store(out: &mut Tile<'_>, row: usize, token: usize, sums: &[float32x4_t]) {
+pub fn store(out: &mut Tile<'_>, row: usize, token: usize, sums: &[float32x4_t]) {
     for (i, &sums) in sums.iter().enumerate() {
         let out = &mut out.token(token + i)[row..];
         let sums = [
@@ -239,7 +239,7 @@ pub unsafe fn tile_256<D: Dot, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Til
     let mut groups = [Group256::ZERO; 4];
     for row in (0..n_rows).step_by(4) {
         for token in (0..n_tokens).step_by(MAX_TOKENS) {
-            let mut rows = row_pointers::<4>(w, row_bytes, n_rows, row);
+            let mut rows = row_pointers(w, row_bytes, n_rows, row);
             let tokens = token..n_tokens.min(token + MAX_TOKENS);
             // SAFETY: NEON is part of every target that this module is built for.
             let mut sums = [unsafe { vdupq_n_f32(0.0) }; MAX_TOKENS];

@@ -1,7 +1,7 @@
-//! Products of floats.
+//! Products and sums of float vectors.
 
 use core::arch::x86_64::*;
-use half::{bf16, f16};
+use half::f16;
 
 pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     // SAFETY: who calls this through a table has made sure of AVX2, FMA and F16C.
@@ -11,11 +11,6 @@ pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
 pub fn dot_f16(a: &[f32], b: &[f16]) -> f32 {
     // SAFETY: as for `dot_f32`.
     unsafe { dot(a, b, |b| load_f16x8(b), f16::to_f32) }
-}
-
-pub fn dot_bf16(a: &[f32], b: &[bf16]) -> f32 {
-    // SAFETY: as for `dot_f32`.
-    unsafe { dot(a, b, |b| load_bf16x8(b), bf16::to_f32) }
 }
 
 pub fn add_scaled_f32(acc: &mut [f32], scale: f32, x: &[f32]) {
@@ -40,14 +35,6 @@ pub fn load_f32x8(x: &[f32; 8]) -> __m256 {
 fn load_f16x8(x: &[f16; 8]) -> __m256 {
     // SAFETY: reads the 16 bytes of `x`.
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(x.as_ptr().cast()) })
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn load_bf16x8(x: &[bf16; 8]) -> __m256 {
-    // SAFETY: reads the 16 bytes of `x`.
-    let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(x.as_ptr().cast()) });
-    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
 }
 
 /// The sum of the lanes.

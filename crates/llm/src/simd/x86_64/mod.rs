@@ -1,6 +1,6 @@
 //! Inner loops for x86-64 hosts: AVX2 with FMA and F16C, and AVX-512 VNNI on top of it.
 //!
-//! [`float`] multiplies floats, [`round`] rounds activations, [`product`] multiplies integers with
+//! [`float`] and [`float_product`] multiply floats, [`round`] rounds activations, [`product`] multiplies integers with
 //! whichever instructions [`avx2`] or [`avx512_vnni`] names.
 
 #![cfg(any(test, feature = "std"))]
@@ -8,6 +8,7 @@
 mod avx2;
 mod avx512_vnni;
 mod float;
+mod float_product;
 mod product;
 mod round;
 mod weights32;

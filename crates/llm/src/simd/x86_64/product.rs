@@ -53,7 +53,7 @@ pub trait Weights32 {
 
 /// The first bytes of four rows from row `first` on, the last row standing in for those past it.
 #[inline(always)]
-fn row_pointers(w: &[u8], row_bytes: usize, n_rows: usize, first: usize) -> [*const u8; 4] {
+pub fn row_pointers(w: &[u8], row_bytes: usize, n_rows: usize, first: usize) -> [*const u8; 4] {
     core::array::from_fn(|i| w[(first + i).min(n_rows - 1) * row_bytes..].as_ptr())
 }
 
@@ -90,7 +90,7 @@ pub unsafe fn tile_32<D: Dot, W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<
 }
 
 /// Writes the sums of four rows, of those that exist, for each token.
-fn store(out: &mut Tile<'_>, row: usize, token: usize, sums: &[[f32; 4]]) {
+pub fn store(out: &mut Tile<'_>, row: usize, token: usize, sums: &[[f32; 4]]) {
     for (i, sums) in sums.iter().enumerate() {
         let out = &mut out.token(token + i)[row..];
         let n = out.len().min(4);
