@@ -23,6 +23,7 @@ pub(crate) fn kinds(file: &File) -> Vec<(&'static str, Vec<u8>)> {
     let n_vocab =
         u64::from_le_bytes(*good.entry("tokenizer.ggml.scores").value[4..].first_chunk().expect("a length"));
     let integers = [0; 4].repeat(n_vocab as usize);
+    let texts = [0; 8].repeat(n_vocab as usize);
     let not_numbers = f32::NAN.to_le_bytes().repeat(n_vocab as usize);
     [
         ("no-tokenizer-model", without("tokenizer.ggml.model")),
@@ -32,6 +33,7 @@ pub(crate) fn kinds(file: &File) -> Vec<(&'static str, Vec<u8>)> {
         ("tokens-are-numbers", array("tokenizer.ggml.tokens", ValueType::I32, n_vocab, &integers)),
         ("no-scores", without("tokenizer.ggml.scores")),
         ("scores-too-few", array("tokenizer.ggml.scores", ValueType::F32, 2, &[0; 8])),
+        ("scores-are-texts", array("tokenizer.ggml.scores", ValueType::String, n_vocab, &texts)),
         ("scores-not-numbers", array("tokenizer.ggml.scores", ValueType::F32, n_vocab, &not_numbers)),
         ("token-types-too-few", array("tokenizer.ggml.token_type", ValueType::I32, 2, &[0; 8])),
         ("bos-out-of-range", id("tokenizer.ggml.bos_token_id", n_vocab as u32)),
