@@ -11,6 +11,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`session`] | a prompt in, one token per step |
+//! | [`chat`] | conversations as the text that a model was trained on |
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
 //! | [`model`], [`kv_cache`] | hyper-parameters, weights, the forward pass |
 //! | [`gguf`], [`quant`] | the file format; block formats and matrix products over them |
@@ -23,6 +24,7 @@ extern crate alloc;
 
 pub mod arena;
 pub mod blocks;
+pub mod chat;
 pub mod gguf;
 pub mod kv_cache;
 pub mod model;
