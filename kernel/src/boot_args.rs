@@ -44,6 +44,8 @@ pub enum SelfTest {
     ExecuteData,
     /// Check vector registers while interrupts come in whose handler destroys them.
     Simd,
+    /// Compare the kernel's `memcpy` and `memset` with loops over bytes.
+    MemoryFunctions,
     /// Write back what is typed, after a second of not listening.
     Echo,
     /// Read every disk and log checksums.
@@ -142,6 +144,7 @@ impl BootArgs {
                     "write-text" => SelfTest::WriteText,
                     "execute-data" => SelfTest::ExecuteData,
                     "simd" => SelfTest::Simd,
+                    "memory-functions" => SelfTest::MemoryFunctions,
                     "echo" => SelfTest::Echo,
                     "disks" => SelfTest::Disks,
                     _ => return Err("one of the names in boot_args.rs"),

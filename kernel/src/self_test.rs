@@ -26,6 +26,7 @@ pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks
         SelfTest::WriteText => write_text(),
         SelfTest::ExecuteData => execute_data(),
         SelfTest::Simd => arch::vector_test::run(),
+        SelfTest::MemoryFunctions => check_memory_functions(),
         SelfTest::Echo => echo(console),
         SelfTest::Disks => disks.iter_mut().for_each(|disk| {
             check_disk(disk, pool).unwrap_or_else(|error| panic!("{disk:?}: {error}"));
@@ -58,6 +59,29 @@ fn execute_data() {
     // SAFETY: not sound, on purpose: the fetch faults and the kernel ends.
     let function: extern "C" fn() = unsafe { core::mem::transmute(data) };
     function();
+}
+
+/// Every length up to some loops' worth, at every alignment of source and destination.
+fn check_memory_functions() {
+    const LONGEST: usize = 200;
+    const BYTES: usize = LONGEST + 32;
+    let source: [u8; BYTES] = core::array::from_fn(|index| (index * 7 + 1) as u8);
+    for length in 0..=LONGEST {
+        for (from, to) in (0..16).flat_map(|from| (0..16).map(move |to| (from, to))) {
+            let mut copied = black_box([0; BYTES]);
+            copied[to..to + length].copy_from_slice(&source[from..from + length]);
+            let mut filled = black_box([0; BYTES]);
+            filled[to..to + length].fill(black_box(0xa5));
+            for index in 0..BYTES {
+                let inside = (to..to + length).contains(&index);
+                let expected = if inside { source[index - to + from] } else { 0 };
+                assert_eq!(copied[index], expected, "memcpy {length} bytes {from} to {to}");
+                let expected = if inside { 0xa5 } else { 0 };
+                assert_eq!(filled[index], expected, "memset {length} bytes at {to}");
+            }
+        }
+    }
+    info!("memory functions: lengths up to {LONGEST} at every alignment");
 }
 
 /// Sleeps through a second of input, then writes back all that came, until end of transmission.

@@ -30,7 +30,10 @@ enum Gic {
 unsafe impl Send for Gic {}
 
 static GIC: Mutex<Option<Gic>> = Mutex::new(None);
-static HANDLERS: Mutex<Vec<(u32, fn()), MAX_HANDLERS>> = Mutex::new(Vec::new());
+/// Handlers by interrupt number.
+type Handlers = Vec<(u32, fn()), MAX_HANDLERS>;
+
+static HANDLERS: Mutex<Handlers> = Mutex::new(Vec::new());
 
 /// Why an interrupt cannot be enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

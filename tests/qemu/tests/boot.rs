@@ -79,6 +79,16 @@ fn sixteen_cores_and_legacy_virtio() {
 }
 
 #[test]
+fn memory_functions_move_the_right_bytes() {
+    Run::new()
+        .boot_args("log=info ferrite.selftest=memory-functions")
+        .command("help")
+        .finish()
+        .expect_status(0)
+        .expect_error("at every alignment");
+}
+
+#[test]
 fn the_pmu_counts_under_icount() {
     for cpu in ["cortex-a72", "max"] {
         Run::new()
