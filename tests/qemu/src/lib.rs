@@ -331,6 +331,11 @@ impl Directory {
         Self(path)
     }
 
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Writes a file and returns its path.
     pub fn file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> PathBuf {
         let path = self.0.join(name);
