@@ -4,10 +4,9 @@
 use alloc::vec::Vec;
 
 use super::error::{TokenizerError, push, reserve};
-use super::hash::{hash_pair, home, slots_for};
+use super::hash::{Table, hash_pair};
 use super::merge::{Joint, Merger, NO_TOKEN};
 use super::pre_tokenizer::{Alphabet, PreTokenizer};
-use super::unicode::char_at;
 use super::vocabulary::{Spelling, Vocabulary, append_escaped};
 use crate::gguf::Gguf;
 
@@ -75,15 +74,17 @@ impl Bpe {
         {
             return push(out, id);
         }
-        merger.clear();
-        for (start, &byte) in word.iter().enumerate() {
-            merger.push(start, self.byte_tokens[usize::from(byte)])?;
-        }
-        self.merge(word, merger)?;
-        for (symbol, _) in merger.symbols(word.len()) {
-            if symbol.id != NO_TOKEN {
-                push(out, symbol.id)?;
+        let mut start = 0;
+        while start < word.len() {
+            let part =
+                merger.fill(vocabulary, &word[start..], |symbol| self.byte_tokens[usize::from(symbol[0])])?;
+            self.merge(part.len(), merger)?;
+            for (symbol, _) in merger.symbols(part.len()) {
+                if symbol.id != NO_TOKEN {
+                    push(out, symbol.id)?;
+                }
             }
+            start += part.len();
         }
         Ok(())
     }
@@ -100,43 +101,41 @@ impl Bpe {
         if whole && let Some(id) = vocabulary.id_of(word) {
             return push(out, id);
         }
-        merger.clear();
         let mut start = 0;
-        while let Some((_, len)) = char_at(word, start) {
-            let end = start + len;
-            let id = vocabulary.id_of(&word[start..end]).unwrap_or(NO_TOKEN);
-            merger.push(start, id)?;
-            start = end;
-        }
-        self.merge(word, merger)?;
-        for (symbol, end) in merger.symbols(word.len()) {
-            if symbol.id != NO_TOKEN {
-                push(out, symbol.id)?;
-                continue;
-            }
-            for &byte in &word[symbol.start as usize..end] {
-                let id = self.byte_tokens[usize::from(byte)];
-                if id != NO_TOKEN {
-                    push(out, id)?;
+        while start < word.len() {
+            let part = merger
+                .fill(vocabulary, &word[start..], |symbol| vocabulary.id_of(symbol).unwrap_or(NO_TOKEN))?;
+            self.merge(part.len(), merger)?;
+            for (symbol, end) in merger.symbols(part.len()) {
+                if symbol.id != NO_TOKEN {
+                    push(out, symbol.id)?;
+                    continue;
+                }
+                for &byte in &part[symbol.start as usize..end] {
+                    let id = self.byte_tokens[usize::from(byte)];
+                    if id != NO_TOKEN {
+                        push(out, id)?;
+                    }
                 }
             }
+            start += part.len();
         }
         Ok(())
     }
 
-    fn merge(&self, word: &[u8], merger: &mut Merger) -> Result<(), TokenizerError> {
-        merger.merge(word.len(), |left, right, _| self.merges.find(left.id, right.id))
+    fn merge(&self, len: usize, merger: &mut Merger) -> Result<(), TokenizerError> {
+        merger.merge(len, |left, right, _| self.merges.find(left.id, right.id))
     }
 }
 
 /// The merges of a file, by the pair of tokens that they join.
 #[derive(Debug)]
 struct Merges {
-    slots: Vec<Slot>,
+    table: Table<Merge>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+struct Merge {
     left: u32,
     right: u32,
     joint: Joint,
@@ -150,10 +149,7 @@ impl Merges {
         if u32::try_from(array.len()).is_err() {
             return Err(TokenizerError::TooLarge { key: MERGES_KEY, size_bytes: array.encoded().len() });
         }
-        let mut merges = Self { slots: Vec::new() };
-        let n_slots = slots_for(array.len());
-        reserve(&mut merges.slots, n_slots)?;
-        merges.slots.resize(n_slots, Slot::EMPTY);
+        let mut merges = Self { table: Table::new(array.len(), Merge::FREE)? };
 
         let mut last_id = 0u32;
         let mut joined = Vec::new();
@@ -182,43 +178,28 @@ impl Merges {
                 None => id_of(&joined)?.ok_or(outside)?,
             };
             last_id = id;
-            let slot = Slot {
+            let merge = Merge {
                 left: id_of(left)?.ok_or(outside)?,
                 right: id_of(right)?.ok_or(outside)?,
                 joint: Joint { priority: index as u32, id },
             };
-            let place = merges.place(slot.left, slot.right);
             // Of two merges of the same pair the first counts.
-            if merges.slots[place].left == NO_TOKEN {
-                merges.slots[place] = slot;
+            if merges.find(merge.left, merge.right).is_none() {
+                merges.table.insert(hash_pair(merge.left, merge.right), merge);
             }
         }
         Ok(merges)
     }
 
     /// What two tokens give.
+    #[inline]
     fn find(&self, left: u32, right: u32) -> Option<Joint> {
-        let slot = self.slots[self.place(left, right)];
-        (slot.left != NO_TOKEN).then_some(slot.joint)
-    }
-
-    /// Where a pair is, or the free slot where it would be.
-    fn place(&self, left: u32, right: u32) -> usize {
-        let mut place = home(hash_pair(left, right), self.slots.len());
-        loop {
-            let slot = &self.slots[place];
-            if slot.left == NO_TOKEN || (slot.left, slot.right) == (left, right) {
-                return place;
-            }
-            place += 1;
-            if place == self.slots.len() {
-                place = 0;
-            }
-        }
+        let is_key = |merge: Merge| (merge.left, merge.right) == (left, right);
+        self.table.find(hash_pair(left, right), is_key).map(|merge| merge.joint)
     }
 }
 
-impl Slot {
-    const EMPTY: Self =
+impl Merge {
+    const FREE: Self =
         Self { left: NO_TOKEN, right: NO_TOKEN, joint: Joint { priority: u32::MAX, id: NO_TOKEN } };
 }

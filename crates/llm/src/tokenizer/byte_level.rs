@@ -3,6 +3,10 @@
 //! Source: `bytes_to_unicode` of the GPT-2 release. Printable Latin-1 bytes stand for themselves;
 //! the other 68 are numbered upwards from U+0100, so that a space becomes `Ġ` and a newline `Ċ`.
 
+use alloc::vec::Vec;
+
+use super::error::{TokenizerError, reserve};
+
 /// Number of characters at the beginning of Unicode that hold the whole alphabet.
 const N_CHARS: usize = 0x100 + 68;
 
@@ -30,34 +34,58 @@ const CHAR_TO_BYTE: [u16; N_CHARS] = {
     table
 };
 
-/// The bytes that a piece of a byte-level vocabulary stands for.
-///
-/// Yields `None` where the piece holds a character outside the alphabet, as special tokens may.
-pub(super) fn decode(piece: &[u8]) -> impl Iterator<Item = Option<u8>> + '_ {
+/// The first character of a piece as the byte that it stands for, and the rest of the piece.
+#[inline]
+fn split_first(piece: &[u8]) -> Option<(u8, &[u8])> {
+    let (code_point, rest) = match *piece {
+        [first @ ..=0x7f, ref rest @ ..] => (usize::from(first), rest),
+        [first @ 0xc2..=0xdf, second, ref rest @ ..] => {
+            (usize::from(first & 0x1f) << 6 | usize::from(second & 0x3f), rest)
+        }
+        _ => return None,
+    };
+    let byte = u8::try_from(*CHAR_TO_BYTE.get(code_point)?).ok()?;
+    Some((byte, rest))
+}
+
+/// Appends the bytes that a piece stands for; `false` if it holds a character outside the alphabet,
+/// as special tokens may.
+pub(super) fn decode(piece: &[u8], out: &mut Vec<u8>) -> Result<bool, TokenizerError> {
+    reserve(out, piece.len())?;
     let mut rest = piece;
-    core::iter::from_fn(move || {
-        let (&first, after_first) = rest.split_first()?;
-        rest = after_first;
-        let code_point = match (first, after_first.split_first()) {
-            (0..=0x7f, _) => usize::from(first),
-            (0xc2..=0xdf, Some((&second, after_second))) => {
-                rest = after_second;
-                usize::from(first & 0x1f) << 6 | usize::from(second & 0x3f)
-            }
-            _ => N_CHARS,
+    while !rest.is_empty() {
+        let Some((byte, behind)) = split_first(rest) else {
+            return Ok(false);
         };
-        let byte = CHAR_TO_BYTE.get(code_point).copied().unwrap_or(NO_BYTE);
-        Some(u8::try_from(byte).ok())
-    })
+        out.push(byte);
+        rest = behind;
+    }
+    Ok(true)
+}
+
+/// Whether a piece stands for exactly this text.
+pub(super) fn stands_for(piece: &[u8], text: &[u8]) -> bool {
+    // Most pieces are plain ASCII, which stands for itself.
+    if piece.len() == text.len() && text.is_ascii() {
+        return piece == text;
+    }
+    let mut rest = piece;
+    for &expected in text {
+        match split_first(rest) {
+            Some((byte, behind)) if byte == expected => rest = behind,
+            _ => return false,
+        }
+    }
+    rest.is_empty()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     fn whole(piece: &str) -> Option<Vec<u8>> {
-        decode(piece.as_bytes()).collect()
+        let mut text = Vec::new();
+        decode(piece.as_bytes(), &mut text).unwrap().then_some(text)
     }
 
     #[test]
@@ -74,18 +102,21 @@ mod tests {
 
     #[test]
     fn known_pieces_decode() {
-        assert_eq!(whole("Ġthe").as_deref(), Some(&b" the"[..]));
-        assert_eq!(whole("Ċĉ").as_deref(), Some(&b"\n\t"[..]));
-        assert_eq!(whole("Ã©").as_deref(), Some("é".as_bytes()));
-        assert_eq!(whole("ł").as_deref(), Some(&[0xa0][..]));
-        assert_eq!(whole("Ń").as_deref(), Some(&[0xad][..]));
+        let known: [(&str, &[u8]); 5] =
+            [("Ġthe", b" the"), ("Ċĉ", b"\n\t"), ("Ã©", "é".as_bytes()), ("ł", &[0xa0]), ("Ń", &[0xad])];
+        for (piece, text) in known {
+            assert_eq!(whole(piece).as_deref(), Some(text));
+            assert!(stands_for(piece.as_bytes(), text));
+            assert!(!stands_for(piece.as_bytes(), piece.as_bytes()));
+            assert!(!stands_for(piece.as_bytes(), &text[1..]));
+        }
     }
 
     #[test]
     fn characters_outside_the_alphabet_are_told() {
-        for piece in ["<｜User｜>", " ", "\u{a0}", "▁a", "ń"] {
+        for piece in ["<｜User｜>", "\u{a0}", "▁a", "ń", "a b"] {
             assert_eq!(whole(piece), None, "{piece:?}");
         }
-        assert_eq!(decode(&[0xc3]).collect::<Option<Vec<u8>>>(), None);
+        assert_eq!(decode(&[0xc3], &mut Vec::new()), Ok(false));
     }
 }

@@ -189,6 +189,7 @@ pub(super) fn reserve<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), Toke
 }
 
 /// Appends one element, growing geometrically.
+#[inline]
 pub(super) fn push<T>(vec: &mut Vec<T>, element: T) -> Result<(), TokenizerError> {
     if vec.len() == vec.capacity() {
         reserve(vec, 1)?;

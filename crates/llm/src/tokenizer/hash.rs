@@ -1,7 +1,7 @@
-//! Open-addressing tables of 32-bit values: the index from texts to tokens.
+//! Open-addressing tables: from a text to its token, from two tokens to what joins them.
 //!
-//! One allocation each, made once and never grown. A vocabulary has some hundred thousand entries and
-//! a kernel's heap is small, so the tables store indices and let the caller compare the keys.
+//! Made once and never grown. A vocabulary has some hundred thousand entries and a kernel's heap is
+//! small, so the tables store little and let the caller compare the keys.
 
 use alloc::vec::Vec;
 
@@ -44,74 +44,72 @@ pub(super) fn hash_pair(left: u32, right: u32) -> u64 {
     fold(u64::from(left) << 32 | u64::from(right), MULTIPLIER)
 }
 
-/// The place among `len` to which a hash belongs.
-pub(super) fn home(hash: u64, len: usize) -> usize {
-    // The high half of the product is below `len`, without a division.
-    ((u128::from(hash) * len as u128) >> 64) as usize
-}
-
-/// The number of slots for `n` entries: two thirds full.
-pub(super) fn slots_for(n: usize) -> usize {
-    n + n / 2 + 1
-}
-
-/// A table of token ids, found by a hash and a comparison.
+/// A table of entries that hold their own keys, or lead to them.
+///
+/// A byte of each hash lies apart from the entries. Most searches for what is not there end in that
+/// small array.
 #[derive(Debug)]
-pub(super) struct IdTable {
-    slots: Vec<Slot>,
+pub(super) struct Table<T> {
+    /// Zero for a free place.
+    tags: Vec<u8>,
+    entries: Vec<T>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    /// The low half of the hash: a comparison that needs no look at the key.
-    tag: u32,
-    id: u32,
-}
-
-/// An unused slot; no token has this id.
-const EMPTY: u32 = u32::MAX;
-
-impl IdTable {
-    /// A table for at most `n` entries.
-    pub(super) fn new(n: usize) -> Result<Self, TokenizerError> {
-        let mut slots = Vec::new();
-        reserve(&mut slots, slots_for(n))?;
-        slots.resize(slots_for(n), Slot { tag: 0, id: EMPTY });
-        Ok(Self { slots })
+impl<T: Copy> Table<T> {
+    /// A table for at most `n` entries. `free` fills the free places and means nothing.
+    pub(super) fn new(n: usize, free: T) -> Result<Self, TokenizerError> {
+        // Two thirds full at most, and never quite full.
+        let n_places = n + n / 2 + 1;
+        let mut table = Self { tags: Vec::new(), entries: Vec::new() };
+        reserve(&mut table.tags, n_places)?;
+        table.tags.resize(n_places, 0);
+        reserve(&mut table.entries, n_places)?;
+        table.entries.resize(n_places, free);
+        Ok(table)
     }
 
     /// The entry with this hash for which `is_key` holds.
-    pub(super) fn find(&self, hash: u64, is_key: impl Fn(u32) -> bool) -> Option<u32> {
-        let tag = hash as u32;
-        let mut place = home(hash, self.slots.len());
+    #[inline]
+    pub(super) fn find(&self, hash: u64, is_key: impl Fn(T) -> bool) -> Option<T> {
+        let mut place = self.home(hash);
         loop {
-            let slot = self.slots[place];
-            if slot.id == EMPTY {
-                return None;
-            }
-            if slot.tag == tag && is_key(slot.id) {
-                return Some(slot.id);
-            }
-            place += 1;
-            if place == self.slots.len() {
-                place = 0;
+            match self.tags[place] {
+                0 => return None,
+                found if found == tag(hash) && is_key(self.entries[place]) => {
+                    return Some(self.entries[place]);
+                }
+                _ => place = self.next(place),
             }
         }
     }
 
-    /// Adds an entry.
-    ///
-    /// The caller adds no more entries than it announced, so that a free slot always remains.
-    pub(super) fn insert(&mut self, hash: u64, id: u32) {
-        let mut place = home(hash, self.slots.len());
-        while self.slots[place].id != EMPTY {
-            place += 1;
-            if place == self.slots.len() {
-                place = 0;
-            }
+    /// Adds an entry, of which there must not be more than were announced.
+    pub(super) fn insert(&mut self, hash: u64, entry: T) {
+        let mut place = self.home(hash);
+        while self.tags[place] != 0 {
+            place = self.next(place);
         }
-        self.slots[place] = Slot { tag: hash as u32, id };
+        self.tags[place] = tag(hash);
+        self.entries[place] = entry;
     }
+
+    /// Where the search for a hash begins.
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        // The high half of the product is below the length, without a division.
+        ((u128::from(hash) * self.tags.len() as u128) >> 64) as usize
+    }
+
+    #[inline]
+    fn next(&self, place: usize) -> usize {
+        if place + 1 == self.tags.len() { 0 } else { place + 1 }
+    }
+}
+
+/// The low bits of a hash; the place comes from the high ones.
+#[inline]
+fn tag(hash: u64) -> u8 {
+    hash as u8 | 0x80
 }
 
 #[cfg(test)]
@@ -136,7 +134,7 @@ mod tests {
     #[test]
     fn a_full_table_finds_all_and_nothing_else() {
         let key = |id: u32| hash_pair(id, id / 7);
-        let mut table = IdTable::new(1000).unwrap();
+        let mut table = Table::new(1000, 0).unwrap();
         for id in 0..1000 {
             assert_eq!(table.find(key(id), |other| other == id), None);
             table.insert(key(id), id);

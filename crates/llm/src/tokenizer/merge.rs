@@ -1,20 +1,26 @@
 //! The loop that both kinds of merging tokenizers share: join the best pair of neighbours until no
 //! pair can be joined.
 //!
-//! Of two pairs with the same priority the one further left goes first. Short words are scanned for
-//! the best pair each time; in long ones a heap finds it, so that the cost grows as n log n.
+//! Of two pairs with the same priority the one further left goes first. Three ways lead to that end:
+//! short words are scanned for the best pair each time; in long words a pair that occurs often, as in
+//! a line of dashes, is joined everywhere in one sweep; for the rest a heap finds the best pair, so
+//! that no word costs more than n log n.
 
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::error::{TokenizerError, push, reserve};
+use super::vocabulary::Vocabulary;
 
 /// Stands for a symbol that is no token, or for none at all.
 pub(super) const NO_TOKEN: u32 = u32::MAX;
 
 /// Words of at most this many symbols are scanned.
 const MAX_SCANNED: usize = 24;
+
+/// A pair is joined in a sweep over the word if it is at least this part of it.
+const MIN_SWEPT_PART: usize = 64;
 
 /// Two neighbours that can be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +66,26 @@ struct Link {
 const NO_LINK: u32 = u32::MAX;
 
 impl Merger {
-    /// Forgets the last word.
-    pub(super) fn clear(&mut self) {
+    /// Takes the symbols of a word up to the first place across which nothing can be joined, which is
+    /// often its end, and returns that part. `id` tells the token of a symbol. The word is not empty.
+    pub(super) fn fill<'t>(
+        &mut self,
+        vocabulary: &Vocabulary<'_>,
+        word: &'t [u8],
+        id: impl Fn(&[u8]) -> u32,
+    ) -> Result<&'t [u8], TokenizerError> {
         self.symbols.clear();
-    }
-
-    /// Appends a symbol.
-    pub(super) fn push(&mut self, start: usize, id: u32) -> Result<(), TokenizerError> {
-        push(&mut self.symbols, Symbol { start: start as u32, id, joint: Joint::NONE })
+        let mut start = 0;
+        while start < word.len() {
+            let end = start + vocabulary.spelling().symbol_len(&word[start..]);
+            let symbol = &word[start..end];
+            if start > 0 && !vocabulary.may_join(word[start - 1], symbol) {
+                break;
+            }
+            push(&mut self.symbols, Symbol { start: start as u32, id: id(symbol), joint: Joint::NONE })?;
+            start = end;
+        }
+        Ok(&word[..start])
     }
 
     /// The symbols, with the place where each ends in a word of `len` bytes.
@@ -93,10 +111,59 @@ impl Merger {
         }
         if n <= MAX_SCANNED {
             self.merge_by_scanning(len, joint);
-            Ok(())
-        } else {
-            self.merge_by_heap(len, joint)
+            return Ok(());
         }
+        while let Some((priority, count)) = self.best() {
+            let frequent = count >= self.symbols.len() / MIN_SWEPT_PART;
+            if !frequent || !self.sweep(priority, len, joint) {
+                return self.merge_by_heap(len, joint);
+            }
+        }
+        Ok(())
+    }
+
+    /// The best priority, and how many pairs have it.
+    fn best(&self) -> Option<(u32, usize)> {
+        let mut best = (u32::MAX, 0);
+        for symbol in &self.symbols {
+            let priority = symbol.joint.priority;
+            if priority < best.0 {
+                best = (priority, 0);
+            }
+            best.1 += usize::from(priority == best.0);
+        }
+        Some(best).filter(|&(priority, _)| priority != u32::MAX)
+    }
+
+    /// Joins all pairs of the best priority from left to right.
+    ///
+    /// Stops and returns false where what is made could be joined again before the next pair.
+    fn sweep(&mut self, priority: u32, len: usize, joint: impl Fn(Symbol, Symbol, usize) -> Joint) -> bool {
+        let symbols = &mut self.symbols;
+        let mut in_order = true;
+        let mut kept = 0;
+        let mut place = 0;
+        while place < symbols.len() {
+            let mut symbol = symbols[place];
+            place += 1;
+            if symbol.joint.priority == priority && in_order {
+                symbol.id = symbol.joint.id;
+                place += 1;
+                let end = |place: usize| symbols.get(place).map_or(len, |next| next.start as usize);
+                symbol.joint =
+                    symbols.get(place).map_or(Joint::NONE, |&next| joint(symbol, next, end(place + 1)));
+                in_order = symbol.joint.priority > priority;
+                if kept > 0 {
+                    let behind = joint(symbols[kept - 1], symbol, end(place));
+                    symbols[kept - 1].joint = behind;
+                    in_order &= behind.priority > priority;
+                }
+            }
+            symbols[kept] = symbol;
+            kept += 1;
+        }
+        symbols.truncate(kept);
+        in_order
     }
 
     fn merge_by_scanning(&mut self, len: usize, joint: impl Fn(Symbol, Symbol, usize) -> Joint) {

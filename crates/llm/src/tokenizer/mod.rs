@@ -14,6 +14,7 @@
 //! The ids are those of llama.cpp, whose rules are followed also where a family's own code does
 //! otherwise.
 
+mod adjacency;
 mod bpe;
 mod byte_level;
 mod error;

@@ -3,9 +3,9 @@
 
 use alloc::vec::Vec;
 
-use super::error::{TokenizerError, push, reserve};
+use super::error::{TokenizerError, push};
 use super::merge::{Joint, Merger, NO_TOKEN};
-use super::vocabulary::{ESCAPED_SPACE, Vocabulary};
+use super::vocabulary::{Vocabulary, append_escaped};
 
 /// A SentencePiece-style encoder.
 #[derive(Debug)]
@@ -16,8 +16,6 @@ pub(super) struct SentencePiece {
     byte_tokens: [u32; 256],
     /// Stands for a byte without a token.
     unknown: Option<u32>,
-    /// No token has a space behind another character, so that words can be encoded one by one.
-    spaces_only_lead: bool,
 }
 
 impl SentencePiece {
@@ -28,13 +26,7 @@ impl SentencePiece {
                 *id = vocabulary.id_of(&[byte]).unwrap_or(NO_TOKEN);
             }
         }
-        Self {
-            add_space_prefix,
-            byte_tokens,
-            unknown,
-            spaces_only_lead: (0..vocabulary.n_vocab() as u32)
-                .all(|id| spaces_only_lead(vocabulary.piece(id))),
-        }
+        Self { add_space_prefix, byte_tokens, unknown }
     }
 
     /// Appends the ids of a text without special tokens.
@@ -47,92 +39,52 @@ impl SentencePiece {
         first: bool,
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
-        let mut merger = Merger::default();
-        let mut word = Vec::new();
-        reserve(&mut word, 4 * ESCAPED_SPACE.len())?;
+        let mut escaped = Vec::new();
         if first && self.add_space_prefix {
-            self.push_char(ESCAPED_SPACE, &mut merger, &mut word)?;
+            append_escaped(b" ", &mut escaped)?;
         }
-        let mut in_spaces = true;
-        let mut rest = text;
+        append_escaped(text, &mut escaped)?;
+        let mut merger = Merger::default();
+        let mut rest = escaped.as_slice();
         while !rest.is_empty() {
-            let (char_bytes, behind) = rest.split_at(char_len(rest));
-            rest = behind;
-            let char_bytes = if char_bytes == b" " { ESCAPED_SPACE } else { char_bytes };
-            let is_space = char_bytes == ESCAPED_SPACE;
-            if is_space && !in_spaces && self.spaces_only_lead {
-                self.encode_word(vocabulary, &word, &mut merger, out)?;
-                word.clear();
-                merger.clear();
-            }
-            in_spaces = is_space;
-            self.push_char(char_bytes, &mut merger, &mut word)?;
-        }
-        self.encode_word(vocabulary, &word, &mut merger, out)
-    }
-
-    fn push_char(
-        &self,
-        char_bytes: &[u8],
-        merger: &mut Merger,
-        word: &mut Vec<u8>,
-    ) -> Result<(), TokenizerError> {
-        merger.push(word.len(), NO_TOKEN)?;
-        reserve(word, char_bytes.len())?;
-        word.extend_from_slice(char_bytes);
-        Ok(())
-    }
-
-    /// Joins the symbols of a word and appends their ids.
-    fn encode_word(
-        &self,
-        vocabulary: &Vocabulary<'_>,
-        word: &[u8],
-        merger: &mut Merger,
-        out: &mut Vec<u32>,
-    ) -> Result<(), TokenizerError> {
-        merger.merge(word.len(), |left, _, end| {
-            let id = vocabulary.id_of(&word[left.start as usize..end])?;
-            Some(Joint { priority: descending(vocabulary.score(id)), id })
-        })?;
-        for (symbol, end) in merger.symbols(word.len()) {
-            let text = &word[symbol.start as usize..end];
-            if symbol.id != NO_TOKEN {
-                push(out, symbol.id)?;
-            } else if let Some(id) = vocabulary.id_of(text) {
-                push(out, id)?;
-            } else {
-                for &byte in text {
-                    let id = match self.byte_tokens[usize::from(byte)] {
-                        NO_TOKEN => self.unknown.ok_or(TokenizerError::UnknownByte { byte })?,
-                        id => id,
-                    };
-                    push(out, id)?;
+            // What is joined is found by its text; a single character's token is wanted at the end.
+            let part = merger.fill(vocabulary, rest, |_| NO_TOKEN)?;
+            merger.merge(part.len(), |left, _, end| {
+                let id = vocabulary.id_of(&part[left.start as usize..end])?;
+                Some(Joint { priority: descending(vocabulary.score(id)), id })
+            })?;
+            for (symbol, end) in merger.symbols(part.len()) {
+                match symbol.id {
+                    NO_TOKEN => {
+                        self.push_char(vocabulary, &part[symbol.start as usize..end], out)?;
+                    }
+                    id => push(out, id)?,
                 }
             }
+            rest = &rest[part.len()..];
         }
         Ok(())
     }
-}
 
-/// The bytes of the first character of a text, judged by its first byte alone.
-fn char_len(text: &[u8]) -> usize {
-    let len = match text.first() {
-        Some(0xc0..=0xdf) => 2,
-        Some(0xe0..=0xef) => 3,
-        Some(0xf0..) => 4,
-        _ => 1,
-    };
-    len.min(text.len())
-}
-
-/// Whether no space of the piece stands behind another character.
-fn spaces_only_lead(piece: &[u8]) -> bool {
-    let mut rest = piece;
-    while let Some(behind) = rest.strip_prefix(ESCAPED_SPACE) {
-        rest = behind;
+    /// Appends the ids of a character that was joined with nothing.
+    fn push_char(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        char_bytes: &[u8],
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
+        if let Some(id) = vocabulary.id_of(char_bytes) {
+            return push(out, id);
+        }
+        for &byte in char_bytes {
+            let id = match self.byte_tokens[usize::from(byte)] {
+                NO_TOKEN => self.unknown.ok_or(TokenizerError::UnknownByte { byte })?,
+                id => id,
+            };
+            push(out, id)?;
+        }
+        Ok(())
     }
-    !rest.windows(ESCAPED_SPACE.len()).any(|window| window == ESCAPED_SPACE)
 }
 
 /// A number that is smaller for a higher score, and never `u32::MAX`.
@@ -156,15 +108,5 @@ mod tests {
         }
         assert_eq!(descending(0.0), descending(-0.0));
         assert!(descending(f32::NEG_INFINITY) < u32::MAX);
-    }
-
-    #[test]
-    fn pieces_with_inner_spaces_are_told() {
-        for piece in ["", "▁", "▁▁▁", "▁a", "ab", "▁▁ab"] {
-            assert!(spaces_only_lead(piece.as_bytes()), "{piece}");
-        }
-        for piece in ["a▁", "▁a▁", "a▁b", "▁▁a▁▁"] {
-            assert!(!spaces_only_lead(piece.as_bytes()), "{piece}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::error::{TokenizerError, push, reserve};
-use super::hash::{IdTable, hash_bytes};
+use super::hash::{Table, hash_bytes};
 use super::vocabulary::{TokenKind, Vocabulary};
 use crate::gguf::Gguf;
 
@@ -16,7 +16,7 @@ use crate::gguf::Gguf;
 #[derive(Debug)]
 pub(super) struct SpecialTokens {
     /// By text.
-    index: IdTable,
+    index: Table<u32>,
     /// The lengths that occur, per first byte of the text, longest first.
     lengths: Vec<Length>,
     /// Where the lengths of each first byte begin in `lengths`, and where the last end.
@@ -64,7 +64,7 @@ impl SpecialTokens {
             }
         }
         let mut special = Self {
-            index: IdTable::new(ids.len())?,
+            index: Table::new(ids.len(), 0)?,
             lengths: Vec::new(),
             by_first_byte: [0; 257],
             all_lengths: Vec::new(),

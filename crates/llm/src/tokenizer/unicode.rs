@@ -136,35 +136,44 @@ pub(super) fn char_at(text: &[u8], position: usize) -> Option<(char, usize)> {
     if first < 0x80 {
         return Some((char::from(first), 1));
     }
-    let len = match first {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => return Some((char::REPLACEMENT_CHARACTER, 1)),
+    Some(decode_multibyte(rest).unwrap_or((char::REPLACEMENT_CHARACTER, 1)))
+}
+
+fn decode_multibyte(text: &[u8]) -> Option<(char, usize)> {
+    let continuation = |place: usize| match text.get(place) {
+        Some(&byte @ 0x80..=0xbf) => Some(u32::from(byte & 0x3f)),
+        _ => None,
     };
-    let decoded = rest
-        .get(..len)
-        .and_then(|bytes| core::str::from_utf8(bytes).ok())
-        .and_then(|text| text.chars().next());
-    match decoded {
-        Some(c) => Some((c, len)),
-        None => Some((char::REPLACEMENT_CHARACTER, 1)),
-    }
+    let first = u32::from(text[0]);
+    let (code, len, least) = match first {
+        0xc0..=0xdf => ((first & 0x1f) << 6 | continuation(1)?, 2, 0x80),
+        0xe0..=0xef => ((first & 0x0f) << 12 | continuation(1)? << 6 | continuation(2)?, 3, 0x800),
+        0xf0..=0xf7 => {
+            let upper = (first & 0x07) << 18 | continuation(1)? << 12;
+            (upper | continuation(2)? << 6 | continuation(3)?, 4, 0x1_0000)
+        }
+        _ => return None,
+    };
+    // No surrogates, nothing beyond the last code point, no longer spelling than needed.
+    char::from_u32(code).filter(|_| code >= least).map(|c| (c, len))
 }
 
 /// The class of the character that begins at a position, and its length in bytes; [`Class::END`]
 /// and zero at the end of the text.
+#[inline]
 pub(super) fn class_at(text: &[u8], position: usize) -> (Class, usize) {
-    if let Some(&byte) = text.get(position)
-        && byte < 0x80
-    {
-        return (ASCII[usize::from(byte)], 1);
-    }
-    match char_at(text, position) {
-        Some((c, len)) => (Class::of(c), len),
+    match text.get(position) {
         None => (Class::END, 0),
+        Some(&byte @ ..=0x7f) => (ASCII[usize::from(byte)], 1),
+        Some(_) => match decode_multibyte(&text[position..]) {
+            Some((c, len)) => (Class::beyond_ascii(c), len),
+            None => (BROKEN, 1),
+        },
     }
 }
+
+/// The class of U+FFFD.
+const BROKEN: Class = Class::SYMBOL;
 
 #[cfg(test)]
 mod tests {
@@ -204,6 +213,7 @@ mod tests {
         assert_eq!(position, text.len());
         assert_eq!(chars[..2], [('a', 1), ('é', 2)]);
         assert_eq!(chars[2..], [broken; 7]);
+        assert_eq!(Class::of(char::REPLACEMENT_CHARACTER), BROKEN);
         assert_eq!(class_at(text, text.len()), (Class::END, 0));
     }
 }

@@ -3,9 +3,11 @@
 
 use alloc::vec::Vec;
 
+use super::adjacency::Adjacency;
 use super::byte_level;
 use super::error::{TokenizerError, push, reserve};
-use super::hash::{IdTable, hash_bytes};
+use super::hash::{Table, hash_bytes};
+use super::unicode::char_at;
 use crate::gguf::{Array, Gguf, ValueType};
 
 const TOKENS_KEY: &str = "tokenizer.ggml.tokens";
@@ -54,6 +56,17 @@ pub(super) enum Spelling {
     ByteLevel,
 }
 
+impl Spelling {
+    /// The bytes of what merging begins with: a byte, or a character. The text is not empty.
+    #[inline]
+    pub(super) fn symbol_len(self, text: &[u8]) -> usize {
+        match self {
+            Self::ByteLevel => 1,
+            Self::Escaped => char_at(text, 0).map_or(1, |(_, len)| len),
+        }
+    }
+}
+
 /// `▁`, which stands for a space in escaped pieces.
 pub(super) const ESCAPED_SPACE: &[u8] = "▁".as_bytes();
 
@@ -68,7 +81,9 @@ pub(super) struct Vocabulary<'a> {
     scores: Scores<'a>,
     spelling: Spelling,
     /// By the bytes that a piece stands for.
-    index: IdTable,
+    index: Table<u32>,
+    /// Which characters, or bytes, stand next to each other in any piece.
+    adjacent: Adjacency,
     longest_bytes: usize,
 }
 
@@ -88,7 +103,8 @@ impl<'a> Vocabulary<'a> {
             kinds: token_kinds(gguf, n_vocab)?,
             scores: Scores::from_gguf(gguf, n_vocab)?,
             spelling,
-            index: IdTable::new(n_vocab)?,
+            index: Table::new(n_vocab, 0)?,
+            adjacent: Adjacency::new(n_vocab)?,
             longest_bytes: 0,
         };
         vocabulary.build_index()?;
@@ -111,6 +127,14 @@ impl<'a> Vocabulary<'a> {
                 return Err(TokenizerError::DuplicateToken { first, second: id });
             }
             self.longest_bytes = self.longest_bytes.max(text.len());
+            let mut at = 0;
+            while at < text.len() {
+                let end = at + self.spelling.symbol_len(&text[at..]);
+                if at > 0 {
+                    self.adjacent.insert(text[at - 1], &text[at..end]);
+                }
+                at = end;
+            }
             self.index.insert(hash, id);
         }
         Ok(())
@@ -148,6 +172,13 @@ impl<'a> Vocabulary<'a> {
         self.spelling
     }
 
+    /// Whether a token may reach across the border between these two: the last byte of a symbol and
+    /// the symbol behind it.
+    #[inline]
+    pub(super) fn may_join(&self, left: u8, right: &[u8]) -> bool {
+        self.adjacent.contains(left, right)
+    }
+
     /// The longest text that [`Vocabulary::id_of`] can find.
     pub(super) fn longest_bytes(&self) -> usize {
         self.longest_bytes
@@ -160,7 +191,7 @@ impl<'a> Vocabulary<'a> {
         }
         self.index.find(hash_bytes(text), |id| match self.spelling {
             Spelling::Escaped => self.piece(id) == text,
-            Spelling::ByteLevel => byte_level::decode(self.piece(id)).eq(text.iter().map(|&byte| Some(byte))),
+            Spelling::ByteLevel => byte_level::stands_for(self.piece(id), text),
         })
     }
 
@@ -185,14 +216,7 @@ impl<'a> Vocabulary<'a> {
             return Ok(Some(piece));
         }
         decoded.clear();
-        reserve(decoded, piece.len())?;
-        for byte in byte_level::decode(piece) {
-            match byte {
-                Some(byte) => decoded.push(byte),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(decoded))
+        Ok(byte_level::decode(piece, decoded)?.then_some(decoded.as_slice()))
     }
 
     /// The byte that a token of kind [`TokenKind::Byte`] stands for.
@@ -224,7 +248,14 @@ impl<'a> Vocabulary<'a> {
             TokenKind::Byte => out.extend(self.byte_of(id)),
             TokenKind::Normal => match self.spelling {
                 Spelling::Escaped => append_unescaped(piece, out),
-                Spelling::ByteLevel => append_decoded(piece, out),
+                Spelling::ByteLevel => {
+                    let before = out.len();
+                    // A piece outside the byte alphabet stands for itself.
+                    if !byte_level::decode(piece, out)? {
+                        out.truncate(before);
+                        out.extend_from_slice(piece);
+                    }
+                }
             },
             TokenKind::Control | TokenKind::Unknown | TokenKind::Unused | TokenKind::Undefined => {}
         }
@@ -244,21 +275,6 @@ fn append_unescaped(piece: &[u8], out: &mut Vec<u8>) {
             None => {
                 out.push(first);
                 rest = after;
-            }
-        }
-    }
-}
-
-/// Appends the bytes of a piece in the byte alphabet; one that is not in it stands for itself.
-fn append_decoded(piece: &[u8], out: &mut Vec<u8>) {
-    let before = out.len();
-    for byte in byte_level::decode(piece) {
-        match byte {
-            Some(byte) => out.push(byte),
-            None => {
-                out.truncate(before);
-                out.extend_from_slice(piece);
-                return;
             }
         }
     }
