@@ -1,0 +1,376 @@
+"""Writes the ids that llama.cpp gives, for crates/llm/tests/tokenizer_golden.rs.
+
+Makes small vocabularies, one of each kind, asks llama.cpp for the ids of the same texts with each of
+them, and for byte-level BPE with each pre-tokenizer name. Needs llama-cpp-python and gguf; the last
+run had llama-cpp-python 0.3.36.
+
+    python3 scripts/golden/tokenizers.py > crates/llm/tests/golden/tokenizers.json
+
+The byte-level vocabulary is trained on the texts without cutting them into words first, so that
+wherever two pre-tokenizers cut differently the ids differ too. The file holds the vocabularies, the
+texts, and for each vocabulary the lists of ids, each with the names of the pre-tokenizers that give
+it.
+"""
+
+import ctypes
+import json
+import os
+import random
+import re
+import sys
+import tempfile
+from collections import Counter
+
+import gguf
+import llama_cpp
+
+NAMES = """
+default gpt-2 phi-2 jina-es jina-de gigachat jina-v2-es jina-v2-de a.x-4.0 mellum modern-bert jina-v1-en
+jina-v2-code roberta-bpe mpt olmo jais trillion granite-docling exaone4 starcoder refact command-r smollm
+codeshell exaone minerva-7b mellum2 falcon llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2
+jina-v5-nano glm4 glm5 chatglm-bpe dbrx smaug-bpe minicpm5 qwen2 deepseek-r1-qwen kormo f2llmv2 megrez
+stablelm2 hunyuan solar-open grok-2 bailingmoe bailingmoe2 llada-moe qwen35 laguna seed-coder ufakzeka
+jais-2 tekken gpt-4o llama4 kanana2 talkie minimax-m2 granite-embed-multi-97m kimi-k2 deepseek-llm
+deepseek-coder deepseek-v3 hunyuan-dense joyai-llm hy_v4 bloom poro-chat gpt3-finnish viking
+""".split()
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+
+TEXTS = [
+    "",
+    " ",
+    "  ",
+    "   ",
+    "\n",
+    "\n\n",
+    " \n",
+    "\n ",
+    " \n \n  ",
+    "\t",
+    "\t\t\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\r",
+    " " * 33,
+    " " * 700 + "x",
+    " " * 512,
+    " " * 257 + "\n",
+    "\n" * 40,
+    "a",
+    " a",
+    "  a",
+    "a ",
+    "a  ",
+    "a b",
+    "a  b",
+    "a   b",
+    "Hello",
+    " Hello",
+    "Hello world",
+    "Hello, world!",
+    "Hello World! How are YOU?",
+    "the the  the   the",
+    "I'm sure they're Bob's, we've said it'll do; he'd know. DON'T! I'LL, WE'RE, O'Neill's 'sup",
+    "'sup 'sup 'tis 'tis 'Tis 'Twas 'Twas 'Real 'Real",
+    "'s 'S '' ' 's'",
+    "x'y 'Ll'vE'm'D 'T't",
+    "don’t it’s",
+    "1",
+    "12",
+    "123",
+    "1234",
+    "12345",
+    "1234567890",
+    "3.14159",
+    "1,234,567.89",
+    "a1b22c333d4444",
+    "x1 2y 33 zz44",
+    "v2.0.1-rc3",
+    "2024-01-31T23:59",
+    "١٢٣٤٥ ०१२३ ½¾ Ⅷ ²³ ①②③④",
+    "camelCase PascalCase HTTPServer2Go SCREAMING_CASE kebab-case snake_case",
+    "ÉtéÉÉ École ÉCOLE éCoLé AÉ ÉA aÉb",
+    "ǅ ǈa ĳ ẞß ΑΒΓαβγ ДЖдж Ԉԉ",
+    "你好，世界！今天天气真好。",
+    "東京都は日本のカタカナとひらがな、漢字。",
+    "漢字ABC漢字abc1漢",
+    "한국어 텍스트 예시",
+    "مرحبا بالعالم، كيف؟",
+    "שלום עולם",
+    "नमस्ते दुनिया, क्या हाल है?",
+    "ไทยไม่มีช่องว่าง",
+    "Привет, Мир!",
+    "Zażółć gęślą jaźń",
+    "e\u0301 a\u0300\u0301 \u0301 \u0301a !\u0301a 1\u0301 \u0301\u0301",
+    "👨‍👩‍👧 👍🏽 🇩🇪🇫🇷 ❤️",
+    "¿Qué? ¡Sí! «non» „ja“ …—–·",
+    'fn main() { println!("{}", 1 + 2); }\n',
+    "for (int i=0;i<n;++i) {\n\t\tx[i] += 1;\n\t}\n\n\n// done",
+    "#include <a.h>\r\n\r\n",
+    "a/b//c/\n/d",
+    "... --- ***\n\n***",
+    "!!!\n",
+    "!!!\n\n/x",
+    '()[]{}<>|~^`$+=@#%&*\\"',
+    "$5 +3 =x <y >z ^w ~v |u `t",
+    "$ + = x",
+    "https://example.org/path?q=1&r=%20#frag",
+    "C:\\dir\\file.txt",
+    "a\u00a0b \u3000c\u2003d\u0085e\u2028f\u200bg",
+    "\u3000\u3000x \u3000",
+    "x \u00a0 \n",
+    "\u0001\u0002 a\u0003b",
+    "\u007f\u0080",
+    "\ufffd\ufffe",
+    "\U000e0001\U0010ffff",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "abababababababababababababababababababababababab",
+    "(a|b), c.d! e?f",
+    "a،b ۔c ।d",
+    "_a __b a_b_",
+    "<s> </s> <|user|> <extra>",
+    "<|user|>hi<|end|>\n<|user|>",
+    "<extra><extra> <extra>\n",
+    "a<s>b</s>c",
+    "<ex<extra>tra> <extra>>",
+    "[gap] a [gap][gap]\n[gap]",
+    "  <extra>  x  ",
+    "▁",
+    "▁▁a ▁b",
+    "Ġa Ċ",
+    "<0x41> <0x0A>",
+    "End.",
+    "trailing \n ",
+    "tab\tseparated\tvalues\n",
+    "MiXeD CaSe WoRdS",
+]
+
+# Characters of every class that some expression tells apart.
+ALPHABET = list("  \n\r\t''sStTrevmlLdDabcXYZ012,.!?-_/+<$~|()") + list(
+    "éÉßСс中国あア한１٣²\u0301\u094d…，。।€\u00a0\u3000\u200b😀"
+)
+
+WORDPIECE = """[PAD] [UNK] [CLS] [SEP] [MASK] ▁hello ▁world ▁the ▁a ▁b ▁x ▁how ▁are ▁you ▁! ▁? ▁. ▁, ▁' ▁- ▁1 ▁2 ▁ecole ▁ete
+▁resume lo rld s ing ed er 1 2 3 34 a b c d e ab ▁中 ▁国 ▁日 ▁world's ▁un aff able ▁$ ▁+ ▁hel wor ▁i m ▁bob ▁don t ▁é cole""".split()
+
+
+def byte_alphabet():
+    """GPT-2's characters for the 256 bytes."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table, extra = {}, 0
+    for byte in range(256):
+        if byte in printable:
+            table[byte] = chr(byte)
+        else:
+            table[byte] = chr(256 + extra)
+            extra += 1
+    return table
+
+
+def random_texts(n, seed):
+    rng = random.Random(seed)
+    for _ in range(n):
+        pool = rng.sample(ALPHABET, rng.randint(3, 14))
+        yield "".join(rng.choice(pool) for _ in range(rng.randint(2, 40)))
+
+
+def train_merges(sequences, n):
+    """Byte-pair encoding in its plainest form: the most frequent pair becomes a symbol, n times."""
+    merges = []
+    for _ in range(n):
+        pairs = Counter(pair for s in sequences for pair in zip(s, s[1:]))
+        (left, right), count = min(pairs.items(), key=lambda item: (-item[1], item[0]))
+        if count < 2:
+            break
+        merges.append((left, right))
+        for s in sequences:
+            i = 0
+            while i + 1 < len(s):
+                if s[i] == left and s[i + 1] == right:
+                    s[i : i + 2] = [left + right]
+                i += 1
+    return merges
+
+
+SPECIAL = [
+    ("<s>", CONTROL),
+    ("</s>", CONTROL),
+    ("<|endoftext|>", CONTROL),
+    ("<|user|>", CONTROL),
+    ("<|end|>", CONTROL),
+    ("<extra>", USER_DEFINED),
+    ("<extra><extra>", USER_DEFINED),
+    ("[gap]", USER_DEFINED),
+    ("\n\n\n", USER_DEFINED),
+]
+
+
+def without_special(texts):
+    """The texts, cut at special tokens: training must not make a second token of the same text."""
+    pattern = "|".join(re.escape(text) for text, _ in SPECIAL)
+    return [part for t in texts for part in re.split(pattern, t)]
+
+
+def byte_level(texts):
+    alphabet = byte_alphabet()
+    merges = train_merges([[alphabet[b] for b in t.encode()] for t in without_special(texts)], 900)
+    pieces = list(alphabet.values())
+    pieces += [left + right for left, right in merges if left + right not in pieces]
+    pieces = list(dict.fromkeys(pieces))
+    # Words that only a tokenizer that looks at whole words first can find.
+    whole = [w for w in ["Hello", "Ġworld", "ĠHello", "123", "don", "ĠĠĠĠĠĠĠ", "Ġthey"] if w not in pieces]
+    tokens = pieces + whole + [text for text, _ in SPECIAL]
+    types = [NORMAL] * (len(pieces) + len(whole)) + [kind for _, kind in SPECIAL]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in merges],
+        "tokenizer.ggml.bos_token_id": tokens.index("<s>"),
+        "tokenizer.ggml.eos_token_id": tokens.index("</s>"),
+    }
+
+
+def char_level(texts):
+    """Characters with byte tokens, as gemma 4 has them."""
+    escaped = [t.replace(" ", "▁") for t in without_special(texts)]
+    chars = [c for c, n in Counter("".join(escaped)).most_common() if n > 2 and c != "\n"]
+    merges = train_merges([[c for c in line] for t in escaped for line in t.split("\n")], 400)
+    pieces = list(
+        dict.fromkeys(
+            ["\n", "\n\n"] + chars + [p for merge in merges for p in merge] + [left + right for left, right in merges]
+        )
+    )
+    byte_tokens = ["<0x%02X>" % b for b in range(256)]
+    tokens = (
+        ["<pad>", "<eos>", "<bos>", "<unk>"]
+        + byte_tokens
+        + pieces
+        + [text for text, _ in SPECIAL if text not in pieces]
+    )
+    kinds = dict(SPECIAL) | {"<pad>": CONTROL, "<eos>": CONTROL, "<bos>": CONTROL, "<unk>": UNKNOWN}
+    types = [BYTE if t in byte_tokens else kinds.get(t, NORMAL) for t in tokens]
+    return {
+        "tokenizer.ggml.model": "gemma4",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in merges],
+        "tokenizer.ggml.bos_token_id": 2,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.ggml.unknown_token_id": 3,
+    }
+
+
+def sentencepiece(texts, seed, **flags):
+    """Pieces with random scores, so that the order of joining is not that of training."""
+    rng = random.Random(seed)
+    escaped = [(" " + t).replace(" ", "▁") for t in without_special(texts)]
+    merges = train_merges([list(t) for t in escaped], 500)
+    chars = [c for c, n in Counter("".join(escaped)).most_common() if n > 3]
+    pieces = list(dict.fromkeys(chars + [left + right for left, right in merges]))
+    byte_tokens = ["<0x%02X>" % b for b in range(256)]
+    tokens = ["<unk>", "<s>", "</s>"] + byte_tokens + [p for p in pieces if p not in dict(SPECIAL)]
+    tokens += [text for text, _ in SPECIAL if text not in tokens]
+    kinds = dict(SPECIAL) | {"<unk>": UNKNOWN}
+    types = [BYTE if t in byte_tokens else kinds.get(t, NORMAL) for t in tokens]
+    scores = [round(rng.uniform(-20, 0) * 4) / 4 for _ in tokens]
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.scores": scores,
+    } | flags
+
+
+def wordpiece():
+    types = [CONTROL if t.startswith("[") else NORMAL for t in WORDPIECE]
+    return {
+        "tokenizer.ggml.model": "bert",
+        "tokenizer.ggml.tokens": WORDPIECE,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.bos_token_id": 2,
+        "tokenizer.ggml.seperator_token_id": 3,
+        "tokenizer.ggml.unknown_token_id": 1,
+    }
+
+
+def write(vocabulary, path):
+    writer = gguf.GGUFWriter(path, "llama")
+    for key, value in vocabulary.items():
+        if isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        elif isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_array(key, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
+def reference_ids(vocabulary, texts, add_special, parse_special):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "vocabulary.gguf")
+        write(vocabulary, path)
+        params = llama_cpp.llama_model_default_params()
+        params.vocab_only = True
+        model = llama_cpp.llama_model_load_from_file(path.encode(), params)
+        assert model, "llama.cpp refuses the vocabulary"
+        vocab = llama_cpp.llama_model_get_vocab(model)
+        lists = []
+        for text in texts:
+            raw = text.encode()
+            room = len(raw) * 4 + 16
+            ids = (llama_cpp.llama_token * room)()
+            n = llama_cpp.llama_tokenize(vocab, raw, len(raw), ids, room, add_special, parse_special)
+            assert n >= 0
+            lists.append(list(ids[:n]))
+        llama_cpp.llama_model_free(model)
+        return lists
+
+
+def main():
+    keep_silent = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(keep_silent, ctypes.c_void_p(0))
+    texts = TEXTS + list(random_texts(160, 7))
+    vocabularies = {
+        "byte-level": byte_level(texts),
+        "char-level": char_level(texts),
+        "sentencepiece": sentencepiece(texts, 1),
+        "sentencepiece-bare": sentencepiece(texts, 2)
+        | {
+            "tokenizer.ggml.add_space_prefix": False,
+            "tokenizer.ggml.add_bos_token": False,
+            "tokenizer.ggml.add_eos_token": True,
+        },
+        "sentencepiece-phi-3": sentencepiece(texts, 3) | {"general.name": "Phi-3 Mini"},
+        "wordpiece": wordpiece(),
+        "wordpiece-cased": wordpiece() | {"tokenizer.ggml.normalizer.lowercase": False},
+    }
+    cases = []
+    for name, vocabulary in vocabularies.items():
+        if name == "byte-level":
+            by_ids = {}
+            for pre in NAMES:
+                lists = reference_ids(vocabulary | {"tokenizer.ggml.pre": pre}, texts, False, False)
+                by_ids.setdefault(json.dumps(lists), []).append(pre)
+            for lists, names in by_ids.items():
+                cases.append(
+                    dict(vocabulary=name, pre=names, add_special=False, parse_special=False, ids=json.loads(lists))
+                )
+            lists = reference_ids(vocabulary | {"tokenizer.ggml.pre": "llama-bpe"}, texts, True, True)
+            cases.append(dict(vocabulary=name, pre=["llama-bpe"], add_special=True, parse_special=True, ids=lists))
+        else:
+            for special in (False, True):
+                lists = reference_ids(vocabulary, texts, special, special)
+                cases.append(dict(vocabulary=name, pre=[], add_special=special, parse_special=special, ids=lists))
+    json.dump(
+        dict(texts=texts, vocabularies=vocabularies, cases=cases), sys.stdout, ensure_ascii=True, separators=(",", ":")
+    )
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()
