@@ -1,7 +1,7 @@
 //! Products of float weights: four rows share each load of activations, and four tokens each load of
 //! weights.
 
-use super::load::{load_16, load_bf16x4, load_f16x4};
+use super::load::{load_16, load_bf16x4, load_f16x4, load_f32x4};
 use super::product::{row_pointers, store};
 use crate::simd::tiles::Tile;
 use core::arch::aarch64::*;
@@ -87,10 +87,10 @@ pub fn tile<F: Float>(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
             // is part of every target that this module is built for.
             unsafe {
                 match x.len() / cols {
-                    1 => store(out, row, 4 * index, &rows_4::<F, 1>(rows, x, cols)),
-                    2 => store(out, row, 4 * index, &rows_4::<F, 2>(rows, x, cols)),
-                    3 => store(out, row, 4 * index, &rows_4::<F, 3>(rows, x, cols)),
-                    _ => store(out, row, 4 * index, &rows_4::<F, 4>(rows, x, cols)),
+                    1 => store(out, row, 4 * index, &rows_4::<F, 1, 4>(rows, x, cols)),
+                    2 => store(out, row, 4 * index, &rows_4::<F, 2, 2>(rows, x, cols)),
+                    3 => store(out, row, 4 * index, &rows_4::<F, 3, 1>(rows, x, cols)),
+                    _ => store(out, row, 4 * index, &rows_4::<F, 4, 1>(rows, x, cols)),
                 }
             }
         }
@@ -99,33 +99,47 @@ pub fn tile<F: Float>(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
 
 /// Four rows times `T` tokens; lane `r` of result `t` belongs to row `r` and token `t`.
 ///
+/// Each product has `U` partial sums, so that no addition waits for the one before it.
+///
 /// # Safety
 ///
 /// `cols` weights must be readable from each of `rows`, and `x` must hold `T` tokens.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn rows_4<F: Float, const T: usize>(rows: [*const u8; 4], x: &[f32], cols: usize) -> [float32x4_t; T] {
+unsafe fn rows_4<F: Float, const T: usize, const U: usize>(
+    rows: [*const u8; 4],
+    x: &[f32],
+    cols: usize,
+) -> [float32x4_t; T] {
     let x: [&[f32]; T] = core::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
-    let mut sums = [[vdupq_n_f32(0.0); 4]; T];
-    let whole = cols / 4 * 4;
-    for at in (0..whole).step_by(4) {
-        // SAFETY: `at + 4 <= cols`, and the caller vouches for the rows.
-        unsafe {
-            let w = rows.map(|row| F::load_4(row.add(at * F::BYTES)));
-            for (sums, x) in sums.iter_mut().zip(x) {
-                let x = vreinterpretq_f32_u8(load_16::<0>(x.as_ptr().add(at).cast()));
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    *sum = vfmaq_f32(*sum, w, x);
+    let mut sums = [[[vdupq_n_f32(0.0); 4]; T]; U];
+    let whole = cols / (4 * U) * (4 * U);
+    for first in (0..whole).step_by(4 * U) {
+        for (u, sums) in sums.iter_mut().enumerate() {
+            let at = first + 4 * u;
+            // SAFETY: `at + 4 <= cols`, and the caller vouches for the rows.
+            unsafe {
+                let w = rows.map(|row| F::load_4(row.add(at * F::BYTES)));
+                for (sums, x) in sums.iter_mut().zip(x) {
+                    let x = vreinterpretq_f32_u8(load_16::<0>(x.as_ptr().add(at).cast()));
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum = vfmaq_f32(*sum, w, x);
+                    }
                 }
             }
         }
     }
-    let mut folded = sums.map(|[a, b, c, d]| vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+    let mut folded = [vdupq_n_f32(0.0); T];
+    for sums in sums {
+        for (folded, [a, b, c, d]) in folded.iter_mut().zip(sums) {
+            *folded = vaddq_f32(*folded, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
+        }
+    }
     for at in whole..cols {
         // SAFETY: `at < cols`, and the caller vouches for the rows.
         let w = rows.map(|row| unsafe { F::load_1(row.add(at * F::BYTES)) });
         for (folded, x) in folded.iter_mut().zip(x) {
-            *folded = vfmaq_n_f32(*folded, super::load::load_f32x4(&w), x[at]);
+            *folded = vfmaq_n_f32(*folded, load_f32x4(&w), x[at]);
         }
     }
     folded

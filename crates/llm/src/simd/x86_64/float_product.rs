@@ -1,6 +1,7 @@
 //! Products of float weights: four rows share each load of activations, and two tokens each load of
 //! weights.
 
+use super::float;
 use super::product::{row_pointers, store};
 use crate::simd::tiles::Tile;
 use core::arch::x86_64::*;
@@ -90,8 +91,8 @@ pub fn tile<F: Float>(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
             // calls this through a table has made sure of the features.
             unsafe {
                 match x.len() / cols {
-                    1 => store(out, row, 2 * index, &rows_4::<F, 1>(rows, x, cols)),
-                    _ => store(out, row, 2 * index, &rows_4::<F, 2>(rows, x, cols)),
+                    1 => store(out, row, 2 * index, &rows_4::<F, 1, 2>(rows, x, cols)),
+                    _ => store(out, row, 2 * index, &rows_4::<F, 2, 1>(rows, x, cols)),
                 }
             }
         }
@@ -100,28 +101,42 @@ pub fn tile<F: Float>(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
 
 /// Four rows times `T` tokens: for each token the four sums.
 ///
+/// Each product has `U` partial sums, so that no addition waits for the one before it.
+///
 /// # Safety
 ///
 /// `cols` weights must be readable from each of `rows`, and `x` must hold `T` tokens.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn rows_4<F: Float, const T: usize>(rows: [*const u8; 4], x: &[f32], cols: usize) -> [[f32; 4]; T] {
+unsafe fn rows_4<F: Float, const T: usize, const U: usize>(
+    rows: [*const u8; 4],
+    x: &[f32],
+    cols: usize,
+) -> [[f32; 4]; T] {
     let x: [&[f32]; T] = core::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
-    let mut sums = [[_mm256_setzero_ps(); 4]; T];
-    let whole = cols / 8 * 8;
-    for at in (0..whole).step_by(8) {
-        // SAFETY: `at + 8 <= cols`, and the caller vouches for the rows.
-        unsafe {
-            let w = rows.map(|row| F::load_8(row.add(at * F::BYTES)));
-            for (sums, x) in sums.iter_mut().zip(x) {
-                let x = _mm256_loadu_ps(x.as_ptr().add(at));
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    *sum = _mm256_fmadd_ps(w, x, *sum);
+    let mut sums = [[[_mm256_setzero_ps(); 4]; T]; U];
+    let whole = cols / (8 * U) * (8 * U);
+    for first in (0..whole).step_by(8 * U) {
+        for (u, sums) in sums.iter_mut().enumerate() {
+            let at = first + 8 * u;
+            // SAFETY: `at + 8 <= cols`, and the caller vouches for the rows.
+            unsafe {
+                let w = rows.map(|row| F::load_8(row.add(at * F::BYTES)));
+                for (sums, x) in sums.iter_mut().zip(x) {
+                    let x = _mm256_loadu_ps(x.as_ptr().add(at));
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum = _mm256_fmadd_ps(w, x, *sum);
+                    }
                 }
             }
         }
     }
-    let mut result = sums.map(|sums| sums.map(|sum| super::float::sum(sum)));
+    let mut result = [[0.0; 4]; T];
+    for sums in sums {
+        for (result, sum) in result.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+            *result += float::sum(*sum);
+        }
+    }
     for at in whole..cols {
         // SAFETY: `at < cols`, and the caller vouches for the rows.
         let w = rows.map(|row| unsafe { F::load_1(row.add(at * F::BYTES)) });
