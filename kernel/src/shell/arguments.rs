@@ -158,7 +158,7 @@ pub fn lossy(word: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::shell::command::Command;
-    use std::{string::ToString, vec};
+    use std::string::ToString;
 
     static COMMAND: Command = Command {
         name: "llm infer",
@@ -249,6 +249,6 @@ mod tests {
     #[test]
     fn words_are_shown_short_and_harmless() {
         assert_eq!(lossy(b"a\x1b[2J\xff"), "a\u{fffd}[2J\u{fffd}");
-        assert_eq!(lossy(&vec![b'x'; 100]).len(), 43);
+        assert_eq!(lossy(&[b'x'; 100]).len(), 43);
     }
 }

@@ -10,7 +10,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, Once},
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +22,15 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
 pub fn repository() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.join("../..").canonicalize().expect("the repository")
+}
+
+/// Builds the kernel, so that no test's time goes by meanwhile.
+fn build_kernel() {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let output = Command::new(repository().join("scripts/image")).output().expect("scripts/image starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
 }
 
 /// A machine to boot.
@@ -92,6 +101,7 @@ impl Run {
 
     /// Starts the machine.
     pub fn start(self) -> Session {
+        build_kernel();
         let mut command = Command::new(repository().join("scripts/run"));
         command
             .args(&self.arguments)

@@ -1,0 +1,184 @@
+//! Models at the kernel's shell: from a disk to text, and everything that can be wrong with either.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+
+use qemu_tests::{Directory, Run, Session, repository};
+
+const PROMPT: &str = "\rferrite> \x1b[K";
+
+fn default_model() -> PathBuf {
+    repository().join("test_models/tiny.gguf")
+}
+
+/// What the shell answers to a line, without its echo.
+fn answer(session: &mut Session, line: &[u8]) -> String {
+    session.send([line, b"\n"].concat());
+    session.wait_for("\n");
+    let answer = String::from_utf8(session.wait_for(PROMPT)).expect("what the shell prints is UTF-8");
+    answer.strip_suffix(PROMPT).expect("it ends where it was waited for").replace('\r', "")
+}
+
+fn start(run: Run) -> Session {
+    let mut session = run.start();
+    session.wait_for(PROMPT);
+    session
+}
+
+fn power_off(mut session: Session) {
+    session.send("poweroff\n");
+    session.finish().expect_status(0);
+}
+
+#[track_caller]
+fn assert_is_error(answer: &str, said: &str) {
+    // The last line of a progress display may stand before it.
+    let error = &answer[answer.find("error: ").unwrap_or_else(|| panic!("{answer:?} is no error"))..];
+    assert!(error.contains(said), "{error:?} does not say {said:?}");
+    assert_eq!(error.matches('\n').count(), 1, "{error:?} is not one line");
+}
+
+#[test]
+fn the_same_text_on_every_cpu() {
+    let text = |cpu: &str| {
+        let run = Run::new().model(&default_model()).args(["--cpu", cpu]);
+        let outcome = run.command("llm infer \"Hello\" 10").finish().expect_status(0);
+        outcome.text()
+    };
+    let expected = text("cortex-a72");
+    assert!(expected.split_whitespace().count() >= 4 && expected.ends_with('\n'), "{expected:?}");
+    for cpu in ["cortex-a76", "neoverse-n1", "max"] {
+        assert_eq!(text(cpu), expected, "{cpu}");
+    }
+}
+
+#[test]
+fn a_model_is_listed_loaded_verified_used_and_unloaded() {
+    let directory = Directory::new("models");
+    let good = directory.file("good.gguf", &broken_gguf::good());
+    let mut session = start(Run::new().model(&default_model()).model(&good));
+    let list = answer(&mut session, b"llm list");
+    assert_eq!(list.matches("/models/").count(), 2, "{list}");
+    assert!(answer(&mut session, b"llm verify").contains("as expected"));
+    assert_is_error(&answer(&mut session, b"llm verify good"), "no checksum");
+    assert!(answer(&mut session, b"llm infer 'Once upon a time' 12").contains("12 generated"));
+    assert!(answer(&mut session, b"llm bench --prompt 8 --generate 4").contains("tokens/s"));
+    assert!(answer(&mut session, b"llm stats").contains("inferences    1\n"));
+    assert!(answer(&mut session, b"llm load good --ctx 32").contains("context 32 of 64"));
+    assert!(answer(&mut session, b"llm info").contains("n_ctx         32 of 64"));
+    assert!(answer(&mut session, b"llm unload").contains("given back"));
+    let memory = answer(&mut session, b"mem");
+    assert!(memory.contains("weights   0 B\n") && memory.contains("pool      0 B of"), "{memory}");
+    power_off(session);
+}
+
+#[test]
+fn keys_edit_lines_and_recall_them() {
+    let mut session = start(Run::new());
+    assert!(answer(&mut session, b"cpuz\x7fs").contains("core 0"));
+    assert!(answer(&mut session, b"pus\x1b[Hc\x1b[F").contains("core 0"));
+    assert!(answer(&mut session, b"\x1b[A\x1b[A").contains("core 0"));
+    assert!(answer(&mut session, b"nonsense\x15uptime").ends_with(" s\n"));
+    power_off(session);
+}
+
+#[test]
+fn ctrl_c_stops_a_text() {
+    let directory = Directory::new("stop");
+    // A context so long that the text would go on for an hour.
+    let model = directory.file("long.gguf", &with_context_length(1 << 16));
+    let mut session = start(Run::new().model(&model).args(["--mem", "256M"]));
+    answer(&mut session, b"llm load --ctx 60000");
+    session.send("llm infer hello 50000\n");
+    session.wait_for("\n");
+    std::thread::sleep(Duration::from_millis(500));
+    session.send("\x03");
+    let stopped = String::from_utf8_lossy(&session.wait_for(PROMPT)).into_owned();
+    assert!(stopped.contains(", stopped]") || stopped.contains("end of text]"), "{stopped}");
+    assert!(answer(&mut session, b"uptime").ends_with(" s\n"));
+    power_off(session);
+}
+
+/// The small good model, with another `llama.context_length`.
+fn with_context_length(n_ctx: u32) -> Vec<u8> {
+    let mut bytes = broken_gguf::good();
+    let key = b"llama.context_length";
+    let place = bytes.windows(key.len()).position(|window| window == key).expect("the key is there");
+    // Behind the key stand four bytes for the type.
+    let value = place + key.len() + 4;
+    bytes[value..value + 4].copy_from_slice(&n_ctx.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn too_little_memory_is_named_and_the_next_inference_works() {
+    let directory = Directory::new("memory");
+    let model = directory.file("long.gguf", &with_context_length(1 << 24));
+    let mut session = start(Run::new().model(&model).args(["--mem", "128M"]));
+    assert_is_error(&answer(&mut session, b"llm load --ctx 16000000"), "bytes needed");
+    assert!(answer(&mut session, b"llm infer hello 5").contains("5 generated"));
+    assert_is_error(&answer(&mut session, b"llm infer hello 5 --ctx 16000000"), "available");
+    assert!(answer(&mut session, b"llm infer hello 5").contains("5 generated"));
+    power_off(session);
+}
+
+#[test]
+fn prompts_that_cannot_be_are_refused_and_the_next_one_works() {
+    let directory = Directory::new("prompts");
+    let model = directory.file("good.gguf", &broken_gguf::good());
+    let mut session = start(Run::new().model(&model));
+    let long = format!("llm infer '{}' 5", "hello ".repeat(100));
+    assert_is_error(&answer(&mut session, long.as_bytes()), "the prompt has");
+    assert_is_error(&answer(&mut session, b"llm infer 'hel\xfflo' 5"), "byte 0xff at offset 3");
+    assert!(answer(&mut session, b"llm infer hello 5").contains("5 generated"));
+    power_off(session);
+
+    let invalid = OsStr::from_bytes(b"llm infer 'hel\xfflo' 5");
+    let outcome = Run::new().model(&model).command(invalid).finish().expect_status(1);
+    assert_eq!(outcome.text(), "");
+    outcome.expect_error("not valid UTF-8");
+}
+
+#[test]
+fn no_disk_an_empty_disk_and_noise() {
+    let directory = Directory::new("noise");
+    let noise: Vec<u8> = (0..65536_u32).map(|i| (i.wrapping_mul(2654435761) >> 13) as u8).collect();
+    let empty = directory.file("empty.gguf", &[]);
+    let noise = directory.file("noise.gguf", &noise);
+    let good = directory.file("good.gguf", &broken_gguf::good());
+    Run::new().command("llm infer Hello 10").finish().expect_status(1).expect_error("no disk");
+    Run::new().model(&empty).command("llm infer Hello 10").finish().expect_status(1).expect_error("empty");
+    Run::new().model(&noise).command("llm infer Hello 10").finish().expect_status(1).expect_error("GGUF");
+
+    let mut session = start(Run::new().model(&empty).model(&noise).model(&good));
+    assert_eq!(answer(&mut session, b"llm list").matches("unusable").count(), 2);
+    assert_is_error(&answer(&mut session, b"llm load empty"), "/models/empty.gguf: the disk is empty");
+    assert_is_error(&answer(&mut session, b"llm load noise"), "/models/noise.gguf");
+    assert!(answer(&mut session, b"llm infer hello 5").contains("5 generated"));
+    power_off(session);
+}
+
+#[test]
+fn every_kind_of_broken_file_is_refused_and_a_good_one_runs_after_it() {
+    const DISKS_PER_MACHINE: usize = 25;
+    let good = broken_gguf::good();
+    let all = broken_gguf::all(&good);
+    for (machine, broken) in all.chunks(DISKS_PER_MACHINE).enumerate() {
+        let directory = Directory::new(&format!("broken-{machine}"));
+        let mut run = Run::new().model(&directory.file("good.gguf", &good));
+        for broken in broken {
+            run = run.model(&directory.file(format!("{}.gguf", broken.name), &broken.bytes));
+        }
+        let mut session = start(run);
+        let list = answer(&mut session, b"llm list");
+        let paths: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(paths.len(), broken.len() + 1, "{list}");
+        for (broken, path) in broken.iter().zip(&paths[1..]) {
+            let refused = answer(&mut session, format!("llm load {path}").as_bytes());
+            assert!(refused.contains(&format!("error: {path}: ")), "{}: {refused}", broken.name);
+            assert_is_error(&refused, path);
+            let text = answer(&mut session, b"llm infer hello 2");
+            assert!(text.contains("2 generated"), "{}: {text}", broken.name);
+        }
+        power_off(session);
+    }
+}
