@@ -144,6 +144,53 @@ fn the_header_is_enough_for_everything_but_data() {
 }
 
 #[test]
+fn a_file_with_its_own_alignment_can_be_copied() {
+    let mut writer = GgufWriter::new();
+    writer.declare_tensor("a", GgmlType::F32, &[3]).unwrap();
+    writer.declare_tensor("b", GgmlType::F32, &[20]).unwrap();
+    writer.put_u32("general.alignment", 256).unwrap();
+    let file = write(writer, &[vec![1; 12], vec![2; 80]], 5).unwrap();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    assert_eq!((gguf.alignment(), gguf.data_offset() % 256), (256, 0));
+    assert_eq!(gguf.tensor("b").unwrap().offset, 256);
+    assert_eq!(gguf.tensor_data(gguf.tensor("b").unwrap()), Ok(&[2; 80][..]));
+    assert_eq!(file.len() as u64, gguf.data_offset() + 512);
+
+    for alignment in [0, 4, 48] {
+        let mut writer = GgufWriter::new();
+        writer.put_u32("general.alignment", alignment).unwrap();
+        assert_eq!(write(writer, &[], 1), Err(WriteError::Header(GgufError::BadAlignment { alignment })));
+    }
+}
+
+/// The seeds of the fuzz corpus that were written by hand, byte by byte.
+#[test]
+fn files_of_other_writers_are_read() {
+    let parse = |bytes: &'static [u8]| Gguf::parse(bytes, bytes.len() as u64).unwrap();
+    let types = parse(include_bytes!("../fuzz/corpus/gguf/types"));
+    assert_eq!((types.version(), types.alignment(), types.metadata().len()), (3, 64, 14));
+    assert_eq!(types.get("b"), Some(Value::I8(-1)));
+    let inner: Vec<Vec<&[u8]>> = types
+        .require_array("j")
+        .unwrap()
+        .arrays()
+        .unwrap()
+        .map(|array| array.strings().unwrap().collect())
+        .collect();
+    assert_eq!(inner, [[b"p", b"q"]]);
+    assert_eq!(types.end_offset(), 320);
+
+    let tensors = parse(include_bytes!("../fuzz/corpus/gguf/tensors"));
+    assert_eq!(tensors.version(), 2);
+    let shapes: Vec<(&str, &[u64], u64, u64)> = tensors
+        .tensors()
+        .iter()
+        .map(|tensor| (tensor.name, tensor.shape(), tensor.n_elements(), tensor.size_bytes))
+        .collect();
+    assert_eq!(shapes, [("x", &[4][..], 4, 16), ("y", &[32, 2], 64, 36), ("z", &[], 1, 8)]);
+}
+
+#[test]
 fn unreadable_files_are_not_written() {
     let mut twice = GgufWriter::new();
     twice.put_u32("a.b", 1).unwrap();

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::tensor::{MAX_DIMS, size_bytes};
-use super::{Array, DEFAULT_ALIGNMENT, Gguf, GgufError, Name, Value, ValueType};
+use super::{ALIGNMENT_KEY, Array, DEFAULT_ALIGNMENT, Gguf, GgufError, Name, Value, ValueType};
 use crate::quant::GgmlType;
 
 /// Version of the format that is written.
@@ -42,11 +42,19 @@ pub struct GgufWriter {
     /// Entries as they stand in the file.
     metadata: Vec<u8>,
     n_metadata: u64,
-    /// Entries as they stand in the file.
+    /// Entries as they stand in the file, but for the offsets.
     table: Vec<u8>,
-    tensor_bytes: Vec<u64>,
-    /// Where the next tensor begins, from the beginning of the tensor data.
-    data_bytes: u64,
+    tensors: Vec<Declared>,
+    /// `None` for the default, which is not written.
+    alignment: Option<u32>,
+}
+
+/// A tensor in the order of declaration.
+#[derive(Debug)]
+struct Declared {
+    size_bytes: u64,
+    /// Where its offset stands in the table.
+    offset_place: usize,
 }
 
 impl GgufWriter {
@@ -55,14 +63,15 @@ impl GgufWriter {
         Self::default()
     }
 
-    /// Adds a value of any type, such as one of another file.
-    ///
-    /// Keys are checked by [`GgufWriter::write_header`]; `general.alignment` must not be among
-    /// them, the default is used.
+    /// Adds a value of any type, such as one of another file. `general.alignment` is obeyed.
     ///
     /// # Errors
-    /// [`GgufError::OutOfMemory`], as for all methods that add something.
+    /// [`GgufError::OutOfMemory`], as for all methods that add something. Whether keys and values
+    /// make a file is checked by [`GgufWriter::write_header`].
     pub fn put(&mut self, key: &str, value: Value<'_>) -> Result<(), GgufError> {
+        if key == ALIGNMENT_KEY {
+            self.alignment = value.as_integer().and_then(|alignment| alignment.try_into().ok());
+        }
         self.begin_entry(key, value.ty())?;
         put_value(&mut self.metadata, value)
     }
@@ -149,11 +158,6 @@ impl GgufWriter {
         };
         used.copy_from_slice(dims);
         let size_bytes = size_bytes(name, ty, padded)?;
-        let end = self
-            .data_bytes
-            .checked_add(size_bytes)
-            .and_then(|end| end.checked_next_multiple_of(DEFAULT_ALIGNMENT.into()))
-            .ok_or(GgufError::BadDimensions { tensor: Name::from(name), dims: padded })?;
 
         put_string(&mut self.table, name.as_bytes())?;
         append(&mut self.table, &(dims.len() as u32).to_le_bytes())?;
@@ -161,10 +165,10 @@ impl GgufWriter {
             append(&mut self.table, &dim.to_le_bytes())?;
         }
         append(&mut self.table, &ty.id().to_le_bytes())?;
-        append(&mut self.table, &self.data_bytes.to_le_bytes())?;
-        self.tensor_bytes.try_reserve(1).map_err(|_| out_of_memory(8))?;
-        self.tensor_bytes.push(size_bytes);
-        self.data_bytes = end;
+        let offset_place = self.table.len();
+        append(&mut self.table, &0u64.to_le_bytes())?;
+        self.tensors.try_reserve(1).map_err(|_| out_of_memory(size_of::<Declared>()))?;
+        self.tensors.push(Declared { size_bytes, offset_place });
         Ok(())
     }
 
@@ -172,24 +176,40 @@ impl GgufWriter {
     ///
     /// # Errors
     /// If [`Gguf::parse`] would refuse the file, for duplicate names for example; if `sink` fails.
-    pub fn write_header<E, S>(self, mut sink: S) -> Result<TensorWriter<S>, WriteError<E>>
+    pub fn write_header<E, S>(mut self, mut sink: S) -> Result<TensorWriter<S>, WriteError<E>>
     where
         S: FnMut(&[u8]) -> Result<(), E>,
     {
+        let alignment = match self.alignment.unwrap_or(DEFAULT_ALIGNMENT) {
+            0 => return Err(GgufError::BadAlignment { alignment: 0 }.into()),
+            alignment => u64::from(alignment),
+        };
+        let data_bytes = self.place_tensors(alignment);
         let mut header = Vec::new();
         append(&mut header, b"GGUF")?;
         append(&mut header, &VERSION.to_le_bytes())?;
-        append(&mut header, &(self.tensor_bytes.len() as u64).to_le_bytes())?;
+        append(&mut header, &(self.tensors.len() as u64).to_le_bytes())?;
         append(&mut header, &self.n_metadata.to_le_bytes())?;
         append(&mut header, &self.metadata)?;
         append(&mut header, &self.table)?;
-        let padding = header.len().next_multiple_of(DEFAULT_ALIGNMENT as usize) - header.len();
-        append(&mut header, &PADDING[..padding])?;
 
-        let file_bytes = (header.len() as u64).saturating_add(self.data_bytes);
-        Gguf::parse(&header, file_bytes)?;
+        let header_bytes = (header.len() as u64).next_multiple_of(alignment);
+        Gguf::parse(&header, header_bytes.saturating_add(data_bytes))?;
         sink(&header).map_err(WriteError::Sink)?;
-        Ok(TensorWriter { sink, tensor_bytes: self.tensor_bytes, index: 0, written_bytes: 0 })
+        write_zeroes(header_bytes - header.len() as u64, &mut sink)?;
+        Ok(TensorWriter { sink, alignment, tensors: self.tensors, index: 0, written_bytes: 0 })
+    }
+
+    /// Fills in the offsets; returns the size of the tensor data, saturated.
+    fn place_tensors(&mut self, alignment: u64) -> u64 {
+        let mut offset = 0u64;
+        for tensor in &self.tensors {
+            let place = tensor.offset_place..tensor.offset_place + size_of::<u64>();
+            self.table[place].copy_from_slice(&offset.to_le_bytes());
+            let end = offset.saturating_add(tensor.size_bytes);
+            offset = end.checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+        }
+        offset
     }
 
     fn begin_entry(&mut self, key: &str, ty: ValueType) -> Result<(), GgufError> {
@@ -210,7 +230,8 @@ impl GgufWriter {
 #[derive(Debug)]
 pub struct TensorWriter<S> {
     sink: S,
-    tensor_bytes: Vec<u64>,
+    alignment: u64,
+    tensors: Vec<Declared>,
     /// The tensor being written.
     index: usize,
     /// How much of it has been written.
@@ -227,7 +248,7 @@ impl<S> TensorWriter<S> {
     where
         S: FnMut(&[u8]) -> Result<(), E>,
     {
-        let declared_bytes = self.tensor_bytes.get(self.index).copied().unwrap_or(0);
+        let declared_bytes = self.tensors.get(self.index).map_or(0, |tensor| tensor.size_bytes);
         let written_bytes = self.written_bytes + bytes.len() as u64;
         if written_bytes > declared_bytes {
             return Err(WriteError::TensorSize { index: self.index, declared_bytes, written_bytes });
@@ -235,8 +256,8 @@ impl<S> TensorWriter<S> {
         (self.sink)(bytes).map_err(WriteError::Sink)?;
         self.written_bytes = written_bytes;
         if written_bytes == declared_bytes && declared_bytes > 0 {
-            let padded = declared_bytes.next_multiple_of(DEFAULT_ALIGNMENT.into());
-            (self.sink)(&PADDING[..(padded - declared_bytes) as usize]).map_err(WriteError::Sink)?;
+            let padded = declared_bytes.next_multiple_of(self.alignment);
+            write_zeroes(padded - declared_bytes, &mut self.sink)?;
             self.index += 1;
             self.written_bytes = 0;
         }
@@ -251,9 +272,9 @@ impl<S> TensorWriter<S> {
     where
         S: FnMut(&[u8]) -> Result<(), E>,
     {
-        match self.tensor_bytes.get(self.index) {
+        match self.tensors.get(self.index) {
             None => Ok(()),
-            Some(&declared_bytes) => Err(WriteError::TensorSize {
+            Some(&Declared { size_bytes: declared_bytes, .. }) => Err(WriteError::TensorSize {
                 index: self.index,
                 declared_bytes,
                 written_bytes: self.written_bytes,
@@ -262,8 +283,19 @@ impl<S> TensorWriter<S> {
     }
 }
 
-/// Zeroes, more than ever needed at once.
-const PADDING: [u8; DEFAULT_ALIGNMENT as usize] = [0; DEFAULT_ALIGNMENT as usize];
+/// Writes padding.
+fn write_zeroes<E>(
+    mut len_bytes: u64,
+    sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), WriteError<E>> {
+    const ZEROES: [u8; 64] = [0; 64];
+    while len_bytes > 0 {
+        let now = len_bytes.min(ZEROES.len() as u64);
+        sink(&ZEROES[..now as usize]).map_err(WriteError::Sink)?;
+        len_bytes -= now;
+    }
+    Ok(())
+}
 
 /// Why a file could not be written.
 #[derive(Debug, Clone, PartialEq)]
