@@ -4,7 +4,9 @@
 //! [`engine`] and [`thread_pool`].
 
 mod commands;
+mod convert;
 mod engine;
+mod file_type;
 mod model_file;
 mod synth;
 mod thread_pool;
@@ -43,6 +45,8 @@ enum Command {
     Info(commands::info::Arguments),
     Bench(commands::bench::Arguments),
     Synth(commands::synth::Arguments),
+    Quantize(commands::quantize::Arguments),
+    Convert(commands::convert::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +61,8 @@ fn main() -> ExitCode {
         Command::Info(arguments) => commands::info::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Synth(arguments) => commands::synth::run(&arguments),
+        Command::Quantize(arguments) => commands::quantize::run(&arguments),
+        Command::Convert(arguments) => commands::convert::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,10 @@
 //! The subcommands: one module each, with its `Arguments` and `run`.
 
 pub mod bench;
+pub mod convert;
 pub mod infer;
 pub mod info;
 pub mod logits;
+pub mod quantize;
 pub mod synth;
 pub mod tokenize;

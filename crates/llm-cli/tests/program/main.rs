@@ -1,6 +1,7 @@
 //! Runs the program `llm` as a user does: each subcommand, and the mistakes one can make with it.
 
 mod bench;
+mod convert;
 mod infer;
 mod info;
 mod logits;
@@ -77,7 +78,7 @@ fn usage_mistakes_are_one_line() {
 #[test]
 fn help_tells_of_every_subcommand() {
     let help = succeed(&["--help"]);
-    for name in ["infer", "logits", "tokenize", "info", "bench", "synth"] {
+    for name in ["infer", "logits", "tokenize", "info", "bench", "synth", "quantize", "convert"] {
         assert!(help.contains(name), "{name}");
         assert!(succeed(&[name, "--help"]).contains("Usage: llm"), "{name}");
     }

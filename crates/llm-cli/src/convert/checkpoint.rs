@@ -1,0 +1,184 @@
+//! The tensors of a checkpoint: one safetensors file, or several with an index.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, Metadata};
+use serde::Deserialize;
+
+/// All tensors of a checkpoint, mapped into memory.
+pub struct Checkpoint {
+    shards: Vec<Shard>,
+    /// The shard of each tensor.
+    places: BTreeMap<String, usize>,
+}
+
+struct Shard {
+    bytes: Mmap,
+    /// Where the tensor data begins.
+    data_offset: usize,
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// A tensor's values in a floating-point format.
+#[derive(Debug, Clone, Copy)]
+pub struct Floats<'c> {
+    /// Rows and columns; a vector is one row.
+    pub shape: [usize; 2],
+    dtype: Dtype,
+    bytes: &'c [u8],
+}
+
+/// A matrix of 32-bit integers.
+#[derive(Debug, Clone, Copy)]
+pub struct Integers<'c> {
+    /// Rows and columns.
+    pub shape: [usize; 2],
+    bytes: &'c [u8],
+}
+
+impl Checkpoint {
+    /// Opens `model.safetensors`, or the files that `model.safetensors.index.json` lists.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let single = directory.join("model.safetensors");
+        let index = directory.join("model.safetensors.index.json");
+        let mut checkpoint = Checkpoint { shards: Vec::new(), places: BTreeMap::new() };
+        if single.exists() {
+            checkpoint.add(&single)?;
+        } else if index.exists() {
+            let context = || index.display().to_string();
+            let Index { weight_map } = serde_json::from_slice(&std::fs::read(&index).with_context(context)?)
+                .with_context(context)?;
+            let mut files: Vec<&String> = weight_map.values().collect();
+            files.sort();
+            files.dedup();
+            for file in files {
+                if file.contains(['/', '\\']) || file.as_str() == ".." {
+                    bail!("{}: {file:?} is not the name of a file beside it", index.display());
+                }
+                checkpoint.add(&directory.join(file))?;
+            }
+            if let Some((name, file)) =
+                weight_map.iter().find(|(name, _)| !checkpoint.places.contains_key(*name))
+            {
+                bail!("{}: tensor {name} is not in {file}", index.display());
+            }
+        } else {
+            bail!(
+                "{}: expected model.safetensors or model.safetensors.index.json in this directory",
+                directory.display()
+            );
+        }
+        Ok(checkpoint)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<()> {
+        /// The length of the header, before it.
+        const LENGTH_BYTES: usize = 8;
+        let context = || path.display().to_string();
+        let file = File::open(path).with_context(context)?;
+        // SAFETY: read only and private; the file must be left alone while the program runs, as with
+        // every program that maps its input.
+        let bytes = unsafe { Mmap::map(&file) }.with_context(context)?;
+        let (header_bytes, metadata) = safetensors::SafeTensors::read_metadata(&bytes)
+            .map_err(|error| anyhow::anyhow!("{error}"))
+            .with_context(context)?;
+        let data_offset = LENGTH_BYTES + header_bytes;
+        for name in metadata.tensors().into_keys() {
+            if self.places.insert(name.clone(), self.shards.len()).is_some() {
+                bail!("{}: tensor {name} is in another file too", path.display());
+            }
+        }
+        self.shards.push(Shard { bytes, data_offset, metadata });
+        Ok(())
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// A tensor of floating-point numbers with one or two dimensions.
+    pub fn floats(&self, name: &str) -> Result<Floats<'_>> {
+        let (shape, dtype, bytes) = self.tensor(name)?;
+        match dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(Floats { shape, dtype, bytes }),
+            other => bail!("tensor {name} is of type {other:?}, expected F32, F16 or BF16"),
+        }
+    }
+
+    /// A matrix of 32-bit integers.
+    pub fn integers(&self, name: &str) -> Result<Integers<'_>> {
+        match self.tensor(name)? {
+            (shape, Dtype::I32, bytes) => Ok(Integers { shape, bytes }),
+            (_, other, _) => bail!("tensor {name} is of type {other:?}, expected I32"),
+        }
+    }
+
+    fn tensor(&self, name: &str) -> Result<([usize; 2], Dtype, &[u8])> {
+        let shard =
+            &self.shards[*self.places.get(name).with_context(|| format!("tensor {name} is missing"))?];
+        let info = shard.metadata.info(name).with_context(|| format!("tensor {name} is missing"))?;
+        let (begin, end) = info.data_offsets;
+        let bytes = shard.bytes.get(shard.data_offset + begin..shard.data_offset + end);
+        let bytes = bytes.with_context(|| format!("tensor {name} lies beyond the end of its file"))?;
+        let shape = match info.shape[..] {
+            [len] => [1, len],
+            [rows, cols] => [rows, cols],
+            _ => bail!("tensor {name} has {} dimensions, expected 1 or 2", info.shape.len()),
+        };
+        Ok((shape, info.dtype, bytes))
+    }
+}
+
+impl Floats<'_> {
+    /// The values from element `first` on.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    pub fn read(&self, first: usize, values: &mut [f32]) {
+        fn convert<const N: usize>(bytes: &[u8], values: &mut [f32], to_f32: impl Fn([u8; N]) -> f32) {
+            let (elements, _) = bytes.as_chunks::<N>();
+            values.iter_mut().zip(elements).for_each(|(value, bytes)| *value = to_f32(*bytes));
+        }
+        let size = if self.dtype == Dtype::F32 { 4 } else { 2 };
+        let bytes = &self.bytes[first * size..(first + values.len()) * size];
+        match self.dtype {
+            Dtype::F32 => convert(bytes, values, f32::from_le_bytes),
+            Dtype::F16 => convert(bytes, values, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            _ => convert(bytes, values, |bytes| bf16::from_le_bytes(bytes).to_f32()),
+        }
+    }
+
+    /// One value.
+    pub fn at(&self, row: usize, col: usize) -> f32 {
+        let mut value = [0.0];
+        self.read(row * self.shape[1] + col, &mut value);
+        value[0]
+    }
+}
+
+impl Integers<'_> {
+    /// One value, its bits without a sign.
+    pub fn at(&self, row: usize, col: usize) -> u32 {
+        let first = (row * self.shape[1] + col) * 4;
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.bytes[first..first + 4]);
+        u32::from_le_bytes(bytes)
+    }
+}

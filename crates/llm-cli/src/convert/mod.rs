@@ -1,0 +1,141 @@
+//! Checkpoints in the format of the Hugging Face hub to GGUF.
+//!
+//! [`Checkpoint`] is the tensors (safetensors), [`ModelConfig`] the hyper-parameters (config.json), and
+//! [`Vocabulary`] the tokenizer (tokenizer.json). [`plan`] says which tensor becomes which; matrices that AutoAWQ
+//! quantised go through [`awq`].
+
+mod awq;
+mod checkpoint;
+mod model_config;
+mod plan;
+mod vocabulary;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use llm::gguf::{GgufError, GgufWriter};
+use llm::quant::{GgmlType, can_quantize, quantize};
+
+use checkpoint::Checkpoint;
+use model_config::ModelConfig;
+use plan::{OutputTensor, Source};
+use vocabulary::Vocabulary;
+
+use crate::file_type::file_type;
+
+/// How the matrices of a checkpoint are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matrices {
+    /// As f32, f16 or bf16; to be written in this type.
+    Plain(GgmlType),
+    /// As AutoAWQ packs them, 4 bits each; to be written as Q4_1, which holds the same values but for the
+    /// rounding of `zero · scale` to f16.
+    Awq,
+}
+
+/// Reads the checkpoint in `directory` and writes it as GGUF.
+///
+/// # Errors
+///
+/// When a file is missing or broken, the model is of another family than llama and qwen2, or the output fails.
+pub fn convert(directory: &Path, matrices: Matrices, mut output: impl Write) -> Result<()> {
+    if let Matrices::Plain(ty) = matrices
+        && !can_quantize(ty)
+    {
+        bail!("matrices cannot be written as {ty}");
+    }
+    let config = ModelConfig::read(directory)?;
+    let awq = match (matrices, &config.quantization) {
+        (Matrices::Awq, Some(quantization)) => Some(quantization.check()?),
+        (Matrices::Awq, None) => {
+            bail!("config.json has no quantization_config; --hf converts plain checkpoints")
+        }
+        (Matrices::Plain(_), Some(_)) => {
+            bail!("the checkpoint is quantised; --awq converts those of AutoAWQ")
+        }
+        (Matrices::Plain(_), None) => None,
+    };
+    let checkpoint = Checkpoint::open(directory)?;
+    let vocabulary = Vocabulary::read(directory, config.vocab_size)?;
+    let tensors = plan::plan(&config, &checkpoint, matrices, awq)?;
+
+    let mut writer = GgufWriter::new();
+    let ty = match matrices {
+        Matrices::Plain(ty) => ty,
+        Matrices::Awq => GgmlType::Q4_1,
+    };
+    config.describe(&mut writer, file_type(ty))?;
+    vocabulary.describe(&mut writer)?;
+    for tensor in &tensors {
+        writer.declare_tensor(&tensor.name, tensor.ty, &tensor.dims())?;
+    }
+    let mut data = writer.write_header(|bytes: &[u8]| output.write_all(bytes)).context("cannot write")?;
+    for tensor in &tensors {
+        let bytes = tensor_bytes(tensor).with_context(|| tensor.name.clone())?;
+        data.write(&bytes).context("cannot write")?;
+    }
+    data.finish::<io::Error>()?;
+    output.flush().context("cannot write")
+}
+
+/// A tensor as it stands in the file.
+fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
+    let row_bytes = tensor.ty.row_bytes(tensor.cols).context("a row is no whole number of blocks")?;
+    let mut bytes = vec![0; tensor.rows * row_bytes];
+    match &tensor.source {
+        Source::Values(values) => quantize(tensor.ty, values, &mut bytes),
+        Source::Floats(floats) => {
+            let mut row = vec![0.0; tensor.cols];
+            for (index, out) in bytes.chunks_exact_mut(row_bytes).enumerate() {
+                floats.read(tensor.order.source_row(index) * tensor.cols, &mut row);
+                quantize(tensor.ty, &row, out);
+            }
+        }
+        Source::Awq(matrix) => matrix.write_q4_1(&tensor.order, &mut bytes),
+    }
+    Ok(bytes)
+}
+
+/// The order of a matrix's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOrder {
+    /// As they are.
+    Same,
+    /// Of heads of this length, the halves that the checkpoint turns together brought side by side, as the
+    /// rotary embedding of GGUF's `llama` wants them.
+    Interleaved {
+        /// Rows of one head.
+        head_len: usize,
+    },
+}
+
+impl RowOrder {
+    /// The row of the checkpoint that becomes row `index`.
+    fn source_row(self, index: usize) -> usize {
+        match self {
+            RowOrder::Same => index,
+            RowOrder::Interleaved { head_len } => {
+                let (head, row) = (index / head_len, index % head_len);
+                head * head_len + row % 2 * (head_len / 2) + row / 2
+            }
+        }
+    }
+}
+
+/// Adds a number where there is one.
+fn put_optional_u32(writer: &mut GgufWriter, key: &str, value: Option<u32>) -> Result<(), GgufError> {
+    value.map_or(Ok(()), |value| writer.put_u32(key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_each_head_come_to_lie_side_by_side() {
+        let order = RowOrder::Interleaved { head_len: 6 };
+        let rows: Vec<usize> = (0..12).map(|index| order.source_row(index)).collect();
+        assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+}

@@ -1,0 +1,241 @@
+//! tokenizer.json and its companions: the vocabulary of a checkpoint.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use llm::gguf::GgufWriter;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use super::put_optional_u32;
+
+/// A vocabulary as GGUF holds it.
+#[derive(Debug)]
+pub struct Vocabulary {
+    kind: Kind,
+    tokens: Vec<String>,
+    token_types: Vec<i32>,
+    bos_id: Option<u32>,
+    eos_id: Option<u32>,
+    pad_id: Option<u32>,
+    add_bos: Option<bool>,
+    add_eos: Option<bool>,
+    chat_template: Option<String>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Byte-level BPE: merges, and the rule that cuts words.
+    ByteLevelBpe { pre: &'static str, merges: Vec<String> },
+    /// SentencePiece-style: scores.
+    SentencePiece { scores: Vec<f32>, add_space_prefix: bool },
+}
+
+/// `tokenizer.ggml.token_type`.
+const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
+
+/// The patterns by which published vocabularies cut words, with llama.cpp's names for them.
+const PATTERNS: [(&str, &str); 2] = [
+    (
+        "llama-bpe",
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+    (
+        "qwen2",
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ),
+];
+
+impl Vocabulary {
+    /// Reads tokenizer.json, and tokenizer_config.json where there is one, for an embedding of `n_vocab` rows.
+    pub fn read(directory: &Path, n_vocab: u32) -> Result<Self> {
+        let path = directory.join("tokenizer.json");
+        let context = || path.display().to_string();
+        let tokenizer =
+            Tokenizer::from_file(&path).map_err(|error| anyhow::anyhow!("{error}")).with_context(context)?;
+        let settings: Value = optional_json(&directory.join("tokenizer_config.json"))?.unwrap_or_default();
+        let config: Value = optional_json(&directory.join("config.json"))?.unwrap_or_default();
+
+        let (tokens, token_types) = tokens(&tokenizer, n_vocab as usize).with_context(context)?;
+        let kind = Kind::of(&tokenizer, &tokens).with_context(context)?;
+        let id_of = |name: &str| {
+            let content =
+                settings.get(name).and_then(|token| token.as_str().or(token.get("content")?.as_str()));
+            let listed = config.get(format!("{name}_id")).map(|id| id.get(0).unwrap_or(id));
+            content.and_then(|content| tokenizer.token_to_id(content)).or(listed?.as_u64()?.try_into().ok())
+        };
+        let flag = |name: &str| settings.get(name).and_then(Value::as_bool);
+        let mut vocabulary = Vocabulary {
+            kind,
+            tokens,
+            token_types,
+            bos_id: id_of("bos_token"),
+            eos_id: id_of("eos_token"),
+            pad_id: id_of("pad_token"),
+            add_bos: flag("add_bos_token"),
+            add_eos: flag("add_eos_token"),
+            chat_template: settings.get("chat_template").and_then(Value::as_str).map(str::to_owned),
+        };
+        vocabulary.mark_byte_tokens();
+        // Newer files say by their post-processor, not by a flag, that texts begin with the start token.
+        vocabulary.add_bos = vocabulary.add_bos.or_else(|| vocabulary.begins_with_bos(&tokenizer));
+        Ok(vocabulary)
+    }
+
+    fn begins_with_bos(&self, tokenizer: &Tokenizer) -> Option<bool> {
+        let encoding = tokenizer.encode("a", true).ok()?;
+        Some(self.bos_id.is_some() && encoding.get_ids().first().copied() == self.bos_id)
+    }
+
+    fn mark_byte_tokens(&mut self) {
+        if matches!(self.kind, Kind::SentencePiece { .. }) {
+            for (token, ty) in self.tokens.iter().zip(&mut self.token_types) {
+                match token.as_str() {
+                    "<unk>" => *ty = UNKNOWN,
+                    _ if is_byte_token(token) => *ty = BYTE,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Adds the vocabulary to a GGUF header.
+    pub fn describe(&self, writer: &mut GgufWriter) -> Result<()> {
+        match &self.kind {
+            Kind::ByteLevelBpe { pre, merges } => {
+                writer.put_str("tokenizer.ggml.model", "gpt2")?;
+                writer.put_str("tokenizer.ggml.pre", pre)?;
+                writer.put_strings("tokenizer.ggml.merges", merges.iter())?;
+            }
+            Kind::SentencePiece { scores, add_space_prefix } => {
+                writer.put_str("tokenizer.ggml.model", "llama")?;
+                writer.put_f32s("tokenizer.ggml.scores", scores)?;
+                writer.put_bool("tokenizer.ggml.add_space_prefix", *add_space_prefix)?;
+            }
+        }
+        writer.put_strings("tokenizer.ggml.tokens", self.tokens.iter())?;
+        writer.put_i32s("tokenizer.ggml.token_type", &self.token_types)?;
+        put_optional_u32(writer, "tokenizer.ggml.bos_token_id", self.bos_id)?;
+        put_optional_u32(writer, "tokenizer.ggml.eos_token_id", self.eos_id)?;
+        put_optional_u32(writer, "tokenizer.ggml.padding_token_id", self.pad_id)?;
+        if let Some(add_bos) = self.add_bos {
+            writer.put_bool("tokenizer.ggml.add_bos_token", add_bos)?;
+        }
+        if let Some(add_eos) = self.add_eos {
+            writer.put_bool("tokenizer.ggml.add_eos_token", add_eos)?;
+        }
+        if let Some(chat_template) = &self.chat_template {
+            writer.put_str("tokenizer.chat_template", chat_template)?;
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    fn of(tokenizer: &Tokenizer, tokens: &[String]) -> Result<Self> {
+        let model = serde_json::to_value(tokenizer.get_model())?;
+        if model.get("type").and_then(Value::as_str) != Some("BPE") {
+            bail!("the model is {}, expected BPE", model.get("type").unwrap_or(&Value::Null));
+        }
+        let merges = merges(&model)?;
+        if model.get("byte_fallback").and_then(Value::as_bool) == Some(true) {
+            let settings = serde_json::to_string(tokenizer)?;
+            return Ok(Kind::SentencePiece {
+                scores: scores(tokens, &merges),
+                add_space_prefix: settings.contains(r#""type":"Prepend""#)
+                    || settings.contains(r#""prepend_scheme":"first""#)
+                    || settings.contains(r#""prepend_scheme":"always""#),
+            });
+        }
+        let pre = pre_tokenizer(&serde_json::to_value(tokenizer.get_pre_tokenizer())?)?;
+        Ok(Kind::ByteLevelBpe {
+            pre,
+            merges: merges.iter().map(|[left, right]| format!("{left} {right}")).collect(),
+        })
+    }
+}
+
+/// Texts and types of all tokens by id, up to the rows of the embedding.
+fn tokens(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32>)> {
+    // Rows without a token, which writers add to round the number up.
+    let mut tokens: Vec<String> = (0..n_vocab).map(|id| format!("[PAD{id}]")).collect();
+    let mut types = vec![UNUSED; n_vocab];
+    for (token, id) in tokenizer.get_vocab(true) {
+        let id = id as usize;
+        if id >= n_vocab {
+            bail!("token {token:?} has id {id}, but vocab_size is {n_vocab}");
+        }
+        (tokens[id], types[id]) = (token, NORMAL);
+    }
+    for (id, token) in tokenizer.get_added_tokens_decoder() {
+        types[id as usize] = if token.special { CONTROL } else { USER_DEFINED };
+    }
+    Ok((tokens, types))
+}
+
+/// The pairs to merge, first ones first.
+fn merges(model: &Value) -> Result<Vec<[String; 2]>> {
+    let merges = model.get("merges").and_then(Value::as_array).context("the model has no merges")?;
+    let pair = |merge: &Value| match merge {
+        Value::String(text) => text.split_once(' ').map(|(left, right)| [left.to_owned(), right.to_owned()]),
+        Value::Array(parts) => match parts.as_slice() {
+            [Value::String(left), Value::String(right)] => Some([left.clone(), right.clone()]),
+            _ => None,
+        },
+        _ => None,
+    };
+    merges.iter().map(|merge| pair(merge).with_context(|| format!("merge {merge} is no pair"))).collect()
+}
+
+/// Scores in the order of the merges: of two possible merges, the one that comes first has the higher score.
+fn scores(tokens: &[String], merges: &[[String; 2]]) -> Vec<f32> {
+    let mut ranks = HashMap::new();
+    for (rank, [left, right]) in merges.iter().enumerate() {
+        ranks.entry(format!("{left}{right}")).or_insert(rank);
+    }
+    tokens.iter().map(|token| ranks.get(token).map_or(0.0, |&rank| -(rank as f32))).collect()
+}
+
+/// llama.cpp's name for the rule that cuts words.
+fn pre_tokenizer(rule: &Value) -> Result<&'static str> {
+    let steps = match rule.get("pretokenizers").and_then(Value::as_array) {
+        Some(steps) => steps.clone(),
+        None => vec![rule.clone()],
+    };
+    let ty = |step: &Value| step.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let types: Vec<String> = steps.iter().map(ty).collect();
+    match types.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["ByteLevel"] => Ok("gpt-2"),
+        ["Digits", "ByteLevel"] => Ok("smollm"),
+        ["Split", "ByteLevel"] => {
+            let pattern = steps[0].pointer("/pattern/Regex").and_then(Value::as_str).unwrap_or_default();
+            match PATTERNS.iter().find(|(_, known)| *known == pattern) {
+                Some((name, _)) => Ok(name),
+                None => bail!("the pre-tokenizer's pattern {pattern:?} is not one that is known"),
+            }
+        }
+        _ => bail!("the pre-tokenizer is {types:?}, expected ByteLevel, or Digits or Split before it"),
+    }
+}
+
+/// Whether this is `<0x00>` to `<0xFF>`.
+fn is_byte_token(token: &str) -> bool {
+    let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+}
+
+fn optional_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let context = || path.display().to_string();
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(context)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(context),
+    }
+}

@@ -1,0 +1,180 @@
+//! Checkpoints made by scripts/golden/checkpoints.py, which also computed what they must give.
+
+use std::path::{Path, PathBuf};
+
+use llm::gguf::Gguf;
+use llm::quant::{GgmlType, dequantize};
+
+use crate::{fail_saying, scratch_file, succeed, text_path};
+
+const PLAIN: [&str; 2] = ["llama-plain", "qwen2-plain"];
+const AWQ: [&str; 3] = ["llama-awq-32", "llama-awq-128-symmetric", "qwen2-awq-64"];
+
+fn checkpoint(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name)
+}
+
+fn read_text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap().trim_end().to_owned()
+}
+
+/// Sum of squared differences over sum of squares, of the logits that a converted file gives.
+fn logits_nmse(name: &str, file: &str) -> f64 {
+    let floats = |path: &Path| -> Vec<f64> {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect()
+    };
+    let output = scratch_file(&format!("{name}.logits"));
+    let tokens = read_text(&checkpoint(name).join("tokens"));
+    succeed(&[
+        "logits",
+        "--model",
+        file,
+        "--tokens",
+        &tokens,
+        "--kv-type",
+        "f32",
+        "--exact",
+        "--output",
+        &output,
+    ]);
+    let (got, want) = (floats(Path::new(&output)), floats(&checkpoint(name).join("logits")));
+    assert_eq!(got.len(), want.len());
+    let error: f64 = got.iter().zip(&want).map(|(got, want)| (got - want).powi(2)).sum();
+    error / want.iter().map(|want| want * want).sum::<f64>()
+}
+
+#[test]
+fn plain_checkpoints_give_the_logits_of_the_original_model() {
+    for name in PLAIN {
+        let file = scratch_file(&format!("{name}.gguf"));
+        succeed(&["convert", "--hf", &text_path(&checkpoint(name)), &file]);
+        let nmse = logits_nmse(name, &file);
+        assert!(nmse < 1e-9, "{name}: {nmse:e}");
+    }
+}
+
+#[test]
+fn awq_checkpoints_give_the_logits_of_the_weights_they_stand_for() {
+    for name in AWQ {
+        let file = scratch_file(&format!("{name}.gguf"));
+        succeed(&["convert", "--awq", &text_path(&checkpoint(name)), &file]);
+        let nmse = logits_nmse(name, &file);
+        // All that is lost is the rounding of `zero · scale` to f16: 2^-11 of it at most.
+        assert!(nmse < 1e-5, "{name}: {nmse:e}");
+        assert!(succeed(&["info", "--model", &file]).contains("14 of Q4_1"), "{name}");
+    }
+}
+
+#[test]
+fn converted_vocabularies_give_the_ids_of_the_original_tokenizer() {
+    for (name, flag) in [("llama-plain", "--hf"), ("qwen2-plain", "--hf"), ("qwen2-awq-64", "--awq")] {
+        let file = scratch_file(&format!("{name}-vocabulary.gguf"));
+        succeed(&["convert", flag, &text_path(&checkpoint(name)), &file]);
+        let text = text_path(&checkpoint(name).join("text"));
+        let ids = succeed(&["tokenize", "--model", &file, "--no-bos", "--file", &text]);
+        assert_eq!(ids.trim_end(), read_text(&checkpoint(name).join("ids")), "{name}");
+    }
+}
+
+#[test]
+fn matrices_can_be_written_in_another_type() {
+    let directory = text_path(&checkpoint("llama-plain"));
+    let file = scratch_file("llama-q8_0.gguf");
+    succeed(&["convert", "--hf", &directory, &file, "--type", "Q8_0"]);
+    assert!(succeed(&["info", "--model", &file]).contains("16 of Q8_0"));
+    // 8 bits of each weight: an error of some 1e-4.
+    let nmse = logits_nmse("llama-plain", &file);
+    assert!(nmse > 1e-9 && nmse < 1e-3, "{nmse:e}");
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let out = scratch_file("never.gguf");
+    let plain = text_path(&checkpoint("llama-plain"));
+    let awq = text_path(&checkpoint("llama-awq-32"));
+    fail_saying(&["convert", &out], &["--awq <DIR>"]);
+    fail_saying(&["convert", "--hf", "/nowhere", &out], &["/nowhere/config.json"]);
+    fail_saying(&["convert", "--hf", &awq, &out], &["--awq"]);
+    fail_saying(&["convert", "--awq", &plain, &out], &["--hf"]);
+    fail_saying(&["convert", "--hf", &plain, &out, "--type", "IQ1_S"], &["IQ1_S"]);
+    assert!(!Path::new(&out).exists(), "half a file is left behind");
+}
+
+#[test]
+fn broken_checkpoints_are_refused_by_name() {
+    let source = checkpoint("qwen2-plain");
+    let broken = |name: &str, file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let directory = PathBuf::from(scratch_file(name));
+        std::fs::create_dir_all(&directory).unwrap();
+        for entry in ["config.json", "tokenizer.json", "model.safetensors"] {
+            let bytes = std::fs::read(source.join(entry)).unwrap();
+            std::fs::write(directory.join(entry), if entry == file { change(bytes) } else { bytes }).unwrap();
+        }
+        text_path(&directory)
+    };
+    let replaced = |from: &'static str, to: &'static str| {
+        move |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replacen(from, to, 1).into_bytes()
+    };
+    let out = scratch_file("never-2.gguf");
+    for (name, file, change, parts) in [
+        (
+            "other-family",
+            "config.json",
+            &replaced("qwen2", "mamba") as &dyn Fn(Vec<u8>) -> Vec<u8>,
+            ["model_type", "mamba"],
+        ),
+        (
+            "other-width",
+            "config.json",
+            &replaced(r#""intermediate_size": 128"#, r#""intermediate_size": 96"#),
+            ["gate_proj", "96"],
+        ),
+        ("no-json", "config.json", &|_| b"{".to_vec(), ["config.json", "EOF"]),
+        (
+            "truncated",
+            "model.safetensors",
+            &|bytes| bytes[..bytes.len() / 2].to_vec(),
+            ["model.safetensors", ""],
+        ),
+        ("empty", "model.safetensors", &|_| Vec::new(), ["model.safetensors", ""]),
+        ("no-tokenizer", "tokenizer.json", &|_| b"[]".to_vec(), ["tokenizer.json", ""]),
+    ] {
+        let directory = broken(name, file, change);
+        fail_saying(&["convert", "--hf", &directory, &out], &parts);
+    }
+}
+
+#[test]
+fn quantize_changes_the_matrices_only() {
+    let plain = scratch_file("to-quantize.gguf");
+    succeed(&["convert", "--hf", &text_path(&checkpoint("qwen2-plain")), &plain, "--type", "F32"]);
+    let quantized = scratch_file("quantized.gguf");
+    succeed(&["quantize", &plain, &quantized, "Q5_1"]);
+
+    let (before, after) = (std::fs::read(&plain).unwrap(), std::fs::read(&quantized).unwrap());
+    let before = Gguf::parse(&before, before.len() as u64).unwrap();
+    let after = Gguf::parse(&after, after.len() as u64).unwrap();
+    assert_eq!(before.metadata().len(), after.metadata().len());
+    assert_eq!(before.tensors().len(), after.tensors().len());
+    for (from, to) in before.tensors().iter().zip(after.tensors()) {
+        assert_eq!((from.name, from.dims), (to.name, to.dims));
+        let (from_bytes, to_bytes) = (before.tensor_data(from).unwrap(), after.tensor_data(to).unwrap());
+        if from.dims[1] == 1 {
+            assert_eq!((to.ty, from_bytes), (GgmlType::F32, to_bytes), "{}", from.name);
+            continue;
+        }
+        assert_eq!(to.ty, GgmlType::Q5_1, "{}", from.name);
+        let values = |ty, bytes| {
+            let mut values = vec![0.0_f32; from.n_elements() as usize];
+            dequantize(ty, bytes, &mut values);
+            values
+        };
+        let (want, got) = (values(from.ty, from_bytes), values(to.ty, to_bytes));
+        let error: f32 = got.iter().zip(&want).map(|(got, want)| (got - want).powi(2)).sum();
+        let square: f32 = want.iter().map(|want| want * want).sum();
+        assert!(error / square < 2e-3, "{}: {}", from.name, error / square);
+    }
+    fail_saying(&["quantize", &plain, &plain, "Q4_0"], &["read and written at once"]);
+    fail_saying(&["quantize", &plain, &quantized, "Q9_9"], &["Q9_9"]);
+}

@@ -1,0 +1,225 @@
+"""Makes small checkpoints of the llama and qwen2 families, plain and as AutoAWQ packs them, with expected logits.
+
+    python3 scripts/golden/checkpoints.py crates/llm-cli/tests/golden/checkpoints
+
+Needs numpy, safetensors and tokenizers. The logits come from `forward` below: the models as their papers and the
+reference implementations in PyTorch define them, in double precision, with the rotary embedding that turns halves.
+Each folder has config.json, tokenizer.json, the tensors, `tokens` and `logits` (little-endian f32).
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+TEXT = ["Once upon a time there was a kernel that could speak.", "It read 42 models from its disks, and 7 from memory!"]
+N_VOCAB = 320
+QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PACKING_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
+
+
+def byte_level_tokenizer() -> Tokenizer:
+    """A byte-level BPE tokenizer that cuts words as qwen2 does."""
+    from tokenizers import Regex
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    return tokenizer
+
+
+def sentencepiece_style_tokenizer() -> Tokenizer:
+    """A BPE tokenizer with byte fallback and a space in front, as those of Llama 2."""
+    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer_tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    trainer_tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    trainer_tokenizer.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=52, special_tokens=[]))
+    learned = json.loads(trainer_tokenizer.to_str())["model"]
+    vocab = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>"] + byte_tokens)}
+    for token in sorted(learned["vocab"], key=learned["vocab"].get):
+        vocab.setdefault(token, len(vocab))
+    merges = [tuple(merge) for merge in learned["merges"]]
+    tokenizer = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return tokenizer
+
+
+def rotate(x: np.ndarray, positions: np.ndarray, base: float) -> np.ndarray:
+    """Rotary embedding of [tokens, heads, head_len], halves turned together."""
+    half = x.shape[-1] // 2
+    angles = positions[:, None, None] * base ** (-np.arange(half) / half)
+    cos, sin = np.cos(angles), np.sin(angles)
+    a, b = x[..., :half], x[..., half:]
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+
+
+def forward(config: dict, weights: dict[str, np.ndarray], tokens: list[int]) -> np.ndarray:
+    """Logits of every position, [tokens, vocab]."""
+    w = {name: value.astype(np.float64) for name, value in weights.items()}
+    n_head, n_kv = config["num_attention_heads"], config["num_key_value_heads"]
+    head_len, eps = config["hidden_size"] // n_head, config["rms_norm_eps"]
+    positions = np.arange(len(tokens), dtype=np.float64)
+    mask = np.triu(np.full((len(tokens), len(tokens)), -np.inf), 1)
+    x = w["model.embed_tokens.weight"][tokens]
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}."
+
+        def linear(part: str, value: np.ndarray) -> np.ndarray:
+            return value @ w[f"{at}{part}.weight"].T + w.get(f"{at}{part}.bias", 0.0)
+
+        h = rms_norm(x, w[at + "input_layernorm.weight"], eps)
+        q = rotate(linear("self_attn.q_proj", h).reshape(-1, n_head, head_len), positions, config["rope_theta"])
+        k = rotate(linear("self_attn.k_proj", h).reshape(-1, n_kv, head_len), positions, config["rope_theta"])
+        v = linear("self_attn.v_proj", h).reshape(-1, n_kv, head_len)
+        k, v = (np.repeat(t, n_head // n_kv, axis=1) for t in (k, v))
+        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(head_len) + mask
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        scores /= scores.sum(-1, keepdims=True)
+        heads = np.einsum("hqk,khd->qhd", scores, v).reshape(len(tokens), -1)
+        x = x + linear("self_attn.o_proj", heads)
+        h = rms_norm(x, w[at + "post_attention_layernorm.weight"], eps)
+        gate = linear("mlp.gate_proj", h)
+        x = x + linear("mlp.down_proj", gate / (1 + np.exp(-gate)) * linear("mlp.up_proj", h))
+    x = rms_norm(x, w["model.norm.weight"], eps)
+    return x @ w["lm_head.weight" if "lm_head.weight" in w else "model.embed_tokens.weight"].T
+
+
+def quantize(weight: np.ndarray, group: int, has_zeros: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """AutoAWQ's tensors for a matrix [out, in], and the weights that they stand for."""
+    groups = weight.reshape(weight.shape[0], -1, group)
+    if has_zeros:
+        low, high = groups.min(-1), groups.max(-1)
+        scales = np.maximum((high - low) / 15, 1e-5).astype(np.float16).astype(np.float64)
+        zeros = np.clip(np.round(-low / scales), 0, 15)
+    else:
+        scales = np.maximum(np.abs(groups).max(-1) / 7, 1e-5).astype(np.float16).astype(np.float64)
+        zeros = np.full_like(scales, 8)
+    q = np.clip(np.round(groups / scales[..., None]) + zeros[..., None], 0, 15)
+    exact = ((q - zeros[..., None]) * scales[..., None]).reshape(weight.shape)
+
+    def pack(values: np.ndarray) -> np.ndarray:
+        columns = values.astype(np.uint32).reshape(values.shape[0], -1, 8)
+        words = sum(columns[..., source] << np.uint32(4 * i) for i, source in enumerate(PACKING_ORDER))
+        return words.astype(np.uint32).view(np.int32)
+
+    tensors = {"qweight": pack(q.reshape(weight.shape).T.copy()), "scales": scales.T.astype(np.float16).copy()}
+    if has_zeros:
+        tensors["qzeros"] = pack(zeros.T.copy())
+    return tensors, exact
+
+
+def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bool, sharded: bool, seed: int) -> None:
+    """One checkpoint: plain if there is no group size."""
+    rng = np.random.default_rng(seed)
+    n_embd, n_ff = (64, 128) if group is None else (128, 256)
+    n_head, n_kv, n_layer = 4, 2, 2
+    head_len = n_embd // n_head
+    config = {
+        "model_type": family,
+        "_name_or_path": f"ferrite/{folder.name}",
+        "hidden_size": n_embd,
+        "intermediate_size": n_ff,
+        "num_hidden_layers": n_layer,
+        "num_attention_heads": n_head,
+        "num_key_value_heads": n_kv,
+        "vocab_size": N_VOCAB,
+        "max_position_embeddings": 128,
+        "rms_norm_eps": 0.002,
+        "rope_theta": 20000.0,
+        "hidden_act": "silu",
+        "tie_word_embeddings": tied,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    shapes = {
+        "self_attn.q_proj": (n_embd, n_embd),
+        "self_attn.k_proj": (n_kv * head_len, n_embd),
+        "self_attn.v_proj": (n_kv * head_len, n_embd),
+        "self_attn.o_proj": (n_embd, n_embd),
+        "mlp.gate_proj": (n_ff, n_embd),
+        "mlp.up_proj": (n_ff, n_embd),
+        "mlp.down_proj": (n_embd, n_ff),
+    }
+
+    def half(*shape: int, scale: float = 1.0, mean: float = 0.0) -> np.ndarray:
+        return (mean + scale * rng.standard_normal(shape)).astype(np.float16)
+
+    stored: dict[str, np.ndarray] = {"model.embed_tokens.weight": half(N_VOCAB, n_embd)}
+    exact: dict[str, np.ndarray] = {}
+    if not tied:
+        stored["lm_head.weight"] = half(N_VOCAB, n_embd, scale=n_embd**-0.5)
+    stored["model.norm.weight"] = half(n_embd, scale=0.1, mean=1.0)
+    for layer in range(n_layer):
+        at = f"model.layers.{layer}."
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            stored[f"{at}{norm}.weight"] = half(n_embd, scale=0.1, mean=1.0)
+        for part, (rows, cols) in shapes.items():
+            weight = half(rows, cols, scale=cols**-0.5)
+            if group is None:
+                stored[f"{at}{part}.weight"] = weight
+            else:
+                packed, exact[f"{at}{part}.weight"] = quantize(weight.astype(np.float64), group, has_zeros)
+                stored.update({f"{at}{part}.{name}": value for name, value in packed.items()})
+            if family == "qwen2" and part.split(".")[1] in ("q_proj", "k_proj", "v_proj"):
+                stored[f"{at}{part}.bias"] = half(rows, scale=0.2)
+    if group is not None:
+        config["quantization_config"] = {
+            "quant_method": "awq", "bits": 4, "group_size": group, "version": "gemm", "zero_point": has_zeros,
+        }
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if sharded:
+        names = sorted(stored)
+        files = {name: f"model-{1 + 2 * i // len(names):05}-of-00002.safetensors" for i, name in enumerate(names)}
+        for file in sorted(set(files.values())):
+            save_file({name: stored[name] for name in names if files[name] == file}, folder / file)
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}, indent=1))
+    else:
+        save_file(stored, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+    tokenizer = byte_level_tokenizer() if family == "qwen2" else sentencepiece_style_tokenizer()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokens = tokenizer.encode(TEXT[0], add_special_tokens=False).ids[:16]
+    logits = forward(config, {**stored, **exact}, tokens)
+    (folder / "tokens").write_text(",".join(map(str, tokens)) + "\n")
+    (folder / "text").write_text(TEXT[0])
+    (folder / "ids").write_text(" ".join(map(str, tokenizer.encode(TEXT[0], add_special_tokens=False).ids)) + "\n")
+    logits.astype("<f4").tofile(folder / "logits")
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    make(root / "llama-plain", "llama", None, True, tied=False, sharded=True, seed=1)
+    make(root / "qwen2-plain", "qwen2", None, True, tied=True, sharded=False, seed=2)
+    make(root / "llama-awq-32", "llama", 32, True, tied=True, sharded=False, seed=3)
+    make(root / "llama-awq-128-symmetric", "llama", 128, False, tied=True, sharded=False, seed=4)
+    make(root / "qwen2-awq-64", "qwen2", 64, True, tied=False, sharded=True, seed=5)
+
+
+if __name__ == "__main__":
+    main()
