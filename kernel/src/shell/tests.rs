@@ -192,7 +192,7 @@ fn mistakes_are_answered_in_one_line_and_the_shell_lives_on() {
         "expected a number of tokens",
         "no model is called \"nothing\"",
         "no model is loaded",
-        "no model is loaded",
+        "no disk",
         "LEVEL is \"loud\", expected off, error, warn, info, debug or trace",
         "usage: mem",
         "unknown command \"frob\"",

@@ -1,7 +1,7 @@
 //! The forward pass: token ids in, logits out.
 //!
 //! [`Forward::run`] is one straight function in the order of the papers; the mixers of a layer have
-//! files of their own ([`attention`](super::attention), [`feed_forward`](super::feed_forward)). A
+//! files of their own (`attention`, `feed_forward`, `experts`). A
 //! batch is any number of consecutive positions of one text: a whole prompt, or one generated token.
 
 use super::Model;

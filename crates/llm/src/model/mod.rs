@@ -1,6 +1,6 @@
 //! Hyper-parameters, weights and the forward pass.
 //!
-//! A [`Model`] is a file that can be run: its [`Config`] makes sense, its [`Weights`](weights::Weights)
+//! A [`Model`] is a file that can be run: its [`Config`] makes sense, its [`Weights`]
 //! are whole. [`Forward`](forward::Forward) computes with it. What sets the families apart is one
 //! table, [`ARCHITECTURES`].
 //!

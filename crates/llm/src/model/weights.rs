@@ -2,7 +2,7 @@
 //!
 //! [`Weights`] can only be made whole: every tensor that the family requires is there with its right
 //! shape, and no tensor is left over. Fused tensors are taken apart here, so that the forward pass
-//! knows one form only. [`Tensors`] is what takes them.
+//! knows one form only.
 
 use alloc::vec::Vec;
 

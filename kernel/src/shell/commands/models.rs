@@ -57,7 +57,7 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=0,
         options: &[],
         summary: "show facts about the loaded model",
-        details: "",
+        details: "The first model is loaded if none is.",
         run: info,
     },
     Command {
@@ -186,6 +186,7 @@ fn unload(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> 
 }
 
 fn info(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    ensure_loaded(shell, None)?;
     let model = shell.backend.model_metadata().ok_or(BackendError::NotLoaded)?;
     shell.terminal.print(format_args!(
         "path          {}\n\
