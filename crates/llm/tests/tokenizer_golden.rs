@@ -2,6 +2,8 @@
 //!
 //! Made by `scripts/golden/tokenizers.py`, which tells how.
 
+mod vocabulary;
+
 use std::fs;
 use std::path::Path;
 
@@ -15,9 +17,9 @@ fn golden() -> Value {
 }
 
 /// A GGUF file with the metadata of a vocabulary.
-fn file(vocabulary: &Value, pre: Option<&str>) -> Vec<u8> {
+fn file(metadata: &Value, pre: Option<&str>) -> Vec<u8> {
     let mut writer = GgufWriter::new();
-    for (key, value) in vocabulary.as_object().unwrap() {
+    for (key, value) in metadata.as_object().unwrap() {
         match value {
             Value::Bool(value) => writer.put_bool(key, *value),
             Value::Number(value) => writer.put_u32(key, value.as_u64().unwrap() as u32),
@@ -41,15 +43,7 @@ fn file(vocabulary: &Value, pre: Option<&str>) -> Vec<u8> {
     if let Some(pre) = pre {
         writer.put_str("tokenizer.ggml.pre", pre).unwrap();
     }
-    let mut file = Vec::new();
-    let tensors = writer
-        .write_header::<core::convert::Infallible, _>(|bytes: &[u8]| {
-            file.extend_from_slice(bytes);
-            Ok(())
-        })
-        .unwrap();
-    tensors.finish::<core::convert::Infallible>().unwrap();
-    file
+    vocabulary::finish(writer)
 }
 
 #[test]

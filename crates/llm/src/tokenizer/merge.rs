@@ -288,3 +288,100 @@ impl Merger {
 fn entry(priority: u32, place: u32) -> Reverse<u64> {
     Reverse(u64::from(priority) << 32 | u64::from(place))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What pairs of ids give, in the plainest form.
+    struct Rules {
+        joints: Vec<(u32, u32, Joint)>,
+    }
+
+    impl Rules {
+        fn find(&self, left: u32, right: u32) -> Option<Joint> {
+            self.joints.iter().find(|&&(l, r, _)| (l, r) == (left, right)).map(|&(_, _, joint)| joint)
+        }
+
+        /// Joins the best pair, the leftmost among equals, until there is none.
+        fn merge(&self, ids: &mut Vec<u32>) {
+            loop {
+                let pairs = ids.windows(2).enumerate();
+                let joints = pairs.filter_map(|(place, pair)| Some((self.find(pair[0], pair[1])?, place)));
+                let Some((joint, place)) = joints.min_by_key(|&(joint, place)| (joint.priority, place))
+                else {
+                    return;
+                };
+                ids[place] = joint.id;
+                ids.remove(place + 1);
+            }
+        }
+    }
+
+    fn merged(ids: &[u32], rules: &Rules, how: fn(&mut Merger, usize, &Rules)) -> Vec<u32> {
+        let mut merger = Merger::default();
+        for (start, &id) in (0..).zip(ids) {
+            merger.symbols.push(Symbol { start, id, joint: Joint::NONE });
+        }
+        for place in 1..ids.len() {
+            merger.symbols[place - 1].joint = rules.find(ids[place - 1], ids[place]).unwrap_or(Joint::NONE);
+        }
+        how(&mut merger, ids.len(), rules);
+        let symbols: Vec<_> = merger.symbols(ids.len()).collect();
+        let mut end = 0;
+        for (symbol, symbol_end) in &symbols {
+            assert_eq!(symbol.start as usize, end);
+            assert!(*symbol_end > end);
+            end = *symbol_end;
+        }
+        assert_eq!(end, ids.len());
+        symbols.iter().map(|(symbol, _)| symbol.id).collect()
+    }
+
+    fn or_none(rules: &Rules) -> impl Fn(Symbol, Symbol, usize) -> Joint {
+        |left, right, _| rules.find(left.id, right.id).unwrap_or(Joint::NONE)
+    }
+
+    #[test]
+    fn all_ways_give_what_the_plain_loop_gives() {
+        let mut state = 1u32;
+        let mut below = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % n
+        };
+        for round in 0..300 {
+            let n_letters = 1 + below(4);
+            // Priorities in order, as those of merges; in any order; with many equal ones, as scores.
+            let mut rules = Rules { joints: Vec::new() };
+            for number in 0..below(30) {
+                let n_ids = n_letters + number;
+                let (left, right) = (below(n_ids), below(n_ids));
+                let priority = match round % 3 {
+                    0 => number,
+                    1 => below(1 << 30),
+                    _ => below(4),
+                };
+                if rules.find(left, right).is_none() {
+                    rules.joints.push((left, right, Joint { priority, id: n_ids }));
+                }
+            }
+            let n = 1 + below(200);
+            let ids: Vec<u32> = (0..n).map(|_| below(n_letters)).collect();
+            let mut expected = ids.clone();
+            rules.merge(&mut expected);
+
+            let scanned = merged(&ids, &rules, |merger, len, rules| {
+                merger.merge_by_scanning(len, or_none(rules));
+            });
+            assert_eq!(scanned, expected, "scanning, round {round}");
+            let by_heap = merged(&ids, &rules, |merger, len, rules| {
+                merger.merge_by_heap(len, or_none(rules)).unwrap();
+            });
+            assert_eq!(by_heap, expected, "heap, round {round}");
+            let chosen = merged(&ids, &rules, |merger, len, rules| {
+                merger.merge(len, |left, right, _| rules.find(left.id, right.id)).unwrap();
+            });
+            assert_eq!(chosen, expected, "the chosen way, round {round}");
+        }
+    }
+}

@@ -292,3 +292,110 @@ fn contains_any_case(text: &str, part: &str) -> bool {
 fn is_c_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::GgufWriter;
+    use crate::tokenizer::vocabulary::Spelling;
+    use core::convert::Infallible;
+
+    const CONTROL: i32 = 3;
+    const USER_DEFINED: i32 = 4;
+
+    fn file(tokens: &[(&str, i32)]) -> Vec<u8> {
+        let mut writer = GgufWriter::new();
+        writer.put_strings("tokenizer.ggml.tokens", tokens.iter().map(|(text, _)| text)).unwrap();
+        let kinds: Vec<i32> = tokens.iter().map(|&(_, kind)| kind).collect();
+        writer.put_i32s("tokenizer.ggml.token_type", &kinds).unwrap();
+        let mut file = Vec::new();
+        let tensors = writer.write_header::<Infallible, _>(|bytes: &[u8]| {
+            file.extend_from_slice(bytes);
+            Ok(())
+        });
+        tensors.unwrap().finish::<Infallible>().unwrap();
+        file
+    }
+
+    /// Token by token, the longest first, each in the text that the earlier ones left.
+    fn plainly(
+        tokens: &[(&str, i32)],
+        text: &str,
+        parse_special: bool,
+        strip_right: &[u32],
+    ) -> Vec<Fragment> {
+        let mut order: Vec<u32> = (0..tokens.len() as u32).collect();
+        order.sort_by_key(|&id| (usize::MAX - tokens[id as usize].0.len(), id));
+        let mut fragments = alloc::vec![Fragment::Text(0..text.len())];
+        for id in order {
+            let (token, kind) = tokens[id as usize];
+            if kind == CONTROL && !parse_special {
+                continue;
+            }
+            let mut after = Vec::new();
+            for fragment in fragments {
+                let Fragment::Text(range) = fragment else {
+                    after.push(fragment);
+                    continue;
+                };
+                let mut start = range.start;
+                while let Some(place) = text[start..range.end].find(token) {
+                    after.push(Fragment::Text(start..start + place));
+                    after.push(Fragment::Token(id));
+                    start += place + token.len();
+                    while strip_right.contains(&id) && start < range.end && is_c_space(text.as_bytes()[start])
+                    {
+                        start += 1;
+                    }
+                }
+                after.push(Fragment::Text(start..range.end));
+            }
+            after.retain(|fragment| !matches!(fragment, Fragment::Text(range) if range.is_empty()));
+            fragments = after;
+        }
+        fragments.retain(|fragment| !matches!(fragment, Fragment::Text(range) if range.is_empty()));
+        fragments
+    }
+
+    #[test]
+    fn one_pass_gives_what_a_pass_per_token_gives() {
+        let tokens = [
+            ("<a>", CONTROL),
+            ("<a><b>", CONTROL),
+            ("<b>", USER_DEFINED),
+            ("><", USER_DEFINED),
+            ("  ", USER_DEFINED),
+            ("   ", USER_DEFINED),
+            (" <", CONTROL),
+            ("b><a", USER_DEFINED),
+            ("\n", USER_DEFINED),
+        ];
+        let file = file(&tokens);
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let vocabulary = Vocabulary::from_gguf(&gguf, Spelling::Escaped).unwrap();
+        let mut state = 1u32;
+        let mut below = |n: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % n
+        };
+        for round in 0..2000 {
+            let mut special = SpecialTokens::new(&vocabulary).unwrap();
+            if round % 2 == 1 {
+                special.strip_right = alloc::vec![0, 2];
+            }
+            let parts = ["<a>", "<b>", "<", ">", " ", "  ", "a", "b", "\n", "x"];
+            let text: alloc::string::String = (0..below(12)).map(|_| parts[below(parts.len())]).collect();
+            for parse_special in [false, true] {
+                let mut fragments = Vec::new();
+                special
+                    .split(&vocabulary, text.as_bytes(), parse_special, &mut |fragment| {
+                        fragments.push(fragment);
+                        Ok(())
+                    })
+                    .unwrap();
+                let expected = plainly(&tokens, &text, parse_special, &special.strip_right);
+                assert_eq!(fragments, expected, "{text:?} {parse_special}");
+            }
+        }
+    }
+}
