@@ -96,3 +96,14 @@ fn piped_input_of_any_length_arrives_whole() {
     input.pop();
     assert!(session.wait_for(&input[input.len() - 16..]) == input);
 }
+
+#[test]
+fn reboot_starts_again_and_power_off_ends() {
+    let mut session = Run::new().boot_args("log=off").start();
+    session.wait_for("ferrite> ");
+    session.send("reboot\r");
+    session.wait_for("Ferrite ");
+    session.wait_for("ferrite> ");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
