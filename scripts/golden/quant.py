@@ -1,16 +1,22 @@
 #!/usr/bin/env python3
-"""Writes crates/llm/tests/golden/{dequantize,quantize}.bin with the gguf package.
+"""Writes crates/llm/tests/golden/{dequantize,quantize}.bin with the gguf package and ggml.
 
-    pip install gguf && scripts/golden/quant.py
+    pip install gguf && scripts/golden/quant.py LIBGGML_BASE
+
+LIBGGML_BASE is ggml's shared library, such as the libggml-base.so in the llama-cpp-python package:
+the gguf package cannot quantise to K types.
 
 dequantize.bin: for each type its number and a count of blocks as u32, the blocks, their weights as
 f32. quantize.bin: for each type its number and a count of weights as u32, the weights as f32, the
 blocks. All little-endian. The blocks to dequantise are random bytes with finite scales, so that they
 contain every code; the weights to quantise are normal, with a block of zeros, one of a single value,
-one of ties and one whose extremes are negative.
+one of ties and one whose extremes are negative; for the
+K types, with groups of such kinds.
 """
 
+import ctypes
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +33,12 @@ SCALES = {
     Type.TQ1_0: [52], Type.TQ2_0: [64], Type.MXFP4: [], Type.NVFP4: [],
 }  # fmt: skip
 QUANTIZED = [Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0]
+# Those that only ggml itself quantises to.
+REFERENCE = {
+    Type.Q4_K: "quantize_row_q4_K_ref",
+    Type.Q5_K: "quantize_row_q5_K_ref",
+    Type.Q6_K: "quantize_row_q6_K_ref",
+}
 
 random = np.random.default_rng(1)
 FOLDER.mkdir(exist_ok=True)
@@ -52,6 +64,22 @@ weights[2] = np.arange(32) / 2 - 8
 weights[3] = -abs(weights[3])
 weights[4, 5] = -9
 with open(FOLDER / "quantize.bin", "wb") as file:
+    def write(ty, weights, blocks):
+        weights = weights.astype("<f4")
+        file.write(struct.pack("<II", ty, weights.size) + weights.tobytes() + blocks.tobytes())
+
     for ty in QUANTIZED:
-        blocks = quantize(weights.reshape(-1), ty)
-        file.write(struct.pack("<II", ty, weights.size) + weights.astype("<f4").tobytes() + blocks.tobytes())
+        write(ty, weights, quantize(weights.reshape(-1), ty))
+
+    ggml = ctypes.CDLL(sys.argv[1])
+    weights = random.normal(0, 0.05, (6, 256)).astype(np.float32)
+    weights[0] = 0
+    weights[1, 32:64] = abs(weights[1, 32:64])
+    weights[1, 64:96] = 0.125
+    weights[2] += 1
+    weights[3] *= np.geomspace(1e-3, 1, 256, dtype=np.float32)
+    for ty, name in REFERENCE.items():
+        blocks = np.empty((6, GGML_QUANT_SIZES[ty][1]), np.uint8)
+        pointer = lambda array: array.ctypes.data_as(ctypes.c_void_p)
+        getattr(ggml, name)(pointer(weights), pointer(blocks), ctypes.c_int64(weights.size))
+        write(ty, weights, blocks)

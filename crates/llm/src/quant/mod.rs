@@ -10,6 +10,7 @@ mod dequantize;
 mod matmul;
 mod matrix;
 mod quantize;
+mod quantize_k;
 
 pub use crate::blocks::GgmlType;
 pub use activations::{Activations, Precision, activation_bytes};

@@ -1,6 +1,6 @@
 //! f32 to blocks, by the rules of ggml's reference quantisers.
 
-use super::GgmlType;
+use super::{GgmlType, quantize_k};
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, HalfBytes};
 use half::{bf16, f16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Whether [`quantize`] can write this type.
 pub fn can_quantize(ty: GgmlType) -> bool {
     use GgmlType::*;
-    matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
+    matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q4_K | Q5_K | Q6_K)
 }
 
 /// Writes `x` to `out` as whole blocks of type `ty`.
@@ -27,6 +27,9 @@ pub fn quantize(ty: GgmlType, x: &[f32], out: &mut [u8]) {
         GgmlType::Q5_0 => each(x, out, q5_0),
         GgmlType::Q5_1 => each(x, out, q5_1),
         GgmlType::Q8_0 => each(x, out, q8_0),
+        GgmlType::Q4_K => each(x, out, quantize_k::q4_k),
+        GgmlType::Q5_K => each(x, out, quantize_k::q5_k),
+        GgmlType::Q6_K => each(x, out, quantize_k::q6_k),
         _ => panic!("cannot quantise to {ty}"),
     }
 }
