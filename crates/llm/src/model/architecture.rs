@@ -49,6 +49,8 @@ pub struct Architecture {
     pub attention_scale: AttentionScale,
     /// How queries at far positions are sharpened.
     pub temperature: QueryTemperature,
+    /// What else a file must have.
+    pub required: Required,
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
@@ -96,7 +98,7 @@ pub enum Block {
     Sequential,
     /// Both read the same; the second normalisation is used where the file has one.
     Parallel,
-    /// As `use_parallel_residual` says.
+    /// As `use_parallel_residual` says, which is required.
     ParallelByKey,
     /// Parallel, with one normalisation for both, in files without `ffn_norm`; else sequential.
     ParallelWithoutFfnNorm,
@@ -191,6 +193,8 @@ pub enum QkNorm {
     BeforeRope,
     /// Before the rotary embedding, in files that have the tensors.
     MaybeBeforeRope,
+    /// Before the rotary embedding, in models of at least so many layers.
+    BeforeRopeFromLayers(usize),
     /// After the rotary embedding.
     AfterRope,
     /// After the rotary embedding, without weights, in layers that have one, in models of fewer than
@@ -335,6 +339,25 @@ pub enum QueryTemperature {
     WithoutRope,
 }
 
+/// What a file of a family must have although others do without it: going on would give another model
+/// than was meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Required {
+    /// Keys, without the family's prefix.
+    pub keys: &'static [&'static str],
+    /// Tensors of the whole model.
+    pub model: &'static [&'static str],
+    /// Tensors of each layer, without its prefix.
+    pub layer: &'static [&'static str],
+    /// Tensors of each layer with experts.
+    pub expert_layer: &'static [&'static str],
+}
+
+impl Required {
+    /// Nothing more than what all families must have.
+    pub const NOTHING: Self = Required { keys: &[], model: &[], layer: &[], expert_layer: &[] };
+}
+
 /// What most families have in common: Llama's form.
 const LLAMA: Architecture = Architecture {
     name: "llama",
@@ -356,6 +379,7 @@ const LLAMA: Architecture = Architecture {
     logit_scale: LogitScale::Multiplies,
     attention_scale: AttentionScale::HeadLength,
     temperature: QueryTemperature::ByKey,
+    required: Required::NOTHING,
     normalises_values: false,
 };
 
@@ -379,6 +403,11 @@ const SANDWICH_NORMS: Norms =
 const POST_NORMS: Norms = Norms { attn: None, ffn: None, ..SANDWICH_NORMS };
 /// The normalisation before the feed-forward block goes by another name.
 const RENAMED_FFN_NORM: Norms = Norms { ffn: Some("post_attention_norm"), ..PRE_NORMS };
+
+const LOGIT_SCALE: Required = Required { keys: &["logit_scale"], ..Required::NOTHING };
+/// The output matrix is never the embedding.
+const OUTPUT: Required = Required { model: &["output.weight"], ..Required::NOTHING };
+const OUTPUT_AND_BIAS: Required = Required { model: &["output.weight", "output.bias"], ..Required::NOTHING };
 
 const SOFTMAX_ROUTING: Routing = Routing {
     gating: Gating::Softmax,
@@ -407,30 +436,31 @@ pub static ARCHITECTURES: &[Architecture] = &[
         ..LLAMA
     },
     Architecture { name: "arcee", activation: Activation::ReluSquared, feed_forward: FeedForwardKind::Plain, ..LLAMA },
-    Architecture { name: "baichuan", positions: Positions::AlibiAtLayers(40, RopePairs::Adjacent), ..LLAMA },
+    Architecture { name: "baichuan", positions: Positions::AlibiAtLayers(40, RopePairs::Adjacent), required: OUTPUT, ..LLAMA },
     Architecture { name: "chatglm", feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
     Architecture { name: "deepseek", routing: Some(Routing { normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
     Architecture { name: "deepseek2", attention: AttentionKind::Latent, routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
     Architecture { name: "ernie4_5", ..LLAMA },
     Architecture { name: "ernie4_5-moe", routing: Some(Routing { layers: ExpertLayers::Interleaved, ..SOFTMAX_ROUTING }), ..LLAMA },
     Architecture { name: "glm4", norms: SANDWICH_NORMS, feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
-    Architecture { name: "granite", logit_scale: LogitScale::Divides, ..LLAMA },
-    Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, ..LLAMA },
-    Architecture { name: "internlm2", ..LLAMA },
+    Architecture { name: "granite", logit_scale: LogitScale::Divides, required: LOGIT_SCALE, ..LLAMA },
+    Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, required: LOGIT_SCALE, ..LLAMA },
+    Architecture { name: "internlm2", required: OUTPUT, ..LLAMA },
     Architecture { name: "minicpm", embedding_scale: EmbeddingScale::MiniCpm, logit_scale: LogitScale::Divides, ..LLAMA },
     Architecture { name: "smollm3", rope_layers: RopeLayers::AllButEach(4), ..LLAMA },
-    Architecture { name: "xverse", ..LLAMA },
+    Architecture { name: "xverse", required: OUTPUT, ..LLAMA },
     Architecture { name: "olmo", norm: NormKind::Layer, norm_weights: NormWeights::None, ..LLAMA },
-    Architecture { name: "command-r", norm: NormKind::Layer, block: Block::Parallel, qk_norm: QkNorm::MaybeBeforeRope, ..LLAMA },
+    Architecture { name: "command-r", norm: NormKind::Layer, block: Block::Parallel, qk_norm: QkNorm::BeforeRopeFromLayers(64), ..LLAMA },
     Architecture {
         name: "cohere2",
         norm: NormKind::Layer, block: Block::Parallel,
         window: Window::Required { period: 4 }, rope_layers: RopeLayers::Windowed,
+        required: LOGIT_SCALE,
         ..LLAMA
     },
 
-    Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), ..NEOX },
-    Architecture { name: "dots1", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), ..NEOX },
+    Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), required: Required { keys: &["expert_gating_func"], ..OUTPUT }, ..NEOX },
+    Architecture { name: "dots1", qk_norm: QkNorm::BeforeRope, required: OUTPUT, routing: Some(DEEPSEEK_ROUTING), ..NEOX },
     Architecture { name: "exaone", ..NEOX },
     Architecture {
         name: "exaone4",
@@ -457,18 +487,25 @@ pub static ARCHITECTURES: &[Architecture] = &[
         norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Pattern, window_rope: WindowRope::Unscaled,
         qk_norm: QkNorm::BeforeRope, normalises_values: true, attention_scale: AttentionScale::One,
+        required: Required { model: &["rope_freqs.weight"], ..Required::NOTHING },
         routing: None,
         ..NEOX
     },
     Architecture {
         name: "glm4moe",
         norms: RENAMED_FFN_NORM, qk_norm: QkNorm::MaybeBeforeRope,
+        required: Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
         routing: Some(Routing { gating: Gating::Sigmoid, ..DEEPSEEK_ROUTING }),
         ..NEOX
     },
     Architecture {
         name: "gpt-oss",
         norms: RENAMED_FFN_NORM, window: Window::Required { period: 2 },
+        required: Required {
+            layer: &["attn_output.bias", "attn_sinks.weight"],
+            expert_layer: &["ffn_gate_inp.bias", "ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"],
+            ..OUTPUT
+        },
         activation: Activation::ClampedSwiglu, routing: Some(Routing { gating: Gating::SoftmaxOfChosen, normalise: Normalise::No, ..SOFTMAX_ROUTING }),
         ..NEOX
     },
@@ -478,22 +515,24 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "olmo2",
         norms: POST_NORMS, qk_norm: QkNorm::BeforeRope,
         window: Window::Optional { period: 4 }, window_rope: WindowRope::Unscaled,
+        required: OUTPUT,
         ..NEOX
     },
-    Architecture { name: "olmoe", qk_norm: QkNorm::BeforeRope, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
+    Architecture { name: "olmoe", qk_norm: QkNorm::BeforeRope, required: OUTPUT, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
     Architecture { name: "phi3", feed_forward: FeedForwardKind::FusedGated, ..NEOX },
-    Architecture { name: "phimoe", norm_weights: NormWeights::WeightAndBias, biases: Biases::Qkv, ..NEOX },
-    Architecture { name: "qwen", feed_forward: FeedForwardKind::HalfGated, biases: Biases::Qkv, ..NEOX },
+    Architecture { name: "phimoe", norm_weights: NormWeights::WeightAndBias, biases: Biases::Qkv, required: Required { layer: &["attn_output.bias"], ..OUTPUT_AND_BIAS }, ..NEOX },
+    Architecture { name: "qwen", feed_forward: FeedForwardKind::HalfGated, biases: Biases::Qkv, required: OUTPUT, ..NEOX },
     Architecture { name: "qwen2", biases: Biases::Qkv, ..NEOX },
-    Architecture { name: "qwen2moe", biases: Biases::Qkv, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
+    Architecture { name: "qwen2moe", biases: Biases::Qkv, required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], ..OUTPUT }, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
     Architecture { name: "qwen3", qk_norm: QkNorm::BeforeRope, ..NEOX },
     Architecture { name: "qwen3moe", qk_norm: QkNorm::BeforeRope, ..NEOX },
     Architecture { name: "seed_oss", norms: RENAMED_FFN_NORM, biases: Biases::Qkv, ..NEOX },
-    Architecture { name: "orion", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, ..NEOX },
+    Architecture { name: "orion", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, required: OUTPUT, ..NEOX },
     Architecture {
         name: "stablelm",
         norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias,
         block: Block::ParallelWithoutFfnNorm, qk_norm: QkNorm::MaybeBeforeRope,
+        required: OUTPUT,
         ..NEOX
     },
 
@@ -501,11 +540,11 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "starcoder", positions: Positions::Learned, biases: Biases::All, ..GPT },
     Architecture { name: "bloom", positions: Positions::Alibi, biases: Biases::All, ..GPT },
     Architecture { name: "mpt", positions: Positions::Alibi, norm_weights: NormWeights::WeightMaybeBias, ..GPT },
-    Architecture { name: "codeshell", biases: Biases::All, ..GPT },
+    Architecture { name: "codeshell", biases: Biases::All, required: OUTPUT, ..GPT },
     Architecture { name: "starcoder2", biases: Biases::All, ..GPT },
-    Architecture { name: "nemotron", activation: Activation::ReluSquared, ..GPT },
-    Architecture { name: "gptneox", block: Block::ParallelByKey, biases: Biases::All, ..GPT },
-    Architecture { name: "phi2", block: Block::Parallel, biases: Biases::All, ..GPT },
+    Architecture { name: "nemotron", activation: Activation::ReluSquared, required: OUTPUT, ..GPT },
+    Architecture { name: "gptneox", block: Block::ParallelByKey, biases: Biases::All, required: OUTPUT, ..GPT },
+    Architecture { name: "phi2", block: Block::Parallel, biases: Biases::All, required: OUTPUT_AND_BIAS, ..GPT },
     Architecture { name: "falcon", block: Block::Parallel, ..GPT },
     Architecture {
         name: "bert",

@@ -160,6 +160,9 @@ impl Config {
         let architecture =
             Architecture::from_name(name).ok_or_else(|| ModelError::UnknownArchitecture(Name::from(name)))?;
         let keys = Keys { gguf, prefix: architecture.name };
+        for key in architecture.required.keys {
+            keys.require(key)?;
+        }
         let embedding = gguf
             .tensor("token_embd.weight")
             .ok_or_else(|| ModelError::missing_tensor("token_embd.weight"))?;
@@ -452,7 +455,7 @@ fn window_rope(
 fn block(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Block, ModelError> {
     let parallel_if = |is_parallel| if is_parallel { Block::Parallel } else { Block::Sequential };
     Ok(match architecture.block {
-        Block::ParallelByKey => parallel_if(keys.optional_bool("use_parallel_residual")?.unwrap_or(true)),
+        Block::ParallelByKey => parallel_if(keys.bool("use_parallel_residual")?),
         Block::ParallelWithoutFfnNorm => parallel_if(keys.gguf.tensor("blk.0.ffn_norm.weight").is_none()),
         block => block,
     })

@@ -21,6 +21,11 @@ impl Keys<'_, '_> {
         ModelError::MissingKey(self.name(suffix))
     }
 
+    /// Fails if the file does not have the key.
+    pub fn require(&self, suffix: &str) -> Result<(), ModelError> {
+        self.gguf.get((self.prefix, suffix)).map(|_| ()).ok_or_else(|| self.missing(suffix))
+    }
+
     /// The error for a value that cannot be.
     pub fn invalid(&self, suffix: &str, value: usize, expected: &'static str) -> ModelError {
         ModelError::InvalidKey { key: self.name(suffix), value: value as f64, expected }
@@ -111,6 +116,11 @@ impl Keys<'_, '_> {
             }),
             x => Ok(x),
         }
+    }
+
+    /// A truth value.
+    pub fn bool(&self, suffix: &str) -> Result<bool, ModelError> {
+        self.optional_bool(suffix)?.ok_or_else(|| self.missing(suffix))
     }
 
     /// A truth value that may be absent.

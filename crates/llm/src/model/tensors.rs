@@ -36,6 +36,11 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.gguf.tensor_index(name).is_some()
     }
 
+    /// Fails if there is no tensor of this name.
+    pub fn require(&self, name: &Name) -> Result<(), ModelError> {
+        required(self.gguf.tensor(name.as_str()), name).map(|_| ())
+    }
+
     /// `[rows × cols]`.
     pub fn matrix(&mut self, name: &Name, rows: usize, cols: usize) -> Result<Matrix<'a>, ModelError> {
         required(self.optional_matrix(name, rows, cols)?, name)

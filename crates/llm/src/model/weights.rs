@@ -220,6 +220,7 @@ impl<'a> Weights<'a> {
     pub(super) fn load(gguf: &Gguf<'a>, config: &Config) -> Result<Self, ModelError> {
         let mut tensors = Tensors::new(gguf)?;
         let (n_vocab, n_embd) = (config.n_vocab, config.n_embd);
+        require(&tensors, config)?;
         let token_embd = tensors.matrix(&Name::from("token_embd.weight"), n_vocab, n_embd)?;
         let mut layers = Vec::new();
         let needed_bytes = config.layers.len() * size_of::<Layer<'_>>();
@@ -272,6 +273,21 @@ impl<'a> Weights<'a> {
         tensors.all_taken(config.layers.len()..config.layers.len() + config.n_nextn)?;
         Ok(weights)
     }
+}
+
+/// Fails if a tensor is missing that other families do without.
+fn require(tensors: &Tensors<'_, '_>, config: &Config) -> Result<(), ModelError> {
+    let required = config.architecture.required;
+    for name in required.model {
+        tensors.require(&Name::from(*name))?;
+    }
+    for (index, layer) in config.layers.iter().enumerate() {
+        let of_experts = if layer.has_experts { required.expert_layer } else { &[] };
+        for part in required.layer.iter().chain(of_experts) {
+            tensors.require(&Name::format(format_args!("blk.{index}.{part}")))?;
+        }
+    }
+    Ok(())
 }
 
 fn per_layer_embedding<'a>(
@@ -386,14 +402,16 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         match self.config.architecture.qk_norm {
             QkNorm::None => Ok(None),
             QkNorm::MaybeBeforeRope if !self.tensors.has(name.as_str()) => Ok(None),
+            QkNorm::BeforeRopeFromLayers(n_layer) if self.config.layers.len() < n_layer => Ok(None),
             QkNorm::AfterRopeWeightless => {
                 let has_norm =
                     self.layer.has_rope && self.config.experts.is_none_or(|experts| experts.n_expert < 128);
                 Ok(has_norm.then_some(HeadNorm::Head(None)))
             }
-            QkNorm::BeforeRope | QkNorm::MaybeBeforeRope | QkNorm::AfterRope => {
-                self.tensors.head_norm(&name, n_head, head_len).map(Some)
-            }
+            QkNorm::BeforeRope
+            | QkNorm::MaybeBeforeRope
+            | QkNorm::BeforeRopeFromLayers(_)
+            | QkNorm::AfterRope => self.tensors.head_norm(&name, n_head, head_len).map(Some),
         }
     }
 
@@ -442,7 +460,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let (n_embd, n_expert) = (self.config.n_embd, config.n_expert);
         // The width is not the same key in every family; the tensors agree on it among themselves.
         let n_ff = self.tensors.rows_of(&self.name("ffn_up_exps.weight"))?;
-        let shared = match self.has("ffn_up_shexp.weight") {
+        let shared_parts = ["ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight"];
+        let shared = match shared_parts.iter().any(|part| self.has(part)) {
             true => {
                 let n_ff = self.tensors.rows_of(&self.name("ffn_up_shexp.weight"))?;
                 Some(DenseFeedForward {

@@ -1,0 +1,138 @@
+//! Golden models: a folder of small GGUF files, the logits that llama.cpp gives for them, and
+//! `manifest.json` with the tokens and limits of each. `scripts/golden` makes them.
+
+#![allow(dead_code, reason = "no test needs all of it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use llm::gguf::Gguf;
+use llm::kv_cache::KvType;
+use llm::model::Model;
+use llm::parallel::Serial;
+use llm::quant::Precision;
+use llm::session::{Logits, Session, SessionOptions};
+use llm::simd::Kernels;
+use zerocopy::IntoBytes;
+
+/// With exact arithmetic nothing is left but the rounding of f32 sums.
+const EXACT_LIMIT: f64 = 1e-9;
+
+/// One model with its expected logits.
+pub struct Case {
+    folder: PathBuf,
+    pub name: String,
+    pub architecture: String,
+    pub tokens: Vec<u32>,
+    /// What is asked of quantised activations.
+    limit: f64,
+    /// Keys and tensors without which llama.cpp refuses the file.
+    pub required: Vec<String>,
+}
+
+/// All cases of a folder of `tests/golden`.
+pub fn cases(folder: &str) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    let manifest = fs::read_to_string(folder.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let case = |entry: &serde_json::Value| Case {
+        folder: folder.clone(),
+        name: entry["name"].as_str().unwrap().to_owned(),
+        architecture: entry["architecture"].as_str().unwrap().to_owned(),
+        tokens: entry["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect(),
+        limit: entry["limit"].as_f64().unwrap(),
+        required: match entry["required"].as_array() {
+            Some(names) => names.iter().map(|name| name.as_str().unwrap().to_owned()).collect(),
+            None => Vec::new(),
+        },
+    };
+    manifest.as_array().unwrap().iter().map(case).collect()
+}
+
+/// The bytes of a file where an F32 tensor can lie.
+pub struct FileBytes {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl FileBytes {
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut words = vec![0; bytes.len().div_ceil(8)];
+        words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+        FileBytes { words, len: bytes.len() }
+    }
+
+    pub fn gguf(&self) -> Gguf<'_> {
+        Gguf::parse(&self.words.as_bytes()[..self.len], self.len as u64).unwrap()
+    }
+}
+
+impl Case {
+    pub fn file(&self) -> FileBytes {
+        FileBytes::new(&fs::read(self.folder.join(format!("{}.gguf", self.name))).unwrap())
+    }
+
+    fn expected(&self) -> Vec<f32> {
+        let bytes = fs::read(self.folder.join(format!("{}.logits", self.name))).unwrap();
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    /// Runs the model with every instruction set that this CPU has and describes each run that is off.
+    pub fn check(&self) -> Vec<String> {
+        let file = self.file();
+        let expected = self.expected();
+        let mut failures = Vec::new();
+        for kernels in Kernels::available() {
+            for (precision, limit) in [(Precision::Quantized, self.limit), (Precision::Exact, EXACT_LIMIT)] {
+                let error = match self.logits(&file.gguf(), kernels, precision) {
+                    Ok(logits) => nmse(&logits, &expected),
+                    Err(error) => {
+                        failures.push(format!("{}: {error}", self.name));
+                        return failures;
+                    }
+                };
+                // Not `>`: a NaN is no success.
+                if !(error <= limit) {
+                    let set = kernels.name();
+                    failures.push(format!(
+                        "{}, {set}, {precision:?}: NMSE {error:.2e}, limit {limit:.2e}",
+                        self.name
+                    ));
+                }
+            }
+        }
+        failures
+    }
+
+    fn logits(
+        &self,
+        gguf: &Gguf<'_>,
+        kernels: &'static Kernels,
+        precision: Precision,
+    ) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
+        let n_tokens = self.tokens.len();
+        let options = SessionOptions {
+            n_ctx: n_tokens,
+            n_batch: n_tokens,
+            n_logits: n_tokens,
+            kv_type: KvType::F32,
+            precision,
+        };
+        let model = Model::load(gguf)?;
+        let mut memory = vec![0; Session::required_bytes(model.config(), &options)? + llm::arena::ALIGN];
+        let mut session = Session::new(model, options, kernels, &Serial, &mut memory)?;
+        Ok(session.forward(&self.tokens, Logits::All)?.to_vec())
+    }
+}
+
+/// Sum of squared differences over sum of squares.
+fn nmse(got: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let (mut difference, mut square) = (0.0, 0.0);
+    for (&got, &expected) in got.iter().zip(expected) {
+        let (got, expected) = (f64::from(got), f64::from(expected));
+        difference += (got - expected) * (got - expected);
+        square += expected * expected;
+    }
+    difference / square
+}

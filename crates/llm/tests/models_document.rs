@@ -1,0 +1,79 @@
+//! docs/models.md against the code: what it lists is what there is, and each line has its test.
+
+use std::collections::BTreeSet;
+
+use golden_models::cases;
+use llm::model::ARCHITECTURES;
+use llm::quant::{GgmlType, is_supported};
+
+mod golden_models;
+
+const DOCUMENT: &str = include_str!("../../../docs/models.md");
+
+/// The cells of the table rows below a heading, without their quotes.
+fn rows(heading: &str) -> Vec<Vec<&'static str>> {
+    let (_, section) = DOCUMENT.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
+    let cells = |row: &'static str| row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+    rows.map(cells).collect()
+}
+
+/// The names in a list such as "`a`, `b`", whose outer quotes are gone.
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    list.split(", ").map(|name| name.trim_matches('`'))
+}
+
+/// The rows of a table, but for its head.
+fn table(heading: &str, n_columns: usize) -> Vec<Vec<&'static str>> {
+    let rows = rows(heading).into_iter().filter(|row| row.len() == n_columns);
+    rows.skip_while(|row| !row[0].starts_with("---")).skip(1).collect()
+}
+
+#[test]
+fn every_tensor_type_has_a_line_and_a_case() {
+    let cases = cases("tensor_types");
+    let mut types = BTreeSet::new();
+    for row in table("Tensor types", 5) {
+        let ty = GgmlType::from_name(row[0]).unwrap();
+        let (weights, bytes) = (ty.block_len(), ty.block_bytes());
+        let bits: f64 = row[3].parse().unwrap();
+        assert_eq!(row[1..3], [weights.to_string(), bytes.to_string()], "{ty}");
+        assert!((bits - 8.0 * bytes as f64 / weights as f64).abs() < 0.005, "{ty}");
+        assert_eq!(row[4], format!("tensor_types/{ty}"));
+        assert!(cases.iter().any(|case| case.name == ty.name()), "{ty} has no case");
+        types.insert(ty.id());
+    }
+    let supported: BTreeSet<u32> =
+        (0..64).filter(|&id| GgmlType::from_id(id).is_some_and(is_supported)).collect();
+    assert_eq!(types, supported);
+}
+
+#[test]
+fn every_architecture_has_a_line_and_a_case() {
+    let rows = table("Architectures", 3);
+    let documented: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    let families: Vec<&str> = ARCHITECTURES.iter().map(|architecture| architecture.name).collect();
+    assert_eq!(documented, families, "in the order of the table in architecture.rs");
+
+    let cases = cases("architectures");
+    for row in rows {
+        let of_family = cases.iter().filter(|case| case.architecture == row[0]);
+        let of_family: Vec<&str> = of_family.map(|case| case.name.as_str()).collect();
+        assert!(!of_family.is_empty(), "{} has no case", row[0]);
+        assert_eq!(names(row[2]).collect::<Vec<_>>(), of_family, "{}", row[0]);
+    }
+}
+
+#[test]
+fn every_pre_tokenizer_has_a_line() {
+    let table_in_code = include_str!("../src/tokenizer/pre_tokenizer/table.rs");
+    let lists = table_in_code.split("names: &[").skip(1).filter_map(|rest| rest.split(']').next());
+    let in_code: Vec<&str> = lists.flat_map(|list| list.split('"').skip(1).step_by(2)).collect();
+    let rows = table("Tokenizers", 2);
+    let documented: Vec<&str> = rows.iter().flat_map(|row| names(row[0])).collect();
+    assert!(in_code.len() > 50);
+    for name in in_code {
+        assert!(documented.contains(&name), "{name}");
+    }
+}

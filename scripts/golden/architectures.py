@@ -1,0 +1,440 @@
+#!/usr/bin/env python3
+"""Writes crates/llm/tests/golden/architectures/: a tiny random model of every family with its logits.
+
+    pip install -r scripts/golden/requirements.txt && scripts/golden/architectures.py [NAME...]
+
+Weights are F16, with norms, biases, routers and positions in F32. Norm weights are random around 1,
+biases are not zero, eps is large and windows are shorter than the text, so that each of them matters.
+manifest.json lists the cases: tokens, the error of llama.cpp itself when it runs the file as it is
+(`yardstick`), and what a test may ask of quantised activations (`limit`).
+"""
+
+import argparse
+import json
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import reference
+from gguf import GGMLQuantizationType as Type
+from reference import Tensor
+
+FOLDER = Path(__file__).resolve().parents[2] / "crates/llm/tests/golden/architectures"
+N_TOKENS = 12
+
+
+@dataclass(frozen=True)
+class Dims:
+    """The dimensions that the shapes of tensors are made of."""
+
+    embd: int = 24
+    layer: int = 2
+    head: int = 4
+    head_kv: int = 2
+    k: int = 6  # length of a key head
+    v: int = 6
+    rot: int = 6
+    ff: int = 28
+    vocab: int = 32
+    ctx: int = 64
+    expert: int = 0
+    expert_ff: int = 12
+    shared_ff: int = 20
+    q_lora: int = 12
+    kv_lora: int = 16
+    per_layer: int = 6
+    mla_k: int = 12  # length of a query head of latent attention
+    mla_v: int = 10
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor by its name without `blk.N.`, rows first."""
+        e, q = self.embd, self.head * self.k
+        k, v = self.head_kv * self.k, self.head_kv * self.v
+        x, nope = self.expert, self.mla_k - self.rot
+        return {
+            "token_embd": (self.vocab, e), "output": (self.vocab, e), "position_embd": (self.ctx, e), "token_types": (2, e),
+            "rope_freqs": (self.rot // 2,), "rope_factors_long": (self.rot // 2,), "rope_factors_short": (self.rot // 2,),
+            "attn_q": (q, e), "attn_k": (k, e), "attn_v": (v, e), "attn_qkv": (q + k + v, e), "attn_output": (e, self.head * self.v),
+            "attn_sinks": (self.head,),
+            "mla_q": (self.head * self.mla_k, e),
+            "attn_q_a": (self.q_lora, e), "attn_q_b": (self.head * self.mla_k, self.q_lora),
+            "attn_q_a_norm": (self.q_lora,), "attn_kv_a_norm": (self.kv_lora,), "attn_kv_a_mqa": (self.kv_lora + self.rot, e),
+            "attn_k_b": (self.head, self.kv_lora, nope), "attn_v_b": (self.head, self.mla_v, self.kv_lora),
+            "mla_output": (e, self.head * self.mla_v),
+            "ffn_gate": (self.ff, e), "ffn_up": (self.ff, e), "ffn_gate_up": (2 * self.ff, e), "ffn_down": (e, self.ff),
+            "ffn_gate_inp": (x, e), "ffn_gate_exps": (x, self.expert_ff, e), "ffn_up_exps": (x, self.expert_ff, e),
+            "ffn_down_exps": (x, e, self.expert_ff), "exp_probs_b": (x,),
+            "ffn_gate_shexp": (self.shared_ff, e), "ffn_up_shexp": (self.shared_ff, e), "ffn_down_shexp": (e, self.shared_ff),
+            "ffn_gate_inp_shexp": (e,),
+            "per_layer_token_embd": (self.vocab, self.layer * self.per_layer), "per_layer_model_proj": (self.layer * self.per_layer, e),
+            "per_layer_proj_norm": (self.per_layer,), "inp_gate": (self.per_layer, e), "proj": (e, self.per_layer),
+            "layer_output_scale": (1,),
+            "head_q_norm": (self.k,), "head_k_norm": (self.k,),
+            "row_q_norm": (q,), "row_k_norm": (k,),
+            "own_q_norm": (self.head, self.k), "own_k_norm": (self.head_kv, self.k),
+        }  # fmt: skip
+
+
+RENAMED = {
+    "ffn_gate_up": "ffn_up",
+    "mla_q": "attn_q",
+    "mla_output": "attn_output",
+    **{f"{kind}_{x}_norm": f"attn_{x}_norm" for kind in ("head", "row", "own") for x in "qk"},
+}
+F32_MATRICES = {"ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm"}
+# What scales the additions to the residual stream: smaller in deep models, which are chaotic otherwise.
+ADDED = {"attn_output", "mla_output", "ffn_down", "post_attention_norm", "post_ffw_norm"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model, `FAMILY` or `FAMILY:VARIANT`. Tensors are named by words; `+` adds the bias."""
+
+    name: str
+    model: str  # tensors of the whole model
+    block: str  # tensors of a layer
+    dims: Dims = field(default_factory=Dims)
+    keys: dict[str, object] = field(default_factory=dict)
+    eps: str = "layer_norm_rms_epsilon"
+    first: str | None = None  # tensors of layer 0, where it differs
+    blocks: dict[int, tuple[str, Dims]] = field(default_factory=dict)  # layers that differ otherwise
+    types: dict[str, Type] = field(default_factory=dict)  # of tensors that are not F16
+
+    @property
+    def family(self) -> str:
+        """`general.architecture`."""
+        return self.name.split(":")[0]
+
+    def metadata(self) -> dict[str, object]:
+        """All keys; None removes one."""
+        d = self.dims
+        keys: dict[str, object] = {
+            "vocab_size": d.vocab,
+            "context_length": d.ctx,
+            "embedding_length": d.embd,
+            "block_count": d.layer,
+            "feed_forward_length": d.ff,
+            "attention.head_count": d.head,
+            "attention.head_count_kv": d.head_kv,
+            f"attention.{self.eps}": 0.004,
+            "rope.dimension_count": d.rot,
+        }
+        if d.k != d.embd // d.head:
+            keys |= {"attention.key_length": d.k, "attention.value_length": d.v}
+        if d.expert:
+            keys |= {"expert_count": d.expert, "expert_used_count": 2}
+        keys |= self.keys
+        return {key: value for key, value in keys.items() if value is not None}
+
+    def tensors(self) -> list[Tensor]:
+        """Random weights, the same on every run."""
+        random = np.random.default_rng(zlib.crc32(self.name.encode()))
+        tensors = list(self._of_words("", self.model, self.dims, random))
+        for layer in range(self.dims.layer):
+            words, dims = self.blocks.get(layer, (self.block, self.dims))
+            if layer == 0 and self.first is not None:
+                words = self.first
+            tensors += self._of_words(f"blk.{layer}.", words, dims, random)
+        return tensors
+
+    def _of_words(self, prefix: str, words: str, dims: Dims, random: np.random.Generator) -> Iterator[Tensor]:
+        shapes = dims.shapes()
+        for word in words.split():
+            part = word.rstrip("+")
+            shape = shapes.get(part, (dims.embd,))
+            name = prefix + RENAMED.get(part, part)
+            if part == "exp_probs_b":
+                yield Tensor(f"{name}.bias", Type.F32, shape, (0.2 * random.normal(size=shape)).astype(np.float32))
+                continue
+            is_matrix = len(shape) > 1 and part not in F32_MATRICES
+            kind = self.types.get(part, Type.F16 if is_matrix else Type.F32)
+            weights = _weights(part, shape, random)
+            if part in ADDED:
+                weights *= min(1, 2 / np.sqrt(self.dims.layer))
+            yield reference.quantized(f"{name}.weight", kind, weights)
+            if word.endswith("+"):
+                rows = shape[:-1] if len(shape) > 1 else shape
+                bias = (0.3 * random.normal(size=rows)).astype(np.float32)
+                yield Tensor(f"{name}.bias", Type.F32, rows, bias)
+
+
+def _weights(part: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    normal = random.normal(size=shape)
+    if part.startswith("rope_f"):
+        return random.uniform(1, 4, shape)
+    if "norm" in part or part == "layer_output_scale":
+        return 1 + 0.3 * np.clip(normal, -2, 2)
+    if part in ("token_embd", "position_embd", "token_types", "attn_sinks", "per_layer_token_embd"):
+        return 0.5 * normal
+    # Queries and keys are larger, so that attention is far from uniform.
+    gain = 1.5 if part in ("attn_q", "attn_k", "attn_qkv", "mla_q", "attn_q_b", "attn_kv_a_mqa", "attn_k_b") else 1.0
+    return gain * normal / np.sqrt(shape[-1])
+
+
+QKV = "attn_q attn_k attn_v"
+QKV_BIASED = "attn_q+ attn_k+ attn_v+"
+GATED = "ffn_gate ffn_up ffn_down"
+FUSED = "ffn_gate_up ffn_down"
+EXPERTS = "ffn_gate_inp ffn_gate_exps ffn_up_exps ffn_down_exps"
+SHARED = "ffn_gate_shexp ffn_up_shexp ffn_down_shexp"
+HEAD_NORMS = "head_q_norm head_k_norm"
+ROW_NORMS = "row_q_norm row_k_norm"
+
+UNTIED = "token_embd output_norm output"
+TIED = "token_embd output_norm"
+LAYER_UNTIED = "token_embd output_norm+ output"
+LAYER_TIED = "token_embd output_norm+"
+LLAMA = f"attn_norm {QKV} attn_output ffn_norm {GATED}"
+BIASED = f"attn_norm {QKV_BIASED} attn_output ffn_norm {GATED}"
+LLAMA_EXPERTS = f"attn_norm {QKV} attn_output ffn_norm {EXPERTS}"
+QK_NORMED = f"attn_norm {QKV} attn_output {HEAD_NORMS} ffn_norm {GATED}"
+POST_NORMED = f"{QKV} attn_output {{}} post_attention_norm {GATED} post_ffw_norm"
+SANDWICH = f"attn_norm {QKV} attn_output {{}} post_attention_norm ffn_norm {GATED} post_ffw_norm"
+PARALLEL = f"attn_norm {QKV} attn_output {GATED}"
+GPT = "attn_norm+ attn_qkv+ attn_output+ ffn_norm+ ffn_up+ ffn_down+"
+LATENT = "attn_norm attn_q_a attn_q_a_norm attn_q_b attn_kv_a_mqa attn_kv_a_norm attn_k_b attn_v_b mla_output ffn_norm"
+
+D = Dims()
+MHA = replace(D, head_kv=4)
+MQA = replace(D, head_kv=1)
+LONG_HEADS = replace(D, k=12, v=12, rot=12)
+HALF_TURNED = replace(D, rot=4)
+MOE = replace(D, expert=4, ff=20)
+DEEPSEEK = replace(D, expert=6, layer=3, ff=24)
+MLA = replace(DEEPSEEK, head_kv=1, k=20, v=16, rot=4)
+EMBD_8 = replace(D, embd=8, head=2, head_kv=1, k=4, v=4, rot=4, ff=8)
+GEMMA4 = replace(D, layer=6, k=16, v=16, rot=16, ff=16)
+GEMMA4_WINDOW = replace(GEMMA4, k=8, v=8, rot=8)
+
+YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 512}
+LONG_FACTORS = {"rope.scaling.original_context_length": 8, "rope.scaling.attn_factor": 1.25}
+WINDOW = {"attention.sliding_window": 5}
+SIGMOID_GROUPS = {
+    "leading_dense_block_count": 1, "expert_shared_count": 1, "expert_gating_func": 2, "expert_weights_norm": True, "expert_weights_scale": 1.75,
+    "expert_group_count": 3, "expert_group_used_count": 2, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 12,
+}  # fmt: skip
+SIGMOID = {key: value for key, value in SIGMOID_GROUPS.items() if "group" not in key}
+MLA_KEYS = {
+    "attention.key_length": 20, "attention.value_length": 16, "attention.key_length_mla": 12, "attention.value_length_mla": 10,
+    "attention.q_lora_rank": 12, "attention.kv_lora_rank": 16,
+}  # fmt: skip
+GRANITE = {"logit_scale": 3.0, "residual_scale": 0.6, "embedding_scale": 2.5, "attention.scale": 0.25}
+SOFTCAPS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5}
+GEMMA4_KEYS = {
+    "rope.freq_base": 30000.0, "rope.freq_base_swa": 8000.0, "rope.dimension_count_swa": 8,
+    "attention.key_length_swa": 8, "attention.value_length_swa": 8,
+    "attention.sliding_window_pattern": [True, True, False, True, True, False],
+    "embedding_length_per_layer_input": 6, "final_logit_softcapping": 1.5, **WINDOW,
+}  # fmt: skip
+SHARED_KV = {"attention.shared_kv_layers": 2, "attention.sliding_window_pattern": [True, True, True, False, True, False]}
+GEMMA4_BLOCK = SANDWICH.format(HEAD_NORMS) + " layer_output_scale inp_gate proj post_norm"
+GEMMA4_MODEL = f"{TIED} per_layer_token_embd per_layer_model_proj per_layer_proj_norm rope_freqs"
+GEMMA4_BLOCKS = {layer: (GEMMA4_BLOCK, GEMMA4_WINDOW) for layer in (0, 1, 3, 4)}
+LN = "layer_norm_epsilon"
+
+
+def without(words: str, *gone: str) -> str:
+    """`words` without some of them."""
+    return " ".join(word for word in words.split() if word not in gone)
+
+
+CASES = [
+    Case("llama", UNTIED, LLAMA),
+    Case("llama:mha", TIED, LLAMA, MHA, {"rope.freq_base": 30000.0}),
+    Case("llama:bias", UNTIED, "attn_norm attn_q+ attn_k+ attn_v+ attn_output+ ffn_norm ffn_gate+ ffn_up+ ffn_down+"),
+    Case("llama:rope-freqs", f"{TIED} rope_freqs", LLAMA, LONG_HEADS, {"rope.freq_base": 500000.0}),
+    Case("llama:linear", UNTIED, LLAMA, D, {"rope.scaling.type": "linear", "rope.scaling.factor": 3.0}),
+    Case("llama:yarn", UNTIED, LLAMA, replace(LONG_HEADS, k=16, v=16, rot=16, ctx=4096), YARN),
+    Case("llama:moe", UNTIED, LLAMA_EXPERTS, replace(MOE, expert_ff=20)),
+    Case("mistral3", UNTIED, LLAMA, replace(LONG_HEADS, ctx=256), {
+        "rope.freq_base": 20000.0, "rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 4,
+        "rope.scaling.yarn_beta_fast": 0.5, "rope.scaling.yarn_beta_slow": 0.02, "rope.scaling.yarn_log_multiplier": 1.0,
+        "attention.temperature_scale": 0.3,
+    }),
+    Case("llama4", UNTIED, f"{LLAMA_EXPERTS} {SHARED}", replace(MOE, layer=5, shared_ff=12), {
+        "expert_used_count": 1, "expert_feed_forward_length": 12, "interleave_moe_layer_step": 1, "rope.freq_base": 30000.0,
+    }),
+    Case("arcee", UNTIED, without(LLAMA, "ffn_gate")),
+    Case("baichuan", UNTIED, LLAMA, replace(EMBD_8, layer=32, head_kv=2)),
+    Case("baichuan:alibi", UNTIED, LLAMA, replace(EMBD_8, layer=40, head_kv=2)),
+    Case("chatglm", UNTIED, f"attn_norm attn_qkv+ attn_output ffn_norm {FUSED}", HALF_TURNED),
+    Case("deepseek", UNTIED, f"{LLAMA_EXPERTS} {SHARED}", replace(DEEPSEEK, shared_ff=12), {
+        "leading_dense_block_count": 1, "expert_shared_count": 1, "expert_weights_scale": 1.0, "expert_feed_forward_length": 12,
+    }, first=LLAMA),
+    Case("deepseek2", UNTIED, f"{LATENT} {EXPERTS} exp_probs_b {SHARED}", replace(MLA, shared_ff=12), {**MLA_KEYS, **SIGMOID_GROUPS},
+         first=f"{LATENT} {GATED}"),
+    Case("deepseek2:softmax-yarn", UNTIED, f"{LATENT} {EXPERTS} {SHARED}", replace(MLA, shared_ff=12, ctx=4096), {
+        **MLA_KEYS, **YARN, "rope.scaling.yarn_log_multiplier": 0.1, "leading_dense_block_count": 1, "expert_shared_count": 1,
+        "expert_weights_scale": 1.0, "expert_feed_forward_length": 12,
+    }, first=f"{LATENT} {GATED}"),
+    Case("deepseek2:no-query-rank", UNTIED, f"{without(LATENT, 'attn_q_a', 'attn_q_a_norm', 'attn_q_b')} mla_q {GATED}",
+         replace(EMBD_8, layer=26, head_kv=1, k=10, v=8, rot=2, kv_lora=8, mla_k=6, mla_v=4), {
+        "attention.key_length": 10, "attention.value_length": 8, "attention.key_length_mla": 6, "attention.value_length_mla": 4,
+        "attention.kv_lora_rank": 8, "leading_dense_block_count": 26, "expert_shared_count": 0, "expert_feed_forward_length": 8,
+    }),
+    Case("ernie4_5", TIED, LLAMA, D, {"rope.freq_base": 30000.0}),
+    Case("ernie4_5-moe", TIED, f"{LLAMA_EXPERTS} exp_probs_b {SHARED}", replace(MOE, layer=3), {
+        "leading_dense_block_count": 1, "interleave_moe_layer_step": 1, "expert_feed_forward_length": 12,
+        "expert_shared_count": 1, "expert_shared_feed_forward_length": 20,
+    }, first=LLAMA),
+    Case("glm4", UNTIED, f"attn_norm {QKV_BIASED} attn_output post_attention_norm ffn_norm {FUSED} post_ffw_norm", HALF_TURNED),
+    Case("granite", TIED, LLAMA, D, GRANITE),
+    Case("granitemoe", TIED, f"{LLAMA_EXPERTS} {SHARED}", replace(MOE, ff=12), {**GRANITE, "expert_shared_feed_forward_length": 20}),
+    Case("internlm2", UNTIED, LLAMA),
+    Case("minicpm", TIED, LLAMA, D, {"embedding_scale": 2.5, "residual_scale": 0.6, "logit_scale": 0.4}),
+    Case("minicpm:defaults", TIED, LLAMA),
+    Case("smollm3", TIED, LLAMA, replace(D, layer=5, ff=24), {"rope.freq_base": 30000.0}),
+    Case("xverse", UNTIED, LLAMA, MHA),
+    Case("olmo", "token_embd", without(LLAMA, "attn_norm", "ffn_norm"), D, {"attention.clamp_kqv": 1.25}, LN),
+    Case("command-r", TIED, PARALLEL, D, {"logit_scale": 0.4}, LN),
+    Case("command-r:qk-norm", TIED, f"{PARALLEL} own_q_norm own_k_norm", replace(D, layer=64, embd=8, head=2, k=4, v=4, rot=4, ff=8), {"logit_scale": 0.4}, LN),
+    Case("cohere2", TIED, PARALLEL, replace(D, layer=5, ff=24), {"logit_scale": 0.4, **WINDOW}, LN),
+
+    Case("bailingmoe2", UNTIED, f"attn_norm attn_qkv attn_output {HEAD_NORMS} ffn_norm {EXPERTS} exp_probs_b {SHARED}",
+         replace(DEEPSEEK, rot=4, shared_ff=12), SIGMOID_GROUPS, first=f"attn_norm attn_qkv attn_output {HEAD_NORMS} ffn_norm {GATED}"),
+    Case("dots1", UNTIED, f"attn_norm {QKV} attn_output {HEAD_NORMS} ffn_norm {EXPERTS} exp_probs_b {SHARED}",
+         replace(DEEPSEEK, head_kv=4, shared_ff=24), {**SIGMOID, "expert_shared_count": 2}, first=QK_NORMED),
+    Case("exaone", UNTIED, LLAMA),
+    Case("exaone4", TIED, POST_NORMED.format(HEAD_NORMS), D, {"rope.freq_base": 30000.0}),
+    Case("exaone4:window", TIED, POST_NORMED.format(HEAD_NORMS), replace(EMBD_8, layer=64), {"rope.freq_base": 30000.0, **WINDOW}),
+    Case("gemma", TIED, LLAMA, replace(LONG_HEADS, head_kv=1)),
+    Case("gemma2", TIED, SANDWICH.format(""), replace(LONG_HEADS, layer=3, ff=24), {**WINDOW, **SOFTCAPS}),
+    Case("gemma2:46-layers", TIED, SANDWICH.format(""), replace(EMBD_8, layer=46, k=6, v=6, rot=6), {**WINDOW, **SOFTCAPS}),
+    Case("gemma3", TIED, SANDWICH.format(HEAD_NORMS), replace(LONG_HEADS, layer=7, head=3, head_kv=1, ff=16), {"rope.freq_base": 30000.0, **WINDOW}),
+    Case("gemma3:62-layers", TIED, SANDWICH.format(HEAD_NORMS), replace(EMBD_8, layer=62, k=6, v=6, rot=6), {
+        "rope.freq_base": 30000.0, "rope.scaling.type": "linear", "rope.scaling.factor": 4.0, **WINDOW,
+    }),
+    Case("gemma4", GEMMA4_MODEL, GEMMA4_BLOCK, GEMMA4, {**GEMMA4_KEYS, "attention.shared_kv_layers": 0}, blocks=GEMMA4_BLOCKS),
+    Case("gemma4:shared-kv", GEMMA4_MODEL, without(GEMMA4_BLOCK, "attn_v"), GEMMA4, {**GEMMA4_KEYS, **SHARED_KV}, blocks={
+        **{layer: (GEMMA4_BLOCK, GEMMA4_WINDOW) for layer in (0, 1, 2)},
+        4: (without(GEMMA4_BLOCK, "attn_k", "attn_v", "head_k_norm"), GEMMA4_WINDOW),
+        5: (without(GEMMA4_BLOCK, "attn_k", "attn_v", "head_k_norm"), GEMMA4),
+    }),
+    Case("glm4moe", UNTIED, f"attn_norm {QKV_BIASED} attn_output {HEAD_NORMS} post_attention_norm {EXPERTS} exp_probs_b {SHARED}",
+         replace(DEEPSEEK, k=12, v=12, rot=6, shared_ff=12), SIGMOID,
+         first=f"attn_norm {QKV_BIASED} attn_output {HEAD_NORMS} post_attention_norm {GATED}"),
+    Case("gpt-oss", UNTIED, f"attn_norm {QKV_BIASED} attn_output+ attn_sinks post_attention_norm ffn_gate_inp+ ffn_gate_exps+ ffn_up_exps+ ffn_down_exps+",
+         replace(MOE, embd=32, k=16, v=16, rot=16, ff=32, expert_ff=32, ctx=4096), {"expert_feed_forward_length": 32, "rope.freq_base": 15000.0, **YARN, **WINDOW},
+         types={f"ffn_{part}_exps": Type.MXFP4 for part in ("gate", "up", "down")}),
+    Case("hunyuan-dense", TIED, QK_NORMED, LONG_HEADS),
+    Case("hunyuan-moe", TIED, f"attn_norm {QKV} attn_output {HEAD_NORMS} ffn_norm {EXPERTS} {SHARED}", replace(MOE, ff=12), {
+        "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 20,
+    }),
+    Case("olmo2", UNTIED, POST_NORMED.format(ROW_NORMS), D, {"rope.freq_base": 30000.0}),
+    Case("olmo2:window-yarn", UNTIED, POST_NORMED.format(ROW_NORMS), replace(MHA, layer=5, ff=24, ctx=4096), {"rope.freq_base": 30000.0, **WINDOW, **YARN}),
+    Case("olmoe", UNTIED, f"attn_norm {QKV} attn_output {ROW_NORMS} ffn_norm {EXPERTS}", replace(MOE, head_kv=4, expert=6, ff=12)),
+    Case("phi3", UNTIED, f"attn_norm attn_qkv attn_output ffn_norm {FUSED}"),
+    Case("phi3:long-factors", f"{UNTIED} rope_factors_long rope_factors_short", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}", D, LONG_FACTORS),
+    Case("phi3:short-factors", f"{UNTIED} rope_factors_long rope_factors_short", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}",
+         replace(D, ctx=4096), {**LONG_FACTORS, "rope.scaling.original_context_length": 4096}),
+    Case("phimoe", "token_embd output_norm+ output+ rope_factors_long rope_factors_short",
+         f"attn_norm+ {QKV_BIASED} attn_output+ ffn_norm+ {EXPERTS}", replace(MOE, ff=12), LONG_FACTORS),
+    Case("qwen", UNTIED, f"attn_norm attn_qkv+ attn_output ffn_norm {GATED}", MHA, {"feed_forward_length": 56, "attention.head_count_kv": None}),
+    Case("qwen2", TIED, BIASED, D, {"rope.freq_base": 30000.0}),
+    Case("qwen2moe", UNTIED, f"attn_norm {QKV_BIASED} attn_output ffn_norm {EXPERTS} ffn_gate_inp_shexp {SHARED}", replace(MOE, expert=6), {
+        "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 20, "rope.freq_base": 30000.0,
+    }),
+    Case("qwen3", UNTIED, QK_NORMED, LONG_HEADS, {"rope.freq_base": 30000.0}),
+    Case("qwen3moe", UNTIED, f"attn_norm {QKV} attn_output {HEAD_NORMS} ffn_norm {EXPERTS}", replace(MOE, expert=6, k=12, v=12, rot=12), {
+        "expert_feed_forward_length": 12, "rope.freq_base": 30000.0,
+    }),
+    Case("seed_oss", UNTIED, f"attn_norm {QKV_BIASED} attn_output post_attention_norm {GATED}", LONG_HEADS),
+    Case("orion", LAYER_UNTIED, f"attn_norm+ {QKV} attn_output ffn_norm+ {GATED}", D, eps=LN),
+    Case("stablelm", LAYER_UNTIED, f"attn_norm+ {QKV_BIASED} attn_output ffn_norm+ {GATED}", replace(MHA, rot=4), {"use_parallel_residual": False}, LN),
+    Case("stablelm:qk-norm", LAYER_UNTIED, f"attn_norm+ {QKV} attn_output own_q_norm own_k_norm {GATED}", replace(D, rot=2), {"use_parallel_residual": True}, LN),
+
+    Case("gpt2", f"{LAYER_TIED} position_embd", GPT, MHA, {"attention.head_count_kv": None, "rope.dimension_count": None}, LN),
+    Case("starcoder", f"{LAYER_UNTIED} position_embd", GPT, MQA, {"rope.dimension_count": None}, LN),
+    Case("bloom", f"{LAYER_TIED} token_embd_norm+", GPT, MHA, {"attention.head_count_kv": None, "rope.dimension_count": None}, LN),
+    Case("mpt", TIED, "attn_norm attn_qkv attn_output ffn_norm ffn_up ffn_down", replace(MHA, embd=18, head=3, head_kv=3), {
+        "attention.head_count_kv": None, "rope.dimension_count": None, "attention.max_alibi_bias": 6.0, "attention.clamp_kqv": 1.25,
+    }, LN),
+    Case("codeshell", LAYER_UNTIED, GPT, D, eps=LN),
+    Case("starcoder2", LAYER_TIED, "attn_norm+ attn_q+ attn_k+ attn_v+ attn_output+ ffn_norm+ ffn_up+ ffn_down+", D, {"rope.freq_base": 70000.0}, LN),
+    Case("nemotron", LAYER_UNTIED, f"attn_norm+ {QKV} attn_output ffn_norm+ ffn_up ffn_down", HALF_TURNED, eps=LN),
+    Case("gptneox", LAYER_UNTIED, GPT, replace(MHA, rot=4), {"use_parallel_residual": True, "attention.head_count_kv": None}, LN),
+    Case("gptneox:sequential", LAYER_UNTIED, GPT, replace(MHA, rot=2), {"use_parallel_residual": False, "attention.head_count_kv": None}, LN),
+    Case("phi2", "token_embd output_norm+ output+", without(GPT, "ffn_norm+"), replace(MHA, rot=4), {"attention.head_count_kv": None}, LN),
+    Case("falcon", LAYER_UNTIED, "attn_norm+ attn_qkv attn_output ffn_up ffn_down", MQA, eps=LN),
+    Case("falcon:two-norms", LAYER_TIED, "attn_norm+ attn_norm_2+ attn_qkv attn_output ffn_up ffn_down", D, eps=LN),
+    Case("bert", "token_embd token_types position_embd token_embd_norm+",
+         f"{QKV_BIASED} attn_output+ attn_output_norm+ ffn_up+ ffn_down+ layer_output_norm+", MHA, {
+        "attention.head_count_kv": None, "rope.dimension_count": None, "attention.causal": False, "tokenizer.ggml.token_type_count": 2,
+    }, LN),
+]  # fmt: skip
+
+
+def make(case: Case, folder: Path) -> dict[str, object]:
+    """Writes a case's files; returns its entry of the manifest."""
+    stem = case.name.replace(":", "-")
+    tensors, keys = case.tensors(), case.metadata()
+    model = folder / f"{stem}.gguf"
+    reference.write(model, case.family, keys, tensors)
+    random = np.random.default_rng(zlib.crc32(f"{case.name} tokens".encode()))
+    tokens = [int(token) for token in random.integers(0, case.dims.vocab, N_TOKENS)]
+    tokens[-3] = tokens[2]
+    is_encoder = case.family == "bert"
+    width = case.dims.embd if is_encoder else case.dims.vocab
+    with tempfile.TemporaryDirectory() as scratch:
+        exact = Path(scratch) / "exact.gguf"
+        reference.write_exact(exact, case.family, keys, tensors)
+        expected = reference.logits(exact, tokens, width, is_encoder)
+    expected.astype("<f4").tofile(folder / f"{stem}.logits")
+    yardstick = reference.nmse(reference.logits(model, tokens, width, is_encoder, is_exact=False), expected)
+    return {
+        "name": stem,
+        "architecture": case.family,
+        "tokens": tokens,
+        "width": width,
+        "yardstick": yardstick,
+        "limit": reference.limit(yardstick),
+        "required": required(case.family, keys, tensors),
+    }
+
+
+def required(family: str, keys: dict[str, object], tensors: list[Tensor]) -> list[str]:
+    """Keys and tensors without which llama.cpp refuses the file, naming them; of like tensors in several layers one."""
+    names = []
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "without.gguf"
+        for missing in keys:
+            reference.write(path, family, {key: value for key, value in keys.items() if key != missing}, tensors)
+            if reference.refused_for(path) == f"{family}.{missing}":
+                names.append(f"{family}.{missing}")
+        seen = set()
+        for missing in tensors:
+            part = missing.name.split(".", 2)[-1] if missing.name.startswith("blk.") else missing.name
+            if part in seen:
+                continue
+            seen.add(part)
+            reference.write(path, family, keys, [tensor for tensor in tensors if tensor is not missing])
+            if reference.refused_for(path) == missing.name:
+                names.append(missing.name)
+    return names
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="*", help="only these cases; the others stay as they are")
+    chosen = parser.parse_args().name
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    manifest = FOLDER / "manifest.json"
+    before = {entry["name"]: entry for entry in json.loads(manifest.read_text())} if chosen else {}
+    entries: list[dict[str, object]] = []
+    for case in CASES:
+        stem = case.name.replace(":", "-")
+        if chosen and stem not in chosen:
+            entries += [before[stem]] if stem in before else []
+            continue
+        entry = make(case, FOLDER)
+        print(f"{stem:24} yardstick {entry['yardstick']:.1e}")
+        entries.append(entry)
+    manifest.write_text("[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n")
+
+
+if __name__ == "__main__":
+    main()
