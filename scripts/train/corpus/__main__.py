@@ -13,6 +13,7 @@ from typing import TextIO
 
 from . import facts, kernel
 from .dice import Dice
+from .memory import memory_game
 from .smalltalk import small_talk
 from .stories import first_person, story
 
@@ -22,22 +23,25 @@ HELD_OUT_ONE_IN = 40
 @dataclass(frozen=True)
 class Stage:
     """What a part of the training reads. The first lays the ground with long rows of questions; the second has more
-    questions, and few in a document, as people ask them at a prompt, so that the model learns to stop after an answer.
+    questions, and few in a document, as people ask them at a prompt, so that the model learns to stop after an answer, and
+    games of memory.
     """
 
     documents: int
     question_share: float
     questions_in_row: tuple[int, ...]
+    greeting_share: float
+    memory_share: float
     repeats: bool
 
 
 STAGES = {
-    "stage1": Stage(120_000, 0.20, (3, 4, 5, 6, 7, 8), repeats=False),
-    "stage2": Stage(60_000, 0.40, (1, 1, 1, 1, 2, 2, 3), repeats=True),
+    "stage1": Stage(120_000, 0.20, (3, 4, 5, 6, 7, 8), 0.15, 0.0, repeats=False),
+    "stage2": Stage(80_000, 0.30, (1, 1, 1, 1, 2, 2, 3), 0.03, 0.3, repeats=True),
 }
 
 
-def questions(dice: Dice, how_many: tuple[int, ...]) -> tuple[str, str]:
+def questions(dice: Dice, how_many: tuple[int, ...], greeting_share: float) -> tuple[str, str]:
     """A row of questions and answers, about the kernel or about the world or both."""
     about_kernel = dice.choice((0.95, 0.95, 0.1, 0.5))
     lines: list[str] = []
@@ -46,7 +50,7 @@ def questions(dice: Dice, how_many: tuple[int, ...]) -> tuple[str, str]:
         question, answer = (kernel if dice.random() < about_kernel else facts).question_and_answer(dice)
         lines.append(question + (" " if same_line and question[-1] in "?." else "\n") + answer)
     start = dice.maybe(
-        0.15,
+        greeting_share,
         dice.one(
             "Hello! ",
             "Hello! I have a question. ",
@@ -71,8 +75,10 @@ def document(dice: Dice, stage: Stage) -> tuple[str, str]:
     """One document, and the combination that says whether it is held out."""
     roll = dice.random()
     if roll >= 1 - stage.question_share:
-        return questions(dice, stage.questions_in_row)
+        return questions(dice, stage.questions_in_row, stage.greeting_share)
     roll /= 1 - stage.question_share
+    if stage.memory_share and dice.random() < stage.memory_share / (1 - stage.question_share):
+        return memory_game(dice)
     if roll < 0.575:
         return story(dice)
     if roll < 0.6375:
