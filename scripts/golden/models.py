@@ -2,8 +2,8 @@
 
 Token ids come from the file itself. For the logits the weights are dequantised to F32 first, the KV cache is F32, flash
 attention is off and there is one thread, so the numbers hold none of the shortcuts of a quantised run. A greedy list ends
-before the first step whose best two logits are closer than NEAR_TIE, where a run with 8-bit activations may choose
-otherwise.
+before the first near tie: a step whose best two logits are closer than four times the error of the reference's own run of
+the quantised file, where a run with 8-bit activations may choose otherwise.
 
 Output, in the folder given: NAME.json (see test_models/README.md) and NAME.logits (little-endian f32, one row a token).
 """
@@ -18,7 +18,7 @@ import llama_cpp
 import numpy as np
 from texts import PROMPTS, TEXTS
 
-NEAR_TIE = 0.25
+NEAR_TIE_ERRORS = 4
 GREEDY_TOKENS = 32
 LOGITS_PROMPT = "Once upon a time, there was a little robot named Pip. It lived"
 LOGITS_TOKENS = 16
@@ -67,7 +67,7 @@ def logits_of(model: llama_cpp.Llama, tokens: list[int]) -> np.ndarray:
     return np.array(model.scores[: len(tokens)], dtype=np.float32)
 
 
-def greedy(model: llama_cpp.Llama, prompt: str) -> dict[str, object]:
+def greedy(model: llama_cpp.Llama, prompt: str, near_tie: float) -> dict[str, object]:
     """The greedy continuation of a prompt, and why it ends."""
     prompt_ids = model.tokenize(prompt.encode(), add_bos=True, special=False)
     row = logits_of(model, prompt_ids)[-1]
@@ -77,7 +77,7 @@ def greedy(model: llama_cpp.Llama, prompt: str) -> dict[str, object]:
     while len(ids) < GREEDY_TOKENS:
         second, best = np.sort(row)[-2:]
         chosen = int(row.argmax())
-        if best - second < NEAR_TIE:
+        if best - second < near_tie:
             ended = "near tie"
             break
         if chosen == model.token_eos():
@@ -98,6 +98,17 @@ def greedy(model: llama_cpp.Llama, prompt: str) -> dict[str, object]:
     }
 
 
+def one_case_a_line(answers: dict[str, object]) -> str:
+    """JSON in which every entry of a top-level list of cases has its line."""
+
+    def value(entry: object) -> str:
+        if isinstance(entry, list):
+            return "[\n" + ",\n".join("  " + json.dumps(case) for case in entry) + "\n ]"
+        return json.dumps(entry)
+
+    return "{\n" + ",\n".join(f' "{key}": {value(entry)}' for key, entry in answers.items()) + "\n}\n"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,6 +125,8 @@ def main() -> None:
         tokens = vocabulary.tokenize(LOGITS_PROMPT.encode(), add_bos=True, special=False)[:LOGITS_TOKENS]
         logits = logits_of(model, tokens)
         quantised = logits_of(opened(arguments.file), tokens)
+        error = quantised - logits
+        near_tie = NEAR_TIE_ERRORS * float(np.sqrt((error**2).mean()))
         answers = {
             "file": arguments.file.name,
             "reference": f"llama.cpp of llama-cpp-python {llama_cpp.__version__}, weights dequantised to F32",
@@ -121,16 +134,17 @@ def main() -> None:
                 "file": f"{name}.logits",
                 "tokens": tokens,
                 "shape": list(logits.shape),
-                "nmse_of_quantised_run": float(((quantised - logits) ** 2).sum() / (logits**2).sum()),
+                "nmse_of_quantised_run": float((error**2).sum() / (logits**2).sum()),
             },
-            "greedy": [greedy(model, prompt) for prompt in PROMPTS],
+            "near_tie": round(near_tie, 4),
+            "greedy": [greedy(model, prompt, near_tie) for prompt in PROMPTS],
             "tokenizer": [
                 {"text": text, "ids": vocabulary.tokenize(text.encode(), add_bos=False, special=False)}
                 for text in TEXTS
             ],
         }
     logits.astype("<f4").tofile(arguments.out / f"{name}.logits")
-    (arguments.out / f"{name}.json").write_text(json.dumps(answers, ensure_ascii=True, indent=1) + "\n")
+    (arguments.out / f"{name}.json").write_text(one_case_a_line(answers))
 
 
 if __name__ == "__main__":

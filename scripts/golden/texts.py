@@ -13,6 +13,14 @@ PROMPTS = (
     "The little robot",
     "She",
     "Why",
+    "What does llm verify do?",
+    "How much memory is free?",
+    "What is the opposite of hot?",
+    "What comes after three?",
+    "Can you help me?",
+    "Once upon a time, there was a little robot named Pip. It had a small lamp on its head.",
+    "The kernel is small, but it knows what to do. First",
+    "One day I went to the river with my friend Sara.",
 )
 
 TEXTS = (
