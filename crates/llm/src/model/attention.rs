@@ -1,8 +1,8 @@
 //! The sequence mixer with keys and values per head: multi-head, grouped-query, multi-query.
 
 use super::architecture::QkNorm;
-use super::config::{LayerConfig, Sight};
 use super::forward::{Batch, Forward};
+use super::layer_config::{LayerConfig, Sight};
 use super::rope::Rope;
 use super::scratch::{Angles, MixerScratch};
 use super::softmax_attention::{Scores, Vectors, attend};

@@ -4,7 +4,7 @@
 //! Tokens of a batch are gathered by expert, so that an expert's weights are read once per batch.
 
 use super::architecture::Gating;
-use super::config::ExpertConfig;
+use super::expert_config::ExpertConfig;
 use super::forward::Forward;
 use super::scratch::{ExpertScratch, MixerScratch};
 use super::vector::scale;

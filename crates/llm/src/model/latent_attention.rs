@@ -4,8 +4,9 @@
 //! the key that is turned. Instead of expanding it, each head's query is brought to the compressed
 //! space, and each head's output back from it, so that attention is multi-query attention there.
 
-use super::config::{LatentConfig, LayerConfig};
+use super::config::LatentConfig;
 use super::forward::{Batch, Forward};
+use super::layer_config::LayerConfig;
 use super::scratch::{LatentScratch, MixerScratch};
 use super::softmax_attention::{Scores, Vectors, attend};
 use super::weights::{LatentAttention, Linear};

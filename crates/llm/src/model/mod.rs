@@ -12,11 +12,13 @@ mod architecture;
 mod attention;
 mod config;
 mod error;
+mod expert_config;
 mod experts;
 mod feed_forward;
 pub mod forward;
 mod keys;
 mod latent_attention;
+mod layer_config;
 mod per_layer_input;
 mod rope;
 mod scratch;
@@ -26,8 +28,10 @@ mod vector;
 pub mod weights;
 
 pub use architecture::*;
-pub use config::{Config, ExpertConfig, LatentConfig, LayerConfig, Sight, Temperature};
+pub use config::{Config, LatentConfig, Temperature};
 pub use error::ModelError;
+pub use expert_config::ExpertConfig;
+pub use layer_config::{LayerConfig, Sight};
 pub use rope::{Rope, RopeConfig, Ropes, Yarn};
 pub use scratch::Scratch;
 

@@ -1,6 +1,7 @@
 //! The buffers of a forward pass.
 
-use super::config::{Config, LayerConfig};
+use super::config::Config;
+use super::layer_config::LayerConfig;
 use super::rope::Ropes;
 use crate::arena::{Arena, OutOfMemory};
 use crate::quant::activation_bytes;

@@ -7,8 +7,10 @@
 use alloc::vec::Vec;
 
 use super::architecture::{AttentionKind, Biases, Block, FeedForwardKind, NormWeights, Positions, QkNorm};
-use super::config::{Config, ExpertConfig, LatentConfig, LayerConfig};
+use super::config::{Config, LatentConfig};
 use super::error::ModelError;
+use super::expert_config::ExpertConfig;
+use super::layer_config::LayerConfig;
 use super::tensors::Tensors;
 use crate::gguf::{Gguf, Name};
 use crate::quant::Matrix;

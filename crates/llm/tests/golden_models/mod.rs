@@ -92,7 +92,9 @@ impl Case {
                     }
                 };
                 // Not `>`: a NaN is no success.
-                if !(error <= limit) {
+                // NaN does not pass either.
+                let passes = error <= limit;
+                if !passes {
                     let set = kernels.name();
                     failures.push(format!(
                         "{}, {set}, {precision:?}: NMSE {error:.2e}, limit {limit:.2e}",

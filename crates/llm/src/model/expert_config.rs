@@ -1,0 +1,84 @@
+//! The hyper-parameters of a mixture of experts.
+
+use super::architecture::{Architecture, Gating, Normalise};
+use super::error::ModelError;
+use super::keys::Keys;
+use crate::gguf::Gguf;
+
+/// A mixture of experts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertConfig {
+    /// Experts per layer.
+    pub n_expert: usize,
+    /// Experts that a token is sent to.
+    pub n_expert_used: usize,
+    /// The function that makes probabilities of the router's logits.
+    pub gating: Gating,
+    /// Whether the weights of the chosen are divided by their sum.
+    pub normalise: bool,
+    /// What the weights are multiplied by.
+    pub weights_scale: f32,
+    /// Groups that experts are divided into, 1 for none.
+    pub n_group: usize,
+    /// Groups that a token's experts are chosen from.
+    pub n_group_used: usize,
+    /// Width of the widest expert, the shared one included.
+    pub n_ff: usize,
+}
+
+impl ExpertConfig {
+    pub(super) fn from_keys(
+        keys: &Keys<'_, '_>,
+        architecture: &Architecture,
+    ) -> Result<Option<Self>, ModelError> {
+        let (Some(n_expert @ 1..), Some(routing)) =
+            (keys.optional_number("expert_count")?, &architecture.routing)
+        else {
+            return Ok(None);
+        };
+        let up_to = |suffix, value: usize, most: usize, expected| {
+            if (1..=most).contains(&value) { Ok(value) } else { Err(keys.invalid(suffix, value, expected)) }
+        };
+        let n_group = keys.optional_number("expert_group_count")?.unwrap_or(1).max(1);
+        if !n_expert.is_multiple_of(n_group) {
+            return Err(keys.invalid("expert_group_count", n_group, "a divisor of expert_count"));
+        }
+        let n_group_used = keys.optional_number("expert_group_used_count")?.unwrap_or(n_group).max(1);
+        Ok(Some(ExpertConfig {
+            n_expert,
+            n_expert_used: up_to(
+                "expert_used_count",
+                keys.width("expert_used_count")?,
+                n_expert,
+                "1 to expert_count",
+            )?,
+            gating: match keys.optional_number("expert_gating_func")?.unwrap_or(0) {
+                0 => routing.gating,
+                1 => Gating::Softmax,
+                2 => Gating::Sigmoid,
+                3 => Gating::SoftmaxOfChosen,
+                other => return Err(keys.invalid("expert_gating_func", other, "0 to 3")),
+            },
+            normalise: match routing.normalise {
+                Normalise::Yes => true,
+                Normalise::No => false,
+                Normalise::ByKey => keys.optional_bool("expert_weights_norm")?.unwrap_or(false),
+            },
+            // Some writers say 0 where they mean none.
+            weights_scale: match keys.optional_not_negative("expert_weights_scale")? {
+                None | Some(0.0) => 1.0,
+                Some(scale) => scale,
+            },
+            n_group,
+            n_ff: widest_expert(keys.gguf),
+            n_group_used: up_to("expert_group_used_count", n_group_used, n_group, "1 to expert_group_count")?,
+        }))
+    }
+}
+
+/// The width is not the same key in every family; the tensors say it.
+fn widest_expert(gguf: &Gguf<'_>) -> usize {
+    let is_up = |name: &str| name.ends_with(".ffn_up_exps.weight") || name.ends_with(".ffn_up_shexp.weight");
+    let widths = gguf.tensors().iter().filter(|tensor| is_up(tensor.name)).map(|tensor| tensor.dims[1]);
+    widths.max().map_or(0, |width| width.min(1 << 24) as usize)
+}
