@@ -92,7 +92,6 @@ impl Case {
                     }
                 };
                 // Not `>`: a NaN is no success.
-                // NaN does not pass either.
                 let passes = error <= limit;
                 if !passes {
                     let set = kernels.name();
