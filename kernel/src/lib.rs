@@ -2,8 +2,8 @@
 //!
 //! From the hardware up:
 //!
-//! - [`arch`]: everything in assembly. Entry, exceptions, page tables, counters.
-//! - [`drivers`]: registers behind one type a device. UART, interrupt controller, virtio, PCIe,
+//! - `arch`: everything in assembly. Entry, exceptions, page tables, counters.
+//! - `drivers`: registers behind one type a device. UART, interrupt controller, virtio, PCIe,
 //!   power, the host.
 //! - [`device_tree`], [`boot_args`]: what the boot loader tells.
 //! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.

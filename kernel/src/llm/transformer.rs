@@ -1,7 +1,7 @@
 //! The backend that runs transformers: the engine, on the kernel's disks and memory.
 //!
 //! [`TransformerBackend`] reserves memory, lets the disk fill it, and drives a
-//! [`Session`](llm::session::Session) over it. What borrows from what is in [`LoadedModel`].
+//! [`Session`] over it. What borrows from what is in `loaded.rs`.
 
 mod loaded;
 mod measure;

@@ -1,7 +1,7 @@
 //! The shell: lines in, commands run, answers out.
 //!
-//! [`run`] is all that the kernel calls. Bytes become [keys], keys a [line](line_editor), a line
-//! [words and options](arguments), and these go to a [command] of the [table](commands). Everything works on
+//! [`run`] is all that the kernel calls. Bytes become `keys`, keys a line (`line_editor`), a line
+//! words and options (`arguments`), and these go to a `command` of the table (`commands`). Everything works on
 //! a [`System`] of values and functions, so host tests drive the whole shell with byte strings.
 //!
 //! A mistake is answered with one line that says what is wrong and what is expected, and the shell
