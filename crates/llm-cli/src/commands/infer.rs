@@ -16,7 +16,7 @@ use crate::model_file::ModelFile;
 
 /// Continue a prompt and print the generated text, token by token.
 ///
-/// Greedy, and so the same on every run and machine, unless --temp says otherwise.
+/// Greedy, and so the same on every run, unless --temp says otherwise.
 #[derive(Args)]
 pub struct Arguments {
     /// The model, a GGUF file.
@@ -24,7 +24,7 @@ pub struct Arguments {
     model: PathBuf,
 
     /// The text to continue.
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: String,
 
     /// Tokens to generate at most.
@@ -40,7 +40,7 @@ pub struct Arguments {
     special: bool,
 
     /// End the generation at this text, which is not printed; may be given several times.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
 
     #[command(flatten)]

@@ -17,7 +17,7 @@ pub struct Arguments {
     model: PathBuf,
 
     /// The text itself.
-    #[arg(required_unless_present = "file")]
+    #[arg(required_unless_present = "file", allow_hyphen_values = true)]
     text: Option<String>,
 
     /// File with the text, taken whole: also a newline at its end.

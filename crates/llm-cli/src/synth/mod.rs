@@ -12,8 +12,10 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result, bail};
 use llm::gguf::{GgufError, GgufWriter};
-use llm::quant::GgmlType;
+use llm::quant::{GgmlType, can_quantize};
 use oorandom::Rand32;
+
+use crate::file_type::file_type;
 
 pub use shape::{SYNTAX, Shape};
 
@@ -23,29 +25,17 @@ use weights::{WeightPool, normal};
 
 const SEED: u64 = 0x5eed;
 
-/// The types that matrices can be written in, with their number in `general.file_type`.
-const MATRIX_TYPES: [(GgmlType, u32); 8] = [
-    (GgmlType::F32, 0),
-    (GgmlType::F16, 1),
-    (GgmlType::BF16, 32),
-    (GgmlType::Q4_0, 2),
-    (GgmlType::Q4_1, 3),
-    (GgmlType::Q5_0, 8),
-    (GgmlType::Q5_1, 9),
-    (GgmlType::Q8_0, 7),
-];
-
-/// Writes a model of this shape, its matrices in type `ty`,.
+/// Writes a model of this shape, its matrices in type `ty`.
 ///
 /// # Errors
 ///
 /// When there is no quantiser for the type, the widths are no multiples of its blocks, or the output fails.
 pub fn write_model(shape: &Shape, ty: GgmlType, mut output: impl Write) -> Result<()> {
-    let Some(&(_, file_type)) = MATRIX_TYPES.iter().find(|(known, _)| *known == ty) else {
+    if !can_quantize(ty) {
         bail!("models cannot be written as {ty}, only as {}", type_names());
-    };
+    }
     let mut writer = GgufWriter::new();
-    describe(&mut writer, shape, file_type)?;
+    describe(&mut writer, shape, file_type(ty))?;
     describe_vocabulary(&mut writer, shape)?;
     let tensors = tensors(shape);
     for tensor in &tensors {
@@ -83,7 +73,9 @@ pub fn write_model(shape: &Shape, ty: GgmlType, mut output: impl Write) -> Resul
 
 /// The types that [`write_model`] takes, for messages.
 pub fn type_names() -> String {
-    MATRIX_TYPES.map(|(ty, _)| ty.name()).join(", ")
+    let types = (0..u8::MAX).filter_map(|id| GgmlType::from_id(id.into()));
+    let names: Vec<&str> = types.filter(|&ty| can_quantize(ty)).map(GgmlType::name).collect();
+    names.join(", ")
 }
 
 fn describe(writer: &mut GgufWriter, shape: &Shape, file_type: u32) -> Result<(), GgufError> {

@@ -37,6 +37,12 @@ fn a_stop_text_ends_the_generation_and_is_not_printed() {
 }
 
 #[test]
+fn a_prompt_may_begin_with_a_dash() {
+    let ids = succeed(&["infer", "--model", &LLAMA, "--prompt", "--ids", "-n", "2", "--stop", "-x", "--ids"]);
+    assert_eq!(ids.split_whitespace().count(), 2);
+}
+
+#[test]
 fn generation_ends_with_the_context() {
     let output = llm(&["infer", "--model", &LLAMA, "--prompt", "ab", "-n", "500", "--ids"]);
     assert!(output.status.success());
