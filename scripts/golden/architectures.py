@@ -249,6 +249,7 @@ CASES = [
     Case("llama:linear", UNTIED, LLAMA, D, {"rope.scaling.type": "linear", "rope.scaling.factor": 3.0}),
     Case("llama:yarn", UNTIED, LLAMA, replace(LONG_HEADS, k=16, v=16, rot=16, ctx=4096), YARN),
     Case("llama:moe", UNTIED, LLAMA_EXPERTS, replace(MOE, expert_ff=20)),
+    Case("llama:keys-of-others", UNTIED, LLAMA, D, {**GRANITE, **SOFTCAPS, **WINDOW, "attention.clamp_kqv": 0.5, "attention.temperature_scale": 0.3}),
     Case("mistral3", UNTIED, LLAMA, replace(LONG_HEADS, ctx=256), {
         "rope.freq_base": 20000.0, "rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 4,
         "rope.scaling.yarn_beta_fast": 0.5, "rope.scaling.yarn_beta_slow": 0.02, "rope.scaling.yarn_log_multiplier": 1.0,
@@ -267,7 +268,8 @@ CASES = [
     Case("deepseek2", UNTIED, f"{LATENT} {EXPERTS} exp_probs_b {SHARED}", replace(MLA, shared_ff=12), {**MLA_KEYS, **SIGMOID_GROUPS},
          first=f"{LATENT} {GATED}"),
     Case("deepseek2:softmax-yarn", UNTIED, f"{LATENT} {EXPERTS} {SHARED}", replace(MLA, shared_ff=12, ctx=4096), {
-        **MLA_KEYS, **YARN, "rope.scaling.yarn_log_multiplier": 0.1, "leading_dense_block_count": 1, "expert_shared_count": 1,
+        **MLA_KEYS, **YARN, "rope.scaling.yarn_log_multiplier": 0.1, "attention.temperature_scale": 0.3, "attention.temperature_length": 4,
+        "leading_dense_block_count": 1, "expert_shared_count": 1,
         "expert_weights_scale": 1.0, "expert_feed_forward_length": 12,
     }, first=f"{LATENT} {GATED}"),
     Case("deepseek2:no-query-rank", UNTIED, f"{without(LATENT, 'attn_q_a', 'attn_q_a_norm', 'attn_q_b')} mla_q {GATED}",
@@ -292,6 +294,9 @@ CASES = [
     Case("command-r", TIED, PARALLEL, D, {"logit_scale": 0.4}, LN),
     Case("command-r:qk-norm", TIED, f"{PARALLEL} own_q_norm own_k_norm", replace(D, layer=64, embd=8, head=2, k=4, v=4, rot=4, ff=8), {"logit_scale": 0.4}, LN),
     Case("cohere2", TIED, PARALLEL, replace(D, layer=5, ff=24), {"logit_scale": 0.4, **WINDOW}, LN),
+    Case("cohere2:pattern", TIED, PARALLEL, replace(D, layer=3, ff=24), {
+        "logit_scale": 0.4, "attention.sliding_window_pattern": [False, True, False], **WINDOW,
+    }, LN),
 
     Case("bailingmoe2", UNTIED, f"attn_norm attn_qkv attn_output {HEAD_NORMS} ffn_norm {EXPERTS} exp_probs_b {SHARED}",
          replace(DEEPSEEK, rot=4, shared_ff=12), SIGMOID_GROUPS, first=f"attn_norm attn_qkv attn_output {HEAD_NORMS} ffn_norm {GATED}"),
@@ -302,6 +307,7 @@ CASES = [
     Case("exaone4:window", TIED, POST_NORMED.format(HEAD_NORMS), replace(EMBD_8, layer=64), {"rope.freq_base": 30000.0, **WINDOW}),
     Case("gemma", TIED, LLAMA, replace(LONG_HEADS, head_kv=1)),
     Case("gemma2", TIED, SANDWICH.format(""), replace(LONG_HEADS, layer=3, ff=24), {**WINDOW, **SOFTCAPS}),
+    Case("gemma2:defaults", TIED, SANDWICH.format(""), replace(LONG_HEADS, ff=24), WINDOW),
     Case("gemma2:46-layers", TIED, SANDWICH.format(""), replace(EMBD_8, layer=46, k=6, v=6, rot=6), {**WINDOW, **SOFTCAPS}),
     Case("gemma3", TIED, SANDWICH.format(HEAD_NORMS), replace(LONG_HEADS, layer=7, head=3, head_kv=1, ff=16), {"rope.freq_base": 30000.0, **WINDOW}),
     Case("gemma3:62-layers", TIED, SANDWICH.format(HEAD_NORMS), replace(EMBD_8, layer=62, k=6, v=6, rot=6), {

@@ -51,6 +51,9 @@ pub struct Architecture {
     pub temperature: QueryTemperature,
     /// What else a file must have.
     pub required: Required,
+    /// The scales, caps and limits that the family reads, with what a missing one means. Those of other
+    /// families change nothing.
+    pub reads: &'static [(&'static str, Option<f32>)],
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
@@ -151,7 +154,8 @@ pub enum WindowRope {
     UnscaledBase(f32),
 }
 
-/// Layers that see the last positions only; of each `period` layers, all but the last.
+/// Layers that see the last positions only; of each `period` layers, all but the last, unless the file's
+/// `attention.sliding_window_pattern` says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     /// None, whatever `attention.sliding_window` says.
@@ -254,7 +258,7 @@ pub enum FeedForwardKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Routing {
     /// The function that makes probabilities of the router's logits, if `expert_gating_func` does
-    /// not say.
+    /// not say; in families whose `normalise` is not by key, whatever it says.
     pub gating: Gating,
     /// Whether the weights of the chosen are divided by their sum.
     pub normalise: Normalise,
@@ -380,6 +384,7 @@ const LLAMA: Architecture = Architecture {
     attention_scale: AttentionScale::HeadLength,
     temperature: QueryTemperature::ByKey,
     required: Required::NOTHING,
+    reads: &[],
     normalises_values: false,
 };
 
@@ -404,6 +409,13 @@ const POST_NORMS: Norms = Norms { attn: None, ffn: None, ..SANDWICH_NORMS };
 /// The normalisation before the feed-forward block goes by another name.
 const RENAMED_FFN_NORM: Norms = Norms { ffn: Some("post_attention_norm"), ..PRE_NORMS };
 
+const GRANITE_SCALES: &[(&str, Option<f32>)] =
+    &[("attention.scale", None), ("embedding_scale", None), ("residual_scale", None), ("logit_scale", None)];
+const MINICPM_SCALES: &[(&str, Option<f32>)] =
+    &[("embedding_scale", None), ("residual_scale", None), ("logit_scale", None)];
+const GEMMA2_CAPS: &[(&str, Option<f32>)] =
+    &[("attn_logit_softcapping", Some(50.0)), ("final_logit_softcapping", Some(30.0))];
+
 const LOGIT_SCALE: Required = Required { keys: &["logit_scale"], ..Required::NOTHING };
 /// The output matrix is never the embedding.
 const OUTPUT: Required = Required { model: &["output.weight"], ..Required::NOTHING };
@@ -427,7 +439,7 @@ const DEEPSEEK_ROUTING: Routing = Routing {
 #[rustfmt::skip]
 pub static ARCHITECTURES: &[Architecture] = &[
     LLAMA,
-    Architecture { name: "mistral3", ..LLAMA },
+    Architecture { name: "mistral3", reads: &[("attention.temperature_scale", None)], ..LLAMA },
     Architecture {
         name: "llama4",
         rope_layers: RopeLayers::AllButEach(4), window: Window::Chunked { period: 4 }, qk_norm: QkNorm::AfterRopeWeightless,
@@ -438,29 +450,29 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "arcee", activation: Activation::ReluSquared, feed_forward: FeedForwardKind::Plain, ..LLAMA },
     Architecture { name: "baichuan", positions: Positions::AlibiAtLayers(40, RopePairs::Adjacent), required: OUTPUT, ..LLAMA },
     Architecture { name: "chatglm", feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
-    Architecture { name: "deepseek", routing: Some(Routing { normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
-    Architecture { name: "deepseek2", attention: AttentionKind::Latent, routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
+    Architecture { name: "deepseek", reads: &[("expert_weights_scale", None)], routing: Some(Routing { normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
+    Architecture { name: "deepseek2", attention: AttentionKind::Latent, reads: &[("attention.temperature_scale", None), ("expert_weights_scale", None)], routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
     Architecture { name: "ernie4_5", ..LLAMA },
     Architecture { name: "ernie4_5-moe", routing: Some(Routing { layers: ExpertLayers::Interleaved, ..SOFTMAX_ROUTING }), ..LLAMA },
     Architecture { name: "glm4", norms: SANDWICH_NORMS, feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
-    Architecture { name: "granite", logit_scale: LogitScale::Divides, required: LOGIT_SCALE, ..LLAMA },
-    Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, required: LOGIT_SCALE, ..LLAMA },
+    Architecture { name: "granite", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
+    Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
     Architecture { name: "internlm2", required: OUTPUT, ..LLAMA },
-    Architecture { name: "minicpm", embedding_scale: EmbeddingScale::MiniCpm, logit_scale: LogitScale::Divides, ..LLAMA },
+    Architecture { name: "minicpm", embedding_scale: EmbeddingScale::MiniCpm, logit_scale: LogitScale::Divides, reads: MINICPM_SCALES, ..LLAMA },
     Architecture { name: "smollm3", rope_layers: RopeLayers::AllButEach(4), ..LLAMA },
     Architecture { name: "xverse", required: OUTPUT, ..LLAMA },
-    Architecture { name: "olmo", norm: NormKind::Layer, norm_weights: NormWeights::None, ..LLAMA },
-    Architecture { name: "command-r", norm: NormKind::Layer, block: Block::Parallel, qk_norm: QkNorm::BeforeRopeFromLayers(64), ..LLAMA },
+    Architecture { name: "olmo", norm: NormKind::Layer, norm_weights: NormWeights::None, reads: &[("attention.clamp_kqv", None)], ..LLAMA },
+    Architecture { name: "command-r", norm: NormKind::Layer, block: Block::Parallel, qk_norm: QkNorm::BeforeRopeFromLayers(64), reads: &[("logit_scale", None)], ..LLAMA },
     Architecture {
         name: "cohere2",
         norm: NormKind::Layer, block: Block::Parallel,
         window: Window::Required { period: 4 }, rope_layers: RopeLayers::Windowed,
-        required: LOGIT_SCALE,
+        reads: &[("logit_scale", None)], required: LOGIT_SCALE,
         ..LLAMA
     },
 
-    Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), required: Required { keys: &["expert_gating_func"], ..OUTPUT }, ..NEOX },
-    Architecture { name: "dots1", qk_norm: QkNorm::BeforeRope, required: OUTPUT, routing: Some(DEEPSEEK_ROUTING), ..NEOX },
+    Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), reads: &[("expert_weights_scale", None)], required: Required { keys: &["expert_gating_func"], ..OUTPUT }, ..NEOX },
+    Architecture { name: "dots1", qk_norm: QkNorm::BeforeRope, reads: &[("expert_weights_scale", None)], required: OUTPUT, routing: Some(DEEPSEEK_ROUTING), ..NEOX },
     Architecture { name: "exaone", ..NEOX },
     Architecture {
         name: "exaone4",
@@ -473,6 +485,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "gemma2",
         norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Required { period: 2 }, attention_scale: AttentionScale::WidthAtLayers(46),
+        reads: GEMMA2_CAPS,
         ..NEOX
     },
     Architecture {
@@ -480,14 +493,16 @@ pub static ARCHITECTURES: &[Architecture] = &[
         norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Required { period: 6 }, window_rope: WindowRope::UnscaledBase(10_000.0),
         qk_norm: QkNorm::BeforeRope, attention_scale: AttentionScale::WidthAtLayers(62),
+        reads: &[("final_logit_softcapping", None)],
         ..NEOX
     },
     Architecture {
         name: "gemma4",
         norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
-        window: Window::Pattern, window_rope: WindowRope::Unscaled,
+        window: Window::Pattern, window_rope: WindowRope::UnscaledBase(10_000.0),
         qk_norm: QkNorm::BeforeRope, normalises_values: true, attention_scale: AttentionScale::One,
         required: Required { model: &["rope_freqs.weight"], ..Required::NOTHING },
+        reads: &[("final_logit_softcapping", Some(30.0))],
         routing: None,
         ..NEOX
     },
@@ -495,6 +510,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "glm4moe",
         norms: RENAMED_FFN_NORM, qk_norm: QkNorm::MaybeBeforeRope,
         required: Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
+        reads: &[("expert_weights_scale", None)],
         routing: Some(Routing { gating: Gating::Sigmoid, ..DEEPSEEK_ROUTING }),
         ..NEOX
     },
@@ -539,7 +555,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "gpt2", positions: Positions::Learned, biases: Biases::All, ..GPT },
     Architecture { name: "starcoder", positions: Positions::Learned, biases: Biases::All, ..GPT },
     Architecture { name: "bloom", positions: Positions::Alibi, biases: Biases::All, ..GPT },
-    Architecture { name: "mpt", positions: Positions::Alibi, norm_weights: NormWeights::WeightMaybeBias, ..GPT },
+    Architecture { name: "mpt", positions: Positions::Alibi, norm_weights: NormWeights::WeightMaybeBias, required: Required { keys: &["attention.max_alibi_bias"], ..Required::NOTHING }, reads: &[("attention.clamp_kqv", None), ("attention.max_alibi_bias", None)], ..GPT },
     Architecture { name: "codeshell", biases: Biases::All, required: OUTPUT, ..GPT },
     Architecture { name: "starcoder2", biases: Biases::All, ..GPT },
     Architecture { name: "nemotron", activation: Activation::ReluSquared, required: OUTPUT, ..GPT },

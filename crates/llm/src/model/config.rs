@@ -108,6 +108,7 @@ impl Config {
         for key in architecture.required.keys {
             keys.require(key)?;
         }
+        require_direction(&keys, architecture)?;
         let embedding = gguf
             .tensor("token_embd.weight")
             .ok_or_else(|| ModelError::missing_tensor("token_embd.weight"))?;
@@ -141,7 +142,7 @@ impl Config {
             EmbeddingScale::SqrtWidth => (libm::sqrtf(n_embd as f32), 1.0, None),
             EmbeddingScale::MiniCpm => (12.0, 1.4 / libm::sqrtf(n_layer as f32), Some(256.0 / n_embd as f32)),
         };
-        let logit_scale = keys.optional_positive("logit_scale")?.or(default_logit_scale);
+        let logit_scale = keys.scale(architecture, "logit_scale")?.or(default_logit_scale);
         Ok(Config {
             n_vocab: n_vocab(gguf, embedding.dims[1])?,
             n_ctx_train,
@@ -152,22 +153,22 @@ impl Config {
             })?,
             block: block(&keys, architecture)?,
             max_alibi_bias: max_alibi_bias(&keys, architecture, pairs)?,
-            embedding_scale: keys.optional_positive("embedding_scale")?.unwrap_or(default_embedding_scale),
-            residual_scale: keys.optional_positive("residual_scale")?.unwrap_or(default_residual_scale),
+            embedding_scale: keys.scale(architecture, "embedding_scale")?.unwrap_or(default_embedding_scale),
+            residual_scale: keys.scale(architecture, "residual_scale")?.unwrap_or(default_residual_scale),
             logit_scale: match (architecture.logit_scale, logit_scale) {
                 (_, None) => 1.0,
                 (LogitScale::Multiplies, Some(scale)) => scale,
                 (LogitScale::Divides, Some(scale)) => 1.0 / scale,
             },
-            logit_softcap: keys.optional_positive("final_logit_softcapping")?,
-            attention_scale: match keys.optional_positive("attention.scale")? {
+            logit_softcap: keys.scale(architecture, "final_logit_softcapping")?,
+            attention_scale: match keys.scale(architecture, "attention.scale")? {
                 Some(scale) => scale,
                 None => {
                     attention_scale(architecture, shapes, n_embd, n_layer, latent.as_ref(), rope.as_ref())
                 }
             },
-            attention_softcap: keys.optional_positive("attn_logit_softcapping")?,
-            clamp_kqv: keys.optional_not_negative("attention.clamp_kqv")?.filter(|&clamp| clamp > 0.0),
+            attention_softcap: keys.scale(architecture, "attn_logit_softcapping")?,
+            clamp_kqv: keys.scale(architecture, "attention.clamp_kqv")?,
             temperature: Temperature::from_keys(&keys, architecture)?,
             n_embd_per_layer: keys
                 .optional_number("embedding_length_per_layer_input")?
@@ -196,6 +197,17 @@ impl Config {
     /// How pairs are turned, in families with a rotary embedding.
     pub fn rope_pairs(&self) -> Option<RopePairs> {
         rope_pairs(self.architecture, self.layers.len())
+    }
+}
+
+/// Fails if the file asks for attention in another direction than the family's.
+fn require_direction(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<(), ModelError> {
+    const KEY: &str = "attention.causal";
+    let is_causal = architecture.attention != AttentionKind::Bidirectional;
+    match (keys.optional_bool(KEY)?, is_causal) {
+        (Some(false), true) => Err(keys.unsupported(KEY, "false", "true in this architecture")),
+        (Some(true), false) => Err(keys.unsupported(KEY, "true", "false in this architecture")),
+        _ => Ok(()),
     }
 }
 
@@ -271,7 +283,7 @@ fn max_alibi_bias(
     const DEFAULT: f32 = 8.0;
     match (architecture.positions, pairs) {
         (Positions::Alibi | Positions::AlibiAtLayers(..), None) => {
-            Ok(Some(keys.optional_positive("attention.max_alibi_bias")?.unwrap_or(DEFAULT)))
+            Ok(Some(keys.scale(architecture, "attention.max_alibi_bias")?.unwrap_or(DEFAULT)))
         }
         _ => Ok(None),
     }
@@ -331,11 +343,14 @@ impl Temperature {
             QueryTemperature::WithoutRope => {
                 Ok(Some(Temperature { scale: 0.1, length: 8192.0, offset: 1.0, only_without_rope: true }))
             }
-            QueryTemperature::ByKey => match keys.optional_not_negative("attention.temperature_scale")? {
-                None | Some(0.0) => Ok(None),
+            QueryTemperature::ByKey => match keys.scale(architecture, "attention.temperature_scale")? {
+                None => Ok(None),
                 Some(scale) => Ok(Some(Temperature {
                     scale,
-                    length: keys.width("rope.scaling.original_context_length")? as f32,
+                    length: keys.width(match architecture.attention {
+                        AttentionKind::Latent => "attention.temperature_length",
+                        _ => "rope.scaling.original_context_length",
+                    })? as f32,
                     offset: 0.0,
                     only_without_rope: false,
                 })),

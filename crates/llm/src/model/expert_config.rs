@@ -53,6 +53,7 @@ impl ExpertConfig {
                 "1 to expert_count",
             )?,
             gating: match keys.optional_number("expert_gating_func")?.unwrap_or(0) {
+                _ if routing.normalise != Normalise::ByKey => routing.gating,
                 0 => routing.gating,
                 1 => Gating::Softmax,
                 2 => Gating::Sigmoid,
@@ -64,11 +65,7 @@ impl ExpertConfig {
                 Normalise::No => false,
                 Normalise::ByKey => keys.optional_bool("expert_weights_norm")?.unwrap_or(false),
             },
-            // Some writers say 0 where they mean none.
-            weights_scale: match keys.optional_not_negative("expert_weights_scale")? {
-                None | Some(0.0) => 1.0,
-                Some(scale) => scale,
-            },
+            weights_scale: keys.scale(architecture, "expert_weights_scale")?.unwrap_or(1.0),
             n_group,
             n_ff: widest_expert(keys.gguf),
             n_group_used: up_to("expert_group_used_count", n_group_used, n_group, "1 to expert_group_count")?,

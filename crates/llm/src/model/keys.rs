@@ -1,5 +1,6 @@
 //! The hyper-parameter keys of one family, read with their range checked.
 
+use super::architecture::Architecture;
 use super::error::ModelError;
 use crate::gguf::{Gguf, Name, Value};
 
@@ -115,6 +116,16 @@ impl Keys<'_, '_> {
                 expected: "a finite number, not negative",
             }),
             x => Ok(x),
+        }
+    }
+
+    /// A scale, cap or limit, if this family reads it; none of them is 0.
+    pub fn scale(&self, architecture: &Architecture, suffix: &str) -> Result<Option<f32>, ModelError> {
+        match architecture.reads.iter().find(|(key, _)| *key == suffix) {
+            Some((_, default)) => {
+                Ok(self.optional_not_negative(suffix)?.or(*default).filter(|&scale| scale > 0.0))
+            }
+            None => Ok(None),
         }
     }
 

@@ -9,6 +9,7 @@ use super::forward::{Batch, Forward};
 use super::layer_config::LayerConfig;
 use super::scratch::{LatentScratch, MixerScratch};
 use super::softmax_attention::{Scores, Vectors, attend};
+use super::vector::scale;
 use super::weights::{LatentAttention, Linear};
 use crate::kv_cache::KvCache;
 use crate::parallel::for_each_chunk;
@@ -60,6 +61,9 @@ impl Forward<'_, '_> {
             rope.rotate(&mut kv[rank..], cos, sin);
             let q = &mut q[token * n_head * head_len_k..][..n_head * head_len_k];
             q.chunks_exact_mut(head_len_k).for_each(|head| rope.rotate(&mut head[n_nope..], cos, sin));
+            if let Some(temperature) = config.temperature {
+                scale(q, temperature.factor(batch.n_past + token));
+            }
             cache.store(batch.layer, batch.n_past + token, kv, &[]);
         }
 

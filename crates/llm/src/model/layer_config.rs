@@ -6,6 +6,7 @@ use super::architecture::{Architecture, ExpertLayers, FeedForwardKind, RopeLayer
 use super::config::LatentConfig;
 use super::error::ModelError;
 use super::keys::Keys;
+use crate::gguf::Value;
 use crate::kv_cache::KvShape;
 
 /// What can differ from layer to layer.
@@ -103,6 +104,13 @@ pub(super) fn layers(
             Sight::All => n_own_kv - 1,
             Sight::Window(_) | Sight::Chunk(_) => n_own_kv - 2,
         };
+        if layers.get(kv_layer).is_some_and(|owner: &LayerConfig| owner.sight != sight) {
+            return Err(keys.invalid(
+                PATTERN,
+                index,
+                "two layers before the shared ones: a window, then none",
+            ));
+        }
         layers.push(LayerConfig {
             kv_layer,
             n_head,
@@ -172,7 +180,12 @@ impl Heads {
 
 /// Whether some layers of the model see a window only.
 fn has_windows(keys: &Keys<'_, '_>, architecture: &Architecture, n_layer: usize) -> Result<bool, ModelError> {
-    Ok(sight(keys, architecture, 0, n_layer)? != Sight::All)
+    for index in 0..n_layer {
+        if sight(keys, architecture, index, n_layer)? != Sight::All {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn sight(
@@ -182,21 +195,34 @@ fn sight(
     n_layer: usize,
 ) -> Result<Sight, ModelError> {
     const KEY: &str = "attention.sliding_window";
-    let is_last_of = |period: usize| (index + 1).is_multiple_of(period);
     let window = |length: Option<usize>| length.map_or(Sight::All, Sight::Window);
+    let is_windowed = |period: usize| is_windowed(keys, period, index);
     Ok(match architecture.window {
-        Window::Required { period } if !is_last_of(period) => Sight::Window(keys.width(KEY)?),
-        Window::Optional { period } if !is_last_of(period) => window(keys.optional_width(KEY)?),
-        Window::AtLayers { period, n_layer: at } if at == n_layer && !is_last_of(period) => {
+        Window::Required { period } if is_windowed(period)? => Sight::Window(keys.width(KEY)?),
+        Window::Optional { period } if is_windowed(period)? => window(keys.optional_width(KEY)?),
+        Window::AtLayers { period, n_layer: at } if at == n_layer && is_windowed(period)? => {
             Sight::Window(keys.width(KEY)?)
         }
-        Window::Pattern => match keys.layer_flag("attention.sliding_window_pattern", index)? {
+        Window::Pattern => match keys.layer_flag(PATTERN, index)? {
             true => Sight::Window(keys.width(KEY)?),
             false => Sight::All,
         },
-        Window::Chunked { period } if !is_last_of(period) => {
+        Window::Chunked { period } if is_windowed(period)? => {
             Sight::Chunk(keys.optional_width("attention.chunk_size")?.unwrap_or(8192))
         }
         _ => Sight::All,
     })
+}
+
+/// Which layers have a window: a truth value for each, or of how many the last has none.
+const PATTERN: &str = "attention.sliding_window_pattern";
+
+/// Whether a layer has a window, in families where of each `period` layers the last has none if the
+/// file does not say.
+fn is_windowed(keys: &Keys<'_, '_>, period: usize, index: usize) -> Result<bool, ModelError> {
+    if let Some(Value::Array(_)) = keys.gguf.get((keys.prefix, PATTERN)) {
+        return keys.layer_flag(PATTERN, index);
+    }
+    let period = keys.optional_number(PATTERN)?.unwrap_or(period);
+    Ok(period == 0 || !(index + 1).is_multiple_of(period))
 }

@@ -108,11 +108,11 @@ impl RopeConfig {
         RopeConfig { freq_base, freq_scale: 1.0, yarn: None, magnitude: 1.0, has_factors: false, ..*self }
     }
 
-    /// What YaRN multiplies the scores of latent attention by: since only a part of each head is
-    /// turned, it cannot be left to the turned elements.
+    /// What a stretched context multiplies the scores of latent attention by: since only a part of each
+    /// head is turned, it cannot be left to the turned elements.
     pub(super) fn latent_attention_factor(&self) -> f32 {
-        let k = self.yarn.map_or(0.0, |yarn| yarn.log_multiplier);
-        let factor = self.magnitude * self.log_factor(k);
+        let growth = self.log_factor(self.yarn.map_or(1.0, |yarn| yarn.log_multiplier));
+        let factor = self.magnitude * growth;
         factor * factor
     }
 
