@@ -132,24 +132,45 @@ pub(super) fn ensure_loaded(shell: &mut Shell<'_>, n_ctx: Option<usize>) -> Resu
 
 fn load_path(shell: &mut Shell<'_>, path: &str, n_ctx: Option<usize>) -> Result<(), CommandError> {
     let Shell { backend, terminal, .. } = shell;
-    let mut last = None;
-    let loaded = backend.load_model_with(path, n_ctx, &mut |progress| {
-        last = Some(progress);
-        show(terminal, "loading", progress)
-    });
-    finish(terminal, "loading", last);
+    let mut display = ProgressDisplay::new("loading");
+    let loaded = backend.load_model_with(path, n_ctx, &mut |progress| display.update(terminal, progress));
+    display.finish(terminal);
     Ok(loaded?)
 }
 
-fn show(terminal: &mut Terminal<'_>, doing: &str, progress: Progress) -> ControlFlow<()> {
-    terminal.progress(format_args!("{doing}: {}", ProgressLine(progress)));
-    terminal.check_interrupt()
+/// How far something has come, shown now and then.
+struct ProgressDisplay {
+    doing: &'static str,
+    last: Option<Progress>,
+    /// When it was last shown, on the progress's own clock.
+    shown_us: Option<u64>,
 }
 
-fn finish(terminal: &mut Terminal<'_>, doing: &str, last: Option<Progress>) {
-    if let Some(last) = last {
-        terminal.end_progress();
-        log::debug!("{doing}: {}", ProgressLine(last));
+impl ProgressDisplay {
+    /// Time between two sights of it.
+    const INTERVAL_US: u64 = 200_000;
+
+    fn new(doing: &'static str) -> Self {
+        Self { doing, last: None, shown_us: None }
+    }
+
+    fn update(&mut self, terminal: &mut Terminal<'_>, progress: Progress) -> ControlFlow<()> {
+        self.last = Some(progress);
+        let is_due = progress.elapsed_us >= self.shown_us.unwrap_or(0) + Self::INTERVAL_US;
+        if is_due || progress.done_bytes == progress.total_bytes {
+            self.shown_us = Some(progress.elapsed_us);
+            terminal.progress(format_args!("{}: {}", self.doing, ProgressLine(progress)));
+        }
+        terminal.check_interrupt()
+    }
+
+    fn finish(self, terminal: &mut Terminal<'_>) {
+        if self.shown_us.is_some() {
+            terminal.end_progress();
+        }
+        if let Some(last) = self.last {
+            log::debug!("{}: {}", self.doing, ProgressLine(last));
+        }
     }
 }
 
@@ -225,12 +246,9 @@ fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
     let catalog = backend.catalog();
     let file = catalog.find(&path)?;
     let path = catalog.path(file);
-    let mut last = None;
-    let verified = catalog.verify(file, clock_us, &mut |progress| {
-        last = Some(progress);
-        show(terminal, "verifying", progress)
-    });
-    finish(terminal, "verifying", last);
+    let mut display = ProgressDisplay::new("verifying");
+    let verified = catalog.verify(file, clock_us, &mut |progress| display.update(terminal, progress));
+    display.finish(terminal);
     let digest = verified.map_err(|error| error.in_file(&path))?;
     terminal.print(format_args!("{path}: SHA-256 {digest} as expected\n"));
     Ok(())
