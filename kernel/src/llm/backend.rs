@@ -140,7 +140,7 @@ pub trait InferenceBackend: Send {
     /// What was done since the start.
     fn statistics(&self) -> &Statistics;
 
-    /// What the loaded model takes of the pool.
+    /// What models take of the pool.
     fn memory_usage(&self) -> ModelMemory;
 
     /// The device that was offered for offloading, if any.
@@ -269,11 +269,13 @@ pub struct Measurement {
     pub instructions: Option<u64>,
 }
 
-/// What a loaded model takes of the pool; all 0 when none is loaded.
+/// What models take of the pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModelMemory {
-    /// The file as the disk delivered it.
+    /// The loaded model's file as the disk delivered it; 0 when none is loaded.
     pub weights_bytes: usize,
-    /// Scratch and key-value cache.
+    /// The loaded model's scratch and key-value cache; 0 when none is loaded.
     pub session_bytes: usize,
+    /// The most that scratch and key-value cache have taken since the start.
+    pub session_high_water_bytes: usize,
 }

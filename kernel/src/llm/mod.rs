@@ -18,7 +18,7 @@ mod statistics;
 #[cfg(any(test, not(feature = "llm-transformer")))]
 mod stub;
 #[cfg(feature = "llm-transformer")]
-pub mod transformer;
+mod transformer;
 
 pub use backend::{
     BenchResult, DEFAULT_N_CTX, FinishReason, InferenceBackend, InferenceResult, Measurement, ModelMemory,
@@ -42,5 +42,17 @@ pub fn backend(platform: Platform) -> Box<dyn InferenceBackend> {
     return Box::new(StubBackend::new(platform));
 }
 
+#[cfg(all(test, feature = "llm-transformer"))]
+pub(crate) mod fixtures;
 #[cfg(test)]
 pub(crate) mod host;
+#[cfg(all(test, feature = "llm-transformer"))]
+mod kv_cache;
+#[cfg(all(test, feature = "llm-transformer"))]
+mod quantize;
+#[cfg(all(test, feature = "llm-transformer"))]
+mod sampling;
+#[cfg(all(test, feature = "llm-transformer"))]
+mod tests;
+#[cfg(all(test, feature = "llm-transformer"))]
+mod tokenizer;

@@ -15,19 +15,31 @@ use crate::{
     storage::{BlockDevice, Disk, FileFacts, MemoryDisk},
 };
 
-/// A console whose user has typed everything in advance.
+/// A console whose user types `input`, then `late` once the shell has printed some text.
 struct Typed {
     input: VecDeque<u8>,
+    late: Option<Late>,
     output: Vec<u8>,
+}
+
+struct Late {
+    after: &'static [u8],
+    input: &'static [u8],
 }
 
 impl Console for Typed {
     fn read_byte(&mut self) -> Option<u8> {
+        if let Some(late) = &self.late
+            && self.output.windows(late.after.len()).any(|printed| printed == late.after)
+        {
+            self.input.extend(late.input);
+            self.late = None;
+        }
         self.input.pop_front()
     }
 
     fn wait_for_byte(&mut self) -> u8 {
-        self.input.pop_front().expect("the shell waits, but all input is read")
+        self.read_byte().expect("the shell waits, but all input is read")
     }
 
     fn write_bytes(&mut self, bytes: &[u8]) {
@@ -52,7 +64,11 @@ impl Computer {
     }
 
     fn run(&self, mode: RunMode, input: &[u8]) -> (Shutdown, String) {
-        let mut console = Typed { input: input.iter().copied().collect(), output: Vec::new() };
+        self.run_with_late(mode, input, None)
+    }
+
+    fn run_with_late(&self, mode: RunMode, input: &[u8], late: Option<Late>) -> (Shutdown, String) {
+        let mut console = Typed { input: input.iter().copied().collect(), late, output: Vec::new() };
         let disks = self.disks.iter().enumerate().map(|(index, (disk, file))| {
             Disk::new(index, Box::new(disk.clone()) as Box<dyn BlockDevice>, *file)
         });
@@ -270,4 +286,208 @@ fn a_disk_without_a_model_is_listed_with_its_reason_and_refused() {
     let none = Computer::new();
     assert!(none.converse(&[b"llm infer Hello 10"])[0].contains("no disk"));
     assert!(none.command("llm list").unwrap().contains("no disk"));
+}
+
+/// Tests that load and run models.
+#[cfg(feature = "llm-transformer")]
+mod with_inference {
+    use super::*;
+    use crate::llm::fixtures;
+
+    fn good() -> Computer {
+        Computer::new().disk("s", broken_gguf::good())
+    }
+
+    fn is_one_line_error(answer: &str) -> bool {
+        answer.starts_with("error: ") && answer.ends_with('\n') && answer.matches('\n').count() == 1
+    }
+
+    #[test]
+    fn a_one_liner_prints_the_text_and_nothing_else() {
+        let computer = Computer::new().disk("s", fixtures::micro());
+        let text = computer.command("llm infer 'Once upon a time' 12").unwrap();
+        assert!(text.ends_with('\n') && text.trim().split(' ').count() > 3, "{text:?}");
+        assert_eq!(computer.command("llm infer 'Once upon a time' 12").unwrap(), text, "not reproducible");
+        let longer = computer.command("llm infer 'Once upon a time' 20").unwrap();
+        assert!(longer.starts_with(text.trim_end()), "{longer:?}");
+        let free_bytes = computer.pool.free_bytes();
+        assert_eq!(free_bytes, computer.pool.total_bytes());
+    }
+
+    #[test]
+    fn sampling_options_reach_the_sampler() {
+        let computer = Computer::new().disk("s", fixtures::micro());
+        let text =
+            |options: &str| computer.command(&std::format!("llm infer 'One day' 32 {options}")).unwrap();
+        let greedy = text("");
+        assert_eq!(text("--temp 0 --seed 7"), greedy);
+        assert_eq!(text("--temp 3 --top-k 1"), greedy);
+        assert_eq!(text("--temp 3 --top-p 0"), greedy);
+        assert_eq!(text("--temp 3 --min-p 1"), greedy);
+        assert_eq!(text("--temp 5 --seed 1"), text("--temp 5 --seed 1"));
+        assert_ne!(text("--temp 5 --seed 1"), text("--temp 5 --seed 2"));
+        let seeds = (0..20).map(|seed| text(&std::format!("--seed {seed}")));
+        assert!(
+            seeds.into_iter().any(|drawn| drawn != greedy),
+            "a seed alone draws at the usual temperature"
+        );
+        assert_ne!(text("--repeat-penalty 100"), greedy);
+        let stopped = text("--stop ' '");
+        assert!(!stopped.trim_start().contains(' ') && stopped.len() < greedy.len(), "{stopped:?}");
+    }
+
+    #[test]
+    fn a_model_is_loaded_shown_used_and_unloaded() {
+        let computer = good().disk("noise", vec![1; 512]);
+        let answers = computer.converse(&[
+            b"llm unload",
+            b"llm load /models/good.gguf --ctx 32",
+            b"llm list",
+            b"llm info",
+            b"llm tokenize hello",
+            b"llm infer hello 5",
+            b"llm stats",
+            b"mem",
+            b"llm bench --prompt 8 --generate 4",
+            b"llm infer hello 5 --ctx 48",
+            b"llm info",
+            b"llm infer hello 5 --ctx 65",
+            b"llm infer hello 5",
+            b"llm unload",
+            b"mem",
+            b"llm unload",
+        ]);
+        assert!(is_one_line_error(&answers[0]), "{:?}", answers[0]);
+        assert!(
+            answers[1].contains("/models/good.gguf: llama F32") && answers[1].contains("context 32 of 64")
+        );
+        assert!(
+            answers[2].starts_with("* /models/good.gguf") && answers[2].contains("\n  /models/noise.gguf")
+        );
+        assert!(answers[3].contains("n_layer       2\n") && answers[3].contains("n_ctx         32 of 64\n"));
+        assert!(answers[4].split_whitespace().all(|id| id.parse::<u32>().is_ok()), "{}", answers[4]);
+        assert!(answers[5].contains("[") && answers[5].contains("5 generated"), "{}", answers[5]);
+        assert!(answers[6].contains("inferences    1\n"), "{}", answers[6]);
+        assert!(!answers[7].contains("weights   0 B"));
+        assert!(answers[8].contains("prefill  8 tokens") && answers[8].contains("decode   4 tokens"));
+        assert!(!answers[9].contains("error") && answers[10].contains("n_ctx         48 of 64\n"));
+        assert!(is_one_line_error(&answers[11]) && answers[11].contains("64"), "{}", answers[11]);
+        assert!(!answers[12].contains("error"));
+        assert!(answers[13].contains("given back"));
+        assert!(answers[14].contains("weights   0 B") && answers[14].contains("pool      0 B of"));
+        assert!(is_one_line_error(&answers[15]), "{:?}", answers[15]);
+    }
+
+    #[test]
+    fn ctrl_c_stops_the_text_and_keeps_what_was_typed_after_it() {
+        let late = Late { after: b"infer hello 60\n", input: b"lost\x03llm tokenize hello\npoweroff\n" };
+        let (shutdown, output) =
+            good().run_with_late(RunMode::Interactive, b"llm load\nllm infer hello 60\n", Some(late));
+        assert_eq!(shutdown, Shutdown::PowerOff { success: true });
+        assert!(output.contains("1 generated") && output.contains("stopped]"), "{output}");
+        let after = output.split("stopped]").nth(1).unwrap();
+        assert!(after.starts_with("\n\rferrite> \x1b[Kllm tokenize hello\n"), "{after}");
+    }
+
+    #[test]
+    fn ctrl_c_stops_a_load() {
+        let late = Late { after: b"llm load\n", input: b"\x03mem\npoweroff\n" };
+        let (_, output) = good().run_with_late(RunMode::Interactive, b"llm load\n", Some(late));
+        assert!(output.contains("error: stopped\n") && output.contains("weights   0 B\n"), "{output}");
+    }
+
+    #[test]
+    fn what_is_typed_while_a_command_runs_is_the_next_line() {
+        let answers = good().converse(&[b"llm infer hello 5", b"llm tokenize hello"]);
+        assert!(answers[0].contains("5 generated"));
+        assert!(answers[1].trim().split(' ').count() > 1);
+    }
+
+    #[test]
+    fn a_prompt_that_does_not_fit_is_refused_and_the_next_one_works() {
+        let long = std::format!("llm infer '{}' 5", "hello ".repeat(200));
+        let answers = good().converse(&[
+            long.as_bytes(),
+            b"llm infer 'hel\xfflo' 5",
+            b"llm infer hello 5",
+            b"llm infer hello 1000",
+            b"llm bench --prompt 1000",
+        ]);
+        assert!(answers[0].contains("error: the prompt has"), "{}", answers[0]);
+        assert!(is_one_line_error(&answers[1]) && answers[1].contains("UTF-8"));
+        assert!(!answers[2].contains("error"));
+        assert!(
+            answers[3].contains("context full]") || answers[3].contains("end of text]"),
+            "{}",
+            answers[3]
+        );
+        assert!(is_one_line_error(&answers[4]), "{}", answers[4]);
+    }
+
+    #[test]
+    fn too_little_memory_is_named_in_bytes_and_a_smaller_model_still_runs() {
+        let mut computer = Computer::new().disk("big", fixtures::tiny()).disk("s", broken_gguf::good());
+        computer.pool = host::pool(2 << 20);
+        let answers = computer.converse(&[
+            b"llm load ferrite-tiny",
+            b"llm load good",
+            b"llm load ferrite-tiny",
+            b"llm infer hello 5",
+            b"llm unload",
+            b"llm infer hello 5",
+        ]);
+        for refused in [&answers[0], &answers[2]] {
+            assert!(is_one_line_error(refused), "{refused}");
+            assert!(refused.contains("bytes needed"), "{refused}");
+        }
+        assert!(answers[0].contains(", 2097152 available"), "{}", answers[0]);
+        assert!(answers[3].contains("5 generated"), "the small model was lost: {}", answers[3]);
+        assert!(answers[5].contains("5 generated"), "{}", answers[5]);
+    }
+
+    #[test]
+    fn every_kind_of_broken_file_is_refused_and_a_good_one_runs_after_it() {
+        let good = broken_gguf::good();
+        let pool = host::pool(64 << 20);
+        let all = broken_gguf::all(&good);
+        assert!(all.len() >= 50);
+        for broken in all {
+            let mut computer = Computer::new().disk("broken", broken.bytes).disk("fine", good.clone());
+            computer.pool = pool;
+            let list = computer.command("llm list").unwrap();
+            let paths: Vec<_> = list.lines().map(|line| line[2..].split(' ').next().unwrap()).collect();
+            let loads = [0, 1].map(|file| std::format!("llm load {}", paths[file]));
+            let answers = computer.converse(&[
+                loads[0].as_bytes(),
+                b"llm infer hello 3",
+                loads[1].as_bytes(),
+                loads[0].as_bytes(),
+                b"llm infer hello 3",
+            ]);
+            for refused in [0, 3] {
+                let answer = answers[refused].rsplit('\r').next().unwrap().trim_start_matches("\x1b[K");
+                let answer = &answer[answer.find("error: ").unwrap_or(0)..];
+                assert!(is_one_line_error(answer), "{}: {:?}", broken.name, answers[refused]);
+                assert!(answer.contains(paths[0]), "{}: {answer}", broken.name);
+            }
+            for ran in [1, 4] {
+                assert!(answers[ran].contains("3 generated"), "{}: {:?}", broken.name, answers[ran]);
+            }
+            assert_eq!(pool.free_bytes(), pool.total_bytes(), "{}", broken.name);
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_compared() {
+        let mut computer = good();
+        assert_eq!(computer.command("llm verify"), None, "there is nothing to compare with");
+        let bytes = broken_gguf::good();
+        let digest: [u8; 32] =
+            sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), &bytes))
+                .into();
+        computer.disks[0].1 = Some(FileFacts { length_bytes: bytes.len() as u64, sha256: Some(digest) });
+        assert!(computer.command("llm verify").unwrap().contains("as expected"));
+        computer.disks[0].1 = Some(FileFacts { length_bytes: bytes.len() as u64 - 1, sha256: Some(digest) });
+        assert_eq!(computer.command("llm verify good"), None);
+    }
 }

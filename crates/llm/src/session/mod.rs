@@ -213,10 +213,27 @@ impl<'m> Session<'m> {
         stop: &'g [&'g str],
     ) -> Result<Generation<'g, 'm>, SessionError> {
         self.reset();
+        self.resume(tokenizer, sampler, prompt, max_tokens, stop)
+    }
+
+    /// As [`generate`](Self::generate), from a cache that holds the first [`n_past`](Self::n_past)
+    /// tokens of `prompt`, but not the last.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate).
+    pub fn resume<'g>(
+        &'g mut self,
+        tokenizer: &'g Tokenizer<'m>,
+        sampler: &'g mut Sampler,
+        prompt: &[u32],
+        max_tokens: usize,
+        stop: &'g [&'g str],
+    ) -> Result<Generation<'g, 'm>, SessionError> {
         if prompt.len() > self.options.n_ctx {
             return Err(SessionError::PromptTooLong { n_tokens: prompt.len(), n_ctx: self.options.n_ctx });
         }
-        self.forward(prompt, Logits::Last)?;
+        self.forward(prompt.get(self.n_past..).unwrap_or_default(), Logits::Last)?;
         Generation::new(self, tokenizer, sampler, prompt, max_tokens, stop)
     }
 }

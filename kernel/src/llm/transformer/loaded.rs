@@ -11,13 +11,13 @@ use llm::{
     gguf::Gguf,
     model::Model,
     sampling::{Sampler, SamplingConfig},
-    session::{Session, SessionOptions, Step},
+    session::{Logits, Session, SessionOptions, Step},
     tokenizer::{EncodeOptions, Tokenizer},
 };
 use self_cell::{MutBorrow, self_cell};
 
 use super::{Engine, measure};
-use crate::llm::{BackendError, BenchResult, FinishReason, InferenceResult, ModelMemory};
+use crate::llm::{BackendError, BenchResult, FinishReason, InferenceResult};
 use crate::memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region};
 
 self_cell!(
@@ -61,6 +61,13 @@ const OUTPUT_BYTES_PER_TOKEN: usize = 16;
 
 /// The output's first reservation goes no further than this many tokens.
 const OUTPUT_TOKENS_RESERVED: usize = 4096;
+
+/// What sessions are made for. A prompt is computed in short batches: between two of them the user can
+/// stop it, and scratch stays small.
+pub(super) fn session_options(n_ctx: usize) -> SessionOptions {
+    const PROMPT_BATCH: usize = 64;
+    SessionOptions { n_batch: n_ctx.min(PROMPT_BATCH), ..SessionOptions::generate(n_ctx) }
+}
 
 impl Cell {
     fn make(regions: Regions, options: SessionOptions, engine: &Engine) -> Result<Self, BackendError> {
@@ -107,7 +114,7 @@ impl LoadedModel {
         engine: &Engine,
     ) -> Result<(Self, Result<(), BackendError>), BackendError> {
         let config = self.0.borrow_dependent().session.model().config();
-        let options = SessionOptions::generate(n_ctx);
+        let options = session_options(n_ctx);
         let required_bytes = match Session::required_bytes(config, &options) {
             Ok(bytes) => bytes,
             Err(error) => return Ok((self, Err(error.into()))),
@@ -165,10 +172,14 @@ impl LoadedModel {
         })
     }
 
-    /// What the model takes of the pool.
-    pub fn memory_usage(&self) -> ModelMemory {
-        let regions = self.0.borrow_owner();
-        ModelMemory { weights_bytes: regions.weights.len(), session_bytes: regions.memory_bytes }
+    /// What the file takes of the pool.
+    pub fn weights_bytes(&self) -> usize {
+        self.0.borrow_owner().weights.len()
+    }
+
+    /// What cache and scratch take of the pool.
+    pub fn session_bytes(&self) -> usize {
+        self.0.borrow_owner().memory_bytes
     }
 
     /// Logs how large the weights of each tensor are.
@@ -226,7 +237,11 @@ impl Running<'_> {
             first_token_us: 0,
             finish_reason: FinishReason::Cancelled,
         };
-        let mut generation = self.session.generate(
+        if !self.compute_all_but_the_last_batch(on_text)? {
+            result.latency_us = elapsed_us();
+            return Ok(result);
+        }
+        let mut generation = self.session.resume(
             &self.tokenizer,
             &mut sampler,
             &self.prompt_ids,
@@ -259,6 +274,30 @@ impl Running<'_> {
         }
         result.latency_us = elapsed_us();
         Ok(result)
+    }
+}
+
+impl Running<'_> {
+    /// Fills the cache with the prompt but for its last batch, which gives the first token; false if
+    /// `go_on` broke off between two batches.
+    fn compute_all_but_the_last_batch(
+        &mut self,
+        go_on: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<bool, BackendError> {
+        let SessionOptions { n_ctx, n_batch, .. } = *self.session.options();
+        if self.prompt_ids.len() > n_ctx {
+            // To be refused as a whole, before anything is computed.
+            return Ok(true);
+        }
+        let batches = self.prompt_ids.chunks(n_batch);
+        let n_before_last = batches.len().saturating_sub(1);
+        for batch in batches.take(n_before_last) {
+            self.session.forward(batch, Logits::None)?;
+            if go_on("").is_break() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -15,8 +15,7 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &[],
         summary: "show the heap, the pool, and what the loaded model takes of it",
         details: "The pool is all memory beyond the kernel and its heap. A loaded model takes its weights and\n\
-                  its inference memory (scratch and key-value cache) from it and gives both back when it is\n\
-                  unloaded.",
+                  its arena (scratch and key-value cache) from it and gives both back when it is unloaded.",
         run: mem,
     },
     Command {
@@ -66,7 +65,7 @@ fn mem(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         "heap      {} of {} used\n\
          pool      {} of {} used, high-water mark {}, largest free block {}\n\
          weights   {}\n\
-         inference {}\n",
+         arena     {}, high-water mark {}\n",
         size(heap.used_bytes),
         size(heap.size_bytes),
         size(pool.total_bytes() - pool.free_bytes()),
@@ -75,6 +74,7 @@ fn mem(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         size(pool.largest_free_bytes()),
         size(model.weights_bytes),
         size(model.session_bytes),
+        size(model.session_high_water_bytes),
     ));
     Ok(())
 }

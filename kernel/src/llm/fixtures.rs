@@ -1,0 +1,110 @@
+//! Model files for tests, and eyes on what a test does: its allocations, its log.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    path::{Path, PathBuf},
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use super::host;
+use crate::memory::pool::{GRANULE_BYTES, Region};
+
+fn test_models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../test_models")
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The small model with a SentencePiece-style vocabulary.
+pub fn micro() -> Vec<u8> {
+    read(&test_models().join("micro.gguf"))
+}
+
+/// The default model, with a byte-level vocabulary.
+pub fn tiny() -> Vec<u8> {
+    read(&test_models().join("tiny.gguf"))
+}
+
+/// The file that the environment names in `FERRITE_MODEL`, else the default model.
+pub fn chosen_model() -> Vec<u8> {
+    match std::env::var_os("FERRITE_MODEL") {
+        Some(path) => read(Path::new(&path)),
+        None => tiny(),
+    }
+}
+
+/// These bytes at an address that suits every tensor.
+pub fn aligned(bytes: &[u8]) -> Region {
+    let mut region =
+        host::pool(bytes.len().next_multiple_of(GRANULE_BYTES)).reserve(bytes.len(), GRANULE_BYTES).unwrap();
+    region.copy_from_slice(bytes);
+    region
+}
+
+/// Counts what each thread allocates, so that a test can say that something allocates nothing.
+struct CountingAllocator;
+
+std::thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LIVE_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+/// How often this thread has allocated.
+pub fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
+
+/// What this thread has allocated and not freed.
+pub fn live_bytes() -> i64 {
+    LIVE_BYTES.get()
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged; the counters are plain cells
+// without destructors, which can be used at any time in a thread's life.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE_BYTES.set(LIVE_BYTES.get() + layout.size() as i64);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        LIVE_BYTES.set(LIVE_BYTES.get() - layout.size() as i64);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// What was logged by this thread while `work` ran.
+pub fn logged(work: impl FnOnce()) -> Vec<String> {
+    struct Capture;
+    std::thread_local! {
+        static LINES: Cell<Option<Vec<String>>> = const { Cell::new(None) };
+    }
+    impl log::Log for Capture {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            if let Some(mut lines) = LINES.take() {
+                lines.push(record.args().to_string());
+                LINES.set(Some(lines));
+            }
+        }
+        fn flush(&self) {}
+    }
+    // A second call finds the logger set, which is as good.
+    let _ = log::set_logger(&Capture);
+    log::set_max_level(log::LevelFilter::Info);
+    LINES.set(Some(Vec::new()));
+    work();
+    LINES.take().unwrap_or_default()
+}
