@@ -126,7 +126,10 @@ impl fmt::Display for TokenizerError {
                 write!(f, "tokenizer.ggml.model is {model}: supported are llama, gpt2, gemma4, bert")
             }
             Self::UnsupportedPreTokenizer { name } => {
-                write!(f, "tokenizer.ggml.pre is {name}: no such pre-tokenizer here")
+                write!(
+                    f,
+                    "tokenizer.ggml.pre is {name}, which is not supported: docs/models.md lists those that are"
+                )
             }
             Self::ElementType { key, expected } => {
                 write!(f, "{key}: the elements should be {expected}")
