@@ -30,18 +30,17 @@ class Stage:
     documents: int
     question_share: float
     questions_in_row: tuple[int, ...]
-    greeting_share: float
     memory_share: float
     repeats: bool
 
 
 STAGES = {
-    "stage1": Stage(120_000, 0.20, (3, 4, 5, 6, 7, 8), 0.15, 0.0, repeats=False),
-    "stage2": Stage(80_000, 0.30, (1, 1, 1, 1, 2, 2, 3), 0.03, 0.3, repeats=True),
+    "stage1": Stage(120_000, 0.20, (3, 4, 5, 6, 7, 8), 0.0, repeats=False),
+    "stage2": Stage(80_000, 0.30, (1, 1, 1, 1, 2, 2, 3), 0.3, repeats=True),
 }
 
 
-def questions(dice: Dice, how_many: tuple[int, ...], greeting_share: float) -> tuple[str, str]:
+def questions(dice: Dice, how_many: tuple[int, ...]) -> tuple[str, str]:
     """A row of questions and answers, about the kernel or about the world or both."""
     about_kernel = dice.choice((0.95, 0.95, 0.1, 0.5))
     lines: list[str] = []
@@ -50,7 +49,7 @@ def questions(dice: Dice, how_many: tuple[int, ...], greeting_share: float) -> t
         question, answer = (kernel if dice.random() < about_kernel else facts).question_and_answer(dice)
         lines.append(question + (" " if same_line and question[-1] in "?." else "\n") + answer)
     start = dice.maybe(
-        greeting_share,
+        0.15,
         dice.one(
             "Hello! ",
             "Hello! I have a question. ",
@@ -75,7 +74,7 @@ def document(dice: Dice, stage: Stage) -> tuple[str, str]:
     """One document, and the combination that says whether it is held out."""
     roll = dice.random()
     if roll >= 1 - stage.question_share:
-        return questions(dice, stage.questions_in_row, stage.greeting_share)
+        return questions(dice, stage.questions_in_row)
     roll /= 1 - stage.question_share
     if stage.memory_share and dice.random() < stage.memory_share / (1 - stage.question_share):
         return memory_game(dice)
