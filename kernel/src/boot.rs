@@ -99,11 +99,14 @@ fn find_tree(address: usize) -> (Fdt<'static>, Range<u64>) {
 fn place_heap(tree: &Fdt<'_>, tree_range: &Range<u64>) -> Range<u64> {
     let banks = || device_tree::memory_banks(tree);
     let ram_bytes = banks().map(|bank| bank.end - bank.start).sum();
-    let taken = [arch::image::whole(), tree_range.clone()];
-    let heap = layout::place(banks(), &taken, layout::heap_bytes(ram_bytes))
+    let taken = || {
+        let ours = [arch::image::whole(), tree_range.clone()];
+        ours.into_iter().chain(device_tree::reserved_memory(tree))
+    };
+    let heap = layout::place(banks(), taken, layout::heap_bytes(ram_bytes))
         .unwrap_or_else(|| panic!("no place for the heap in {ram_bytes} bytes of RAM"));
     let start = core::ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(heap.start as usize);
-    // SAFETY: RAM that neither the image nor the tree occupies, and that the pool will leave out.
+    // SAFETY: RAM that neither image, tree nor firmware occupies, and that the pool will leave out.
     HEAP.init(unsafe { slice::from_raw_parts_mut(start, (heap.end - heap.start) as usize) });
     heap
 }

@@ -1,6 +1,6 @@
 //! What the device tree says about the machine: memory, cores, devices, boot arguments.
 //!
-//! [`memory_banks`] needs no heap, so that the heap can be placed first; [`Platform`] is the rest,
+//! [`memory_banks`] and [`reserved_memory`] need no heap, so that the heap can be placed first; [`Platform`] is the rest,
 //! owned, so that the tree's own memory can be given away afterwards. Anything absent from the tree
 //! is absent from the platform: the boot goes on without it.
 
@@ -160,6 +160,17 @@ pub fn memory_banks<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + 'a
         .filter(|bank| !bank.is_empty())
 }
 
+/// The parts of the RAM that the firmware keeps for itself, without allocating.
+pub fn reserved_memory<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + 'a {
+    let reservations = tree.memory_reservations();
+    let nodes = tree.reserved_memory().into_iter().flatten();
+    let blocks = nodes.filter_map(|node| node.reg().ok().flatten()).flatten();
+    reservations
+        .map(|reservation| (reservation.address(), reservation.size()))
+        .chain(blocks.filter_map(|reg| Some((reg.address().ok()?, reg.size().ok()?))))
+        .map(|(start, size)| start..start.saturating_add(size))
+}
+
 impl Platform {
     /// Reads everything that the kernel uses from `tree`.
     ///
@@ -175,7 +186,7 @@ impl Platform {
 
         let mut platform = Self {
             memory,
-            reserved_memory: reserved_memory(tree),
+            reserved_memory: reserved_memory(tree).collect(),
             cores: cores(tree),
             uart: None,
             interrupt_controller: None,
@@ -292,22 +303,6 @@ fn cores(tree: &Fdt<'_>) -> Vec<u64> {
         id.to_int::<u64>().ok()
     });
     ids.collect()
-}
-
-fn reserved_memory(tree: &Fdt<'_>) -> Vec<Range<u64>> {
-    let mut ranges = Vec::new();
-    for reservation in tree.memory_reservations() {
-        let end = reservation.address().saturating_add(reservation.size());
-        ranges.push(reservation.address()..end);
-    }
-    for node in tree.reserved_memory().into_iter().flatten() {
-        for reg in node.reg().ok().flatten().into_iter().flatten() {
-            if let (Ok(start), Ok(size)) = (reg.address::<u64>(), reg.size::<u64>()) {
-                ranges.push(start..start.saturating_add(size));
-            }
-        }
-    }
-    ranges
 }
 
 /// See IEEE 1275's PCI bus binding: a child address has three cells, the first of which tells the

@@ -10,7 +10,7 @@
 //! - [`console`], [`logging`], [`system`]: what the layers above get to see.
 //! - [`llm`], [`shell`]: models and inference, and the user's way to them.
 //!
-//! `main.rs` wires them in boot order. `arch` and `drivers` exist on bare metal only; all the rest
+//! The image's `boot.rs` wires them in boot order. `arch` and `drivers` exist on bare metal only; all the rest
 //! builds and is tested on the host.
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(

@@ -1,7 +1,7 @@
 //! The `log` backend: one line a record, with the time since boot, to the sink chosen at boot.
 
 use core::fmt::{self, Write};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use spin::Once;
 
 /// Where log lines go.
@@ -29,11 +29,9 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // The virtio crates report every feature bit at these levels.
-        let is_verbose_library = record.target().starts_with("virtio_drivers");
-        if !self.enabled(record.metadata())
-            || is_verbose_library && log::max_level() < log::LevelFilter::Trace
-        {
+        // The virtio crate reports every device and feature bit.
+        let is_chatter = record.target().starts_with("virtio_drivers") && record.level() > Level::Warn;
+        if !self.enabled(record.metadata()) || is_chatter && log::max_level() < LevelFilter::Trace {
             return;
         }
         let _ = write_record(&mut Output(self.sink), (self.clock_us)(), record);

@@ -15,23 +15,27 @@ pub fn heap_bytes(ram_bytes: u64) -> u64 {
 }
 
 /// The lowest page-aligned place for `size_bytes` within one of `banks` that overlaps none of
-/// `taken`. Needs no heap, because it is what places the heap.
-pub fn place(
+/// `taken`, which is asked for as often as needed. Needs no heap, because it is what places the heap.
+pub fn place<T: Iterator<Item = Range<u64>>>(
     banks: impl Iterator<Item = Range<u64>>,
-    taken: &[Range<u64>],
+    taken: impl Fn() -> T,
     size_bytes: u64,
 ) -> Option<Range<u64>> {
-    banks.filter_map(|bank| place_in_bank(bank, taken, size_bytes)).min_by_key(|place| place.start)
+    banks.filter_map(|bank| place_in_bank(bank, &taken, size_bytes)).min_by_key(|place| place.start)
 }
 
-fn place_in_bank(bank: Range<u64>, taken: &[Range<u64>], size_bytes: u64) -> Option<Range<u64>> {
+fn place_in_bank<T: Iterator<Item = Range<u64>>>(
+    bank: Range<u64>,
+    taken: impl Fn() -> T,
+    size_bytes: u64,
+) -> Option<Range<u64>> {
     let mut start = bank.start.checked_next_multiple_of(PAGE_BYTES)?;
     loop {
         let candidate = start..start.checked_add(size_bytes)?;
         if candidate.end > bank.end {
             return None;
         }
-        match taken.iter().find(|range| overlap(range, &candidate)) {
+        match taken().find(|range| overlap(range, &candidate)) {
             None => return Some(candidate),
             Some(obstacle) => start = obstacle.end.checked_next_multiple_of(PAGE_BYTES)?,
         }
@@ -104,20 +108,21 @@ mod tests {
         // ELF boot: the tree before the image.
         let tree = RAM..RAM + MIB;
         assert_eq!(
-            place([bank.clone()].into_iter(), &[image.clone(), tree], 16 * MIB),
+            place([bank.clone()].into_iter(), || [image.clone(), tree.clone()].into_iter(), 16 * MIB),
             Some(RAM + 5 * MIB..RAM + 21 * MIB)
         );
         // Image boot: the tree in the way.
         let tree = RAM + 8 * MIB..RAM + 9 * MIB + 17;
-        let heap = place([bank].into_iter(), &[image, tree], 16 * MIB).unwrap();
+        let heap = place([bank].into_iter(), || [image.clone(), tree.clone()].into_iter(), 16 * MIB).unwrap();
         assert_eq!(heap.start, RAM + 9 * MIB + 4096);
     }
 
     #[test]
     fn no_place_is_none() {
-        assert_eq!(place([0..10 * MIB].into_iter(), &[], 11 * MIB), None);
-        assert_eq!(place([u64::MAX - 4096..u64::MAX].into_iter(), &[], MIB), None);
-        assert_eq!(place([].into_iter(), &[], 0), None);
+        let nothing = || [].into_iter();
+        assert_eq!(place([0..10 * MIB].into_iter(), nothing, 11 * MIB), None);
+        assert_eq!(place([u64::MAX - 4096..u64::MAX].into_iter(), nothing, MIB), None);
+        assert_eq!(place([].into_iter(), nothing, 0), None);
     }
 
     #[test]
