@@ -154,17 +154,21 @@ fn odd(s: u32, mask: u32) -> i16 {
 
 impl Block256 for BlockIQ2XXS {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        let (groups, _) = out.quants.as_chunks_mut::<8>();
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let (groups, _) = quants.as_chunks_mut::<8>();
         for (j, [c0, c1, c2, c3, packed @ ..]) in self.qs.iter().enumerate() {
             let packed = u32::from_le_bytes(*packed);
             for (l, code) in [c0, c1, c2, c3].into_iter().enumerate() {
                 let signs = eight_signs(packed >> (7 * l));
                 groups[4 * j + l] = negate(&GRID_IQ2_XXS[usize::from(*code)], signs);
             }
-            out.scales[2 * j] = odd(packed >> 28, 0xf);
-            out.scales[2 * j + 1] = odd(packed >> 28, 0xf);
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
+        // The top byte of the four.
+        out.scales = core::array::from_fn(|j| odd(u32::from(self.qs[j / 2][7] >> 4), 0xf));
         out.mins = [0; 16];
         out.d = self.d.to_f32() / 8.0;
         out.d_min = 0.0;
@@ -173,13 +177,17 @@ impl Block256 for BlockIQ2XXS {
 
 impl Block256 for BlockIQ2XS {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        let (groups, _) = out.quants.as_chunks_mut::<8>();
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let (groups, _) = quants.as_chunks_mut::<8>();
         for (group, &packed) in groups.iter_mut().zip(&self.qs) {
             let packed = u16::from_le_bytes(packed);
             let signs = eight_signs(u32::from(packed >> 9));
             *group = negate(&GRID_IQ2_XS[usize::from(packed & 511)], signs);
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         out.scales = nibble_scales(&self.scales);
         out.mins = [0; 16];
         out.d = self.d.to_f32() / 8.0;
@@ -194,13 +202,17 @@ fn nibble_scales(packed: &[u8; 8]) -> [i16; 16] {
 
 impl Block256 for BlockIQ2S {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        let (groups, _) = out.quants.as_chunks_mut::<8>();
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let (groups, _) = quants.as_chunks_mut::<8>();
         for (l, group) in groups.iter_mut().enumerate() {
             let high = self.qh[l / 4] >> (2 * (l % 4)) & 3;
             let code = usize::from(self.qs[l]) | usize::from(high) << 8;
             *group = negate(&GRID_IQ2_S[code], self.signs[l]);
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         out.scales = nibble_scales(&self.scales);
         out.mins = [0; 16];
         out.d = self.d.to_f32() / 8.0;
@@ -210,8 +222,8 @@ impl Block256 for BlockIQ2S {
 
 impl Block256 for BlockIQ3XXS {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        let (groups, _) = out.quants.as_chunks_mut::<4>();
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let (groups, _) = quants.as_chunks_mut::<4>();
         for (j, &packed) in self.scales_and_signs.iter().enumerate() {
             let packed = u32::from_le_bytes(packed);
             for l in 0..4 {
@@ -220,9 +232,13 @@ impl Block256 for BlockIQ3XXS {
                 groups[at] = negate(&GRID_IQ3_XXS[usize::from(self.qs[at])], signs);
                 groups[at + 1] = negate(&GRID_IQ3_XXS[usize::from(self.qs[at + 1])], signs >> 4);
             }
-            out.scales[2 * j] = odd(packed >> 28, 0xf);
-            out.scales[2 * j + 1] = odd(packed >> 28, 0xf);
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
+        // The top byte of the four.
+        out.scales = core::array::from_fn(|j| odd(u32::from(self.scales_and_signs[j / 2][3] >> 4), 0xf));
         out.mins = [0; 16];
         out.d = self.d.to_f32() / 4.0;
         out.d_min = 0.0;
@@ -231,13 +247,17 @@ impl Block256 for BlockIQ3XXS {
 
 impl Block256 for BlockIQ3S {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        let (groups, _) = out.quants.as_chunks_mut::<4>();
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let (groups, _) = quants.as_chunks_mut::<4>();
         for (k, group) in groups.iter_mut().enumerate() {
             let high = self.qh[k / 8] >> (k % 8) & 1;
             let code = usize::from(self.qs[k]) | usize::from(high) << 8;
             *group = negate(&GRID_IQ3_S[code], self.signs[k / 2] >> (4 * (k % 2)));
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         out.scales = core::array::from_fn(|j| odd(u32::from(self.scales[j / 4]) >> (4 * (j / 2 % 2)), 0xf));
         out.mins = [0; 16];
         out.d = self.d.to_f32();
@@ -252,8 +272,8 @@ fn shifted(code: usize, down: bool) -> [i8; 8] {
 
 impl Block256 for BlockIQ1S {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        let (groups, _) = out.quants.as_chunks_mut::<8>();
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let (groups, _) = quants.as_chunks_mut::<8>();
         for (j, &packed) in self.qh.iter().enumerate() {
             let packed = u16::from_le_bytes(packed);
             for l in 0..4 {
@@ -261,9 +281,13 @@ impl Block256 for BlockIQ1S {
                 let code = usize::from(self.qs[4 * j + l]) | high << 8;
                 groups[4 * j + l] = shifted(code, packed & 0x8000 != 0);
             }
-            out.scales[2 * j] = odd(u32::from(packed >> 12), 7);
-            out.scales[2 * j + 1] = odd(u32::from(packed >> 12), 7);
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
+        // The top byte of the two.
+        out.scales = core::array::from_fn(|j| odd(u32::from(self.qh[j / 2][1] >> 4), 7));
         out.mins = [0; 16];
         out.d = self.d.to_f32() / 8.0;
         out.d_min = 0.0;
@@ -272,13 +296,17 @@ impl Block256 for BlockIQ1S {
 
 impl Block256 for BlockIQ1M {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        let (groups, _) = out.quants.as_chunks_mut::<8>();
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let (groups, _) = quants.as_chunks_mut::<8>();
         for (l, group) in groups.iter_mut().enumerate() {
             let nibble = self.qh[l / 2] >> (4 * (l % 2)) & 0xf;
             let code = usize::from(self.qs[l]) | usize::from(nibble & 7) << 8;
             *group = shifted(code, nibble & 8 != 0);
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         let packed = self.scales.map(u16::from_le_bytes);
         out.scales = core::array::from_fn(|j| odd(u32::from(packed[j / 4]) >> (3 * (j % 4)), 7));
         out.mins = [0; 16];

@@ -138,8 +138,12 @@ fn add_where_set(mask: &[u8; 32], value: i8, out: &mut [i8; 256]) {
 
 impl Block256 for BlockQ2K {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        two_bits(&self.qs, &mut out.quants);
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        two_bits(&self.qs, quants);
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         out.scales = self.scales.map(|scale| i16::from(scale & 0xf));
         out.mins = self.scales.map(|scale| i16::from(scale >> 4));
         out.d = self.d.to_f32();
@@ -149,10 +153,14 @@ impl Block256 for BlockQ2K {
 
 impl Block256 for BlockQ3K {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        two_bits(&self.qs, &mut out.quants);
-        add_where_set(&self.hmask, 4, &mut out.quants);
-        out.quants.iter_mut().for_each(|q| *q -= 4);
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        two_bits(&self.qs, quants);
+        add_where_set(&self.hmask, 4, quants);
+        quants.iter_mut().for_each(|q| *q -= 4);
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         out.scales = core::array::from_fn(|j| {
             let low = if j < 8 { self.scales[j] & 0xf } else { self.scales[j - 8] >> 4 };
             let high = self.scales[8 + j % 4] >> (2 * (j / 4)) & 3;
@@ -166,8 +174,12 @@ impl Block256 for BlockQ3K {
 
 impl Block256 for BlockQ4K {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        nibbles(&self.qs, &mut out.quants);
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        nibbles(&self.qs, quants);
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         let (scales, mins) = six_bits(&self.scales);
         (out.scales, out.mins) = (twice(scales), twice(mins));
         out.d = self.d.to_f32();
@@ -177,9 +189,13 @@ impl Block256 for BlockQ4K {
 
 impl Block256 for BlockQ5K {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        nibbles(&self.qs, &mut out.quants);
-        add_where_set(&self.qh, 16, &mut out.quants);
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        nibbles(&self.qs, quants);
+        add_where_set(&self.qh, 16, quants);
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         let (scales, mins) = six_bits(&self.scales);
         (out.scales, out.mins) = (twice(scales), twice(mins));
         out.d = self.d.to_f32();
@@ -189,15 +205,19 @@ impl Block256 for BlockQ5K {
 
 impl Block256 for BlockQ6K {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        two_bits(&self.qh, &mut out.quants);
-        for (ql, out) in self.ql.chunks_exact(64).zip(out.quants.chunks_exact_mut(128)) {
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        two_bits(&self.qh, quants);
+        for (ql, out) in self.ql.chunks_exact(64).zip(quants.chunks_exact_mut(128)) {
             let (low, high) = out.split_at_mut(64);
             for ((&q, low), high) in ql.iter().zip(low).zip(high) {
                 *low = (*low << 4 | (q & 0xf) as i8) - 32;
                 *high = (*high << 4 | (q >> 4) as i8) - 32;
             }
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         out.scales = self.scales.map(i16::from);
         out.mins = [0; 16];
         out.d = self.d.to_f32();

@@ -91,7 +91,16 @@ pub trait Block32: FromBytes + Immutable + KnownLayout + Unaligned {
 /// 256 values.
 pub trait Block256: FromBytes + Immutable + KnownLayout + Unaligned {
     /// Unpacks the block.
-    fn unpack(&self, out: &mut Group256);
+    fn unpack(&self, out: &mut Group256) {
+        self.unpack_quants(&mut out.quants);
+        self.unpack_scales(out);
+    }
+
+    /// Unpacks the integers.
+    fn unpack_quants(&self, quants: &mut [i8; 256]);
+
+    /// Unpacks everything but the integers.
+    fn unpack_scales(&self, out: &mut Group256);
 }
 
 /// Views the bytes of a row as its blocks.

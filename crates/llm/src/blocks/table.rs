@@ -88,12 +88,16 @@ impl Block32 for BlockIQ4NL {
 
 impl Block256 for BlockIQ4XS {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
         let (codes, _) = self.qs.as_chunks::<16>();
-        let (groups, _) = out.quants.as_chunks_mut::<32>();
+        let (groups, _) = quants.as_chunks_mut::<32>();
         for (codes, out) in codes.iter().zip(groups) {
             *out = nibbles(codes).map(|code| IQ4_VALUES[code as usize]);
         }
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         let scales_h = u16::from_le_bytes(self.scales_h);
         out.scales = core::array::from_fn(|i| {
             let j = i / 2;

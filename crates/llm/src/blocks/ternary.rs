@@ -93,10 +93,14 @@ fn digits(bytes: &[u8], out: &mut [i8]) {
 
 impl Block256 for BlockTQ1_0 {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        digits(&self.qs[..32], &mut out.quants[..160]);
-        digits(&self.qs[32..], &mut out.quants[160..240]);
-        digits(&self.qh, &mut out.quants[240..]);
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        digits(&self.qs[..32], &mut quants[..160]);
+        digits(&self.qs[32..], &mut quants[160..240]);
+        digits(&self.qh, &mut quants[240..]);
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         out.scales = [1; 16];
         out.mins = [0; 16];
         out.d = self.d.to_f32();
@@ -106,9 +110,13 @@ impl Block256 for BlockTQ1_0 {
 
 impl Block256 for BlockTQ2_0 {
     #[inline]
-    fn unpack(&self, out: &mut Group256) {
-        k::two_bits(&self.qs, &mut out.quants);
-        out.quants.iter_mut().for_each(|q| *q -= 1);
+    fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        k::two_bits(&self.qs, quants);
+        quants.iter_mut().for_each(|q| *q -= 1);
+    }
+
+    #[inline]
+    fn unpack_scales(&self, out: &mut Group256) {
         out.scales = [1; 16];
         out.mins = [0; 16];
         out.d = self.d.to_f32();

@@ -1,53 +1,39 @@
 //! The set for CPUs with FEAT_DotProd (Cortex-A76 and later): `SDOT`.
 
 use super::product::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
-use super::{neon, weights32, weights256};
-use crate::blocks::{GgmlType, with_block_of};
-use crate::simd::{Kernels, Q8, TileFn, tiles::Tile};
+use super::{
+    neon,
+    types::{self, Set},
+};
+use crate::simd::{Kernels, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
 
-pub static KERNELS: Kernels = Kernels { name: "dotprod", product, ..neon::TABLE };
-
-fn product(ty: GgmlType) -> Option<TileFn> {
-    Some(match ty {
-        GgmlType::Q4_0 => product_32::<weights32::Q4_0>,
-        GgmlType::Q4_1 => product_32::<weights32::Q4_1>,
-        GgmlType::Q5_0 => product_32::<weights32::Q5_0>,
-        GgmlType::Q5_1 => product_32::<weights32::Q5_1>,
-        GgmlType::Q8_0 => product_32::<weights32::Q8_0>,
-        _ => {
-            return with_block_of!(
-                ty,
-                Block32 => Some(product_32::<weights32::Unpacked<B>>),
-                Block256 => Some(product_256::<weights256::Unpacked<B>>),
-                _ => None,
-            );
-        }
-    })
-}
-
-fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-    #[target_feature(enable = "dotprod")]
-    fn with_sdot<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        // SAFETY: the feature is enabled for this function.
-        unsafe { tile_32::<Sdot, W>(w, x, out) }
-    }
-    // SAFETY: only `KERNELS` names this function, and who holds that has made sure of the feature.
-    unsafe { with_sdot::<W>(w, x, out) }
-}
-
-fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-    #[target_feature(enable = "dotprod")]
-    fn with_sdot<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        // SAFETY: the feature is enabled for this function.
-        unsafe { tile_256::<Sdot, W>(w, x, out) }
-    }
-    // SAFETY: only `KERNELS` names this function, and who holds that has made sure of the feature.
-    unsafe { with_sdot::<W>(w, x, out) }
-}
+pub static KERNELS: Kernels = Kernels { name: "dotprod", product: types::product::<Sdot>, ..neon::TABLE };
 
 /// `SDOT`, whose intrinsic is not stable.
 struct Sdot;
+
+impl Set for Sdot {
+    fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        #[target_feature(enable = "dotprod")]
+        fn with_sdot<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+            // SAFETY: the feature is enabled for this function.
+            unsafe { tile_32::<Sdot, W>(w, x, out) }
+        }
+        // SAFETY: only `KERNELS` names this function, and who holds that has made sure of the feature.
+        unsafe { with_sdot::<W>(w, x, out) }
+    }
+
+    fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        #[target_feature(enable = "dotprod")]
+        fn with_sdot<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+            // SAFETY: the feature is enabled for this function.
+            unsafe { tile_256::<Sdot, W>(w, x, out) }
+        }
+        // SAFETY: only `KERNELS` names this function, and who holds that has made sure of the feature.
+        unsafe { with_sdot::<W>(w, x, out) }
+    }
+}
 
 impl Dot for Sdot {
     #[inline(always)]

@@ -28,6 +28,26 @@ pub unsafe fn load_16<const OFFSET: i32>(p: *const u8) -> uint8x16_t {
     v
 }
 
+/// Four little-endian bytes.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn load_u32(p: *const u8) -> u32 {
+    let v: u32;
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldr {v:w}, [{p}]",
+            v = lateout(reg) v,
+            p = in(reg) p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    u32::from_le(v)
+}
+
 /// Four f16 values at `p[i] + OFFSET`, converted to f32.
 ///
 /// # Safety

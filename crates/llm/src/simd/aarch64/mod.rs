@@ -11,6 +11,7 @@ mod load;
 mod neon;
 mod product;
 mod round;
+mod types;
 mod weights256;
 mod weights32;
 

@@ -1,9 +1,12 @@
 //! The set for CPUs with base NEON only (Cortex-A53, A72): `SMULL`, `SMLAL`, `SADALP`.
 
 use super::product::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
-use super::{float, float_product, round, weights32, weights256};
-use crate::blocks::{GgmlType, with_block_of};
-use crate::simd::{FloatTileFn, Kernels, Q8, TileFn, tiles::Tile};
+use super::{
+    float, float_product, round,
+    types::{self, Set},
+};
+use crate::blocks::GgmlType;
+use crate::simd::{FloatTileFn, Kernels, Q8, tiles::Tile};
 use core::arch::aarch64::*;
 use half::{bf16, f16};
 
@@ -19,7 +22,7 @@ pub const TABLE: Kernels = Kernels {
     quantize_32: round::quantize_32,
     quantize_256: round::quantize_256,
     float_product: product_float,
-    product,
+    product: types::product::<Widening>,
 };
 
 fn product_float(ty: GgmlType) -> Option<FloatTileFn> {
@@ -31,36 +34,20 @@ fn product_float(ty: GgmlType) -> Option<FloatTileFn> {
     }
 }
 
-fn product(ty: GgmlType) -> Option<TileFn> {
-    Some(match ty {
-        GgmlType::Q4_0 => product_32::<weights32::Q4_0>,
-        GgmlType::Q4_1 => product_32::<weights32::Q4_1>,
-        GgmlType::Q5_0 => product_32::<weights32::Q5_0>,
-        GgmlType::Q5_1 => product_32::<weights32::Q5_1>,
-        GgmlType::Q8_0 => product_32::<weights32::Q8_0>,
-        _ => {
-            return with_block_of!(
-                ty,
-                Block32 => Some(product_32::<weights32::Unpacked<B>>),
-                Block256 => Some(product_256::<weights256::Unpacked<B>>),
-                _ => None,
-            );
-        }
-    })
-}
-
-fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-    // SAFETY: every CPU that this target is for has these instructions.
-    unsafe { tile_32::<Widening, W>(w, x, out) }
-}
-
-fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-    // SAFETY: every CPU that this target is for has these instructions.
-    unsafe { tile_256::<Widening, W>(w, x, out) }
-}
-
 /// Products widened to 16 bits, added in pairs to 32.
 struct Widening;
+
+impl Set for Widening {
+    fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        // SAFETY: every CPU that this target is for has these instructions.
+        unsafe { tile_32::<Widening, W>(w, x, out) }
+    }
+
+    fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        // SAFETY: every CPU that this target is for has these instructions.
+        unsafe { tile_256::<Widening, W>(w, x, out) }
+    }
+}
 
 impl Dot for Widening {
     #[target_feature(enable = "neon")]

@@ -73,6 +73,10 @@ pub trait Weights32 {
 pub trait Weights256 {
     /// Bytes of a block.
     const BLOCK_BYTES: usize;
+    /// The range of the integers.
+    const RANGE: Range = Range::Small;
+    /// Whether scales come in equal pairs: one for each 32 weights.
+    const PAIRED: bool = false;
 
     /// Unpacks a block.
     ///
@@ -260,7 +264,7 @@ pub unsafe fn tile_256<D: Dot, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Til
                     // SAFETY: the arrays are as long as the types say; the
                     // caller vouches for the instruction.
                     unsafe {
-                        let products = vcvtq_f32_s32(dots::<D>(&groups, quants));
+                        let products = vcvtq_f32_s32(dots::<D, W>(&groups, quants));
                         let scale = x.scales[at];
                         *sum = vfmaq_f32(*sum, products, vmulq_n_f32(load_f32x4(&scales), scale));
                         if has_mins {
@@ -283,15 +287,22 @@ pub unsafe fn tile_256<D: Dot, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Til
 ///
 /// The CPU has the instruction that `D` names.
 #[inline(always)]
-unsafe fn dots<D: Dot>(rows: &[Group256; 4], x: &[[i8; 16]]) -> int32x4_t {
+unsafe fn dots<D: Dot, W: Weights256>(rows: &[Group256; 4], x: &[[i8; 16]]) -> int32x4_t {
     // SAFETY: reads within the arrays: a group has 16 times 16 quants and as many scales.
     unsafe {
         let mut sums = [vdupq_n_s32(0); 4];
-        for (j, x) in x.iter().enumerate() {
-            let x = vreinterpretq_s8_u8(load_16::<0>(x.as_ptr().cast()));
+        let load = |p: *const [i8; 16]| vreinterpretq_s8_u8(load_16::<0>(p.cast()));
+        for (j, x) in x.as_chunks::<2>().0.iter().enumerate() {
+            let x = [load(&x[0]), load(&x[1])];
             for (sum, row) in sums.iter_mut().zip(rows) {
-                let w = row.quants.as_ptr().add(16 * j).cast::<int8x16_t>().read();
-                *sum = vmlaq_n_s32(*sum, D::dot_16(w, x), i32::from(row.scales[j]));
+                let w = row.quants.as_ptr().add(32 * j).cast::<int8x16_t>();
+                let (w, scales) = ([w.read(), w.add(1).read()], &row.scales[2 * j..2 * j + 2]);
+                if W::PAIRED {
+                    *sum = vmlaq_n_s32(*sum, D::dot_32(w, x, W::RANGE), i32::from(scales[0]));
+                } else {
+                    *sum = vmlaq_n_s32(*sum, D::dot_16(w[0], x[0]), i32::from(scales[0]));
+                    *sum = vmlaq_n_s32(*sum, D::dot_16(w[1], x[1]), i32::from(scales[1]));
+                }
             }
         }
         fold(sums)

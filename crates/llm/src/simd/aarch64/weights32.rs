@@ -1,14 +1,17 @@
 //! Loads of weights that have a scale for each 32.
 
-use super::load::{load_16, load_f32x4, load_halves};
+use super::load::{load_16, load_f32x4, load_halves, load_u32};
 use super::product::{FourGroups, Range, Weights32};
-use crate::blocks::{Block32, BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, Group32};
+use crate::blocks::{
+    Block32, BlockIQ4NL, BlockMXFP4, BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, E2M1_DOUBLED,
+    Group32, IQ4_VALUES, e8m0_half,
+};
 use core::{arch::aarch64::*, marker::PhantomData};
 
 /// Low nibbles, high nibbles.
 #[target_feature(enable = "neon")]
 #[inline]
-fn nibbles(bytes: uint8x16_t) -> [int8x16_t; 2] {
+pub fn nibbles(bytes: uint8x16_t) -> [int8x16_t; 2] {
     [vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(0xf))), vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes))]
 }
 
@@ -25,16 +28,19 @@ fn five_bits(bytes: uint8x16_t, bits: u32) -> [int8x16_t; 2] {
     [vorrq_s8(low[0], fifth(bits)), vorrq_s8(low[1], fifth(bits >> 16))]
 }
 
-/// Four little-endian bytes.
-///
-/// # Safety
-///
-/// They must be readable.
-#[inline(always)]
-unsafe fn load_u32(p: *const u8) -> u32 {
-    // SAFETY: the caller vouches for the bytes. Blocks are at even addresses in a file, but not in
-    // every buffer, hence no u16 reads.
-    u32::from_le_bytes(unsafe { p.cast::<[u8; 4]>().read() })
+/// A table of 16 values in a register.
+#[target_feature(enable = "neon")]
+#[inline]
+pub fn table_16(values: &[i8; 16]) -> int8x16_t {
+    // SAFETY: reads the 16 bytes.
+    vreinterpretq_s8_u8(unsafe { load_16::<0>(values.as_ptr().cast()) })
+}
+
+/// Nibbles looked up in a table of 16 values.
+#[target_feature(enable = "neon")]
+#[inline]
+fn look_up(values: int8x16_t, bytes: uint8x16_t) -> [int8x16_t; 2] {
+    nibbles(bytes).map(|codes| vqtbl1q_s8(values, vreinterpretq_u8_s8(codes)))
 }
 
 #[target_feature(enable = "neon")]
@@ -152,6 +158,39 @@ impl Weights32 for Q8_0 {
             let quants = rows
                 .map(|row| [vreinterpretq_s8_u8(load_16::<2>(row)), vreinterpretq_s8_u8(load_16::<18>(row))]);
             symmetric(quants, load_halves::<0>(rows))
+        }
+    }
+}
+
+pub struct Iq4Nl;
+
+impl Weights32 for Iq4Nl {
+    const BLOCK_BYTES: usize = size_of::<BlockIQ4NL>();
+    const RANGE: Range = Range::Full;
+
+    #[inline(always)]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with its scale, then 16 bytes follow.
+        unsafe {
+            let values = table_16(&IQ4_VALUES);
+            let quants = rows.map(|row| look_up(values, load_16::<2>(row)));
+            symmetric(quants, load_halves::<0>(rows))
+        }
+    }
+}
+
+pub struct Mxfp4;
+
+impl Weights32 for Mxfp4 {
+    const BLOCK_BYTES: usize = size_of::<BlockMXFP4>();
+
+    #[inline(always)]
+    unsafe fn load(rows: [*const u8; 4], _index: usize) -> FourGroups {
+        // SAFETY: a block begins with its exponent, then 16 bytes follow.
+        unsafe {
+            let values = table_16(&E2M1_DOUBLED);
+            let quants = rows.map(|row| look_up(values, load_16::<1>(row)));
+            symmetric(quants, load_f32x4(&rows.map(|row| e8m0_half(*row))))
         }
     }
 }

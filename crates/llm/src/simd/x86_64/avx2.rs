@@ -1,9 +1,12 @@
 //! The set for CPUs with AVX2, FMA and F16C: `VPMADDUBSW`, `VPMADDWD`.
 
 use super::product::{Dot, Weights32, tile_32, tile_256};
-use super::{float, float_product, round, weights32};
-use crate::blocks::{Block256, GgmlType, with_block_of};
-use crate::simd::{FloatTileFn, Kernels, Q8, TileFn, tiles::Tile};
+use super::{
+    float, float_product, round,
+    types::{self, Set},
+};
+use crate::blocks::{Block256, GgmlType};
+use crate::simd::{FloatTileFn, Kernels, Q8, tiles::Tile};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 
@@ -19,7 +22,7 @@ pub const TABLE: Kernels = Kernels {
     quantize_32: round::quantize_32,
     quantize_256: round::quantize_256,
     float_product: product_float,
-    product,
+    product: types::product::<Widening>,
 };
 
 fn product_float(ty: GgmlType) -> Option<FloatTileFn> {
@@ -31,45 +34,32 @@ fn product_float(ty: GgmlType) -> Option<FloatTileFn> {
     }
 }
 
-fn product(ty: GgmlType) -> Option<TileFn> {
-    Some(match ty {
-        GgmlType::Q4_0 => product_32::<weights32::Q4_0>,
-        GgmlType::Q4_1 => product_32::<weights32::Q4_1>,
-        GgmlType::Q5_0 => product_32::<weights32::Q5_0>,
-        GgmlType::Q5_1 => product_32::<weights32::Q5_1>,
-        GgmlType::Q8_0 => product_32::<weights32::Q8_0>,
-        _ => with_block_of!(
-            ty,
-            Block32 => product_32::<weights32::Unpacked<B>>,
-            Block256 => product_256::<B>,
-            _ => return None,
-        ),
-    })
-}
-
-fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn with_avx2<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        // SAFETY: the features are enabled for this function.
-        unsafe { tile_32::<Widening, W>(w, x, out) }
-    }
-    // SAFETY: only `KERNELS` names this function, and who holds that has made sure of the features.
-    unsafe { with_avx2::<W>(w, x, out) }
-}
-
-/// Blocks of 256: their integer scales are applied to 16-bit sums, which VNNI does not have.
-pub fn product_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn with_avx2<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        // SAFETY: the features are enabled for this function.
-        unsafe { tile_256::<B>(w, x, out) }
-    }
-    // SAFETY: only tables that need the features name this function.
-    unsafe { with_avx2::<B>(w, x, out) }
-}
-
 /// Pairs of products in 16 bits, added in pairs to 32.
-struct Widening;
+pub struct Widening;
+
+impl Set for Widening {
+    fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn with_avx2<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+            // SAFETY: the features are enabled for this function.
+            unsafe { tile_32::<Widening, W>(w, x, out) }
+        }
+        // SAFETY: only `KERNELS` names this function, and who holds that has made sure
+        // of the features.
+        unsafe { with_avx2::<W>(w, x, out) }
+    }
+
+    // Blocks of 256: their integer scales are applied to 16-bit sums, which VNNI does not have.
+    fn product_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn with_avx2<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+            // SAFETY: the features are enabled for this function.
+            unsafe { tile_256::<B>(w, x, out) }
+        }
+        // SAFETY: only tables that need the features name this function.
+        unsafe { with_avx2::<B>(w, x, out) }
+    }
+}
 
 impl Dot for Widening {
     #[target_feature(enable = "avx2,fma,f16c")]

@@ -11,6 +11,7 @@ mod float;
 mod float_product;
 mod product;
 mod round;
+mod types;
 mod weights32;
 
 use super::{Kernels, std};
