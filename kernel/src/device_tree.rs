@@ -1,8 +1,8 @@
 //! What the device tree says about the machine: memory, cores, devices, boot arguments.
 //!
-//! [`memory_banks`] and [`reserved_memory`] need no heap, so that the heap can be placed first; [`Platform`] is the rest,
-//! owned, so that the tree's own memory can be given away afterwards. Anything absent from the tree
-//! is absent from the platform: the boot goes on without it.
+//! [`memory_banks`] and [`reserved_memory`] need no heap, so that the heap can be placed first;
+//! [`Platform`] is all of it, owned, so that the tree's own memory can be given away afterwards.
+//! Anything absent from the tree is absent from the platform: the boot goes on without it.
 
 use alloc::{string::String, vec::Vec};
 use core::{fmt, ops::Range};
