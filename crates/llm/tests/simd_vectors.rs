@@ -41,10 +41,12 @@ fn dot_products_are_those_of_a_plain_loop() {
         let scale = products.clone().map(f64::abs).sum();
         let got = kernels.dot_f32(a, b);
         assert!(close(got, products.sum(), scale), "{kernels:?} f32 {range:?}");
+        assert_eq!(got, Kernels::scalar().dot_f32(a, b), "{kernels:?} f32 {range:?}");
 
         let products = a.iter().zip(b_half).map(|(&a, &b)| f64::from(a) * f64::from(b.to_f32()));
         let got = kernels.dot_f16(a, b_half);
         assert!(close(got, products.sum(), scale), "{kernels:?} f16 {range:?}");
+        assert_eq!(got, Kernels::scalar().dot_f16(a, b_half), "{kernels:?} f16 {range:?}");
     });
 }
 
@@ -58,6 +60,9 @@ fn scaled_sums_are_those_of_a_plain_loop() {
         let before = &acc[..range.len()];
         let mut got = before.to_vec();
         kernels.add_scaled_f32(&mut got, 0.7, &x[range.clone()]);
+        let mut want = before.to_vec();
+        Kernels::scalar().add_scaled_f32(&mut want, 0.7, &x[range.clone()]);
+        assert_eq!(got, want, "{kernels:?} f32 {range:?}");
         for ((&got, &before), &x) in got.iter().zip(before).zip(&x[range.clone()]) {
             assert!(
                 close(got, f64::from(before) + f64::from(0.7_f32) * f64::from(x), 4.0),
@@ -67,6 +72,9 @@ fn scaled_sums_are_those_of_a_plain_loop() {
 
         let mut got = before.to_vec();
         kernels.add_scaled_f16(&mut got, 0.7, &x_half[range.clone()]);
+        let mut want = before.to_vec();
+        Kernels::scalar().add_scaled_f16(&mut want, 0.7, &x_half[range.clone()]);
+        assert_eq!(got, want, "{kernels:?} f16 {range:?}");
         for ((&got, &before), &x) in got.iter().zip(before).zip(&x_half[range.clone()]) {
             let want = f64::from(before) + f64::from(0.7_f32) * f64::from(x.to_f32());
             assert!(close(got, want, 4.0), "{kernels:?} f16 {range:?}");

@@ -137,6 +137,8 @@ fn add_where_set(mask: &[u8; 32], value: i8, out: &mut [i8; 256]) {
 }
 
 impl Block256 for BlockQ2K {
+    const MINS: bool = true;
+
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
         two_bits(&self.qs, quants);
@@ -173,6 +175,8 @@ impl Block256 for BlockQ3K {
 }
 
 impl Block256 for BlockQ4K {
+    const MINS: bool = true;
+
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
         nibbles(&self.qs, quants);
@@ -188,6 +192,8 @@ impl Block256 for BlockQ4K {
 }
 
 impl Block256 for BlockQ5K {
+    const MINS: bool = true;
+
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
         nibbles(&self.qs, quants);

@@ -50,7 +50,7 @@ impl HalfBytes {
 pub struct Group32 {
     /// The integers.
     pub quants: [i8; 32],
-    /// One scale for each half; equal in all types but NVFP4.
+    /// One scale for each half; equal where the type has no [`Block32::HALVES`].
     pub scales: [f32; 2],
     /// What is added to every weight, 0 in types that are symmetric around zero.
     pub min: f32,
@@ -82,6 +82,10 @@ impl Group256 {
 pub trait Block32: FromBytes + Immutable + KnownLayout + Unaligned {
     /// Groups in the block.
     const GROUPS: usize = 1;
+    /// Whether the two halves of a group have scales of their own; equal ones in all types but NVFP4.
+    const HALVES: bool = false;
+    /// Whether the type has minimums.
+    const MINS: bool = false;
 
     /// Unpacks group `index < GROUPS`.
     fn unpack(&self, index: usize) -> Group32;
@@ -90,6 +94,9 @@ pub trait Block32: FromBytes + Immutable + KnownLayout + Unaligned {
 /// A block of 256 weights; such rows are multiplied with activations that have one scale for each
 /// 256 values.
 pub trait Block256: FromBytes + Immutable + KnownLayout + Unaligned {
+    /// Whether the type has minimums.
+    const MINS: bool = false;
+
     /// Unpacks the block.
     fn unpack(&self, out: &mut Group256) {
         self.unpack_quants(&mut out.quants);

@@ -124,6 +124,7 @@ impl Block32 for BlockMXFP4 {
 
 impl Block32 for BlockNVFP4 {
     const GROUPS: usize = 2;
+    const HALVES: bool = true;
 
     #[inline]
     fn unpack(&self, index: usize) -> Group32 {

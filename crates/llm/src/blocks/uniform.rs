@@ -86,6 +86,8 @@ impl Block32 for BlockQ4_0 {
 }
 
 impl Block32 for BlockQ4_1 {
+    const MINS: bool = true;
+
     fn unpack(&self, _index: usize) -> Group32 {
         Group32 { quants: nibbles(&self.qs), scales: [self.d.to_f32(); 2], min: self.m.to_f32() }
     }
@@ -102,6 +104,8 @@ impl Block32 for BlockQ5_0 {
 }
 
 impl Block32 for BlockQ5_1 {
+    const MINS: bool = true;
+
     fn unpack(&self, _index: usize) -> Group32 {
         Group32 { quants: five_bits(&self.qs, self.qh), scales: [self.d.to_f32(); 2], min: self.m.to_f32() }
     }

@@ -1,8 +1,18 @@
 //! The executable specification: each function in the plainest Rust that states what it computes.
+//!
+//! The other sets give the same bits. Sums of integers are exact in any order; those of floats are
+//! not, so their order is part of the definition, as is which of them are fused:
+//!
+//! - A row's product with quantised weights adds one term for each scale, in the order of the row,
+//!   by fused multiply-adds: `sum = fma(integers, w_scale * x_scale, sum)`.
+//! - A product of floats has [`LANES`] sums, the `i`-th for the elements `i`, `i + LANES`, …, each
+//!   made by fused multiply-adds; [`add_lanes`] adds them up.
+//! - A scaled sum is one fused multiply-add for each element.
 
-use super::{Kernels, Q8, Q8Format, Q8Mut, TileFn, tiles::Tile};
+use super::{FloatTileFn, Kernels, Q8, Q8Format, Q8Mut, TileFn, tiles::Tile};
 use crate::blocks::{self, Block32, Block256, GgmlType, Group256, with_block_of};
-use half::f16;
+use half::{bf16, f16};
+use libm::fmaf as fma;
 
 pub(super) static KERNELS: Kernels = TABLE;
 
@@ -15,7 +25,7 @@ pub(super) const TABLE: Kernels = Kernels {
     add_scaled_f16,
     quantize_32,
     quantize_256,
-    float_product: |_| None,
+    float_product,
     product,
 };
 
@@ -23,9 +33,31 @@ fn product(ty: GgmlType) -> Option<TileFn> {
     with_block_of!(ty, Block32 => Some(tile_32::<B>), Block256 => Some(tile_256::<B>), _ => None)
 }
 
-/// Partial sums kept by the dot products of floats: a single one loses more to rounding and lets
-/// the compiler use no vectors.
-const LANES: usize = 8;
+fn float_product(ty: GgmlType) -> Option<FloatTileFn> {
+    match ty {
+        GgmlType::F32 => Some(|w, x, cols, out| float_tile(w, x, cols, out, f32::from_le_bytes)),
+        GgmlType::F16 => Some(|w, x, cols, out| float_tile(w, x, cols, out, half_to_f32)),
+        GgmlType::BF16 => Some(|w, x, cols, out| float_tile(w, x, cols, out, bf16_to_f32)),
+        _ => None,
+    }
+}
+
+fn half_to_f32(bytes: [u8; 2]) -> f32 {
+    f16::from_le_bytes(bytes).to_f32()
+}
+
+fn bf16_to_f32(bytes: [u8; 2]) -> f32 {
+    bf16::from_le_bytes(bytes).to_f32()
+}
+
+/// Sums kept by the products of floats: a single one would lose more to rounding, and every set's
+/// vectors are made of them.
+pub(super) const LANES: usize = 8;
+
+/// The sum of the partial sums: the two halves first, then neighbours.
+pub(super) fn add_lanes(s: [f32; LANES]) -> f32 {
+    ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
+}
 
 fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b, |x| x)
@@ -39,21 +71,37 @@ fn dot<T: Copy>(a: &[f32], b: &[T], to_f32: impl Fn(T) -> f32) -> f32 {
     let mut sums = [0.0; LANES];
     for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
         for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * to_f32(b);
+            *sum = fma(a, to_f32(b), *sum);
         }
     }
-    sums.iter().sum()
+    add_lanes(sums)
+}
+
+/// The product of a tile of float weights of `N` bytes with f32 activations of `cols` values a token.
+fn float_tile<const N: usize>(
+    w: &[u8],
+    x: &[f32],
+    cols: usize,
+    out: &mut Tile<'_>,
+    to_f32: impl Fn([u8; N]) -> f32,
+) {
+    let (weights, _) = w.as_chunks::<N>();
+    for (row, w) in weights.chunks_exact(cols).enumerate() {
+        for (token, x) in x.chunks_exact(cols).enumerate() {
+            out.token(token)[row] = dot(x, w, &to_f32);
+        }
+    }
 }
 
 fn add_scaled_f32(acc: &mut [f32], scale: f32, x: &[f32]) {
     for (acc, &x) in acc.iter_mut().zip(x) {
-        *acc += scale * x;
+        *acc = fma(x, scale, *acc);
     }
 }
 
 fn add_scaled_f16(acc: &mut [f32], scale: f32, x: &[f16]) {
     for (acc, &x) in acc.iter_mut().zip(x) {
-        *acc += scale * x.to_f32();
+        *acc = fma(x.to_f32(), scale, *acc);
     }
 }
 
@@ -114,11 +162,18 @@ fn tile_32<B: Block32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
         for (index, w) in groups.enumerate() {
             for token in 0..x.n_tokens() {
                 let at = token * groups_per_row + index;
-                let (x_low, x_high) = x.quants[32 * at..32 * (at + 1)].split_at(16);
-                let product = w.scales[0] * dot_i8(&w.quants[..16], x_low) as f32
-                    + w.scales[1] * dot_i8(&w.quants[16..], x_high) as f32
-                    + w.min * x.sums[at] as f32;
-                out.token(token)[row] += x.scales[at] * product;
+                let (quants, scale) = (&x.quants[32 * at..32 * (at + 1)], x.scales[at]);
+                let sum = &mut out.token(token)[row];
+                if B::HALVES {
+                    for (half, (w_quants, quants)) in w.quants.chunks(16).zip(quants.chunks(16)).enumerate() {
+                        *sum = fma(dot_i8(w_quants, quants) as f32, w.scales[half] * scale, *sum);
+                    }
+                } else {
+                    *sum = fma(dot_i8(&w.quants, quants) as f32, w.scales[0] * scale, *sum);
+                }
+                if B::MINS {
+                    *sum = fma(x.sums[at] as f32, w.min * scale, *sum);
+                }
             }
         }
     }
@@ -142,9 +197,13 @@ fn tile_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
                 let dots = w.quants.chunks_exact(16).zip(x_quants.chunks_exact(16));
                 let dots = dots.map(|(w, x)| dot_i8(w, x));
                 let products: i32 = w.scales.iter().zip(dots).map(|(&s, dot)| i32::from(s) * dot).sum();
-                let mins: i32 = w.mins.iter().zip(x_sums).map(|(&m, &sum)| i32::from(m) * sum).sum();
-                let product = w.d * products as f32 - w.d_min * mins as f32;
-                out.token(token)[row] += x.scales[at] * product;
+                let scale = x.scales[at];
+                let sum = &mut out.token(token)[row];
+                *sum = fma(products as f32, w.d * scale, *sum);
+                if B::MINS {
+                    let mins: i32 = w.mins.iter().zip(x_sums).map(|(&m, &sum)| i32::from(m) * sum).sum();
+                    *sum = fma(-(mins as f32), w.d_min * scale, *sum);
+                }
             }
         }
     }

@@ -1,70 +1,104 @@
 //! Products and sums of float vectors.
 
-use super::load::{load_f16x16, load_f32x16, store_f32x16};
+use super::load::{load_bf16x8, load_f16x8, load_f32x8, store_f32x8};
+use crate::simd::scalar::LANES;
 use core::arch::aarch64::*;
-use half::f16;
+use half::{bf16, f16};
 
-pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
-    // SAFETY: NEON is part of every target that this module is built for.
-    unsafe { dot(a, b, load_f32x16, |x| x) }
+/// A type of floats in memory.
+pub trait Float: Copy + Default {
+    /// Eight of them, at any address.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    unsafe fn load(p: *const Self) -> [float32x4_t; 2];
 }
 
-pub fn dot_f16(a: &[f32], b: &[f16]) -> f32 {
-    // SAFETY: NEON is part of every target that this module is built for.
-    unsafe { dot(a, b, load_f16x16, f16::to_f32) }
+impl Float for f32 {
+    #[inline(always)]
+    unsafe fn load(p: *const Self) -> [float32x4_t; 2] {
+        // SAFETY: the caller vouches for the values.
+        unsafe { load_f32x8(p.cast()) }
+    }
 }
 
-pub fn add_scaled_f32(acc: &mut [f32], scale: f32, x: &[f32]) {
-    // SAFETY: NEON is part of every target that this module is built for.
-    unsafe { add_scaled(acc, scale, x, load_f32x16, |x| x) }
+impl Float for f16 {
+    #[inline(always)]
+    unsafe fn load(p: *const Self) -> [float32x4_t; 2] {
+        // SAFETY: the caller vouches for the values.
+        unsafe { load_f16x8(p.cast()) }
+    }
 }
 
-pub fn add_scaled_f16(acc: &mut [f32], scale: f32, x: &[f16]) {
+impl Float for bf16 {
+    #[inline(always)]
+    unsafe fn load(p: *const Self) -> [float32x4_t; 2] {
+        // SAFETY: the caller vouches for the values.
+        unsafe { load_bf16x8(p.cast()) }
+    }
+}
+
+/// Eight values as vectors.
+#[inline(always)]
+pub fn vectors<F: Float>(x: &[F; LANES]) -> [float32x4_t; 2] {
+    // SAFETY: the array holds them.
+    unsafe { F::load(x.as_ptr()) }
+}
+
+pub fn dot<F: Float>(a: &[f32], b: &[F]) -> f32 {
     // SAFETY: NEON is part of every target that this module is built for.
-    unsafe { add_scaled(acc, scale, x, load_f16x16, f16::to_f32) }
+    unsafe { sum_of_products(a, b) }
+}
+
+pub fn add_scaled<F: Float>(acc: &mut [f32], scale: f32, x: &[F]) {
+    // SAFETY: NEON is part of every target that this module is built for.
+    unsafe { add_products(acc, scale, x) }
+}
+
+/// The last elements, with zeros behind them.
+#[inline(always)]
+pub fn padded<F: Float>(rest: &[F]) -> [F; LANES] {
+    let mut padded = [F::default(); LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    padded
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn dot<T: Copy>(
-    a: &[f32],
-    b: &[T],
-    load: impl Fn(&[T; 16]) -> [float32x4_t; 4],
-    to_f32: impl Fn(T) -> f32,
-) -> f32 {
+fn sum_of_products<F: Float>(a: &[f32], b: &[F]) -> f32 {
     let (a, a_rest) = a.as_chunks();
     let (b, b_rest) = b.as_chunks();
-    let mut sums = [vdupq_n_f32(0.0); 4];
+    let mut sums = [vdupq_n_f32(0.0); 2];
+    let mut add = |a, b| {
+        let (a, b) = (vectors::<f32>(a), vectors::<F>(b));
+        sums = [vfmaq_f32(sums[0], a[0], b[0]), vfmaq_f32(sums[1], a[1], b[1])];
+    };
     for (a, b) in a.iter().zip(b) {
-        let (a, b) = (load_f32x16(a), load(b));
-        for i in 0..4 {
-            sums[i] = vfmaq_f32(sums[i], a[i], b[i]);
-        }
+        add(a, b);
     }
-    let sum = vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3]));
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(&a, &b)| a * to_f32(b)).sum();
-    vaddvq_f32(sum) + rest
+    if !a_rest.is_empty() {
+        add(&padded(a_rest), &padded(b_rest));
+    }
+    // Adds neighbours first, as the definition does.
+    vaddvq_f32(vaddq_f32(sums[0], sums[1]))
 }
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn add_scaled<T: Copy>(
-    acc: &mut [f32],
-    scale: f32,
-    x: &[T],
-    load: impl Fn(&[T; 16]) -> [float32x4_t; 4],
-    to_f32: impl Fn(T) -> f32,
-) {
+fn add_products<F: Float>(acc: &mut [f32], scale: f32, x: &[F]) {
     let (acc, acc_rest) = acc.as_chunks_mut();
     let (x, x_rest) = x.as_chunks();
+    let add = |acc: &mut [f32; LANES], x| {
+        let (sums, x) = (vectors(acc), vectors::<F>(x));
+        store_f32x8(acc, [vfmaq_n_f32(sums[0], x[0], scale), vfmaq_n_f32(sums[1], x[1], scale)]);
+    };
     for (acc, x) in acc.iter_mut().zip(x) {
-        let (mut sums, x) = (load_f32x16(acc), load(x));
-        for i in 0..4 {
-            sums[i] = vfmaq_n_f32(sums[i], x[i], scale);
-        }
-        store_f32x16(acc, sums);
+        add(acc, x);
     }
-    for (acc, &x) in acc_rest.iter_mut().zip(x_rest) {
-        *acc += scale * to_f32(x);
+    if !acc_rest.is_empty() {
+        let mut sums = padded(acc_rest);
+        add(&mut sums, &padded(x_rest));
+        acc_rest.copy_from_slice(&sums[..acc_rest.len()]);
     }
 }

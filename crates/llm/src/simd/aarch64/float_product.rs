@@ -1,96 +1,25 @@
-//! Products of float weights: four rows share each load of activations, and four tokens each load of
+//! Products of float weights: four rows share each load of activations, and two tokens each load of
 //! weights.
 
-use super::load::{load_16, load_bf16x4, load_f16x4, load_f32x4};
+use super::float::{Float, padded, vectors};
 use super::product::{row_pointers, store};
-use crate::simd::tiles::Tile;
+use crate::simd::{scalar::LANES, tiles::Tile};
 use core::arch::aarch64::*;
-use half::{bf16, f16};
-
-/// A type of float weights.
-pub trait Float {
-    /// Bytes of a weight.
-    const BYTES: usize;
-
-    /// Four weights from `p` on.
-    ///
-    /// # Safety
-    ///
-    /// They must be readable.
-    unsafe fn load_4(p: *const u8) -> float32x4_t;
-
-    /// The weight at `p`.
-    ///
-    /// # Safety
-    ///
-    /// It must be readable.
-    unsafe fn load_1(p: *const u8) -> f32;
-}
-
-impl Float for f32 {
-    const BYTES: usize = 4;
-
-    #[inline(always)]
-    unsafe fn load_4(p: *const u8) -> float32x4_t {
-        // SAFETY: the caller vouches for the bytes.
-        unsafe { vreinterpretq_f32_u8(load_16::<0>(p)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_1(p: *const u8) -> f32 {
-        // SAFETY: the caller vouches for the bytes.
-        f32::from_le_bytes(unsafe { p.cast::<[u8; 4]>().read() })
-    }
-}
-
-impl Float for f16 {
-    const BYTES: usize = 2;
-
-    #[inline(always)]
-    unsafe fn load_4(p: *const u8) -> float32x4_t {
-        // SAFETY: the caller vouches for the bytes.
-        unsafe { load_f16x4(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_1(p: *const u8) -> f32 {
-        // SAFETY: the caller vouches for the bytes.
-        f16::from_le_bytes(unsafe { p.cast::<[u8; 2]>().read() }).to_f32()
-    }
-}
-
-impl Float for bf16 {
-    const BYTES: usize = 2;
-
-    #[inline(always)]
-    unsafe fn load_4(p: *const u8) -> float32x4_t {
-        // SAFETY: the caller vouches for the bytes.
-        unsafe { load_bf16x4(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_1(p: *const u8) -> f32 {
-        // SAFETY: the caller vouches for the bytes.
-        bf16::from_le_bytes(unsafe { p.cast::<[u8; 2]>().read() }).to_f32()
-    }
-}
 
 /// The product of a tile of `F` weights with f32 activations of `cols` values a token.
 pub fn tile<F: Float>(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
     let n_rows = out.rows().len();
-    let row_bytes = cols * F::BYTES;
+    let row_bytes = cols * size_of::<F>();
     assert_eq!(w.len(), n_rows * row_bytes);
     for row in (0..n_rows).step_by(4) {
         let rows = row_pointers(w, row_bytes, n_rows, row);
-        for (index, x) in x.chunks(4 * cols).enumerate() {
+        for (index, x) in x.chunks(2 * cols).enumerate() {
             // SAFETY: the assertion and `row_pointers` make `cols` weights readable in each row; NEON
             // is part of every target that this module is built for.
             unsafe {
                 match x.len() / cols {
-                    1 => store(out, row, 4 * index, &rows_4::<F, 1, 4>(rows, x, cols)),
-                    2 => store(out, row, 4 * index, &rows_4::<F, 2, 2>(rows, x, cols)),
-                    3 => store(out, row, 4 * index, &rows_4::<F, 3, 1>(rows, x, cols)),
-                    _ => store(out, row, 4 * index, &rows_4::<F, 4, 1>(rows, x, cols)),
+                    1 => store(out, row, 2 * index, &rows_4::<F, 1>(rows, x, cols)),
+                    _ => store(out, row, 2 * index, &rows_4::<F, 2>(rows, x, cols)),
                 }
             }
         }
@@ -99,48 +28,52 @@ pub fn tile<F: Float>(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
 
 /// Four rows times `T` tokens; lane `r` of result `t` belongs to row `r` and token `t`.
 ///
-/// Each product has `U` partial sums, so that no addition waits for the one before it.
-///
 /// # Safety
 ///
 /// `cols` weights must be readable from each of `rows`, and `x` must hold `T` tokens.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn rows_4<F: Float, const T: usize, const U: usize>(
-    rows: [*const u8; 4],
-    x: &[f32],
-    cols: usize,
-) -> [float32x4_t; T] {
-    let x: [&[f32]; T] = core::array::from_fn(|t| &x[t * cols..(t + 1) * cols]);
-    let mut sums = [[[vdupq_n_f32(0.0); 4]; T]; U];
-    let whole = cols / (4 * U) * (4 * U);
-    for first in (0..whole).step_by(4 * U) {
-        for (u, sums) in sums.iter_mut().enumerate() {
-            let at = first + 4 * u;
-            // SAFETY: `at + 4 <= cols`, and the caller vouches for the rows.
-            unsafe {
-                let w = rows.map(|row| F::load_4(row.add(at * F::BYTES)));
-                for (sums, x) in sums.iter_mut().zip(x) {
-                    let x = vreinterpretq_f32_u8(load_16::<0>(x.as_ptr().add(at).cast()));
-                    for (sum, w) in sums.iter_mut().zip(w) {
-                        *sum = vfmaq_f32(*sum, w, x);
-                    }
-                }
+unsafe fn rows_4<F: Float, const T: usize>(rows: [*const u8; 4], x: &[f32], cols: usize) -> [float32x4_t; T] {
+    let mut sums = [[[vdupq_n_f32(0.0); 2]; 4]; T];
+    let whole = cols / LANES * LANES;
+    for at in (0..whole).step_by(LANES) {
+        // SAFETY: `at + LANES <= cols`, and the caller vouches for rows and tokens.
+        unsafe {
+            let x = core::array::from_fn(|t| <f32 as Float>::load(x.as_ptr().add(t * cols + at)));
+            add(&mut sums, |row| F::load(rows[row].cast::<F>().add(at)), x);
+        }
+    }
+    if whole < cols {
+        let x = core::array::from_fn(|t| vectors(&padded(&x[t * cols + whole..(t + 1) * cols])));
+        let rest = |row: usize| {
+            let mut rest = [F::default(); LANES];
+            for (i, w) in rest[..cols - whole].iter_mut().enumerate() {
+                // SAFETY: `whole + i < cols`, and the caller vouches for the rows.
+                *w = unsafe { rows[row].cast::<F>().add(whole + i).read_unaligned() };
             }
+            vectors(&rest)
+        };
+        add(&mut sums, rest, x);
+    }
+    // Halves first, then neighbours, as the definition does.
+    sums.map(|sums| {
+        let [a, b, c, d] = sums.map(|[low, high]| vaddq_f32(low, high));
+        vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d))
+    })
+}
+
+/// Adds the products of eight columns.
+#[target_feature(enable = "neon")]
+#[inline]
+fn add<const T: usize>(
+    sums: &mut [[[float32x4_t; 2]; 4]; T],
+    w: impl Fn(usize) -> [float32x4_t; 2],
+    x: [[float32x4_t; 2]; T],
+) {
+    for row in 0..4 {
+        let w = w(row);
+        for (sums, x) in sums.iter_mut().zip(x) {
+            sums[row] = [vfmaq_f32(sums[row][0], w[0], x[0]), vfmaq_f32(sums[row][1], w[1], x[1])];
         }
     }
-    let mut folded = [vdupq_n_f32(0.0); T];
-    for sums in sums {
-        for (folded, [a, b, c, d]) in folded.iter_mut().zip(sums) {
-            *folded = vaddq_f32(*folded, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
-        }
-    }
-    for at in whole..cols {
-        // SAFETY: `at < cols`, and the caller vouches for the rows.
-        let w = rows.map(|row| unsafe { F::load_1(row.add(at * F::BYTES)) });
-        for (folded, x) in folded.iter_mut().zip(x) {
-            *folded = vfmaq_n_f32(*folded, load_f32x4(&w), x[at]);
-        }
-    }
-    folded
 }

@@ -5,7 +5,6 @@
 //! blocks of 18 bytes have no other, so these instructions are written out.
 
 use core::arch::{aarch64::*, asm};
-use half::f16;
 
 /// The 16 bytes at `p + OFFSET`.
 ///
@@ -103,85 +102,84 @@ pub fn load_f32x16(x: &[f32; 16]) -> [float32x4_t; 4] {
     [a, b, c, d]
 }
 
-/// Writes sixteen f32 values.
+/// Eight f32 values.
+///
+/// # Safety
+///
+/// 32 bytes must be readable at `p`.
 #[inline(always)]
-pub fn store_f32x16(out: &mut [f32; 16], v: [float32x4_t; 4]) {
-    // SAFETY: writes the 64 bytes of `out` and nothing else.
+pub unsafe fn load_f32x8(p: *const u8) -> [float32x4_t; 2] {
+    let (a, b);
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldp {a:q}, {b:q}, [{p}]",
+            a = lateout(vreg) a,
+            b = lateout(vreg) b,
+            p = in(reg) p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    [a, b]
+}
+
+/// Writes eight f32 values.
+#[inline(always)]
+pub fn store_f32x8(out: &mut [f32; 8], v: [float32x4_t; 2]) {
+    // SAFETY: writes the 32 bytes of `out` and nothing else.
     unsafe {
         asm!(
             "stp {a:q}, {b:q}, [{p}]",
-            "stp {c:q}, {d:q}, [{p}, #32]",
             a = in(vreg) v[0],
             b = in(vreg) v[1],
-            c = in(vreg) v[2],
-            d = in(vreg) v[3],
             p = in(reg) out.as_mut_ptr(),
             options(nostack, preserves_flags)
         );
     }
 }
 
-/// Sixteen f16 values, converted to f32.
-#[inline(always)]
-pub fn load_f16x16(x: &[f16; 16]) -> [float32x4_t; 4] {
-    let (a, b, c, d);
-    // SAFETY: reads the 32 bytes of `x` and nothing else.
-    unsafe {
-        asm!(
-            "ldp {b:q}, {d:q}, [{p}]",
-            "fcvtl {a:v}.4s, {b:v}.4h",
-            "fcvtl2 {b:v}.4s, {b:v}.8h",
-            "fcvtl {c:v}.4s, {d:v}.4h",
-            "fcvtl2 {d:v}.4s, {d:v}.8h",
-            a = out(vreg) a,
-            b = out(vreg) b,
-            c = out(vreg) c,
-            d = out(vreg) d,
-            p = in(reg) x.as_ptr(),
-            options(pure, readonly, nostack, preserves_flags)
-        );
-    }
-    [a, b, c, d]
-}
-
-/// Four f16 values, converted to f32.
+/// Eight f16 values, converted to f32.
 ///
 /// # Safety
 ///
-/// Eight bytes must be readable at `p`.
+/// 16 bytes must be readable at `p`.
 #[inline(always)]
-pub unsafe fn load_f16x4(p: *const u8) -> float32x4_t {
-    let v;
+pub unsafe fn load_f16x8(p: *const u8) -> [float32x4_t; 2] {
+    let (low, high);
     // SAFETY: reads the bytes that the caller vouches for and nothing else.
     unsafe {
         asm!(
-            "ldr {v:d}, [{p}]",
-            "fcvtl {v:v}.4s, {v:v}.4h",
-            v = out(vreg) v,
+            "ldr {high:q}, [{p}]",
+            "fcvtl {low:v}.4s, {high:v}.4h",
+            "fcvtl2 {high:v}.4s, {high:v}.8h",
+            low = lateout(vreg) low,
+            high = out(vreg) high,
             p = in(reg) p,
             options(pure, readonly, nostack, preserves_flags)
         );
     }
-    v
+    [low, high]
 }
 
-/// Four bf16 values, converted to f32.
+/// Eight bf16 values, converted to f32.
 ///
 /// # Safety
 ///
-/// Eight bytes must be readable at `p`.
+/// 16 bytes must be readable at `p`.
 #[inline(always)]
-pub unsafe fn load_bf16x4(p: *const u8) -> float32x4_t {
-    let v;
+pub unsafe fn load_bf16x8(p: *const u8) -> [float32x4_t; 2] {
+    let (low, high);
     // SAFETY: reads the bytes that the caller vouches for and nothing else.
     unsafe {
         asm!(
-            "ldr {v:d}, [{p}]",
-            "shll {v:v}.4s, {v:v}.4h, #16",
-            v = out(vreg) v,
+            "ldr {high:q}, [{p}]",
+            "shll {low:v}.4s, {high:v}.4h, #16",
+            "shll2 {high:v}.4s, {high:v}.8h, #16",
+            low = lateout(vreg) low,
+            high = out(vreg) high,
             p = in(reg) p,
             options(pure, readonly, nostack, preserves_flags)
         );
     }
-    v
+    [low, high]
 }

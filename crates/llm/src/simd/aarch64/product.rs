@@ -77,6 +77,8 @@ pub trait Weights256 {
     const RANGE: Range = Range::Small;
     /// Whether scales come in equal pairs: one for each 32 weights.
     const PAIRED: bool = false;
+    /// Whether there are minimums.
+    const MINS: bool = false;
 
     /// Unpacks a block.
     ///
@@ -199,9 +201,8 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
                     if W::HALVES {
                         let low = fold(core::array::from_fn(|r| D::dot_16(w.quants[r][0], x[0])));
                         let high = fold(core::array::from_fn(|r| D::dot_16(w.quants[r][1], x[1])));
-                        let products = vmulq_f32(w.scales[0], vcvtq_f32_s32(low));
-                        let products = vfmaq_f32(products, w.scales[1], vcvtq_f32_s32(high));
-                        *sum = vfmaq_n_f32(*sum, products, scale);
+                        *sum = vfmaq_f32(*sum, vcvtq_f32_s32(low), vmulq_n_f32(w.scales[0], scale));
+                        *sum = vfmaq_f32(*sum, vcvtq_f32_s32(high), vmulq_n_f32(w.scales[1], scale));
                         continue;
                     }
                     let mut dots = fold(core::array::from_fn(|r| D::dot_32(w.quants[r], x, W::RANGE)));
@@ -211,7 +212,7 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
                     *sum = vfmaq_f32(*sum, vcvtq_f32_s32(dots), vmulq_n_f32(w.scales[0], scale));
                     if W::MINS {
                         let x_sum = *x_sums.add(t * n_groups) as f32;
-                        *sum = vfmaq_n_f32(*sum, w.mins, scale * x_sum);
+                        *sum = vfmaq_n_f32(*sum, vmulq_n_f32(w.mins, scale), x_sum);
                     }
                 }
                 quants = quants.add(32);
@@ -257,7 +258,6 @@ pub unsafe fn tile_256<D: Dot, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Til
                 }
                 let scales = groups.each_ref().map(|group| group.d);
                 let min_scales = groups.each_ref().map(|group| group.d_min);
-                let has_mins = min_scales != [0.0; 4];
                 for (token, sum) in tokens.clone().zip(&mut sums) {
                     let at = token * n_blocks + block;
                     let (quants, _) = x.quants[256 * at..256 * (at + 1)].as_chunks();
@@ -267,7 +267,7 @@ pub unsafe fn tile_256<D: Dot, W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Til
                         let products = vcvtq_f32_s32(dots::<D, W>(&groups, quants));
                         let scale = x.scales[at];
                         *sum = vfmaq_f32(*sum, products, vmulq_n_f32(load_f32x4(&scales), scale));
-                        if has_mins {
+                        if W::MINS {
                             let (x_sums, _) = x.sums[16 * at..16 * (at + 1)].as_chunks();
                             let mins = vcvtq_f32_s32(mins(&groups, x_sums));
                             *sum = vfmsq_f32(*sum, mins, vmulq_n_f32(load_f32x4(&min_scales), scale));

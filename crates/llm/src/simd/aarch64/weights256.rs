@@ -13,6 +13,7 @@ pub struct Unpacked<B>(PhantomData<B>);
 
 impl<B: Block256> Weights256 for Unpacked<B> {
     const BLOCK_BYTES: usize = size_of::<B>();
+    const MINS: bool = B::MINS;
 
     #[inline(always)]
     unsafe fn unpack(block: *const u8, out: &mut Group256) {
@@ -50,6 +51,7 @@ pub struct Q2K;
 
 impl Weights256 for Q2K {
     const BLOCK_BYTES: usize = size_of::<BlockQ2K>();
+    const MINS: bool = true;
 
     #[target_feature(enable = "neon")]
     #[inline]
@@ -98,6 +100,7 @@ pub struct Q4K;
 
 impl Weights256 for Q4K {
     const BLOCK_BYTES: usize = size_of::<BlockQ4K>();
+    const MINS: bool = true;
     const PAIRED: bool = true;
 
     #[target_feature(enable = "neon")]
@@ -121,6 +124,7 @@ pub struct Q5K;
 
 impl Weights256 for Q5K {
     const BLOCK_BYTES: usize = size_of::<BlockQ5K>();
+    const MINS: bool = true;
     const PAIRED: bool = true;
 
     #[target_feature(enable = "neon")]

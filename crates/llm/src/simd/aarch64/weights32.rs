@@ -56,7 +56,7 @@ impl<B: Block32> Weights32 for Unpacked<B> {
     const BLOCK_BYTES: usize = size_of::<B>();
     const GROUPS: usize = B::GROUPS;
     const RANGE: Range = Range::Full;
-    const HALVES: bool = true;
+    const HALVES: bool = B::HALVES;
 
     #[inline(always)]
     unsafe fn load(rows: [*const u8; 4], index: usize) -> FourGroups {

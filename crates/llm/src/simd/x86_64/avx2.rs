@@ -15,10 +15,10 @@ pub static KERNELS: Kernels = TABLE;
 /// The table as a constant, from which faster sets take what they do not replace.
 pub const TABLE: Kernels = Kernels {
     name: "avx2",
-    dot_f32: float::dot_f32,
-    dot_f16: float::dot_f16,
-    add_scaled_f32: float::add_scaled_f32,
-    add_scaled_f16: float::add_scaled_f16,
+    dot_f32: float::dot,
+    dot_f16: float::dot,
+    add_scaled_f32: float::add_scaled,
+    add_scaled_f16: float::add_scaled,
     quantize_32: round::quantize_32,
     quantize_256: round::quantize_256,
     float_product: product_float,

@@ -1,88 +1,114 @@
 //! Products and sums of float vectors.
 
+use crate::simd::scalar::LANES;
 use core::arch::x86_64::*;
-use half::f16;
+use half::{bf16, f16};
 
-pub fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
+/// A type of floats in memory.
+pub trait Float: Copy + Default {
+    /// Eight of them, at any address.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable, and the CPU must have AVX2, FMA and F16C.
+    unsafe fn load(p: *const Self) -> __m256;
+}
+
+impl Float for f32 {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m256 {
+        // SAFETY: the caller vouches for the values.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+}
+
+impl Float for f16 {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m256 {
+        // SAFETY: the caller vouches for the values.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(p.cast()) })
+    }
+}
+
+impl Float for bf16 {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn load(p: *const Self) -> __m256 {
+        // SAFETY: the caller vouches for the values.
+        let bits = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(p.cast()) });
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+    }
+}
+
+/// Eight values as a vector.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub fn vector<F: Float>(x: &[F; LANES]) -> __m256 {
+    // SAFETY: the array holds them, and the features are enabled here.
+    unsafe { F::load(x.as_ptr()) }
+}
+
+pub fn dot<F: Float>(a: &[f32], b: &[F]) -> f32 {
     // SAFETY: who calls this through a table has made sure of AVX2, FMA and F16C.
-    unsafe { dot(a, b, |b| load_f32x8(b), |x| x) }
+    unsafe { sum_of_products(a, b) }
 }
 
-pub fn dot_f16(a: &[f32], b: &[f16]) -> f32 {
-    // SAFETY: as for `dot_f32`.
-    unsafe { dot(a, b, |b| load_f16x8(b), f16::to_f32) }
+pub fn add_scaled<F: Float>(acc: &mut [f32], scale: f32, x: &[F]) {
+    // SAFETY: as for `dot`.
+    unsafe { add_products(acc, scale, x) }
 }
 
-pub fn add_scaled_f32(acc: &mut [f32], scale: f32, x: &[f32]) {
-    // SAFETY: as for `dot_f32`.
-    unsafe { add_scaled(acc, scale, x, |x| load_f32x8(x), |x| x) }
+/// The last elements, with zeros behind them.
+pub fn padded<F: Float>(rest: &[F]) -> [F; LANES] {
+    let mut padded = [F::default(); LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    padded
 }
 
-pub fn add_scaled_f16(acc: &mut [f32], scale: f32, x: &[f16]) {
-    // SAFETY: as for `dot_f32`.
-    unsafe { add_scaled(acc, scale, x, |x| load_f16x8(x), f16::to_f32) }
+/// Lane `i` is the sum of vector `i`'s lanes: halves first, then neighbours, as the definition does.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub fn fold(v: [__m256; 4]) -> __m128 {
+    let [a, b, c, d] = v.map(|v| _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v)));
+    _mm_hadd_ps(_mm_hadd_ps(a, b), _mm_hadd_ps(c, d))
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-pub fn load_f32x8(x: &[f32; 8]) -> __m256 {
-    // SAFETY: reads the 32 bytes of `x`.
-    unsafe { _mm256_loadu_ps(x.as_ptr()) }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn load_f16x8(x: &[f16; 8]) -> __m256 {
-    // SAFETY: reads the 16 bytes of `x`.
-    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(x.as_ptr().cast()) })
-}
-
-/// The sum of the lanes.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-pub fn sum(v: __m256) -> f32 {
-    let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-    let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-    _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn dot<T: Copy>(a: &[f32], b: &[T], load: impl Fn(&[T; 8]) -> __m256, to_f32: impl Fn(T) -> f32) -> f32 {
+fn sum_of_products<F: Float>(a: &[f32], b: &[F]) -> f32 {
     let (a, a_rest) = a.as_chunks();
     let (b, b_rest) = b.as_chunks();
-    let mut sums = [_mm256_setzero_ps(); 4];
-    let (a_fours, a_eights) = a.as_chunks::<4>();
-    let (b_fours, b_eights) = b.as_chunks::<4>();
-    for (a, b) in a_fours.iter().zip(b_fours) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum = _mm256_fmadd_ps(load_f32x8(a), load(b), *sum);
-        }
+    let mut sum = _mm256_setzero_ps();
+    for (a, b) in a.iter().zip(b) {
+        sum = _mm256_fmadd_ps(vector::<f32>(a), vector::<F>(b), sum);
     }
-    for (sum, (a, b)) in sums.iter_mut().zip(a_eights.iter().zip(b_eights)) {
-        *sum = _mm256_fmadd_ps(load_f32x8(a), load(b), *sum);
+    if !a_rest.is_empty() {
+        sum = _mm256_fmadd_ps(vector(&padded(a_rest)), vector(&padded(b_rest)), sum);
     }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(&a, &b)| a * to_f32(b)).sum();
-    sum(_mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]))) + rest
+    _mm_cvtss_f32(fold([sum; 4]))
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn add_scaled<T: Copy>(
-    acc: &mut [f32],
-    scale: f32,
-    x: &[T],
-    load: impl Fn(&[T; 8]) -> __m256,
-    to_f32: impl Fn(T) -> f32,
-) {
-    let (acc, acc_rest) = acc.as_chunks_mut::<8>();
+fn add_products<F: Float>(acc: &mut [f32], scale: f32, x: &[F]) {
+    let (acc, acc_rest) = acc.as_chunks_mut();
     let (x, x_rest) = x.as_chunks();
     for (acc, x) in acc.iter_mut().zip(x) {
-        let sum = _mm256_fmadd_ps(load(x), _mm256_set1_ps(scale), load_f32x8(acc));
-        // SAFETY: writes the 32 bytes of `acc`.
-        unsafe { _mm256_storeu_ps(acc.as_mut_ptr(), sum) };
+        add_8::<F>(acc, scale, x);
     }
-    for (acc, &x) in acc_rest.iter_mut().zip(x_rest) {
-        *acc += scale * to_f32(x);
+    if !acc_rest.is_empty() {
+        let mut sums = padded(acc_rest);
+        add_8(&mut sums, scale, &padded(x_rest));
+        acc_rest.copy_from_slice(&sums[..acc_rest.len()]);
     }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn add_8<F: Float>(acc: &mut [f32; LANES], scale: f32, x: &[F; LANES]) {
+    let sum = _mm256_fmadd_ps(vector(x), _mm256_set1_ps(scale), vector(acc));
+    // SAFETY: writes the 32 bytes of `acc`.
+    unsafe { _mm256_storeu_ps(acc.as_mut_ptr(), sum) };
 }

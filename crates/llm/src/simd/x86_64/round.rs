@@ -1,6 +1,6 @@
 //! Activations rounded to 8 bits.
 
-use super::float::load_f32x8;
+use super::float::vector;
 use crate::simd::{Q8Mut, scalar::scale_and_inverse};
 use core::arch::x86_64::*;
 
@@ -48,7 +48,7 @@ fn magnitudes(x: &[f32; 32]) -> __m256i {
     let (x, _) = x.as_chunks();
     let sign = _mm256_set1_epi32(i32::MIN);
     x.iter().fold(_mm256_setzero_si256(), |largest, x| {
-        _mm256_max_epu32(largest, _mm256_andnot_si256(sign, _mm256_castps_si256(load_f32x8(x))))
+        _mm256_max_epu32(largest, _mm256_andnot_si256(sign, _mm256_castps_si256(vector::<f32>(x))))
     })
 }
 
@@ -65,7 +65,7 @@ fn amax(bits: __m256i) -> f32 {
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn round_8(x: &[f32; 8], inverse: f32) -> __m256i {
-    let x = _mm256_mul_ps(load_f32x8(x), _mm256_set1_ps(inverse));
+    let x = _mm256_mul_ps(vector::<f32>(x), _mm256_set1_ps(inverse));
     // The CPU's own rounding takes ties to even.
     let whole = _mm256_round_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(x);
     let sign = _mm256_set1_ps(-0.0);

@@ -35,18 +35,6 @@ unsafe fn five_bits(p: *const u8, bits: *const u8) -> __m256i {
     _mm256_or_si256(low, _mm256_and_si256(set, _mm256_set1_epi8(0x10)))
 }
 
-/// The f16 at `p` in every lane.
-///
-/// # Safety
-///
-/// Two bytes must be readable at `p`.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn half(p: *const u8) -> __m256 {
-    // SAFETY: the caller vouches for the bytes.
-    _mm256_cvtph_ps(_mm_set1_epi16(unsafe { p.cast::<i16>().read_unaligned() }))
-}
-
 /// The f16 values at four pointers.
 ///
 /// # Safety
@@ -67,6 +55,7 @@ impl<B: Block32> Weights32 for Unpacked<B> {
     const BLOCK_BYTES: usize = size_of::<B>();
     const GROUPS: usize = B::GROUPS;
     const SIGNED: bool = true;
+    const HALVES: bool = B::HALVES;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -77,8 +66,10 @@ impl<B: Block32> Weights32 for Unpacked<B> {
             let groups = rows.map(|row| (*row.cast::<B>()).unpack(index));
             FourGroups {
                 quants: groups.each_ref().map(|group| _mm256_loadu_si256(group.quants.as_ptr().cast())),
-                scales: groups
-                    .map(|group| _mm256_set_m128(_mm_set1_ps(group.scales[1]), _mm_set1_ps(group.scales[0]))),
+                scales: [0, 1].map(|half| {
+                    let [a, b, c, d] = groups.each_ref().map(|group| group.scales[half]);
+                    _mm_setr_ps(a, b, c, d)
+                }),
                 mins: _mm_setzero_ps(),
             }
         }
@@ -98,7 +89,7 @@ impl Weights32 for Q4_0 {
         unsafe {
             FourGroups {
                 quants: rows.map(|row| nibbles(row.add(2))),
-                scales: rows.map(|row| half(row)),
+                scales: [halves(rows); 2],
                 mins: _mm_setzero_ps(),
             }
         }
@@ -118,7 +109,7 @@ impl Weights32 for Q4_1 {
         unsafe {
             FourGroups {
                 quants: rows.map(|row| nibbles(row.add(4))),
-                scales: rows.map(|row| half(row)),
+                scales: [halves(rows); 2],
                 mins: halves(rows.map(|row| row.add(2))),
             }
         }
@@ -138,7 +129,7 @@ impl Weights32 for Q5_0 {
         unsafe {
             FourGroups {
                 quants: rows.map(|row| five_bits(row.add(6), row.add(2))),
-                scales: rows.map(|row| half(row)),
+                scales: [halves(rows); 2],
                 mins: _mm_setzero_ps(),
             }
         }
@@ -158,7 +149,7 @@ impl Weights32 for Q5_1 {
         unsafe {
             FourGroups {
                 quants: rows.map(|row| five_bits(row.add(8), row.add(4))),
-                scales: rows.map(|row| half(row)),
+                scales: [halves(rows); 2],
                 mins: halves(rows.map(|row| row.add(2))),
             }
         }
@@ -178,7 +169,7 @@ impl Weights32 for Q8_0 {
         unsafe {
             FourGroups {
                 quants: rows.map(|row| _mm256_loadu_si256(row.add(2).cast())),
-                scales: rows.map(|row| half(row)),
+                scales: [halves(rows); 2],
                 mins: _mm_setzero_ps(),
             }
         }
