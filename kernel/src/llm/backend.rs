@@ -3,7 +3,9 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
-use llm::{parallel::Workers, sampling::SamplingConfig, simd::Kernels};
+use llm::{
+    kv_cache::KvType, parallel::Workers, sampling::SamplingConfig, simd::Kernels, tokenizer::EncodeOptions,
+};
 
 use super::{BackendError, Catalog, Statistics};
 use crate::{memory::pool::Pool, offload::Offload, storage::Disk};
@@ -88,6 +90,13 @@ pub trait InferenceBackend: Send {
     /// model keeps the length it had.
     fn set_context_length(&mut self, n_ctx: usize) -> Result<(), BackendError>;
 
+    /// Sets the number format of cached keys and values, of the loaded model and of those loaded from now
+    /// on; F16 until set. The context starts empty.
+    ///
+    /// # Errors
+    /// If the memory does not suffice for it; the format stays what it was.
+    fn set_kv_type(&mut self, kv_type: KvType) -> Result<(), BackendError>;
+
     /// Turns on, or off, a report to the log: weight magnitudes at load, the logits' range at each
     /// step.
     fn set_verbose(&mut self, verbose: bool);
@@ -113,11 +122,39 @@ pub trait InferenceBackend: Send {
         self.infer_streaming(prompt, max_tokens, &mut |_| ControlFlow::Continue(()))
     }
 
+    /// Runs exactly these tokens from an empty context and gives `on_row` the logits of each, in order; an
+    /// encoder's are the last layer's values. `on_row` may end it.
+    ///
+    /// # Errors
+    /// If no model is loaded, there are no tokens, an id is not in the vocabulary, the tokens do not fit the
+    /// context, or `on_row` breaks off.
+    fn logits(
+        &mut self,
+        tokens: &[u32],
+        on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<(), BackendError>;
+
+    /// Gives `on_ids` the ids of each of `texts`, in order, by the loaded model's vocabulary, or the first
+    /// model's if none is loaded, whose weights are not needed for it.
+    ///
+    /// # Errors
+    /// If there is no model, its vocabulary cannot be used or cannot spell a text, or there is no memory.
+    fn tokenize_with(
+        &mut self,
+        texts: &[&str],
+        options: EncodeOptions,
+        on_ids: &mut dyn FnMut(&[u32]),
+    ) -> Result<(), BackendError>;
+
     /// The ids of `text` as a prompt has them, the start token in front where the model asks for it.
     ///
     /// # Errors
-    /// If no model is loaded or there is no memory.
-    fn tokenize(&self, text: &str) -> Result<Vec<u32>, BackendError>;
+    /// As [`tokenize_with`](Self::tokenize_with).
+    fn tokenize(&mut self, text: &str) -> Result<Vec<u32>, BackendError> {
+        let mut copy = Vec::new();
+        self.tokenize_with(&[text], PROMPT_ENCODING, &mut |ids| copy = ids.to_vec())?;
+        Ok(copy)
+    }
 
     /// The text of these ids; broken characters become U+FFFD.
     ///
@@ -146,6 +183,9 @@ pub trait InferenceBackend: Send {
     /// The device that was offered for offloading, if any.
     fn offload(&mut self) -> Option<&mut (dyn Offload + 'static)>;
 }
+
+/// How a prompt is encoded: plain text, in which nothing stands for a special token but the start.
+pub const PROMPT_ENCODING: EncodeOptions = EncodeOptions { add_special: true, parse_special: false };
 
 /// Context length that a model gets unless told, if it has as much.
 pub const DEFAULT_N_CTX: usize = 2048;
@@ -197,6 +237,8 @@ pub struct ModelMetadata {
 pub struct InferenceResult {
     /// The text after the prompt.
     pub output: String,
+    /// The ids of the tokens generated.
+    pub ids: Vec<u32>,
     /// Tokens of the prompt, the start token included.
     pub prompt_tokens: usize,
     /// Tokens generated, one that ended the text not counted.

@@ -22,7 +22,7 @@ mod transformer;
 
 pub use backend::{
     BenchResult, DEFAULT_N_CTX, FinishReason, InferenceBackend, InferenceResult, Measurement, ModelMemory,
-    ModelMetadata, Platform, Progress, per_second,
+    ModelMetadata, PROMPT_ENCODING, Platform, Progress, per_second,
 };
 pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile};
 pub use error::{BackendError, Sha256Digest};

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
-use llm::sampling::SamplingConfig;
+use llm::{kv_cache::KvType, sampling::SamplingConfig, tokenizer::EncodeOptions};
 
 use super::{
     BackendError, BenchResult, Catalog, InferenceBackend, InferenceResult, ModelMemory, ModelMetadata,
@@ -73,6 +73,10 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NotLoaded)
     }
 
+    fn set_kv_type(&mut self, _kv_type: KvType) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     fn set_verbose(&mut self, _verbose: bool) {}
 
     fn infer_streaming(
@@ -84,7 +88,20 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NoInference)
     }
 
-    fn tokenize(&self, _text: &str) -> Result<Vec<u32>, BackendError> {
+    fn logits(
+        &mut self,
+        _tokens: &[u32],
+        _on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn tokenize_with(
+        &mut self,
+        _texts: &[&str],
+        _options: EncodeOptions,
+        _on_ids: &mut dyn FnMut(&[u32]),
+    ) -> Result<(), BackendError> {
         Err(BackendError::NoInference)
     }
 
@@ -128,6 +145,7 @@ mod tests {
             stub.load_model("good").unwrap_err(),
             stub.infer("Hello", 1).unwrap_err(),
             stub.tokenize("Hello").unwrap_err(),
+            stub.logits(&[1], &mut |_| ControlFlow::Continue(())).unwrap_err(),
             stub.detokenize(&[1]).unwrap_err(),
             stub.bench(1, 1, &mut || ControlFlow::Continue(())).unwrap_err(),
         ] {

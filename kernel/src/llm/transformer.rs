@@ -9,7 +9,13 @@ mod measure;
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
-use llm::{model::Config, sampling::SamplingConfig, session::Session};
+use llm::{
+    kv_cache::KvType,
+    model::Config,
+    sampling::SamplingConfig,
+    session::Session,
+    tokenizer::{EncodeOptions, Tokenizer},
+};
 
 use self::loaded::{LoadedModel, session_options};
 use super::{
@@ -34,6 +40,7 @@ pub struct TransformerBackend {
     model: Option<Loaded>,
     sampling: SamplingConfig,
     stop: Vec<String>,
+    kv_type: KvType,
     verbose: bool,
     statistics: Statistics,
     /// The most that a session has taken.
@@ -80,6 +87,7 @@ impl TransformerBackend {
             model: None,
             sampling: SamplingConfig::greedy(),
             stop: Vec::new(),
+            kv_type: KvType::F16,
             verbose: false,
             statistics: Statistics::default(),
             session_high_water_bytes: 0,
@@ -92,6 +100,7 @@ impl TransformerBackend {
         let ModelMemory { weights_bytes, session_bytes, .. } = self.memory_usage();
         let available_bytes = self.pool.free_bytes() + weights_bytes + session_bytes;
         let file_bytes = self.catalog.files()[file].length_bytes;
+        let kv_type = self.kv_type;
         self.catalog.with_header(file, |gguf| {
             let header = Header::new(gguf)?;
             let config = Config::from_gguf(gguf)?;
@@ -100,7 +109,10 @@ impl TransformerBackend {
             let wanted = n_ctx.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX));
             let mut plan = Plan { header, config, n_ctx: wanted, weights_bytes, session_bytes: 0 };
             loop {
-                plan.session_bytes = Session::required_bytes(&plan.config, &session_options(plan.n_ctx))?;
+                plan.session_bytes = Session::required_bytes(
+                    &plan.config,
+                    &session_options(&plan.config, plan.n_ctx, kv_type),
+                )?;
                 let needed_bytes = plan.weights_bytes.saturating_add(plan.session_bytes);
                 if needed_bytes <= available_bytes {
                     break;
@@ -138,7 +150,7 @@ impl TransformerBackend {
         self.statistics.load_us += (self.engine.clock_us)().saturating_sub(start_us);
 
         let file_bytes = self.catalog.files()[file].length_bytes;
-        let options = session_options(plan.n_ctx);
+        let options = session_options(&plan.config, plan.n_ctx, self.kv_type);
         let model = LoadedModel::load(weights, memory, file_bytes, options, &self.engine)?;
         if self.verbose {
             model.log_weight_magnitudes();
@@ -167,6 +179,23 @@ impl TransformerBackend {
         self.mark_high_water();
         self.mention_offload();
         Ok(())
+    }
+
+    /// Gives the loaded model another cache, or leaves it the one it has and says why.
+    fn make_session_anew(&mut self, n_ctx: usize, kv_type: KvType) -> Result<(), BackendError> {
+        let Loaded { mut metadata, model } = self.model.take().ok_or(BackendError::NotLoaded)?;
+        let options = session_options(model.config(), n_ctx, kv_type);
+        if options == *model.session_options() {
+            self.model = Some(Loaded { metadata, model });
+            return Ok(());
+        }
+        let (model, changed) = model.with_session(options, self.pool, &self.engine)?;
+        if changed.is_ok() {
+            metadata.n_ctx = n_ctx;
+        }
+        self.model = Some(Loaded { metadata, model });
+        self.mark_high_water();
+        changed
     }
 
     fn mark_high_water(&mut self) {
@@ -208,6 +237,21 @@ impl TransformerBackend {
     fn loaded(&self) -> Result<&Loaded, BackendError> {
         self.model.as_ref().ok_or(BackendError::NotLoaded)
     }
+}
+
+fn tokenize(
+    tokenizer: &Tokenizer<'_>,
+    texts: &[&str],
+    options: EncodeOptions,
+    on_ids: &mut dyn FnMut(&[u32]),
+) -> Result<(), BackendError> {
+    let mut ids = Vec::new();
+    for text in texts {
+        ids.clear();
+        tokenizer.encode(text, options, &mut ids)?;
+        on_ids(&ids);
+    }
+    Ok(())
 }
 
 impl InferenceBackend for TransformerBackend {
@@ -253,18 +297,16 @@ impl InferenceBackend for TransformerBackend {
     }
 
     fn set_context_length(&mut self, n_ctx: usize) -> Result<(), BackendError> {
-        let Loaded { mut metadata, model } = self.model.take().ok_or(BackendError::NotLoaded)?;
-        if n_ctx == metadata.n_ctx {
-            self.model = Some(Loaded { metadata, model });
-            return Ok(());
+        self.loaded()?;
+        self.make_session_anew(n_ctx, self.kv_type)
+    }
+
+    fn set_kv_type(&mut self, kv_type: KvType) -> Result<(), BackendError> {
+        if let Some(loaded) = &self.model {
+            self.make_session_anew(loaded.metadata.n_ctx, kv_type)?;
         }
-        let (model, resized) = model.with_context(n_ctx, self.pool, &self.engine)?;
-        if resized.is_ok() {
-            metadata.n_ctx = n_ctx;
-        }
-        self.model = Some(Loaded { metadata, model });
-        self.mark_high_water();
-        resized
+        self.kv_type = kv_type;
+        Ok(())
     }
 
     fn set_verbose(&mut self, verbose: bool) {
@@ -290,8 +332,30 @@ impl InferenceBackend for TransformerBackend {
         Ok(result)
     }
 
-    fn tokenize(&self, text: &str) -> Result<Vec<u32>, BackendError> {
-        self.loaded()?.model.tokenize(text)
+    fn logits(
+        &mut self,
+        tokens: &[u32],
+        on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
+        loaded.model.logits(tokens, on_row)
+    }
+
+    fn tokenize_with(
+        &mut self,
+        texts: &[&str],
+        options: EncodeOptions,
+        on_ids: &mut dyn FnMut(&[u32]),
+    ) -> Result<(), BackendError> {
+        if let Some(loaded) = &self.model {
+            return tokenize(loaded.model.tokenizer(), texts, options, on_ids);
+        }
+        let file = self.catalog.first()?;
+        let path = self.catalog.path(file);
+        let tokenized = self
+            .catalog
+            .with_header(file, |gguf| tokenize(&Tokenizer::from_gguf(gguf)?, texts, options, on_ids));
+        tokenized.map_err(|error| error.in_file(&path))
     }
 
     fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError> {

@@ -148,6 +148,7 @@ fn every_command_is_listed_and_explained() {
         "llm bench",
         "llm tokenize",
         "llm offload",
+        "llm logits",
         "mem",
         "cpus",
         "disks",
@@ -192,7 +193,7 @@ fn mistakes_are_answered_in_one_line_and_the_shell_lives_on() {
     ]);
     let expected = [
         "unknown command \"hlep\"",
-        "expected infer, tokenize, bench",
+        "expected infer, bench",
         "unknown command \"llm frob\"; expected infer",
         "expected a closing quote",
         "usage: llm infer PROMPT [N]",
@@ -376,6 +377,78 @@ mod with_inference {
         assert!(answers[13].contains("given back"));
         assert!(answers[14].contains("weights   0 B") && answers[14].contains("pool      0 B of"));
         assert!(is_one_line_error(&answers[15]), "{:?}", answers[15]);
+    }
+
+    #[test]
+    fn logits_are_shown_to_the_last_bit_and_hold_what_is_chosen() {
+        let computer = Computer::new().disk("s", fixtures::micro());
+        let rows = |line: &str| -> Vec<Vec<f32>> {
+            let shown = computer.command(line).unwrap();
+            let row = |line: &str| line.split(' ').map(|number| number.parse().unwrap()).collect();
+            shown.lines().map(row).collect()
+        };
+        let ids = computer.command("llm tokenize 'Once upon a time'").unwrap();
+        let line = std::format!("llm logits --kv-type f32 {}", ids.trim().replace(' ', ","));
+        let logits = rows(&line);
+        assert_eq!(logits.len(), ids.trim().split(' ').count());
+        assert!(logits.iter().all(|row| row.len() == logits[0].len()));
+        let best =
+            logits.last().unwrap().iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap().0;
+        let chosen = computer.command("llm infer 'Once upon a time' 3 --ids --kv-type f32").unwrap();
+        assert!(chosen.starts_with(&std::format!("{best} ")), "{chosen:?} after {best}");
+        assert_eq!(chosen.trim().split(' ').count(), 3);
+        assert_ne!(rows(&line.replace("f32", "f16")), logits, "the cache's format changes nothing");
+
+        let mut backend = llm::backend(host::platform(host::pool(64 << 20), vec![("s", fixtures::micro())]));
+        backend.load_model("ferrite-micro").unwrap();
+        backend.set_kv_type(::llm::kv_cache::KvType::F32).unwrap();
+        let ids: Vec<u32> = ids.trim().split(' ').map(|id| id.parse().unwrap()).collect();
+        let mut exact = Vec::new();
+        let every_row = &mut |row: &[f32]| {
+            exact.push(row.to_vec());
+            core::ops::ControlFlow::Continue(())
+        };
+        backend.logits(&ids, every_row).unwrap();
+        assert_eq!(exact, logits);
+    }
+
+    #[test]
+    fn what_is_no_token_has_no_logits() {
+        let answers = good().converse(&[
+            b"llm logits",
+            b"llm logits ''",
+            b"llm logits 1,x",
+            b"llm logits 1,99999",
+            b"llm logits 1 --kv-type q8_0",
+            std::format!("llm logits 1{}", ",1".repeat(64)).as_bytes(),
+            b"llm logits 1",
+        ]);
+        let expected =
+            ["usage: llm logits ID,ID...", "ID,ID... is", "ID,ID... is", "99999", "f16 or f32", "65"];
+        for (answer, expected) in answers.iter().zip(expected) {
+            assert!(answer.contains("error: ") && answer.contains(expected), "{answer:?}: {expected}");
+        }
+        assert!(!answers[6].contains("error"), "{}", answers[6]);
+    }
+
+    #[test]
+    fn texts_are_tokenized_without_loading_a_model() {
+        let computer = Computer::new().disk("s", fixtures::micro());
+        let answers = computer.converse(&[
+            b"llm tokenize 'Once upon' ' a time' ''",
+            b"llm tokenize --no-bos 'Once upon'",
+            b"mem",
+            b"llm load",
+            b"llm tokenize 'Once upon' ' a time' ''",
+            b"llm tokenize --special '<s>' '</s>'",
+        ]);
+        let lines: Vec<_> = answers[0].lines().collect();
+        assert_eq!(lines.len(), 3, "{}", answers[0]);
+        assert!(lines[0].ends_with(answers[1].trim()) && lines[0] != answers[1].trim());
+        assert!(answers[2].contains("weights   0 B"), "{}", answers[2]);
+        assert_eq!(answers[4], answers[0]);
+        assert!(answers[5].lines().all(|ids| ids.split(' ').count() <= 2), "{}", answers[5]);
+        assert!(Computer::new().converse(&[b"llm tokenize a"])[0].contains("no disk"));
     }
 
     #[test]

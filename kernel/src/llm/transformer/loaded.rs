@@ -9,15 +9,16 @@ use core::ops::ControlFlow;
 
 use llm::{
     gguf::Gguf,
-    model::Model,
+    kv_cache::KvType,
+    model::{Config, Model},
     sampling::{Sampler, SamplingConfig},
-    session::{Logits, Session, SessionOptions, Step},
-    tokenizer::{EncodeOptions, Tokenizer},
+    session::{Logits, Session, SessionError, SessionOptions, Step},
+    tokenizer::Tokenizer,
 };
 use self_cell::{MutBorrow, self_cell};
 
 use super::{Engine, measure};
-use crate::llm::{BackendError, BenchResult, FinishReason, InferenceResult};
+use crate::llm::{BackendError, BenchResult, FinishReason, InferenceResult, PROMPT_ENCODING};
 use crate::memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region};
 
 self_cell!(
@@ -53,9 +54,6 @@ pub(super) struct Request<'r> {
     pub verbose: bool,
 }
 
-/// Prompts are plain text, in which nothing stands for a special token but the start.
-const PROMPT: EncodeOptions = EncodeOptions { add_special: true, parse_special: false };
-
 /// Bytes of output that are reserved per token, so that a usual text never makes the output grow.
 const OUTPUT_BYTES_PER_TOKEN: usize = 16;
 
@@ -63,10 +61,14 @@ const OUTPUT_BYTES_PER_TOKEN: usize = 16;
 const OUTPUT_TOKENS_RESERVED: usize = 4096;
 
 /// What sessions are made for. A prompt is computed in short batches: between two of them the user can
-/// stop it, and scratch stays small.
-pub(super) fn session_options(n_ctx: usize) -> SessionOptions {
+/// stop it, and scratch stays small. An encoder takes its text at once and has an answer for each token.
+pub(super) fn session_options(config: &Config, n_ctx: usize, kv_type: KvType) -> SessionOptions {
     const PROMPT_BATCH: usize = 64;
-    SessionOptions { n_batch: n_ctx.min(PROMPT_BATCH), ..SessionOptions::generate(n_ctx) }
+    let (n_batch, n_logits) = match config.is_encoder() {
+        true => (n_ctx, n_ctx),
+        false => (n_ctx.min(PROMPT_BATCH), 1),
+    };
+    SessionOptions { n_batch, n_logits, kv_type, ..SessionOptions::generate(n_ctx) }
 }
 
 impl Cell {
@@ -103,18 +105,18 @@ impl LoadedModel {
         Cell::make(regions, options, engine).map(Self)
     }
 
-    /// The same model with another context length, or as it was, and why.
+    /// The same model with another session, or as it was, and why.
     ///
     /// # Errors
     /// If not even the old session could be made again; the model is gone then.
-    pub fn with_context(
+    pub fn with_session(
         self,
-        n_ctx: usize,
+        options: SessionOptions,
         pool: &'static Pool,
         engine: &Engine,
     ) -> Result<(Self, Result<(), BackendError>), BackendError> {
         let config = self.0.borrow_dependent().session.model().config();
-        let options = session_options(n_ctx);
+        let n_ctx = options.n_ctx;
         let required_bytes = match Session::required_bytes(config, &options) {
             Ok(bytes) => bytes,
             Err(error) => return Ok((self, Err(error.into()))),
@@ -146,11 +148,28 @@ impl LoadedModel {
         self.0.with_dependent_mut(|_, running| running.infer(request, engine, on_text))
     }
 
-    /// The ids of a text as a prompt has them.
-    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, BackendError> {
-        let mut ids = Vec::new();
-        self.0.borrow_dependent().tokenizer.encode(text, PROMPT, &mut ids)?;
-        Ok(ids)
+    /// Runs tokens and gives the logits of each.
+    pub fn logits(
+        &mut self,
+        tokens: &[u32],
+        on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        self.0.with_dependent_mut(|_, running| running.logits(tokens, on_row))
+    }
+
+    /// The vocabulary.
+    pub fn tokenizer(&self) -> &Tokenizer<'_> {
+        &self.0.borrow_dependent().tokenizer
+    }
+
+    /// The hyper-parameters.
+    pub fn config(&self) -> &Config {
+        self.0.borrow_dependent().session.model().config()
+    }
+
+    /// What the session was made for.
+    pub fn session_options(&self) -> &SessionOptions {
+        self.0.borrow_dependent().session.options()
     }
 
     /// The text of these ids.
@@ -223,20 +242,22 @@ impl Running<'_> {
         let start_us = (engine.clock_us)();
         let elapsed_us = || (engine.clock_us)().saturating_sub(start_us);
         self.prompt_ids.clear();
-        self.tokenizer.encode(request.prompt, PROMPT, &mut self.prompt_ids)?;
+        self.tokenizer.encode(request.prompt, PROMPT_ENCODING, &mut self.prompt_ids)?;
         self.session.reset();
         let n_vocab = self.session.model().config().n_vocab;
         let mut sampler = Sampler::new(request.sampling, n_vocab)?;
         let stop: Vec<&str> = request.stop.iter().map(String::as_str).collect();
-        let output_bytes = request.max_tokens.min(OUTPUT_TOKENS_RESERVED) * OUTPUT_BYTES_PER_TOKEN;
+        let n_reserved = request.max_tokens.min(OUTPUT_TOKENS_RESERVED);
         let mut result = InferenceResult {
-            output: string_with_capacity(output_bytes)?,
+            output: string_with_capacity(n_reserved * OUTPUT_BYTES_PER_TOKEN)?,
+            ids: Vec::new(),
             prompt_tokens: self.prompt_ids.len(),
             tokens_emitted: 0,
             latency_us: 0,
             first_token_us: 0,
             finish_reason: FinishReason::Cancelled,
         };
+        reserve_ids(&mut result.ids, n_reserved)?;
         if !self.compute_all_but_the_last_batch(on_text)? {
             result.latency_us = elapsed_us();
             return Ok(result);
@@ -250,7 +271,11 @@ impl Running<'_> {
         )?;
         loop {
             let (text, finished) = match generation.step()? {
-                Step::Token { text, .. } => (text, None),
+                Step::Token { id, text } => {
+                    reserve_ids(&mut result.ids, 1)?;
+                    result.ids.push(id);
+                    (text, None)
+                }
                 Step::Finished { reason, text } => (text, Some(reason)),
             };
             if finished.is_none() {
@@ -278,6 +303,33 @@ impl Running<'_> {
 }
 
 impl Running<'_> {
+    fn logits(
+        &mut self,
+        tokens: &[u32],
+        on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        let SessionOptions { n_ctx, .. } = *self.session.options();
+        match tokens.len() {
+            0 => return Err(SessionError::NoTokens.into()),
+            n_tokens if n_tokens > n_ctx => {
+                return Err(SessionError::PromptTooLong { n_tokens, n_ctx }.into());
+            }
+            _ => {}
+        }
+        let config = self.session.model().config();
+        let (n_output, is_encoder) = (config.n_output(), config.is_encoder());
+        self.session.reset();
+        let n_at_once = if is_encoder { tokens.len() } else { 1 };
+        for tokens in tokens.chunks(n_at_once) {
+            for row in self.session.forward(tokens, Logits::All)?.chunks(n_output) {
+                if on_row(row).is_break() {
+                    return Err(BackendError::Cancelled);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Fills the cache with the prompt but for its last batch, which gives the first token; false if
     /// `go_on` broke off between two batches.
     fn compute_all_but_the_last_batch(
@@ -305,6 +357,11 @@ fn string_with_capacity(bytes: usize) -> Result<String, BackendError> {
     let mut string = String::new();
     string.try_reserve(bytes).map_err(|_| BackendError::OutOfHeap { needed_bytes: bytes })?;
     Ok(string)
+}
+
+fn reserve_ids(ids: &mut Vec<u32>, n: usize) -> Result<(), BackendError> {
+    let needed_bytes = ids.len().saturating_add(n).saturating_mul(size_of::<u32>());
+    ids.try_reserve(n).map_err(|_| BackendError::OutOfHeap { needed_bytes })
 }
 
 fn append(output: &mut String, text: &str) -> Result<(), BackendError> {

@@ -1,10 +1,11 @@
-//! `llm infer`, `tokenize`, `bench`, `stats`, `offload`: what the loaded model does.
+//! `llm infer`, `bench`, `stats`, `offload`: what the loaded model does.
 
 use alloc::vec;
 
 use llm::sampling::SamplingConfig;
 
-use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, ensure_loaded};
+use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
+use super::numbers::print_ids;
 use crate::llm::{FinishReason, Measurement, per_second};
 use crate::shell::{
     Shell,
@@ -46,7 +47,13 @@ pub(super) static COMMANDS: &[Command] = &[
             },
             OptionSpec { name: "seed", value: Some("S"), help: "start of the random numbers" },
             OptionSpec { name: "stop", value: Some("TEXT"), help: "end when this text is generated" },
+            OptionSpec {
+                name: "ids",
+                value: None,
+                help: "print the ids of the tokens, at the end, not text",
+            },
             CONTEXT_OPTION,
+            KV_TYPE_OPTION,
             OptionSpec { name: "verbose", value: None, help: "log the logits' range at each step" },
         ],
         summary: "continue PROMPT by up to N tokens, 64 unless told; Ctrl-C stops",
@@ -54,15 +61,6 @@ pub(super) static COMMANDS: &[Command] = &[
                   --temp, --top-k, --top-p, --min-p or --seed is given; the temperature is then 0.8 unless told.\n\
                   If no model is loaded, the first one is.",
         run: infer,
-    },
-    Command {
-        name: "llm tokenize",
-        usage: "TEXT",
-        n_positional: 1..=1,
-        options: &[],
-        summary: "show the token ids of TEXT as a prompt",
-        details: "",
-        run: tokenize,
     },
     Command {
         name: "llm bench",
@@ -106,15 +104,21 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     shell.backend.set_sampling_config(sampling)?;
     shell.backend.set_stop_strings(stop.map_or(vec![], |stop| vec![stop]));
     shell.backend.set_verbose(arguments.has("verbose"));
+    let as_ids = arguments.has("ids");
+    set_kv_type(shell, arguments)?;
     ensure_loaded(shell, n_ctx)?;
     let Shell { backend, terminal, .. } = shell;
     let result = backend.infer_streaming(prompt, max_tokens, &mut |text| {
-        terminal.print(format_args!("{text}"));
+        if !as_ids {
+            terminal.print(format_args!("{text}"));
+        }
         terminal.check_interrupt()
     });
-    // Text may have been streamed before an error.
-    if !matches!(&result, Ok(result) if result.output.ends_with('\n')) {
-        terminal.print(format_args!("\n"));
+    match &result {
+        Ok(result) if as_ids => print_ids(terminal, &result.ids),
+        Ok(result) if result.output.ends_with('\n') => {}
+        // Text may have been streamed before an error.
+        _ => terminal.print(format_args!("\n")),
     }
     let result = result?;
     let reason = match result.finish_reason {
@@ -148,18 +152,6 @@ fn sampling(arguments: &Arguments<'_>) -> Result<SamplingConfig, CommandError> {
     config.repeat_penalty = arguments.option("repeat-penalty", NUMBER)?.unwrap_or(config.repeat_penalty);
     config.seed = arguments.option("seed", "a whole number")?.unwrap_or(config.seed);
     Ok(config)
-}
-
-fn tokenize(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
-    let text = arguments.text(0, "TEXT")?.unwrap_or_default();
-    ensure_loaded(shell, None)?;
-    let ids = shell.backend.tokenize(text)?;
-    for (index, id) in ids.iter().enumerate() {
-        let separator = if index == 0 { "" } else { " " };
-        shell.terminal.print(format_args!("{separator}{id}"));
-    }
-    shell.terminal.print(format_args!("\n"));
-    Ok(())
 }
 
 fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {

@@ -4,6 +4,7 @@ mod general;
 mod inference;
 mod machine;
 mod models;
+mod numbers;
 
 use alloc::vec::Vec;
 
@@ -13,8 +14,8 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 4] =
-    [inference::COMMANDS, models::COMMANDS, machine::COMMANDS, general::COMMANDS];
+static GROUPS: [&[Command]; 5] =
+    [inference::COMMANDS, numbers::COMMANDS, models::COMMANDS, machine::COMMANDS, general::COMMANDS];
 
 /// The first word of all commands that have two.
 const GROUP: &str = "llm";

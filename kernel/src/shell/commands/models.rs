@@ -1,7 +1,9 @@
 //! `llm list`, `load`, `unload`, `info`, `verify`: which models there are and which one is loaded.
 
 use alloc::{string::String, vec::Vec};
-use core::ops::ControlFlow;
+use core::{ops::ControlFlow, str::FromStr};
+
+use llm::kv_cache::KvType;
 
 use crate::llm::{BackendError, Progress, per_second};
 use crate::shell::{
@@ -16,6 +18,11 @@ pub(super) const CONTEXT_OPTION: OptionSpec = OptionSpec {
     name: "ctx",
     value: Some("N"),
     help: "context length in tokens; what the model has, up to 2048, unless told",
+};
+pub(super) const KV_TYPE_OPTION: OptionSpec = OptionSpec {
+    name: "kv-type",
+    value: Some("TYPE"),
+    help: "number format of cached keys and values from now on: f16, as at the start, or f32",
 };
 pub(super) const EXPECTED_CONTEXT: &str = "a number of tokens";
 
@@ -36,6 +43,7 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=1,
         options: &[
             CONTEXT_OPTION,
+            KV_TYPE_OPTION,
             OptionSpec { name: "verbose", value: None, help: "log the magnitude of each weight tensor" },
         ],
         summary: "load a model, the first one unless told",
@@ -98,9 +106,32 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
 fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
     let path = path(shell, arguments, false)?;
     let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
+    set_kv_type(shell, arguments)?;
     shell.backend.set_verbose(arguments.has("verbose"));
     load_path(shell, &path, n_ctx)?;
     print_loaded(shell);
+    Ok(())
+}
+
+/// Does what [`KV_TYPE_OPTION`] asks for, if it was given.
+pub(super) fn set_kv_type(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    struct Name(KvType);
+
+    impl FromStr for Name {
+        type Err = ();
+
+        fn from_str(name: &str) -> Result<Self, ()> {
+            match name {
+                "f16" => Ok(Self(KvType::F16)),
+                "f32" => Ok(Self(KvType::F32)),
+                _ => Err(()),
+            }
+        }
+    }
+
+    if let Some(Name(kv_type)) = arguments.option(KV_TYPE_OPTION.name, "f16 or f32")? {
+        shell.backend.set_kv_type(kv_type)?;
+    }
     Ok(())
 }
 
