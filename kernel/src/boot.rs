@@ -8,6 +8,7 @@ use dtoolkit::fdt::Fdt;
 use ferrite_kernel::{
     arch,
     boot_args::BootArgs,
+    cores::start as cores,
     device_tree::{self, Platform, Registers},
     drivers::{
         host::{self, ExitStatus},
@@ -20,7 +21,7 @@ use ferrite_kernel::{
     offload::{Offload, PassthroughDevice},
     pci, self_test, shell,
     storage::{self, Disk},
-    system::{Core, CpuFeatures, RunMode, Shutdown, System},
+    system::{CpuFeatures, RunMode, Shutdown, System},
 };
 use llm::simd::Kernels;
 use log::{LevelFilter, debug, error, info, warn};
@@ -40,6 +41,7 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
     let (tree, tree_range) = find_tree(tree_address);
     let heap = place_heap(&tree, &tree_range);
     let platform = Platform::from_tree(&tree).expect("the heap was placed in its memory");
+    let stacks = place_secondary_stacks(&platform, &heap);
     // From here on the tree's memory is free for other use.
     let args = BootArgs::parse(&platform.boot_args);
 
@@ -51,7 +53,8 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
         host::exit(ExitStatus::CommandFailed);
     }
     start_interrupts(&platform);
-    fill_pool(&platform, &heap);
+    fill_pool(&platform, [heap, stacks]);
+    cores::start_all(&platform.cores);
     let (pci, mut disks) = find_devices(&platform, &args);
     host::find_pvpanic(&pci);
 
@@ -66,7 +69,8 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
         cpu_model: arch::cpu::model(),
         cpu_features: arch::cpu::features(),
         kernels: kernels(arch::cpu::features()),
-        cores: cores(&platform),
+        cores: cores::states,
+        workers: &cores::TEAM,
         heap_usage: || HEAP.usage(),
         pool: &POOL,
         offload: offload(&pci),
@@ -109,6 +113,19 @@ fn place_heap(tree: &Fdt<'_>, tree_range: &Range<u64>) -> Range<u64> {
     // SAFETY: RAM that neither image, tree nor firmware occupies, and that the pool will leave out.
     HEAP.init(unsafe { slice::from_raw_parts_mut(start, (heap.end - heap.start) as usize) });
     heap
+}
+
+/// Sets the stacks of the other cores aside and returns where they are.
+fn place_secondary_stacks(platform: &Platform, heap: &Range<u64>) -> Range<u64> {
+    let size_bytes = cores::secondary_count(&platform.cores) as u64 * arch::stacks::SLOT_BYTES;
+    let taken = || {
+        let ours = [arch::image::whole(), heap.clone()];
+        ours.into_iter().chain(platform.reserved_memory.iter().cloned())
+    };
+    // Without a place the boot core computes alone.
+    let slots = layout::place(platform.memory.iter().cloned(), taken, size_bytes).unwrap_or(0..0);
+    arch::stacks::set_aside(slots.clone());
+    slots
 }
 
 /// # Safety
@@ -179,13 +196,14 @@ fn start_interrupts(platform: &Platform) {
     debug!("instructions: {:?}", arch::counters::instructions_retired());
 }
 
-fn fill_pool(platform: &Platform, heap: &Range<u64>) {
+fn fill_pool(platform: &Platform, used: [Range<u64>; 2]) {
     let mut taken = platform.reserved_memory.clone();
-    taken.extend([arch::image::whole(), heap.clone()]);
+    taken.push(arch::image::whole());
+    taken.extend(used);
     for range in layout::remaining(&platform.memory, &taken) {
         let start = core::ptr::with_exposed_provenance_mut::<u8>(range.start as usize);
         let length = (range.end - range.start) as usize;
-        // SAFETY: mapped RAM that neither image nor heap nor firmware use; the device tree, if it
+        // SAFETY: mapped RAM that neither image nor heap nor stacks nor firmware use; the device tree, if it
         // lies there, has been read.
         POOL.add(unsafe { slice::from_raw_parts_mut(start, length) });
     }
@@ -216,14 +234,8 @@ fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Ve
 
 fn kernels(features: CpuFeatures) -> &'static Kernels {
     let features = llm::simd::CpuFeatures { dotprod: features.dotprod };
-    // SAFETY: this core has the features, and no other core runs.
+    // SAFETY: this core has the features, and others join only if they have them too.
     unsafe { Kernels::for_cpu(features) }
-}
-
-fn cores(platform: &Platform) -> Vec<Core> {
-    let boot_core = arch::cpu::mpidr();
-    let core = |&mpidr: &u64| Core { mpidr, online: mpidr == boot_core };
-    platform.cores.iter().map(core).collect()
 }
 
 fn offload(functions: &[pci::Function]) -> Option<Box<dyn Offload>> {

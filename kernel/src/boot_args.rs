@@ -36,6 +36,14 @@ pub enum SelfTest {
     Panic,
     /// Overflow the main stack into its guard page.
     Stack,
+    /// Panic on another core than the boot core.
+    SecondaryPanic,
+    /// Read an address that nothing maps, on another core than the boot core.
+    SecondaryFault,
+    /// Overflow the main stack of another core than the boot core.
+    SecondaryStack,
+    /// Let all cores work together many times, asleep and awake.
+    Cores,
     /// Ask the heap for more than it has.
     HeapExhaustion,
     /// Write to the kernel's code.
@@ -140,6 +148,10 @@ impl BootArgs {
                     "fault" => SelfTest::Fault,
                     "panic" => SelfTest::Panic,
                     "stack" => SelfTest::Stack,
+                    "secondary-panic" => SelfTest::SecondaryPanic,
+                    "secondary-fault" => SelfTest::SecondaryFault,
+                    "secondary-stack" => SelfTest::SecondaryStack,
+                    "cores" => SelfTest::Cores,
                     "heap" => SelfTest::HeapExhaustion,
                     "write-text" => SelfTest::WriteText,
                     "execute-data" => SelfTest::ExecuteData,

@@ -110,6 +110,15 @@ pub enum PsciMethod {
     Smc,
 }
 
+/// A core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu {
+    /// Affinity fields of its `MPIDR`.
+    pub mpidr: u64,
+    /// True if its `enable-method` is `psci`; the core that boots needs none.
+    pub starts_by_psci: bool,
+}
+
 /// The machine as the device tree describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
@@ -117,8 +126,8 @@ pub struct Platform {
     pub memory: Vec<Range<u64>>,
     /// Parts of the RAM that the firmware keeps for itself.
     pub reserved_memory: Vec<Range<u64>>,
-    /// The cores' `MPIDR` affinities.
-    pub cores: Vec<u64>,
+    /// The cores.
+    pub cores: Vec<Cpu>,
     /// The console.
     pub uart: Option<Uart>,
     /// The interrupt controller.
@@ -294,15 +303,17 @@ fn boot_args(tree: &Fdt<'_>) -> String {
     String::from(text.unwrap_or(""))
 }
 
-fn cores(tree: &Fdt<'_>) -> Vec<u64> {
+fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
     let Ok(cpus) = tree.cpus() else {
         return Vec::new();
     };
-    let ids = cpus.cpus().filter_map(|cpu| {
+    let cores = cpus.cpus().filter_map(|cpu| {
+        let starts_by_psci =
+            cpu.enable_method().is_some_and(|mut methods| methods.any(|name| name == "psci"));
         let id = cpu.ids().ok()?.next()?;
-        id.to_int::<u64>().ok()
+        Some(Cpu { mpidr: id.to_int().ok()?, starts_by_psci })
     });
-    ids.collect()
+    cores.collect()
 }
 
 /// See IEEE 1275's PCI bus binding: a child address has three cells, the first of which tells the
@@ -357,7 +368,8 @@ mod tests {
     fn reads_virt_with_gic_v3() {
         let platform = platform(VIRT_GIC_V3);
         assert_eq!(platform.memory, [0x4000_0000..0x8000_0000]);
-        assert_eq!(platform.cores, [0, 1]);
+        let core = |mpidr| Cpu { mpidr, starts_by_psci: true };
+        assert_eq!(platform.cores, [core(0), core(1)]);
         let uart = platform.uart.unwrap();
         assert_eq!(uart.registers.address, 0x0900_0000);
         assert_eq!(uart.interrupt, Some(33));

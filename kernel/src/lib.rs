@@ -7,6 +7,7 @@
 //!   power, the host.
 //! - [`device_tree`], [`boot_args`]: what the boot loader tells.
 //! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.
+//! - [`cores`]: all of them, computing together.
 //! - [`console`], [`logging`], [`system`]: what the layers above get to see.
 //! - [`llm`], [`shell`]: models and inference, and the user's way to them.
 //!
@@ -24,6 +25,7 @@ extern crate alloc;
 pub mod arch;
 pub mod boot_args;
 pub mod console;
+pub mod cores;
 pub mod device_tree;
 #[cfg(target_os = "none")]
 pub mod drivers;

@@ -1,13 +1,16 @@
 //! The end of a kernel that broke its own invariants, and the way to say so.
 
-use crate::drivers::{
-    host::{self, ExitStatus, exit},
-    uart,
+use crate::{
+    arch::cpu,
+    drivers::{
+        host::{self, ExitStatus, exit},
+        uart,
+    },
 };
 use core::{
     fmt::{self, Write},
     panic::PanicInfo,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 /// Text to wherever somebody may read it, past all locks: for a machine that is about to end.
@@ -24,17 +27,39 @@ impl Write for Emergency {
     }
 }
 
+/// To be called by the core that is about to say why the machine ends. Of several cores the first one
+/// goes on and the others stop; a core that fails while it says so ends the machine with `status`.
+pub(crate) fn begin_end(status: ExitStatus) {
+    const NOBODY: usize = usize::MAX;
+    static ENDING_CORE: AtomicUsize = AtomicUsize::new(NOBODY);
+    let own = cpu::number();
+    match ENDING_CORE.compare_exchange(NOBODY, own, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => {}
+        Err(core) if core == own => exit(status),
+        Err(_) => cpu::stop(),
+    }
+}
+
+/// Where it happened: nothing on the boot core, else ` on core N`.
+pub(crate) struct OnCore;
+
+impl fmt::Display for OnCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match cpu::number() {
+            0 => Ok(()),
+            core => write!(f, " on core {core}"),
+        }
+    }
+}
+
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    static IS_PANICKING: AtomicBool = AtomicBool::new(false);
-    if IS_PANICKING.swap(true, Ordering::Relaxed) {
-        exit(ExitStatus::Panic);
-    }
+    begin_end(ExitStatus::Panic);
     let status = match is_allocation_failure(info) {
         true => ExitStatus::HeapExhausted,
         false => ExitStatus::Panic,
     };
-    let _ = writeln!(Emergency, "\nPANIC: {info}");
+    let _ = writeln!(Emergency, "\nPANIC{OnCore}: {info}");
     exit(status)
 }
 

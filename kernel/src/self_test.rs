@@ -5,11 +5,16 @@ use crate::{
     arch,
     boot_args::SelfTest,
     console::Console,
+    cores::start::TEAM,
     memory::pool::Pool,
     storage::{Disk, ReadError},
 };
 use alloc::vec::Vec;
-use core::hint::black_box;
+use core::{
+    hint::{black_box, spin_loop},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+use llm::parallel::Workers;
 use log::info;
 
 /// Runs `test`. Returns if it is one that can succeed and it did; faults and panics otherwise.
@@ -17,9 +22,11 @@ pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks
     match test {
         SelfTest::Fault => read_unmapped(),
         SelfTest::Panic => panic!("self-test"),
-        SelfTest::Stack => {
-            black_box(overflow(1));
-        }
+        SelfTest::Stack => overflow_stack(),
+        SelfTest::SecondaryPanic => on_another_core(|| panic!("self-test")),
+        SelfTest::SecondaryFault => on_another_core(read_unmapped),
+        SelfTest::SecondaryStack => on_another_core(overflow_stack),
+        SelfTest::Cores => check_cores(),
         SelfTest::HeapExhaustion => {
             black_box(Vec::<u8>::with_capacity(1 << 40));
         }
@@ -39,6 +46,68 @@ fn read_unmapped() {
     let pointer = core::ptr::with_exposed_provenance::<u32>(UNMAPPED);
     // SAFETY: not sound, on purpose: the read faults and the kernel ends.
     black_box(unsafe { pointer.read_volatile() });
+}
+
+fn overflow_stack() {
+    black_box(overflow(1));
+}
+
+/// Runs `end`, which ends the machine, on a core that is not the boot core.
+fn on_another_core(end: impl Fn() + Sync) {
+    wait_for_all_cores();
+    TEAM.run(&|| match arch::cpu::number() {
+        0 => wait_until("another core", || false),
+        _ => end(),
+    });
+}
+
+fn wait_for_all_cores() {
+    let all = crate::cores::start::states().len();
+    assert!(all > 1, "this self-test needs a second core");
+    wait_until("all cores", || TEAM.count() == all);
+}
+
+/// # Panics
+/// If it takes more than ten seconds.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    const PATIENCE_US: u64 = 10_000_000;
+    let start_us = arch::time::now_us();
+    while !is_so() {
+        assert!(arch::time::now_us() - start_us < PATIENCE_US, "waited in vain for {what}");
+        spin_loop();
+    }
+}
+
+/// Runs in which each item must be done once, some of them after a pause in which the cores fall asleep.
+fn check_cores() {
+    const RUNS: usize = 3_000;
+    const RUNS_BETWEEN_NAPS: usize = 100;
+    const NAP_US: u64 = 2_000;
+    const ITEMS: usize = 64;
+    wait_for_all_cores();
+    let by_others = AtomicUsize::new(0);
+    for run in 0..RUNS {
+        let next = AtomicUsize::new(0);
+        let done: [AtomicUsize; ITEMS] = [const { AtomicUsize::new(0) }; ITEMS];
+        TEAM.run(&|| {
+            while let Some(item) = done.get(next.fetch_add(1, Ordering::Relaxed)) {
+                item.fetch_add(1, Ordering::Relaxed);
+                // A time in which the others can come.
+                (0..200).for_each(|_| spin_loop());
+                if arch::cpu::number() != 0 {
+                    by_others.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        assert!(done.iter().all(|item| item.load(Ordering::Relaxed) == 1), "run {run}");
+        if run % RUNS_BETWEEN_NAPS == 0 {
+            let start_us = arch::time::now_us();
+            wait_until("a nap's end", || arch::time::now_us() - start_us > NAP_US);
+        }
+    }
+    let by_others = by_others.into_inner();
+    assert!(by_others > 0, "no core but the boot core did anything");
+    info!("cores self-test: {} cores, {RUNS} runs, {by_others} items done by others", TEAM.count());
 }
 
 #[expect(unconditional_recursion, reason = "the overflow is the purpose")]

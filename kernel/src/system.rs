@@ -7,7 +7,7 @@ use crate::{
     pci,
     storage::Disk,
 };
-use ::llm::simd::Kernels;
+use ::llm::{parallel::Workers, simd::Kernels};
 use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
@@ -26,8 +26,10 @@ pub struct System<'a> {
     pub cpu_features: CpuFeatures,
     /// The inner loops of inference that suit these instruction sets.
     pub kernels: &'static Kernels,
-    /// All cores that the device tree lists.
-    pub cores: Vec<Core>,
+    /// All cores that the device tree lists, as they are now; the boot core first.
+    pub cores: fn() -> Vec<Core>,
+    /// The cores that compute.
+    pub workers: &'static dyn Workers,
     /// State of the small heap.
     pub heap_usage: fn() -> HeapUsage,
     /// All memory beyond the kernel image and the heap.
@@ -134,6 +136,12 @@ impl CpuFeatures {
             sha2: field(isar0, 12) >= 1,
         }
     }
+
+    /// True if everything in `other` is there.
+    pub fn include(&self, other: &Self) -> bool {
+        let Self { dotprod, i8mm, fp16, sha2 } = *other;
+        dotprod <= self.dotprod && i8mm <= self.i8mm && fp16 <= self.fp16 && sha2 <= self.sha2
+    }
 }
 
 /// One core of the machine.
@@ -141,8 +149,41 @@ impl CpuFeatures {
 pub struct Core {
     /// Affinity fields of `MPIDR_EL1`.
     pub mpidr: u64,
-    /// True if the core runs kernel code; the others are powered off.
-    pub online: bool,
+    /// What it does.
+    pub state: CoreState,
+}
+
+/// What a core does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CoreState {
+    /// Nothing: it has not been started.
+    Off,
+    /// It has been started and has not said so yet.
+    Starting,
+    /// It runs the kernel.
+    Online,
+    /// It cannot be started.
+    Failed,
+}
+
+impl CoreState {
+    /// The state with this discriminant; other numbers are [`Off`](Self::Off).
+    pub fn from_raw(raw: u8) -> Self {
+        let all = [Self::Starting, Self::Online, Self::Failed];
+        all.into_iter().find(|&state| state as u8 == raw).unwrap_or(Self::Off)
+    }
+}
+
+impl fmt::Display for CoreState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Starting => "starting",
+            Self::Online => "online",
+            Self::Failed => "cannot be started",
+        })
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ pub trait Workers: Sync {
     /// How many cores take part, at least 1.
     fn count(&self) -> usize;
 
-    /// Runs `job` once on every core, the caller's among them, and returns when all have finished.
+    /// Runs `job` once on the calling core, and at most once on every other one, at the same time. Returns
+    /// when all that have begun have finished: no core that is slow to begin holds the caller up.
     fn run(&self, job: &(dyn Fn() + Sync));
 }
 

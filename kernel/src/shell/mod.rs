@@ -27,6 +27,8 @@ use self::{
     line_editor::{Entered, LineEditor},
     terminal::Terminal,
 };
+use ::llm::parallel::Workers;
+
 use crate::{
     llm::{self, InferenceBackend, Platform},
     memory::{heap::HeapUsage, pool::Pool},
@@ -64,7 +66,8 @@ struct Machine {
     pool: &'static Pool,
     cpu_model: CpuModel,
     cpu_features: CpuFeatures,
-    cores: Vec<Core>,
+    cores: fn() -> Vec<Core>,
+    workers: &'static dyn Workers,
     disks: Vec<DiskFacts>,
     pci: Vec<pci::Function>,
 }
@@ -94,6 +97,7 @@ impl<'a> Shell<'a> {
             cpu_model: system.cpu_model,
             cpu_features: system.cpu_features,
             cores: system.cores,
+            workers: system.workers,
             disks: disks.collect(),
             pci: system.pci,
         };
@@ -105,7 +109,7 @@ impl<'a> Shell<'a> {
                 clock_us: system.clock_us,
                 instructions_retired: system.instructions_retired,
                 kernels: system.kernels,
-                workers: &::llm::parallel::Serial,
+                workers: system.workers,
                 offload: system.offload,
             }),
             machine,

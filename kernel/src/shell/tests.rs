@@ -13,6 +13,7 @@ use crate::{
     console::Console,
     llm::host,
     storage::{BlockDevice, Disk, FileFacts, MemoryDisk},
+    system::CoreState,
 };
 
 /// A console whose user types `input`, then `late` once the shell has printed some text.
@@ -79,7 +80,11 @@ impl Computer {
             instructions_retired: || None,
             cpu_model: CpuModel::from_midr(0x410f_d083),
             cpu_features: CpuFeatures { dotprod: true, ..CpuFeatures::default() },
-            cores: vec![Core { mpidr: 0, online: true }, Core { mpidr: 1, online: false }],
+            cores: || {
+                let states = [CoreState::Online, CoreState::Off];
+                states.into_iter().zip(0..).map(|(state, mpidr)| Core { mpidr, state }).collect()
+            },
+            workers: &::llm::parallel::Serial,
             heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
             pool: self.pool,
             disks: disks.collect(),

@@ -1,12 +1,12 @@
 //! What happens when the CPU takes an exception.
 
-use super::image;
+use super::stacks::Overflow;
 use crate::{
     drivers::{
         host::{ExitStatus, exit},
         interrupts,
     },
-    panic::Emergency,
+    panic::{Emergency, OnCore, begin_end},
 };
 use core::fmt::{self, Write};
 
@@ -38,8 +38,9 @@ extern "C" fn exception_interrupt(_frame: &mut Frame) {
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_fatal(frame: &Frame, kind: u64) -> ! {
+    begin_end(ExitStatus::Fault);
     let kind = KINDS.get(kind as usize).unwrap_or(&"exception");
-    let _ = writeln!(Emergency, "\nFAULT: {kind}: {}\n{frame}", Cause(frame));
+    let _ = writeln!(Emergency, "\nFAULT{OnCore}: {kind}: {}\n{frame}", Cause(frame));
     exit(ExitStatus::Fault)
 }
 
@@ -73,8 +74,8 @@ impl fmt::Display for Cause<'_> {
             _ => "fault",
         };
         write!(f, "{access} {far:#x} at {elr:#x}: {fault}")?;
-        match image::overflowed_stack(far) {
-            Some(stack) => write!(f, " ({stack} overflow)"),
+        match Overflow::at(far) {
+            Some(overflow) => write!(f, " ({overflow})"),
             None => Ok(()),
         }
     }

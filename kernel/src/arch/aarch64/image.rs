@@ -52,15 +52,3 @@ pub fn main_stack() -> Range<u64> {
 pub fn exception_stack() -> Range<u64> {
     address!(__exception_stack_guard) + GUARD_BYTES..address!(__exception_stack_top)
 }
-
-/// The stack whose guard page holds `address`, if any.
-pub fn overflowed_stack(address: u64) -> Option<&'static str> {
-    let is_guard_of = |stack: Range<u64>| (stack.start - GUARD_BYTES..stack.start).contains(&address);
-    if is_guard_of(main_stack()) {
-        Some("main stack")
-    } else if is_guard_of(exception_stack()) {
-        Some("exception stack")
-    } else {
-        None
-    }
-}

@@ -19,6 +19,11 @@ pub fn unmask() {
     DAIF.write(DAIF::D::Masked + DAIF::A::Unmasked + DAIF::I::Unmasked + DAIF::F::Masked);
 }
 
+/// Lets system errors through from here on, interrupts not.
+pub fn unmask_system_errors() {
+    DAIF.write(DAIF::D::Masked + DAIF::A::Unmasked + DAIF::I::Masked + DAIF::F::Masked);
+}
+
 /// Sleeps until an interrupt is pending, masked or not.
 pub fn wait() {
     wfi();

@@ -8,5 +8,7 @@ pub mod image;
 pub mod interrupts;
 mod memory_functions;
 pub mod paging;
+pub mod secondary;
+pub mod stacks;
 pub mod time;
 pub mod vector_test;

@@ -2,12 +2,13 @@
 //!
 //! `aarch64_paging` builds the tables, with blocks of 2 MiB and 1 GiB wherever they fit.
 
-use super::image;
+use super::{image, stacks};
 use aarch64_paging::{
     descriptor::El1Attributes,
     idmap::IdMap,
     paging::{El1And0, MemoryRegion},
 };
+use alloc::vec::Vec;
 use core::ops::Range;
 use spin::Mutex;
 
@@ -49,7 +50,8 @@ pub unsafe fn activate(ram: &[Range<u64>], devices: &[Range<u64>]) {
     for device in devices {
         map_range(device, DEVICE);
     }
-    let outside_image = crate::memory::layout::remaining(ram, &[image]);
+    let unmapped: Vec<_> = stacks::secondary_guards().chain([image]).collect();
+    let outside_image = crate::memory::layout::remaining(ram, &unmapped);
     for range in
         outside_image.into_iter().chain([image::data(), image::main_stack(), image::exception_stack()])
     {

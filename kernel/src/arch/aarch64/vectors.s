@@ -98,11 +98,10 @@ system_error_entry:
     b       exception_fatal
 nested_entry:
     // The handler's stack may be what overflowed: begin it anew, it is not returned to.
-    msr     tpidr_el1, x0
-    adrp    x0, __exception_stack_top
-    add     x0, x0, :lo12:__exception_stack_top
-    mov     sp, x0
+    msr     tpidr_el0, x0
     mrs     x0, tpidr_el1
+    mov     sp, x0
+    mrs     x0, tpidr_el0
     save_frame
     mov     x1, #3
     b       exception_fatal

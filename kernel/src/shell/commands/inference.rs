@@ -71,7 +71,7 @@ pub(super) static COMMANDS: &[Command] = &[
             OptionSpec { name: "generate", value: Some("N"), help: "tokens generated, 32 unless told" },
         ],
         summary: "measure a prompt and generation: tokens per second, instructions per token",
-        details: "Instructions are shown where the CPU counts them; QEMU does with -icount.",
+        details: "Instructions are the boot core's, shown where the CPU counts them; QEMU does with -icount.",
         run: bench,
     },
     Command {
@@ -159,8 +159,9 @@ fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let n_prompt = arguments.option("prompt", TOKENS)?.unwrap_or(DEFAULT_BENCH_PROMPT);
     let n_generate = arguments.option("generate", TOKENS)?.unwrap_or(DEFAULT_BENCH_GENERATE);
     ensure_loaded(shell, None)?;
-    let Shell { backend, terminal, .. } = shell;
+    let Shell { backend, terminal, machine, .. } = shell;
     let result = backend.bench(n_prompt, n_generate, &mut || terminal.check_interrupt())?;
+    terminal.print(format_args!("cores    {}\n", machine.workers.count()));
     for (name, measured) in [("prefill", result.prefill), ("decode", result.decode)] {
         let Measurement { tokens, elapsed_us, instructions } = measured;
         let rate = Rate(per_second(tokens as u64, elapsed_us));

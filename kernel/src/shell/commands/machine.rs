@@ -94,9 +94,8 @@ fn cpus(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         }
     }
     shell.terminal.print(format_args!("\n"));
-    for (index, core) in machine.cores.iter().enumerate() {
-        let state = if core.online { "online" } else { "off" };
-        shell.terminal.print(format_args!("core {index}: mpidr {:#x}, {state}\n", core.mpidr));
+    for (index, core) in (machine.cores)().iter().enumerate() {
+        shell.terminal.print(format_args!("core {index}: mpidr {:#x}, {}\n", core.mpidr, core.state));
     }
     Ok(())
 }

@@ -1,0 +1,81 @@
+//! Stacks: two for every core, below each a page that is never mapped.
+//!
+//! Those of the boot core are part of the image. The others' lie in RAM that boot sets aside, one slot
+//! a core: guard page, main stack, guard page, exception stack.
+
+use super::image::{self, GUARD_BYTES};
+use core::{fmt, ops::Range};
+use spin::Once;
+
+const MAIN_BYTES: u64 = 256 * 1024;
+const EXCEPTION_BYTES: u64 = 64 * 1024;
+
+/// What the stacks of one secondary core take, their guard pages included.
+pub const SLOT_BYTES: u64 = GUARD_BYTES + MAIN_BYTES + GUARD_BYTES + EXCEPTION_BYTES;
+
+/// The slots: core 1 has the first.
+static SLOTS: Once<Range<u64>> = Once::new();
+
+/// Takes this RAM, a whole number of [slots](SLOT_BYTES), for the stacks of the secondary cores.
+pub fn set_aside(slots: Range<u64>) {
+    SLOTS.call_once(|| slots);
+}
+
+/// The two stacks of a core, without their guard pages.
+#[derive(Debug, Clone)]
+pub struct Stacks {
+    /// The stack of everything but exception handlers.
+    pub main: Range<u64>,
+    /// The stack of exception handlers.
+    pub exception: Range<u64>,
+}
+
+/// The stacks of a core, if it has any.
+pub fn of_core(core: usize) -> Option<Stacks> {
+    let Some(slot) = core.checked_sub(1) else {
+        return Some(Stacks { main: image::main_stack(), exception: image::exception_stack() });
+    };
+    let slots = SLOTS.get()?;
+    let main = slots.start + slot as u64 * SLOT_BYTES + GUARD_BYTES;
+    let exception = main + MAIN_BYTES + GUARD_BYTES;
+    let stacks = Stacks { main: main..main + MAIN_BYTES, exception: exception..exception + EXCEPTION_BYTES };
+    (stacks.exception.end <= slots.end).then_some(stacks)
+}
+
+/// The guard pages of the secondary cores' stacks, which must not be mapped.
+pub fn secondary_guards() -> impl Iterator<Item = Range<u64>> {
+    let below = |stack: Range<u64>| stack.start - GUARD_BYTES..stack.start;
+    (1..).map_while(of_core).flat_map(move |stacks| [below(stacks.main), below(stacks.exception)])
+}
+
+/// A stack that has overflowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow {
+    core: usize,
+    name: &'static str,
+}
+
+impl Overflow {
+    /// The stack whose guard page holds `address`, if any.
+    pub fn at(address: u64) -> Option<Self> {
+        (0..).map_while(of_core).enumerate().find_map(|(core, Stacks { main, exception })| {
+            let is_below = |stack: Range<u64>| (stack.start - GUARD_BYTES..stack.start).contains(&address);
+            let name = match () {
+                () if is_below(main) => "main stack",
+                () if is_below(exception) => "exception stack",
+                () => return None,
+            };
+            Some(Self { core, name })
+        })
+    }
+}
+
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} overflow", self.name)?;
+        match self.core {
+            0 => Ok(()),
+            core => write!(f, " of core {core}"),
+        }
+    }
+}

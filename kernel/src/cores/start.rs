@@ -1,0 +1,163 @@
+//! Starting the machine's other cores, and what becomes of them.
+
+use super::{MAX_CORES, Team, Waiting};
+use crate::{
+    arch,
+    device_tree::Cpu,
+    drivers::{
+        interrupts::{self, WakeTarget},
+        power,
+    },
+    system::{Core, CoreState, CpuFeatures},
+};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use log::{debug, warn};
+use spin::Once;
+
+/// All cores that compute; the boot core calls.
+pub static TEAM: Team<Hardware> = Team::new(Hardware);
+
+/// The cores in the order of their numbers: the boot core first.
+static CORES: Once<Vec<Cpu>> = Once::new();
+
+/// What the boot core can do: the inner loops were chosen by it.
+static FEATURES: Once<CpuFeatures> = Once::new();
+
+/// State of each core, as [`CoreState`] has it.
+static STATES: [AtomicU8; MAX_CORES] = [const { AtomicU8::new(CoreState::Off as u8) }; MAX_CORES];
+
+/// How many cores besides the boot core there will be, for their stacks.
+pub fn secondary_count(cores: &[Cpu]) -> usize {
+    cores.len().min(MAX_CORES).saturating_sub(1)
+}
+
+/// Starts every core but the one that calls. Each joins the [`TEAM`] when it is ready.
+pub fn start_all(cores: &[Cpu]) {
+    let own = arch::cpu::mpidr();
+    let mut cores: Vec<Cpu> = cores.to_vec();
+    cores.sort_by_key(|core| core.mpidr != own);
+    let cores = CORES.call_once(|| cores);
+    set_state(0, CoreState::Online);
+    FEATURES.call_once(arch::cpu::features);
+    if cores.len() < 2 {
+        return;
+    }
+    match interrupts::enable_wake_up() {
+        Ok(target) => Hardware::set_target(0, target),
+        Err(error) => debug!("core 0 sleeps by events: {error}"),
+    }
+    for (number, core) in cores.iter().enumerate().skip(1) {
+        if let Err(error) = start(number, core) {
+            set_state(number, CoreState::Failed);
+            warn!("core {number} (mpidr {:#x}) does not start: {error}", core.mpidr);
+        }
+    }
+}
+
+fn start(number: usize, core: &Cpu) -> Result<(), power::StartError> {
+    let entry = match arch::secondary::entry_point(number) {
+        Some(entry) if number < MAX_CORES => entry,
+        _ => return Err(power::StartError::TooManyCores),
+    };
+    if !core.starts_by_psci {
+        return Err(power::StartError::OtherMethod);
+    }
+    set_state(number, CoreState::Starting);
+    // SAFETY: the entry point is made for this core, which runs nothing yet.
+    unsafe { power::start_core(core.mpidr, entry) }
+}
+
+/// Where a started core enters Rust, on its own stacks, with the final memory map.
+#[unsafe(no_mangle)]
+extern "C" fn secondary_main(number: usize) -> ! {
+    arch::interrupts::unmask_system_errors();
+    if !FEATURES.get().is_some_and(|boot_core| arch::cpu::features().include(boot_core)) {
+        set_state(number, CoreState::Failed);
+        warn!("core {number} stops: it lacks instructions that the boot core has");
+        arch::cpu::stop();
+    }
+    match interrupts::enable_wake_up() {
+        Ok(target) => Hardware::set_target(number, target),
+        Err(error) => debug!("core {number} sleeps by events: {error}"),
+    }
+    set_state(number, CoreState::Online);
+    TEAM.serve(number, || false);
+    unreachable!("the service has no end")
+}
+
+fn set_state(number: usize, state: CoreState) {
+    if let Some(place) = STATES.get(number) {
+        place.store(state as u8, Ordering::Relaxed);
+    }
+}
+
+/// All cores that the device tree lists, as they are now.
+pub fn states() -> Vec<Core> {
+    let cores = CORES.get().map_or(&[][..], Vec::as_slice);
+    let core = |(number, core): (usize, &Cpu)| {
+        let state = STATES.get(number).map_or(0, |state| state.load(Ordering::Relaxed));
+        Core { mpidr: core.mpidr, state: CoreState::from_raw(state) }
+    };
+    cores.iter().enumerate().map(core).collect()
+}
+
+/// The cores' own ways to wait.
+///
+/// A moment is a `WFE`, which an emulator takes for nothing. A sleep is a `WFI`, which ends by an
+/// interrupt from another core, and in which emulators and hypervisors give the host its core back.
+pub struct Hardware;
+
+/// What a core that sleeps is woken by, plus one; 0 where it cannot be.
+static TARGETS: [AtomicU64; MAX_CORES] = [const { AtomicU64::new(0) }; MAX_CORES];
+
+/// Cores that have been woken since their last sleep: an interrupt that came before the `WFI` would
+/// not end it.
+static IS_WOKEN: [AtomicBool; MAX_CORES] = [const { AtomicBool::new(false) }; MAX_CORES];
+
+impl Hardware {
+    fn set_target(number: usize, target: WakeTarget) {
+        TARGETS[number].store(target.to_raw() + 1, Ordering::Relaxed);
+    }
+
+    fn target(number: usize) -> Option<WakeTarget> {
+        TARGETS[number].load(Ordering::Relaxed).checked_sub(1).map(WakeTarget::from_raw)
+    }
+}
+
+impl Waiting for Hardware {
+    fn now_us(&self) -> u64 {
+        arch::time::now_us()
+    }
+
+    fn pause(&self) {
+        arch::cpu::wait_for_event();
+    }
+
+    fn notify(&self) {
+        arch::cpu::send_event();
+    }
+
+    fn sleep(&self, core: usize) {
+        if Self::target(core).is_none() {
+            return arch::cpu::wait_for_event();
+        }
+        arch::interrupts::masked(|| {
+            // Masked, an interrupt stays pending and ends the WFI, even if it comes before.
+            if !IS_WOKEN[core].swap(false, Ordering::Acquire) {
+                match core {
+                    super::CALLER => arch::interrupts::wait(),
+                    _ => interrupts::sleep(),
+                }
+            }
+        });
+    }
+
+    fn wake(&self, core: usize) {
+        IS_WOKEN[core].store(true, Ordering::Release);
+        match Self::target(core) {
+            Some(target) => interrupts::wake(target),
+            None => arch::cpu::send_event(),
+        }
+    }
+}

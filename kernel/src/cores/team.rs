@@ -1,0 +1,484 @@
+//! [`Team`]: the kernel's implementation of the engine's [`Workers`].
+//!
+//! One core has a closure and wants help; the others wait for one. A core may be taken away at any
+//! time, by a hypervisor or by the host that emulates it, so nothing waits for a core that has not
+//! begun: the caller runs the closure itself, closes the run, and waits only for those inside.
+//!
+//! # Why no core ever runs a closure that is gone
+//!
+//! `word` holds the number of the run, whether it is open, and how many helpers are inside.
+//!
+//! 1. A helper gets inside by one compare-and-swap from a word that says *open* to the same word with
+//!    one more inside. Were the run closed in between, or closed and another one opened, the word
+//!    would differ (the number of the run never repeats) and the swap fails.
+//! 2. Only [`run`](Team::run) opens and closes. It writes `job` before it opens, while the word is
+//!    closed with nobody inside, and closes before it looks at the number inside. After closing,
+//!    rule 1 lets nobody in, so the number can only fall; when it is 0 nobody reads `job` or runs what
+//!    it names, and `run` may return or write it anew.
+//! 3. The opening store releases `job` to whoever enters, whose swap acquires it; each leaving
+//!    subtraction releases what the closure wrote to the caller, whose load of 0 acquires it.
+//!
+//! # Why no core sleeps through a run
+//!
+//! A helper about to sleep sets its bit in `asleep` and then looks at the word again; the caller opens
+//! the word and then looks at `asleep`. All four are sequentially consistent, so at least one of the
+//! two sees the other: either the helper stays awake or the caller wakes it, and a wake-up that comes
+//! before the sleep ends the sleep ([`Waiting::sleep`]). The same holds, with the parts exchanged, for
+//! the caller that sleeps until the last helper has left.
+//!
+//! That a sleeping helper is woken is a matter of speed alone: the run ends without it too. So each
+//! run wakes one sleeper only, and the cost of waking does not grow with the number of cores.
+
+use core::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+use llm::parallel::Workers;
+
+/// The most cores that a team has: one bit each.
+pub const MAX_CORES: usize = u64::BITS as usize;
+
+/// The core that calls [`Team::run`].
+pub const CALLER: usize = 0;
+
+/// How long a core looks out for what it waits for before it sleeps: some stretches between two matrix
+/// products, so that a core sleeps between texts and not between products.
+const AWAKE_US: u64 = 100;
+
+/// How a core waits: by hardware, or by threads in tests.
+pub trait Waiting: Sync {
+    /// Microseconds since some moment in the past.
+    fn now_us(&self) -> u64;
+
+    /// Waits for a moment, or until [`notify`](Self::notify).
+    fn pause(&self);
+
+    /// Ends the [`pause`](Self::pause) of every core that is in one or about to enter one.
+    fn notify(&self);
+
+    /// Sleeps until [`wake`](Self::wake) names `core`, which is the one that calls; returns at once if
+    /// that has happened since its last sleep. May return without reason.
+    fn sleep(&self, core: usize);
+
+    /// Ends the sleep of `core`.
+    fn wake(&self, core: usize);
+}
+
+type Job<'a> = &'a (dyn Fn() + Sync);
+
+/// Cores that run one closure together.
+pub struct Team<W> {
+    waiting: W,
+    /// See [`OPEN`], [`INSIDE`], [`RUN`].
+    word: Line<AtomicU64>,
+    /// The current run's closure.
+    job: UnsafeCell<Option<Job<'static>>>,
+    /// One bit for each core that sleeps, or is about to.
+    asleep: Line<AtomicU64>,
+    /// Helpers that have begun to serve.
+    helpers: AtomicUsize,
+    /// Set while somebody is in [`Team::run`].
+    is_running: AtomicBool,
+}
+
+/// In the word: helpers inside.
+const INSIDE: u64 = 0xffff;
+/// In the word: helpers may enter.
+const OPEN: u64 = 1 << 16;
+/// In the word: the lowest bit of the run's number.
+const RUN: u64 = 1 << 17;
+
+/// A value in a cache line of its own, so that what changes often slows nothing else down.
+#[repr(align(128))]
+struct Line<T>(T);
+
+// SAFETY: every field but `job` is `Sync` by itself. `job` is written by `run` alone, when no helper is
+// inside, and read by helpers that are inside; the module's comment says why these never meet.
+unsafe impl<W: Waiting> Sync for Team<W> {}
+
+impl<W: Waiting> Team<W> {
+    /// A team of the caller alone.
+    pub const fn new(waiting: W) -> Self {
+        Self {
+            waiting,
+            word: Line(AtomicU64::new(0)),
+            job: UnsafeCell::new(None),
+            asleep: Line(AtomicU64::new(0)),
+            helpers: AtomicUsize::new(0),
+            is_running: AtomicBool::new(false),
+        }
+    }
+
+    /// The life of a helper: takes part in run after run, until `is_over` says so between two of them.
+    ///
+    /// # Panics
+    /// If `core` is the [`CALLER`] or not below [`MAX_CORES`].
+    pub fn serve(&self, core: usize, is_over: impl Fn() -> bool) {
+        assert!(core != CALLER && core < MAX_CORES, "core {core} cannot be a helper");
+        self.helpers.fetch_add(1, Ordering::Relaxed);
+        let mut last_run = 0;
+        let mut idle_since_us = self.waiting.now_us();
+        while !is_over() {
+            let word = self.word.0.load(Ordering::Acquire);
+            if is_open_to(word, last_run) {
+                if self.enter(word) {
+                    last_run = word / RUN;
+                    self.take_part();
+                    idle_since_us = self.waiting.now_us();
+                }
+            } else if self.waiting.now_us().saturating_sub(idle_since_us) < AWAKE_US {
+                self.waiting.pause();
+            } else {
+                self.sleep_unless(core, |word| is_open_to(word, last_run) || is_over());
+                idle_since_us = self.waiting.now_us();
+            }
+        }
+        self.helpers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Wakes every helper, so that it asks whether its service is over.
+    pub fn wake_all(&self) {
+        (0..MAX_CORES).for_each(|core| self.wake_if_asleep(core));
+        self.waiting.notify();
+    }
+
+    /// Rule 1: gets inside the run that `word` names, if it is still open.
+    fn enter(&self, word: u64) -> bool {
+        self.word.0.compare_exchange(word, word + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Runs the closure of the run that this helper is inside of, and leaves.
+    fn take_part(&self) {
+        let _leaves_even_if_it_panics = Inside(self);
+        // SAFETY: this helper is inside, so `run` leaves `job` alone; it wrote it before it opened.
+        let job = unsafe { *self.job.get() };
+        if let Some(job) = job {
+            job();
+        }
+    }
+
+    /// Sleeps, unless `has_reason` says of the word that there is a reason not to.
+    fn sleep_unless(&self, core: usize, has_reason: impl Fn(u64) -> bool) {
+        let bit = 1 << core;
+        self.asleep.0.fetch_or(bit, Ordering::SeqCst);
+        if !has_reason(self.word.0.load(Ordering::SeqCst)) {
+            self.waiting.sleep(core);
+        }
+        self.asleep.0.fetch_and(!bit, Ordering::SeqCst);
+    }
+
+    fn wake_if_asleep(&self, core: usize) {
+        let bit = 1 << core;
+        // The load is what usually happens; who takes the bit away is the one to wake.
+        if self.asleep.0.load(Ordering::SeqCst) & bit != 0
+            && self.asleep.0.fetch_and(!bit, Ordering::SeqCst) & bit != 0
+        {
+            self.waiting.wake(core);
+        }
+    }
+
+    fn wake_one_helper(&self) {
+        let helpers = self.asleep.0.load(Ordering::SeqCst) & !(1 << CALLER);
+        if helpers != 0 {
+            self.wake_if_asleep(helpers.trailing_zeros() as usize);
+        }
+    }
+
+    /// Opens a run of `job`; rule 2.
+    ///
+    /// # Safety
+    /// The caller must hold `is_running`, and keep `job` alive until [`Open`] has been dropped.
+    unsafe fn open(&self, job: Job<'_>) -> Open<'_, W> {
+        // SAFETY: only the lifetime changes, and the caller keeps `job` alive for as long as needed.
+        let job = unsafe { core::mem::transmute::<Job<'_>, Job<'static>>(job) };
+        // SAFETY: the word is closed with nobody inside, so no helper reads `job`.
+        unsafe { *self.job.get() = Some(job) };
+        // Nobody else changes a closed word.
+        let run = self.word.0.load(Ordering::Relaxed) / RUN + 1;
+        self.word.0.store(run * RUN + OPEN, Ordering::SeqCst);
+        self.waiting.notify();
+        self.wake_one_helper();
+        Open(self)
+    }
+
+    fn wait_until_nobody_is_inside(&self) {
+        let is_empty = |word| word & INSIDE == 0;
+        let start_us = self.waiting.now_us();
+        while !is_empty(self.word.0.load(Ordering::Acquire)) {
+            if self.waiting.now_us().saturating_sub(start_us) < AWAKE_US {
+                self.waiting.pause();
+            } else {
+                self.sleep_unless(CALLER, is_empty);
+            }
+        }
+    }
+}
+
+/// True if a helper that was last in `last_run` may enter the run that `word` names.
+fn is_open_to(word: u64, last_run: u64) -> bool {
+    word & OPEN != 0 && word / RUN != last_run
+}
+
+/// A run that helpers may enter. Dropped, it lets nobody in and waits for those inside.
+struct Open<'a, W: Waiting>(&'a Team<W>);
+
+impl<W: Waiting> Drop for Open<'_, W> {
+    fn drop(&mut self) {
+        self.0.word.0.fetch_and(!OPEN, Ordering::SeqCst);
+        self.0.wait_until_nobody_is_inside();
+        self.0.is_running.store(false, Ordering::Release);
+    }
+}
+
+/// A helper that is inside a run.
+struct Inside<'a, W: Waiting>(&'a Team<W>);
+
+impl<W: Waiting> Drop for Inside<'_, W> {
+    fn drop(&mut self) {
+        let word = self.0.word.0.fetch_sub(1, Ordering::SeqCst) - 1;
+        if word & (INSIDE | OPEN) == 0 {
+            self.0.waiting.notify();
+            self.0.wake_if_asleep(CALLER);
+        }
+    }
+}
+
+impl<W: Waiting> Workers for Team<W> {
+    fn count(&self) -> usize {
+        1 + self.helpers.load(Ordering::Relaxed)
+    }
+
+    fn run(&self, job: Job<'_>) {
+        // A run within a run, or by a second caller, gets no help.
+        if self.helpers.load(Ordering::Relaxed) == 0 || self.is_running.swap(true, Ordering::Acquire) {
+            return job();
+        }
+        // SAFETY: `is_running` has just been taken; `job` lives until this function returns or unwinds,
+        // and `_open` is dropped before.
+        let _open = unsafe { self.open(job) };
+        job();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        boxed::Box,
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::{Condvar, Mutex},
+        thread,
+        time::{Duration, Instant},
+        vec::Vec,
+    };
+
+    /// Threads in the place of cores.
+    struct Threads {
+        start: Instant,
+        /// One a core: whether it has been woken since its last sleep.
+        woken: Vec<(Mutex<bool>, Condvar)>,
+        /// While held, helpers that have nothing to do stop in `pause`, as if they had been taken away.
+        gate: Mutex<()>,
+    }
+
+    impl Waiting for Threads {
+        fn now_us(&self) -> u64 {
+            self.start.elapsed().as_micros() as u64
+        }
+
+        fn pause(&self) {
+            drop(self.gate.lock().unwrap());
+            thread::yield_now();
+        }
+
+        fn notify(&self) {}
+
+        fn sleep(&self, core: usize) {
+            let (woken, changed) = &self.woken[core];
+            let mut woken = woken.lock().unwrap();
+            while !*woken {
+                let (guard, limit) = changed.wait_timeout(woken, Duration::from_secs(20)).unwrap();
+                assert!(!limit.timed_out(), "core {core} was never woken");
+                woken = guard;
+            }
+            *woken = false;
+        }
+
+        fn wake(&self, core: usize) {
+            let (woken, changed) = &self.woken[core];
+            *woken.lock().unwrap() = true;
+            changed.notify_one();
+        }
+    }
+
+    /// Runs `body` with a team of `count` threads that all serve.
+    fn with_team(count: usize, body: impl FnOnce(&Team<Threads>)) {
+        let team = Team::new(Threads {
+            start: Instant::now(),
+            woken: (0..count).map(|_| Default::default()).collect(),
+            gate: Mutex::new(()),
+        });
+        let is_over = AtomicBool::new(false);
+        /// Ends the service even if `body` panics: the scope would wait for ever otherwise.
+        struct End<'a>(&'a AtomicBool, &'a Team<Threads>);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+                self.1.wake_all();
+            }
+        }
+        thread::scope(|scope| {
+            for core in 1..count {
+                let (team, is_over) = (&team, &is_over);
+                scope.spawn(move || team.serve(core, || is_over.load(Ordering::SeqCst)));
+            }
+            let _end = End(&is_over, &team);
+            while team.count() < count {
+                thread::yield_now();
+            }
+            body(&team);
+        });
+    }
+
+    /// A run as a closure sees it. Kept for ever, so that a closure that runs too late is seen to.
+    struct Run {
+        number: usize,
+        next: AtomicUsize,
+        done: [AtomicUsize; 24],
+    }
+
+    #[test]
+    fn everything_is_done_once_and_nothing_after_the_end() {
+        static CURRENT: AtomicUsize = AtomicUsize::new(0);
+        let late = AtomicUsize::new(0);
+        for count in [1, 2, 3, 4, 8] {
+            with_team(count, |team| {
+                for number in 1..=3000 {
+                    let run: &Run = Box::leak(Box::new(Run {
+                        number,
+                        next: AtomicUsize::new(0),
+                        done: Default::default(),
+                    }));
+                    CURRENT.store(number, Ordering::SeqCst);
+                    team.run(&|| {
+                        loop {
+                            if CURRENT.load(Ordering::SeqCst) != run.number {
+                                late.fetch_add(1, Ordering::SeqCst);
+                            }
+                            let index = run.next.fetch_add(1, Ordering::Relaxed);
+                            let Some(done) = run.done.get(index) else { break };
+                            done.fetch_add(1, Ordering::Relaxed);
+                        }
+                    });
+                    CURRENT.store(0, Ordering::SeqCst);
+                    assert!(run.done.iter().all(|done| done.load(Ordering::Relaxed) == 1), "run {number}");
+                    // Some runs find the helpers awake, some about to sleep, some asleep.
+                    if number % 500 == 0 {
+                        thread::sleep(Duration::from_millis(5));
+                    } else if number % 7 == 0 {
+                        thread::sleep(Duration::from_micros(AWAKE_US));
+                    }
+                }
+            });
+        }
+        assert_eq!(late.into_inner(), 0);
+    }
+
+    #[test]
+    fn sleeping_helpers_come_to_help() {
+        with_team(3, |team| {
+            for _ in 0..5 {
+                thread::sleep(Duration::from_millis(5));
+                let caller = thread::current().id();
+                let has_help = AtomicBool::new(false);
+                let start = Instant::now();
+                team.run(&|| {
+                    if thread::current().id() != caller {
+                        has_help.store(true, Ordering::SeqCst);
+                    }
+                    while !has_help.load(Ordering::SeqCst) {
+                        assert!(start.elapsed() < Duration::from_secs(20), "nobody came");
+                        thread::yield_now();
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_helper_that_has_not_begun_is_not_waited_for_and_comes_too_late() {
+        with_team(2, |team| {
+            let caller = thread::current().id();
+            for _ in 0..50 {
+                let gate = team.waiting.gate.lock().unwrap();
+                // The helper now is before the gate, or asleep, or will find the run below open.
+                let helped = AtomicBool::new(false);
+                let runs = AtomicUsize::new(0);
+                team.run(&|| {
+                    runs.fetch_add(1, Ordering::SeqCst);
+                    helped.fetch_or(thread::current().id() != caller, Ordering::SeqCst);
+                });
+                let after_run = runs.load(Ordering::SeqCst);
+                assert_eq!(after_run, 1 + usize::from(helped.into_inner()));
+                drop(gate);
+                thread::sleep(Duration::from_micros(300));
+                assert_eq!(runs.load(Ordering::SeqCst), after_run);
+            }
+        });
+    }
+
+    #[test]
+    fn a_helper_inside_is_waited_for() {
+        with_team(2, |team| {
+            let caller = thread::current().id();
+            let is_inside = AtomicBool::new(false);
+            let has_finished = AtomicBool::new(false);
+            team.run(&|| {
+                if thread::current().id() == caller {
+                    while !is_inside.load(Ordering::SeqCst) {
+                        thread::yield_now();
+                    }
+                } else {
+                    is_inside.store(true, Ordering::SeqCst);
+                    // Long enough for the caller to sleep.
+                    thread::sleep(Duration::from_millis(30));
+                    has_finished.store(true, Ordering::SeqCst);
+                }
+            });
+            assert!(has_finished.into_inner());
+        });
+    }
+
+    #[test]
+    fn a_run_within_a_run_is_done_by_its_caller() {
+        with_team(4, |team| {
+            let outer = AtomicUsize::new(0);
+            let inner = AtomicUsize::new(0);
+            team.run(&|| {
+                outer.fetch_add(1, Ordering::SeqCst);
+                team.run(&|| {
+                    inner.fetch_add(1, Ordering::SeqCst);
+                });
+            });
+            assert_eq!(outer.into_inner(), inner.into_inner());
+        });
+    }
+
+    #[test]
+    fn a_closure_that_panics_leaves_the_team_as_it_was() {
+        with_team(3, |team| {
+            let caller = thread::current().id();
+            for _ in 0..20 {
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    team.run(&|| assert_ne!(thread::current().id(), caller, "wanted by the test"));
+                }));
+                assert!(result.is_err());
+                let ran = AtomicUsize::new(0);
+                team.run(&|| {
+                    ran.fetch_add(1, Ordering::SeqCst);
+                });
+                assert!((1..=3).contains(&ran.into_inner()));
+            }
+        });
+    }
+}

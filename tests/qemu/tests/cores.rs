@@ -1,0 +1,110 @@
+//! All cores of the machine compute together, and none of them can hide a failure.
+
+use qemu_tests::{Outcome, Run, repository};
+use std::time::Duration;
+
+const PROMPT: &str = "\rferrite> \x1b[K";
+const COUNTS: [&str; 5] = ["1", "2", "3", "4", "8"];
+
+#[test]
+fn the_same_tokens_with_any_number_of_cores() {
+    let text = |cores: &str, cpu: &str| {
+        let run = Run::new().model(&repository().join("test_models/tiny.gguf"));
+        let run = run.args(["--smp", cores, "--cpu", cpu]).limit(Duration::from_secs(300));
+        run.command("llm infer 'Once upon a time there was' 24").finish().expect_status(0).text()
+    };
+    let expected = text("1", "max");
+    assert!(expected.split_whitespace().count() > 10, "{expected:?}");
+    for cores in COUNTS {
+        assert_eq!(text(cores, "max"), expected, "{cores} cores");
+    }
+    assert_eq!(text("3", "cortex-a72"), expected);
+}
+
+/// Each item of many runs done once, with cores that fall asleep and wake up in between.
+fn work_together(cores: &str, qemu: &str) {
+    let said = format!("{cores} cores, 3000 runs");
+    Run::new()
+        .args(["--smp", cores])
+        .qemu(qemu)
+        .boot_args("log=info ferrite.selftest=cores")
+        .limit(Duration::from_secs(300))
+        .command("help")
+        .finish()
+        .expect_status(0)
+        .expect_error(&said);
+}
+
+#[test]
+fn cores_work_together_on_every_interrupt_controller_and_level() {
+    for machine in [
+        "gic-version=2",
+        "gic-version=3",
+        "gic-version=2,virtualization=on",
+        "gic-version=3,virtualization=on",
+    ] {
+        work_together("3", &format!("-machine {machine}"));
+    }
+}
+
+#[test]
+fn cores_work_together_in_any_number() {
+    for cores in COUNTS.into_iter().skip(1).chain(["20"]) {
+        work_together(cores, "");
+    }
+}
+
+#[test]
+fn cores_take_turns_where_the_emulator_runs_one_at_a_time() {
+    work_together("2", "-accel tcg,thread=single");
+}
+
+#[test]
+fn each_core_is_listed_and_counted() {
+    let mut session =
+        Run::new().model(&repository().join("test_models/tiny.gguf")).args(["--smp", "4"]).start();
+    session.wait_for(PROMPT);
+    session.send("cpus\n");
+    let cores = String::from_utf8_lossy(&session.wait_for(PROMPT)).into_owned();
+    assert_eq!(cores.matches(", online\r\n").count(), 4, "{cores}");
+    session.send("llm bench --prompt 4 --generate 2\n");
+    session.wait_for("cores    4\r\n");
+    session.wait_for(PROMPT);
+    session.send("poweroff\n");
+    session.finish().expect_status(0);
+}
+
+#[test]
+fn a_long_text_on_many_cores_can_be_stopped() {
+    let mut session =
+        Run::new().model(&repository().join("test_models/tiny.gguf")).args(["--smp", "4"]).start();
+    session.wait_for(PROMPT);
+    session.send("llm load\n");
+    session.wait_for(PROMPT);
+    // A prompt of several batches: it is stopped between two of them.
+    let long = "Once upon a time ".repeat(40);
+    session.send(format!("llm infer '{long}' 60\n"));
+    session.wait_for("\n");
+    std::thread::sleep(Duration::from_millis(100));
+    session.send("\x03");
+    let stopped = String::from_utf8_lossy(&session.wait_for(PROMPT)).into_owned();
+    assert!(stopped.contains(", stopped]"), "{stopped}");
+    session.send("llm infer Hello 3\n");
+    session.wait_for("3 generated");
+    session.wait_for(PROMPT);
+    session.send("poweroff\n");
+    session.finish().expect_status(0);
+}
+
+fn end_on_another_core(test: &str) -> Outcome {
+    let boot_args = format!("ferrite.selftest=secondary-{test}");
+    Run::new().args(["--smp", "3"]).boot_args(&boot_args).command("help").finish()
+}
+
+#[test]
+fn another_core_that_fails_ends_the_machine_and_says_which() {
+    end_on_another_core("panic").expect_status(101).expect_error("PANIC on core ");
+    let fault = end_on_another_core("fault").expect_status(102).expect_error("FAULT on core ");
+    fault.expect_error("read from 0xdead0000").expect_error("x29");
+    end_on_another_core("stack").expect_status(102).expect_error("main stack overflow of core ");
+}
