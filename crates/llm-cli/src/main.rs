@@ -1,12 +1,14 @@
 //! `llm`: the Ferrite inference engine as a host program.
 //!
 //! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
-//! [`engine`] and [`thread_pool`].
+//! [`engine`] and [`thread_pool`]; `hub` fetches models.
 
 mod commands;
 mod convert;
 mod engine;
 mod file_type;
+#[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
+mod hub;
 mod model_file;
 mod synth;
 mod thread_pool;
@@ -47,6 +49,7 @@ enum Command {
     Synth(commands::synth::Arguments),
     Quantize(commands::quantize::Arguments),
     Convert(commands::convert::Arguments),
+    Pull(commands::pull::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Synth(arguments) => commands::synth::run(&arguments),
         Command::Quantize(arguments) => commands::quantize::run(&arguments),
         Command::Convert(arguments) => commands::convert::run(&arguments),
+        Command::Pull(arguments) => commands::pull::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

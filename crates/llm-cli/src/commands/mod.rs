@@ -5,6 +5,7 @@ pub mod convert;
 pub mod infer;
 pub mod info;
 pub mod logits;
+pub mod pull;
 pub mod quantize;
 pub mod synth;
 pub mod tokenize;

@@ -5,6 +5,8 @@ mod convert;
 mod infer;
 mod info;
 mod logits;
+#[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
+mod pull;
 mod synth;
 mod tokenize;
 
@@ -78,7 +80,7 @@ fn usage_mistakes_are_one_line() {
 #[test]
 fn help_tells_of_every_subcommand() {
     let help = succeed(&["--help"]);
-    for name in ["infer", "logits", "tokenize", "info", "bench", "synth", "quantize", "convert"] {
+    for name in ["infer", "logits", "tokenize", "info", "bench", "synth", "quantize", "convert", "pull"] {
         assert!(help.contains(name), "{name}");
         assert!(succeed(&[name, "--help"]).contains("Usage: llm"), "{name}");
     }

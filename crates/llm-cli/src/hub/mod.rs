@@ -1,0 +1,217 @@
+//! Files of the Hugging Face hub, or of a mirror with the same routes, on this machine.
+//!
+//! [`Hub`] is where files come from and where they are kept; a [`Repository`] of it lists its files and fetches
+//! them. What the hub's routes are, and how its cache is laid out, the crate `hf-hub` knows. Its own downloads are
+//! not used: they show the token to every host that the hub redirects to, and files get their names in the cache
+//! unchecked. So [`client`] asks for files, and [`transfer`] names those that [`checksum`] has found right.
+
+mod cache;
+mod checksum;
+mod client;
+mod transfer;
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use hf_hub::{Cache, Repo, RepoType};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use checksum::Checksum;
+use client::Client;
+use transfer::Transfer;
+
+const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+
+/// A server with the hub's routes, and the folder that keeps its files.
+pub struct Hub {
+    endpoint: String,
+    cache: Cache,
+    client: Client,
+}
+
+impl Hub {
+    /// The hub that the environment names: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`. What is given here
+    /// goes before it.
+    pub fn from_environment(token: Option<String>, cache: Option<PathBuf>) -> Result<Self> {
+        let endpoint = cache::variable("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
+        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        let token = token.or_else(cache::token);
+        let cache = Cache::new(cache.map_or_else(cache::folder, Ok)?);
+        Ok(Hub { endpoint, cache, client: Client::new(token) })
+    }
+
+    /// The repository of models `name`, which is `ORG/REPO`, at a branch, tag or commit.
+    pub fn repository(&self, name: &str, revision: &str) -> Result<Repository<'_>> {
+        let is_word = |word: &str| {
+            !word.starts_with('.')
+                && !word.is_empty()
+                && word.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        };
+        if name.split('/').count() > 2 || !name.split('/').all(is_word) {
+            bail!("{name:?} is not the name of a repository, expected ORG/REPO");
+        }
+        if !revision.split('/').all(is_word) {
+            bail!("{revision:?} is not a revision, expected a branch, a tag or a commit");
+        }
+        let repo = Repo::with_revision(name.to_owned(), RepoType::Model, revision.to_owned());
+        Ok(Repository { hub: self, name: name.to_owned(), repo })
+    }
+}
+
+/// One repository at one revision.
+pub struct Repository<'h> {
+    hub: &'h Hub,
+    name: String,
+    repo: Repo,
+}
+
+/// A file that a repository has.
+#[derive(Debug, Deserialize)]
+pub struct RemoteFile {
+    /// Its path in the repository.
+    #[serde(rename = "rfilename")]
+    pub path: String,
+    /// Its size, where the hub says it.
+    #[serde(rename = "size")]
+    pub size_bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    siblings: Vec<RemoteFile>,
+}
+
+impl fmt::Display for RemoteFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size_bytes {
+            Some(size_bytes) => write!(f, "{}  {}", self.path, HumanBytes(size_bytes)),
+            None => write!(f, "{}", self.path),
+        }
+    }
+}
+
+impl Repository<'_> {
+    /// All files of the repository.
+    pub fn files(&self) -> Result<Vec<RemoteFile>> {
+        let url = format!("{}/api/{}", self.hub.endpoint, self.repo.api_url());
+        let mut response = self.hub.client.get(&url).query("blobs", "true").call().map_err(|error| {
+            if let ureq::Error::StatusCode(404) = error {
+                let Repository { name, hub, .. } = self;
+                return anyhow!(
+                    "{} has no repository {name}, or that no revision {}",
+                    hub.endpoint,
+                    self.revision()
+                );
+            }
+            self.explain(&error)
+        })?;
+        let listing: Listing = response
+            .body_mut()
+            .read_json()
+            .with_context(|| format!("{} gives no list of the files of {}", self.hub.endpoint, self.name))?;
+        Ok(listing.siblings)
+    }
+
+    /// Where a file lies on this machine, after fetching it if need be.
+    ///
+    /// Its bytes are checked, those of a file fetched earlier too.
+    pub fn fetch(&self, file: &str) -> Result<PathBuf> {
+        let path = Path::new(file);
+        if file.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            bail!("{file:?} is not a path in a repository");
+        }
+        let url = format!(
+            "{}/{}/resolve/{}/{}",
+            self.hub.endpoint,
+            self.repo.url(),
+            self.repo.url_revision(),
+            utf8_percent_encode(file, PATH)
+        );
+        let remote = match self.hub.client.describe(&url) {
+            Ok(remote) => remote,
+            Err(error) => match error.downcast_ref() {
+                Some(ureq::Error::StatusCode(404)) => return Err(self.explain_missing(file)),
+                Some(error @ ureq::Error::StatusCode(_)) => return Err(self.explain(error)),
+                // Without a network, what is there must do.
+                Some(error) => return self.fetched_earlier(file).ok_or_else(|| self.explain(error)),
+                None => return Err(error.context(format!("{url}: not an answer of a hub"))),
+            },
+        };
+        let checksum = Checksum::of_etag(&remote.etag);
+        let size_bytes = remote.size_bytes;
+        let cache = self.hub.cache.repo(self.repo.clone());
+        let blob = cache.blob_path(&remote.etag);
+        if !checksum.is_of(&blob, size_bytes)? {
+            let progress = progress_bar(file, size_bytes);
+            let transfer = Transfer {
+                client: &self.hub.client,
+                url: &url,
+                size_bytes,
+                checksum: &checksum,
+                progress: &progress,
+            };
+            transfer.run(&blob).with_context(|| format!("{}/{file}", self.name))?;
+        }
+        let link = cache.pointer_path(&remote.commit).join(path);
+        cache::link(&link, &blob, path.components().count())?;
+        cache.create_ref(&remote.commit)?;
+        Ok(link)
+    }
+
+    /// A file of the revision as it was when a fetch last succeeded, if its bytes are right.
+    fn fetched_earlier(&self, file: &str) -> Option<PathBuf> {
+        let path = self.hub.cache.repo(self.repo.clone()).get(file)?;
+        let blob = path.canonicalize().ok()?;
+        let checksum = Checksum::of_etag(blob.file_name()?.to_str()?);
+        let size_bytes = blob.metadata().ok()?.len();
+        checksum.is_of(&blob, size_bytes).ok()?.then_some(path)
+    }
+
+    fn revision(&self) -> &str {
+        self.repo.revision()
+    }
+
+    /// What a file that the hub does not have may have been meant to be.
+    fn explain_missing(&self, file: &str) -> anyhow::Error {
+        let files = match self.files() {
+            Ok(files) => files,
+            Err(error) => return error,
+        };
+        let models: Vec<&str> =
+            files.iter().map(|file| file.path.as_str()).filter(|path| path.ends_with(".gguf")).collect();
+        let models = if models.is_empty() { "none".to_owned() } else { models.join(", ") };
+        anyhow!("{} has no file {file} at {}; GGUF files there: {models}", self.name, self.revision())
+    }
+
+    fn explain(&self, error: &ureq::Error) -> anyhow::Error {
+        let Repository { name, hub, .. } = self;
+        match (error, hub.client.has_token()) {
+            (ureq::Error::StatusCode(401), false) => anyhow!(
+                "{name} is private or gated, or there is no such repository (HTTP 401): give the token of an account \
+                 that may read it, by --token or HF_TOKEN"
+            ),
+            (ureq::Error::StatusCode(401), true) => {
+                anyhow!("{name}: the token, of --token or HF_TOKEN, is not valid (HTTP 401)")
+            }
+            (ureq::Error::StatusCode(403), _) => anyhow!(
+                "{name} is gated (HTTP 403): ask for access at {}/{name}, then give that account's token, by --token \
+                 or HF_TOKEN",
+                hub.endpoint
+            ),
+            (error, _) => anyhow!("{}: {error}", hub.endpoint),
+        }
+    }
+}
+
+/// What stands for itself in the path of an address.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A bar on standard error, if that is a terminal.
+fn progress_bar(file: &str, size_bytes: u64) -> ProgressBar {
+    let style = "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+    let style = ProgressStyle::with_template(style).expect("the template is well formed");
+    ProgressBar::new(size_bytes).with_style(style).with_message(file.to_owned())
+}

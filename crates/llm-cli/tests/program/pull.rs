@@ -1,0 +1,494 @@
+//! `llm pull` against a server on the loopback address that has the hub's routes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use crate::scratch_file;
+
+const REPOSITORY: &str = "org/small-GGUF";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// A server with one repository.
+struct Hub {
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    files: BTreeMap<String, Vec<u8>>,
+    /// The one revision that there is.
+    revision: String,
+    /// How many bytes the next answers with content send before the connection is cut.
+    cuts: VecDeque<usize>,
+    /// The token without which nothing is shown.
+    token: Option<&'static str>,
+    /// Sent instead of the right tag.
+    etag: Option<String>,
+    /// Whether large files lie elsewhere, as in the hub's large file storage.
+    redirects: bool,
+    has_no_ranges: bool,
+    requests: Vec<Request>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Request {
+    target: String,
+    /// First byte, and last one if the request names it.
+    range: Option<(usize, Option<usize>)>,
+    token: Option<String>,
+}
+
+impl Hub {
+    fn start(files: &[(&str, Vec<u8>)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
+        let state = Arc::new(Mutex::new(State {
+            files,
+            revision: "main".to_owned(),
+            cuts: VecDeque::new(),
+            token: None,
+            etag: None,
+            redirects: false,
+            has_no_ranges: false,
+            requests: Vec::new(),
+        }));
+        let hub = Hub { port, state: Arc::clone(&state) };
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                // A client may go away at any time.
+                let _ = answer(connection.unwrap(), &state, port);
+            }
+        });
+        hub
+    }
+
+    fn with(self, change: impl FnOnce(&mut State)) -> Self {
+        change(&mut self.state.lock().unwrap());
+        self
+    }
+
+    /// From which bytes on content was asked for, since the last call.
+    fn content_requests(&self) -> Vec<usize> {
+        let requests = std::mem::take(&mut self.state.lock().unwrap().requests);
+        let ranges = requests.into_iter().filter_map(|request| request.range);
+        ranges.filter(|(_, last)| last.is_none()).map(|(first, _)| first).collect()
+    }
+
+    fn command(&self, cache: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llm"));
+        for name in ["HF_TOKEN", "HF_HUB_CACHE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(name);
+        }
+        command
+            .arg("pull")
+            .args(arguments)
+            .env("HF_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("HF_HOME", cache)
+            .stdin(Stdio::null());
+        command
+    }
+
+    #[track_caller]
+    fn pull(&self, cache: &Path, arguments: &[&str]) -> PathBuf {
+        path_of(&self.command(cache, arguments).output().unwrap())
+    }
+
+    #[track_caller]
+    fn fail(&self, cache: &Path, arguments: &[&str], parts: &[&str]) {
+        expect_failure(&self.command(cache, arguments).output().unwrap(), parts);
+    }
+}
+
+/// The path that a successful run printed, and nothing else.
+#[track_caller]
+fn path_of(output: &Output) -> PathBuf {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{errors}");
+    let path = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(path.lines().count(), 1, "{path}");
+    PathBuf::from(path.trim_end())
+}
+
+#[track_caller]
+fn expect_failure(output: &Output, parts: &[&str]) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(output.stdout.is_empty());
+    assert!(errors.starts_with("llm: "), "{errors}");
+    for part in parts {
+        assert!(errors.contains(part), "no {part:?} in {errors}");
+    }
+}
+
+/// Answers one request as the hub would.
+fn answer(mut connection: TcpStream, state: &Mutex<State>, port: u16) -> std::io::Result<()> {
+    let request = read_request(&connection)?;
+    let mut state = state.lock().unwrap();
+    state.requests.push(request.clone());
+    let elsewhere = request.target.strip_prefix("/elsewhere/");
+    if state.token.is_some() && request.token.as_deref() != state.token && elsewhere.is_none() {
+        return respond(&mut connection, "401 Unauthorized", "", b"", 0);
+    }
+    if request.target == format!("/api/models/{REPOSITORY}/revision/{}?blobs=true", state.revision) {
+        let sibling = |(name, bytes): (&String, &Vec<u8>)| serde_json::json!({ "rfilename": name, "size": bytes.len() });
+        let siblings: Vec<_> = state.files.iter().map(sibling).collect();
+        let listing =
+            serde_json::json!({ "id": REPOSITORY, "sha": COMMIT, "siblings": siblings }).to_string();
+        return respond(&mut connection, "200 OK", "", listing.as_bytes(), listing.len());
+    }
+    let prefix = format!("/{REPOSITORY}/resolve/{}/", state.revision.replace('/', "%2F"));
+    let name = elsewhere.or(request.target.strip_prefix(&prefix)).unwrap_or_default().replace("%20", " ");
+    let Some(bytes) = state.files.get(&name).cloned() else {
+        return respond(&mut connection, "404 Not Found", "", b"", 0);
+    };
+    let is_large = name.ends_with(".gguf");
+    let etag = state.etag.clone().unwrap_or_else(|| match is_large {
+        true => sha256(&bytes),
+        false => hex(&Sha1::digest([format!("blob {}\0", bytes.len()).as_bytes(), &bytes].concat())),
+    });
+    if is_large && state.redirects && elsewhere.is_none() {
+        let headers = format!(
+            "Location: http://localhost:{port}/elsewhere/{name}\r\nX-Repo-Commit: {COMMIT}\r\n\
+             X-Linked-ETag: \"{etag}\"\r\nX-Linked-Size: {}\r\nETag: \"of-the-redirect\"\r\n",
+            bytes.len()
+        );
+        return respond(&mut connection, "302 Found", &headers, b"", 0);
+    }
+    let headers = format!("X-Repo-Commit: {COMMIT}\r\nETag: \"{etag}\"\r\n");
+    let Some((first, last)) = request.range.filter(|_| !state.has_no_ranges) else {
+        return respond(&mut connection, "200 OK", &headers, &bytes, bytes.len());
+    };
+    if first >= bytes.len() {
+        return respond(&mut connection, "416 Range Not Satisfiable", "", b"", 0);
+    }
+    let end = last.map_or(bytes.len(), |last| last + 1);
+    let headers = format!("{headers}Content-Range: bytes {first}-{}/{}\r\n", end - 1, bytes.len());
+    let is_content = last.is_none();
+    let n_sent = if is_content { state.cuts.pop_front().unwrap_or(usize::MAX) } else { usize::MAX };
+    respond(&mut connection, "206 Partial Content", &headers, &bytes[first..end], n_sent)
+}
+
+fn read_request(connection: &TcpStream) -> std::io::Result<Request> {
+    let mut request = Request::default();
+    let mut lines = BufReader::new(connection).lines();
+    let first = lines.next().unwrap_or(Ok(String::new()))?;
+    request.target = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    for line in lines {
+        let line = line?;
+        let Some((name, value)) = line.split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "range" => {
+                let (first, last) = value.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+                request.range = Some((first.parse().unwrap(), last.parse().ok()));
+            }
+            "authorization" => request.token = value.strip_prefix("Bearer ").map(str::to_owned),
+            _ => {}
+        }
+    }
+    Ok(request)
+}
+
+/// Sends an answer, of its body at most `n_sent` bytes, and ends the connection.
+fn respond(
+    connection: &mut TcpStream,
+    status: &str,
+    headers: &str,
+    body: &[u8],
+    n_sent: usize,
+) -> std::io::Result<()> {
+    let length = body.len();
+    write!(
+        connection,
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    )?;
+    connection.write_all(&body[..n_sent.min(length)])
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A folder for what one test fetches.
+fn empty_cache(name: &str) -> PathBuf {
+    let cache = PathBuf::from(scratch_file(name));
+    let _ = fs::remove_dir_all(&cache);
+    cache
+}
+
+/// Bytes without a pattern that a misplaced range could hide in.
+fn noise(n: usize) -> Vec<u8> {
+    (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+#[test]
+fn a_file_comes_into_the_cache_of_the_hubs_other_programs() {
+    let model = noise(300_000);
+    let hub = Hub::start(&[("model Q4_0.gguf", model.clone()), ("sub/config.json", b"{}".to_vec())]);
+    let cache = empty_cache("pull-file");
+    let path = hub.pull(&cache, &[REPOSITORY, "model Q4_0.gguf"]);
+    let folder = cache.join("hub/models--org--small-GGUF");
+    assert_eq!(path, folder.join("snapshots").join(COMMIT).join("model Q4_0.gguf"));
+    assert_eq!(fs::read(&path).unwrap(), model);
+    assert_eq!(fs::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
+    assert_eq!(
+        path.canonicalize().unwrap(),
+        folder.join("blobs").join(sha256(&model)).canonicalize().unwrap()
+    );
+
+    let path = hub.pull(&cache, &[REPOSITORY, "sub/config.json"]);
+    assert_eq!(fs::read(&path).unwrap(), b"{}");
+    assert_eq!(path, folder.join("snapshots").join(COMMIT).join("sub/config.json"));
+    let names: Vec<_> =
+        fs::read_dir(folder.join("blobs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(names.len() == 2 && names.iter().all(|name| name.extension().is_none()), "{names:?}");
+}
+
+#[test]
+fn what_is_there_is_not_fetched_again_unless_it_is_broken() {
+    let model = noise(1000);
+    let hub = Hub::start(&[("model.gguf", model.clone())]);
+    let cache = empty_cache("pull-again");
+    let path = hub.pull(&cache, &[REPOSITORY, "model.gguf"]);
+    assert_eq!(hub.content_requests(), [0]);
+    assert_eq!(hub.pull(&cache, &[REPOSITORY, "model.gguf"]), path);
+    assert_eq!(hub.content_requests(), [0; 0]);
+
+    let mut broken = model.clone();
+    broken[500] ^= 1;
+    fs::write(&path, &broken).unwrap();
+    assert_eq!(hub.pull(&cache, &[REPOSITORY, "model.gguf"]), path);
+    assert_eq!(hub.content_requests(), [0]);
+    assert_eq!(fs::read(&path).unwrap(), model);
+}
+
+#[test]
+fn the_only_gguf_file_needs_no_name() {
+    let files = [("README.md", noise(10)), ("model.gguf", noise(20))];
+    let path = Hub::start(&files).pull(&empty_cache("pull-only"), &[REPOSITORY]);
+    assert_eq!(fs::read(path).unwrap(), noise(20));
+}
+
+#[test]
+fn several_gguf_files_are_listed() {
+    let hub =
+        Hub::start(&[("a-Q4_0.gguf", noise(2048)), ("b/c-Q8_0.gguf", noise(5)), ("README.md", noise(1))]);
+    let cache = empty_cache("pull-several");
+    hub.fail(
+        &cache,
+        &[REPOSITORY],
+        &[
+            "2 GGUF files",
+            "llm pull org/small-GGUF FILE",
+            "\n  a-Q4_0.gguf  2.00 KiB\n  b/c-Q8_0.gguf  5 B\n",
+        ],
+    );
+}
+
+#[test]
+fn a_checkpoint_comes_whole() {
+    let wanted = ["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let wanted = [&wanted[..], &["model.safetensors.index.json", "tokenizer.json"]].concat();
+    let unwanted = ["README.md", "consolidated.safetensors", "onnx/model.onnx", "pytorch_model.bin"];
+    let files: Vec<_> =
+        wanted.iter().chain(&unwanted).map(|name| (*name, name.as_bytes().to_vec())).collect();
+    let directory = Hub::start(&files).pull(&empty_cache("pull-checkpoint"), &[REPOSITORY]);
+    let names =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    assert_eq!(names, wanted);
+    for name in names {
+        assert_eq!(fs::read_to_string(directory.join(&name)).unwrap(), name);
+    }
+}
+
+#[test]
+fn a_repository_without_models_says_so() {
+    let hub = Hub::start(&[("README.md", noise(10)), ("config.json", b"{}".to_vec())]);
+    hub.fail(&empty_cache("pull-nothing"), &[REPOSITORY], &["neither a GGUF file nor a checkpoint"]);
+}
+
+#[test]
+fn a_cut_connection_is_taken_up_where_it_broke() {
+    let model = noise(500_000);
+    let hub = Hub::start(&[("model.gguf", model.clone())]).with(|state| state.cuts = [123_456, 1000].into());
+    let path = hub.pull(&empty_cache("pull-cut"), &[REPOSITORY, "model.gguf"]);
+    assert_eq!(fs::read(path).unwrap(), model);
+    assert_eq!(hub.content_requests(), [0, 123_456, 124_456]);
+}
+
+#[test]
+fn an_interrupted_run_is_taken_up_by_the_next() {
+    let model = noise(500_000);
+    let hub =
+        Hub::start(&[("model.gguf", model.clone())]).with(|state| state.cuts = [250_000, 0, 0, 0].into());
+    let cache = empty_cache("pull-interrupted");
+    let arguments = [REPOSITORY, "model.gguf"];
+    hub.fail(&cache, &arguments, &["model.gguf", "250000 of 500000 bytes are kept"]);
+    assert_eq!(hub.content_requests(), [0, 250_000, 250_000, 250_000]);
+    let path = hub.pull(&cache, &arguments);
+    assert_eq!(hub.content_requests(), [250_000]);
+    assert_eq!(fs::read(path).unwrap(), model);
+}
+
+/// All bytes came, but the run ended before the file got its name.
+#[test]
+fn a_whole_part_needs_no_request() {
+    let model = noise(1000);
+    let hub = Hub::start(&[("model.gguf", model.clone())]);
+    let cache = empty_cache("pull-part");
+    let blobs = cache.join("hub/models--org--small-GGUF/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    fs::write(blobs.join(sha256(&model)).with_extension("part"), &model).unwrap();
+    let path = hub.pull(&cache, &[REPOSITORY, "model.gguf"]);
+    assert_eq!(hub.content_requests(), [0; 0]);
+    assert_eq!(fs::read(path).unwrap(), model);
+}
+
+#[test]
+fn a_server_without_ranges_begins_again() {
+    let model = noise(1000);
+    let hub = Hub::start(&[("model.gguf", model.clone())]).with(|state| state.has_no_ranges = true);
+    let cache = empty_cache("pull-no-ranges");
+    let blobs = cache.join("hub/models--org--small-GGUF/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    fs::write(blobs.join(sha256(&model)).with_extension("part"), &model[..400]).unwrap();
+    let path = hub.pull(&cache, &[REPOSITORY, "model.gguf"]);
+    assert_eq!(fs::read(path).unwrap(), model);
+}
+
+#[test]
+fn a_wrong_checksum_leaves_nothing_behind() {
+    let (model, other) = (noise(1000), sha256(b"something else"));
+    let hub = Hub::start(&[("model.gguf", model.clone()), ("config.json", b"{}".to_vec())]);
+    let cache = empty_cache("pull-checksum");
+    for (file, etag, sum) in [
+        ("model.gguf", &other, sha256(&model)),
+        ("config.json", &other[..40].to_owned(), hex(&Sha1::digest(b"blob 2\0{}"))),
+    ] {
+        hub.state.lock().unwrap().etag = Some(etag.clone());
+        hub.fail(&cache, &[REPOSITORY, file], &[file, etag, &sum, "deleted"]);
+        let folder = cache.join("hub/models--org--small-GGUF");
+        assert_eq!(fs::read_dir(folder.join("blobs")).unwrap().count(), 0);
+        assert!(!folder.join("snapshots").exists());
+    }
+}
+
+#[test]
+fn the_token_is_shown_to_the_hub_alone() {
+    let model = noise(1000);
+    let hub = Hub::start(&[("model.gguf", model.clone())]).with(|state| {
+        state.redirects = true;
+        state.token = Some("hf_secret");
+    });
+    let cache = empty_cache("pull-token");
+    let arguments = [REPOSITORY, "model.gguf"];
+    hub.fail(&cache, &arguments, &["private or gated", "401", "--token", "HF_TOKEN"]);
+    hub.fail(&cache, &[REPOSITORY], &["private or gated", "--token"]);
+    hub.fail(&cache, &[&arguments[..], &["--token", "hf_other"]].concat(), &["not valid", "401", "--token"]);
+    hub.content_requests();
+
+    let path = hub.pull(&cache, &[&arguments[..], &["--token", "hf_secret"]].concat());
+    assert_eq!(fs::read(path).unwrap(), model);
+    let requests = hub.state.lock().unwrap().requests.clone();
+    assert!(requests.iter().any(|request| request.target.starts_with("/elsewhere/")));
+    for request in requests {
+        assert_eq!(request.token.is_some(), !request.target.starts_with("/elsewhere/"), "{request:?}");
+    }
+
+    let by_environment = empty_cache("pull-token-environment");
+    path_of(&hub.command(&by_environment, &arguments).env("HF_TOKEN", "hf_secret").output().unwrap());
+    let kept = empty_cache("pull-token-kept");
+    fs::create_dir_all(&kept).unwrap();
+    fs::write(kept.join("token"), "hf_secret\n").unwrap();
+    hub.pull(&kept, &arguments);
+}
+
+#[test]
+fn revisions_are_told_apart() {
+    let hub = Hub::start(&[("model.gguf", noise(10))]).with(|state| state.revision = "refs/pr/1".to_owned());
+    let cache = empty_cache("pull-revision");
+    hub.fail(&cache, &[REPOSITORY, "model.gguf"], &["no repository org/small-GGUF", "no revision main"]);
+    hub.pull(&cache, &[REPOSITORY, "model.gguf", "--revision", "refs/pr/1"]);
+    let folder = cache.join("hub/models--org--small-GGUF");
+    assert_eq!(fs::read_to_string(folder.join("refs/refs/pr/1")).unwrap(), COMMIT);
+}
+
+#[test]
+fn the_cache_can_be_chosen() {
+    let hub = Hub::start(&[("model.gguf", noise(10))]);
+    let (home, by_flag, by_variable) =
+        (empty_cache("pull-home"), empty_cache("pull-by-flag"), empty_cache("pull-by-variable"));
+    let arguments = [REPOSITORY, "model.gguf"];
+    let path = hub.pull(&home, &[&arguments[..], &["--cache", by_flag.to_str().unwrap()]].concat());
+    assert!(path.starts_with(by_flag.join("models--org--small-GGUF")));
+    let path = path_of(&hub.command(&home, &arguments).env("HF_HUB_CACHE", &by_variable).output().unwrap());
+    assert!(path.starts_with(by_variable.join("models--org--small-GGUF")));
+    assert!(!home.exists());
+}
+
+#[test]
+fn without_a_network_what_is_there_must_do() {
+    let hub = Hub::start(&[("model.gguf", noise(1000))]);
+    let cache = empty_cache("pull-offline");
+    let arguments = [REPOSITORY, "model.gguf"];
+    let path = hub.pull(&cache, &arguments);
+    // Nobody listens there.
+    let offline = |command: &mut Command| command.env("HF_ENDPOINT", "http://127.0.0.1:1").output().unwrap();
+    assert_eq!(path_of(&offline(&mut hub.command(&cache, &arguments))), path);
+    fs::write(&path, noise(999)).unwrap();
+    expect_failure(&offline(&mut hub.command(&cache, &arguments)), &["http://127.0.0.1:1"]);
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let hub = Hub::start(&[("model.gguf", noise(10)), ("README.md", noise(10))]);
+    let cache = empty_cache("pull-mistakes");
+    for (arguments, parts) in [
+        (
+            &[REPOSITORY, "modle.gguf"][..],
+            &["no file modle.gguf at main", "GGUF files there: model.gguf"][..],
+        ),
+        (&["org/other", "model.gguf"], &["no repository org/other"]),
+        (&["org/other"], &["no repository org/other"]),
+        (&["org/small/GGUF"], &["expected ORG/REPO"]),
+        (&["../x", "y"], &["expected ORG/REPO"]),
+        (&[REPOSITORY, "../../x"], &["not a path in a repository"]),
+        (&[REPOSITORY, "model.gguf", "--revision", "../x"], &["not a revision"]),
+    ] {
+        hub.fail(&cache, arguments, parts);
+    }
+    assert!(!cache.exists());
+}
+
+#[test]
+fn names_from_the_server_do_not_leave_the_cache() {
+    let hub =
+        Hub::start(&[("model.gguf", noise(10))]).with(|state| state.etag = Some("../../evil".to_owned()));
+    let cache = empty_cache("pull-evil");
+    hub.fail(&cache, &[REPOSITORY, "model.gguf"], &["../../evil", "entity tag"]);
+    let hub = Hub::start(&[("../evil.gguf", noise(10))]);
+    hub.fail(&cache, &[REPOSITORY], &["../evil.gguf", "not a path"]);
+    assert!(!cache.exists());
+}
+
+/// With a mirror's own tags only the size can be checked.
+#[test]
+fn other_tags_will_do() {
+    let hub = Hub::start(&[("model.gguf", noise(10))]).with(|state| state.etag = Some("v1-2_3".to_owned()));
+    let path = hub.pull(&empty_cache("pull-tag"), &[REPOSITORY, "model.gguf"]);
+    assert_eq!(fs::read(path).unwrap(), noise(10));
+}
