@@ -111,6 +111,7 @@ fn mistakes_are_named() {
         (&["--"], USAGE_ERROR, "a command is expected after --"),
         (&["--model", "/nowhere.gguf"], 1, "/nowhere.gguf: no such file"),
         (&["--model", "/"], 1, "/: not a regular file"),
+        (&["--model", "hf:org/repository"], USAGE_ERROR, "expected hf:ORG/REPO/FILE"),
         (&["--gpu", "ff:1f.7"], 1, "no such PCI device"),
     ];
     for (arguments, status, message) in mistakes {
