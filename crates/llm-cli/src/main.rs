@@ -1,8 +1,9 @@
 //! `llm`: the Ferrite inference engine as a host program.
 //!
 //! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
-//! [`engine`] and [`thread_pool`]; `hub` fetches models.
+//! [`engine`], [`sampling`], [`chat_format`] and [`thread_pool`]; `hub` fetches models.
 
+mod chat_format;
 mod commands;
 mod convert;
 mod engine;
@@ -10,6 +11,7 @@ mod file_type;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod hub;
 mod model_file;
+mod sampling;
 mod synth;
 mod thread_pool;
 
@@ -31,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   llm infer --model test_models/tiny.gguf --prompt Hello -n 20
   llm infer --model model.gguf --prompt 'Once upon a time' -n 200 --temp 0.8 --top-p 0.95 --seed 7
+  llm chat --model model.gguf --system 'Answer briefly.'
   llm tokenize --model model.gguf 'How many tokens is this?'
   llm info --model model.gguf --metadata
   llm synth --shape tinyllama-1.1b --type Q4_0 -o random.gguf
@@ -42,6 +45,7 @@ status is 0, or 1 after an error.";
 #[derive(Subcommand)]
 enum Command {
     Infer(commands::infer::Arguments),
+    Chat(commands::chat::Arguments),
     Logits(commands::logits::Arguments),
     Tokenize(commands::tokenize::Arguments),
     Info(commands::info::Arguments),
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
     };
     let result = match program.command {
         Command::Infer(arguments) => commands::infer::run(&arguments),
+        Command::Chat(arguments) => commands::chat::run(&arguments),
         Command::Logits(arguments) => commands::logits::run(&arguments),
         Command::Tokenize(arguments) => commands::tokenize::run(&arguments),
         Command::Info(arguments) => commands::info::run(&arguments),

@@ -1,7 +1,7 @@
 //! Chat templates of files, from a conversation to ids. How templates are rendered is tested in the
 //! crate `jinja`.
 
-use llm::chat::{CHATML, ChatError, ChatTemplate, Conversation, Message};
+use llm::chat::{ChatError, ChatTemplate, Conversation, FAMILIES, Message};
 use llm::gguf::{Gguf, GgufWriter};
 use llm::tokenizer::Tokenizer;
 
@@ -78,17 +78,49 @@ fn a_text_begins_with_one_bos() {
 }
 
 #[test]
-fn chatml_can_be_given_by_hand() {
+fn a_file_without_a_template_can_have_one_by_name() {
     let file = file(None);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
     assert_eq!(ChatTemplate::from_gguf(&gguf, &tokenizer).unwrap_err(), ChatError::NoTemplate);
-    let chat = ChatTemplate::new(CHATML, &tokenizer).unwrap();
+    let chat = ChatTemplate::by_name("chatml", &tokenizer).unwrap();
     assert_eq!(
         chat.render(&CONVERSATION).unwrap(),
         "<|im_start|>user\nab<|im_end|>\n<|im_start|>assistant\nc</s><|im_end|>\n\
          <|im_start|>user\n d <|im_end|>\n<|im_start|>assistant\n"
     );
+}
+
+#[test]
+fn formats_with_a_name_are_those_that_models_bring() {
+    // 2024-07-26: the date that the golden texts have.
+    const NOW_SECONDS: u64 = 1_721_995_200;
+    let file = file(None);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+    let golden: serde_json::Value = serde_json::from_str(include_str!("golden/chat_families.json")).unwrap();
+    assert_eq!(golden.as_object().unwrap().len(), FAMILIES.len());
+    for family in FAMILIES {
+        let chat = ChatTemplate::by_name(family.name, &tokenizer).unwrap();
+        let cases = golden[family.name].as_array().unwrap();
+        assert!(cases.len() > 2);
+        for case in cases {
+            let turns = case["messages"].as_array().unwrap().iter();
+            let messages: Vec<_> = turns
+                .map(|turn| Message { role: turn[0].as_str().unwrap(), content: turn[1].as_str().unwrap() })
+                .collect();
+            let conversation = Conversation {
+                messages: &messages,
+                add_generation_prompt: true,
+                enable_thinking: case["enable_thinking"].as_bool(),
+                now_seconds: Some(NOW_SECONDS),
+            };
+            let text = chat.render(&conversation).unwrap();
+            assert_eq!(text, case["text"].as_str().unwrap(), "{}: {messages:?}", family.name);
+        }
+    }
+    let unknown = ChatTemplate::by_name("chatgml", &tokenizer).unwrap_err().to_string();
+    assert!(unknown.contains("\"chatgml\"") && unknown.contains("chatml, command-r"), "{unknown}");
 }
 
 #[test]

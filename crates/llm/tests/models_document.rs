@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use golden_models::cases;
+use llm::chat::FAMILIES;
 use llm::model::ARCHITECTURES;
 use llm::quant::{GgmlType, is_supported};
 
@@ -76,4 +77,12 @@ fn every_pre_tokenizer_has_a_line() {
     for name in in_code {
         assert!(documented.contains(&name), "{name}");
     }
+}
+
+#[test]
+fn every_chat_format_has_a_line() {
+    let rows = table("Chat templates", 2);
+    let documented: Vec<&str> = rows.iter().map(|row| row[0]).take(FAMILIES.len()).collect();
+    let named: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(documented, named);
 }

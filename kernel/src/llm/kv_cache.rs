@@ -96,6 +96,25 @@ fn a_reset_cache_remembers_nothing() {
 }
 
 #[test]
+fn what_two_prompts_have_in_common_is_computed_once() {
+    let before = ids(20);
+    let prompt: Vec<u32> = [&before[..12], &[7, 8, 9]].concat();
+    with_session(OPTIONS, |session| {
+        let fresh = session.forward(&prompt, Logits::Last).unwrap().to_vec();
+        session.reset();
+        session.forward(&before, Logits::None).unwrap();
+        for (other, n_common) in [(&[][..], 0), (&[99, 98], 0), (&before, 19), (&prompt, 12)] {
+            session.reset();
+            session.forward(&before, Logits::None).unwrap();
+            session.keep_beginning_of(other);
+            assert_eq!(session.n_past(), n_common, "{other:?}");
+        }
+        let resumed = session.forward(&prompt[12..], Logits::Last).unwrap();
+        assert!(worst_difference(&fresh, resumed) < 1e-3);
+    });
+}
+
+#[test]
 fn earlier_tokens_matter() {
     with_session(OPTIONS, |session| {
         let one = session.forward(&[10, 20, 30], Logits::Last).unwrap().to_vec();

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use llm::model::Model;
-use llm::sampling::{Sampler, SamplingConfig};
+use llm::sampling::Sampler;
 use llm::session::{FinishReason, Session, Step};
 use llm::tokenizer::{EncodeOptions, Tokenizer};
 
+use crate::chat_format::ChatArguments;
 use crate::complain;
 use crate::engine::{EngineArguments, SessionMemory};
 use crate::model_file::ModelFile;
+use crate::sampling::SamplingArguments;
 
 /// Continue a prompt and print the generated text, token by token.
 ///
@@ -36,64 +38,25 @@ pub struct Arguments {
     ids: bool,
 
     /// Read the names of special tokens in the prompt as those tokens, not as plain text.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "chat")]
     special: bool,
+
+    /// Ask instead of continuing: format the prompt as a user's message in the model's chat format.
+    #[arg(long)]
+    chat: bool,
 
     /// End the generation at this text, which is not printed; may be given several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
 
     #[command(flatten)]
+    format: ChatArguments,
+
+    #[command(flatten)]
     sampling: SamplingArguments,
 
     #[command(flatten)]
     engine: EngineArguments,
-}
-
-#[derive(Args)]
-#[command(next_help_heading = "Sampling")]
-struct SamplingArguments {
-    /// Temperature: 0 takes the likeliest token, 1 the model's own distribution.
-    #[arg(long, value_name = "T", allow_negative_numbers = true, default_value_t = SamplingConfig::greedy().temperature)]
-    temp: f32,
-
-    /// Keep the K likeliest tokens; 0 keeps all.
-    #[arg(long, value_name = "K", default_value_t = SamplingConfig::greedy().top_k)]
-    top_k: u32,
-
-    /// Keep the likeliest tokens that together reach probability P.
-    #[arg(long, value_name = "P", allow_negative_numbers = true, default_value_t = SamplingConfig::greedy().top_p)]
-    top_p: f32,
-
-    /// Keep the tokens at least P times as likely as the likeliest.
-    #[arg(long, value_name = "P", allow_negative_numbers = true, default_value_t = SamplingConfig::greedy().min_p)]
-    min_p: f32,
-
-    /// Make recent tokens less likely by this factor; 1 is off.
-    #[arg(long, value_name = "R", allow_negative_numbers = true, default_value_t = SamplingConfig::greedy().repeat_penalty)]
-    repeat_penalty: f32,
-
-    /// Tokens back from the newest that --repeat-penalty looks at.
-    #[arg(long, value_name = "N", default_value_t = SamplingConfig::greedy().repeat_last_n)]
-    repeat_last_n: u32,
-
-    /// Seed of the random choices.
-    #[arg(long, value_name = "N", default_value_t = SamplingConfig::greedy().seed)]
-    seed: u64,
-}
-
-impl SamplingArguments {
-    fn config(&self) -> SamplingConfig {
-        SamplingConfig {
-            temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            repeat_last_n: self.repeat_last_n,
-            seed: self.seed,
-        }
-    }
 }
 
 /// Runs the command.
@@ -105,8 +68,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let n_vocab = model.config().n_vocab;
 
     let mut prompt = Vec::new();
-    let encode_options = EncodeOptions { add_special: true, parse_special: arguments.special };
-    tokenizer.encode(&arguments.prompt, encode_options, &mut prompt)?;
+    if arguments.chat {
+        let format = arguments.format.format(&gguf, &tokenizer)?;
+        let mut dialogue = arguments.format.dialogue()?;
+        dialogue.ask(&arguments.prompt)?;
+        format.encode(&tokenizer, &dialogue, &mut prompt)?;
+    } else if arguments.format.are_given() {
+        bail!("--system, --template and --no-thinking are about a chat: give --chat too");
+    } else {
+        let encode_options = EncodeOptions { add_special: true, parse_special: arguments.special };
+        tokenizer.encode(&arguments.prompt, encode_options, &mut prompt)?;
+    }
     if prompt.is_empty() {
         bail!("the prompt has no tokens, and this model asks for no start token");
     }

@@ -1,6 +1,7 @@
 //! The subcommands: one module each, with its `Arguments` and `run`.
 
 pub mod bench;
+pub mod chat;
 pub mod convert;
 pub mod infer;
 pub mod info;

@@ -1,6 +1,7 @@
 //! Runs the program `llm` as a user does: each subcommand, and the mistakes one can make with it.
 
 mod bench;
+mod chat;
 mod convert;
 mod infer;
 mod info;
@@ -80,7 +81,9 @@ fn usage_mistakes_are_one_line() {
 #[test]
 fn help_tells_of_every_subcommand() {
     let help = succeed(&["--help"]);
-    for name in ["infer", "logits", "tokenize", "info", "bench", "synth", "quantize", "convert", "pull"] {
+    for name in
+        ["infer", "chat", "logits", "tokenize", "info", "bench", "synth", "quantize", "convert", "pull"]
+    {
         assert!(help.contains(name), "{name}");
         assert!(succeed(&[name, "--help"]).contains("Usage: llm"), "{name}");
     }

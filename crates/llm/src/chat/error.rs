@@ -1,7 +1,9 @@
 //! Why a conversation could not be turned into text or ids.
 
+use alloc::boxed::Box;
 use core::fmt;
 
+use super::FAMILIES;
 use crate::gguf::GgufError;
 use crate::tokenizer::TokenizerError;
 
@@ -11,6 +13,8 @@ use crate::tokenizer::TokenizerError;
 pub enum ChatError {
     /// The file brings no chat template.
     NoTemplate,
+    /// No format has this name.
+    UnknownFamily(Box<str>),
     /// The key of the template is of the wrong type or not UTF-8.
     Gguf(GgufError),
     /// The template could not be parsed or filled in.
@@ -19,6 +23,29 @@ pub enum ChatError {
     Context(jinja::ErrorKind),
     /// The text could not be encoded.
     Tokenizer(TokenizerError),
+    /// The heap has no room for what was said.
+    OutOfMemory {
+        /// Bytes that were asked for.
+        needed_bytes: usize,
+    },
+}
+
+/// Shows the names of all formats, for a message.
+pub struct FamilyNames;
+
+impl fmt::Display for FamilyNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        FAMILIES.iter().enumerate().try_for_each(|(index, family)| {
+            write!(f, "{}{}", if index == 0 { "" } else { ", " }, family.name)
+        })
+    }
+}
+
+impl ChatError {
+    /// Whether a format by name would help where the file's own did not.
+    pub fn is_about_the_template(&self) -> bool {
+        matches!(self, Self::NoTemplate | Self::Gguf(_) | Self::Template(_))
+    }
 }
 
 impl From<GgufError> for ChatError {
@@ -42,8 +69,12 @@ impl From<TokenizerError> for ChatError {
 impl fmt::Display for ChatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoTemplate => {
-                write!(f, "the file has no tokenizer.chat_template; give a template, such as chatml")
+            Self::NoTemplate => f.write_str("the file has no tokenizer.chat_template"),
+            Self::UnknownFamily(name) => {
+                write!(f, "no chat template is called {:?}, expected one of {FamilyNames}", name)
+            }
+            Self::OutOfMemory { needed_bytes } => {
+                write!(f, "the heap has no {needed_bytes} bytes left for what was said")
             }
             Self::Gguf(error) => error.fmt(f),
             Self::Template(error) => write!(f, "chat template: {error}"),

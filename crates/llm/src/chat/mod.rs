@@ -2,28 +2,24 @@
 //!
 //! A file brings its format as a Jinja template (`tokenizer.chat_template`); [`ChatTemplate`] fills
 //! it in as Hugging Face's `apply_chat_template` does, and encodes the result. The template language
-//! is that of the crate `jinja`.
+//! is that of the crate `jinja`. [`FAMILIES`] are formats for files that bring none; a [`Dialogue`] is
+//! a conversation that grows.
 
+mod dialogue;
 mod error;
+mod families;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-pub use error::ChatError;
+pub use dialogue::{Dialogue, Role};
+pub use error::{ChatError, FamilyNames};
+pub use families::{FAMILIES, Family};
 
 use jinja::{Limits, Map, Template, Value};
 
 use crate::gguf::Gguf;
 use crate::tokenizer::{EncodeOptions, Tokenizer};
-
-/// ChatML, which many families share: for files without a template whose model is known to use it.
-pub const CHATML: &str = "\
-{%- for message in messages -%}
-    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-    {{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}";
 
 /// The key of a file's template.
 const TEMPLATE_KEY: &str = "tokenizer.chat_template";
@@ -69,7 +65,16 @@ impl ChatTemplate {
         Self::new(source, tokenizer)
     }
 
-    /// The format of a template given by hand, such as [`CHATML`].
+    /// The format of this name, one of [`FAMILIES`].
+    ///
+    /// # Errors
+    /// [`ChatError::UnknownFamily`].
+    pub fn by_name(name: &str, tokenizer: &Tokenizer<'_>) -> Result<Self, ChatError> {
+        let family = families::find(name).ok_or_else(|| ChatError::UnknownFamily(name.into()))?;
+        Self::new(family.template, tokenizer)
+    }
+
+    /// The format of a template given by hand.
     ///
     /// # Errors
     /// What is wrong with the template.

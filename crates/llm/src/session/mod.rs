@@ -53,11 +53,12 @@ impl SessionOptions {
         &self,
         config: &Config,
         arena: &mut Arena<'m>,
-    ) -> Result<(KvCache<'m>, Scratch<'m>), OutOfMemory> {
+    ) -> Result<(KvCache<'m>, &'m mut [u32], Scratch<'m>), OutOfMemory> {
         let shapes = config.layers.iter().map(|layer| layer.kv_shape(config.latent.as_ref()));
         let cache = KvCache::carve(shapes, self.n_ctx, self.kv_type, arena)?;
+        let tokens = arena.take(self.n_ctx)?;
         let scratch = Scratch::carve(config, self.n_batch, self.n_logits, arena)?;
-        Ok((cache, scratch))
+        Ok((cache, tokens, scratch))
     }
 
     fn check(&self, config: &Config) -> Result<(), SessionError> {
@@ -83,6 +84,8 @@ pub struct Session<'m> {
     options: SessionOptions,
     cache: KvCache<'m>,
     scratch: Scratch<'m>,
+    /// What each position was computed for, `[n_ctx]`, of which the first `n_past` are filled.
+    tokens: &'m mut [u32],
     /// Positions in the cache.
     n_past: usize,
 }
@@ -114,9 +117,9 @@ impl<'m> Session<'m> {
         memory: &'m mut [u8],
     ) -> Result<Self, SessionError> {
         options.check(model.config())?;
-        let (cache, scratch) = options.carve(model.config(), &mut Arena::new(memory))?;
+        let (cache, tokens, scratch) = options.carve(model.config(), &mut Arena::new(memory))?;
         let ropes = Ropes::new(&model, options.n_ctx)?;
-        Ok(Session { model, ropes, kernels, workers, options, cache, scratch, n_past: 0 })
+        Ok(Session { model, ropes, kernels, workers, options, cache, scratch, tokens, n_past: 0 })
     }
 
     /// The model.
@@ -142,6 +145,16 @@ impl<'m> Session<'m> {
     /// Forgets all positions.
     pub fn reset(&mut self) {
         self.n_past = 0;
+    }
+
+    /// Forgets all positions but those that were computed for the first tokens of `prompt`, so that
+    /// [`resume`](Self::resume) computes only the rest; the last token is always left to be computed.
+    ///
+    /// Of a conversation that goes on, the turns before need not be computed again.
+    pub fn keep_beginning_of(&mut self, prompt: &[u32]) {
+        let computed = &self.tokens[..self.n_past];
+        let n_common = computed.iter().zip(prompt).take_while(|(computed, token)| computed == token).count();
+        self.n_past = n_common.min(prompt.len().saturating_sub(1));
     }
 
     /// Computes `tokens` at the positions that follow those computed so far, and returns the logits
@@ -185,6 +198,7 @@ impl<'m> Session<'m> {
             workers: self.workers,
             precision,
         };
+        self.tokens[self.n_past..][..tokens.len()].copy_from_slice(tokens);
         let (before, last) = tokens.split_at((tokens.len() - 1) / n_batch * n_batch);
         for batch in before.chunks(n_batch) {
             forward.run(batch, self.n_past, Logits::None, &mut self.cache, &mut self.scratch);

@@ -121,11 +121,7 @@ pub(super) fn set_kv_type(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> R
         type Err = ();
 
         fn from_str(name: &str) -> Result<Self, ()> {
-            match name {
-                "f16" => Ok(Self(KvType::F16)),
-                "f32" => Ok(Self(KvType::F32)),
-                _ => Err(()),
-            }
+            KvType::from_name(name).map(Self).ok_or(())
         }
     }
 

@@ -1,0 +1,79 @@
+//! How a conversation becomes a prompt, from the command line: [`ChatArguments`] and [`ChatFormat`].
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Error, Result, anyhow};
+use clap::Args;
+use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FamilyNames};
+use llm::gguf::Gguf;
+use llm::tokenizer::Tokenizer;
+
+/// Options of every command that chats.
+#[derive(Args)]
+#[command(next_help_heading = "Chat")]
+pub struct ChatArguments {
+    /// What the model is told before the conversation.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    system: Option<String>,
+
+    /// Use the chat format of this name, such as chatml, llama-3 or gemma, instead of the one that the
+    /// model's file brings.
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
+
+    /// Ask a model that can think before it answers not to.
+    #[arg(long)]
+    no_thinking: bool,
+}
+
+impl ChatArguments {
+    /// Whether any of them was given.
+    pub fn are_given(&self) -> bool {
+        self.system.is_some() || self.template.is_some() || self.no_thinking
+    }
+
+    /// A conversation of which only the system message has been said.
+    pub fn dialogue(&self) -> Result<Dialogue> {
+        let mut dialogue = Dialogue::default();
+        dialogue.begin(self.system.as_deref())?;
+        Ok(dialogue)
+    }
+
+    /// The format asked for, or the file's.
+    pub fn format(&self, gguf: &Gguf<'_>, tokenizer: &Tokenizer<'_>) -> Result<ChatFormat> {
+        let template = match &self.template {
+            Some(name) => ChatTemplate::by_name(name, tokenizer)?,
+            None => ChatTemplate::from_gguf(gguf, tokenizer).map_err(with_the_way_out)?,
+        };
+        Ok(ChatFormat { template, no_thinking: self.no_thinking, is_of_the_file: self.template.is_none() })
+    }
+}
+
+/// A template, and what it is told.
+pub struct ChatFormat {
+    template: ChatTemplate,
+    no_thinking: bool,
+    is_of_the_file: bool,
+}
+
+impl ChatFormat {
+    /// Appends the ids of the conversation, up to where the model answers.
+    pub fn encode(&self, tokenizer: &Tokenizer<'_>, dialogue: &Dialogue, ids: &mut Vec<u32>) -> Result<()> {
+        let messages = dialogue.messages()?;
+        let conversation = Conversation {
+            messages: &messages,
+            add_generation_prompt: true,
+            enable_thinking: self.no_thinking.then_some(false),
+            now_seconds: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|time| time.as_secs()),
+        };
+        let encoded = self.template.encode(tokenizer, &conversation, ids);
+        encoded.map_err(|error| if self.is_of_the_file { with_the_way_out(error) } else { error.into() })
+    }
+}
+
+fn with_the_way_out(error: ChatError) -> Error {
+    match error.is_about_the_template() {
+        true => anyhow!("{error}; --template NAME uses another: {FamilyNames}"),
+        false => error.into(),
+    }
+}

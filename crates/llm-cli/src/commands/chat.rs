@@ -1,0 +1,191 @@
+//! `llm chat`: a conversation.
+
+use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use llm::model::Model;
+use llm::sampling::Sampler;
+use llm::session::{FinishReason, Session, Step};
+use llm::tokenizer::Tokenizer;
+
+use crate::chat_format::{ChatArguments, ChatFormat};
+use crate::complain;
+use crate::engine::{EngineArguments, SessionMemory};
+use crate::model_file::ModelFile;
+use crate::sampling::SamplingArguments;
+
+/// Talk with a model: each line is a message, to which it answers.
+///
+/// At a terminal, /clear begins a new conversation, /quit or the end of input ends the program, and
+/// Ctrl-C ends an answer. From a pipe, each line is a message and only answers are printed. The answers are
+/// the likeliest ones unless --temp says otherwise.
+#[derive(Args)]
+pub struct Arguments {
+    /// The model, a GGUF file.
+    #[arg(short, long, value_name = "FILE")]
+    model: PathBuf,
+
+    /// Tokens of an answer at most [default: what the context has room for].
+    #[arg(short, long = "max-tokens", value_name = "N")]
+    n: Option<usize>,
+
+    #[command(flatten)]
+    format: ChatArguments,
+
+    #[command(flatten)]
+    sampling: SamplingArguments,
+
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// Context length unless told, if the model has as much.
+const DEFAULT_N_CTX: usize = 4096;
+
+const HELP: &str = "/clear begins a new conversation, /quit ends the program, Ctrl-C ends an answer.";
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let file = ModelFile::open(&arguments.model)?;
+    let gguf = file.gguf()?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let format = arguments.format.format(&gguf, &tokenizer)?;
+    let model = Model::load(&gguf)?;
+    let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, 1);
+    let mut memory = SessionMemory::allocate(model.config(), &options)?;
+    let sampler = Sampler::new(arguments.sampling.config(), model.config().n_vocab)?;
+    let workers = arguments.engine.workers()?;
+    let kernels = arguments.engine.kernels()?;
+    let session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
+    let max_tokens = arguments.n.unwrap_or(usize::MAX);
+    let mut speaker = Speaker { session, tokenizer: &tokenizer, sampler, format, max_tokens };
+
+    let is_terminal = stdin().is_terminal();
+    if is_terminal {
+        interrupt::listen()?;
+        println!("{HELP}");
+    }
+    let mut dialogue = arguments.format.dialogue()?;
+    let mut line = String::new();
+    loop {
+        if is_terminal {
+            print!("> ");
+            stdout().flush()?;
+        }
+        line.clear();
+        if stdin().lock().read_line(&mut line).context("cannot read standard input")? == 0 {
+            break;
+        }
+        match line.trim() {
+            "" => continue,
+            "/quit" | "/exit" | "/bye" => break,
+            "/clear" => {
+                dialogue = arguments.format.dialogue()?;
+                continue;
+            }
+            "/help" if is_terminal => {
+                println!("{HELP}");
+                continue;
+            }
+            message => dialogue.ask(message)?,
+        }
+        match speaker.answer(&dialogue) {
+            Ok(answer) => dialogue.answer(&answer)?,
+            // At a terminal, there is somebody who can do something about it.
+            Err(error) if is_terminal => {
+                complain(&format!("{error:#} (/clear begins a new conversation)"));
+                dialogue.take_back();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if is_terminal {
+        println!();
+    }
+    Ok(())
+}
+
+/// What answers.
+struct Speaker<'m> {
+    session: Session<'m>,
+    tokenizer: &'m Tokenizer<'m>,
+    sampler: Sampler,
+    format: ChatFormat,
+    max_tokens: usize,
+}
+
+impl Speaker<'_> {
+    /// Prints the model's answer, and returns it.
+    fn answer(&mut self, dialogue: &llm::chat::Dialogue) -> Result<String> {
+        let mut prompt = Vec::new();
+        self.format.encode(self.tokenizer, dialogue, &mut prompt)?;
+        let n_ctx = self.session.options().n_ctx;
+        self.session.keep_beginning_of(&prompt);
+        let listening = interrupt::while_answering();
+        let mut generation =
+            self.session.resume(self.tokenizer, &mut self.sampler, &prompt, self.max_tokens, &[])?;
+        let mut output = stdout().lock();
+        let mut answer = String::new();
+        let reason = loop {
+            let (text, reason) = match generation.step()? {
+                Step::Token { text, .. } => (text, None),
+                Step::Finished { reason, text } => (text, Some(reason)),
+            };
+            output.write_all(text.as_bytes())?;
+            output.flush()?;
+            answer.push_str(text);
+            if reason.is_some() || listening.is_interrupted() {
+                break reason;
+            }
+        };
+        writeln!(output)?;
+        if reason == Some(FinishReason::ContextFull) {
+            complain(&format!("stopped, since the context of {n_ctx} tokens is full"));
+        }
+        Ok(answer)
+    }
+}
+
+/// Ctrl-C, which ends an answer while there is one and the program otherwise.
+mod interrupt {
+    use super::{AtomicBool, Context, Ordering, Result};
+
+    static ANSWERING: AtomicBool = AtomicBool::new(false);
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+    /// Exit status of a program that Ctrl-C ended, as shells give it.
+    const STATUS: i32 = 130;
+
+    pub fn listen() -> Result<()> {
+        let handler = || {
+            // A second one means that the first took too long.
+            if !ANSWERING.load(Ordering::Relaxed) || INTERRUPTED.swap(true, Ordering::Relaxed) {
+                std::process::exit(STATUS);
+            }
+        };
+        ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
+    }
+
+    pub struct Answering;
+
+    pub fn while_answering() -> Answering {
+        INTERRUPTED.store(false, Ordering::Relaxed);
+        ANSWERING.store(true, Ordering::Relaxed);
+        Answering
+    }
+
+    impl Answering {
+        pub fn is_interrupted(&self) -> bool {
+            INTERRUPTED.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Drop for Answering {
+        fn drop(&mut self) {
+            ANSWERING.store(false, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A conversation that grows: what was said so far, owned.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{ChatError, Message};
+
+/// Who says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Whoever sets the model's task.
+    System,
+    /// Whoever asks.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Role {
+    /// What templates call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        }
+    }
+}
+
+/// What was said so far.
+///
+/// Each turn begins with [`ask`](Self::ask) and ends with [`answer`](Self::answer) or, if there was
+/// none, with [`take_back`](Self::take_back).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dialogue {
+    turns: Vec<(Role, String)>,
+}
+
+impl Dialogue {
+    /// Begins anew, with a system message if there is one.
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`].
+    pub fn begin(&mut self, system: Option<&str>) -> Result<(), ChatError> {
+        self.turns.clear();
+        system.map_or(Ok(()), |system| self.push(Role::System, system))
+    }
+
+    /// Adds what the user says.
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`].
+    pub fn ask(&mut self, message: &str) -> Result<(), ChatError> {
+        self.push(Role::User, message)
+    }
+
+    /// Adds what the model said, as it generated it.
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`].
+    pub fn answer(&mut self, generated: &str) -> Result<(), ChatError> {
+        self.push(Role::Assistant, final_channel(generated))
+    }
+
+    /// Forgets the last message.
+    pub fn take_back(&mut self) {
+        self.turns.pop();
+    }
+
+    /// The messages, as a template takes them.
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`].
+    pub fn messages(&self) -> Result<Vec<Message<'_>>, ChatError> {
+        let mut messages = Vec::new();
+        let needed_bytes = self.turns.len() * size_of::<Message<'_>>();
+        messages.try_reserve(self.turns.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
+        messages.extend(self.turns.iter().map(|(role, content)| Message { role: role.name(), content }));
+        Ok(messages)
+    }
+
+    fn push(&mut self, role: Role, content: &str) -> Result<(), ChatError> {
+        let out_of_memory = |_| ChatError::OutOfMemory { needed_bytes: content.len() };
+        let mut copy = String::new();
+        copy.try_reserve_exact(content.len()).map_err(out_of_memory)?;
+        copy.push_str(content);
+        self.turns.try_reserve(1).map_err(out_of_memory)?;
+        self.turns.push((role, copy));
+        Ok(())
+    }
+}
+
+/// What gpt-oss says aloud: its template refuses an answer that brings other channels with it.
+/// Anything else is taken whole.
+fn final_channel(generated: &str) -> &str {
+    const CHANNEL: &str = "<|channel|>";
+    const MESSAGE: &str = "<|message|>";
+    let Some((_, last)) = generated.rsplit_once(CHANNEL) else { return generated };
+    last.split_once(MESSAGE).map_or(generated, |(_, message)| message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(dialogue: &Dialogue) -> Vec<(&str, &str)> {
+        dialogue.messages().unwrap().iter().map(|message| (message.role, message.content)).collect()
+    }
+
+    #[test]
+    fn turns_come_and_go() {
+        let mut dialogue = Dialogue::default();
+        dialogue.ask("lost").unwrap();
+        dialogue.begin(Some("be brief")).unwrap();
+        dialogue.ask("a").unwrap();
+        dialogue.answer("b").unwrap();
+        dialogue.ask("c").unwrap();
+        dialogue.take_back();
+        assert_eq!(contents(&dialogue), [("system", "be brief"), ("user", "a"), ("assistant", "b")]);
+        dialogue.begin(None).unwrap();
+        assert_eq!(contents(&dialogue), []);
+    }
+
+    #[test]
+    fn only_what_was_said_aloud_is_kept_of_channels() {
+        let thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant";
+        for (generated, said) in [
+            ("plain <|message|> text", "plain <|message|> text"),
+            ("<|channel|>final<|message|>Four.", "Four."),
+            (&alloc::format!("{thought}<|channel|>final<|message|>Four."), "Four."),
+            ("<|channel|>analysis<|message|>Cut off", "Cut off"),
+            ("<|channel|>ana", "<|channel|>ana"),
+        ] {
+            assert_eq!(final_channel(generated), said);
+        }
+    }
+}
