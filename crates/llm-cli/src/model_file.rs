@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use llm::gguf::Gguf;
-use memmap2::Mmap;
+use llm::parallel::Workers;
+use llm::quant::{Packing, pack};
+use llm::simd::Kernels;
+use memmap2::{MmapMut, MmapOptions};
 
-/// The bytes of a model file, shared with the system's file cache.
+/// The bytes of a model file, shared with the system's file cache where they are not rearranged.
 pub struct ModelFile {
     path: PathBuf,
-    bytes: Mmap,
+    bytes: MmapMut,
+    packing: Option<&'static Packing>,
 }
 
 impl ModelFile {
@@ -18,16 +22,32 @@ impl ModelFile {
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("cannot read {}", path.display());
         let file = File::open(path).with_context(context)?;
-        // SAFETY: the map is read only and private to this process. Another process that truncates
+        // SAFETY: what is written to the map stays in this process. Another process that truncates
         // or rewrites the file meanwhile could pull the bytes away; like every program that maps
         // its models, this one requires that the file is left alone while it runs.
-        let bytes = unsafe { Mmap::map(&file) }.with_context(context)?;
-        Ok(Self { path: path.to_owned(), bytes })
+        let bytes = unsafe { MmapOptions::new().map_copy(&file) }.with_context(context)?;
+        Ok(Self { path: path.to_owned(), bytes, packing: None })
+    }
+
+    /// Rearranges the weights in memory as `kernels` want them.
+    pub fn pack(&mut self, kernels: &Kernels, workers: &dyn Workers) -> Result<()> {
+        if let Some(packing) = kernels.packing() {
+            let file_bytes = self.len_bytes();
+            pack(packing, workers, &mut self.bytes, file_bytes)
+                .with_context(|| self.path.display().to_string())?;
+            self.packing = Some(packing);
+        }
+        Ok(())
     }
 
     /// Checks the header and returns the view of the file.
     pub fn gguf(&self) -> Result<Gguf<'_>> {
-        Gguf::parse(&self.bytes, self.len_bytes()).with_context(|| self.path.display().to_string())
+        let gguf = Gguf::parse(&self.bytes, self.len_bytes())
+            .with_context(|| self.path.display().to_string())?;
+        Ok(match self.packing {
+            Some(packing) => gguf.packed(packing),
+            None => gguf,
+        })
     }
 
     /// Size of the file.

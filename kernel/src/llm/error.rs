@@ -37,6 +37,9 @@ pub enum BackendError {
     Read(ReadError),
     /// The file's format is broken.
     Gguf(GgufError),
+    /// The heap has no room to rearrange the weights.
+    #[cfg(feature = "llm-transformer")]
+    Pack(llm::quant::PackError),
     /// The file's format is sound, but not the model in it.
     #[cfg(feature = "llm-transformer")]
     Model(llm::model::ModelError),
@@ -138,6 +141,8 @@ impl fmt::Display for BackendError {
             Self::Read(error) => error.fmt(f),
             Self::Gguf(error) => error.fmt(f),
             #[cfg(feature = "llm-transformer")]
+            Self::Pack(error) => error.fmt(f),
+            #[cfg(feature = "llm-transformer")]
             Self::Model(error) => error.fmt(f),
             #[cfg(feature = "llm-transformer")]
             Self::Tokenizer(error) => error.fmt(f),
@@ -184,6 +189,16 @@ impl From<ReadError> for BackendError {
 impl From<GgufError> for BackendError {
     fn from(error: GgufError) -> Self {
         Self::Gguf(error)
+    }
+}
+
+#[cfg(feature = "llm-transformer")]
+impl From<llm::quant::PackError> for BackendError {
+    fn from(error: llm::quant::PackError) -> Self {
+        match error {
+            llm::quant::PackError::Gguf(error) => Self::Gguf(error),
+            error => Self::Pack(error),
+        }
     }
 }
 

@@ -153,7 +153,7 @@ impl TransformerBackend {
         let options = session_options(&plan.config, plan.n_ctx, self.kv_type);
         let model = LoadedModel::load(weights, memory, file_bytes, options, &self.engine)?;
         if self.verbose {
-            model.log_weight_magnitudes();
+            model.log_weight_magnitudes(self.engine.kernels);
         }
         let Plan { header, config, n_ctx, .. } = plan;
         // Layers differ in a few families; the first stands for them.

@@ -84,7 +84,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn measure(arguments: &Arguments) -> Result<Report> {
     let started = Instant::now();
-    let file = ModelFile::open(&arguments.model)?;
+    let workers = arguments.engine.workers()?;
+    let kernels = arguments.engine.kernels()?;
+    let mut file = ModelFile::open(&arguments.model)?;
+    file.pack(kernels, &workers)?;
     let gguf = file.gguf()?;
     let model = Model::load(&gguf)?;
     let n_vocab = model.config().n_vocab;
@@ -95,8 +98,6 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         bail!("{needed} tokens do not fit into a context of {}", options.n_ctx);
     }
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let workers = arguments.engine.workers()?;
-    let kernels = arguments.engine.kernels()?;
     let mut session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
 
     let prompt = synthetic_prompt(needed, n_vocab);

@@ -61,7 +61,10 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let file = ModelFile::open(&arguments.model)?;
+    let workers = arguments.engine.workers()?;
+    let kernels = arguments.engine.kernels()?;
+    let mut file = ModelFile::open(&arguments.model)?;
+    file.pack(kernels, &workers)?;
     let gguf = file.gguf()?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let model = Model::load(&gguf)?;
@@ -87,8 +90,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let options = arguments.engine.session_options(model.config(), needed, 1);
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
     let mut sampler = Sampler::new(arguments.sampling.config(), n_vocab)?;
-    let workers = arguments.engine.workers()?;
-    let kernels = arguments.engine.kernels()?;
     let mut session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
 
     let stop: Vec<&str> = arguments.stop.iter().map(String::as_str).collect();

@@ -35,7 +35,10 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let file = ModelFile::open(&arguments.model)?;
+    let workers = arguments.engine.workers()?;
+    let kernels = arguments.engine.kernels()?;
+    let mut file = ModelFile::open(&arguments.model)?;
+    file.pack(kernels, &workers)?;
     let gguf = file.gguf()?;
     let model = Model::load(&gguf)?;
     let tokens = &arguments.tokens;
@@ -44,8 +47,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("{} tokens do not fit into a context of {}", tokens.len(), options.n_ctx);
     }
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let workers = arguments.engine.workers()?;
-    let kernels = arguments.engine.kernels()?;
     let mut session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
 
     let context = || format!("cannot write {}", arguments.output.display());

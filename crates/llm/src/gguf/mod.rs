@@ -34,6 +34,7 @@ pub use tensor::{MAX_DIMS, TensorInfo};
 pub use value::{Array, GgufStr, Strings, Value, ValueType, Values};
 pub use writer::{GgufWriter, TensorWriter, WriteError};
 
+use crate::quant::Packing;
 use reader::{Cursor, Place};
 use table::Table;
 
@@ -64,6 +65,7 @@ pub struct Gguf<'a> {
     header_bytes: u64,
     metadata: Table<(&'a str, Value<'a>)>,
     tensors: Table<TensorInfo<'a>>,
+    packing: Option<&'static Packing>,
 }
 
 impl<'a> Gguf<'a> {
@@ -108,10 +110,21 @@ impl<'a> Gguf<'a> {
             header_bytes: cursor.offset(),
             metadata,
             tensors,
+            packing: None,
         };
         gguf.alignment = gguf.stored_alignment()?;
         gguf.check_tensor_places(file_bytes)?;
         Ok(gguf)
+    }
+
+    /// The same file, the weights of which [`pack`](crate::quant::pack) has rearranged.
+    pub fn packed(self, packing: &'static Packing) -> Self {
+        Self { packing: Some(packing), ..self }
+    }
+
+    /// How the weights have been rearranged, if they have been.
+    pub fn packing(&self) -> Option<&'static Packing> {
+        self.packing
     }
 
     fn stored_alignment(&self) -> Result<u32, GgufError> {

@@ -172,7 +172,12 @@ impl<'g, 'a> Tensors<'g, 'a> {
         dims: [u64; 4],
     ) -> Result<Option<Matrix<'a>>, ModelError> {
         let Some(tensor) = self.take(name, dims)? else { return Ok(None) };
-        match Matrix::new(tensor.ty, rows, cols, self.gguf.tensor_data(tensor)?) {
+        let data = self.gguf.tensor_data(tensor)?;
+        let matrix = match self.gguf.packing() {
+            Some(packing) => Matrix::packed(tensor.ty, rows, cols, data, packing),
+            None => Matrix::new(tensor.ty, rows, cols, data),
+        };
+        match matrix {
             Ok(matrix) => Ok(Some(matrix)),
             Err(_) => Err(ModelError::UnsupportedType {
                 tensor: *name,

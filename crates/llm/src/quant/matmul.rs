@@ -1,6 +1,6 @@
 //! Matrix products: which loop multiplies which type, and how the result is divided among cores.
 
-use super::{Activations, Matrix, Precision, dequantize::dequantize};
+use super::{Activations, Matrix, Precision};
 use crate::parallel::{Serial, Workers};
 use crate::simd::{
     Kernels,
@@ -37,10 +37,22 @@ pub fn matmul(
 ) {
     assert_eq!(w.n_cols(), x.cols());
     assert_eq!(out.len(), x.n_tokens() * w.n_rows());
+    assert!(w.packing().is_none_or(|packing| kernels.packing() == Some(packing)), "packed for another set");
     let macs = w.n_rows() * w.n_cols() * x.n_tokens();
     let workers = if macs < SERIAL_MACS { &Serial } else { workers };
     let tile_rows = tile_rows(w, workers.count());
 
+    if x.precision() == Precision::Quantized
+        && w.packing().is_some()
+        && let Some((format, tile_fn)) = kernels.packed_product(w.ty())
+    {
+        let x = x.rounded(kernels, format);
+        for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
+            let w = w.rows(tile.rows());
+            tile_fn(w.data(), w.skipped_rows(), x.tokens(tile.tokens()), &mut tile);
+        });
+        return;
+    }
     if x.precision() == Precision::Quantized
         && let Some((format, tile_fn)) = kernels.integer_product(w.ty())
     {
@@ -65,29 +77,24 @@ pub fn matmul(
 
 /// Rows in a tile, a multiple of the rows that the kernels take at once.
 fn tile_rows(w: &Matrix<'_>, n_workers: usize) -> usize {
-    let row_bytes = w.data().len() / w.n_rows().max(1);
-    let by_bytes = TILE_BYTES / row_bytes.max(1);
+    let by_bytes = TILE_BYTES / w.row_bytes();
+    let at_once = w.packing().map_or(4, |packing| packing.rows);
     let by_share = w.n_rows() / (n_workers * TILES_PER_WORKER);
-    by_bytes.min(by_share).next_multiple_of(4).max(4)
+    by_bytes.min(by_share).next_multiple_of(at_once).max(at_once)
 }
 
 /// Dequantises each row piece by piece and multiplies it with the f32 vectors.
 fn dequantized_product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32], out: &mut Tile<'_>) {
     // A multiple of every block length that fits the stack of a small kernel.
     const PIECE: usize = 256;
-    let ty = w.ty();
-    let piece_bytes = PIECE / ty.block_len() * ty.block_bytes();
     let mut piece = [0.0; PIECE];
     for row in 0..w.n_rows() {
         let mut sums = [0.0; TILE_TOKENS];
-        for (index, bytes) in w.row(row).chunks(piece_bytes).enumerate() {
-            let weights = &mut piece[..bytes.len() / ty.block_bytes() * ty.block_len()];
-            dequantize(ty, bytes, weights);
+        w.for_each_piece(row, &mut piece, |start, weights| {
             for (sum, x) in sums.iter_mut().zip(x.chunks_exact(w.n_cols())) {
-                let start = index * PIECE;
                 *sum += kernels.dot_f32(weights, &x[start..start + weights.len()]);
             }
-        }
+        });
         for (token, &sum) in sums.iter().enumerate().take(x.len() / w.n_cols()) {
             out.token(token)[row] = sum;
         }

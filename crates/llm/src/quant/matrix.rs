@@ -1,6 +1,6 @@
 //! A weight matrix: bytes borrowed from the model file, checked to be what they are said to be.
 
-use super::{GgmlType, dequantize};
+use super::{GgmlType, Packing, dequantize};
 use core::{fmt, ops::Range};
 
 /// Weights `[rows × cols]`, each row a whole number of blocks.
@@ -10,7 +10,11 @@ pub struct Matrix<'a> {
     rows: usize,
     cols: usize,
     row_bytes: usize,
+    /// The rows, or where they are packed the groups that hold them.
     data: &'a [u8],
+    packing: Option<&'a Packing>,
+    /// Rows of the first group before the matrix begins.
+    skipped_rows: usize,
 }
 
 /// Why bytes are no matrix that can be multiplied.
@@ -73,7 +77,34 @@ impl<'a> Matrix<'a> {
             return Err(MatrixError::Size { expected_bytes, actual_bytes: data.len() });
         }
         let row_bytes = cols / ty.block_len() * ty.block_bytes();
-        Ok(Self { ty, rows, cols, row_bytes, data })
+        Ok(Self { ty, rows, cols, row_bytes, data, packing: None, skipped_rows: 0 })
+    }
+
+    /// As [`new`](Self::new) for a tensor of a file whose weights have been rearranged; types and
+    /// shapes that `packing` does not cover are as they were.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn packed(
+        ty: GgmlType,
+        rows: usize,
+        cols: usize,
+        data: &'a [u8],
+        packing: &'a Packing,
+    ) -> Result<Self, MatrixError> {
+        let matrix = Self::new(ty, rows, cols, data)?;
+        Ok(Self { packing: packing.covers(ty, rows).then_some(packing), ..matrix })
+    }
+
+    /// How the rows are rearranged, if they are.
+    pub(super) fn packing(&self) -> Option<&'a Packing> {
+        self.packing
+    }
+
+    /// Rows of the first group before the matrix begins.
+    pub(super) fn skipped_rows(&self) -> usize {
+        self.skipped_rows
     }
 
     /// Type of the weights.
@@ -91,18 +122,14 @@ impl<'a> Matrix<'a> {
         self.cols
     }
 
-    /// The bytes of all rows.
-    pub fn data(&self) -> &'a [u8] {
+    /// The bytes of all rows, or of the groups that hold them.
+    pub(super) fn data(&self) -> &'a [u8] {
         self.data
     }
 
-    /// The bytes of one row.
-    ///
-    /// # Panics
-    ///
-    /// If there is no row `row`.
-    pub fn row(&self, row: usize) -> &'a [u8] {
-        &self.data[row * self.row_bytes..(row + 1) * self.row_bytes]
+    /// Bytes of a row.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.row_bytes
     }
 
     /// The matrix of some of the rows.
@@ -111,9 +138,16 @@ impl<'a> Matrix<'a> {
     ///
     /// If the range runs past the last row.
     pub fn rows(&self, range: Range<usize>) -> Matrix<'a> {
+        assert!(range.end <= self.rows, "{range:?} of {} rows", self.rows);
+        let in_data = self.skipped_rows + range.start..self.skipped_rows + range.end;
+        // A plain row is a group of its own.
+        let group_rows = self.packing.map_or(1, |packing| packing.rows);
+        let groups = in_data.start / group_rows..in_data.end.div_ceil(group_rows);
+        let group_bytes = group_rows * self.row_bytes;
         Matrix {
             rows: range.len(),
-            data: &self.data[range.start * self.row_bytes..range.end * self.row_bytes],
+            data: &self.data[groups.start * group_bytes..groups.end * group_bytes],
+            skipped_rows: in_data.start % group_rows,
             ..*self
         }
     }
@@ -125,6 +159,48 @@ impl<'a> Matrix<'a> {
     /// If there is no row `row` or `out` is not [`n_cols`](Self::n_cols) long.
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.cols);
-        dequantize::dequantize(self.ty, self.row(row), out);
+        let one = self.rows(row..row + 1);
+        let Some(packing) = self.packing else { return dequantize::dequantize(self.ty, one.data, out) };
+        let mut blocks = out.chunks_exact_mut(self.ty.block_len());
+        packing.for_each_block(self.ty, one.data, one.skipped_rows, |block| {
+            if let Some(out) = blocks.next() {
+                dequantize::dequantize(self.ty, block, out);
+            }
+        });
+    }
+
+    /// Writes the weights of one row as f32, at most `piece.len()` at a time, and hands each piece
+    /// to `use_piece` with the number of its first weight.
+    ///
+    /// # Panics
+    ///
+    /// If there is no row `row` or the piece is no whole number of blocks.
+    pub(super) fn for_each_piece(
+        &self,
+        row: usize,
+        piece: &mut [f32],
+        mut use_piece: impl FnMut(usize, &[f32]),
+    ) {
+        let (block_len, piece_len) = (self.ty.block_len(), piece.len());
+        let one = self.rows(row..row + 1);
+        let Some(packing) = self.packing else {
+            let piece_bytes = piece_len / block_len * self.ty.block_bytes();
+            for (index, bytes) in one.data.chunks(piece_bytes).enumerate() {
+                let weights = &mut piece[..bytes.len() / self.ty.block_bytes() * block_len];
+                dequantize::dequantize(self.ty, bytes, weights);
+                use_piece(index * piece_len, weights);
+            }
+            return;
+        };
+        let mut first = 0;
+        let mut filled = 0;
+        packing.for_each_block(self.ty, one.data, one.skipped_rows, |block| {
+            dequantize::dequantize(self.ty, block, &mut piece[filled..filled + block_len]);
+            filled += block_len;
+            if filled == piece_len || first + filled == self.cols {
+                use_piece(first, &piece[..filled]);
+                (first, filled) = (first + filled, 0);
+            }
+        });
     }
 }

@@ -9,6 +9,7 @@ mod activations;
 mod dequantize;
 mod matmul;
 mod matrix;
+mod packing;
 mod quantize;
 mod quantize_k;
 
@@ -17,4 +18,5 @@ pub use activations::{Activations, Precision, activation_bytes};
 pub use dequantize::{dequantize, is_supported};
 pub use matmul::matmul;
 pub use matrix::{Matrix, MatrixError};
+pub use packing::{PackError, Packing, pack};
 pub use quantize::{can_quantize, quantize};

@@ -23,6 +23,7 @@ pub use aarch64::CpuFeatures;
 pub use q8::{Q8, Q8Format, Q8Mut};
 
 use crate::blocks::GgmlType;
+use crate::quant::Packing;
 use core::fmt;
 use half::f16;
 use tiles::Tile;
@@ -30,6 +31,10 @@ use tiles::Tile;
 /// Multiplies the weight rows of a tile with its tokens: `w` holds the bytes of exactly the tile's
 /// rows, `x` exactly its tokens, in the format that the type of `w` is multiplied with.
 pub(crate) type TileFn = fn(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
+
+/// As [`TileFn`] for rows that are packed: `w` holds the groups, the first `usize` rows of which come
+/// before the tile's first.
+pub(crate) type PackedTileFn = fn(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>);
 
 /// Multiplies float weights of a tile with f32 activations of `cols` values a token.
 pub(crate) type FloatTileFn = fn(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>);
@@ -50,6 +55,10 @@ pub struct Kernels {
     float_product: fn(GgmlType) -> Option<FloatTileFn>,
     /// The product for weights of a quantised type, `None` for other types.
     product: fn(GgmlType) -> Option<TileFn>,
+    /// How weights are to be rearranged for `packed_product`, `None` if the set multiplies them as they are.
+    packing: Option<&'static Packing>,
+    /// The product for packed weights, there for all types of `packing`.
+    packed_product: fn(GgmlType) -> Option<PackedTileFn>,
 }
 
 impl fmt::Debug for Kernels {
@@ -132,6 +141,16 @@ impl Kernels {
     /// How weights of this type are multiplied in integers, `None` if they are not.
     pub(crate) fn integer_product(&self, ty: GgmlType) -> Option<(Q8Format, TileFn)> {
         Some((Q8Format::for_weights(ty)?, (self.product)(ty)?))
+    }
+
+    /// How weights should be [packed](crate::quant::pack) for this set, `None` if they should not.
+    pub fn packing(&self) -> Option<&'static Packing> {
+        self.packing
+    }
+
+    /// How packed weights of this type are multiplied, `None` if they are not.
+    pub(crate) fn packed_product(&self, ty: GgmlType) -> Option<(Q8Format, PackedTileFn)> {
+        Some((Q8Format::for_weights(ty)?, (self.packed_product)(ty)?))
     }
 
     /// How weights of this float type are multiplied, `None` if by dequantising them first.

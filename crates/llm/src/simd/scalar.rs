@@ -27,6 +27,8 @@ pub(super) const TABLE: Kernels = Kernels {
     quantize_256,
     float_product,
     product,
+    packing: None,
+    packed_product: |_| None,
 };
 
 fn product(ty: GgmlType) -> Option<TileFn> {

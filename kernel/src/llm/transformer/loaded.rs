@@ -8,11 +8,13 @@ use alloc::{string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
-    gguf::Gguf,
+    gguf::{Gguf, GgufError},
     kv_cache::KvType,
     model::{Config, Model},
+    quant::pack,
     sampling::{Sampler, SamplingConfig},
     session::{Logits, Session, SessionError, SessionOptions, Step},
+    simd::Kernels,
     tokenizer::Tokenizer,
 };
 use self_cell::{MutBorrow, self_cell};
@@ -79,7 +81,7 @@ impl Cell {
 
 impl<'a> Running<'a> {
     fn new(regions: &'a Regions, options: SessionOptions, engine: &Engine) -> Result<Self, BackendError> {
-        let gguf = Gguf::parse(&regions.weights, regions.file_bytes)?;
+        let gguf = regions.gguf(engine.kernels)?;
         let model = Model::load(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let memory = regions.memory.borrow_mut();
@@ -93,13 +95,18 @@ pub(super) struct LoadedModel(Cell);
 
 impl LoadedModel {
     /// Makes a file that lies in `weights` ready to run, with cache and scratch in `memory`.
+    ///
+    /// The weights are rearranged in place for the CPU's instructions.
     pub fn load(
-        weights: Region,
+        mut weights: Region,
         memory: Region,
         file_bytes: u64,
         options: SessionOptions,
         engine: &Engine,
     ) -> Result<Self, BackendError> {
+        if let Some(packing) = engine.kernels.packing() {
+            pack(packing, engine.workers, &mut weights, file_bytes)?;
+        }
         let memory_bytes = memory.len();
         let regions = Regions { weights, memory: MutBorrow::new(memory), memory_bytes, file_bytes };
         Cell::make(regions, options, engine).map(Self)
@@ -202,15 +209,23 @@ impl LoadedModel {
     }
 
     /// Logs how large the weights of each tensor are.
-    pub fn log_weight_magnitudes(&self) {
-        let regions = self.0.borrow_owner();
-        if let Ok(gguf) = Gguf::parse(&regions.weights, regions.file_bytes) {
+    pub fn log_weight_magnitudes(&self, kernels: &Kernels) {
+        if let Ok(gguf) = self.0.borrow_owner().gguf(kernels) {
             measure::log_weight_magnitudes(&gguf);
         }
     }
 }
 
 impl Regions {
+    /// The file, the weights of which were rearranged for `kernels`.
+    fn gguf(&self, kernels: &Kernels) -> Result<Gguf<'_>, GgufError> {
+        let gguf = Gguf::parse(&self.weights, self.file_bytes)?;
+        Ok(match kernels.packing() {
+            Some(packing) => gguf.packed(packing),
+            None => gguf,
+        })
+    }
+
     fn give_back_memory(&mut self, pool: &'static Pool) -> Result<(), BackendError> {
         let nothing = pool.reserve(0, GRANULE_BYTES).map_err(BackendError::NoBuffer)?;
         self.memory = MutBorrow::new(nothing);

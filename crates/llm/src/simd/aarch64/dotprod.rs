@@ -2,13 +2,19 @@
 
 use super::product::{Dot, Range, Weights32, Weights256, tile_32, tile_256};
 use super::{
-    neon,
+    neon, packed,
     types::{self, Set},
 };
 use crate::simd::{Kernels, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
 
-pub static KERNELS: Kernels = Kernels { name: "dotprod", product: types::product::<Sdot>, ..neon::TABLE };
+pub static KERNELS: Kernels = Kernels {
+    name: "dotprod",
+    product: types::product::<Sdot>,
+    packing: Some(&packed::PACKING),
+    packed_product: packed::product,
+    ..neon::TABLE
+};
 
 /// `SDOT`, whose intrinsic is not stable.
 struct Sdot;

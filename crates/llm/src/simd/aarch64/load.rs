@@ -27,6 +27,27 @@ pub unsafe fn load_16<const OFFSET: i32>(p: *const u8) -> uint8x16_t {
     v
 }
 
+/// The 32 bytes at `p`.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn load_32(p: *const u8) -> [uint8x16_t; 2] {
+    let (a, b);
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldp {a:q}, {b:q}, [{p}]",
+            a = lateout(vreg) a,
+            b = lateout(vreg) b,
+            p = in(reg) p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    [a, b]
+}
+
 /// Four little-endian bytes.
 ///
 /// # Safety

@@ -9,6 +9,7 @@ mod float;
 mod float_product;
 mod load;
 mod neon;
+mod packed;
 mod product;
 mod round;
 mod types;

@@ -23,6 +23,8 @@ pub const TABLE: Kernels = Kernels {
     quantize_256: round::quantize_256,
     float_product: product_float,
     product: types::product::<Widening>,
+    packing: None,
+    packed_product: |_| None,
 };
 
 fn product_float(ty: GgmlType) -> Option<FloatTileFn> {

@@ -1,0 +1,413 @@
+//! Weights rearranged in memory for the loops that multiply them.
+//!
+//! In a file each row stands alone, block after block. A [`Packing`] takes some rows at a time and
+//! lets the bytes of their blocks alternate, so that one load brings what a vector's lanes, one for
+//! each row, need next: no sum is spread over lanes then, and rows share each load of activations.
+//! [`pack`] does this to a whole file in place, which keeps its size; [`Matrix`](super::Matrix) knows
+//! the order.
+//!
+//! Neighbours: [`crate::simd`] says which packing a set of instructions wants.
+
+use super::GgmlType;
+use crate::gguf::{Gguf, GgufError, TensorInfo};
+use crate::parallel::{Workers, for_each_chunk};
+use alloc::vec::Vec;
+use core::fmt;
+use spin::Mutex;
+
+/// The longest block of a type that is packed.
+const MAX_BLOCK_BYTES: usize = 256;
+
+/// How weights are rearranged.
+///
+/// Of `rows` rows the blocks at the same place form a group. Within the group the fields of a block
+/// follow each other as in the block, each cut into units, and each unit is there for all rows
+/// before the next unit comes.
+#[derive(PartialEq, Eq)]
+pub struct Packing {
+    /// Name of the set of instructions.
+    pub(crate) name: &'static str,
+    /// Rows in a group.
+    pub(crate) rows: usize,
+    /// Whether 4-bit codes with an offset of 8 become two's complement.
+    pub(crate) signed_nibbles: bool,
+    /// Whether signed bytes get an offset of 128.
+    pub(crate) unsigned_bytes: bool,
+    /// Types that are rearranged.
+    pub(crate) types: &'static [GgmlType],
+}
+
+impl fmt::Debug for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Packing").field(&self.name).finish()
+    }
+}
+
+/// Part of a block.
+struct Field {
+    len_bytes: usize,
+    /// Bytes of one row before those of the next.
+    unit_bytes: usize,
+    content: Content,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// Taken over as it is.
+    Any,
+    /// 4-bit codes with an offset of 8.
+    OffsetNibbles,
+    /// Signed bytes.
+    SignedBytes,
+    /// A bit for each of 32 weights: bit `c` of byte `i` becomes that of weight `4 c + i`.
+    FifthBits,
+}
+
+const HALF: Field = Field { len_bytes: 2, unit_bytes: 2, content: Content::Any };
+
+const fn bytes(len_bytes: usize) -> Field {
+    Field { len_bytes, unit_bytes: 4, content: Content::Any }
+}
+
+/// The fields of a block; none for types that are never packed.
+fn fields(ty: GgmlType) -> &'static [Field] {
+    const NIBBLES: Field = Field { content: Content::OffsetNibbles, ..bytes(16) };
+    const SIGNED: Field = Field { content: Content::SignedBytes, ..bytes(32) };
+    const FIFTH: Field = Field { content: Content::FifthBits, ..bytes(4) };
+    const BYTE: Field = Field { len_bytes: 1, unit_bytes: 1, content: Content::Any };
+    match ty {
+        GgmlType::Q4_0 => &[HALF, NIBBLES],
+        GgmlType::Q4_1 => &[HALF, HALF, const { bytes(16) }],
+        GgmlType::Q5_0 => &[HALF, FIFTH, const { bytes(16) }],
+        GgmlType::Q5_1 => &[HALF, HALF, FIFTH, const { bytes(16) }],
+        GgmlType::Q8_0 => &[HALF, SIGNED],
+        GgmlType::IQ4_NL => &[HALF, const { bytes(16) }],
+        GgmlType::MXFP4 => &[BYTE, const { bytes(16) }],
+        GgmlType::Q4_K => &[HALF, HALF, const { bytes(12) }, const { bytes(128) }],
+        GgmlType::Q5_K => &[HALF, HALF, const { bytes(12) }, const { bytes(32) }, const { bytes(128) }],
+        GgmlType::Q6_K => &[const { bytes(128) }, const { bytes(64) }, const { bytes(16) }, HALF],
+        _ => &[],
+    }
+}
+
+impl Packing {
+    /// Whether a matrix is rearranged.
+    pub(crate) fn covers(&self, ty: GgmlType, n_rows: usize) -> bool {
+        self.types.contains(&ty) && n_rows.is_multiple_of(self.rows)
+    }
+
+    /// What is flipped in each byte of a field.
+    fn flipped(&self, content: Content) -> u8 {
+        match content {
+            Content::OffsetNibbles if self.signed_nibbles => 0x88,
+            Content::SignedBytes if self.unsigned_bytes => 0x80,
+            _ => 0,
+        }
+    }
+
+    /// Rearranges one group of rows, `plain` being the rows, each of `row_bytes`.
+    fn pack_group(&self, ty: GgmlType, plain: &[u8], row_bytes: usize, packed: &mut [u8]) {
+        let block_bytes = ty.block_bytes();
+        for (index, packed) in packed.chunks_exact_mut(self.rows * block_bytes).enumerate() {
+            let (mut offset, mut rest) = (index * block_bytes, packed);
+            for field in fields(ty) {
+                let (packed, behind) = rest.split_at_mut(self.rows * field.len_bytes);
+                for (i, unit) in packed.chunks_exact_mut(field.unit_bytes).enumerate() {
+                    let at = i % self.rows * row_bytes + offset + i / self.rows * field.unit_bytes;
+                    self.convert(field.content, &plain[at..at + field.unit_bytes], unit);
+                }
+                (offset, rest) = (offset + field.len_bytes, behind);
+            }
+        }
+    }
+
+    fn convert(&self, content: Content, from: &[u8], to: &mut [u8]) {
+        if content == Content::FifthBits {
+            to.copy_from_slice(&transposed(from, |c, i| (4 * c + i, 8 * i + c)));
+            return;
+        }
+        let flipped = self.flipped(content);
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = from ^ flipped;
+        }
+    }
+
+    /// Copies out block `index` of row `row < self.rows` of a packed group as it is in a file.
+    pub(crate) fn block(&self, ty: GgmlType, group: &[u8], row: usize, index: usize, block: &mut [u8]) {
+        let block_bytes = ty.block_bytes();
+        let mut rest = &group[index * self.rows * block_bytes..];
+        let mut block = block;
+        for field in fields(ty) {
+            let (packed, behind) = rest.split_at(self.rows * field.len_bytes);
+            let (plain, block_behind) = block.split_at_mut(field.len_bytes);
+            let units = packed.chunks_exact(field.unit_bytes).skip(row).step_by(self.rows);
+            for (plain, unit) in plain.chunks_exact_mut(field.unit_bytes).zip(units) {
+                if field.content == Content::FifthBits {
+                    plain.copy_from_slice(&transposed(unit, |c, i| (8 * i + c, 4 * c + i)));
+                    continue;
+                }
+                let flipped = self.flipped(field.content);
+                for (to, from) in plain.iter_mut().zip(unit) {
+                    *to = from ^ flipped;
+                }
+            }
+            (rest, block) = (behind, block_behind);
+        }
+    }
+
+    /// Calls `use_block` with each block of a row as it is in a file.
+    pub(crate) fn for_each_block(
+        &self,
+        ty: GgmlType,
+        group: &[u8],
+        row: usize,
+        mut use_block: impl FnMut(&[u8]),
+    ) {
+        let mut block = [0; MAX_BLOCK_BYTES];
+        let block = &mut block[..ty.block_bytes()];
+        for index in 0..group.len() / (self.rows * ty.block_bytes()) {
+            self.block(ty, group, row, index, block);
+            use_block(block);
+        }
+    }
+}
+
+/// Four bytes with the bits of `from` elsewhere: `places(c, i)` gives from where to where.
+fn transposed(from: &[u8], places: impl Fn(usize, usize) -> (usize, usize)) -> [u8; 4] {
+    let bits = u32::from_le_bytes([from[0], from[1], from[2], from[3]]);
+    let mut moved = 0;
+    for c in 0..8 {
+        for i in 0..4 {
+            let (at, to) = places(c, i);
+            moved |= (bits >> at & 1) << to;
+        }
+    }
+    moved.to_le_bytes()
+}
+
+/// Why weights were not rearranged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PackError {
+    /// The file is broken.
+    Gguf(GgufError),
+    /// There is no memory for a copy of one group of rows for each core.
+    OutOfHeap {
+        /// Bytes of the copies.
+        needed_bytes: usize,
+    },
+}
+
+impl fmt::Display for PackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gguf(error) => error.fmt(f),
+            Self::OutOfHeap { needed_bytes } => {
+                write!(f, "no {needed_bytes} bytes on the heap to rearrange weights")
+            }
+        }
+    }
+}
+
+impl core::error::Error for PackError {}
+
+/// A packed tensor's place in a file.
+#[derive(Clone, Copy)]
+struct Place {
+    ty: GgmlType,
+    begin: usize,
+    len_bytes: usize,
+    row_bytes: usize,
+}
+
+impl Place {
+    /// The place of a tensor, if `packing` covers it and it is there.
+    fn of(gguf: &Gguf<'_>, tensor: &TensorInfo<'_>, packing: &Packing) -> Option<Self> {
+        let cols = usize::try_from(tensor.dims[0]).ok()?;
+        let n_rows = usize::try_from(tensor.n_elements()).ok()?.checked_div(cols)?;
+        let begin = usize::try_from(gguf.data_offset().checked_add(tensor.offset)?).ok()?;
+        let len_bytes = usize::try_from(tensor.size_bytes).ok()?;
+        let row_bytes = tensor.ty.row_bytes(cols)?;
+        packing.covers(tensor.ty, n_rows).then_some(Self { ty: tensor.ty, begin, len_bytes, row_bytes })
+    }
+}
+
+/// Rearranges the weights of a GGUF file in place; [`Gguf::packed`] is to be told.
+///
+/// `file` and `file_bytes` are as in [`Gguf::parse`].
+///
+/// # Errors
+///
+/// If the file is broken or cut off, or the heap has no room for a group of rows for each core. The
+/// weights are as they were then.
+pub fn pack(
+    packing: &Packing,
+    workers: &dyn Workers,
+    file: &mut [u8],
+    file_bytes: u64,
+) -> Result<(), PackError> {
+    let gguf = Gguf::parse(file, file_bytes).map_err(PackError::Gguf)?;
+    let mut places = Vec::new();
+    let heap = |needed_bytes| move |_| PackError::OutOfHeap { needed_bytes };
+    let n_tensors = gguf.tensors().len();
+    places.try_reserve_exact(n_tensors).map_err(heap(n_tensors * size_of::<Place>()))?;
+    for tensor in gguf.tensors() {
+        gguf.tensor_data(tensor).map_err(PackError::Gguf)?;
+        places.extend(Place::of(&gguf, tensor, packing));
+    }
+    let longest = places.iter().map(|place| place.row_bytes).max().unwrap_or(0) * packing.rows;
+    let needed_bytes = longest.saturating_mul(workers.count());
+    let mut copies = Vec::new();
+    copies.try_reserve_exact(needed_bytes).map_err(heap(needed_bytes))?;
+    copies.resize(needed_bytes, 0);
+    let mut unused = Vec::new();
+    unused.try_reserve_exact(workers.count()).map_err(heap(workers.count()))?;
+    unused.extend(copies.chunks_exact_mut(longest.max(1)));
+    let unused = Mutex::new(unused);
+
+    for place in places {
+        let group_bytes = packing.rows * place.row_bytes;
+        let weights = &mut file[place.begin..place.begin + place.len_bytes];
+        for_each_chunk(workers, weights, group_bytes, |_, group| {
+            let claimed = unused.lock().pop();
+            let Some(copy) = claimed else { unreachable!("there is a copy for each core") };
+            copy[..group_bytes].copy_from_slice(group);
+            packing.pack_group(place.ty, &copy[..group_bytes], place.row_bytes, group);
+            unused.lock().push(copy);
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::parallel::Serial;
+    use crate::quant::{Activations, Matrix, Precision, activation_bytes, dequantize, matmul};
+    use crate::simd::Kernels;
+    use std::vec;
+
+    const PACKED: [GgmlType; 10] = {
+        use GgmlType::*;
+        [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K]
+    };
+
+    #[test]
+    fn fields_make_up_a_block() {
+        for ty in PACKED {
+            let len_bytes: usize = fields(ty).iter().map(|field| field.len_bytes).sum();
+            assert_eq!(len_bytes, ty.block_bytes(), "{ty}");
+            assert!(len_bytes <= MAX_BLOCK_BYTES);
+        }
+    }
+
+    #[test]
+    fn rows_are_the_same_packed() {
+        for (signed_nibbles, unsigned_bytes, rows) in [(false, false, 8), (true, false, 8), (false, true, 16)] {
+            let packing = Packing { name: "test", rows, signed_nibbles, unsigned_bytes, types: &PACKED };
+            for ty in PACKED {
+                let cols = 3 * ty.block_len();
+                let row_bytes = ty.row_bytes(cols).unwrap();
+                let mut random = oorandom::Rand32::new(7);
+                let plain: Vec<u8> = (0..rows * row_bytes).map(|_| random.rand_u32() as u8).collect();
+                let mut packed = vec![0; plain.len()];
+                packing.pack_group(ty, &plain, row_bytes, &mut packed);
+                assert_ne!(plain, packed);
+                for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
+                    let mut blocks = plain.chunks_exact(ty.block_bytes());
+                    packing.for_each_block(ty, &packed, row, |block| {
+                        assert_eq!(Some(block), blocks.next(), "{ty}");
+                    });
+                }
+                let matrix = Matrix::packed(ty, rows, cols, &packed, &packing).unwrap();
+                let (mut want, mut got) = (vec![0.0; cols], vec![0.0; cols]);
+                for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
+                    dequantize(ty, plain, &mut want);
+                    matrix.dequantize_row(row, &mut got);
+                    let same = want.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(same, "{ty}, row {row}");
+                }
+            }
+        }
+    }
+
+    fn product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32], precision: Precision) -> Vec<f32> {
+        let n_tokens = x.len() / w.n_cols();
+        let mut scratch = vec![0; activation_bytes(w.n_cols(), n_tokens)];
+        let mut x = Activations::new(x, w.n_cols(), &mut scratch, precision);
+        let mut out = vec![f32::NAN; n_tokens * w.n_rows()];
+        matmul(kernels, &Serial, w, &mut x, &mut out);
+        out
+    }
+
+    #[test]
+    fn products_are_the_same_packed() {
+        let mut random = oorandom::Rand32::new(8);
+        for kernels in Kernels::available() {
+            let Some(packing) = kernels.packing() else { continue };
+            for &ty in packing.types {
+                for (n_groups, n_blocks, n_tokens) in [(1, 1, 1), (2, 3, 2), (3, 5, 3), (2, 8, 4), (1, 2, 37)] {
+                    let (rows, cols) = (n_groups * packing.rows, n_blocks * ty.block_len());
+                    let row_bytes = ty.row_bytes(cols).unwrap();
+                    let mut plain: Vec<u8> = (0..rows * row_bytes).map(|_| random.rand_u32() as u8).collect();
+                    for block in plain.chunks_exact_mut(ty.block_bytes()) {
+                        // Scales neither infinite nor NaN.
+                        for at in [0, 1, 2, 3, 208, 209] {
+                            if let Some(byte) = block.get_mut(at).filter(|_| ty != GgmlType::Q6_K || at >= 208) {
+                                *byte &= 0xbf;
+                            }
+                        }
+                    }
+                    let mut packed = vec![0; plain.len() + 1];
+                    let group_bytes = packing.rows * row_bytes;
+                    for (plain, packed) in
+                        plain.chunks_exact(group_bytes).zip(packed[1..].chunks_exact_mut(group_bytes))
+                    {
+                        packing.pack_group(ty, plain, row_bytes, packed);
+                    }
+                    let plain = Matrix::new(ty, rows, cols, &plain).unwrap();
+                    let packed = Matrix::packed(ty, rows, cols, &packed[1..], packing).unwrap();
+                    let x: Vec<f32> = (0..n_tokens * cols).map(|_| random.rand_float() - 0.5).collect();
+                    for range in [0..rows, 1..rows, 0..rows - 3, 5..6, 3..rows - 1] {
+                        let (plain, packed) = (plain.rows(range.clone()), packed.rows(range.clone()));
+                        for precision in [Precision::Quantized, Precision::Exact] {
+                            let want = product(Kernels::scalar(), &plain, &x, precision);
+                            let got = product(kernels, &packed, &x, precision);
+                            assert_eq!(want, got, "{kernels:?} {ty} {range:?} of {rows}×{cols}×{n_tokens}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_packed_in_place() {
+        for kernels in Kernels::available() {
+            let Some(packing) = kernels.packing() else { continue };
+            let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../test_models/tiny.gguf")).unwrap();
+            let mut rearranged = file.clone();
+            pack(packing, &Serial, &mut rearranged, file.len() as u64).unwrap();
+            let plain = Gguf::parse(&file, file.len() as u64).unwrap();
+            let packed = Gguf::parse(&rearranged, file.len() as u64).unwrap().packed(packing);
+            let mut n_packed = 0;
+            for tensor in plain.tensors() {
+                let (cols, rows) = (tensor.dims[0] as usize, (tensor.n_elements() / tensor.dims[0]) as usize);
+                let data = packed.tensor_data(tensor).unwrap();
+                let of_packed = Matrix::packed(tensor.ty, rows, cols, data, packing).unwrap();
+                let of_plain = Matrix::new(tensor.ty, rows, cols, plain.tensor_data(tensor).unwrap()).unwrap();
+                n_packed += usize::from(of_packed.packing().is_some());
+                let (mut want, mut got) = (vec![0.0; cols], vec![0.0; cols]);
+                for row in 0..rows {
+                    of_plain.dequantize_row(row, &mut want);
+                    of_packed.dequantize_row(row, &mut got);
+                    assert_eq!(want, got, "{} row {row}", tensor.name);
+                }
+            }
+            assert!(n_packed > 40, "{n_packed} tensors packed");
+            let cut = pack(packing, &Serial, &mut rearranged[..5000], file.len() as u64);
+            assert!(matches!(cut, Err(PackError::Gguf(_))));
+        }
+    }
+}
