@@ -42,8 +42,8 @@ impl ModelFile {
 
     /// Checks the header and returns the view of the file.
     pub fn gguf(&self) -> Result<Gguf<'_>> {
-        let gguf = Gguf::parse(&self.bytes, self.len_bytes())
-            .with_context(|| self.path.display().to_string())?;
+        let gguf =
+            Gguf::parse(&self.bytes, self.len_bytes()).with_context(|| self.path.display().to_string())?;
         Ok(match self.packing {
             Some(packing) => gguf.packed(packing),
             None => gguf,

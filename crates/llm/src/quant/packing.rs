@@ -304,7 +304,8 @@ mod tests {
 
     #[test]
     fn rows_are_the_same_packed() {
-        for (signed_nibbles, unsigned_bytes, rows) in [(false, false, 8), (true, false, 8), (false, true, 16)] {
+        for (signed_nibbles, unsigned_bytes, rows) in [(false, false, 8), (true, false, 8), (false, true, 16)]
+        {
             let packing = Packing { name: "test", rows, signed_nibbles, unsigned_bytes, types: &PACKED };
             for ty in PACKED {
                 let cols = 3 * ty.block_len();
@@ -347,14 +348,17 @@ mod tests {
         for kernels in Kernels::available() {
             let Some(packing) = kernels.packing() else { continue };
             for &ty in packing.types {
-                for (n_groups, n_blocks, n_tokens) in [(1, 1, 1), (2, 3, 2), (3, 5, 3), (2, 8, 4), (1, 2, 37)] {
+                for (n_groups, n_blocks, n_tokens) in [(1, 1, 1), (2, 3, 2), (3, 5, 3), (2, 8, 4), (1, 2, 37)]
+                {
                     let (rows, cols) = (n_groups * packing.rows, n_blocks * ty.block_len());
                     let row_bytes = ty.row_bytes(cols).unwrap();
                     let mut plain: Vec<u8> = (0..rows * row_bytes).map(|_| random.rand_u32() as u8).collect();
                     for block in plain.chunks_exact_mut(ty.block_bytes()) {
                         // Scales neither infinite nor NaN.
                         for at in [0, 1, 2, 3, 208, 209] {
-                            if let Some(byte) = block.get_mut(at).filter(|_| ty != GgmlType::Q6_K || at >= 208) {
+                            if let Some(byte) =
+                                block.get_mut(at).filter(|_| ty != GgmlType::Q6_K || at >= 208)
+                            {
                                 *byte &= 0xbf;
                             }
                         }
@@ -386,7 +390,8 @@ mod tests {
     fn a_file_is_packed_in_place() {
         for kernels in Kernels::available() {
             let Some(packing) = kernels.packing() else { continue };
-            let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../test_models/tiny.gguf")).unwrap();
+            let file =
+                std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../test_models/tiny.gguf")).unwrap();
             let mut rearranged = file.clone();
             pack(packing, &Serial, &mut rearranged, file.len() as u64).unwrap();
             let plain = Gguf::parse(&file, file.len() as u64).unwrap();
@@ -396,7 +401,8 @@ mod tests {
                 let (cols, rows) = (tensor.dims[0] as usize, (tensor.n_elements() / tensor.dims[0]) as usize);
                 let data = packed.tensor_data(tensor).unwrap();
                 let of_packed = Matrix::packed(tensor.ty, rows, cols, data, packing).unwrap();
-                let of_plain = Matrix::new(tensor.ty, rows, cols, plain.tensor_data(tensor).unwrap()).unwrap();
+                let of_plain =
+                    Matrix::new(tensor.ty, rows, cols, plain.tensor_data(tensor).unwrap()).unwrap();
                 n_packed += usize::from(of_packed.packing().is_some());
                 let (mut want, mut got) = (vec![0.0; cols], vec![0.0; cols]);
                 for row in 0..rows {

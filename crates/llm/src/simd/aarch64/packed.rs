@@ -74,9 +74,8 @@ impl Weights32 for Q4_0 {
             // Two's complement in the upper four bits, so that no sign has to be extended.
             let low = |v| vreinterpretq_s8_u8(vshlq_n_u8::<4>(v));
             let high = |v| vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(0xf0)));
-            let quants = core::array::from_fn(|i| {
-                if i < 4 { codes[i].map(low) } else { codes[i - 4].map(high) }
-            });
+            let quants =
+                core::array::from_fn(|i| if i < 4 { codes[i].map(low) } else { codes[i - 4].map(high) });
             EightGroups { quants, scales, mins: [vdupq_n_f32(0.0); 2] }
         }
     }
@@ -92,7 +91,8 @@ impl Weights32 for Q8_0 {
         // SAFETY: eight scales and eight times 32 bytes, which the caller vouches for; NEON is part of
         // every target that this module is built for.
         unsafe {
-            let quants = core::array::from_fn(|i| load_32(p.add(16 + 32 * i)).map(|v| vreinterpretq_s8_u8(v)));
+            let quants =
+                core::array::from_fn(|i| load_32(p.add(16 + 32 * i)).map(|v| vreinterpretq_s8_u8(v)));
             EightGroups { quants, scales: load_f16x8(p), mins: [vdupq_n_f32(0.0); 2] }
         }
     }

@@ -2,14 +2,20 @@
 
 use super::product::{Dot, Weights32, tile_32};
 use super::{
-    avx2,
+    avx2, packed,
     types::{self, Set},
 };
 use crate::blocks::Block256;
 use crate::simd::{Kernels, Q8, tiles::Tile};
 use core::arch::x86_64::*;
 
-pub static KERNELS: Kernels = Kernels { name: "avx512-vnni", product: types::product::<Vnni>, ..avx2::TABLE };
+pub static KERNELS: Kernels = Kernels {
+    name: "avx512-vnni",
+    product: types::product::<Vnni>,
+    packing: Some(&packed::PACKING),
+    packed_product: packed::product,
+    ..avx2::TABLE
+};
 
 /// Four products added to 32 bits at once.
 struct Vnni;

@@ -9,6 +9,7 @@ mod avx2;
 mod avx512_vnni;
 mod float;
 mod float_product;
+mod packed;
 mod product;
 mod round;
 mod types;
@@ -22,8 +23,11 @@ impl Kernels {
         let avx2 = std::is_x86_feature_detected!("avx2")
             && std::is_x86_feature_detected!("fma")
             && std::is_x86_feature_detected!("f16c");
-        let vnni =
-            avx2 && std::is_x86_feature_detected!("avx512vl") && std::is_x86_feature_detected!("avx512vnni");
+        let vnni = avx2
+            && std::is_x86_feature_detected!("avx512f")
+            && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512vl")
+            && std::is_x86_feature_detected!("avx512vnni");
         let avx2 = avx2.then_some(&avx2::KERNELS);
         let vnni = vnni.then_some(&avx512_vnni::KERNELS);
         [Self::scalar()].into_iter().chain(avx2).chain(vnni)
