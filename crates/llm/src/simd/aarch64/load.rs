@@ -48,6 +48,71 @@ pub unsafe fn load_32(p: *const u8) -> [uint8x16_t; 2] {
     [a, b]
 }
 
+/// The 32 bytes at `p`, which is moved behind them.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn next_32(p: &mut *const u8) -> [uint8x16_t; 2] {
+    let (a, b);
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldp {a:q}, {b:q}, [{p}], #32",
+            a = lateout(vreg) a,
+            b = lateout(vreg) b,
+            p = inout(reg) *p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    [a, b]
+}
+
+/// The 64 bytes at `p`, which is moved behind them.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn next_64(p: &mut *const u8) -> [uint8x16_t; 4] {
+    let (a, b, c, d);
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            // The instruction takes registers that follow each other.
+            "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{p}], #64",
+            out("v16") a,
+            out("v17") b,
+            out("v18") c,
+            out("v19") d,
+            p = inout(reg) *p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    [a, b, c, d]
+}
+
+/// The value at `p`, which is moved behind it, in the first lane.
+///
+/// # Safety
+///
+/// It must be readable.
+#[inline(always)]
+pub unsafe fn next_f32(p: &mut *const f32) -> float32x4_t {
+    let v;
+    // SAFETY: reads the value that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldr {v:s}, [{p}], #4",
+            v = lateout(vreg) v,
+            p = inout(reg) *p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    v
+}
+
 /// Four little-endian bytes.
 ///
 /// # Safety
@@ -176,6 +241,29 @@ pub unsafe fn load_f16x8(p: *const u8) -> [float32x4_t; 2] {
             low = lateout(vreg) low,
             high = out(vreg) high,
             p = in(reg) p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    [low, high]
+}
+
+/// Eight f16 values at `p`, which is moved behind them, converted to f32.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn next_f16x8(p: &mut *const u8) -> [float32x4_t; 2] {
+    let (low, high);
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldr {high:q}, [{p}], #16",
+            "fcvtl {low:v}.4s, {high:v}.4h",
+            "fcvtl2 {high:v}.4s, {high:v}.8h",
+            low = out(vreg) low,
+            high = out(vreg) high,
+            p = inout(reg) *p,
             options(pure, readonly, nostack, preserves_flags)
         );
     }

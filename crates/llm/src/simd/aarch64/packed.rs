@@ -1,16 +1,17 @@
-//! Integer products of packed weights: a lane for each of eight rows, no sum spread over lanes.
+//! Integer products of packed weights: a lane for each of four rows, no sum spread over lanes.
 //!
 //! Each unit of a [`Packing`] is four bytes of a row, so a vector of weights is a unit of four rows,
-//! and `SDOT` by element multiplies all of them with the same four activations.
+//! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
+//! each load of activations, and up to four tokens each group of unpacked weights.
 
-use super::load::{load_32, load_f16x8, store_f32x8};
+use super::load::{load_16, load_32, load_f16x8, next_32, next_64, next_f16x8, next_f32, store_f32x8};
 use crate::blocks::GgmlType;
 use crate::quant::Packing;
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
 
 /// Rows in a group.
-pub const ROWS: usize = 8;
+const ROWS: usize = 8;
 
 /// Tokens that share each group of unpacked weights.
 const MAX_TOKENS: usize = 4;
@@ -20,183 +21,108 @@ pub static PACKING: Packing = Packing {
     rows: ROWS,
     signed_nibbles: true,
     unsigned_bytes: false,
-    types: &[GgmlType::Q4_0, GgmlType::Q8_0],
+    types: &[
+        GgmlType::Q4_0,
+        GgmlType::Q4_1,
+        GgmlType::Q5_0,
+        GgmlType::Q5_1,
+        GgmlType::Q8_0,
+        GgmlType::Q4_K,
+        GgmlType::Q5_K,
+        GgmlType::Q6_K,
+    ],
 };
 
 pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
     Some(match ty {
-        GgmlType::Q4_0 => tile_32::<Q4_0>,
-        GgmlType::Q8_0 => tile_32::<Q8_0>,
+        GgmlType::Q4_0 => tile::<Of32<Q4_0>>,
+        GgmlType::Q4_1 => tile::<Of32<Q4_1>>,
+        GgmlType::Q5_0 => tile::<Of32<Q5_0>>,
+        GgmlType::Q5_1 => tile::<Of32<Q5_1>>,
+        GgmlType::Q8_0 => tile::<Of32<Q8_0>>,
+        GgmlType::Q4_K => tile::<Of256<Q4K>>,
+        GgmlType::Q5_K => tile::<Of256<Q5K>>,
+        GgmlType::Q6_K => tile::<Of256<Q6K>>,
         _ => return None,
     })
 }
 
-/// 32 weights of each of eight rows.
-struct EightGroups {
-    /// For each four weights those of the first and of the second four rows.
-    quants: [[int8x16_t; 2]; 8],
-    /// Scales of the first and of the second four rows.
-    scales: [float32x4_t; 2],
-    /// Minimums, likewise.
-    mins: [float32x4_t; 2],
-}
+/// Sums of the first and of the second four rows.
+type Sums = [float32x4_t; 2];
 
-/// How to load packed weights that have a scale for each 32 of them.
-trait Weights32 {
+/// The product of eight rows with some tokens, for one kind of blocks.
+trait Rows8 {
+    /// Weights of a block.
+    const LEN: usize;
     /// Bytes of the blocks of all eight rows.
     const BYTES: usize;
-    /// The integers are this many bits too far to the left.
-    const SHIFT: i32 = 0;
-    /// Whether there are minimums.
-    const MINS: bool = false;
 
-    /// Loads the blocks at `p`.
+    /// Eight rows times `T` tokens.
     ///
     /// # Safety
     ///
-    /// They must be readable.
-    unsafe fn load(p: *const u8) -> EightGroups;
+    /// The blocks of `n_blocks` groups must be readable at `w`, `x` must hold `T` tokens of as many
+    /// weights, and the CPU must have FEAT_DotProd.
+    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T];
 }
 
-struct Q4_0;
-
-impl Weights32 for Q4_0 {
-    const BYTES: usize = ROWS * 18;
-    const SHIFT: i32 = 4;
-
-    #[inline(always)]
-    unsafe fn load(p: *const u8) -> EightGroups {
-        // SAFETY: eight scales and eight times 16 bytes of codes, which the caller vouches for; NEON is
-        // part of every target that this module is built for.
-        unsafe {
-            let scales = load_f16x8(p);
-            let codes: [_; 4] = core::array::from_fn(|i| load_32(p.add(16 + 32 * i)));
-            // Two's complement in the upper four bits, so that no sign has to be extended.
-            let low = |v| vreinterpretq_s8_u8(vshlq_n_u8::<4>(v));
-            let high = |v| vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(0xf0)));
-            let quants =
-                core::array::from_fn(|i| if i < 4 { codes[i].map(low) } else { codes[i - 4].map(high) });
-            EightGroups { quants, scales, mins: [vdupq_n_f32(0.0); 2] }
-        }
-    }
-}
-
-struct Q8_0;
-
-impl Weights32 for Q8_0 {
-    const BYTES: usize = ROWS * 34;
-
-    #[inline(always)]
-    unsafe fn load(p: *const u8) -> EightGroups {
-        // SAFETY: eight scales and eight times 32 bytes, which the caller vouches for; NEON is part of
-        // every target that this module is built for.
-        unsafe {
-            let quants =
-                core::array::from_fn(|i| load_32(p.add(16 + 32 * i)).map(|v| vreinterpretq_s8_u8(v)));
-            EightGroups { quants, scales: load_f16x8(p), mins: [vdupq_n_f32(0.0); 2] }
-        }
-    }
-}
-
-/// The product of a tile whose weights have a scale for each 32.
-fn tile_32<W: Weights32>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
-    let n_groups = x.cols / 32;
-    let group_bytes = n_groups * W::BYTES;
+/// The product of a tile.
+fn tile<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+    let n_blocks = x.cols / R::LEN;
+    let group_bytes = n_blocks * R::BYTES;
     assert_eq!(w.len(), (skipped_rows + out.rows().len()).div_ceil(ROWS) * group_bytes);
     let n_tokens = x.n_tokens();
-    for (index, w) in w.chunks_exact(group_bytes).enumerate() {
+    for (group, w) in w.chunks_exact(group_bytes).enumerate() {
         let mut token = 0;
         while token < n_tokens {
-            let count = MAX_TOKENS.min(n_tokens - token);
-            let x = x.tokens(token..token + count);
-            let mut sums = [[0.0; ROWS]; MAX_TOKENS];
-            // SAFETY: `w` holds `n_groups` blocks of eight rows, `x` the tokens; only the table of the set
-            // names this function, and who holds that has made sure of the feature.
-            unsafe {
-                match count {
-                    1 => rows_8::<W, 1>(w.as_ptr(), n_groups, x, &mut sums),
-                    2 => rows_8::<W, 2>(w.as_ptr(), n_groups, x, &mut sums),
-                    3 => rows_8::<W, 3>(w.as_ptr(), n_groups, x, &mut sums),
-                    _ => rows_8::<W, 4>(w.as_ptr(), n_groups, x, &mut sums),
+            let place = Place { group, skipped_rows, token };
+            // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; only the table of the
+            // set names this function, and who holds that has made sure of the feature.
+            token += unsafe {
+                match n_tokens - token {
+                    1 => some_tokens::<R, 1>(w, n_blocks, x, place, out),
+                    2 => some_tokens::<R, 2>(w, n_blocks, x, place, out),
+                    3 => some_tokens::<R, 3>(w, n_blocks, x, place, out),
+                    _ => some_tokens::<R, MAX_TOKENS>(w, n_blocks, x, place, out),
                 }
-            }
-            for (t, sums) in sums[..count].iter().enumerate() {
-                store(out.token(token + t), index, skipped_rows, sums);
-            }
-            token += count;
+            };
         }
     }
 }
 
-/// Writes the sums of a group's rows, of those that are the tile's.
-#[inline(always)]
-fn store(out: &mut [f32], group: usize, skipped_rows: usize, sums: &[f32; ROWS]) {
-    let sums = if group == 0 { &sums[skipped_rows..] } else { sums };
-    let first = (group * ROWS).saturating_sub(skipped_rows);
-    let n = sums.len().min(out.len() - first);
-    out[first..first + n].copy_from_slice(&sums[..n]);
+/// Which outputs are computed.
+#[derive(Clone, Copy)]
+struct Place {
+    group: usize,
+    skipped_rows: usize,
+    token: usize,
 }
 
-/// Eight rows times `T` tokens.
+/// Computes and writes the sums of `T` tokens, and returns how many these are.
 ///
 /// # Safety
 ///
-/// The blocks of `n_groups` groups must be readable at `w`, `x` must hold `T` tokens of as many
-/// weights, and the CPU must have FEAT_DotProd.
+/// As for [`Rows8::product`].
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
-unsafe fn rows_8<W: Weights32, const T: usize>(
-    mut w: *const u8,
-    n_groups: usize,
+unsafe fn some_tokens<R: Rows8, const T: usize>(
+    w: &[u8],
+    n_blocks: usize,
     x: Q8<'_>,
-    out: &mut [[f32; ROWS]; MAX_TOKENS],
-) {
-    let mut sums = [[vdupq_n_f32(0.0); 2]; T];
-    let mut quants = x.quants.as_ptr().cast::<u8>();
-    let mut scales = x.scales.as_ptr();
-    let mut x_sums = x.sums.as_ptr();
-    for _ in 0..n_groups {
-        // SAFETY: the loop visits each group of the rows and of the tokens once; the strides between
-        // tokens are `cols` quants and `n_groups` scales and sums.
-        unsafe {
-            let group = W::load(w);
-            for (t, sums) in sums.iter_mut().enumerate() {
-                let x = load_32(quants.add(t * x.cols));
-                let scale = *scales.add(t * n_groups);
-                for (half, sum) in sums.iter_mut().enumerate() {
-                    let dots = dot_32(group.quants.map(|four| four[half]), x);
-                    let dots = if W::SHIFT == 4 { vcvtq_n_f32_s32::<4>(dots) } else { vcvtq_f32_s32(dots) };
-                    *sum = vfmaq_f32(*sum, dots, vmulq_n_f32(group.scales[half], scale));
-                    if W::MINS {
-                        let x_sum = *x_sums.add(t * n_groups) as f32;
-                        *sum = vfmaq_n_f32(*sum, vmulq_n_f32(group.mins[half], scale), x_sum);
-                    }
-                }
-            }
-            w = w.add(W::BYTES);
-            quants = quants.add(32);
-            scales = scales.add(1);
-            x_sums = x_sums.add(1);
-        }
+    place: Place,
+    out: &mut Tile<'_>,
+) -> usize {
+    // SAFETY: the caller vouches for rows, tokens and the feature.
+    let sums = unsafe { R::product::<T>(w.as_ptr(), n_blocks, x.tokens(place.token..place.token + T)) };
+    for (t, sums) in sums.into_iter().enumerate() {
+        let mut rows = [0.0; ROWS];
+        store_f32x8(&mut rows, sums);
+        let rows = if place.group == 0 { &rows[place.skipped_rows..] } else { &rows };
+        let out = &mut out.token(place.token + t)[(place.group * ROWS).saturating_sub(place.skipped_rows)..];
+        let n = rows.len().min(out.len());
+        out[..n].copy_from_slice(&rows[..n]);
     }
-    for (sums, out) in sums.into_iter().zip(out) {
-        store_f32x8(out, sums);
-    }
-}
-
-/// For four rows the products of 32 weights with `x`, eight times four.
-#[target_feature(enable = "neon,dotprod")]
-#[inline]
-fn dot_32(w: [int8x16_t; 8], x: [uint8x16_t; 2]) -> int32x4_t {
-    let mut dots = vdupq_n_s32(0);
-    dots = sdot::<0>(dots, w[0], x[0]);
-    dots = sdot::<1>(dots, w[1], x[0]);
-    dots = sdot::<2>(dots, w[2], x[0]);
-    dots = sdot::<3>(dots, w[3], x[0]);
-    dots = sdot::<0>(dots, w[4], x[1]);
-    dots = sdot::<1>(dots, w[5], x[1]);
-    dots = sdot::<2>(dots, w[6], x[1]);
-    sdot::<3>(dots, w[7], x[1])
+    T
 }
 
 /// Adds to each lane the products of four weights with the four activations of lane `LANE` of `x`.
@@ -217,4 +143,509 @@ fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int
         );
     }
     acc
+}
+
+/// For four rows the products of 16 weights with `x`.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+fn dot_16(dots: int32x4_t, w: [int8x16_t; 4], x: uint8x16_t) -> int32x4_t {
+    let dots = sdot::<0>(dots, w[0], x);
+    let dots = sdot::<1>(dots, w[1], x);
+    let dots = sdot::<2>(dots, w[2], x);
+    sdot::<3>(dots, w[3], x)
+}
+
+/// Quants of one half of eight rows: four of each row in turn.
+#[target_feature(enable = "neon")]
+#[inline]
+fn half_of<const N: usize>(quants: [[int8x16_t; 2]; 8], first: usize, half: usize) -> [int8x16_t; N] {
+    core::array::from_fn(|i| quants[first + i][half])
+}
+
+/// 32 weights of each of eight rows.
+struct Groups {
+    /// For each four weights those of the first and of the second four rows.
+    quants: [[int8x16_t; 2]; 8],
+    /// Scales of the rows.
+    scales: Sums,
+    /// Minimums of the rows.
+    mins: Sums,
+}
+
+/// How to load packed weights that have a scale for each 32 of them.
+trait Weights32 {
+    /// Bytes of the blocks of all eight rows.
+    const BYTES: usize;
+    /// The integers are this many bits too far to the left: 0, 3 or 4.
+    const SHIFT: i32 = 0;
+    /// Whether there are minimums.
+    const MINS: bool = false;
+
+    /// Loads the blocks at `p`, which is moved behind them.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    unsafe fn next(p: &mut *const u8) -> Groups;
+}
+
+/// Rows of such weights.
+struct Of32<W>(W);
+
+impl<W: Weights32> Rows8 for Of32<W> {
+    const LEN: usize = 32;
+    const BYTES: usize = W::BYTES;
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
+        let mut sums = [[vdupq_n_f32(0.0); 2]; T];
+        // SAFETY: within the arrays of the tokens, or at their ends.
+        let (mut quants, mut scales, mut x_sums): ([_; T], [_; T], [_; T]) = unsafe {
+            (
+                core::array::from_fn(|t| x.quants.as_ptr().add(t * x.cols).cast::<u8>()),
+                core::array::from_fn(|t| x.scales.as_ptr().add(t * n_blocks)),
+                core::array::from_fn(|t| x.sums.as_ptr().add(t * n_blocks)),
+            )
+        };
+        for _ in 0..n_blocks {
+            // SAFETY: the loop visits each block of the rows and each group of the tokens once.
+            unsafe {
+                let w = W::next(&mut w);
+                for t in 0..T {
+                    let x = next_32(&mut quants[t]);
+                    let scale = next_f32(&mut scales[t]);
+                    for (half, sum) in sums[t].iter_mut().enumerate() {
+                        let dots = dot_16(vdupq_n_s32(0), half_of(w.quants, 0, half), x[0]);
+                        let dots = dot_16(dots, half_of(w.quants, 4, half), x[1]);
+                        let dots = match W::SHIFT {
+                            4 => vcvtq_n_f32_s32::<4>(dots),
+                            3 => vcvtq_n_f32_s32::<3>(dots),
+                            _ => vcvtq_f32_s32(dots),
+                        };
+                        *sum = vfmaq_f32(*sum, dots, vmulq_laneq_f32::<0>(w.scales[half], scale));
+                        if W::MINS {
+                            let mins = vmulq_laneq_f32::<0>(w.mins[half], scale);
+                            *sum = vfmaq_n_f32(*sum, mins, *x_sums[t] as f32);
+                        }
+                    }
+                    if W::MINS {
+                        x_sums[t] = x_sums[t].add(1);
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// The 128 bytes of codes at `p`, which is moved behind them: pairs of units.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+unsafe fn next_codes(p: &mut *const u8) -> [[uint8x16_t; 2]; 4] {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe {
+        let ([a, b, c, d], [e, f, g, h]) = (next_64(p), next_64(p));
+        [[a, b], [c, d], [e, f], [g, h]]
+    }
+}
+
+/// Low nibbles of all codes, then high ones.
+#[target_feature(enable = "neon")]
+#[inline]
+fn nibbles(codes: [[uint8x16_t; 2]; 4]) -> [[uint8x16_t; 2]; 8] {
+    core::array::from_fn(|i| match i {
+        0..4 => codes[i].map(|v| vandq_u8(v, vdupq_n_u8(0xf))),
+        _ => codes[i - 4].map(|v| vshrq_n_u8::<4>(v)),
+    })
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn signed(quants: [[uint8x16_t; 2]; 8]) -> [[int8x16_t; 2]; 8] {
+    quants.map(|pair| pair.map(|v| vreinterpretq_s8_u8(v)))
+}
+
+struct Q4_0;
+
+impl Weights32 for Q4_0 {
+    const BYTES: usize = ROWS * 18;
+    const SHIFT: i32 = 4;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn next(p: &mut *const u8) -> Groups {
+        // SAFETY: eight scales, then the codes.
+        let (scales, codes) = unsafe { (next_f16x8(p), next_codes(p)) };
+        // The packing has made them two's complement. In the upper four bits no sign has to be extended.
+        let quants = core::array::from_fn(|i| match i {
+            0..4 => codes[i].map(|v| vshlq_n_u8::<4>(v)),
+            _ => codes[i - 4].map(|v| vandq_u8(v, vdupq_n_u8(0xf0))),
+        });
+        Groups { quants: signed(quants), scales, mins: [vdupq_n_f32(0.0); 2] }
+    }
+}
+
+struct Q4_1;
+
+impl Weights32 for Q4_1 {
+    const BYTES: usize = ROWS * 20;
+    const MINS: bool = true;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn next(p: &mut *const u8) -> Groups {
+        // SAFETY: eight scales, eight minimums, then the codes.
+        let (scales, mins, codes) = unsafe { (next_f16x8(p), next_f16x8(p), next_codes(p)) };
+        Groups { quants: signed(nibbles(codes)), scales, mins }
+    }
+}
+
+/// Bit `from` of each byte as bit 4, the others 0.
+#[target_feature(enable = "neon")]
+#[inline]
+fn fifth_bit(v: uint8x16_t, from: usize) -> uint8x16_t {
+    vandq_u8(vshlq_u8(v, vdupq_n_s8(4 - from as i8)), vdupq_n_u8(0x10))
+}
+
+/// Nibbles with their fifth bits, of which bit `i` of a byte is that of the `i`-th unit.
+#[target_feature(enable = "neon")]
+#[inline]
+fn five_bits(codes: [[uint8x16_t; 2]; 4], fifth: [uint8x16_t; 2]) -> [[uint8x16_t; 2]; 8] {
+    let low = nibbles(codes);
+    core::array::from_fn(|i| [0, 1].map(|half| vorrq_u8(low[i][half], fifth_bit(fifth[half], i))))
+}
+
+struct Q5_0;
+
+impl Weights32 for Q5_0 {
+    const BYTES: usize = ROWS * 22;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn next(p: &mut *const u8) -> Groups {
+        // SAFETY: eight scales, the fifth bits, then the codes.
+        let (scales, fifth, codes) = unsafe { (next_f16x8(p), next_32(p), next_codes(p)) };
+        let quants = five_bits(codes, fifth).map(|pair| pair.map(|v| vsubq_u8(v, vdupq_n_u8(16))));
+        Groups { quants: signed(quants), scales, mins: [vdupq_n_f32(0.0); 2] }
+    }
+}
+
+struct Q5_1;
+
+impl Weights32 for Q5_1 {
+    const BYTES: usize = ROWS * 24;
+    const MINS: bool = true;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn next(p: &mut *const u8) -> Groups {
+        // SAFETY: eight scales, eight minimums, the fifth bits, then the codes.
+        let (scales, mins) = unsafe { (next_f16x8(p), next_f16x8(p)) };
+        // SAFETY: as above.
+        let (fifth, codes) = unsafe { (next_32(p), next_codes(p)) };
+        Groups { quants: signed(five_bits(codes, fifth)), scales, mins }
+    }
+}
+
+struct Q8_0;
+
+impl Weights32 for Q8_0 {
+    const BYTES: usize = ROWS * 34;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn next(p: &mut *const u8) -> Groups {
+        // SAFETY: eight scales, then eight pairs of units.
+        let (scales, [a, b, c, d], [e, f, g, h]) = unsafe { (next_f16x8(p), next_codes(p), next_codes(p)) };
+        Groups { quants: signed([a, b, c, d, e, f, g, h]), scales, mins: [vdupq_n_f32(0.0); 2] }
+    }
+}
+
+/// How to load packed weights that have integer scales under a scale for each 256 of them.
+trait Weights256 {
+    /// Bytes of the blocks of all eight rows.
+    const BYTES: usize;
+    /// Whether there are minimums.
+    const MINS: bool = false;
+    /// Whether each 16 weights have an integer scale, instead of each 32.
+    const HALVES: bool = false;
+
+    /// Loads weights `32 * j` to `32 * j + 31` of the blocks at `p`.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable, and `j` below 8; also below.
+    unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8];
+
+    /// The integer scales of the two halves of these weights, of four rows.
+    ///
+    /// # Safety
+    ///
+    /// As for [`quants`](Self::quants), and `half` below 2.
+    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2];
+
+    /// The integer minimums of these weights, of four rows.
+    ///
+    /// # Safety
+    ///
+    /// As for [`scales`](Self::scales).
+    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t;
+
+    /// The scales of the scales and of the minimums.
+    ///
+    /// # Safety
+    ///
+    /// As for [`quants`](Self::quants).
+    unsafe fn d(p: *const u8) -> [Sums; 2];
+}
+
+/// Rows of such weights.
+struct Of256<W>(W);
+
+impl<W: Weights256> Rows8 for Of256<W> {
+    const LEN: usize = 256;
+    const BYTES: usize = W::BYTES;
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
+        let mut sums = [[vdupq_n_f32(0.0); 2]; T];
+        for block in 0..n_blocks {
+            let mut products = [[vdupq_n_s32(0); 2]; T];
+            let mut min_products = [[vdupq_n_s32(0); 2]; T];
+            // SAFETY: the loops visit each block of the rows and each group of the tokens once; the
+            // strides between tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
+            unsafe {
+                let w = w.add(block * W::BYTES);
+                for j in 0..8 {
+                    let quants = W::quants(w, j);
+                    let scales = [0, 1].map(|half| W::scales(w, j, half));
+                    let mins = [0, 1].map(|half| W::mins(w, j, half));
+                    for t in 0..T {
+                        let at = t * n_blocks + block;
+                        let x_quants = load_32(x.quants.as_ptr().add(256 * at + 32 * j).cast());
+                        let x_sums = x.sums.as_ptr().add(16 * at + 2 * j);
+                        let x_sum = *x_sums + *x_sums.add(1);
+                        for half in 0..2 {
+                            let product = &mut products[t][half];
+                            let zero = vdupq_n_s32(0);
+                            let first = dot_16(zero, half_of(quants, 0, half), x_quants[0]);
+                            if W::HALVES {
+                                let second = dot_16(zero, half_of(quants, 4, half), x_quants[1]);
+                                *product = vmlaq_s32(*product, first, scales[half][0]);
+                                *product = vmlaq_s32(*product, second, scales[half][1]);
+                            } else {
+                                let both = dot_16(first, half_of(quants, 4, half), x_quants[1]);
+                                *product = vmlaq_s32(*product, both, scales[half][0]);
+                            }
+                            if W::MINS {
+                                let product = &mut min_products[t][half];
+                                *product = vmlaq_n_s32(*product, mins[half], x_sum);
+                            }
+                        }
+                    }
+                }
+                let [d, d_min] = W::d(w);
+                for t in 0..T {
+                    let scale = *x.scales.as_ptr().add(t * n_blocks + block);
+                    for half in 0..2 {
+                        let (sum, product) = (&mut sums[t][half], vcvtq_f32_s32(products[t][half]));
+                        *sum = vfmaq_f32(*sum, product, vmulq_n_f32(d[half], scale));
+                        if W::MINS {
+                            let product = vcvtq_f32_s32(min_products[t][half]);
+                            *sum = vfmsq_f32(*sum, product, vmulq_n_f32(d_min[half], scale));
+                        }
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// The pair of units at `p + 32 * index`.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+unsafe fn units(p: *const u8, index: usize) -> [uint8x16_t; 2] {
+    // SAFETY: the caller vouches for the bytes.
+    unsafe { load_32(p.add(32 * index)) }
+}
+
+/// Byte `i` of each lane.
+#[target_feature(enable = "neon")]
+#[inline]
+fn byte(v: uint32x4_t, i: usize) -> uint32x4_t {
+    vandq_u32(vshlq_u32(v, vdupq_n_s32(-8 * i as i32)), vdupq_n_u32(0xff))
+}
+
+/// Scales or minimums of 6 bits for each 32 weights of four rows, from the three units at `p`: number
+/// `j` of those whose lower four lie in unit `first`.
+///
+/// # Safety
+///
+/// The units must be readable.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn six_bits(p: *const u8, first: usize, j: usize, half: usize) -> int32x4_t {
+    // SAFETY: the caller vouches for the units.
+    let unit = |index| vreinterpretq_u32_u8(unsafe { load_16::<0>(p.add(32 * index + 16 * half)) });
+    let own = unit(first);
+    let six = if j < 4 {
+        vandq_u32(byte(own, j), vdupq_n_u32(0x3f))
+    } else {
+        let last = if first == 0 { unit(2) } else { vshrq_n_u32::<4>(unit(2)) };
+        let low = vandq_u32(byte(last, j - 4), vdupq_n_u32(0xf));
+        vorrq_u32(low, vandq_u32(vshrq_n_u32::<2>(byte(own, j - 4)), vdupq_n_u32(0x30)))
+    };
+    vreinterpretq_s32_u32(six)
+}
+
+/// The nibbles of weights `32 * j` to `32 * j + 31` in pairs of 32 under the same bytes.
+///
+/// # Safety
+///
+/// The codes must be readable, and `j` below 8.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn paired_nibbles(p: *const u8, j: usize) -> [[uint8x16_t; 2]; 8] {
+    core::array::from_fn(|i| {
+        // SAFETY: the caller vouches for the codes.
+        let codes = unsafe { units(p, 8 * (j / 2) + i) };
+        match j.is_multiple_of(2) {
+            true => codes.map(|v| vandq_u8(v, vdupq_n_u8(0xf))),
+            false => codes.map(|v| vshrq_n_u8::<4>(v)),
+        }
+    })
+}
+
+struct Q4K;
+
+impl Weights256 for Q4K {
+    const BYTES: usize = ROWS * 144;
+    const MINS: bool = true;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
+        // SAFETY: the codes lie behind the two scales and 12 bytes of scales and minimums of each row.
+        signed(unsafe { paired_nibbles(p.add(ROWS * 16), j) })
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
+        // SAFETY: the units lie behind the two scales.
+        [unsafe { six_bits(p.add(ROWS * 4), 0, j, half) }; 2]
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t {
+        // SAFETY: as above.
+        unsafe { six_bits(p.add(ROWS * 4), 1, j, half) }
+    }
+
+    #[inline(always)]
+    unsafe fn d(p: *const u8) -> [Sums; 2] {
+        // SAFETY: a block begins with the two.
+        unsafe { [load_f16x8(p), load_f16x8(p.add(ROWS * 2))] }
+    }
+}
+
+struct Q5K;
+
+impl Weights256 for Q5K {
+    const BYTES: usize = ROWS * 176;
+    const MINS: bool = true;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
+        // SAFETY: the fifth bits lie behind scales and minimums, the codes behind 32 bytes of them.
+        unsafe {
+            let low = paired_nibbles(p.add(ROWS * 48), j);
+            signed(core::array::from_fn(|i| {
+                let fifth = units(p.add(ROWS * 16), i);
+                [0, 1].map(|half| vorrq_u8(low[i][half], fifth_bit(fifth[half], j)))
+            }))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
+        // SAFETY: as for Q4_K.
+        unsafe { Q4K::scales(p, j, half) }
+    }
+
+    #[inline(always)]
+    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t {
+        // SAFETY: as for Q4_K.
+        unsafe { Q4K::mins(p, j, half) }
+    }
+
+    #[inline(always)]
+    unsafe fn d(p: *const u8) -> [Sums; 2] {
+        // SAFETY: as for Q4_K.
+        unsafe { Q4K::d(p) }
+    }
+}
+
+struct Q6K;
+
+impl Weights256 for Q6K {
+    const BYTES: usize = ROWS * 210;
+    const HALVES: bool = true;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
+        // Of 128 weights the first and second 32 lie in the lower nibbles, the others in the upper.
+        let (part, s) = (j / 4, j % 4);
+        let quants = core::array::from_fn(|i| {
+            // SAFETY: 128 bytes of lower bits, then 64 bytes of upper ones, of each row.
+            let (low, high) =
+                unsafe { (units(p, 16 * part + 8 * (s % 2) + i), units(p.add(ROWS * 128), 8 * part + i)) };
+            [0, 1].map(|half| {
+                let low = match s {
+                    0 | 1 => vandq_u8(low[half], vdupq_n_u8(0xf)),
+                    _ => vshrq_n_u8::<4>(low[half]),
+                };
+                let high = vshlq_u8(high[half], vdupq_n_s8(4 - 2 * s as i8));
+                let code = vorrq_u8(low, vandq_u8(high, vdupq_n_u8(0x30)));
+                vsubq_u8(code, vdupq_n_u8(32))
+            })
+        });
+        signed(quants)
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
+        // SAFETY: behind lower and upper bits, four scales in each unit.
+        let unit = unsafe { load_16::<0>(p.add(ROWS * 192 + 32 * (j / 2) + 16 * half)) };
+        [0, 1].map(|i| {
+            let left = vdupq_n_s32(24 - 8 * (2 * (j % 2) + i) as i32);
+            vshrq_n_s32::<24>(vshlq_s32(vreinterpretq_s32_u8(unit), left))
+        })
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn mins(_p: *const u8, _j: usize, _half: usize) -> int32x4_t {
+        vdupq_n_s32(0)
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn d(p: *const u8) -> [Sums; 2] {
+        // SAFETY: the scale of the scales comes last.
+        [unsafe { load_f16x8(p.add(ROWS * 208)) }, [vdupq_n_f32(0.0); 2]]
+    }
 }
