@@ -23,7 +23,6 @@ const MAX_BLOCK_BYTES: usize = 256;
 /// Of `rows` rows the blocks at the same place form a group. Within the group the fields of a block
 /// follow each other as in the block, each cut into units, and each unit is there for all rows
 /// before the next unit comes.
-#[derive(PartialEq, Eq)]
 pub struct Packing {
     /// Name of the set of instructions.
     pub(crate) name: &'static str,
@@ -33,8 +32,18 @@ pub struct Packing {
     pub(crate) signed_nibbles: bool,
     /// Whether signed bytes get an offset of 128.
     pub(crate) unsigned_bytes: bool,
+    /// [`interleave_4`], perhaps faster.
+    pub(crate) interleave_4: fn(Rows<'_>, u8, &mut [u8]),
+    /// [`interleave_2`], perhaps faster.
+    pub(crate) interleave_2: fn(Rows<'_>, &mut [u8]),
     /// Types that are rearranged.
     pub(crate) types: &'static [GgmlType],
+}
+
+impl PartialEq for Packing {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
 }
 
 impl fmt::Debug for Packing {
@@ -107,28 +116,21 @@ impl Packing {
 
     /// Rearranges one group of rows, `plain` being the rows, each of `row_bytes`.
     fn pack_group(&self, ty: GgmlType, plain: &[u8], row_bytes: usize, packed: &mut [u8]) {
+        assert_eq!(plain.len(), self.rows * row_bytes);
         let block_bytes = ty.block_bytes();
         for (index, packed) in packed.chunks_exact_mut(self.rows * block_bytes).enumerate() {
             let (mut offset, mut rest) = (index * block_bytes, packed);
             for field in fields(ty) {
                 let (packed, behind) = rest.split_at_mut(self.rows * field.len_bytes);
-                for (i, unit) in packed.chunks_exact_mut(field.unit_bytes).enumerate() {
-                    let at = i % self.rows * row_bytes + offset + i / self.rows * field.unit_bytes;
-                    self.convert(field.content, &plain[at..at + field.unit_bytes], unit);
+                let rows = Rows { bytes: plain, stride: row_bytes, offset, len_bytes: field.len_bytes };
+                match (field.unit_bytes, field.content) {
+                    (_, Content::FifthBits) => interleave(rows, packed, to_columns),
+                    (4, content) => (self.interleave_4)(rows, self.flipped(content), packed),
+                    (2, _) => (self.interleave_2)(rows, packed),
+                    _ => interleave::<1>(rows, packed, |unit| unit),
                 }
                 (offset, rest) = (offset + field.len_bytes, behind);
             }
-        }
-    }
-
-    fn convert(&self, content: Content, from: &[u8], to: &mut [u8]) {
-        if content == Content::FifthBits {
-            to.copy_from_slice(&transposed(from, |c, i| (4 * c + i, 8 * i + c)));
-            return;
-        }
-        let flipped = self.flipped(content);
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = from ^ flipped;
         }
     }
 
@@ -143,7 +145,7 @@ impl Packing {
             let units = packed.chunks_exact(field.unit_bytes).skip(row).step_by(self.rows);
             for (plain, unit) in plain.chunks_exact_mut(field.unit_bytes).zip(units) {
                 if field.content == Content::FifthBits {
-                    plain.copy_from_slice(&transposed(unit, |c, i| (8 * i + c, 4 * c + i)));
+                    plain.copy_from_slice(&from_columns([unit[0], unit[1], unit[2], unit[3]]));
                     continue;
                 }
                 let flipped = self.flipped(field.content);
@@ -172,14 +174,61 @@ impl Packing {
     }
 }
 
-/// Four bytes with the bits of `from` elsewhere: `places(c, i)` gives from where to where.
-fn transposed(from: &[u8], places: impl Fn(usize, usize) -> (usize, usize)) -> [u8; 4] {
-    let bits = u32::from_le_bytes([from[0], from[1], from[2], from[3]]);
+/// A field of the blocks at one place of some rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    /// The rows.
+    pub bytes: &'a [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+    /// Where in a row the field begins.
+    pub offset: usize,
+    /// Bytes of the field.
+    pub len_bytes: usize,
+}
+
+/// Copies units of `N` bytes of all rows in turn, each converted.
+pub(crate) fn interleave<const N: usize>(rows: Rows<'_>, out: &mut [u8], convert: impl Fn([u8; N]) -> [u8; N]) {
+    let n_rows = out.len() / rows.len_bytes;
+    let (out, _) = out.as_chunks_mut::<N>();
+    for (unit, out) in out.chunks_exact_mut(n_rows).enumerate() {
+        for (row, out) in out.iter_mut().enumerate() {
+            let at = row * rows.stride + rows.offset + unit * N;
+            if let Some(bytes) = rows.bytes[at..].first_chunk() {
+                *out = convert(*bytes);
+            }
+        }
+    }
+}
+
+/// [`interleave`] for units of four bytes, in each of which the bits of `flipped` are flipped.
+pub(crate) fn interleave_4(rows: Rows<'_>, flipped: u8, out: &mut [u8]) {
+    interleave::<4>(rows, out, |unit| unit.map(|byte| byte ^ flipped));
+}
+
+/// [`interleave`] for units of two bytes.
+pub(crate) fn interleave_2(rows: Rows<'_>, out: &mut [u8]) {
+    interleave::<2>(rows, out, |unit| unit);
+}
+
+/// Bit `4 c + i` of a number as bit `8 i + c`.
+fn to_columns(unit: [u8; 4]) -> [u8; 4] {
+    moved(unit, |c, i| (4 * c + i, 8 * i + c))
+}
+
+/// The inverse of [`to_columns`].
+fn from_columns(unit: [u8; 4]) -> [u8; 4] {
+    moved(unit, |c, i| (8 * i + c, 4 * c + i))
+}
+
+/// The bits moved: `places(c, i)` gives from where to where.
+fn moved(unit: [u8; 4], places: impl Fn(usize, usize) -> (usize, usize)) -> [u8; 4] {
+    let bits = u32::from_le_bytes(unit);
     let mut moved = 0;
     for c in 0..8 {
         for i in 0..4 {
-            let (at, to) = places(c, i);
-            moved |= (bits >> at & 1) << to;
+            let (from, to) = places(c, i);
+            moved |= (bits >> from & 1) << to;
         }
     }
     moved.to_le_bytes()
@@ -306,7 +355,15 @@ mod tests {
     fn rows_are_the_same_packed() {
         for (signed_nibbles, unsigned_bytes, rows) in [(false, false, 8), (true, false, 8), (false, true, 16)]
         {
-            let packing = Packing { name: "test", rows, signed_nibbles, unsigned_bytes, types: &PACKED };
+            let packing = Packing {
+                name: "test",
+                rows,
+                signed_nibbles,
+                unsigned_bytes,
+                interleave_4,
+                interleave_2,
+                types: &PACKED,
+            };
             for ty in PACKED {
                 let cols = 3 * ty.block_len();
                 let row_bytes = ty.row_bytes(cols).unwrap();

@@ -7,6 +7,7 @@
 mod dotprod;
 mod float;
 mod float_product;
+mod interleave;
 mod load;
 mod neon;
 mod packed;

@@ -4,6 +4,7 @@
 //! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
 //! each load of activations, and up to four tokens each group of unpacked weights.
 
+use super::interleave;
 use super::load::{load_16, load_32, load_f16x8, next_32, next_64, next_f16x8, next_f32, store_f32x8};
 use crate::blocks::GgmlType;
 use crate::quant::Packing;
@@ -21,6 +22,8 @@ pub static PACKING: Packing = Packing {
     rows: ROWS,
     signed_nibbles: true,
     unsigned_bytes: false,
+    interleave_4: interleave::units_of_4,
+    interleave_2: interleave::units_of_2,
     types: &[
         GgmlType::Q4_0,
         GgmlType::Q4_1,

@@ -5,7 +5,7 @@
 //! rows, and `VPDPBUSD` multiplies all of them with the same four activations, broadcast from memory.
 
 use crate::blocks::GgmlType;
-use crate::quant::Packing;
+use crate::quant::{Packing, interleave_2, interleave_4};
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
 use core::arch::x86_64::*;
 
@@ -20,6 +20,8 @@ pub static PACKING: Packing = Packing {
     rows: ROWS,
     signed_nibbles: false,
     unsigned_bytes: true,
+    interleave_4,
+    interleave_2,
     types: &[
         GgmlType::Q4_0,
         GgmlType::Q4_1,
