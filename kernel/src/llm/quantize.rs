@@ -59,7 +59,7 @@ fn q4_0_blocks_mean_what_ggml_says() {
     with_q4_0(|matrix| {
         let mut row = vec![0.0; matrix.n_cols()];
         matrix.dequantize_row(3, &mut row);
-        let bytes = matrix.row(3);
+        let bytes = matrix.rows(3..4).data();
         // ggml's block_q4_0: an f16 scale, then sixteen bytes whose low nibbles are the first half of
         // the block and whose high nibbles are the second, each 8 too large.
         for (block, weights) in bytes.chunks(18).zip(row.chunks(32)) {

@@ -18,7 +18,7 @@ const TILE_BYTES: usize = 16 << 10;
 const TILES_PER_WORKER: usize = 8;
 
 /// Tokens in a tile.
-const TILE_TOKENS: usize = 32;
+const TILE_TOKENS: usize = 64;
 
 /// `out[t][r] = Σ w[r][c] * x[t][c]`, `out` being `[n_tokens × w.n_rows()]`.
 ///

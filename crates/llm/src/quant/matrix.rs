@@ -123,7 +123,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The bytes of all rows, or of the groups that hold them.
-    pub(super) fn data(&self) -> &'a [u8] {
+    pub fn data(&self) -> &'a [u8] {
         self.data
     }
 

@@ -20,6 +20,6 @@ pub use matmul::matmul;
 pub use matrix::{Matrix, MatrixError};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use packing::Rows;
-pub(crate) use packing::{interleave_2, interleave_4};
 pub use packing::{PackError, Packing, pack};
+pub(crate) use packing::{interleave_2, interleave_4};
 pub use quantize::{can_quantize, quantize};

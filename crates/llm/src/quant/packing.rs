@@ -188,7 +188,11 @@ pub(crate) struct Rows<'a> {
 }
 
 /// Copies units of `N` bytes of all rows in turn, each converted.
-pub(crate) fn interleave<const N: usize>(rows: Rows<'_>, out: &mut [u8], convert: impl Fn([u8; N]) -> [u8; N]) {
+pub(crate) fn interleave<const N: usize>(
+    rows: Rows<'_>,
+    out: &mut [u8],
+    convert: impl Fn([u8; N]) -> [u8; N],
+) {
     let n_rows = out.len() / rows.len_bytes;
     let (out, _) = out.as_chunks_mut::<N>();
     for (unit, out) in out.chunks_exact_mut(n_rows).enumerate() {

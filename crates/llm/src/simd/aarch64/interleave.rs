@@ -76,8 +76,12 @@ unsafe fn transpose(rows: [*const u8; 8], flipped: u8, out: &mut [u8; 128]) {
         let (ab, cd) = ([vtrn1q_u32(a, b), vtrn2q_u32(a, b)], [vtrn1q_u32(c, d), vtrn2q_u32(c, d)]);
         let wide = |v: [uint32x4_t; 2]| v.map(|v| vreinterpretq_u64_u32(v));
         let (ab, cd) = (wide(ab), wide(cd));
-        let units =
-            [vzip1q_u64(ab[0], cd[0]), vzip1q_u64(ab[1], cd[1]), vzip2q_u64(ab[0], cd[0]), vzip2q_u64(ab[1], cd[1])];
+        let units = [
+            vzip1q_u64(ab[0], cd[0]),
+            vzip1q_u64(ab[1], cd[1]),
+            vzip2q_u64(ab[0], cd[0]),
+            vzip2q_u64(ab[1], cd[1]),
+        ];
         for (index, unit) in units.into_iter().enumerate() {
             let to = &mut out[32 * index + 16 * half..][..16];
             // SAFETY: writes these 16 bytes.

@@ -224,6 +224,21 @@ pub fn store_f32x8(out: &mut [f32; 8], v: [float32x4_t; 2]) {
     }
 }
 
+/// Writes 32 bytes.
+#[inline(always)]
+pub fn store_32(out: &mut [u8; 32], v: [uint8x16_t; 2]) {
+    // SAFETY: writes the 32 bytes of `out` and nothing else.
+    unsafe {
+        asm!(
+            "stp {a:q}, {b:q}, [{p}]",
+            a = in(vreg) v[0],
+            b = in(vreg) v[1],
+            p = in(reg) out.as_mut_ptr(),
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// Eight f16 values, converted to f32.
 ///
 /// # Safety

@@ -4,6 +4,7 @@
 //! activations, [`product`] multiplies integers with whichever instruction [`neon`] or [`dotprod`]
 //! names.
 
+mod batch;
 mod dotprod;
 mod float;
 mod float_product;

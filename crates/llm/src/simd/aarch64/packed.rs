@@ -4,15 +4,15 @@
 //! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
 //! each load of activations, and up to four tokens each group of unpacked weights.
 
-use super::interleave;
 use super::load::{load_16, load_32, load_f16x8, next_32, next_64, next_f16x8, next_f32, store_f32x8};
+use super::{batch, interleave};
 use crate::blocks::GgmlType;
 use crate::quant::Packing;
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
 
 /// Rows in a group.
-const ROWS: usize = 8;
+pub const ROWS: usize = 8;
 
 /// Tokens that share each group of unpacked weights.
 const MAX_TOKENS: usize = 4;
@@ -67,6 +67,16 @@ trait Rows8 {
     /// The blocks of `n_blocks` groups must be readable at `w`, `x` must hold `T` tokens of as many
     /// weights, and the CPU must have FEAT_DotProd.
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T];
+
+    /// The product of a tile of whole groups of rows with a multiple of [`batch::TOKENS`] tokens, if
+    /// there is a loop for it.
+    ///
+    /// # Safety
+    ///
+    /// `w` must hold the blocks of the tile's rows, `x` its tokens, and the CPU must have FEAT_DotProd.
+    unsafe fn batch(_w: &[u8], _x: Q8<'_>, _out: &mut Tile<'_>) -> bool {
+        false
+    }
 }
 
 /// The product of a tile.
@@ -75,8 +85,16 @@ fn tile<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) 
     let group_bytes = n_blocks * R::BYTES;
     assert_eq!(w.len(), (skipped_rows + out.rows().len()).div_ceil(ROWS) * group_bytes);
     let n_tokens = x.n_tokens();
+    let mut done = 0;
+    if n_tokens >= batch::TOKENS && skipped_rows == 0 && out.rows().len().is_multiple_of(ROWS) {
+        let batched = n_tokens / batch::TOKENS * batch::TOKENS;
+        // SAFETY: `w` holds the rows and `x` the tokens; for the feature see below.
+        if unsafe { R::batch(w, x.tokens(0..batched), out) } {
+            done = batched;
+        }
+    }
     for (group, w) in w.chunks_exact(group_bytes).enumerate() {
-        let mut token = 0;
+        let mut token = done;
         while token < n_tokens {
             let place = Place { group, skipped_rows, token };
             // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; only the table of the
@@ -166,20 +184,20 @@ fn half_of<const N: usize>(quants: [[int8x16_t; 2]; 8], first: usize, half: usiz
 }
 
 /// 32 weights of each of eight rows.
-struct Groups {
+pub struct Groups {
     /// For each four weights those of the first and of the second four rows.
-    quants: [[int8x16_t; 2]; 8],
+    pub quants: [[int8x16_t; 2]; 8],
     /// Scales of the rows.
-    scales: Sums,
+    pub scales: Sums,
     /// Minimums of the rows.
-    mins: Sums,
+    pub mins: Sums,
 }
 
 /// How to load packed weights that have a scale for each 32 of them.
-trait Weights32 {
+pub trait Weights32 {
     /// Bytes of the blocks of all eight rows.
     const BYTES: usize;
-    /// The integers are this many bits too far to the left: 0, 3 or 4.
+    /// The integers are this many bits too far to the left: 0 or 4.
     const SHIFT: i32 = 0;
     /// Whether there are minimums.
     const MINS: bool = false;
@@ -198,6 +216,17 @@ struct Of32<W>(W);
 impl<W: Weights32> Rows8 for Of32<W> {
     const LEN: usize = 32;
     const BYTES: usize = W::BYTES;
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn batch(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) -> bool {
+        if W::MINS {
+            return false;
+        }
+        // SAFETY: what the caller vouches for.
+        unsafe { batch::product::<W>(w, x, out) };
+        true
+    }
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
@@ -223,7 +252,6 @@ impl<W: Weights32> Rows8 for Of32<W> {
                         let dots = dot_16(dots, half_of(w.quants, 4, half), x[1]);
                         let dots = match W::SHIFT {
                             4 => vcvtq_n_f32_s32::<4>(dots),
-                            3 => vcvtq_n_f32_s32::<3>(dots),
                             _ => vcvtq_f32_s32(dots),
                         };
                         *sum = vfmaq_f32(*sum, dots, vmulq_laneq_f32::<0>(w.scales[half], scale));
