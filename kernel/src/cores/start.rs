@@ -149,6 +149,8 @@ impl Waiting for Hardware {
                     super::CALLER => arch::interrupts::wait(),
                     _ => interrupts::sleep(),
                 }
+                // What woke this core has been done by then; a later one ends the next sleep.
+                IS_WOKEN[core].store(false, Ordering::Relaxed);
             }
         });
     }
