@@ -19,7 +19,9 @@ use ferrite_kernel::{
     logging::{self, Logger},
     memory::{heap::Heap, layout, pool::Pool},
     offload::{Offload, PassthroughDevice},
-    pci, self_test, shell,
+    pci, self_test,
+    sha256::{self, Compress},
+    shell,
     storage::{self, Disk},
     system::{CpuFeatures, RunMode, Shutdown, System},
 };
@@ -69,6 +71,7 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
         cpu_model: arch::cpu::model(),
         cpu_features: arch::cpu::features(),
         kernels: kernels(arch::cpu::features()),
+        sha256: sha256(arch::cpu::features()),
         cores: cores::states,
         workers: &cores::TEAM,
         heap_usage: || HEAP.usage(),
@@ -187,6 +190,9 @@ fn start_interrupts(platform: &Platform) {
     if let Some(interrupt) = platform.uart.and_then(|uart| uart.interrupt) {
         uart::enable_interrupt(interrupt);
     }
+    if interrupts::enable(arch::time::VIRTUAL_TIMER_INTERRUPT, || {}).is_ok() {
+        arch::time::allow_naps();
+    }
     if arch::counters::start()
         && let Some(interrupt) = platform.pmu_interrupt
         && interrupts::enable(interrupt, arch::counters::on_overflow).is_ok()
@@ -236,6 +242,11 @@ fn kernels(features: CpuFeatures) -> &'static Kernels {
     let features = llm::simd::CpuFeatures { dotprod: features.dotprod };
     // SAFETY: this core has the features, and others join only if they have them too.
     unsafe { Kernels::for_cpu(features) }
+}
+
+fn sha256(features: CpuFeatures) -> Compress {
+    // SAFETY: as in `kernels`.
+    unsafe { arch::sha256::compression(&features) }.unwrap_or(sha256::PORTABLE)
 }
 
 fn offload(functions: &[pci::Function]) -> Option<Box<dyn Offload>> {

@@ -52,6 +52,8 @@ pub enum SelfTest {
     ExecuteData,
     /// Check vector registers while interrupts come in whose handler destroys them.
     Simd,
+    /// Compare the CPU's SHA-256 instructions with the portable code.
+    Sha256,
     /// Compare the kernel's `memcpy` and `memset` with loops over bytes.
     MemoryFunctions,
     /// Write back what is typed, after a second of not listening.
@@ -156,6 +158,7 @@ impl BootArgs {
                     "write-text" => SelfTest::WriteText,
                     "execute-data" => SelfTest::ExecuteData,
                     "simd" => SelfTest::Simd,
+                    "sha256" => SelfTest::Sha256,
                     "memory-functions" => SelfTest::MemoryFunctions,
                     "echo" => SelfTest::Echo,
                     "disks" => SelfTest::Disks,

@@ -8,6 +8,7 @@
 //! - [`device_tree`], [`boot_args`]: what the boot loader tells.
 //! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.
 //! - [`cores`]: all of them, computing together.
+//! - [`sha256`]: checksums of model files.
 //! - [`console`], [`logging`], [`system`]: what the layers above get to see.
 //! - [`llm`], [`shell`]: models and inference, and the user's way to them.
 //!
@@ -38,6 +39,7 @@ mod panic;
 pub mod pci;
 #[cfg(target_os = "none")]
 pub mod self_test;
+pub mod sha256;
 pub mod shell;
 pub mod storage;
 pub mod system;

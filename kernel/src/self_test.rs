@@ -7,6 +7,7 @@ use crate::{
     console::Console,
     cores::start::TEAM,
     memory::pool::Pool,
+    sha256::{self, Sha256},
     storage::{Disk, ReadError},
 };
 use alloc::vec::Vec;
@@ -33,6 +34,7 @@ pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks
         SelfTest::WriteText => write_text(),
         SelfTest::ExecuteData => execute_data(),
         SelfTest::Simd => arch::vector_test::run(),
+        SelfTest::Sha256 => check_sha256(),
         SelfTest::MemoryFunctions => check_memory_functions(),
         SelfTest::Echo => echo(console),
         SelfTest::Disks => disks.iter_mut().for_each(|disk| {
@@ -151,6 +153,27 @@ fn check_memory_functions() {
         }
     }
     info!("memory functions: lengths up to {LONGEST} at every alignment");
+}
+
+/// Digests of many lengths at many addresses, by the CPU's instructions and without.
+fn check_sha256() {
+    const LONGEST: usize = 300;
+    // SAFETY: the features are this core's.
+    let Some(compress) = (unsafe { arch::sha256::compression(&arch::cpu::features()) }) else {
+        info!("sha256 self-test: this CPU has no instructions for it");
+        return;
+    };
+    let bytes: [u8; LONGEST + 16] = core::array::from_fn(|index| (index * 13 + index / 11) as u8);
+    for length in 0..=LONGEST {
+        let bytes = &bytes[length % 16..][..length];
+        let digest = |compress| {
+            let mut hash = Sha256::new(compress);
+            hash.update(bytes);
+            hash.finish()
+        };
+        assert_eq!(digest(compress), digest(sha256::PORTABLE), "{length} bytes");
+    }
+    info!("sha256 self-test: lengths up to {LONGEST}");
 }
 
 /// Sleeps through a second of input, then writes back all that came, until end of transmission.

@@ -5,6 +5,7 @@ use crate::{
     memory::{heap::HeapUsage, pool::Pool},
     offload::Offload,
     pci,
+    sha256::Compress,
     storage::Disk,
 };
 use ::llm::{parallel::Workers, simd::Kernels};
@@ -26,6 +27,8 @@ pub struct System<'a> {
     pub cpu_features: CpuFeatures,
     /// The inner loops of inference that suit these instruction sets.
     pub kernels: &'static Kernels,
+    /// The compression function of SHA-256 that suits these instruction sets.
+    pub sha256: Compress,
     /// All cores that the device tree lists, as they are now; the boot core first.
     pub cores: fn() -> Vec<Core>,
     /// The cores that compute.

@@ -135,8 +135,8 @@ fn pointer<T>(address: u64) -> Option<NonNull<T>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
 }
 
-/// Calls `handler` from now on whenever the level-triggered interrupt `number` is pending on this
-/// core.
+/// Calls `handler` from now on, and no other, whenever the level-triggered interrupt `number` is pending
+/// on this core.
 ///
 /// # Errors
 /// [`InterruptError`] if there is no controller or it cannot enable this interrupt.
@@ -147,6 +147,7 @@ pub fn enable(number: u32, handler: fn()) -> Result<(), InterruptError> {
         let mut gic = GIC.lock();
         let gic = gic.as_mut().ok_or(InterruptError::NoController)?;
         let mut handlers = HANDLERS.lock();
+        handlers.retain(|(of, _)| *of != number);
         handlers.push((number, handler)).map_err(|_full| unavailable)?;
         gic.enable(interrupt).ok_or(unavailable)
     })

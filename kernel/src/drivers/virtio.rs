@@ -1,9 +1,11 @@
 //! virtio block devices, over MMIO and PCI.
 //!
 //! The queues and the protocol are `virtio_drivers`'; here are its access to memory, which is
-//! identity-mapped and coherent, and the adapter to [`storage`](crate::storage).
+//! identity-mapped and coherent, and the adapter to [`storage`](crate::storage), which keeps several
+//! requests in flight.
 
 use crate::{
+    arch::time,
     device_tree::Registers,
     pci,
     storage::{
@@ -18,11 +20,11 @@ use alloc::{
     string::String,
     vec::Vec,
 };
-use core::{alloc::Layout, ptr::NonNull};
+use core::{alloc::Layout, array, ptr::NonNull};
 use log::warn;
 use virtio_drivers::{
     BufferDirection, Hal, PAGE_SIZE, PhysAddr,
-    device::blk::VirtIOBlk,
+    device::blk::{BlkReq, BlkResp, VirtIOBlk},
     transport::{
         DeviceType, SomeTransport, Transport,
         mmio::{MmioTransport, VirtIOHeader},
@@ -68,6 +70,26 @@ unsafe impl Hal for IdentityHal {
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
 }
 
+/// The most that one request transfers.
+const REQUEST_BYTES: usize = 4 << 20;
+
+/// Requests that a disk works on at the same time. Measured under QEMU: four of 4 MiB are as fast as any,
+/// and more so than one after the other, since the host copies on several cores.
+const REQUESTS_IN_FLIGHT: usize = 4;
+
+/// How long a finished request is looked out for before the core sleeps: some small requests.
+const AWAKE_US: u64 = 100;
+
+/// A request that a device is working on: what it reads and writes until it is done.
+#[derive(Default)]
+struct Request<'a> {
+    /// What the queue calls it; `None` while the slot is free.
+    token: Option<u16>,
+    header: BlkReq,
+    status: BlkResp,
+    buffer: &'a mut [u8],
+}
+
 /// A block device on a virtio transport.
 struct VirtioDisk {
     device: VirtIOBlk<IdentityHal, SomeTransport<'static>>,
@@ -89,13 +111,65 @@ impl VirtioDisk {
     }
 }
 
+impl VirtioDisk {
+    /// Gives a request to the device; false if it does not take it.
+    fn start(&mut self, sector: usize, request: &mut Request<'_>) -> bool {
+        let Request { header, status, buffer, .. } = request;
+        // SAFETY: the request stays in its place, and nobody touches it, until `finish_one` has taken its
+        // token back: `read_sectors` does not return before.
+        let token = unsafe { self.device.read_blocks_nb(sector, header, buffer, status) };
+        request.token = token.ok();
+        request.token.is_some()
+    }
+
+    /// Takes a finished request back and says whether it succeeded; `None` if none has finished.
+    fn finish_one(&mut self, requests: &mut [Request<'_>]) -> Option<bool> {
+        let token = self.device.peek_used()?;
+        let request = requests.iter_mut().find(|request| request.token == Some(token))?;
+        request.token = None;
+        let Request { header, status, buffer, .. } = request;
+        // SAFETY: these are the parts that `start` gave to the device under this token.
+        Some(unsafe { self.device.complete_read_blocks(token, header, buffer, status) }.is_ok())
+    }
+}
+
 impl Sectors for VirtioDisk {
     fn sector_count(&self) -> u64 {
         self.device.capacity()
     }
 
     fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> bool {
-        self.device.read_blocks(first as usize, buffer).is_ok()
+        let mut chunks = buffer.chunks_mut(REQUEST_BYTES);
+        let mut sector = first as usize;
+        // They stay where they are for as long as the device may use them: until none is in flight.
+        let mut requests: [Request<'_>; REQUESTS_IN_FLIGHT] = array::from_fn(|_| Request::default());
+        let mut is_good = true;
+        let mut idle_since_us = time::now_us();
+        loop {
+            let is_free = |request: &&mut Request<'_>| request.token.is_none();
+            while is_good
+                && let Some(request) = requests.iter_mut().find(is_free)
+                && let Some(chunk) = chunks.next()
+            {
+                let sectors = chunk.len() / SECTOR_BYTES;
+                request.buffer = chunk;
+                // A queue has room for more requests than are ever in flight.
+                is_good = self.start(sector, request);
+                sector += sectors;
+            }
+            if requests.iter().all(|request| request.token.is_none()) {
+                return is_good;
+            }
+            match self.finish_one(&mut requests) {
+                Some(succeeded) => {
+                    is_good &= succeeded;
+                    idle_since_us = time::now_us();
+                }
+                None if time::now_us() - idle_since_us < AWAKE_US => core::hint::spin_loop(),
+                // The host may need this core for the copying.
+                None => time::nap(),
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use llm::{
 };
 
 use super::{BackendError, Catalog, Statistics};
-use crate::{memory::pool::Pool, offload::Offload, storage::Disk};
+use crate::{memory::pool::Pool, offload::Offload, sha256::Compress, storage::Disk};
 
 /// What a backend is built on. Everything is a value or a function, so that a test can make one up.
 pub struct Platform {
@@ -22,6 +22,8 @@ pub struct Platform {
     pub instructions_retired: fn() -> Option<u64>,
     /// The inner loops that suit this CPU.
     pub kernels: &'static Kernels,
+    /// The compression function of SHA-256 that suits this CPU.
+    pub sha256: Compress,
     /// The cores that compute.
     pub workers: &'static dyn Workers,
     /// A device that may compute instead of the CPU.

@@ -8,11 +8,11 @@ use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::gguf::{Gguf, GgufError};
-use sha2::{Digest, Sha256};
 
 use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool, Region},
+    sha256::{Compress, Sha256},
     storage::Disk,
 };
 
@@ -26,13 +26,14 @@ pub const EXTENSION: &str = ".gguf";
 const HEADER_BYTES: u64 = 64 * 1024;
 
 /// One read, between two looks at the keyboard.
-pub(super) const PIECE_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const PIECE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The machine's disks and what they hold.
 #[derive(Debug)]
 pub struct Catalog {
     disks: Vec<Disk>,
     pool: &'static Pool,
+    sha256: Compress,
     /// One entry a disk, in the order of the disks; empty until asked for.
     files: Vec<ModelFile>,
 }
@@ -95,9 +96,9 @@ fn quantisation(gguf: &Gguf<'_>) -> &'static str {
 }
 
 impl Catalog {
-    /// A catalog of these disks; `pool` lends the memory to read headers into.
-    pub fn new(disks: Vec<Disk>, pool: &'static Pool) -> Self {
-        Self { disks, pool, files: Vec::new() }
+    /// A catalog of these disks; `pool` lends the memory to read headers into, `sha256` computes checksums.
+    pub fn new(disks: Vec<Disk>, pool: &'static Pool, sha256: Compress) -> Self {
+        Self { disks, pool, sha256, files: Vec::new() }
     }
 
     /// The memory that headers are read into.
@@ -249,14 +250,14 @@ impl Catalog {
         let disk = &mut self.disks[file];
         let total_bytes = disk.length_bytes();
         let mut buffer = reserve(self.pool, total_bytes.min(BUFFER_BYTES))?;
-        let mut hasher = Sha256::new();
+        let mut hash = Sha256::new(self.sha256);
         let start_us = clock_us();
         let mut done_bytes = 0;
         while done_bytes < total_bytes {
             let piece_bytes = (total_bytes - done_bytes).min(BUFFER_BYTES);
             let piece = &mut buffer[..piece_bytes as usize];
             disk.read_at(done_bytes, piece)?;
-            hasher.update(&piece);
+            hash.update(piece);
             done_bytes += piece_bytes;
             let elapsed_us = clock_us().saturating_sub(start_us);
             let now = Progress { done_bytes, total_bytes, elapsed_us };
@@ -264,7 +265,7 @@ impl Catalog {
                 return Err(BackendError::Cancelled);
             }
         }
-        Ok(Sha256Digest(hasher.finalize().into()))
+        Ok(Sha256Digest(hash.finish()))
     }
 
     /// Compares the SHA-256 of a file on its disk with the one that travels beside it.
@@ -321,7 +322,7 @@ mod tests {
     fn catalog(disks: Vec<(Box<dyn BlockDevice>, Option<FileFacts>)>) -> Catalog {
         let disks =
             disks.into_iter().enumerate().map(|(index, (device, file))| Disk::new(index, device, file));
-        Catalog::new(disks.collect(), host::pool(8 << 20))
+        Catalog::new(disks.collect(), host::pool(8 << 20), crate::sha256::PORTABLE)
     }
 
     /// A file with no tensors, whose header has these strings and padding of `filler_bytes`.

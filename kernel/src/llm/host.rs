@@ -7,6 +7,7 @@ use llm::{parallel::Serial, simd::Kernels};
 use super::Platform;
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool},
+    sha256,
     storage::{BlockDevice, Disk, MemoryDisk},
 };
 
@@ -37,6 +38,7 @@ pub fn platform(pool: &'static Pool, files: Vec<(&str, Vec<u8>)>) -> Platform {
         clock_us,
         instructions_retired: || None,
         kernels: Kernels::detect(),
+        sha256: sha256::PORTABLE,
         workers: &Serial,
         offload: None,
     }

@@ -23,7 +23,7 @@ impl StubBackend {
     /// A backend for the models on `platform`'s disks.
     pub fn new(platform: Platform) -> Self {
         Self {
-            catalog: Catalog::new(platform.disks, platform.pool),
+            catalog: Catalog::new(platform.disks, platform.pool, platform.sha256),
             statistics: Statistics::default(),
             offload: platform.offload,
         }

@@ -74,7 +74,7 @@ impl TransformerBackend {
     /// A backend without a model.
     pub fn new(platform: Platform) -> Self {
         Self {
-            catalog: Catalog::new(platform.disks, platform.pool),
+            catalog: Catalog::new(platform.disks, platform.pool, platform.sha256),
             pool: platform.pool,
             engine: Engine {
                 kernels: platform.kernels,

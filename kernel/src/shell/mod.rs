@@ -109,6 +109,7 @@ impl<'a> Shell<'a> {
                 clock_us: system.clock_us,
                 instructions_retired: system.instructions_retired,
                 kernels: system.kernels,
+                sha256: system.sha256,
                 workers: system.workers,
                 offload: system.offload,
             }),

@@ -84,6 +84,7 @@ impl Computer {
                 let states = [CoreState::Online, CoreState::Off];
                 states.into_iter().zip(0..).map(|(state, mpidr)| Core { mpidr, state }).collect()
             },
+            sha256: crate::sha256::PORTABLE,
             workers: &::llm::parallel::Serial,
             heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
             pool: self.pool,

@@ -89,6 +89,19 @@ fn memory_functions_move_the_right_bytes() {
 }
 
 #[test]
+fn sha256_instructions_compute_what_the_portable_code_does() {
+    for cpu in ["cortex-a72", "max"] {
+        Run::new()
+            .args(["--cpu", cpu])
+            .boot_args("log=info ferrite.selftest=sha256")
+            .command("help")
+            .finish()
+            .expect_status(0)
+            .expect_error("lengths up to 300");
+    }
+}
+
+#[test]
 fn the_pmu_counts_under_icount() {
     for cpu in ["cortex-a72", "max"] {
         Run::new()

@@ -55,6 +55,28 @@ fn legacy_virtio_disks() {
     disks_read_back(&[700, 3_000_000], "-global virtio-mmio.force-legacy=true");
 }
 
+/// The disk fails while other requests of the same read are in flight.
+#[test]
+fn a_bad_sector_is_an_error_of_its_read() {
+    let directory = Directory::new("bad-sector");
+    let file = directory.file("bad.gguf", &noise(40_000_000, 3));
+    let bad_sector = 30_000_000 / 512;
+    let qemu = format!(
+        "-blockdev driver=blkdebug,node-name=bad,read-only=on,image.driver=file,image.filename={},\
+         inject-error.0.event=none,inject-error.0.errno=5,inject-error.0.sector={bad_sector} \
+         -device virtio-blk-device,drive=bad,serial=bad",
+        file.display()
+    );
+    Run::new()
+        .args(["--mem", "256M"])
+        .qemu(&qemu)
+        .boot_args("ferrite.selftest=disks")
+        .command("help")
+        .finish()
+        .expect_status(101)
+        .expect_error("the disk failed to read");
+}
+
 #[test]
 fn more_disks_than_virtio_mmio_has_slots() {
     let sizes: Vec<_> = (0..40).map(|index| 1000 + index * 333).collect();

@@ -9,6 +9,7 @@ pub mod interrupts;
 mod memory_functions;
 pub mod paging;
 pub mod secondary;
+pub mod sha256;
 pub mod stacks;
 pub mod time;
 pub mod vector_test;

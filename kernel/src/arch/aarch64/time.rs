@@ -1,9 +1,44 @@
-//! The clock: the generic timer's virtual counter (Arm ARM, D12).
+//! The clock and the alarm: the generic timer's virtual counter and its interrupt (Arm ARM, D12).
 
-use aarch64_cpu::registers::{CNTFRQ_EL0, CNTVCT_EL0, Readable};
+use super::{cpu, interrupts::masked};
+use aarch64_cpu::{
+    asm::{barrier, wfi},
+    registers::{CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, Readable, Writeable},
+};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// The virtual timer's interrupt (Server Base System Architecture, table 3).
+pub const VIRTUAL_TIMER_INTERRUPT: u32 = 27;
+
+/// Length of a [`nap`].
+const NAP_US: u64 = 100;
+
+static HAS_ALARM: AtomicBool = AtomicBool::new(false);
 
 /// Microseconds since the counter started, which is when the machine did.
 pub fn now_us() -> u64 {
     let frequency_hz = u128::from(CNTFRQ_EL0.get().max(1));
     (u128::from(CNTVCT_EL0.get()) * 1_000_000 / frequency_hz) as u64
+}
+
+/// Says that the virtual timer's interrupt is enabled on the boot core, so that it can [`nap`].
+pub fn allow_naps() {
+    HAS_ALARM.store(true, Ordering::Relaxed);
+}
+
+/// Sleeps for a tenth of a millisecond, or until an interrupt, if this is the boot core and has an alarm;
+/// else returns at once.
+pub fn nap() {
+    if cpu::number() != 0 || !HAS_ALARM.load(Ordering::Relaxed) {
+        return;
+    }
+    // Masked, the interrupt ends the WFI without being taken; disabling the timer takes it back.
+    masked(|| {
+        CNTV_TVAL_EL0.set(CNTFRQ_EL0.get() * NAP_US / 1_000_000);
+        CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
+        barrier::isb(barrier::SY);
+        wfi();
+        CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::CLEAR);
+        barrier::isb(barrier::SY);
+    });
 }

@@ -3,14 +3,13 @@
 //! The virtual timer interrupts a loop that holds known values in q0-q31; the handler destroys
 //! them all. Used by [`self_test`](crate::self_test) only.
 
+use super::time::VIRTUAL_TIMER_INTERRUPT;
 use crate::drivers::interrupts;
 use core::{
     arch::asm,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// The virtual timer's interrupt (Server Base System Architecture, table 3).
-const VIRTUAL_TIMER_INTERRUPT: u32 = 27;
 const INTERRUPTS: u64 = 100;
 const INTERVAL_TICKS: u64 = 5_000;
 
