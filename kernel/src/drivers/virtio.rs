@@ -10,7 +10,7 @@ use crate::{
     pci,
     storage::{
         BlockDevice, ReadError,
-        sectors::{self, SECTOR_BYTES, Sectors},
+        sectors::{self, FailedRequest, SECTOR_BYTES, Sectors},
     },
 };
 use alloc::{
@@ -85,9 +85,16 @@ const AWAKE_US: u64 = 100;
 struct Request<'a> {
     /// What the queue calls it; `None` while the slot is free.
     token: Option<u16>,
+    first: u64,
     header: BlkReq,
     status: BlkResp,
     buffer: &'a mut [u8],
+}
+
+impl Request<'_> {
+    fn failed(&self) -> FailedRequest {
+        FailedRequest { first: self.first, count: self.buffer.len() / SECTOR_BYTES }
+    }
 }
 
 /// A block device on a virtio transport.
@@ -112,24 +119,26 @@ impl VirtioDisk {
 }
 
 impl VirtioDisk {
-    /// Gives a request to the device; false if it does not take it.
-    fn start(&mut self, sector: usize, request: &mut Request<'_>) -> bool {
-        let Request { header, status, buffer, .. } = request;
+    /// Gives a request to the device.
+    fn start(&mut self, request: &mut Request<'_>) -> Result<(), FailedRequest> {
+        let Request { first, header, status, buffer, .. } = request;
         // SAFETY: the request stays in its place, and nobody touches it, until `finish_one` has taken its
         // token back: `read_sectors` does not return before.
-        let token = unsafe { self.device.read_blocks_nb(sector, header, buffer, status) };
+        let token = unsafe { self.device.read_blocks_nb(*first as usize, header, buffer, status) };
         request.token = token.ok();
-        request.token.is_some()
+        // A queue has room for more requests than are ever in flight, so there is always a token.
+        request.token.map(|_| ()).ok_or(request.failed())
     }
 
-    /// Takes a finished request back and says whether it succeeded; `None` if none has finished.
-    fn finish_one(&mut self, requests: &mut [Request<'_>]) -> Option<bool> {
+    /// Takes a finished request back and says what came of it; `None` if none has finished.
+    fn finish_one(&mut self, requests: &mut [Request<'_>]) -> Option<Result<(), FailedRequest>> {
         let token = self.device.peek_used()?;
         let request = requests.iter_mut().find(|request| request.token == Some(token))?;
         request.token = None;
         let Request { header, status, buffer, .. } = request;
         // SAFETY: these are the parts that `start` gave to the device under this token.
-        Some(unsafe { self.device.complete_read_blocks(token, header, buffer, status) }.is_ok())
+        let completed = unsafe { self.device.complete_read_blocks(token, header, buffer, status) };
+        Some(completed.map_err(|_| request.failed()))
     }
 }
 
@@ -138,31 +147,30 @@ impl Sectors for VirtioDisk {
         self.device.capacity()
     }
 
-    fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> bool {
+    fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), FailedRequest> {
         let mut chunks = buffer.chunks_mut(REQUEST_BYTES);
-        let mut sector = first as usize;
+        let mut sector = first;
         // They stay where they are for as long as the device may use them: until none is in flight.
         let mut requests: [Request<'_>; REQUESTS_IN_FLIGHT] = array::from_fn(|_| Request::default());
-        let mut is_good = true;
+        let mut result = Ok(());
         let mut idle_since_us = time::now_us();
         loop {
             let is_free = |request: &&mut Request<'_>| request.token.is_none();
-            while is_good
+            while result.is_ok()
                 && let Some(request) = requests.iter_mut().find(is_free)
                 && let Some(chunk) = chunks.next()
             {
-                let sectors = chunk.len() / SECTOR_BYTES;
+                request.first = sector;
+                sector += (chunk.len() / SECTOR_BYTES) as u64;
                 request.buffer = chunk;
-                // A queue has room for more requests than are ever in flight.
-                is_good = self.start(sector, request);
-                sector += sectors;
+                result = self.start(request);
             }
             if requests.iter().all(|request| request.token.is_none()) {
-                return is_good;
+                return result;
             }
             match self.finish_one(&mut requests) {
-                Some(succeeded) => {
-                    is_good &= succeeded;
+                Some(completed) => {
+                    result = result.and(completed);
                     idle_since_us = time::now_us();
                 }
                 None if time::now_us() - idle_since_us < AWAKE_US => core::hint::spin_loop(),

@@ -14,9 +14,29 @@ pub trait Sectors {
     /// How many sectors there are.
     fn sector_count(&self) -> u64;
 
-    /// Fills `buffer`, a non-zero multiple of [`SECTOR_BYTES`] long, from sector `first` on. Returns false
-    /// if the device reports an error.
-    fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> bool;
+    /// Fills `buffer`, a non-zero multiple of [`SECTOR_BYTES`] long, from sector `first` on.
+    ///
+    /// # Errors
+    /// The first of its requests that the device reported an error for.
+    fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), FailedRequest>;
+}
+
+/// A request that a device reported an error for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailedRequest {
+    /// The first sector asked for.
+    pub first: u64,
+    /// How many sectors were asked for.
+    pub count: usize,
+}
+
+impl From<FailedRequest> for ReadError {
+    fn from(FailedRequest { first, count }: FailedRequest) -> Self {
+        Self::Device {
+            offset_bytes: first.saturating_mul(SECTOR_BYTES as u64),
+            length_bytes: count * SECTOR_BYTES,
+        }
+    }
 }
 
 /// Fills `buffer` from byte `offset_bytes` of the device on.
@@ -41,7 +61,7 @@ pub fn read_bytes(device: &mut impl Sectors, offset_bytes: u64, buffer: &mut [u8
     let whole = rest.len() / SECTOR_BYTES * SECTOR_BYTES;
     let (middle, tail) = rest.split_at_mut(whole);
     if !middle.is_empty() {
-        read_whole(device, sector, middle)?;
+        device.read_sectors(sector, middle)?;
         sector += (middle.len() / SECTOR_BYTES) as u64;
     }
 
@@ -58,17 +78,9 @@ fn read_partial(
     buffer: &mut [u8],
 ) -> Result<(), ReadError> {
     let mut bounce = [0; SECTOR_BYTES];
-    read_whole(device, sector, &mut bounce)?;
+    device.read_sectors(sector, &mut bounce)?;
     buffer.copy_from_slice(&bounce[skip..skip + buffer.len()]);
     Ok(())
-}
-
-fn read_whole(device: &mut impl Sectors, sector: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-    if device.read_sectors(sector, buffer) {
-        Ok(())
-    } else {
-        Err(ReadError::Device { offset_bytes: sector * SECTOR_BYTES as u64, length_bytes: buffer.len() })
-    }
 }
 
 #[cfg(test)]
@@ -95,13 +107,16 @@ mod tests {
             8
         }
 
-        fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> bool {
+        fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), FailedRequest> {
             assert!(!buffer.is_empty() && buffer.len().is_multiple_of(SECTOR_BYTES));
             self.requests.push((first, buffer.len()));
             let start = first as usize * SECTOR_BYTES;
             buffer.copy_from_slice(&self.bytes[start..start + buffer.len()]);
             let sectors = first..first + (buffer.len() / SECTOR_BYTES) as u64;
-            !self.bad.is_some_and(|bad| sectors.contains(&bad))
+            match self.bad {
+                Some(bad) if sectors.contains(&bad) => Err(FailedRequest { first: bad, count: 1 }),
+                _ => Ok(()),
+            }
         }
     }
 
@@ -133,7 +148,7 @@ mod tests {
         let mut device = FakeDevice::new(Some(3));
         assert_eq!(
             read_bytes(&mut device, 1024, &mut [0; 1024]),
-            Err(ReadError::Device { offset_bytes: 1024, length_bytes: 1024 })
+            Err(ReadError::Device { offset_bytes: 3 * 512, length_bytes: 512 })
         );
         read_bytes(&mut device, 2048, &mut [0; 10]).unwrap();
         assert_eq!(

@@ -74,7 +74,7 @@ fn a_bad_sector_is_an_error_of_its_read() {
         .command("help")
         .finish()
         .expect_status(101)
-        .expect_error("the disk failed to read");
+        .expect_error("the disk failed to read 4194304 bytes at byte 29360128");
 }
 
 #[test]
