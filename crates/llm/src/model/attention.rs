@@ -5,11 +5,9 @@ use super::forward::{Batch, Forward};
 use super::layer_config::{LayerConfig, Sight};
 use super::rope::Rope;
 use super::scratch::{Angles, MixerScratch};
-use super::softmax_attention::{Scores, Vectors, attend};
-use super::vector::scale;
+use super::softmax_attention::{BatchAttention, Context, QuerySight};
 use super::weights::{HeadAttention, HeadNorm, Norm};
 use crate::kv_cache::KvCache;
-use crate::parallel::for_each_chunk;
 use crate::quant::Activations;
 
 impl Forward<'_, '_> {
@@ -59,7 +57,7 @@ impl Forward<'_, '_> {
                 self.normalise_heads(norm, heads, n_head, head_len_k);
             }
             if let Some((rope, angles)) = rope {
-                rope_heads(rope, angles, heads, n_head, head_len_k);
+                self.rope_heads(rope, angles, heads, n_head, head_len_k);
             }
             if norms_after {
                 self.normalise_heads(norm, heads, n_head, head_len_k);
@@ -67,7 +65,7 @@ impl Forward<'_, '_> {
         }
         if let Some(temperature) = config.temperature.filter(|t| !(t.only_without_rope && layer.has_rope)) {
             for (row, position) in q.chunks_exact_mut(n_head * head_len_k).zip(batch.n_past..) {
-                scale(row, temperature.factor(position));
+                self.kernels.scale(row, temperature.factor(position));
             }
         }
 
@@ -78,25 +76,32 @@ impl Forward<'_, '_> {
             }
         }
         let cache = &*cache;
-        let q = &*q;
-        for_each_chunk(self.workers, heads, head_len_v, |index, output| {
-            let (token, head) = (index / n_head, index % n_head);
-            let (position, head_kv) = (batch.n_past + token, head / (n_head / n_head_kv));
-            let visible = match config.is_encoder() {
+        let attention = BatchAttention {
+            kernels: self.kernels,
+            workers: self.workers,
+            n_head,
+            n_head_kv,
+            head_len_k,
+            head_len_v,
+            n_past: batch.n_past,
+            scale: config.attention_scale,
+            softcap: config.attention_softcap,
+        };
+        let context = |head_kv| Context {
+            keys: cache.keys(layer.kv_layer, head_kv),
+            values: cache.values(layer.kv_layer, head_kv),
+            stride_k: head_len_k,
+            stride_v: head_len_v,
+        };
+        let sight = |position, head| QuerySight {
+            visible: match config.is_encoder() {
                 true => 0..batch.n_past + batch.n_tokens,
                 false => layer.sight.first_visible(position)..position + 1,
-            };
-            let scores = Scores {
-                scale: config.attention_scale,
-                softcap: config.attention_softcap,
-                slope: config.max_alibi_bias.map_or(0.0, |max_bias| alibi_slope(max_bias, head, n_head)),
-                sink: weights.sinks.map(|sinks| sinks[head]),
-            };
-            let keys = Vectors { elements: cache.keys(layer.kv_layer, head_kv), stride: head_len_k };
-            let values = Vectors { elements: cache.values(layer.kv_layer, head_kv), stride: head_len_v };
-            let q = &q[index * head_len_k..][..head_len_k];
-            attend(self.kernels, q, position, keys, values, visible, scores, output);
-        });
+            },
+            slope: config.max_alibi_bias.map_or(0.0, |max_bias| alibi_slope(max_bias, head, n_head)),
+            sink: weights.sinks.map(|sinks| sinks[head]),
+        };
+        attention.run(q, context, sight, heads);
         self.linear(&weights.wo, heads, quantized, output);
     }
 
@@ -106,6 +111,22 @@ impl Forward<'_, '_> {
         match (sight, &self.ropes.windowed) {
             (Sight::All, _) | (_, None) => self.ropes.full.as_ref().map(|rope| (rope, full)),
             (_, Some(rope)) => Some((rope, windowed)),
+        }
+    }
+
+    /// Turns all heads of each token, `[n_tokens][n_head][head_len]`.
+    fn rope_heads(
+        &self,
+        rope: &Rope,
+        angles: &Angles<'_>,
+        heads: &mut [f32],
+        n_head: usize,
+        head_len: usize,
+    ) {
+        let n_pairs = rope.n_pairs();
+        let rows = angles.cos.chunks_exact(n_pairs).zip(angles.sin.chunks_exact(n_pairs));
+        for (row, (cos, sin)) in heads.chunks_exact_mut(n_head * head_len).zip(rows) {
+            row.chunks_exact_mut(head_len).for_each(|head| rope.rotate(self.kernels, head, cos, sin));
         }
     }
 
@@ -138,15 +159,6 @@ impl Sight {
             Sight::Window(length) => (position + 1).saturating_sub(length),
             Sight::Chunk(length) => position / length * length,
         }
-    }
-}
-
-/// Turns all heads of each token, `[n_tokens][n_head][head_len]`.
-fn rope_heads(rope: &Rope, angles: &Angles<'_>, heads: &mut [f32], n_head: usize, head_len: usize) {
-    let n_pairs = rope.n_pairs();
-    let rows = angles.cos.chunks_exact(n_pairs).zip(angles.sin.chunks_exact(n_pairs));
-    for (row, (cos, sin)) in heads.chunks_exact_mut(n_head * head_len).zip(rows) {
-        row.chunks_exact_mut(head_len).for_each(|head| rope.rotate(head, cos, sin));
     }
 }
 

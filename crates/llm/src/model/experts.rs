@@ -7,7 +7,6 @@ use super::architecture::Gating;
 use super::expert_config::ExpertConfig;
 use super::forward::Forward;
 use super::scratch::{ExpertScratch, MixerScratch};
-use super::vector::scale;
 use super::weights::{DenseFeedForward, Experts, Linear};
 
 impl Forward<'_, '_> {
@@ -44,7 +43,7 @@ impl Forward<'_, '_> {
                         let mut logit = [0.0];
                         let gate = Linear { weight: *gate, bias: None };
                         self.linear(&gate, x, quantized, &mut logit);
-                        scale(output, sigmoid(logit[0]));
+                        self.kernels.scale(output, sigmoid(logit[0]));
                     }
                 }
             }
@@ -80,7 +79,7 @@ impl Forward<'_, '_> {
             let row = &mut gathered[n_gathered * n_embd..][..n_embd];
             row.copy_from_slice(x);
             if weighs_input {
-                scale(row, share);
+                self.kernels.scale(row, share);
             }
             n_gathered += 1;
         }
@@ -97,7 +96,7 @@ impl Forward<'_, '_> {
             for (token, output) in output.chunks_exact_mut(n_embd).enumerate() {
                 let Some(share) = scratch.experts.share(token, n_used, expert) else { continue };
                 let Some(row) = rows.next() else { break };
-                self.kernels.add_scaled_f32(output, if weighs_input { 1.0 } else { share }, row);
+                self.kernels.add_scaled(output, if weighs_input { 1.0 } else { share }, row);
             }
         }
         scratch.experts.gathered = gathered;
@@ -181,6 +180,11 @@ impl ExpertConfig {
             }
         }
     }
+}
+
+/// `x[i] *= factor`, for the few numbers of a router.
+fn scale(x: &mut [f32], factor: f32) {
+    x.iter_mut().for_each(|x| *x *= factor);
 }
 
 fn sigmoid(x: f32) -> f32 {

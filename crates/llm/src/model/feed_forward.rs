@@ -26,9 +26,9 @@ impl Forward<'_, '_> {
             Some(weight) => {
                 let gate = &mut scratch.gate[..n_hidden];
                 self.linear_of(weight, &mut input, gate);
-                activation.apply_gated(gate, up);
+                activation.apply_gated(self.kernels, gate, up);
             }
-            None => activation.apply(up),
+            None => activation.apply(self.kernels, up),
         }
         self.linear(&weights.down, up, quantized, output);
     }

@@ -6,9 +6,9 @@
 
 use super::Model;
 use super::architecture::{Block, NormKind};
+use super::normalisation::{layer_norm, rms_norm};
 use super::rope::Ropes;
 use super::scratch::Scratch;
-use super::vector::{add, layer_norm, multiply, rms_norm, scale};
 use super::weights::{Attention, FeedForward, Linear, Norm};
 use crate::kv_cache::KvCache;
 use crate::parallel::Workers;
@@ -120,10 +120,10 @@ impl Forward<'_, '_> {
             self.join(addend, layer.ffn_post_norm.as_ref(), x);
             if let Some(input) = &layer.per_layer_input {
                 self.per_layer_input(input, index, x, addend, per_layer, quantized);
-                add(x, addend);
+                self.kernels.add(x, addend);
             }
             if let Some(output_scale) = layer.output_scale {
-                scale(x, output_scale[0]);
+                self.kernels.scale(x, output_scale[0]);
             }
         }
 
@@ -140,14 +140,14 @@ impl Forward<'_, '_> {
         let row = &mut row[..config.n_embd];
         for ((x, &token), position) in x.chunks_exact_mut(config.n_embd).zip(tokens).zip(n_past..) {
             weights.token_embd.dequantize_row(token as usize, x);
-            scale(x, config.embedding_scale);
+            self.kernels.scale(x, config.embedding_scale);
             if let Some(token_type) = &weights.token_type {
                 token_type.dequantize_row(0, row);
-                add(x, row);
+                self.kernels.add(x, row);
             }
             if let Some(position_embd) = &weights.position_embd {
                 position_embd.dequantize_row(position, row);
-                add(x, row);
+                self.kernels.add(x, row);
             }
         }
         if let Some(norm) = &weights.token_embd_norm {
@@ -159,12 +159,12 @@ impl Forward<'_, '_> {
     fn join(&self, addend: &mut [f32], post_norm: Option<&Norm<'_>>, x: &mut [f32]) {
         let config = self.model.config();
         if config.block == Block::PostNorm {
-            add(x, addend);
+            self.kernels.add(x, addend);
             self.normalise_in_place(post_norm, x);
         } else {
             self.normalise_in_place(post_norm, addend);
-            scale(addend, config.residual_scale);
-            add(x, addend);
+            self.kernels.scale(addend, config.residual_scale);
+            self.kernels.add(x, addend);
         }
     }
 
@@ -180,9 +180,11 @@ impl Forward<'_, '_> {
         };
         self.normalise(weights.output_norm.as_ref(), x, block);
         self.linear(output, block, quantized, logits);
-        scale(logits, config.logit_scale);
+        self.kernels.scale(logits, config.logit_scale);
         if let Some(cap) = config.logit_softcap {
-            logits.iter_mut().for_each(|x| *x = cap * libm::tanhf(*x / cap));
+            self.kernels.scale(logits, 1.0 / cap);
+            self.kernels.tanh(logits);
+            self.kernels.scale(logits, cap);
         }
     }
 
@@ -196,7 +198,7 @@ impl Forward<'_, '_> {
     pub(super) fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
         matmul(self.kernels, self.workers, &linear.weight, input, output);
         if let Some(bias) = linear.bias {
-            output.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+            output.chunks_exact_mut(bias.len()).for_each(|row| self.kernels.add(row, bias));
         }
     }
 
@@ -216,14 +218,14 @@ impl Forward<'_, '_> {
     pub(super) fn normalise_row(&self, norm: &Norm<'_>, row: &mut [f32]) {
         let config = self.model.config();
         match config.architecture.norm {
-            NormKind::Rms => rms_norm(row, config.norm_eps),
-            NormKind::Layer => layer_norm(row, config.norm_eps),
+            NormKind::Rms => rms_norm(self.kernels, row, config.norm_eps),
+            NormKind::Layer => layer_norm(self.kernels, row, config.norm_eps),
         }
         if let Some(weight) = norm.weight {
-            multiply(row, weight);
+            self.kernels.multiply(row, weight);
         }
         if let Some(bias) = norm.bias {
-            add(row, bias);
+            self.kernels.add(row, bias);
         }
     }
 }

@@ -8,11 +8,9 @@ use super::config::LatentConfig;
 use super::forward::{Batch, Forward};
 use super::layer_config::LayerConfig;
 use super::scratch::{LatentScratch, MixerScratch};
-use super::softmax_attention::{Scores, Vectors, attend};
-use super::vector::scale;
+use super::softmax_attention::{BatchAttention, Context, QuerySight};
 use super::weights::{LatentAttention, Linear};
 use crate::kv_cache::KvCache;
-use crate::parallel::for_each_chunk;
 use crate::quant::{Activations, Matrix};
 
 impl Forward<'_, '_> {
@@ -58,11 +56,13 @@ impl Forward<'_, '_> {
         for (token, (cos, sin)) in rows.take(n_tokens).enumerate() {
             let kv = &mut kv[token * key_len..][..key_len];
             self.normalise_row(&weights.kv_a_norm, &mut kv[..rank]);
-            rope.rotate(&mut kv[rank..], cos, sin);
+            rope.rotate(self.kernels, &mut kv[rank..], cos, sin);
             let q = &mut q[token * n_head * head_len_k..][..n_head * head_len_k];
-            q.chunks_exact_mut(head_len_k).for_each(|head| rope.rotate(&mut head[n_nope..], cos, sin));
+            for head in q.chunks_exact_mut(head_len_k) {
+                rope.rotate(self.kernels, &mut head[n_nope..], cos, sin);
+            }
             if let Some(temperature) = config.temperature {
-                scale(q, temperature.factor(batch.n_past + token));
+                self.kernels.scale(q, temperature.factor(batch.n_past + token));
             }
             cache.store(batch.layer, batch.n_past + token, kv, &[]);
         }
@@ -85,14 +85,22 @@ impl Forward<'_, '_> {
         }
 
         let compressed_heads = &mut compressed_heads[..n_tokens * n_head * rank];
-        let scores = Scores { scale: config.attention_scale, softcap: None, slope: 0.0, sink: None };
-        let (queries, cache) = (&*queries, &*cache);
-        for_each_chunk(self.workers, compressed_heads, rank, |index, output| {
-            let position = batch.n_past + index / n_head;
-            let keys = Vectors { elements: cache.keys(batch.layer, 0), stride: key_len };
-            let query = &queries[index * key_len..][..key_len];
-            attend(self.kernels, query, position, keys, keys, 0..position + 1, scores, output);
-        });
+        let cache = &*cache;
+        let attention = BatchAttention {
+            kernels: self.kernels,
+            workers: self.workers,
+            n_head,
+            n_head_kv: 1,
+            head_len_k: key_len,
+            head_len_v: rank,
+            n_past: batch.n_past,
+            scale: config.attention_scale,
+            softcap: None,
+        };
+        let keys = cache.keys(batch.layer, 0);
+        let context = |_| Context { keys, values: keys, stride_k: key_len, stride_v: key_len };
+        let sight = |position, _| QuerySight { visible: 0..position + 1, slope: 0.0, sink: None };
+        attention.run(queries, context, sight, compressed_heads);
 
         let heads = &mut scratch.heads[..n_tokens * n_head * head_len_v];
         for head in 0..n_head {

@@ -19,12 +19,12 @@ pub mod forward;
 mod keys;
 mod latent_attention;
 mod layer_config;
+mod normalisation;
 mod per_layer_input;
 mod rope;
 mod scratch;
 mod softmax_attention;
 mod tensors;
-mod vector;
 pub mod weights;
 
 pub use architecture::*;

@@ -4,7 +4,6 @@
 
 use super::forward::Forward;
 use super::scratch::PerLayerScratch;
-use super::vector::{add, multiply, scale};
 use super::weights::{PerLayerEmbedding, PerLayerInput};
 
 impl Forward<'_, '_> {
@@ -22,14 +21,14 @@ impl Forward<'_, '_> {
         let len = n_all / self.model.config().layers.len();
         let inputs = &mut scratch.inputs[..tokens.len() * n_all];
         self.linear(&weights.model_projection, x, quantized, inputs);
-        scale(inputs, 1.0 / libm::sqrtf(self.model.config().n_embd as f32));
+        self.kernels.scale(inputs, 1.0 / libm::sqrtf(self.model.config().n_embd as f32));
         let embedding = &mut scratch.embedding[..n_all];
         for (row, &token) in inputs.chunks_exact_mut(n_all).zip(tokens) {
             row.chunks_exact_mut(len).for_each(|part| self.normalise_row(&weights.projection_norm, part));
             weights.token_embd.dequantize_row(token as usize, embedding);
-            scale(embedding, libm::sqrtf(len as f32));
-            add(row, embedding);
-            scale(row, core::f32::consts::FRAC_1_SQRT_2);
+            self.kernels.scale(embedding, libm::sqrtf(len as f32));
+            self.kernels.add(row, embedding);
+            self.kernels.scale(row, core::f32::consts::FRAC_1_SQRT_2);
         }
     }
 
@@ -47,10 +46,10 @@ impl Forward<'_, '_> {
         let len = weights.gate.weight.n_rows();
         let gate = &mut scratch.gate[..x.len() / config.n_embd * len];
         self.linear(&weights.gate, x, quantized, gate);
-        config.architecture.activation.apply(gate);
+        config.architecture.activation.apply(self.kernels, gate);
         let inputs = scratch.inputs.chunks_exact(config.layers.len() * len);
         for (gate, inputs) in gate.chunks_exact_mut(len).zip(inputs) {
-            multiply(gate, &inputs[layer * len..][..len]);
+            self.kernels.multiply(gate, &inputs[layer * len..][..len]);
         }
         self.linear(&weights.projection, gate, quantized, addend);
         addend.chunks_exact_mut(config.n_embd).for_each(|row| self.normalise_row(&weights.post_norm, row));

@@ -10,6 +10,7 @@ use super::Model;
 use super::architecture::RopePairs;
 use super::error::ModelError;
 use super::keys::Keys;
+use crate::simd::Kernels;
 
 /// The constants of a model's rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
@@ -178,20 +179,14 @@ impl Rope {
     }
 
     /// Turns the first elements of `head`, at the position that the angles are of.
-    pub fn rotate(&self, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    pub fn rotate(&self, kernels: &Kernels, head: &mut [f32], cos: &[f32], sin: &[f32]) {
         let n_pairs = self.n_pairs();
         let turned = &mut head[..2 * n_pairs];
         match self.pairs {
-            RopePairs::Adjacent => {
-                for ((pair, cos), sin) in turned.chunks_exact_mut(2).zip(cos).zip(sin) {
-                    (pair[0], pair[1]) = turn(pair[0], pair[1], *cos, *sin);
-                }
-            }
+            RopePairs::Adjacent => kernels.turn_pairs(turned, cos, sin),
             RopePairs::Halves => {
                 let (first, second) = turned.split_at_mut(n_pairs);
-                for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                    (*a, *b) = turn(*a, *b, *cos, *sin);
-                }
+                kernels.turn_halves(first, second, cos, sin);
             }
         }
     }
@@ -230,10 +225,6 @@ impl Ropes {
     }
 }
 
-fn turn(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
-    (a * cos - b * sin, a * sin + b * cos)
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -257,7 +248,7 @@ mod tests {
         let (mut cos, mut sin) = ([0.0; 2], [0.0; 2]);
         rope.angles(position, &mut cos, &mut sin);
         let mut head = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        rope.rotate(&mut head, &cos, &sin);
+        rope.rotate(Kernels::scalar(), &mut head, &cos, &sin);
         head
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
 //! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
-//! result among cores.
+//! result among cores. What is not a matrix product is written once, in [`elementwise`] and [`attend`],
+//! over the vectors ([`lanes`]) of each set.
 //!
 //! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
 //! function multiplies which matrix.
@@ -12,6 +13,11 @@ extern crate std;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod attend;
+mod elementwise;
+mod exp;
+mod lanes;
+mod portable;
 mod q8;
 pub mod scalar;
 pub mod tiles;
@@ -20,11 +26,14 @@ mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::CpuFeatures;
+pub use attend::{Attend, MAX_QUERIES, Query, Vectors};
 pub use q8::{Q8, Q8Format, Q8Mut};
 
-use crate::blocks::GgmlType;
+use crate::blocks::{BlockQ8_0, GgmlType};
 use crate::quant::Packing;
+use attend::AttendFns;
 use core::fmt;
+use elementwise::Elementwise;
 use half::f16;
 use tiles::Tile;
 
@@ -46,9 +55,8 @@ pub(crate) type FloatTileFn = fn(w: &[u8], x: &[f32], cols: usize, out: &mut Til
 pub struct Kernels {
     name: &'static str,
     dot_f32: fn(&[f32], &[f32]) -> f32,
-    dot_f16: fn(&[f32], &[f16]) -> f32,
-    add_scaled_f32: fn(&mut [f32], f32, &[f32]),
-    add_scaled_f16: fn(&mut [f32], f32, &[f16]),
+    elementwise: Elementwise,
+    attend: AttendFns,
     quantize_32: fn(&[f32], Q8Mut<'_>),
     quantize_256: fn(&[f32], Q8Mut<'_>),
     /// The product for weights of a float type, `None` where dequantising them is no slower.
@@ -109,22 +117,108 @@ impl Kernels {
         (self.dot_f32)(a, b)
     }
 
-    /// `Σ a[i] * b[i]`, in f32.
-    pub fn dot_f16(&self, a: &[f32], b: &[f16]) -> f32 {
-        assert_eq!(a.len(), b.len());
-        (self.dot_f16)(a, b)
+    /// `x[i] += y[i]`.
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len());
+        (self.elementwise.add)(x, y);
     }
 
-    /// `acc[i] += scale * x[i]`.
-    pub fn add_scaled_f32(&self, acc: &mut [f32], scale: f32, x: &[f32]) {
-        assert_eq!(acc.len(), x.len());
-        (self.add_scaled_f32)(acc, scale, x);
+    /// `x[i] += factor · y[i]`, fused.
+    pub fn add_scaled(&self, x: &mut [f32], factor: f32, y: &[f32]) {
+        assert_eq!(x.len(), y.len());
+        (self.elementwise.add_scaled)(x, factor, y);
     }
 
-    /// `acc[i] += scale * x[i]`, in f32.
-    pub fn add_scaled_f16(&self, acc: &mut [f32], scale: f32, x: &[f16]) {
-        assert_eq!(acc.len(), x.len());
-        (self.add_scaled_f16)(acc, scale, x);
+    /// `x[i] *= y[i]`.
+    pub fn multiply(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len());
+        (self.elementwise.multiply)(x, y);
+    }
+
+    /// `x[i] *= factor`.
+    pub fn scale(&self, x: &mut [f32], factor: f32) {
+        if factor != 1.0 {
+            (self.elementwise.scale)(x, factor);
+        }
+    }
+
+    /// `x[i] += addend`.
+    pub fn shift(&self, x: &mut [f32], addend: f32) {
+        (self.elementwise.shift)(x, addend);
+    }
+
+    /// `Σ x[i]`, in double precision.
+    pub fn sum(&self, x: &[f32]) -> f64 {
+        (self.elementwise.sum)(x)
+    }
+
+    /// `Σ x[i]²`, in double precision.
+    pub fn sum_of_squares(&self, x: &[f32]) -> f64 {
+        (self.elementwise.sum_of_squares)(x)
+    }
+
+    /// `x[i] = exp(x[i])`, within one unit in the last place; 0 below -86.98, where it would be less than
+    /// 1.7e-38.
+    pub fn exp(&self, x: &mut [f32]) {
+        (self.elementwise.exp)(x);
+    }
+
+    /// `x[i] = x[i] / (1 + exp(-x[i]))`.
+    pub fn silu(&self, x: &mut [f32]) {
+        (self.elementwise.silu)(x);
+    }
+
+    /// `up[i] *= silu(gate[i])`.
+    pub fn silu_gated(&self, up: &mut [f32], gate: &[f32]) {
+        assert_eq!(up.len(), gate.len());
+        (self.elementwise.silu_gated)(up, gate);
+    }
+
+    /// `x[i] = gelu(x[i])`, in the tanh form.
+    pub fn gelu(&self, x: &mut [f32]) {
+        (self.elementwise.gelu)(x);
+    }
+
+    /// `up[i] *= gelu(gate[i])`.
+    pub fn gelu_gated(&self, up: &mut [f32], gate: &[f32]) {
+        assert_eq!(up.len(), gate.len());
+        (self.elementwise.gelu_gated)(up, gate);
+    }
+
+    /// `x[i] = tanh(x[i])`, with an absolute error below 1.5e-7.
+    pub fn tanh(&self, x: &mut [f32]) {
+        (self.elementwise.tanh)(x);
+    }
+
+    /// Turns the pairs `(first[i], second[i])` by the angles with these cosines and sines.
+    pub fn turn_halves(&self, first: &mut [f32], second: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert_eq!([second.len(), cos.len(), sin.len()], [first.len(); 3]);
+        (self.elementwise.turn_halves)(first, second, cos, sin);
+    }
+
+    /// Turns the pairs `(x[2i], x[2i + 1])` by the angles with these cosines and sines.
+    pub fn turn_pairs(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert_eq!([2 * cos.len(), 2 * sin.len()], [x.len(); 2]);
+        (self.elementwise.turn_pairs)(x, cos, sin);
+    }
+
+    /// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`MAX_QUERIES`], one sees nothing, or something lies outside of its slice.
+    pub fn attend_f32(&self, attend: &Attend<'_, f32>, queries: &[Query], output: &mut [f32]) {
+        (self.attend.f32)(attend, queries, output);
+    }
+
+    /// As [`attend_f32`](Self::attend_f32), from a cache in half precision.
+    pub fn attend_f16(&self, attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
+        (self.attend.f16)(attend, queries, output);
+    }
+
+    /// As [`attend_f32`](Self::attend_f32), from a cache in blocks of 8-bit integers.
+    pub fn attend_q8_0(&self, attend: &Attend<'_, BlockQ8_0>, queries: &[Query], output: &mut [f32]) {
+        (self.attend.q8_0)(attend, queries, output);
     }
 
     /// Rounds activations to 8 bits, whole blocks of `out`'s format.

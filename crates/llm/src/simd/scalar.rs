@@ -7,8 +7,11 @@
 //!   by fused multiply-adds: `sum = fma(integers, w_scale * x_scale, sum)`.
 //! - A product of floats has [`LANES`] sums, the `i`-th for the elements `i`, `i + LANES`, …, each
 //!   made by fused multiply-adds; [`add_lanes`] adds them up.
-//! - A scaled sum is one fused multiply-add for each element.
+//! - What is done to each element, and attention, is written once over vectors of [`LANES`]
+//!   ([`super::lanes`]), of which [`super::portable`] has this set's.
 
+use super::attend::AttendFns;
+use super::elementwise::Elementwise;
 use super::{FloatTileFn, Kernels, Q8, Q8Format, Q8Mut, TileFn, tiles::Tile};
 use crate::blocks::{self, Block32, Block256, GgmlType, Group256, with_block_of};
 use half::{bf16, f16};
@@ -20,9 +23,8 @@ pub(super) static KERNELS: Kernels = TABLE;
 pub(super) const TABLE: Kernels = Kernels {
     name: "scalar",
     dot_f32,
-    dot_f16,
-    add_scaled_f32,
-    add_scaled_f16,
+    elementwise: Elementwise::of::<[f32; LANES]>(),
+    attend: AttendFns::of::<[f32; LANES]>(),
     quantize_32,
     quantize_256,
     float_product,
@@ -65,10 +67,6 @@ fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b, |x| x)
 }
 
-fn dot_f16(a: &[f32], b: &[f16]) -> f32 {
-    dot(a, b, f16::to_f32)
-}
-
 fn dot<T: Copy>(a: &[f32], b: &[T], to_f32: impl Fn(T) -> f32) -> f32 {
     let mut sums = [0.0; LANES];
     for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
@@ -92,18 +90,6 @@ fn float_tile<const N: usize>(
         for (token, x) in x.chunks_exact(cols).enumerate() {
             out.token(token)[row] = dot(x, w, &to_f32);
         }
-    }
-}
-
-fn add_scaled_f32(acc: &mut [f32], scale: f32, x: &[f32]) {
-    for (acc, &x) in acc.iter_mut().zip(x) {
-        *acc = fma(x, scale, *acc);
-    }
-}
-
-fn add_scaled_f16(acc: &mut [f32], scale: f32, x: &[f16]) {
-    for (acc, &x) in acc.iter_mut().zip(x) {
-        *acc = fma(x.to_f32(), scale, *acc);
     }
 }
 

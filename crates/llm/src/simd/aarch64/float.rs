@@ -1,6 +1,6 @@
-//! Products and sums of float vectors.
+//! Products of float vectors.
 
-use super::load::{load_bf16x8, load_f16x8, load_f32x8, store_f32x8};
+use super::load::{load_bf16x8, load_f16x8, load_f32x8};
 use crate::simd::scalar::LANES;
 use core::arch::aarch64::*;
 use half::{bf16, f16};
@@ -51,11 +51,6 @@ pub fn dot<F: Float>(a: &[f32], b: &[F]) -> f32 {
     unsafe { sum_of_products(a, b) }
 }
 
-pub fn add_scaled<F: Float>(acc: &mut [f32], scale: f32, x: &[F]) {
-    // SAFETY: NEON is part of every target that this module is built for.
-    unsafe { add_products(acc, scale, x) }
-}
-
 /// The last elements, with zeros behind them.
 #[inline(always)]
 pub fn padded<F: Float>(rest: &[F]) -> [F; LANES] {
@@ -82,23 +77,4 @@ fn sum_of_products<F: Float>(a: &[f32], b: &[F]) -> f32 {
     }
     // Adds neighbours first, as the definition does.
     vaddvq_f32(vaddq_f32(sums[0], sums[1]))
-}
-
-#[target_feature(enable = "neon")]
-#[inline]
-fn add_products<F: Float>(acc: &mut [f32], scale: f32, x: &[F]) {
-    let (acc, acc_rest) = acc.as_chunks_mut();
-    let (x, x_rest) = x.as_chunks();
-    let add = |acc: &mut [f32; LANES], x| {
-        let (sums, x) = (vectors(acc), vectors::<F>(x));
-        store_f32x8(acc, [vfmaq_n_f32(sums[0], x[0], scale), vfmaq_n_f32(sums[1], x[1], scale)]);
-    };
-    for (acc, x) in acc.iter_mut().zip(x) {
-        add(acc, x);
-    }
-    if !acc_rest.is_empty() {
-        let mut sums = padded(acc_rest);
-        add(&mut sums, &padded(x_rest));
-        acc_rest.copy_from_slice(&sums[..acc_rest.len()]);
-    }
 }

@@ -1,14 +1,15 @@
 //! Inner loops for aarch64: base NEON, which every such CPU has, and what newer ones add.
 //!
-//! [`load`] moves vectors to and from memory, [`float`] and [`float_product`] multiply floats, [`round`] rounds
-//! activations, [`product`] multiplies integers with whichever instruction [`neon`] or [`dotprod`]
-//! names.
+//! [`load`] moves vectors to and from memory, [`lanes`] are the vectors that everything but products is
+//! written in, [`float`] and [`float_product`] multiply floats, [`round`] rounds activations, [`product`]
+//! multiplies integers with whichever instruction [`neon`] or [`dotprod`] names.
 
 mod batch;
 mod dotprod;
 mod float;
 mod float_product;
 mod interleave;
+mod lanes;
 mod load;
 mod neon;
 mod packed;

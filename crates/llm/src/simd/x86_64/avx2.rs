@@ -2,10 +2,14 @@
 
 use super::product::{Dot, Weights32, tile_32, tile_256};
 use super::{
-    float, float_product, round,
+    float, float_product,
+    lanes::F32x8,
+    round,
     types::{self, Set},
 };
 use crate::blocks::{Block256, GgmlType};
+use crate::simd::attend::AttendFns;
+use crate::simd::elementwise::Elementwise;
 use crate::simd::{FloatTileFn, Kernels, Q8, tiles::Tile};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
@@ -16,9 +20,8 @@ pub static KERNELS: Kernels = TABLE;
 pub const TABLE: Kernels = Kernels {
     name: "avx2",
     dot_f32: float::dot,
-    dot_f16: float::dot,
-    add_scaled_f32: float::add_scaled,
-    add_scaled_f16: float::add_scaled,
+    elementwise: Elementwise::of::<F32x8>(),
+    attend: AttendFns::of::<F32x8>(),
     quantize_32: round::quantize_32,
     quantize_256: round::quantize_256,
     float_product: product_float,

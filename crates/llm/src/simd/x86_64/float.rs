@@ -1,4 +1,4 @@
-//! Products and sums of float vectors.
+//! Products of float vectors.
 
 use crate::simd::scalar::LANES;
 use core::arch::x86_64::*;
@@ -55,11 +55,6 @@ pub fn dot<F: Float>(a: &[f32], b: &[F]) -> f32 {
     unsafe { sum_of_products(a, b) }
 }
 
-pub fn add_scaled<F: Float>(acc: &mut [f32], scale: f32, x: &[F]) {
-    // SAFETY: as for `dot`.
-    unsafe { add_products(acc, scale, x) }
-}
-
 /// The last elements, with zeros behind them.
 pub fn padded<F: Float>(rest: &[F]) -> [F; LANES] {
     let mut padded = [F::default(); LANES];
@@ -88,27 +83,4 @@ fn sum_of_products<F: Float>(a: &[f32], b: &[F]) -> f32 {
         sum = _mm256_fmadd_ps(vector(&padded(a_rest)), vector(&padded(b_rest)), sum);
     }
     _mm_cvtss_f32(fold([sum; 4]))
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn add_products<F: Float>(acc: &mut [f32], scale: f32, x: &[F]) {
-    let (acc, acc_rest) = acc.as_chunks_mut();
-    let (x, x_rest) = x.as_chunks();
-    for (acc, x) in acc.iter_mut().zip(x) {
-        add_8::<F>(acc, scale, x);
-    }
-    if !acc_rest.is_empty() {
-        let mut sums = padded(acc_rest);
-        add_8(&mut sums, scale, &padded(x_rest));
-        acc_rest.copy_from_slice(&sums[..acc_rest.len()]);
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn add_8<F: Float>(acc: &mut [f32; LANES], scale: f32, x: &[F; LANES]) {
-    let sum = _mm256_fmadd_ps(vector(x), _mm256_set1_ps(scale), vector(acc));
-    // SAFETY: writes the 32 bytes of `acc`.
-    unsafe { _mm256_storeu_ps(acc.as_mut_ptr(), sum) };
 }

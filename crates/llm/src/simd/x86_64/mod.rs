@@ -1,6 +1,7 @@
 //! Inner loops for x86-64 hosts: AVX2 with FMA and F16C, and AVX-512 VNNI on top of it.
 //!
-//! [`float`] and [`float_product`] multiply floats, [`round`] rounds activations, [`product`] multiplies integers with
+//! [`lanes`] are the vectors that everything but products is written in, [`float`] and
+//! [`float_product`] multiply floats, [`round`] rounds activations, [`product`] multiplies integers with
 //! whichever instructions [`avx2`] or [`avx512_vnni`] names.
 
 #![cfg(any(test, feature = "std"))]
@@ -9,6 +10,7 @@ mod avx2;
 mod avx512_vnni;
 mod float;
 mod float_product;
+mod lanes;
 mod packed;
 mod product;
 mod round;

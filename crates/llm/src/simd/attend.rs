@@ -1,0 +1,473 @@
+//! Scaled dot-product attention of a few queries that share their keys and values.
+//!
+//! Positions are taken in blocks. The output is kept relative to the largest score so far and
+//! rescaled when a block brings a larger one (Milakov and Gimelshein 2018), so that no buffer grows
+//! with the context. Blocks begin at multiples of their length whatever is visible, and every sum has
+//! its order, so that a query's output does not depend on which others it is computed with:
+//!
+//! - a product of query and key is the dot product of [`scalar`](super::scalar);
+//! - weights `exp(score - max)` are added up in the order of positions;
+//! - an output adds up weighted values in the order of positions, by fused multiply-adds.
+
+use super::exp::{exp, tanh};
+use super::lanes::{Elements, Lanes};
+use super::scalar::LANES;
+use half::f16;
+
+use crate::blocks::BlockQ8_0;
+
+/// Queries that can be computed at once.
+pub const MAX_QUERIES: usize = LANES;
+
+/// Positions whose scores are computed before they are used.
+const BLOCK_LEN: usize = 64;
+
+/// Elements that a loop over a row takes at once.
+const CHUNK: usize = 4 * LANES;
+
+/// Vectors of one head, one per position.
+#[derive(Debug, Clone, Copy)]
+pub struct Vectors<'c, E> {
+    /// `[n_ctx][stride]`
+    pub elements: &'c [E],
+    /// Elements of type `E` from one vector to the next.
+    pub stride: usize,
+}
+
+/// One query, and where its output goes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Query {
+    /// Where it begins in [`Attend::q`].
+    pub at: usize,
+    /// Where its output begins.
+    pub output_at: usize,
+    /// Its position.
+    pub position: usize,
+    /// The first position that it sees.
+    pub first: usize,
+    /// One past the last position that it sees.
+    pub end: usize,
+    /// What its scores lose for each position between key and query (ALiBi).
+    pub slope: f32,
+    /// A score that takes its share of the softmax and gives nothing.
+    pub sink: Option<f32>,
+}
+
+/// What queries are compared with and what they gather.
+#[derive(Debug, Clone, Copy)]
+pub struct Attend<'c, E> {
+    /// The queries' elements.
+    pub q: &'c [f32],
+    /// The keys.
+    pub keys: Vectors<'c, E>,
+    /// The values; these may be the beginnings of longer vectors.
+    pub values: Vectors<'c, E>,
+    /// Elements of a query and of a key.
+    pub head_len_k: usize,
+    /// Elements of a value and of an output.
+    pub head_len_v: usize,
+    /// What products of queries and keys are multiplied by.
+    pub scale: f32,
+    /// Scores are bent to `c · tanh(score / c)`.
+    pub softcap: Option<f32>,
+}
+
+/// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
+///
+/// At most [`MAX_QUERIES`], each of which sees at least one position.
+pub type AttendFn<E> = fn(&Attend<'_, E>, &[Query], &mut [f32]);
+
+/// The routine for each type of cache, as entries of a set's table.
+pub struct AttendFns {
+    pub f32: AttendFn<f32>,
+    pub f16: AttendFn<f16>,
+    pub q8_0: AttendFn<BlockQ8_0>,
+}
+
+impl AttendFns {
+    /// The routines in vectors of type `V`.
+    pub const fn of<V: Lanes>() -> Self {
+        AttendFns { f32: run::<V, f32>, f16: run::<V, f16>, q8_0: run::<V, BlockQ8_0> }
+    }
+}
+
+fn run<V: Lanes, E: Elements>(attend: &Attend<'_, E>, queries: &[Query], output: &mut [f32]) {
+    attend.check(queries, output.len());
+    V::enter(|| attend.run::<V>(queries, output));
+}
+
+impl<E: Elements> Attend<'_, E> {
+    /// Makes sure that everything that will be read and written lies within its slice.
+    fn check(&self, queries: &[Query], output_len: usize) {
+        assert!(queries.len() <= MAX_QUERIES, "{} queries", queries.len());
+        assert!(self.head_len_k.is_multiple_of(E::LEN) && self.head_len_v.is_multiple_of(E::LEN));
+        for query in queries {
+            assert!(query.first < query.end, "{query:?} sees nothing");
+            assert!(query.at + self.head_len_k <= self.q.len(), "{query:?} of {}", self.q.len());
+            assert!(query.output_at + self.head_len_v <= output_len, "{query:?} into {output_len}");
+            for (vectors, head_len) in [(self.keys, self.head_len_k), (self.values, self.head_len_v)] {
+                let end = (query.end - 1) * vectors.stride + head_len / E::LEN;
+                assert!(end <= vectors.elements.len(), "{query:?} of {}", vectors.elements.len());
+            }
+        }
+    }
+
+    /// [`check`](Self::check) has found everything within its slice.
+    #[inline(always)]
+    fn run<V: Lanes>(&self, queries: &[Query], output: &mut [f32]) {
+        let mut first = usize::MAX;
+        let mut end = 0;
+        // Lanes without a query compute with zeros.
+        let mut max = [0.0; LANES];
+        let mut sum = [1.0; LANES];
+        let (mut slopes, mut positions) = ([0.0; LANES], [0.0; LANES]);
+        for (lane, query) in queries.iter().enumerate() {
+            (first, end) = (first.min(query.first), end.max(query.end));
+            // Less than any score, but a number: differences with it are numbers too.
+            (max[lane], sum[lane]) = query.sink.map_or((f32::MIN, 0.0), |score| (score, 1.0));
+            (slopes[lane], positions[lane]) = (-query.slope, query.position as f32);
+            output[query.output_at..][..self.head_len_v].fill(0.0);
+        }
+        let has_slope = slopes != [0.0; LANES];
+        let mut weights = [[0.0; LANES]; BLOCK_LEN];
+
+        let mut block = first;
+        while block < end {
+            let block_end = ((block / BLOCK_LEN + 1) * BLOCK_LEN).min(end);
+            let weights = &mut weights[..block_end - block];
+            self.products::<V>(queries, block, weights);
+            let scale = V::splat(self.scale);
+            for (scores, position) in weights.iter_mut().zip(block..) {
+                let mut score = V::of(scores).mul(scale);
+                if let Some(cap) = self.softcap {
+                    score = tanh(score.div(V::splat(cap))).mul(V::splat(cap));
+                }
+                if has_slope {
+                    let ahead = V::splat(position as f32).sub(V::of(&positions));
+                    let distance = ahead.max(ahead.mul(V::splat(-1.0)));
+                    score = V::of(&slopes).fma(distance, score);
+                }
+                score.store(scores);
+            }
+            for (lane, query) in queries.iter().enumerate() {
+                let hidden = (block..query.first.min(block_end)).chain(query.end.max(block)..block_end);
+                hidden.for_each(|position| weights[position - block][lane] = f32::NEG_INFINITY);
+            }
+
+            let mut new_max = V::of(&max);
+            for scores in &*weights {
+                new_max = new_max.max(V::of(scores));
+            }
+            let mut rescale = [0.0; LANES];
+            exp(V::of(&max).sub(new_max)).store(&mut rescale);
+            let mut new_sum = V::of(&sum).mul(V::of(&rescale));
+            for scores in &mut *weights {
+                let weight = exp(V::of(scores).sub(new_max));
+                weight.store(scores);
+                new_sum = new_sum.add(weight);
+            }
+            new_sum.store(&mut sum);
+            new_max.store(&mut max);
+            for (query, rescale) in queries.iter().zip(rescale) {
+                if rescale != 1.0 {
+                    let output = &mut output[query.output_at..][..self.head_len_v];
+                    output.iter_mut().for_each(|x| *x *= rescale);
+                }
+            }
+
+            self.gather::<V>(queries, block, weights, output);
+            block = block_end;
+        }
+        for (query, sum) in queries.iter().zip(sum) {
+            let normaliser = 1.0 / sum;
+            let output = &mut output[query.output_at..][..self.head_len_v];
+            output.iter_mut().for_each(|x| *x *= normaliser);
+        }
+    }
+
+    /// The products of all queries with the keys from position `first` on.
+    #[inline(always)]
+    fn products<V: Lanes>(&self, queries: &[Query], first: usize, products: &mut [[f32; LANES]]) {
+        let mut lane = 0;
+        while lane < queries.len() {
+            // More queries at once share a key's conversion, more keys a query's loads; eight sums
+            // are as many as hide each other's latency and fit the registers.
+            match queries.len() - lane {
+                4.. => {
+                    self.products_of::<V, 4, 2>(queries, lane, first, products);
+                    lane += 4;
+                }
+                2.. => {
+                    self.products_of::<V, 2, 2>(queries, lane, first, products);
+                    lane += 2;
+                }
+                _ => {
+                    self.products_of::<V, 1, 4>(queries, lane, first, products);
+                    lane += 1;
+                }
+            }
+        }
+    }
+
+    /// The products of `Q` queries, `K` keys at a time.
+    #[inline(always)]
+    fn products_of<V: Lanes, const Q: usize, const K: usize>(
+        &self,
+        queries: &[Query],
+        lane: usize,
+        first: usize,
+        products: &mut [[f32; LANES]],
+    ) {
+        let q: [&[f32]; Q] = core::array::from_fn(|i| &self.q[queries[lane + i].at..][..self.head_len_k]);
+        let key = |position: usize| &self.keys.elements[position * self.keys.stride..];
+        let whole = products.len() / K * K;
+        let (groups, rest) = products.split_at_mut(whole);
+        for (index, group) in groups.chunks_exact_mut(K).enumerate() {
+            let keys: [&[E]; K] = core::array::from_fn(|i| key(first + K * index + i));
+            let sums = dots::<V, E, Q, K>(q, keys);
+            for (products, sums) in group.iter_mut().zip(sums) {
+                products[lane..lane + Q].copy_from_slice(&sums);
+            }
+        }
+        for (index, products) in rest.iter_mut().enumerate() {
+            let [sums] = dots::<V, E, Q, 1>(q, [key(first + whole + index)]);
+            products[lane..lane + Q].copy_from_slice(&sums);
+        }
+    }
+
+    /// Adds the weighted values from position `first` on to the outputs.
+    #[inline(always)]
+    fn gather<V: Lanes>(
+        &self,
+        queries: &[Query],
+        first: usize,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    ) {
+        // SAFETY: `check` found all values of these positions, and all outputs, in their slices.
+        unsafe {
+            let values = self.values.elements.as_ptr().add(first * self.values.stride);
+            match queries.len() {
+                8 => self.gather_of::<V, 8, 1, 0>(queries, values, weights, output),
+                n => {
+                    if n & 4 != 0 {
+                        self.gather_of::<V, 4, 2, 0>(queries, values, weights, output);
+                    }
+                    match n {
+                        2 | 3 => self.gather_of::<V, 2, 4, 0>(queries, values, weights, output),
+                        6 | 7 => self.gather_of::<V, 2, 4, 4>(queries, values, weights, output),
+                        _ => {}
+                    }
+                    match n {
+                        1 => self.gather_of::<V, 1, 4, 0>(queries, values, weights, output),
+                        3 => self.gather_of::<V, 1, 4, 2>(queries, values, weights, output),
+                        5 => self.gather_of::<V, 1, 4, 4>(queries, values, weights, output),
+                        7 => self.gather_of::<V, 1, 4, 6>(queries, values, weights, output),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the weighted `values` to the outputs of `Q` queries from number `LANE` on, `D` times
+    /// eight elements at a time.
+    ///
+    /// # Safety
+    ///
+    /// As many values as there are weights must be readable.
+    #[inline(always)]
+    unsafe fn gather_of<V: Lanes, const Q: usize, const D: usize, const LANE: usize>(
+        &self,
+        queries: &[Query],
+        values: *const E,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    ) {
+        let at: [usize; Q] = core::array::from_fn(|i| queries[LANE + i].output_at);
+        let whole_chunks = self.head_len_v / CHUNK;
+        for chunk in 0..whole_chunks {
+            let at = at.map(|at| at + chunk * CHUNK);
+            // SAFETY: the caller vouches for the values.
+            unsafe {
+                let values = values.add(chunk * CHUNK / E::LEN);
+                self.add_weighted::<V, Q, D, LANE, 0>(at, values, weights, output);
+                if D == 1 {
+                    self.add_weighted::<V, Q, D, LANE, 1>(at, values, weights, output);
+                }
+                if D <= 2 {
+                    self.add_weighted::<V, Q, D, LANE, 2>(at, values, weights, output);
+                }
+                if D == 1 {
+                    self.add_weighted::<V, Q, D, LANE, 3>(at, values, weights, output);
+                }
+            }
+        }
+        let whole = whole_chunks * CHUNK;
+        for done in (whole..self.head_len_v / LANES * LANES).step_by(LANES) {
+            // SAFETY: the caller vouches for the values.
+            unsafe {
+                let values = values.add(done / E::LEN);
+                self.add_weighted::<V, Q, 1, LANE, 0>(at.map(|at| at + done), values, weights, output);
+            }
+        }
+        for done in self.head_len_v / LANES * LANES..self.head_len_v {
+            for (i, at) in at.into_iter().enumerate() {
+                let mut sum = [output[at + done], 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+                for (index, weights) in weights.iter().enumerate() {
+                    // SAFETY: the caller vouches for the values.
+                    let value = unsafe { E::element(values.add(index * self.values.stride), done) };
+                    let weighted = V::splat(value).fma(V::splat(weights[LANE + i]), V::of(&sum));
+                    weighted.store(&mut sum);
+                }
+                output[at + done] = sum[0];
+            }
+        }
+    }
+
+    /// Adds weighted values to `D` times eight elements of `Q` outputs, from number `8 · GROUP` of
+    /// those at `at` on.
+    ///
+    /// # Safety
+    ///
+    /// As many values as there are weights must be readable.
+    #[inline(always)]
+    unsafe fn add_weighted<
+        V: Lanes,
+        const Q: usize,
+        const D: usize,
+        const LANE: usize,
+        const GROUP: usize,
+    >(
+        &self,
+        at: [usize; Q],
+        mut values: *const E,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    ) {
+        let at = at.map(|at| at + GROUP * LANES);
+        let mut sums = [[V::splat(0.0); D]; Q];
+        for (sums, at) in sums.iter_mut().zip(at) {
+            let (vectors, _) = output[at..at + D * LANES].as_chunks();
+            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                *sum = V::of(vector);
+            }
+        }
+        for weights in weights {
+            let weights = V::weights(weights);
+            for d in 0..D {
+                // SAFETY: the caller vouches for the values.
+                let value = unsafe { E::load::<V>(values, GROUP + d) };
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    sums[d] = match LANE + i {
+                        0 => sums[d].add_weighted::<0>(value, weights),
+                        1 => sums[d].add_weighted::<1>(value, weights),
+                        2 => sums[d].add_weighted::<2>(value, weights),
+                        3 => sums[d].add_weighted::<3>(value, weights),
+                        4 => sums[d].add_weighted::<4>(value, weights),
+                        5 => sums[d].add_weighted::<5>(value, weights),
+                        6 => sums[d].add_weighted::<6>(value, weights),
+                        _ => sums[d].add_weighted::<7>(value, weights),
+                    };
+                }
+            }
+            values = values.wrapping_add(self.values.stride);
+        }
+        for (sums, at) in sums.iter().zip(at) {
+            let (vectors, _) = output[at..at + D * LANES].as_chunks_mut();
+            for (sum, vector) in sums.iter().zip(vectors) {
+                sum.store(vector);
+            }
+        }
+    }
+}
+
+/// The product of each query with each key.
+#[inline(always)]
+fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
+    q: [&[f32]; Q],
+    keys: [&[E]; K],
+) -> [[f32; Q]; K] {
+    let len = q.first().map_or(0, |q| q.len());
+    keys.iter().for_each(|key| assert!(key.len() >= len / E::LEN));
+    let mut sums = [[V::splat(0.0); Q]; K];
+    let mut q_at = q.map(|q| q.as_ptr());
+    let mut key_at = keys.map(|key| key.as_ptr());
+    for _ in 0..len / CHUNK {
+        // SAFETY: a whole chunk is left of each.
+        unsafe {
+            add_products(q_at, key_at, 0, &mut sums);
+            add_products(q_at, key_at, 1, &mut sums);
+            add_products(q_at, key_at, 2, &mut sums);
+            add_products(q_at, key_at, 3, &mut sums);
+        }
+        q_at = q_at.map(|q| q.wrapping_add(CHUNK));
+        key_at = key_at.map(|key| key.wrapping_add(CHUNK / E::LEN));
+    }
+    for _ in 0..len % CHUNK / LANES {
+        // SAFETY: eight elements are left of each. Types that stand for more have no such rest.
+        unsafe { add_products(q_at, key_at, 0, &mut sums) };
+        q_at = q_at.map(|q| q.wrapping_add(LANES));
+        key_at = key_at.map(|key| key.wrapping_add(LANES / E::LEN));
+    }
+    let rest = len % LANES;
+    if rest > 0 {
+        let q = q_at.map(|q| {
+            // SAFETY: so many elements are left.
+            padded(rest, |i| unsafe { *q.add(i) })
+        });
+        for (sums, key) in sums.iter_mut().zip(key_at) {
+            // SAFETY: so many elements are left.
+            let key = padded(rest, |i| unsafe { E::element(key, i) });
+            for (sum, q) in sums.iter_mut().zip(&q) {
+                *sum = V::of(q).fma(V::of(&key), *sum);
+            }
+        }
+    }
+
+    let mut totals = [[0.0; Q]; K];
+    let zero = V::splat(0.0);
+    // Loops of constant length, so that the sums stay in registers.
+    for half in 0..2 {
+        let first = 4 * half;
+        if first < Q * K {
+            let sum =
+                |i: usize| if first + i < Q * K { sums[(first + i) / Q][(first + i) % Q] } else { zero };
+            let folded = V::fold([sum(0), sum(1), sum(2), sum(3)]);
+            for (total, folded) in totals.as_flattened_mut()[first..].iter_mut().zip(folded) {
+                *total = folded;
+            }
+        }
+    }
+    totals
+}
+
+/// Adds the products of eight elements.
+///
+/// # Safety
+///
+/// The elements must be readable.
+#[inline(always)]
+unsafe fn add_products<V: Lanes, E: Elements, const Q: usize, const K: usize>(
+    q: [*const f32; Q],
+    keys: [*const E; K],
+    group: usize,
+    sums: &mut [[V; Q]; K],
+) {
+    // SAFETY: the caller vouches for the elements.
+    unsafe {
+        let keys = keys.map(|key| E::load::<V>(key, group));
+        for (i, q) in q.into_iter().enumerate() {
+            let q = <f32 as Elements>::load::<V>(q, group);
+            for (sums, key) in sums.iter_mut().zip(keys) {
+                sums[i] = q.fma(key, sums[i]);
+            }
+        }
+    }
+}
+
+/// The last elements, with zeros behind them.
+#[inline(always)]
+fn padded(len: usize, element: impl Fn(usize) -> f32) -> [f32; LANES] {
+    core::array::from_fn(|i| if i < len { element(i) } else { 0.0 })
+}

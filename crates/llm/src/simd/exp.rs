@@ -1,0 +1,72 @@
+//! The exponential function, and what is made of it.
+//!
+//! `x` is split into `n ln 2 + r` with `n` whole and `|r| ≤ ln 2 / 2` (Cody and Waite 1980), `exp(r)` is a
+//! polynomial, and `2^n` is put together from bits.
+
+use super::lanes::Lanes;
+
+/// Here and below the result is 0: `2^n` would be less than the smallest normal number.
+const LOWEST: f32 = -87.0;
+/// Above this the result overflows.
+const HIGHEST: f32 = 89.0;
+
+const LOG2_E: f32 = core::f32::consts::LOG2_E;
+/// `ln 2` in two parts; nine bits in the first, so that its products with `n` are exact.
+const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
+
+/// Adding it to a small number rounds that to a whole one, to be found in the lowest bits; they also
+/// have 126 added, which makes them an exponent one below that of `2^n`.
+const ROUNDER: f32 = 12_582_912.0 + 126.0;
+
+/// `2 exp(r) = 2 + 2r + c₂r² + c₃r³ + …`, the highest first: the best for relative errors, which stay
+/// below 2^-28 before rounding.
+const COEFFICIENTS: [f32; 5] = [0.002_762_907_9, 0.016_737_49, 0.083_336_78, 0.333_330_42, 0.999_999_9];
+
+/// `exp(x)`, within one unit in the last place; 0 below -86.98 (where it would be less than 1.7e-38),
+/// infinite from 88.73 on, NaN for NaN.
+#[inline(always)]
+pub fn exp<V: Lanes>(x: V) -> V {
+    let x = x.max(V::splat(LOWEST)).min(V::splat(HIGHEST));
+    let shifted = x.fma(V::splat(LOG2_E), V::splat(ROUNDER));
+    let n = shifted.sub(V::splat(ROUNDER));
+    let r = n.fma(V::splat(-LN_2[0]), x);
+    let r = n.fma(V::splat(-LN_2[1]), r);
+    let [first, rest @ ..] = COEFFICIENTS;
+    let mut sum = V::splat(first);
+    for coefficient in rest {
+        sum = sum.fma(r, V::splat(coefficient));
+    }
+    let sum = sum.fma(r, V::splat(2.0)).fma(r, V::splat(2.0));
+    // Twice exp(r) and half of 2^n: the latter alone would overflow before the product does.
+    sum.mul(shifted.low_bits_to_exponent())
+}
+
+/// `x / (1 + exp(-x))` (Elfwing et al. 2017).
+#[inline(always)]
+pub fn silu<V: Lanes>(x: V) -> V {
+    divided(x, x.mul(V::splat(-1.0)))
+}
+
+/// The tanh form of GELU (Hendrycks and Gimpel 2016): `x / 2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`,
+/// which is `x / (1 + exp(-2 √(2/π) (x + 0.044715 x³)))`.
+#[inline(always)]
+pub fn gelu<V: Lanes>(x: V) -> V {
+    /// `-2 √(2/π)`
+    const LINEAR: f32 = -1.595_769;
+    const CUBIC: f32 = LINEAR * 0.044_715;
+    let factor = x.mul(x).fma(V::splat(CUBIC), V::splat(LINEAR));
+    divided(x, x.mul(factor))
+}
+
+/// `x / (1 + exp(exponent))`.
+#[inline(always)]
+fn divided<V: Lanes>(x: V, exponent: V) -> V {
+    x.div(exp(exponent).add(V::splat(1.0)))
+}
+
+/// `tanh(x) = 1 - 2 / (1 + exp(2x))`.
+#[inline(always)]
+pub fn tanh<V: Lanes>(x: V) -> V {
+    let denominator = exp(x.add(x)).add(V::splat(1.0));
+    V::splat(1.0).sub(V::splat(2.0).div(denominator))
+}

@@ -1,0 +1,200 @@
+//! Eight floats at a time: what the vector routines are written in.
+//!
+//! [`elementwise`](super::elementwise), [`exp`](super::exp) and [`attend`](super::attend) are written
+//! once over [`Lanes`]; each instruction set has a type that implements it. Every operation rounds
+//! once, as IEEE 754 says, and nothing is reordered, so that all sets give the same bits.
+//! [`Elements`] are the types that such vectors are loaded from.
+
+use half::f16;
+
+use super::scalar::LANES;
+use crate::blocks::BlockQ8_0;
+
+/// Eight floats.
+///
+/// Its functions are called through a set's table alone, so where the CPU has the instructions.
+pub trait Lanes: Copy {
+    /// Eight floats in double precision.
+    type Wide: Copy;
+
+    /// Eight floats, each of which multiplies a whole vector.
+    type Weights: Copy;
+
+    /// Runs `work` compiled for the set's instructions.
+    fn enter<R>(work: impl FnOnce() -> R) -> R;
+
+    /// `x` eight times.
+    fn splat(x: f32) -> Self;
+
+    /// The eight values at `p + 8 · GROUP`.
+    ///
+    /// # Safety
+    ///
+    /// This and the following functions of the same form: the values must be readable.
+    unsafe fn load<const GROUP: usize>(p: *const f32) -> Self;
+
+    /// The eight values at `p + 8 · GROUP`, converted.
+    ///
+    /// # Safety
+    ///
+    /// The values must be readable.
+    unsafe fn load_f16<const GROUP: usize>(p: *const f16) -> Self;
+
+    /// The eight values at `p + 8 · GROUP`, converted.
+    ///
+    /// # Safety
+    ///
+    /// The values must be readable.
+    unsafe fn load_i8<const GROUP: usize>(p: *const i8) -> Self;
+
+    /// The little-endian half-precision value at `p`, converted, eight times.
+    ///
+    /// # Safety
+    ///
+    /// Its two bytes must be readable.
+    unsafe fn splat_f16(p: *const u8) -> Self;
+
+    /// Writes the values.
+    fn store(self, out: &mut [f32; LANES]);
+
+    /// `self + b`.
+    fn add(self, b: Self) -> Self;
+
+    /// `self - b`.
+    fn sub(self, b: Self) -> Self;
+
+    /// `self · b`.
+    fn mul(self, b: Self) -> Self;
+
+    /// `self / b`.
+    fn div(self, b: Self) -> Self;
+
+    /// `self · b + c`, rounded once.
+    fn fma(self, b: Self, c: Self) -> Self;
+
+    /// The larger of both; NaN where `self` is. `b` is a number.
+    fn max(self, b: Self) -> Self;
+
+    /// The smaller of both; NaN where `self` is. `b` is a number.
+    fn min(self, b: Self) -> Self;
+
+    /// The lowest nine bits of each pattern as sign and exponent, the fraction zero.
+    fn low_bits_to_exponent(self) -> Self;
+
+    /// Neighbours `(a, b)` turned to `(a · cos - b · sin, b · cos + a · sin)`: the products with sines
+    /// are rounded, those with cosines fused with the sum.
+    fn turn_pairs(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self;
+
+    /// The sum of each vector's lanes, in the order of [`add_lanes`](super::scalar::add_lanes).
+    fn fold(v: [Self; 4]) -> [f32; 4];
+
+    /// Eight weights.
+    fn weights(w: &[f32; LANES]) -> Self::Weights;
+
+    /// `self + v · w[INDEX]`, rounded once.
+    fn add_weighted<const INDEX: usize>(self, v: Self, w: Self::Weights) -> Self;
+
+    /// Eight zeros in double precision.
+    fn wide_zeros() -> Self::Wide;
+
+    /// `sums + self`, in double precision.
+    fn add_to(self, sums: Self::Wide) -> Self::Wide;
+
+    /// `sums + self²`, in double precision, where the square is exact.
+    fn add_square_to(self, sums: Self::Wide) -> Self::Wide;
+
+    /// The values of a vector in double precision.
+    fn wide_values(sums: Self::Wide) -> [f64; LANES];
+
+    /// The values of an array.
+    #[inline(always)]
+    fn of(x: &[f32; LANES]) -> Self {
+        // SAFETY: the array holds them.
+        unsafe { Self::load::<0>(x.as_ptr()) }
+    }
+}
+
+/// Elements of one head's keys or values, as a cache holds them.
+pub trait Elements: Copy {
+    /// How many elements one value of this type stands for.
+    const LEN: usize;
+
+    /// Elements `8 · group..8 · (group + 1)` of the row at `p`; `group` is at most 3.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V;
+
+    /// One element of the row at `p`.
+    ///
+    /// # Safety
+    ///
+    /// It must be readable.
+    unsafe fn element(p: *const Self, index: usize) -> f32;
+}
+
+/// Calls a function of constant `GROUP`, so that it becomes part of an instruction.
+macro_rules! with_group {
+    ($group:expr, $function:ident($($argument:expr),*)) => {
+        match $group {
+            0 => V::$function::<0>($($argument),*),
+            1 => V::$function::<1>($($argument),*),
+            2 => V::$function::<2>($($argument),*),
+            _ => V::$function::<3>($($argument),*),
+        }
+    };
+}
+
+impl Elements for f32 {
+    const LEN: usize = 1;
+
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
+        // SAFETY: the caller vouches for the values.
+        unsafe { with_group!(group, load(p)) }
+    }
+
+    #[inline(always)]
+    unsafe fn element(p: *const Self, index: usize) -> f32 {
+        // SAFETY: the caller vouches for the value.
+        unsafe { *p.add(index) }
+    }
+}
+
+impl Elements for f16 {
+    const LEN: usize = 1;
+
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
+        // SAFETY: the caller vouches for the values.
+        unsafe { with_group!(group, load_f16(p)) }
+    }
+
+    #[inline(always)]
+    unsafe fn element(p: *const Self, index: usize) -> f32 {
+        // SAFETY: the caller vouches for the value.
+        unsafe { *p.add(index) }.to_f32()
+    }
+}
+
+impl Elements for BlockQ8_0 {
+    const LEN: usize = 32;
+
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
+        // SAFETY: the caller vouches for the block.
+        unsafe {
+            let scale = V::splat_f16((&raw const (*p).d).cast());
+            let quants: V = with_group!(group, load_i8((&raw const (*p).qs).cast()));
+            quants.mul(scale)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn element(p: *const Self, index: usize) -> f32 {
+        // SAFETY: the caller vouches for the block.
+        let block = unsafe { &*p.add(index / Self::LEN) };
+        f32::from(block.qs[index % Self::LEN]) * block.d.to_f32()
+    }
+}

@@ -1,0 +1,115 @@
+//! Eight floats as an array: what [`Lanes`] mean.
+
+use super::lanes::Lanes;
+use super::scalar::{LANES, add_lanes};
+use half::f16;
+use libm::fmaf as fma;
+
+fn each(f: impl Fn(usize) -> f32) -> [f32; LANES] {
+    core::array::from_fn(f)
+}
+
+impl Lanes for [f32; LANES] {
+    type Wide = [f64; LANES];
+    type Weights = [f32; LANES];
+
+    fn enter<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
+    fn splat(x: f32) -> Self {
+        [x; LANES]
+    }
+
+    unsafe fn load<const GROUP: usize>(p: *const f32) -> Self {
+        // SAFETY: the caller vouches for the values.
+        each(|i| unsafe { *p.add(LANES * GROUP + i) })
+    }
+
+    unsafe fn load_f16<const GROUP: usize>(p: *const f16) -> Self {
+        // SAFETY: the caller vouches for the values.
+        each(|i| unsafe { *p.add(LANES * GROUP + i) }.to_f32())
+    }
+
+    unsafe fn load_i8<const GROUP: usize>(p: *const i8) -> Self {
+        // SAFETY: the caller vouches for the values.
+        each(|i| f32::from(unsafe { *p.add(LANES * GROUP + i) }))
+    }
+
+    unsafe fn splat_f16(p: *const u8) -> Self {
+        // SAFETY: the caller vouches for the bytes.
+        let bytes = unsafe { *p.cast::<[u8; 2]>() };
+        Self::splat(f16::from_le_bytes(bytes).to_f32())
+    }
+
+    fn store(self, out: &mut [f32; LANES]) {
+        *out = self;
+    }
+
+    fn add(self, b: Self) -> Self {
+        each(|i| self[i] + b[i])
+    }
+
+    fn sub(self, b: Self) -> Self {
+        each(|i| self[i] - b[i])
+    }
+
+    fn mul(self, b: Self) -> Self {
+        each(|i| self[i] * b[i])
+    }
+
+    fn div(self, b: Self) -> Self {
+        each(|i| self[i] / b[i])
+    }
+
+    fn fma(self, b: Self, c: Self) -> Self {
+        each(|i| fma(self[i], b[i], c[i]))
+    }
+
+    fn max(self, b: Self) -> Self {
+        each(|i| if b[i] > self[i] { b[i] } else { self[i] })
+    }
+
+    fn min(self, b: Self) -> Self {
+        each(|i| if b[i] < self[i] { b[i] } else { self[i] })
+    }
+
+    fn low_bits_to_exponent(self) -> Self {
+        each(|i| f32::from_bits(self[i].to_bits() << 23))
+    }
+
+    fn turn_pairs(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
+        each(|i| {
+            let product = self[i ^ 1] * sin[i / 2];
+            fma(self[i], cos[i / 2], if i % 2 == 0 { -product } else { product })
+        })
+    }
+
+    fn fold(v: [Self; 4]) -> [f32; 4] {
+        v.map(add_lanes)
+    }
+
+    fn weights(w: &[f32; LANES]) -> Self::Weights {
+        *w
+    }
+
+    fn add_weighted<const INDEX: usize>(self, v: Self, w: Self::Weights) -> Self {
+        v.fma(Self::splat(w[INDEX]), self)
+    }
+
+    fn wide_zeros() -> Self::Wide {
+        [0.0; LANES]
+    }
+
+    fn add_to(self, sums: Self::Wide) -> Self::Wide {
+        core::array::from_fn(|i| sums[i] + f64::from(self[i]))
+    }
+
+    fn add_square_to(self, sums: Self::Wide) -> Self::Wide {
+        core::array::from_fn(|i| sums[i] + f64::from(self[i]) * f64::from(self[i]))
+    }
+
+    fn wide_values(sums: Self::Wide) -> [f64; LANES] {
+        sums
+    }
+}

@@ -1,0 +1,255 @@
+//! Attention of every kernel set against its definition in double precision, and against the scalar
+//! set bit for bit.
+
+mod random;
+
+use half::f16;
+use llm::blocks::BlockQ8_0;
+use llm::quant::{GgmlType, dequantize, quantize};
+use llm::simd::{Attend, Kernels, Query, Vectors};
+use random::Random;
+use zerocopy::FromBytes;
+
+const N_CTX: usize = 150;
+
+/// One head's keys and values in every type that a cache can have.
+struct Head {
+    f32: Vec<f32>,
+    f16: Vec<f16>,
+    q8_0: Vec<BlockQ8_0>,
+    len: usize,
+}
+
+impl Head {
+    fn new(random: &mut Random, len: usize) -> Self {
+        let f32 = random.normals(N_CTX * len);
+        let f16 = f32.iter().map(|&x| f16::from_f32(x)).collect();
+        let mut bytes = vec![0; if len.is_multiple_of(32) { f32.len() / 32 * 34 } else { 0 }];
+        if !bytes.is_empty() {
+            quantize(GgmlType::Q8_0, &f32, &mut bytes);
+        }
+        let q8_0 = <[BlockQ8_0]>::ref_from_bytes(&bytes).unwrap().to_vec();
+        Self { f32, f16, q8_0, len }
+    }
+
+    /// What the elements of a type stand for.
+    fn values(&self, kv: Kv) -> Vec<f32> {
+        match kv {
+            Kv::F32 => self.f32.clone(),
+            Kv::F16 => self.f16.iter().map(|x| x.to_f32()).collect(),
+            Kv::Q8_0 => {
+                let mut bytes = vec![0; self.f32.len() / 32 * 34];
+                quantize(GgmlType::Q8_0, &self.f32, &mut bytes);
+                let mut values = vec![0.0; self.f32.len()];
+                dequantize(GgmlType::Q8_0, &bytes, &mut values);
+                values
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kv {
+    F32,
+    F16,
+    Q8_0,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Scores {
+    scale: f32,
+    softcap: Option<f32>,
+}
+
+fn attend(
+    kernels: &Kernels,
+    kv: Kv,
+    q: &[f32],
+    keys: &Head,
+    values: &Head,
+    scores: Scores,
+    queries: &[Query],
+) -> Vec<f32> {
+    let mut output = vec![f32::NAN; queries.len() * values.len];
+    macro_rules! run {
+        ($function:ident, $elements:ident, $len:expr) => {{
+            let attend = Attend {
+                q,
+                keys: Vectors { elements: &keys.$elements, stride: keys.len / $len },
+                values: Vectors { elements: &values.$elements, stride: values.len / $len },
+                head_len_k: keys.len,
+                head_len_v: values.len,
+                scale: scores.scale,
+                softcap: scores.softcap,
+            };
+            kernels.$function(&attend, queries, &mut output);
+        }};
+    }
+    match kv {
+        Kv::F32 => run!(attend_f32, f32, 1),
+        Kv::F16 => run!(attend_f16, f16, 1),
+        Kv::Q8_0 => run!(attend_q8_0, q8_0, 32),
+    }
+    output
+}
+
+/// Attention as it is written in the papers, in double precision.
+fn definition(
+    q: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    len_v: usize,
+    scores: Scores,
+    query: Query,
+) -> Vec<f64> {
+    let len_k = q.len();
+    let visible = query.first..query.end;
+    let score = |p: usize| {
+        let dot: f64 = q.iter().zip(&keys[p * len_k..]).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
+        let score = dot * f64::from(scores.scale);
+        let score = scores.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+        score - f64::from(query.slope) * query.position.abs_diff(p) as f64
+    };
+    let weights: Vec<f64> = visible.clone().map(|p| score(p).exp()).collect();
+    let sum = weights.iter().sum::<f64>() + query.sink.map_or(0.0, |sink| f64::from(sink).exp());
+    let output = |i: usize| weights.iter().zip(visible.clone()).map(move |(w, p)| (w, values[p * len_v + i]));
+    (0..len_v).map(|i| output(i).map(|(w, v)| w / sum * f64::from(v)).sum()).collect()
+}
+
+/// `n` queries that see different positions, in different ways.
+fn queries(n: usize, len_k: usize, len_v: usize, random: &mut Random) -> Vec<Query> {
+    let ranges = [0..1, 0..64, 0..65, 37..128, 0..150, 63..66, 149..150, 5..70];
+    (0..n)
+        .map(|i| {
+            let visible = ranges[random.below(ranges.len())].clone();
+            Query {
+                at: i * len_k,
+                output_at: i * len_v,
+                position: visible.end - 1,
+                first: visible.start,
+                end: visible.end,
+                slope: [0.0, 0.25][random.below(2)],
+                sink: [None, Some(1.5)][random.below(2)],
+            }
+        })
+        .collect()
+}
+
+fn each_case(mut check: impl FnMut(Kv, &Head, &Head, &[f32], Scores, &[Query])) {
+    let mut random = Random(3);
+    let shapes = [(64, 64), (128, 96), (32, 32), (8, 6), (24, 40), (1, 1), (13, 43), (80, 8)];
+    for (len_k, len_v) in shapes {
+        let (keys, values) = (Head::new(&mut random, len_k), Head::new(&mut random, len_v));
+        for kv in [Kv::F32, Kv::F16, Kv::Q8_0] {
+            if kv == Kv::Q8_0 && len_k % 32 + len_v % 32 > 0 {
+                continue;
+            }
+            for n in 1..=8 {
+                let q = random.normals(n * len_k);
+                let scale = 1.0 / (len_k as f32).sqrt();
+                let softcap = [None, Some(2.0)][n % 2];
+                let queries = queries(n, len_k, len_v, &mut random);
+                check(kv, &keys, &values, &q, Scores { scale, softcap }, &queries);
+            }
+        }
+    }
+}
+
+#[test]
+fn outputs_are_those_of_the_definition() {
+    each_case(|kv, keys, values, q, scores, queries| {
+        for kernels in [Kernels::scalar(), Kernels::detect()] {
+            let got = attend(kernels, kv, q, keys, values, scores, queries);
+            let (exact_keys, exact_values) = (keys.values(kv), values.values(kv));
+            for (query, got) in queries.iter().zip(got.chunks_exact(values.len)) {
+                let q = &q[query.at..][..keys.len];
+                let want = definition(q, &exact_keys, &exact_values, values.len, scores, *query);
+                for (got, want) in got.iter().zip(want) {
+                    let error = (f64::from(*got) - want).abs();
+                    assert!(error < 3e-6, "{kernels:?} {kv:?} {query:?} {scores:?}: {got} is not {want}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn every_set_gives_the_same_bits() {
+    each_case(|kv, keys, values, q, scores, queries| {
+        let want = attend(Kernels::scalar(), kv, q, keys, values, scores, queries);
+        for kernels in Kernels::available() {
+            let got = attend(kernels, kv, q, keys, values, scores, queries);
+            assert_eq!(got, want, "{kernels:?} {kv:?} {queries:?}");
+        }
+    });
+}
+
+#[test]
+fn a_query_gets_the_same_bits_alone_and_in_company() {
+    each_case(|kv, keys, values, q, scores, queries| {
+        let together = attend(Kernels::detect(), kv, q, keys, values, scores, queries);
+        for (query, want) in queries.iter().zip(together.chunks_exact(values.len)) {
+            let alone = Query { output_at: 0, ..*query };
+            assert_eq!(attend(Kernels::detect(), kv, q, keys, values, scores, &[alone]), want, "{query:?}");
+        }
+    });
+}
+
+#[test]
+fn large_scores_do_not_overflow() {
+    for kernels in Kernels::available() {
+        let attend = Attend {
+            q: &[50.0],
+            keys: Vectors { elements: &[100.0, -100.0, 90.0], stride: 1 },
+            values: Vectors { elements: &[1.0, 2.0, 3.0], stride: 1 },
+            head_len_k: 1,
+            head_len_v: 1,
+            scale: 1.0,
+            softcap: None,
+        };
+        let mut output = [0.0];
+        kernels.attend_f32(&attend, &[Query { end: 3, position: 2, ..Query::default() }], &mut output);
+        assert_eq!(output, [1.0], "{kernels:?}");
+    }
+}
+
+#[test]
+fn every_f16_becomes_the_f32_it_is() {
+    for kernels in Kernels::available() {
+        for bits in 0..=u16::MAX {
+            let value = f16::from_bits(bits);
+            // Thirty-two at a time, eight, and one alone.
+            let values = [value; 41];
+            let attend = Attend {
+                q: &[0.0],
+                keys: Vectors { elements: &[f16::ONE], stride: 1 },
+                values: Vectors { elements: &values, stride: 41 },
+                head_len_k: 1,
+                head_len_v: 41,
+                scale: 1.0,
+                softcap: None,
+            };
+            let mut output = [0.0; 41];
+            kernels.attend_f16(&attend, &[Query { end: 1, ..Query::default() }], &mut output);
+            let want = value.to_f32();
+            let same = |got: &f32| *got == want || got.is_nan() && want.is_nan();
+            assert!(output.iter().all(same), "{kernels:?} {bits:#06x}: {output:?}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "of 2")]
+fn a_query_that_sees_past_the_cache_is_refused() {
+    let vectors = Vectors { elements: &[1.0, 2.0][..], stride: 1 };
+    let attend = Attend {
+        q: &[1.0],
+        keys: vectors,
+        values: vectors,
+        head_len_k: 1,
+        head_len_v: 1,
+        scale: 1.0,
+        softcap: None,
+    };
+    Kernels::detect().attend_f32(&attend, &[Query { end: 3, ..Query::default() }], &mut [0.0]);
+}
