@@ -5,9 +5,7 @@
 
 mod chat_format;
 mod commands;
-mod convert;
 mod engine;
-mod file_type;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod hub;
 mod model_file;

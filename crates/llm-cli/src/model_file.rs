@@ -1,6 +1,7 @@
 //! [`ModelFile`]: a GGUF file mapped into memory.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,6 +10,15 @@ use llm::parallel::Workers;
 use llm::quant::{Packing, pack};
 use llm::simd::Kernels;
 use memmap2::{MmapMut, MmapOptions};
+
+/// Maps a file; what is written to the map stays in this process.
+pub fn map(path: &Path) -> io::Result<MmapMut> {
+    let file = File::open(path)?;
+    // SAFETY: what is written to the map stays in this process. Another process that truncates
+    // or rewrites the file meanwhile could pull the bytes away; like every program that maps
+    // its models, this one requires that the file is left alone while it runs.
+    unsafe { MmapOptions::new().map_copy(&file) }
+}
 
 /// The bytes of a model file, shared with the system's file cache where they are not rearranged.
 pub struct ModelFile {
@@ -20,12 +30,7 @@ pub struct ModelFile {
 impl ModelFile {
     /// Maps the file.
     pub fn open(path: &Path) -> Result<Self> {
-        let context = || format!("cannot read {}", path.display());
-        let file = File::open(path).with_context(context)?;
-        // SAFETY: what is written to the map stays in this process. Another process that truncates
-        // or rewrites the file meanwhile could pull the bytes away; like every program that maps
-        // its models, this one requires that the file is left alone while it runs.
-        let bytes = unsafe { MmapOptions::new().map_copy(&file) }.with_context(context)?;
+        let bytes = map(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { path: path.to_owned(), bytes, packing: None })
     }
 

@@ -1,14 +1,15 @@
 //! `llm convert`: other people's checkpoints to GGUF.
 
 use std::fs::File;
-use std::io::BufWriter;
-use std::path::PathBuf;
+use std::io::{self, BufWriter, ErrorKind};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use convert::{Bytes, Files, Matrices, convert};
 use llm::quant::GgmlType;
 
-use crate::convert::{Matrices, convert};
+use crate::model_file::map;
 
 /// Convert a checkpoint (config.json, tokenizer.json, safetensors) of the llama or qwen2 family to GGUF.
 #[derive(Args)]
@@ -39,10 +40,23 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let context = || arguments.output.display().to_string();
     let file = File::create(&arguments.output).with_context(context)?;
-    let result = convert(directory, matrices, BufWriter::new(file));
+    let result = convert(&Directory(directory), matrices, BufWriter::new(file));
     if result.is_err() {
         // Half a model is of no use; that it could not be written is what is reported.
         let _ = std::fs::remove_file(&arguments.output);
     }
-    result
+    result.with_context(|| directory.display().to_string())
+}
+
+/// The files of a directory, mapped.
+struct Directory<'p>(&'p Path);
+
+impl Files for Directory<'_> {
+    fn open(&self, name: &str) -> io::Result<Option<Bytes<'_>>> {
+        match map(&self.0.join(name)) {
+            Ok(bytes) => Ok(Some(Box::new(bytes))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }

@@ -9,8 +9,8 @@ use clap::Args;
 use llm::gguf::{Gguf, GgufWriter, TensorInfo, Value};
 use llm::quant::{GgmlType, can_quantize, dequantize, is_supported, quantize};
 
-use crate::file_type::file_type;
 use crate::model_file::ModelFile;
+use convert::file_type;
 
 /// Write a GGUF file with its matrices in another type.
 ///

@@ -15,7 +15,7 @@ use llm::gguf::{GgufError, GgufWriter};
 use llm::quant::{GgmlType, can_quantize};
 use oorandom::Rand32;
 
-use crate::file_type::file_type;
+use convert::file_type;
 
 pub use shape::{SYNTAX, Shape};
 

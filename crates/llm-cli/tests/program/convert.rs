@@ -94,7 +94,7 @@ fn mistakes_are_explained() {
     let plain = text_path(&checkpoint("llama-plain"));
     let awq = text_path(&checkpoint("llama-awq-32"));
     fail_saying(&["convert", &out], &["--awq <DIR>"]);
-    fail_saying(&["convert", "--hf", "/nowhere", &out], &["/nowhere/config.json"]);
+    fail_saying(&["convert", "--hf", "/nowhere", &out], &["/nowhere: config.json: there is no such file"]);
     fail_saying(&["convert", "--hf", &awq, &out], &["--awq"]);
     fail_saying(&["convert", "--awq", &plain, &out], &["--hf"]);
     fail_saying(&["convert", "--hf", &plain, &out, "--type", "IQ1_S"], &["IQ1_S"]);

@@ -41,7 +41,7 @@ pub struct AwqMatrix<'c> {
 
 impl<'c> AwqMatrix<'c> {
     /// The matrix `<name>.qweight` with its scales and zeros.
-    pub fn open(checkpoint: &'c Checkpoint, name: &str, format: AwqFormat) -> Result<Self> {
+    pub fn open(checkpoint: &'c Checkpoint<'_>, name: &str, format: AwqFormat) -> Result<Self> {
         let qweight = checkpoint.integers(&format!("{name}.qweight"))?;
         let scales = checkpoint.floats(&format!("{name}.scales"))?;
         let zeros_name = format!("{name}.qzeros");

@@ -1,15 +1,14 @@
 //! tokenizer.json and its companions: the vocabulary of a checkpoint.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::put_optional_u32;
+use super::{Files, put_optional_u32, read, read_optional};
 
 /// A vocabulary as GGUF holds it.
 #[derive(Debug)]
@@ -55,21 +54,26 @@ const PATTERNS: [(&str, &str); 2] = [
 
 impl Vocabulary {
     /// Reads tokenizer.json, and tokenizer_config.json where there is one, for an embedding of `n_vocab` rows.
-    pub fn read(directory: &Path, n_vocab: u32) -> Result<Self> {
-        let path = directory.join("tokenizer.json");
-        let context = || path.display().to_string();
-        let tokenizer =
-            Tokenizer::from_file(&path).map_err(|error| anyhow::anyhow!("{error}")).with_context(context)?;
-        let settings: Value = optional_json(&directory.join("tokenizer_config.json"))?.unwrap_or_default();
-        let config: Value = optional_json(&directory.join("config.json"))?.unwrap_or_default();
+    pub fn read(files: &dyn Files, n_vocab: u32) -> Result<Self> {
+        const FILE: &str = "tokenizer.json";
+        let file = read(files, FILE)?;
+        let tokenizer = Tokenizer::from_bytes((*file).as_ref());
+        let tokenizer = tokenizer.map_err(|error| anyhow::anyhow!("{error}")).context(FILE)?;
+        check_added_tokens(&tokenizer, (*file).as_ref()).context(FILE)?;
+        let settings = optional_json(files, "tokenizer_config.json")?;
+        let config = optional_json(files, "config.json")?;
 
-        let (tokens, token_types) = tokens(&tokenizer, n_vocab as usize).with_context(context)?;
-        let kind = Kind::of(&tokenizer, &tokens).with_context(context)?;
+        let (tokens, token_types) = tokens(&tokenizer, n_vocab as usize).context(FILE)?;
+        let kind = Kind::of(&tokenizer, &tokens).context(FILE)?;
         let id_of = |name: &str| {
-            let content =
-                settings.get(name).and_then(|token| token.as_str().or(token.get("content")?.as_str()));
-            let listed = config.get(format!("{name}_id")).map(|id| id.get(0).unwrap_or(id));
-            content.and_then(|content| tokenizer.token_to_id(content)).or(listed?.as_u64()?.try_into().ok())
+            let content = settings
+                .get(name)
+                .and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+            let listed = || {
+                let id = config.get(format!("{name}_id"))?;
+                id.get(0).unwrap_or(id).as_u64()?.try_into().ok()
+            };
+            content.and_then(|content| tokenizer.token_to_id(content)).or_else(listed)
         };
         let flag = |name: &str| settings.get(name).and_then(Value::as_bool);
         let mut vocabulary = Vocabulary {
@@ -162,6 +166,29 @@ impl Kind {
     }
 }
 
+/// Makes sure that added tokens have the ids that the file gives them: those that would leave a gap get others.
+fn check_added_tokens(tokenizer: &Tokenizer, file: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        added_tokens: Vec<AddedToken>,
+    }
+    #[derive(Deserialize)]
+    struct AddedToken {
+        id: u32,
+        content: String,
+    }
+    let File { added_tokens } = serde_json::from_slice(file)?;
+    for AddedToken { id, content } in added_tokens {
+        match tokenizer.token_to_id(&content) {
+            Some(found) if found == id => {}
+            Some(next) => bail!("added token {content:?} has id {id}, expected {next}"),
+            None => bail!("added token {content:?} with id {id} is not among the tokens"),
+        }
+    }
+    Ok(())
+}
+
 /// Texts and types of all tokens by id, up to the rows of the embedding.
 fn tokens(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32>)> {
     // Rows without a token, which writers add to round the number up.
@@ -175,7 +202,9 @@ fn tokens(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32
         (tokens[id], types[id]) = (token, NORMAL);
     }
     for (id, token) in tokenizer.get_added_tokens_decoder() {
-        types[id as usize] = if token.special { CONTROL } else { USER_DEFINED };
+        let ty = types.get_mut(id as usize);
+        let ty = ty.with_context(|| format!("an added token has id {id}, but vocab_size is {n_vocab}"))?;
+        *ty = if token.special { CONTROL } else { USER_DEFINED };
     }
     Ok((tokens, types))
 }
@@ -231,11 +260,10 @@ fn is_byte_token(token: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
 }
 
-fn optional_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let context = || path.display().to_string();
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(context)?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(context),
+/// What a JSON file says; nothing if there is none.
+fn optional_json(files: &dyn Files, name: &str) -> Result<Value> {
+    match read_optional(files, name)? {
+        Some(bytes) => serde_json::from_slice((*bytes).as_ref()).with_context(|| name.to_owned()),
+        None => Ok(Value::Null),
     }
 }

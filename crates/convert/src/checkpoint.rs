@@ -1,24 +1,23 @@
 //! The tensors of a checkpoint: one safetensors file, or several with an index.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 use half::{bf16, f16};
-use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata};
 use serde::Deserialize;
 
-/// All tensors of a checkpoint, mapped into memory.
-pub struct Checkpoint {
-    shards: Vec<Shard>,
+use super::{Bytes, Files, read, read_optional};
+
+/// All tensors of a checkpoint.
+pub struct Checkpoint<'f> {
+    shards: Vec<Shard<'f>>,
     /// The shard of each tensor.
     places: BTreeMap<String, usize>,
 }
 
-struct Shard {
-    bytes: Mmap,
+struct Shard<'f> {
+    bytes: Bytes<'f>,
     /// Where the tensor data begins.
     data_offset: usize,
     metadata: Metadata,
@@ -46,56 +45,44 @@ pub struct Integers<'c> {
     bytes: &'c [u8],
 }
 
-impl Checkpoint {
+impl<'f> Checkpoint<'f> {
     /// Opens `model.safetensors`, or the files that `model.safetensors.index.json` lists.
-    pub fn open(directory: &Path) -> Result<Self> {
-        let single = directory.join("model.safetensors");
-        let index = directory.join("model.safetensors.index.json");
+    pub fn open(files: &'f dyn Files) -> Result<Self> {
+        const SINGLE: &str = "model.safetensors";
+        const INDEX: &str = "model.safetensors.index.json";
         let mut checkpoint = Checkpoint { shards: Vec::new(), places: BTreeMap::new() };
-        if single.exists() {
-            checkpoint.add(&single)?;
-        } else if index.exists() {
-            let context = || index.display().to_string();
-            let Index { weight_map } = serde_json::from_slice(&std::fs::read(&index).with_context(context)?)
-                .with_context(context)?;
-            let mut files: Vec<&String> = weight_map.values().collect();
-            files.sort();
-            files.dedup();
-            for file in files {
-                if file.contains(['/', '\\']) || file.as_str() == ".." {
-                    bail!("{}: {file:?} is not the name of a file beside it", index.display());
+        if let Some(bytes) = read_optional(files, SINGLE)? {
+            checkpoint.add(SINGLE, bytes)?;
+        } else if let Some(bytes) = read_optional(files, INDEX)? {
+            let Index { weight_map } = serde_json::from_slice((*bytes).as_ref()).context(INDEX)?;
+            let names: BTreeSet<&String> = weight_map.values().collect();
+            for name in names {
+                if name.contains(['/', '\\']) || name.as_str() == ".." {
+                    bail!("{INDEX}: {name:?} is not the name of a file beside it");
                 }
-                checkpoint.add(&directory.join(file))?;
+                checkpoint.add(name, read(files, name)?)?;
             }
-            if let Some((name, file)) =
-                weight_map.iter().find(|(name, _)| !checkpoint.places.contains_key(*name))
+            if let Some((tensor, file)) =
+                weight_map.iter().find(|(tensor, _)| !checkpoint.places.contains_key(*tensor))
             {
-                bail!("{}: tensor {name} is not in {file}", index.display());
+                bail!("{INDEX}: tensor {tensor} is not in {file}");
             }
         } else {
-            bail!(
-                "{}: expected model.safetensors or model.safetensors.index.json in this directory",
-                directory.display()
-            );
+            bail!("there is neither {SINGLE} nor {INDEX}");
         }
         Ok(checkpoint)
     }
 
-    fn add(&mut self, path: &Path) -> Result<()> {
+    fn add(&mut self, file: &str, bytes: Bytes<'f>) -> Result<()> {
         /// The length of the header, before it.
         const LENGTH_BYTES: usize = 8;
-        let context = || path.display().to_string();
-        let file = File::open(path).with_context(context)?;
-        // SAFETY: read only and private; the file must be left alone while the program runs, as with
-        // every program that maps its input.
-        let bytes = unsafe { Mmap::map(&file) }.with_context(context)?;
-        let (header_bytes, metadata) = safetensors::SafeTensors::read_metadata(&bytes)
+        let (header_bytes, metadata) = safetensors::SafeTensors::read_metadata((*bytes).as_ref())
             .map_err(|error| anyhow::anyhow!("{error}"))
-            .with_context(context)?;
+            .with_context(|| file.to_owned())?;
         let data_offset = LENGTH_BYTES + header_bytes;
         for name in metadata.tensors().into_keys() {
             if self.places.insert(name.clone(), self.shards.len()).is_some() {
-                bail!("{}: tensor {name} is in another file too", path.display());
+                bail!("{file}: tensor {name} is in another file too");
             }
         }
         self.shards.push(Shard { bytes, data_offset, metadata });
@@ -134,13 +121,16 @@ impl Checkpoint {
             &self.shards[*self.places.get(name).with_context(|| format!("tensor {name} is missing"))?];
         let info = shard.metadata.info(name).with_context(|| format!("tensor {name} is missing"))?;
         let (begin, end) = info.data_offsets;
-        let bytes = shard.bytes.get(shard.data_offset + begin..shard.data_offset + end);
+        let bytes = (*shard.bytes).as_ref().get(shard.data_offset + begin..shard.data_offset + end);
         let bytes = bytes.with_context(|| format!("tensor {name} lies beyond the end of its file"))?;
         let shape = match info.shape[..] {
             [len] => [1, len],
             [rows, cols] => [rows, cols],
             _ => bail!("tensor {name} has {} dimensions, expected 1 or 2", info.shape.len()),
         };
+        if bytes.is_empty() {
+            bail!("tensor {name} is empty");
+        }
         Ok((shape, info.dtype, bytes))
     }
 }

@@ -1,13 +1,11 @@
 //! config.json: the hyper-parameters of a checkpoint.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
 use serde::Deserialize;
 
 use super::awq::AwqFormat;
-use super::put_optional_u32;
+use super::{Files, put_optional_u32, read};
 
 /// What config.json says, by its own names.
 #[derive(Debug, Clone, Deserialize)]
@@ -84,28 +82,36 @@ impl Quantization {
 
 impl ModelConfig {
     /// Reads and checks config.json.
-    pub fn read(directory: &Path) -> Result<Self> {
-        let path = directory.join("config.json");
-        let context = || path.display().to_string();
-        let bytes = std::fs::read(&path).with_context(context)?;
-        let config: ModelConfig = serde_json::from_slice(&bytes).with_context(context)?;
-        if !matches!(config.model_type.as_str(), "llama" | "qwen2") {
-            bail!("{}: model_type is {:?}, expected llama or qwen2", path.display(), config.model_type);
-        }
-        if config.hidden_act.as_deref().is_some_and(|function| function != "silu") {
-            bail!("{}: hidden_act is {:?}, expected silu", path.display(), config.hidden_act);
-        }
-        let heads = config.num_attention_heads;
-        if heads == 0
-            || config.num_key_value_heads() == 0
-            || !heads.is_multiple_of(config.num_key_value_heads())
-        {
-            bail!("{}: num_key_value_heads must be a divisor of num_attention_heads", path.display());
-        }
-        if config.head_dim.is_none() && !config.hidden_size.is_multiple_of(heads) {
-            bail!("{}: num_attention_heads must be a divisor of hidden_size", path.display());
-        }
+    pub fn read(files: &dyn Files) -> Result<Self> {
+        const FILE: &str = "config.json";
+        let bytes = read(files, FILE)?;
+        let config: ModelConfig = serde_json::from_slice((*bytes).as_ref()).context(FILE)?;
+        config.check().context(FILE)?;
         Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        if !matches!(self.model_type.as_str(), "llama" | "qwen2") {
+            bail!("model_type is {:?}, expected llama or qwen2", self.model_type);
+        }
+        if self.hidden_act.as_deref().is_some_and(|function| function != "silu") {
+            bail!("hidden_act is {:?}, expected silu", self.hidden_act);
+        }
+        let heads = self.num_attention_heads;
+        if heads == 0 || self.num_key_value_heads() == 0 || !heads.is_multiple_of(self.num_key_value_heads())
+        {
+            bail!("num_key_value_heads must be a divisor of num_attention_heads");
+        }
+        if self.head_dim.is_none() && !self.hidden_size.is_multiple_of(heads) {
+            bail!("num_attention_heads must be a divisor of hidden_size");
+        }
+        if self.head_dim() == 0 || !self.head_dim().is_multiple_of(2) {
+            bail!("heads have {} elements, expected an even number", self.head_dim());
+        }
+        if self.num_hidden_layers == 0 {
+            bail!("num_hidden_layers is 0");
+        }
+        Ok(())
     }
 
     /// Whether rows of queries and keys have to change places: GGUF's `llama` turns neighbours.

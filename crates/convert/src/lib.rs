@@ -1,17 +1,21 @@
-//! Checkpoints in the format of the Hugging Face hub to GGUF.
+//! Checkpoints in the format of the Hugging Face hub to GGUF: bytes in, bytes out.
 //!
-//! [`Checkpoint`] is the tensors (safetensors), [`ModelConfig`] the hyper-parameters (config.json), and
-//! [`Vocabulary`] the tokenizer (tokenizer.json). [`plan`] says which tensor becomes which; matrices that AutoAWQ
-//! quantised go through [`awq`].
+//! [`convert`] reads [`Files`] and writes a model of the llama or qwen2 family. `Checkpoint` is the tensors
+//! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer (tokenizer.json).
+//! `plan` says which tensor becomes which; matrices that AutoAWQ quantised go through `awq`.
+//!
+//! Checkpoints are other people's files: whatever is in them, the answer is a model or an error.
+#![forbid(unsafe_code)]
 
 mod awq;
 mod checkpoint;
+mod file_type;
 mod model_config;
 mod plan;
 mod vocabulary;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use llm::gguf::{GgufError, GgufWriter};
@@ -22,7 +26,36 @@ use model_config::ModelConfig;
 use plan::{OutputTensor, Source};
 use vocabulary::Vocabulary;
 
-use crate::file_type::file_type;
+pub use file_type::file_type;
+
+/// The files of a checkpoint, by their names in its directory.
+pub trait Files {
+    /// The bytes of a file, `None` where there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// When there is one that cannot be read.
+    fn open(&self, name: &str) -> io::Result<Option<Bytes<'_>>>;
+}
+
+/// A file's bytes, read or mapped.
+pub type Bytes<'f> = Box<dyn AsRef<[u8]> + 'f>;
+
+impl Files for BTreeMap<String, Vec<u8>> {
+    fn open(&self, name: &str) -> io::Result<Option<Bytes<'_>>> {
+        Ok(self.get(name).map(|bytes| Box::new(bytes) as Bytes<'_>))
+    }
+}
+
+/// The bytes of a file that may be missing; errors name it.
+fn read_optional<'f>(files: &'f dyn Files, name: &str) -> Result<Option<Bytes<'f>>> {
+    files.open(name).with_context(|| name.to_owned())
+}
+
+/// The bytes of a file that must be there.
+fn read<'f>(files: &'f dyn Files, name: &str) -> Result<Bytes<'f>> {
+    read_optional(files, name)?.with_context(|| format!("{name}: there is no such file"))
+}
 
 /// How the matrices of a checkpoint are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +67,18 @@ pub enum Matrices {
     Awq,
 }
 
-/// Reads the checkpoint in `directory` and writes it as GGUF.
+/// Reads a checkpoint and writes it as GGUF.
 ///
 /// # Errors
 ///
 /// When a file is missing or broken, the model is of another family than llama and qwen2, or the output fails.
-pub fn convert(directory: &Path, matrices: Matrices, mut output: impl Write) -> Result<()> {
+pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) -> Result<()> {
     if let Matrices::Plain(ty) = matrices
         && !can_quantize(ty)
     {
         bail!("matrices cannot be written as {ty}");
     }
-    let config = ModelConfig::read(directory)?;
+    let config = ModelConfig::read(files)?;
     let awq = match (matrices, &config.quantization) {
         (Matrices::Awq, Some(quantization)) => Some(quantization.check()?),
         (Matrices::Awq, None) => {
@@ -56,9 +89,10 @@ pub fn convert(directory: &Path, matrices: Matrices, mut output: impl Write) -> 
         }
         (Matrices::Plain(_), None) => None,
     };
-    let checkpoint = Checkpoint::open(directory)?;
-    let vocabulary = Vocabulary::read(directory, config.vocab_size)?;
+    let checkpoint = Checkpoint::open(files)?;
+    // Before the vocabulary: from here on, the numbers in config.json are those of tensors that are there.
     let tensors = plan::plan(&config, &checkpoint, matrices, awq)?;
+    let vocabulary = Vocabulary::read(files, config.vocab_size)?;
 
     let mut writer = GgufWriter::new();
     let ty = match matrices {
@@ -82,7 +116,12 @@ pub fn convert(directory: &Path, matrices: Matrices, mut output: impl Write) -> 
 /// A tensor as it stands in the file.
 fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
     let row_bytes = tensor.ty.row_bytes(tensor.cols).context("a row is no whole number of blocks")?;
-    let mut bytes = vec![0; tensor.rows * row_bytes];
+    let n_bytes = tensor.rows.checked_mul(row_bytes).context("the tensor is too large")?;
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(n_bytes)
+        .with_context(|| format!("there are no {n_bytes} bytes of memory for it"))?;
+    bytes.resize(n_bytes, 0);
     match &tensor.source {
         Source::Values(values) => quantize(tensor.ty, values, &mut bytes),
         Source::Floats(floats) => {

@@ -50,7 +50,7 @@ const REDUNDANT: &str = ".rotary_emb.inv_freq";
 /// When a tensor is missing, has another shape than the hyper-parameters say, or has no place.
 pub fn plan<'c>(
     config: &ModelConfig,
-    checkpoint: &'c Checkpoint,
+    checkpoint: &'c Checkpoint<'c>,
     matrices: Matrices,
     awq: Option<AwqFormat>,
 ) -> Result<Vec<OutputTensor<'c>>> {
@@ -66,17 +66,6 @@ pub fn plan<'c>(
     };
 
     planner.float_matrix("token_embd", "model.embed_tokens", [n_vocab, n_embd])?;
-    if let Some(factors) = config.rope_factors()? {
-        planner.tensors.push(OutputTensor {
-            name: "rope_freqs.weight".to_owned(),
-            ty: GgmlType::F32,
-            rows: 1,
-            cols: factors.len(),
-            order: RowOrder::Same,
-            source: Source::Values(factors),
-            is_vector: true,
-        });
-    }
     for layer in 0..config.num_hidden_layers {
         let to = |part: &str| format!("blk.{layer}.{part}");
         let from = |part: &str| format!("model.layers.{layer}.{part}");
@@ -99,6 +88,19 @@ pub fn plan<'c>(
         planner.matrix(&to("ffn_up"), &from("mlp.up_proj"), [n_ff, n_embd], RowOrder::Same)?;
         planner.matrix(&to("ffn_down"), &from("mlp.down_proj"), [n_embd, n_ff], RowOrder::Same)?;
     }
+    // Only now, since as many of them are made as the heads that were found say; they stand before the layers.
+    if let Some(factors) = config.rope_factors()? {
+        let tensor = OutputTensor {
+            name: "rope_freqs.weight".to_owned(),
+            ty: GgmlType::F32,
+            rows: 1,
+            cols: factors.len(),
+            order: RowOrder::Same,
+            source: Source::Values(factors),
+            is_vector: true,
+        };
+        planner.tensors.insert(1, tensor);
+    }
     planner.vector("output_norm.weight", "model.norm.weight", n_embd, RowOrder::Same)?;
     if config.tie_word_embeddings {
         // Some writers store the tied matrix twice.
@@ -110,7 +112,7 @@ pub fn plan<'c>(
 }
 
 struct Planner<'c> {
-    checkpoint: &'c Checkpoint,
+    checkpoint: &'c Checkpoint<'c>,
     matrices: Matrices,
     awq: Option<AwqFormat>,
     tensors: Vec<OutputTensor<'c>>,
