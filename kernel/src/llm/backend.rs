@@ -4,7 +4,8 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
-    kv_cache::KvType, parallel::Workers, sampling::SamplingConfig, simd::Kernels, tokenizer::EncodeOptions,
+    chat::Conversation, kv_cache::KvType, parallel::Workers, sampling::SamplingConfig, simd::Kernels,
+    tokenizer::EncodeOptions,
 };
 
 use super::{BackendError, Catalog, Statistics};
@@ -123,6 +124,21 @@ pub trait InferenceBackend: Send {
     fn infer(&mut self, prompt: &str, max_tokens: usize) -> Result<InferenceResult, BackendError> {
         self.infer_streaming(prompt, max_tokens, &mut |_| ControlFlow::Continue(()))
     }
+
+    /// Continues a conversation, in the chat format named `template` or else the one that the model's file
+    /// brings, as [`infer_streaming`](Self::infer_streaming) continues a text. What is in the context and
+    /// belongs to this conversation is not computed again.
+    ///
+    /// # Errors
+    /// As [`infer_streaming`](Self::infer_streaming), and if the file brings no format, there is none of
+    /// this name, or it refuses the conversation.
+    fn chat_streaming(
+        &mut self,
+        conversation: &Conversation<'_>,
+        template: Option<&str>,
+        max_tokens: usize,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<InferenceResult, BackendError>;
 
     /// Runs exactly these tokens from an empty context and gives `on_row` the logits of each, in order; an
     /// encoder's are the last layer's values. `on_row` may end it.

@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, string::String};
 use core::fmt;
 
+use llm::chat::{ChatError, FamilyNames};
 use llm::gguf::GgufError;
 
 use crate::storage::ReadError;
@@ -46,6 +47,8 @@ pub enum BackendError {
     /// The file's vocabulary cannot be used.
     #[cfg(feature = "llm-transformer")]
     Tokenizer(llm::tokenizer::TokenizerError),
+    /// The conversation cannot be made a prompt.
+    Chat(ChatError),
     /// The sampling settings make no sense, or the logits do not.
     Sampling(llm::sampling::SamplingError),
     /// The prompt or the context cannot be run.
@@ -146,6 +149,10 @@ impl fmt::Display for BackendError {
             Self::Model(error) => error.fmt(f),
             #[cfg(feature = "llm-transformer")]
             Self::Tokenizer(error) => error.fmt(f),
+            Self::Chat(error) if error.is_about_the_template() => {
+                write!(f, "{error}; --template NAME uses another: {FamilyNames}")
+            }
+            Self::Chat(error) => error.fmt(f),
             Self::Sampling(error) => error.fmt(f),
             #[cfg(feature = "llm-transformer")]
             Self::Session(error) => error.fmt(f),
@@ -199,6 +206,12 @@ impl From<llm::quant::PackError> for BackendError {
             llm::quant::PackError::Gguf(error) => Self::Gguf(error),
             error => Self::Pack(error),
         }
+    }
+}
+
+impl From<ChatError> for BackendError {
+    fn from(error: ChatError) -> Self {
+        Self::Chat(error)
     }
 }
 

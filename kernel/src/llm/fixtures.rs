@@ -8,6 +8,8 @@ use std::{
     vec::Vec,
 };
 
+use llm::gguf::{Gguf, GgufWriter};
+
 use super::host;
 use crate::memory::pool::{GRANULE_BYTES, Region};
 
@@ -27,6 +29,31 @@ pub fn micro() -> Vec<u8> {
 /// The default model, with a byte-level vocabulary.
 pub fn tiny() -> Vec<u8> {
     read(&test_models().join("tiny.gguf"))
+}
+
+/// A file with one more text in its header.
+pub fn with_text(file: &[u8], key: &str, text: &str) -> Vec<u8> {
+    let gguf = Gguf::parse(file, file.len() as u64).unwrap();
+    let mut writer = GgufWriter::new();
+    for (key, value) in gguf.metadata() {
+        writer.put(key, value).unwrap();
+    }
+    writer.put_str(key, text).unwrap();
+    for tensor in gguf.tensors() {
+        writer.declare_tensor(tensor.name, tensor.ty, &tensor.dims[..tensor.n_dims]).unwrap();
+    }
+    let mut written = Vec::new();
+    let mut tensors = writer
+        .write_header(|bytes: &[u8]| {
+            written.extend_from_slice(bytes);
+            Ok::<(), std::fmt::Error>(())
+        })
+        .unwrap();
+    for tensor in gguf.tensors() {
+        tensors.write(gguf.tensor_data(tensor).unwrap()).unwrap();
+    }
+    tensors.finish().unwrap();
+    written
 }
 
 /// The file that the environment names in `FERRITE_MODEL`, else the default model.

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
-use llm::{kv_cache::KvType, sampling::SamplingConfig, tokenizer::EncodeOptions};
+use llm::{chat::Conversation, kv_cache::KvType, sampling::SamplingConfig, tokenizer::EncodeOptions};
 
 use super::{
     BackendError, BenchResult, Catalog, InferenceBackend, InferenceResult, ModelMemory, ModelMetadata,
@@ -82,6 +82,16 @@ impl InferenceBackend for StubBackend {
     fn infer_streaming(
         &mut self,
         _prompt: &str,
+        _max_tokens: usize,
+        _on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<InferenceResult, BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn chat_streaming(
+        &mut self,
+        _conversation: &Conversation<'_>,
+        _template: Option<&str>,
         _max_tokens: usize,
         _on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<InferenceResult, BackendError> {

@@ -10,6 +10,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
+    chat::Conversation,
     kv_cache::KvType,
     model::Config,
     sampling::SamplingConfig,
@@ -17,7 +18,7 @@ use llm::{
     tokenizer::{EncodeOptions, Tokenizer},
 };
 
-use self::loaded::{LoadedModel, session_options};
+use self::loaded::{LoadedModel, Prompt, Request, session_options};
 use super::{
     BackendError, BenchResult, Catalog, DEFAULT_N_CTX, Header, InferenceBackend, InferenceResult,
     ModelMemory, ModelMetadata, Platform, Progress, Statistics,
@@ -181,6 +182,20 @@ impl TransformerBackend {
         Ok(())
     }
 
+    fn infer_prompt(
+        &mut self,
+        prompt: Prompt<'_>,
+        max_tokens: usize,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<InferenceResult, BackendError> {
+        let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
+        let Self { sampling, stop, verbose, .. } = self;
+        let request = Request { prompt, max_tokens, sampling: *sampling, stop, verbose: *verbose };
+        let result = loaded.model.infer(&request, &self.engine, on_text)?;
+        self.statistics.add(&result);
+        Ok(result)
+    }
+
     /// Gives the loaded model another cache, or leaves it the one it has and says why.
     fn make_session_anew(&mut self, n_ctx: usize, kv_type: KvType) -> Result<(), BackendError> {
         let Loaded { mut metadata, model } = self.model.take().ok_or(BackendError::NotLoaded)?;
@@ -319,17 +334,17 @@ impl InferenceBackend for TransformerBackend {
         max_tokens: usize,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<InferenceResult, BackendError> {
-        let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
-        let request = loaded::Request {
-            prompt,
-            max_tokens,
-            sampling: self.sampling,
-            stop: &self.stop,
-            verbose: self.verbose,
-        };
-        let result = loaded.model.infer(&request, &self.engine, on_text)?;
-        self.statistics.add(&result);
-        Ok(result)
+        self.infer_prompt(Prompt::Text(prompt), max_tokens, on_text)
+    }
+
+    fn chat_streaming(
+        &mut self,
+        conversation: &Conversation<'_>,
+        template: Option<&str>,
+        max_tokens: usize,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<InferenceResult, BackendError> {
+        self.infer_prompt(Prompt::Chat { conversation, template }, max_tokens, on_text)
     }
 
     fn logits(

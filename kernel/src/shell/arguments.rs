@@ -107,6 +107,15 @@ impl<'a> Arguments<'a> {
         self.options.iter().any(|(spec, _)| spec.name == option)
     }
 
+    /// The value of an option as text, the last one if it was given several times.
+    ///
+    /// # Errors
+    /// [`CommandError::InvalidUtf8`].
+    pub fn option_text(&self, option: &'static str) -> Result<Option<&'a str>, CommandError> {
+        let given = self.options.iter().rfind(|(spec, _)| spec.name == option);
+        given.map(|(spec, value)| text(spec.name, value)).transpose()
+    }
+
     /// The value of an option, the last one if it was given several times.
     ///
     /// # Errors
@@ -124,7 +133,11 @@ impl<'a> Arguments<'a> {
     }
 }
 
-fn text<'a>(name: &'static str, word: &'a [u8]) -> Result<&'a str, CommandError> {
+/// A word, or a line, as text; `name` is what the usage calls it.
+///
+/// # Errors
+/// [`CommandError::InvalidUtf8`].
+pub fn text<'a>(name: &'static str, word: &'a [u8]) -> Result<&'a str, CommandError> {
     core::str::from_utf8(word).map_err(|error| CommandError::InvalidUtf8 {
         name,
         offset_bytes: error.valid_up_to(),

@@ -124,6 +124,8 @@ pub enum CommandError {
         /// What it should be.
         expected: &'static str,
     },
+    /// A command that converses, where nobody can.
+    NotInteractive(&'static Command),
     /// The backend refused.
     Backend(BackendError),
 }
@@ -180,6 +182,9 @@ impl fmt::Display for CommandError {
             ),
             CommandError::InvalidValue { name, value, expected } => {
                 write!(f, "{name} is {value:?}, expected {expected}")
+            }
+            CommandError::NotInteractive(command) => {
+                write!(f, "nobody is there to talk with; expected a message: {}", command.usage_line())
             }
             CommandError::Backend(error) => error.fmt(f),
         }

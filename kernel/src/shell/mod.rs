@@ -123,14 +123,7 @@ impl<'a> Shell<'a> {
             .print(format_args!("Ferrite {}. `help` lists the commands.\n", env!("CARGO_PKG_VERSION")));
         let mut editor = LineEditor::new(PROMPT);
         loop {
-            editor.begin(self.terminal.console());
-            let entered = loop {
-                let byte = self.terminal.wait_for_byte();
-                if let Some(entered) = editor.feed(byte, self.terminal.console()) {
-                    break entered;
-                }
-            };
-            match entered {
+            match self.terminal.read_line(&mut editor) {
                 Entered::Line(line) => {
                     self.run_line(&line);
                 }

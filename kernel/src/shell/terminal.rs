@@ -7,6 +7,7 @@ use core::{
 };
 
 use super::keys::INTERRUPT_BYTE;
+use super::line_editor::{Entered, LineEditor};
 use crate::console::{Console, Text};
 
 /// How much may be typed, or piped in, while a command runs; the rest waits in the console.
@@ -26,16 +27,31 @@ impl<'a> Terminal<'a> {
         Self { console, type_ahead: VecDeque::new(), interactive }
     }
 
-    /// The console itself.
-    pub fn console(&mut self) -> &mut dyn Console {
+    fn console(&mut self) -> &mut dyn Console {
         self.console
     }
 
     /// The next byte typed; waits for it.
-    pub fn wait_for_byte(&mut self) -> u8 {
+    fn wait_for_byte(&mut self) -> u8 {
         match self.type_ahead.pop_front() {
             Some(byte) => byte,
             None => self.console.wait_for_byte(),
+        }
+    }
+
+    /// Whether somebody is there to type.
+    pub fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// Lets the user edit a line.
+    pub fn read_line(&mut self, editor: &mut LineEditor) -> Entered {
+        editor.begin(self.console());
+        loop {
+            let byte = self.wait_for_byte();
+            if let Some(entered) = editor.feed(byte, self.console()) {
+                return entered;
+            }
         }
     }
 

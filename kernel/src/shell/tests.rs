@@ -155,6 +155,7 @@ fn every_command_is_listed_and_explained() {
         "llm tokenize",
         "llm offload",
         "llm logits",
+        "llm chat",
         "mem",
         "cpus",
         "disks",
@@ -416,6 +417,49 @@ mod with_inference {
         };
         backend.logits(&ids, every_row).unwrap();
         assert_eq!(exact, logits);
+    }
+
+    /// The small model, which asks and is asked in a made-up format.
+    fn talker() -> Computer {
+        let template = "{% for m in messages %}{{ '[' ~ m.role[0] ~ ']' ~ m.content }}{% endfor %}[a]";
+        Computer::new()
+            .disk("s", fixtures::with_text(&fixtures::micro(), "tokenizer.chat_template", template))
+    }
+
+    #[test]
+    fn a_message_is_asked_in_the_format_of_the_file_or_of_a_name() {
+        let computer = talker();
+        let text = |line: &str| computer.command(line).unwrap();
+        let answer = text("llm chat 'One day' 8");
+        assert_eq!(answer, text("llm infer '[u]One day[a]' 8"));
+        assert_eq!(text("llm chat 'One day' 8 --system Hush"), text("llm infer '[s]Hush[u]One day[a]' 8"));
+        assert_ne!(text("llm chat 'One day' 8 --template zephyr"), answer);
+        assert_eq!(computer.command("llm chat"), None, "nobody is there to converse");
+        let refused = Computer::new().disk("s", fixtures::micro()).converse(&[b"llm chat hello"]);
+        assert!(refused[0].contains("tokenizer.chat_template; --template NAME"), "{}", refused[0]);
+        assert!(refused[0].contains("chatml, "), "{}", refused[0]);
+        let unknown = talker().converse(&[b"llm chat hello --template chatgml"]);
+        assert!(unknown[0].contains("\"chatgml\", expected one of chatml"), "{}", unknown[0]);
+    }
+
+    #[test]
+    fn a_conversation_is_remembered_until_it_is_cleared_or_left() {
+        let typed = b"llm chat\n/quit\nllm chat\nOne day\n \nAnd then\n/clear\nOne day\n\xff\n";
+        let late = Late { after: b"not valid UTF-8", input: b"One d\x03mem\npoweroff\n" };
+        let (_, output) = talker().run_with_late(RunMode::Interactive, typed, Some(late));
+        // What follows the echo of each line, up to the next prompt, without the remark on speed.
+        let shown: Vec<_> =
+            output.split("\r> \x1b[K").skip(1).filter_map(|shown| shown.split_once('\n')).collect();
+        let answer = |index: usize| shown[index].1.rsplit_once("\n[").map_or("", |(answer, _)| answer);
+        let (first, second) = (answer(1), answer(3));
+        assert!(!first.is_empty() && !second.is_empty(), "{output}");
+        let written = std::format!("llm infer '[u]One day[a]{first}[u]And then[a]' 512");
+        assert_eq!(talker().command(&written).unwrap().trim_end_matches('\n'), second);
+        assert_eq!(shown[2].1, "", "an empty line is no message");
+        assert_eq!(answer(5), first, "the conversation was not cleared");
+        assert!(shown[6].1.starts_with("error: the message is not valid UTF-8"), "{}", shown[6].1);
+        let after = shown.last().unwrap().1;
+        assert!(after.contains("heap "), "Ctrl-C did not lead back to the shell: {after}");
     }
 
     #[test]

@@ -49,7 +49,10 @@ const HELP: &str = "/clear begins a new conversation, /quit ends the program, Ct
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let file = ModelFile::open(&arguments.model)?;
+    let workers = arguments.engine.workers()?;
+    let kernels = arguments.engine.kernels()?;
+    let mut file = ModelFile::open(&arguments.model)?;
+    file.pack(kernels, &workers)?;
     let gguf = file.gguf()?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let format = arguments.format.format(&gguf, &tokenizer)?;
@@ -57,8 +60,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, 1);
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
     let sampler = Sampler::new(arguments.sampling.config(), model.config().n_vocab)?;
-    let workers = arguments.engine.workers()?;
-    let kernels = arguments.engine.kernels()?;
     let session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
     let max_tokens = arguments.n.unwrap_or(usize::MAX);
     let mut speaker = Speaker { session, tokenizer: &tokenizer, sampler, format, max_tokens };

@@ -8,6 +8,7 @@ use alloc::{string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
+    chat::{ChatTemplate, Conversation},
     gguf::{Gguf, GgufError},
     kv_cache::KvType,
     model::{Config, Model},
@@ -49,11 +50,19 @@ struct Running<'a> {
 
 /// What is asked of an inference.
 pub(super) struct Request<'r> {
-    pub prompt: &'r str,
+    pub prompt: Prompt<'r>,
     pub max_tokens: usize,
     pub sampling: SamplingConfig,
     pub stop: &'r [String],
     pub verbose: bool,
+}
+
+/// What is to be continued.
+pub(super) enum Prompt<'r> {
+    /// A text, from an empty context.
+    Text(&'r str),
+    /// A conversation, in the format of this name or else the file's.
+    Chat { conversation: &'r Conversation<'r>, template: Option<&'r str> },
 }
 
 /// Bytes of output that are reserved per token, so that a usual text never makes the output grow.
@@ -152,7 +161,10 @@ impl LoadedModel {
         engine: &Engine,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<InferenceResult, BackendError> {
-        self.0.with_dependent_mut(|_, running| running.infer(request, engine, on_text))
+        self.0.with_dependent_mut(|regions, running| {
+            running.read_prompt(&request.prompt, regions)?;
+            running.infer(request, engine, on_text)
+        })
     }
 
     /// Runs tokens and gives the logits of each.
@@ -248,6 +260,30 @@ impl Regions {
 }
 
 impl Running<'_> {
+    /// Encodes a prompt, and forgets what of the context is not its beginning.
+    fn read_prompt(&mut self, prompt: &Prompt<'_>, regions: &Regions) -> Result<(), BackendError> {
+        self.prompt_ids.clear();
+        match *prompt {
+            Prompt::Text(text) => {
+                self.tokenizer.encode(text, PROMPT_ENCODING, &mut self.prompt_ids)?;
+                self.session.reset();
+            }
+            Prompt::Chat { conversation, template } => {
+                let template = match template {
+                    Some(name) => ChatTemplate::by_name(name, &self.tokenizer)?,
+                    None => {
+                        let gguf = regions.gguf(self.session.kernels())?;
+                        ChatTemplate::from_gguf(&gguf, &self.tokenizer)?
+                    }
+                };
+                template.encode(&self.tokenizer, conversation, &mut self.prompt_ids)?;
+                self.session.keep_beginning_of(&self.prompt_ids);
+            }
+        }
+        Ok(())
+    }
+
+    /// Continues the prompt that was read.
     fn infer(
         &mut self,
         request: &Request<'_>,
@@ -256,9 +292,6 @@ impl Running<'_> {
     ) -> Result<InferenceResult, BackendError> {
         let start_us = (engine.clock_us)();
         let elapsed_us = || (engine.clock_us)().saturating_sub(start_us);
-        self.prompt_ids.clear();
-        self.tokenizer.encode(request.prompt, PROMPT_ENCODING, &mut self.prompt_ids)?;
-        self.session.reset();
         let n_vocab = self.session.model().config().n_vocab;
         let mut sampler = Sampler::new(request.sampling, n_vocab)?;
         let stop: Vec<&str> = request.stop.iter().map(String::as_str).collect();
@@ -356,7 +389,7 @@ impl Running<'_> {
             // To be refused as a whole, before anything is computed.
             return Ok(true);
         }
-        let batches = self.prompt_ids.chunks(n_batch);
+        let batches = self.prompt_ids[self.session.n_past()..].chunks(n_batch);
         let n_before_last = batches.len().saturating_sub(1);
         for batch in batches.take(n_before_last) {
             self.session.forward(batch, Logits::None)?;

@@ -2,15 +2,18 @@
 
 use alloc::vec;
 
-use llm::sampling::SamplingConfig;
-
 use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
 use super::numbers::print_ids;
-use crate::llm::{FinishReason, Measurement, per_second};
+use super::sampling::{
+    MIN_P_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION, TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION,
+    sampling,
+};
+use crate::llm::{FinishReason, InferenceResult, Measurement, per_second};
 use crate::shell::{
     Shell,
     arguments::Arguments,
     command::{Command, CommandError, OptionSpec},
+    terminal::Terminal,
     units::{Duration, Rate},
 };
 
@@ -24,28 +27,12 @@ pub(super) static COMMANDS: &[Command] = &[
         usage: "PROMPT [N]",
         n_positional: 1..=2,
         options: &[
-            OptionSpec { name: "temp", value: Some("T"), help: "temperature; 0 takes the most likely token" },
-            OptionSpec {
-                name: "top-k",
-                value: Some("K"),
-                help: "draw from the K most likely tokens; 0 from all",
-            },
-            OptionSpec {
-                name: "top-p",
-                value: Some("P"),
-                help: "draw from the likeliest tokens that make up P",
-            },
-            OptionSpec {
-                name: "min-p",
-                value: Some("P"),
-                help: "leave out tokens below P times the likeliest",
-            },
-            OptionSpec {
-                name: "repeat-penalty",
-                value: Some("R"),
-                help: "make recent tokens less likely; 1 does not",
-            },
-            OptionSpec { name: "seed", value: Some("S"), help: "start of the random numbers" },
+            TEMPERATURE_OPTION,
+            TOP_K_OPTION,
+            TOP_P_OPTION,
+            MIN_P_OPTION,
+            REPEAT_PENALTY_OPTION,
+            SEED_OPTION,
             OptionSpec { name: "stop", value: Some("TEXT"), help: "end when this text is generated" },
             OptionSpec {
                 name: "ids",
@@ -120,7 +107,12 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
         // Text may have been streamed before an error.
         _ => terminal.print(format_args!("\n")),
     }
-    let result = result?;
+    note_result(terminal, &result?);
+    Ok(())
+}
+
+/// Says beside the matter how an inference went.
+pub(super) fn note_result(terminal: &mut Terminal<'_>, result: &InferenceResult) {
     let reason = match result.finish_reason {
         FinishReason::MaxTokens => "",
         FinishReason::EndOfText => ", end of text",
@@ -135,23 +127,6 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
         Duration(result.first_token_us),
         Rate(result.tokens_per_second()),
     ));
-    Ok(())
-}
-
-fn sampling(arguments: &Arguments<'_>) -> Result<SamplingConfig, CommandError> {
-    const NUMBER: &str = "a number";
-    let varied = ["temp", "top-k", "top-p", "min-p", "seed"];
-    let mut config = SamplingConfig::greedy();
-    if varied.iter().any(|option| arguments.has(option)) {
-        config.temperature = SamplingConfig::creative().temperature;
-    }
-    config.temperature = arguments.option("temp", NUMBER)?.unwrap_or(config.temperature);
-    config.top_k = arguments.option("top-k", "a number of tokens")?.unwrap_or(config.top_k);
-    config.top_p = arguments.option("top-p", NUMBER)?.unwrap_or(config.top_p);
-    config.min_p = arguments.option("min-p", NUMBER)?.unwrap_or(config.min_p);
-    config.repeat_penalty = arguments.option("repeat-penalty", NUMBER)?.unwrap_or(config.repeat_penalty);
-    config.seed = arguments.option("seed", "a whole number")?.unwrap_or(config.seed);
-    Ok(config)
 }
 
 fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {

@@ -1,10 +1,12 @@
 //! The table of commands, and how a line finds its command in it.
 
+mod chat;
 mod general;
 mod inference;
 mod machine;
 mod models;
 mod numbers;
+mod sampling;
 
 use alloc::vec::Vec;
 
@@ -14,8 +16,14 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 5] =
-    [inference::COMMANDS, numbers::COMMANDS, models::COMMANDS, machine::COMMANDS, general::COMMANDS];
+static GROUPS: [&[Command]; 6] = [
+    inference::COMMANDS,
+    chat::COMMANDS,
+    numbers::COMMANDS,
+    models::COMMANDS,
+    machine::COMMANDS,
+    general::COMMANDS,
+];
 
 /// The first word of all commands that have two.
 const GROUP: &str = "llm";

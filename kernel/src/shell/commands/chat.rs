@@ -1,0 +1,160 @@
+//! `llm chat`: a conversation with the loaded model.
+
+use llm::chat::{Conversation, Dialogue};
+
+use super::inference::note_result;
+use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
+use super::sampling::{
+    MIN_P_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION, TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION,
+    sampling,
+};
+use crate::llm::BackendError;
+use crate::shell::{
+    Shell,
+    arguments::{self, Arguments},
+    command::{Command, CommandError, OptionSpec},
+    line_editor::{Entered, LineEditor},
+};
+
+const PROMPT: &str = "> ";
+const DEFAULT_MAX_TOKENS: usize = 512;
+
+pub(super) static COMMANDS: &[Command] = &[Command {
+    name: "llm chat",
+    usage: "[MESSAGE [N]]",
+    n_positional: 0..=2,
+    options: &[
+        OptionSpec { name: "system", value: Some("TEXT"), help: "what the model is told beforehand" },
+        OptionSpec {
+            name: "template",
+            value: Some("NAME"),
+            help: "chat format, such as chatml, instead of the one in the model's file",
+        },
+        OptionSpec { name: "no-thinking", value: None, help: "ask a model that can think first not to" },
+        TEMPERATURE_OPTION,
+        TOP_K_OPTION,
+        TOP_P_OPTION,
+        MIN_P_OPTION,
+        REPEAT_PENALTY_OPTION,
+        SEED_OPTION,
+        CONTEXT_OPTION,
+        KV_TYPE_OPTION,
+    ],
+    summary: "answer MESSAGE by up to N tokens, 512 unless told; without one, converse",
+    details: "In a conversation each line is a message. /clear begins anew, /quit or Ctrl-C ends it; Ctrl-C\n\
+              while the model answers ends the answer. Options are as for llm infer.",
+    run: chat,
+}];
+
+fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let message = arguments.text(0, "MESSAGE")?;
+    let max_tokens = arguments.value(1, "N", "a number of tokens")?.unwrap_or(DEFAULT_MAX_TOKENS);
+    let sampling = sampling(arguments)?;
+    let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
+    let system = arguments.option_text("system")?;
+    let format = Format {
+        template: arguments.option_text("template")?,
+        enable_thinking: arguments.has("no-thinking").then_some(false),
+        max_tokens,
+    };
+    if message.is_none() && !shell.terminal.is_interactive() {
+        return Err(CommandError::NotInteractive(arguments.command()));
+    }
+    shell.backend.set_sampling_config(sampling)?;
+    shell.backend.set_stop_strings(alloc::vec![]);
+    set_kv_type(shell, arguments)?;
+    ensure_loaded(shell, n_ctx)?;
+
+    let mut dialogue = Dialogue::default();
+    dialogue.begin(system).map_err(BackendError::from)?;
+    match message {
+        Some(message) => answer(shell, &format, &mut dialogue, message),
+        None => converse(shell, &format, &mut dialogue, system),
+    }
+}
+
+/// What stays the same in a conversation.
+struct Format<'a> {
+    template: Option<&'a str>,
+    enable_thinking: Option<bool>,
+    max_tokens: usize,
+}
+
+fn converse(
+    shell: &mut Shell<'_>,
+    format: &Format<'_>,
+    dialogue: &mut Dialogue,
+    system: Option<&str>,
+) -> Result<(), CommandError> {
+    shell.terminal.print(format_args!("/clear begins a new conversation, /quit ends it.\n"));
+    let mut editor = LineEditor::new(PROMPT);
+    loop {
+        let line = match shell.terminal.read_line(&mut editor) {
+            Entered::Line(line) => line,
+            Entered::TooLong => {
+                shell.terminal.error(&CommandError::LineTooLong);
+                continue;
+            }
+            Entered::Interrupted => return Ok(()),
+        };
+        match line.trim_ascii() {
+            b"" => {}
+            b"/quit" | b"/exit" | b"/bye" => return Ok(()),
+            b"/clear" => dialogue.begin(system).map_err(BackendError::from)?,
+            message => {
+                let answered = arguments::text("the message", message)
+                    .and_then(|message| answer(shell, format, dialogue, message));
+                if let Err(error) = answered {
+                    shell.terminal.error(&error);
+                }
+            }
+        }
+    }
+}
+
+/// Adds a message to the conversation, and the answer to it; neither if there is none.
+fn answer(
+    shell: &mut Shell<'_>,
+    format: &Format<'_>,
+    dialogue: &mut Dialogue,
+    message: &str,
+) -> Result<(), CommandError> {
+    dialogue.ask(message).map_err(BackendError::from)?;
+    let result = generate(shell, format, dialogue);
+    match result {
+        Ok(text) => Ok(dialogue.answer(&text).map_err(BackendError::from)?),
+        Err(error) => {
+            dialogue.take_back();
+            Err(error.into())
+        }
+    }
+}
+
+fn generate(
+    shell: &mut Shell<'_>,
+    format: &Format<'_>,
+    dialogue: &Dialogue,
+) -> Result<alloc::string::String, BackendError> {
+    let messages = dialogue.messages()?;
+    let conversation = Conversation {
+        messages: &messages,
+        add_generation_prompt: true,
+        enable_thinking: format.enable_thinking,
+        // The machine has a clock, but nothing that tells it the date.
+        now_seconds: None,
+    };
+    let Shell { backend, terminal, .. } = shell;
+    let mut printed = false;
+    let result = backend.chat_streaming(&conversation, format.template, format.max_tokens, &mut |text| {
+        printed |= !text.is_empty();
+        terminal.print(format_args!("{text}"));
+        terminal.check_interrupt()
+    });
+    let ends_line = matches!(&result, Ok(result) if result.output.ends_with('\n'));
+    if !ends_line && (printed || result.is_ok()) {
+        terminal.print(format_args!("\n"));
+    }
+    let result = result?;
+    note_result(terminal, &result);
+    Ok(result.output)
+}
