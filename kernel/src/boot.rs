@@ -9,7 +9,7 @@ use ferrite_kernel::{
     arch,
     boot_args::BootArgs,
     cores::start as cores,
-    device_tree::{self, Platform, Registers},
+    device_tree::{self, LastWords, Platform, Registers},
     drivers::{
         host::{self, ExitStatus},
         interrupts,
@@ -41,6 +41,7 @@ const DEFAULT_TREE: usize = 0x4000_0000;
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(tree_address: usize) -> ! {
     let (tree, tree_range) = find_tree(tree_address);
+    prepare_last_words(&tree);
     let heap = place_heap(&tree, &tree_range);
     let platform = Platform::from_tree(&tree).expect("the heap was placed in its memory");
     let stacks = place_secondary_stacks(&platform, &heap);
@@ -102,6 +103,23 @@ fn find_tree(address: usize) -> (Fdt<'static>, Range<u64>) {
     (tree, address as u64..(address + size) as u64)
 }
 
+/// Lets a panic be read, and end the machine, from here on: what comes next can find too little memory.
+fn prepare_last_words(tree: &Fdt<'_>) {
+    const BOOT_MAP_DEVICES: Range<u64> = 0..1 << 30;
+    let words = LastWords::from_tree(tree);
+    if let Some(method) = words.psci {
+        power::init(method);
+    }
+    let console = words.console.filter(|registers| BOOT_MAP_DEVICES.contains(&registers.address));
+    uart::set_emergency_registers(console);
+    let (host, is_command) = BootArgs::host_and_mode(words.boot_args);
+    host::init(host);
+    if is_command {
+        // The console is the command's alone.
+        host::open_standard_error();
+    }
+}
+
 /// Gives the heap its memory and returns where that is.
 fn place_heap(tree: &Fdt<'_>, tree_range: &Range<u64>) -> Range<u64> {
     let banks = || device_tree::memory_banks(tree);
@@ -158,18 +176,14 @@ unsafe fn map_memory(platform: &Platform) {
 
 /// From here on there is a console, a log and a way to end.
 fn start_console(platform: &Platform, args: &BootArgs) {
-    if let Some(method) = platform.psci {
-        power::init(method);
-    }
     if let Some(device) = &platform.uart {
         // SAFETY: mapped by now, and nothing else uses it.
         unsafe { uart::init(device) };
     }
-    host::init(args.host);
     let is_command = matches!(args.run_mode, RunMode::Command(_));
     let (sink, level): (fn(&[u8]), _) = if !is_command {
         (uart::write_text, args.log_level)
-    } else if host::open_standard_error() {
+    } else if host::has_standard_error() {
         (host::write_standard_error, args.log_level)
     } else {
         // The console is the command's alone.

@@ -109,6 +109,21 @@ impl fmt::Display for BootArgError {
 impl core::error::Error for BootArgError {}
 
 impl BootArgs {
+    /// The host, and whether one command is to be run, without allocating: for a boot that fails before
+    /// there is a heap. Mistakes count as nothing said.
+    pub fn host_and_mode(line: &str) -> (Host, bool) {
+        let mut host = Host::None;
+        let mut is_command = false;
+        for word in line.split_ascii_whitespace() {
+            match word.split_once('=') {
+                Some(("ferrite.host", name)) => host = parse_host(name).unwrap_or(host),
+                Some(("ferrite.command", _)) => is_command = true,
+                _ => {}
+            }
+        }
+        (host, is_command)
+    }
+
     /// Parses the command line.
     pub fn parse(line: &str) -> Self {
         let mut args = Self::default();
@@ -134,12 +149,7 @@ impl BootArgs {
                 self.run_mode = RunMode::Command(line);
             }
             "ferrite.host" => {
-                self.host = match value {
-                    "none" => Host::None,
-                    "semihosting" => Host::Semihosting,
-                    "pvpanic" => Host::Pvpanic,
-                    _ => return Err("none, semihosting or pvpanic"),
-                };
+                self.host = parse_host(value).ok_or("none, semihosting or pvpanic")?;
             }
             "ferrite.model" => {
                 let file = parse_file(value).ok_or("SERIAL:BYTES or SERIAL:BYTES:SHA256")?;
@@ -170,6 +180,15 @@ impl BootArgs {
             }
         }
         Ok(())
+    }
+}
+
+fn parse_host(name: &str) -> Option<Host> {
+    match name {
+        "none" => Some(Host::None),
+        "semihosting" => Some(Host::Semihosting),
+        "pvpanic" => Some(Host::Pvpanic),
+        _ => None,
     }
 }
 
@@ -217,6 +236,8 @@ mod tests {
         );
         let args = BootArgs::parse(&line);
         assert_eq!(args.mistake, None);
+        assert_eq!(BootArgs::host_and_mode(&line), (Host::Semihosting, true));
+        assert_eq!(BootArgs::host_and_mode("ferrite.host=x ferrite.commander=1 ="), (Host::None, false));
         assert_eq!(args.log_level, LevelFilter::Debug);
         assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"llm \xff\x00")));
         assert_eq!(args.host, Host::Semihosting);

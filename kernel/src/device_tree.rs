@@ -1,6 +1,6 @@
 //! What the device tree says about the machine: memory, cores, devices, boot arguments.
 //!
-//! [`memory_banks`] and [`reserved_memory`] need no heap, so that the heap can be placed first;
+//! [`LastWords`], [`memory_banks`] and [`reserved_memory`] need no heap, so that the heap can be placed first;
 //! [`Platform`] is all of it, owned, so that the tree's own memory can be given away afterwards.
 //! Anything absent from the tree is absent from the platform: the boot goes on without it.
 
@@ -14,6 +14,9 @@ use dtoolkit::{
 
 /// The magic number that begins a flattened device tree (Devicetree Specification 0.4, 5.2).
 const MAGIC: u32 = 0xd00d_feed;
+
+/// The console's `compatible`.
+const PL011: &str = "arm,pl011";
 
 /// Interrupt numbers of shared peripheral interrupts begin here (GICv2 architecture, 2.2.1).
 const FIRST_SHARED_INTERRUPT: u32 = 32;
@@ -180,6 +183,31 @@ pub fn reserved_memory<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> +
         .map(|(start, size)| start..start.saturating_add(size))
 }
 
+/// What a kernel needs to say why it cannot boot, without allocating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastWords<'a> {
+    /// The console's registers.
+    pub console: Option<Registers>,
+    /// How to call PSCI.
+    pub psci: Option<PsciMethod>,
+    /// `/chosen/bootargs`.
+    pub boot_args: &'a str,
+}
+
+impl<'a> LastWords<'a> {
+    /// Reads them from `tree`; what is missing or unreadable is left out.
+    pub fn from_tree(tree: &Fdt<'a>) -> Self {
+        let devices = || tree.root().children().filter(is_enabled);
+        Self {
+            console: devices()
+                .find(|node| node.is_compatible(PL011))
+                .and_then(|node| register_block(&node, 0)),
+            psci: devices().find_map(|node| psci_method(&node)),
+            boot_args: boot_args(tree),
+        }
+    }
+}
+
 impl Platform {
     /// Reads everything that the kernel uses from `tree`.
     ///
@@ -203,7 +231,7 @@ impl Platform {
             pcie: None,
             psci: None,
             pmu_interrupt: None,
-            boot_args: boot_args(tree),
+            boot_args: boot_args(tree).into(),
         };
         for node in tree.root().children().filter(is_enabled) {
             platform.add_device(tree, &node);
@@ -219,7 +247,7 @@ impl Platform {
         };
         if compatible(&["virtio,mmio"]) {
             self.virtio_mmio.extend(register_block(node, 0));
-        } else if compatible(&["arm,pl011"]) {
+        } else if compatible(&[PL011]) {
             if self.uart.is_none() {
                 self.uart = register_block(node, 0).map(|registers| Uart {
                     registers,
@@ -239,16 +267,24 @@ impl Platform {
                 });
         } else if compatible(&["pci-host-ecam-generic"]) {
             self.pcie = pcie_host(node);
-        } else if compatible(&["arm,psci", "arm,psci-0.2", "arm,psci-1.0"]) {
-            let method = node.property("method");
-            self.psci = match method.as_ref().and_then(|method| method.value_as().ok()) {
-                Some("hvc") => Some(PsciMethod::Hvc),
-                Some("smc") => Some(PsciMethod::Smc),
-                _ => None,
-            };
+        } else if let Some(method) = psci_method(node) {
+            self.psci = Some(method);
         } else if compatible(&["arm,armv8-pmuv3"]) {
             self.pmu_interrupt = private_interrupt(node);
         }
+    }
+}
+
+/// How PSCI is called, if this is its node.
+fn psci_method(node: &FdtNode<'_>) -> Option<PsciMethod> {
+    if !["arm,psci", "arm,psci-0.2", "arm,psci-1.0"].iter().any(|name| node.is_compatible(name)) {
+        return None;
+    }
+    let method = node.property("method");
+    match method.as_ref().and_then(|method| method.value_as().ok()) {
+        Some("hvc") => Some(PsciMethod::Hvc),
+        Some("smc") => Some(PsciMethod::Smc),
+        _ => None,
     }
 }
 
@@ -297,10 +333,9 @@ fn clock_hz(tree: &Fdt<'_>) -> Option<u32> {
     clock.property("clock-frequency")?.value_as().ok()
 }
 
-fn boot_args(tree: &Fdt<'_>) -> String {
-    let chosen = tree.chosen();
-    let text = chosen.as_ref().and_then(|chosen| chosen.bootargs().ok().flatten());
-    String::from(text.unwrap_or(""))
+fn boot_args<'a>(tree: &Fdt<'a>) -> &'a str {
+    let arguments = tree.chosen().and_then(|chosen| chosen.property("bootargs"));
+    arguments.and_then(|arguments| arguments.value_as().ok()).unwrap_or("")
 }
 
 fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
@@ -387,6 +422,19 @@ mod tests {
         assert_eq!(platform.psci, Some(PsciMethod::Hvc));
         assert_eq!(platform.pmu_interrupt, Some(23));
         assert_eq!(platform.boot_args, "log=info hello");
+    }
+
+    #[test]
+    fn last_words_are_what_the_platform_has() {
+        for bytes in [VIRT_GIC_V3, VIRT_GIC_V2_EL2] {
+            let tree = Fdt::new(bytes).unwrap();
+            let platform = Platform::from_tree(&tree).unwrap();
+            let words = LastWords::from_tree(&tree);
+            assert_eq!(words.console, platform.uart.map(|uart| uart.registers));
+            assert!(words.console.is_some());
+            assert_eq!(words.psci, platform.psci);
+            assert_eq!(words.boot_args, platform.boot_args);
+        }
     }
 
     #[test]

@@ -28,13 +28,25 @@ struct Port {
 
 static PORT: Mutex<Option<Port>> = Mutex::new(None);
 
-/// Address of the registers, for [`write_in_emergency`]; 0 until [`init`].
-static REGISTERS: AtomicUsize = AtomicUsize::new(0);
+/// Where QEMU's `virt` machine has its PL011.
+const QEMU_VIRT_ADDRESS: usize = 0x0900_0000;
+
+/// Address of the registers, for [`write_in_emergency`]; 0 if there is no UART. Until a device tree could be
+/// read, a guess that is right on the one machine that has been tried: a kernel that finds no tree has no
+/// other way to say so.
+static REGISTERS: AtomicUsize = AtomicUsize::new(QEMU_VIRT_ADDRESS);
 
 /// Runs `use_port` with the port, interrupts masked so that the handler cannot want it meanwhile.
 /// `None` before [`init`].
 fn with_port<R>(use_port: impl FnOnce(&mut Port) -> R) -> Option<R> {
     arch::interrupts::masked(|| PORT.lock().as_mut().map(use_port))
+}
+
+/// Lets [`write_in_emergency`] use these registers, or none. They must be mapped as device memory, and those
+/// of a PL011.
+pub fn set_emergency_registers(registers: Option<device_tree::Registers>) {
+    let address = registers.map_or(0, |registers| registers.address as usize);
+    REGISTERS.store(address, Ordering::Relaxed);
 }
 
 /// Sets the UART up; output works from here on.
@@ -151,7 +163,7 @@ pub fn write_in_emergency(bytes: &[u8]) {
     let Some(registers) = NonNull::new(registers) else {
         return;
     };
-    // SAFETY: `init` was promised mapped registers. The other owner, if it was interrupted half
+    // SAFETY: `init` was promised mapped registers, and before it the boot map has them. The other owner, if it was interrupted half
     // way, never runs again: whoever calls this ends the machine.
     let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
     for &byte in bytes {

@@ -37,6 +37,17 @@ fn a_panic_says_where() {
 }
 
 #[test]
+fn too_little_memory_to_boot_is_said_before_there_is_a_console() {
+    let run = |host: &str| {
+        let run = Run::new().args(["--mem", "16M"]).qemu("-device pvpanic-pci -action panic=exit-failure");
+        run.boot_args(host).command("help").finish()
+    };
+    run("").expect_status(PANIC).expect_error("no place for the heap in 16777216 bytes of RAM");
+    let without_semihosting = run("ferrite.host=none");
+    assert!(without_semihosting.text().contains("no place for the heap"), "{}", without_semihosting.text());
+}
+
+#[test]
 fn an_exhausted_heap_is_told_apart_from_a_panic() {
     run("heap").expect_status(HEAP_EXHAUSTED).expect_error("memory allocation of 1099511627776 bytes failed");
 }
