@@ -5,10 +5,11 @@ use crate::{
     arch,
     boot_args::SelfTest,
     console::Console,
-    cores::start::TEAM,
+    cores::start::{TEAM, states},
     memory::pool::Pool,
     sha256::{self, Sha256},
     storage::{Disk, ReadError},
+    system::CoreState,
 };
 use alloc::vec::Vec;
 use core::{
@@ -64,9 +65,8 @@ fn on_another_core(end: impl Fn() + Sync) {
 }
 
 fn wait_for_all_cores() {
-    let all = crate::cores::start::states().len();
-    assert!(all > 1, "this self-test needs a second core");
-    wait_until("all cores", || TEAM.count() == all);
+    assert!(TEAM.count() > 1, "this self-test needs a second core");
+    wait_until("all cores", || states().iter().all(|core| core.state == CoreState::Online));
 }
 
 /// # Panics

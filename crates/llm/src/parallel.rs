@@ -10,7 +10,7 @@ use spin::Mutex;
 /// kernel. Work is not divided here: the closure claims its share, so a core that is taken away for
 /// a while simply claims less.
 pub trait Workers: Sync {
-    /// How many cores take part, at least 1.
+    /// How many cores take part at most, at least 1; the same for as long as the workers are in use.
     fn count(&self) -> usize;
 
     /// Runs `job` once on the calling core, and at most once on every other one, at the same time. Returns

@@ -64,8 +64,9 @@ fn start(number: usize, core: &Cpu) -> Result<(), power::StartError> {
         return Err(power::StartError::OtherMethod);
     }
     set_state(number, CoreState::Starting);
+    TEAM.expect_helper();
     // SAFETY: the entry point is made for this core, which runs nothing yet.
-    unsafe { power::start_core(core.mpidr, entry) }
+    unsafe { power::start_core(core.mpidr, entry) }.inspect_err(|_| TEAM.expect_no_helper())
 }
 
 /// Where a started core enters Rust, on its own stacks, with the final memory map.

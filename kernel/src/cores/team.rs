@@ -75,7 +75,7 @@ pub struct Team<W> {
     job: UnsafeCell<Option<Job<'static>>>,
     /// One bit for each core that sleeps, or is about to.
     asleep: Line<AtomicU64>,
-    /// Helpers that have begun to serve.
+    /// Helpers that serve or will.
     helpers: AtomicUsize,
     /// Set while somebody is in [`Team::run`].
     is_running: AtomicBool,
@@ -109,13 +109,24 @@ impl<W: Waiting> Team<W> {
         }
     }
 
-    /// The life of a helper: takes part in run after run, until `is_over` says so between two of them.
+    /// Says that one more helper will serve. To be called before it does, and before a run: whoever has asked
+    /// how many cores take part may count on there being no more.
+    pub fn expect_helper(&self) {
+        self.helpers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says that a helper that was expected will not come.
+    pub fn expect_no_helper(&self) {
+        self.helpers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The life of a helper that was [expected](Self::expect_helper): takes part in run after run, until
+    /// `is_over` says so between two of them.
     ///
     /// # Panics
     /// If `core` is the [`CALLER`] or not below [`MAX_CORES`].
     pub fn serve(&self, core: usize, is_over: impl Fn() -> bool) {
         assert!(core != CALLER && core < MAX_CORES, "core {core} cannot be a helper");
-        self.helpers.fetch_add(1, Ordering::Relaxed);
         let mut last_run = 0;
         let mut idle_since_us = self.waiting.now_us();
         while !is_over() {
@@ -134,7 +145,6 @@ impl<W: Waiting> Team<W> {
                 idle_since_us = self.waiting.now_us();
             }
         }
-        self.helpers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Wakes every helper, so that it asks whether its service is over.
@@ -331,12 +341,11 @@ mod tests {
         thread::scope(|scope| {
             for core in 1..count {
                 let (team, is_over) = (&team, &is_over);
+                team.expect_helper();
                 scope.spawn(move || team.serve(core, || is_over.load(Ordering::SeqCst)));
             }
+            assert_eq!(team.count(), count);
             let _end = End(&is_over, &team);
-            while team.count() < count {
-                thread::yield_now();
-            }
             body(&team);
         });
     }
