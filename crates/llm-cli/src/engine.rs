@@ -43,6 +43,8 @@ pub struct EngineArguments {
 enum KvTypeName {
     F16,
     F32,
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 impl EngineArguments {
@@ -79,6 +81,7 @@ impl EngineArguments {
             kv_type: match self.kv_type {
                 KvTypeName::F16 => KvType::F16,
                 KvTypeName::F32 => KvType::F32,
+                KvTypeName::Q8_0 => KvType::Q8_0,
             },
             precision: if self.exact { Precision::Exact } else { Precision::Quantized },
         }

@@ -7,8 +7,11 @@
 use alloc::vec::Vec;
 
 use half::f16;
+use zerocopy::IntoBytes;
 
 use crate::arena::{Arena, OutOfMemory};
+use crate::blocks::BlockQ8_0;
+use crate::quant::{GgmlType, quantize};
 
 /// The number format of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,18 +21,32 @@ pub enum KvType {
     F16,
     /// Single precision, for comparison with a reference.
     F32,
+    /// Integers of 8 bits with a half-precision scale for each 32 elements of a vector: little more
+    /// than half the memory of [`F16`](Self::F16). Vectors must be whole blocks.
+    Q8_0,
 }
 
 impl KvType {
-    /// The type of this name (`f16`, `f32`).
+    /// The type of this name (`f16`, `f32`, `q8_0`).
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "f16" => Some(KvType::F16),
             "f32" => Some(KvType::F32),
+            "q8_0" => Some(KvType::Q8_0),
             _ => None,
         }
     }
+
+    /// Elements that are stored together: keys and values must be a multiple of them.
+    pub fn block_len(self) -> usize {
+        match self {
+            KvType::F16 | KvType::F32 => 1,
+            KvType::Q8_0 => Q8_0_LEN,
+        }
+    }
 }
+
+const Q8_0_LEN: usize = 32;
 
 /// What one layer keeps of a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +83,7 @@ struct Place {
 enum Elements<'m> {
     F16(&'m mut [f16]),
     F32(&'m mut [f32]),
+    Q8_0(&'m mut [BlockQ8_0]),
 }
 
 /// The elements of one head's keys or values: `[n_ctx][head_len]`, of which the first positions are
@@ -76,6 +94,8 @@ pub enum HeadElements<'c> {
     F16(&'c [f16]),
     /// In single precision.
     F32(&'c [f32]),
+    /// In blocks of 32.
+    Q8_0(&'c [BlockQ8_0]),
 }
 
 impl<'m> KvCache<'m> {
@@ -84,6 +104,10 @@ impl<'m> KvCache<'m> {
     /// # Errors
     ///
     /// [`OutOfMemory`] if either is too small.
+    ///
+    /// # Panics
+    ///
+    /// If a length is not a multiple of the type's [`block_len`](KvType::block_len).
     pub fn carve(
         shapes: impl ExactSizeIterator<Item = KvShape>,
         n_ctx: usize,
@@ -98,6 +122,8 @@ impl<'m> KvCache<'m> {
         // Lengths past the address space are refused by `take` like any others that do not fit.
         let (mut n_keys, mut n_values) = (0_usize, 0_usize);
         for shape in shapes {
+            let block_len = kv_type.block_len();
+            assert!([shape.head_len_k, shape.head_len_v].iter().all(|len| len.is_multiple_of(block_len)));
             places.push(Place { shape, first_key: n_keys, first_value: n_values });
             let vectors = shape.n_head_kv.saturating_mul(n_ctx);
             n_keys = n_keys.saturating_add(vectors.saturating_mul(shape.head_len_k));
@@ -107,6 +133,7 @@ impl<'m> KvCache<'m> {
             Ok(match kv_type {
                 KvType::F16 => Elements::F16(arena.take(len)?),
                 KvType::F32 => Elements::F32(arena.take(len)?),
+                KvType::Q8_0 => Elements::Q8_0(arena.take(len / Q8_0_LEN)?),
             })
         };
         Ok(KvCache { n_ctx, places, keys: elements(n_keys)?, values: elements(n_values)? })
@@ -167,6 +194,10 @@ impl Elements<'_> {
                 }
             }
             Elements::F32(elements) => elements[at..][..vector.len()].copy_from_slice(vector),
+            Elements::Q8_0(blocks) => {
+                let blocks = &mut blocks[at / Q8_0_LEN..][..vector.len() / Q8_0_LEN];
+                quantize(GgmlType::Q8_0, vector, blocks.as_mut_bytes());
+            }
         }
     }
 
@@ -174,6 +205,7 @@ impl Elements<'_> {
         match self {
             Elements::F16(elements) => HeadElements::F16(&elements[first..][..len]),
             Elements::F32(elements) => HeadElements::F32(&elements[first..][..len]),
+            Elements::Q8_0(blocks) => HeadElements::Q8_0(&blocks[first / Q8_0_LEN..][..len / Q8_0_LEN]),
         }
     }
 }
@@ -206,6 +238,10 @@ mod tests {
         match elements {
             HeadElements::F16(elements) => elements.iter().map(|x| x.to_f32()).collect(),
             HeadElements::F32(elements) => elements.to_vec(),
+            HeadElements::Q8_0(blocks) => {
+                let values = blocks.iter().map(|block| block.qs.map(|q| f32::from(q) * block.d.to_f32()));
+                values.flatten().collect()
+            }
         }
     }
 
@@ -228,6 +264,35 @@ mod tests {
             assert_eq!(as_f32(cache.values(0, 1)), [1.0, 11.0, 21.0, 31.0]);
             assert_eq!(as_f32(cache.keys(1, 0))[3..7], [100.0, 100.0, 110.0, 110.0]);
             assert_eq!(as_f32(cache.values(1, 0)), []);
+        }
+    }
+
+    #[test]
+    fn blocks_of_32_keep_each_vector_to_half_a_step() {
+        let shape = KvShape { n_head_kv: 2, head_len_k: 64, head_len_v: 32 };
+        let carve = |arena: &mut Arena<'_>| {
+            KvCache::carve([shape; 2].into_iter(), N_CTX, KvType::Q8_0, arena).map(|_| arena.used_bytes())
+        };
+        let used_bytes = carve(&mut Arena::measuring()).unwrap();
+        let n_vectors = 2 * 2 * N_CTX;
+        assert_eq!(used_bytes, 34 * n_vectors * 2 + (34 * n_vectors).next_multiple_of(crate::arena::ALIGN));
+        let mut memory = vec![0xff; used_bytes + crate::arena::ALIGN];
+        let mut arena = Arena::new(&mut memory);
+        let mut cache = KvCache::carve([shape; 2].into_iter(), N_CTX, KvType::Q8_0, &mut arena).unwrap();
+        let keys: Vec<f32> = (0..128).map(|i| (i as f32 - 40.0) / 7.0).collect();
+        let values: Vec<f32> = (0..64).map(|i| i as f32 * -0.01).collect();
+        cache.store(1, 2, &keys, &values);
+        let found_keys = as_f32(cache.keys(1, 1));
+        let found_values = as_f32(cache.values(1, 0));
+        for (given, found) in [(&keys[64..], &found_keys[2 * 64..]), (&values[..32], &found_values[2 * 32..])]
+        {
+            for (given, found) in given.chunks(32).zip(found.chunks(32)) {
+                let amax = given.iter().map(|x| x.abs()).fold(0.0, f32::max);
+                for (x, y) in given.iter().zip(found) {
+                    // Half a step, and the scale's own rounding to 11 bits.
+                    assert!((x - y).abs() <= amax * (0.5 / 127.0 + 1.0 / 2048.0), "{x} became {y}");
+                }
+            }
         }
     }
 

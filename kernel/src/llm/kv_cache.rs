@@ -60,6 +60,7 @@ fn what_is_stored_is_read_back() {
                     HeadElements::F16(elements) => {
                         elements[2 * 8..3 * 8].iter().map(|e| e.to_f32()).collect()
                     }
+                    HeadElements::Q8_0(_) => unreachable!("not asked for"),
                 };
                 for (stored, given) in position.iter().zip(&given[head * 8..]) {
                     assert!((stored - given).abs() <= tolerance * given.abs(), "{stored} for {given}");

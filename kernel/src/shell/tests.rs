@@ -469,12 +469,12 @@ mod with_inference {
             b"llm logits ''",
             b"llm logits 1,x",
             b"llm logits 1,99999",
-            b"llm logits 1 --kv-type q8_0",
+            b"llm logits 1 --kv-type q3_k",
             std::format!("llm logits 1{}", ",1".repeat(64)).as_bytes(),
             b"llm logits 1",
         ]);
         let expected =
-            ["usage: llm logits ID,ID...", "ID,ID... is", "ID,ID... is", "99999", "f16 or f32", "65"];
+            ["usage: llm logits ID,ID...", "ID,ID... is", "ID,ID... is", "99999", "f16, f32 or q8_0", "65"];
         for (answer, expected) in answers.iter().zip(expected) {
             assert!(answer.contains("error: ") && answer.contains(expected), "{answer:?}: {expected}");
         }

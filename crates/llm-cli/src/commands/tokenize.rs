@@ -1,7 +1,7 @@
 //! `llm tokenize`: text to token ids.
 
 use std::io::{BufWriter, Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -40,13 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let text = match (&arguments.text, &arguments.file) {
         (Some(text), _) => text.clone(),
-        (None, Some(path)) => {
-            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            String::from_utf8(bytes).map_err(|error| {
-                let offset = error.utf8_error().valid_up_to();
-                anyhow!("{} is not UTF-8 at byte {offset}", path.display())
-            })?
-        }
+        (None, Some(path)) => read_text(path)?,
         (None, None) => unreachable!("clap asks for one of them"),
     };
     let options = EncodeOptions { add_special: !arguments.no_bos, parse_special: arguments.special };
@@ -60,4 +54,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     writeln!(output)?;
     Ok(output.flush()?)
+}
+
+/// The text of a file, whole.
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        anyhow!("{} is not UTF-8 at byte {offset}", path.display())
+    })
 }

@@ -6,6 +6,7 @@ mod convert;
 mod infer;
 mod info;
 mod logits;
+mod perplexity;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod pull;
 mod synth;

@@ -6,7 +6,7 @@
 
 use core::ops::Range;
 
-use crate::kv_cache::HeadElements;
+use crate::kv_cache::{HeadElements, KvType};
 use crate::parallel::{Workers, for_each_chunk};
 use crate::simd::{Attend, Kernels, MAX_QUERIES, Query, Vectors};
 
@@ -142,6 +142,13 @@ impl BatchAttention<'_> {
                 let values = Vectors { elements: values, stride: stride_v };
                 let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap };
                 kernels.attend_f32(&attend, queries, output);
+            }
+            (HeadElements::Q8_0(keys), HeadElements::Q8_0(values)) => {
+                let block_len = KvType::Q8_0.block_len();
+                let keys = Vectors { elements: keys, stride: stride_k / block_len };
+                let values = Vectors { elements: values, stride: stride_v / block_len };
+                let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap };
+                kernels.attend_q8_0(&attend, queries, output);
             }
             (keys, values) => unreachable!("a cache of one type has {keys:?} and {values:?}"),
         }

@@ -31,6 +31,13 @@ pub enum SessionError {
         /// Positions of the context.
         n_ctx: usize,
     },
+    /// Keys or values that are no whole number of the cache's blocks.
+    HeadLength {
+        /// Elements of a key or value.
+        head_len: usize,
+        /// Elements of a block.
+        block_len: usize,
+    },
     /// The model's small tables cannot be made.
     Model(ModelError),
     /// The memory that was lent is too small.
@@ -116,6 +123,13 @@ impl fmt::Display for SessionError {
             }
             SessionError::EncoderBatch { n_batch, n_ctx } => {
                 write!(f, "batch of {n_batch} tokens, expected {n_ctx}: an encoder reads its context at once")
+            }
+            SessionError::HeadLength { head_len, block_len } => {
+                write!(
+                    f,
+                    "keys or values of {head_len} elements cannot be cached in blocks of {block_len}: expected a \
+                     multiple, or another type of cache"
+                )
             }
             SessionError::Sampling(error) => error.fmt(f),
             SessionError::Tokenizer(error) => error.fmt(f),

@@ -71,7 +71,13 @@ impl SessionOptions {
         if !(1..=self.n_ctx).contains(&self.n_batch) {
             return Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx: self.n_ctx });
         }
-        Ok(())
+        let block_len = self.kv_type.block_len();
+        let shapes = config.layers.iter().map(|layer| layer.kv_shape(config.latent.as_ref()));
+        let mut lengths = shapes.flat_map(|shape| [shape.head_len_k, shape.head_len_v]);
+        match lengths.find(|len| !len.is_multiple_of(block_len)) {
+            Some(head_len) => Err(SessionError::HeadLength { head_len, block_len }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -412,17 +412,14 @@ fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     }
     let rest = len % LANES;
     if rest > 0 {
-        let q = q_at.map(|q| {
-            // SAFETY: so many elements are left.
-            padded(rest, |i| unsafe { *q.add(i) })
-        });
-        for (sums, key) in sums.iter_mut().zip(key_at) {
-            // SAFETY: so many elements are left.
-            let key = padded(rest, |i| unsafe { E::element(key, i) });
-            for (sum, q) in sums.iter_mut().zip(&q) {
-                *sum = V::of(q).fma(V::of(&key), *sum);
-            }
-        }
+        // SAFETY: so many elements are left.
+        let last_q = q_at.map(|q| padded(rest, |i| unsafe { *q.add(i) }));
+        // SAFETY: so many elements are left.
+        let last_keys = key_at.map(|key| padded(rest, |i| unsafe { E::element(key, i) }));
+        let (q_at, key_at) =
+            (last_q.each_ref().map(|q| q.as_ptr()), last_keys.each_ref().map(|key| key.as_ptr()));
+        // SAFETY: each is an array of eight.
+        unsafe { add_products(q_at, key_at, 0, &mut sums) };
     }
 
     let mut totals = [[0.0; Q]; K];

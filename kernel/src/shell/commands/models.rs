@@ -22,7 +22,7 @@ pub(super) const CONTEXT_OPTION: OptionSpec = OptionSpec {
 pub(super) const KV_TYPE_OPTION: OptionSpec = OptionSpec {
     name: "kv-type",
     value: Some("TYPE"),
-    help: "number format of cached keys and values from now on: f16, as at the start, or f32",
+    help: "number format of cached keys and values from now on: f16, as at the start, f32 or q8_0",
 };
 pub(super) const EXPECTED_CONTEXT: &str = "a number of tokens";
 
@@ -125,7 +125,7 @@ pub(super) fn set_kv_type(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> R
         }
     }
 
-    if let Some(Name(kv_type)) = arguments.option(KV_TYPE_OPTION.name, "f16 or f32")? {
+    if let Some(Name(kv_type)) = arguments.option(KV_TYPE_OPTION.name, "f16, f32 or q8_0")? {
         shell.backend.set_kv_type(kv_type)?;
     }
     Ok(())

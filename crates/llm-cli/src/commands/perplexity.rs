@@ -1,0 +1,99 @@
+//! `llm perplexity`: how well a model predicts a text.
+
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use llm::model::Model;
+use llm::session::{Logits, Session};
+use llm::tokenizer::{EncodeOptions, Tokenizer};
+
+use crate::commands::tokenize::read_text;
+use crate::engine::{EngineArguments, SessionMemory};
+use crate::model_file::ModelFile;
+
+/// Positions of a window unless --ctx says otherwise, if the model has as many.
+const WINDOW: usize = 512;
+
+/// Positions whose logits are kept at a time.
+const ROWS: usize = 64;
+
+/// Print the perplexity of a text: exp of the mean negative log likelihood of its tokens.
+///
+/// The text's tokens, with the start token in front where the model asks for one, are cut into windows
+/// of --ctx tokens [default: 512, or the model's context], each read into an empty cache. Every token of
+/// a window but the first counts, given those before it in the window; a last window that is shorter
+/// counts as far as it goes.
+#[derive(Args)]
+pub struct Arguments {
+    /// The model, a GGUF file.
+    #[arg(short, long, value_name = "FILE")]
+    model: PathBuf,
+
+    /// File with the text, taken whole.
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let workers = arguments.engine.workers()?;
+    let kernels = arguments.engine.kernels()?;
+    let mut file = ModelFile::open(&arguments.model)?;
+    file.pack(kernels, &workers)?;
+    let gguf = file.gguf()?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let model = Model::load(&gguf)?;
+    if model.config().is_encoder() {
+        bail!("an encoder does not predict text");
+    }
+    let mut tokens = Vec::new();
+    let encode_options = EncodeOptions { add_special: true, parse_special: false };
+    tokenizer.encode(&read_text(&arguments.file)?, encode_options, &mut tokens)?;
+    if tokens.len() < 2 {
+        bail!("a text of {} tokens has none to predict, expected at least 2", tokens.len());
+    }
+
+    let n_vocab = model.config().n_vocab;
+    let options = arguments.engine.session_options(model.config(), WINDOW, ROWS);
+    let mut memory = SessionMemory::allocate(model.config(), &options)?;
+    let mut session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
+    let (mut sum, mut n_counted) = (0.0, 0);
+    for window in tokens.chunks(options.n_ctx) {
+        session.reset();
+        // The last token predicts nothing that counts.
+        for (index, batch) in window[..window.len() - 1].chunks(options.n_logits).enumerate() {
+            let targets = &window[index * options.n_logits + 1..];
+            let rows = session.forward(batch, Logits::All)?.chunks_exact(n_vocab);
+            sum += rows.zip(targets).map(|(row, &target)| surprise(row, target)).sum::<f64>();
+            n_counted += batch.len();
+        }
+    }
+    let mean = sum / n_counted as f64;
+    writeln!(stdout(), "perplexity {:.4} ({mean:.6} nats a token, {n_counted} tokens)", mean.exp())?;
+    Ok(())
+}
+
+/// The negative log likelihood of a token, in nats.
+fn surprise(logits: &[f32], target: u32) -> f64 {
+    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum();
+    max + sum.ln() - f64::from(logits[target as usize])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn surprise_is_the_negative_log_of_the_softmax() {
+        // Weights 1, 2, 4 and 1: one half for the third.
+        let logits = [1000.0, 1000.0 + 2.0_f32.ln(), 1000.0 + 4.0_f32.ln(), 1000.0];
+        assert!((surprise(&logits, 2) - 2.0_f64.ln()).abs() < 1e-4);
+        assert!((surprise(&logits, 0) - 8.0_f64.ln()).abs() < 1e-4);
+    }
+}
