@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use super::{Files, put_optional_u32, read, read_optional};
@@ -56,15 +55,15 @@ impl Vocabulary {
     /// Reads tokenizer.json, and tokenizer_config.json where there is one, for an embedding of `n_vocab` rows.
     pub fn read(files: &dyn Files, n_vocab: u32) -> Result<Self> {
         const FILE: &str = "tokenizer.json";
-        let file = read(files, FILE)?;
-        let tokenizer = Tokenizer::from_bytes((*file).as_ref());
-        let tokenizer = tokenizer.map_err(|error| anyhow::anyhow!("{error}")).context(FILE)?;
-        check_added_tokens(&tokenizer, (*file).as_ref()).context(FILE)?;
+        let file: Value = serde_json::from_slice((*read(files, FILE)?).as_ref()).context(FILE)?;
         let settings = optional_json(files, "tokenizer_config.json")?;
         let config = optional_json(files, "config.json")?;
 
+        check_model(&file["model"]).context(FILE)?;
+        let merges = merges(&file["model"]).context(FILE)?;
+        let tokenizer = load(&file, &merges).context(FILE)?;
         let (tokens, token_types) = tokens(&tokenizer, n_vocab as usize).context(FILE)?;
-        let kind = Kind::of(&tokenizer, &tokens).context(FILE)?;
+        let kind = Kind::of(&file, &tokens, &merges).context(FILE)?;
         let id_of = |name: &str| {
             let content = settings
                 .get(name)
@@ -89,13 +88,10 @@ impl Vocabulary {
         };
         vocabulary.mark_byte_tokens();
         // Newer files say by their post-processor, not by a flag, that texts begin with the start token.
-        vocabulary.add_bos = vocabulary.add_bos.or_else(|| vocabulary.begins_with_bos(&tokenizer));
+        let first = first_id(&file["post_processor"]);
+        let begins_with_bos = vocabulary.bos_id.is_some() && first == vocabulary.bos_id.map(u64::from);
+        vocabulary.add_bos.get_or_insert(begins_with_bos);
         Ok(vocabulary)
-    }
-
-    fn begins_with_bos(&self, tokenizer: &Tokenizer) -> Option<bool> {
-        let encoding = tokenizer.encode("a", true).ok()?;
-        Some(self.bos_id.is_some() && encoding.get_ids().first().copied() == self.bos_id)
     }
 
     fn mark_byte_tokens(&mut self) {
@@ -143,22 +139,17 @@ impl Vocabulary {
 }
 
 impl Kind {
-    fn of(tokenizer: &Tokenizer, tokens: &[String]) -> Result<Self> {
-        let model = serde_json::to_value(tokenizer.get_model())?;
-        if model.get("type").and_then(Value::as_str) != Some("BPE") {
-            bail!("the model is {}, expected BPE", model.get("type").unwrap_or(&Value::Null));
-        }
-        let merges = merges(&model)?;
-        if model.get("byte_fallback").and_then(Value::as_bool) == Some(true) {
-            let settings = serde_json::to_string(tokenizer)?;
+    fn of(file: &Value, tokens: &[String], merges: &[[String; 2]]) -> Result<Self> {
+        if file["model"]["byte_fallback"].as_bool() == Some(true) {
+            let spaces = format!("{}{}", file["normalizer"], file["pre_tokenizer"]);
             return Ok(Kind::SentencePiece {
-                scores: scores(tokens, &merges),
-                add_space_prefix: settings.contains(r#""type":"Prepend""#)
-                    || settings.contains(r#""prepend_scheme":"first""#)
-                    || settings.contains(r#""prepend_scheme":"always""#),
+                scores: scores(tokens, merges),
+                add_space_prefix: spaces.contains(r#""type":"Prepend""#)
+                    || spaces.contains(r#""prepend_scheme":"first""#)
+                    || spaces.contains(r#""prepend_scheme":"always""#),
             });
         }
-        let pre = pre_tokenizer(&serde_json::to_value(tokenizer.get_pre_tokenizer())?)?;
+        let pre = pre_tokenizer(&file["pre_tokenizer"])?;
         Ok(Kind::ByteLevelBpe {
             pre,
             merges: merges.iter().map(|[left, right]| format!("{left} {right}")).collect(),
@@ -166,27 +157,65 @@ impl Kind {
     }
 }
 
-/// Makes sure that added tokens have the ids that the file gives them: those that would leave a gap get others.
-fn check_added_tokens(tokenizer: &Tokenizer, file: &[u8]) -> Result<()> {
-    #[derive(Deserialize)]
-    struct File {
-        #[serde(default)]
-        added_tokens: Vec<AddedToken>,
+/// Makes sure that the model is one of merges alone.
+fn check_model(model: &Value) -> Result<()> {
+    if model["type"].as_str().unwrap_or("BPE") != "BPE" {
+        bail!("the model is {}, expected BPE", model["type"]);
     }
-    #[derive(Deserialize)]
-    struct AddedToken {
-        id: u32,
-        content: String,
-    }
-    let File { added_tokens } = serde_json::from_slice(file)?;
-    for AddedToken { id, content } in added_tokens {
-        match tokenizer.token_to_id(&content) {
-            Some(found) if found == id => {}
-            Some(next) => bail!("added token {content:?} has id {id}, expected {next}"),
-            None => bail!("added token {content:?} with id {id} is not among the tokens"),
+    for affix in ["continuing_subword_prefix", "end_of_word_suffix"] {
+        if model[affix].as_str().is_some_and(|affix| !affix.is_empty()) {
+            bail!("the model has {affix} {}, expected none", model[affix]);
         }
     }
     Ok(())
+}
+
+/// The tokens and merges of a file.
+///
+/// What else a file has, the crate `tokenizers` gets no sight of: it takes these parts to be well formed, and they
+/// have no effect on the tokens.
+fn load(file: &Value, merges: &[[String; 2]]) -> Result<Tokenizer> {
+    let model = &file["model"];
+    let added_tokens = file["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
+    let parts = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added_tokens,
+        "normalizer": null,
+        "pre_tokenizer": null,
+        "post_processor": null,
+        "decoder": null,
+        "model": { "type": "BPE", "vocab": model["vocab"], "merges": merges },
+    });
+    let tokenizer = Tokenizer::from_bytes(parts.to_string()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    // Those whose ids would leave a gap get others.
+    for token in added_tokens {
+        let id = token["id"].as_u64();
+        let found = token["content"].as_str().and_then(|content| tokenizer.token_to_id(content));
+        if id.is_none() || id != found.map(u64::from) {
+            match found {
+                Some(next) => {
+                    bail!("added token {} has id {}, expected {next}", token["content"], token["id"])
+                }
+                None => bail!("added token {} has no content", token["id"]),
+            }
+        }
+    }
+    Ok(tokenizer)
+}
+
+/// The token that a post-processor puts before every text.
+fn first_id(post_processor: &Value) -> Option<u64> {
+    match post_processor.get("type")?.as_str()? {
+        "TemplateProcessing" => {
+            let name = post_processor.pointer("/single/0/SpecialToken/id")?.as_str()?;
+            post_processor.get("special_tokens")?.get(name)?.pointer("/ids/0")?.as_u64()
+        }
+        "BertProcessing" | "RobertaProcessing" => post_processor.pointer("/cls/1")?.as_u64(),
+        "Sequence" => post_processor.get("processors")?.as_array()?.iter().find_map(first_id),
+        _ => None,
+    }
 }
 
 /// Texts and types of all tokens by id, up to the rows of the embedding.

@@ -92,6 +92,40 @@ fn added_tokens_beyond_the_vocabulary() {
     refuse(&files, F16, &["<beyond>", "has id 4000000000, expected 3"]);
 }
 
+/// The crate `tokenizers` panics on some of these.
+#[test]
+fn parts_of_a_tokenizer_that_make_no_sense() {
+    for (pointer, value) in [
+        ("/decoder", json!({ "type": "Strip", "content": "\u{1f600}\u{1f600}" })),
+        ("/normalizer", json!({ "type": "Precompiled", "precompiled_charsmap": "////" })),
+        (
+            "/post_processor",
+            json!({ "type": "Sequence", "processors": [[], { "type": "TemplateProcessing" }] }),
+        ),
+        ("/model/unk_token", json!(7)),
+        ("/model/dropout", json!(-1e300)),
+    ] {
+        let mut files = checkpoint("qwen2-plain");
+        change(&mut files, "tokenizer.json", |tokenizer| *tokenizer.pointer_mut(pointer).unwrap() = value);
+        // They have no effect on the tokens.
+        convert(&files, F16, std::io::sink()).unwrap();
+    }
+    for (pointer, value, part) in [
+        ("/model", json!([]), "merges"),
+        ("/model", json!({ "type": "Unigram", "vocab": [] }), "Unigram"),
+        ("/model/vocab", json!({ "a": -1 }), "-1"),
+        ("/model/merges", json!(["a"]), "\"a\" is no pair"),
+        ("/model/merges", json!([["a", "nowhere"]]), "nowhere"),
+        ("/model/continuing_subword_prefix", json!("##"), "continuing_subword_prefix"),
+        ("/pre_tokenizer", json!({ "type": "Split", "pattern": { "Regex": "(" } }), "pre-tokenizer"),
+        ("/added_tokens/0/content", json!(""), "added token 0"),
+    ] {
+        let mut files = checkpoint("qwen2-plain");
+        change(&mut files, "tokenizer.json", |tokenizer| *tokenizer.pointer_mut(pointer).unwrap() = value);
+        refuse(&files, F16, &["tokenizer.json", part]);
+    }
+}
+
 #[test]
 fn tokens_are_found_by_name_where_config_json_has_no_id() {
     let mut files = checkpoint("qwen2-plain");
