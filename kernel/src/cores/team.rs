@@ -82,11 +82,11 @@ pub struct Team<W> {
 }
 
 /// In the word: helpers inside.
-const INSIDE: u64 = 0xffff;
+pub(super) const INSIDE: u64 = 0xffff;
 /// In the word: helpers may enter.
-const OPEN: u64 = 1 << 16;
+pub(super) const OPEN: u64 = 1 << 16;
 /// In the word: the lowest bit of the run's number.
-const RUN: u64 = 1 << 17;
+pub(super) const RUN: u64 = 1 << 17;
 
 /// A value in a cache line of its own, so that what changes often slows nothing else down.
 #[repr(align(128))]
@@ -226,7 +226,7 @@ impl<W: Waiting> Team<W> {
 }
 
 /// True if a helper that was last in `last_run` may enter the run that `word` names.
-fn is_open_to(word: u64, last_run: u64) -> bool {
+pub(super) fn is_open_to(word: u64, last_run: u64) -> bool {
     word & OPEN != 0 && word / RUN != last_run
 }
 
