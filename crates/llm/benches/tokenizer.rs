@@ -4,14 +4,14 @@
 //! FERRITE_KIT=../shared/conformance cargo bench -p llm --bench tokenizer [-- VOCABULARY [TEXT]]
 //! ```
 //!
-//! Each figure is the best of several runs, because other programs only ever slow a run down. Where
-//! the system tells how long a thread has really run (Linux does), the time it had to wait does not
-//! count.
+//! Each figure is the best of several runs, because other programs only ever slow a run down; the time
+//! that the thread had to wait for a core does not count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cpu_time::ThreadTime;
 use llm::gguf::Gguf;
 use llm::tokenizer::{EncodeOptions, Tokenizer};
 
@@ -67,19 +67,11 @@ fn best(mut run: impl FnMut()) -> Duration {
     let began = Instant::now();
     let mut best = Duration::MAX;
     while best == Duration::MAX || began.elapsed() < PATIENCE {
-        let (start, cpu_start) = (Instant::now(), cpu_time());
+        let start = ThreadTime::now();
         run();
-        let elapsed = cpu_time().zip(cpu_start).map_or(start.elapsed(), |(end, start)| end - start);
-        best = best.min(elapsed);
+        best = best.min(start.elapsed());
     }
     best
-}
-
-/// How long this thread has run.
-fn cpu_time() -> Option<Duration> {
-    let statistics = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanoseconds = statistics.split(' ').next()?.parse().ok()?;
-    Some(Duration::from_nanos(nanoseconds)).filter(|time| !time.is_zero())
 }
 
 /// Named texts of a megabyte each.

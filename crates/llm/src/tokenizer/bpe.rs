@@ -69,13 +69,25 @@ impl Bpe {
         merger: &mut Merger,
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
+        let begins_apart =
+            |at: usize| !word.get(at..=at).is_some_and(|next| vocabulary.may_join(word[at - 1], next));
         if self.pre_tokenizer.ignore_merges
+            && word.len() > 1
+            && !begins_apart(1)
             && let Some(id) = vocabulary.id_of(word)
         {
             return push(out, id);
         }
         let mut start = 0;
         while start < word.len() {
+            if begins_apart(start + 1) {
+                let id = self.byte_tokens[usize::from(word[start])];
+                if id != NO_TOKEN {
+                    push(out, id)?;
+                }
+                start += 1;
+                continue;
+            }
             let part =
                 merger.fill(vocabulary, &word[start..], |symbol| self.byte_tokens[usize::from(symbol[0])])?;
             self.merge(part.len(), merger)?;

@@ -22,6 +22,9 @@ const MAX_SCANNED: usize = 24;
 /// A pair is joined in a sweep over the word if it is at least this part of it.
 const MIN_SWEPT_PART: usize = 64;
 
+/// So many sweeps may join rarer pairs, such as those at the ends of a run.
+const MAX_RARE_SWEEPS: usize = 2;
+
 /// Two neighbours that can be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Joint {
@@ -106,16 +109,17 @@ impl Merger {
         let joint = |left, right, end| joint(left, right, end).unwrap_or(Joint::NONE);
         let n = self.symbols.len();
         for place in 1..n {
-            let end = self.symbols.get(place + 1).map_or(len, |s| s.start as usize);
+            let end = start_of(&self.symbols, place + 1, len);
             self.symbols[place - 1].joint = joint(self.symbols[place - 1], self.symbols[place], end);
         }
         if n <= MAX_SCANNED {
             self.merge_by_scanning(len, joint);
             return Ok(());
         }
+        let mut n_rare = 0;
         while let Some((priority, count)) = self.best() {
-            let frequent = count >= self.symbols.len() / MIN_SWEPT_PART;
-            if !frequent || !self.sweep(priority, len, joint) {
+            n_rare += usize::from(count < self.symbols.len() / MIN_SWEPT_PART);
+            if n_rare > MAX_RARE_SWEEPS || !self.sweep(priority, len, joint) {
                 return self.merge_by_heap(len, joint);
             }
         }
@@ -137,7 +141,8 @@ impl Merger {
 
     /// Joins all pairs of the best priority from left to right.
     ///
-    /// Stops and returns false where what is made could be joined again before the next pair.
+    /// Stops and returns false where what is made could be joined again, by a better priority, before the
+    /// next pair.
     fn sweep(&mut self, priority: u32, len: usize, joint: impl Fn(Symbol, Symbol, usize) -> Joint) -> bool {
         let symbols = &mut self.symbols;
         let mut in_order = true;
@@ -146,18 +151,25 @@ impl Merger {
         while place < symbols.len() {
             let mut symbol = symbols[place];
             place += 1;
-            if symbol.joint.priority == priority && in_order {
+            while symbol.joint.priority == priority && in_order {
                 symbol.id = symbol.joint.id;
                 place += 1;
-                let end = |place: usize| symbols.get(place).map_or(len, |next| next.start as usize);
-                symbol.joint =
-                    symbols.get(place).map_or(Joint::NONE, |&next| joint(symbol, next, end(place + 1)));
-                in_order = symbol.joint.priority > priority;
-                if kept > 0 {
-                    let behind = joint(symbols[kept - 1], symbol, end(place));
-                    symbols[kept - 1].joint = behind;
-                    in_order &= behind.priority > priority;
+                // With the same priority, the pair further left goes first.
+                while kept > 0 {
+                    let behind = joint(symbols[kept - 1], symbol, start_of(symbols, place, len));
+                    if behind.priority != priority {
+                        symbols[kept - 1].joint = behind;
+                        in_order = behind.priority > priority;
+                        break;
+                    }
+                    kept -= 1;
+                    symbol = Symbol { id: behind.id, ..symbols[kept] };
                 }
+                symbol.joint = match symbols.get(place) {
+                    Some(&next) => joint(symbol, next, start_of(symbols, place + 1, len)),
+                    None => Joint::NONE,
+                };
+                in_order &= symbol.joint.priority >= priority;
             }
             symbols[kept] = symbol;
             kept += 1;
@@ -185,10 +197,7 @@ impl Merger {
             for left in best.saturating_sub(1)..=best {
                 symbols[left].joint = match symbols.get(left + 1) {
                     None => Joint::NONE,
-                    Some(&right) => {
-                        let end = symbols.get(left + 2).map_or(len, |s| s.start as usize);
-                        joint(symbols[left], right, end)
-                    }
+                    Some(&right) => joint(symbols[left], right, start_of(symbols, left + 2, len)),
                 };
             }
         }
@@ -283,6 +292,11 @@ impl Merger {
         }
         self.symbols.truncate(kept);
     }
+}
+
+/// Where a symbol begins, or a word of `len` bytes ends.
+fn start_of(symbols: &[Symbol], place: usize, len: usize) -> usize {
+    symbols.get(place).map_or(len, |symbol| symbol.start as usize)
 }
 
 fn entry(priority: u32, place: u32) -> Reverse<u64> {

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::adjacency::Adjacency;
 use super::error::{TokenizerError, push, reserve};
 use super::hash::{Table, hash_bytes};
 use super::vocabulary::{TokenKind, Vocabulary};
@@ -23,6 +24,8 @@ pub(super) struct SpecialTokens {
     by_first_byte: [u32; 257],
     /// All lengths that occur, longest first.
     all_lengths: Vec<u32>,
+    /// Which bytes stand next to each other in any of them.
+    adjacent: Adjacency,
     /// Whether any of them counts when special tokens are not asked for.
     has_user_defined: bool,
     /// Tokens that take the white space in front of them with them. Sorted.
@@ -68,6 +71,7 @@ impl SpecialTokens {
             lengths: Vec::new(),
             by_first_byte: [0; 257],
             all_lengths: Vec::new(),
+            adjacent: Adjacency::new(0)?,
             has_user_defined: false,
             strip_left: Vec::new(),
             strip_right: Vec::new(),
@@ -76,6 +80,9 @@ impl SpecialTokens {
         for &id in &ids {
             let text = vocabulary.piece(id);
             special.index.insert(hash_bytes(text), id);
+            for pair in text.windows(2) {
+                special.adjacent.insert(pair[0], &pair[1..]);
+            }
             special.has_user_defined |= vocabulary.kind(id) == TokenKind::UserDefined;
             special.lengths.push(Length { first_byte: text[0], descending: !(text.len() as u32) });
         }
@@ -152,12 +159,13 @@ impl SpecialTokens {
         let mut text_start = 0;
         if parse_special || self.has_user_defined {
             let mut at = 0;
+            let mut stretch_end = 0;
             while at < text.len() {
-                let Some(longest) = search.longest_at(at) else {
+                let Some(longest) = search.longest_at(at, &mut stretch_end) else {
                     at += 1;
                     continue;
                 };
-                at = search.cluster_end(&longest);
+                at = search.cluster_end(&longest, &mut stretch_end);
                 for found in search.resolve(text_start, longest.start..at)? {
                     if text_start < found.start {
                         fragment(Fragment::Text(text_start..found.start))?;
@@ -173,11 +181,12 @@ impl SpecialTokens {
         Ok(())
     }
 
-    /// The lengths of the special tokens that begin with this byte, longest first.
-    fn lengths(&self, first_byte: u8) -> impl Iterator<Item = usize> {
+    /// The lengths, up to `limit`, of the special tokens that begin with this byte, longest first.
+    fn lengths(&self, first_byte: u8, limit: usize) -> impl Iterator<Item = usize> {
         let place = usize::from(first_byte);
         let range = self.by_first_byte[place] as usize..self.by_first_byte[place + 1] as usize;
-        self.lengths[range].iter().map(|length| !length.descending as usize)
+        let lengths = self.lengths[range].iter().map(|length| !length.descending as usize);
+        lengths.skip_while(move |&len| len > limit)
     }
 }
 
@@ -199,19 +208,31 @@ impl Search<'_, '_> {
     }
 
     /// The longest special token that begins here, white space behind it included.
-    fn longest_at(&self, start: usize) -> Option<Found> {
+    ///
+    /// `stretch_end` is that of an earlier place, or zero, and becomes that of this one: before it, each
+    /// two neighbours stand next to each other in some special token, so that none reaches beyond.
+    fn longest_at(&self, start: usize, stretch_end: &mut usize) -> Option<Found> {
+        if *stretch_end <= start {
+            let neighbours = self.text[start..].windows(2);
+            let joined = neighbours.take_while(|pair| self.special.adjacent.contains(pair[0], &pair[1..]));
+            *stretch_end = start + 1 + joined.count();
+        }
         self.special
-            .lengths(self.text[start])
+            .lengths(self.text[start], *stretch_end - start)
             .find_map(|len| Some((self.token_at(start, len)?, start + len)))
             .map(|(id, end)| Found { id, start, end: self.strip_right(id, end, self.text.len()) })
     }
 
     /// Where the special tokens end that overlap with this one, or with one that does, and so on.
-    fn cluster_end(&self, first: &Found) -> usize {
+    fn cluster_end(&self, first: &Found, stretch_end: &mut usize) -> usize {
         let mut end = first.end;
         let mut at = first.start + 1;
         while at < end {
-            if let Some(found) = self.longest_at(at) {
+            // Nothing in between can reach further, unless it takes white space with it.
+            if end == *stretch_end && self.special.strip_right.is_empty() {
+                break;
+            }
+            if let Some(found) = self.longest_at(at, stretch_end) {
                 end = end.max(found.end);
             }
             at += 1;
@@ -258,7 +279,7 @@ impl Search<'_, '_> {
 
     /// The special token of this length that begins here, with the white space that it takes.
     fn place_token(&self, start: usize, len: usize, gap: Range<usize>) -> Option<Found> {
-        if !self.special.lengths(self.text[start]).any(|l| l == len) {
+        if self.special.lengths(self.text[start], len).next() != Some(len) {
             return None;
         }
         let id = self.token_at(start, len)?;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::adjacency::Adjacency;
 use super::byte_level;
-use super::error::{TokenizerError, push, reserve};
+use super::error::{TokenizerError, reserve};
 use super::hash::{Table, hash_bytes};
 use super::unicode::char_at;
 use crate::gguf::{Array, Gguf, ValueType};
@@ -360,13 +360,13 @@ impl<'a> Scores<'a> {
 
 /// Appends a text with `▁` for each space.
 pub(super) fn append_escaped(text: &[u8], out: &mut Vec<u8>) -> Result<(), TokenizerError> {
-    for &byte in text {
-        if byte == b' ' {
-            reserve(out, ESCAPED_SPACE.len())?;
-            out.extend_from_slice(ESCAPED_SPACE);
-        } else {
-            push(out, byte)?;
-        }
+    let n_spaces = text.iter().filter(|&&byte| byte == b' ').count();
+    reserve(out, text.len().saturating_add(n_spaces.saturating_mul(ESCAPED_SPACE.len() - 1)))?;
+    let mut parts = text.split(|&byte| byte == b' ');
+    out.extend_from_slice(parts.next().unwrap_or_default());
+    for part in parts {
+        out.extend_from_slice(ESCAPED_SPACE);
+        out.extend_from_slice(part);
     }
     Ok(())
 }
