@@ -310,6 +310,9 @@ CASES = [
     Case("gemma2:defaults", TIED, SANDWICH.format(""), replace(LONG_HEADS, ff=24), WINDOW),
     Case("gemma2:46-layers", TIED, SANDWICH.format(""), replace(EMBD_8, layer=46, k=6, v=6, rot=6), {**WINDOW, **SOFTCAPS}),
     Case("gemma3", TIED, SANDWICH.format(HEAD_NORMS), replace(LONG_HEADS, layer=7, head=3, head_kv=1, ff=16), {"rope.freq_base": 30000.0, **WINDOW}),
+    Case("gemma3:magnitude", TIED, SANDWICH.format(HEAD_NORMS), replace(LONG_HEADS, layer=7, head=3, head_kv=1, ff=16, ctx=4096), {
+        "rope.freq_base": 30000.0, **YARN, "rope.scaling.attn_factor": 1.3, **WINDOW,
+    }),
     Case("gemma3:62-layers", TIED, SANDWICH.format(HEAD_NORMS), replace(EMBD_8, layer=62, k=6, v=6, rot=6), {
         "rope.freq_base": 30000.0, "rope.scaling.type": "linear", "rope.scaling.factor": 4.0, **WINDOW,
     }),

@@ -150,7 +150,7 @@ pub enum WindowRope {
     /// Not scaled to longer contexts, nor by factors; base `rope.freq_base_swa`, or that of the other
     /// layers.
     Unscaled,
-    /// The same, but without the key this base.
+    /// The same, but without the key this base, and with `rope.scaling.attn_factor`.
     UnscaledBase(f32),
 }
 

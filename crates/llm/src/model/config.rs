@@ -261,7 +261,10 @@ fn window_rope(
     Ok(match architecture.window_rope {
         WindowRope::Same => RopeConfig { freq_base: base.unwrap_or(rope.freq_base), ..rope },
         WindowRope::Unscaled => rope.unscaled(base.unwrap_or(rope.freq_base)),
-        WindowRope::UnscaledBase(default_base) => rope.unscaled(base.unwrap_or(default_base)),
+        WindowRope::UnscaledBase(default_base) => RopeConfig {
+            magnitude: rope.unstretched_magnitude(),
+            ..rope.unscaled(base.unwrap_or(default_base))
+        },
     })
 }
 

@@ -109,6 +109,11 @@ impl RopeConfig {
         RopeConfig { freq_base, freq_scale: 1.0, yarn: None, magnitude: 1.0, has_factors: false, ..*self }
     }
 
+    /// The magnitude without what a stretched context adds to it.
+    pub(super) fn unstretched_magnitude(&self) -> f32 {
+        self.magnitude / self.yarn.map_or(1.0, |_| self.log_factor(1.0))
+    }
+
     /// What a stretched context multiplies the scores of latent attention by: since only a part of each
     /// head is turned, it cannot be left to the turned elements.
     pub(super) fn latent_attention_factor(&self) -> f32 {
