@@ -253,7 +253,7 @@ fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Ve
 }
 
 fn kernels(features: CpuFeatures) -> &'static Kernels {
-    let features = llm::simd::CpuFeatures { dotprod: features.dotprod };
+    let features = llm::simd::CpuFeatures { dotprod: features.dotprod, i8mm: features.i8mm };
     // SAFETY: this core has the features, and others join only if they have them too.
     unsafe { Kernels::for_cpu(features) }
 }

@@ -14,6 +14,9 @@ const SERIAL_MACS: usize = 1 << 15;
 /// Bytes of weights in a tile, so that they stay in the first-level cache over its tokens.
 const TILE_BYTES: usize = 16 << 10;
 
+/// Packed rows in a tile for many tokens: they share the arrangement of activations.
+const PACKED_TILE_ROWS: usize = 64;
+
 /// Tiles for each core at least, so that a core taken away for a while holds little back.
 const TILES_PER_WORKER: usize = 8;
 
@@ -40,7 +43,7 @@ pub fn matmul(
     assert!(w.packing().is_none_or(|packing| kernels.packing() == Some(packing)), "packed for another set");
     let macs = w.n_rows() * w.n_cols() * x.n_tokens();
     let workers = if macs < SERIAL_MACS { &Serial } else { workers };
-    let tile_rows = tile_rows(w, workers.count());
+    let tile_rows = tile_rows(w, x.n_tokens(), workers.count());
 
     if x.precision() == Precision::Quantized
         && w.packing().is_some()
@@ -76,11 +79,12 @@ pub fn matmul(
 }
 
 /// Rows in a tile, a multiple of the rows that the kernels take at once.
-fn tile_rows(w: &Matrix<'_>, n_workers: usize) -> usize {
-    let by_bytes = TILE_BYTES / w.row_bytes();
+fn tile_rows(w: &Matrix<'_>, n_tokens: usize, n_workers: usize) -> usize {
     let at_once = w.packing().map_or(4, |packing| packing.rows);
+    // Packed rows are unpacked for many tokens a few at a time, so that their size does not matter.
+    let most = if at_once > 4 && n_tokens > 4 { PACKED_TILE_ROWS } else { TILE_BYTES / w.row_bytes() };
     let by_share = w.n_rows() / (n_workers * TILES_PER_WORKER);
-    by_bytes.min(by_share).next_multiple_of(at_once).max(at_once)
+    most.min(by_share).next_multiple_of(at_once).max(at_once)
 }
 
 /// Dequantises each row piece by piece and multiplies it with the f32 vectors.

@@ -4,7 +4,7 @@
 //! at a time so that they stay in the first-level cache. Four tokens at a time then share each load
 //! of them: eight rows times four tokens take all 32 vector registers, so the loop is written out.
 
-use super::load::{next_f32, store_32, store_f32x8};
+use super::load::{store_32, store_f32x8};
 use super::packed::{ROWS, Weights32};
 use crate::simd::{Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
@@ -14,6 +14,9 @@ pub const TOKENS: usize = 4;
 
 /// Groups of 32 columns in a slab.
 const SLAB: usize = 32;
+
+/// Tokens for which weights are unpacked once.
+const MAX_TOKENS: usize = 64;
 
 /// Unpacked weights of eight rows.
 #[repr(C, align(64))]
@@ -31,34 +34,49 @@ struct Panel {
 /// `w` must hold the blocks of the tile's rows, `x` its tokens, and the CPU must have FEAT_DotProd.
 #[target_feature(enable = "neon,dotprod")]
 pub unsafe fn product<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    for token in (0..x.n_tokens()).step_by(MAX_TOKENS) {
+        let tokens = token..x.n_tokens().min(token + MAX_TOKENS);
+        // SAFETY: what the caller vouches for.
+        unsafe { some_tokens::<W>(w, x.tokens(tokens), token, out) };
+    }
+}
+
+/// As [`product`] for the tokens from number `token` of the tile on, at most [`MAX_TOKENS`].
+///
+/// # Safety
+///
+/// As for [`product`].
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn some_tokens<W: Weights32>(w: &[u8], x: Q8<'_>, token: usize, out: &mut Tile<'_>) {
     let n_groups = x.cols / 32;
     let mut panel = Panel { quants: [[[0; 32]; 8]; SLAB], scales: [[0.0; ROWS]; SLAB] };
-    let mut x_scales = [[0.0; TOKENS]; SLAB];
-    for (index, w) in w.chunks_exact(n_groups * W::BYTES).enumerate() {
-        for first in (0..n_groups).step_by(SLAB) {
-            let len = SLAB.min(n_groups - first);
+    let mut x_scales = [[[0.0; TOKENS]; SLAB]; MAX_TOKENS / TOKENS];
+    for first in (0..n_groups).step_by(SLAB) {
+        let len = SLAB.min(n_groups - first);
+        for (block, x_scales) in x_scales[..x.n_tokens() / TOKENS].iter_mut().enumerate() {
+            for (t, scales) in x.scales[block * TOKENS * n_groups..].chunks(n_groups).take(TOKENS).enumerate()
+            {
+                for (out, &scale) in x_scales.iter_mut().zip(&scales[first..first + len]) {
+                    out[t] = scale;
+                }
+            }
+        }
+        for (index, w) in w.chunks_exact(n_groups * W::BYTES).enumerate() {
             // SAFETY: the slab lies within the row.
             unsafe { unpack::<W>(w.as_ptr().add(first * W::BYTES), len, &mut panel) };
-            for token in (0..x.n_tokens()).step_by(TOKENS) {
-                let x = x.tokens(token..token + TOKENS);
+            for (block, x_scales) in x_scales[..x.n_tokens() / TOKENS].iter().enumerate() {
+                let sums = core::array::from_fn(|t| {
+                    let sums = &mut out.token(token + block * TOKENS + t)[index * ROWS..][..ROWS];
+                    if first == 0 {
+                        sums.fill(0.0);
+                    }
+                    sums.as_mut_ptr()
+                });
                 // SAFETY: the slab lies within the tokens, and the caller vouches for the feature.
                 unsafe {
-                    let mut scales: [_; TOKENS] =
-                        core::array::from_fn(|t| x.scales.as_ptr().add(t * n_groups + first));
-                    for x_scales in &mut x_scales[..len] {
-                        for (scales, out) in scales.iter_mut().zip(x_scales) {
-                            *out = vgetq_lane_f32::<0>(next_f32(scales));
-                        }
-                    }
-                    let quants = core::array::from_fn(|t| x.quants.as_ptr().add(t * x.cols + 32 * first));
-                    let sums = core::array::from_fn(|t| {
-                        let sums = &mut out.token(token + t)[index * ROWS..][..ROWS];
-                        if first == 0 {
-                            sums.fill(0.0);
-                        }
-                        sums.as_mut_ptr()
-                    });
-                    add_products(&panel, &x_scales, quants, len, sums);
+                    let quants = x.quants.as_ptr().add(block * TOKENS * x.cols + 32 * first);
+                    let quants = core::array::from_fn(|t| quants.add(t * x.cols));
+                    add_products(&panel, x_scales, quants, len, sums);
                 }
             }
         }
@@ -79,10 +97,7 @@ unsafe fn unpack<W: Weights32>(mut w: *const u8, len: usize, panel: &mut Panel) 
         store_f32x8(scales, group.scales);
         for (index, pair) in quants.iter_mut().enumerate() {
             let (half, unit) = (index / 4, 2 * (index % 4));
-            let bytes = |unit: usize| {
-                let quants = group.quants[unit][half];
-                vreinterpretq_u8_s8(if W::SHIFT == 4 { vshrq_n_s8::<4>(quants) } else { quants })
-            };
+            let bytes = |unit: usize| vreinterpretq_u8_s8(W::shifted_back(group.quants[unit][half]));
             store_32(pair, [bytes(unit), bytes(unit + 1)]);
         }
     }

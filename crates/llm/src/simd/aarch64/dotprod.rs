@@ -8,7 +8,10 @@ use super::{
 use crate::simd::{Kernels, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
 
-pub static KERNELS: Kernels = Kernels {
+pub static KERNELS: Kernels = TABLE;
+
+/// The table as a constant, from which faster sets take what they do not replace.
+pub const TABLE: Kernels = Kernels {
     name: "dotprod",
     product: types::product::<Sdot>,
     packing: Some(&packed::PACKING),

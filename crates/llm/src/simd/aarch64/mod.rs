@@ -8,6 +8,7 @@ mod batch;
 mod dotprod;
 mod float;
 mod float_product;
+mod i8mm;
 mod interleave;
 mod lanes;
 mod load;
@@ -31,13 +32,18 @@ use super::std;
 pub struct CpuFeatures {
     /// FEAT_DotProd: `SDOT`.
     pub dotprod: bool,
+    /// FEAT_I8MM: `SMMLA`.
+    pub i8mm: bool,
 }
 
 impl CpuFeatures {
     /// What the operating system reports.
     #[cfg(any(test, feature = "std"))]
     fn of_this_cpu() -> Self {
-        Self { dotprod: std::arch::is_aarch64_feature_detected!("dotprod") }
+        Self {
+            dotprod: std::arch::is_aarch64_feature_detected!("dotprod"),
+            i8mm: std::arch::is_aarch64_feature_detected!("i8mm"),
+        }
     }
 }
 
@@ -48,7 +54,11 @@ impl Kernels {
     ///
     /// Every core that calls a function of the set must have the features.
     pub unsafe fn for_cpu(features: CpuFeatures) -> &'static Self {
-        if features.dotprod { &dotprod::KERNELS } else { &neon::KERNELS }
+        match features {
+            CpuFeatures { dotprod: true, i8mm: true } => &i8mm::KERNELS,
+            CpuFeatures { dotprod: true, .. } => &dotprod::KERNELS,
+            _ => &neon::KERNELS,
+        }
     }
 
     /// Every set that this CPU has, from the scalar one to the fastest.
@@ -56,6 +66,7 @@ impl Kernels {
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
         let features = CpuFeatures::of_this_cpu();
         let dotprod = features.dotprod.then_some(&dotprod::KERNELS);
-        [Self::scalar(), &neon::KERNELS].into_iter().chain(dotprod)
+        let i8mm = (features.dotprod && features.i8mm).then_some(&i8mm::KERNELS);
+        [Self::scalar(), &neon::KERNELS].into_iter().chain(dotprod).chain(i8mm)
     }
 }

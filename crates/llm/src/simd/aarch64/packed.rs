@@ -51,10 +51,10 @@ pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
 }
 
 /// Sums of the first and of the second four rows.
-type Sums = [float32x4_t; 2];
+pub type Sums = [float32x4_t; 2];
 
 /// The product of eight rows with some tokens, for one kind of blocks.
-trait Rows8 {
+pub trait Rows8 {
     /// Weights of a block.
     const LEN: usize;
     /// Bytes of the blocks of all eight rows.
@@ -81,17 +81,34 @@ trait Rows8 {
 
 /// The product of a tile.
 fn tile<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+    // SAFETY: only the table of the set names this function, and who holds that has made sure of the
+    // feature.
+    tile_with::<R>(w, skipped_rows, x, out, |w, x, out| unsafe { R::batch(w, x, out) });
+}
+
+/// The product of a tile, of which `batch` computes what it can: whole groups of rows and a multiple
+/// of [`batch::TOKENS`] tokens.
+///
+/// The CPU must have FEAT_DotProd, as who holds the set's table knows.
+pub fn tile_with<R: Rows8>(
+    w: &[u8],
+    skipped_rows: usize,
+    x: Q8<'_>,
+    out: &mut Tile<'_>,
+    batch: impl Fn(&[u8], Q8<'_>, &mut Tile<'_>) -> bool,
+) {
     let n_blocks = x.cols / R::LEN;
     let group_bytes = n_blocks * R::BYTES;
     assert_eq!(w.len(), (skipped_rows + out.rows().len()).div_ceil(ROWS) * group_bytes);
     let n_tokens = x.n_tokens();
     let mut done = 0;
-    if n_tokens >= batch::TOKENS && skipped_rows == 0 && out.rows().len().is_multiple_of(ROWS) {
-        let batched = n_tokens / batch::TOKENS * batch::TOKENS;
-        // SAFETY: `w` holds the rows and `x` the tokens; for the feature see below.
-        if unsafe { R::batch(w, x.tokens(0..batched), out) } {
-            done = batched;
-        }
+    let batched = n_tokens / batch::TOKENS * batch::TOKENS;
+    if batched > 0
+        && skipped_rows == 0
+        && out.rows().len().is_multiple_of(ROWS)
+        && batch(w, x.tokens(0..batched), out)
+    {
+        done = batched;
     }
     for (group, w) in w.chunks_exact(group_bytes).enumerate() {
         let mut token = done;
@@ -208,10 +225,17 @@ pub trait Weights32 {
     ///
     /// They must be readable.
     unsafe fn next(p: &mut *const u8) -> Groups;
+
+    /// Integers where they belong.
+    #[inline(always)]
+    fn shifted_back(v: int8x16_t) -> int8x16_t {
+        // SAFETY: NEON is part of every target that this module is built for.
+        if Self::SHIFT == 4 { unsafe { vshrq_n_s8::<4>(v) } } else { v }
+    }
 }
 
 /// Rows of such weights.
-struct Of32<W>(W);
+pub struct Of32<W>(W);
 
 impl<W: Weights32> Rows8 for Of32<W> {
     const LEN: usize = 32;
@@ -300,7 +324,7 @@ fn signed(quants: [[uint8x16_t; 2]; 8]) -> [[int8x16_t; 2]; 8] {
     quants.map(|pair| pair.map(|v| vreinterpretq_s8_u8(v)))
 }
 
-struct Q4_0;
+pub struct Q4_0;
 
 impl Weights32 for Q4_0 {
     const BYTES: usize = ROWS * 18;
@@ -350,7 +374,7 @@ fn five_bits(codes: [[uint8x16_t; 2]; 4], fifth: [uint8x16_t; 2]) -> [[uint8x16_
     core::array::from_fn(|i| [0, 1].map(|half| vorrq_u8(low[i][half], fifth_bit(fifth[half], i))))
 }
 
-struct Q5_0;
+pub struct Q5_0;
 
 impl Weights32 for Q5_0 {
     const BYTES: usize = ROWS * 22;
@@ -382,7 +406,7 @@ impl Weights32 for Q5_1 {
     }
 }
 
-struct Q8_0;
+pub struct Q8_0;
 
 impl Weights32 for Q8_0 {
     const BYTES: usize = ROWS * 34;
