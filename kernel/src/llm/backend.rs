@@ -180,15 +180,13 @@ pub trait InferenceBackend: Send {
     /// If no model is loaded.
     fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError>;
 
-    /// Measures a prompt of `n_prompt` tokens and `n_generate` tokens generated one at a time.
-    /// `between_tokens` may end it.
+    /// Measures prompts and generation as planned. `between_tokens` may end it.
     ///
     /// # Errors
     /// If no model is loaded or the tokens do not fit the context.
     fn bench(
         &mut self,
-        n_prompt: usize,
-        n_generate: usize,
+        plan: BenchPlan,
         between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, BackendError>;
 
@@ -309,13 +307,30 @@ impl From<llm::session::FinishReason> for FinishReason {
     }
 }
 
-/// What a benchmark measured.
+/// What is measured: each thing some times, of which the median counts, after one run for the caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BenchPlan {
+    /// Tokens of the prompt.
+    pub n_prompt: usize,
+    /// Tokens evaluated one at a time.
+    pub n_generate: usize,
+    /// How often.
+    pub n_runs: usize,
+}
+
+/// What a benchmark measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BenchResult {
-    /// The prompt as one batch.
+    /// The prompt in an empty cache.
     pub prefill: Measurement,
-    /// Tokens one at a time.
+    /// Tokens one at a time, from an empty cache on.
     pub decode: Measurement,
+    /// The inner loops that the CPU's instructions allow, by name.
+    pub kernel_set: &'static str,
+    /// Bytes of the last model loaded per second, from the first read until it was ready.
+    pub load_bytes_per_s: Option<f64>,
+    /// From the beginning of that load to the first token after a prompt of five.
+    pub first_token_us: u64,
 }
 
 /// Tokens, and what they took.

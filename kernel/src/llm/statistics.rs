@@ -9,7 +9,7 @@ pub struct Statistics {
     pub loads: u64,
     /// Bytes read by these loads.
     pub load_bytes: u64,
-    /// Time spent reading them.
+    /// Time spent reading them and making them ready.
     pub load_us: u64,
     /// Inferences that ended without an error.
     pub inferences: u64,

@@ -6,8 +6,8 @@ use core::ops::ControlFlow;
 use llm::{chat::Conversation, kv_cache::KvType, sampling::SamplingConfig, tokenizer::EncodeOptions};
 
 use super::{
-    BackendError, BenchResult, Catalog, InferenceBackend, InferenceResult, ModelMemory, ModelMetadata,
-    Platform, Progress, Statistics,
+    BackendError, BenchPlan, BenchResult, Catalog, InferenceBackend, InferenceResult, ModelMemory,
+    ModelMetadata, Platform, Progress, Statistics,
 };
 use crate::offload::Offload;
 
@@ -121,8 +121,7 @@ impl InferenceBackend for StubBackend {
 
     fn bench(
         &mut self,
-        _n_prompt: usize,
-        _n_generate: usize,
+        _plan: BenchPlan,
         _between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, BackendError> {
         Err(BackendError::NoInference)
@@ -157,7 +156,11 @@ mod tests {
             stub.tokenize("Hello").unwrap_err(),
             stub.logits(&[1], &mut |_| ControlFlow::Continue(())).unwrap_err(),
             stub.detokenize(&[1]).unwrap_err(),
-            stub.bench(1, 1, &mut || ControlFlow::Continue(())).unwrap_err(),
+            stub.bench(
+                BenchPlan { n_prompt: 1, n_generate: 1, n_runs: 1 },
+                &mut || ControlFlow::Continue(()),
+            )
+            .unwrap_err(),
         ] {
             assert!(refusal.to_string().contains("feature llm-transformer"), "{refusal}");
         }

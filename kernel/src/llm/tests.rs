@@ -229,7 +229,9 @@ fn test_performance_targets() {
         result.first_token_us,
         result.tokens_per_second().unwrap_or(0.0)
     );
-    let bench = backend.bench(64, 32, &mut || ControlFlow::Continue(())).unwrap();
+    let bench = backend
+        .bench(BenchPlan { n_prompt: 64, n_generate: 32, n_runs: 1 }, &mut || ControlFlow::Continue(()))
+        .unwrap();
     println!("{bench:?}");
     assert!(result.tokens_emitted > 1 && bench.decode.tokens == 32);
     assert_eq!(allocations.first(), allocations.last(), "something is allocated per token");

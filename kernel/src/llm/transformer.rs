@@ -20,8 +20,8 @@ use llm::{
 
 use self::loaded::{LoadedModel, Prompt, Request, session_options};
 use super::{
-    BackendError, BenchResult, Catalog, DEFAULT_N_CTX, Header, InferenceBackend, InferenceResult,
-    ModelMemory, ModelMetadata, Platform, Progress, Statistics,
+    BackendError, BenchPlan, BenchResult, Catalog, DEFAULT_N_CTX, Header, InferenceBackend, InferenceResult,
+    ModelMemory, ModelMetadata, Platform, Progress, Statistics, per_second,
 };
 use crate::{
     memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region},
@@ -60,6 +60,8 @@ struct Engine {
 struct Loaded {
     metadata: ModelMetadata,
     model: LoadedModel,
+    /// From the first read until it was ready.
+    load_us: u64,
 }
 
 /// What a model needs before it is loaded.
@@ -146,13 +148,13 @@ impl TransformerBackend {
         let (mut weights, memory) = self.reserve(&plan)?;
         let start_us = (self.engine.clock_us)();
         self.catalog.read(file, &mut weights, self.engine.clock_us, progress)?;
-        self.statistics.loads += 1;
-        self.statistics.load_bytes += weights.len() as u64;
-        self.statistics.load_us += (self.engine.clock_us)().saturating_sub(start_us);
-
         let file_bytes = self.catalog.files()[file].length_bytes;
         let options = session_options(&plan.config, plan.n_ctx, self.kv_type);
         let model = LoadedModel::load(weights, memory, file_bytes, options, &self.engine)?;
+        let load_us = (self.engine.clock_us)().saturating_sub(start_us);
+        self.statistics.loads += 1;
+        self.statistics.load_bytes += model.weights_bytes() as u64;
+        self.statistics.load_us += load_us;
         if self.verbose {
             model.log_weight_magnitudes(self.engine.kernels);
         }
@@ -176,6 +178,7 @@ impl TransformerBackend {
                 n_ctx_train: config.n_ctx_train,
             },
             model,
+            load_us,
         });
         self.mark_high_water();
         self.mention_offload();
@@ -198,17 +201,17 @@ impl TransformerBackend {
 
     /// Gives the loaded model another cache, or leaves it the one it has and says why.
     fn make_session_anew(&mut self, n_ctx: usize, kv_type: KvType) -> Result<(), BackendError> {
-        let Loaded { mut metadata, model } = self.model.take().ok_or(BackendError::NotLoaded)?;
+        let Loaded { mut metadata, model, load_us } = self.model.take().ok_or(BackendError::NotLoaded)?;
         let options = session_options(model.config(), n_ctx, kv_type);
         if options == *model.session_options() {
-            self.model = Some(Loaded { metadata, model });
+            self.model = Some(Loaded { metadata, model, load_us });
             return Ok(());
         }
         let (model, changed) = model.with_session(options, self.pool, &self.engine)?;
         if changed.is_ok() {
             metadata.n_ctx = n_ctx;
         }
-        self.model = Some(Loaded { metadata, model });
+        self.model = Some(Loaded { metadata, model, load_us });
         self.mark_high_water();
         changed
     }
@@ -379,12 +382,18 @@ impl InferenceBackend for TransformerBackend {
 
     fn bench(
         &mut self,
-        n_prompt: usize,
-        n_generate: usize,
+        plan: BenchPlan,
         between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, BackendError> {
         let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
-        loaded.model.bench(n_prompt, n_generate, &self.engine, between_tokens)
+        let Loaded { model, load_us, .. } = loaded;
+        let load_bytes = model.weights_bytes() as u64;
+        let measured = model.bench(plan, &self.engine, between_tokens)?;
+        Ok(BenchResult {
+            load_bytes_per_s: per_second(load_bytes, *load_us),
+            first_token_us: *load_us + measured.first_token_us,
+            ..measured
+        })
     }
 
     fn statistics(&self) -> &Statistics {

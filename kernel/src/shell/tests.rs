@@ -387,6 +387,34 @@ mod with_inference {
     }
 
     #[test]
+    fn a_benchmark_is_shown_as_json() {
+        let shown = good().command("llm bench --prompt 8 --generate 4 --runs 2 --json").unwrap();
+        let (line, rest) = shown.split_once('\n').unwrap();
+        assert_eq!(rest, "");
+        let inner = line.strip_prefix('{').and_then(|line| line.strip_suffix('}')).unwrap();
+        let fields: Vec<_> = inner.split(',').map(|field| field.split_once(':').unwrap()).collect();
+        let names: Vec<_> = fields.iter().map(|(name, _)| name.trim_matches('"')).collect();
+        let expected = [
+            "model",
+            "kernel_set",
+            "cores",
+            "pp_tokens",
+            "pp_tps",
+            "tg_tokens",
+            "tg_tps",
+            "pp_insn_per_token",
+            "tg_insn_per_token",
+            "load_bytes_per_s",
+            "first_token_us",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!((fields[0].1, fields[3].1, fields[5].1), ("\"good.gguf\"", "8", "4"));
+        for at in [4, 6, 10] {
+            assert!(fields[at].1.parse::<f64>().unwrap() >= 0.0, "{line}");
+        }
+    }
+
+    #[test]
     fn logits_are_shown_to_the_last_bit_and_hold_what_is_chosen() {
         let computer = Computer::new().disk("s", fixtures::micro());
         let rows = |line: &str| -> Vec<Vec<f32>> {

@@ -21,7 +21,7 @@ use llm::{
 use self_cell::{MutBorrow, self_cell};
 
 use super::{Engine, measure};
-use crate::llm::{BackendError, BenchResult, FinishReason, InferenceResult, PROMPT_ENCODING};
+use crate::llm::{BackendError, BenchPlan, BenchResult, FinishReason, InferenceResult, PROMPT_ENCODING};
 use crate::memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region};
 
 self_cell!(
@@ -200,13 +200,12 @@ impl LoadedModel {
     /// Measures a prompt and generation.
     pub fn bench(
         &mut self,
-        n_prompt: usize,
-        n_generate: usize,
+        plan: BenchPlan,
         engine: &Engine,
         between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, BackendError> {
         self.0.with_dependent_mut(|_, running| {
-            measure::bench(&mut running.session, n_prompt, n_generate, engine, between_tokens)
+            measure::bench(&mut running.session, plan, engine, between_tokens)
         })
     }
 

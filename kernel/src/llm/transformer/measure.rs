@@ -10,44 +10,74 @@ use llm::{
 };
 
 use super::Engine;
-use crate::llm::{BackendError, BenchResult, Measurement};
+use crate::llm::{BackendError, BenchPlan, BenchResult, Measurement};
 
-/// Evaluates `n_prompt` tokens as a prompt, then `n_generate` tokens one at a time. Which tokens
-/// they are does not matter to the time it takes.
+/// Evaluates prompts, and tokens one at a time. Which tokens they are does not matter to the time it
+/// takes. What the load took is not known here.
 pub(super) fn bench(
     session: &mut Session<'_>,
-    n_prompt: usize,
-    n_generate: usize,
+    plan: BenchPlan,
     engine: &Engine,
     between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<BenchResult, BackendError> {
     let n_vocab = session.model().config().n_vocab;
     let n_ctx = session.options().n_ctx;
+    let BenchPlan { n_prompt, n_generate, n_runs } = plan;
     // The session would say so too, but only after minutes of work.
-    if n_prompt.saturating_add(n_generate) > n_ctx {
-        let n_tokens = n_prompt.saturating_add(n_generate);
+    let n_tokens = n_prompt.max(n_generate).max(FIRST_TOKEN_PROMPT);
+    if n_tokens > n_ctx {
         return Err(llm::session::SessionError::ContextFull { n_tokens, n_past: 0, n_ctx }.into());
     }
-    let id = |position: usize| (position * 7 % n_vocab) as u32;
-    let prompt: Vec<u32> = (0..n_prompt).map(id).collect();
-    session.reset();
-    let prefill = measure(n_prompt, engine, || {
-        if !prompt.is_empty() {
-            session.forward(&prompt, Logits::Last)?;
-        }
-        Ok(())
-    })?;
-    let decode = measure(n_generate, engine, || {
-        for position in 0..n_generate {
-            session.forward(&[id(position)], Logits::Last)?;
-            if between_tokens().is_break() {
-                return Err(BackendError::Cancelled);
+    let ids: Vec<u32> = (1..=n_tokens).map(|i| (i * 7919 % n_vocab) as u32).collect();
+    let prefill = |session: &mut Session<'_>, n: usize| {
+        session.reset();
+        measure(n, engine, || {
+            if n > 0 {
+                session.forward(&ids[..n], Logits::Last)?;
             }
-        }
-        Ok(())
-    })?;
+            Ok(())
+        })
+    };
+    let mut decode = |session: &mut Session<'_>| {
+        session.reset();
+        measure(n_generate, engine, || {
+            for id in &ids[..n_generate] {
+                session.forward(&[*id], Logits::Last)?;
+                if between_tokens().is_break() {
+                    return Err(BackendError::Cancelled);
+                }
+            }
+            Ok(())
+        })
+    };
+    // Warms the caches as well.
+    let first_token = prefill(session, FIRST_TOKEN_PROMPT)?;
+    let mut runs = (Vec::new(), Vec::new());
+    for _ in 0..n_runs {
+        runs.0.push(prefill(session, n_prompt)?);
+        runs.1.push(decode(session)?);
+    }
     session.reset();
-    Ok(BenchResult { prefill, decode })
+    Ok(BenchResult {
+        prefill: median(runs.0),
+        decode: median(runs.1),
+        kernel_set: engine.kernels.name(),
+        load_bytes_per_s: None,
+        first_token_us: first_token.elapsed_us,
+    })
+}
+
+/// Tokens of the prompt for the time to the first token.
+const FIRST_TOKEN_PROMPT: usize = 5;
+
+/// The run that took the median time, the shorter of two.
+fn median(mut runs: Vec<Measurement>) -> Measurement {
+    runs.sort_by_key(|run| run.elapsed_us);
+    runs.get(runs.len().saturating_sub(1) / 2).copied().unwrap_or(Measurement {
+        tokens: 0,
+        elapsed_us: 0,
+        instructions: None,
+    })
 }
 
 fn measure(

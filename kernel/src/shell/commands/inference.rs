@@ -1,6 +1,7 @@
 //! `llm infer`, `bench`, `stats`, `offload`: what the loaded model does.
 
 use alloc::vec;
+use core::fmt;
 
 use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
 use super::numbers::print_ids;
@@ -8,7 +9,7 @@ use super::sampling::{
     MIN_P_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION, TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION,
     sampling,
 };
-use crate::llm::{FinishReason, InferenceResult, Measurement, per_second};
+use crate::llm::{BenchPlan, BenchResult, FOLDER, FinishReason, InferenceResult, Measurement, per_second};
 use crate::shell::{
     Shell,
     arguments::Arguments,
@@ -56,6 +57,16 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &[
             OptionSpec { name: "prompt", value: Some("N"), help: "tokens of the prompt, 64 unless told" },
             OptionSpec { name: "generate", value: Some("N"), help: "tokens generated, 32 unless told" },
+            OptionSpec {
+                name: "runs",
+                value: Some("N"),
+                help: "how often, 1 unless told; medians are shown",
+            },
+            OptionSpec {
+                name: "json",
+                value: None,
+                help: "one JSON object, with the keys of the host's bench",
+            },
         ],
         summary: "measure a prompt and generation: tokens per second, instructions per token",
         details: "Instructions are the boot core's, shown where the CPU counts them; QEMU does with -icount.",
@@ -131,23 +142,79 @@ pub(super) fn note_result(terminal: &mut Terminal<'_>, result: &InferenceResult)
 
 fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
     const TOKENS: &str = "a number of tokens";
-    let n_prompt = arguments.option("prompt", TOKENS)?.unwrap_or(DEFAULT_BENCH_PROMPT);
-    let n_generate = arguments.option("generate", TOKENS)?.unwrap_or(DEFAULT_BENCH_GENERATE);
+    let plan = BenchPlan {
+        n_prompt: arguments.option("prompt", TOKENS)?.unwrap_or(DEFAULT_BENCH_PROMPT),
+        n_generate: arguments.option("generate", TOKENS)?.unwrap_or(DEFAULT_BENCH_GENERATE),
+        n_runs: arguments.option("runs", "a number of runs")?.unwrap_or(1),
+    };
     ensure_loaded(shell, None)?;
     let Shell { backend, terminal, machine, .. } = shell;
-    let result = backend.bench(n_prompt, n_generate, &mut || terminal.check_interrupt())?;
-    terminal.print(format_args!("cores    {}\n", machine.workers.count()));
+    let result = backend.bench(plan, &mut || terminal.check_interrupt())?;
+    let cores = machine.workers.count();
+    if arguments.has("json") {
+        let path = backend.model_metadata().map_or("", |metadata| &*metadata.path);
+        let model = path.strip_prefix(FOLDER).unwrap_or(path).trim_start_matches('/');
+        terminal.print(format_args!("{}\n", JsonReport { model, cores, result }));
+        return Ok(());
+    }
+    terminal.print(format_args!("kernels  {}\ncores    {cores}\n", result.kernel_set));
     for (name, measured) in [("prefill", result.prefill), ("decode", result.decode)] {
-        let Measurement { tokens, elapsed_us, instructions } = measured;
+        let Measurement { tokens, elapsed_us, .. } = measured;
         let rate = Rate(per_second(tokens as u64, elapsed_us));
         terminal
             .print(format_args!("{name:<8} {tokens} tokens in {}: {rate} tokens/s", Duration(elapsed_us)));
-        match instructions.and_then(|instructions| instructions.checked_div(tokens as u64)) {
+        match per_token(measured) {
             Some(per_token) => terminal.print(format_args!(", {per_token} instructions/token\n")),
             None => terminal.print(format_args!("\n")),
         }
     }
     Ok(())
+}
+
+fn per_token(measured: Measurement) -> Option<u64> {
+    measured.instructions?.checked_div(measured.tokens as u64)
+}
+
+/// The keys that the host's `llm bench --json` has.
+struct JsonReport<'r> {
+    model: &'r str,
+    cores: usize,
+    result: BenchResult,
+}
+
+impl fmt::Display for JsonReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BenchResult { prefill, decode, kernel_set, load_bytes_per_s, first_token_us } = self.result;
+        let rate = |measured: Measurement| Json(per_second(measured.tokens as u64, measured.elapsed_us));
+        // Other cores' instructions are not counted.
+        let count = |measured| Json(per_token(measured).filter(|_| self.cores == 1));
+        write!(f, "{{\"model\":\"")?;
+        for c in self.model.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        write!(f, "\",\"kernel_set\":\"{kernel_set}\",\"cores\":{}", self.cores)?;
+        write!(f, ",\"pp_tokens\":{},\"pp_tps\":{}", prefill.tokens, rate(prefill))?;
+        write!(f, ",\"tg_tokens\":{},\"tg_tps\":{}", decode.tokens, rate(decode))?;
+        write!(f, ",\"pp_insn_per_token\":{}", count(prefill))?;
+        write!(f, ",\"tg_insn_per_token\":{}", count(decode))?;
+        write!(f, ",\"load_bytes_per_s\":{},\"first_token_us\":{first_token_us}}}", Json(load_bytes_per_s))
+    }
+}
+
+/// A number, or null.
+struct Json<T>(Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Json<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("null"),
+        }
+    }
 }
 
 fn stats(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
