@@ -69,28 +69,33 @@ pub unsafe fn next_32(p: &mut *const u8) -> [uint8x16_t; 2] {
     [a, b]
 }
 
-/// The 64 bytes at `p`, which is moved behind them.
+/// The 128 bytes at `p`, which is moved behind them.
 ///
 /// # Safety
 ///
 /// They must be readable.
 #[inline(always)]
-pub unsafe fn next_64(p: &mut *const u8) -> [uint8x16_t; 4] {
-    let (a, b, c, d);
+pub unsafe fn next_128(p: &mut *const u8) -> [uint8x16_t; 8] {
+    let (a, b, c, d, e, f, g, h);
     // SAFETY: reads the bytes that the caller vouches for and nothing else.
     unsafe {
         asm!(
             // The instruction takes registers that follow each other.
             "ld1 {{v16.16b, v17.16b, v18.16b, v19.16b}}, [{p}], #64",
+            "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{p}], #64",
             out("v16") a,
             out("v17") b,
             out("v18") c,
             out("v19") d,
+            out("v20") e,
+            out("v21") f,
+            out("v22") g,
+            out("v23") h,
             p = inout(reg) *p,
             options(pure, readonly, nostack, preserves_flags)
         );
     }
-    [a, b, c, d]
+    [a, b, c, d, e, f, g, h]
 }
 
 /// The value at `p`, which is moved behind it, in the first lane.

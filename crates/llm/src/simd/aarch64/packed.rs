@@ -4,7 +4,7 @@
 //! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
 //! each load of activations, and up to four tokens each group of unpacked weights.
 
-use super::load::{load_16, load_32, load_f16x8, next_32, next_64, next_f16x8, next_f32, store_f32x8};
+use super::load::{load_16, load_32, load_f16x8, next_32, next_128, next_f16x8, next_f32, store_f32x8};
 use super::{batch, interleave};
 use crate::blocks::GgmlType;
 use crate::quant::Packing;
@@ -68,6 +68,18 @@ pub trait Rows8 {
     /// weights, and the CPU must have FEAT_DotProd.
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T];
 
+    /// Sixteen rows times one token, which they share each load of.
+    ///
+    /// # Safety
+    ///
+    /// As for [`product`](Self::product), the groups being at each of `w`.
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn one_token(w: [*const u8; 2], n_blocks: usize, x: Q8<'_>) -> [Sums; 2] {
+        // SAFETY: what the caller vouches for.
+        w.map(|w| unsafe { Self::product::<1>(w, n_blocks, x)[0] })
+    }
+
     /// The product of a tile of whole groups of rows with a multiple of [`batch::TOKENS`] tokens, if
     /// there is a loop for it.
     ///
@@ -110,7 +122,19 @@ pub fn tile_with<R: Rows8>(
     {
         done = batched;
     }
-    for (group, w) in w.chunks_exact(group_bytes).enumerate() {
+    let mut pairs = 0;
+    if n_tokens == done + 1 {
+        let x = x.tokens(done..n_tokens);
+        for w in w.chunks_exact(2 * group_bytes) {
+            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` a token; for the feature see below.
+            let sums = unsafe { R::one_token([w.as_ptr(), w[group_bytes..].as_ptr()], n_blocks, x) };
+            for (i, sums) in sums.into_iter().enumerate() {
+                store(Place { group: 2 * pairs + i, skipped_rows, token: done }, sums, out);
+            }
+            pairs += 1;
+        }
+    }
+    for (group, w) in w.chunks_exact(group_bytes).enumerate().skip(2 * pairs) {
         let mut token = done;
         while token < n_tokens {
             let place = Place { group, skipped_rows, token };
@@ -153,14 +177,25 @@ unsafe fn some_tokens<R: Rows8, const T: usize>(
     // SAFETY: the caller vouches for rows, tokens and the feature.
     let sums = unsafe { R::product::<T>(w.as_ptr(), n_blocks, x.tokens(place.token..place.token + T)) };
     for (t, sums) in sums.into_iter().enumerate() {
-        let mut rows = [0.0; ROWS];
-        store_f32x8(&mut rows, sums);
-        let rows = if place.group == 0 { &rows[place.skipped_rows..] } else { &rows };
-        let out = &mut out.token(place.token + t)[(place.group * ROWS).saturating_sub(place.skipped_rows)..];
-        let n = rows.len().min(out.len());
-        out[..n].copy_from_slice(&rows[..n]);
+        store(Place { token: place.token + t, ..place }, sums, out);
     }
     T
+}
+
+/// Writes the sums of a group's rows, of those that are the tile's.
+#[inline(always)]
+fn store(place: Place, sums: Sums, out: &mut Tile<'_>) {
+    let first = (place.group * ROWS).saturating_sub(place.skipped_rows);
+    let skipped_rows = if place.group == 0 { place.skipped_rows } else { 0 };
+    let out = &mut out.token(place.token)[first..];
+    if let (0, Some(out)) = (skipped_rows, out.first_chunk_mut()) {
+        return store_f32x8(out, sums);
+    }
+    let mut rows = [0.0; ROWS];
+    store_f32x8(&mut rows, sums);
+    for (out, sum) in out.iter_mut().zip(&rows[skipped_rows..]) {
+        *out = *sum;
+    }
 }
 
 /// Adds to each lane the products of four weights with the four activations of lane `LANE` of `x`.
@@ -243,6 +278,25 @@ impl<W: Weights32> Rows8 for Of32<W> {
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
+    unsafe fn one_token(mut w: [*const u8; 2], n_blocks: usize, x: Q8<'_>) -> [Sums; 2] {
+        let mut sums = [[vdupq_n_f32(0.0); 2]; 2];
+        let mut quants = x.quants.as_ptr().cast::<u8>();
+        let mut scales = x.scales.as_ptr();
+        for &x_sum in &x.sums[..n_blocks] {
+            // SAFETY: the loop visits each block of the rows and each group of the token once.
+            unsafe {
+                let x = next_32(&mut quants);
+                let scale = next_f32(&mut scales);
+                for (w, sums) in w.iter_mut().zip(&mut sums) {
+                    *sums = add_products::<W>(&W::next(w), x, scale, x_sum, *sums);
+                }
+            }
+        }
+        sums
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
     unsafe fn batch(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) -> bool {
         if W::MINS {
             return false;
@@ -271,19 +325,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
                 for t in 0..T {
                     let x = next_32(&mut quants[t]);
                     let scale = next_f32(&mut scales[t]);
-                    for (half, sum) in sums[t].iter_mut().enumerate() {
-                        let dots = dot_16(vdupq_n_s32(0), half_of(w.quants, 0, half), x[0]);
-                        let dots = dot_16(dots, half_of(w.quants, 4, half), x[1]);
-                        let dots = match W::SHIFT {
-                            4 => vcvtq_n_f32_s32::<4>(dots),
-                            _ => vcvtq_f32_s32(dots),
-                        };
-                        *sum = vfmaq_f32(*sum, dots, vmulq_laneq_f32::<0>(w.scales[half], scale));
-                        if W::MINS {
-                            let mins = vmulq_laneq_f32::<0>(w.mins[half], scale);
-                            *sum = vfmaq_n_f32(*sum, mins, *x_sums[t] as f32);
-                        }
-                    }
+                    sums[t] = add_products::<W>(&w, x, scale, *x_sums[t], sums[t]);
                     if W::MINS {
                         x_sums[t] = x_sums[t].add(1);
                     }
@@ -292,6 +334,31 @@ impl<W: Weights32> Rows8 for Of32<W> {
         }
         sums
     }
+}
+
+/// Adds the products of 32 weights with the quants `x` under the scale in the first lane of `scale`.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+fn add_products<W: Weights32>(
+    w: &Groups,
+    x: [uint8x16_t; 2],
+    scale: float32x4_t,
+    x_sum: i32,
+    sums: Sums,
+) -> Sums {
+    core::array::from_fn(|half| {
+        let dots = dot_16(vdupq_n_s32(0), half_of(w.quants, 0, half), x[0]);
+        let dots = dot_16(dots, half_of(w.quants, 4, half), x[1]);
+        let dots = match W::SHIFT {
+            4 => vcvtq_n_f32_s32::<4>(dots),
+            _ => vcvtq_f32_s32(dots),
+        };
+        let sum = vfmaq_f32(sums[half], dots, vmulq_laneq_f32::<0>(w.scales[half], scale));
+        if W::MINS {
+            return vfmaq_n_f32(sum, vmulq_laneq_f32::<0>(w.mins[half], scale), x_sum as f32);
+        }
+        sum
+    })
 }
 
 /// The 128 bytes of codes at `p`, which is moved behind them: pairs of units.
@@ -303,7 +370,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
 unsafe fn next_codes(p: &mut *const u8) -> [[uint8x16_t; 2]; 4] {
     // SAFETY: the caller vouches for the bytes.
     unsafe {
-        let ([a, b, c, d], [e, f, g, h]) = (next_64(p), next_64(p));
+        let [a, b, c, d, e, f, g, h] = next_128(p);
         [[a, b], [c, d], [e, f], [g, h]]
     }
 }
