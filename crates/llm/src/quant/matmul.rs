@@ -15,7 +15,7 @@ const SERIAL_MACS: usize = 1 << 15;
 const TILE_BYTES: usize = 16 << 10;
 
 /// Packed rows in a tile for many tokens: they share the arrangement of activations.
-const PACKED_TILE_ROWS: usize = 64;
+const PACKED_TILE_ROWS: usize = 256;
 
 /// Tiles for each core at least, so that a core taken away for a while holds little back.
 const TILES_PER_WORKER: usize = 8;
@@ -81,10 +81,15 @@ pub fn matmul(
 /// Rows in a tile, a multiple of the rows that the kernels take at once.
 fn tile_rows(w: &Matrix<'_>, n_tokens: usize, n_workers: usize) -> usize {
     let at_once = w.packing().map_or(4, |packing| packing.rows);
-    // Packed rows are unpacked for many tokens a few at a time, so that their size does not matter.
-    let most = if at_once > 4 && n_tokens > 4 { PACKED_TILE_ROWS } else { TILE_BYTES / w.row_bytes() };
+    // The rows of a tile are read once by a single token, and once or packed a few at a time by many.
+    let most = match n_tokens {
+        1 => usize::MAX,
+        _ if w.packing().is_some() => PACKED_TILE_ROWS,
+        _ => TILE_BYTES / w.row_bytes(),
+    };
     let by_share = w.n_rows() / (n_workers * TILES_PER_WORKER);
-    most.min(by_share).next_multiple_of(at_once).max(at_once)
+    // Pairs of groups share activations.
+    most.min(by_share).max(1).next_multiple_of(2 * at_once)
 }
 
 /// Dequantises each row piece by piece and multiplies it with the f32 vectors.

@@ -4,7 +4,7 @@
 //! weights of eight rows are unpacked once for all tokens of a tile, and four tokens share each load
 //! of them; both are arranged in pairs here, a token's eight bytes beside the other's.
 
-use super::load::{load_16, store_16, store_f32x8};
+use super::load::{load_16, load_f32x4, store_16, store_f32x8};
 use super::packed::{self, Of32, ROWS, Weights32};
 use super::{batch, dotprod};
 use crate::blocks::GgmlType;
@@ -39,7 +39,7 @@ const SLAB: usize = 16;
 const MAX_TOKENS: usize = 64;
 
 /// Rows for which activations are arranged once.
-const MAX_ROWS: usize = 64;
+const MAX_ROWS: usize = 128;
 
 /// Unpacked weights of eight rows.
 #[repr(C, align(64))]
@@ -112,10 +112,14 @@ unsafe fn part_of_tile<W: Weights32>(w: &[u8], x: Q8<'_>, row: usize, token: usi
     let n_row_groups = w.len() / (n_groups * W::BYTES);
     for (group, sums) in sums[..n_row_groups].iter().enumerate() {
         for (block, sums) in sums[..n_blocks].iter().enumerate() {
-            for t in 0..batch::TOKENS {
-                let out = &mut out.token(token + block * batch::TOKENS + t)[row + group * ROWS..][..ROWS];
-                for (r, out) in out.iter_mut().enumerate() {
-                    *out = sums[r / 2][t / 2][2 * (r % 2) + t % 2];
+            for pair in 0..batch::TOKENS / 2 {
+                let [a, b, c, d] = core::array::from_fn(|rows| load_f32x4(&sums[rows][pair]));
+                let tokens = [[vuzp1q_f32(a, b), vuzp1q_f32(c, d)], [vuzp2q_f32(a, b), vuzp2q_f32(c, d)]];
+                for (t, sums) in tokens.into_iter().enumerate() {
+                    let out = out.token(token + block * batch::TOKENS + 2 * pair + t);
+                    if let Some(out) = out[row + group * ROWS..].first_chunk_mut() {
+                        store_f32x8(out, sums);
+                    }
                 }
             }
         }
