@@ -5,10 +5,10 @@
 //!
 //! - A row's product with quantised weights adds one term for each scale, in the order of the row,
 //!   by fused multiply-adds: `sum = fma(integers, w_scale * x_scale, sum)`.
-//! - A product of floats has [`LANES`] sums, the `i`-th for the elements `i`, `i + LANES`, …, each
-//!   made by fused multiply-adds; [`add_lanes`] adds them up.
-//! - What is done to each element, and attention, is written once over vectors of [`LANES`]
-//!   ([`super::lanes`]), of which [`super::portable`] has this set's.
+//! - A product of floats has `LANES` sums, the `i`-th for the elements `i`, `i + LANES`, …, each
+//!   made by fused multiply-adds; `add_lanes` adds them up.
+//! - What is done to each element, and attention, is written once over vectors of `LANES`
+//!   (`lanes`), of which `portable` has this set's.
 
 use super::attend::AttendFns;
 use super::elementwise::Elementwise;
