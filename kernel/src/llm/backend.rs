@@ -4,12 +4,15 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
-    chat::Conversation, kv_cache::KvType, parallel::Workers, sampling::SamplingConfig, simd::Kernels,
-    tokenizer::EncodeOptions,
+    chat::Conversation, kv_cache::KvType, parallel::Workers, sampling::SamplingConfig, session::Speculation,
+    simd::Kernels, tokenizer::EncodeOptions,
 };
 
 use super::{BackendError, Catalog, Statistics};
 use crate::{memory::pool::Pool, offload::Offload, sha256::Compress, storage::Disk};
+
+/// Most tokens that are guessed at a time: sessions have room for as many rows of logits, and one.
+pub const MAX_SPECULATED: usize = 8;
 
 /// What a backend is built on. Everything is a value or a function, so that a test can make one up.
 pub struct Platform {
@@ -99,6 +102,10 @@ pub trait InferenceBackend: Send {
     /// # Errors
     /// If the memory does not suffice for it; the format stays what it was.
     fn set_kv_type(&mut self, kv_type: KvType) -> Result<(), BackendError>;
+
+    /// Sets how many tokens are guessed, and computed together, from what followed the same words before:
+    /// none until set, at most [`MAX_SPECULATED`]. The text stays the same.
+    fn set_speculation(&mut self, n_speculated: usize);
 
     /// Turns on, or off, a report to the log: weight magnitudes at load, the logits' range at each
     /// step.
@@ -265,6 +272,8 @@ pub struct InferenceResult {
     pub first_token_us: u64,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// How tokens that were guessed have done.
+    pub speculation: Speculation,
 }
 
 impl InferenceResult {

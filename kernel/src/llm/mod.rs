@@ -21,8 +21,8 @@ mod stub;
 mod transformer;
 
 pub use backend::{
-    BenchPlan, BenchResult, DEFAULT_N_CTX, FinishReason, InferenceBackend, InferenceResult, Measurement,
-    ModelMemory, ModelMetadata, PROMPT_ENCODING, Platform, Progress, per_second,
+    BenchPlan, BenchResult, DEFAULT_N_CTX, FinishReason, InferenceBackend, InferenceResult, MAX_SPECULATED,
+    Measurement, ModelMemory, ModelMetadata, PROMPT_ENCODING, Platform, Progress, per_second,
 };
 pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile};
 pub use error::{BackendError, Sha256Digest};

@@ -77,6 +77,8 @@ impl InferenceBackend for StubBackend {
         Ok(())
     }
 
+    fn set_speculation(&mut self, _n_speculated: usize) {}
+
     fn set_verbose(&mut self, _verbose: bool) {}
 
     fn infer_streaming(

@@ -43,6 +43,7 @@ pub struct TransformerBackend {
     stop: Vec<String>,
     kv_type: KvType,
     verbose: bool,
+    n_speculated: usize,
     statistics: Statistics,
     /// The most that a session has taken.
     session_high_water_bytes: usize,
@@ -92,6 +93,7 @@ impl TransformerBackend {
             stop: Vec::new(),
             kv_type: KvType::F16,
             verbose: false,
+            n_speculated: 0,
             statistics: Statistics::default(),
             session_high_water_bytes: 0,
         }
@@ -192,8 +194,15 @@ impl TransformerBackend {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<InferenceResult, BackendError> {
         let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
-        let Self { sampling, stop, verbose, .. } = self;
-        let request = Request { prompt, max_tokens, sampling: *sampling, stop, verbose: *verbose };
+        let Self { sampling, stop, verbose, n_speculated, .. } = self;
+        let request = Request {
+            prompt,
+            max_tokens,
+            sampling: *sampling,
+            stop,
+            verbose: *verbose,
+            n_speculated: *n_speculated,
+        };
         let result = loaded.model.infer(&request, &self.engine, on_text)?;
         self.statistics.add(&result);
         Ok(result)
@@ -325,6 +334,10 @@ impl InferenceBackend for TransformerBackend {
         }
         self.kv_type = kv_type;
         Ok(())
+    }
+
+    fn set_speculation(&mut self, n_speculated: usize) {
+        self.n_speculated = n_speculated;
     }
 
     fn set_verbose(&mut self, verbose: bool) {

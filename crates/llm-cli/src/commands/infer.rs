@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use llm::model::Model;
 use llm::sampling::Sampler;
-use llm::session::{FinishReason, Session, Step};
+use llm::session::{FinishReason, Session, Speculation, Step};
 use llm::tokenizer::{EncodeOptions, Tokenizer};
 
 use crate::chat_format::ChatArguments;
@@ -49,6 +49,11 @@ pub struct Arguments {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
 
+    /// Guess up to N tokens from what followed the same words before, and verify them in one batch: the
+    /// same text, sooner where it repeats itself; says at the end how many guesses came true.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    speculate: usize,
+
     #[command(flatten)]
     format: ChatArguments,
 
@@ -87,13 +92,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 
     let needed = prompt.len().saturating_add(arguments.n);
-    let options = arguments.engine.session_options(model.config(), needed, 1);
+    let options =
+        arguments.engine.session_options(model.config(), needed, arguments.speculate.saturating_add(1));
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
     let mut sampler = Sampler::new(arguments.sampling.config(), n_vocab)?;
     let mut session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
 
     let stop: Vec<&str> = arguments.stop.iter().map(String::as_str).collect();
-    let mut generation = session.generate(&tokenizer, &mut sampler, &prompt, arguments.n, &stop)?;
+    let generation = session.generate(&tokenizer, &mut sampler, &prompt, arguments.n, &stop)?;
+    let mut generation = generation.speculate(arguments.speculate)?;
     let mut output = stdout().lock();
     let mut separator = "";
     let reason = loop {
@@ -112,6 +119,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         output.flush()?;
     };
     writeln!(output)?;
+    if arguments.speculate > 0 {
+        let Speculation { n_drafted, n_accepted } = generation.speculation();
+        complain(&format!("{n_accepted} of {n_drafted} guessed tokens came"));
+    }
     if reason == FinishReason::ContextFull {
         complain(&format!("stopped, since the context of {} tokens is full", options.n_ctx));
     }

@@ -152,9 +152,9 @@ impl<'m> Scratch<'m> {
         })
     }
 
-    /// The first row of logits that the last pass computed, `[n_output]`.
-    pub(crate) fn first_logits(&self, config: &Config) -> &[f32] {
-        &self.logits[..config.n_output()]
+    /// One row of the logits that the last pass computed, `[n_output]`.
+    pub(crate) fn logits_row(&self, config: &Config, row: usize) -> &[f32] {
+        &self.logits[row * config.n_output()..][..config.n_output()]
     }
 }
 

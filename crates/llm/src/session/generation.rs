@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::speculation::{Draft, Speculation};
 use super::stop_text::StopText;
 use super::{Logits, Session, SessionError};
 use crate::sampling::Sampler;
@@ -60,6 +61,10 @@ pub struct Generation<'g, 'm> {
     text: StopText<'g>,
     /// The last token given, whose position is not computed yet.
     pending: Option<u32>,
+    /// What was computed beyond it.
+    draft: Draft,
+    /// The row of logits that the last token was drawn from.
+    row: usize,
     n_left: usize,
     finished: Option<FinishReason>,
 }
@@ -83,9 +88,31 @@ impl<'g, 'm> Generation<'g, 'm> {
             decoder: StreamDecoder::new(tokenizer)?,
             text: StopText::new(stop, tokenizer.longest_piece_bytes())?,
             pending: None,
+            draft: Draft::new(0)?,
+            row: 0,
             n_left: max_tokens,
             finished: None,
         })
+    }
+
+    /// Computes up to `n_draft` tokens beyond the last on the chance that they come, guessing them from
+    /// what followed the same words before; as many as the session has rows of logits for, less one.
+    ///
+    /// The same tokens come, with any sampling parameters: only the number of batches changes.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::OutOfHeap`] if there is no memory for the guess.
+    pub fn speculate(mut self, n_draft: usize) -> Result<Self, SessionError> {
+        let options = &self.session.options;
+        let most = options.n_logits.min(options.n_batch) - 1;
+        self.draft = Draft::new(n_draft.min(most))?;
+        Ok(self)
+    }
+
+    /// How many tokens were guessed so far, and how many of them came.
+    pub fn speculation(&self) -> Speculation {
+        self.draft.counts()
     }
 
     /// The next token, or the end.
@@ -104,16 +131,21 @@ impl<'g, 'm> Generation<'g, 'm> {
             if self.session.n_past == self.session.options.n_ctx {
                 return Ok(self.finish(FinishReason::ContextFull));
             }
-            self.session.forward(&[id], Logits::Last)?;
+            self.compute(id)?;
             self.pending = None;
         }
-        let logits = self.session.scratch.first_logits(self.session.model.config());
+        self.row = self.draft.row();
+        let logits = self.session.scratch.logits_row(self.session.model.config(), self.row);
         let id = self.sampler.sample(logits)?;
         if self.tokenizer.is_end_of_generation(id) {
             return Ok(self.finish(FinishReason::EndOfText));
         }
         self.sampler.accept(id);
-        self.pending = Some(id);
+        if self.draft.accept(id) {
+            self.session.n_past += 1;
+        } else {
+            self.pending = Some(id);
+        }
         self.n_left -= 1;
         self.text.push(self.decoder.push(self.tokenizer, id)?.unwrap_or(""));
         if self.text.is_stopped() {
@@ -125,7 +157,19 @@ impl<'g, 'm> Generation<'g, 'm> {
 
     /// The logits of all tokens at the last step: what its token was chosen from.
     pub fn logits(&self) -> &[f32] {
-        self.session.scratch.first_logits(self.session.model.config())
+        self.session.scratch.logits_row(self.session.model.config(), self.row)
+    }
+
+    /// Computes the position of `id` and of what may follow it. The cache then holds both, but only `id`
+    /// counts as computed: what follows counts when it comes, and is written over when it does not.
+    fn compute(&mut self, id: u32) -> Result<(), SessionError> {
+        let session = &mut *self.session;
+        let n_past = session.n_past;
+        let limit = (session.options.n_ctx - n_past - 1).min(self.n_left - 1);
+        self.draft.draw_up(&session.tokens[..n_past], id, limit);
+        session.forward(self.draft.batch(), Logits::All)?;
+        session.n_past = n_past + 1;
+        Ok(())
     }
 
     fn finish(&mut self, reason: FinishReason) -> Step<'_> {

@@ -16,11 +16,13 @@ use crate::tokenizer::Tokenizer;
 
 mod error;
 mod generation;
+mod speculation;
 mod stop_text;
 
 pub use crate::model::forward::Logits;
 pub use error::SessionError;
 pub use generation::{FinishReason, Generation, Step};
+pub use speculation::Speculation;
 
 /// What a session is to be able to do; more takes more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,8 @@ pub struct SessionOptions {
     pub n_ctx: usize,
     /// Tokens computed at a time; a longer prompt takes several rounds.
     pub n_batch: usize,
-    /// Most positions of one batch whose logits can be asked for: 1 to generate.
+    /// Most positions of one batch whose logits can be asked for: 1 to generate, and one more for each
+    /// token that is to be [guessed](Generation::speculate).
     pub n_logits: usize,
     /// The number format of the cache.
     pub kv_type: KvType,

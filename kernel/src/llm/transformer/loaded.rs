@@ -14,14 +14,16 @@ use llm::{
     model::{Config, Model},
     quant::pack,
     sampling::{Sampler, SamplingConfig},
-    session::{Logits, Session, SessionError, SessionOptions, Step},
+    session::{Logits, Session, SessionError, SessionOptions, Speculation, Step},
     simd::Kernels,
     tokenizer::Tokenizer,
 };
 use self_cell::{MutBorrow, self_cell};
 
 use super::{Engine, measure};
-use crate::llm::{BackendError, BenchPlan, BenchResult, FinishReason, InferenceResult, PROMPT_ENCODING};
+use crate::llm::{
+    BackendError, BenchPlan, BenchResult, FinishReason, InferenceResult, MAX_SPECULATED, PROMPT_ENCODING,
+};
 use crate::memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region};
 
 self_cell!(
@@ -55,6 +57,7 @@ pub(super) struct Request<'r> {
     pub sampling: SamplingConfig,
     pub stop: &'r [String],
     pub verbose: bool,
+    pub n_speculated: usize,
 }
 
 /// What is to be continued.
@@ -77,7 +80,7 @@ pub(super) fn session_options(config: &Config, n_ctx: usize, kv_type: KvType) ->
     const PROMPT_BATCH: usize = 64;
     let (n_batch, n_logits) = match config.is_encoder() {
         true => (n_ctx, n_ctx),
-        false => (n_ctx.min(PROMPT_BATCH), 1),
+        false => (n_ctx.min(PROMPT_BATCH), n_ctx.min(1 + MAX_SPECULATED)),
     };
     SessionOptions { n_batch, n_logits, kv_type, ..SessionOptions::generate(n_ctx) }
 }
@@ -303,19 +306,21 @@ impl Running<'_> {
             latency_us: 0,
             first_token_us: 0,
             finish_reason: FinishReason::Cancelled,
+            speculation: Speculation::default(),
         };
         reserve_ids(&mut result.ids, n_reserved)?;
         if !self.compute_all_but_the_last_batch(on_text)? {
             result.latency_us = elapsed_us();
             return Ok(result);
         }
-        let mut generation = self.session.resume(
+        let generation = self.session.resume(
             &self.tokenizer,
             &mut sampler,
             &self.prompt_ids,
             request.max_tokens,
             &stop,
         )?;
+        let mut generation = generation.speculate(request.n_speculated)?;
         loop {
             let (text, finished) = match generation.step()? {
                 Step::Token { id, text } => {
@@ -345,6 +350,7 @@ impl Running<'_> {
             }
         }
         result.latency_us = elapsed_us();
+        result.speculation = generation.speculation();
         Ok(result)
     }
 }

@@ -60,6 +60,7 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     if message.is_none() && !shell.terminal.is_interactive() {
         return Err(CommandError::NotInteractive(arguments.command()));
     }
+    shell.backend.set_speculation(0);
     shell.backend.set_sampling_config(sampling)?;
     shell.backend.set_stop_strings(alloc::vec![]);
     set_kv_type(shell, arguments)?;

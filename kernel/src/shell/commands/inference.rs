@@ -34,6 +34,11 @@ pub(super) static COMMANDS: &[Command] = &[
             MIN_P_OPTION,
             REPEAT_PENALTY_OPTION,
             SEED_OPTION,
+            OptionSpec {
+                name: "speculate",
+                value: Some("N"),
+                help: "guess up to N tokens, 8 at most, from what followed the same words: same text, sooner",
+            },
             OptionSpec { name: "stop", value: Some("TEXT"), help: "end when this text is generated" },
             OptionSpec {
                 name: "ids",
@@ -98,7 +103,9 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let sampling = sampling(arguments)?;
     let stop = arguments.option("stop", "UTF-8 text")?;
     let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
+    let n_speculated = arguments.option("speculate", "a number of tokens")?.unwrap_or(0);
 
+    shell.backend.set_speculation(n_speculated);
     shell.backend.set_sampling_config(sampling)?;
     shell.backend.set_stop_strings(stop.map_or(vec![], |stop| vec![stop]));
     shell.backend.set_verbose(arguments.has("verbose"));
@@ -226,6 +233,7 @@ fn stats(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
          inferences    {}\n\
          prompt tokens {}\n\
          tokens        {} ({} tokens/s after the first)\n\
+         guessed       {} of {} tokens came\n\
          first token   {} on average\n",
         stats.loads,
         stats.load_bytes,
@@ -234,6 +242,8 @@ fn stats(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         stats.prompt_tokens,
         stats.tokens_emitted,
         Rate(per_second(stats.tokens_emitted.saturating_sub(stats.inferences), decode_us)),
+        stats.drafts_accepted,
+        stats.tokens_drafted,
         Duration(stats.first_token_us.checked_div(stats.inferences).unwrap_or(0)),
     ));
     Ok(())
