@@ -218,20 +218,26 @@ impl<E: Elements> Attend<'_, E> {
         first: usize,
         products: &mut [[f32; LANES]],
     ) {
-        let q: [&[f32]; Q] = core::array::from_fn(|i| &self.q[queries[lane + i].at..][..self.head_len_k]);
-        let key = |position: usize| &self.keys.elements[position * self.keys.stride..];
+        let len = self.head_len_k;
+        let q: [*const f32; Q] = core::array::from_fn(|i| self.q[queries[lane + i].at..][..len].as_ptr());
+        let stride = self.keys.stride;
+        let mut key = self.keys.elements[first * stride..].as_ptr();
         let whole = products.len() / K * K;
         let (groups, rest) = products.split_at_mut(whole);
-        for (index, group) in groups.chunks_exact_mut(K).enumerate() {
-            let keys: [&[E]; K] = core::array::from_fn(|i| key(first + K * index + i));
-            let sums = dots::<V, E, Q, K>(q, keys);
+        for group in groups.chunks_exact_mut(K) {
+            let keys: [*const E; K] = core::array::from_fn(|i| key.wrapping_add(i * stride));
+            // SAFETY: `check` found the keys of these positions in their slice.
+            let sums = unsafe { dots::<V, E, Q, K>(q, keys, len) };
             for (products, sums) in group.iter_mut().zip(sums) {
                 products[lane..lane + Q].copy_from_slice(&sums);
             }
+            key = key.wrapping_add(K * stride);
         }
-        for (index, products) in rest.iter_mut().enumerate() {
-            let [sums] = dots::<V, E, Q, 1>(q, [key(first + whole + index)]);
+        for products in rest {
+            // SAFETY: as above.
+            let [sums] = unsafe { dots::<V, E, Q, 1>(q, [key], len) };
             products[lane..lane + Q].copy_from_slice(&sums);
+            key = key.wrapping_add(stride);
         }
     }
 
@@ -353,25 +359,21 @@ impl<E: Elements> Attend<'_, E> {
                 *sum = V::of(vector);
             }
         }
-        for weights in weights {
-            let weights = V::weights(weights);
-            for d in 0..D {
+        let stride = self.values.stride;
+        let (fours, rest) = weights.as_chunks::<4>();
+        for weights in fours {
+            for (index, weights) in weights.iter().enumerate() {
                 // SAFETY: the caller vouches for the values.
-                let value = unsafe { E::load::<V>(values, GROUP + d) };
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    sums[d] = match LANE + i {
-                        0 => sums[d].add_weighted::<0>(value, weights),
-                        1 => sums[d].add_weighted::<1>(value, weights),
-                        2 => sums[d].add_weighted::<2>(value, weights),
-                        3 => sums[d].add_weighted::<3>(value, weights),
-                        4 => sums[d].add_weighted::<4>(value, weights),
-                        5 => sums[d].add_weighted::<5>(value, weights),
-                        6 => sums[d].add_weighted::<6>(value, weights),
-                        _ => sums[d].add_weighted::<7>(value, weights),
-                    };
-                }
+                unsafe {
+                    add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values.add(index * stride), weights)
+                };
             }
-            values = values.wrapping_add(self.values.stride);
+            values = values.wrapping_add(4 * stride);
+        }
+        for weights in rest {
+            // SAFETY: the caller vouches for the values.
+            unsafe { add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values, weights) };
+            values = values.wrapping_add(stride);
         }
         for (sums, at) in sums.iter().zip(at) {
             let (vectors, _) = output[at..at + D * LANES].as_chunks_mut();
@@ -382,17 +384,55 @@ impl<E: Elements> Attend<'_, E> {
     }
 }
 
-/// The product of each query with each key.
+/// Adds one value, from element `8 · GROUP` on, to the sums of `Q` queries from number `LANE` on.
+///
+/// # Safety
+///
+/// The value must be readable.
 #[inline(always)]
-fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
-    q: [&[f32]; Q],
-    keys: [&[E]; K],
+unsafe fn add_value<
+    V: Lanes,
+    E: Elements,
+    const Q: usize,
+    const D: usize,
+    const LANE: usize,
+    const GROUP: usize,
+>(
+    sums: &mut [[V; D]; Q],
+    value: *const E,
+    weights: &[f32; LANES],
+) {
+    let weights = V::weights(weights);
+    for d in 0..D {
+        // SAFETY: the caller vouches for the value.
+        let value = unsafe { E::load::<V>(value, GROUP + d) };
+        for (i, sums) in sums.iter_mut().enumerate() {
+            sums[d] = match LANE + i {
+                0 => sums[d].add_weighted::<0>(value, weights),
+                1 => sums[d].add_weighted::<1>(value, weights),
+                2 => sums[d].add_weighted::<2>(value, weights),
+                3 => sums[d].add_weighted::<3>(value, weights),
+                4 => sums[d].add_weighted::<4>(value, weights),
+                5 => sums[d].add_weighted::<5>(value, weights),
+                6 => sums[d].add_weighted::<6>(value, weights),
+                _ => sums[d].add_weighted::<7>(value, weights),
+            };
+        }
+    }
+}
+
+/// The product of each query with each key.
+///
+/// # Safety
+///
+/// `len` elements of each must be readable.
+#[inline(always)]
+unsafe fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
+    mut q_at: [*const f32; Q],
+    mut key_at: [*const E; K],
+    len: usize,
 ) -> [[f32; Q]; K] {
-    let len = q.first().map_or(0, |q| q.len());
-    keys.iter().for_each(|key| assert!(key.len() >= len / E::LEN));
     let mut sums = [[V::splat(0.0); Q]; K];
-    let mut q_at = q.map(|q| q.as_ptr());
-    let mut key_at = keys.map(|key| key.as_ptr());
     for _ in 0..len / CHUNK {
         // SAFETY: a whole chunk is left of each.
         unsafe {
