@@ -10,8 +10,9 @@
 //! - an output adds up weighted values in the order of positions, by fused multiply-adds.
 
 use super::exp::{exp, tanh};
-use super::lanes::{Elements, Lanes};
+use super::lanes::{Elements, Lanes, Work};
 use super::scalar::LANES;
+use core::marker::PhantomData;
 use half::f16;
 
 use crate::blocks::BlockQ8_0;
@@ -93,7 +94,22 @@ impl AttendFns {
 
 fn run<V: Lanes, E: Elements>(attend: &Attend<'_, E>, queries: &[Query], output: &mut [f32]) {
     attend.check(queries, output.len());
-    V::enter(|| attend.run::<V>(queries, output));
+    V::enter_work(Checked { attend, queries, output, set: PhantomData::<V> });
+}
+
+/// What [`Attend::check`] has found to be right.
+struct Checked<'a, V, E> {
+    attend: &'a Attend<'a, E>,
+    queries: &'a [Query],
+    output: &'a mut [f32],
+    set: PhantomData<V>,
+}
+
+impl<V: Lanes, E: Elements> Work for Checked<'_, V, E> {
+    #[inline(always)]
+    fn run(self) {
+        self.attend.run::<V>(self.queries, self.output);
+    }
 }
 
 impl<E: Elements> Attend<'_, E> {

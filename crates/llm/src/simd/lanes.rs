@@ -10,6 +10,12 @@ use half::f16;
 use super::scalar::LANES;
 use crate::blocks::BlockQ8_0;
 
+/// Work for [`Lanes::enter_work`].
+pub trait Work {
+    /// Does it. To be marked `#[inline(always)]`.
+    fn run(self);
+}
+
 /// Eight floats.
 ///
 /// Its functions are called through a set's table alone, so where the CPU has the instructions.
@@ -22,6 +28,13 @@ pub trait Lanes: Copy {
 
     /// Runs `work` compiled for the set's instructions.
     fn enter<R>(work: impl FnOnce() -> R) -> R;
+
+    /// As [`enter`](Self::enter) for work too long for the compiler to inline a closure: what it does not
+    /// inline is not compiled for the set's instructions, and calls a function for each of them.
+    #[inline(always)]
+    fn enter_work(work: impl Work) {
+        work.run();
+    }
 
     /// `x` eight times.
     fn splat(x: f32) -> Self;

@@ -1,6 +1,6 @@
 //! Eight floats in an AVX register.
 
-use crate::simd::lanes::Lanes;
+use crate::simd::lanes::{Lanes, Work};
 use crate::simd::scalar::LANES;
 use core::arch::x86_64::*;
 use half::f16;
@@ -22,6 +22,16 @@ impl Lanes for F32x8 {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
             work()
+        }
+        // SAFETY: only tables that need the features reach this.
+        unsafe { with_avx2(work) }
+    }
+
+    #[inline(always)]
+    fn enter_work(work: impl Work) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn with_avx2(work: impl Work) {
+            work.run();
         }
         // SAFETY: only tables that need the features reach this.
         unsafe { with_avx2(work) }
