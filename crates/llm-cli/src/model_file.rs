@@ -49,10 +49,7 @@ impl ModelFile {
     pub fn gguf(&self) -> Result<Gguf<'_>> {
         let gguf =
             Gguf::parse(&self.bytes, self.len_bytes()).with_context(|| self.path.display().to_string())?;
-        Ok(match self.packing {
-            Some(packing) => gguf.packed(packing),
-            None => gguf,
-        })
+        Ok(gguf.packed(self.packing))
     }
 
     /// Size of the file.

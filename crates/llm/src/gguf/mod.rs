@@ -117,9 +117,9 @@ impl<'a> Gguf<'a> {
         Ok(gguf)
     }
 
-    /// The same file, the weights of which [`pack`](crate::quant::pack) has rearranged.
-    pub fn packed(self, packing: &'static Packing) -> Self {
-        Self { packing: Some(packing), ..self }
+    /// The same file, the weights of which [`pack`](crate::quant::pack) has rearranged so, if at all.
+    pub fn packed(self, packing: Option<&'static Packing>) -> Self {
+        Self { packing, ..self }
     }
 
     /// How the weights have been rearranged, if they have been.

@@ -173,12 +173,8 @@ impl<'g, 'a> Tensors<'g, 'a> {
     ) -> Result<Option<Matrix<'a>>, ModelError> {
         let Some(tensor) = self.take(name, dims)? else { return Ok(None) };
         let data = self.gguf.tensor_data(tensor)?;
-        let matrix = match self.gguf.packing() {
-            Some(packing) => Matrix::packed(tensor.ty, rows, cols, data, packing),
-            None => Matrix::new(tensor.ty, rows, cols, data),
-        };
-        match matrix {
-            Ok(matrix) => Ok(Some(matrix)),
+        match Matrix::new(tensor.ty, rows, cols, data) {
+            Ok(matrix) => Ok(Some(matrix.packed(self.gguf.packing()))),
             Err(_) => Err(ModelError::UnsupportedType {
                 tensor: *name,
                 ty: tensor.ty,

@@ -30,7 +30,7 @@ const TILE_TOKENS: usize = 64;
 ///
 /// # Panics
 ///
-/// If the shapes do not agree.
+/// If the shapes do not agree, or the weights have been packed for another set than `kernels`.
 pub fn matmul(
     kernels: &Kernels,
     workers: &dyn Workers,

@@ -80,21 +80,10 @@ impl<'a> Matrix<'a> {
         Ok(Self { ty, rows, cols, row_bytes, data, packing: None, skipped_rows: 0 })
     }
 
-    /// As [`new`](Self::new) for a tensor of a file whose weights have been rearranged; types and
-    /// shapes that `packing` does not cover are as they were.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub fn packed(
-        ty: GgmlType,
-        rows: usize,
-        cols: usize,
-        data: &'a [u8],
-        packing: &'a Packing,
-    ) -> Result<Self, MatrixError> {
-        let matrix = Self::new(ty, rows, cols, data)?;
-        Ok(Self { packing: packing.covers(ty, rows).then_some(packing), ..matrix })
+    /// The whole tensor of a file whose weights have been rearranged so, if at all; types and shapes
+    /// that `packing` does not cover are as they were.
+    pub fn packed(self, packing: Option<&'a Packing>) -> Self {
+        Self { packing: packing.filter(|packing| packing.covers(self.ty, self.rows)), ..self }
     }
 
     /// How the rows are rearranged, if they are.

@@ -83,15 +83,12 @@ fn fields(ty: GgmlType) -> &'static [Field] {
     const NIBBLES: Field = Field { content: Content::OffsetNibbles, ..bytes(16) };
     const SIGNED: Field = Field { content: Content::SignedBytes, ..bytes(32) };
     const FIFTH: Field = Field { content: Content::FifthBits, ..bytes(4) };
-    const BYTE: Field = Field { len_bytes: 1, unit_bytes: 1, content: Content::Any };
     match ty {
         GgmlType::Q4_0 => &[HALF, NIBBLES],
         GgmlType::Q4_1 => &[HALF, HALF, const { bytes(16) }],
         GgmlType::Q5_0 => &[HALF, FIFTH, const { bytes(16) }],
         GgmlType::Q5_1 => &[HALF, HALF, FIFTH, const { bytes(16) }],
         GgmlType::Q8_0 => &[HALF, SIGNED],
-        GgmlType::IQ4_NL => &[HALF, const { bytes(16) }],
-        GgmlType::MXFP4 => &[BYTE, const { bytes(16) }],
         GgmlType::Q4_K => &[HALF, HALF, const { bytes(12) }, const { bytes(128) }],
         GgmlType::Q5_K => &[HALF, HALF, const { bytes(12) }, const { bytes(32) }, const { bytes(128) }],
         GgmlType::Q6_K => &[const { bytes(128) }, const { bytes(64) }, const { bytes(16) }, HALF],
@@ -126,8 +123,7 @@ impl Packing {
                 match (field.unit_bytes, field.content) {
                     (_, Content::FifthBits) => interleave(rows, packed, to_columns),
                     (4, content) => (self.interleave_4)(rows, self.flipped(content), packed),
-                    (2, _) => (self.interleave_2)(rows, packed),
-                    _ => interleave::<1>(rows, packed, |unit| unit),
+                    _ => (self.interleave_2)(rows, packed),
                 }
                 (offset, rest) = (offset + field.len_bytes, behind);
             }
@@ -341,9 +337,9 @@ mod tests {
     use crate::simd::Kernels;
     use std::vec;
 
-    const PACKED: [GgmlType; 10] = {
+    const PACKED: [GgmlType; 8] = {
         use GgmlType::*;
-        [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K]
+        [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K]
     };
 
     #[test]
@@ -382,7 +378,7 @@ mod tests {
                         assert_eq!(Some(block), blocks.next(), "{ty}");
                     });
                 }
-                let matrix = Matrix::packed(ty, rows, cols, &packed, &packing).unwrap();
+                let matrix = Matrix::new(ty, rows, cols, &packed).unwrap().packed(Some(&packing));
                 let (mut want, mut got) = (vec![0.0; cols], vec![0.0; cols]);
                 for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
                     dequantize(ty, plain, &mut want);
@@ -432,7 +428,7 @@ mod tests {
                         packing.pack_group(ty, plain, row_bytes, packed);
                     }
                     let plain = Matrix::new(ty, rows, cols, &plain).unwrap();
-                    let packed = Matrix::packed(ty, rows, cols, &packed[1..], packing).unwrap();
+                    let packed = Matrix::new(ty, rows, cols, &packed[1..]).unwrap().packed(Some(packing));
                     let x: Vec<f32> = (0..n_tokens * cols).map(|_| random.rand_float() - 0.5).collect();
                     for range in [0..rows, 1..rows, 0..rows - 3, 5..6, 3..rows - 1] {
                         let (plain, packed) = (plain.rows(range.clone()), packed.rows(range.clone()));
@@ -456,12 +452,12 @@ mod tests {
             let mut rearranged = file.clone();
             pack(packing, &Serial, &mut rearranged, file.len() as u64).unwrap();
             let plain = Gguf::parse(&file, file.len() as u64).unwrap();
-            let packed = Gguf::parse(&rearranged, file.len() as u64).unwrap().packed(packing);
+            let packed = Gguf::parse(&rearranged, file.len() as u64).unwrap().packed(Some(packing));
             let mut n_packed = 0;
             for tensor in plain.tensors() {
                 let (cols, rows) = (tensor.dims[0] as usize, (tensor.n_elements() / tensor.dims[0]) as usize);
                 let data = packed.tensor_data(tensor).unwrap();
-                let of_packed = Matrix::packed(tensor.ty, rows, cols, data, packing).unwrap();
+                let of_packed = Matrix::new(tensor.ty, rows, cols, data).unwrap().packed(Some(packing));
                 let of_plain =
                     Matrix::new(tensor.ty, rows, cols, plain.tensor_data(tensor).unwrap()).unwrap();
                 n_packed += usize::from(of_packed.packing().is_some());

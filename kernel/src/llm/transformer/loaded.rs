@@ -233,11 +233,7 @@ impl LoadedModel {
 impl Regions {
     /// The file, the weights of which were rearranged for `kernels`.
     fn gguf(&self, kernels: &Kernels) -> Result<Gguf<'_>, GgufError> {
-        let gguf = Gguf::parse(&self.weights, self.file_bytes)?;
-        Ok(match kernels.packing() {
-            Some(packing) => gguf.packed(packing),
-            None => gguf,
-        })
+        Ok(Gguf::parse(&self.weights, self.file_bytes)?.packed(kernels.packing()))
     }
 
     fn give_back_memory(&mut self, pool: &'static Pool) -> Result<(), BackendError> {

@@ -103,11 +103,8 @@ pub(super) fn log_weight_magnitudes(gguf: &Gguf<'_>) {
         let cols = tensor.dims[0] as usize;
         let rows = (tensor.n_elements() / tensor.dims[0]) as usize;
         let Ok(data) = gguf.tensor_data(tensor) else { continue };
-        let matrix = match gguf.packing() {
-            Some(packing) => Matrix::packed(tensor.ty, rows, cols, data, packing),
-            None => Matrix::new(tensor.ty, rows, cols, data),
-        };
-        let Ok(matrix) = matrix else {
+        let matrix = Matrix::new(tensor.ty, rows, cols, data);
+        let Ok(matrix) = matrix.map(|matrix| matrix.packed(gguf.packing())) else {
             log::info!(
                 "{}: {} weights of type {}, not computed with",
                 tensor.name,
