@@ -14,6 +14,7 @@ mod lanes;
 mod load;
 mod neon;
 mod packed;
+mod packed256;
 mod product;
 mod round;
 mod types;

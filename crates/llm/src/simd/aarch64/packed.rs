@@ -4,7 +4,8 @@
 //! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
 //! each load of activations, and up to four tokens each group of unpacked weights.
 
-use super::load::{load_16, load_32, load_f16x8, next_32, next_128, next_f16x8, next_f32, store_f32x8};
+use super::load::{next_32, next_128, next_f16x8, next_f32, store_f32x8};
+use super::packed256::{Of256, Q4K, Q5K, Q6K};
 use super::{batch, interleave};
 use crate::blocks::GgmlType;
 use crate::quant::Packing;
@@ -221,7 +222,7 @@ fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int
 /// For four rows the products of 16 weights with `x`.
 #[target_feature(enable = "neon,dotprod")]
 #[inline]
-fn dot_16(dots: int32x4_t, w: [int8x16_t; 4], x: uint8x16_t) -> int32x4_t {
+pub fn dot_16(dots: int32x4_t, w: [int8x16_t; 4], x: uint8x16_t) -> int32x4_t {
     let dots = sdot::<0>(dots, w[0], x);
     let dots = sdot::<1>(dots, w[1], x);
     let dots = sdot::<2>(dots, w[2], x);
@@ -231,7 +232,7 @@ fn dot_16(dots: int32x4_t, w: [int8x16_t; 4], x: uint8x16_t) -> int32x4_t {
 /// Quants of one half of eight rows: four of each row in turn.
 #[target_feature(enable = "neon")]
 #[inline]
-fn half_of<const N: usize>(quants: [[int8x16_t; 2]; 8], first: usize, half: usize) -> [int8x16_t; N] {
+pub fn half_of<const N: usize>(quants: [[int8x16_t; 2]; 8], first: usize, half: usize) -> [int8x16_t; N] {
     core::array::from_fn(|i| quants[first + i][half])
 }
 
@@ -387,7 +388,7 @@ fn nibbles(codes: [[uint8x16_t; 2]; 4]) -> [[uint8x16_t; 2]; 8] {
 
 #[target_feature(enable = "neon")]
 #[inline]
-fn signed(quants: [[uint8x16_t; 2]; 8]) -> [[int8x16_t; 2]; 8] {
+pub fn signed(quants: [[uint8x16_t; 2]; 8]) -> [[int8x16_t; 2]; 8] {
     quants.map(|pair| pair.map(|v| vreinterpretq_s8_u8(v)))
 }
 
@@ -429,7 +430,7 @@ impl Weights32 for Q4_1 {
 /// Bit `from` of each byte as bit 4, the others 0.
 #[target_feature(enable = "neon")]
 #[inline]
-fn fifth_bit(v: uint8x16_t, from: usize) -> uint8x16_t {
+pub fn fifth_bit(v: uint8x16_t, from: usize) -> uint8x16_t {
     vandq_u8(vshlq_u8(v, vdupq_n_s8(4 - from as i8)), vdupq_n_u8(0x10))
 }
 
@@ -484,290 +485,5 @@ impl Weights32 for Q8_0 {
         // SAFETY: eight scales, then eight pairs of units.
         let (scales, [a, b, c, d], [e, f, g, h]) = unsafe { (next_f16x8(p), next_codes(p), next_codes(p)) };
         Groups { quants: signed([a, b, c, d, e, f, g, h]), scales, mins: [vdupq_n_f32(0.0); 2] }
-    }
-}
-
-/// How to load packed weights that have integer scales under a scale for each 256 of them.
-trait Weights256 {
-    /// Bytes of the blocks of all eight rows.
-    const BYTES: usize;
-    /// Whether there are minimums.
-    const MINS: bool = false;
-    /// Whether each 16 weights have an integer scale, instead of each 32.
-    const HALVES: bool = false;
-
-    /// Loads weights `32 * j` to `32 * j + 31` of the blocks at `p`.
-    ///
-    /// # Safety
-    ///
-    /// They must be readable, and `j` below 8; also below.
-    unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8];
-
-    /// The integer scales of the two halves of these weights, of four rows.
-    ///
-    /// # Safety
-    ///
-    /// As for [`quants`](Self::quants), and `half` below 2.
-    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2];
-
-    /// The integer minimums of these weights, of four rows.
-    ///
-    /// # Safety
-    ///
-    /// As for [`scales`](Self::scales).
-    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t;
-
-    /// The scales of the scales and of the minimums.
-    ///
-    /// # Safety
-    ///
-    /// As for [`quants`](Self::quants).
-    unsafe fn d(p: *const u8) -> [Sums; 2];
-}
-
-/// Rows of such weights.
-struct Of256<W>(W);
-
-impl<W: Weights256> Rows8 for Of256<W> {
-    const LEN: usize = 256;
-    const BYTES: usize = W::BYTES;
-
-    #[target_feature(enable = "neon,dotprod")]
-    #[inline]
-    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
-        let mut sums = [[vdupq_n_f32(0.0); 2]; T];
-        for block in 0..n_blocks {
-            let mut products = [[vdupq_n_s32(0); 2]; T];
-            let mut min_products = [[vdupq_n_s32(0); 2]; T];
-            // SAFETY: the loops visit each block of the rows and each group of the tokens once; the
-            // strides between tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
-            unsafe {
-                let w = w.add(block * W::BYTES);
-                for j in 0..8 {
-                    let quants = W::quants(w, j);
-                    let scales = [0, 1].map(|half| W::scales(w, j, half));
-                    let mins = [0, 1].map(|half| W::mins(w, j, half));
-                    for t in 0..T {
-                        let at = t * n_blocks + block;
-                        let x_quants = load_32(x.quants.as_ptr().add(256 * at + 32 * j).cast());
-                        let x_sums = x.sums.as_ptr().add(16 * at + 2 * j);
-                        let x_sum = *x_sums + *x_sums.add(1);
-                        for half in 0..2 {
-                            let product = &mut products[t][half];
-                            let zero = vdupq_n_s32(0);
-                            let first = dot_16(zero, half_of(quants, 0, half), x_quants[0]);
-                            if W::HALVES {
-                                let second = dot_16(zero, half_of(quants, 4, half), x_quants[1]);
-                                *product = vmlaq_s32(*product, first, scales[half][0]);
-                                *product = vmlaq_s32(*product, second, scales[half][1]);
-                            } else {
-                                let both = dot_16(first, half_of(quants, 4, half), x_quants[1]);
-                                *product = vmlaq_s32(*product, both, scales[half][0]);
-                            }
-                            if W::MINS {
-                                let product = &mut min_products[t][half];
-                                *product = vmlaq_n_s32(*product, mins[half], x_sum);
-                            }
-                        }
-                    }
-                }
-                let [d, d_min] = W::d(w);
-                for t in 0..T {
-                    let scale = *x.scales.as_ptr().add(t * n_blocks + block);
-                    for half in 0..2 {
-                        let (sum, product) = (&mut sums[t][half], vcvtq_f32_s32(products[t][half]));
-                        *sum = vfmaq_f32(*sum, product, vmulq_n_f32(d[half], scale));
-                        if W::MINS {
-                            let product = vcvtq_f32_s32(min_products[t][half]);
-                            *sum = vfmsq_f32(*sum, product, vmulq_n_f32(d_min[half], scale));
-                        }
-                    }
-                }
-            }
-        }
-        sums
-    }
-}
-
-/// The pair of units at `p + 32 * index`.
-///
-/// # Safety
-///
-/// They must be readable.
-#[inline(always)]
-unsafe fn units(p: *const u8, index: usize) -> [uint8x16_t; 2] {
-    // SAFETY: the caller vouches for the bytes.
-    unsafe { load_32(p.add(32 * index)) }
-}
-
-/// Byte `i` of each lane.
-#[target_feature(enable = "neon")]
-#[inline]
-fn byte(v: uint32x4_t, i: usize) -> uint32x4_t {
-    vandq_u32(vshlq_u32(v, vdupq_n_s32(-8 * i as i32)), vdupq_n_u32(0xff))
-}
-
-/// Scales or minimums of 6 bits for each 32 weights of four rows, from the three units at `p`: number
-/// `j` of those whose lower four lie in unit `first`.
-///
-/// # Safety
-///
-/// The units must be readable.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn six_bits(p: *const u8, first: usize, j: usize, half: usize) -> int32x4_t {
-    // SAFETY: the caller vouches for the units.
-    let unit = |index| vreinterpretq_u32_u8(unsafe { load_16::<0>(p.add(32 * index + 16 * half)) });
-    let own = unit(first);
-    let six = if j < 4 {
-        vandq_u32(byte(own, j), vdupq_n_u32(0x3f))
-    } else {
-        let last = if first == 0 { unit(2) } else { vshrq_n_u32::<4>(unit(2)) };
-        let low = vandq_u32(byte(last, j - 4), vdupq_n_u32(0xf));
-        vorrq_u32(low, vandq_u32(vshrq_n_u32::<2>(byte(own, j - 4)), vdupq_n_u32(0x30)))
-    };
-    vreinterpretq_s32_u32(six)
-}
-
-/// The nibbles of weights `32 * j` to `32 * j + 31` in pairs of 32 under the same bytes.
-///
-/// # Safety
-///
-/// The codes must be readable, and `j` below 8.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn paired_nibbles(p: *const u8, j: usize) -> [[uint8x16_t; 2]; 8] {
-    core::array::from_fn(|i| {
-        // SAFETY: the caller vouches for the codes.
-        let codes = unsafe { units(p, 8 * (j / 2) + i) };
-        match j.is_multiple_of(2) {
-            true => codes.map(|v| vandq_u8(v, vdupq_n_u8(0xf))),
-            false => codes.map(|v| vshrq_n_u8::<4>(v)),
-        }
-    })
-}
-
-struct Q4K;
-
-impl Weights256 for Q4K {
-    const BYTES: usize = ROWS * 144;
-    const MINS: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
-        // SAFETY: the codes lie behind the two scales and 12 bytes of scales and minimums of each row.
-        signed(unsafe { paired_nibbles(p.add(ROWS * 16), j) })
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
-        // SAFETY: the units lie behind the two scales.
-        [unsafe { six_bits(p.add(ROWS * 4), 0, j, half) }; 2]
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t {
-        // SAFETY: as above.
-        unsafe { six_bits(p.add(ROWS * 4), 1, j, half) }
-    }
-
-    #[inline(always)]
-    unsafe fn d(p: *const u8) -> [Sums; 2] {
-        // SAFETY: a block begins with the two.
-        unsafe { [load_f16x8(p), load_f16x8(p.add(ROWS * 2))] }
-    }
-}
-
-struct Q5K;
-
-impl Weights256 for Q5K {
-    const BYTES: usize = ROWS * 176;
-    const MINS: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
-        // SAFETY: the fifth bits lie behind scales and minimums, the codes behind 32 bytes of them.
-        unsafe {
-            let low = paired_nibbles(p.add(ROWS * 48), j);
-            signed(core::array::from_fn(|i| {
-                let fifth = units(p.add(ROWS * 16), i);
-                [0, 1].map(|half| vorrq_u8(low[i][half], fifth_bit(fifth[half], j)))
-            }))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
-        // SAFETY: as for Q4_K.
-        unsafe { Q4K::scales(p, j, half) }
-    }
-
-    #[inline(always)]
-    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t {
-        // SAFETY: as for Q4_K.
-        unsafe { Q4K::mins(p, j, half) }
-    }
-
-    #[inline(always)]
-    unsafe fn d(p: *const u8) -> [Sums; 2] {
-        // SAFETY: as for Q4_K.
-        unsafe { Q4K::d(p) }
-    }
-}
-
-struct Q6K;
-
-impl Weights256 for Q6K {
-    const BYTES: usize = ROWS * 210;
-    const HALVES: bool = true;
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8] {
-        // Of 128 weights the first and second 32 lie in the lower nibbles, the others in the upper.
-        let (part, s) = (j / 4, j % 4);
-        let quants = core::array::from_fn(|i| {
-            // SAFETY: 128 bytes of lower bits, then 64 bytes of upper ones, of each row.
-            let (low, high) =
-                unsafe { (units(p, 16 * part + 8 * (s % 2) + i), units(p.add(ROWS * 128), 8 * part + i)) };
-            [0, 1].map(|half| {
-                let low = match s {
-                    0 | 1 => vandq_u8(low[half], vdupq_n_u8(0xf)),
-                    _ => vshrq_n_u8::<4>(low[half]),
-                };
-                let high = vshlq_u8(high[half], vdupq_n_s8(4 - 2 * s as i8));
-                let code = vorrq_u8(low, vandq_u8(high, vdupq_n_u8(0x30)));
-                vsubq_u8(code, vdupq_n_u8(32))
-            })
-        });
-        signed(quants)
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
-        // SAFETY: behind lower and upper bits, four scales in each unit.
-        let unit = unsafe { load_16::<0>(p.add(ROWS * 192 + 32 * (j / 2) + 16 * half)) };
-        [0, 1].map(|i| {
-            let left = vdupq_n_s32(24 - 8 * (2 * (j % 2) + i) as i32);
-            vshrq_n_s32::<24>(vshlq_s32(vreinterpretq_s32_u8(unit), left))
-        })
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn mins(_p: *const u8, _j: usize, _half: usize) -> int32x4_t {
-        vdupq_n_s32(0)
-    }
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn d(p: *const u8) -> [Sums; 2] {
-        // SAFETY: the scale of the scales comes last.
-        [unsafe { load_f16x8(p.add(ROWS * 208)) }, [vdupq_n_f32(0.0); 2]]
     }
 }

@@ -12,6 +12,7 @@ mod float;
 mod float_product;
 mod lanes;
 mod packed;
+mod packed256;
 mod product;
 mod round;
 mod types;
