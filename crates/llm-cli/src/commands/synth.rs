@@ -6,9 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use llm::quant::GgmlType;
 
-use crate::synth::{SYNTAX, Shape, type_names, write_model};
+use crate::synth::{MatrixTypes, SYNTAX, Shape, write_model};
 
 /// Large enough that the system's share of the time vanishes.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -23,9 +22,9 @@ pub struct Arguments {
     #[arg(long, value_name = "SHAPE")]
     shape: String,
 
-    /// Type of the matrices.
-    #[arg(long = "type", value_name = "TYPE", default_value = "Q4_0", value_parser = matrix_type)]
-    ty: GgmlType,
+    /// Type of the matrices, or Q4_K_M or Q5_K_M for llama.cpp's mixture of this name.
+    #[arg(long = "type", value_name = "TYPE", default_value = "Q4_0", value_parser = matrix_types)]
+    types: MatrixTypes,
 
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
@@ -38,10 +37,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let context = || arguments.output.display().to_string();
     let file = File::create(&arguments.output).with_context(context)?;
     let output = BufWriter::with_capacity(BUFFER_BYTES, file);
-    write_model(&shape, arguments.ty, output).with_context(context)?;
+    write_model(&shape, arguments.types, output).with_context(context)?;
     Ok(())
 }
 
-fn matrix_type(name: &str) -> Result<GgmlType, String> {
-    GgmlType::from_name(name).ok_or_else(|| format!("expected one of {}", type_names()))
+fn matrix_types(name: &str) -> Result<MatrixTypes, String> {
+    MatrixTypes::from_name(name).ok_or_else(|| format!("expected one of {}", MatrixTypes::names()))
 }

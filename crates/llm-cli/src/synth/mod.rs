@@ -1,8 +1,9 @@
 //! Models with random weights, for measuring speed and memory without a download.
 //!
-//! [`Shape`] says how large, [`Vocabulary`] invents the tokens, [`WeightPool`] the weights; [`write_model`]
-//! puts them into a GGUF file. The same shape and type always give the same file.
+//! [`Shape`] says how large, [`MatrixTypes`] in which types, [`Vocabulary`] invents the tokens, [`WeightPool`]
+//! the weights; [`write_model`] puts them into a GGUF file. The same shape and types always give the same file.
 
+mod mixture;
 mod shape;
 mod vocabulary;
 mod weights;
@@ -10,13 +11,12 @@ mod weights;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use llm::gguf::{GgufError, GgufWriter};
-use llm::quant::{GgmlType, can_quantize};
+use llm::quant::GgmlType;
 use oorandom::Rand32;
 
-use convert::file_type;
-
+pub use mixture::MatrixTypes;
 pub use shape::{SYNTAX, Shape};
 
 use shape::Architecture;
@@ -25,21 +25,18 @@ use weights::{WeightPool, normal};
 
 const SEED: u64 = 0x5eed;
 
-/// Writes a model of this shape, its matrices in type `ty`.
+/// Writes a model of this shape, its matrices in these types.
 ///
 /// # Errors
 ///
-/// When there is no quantiser for the type, the widths are no multiples of its blocks, or the output fails.
-pub fn write_model(shape: &Shape, ty: GgmlType, mut output: impl Write) -> Result<()> {
-    if !can_quantize(ty) {
-        bail!("models cannot be written as {ty}, only as {}", type_names());
-    }
+/// When the widths are no multiples of a type's blocks, or the output fails.
+pub fn write_model(shape: &Shape, types: MatrixTypes, mut output: impl Write) -> Result<()> {
     let mut writer = GgufWriter::new();
-    describe(&mut writer, shape, file_type(ty))?;
+    describe(&mut writer, shape, types.file_type())?;
     describe_vocabulary(&mut writer, shape)?;
     let tensors = tensors(shape);
     for tensor in &tensors {
-        writer.declare_tensor(&tensor.name, tensor.ty(ty), &tensor.dims)?;
+        writer.declare_tensor(&tensor.name, tensor.ty(types, shape), &tensor.dims)?;
     }
 
     let mut random = Rand32::new(SEED);
@@ -48,13 +45,14 @@ pub fn write_model(shape: &Shape, ty: GgmlType, mut output: impl Write) -> Resul
     let mut data = writer.write_header(|bytes: &[u8]| output.write_all(bytes)).context("cannot write")?;
     for tensor in &tensors {
         let (width, rows) = (tensor.dims[0], tensor.dims.get(1).copied().unwrap_or(1));
-        let row_bytes = tensor.ty(ty).row_bytes(width as usize).context("a row exceeds the address space")?;
+        let ty = tensor.ty(types, shape);
+        let row_bytes = ty.row_bytes(width as usize).context("a row exceeds the address space")?;
         row.resize(row_bytes, 0);
         for _ in 0..rows {
             match tensor.content {
                 Content::Matrix => {
                     let deviation = 1.0 / (width as f32).sqrt();
-                    let pool = pools.entry(width);
+                    let pool = pools.entry((width, ty.name()));
                     let pool = pool.or_insert_with(|| WeightPool::new(ty, deviation, &mut random));
                     pool.fill_row(&mut row, &mut random);
                 }
@@ -69,13 +67,6 @@ pub fn write_model(shape: &Shape, ty: GgmlType, mut output: impl Write) -> Resul
     }
     data.finish::<io::Error>()?;
     output.flush().context("cannot write")
-}
-
-/// The types that [`write_model`] takes, for messages.
-pub fn type_names() -> String {
-    let types = (0..u8::MAX).filter_map(|id| GgmlType::from_id(id.into()));
-    let names: Vec<&str> = types.filter(|&ty| can_quantize(ty)).map(GgmlType::name).collect();
-    names.join(", ")
 }
 
 fn describe(writer: &mut GgufWriter, shape: &Shape, file_type: u32) -> Result<(), GgufError> {
@@ -147,9 +138,9 @@ enum Content {
 }
 
 impl Tensor {
-    fn ty(&self, matrix_ty: GgmlType) -> GgmlType {
+    fn ty(&self, types: MatrixTypes, shape: &Shape) -> GgmlType {
         match self.content {
-            Content::Matrix => matrix_ty,
+            Content::Matrix => types.of(&self.name, self.dims[0] as usize, shape.n_layer, shape.tied),
             Content::Around(_) => GgmlType::F32,
         }
     }

@@ -12,7 +12,7 @@ fn equal_requests_give_equal_files() {
 
 #[test]
 fn every_type_can_be_run() {
-    for ty in ["F32", "f16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"] {
+    for ty in ["F32", "f16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "q4_k_m", "Q5_K_M"] {
         let path = scratch_file(&format!("type-{ty}.gguf"));
         succeed(&["synth", "--shape", "n_layer=1,n_embd=64,n_ff=64", "--type", ty, "-o", &path]);
         let logits = scratch_file(&format!("type-{ty}.logits"));
