@@ -18,8 +18,6 @@ pub use activations::{Activations, Precision, activation_bytes};
 pub use dequantize::{dequantize, is_supported};
 pub use matmul::matmul;
 pub use matrix::{Matrix, MatrixError};
-#[cfg(target_arch = "aarch64")]
-pub(crate) use packing::Rows;
+pub(crate) use packing::pack_group;
 pub use packing::{PackError, Packing, pack};
-pub(crate) use packing::{interleave_2, interleave_4};
 pub use quantize::{can_quantize, quantize};

@@ -32,10 +32,8 @@ pub struct Packing {
     pub(crate) signed_nibbles: bool,
     /// Whether signed bytes get an offset of 128.
     pub(crate) unsigned_bytes: bool,
-    /// [`interleave_4`], perhaps faster.
-    pub(crate) interleave_4: fn(Rows<'_>, u8, &mut [u8]),
-    /// [`interleave_2`], perhaps faster.
-    pub(crate) interleave_2: fn(Rows<'_>, &mut [u8]),
+    /// [`pack_group`], perhaps faster.
+    pub(crate) pack_group: fn(&Packing, GgmlType, &[u8], &mut [u8]),
     /// Types that are rearranged.
     pub(crate) types: &'static [GgmlType],
 }
@@ -105,29 +103,15 @@ impl Packing {
     /// What is flipped in each byte of a field.
     fn flipped(&self, content: Content) -> u8 {
         match content {
-            Content::OffsetNibbles if self.signed_nibbles => 0x88,
+            Content::OffsetNibbles => self.flipped_in_nibbles(),
             Content::SignedBytes if self.unsigned_bytes => 0x80,
             _ => 0,
         }
     }
 
-    /// Rearranges one group of rows, `plain` being the rows, each of `row_bytes`.
-    fn pack_group(&self, ty: GgmlType, plain: &[u8], row_bytes: usize, packed: &mut [u8]) {
-        assert_eq!(plain.len(), self.rows * row_bytes);
-        let block_bytes = ty.block_bytes();
-        for (index, packed) in packed.chunks_exact_mut(self.rows * block_bytes).enumerate() {
-            let (mut offset, mut rest) = (index * block_bytes, packed);
-            for field in fields(ty) {
-                let (packed, behind) = rest.split_at_mut(self.rows * field.len_bytes);
-                let rows = Rows { bytes: plain, stride: row_bytes, offset, len_bytes: field.len_bytes };
-                match (field.unit_bytes, field.content) {
-                    (_, Content::FifthBits) => interleave(rows, packed, to_columns),
-                    (4, content) => (self.interleave_4)(rows, self.flipped(content), packed),
-                    _ => (self.interleave_2)(rows, packed),
-                }
-                (offset, rest) = (offset + field.len_bytes, behind);
-            }
-        }
+    /// What is flipped in each byte of two 4-bit codes with an offset of 8.
+    pub(crate) fn flipped_in_nibbles(&self) -> u8 {
+        if self.signed_nibbles { 0x88 } else { 0 }
     }
 
     /// Copies out block `index` of row `row < self.rows` of a packed group as it is in a file.
@@ -170,45 +154,40 @@ impl Packing {
     }
 }
 
-/// A field of the blocks at one place of some rows.
-#[derive(Clone, Copy)]
-pub(crate) struct Rows<'a> {
-    /// The rows.
-    pub bytes: &'a [u8],
-    /// Bytes from one row to the next.
-    pub stride: usize,
-    /// Where in a row the field begins.
-    pub offset: usize,
-    /// Bytes of the field.
-    pub len_bytes: usize,
-}
-
-/// Copies units of `N` bytes of all rows in turn, each converted.
-pub(crate) fn interleave<const N: usize>(
-    rows: Rows<'_>,
-    out: &mut [u8],
-    convert: impl Fn([u8; N]) -> [u8; N],
-) {
-    let n_rows = out.len() / rows.len_bytes;
-    let (out, _) = out.as_chunks_mut::<N>();
-    for (unit, out) in out.chunks_exact_mut(n_rows).enumerate() {
-        for (row, out) in out.iter_mut().enumerate() {
-            let at = row * rows.stride + rows.offset + unit * N;
-            if let Some(bytes) = rows.bytes[at..].first_chunk() {
-                *out = convert(*bytes);
+/// Rearranges a group of rows; `plain` has them one after the other.
+pub(crate) fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
+    let row_bytes = plain.len() / packing.rows;
+    let block_bytes = ty.block_bytes();
+    for (index, packed) in packed.chunks_exact_mut(packing.rows * block_bytes).enumerate() {
+        let (mut offset, mut rest) = (index * block_bytes, packed);
+        for field in fields(ty) {
+            let (packed, behind) = rest.split_at_mut(packing.rows * field.len_bytes);
+            let rows = plain.chunks_exact(row_bytes).map(|row| &row[offset..offset + field.len_bytes]);
+            let flipped = packing.flipped(field.content);
+            match (field.unit_bytes, field.content) {
+                (_, Content::FifthBits) => interleave(rows, packed, to_columns),
+                (4, _) => interleave::<4>(rows, packed, |unit| unit.map(|byte| byte ^ flipped)),
+                _ => interleave::<2>(rows, packed, |unit| unit),
             }
+            (offset, rest) = (offset + field.len_bytes, behind);
         }
     }
 }
 
-/// [`interleave`] for units of four bytes, in each of which the bits of `flipped` are flipped.
-pub(crate) fn interleave_4(rows: Rows<'_>, flipped: u8, out: &mut [u8]) {
-    interleave::<4>(rows, out, |unit| unit.map(|byte| byte ^ flipped));
-}
-
-/// [`interleave`] for units of two bytes.
-pub(crate) fn interleave_2(rows: Rows<'_>, out: &mut [u8]) {
-    interleave::<2>(rows, out, |unit| unit);
+/// Copies units of `N` bytes of all rows in turn, each converted.
+fn interleave<'a, const N: usize>(
+    rows: impl ExactSizeIterator<Item = &'a [u8]>,
+    packed: &mut [u8],
+    convert: impl Fn([u8; N]) -> [u8; N],
+) {
+    let n_rows = rows.len();
+    let (packed, _) = packed.as_chunks_mut::<N>();
+    for (row, bytes) in rows.enumerate() {
+        let (units, _) = bytes.as_chunks::<N>();
+        for (unit, packed) in units.iter().zip(packed[row..].iter_mut().step_by(n_rows)) {
+            *packed = convert(*unit);
+        }
+    }
 }
 
 /// Bit `4 c + i` of a number as bit `8 i + c`.
@@ -320,7 +299,7 @@ pub fn pack(
             let claimed = unused.lock().pop();
             let Some(copy) = claimed else { unreachable!("there is a copy for each core") };
             copy[..group_bytes].copy_from_slice(group);
-            packing.pack_group(place.ty, &copy[..group_bytes], place.row_bytes, group);
+            (packing.pack_group)(packing, place.ty, &copy[..group_bytes], group);
             unused.lock().push(copy);
         });
     }
@@ -355,22 +334,15 @@ mod tests {
     fn rows_are_the_same_packed() {
         for (signed_nibbles, unsigned_bytes, rows) in [(false, false, 8), (true, false, 8), (false, true, 16)]
         {
-            let packing = Packing {
-                name: "test",
-                rows,
-                signed_nibbles,
-                unsigned_bytes,
-                interleave_4,
-                interleave_2,
-                types: &PACKED,
-            };
+            let packing =
+                Packing { name: "test", rows, signed_nibbles, unsigned_bytes, pack_group, types: &PACKED };
             for ty in PACKED {
                 let cols = 3 * ty.block_len();
                 let row_bytes = ty.row_bytes(cols).unwrap();
                 let mut random = oorandom::Rand32::new(7);
                 let plain: Vec<u8> = (0..rows * row_bytes).map(|_| random.rand_u32() as u8).collect();
                 let mut packed = vec![0; plain.len()];
-                packing.pack_group(ty, &plain, row_bytes, &mut packed);
+                pack_group(&packing, ty, &plain, &mut packed);
                 assert_ne!(plain, packed);
                 for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
                     let mut blocks = plain.chunks_exact(ty.block_bytes());
@@ -385,6 +357,24 @@ mod tests {
                     matrix.dequantize_row(row, &mut got);
                     let same = want.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
                     assert!(same, "{ty}, row {row}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_set_packs_as_is_said_here() {
+        let mut random = oorandom::Rand32::new(9);
+        for packing in Kernels::available().filter_map(Kernels::packing) {
+            for &ty in packing.types {
+                for n_blocks in [1, 2, 5] {
+                    let group_bytes = packing.rows * n_blocks * ty.block_bytes();
+                    let plain: Vec<u8> = (0..group_bytes).map(|_| random.rand_u32() as u8).collect();
+                    // At an odd address, with a byte behind that is to stay.
+                    let (mut want, mut got) = (vec![7; group_bytes + 2], vec![7; group_bytes + 2]);
+                    pack_group(packing, ty, &plain, &mut want[1..=group_bytes]);
+                    (packing.pack_group)(packing, ty, &plain, &mut got[1..=group_bytes]);
+                    assert_eq!(want, got, "{packing:?} {ty} {n_blocks}");
                 }
             }
         }
@@ -425,7 +415,7 @@ mod tests {
                     for (plain, packed) in
                         plain.chunks_exact(group_bytes).zip(packed[1..].chunks_exact_mut(group_bytes))
                     {
-                        packing.pack_group(ty, plain, row_bytes, packed);
+                        (packing.pack_group)(packing, ty, plain, packed);
                     }
                     let plain = Matrix::new(ty, rows, cols, &plain).unwrap();
                     let packed = Matrix::new(ty, rows, cols, &packed[1..]).unwrap().packed(Some(packing));

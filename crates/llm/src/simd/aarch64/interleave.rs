@@ -1,98 +1,270 @@
-//! Units of eight rows in turn: how weights get packed.
+//! Eight rows in turn: how weights get packed.
+//!
+//! What is to come out is said by [`crate::quant::Packing`]. Here a block's place in eight rows is worked on
+//! at once: a pointer runs along each row, every load moves its own one on.
 
-use super::load::load_16;
-use crate::quant::{Rows, interleave_2, interleave_4};
+use super::load::next_16;
+use crate::quant::{GgmlType, Packing, pack_group as pack_any_group};
 use core::arch::{aarch64::*, asm};
 
-/// Units of four bytes, of which the bits of `flipped` are flipped.
-pub fn units_of_4(rows: Rows<'_>, flipped: u8, out: &mut [u8]) {
-    let (pieces, []) = out.as_chunks_mut::<128>() else { return interleave_4(rows, flipped, out) };
-    let starts = starts(rows);
-    for (index, piece) in pieces.iter_mut().enumerate() {
-        // SAFETY: `starts` saw 16 bytes for each piece in every row; NEON is part of every target that
-        // this module is built for.
-        unsafe { transpose(starts.map(|start| start.add(16 * index)), flipped, piece) }
-    }
-}
+const ROWS: usize = 8;
 
-/// Units of two bytes.
-pub fn units_of_2(rows: Rows<'_>, out: &mut [u8]) {
-    let ([out], []) = out.as_chunks_mut::<16>() else { return interleave_2(rows, out) };
-    let [a, b, c, d, e, f, g, h] = starts(rows);
-    // SAFETY: `starts` saw the two bytes in every row; writes the 16 of `out`.
+/// Rearranges a group of eight rows as [`crate::quant::pack_group`] does.
+pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
+    let block_bytes = ty.block_bytes();
+    assert!(packing.rows == ROWS && plain.len() == packed.len());
+    assert!(plain.len().is_multiple_of(ROWS * block_bytes));
+    let row_bytes = plain.len() / ROWS;
+    let mut run = Run {
+        // SAFETY: row 7 is the last within `plain`.
+        rows: core::array::from_fn(|row| unsafe { plain.as_ptr().add(row * row_bytes) }),
+        out: packed.as_mut_ptr(),
+    };
+    let n_blocks = row_bytes / block_bytes;
+    // SAFETY: every closure moves each pointer on by the bytes of a block, and `run.out` by those of eight, as
+    // the fields of the types add up; there are `n_blocks` in each row of `plain`, and as many bytes in `packed`.
     unsafe {
-        asm!(
-            "ldr {v:h}, [{a}]",
-            "ld1 {{{v:v}.h}}[1], [{b}]",
-            "ld1 {{{v:v}.h}}[2], [{c}]",
-            "ld1 {{{v:v}.h}}[3], [{d}]",
-            "ld1 {{{v:v}.h}}[4], [{e}]",
-            "ld1 {{{v:v}.h}}[5], [{f}]",
-            "ld1 {{{v:v}.h}}[6], [{g}]",
-            "ld1 {{{v:v}.h}}[7], [{h}]",
-            "str {v:q}, [{out}]",
-            v = out(vreg) _,
-            a = in(reg) a,
-            b = in(reg) b,
-            c = in(reg) c,
-            d = in(reg) d,
-            e = in(reg) e,
-            f = in(reg) f,
-            g = in(reg) g,
-            h = in(reg) h,
-            out = in(reg) out.as_mut_ptr(),
-            options(nostack, preserves_flags)
-        );
+        match ty {
+            GgmlType::Q4_0 => {
+                let flipped = vdupq_n_u8(packing.flipped_in_nibbles());
+                run.blocks(n_blocks, |run| {
+                    run.halves();
+                    run.sixteens::<1>(|bytes| veorq_u8(bytes, flipped));
+                });
+            }
+            GgmlType::Q8_0 if packing.unsigned_bytes => pack_any_group(packing, ty, plain, packed),
+            GgmlType::Q8_0 => run.blocks(n_blocks, |run| {
+                run.halves();
+                run.sixteens::<2>(as_they_are);
+            }),
+            GgmlType::Q4_1 => run.blocks(n_blocks, |run| {
+                run.halves();
+                run.halves();
+                run.sixteens::<1>(as_they_are);
+            }),
+            GgmlType::Q5_0 => run.blocks(n_blocks, |run| {
+                run.halves();
+                run.fifth_bits();
+                run.sixteens::<1>(as_they_are);
+            }),
+            GgmlType::Q5_1 => run.blocks(n_blocks, |run| {
+                run.halves();
+                run.halves();
+                run.fifth_bits();
+                run.sixteens::<1>(as_they_are);
+            }),
+            GgmlType::Q4_K => run.blocks(n_blocks, |run| {
+                run.halves();
+                run.halves();
+                run.units::<3>();
+                run.sixteens::<8>(as_they_are);
+            }),
+            GgmlType::Q5_K => run.blocks(n_blocks, |run| {
+                run.halves();
+                run.halves();
+                run.units::<3>();
+                run.sixteens::<10>(as_they_are);
+            }),
+            GgmlType::Q6_K => run.blocks(n_blocks, |run| {
+                run.sixteens::<13>(as_they_are);
+                run.halves();
+            }),
+            _ => pack_any_group(packing, ty, plain, packed),
+        }
     }
 }
 
-/// Where the field begins in each of eight rows.
-///
-/// # Panics
-///
-/// If a row ends before the field does.
-#[inline]
-fn starts(rows: Rows<'_>) -> [*const u8; 8] {
-    let last = 7 * rows.stride + rows.offset;
-    assert!(last + rows.len_bytes <= rows.bytes.len());
-    // SAFETY: no row begins behind the last one, which the assertion keeps within the bytes.
-    core::array::from_fn(|row| unsafe { rows.bytes.as_ptr().add(row * rows.stride + rows.offset) })
+fn as_they_are(bytes: uint8x16_t) -> uint8x16_t {
+    bytes
 }
 
-/// Four units of each of eight rows.
-///
-/// # Safety
-///
-/// 16 bytes must be readable in each row.
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn transpose(rows: [*const u8; 8], flipped: u8, out: &mut [u8; 128]) {
-    let flipped = vdupq_n_u8(flipped);
-    for half in 0..2 {
-        let [a, b, c, d] = core::array::from_fn(|i| {
-            // SAFETY: the caller vouches for the bytes.
-            vreinterpretq_u32_u8(veorq_u8(unsafe { load_16::<0>(rows[4 * half + i]) }, flipped))
-        });
-        let (ab, cd) = ([vtrn1q_u32(a, b), vtrn2q_u32(a, b)], [vtrn1q_u32(c, d), vtrn2q_u32(c, d)]);
-        let wide = |v: [uint32x4_t; 2]| v.map(|v| vreinterpretq_u64_u32(v));
-        let (ab, cd) = (wide(ab), wide(cd));
-        let units = [
-            vzip1q_u64(ab[0], cd[0]),
-            vzip1q_u64(ab[1], cd[1]),
-            vzip2q_u64(ab[0], cd[0]),
-            vzip2q_u64(ab[1], cd[1]),
-        ];
-        for (index, unit) in units.into_iter().enumerate() {
-            let to = &mut out[32 * index + 16 * half..][..16];
-            // SAFETY: writes these 16 bytes.
+/// Places in eight rows, and behind what has been packed of them.
+struct Run {
+    rows: [*const u8; ROWS],
+    out: *mut u8,
+}
+
+impl Run {
+    /// # Safety
+    ///
+    /// `pack_block` must be safe to call `n_blocks` times.
+    #[inline(always)]
+    unsafe fn blocks(&mut self, n_blocks: usize, mut pack_block: impl FnMut(&mut Self)) {
+        for _ in 0..n_blocks {
+            pack_block(self);
+        }
+    }
+
+    /// Two bytes of each row.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable, and room for them at `out`.
+    #[inline(always)]
+    unsafe fn halves(&mut self) {
+        let [a, b, c, d, e, f, g, h] = &mut self.rows;
+        // SAFETY: reads and writes what the caller vouches for and nothing else.
+        unsafe {
+            asm!(
+                "ldr {v:h}, [{a}], #2",
+                "ld1 {{{v:v}.h}}[1], [{b}], #2",
+                "ld1 {{{v:v}.h}}[2], [{c}], #2",
+                "ld1 {{{v:v}.h}}[3], [{d}], #2",
+                "ld1 {{{v:v}.h}}[4], [{e}], #2",
+                "ld1 {{{v:v}.h}}[5], [{f}], #2",
+                "ld1 {{{v:v}.h}}[6], [{g}], #2",
+                "ld1 {{{v:v}.h}}[7], [{h}], #2",
+                "str {v:q}, [{out}], #16",
+                v = out(vreg) _,
+                a = inout(reg) *a,
+                b = inout(reg) *b,
+                c = inout(reg) *c,
+                d = inout(reg) *d,
+                e = inout(reg) *e,
+                f = inout(reg) *f,
+                g = inout(reg) *g,
+                h = inout(reg) *h,
+                out = inout(reg) self.out,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    /// Four bytes of each row.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    #[inline(always)]
+    unsafe fn next_units(&mut self) -> [uint32x4_t; 2] {
+        let [a, b, c, d, e, f, g, h] = &mut self.rows;
+        let (low, high);
+        // SAFETY: reads what the caller vouches for and nothing else.
+        unsafe {
+            asm!(
+                "ldr {low:s}, [{a}], #4",
+                "ld1 {{{low:v}.s}}[1], [{b}], #4",
+                "ld1 {{{low:v}.s}}[2], [{c}], #4",
+                "ld1 {{{low:v}.s}}[3], [{d}], #4",
+                "ldr {high:s}, [{e}], #4",
+                "ld1 {{{high:v}.s}}[1], [{f}], #4",
+                "ld1 {{{high:v}.s}}[2], [{g}], #4",
+                "ld1 {{{high:v}.s}}[3], [{h}], #4",
+                low = out(vreg) low,
+                high = out(vreg) high,
+                a = inout(reg) *a,
+                b = inout(reg) *b,
+                c = inout(reg) *c,
+                d = inout(reg) *d,
+                e = inout(reg) *e,
+                f = inout(reg) *f,
+                g = inout(reg) *g,
+                h = inout(reg) *h,
+                options(pure, readonly, nostack, preserves_flags)
+            );
+        }
+        [low, high]
+    }
+
+    /// `N` units of four bytes of each row.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable, and room for them at `out`.
+    #[inline(always)]
+    unsafe fn units<const N: usize>(&mut self) {
+        for _ in 0..N {
+            // SAFETY: what the caller vouches for.
             unsafe {
-                asm!(
-                    "str {v:q}, [{p}]",
-                    v = in(vreg) unit,
-                    p = in(reg) to.as_mut_ptr(),
-                    options(nostack, preserves_flags)
-                );
+                let units = self.next_units();
+                self.store(units);
             }
         }
     }
+
+    /// Four bytes of each row, the bits of which are those of 32 weights.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable, and room for them at `out`.
+    #[inline(always)]
+    unsafe fn fifth_bits(&mut self) {
+        // SAFETY: what the caller vouches for; NEON is part of every target that this module is built for.
+        unsafe {
+            let units = self.next_units();
+            self.store(units.map(|unit| to_columns(unit)));
+        }
+    }
+
+    /// `N` times sixteen bytes of each row, cut into units of four.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable, and room for them at `out`.
+    #[inline(always)]
+    unsafe fn sixteens<const N: usize>(&mut self, convert: impl Fn(uint8x16_t) -> uint8x16_t) {
+        for _ in 0..N {
+            // SAFETY: what the caller vouches for; NEON is part of every target that this module is built for.
+            unsafe {
+                let [a, b, c, d, e, f, g, h] = &mut self.rows;
+                let low = transpose([a, b, c, d].map(|row| convert(next_16(row))));
+                let high = transpose([e, f, g, h].map(|row| convert(next_16(row))));
+                for (low, high) in low.into_iter().zip(high) {
+                    self.store([low, high]);
+                }
+            }
+        }
+    }
+
+    /// Writes a unit of each row.
+    ///
+    /// # Safety
+    ///
+    /// There must be room for them at `out`.
+    #[inline(always)]
+    unsafe fn store(&mut self, units: [uint32x4_t; 2]) {
+        // SAFETY: writes what the caller vouches for and nothing else.
+        unsafe {
+            asm!(
+                "stp {low:q}, {high:q}, [{out}], #32",
+                low = in(vreg) units[0],
+                high = in(vreg) units[1],
+                out = inout(reg) self.out,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}
+
+/// Four rows of four units as four times one unit of each row.
+#[target_feature(enable = "neon")]
+#[inline]
+fn transpose(rows: [uint8x16_t; 4]) -> [uint32x4_t; 4] {
+    let [a, b, c, d] = rows.map(|row| vreinterpretq_u64_u8(row));
+    // As TRN1 and TRN2 of 32-bit elements do, by instructions that emulators have in whole vectors.
+    let (ab, cd) = (
+        [vsliq_n_u64::<32>(a, b), vsriq_n_u64::<32>(b, a)],
+        [vsliq_n_u64::<32>(c, d), vsriq_n_u64::<32>(d, c)],
+    );
+    [vzip1q_u64(ab[0], cd[0]), vzip1q_u64(ab[1], cd[1]), vzip2q_u64(ab[0], cd[0]), vzip2q_u64(ab[1], cd[1])]
+        .map(|units| vreinterpretq_u32_u64(units))
+}
+
+/// Bit `4 c + i` of each number as bit `8 i + c`.
+#[target_feature(enable = "neon")]
+#[inline]
+fn to_columns(v: uint32x4_t) -> uint32x4_t {
+    // Each step exchanges two bits of the bits' places: (i0 i1 c0 c1 c2) become (c0 c1 c2 i0 i1).
+    let v = exchange::<3>(v, 0x0a0a_0a0a);
+    let v = exchange::<6>(v, 0x00cc_00cc);
+    let v = exchange::<12>(v, 0x0000_f0f0);
+    exchange::<8>(v, 0x0000_ff00)
+}
+
+/// Exchanges the bits of `mask` with those `DISTANCE` places higher.
+#[target_feature(enable = "neon")]
+#[inline]
+fn exchange<const DISTANCE: i32>(v: uint32x4_t, mask: u32) -> uint32x4_t {
+    let different = vandq_u32(veorq_u32(v, vshrq_n_u32::<DISTANCE>(v)), vdupq_n_u32(mask));
+    veorq_u32(veorq_u32(v, different), vshlq_n_u32::<DISTANCE>(different))
 }

@@ -48,6 +48,26 @@ pub unsafe fn load_32(p: *const u8) -> [uint8x16_t; 2] {
     [a, b]
 }
 
+/// The 16 bytes at `p`, which is moved behind them.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn next_16(p: &mut *const u8) -> uint8x16_t {
+    let v;
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldr {v:q}, [{p}], #16",
+            v = lateout(vreg) v,
+            p = inout(reg) *p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    v
+}
+
 /// The 32 bytes at `p`, which is moved behind them.
 ///
 /// # Safety

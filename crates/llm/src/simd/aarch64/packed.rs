@@ -23,8 +23,7 @@ pub static PACKING: Packing = Packing {
     rows: ROWS,
     signed_nibbles: true,
     unsigned_bytes: false,
-    interleave_4: interleave::units_of_4,
-    interleave_2: interleave::units_of_2,
+    pack_group: interleave::pack_group,
     types: &[
         GgmlType::Q4_0,
         GgmlType::Q4_1,
