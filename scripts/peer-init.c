@@ -1,0 +1,168 @@
+// The only program of the guest that `scripts/peer` boots: loads the model on /dev/vda with llama.cpp and
+// measures it as `llm bench` does.
+//
+// Arguments, from the kernel's command line behind `--`: tokens of the prompt, tokens to generate, runs.
+// Prints `peer: first token` when the five-token prompt has its answer, and at the end `peer: ` with one JSON
+// object of times in microseconds, lists in the order of the runs. The machine then powers off.
+
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ggml-backend.h"
+#include "llama.h"
+
+enum { FIRST_TOKEN_PROMPT = 5, MAX_RUNS = 100 };
+
+static void power_off(void) {
+    fflush(stdout);
+    sync();
+    reboot(RB_POWER_OFF);
+}
+
+static void fail(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    printf("peer: failed: ");
+    vprintf(format, arguments);
+    printf("\n");
+    va_end(arguments);
+    power_off();
+}
+
+static int64_t now_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+static void insert_module(const char *path) {
+    int module = open(path, O_RDONLY | O_CLOEXEC);
+    if (module < 0 || syscall(SYS_finit_module, module, "", 0) != 0) {
+        fail("%s: %m", path);
+    }
+    close(module);
+}
+
+static void set_up_machine(void) {
+    if (mount("devtmpfs", "/dev", "devtmpfs", 0, NULL) != 0 || mount("sysfs", "/sys", "sysfs", 0, NULL) != 0 ||
+        mount("proc", "/proc", "proc", 0, NULL) != 0) {
+        fail("mount: %m");
+    }
+    insert_module("/virtio.ko");
+    insert_module("/virtio_ring.ko");
+    insert_module("/virtio_mmio.ko");
+    insert_module("/virtio_blk.ko");
+    for (int waited_ms = 0; access("/dev/vda", R_OK) != 0; waited_ms += 5) {
+        if (waited_ms > 10000) {
+            fail("no /dev/vda");
+        }
+        usleep(5000);
+    }
+}
+
+static void log_problems(enum ggml_log_level level, const char *text, void *user_data) {
+    (void)user_data;
+    if (level == GGML_LOG_LEVEL_ERROR || level == GGML_LOG_LEVEL_WARN) {
+        fputs(text, stderr);
+    }
+}
+
+// Logits for the last of `n` tokens.
+static void forward(struct llama_context *context, llama_token *tokens, int n) {
+    if (llama_decode(context, llama_batch_get_one(tokens, n)) != 0) {
+        fail("llama_decode");
+    }
+    if (llama_get_logits_ith(context, -1) == NULL) {
+        fail("no logits");
+    }
+}
+
+static void reset(struct llama_context *context) { llama_memory_clear(llama_get_memory(context), true); }
+
+static void print_list(const char *key, const int64_t *values, int n) {
+    printf(", \"%s\": [", key);
+    for (int i = 0; i < n; i++) {
+        printf("%s%lld", i ? ", " : "", (long long)values[i]);
+    }
+    printf("]");
+}
+
+int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    set_up_machine();
+    if (argc < 4) {
+        fail("expected three arguments, not %d", argc - 1);
+    }
+    const int n_prompt = atoi(argv[1]), n_generate = atoi(argv[2]), n_runs = atoi(argv[3]);
+    if (n_prompt < 1 || n_generate < 1 || n_runs < 1 || n_runs > MAX_RUNS) {
+        fail("%s %s %s: expected tokens, tokens, runs", argv[1], argv[2], argv[3]);
+    }
+    const int n_threads = sysconf(_SC_NPROCESSORS_ONLN);
+
+    const int64_t booted = now_us();
+    llama_log_set(log_problems, NULL);
+    llama_backend_init();
+    // Mapped, as is the default: less than half of the instructions that reading takes.
+    struct llama_model *model = llama_model_load_from_file("/dev/vda", llama_model_default_params());
+    if (model == NULL) {
+        fail("the model cannot be loaded");
+    }
+    struct llama_context_params params = llama_context_default_params();
+    int needed = n_prompt > n_generate ? n_prompt : n_generate;
+    if (needed < FIRST_TOKEN_PROMPT) {
+        needed = FIRST_TOKEN_PROMPT;
+    }
+    params.n_ctx = needed;
+    params.n_threads = n_threads;
+    params.n_threads_batch = n_threads;
+    struct llama_context *context = llama_init_from_model(model, params);
+    if (context == NULL) {
+        fail("no context of %d tokens", needed);
+    }
+    const int64_t loaded = now_us();
+
+    // The ids that `llm bench` takes.
+    const int n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));
+    llama_token *prompt = malloc(needed * sizeof *prompt);
+    for (int i = 0; i < needed; i++) {
+        prompt[i] = (int64_t)(i + 1) * 7919 % n_vocab;
+    }
+
+    forward(context, prompt, FIRST_TOKEN_PROMPT);
+    const int64_t answered = now_us();
+    printf("peer: first token\n");
+
+    int64_t prefill_us[MAX_RUNS], decode_us[MAX_RUNS];
+    for (int run = 0; run < n_runs; run++) {
+        reset(context);
+        int64_t started = now_us();
+        forward(context, prompt, n_prompt);
+        prefill_us[run] = now_us() - started;
+
+        reset(context);
+        started = now_us();
+        for (int i = 0; i < n_generate; i++) {
+            forward(context, prompt + i, 1);
+        }
+        decode_us[run] = now_us() - started;
+    }
+
+    printf("peer: {\"boot_us\": %lld, \"load_us\": %lld, \"first_forward_us\": %lld, \"threads\": %d",
+           (long long)booted, (long long)(loaded - booted), (long long)(answered - loaded), n_threads);
+    print_list("prefill_us", prefill_us, n_runs);
+    print_list("decode_us", decode_us, n_runs);
+    printf(", \"system\": \"%s\"}\n", llama_print_system_info());
+    power_off();
+    return 0;
+}
