@@ -15,13 +15,16 @@ const SERIAL_MACS: usize = 1 << 15;
 const TILE_BYTES: usize = 16 << 10;
 
 /// Packed rows in a tile for many tokens: they share the arrangement of activations.
-const PACKED_TILE_ROWS: usize = 256;
+const PACKED_TILE_ROWS: usize = 1024;
 
 /// Tiles for each core at least, so that a core taken away for a while holds little back.
 const TILES_PER_WORKER: usize = 8;
 
 /// Tokens in a tile.
 const TILE_TOKENS: usize = 64;
+
+/// Tokens in a tile of packed weights, which share their unpacking.
+const PACKED_TILE_TOKENS: usize = 128;
 
 /// `out[t][r] = Σ w[r][c] * x[t][c]`, `out` being `[n_tokens × w.n_rows()]`.
 ///
@@ -50,7 +53,7 @@ pub fn matmul(
         && let Some((format, tile_fn)) = kernels.packed_product(w.ty())
     {
         let x = x.rounded(kernels, format);
-        for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
+        for_each_tile(workers, out, w.n_rows(), tile_rows, PACKED_TILE_TOKENS, &|mut tile| {
             let w = w.rows(tile.rows());
             tile_fn(w.data(), w.skipped_rows(), x.tokens(tile.tokens()), &mut tile);
         });
@@ -87,7 +90,10 @@ fn tile_rows(w: &Matrix<'_>, n_tokens: usize, n_workers: usize) -> usize {
         _ if w.packing().is_some() => PACKED_TILE_ROWS,
         _ => TILE_BYTES / w.row_bytes(),
     };
-    let by_share = w.n_rows() / (n_workers * TILES_PER_WORKER);
+    let by_share = match n_workers {
+        1 => w.n_rows(),
+        _ => w.n_rows() / (n_workers * TILES_PER_WORKER),
+    };
     // Pairs of groups share activations.
     most.min(by_share).max(1).next_multiple_of(2 * at_once)
 }

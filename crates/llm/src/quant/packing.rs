@@ -395,7 +395,8 @@ mod tests {
         for kernels in Kernels::available() {
             let Some(packing) = kernels.packing() else { continue };
             for &ty in packing.types {
-                for (n_groups, n_blocks, n_tokens) in [(1, 1, 1), (2, 3, 2), (3, 5, 3), (2, 8, 4), (1, 2, 37)]
+                for (n_groups, n_blocks, n_tokens) in
+                    [(1, 1, 1), (2, 3, 2), (3, 5, 3), (2, 8, 4), (1, 2, 137), (1, 71, 8)]
                 {
                     let (rows, cols) = (n_groups * packing.rows, n_blocks * ty.block_len());
                     let row_bytes = ty.row_bytes(cols).unwrap();

@@ -31,6 +31,11 @@ impl Tile<'_> {
         self.tokens.clone()
     }
 
+    /// Where the outputs of the first token begin, and how many elements further those of the next do.
+    pub fn as_mut_ptr(&mut self) -> (*mut f32, usize) {
+        (self.origin, self.stride)
+    }
+
     /// The tile's outputs for its `token`-th token, one for each row.
     ///
     /// # Panics

@@ -138,6 +138,22 @@ pub unsafe fn next_f32(p: &mut *const f32) -> float32x4_t {
     v
 }
 
+/// The integer at `p`, which is moved behind it, in the first lane.
+///
+/// # Safety
+///
+/// It must be readable.
+#[inline(always)]
+pub unsafe fn next_i32(p: &mut *const i32) -> int32x4_t {
+    let mut bits = (*p).cast::<f32>();
+    // SAFETY: what the caller vouches for, and NEON is part of every target that this is built for.
+    unsafe {
+        let v = next_f32(&mut bits);
+        *p = bits.cast();
+        vreinterpretq_s32_f32(v)
+    }
+}
+
 /// Four little-endian bytes.
 ///
 /// # Safety
@@ -191,6 +207,13 @@ pub unsafe fn load_halves<const OFFSET: usize>(p: [*const u8; 4]) -> float32x4_t
 pub fn load_f32x4(x: &[f32; 4]) -> float32x4_t {
     // SAFETY: four floats are as large as the vector, and every pattern of bits is one.
     unsafe { core::mem::transmute::<[f32; 4], float32x4_t>(*x) }
+}
+
+/// Four i32 values.
+#[inline(always)]
+pub fn load_i32x4(x: &[i32; 4]) -> int32x4_t {
+    // SAFETY: four integers are as large as the vector, and every pattern of bits is one.
+    unsafe { core::mem::transmute::<[i32; 4], int32x4_t>(*x) }
 }
 
 /// Sixteen f32 values.
@@ -249,33 +272,45 @@ pub fn store_f32x8(out: &mut [f32; 8], v: [float32x4_t; 2]) {
     }
 }
 
-/// Writes 16 bytes.
+/// Writes 32 bytes to `p`, which is moved behind them.
+///
+/// # Safety
+///
+/// They must be writable.
 #[inline(always)]
-pub fn store_16(out: &mut [u8; 16], v: uint8x16_t) {
-    // SAFETY: writes the 16 bytes of `out` and nothing else.
+pub unsafe fn append_32(p: &mut *mut u8, v: [uint8x16_t; 2]) {
+    // SAFETY: writes the bytes that the caller vouches for and nothing else.
     unsafe {
         asm!(
-            "str {v:q}, [{p}]",
-            v = in(vreg) v,
-            p = in(reg) out.as_mut_ptr(),
+            "stp {a:q}, {b:q}, [{p}], #32",
+            a = in(vreg) v[0],
+            b = in(vreg) v[1],
+            p = inout(reg) *p,
             options(nostack, preserves_flags)
         );
     }
 }
 
-/// Writes 32 bytes.
+/// As [`append_32`] for f32 values.
+///
+/// # Safety
+///
+/// As for [`append_32`].
 #[inline(always)]
-pub fn store_32(out: &mut [u8; 32], v: [uint8x16_t; 2]) {
-    // SAFETY: writes the 32 bytes of `out` and nothing else.
-    unsafe {
-        asm!(
-            "stp {a:q}, {b:q}, [{p}]",
-            a = in(vreg) v[0],
-            b = in(vreg) v[1],
-            p = in(reg) out.as_mut_ptr(),
-            options(nostack, preserves_flags)
-        );
-    }
+pub unsafe fn append_f32x8(p: &mut *mut u8, v: [float32x4_t; 2]) {
+    // SAFETY: what the caller vouches for, and NEON is part of every target that this is built for.
+    unsafe { append_32(p, v.map(|v| vreinterpretq_u8_f32(v))) }
+}
+
+/// As [`append_32`] for i32 values.
+///
+/// # Safety
+///
+/// As for [`append_32`].
+#[inline(always)]
+pub unsafe fn append_i32x8(p: &mut *mut u8, v: [int32x4_t; 2]) {
+    // SAFETY: what the caller vouches for, and NEON is part of every target that this is built for.
+    unsafe { append_32(p, v.map(|v| vreinterpretq_u8_s32(v))) }
 }
 
 /// Eight f16 values, converted to f32.

@@ -2,7 +2,8 @@
 //!
 //! [`load`] moves vectors to and from memory, [`lanes`] are the vectors that everything but products is
 //! written in, [`float`] and [`float_product`] multiply floats, [`round`] rounds activations, [`product`]
-//! multiplies integers with whichever instruction [`neon`] or [`dotprod`] names.
+//! multiplies integers with whichever instruction [`neon`] or [`dotprod`] names. Of packed weights, [`packed`] and
+//! [`packed256`] multiply a token or a few, [`batch`] many.
 
 mod batch;
 mod dotprod;
@@ -17,6 +18,8 @@ mod packed;
 mod packed256;
 mod product;
 mod round;
+mod sdot;
+mod smmla;
 mod types;
 mod weights256;
 mod weights32;

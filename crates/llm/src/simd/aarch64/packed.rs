@@ -4,9 +4,11 @@
 //! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
 //! each load of activations, and up to four tokens each group of unpacked weights.
 
+use super::batch::{self, Batch};
+use super::interleave;
 use super::load::{next_32, next_128, next_f16x8, next_f32, store_f32x8};
 use super::packed256::{Of256, Q4K, Q5K, Q6K};
-use super::{batch, interleave};
+use super::sdot::{Sdot32, Sdot256};
 use crate::blocks::GgmlType;
 use crate::quant::Packing;
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
@@ -38,14 +40,14 @@ pub static PACKING: Packing = Packing {
 
 pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
     Some(match ty {
-        GgmlType::Q4_0 => tile::<Of32<Q4_0>>,
-        GgmlType::Q4_1 => tile::<Of32<Q4_1>>,
-        GgmlType::Q5_0 => tile::<Of32<Q5_0>>,
-        GgmlType::Q5_1 => tile::<Of32<Q5_1>>,
-        GgmlType::Q8_0 => tile::<Of32<Q8_0>>,
-        GgmlType::Q4_K => tile::<Of256<Q4K>>,
-        GgmlType::Q5_K => tile::<Of256<Q5K>>,
-        GgmlType::Q6_K => tile::<Of256<Q6K>>,
+        GgmlType::Q4_0 => tile::<Of32<Q4_0>, Sdot32<Q4_0>>,
+        GgmlType::Q4_1 => tile::<Of32<Q4_1>, Sdot32<Q4_1>>,
+        GgmlType::Q5_0 => tile::<Of32<Q5_0>, Sdot32<Q5_0>>,
+        GgmlType::Q5_1 => tile::<Of32<Q5_1>, Sdot32<Q5_1>>,
+        GgmlType::Q8_0 => tile::<Of32<Q8_0>, Sdot32<Q8_0>>,
+        GgmlType::Q4_K => tile::<Of256<Q4K>, Sdot256<Q4K>>,
+        GgmlType::Q5_K => tile::<Of256<Q5K>, Sdot256<Q5K>>,
+        GgmlType::Q6_K => tile::<Of256<Q6K>, Sdot256<Q6K>>,
         _ => return None,
     })
 }
@@ -79,54 +81,29 @@ pub trait Rows8 {
         // SAFETY: what the caller vouches for.
         w.map(|w| unsafe { Self::product::<1>(w, n_blocks, x)[0] })
     }
-
-    /// The product of a tile of whole groups of rows with a multiple of [`batch::TOKENS`] tokens, if
-    /// there is a loop for it.
-    ///
-    /// # Safety
-    ///
-    /// `w` must hold the blocks of the tile's rows, `x` its tokens, and the CPU must have FEAT_DotProd.
-    unsafe fn batch(_w: &[u8], _x: Q8<'_>, _out: &mut Tile<'_>) -> bool {
-        false
-    }
 }
 
-/// The product of a tile.
-fn tile<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
-    // SAFETY: only the table of the set names this function, and who holds that has made sure of the
-    // feature.
-    tile_with::<R>(w, skipped_rows, x, out, |w, x, out| unsafe { R::batch(w, x, out) });
-}
-
-/// The product of a tile, of which `batch` computes what it can: whole groups of rows and a multiple
-/// of [`batch::TOKENS`] tokens.
+/// The product of a tile: whole groups of rows with [`batch::TOKENS`] tokens at a time by `B`, the rest
+/// by `R`.
 ///
-/// The CPU must have FEAT_DotProd, as who holds the set's table knows.
-pub fn tile_with<R: Rows8>(
-    w: &[u8],
-    skipped_rows: usize,
-    x: Q8<'_>,
-    out: &mut Tile<'_>,
-    batch: impl Fn(&[u8], Q8<'_>, &mut Tile<'_>) -> bool,
-) {
+/// The CPU must have the features of both, as who holds a table that names this function knows.
+pub fn tile<R: Rows8, B: Batch>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
     let n_blocks = x.cols / R::LEN;
     let group_bytes = n_blocks * R::BYTES;
     assert_eq!(w.len(), (skipped_rows + out.rows().len()).div_ceil(ROWS) * group_bytes);
     let n_tokens = x.n_tokens();
     let mut done = 0;
     let batched = n_tokens / batch::TOKENS * batch::TOKENS;
-    if batched > 0
-        && skipped_rows == 0
-        && out.rows().len().is_multiple_of(ROWS)
-        && batch(w, x.tokens(0..batched), out)
-    {
+    if batched > 0 && skipped_rows == 0 && out.rows().len().is_multiple_of(ROWS) {
+        // SAFETY: rows and tokens are whole; for the feature see above.
+        unsafe { batch::product::<B>(w, x.tokens(0..batched), out) };
         done = batched;
     }
     let mut pairs = 0;
     if n_tokens == done + 1 {
         let x = x.tokens(done..n_tokens);
         for w in w.chunks_exact(2 * group_bytes) {
-            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` a token; for the feature see below.
+            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` a token; for the feature see above.
             let sums = unsafe { R::one_token([w.as_ptr(), w[group_bytes..].as_ptr()], n_blocks, x) };
             for (i, sums) in sums.into_iter().enumerate() {
                 store(Place { group: 2 * pairs + i, skipped_rows, token: done }, sums, out);
@@ -138,8 +115,7 @@ pub fn tile_with<R: Rows8>(
         let mut token = done;
         while token < n_tokens {
             let place = Place { group, skipped_rows, token };
-            // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; only the table of the
-            // set names this function, and who holds that has made sure of the feature.
+            // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; for the feature see above.
             token += unsafe {
                 match n_tokens - token {
                     1 => some_tokens::<R, 1>(w, n_blocks, x, place, out),
@@ -260,13 +236,6 @@ pub trait Weights32 {
     ///
     /// They must be readable.
     unsafe fn next(p: &mut *const u8) -> Groups;
-
-    /// Integers where they belong.
-    #[inline(always)]
-    fn shifted_back(v: int8x16_t) -> int8x16_t {
-        // SAFETY: NEON is part of every target that this module is built for.
-        if Self::SHIFT == 4 { unsafe { vshrq_n_s8::<4>(v) } } else { v }
-    }
 }
 
 /// Rows of such weights.
@@ -293,17 +262,6 @@ impl<W: Weights32> Rows8 for Of32<W> {
             }
         }
         sums
-    }
-
-    #[target_feature(enable = "neon,dotprod")]
-    #[inline]
-    unsafe fn batch(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) -> bool {
-        if W::MINS {
-            return false;
-        }
-        // SAFETY: what the caller vouches for.
-        unsafe { batch::product::<W>(w, x, out) };
-        true
     }
 
     #[target_feature(enable = "neon,dotprod")]
@@ -411,7 +369,7 @@ impl Weights32 for Q4_0 {
     }
 }
 
-struct Q4_1;
+pub struct Q4_1;
 
 impl Weights32 for Q4_1 {
     const BYTES: usize = ROWS * 20;
@@ -456,7 +414,7 @@ impl Weights32 for Q5_0 {
     }
 }
 
-struct Q5_1;
+pub struct Q5_1;
 
 impl Weights32 for Q5_1 {
     const BYTES: usize = ROWS * 24;

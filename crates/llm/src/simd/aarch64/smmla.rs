@@ -1,0 +1,542 @@
+//! Many tokens by `SMMLA`: two rows times two tokens, eight columns deep.
+//!
+//! Weights and activations are arranged in pairs, eight bytes of one row or token beside the other's.
+//! A vector of sums holds those of two rows and two tokens, first the first row's.
+
+use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, TokenEnds};
+use super::load::{
+    append_32, append_f32x8, append_i32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8,
+};
+use super::packed::Weights32;
+use super::packed256::Weights256;
+use crate::simd::Q8;
+use core::arch::{aarch64::*, asm};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+
+/// Appends 32 weights of eight rows in pairs of rows.
+///
+/// # Safety
+///
+/// 256 bytes must be writable.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], out: &mut *mut u8) {
+    for half in 0..2 {
+        // Units of four columns of four rows become eight columns of two.
+        let units = quants.map(|unit| vreinterpretq_u32_s8(unit[half]));
+        let pairs = units.as_chunks::<2>().0;
+        let columns: [[uint32x4_t; 2]; 4] = core::array::from_fn(|i| {
+            [vzip1q_u32(pairs[i][0], pairs[i][1]), vzip2q_u32(pairs[i][0], pairs[i][1])]
+        });
+        for pair in 0..2 {
+            for two in columns.as_chunks::<2>().0 {
+                // SAFETY: what the caller vouches for.
+                unsafe { append_32(out, two.map(|v| vreinterpretq_u8_u32(v[pair]))) };
+            }
+        }
+    }
+}
+
+/// Appends 32 activations of four tokens, which are moved behind them, in pairs of tokens.
+///
+/// # Safety
+///
+/// They must be readable, and 128 bytes writable.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn append_tokens(x: &mut [*const u8; TOKENS], out: &mut *mut u8) {
+    for pair in x.as_chunks_mut::<2>().0 {
+        // SAFETY: what the caller vouches for.
+        unsafe {
+            let [a, b] = pair.each_mut().map(|x| next_32(x).map(|v| vreinterpretq_u64_u8(v)));
+            for half in 0..2 {
+                let columns = [vzip1q_u64(a[half], b[half]), vzip2q_u64(a[half], b[half])];
+                append_32(out, columns.map(|v| vreinterpretq_u8_u64(v)));
+            }
+        }
+    }
+}
+
+/// The first lanes of two vectors in turn.
+#[target_feature(enable = "neon")]
+#[inline]
+fn in_turn(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    let both = vreinterpretq_f64_f32(vzip1q_f32(a, b));
+    vreinterpretq_f32_f64(vzip1q_f64(both, both))
+}
+
+/// The lanes of a vector twice each.
+#[target_feature(enable = "neon")]
+#[inline]
+fn twice(v: float32x4_t) -> [float32x4_t; 2] {
+    [vzip1q_f32(v, v), vzip2q_f32(v, v)]
+}
+
+/// As [`twice`] for integers.
+#[target_feature(enable = "neon")]
+#[inline]
+fn twice_i32(v: int32x4_t) -> [int32x4_t; 2] {
+    [vzip1q_s32(v, v), vzip2q_s32(v, v)]
+}
+
+/// Weights that have a scale for each 32 of them.
+pub struct Smmla32<W>(PhantomData<W>);
+
+/// Bytes of a group: scales, quants, minimums.
+const GROUP_BYTES: usize = 64 + 256 + 64;
+
+/// Unpacked groups, one behind the other; without minimums they leave no room for these.
+#[repr(C, align(64))]
+pub struct Panel32([u8; SLAB_32 * GROUP_BYTES]);
+
+/// Groups of four tokens, one behind the other: for each pair of tokens the quants, then for each pair
+/// the scales, then the sums if there are minimums.
+#[repr(C, align(64))]
+pub struct Tokens32([u8; SLAB_32 * (128 + 32 + 32)]);
+
+/// The products of a pair of rows, whose scales lie in `$d` and sums in `$first` and `$second`.
+macro_rules! rows_32 {
+    ($fixed_point:literal, $d:literal, $first:literal, $second:literal $(, $mins:literal)?) => {
+        concat!(
+            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
+            "movi v16.2d, #0\n",
+            "movi v17.2d, #0\n",
+            "smmla v16.4s, v8.16b, v0.16b\n",
+            "smmla v17.4s, v8.16b, v4.16b\n",
+            "smmla v16.4s, v9.16b, v1.16b\n",
+            "smmla v17.4s, v9.16b, v5.16b\n",
+            "smmla v16.4s, v10.16b, v2.16b\n",
+            "smmla v17.4s, v10.16b, v6.16b\n",
+            "smmla v16.4s, v11.16b, v3.16b\n",
+            "smmla v17.4s, v11.16b, v7.16b\n",
+            "fmul v18.4s, ", $d, ".4s, v12.4s\n",
+            "fmul v19.4s, ", $d, ".4s, v13.4s\n",
+            "scvtf v16.4s, v16.4s", $fixed_point, "\n",
+            "scvtf v17.4s, v17.4s", $fixed_point, "\n",
+            "fmla ", $first, ".4s, v16.4s, v18.4s\n",
+            "fmla ", $second, ".4s, v17.4s, v19.4s\n",
+            $(
+                "ldr q8, [{w}, #", $mins, "]\n",
+                "fmul v9.4s, v8.4s, v12.4s\n",
+                "fmul v10.4s, v8.4s, v13.4s\n",
+                "fmla ", $first, ".4s, v9.4s, v14.4s\n",
+                "fmla ", $second, ".4s, v10.4s, v15.4s\n",
+            )?
+        )
+    };
+}
+
+/// The products of a group with four tokens.
+macro_rules! group_32 {
+    (@begin) => {
+        concat!(
+            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{x}], #64\n",
+            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{x}], #64\n",
+            "ldp q12, q13, [{x}], #32\n",
+            "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64\n",
+        )
+    };
+    ($fixed_point:literal) => {
+        concat!(
+            group_32!(@begin),
+            rows_32!($fixed_point, "v20", "v24", "v25"),
+            rows_32!($fixed_point, "v21", "v26", "v27"),
+            rows_32!($fixed_point, "v22", "v28", "v29"),
+            rows_32!($fixed_point, "v23", "v30", "v31"),
+        )
+    };
+    ($fixed_point:literal, mins) => {
+        concat!(
+            group_32!(@begin),
+            "ldp q14, q15, [{x}], #32\n",
+            // The minimums lie behind the quants, of which 64 bytes more have been read each time.
+            rows_32!($fixed_point, "v20", "v24", "v25", "192"),
+            rows_32!($fixed_point, "v21", "v26", "v27", "144"),
+            rows_32!($fixed_point, "v22", "v28", "v29", "96"),
+            rows_32!($fixed_point, "v23", "v30", "v31", "48"),
+            "add {w}, {w}, #64\n",
+        )
+    };
+}
+
+/// The whole loop, four groups at a time.
+macro_rules! groups_32 {
+    ($panel:ident, $tokens:ident, $len:ident, $sums:ident, $group:expr) => {
+        asm!(
+            ".arch_extension i8mm",
+            "ldp q24, q25, [{s0}]",
+            "ldp q26, q27, [{s1}]",
+            "ldp q28, q29, [{s2}]",
+            "ldp q30, q31, [{s3}]",
+            "ands {single}, {len}, #3",
+            "b.eq 3f",
+            "2:",
+            $group,
+            "subs {single}, {single}, #1",
+            "b.ne 2b",
+            "3:",
+            "lsr {len}, {len}, #2",
+            "cbz {len}, 5f",
+            "4:",
+            $group,
+            $group,
+            $group,
+            $group,
+            "subs {len}, {len}, #1",
+            "b.ne 4b",
+            "5:",
+            "stp q24, q25, [{s0}]",
+            "stp q26, q27, [{s1}]",
+            "stp q28, q29, [{s2}]",
+            "stp q30, q31, [{s3}]",
+            w = inout(reg) $panel.as_ptr() => _,
+            x = inout(reg) $tokens.as_ptr() => _,
+            len = inout(reg) $len => _,
+            single = out(reg) _,
+            s0 = in(reg) $sums[0],
+            s1 = in(reg) $sums[1],
+            s2 = in(reg) $sums[2],
+            s3 = in(reg) $sums[3],
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack)
+        )
+    };
+}
+
+/// Puts sums of pairs of rows and tokens in the order of rows.
+///
+/// # Safety
+///
+/// As for [`Batch::finish`].
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn separate(sums: Sums) {
+    // SAFETY: the caller vouches for the sums.
+    let pairs: [[float32x4_t; 2]; TOKENS] = sums.map(|sums| unsafe { load_f32x8(sums.cast()) });
+    for (pair, out) in sums.as_chunks::<2>().0.iter().enumerate() {
+        let [a, b, c, d] = pairs.map(|of_rows| of_rows[pair]);
+        let tokens = [[vuzp1q_f32(a, b), vuzp1q_f32(c, d)], [vuzp2q_f32(a, b), vuzp2q_f32(c, d)]];
+        for (&out, sums) in out.iter().zip(tokens) {
+            // SAFETY: as above.
+            store_f32x8(unsafe { &mut *out.cast() }, sums);
+        }
+    }
+}
+
+impl<W: Weights32> Batch for Smmla32<W> {
+    const LEN: usize = 32;
+    const BYTES: usize = W::BYTES;
+    const SLAB: usize = SLAB_32;
+    type Panel = Panel32;
+    type Tokens = Tokens32;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Tokens32>) {
+        let at = |t| t * (x.cols / 32) + first;
+        let mut out = out.as_mut_ptr().cast::<u8>();
+        // SAFETY: the groups lie within the tokens, and there is room for them.
+        unsafe {
+            let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(32 * at(t)).cast::<u8>());
+            let mut scales: [_; TOKENS] = core::array::from_fn(|t| x.scales.as_ptr().add(at(t)));
+            let mut sums: [_; TOKENS] = core::array::from_fn(|t| x.sums.as_ptr().add(at(t)));
+            for _ in 0..len {
+                append_tokens(&mut quants, &mut out);
+                let [a, b, c, d] = scales.each_mut().map(|p| next_f32(p));
+                append_f32x8(&mut out, [in_turn(a, b), in_turn(c, d)]);
+                if W::MINS {
+                    let [a, b, c, d] = sums.each_mut().map(|p| vcvtq_f32_s32(next_i32(p)));
+                    append_f32x8(&mut out, [in_turn(a, b), in_turn(c, d)]);
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn unpack(mut w: *const u8, len: usize, panel: &mut MaybeUninit<Panel32>) {
+        let mut out = panel.as_mut_ptr().cast::<u8>();
+        for _ in 0..len {
+            // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
+            unsafe {
+                let group = W::next(&mut w);
+                for scales in group.scales {
+                    append_f32x8(&mut out, twice(scales));
+                }
+                append_pairs(group.quants, &mut out);
+                if W::MINS {
+                    for mins in group.mins {
+                        append_f32x8(&mut out, twice(mins));
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_products(
+        panel: &MaybeUninit<Panel32>,
+        tokens: &MaybeUninit<Tokens32>,
+        len: usize,
+        sums: Sums,
+    ) {
+        // SAFETY: reads `len` groups of the panel and of the tokens, and reads and writes the sums.
+        unsafe {
+            match (W::SHIFT, W::MINS) {
+                (4, _) => groups_32!(panel, tokens, len, sums, group_32!(", #4")),
+                (_, false) => groups_32!(panel, tokens, len, sums, group_32!("")),
+                (_, true) => groups_32!(panel, tokens, len, sums, group_32!("", mins)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(sums: Sums) {
+        // SAFETY: what the caller vouches for.
+        unsafe { separate(sums) }
+    }
+}
+
+/// Weights that have integer scales under a scale for each 256 of them.
+pub struct Smmla256<W>(PhantomData<W>);
+
+/// Unpacked weights of 256 columns of eight rows.
+#[repr(C, align(64))]
+pub struct Block256 {
+    /// For each 32 columns the integer scales of each 32 or twice 16 weights, then the quants.
+    groups: [u8; 8 * (2 * 64 + 256)],
+    ends: BlockEnds<4>,
+}
+
+/// 256 activations of four tokens.
+#[repr(C, align(64))]
+pub struct Tokens256 {
+    /// For each 32 columns and each pair of tokens the quants.
+    quants: [u8; 8 * 128],
+    ends: TokenEnds<2>,
+}
+
+/// The integer products of a pair of rows.
+macro_rules! rows_256 {
+    (whole, $scales:literal, $second_scales:literal, $first:literal, $second:literal) => {
+        concat!(
+            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
+            "movi v16.2d, #0\n",
+            "movi v17.2d, #0\n",
+            "smmla v16.4s, v8.16b, v0.16b\n",
+            "smmla v17.4s, v8.16b, v4.16b\n",
+            "smmla v16.4s, v9.16b, v1.16b\n",
+            "smmla v17.4s, v9.16b, v5.16b\n",
+            "smmla v16.4s, v10.16b, v2.16b\n",
+            "smmla v17.4s, v10.16b, v6.16b\n",
+            "smmla v16.4s, v11.16b, v3.16b\n",
+            "smmla v17.4s, v11.16b, v7.16b\n",
+            "mla ",
+            $first,
+            ".4s, v16.4s, ",
+            $scales,
+            ".4s\n",
+            "mla ",
+            $second,
+            ".4s, v17.4s, ",
+            $scales,
+            ".4s\n",
+        )
+    };
+    (halves, $scales:literal, $second_scales:literal, $first:literal, $second:literal) => {
+        concat!(
+            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
+            "movi v16.2d, #0\n",
+            "movi v17.2d, #0\n",
+            "movi v18.2d, #0\n",
+            "movi v19.2d, #0\n",
+            "smmla v16.4s, v8.16b, v0.16b\n",
+            "smmla v17.4s, v8.16b, v4.16b\n",
+            "smmla v18.4s, v10.16b, v2.16b\n",
+            "smmla v19.4s, v10.16b, v6.16b\n",
+            "smmla v16.4s, v9.16b, v1.16b\n",
+            "smmla v17.4s, v9.16b, v5.16b\n",
+            "smmla v18.4s, v11.16b, v3.16b\n",
+            "smmla v19.4s, v11.16b, v7.16b\n",
+            "mla ",
+            $first,
+            ".4s, v16.4s, ",
+            $scales,
+            ".4s\n",
+            "mla ",
+            $second,
+            ".4s, v17.4s, ",
+            $scales,
+            ".4s\n",
+            "mla ",
+            $first,
+            ".4s, v18.4s, ",
+            $second_scales,
+            ".4s\n",
+            "mla ",
+            $second,
+            ".4s, v19.4s, ",
+            $second_scales,
+            ".4s\n",
+        )
+    };
+}
+
+/// The integer products of a block, `$scales` loading those of 32 columns.
+macro_rules! block_256 {
+    ($block:ident, $tokens:ident, $kind:tt, $scales:literal) => {{
+        let (a, b, c, d, e, f, g, h);
+        asm!(
+            ".arch_extension i8mm",
+            "movi v24.2d, #0",
+            "movi v25.2d, #0",
+            "movi v26.2d, #0",
+            "movi v27.2d, #0",
+            "movi v28.2d, #0",
+            "movi v29.2d, #0",
+            "movi v30.2d, #0",
+            "movi v31.2d, #0",
+            "2:",
+            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{x}], #64",
+            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{x}], #64",
+            $scales,
+            rows_256!($kind, "v20", "v12", "v24", "v25"),
+            rows_256!($kind, "v21", "v13", "v26", "v27"),
+            rows_256!($kind, "v22", "v14", "v28", "v29"),
+            rows_256!($kind, "v23", "v15", "v30", "v31"),
+            "subs {len}, {len}, #1",
+            "b.ne 2b",
+            w = inout(reg) &raw const (*$block).groups => _,
+            x = inout(reg) &raw const (*$tokens).quants => _,
+            len = inout(reg) 8_usize => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") a, out("v25") b, out("v26") c, out("v27") d,
+            out("v28") e, out("v29") f, out("v30") g, out("v31") h,
+            options(nostack, readonly)
+        );
+        [a, b, c, d, e, f, g, h]
+    }};
+}
+
+impl<W: Weights256> Batch for Smmla256<W> {
+    const LEN: usize = 256;
+    const BYTES: usize = W::BYTES;
+    const SLAB: usize = SLAB_256;
+    type Panel = [Block256; SLAB_256];
+    type Tokens = [Tokens256; SLAB_256];
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Self::Tokens>) {
+        let n_blocks = x.cols / 256;
+        for i in 0..len {
+            let at = |t| t * n_blocks + first + i;
+            // SAFETY: the blocks lie within the tokens, and there is room for them.
+            unsafe {
+                let out = out.as_mut_ptr().cast::<Tokens256>().add(i);
+                let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(256 * at(t)).cast::<u8>());
+                let mut end = (&raw mut (*out).quants).cast::<u8>();
+                for _ in 0..8 {
+                    append_tokens(&mut quants, &mut end);
+                }
+                for pair in 0..2 {
+                    let [a, b] = [2 * pair, 2 * pair + 1].map(at);
+                    let scales = [a, b].map(|at| *x.scales.as_ptr().add(at));
+                    (*out).ends.scales[pair] = [scales[0], scales[1], scales[0], scales[1]];
+                    if W::MINS {
+                        for j in 0..8 {
+                            let sums = [a, b].map(|at| {
+                                let sums = x.sums.as_ptr().add(16 * at + 2 * j);
+                                *sums + *sums.add(1)
+                            });
+                            (*out).ends.sums[j][pair] = [sums[0], sums[1], sums[0], sums[1]];
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn unpack(w: *const u8, len: usize, panel: &mut MaybeUninit<Self::Panel>) {
+        for i in 0..len {
+            // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
+            unsafe {
+                let w = w.add(i * W::BYTES);
+                let block = panel.as_mut_ptr().cast::<Block256>().add(i);
+                let mut out = (&raw mut (*block).groups).cast::<u8>();
+                let mut mins = (&raw mut (*block).ends.mins).cast::<u8>();
+                for j in 0..8 {
+                    let scales = [0, 1].map(|half| W::scales(w, j, half));
+                    for part in 0..1 + usize::from(W::HALVES) {
+                        for of_rows in scales {
+                            append_i32x8(&mut out, twice_i32(of_rows[part]));
+                        }
+                    }
+                    append_pairs(W::quants(w, j), &mut out);
+                    if W::MINS {
+                        for half in 0..2 {
+                            append_i32x8(&mut mins, twice_i32(W::mins(w, j, half)));
+                        }
+                    }
+                }
+                let mut out = (&raw mut (*block).ends.d).cast::<u8>();
+                for d in W::d(w).into_iter().flatten() {
+                    append_f32x8(&mut out, twice(d));
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn add_products(
+        panel: &MaybeUninit<Self::Panel>,
+        tokens: &MaybeUninit<Self::Tokens>,
+        len: usize,
+        sums: Sums,
+    ) {
+        for i in 0..len {
+            // SAFETY: reads blocks that have been unpacked and arranged.
+            unsafe {
+                let block = panel.as_ptr().cast::<Block256>().add(i);
+                let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
+                let products = if W::HALVES {
+                    block_256!(
+                        block,
+                        tokens,
+                        halves,
+                        "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64\nld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64"
+                    )
+                } else {
+                    block_256!(block, tokens, whole, "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64")
+                };
+                if W::MINS {
+                    batch::add_block::<4, 2, true, false>(products, &(*block).ends, &(*tokens).ends, sums);
+                } else {
+                    batch::add_block::<4, 2, false, false>(products, &(*block).ends, &(*tokens).ends, sums);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(sums: Sums) {
+        // SAFETY: what the caller vouches for.
+        unsafe { separate(sums) }
+    }
+}
