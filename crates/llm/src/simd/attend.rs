@@ -94,7 +94,7 @@ impl AttendFns {
 
 fn run<V: Lanes, E: Elements>(attend: &Attend<'_, E>, queries: &[Query], output: &mut [f32]) {
     attend.check(queries, output.len());
-    V::enter_work(Checked { attend, queries, output, set: PhantomData::<V> });
+    V::enter(Checked { attend, queries, output, set: PhantomData::<V> });
 }
 
 /// What [`Attend::check`] has found to be right.

@@ -1,8 +1,9 @@
 //! What is done to each element of a row, and the sums that normalisations need.
 
 use super::exp;
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Work};
 use super::scalar::LANES;
+use core::marker::PhantomData;
 
 /// Takes the first elements of pairs, the second ones, cosines and sines.
 type TurnFn = fn(&mut [f32], &mut [f32], &[f32], &[f32]);
@@ -32,104 +33,234 @@ impl Elementwise {
     /// The routines in vectors of type `V`.
     pub const fn of<V: Lanes>() -> Self {
         Elementwise {
-            add: |x, y| V::enter(|| zip::<V>(x, y, |x, y| x.add(y))),
-            add_scaled: |x, factor, y| V::enter(|| zip::<V>(x, y, |x, y| y.fma(V::splat(factor), x))),
-            multiply: |x, y| V::enter(|| zip::<V>(x, y, |x, y| x.mul(y))),
-            scale: |x, factor| V::enter(|| map::<V>(x, |x| x.mul(V::splat(factor)))),
-            shift: |x, addend| V::enter(|| map::<V>(x, |x| x.add(V::splat(addend)))),
-            sum: |x| V::enter(|| fold::<V>(x, |sums, x| x.add_to(sums))),
-            sum_of_squares: |x| V::enter(|| fold::<V>(x, |sums, x| x.add_square_to(sums))),
-            exp: |x| V::enter(|| map::<V>(x, |x| exp::exp(x))),
-            silu: |x| V::enter(|| map::<V>(x, |x| exp::silu(x))),
-            silu_gated: |up, gate| V::enter(|| zip::<V>(up, gate, |up, gate| up.mul(exp::silu(gate)))),
-            gelu: |x| V::enter(|| map::<V>(x, |x| exp::gelu(x))),
-            gelu_gated: |up, gate| V::enter(|| zip::<V>(up, gate, |up, gate| up.mul(exp::gelu(gate)))),
-            tanh: |x| V::enter(|| map::<V>(x, |x| exp::tanh(x))),
+            add: |x, y| zip::<V>(x, y, Add {}),
+            add_scaled: |x, factor, y| zip::<V>(x, y, AddScaled { factor }),
+            multiply: |x, y| zip::<V>(x, y, Multiply {}),
+            scale: |x, factor| map::<V>(x, Scale { factor }),
+            shift: |x, addend| map::<V>(x, Shift { addend }),
+            sum: |x| fold::<V>(x, Values {}),
+            sum_of_squares: |x| fold::<V>(x, Squares {}),
+            exp: |x| map::<V>(x, Exp {}),
+            silu: |x| map::<V>(x, Silu {}),
+            silu_gated: |up, gate| zip::<V>(up, gate, SiluGated {}),
+            gelu: |x| map::<V>(x, Gelu {}),
+            gelu_gated: |up, gate| zip::<V>(up, gate, GeluGated {}),
+            tanh: |x| map::<V>(x, Tanh {}),
             turn_halves: |first, second, cos, sin| {
-                V::enter(|| turn_halves::<V>(first, second, cos, sin));
+                V::enter(TurnHalves { first, second, cos, sin, set: PhantomData::<V> });
             },
-            turn_pairs: |x, cos, sin| V::enter(|| turn_pairs::<V>(x, cos, sin)),
+            turn_pairs: |x, cos, sin| V::enter(TurnPairs { x, cos, sin, set: PhantomData::<V> }),
         }
     }
 }
 
-/// `x[i] = f(x[i])`.
-#[inline(always)]
-fn map<V: Lanes>(x: &mut [f32], f: impl Fn(V) -> V) {
-    let (vectors, rest) = x.as_chunks_mut();
-    for x in vectors {
-        f(V::of(x)).store(x);
+/// A function of one vector.
+trait Unary {
+    /// Its value.
+    fn of<V: Lanes>(&self, x: V) -> V;
+}
+
+/// A function of two vectors.
+trait Binary {
+    /// Its value.
+    fn of<V: Lanes>(&self, x: V, y: V) -> V;
+}
+
+/// What a vector adds to a sum.
+trait Addend {
+    /// `sums` with it added.
+    fn add<V: Lanes>(&self, sums: V::Wide, x: V) -> V::Wide;
+}
+
+/// Types that stand for functions, since closures cannot be forced inline ([`Lanes::enter`] needs that).
+macro_rules! functions {
+    ($($kind:ident $name:ident { $($field:ident)? } |$($x:ident),+| $value:expr;)+) => {
+        $(
+            struct $name { $($field: f32)? }
+
+            impl $kind for $name {
+                #[inline(always)]
+                fn of<V: Lanes>(&self, $($x: V),+) -> V {
+                    let Self { $($field)? } = self;
+                    $(let $field = V::splat(*$field);)?
+                    $value
+                }
+            }
+        )+
+    };
+}
+
+functions! {
+    Unary Scale { factor } |x| x.mul(factor);
+    Unary Shift { addend } |x| x.add(addend);
+    Unary Exp {} |x| exp::exp(x);
+    Unary Silu {} |x| exp::silu(x);
+    Unary Gelu {} |x| exp::gelu(x);
+    Unary Tanh {} |x| exp::tanh(x);
+    Binary Add {} |x, y| x.add(y);
+    Binary AddScaled { factor } |x, y| y.fma(factor, x);
+    Binary Multiply {} |x, y| x.mul(y);
+    Binary SiluGated {} |up, gate| up.mul(exp::silu(gate));
+    Binary GeluGated {} |up, gate| up.mul(exp::gelu(gate));
+}
+
+struct Values {}
+
+impl Addend for Values {
+    #[inline(always)]
+    fn add<V: Lanes>(&self, sums: V::Wide, x: V) -> V::Wide {
+        x.add_to(sums)
     }
-    if !rest.is_empty() {
-        let mut last = padded(rest);
-        f(V::of(&last)).store(&mut last);
-        rest.copy_from_slice(&last[..rest.len()]);
+}
+
+struct Squares {}
+
+impl Addend for Squares {
+    #[inline(always)]
+    fn add<V: Lanes>(&self, sums: V::Wide, x: V) -> V::Wide {
+        x.add_square_to(sums)
+    }
+}
+
+/// `x[i] = f(x[i])`.
+fn map<V: Lanes>(x: &mut [f32], f: impl Unary) {
+    V::enter(Map { x, f, set: PhantomData::<V> });
+}
+
+struct Map<'a, F, V> {
+    x: &'a mut [f32],
+    f: F,
+    set: PhantomData<V>,
+}
+
+impl<F: Unary, V: Lanes> Work for Map<'_, F, V> {
+    #[inline(always)]
+    fn run(self) {
+        let (vectors, rest) = self.x.as_chunks_mut();
+        for x in vectors {
+            self.f.of(V::of(x)).store(x);
+        }
+        if !rest.is_empty() {
+            let mut last = padded(rest);
+            self.f.of(V::of(&last)).store(&mut last);
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
     }
 }
 
 /// `x[i] = f(x[i], y[i])`.
-#[inline(always)]
-fn zip<V: Lanes>(x: &mut [f32], y: &[f32], f: impl Fn(V, V) -> V) {
-    let (vectors, rest) = x.as_chunks_mut();
-    let (y_vectors, y_rest) = y.as_chunks();
-    for (x, y) in vectors.iter_mut().zip(y_vectors) {
-        f(V::of(x), V::of(y)).store(x);
-    }
-    if !rest.is_empty() {
-        let mut last = padded(rest);
-        f(V::of(&last), V::of(&padded(y_rest))).store(&mut last);
-        rest.copy_from_slice(&last[..rest.len()]);
+fn zip<V: Lanes>(x: &mut [f32], y: &[f32], f: impl Binary) {
+    V::enter(Zip { x, y, f, set: PhantomData::<V> });
+}
+
+struct Zip<'a, F, V> {
+    x: &'a mut [f32],
+    y: &'a [f32],
+    f: F,
+    set: PhantomData<V>,
+}
+
+impl<F: Binary, V: Lanes> Work for Zip<'_, F, V> {
+    #[inline(always)]
+    fn run(self) {
+        let (vectors, rest) = self.x.as_chunks_mut();
+        let (y_vectors, y_rest) = self.y.as_chunks();
+        for (x, y) in vectors.iter_mut().zip(y_vectors) {
+            self.f.of(V::of(x), V::of(y)).store(x);
+        }
+        if !rest.is_empty() {
+            let mut last = padded(rest);
+            self.f.of(V::of(&last), V::of(&padded(y_rest))).store(&mut last);
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
     }
 }
 
 /// Eight sums in double precision, the `i`-th of the elements `i`, `i + 8`, …, added up in order.
-#[inline(always)]
-fn fold<V: Lanes>(x: &[f32], add: impl Fn(V::Wide, V) -> V::Wide) -> f64 {
-    let (vectors, rest) = x.as_chunks();
-    let mut sums = V::wide_zeros();
-    for x in vectors {
-        sums = add(sums, V::of(x));
+fn fold<V: Lanes>(x: &[f32], addend: impl Addend) -> f64 {
+    let mut sum = 0.0;
+    V::enter(Fold { x, addend, sum: &mut sum, set: PhantomData::<V> });
+    sum
+}
+
+struct Fold<'a, F, V> {
+    x: &'a [f32],
+    addend: F,
+    sum: &'a mut f64,
+    set: PhantomData<V>,
+}
+
+impl<F: Addend, V: Lanes> Work for Fold<'_, F, V> {
+    #[inline(always)]
+    fn run(self) {
+        let (vectors, rest) = self.x.as_chunks();
+        let mut sums = V::wide_zeros();
+        for x in vectors {
+            sums = self.addend.add(sums, V::of(x));
+        }
+        if !rest.is_empty() {
+            sums = self.addend.add(sums, V::of(&padded(rest)));
+        }
+        *self.sum = V::wide_values(sums).into_iter().sum();
     }
-    if !rest.is_empty() {
-        sums = add(sums, V::of(&padded(rest)));
-    }
-    V::wide_values(sums).into_iter().sum()
 }
 
 /// Turns each pair `(first[i], second[i])`.
-#[inline(always)]
-fn turn_halves<V: Lanes>(first: &mut [f32], second: &mut [f32], cos: &[f32], sin: &[f32]) {
-    let turn = |a: &mut [f32; LANES], b: &mut [f32; LANES], cos: &[f32; LANES], sin: &[f32; LANES]| {
-        let (x, y, cos, sin) = (V::of(a), V::of(b), V::of(cos), V::of(sin));
-        x.fma(cos, y.mul(V::splat(-1.0)).mul(sin)).store(a);
-        y.fma(cos, x.mul(sin)).store(b);
-    };
-    let (firsts, first_rest) = first.as_chunks_mut();
-    let (seconds, second_rest) = second.as_chunks_mut();
-    let ((cos, cos_rest), (sin, sin_rest)) = (cos.as_chunks(), sin.as_chunks());
-    for (((a, b), cos), sin) in firsts.iter_mut().zip(seconds).zip(cos).zip(sin) {
-        turn(a, b, cos, sin);
-    }
-    if !first_rest.is_empty() {
-        let (mut a, mut b) = (padded(first_rest), padded(second_rest));
-        turn(&mut a, &mut b, &padded(cos_rest), &padded(sin_rest));
-        first_rest.copy_from_slice(&a[..first_rest.len()]);
-        second_rest.copy_from_slice(&b[..second_rest.len()]);
+struct TurnHalves<'a, V> {
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    cos: &'a [f32],
+    sin: &'a [f32],
+    set: PhantomData<V>,
+}
+
+impl<V: Lanes> Work for TurnHalves<'_, V> {
+    #[inline(always)]
+    fn run(self) {
+        let (firsts, first_rest) = self.first.as_chunks_mut();
+        let (seconds, second_rest) = self.second.as_chunks_mut();
+        let ((cos, cos_rest), (sin, sin_rest)) = (self.cos.as_chunks(), self.sin.as_chunks());
+        for (((a, b), cos), sin) in firsts.iter_mut().zip(seconds).zip(cos).zip(sin) {
+            turn::<V>(a, b, cos, sin);
+        }
+        if !first_rest.is_empty() {
+            let (mut a, mut b) = (padded(first_rest), padded(second_rest));
+            turn::<V>(&mut a, &mut b, &padded(cos_rest), &padded(sin_rest));
+            first_rest.copy_from_slice(&a[..first_rest.len()]);
+            second_rest.copy_from_slice(&b[..second_rest.len()]);
+        }
     }
 }
 
-/// Turns each pair `(x[2i], x[2i + 1])`.
+/// Turns the pairs `(a[i], b[i])`.
 #[inline(always)]
-fn turn_pairs<V: Lanes>(x: &mut [f32], cos: &[f32], sin: &[f32]) {
-    let (vectors, rest) = x.as_chunks_mut();
-    let ((cos, cos_rest), (sin, sin_rest)) = (cos.as_chunks(), sin.as_chunks());
-    for ((x, cos), sin) in vectors.iter_mut().zip(cos).zip(sin) {
-        V::of(x).turn_pairs(cos, sin).store(x);
-    }
-    if !rest.is_empty() {
-        let mut last = padded(rest);
-        V::of(&last).turn_pairs(&padded(cos_rest), &padded(sin_rest)).store(&mut last);
-        rest.copy_from_slice(&last[..rest.len()]);
+fn turn<V: Lanes>(a: &mut [f32; LANES], b: &mut [f32; LANES], cos: &[f32; LANES], sin: &[f32; LANES]) {
+    let (x, y, cos, sin) = (V::of(a), V::of(b), V::of(cos), V::of(sin));
+    x.fma(cos, y.mul(V::splat(-1.0)).mul(sin)).store(a);
+    y.fma(cos, x.mul(sin)).store(b);
+}
+
+/// Turns each pair `(x[2i], x[2i + 1])`.
+struct TurnPairs<'a, V> {
+    x: &'a mut [f32],
+    cos: &'a [f32],
+    sin: &'a [f32],
+    set: PhantomData<V>,
+}
+
+impl<V: Lanes> Work for TurnPairs<'_, V> {
+    #[inline(always)]
+    fn run(self) {
+        let (vectors, rest) = self.x.as_chunks_mut();
+        let ((cos, cos_rest), (sin, sin_rest)) = (self.cos.as_chunks(), self.sin.as_chunks());
+        for ((x, cos), sin) in vectors.iter_mut().zip(cos).zip(sin) {
+            V::of(x).turn_pairs(cos, sin).store(x);
+        }
+        if !rest.is_empty() {
+            let mut last = padded(rest);
+            V::of(&last).turn_pairs(&padded(cos_rest), &padded(sin_rest)).store(&mut last);
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use half::f16;
 use super::scalar::LANES;
 use crate::blocks::BlockQ8_0;
 
-/// Work for [`Lanes::enter_work`].
+/// Work for [`Lanes::enter`].
 pub trait Work {
     /// Does it. To be marked `#[inline(always)]`.
     fn run(self);
@@ -27,12 +27,11 @@ pub trait Lanes: Copy {
     type Weights: Copy;
 
     /// Runs `work` compiled for the set's instructions.
-    fn enter<R>(work: impl FnOnce() -> R) -> R;
-
-    /// As [`enter`](Self::enter) for work too long for the compiler to inline a closure: what it does not
-    /// inline is not compiled for the set's instructions, and calls a function for each of them.
+    ///
+    /// It is no closure, since these cannot be forced inline: what the compiler does not inline is not
+    /// compiled for the set's instructions, and calls a function for each of them.
     #[inline(always)]
-    fn enter_work(work: impl Work) {
+    fn enter(work: impl Work) {
         work.run();
     }
 

@@ -13,10 +13,6 @@ impl Lanes for [f32; LANES] {
     type Wide = [f64; LANES];
     type Weights = [f32; LANES];
 
-    fn enter<R>(work: impl FnOnce() -> R) -> R {
-        work()
-    }
-
     fn splat(x: f32) -> Self {
         [x; LANES]
     }

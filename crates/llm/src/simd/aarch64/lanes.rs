@@ -35,11 +35,6 @@ impl Lanes for F32x8 {
     type Weights = [float32x4_t; 2];
 
     #[inline(always)]
-    fn enter<R>(work: impl FnOnce() -> R) -> R {
-        work()
-    }
-
-    #[inline(always)]
     fn splat(x: f32) -> Self {
         // SAFETY: NEON.
         F32x8([unsafe { vdupq_n_f32(x) }; 2])

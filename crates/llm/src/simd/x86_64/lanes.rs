@@ -18,17 +18,7 @@ impl Lanes for F32x8 {
     type Weights = *const f32;
 
     #[inline(always)]
-    fn enter<R>(work: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
-            work()
-        }
-        // SAFETY: only tables that need the features reach this.
-        unsafe { with_avx2(work) }
-    }
-
-    #[inline(always)]
-    fn enter_work(work: impl Work) {
+    fn enter(work: impl Work) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn with_avx2(work: impl Work) {
             work.run();
