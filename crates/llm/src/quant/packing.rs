@@ -96,7 +96,7 @@ fn fields(ty: GgmlType) -> &'static [Field] {
 
 impl Packing {
     /// Whether a matrix is rearranged.
-    pub(crate) fn covers(&self, ty: GgmlType, n_rows: usize) -> bool {
+    pub fn covers(&self, ty: GgmlType, n_rows: usize) -> bool {
         self.types.contains(&ty) && n_rows.is_multiple_of(self.rows)
     }
 

@@ -190,6 +190,19 @@ pub unsafe fn dots(start: i32, w: &[__m512i], x: *const i8) -> __m512i {
     dots
 }
 
+/// Bytes between the block that a single token multiplies and the one that it asks memory for.
+const PREFETCHED_BYTES: usize = 4 << 10;
+
+/// Asks for the `bytes` that lie [`PREFETCHED_BYTES`] behind `p`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+pub fn prefetch(p: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        // Any address will do.
+        _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(PREFETCHED_BYTES + line).cast());
+    }
+}
+
 /// 32 weights of each of sixteen rows.
 struct Groups {
     /// Four of each row, as unsigned bytes.
@@ -230,7 +243,11 @@ impl<W: Weights32> Rows16 for Of32<W> {
             // SAFETY: the loop visits each block of the rows and each group of the tokens once; the
             // strides between tokens are `cols` quants and `n_blocks` scales and sums.
             unsafe {
-                let w = W::load(w.add(block * W::BYTES));
+                let w = w.add(block * W::BYTES);
+                if T == 1 {
+                    prefetch(w, W::BYTES);
+                }
+                let w = W::load(w);
                 for (t, sum) in sums.iter_mut().enumerate() {
                     let at = t * n_blocks + block;
                     let x_sum = *x.sums.as_ptr().add(at);

@@ -1,6 +1,6 @@
 //! Packed weights that have integer scales under a scale for each 256 of them.
 
-use super::packed::{ROWS, Rows16, dots, fifth_bits, halves, high_nibbles, low_nibbles, unit};
+use super::packed::{ROWS, Rows16, dots, fifth_bits, halves, high_nibbles, low_nibbles, prefetch, unit};
 use crate::simd::Q8;
 use core::arch::x86_64::*;
 
@@ -62,6 +62,9 @@ impl<W: Weights256> Rows16 for Of256<W> {
             // strides between tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
             unsafe {
                 let w = w.add(block * W::BYTES);
+                if T == 1 {
+                    prefetch(w, W::BYTES);
+                }
                 for j in 0..8 {
                     let (quants, scales) = (W::quants(w, j), W::scales(w, j));
                     for t in 0..T {
