@@ -210,7 +210,15 @@ impl<E: Elements> Attend<'_, E> {
             // are as many as hide each other's latency and fit the registers.
             match queries.len() - lane {
                 4.. => {
-                    self.products_of::<V, 4, 2>(queries, lane, first, products);
+                    let q = core::array::from_fn(|i| self.query(&queries[lane + i]).as_ptr());
+                    let (keys, stride) = (&self.keys.elements[first * self.keys.stride..], self.keys.stride);
+                    // SAFETY: `check` found the keys of these positions in their slice.
+                    let done = unsafe {
+                        E::products::<V>(q, keys.as_ptr(), stride, self.head_len_k, products, lane)
+                    };
+                    if done < products.len() {
+                        self.products_of::<V, 4, 2>(queries, lane, first + done, &mut products[done..]);
+                    }
                     lane += 4;
                 }
                 2.. => {
@@ -225,6 +233,12 @@ impl<E: Elements> Attend<'_, E> {
         }
     }
 
+    /// The elements of a query.
+    #[inline(always)]
+    fn query(&self, query: &Query) -> &[f32] {
+        &self.q[query.at..][..self.head_len_k]
+    }
+
     /// The products of `Q` queries, `K` keys at a time.
     #[inline(always)]
     fn products_of<V: Lanes, const Q: usize, const K: usize>(
@@ -235,7 +249,7 @@ impl<E: Elements> Attend<'_, E> {
         products: &mut [[f32; LANES]],
     ) {
         let len = self.head_len_k;
-        let q: [*const f32; Q] = core::array::from_fn(|i| self.q[queries[lane + i].at..][..len].as_ptr());
+        let q: [*const f32; Q] = core::array::from_fn(|i| self.query(&queries[lane + i]).as_ptr());
         let stride = self.keys.stride;
         let mut key = self.keys.elements[first * stride..].as_ptr();
         let whole = products.len() / K * K;
@@ -270,7 +284,11 @@ impl<E: Elements> Attend<'_, E> {
         unsafe {
             let values = self.values.elements.as_ptr().add(first * self.values.stride);
             match queries.len() {
-                8 => self.gather_of::<V, 8, 1, 0>(queries, values, weights, output),
+                8 => {
+                    if !self.gather_of_eight::<V>(queries, values, weights, output) {
+                        self.gather_of::<V, 8, 1, 0>(queries, values, weights, output);
+                    }
+                }
                 n => {
                     if n & 4 != 0 {
                         self.gather_of::<V, 4, 2, 0>(queries, values, weights, output);
@@ -290,6 +308,31 @@ impl<E: Elements> Attend<'_, E> {
                 }
             }
         }
+    }
+
+    /// Adds the weighted `values` to the outputs of eight queries, if the set has a loop for that; returns
+    /// whether it has.
+    ///
+    /// # Safety
+    ///
+    /// As many values as there are weights must be readable, and `check` must have found the outputs in
+    /// their slice.
+    #[inline(always)]
+    unsafe fn gather_of_eight<V: Lanes>(
+        &self,
+        queries: &[Query],
+        values: *const E,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    ) -> bool {
+        let sums: [_; LANES] =
+            core::array::from_fn(|i| output.as_mut_ptr().wrapping_add(queries[i].output_at));
+        self.head_len_v.is_multiple_of(LANES)
+            && (0..self.head_len_v).step_by(LANES).all(|done| {
+                let sums = sums.map(|sums| sums.wrapping_add(done));
+                // SAFETY: what the caller vouches for.
+                unsafe { E::gather::<V>(values.add(done / E::LEN), self.values.stride, weights, sums) }
+            })
     }
 
     /// Adds the weighted `values` to the outputs of `Q` queries from number `LANE` on, `D` times

@@ -106,6 +106,41 @@ pub trait Lanes: Copy {
     /// `self + v · w[INDEX]`, rounded once.
     fn add_weighted<const INDEX: usize>(self, v: Self, w: Self::Weights) -> Self;
 
+    /// Products of four queries with as many of the keys, `stride` elements apart and `len` long, as the
+    /// set has a loop of its own for, into lanes `lane..lane + 4` of `products`. Returns how many these
+    /// are, the first ones.
+    ///
+    /// # Safety
+    ///
+    /// `len` elements must be readable of each query and of each key.
+    #[inline(always)]
+    unsafe fn products_f16(
+        _q: [*const f32; 4],
+        _keys: *const f16,
+        _stride: usize,
+        _len: usize,
+        _products: &mut [[f32; LANES]],
+        _lane: usize,
+    ) -> usize {
+        0
+    }
+
+    /// Adds eight elements of each value, `stride` elements apart, times its weights to the sums of eight
+    /// queries, if the set has a loop of its own for that; returns whether it has.
+    ///
+    /// # Safety
+    ///
+    /// Eight elements must be readable of as many values as there are weights, and writable at each sum.
+    #[inline(always)]
+    unsafe fn gather_f16(
+        _values: *const f16,
+        _stride: usize,
+        _weights: &[[f32; LANES]],
+        _sums: [*mut f32; LANES],
+    ) -> bool {
+        false
+    }
+
     /// Eight zeros in double precision.
     fn wide_zeros() -> Self::Wide;
 
@@ -144,6 +179,38 @@ pub trait Elements: Copy {
     ///
     /// It must be readable.
     unsafe fn element(p: *const Self, index: usize) -> f32;
+
+    /// [`Lanes::products_f16`] for this type.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    unsafe fn products<V: Lanes>(
+        _q: [*const f32; 4],
+        _keys: *const Self,
+        _stride: usize,
+        _len: usize,
+        _products: &mut [[f32; LANES]],
+        _lane: usize,
+    ) -> usize {
+        0
+    }
+
+    /// [`Lanes::gather_f16`] for this type.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    unsafe fn gather<V: Lanes>(
+        _values: *const Self,
+        _stride: usize,
+        _weights: &[[f32; LANES]],
+        _sums: [*mut f32; LANES],
+    ) -> bool {
+        false
+    }
 }
 
 /// Calls a function of constant `GROUP`, so that it becomes part of an instruction.
@@ -187,6 +254,30 @@ impl Elements for f16 {
     unsafe fn element(p: *const Self, index: usize) -> f32 {
         // SAFETY: the caller vouches for the value.
         unsafe { *p.add(index) }.to_f32()
+    }
+
+    #[inline(always)]
+    unsafe fn products<V: Lanes>(
+        q: [*const f32; 4],
+        keys: *const Self,
+        stride: usize,
+        len: usize,
+        products: &mut [[f32; LANES]],
+        lane: usize,
+    ) -> usize {
+        // SAFETY: the caller vouches for queries and keys.
+        unsafe { V::products_f16(q, keys, stride, len, products, lane) }
+    }
+
+    #[inline(always)]
+    unsafe fn gather<V: Lanes>(
+        values: *const Self,
+        stride: usize,
+        weights: &[[f32; LANES]],
+        sums: [*mut f32; LANES],
+    ) -> bool {
+        // SAFETY: the caller vouches for values and sums.
+        unsafe { V::gather_f16(values, stride, weights, sums) }
     }
 }
 

@@ -77,7 +77,7 @@ const OUTPUT_TOKENS_RESERVED: usize = 4096;
 /// What sessions are made for. A prompt is computed in short batches: between two of them the user can
 /// stop it, and scratch stays small. An encoder takes its text at once and has an answer for each token.
 pub(super) fn session_options(config: &Config, n_ctx: usize, kv_type: KvType) -> SessionOptions {
-    const PROMPT_BATCH: usize = 64;
+    const PROMPT_BATCH: usize = 128;
     let (n_batch, n_logits) = match config.is_encoder() {
         true => (n_ctx, n_ctx),
         false => (n_ctx.min(PROMPT_BATCH), n_ctx.min(1 + MAX_SPECULATED)),

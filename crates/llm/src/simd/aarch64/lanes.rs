@@ -1,5 +1,6 @@
 //! Eight floats in two NEON registers.
 
+use super::attention;
 use super::load::store_f32x8;
 use crate::simd::lanes::Lanes;
 use crate::simd::scalar::LANES;
@@ -192,6 +193,31 @@ impl Lanes for F32x8 {
             let sums = vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d));
             core::mem::transmute::<float32x4_t, [f32; 4]>(sums)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn products_f16(
+        q: [*const f32; 4],
+        keys: *const f16,
+        stride: usize,
+        len: usize,
+        products: &mut [[f32; LANES]],
+        lane: usize,
+    ) -> usize {
+        // SAFETY: the caller vouches for queries and keys.
+        unsafe { attention::products_f16(q, keys, stride, len, products, lane) }
+    }
+
+    #[inline(always)]
+    unsafe fn gather_f16(
+        values: *const f16,
+        stride: usize,
+        weights: &[[f32; LANES]],
+        sums: [*mut f32; LANES],
+    ) -> bool {
+        // SAFETY: the caller vouches for values and sums.
+        unsafe { attention::gather_f16(values, stride, weights, sums) };
+        true
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 //! multiplies integers with whichever instruction [`neon`] or [`dotprod`] names. Of packed weights, [`packed`] and
 //! [`packed256`] multiply a token or a few, [`batch`] many.
 
+mod attention;
 mod batch;
 mod dotprod;
 mod float;
