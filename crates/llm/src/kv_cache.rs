@@ -12,6 +12,7 @@ use zerocopy::IntoBytes;
 use crate::arena::{Arena, OutOfMemory};
 use crate::blocks::BlockQ8_0;
 use crate::quant::{GgmlType, quantize};
+use crate::simd::Kernels;
 
 /// The number format of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,7 +147,7 @@ impl<'m> KvCache<'m> {
     /// # Panics
     ///
     /// If `layer`, `position` or a length is outside of the shape.
-    pub fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
+    pub fn store(&mut self, kernels: &Kernels, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
         let (n_ctx, place) = (self.n_ctx, &self.places[layer]);
         assert!(position < n_ctx, "position {position} of {n_ctx}");
         let KvShape { n_head_kv, head_len_k, head_len_v } = place.shape;
@@ -155,8 +156,8 @@ impl<'m> KvCache<'m> {
             let vector = head * n_ctx + position;
             let (key, value) =
                 (&keys[head * head_len_k..][..head_len_k], &values[head * head_len_v..][..head_len_v]);
-            self.keys.store(place.first_key + vector * head_len_k, key);
-            self.values.store(place.first_value + vector * head_len_v, value);
+            self.keys.store(kernels, place.first_key + vector * head_len_k, key);
+            self.values.store(kernels, place.first_value + vector * head_len_v, value);
         }
     }
 
@@ -186,13 +187,9 @@ impl<'m> KvCache<'m> {
 }
 
 impl Elements<'_> {
-    fn store(&mut self, at: usize, vector: &[f32]) {
+    fn store(&mut self, kernels: &Kernels, at: usize, vector: &[f32]) {
         match self {
-            Elements::F16(elements) => {
-                for (stored, &x) in elements[at..].iter_mut().zip(vector) {
-                    *stored = f16::from_f32(x);
-                }
-            }
+            Elements::F16(elements) => kernels.to_f16(vector, &mut elements[at..][..vector.len()]),
             Elements::F32(elements) => elements[at..][..vector.len()].copy_from_slice(vector),
             Elements::Q8_0(blocks) => {
                 let blocks = &mut blocks[at / Q8_0_LEN..][..vector.len() / Q8_0_LEN];
@@ -253,12 +250,13 @@ mod tests {
             for position in 0..N_CTX {
                 let base = position as f32 * 10.0;
                 cache.store(
+                    Kernels::scalar(),
                     0,
                     position,
                     &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5].map(|x| base + x),
                     &[base, base + 1.0, base + 2.0],
                 );
-                cache.store(1, position, &[base + 100.0; 5], &[]);
+                cache.store(Kernels::scalar(), 1, position, &[base + 100.0; 5], &[]);
             }
             assert_eq!(as_f32(cache.keys(0, 2)), [2.0, 2.5, 12.0, 12.5, 22.0, 22.5, 32.0, 32.5]);
             assert_eq!(as_f32(cache.values(0, 1)), [1.0, 11.0, 21.0, 31.0]);
@@ -281,7 +279,7 @@ mod tests {
         let mut cache = KvCache::carve([shape; 2].into_iter(), N_CTX, KvType::Q8_0, &mut arena).unwrap();
         let keys: Vec<f32> = (0..128).map(|i| (i as f32 - 40.0) / 7.0).collect();
         let values: Vec<f32> = (0..64).map(|i| i as f32 * -0.01).collect();
-        cache.store(1, 2, &keys, &values);
+        cache.store(Kernels::scalar(), 1, 2, &keys, &values);
         let found_keys = as_f32(cache.keys(1, 1));
         let found_values = as_f32(cache.values(1, 0));
         for (given, found) in [(&keys[64..], &found_keys[2 * 64..]), (&values[..32], &found_values[2 * 32..])]
@@ -316,6 +314,6 @@ mod tests {
     fn a_position_past_the_context_panics() {
         let mut memory = memory(KvType::F32);
         let mut cache = carve(N_CTX, KvType::F32, &mut Arena::new(&mut memory)).unwrap();
-        cache.store(1, 4, &[0.0; 5], &[]);
+        cache.store(Kernels::scalar(), 1, 4, &[0.0; 5], &[]);
     }
 }

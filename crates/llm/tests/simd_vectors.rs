@@ -89,6 +89,23 @@ fn each_element_becomes_what_the_definition_says() {
 }
 
 #[test]
+fn values_are_rounded_to_half_precision() {
+    let mut random = Random(5);
+    let mut x = random.normals(MAX_LEN + MAX_START);
+    let special = [0.0, -0.0, 1.0 + 0.5 / 1024.0, 1.0 + 1.5 / 1024.0, 65519.9, 65520.0, -1e9, f32::INFINITY];
+    x[..8].copy_from_slice(&special);
+    x[8..12].copy_from_slice(&[6e-8, -2.9e-8, 2.980_232_2e-8, 1e-30]);
+    each_slice(|kernels, range| {
+        let x = &x[range.clone()];
+        let mut got = vec![half::f16::NAN; x.len()];
+        kernels.to_f16(x, &mut got);
+        for (got, &x) in got.iter().zip(x) {
+            assert_eq!(got.to_bits(), half::f16::from_f32(x).to_bits(), "{kernels:?} {x}");
+        }
+    });
+}
+
+#[test]
 fn sums_are_as_exact_as_doubles() {
     let mut random = Random(3);
     let x = random.normals(MAX_LEN + MAX_START);

@@ -72,7 +72,7 @@ impl Forward<'_, '_> {
         if weights.wk.is_some() {
             let rows = k.chunks_exact(n_head_kv * head_len_k).zip(v.chunks_exact(n_head_kv * head_len_v));
             for ((k, v), position) in rows.zip(batch.n_past..) {
-                cache.store(batch.layer, position, k, v);
+                cache.store(self.kernels, batch.layer, position, k, v);
             }
         }
         let cache = &*cache;

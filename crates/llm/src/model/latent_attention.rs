@@ -64,7 +64,7 @@ impl Forward<'_, '_> {
             if let Some(temperature) = config.temperature {
                 self.kernels.scale(q, temperature.factor(batch.n_past + token));
             }
-            cache.store(batch.layer, batch.n_past + token, kv, &[]);
+            cache.store(self.kernels, batch.layer, batch.n_past + token, kv, &[]);
         }
 
         // Queries in the compressed space, `[n_tokens][n_head][rank + n_rot]`.

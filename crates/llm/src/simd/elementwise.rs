@@ -4,6 +4,7 @@ use super::exp;
 use super::lanes::{Lanes, Work};
 use super::scalar::LANES;
 use core::marker::PhantomData;
+use half::f16;
 
 /// Takes the first elements of pairs, the second ones, cosines and sines.
 type TurnFn = fn(&mut [f32], &mut [f32], &[f32], &[f32]);
@@ -27,6 +28,7 @@ pub struct Elementwise {
     pub tanh: fn(&mut [f32]),
     pub turn_halves: TurnFn,
     pub turn_pairs: fn(&mut [f32], &[f32], &[f32]),
+    pub to_f16: fn(&[f32], &mut [f16]),
 }
 
 impl Elementwise {
@@ -50,6 +52,7 @@ impl Elementwise {
                 V::enter(TurnHalves { first, second, cos, sin, set: PhantomData::<V> });
             },
             turn_pairs: |x, cos, sin| V::enter(TurnPairs { x, cos, sin, set: PhantomData::<V> }),
+            to_f16: |x, out| V::enter(ToF16 { x, out, set: PhantomData::<V> }),
         }
     }
 }
@@ -144,6 +147,29 @@ impl<F: Unary, V: Lanes> Work for Map<'_, F, V> {
             let mut last = padded(rest);
             self.f.of(V::of(&last)).store(&mut last);
             rest.copy_from_slice(&last[..rest.len()]);
+        }
+    }
+}
+
+/// `out[i] = x[i]`, rounded.
+struct ToF16<'a, V> {
+    x: &'a [f32],
+    out: &'a mut [f16],
+    set: PhantomData<V>,
+}
+
+impl<V: Lanes> Work for ToF16<'_, V> {
+    #[inline(always)]
+    fn run(self) {
+        let (vectors, rest) = self.x.as_chunks();
+        let (outputs, last_output) = self.out.as_chunks_mut();
+        for (x, out) in vectors.iter().zip(outputs) {
+            V::of(x).store_f16(out);
+        }
+        if !rest.is_empty() {
+            let mut last = [f16::ZERO; LANES];
+            V::of(&padded(rest)).store_f16(&mut last);
+            last_output.copy_from_slice(&last[..rest.len()]);
         }
     }
 }

@@ -69,6 +69,9 @@ pub trait Lanes: Copy {
     /// Writes the values.
     fn store(self, out: &mut [f32; LANES]);
 
+    /// Writes the values, rounded to half precision.
+    fn store_f16(self, out: &mut [f16; LANES]);
+
     /// `self + b`.
     fn add(self, b: Self) -> Self;
 

@@ -202,6 +202,12 @@ impl Kernels {
         (self.elementwise.turn_pairs)(x, cos, sin);
     }
 
+    /// `out[i] = x[i]`, rounded to half precision, ties to even.
+    pub fn to_f16(&self, x: &[f32], out: &mut [f16]) {
+        assert_eq!(x.len(), out.len());
+        (self.elementwise.to_f16)(x, out);
+    }
+
     /// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
     ///
     /// # Panics

@@ -42,6 +42,10 @@ impl Lanes for [f32; LANES] {
         *out = self;
     }
 
+    fn store_f16(self, out: &mut [f16; LANES]) {
+        *out = self.map(f16::from_f32);
+    }
+
     fn add(self, b: Self) -> Self {
         each(|i| self[i] + b[i])
     }

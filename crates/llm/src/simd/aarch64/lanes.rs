@@ -122,6 +122,23 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
+    fn store_f16(self, out: &mut [f16; LANES]) {
+        // SAFETY: writes the 16 bytes of `out` and nothing else.
+        unsafe {
+            asm!(
+                "fcvtn {halves:v}.4h, {low:v}.4s",
+                "fcvtn2 {halves:v}.8h, {high:v}.4s",
+                "str {halves:q}, [{p}]",
+                low = in(vreg) self.0[0],
+                high = in(vreg) self.0[1],
+                halves = out(vreg) _,
+                p = in(reg) out.as_mut_ptr(),
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         // SAFETY: NEON.
         self.with(b, |a, b| unsafe { vaddq_f32(a, b) })

@@ -272,6 +272,20 @@ pub fn store_f32x8(out: &mut [f32; 8], v: [float32x4_t; 2]) {
     }
 }
 
+/// Writes 16 bytes.
+#[inline(always)]
+pub fn store_16(out: &mut [i8; 16], v: int8x16_t) {
+    // SAFETY: writes the 16 bytes of `out` and nothing else.
+    unsafe {
+        asm!(
+            "str {v:q}, [{p}]",
+            v = in(vreg) v,
+            p = in(reg) out.as_mut_ptr(),
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// Writes 32 bytes to `p`, which is moved behind them.
 ///
 /// # Safety

@@ -1,6 +1,6 @@
 //! Activations rounded to 8 bits.
 
-use super::load::load_f32x16;
+use super::load::{load_f32x16, store_16};
 use crate::simd::{Q8Mut, scalar::scale_and_inverse};
 use core::arch::aarch64::*;
 
@@ -68,7 +68,6 @@ fn round_16(x: [float32x4_t; 4], inverse: f32, quants: &mut [i8; 16]) -> i32 {
     let q = x.map(|x| vmovn_s32(vcvtaq_s32_f32(vmulq_n_f32(x, inverse))));
     let q = [vcombine_s16(q[0], q[1]), vcombine_s16(q[2], q[3])].map(|q| vmovn_s16(q));
     let q = vcombine_s8(q[0], q[1]);
-    // SAFETY: the 16 bytes written are those of `quants`.
-    unsafe { quants.as_mut_ptr().cast::<int8x16_t>().write_unaligned(q) };
+    store_16(quants, q);
     i32::from(vaddlvq_s8(q))
 }

@@ -90,14 +90,15 @@ const GROUP_BYTES: usize = 64 + 256 + 64;
 #[repr(C, align(64))]
 pub struct Panel32([u8; SLAB_32 * GROUP_BYTES]);
 
-/// Groups of four tokens, one behind the other: for each pair of tokens the quants, then for each pair
-/// the scales, then the sums if there are minimums.
+/// Groups of four tokens, one behind the other: for each pair of tokens the scales, then the sums if
+/// there are minimums, then for each pair the quants. Without minimums the groups that the loop takes
+/// four at a time, the last ones, come in twos with both groups' scales first.
 #[repr(C, align(64))]
 pub struct Tokens32([u8; SLAB_32 * (128 + 32 + 32)]);
 
-/// The products of a pair of rows, whose scales lie in `$d` and sums in `$first` and `$second`.
+/// The products of a pair of rows, whose scales lie in `$d`, those of the tokens in `$x` and `$y`, and sums in `$first` and `$second`.
 macro_rules! rows_32 {
-    ($fixed_point:literal, $d:literal, $first:literal, $second:literal $(, $mins:literal)?) => {
+    ($fixed_point:literal, $d:literal, $x:literal, $y:literal, $first:literal, $second:literal $(, $mins:literal)?) => {
         concat!(
             "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
             "movi v16.2d, #0\n",
@@ -110,8 +111,8 @@ macro_rules! rows_32 {
             "smmla v17.4s, v10.16b, v6.16b\n",
             "smmla v16.4s, v11.16b, v3.16b\n",
             "smmla v17.4s, v11.16b, v7.16b\n",
-            "fmul v18.4s, ", $d, ".4s, v12.4s\n",
-            "fmul v19.4s, ", $d, ".4s, v13.4s\n",
+            "fmul v18.4s, ", $d, ".4s, ", $x, ".4s\n",
+            "fmul v19.4s, ", $d, ".4s, ", $y, ".4s\n",
             "scvtf v16.4s, v16.4s", $fixed_point, "\n",
             "scvtf v17.4s, v17.4s", $fixed_point, "\n",
             "fmla ", $first, ".4s, v16.4s, v18.4s\n",
@@ -127,42 +128,62 @@ macro_rules! rows_32 {
     };
 }
 
-/// The products of a group with four tokens.
-macro_rules! group_32 {
-    (@begin) => {
+/// The products of a group with four tokens whose scales lie in `$x` and `$y`.
+macro_rules! rows_of_group_32 {
+    ($fixed_point:literal, $x:literal, $y:literal) => {
+        concat!(
+            rows_of_group_32!(@load),
+            rows_32!($fixed_point, "v20", $x, $y, "v24", "v25"),
+            rows_32!($fixed_point, "v21", $x, $y, "v26", "v27"),
+            rows_32!($fixed_point, "v22", $x, $y, "v28", "v29"),
+            rows_32!($fixed_point, "v23", $x, $y, "v30", "v31"),
+        )
+    };
+    (@load) => {
         concat!(
             "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{x}], #64\n",
             "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{x}], #64\n",
-            "ldp q12, q13, [{x}], #32\n",
             "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64\n",
         )
     };
+}
+
+/// The products of a group.
+macro_rules! group_32 {
     ($fixed_point:literal) => {
-        concat!(
-            group_32!(@begin),
-            rows_32!($fixed_point, "v20", "v24", "v25"),
-            rows_32!($fixed_point, "v21", "v26", "v27"),
-            rows_32!($fixed_point, "v22", "v28", "v29"),
-            rows_32!($fixed_point, "v23", "v30", "v31"),
-        )
+        concat!("ldp q12, q13, [{x}], #32\n", rows_of_group_32!($fixed_point, "v12", "v13"))
     };
     ($fixed_point:literal, mins) => {
         concat!(
-            group_32!(@begin),
-            "ldp q14, q15, [{x}], #32\n",
+            "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
+            rows_of_group_32!(@load),
             // The minimums lie behind the quants, of which 64 bytes more have been read each time.
-            rows_32!($fixed_point, "v20", "v24", "v25", "192"),
-            rows_32!($fixed_point, "v21", "v26", "v27", "144"),
-            rows_32!($fixed_point, "v22", "v28", "v29", "96"),
-            rows_32!($fixed_point, "v23", "v30", "v31", "48"),
+            rows_32!($fixed_point, "v20", "v12", "v13", "v24", "v25", "192"),
+            rows_32!($fixed_point, "v21", "v12", "v13", "v26", "v27", "144"),
+            rows_32!($fixed_point, "v22", "v12", "v13", "v28", "v29", "96"),
+            rows_32!($fixed_point, "v23", "v12", "v13", "v30", "v31", "48"),
             "add {w}, {w}, #64\n",
         )
     };
 }
 
+/// The products of two groups.
+macro_rules! two_groups_32 {
+    ($fixed_point:literal) => {
+        concat!(
+            "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
+            rows_of_group_32!($fixed_point, "v12", "v13"),
+            rows_of_group_32!($fixed_point, "v14", "v15"),
+        )
+    };
+    ($fixed_point:literal, mins) => {
+        concat!(group_32!($fixed_point, mins), group_32!($fixed_point, mins))
+    };
+}
+
 /// The whole loop, four groups at a time.
 macro_rules! groups_32 {
-    ($panel:ident, $tokens:ident, $len:ident, $sums:ident, $group:expr) => {
+    ($panel:ident, $tokens:ident, $len:ident, $sums:ident $(, $kind:tt)+) => {
         asm!(
             ".arch_extension i8mm",
             "ldp q24, q25, [{s0}]",
@@ -172,17 +193,15 @@ macro_rules! groups_32 {
             "ands {single}, {len}, #3",
             "b.eq 3f",
             "2:",
-            $group,
+            group_32!($($kind),+),
             "subs {single}, {single}, #1",
             "b.ne 2b",
             "3:",
             "lsr {len}, {len}, #2",
             "cbz {len}, 5f",
             "4:",
-            $group,
-            $group,
-            $group,
-            $group,
+            two_groups_32!($($kind),+),
+            two_groups_32!($($kind),+),
             "subs {len}, {len}, #1",
             "b.ne 4b",
             "5:",
@@ -248,14 +267,22 @@ impl<W: Weights32> Batch for Smmla32<W> {
             let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(32 * at(t)).cast::<u8>());
             let mut scales: [_; TOKENS] = core::array::from_fn(|t| x.scales.as_ptr().add(at(t)));
             let mut sums: [_; TOKENS] = core::array::from_fn(|t| x.sums.as_ptr().add(at(t)));
-            for _ in 0..len {
-                append_tokens(&mut quants, &mut out);
+            let mut append_scales = |out: &mut _| {
                 let [a, b, c, d] = scales.each_mut().map(|p| next_f32(p));
-                append_f32x8(&mut out, [in_turn(a, b), in_turn(c, d)]);
+                append_f32x8(out, [in_turn(a, b), in_turn(c, d)]);
+            };
+            for group in 0..len {
                 if W::MINS {
+                    append_scales(&mut out);
                     let [a, b, c, d] = sums.each_mut().map(|p| vcvtq_f32_s32(next_i32(p)));
                     append_f32x8(&mut out, [in_turn(a, b), in_turn(c, d)]);
+                } else if group < len % 4 {
+                    append_scales(&mut out);
+                } else if group % 2 == len % 2 {
+                    append_scales(&mut out);
+                    append_scales(&mut out);
                 }
+                append_tokens(&mut quants, &mut out);
             }
         }
     }
@@ -291,9 +318,9 @@ impl<W: Weights32> Batch for Smmla32<W> {
         // SAFETY: reads `len` groups of the panel and of the tokens, and reads and writes the sums.
         unsafe {
             match (W::SHIFT, W::MINS) {
-                (4, _) => groups_32!(panel, tokens, len, sums, group_32!(", #4")),
-                (_, false) => groups_32!(panel, tokens, len, sums, group_32!("")),
-                (_, true) => groups_32!(panel, tokens, len, sums, group_32!("", mins)),
+                (4, _) => groups_32!(panel, tokens, len, sums, ", #4"),
+                (_, false) => groups_32!(panel, tokens, len, sums, ""),
+                (_, true) => groups_32!(panel, tokens, len, sums, "", mins),
             }
         }
     }

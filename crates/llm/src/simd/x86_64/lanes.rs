@@ -70,6 +70,15 @@ impl Lanes for F32x8 {
     }
 
     #[inline(always)]
+    fn store_f16(self, out: &mut [f16; LANES]) {
+        // SAFETY: see the type; writes the 16 bytes of `out`.
+        unsafe {
+            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0);
+            _mm_storeu_si128(out.as_mut_ptr().cast(), halves);
+        }
+    }
+
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         // SAFETY: see the type.
         F32x8(unsafe { _mm256_add_ps(self.0, b.0) })
