@@ -27,7 +27,7 @@ use self::{
     line_editor::{Entered, LineEditor},
     terminal::Terminal,
 };
-use ::llm::parallel::Workers;
+use ::llm::{parallel::Workers, simd::Kernels};
 
 use crate::{
     llm::{self, InferenceBackend, Platform},
@@ -66,6 +66,7 @@ struct Machine {
     pool: &'static Pool,
     cpu_model: CpuModel,
     cpu_features: CpuFeatures,
+    kernels: &'static Kernels,
     cores: fn() -> Vec<Core>,
     workers: &'static dyn Workers,
     disks: Vec<DiskFacts>,
@@ -96,6 +97,7 @@ impl<'a> Shell<'a> {
             pool: system.pool,
             cpu_model: system.cpu_model,
             cpu_features: system.cpu_features,
+            kernels: system.kernels,
             cores: system.cores,
             workers: system.workers,
             disks: disks.collect(),

@@ -157,6 +157,7 @@ fn every_command_is_listed_and_explained() {
         "llm logits",
         "llm chat",
         "mem",
+        "mem bench",
         "cpus",
         "disks",
         "pci",
@@ -273,6 +274,9 @@ fn the_machine_is_described() {
             .unwrap()
             .starts_with("heap      1.0 MiB of 16.0 MiB used\npool      0 B of 64.0 MiB")
     );
+    let roofs = computer.command("mem bench").unwrap();
+    assert!(roofs.starts_with("read 64.0 MiB\n  1 core "), "{roofs}");
+    assert_eq!((roofs.matches(" GB/s\n").count(), roofs.matches(" products/s\n").count()), (1, 2), "{roofs}");
     assert_eq!(computer.command("pci").unwrap(), "there are no PCI functions\n");
     assert!(computer.command("uptime").unwrap().ends_with(" s\n"));
     assert_eq!(Computer::new().command("disks").unwrap(), "there are no disks\n");

@@ -6,6 +6,7 @@ pub mod convert;
 pub mod infer;
 pub mod info;
 pub mod logits;
+pub mod mem_bench;
 pub mod perplexity;
 pub mod pull;
 pub mod quantize;

@@ -6,6 +6,7 @@ mod inference;
 mod machine;
 mod models;
 mod numbers;
+mod roofline;
 mod sampling;
 
 use alloc::vec::Vec;
@@ -16,12 +17,13 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 6] = [
+static GROUPS: [&[Command]; 7] = [
     inference::COMMANDS,
     chat::COMMANDS,
     numbers::COMMANDS,
     models::COMMANDS,
     machine::COMMANDS,
+    roofline::COMMANDS,
     general::COMMANDS,
 ];
 
