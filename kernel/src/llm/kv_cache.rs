@@ -52,7 +52,7 @@ fn what_is_stored_is_read_back() {
         let mut memory = fixtures::aligned(&[0; 8192]);
         let mut cache =
             KvCache::carve([shape; 2].into_iter(), 4, kv_type, &mut Arena::new(&mut memory)).unwrap();
-        cache.store(1, 2, &keys, &values);
+        cache.store(::llm::simd::Kernels::scalar(), 1, 2, &keys, &values);
         for head in 0..2 {
             for (stored, given) in [(cache.keys(1, head), &keys), (cache.values(1, head), &values)] {
                 let position: Vec<f32> = match stored {
