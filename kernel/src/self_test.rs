@@ -8,12 +8,13 @@ use crate::{
     cores::start::{TEAM, states},
     memory::pool::Pool,
     sha256::{self, Sha256},
-    storage::{Disk, ReadError},
+    storage::{Disk, MIN_PIECES_BYTES, ReadError},
     system::CoreState,
 };
 use alloc::vec::Vec;
 use core::{
     hint::{black_box, spin_loop},
+    ops::ControlFlow,
     sync::atomic::{AtomicUsize, Ordering},
 };
 use llm::parallel::Workers;
@@ -209,6 +210,20 @@ fn check_disk(disk: &mut Disk, pool: &'static Pool) -> Result<(), ReadError> {
         let piece = &mut piece[..expected.len()];
         disk.read_at(start as u64, piece)?;
         assert_eq!(piece, expected, "disk {} at byte {start}", disk.index());
+    }
+    // Through the shortest buffer, so that its parts are used many times.
+    const SHOWN_BYTES: usize = 300_001;
+    let mut buffer = [0; MIN_PIECES_BYTES];
+    for start in [0, 1.min(length), length / 2, length.saturating_sub(SHOWN_BYTES)] {
+        let mut expected = &whole[start..];
+        expected = &expected[..expected.len().min(SHOWN_BYTES)];
+        let range = start as u64..(start + expected.len()) as u64;
+        disk.read_pieces(range.clone(), &mut buffer, &mut |piece| {
+            let Some(rest) = expected.strip_prefix(piece) else { panic!("pieces of bytes {range:?} differ") };
+            expected = rest;
+            ControlFlow::Continue(())
+        })?;
+        assert!(expected.is_empty(), "{} bytes of {range:?} did not come", expected.len());
     }
     let sum = whole.iter().fold(0_u32, |sum, &byte| sum.rotate_left(5) ^ u32::from(byte));
     info!(

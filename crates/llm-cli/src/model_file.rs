@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use llm::gguf::{Gguf, TensorInfo};
-use llm::parallel::{Workers, for_each_chunk};
-use llm::quant::{Packing, pack};
+use llm::gguf::Gguf;
+use llm::parallel::Workers;
+use llm::quant::{Packer, Packing};
 use llm::simd::Kernels;
 use memmap2::{MmapMut, MmapOptions};
 
@@ -20,23 +20,17 @@ pub fn map(path: &Path) -> io::Result<MmapMut> {
     unsafe { MmapOptions::new().map_copy(&file) }
 }
 
-/// What one thread copies at once.
-const CHUNK_BYTES: usize = 4 << 20;
-
-/// Copies bytes into memory that the system is asked to map in huge pages: reading weights once a token, small ones
-/// would be looked up all the time.
-fn in_huge_pages(bytes: &[u8], workers: &dyn Workers) -> io::Result<MmapMut> {
-    let mut copy = MmapMut::map_anon(bytes.len())?;
+/// Memory that the system is asked to map in huge pages: reading weights once a token, small ones would be looked
+/// up all the time.
+fn in_huge_pages(n_bytes: usize) -> io::Result<MmapMut> {
+    let memory = MmapMut::map_anon(n_bytes)?;
     // Where the system refuses, it is as fast as it was.
     #[cfg(target_os = "linux")]
-    let _ = copy.advise(memmap2::Advice::HugePage);
-    for_each_chunk(workers, &mut copy, CHUNK_BYTES, |index, chunk| {
-        chunk.copy_from_slice(&bytes[index * CHUNK_BYTES..][..chunk.len()]);
-    });
-    Ok(copy)
+    let _ = memory.advise(memmap2::Advice::HugePage);
+    Ok(memory)
 }
 
-/// The bytes of a model file, shared with the system's file cache where they are not rearranged.
+/// The bytes of a model file, shared with the system's file cache unless some are rearranged.
 pub struct ModelFile {
     path: PathBuf,
     bytes: MmapMut,
@@ -52,28 +46,15 @@ impl ModelFile {
 
     /// Rearranges the weights in memory as `kernels` want them.
     pub fn pack(&mut self, kernels: &Kernels, workers: &dyn Workers) -> Result<()> {
-        if let Some(packing) = kernels.packing() {
-            let context = || self.path.display().to_string();
-            let file_bytes = self.len_bytes();
-            if self.is_mostly_packed(packing)? {
-                self.bytes = in_huge_pages(&self.bytes, workers).with_context(context)?;
-            }
-            pack(packing, workers, &mut self.bytes, file_bytes).with_context(context)?;
-            self.packing = Some(packing);
+        let context = || self.path.display().to_string();
+        let mut packer = Packer::new(kernels.packing(), &self.gguf()?).with_context(context)?;
+        if packer.packs_nothing() {
+            return Ok(());
         }
+        let mut packed = in_huge_pages(self.bytes.len()).with_context(context)?;
+        packer.write(workers, &self.bytes, &mut packed);
+        (self.bytes, self.packing) = (packed, kernels.packing());
         Ok(())
-    }
-
-    /// Whether rearranging changes most pages, so that they cannot be shared with the file cache.
-    fn is_mostly_packed(&self, packing: &Packing) -> Result<bool> {
-        let gguf = self.gguf()?;
-        let n_rows = |tensor: &TensorInfo<'_>| tensor.n_elements().checked_div(tensor.dims[0]);
-        let is_packed = |tensor: &&TensorInfo<'_>| {
-            let n_rows = n_rows(tensor).and_then(|n_rows| usize::try_from(n_rows).ok());
-            n_rows.is_some_and(|n_rows| packing.covers(tensor.ty, n_rows))
-        };
-        let packed_bytes: u64 = gguf.tensors().iter().filter(is_packed).map(|tensor| tensor.size_bytes).sum();
-        Ok(packed_bytes > self.len_bytes() / 2)
     }
 
     /// Checks the header and returns the view of the file.

@@ -20,7 +20,13 @@ use alloc::{
     string::String,
     vec::Vec,
 };
-use core::{alloc::Layout, array, ptr::NonNull};
+use core::{
+    alloc::Layout,
+    array,
+    ops::{ControlFlow, Range},
+    ptr::NonNull,
+    slice::ChunksMut,
+};
 use log::warn;
 use virtio_drivers::{
     BufferDirection, Hal, PAGE_SIZE, PhysAddr,
@@ -123,7 +129,7 @@ impl VirtioDisk {
     fn start(&mut self, request: &mut Request<'_>) -> Result<(), FailedRequest> {
         let Request { first, header, status, buffer, .. } = request;
         // SAFETY: the request stays in its place, and nobody touches it, until `finish_one` has taken its
-        // token back: `read_sectors` does not return before.
+        // token back: `transfer` does not return before.
         let token = unsafe { self.device.read_blocks_nb(*first as usize, header, buffer, status) };
         request.token = token.ok();
         // A queue has room for more requests than are ever in flight, so there is always a token.
@@ -140,6 +146,52 @@ impl VirtioDisk {
         let completed = unsafe { self.device.complete_read_blocks(token, header, buffer, status) };
         Some(completed.map_err(|_| request.failed()))
     }
+
+    /// Keeps requests in flight until there are no more.
+    fn transfer<'b>(&mut self, work: &mut dyn Transfer<'b>) -> Result<(), FailedRequest> {
+        // A ring, in the order of the disk. They stay where they are for as long as the device may use them:
+        // until none is in flight.
+        let mut requests: [Request<'b>; REQUESTS_IN_FLIGHT] = array::from_fn(|_| Request::default());
+        let (mut n_started, mut n_taken) = (0, 0);
+        let mut result = Ok(());
+        let mut is_over = false;
+        let mut idle_since_us = time::now_us();
+        loop {
+            while !is_over
+                && n_started - n_taken < REQUESTS_IN_FLIGHT
+                && let Some((first, buffer)) = work.next()
+            {
+                let request = &mut requests[n_started % REQUESTS_IN_FLIGHT];
+                (request.first, request.buffer) = (first, buffer);
+                n_started += 1;
+                result = self.start(request);
+                is_over = result.is_err();
+            }
+            if n_started == n_taken {
+                return result;
+            }
+            let oldest = &mut requests[n_taken % REQUESTS_IN_FLIGHT];
+            if oldest.token.is_none() {
+                n_taken += 1;
+                let read = core::mem::take(&mut oldest.buffer);
+                if !is_over {
+                    is_over = work.take(read).is_break();
+                }
+                idle_since_us = time::now_us();
+                continue;
+            }
+            match self.finish_one(&mut requests) {
+                Some(completed) => {
+                    result = result.and(completed);
+                    is_over |= result.is_err();
+                    idle_since_us = time::now_us();
+                }
+                None if time::now_us() - idle_since_us < AWAKE_US => core::hint::spin_loop(),
+                // The host may need this core for the copying.
+                None => time::nap(),
+            }
+        }
+    }
 }
 
 impl Sectors for VirtioDisk {
@@ -148,36 +200,74 @@ impl Sectors for VirtioDisk {
     }
 
     fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), FailedRequest> {
-        let mut chunks = buffer.chunks_mut(REQUEST_BYTES);
-        let mut sector = first;
-        // They stay where they are for as long as the device may use them: until none is in flight.
-        let mut requests: [Request<'_>; REQUESTS_IN_FLIGHT] = array::from_fn(|_| Request::default());
-        let mut result = Ok(());
-        let mut idle_since_us = time::now_us();
-        loop {
-            let is_free = |request: &&mut Request<'_>| request.token.is_none();
-            while result.is_ok()
-                && let Some(request) = requests.iter_mut().find(is_free)
-                && let Some(chunk) = chunks.next()
-            {
-                request.first = sector;
-                sector += (chunk.len() / SECTOR_BYTES) as u64;
-                request.buffer = chunk;
-                result = self.start(request);
-            }
-            if requests.iter().all(|request| request.token.is_none()) {
-                return result;
-            }
-            match self.finish_one(&mut requests) {
-                Some(completed) => {
-                    result = result.and(completed);
-                    idle_since_us = time::now_us();
-                }
-                None if time::now_us() - idle_since_us < AWAKE_US => core::hint::spin_loop(),
-                // The host may need this core for the copying.
-                None => time::nap(),
-            }
+        self.transfer(&mut InPlace { sector: first, chunks: buffer.chunks_mut(REQUEST_BYTES) })
+    }
+
+    fn read_lots(
+        &mut self,
+        sectors: Range<u64>,
+        buffer: &mut [u8],
+        use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), FailedRequest> {
+        let lot_bytes = buffer.len() / REQUESTS_IN_FLIGHT / SECTOR_BYTES * SECTOR_BYTES;
+        let mut lots = buffer.chunks_exact_mut(lot_bytes);
+        self.transfer(&mut InLots { sectors, free: array::from_fn(|_| lots.next()), use_lot })
+    }
+}
+
+/// What is to be read, request by request.
+trait Transfer<'b> {
+    /// The first sector of the next request, and where its sectors go.
+    fn next(&mut self) -> Option<(u64, &'b mut [u8])>;
+
+    /// Takes what a request has read, in the order of the requests. To break off means no more requests.
+    fn take(&mut self, read: &'b mut [u8]) -> ControlFlow<()>;
+}
+
+/// Sectors that are read to where they belong.
+struct InPlace<'b> {
+    sector: u64,
+    chunks: ChunksMut<'b, u8>,
+}
+
+impl<'b> Transfer<'b> for InPlace<'b> {
+    fn next(&mut self) -> Option<(u64, &'b mut [u8])> {
+        let chunk = self.chunks.next()?;
+        let first = self.sector;
+        self.sector += (chunk.len() / SECTOR_BYTES) as u64;
+        Some((first, chunk))
+    }
+
+    fn take(&mut self, _: &'b mut [u8]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// Sectors that are shown to somebody.
+struct InLots<'b, 'u> {
+    sectors: Range<u64>,
+    free: [Option<&'b mut [u8]>; REQUESTS_IN_FLIGHT],
+    use_lot: &'u mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+}
+
+impl<'b> Transfer<'b> for InLots<'b, '_> {
+    fn next(&mut self) -> Option<(u64, &'b mut [u8])> {
+        let first = self.sectors.start;
+        if self.sectors.is_empty() {
+            return None;
         }
+        let place = self.free.iter_mut().find_map(Option::take)?;
+        let count = (self.sectors.end - first).min((place.len() / SECTOR_BYTES) as u64);
+        self.sectors.start += count;
+        Some((first, &mut place[..count as usize * SECTOR_BYTES]))
+    }
+
+    fn take(&mut self, read: &'b mut [u8]) -> ControlFlow<()> {
+        let end = (self.use_lot)(read);
+        if let Some(free) = self.free.iter_mut().find(|free| free.is_none()) {
+            *free = Some(read);
+        }
+        end
     }
 }
 
@@ -196,6 +286,15 @@ impl BlockDevice for VirtioDisk {
 
     fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         sectors::read_bytes(self, offset_bytes, buffer)
+    }
+
+    fn read_pieces(
+        &mut self,
+        range: Range<u64>,
+        buffer: &mut [u8],
+        use_piece: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        sectors::read_pieces(self, range, buffer, use_piece)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool, Region},
     sha256::{Compress, Sha256},
-    storage::Disk,
+    storage::{Disk, MIN_PIECES_BYTES},
 };
 
 /// The folder that all models are in.
@@ -24,9 +24,6 @@ pub const EXTENSION: &str = ".gguf";
 
 /// First read of a header; most small models need no second one.
 const HEADER_BYTES: u64 = 64 * 1024;
-
-/// One read, between two looks at the keyboard.
-pub(super) const PIECE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The machine's disks and what they hold.
 #[derive(Debug)]
@@ -210,30 +207,9 @@ impl Catalog {
         }
     }
 
-    /// Fills `buffer` with the beginning of a file.
-    ///
-    /// # Errors
-    /// If the disk fails or `progress` breaks off.
-    pub fn read(
-        &mut self,
-        file: usize,
-        buffer: &mut [u8],
-        clock_us: fn() -> u64,
-        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    ) -> Result<(), BackendError> {
-        let total_bytes = buffer.len() as u64;
-        let start_us = clock_us();
-        let mut done_bytes = 0;
-        for piece in buffer.chunks_mut(PIECE_BYTES) {
-            self.disks[file].read_at(done_bytes, piece)?;
-            done_bytes += piece.len() as u64;
-            let elapsed_us = clock_us().saturating_sub(start_us);
-            let now = Progress { done_bytes, total_bytes, elapsed_us };
-            if progress(now).is_break() {
-                return Err(BackendError::Cancelled);
-            }
-        }
-        Ok(())
+    /// The disk that a file is.
+    pub fn disk(&mut self, file: usize) -> &mut Disk {
+        &mut self.disks[file]
     }
 
     /// SHA-256 of a file on its disk.
@@ -246,24 +222,23 @@ impl Catalog {
         clock_us: fn() -> u64,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Sha256Digest, BackendError> {
-        const BUFFER_BYTES: u64 = 1024 * 1024;
+        const BUFFER_BYTES: u64 = 4 << 20;
         let disk = &mut self.disks[file];
         let total_bytes = disk.length_bytes();
-        let mut buffer = reserve(self.pool, total_bytes.min(BUFFER_BYTES))?;
+        let mut buffer = reserve(self.pool, total_bytes.clamp(MIN_PIECES_BYTES as u64, BUFFER_BYTES))?;
         let mut hash = Sha256::new(self.sha256);
         let start_us = clock_us();
         let mut done_bytes = 0;
-        while done_bytes < total_bytes {
-            let piece_bytes = (total_bytes - done_bytes).min(BUFFER_BYTES);
-            let piece = &mut buffer[..piece_bytes as usize];
-            disk.read_at(done_bytes, piece)?;
+        let mut end = ControlFlow::Continue(());
+        disk.read_pieces(0..total_bytes, &mut buffer, &mut |piece| {
             hash.update(piece);
-            done_bytes += piece_bytes;
+            done_bytes += piece.len() as u64;
             let elapsed_us = clock_us().saturating_sub(start_us);
-            let now = Progress { done_bytes, total_bytes, elapsed_us };
-            if progress(now).is_break() {
-                return Err(BackendError::Cancelled);
-            }
+            end = progress(Progress { done_bytes, total_bytes, elapsed_us });
+            end
+        })?;
+        if end.is_break() {
+            return Err(BackendError::Cancelled);
         }
         Ok(Sha256Digest(hash.finish()))
     }

@@ -202,10 +202,7 @@ impl From<GgufError> for BackendError {
 #[cfg(feature = "llm-transformer")]
 impl From<llm::quant::PackError> for BackendError {
     fn from(error: llm::quant::PackError) -> Self {
-        match error {
-            llm::quant::PackError::Gguf(error) => Self::Gguf(error),
-            error => Self::Pack(error),
-        }
+        Self::Pack(error)
     }
 }
 

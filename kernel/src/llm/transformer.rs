@@ -1,10 +1,12 @@
 //! The backend that runs transformers: the engine, on the kernel's disks and memory.
 //!
 //! [`TransformerBackend`] reserves memory, lets the disk fill it, and drives a
-//! [`Session`] over it. What borrows from what is in `loaded.rs`.
+//! [`Session`] over it. What borrows from what is in `loaded.rs`, how the weights get into memory in
+//! `reading.rs`.
 
 mod loaded;
 mod measure;
+mod reading;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
@@ -13,12 +15,14 @@ use llm::{
     chat::Conversation,
     kv_cache::KvType,
     model::Config,
+    quant::Packer,
     sampling::SamplingConfig,
     session::Session,
     tokenizer::{EncodeOptions, Tokenizer},
 };
 
 use self::loaded::{LoadedModel, Prompt, Request, session_options};
+use self::reading::read_weights;
 use super::{
     BackendError, BenchPlan, BenchResult, Catalog, DEFAULT_N_CTX, Header, InferenceBackend, InferenceResult,
     ModelMemory, ModelMetadata, Platform, Progress, Statistics, per_second,
@@ -26,6 +30,7 @@ use super::{
 use crate::{
     memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region},
     offload::Offload,
+    storage::MIN_PIECES_BYTES,
 };
 
 /// A context is not made shorter than this to fit the memory.
@@ -72,6 +77,7 @@ struct Plan {
     n_ctx: usize,
     weights_bytes: usize,
     session_bytes: usize,
+    packer: Packer,
 }
 
 impl TransformerBackend {
@@ -106,18 +112,19 @@ impl TransformerBackend {
         let available_bytes = self.pool.free_bytes() + weights_bytes + session_bytes;
         let file_bytes = self.catalog.files()[file].length_bytes;
         let kv_type = self.kv_type;
+        let packing = self.engine.kernels.packing();
         self.catalog.with_header(file, |gguf| {
             let header = Header::new(gguf)?;
             let config = Config::from_gguf(gguf)?;
             // A file beyond the address space is more than any memory.
             let weights_bytes = usize::try_from(header.end_bytes.min(file_bytes)).unwrap_or(usize::MAX);
             let wanted = n_ctx.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX));
-            let mut plan = Plan { header, config, n_ctx: wanted, weights_bytes, session_bytes: 0 };
+            let packer = Packer::new(packing, gguf)?;
+            let mut plan = Plan { header, config, n_ctx: wanted, weights_bytes, session_bytes: 0, packer };
             loop {
-                plan.session_bytes = Session::required_bytes(
-                    &plan.config,
-                    &session_options(&plan.config, plan.n_ctx, kv_type),
-                )?;
+                let options = session_options(&plan.config, plan.n_ctx, kv_type);
+                // Before it is the session's memory, the weights come through it.
+                plan.session_bytes = Session::required_bytes(&plan.config, &options)?.max(MIN_PIECES_BYTES);
                 let needed_bytes = plan.weights_bytes.saturating_add(plan.session_bytes);
                 if needed_bytes <= available_bytes {
                     break;
@@ -147,11 +154,13 @@ impl TransformerBackend {
     ) -> Result<(), BackendError> {
         let plan = self.plan(file, n_ctx)?;
         self.model = None;
-        let (mut weights, memory) = self.reserve(&plan)?;
+        let (mut weights, mut memory) = self.reserve(&plan)?;
+        let Plan { header, config, n_ctx, packer, .. } = plan;
         let start_us = (self.engine.clock_us)();
-        self.catalog.read(file, &mut weights, self.engine.clock_us, progress)?;
+        let disk = self.catalog.disk(file);
+        read_weights(disk, packer, &mut weights, &mut memory, &self.engine, progress)?;
         let file_bytes = self.catalog.files()[file].length_bytes;
-        let options = session_options(&plan.config, plan.n_ctx, self.kv_type);
+        let options = session_options(&config, n_ctx, self.kv_type);
         let model = LoadedModel::load(weights, memory, file_bytes, options, &self.engine)?;
         let load_us = (self.engine.clock_us)().saturating_sub(start_us);
         self.statistics.loads += 1;
@@ -160,7 +169,6 @@ impl TransformerBackend {
         if self.verbose {
             model.log_weight_magnitudes(self.engine.kernels);
         }
-        let Plan { header, config, n_ctx, .. } = plan;
         // Layers differ in a few families; the first stands for them.
         let layer = &config.layers[0];
         self.model = Some(Loaded {

@@ -13,7 +13,13 @@ pub use faulty_disk::FaultyDisk;
 pub use memory_disk::MemoryDisk;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
-use core::fmt;
+use core::{
+    fmt,
+    ops::{ControlFlow, Range},
+};
+
+/// The shortest buffer for [`BlockDevice::read_pieces`].
+pub const MIN_PIECES_BYTES: usize = 16 * sectors::SECTOR_BYTES;
 
 /// Something that can be read at any offset.
 pub trait BlockDevice: Send {
@@ -32,6 +38,33 @@ pub trait BlockDevice: Send {
     /// [`ReadError`] if the range leaves the device or the device fails; the buffer's contents are
     /// unspecified then.
     fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
+
+    /// Reads a range of bytes piece by piece through `buffer` and hands the pieces over in order, until
+    /// `use_piece` breaks off. A device that can do so reads what comes next meanwhile.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at); what was handed over before has been read.
+    ///
+    /// # Panics
+    /// If the buffer is shorter than [`MIN_PIECES_BYTES`].
+    fn read_pieces(
+        &mut self,
+        range: Range<u64>,
+        buffer: &mut [u8],
+        use_piece: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        assert!(buffer.len() >= MIN_PIECES_BYTES, "a buffer of {} bytes", buffer.len());
+        let mut offset_bytes = range.start;
+        while offset_bytes < range.end {
+            let length = (range.end - offset_bytes).min(buffer.len() as u64) as usize;
+            self.read_at(offset_bytes, &mut buffer[..length])?;
+            if use_piece(&buffer[..length]).is_break() {
+                break;
+            }
+            offset_bytes += length as u64;
+        }
+        Ok(())
+    }
 }
 
 /// A read that did not succeed.
@@ -148,6 +181,22 @@ impl Disk {
     /// As [`BlockDevice::read_at`].
     pub fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         self.device.read_at(offset_bytes, buffer)
+    }
+
+    /// Reads a range of bytes piece by piece through `buffer`, as [`BlockDevice::read_pieces`] does.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read_pieces`].
+    ///
+    /// # Panics
+    /// As [`BlockDevice::read_pieces`].
+    pub fn read_pieces(
+        &mut self,
+        range: Range<u64>,
+        buffer: &mut [u8],
+        use_piece: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        self.device.read_pieces(range, buffer, use_piece)
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Devices transfer sectors; callers want bytes. [`read_bytes`] lets the device write whole
 //! sectors straight into the caller's buffer, all of them at once, and copies only the partial sectors at
-//! either end.
+//! either end; [`read_pieces`] shows what lies between the ends of the range.
 
 use super::ReadError;
+use core::ops::{ControlFlow, Range};
 
 /// Size of a sector (VIRTIO 1.2, 5.2.2).
 pub const SECTOR_BYTES: usize = 512;
@@ -19,6 +20,18 @@ pub trait Sectors {
     /// # Errors
     /// The first of its requests that the device reported an error for.
     fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), FailedRequest>;
+
+    /// Reads sectors through `buffer`, which has room for some of them, and hands each lot over in order until
+    /// `use_lot` breaks off.
+    ///
+    /// # Errors
+    /// As [`read_sectors`](Self::read_sectors).
+    fn read_lots(
+        &mut self,
+        sectors: Range<u64>,
+        buffer: &mut [u8],
+        use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), FailedRequest>;
 }
 
 /// A request that a device reported an error for.
@@ -71,6 +84,32 @@ pub fn read_bytes(device: &mut impl Sectors, offset_bytes: u64, buffer: &mut [u8
     Ok(())
 }
 
+/// Reads a range of bytes through `buffer` and hands the pieces over in order until `use_piece` breaks off.
+///
+/// # Errors
+/// As [`read_bytes`].
+pub fn read_pieces(
+    device: &mut impl Sectors,
+    range: Range<u64>,
+    buffer: &mut [u8],
+    use_piece: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    let sector_bytes = SECTOR_BYTES as u64;
+    let capacity_bytes = device.sector_count().saturating_mul(sector_bytes);
+    let length = range.end.saturating_sub(range.start);
+    // A length beyond the address space is beyond any disk as well.
+    ReadError::check_range(range.start, usize::try_from(length).unwrap_or(usize::MAX), capacity_bytes)?;
+    let sectors = range.start / sector_bytes..range.end.div_ceil(sector_bytes);
+    let mut lot_offset = sectors.start * sector_bytes;
+    let within = |offset: u64, lot_offset: u64| offset.saturating_sub(lot_offset) as usize;
+    device.read_lots(sectors, buffer, &mut |lot| {
+        let piece = within(range.start, lot_offset)..within(range.end, lot_offset).min(lot.len());
+        lot_offset += lot.len() as u64;
+        use_piece(&lot[piece])
+    })?;
+    Ok(())
+}
+
 fn read_partial(
     device: &mut impl Sectors,
     sector: u64,
@@ -118,6 +157,26 @@ mod tests {
                 _ => Ok(()),
             }
         }
+
+        fn read_lots(
+            &mut self,
+            sectors: Range<u64>,
+            buffer: &mut [u8],
+            use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        ) -> Result<(), FailedRequest> {
+            let most = buffer.len() / SECTOR_BYTES;
+            let mut first = sectors.start;
+            while first < sectors.end {
+                let count = most.min((sectors.end - first) as usize);
+                let lot = &mut buffer[..count * SECTOR_BYTES];
+                self.read_sectors(first, lot)?;
+                if use_lot(lot).is_break() {
+                    break;
+                }
+                first += count as u64;
+            }
+            Ok(())
+        }
     }
 
     #[test]
@@ -131,6 +190,32 @@ mod tests {
                 assert_eq!(buffer, device.bytes[start..end], "{start}..{end}");
             }
         }
+    }
+
+    #[test]
+    fn pieces_of_any_range_follow_each_other() {
+        let mut device = FakeDevice::new(None);
+        let edges = [0, 1, 511, 512, 513, 1023, 1024, 2000, 4095, 4096];
+        for start in edges {
+            for end in edges.into_iter().filter(|&end| end >= start) {
+                let mut read = Vec::new();
+                let mut take = |piece: &[u8]| {
+                    read.extend_from_slice(piece);
+                    ControlFlow::Continue(())
+                };
+                read_pieces(&mut device, start as u64..end as u64, &mut [0; 1024], &mut take).unwrap();
+                assert_eq!(read, device.bytes[start..end], "{start}..{end}");
+            }
+        }
+        device.requests.clear();
+        let mut stop = |_: &[u8]| ControlFlow::Break(());
+        read_pieces(&mut device, 0..4096, &mut [0; 1024], &mut stop).unwrap();
+        assert_eq!(device.requests, [(0, 1024)]);
+        let past = read_pieces(&mut device, 4000..4097, &mut [0; 1024], &mut stop);
+        assert_eq!(
+            past,
+            Err(ReadError::OutOfRange { offset_bytes: 4000, length_bytes: 97, capacity_bytes: 4096 })
+        );
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl<'a> Gguf<'a> {
         Ok(gguf)
     }
 
-    /// The same file, the weights of which [`pack`](crate::quant::pack) has rearranged so, if at all.
+    /// The same file, the weights of which [`Packer`](crate::quant::Packer) has rearranged so, if at all.
     pub fn packed(self, packing: Option<&'static Packing>) -> Self {
         Self { packing, ..self }
     }

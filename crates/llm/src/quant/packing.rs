@@ -3,17 +3,12 @@
 //! In a file each row stands alone, block after block. A [`Packing`] takes some rows at a time and
 //! lets the bytes of their blocks alternate, so that one load brings what a vector's lanes, one for
 //! each row, need next: no sum is spread over lanes then, and rows share each load of activations.
-//! [`pack`] does this to a whole file in place, which keeps its size; [`Matrix`](super::Matrix) knows
-//! the order.
+//! [`Matrix`](super::Matrix) knows the order.
 //!
-//! Neighbours: [`crate::simd`] says which packing a set of instructions wants.
+//! Neighbours: [`crate::simd`] says which packing a set of instructions wants; [`super::packer`] packs a file.
 
 use super::GgmlType;
-use crate::gguf::{Gguf, GgufError, TensorInfo};
-use crate::parallel::{Workers, for_each_chunk};
-use alloc::vec::Vec;
 use core::fmt;
-use spin::Mutex;
 
 /// The longest block of a type that is packed.
 const MAX_BLOCK_BYTES: usize = 256;
@@ -32,11 +27,14 @@ pub struct Packing {
     pub(crate) signed_nibbles: bool,
     /// Whether signed bytes get an offset of 128.
     pub(crate) unsigned_bytes: bool,
-    /// [`pack_group`], perhaps faster.
-    pub(crate) pack_group: fn(&Packing, GgmlType, &[u8], &mut [u8]),
+    /// A faster [`pack_group`](Packing::pack_group) by the set's instructions; says whether it did it.
+    pub(crate) fast_pack: Option<FastPack>,
     /// Types that are rearranged.
     pub(crate) types: &'static [GgmlType],
 }
+
+/// Rearranges a group of rows, `plain`, as [`Packing::pack_group`] does, or returns false.
+pub(crate) type FastPack = fn(&Packing, GgmlType, plain: &[u8], packed: &mut [u8]) -> bool;
 
 impl PartialEq for Packing {
     fn eq(&self, other: &Self) -> bool {
@@ -96,7 +94,7 @@ fn fields(ty: GgmlType) -> &'static [Field] {
 
 impl Packing {
     /// Whether a matrix is rearranged.
-    pub fn covers(&self, ty: GgmlType, n_rows: usize) -> bool {
+    pub(crate) fn covers(&self, ty: GgmlType, n_rows: usize) -> bool {
         self.types.contains(&ty) && n_rows.is_multiple_of(self.rows)
     }
 
@@ -112,6 +110,33 @@ impl Packing {
     /// What is flipped in each byte of two 4-bit codes with an offset of 8.
     pub(crate) fn flipped_in_nibbles(&self) -> u8 {
         if self.signed_nibbles { 0x88 } else { 0 }
+    }
+
+    /// Rearranges a group of rows; `plain` has them one after the other.
+    pub(crate) fn pack_group(&self, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
+        if self.fast_pack.is_none_or(|fast_pack| !fast_pack(self, ty, plain, packed)) {
+            self.pack_fields(ty, plain, packed);
+        }
+    }
+
+    /// [`pack_group`](Self::pack_group), field by field.
+    fn pack_fields(&self, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
+        let row_bytes = plain.len() / self.rows;
+        let block_bytes = ty.block_bytes();
+        for (index, packed) in packed.chunks_exact_mut(self.rows * block_bytes).enumerate() {
+            let (mut offset, mut rest) = (index * block_bytes, packed);
+            for field in fields(ty) {
+                let (packed, behind) = rest.split_at_mut(self.rows * field.len_bytes);
+                let rows = plain.chunks_exact(row_bytes).map(|row| &row[offset..offset + field.len_bytes]);
+                let flipped = self.flipped(field.content);
+                match (field.unit_bytes, field.content) {
+                    (_, Content::FifthBits) => interleave(rows, packed, to_columns),
+                    (4, _) => interleave::<4>(rows, packed, |unit| unit.map(|byte| byte ^ flipped)),
+                    _ => interleave::<2>(rows, packed, |unit| unit),
+                }
+                (offset, rest) = (offset + field.len_bytes, behind);
+            }
+        }
     }
 
     /// Copies out block `index` of row `row < self.rows` of a packed group as it is in a file.
@@ -150,26 +175,6 @@ impl Packing {
         for index in 0..group.len() / (self.rows * ty.block_bytes()) {
             self.block(ty, group, row, index, block);
             use_block(block);
-        }
-    }
-}
-
-/// Rearranges a group of rows; `plain` has them one after the other.
-pub(crate) fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
-    let row_bytes = plain.len() / packing.rows;
-    let block_bytes = ty.block_bytes();
-    for (index, packed) in packed.chunks_exact_mut(packing.rows * block_bytes).enumerate() {
-        let (mut offset, mut rest) = (index * block_bytes, packed);
-        for field in fields(ty) {
-            let (packed, behind) = rest.split_at_mut(packing.rows * field.len_bytes);
-            let rows = plain.chunks_exact(row_bytes).map(|row| &row[offset..offset + field.len_bytes]);
-            let flipped = packing.flipped(field.content);
-            match (field.unit_bytes, field.content) {
-                (_, Content::FifthBits) => interleave(rows, packed, to_columns),
-                (4, _) => interleave::<4>(rows, packed, |unit| unit.map(|byte| byte ^ flipped)),
-                _ => interleave::<2>(rows, packed, |unit| unit),
-            }
-            (offset, rest) = (offset + field.len_bytes, behind);
         }
     }
 }
@@ -213,99 +218,6 @@ fn moved(unit: [u8; 4], places: impl Fn(usize, usize) -> (usize, usize)) -> [u8;
     moved.to_le_bytes()
 }
 
-/// Why weights were not rearranged.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum PackError {
-    /// The file is broken.
-    Gguf(GgufError),
-    /// There is no memory for a copy of one group of rows for each core.
-    OutOfHeap {
-        /// Bytes of the copies.
-        needed_bytes: usize,
-    },
-}
-
-impl fmt::Display for PackError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gguf(error) => error.fmt(f),
-            Self::OutOfHeap { needed_bytes } => {
-                write!(f, "no {needed_bytes} bytes on the heap to rearrange weights")
-            }
-        }
-    }
-}
-
-impl core::error::Error for PackError {}
-
-/// A packed tensor's place in a file.
-#[derive(Clone, Copy)]
-struct Place {
-    ty: GgmlType,
-    begin: usize,
-    len_bytes: usize,
-    row_bytes: usize,
-}
-
-impl Place {
-    /// The place of a tensor, if `packing` covers it and it is there.
-    fn of(gguf: &Gguf<'_>, tensor: &TensorInfo<'_>, packing: &Packing) -> Option<Self> {
-        let cols = usize::try_from(tensor.dims[0]).ok()?;
-        let n_rows = usize::try_from(tensor.n_elements()).ok()?.checked_div(cols)?;
-        let begin = usize::try_from(gguf.data_offset().checked_add(tensor.offset)?).ok()?;
-        let len_bytes = usize::try_from(tensor.size_bytes).ok()?;
-        let row_bytes = tensor.ty.row_bytes(cols)?;
-        packing.covers(tensor.ty, n_rows).then_some(Self { ty: tensor.ty, begin, len_bytes, row_bytes })
-    }
-}
-
-/// Rearranges the weights of a GGUF file in place; [`Gguf::packed`] is to be told.
-///
-/// `file` and `file_bytes` are as in [`Gguf::parse`].
-///
-/// # Errors
-///
-/// If the file is broken or cut off, or the heap has no room for a group of rows for each core. The
-/// weights are as they were then.
-pub fn pack(
-    packing: &Packing,
-    workers: &dyn Workers,
-    file: &mut [u8],
-    file_bytes: u64,
-) -> Result<(), PackError> {
-    let gguf = Gguf::parse(file, file_bytes).map_err(PackError::Gguf)?;
-    let mut places = Vec::new();
-    let heap = |needed_bytes| move |_| PackError::OutOfHeap { needed_bytes };
-    let n_tensors = gguf.tensors().len();
-    places.try_reserve_exact(n_tensors).map_err(heap(n_tensors * size_of::<Place>()))?;
-    for tensor in gguf.tensors() {
-        gguf.tensor_data(tensor).map_err(PackError::Gguf)?;
-        places.extend(Place::of(&gguf, tensor, packing));
-    }
-    let longest = places.iter().map(|place| place.row_bytes).max().unwrap_or(0) * packing.rows;
-    let needed_bytes = longest.saturating_mul(workers.count());
-    let mut copies = Vec::new();
-    copies.try_reserve_exact(needed_bytes).map_err(heap(needed_bytes))?;
-    copies.resize(needed_bytes, 0);
-    let mut unused = Vec::new();
-    unused.try_reserve_exact(workers.count()).map_err(heap(workers.count()))?;
-    unused.extend(copies.chunks_exact_mut(longest.max(1)));
-    let unused = Mutex::new(unused);
-
-    for place in places {
-        let group_bytes = packing.rows * place.row_bytes;
-        let weights = &mut file[place.begin..place.begin + place.len_bytes];
-        for_each_chunk(workers, weights, group_bytes, |_, group| {
-            let claimed = unused.lock().pop();
-            let Some(copy) = claimed else { unreachable!("there is a copy for each core") };
-            copy[..group_bytes].copy_from_slice(group);
-            (packing.pack_group)(packing, place.ty, &copy[..group_bytes], group);
-            unused.lock().push(copy);
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -314,7 +226,7 @@ mod tests {
     use crate::parallel::Serial;
     use crate::quant::{Activations, Matrix, Precision, activation_bytes, dequantize, matmul};
     use crate::simd::Kernels;
-    use std::vec;
+    use std::{vec, vec::Vec};
 
     const PACKED: [GgmlType; 8] = {
         use GgmlType::*;
@@ -334,15 +246,21 @@ mod tests {
     fn rows_are_the_same_packed() {
         for (signed_nibbles, unsigned_bytes, rows) in [(false, false, 8), (true, false, 8), (false, true, 16)]
         {
-            let packing =
-                Packing { name: "test", rows, signed_nibbles, unsigned_bytes, pack_group, types: &PACKED };
+            let packing = Packing {
+                name: "test",
+                rows,
+                signed_nibbles,
+                unsigned_bytes,
+                fast_pack: None,
+                types: &PACKED,
+            };
             for ty in PACKED {
                 let cols = 3 * ty.block_len();
                 let row_bytes = ty.row_bytes(cols).unwrap();
                 let mut random = oorandom::Rand32::new(7);
                 let plain: Vec<u8> = (0..rows * row_bytes).map(|_| random.rand_u32() as u8).collect();
                 let mut packed = vec![0; plain.len()];
-                pack_group(&packing, ty, &plain, &mut packed);
+                packing.pack_group(ty, &plain, &mut packed);
                 assert_ne!(plain, packed);
                 for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
                     let mut blocks = plain.chunks_exact(ty.block_bytes());
@@ -372,8 +290,8 @@ mod tests {
                     let plain: Vec<u8> = (0..group_bytes).map(|_| random.rand_u32() as u8).collect();
                     // At an odd address, with a byte behind that is to stay.
                     let (mut want, mut got) = (vec![7; group_bytes + 2], vec![7; group_bytes + 2]);
-                    pack_group(packing, ty, &plain, &mut want[1..=group_bytes]);
-                    (packing.pack_group)(packing, ty, &plain, &mut got[1..=group_bytes]);
+                    packing.pack_fields(ty, &plain, &mut want[1..=group_bytes]);
+                    packing.pack_group(ty, &plain, &mut got[1..=group_bytes]);
                     assert_eq!(want, got, "{packing:?} {ty} {n_blocks}");
                 }
             }
@@ -416,7 +334,7 @@ mod tests {
                     for (plain, packed) in
                         plain.chunks_exact(group_bytes).zip(packed[1..].chunks_exact_mut(group_bytes))
                     {
-                        (packing.pack_group)(packing, ty, plain, packed);
+                        packing.pack_group(ty, plain, packed);
                     }
                     let plain = Matrix::new(ty, rows, cols, &plain).unwrap();
                     let packed = Matrix::new(ty, rows, cols, &packed[1..]).unwrap().packed(Some(packing));
@@ -431,37 +349,6 @@ mod tests {
                     }
                 }
             }
-        }
-    }
-
-    #[test]
-    fn a_file_is_packed_in_place() {
-        for kernels in Kernels::available() {
-            let Some(packing) = kernels.packing() else { continue };
-            let file =
-                std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../test_models/tiny.gguf")).unwrap();
-            let mut rearranged = file.clone();
-            pack(packing, &Serial, &mut rearranged, file.len() as u64).unwrap();
-            let plain = Gguf::parse(&file, file.len() as u64).unwrap();
-            let packed = Gguf::parse(&rearranged, file.len() as u64).unwrap().packed(Some(packing));
-            let mut n_packed = 0;
-            for tensor in plain.tensors() {
-                let (cols, rows) = (tensor.dims[0] as usize, (tensor.n_elements() / tensor.dims[0]) as usize);
-                let data = packed.tensor_data(tensor).unwrap();
-                let of_packed = Matrix::new(tensor.ty, rows, cols, data).unwrap().packed(Some(packing));
-                let of_plain =
-                    Matrix::new(tensor.ty, rows, cols, plain.tensor_data(tensor).unwrap()).unwrap();
-                n_packed += usize::from(of_packed.packing().is_some());
-                let (mut want, mut got) = (vec![0.0; cols], vec![0.0; cols]);
-                for row in 0..rows {
-                    of_plain.dequantize_row(row, &mut want);
-                    of_packed.dequantize_row(row, &mut got);
-                    assert_eq!(want, got, "{} row {row}", tensor.name);
-                }
-            }
-            assert!(n_packed > 40, "{n_packed} tensors packed");
-            let cut = pack(packing, &Serial, &mut rearranged[..5000], file.len() as u64);
-            assert!(matches!(cut, Err(PackError::Gguf(_))));
         }
     }
 }

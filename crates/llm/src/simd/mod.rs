@@ -243,7 +243,7 @@ impl Kernels {
         Some((Q8Format::for_weights(ty)?, (self.product)(ty)?))
     }
 
-    /// How weights should be [packed](crate::quant::pack) for this set, `None` if they should not.
+    /// How weights should be [packed](crate::quant::Packer) for this set, `None` if they should not.
     pub fn packing(&self) -> Option<&'static Packing> {
         self.packing
     }

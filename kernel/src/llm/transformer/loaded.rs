@@ -12,7 +12,6 @@ use llm::{
     gguf::{Gguf, GgufError},
     kv_cache::KvType,
     model::{Config, Model},
-    quant::pack,
     sampling::{Sampler, SamplingConfig},
     session::{Logits, Session, SessionError, SessionOptions, Speculation, Step},
     simd::Kernels,
@@ -106,19 +105,15 @@ impl<'a> Running<'a> {
 pub(super) struct LoadedModel(Cell);
 
 impl LoadedModel {
-    /// Makes a file that lies in `weights` ready to run, with cache and scratch in `memory`.
-    ///
-    /// The weights are rearranged in place for the CPU's instructions.
+    /// Makes a file that lies in `weights`, packed for the CPU's instructions, ready to run, with cache and
+    /// scratch in `memory`.
     pub fn load(
-        mut weights: Region,
+        weights: Region,
         memory: Region,
         file_bytes: u64,
         options: SessionOptions,
         engine: &Engine,
     ) -> Result<Self, BackendError> {
-        if let Some(packing) = engine.kernels.packing() {
-            pack(packing, engine.workers, &mut weights, file_bytes)?;
-        }
         let memory_bytes = memory.len();
         let regions = Regions { weights, memory: MutBorrow::new(memory), memory_bytes, file_bytes };
         Cell::make(regions, options, engine).map(Self)

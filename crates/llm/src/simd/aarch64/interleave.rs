@@ -4,15 +4,15 @@
 //! at once: a pointer runs along each row, every load moves its own one on.
 
 use super::load::next_16;
-use crate::quant::{GgmlType, Packing, pack_group as pack_any_group};
+use crate::quant::{GgmlType, Packing};
 use core::arch::{aarch64::*, asm};
 
 const ROWS: usize = 8;
 
-/// Rearranges a group of eight rows as [`crate::quant::pack_group`] does.
-pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
+/// Rearranges a group of eight rows of the types that come here, all that are packed.
+pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u8]) -> bool {
     let block_bytes = ty.block_bytes();
-    assert!(packing.rows == ROWS && plain.len() == packed.len());
+    assert!(packing.rows == ROWS && !packing.unsigned_bytes && plain.len() == packed.len());
     assert!(plain.len().is_multiple_of(ROWS * block_bytes));
     let row_bytes = plain.len() / ROWS;
     let mut run = Run {
@@ -32,7 +32,6 @@ pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u
                     run.sixteens::<1>(|bytes| veorq_u8(bytes, flipped));
                 });
             }
-            GgmlType::Q8_0 if packing.unsigned_bytes => pack_any_group(packing, ty, plain, packed),
             GgmlType::Q8_0 => run.blocks(n_blocks, |run| {
                 run.halves();
                 run.sixteens::<2>(as_they_are);
@@ -69,9 +68,10 @@ pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u
                 run.sixteens::<13>(as_they_are);
                 run.halves();
             }),
-            _ => pack_any_group(packing, ty, plain, packed),
+            _ => return false,
         }
     }
+    true
 }
 
 fn as_they_are(bytes: uint8x16_t) -> uint8x16_t {

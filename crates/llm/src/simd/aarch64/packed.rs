@@ -25,7 +25,7 @@ pub static PACKING: Packing = Packing {
     rows: ROWS,
     signed_nibbles: true,
     unsigned_bytes: false,
-    pack_group: interleave::pack_group,
+    fast_pack: Some(interleave::pack_group),
     types: &[
         GgmlType::Q4_0,
         GgmlType::Q4_1,

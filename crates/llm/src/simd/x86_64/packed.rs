@@ -6,7 +6,7 @@
 
 use super::packed256::{Of256, Q4K, Q5K, Q6K};
 use crate::blocks::GgmlType;
-use crate::quant::{Packing, pack_group};
+use crate::quant::Packing;
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
 use core::arch::x86_64::*;
 
@@ -21,7 +21,7 @@ pub static PACKING: Packing = Packing {
     rows: ROWS,
     signed_nibbles: false,
     unsigned_bytes: true,
-    pack_group,
+    fast_pack: None,
     types: &[
         GgmlType::Q4_0,
         GgmlType::Q4_1,

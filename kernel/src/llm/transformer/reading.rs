@@ -1,0 +1,165 @@
+//! From a disk into memory: a model's weights, packed on their way.
+//!
+//! What is packed comes through a buffer, from which all cores pack it to its place while the disk reads what
+//! comes next; what is not goes right to its place.
+
+use core::ops::ControlFlow;
+
+use llm::quant::{Packer, Span};
+
+use super::Engine;
+use crate::{
+    llm::{BackendError, Progress},
+    storage::Disk,
+};
+
+/// The most of a buffer that is used. Less would make more requests of the disk, more would not stay in the caches
+/// between disk and packing.
+const BUFFER_BYTES: usize = 8 << 20;
+
+/// Weights that stay as they are and are fewer than this come through the buffer as well: to read them
+/// apart would take longer than to copy them.
+const WORTHWHILE_BYTES: usize = 1 << 20;
+
+/// One read, between two looks at the keyboard.
+const PLAIN_BYTES: usize = 64 << 20;
+
+/// Fills `weights` with the beginning of a file, whose header `packer` was made of, by way of `buffer`.
+///
+/// # Errors
+/// If the disk fails or `progress` breaks off; the weights are of no use then.
+///
+/// # Panics
+/// If the buffer is shorter than [`MIN_PIECES_BYTES`](crate::storage::MIN_PIECES_BYTES).
+pub(super) fn read_weights(
+    disk: &mut Disk,
+    mut packer: Packer,
+    weights: &mut [u8],
+    buffer: &mut [u8],
+    engine: &Engine,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(), BackendError> {
+    let buffer_bytes = buffer.len().min(BUFFER_BYTES);
+    let buffer = &mut buffer[..buffer_bytes];
+    let total_bytes = weights.len() as u64;
+    let start_us = (engine.clock_us)();
+    let mut report = |done_bytes: usize| {
+        let elapsed_us = (engine.clock_us)().saturating_sub(start_us);
+        progress(Progress { done_bytes: done_bytes as u64, total_bytes, elapsed_us })
+    };
+    let mut end = ControlFlow::Continue(());
+    while end.is_continue()
+        && let Some(span) = packer.next_span(WORTHWHILE_BYTES, weights.len())
+    {
+        match span {
+            Span::Plain(range) => {
+                let range = range.start..range.end.min(range.start + PLAIN_BYTES);
+                let n_bytes = range.len();
+                disk.read_at(range.start as u64, &mut weights[range])?;
+                packer.skip_plain(n_bytes);
+                end = report(packer.done_bytes());
+            }
+            Span::Packed(range) => {
+                let range = range.start as u64..range.end as u64;
+                disk.read_pieces(range, buffer, &mut |piece| {
+                    packer.write(engine.workers, piece, weights);
+                    end = report(packer.done_bytes());
+                    end
+                })?;
+            }
+        }
+    }
+    match end {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(BackendError::Cancelled),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        llm::{fixtures, host},
+        storage::{BlockDevice, FaultyDisk, MIN_PIECES_BYTES, MemoryDisk, ReadError},
+    };
+    use llm::{gguf::Gguf, parallel::Serial, simd::Kernels};
+    use std::{boxed::Box, vec, vec::Vec};
+
+    fn engine() -> Engine {
+        Engine {
+            kernels: Kernels::detect(),
+            workers: &Serial,
+            clock_us: host::clock_us,
+            instructions_retired: || None,
+        }
+    }
+
+    fn packer(file: &[u8]) -> Packer {
+        let gguf = Gguf::parse(file, file.len() as u64).unwrap();
+        Packer::new(engine().kernels.packing(), &gguf).unwrap()
+    }
+
+    fn disk(device: impl BlockDevice + 'static) -> Disk {
+        let device: Box<dyn BlockDevice> = Box::new(device);
+        Disk::new(0, device, None)
+    }
+
+    fn read(
+        disk: &mut Disk,
+        file: &[u8],
+        buffer_bytes: usize,
+        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<u8>, BackendError> {
+        let (mut weights, mut buffer) = (vec![0; file.len()], vec![0; buffer_bytes]);
+        read_weights(disk, packer(file), &mut weights, &mut buffer, &engine(), progress)?;
+        Ok(weights)
+    }
+
+    #[test]
+    fn weights_are_packed_through_a_buffer_of_any_length() {
+        let file = fixtures::tiny();
+        let mut want = vec![0; file.len()];
+        packer(&file).write(&Serial, &file, &mut want);
+        for buffer_bytes in [MIN_PIECES_BYTES, 100_000, 2 * file.len()] {
+            let mut disk = disk(MemoryDisk::new("s", file.clone()));
+            let mut done_bytes = vec![0];
+            let weights = read(&mut disk, &file, buffer_bytes, &mut |progress| {
+                assert_eq!(progress.total_bytes, file.len() as u64);
+                done_bytes.push(progress.done_bytes);
+                ControlFlow::Continue(())
+            });
+            assert!(weights.unwrap() == want, "through {buffer_bytes} bytes");
+            assert!(done_bytes.is_sorted() && done_bytes.last() == Some(&(file.len() as u64)));
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fails_in_the_middle_is_an_error_of_that_place() {
+        let file = fixtures::tiny();
+        let bad_byte = file.len() as u64 / 2;
+        let mut disk = disk(FaultyDisk::new(MemoryDisk::new("s", file.clone()), bad_byte..bad_byte + 1));
+        let failed = read(&mut disk, &file, 100_000, &mut |progress| {
+            assert!(progress.done_bytes <= bad_byte);
+            ControlFlow::Continue(())
+        });
+        match failed {
+            Err(BackendError::Read(ReadError::Device { offset_bytes, length_bytes })) => {
+                assert!((offset_bytes..offset_bytes + length_bytes as u64).contains(&bad_byte));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_load_can_be_stopped_between_two_pieces() {
+        let file = fixtures::tiny();
+        let mut disk = disk(MemoryDisk::new("s", file.clone()));
+        let mut n_pieces = 0;
+        let stopped = read(&mut disk, &file, 100_000, &mut |_| {
+            n_pieces += 1;
+            if n_pieces == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(matches!(stopped, Err(BackendError::Cancelled)));
+        assert_eq!(n_pieces, 3);
+    }
+}
