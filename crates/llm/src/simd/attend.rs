@@ -9,7 +9,7 @@
 //! - weights `exp(score - max)` are added up in the order of positions;
 //! - an output adds up weighted values in the order of positions, by fused multiply-adds.
 
-use super::exp::{exp, tanh};
+use super::exp::{exp, exp_below_highest, tanh};
 use super::lanes::{Elements, Lanes, Work};
 use super::scalar::LANES;
 use core::marker::PhantomData;
@@ -153,6 +153,7 @@ impl<E: Elements> Attend<'_, E> {
             let weights = &mut weights[..block_end - block];
             self.products::<V>(queries, block, weights);
             let scale = V::splat(self.scale);
+            let mut new_max = V::of(&max);
             for (scores, position) in weights.iter_mut().zip(block..) {
                 let mut score = V::of(scores).mul(scale);
                 if let Some(cap) = self.softcap {
@@ -164,21 +165,24 @@ impl<E: Elements> Attend<'_, E> {
                     score = V::of(&slopes).fma(distance, score);
                 }
                 score.store(scores);
+                new_max = new_max.max(score);
             }
-            for (lane, query) in queries.iter().enumerate() {
-                let hidden = (block..query.first.min(block_end)).chain(query.end.max(block)..block_end);
-                hidden.for_each(|position| weights[position - block][lane] = f32::NEG_INFINITY);
+            if queries.iter().any(|query| block < query.first || query.end < block_end) {
+                for (lane, query) in queries.iter().enumerate() {
+                    let hidden = (block..query.first.min(block_end)).chain(query.end.max(block)..block_end);
+                    hidden.for_each(|position| weights[position - block][lane] = f32::NEG_INFINITY);
+                }
+                new_max = V::of(&max);
+                for scores in &*weights {
+                    new_max = new_max.max(V::of(scores));
+                }
             }
 
-            let mut new_max = V::of(&max);
-            for scores in &*weights {
-                new_max = new_max.max(V::of(scores));
-            }
             let mut rescale = [0.0; LANES];
             exp(V::of(&max).sub(new_max)).store(&mut rescale);
             let mut new_sum = V::of(&sum).mul(V::of(&rescale));
             for scores in &mut *weights {
-                let weight = exp(V::of(scores).sub(new_max));
+                let weight = exp_below_highest(V::of(scores).sub(new_max));
                 weight.store(scores);
                 new_sum = new_sum.add(weight);
             }

@@ -26,7 +26,13 @@ const COEFFICIENTS: [f32; 5] = [0.002_762_907_9, 0.016_737_49, 0.083_336_78, 0.3
 /// infinite from 88.73 on, NaN for NaN.
 #[inline(always)]
 pub fn exp<V: Lanes>(x: V) -> V {
-    let x = x.max(V::splat(LOWEST)).min(V::splat(HIGHEST));
+    exp_below_highest(x.min(V::splat(HIGHEST)))
+}
+
+/// As [`exp`] for an `x` that is at most 89, or NaN.
+#[inline(always)]
+pub fn exp_below_highest<V: Lanes>(x: V) -> V {
+    let x = x.max(V::splat(LOWEST));
     let shifted = x.fma(V::splat(LOG2_E), V::splat(ROUNDER));
     let n = shifted.sub(V::splat(ROUNDER));
     let r = n.fma(V::splat(-LN_2[0]), x);
