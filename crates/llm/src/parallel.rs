@@ -1,6 +1,7 @@
 //! The seam through which the engine uses several cores without owning a thread.
 //!
-//! [`Workers`] is what a caller lends; [`for_each_chunk`] spreads disjoint pieces of a buffer over it.
+//! [`Workers`] is what a caller lends; [`for_each`] spreads items over it, [`for_each_chunk`] disjoint
+//! pieces of a buffer.
 
 use spin::Mutex;
 
@@ -32,6 +33,36 @@ impl Workers for Serial {
     }
 }
 
+/// Calls `work` with each item, on whichever core is free.
+pub fn for_each<I: ExactSizeIterator + Send>(workers: &dyn Workers, items: I, work: impl Fn(I::Item) + Sync) {
+    if workers.count() == 1 || items.len() <= 1 {
+        return items.for_each(work);
+    }
+    let unclaimed = Mutex::new(items);
+    workers.run(&|| {
+        loop {
+            // A statement of its own, so that the lock is free again while the item is worked on.
+            let claimed = unclaimed.lock().next();
+            let Some(item) = claimed else { break };
+            work(item);
+        }
+    });
+}
+
+/// Tokens from which on what is done to each is divided among cores: waking them takes as long as this
+/// takes for a few.
+const MIN_SHARED_TOKENS: usize = 8;
+
+/// Calls `work` with what belongs to each token, on all cores if there are enough tokens.
+pub fn for_each_token<I: ExactSizeIterator + Send>(
+    workers: &dyn Workers,
+    tokens: I,
+    work: impl Fn(I::Item) + Sync,
+) {
+    let workers = if tokens.len() < MIN_SHARED_TOKENS { &Serial } else { workers };
+    for_each(workers, tokens, work);
+}
+
 /// Calls `work` with each chunk of `chunk_len` elements of `data` (the last may be shorter) and its
 /// number, on whichever core is free.
 ///
@@ -44,20 +75,7 @@ pub fn for_each_chunk<T: Send>(
     chunk_len: usize,
     work: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let chunks = data.chunks_mut(chunk_len).enumerate();
-    if workers.count() == 1 || chunks.len() == 1 {
-        chunks.for_each(|(index, chunk)| work(index, chunk));
-        return;
-    }
-    let unclaimed = Mutex::new(chunks);
-    workers.run(&|| {
-        loop {
-            // A statement of its own, so that the lock is free again while the chunk is worked on.
-            let claimed = unclaimed.lock().next();
-            let Some((index, chunk)) = claimed else { break };
-            work(index, chunk);
-        }
-    });
+    for_each(workers, data.chunks_mut(chunk_len).enumerate(), |(index, chunk)| work(index, chunk));
 }
 
 #[cfg(test)]

@@ -125,29 +125,25 @@ impl Forward<'_, '_> {
     ) {
         let n_pairs = rope.n_pairs();
         let rows = angles.cos.chunks_exact(n_pairs).zip(angles.sin.chunks_exact(n_pairs));
-        for (row, (cos, sin)) in heads.chunks_exact_mut(n_head * head_len).zip(rows) {
+        self.each_token(heads.chunks_exact_mut(n_head * head_len).zip(rows), |(row, (cos, sin))| {
             row.chunks_exact_mut(head_len).for_each(|head| rope.rotate(self.kernels, head, cos, sin));
-        }
+        });
     }
 
     fn normalise_heads(&self, norm: Option<HeadNorm<'_>>, heads: &mut [f32], n_head: usize, head_len: usize) {
-        match norm {
-            None => {}
-            Some(HeadNorm::Head(weight)) => {
+        let Some(norm) = norm else { return };
+        self.each_token(heads.chunks_exact_mut(n_head * head_len), |row| match norm {
+            HeadNorm::Head(weight) => {
                 let norm = Norm { weight, bias: None };
-                heads.chunks_exact_mut(head_len).for_each(|head| self.normalise_row(&norm, head));
+                row.chunks_exact_mut(head_len).for_each(|head| self.normalise_row(&norm, head));
             }
-            Some(HeadNorm::OwnHead(weights)) => {
-                for (index, head) in heads.chunks_exact_mut(head_len).enumerate() {
-                    let weight = &weights[index % n_head * head_len..][..head_len];
+            HeadNorm::OwnHead(weights) => {
+                for (head, weight) in row.chunks_exact_mut(head_len).zip(weights.chunks_exact(head_len)) {
                     self.normalise_row(&Norm { weight: Some(weight), bias: None }, head);
                 }
             }
-            Some(HeadNorm::Row(weight)) => {
-                let norm = Norm { weight: Some(weight), bias: None };
-                heads.chunks_exact_mut(n_head * head_len).for_each(|row| self.normalise_row(&norm, row));
-            }
-        }
+            HeadNorm::Row(weight) => self.normalise_row(&Norm { weight: Some(weight), bias: None }, row),
+        });
     }
 }
 

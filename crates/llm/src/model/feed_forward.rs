@@ -18,7 +18,8 @@ impl Forward<'_, '_> {
     ) {
         let activation = self.model.config().architecture.activation;
         let n_tokens = x.len() / weights.up.weight.n_cols();
-        let n_hidden = n_tokens * weights.up.weight.n_rows();
+        let n_ff = weights.up.weight.n_rows();
+        let n_hidden = n_tokens * n_ff;
         let up = &mut scratch.up[..n_hidden];
         let mut input = Activations::new(x, weights.up.weight.n_cols(), quantized, self.precision);
         self.linear_of(&weights.up, &mut input, up);
@@ -26,9 +27,10 @@ impl Forward<'_, '_> {
             Some(weight) => {
                 let gate = &mut scratch.gate[..n_hidden];
                 self.linear_of(weight, &mut input, gate);
-                activation.apply_gated(self.kernels, gate, up);
+                let rows = up.chunks_exact_mut(n_ff).zip(gate.chunks_exact(n_ff));
+                self.each_token(rows, |(up, gate)| activation.apply_gated(self.kernels, gate, up));
             }
-            None => activation.apply(self.kernels, up),
+            None => self.each_token(up.chunks_exact_mut(n_ff), |up| activation.apply(self.kernels, up)),
         }
         self.linear(&weights.down, up, quantized, output);
     }

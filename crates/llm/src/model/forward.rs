@@ -11,7 +11,7 @@ use super::rope::Ropes;
 use super::scratch::Scratch;
 use super::weights::{Attention, FeedForward, Linear, Norm};
 use crate::kv_cache::KvCache;
-use crate::parallel::Workers;
+use crate::parallel::{self, Workers};
 use crate::quant::{Activations, Precision, matmul};
 use crate::simd::Kernels;
 
@@ -158,14 +158,17 @@ impl Forward<'_, '_> {
     /// Adds what a mixer gives to the stream.
     fn join(&self, addend: &mut [f32], post_norm: Option<&Norm<'_>>, x: &mut [f32]) {
         let config = self.model.config();
-        if config.block == Block::PostNorm {
-            self.kernels.add(x, addend);
-            self.normalise_in_place(post_norm, x);
-        } else {
-            self.normalise_in_place(post_norm, addend);
-            self.kernels.scale(addend, config.residual_scale);
-            self.kernels.add(x, addend);
-        }
+        let rows = x.chunks_exact_mut(config.n_embd).zip(addend.chunks_exact_mut(config.n_embd));
+        self.each_token(rows, |(x, addend)| {
+            if config.block == Block::PostNorm {
+                self.kernels.add(x, addend);
+                self.normalise_if_any(post_norm, x);
+            } else {
+                self.normalise_if_any(post_norm, addend);
+                self.kernels.scale(addend, config.residual_scale);
+                self.kernels.add(x, addend);
+            }
+        });
     }
 
     /// The logits of the tokens whose stream is `x`; of an encoder, the stream itself.
@@ -198,20 +201,35 @@ impl Forward<'_, '_> {
     pub(super) fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
         matmul(self.kernels, self.workers, &linear.weight, input, output);
         if let Some(bias) = linear.bias {
-            output.chunks_exact_mut(bias.len()).for_each(|row| self.kernels.add(row, bias));
+            self.each_token(output.chunks_exact_mut(bias.len()), |row| self.kernels.add(row, bias));
         }
     }
 
     /// Normalises each token of `x` into `output`; without a normalisation, copies.
     fn normalise(&self, norm: Option<&Norm<'_>>, x: &[f32], output: &mut [f32]) {
-        output.copy_from_slice(x);
-        self.normalise_in_place(norm, output);
+        let n_embd = self.model.config().n_embd;
+        self.each_token(output.chunks_exact_mut(n_embd).zip(x.chunks_exact(n_embd)), |(output, x)| {
+            output.copy_from_slice(x);
+            self.normalise_if_any(norm, output);
+        });
     }
 
     /// Normalises each token of `x`.
     fn normalise_in_place(&self, norm: Option<&Norm<'_>>, x: &mut [f32]) {
-        let Some(norm) = norm else { return };
-        x.chunks_exact_mut(self.model.config().n_embd).for_each(|row| self.normalise_row(norm, row));
+        let rows = x.chunks_exact_mut(self.model.config().n_embd);
+        self.each_token(rows, |row| self.normalise_if_any(norm, row));
+    }
+
+    /// Normalises one row, if there is a normalisation.
+    fn normalise_if_any(&self, norm: Option<&Norm<'_>>, row: &mut [f32]) {
+        if let Some(norm) = norm {
+            self.normalise_row(norm, row);
+        }
+    }
+
+    /// Calls `work` with what belongs to each token, on all cores if there are enough tokens.
+    pub(super) fn each_token<I: ExactSizeIterator + Send>(&self, tokens: I, work: impl Fn(I::Item) + Sync) {
+        parallel::for_each_token(self.workers, tokens, work);
     }
 
     /// Normalises one row.

@@ -1,6 +1,7 @@
 //! The right-hand side of matrix products: f32 vectors, rounded to 8 bits when a product asks.
 
 use crate::arena::{ALIGN, Arena, OutOfMemory};
+use crate::parallel::{self, Workers};
 use crate::simd::{Kernels, Q8, Q8Format, Q8Mut};
 
 /// What quantised weights are multiplied with.
@@ -72,7 +73,7 @@ impl<'s> Activations<'s> {
     }
 
     /// The rounded vectors, made now if the last product did not need them in this format.
-    pub(super) fn rounded(&mut self, kernels: &Kernels, format: Q8Format) -> Q8<'_> {
+    pub(super) fn rounded(&mut self, kernels: &Kernels, workers: &dyn Workers, format: Q8Format) -> Q8<'_> {
         let mut arena = Arena::new(self.scratch);
         let (quants, scales, sums) = carve(&mut arena, self.x.len(), format)
             .unwrap_or_else(|error| unreachable!("`new` saw enough scratch: {error}"));
@@ -81,9 +82,10 @@ impl<'s> Activations<'s> {
             let quants = quants.chunks_exact_mut(self.cols);
             let scales = scales.chunks_exact_mut(self.cols / format.scale_len());
             let sums = sums.chunks_exact_mut(self.cols / format.sum_len());
-            for (((x, quants), scales), sums) in vectors.zip(quants).zip(scales).zip(sums) {
+            let vectors = vectors.zip(quants).zip(scales).zip(sums);
+            parallel::for_each_token(workers, vectors, |(((x, quants), scales), sums)| {
                 kernels.quantize(format, x, Q8Mut { quants, scales, sums });
-            }
+            });
             self.rounded = Some(format);
         }
         Q8 { quants, scales, sums, cols: self.cols }

@@ -52,7 +52,7 @@ pub fn matmul(
         && w.packing().is_some()
         && let Some((format, tile_fn)) = kernels.packed_product(w.ty())
     {
-        let x = x.rounded(kernels, format);
+        let x = x.rounded(kernels, workers, format);
         for_each_tile(workers, out, w.n_rows(), tile_rows, PACKED_TILE_TOKENS, &|mut tile| {
             let w = w.rows(tile.rows());
             tile_fn(w.data(), w.skipped_rows(), x.tokens(tile.tokens()), &mut tile);
@@ -62,7 +62,7 @@ pub fn matmul(
     if x.precision() == Precision::Quantized
         && let Some((format, tile_fn)) = kernels.integer_product(w.ty())
     {
-        let x = x.rounded(kernels, format);
+        let x = x.rounded(kernels, workers, format);
         for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
             tile_fn(w.rows(tile.rows()).data(), x.tokens(tile.tokens()), &mut tile);
         });
