@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 pub trait Weights256 {
     /// Bytes of the blocks of all sixteen rows.
     const BYTES: usize;
-    /// What is to be subtracted from every integer.
+    /// What is to be subtracted from every integer, 0 where there are minimums.
     const OFFSET: i32 = 0;
     /// Whether there are minimums.
     const MINS: bool = false;
@@ -29,12 +29,13 @@ pub trait Weights256 {
     /// As for [`quants`](Self::quants).
     unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2];
 
-    /// The integer minimums of these weights.
+    /// What the sums of the activations of the two halves are multiplied with, as pairs of 16 bits: the integer
+    /// minimum twice, or the integer scales where there is an offset.
     ///
     /// # Safety
     ///
     /// As for [`quants`](Self::quants).
-    unsafe fn mins(p: *const u8, j: usize) -> __m512i;
+    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i;
 
     /// The scales of the scales and of the minimums.
     ///
@@ -57,7 +58,7 @@ impl<W: Weights256> Rows16 for Of256<W> {
         let mut sums = [_mm512_setzero_ps(); T];
         for block in 0..n_blocks {
             let mut products = [_mm512_setzero_si512(); T];
-            let mut min_products = [_mm512_setzero_si512(); T];
+            let mut products_of_sums = [_mm512_setzero_si512(); T];
             // SAFETY: the loops visit each block of the rows and each group of the tokens once; the
             // strides between tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
             unsafe {
@@ -65,35 +66,35 @@ impl<W: Weights256> Rows16 for Of256<W> {
                 if T == 1 {
                     prefetch(w, W::BYTES);
                 }
+                let x_sums = core::array::from_fn::<_, T, _>(|t| {
+                    pairs_of_sums(x.sums.as_ptr().add(16 * (t * n_blocks + block)))
+                });
+                let x_quants = x.quants.as_ptr().add(256 * block);
                 for j in 0..8 {
                     let (quants, scales) = (W::quants(w, j), W::scales(w, j));
+                    let factors = W::factors_of_sums(w, j);
                     for t in 0..T {
-                        let at = t * n_blocks + block;
-                        let quants_x = x.quants.as_ptr().add(256 * at + 32 * j);
-                        let [a, b] = x.sums.as_ptr().add(16 * at + 2 * j).cast::<[i32; 2]>().read();
-                        let mut add = |dots, scale| {
-                            let product = _mm512_mullo_epi32(dots, scale);
-                            products[t] = _mm512_add_epi32(products[t], product);
-                        };
-                        if W::HALVES {
-                            add(dots(-W::OFFSET * a, &quants[..4], quants_x), scales[0]);
-                            add(dots(-W::OFFSET * b, &quants[4..], quants_x.add(16)), scales[1]);
+                        let x = x_quants.add(x.cols * t + 32 * j);
+                        let product = if W::HALVES {
+                            let first = _mm512_mullo_epi32(dots(0, &quants[..4], x), scales[0]);
+                            let second = _mm512_mullo_epi32(dots(0, &quants[4..], x.add(16)), scales[1]);
+                            _mm512_add_epi32(first, second)
                         } else {
-                            add(dots(-W::OFFSET * (a + b), &quants, quants_x), scales[0]);
-                        }
-                        if W::MINS {
-                            let product = _mm512_mullo_epi32(W::mins(w, j), _mm512_set1_epi32(a + b));
-                            min_products[t] = _mm512_add_epi32(min_products[t], product);
-                        }
+                            _mm512_mullo_epi32(dots(0, &quants, x), scales[0])
+                        };
+                        products[t] = _mm512_add_epi32(products[t], product);
+                        let x_sums = _mm512_set1_epi32(x_sums[t][j]);
+                        products_of_sums[t] = _mm512_dpwssd_epi32(products_of_sums[t], factors, x_sums);
                     }
                 }
                 let [d, d_min] = W::d(w);
                 for (t, sum) in sums.iter_mut().enumerate() {
                     let scale = _mm512_set1_ps(*x.scales.as_ptr().add(t * n_blocks + block));
-                    let product = _mm512_cvtepi32_ps(products[t]);
+                    let of_offsets = _mm512_mullo_epi32(products_of_sums[t], _mm512_set1_epi32(W::OFFSET));
+                    let product = _mm512_cvtepi32_ps(_mm512_sub_epi32(products[t], of_offsets));
                     *sum = _mm512_fmadd_ps(product, _mm512_mul_ps(d, scale), *sum);
                     if W::MINS {
-                        let product = _mm512_cvtepi32_ps(min_products[t]);
+                        let product = _mm512_cvtepi32_ps(products_of_sums[t]);
                         *sum = _mm512_fnmadd_ps(product, _mm512_mul_ps(d_min, scale), *sum);
                     }
                 }
@@ -101,6 +102,30 @@ impl<W: Weights256> Rows16 for Of256<W> {
         }
         sums
     }
+}
+
+/// Sixteen sums as pairs of 16 bits, which hold them: 16 activations are at most 127 each.
+///
+/// # Safety
+///
+/// The sums must be readable.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn pairs_of_sums(p: *const i32) -> [i32; 8] {
+    let mut pairs = [0; 8];
+    // SAFETY: the caller vouches for the sums; writes the 32 bytes of `pairs`.
+    unsafe {
+        let sums = _mm512_cvtepi32_epi16(_mm512_loadu_si512(p.cast()));
+        _mm256_storeu_si256(pairs.as_mut_ptr().cast(), sums);
+    }
+    pairs
+}
+
+/// Pairs of 16 bits from numbers of 32.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn paired(first: __m512i, second: __m512i) -> __m512i {
+    _mm512_mask_blend_epi16(0xaaaa_aaaa, first, _mm512_slli_epi32::<16>(second))
 }
 
 /// Byte `i` of each lane.
@@ -167,9 +192,10 @@ impl Weights256 for Q4K {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn mins(p: *const u8, j: usize) -> __m512i {
+    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
         // SAFETY: as above.
-        unsafe { six_bits(p.add(ROWS * 4), 1, j) }
+        let mins = unsafe { six_bits(p.add(ROWS * 4), 1, j) };
+        paired(mins, mins)
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -205,9 +231,9 @@ impl Weights256 for Q5K {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn mins(p: *const u8, j: usize) -> __m512i {
+    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
         // SAFETY: as for Q4_K.
-        unsafe { Q4K::mins(p, j) }
+        unsafe { Q4K::factors_of_sums(p, j) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -260,8 +286,10 @@ impl Weights256 for Q6K {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn mins(_p: *const u8, _j: usize) -> __m512i {
-        _mm512_setzero_si512()
+    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
+        // SAFETY: as above.
+        let [first, second] = unsafe { Self::scales(p, j) };
+        paired(first, second)
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
