@@ -68,6 +68,7 @@ enum Content {
     FifthBits,
 }
 
+const BYTE: Field = Field { len_bytes: 1, unit_bytes: 1, content: Content::Any };
 const HALF: Field = Field { len_bytes: 2, unit_bytes: 2, content: Content::Any };
 
 const fn bytes(len_bytes: usize) -> Field {
@@ -85,8 +86,11 @@ fn fields(ty: GgmlType) -> &'static [Field] {
         GgmlType::Q5_0 => &[HALF, FIFTH, const { bytes(16) }],
         GgmlType::Q5_1 => &[HALF, HALF, FIFTH, const { bytes(16) }],
         GgmlType::Q8_0 => &[HALF, SIGNED],
+        GgmlType::IQ4_NL => &[HALF, const { bytes(16) }],
+        GgmlType::MXFP4 => &[BYTE, const { bytes(16) }],
         GgmlType::Q4_K => &[HALF, HALF, const { bytes(12) }, const { bytes(128) }],
         GgmlType::Q5_K => &[HALF, HALF, const { bytes(12) }, const { bytes(32) }, const { bytes(128) }],
+        GgmlType::IQ4_XS => &[HALF, HALF, const { bytes(4) }, const { bytes(128) }],
         GgmlType::Q6_K => &[const { bytes(128) }, const { bytes(64) }, const { bytes(16) }, HALF],
         _ => &[],
     }
@@ -132,7 +136,8 @@ impl Packing {
                 match (field.unit_bytes, field.content) {
                     (_, Content::FifthBits) => interleave(rows, packed, to_columns),
                     (4, _) => interleave::<4>(rows, packed, |unit| unit.map(|byte| byte ^ flipped)),
-                    _ => interleave::<2>(rows, packed, |unit| unit),
+                    (2, _) => interleave::<2>(rows, packed, |unit| unit),
+                    _ => interleave::<1>(rows, packed, |unit| unit),
                 }
                 (offset, rest) = (offset + field.len_bytes, behind);
             }
@@ -228,9 +233,9 @@ mod tests {
     use crate::simd::Kernels;
     use std::{vec, vec::Vec};
 
-    const PACKED: [GgmlType; 8] = {
+    const PACKED: [GgmlType; 11] = {
         use GgmlType::*;
-        [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K]
+        [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K, IQ4_XS]
     };
 
     #[test]

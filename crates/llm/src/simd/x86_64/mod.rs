@@ -13,6 +13,7 @@ mod float_product;
 mod lanes;
 mod packed;
 mod packed256;
+mod packed32;
 mod product;
 mod round;
 mod types;

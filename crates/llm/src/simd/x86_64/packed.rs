@@ -4,7 +4,8 @@
 //! Each unit of a [`Packing`] is four bytes of a row, so a vector of weights is a unit of sixteen
 //! rows, and `VPDPBUSD` multiplies all of them with the same four activations, broadcast from memory.
 
-use super::packed256::{Of256, Q4K, Q5K, Q6K};
+use super::packed32::{IQ4NL, MXFP4, Of32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+use super::packed256::{IQ4XS, Of256, Q4K, Q5K, Q6K};
 use crate::blocks::GgmlType;
 use crate::quant::Packing;
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
@@ -28,9 +29,12 @@ pub static PACKING: Packing = Packing {
         GgmlType::Q5_0,
         GgmlType::Q5_1,
         GgmlType::Q8_0,
+        GgmlType::IQ4_NL,
+        GgmlType::MXFP4,
         GgmlType::Q4_K,
         GgmlType::Q5_K,
         GgmlType::Q6_K,
+        GgmlType::IQ4_XS,
     ],
 };
 
@@ -41,9 +45,12 @@ pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
         GgmlType::Q5_0 => tile::<Of32<Q5_0>>,
         GgmlType::Q5_1 => tile::<Of32<Q5_1>>,
         GgmlType::Q8_0 => tile::<Of32<Q8_0>>,
+        GgmlType::IQ4_NL => tile::<Of32<IQ4NL>>,
+        GgmlType::MXFP4 => tile::<Of32<MXFP4>>,
         GgmlType::Q4_K => tile::<Of256<Q4K>>,
         GgmlType::Q5_K => tile::<Of256<Q5K>>,
         GgmlType::Q6_K => tile::<Of256<Q6K>>,
+        GgmlType::IQ4_XS => tile::<Of256<IQ4XS>>,
         _ => return None,
     })
 }
@@ -203,68 +210,6 @@ pub fn prefetch(p: *const u8, bytes: usize) {
     }
 }
 
-/// 32 weights of each of sixteen rows.
-struct Groups {
-    /// Four of each row, as unsigned bytes.
-    quants: [__m512i; 8],
-    scales: __m512,
-    mins: __m512,
-}
-
-/// How to load packed weights that have a scale for each 32 of them.
-trait Weights32 {
-    /// Bytes of the blocks of all sixteen rows.
-    const BYTES: usize;
-    /// What is to be subtracted from every integer.
-    const OFFSET: i32 = 0;
-    /// Whether there are minimums.
-    const MINS: bool = false;
-
-    /// Loads the blocks at `p`.
-    ///
-    /// # Safety
-    ///
-    /// They must be readable, and the CPU must have the features.
-    unsafe fn load(p: *const u8) -> Groups;
-}
-
-/// Rows of such weights.
-struct Of32<W>(W);
-
-impl<W: Weights32> Rows16 for Of32<W> {
-    const LEN: usize = 32;
-    const BYTES: usize = W::BYTES;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [__m512; T] {
-        let mut sums = [_mm512_setzero_ps(); T];
-        for block in 0..n_blocks {
-            // SAFETY: the loop visits each block of the rows and each group of the tokens once; the
-            // strides between tokens are `cols` quants and `n_blocks` scales and sums.
-            unsafe {
-                let w = w.add(block * W::BYTES);
-                if T == 1 {
-                    prefetch(w, W::BYTES);
-                }
-                let w = W::load(w);
-                for (t, sum) in sums.iter_mut().enumerate() {
-                    let at = t * n_blocks + block;
-                    let x_sum = *x.sums.as_ptr().add(at);
-                    let dots = dots(-W::OFFSET * x_sum, &w.quants, x.quants.as_ptr().add(32 * at));
-                    let scale = _mm512_set1_ps(*x.scales.as_ptr().add(at));
-                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), _mm512_mul_ps(w.scales, scale), *sum);
-                    if W::MINS {
-                        let x_sum = _mm512_set1_ps(x_sum as f32);
-                        *sum = _mm512_fmadd_ps(x_sum, _mm512_mul_ps(w.mins, scale), *sum);
-                    }
-                }
-            }
-        }
-        sums
-    }
-}
-
 /// The nibbles of sixteen rows at `p`: four low ones of each row, and so on, then the high ones.
 ///
 /// # Safety
@@ -272,100 +217,33 @@ impl<W: Weights32> Rows16 for Of32<W> {
 /// The codes must be readable, and the CPU must have the features.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-unsafe fn nibbles(p: *const u8) -> [__m512i; 8] {
+pub unsafe fn nibbles(p: *const u8) -> [__m512i; 8] {
     // SAFETY: the caller vouches for the four units.
     let codes: [_; 4] = core::array::from_fn(|i| unsafe { unit(p.add(64 * i)) });
     core::array::from_fn(|i| if i < 4 { low_nibbles(codes[i]) } else { high_nibbles(codes[i - 4]) })
 }
 
-struct Q4_0;
-
-impl Weights32 for Q4_0 {
-    const BYTES: usize = ROWS * 18;
-    const OFFSET: i32 = 8;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales, then the codes.
-        unsafe { Groups { quants: nibbles(p.add(32)), scales: halves(p), mins: _mm512_setzero_ps() } }
+/// Values of 4-bit codes with `offset` added, which makes them unsigned.
+pub const fn unsigned(values: [i8; 16], offset: i32) -> [u8; 16] {
+    let mut unsigned = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        unsigned[code] = (values[code] as i32 + offset) as u8;
+        code += 1;
     }
+    unsigned
 }
 
-struct Q4_1;
-
-impl Weights32 for Q4_1 {
-    const BYTES: usize = ROWS * 20;
-    const MINS: bool = true;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales and minimums, then the codes.
-        unsafe { Groups { quants: nibbles(p.add(64)), scales: halves(p), mins: halves(p.add(32)) } }
-    }
-}
-
-/// As [`nibbles`], with the fifth bits of sixteen rows, a unit, at `bits`.
+/// As [`nibbles`], looked up.
 ///
 /// # Safety
 ///
 /// As for [`nibbles`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-unsafe fn five_bits(p: *const u8, bits: *const u8) -> [__m512i; 8] {
-    // SAFETY: the caller vouches for the bytes.
-    let (low, bits) = unsafe { (nibbles(p), unit(bits)) };
-    core::array::from_fn(|i| _mm512_or_si512(low[i], fifth_bits(bits, i)))
-}
-
-struct Q5_0;
-
-impl Weights32 for Q5_0 {
-    const BYTES: usize = ROWS * 22;
-    const OFFSET: i32 = 16;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales, the fifth bits, then the codes.
-        unsafe {
-            let quants = five_bits(p.add(96), p.add(32));
-            Groups { quants, scales: halves(p), mins: _mm512_setzero_ps() }
-        }
-    }
-}
-
-struct Q5_1;
-
-impl Weights32 for Q5_1 {
-    const BYTES: usize = ROWS * 24;
-    const MINS: bool = true;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales and minimums, the fifth bits, then the codes.
-        unsafe {
-            let quants = five_bits(p.add(128), p.add(64));
-            Groups { quants, scales: halves(p), mins: halves(p.add(32)) }
-        }
-    }
-}
-
-struct Q8_0;
-
-impl Weights32 for Q8_0 {
-    const BYTES: usize = ROWS * 34;
-    const OFFSET: i32 = 128;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> Groups {
-        // SAFETY: sixteen scales, then eight units.
-        unsafe {
-            let quants = core::array::from_fn(|i| unit(p.add(32 + 64 * i)));
-            Groups { quants, scales: halves(p), mins: _mm512_setzero_ps() }
-        }
-    }
+pub unsafe fn looked_up(p: *const u8, values: &[u8; 16]) -> [__m512i; 8] {
+    // SAFETY: reads the sixteen values; the caller vouches for the codes.
+    let (table, codes) = unsafe { (_mm_loadu_si128(values.as_ptr().cast()), nibbles(p)) };
+    let table = _mm512_broadcast_i32x4(table);
+    core::array::from_fn(|i| _mm512_shuffle_epi8(table, codes[i]))
 }

@@ -1,6 +1,9 @@
 //! Packed weights that have integer scales under a scale for each 256 of them.
 
-use super::packed::{ROWS, Rows16, dots, fifth_bits, halves, high_nibbles, low_nibbles, prefetch, unit};
+use super::packed::{
+    ROWS, Rows16, dots, fifth_bits, halves, high_nibbles, looked_up, low_nibbles, prefetch, unit, unsigned,
+};
+use crate::blocks::IQ4_VALUES;
 use crate::simd::Q8;
 use core::arch::x86_64::*;
 
@@ -297,5 +300,47 @@ impl Weights256 for Q6K {
     unsafe fn d(p: *const u8) -> [__m512; 2] {
         // SAFETY: the scale of the scales comes last.
         [unsafe { halves(p.add(ROWS * 208)) }, _mm512_setzero_ps()]
+    }
+}
+
+pub struct IQ4XS;
+
+impl Weights256 for IQ4XS {
+    const BYTES: usize = ROWS * 136;
+    const OFFSET: i32 = 127;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn quants(p: *const u8, j: usize) -> [__m512i; 8] {
+        // SAFETY: the codes lie behind the scale and 6 bytes of scales of each row, 16 bytes for 32 weights.
+        unsafe { looked_up(p.add(ROWS * (8 + 16 * j)), &const { unsigned(IQ4_VALUES, Self::OFFSET) }) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2] {
+        // SAFETY: 16 bits with the upper two of each scale, then a unit with the lower four.
+        let (high, low) = unsafe { (_mm256_loadu_si256(p.add(ROWS * 2).cast()), unit(p.add(ROWS * 4))) };
+        let bits = |v, from: usize, mask| {
+            _mm512_and_si512(_mm512_srlv_epi32(v, _mm512_set1_epi32(from as i32)), _mm512_set1_epi32(mask))
+        };
+        let high = bits(_mm512_cvtepu16_epi32(high), 2 * j, 3);
+        let scale = _mm512_or_si512(bits(low, 4 * j, 0xf), _mm512_slli_epi32::<4>(high));
+        [_mm512_sub_epi32(scale, _mm512_set1_epi32(32)); 2]
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
+        // SAFETY: as above.
+        let [first, second] = unsafe { Self::scales(p, j) };
+        paired(first, second)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn d(p: *const u8) -> [__m512; 2] {
+        // SAFETY: a block begins with the scale of the scales.
+        [unsafe { halves(p) }, _mm512_setzero_ps()]
     }
 }
