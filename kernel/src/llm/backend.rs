@@ -323,6 +323,8 @@ pub struct BenchPlan {
     pub n_prompt: usize,
     /// Tokens evaluated one at a time.
     pub n_generate: usize,
+    /// Tokens that these come after.
+    pub depth: usize,
     /// How often.
     pub n_runs: usize,
 }
@@ -332,7 +334,7 @@ pub struct BenchPlan {
 pub struct BenchResult {
     /// The prompt in an empty cache.
     pub prefill: Measurement,
-    /// Tokens one at a time, from an empty cache on.
+    /// Tokens one at a time, after as many as the plan says.
     pub decode: Measurement,
     /// The inner loops that the CPU's instructions allow, by name.
     pub kernel_set: &'static str,

@@ -158,10 +158,9 @@ mod tests {
             stub.tokenize("Hello").unwrap_err(),
             stub.logits(&[1], &mut |_| ControlFlow::Continue(())).unwrap_err(),
             stub.detokenize(&[1]).unwrap_err(),
-            stub.bench(
-                BenchPlan { n_prompt: 1, n_generate: 1, n_runs: 1 },
-                &mut || ControlFlow::Continue(()),
-            )
+            stub.bench(BenchPlan { n_prompt: 1, n_generate: 1, depth: 0, n_runs: 1 }, &mut || {
+                ControlFlow::Continue(())
+            })
             .unwrap_err(),
         ] {
             assert!(refusal.to_string().contains("feature llm-transformer"), "{refusal}");

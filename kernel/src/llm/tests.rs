@@ -230,7 +230,9 @@ fn test_performance_targets() {
         result.tokens_per_second().unwrap_or(0.0)
     );
     let bench = backend
-        .bench(BenchPlan { n_prompt: 64, n_generate: 32, n_runs: 1 }, &mut || ControlFlow::Continue(()))
+        .bench(BenchPlan { n_prompt: 64, n_generate: 32, depth: 0, n_runs: 1 }, &mut || {
+            ControlFlow::Continue(())
+        })
         .unwrap();
     println!("{bench:?}");
     assert!(result.tokens_emitted > 1 && bench.decode.tokens == 32);

@@ -19,8 +19,8 @@ const FIRST_TOKEN_PROMPT: usize = 5;
 
 /// Measure prefill and decode in tokens per second: medians over several runs, after one warm-up.
 ///
-/// Prefill reads a prompt of -p tokens into an empty cache; decode generates -n tokens one by one from
-/// an empty cache.
+/// Prefill reads a prompt of -p tokens into an empty cache; decode generates -n tokens one by one after -d
+/// others.
 #[derive(Args)]
 pub struct Arguments {
     /// The model, a GGUF file.
@@ -34,6 +34,10 @@ pub struct Arguments {
     /// Tokens to generate.
     #[arg(short = 'n', long = "generate-tokens", value_name = "N", default_value_t = 32, value_parser = positive)]
     generate_tokens: usize,
+
+    /// Tokens before those that are generated.
+    #[arg(short = 'd', long, value_name = "N", default_value_t = 0)]
+    depth: usize,
 
     /// Runs of each measurement.
     #[arg(short = 'r', long = "repetitions", value_name = "N", default_value_t = 3, value_parser = positive)]
@@ -92,7 +96,8 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     let model = Model::load(&gguf)?;
     let n_vocab = model.config().n_vocab;
     let (pp_tokens, tg_tokens) = (arguments.prompt_tokens, arguments.generate_tokens);
-    let needed = pp_tokens.max(tg_tokens).max(FIRST_TOKEN_PROMPT);
+    let depth = arguments.depth;
+    let needed = pp_tokens.max(depth.saturating_add(tg_tokens)).max(FIRST_TOKEN_PROMPT);
     let options = arguments.engine.session_options(model.config(), needed, 1);
     if needed > options.n_ctx {
         bail!("{needed} tokens do not fit into a context of {}", options.n_ctx);
@@ -109,7 +114,8 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     // The first run warms caches, clock frequencies and the file's pages, and is not counted.
     for counted in (0..=arguments.repetitions).map(|run| run > 0) {
         let prefill_time = timed(|| prefill(&mut session, &prompt[..pp_tokens]))?;
-        let decode_time = timed(|| decode(&mut session, &prompt[..tg_tokens]))?;
+        prefill(&mut session, &prompt[..depth])?;
+        let decode_time = timed(|| decode(&mut session, &prompt[depth..depth + tg_tokens]))?;
         if counted {
             pp.push(prefill_time);
             tg.push(decode_time);
@@ -138,12 +144,13 @@ fn synthetic_prompt(len: usize, n_vocab: usize) -> Vec<u32> {
 
 fn prefill(session: &mut Session<'_>, prompt: &[u32]) -> Result<()> {
     session.reset();
-    session.forward(prompt, Logits::Last)?;
+    if !prompt.is_empty() {
+        session.forward(prompt, Logits::Last)?;
+    }
     Ok(())
 }
 
 fn decode(session: &mut Session<'_>, tokens: &[u32]) -> Result<()> {
-    session.reset();
     for token in tokens {
         session.forward(std::slice::from_ref(token), Logits::Last)?;
     }

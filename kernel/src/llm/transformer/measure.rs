@@ -22,9 +22,9 @@ pub(super) fn bench(
 ) -> Result<BenchResult, BackendError> {
     let n_vocab = session.model().config().n_vocab;
     let n_ctx = session.options().n_ctx;
-    let BenchPlan { n_prompt, n_generate, n_runs } = plan;
+    let BenchPlan { n_prompt, n_generate, depth, n_runs } = plan;
     // The session would say so too, but only after minutes of work.
-    let n_tokens = n_prompt.max(n_generate).max(FIRST_TOKEN_PROMPT);
+    let n_tokens = n_prompt.max(depth.saturating_add(n_generate)).max(FIRST_TOKEN_PROMPT);
     if n_tokens > n_ctx {
         return Err(llm::session::SessionError::ContextFull { n_tokens, n_past: 0, n_ctx }.into());
     }
@@ -39,9 +39,9 @@ pub(super) fn bench(
         })
     };
     let mut decode = |session: &mut Session<'_>| {
-        session.reset();
+        prefill(session, depth)?;
         measure(n_generate, engine, || {
-            for id in &ids[..n_generate] {
+            for id in &ids[depth..][..n_generate] {
                 session.forward(&[*id], Logits::Last)?;
                 if between_tokens().is_break() {
                     return Err(BackendError::Cancelled);

@@ -62,6 +62,7 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &[
             OptionSpec { name: "prompt", value: Some("N"), help: "tokens of the prompt, 64 unless told" },
             OptionSpec { name: "generate", value: Some("N"), help: "tokens generated, 32 unless told" },
+            OptionSpec { name: "depth", value: Some("N"), help: "tokens before those, 0 unless told" },
             OptionSpec {
                 name: "runs",
                 value: Some("N"),
@@ -152,6 +153,7 @@ fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let plan = BenchPlan {
         n_prompt: arguments.option("prompt", TOKENS)?.unwrap_or(DEFAULT_BENCH_PROMPT),
         n_generate: arguments.option("generate", TOKENS)?.unwrap_or(DEFAULT_BENCH_GENERATE),
+        depth: arguments.option("depth", TOKENS)?.unwrap_or(0),
         n_runs: arguments.option("runs", "a number of runs")?.unwrap_or(1),
     };
     ensure_loaded(shell, None)?;

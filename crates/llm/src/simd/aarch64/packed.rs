@@ -211,6 +211,16 @@ pub fn half_of<const N: usize>(quants: [[int8x16_t; 2]; 8], first: usize, half: 
     core::array::from_fn(|i| quants[first + i][half])
 }
 
+/// Quants less an offset.
+#[target_feature(enable = "neon")]
+#[inline]
+pub fn without_offset(quants: [[int8x16_t; 2]; 8], offset: u8) -> [[int8x16_t; 2]; 8] {
+    match offset {
+        0 => quants,
+        _ => quants.map(|pair| pair.map(|v| vsubq_s8(v, vdupq_n_s8(offset as i8)))),
+    }
+}
+
 /// 32 weights of each of eight rows.
 pub struct Groups {
     /// For each four weights those of the first and of the second four rows.
@@ -229,6 +239,8 @@ pub trait Weights32 {
     const SHIFT: i32 = 0;
     /// Whether there are minimums.
     const MINS: bool = false;
+    /// What the integers are too large by.
+    const OFFSET: u8 = 0;
 
     /// Loads the blocks at `p`, which is moved behind them.
     ///
@@ -284,7 +296,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
                     let x = next_32(&mut quants[t]);
                     let scale = next_f32(&mut scales[t]);
                     sums[t] = add_products::<W>(&w, x, scale, *x_sums[t], sums[t]);
-                    if W::MINS {
+                    if W::MINS || W::OFFSET != 0 {
                         x_sums[t] = x_sums[t].add(1);
                     }
                 }
@@ -305,7 +317,9 @@ fn add_products<W: Weights32>(
     sums: Sums,
 ) -> Sums {
     core::array::from_fn(|half| {
-        let dots = dot_16(vdupq_n_s32(0), half_of(w.quants, 0, half), x[0]);
+        // What the offset adds to the sum of products comes off it first.
+        let start = vdupq_n_s32(-i32::from(W::OFFSET) * x_sum);
+        let dots = dot_16(start, half_of(w.quants, 0, half), x[0]);
         let dots = dot_16(dots, half_of(w.quants, 4, half), x[1]);
         let dots = match W::SHIFT {
             4 => vcvtq_n_f32_s32::<4>(dots),
@@ -384,11 +398,11 @@ impl Weights32 for Q4_1 {
     }
 }
 
-/// Bit `from` of each byte as bit 4, the others 0.
+/// `v` with bit `from` of each byte of `bits` as bit 4.
 #[target_feature(enable = "neon")]
 #[inline]
-pub fn fifth_bit(v: uint8x16_t, from: usize) -> uint8x16_t {
-    vandq_u8(vshlq_u8(v, vdupq_n_s8(4 - from as i8)), vdupq_n_u8(0x10))
+pub fn with_fifth_bit(v: uint8x16_t, bits: uint8x16_t, from: usize) -> uint8x16_t {
+    vbslq_u8(vdupq_n_u8(0x10), vshlq_u8(bits, vdupq_n_s8(4 - from as i8)), v)
 }
 
 /// Nibbles with their fifth bits, of which bit `i` of a byte is that of the `i`-th unit.
@@ -396,21 +410,21 @@ pub fn fifth_bit(v: uint8x16_t, from: usize) -> uint8x16_t {
 #[inline]
 fn five_bits(codes: [[uint8x16_t; 2]; 4], fifth: [uint8x16_t; 2]) -> [[uint8x16_t; 2]; 8] {
     let low = nibbles(codes);
-    core::array::from_fn(|i| [0, 1].map(|half| vorrq_u8(low[i][half], fifth_bit(fifth[half], i))))
+    core::array::from_fn(|i| [0, 1].map(|half| with_fifth_bit(low[i][half], fifth[half], i)))
 }
 
 pub struct Q5_0;
 
 impl Weights32 for Q5_0 {
     const BYTES: usize = ROWS * 22;
+    const OFFSET: u8 = 16;
 
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn next(p: &mut *const u8) -> Groups {
         // SAFETY: eight scales, the fifth bits, then the codes.
         let (scales, fifth, codes) = unsafe { (next_f16x8(p), next_32(p), next_codes(p)) };
-        let quants = five_bits(codes, fifth).map(|pair| pair.map(|v| vsubq_u8(v, vdupq_n_u8(16))));
-        Groups { quants: signed(quants), scales, mins: [vdupq_n_f32(0.0); 2] }
+        Groups { quants: signed(five_bits(codes, fifth)), scales, mins: [vdupq_n_f32(0.0); 2] }
     }
 }
 

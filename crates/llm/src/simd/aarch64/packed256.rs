@@ -1,7 +1,7 @@
 //! Packed weights that have integer scales under a scale for each 256 of them.
 
 use super::load::{load_16, load_32, load_f16x8};
-use super::packed::{ROWS, Rows8, Sums, dot_16, fifth_bit, half_of, signed};
+use super::packed::{ROWS, Rows8, Sums, dot_16, half_of, signed, with_fifth_bit};
 use crate::simd::Q8;
 use core::arch::aarch64::*;
 
@@ -13,6 +13,8 @@ pub trait Weights256 {
     const MINS: bool = false;
     /// Whether each 16 weights have an integer scale, instead of each 32.
     const HALVES: bool = false;
+    /// What the integers are too large by.
+    const OFFSET: u8 = 0;
 
     /// Loads weights `32 * j` to `32 * j + 31` of the blocks at `p`.
     ///
@@ -69,13 +71,16 @@ impl<W: Weights256> Rows8 for Of256<W> {
                         let at = t * n_blocks + block;
                         let x_quants = load_32(x.quants.as_ptr().add(256 * at + 32 * j).cast());
                         let x_sums = x.sums.as_ptr().add(16 * at + 2 * j);
-                        let x_sum = *x_sums + *x_sums.add(1);
+                        let x_sums = [*x_sums, *x_sums.add(1)];
+                        // What the offset adds to the sums of products comes off them first.
+                        let x_sum = x_sums[0] + x_sums[1];
+                        let start = if W::HALVES { x_sums } else { [x_sum, 0] };
+                        let start = start.map(|sum| vdupq_n_s32(-i32::from(W::OFFSET) * sum));
                         for half in 0..2 {
                             let product = &mut products[t][half];
-                            let zero = vdupq_n_s32(0);
-                            let first = dot_16(zero, half_of(quants, 0, half), x_quants[0]);
+                            let first = dot_16(start[0], half_of(quants, 0, half), x_quants[0]);
                             if W::HALVES {
-                                let second = dot_16(zero, half_of(quants, 4, half), x_quants[1]);
+                                let second = dot_16(start[1], half_of(quants, 4, half), x_quants[1]);
                                 *product = vmlaq_s32(*product, first, scales[half][0]);
                                 *product = vmlaq_s32(*product, second, scales[half][1]);
                             } else {
@@ -213,7 +218,7 @@ impl Weights256 for Q5K {
             let low = paired_nibbles(p.add(ROWS * 48), j);
             signed(core::array::from_fn(|i| {
                 let fifth = units(p.add(ROWS * 16), i);
-                [0, 1].map(|half| vorrq_u8(low[i][half], fifth_bit(fifth[half], j)))
+                [0, 1].map(|half| with_fifth_bit(low[i][half], fifth[half], j))
             }))
         }
     }
@@ -242,6 +247,7 @@ pub struct Q6K;
 impl Weights256 for Q6K {
     const BYTES: usize = ROWS * 210;
     const HALVES: bool = true;
+    const OFFSET: u8 = 32;
 
     #[target_feature(enable = "neon")]
     #[inline]
@@ -258,8 +264,7 @@ impl Weights256 for Q6K {
                     _ => vshrq_n_u8::<4>(low[half]),
                 };
                 let high = vshlq_u8(high[half], vdupq_n_s8(4 - 2 * s as i8));
-                let code = vorrq_u8(low, vandq_u8(high, vdupq_n_u8(0x30)));
-                vsubq_u8(code, vdupq_n_u8(32))
+                vbslq_u8(vdupq_n_u8(0x30), high, low)
             })
         });
         signed(quants)

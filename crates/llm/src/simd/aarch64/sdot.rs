@@ -4,21 +4,23 @@
 
 use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, TokenEnds};
 use super::load::{append_32, append_f32x8, append_i32x8};
-use super::packed::{Weights32, half_of};
+use super::packed::{Weights32, half_of, without_offset};
 use super::packed256::Weights256;
 use crate::simd::Q8;
 use core::arch::{aarch64::*, asm};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-/// Appends 32 weights of eight rows: the units of the first four rows, then of the others.
+/// Appends 32 weights of eight rows, `offset` taken off: the units of the first four rows, then of the
+/// others.
 ///
 /// # Safety
 ///
 /// 256 bytes must be writable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn append_units(quants: [[int8x16_t; 2]; 8], out: &mut *mut u8) {
+unsafe fn append_units(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u8) {
+    let quants = without_offset(quants, offset);
     for half in 0..2 {
         let units: [int8x16_t; 8] = half_of(quants, 0, half);
         for pair in units.as_chunks::<2>().0 {
@@ -206,7 +208,7 @@ impl<W: Weights32> Batch for Sdot32<W> {
             unsafe {
                 let group = W::next(&mut w);
                 append_f32x8(&mut out, group.scales);
-                append_units(group.quants, &mut out);
+                append_units(group.quants, W::OFFSET, &mut out);
                 if W::MINS {
                     append_f32x8(&mut out, group.mins);
                 }
@@ -388,7 +390,7 @@ impl<W: Weights256> Batch for Sdot256<W> {
                     if W::HALVES {
                         append_i32x8(&mut out, [c, d]);
                     }
-                    append_units(W::quants(w, j), &mut out);
+                    append_units(W::quants(w, j), W::OFFSET, &mut out);
                     if W::MINS {
                         append_i32x8(&mut mins, [0, 1].map(|half| W::mins(w, j, half)));
                     }

@@ -7,21 +7,22 @@ use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, Toke
 use super::load::{
     append_32, append_f32x8, append_i32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8,
 };
-use super::packed::Weights32;
+use super::packed::{Weights32, without_offset};
 use super::packed256::Weights256;
 use crate::simd::Q8;
 use core::arch::{aarch64::*, asm};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
-/// Appends 32 weights of eight rows in pairs of rows.
+/// Appends 32 weights of eight rows, `offset` taken off, in pairs of rows.
 ///
 /// # Safety
 ///
 /// 256 bytes must be writable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], out: &mut *mut u8) {
+unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u8) {
+    let quants = without_offset(quants, offset);
     for half in 0..2 {
         // Units of four columns of four rows become eight columns of two.
         let units = quants.map(|unit| vreinterpretq_u32_s8(unit[half]));
@@ -298,7 +299,7 @@ impl<W: Weights32> Batch for Smmla32<W> {
                 for scales in group.scales {
                     append_f32x8(&mut out, twice(scales));
                 }
-                append_pairs(group.quants, &mut out);
+                append_pairs(group.quants, W::OFFSET, &mut out);
                 if W::MINS {
                     for mins in group.mins {
                         append_f32x8(&mut out, twice(mins));
@@ -514,7 +515,7 @@ impl<W: Weights256> Batch for Smmla256<W> {
                             append_i32x8(&mut out, twice_i32(of_rows[part]));
                         }
                     }
-                    append_pairs(W::quants(w, j), &mut out);
+                    append_pairs(W::quants(w, j), W::OFFSET, &mut out);
                     if W::MINS {
                         for half in 0..2 {
                             append_i32x8(&mut mins, twice_i32(W::mins(w, j, half)));
