@@ -437,7 +437,7 @@ impl InferenceBackend for TransformerBackend {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{loaded::PROMPT_BATCH, *};
     use crate::{
         llm::{FinishReason, fixtures, host},
         offload::{Capabilities, OffloadError},
@@ -580,7 +580,7 @@ mod tests {
         backend.load_model("ferrite-micro").unwrap();
         let prompt = "The little robot went to the river. ".repeat(18);
         let n_tokens = backend.tokenize(&prompt).unwrap().len();
-        assert!(n_tokens > 2 * 64, "{n_tokens} tokens are no long prompt");
+        assert!(n_tokens > PROMPT_BATCH, "{n_tokens} tokens are no long prompt");
         let mut calls_before_text = 0;
         let mut has_text = false;
         let result = backend.infer_streaming(&prompt, 5, &mut |text| {
@@ -590,7 +590,7 @@ mod tests {
         });
         let result = result.unwrap();
         assert_eq!((result.prompt_tokens, result.tokens_emitted), (n_tokens, 5));
-        assert!(calls_before_text >= n_tokens.div_ceil(64) - 1);
+        assert!(calls_before_text >= n_tokens.div_ceil(PROMPT_BATCH) - 1);
         let stopped = backend.infer_streaming(&prompt, 5, &mut |_| ControlFlow::Break(())).unwrap();
         assert_eq!((stopped.tokens_emitted, stopped.finish_reason), (0, FinishReason::Cancelled));
         assert_eq!(backend.infer(&prompt, 5).unwrap().output, result.output);
