@@ -15,6 +15,7 @@ mod interleave;
 mod lanes;
 mod load;
 mod neon;
+mod one_token;
 mod packed;
 mod packed256;
 mod product;

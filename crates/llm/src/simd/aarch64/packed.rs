@@ -401,8 +401,19 @@ impl Weights32 for Q4_1 {
 /// `v` with bit `from` of each byte of `bits` as bit 4.
 #[target_feature(enable = "neon")]
 #[inline]
-pub fn with_fifth_bit(v: uint8x16_t, bits: uint8x16_t, from: usize) -> uint8x16_t {
-    vbslq_u8(vdupq_n_u8(0x10), vshlq_u8(bits, vdupq_n_s8(4 - from as i8)), v)
+pub fn with_fifth_bit(mut v: uint8x16_t, bits: uint8x16_t, from: usize) -> uint8x16_t {
+    // SAFETY: computes on registers alone.
+    unsafe {
+        asm!(
+            // The compiler would take `vbslq_u8` apart.
+            "bit {v:v}.16b, {bits:v}.16b, {mask:v}.16b",
+            v = inout(vreg) v,
+            bits = in(vreg) vshlq_u8(bits, vdupq_n_s8(4 - from as i8)),
+            mask = in(vreg) vdupq_n_u8(0x10),
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    v
 }
 
 /// Nibbles with their fifth bits, of which bit `i` of a byte is that of the `i`-th unit.

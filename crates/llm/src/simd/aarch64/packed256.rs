@@ -1,7 +1,8 @@
 //! Packed weights that have integer scales under a scale for each 256 of them.
 
 use super::load::{load_16, load_32, load_f16x8};
-use super::packed::{ROWS, Rows8, Sums, dot_16, half_of, signed, with_fifth_bit};
+use super::one_token::{self, six_bit_order};
+use super::packed::{ROWS, Rows8, Sums, signed, with_fifth_bit};
 use crate::simd::Q8;
 use core::arch::aarch64::*;
 
@@ -37,6 +38,14 @@ pub trait Weights256 {
     /// As for [`scales`](Self::scales).
     unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t;
 
+    /// The sums of the products with the 256 activations at `x`, each times its integer scale; of each 16
+    /// activations the sums are given.
+    ///
+    /// # Safety
+    ///
+    /// As for [`quants`](Self::quants); the activations must be readable, and the CPU must have FEAT_DotProd.
+    unsafe fn products(p: *const u8, x: *const i8, x_sums: &[i32; 16]) -> [int32x4_t; 2];
+
     /// The scales of the scales and of the minimums.
     ///
     /// # Safety
@@ -57,52 +66,22 @@ impl<W: Weights256> Rows8 for Of256<W> {
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
         for block in 0..n_blocks {
-            let mut products = [[vdupq_n_s32(0); 2]; T];
-            let mut min_products = [[vdupq_n_s32(0); 2]; T];
-            // SAFETY: the loops visit each block of the rows and each group of the tokens once; the
-            // strides between tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
-            unsafe {
-                let w = w.add(block * W::BYTES);
-                for j in 0..8 {
-                    let quants = W::quants(w, j);
-                    let scales = [0, 1].map(|half| W::scales(w, j, half));
-                    let mins = [0, 1].map(|half| W::mins(w, j, half));
-                    for t in 0..T {
-                        let at = t * n_blocks + block;
-                        let x_quants = load_32(x.quants.as_ptr().add(256 * at + 32 * j).cast());
-                        let x_sums = x.sums.as_ptr().add(16 * at + 2 * j);
-                        let x_sums = [*x_sums, *x_sums.add(1)];
-                        // What the offset adds to the sums of products comes off them first.
-                        let x_sum = x_sums[0] + x_sums[1];
-                        let start = if W::HALVES { x_sums } else { [x_sum, 0] };
-                        let start = start.map(|sum| vdupq_n_s32(-i32::from(W::OFFSET) * sum));
-                        for half in 0..2 {
-                            let product = &mut products[t][half];
-                            let first = dot_16(start[0], half_of(quants, 0, half), x_quants[0]);
-                            if W::HALVES {
-                                let second = dot_16(start[1], half_of(quants, 4, half), x_quants[1]);
-                                *product = vmlaq_s32(*product, first, scales[half][0]);
-                                *product = vmlaq_s32(*product, second, scales[half][1]);
-                            } else {
-                                let both = dot_16(first, half_of(quants, 4, half), x_quants[1]);
-                                *product = vmlaq_s32(*product, both, scales[half][0]);
-                            }
-                            if W::MINS {
-                                let product = &mut min_products[t][half];
-                                *product = vmlaq_n_s32(*product, mins[half], x_sum);
-                            }
-                        }
-                    }
-                }
-                let [d, d_min] = W::d(w);
-                for t in 0..T {
-                    let scale = *x.scales.as_ptr().add(t * n_blocks + block);
+            for (t, sums) in sums.iter_mut().enumerate() {
+                let at = t * n_blocks + block;
+                // SAFETY: the loops visit each block of the rows and of the tokens; the strides between
+                // tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
+                unsafe {
+                    let w = w.add(block * W::BYTES);
+                    let x_sums = &*x.sums.as_ptr().add(16 * at).cast::<[i32; 16]>();
+                    let products = W::products(w, x.quants.as_ptr().add(256 * at), x_sums);
+                    let scale = *x.scales.as_ptr().add(at);
+                    let [d, d_min] = W::d(w);
                     for half in 0..2 {
-                        let (sum, product) = (&mut sums[t][half], vcvtq_f32_s32(products[t][half]));
-                        *sum = vfmaq_f32(*sum, product, vmulq_n_f32(d[half], scale));
+                        let product = vcvtq_f32_s32(products[half]);
+                        sums[half] = vfmaq_f32(sums[half], product, vmulq_n_f32(d[half], scale));
                         if W::MINS {
-                            let product = vcvtq_f32_s32(min_products[t][half]);
-                            *sum = vfmsq_f32(*sum, product, vmulq_n_f32(d_min[half], scale));
+                            let product = vcvtq_f32_s32(min_products::<W>(w, x_sums, half));
+                            sums[half] = vfmsq_f32(sums[half], product, vmulq_n_f32(d_min[half], scale));
                         }
                     }
                 }
@@ -110,6 +89,35 @@ impl<W: Weights256> Rows8 for Of256<W> {
         }
         sums
     }
+}
+
+/// The integer scales of each 32 weights of a block.
+///
+/// # Safety
+///
+/// As for [`Weights256::quants`].
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn scales_of_32<W: Weights256>(p: *const u8) -> one_token::Scales<8> {
+    // SAFETY: the caller vouches for the blocks.
+    core::array::from_fn(|j| [0, 1].map(|half| unsafe { W::scales(p, j, half) }[0]))
+}
+
+/// The products of the minimums of four rows with the sums of a token.
+///
+/// # Safety
+///
+/// As for [`Weights256::quants`].
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn min_products<W: Weights256>(w: *const u8, x_sums: &[i32; 16], half: usize) -> int32x4_t {
+    let (pairs, _) = x_sums.as_chunks::<2>();
+    let mut product = vdupq_n_s32(0);
+    for (j, pair) in pairs.iter().enumerate() {
+        // SAFETY: the caller vouches for the blocks.
+        product = vmlaq_n_s32(product, unsafe { W::mins(w, j, half) }, pair[0] + pair[1]);
+    }
+    product
 }
 
 /// The pair of units at `p + 32 * index`.
@@ -183,6 +191,13 @@ impl Weights256 for Q4K {
         signed(unsafe { paired_nibbles(p.add(ROWS * 16), j) })
     }
 
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn products(p: *const u8, x: *const i8, _x_sums: &[i32; 16]) -> [int32x4_t; 2] {
+        // SAFETY: as above; the caller vouches for the activations.
+        unsafe { one_token::four_bits(p.add(ROWS * 16), &scales_of_32::<Self>(p), x) }
+    }
+
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
@@ -221,6 +236,13 @@ impl Weights256 for Q5K {
                 [0, 1].map(|half| with_fifth_bit(low[i][half], fifth[half], j))
             }))
         }
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn products(p: *const u8, x: *const i8, _x_sums: &[i32; 16]) -> [int32x4_t; 2] {
+        // SAFETY: as above; the caller vouches for the activations.
+        unsafe { one_token::five_bits(p.add(ROWS * 48), p.add(ROWS * 16), &scales_of_32::<Self>(p), x) }
     }
 
     #[inline(always)]
@@ -268,6 +290,18 @@ impl Weights256 for Q6K {
             })
         });
         signed(quants)
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn products(p: *const u8, x: *const i8, x_sums: &[i32; 16]) -> [int32x4_t; 2] {
+        let scales = core::array::from_fn(|i| {
+            let of_16 = six_bit_order(i);
+            // SAFETY: the caller vouches for the blocks.
+            [0, 1].map(|half| unsafe { Self::scales(p, of_16 / 2, half) }[of_16 % 2])
+        });
+        // SAFETY: the codes come first, then the upper bits; the caller vouches for the activations.
+        unsafe { one_token::six_bits(p, p.add(ROWS * 128), &scales, x, x_sums) }
     }
 
     #[target_feature(enable = "neon")]

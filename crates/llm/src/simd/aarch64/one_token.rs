@@ -1,0 +1,364 @@
+//! One token by `SDOT`: the loops over blocks of 256 packed weights, written out.
+//!
+//! Registers hold the integer products of eight rows: `v28` those of the first four, `v29` those of the
+//! others. Weights come in pairs of units, so that four registers are two units of all eight rows.
+
+use core::arch::{aarch64::*, asm};
+
+/// Integer scales of each 32 or 16 weights, of the first and of the second four rows.
+pub type Scales<const N: usize> = [[int32x4_t; 2]; N];
+
+/// Two units of eight rows, in four registers, with their lanes of activations.
+macro_rules! sdot_units {
+    ($a:literal, $b:literal, $c:literal, $d:literal, $x:literal, $lane:literal, $next_lane:literal, $low:literal, $high:literal) => {
+        concat!(
+            "sdot ", $low, ".4s, ", $a, ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $high, ".4s, ", $b,
+            ".16b, ", $x, ".4b[", $lane, "]\n", "sdot ", $low, ".4s, ", $c, ".16b, ", $x, ".4b[", $next_lane,
+            "]\n", "sdot ", $high, ".4s, ", $d, ".16b, ", $x, ".4b[", $next_lane, "]\n",
+        )
+    };
+}
+
+/// The low nibbles of `v0` to `v3` in `v4` to `v7`, the high ones in place.
+macro_rules! nibbles {
+    () => {
+        "and v4.16b, v0.16b, v31.16b
+         and v5.16b, v1.16b, v31.16b
+         and v6.16b, v2.16b, v31.16b
+         and v7.16b, v3.16b, v31.16b
+         ushr v0.16b, v0.16b, #4
+         ushr v1.16b, v1.16b, #4
+         ushr v2.16b, v2.16b, #4
+         ushr v3.16b, v3.16b, #4
+        "
+    };
+}
+
+/// Fifth bits of two units into the low nibbles, and those of the next 32 weights into the high ones.
+macro_rules! fifth_bits {
+    () => {
+        "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{fifth}], #64
+         ushl v12.16b, v8.16b, v24.16b
+         ushl v13.16b, v9.16b, v24.16b
+         ushl v14.16b, v10.16b, v24.16b
+         ushl v15.16b, v11.16b, v24.16b
+         bit v4.16b, v12.16b, v30.16b
+         bit v5.16b, v13.16b, v30.16b
+         bit v6.16b, v14.16b, v30.16b
+         bit v7.16b, v15.16b, v30.16b
+         ushl v12.16b, v8.16b, v25.16b
+         ushl v13.16b, v9.16b, v25.16b
+         ushl v14.16b, v10.16b, v25.16b
+         ushl v15.16b, v11.16b, v25.16b
+         bit v0.16b, v12.16b, v30.16b
+         bit v1.16b, v13.16b, v30.16b
+         bit v2.16b, v14.16b, v30.16b
+         bit v3.16b, v15.16b, v30.16b
+        "
+    };
+}
+
+/// Two units of codes, times lanes of both 32 activations.
+macro_rules! codes {
+    ($x:literal, $next_x:literal, $lane:literal, $next_lane:literal, $fifth_bits:expr) => {
+        concat!(
+            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{w}], #64\n",
+            nibbles!(),
+            $fifth_bits,
+            sdot_units!("v4", "v5", "v6", "v7", $x, $lane, $next_lane, "v20", "v21"),
+            sdot_units!("v0", "v1", "v2", "v3", $next_x, $lane, $next_lane, "v22", "v23"),
+        )
+    };
+}
+
+/// 64 weights of eight rows: the low and high nibbles of eight units.
+macro_rules! paired_nibbles {
+    ($fifth_bits:expr) => {
+        concat!(
+            "ldp q16, q17, [{x}], #32\n",
+            "ldp q18, q19, [{x}], #32\n",
+            "movi v20.2d, #0\n",
+            "movi v21.2d, #0\n",
+            "movi v22.2d, #0\n",
+            "movi v23.2d, #0\n",
+            codes!("v16", "v18", "0", "1", $fifth_bits),
+            codes!("v16", "v18", "2", "3", $fifth_bits),
+            codes!("v17", "v19", "0", "1", $fifth_bits),
+            codes!("v17", "v19", "2", "3", $fifth_bits),
+            "ldp q26, q27, [{scales}], #32\n",
+            "mla v28.4s, v20.4s, v26.4s\n",
+            "mla v29.4s, v21.4s, v27.4s\n",
+            "ldp q26, q27, [{scales}], #32\n",
+            "mla v28.4s, v22.4s, v26.4s\n",
+            "mla v29.4s, v23.4s, v27.4s\n",
+        )
+    };
+}
+
+/// Weights of four bits, in pairs of 32 under the same bytes (Q4_K).
+///
+/// # Safety
+///
+/// The 1024 bytes of eight rows' codes must be readable at `codes`, 256 activations at `x`; the CPU must
+/// have FEAT_DotProd.
+#[inline(always)]
+pub unsafe fn four_bits(codes: *const u8, scales: &Scales<8>, x: *const i8) -> [int32x4_t; 2] {
+    let (first, second);
+    // SAFETY: reads what the caller vouches for and the scales.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "movi v28.2d, #0",
+            "movi v29.2d, #0",
+            "movi v31.16b, #0xf",
+            "2:",
+            paired_nibbles!(""),
+            "subs {pairs}, {pairs}, #1",
+            "b.ne 2b",
+            w = inout(reg) codes => _,
+            x = inout(reg) x => _,
+            scales = inout(reg) scales.as_ptr() => _,
+            pairs = inout(reg) 4_usize => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v26") _, out("v27") _, out("v31") _,
+            out("v28") first, out("v29") second,
+            options(nostack, readonly)
+        );
+    }
+    [first, second]
+}
+
+/// As [`four_bits`] with a fifth bit: bit `j` of the bytes at `fifth` is that of weights `32 j..` (Q5_K).
+///
+/// # Safety
+///
+/// As there; 256 bytes must be readable at `fifth`.
+#[inline(always)]
+pub unsafe fn five_bits(
+    codes: *const u8,
+    fifth: *const u8,
+    scales: &Scales<8>,
+    x: *const i8,
+) -> [int32x4_t; 2] {
+    let (first, second);
+    // SAFETY: reads what the caller vouches for and the scales.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "movi v28.2d, #0",
+            "movi v29.2d, #0",
+            "movi v31.16b, #0xf",
+            "movi v30.16b, #0x10",
+            // How far the bits of the pair's first and second 32 weights have to go to the left.
+            "movi v24.16b, #4",
+            "movi v25.16b, #3",
+            "2:",
+            paired_nibbles!(fifth_bits!()),
+            "sub {fifth}, {fifth}, #256",
+            "movi v26.16b, #2",
+            "sub v24.16b, v24.16b, v26.16b",
+            "sub v25.16b, v25.16b, v26.16b",
+            "subs {pairs}, {pairs}, #1",
+            "b.ne 2b",
+            w = inout(reg) codes => _,
+            fifth = inout(reg) fifth => _,
+            x = inout(reg) x => _,
+            scales = inout(reg) scales.as_ptr() => _,
+            pairs = inout(reg) 4_usize => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v30") _, out("v31") _,
+            out("v28") first, out("v29") second,
+            options(nostack, readonly)
+        );
+    }
+    [first, second]
+}
+
+/// A register of each half's codes, `$a` and `$b`, and of upper bits `$h`, times lane `$lane` of the
+/// activations of all four 32 weights that have bits there.
+macro_rules! six_bit_codes {
+    ($a:literal, $b:literal, $h:literal, $lane:literal, $s0:literal, $s1:literal, $s2:literal, $s3:literal) => {
+        concat!(
+            "and v12.16b, ",
+            $a,
+            ".16b, v31.16b\n",
+            "shl v13.16b, ",
+            $h,
+            ".16b, #4\n",
+            "and v14.16b, ",
+            $b,
+            ".16b, v31.16b\n",
+            "shl v15.16b, ",
+            $h,
+            ".16b, #2\n",
+            "bit v12.16b, v13.16b, v30.16b\n",
+            "bit v14.16b, v15.16b, v30.16b\n",
+            "ushr ",
+            $a,
+            ".16b, ",
+            $a,
+            ".16b, #4\n",
+            "ushr ",
+            $b,
+            ".16b, ",
+            $b,
+            ".16b, #4\n",
+            "ushr v13.16b, ",
+            $h,
+            ".16b, #2\n",
+            "bit ",
+            $a,
+            ".16b, ",
+            $h,
+            ".16b, v30.16b\n",
+            "bit ",
+            $b,
+            ".16b, v13.16b, v30.16b\n",
+            "sdot ",
+            $s0,
+            ".4s, v12.16b, v16.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s1,
+            ".4s, v14.16b, v17.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s2,
+            ".4s, ",
+            $a,
+            ".16b, v18.4b[",
+            $lane,
+            "]\n",
+            "sdot ",
+            $s3,
+            ".4s, ",
+            $b,
+            ".16b, v19.4b[",
+            $lane,
+            "]\n",
+        )
+    };
+}
+
+/// Two units of each.
+macro_rules! six_bit_units {
+    ($lane:literal, $next_lane:literal) => {
+        concat!(
+            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{a}], #64\n",
+            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{b}], #64\n",
+            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{high}], #64\n",
+            six_bit_codes!("v0", "v4", "v8", $lane, "v20", "v22", "v24", "v26"),
+            six_bit_codes!("v1", "v5", "v9", $lane, "v21", "v23", "v25", "v27"),
+            six_bit_codes!("v2", "v6", "v10", $next_lane, "v20", "v22", "v24", "v26"),
+            six_bit_codes!("v3", "v7", "v11", $next_lane, "v21", "v23", "v25", "v27"),
+        )
+    };
+}
+
+/// The sums of one 16 of each 32 weights, under their own scales.
+macro_rules! six_bit_half {
+    ($x0:literal, $x1:literal, $x2:literal, $x3:literal) => {
+        concat!(
+            "ldr q16, [{x}, #", $x0, "]\n",
+            "ldr q17, [{x}, #", $x1, "]\n",
+            "ldr q18, [{x}, #", $x2, "]\n",
+            "ldr q19, [{x}, #", $x3, "]\n",
+            "ld4r {{v20.4s, v21.4s, v22.4s, v23.4s}}, [{starts}], #16\n",
+            "mov v24.16b, v22.16b\n",
+            "mov v25.16b, v22.16b\n",
+            "mov v26.16b, v23.16b\n",
+            "mov v27.16b, v23.16b\n",
+            "mov v22.16b, v21.16b\n",
+            "mov v23.16b, v21.16b\n",
+            "mov v21.16b, v20.16b\n",
+            six_bit_units!("0", "1"),
+            six_bit_units!("2", "3"),
+            six_bit_half!(@ "v20", "v21"),
+            six_bit_half!(@ "v22", "v23"),
+            six_bit_half!(@ "v24", "v25"),
+            six_bit_half!(@ "v26", "v27"),
+        )
+    };
+    (@ $low:literal, $high:literal) => {
+        concat!(
+            "ldp q12, q13, [{scales}], #32\n",
+            "mla v28.4s, ", $low, ".4s, v12.4s\n",
+            "mla v29.4s, ", $high, ".4s, v13.4s\n",
+        )
+    };
+}
+
+/// Weights of six bits with an offset of 32, four in the bytes at `codes` and two at `high` (Q6_K). Scales
+/// and sums come in the order in which the loop meets them: see [`six_bit_order`].
+///
+/// # Safety
+///
+/// The 1024 bytes of eight rows' codes must be readable at `codes`, 512 of upper bits at `high`, 256 activations
+/// at `x`; the CPU must have FEAT_DotProd.
+#[inline(always)]
+pub unsafe fn six_bits(
+    codes: *const u8,
+    high: *const u8,
+    scales: &Scales<16>,
+    x: *const i8,
+    x_sums: &[i32; 16],
+) -> [int32x4_t; 2] {
+    // What the offset adds to the sums of products comes off them first.
+    let starts: [i32; 16] = core::array::from_fn(|i| -32 * x_sums[six_bit_order(i)]);
+    let (first, second);
+    // SAFETY: reads what the caller vouches for, the scales and the starts.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "movi v28.2d, #0",
+            "movi v29.2d, #0",
+            "movi v31.16b, #0xf",
+            "movi v30.16b, #0x30",
+            "2:",
+            six_bit_half!("0", "32", "64", "96"),
+            six_bit_half!("16", "48", "80", "112"),
+            "add {a}, {a}, #256",
+            "add {b}, {b}, #256",
+            "add {x}, {x}, #128",
+            "subs {parts}, {parts}, #1",
+            "b.ne 2b",
+            a = inout(reg) codes => _,
+            b = inout(reg) codes.wrapping_add(256) => _,
+            high = inout(reg) high => _,
+            x = inout(reg) x => _,
+            scales = inout(reg) scales.as_ptr() => _,
+            starts = inout(reg) starts.as_ptr() => _,
+            parts = inout(reg) 2_usize => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+            out("v30") _, out("v31") _,
+            out("v28") first, out("v29") second,
+            options(nostack, readonly)
+        );
+    }
+    [first, second]
+}
+
+/// Which 16 weights of a block [`six_bits`] meets as number `i`: of each 128 the first halves of each 32,
+/// then the second ones.
+#[inline(always)]
+pub fn six_bit_order(i: usize) -> usize {
+    let (part, half, of_32) = (i / 8, i / 4 % 2, i % 4);
+    8 * part + 2 * of_32 + half
+}
