@@ -284,27 +284,28 @@ macro_rules! six_bit_half {
             "mov v21.16b, v20.16b\n",
             six_bit_units!("0", "1"),
             six_bit_units!("2", "3"),
-            six_bit_half!(@ "v20", "v21"),
-            six_bit_half!(@ "v22", "v23"),
-            six_bit_half!(@ "v24", "v25"),
-            six_bit_half!(@ "v26", "v27"),
+            six_bit_half!(@ "v20", "v21", $x0),
+            six_bit_half!(@ "v22", "v23", $x1),
+            six_bit_half!(@ "v24", "v25", $x2),
+            six_bit_half!(@ "v26", "v27", $x3),
         )
     };
-    (@ $low:literal, $high:literal) => {
+    // Scales lie as far apart as activations: 32 bytes for 16 of these.
+    (@ $low:literal, $high:literal, $x:literal) => {
         concat!(
-            "ldp q12, q13, [{scales}], #32\n",
+            "ldp q12, q13, [{scales}, #2 * ", $x, "]\n",
             "mla v28.4s, ", $low, ".4s, v12.4s\n",
             "mla v29.4s, ", $high, ".4s, v13.4s\n",
         )
     };
 }
 
-/// Weights of six bits with an offset of 32, four in the bytes at `codes` and two at `high` (Q6_K). Scales
-/// and sums come in the order in which the loop meets them: see [`six_bit_order`].
+/// Weights of six bits with an offset of 32, four in the bytes at `codes` and two at `high` (Q6_K).
 ///
 /// # Safety
 ///
-/// The 1024 bytes of eight rows' codes must be readable at `codes`, 512 of upper bits at `high`, 256 activations
+/// The 1024 bytes of eight rows' codes must be readable at `codes`, 512 of upper bits at `high`, 256
+/// activations
 /// at `x`; the CPU must have FEAT_DotProd.
 #[inline(always)]
 pub unsafe fn six_bits(
@@ -331,6 +332,7 @@ pub unsafe fn six_bits(
             "add {a}, {a}, #256",
             "add {b}, {b}, #256",
             "add {x}, {x}, #128",
+            "add {scales}, {scales}, #256",
             "subs {parts}, {parts}, #1",
             "b.ne 2b",
             a = inout(reg) codes => _,
@@ -358,7 +360,7 @@ pub unsafe fn six_bits(
 /// Which 16 weights of a block [`six_bits`] meets as number `i`: of each 128 the first halves of each 32,
 /// then the second ones.
 #[inline(always)]
-pub fn six_bit_order(i: usize) -> usize {
+fn six_bit_order(i: usize) -> usize {
     let (part, half, of_32) = (i / 8, i / 4 % 2, i % 4);
     8 * part + 2 * of_32 + half
 }

@@ -1,7 +1,7 @@
 //! Packed weights that have integer scales under a scale for each 256 of them.
 
 use super::load::{load_16, load_32, load_f16x8};
-use super::one_token::{self, six_bit_order};
+use super::one_token;
 use super::packed::{ROWS, Rows8, Sums, signed, with_fifth_bit};
 use crate::simd::Q8;
 use core::arch::aarch64::*;
@@ -24,19 +24,22 @@ pub trait Weights256 {
     /// They must be readable, and `j` below 8; also below.
     unsafe fn quants(p: *const u8, j: usize) -> [[int8x16_t; 2]; 8];
 
-    /// The integer scales of the two halves of these weights, of four rows.
-    ///
-    /// # Safety
-    ///
-    /// As for [`quants`](Self::quants), and `half` below 2.
-    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2];
+    /// The integer scales of each 32 weights, or of each 16.
+    type Scales: AsRef<[[int32x4_t; 2]]>;
 
-    /// The integer minimums of these weights, of four rows.
+    /// These scales.
     ///
     /// # Safety
     ///
-    /// As for [`scales`](Self::scales).
-    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t;
+    /// As for [`quants`](Self::quants).
+    unsafe fn scales(p: *const u8) -> Self::Scales;
+
+    /// The integer minimums of each 32 weights.
+    ///
+    /// # Safety
+    ///
+    /// As for [`quants`](Self::quants).
+    unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8];
 
     /// The sums of the products with the 256 activations at `x`, each times its integer scale; of each 16
     /// activations the sums are given.
@@ -76,11 +79,12 @@ impl<W: Weights256> Rows8 for Of256<W> {
                     let products = W::products(w, x.quants.as_ptr().add(256 * at), x_sums);
                     let scale = *x.scales.as_ptr().add(at);
                     let [d, d_min] = W::d(w);
+                    let min_products = if W::MINS { min_products(W::mins(w), x_sums) } else { products };
                     for half in 0..2 {
                         let product = vcvtq_f32_s32(products[half]);
                         sums[half] = vfmaq_f32(sums[half], product, vmulq_n_f32(d[half], scale));
                         if W::MINS {
-                            let product = vcvtq_f32_s32(min_products::<W>(w, x_sums, half));
+                            let product = vcvtq_f32_s32(min_products[half]);
                             sums[half] = vfmsq_f32(sums[half], product, vmulq_n_f32(d_min[half], scale));
                         }
                     }
@@ -91,33 +95,18 @@ impl<W: Weights256> Rows8 for Of256<W> {
     }
 }
 
-/// The integer scales of each 32 weights of a block.
-///
-/// # Safety
-///
-/// As for [`Weights256::quants`].
+/// The products of minimums with the sums of a token.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn scales_of_32<W: Weights256>(p: *const u8) -> one_token::Scales<8> {
-    // SAFETY: the caller vouches for the blocks.
-    core::array::from_fn(|j| [0, 1].map(|half| unsafe { W::scales(p, j, half) }[0]))
-}
-
-/// The products of the minimums of four rows with the sums of a token.
-///
-/// # Safety
-///
-/// As for [`Weights256::quants`].
-#[target_feature(enable = "neon")]
-#[inline]
-unsafe fn min_products<W: Weights256>(w: *const u8, x_sums: &[i32; 16], half: usize) -> int32x4_t {
+fn min_products(mins: [[int32x4_t; 2]; 8], x_sums: &[i32; 16]) -> [int32x4_t; 2] {
     let (pairs, _) = x_sums.as_chunks::<2>();
-    let mut product = vdupq_n_s32(0);
-    for (j, pair) in pairs.iter().enumerate() {
-        // SAFETY: the caller vouches for the blocks.
-        product = vmlaq_n_s32(product, unsafe { W::mins(w, j, half) }, pair[0] + pair[1]);
+    let mut products = [vdupq_n_s32(0); 2];
+    for (mins, pair) in mins.into_iter().zip(pairs) {
+        for (product, min) in products.iter_mut().zip(mins) {
+            *product = vmlaq_n_s32(*product, min, pair[0] + pair[1]);
+        }
     }
-    product
+    products
 }
 
 /// The pair of units at `p + 32 * index`.
@@ -131,33 +120,53 @@ unsafe fn units(p: *const u8, index: usize) -> [uint8x16_t; 2] {
     unsafe { load_32(p.add(32 * index)) }
 }
 
-/// Byte `i` of each lane.
+/// The four bytes of each lane.
 #[target_feature(enable = "neon")]
 #[inline]
-fn byte(v: uint32x4_t, i: usize) -> uint32x4_t {
-    vandq_u32(vshlq_u32(v, vdupq_n_s32(-8 * i as i32)), vdupq_n_u32(0xff))
+fn four_bytes(v: uint32x4_t) -> [int32x4_t; 4] {
+    let byte = vdupq_n_u32(0xff);
+    [
+        vandq_u32(v, byte),
+        vandq_u32(vshrq_n_u32::<8>(v), byte),
+        vandq_u32(vshrq_n_u32::<16>(v), byte),
+        vshrq_n_u32::<24>(v),
+    ]
+    .map(|v| vreinterpretq_s32_u32(v))
 }
 
-/// Scales or minimums of 6 bits for each 32 weights of four rows, from the three units at `p`: number
-/// `j` of those whose lower four lie in unit `first`.
+/// The four signed bytes of each lane.
+#[target_feature(enable = "neon")]
+#[inline]
+fn four_signed_bytes(v: int32x4_t) -> [int32x4_t; 4] {
+    [
+        vshrq_n_s32::<24>(vshlq_n_s32::<24>(v)),
+        vshrq_n_s32::<24>(vshlq_n_s32::<16>(v)),
+        vshrq_n_s32::<24>(vshlq_n_s32::<8>(v)),
+        vshrq_n_s32::<24>(v),
+    ]
+}
+
+/// Scales or minimums of 6 bits for each 32 weights, from the three units at `p`: those whose lower
+/// four lie in unit `FIRST`.
 ///
 /// # Safety
 ///
 /// The units must be readable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn six_bits(p: *const u8, first: usize, j: usize, half: usize) -> int32x4_t {
+unsafe fn six_bits<const FIRST: usize>(p: *const u8) -> [[int32x4_t; 2]; 8] {
     // SAFETY: the caller vouches for the units.
-    let unit = |index| vreinterpretq_u32_u8(unsafe { load_16::<0>(p.add(32 * index + 16 * half)) });
-    let own = unit(first);
-    let six = if j < 4 {
-        vandq_u32(byte(own, j), vdupq_n_u32(0x3f))
-    } else {
-        let last = if first == 0 { unit(2) } else { vshrq_n_u32::<4>(unit(2)) };
-        let low = vandq_u32(byte(last, j - 4), vdupq_n_u32(0xf));
-        vorrq_u32(low, vandq_u32(vshrq_n_u32::<2>(byte(own, j - 4)), vdupq_n_u32(0x30)))
-    };
-    vreinterpretq_s32_u32(six)
+    let unit = |index: usize, half: usize| unsafe { load_16::<0>(p.add(32 * index + 16 * half)) };
+    let [first, second] = [0, 1].map(|half| {
+        let (own, last) = (unit(FIRST, half), unit(2, half));
+        let low = vandq_u8(own, vdupq_n_u8(0x3f));
+        let last = if FIRST == 0 { vandq_u8(last, vdupq_n_u8(0xf)) } else { vshrq_n_u8::<4>(last) };
+        let high = vorrq_u8(last, vandq_u8(vshrq_n_u8::<2>(own), vdupq_n_u8(0x30)));
+        [low, high].map(|v| four_bytes(vreinterpretq_u32_u8(v)))
+    });
+    let [[a, b, c, d], [e, f, g, h]] = first;
+    let [[i, j, k, l], [m, n, o, p]] = second;
+    [[a, i], [b, j], [c, k], [d, l], [e, m], [f, n], [g, o], [h, p]]
 }
 
 /// The nibbles of weights `32 * j` to `32 * j + 31` in pairs of 32 under the same bytes.
@@ -195,21 +204,23 @@ impl Weights256 for Q4K {
     #[inline]
     unsafe fn products(p: *const u8, x: *const i8, _x_sums: &[i32; 16]) -> [int32x4_t; 2] {
         // SAFETY: as above; the caller vouches for the activations.
-        unsafe { one_token::four_bits(p.add(ROWS * 16), &scales_of_32::<Self>(p), x) }
+        unsafe { one_token::four_bits(p.add(ROWS * 16), &Self::scales(p), x) }
     }
+
+    type Scales = [[int32x4_t; 2]; 8];
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
+    unsafe fn scales(p: *const u8) -> Self::Scales {
         // SAFETY: the units lie behind the two scales.
-        [unsafe { six_bits(p.add(ROWS * 4), 0, j, half) }; 2]
+        unsafe { six_bits::<0>(p.add(ROWS * 4)) }
     }
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t {
+    unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8] {
         // SAFETY: as above.
-        unsafe { six_bits(p.add(ROWS * 4), 1, j, half) }
+        unsafe { six_bits::<1>(p.add(ROWS * 4)) }
     }
 
     #[inline(always)]
@@ -242,19 +253,23 @@ impl Weights256 for Q5K {
     #[inline]
     unsafe fn products(p: *const u8, x: *const i8, _x_sums: &[i32; 16]) -> [int32x4_t; 2] {
         // SAFETY: as above; the caller vouches for the activations.
-        unsafe { one_token::five_bits(p.add(ROWS * 48), p.add(ROWS * 16), &scales_of_32::<Self>(p), x) }
+        unsafe { one_token::five_bits(p.add(ROWS * 48), p.add(ROWS * 16), &Self::scales(p), x) }
     }
 
-    #[inline(always)]
-    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
+    type Scales = [[int32x4_t; 2]; 8];
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn scales(p: *const u8) -> Self::Scales {
         // SAFETY: as for Q4_K.
-        unsafe { Q4K::scales(p, j, half) }
+        unsafe { Q4K::scales(p) }
     }
 
-    #[inline(always)]
-    unsafe fn mins(p: *const u8, j: usize, half: usize) -> int32x4_t {
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8] {
         // SAFETY: as for Q4_K.
-        unsafe { Q4K::mins(p, j, half) }
+        unsafe { Q4K::mins(p) }
     }
 
     #[inline(always)]
@@ -292,33 +307,35 @@ impl Weights256 for Q6K {
         signed(quants)
     }
 
+    type Scales = [[int32x4_t; 2]; 16];
+
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn products(p: *const u8, x: *const i8, x_sums: &[i32; 16]) -> [int32x4_t; 2] {
-        let scales = core::array::from_fn(|i| {
-            let of_16 = six_bit_order(i);
-            // SAFETY: the caller vouches for the blocks.
-            [0, 1].map(|half| unsafe { Self::scales(p, of_16 / 2, half) }[of_16 % 2])
-        });
         // SAFETY: the codes come first, then the upper bits; the caller vouches for the activations.
-        unsafe { one_token::six_bits(p, p.add(ROWS * 128), &scales, x, x_sums) }
+        unsafe { one_token::six_bits(p, p.add(ROWS * 128), &Self::scales(p), x, x_sums) }
     }
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn scales(p: *const u8, j: usize, half: usize) -> [int32x4_t; 2] {
+    unsafe fn scales(p: *const u8) -> Self::Scales {
         // SAFETY: behind lower and upper bits, four scales in each unit.
-        let unit = unsafe { load_16::<0>(p.add(ROWS * 192 + 32 * (j / 2) + 16 * half)) };
-        [0, 1].map(|i| {
-            let left = vdupq_n_s32(24 - 8 * (2 * (j % 2) + i) as i32);
-            vshrq_n_s32::<24>(vshlq_s32(vreinterpretq_s32_u8(unit), left))
-        })
+        let unit =
+            |index: usize, half: usize| unsafe { load_16::<0>(p.add(ROWS * 192 + 32 * index + 16 * half)) };
+        let [first, second] = [0, 1]
+            .map(|half| [0, 1, 2, 3].map(|index| four_signed_bytes(vreinterpretq_s32_u8(unit(index, half)))));
+        let mut scales = [[vdupq_n_s32(0); 2]; 16];
+        for ((scales, first), second) in scales.as_chunks_mut::<4>().0.iter_mut().zip(first).zip(second) {
+            *scales =
+                [[first[0], second[0]], [first[1], second[1]], [first[2], second[2]], [first[3], second[3]]];
+        }
+        scales
     }
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn mins(_p: *const u8, _j: usize, _half: usize) -> int32x4_t {
-        vdupq_n_s32(0)
+    unsafe fn mins(_p: *const u8) -> [[int32x4_t; 2]; 8] {
+        [[vdupq_n_s32(0); 2]; 8]
     }
 
     #[target_feature(enable = "neon")]

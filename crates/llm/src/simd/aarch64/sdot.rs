@@ -384,15 +384,14 @@ impl<W: Weights256> Batch for Sdot256<W> {
                 let block = panel.as_mut_ptr().cast::<Block256>().add(i);
                 let mut out = (&raw mut (*block).groups).cast::<u8>();
                 let mut mins = (&raw mut (*block).ends.mins).cast::<u8>();
-                for j in 0..8 {
-                    let [[a, c], [b, d]] = [0, 1].map(|half| W::scales(w, j, half));
-                    append_i32x8(&mut out, [a, b]);
-                    if W::HALVES {
-                        append_i32x8(&mut out, [c, d]);
+                let (scales, all_mins) = (W::scales(w), W::mins(w));
+                for (j, scales) in scales.as_ref().chunks(1 + usize::from(W::HALVES)).enumerate() {
+                    for &scales in scales {
+                        append_i32x8(&mut out, scales);
                     }
                     append_units(W::quants(w, j), W::OFFSET, &mut out);
                     if W::MINS {
-                        append_i32x8(&mut mins, [0, 1].map(|half| W::mins(w, j, half)));
+                        append_i32x8(&mut mins, all_mins[j]);
                     }
                 }
                 let mut out = (&raw mut (*block).ends.d).cast::<u8>();

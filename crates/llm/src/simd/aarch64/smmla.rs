@@ -508,17 +508,15 @@ impl<W: Weights256> Batch for Smmla256<W> {
                 let block = panel.as_mut_ptr().cast::<Block256>().add(i);
                 let mut out = (&raw mut (*block).groups).cast::<u8>();
                 let mut mins = (&raw mut (*block).ends.mins).cast::<u8>();
-                for j in 0..8 {
-                    let scales = [0, 1].map(|half| W::scales(w, j, half));
-                    for part in 0..1 + usize::from(W::HALVES) {
-                        for of_rows in scales {
-                            append_i32x8(&mut out, twice_i32(of_rows[part]));
-                        }
+                let (scales, all_mins) = (W::scales(w), W::mins(w));
+                for (j, scales) in scales.as_ref().chunks(1 + usize::from(W::HALVES)).enumerate() {
+                    for &of_rows in scales.as_flattened() {
+                        append_i32x8(&mut out, twice_i32(of_rows));
                     }
                     append_pairs(W::quants(w, j), W::OFFSET, &mut out);
                     if W::MINS {
-                        for half in 0..2 {
-                            append_i32x8(&mut mins, twice_i32(W::mins(w, j, half)));
+                        for of_rows in all_mins[j] {
+                            append_i32x8(&mut mins, twice_i32(of_rows));
                         }
                     }
                 }
