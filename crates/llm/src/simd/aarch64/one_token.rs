@@ -305,8 +305,7 @@ macro_rules! six_bit_half {
 /// # Safety
 ///
 /// The 1024 bytes of eight rows' codes must be readable at `codes`, 512 of upper bits at `high`, 256
-/// activations
-/// at `x`; the CPU must have FEAT_DotProd.
+/// activations at `x`; the CPU must have FEAT_DotProd.
 #[inline(always)]
 pub unsafe fn six_bits(
     codes: *const u8,
