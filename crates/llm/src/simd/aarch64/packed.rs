@@ -235,8 +235,9 @@ pub struct Groups {
 pub trait Weights32 {
     /// Bytes of the blocks of all eight rows.
     const BYTES: usize;
-    /// The integers are this many bits too far to the left: 0 or 4.
-    const SHIFT: i32 = 0;
+    /// What one stands for in the integers that are loaded, by which the scales of activations are
+    /// multiplied: a power of two, so that nothing is rounded. 1 where there are minimums.
+    const UNIT: f32 = 1.0;
     /// Whether there are minimums.
     const MINS: bool = false;
     /// What the integers are too large by.
@@ -267,7 +268,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
             // SAFETY: the loop visits each block of the rows and each group of the token once.
             unsafe {
                 let x = next_32(&mut quants);
-                let scale = next_f32(&mut scales);
+                let scale = vmulq_n_f32(next_f32(&mut scales), W::UNIT);
                 for (w, sums) in w.iter_mut().zip(&mut sums) {
                     *sums = add_products::<W>(&W::next(w), x, scale, x_sum, *sums);
                 }
@@ -294,7 +295,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
                 let w = W::next(&mut w);
                 for t in 0..T {
                     let x = next_32(&mut quants[t]);
-                    let scale = next_f32(&mut scales[t]);
+                    let scale = vmulq_n_f32(next_f32(&mut scales[t]), W::UNIT);
                     sums[t] = add_products::<W>(&w, x, scale, *x_sums[t], sums[t]);
                     if W::MINS || W::OFFSET != 0 {
                         x_sums[t] = x_sums[t].add(1);
@@ -321,11 +322,7 @@ fn add_products<W: Weights32>(
         let start = vdupq_n_s32(-i32::from(W::OFFSET) * x_sum);
         let dots = dot_16(start, half_of(w.quants, 0, half), x[0]);
         let dots = dot_16(dots, half_of(w.quants, 4, half), x[1]);
-        let dots = match W::SHIFT {
-            4 => vcvtq_n_f32_s32::<4>(dots),
-            _ => vcvtq_f32_s32(dots),
-        };
-        let sum = vfmaq_f32(sums[half], dots, vmulq_laneq_f32::<0>(w.scales[half], scale));
+        let sum = vfmaq_f32(sums[half], vcvtq_f32_s32(dots), vmulq_laneq_f32::<0>(w.scales[half], scale));
         if W::MINS {
             return vfmaq_n_f32(sum, vmulq_laneq_f32::<0>(w.mins[half], scale), x_sum as f32);
         }
@@ -367,7 +364,7 @@ pub struct Q4_0;
 
 impl Weights32 for Q4_0 {
     const BYTES: usize = ROWS * 18;
-    const SHIFT: i32 = 4;
+    const UNIT: f32 = 1.0 / 16.0;
 
     #[target_feature(enable = "neon")]
     #[inline]

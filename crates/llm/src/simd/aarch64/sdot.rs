@@ -50,7 +50,7 @@ pub struct Tokens32 {
 
 /// The products of one token, whose quants lie at `$x` and sums in `$first` and `$second`.
 macro_rules! token_32 {
-    ($fixed_point:literal, $x:literal, $lane:literal, $first:literal, $second:literal $(, $mins:tt)?) => {
+    ($x:literal, $lane:literal, $first:literal, $second:literal $(, $mins:tt)?) => {
         concat!(
             "ldp q19, q20, [{", $x, "}], #32\n",
             "movi v21.2d, #0\n",
@@ -72,10 +72,10 @@ macro_rules! token_32 {
             "sdot v21.4s, v7.16b, v20.4b[3]\n",
             "sdot v22.4s, v15.16b, v20.4b[3]\n",
             "fmul v23.4s, v16.4s, v18.s[", $lane, "]\n",
-            "scvtf v21.4s, v21.4s", $fixed_point, "\n",
+            "scvtf v21.4s, v21.4s\n",
             "fmla ", $first, ".4s, v21.4s, v23.4s\n",
             "fmul v23.4s, v17.4s, v18.s[", $lane, "]\n",
-            "scvtf v22.4s, v22.4s", $fixed_point, "\n",
+            "scvtf v22.4s, v22.4s\n",
             "fmla ", $second, ".4s, v22.4s, v23.4s\n",
             $( token_32!(@$mins $lane, $first, $second), )?
         )
@@ -94,7 +94,7 @@ macro_rules! token_32 {
 
 /// The products of a group with four tokens.
 macro_rules! group_32 {
-    ($fixed_point:literal $(, $mins:tt)?) => {
+    ($($mins:tt)?) => {
         concat!(
             "ldp q16, q17, [{w}], #32\n",
             "ldr q18, [{factors}], #16\n",
@@ -102,10 +102,10 @@ macro_rules! group_32 {
             "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{w}], #64\n",
             "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
             "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64\n",
-            token_32!($fixed_point, "x0", "0", "v24", "v25" $(, $mins)?),
-            token_32!($fixed_point, "x1", "1", "v26", "v27" $(, $mins)?),
-            token_32!($fixed_point, "x2", "2", "v28", "v29" $(, $mins)?),
-            token_32!($fixed_point, "x3", "3", "v30", "v31" $(, $mins)?),
+            token_32!("x0", "0", "v24", "v25" $(, $mins)?),
+            token_32!("x1", "1", "v26", "v27" $(, $mins)?),
+            token_32!("x2", "2", "v28", "v29" $(, $mins)?),
+            token_32!("x3", "3", "v30", "v31" $(, $mins)?),
             $( group_32!(@$mins) )?
         )
     };
@@ -188,7 +188,7 @@ impl<W: Weights32> Batch for Sdot32<W> {
                 let at = t * n_groups + first;
                 let mut factor = (&raw mut (*out).factors).cast::<f32>().add(t);
                 for group in at..at + len {
-                    *factor = *x.scales.as_ptr().add(group);
+                    *factor = W::UNIT * *x.scales.as_ptr().add(group);
                     factor = factor.add(TOKENS);
                     if W::MINS {
                         *factor = *x.sums.as_ptr().add(group) as f32;
@@ -226,10 +226,10 @@ impl<W: Weights32> Batch for Sdot32<W> {
         let tokens = tokens.as_ptr();
         // SAFETY: reads `len` groups of the panel, of the factors and of the tokens, and the sums.
         unsafe {
-            match (W::SHIFT, W::MINS) {
-                (4, _) => groups_32!(panel, tokens, len, sums, group_32!(", #4")),
-                (_, false) => groups_32!(panel, tokens, len, sums, group_32!("")),
-                (_, true) => groups_32!(panel, tokens, len, sums, group_32!("", mins)),
+            if W::MINS {
+                groups_32!(panel, tokens, len, sums, group_32!(mins));
+            } else {
+                groups_32!(panel, tokens, len, sums, group_32!());
             }
         }
     }

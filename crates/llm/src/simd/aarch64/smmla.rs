@@ -99,7 +99,7 @@ pub struct Tokens32([u8; SLAB_32 * (128 + 32 + 32)]);
 
 /// The products of a pair of rows, whose scales lie in `$d`, those of the tokens in `$x` and `$y`, and sums in `$first` and `$second`.
 macro_rules! rows_32 {
-    ($fixed_point:literal, $d:literal, $x:literal, $y:literal, $first:literal, $second:literal $(, $mins:literal)?) => {
+    ($d:literal, $x:literal, $y:literal, $first:literal, $second:literal $(, $mins:literal)?) => {
         concat!(
             "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
             "movi v16.2d, #0\n",
@@ -114,8 +114,8 @@ macro_rules! rows_32 {
             "smmla v17.4s, v11.16b, v7.16b\n",
             "fmul v18.4s, ", $d, ".4s, ", $x, ".4s\n",
             "fmul v19.4s, ", $d, ".4s, ", $y, ".4s\n",
-            "scvtf v16.4s, v16.4s", $fixed_point, "\n",
-            "scvtf v17.4s, v17.4s", $fixed_point, "\n",
+            "scvtf v16.4s, v16.4s\n",
+            "scvtf v17.4s, v17.4s\n",
             "fmla ", $first, ".4s, v16.4s, v18.4s\n",
             "fmla ", $second, ".4s, v17.4s, v19.4s\n",
             $(
@@ -131,13 +131,13 @@ macro_rules! rows_32 {
 
 /// The products of a group with four tokens whose scales lie in `$x` and `$y`.
 macro_rules! rows_of_group_32 {
-    ($fixed_point:literal, $x:literal, $y:literal) => {
+    ($x:literal, $y:literal) => {
         concat!(
             rows_of_group_32!(@load),
-            rows_32!($fixed_point, "v20", $x, $y, "v24", "v25"),
-            rows_32!($fixed_point, "v21", $x, $y, "v26", "v27"),
-            rows_32!($fixed_point, "v22", $x, $y, "v28", "v29"),
-            rows_32!($fixed_point, "v23", $x, $y, "v30", "v31"),
+            rows_32!("v20", $x, $y, "v24", "v25"),
+            rows_32!("v21", $x, $y, "v26", "v27"),
+            rows_32!("v22", $x, $y, "v28", "v29"),
+            rows_32!("v23", $x, $y, "v30", "v31"),
         )
     };
     (@load) => {
@@ -151,18 +151,18 @@ macro_rules! rows_of_group_32 {
 
 /// The products of a group.
 macro_rules! group_32 {
-    ($fixed_point:literal) => {
-        concat!("ldp q12, q13, [{x}], #32\n", rows_of_group_32!($fixed_point, "v12", "v13"))
+    () => {
+        concat!("ldp q12, q13, [{x}], #32\n", rows_of_group_32!("v12", "v13"))
     };
-    ($fixed_point:literal, mins) => {
+    (mins) => {
         concat!(
             "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
             rows_of_group_32!(@load),
             // The minimums lie behind the quants, of which 64 bytes more have been read each time.
-            rows_32!($fixed_point, "v20", "v12", "v13", "v24", "v25", "192"),
-            rows_32!($fixed_point, "v21", "v12", "v13", "v26", "v27", "144"),
-            rows_32!($fixed_point, "v22", "v12", "v13", "v28", "v29", "96"),
-            rows_32!($fixed_point, "v23", "v12", "v13", "v30", "v31", "48"),
+            rows_32!("v20", "v12", "v13", "v24", "v25", "192"),
+            rows_32!("v21", "v12", "v13", "v26", "v27", "144"),
+            rows_32!("v22", "v12", "v13", "v28", "v29", "96"),
+            rows_32!("v23", "v12", "v13", "v30", "v31", "48"),
             "add {w}, {w}, #64\n",
         )
     };
@@ -170,21 +170,21 @@ macro_rules! group_32 {
 
 /// The products of two groups.
 macro_rules! two_groups_32 {
-    ($fixed_point:literal) => {
+    () => {
         concat!(
             "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
-            rows_of_group_32!($fixed_point, "v12", "v13"),
-            rows_of_group_32!($fixed_point, "v14", "v15"),
+            rows_of_group_32!("v12", "v13"),
+            rows_of_group_32!("v14", "v15"),
         )
     };
-    ($fixed_point:literal, mins) => {
-        concat!(group_32!($fixed_point, mins), group_32!($fixed_point, mins))
+    (mins) => {
+        concat!(group_32!(mins), group_32!(mins))
     };
 }
 
 /// The whole loop, four groups at a time.
 macro_rules! groups_32 {
-    ($panel:ident, $tokens:ident, $len:ident, $sums:ident $(, $kind:tt)+) => {
+    ($panel:ident, $tokens:ident, $len:ident, $sums:ident $(, $mins:tt)?) => {
         asm!(
             ".arch_extension i8mm",
             "ldp q24, q25, [{s0}]",
@@ -194,15 +194,15 @@ macro_rules! groups_32 {
             "ands {single}, {len}, #3",
             "b.eq 3f",
             "2:",
-            group_32!($($kind),+),
+            group_32!($($mins)?),
             "subs {single}, {single}, #1",
             "b.ne 2b",
             "3:",
             "lsr {len}, {len}, #2",
             "cbz {len}, 5f",
             "4:",
-            two_groups_32!($($kind),+),
-            two_groups_32!($($kind),+),
+            two_groups_32!($($mins)?),
+            two_groups_32!($($mins)?),
             "subs {len}, {len}, #1",
             "b.ne 4b",
             "5:",
@@ -270,7 +270,8 @@ impl<W: Weights32> Batch for Smmla32<W> {
             let mut sums: [_; TOKENS] = core::array::from_fn(|t| x.sums.as_ptr().add(at(t)));
             let mut append_scales = |out: &mut _| {
                 let [a, b, c, d] = scales.each_mut().map(|p| next_f32(p));
-                append_f32x8(out, [in_turn(a, b), in_turn(c, d)]);
+                let scales = [in_turn(a, b), in_turn(c, d)];
+                append_f32x8(out, scales.map(|scales| vmulq_n_f32(scales, W::UNIT)));
             };
             for group in 0..len {
                 if W::MINS {
@@ -318,10 +319,10 @@ impl<W: Weights32> Batch for Smmla32<W> {
     ) {
         // SAFETY: reads `len` groups of the panel and of the tokens, and reads and writes the sums.
         unsafe {
-            match (W::SHIFT, W::MINS) {
-                (4, _) => groups_32!(panel, tokens, len, sums, ", #4"),
-                (_, false) => groups_32!(panel, tokens, len, sums, ""),
-                (_, true) => groups_32!(panel, tokens, len, sums, "", mins),
+            if W::MINS {
+                groups_32!(panel, tokens, len, sums, mins);
+            } else {
+                groups_32!(panel, tokens, len, sums);
             }
         }
     }
