@@ -1,6 +1,7 @@
 //! Whatever the bytes, the reader answers, and allocates no more than they justify.
 
 use std::alloc::System;
+use std::ops::Range;
 
 use llm::gguf::{Array, Gguf, GgufError, Value};
 use llm::model::Model;
@@ -65,9 +66,12 @@ enum Mutation {
     Copy(usize, usize, usize),
 }
 
+/// Where most of the header's structure is.
+const STRUCTURE: [Range<usize>; 2] = [0..1024, 6500..8200];
+
 fn mutations(len: usize) -> impl Strategy<Value = Vec<Mutation>> {
-    // Most of the header's structure is in its first and its last kilobyte.
-    let place = prop_oneof![3 => 0..1024usize, 3 => 6500..8200usize, 1 => 0..len];
+    let [first, last] = STRUCTURE;
+    let place = prop_oneof![3 => first, 3 => last, 1 => 0..len];
     let word = prop_oneof![any::<u64>(), 0..300u64, (0..64u32).prop_map(|bit| 1 << bit), Just(u64::MAX)];
     let mutation = prop_oneof![
         (place.clone(), any::<u8>()).prop_map(|(at, byte)| Mutation::Byte(at, byte)),
@@ -123,6 +127,11 @@ fn no_bytes_make_it_panic_or_allocate_absurdly() {
 
     let good = broken_gguf::good();
     assert_eq!(read_all(&good, good.len() as u64), Ok(()));
+
+    // Whatever number is the largest one, in a file of any length: a tensor's end must not overflow.
+    for at in STRUCTURE.into_iter().flatten() {
+        let _ = read_all(&mutate(&good, &[Mutation::Word(at, u64::MAX)]), u64::MAX);
+    }
 
     TestRunner::new(config.clone())
         .run(&mutations(good.len()), |mutations| {

@@ -146,8 +146,11 @@ impl<'a> Gguf<'a> {
                     alignment: self.alignment,
                 });
             }
-            let end_offset = self.data_offset().saturating_add(tensor.end());
-            if end_offset > file_bytes {
+            // An end that no file could have is past this one's, however long that is said to be.
+            let end = tensor.offset.checked_add(tensor.size_bytes);
+            let end_offset = end.and_then(|end| end.checked_add(self.data_offset()));
+            if end_offset.is_none_or(|end| end > file_bytes) {
+                let end_offset = end_offset.unwrap_or(u64::MAX);
                 return Err(GgufError::TensorPastEndOfFile { tensor: name, end_offset, file_bytes });
             }
         }
