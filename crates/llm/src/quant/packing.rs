@@ -318,9 +318,19 @@ mod tests {
         for kernels in Kernels::available() {
             let Some(packing) = kernels.packing() else { continue };
             for &ty in packing.types {
-                for (n_groups, n_blocks, n_tokens) in
-                    [(1, 1, 1), (2, 3, 2), (3, 5, 3), (2, 8, 4), (1, 2, 137), (1, 71, 8)]
-                {
+                for (n_groups, n_blocks, n_tokens) in [
+                    (1, 1, 1),
+                    (2, 3, 2),
+                    (3, 5, 3),
+                    (2, 8, 4),
+                    (1, 2, 137),
+                    (1, 71, 8),
+                    (2, 1, 1),
+                    (2, 2, 1),
+                    (1, 3, 4),
+                    (1, 4, 4),
+                    (1, 5, 5),
+                ] {
                     let (rows, cols) = (n_groups * packing.rows, n_blocks * ty.block_len());
                     let row_bytes = ty.row_bytes(cols).unwrap();
                     let mut plain: Vec<u8> = (0..rows * row_bytes).map(|_| random.rand_u32() as u8).collect();
@@ -343,7 +353,11 @@ mod tests {
                     }
                     let plain = Matrix::new(ty, rows, cols, &plain).unwrap();
                     let packed = Matrix::new(ty, rows, cols, &packed[1..]).unwrap().packed(Some(packing));
-                    let x: Vec<f32> = (0..n_tokens * cols).map(|_| random.rand_float() - 0.5).collect();
+                    // Down to where scales of activations and their products with weights' become subnormal.
+                    let magnitude =
+                        [1.0, 1e-20, 1e-25, 1e-30, 1e-34, 1e-38][random.rand_range(0..6) as usize];
+                    let x: Vec<f32> =
+                        (0..n_tokens * cols).map(|_| magnitude * (random.rand_float() - 0.5)).collect();
                     for range in [0..rows, 1..rows, 0..rows - 3, 5..6, 3..rows - 1] {
                         let (plain, packed) = (plain.rows(range.clone()), packed.rows(range.clone()));
                         for precision in [Precision::Quantized, Precision::Exact] {

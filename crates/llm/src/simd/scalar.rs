@@ -93,15 +93,19 @@ fn float_tile<const N: usize>(
     }
 }
 
+/// The smallest scale of activations, 2^-96. Its products with the smallest f16 (2^-24) and with the power of
+/// two that a set may keep its weights shifted by (1/16) are normal numbers, so that every set rounds alike.
+const SMALLEST_SCALE: f32 = 1.0 / (1_u128 << 96) as f32;
+
 /// The scale and its inverse for values of magnitude up to `amax`, so that it becomes 127.
 ///
-/// Values too small to have a normal scale become zeros; those that are not finite get a scale of
+/// Values too small for the smallest scale become zeros; those that are not finite get a scale of
 /// NaN, so that every product with them is NaN as well.
 pub(super) fn scale_and_inverse(amax: f32) -> (f32, f32) {
     let scale = amax / 127.0;
     if !scale.is_finite() {
         (f32::NAN, 0.0)
-    } else if scale < f32::MIN_POSITIVE {
+    } else if scale < SMALLEST_SCALE {
         (0.0, 0.0)
     } else {
         (scale, 1.0 / scale)

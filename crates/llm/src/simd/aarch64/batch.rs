@@ -5,7 +5,7 @@
 //! weights and tokens are arranged in between is the affair of a [`Batch`], one for each instruction
 //! and kind of blocks: [`sdot`](super::sdot), [`smmla`](super::smmla).
 
-use super::load::{load_f32x8, load_i32x4, store_f32x8};
+use super::load::{load_f32x4, load_f32x8, load_i32x4, store_f32x8};
 use super::packed::ROWS;
 use crate::simd::{Q8, tiles::Tile};
 use core::arch::aarch64::*;
@@ -190,11 +190,11 @@ pub unsafe fn add_block<const R: usize, const T: usize, const MINS: bool, const 
     }
     for r in 0..R {
         for t in 0..T {
-            let (scale, i) = (super::load::load_f32x4(&tokens.scales[t]), place(r, t));
-            let d = vmulq_f32(super::load::load_f32x4(&block.d[r]), scale);
+            let (scale, i) = (load_f32x4(&tokens.scales[t]), place(r, t));
+            let d = vmulq_f32(load_f32x4(&block.d[r]), scale);
             all[i] = vfmaq_f32(all[i], vcvtq_f32_s32(products[i]), d);
             if MINS {
-                let d_min = vmulq_f32(super::load::load_f32x4(&block.d_min[r]), scale);
+                let d_min = vmulq_f32(load_f32x4(&block.d_min[r]), scale);
                 all[i] = vfmsq_f32(all[i], vcvtq_f32_s32(min_products[i]), d_min);
             }
         }

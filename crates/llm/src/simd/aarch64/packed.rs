@@ -2,7 +2,8 @@
 //!
 //! Each unit of a [`Packing`] is four bytes of a row, so a vector of weights is a unit of four rows,
 //! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
-//! each load of activations, and up to four tokens each group of unpacked weights.
+//! each load of activations, and up to three tokens each group of unpacked weights; four and more
+//! are the affair of [`batch`].
 
 use super::batch::{self, Batch};
 use super::interleave;
@@ -16,9 +17,6 @@ use core::arch::{aarch64::*, asm};
 
 /// Rows in a group.
 pub const ROWS: usize = 8;
-
-/// Tokens that share each group of unpacked weights.
-const MAX_TOKENS: usize = 4;
 
 pub static PACKING: Packing = Packing {
     name: "dotprod",
@@ -120,8 +118,7 @@ pub fn tile<R: Rows8, B: Batch>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &
                 match n_tokens - token {
                     1 => some_tokens::<R, 1>(w, n_blocks, x, place, out),
                     2 => some_tokens::<R, 2>(w, n_blocks, x, place, out),
-                    3 => some_tokens::<R, 3>(w, n_blocks, x, place, out),
-                    _ => some_tokens::<R, MAX_TOKENS>(w, n_blocks, x, place, out),
+                    _ => some_tokens::<R, 3>(w, n_blocks, x, place, out),
                 }
             };
         }
