@@ -1,0 +1,199 @@
+//! The backend on a host, with disks in memory.
+
+use super::{loaded::PROMPT_BATCH, *};
+use crate::{
+    llm::{FinishReason, fixtures, host},
+    offload::{Capabilities, OffloadError},
+    storage::{BlockDevice, Disk, FaultyDisk, MemoryDisk},
+};
+use std::{string::ToString, vec};
+
+fn backend(pool_bytes: usize, files: Vec<(&str, Vec<u8>)>) -> TransformerBackend {
+    TransformerBackend::new(host::platform(host::pool(pool_bytes), files))
+}
+
+fn good() -> TransformerBackend {
+    let mut backend = backend(8 << 20, vec![("s", broken_gguf::good())]);
+    backend.load_model("good").unwrap();
+    backend
+}
+
+#[test]
+fn memory_is_refused_before_the_weights_are_read() {
+    let file = fixtures::tiny();
+    let weights = MemoryDisk::new("s", file.clone());
+    // Weights that cannot be read show whether they were.
+    let device: Box<dyn BlockDevice> = Box::new(FaultyDisk::new(weights, 1 << 20..file.len() as u64));
+    let mut platform = host::platform(host::pool(2 << 20), vec![]);
+    platform.disks.push(Disk::new(0, device, None));
+    let mut backend = TransformerBackend::new(platform);
+    match backend.load_model("ferrite-tiny") {
+        Err(BackendError::InFile { cause, .. }) => match *cause {
+            BackendError::OutOfMemory { needed_bytes, available_bytes, .. } => {
+                assert!(needed_bytes > file.len() && available_bytes == 2 << 20);
+            }
+            other => panic!("{other}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_context_that_is_not_asked_for_shrinks_to_the_memory() {
+    let file = fixtures::micro();
+    let file_bytes = file.len();
+    let mut backend = backend(64 << 20, vec![("s", file.clone())]);
+    backend.load_model("ferrite-micro").unwrap();
+    let whole = backend.memory_usage();
+    let n_ctx = backend.model_metadata().unwrap().n_ctx;
+    assert!(whole.weights_bytes <= file_bytes);
+
+    let less_bytes = whole.weights_bytes + whole.session_bytes - 64;
+    let mut backend = self::backend(less_bytes, vec![("s", file)]);
+    backend.load_model("ferrite-micro").unwrap();
+    assert_eq!(backend.model_metadata().unwrap().n_ctx, n_ctx / 2);
+    let too_long = backend.load_model_with("ferrite-micro", Some(n_ctx), &mut |_| ControlFlow::Continue(()));
+    assert!(too_long.unwrap_err().to_string().contains("bytes needed"));
+    assert!(backend.is_loaded(), "a refused model displaced the loaded one");
+}
+
+#[test]
+fn a_load_that_fails_gives_its_memory_back() {
+    let file = broken_gguf::good();
+    let n = file.len() as u64;
+    let device: Box<dyn BlockDevice> = Box::new(FaultyDisk::new(MemoryDisk::new("s", file), n - 600..n));
+    let pool = host::pool(8 << 20);
+    let mut platform = host::platform(pool, vec![("s", broken_gguf::good())]);
+    platform.disks.push(Disk::new(1, device, None));
+    let mut backend = TransformerBackend::new(platform);
+    let unreadable = backend.load_model("good-2").map(|()| panic!("a bad disk was read"));
+    assert!(unreadable.unwrap_err().to_string().contains("/models/good-2.gguf"));
+    let stopped = backend.load_model_with("good", None, &mut |_| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(BackendError::Cancelled)));
+    assert!(!backend.is_loaded());
+    assert_eq!(pool.free_bytes(), pool.total_bytes());
+    backend.load_model("good").unwrap();
+    assert!(pool.free_bytes() < pool.total_bytes());
+    backend.unload().unwrap();
+    assert_eq!(pool.free_bytes(), pool.total_bytes());
+}
+
+#[test]
+fn a_context_is_resized_or_stays_as_it_was() {
+    let mut backend = good();
+    let text = backend.infer("hello", 10).unwrap().output;
+    backend.set_context_length(20).unwrap();
+    assert_eq!(backend.model_metadata().unwrap().n_ctx, 20);
+    assert_eq!(backend.infer("hello", 10).unwrap().output, text);
+    let smaller = backend.memory_usage().session_bytes;
+    for impossible in [0, 65] {
+        assert!(backend.set_context_length(impossible).is_err());
+        assert_eq!(backend.model_metadata().unwrap().n_ctx, 20);
+    }
+    let hog = backend.pool.reserve(backend.pool.largest_free_bytes() - 64, 64).unwrap();
+    let refused = backend.set_context_length(64).unwrap_err().to_string();
+    assert!(refused.contains("bytes needed") && refused.contains("64 tokens"), "{refused}");
+    drop(hog);
+    assert_eq!(backend.infer("hello", 10).unwrap().output, text);
+    assert_eq!(backend.memory_usage().session_bytes, smaller);
+    backend.set_context_length(64).unwrap();
+    assert!(backend.memory_usage().session_bytes > smaller);
+    backend.unload().unwrap();
+    assert_eq!(backend.pool.free_bytes(), backend.pool.total_bytes());
+    assert!(matches!(backend.set_context_length(20), Err(BackendError::NotLoaded)));
+}
+
+#[test]
+fn an_inference_ends_for_a_stated_reason() {
+    let mut backend = good();
+    let result = backend.infer("hello", 4).unwrap();
+    assert_eq!((result.finish_reason, result.tokens_emitted), (FinishReason::MaxTokens, 4));
+    assert_eq!(result.prompt_tokens, backend.tokenize("hello").unwrap().len());
+    let full = backend.infer("hello", 1000).unwrap();
+    let ended = matches!(full.finish_reason, FinishReason::ContextFull | FinishReason::EndOfText);
+    assert!(ended && full.tokens_emitted <= 64, "{full:?}");
+    let mut calls = 0;
+    let cancelled = backend.infer_streaming("hello", 1000, &mut |_| {
+        calls += 1;
+        if calls == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let cancelled = cancelled.unwrap();
+    assert_eq!((cancelled.finish_reason, cancelled.tokens_emitted), (FinishReason::Cancelled, 3));
+    let stop = full.output.chars().nth(2).unwrap().to_string();
+    backend.set_stop_strings(vec![stop.clone()]);
+    let stopped = backend.infer("hello", 1000).unwrap();
+    assert_eq!(stopped.finish_reason, FinishReason::StopString);
+    assert!(!stopped.output.contains(&stop) && full.output.starts_with(&stopped.output));
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_is_refused_with_both_lengths() {
+    let mut backend = good();
+    let prompt = "hello ".repeat(50);
+    let n_tokens = backend.tokenize(&prompt).unwrap().len();
+    let refused = backend.infer(&prompt, 1).unwrap_err().to_string();
+    assert!(refused.contains(&n_tokens.to_string()) && refused.contains("64"), "{refused}");
+    backend.infer("hello", 1).unwrap();
+}
+
+#[test]
+fn a_long_prompt_is_computed_in_batches_and_can_be_stopped_between_them() {
+    let mut backend = backend(64 << 20, vec![("s", fixtures::micro())]);
+    backend.load_model("ferrite-micro").unwrap();
+    let prompt = "The little robot went to the river. ".repeat(18);
+    let n_tokens = backend.tokenize(&prompt).unwrap().len();
+    assert!(n_tokens > PROMPT_BATCH, "{n_tokens} tokens are no long prompt");
+    let mut calls_before_text = 0;
+    let mut has_text = false;
+    let result = backend.infer_streaming(&prompt, 5, &mut |text| {
+        has_text |= !text.is_empty();
+        calls_before_text += usize::from(!has_text);
+        ControlFlow::Continue(())
+    });
+    let result = result.unwrap();
+    assert_eq!((result.prompt_tokens, result.tokens_emitted), (n_tokens, 5));
+    assert!(calls_before_text >= n_tokens.div_ceil(PROMPT_BATCH) - 1);
+    let stopped = backend.infer_streaming(&prompt, 5, &mut |_| ControlFlow::Break(())).unwrap();
+    assert_eq!((stopped.tokens_emitted, stopped.finish_reason), (0, FinishReason::Cancelled));
+    assert_eq!(backend.infer(&prompt, 5).unwrap().output, result.output);
+}
+
+#[test]
+fn verbose_reports_weights_and_logits() {
+    let mut backend = backend(8 << 20, vec![("s", broken_gguf::good())]);
+    backend.set_verbose(true);
+    let loading = fixtures::logged(|| backend.load_model("good").unwrap());
+    let embedding = loading.iter().find(|line| line.starts_with("token_embd.weight: F32"));
+    let embedding = embedding.unwrap_or_else(|| panic!("{loading:?}"));
+    assert!(embedding.contains("mean magnitude") && !embedding.contains("magnitude 0.000000"), "{embedding}");
+    let inferring = fixtures::logged(|| assert_eq!(backend.infer("hello", 3).unwrap().tokens_emitted, 3));
+    assert_eq!(inferring.iter().filter(|line| line.contains("logits from")).count(), 3, "{inferring:?}");
+    backend.set_verbose(false);
+    assert!(fixtures::logged(|| drop(backend.infer("hello", 3))).is_empty());
+}
+
+#[test]
+fn a_device_that_does_not_compute_is_mentioned_once() {
+    struct Idle;
+    impl Offload for Idle {
+        fn name(&self) -> &str {
+            "idle device"
+        }
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { matmul: false, memory_bytes: vec![] }
+        }
+        fn matmul(&mut self, _: &[f32], _: &[f32], _: &mut [f32]) -> Result<(), OffloadError> {
+            Err(OffloadError::Unsupported)
+        }
+    }
+    let mut platform = host::platform(host::pool(8 << 20), vec![("s", broken_gguf::good())]);
+    platform.offload = Some(Box::new(Idle));
+    let mut backend = TransformerBackend::new(platform);
+    let lines = fixtures::logged(|| {
+        for _ in 0..2 {
+            backend.load_model("good").unwrap();
+            backend.infer("hello", 2).unwrap();
+        }
+    });
+    assert_eq!(lines.iter().filter(|line| line.contains("idle device")).count(), 1, "{lines:?}");
+}

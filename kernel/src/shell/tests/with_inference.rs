@@ -1,0 +1,333 @@
+//! Commands that load and run models.
+
+use super::*;
+use crate::llm::fixtures;
+
+fn good() -> Computer {
+    Computer::new().disk("s", broken_gguf::good())
+}
+
+fn is_one_line_error(answer: &str) -> bool {
+    answer.starts_with("error: ") && answer.ends_with('\n') && answer.matches('\n').count() == 1
+}
+
+#[test]
+fn a_one_liner_prints_the_text_and_nothing_else() {
+    let computer = Computer::new().disk("s", fixtures::micro());
+    let text = computer.command("llm infer 'Once upon a time' 12").unwrap();
+    assert!(text.ends_with('\n') && text.trim().split(' ').count() > 3, "{text:?}");
+    assert_eq!(computer.command("llm infer 'Once upon a time' 12").unwrap(), text, "not reproducible");
+    let longer = computer.command("llm infer 'Once upon a time' 20").unwrap();
+    assert!(longer.starts_with(text.trim_end()), "{longer:?}");
+    let free_bytes = computer.pool.free_bytes();
+    assert_eq!(free_bytes, computer.pool.total_bytes());
+}
+
+#[test]
+fn sampling_options_reach_the_sampler() {
+    let computer = Computer::new().disk("s", fixtures::micro());
+    let text = |options: &str| computer.command(&std::format!("llm infer 'One day' 32 {options}")).unwrap();
+    let greedy = text("");
+    assert_eq!(text("--temp 0 --seed 7"), greedy);
+    assert_eq!(text("--temp 3 --top-k 1"), greedy);
+    assert_eq!(text("--temp 3 --top-p 0"), greedy);
+    assert_eq!(text("--temp 3 --min-p 1"), greedy);
+    assert_eq!(text("--temp 5 --seed 1"), text("--temp 5 --seed 1"));
+    assert_ne!(text("--temp 5 --seed 1"), text("--temp 5 --seed 2"));
+    let seeds = (0..20).map(|seed| text(&std::format!("--seed {seed}")));
+    assert!(seeds.into_iter().any(|drawn| drawn != greedy), "a seed alone draws at the usual temperature");
+    assert_ne!(text("--repeat-penalty 100"), greedy);
+    let stopped = text("--stop ' '");
+    assert!(!stopped.trim_start().contains(' ') && stopped.len() < greedy.len(), "{stopped:?}");
+}
+
+#[test]
+fn a_model_is_loaded_shown_used_and_unloaded() {
+    let computer = good().disk("noise", vec![1; 512]);
+    let answers = computer.converse(&[
+        b"llm unload",
+        b"llm load /models/good.gguf --ctx 32",
+        b"llm list",
+        b"llm info",
+        b"llm tokenize hello",
+        b"llm infer hello 5",
+        b"llm stats",
+        b"mem",
+        b"llm bench --prompt 8 --generate 4 --depth 3",
+        b"llm infer hello 5 --ctx 48",
+        b"llm info",
+        b"llm infer hello 5 --ctx 65",
+        b"llm infer hello 5",
+        b"llm unload",
+        b"mem",
+        b"llm unload",
+    ]);
+    assert!(is_one_line_error(&answers[0]), "{:?}", answers[0]);
+    assert!(answers[1].contains("/models/good.gguf: llama F32") && answers[1].contains("context 32 of 64"));
+    assert!(answers[2].starts_with("* /models/good.gguf") && answers[2].contains("\n  /models/noise.gguf"));
+    assert!(answers[3].contains("n_layer       2\n") && answers[3].contains("n_ctx         32 of 64\n"));
+    assert!(answers[4].split_whitespace().all(|id| id.parse::<u32>().is_ok()), "{}", answers[4]);
+    assert!(answers[5].contains("[") && answers[5].contains("5 generated"), "{}", answers[5]);
+    assert!(answers[6].contains("inferences    1\n"), "{}", answers[6]);
+    assert!(!answers[7].contains("weights   0 B"));
+    assert!(answers[8].contains("prefill  8 tokens") && answers[8].contains("decode   4 tokens"));
+    assert!(!answers[9].contains("error") && answers[10].contains("n_ctx         48 of 64\n"));
+    assert!(is_one_line_error(&answers[11]) && answers[11].contains("64"), "{}", answers[11]);
+    assert!(!answers[12].contains("error"));
+    assert!(answers[13].contains("given back"));
+    assert!(answers[14].contains("weights   0 B") && answers[14].contains("pool      0 B of"));
+    assert!(is_one_line_error(&answers[15]), "{:?}", answers[15]);
+}
+
+#[test]
+fn a_benchmark_is_shown_as_json() {
+    let shown = good().command("llm bench --prompt 8 --generate 4 --runs 2 --json").unwrap();
+    let (line, rest) = shown.split_once('\n').unwrap();
+    assert_eq!(rest, "");
+    let inner = line.strip_prefix('{').and_then(|line| line.strip_suffix('}')).unwrap();
+    let fields: Vec<_> = inner.split(',').map(|field| field.split_once(':').unwrap()).collect();
+    let names: Vec<_> = fields.iter().map(|(name, _)| name.trim_matches('"')).collect();
+    let expected = [
+        "model",
+        "kernel_set",
+        "cores",
+        "pp_tokens",
+        "pp_tps",
+        "tg_tokens",
+        "tg_tps",
+        "pp_insn_per_token",
+        "tg_insn_per_token",
+        "load_bytes_per_s",
+        "first_token_us",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!((fields[0].1, fields[3].1, fields[5].1), ("\"good.gguf\"", "8", "4"));
+    for at in [4, 6, 10] {
+        assert!(fields[at].1.parse::<f64>().unwrap() >= 0.0, "{line}");
+    }
+}
+
+#[test]
+fn logits_are_shown_to_the_last_bit_and_hold_what_is_chosen() {
+    let computer = Computer::new().disk("s", fixtures::micro());
+    let rows = |line: &str| -> Vec<Vec<f32>> {
+        let shown = computer.command(line).unwrap();
+        let row = |line: &str| line.split(' ').map(|number| number.parse().unwrap()).collect();
+        shown.lines().map(row).collect()
+    };
+    let ids = computer.command("llm tokenize 'Once upon a time'").unwrap();
+    let line = std::format!("llm logits --kv-type f32 {}", ids.trim().replace(' ', ","));
+    let logits = rows(&line);
+    assert_eq!(logits.len(), ids.trim().split(' ').count());
+    assert!(logits.iter().all(|row| row.len() == logits[0].len()));
+    let best = logits.last().unwrap().iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap().0;
+    let chosen = computer.command("llm infer 'Once upon a time' 3 --ids --kv-type f32").unwrap();
+    assert!(chosen.starts_with(&std::format!("{best} ")), "{chosen:?} after {best}");
+    assert_eq!(chosen.trim().split(' ').count(), 3);
+    assert_ne!(rows(&line.replace("f32", "f16")), logits, "the cache's format changes nothing");
+
+    let mut backend = llm::backend(host::platform(host::pool(64 << 20), vec![("s", fixtures::micro())]));
+    backend.load_model("ferrite-micro").unwrap();
+    backend.set_kv_type(::llm::kv_cache::KvType::F32).unwrap();
+    let ids: Vec<u32> = ids.trim().split(' ').map(|id| id.parse().unwrap()).collect();
+    let mut exact = Vec::new();
+    let every_row = &mut |row: &[f32]| {
+        exact.push(row.to_vec());
+        core::ops::ControlFlow::Continue(())
+    };
+    backend.logits(&ids, every_row).unwrap();
+    assert_eq!(exact, logits);
+}
+
+/// The small model, which asks and is asked in a made-up format.
+fn talker() -> Computer {
+    let template = "{% for m in messages %}{{ '[' ~ m.role[0] ~ ']' ~ m.content }}{% endfor %}[a]";
+    Computer::new().disk("s", fixtures::with_text(&fixtures::micro(), "tokenizer.chat_template", template))
+}
+
+#[test]
+fn a_message_is_asked_in_the_format_of_the_file_or_of_a_name() {
+    let computer = talker();
+    let text = |line: &str| computer.command(line).unwrap();
+    let answer = text("llm chat 'One day' 8");
+    assert_eq!(answer, text("llm infer '[u]One day[a]' 8"));
+    assert_eq!(text("llm chat 'One day' 8 --system Hush"), text("llm infer '[s]Hush[u]One day[a]' 8"));
+    assert_ne!(text("llm chat 'One day' 8 --template zephyr"), answer);
+    assert_eq!(computer.command("llm chat"), None, "nobody is there to converse");
+    let refused = Computer::new().disk("s", fixtures::micro()).converse(&[b"llm chat hello"]);
+    assert!(refused[0].contains("tokenizer.chat_template; --template NAME"), "{}", refused[0]);
+    assert!(refused[0].contains("chatml, "), "{}", refused[0]);
+    let unknown = talker().converse(&[b"llm chat hello --template chatgml"]);
+    assert!(unknown[0].contains("\"chatgml\", expected one of chatml"), "{}", unknown[0]);
+}
+
+#[test]
+fn a_conversation_is_remembered_until_it_is_cleared_or_left() {
+    let typed = b"llm chat\n/quit\nllm chat\nOne day\n \nAnd then\n/clear\nOne day\n\xff\n";
+    let late = Late { after: b"not valid UTF-8", input: b"One d\x03mem\npoweroff\n" };
+    let (_, output) = talker().run_with_late(RunMode::Interactive, typed, Some(late));
+    // What follows the echo of each line, up to the next prompt, without the remark on speed.
+    let shown: Vec<_> =
+        output.split("\r> \x1b[K").skip(1).filter_map(|shown| shown.split_once('\n')).collect();
+    let answer = |index: usize| shown[index].1.rsplit_once("\n[").map_or("", |(answer, _)| answer);
+    let (first, second) = (answer(1), answer(3));
+    assert!(!first.is_empty() && !second.is_empty(), "{output}");
+    let written = std::format!("llm infer '[u]One day[a]{first}[u]And then[a]' 512");
+    assert_eq!(talker().command(&written).unwrap().trim_end_matches('\n'), second);
+    assert_eq!(shown[2].1, "", "an empty line is no message");
+    assert_eq!(answer(5), first, "the conversation was not cleared");
+    assert!(shown[6].1.starts_with("error: the message is not valid UTF-8"), "{}", shown[6].1);
+    let after = shown.last().unwrap().1;
+    assert!(after.contains("heap "), "Ctrl-C did not lead back to the shell: {after}");
+}
+
+#[test]
+fn what_is_no_token_has_no_logits() {
+    let answers = good().converse(&[
+        b"llm logits",
+        b"llm logits ''",
+        b"llm logits 1,x",
+        b"llm logits 1,99999",
+        b"llm logits 1 --kv-type q3_k",
+        std::format!("llm logits 1{}", ",1".repeat(64)).as_bytes(),
+        b"llm logits 1",
+    ]);
+    let expected =
+        ["usage: llm logits ID,ID...", "ID,ID... is", "ID,ID... is", "99999", "f16, f32 or q8_0", "65"];
+    for (answer, expected) in answers.iter().zip(expected) {
+        assert!(answer.contains("error: ") && answer.contains(expected), "{answer:?}: {expected}");
+    }
+    assert!(!answers[6].contains("error"), "{}", answers[6]);
+}
+
+#[test]
+fn texts_are_tokenized_without_loading_a_model() {
+    let computer = Computer::new().disk("s", fixtures::micro());
+    let answers = computer.converse(&[
+        b"llm tokenize 'Once upon' ' a time' ''",
+        b"llm tokenize --no-bos 'Once upon'",
+        b"mem",
+        b"llm load",
+        b"llm tokenize 'Once upon' ' a time' ''",
+        b"llm tokenize --special '<s>' '</s>'",
+    ]);
+    let lines: Vec<_> = answers[0].lines().collect();
+    assert_eq!(lines.len(), 3, "{}", answers[0]);
+    assert!(lines[0].ends_with(answers[1].trim()) && lines[0] != answers[1].trim());
+    assert!(answers[2].contains("weights   0 B"), "{}", answers[2]);
+    assert_eq!(answers[4], answers[0]);
+    assert!(answers[5].lines().all(|ids| ids.split(' ').count() <= 2), "{}", answers[5]);
+    assert!(Computer::new().converse(&[b"llm tokenize a"])[0].contains("no disk"));
+}
+
+#[test]
+fn ctrl_c_stops_the_text_and_keeps_what_was_typed_after_it() {
+    let late = Late { after: b"infer hello 60\n", input: b"lost\x03llm tokenize hello\npoweroff\n" };
+    let (shutdown, output) =
+        good().run_with_late(RunMode::Interactive, b"llm load\nllm infer hello 60\n", Some(late));
+    assert_eq!(shutdown, Shutdown::PowerOff { success: true });
+    assert!(output.contains("1 generated") && output.contains("stopped]"), "{output}");
+    let after = output.split("stopped]").nth(1).unwrap();
+    assert!(after.starts_with("\n\rferrite> \x1b[Kllm tokenize hello\n"), "{after}");
+}
+
+#[test]
+fn ctrl_c_stops_a_load() {
+    let late = Late { after: b"llm load\n", input: b"\x03mem\npoweroff\n" };
+    let (_, output) = good().run_with_late(RunMode::Interactive, b"llm load\n", Some(late));
+    assert!(output.contains("error: stopped\n") && output.contains("weights   0 B\n"), "{output}");
+}
+
+#[test]
+fn what_is_typed_while_a_command_runs_is_the_next_line() {
+    let answers = good().converse(&[b"llm infer hello 5", b"llm tokenize hello"]);
+    assert!(answers[0].contains("5 generated"));
+    assert!(answers[1].trim().split(' ').count() > 1);
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_refused_and_the_next_one_works() {
+    let long = std::format!("llm infer '{}' 5", "hello ".repeat(200));
+    let answers = good().converse(&[
+        long.as_bytes(),
+        b"llm infer 'hel\xfflo' 5",
+        b"llm infer hello 5",
+        b"llm infer hello 1000",
+        b"llm bench --prompt 1000",
+        b"llm bench --depth 1000",
+    ]);
+    assert!(answers[0].contains("error: the prompt has"), "{}", answers[0]);
+    assert!(is_one_line_error(&answers[1]) && answers[1].contains("UTF-8"));
+    assert!(!answers[2].contains("error"));
+    assert!(answers[3].contains("context full]") || answers[3].contains("end of text]"), "{}", answers[3]);
+    for refused in &answers[4..6] {
+        assert!(is_one_line_error(refused), "{refused}");
+    }
+}
+
+#[test]
+fn too_little_memory_is_named_in_bytes_and_a_smaller_model_still_runs() {
+    let mut computer = Computer::new().disk("big", fixtures::tiny()).disk("s", broken_gguf::good());
+    computer.pool = host::pool(2 << 20);
+    let answers = computer.converse(&[
+        b"llm load ferrite-tiny",
+        b"llm load good",
+        b"llm load ferrite-tiny",
+        b"llm infer hello 5",
+        b"llm unload",
+        b"llm infer hello 5",
+    ]);
+    for refused in [&answers[0], &answers[2]] {
+        assert!(is_one_line_error(refused), "{refused}");
+        assert!(refused.contains("bytes needed"), "{refused}");
+    }
+    assert!(answers[0].contains(", 2097152 available"), "{}", answers[0]);
+    assert!(answers[3].contains("5 generated"), "the small model was lost: {}", answers[3]);
+    assert!(answers[5].contains("5 generated"), "{}", answers[5]);
+}
+
+#[test]
+fn every_kind_of_broken_file_is_refused_and_a_good_one_runs_after_it() {
+    let good = broken_gguf::good();
+    let pool = host::pool(64 << 20);
+    let all = broken_gguf::all(&good);
+    assert!(all.len() >= 50);
+    for broken in all {
+        let mut computer = Computer::new().disk("broken", broken.bytes).disk("fine", good.clone());
+        computer.pool = pool;
+        let list = computer.command("llm list").unwrap();
+        let paths: Vec<_> = list.lines().map(|line| line[2..].split(' ').next().unwrap()).collect();
+        let loads = [0, 1].map(|file| std::format!("llm load {}", paths[file]));
+        let answers = computer.converse(&[
+            loads[0].as_bytes(),
+            b"llm infer hello 3",
+            loads[1].as_bytes(),
+            loads[0].as_bytes(),
+            b"llm infer hello 3",
+        ]);
+        for refused in [0, 3] {
+            let answer = answers[refused].rsplit('\r').next().unwrap().trim_start_matches("\x1b[K");
+            let answer = &answer[answer.find("error: ").unwrap_or(0)..];
+            assert!(is_one_line_error(answer), "{}: {:?}", broken.name, answers[refused]);
+            assert!(answer.contains(paths[0]), "{}: {answer}", broken.name);
+        }
+        for ran in [1, 4] {
+            assert!(answers[ran].contains("3 generated"), "{}: {:?}", broken.name, answers[ran]);
+        }
+        assert_eq!(pool.free_bytes(), pool.total_bytes(), "{}", broken.name);
+    }
+}
+
+#[test]
+fn a_checksum_is_compared() {
+    let mut computer = good();
+    assert_eq!(computer.command("llm verify"), None, "there is nothing to compare with");
+    let bytes = broken_gguf::good();
+    let digest: [u8; 32] =
+        sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), &bytes))
+            .into();
+    computer.disks[0].1 = Some(FileFacts { length_bytes: bytes.len() as u64, sha256: Some(digest) });
+    assert!(computer.command("llm verify").unwrap().contains("as expected"));
+    computer.disks[0].1 = Some(FileFacts { length_bytes: bytes.len() as u64 - 1, sha256: Some(digest) });
+    assert_eq!(computer.command("llm verify good"), None);
+}
