@@ -71,7 +71,7 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
         instructions_retired: arch::counters::instructions_retired,
         cpu_model: arch::cpu::model(),
         cpu_features: arch::cpu::features(),
-        kernels: kernels(arch::cpu::features()),
+        kernels: kernels(arch::cpu::features(), args.kernels.as_deref()),
         sha256: sha256(arch::cpu::features()),
         cores: cores::states,
         workers: &cores::TEAM,
@@ -252,10 +252,22 @@ fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Ve
     (functions, disks)
 }
 
-fn kernels(features: CpuFeatures) -> &'static Kernels {
+/// The set of inner loops with this name, or else the fastest.
+fn kernels(features: CpuFeatures, name: Option<&str>) -> &'static Kernels {
     let features = llm::simd::CpuFeatures { dotprod: features.dotprod, i8mm: features.i8mm };
     // SAFETY: this core has the features, and others join only if they have them too.
-    unsafe { Kernels::for_cpu(features) }
+    let mut sets = unsafe { Kernels::for_cpu(features) };
+    let Some(name) = name else {
+        let fastest = llm::race::fastest(sets, arch::time::ticks).expect("every CPU has the first set");
+        info!("kernels: {}", fastest.name());
+        return fastest;
+    };
+    sets.find(|kernels| kernels.name() == name).unwrap_or_else(|| {
+        // SAFETY: as above.
+        let names: Vec<_> = unsafe { Kernels::for_cpu(features) }.map(Kernels::name).collect();
+        error!("boot argument \"ferrite.kernels={name}\": this CPU has {}", names.join(", "));
+        host::exit(ExitStatus::CommandFailed)
+    })
 }
 
 fn sha256(features: CpuFeatures) -> Compress {

@@ -8,6 +8,7 @@
 //! | `log=off\|error\|warn\|info\|debug\|trace` | log level, `info` unless told |
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
 //! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
+//! | `ferrite.kernels=NAME` | multiply with this set of inner loops, instead of the one that is fastest in a trial |
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
 //! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
 
@@ -71,6 +72,8 @@ pub struct BootArgs {
     pub run_mode: RunMode,
     /// How to reach the host.
     pub host: Host,
+    /// The set of inner loops to multiply with; without a name the fastest.
+    pub kernels: Option<String>,
     /// Facts about the files that the disks hold, by disk serial, in the order given.
     pub files: Vec<(String, FileFacts)>,
     /// The check to make before the shell starts, if any.
@@ -86,6 +89,7 @@ impl Default for BootArgs {
             log_level: LevelFilter::Info,
             run_mode: RunMode::Interactive,
             host: Host::None,
+            kernels: None,
             files: Vec::new(),
             self_test: None,
             mistake: None,
@@ -151,6 +155,7 @@ impl BootArgs {
             "ferrite.host" => {
                 self.host = parse_host(value).ok_or("none, semihosting or pvpanic")?;
             }
+            "ferrite.kernels" => self.kernels = Some(String::from(value)),
             "ferrite.model" => {
                 let file = parse_file(value).ok_or("SERIAL:BYTES or SERIAL:BYTES:SHA256")?;
                 self.files.push(file);
@@ -176,7 +181,7 @@ impl BootArgs {
                 });
             }
             _ => {
-                return Err("ferrite.command, ferrite.host, ferrite.model or ferrite.selftest before the =");
+                return Err("command, host, kernels, model or selftest between ferrite. and =");
             }
         }
         Ok(())
@@ -232,7 +237,7 @@ mod tests {
         let line = alloc::format!(
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
-             ferrite.selftest=stack"
+             ferrite.selftest=stack ferrite.kernels=neon"
         );
         let args = BootArgs::parse(&line);
         assert_eq!(args.mistake, None);
@@ -241,6 +246,7 @@ mod tests {
         assert_eq!(args.log_level, LevelFilter::Debug);
         assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"llm \xff\x00")));
         assert_eq!(args.host, Host::Semihosting);
+        assert_eq!(args.kernels.as_deref(), Some("neon"));
         assert_eq!(args.self_test, Some(SelfTest::Stack));
         assert_eq!(args.files[0].0, "tiny");
         assert_eq!(args.files[0].1.length_bytes, 513);

@@ -14,6 +14,7 @@
 //! | [`chat`] | conversations as the text that a model was trained on |
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
 //! | [`model`], [`kv_cache`] | hyper-parameters, weights, the forward pass |
+//! | [`race`] | which set of inner loops is the fastest here |
 //! | [`roofline`] | what memory and multipliers can do at most |
 //! | [`gguf`], [`quant`] | the file format; block formats and matrix products over them |
 //! | [`simd`] | the inner loops, one file per instruction set: the only unsafe code |
@@ -31,6 +32,7 @@ pub mod kv_cache;
 pub mod model;
 pub mod parallel;
 pub mod quant;
+pub mod race;
 pub mod roofline;
 pub mod sampling;
 pub mod session;

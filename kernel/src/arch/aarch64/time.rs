@@ -21,6 +21,11 @@ pub fn now_us() -> u64 {
     (u128::from(CNTVCT_EL0.get()) * 1_000_000 / frequency_hz) as u64
 }
 
+/// The counter's value, in units of its frequency.
+pub fn ticks() -> u64 {
+    CNTVCT_EL0.get()
+}
+
 /// Says that the virtual timer's interrupt is enabled on the boot core, so that it can [`nap`].
 pub fn allow_naps() {
     HAS_ALARM.store(true, Ordering::Relaxed);

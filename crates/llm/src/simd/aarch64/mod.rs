@@ -14,6 +14,7 @@ mod i8mm;
 mod interleave;
 mod lanes;
 mod load;
+mod mla;
 mod neon;
 mod one_token;
 mod packed;
@@ -54,25 +55,21 @@ impl CpuFeatures {
 }
 
 impl Kernels {
-    /// The fastest set for a CPU with these features.
+    /// The sets for a CPU with these features, each needing more of them than the one before.
     ///
     /// # Safety
     ///
-    /// Every core that calls a function of the set must have the features.
-    pub unsafe fn for_cpu(features: CpuFeatures) -> &'static Self {
-        match features {
-            CpuFeatures { dotprod: true, i8mm: true } => &i8mm::KERNELS,
-            CpuFeatures { dotprod: true, .. } => &dotprod::KERNELS,
-            _ => &neon::KERNELS,
-        }
+    /// Every core that calls a function of the sets must have the features.
+    pub unsafe fn for_cpu(features: CpuFeatures) -> impl DoubleEndedIterator<Item = &'static Self> {
+        let dotprod = features.dotprod.then_some(&dotprod::KERNELS);
+        let i8mm = (features.dotprod && features.i8mm).then_some(&i8mm::KERNELS);
+        [&neon::KERNELS, &mla::KERNELS].into_iter().chain(dotprod).chain(i8mm)
     }
 
     /// Every set that this CPU has, from the scalar one to the fastest.
     #[cfg(any(test, feature = "std"))]
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
-        let features = CpuFeatures::of_this_cpu();
-        let dotprod = features.dotprod.then_some(&dotprod::KERNELS);
-        let i8mm = (features.dotprod && features.i8mm).then_some(&i8mm::KERNELS);
-        [Self::scalar(), &neon::KERNELS].into_iter().chain(dotprod).chain(i8mm)
+        // SAFETY: the operating system vouches for every core.
+        core::iter::once(Self::scalar()).chain(unsafe { Self::for_cpu(CpuFeatures::of_this_cpu()) })
     }
 }

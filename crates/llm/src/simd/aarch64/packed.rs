@@ -65,7 +65,7 @@ pub trait Rows8 {
     /// # Safety
     ///
     /// The blocks of `n_blocks` groups must be readable at `w`, `x` must hold `T` tokens of as many
-    /// weights, and the CPU must have FEAT_DotProd.
+    /// weights, and the CPU must have the features of the set.
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T];
 
     /// Sixteen rows times one token, which they share each load of.
@@ -73,7 +73,7 @@ pub trait Rows8 {
     /// # Safety
     ///
     /// As for [`product`](Self::product), the groups being at each of `w`.
-    #[target_feature(enable = "neon,dotprod")]
+    #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn one_token(w: [*const u8; 2], n_blocks: usize, x: Q8<'_>) -> [Sums; 2] {
         // SAFETY: what the caller vouches for.
@@ -86,17 +86,35 @@ pub trait Rows8 {
 ///
 /// The CPU must have the features of both, as who holds a table that names this function knows.
 pub fn tile<R: Rows8, B: Batch>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+    let batched = x.n_tokens() / batch::TOKENS * batch::TOKENS;
+    if batched == 0 || skipped_rows > 0 || !out.rows().len().is_multiple_of(ROWS) {
+        return few::<R, 3>(w, skipped_rows, x, 0, out);
+    }
+    assert_eq!(w.len(), out.rows().len() / ROWS * (x.cols / R::LEN * R::BYTES));
+    // SAFETY: rows and tokens are whole; for the feature see above.
+    unsafe { batch::product::<B>(w, x.tokens(0..batched), out) };
+    few::<R, 3>(w, 0, x, batched, out);
+}
+
+/// The product of a tile by `R`, at most four tokens at a time.
+///
+/// The CPU must have the features, as who holds a table that names this function knows.
+pub fn tile_by_fours<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+    few::<R, 4>(w, skipped_rows, x, 0, out);
+}
+
+/// The product with the tokens from number `done` on, at most `MOST` of them (3 or 4) at a time.
+fn few<R: Rows8, const MOST: usize>(
+    w: &[u8],
+    skipped_rows: usize,
+    x: Q8<'_>,
+    done: usize,
+    out: &mut Tile<'_>,
+) {
+    let n_tokens = x.n_tokens();
     let n_blocks = x.cols / R::LEN;
     let group_bytes = n_blocks * R::BYTES;
     assert_eq!(w.len(), (skipped_rows + out.rows().len()).div_ceil(ROWS) * group_bytes);
-    let n_tokens = x.n_tokens();
-    let mut done = 0;
-    let batched = n_tokens / batch::TOKENS * batch::TOKENS;
-    if batched > 0 && skipped_rows == 0 && out.rows().len().is_multiple_of(ROWS) {
-        // SAFETY: rows and tokens are whole; for the feature see above.
-        unsafe { batch::product::<B>(w, x.tokens(0..batched), out) };
-        done = batched;
-    }
     let mut pairs = 0;
     if n_tokens == done + 1 {
         let x = x.tokens(done..n_tokens);
@@ -115,9 +133,10 @@ pub fn tile<R: Rows8, B: Batch>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &
             let place = Place { group, skipped_rows, token };
             // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; for the feature see above.
             token += unsafe {
-                match n_tokens - token {
-                    1 => some_tokens::<R, 1>(w, n_blocks, x, place, out),
-                    2 => some_tokens::<R, 2>(w, n_blocks, x, place, out),
+                match (n_tokens - token, MOST) {
+                    (1, _) => some_tokens::<R, 1>(w, n_blocks, x, place, out),
+                    (2, _) | (3, 4) => some_tokens::<R, 2>(w, n_blocks, x, place, out),
+                    (_, 4) => some_tokens::<R, 4>(w, n_blocks, x, place, out),
                     _ => some_tokens::<R, 3>(w, n_blocks, x, place, out),
                 }
             };
@@ -138,7 +157,7 @@ struct Place {
 /// # Safety
 ///
 /// As for [`Rows8::product`].
-#[target_feature(enable = "neon,dotprod")]
+#[target_feature(enable = "neon")]
 #[inline]
 unsafe fn some_tokens<R: Rows8, const T: usize>(
     w: &[u8],
@@ -239,13 +258,36 @@ pub trait Weights32 {
     const MINS: bool = false;
     /// What the integers are too large by.
     const OFFSET: u8 = 0;
+    /// The largest magnitude of weights in units of their scale, the offset taken off.
+    const LARGEST: i32;
 
     /// Loads the blocks at `p`, which is moved behind them.
     ///
     /// # Safety
     ///
     /// They must be readable.
-    unsafe fn next(p: &mut *const u8) -> Groups;
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups;
+}
+
+/// How to convert the f16 scales of eight rows.
+pub trait Halves {
+    /// The eight values at `p`, which is moved behind them.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    unsafe fn next(p: &mut *const u8) -> Sums;
+}
+
+/// `FCVTL`.
+pub struct Fcvtl;
+
+impl Halves for Fcvtl {
+    #[inline(always)]
+    unsafe fn next(p: &mut *const u8) -> Sums {
+        // SAFETY: what the caller vouches for.
+        unsafe { next_f16x8(p) }
+    }
 }
 
 /// Rows of such weights.
@@ -267,7 +309,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
                 let x = next_32(&mut quants);
                 let scale = vmulq_n_f32(next_f32(&mut scales), W::UNIT);
                 for (w, sums) in w.iter_mut().zip(&mut sums) {
-                    *sums = add_products::<W>(&W::next(w), x, scale, x_sum, *sums);
+                    *sums = add_products::<W>(&W::next::<Fcvtl>(w), x, scale, x_sum, *sums);
                 }
             }
         }
@@ -289,7 +331,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
         for _ in 0..n_blocks {
             // SAFETY: the loop visits each block of the rows and each group of the tokens once.
             unsafe {
-                let w = W::next(&mut w);
+                let w = W::next::<Fcvtl>(&mut w);
                 for t in 0..T {
                     let x = next_32(&mut quants[t]);
                     let scale = vmulq_n_f32(next_f32(&mut scales[t]), W::UNIT);
@@ -361,13 +403,14 @@ pub struct Q4_0;
 
 impl Weights32 for Q4_0 {
     const BYTES: usize = ROWS * 18;
+    const LARGEST: i32 = 8;
     const UNIT: f32 = 1.0 / 16.0;
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn next(p: &mut *const u8) -> Groups {
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
         // SAFETY: eight scales, then the codes.
-        let (scales, codes) = unsafe { (next_f16x8(p), next_codes(p)) };
+        let (scales, codes) = unsafe { (H::next(p), next_codes(p)) };
         // The packing has made them two's complement. In the upper four bits no sign has to be extended.
         let quants = core::array::from_fn(|i| match i {
             0..4 => codes[i].map(|v| vshlq_n_u8::<4>(v)),
@@ -381,13 +424,14 @@ pub struct Q4_1;
 
 impl Weights32 for Q4_1 {
     const BYTES: usize = ROWS * 20;
+    const LARGEST: i32 = 15;
     const MINS: bool = true;
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn next(p: &mut *const u8) -> Groups {
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
         // SAFETY: eight scales, eight minimums, then the codes.
-        let (scales, mins, codes) = unsafe { (next_f16x8(p), next_f16x8(p), next_codes(p)) };
+        let (scales, mins, codes) = unsafe { (H::next(p), H::next(p), next_codes(p)) };
         Groups { quants: signed(nibbles(codes)), scales, mins }
     }
 }
@@ -422,13 +466,14 @@ pub struct Q5_0;
 
 impl Weights32 for Q5_0 {
     const BYTES: usize = ROWS * 22;
+    const LARGEST: i32 = 16;
     const OFFSET: u8 = 16;
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn next(p: &mut *const u8) -> Groups {
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
         // SAFETY: eight scales, the fifth bits, then the codes.
-        let (scales, fifth, codes) = unsafe { (next_f16x8(p), next_32(p), next_codes(p)) };
+        let (scales, fifth, codes) = unsafe { (H::next(p), next_32(p), next_codes(p)) };
         Groups { quants: signed(five_bits(codes, fifth)), scales, mins: [vdupq_n_f32(0.0); 2] }
     }
 }
@@ -437,13 +482,14 @@ pub struct Q5_1;
 
 impl Weights32 for Q5_1 {
     const BYTES: usize = ROWS * 24;
+    const LARGEST: i32 = 31;
     const MINS: bool = true;
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn next(p: &mut *const u8) -> Groups {
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
         // SAFETY: eight scales, eight minimums, the fifth bits, then the codes.
-        let (scales, mins) = unsafe { (next_f16x8(p), next_f16x8(p)) };
+        let (scales, mins) = unsafe { (H::next(p), H::next(p)) };
         // SAFETY: as above.
         let (fifth, codes) = unsafe { (next_32(p), next_codes(p)) };
         Groups { quants: signed(five_bits(codes, fifth)), scales, mins }
@@ -454,12 +500,13 @@ pub struct Q8_0;
 
 impl Weights32 for Q8_0 {
     const BYTES: usize = ROWS * 34;
+    const LARGEST: i32 = 128;
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn next(p: &mut *const u8) -> Groups {
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
         // SAFETY: eight scales, then eight pairs of units.
-        let (scales, [a, b, c, d], [e, f, g, h]) = unsafe { (next_f16x8(p), next_codes(p), next_codes(p)) };
+        let (scales, [a, b, c, d], [e, f, g, h]) = unsafe { (H::next(p), next_codes(p), next_codes(p)) };
         Groups { quants: signed([a, b, c, d, e, f, g, h]), scales, mins: [vdupq_n_f32(0.0); 2] }
     }
 }

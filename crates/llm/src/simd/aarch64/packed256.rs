@@ -2,7 +2,7 @@
 
 use super::load::{load_16, load_32, load_f16x8};
 use super::one_token;
-use super::packed::{ROWS, Rows8, Sums, signed, with_fifth_bit};
+use super::packed::{ROWS, Rows8, Sums, signed};
 use crate::simd::Q8;
 use core::arch::aarch64::*;
 
@@ -16,6 +16,8 @@ pub trait Weights256 {
     const HALVES: bool = false;
     /// What the integers are too large by.
     const OFFSET: u8 = 0;
+    /// The largest magnitude of weights in units of their scale, the offset taken off.
+    const LARGEST: i32;
 
     /// Loads weights `32 * j` to `32 * j + 31` of the blocks at `p`.
     ///
@@ -98,7 +100,7 @@ impl<W: Weights256> Rows8 for Of256<W> {
 /// The products of minimums with the sums of a token.
 #[target_feature(enable = "neon")]
 #[inline]
-fn min_products(mins: [[int32x4_t; 2]; 8], x_sums: &[i32; 16]) -> [int32x4_t; 2] {
+pub fn min_products(mins: [[int32x4_t; 2]; 8], x_sums: &[i32; 16]) -> [int32x4_t; 2] {
     let (pairs, _) = x_sums.as_chunks::<2>();
     let mut products = [vdupq_n_s32(0); 2];
     for (mins, pair) in mins.into_iter().zip(pairs) {
@@ -107,6 +109,18 @@ fn min_products(mins: [[int32x4_t; 2]; 8], x_sums: &[i32; 16]) -> [int32x4_t; 2]
         }
     }
     products
+}
+
+/// Bit `bit` of each byte moved to its highest, and those below with it.
+///
+/// A multiplication does what a shift by a variable would: an emulator has it from its host.
+#[target_feature(enable = "neon")]
+#[inline]
+fn highest_of_bytes(bytes: uint8x16_t, bit: usize) -> uint8x16_t {
+    // A table: the compiler would make a power of two a shift again.
+    static FACTORS: [u16; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
+    // What leaves the lower byte of a lane comes in below the bits that are moved in the upper one.
+    vreinterpretq_u8_u16(vmulq_u16(vreinterpretq_u16_u8(bytes), vdupq_n_u16(FACTORS[bit % 8])))
 }
 
 /// The pair of units at `p + 32 * index`.
@@ -191,6 +205,7 @@ pub struct Q4K;
 
 impl Weights256 for Q4K {
     const BYTES: usize = ROWS * 144;
+    const LARGEST: i32 = 15;
     const MINS: bool = true;
 
     #[target_feature(enable = "neon")]
@@ -234,6 +249,7 @@ pub struct Q5K;
 
 impl Weights256 for Q5K {
     const BYTES: usize = ROWS * 176;
+    const LARGEST: i32 = 31;
     const MINS: bool = true;
 
     #[target_feature(enable = "neon")]
@@ -244,7 +260,10 @@ impl Weights256 for Q5K {
             let low = paired_nibbles(p.add(ROWS * 48), j);
             signed(core::array::from_fn(|i| {
                 let fifth = units(p.add(ROWS * 16), i);
-                [0, 1].map(|half| with_fifth_bit(low[i][half], fifth[half], j))
+                [0, 1].map(|half| {
+                    let fifth = vshrq_n_u8::<3>(highest_of_bytes(fifth[half], j));
+                    vbslq_u8(vdupq_n_u8(0x10), fifth, low[i][half])
+                })
             }))
         }
     }
@@ -283,6 +302,7 @@ pub struct Q6K;
 
 impl Weights256 for Q6K {
     const BYTES: usize = ROWS * 210;
+    const LARGEST: i32 = 32;
     const HALVES: bool = true;
     const OFFSET: u8 = 32;
 
@@ -300,7 +320,7 @@ impl Weights256 for Q6K {
                     0 | 1 => vandq_u8(low[half], vdupq_n_u8(0xf)),
                     _ => vshrq_n_u8::<4>(low[half]),
                 };
-                let high = vshlq_u8(high[half], vdupq_n_s8(4 - 2 * s as i8));
+                let high = vshrq_n_u8::<2>(highest_of_bytes(high[half], 2 * s + 1));
                 vbslq_u8(vdupq_n_u8(0x30), high, low)
             })
         });

@@ -4,7 +4,7 @@
 
 use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, TokenEnds};
 use super::load::{append_32, append_f32x8, append_i32x8};
-use super::packed::{Weights32, half_of, without_offset};
+use super::packed::{Fcvtl, Weights32, half_of, without_offset};
 use super::packed256::Weights256;
 use crate::simd::Q8;
 use core::arch::{aarch64::*, asm};
@@ -206,7 +206,7 @@ impl<W: Weights32> Batch for Sdot32<W> {
         for _ in 0..len {
             // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
             unsafe {
-                let group = W::next(&mut w);
+                let group = W::next::<Fcvtl>(&mut w);
                 append_f32x8(&mut out, group.scales);
                 append_units(group.quants, W::OFFSET, &mut out);
                 if W::MINS {

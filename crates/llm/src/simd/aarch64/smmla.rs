@@ -7,7 +7,7 @@ use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, Toke
 use super::load::{
     append_32, append_f32x8, append_i32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8,
 };
-use super::packed::{Weights32, without_offset};
+use super::packed::{Fcvtl, Weights32, without_offset};
 use super::packed256::Weights256;
 use crate::simd::Q8;
 use core::arch::{aarch64::*, asm};
@@ -296,7 +296,7 @@ impl<W: Weights32> Batch for Smmla32<W> {
         for _ in 0..len {
             // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
             unsafe {
-                let group = W::next(&mut w);
+                let group = W::next::<Fcvtl>(&mut w);
                 for scales in group.scales {
                     append_f32x8(&mut out, twice(scales));
                 }

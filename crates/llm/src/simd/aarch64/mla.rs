@@ -1,0 +1,302 @@
+//! The set that multiplies packed weights in lanes of 16 bits: `MLA`, part of base NEON.
+//!
+//! Each lane of 32 bits has four bytes of a row. Cut into two lanes of 16 bits twice, once for the
+//! bytes of even and once for those of odd index, they meet pairs of activations, and sums of so
+//! small numbers fit 16 bits for as long as [`Range`] says. Eight products an instruction are no more
+//! than `SMLAL` has and half of what `SDOT` has; but an emulator translates `MLA` to the host's own
+//! vector instructions, while it calls a function for each of the others. Floats are functions too,
+//! so that f16 scales are converted in integers but for one multiplication.
+
+use super::load::{load_16, next_16, next_f32};
+use super::neon;
+use super::packed::{self, Halves, Rows8, Sums, Weights32, without_offset};
+use super::packed256::{Weights256, min_products};
+use crate::blocks::GgmlType;
+use crate::simd::{Kernels, PackedTileFn, Q8};
+use core::arch::aarch64::*;
+use core::marker::PhantomData;
+
+pub static KERNELS: Kernels =
+    Kernels { name: "mla", packing: Some(&packed::PACKING), packed_product: product, ..neon::TABLE };
+
+fn product(ty: GgmlType) -> Option<PackedTileFn> {
+    use super::packed::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+    use super::packed256::{Q4K, Q5K, Q6K};
+    Some(match ty {
+        GgmlType::Q4_0 => packed::tile_by_fours::<Mla32<Q4_0>>,
+        GgmlType::Q4_1 => packed::tile_by_fours::<Mla32<Q4_1>>,
+        GgmlType::Q5_0 => packed::tile_by_fours::<Mla32<Q5_0>>,
+        GgmlType::Q5_1 => packed::tile_by_fours::<Mla32<Q5_1>>,
+        GgmlType::Q8_0 => packed::tile_by_fours::<Mla32<Q8_0>>,
+        GgmlType::Q4_K => packed::tile_by_fours::<Mla256<Q4K>>,
+        GgmlType::Q5_K => packed::tile_by_fours::<Mla256<Q5K>>,
+        GgmlType::Q6_K => packed::tile_by_fours::<Mla256<Q6K>>,
+        _ => return None,
+    })
+}
+
+/// Scales converted in integers, but for one multiplication that makes subnormal numbers normal.
+struct InIntegers;
+
+impl Halves for InIntegers {
+    #[inline(always)]
+    unsafe fn next(p: &mut *const u8) -> Sums {
+        // SAFETY: the caller vouches for the bytes; NEON is part of every target that this is built for.
+        unsafe {
+            let bits = vreinterpretq_s16_u8(next_16(p));
+            [to_f32(vmovl_s16(vget_low_s16(bits))), to_f32(vmovl_high_s16(bits))]
+        }
+    }
+}
+
+/// f16 bits, their sign extended to 32, as f32.
+#[target_feature(enable = "neon")]
+#[inline]
+fn to_f32(bits: int32x4_t) -> float32x4_t {
+    let bits = vandq_s32(vshlq_n_s32::<13>(bits), vdupq_n_s32(0x8fff_e000_u32 as i32));
+    // The exponent's bias is 15 here and 127 there.
+    let number = vmulq_f32(vreinterpretq_f32_s32(bits), vdupq_n_f32((1_u128 << 112) as f32));
+    // Infinities and NaN have the largest exponent of either format.
+    let largest = vceqq_s32(vandq_s32(bits, vdupq_n_s32(0x0f80_0000)), vdupq_n_s32(0x0f80_0000));
+    let exponent = vandq_u32(largest, vdupq_n_u32(0x7f80_0000));
+    vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(number), exponent))
+}
+
+/// Lanes of 16 bits: those of bytes of even index, those of odd.
+type Pairs = [int16x8_t; 2];
+
+/// Bytes in lanes of 16 bits, shifted to the right by `SHIFT - 8`.
+#[target_feature(enable = "neon")]
+#[inline]
+fn pairs<const SHIFT: i32>(bytes: int8x16_t) -> Pairs {
+    let both = vreinterpretq_s16_s8(bytes);
+    [vshrq_n_s16::<SHIFT>(vshlq_n_s16::<8>(both)), vshrq_n_s16::<SHIFT>(both)]
+}
+
+/// The lower four bits of bytes in lanes of 16 bits.
+#[target_feature(enable = "neon")]
+#[inline]
+fn low_nibbles(bytes: int8x16_t) -> Pairs {
+    let (both, mask) = (vreinterpretq_u16_s8(bytes), vdupq_n_u16(0xf));
+    [vandq_u16(both, mask), vandq_u16(vshrq_n_u16::<8>(both), mask)].map(|v| vreinterpretq_s16_u16(v))
+}
+
+/// For each token the products with four rows and with four more.
+type Products<T> = [T; 2];
+
+/// Adds the products of a unit of eight rows with lane `LANE` of some tokens.
+#[target_feature(enable = "neon")]
+#[inline]
+fn add_unit<const LANE: i32, const T: usize>(
+    sums: &mut [Products<int16x8_t>; T],
+    w: [Pairs; 2],
+    x: &[Pairs; T],
+) {
+    for (sums, x) in sums.iter_mut().zip(x) {
+        for parity in 0..2 {
+            let x = vreinterpretq_s16_s32(vdupq_laneq_s32::<LANE>(vreinterpretq_s32_s16(x[parity])));
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = vmlaq_s16(*sum, w[parity], x);
+            }
+        }
+    }
+}
+
+/// The products of 16 weights of eight rows with the activations at `x`, added in 16 bits to `sums`.
+///
+/// # Safety
+///
+/// 16 activations must be readable at each pointer.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn add_16<const T: usize>(
+    sums: &mut [Products<int16x8_t>; T],
+    w: &[[int8x16_t; 2]; 4],
+    x: [*const i8; T],
+    split: impl Fn(int8x16_t) -> Pairs,
+) {
+    // SAFETY: what the caller vouches for.
+    let x = x.map(|x| pairs::<8>(vreinterpretq_s8_u8(unsafe { load_16::<0>(x.cast()) })));
+    add_unit::<0, T>(sums, w[0].map(&split), &x);
+    add_unit::<1, T>(sums, w[1].map(&split), &x);
+    add_unit::<2, T>(sums, w[2].map(&split), &x);
+    add_unit::<3, T>(sums, w[3].map(&split), &x);
+}
+
+/// The sum of the two halves of each lane.
+#[target_feature(enable = "neon")]
+#[inline]
+fn fold(sums: int16x8_t) -> int32x4_t {
+    let both = vreinterpretq_s32_s16(sums);
+    vsraq_n_s32::<16>(vshrq_n_s32::<16>(both), vshlq_n_s32::<16>(both))
+}
+
+/// The products of 16 or 32 weights with the activations at `x`. `largest` is the largest magnitude of
+/// weights, which are multiplied by `1 << (SHIFT - 8)`.
+///
+/// # Safety
+///
+/// As many activations as weights must be readable at each pointer.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn products<const SHIFT: i32, const T: usize>(
+    largest: i32,
+    w: &[[[int8x16_t; 2]; 4]],
+    x: [*const i8; T],
+) -> [Products<int32x4_t>; T] {
+    const ZERO: Products<i32> = [0; 2];
+    // SAFETY: what the caller vouches for.
+    unsafe {
+        let zero = [ZERO.map(|_| vdupq_n_s16(0)); T];
+        if largest > 32 {
+            // More than 8 bits of products and more than one of them fit 16 only without four bits of weights.
+            let (mut high, mut low) = (zero, zero);
+            for (i, w) in w.iter().enumerate() {
+                add_16(&mut high, w, x.map(|x| x.add(16 * i)), |v| pairs::<12>(v));
+            }
+            for (i, w) in w.iter().enumerate() {
+                add_16(&mut low, w, x.map(|x| x.add(16 * i)), |v| low_nibbles(v));
+            }
+            return core::array::from_fn(|t| {
+                core::array::from_fn(|half| {
+                    vaddq_s32(vshlq_n_s32::<4>(fold(high[t][half])), fold(low[t][half]))
+                })
+            });
+        }
+        // A lane has 8 products of 16 weights.
+        let at_once = if largest * 127 * 16 < 1 << 15 { 2 } else { 1 };
+        let mut all = [ZERO.map(|_| vdupq_n_s32(0)); T];
+        for (i, w) in w.chunks(at_once).enumerate() {
+            let mut sums = zero;
+            for (j, w) in w.iter().enumerate() {
+                add_16(&mut sums, w, x.map(|x| x.add(16 * (at_once * i + j))), |v| pairs::<SHIFT>(v));
+            }
+            for (all, sums) in all.iter_mut().zip(sums) {
+                *all = [0, 1].map(|half| vaddq_s32(all[half], fold(sums[half])));
+            }
+        }
+        all
+    }
+}
+
+/// Rows of weights that have a scale for each 32 of them.
+struct Mla32<W>(PhantomData<W>);
+
+impl<W: Weights32> Rows8 for Mla32<W> {
+    const LEN: usize = 32;
+    const BYTES: usize = W::BYTES;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
+        let mut sums = [[vdupq_n_f32(0.0); 2]; T];
+        // SAFETY: within the arrays of the tokens, or at their ends.
+        let (mut quants, mut scales): ([_; T], [_; T]) = unsafe {
+            (
+                core::array::from_fn(|t| x.quants.as_ptr().add(t * x.cols)),
+                core::array::from_fn(|t| x.scales.as_ptr().add(t * n_blocks)),
+            )
+        };
+        for block in 0..n_blocks {
+            // SAFETY: the loop visits each block of the rows and each group of the tokens once.
+            unsafe {
+                let group = W::next::<InIntegers>(&mut w);
+                let w = without_offset(group.quants, W::OFFSET);
+                let (w, _) = w.as_chunks::<4>();
+                let products = match W::UNIT {
+                    1.0 => products::<8, T>(W::LARGEST, w, quants),
+                    _ => products::<12, T>(W::LARGEST, w, quants),
+                };
+                quants = quants.map(|quants| quants.add(32));
+                for t in 0..T {
+                    let scale = next_f32(&mut scales[t]);
+                    for half in 0..2 {
+                        let product = vcvtq_f32_s32(products[t][half]);
+                        let factor = vmulq_laneq_f32::<0>(group.scales[half], scale);
+                        sums[t][half] = vfmaq_f32(sums[t][half], product, factor);
+                        if W::MINS {
+                            let x_sum = x.sums[t * n_blocks + block] as f32;
+                            let factor = vmulq_laneq_f32::<0>(group.mins[half], scale);
+                            sums[t][half] = vfmaq_n_f32(sums[t][half], factor, x_sum);
+                        }
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Rows of weights that have integer scales under a scale for each 256 of them.
+struct Mla256<W>(PhantomData<W>);
+
+impl<W: Weights256> Rows8 for Mla256<W> {
+    const LEN: usize = 256;
+    const BYTES: usize = W::BYTES;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
+        let mut sums = [[vdupq_n_f32(0.0); 2]; T];
+        for block in 0..n_blocks {
+            // SAFETY: the loops visit each block of the rows and of the tokens; the strides between
+            // tokens are `cols` quants, `n_blocks` scales and 16 times as many sums.
+            unsafe {
+                let w = w.add(block * W::BYTES);
+                let x_at: [usize; T] = core::array::from_fn(|t| t * n_blocks + block);
+                let scales = W::scales(w);
+                let mut all = [[vdupq_n_s32(0); 2]; T];
+                for j in 0..8 {
+                    let quants = without_offset(W::quants(w, j), W::OFFSET);
+                    let (quants, _) = quants.as_chunks::<4>();
+                    let x = x_at.map(|at| x.quants.as_ptr().add(256 * at + 32 * j));
+                    match W::HALVES {
+                        true => {
+                            for half in 0..2 {
+                                let products = products::<8, T>(
+                                    W::LARGEST,
+                                    &quants[half..=half],
+                                    x.map(|x| x.add(16 * half)),
+                                );
+                                add_scaled(&mut all, products, scales.as_ref()[2 * j + half]);
+                            }
+                        }
+                        false => {
+                            add_scaled(&mut all, products::<8, T>(W::LARGEST, quants, x), scales.as_ref()[j])
+                        }
+                    }
+                }
+                let [d, d_min] = W::d(w);
+                for t in 0..T {
+                    let scale = *x.scales.as_ptr().add(x_at[t]);
+                    let mut mins = [vdupq_n_s32(0); 2];
+                    if W::MINS {
+                        mins = min_products(W::mins(w), &*x.sums.as_ptr().add(16 * x_at[t]).cast());
+                    }
+                    for half in 0..2 {
+                        let sum = &mut sums[t][half];
+                        *sum = vfmaq_f32(*sum, vcvtq_f32_s32(all[t][half]), vmulq_n_f32(d[half], scale));
+                        if W::MINS {
+                            *sum =
+                                vfmsq_f32(*sum, vcvtq_f32_s32(mins[half]), vmulq_n_f32(d_min[half], scale));
+                        }
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// Adds products times the integer scales of their rows.
+#[target_feature(enable = "neon")]
+#[inline]
+fn add_scaled<const T: usize>(
+    all: &mut [Products<int32x4_t>; T],
+    products: [Products<int32x4_t>; T],
+    scales: [int32x4_t; 2],
+) {
+    for (all, products) in all.iter_mut().zip(products) {
+        *all = [0, 1].map(|half| vmlaq_s32(all[half], products[half], scales[half]));
+    }
+}
