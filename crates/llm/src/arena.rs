@@ -39,6 +39,11 @@ impl<'m> Arena<'m> {
         Arena { rest: None, used_bytes: 0 }
     }
 
+    /// What no buffer was taken of; nothing while measuring.
+    pub fn into_rest(self) -> &'m mut [u8] {
+        self.rest.unwrap_or_default()
+    }
+
     /// Bytes taken so far, padding included.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes
@@ -105,6 +110,12 @@ mod tests {
         let mut arena = Arena::new(&mut memory.0[..measuring.used_bytes()]);
         assert_eq!(carve(&mut arena), Ok((3, 65)));
         assert_eq!(arena.used_bytes(), measuring.used_bytes());
+        assert!(arena.into_rest().is_empty());
+
+        let mut arena = Arena::new(&mut memory.0);
+        carve(&mut arena).unwrap();
+        assert_eq!(arena.into_rest().len(), 256 - measuring.used_bytes());
+        assert!(Arena::measuring().into_rest().is_empty());
     }
 
     #[test]

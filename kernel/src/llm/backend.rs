@@ -112,7 +112,8 @@ pub trait InferenceBackend: Send {
     fn set_verbose(&mut self, verbose: bool);
 
     /// Continues `prompt` by up to `max_tokens` tokens, starting from an empty context. `on_text` gets
-    /// the text of each token, as far as it is whole characters, and may end the inference.
+    /// the text of each token, as far as it is whole characters, and may end the inference. While the prompt is
+    /// computed it gets empty texts, a few in each layer of each batch.
     ///
     /// # Errors
     /// If no model is loaded, the prompt is empty or does not fit the context, or the logits are
@@ -187,14 +188,14 @@ pub trait InferenceBackend: Send {
     /// If no model is loaded.
     fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError>;
 
-    /// Measures prompts and generation as planned. `between_tokens` may end it.
+    /// Measures prompts and generation as planned. `go_on` is asked again and again, and may end it.
     ///
     /// # Errors
-    /// If no model is loaded or the tokens do not fit the context.
+    /// If no model is loaded, the tokens do not fit the context, or `go_on` breaks off.
     fn bench(
         &mut self,
         plan: BenchPlan,
-        between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, BackendError>;
 
     /// What was done since the start.

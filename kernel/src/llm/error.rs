@@ -235,6 +235,9 @@ impl From<llm::tokenizer::TokenizerError> for BackendError {
 #[cfg(feature = "llm-transformer")]
 impl From<llm::session::SessionError> for BackendError {
     fn from(error: llm::session::SessionError) -> Self {
-        Self::Session(error)
+        match error {
+            llm::session::SessionError::Stopped => Self::Cancelled,
+            error => Self::Session(error),
+        }
     }
 }

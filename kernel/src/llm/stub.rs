@@ -124,7 +124,7 @@ impl InferenceBackend for StubBackend {
     fn bench(
         &mut self,
         _plan: BenchPlan,
-        _between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
+        _go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, BackendError> {
         Err(BackendError::NoInference)
     }

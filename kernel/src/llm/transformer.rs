@@ -404,12 +404,12 @@ impl InferenceBackend for TransformerBackend {
     fn bench(
         &mut self,
         plan: BenchPlan,
-        between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, BackendError> {
         let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
         let Loaded { model, load_us, .. } = loaded;
         let load_bytes = model.weights_bytes() as u64;
-        let measured = model.bench(plan, &self.engine, between_tokens)?;
+        let measured = model.bench(plan, &self.engine, go_on)?;
         Ok(BenchResult {
             load_bytes_per_s: per_second(load_bytes, *load_us),
             first_token_us: *load_us + measured.first_token_us,

@@ -86,7 +86,7 @@ fn a_long_text_on_many_cores_can_be_stopped() {
     session.wait_for(PROMPT);
     session.send("llm load\n");
     session.wait_for(PROMPT);
-    // A prompt of several batches: it is stopped between two of them.
+    // A long prompt: it is stopped in the middle of it, or else in the text.
     let long = "Once upon a time ".repeat(40);
     session.send(format!("llm infer '{long}' 60\n"));
     session.wait_for("\n");

@@ -1,6 +1,7 @@
 //! `llm chat`: a conversation.
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use llm::model::Model;
 use llm::sampling::Sampler;
-use llm::session::{FinishReason, Session, Step};
+use llm::session::{FinishReason, Session, SessionError, Step};
 use llm::tokenizer::Tokenizer;
 
 use crate::chat_format::{ChatArguments, ChatFormat};
@@ -126,8 +127,17 @@ impl Speaker<'_> {
         let n_ctx = self.session.options().n_ctx;
         self.session.keep_beginning_of(&prompt);
         let listening = interrupt::while_answering();
-        let mut generation =
-            self.session.resume(self.tokenizer, &mut self.sampler, &prompt, self.max_tokens, &[])?;
+        let go_on = &mut || match listening.is_interrupted() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let generation =
+            self.session.resume(self.tokenizer, &mut self.sampler, &prompt, self.max_tokens, &[], go_on);
+        if let Err(SessionError::Stopped) = generation {
+            println!();
+            return Ok(String::new());
+        }
+        let mut generation = generation?;
         let mut output = stdout().lock();
         let mut answer = String::new();
         let reason = loop {

@@ -4,32 +4,31 @@ use super::architecture::QkNorm;
 use super::forward::{Batch, Forward};
 use super::layer_config::{LayerConfig, Sight};
 use super::rope::Rope;
-use super::scratch::{Angles, MixerScratch};
+use super::scratch::{Angles, BatchAngles, HeadScratch, Workspace};
 use super::softmax_attention::{BatchAttention, Context, QuerySight};
 use super::weights::{HeadAttention, HeadNorm, Norm};
 use crate::kv_cache::KvCache;
 use crate::quant::Activations;
 
 impl Forward<'_, '_> {
-    /// Attention of one layer; `x` and `output` are `[n_tokens][n_embd]`.
-    #[expect(clippy::too_many_arguments, reason = "one buffer each for what comes, goes and stays")]
+    /// Attention of one layer, in the place of its input `x`, `[n_tokens][n_embd]`.
     pub(super) fn head_attention(
         &self,
         weights: &HeadAttention<'_>,
         batch: Batch,
-        x: &[f32],
-        output: &mut [f32],
+        x: &mut [f32],
         cache: &mut KvCache<'_>,
-        scratch: &mut MixerScratch<'_>,
-        quantized: &mut [u8],
+        angles: &BatchAngles<'_>,
+        workspace: Workspace<'_>,
     ) {
         let config = self.model.config();
         let layer = &config.layers[batch.layer];
         let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
-        let q = &mut scratch.q[..batch.n_tokens * n_head * head_len_k];
-        let k = &mut scratch.k[..batch.n_tokens * n_head_kv * head_len_k];
-        let v = &mut scratch.v[..batch.n_tokens * n_head_kv * head_len_v];
-        let heads = &mut scratch.heads[..batch.n_tokens * n_head * head_len_v];
+        let (HeadScratch { q, k, v, heads, quantized }, _) = workspace.take();
+        let q = &mut q[..batch.n_tokens * n_head * head_len_k];
+        let k = &mut k[..batch.n_tokens * n_head_kv * head_len_k];
+        let v = &mut v[..batch.n_tokens * n_head_kv * head_len_v];
+        let heads = &mut heads[..batch.n_tokens * n_head * head_len_v];
 
         let mut input = Activations::new(x, config.n_embd, quantized, self.precision);
         self.linear_of(&weights.wq, &mut input, q);
@@ -49,7 +48,6 @@ impl Forward<'_, '_> {
 
         let norms_after =
             matches!(config.architecture.qk_norm, QkNorm::AfterRope | QkNorm::AfterRopeWeightless);
-        let angles = [&scratch.angles, &scratch.window_angles];
         let rope = if layer.has_rope { self.rope(layer.sight, angles) } else { None };
         for (heads, norm, n_head) in [(&mut *q, weights.q_norm, n_head), (&mut *k, weights.k_norm, n_head_kv)]
         {
@@ -102,12 +100,12 @@ impl Forward<'_, '_> {
             sink: weights.sinks.map(|sinks| sinks[head]),
         };
         attention.run(q, context, sight, heads);
-        self.linear(&weights.wo, heads, quantized, output);
+        self.linear(&weights.wo, heads, quantized, x);
     }
 
     /// The rotary embedding of layers with this sight, and its angles at the batch's positions.
-    fn rope<'s>(&self, sight: Sight, angles: [&'s Angles<'s>; 2]) -> Option<(&Rope, &'s Angles<'s>)> {
-        let [full, windowed] = angles;
+    fn rope<'s>(&self, sight: Sight, angles: &'s BatchAngles<'s>) -> Option<(&Rope, &'s Angles<'s>)> {
+        let BatchAngles { full, windowed } = angles;
         match (sight, &self.ropes.windowed) {
             (Sight::All, _) | (_, None) => self.ropes.full.as_ref().map(|rope| (rope, full)),
             (_, Some(rope)) => Some((rope, windowed)),

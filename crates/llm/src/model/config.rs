@@ -333,11 +333,6 @@ impl LatentConfig {
         let n_rot = keys.width("rope.dimension_count")?;
         Ok(Heads { n_head_kv: 1, head_len_k: self.kv_lora_rank + n_rot, head_len_v: self.head_len_v })
     }
-
-    /// Elements of the longest vector that a matrix of latent attention is multiplied with.
-    pub(super) fn widest(&self) -> usize {
-        self.kv_lora_rank.max(self.head_len_k).max(self.q_lora_rank.unwrap_or(0))
-    }
 }
 
 impl Temperature {

@@ -6,76 +6,80 @@
 use super::architecture::Gating;
 use super::expert_config::ExpertConfig;
 use super::forward::Forward;
-use super::scratch::{ExpertScratch, MixerScratch};
+use super::scratch::{ExpertScratch, RouterScratch, Workspace};
 use super::weights::{DenseFeedForward, Experts, Linear};
 
 impl Forward<'_, '_> {
-    /// The weighted sum of the chosen experts, and the shared one; `x` and `output` are
+    /// The weighted sum of the chosen experts, and the shared one, in the place of their input `x`,
     /// `[n_tokens][n_embd]`.
-    pub(super) fn experts(
-        &self,
-        weights: &Experts<'_>,
-        x: &[f32],
-        output: &mut [f32],
-        scratch: &mut MixerScratch<'_>,
-        quantized: &mut [u8],
-    ) {
+    pub(super) fn experts(&self, weights: &Experts<'_>, x: &mut [f32], workspace: Workspace<'_>) {
         let config = self.model.config();
         let Some(experts) = config.experts else {
             unreachable!("a layer with experts is in a model with experts")
         };
         let (n_embd, n_used) = (config.n_embd, experts.n_expert_used);
         let n_tokens = x.len() / n_embd;
-        let probabilities = &mut scratch.experts.probabilities[..n_tokens * experts.n_expert];
-        self.linear(&weights.router, x, quantized, probabilities);
-        let ExpertScratch { probabilities, selection, chosen, weights: shares, .. } = &mut scratch.experts;
-        let choices = chosen.chunks_exact_mut(n_used).zip(shares.chunks_exact_mut(n_used));
-        let rows = probabilities.chunks_exact_mut(experts.n_expert).take(n_tokens);
-        for (probabilities, (chosen, shares)) in rows.zip(choices) {
-            experts.route(probabilities, weights.selection_bias, selection, chosen, shares);
+        let (mut scratch, mut workspace): (ExpertScratch<'_>, _) = workspace.take();
+        {
+            let ExpertScratch { probabilities, selection, chosen, weights: shares, .. } = &mut scratch;
+            let (RouterScratch { quantized }, _) = workspace.lend().take();
+            let probabilities = &mut probabilities[..n_tokens * experts.n_expert];
+            self.linear(&weights.router, x, quantized, probabilities);
+            let choices = chosen.chunks_exact_mut(n_used).zip(shares.chunks_exact_mut(n_used));
+            for (probabilities, (chosen, shares)) in
+                probabilities.chunks_exact_mut(experts.n_expert).zip(choices)
+            {
+                experts.route(probabilities, weights.selection_bias, selection, chosen, shares);
+            }
         }
 
+        let sum = &mut scratch.sum[..x.len()];
         match &weights.shared {
             Some(shared) => {
-                self.feed_forward(shared, x, output, scratch, quantized);
+                sum.copy_from_slice(x);
+                self.feed_forward(shared, sum, workspace.lend());
                 if let Some(gate) = &weights.shared_gate {
-                    for (x, output) in x.chunks_exact(n_embd).zip(output.chunks_exact_mut(n_embd)) {
+                    let (RouterScratch { quantized }, _) = workspace.lend().take();
+                    for (x, sum) in x.chunks_exact(n_embd).zip(sum.chunks_exact_mut(n_embd)) {
                         let mut logit = [0.0];
                         let gate = Linear { weight: *gate, bias: None };
                         self.linear(&gate, x, quantized, &mut logit);
-                        self.kernels.scale(output, sigmoid(logit[0]));
+                        self.kernels.scale(sum, sigmoid(logit[0]));
                     }
                 }
             }
-            None => output.fill(0.0),
+            None => sum.fill(0.0),
         }
         for expert in 0..experts.n_expert {
-            self.expert(weights, expert, n_used, x, output, scratch, quantized);
+            self.expert(weights, expert, n_used, x, &mut scratch, workspace.lend());
         }
+        x.copy_from_slice(&scratch.sum[..x.len()]);
     }
 
     /// Adds what one expert makes of the tokens that were sent to it.
-    #[expect(clippy::too_many_arguments, reason = "one buffer each for what comes, goes and stays")]
     fn expert(
         &self,
         weights: &Experts<'_>,
         expert: usize,
         n_used: usize,
         x: &[f32],
-        output: &mut [f32],
-        scratch: &mut MixerScratch<'_>,
-        quantized: &mut [u8],
+        scratch: &mut ExpertScratch<'_>,
+        workspace: Workspace<'_>,
     ) {
         let config = self.model.config();
         let n_embd = config.n_embd;
         let weighs_input = config.architecture.routing.is_some_and(|routing| routing.weighs_input);
 
-        // The buffers leave the scratch while the block runs in what stays.
-        let gathered = core::mem::take(&mut scratch.experts.gathered);
-        let expert_output = core::mem::take(&mut scratch.experts.output);
+        let ExpertScratch { chosen, weights: shares, gathered, sum, .. } = scratch;
+        // The weight of this expert for a token, if the token is sent to it.
+        let share_of = |token: usize| {
+            let of_token = token * n_used..(token + 1) * n_used;
+            let place = chosen[of_token.clone()].iter().position(|&chosen| chosen as usize == expert)?;
+            Some(shares[of_token][place])
+        };
         let mut n_gathered = 0;
         for (token, x) in x.chunks_exact(n_embd).enumerate() {
-            let Some(share) = scratch.experts.share(token, n_used, expert) else { continue };
+            let Some(share) = share_of(token) else { continue };
             let row = &mut gathered[n_gathered * n_embd..][..n_embd];
             row.copy_from_slice(x);
             if weighs_input {
@@ -90,27 +94,15 @@ impl Forward<'_, '_> {
                 up: weights.up.rows(expert * n_ff..(expert + 1) * n_ff),
                 down: weights.down.rows(expert * n_embd..(expert + 1) * n_embd),
             };
-            let len = n_gathered * n_embd;
-            self.feed_forward(&block, &gathered[..len], &mut expert_output[..len], scratch, quantized);
-            let mut rows = expert_output.chunks_exact(n_embd);
-            for (token, output) in output.chunks_exact_mut(n_embd).enumerate() {
-                let Some(share) = scratch.experts.share(token, n_used, expert) else { continue };
+            let gathered = &mut gathered[..n_gathered * n_embd];
+            self.feed_forward(&block, gathered, workspace);
+            let mut rows = gathered.chunks_exact(n_embd);
+            for (token, sum) in sum[..x.len()].chunks_exact_mut(n_embd).enumerate() {
+                let Some(share) = share_of(token) else { continue };
                 let Some(row) = rows.next() else { break };
-                self.kernels.add_scaled(output, if weighs_input { 1.0 } else { share }, row);
+                self.kernels.add_scaled(sum, if weighs_input { 1.0 } else { share }, row);
             }
         }
-        scratch.experts.gathered = gathered;
-        scratch.experts.output = expert_output;
-    }
-}
-
-impl ExpertScratch<'_> {
-    /// The weight of an expert for a token, if the token is sent to it.
-    fn share(&self, token: usize, n_used: usize, expert: usize) -> Option<f32> {
-        let first = token * n_used;
-        let place =
-            self.chosen[first..first + n_used].iter().position(|&chosen| chosen as usize == expert)?;
-        Some(self.weights[first + place])
     }
 }
 

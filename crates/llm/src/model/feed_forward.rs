@@ -1,37 +1,46 @@
 //! The dense channel mixer.
 
 use super::forward::Forward;
-use super::scratch::MixerScratch;
+use super::scratch::{DownScratch, GateScratch, HiddenScratch, Workspace};
 use super::weights::DenseFeedForward;
 use crate::quant::Activations;
 
 impl Forward<'_, '_> {
     /// `output = down(activation(gate(x)) · up(x))`, or without a gate `down(activation(up(x)))`;
-    /// `x` and `output` are `[n_tokens][n_embd]`.
+    /// `output` takes the place of `x`, `[n_tokens][n_embd]`.
     pub(super) fn feed_forward(
         &self,
         weights: &DenseFeedForward<'_>,
-        x: &[f32],
-        output: &mut [f32],
-        scratch: &mut MixerScratch<'_>,
-        quantized: &mut [u8],
+        x: &mut [f32],
+        workspace: Workspace<'_>,
     ) {
         let activation = self.model.config().architecture.activation;
         let n_tokens = x.len() / weights.up.weight.n_cols();
         let n_ff = weights.up.weight.n_rows();
-        let n_hidden = n_tokens * n_ff;
-        let up = &mut scratch.up[..n_hidden];
-        let mut input = Activations::new(x, weights.up.weight.n_cols(), quantized, self.precision);
-        self.linear_of(&weights.up, &mut input, up);
-        match &weights.gate {
-            Some(weight) => {
-                let gate = &mut scratch.gate[..n_hidden];
-                self.linear_of(weight, &mut input, gate);
-                let rows = up.chunks_exact_mut(n_ff).zip(gate.chunks_exact(n_ff));
-                self.each_token(rows, |(up, gate)| activation.apply_gated(self.kernels, gate, up));
+        let (HiddenScratch { up }, mut workspace) = workspace.take();
+        let up = &mut up[..n_tokens * n_ff];
+        {
+            let (scratch, _) = workspace.lend().take::<GateScratch<'_>>();
+            let rows_at_once = scratch.rows_at_once(n_ff, n_tokens);
+            let GateScratch { gate, quantized } = scratch;
+            let mut input = Activations::new(x, weights.up.weight.n_cols(), quantized, self.precision);
+            self.linear_of(&weights.up, &mut input, up);
+            match &weights.gate {
+                Some(weight) => {
+                    for start in (0..n_ff).step_by(rows_at_once) {
+                        let rows = start..n_ff.min(start + rows_at_once);
+                        let gate = &mut gate[..n_tokens * rows.len()];
+                        self.linear_of(&weight.rows(rows.clone()), &mut input, gate);
+                        let tokens = up.chunks_exact_mut(n_ff).zip(gate.chunks_exact(rows.len()));
+                        self.each_token(tokens, |(up, gate)| {
+                            activation.apply_gated(self.kernels, gate, &mut up[rows.clone()]);
+                        });
+                    }
+                }
+                None => self.each_token(up.chunks_exact_mut(n_ff), |up| activation.apply(self.kernels, up)),
             }
-            None => self.each_token(up.chunks_exact_mut(n_ff), |up| activation.apply(self.kernels, up)),
         }
-        self.linear(&weights.down, up, quantized, output);
+        let (DownScratch { quantized }, _) = workspace.take();
+        self.linear(&weights.down, up, quantized, x);
     }
 }

@@ -8,12 +8,13 @@ use super::Model;
 use super::architecture::{Block, NormKind};
 use super::normalisation::{layer_norm, rms_norm};
 use super::rope::Ropes;
-use super::scratch::Scratch;
+use super::scratch::{OutputScratch, Scratch, Workspace};
 use super::weights::{Attention, FeedForward, Linear, Norm};
 use crate::kv_cache::KvCache;
 use crate::parallel::{self, Workers};
 use crate::quant::{Activations, Precision, matmul};
 use crate::simd::Kernels;
+use core::ops::ControlFlow;
 
 /// The positions of a batch whose logits are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,9 @@ impl Forward<'_, '_> {
     /// Computes `tokens` at positions `n_past..`, stores their keys and values, and returns the
     /// logits asked for, `[rows][n_output]`.
     ///
+    /// `go_on` is asked before each mixer of each layer, and may break off: the positions then are as good
+    /// as not computed.
+    ///
     /// # Panics
     ///
     /// If `tokens` is empty, an id is not below `n_vocab`, or the batch, its logits or its positions
@@ -77,50 +81,57 @@ impl Forward<'_, '_> {
         wanted: Logits,
         cache: &mut KvCache<'_>,
         scratch: &'s mut Scratch<'_>,
-    ) -> &'s [f32] {
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> ControlFlow<(), &'s [f32]> {
         let config = self.model.config();
-        let Scratch { x, block, addend, mixer, per_layer, quantized, logits } = scratch;
-        let x = &mut x[..tokens.len() * config.n_embd];
-        let block = &mut block[..tokens.len() * config.n_embd];
-        let addend = &mut addend[..tokens.len() * config.n_embd];
+        let Scratch { widths, x, block, parallel_block, angles, per_layer_inputs, workspace } = scratch;
+        let mut workspace = Workspace::new(widths, workspace);
+        let n_stream = tokens.len() * config.n_embd;
+        let x = &mut x[..n_stream];
+        let block = &mut block[..n_stream];
 
         self.embed(tokens, n_past, x, block);
         if let Some(embedding) = &self.model.weights().per_layer {
-            self.per_layer_embed(embedding, tokens, x, per_layer, quantized);
+            self.per_layer_embed(embedding, tokens, x, per_layer_inputs, workspace.lend());
         }
-        self.ropes.set_angles(n_past..n_past + tokens.len(), mixer);
+        self.ropes.set_angles(n_past..n_past + tokens.len(), angles);
         for (index, layer) in self.model.weights().layers.iter().enumerate() {
             let batch = Batch { layer: index, n_past, n_tokens: tokens.len() };
             self.normalise(layer.attn_norm.as_ref(), x, block);
+            if config.block == Block::Parallel {
+                // Both mixers read the stream as it was before either adds to it.
+                let parallel_block = &mut parallel_block[..n_stream];
+                match &layer.ffn_norm {
+                    Some(norm) => self.normalise(Some(norm), x, parallel_block),
+                    None => parallel_block.copy_from_slice(block),
+                }
+            }
+            go_on()?;
             match &layer.attention {
                 Attention::Heads(attention) => {
-                    self.head_attention(attention, batch, block, addend, cache, mixer, quantized);
+                    self.head_attention(attention, batch, block, cache, angles, workspace.lend());
                 }
                 Attention::Latent(attention) => {
-                    self.latent_attention(attention, batch, block, addend, cache, mixer, quantized);
+                    self.latent_attention(attention, batch, block, cache, &angles.full, workspace.lend());
                 }
             }
-            match config.block {
-                Block::Parallel => {
-                    // Both mixers read the stream as it was before either adds to it.
-                    if layer.ffn_norm.is_some() {
-                        self.normalise(layer.ffn_norm.as_ref(), x, block);
-                    }
-                    self.join(addend, layer.attn_post_norm.as_ref(), x);
-                }
+            self.join(block, layer.attn_post_norm.as_ref(), x);
+            let block = match config.block {
+                Block::Parallel => &mut parallel_block[..n_stream],
                 _ => {
-                    self.join(addend, layer.attn_post_norm.as_ref(), x);
                     self.normalise(layer.ffn_norm.as_ref(), x, block);
+                    &mut *block
                 }
-            }
+            };
+            go_on()?;
             match &layer.feed_forward {
-                FeedForward::Dense(dense) => self.feed_forward(dense, block, addend, mixer, quantized),
-                FeedForward::Experts(experts) => self.experts(experts, block, addend, mixer, quantized),
+                FeedForward::Dense(dense) => self.feed_forward(dense, block, workspace.lend()),
+                FeedForward::Experts(experts) => self.experts(experts, block, workspace.lend()),
             }
-            self.join(addend, layer.ffn_post_norm.as_ref(), x);
+            self.join(block, layer.ffn_post_norm.as_ref(), x);
             if let Some(input) = &layer.per_layer_input {
-                self.per_layer_input(input, index, x, addend, per_layer, quantized);
-                self.kernels.add(x, addend);
+                self.per_layer_input(input, index, x, block, per_layer_inputs, workspace.lend());
+                self.kernels.add(x, block);
             }
             if let Some(output_scale) = layer.output_scale {
                 self.kernels.scale(x, output_scale[0]);
@@ -129,9 +140,10 @@ impl Forward<'_, '_> {
 
         let n_rows = wanted.rows(tokens.len());
         let first_wanted = (tokens.len() - n_rows) * config.n_embd;
+        let (OutputScratch { logits, quantized }, _) = workspace.take();
         let logits = &mut logits[..n_rows * config.n_output()];
         self.output(&x[first_wanted..], &mut block[first_wanted..], quantized, logits);
-        logits
+        ControlFlow::Continue(logits)
     }
 
     /// The tokens' embeddings, `[n_tokens][n_embd]`, into `x`. `row` is room for one.

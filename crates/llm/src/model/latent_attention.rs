@@ -7,24 +7,22 @@
 use super::config::LatentConfig;
 use super::forward::{Batch, Forward};
 use super::layer_config::LayerConfig;
-use super::scratch::{LatentScratch, MixerScratch};
+use super::scratch::{Angles, LatentScratch, Workspace};
 use super::softmax_attention::{BatchAttention, Context, QuerySight};
 use super::weights::{LatentAttention, Linear};
 use crate::kv_cache::KvCache;
 use crate::quant::{Activations, Matrix};
 
 impl Forward<'_, '_> {
-    /// Attention of one layer; `x` and `output` are `[n_tokens][n_embd]`.
-    #[expect(clippy::too_many_arguments, reason = "one buffer each for what comes, goes and stays")]
+    /// Attention of one layer, in the place of its input `x`, `[n_tokens][n_embd]`.
     pub(super) fn latent_attention(
         &self,
         weights: &LatentAttention<'_>,
         batch: Batch,
-        x: &[f32],
-        output: &mut [f32],
+        x: &mut [f32],
         cache: &mut KvCache<'_>,
-        scratch: &mut MixerScratch<'_>,
-        quantized: &mut [u8],
+        angles: &Angles<'_>,
+        workspace: Workspace<'_>,
     ) {
         let config = self.model.config();
         let (Some(latent), Some(rope)) = (config.latent, &self.ropes.full) else {
@@ -34,9 +32,9 @@ impl Forward<'_, '_> {
         let LatentConfig { kv_lora_rank: rank, head_len_k, head_len_v, .. } = latent;
         let (n_tokens, n_rot) = (batch.n_tokens, 2 * rope.n_pairs());
         let (n_nope, key_len) = (head_len_k - n_rot, rank + n_rot);
-        let angles = &scratch.angles;
-        let LatentScratch { q_compressed, q, kv, heads: compressed_heads, gathered, scattered } =
-            &mut scratch.latent;
+        let (scratch, _) = workspace.take();
+        let LatentScratch { q_compressed, q, kv, queries, compressed_heads, heads, .. } = scratch;
+        let LatentScratch { gathered, scattered, quantized, .. } = scratch;
         let q = &mut q[..n_tokens * n_head * head_len_k];
         let kv = &mut kv[..n_tokens * key_len];
 
@@ -68,7 +66,7 @@ impl Forward<'_, '_> {
         }
 
         // Queries in the compressed space, `[n_tokens][n_head][rank + n_rot]`.
-        let queries = &mut scratch.q[..n_tokens * n_head * key_len];
+        let queries = &mut queries[..n_tokens * n_head * key_len];
         for head in 0..n_head {
             let place = |token: usize| token * n_head + head;
             let gathered = &mut gathered[..n_tokens * n_nope];
@@ -102,7 +100,7 @@ impl Forward<'_, '_> {
         let sight = |position, _| QuerySight { visible: 0..position + 1, slope: 0.0, sink: None };
         attention.run(queries, context, sight, compressed_heads);
 
-        let heads = &mut scratch.heads[..n_tokens * n_head * head_len_v];
+        let heads = &mut heads[..n_tokens * n_head * head_len_v];
         for head in 0..n_head {
             let place = |token: usize| token * n_head + head;
             let gathered = &mut gathered[..n_tokens * rank];
@@ -120,7 +118,7 @@ impl Forward<'_, '_> {
                 heads[place(token) * head_len_v..][..head_len_v].copy_from_slice(row);
             }
         }
-        self.linear(&weights.wo, heads, quantized, output);
+        self.linear(&weights.wo, heads, quantized, x);
     }
 
     fn product(&self, weight: &Matrix<'_>, x: &[f32], quantized: &mut [u8], output: &mut [f32]) {

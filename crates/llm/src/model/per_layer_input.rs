@@ -3,26 +3,27 @@
 //! Each layer adds to the stream what its part of them, gated by the stream, projects to.
 
 use super::forward::Forward;
-use super::scratch::PerLayerScratch;
+use super::scratch::{PerLayerEmbedScratch, PerLayerInputScratch, Workspace};
 use super::weights::{PerLayerEmbedding, PerLayerInput};
 
 impl Forward<'_, '_> {
-    /// Computes what all layers will add of each token, from its id and its embedding `x`,
-    /// `[n_tokens][n_embd]`.
+    /// Computes what all layers will add of each token, `[n_tokens][n_layer][n_embd_per_layer]` into
+    /// `inputs`, from its id and its embedding `x`, `[n_tokens][n_embd]`.
     pub(super) fn per_layer_embed(
         &self,
         weights: &PerLayerEmbedding<'_>,
         tokens: &[u32],
         x: &[f32],
-        scratch: &mut PerLayerScratch<'_>,
-        quantized: &mut [u8],
+        inputs: &mut [f32],
+        workspace: Workspace<'_>,
     ) {
+        let (PerLayerEmbedScratch { embedding, quantized }, _) = workspace.take();
         let n_all = weights.token_embd.n_cols();
         let len = n_all / self.model.config().layers.len();
-        let inputs = &mut scratch.inputs[..tokens.len() * n_all];
+        let inputs = &mut inputs[..tokens.len() * n_all];
         self.linear(&weights.model_projection, x, quantized, inputs);
         self.kernels.scale(inputs, 1.0 / libm::sqrtf(self.model.config().n_embd as f32));
-        let embedding = &mut scratch.embedding[..n_all];
+        let embedding = &mut embedding[..n_all];
         for (row, &token) in inputs.chunks_exact_mut(n_all).zip(tokens) {
             row.chunks_exact_mut(len).for_each(|part| self.normalise_row(&weights.projection_norm, part));
             weights.token_embd.dequantize_row(token as usize, embedding);
@@ -32,22 +33,24 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// What one layer adds to the stream `x`, into `addend`; both are `[n_tokens][n_embd]`.
+    /// What one layer adds to the stream `x`, given its part of `inputs`, into `addend`; stream and
+    /// addend are `[n_tokens][n_embd]`.
     pub(super) fn per_layer_input(
         &self,
         weights: &PerLayerInput<'_>,
         layer: usize,
         x: &[f32],
         addend: &mut [f32],
-        scratch: &mut PerLayerScratch<'_>,
-        quantized: &mut [u8],
+        inputs: &[f32],
+        workspace: Workspace<'_>,
     ) {
+        let (PerLayerInputScratch { gate, quantized }, _) = workspace.take();
         let config = self.model.config();
         let len = weights.gate.weight.n_rows();
-        let gate = &mut scratch.gate[..x.len() / config.n_embd * len];
+        let gate = &mut gate[..x.len() / config.n_embd * len];
         self.linear(&weights.gate, x, quantized, gate);
         config.architecture.activation.apply(self.kernels, gate);
-        let inputs = scratch.inputs.chunks_exact(config.layers.len() * len);
+        let inputs = inputs.chunks_exact(config.layers.len() * len);
         for (gate, inputs) in gate.chunks_exact_mut(len).zip(inputs) {
             self.kernels.multiply(gate, &inputs[layer * len..][..len]);
         }

@@ -1,64 +1,63 @@
 //! The buffers of a forward pass.
+//!
+//! [`Scratch`] holds what lives through a whole batch. What lives through a part of it only, a *phase*, is
+//! taken from the [`Workspace`] when the phase begins:
+//!
+//! ```text
+//! workspace ┬ embeddings per layer                   PerLayerEmbedScratch
+//!           ├ attention                              HeadScratch or LatentScratch
+//!           ├ feed-forward          HiddenScratch ┬  GateScratch
+//!           │                                     └  DownScratch
+//!           ├ experts               ExpertScratch ┬  RouterScratch
+//!           │                                     └  a feed-forward, as above
+//!           ├ input per layer                        PerLayerInputScratch
+//!           └ output                                 OutputScratch
+//! ```
+//!
+//! Phases beside each other use the same memory, phases within one another do not: a phase borrows the
+//! workspace and hands on what it leaves of it, so that the compiler refuses a buffer that outlives its
+//! phase. [`Widths::workspace_bytes`] measures the same [`Phase::carve`] that later takes the buffers.
 
+use super::architecture::Block;
 use super::config::Config;
 use super::layer_config::LayerConfig;
 use super::rope::Ropes;
 use crate::arena::{Arena, OutOfMemory};
 use crate::quant::activation_bytes;
+use zerocopy::{FromBytes, IntoBytes};
 
-/// Buffers for up to `n_batch` tokens at a time.
+/// Tokens whose gates are computed over the whole width of a feed-forward block at once. More have theirs
+/// computed a part of the width at a time, which takes no more memory.
+const FULL_WIDTH_GATES: usize = 128;
+
+/// Such a part is a multiple of this: whole groups of packed rows, and whole cache lines.
+const GATE_ROWS: usize = 64;
+
+/// Memory for up to `n_batch` tokens at a time.
 #[derive(Debug)]
 pub struct Scratch<'m> {
+    pub(super) widths: Widths,
     /// `[n_batch][n_embd]`: the residual stream.
     pub(super) x: &'m mut [f32],
-    /// `[n_batch][n_embd]`: what a mixer reads.
+    /// `[n_batch][n_embd]`: what a mixer reads, then what it gives.
     pub(super) block: &'m mut [f32],
-    /// `[n_batch][n_embd]`: what a mixer gives.
-    pub(super) addend: &'m mut [f32],
-    /// What the mixers need within.
-    pub(super) mixer: MixerScratch<'m>,
-    /// In models with embeddings per layer.
-    pub(super) per_layer: PerLayerScratch<'m>,
-    /// The inputs of a matrix product, quantised.
-    pub(super) quantized: &'m mut [u8],
-    /// `[n_logits][n_output]`
-    pub(super) logits: &'m mut [f32],
+    /// `[n_batch][n_embd]`: the same for the second mixer, where both read the same stream.
+    pub(super) parallel_block: &'m mut [f32],
+    /// Cosines and sines of the batch's positions.
+    pub(super) angles: BatchAngles<'m>,
+    /// `[n_batch][n_layer][n_embd_per_layer]`: what each layer will be given of embeddings per layer.
+    pub(super) per_layer_inputs: &'m mut [f32],
+    /// What the phases share; between two passes, the logits of the last.
+    pub(super) workspace: &'m mut [u8],
 }
 
-/// Buffers of embeddings per layer.
+/// Cosines and sines of a batch's positions.
 #[derive(Debug)]
-pub struct PerLayerScratch<'m> {
-    /// `[n_batch][n_layer][n_embd_per_layer]`: what each layer will be given.
-    pub(super) inputs: &'m mut [f32],
-    /// `[n_layer][n_embd_per_layer]`: of one token.
-    pub(super) embedding: &'m mut [f32],
-    /// `[n_batch][n_embd_per_layer]`
-    pub(super) gate: &'m mut [f32],
-}
-
-/// Buffers within the mixers; the widest layer decides.
-#[derive(Debug)]
-pub struct MixerScratch<'m> {
-    /// `[n_batch][n_head · head_len_k]`
-    pub(super) q: &'m mut [f32],
-    /// `[n_batch][n_head_kv · head_len_k]`
-    pub(super) k: &'m mut [f32],
-    /// `[n_batch][n_head_kv · head_len_v]`
-    pub(super) v: &'m mut [f32],
-    /// `[n_batch][n_head · head_len_v]`: the heads' outputs.
-    pub(super) heads: &'m mut [f32],
-    /// `[n_batch][n_ff]`
-    pub(super) up: &'m mut [f32],
-    /// `[n_batch][n_ff]`
-    pub(super) gate: &'m mut [f32],
-    /// Cosines and sines of the batch's positions in layers without a window.
-    pub(super) angles: Angles<'m>,
-    /// The same in layers with a window.
-    pub(super) window_angles: Angles<'m>,
-    /// In models with latent attention.
-    pub(super) latent: LatentScratch<'m>,
-    /// In models with experts.
-    pub(super) experts: ExpertScratch<'m>,
+pub struct BatchAngles<'m> {
+    /// In layers without a window.
+    pub(super) full: Angles<'m>,
+    /// In layers with one.
+    pub(super) windowed: Angles<'m>,
 }
 
 /// Cosines and sines, `[n_batch][n_rot / 2]` each.
@@ -68,39 +67,139 @@ pub struct Angles<'m> {
     pub(super) sin: &'m mut [f32],
 }
 
-/// Buffers of latent attention.
-#[derive(Debug)]
-pub struct LatentScratch<'m> {
-    /// `[n_batch][q_lora_rank]`
-    pub(super) q_compressed: &'m mut [f32],
-    /// `[n_batch][n_head][head_len_k]`, before its part goes to the compressed space.
-    pub(super) q: &'m mut [f32],
-    /// `[n_batch][kv_lora_rank + n_rot]`
-    pub(super) kv: &'m mut [f32],
-    /// `[n_batch][n_head][kv_lora_rank]`: the heads' outputs in the compressed space.
-    pub(super) heads: &'m mut [f32],
-    /// One head of each token, gathered.
-    pub(super) gathered: &'m mut [f32],
-    /// One head of each token, to be scattered.
-    pub(super) scattered: &'m mut [f32],
+/// Elements that buffers have, for each token unless it says otherwise; of what differs from layer to layer,
+/// the most.
+#[derive(Debug, Clone, Copy)]
+pub struct Widths {
+    quantized: QuantizedBytes,
+    /// Tokens of a batch.
+    n_batch: usize,
+    /// Tokens whose logits are computed.
+    n_logits: usize,
+    n_output: usize,
+    n_embd: usize,
+    /// Queries, keys, values and outputs of all heads.
+    n_q: usize,
+    n_k: usize,
+    n_v: usize,
+    n_heads: usize,
+    latent: Option<LatentWidths>,
+    n_ff: usize,
+    n_expert: usize,
+    n_expert_used: usize,
+    n_layer: usize,
+    n_embd_per_layer: usize,
 }
 
-/// Buffers of a mixture of experts.
-#[derive(Debug)]
-pub struct ExpertScratch<'m> {
-    /// `[n_batch][n_expert]`: the router's logits, then probabilities.
-    pub(super) probabilities: &'m mut [f32],
-    /// `[n_expert]`: what the choice is made by.
-    pub(super) selection: &'m mut [f32],
-    /// `[n_batch][n_expert_used]`: the chosen experts.
-    pub(super) chosen: &'m mut [u32],
-    /// `[n_batch][n_expert_used]`: their weights.
-    pub(super) weights: &'m mut [f32],
-    /// `[n_batch][n_embd]`: the tokens of one expert.
-    pub(super) gathered: &'m mut [f32],
-    /// `[n_batch][n_embd]`: what the expert makes of them.
-    pub(super) output: &'m mut [f32],
+/// Bytes of what matrices are multiplied with, quantised, of all tokens.
+#[derive(Debug, Clone, Copy)]
+struct QuantizedBytes {
+    stream: usize,
+    in_attention: usize,
+    hidden: usize,
+    per_layer: usize,
+    to_output: usize,
 }
+
+/// Elements for each token, in models with latent attention.
+#[derive(Debug, Clone, Copy)]
+struct LatentWidths {
+    n_head: usize,
+    q_lora_rank: usize,
+    kv_lora_rank: usize,
+    head_len_k: usize,
+    head_len_v: usize,
+}
+
+impl Widths {
+    fn new(config: &Config, n_batch: usize, n_logits: usize) -> Self {
+        let widest =
+            |width: &dyn Fn(&LayerConfig) -> usize| config.layers.iter().map(width).max().unwrap_or(0);
+        let latent = config.latent.map(|latent| LatentWidths {
+            n_head: widest(&|layer| layer.n_head),
+            q_lora_rank: latent.q_lora_rank.unwrap_or(0),
+            kv_lora_rank: latent.kv_lora_rank,
+            head_len_k: latent.head_len_k,
+            head_len_v: latent.head_len_v,
+        });
+        let n_embd = config.n_embd;
+        let n_heads = widest(&|layer| layer.n_head * layer.head_len_v);
+        let n_ff = widest(&|layer| layer.n_ff).max(config.experts.map_or(0, |experts| experts.n_ff));
+        let n_embd_per_layer = config.n_embd_per_layer.unwrap_or(0);
+        let attention_input = n_embd.max(latent.map_or(n_heads, |latent| latent.widest_input()));
+        Widths {
+            quantized: QuantizedBytes {
+                stream: activation_bytes(n_embd, n_batch),
+                in_attention: activation_bytes(attention_input, n_batch),
+                hidden: activation_bytes(n_ff, n_batch),
+                per_layer: activation_bytes(n_embd.max(n_embd_per_layer), n_batch),
+                to_output: activation_bytes(n_embd, n_logits),
+            },
+            n_batch,
+            n_logits,
+            n_output: config.n_output(),
+            n_embd,
+            n_q: widest(&|layer| layer.n_head * layer.head_len_k),
+            n_k: widest(&|layer| layer.n_head_kv * layer.head_len_k),
+            n_v: widest(&|layer| layer.n_head_kv * layer.head_len_v),
+            n_heads,
+            latent,
+            n_ff,
+            n_expert: config.experts.map_or(0, |experts| experts.n_expert),
+            n_expert_used: config.experts.map_or(0, |experts| experts.n_expert_used),
+            n_layer: config.layers.len(),
+            n_embd_per_layer,
+        }
+    }
+
+    /// What the phase with most buffers takes, together with those that it is within.
+    fn workspace_bytes(&self) -> Result<usize, OutOfMemory> {
+        let attention = match self.latent {
+            Some(_) => self.measure(&[LatentScratch::measure]),
+            None => self.measure(&[HeadScratch::measure]),
+        };
+        let mut most_bytes = attention?;
+        let feed_forwards: [&[Measure]; 2] = [
+            &[HiddenScratch::measure, GateScratch::measure],
+            &[HiddenScratch::measure, DownScratch::measure],
+        ];
+        for phases in feed_forwards {
+            most_bytes = most_bytes.max(self.measure(phases)?);
+        }
+        if self.n_expert > 0 {
+            let experts: [&[Measure]; 3] = [
+                &[ExpertScratch::measure, RouterScratch::measure],
+                &[ExpertScratch::measure, HiddenScratch::measure, GateScratch::measure],
+                &[ExpertScratch::measure, HiddenScratch::measure, DownScratch::measure],
+            ];
+            for phases in experts {
+                most_bytes = most_bytes.max(self.measure(phases)?);
+            }
+        }
+        if self.n_embd_per_layer > 0 {
+            most_bytes = most_bytes.max(self.measure(&[PerLayerEmbedScratch::measure])?);
+            most_bytes = most_bytes.max(self.measure(&[PerLayerInputScratch::measure])?);
+        }
+        Ok(most_bytes.max(self.measure(&[OutputScratch::measure])?))
+    }
+
+    /// Bytes of phases within one another.
+    fn measure(&self, phases: &[Measure]) -> Result<usize, OutOfMemory> {
+        let mut arena = Arena::measuring();
+        phases.iter().try_for_each(|measure| measure(self, &mut arena))?;
+        Ok(arena.used_bytes())
+    }
+}
+
+impl LatentWidths {
+    /// Elements of the longest vector that a matrix within the attention is multiplied with.
+    fn widest_input(&self) -> usize {
+        let LatentWidths { n_head, q_lora_rank, kv_lora_rank, head_len_k, head_len_v } = *self;
+        q_lora_rank.max(kv_lora_rank).max(head_len_k).max(n_head * head_len_v)
+    }
+}
+
+type Measure = fn(&Widths, &mut Arena<'static>) -> Result<(), OutOfMemory>;
 
 impl<'m> Scratch<'m> {
     /// Takes the buffers from `arena`, for batches of `n_batch` tokens of which `n_logits` have
@@ -115,110 +214,296 @@ impl<'m> Scratch<'m> {
         n_logits: usize,
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
-        let n_embd = config.n_embd;
-        let widest =
-            |width: &dyn Fn(&LayerConfig) -> usize| config.layers.iter().map(width).max().unwrap_or(0);
-        let n_ff = widest(&|layer| layer.n_ff).max(config.experts.map_or(0, |experts| experts.n_ff));
-        let n_q = widest(&|layer| layer.n_head * layer.head_len_k);
-        let n_heads = widest(&|layer| layer.n_head * layer.head_len_v);
-        let n_k = widest(&|layer| layer.n_head_kv * layer.head_len_k);
-        let n_v = widest(&|layer| layer.n_head_kv * layer.head_len_v);
-        let widest_input = n_embd
-            .max(n_heads)
-            .max(n_q)
-            .max(n_ff)
-            .max(config.latent.map_or(0, |latent| latent.widest()))
-            .max(config.n_embd_per_layer.unwrap_or(0));
-        let mut rows = Rows { n_batch, arena };
+        let widths = Widths::new(config, n_batch, n_logits);
+        let is_parallel = config.block == Block::Parallel;
+        let mut rows = Rows { n_rows: n_batch, arena };
         Ok(Scratch {
-            x: rows.take(n_embd)?,
-            block: rows.take(n_embd)?,
-            addend: rows.take(n_embd)?,
-            mixer: MixerScratch {
-                q: rows.take(n_q)?,
-                k: rows.take(n_k)?,
-                v: rows.take(n_v)?,
-                heads: rows.take(n_heads)?,
-                up: rows.take(n_ff)?,
-                gate: rows.take(n_ff)?,
-                angles: rows.angles(config.rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
-                window_angles: rows.angles(config.window_rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
-                latent: rows.latent(config)?,
-                experts: rows.experts(config)?,
+            widths,
+            x: rows.take(widths.n_embd)?,
+            block: rows.take(widths.n_embd)?,
+            parallel_block: rows.take(if is_parallel { widths.n_embd } else { 0 })?,
+            angles: BatchAngles {
+                full: rows.angles(config.rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
+                windowed: rows.angles(config.window_rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
             },
-            per_layer: rows.per_layer(config)?,
-            quantized: rows.arena.take(activation_bytes(widest_input, n_batch))?,
-            logits: rows.arena.take(n_logits.saturating_mul(config.n_output()))?,
+            per_layer_inputs: rows.take(widths.n_layer.saturating_mul(widths.n_embd_per_layer))?,
+            workspace: rows.arena.take(widths.workspace_bytes()?)?,
         })
     }
 
     /// One row of the logits that the last pass computed, `[n_output]`.
-    pub(crate) fn logits_row(&self, config: &Config, row: usize) -> &[f32] {
-        &self.logits[row * config.n_output()..][..config.n_output()]
+    pub(crate) fn logits_row(&self, row: usize) -> &[f32] {
+        let row_bytes = self.widths.n_output * size_of::<f32>();
+        <[f32]>::ref_from_bytes(&self.workspace[row * row_bytes..][..row_bytes])
+            .expect("logits come first in memory that an arena aligned")
     }
 }
 
-/// Takes a row per token of a batch.
+/// Memory for the phases to come, of which no two at the same time use the same.
+pub struct Workspace<'w> {
+    widths: &'w Widths,
+    memory: &'w mut [u8],
+}
+
+impl<'w> Workspace<'w> {
+    pub(super) fn new(widths: &'w Widths, memory: &'w mut [u8]) -> Self {
+        Workspace { widths, memory }
+    }
+
+    /// The same memory for one phase, to be had again when that is over.
+    pub(super) fn lend(&mut self) -> Workspace<'_> {
+        Workspace { widths: self.widths, memory: self.memory }
+    }
+
+    /// The buffers of a phase, and the workspace of those within it.
+    pub(super) fn take<P: Phase<'w>>(self) -> (P, Workspace<'w>) {
+        let mut arena = Arena::new(self.memory);
+        let phase = P::carve(self.widths, &mut arena)
+            .unwrap_or_else(|error| unreachable!("`workspace_bytes` measured each phase: {error}"));
+        (phase, Workspace { widths: self.widths, memory: arena.into_rest() })
+    }
+}
+
+/// Buffers that live as long as each other. What they hold at first is what others left there.
+pub(super) trait Phase<'p>: Sized {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory>;
+
+    fn measure(widths: &Widths, arena: &mut Arena<'p>) -> Result<(), OutOfMemory> {
+        Self::carve(widths, arena).map(drop)
+    }
+}
+
+/// Attention with keys and values per head.
+pub struct HeadScratch<'p> {
+    /// `[n_batch][n_head · head_len_k]`
+    pub(super) q: &'p mut [f32],
+    /// `[n_batch][n_head_kv · head_len_k]`
+    pub(super) k: &'p mut [f32],
+    /// `[n_batch][n_head_kv · head_len_v]`
+    pub(super) v: &'p mut [f32],
+    /// `[n_batch][n_head · head_len_v]`: the heads' outputs.
+    pub(super) heads: &'p mut [f32],
+    /// What matrices are multiplied with, quantised; here and below.
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for HeadScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(HeadScratch {
+            q: rows.take(widths.n_q)?,
+            k: rows.take(widths.n_k)?,
+            v: rows.take(widths.n_v)?,
+            heads: rows.take(widths.n_heads)?,
+            quantized: arena.take(widths.quantized.in_attention)?,
+        })
+    }
+}
+
+/// Latent attention.
+pub struct LatentScratch<'p> {
+    /// `[n_batch][q_lora_rank]`
+    pub(super) q_compressed: &'p mut [f32],
+    /// `[n_batch][n_head][head_len_k]`, before its part goes to the compressed space.
+    pub(super) q: &'p mut [f32],
+    /// `[n_batch][kv_lora_rank + n_rot]`
+    pub(super) kv: &'p mut [f32],
+    /// `[n_batch][n_head][kv_lora_rank + n_rot]`: queries in the compressed space.
+    pub(super) queries: &'p mut [f32],
+    /// `[n_batch][n_head][kv_lora_rank]`: the heads' outputs in the compressed space.
+    pub(super) compressed_heads: &'p mut [f32],
+    /// `[n_batch][n_head][head_len_v]`: the heads' outputs.
+    pub(super) heads: &'p mut [f32],
+    /// One head of each token, gathered.
+    pub(super) gathered: &'p mut [f32],
+    /// One head of each token, to be scattered.
+    pub(super) scattered: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for LatentScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let Some(LatentWidths { n_head, q_lora_rank, kv_lora_rank: rank, head_len_k, head_len_v }) =
+            widths.latent
+        else {
+            unreachable!("layers with latent attention are in models with latent attention")
+        };
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(LatentScratch {
+            q_compressed: rows.take(q_lora_rank)?,
+            q: rows.take(n_head * head_len_k)?,
+            kv: rows.take(rank + head_len_k)?,
+            queries: rows.take(n_head * (rank + head_len_k))?,
+            compressed_heads: rows.take(n_head * rank)?,
+            heads: rows.take(n_head * head_len_v)?,
+            gathered: rows.take(rank.max(head_len_k))?,
+            scattered: rows.take(rank.max(head_len_v))?,
+            quantized: arena.take(widths.quantized.in_attention)?,
+        })
+    }
+}
+
+/// A feed-forward block.
+pub struct HiddenScratch<'p> {
+    /// `[n_batch][n_ff]`
+    pub(super) up: &'p mut [f32],
+}
+
+impl<'p> Phase<'p> for HiddenScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        Ok(HiddenScratch { up: Rows { n_rows: widths.n_batch, arena }.take(widths.n_ff)? })
+    }
+}
+
+/// Within a feed-forward block, what reads its input.
+pub struct GateScratch<'p> {
+    /// `[n_batch][n_ff]`, or of many tokens a part of the width.
+    pub(super) gate: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for GateScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let full_width = widths.n_ff.saturating_mul(widths.n_batch.min(FULL_WIDTH_GATES));
+        let least = widths.n_batch.saturating_mul(widths.n_ff.min(GATE_ROWS));
+        Ok(GateScratch {
+            gate: arena.take(full_width.max(least))?,
+            quantized: arena.take(widths.quantized.stream)?,
+        })
+    }
+}
+
+impl GateScratch<'_> {
+    /// How many of `n_ff` gates of each of `n_tokens` tokens there is room for.
+    pub(super) fn rows_at_once(&self, n_ff: usize, n_tokens: usize) -> usize {
+        match self.gate.len() / n_tokens {
+            n_rows if n_rows >= n_ff => n_ff,
+            n_rows => n_rows / GATE_ROWS * GATE_ROWS,
+        }
+    }
+}
+
+/// Within a feed-forward block, what makes its output.
+pub struct DownScratch<'p> {
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for DownScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        Ok(DownScratch { quantized: arena.take(widths.quantized.hidden)? })
+    }
+}
+
+/// A mixture of experts.
+pub struct ExpertScratch<'p> {
+    /// `[n_batch][n_expert]`: the router's logits, then probabilities.
+    pub(super) probabilities: &'p mut [f32],
+    /// `[n_expert]`: what the choice is made by.
+    pub(super) selection: &'p mut [f32],
+    /// `[n_batch][n_expert_used]`: the chosen experts.
+    pub(super) chosen: &'p mut [u32],
+    /// `[n_batch][n_expert_used]`: their weights.
+    pub(super) weights: &'p mut [f32],
+    /// `[n_batch][n_embd]`: the tokens of one expert, then what it makes of them.
+    pub(super) gathered: &'p mut [f32],
+    /// `[n_batch][n_embd]`: the sum of what the experts give.
+    pub(super) sum: &'p mut [f32],
+}
+
+impl<'p> Phase<'p> for ExpertScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(ExpertScratch {
+            probabilities: rows.take(widths.n_expert)?,
+            selection: rows.arena.take(widths.n_expert)?,
+            chosen: rows.take(widths.n_expert_used)?,
+            weights: rows.take(widths.n_expert_used)?,
+            gathered: rows.take(widths.n_embd)?,
+            sum: rows.take(widths.n_embd)?,
+        })
+    }
+}
+
+/// Within a mixture of experts, what decides among them.
+pub struct RouterScratch<'p> {
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for RouterScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        Ok(RouterScratch { quantized: arena.take(widths.quantized.stream)? })
+    }
+}
+
+/// What makes the inputs of all layers of embeddings per layer.
+pub struct PerLayerEmbedScratch<'p> {
+    /// `[n_layer][n_embd_per_layer]`: of one token.
+    pub(super) embedding: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for PerLayerEmbedScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        Ok(PerLayerEmbedScratch {
+            embedding: arena.take(widths.n_layer.saturating_mul(widths.n_embd_per_layer))?,
+            quantized: arena.take(widths.quantized.stream)?,
+        })
+    }
+}
+
+/// What adds a layer's part of embeddings per layer to the stream.
+pub struct PerLayerInputScratch<'p> {
+    /// `[n_batch][n_embd_per_layer]`
+    pub(super) gate: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for PerLayerInputScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(PerLayerInputScratch {
+            gate: rows.take(widths.n_embd_per_layer)?,
+            quantized: arena.take(widths.quantized.per_layer)?,
+        })
+    }
+}
+
+/// The output projection.
+pub struct OutputScratch<'p> {
+    /// `[n_logits][n_output]`, to be read until the next pass; first in the workspace.
+    pub(super) logits: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for OutputScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        Ok(OutputScratch {
+            logits: Rows { n_rows: widths.n_logits, arena }.take(widths.n_output)?,
+            quantized: arena.take(widths.quantized.to_output)?,
+        })
+    }
+}
+
+/// Takes a row for each of so many tokens.
 struct Rows<'r, 'm> {
-    n_batch: usize,
+    n_rows: usize,
     arena: &'r mut Arena<'m>,
 }
 
 impl<'m> Rows<'_, 'm> {
-    fn take(&mut self, width: usize) -> Result<&'m mut [f32], OutOfMemory> {
-        self.arena.take(self.n_batch.saturating_mul(width))
+    fn take<T: FromBytes + IntoBytes>(&mut self, width: usize) -> Result<&'m mut [T], OutOfMemory> {
+        self.arena.take(self.n_rows.saturating_mul(width))
     }
 
     fn angles(&mut self, n_pairs: usize) -> Result<Angles<'m>, OutOfMemory> {
         Ok(Angles { cos: self.take(n_pairs)?, sin: self.take(n_pairs)? })
     }
-
-    fn latent(&mut self, config: &Config) -> Result<LatentScratch<'m>, OutOfMemory> {
-        let n_head = config.layers[0].n_head;
-        let (rank, head_len_k, head_len_v) = config
-            .latent
-            .map_or((0, 0, 0), |latent| (latent.kv_lora_rank, latent.head_len_k, latent.head_len_v));
-        Ok(LatentScratch {
-            q_compressed: self.take(config.latent.and_then(|latent| latent.q_lora_rank).unwrap_or(0))?,
-            q: self.take(n_head * head_len_k)?,
-            kv: self.take(rank + head_len_k)?,
-            heads: self.take(n_head * rank)?,
-            gathered: self.take(rank.max(head_len_k))?,
-            scattered: self.take(rank.max(head_len_v))?,
-        })
-    }
-
-    fn per_layer(&mut self, config: &Config) -> Result<PerLayerScratch<'m>, OutOfMemory> {
-        let len = config.n_embd_per_layer.unwrap_or(0);
-        let n_all = config.layers.len().saturating_mul(len);
-        Ok(PerLayerScratch {
-            inputs: self.take(n_all)?,
-            embedding: self.arena.take(n_all)?,
-            gate: self.take(len)?,
-        })
-    }
-
-    fn experts(&mut self, config: &Config) -> Result<ExpertScratch<'m>, OutOfMemory> {
-        let (n_expert, n_used) =
-            config.experts.map_or((0, 0), |experts| (experts.n_expert, experts.n_expert_used));
-        let n_embd = if n_expert > 0 { config.n_embd } else { 0 };
-        Ok(ExpertScratch {
-            probabilities: self.take(n_expert)?,
-            selection: self.arena.take(n_expert)?,
-            chosen: self.arena.take(self.n_batch.saturating_mul(n_used))?,
-            weights: self.take(n_used)?,
-            gathered: self.take(n_embd)?,
-            output: self.take(n_embd)?,
-        })
-    }
 }
 
 impl Ropes {
     /// The angles of a batch's positions.
-    pub(super) fn set_angles(&self, positions: core::ops::Range<usize>, scratch: &mut MixerScratch<'_>) {
-        for (rope, angles) in
-            [(&self.full, &mut scratch.angles), (&self.windowed, &mut scratch.window_angles)]
-        {
+    pub(super) fn set_angles(&self, positions: core::ops::Range<usize>, angles: &mut BatchAngles<'_>) {
+        for (rope, angles) in [(&self.full, &mut angles.full), (&self.windowed, &mut angles.windowed)] {
             let Some(rope) = rope else { continue };
             let rows =
                 angles.cos.chunks_exact_mut(rope.n_pairs()).zip(angles.sin.chunks_exact_mut(rope.n_pairs()));

@@ -79,6 +79,8 @@ pub enum SessionError {
         /// Rows that can be.
         n_logits: usize,
     },
+    /// The caller broke a batch off.
+    Stopped,
     /// No token can be chosen.
     Sampling(SamplingError),
     /// A token's text cannot be had.
@@ -131,6 +133,7 @@ impl fmt::Display for SessionError {
                      multiple, or another type of cache"
                 )
             }
+            SessionError::Stopped => f.write_str("stopped in the middle of a batch"),
             SessionError::Sampling(error) => error.fmt(f),
             SessionError::Tokenizer(error) => error.fmt(f),
             SessionError::Model(error) => error.fmt(f),

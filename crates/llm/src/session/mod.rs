@@ -4,6 +4,8 @@
 //! stated end. Memory is lent by the caller, who learns beforehand how much it takes
 //! ([`Session::required_bytes`]); nothing is allocated per token.
 
+use core::ops::ControlFlow;
+
 use crate::arena::{Arena, OutOfMemory};
 use crate::kv_cache::{KvCache, KvType};
 use crate::model::forward::Forward;
@@ -57,11 +59,15 @@ impl SessionOptions {
         config: &Config,
         arena: &mut Arena<'m>,
     ) -> Result<(KvCache<'m>, &'m mut [u32], Scratch<'m>), OutOfMemory> {
-        let shapes = config.layers.iter().map(|layer| layer.kv_shape(config.latent.as_ref()));
-        let cache = KvCache::carve(shapes, self.n_ctx, self.kv_type, arena)?;
+        let cache = self.carve_cache(config, arena)?;
         let tokens = arena.take(self.n_ctx)?;
         let scratch = Scratch::carve(config, self.n_batch, self.n_logits, arena)?;
         Ok((cache, tokens, scratch))
+    }
+
+    fn carve_cache<'m>(&self, config: &Config, arena: &mut Arena<'m>) -> Result<KvCache<'m>, OutOfMemory> {
+        let shapes = config.layers.iter().map(|layer| layer.kv_shape(config.latent.as_ref()));
+        KvCache::carve(shapes, self.n_ctx, self.kv_type, arena)
     }
 
     fn check(&self, config: &Config) -> Result<(), SessionError> {
@@ -111,6 +117,17 @@ impl<'m> Session<'m> {
         let mut arena = Arena::measuring();
         options.carve(config, &mut arena)?;
         Ok(arena.used_bytes())
+    }
+
+    /// What of [`required_bytes`](Self::required_bytes) is not the cache.
+    ///
+    /// # Errors
+    ///
+    /// As [`required_bytes`](Self::required_bytes).
+    pub fn scratch_bytes(config: &Config, options: &SessionOptions) -> Result<usize, SessionError> {
+        let mut cache = Arena::measuring();
+        options.carve_cache(config, &mut cache)?;
+        Ok(Self::required_bytes(config, options)? - cache.used_bytes())
     }
 
     /// A session with an empty cache, whose cache and scratch lie in `memory`.
@@ -180,6 +197,21 @@ impl<'m> Session<'m> {
     /// short, or more rows of logits are asked for than the session was made for. The session is
     /// then as it was before.
     pub fn forward(&mut self, tokens: &[u32], wanted: Logits) -> Result<&[f32], SessionError> {
+        self.forward_while(tokens, wanted, &mut || ControlFlow::Continue(()))
+    }
+
+    /// As [`forward`](Self::forward), but asks `go_on` twice in each layer of each batch whether to.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward), and [`SessionError::Stopped`] if `go_on` breaks off. The session is
+    /// then as it was before the batch: [`n_past`](Self::n_past) tells which were computed.
+    pub fn forward_while(
+        &mut self,
+        tokens: &[u32],
+        wanted: Logits,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<&[f32], SessionError> {
         let SessionOptions { n_ctx, n_batch, n_logits, precision, .. } = self.options;
         let n_vocab = self.model.config().n_vocab;
         if tokens.is_empty() {
@@ -209,13 +241,20 @@ impl<'m> Session<'m> {
         };
         self.tokens[self.n_past..][..tokens.len()].copy_from_slice(tokens);
         let (before, last) = tokens.split_at((tokens.len() - 1) / n_batch * n_batch);
+        let Session { cache, scratch, n_past, .. } = self;
         for batch in before.chunks(n_batch) {
-            forward.run(batch, self.n_past, Logits::None, &mut self.cache, &mut self.scratch);
-            self.n_past += batch.len();
+            if forward.run(batch, *n_past, Logits::None, cache, scratch, go_on).is_break() {
+                return Err(SessionError::Stopped);
+            }
+            *n_past += batch.len();
         }
-        let logits = forward.run(last, self.n_past, wanted, &mut self.cache, &mut self.scratch);
-        self.n_past += last.len();
-        Ok(logits)
+        match forward.run(last, *n_past, wanted, cache, scratch, go_on) {
+            ControlFlow::Continue(logits) => {
+                *n_past += last.len();
+                Ok(logits)
+            }
+            ControlFlow::Break(()) => Err(SessionError::Stopped),
+        }
     }
 
     /// Starts to generate up to `max_tokens` tokens after `prompt`, from an empty cache.
@@ -236,15 +275,15 @@ impl<'m> Session<'m> {
         stop: &'g [&'g str],
     ) -> Result<Generation<'g, 'm>, SessionError> {
         self.reset();
-        self.resume(tokenizer, sampler, prompt, max_tokens, stop)
+        self.resume(tokenizer, sampler, prompt, max_tokens, stop, &mut || ControlFlow::Continue(()))
     }
 
     /// As [`generate`](Self::generate), from a cache that holds the first [`n_past`](Self::n_past)
-    /// tokens of `prompt`, but not the last.
+    /// tokens of `prompt`, but not the last; `go_on` can break off while the others are computed.
     ///
     /// # Errors
     ///
-    /// As [`generate`](Self::generate).
+    /// As [`generate`](Self::generate) and [`forward_while`](Self::forward_while).
     pub fn resume<'g>(
         &'g mut self,
         tokenizer: &'g Tokenizer<'m>,
@@ -252,11 +291,12 @@ impl<'m> Session<'m> {
         prompt: &[u32],
         max_tokens: usize,
         stop: &'g [&'g str],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Generation<'g, 'm>, SessionError> {
         if prompt.len() > self.options.n_ctx {
             return Err(SessionError::PromptTooLong { n_tokens: prompt.len(), n_ctx: self.options.n_ctx });
         }
-        self.forward(prompt.get(self.n_past..).unwrap_or_default(), Logits::Last)?;
+        self.forward_while(prompt.get(self.n_past..).unwrap_or_default(), Logits::Last, go_on)?;
         Generation::new(self, tokenizer, sampler, prompt, max_tokens, stop)
     }
 }

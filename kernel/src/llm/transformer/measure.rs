@@ -13,12 +13,12 @@ use super::Engine;
 use crate::llm::{BackendError, BenchPlan, BenchResult, Measurement};
 
 /// Evaluates prompts, and tokens one at a time. Which tokens they are does not matter to the time it
-/// takes. What the load took is not known here.
+/// takes. What the load took is not known here. `go_on` is asked while they are evaluated, and may end it.
 pub(super) fn bench(
     session: &mut Session<'_>,
     plan: BenchPlan,
     engine: &Engine,
-    between_tokens: &mut dyn FnMut() -> ControlFlow<()>,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<BenchResult, BackendError> {
     let n_vocab = session.model().config().n_vocab;
     let n_ctx = session.options().n_ctx;
@@ -29,33 +29,30 @@ pub(super) fn bench(
         return Err(llm::session::SessionError::ContextFull { n_tokens, n_past: 0, n_ctx }.into());
     }
     let ids: Vec<u32> = (1..=n_tokens).map(|i| (i * 7919 % n_vocab) as u32).collect();
-    let prefill = |session: &mut Session<'_>, n: usize| {
+    let prefill = |session: &mut Session<'_>, n: usize, go_on: &mut dyn FnMut() -> ControlFlow<()>| {
         session.reset();
         measure(n, engine, || {
             if n > 0 {
-                session.forward(&ids[..n], Logits::Last)?;
-            }
-            Ok(())
-        })
-    };
-    let mut decode = |session: &mut Session<'_>| {
-        prefill(session, depth)?;
-        measure(n_generate, engine, || {
-            for id in &ids[depth..][..n_generate] {
-                session.forward(&[*id], Logits::Last)?;
-                if between_tokens().is_break() {
-                    return Err(BackendError::Cancelled);
-                }
+                session.forward_while(&ids[..n], Logits::Last, go_on)?;
             }
             Ok(())
         })
     };
     // Warms the caches as well.
-    let first_token = prefill(session, FIRST_TOKEN_PROMPT)?;
+    let first_token = prefill(session, FIRST_TOKEN_PROMPT, go_on)?;
     let mut runs = (Vec::new(), Vec::new());
     for _ in 0..n_runs {
-        runs.0.push(prefill(session, n_prompt)?);
-        runs.1.push(decode(session)?);
+        runs.0.push(prefill(session, n_prompt, go_on)?);
+        prefill(session, depth, go_on)?;
+        runs.1.push(measure(n_generate, engine, || {
+            for id in &ids[depth..][..n_generate] {
+                session.forward(&[*id], Logits::Last)?;
+                if go_on().is_break() {
+                    return Err(BackendError::Cancelled);
+                }
+            }
+            Ok(())
+        })?);
     }
     session.reset();
     Ok(BenchResult {

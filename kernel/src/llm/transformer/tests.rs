@@ -1,6 +1,6 @@
 //! The backend on a host, with disks in memory.
 
-use super::{loaded::PROMPT_BATCH, *};
+use super::*;
 use crate::{
     llm::{FinishReason, fixtures, host},
     offload::{Capabilities, OffloadError},
@@ -112,13 +112,15 @@ fn an_inference_ends_for_a_stated_reason() {
     let full = backend.infer("hello", 1000).unwrap();
     let ended = matches!(full.finish_reason, FinishReason::ContextFull | FinishReason::EndOfText);
     assert!(ended && full.tokens_emitted <= 64, "{full:?}");
-    let mut calls = 0;
-    let cancelled = backend.infer_streaming("hello", 1000, &mut |_| {
-        calls += 1;
-        if calls == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    let mut calls_with_text = 0;
+    let cancelled = backend.infer_streaming("hello", 1000, &mut |text| {
+        calls_with_text += usize::from(!text.is_empty());
+        if calls_with_text == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let cancelled = cancelled.unwrap();
-    assert_eq!((cancelled.finish_reason, cancelled.tokens_emitted), (FinishReason::Cancelled, 3));
+    assert_eq!(cancelled.finish_reason, FinishReason::Cancelled);
+    assert!((3..full.tokens_emitted).contains(&cancelled.tokens_emitted), "{cancelled:?}");
+    assert!(full.output.starts_with(&cancelled.output), "{cancelled:?}");
     let stop = full.output.chars().nth(2).unwrap().to_string();
     backend.set_stop_strings(vec![stop.clone()]);
     let stopped = backend.infer("hello", 1000).unwrap();
@@ -137,12 +139,14 @@ fn a_prompt_longer_than_the_context_is_refused_with_both_lengths() {
 }
 
 #[test]
-fn a_long_prompt_is_computed_in_batches_and_can_be_stopped_between_them() {
+fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
     let mut backend = backend(64 << 20, vec![("s", fixtures::micro())]);
     backend.load_model("ferrite-micro").unwrap();
+    let n_layer = backend.model_metadata().unwrap().n_layer;
     let prompt = "The little robot went to the river. ".repeat(18);
     let n_tokens = backend.tokenize(&prompt).unwrap().len();
-    assert!(n_tokens > PROMPT_BATCH, "{n_tokens} tokens are no long prompt");
+    let loaded = &backend.model.as_ref().unwrap().model;
+    assert!(n_tokens <= loaded.session_options().n_batch, "{n_tokens} tokens are more than a batch");
     let mut calls_before_text = 0;
     let mut has_text = false;
     let result = backend.infer_streaming(&prompt, 5, &mut |text| {
@@ -152,9 +156,26 @@ fn a_long_prompt_is_computed_in_batches_and_can_be_stopped_between_them() {
     });
     let result = result.unwrap();
     assert_eq!((result.prompt_tokens, result.tokens_emitted), (n_tokens, 5));
-    assert!(calls_before_text >= n_tokens.div_ceil(PROMPT_BATCH) - 1);
-    let stopped = backend.infer_streaming(&prompt, 5, &mut |_| ControlFlow::Break(())).unwrap();
-    assert_eq!((stopped.tokens_emitted, stopped.finish_reason), (0, FinishReason::Cancelled));
+    assert!(calls_before_text >= 2 * n_layer, "{calls_before_text} calls in {n_layer} layers");
+    for n_calls in [1, n_layer, 2 * n_layer] {
+        let mut calls_left = n_calls;
+        let stopped = backend.infer_streaming(&prompt, 5, &mut |text| {
+            assert_eq!(text, "");
+            calls_left -= 1;
+            if calls_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let stopped = stopped.unwrap();
+        assert_eq!((stopped.tokens_emitted, stopped.finish_reason), (0, FinishReason::Cancelled));
+        assert_eq!((calls_left, stopped.output.as_str()), (0, ""));
+        assert_eq!(backend.infer(&prompt, 5).unwrap().output, result.output);
+    }
+    let plan = BenchPlan { n_prompt: n_tokens, n_generate: 0, depth: 0, n_runs: 1 };
+    let mut calls_left = n_layer;
+    let stopped = backend.bench(plan, &mut || {
+        calls_left -= 1;
+        if calls_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(stopped, Err(BackendError::Cancelled)), "{stopped:?}");
     assert_eq!(backend.infer(&prompt, 5).unwrap().output, result.output);
 }
 

@@ -221,12 +221,12 @@ fn texts_are_tokenized_without_loading_a_model() {
 }
 
 #[test]
-fn ctrl_c_stops_the_text_and_keeps_what_was_typed_after_it() {
+fn ctrl_c_stops_an_inference_and_keeps_what_was_typed_after_it() {
     let late = Late { after: b"infer hello 60\n", input: b"lost\x03llm tokenize hello\npoweroff\n" };
     let (shutdown, output) =
         good().run_with_late(RunMode::Interactive, b"llm load\nllm infer hello 60\n", Some(late));
     assert_eq!(shutdown, Shutdown::PowerOff { success: true });
-    assert!(output.contains("1 generated") && output.contains("stopped]"), "{output}");
+    assert!(output.contains(" 0 generated") && output.contains("stopped]"), "{output}");
     let after = output.split("stopped]").nth(1).unwrap();
     assert!(after.starts_with("\n\rferrite> \x1b[Kllm tokenize hello\n"), "{after}");
 }

@@ -1,0 +1,124 @@
+//! How many positions are computed at once changes nothing but the time it takes, nor does a batch that was
+//! broken off.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use llm::gguf::Gguf;
+use llm::kv_cache::KvType;
+use llm::model::Model;
+use llm::parallel::Serial;
+use llm::quant::Precision;
+use llm::session::{Logits, Session, SessionError, SessionOptions};
+use llm::simd::Kernels;
+
+fn repository_file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The small model, as if it were trained for more positions.
+fn micro(n_ctx_train: u32) -> Vec<u8> {
+    let mut file = std::fs::read(repository_file("../../test_models/micro.gguf")).unwrap();
+    let key = b"llama.context_length";
+    let key_at = file.windows(key.len()).position(|bytes| bytes == key).unwrap();
+    // The type lies between key and value.
+    let value_at = key_at + key.len() + size_of::<u32>();
+    file[value_at..][..size_of::<u32>()].copy_from_slice(&n_ctx_train.to_le_bytes());
+    file
+}
+
+/// Calls `work` with a session whose memory holds no number at first.
+fn with_session<T>(
+    gguf: &Gguf<'_>,
+    n_ctx: usize,
+    n_batch: usize,
+    work: impl for<'a> FnOnce(&mut Session<'a>) -> T,
+) -> T {
+    let model = Model::load(gguf).unwrap();
+    let options =
+        SessionOptions { n_ctx, n_batch, n_logits: 1, kv_type: KvType::F32, precision: Precision::Quantized };
+    let required_bytes = Session::required_bytes(model.config(), &options).unwrap();
+    let mut memory = vec![0xff; required_bytes + llm::arena::ALIGN];
+    work(&mut Session::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap())
+}
+
+fn tokens(n: usize, n_vocab: usize) -> Vec<u32> {
+    (1..=n).map(|i| (i * 7919 % n_vocab) as u32).collect()
+}
+
+/// The logits after some of `tokens` and after all of them, computed in batches of `n_batch`.
+fn logits(gguf: &Gguf<'_>, tokens: &[u32], n_batch: usize) -> Vec<f32> {
+    with_session(gguf, tokens.len(), n_batch, |session| {
+        let (before, last) = tokens.split_at(tokens.len() - 1);
+        let mut logits = session.forward(before, Logits::Last).unwrap().to_vec();
+        logits.extend_from_slice(session.forward(last, Logits::Last).unwrap());
+        logits
+    })
+}
+
+#[test]
+fn logits_are_the_same_to_the_bit_in_batches_of_any_length() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let tokens = tokens(601, 768);
+    let want = logits(&gguf, &tokens, 1);
+    assert!(want.iter().all(|logit| logit.is_finite()));
+    for n_batch in [7, 64, 128, 129, 256, 300, 512, 601] {
+        assert!(logits(&gguf, &tokens, n_batch) == want, "in batches of {n_batch}");
+    }
+}
+
+#[test]
+fn the_same_holds_in_every_family() {
+    let mut n_files = 0;
+    for entry in std::fs::read_dir(repository_file("tests/golden/architectures")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "gguf") {
+            continue;
+        }
+        let file = std::fs::read(&path).unwrap();
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let config = Model::load(&gguf).unwrap().config().clone();
+        if config.is_encoder() {
+            continue;
+        }
+        let tokens = tokens(config.n_ctx_train.min(9), config.n_vocab);
+        let want = logits(&gguf, &tokens, tokens.len());
+        for n_batch in [1, 3] {
+            assert!(logits(&gguf, &tokens, n_batch) == want, "{} in batches of {n_batch}", path.display());
+        }
+        n_files += 1;
+    }
+    assert!(n_files > 50, "{n_files} files");
+}
+
+#[test]
+fn a_session_is_after_a_batch_that_was_broken_off_as_before_it() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let tokens = tokens(300, 768);
+    let n_layer = 4;
+    with_session(&gguf, 400, 128, |session| {
+        let want = session.forward(&tokens, Logits::Last).unwrap().to_vec();
+        // Twice a layer it is asked, in two whole batches and the rest.
+        for (n_asked, n_computed) in [(1, 0), (n_layer, 0), (2 * n_layer + 1, 128), (6 * n_layer, 256)] {
+            session.reset();
+            let mut n_left = n_asked;
+            let stopped = session.forward_while(&tokens, Logits::Last, &mut || {
+                n_left -= 1;
+                if n_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            assert_eq!(stopped.unwrap_err(), SessionError::Stopped);
+            assert_eq!((n_left, session.n_past()), (0, n_computed));
+            assert!(session.forward(&tokens[n_computed..], Logits::Last).unwrap() == want);
+        }
+        session.reset();
+        let mut n_asked = 0;
+        let go_on = &mut || {
+            n_asked += 1;
+            ControlFlow::Continue(())
+        };
+        assert!(session.forward_while(&tokens, Logits::Last, go_on).unwrap() == want);
+        assert_eq!(n_asked, 6 * n_layer);
+    });
+}
