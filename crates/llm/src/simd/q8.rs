@@ -1,7 +1,7 @@
 //! Activations rounded to 8 bits, in arrays that vector loads like.
 //!
 //! ggml interleaves such activations as `block_q8_0`, `block_q8_1` and `block_q8_K`. Here integers,
-//! scales and sums lie apart, the first at multiples of 32 bytes, and scales stay f32: activations
+//! scales and sums lie apart, the first at multiples of 32 bytes, and scales have f32's range: activations
 //! too large or too small for the f16 scale of ggml's blocks keep their precision.
 
 use crate::blocks::{GgmlType, with_block_of};
@@ -38,9 +38,10 @@ impl Q8Format {
     }
 }
 
-/// Rounded activations of some tokens: `x ≈ scale * quant`, `scale = max |x| / 127`.
+/// Rounded activations of some tokens: `x ≈ scale * quant`, `scale = max |x| / 127`, rounded to the eight
+/// significant bits of a bf16.
 ///
-/// A block with an infinity or a NaN in it has the scale NaN.
+/// A block with a NaN, an infinity or a value above 1e31 in it has the scale NaN.
 #[derive(Debug, Clone, Copy)]
 pub struct Q8<'a> {
     /// `[n_tokens × cols]`

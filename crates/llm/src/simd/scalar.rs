@@ -14,6 +14,7 @@ use super::attend::AttendFns;
 use super::elementwise::Elementwise;
 use super::{FloatTileFn, Kernels, Q8, Q8Format, Q8Mut, TileFn, tiles::Tile};
 use crate::blocks::{self, Block32, Block256, GgmlType, Group256, with_block_of};
+use core::ops::RangeInclusive;
 use half::{bf16, f16};
 use libm::fmaf as fma;
 
@@ -93,22 +94,26 @@ fn float_tile<const N: usize>(
     }
 }
 
-/// The smallest scale of activations, 2^-96. Its products with the smallest f16 (2^-24) and with the power of
-/// two that a set may keep its weights shifted by (1/16) are normal numbers, so that every set rounds alike.
-const SMALLEST_SCALE: f32 = 1.0 / (1_u128 << 96) as f32;
+/// The smallest and the largest scale of activations. Products with any f16 and with the power of two that a
+/// set may keep its weights shifted by (1/16) are normal numbers, so that every set rounds alike.
+const SCALES: RangeInclusive<f32> = 1.0 / (1_u128 << 92) as f32..=(1_u128 << 96) as f32;
 
-/// The scale and its inverse for values of magnitude up to `amax`, so that it becomes 127.
+/// The scale and its inverse for values of magnitude up to `amax`, so that it becomes 127: at most 127.497 before
+/// it is rounded.
 ///
-/// Values too small for the smallest scale become zeros; those that are not finite get a scale of
-/// NaN, so that every product with them is NaN as well.
+/// A scale is rounded to eight significant bits, a bf16 as ggml's is an f16: its product with an f16 is exact,
+/// and with the sum of the products of 32 small integers it fits the 24 bits of an f32.
+///
+/// Values too small for the smallest scale become zeros; those that are too large or not finite get a
+/// scale of NaN, so that every product with them is NaN as well.
 pub(super) fn scale_and_inverse(amax: f32) -> (f32, f32) {
-    let scale = amax / 127.0;
-    if !scale.is_finite() {
-        (f32::NAN, 0.0)
-    } else if scale < SMALLEST_SCALE {
+    let scale = f32::from_bits(((amax / 127.0).to_bits() + 0x8000) & 0xffff_0000);
+    if scale < *SCALES.start() {
         (0.0, 0.0)
-    } else {
+    } else if scale <= *SCALES.end() {
         (scale, 1.0 / scale)
+    } else {
+        (f32::NAN, 0.0)
     }
 }
 

@@ -7,7 +7,7 @@
 //! vector instructions, while it calls a function for each of the others. Floats are functions too,
 //! so that f16 scales are converted in integers but for one multiplication.
 
-use super::load::{load_16, next_16, next_f32};
+use super::load::{load_16, next_16};
 use super::neon;
 use super::packed::{self, Halves, Rows8, Sums, Weights32, without_offset};
 use super::packed256::{Weights256, min_products};
@@ -182,6 +182,11 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
 /// Rows of weights that have a scale for each 32 of them.
 struct Mla32<W>(PhantomData<W>);
 
+impl<W: Weights32> Mla32<W> {
+    /// Whether the sum of 32 products, times the significand of the activations' scale, is exact in f32.
+    const SMALL: bool = W::LARGEST * 127 * 32 * 255 < 1 << 24;
+}
+
 impl<W: Weights32> Rows8 for Mla32<W> {
     const LEN: usize = 32;
     const BYTES: usize = W::BYTES;
@@ -190,6 +195,7 @@ impl<W: Weights32> Rows8 for Mla32<W> {
     #[inline]
     unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
+        let mut not_finite = [false; T];
         // SAFETY: within the arrays of the tokens, or at their ends.
         let (mut quants, mut scales): ([_; T], [_; T]) = unsafe {
             (
@@ -209,22 +215,55 @@ impl<W: Weights32> Rows8 for Mla32<W> {
                 };
                 quants = quants.map(|quants| quants.add(32));
                 for t in 0..T {
-                    let scale = next_f32(&mut scales[t]);
+                    let scale = *scales[t];
+                    scales[t] = scales[t].add(1);
+                    not_finite[t] |= scale.to_bits() == f32::NAN.to_bits();
                     for half in 0..2 {
-                        let product = vcvtq_f32_s32(products[t][half]);
-                        let factor = vmulq_laneq_f32::<0>(group.scales[half], scale);
-                        sums[t][half] = vfmaq_f32(sums[t][half], product, factor);
+                        let sum = &mut sums[t][half];
+                        *sum = match Self::SMALL {
+                            true => add_small(*sum, products[t][half], group.scales[half], scale),
+                            false => vfmaq_f32(
+                                *sum,
+                                vcvtq_f32_s32(products[t][half]),
+                                vmulq_n_f32(group.scales[half], scale),
+                            ),
+                        };
                         if W::MINS {
                             let x_sum = x.sums[t * n_blocks + block] as f32;
-                            let factor = vmulq_laneq_f32::<0>(group.mins[half], scale);
-                            sums[t][half] = vfmaq_n_f32(sums[t][half], factor, x_sum);
+                            *sum = vfmaq_n_f32(*sum, vmulq_n_f32(group.mins[half], scale), x_sum);
                         }
                     }
                 }
             }
         }
+        for (sums, not_finite) in sums.iter_mut().zip(not_finite) {
+            if Self::SMALL && not_finite {
+                *sums = [vdupq_n_f32(f32::NAN); 2];
+            }
+        }
         sums
     }
+}
+
+/// `sum + products * (w_scale * x_scale)`, rounded once, for a finite `x_scale`.
+///
+/// One is as exact as `products * m * (w_scale * 2^e)`, where `x_scale = m * 2^e` and `m` has eight bits:
+/// the first product is one of integers, the second a sum of exponents.
+#[target_feature(enable = "neon")]
+#[inline]
+fn add_small(sum: float32x4_t, products: int32x4_t, w_scale: float32x4_t, x_scale: f32) -> float32x4_t {
+    const BIAS_AND_BITS: i32 = (127 + 7) << 23;
+    let bits = x_scale.to_bits() as i32;
+    let significand = 0x80 | bits >> 16 & 0x7f;
+    // Under a scale of zero all activations are.
+    let exponent = if bits == 0 { 0 } else { (bits & 0x7f80_0000) - BIAS_AND_BITS };
+    let w_scale = vreinterpretq_s32_f32(w_scale);
+    // The exponent of zero is none to add to.
+    let is_zero = vceqzq_s32(vshlq_n_s32::<1>(w_scale));
+    let products = vmulq_s32(products, vdupq_n_s32(significand));
+    let products = vbicq_s32(products, vreinterpretq_s32_u32(is_zero));
+    let factor = vreinterpretq_f32_s32(vaddq_s32(w_scale, vdupq_n_s32(exponent)));
+    vfmaq_f32(sum, vcvtq_f32_s32(products), factor)
 }
 
 /// Rows of weights that have integer scales under a scale for each 256 of them.
