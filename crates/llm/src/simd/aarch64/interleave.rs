@@ -36,6 +36,14 @@ pub fn pack_group(packing: &Packing, ty: GgmlType, plain: &[u8], packed: &mut [u
                 run.halves();
                 run.sixteens::<2>(as_they_are);
             }),
+            GgmlType::IQ4_NL => run.blocks(n_blocks, |run| {
+                run.halves();
+                run.sixteens::<1>(as_they_are);
+            }),
+            GgmlType::MXFP4 => run.blocks(n_blocks, |run| {
+                run.bytes();
+                run.sixteens::<1>(as_they_are);
+            }),
             GgmlType::Q4_1 => run.blocks(n_blocks, |run| {
                 run.halves();
                 run.halves();
@@ -92,6 +100,22 @@ impl Run {
     unsafe fn blocks(&mut self, n_blocks: usize, mut pack_block: impl FnMut(&mut Self)) {
         for _ in 0..n_blocks {
             pack_block(self);
+        }
+    }
+
+    /// A byte of each row.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable, and room for them at `out`.
+    #[inline(always)]
+    unsafe fn bytes(&mut self) {
+        for row in &mut self.rows {
+            // SAFETY: reads and writes what the caller vouches for and nothing else.
+            unsafe {
+                *self.out = **row;
+                (*row, self.out) = (row.add(1), self.out.add(1));
+            }
         }
     }
 

@@ -48,6 +48,26 @@ pub unsafe fn load_32(p: *const u8) -> [uint8x16_t; 2] {
     [a, b]
 }
 
+/// The 8 bytes at `p`, which is moved behind them.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn next_8(p: &mut *const u8) -> uint8x8_t {
+    let v;
+    // SAFETY: reads the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldr {v:d}, [{p}], #8",
+            v = out(vreg) v,
+            p = inout(reg) *p,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    v
+}
+
 /// The 16 bytes at `p`, which is moved behind them.
 ///
 /// # Safety

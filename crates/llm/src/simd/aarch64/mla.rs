@@ -20,7 +20,7 @@ pub static KERNELS: Kernels =
     Kernels { name: "mla", packing: Some(&packed::PACKING), packed_product: product, ..neon::TABLE };
 
 fn product(ty: GgmlType) -> Option<PackedTileFn> {
-    use super::packed::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+    use super::packed::{Iq4Nl, Mxfp4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
     use super::packed256::{Q4K, Q5K, Q6K};
     Some(match ty {
         GgmlType::Q4_0 => packed::tile_by_fours::<Mla32<Q4_0>>,
@@ -28,6 +28,8 @@ fn product(ty: GgmlType) -> Option<PackedTileFn> {
         GgmlType::Q5_0 => packed::tile_by_fours::<Mla32<Q5_0>>,
         GgmlType::Q5_1 => packed::tile_by_fours::<Mla32<Q5_1>>,
         GgmlType::Q8_0 => packed::tile_by_fours::<Mla32<Q8_0>>,
+        GgmlType::IQ4_NL => packed::tile_by_fours::<Mla32<Iq4Nl>>,
+        GgmlType::MXFP4 => packed::tile_by_fours::<Mla32<Mxfp4>>,
         GgmlType::Q4_K => packed::tile_by_fours::<Mla256<Q4K>>,
         GgmlType::Q5_K => packed::tile_by_fours::<Mla256<Q5K>>,
         GgmlType::Q6_K => packed::tile_by_fours::<Mla256<Q6K>>,
@@ -183,8 +185,9 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
 struct Mla32<W>(PhantomData<W>);
 
 impl<W: Weights32> Mla32<W> {
-    /// Whether the sum of 32 products, times the significand of the activations' scale, is exact in f32.
-    const SMALL: bool = W::LARGEST * 127 * 32 * 255 < 1 << 24;
+    /// Whether the sum of 32 products, times the significand of the activations' scale, is exact in f32, and
+    /// the product of scales a normal number.
+    const SMALL: bool = W::F16_SCALES && W::LARGEST * 127 * 32 * 255 < 1 << 24;
 }
 
 impl<W: Weights32> Rows8 for Mla32<W> {

@@ -7,10 +7,12 @@
 
 use super::batch::{self, Batch};
 use super::interleave;
-use super::load::{next_32, next_128, next_f16x8, next_f32, store_f32x8};
+use super::load::{next_8, next_32, next_128, next_f16x8, next_f32, store_f32x8};
 use super::packed256::{Of256, Q4K, Q5K, Q6K};
 use super::sdot::{Sdot32, Sdot256};
+use super::weights32::table_16;
 use crate::blocks::GgmlType;
+use crate::blocks::{E2M1_DOUBLED, IQ4_VALUES};
 use crate::quant::Packing;
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
@@ -30,6 +32,8 @@ pub static PACKING: Packing = Packing {
         GgmlType::Q5_0,
         GgmlType::Q5_1,
         GgmlType::Q8_0,
+        GgmlType::IQ4_NL,
+        GgmlType::MXFP4,
         GgmlType::Q4_K,
         GgmlType::Q5_K,
         GgmlType::Q6_K,
@@ -43,6 +47,8 @@ pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
         GgmlType::Q5_0 => tile::<Of32<Q5_0>, Sdot32<Q5_0>>,
         GgmlType::Q5_1 => tile::<Of32<Q5_1>, Sdot32<Q5_1>>,
         GgmlType::Q8_0 => tile::<Of32<Q8_0>, Sdot32<Q8_0>>,
+        GgmlType::IQ4_NL => tile::<Of32<Iq4Nl>, Sdot32<Iq4Nl>>,
+        GgmlType::MXFP4 => tile::<Of32<Mxfp4>, Sdot32<Mxfp4>>,
         GgmlType::Q4_K => tile::<Of256<Q4K>, Sdot256<Q4K>>,
         GgmlType::Q5_K => tile::<Of256<Q5K>, Sdot256<Q5K>>,
         GgmlType::Q6_K => tile::<Of256<Q6K>, Sdot256<Q6K>>,
@@ -260,6 +266,8 @@ pub trait Weights32 {
     const OFFSET: u8 = 0;
     /// The largest magnitude of weights in units of their scale, the offset taken off.
     const LARGEST: i32;
+    /// Whether scales are f16, not powers of two beyond its range.
+    const F16_SCALES: bool = true;
 
     /// Loads the blocks at `p`, which is moved behind them.
     ///
@@ -509,4 +517,55 @@ impl Weights32 for Q8_0 {
         let (scales, [a, b, c, d], [e, f, g, h]) = unsafe { (H::next(p), next_codes(p), next_codes(p)) };
         Groups { quants: signed([a, b, c, d, e, f, g, h]), scales, mins: [vdupq_n_f32(0.0); 2] }
     }
+}
+
+/// Codes looked up in a table of 16 values.
+#[target_feature(enable = "neon")]
+#[inline]
+fn look_up(values: &[i8; 16], codes: [[uint8x16_t; 2]; 4]) -> [[int8x16_t; 2]; 8] {
+    let values = table_16(values);
+    nibbles(codes).map(|pair| pair.map(|codes| vqtbl1q_s8(values, codes)))
+}
+
+pub struct Iq4Nl;
+
+impl Weights32 for Iq4Nl {
+    const BYTES: usize = ROWS * 18;
+    const LARGEST: i32 = 127;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
+        // SAFETY: eight scales, then the codes.
+        let (scales, codes) = unsafe { (H::next(p), next_codes(p)) };
+        Groups { quants: look_up(&IQ4_VALUES, codes), scales, mins: [vdupq_n_f32(0.0); 2] }
+    }
+}
+
+pub struct Mxfp4;
+
+impl Weights32 for Mxfp4 {
+    const BYTES: usize = ROWS * 17;
+    const LARGEST: i32 = 12;
+    const F16_SCALES: bool = false;
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
+        // SAFETY: eight exponents, then the codes.
+        let (exponents, codes) = unsafe { (next_8(p), next_codes(p)) };
+        let exponents = vmovl_u8(exponents);
+        let scales = [vmovl_u16(vget_low_u16(exponents)), vmovl_high_u16(exponents)].map(|e| e8m0_half(e));
+        Groups { quants: look_up(&E2M1_DOUBLED, codes), scales, mins: [vdupq_n_f32(0.0); 2] }
+    }
+}
+
+/// Half of the powers of two with these exponents, since the table holds the doubled values.
+#[target_feature(enable = "neon")]
+#[inline]
+fn e8m0_half(e: uint32x4_t) -> float32x4_t {
+    let normal = vshlq_n_u32::<23>(vsubq_u32(e, vdupq_n_u32(1)));
+    // The two smallest are subnormal.
+    let subnormal = vshlq_n_u32::<21>(vaddq_u32(e, vdupq_n_u32(1)));
+    vreinterpretq_f32_u32(vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), subnormal, normal))
 }
