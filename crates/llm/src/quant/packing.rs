@@ -19,7 +19,7 @@ const MAX_BLOCK_BYTES: usize = 256;
 /// follow each other as in the block, each cut into units, and each unit is there for all rows
 /// before the next unit comes.
 pub struct Packing {
-    /// Name of the set of instructions.
+    /// Name of the arrangement.
     pub(crate) name: &'static str,
     /// Rows in a group.
     pub(crate) rows: usize,

@@ -1,11 +1,11 @@
 //! The set that multiplies packed weights in lanes of 16 bits: `MLA`, part of base NEON.
 //!
 //! Each lane of 32 bits has four bytes of a row. Cut into two lanes of 16 bits twice, once for the
-//! bytes of even and once for those of odd index, they meet pairs of activations, and sums of so
-//! small numbers fit 16 bits for as long as [`Range`] says. Eight products an instruction are no more
-//! than `SMLAL` has and half of what `SDOT` has; but an emulator translates `MLA` to the host's own
-//! vector instructions, while it calls a function for each of the others. Floats are functions too,
-//! so that f16 scales are converted in integers but for one multiplication.
+//! bytes of even and once for those of odd index, they meet pairs of activations; a lane's sum of up to
+//! 16 products of so small numbers fits 16 bits ([`products`]). Eight products an instruction are no
+//! more than `SMLAL` has and half of what `SDOT` has; but an emulator translates `MLA` to the host's own
+//! vector instructions, while it calls a function for each of the others. Floats are functions too, so
+//! that f16 scales are converted and, where that is exact, multiplied by the activations' in integers.
 
 use super::load::{load_16, next_16};
 use super::neon;
@@ -146,12 +146,11 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
     w: &[[[int8x16_t; 2]; 4]],
     x: [*const i8; T],
 ) -> [Products<int32x4_t>; T] {
-    const ZERO: Products<i32> = [0; 2];
     // SAFETY: what the caller vouches for.
     unsafe {
-        let zero = [ZERO.map(|_| vdupq_n_s16(0)); T];
+        let zero = [[vdupq_n_s16(0); 2]; T];
         if largest > 32 {
-            // More than 8 bits of products and more than one of them fit 16 only without four bits of weights.
+            // Three products with eight bits of weights need more than 16: upper and lower four go by themselves.
             let (mut high, mut low) = (zero, zero);
             for (i, w) in w.iter().enumerate() {
                 add_16(&mut high, w, x.map(|x| x.add(16 * i)), |v| pairs::<12>(v));
@@ -167,7 +166,7 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
         }
         // A lane has 8 products of 16 weights.
         let at_once = if largest * 127 * 16 < 1 << 15 { 2 } else { 1 };
-        let mut all = [ZERO.map(|_| vdupq_n_s32(0)); T];
+        let mut all = [[vdupq_n_s32(0); 2]; T];
         for (i, w) in w.chunks(at_once).enumerate() {
             let mut sums = zero;
             for (j, w) in w.iter().enumerate() {

@@ -3,7 +3,7 @@
 //! [`load`] moves vectors to and from memory, [`lanes`] are the vectors that everything but products is
 //! written in, [`float`] and [`float_product`] multiply floats, [`round`] rounds activations, [`product`]
 //! multiplies integers with whichever instruction [`neon`] or [`dotprod`] names. Of packed weights, [`packed`] and
-//! [`packed256`] multiply a token or a few, [`batch`] many.
+//! [`packed256`] multiply a token or a few, [`batch`] many, and [`mla`] any number in its own way.
 
 mod attention;
 mod batch;

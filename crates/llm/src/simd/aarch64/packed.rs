@@ -21,7 +21,7 @@ use core::arch::{aarch64::*, asm};
 pub const ROWS: usize = 8;
 
 pub static PACKING: Packing = Packing {
-    name: "dotprod",
+    name: "aarch64",
     rows: ROWS,
     signed_nibbles: true,
     unsigned_bytes: false,
