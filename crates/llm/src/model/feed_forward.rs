@@ -24,9 +24,19 @@ impl Forward<'_, '_> {
             let rows_at_once = scratch.rows_at_once(n_ff, n_tokens);
             let GateScratch { gate, quantized } = scratch;
             let mut input = Activations::new(x, weights.up.weight.n_cols(), quantized, self.precision);
-            self.linear_of(&weights.up, &mut input, up);
             match &weights.gate {
+                None => self.linear_then(&weights.up, &mut input, up, |up, _, _| {
+                    activation.apply(self.kernels, up);
+                }),
+                Some(weight) if rows_at_once == n_ff => {
+                    let gate = &mut gate[..n_tokens * n_ff];
+                    self.linear_of(weight, &mut input, gate);
+                    self.linear_then(&weights.up, &mut input, up, |up, rows, token| {
+                        activation.apply_gated(self.kernels, &gate[token * n_ff..][rows], up);
+                    });
+                }
                 Some(weight) => {
+                    self.linear_of(&weights.up, &mut input, up);
                     for start in (0..n_ff).step_by(rows_at_once) {
                         let rows = start..n_ff.min(start + rows_at_once);
                         let gate = &mut gate[..n_tokens * rows.len()];
@@ -37,7 +47,6 @@ impl Forward<'_, '_> {
                         });
                     }
                 }
-                None => self.each_token(up.chunks_exact_mut(n_ff), |up| activation.apply(self.kernels, up)),
             }
         }
         let (DownScratch { quantized }, _) = workspace.take();

@@ -12,9 +12,9 @@ use super::scratch::{OutputScratch, Scratch, Workspace};
 use super::weights::{Attention, FeedForward, Linear, Norm};
 use crate::kv_cache::KvCache;
 use crate::parallel::{self, Workers};
-use crate::quant::{Activations, Precision, matmul};
+use crate::quant::{Activations, Precision, matmul_then};
 use crate::simd::Kernels;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
 /// The positions of a batch whose logits are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,10 +211,27 @@ impl Forward<'_, '_> {
 
     /// `output = W input + b` for each token of `input`.
     pub(super) fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
-        matmul(self.kernels, self.workers, &linear.weight, input, output);
-        if let Some(bias) = linear.bias {
-            self.each_token(output.chunks_exact_mut(bias.len()), |row| self.kernels.add(row, bias));
-        }
+        self.linear_then(linear, input, output, |_, _, _| {});
+    }
+
+    /// As [`linear_of`](Self::linear_of), and calls `finish` with some outputs of a token, their rows, and
+    /// the token's number: each core with what it has computed, while that is in its cache.
+    pub(super) fn linear_then(
+        &self,
+        linear: &Linear<'_>,
+        input: &mut Activations<'_>,
+        output: &mut [f32],
+        finish: impl Fn(&mut [f32], Range<usize>, usize) + Sync,
+    ) {
+        matmul_then(self.kernels, self.workers, &linear.weight, input, output, &|tile| {
+            for (index, token) in tile.tokens().enumerate() {
+                let (rows, outputs) = (tile.rows(), tile.token(index));
+                if let Some(bias) = linear.bias {
+                    self.kernels.add(outputs, &bias[rows.clone()]);
+                }
+                finish(outputs, rows, token);
+            }
+        });
     }
 
     /// Normalises each token of `x` into `output`; without a normalisation, copies.

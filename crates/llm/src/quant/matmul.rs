@@ -41,6 +41,22 @@ pub fn matmul(
     x: &mut Activations<'_>,
     out: &mut [f32],
 ) {
+    matmul_then(kernels, workers, w, x, out, &|_| {});
+}
+
+/// As [`matmul`], and calls `finish` with each tile of the result, on the core that has computed it.
+///
+/// # Panics
+///
+/// As [`matmul`].
+pub fn matmul_then(
+    kernels: &Kernels,
+    workers: &dyn Workers,
+    w: &Matrix<'_>,
+    x: &mut Activations<'_>,
+    out: &mut [f32],
+    finish: &(dyn Fn(&mut Tile<'_>) + Sync),
+) {
     assert_eq!(w.n_cols(), x.cols());
     assert_eq!(out.len(), x.n_tokens() * w.n_rows());
     assert!(w.packing().is_none_or(|packing| kernels.packing() == Some(packing)), "packed for another set");
@@ -56,6 +72,7 @@ pub fn matmul(
         for_each_tile(workers, out, w.n_rows(), tile_rows, PACKED_TILE_TOKENS, &|mut tile| {
             let w = w.rows(tile.rows());
             tile_fn(w.data(), w.skipped_rows(), x.tokens(tile.tokens()), &mut tile);
+            finish(&mut tile);
         });
         return;
     }
@@ -65,6 +82,7 @@ pub fn matmul(
         let x = x.rounded(kernels, workers, format);
         for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
             tile_fn(w.rows(tile.rows()).data(), x.tokens(tile.tokens()), &mut tile);
+            finish(&mut tile);
         });
         return;
     }
@@ -78,6 +96,7 @@ pub fn matmul(
             Some(tile_fn) => tile_fn(w.data(), x, cols, &mut tile),
             None => dequantized_product(kernels, &w, x, &mut tile),
         }
+        finish(&mut tile);
     });
 }
 

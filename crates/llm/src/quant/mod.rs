@@ -17,7 +17,7 @@ mod quantize_k;
 pub use crate::blocks::GgmlType;
 pub use activations::{Activations, Precision, activation_bytes};
 pub use dequantize::{dequantize, is_supported};
-pub use matmul::matmul;
+pub use matmul::{matmul, matmul_then};
 pub use matrix::{Matrix, MatrixError};
 pub use packer::{PackError, Packer, Span};
 pub use packing::Packing;
