@@ -47,8 +47,8 @@ static int64_t now_us(void) {
     return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
 }
 
-/* Inserts the drivers. Which of them needs symbols of which changes from kernel to kernel: those that are
-   refused for want of one (ENOENT) get another turn after the others. */
+// Inserts the drivers. Which of them needs symbols of which changes from kernel to kernel: those that are
+// refused for want of one (ENOENT) get another turn after the others.
 static void insert_drivers(void) {
     const char *paths[] = {"/virtio.ko", "/virtio_ring.ko", "/virtio_mmio.ko", "/virtio_blk.ko"};
     const int n_paths = sizeof paths / sizeof *paths;

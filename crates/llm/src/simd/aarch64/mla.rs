@@ -10,7 +10,7 @@
 use super::load::{load_16, next_16};
 use super::neon;
 use super::packed::{self, Halves, Rows8, Sums, Weights32, without_offset};
-use super::packed256::{Weights256, min_products};
+use super::packed256::{Weights256, add_block};
 use crate::blocks::GgmlType;
 use crate::simd::{Kernels, PackedTileFn, Q8};
 use core::arch::aarch64::*;
@@ -307,21 +307,9 @@ impl<W: Weights256> Rows8 for Mla256<W> {
                         }
                     }
                 }
-                let [d, d_min] = W::d(w);
                 for t in 0..T {
-                    let scale = *x.scales.as_ptr().add(x_at[t]);
-                    let mut mins = [vdupq_n_s32(0); 2];
-                    if W::MINS {
-                        mins = min_products(W::mins(w), &*x.sums.as_ptr().add(16 * x_at[t]).cast());
-                    }
-                    for half in 0..2 {
-                        let sum = &mut sums[t][half];
-                        *sum = vfmaq_f32(*sum, vcvtq_f32_s32(all[t][half]), vmulq_n_f32(d[half], scale));
-                        if W::MINS {
-                            *sum =
-                                vfmsq_f32(*sum, vcvtq_f32_s32(mins[half]), vmulq_n_f32(d_min[half], scale));
-                        }
-                    }
+                    let x_sums = &*x.sums.as_ptr().add(16 * x_at[t]).cast();
+                    add_block::<W>(w, all[t], x_sums, *x.scales.as_ptr().add(x_at[t]), &mut sums[t]);
                 }
             }
         }

@@ -11,8 +11,7 @@ use super::load::{next_8, next_32, next_128, next_f16x8, next_f32, store_f32x8};
 use super::packed256::{Of256, Q4K, Q5K, Q6K};
 use super::sdot::{Sdot32, Sdot256};
 use super::weights32::table_16;
-use crate::blocks::GgmlType;
-use crate::blocks::{E2M1_DOUBLED, IQ4_VALUES};
+use crate::blocks::{E2M1_DOUBLED, GgmlType, IQ4_VALUES};
 use crate::quant::Packing;
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
@@ -447,7 +446,7 @@ impl Weights32 for Q4_1 {
 /// `v` with bit `from` of each byte of `bits` as bit 4.
 #[target_feature(enable = "neon")]
 #[inline]
-pub fn with_fifth_bit(mut v: uint8x16_t, bits: uint8x16_t, from: usize) -> uint8x16_t {
+fn with_fifth_bit(mut v: uint8x16_t, bits: uint8x16_t, from: usize) -> uint8x16_t {
     // SAFETY: computes on registers alone.
     unsafe {
         asm!(

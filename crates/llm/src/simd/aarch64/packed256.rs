@@ -80,16 +80,7 @@ impl<W: Weights256> Rows8 for Of256<W> {
                     let x_sums = &*x.sums.as_ptr().add(16 * at).cast::<[i32; 16]>();
                     let products = W::products(w, x.quants.as_ptr().add(256 * at), x_sums);
                     let scale = *x.scales.as_ptr().add(at);
-                    let [d, d_min] = W::d(w);
-                    let min_products = if W::MINS { min_products(W::mins(w), x_sums) } else { products };
-                    for half in 0..2 {
-                        let product = vcvtq_f32_s32(products[half]);
-                        sums[half] = vfmaq_f32(sums[half], product, vmulq_n_f32(d[half], scale));
-                        if W::MINS {
-                            let product = vcvtq_f32_s32(min_products[half]);
-                            sums[half] = vfmsq_f32(sums[half], product, vmulq_n_f32(d_min[half], scale));
-                        }
-                    }
+                    add_block::<W>(w, products, x_sums, scale, sums);
                 }
             }
         }
@@ -97,10 +88,39 @@ impl<W: Weights256> Rows8 for Of256<W> {
     }
 }
 
+/// Adds the integer products of the block at `w` with activations of this scale, times its own scales, and
+/// takes the minimums' share off if there are any.
+///
+/// # Safety
+///
+/// As for [`Weights256::quants`].
+#[target_feature(enable = "neon")]
+#[inline]
+pub unsafe fn add_block<W: Weights256>(
+    w: *const u8,
+    products: [int32x4_t; 2],
+    x_sums: &[i32; 16],
+    x_scale: f32,
+    sums: &mut Sums,
+) {
+    // SAFETY: what the caller vouches for.
+    let [d, d_min] = unsafe { W::d(w) };
+    // SAFETY: as above.
+    let mins = if W::MINS { min_products(unsafe { W::mins(w) }, x_sums) } else { products };
+    for half in 0..2 {
+        let product = vcvtq_f32_s32(products[half]);
+        sums[half] = vfmaq_f32(sums[half], product, vmulq_n_f32(d[half], x_scale));
+        if W::MINS {
+            let product = vcvtq_f32_s32(mins[half]);
+            sums[half] = vfmsq_f32(sums[half], product, vmulq_n_f32(d_min[half], x_scale));
+        }
+    }
+}
+
 /// The products of minimums with the sums of a token.
 #[target_feature(enable = "neon")]
 #[inline]
-pub fn min_products(mins: [[int32x4_t; 2]; 8], x_sums: &[i32; 16]) -> [int32x4_t; 2] {
+fn min_products(mins: [[int32x4_t; 2]; 8], x_sums: &[i32; 16]) -> [int32x4_t; 2] {
     let (pairs, _) = x_sums.as_chunks::<2>();
     let mut products = [vdupq_n_s32(0); 2];
     for (mins, pair) in mins.into_iter().zip(pairs) {
