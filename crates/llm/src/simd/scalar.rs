@@ -5,6 +5,7 @@
 //!
 //! - A row's product with quantised weights adds one term for each scale, in the order of the row,
 //!   by fused multiply-adds: `sum = fma(integers, w_scale * x_scale, sum)`.
+//! - Activations are rounded to 8 bits as `fma(x, 1 / scale, ROUNDING)` does it.
 //! - A product of floats has `LANES` sums, the `i`-th for the elements `i`, `i + LANES`, …, each
 //!   made by fused multiply-adds; `add_lanes` adds them up.
 //! - What is done to each element, and attention, is written once over vectors of `LANES`
@@ -98,6 +99,10 @@ fn float_tile<const N: usize>(
 /// set may keep its weights shifted by (1/16) are normal numbers, so that every set rounds alike.
 const SCALES: RangeInclusive<f32> = 1.0 / (1_u128 << 92) as f32..=(1_u128 << 96) as f32;
 
+/// Added to a product, it leaves its nearest integer in the lowest bits of the sum, ties to even: from 2^23 on the
+/// integers are what an f32 has, and half as much more keeps negative products above it.
+pub(super) const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
+
 /// The scale and its inverse for values of magnitude up to `amax`, so that it becomes 127: at most 127.497 before
 /// it is rounded.
 ///
@@ -134,7 +139,7 @@ fn quantize(format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
         let (scale, inverse) = scale_and_inverse(f32::from_bits(amax));
         *out_scale = scale;
         for (quant, &x) in quants.iter_mut().zip(x) {
-            *quant = libm::roundf(x * inverse) as i8;
+            *quant = fma(x, inverse, ROUNDING).to_bits() as i8;
         }
     }
     for (sum, quants) in out.sums.iter_mut().zip(out.quants.chunks_exact(format.sum_len())) {

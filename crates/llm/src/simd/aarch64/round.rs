@@ -1,7 +1,10 @@
 //! Activations rounded to 8 bits.
 
 use super::load::{load_f32x16, store_16};
-use crate::simd::{Q8Mut, scalar::scale_and_inverse};
+use crate::simd::{
+    Q8Mut,
+    scalar::{ROUNDING, scale_and_inverse},
+};
 use core::arch::aarch64::*;
 
 pub fn quantize_32(x: &[f32], out: Q8Mut<'_>) {
@@ -61,11 +64,12 @@ fn amax(bits: uint32x4_t) -> f32 {
     f32::from_bits(vmaxvq_u32(bits))
 }
 
-/// Writes `x * inverse`, rounded with ties away from zero, and returns its sum.
+/// Writes `x * inverse`, rounded with ties to even, and returns its sum.
 #[target_feature(enable = "neon")]
 #[inline]
 fn round_16(x: [float32x4_t; 4], inverse: f32, quants: &mut [i8; 16]) -> i32 {
-    let q = x.map(|x| vmovn_s32(vcvtaq_s32_f32(vmulq_n_f32(x, inverse))));
+    let rounding = vdupq_n_f32(ROUNDING);
+    let q = x.map(|x| vmovn_s32(vreinterpretq_s32_f32(vfmaq_n_f32(rounding, x, inverse))));
     let q = [vcombine_s16(q[0], q[1]), vcombine_s16(q[2], q[3])].map(|q| vmovn_s16(q));
     let q = vcombine_s8(q[0], q[1]);
     store_16(quants, q);

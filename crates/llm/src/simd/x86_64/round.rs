@@ -1,7 +1,10 @@
 //! Activations rounded to 8 bits.
 
 use super::float::vector;
-use crate::simd::{Q8Mut, scalar::scale_and_inverse};
+use crate::simd::{
+    Q8Mut,
+    scalar::{ROUNDING, scale_and_inverse},
+};
 use core::arch::x86_64::*;
 
 pub fn quantize_32(x: &[f32], out: Q8Mut<'_>) {
@@ -61,26 +64,21 @@ fn amax(bits: __m256i) -> f32 {
     f32::from_bits(_mm_cvtsi128_si32(bits) as u32)
 }
 
-/// `x * inverse`, rounded with ties away from zero.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn round_8(x: &[f32; 8], inverse: f32) -> __m256i {
-    let x = _mm256_mul_ps(vector::<f32>(x), _mm256_set1_ps(inverse));
-    // The CPU's own rounding takes ties to even.
-    let whole = _mm256_round_ps::<{ _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC }>(x);
-    let sign = _mm256_set1_ps(-0.0);
-    let rest = _mm256_andnot_ps(sign, _mm256_sub_ps(x, whole));
-    let away = _mm256_or_ps(_mm256_and_ps(sign, x), _mm256_set1_ps(1.0));
-    let carry = _mm256_and_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(rest, _mm256_set1_ps(0.5)), away);
-    _mm256_cvtps_epi32(_mm256_add_ps(whole, carry))
-}
-
+/// Writes `x * inverse`, rounded with ties to even.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn round_32(x: &[f32; 32], inverse: f32, quants: &mut [i8; 32]) {
     let (x, _) = x.as_chunks();
-    let low = _mm256_packs_epi32(round_8(&x[0], inverse), round_8(&x[1], inverse));
-    let high = _mm256_packs_epi32(round_8(&x[2], inverse), round_8(&x[3], inverse));
+    let [inverse, rounding] = [inverse, ROUNDING].map(|x| _mm256_set1_ps(x));
+    // The integers are what is left of the bits without those of `rounding`.
+    let round = |x| {
+        _mm256_sub_epi32(
+            _mm256_castps_si256(_mm256_fmadd_ps(vector::<f32>(x), inverse, rounding)),
+            _mm256_castps_si256(rounding),
+        )
+    };
+    let low = _mm256_packs_epi32(round(&x[0]), round(&x[1]));
+    let high = _mm256_packs_epi32(round(&x[2]), round(&x[3]));
     // Packing works on each half apart: put the groups of four back into their order.
     let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     let q = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
