@@ -34,8 +34,8 @@ impl Workers for Serial {
 }
 
 /// Calls `work` with each item, on whichever core is free.
-pub fn for_each<I: ExactSizeIterator + Send>(workers: &dyn Workers, items: I, work: impl Fn(I::Item) + Sync) {
-    if workers.count() == 1 || items.len() <= 1 {
+pub fn for_each<I: Iterator + Send>(workers: &dyn Workers, items: I, work: impl Fn(I::Item) + Sync) {
+    if workers.count() == 1 || items.size_hint().1.is_some_and(|most| most <= 1) {
         return items.for_each(work);
     }
     let unclaimed = Mutex::new(items);

@@ -7,7 +7,7 @@
 use core::ops::Range;
 
 use crate::kv_cache::{HeadElements, KvType};
-use crate::parallel::{Workers, for_each_chunk};
+use crate::parallel::{Workers, for_each};
 use crate::simd::{Attend, Kernels, MAX_QUERIES, Query, Vectors};
 
 /// Pieces of work for each core at least, so that a core taken away for a while holds little back.
@@ -59,9 +59,10 @@ pub struct QuerySight {
     pub sink: Option<f32>,
 }
 
-/// A rectangle of the batch whose outputs are one run of memory.
+/// How a batch is cut: into so many tokens with all heads, or a single token with so many heads that share keys
+/// and values.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct Cut {
     n_tokens: usize,
     n_heads: usize,
 }
@@ -79,24 +80,35 @@ impl BatchAttention<'_> {
         sight: impl Fn(usize, usize) -> QuerySight + Sync,
         output: &mut [f32],
     ) {
-        let n_tokens = output.len() / (self.n_head * self.head_len_v);
-        let piece = self.piece(n_tokens);
-        let chunk_len = piece.n_tokens * piece.n_heads * self.head_len_v;
-        for_each_chunk(self.workers, output, chunk_len, |index, output| {
-            let vector = index * piece.n_tokens * piece.n_heads;
-            let (first_token, first_head) = (vector / self.n_head, vector % self.n_head);
-            let n_tokens = output.len() / (piece.n_heads * self.head_len_v);
-            let n_group = (self.n_head / self.n_head_kv).min(piece.n_heads);
-            for head in (first_head..first_head + piece.n_heads).step_by(n_group) {
+        let BatchAttention { n_head, n_head_kv, head_len_k, head_len_v, n_past, .. } = *self;
+        let n_group = n_head / n_head_kv;
+        let cut = self.cut(output.len() / (n_head * head_len_v));
+        // Where a piece begins, and its outputs: one run of memory.
+        let tokens = output.chunks_mut(cut.n_tokens * n_head * head_len_v).enumerate();
+        let pieces = tokens.flat_map(|(index, tokens)| {
+            let groups = tokens.chunks_mut(cut.n_tokens * n_group.max(cut.n_heads) * head_len_v).enumerate();
+            groups.flat_map(move |(group, heads)| {
+                let pieces = heads.chunks_mut(cut.n_tokens * cut.n_heads * head_len_v).enumerate();
+                pieces.map(move |(part, output)| {
+                    (index * cut.n_tokens, group * n_group + part * cut.n_heads, output)
+                })
+            })
+        });
+        for_each(self.workers, pieces, |(first_token, first_head, output)| {
+            let n_vectors = output.len() / head_len_v;
+            let n_heads = if cut.n_tokens > 1 { n_head } else { n_vectors };
+            for head in (first_head..first_head + n_heads).step_by(n_group) {
+                // Those of the piece that share their keys and values.
+                let n_together = n_group.min(n_heads);
                 let mut queries = [Query::default(); MAX_QUERIES];
-                let queries = &mut queries[..n_tokens * n_group];
+                let queries = &mut queries[..n_vectors / n_heads * n_together];
                 for (index, query) in queries.iter_mut().enumerate() {
-                    let (token, head) = (index / n_group, head + index % n_group);
-                    let position = self.n_past + first_token + token;
+                    let (token, head) = (index / n_together, head + index % n_together);
+                    let position = n_past + first_token + token;
                     let QuerySight { visible, slope, sink } = sight(position, head);
                     *query = Query {
-                        at: ((first_token + token) * self.n_head + head) * self.head_len_k,
-                        output_at: (token * piece.n_heads + head - first_head) * self.head_len_v,
+                        at: ((first_token + token) * n_head + head) * head_len_k,
+                        output_at: (token * n_heads + head - first_head) * head_len_v,
                         position,
                         first: visible.start,
                         end: visible.end,
@@ -104,14 +116,14 @@ impl BatchAttention<'_> {
                         sink,
                     };
                 }
-                self.attend(q, context(head / (self.n_head / self.n_head_kv)), queries, output);
+                self.attend(q, context(head / n_group), queries, output);
             }
         });
     }
 
-    /// How the batch is cut: as many queries at once as the kernels take, but enough pieces for all
-    /// cores. The output does not depend on it.
-    fn piece(&self, n_tokens: usize) -> Piece {
+    /// As many queries at once as the kernels take, but enough pieces for all cores. The output does not depend
+    /// on it.
+    fn cut(&self, n_tokens: usize) -> Cut {
         let n_group = self.n_head / self.n_head_kv;
         let n_wanted = match self.workers.count() {
             1 => 1,
@@ -119,12 +131,11 @@ impl BatchAttention<'_> {
         };
         let most_tokens = (MAX_QUERIES / n_group).min(n_tokens / n_wanted);
         if most_tokens > 1 {
-            return Piece { n_tokens: most_tokens, n_heads: self.n_head };
+            return Cut { n_tokens: most_tokens, n_heads: self.n_head };
         }
-        let is_enough = |n: usize| n == 1 || n_tokens * self.n_head / n >= n_wanted;
-        let n_heads =
-            (1..=n_group.min(MAX_QUERIES)).rev().find(|&n| n_group.is_multiple_of(n) && is_enough(n));
-        Piece { n_tokens: 1, n_heads: n_heads.unwrap_or(1) }
+        // As few parts of each group as are enough, as equal as possible.
+        let n_parts = n_wanted.div_ceil(n_tokens * self.n_head_kv).max(n_group.div_ceil(MAX_QUERIES));
+        Cut { n_tokens: 1, n_heads: n_group.div_ceil(n_parts) }
     }
 
     fn attend(&self, q: &[f32], context: Context<'_>, queries: &[Query], output: &mut [f32]) {
@@ -151,6 +162,83 @@ impl BatchAttention<'_> {
                 kernels.attend_q8_0(&attend, queries, output);
             }
             (keys, values) => unreachable!("a cache of one type has {keys:?} and {values:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::{vec, vec::Vec};
+
+    /// So many cores, of which all but one never come.
+    struct Absent(usize);
+
+    impl Workers for Absent {
+        fn count(&self) -> usize {
+            self.0
+        }
+
+        fn run(&self, job: &(dyn Fn() + Sync)) {
+            job();
+        }
+    }
+
+    #[test]
+    fn outputs_do_not_depend_on_the_number_of_cores() {
+        const LEN: usize = 4;
+        let numbers = |n: usize, seed: u32| -> Vec<f32> {
+            (0..n as u32)
+                .map(|i| ((i + seed).wrapping_mul(2_654_435_761) >> 16) as f32 / 32768.0 - 1.0)
+                .collect()
+        };
+        for (n_head, n_head_kv) in [(14, 2), (8, 1), (6, 6), (71, 1), (9, 3), (1, 1)] {
+            for n_tokens in [1, 3, 20] {
+                let n_past = 5;
+                let n_ctx = n_past + n_tokens;
+                let q = numbers(n_tokens * n_head * LEN, 1);
+                let keys = numbers(n_head_kv * n_ctx * LEN, 2);
+                let values = numbers(n_head_kv * n_ctx * LEN, 3);
+                let run = |n_cores: usize| {
+                    let attention = BatchAttention {
+                        kernels: Kernels::detect(),
+                        workers: &Absent(n_cores),
+                        n_head,
+                        n_head_kv,
+                        head_len_k: LEN,
+                        head_len_v: LEN,
+                        n_past,
+                        scale: 1.0,
+                        softcap: None,
+                    };
+                    let context = |head: usize| {
+                        let at = head * n_ctx * LEN..(head + 1) * n_ctx * LEN;
+                        let (keys, values) = (&keys[at.clone()], &values[at]);
+                        Context {
+                            keys: HeadElements::F32(keys),
+                            values: HeadElements::F32(values),
+                            stride_k: LEN,
+                            stride_v: LEN,
+                        }
+                    };
+                    // Each head sees another number of positions.
+                    let sight = |position: usize, head: usize| QuerySight {
+                        visible: head % 5..position + 1,
+                        slope: 0.0,
+                        sink: None,
+                    };
+                    let mut output = vec![f32::NAN; n_tokens * n_head * LEN];
+                    attention.run(&q, context, sight, &mut output);
+                    output
+                };
+                let alone = run(1);
+                assert!(alone.iter().all(|x| x.abs() <= 1.0), "{n_head} heads, {n_tokens} tokens");
+                for n_cores in [2, 3, 8, 64] {
+                    assert_eq!(run(n_cores), alone, "{n_head} heads, {n_tokens} tokens, {n_cores} cores");
+                }
+            }
         }
     }
 }
