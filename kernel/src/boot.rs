@@ -252,19 +252,21 @@ fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Ve
     (functions, disks)
 }
 
-/// The set of inner loops with this name, or else the fastest.
+/// The set of inner loops with this name, or else the fastest of those that give the same bits.
 fn kernels(features: CpuFeatures, name: Option<&str>) -> &'static Kernels {
-    let features = llm::simd::CpuFeatures { dotprod: features.dotprod, i8mm: features.i8mm };
+    let CpuFeatures { dotprod, i8mm, fp16, .. } = features;
+    let features = llm::simd::CpuFeatures { dotprod, i8mm, fp16 };
     // SAFETY: this core has the features, and others join only if they have them too.
-    let mut sets = unsafe { Kernels::for_cpu(features) };
+    let sets = || unsafe { Kernels::for_cpu(features) };
     let Some(name) = name else {
-        let fastest = llm::race::fastest(sets, arch::time::ticks).expect("every CPU has the first set");
+        let fastest = llm::race::fastest(sets(), arch::time::ticks).expect("every CPU has the first set");
         info!("kernels: {}", fastest.name());
         return fastest;
     };
-    sets.find(|kernels| kernels.name() == name).unwrap_or_else(|| {
-        // SAFETY: as above.
-        let names: Vec<_> = unsafe { Kernels::for_cpu(features) }.map(Kernels::name).collect();
+    // SAFETY: as above.
+    let all = || sets().chain(unsafe { Kernels::in_half_precision_for_cpu(features) });
+    all().find(|kernels| kernels.name() == name).unwrap_or_else(|| {
+        let names: Vec<_> = all().map(Kernels::name).collect();
         error!("boot argument \"ferrite.kernels={name}\": this CPU has {}", names.join(", "));
         host::exit(ExitStatus::CommandFailed)
     })

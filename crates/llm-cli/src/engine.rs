@@ -63,7 +63,8 @@ impl EngineArguments {
             return Ok(Kernels::detect());
         };
         Kernels::by_name(name).ok_or_else(|| {
-            let available: Vec<&str> = Kernels::available().map(|set| set.name()).collect();
+            let sets = Kernels::available().chain(Kernels::in_half_precision());
+            let available: Vec<&str> = sets.map(|set| set.name()).collect();
             anyhow!("this CPU has no instruction set `{name}`; it has {}", available.join(", "))
         })
     }

@@ -86,7 +86,10 @@ fn with_session<T>(
     let model = Model::load(&gguf).unwrap();
     // Less than most cases have, so that batches follow each other; an encoder has but one.
     let n_batch = if model.config().is_encoder() { n_ctx } else { n_ctx.min(16) };
-    let options = SessionOptions { n_ctx, n_batch, n_logits: n_batch, kv_type: KvType::F32, precision };
+    // Sets that compute in half precision do so with an f16 cache.
+    let is_half = Kernels::in_half_precision().any(|set| set.name() == kernels.name());
+    let kv_type = if is_half { KvType::F16 } else { KvType::F32 };
+    let options = SessionOptions { n_ctx, n_batch, n_logits: n_batch, kv_type, precision };
     let required = Session::required_bytes(model.config(), &options).unwrap();
     let mut memory = vec![0; required + 64];
     let start = memory.as_ptr().align_offset(64);
@@ -138,7 +141,7 @@ fn check_logits(precision: Precision, sets: &[&'static Kernels], limit: impl Fn(
 
 #[test]
 fn logits_are_as_close_as_the_reference_comes() {
-    let sets: Vec<_> = Kernels::available().collect();
+    let sets: Vec<_> = Kernels::available().chain(Kernels::in_half_precision().last()).collect();
     check_logits(Precision::Quantized, &sets, |case| {
         case["limit"].as_f64().expect("a logits case has a limit")
     });
@@ -157,7 +160,7 @@ fn greedy_continuations_are_those_of_the_reference() {
     for case in kit.cases(&["greedy"]) {
         let file = kit.read(text(case, "file"));
         let expected = ids(case, "ids");
-        for kernels in Kernels::available() {
+        for kernels in Kernels::available().chain(Kernels::in_half_precision().last()) {
             let found = with_session(&file, 128, kernels, Precision::Quantized, |gguf, session| {
                 greedy(gguf, session, text(case, "prompt"), expected.len())
             });

@@ -174,6 +174,62 @@ fn outputs_are_those_of_the_definition() {
 }
 
 #[test]
+fn half_precision_is_as_good_as_its_eleven_bits() {
+    let mut largest: f64 = 0.0;
+    each_case(|kv, keys, values, q, scores, queries| {
+        for kernels in Kernels::in_half_precision() {
+            let got = attend(kernels, kv, q, keys, values, scores, queries);
+            let is_half = kv == Kv::F16 && keys.len.is_multiple_of(8) && values.len.is_multiple_of(8);
+            if !is_half {
+                let single = attend(Kernels::scalar(), kv, q, keys, values, scores, queries);
+                assert_eq!(got, single, "{kernels:?} {kv:?} {queries:?}");
+                continue;
+            }
+            let (exact_keys, exact_values) = (keys.values(kv), values.values(kv));
+            for (query, got) in queries.iter().zip(got.chunks_exact(values.len)) {
+                let q = &q[query.at..][..keys.len];
+                let want = definition(q, &exact_keys, &exact_values, values.len, scores, *query);
+                for (got, want) in got.iter().zip(want) {
+                    let error = (f64::from(*got) - want).abs();
+                    assert!(error < 2e-3, "{kernels:?} {query:?} {scores:?}: {got} is not {want}");
+                    largest = largest.max(error);
+                }
+            }
+        }
+    });
+    assert!(
+        largest > 1e-5 || Kernels::in_half_precision().next().is_none(),
+        "in single precision: {largest}"
+    );
+}
+
+#[test]
+fn nothing_overflows_in_half_precision() {
+    let mut random = Random(5);
+    let large = |x: f32| x.clamp(-2.0, 2.0) * 30000.0;
+    let head = |random: &mut Random| Head {
+        f16: random.normals(N_CTX * 64).into_iter().map(|x| f16::from_f32(large(x))).collect(),
+        f32: Vec::new(),
+        q8_0: Vec::new(),
+        len: 64,
+    };
+    let (keys, values) = (head(&mut random), head(&mut random));
+    let q: Vec<f32> = random.normals(64).into_iter().map(|x| 1e9 * large(x)).collect();
+    for kernels in Kernels::in_half_precision() {
+        for scale in [1e-24, 1e-18] {
+            let query = Query { end: N_CTX, position: N_CTX - 1, ..Query::default() };
+            let scores = Scores { scale, softcap: None };
+            let got = attend(kernels, Kv::F16, &q, &keys, &values, scores, &[query]);
+            let want = definition(&q, &keys.values(Kv::F16), &values.values(Kv::F16), 64, scores, query);
+            for (got, want) in got.iter().zip(want) {
+                let error = (f64::from(*got) - want).abs();
+                assert!(error < 60000.0 * 2e-3, "{kernels:?} {scores:?}: {got} is not {want}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_set_gives_the_same_bits() {
     each_case(|kv, keys, values, q, scores, queries| {
         let want = attend(Kernels::scalar(), kv, q, keys, values, scores, queries);
@@ -187,10 +243,13 @@ fn every_set_gives_the_same_bits() {
 #[test]
 fn a_query_gets_the_same_bits_alone_and_in_company() {
     each_case(|kv, keys, values, q, scores, queries| {
-        let together = attend(Kernels::detect(), kv, q, keys, values, scores, queries);
-        for (query, want) in queries.iter().zip(together.chunks_exact(values.len)) {
-            let alone = Query { output_at: 0, ..*query };
-            assert_eq!(attend(Kernels::detect(), kv, q, keys, values, scores, &[alone]), want, "{query:?}");
+        for kernels in Kernels::in_half_precision().chain([Kernels::detect()]) {
+            let together = attend(kernels, kv, q, keys, values, scores, queries);
+            for (query, want) in queries.iter().zip(together.chunks_exact(values.len)) {
+                let alone = Query { output_at: 0, ..*query };
+                let got = attend(kernels, kv, q, keys, values, scores, &[alone]);
+                assert_eq!(got, want, "{kernels:?} {query:?}");
+            }
         }
     });
 }

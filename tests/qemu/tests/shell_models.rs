@@ -52,6 +52,20 @@ fn the_same_text_on_every_cpu() {
 }
 
 #[test]
+fn a_set_of_kernels_can_be_named() {
+    let run = |cpu: &str, name: &str| {
+        let run = Run::new().model(&default_model()).args(["--cpu", cpu]);
+        run.boot_args(&format!("ferrite.kernels={name}")).command("llm bench --prompt 4 --generate 4 --json")
+    };
+    for (cpu, name) in [("cortex-a72", "neon"), ("cortex-a76", "dotprod+fp16"), ("max", "i8mm+fp16")] {
+        let report = run(cpu, name).finish().expect_status(0).text();
+        assert!(report.contains(&format!("\"kernel_set\":\"{name}\"")), "{report}");
+    }
+    let refused = run("cortex-a76", "i8mm").finish().expect_status(1);
+    refused.expect_error("\"ferrite.kernels=i8mm\": this CPU has neon, mla, dotprod, dotprod+fp16");
+}
+
+#[test]
 fn a_model_is_listed_loaded_verified_used_and_unloaded() {
     let directory = Directory::new("models");
     let good = directory.file("good.gguf", &broken_gguf::good());

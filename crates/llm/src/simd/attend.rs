@@ -21,7 +21,7 @@ use crate::blocks::BlockQ8_0;
 pub const MAX_QUERIES: usize = LANES;
 
 /// Positions whose scores are computed before they are used.
-const BLOCK_LEN: usize = 64;
+pub const BLOCK_LEN: usize = 64;
 
 /// Elements that a loop over a row takes at once.
 const CHUNK: usize = 4 * LANES;
@@ -88,27 +88,104 @@ pub struct AttendFns {
 impl AttendFns {
     /// The routines in vectors of type `V`.
     pub const fn of<V: Lanes>() -> Self {
-        AttendFns { f32: run::<V, f32>, f16: run::<V, f16>, q8_0: run::<V, BlockQ8_0> }
+        AttendFns {
+            f32: run::<V, Single, f32>,
+            f16: run::<V, Single, f16>,
+            q8_0: run::<V, Single, BlockQ8_0>,
+        }
     }
 }
 
-fn run<V: Lanes, E: Elements>(attend: &Attend<'_, E>, queries: &[Query], output: &mut [f32]) {
+/// Computes `attend` in vectors of type `V`, the products in `A`.
+pub fn run<V: Lanes, A: Arithmetic<V, E>, E: Elements>(
+    attend: &Attend<'_, E>,
+    queries: &[Query],
+    output: &mut [f32],
+) {
     attend.check(queries, output.len());
-    V::enter(Checked { attend, queries, output, set: PhantomData::<V> });
+    V::enter(Checked { attend, queries, output, set: PhantomData::<(V, A)> });
 }
 
 /// What [`Attend::check`] has found to be right.
-struct Checked<'a, V, E> {
+struct Checked<'a, S, E> {
     attend: &'a Attend<'a, E>,
     queries: &'a [Query],
     output: &'a mut [f32],
-    set: PhantomData<V>,
+    set: PhantomData<S>,
 }
 
-impl<V: Lanes, E: Elements> Work for Checked<'_, V, E> {
+impl<V: Lanes, A: Arithmetic<V, E>, E: Elements> Work for Checked<'_, (V, A), E> {
     #[inline(always)]
     fn run(self) {
-        self.attend.run::<V>(self.queries, self.output);
+        self.attend.run::<V, A>(self.queries, self.output);
+    }
+}
+
+/// How queries are multiplied with keys, and values with weights: in which precision.
+///
+/// Its functions are called with what [`Attend::check`] has found to be right.
+pub trait Arithmetic<V, E> {
+    /// Prepares the queries.
+    fn new(attend: &Attend<'_, E>, queries: &[Query]) -> Self;
+
+    /// What the products of each query with a key are to be multiplied by to be scores.
+    fn scales(&self, attend: &Attend<'_, E>) -> V;
+
+    /// The products of all queries with the keys from position `first` on.
+    fn products(
+        &self,
+        attend: &Attend<'_, E>,
+        queries: &[Query],
+        first: usize,
+        products: &mut [[f32; LANES]],
+    );
+
+    /// Adds the weighted values from position `first` on to the outputs.
+    fn gather(
+        &self,
+        attend: &Attend<'_, E>,
+        queries: &[Query],
+        first: usize,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    );
+}
+
+/// Everything in single precision.
+struct Single;
+
+impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
+    #[inline(always)]
+    fn new(_: &Attend<'_, E>, _: &[Query]) -> Self {
+        Single
+    }
+
+    #[inline(always)]
+    fn scales(&self, attend: &Attend<'_, E>) -> V {
+        V::splat(attend.scale)
+    }
+
+    #[inline(always)]
+    fn products(
+        &self,
+        attend: &Attend<'_, E>,
+        queries: &[Query],
+        first: usize,
+        products: &mut [[f32; LANES]],
+    ) {
+        attend.products::<V>(queries, first, products);
+    }
+
+    #[inline(always)]
+    fn gather(
+        &self,
+        attend: &Attend<'_, E>,
+        queries: &[Query],
+        first: usize,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    ) {
+        attend.gather::<V>(queries, first, weights, output);
     }
 }
 
@@ -130,7 +207,8 @@ impl<E: Elements> Attend<'_, E> {
 
     /// [`check`](Self::check) has found everything within its slice.
     #[inline(always)]
-    fn run<V: Lanes>(&self, queries: &[Query], output: &mut [f32]) {
+    fn run<V: Lanes, A: Arithmetic<V, E>>(&self, queries: &[Query], output: &mut [f32]) {
+        let arithmetic = A::new(self, queries);
         let mut first = usize::MAX;
         let mut end = 0;
         // Lanes without a query compute with zeros.
@@ -151,11 +229,11 @@ impl<E: Elements> Attend<'_, E> {
         while block < end {
             let block_end = ((block / BLOCK_LEN + 1) * BLOCK_LEN).min(end);
             let weights = &mut weights[..block_end - block];
-            self.products::<V>(queries, block, weights);
-            let scale = V::splat(self.scale);
+            arithmetic.products(self, queries, block, weights);
+            let scales = arithmetic.scales(self);
             let mut new_max = V::of(&max);
             for (scores, position) in weights.iter_mut().zip(block..) {
-                let mut score = V::of(scores).mul(scale);
+                let mut score = V::of(scores).mul(scales);
                 if let Some(cap) = self.softcap {
                     score = tanh(score.div(V::splat(cap))).mul(V::splat(cap));
                 }
@@ -195,7 +273,7 @@ impl<E: Elements> Attend<'_, E> {
                 }
             }
 
-            self.gather::<V>(queries, block, weights, output);
+            arithmetic.gather(self, queries, block, weights, output);
             block = block_end;
         }
         for (query, sum) in queries.iter().zip(sum) {
@@ -239,7 +317,7 @@ impl<E: Elements> Attend<'_, E> {
 
     /// The elements of a query.
     #[inline(always)]
-    fn query(&self, query: &Query) -> &[f32] {
+    pub fn query(&self, query: &Query) -> &[f32] {
         &self.q[query.at..][..self.head_len_k]
     }
 

@@ -90,16 +90,22 @@ impl Kernels {
         }
     }
 
-    /// Every set that this CPU has, from the scalar one to the fastest.
+    /// Every set that this CPU has and that gives the scalar one's bits, from that one to the fastest.
     #[cfg(all(any(test, feature = "std"), not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
         [Self::scalar()].into_iter()
     }
 
+    /// Those of this CPU's sets that compute attention over f16 caches in half precision.
+    #[cfg(all(any(test, feature = "std"), not(target_arch = "aarch64")))]
+    pub fn in_half_precision() -> impl Iterator<Item = &'static Self> {
+        core::iter::empty()
+    }
+
     /// The set with this name, if this CPU has it.
     #[cfg(any(test, feature = "std"))]
     pub fn by_name(name: &str) -> Option<&'static Self> {
-        Self::available().find(|kernels| kernels.name == name)
+        Self::available().chain(Self::in_half_precision()).find(|kernels| kernels.name == name)
     }
 
     /// The set's name, such as `scalar` or `dotprod`.

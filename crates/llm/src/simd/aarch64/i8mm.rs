@@ -7,7 +7,10 @@ use super::smmla::{Smmla32, Smmla256};
 use crate::blocks::GgmlType;
 use crate::simd::{Kernels, PackedTileFn};
 
-pub static KERNELS: Kernels = Kernels { name: "i8mm", packed_product: product, ..dotprod::TABLE };
+pub static KERNELS: Kernels = TABLE;
+
+/// The table as a constant, from which other sets take what they do not replace.
+pub const TABLE: Kernels = Kernels { name: "i8mm", packed_product: product, ..dotprod::TABLE };
 
 fn product(ty: GgmlType) -> Option<PackedTileFn> {
     Some(match ty {

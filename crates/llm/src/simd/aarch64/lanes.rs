@@ -12,7 +12,7 @@ use half::f16;
 /// NEON is part of every target that this module is built for: wherever SAFETY names NEON below,
 /// that is why its instructions may be used.
 #[derive(Clone, Copy)]
-pub struct F32x8([float32x4_t; 2]);
+pub struct F32x8(pub [float32x4_t; 2]);
 
 impl F32x8 {
     #[inline(always)]

@@ -3,13 +3,15 @@
 //! [`load`] moves vectors to and from memory, [`lanes`] are the vectors that everything but products is
 //! written in, [`float`] and [`float_product`] multiply floats, [`round`] rounds activations, [`product`]
 //! multiplies integers with whichever instruction [`neon`] or [`dotprod`] names. Of packed weights, [`packed`] and
-//! [`packed256`] multiply a token or a few, [`batch`] many, and [`mla`] any number in its own way.
+//! [`packed256`] multiply a token or a few, [`batch`] many, and [`mla`] any number in its own way. [`attention`] has the
+//! loops of attention over f16 caches, [`half_attention`] those in f16.
 
 mod attention;
 mod batch;
 mod dotprod;
 mod float;
 mod float_product;
+mod half_attention;
 mod i8mm;
 mod interleave;
 mod lanes;
@@ -41,6 +43,8 @@ pub struct CpuFeatures {
     pub dotprod: bool,
     /// FEAT_I8MM: `SMMLA`.
     pub i8mm: bool,
+    /// FEAT_FP16: `FMLA` of eight f16.
+    pub fp16: bool,
 }
 
 impl CpuFeatures {
@@ -50,12 +54,14 @@ impl CpuFeatures {
         Self {
             dotprod: std::arch::is_aarch64_feature_detected!("dotprod"),
             i8mm: std::arch::is_aarch64_feature_detected!("i8mm"),
+            fp16: std::arch::is_aarch64_feature_detected!("fp16"),
         }
     }
 }
 
 impl Kernels {
-    /// The sets for a CPU with these features, each needing more of them than the one before.
+    /// The sets for a CPU with these features, each needing more of them than the one before, that all give
+    /// the same bits.
     ///
     /// # Safety
     ///
@@ -66,7 +72,28 @@ impl Kernels {
         [&neon::KERNELS, &mla::KERNELS].into_iter().chain(dotprod).chain(i8mm)
     }
 
-    /// Every set that this CPU has, from the scalar one to the fastest.
+    /// The sets for a CPU with these features that compute attention over f16 caches in half precision: twice as
+    /// many products an instruction, and sums with 11 significant bits, so that they do not give the bits of the
+    /// other sets. Named after the set that they are but for that, with `+fp16`.
+    ///
+    /// # Safety
+    ///
+    /// As [`for_cpu`](Self::for_cpu).
+    pub unsafe fn in_half_precision_for_cpu(features: CpuFeatures) -> impl Iterator<Item = &'static Self> {
+        let CpuFeatures { dotprod, i8mm, fp16 } = features;
+        let dotprod_set = (fp16 && dotprod).then_some(&half_attention::DOTPROD);
+        let i8mm_set = (fp16 && dotprod && i8mm).then_some(&half_attention::I8MM);
+        dotprod_set.into_iter().chain(i8mm_set)
+    }
+
+    /// Those of this CPU's sets that compute attention over f16 caches in half precision.
+    #[cfg(any(test, feature = "std"))]
+    pub fn in_half_precision() -> impl Iterator<Item = &'static Self> {
+        // SAFETY: the operating system vouches for every core.
+        unsafe { Self::in_half_precision_for_cpu(CpuFeatures::of_this_cpu()) }
+    }
+
+    /// Every set that this CPU has and that gives the scalar one's bits, from that one to the fastest.
     #[cfg(any(test, feature = "std"))]
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
         // SAFETY: the operating system vouches for every core.

@@ -22,7 +22,7 @@ mod weights32;
 use super::{Kernels, std};
 
 impl Kernels {
-    /// Every set that this CPU has, from the scalar one to the fastest.
+    /// Every set that this CPU has and that gives the scalar one's bits, from that one to the fastest.
     pub fn available() -> impl DoubleEndedIterator<Item = &'static Self> {
         let avx2 = std::is_x86_feature_detected!("avx2")
             && std::is_x86_feature_detected!("fma")

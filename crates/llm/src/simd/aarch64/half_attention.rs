@@ -1,0 +1,394 @@
+//! Attention over f16 caches computed in half precision: FEAT_FP16.
+//!
+//! `FMLA` of eight instead of four, and no conversions, at the price of sums with 11 significant bits. So
+//! these sets do not give the bits of the others, and are only there for who names them:
+//!
+//! - Queries are rounded to f16, multiplied by the power of two that brings the sum of their magnitudes
+//!   to at most 1: a product with a key, and every part of its sum, is then no larger than the key's largest
+//!   element, so that nothing overflows.
+//! - Weights are rounded to f16, divided by the positions in a block: no more than 1 in all. The weighted
+//!   values of a block are added up in f16, blocks in single precision.
+//!
+//! The softmax itself is that of [`attend`](crate::simd::attend), in single precision.
+
+use super::lanes::F32x8;
+use super::load::{next_16, next_32};
+use super::{dotprod, i8mm};
+use crate::simd::Kernels;
+use crate::simd::attend::{self, Arithmetic, Attend, AttendFns, BLOCK_LEN, MAX_QUERIES, Query};
+use crate::simd::lanes::Lanes;
+use crate::simd::scalar::LANES;
+use core::arch::{aarch64::*, asm};
+use core::mem::MaybeUninit;
+use half::f16;
+
+pub static DOTPROD: Kernels = Kernels { name: "dotprod+fp16", attend: ATTEND, ..dotprod::TABLE };
+pub static I8MM: Kernels = Kernels { name: "i8mm+fp16", attend: ATTEND, ..i8mm::TABLE };
+
+const ATTEND: AttendFns = AttendFns { f16: attend_f16, ..AttendFns::of::<F32x8>() };
+
+/// Elements of the longest query that there is room for.
+const MAX_LEN: usize = 256;
+
+fn attend_f16(attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
+    let is_whole = |len: usize| len.is_multiple_of(LANES);
+    if is_whole(attend.head_len_k) && is_whole(attend.head_len_v) && attend.head_len_k <= MAX_LEN {
+        attend::run::<F32x8, Half, f16>(attend, queries, output);
+    } else {
+        (AttendFns::of::<F32x8>().f16)(attend, queries, output);
+    }
+}
+
+/// Queries in half precision.
+struct Half {
+    /// Eight elements of each query, the next eight of each, and so on; zeros where a query is missing.
+    queries: [MaybeUninit<[[f16; LANES]; MAX_QUERIES]>; MAX_LEN / LANES],
+    /// What has been taken out of each.
+    scales: [f32; MAX_QUERIES],
+}
+
+impl Arithmetic<F32x8, f16> for Half {
+    #[inline(always)]
+    fn new(attend: &Attend<'_, f16>, queries: &[Query]) -> Self {
+        let mut half = Half { queries: [MaybeUninit::uninit(); MAX_LEN / LANES], scales: [0.0; MAX_QUERIES] };
+        for vectors in &mut half.queries[..attend.head_len_k / LANES] {
+            vectors.write([[f16::ZERO; LANES]; MAX_QUERIES]);
+        }
+        for (index, query) in queries.iter().enumerate() {
+            let (vectors, _) = attend.query(query).as_chunks();
+            let mut magnitudes = F32x8::splat(0.0);
+            for vector in vectors {
+                let x = F32x8::of(vector);
+                magnitudes = magnitudes.add(x.max(x.mul(F32x8::splat(-1.0))));
+            }
+            let zeros = F32x8::splat(0.0);
+            let [sum, ..] = F32x8::fold([magnitudes, zeros, zeros, zeros]);
+            let scale = power_of_two_above(sum);
+            half.scales[index] = scale;
+            for (vector, rounded) in vectors.iter().zip(&mut half.queries) {
+                // SAFETY: zeros have been written there.
+                let rounded = unsafe { rounded.assume_init_mut() };
+                F32x8::of(vector).mul(F32x8::splat(1.0 / scale)).store_f16(&mut rounded[index]);
+            }
+        }
+        half
+    }
+
+    #[inline(always)]
+    fn scales(&self, attend: &Attend<'_, f16>) -> F32x8 {
+        F32x8::of(&self.scales).mul(F32x8::splat(attend.scale))
+    }
+
+    #[inline(always)]
+    fn products(
+        &self,
+        attend: &Attend<'_, f16>,
+        queries: &[Query],
+        first: usize,
+        products: &mut [[f32; LANES]],
+    ) {
+        let stride = attend.keys.stride;
+        let keys = attend.keys.elements[first * stride..].as_ptr();
+        let len = attend.head_len_k;
+        // SAFETY: as much of the queries has been written, and `check` found the keys of these positions in their
+        // slice.
+        unsafe {
+            match queries.len() {
+                1 => self.products_of::<1, 8>(keys, stride, len, products),
+                2 => self.products_of::<2, 4>(keys, stride, len, products),
+                3..=4 => self.products_of::<4, 4>(keys, stride, len, products),
+                _ => self.products_of::<8, 2>(keys, stride, len, products),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn gather(
+        &self,
+        attend: &Attend<'_, f16>,
+        queries: &[Query],
+        first: usize,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    ) {
+        // Eight are loaded from any query's on, so that another row follows the last one.
+        let mut rounded = [MaybeUninit::uninit(); BLOCK_LEN + 1];
+        for (weights, rounded) in weights.iter().zip(&mut rounded) {
+            let weights = F32x8::of(weights).mul(F32x8::splat(1.0 / BLOCK_LEN as f32));
+            weights.store_f16(rounded.write([f16::ZERO; LANES]));
+        }
+        rounded[weights.len()].write([f16::ZERO; LANES]);
+        // SAFETY: these have been written.
+        let weights = unsafe { rounded[..weights.len() + 1].assume_init_ref() };
+        let values = attend.values.elements[first * attend.values.stride..].as_ptr();
+        let mut lane = 0;
+        while lane < queries.len() {
+            // SAFETY: `check` found the values of these positions, and the outputs, in their slices.
+            unsafe {
+                lane += match queries.len() - lane {
+                    8.. => gather_of::<8, 2>(attend, queries, lane, values, weights, output),
+                    4.. => gather_of::<4, 4>(attend, queries, lane, values, weights, output),
+                    2.. => gather_of::<2, 4>(attend, queries, lane, values, weights, output),
+                    _ => gather_of::<1, 4>(attend, queries, lane, values, weights, output),
+                };
+            }
+        }
+    }
+}
+
+impl Half {
+    /// The products of the first `Q` queries with `K` keys at a time.
+    ///
+    /// # Safety
+    ///
+    /// As many keys must be readable as there are products, and `len` elements of queries and keys.
+    #[inline(always)]
+    unsafe fn products_of<const Q: usize, const K: usize>(
+        &self,
+        mut keys: *const f16,
+        stride: usize,
+        len: usize,
+        products: &mut [[f32; LANES]],
+    ) {
+        let (groups, rest) = products.as_chunks_mut::<K>();
+        for group in groups {
+            let keys_at = core::array::from_fn(|i| keys.wrapping_add(i * stride).cast());
+            // SAFETY: what the caller vouches for.
+            write_folded(unsafe { self.dots::<Q, K>(keys_at, len) }, group);
+            keys = keys.wrapping_add(K * stride);
+        }
+        for products in rest.chunks_exact_mut(1) {
+            // SAFETY: what the caller vouches for.
+            write_folded(unsafe { self.dots::<Q, 1>([keys.cast()], len) }, products);
+            keys = keys.wrapping_add(stride);
+        }
+    }
+
+    /// The product of each of the first `Q` queries with each key, as eight sums.
+    ///
+    /// # Safety
+    ///
+    /// `len` elements of each must be readable.
+    #[inline(always)]
+    unsafe fn dots<const Q: usize, const K: usize>(
+        &self,
+        mut keys: [*const u8; K],
+        len: usize,
+    ) -> [[HalfLanes; Q]; K] {
+        let mut sums = [[HalfLanes::ZEROS; Q]; K];
+        let mut queries: *const u8 = self.queries.as_ptr().cast();
+        for _ in 0..len / LANES {
+            // SAFETY: eight elements are left of each.
+            unsafe {
+                let keys = keys.each_mut().map(|key| HalfLanes::next::<1>(key)[0]);
+                for (i, query) in HalfLanes::next::<Q>(&mut queries).into_iter().enumerate() {
+                    for (sums, &key) in sums.iter_mut().zip(&keys) {
+                        sums[i] = sums[i].fma(query, key);
+                    }
+                }
+            }
+            queries = queries.wrapping_add((MAX_QUERIES - Q) * size_of::<[f16; LANES]>());
+        }
+        sums
+    }
+}
+
+/// Adds up the sums of each query and key, into the first `Q` lanes of each key's products.
+#[inline(always)]
+fn write_folded<const Q: usize, const K: usize>(sums: [[HalfLanes; Q]; K], products: &mut [[f32; LANES]]) {
+    let zeros = HalfLanes::ZEROS;
+    if Q == LANES {
+        for (sums, products) in sums.iter().zip(products) {
+            HalfLanes::fold(core::array::from_fn(|i| sums[i])).store(products);
+        }
+        return;
+    }
+    let sums = sums.as_flattened().chunks(LANES);
+    for (sums, products) in sums.zip(products.chunks_mut(LANES / Q)) {
+        let mut folded = [0.0; LANES];
+        let sum = |i: usize| sums.get(i).copied().unwrap_or(zeros);
+        HalfLanes::fold(core::array::from_fn(sum)).store(&mut folded);
+        for (products, folded) in products.iter_mut().zip(folded.chunks_exact(Q)) {
+            products[..Q].copy_from_slice(folded);
+        }
+    }
+}
+
+/// Adds the weighted values to the outputs of `Q` queries from number `lane` on, up to `D` times eight elements
+/// at a time; returns `Q`.
+///
+/// # Safety
+///
+/// As many values must be readable as there are weights, whose last row belongs to none.
+#[inline(always)]
+unsafe fn gather_of<const Q: usize, const D: usize>(
+    attend: &Attend<'_, f16>,
+    queries: &[Query],
+    lane: usize,
+    values: *const f16,
+    weights: &[[f16; LANES]],
+    output: &mut [f32],
+) -> usize {
+    let at: [usize; Q] = core::array::from_fn(|i| queries[lane + i].output_at);
+    let mut done = 0;
+    while done < attend.head_len_v {
+        let (at, values) = (at.map(|at| at + done), values.wrapping_add(done));
+        // SAFETY: what the caller vouches for.
+        unsafe {
+            if done + D * LANES <= attend.head_len_v {
+                add_weighted::<Q, D>(at, lane, values, attend.values.stride, weights, output);
+                done += D * LANES;
+            } else {
+                add_weighted::<Q, 1>(at, lane, values, attend.values.stride, weights, output);
+                done += LANES;
+            }
+        }
+    }
+    Q
+}
+
+/// Adds weighted values to `D` times eight elements of the outputs at `at`, those of the queries from number
+/// `lane` on.
+///
+/// # Safety
+///
+/// As [`gather_of`].
+#[inline(always)]
+unsafe fn add_weighted<const Q: usize, const D: usize>(
+    at: [usize; Q],
+    lane: usize,
+    mut values: *const f16,
+    stride: usize,
+    weights: &[[f16; LANES]],
+    output: &mut [f32],
+) {
+    let mut sums = [[HalfLanes::ZEROS; D]; Q];
+    for row in 0..weights.len() - 1 {
+        // SAFETY: the caller vouches for the values, and for a row behind this one.
+        unsafe {
+            let value = HalfLanes::next::<D>(&mut values.cast());
+            let [weights] = HalfLanes::next(&mut weights[row].as_ptr().wrapping_add(lane).cast());
+            // Written out, since the compiler does not unroll this and would keep the sums in memory.
+            macro_rules! add {
+                ($($query:literal)+) => {$(
+                    if let Some(sums) = sums.get_mut($query) {
+                        for (sum, &value) in sums.iter_mut().zip(&value) {
+                            *sum = sum.add_weighted::<$query>(value, weights);
+                        }
+                    }
+                )+};
+            }
+            add!(0 1 2 3 4 5 6 7);
+        }
+        values = values.wrapping_add(stride);
+    }
+    let divisor = F32x8::splat(BLOCK_LEN as f32);
+    for (sums, at) in sums.iter().zip(at) {
+        let (outputs, _) = output[at..at + D * LANES].as_chunks_mut();
+        for (sum, output) in sums.iter().zip(outputs) {
+            sum.widened().fma(divisor, F32x8::of(output)).store(output);
+        }
+    }
+}
+
+/// The power of two above a magnitude, within those whose inverse is a normal number.
+fn power_of_two_above(magnitude: f32) -> f32 {
+    let exponent = (magnitude.to_bits() >> 23).min(252);
+    f32::from_bits((exponent + 1) << 23)
+}
+
+/// Eight numbers in half precision.
+///
+/// Used by [`Half`] alone, so where the CPU has FEAT_FP16.
+#[derive(Clone, Copy)]
+struct HalfLanes(uint16x8_t);
+
+impl HalfLanes {
+    const ZEROS: Self = {
+        // SAFETY: any bits are a vector.
+        HalfLanes(unsafe { core::mem::transmute::<[u16; LANES], uint16x8_t>([0; LANES]) })
+    };
+
+    /// The numbers at `p`, which is moved past them.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    #[inline(always)]
+    unsafe fn next<const N: usize>(p: &mut *const u8) -> [Self; N] {
+        let mut vectors = [Self::ZEROS; N];
+        let (pairs, last) = vectors.as_chunks_mut::<2>();
+        // SAFETY: what the caller vouches for; NEON is part of every target that this module is built for.
+        unsafe {
+            for pair in pairs {
+                *pair = next_32(p).map(|v| HalfLanes(vreinterpretq_u16_u8(v)));
+            }
+            for vector in last {
+                *vector = HalfLanes(vreinterpretq_u16_u8(next_16(p)));
+            }
+        }
+        vectors
+    }
+
+    /// `self + a · b`, rounded once.
+    #[inline(always)]
+    fn fma(mut self, a: Self, b: Self) -> Self {
+        // SAFETY: computes on registers alone; the CPU has the instruction.
+        unsafe {
+            asm!(
+                ".arch_extension fp16",
+                "fmla {sum:v}.8h, {a:v}.8h, {b:v}.8h",
+                sum = inout(vreg) self.0,
+                a = in(vreg) a.0,
+                b = in(vreg) b.0,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        self
+    }
+
+    /// `self + value · weights[INDEX]`, rounded once.
+    #[inline(always)]
+    fn add_weighted<const INDEX: usize>(mut self, value: Self, weights: Self) -> Self {
+        // SAFETY: computes on registers alone; the CPU has the instruction.
+        unsafe {
+            asm!(
+                ".arch_extension fp16",
+                "fmla {sum:v}.8h, {value:v}.8h, {weights:v}.h[{index}]",
+                sum = inout(vreg) self.0,
+                value = in(vreg) value.0,
+                weights = in(vreg_low16) weights.0,
+                index = const INDEX,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        self
+    }
+
+    /// The sum of each vector's lanes, in single precision.
+    #[inline(always)]
+    fn fold(v: [Self; LANES]) -> F32x8 {
+        let [a, b, c, d, e, f, g, h] = v.map(Self::widened);
+        let halves = [F32x8::fold([a, b, c, d]), F32x8::fold([e, f, g, h])];
+        // SAFETY: eight floats are as large as the two vectors.
+        F32x8(unsafe { core::mem::transmute::<[[f32; 4]; 2], [float32x4_t; 2]>(halves) })
+    }
+
+    /// The same numbers in single precision.
+    #[inline(always)]
+    fn widened(self) -> F32x8 {
+        let (low, high);
+        // SAFETY: computes on registers alone.
+        unsafe {
+            asm!(
+                "fcvtl {low:v}.4s, {halves:v}.4h",
+                "fcvtl2 {high:v}.4s, {halves:v}.8h",
+                halves = in(vreg) self.0,
+                low = out(vreg) low,
+                high = lateout(vreg) high,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        F32x8([low, high])
+    }
+}
