@@ -63,8 +63,7 @@ impl EngineArguments {
             return Ok(Kernels::detect());
         };
         Kernels::by_name(name).ok_or_else(|| {
-            let sets = Kernels::available().chain(Kernels::in_half_precision());
-            let available: Vec<&str> = sets.map(|set| set.name()).collect();
+            let available: Vec<&str> = Kernels::all().map(|set| set.name()).collect();
             anyhow!("this CPU has no instruction set `{name}`; it has {}", available.join(", "))
         })
     }

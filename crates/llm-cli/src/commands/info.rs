@@ -39,7 +39,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut output = BufWriter::new(stdout().lock());
     if arguments.kernels {
-        for kernels in Kernels::available().chain(Kernels::in_half_precision()) {
+        for kernels in Kernels::all() {
             writeln!(output, "{}", kernels.name())?;
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
 //! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
-//! result among cores. What is not a matrix product is written once, in `elementwise` and `attend`,
-//! over the vectors (`lanes`) of each set.
+//! result among cores. What is not a matrix product is written once, in `elementwise`, `attend` and
+//! `single_attention`, over the vectors (`lanes`) of each set.
 //!
 //! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
 //! function multiplies which matrix.
@@ -20,6 +20,7 @@ mod lanes;
 mod portable;
 mod q8;
 pub mod scalar;
+mod single_attention;
 pub mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -102,10 +103,16 @@ impl Kernels {
         core::iter::empty()
     }
 
+    /// Every set that this CPU has, those in half precision last.
+    #[cfg(any(test, feature = "std"))]
+    pub fn all() -> impl Iterator<Item = &'static Self> {
+        Self::available().chain(Self::in_half_precision())
+    }
+
     /// The set with this name, if this CPU has it.
     #[cfg(any(test, feature = "std"))]
     pub fn by_name(name: &str) -> Option<&'static Self> {
-        Self::available().chain(Self::in_half_precision()).find(|kernels| kernels.name == name)
+        Self::all().find(|kernels| kernels.name == name)
     }
 
     /// The set's name, such as `scalar` or `dotprod`.
