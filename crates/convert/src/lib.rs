@@ -2,7 +2,8 @@
 //!
 //! [`convert`] reads [`Files`] and writes a model of the llama or qwen2 family. `Checkpoint` is the tensors
 //! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer (tokenizer.json).
-//! `plan` says which tensor becomes which; matrices that AutoAWQ quantised go through `awq`.
+//! `plan` says which tensor becomes which; matrices that AutoAWQ quantised go through `awq`. [`MatrixTypes`] chooses the
+//! types of the others, here and wherever else files are written.
 //!
 //! Checkpoints are other people's files: whatever is in them, the answer is a model or an error.
 #![forbid(unsafe_code)]
@@ -10,6 +11,7 @@
 mod awq;
 mod checkpoint;
 mod file_type;
+mod matrix_types;
 mod model_config;
 mod plan;
 mod vocabulary;
@@ -27,6 +29,7 @@ use plan::{OutputTensor, Source};
 use vocabulary::Vocabulary;
 
 pub use file_type::file_type;
+pub use matrix_types::{Fallbacks, MatrixTypes, Mixture, ModelShape, TypeChooser};
 
 /// The files of a checkpoint, by their names in its directory.
 pub trait Files {
@@ -60,20 +63,20 @@ fn read<'f>(files: &'f dyn Files, name: &str) -> Result<Bytes<'f>> {
 /// How the matrices of a checkpoint are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matrices {
-    /// As f32, f16 or bf16; to be written in this type.
-    Plain(GgmlType),
+    /// As f32, f16 or bf16; to be written in these types.
+    Plain(MatrixTypes),
     /// As AutoAWQ packs them, 4 bits each; to be written as Q4_1, which holds the same values but for the
     /// rounding of `zero · scale` to f16.
     Awq,
 }
 
-/// Reads a checkpoint and writes it as GGUF.
+/// Reads a checkpoint and writes it as GGUF. Returns which matrices got another type than was asked for.
 ///
 /// # Errors
 ///
 /// When a file is missing or broken, the model is of another family than llama and qwen2, or the output fails.
-pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) -> Result<()> {
-    if let Matrices::Plain(ty) = matrices
+pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) -> Result<Fallbacks> {
+    if let Matrices::Plain(MatrixTypes::All(ty)) = matrices
         && !can_quantize(ty)
     {
         bail!("matrices cannot be written as {ty}");
@@ -91,15 +94,15 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
     };
     let checkpoint = Checkpoint::open(files)?;
     // Before the vocabulary: from here on, the numbers in config.json are those of tensors that are there.
-    let tensors = plan::plan(&config, &checkpoint, matrices, awq)?;
+    let mut tensors = plan::plan(&config, &checkpoint, awq)?;
+    let (file_type, fallbacks) = match matrices {
+        Matrices::Plain(types) => (types.file_type(), plan::choose_types(&config, &mut tensors, types)),
+        Matrices::Awq => (file_type(GgmlType::Q4_1), Fallbacks::default()),
+    };
     let vocabulary = Vocabulary::read(files, config.vocab_size)?;
 
     let mut writer = GgufWriter::new();
-    let ty = match matrices {
-        Matrices::Plain(ty) => ty,
-        Matrices::Awq => GgmlType::Q4_1,
-    };
-    config.describe(&mut writer, file_type(ty))?;
+    config.describe(&mut writer, file_type)?;
     vocabulary.describe(&mut writer)?;
     for tensor in &tensors {
         writer.declare_tensor(&tensor.name, tensor.ty, &tensor.dims())?;
@@ -110,7 +113,8 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
         data.write(&bytes).context("cannot write")?;
     }
     data.finish::<io::Error>()?;
-    output.flush().context("cannot write")
+    output.flush().context("cannot write")?;
+    Ok(fallbacks)
 }
 
 /// A tensor as it stands in the file.

@@ -114,9 +114,14 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// `general.architecture`.
+    pub fn architecture(&self) -> &str {
+        &self.model_type
+    }
+
     /// Whether rows of queries and keys have to change places: GGUF's `llama` turns neighbours.
     pub fn turns_neighbours(&self) -> bool {
-        self.model_type == "llama"
+        self.architecture() == "llama"
     }
 
     /// Heads that have keys and values of their own.
@@ -171,7 +176,7 @@ impl ModelConfig {
 
     /// Adds the hyper-parameters to a GGUF header.
     pub fn describe(&self, writer: &mut GgufWriter, file_type: u32) -> Result<()> {
-        let architecture = self.model_type.as_str();
+        let architecture = self.architecture();
         let key = |suffix: &str| format!("{architecture}.{suffix}");
         writer.put_str("general.architecture", architecture)?;
         let name =

@@ -7,7 +7,7 @@ use llm::quant::GgmlType;
 
 use super::awq::{AwqFormat, AwqMatrix};
 use super::checkpoint::{Checkpoint, Floats};
-use super::{Matrices, ModelConfig, RowOrder};
+use super::{Fallbacks, MatrixTypes, ModelConfig, ModelShape, RowOrder, TypeChooser};
 
 /// A tensor to be written.
 #[derive(Debug)]
@@ -51,10 +51,9 @@ const REDUNDANT: &str = ".rotary_emb.inv_freq";
 pub fn plan<'c>(
     config: &ModelConfig,
     checkpoint: &'c Checkpoint<'c>,
-    matrices: Matrices,
     awq: Option<AwqFormat>,
 ) -> Result<Vec<OutputTensor<'c>>> {
-    let mut planner = Planner { checkpoint, matrices, awq, tensors: Vec::new(), taken: BTreeSet::new() };
+    let mut planner = Planner { checkpoint, awq, tensors: Vec::new(), taken: BTreeSet::new() };
     let [n_embd, n_ff, n_vocab, head_len] =
         [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim()]
             .map(|n| n as usize);
@@ -111,9 +110,25 @@ pub fn plan<'c>(
     planner.finish()
 }
 
+/// Gives the matrices, which are in F16 so far, the types that were asked for.
+pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], types: MatrixTypes) -> Fallbacks {
+    let shape = ModelShape {
+        architecture: config.architecture(),
+        n_layer: config.num_hidden_layers,
+        n_head: config.num_attention_heads,
+        n_head_kv: config.num_key_value_heads(),
+        n_expert: 0,
+    };
+    let matrices = tensors.iter().filter(|tensor| !tensor.is_vector).map(|tensor| tensor.name.as_str());
+    let mut chooser = TypeChooser::new(types, shape, matrices);
+    for tensor in tensors.iter_mut().filter(|tensor| !tensor.is_vector) {
+        tensor.ty = chooser.choose(&tensor.name, tensor.cols);
+    }
+    chooser.fallbacks()
+}
+
 struct Planner<'c> {
     checkpoint: &'c Checkpoint<'c>,
-    matrices: Matrices,
     awq: Option<AwqFormat>,
     tensors: Vec<OutputTensor<'c>>,
     taken: BTreeSet<String>,
@@ -161,12 +176,7 @@ impl<'c> Planner<'c> {
         let from = format!("{from}.weight");
         let floats = self.checkpoint.floats(&from)?;
         check_shape(&from, floats.shape, shape)?;
-        let ty = match self.matrices {
-            Matrices::Plain(ty) if ty.row_bytes(shape[1]).is_some() => ty,
-            // Rows that are no whole number of blocks, and what AutoAWQ leaves as it is.
-            Matrices::Plain(_) | Matrices::Awq => GgmlType::F16,
-        };
-        self.push_floats(format!("{to}.weight"), from, ty, shape, order, floats, false);
+        self.push_floats(format!("{to}.weight"), from, GgmlType::F16, shape, order, floats, false);
         Ok(())
     }
 

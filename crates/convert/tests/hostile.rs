@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use convert::{Matrices, convert};
+use convert::{Matrices, MatrixTypes, convert};
 use llm::gguf::Gguf;
 use llm::quant::GgmlType;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ fn refuse(files: &BTreeMap<String, Vec<u8>>, matrices: Matrices, parts: &[&str])
     }
 }
 
-const F16: Matrices = Matrices::Plain(GgmlType::F16);
+const F16: Matrices = Matrices::Plain(MatrixTypes::All(GgmlType::F16));
 
 #[test]
 fn numbers_that_the_tensors_do_not_bear_out() {

@@ -6,25 +6,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use convert::{Bytes, Files, Matrices, convert};
+use convert::{Bytes, Files, Matrices, MatrixTypes, convert};
 use llm::quant::GgmlType;
 
+use super::quantize;
 use crate::model_file::map;
 
 /// Convert a checkpoint (config.json, tokenizer.json, safetensors) of the llama or qwen2 family to GGUF.
 #[derive(Args)]
 pub struct Arguments {
     /// Directory of a checkpoint that AutoAWQ quantised to 4 bits; its matrices become Q4_1.
-    #[arg(long, value_name = "DIR", conflicts_with = "ty", required_unless_present = "hf")]
+    #[arg(long, value_name = "DIR", conflicts_with = "types", required_unless_present = "hf")]
     awq: Option<PathBuf>,
 
     /// Directory of a checkpoint in f32, f16 or bf16.
     #[arg(long, value_name = "DIR", conflicts_with = "awq")]
     hf: Option<PathBuf>,
 
-    /// Type of the matrices, with --hf [default: F16].
-    #[arg(long = "type", value_name = "TYPE", value_parser = super::quantize::quantizable_type)]
-    ty: Option<GgmlType>,
+    /// Type of the matrices, with --hf, or the name of a mixture, such as Q4_K_M [default: F16].
+    #[arg(long = "type", value_name = "TYPE", value_parser = quantize::matrix_types)]
+    types: Option<MatrixTypes>,
 
     /// File to write.
     #[arg(value_name = "OUT.gguf")]
@@ -35,7 +36,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (directory, matrices) = match (&arguments.awq, &arguments.hf) {
         (Some(directory), _) => (directory, Matrices::Awq),
-        (None, Some(directory)) => (directory, Matrices::Plain(arguments.ty.unwrap_or(GgmlType::F16))),
+        (None, Some(directory)) => {
+            (directory, Matrices::Plain(arguments.types.unwrap_or(MatrixTypes::All(GgmlType::F16))))
+        }
         (None, None) => anyhow::bail!("expected --awq DIR or --hf DIR"),
     };
     let context = || arguments.output.display().to_string();
@@ -45,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         // Half a model is of no use; that it could not be written is what is reported.
         let _ = std::fs::remove_file(&arguments.output);
     }
-    result.with_context(|| directory.display().to_string())
+    Ok(quantize::tell(&result.with_context(|| directory.display().to_string())?)?)
 }
 
 /// The files of a directory, mapped.

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use convert::{Fallbacks, MatrixTypes, ModelShape, TypeChooser};
 use llm::gguf::{Gguf, GgufWriter, TensorInfo, Value};
-use llm::quant::{GgmlType, can_quantize, dequantize, is_supported, quantize};
+use llm::quant::{GgmlType, dequantize, is_supported, quantize};
 
 use crate::model_file::ModelFile;
-use convert::file_type;
 
 /// Write a GGUF file with its matrices in another type.
 ///
-/// Tensors of one dimension, routers of experts and convolutions stay as they are; so do matrices whose rows are
-/// no whole number of the type's blocks.
+/// Tensors of one dimension, routers of experts and convolutions stay as they are. Matrices whose rows are no whole
+/// number of the type's blocks get a type with shorter blocks, as in llama.cpp; a line tells how many.
 #[derive(Args)]
 pub struct Arguments {
     /// GGUF file to read.
@@ -26,20 +26,20 @@ pub struct Arguments {
     #[arg(value_name = "OUT")]
     output: PathBuf,
 
-    /// Type of the matrices, such as Q4_0 or Q8_0.
-    #[arg(value_name = "TYPE", value_parser = quantizable_type)]
-    ty: GgmlType,
+    /// Type of the matrices, such as Q4_0 or Q8_0, or the name of llama.cpp's mixture of K types, such as Q4_K_M.
+    #[arg(value_name = "TYPE", value_parser = matrix_types)]
+    types: MatrixTypes,
 }
 
-/// Parses the name of a type that can be written.
-pub fn quantizable_type(name: &str) -> Result<GgmlType, String> {
-    match GgmlType::from_name(name) {
-        Some(ty) if can_quantize(ty) => Ok(ty),
-        Some(ty) => {
-            Err(format!("{ty} cannot be written; Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, F16 can, among others"))
-        }
-        None => Err("expected a tensor type such as Q4_0, Q8_0 or F16".to_owned()),
-    }
+/// Parses the name of a type that can be written, or of a mixture.
+pub fn matrix_types(name: &str) -> Result<MatrixTypes, String> {
+    MatrixTypes::from_name(name)
+        .ok_or_else(|| format!("cannot be written; expected one of {}", MatrixTypes::names()))
+}
+
+/// Prints the line that tells of matrices in another type than was asked for, if there are any.
+pub fn tell(fallbacks: &Fallbacks) -> io::Result<()> {
+    if fallbacks.is_empty() { Ok(()) } else { writeln!(io::stdout(), "{fallbacks}") }
 }
 
 /// Runs the command.
@@ -51,38 +51,50 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let gguf = file.gguf()?;
     let context = || arguments.output.display().to_string();
     let output = File::create(&arguments.output).with_context(context)?;
-    let result = requantize(&gguf, arguments.ty, BufWriter::new(output)).with_context(context);
+    let result = requantize(&gguf, arguments.types, BufWriter::new(output)).with_context(context);
     if result.is_err() {
         // Half a model is of no use; that it could not be written is what is reported.
         let _ = std::fs::remove_file(&arguments.output);
     }
-    result
+    Ok(tell(&result?)?)
 }
 
 fn same_file(a: &std::path::Path, b: &std::path::Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-fn requantize(gguf: &Gguf<'_>, ty: GgmlType, mut output: impl Write) -> Result<()> {
+fn requantize(gguf: &Gguf<'_>, types: MatrixTypes, mut output: impl Write) -> Result<Fallbacks> {
     let mut writer = GgufWriter::new();
     for (key, value) in gguf.metadata() {
         match key {
             // The writer aligns by the format's default.
             "general.alignment" => {}
-            "general.file_type" => writer.put_u32(key, file_type(ty))?,
+            "general.file_type" => writer.put_u32(key, types.file_type())?,
             _ => writer.put(key, value)?,
         }
     }
     if gguf.get("general.file_type").is_none() {
-        writer.put("general.file_type", Value::U32(file_type(ty)))?;
+        writer.put("general.file_type", Value::U32(types.file_type()))?;
     }
+    let mut chooser = TypeChooser::new(
+        types,
+        model_shape(gguf),
+        gguf.tensors().iter().filter(|tensor| is_changed(tensor)).map(|tensor| tensor.name),
+    );
+    let mut chosen = Vec::with_capacity(gguf.tensors().len());
     for tensor in gguf.tensors() {
-        writer.declare_tensor(tensor.name, type_of(tensor, ty), tensor.shape())?;
+        let ty = if is_changed(tensor) {
+            chooser.choose(tensor.name, usize::try_from(tensor.dims[0])?)
+        } else {
+            tensor.ty
+        };
+        writer.declare_tensor(tensor.name, ty, tensor.shape())?;
+        chosen.push(ty);
     }
     let mut data = writer.write_header(|bytes: &[u8]| output.write_all(bytes))?;
     let (mut values, mut blocks) = (Vec::new(), Vec::new());
-    for tensor in gguf.tensors() {
-        let (bytes, to) = (gguf.tensor_data(tensor)?, type_of(tensor, ty));
+    for (tensor, to) in gguf.tensors().iter().zip(chosen) {
+        let bytes = gguf.tensor_data(tensor)?;
         if to == tensor.ty {
             data.write(bytes)?;
             continue;
@@ -99,21 +111,50 @@ fn requantize(gguf: &Gguf<'_>, ty: GgmlType, mut output: impl Write) -> Result<(
     }
     data.finish::<io::Error>()?;
     output.flush()?;
-    Ok(())
+    Ok(chooser.fallbacks())
 }
 
-/// The type that a tensor is written in.
-fn type_of(tensor: &TensorInfo<'_>, ty: GgmlType) -> GgmlType {
-    let is_matrix = tensor.dims[1] > 1 && tensor.name.ends_with(".weight");
-    let must_stay = ["ffn_gate_inp", "conv", "ssm_", "position_embd", "token_types", "_norm", "attn_rel_b"];
-    let fits = usize::try_from(tensor.dims[0]).is_ok_and(|n_cols| ty.row_bytes(n_cols).is_some());
-    if is_matrix
-        && fits
+/// Whether a tensor is a matrix whose type is chosen, by the names that llama.cpp's quantiser leaves as they are.
+fn is_changed(tensor: &TensorInfo<'_>) -> bool {
+    const STAY: [&str; 16] = [
+        "_norm",
+        "ffn_gate_inp.weight",
+        "ffn_gate_tid2eid.weight",
+        "altup",
+        "laurel",
+        "per_layer_model_proj",
+        "conv",
+        "ssm_",
+        "indexer.",
+        "time_mix_",
+        "position_embd",
+        "token_types",
+        "attn_rel_b",
+        ".rel_pos",
+        ".patch_embd",
+        ".patch_merger",
+    ];
+    tensor.dims[1..].iter().any(|&n| n > 1)
+        && tensor.name.ends_with("weight")
         && is_supported(tensor.ty)
-        && !must_stay.iter().any(|part| tensor.name.contains(part))
-    {
-        ty
-    } else {
-        tensor.ty
+        && !STAY.iter().any(|part| tensor.name.contains(part))
+}
+
+/// What a file says of its model; what it does not say does not matter to the choice.
+fn model_shape<'g>(gguf: &Gguf<'g>) -> ModelShape<'g> {
+    let architecture = gguf.str_value("general.architecture").ok().flatten().unwrap_or_default();
+    // Of numbers that a file has for each layer, llama.cpp takes the first one's.
+    let number = |suffix: &str| {
+        let value = gguf.get(format!("{architecture}.{suffix}").as_str())?;
+        let first = value.as_array().map_or(Some(value), |array| array.values().next())?;
+        first.as_integer()?.try_into().ok()
+    };
+    let n_head = number("attention.head_count").unwrap_or(0);
+    ModelShape {
+        architecture,
+        n_layer: number("block_count").unwrap_or(0),
+        n_head,
+        n_head_kv: number("attention.head_count_kv").unwrap_or(n_head),
+        n_expert: number("expert_count").unwrap_or(0),
     }
 }

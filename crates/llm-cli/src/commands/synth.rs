@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use convert::MatrixTypes;
 
-use crate::synth::{MatrixTypes, SYNTAX, Shape, write_model};
+use super::quantize;
+use crate::synth::{SYNTAX, Shape, write_model};
 
 /// Large enough that the system's share of the time vanishes.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -22,8 +24,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SHAPE")]
     shape: String,
 
-    /// Type of the matrices, or Q4_K_M or Q5_K_M for llama.cpp's mixture of this name.
-    #[arg(long = "type", value_name = "TYPE", default_value = "Q4_0", value_parser = matrix_types)]
+    /// Type of the matrices, or the name of llama.cpp's mixture of K types, such as Q4_K_M.
+    #[arg(long = "type", value_name = "TYPE", default_value = "Q4_0", value_parser = quantize::matrix_types)]
     types: MatrixTypes,
 
     /// File to write.
@@ -37,10 +39,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let context = || arguments.output.display().to_string();
     let file = File::create(&arguments.output).with_context(context)?;
     let output = BufWriter::with_capacity(BUFFER_BYTES, file);
-    write_model(&shape, arguments.types, output).with_context(context)?;
-    Ok(())
-}
-
-fn matrix_types(name: &str) -> Result<MatrixTypes, String> {
-    MatrixTypes::from_name(name).ok_or_else(|| format!("expected one of {}", MatrixTypes::names()))
+    let fallbacks = write_model(&shape, arguments.types, output).with_context(context)?;
+    Ok(quantize::tell(&fallbacks)?)
 }

@@ -1,9 +1,7 @@
 //! Models with random weights, for measuring speed and memory without a download.
 //!
-//! [`Shape`] says how large, [`MatrixTypes`] in which types, [`Vocabulary`] invents the tokens, [`WeightPool`]
-//! the weights; [`write_model`] puts them into a GGUF file. The same shape and types always give the same file.
+//! [`Shape`] says how large, [`Vocabulary`] invents the tokens, [`WeightPool`] the weights; [`write_model`] puts them into a GGUF file. The same shape and types always give the same file.
 
-mod mixture;
 mod shape;
 mod vocabulary;
 mod weights;
@@ -12,11 +10,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use convert::{Fallbacks, MatrixTypes, ModelShape, TypeChooser};
 use llm::gguf::{GgufError, GgufWriter};
 use llm::quant::GgmlType;
 use oorandom::Rand32;
 
-pub use mixture::MatrixTypes;
 pub use shape::{SYNTAX, Shape};
 
 use shape::Architecture;
@@ -25,27 +23,27 @@ use weights::{WeightPool, normal};
 
 const SEED: u64 = 0x5eed;
 
-/// Writes a model of this shape, its matrices in these types.
+/// Writes a model of this shape, its matrices in these types. Returns which of a mixture's got another one.
 ///
 /// # Errors
 ///
-/// When the widths are no multiples of a type's blocks, or the output fails.
-pub fn write_model(shape: &Shape, types: MatrixTypes, mut output: impl Write) -> Result<()> {
+/// When the widths are no multiples of the blocks of the type that all matrices are to have, or the output fails.
+pub fn write_model(shape: &Shape, types: MatrixTypes, mut output: impl Write) -> Result<Fallbacks> {
     let mut writer = GgufWriter::new();
     describe(&mut writer, shape, types.file_type())?;
     describe_vocabulary(&mut writer, shape)?;
     let tensors = tensors(shape);
-    for tensor in &tensors {
-        writer.declare_tensor(&tensor.name, tensor.ty(types, shape), &tensor.dims)?;
+    let (tensor_types, fallbacks) = tensor_types(&tensors, shape, types);
+    for (tensor, &ty) in tensors.iter().zip(&tensor_types) {
+        writer.declare_tensor(&tensor.name, ty, &tensor.dims)?;
     }
 
     let mut random = Rand32::new(SEED);
     let mut pools = BTreeMap::new();
     let mut row = Vec::new();
     let mut data = writer.write_header(|bytes: &[u8]| output.write_all(bytes)).context("cannot write")?;
-    for tensor in &tensors {
+    for (tensor, ty) in tensors.iter().zip(tensor_types) {
         let (width, rows) = (tensor.dims[0], tensor.dims.get(1).copied().unwrap_or(1));
-        let ty = tensor.ty(types, shape);
         let row_bytes = ty.row_bytes(width as usize).context("a row exceeds the address space")?;
         row.resize(row_bytes, 0);
         for _ in 0..rows {
@@ -66,7 +64,29 @@ pub fn write_model(shape: &Shape, types: MatrixTypes, mut output: impl Write) ->
         }
     }
     data.finish::<io::Error>()?;
-    output.flush().context("cannot write")
+    output.flush().context("cannot write")?;
+    Ok(fallbacks)
+}
+
+/// The type of each tensor.
+fn tensor_types(tensors: &[Tensor], shape: &Shape, types: MatrixTypes) -> (Vec<GgmlType>, Fallbacks) {
+    let model = ModelShape {
+        architecture: shape.architecture.name(),
+        n_layer: shape.n_layer,
+        n_head: shape.n_head,
+        n_head_kv: shape.n_head_kv,
+        n_expert: 0,
+    };
+    let is_matrix = |tensor: &&Tensor| matches!(tensor.content, Content::Matrix);
+    let matrices = tensors.iter().filter(is_matrix).map(|tensor| tensor.name.as_str());
+    let mut chooser = TypeChooser::new(types, model, matrices);
+    let types = tensors.iter().map(|tensor| match (&tensor.content, types) {
+        (Content::Around(_), _) => GgmlType::F32,
+        // Who measures one type wants no other.
+        (Content::Matrix, MatrixTypes::All(ty)) => ty,
+        (Content::Matrix, MatrixTypes::Mixture(_)) => chooser.choose(&tensor.name, tensor.dims[0] as usize),
+    });
+    (types.collect(), chooser.fallbacks())
 }
 
 fn describe(writer: &mut GgufWriter, shape: &Shape, file_type: u32) -> Result<(), GgufError> {
@@ -135,15 +155,6 @@ enum Content {
     Matrix,
     /// F32 values close to this one: norms, biases, positions.
     Around(f32),
-}
-
-impl Tensor {
-    fn ty(&self, types: MatrixTypes, shape: &Shape) -> GgmlType {
-        match self.content {
-            Content::Matrix => types.of(&self.name, self.dims[0] as usize, shape.n_layer, shape.tied),
-            Content::Around(_) => GgmlType::F32,
-        }
-    }
 }
 
 /// All tensors of a shape, by llama.cpp's names.

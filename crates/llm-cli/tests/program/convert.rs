@@ -88,6 +88,43 @@ fn matrices_can_be_written_in_another_type() {
     assert!(nmse > 1e-9 && nmse < 1e-3, "{nmse:e}");
 }
 
+/// Rows of 64 and 128 weights have no whole number of K blocks: the types are those that llama.cpp takes instead.
+#[test]
+fn k_types_fall_back_where_their_blocks_do_not_fit() {
+    let directory = text_path(&checkpoint("qwen2-plain"));
+    let plain = scratch_file("to-mixture.gguf");
+    succeed(&["convert", "--hf", &directory, &plain]);
+    for (name, file_type, base, line) in [
+        (
+            "Q4_K_M",
+            15,
+            GgmlType::Q5_0,
+            "15 matrices have rows that are no whole number of blocks: 3 in Q8_0 instead of Q6_K, 12 in Q5_0 instead of Q4_K\n",
+        ),
+        ("q4_k", 15, GgmlType::Q5_0, "15 matrices"),
+        ("q4_k_s", 14, GgmlType::Q5_0, "12 in Q5_0 instead of Q4_K, 2 in Q5_1 instead of Q5_K"),
+        ("Q5_K_M", 17, GgmlType::Q5_1, "Q5_1 instead of Q5_K"),
+        ("Q6_K", 18, GgmlType::Q8_0, "Q8_0 instead of Q6_K"),
+    ] {
+        let converted = scratch_file(&format!("converted-{name}.gguf"));
+        let told = succeed(&["convert", "--hf", &directory, &converted, "--type", name]);
+        assert!(told.contains(line), "{name}: {told}");
+        let quantized = scratch_file(&format!("quantized-{name}.gguf"));
+        assert_eq!(succeed(&["quantize", &plain, &quantized, name]), told);
+        for file in [converted, quantized] {
+            let bytes = std::fs::read(&file).unwrap();
+            let gguf = Gguf::parse(&bytes, bytes.len() as u64).unwrap();
+            assert_eq!(gguf.u32_value("general.file_type"), Ok(Some(file_type)), "{name}");
+            let ty = |tensor: &str| gguf.tensor(tensor).unwrap().ty;
+            assert_eq!(ty("token_embd.weight"), GgmlType::Q8_0, "{name}");
+            assert_eq!(ty("blk.0.attn_q.weight"), base, "{name}");
+            assert!(gguf.tensors().iter().all(|tensor| tensor.ty != GgmlType::F16), "{name}");
+            let nmse = logits_nmse("qwen2-plain", &file);
+            assert!(nmse > 1e-9 && nmse < 1e-2, "{name}: {nmse:e}");
+        }
+    }
+}
+
 #[test]
 fn mistakes_are_explained() {
     let out = scratch_file("never.gguf");
@@ -97,7 +134,12 @@ fn mistakes_are_explained() {
     fail_saying(&["convert", "--hf", "/nowhere", &out], &["/nowhere: config.json: there is no such file"]);
     fail_saying(&["convert", "--hf", &awq, &out], &["--awq"]);
     fail_saying(&["convert", "--awq", &plain, &out], &["--hf"]);
-    fail_saying(&["convert", "--hf", &plain, &out, "--type", "IQ1_S"], &["IQ1_S"]);
+    for name in ["IQ1_S", "Q3_K_L"] {
+        fail_saying(
+            &["convert", "--hf", &plain, &out, "--type", name],
+            &[name, "expected one of", "Q8_0", "Q4_K_M"],
+        );
+    }
     assert!(!Path::new(&out).exists(), "half a file is left behind");
 }
 

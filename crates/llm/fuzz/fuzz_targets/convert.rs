@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use convert::{Matrices, convert};
+use convert::{MatrixTypes, Matrices, Mixture, convert};
 use libfuzzer_sys::fuzz_target;
 use llm::gguf::Gguf;
 use llm::model::Model;
@@ -25,14 +25,14 @@ const NAMES: [&str; 7] = [
     "a.safetensors",
     "b.safetensors",
 ];
-const TYPES: [GgmlType; 7] = [
-    GgmlType::F32,
-    GgmlType::F16,
-    GgmlType::BF16,
-    GgmlType::Q4_0,
-    GgmlType::Q5_1,
-    GgmlType::Q8_0,
-    GgmlType::Q6_K,
+const TYPES: [MatrixTypes; 7] = [
+    MatrixTypes::All(GgmlType::F32),
+    MatrixTypes::All(GgmlType::F16),
+    MatrixTypes::All(GgmlType::BF16),
+    MatrixTypes::All(GgmlType::Q4_0),
+    MatrixTypes::All(GgmlType::Q5_1),
+    MatrixTypes::All(GgmlType::Q8_0),
+    MatrixTypes::Mixture(Mixture::Q6K),
 ];
 /// Data of one file that is made up at most.
 const MAX_DATA_BYTES: u64 = 1 << 18;
@@ -40,7 +40,7 @@ const MAX_DATA_BYTES: u64 = 1 << 18;
 fuzz_target!(|input: &[u8]| {
     let Some((&kind, mut rest)) = input.split_first() else { return };
     let matrices = match TYPES.get(usize::from(kind) % (TYPES.len() + 1)) {
-        Some(&ty) => Matrices::Plain(ty),
+        Some(&types) => Matrices::Plain(types),
         None => Matrices::Awq,
     };
     let mut files = BTreeMap::new();

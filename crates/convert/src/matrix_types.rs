@@ -1,0 +1,382 @@
+//! [`MatrixTypes`]: which type each matrix of a file gets, one for all or a mixture of llama.cpp's quantiser.
+//!
+//! The mixtures give more bits to the matrices that need them, in the layers that need them. Where rows are no whole
+//! number of a type's blocks, a type with shorter blocks takes its place ([`Fallbacks`]). The rules are those of
+//! `src/llama-quant.cpp` of llama.cpp (October 2026), tested against its own choices.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use llm::quant::{GgmlType, can_quantize};
+
+use super::file_type;
+
+/// The types of the matrices of a file, as people name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatrixTypes {
+    /// The same for all.
+    All(GgmlType),
+    /// A mixture.
+    Mixture(Mixture),
+}
+
+/// A mixture of K types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mixture {
+    /// `Q4_K_S`.
+    Q4KSmall,
+    /// `Q4_K_M`.
+    Q4KMedium,
+    /// `Q5_K_S`.
+    Q5KSmall,
+    /// `Q5_K_M`.
+    Q5KMedium,
+    /// `Q6_K`.
+    Q6K,
+}
+
+/// By name, the ones that llama.cpp takes for an abbreviation last.
+const MIXTURES: [(&str, Mixture); 7] = [
+    ("Q4_K_S", Mixture::Q4KSmall),
+    ("Q4_K_M", Mixture::Q4KMedium),
+    ("Q5_K_S", Mixture::Q5KSmall),
+    ("Q5_K_M", Mixture::Q5KMedium),
+    ("Q6_K", Mixture::Q6K),
+    ("Q4_K", Mixture::Q4KMedium),
+    ("Q5_K", Mixture::Q5KMedium),
+];
+
+impl Mixture {
+    /// The type of most matrices.
+    fn base(self) -> GgmlType {
+        match self {
+            Mixture::Q4KSmall | Mixture::Q4KMedium => GgmlType::Q4_K,
+            Mixture::Q5KSmall | Mixture::Q5KMedium => GgmlType::Q5_K,
+            Mixture::Q6K => GgmlType::Q6_K,
+        }
+    }
+}
+
+impl MatrixTypes {
+    /// By name, whatever its case: that of a mixture, or of a type that can be written.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mixture = MIXTURES.iter().find(|(mixture, _)| mixture.eq_ignore_ascii_case(name));
+        let mixture = mixture.map(|&(_, mixture)| Self::Mixture(mixture));
+        mixture.or_else(|| GgmlType::from_name(name).filter(|&ty| can_quantize(ty)).map(Self::All))
+    }
+
+    /// All names, for messages.
+    pub fn names() -> String {
+        let types = (0..u8::MAX).filter_map(|id| GgmlType::from_id(id.into()));
+        let types = types.filter(|&ty| can_quantize(ty)).map(GgmlType::name);
+        let types = types.filter(|ty| MIXTURES.iter().all(|(mixture, _)| mixture != ty));
+        types.chain(MIXTURES.iter().map(|&(name, _)| name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// `general.file_type` (`enum llama_ftype`).
+    pub fn file_type(self) -> u32 {
+        match self {
+            Self::All(ty) => file_type(ty),
+            Self::Mixture(Mixture::Q4KSmall) => 14,
+            Self::Mixture(Mixture::Q4KMedium) => 15,
+            Self::Mixture(Mixture::Q5KSmall) => 16,
+            Self::Mixture(Mixture::Q5KMedium) => 17,
+            Self::Mixture(Mixture::Q6K) => 18,
+        }
+    }
+}
+
+/// What the choice asks of a model.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelShape<'m> {
+    /// `general.architecture`.
+    pub architecture: &'m str,
+    /// `block_count`.
+    pub n_layer: u32,
+    /// `attention.head_count`, of the first layer.
+    pub n_head: u32,
+    /// `attention.head_count_kv`, of the first layer.
+    pub n_head_kv: u32,
+    /// `expert_count`, 0 without experts.
+    pub n_expert: u32,
+}
+
+impl ModelShape<'_> {
+    /// Whether llama.cpp takes this for a model of 70 billion weights whose heads share values by eight.
+    fn is_70b(&self) -> bool {
+        match self.architecture {
+            "llama" => self.n_layer == 80 && self.n_head != self.n_head_kv,
+            "qwen2" | "deci" | "olmo" => self.n_layer == 80,
+            "jais2" => self.n_layer == 68,
+            _ => false,
+        }
+    }
+}
+
+/// Chooses the type of each matrix of one model.
+#[derive(Debug)]
+pub struct TypeChooser<'m> {
+    types: MatrixTypes,
+    shape: ModelShape<'m>,
+    /// Whether the embedding is the output matrix too.
+    is_tied: bool,
+    n_values: usize,
+    /// The number of each matrix among those of its kind, which is how llama.cpp counts layers.
+    numbers: HashMap<String, usize>,
+    fallbacks: Fallbacks,
+}
+
+/// The kinds of matrices that a mixture tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Output,
+    Embedding,
+    /// Values, alone or with queries and keys.
+    Values,
+    Keys,
+    AttentionOutput,
+    FeedForwardDown,
+    Other,
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        let has = |part: &str| name.contains(part);
+        match name {
+            "output.weight" => Kind::Output,
+            "token_embd.weight" | "per_layer_token_embd.weight" => Kind::Embedding,
+            _ if has("attn_qkv.weight") || has("attn_kv_b.weight") || has("attn_v.weight") => Kind::Values,
+            _ if has("attn_k.weight") => Kind::Keys,
+            _ if has("attn_output.weight") => Kind::AttentionOutput,
+            _ if has("ffn_down") => Kind::FeedForwardDown,
+            _ => Kind::Other,
+        }
+    }
+}
+
+impl<'m> TypeChooser<'m> {
+    /// For a model that has these matrices to choose types for, in any order.
+    pub fn new<'n>(
+        types: MatrixTypes,
+        shape: ModelShape<'m>,
+        matrices: impl Iterator<Item = &'n str>,
+    ) -> Self {
+        let mut by_kind: BTreeMap<Kind, Vec<&str>> = BTreeMap::new();
+        for name in matrices {
+            by_kind.entry(Kind::of(name)).or_default().push(name);
+        }
+        let mut numbers = HashMap::new();
+        for kind in [Kind::Values, Kind::FeedForwardDown] {
+            let names = by_kind.entry(kind).or_default();
+            names.sort_by_key(|name| (layer(name), *name));
+            numbers.extend(names.iter().enumerate().map(|(number, &name)| (name.to_owned(), number)));
+        }
+        Self {
+            types,
+            shape,
+            is_tied: !by_kind.contains_key(&Kind::Output),
+            n_values: by_kind[&Kind::Values].len(),
+            numbers,
+            fallbacks: Fallbacks::default(),
+        }
+    }
+
+    /// The type of a matrix with rows of `n_cols` weights.
+    pub fn choose(&mut self, name: &str, n_cols: usize) -> GgmlType {
+        let wanted = match self.types {
+            MatrixTypes::All(ty) => ty,
+            MatrixTypes::Mixture(mixture) => self.of_mixture(mixture, name),
+        };
+        let ty =
+            if n_cols.is_multiple_of(wanted.block_len()) { wanted } else { shorter_blocks(wanted, n_cols) };
+        if ty != wanted {
+            self.fallbacks.count(wanted, ty);
+        }
+        ty
+    }
+
+    /// What took the place of types whose blocks did not fit, so far.
+    pub fn fallbacks(self) -> Fallbacks {
+        self.fallbacks
+    }
+
+    fn of_mixture(&self, mixture: Mixture, name: &str) -> GgmlType {
+        let base = mixture.base();
+        let kind = match Kind::of(name) {
+            Kind::Embedding if self.is_tied => Kind::Output,
+            kind => kind,
+        };
+        let is_falcon = self.shape.architecture == "falcon";
+        let has_eight_experts = self.shape.n_expert == 8;
+        let number = || self.numbers.get(name).copied().unwrap_or(0);
+        match kind {
+            Kind::Output if is_falcon => GgmlType::Q8_0,
+            Kind::Output => GgmlType::Q6_K,
+            Kind::Values if has_eight_experts => GgmlType::Q8_0,
+            Kind::Values => {
+                let ty = match mixture {
+                    Mixture::Q4KMedium | Mixture::Q5KMedium if needs_more_bits(number(), self.n_values) => {
+                        GgmlType::Q6_K
+                    }
+                    Mixture::Q4KSmall if number() < 4 => GgmlType::Q5_K,
+                    _ => base,
+                };
+                if self.shape.is_70b() && ty == GgmlType::Q4_K { GgmlType::Q5_K } else { ty }
+            }
+            Kind::Keys if has_eight_experts => GgmlType::Q8_0,
+            Kind::AttentionOutput if has_eight_experts && !is_falcon && base == GgmlType::Q4_K => {
+                GgmlType::Q5_K
+            }
+            Kind::FeedForwardDown => {
+                let n_layer = self.shape.n_layer as usize;
+                let layer = if self.shape.n_expert > 1 { layer(name).unwrap_or(0) } else { number() };
+                match mixture {
+                    Mixture::Q4KMedium if is_falcon && layer < n_layer / 16 => GgmlType::Q6_K,
+                    Mixture::Q4KMedium if is_falcon && needs_more_bits(layer, n_layer) => GgmlType::Q5_K,
+                    Mixture::Q4KMedium if is_falcon => base,
+                    Mixture::Q4KMedium | Mixture::Q5KMedium if needs_more_bits(layer, n_layer) => {
+                        GgmlType::Q6_K
+                    }
+                    Mixture::Q4KSmall if !is_falcon && layer < n_layer / 8 => GgmlType::Q5_K,
+                    _ => base,
+                }
+            }
+            _ => base,
+        }
+    }
+}
+
+/// The layer in a name such as `blk.7.attn_v.weight`.
+fn layer(name: &str) -> Option<usize> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+}
+
+/// Whether a layer is one of the first or last eighth, or of every third between them.
+fn needs_more_bits(layer: usize, n_layer: usize) -> bool {
+    let eighth = n_layer / 8;
+    layer < eighth || layer >= 7 * n_layer / 8 || (layer - eighth) % 3 == 2
+}
+
+/// What takes the place of a type whose blocks do not fit.
+fn shorter_blocks(ty: GgmlType, n_cols: usize) -> GgmlType {
+    let shorter = match ty {
+        GgmlType::Q4_K => GgmlType::Q5_0,
+        GgmlType::Q5_K => GgmlType::Q5_1,
+        GgmlType::Q6_K => GgmlType::Q8_0,
+        other => other,
+    };
+    if n_cols.is_multiple_of(shorter.block_len()) { shorter } else { GgmlType::F16 }
+}
+
+/// How many matrices got another type than was wanted, because their rows are no whole number of its blocks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fallbacks(Vec<(GgmlType, GgmlType, usize)>);
+
+impl Fallbacks {
+    /// Whether every matrix got the type that was wanted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn count(&mut self, wanted: GgmlType, ty: GgmlType) {
+        match self.0.iter_mut().find(|entry| (entry.0, entry.1) == (wanted, ty)) {
+            Some((.., n)) => *n += 1,
+            None => self.0.push((wanted, ty, 1)),
+        }
+    }
+}
+
+impl fmt::Display for Fallbacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n: usize = self.0.iter().map(|entry| entry.2).sum();
+        let noun = if n == 1 { "matrix has" } else { "matrices have" };
+        write!(f, "{n} {noun} rows that are no whole number of blocks: ")?;
+        for (index, (wanted, ty, n)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{n} in {ty} instead of {wanted}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What llama.cpp chooses for the same models, by scripts/golden/mixtures.py.
+    const GOLDEN: &str = include_str!("../tests/golden/mixtures.txt");
+
+    #[test]
+    fn mixtures_are_those_of_llama_cpp() {
+        let mut n_compared = 0;
+        for case in GOLDEN.split("\n\n") {
+            let mut lines = case.lines();
+            let title = lines.next().unwrap();
+            let words: Vec<&str> = title.split(' ').collect();
+            let [architecture, mixture, numbers @ ..] = &words[..] else { panic!("{title}") };
+            let numbers: Vec<u32> = numbers.iter().map(|number| number.parse().unwrap()).collect();
+            let &[n_layer, n_head, n_head_kv, n_expert] = &numbers[..] else { panic!("{title}") };
+            let tensors = lines.map(|line| {
+                let (name, rest) = line.split_once(' ').unwrap();
+                let (n_cols, ty) = rest.split_once(' ').unwrap();
+                (name, n_cols.parse().unwrap(), ty)
+            });
+            let mut tensors: Vec<(&str, usize, &str)> = tensors.collect();
+            // The order in a file says nothing.
+            tensors.reverse();
+            let types = MatrixTypes::from_name(mixture).unwrap();
+            let shape = ModelShape { architecture, n_layer, n_head, n_head_kv, n_expert };
+            let mut chooser = TypeChooser::new(types, shape, tensors.iter().map(|tensor| tensor.0));
+            for (name, n_cols, want) in tensors {
+                assert_eq!(chooser.choose(name, n_cols).name(), want, "{title}: {name}");
+                n_compared += 1;
+            }
+        }
+        assert!(n_compared > 1000, "{n_compared} tensors");
+    }
+
+    #[test]
+    fn names_are_found_again() {
+        for name in MatrixTypes::names().split(", ") {
+            assert!(MatrixTypes::from_name(name).is_some(), "{name}");
+        }
+        for (name, file_type) in [
+            ("q4_k_s", 14),
+            ("q4_k_m", 15),
+            ("Q4_K", 15),
+            ("Q5_K_S", 16),
+            ("q5_k", 17),
+            ("Q6_K", 18),
+            ("q8_0", 7),
+        ] {
+            assert_eq!(MatrixTypes::from_name(name).unwrap().file_type(), file_type, "{name}");
+        }
+        for name in ["IQ1_S", "Q3_K_L", "Q2_K", "Q4_K_X", ""] {
+            assert_eq!(MatrixTypes::from_name(name), None);
+        }
+    }
+
+    #[test]
+    fn what_took_another_place_is_counted() {
+        let shape = ModelShape { architecture: "llama", n_layer: 1, n_head: 1, n_head_kv: 1, n_expert: 0 };
+        let choose = |types, matrices: &[(&str, usize)]| {
+            let mut chooser = TypeChooser::new(types, shape, matrices.iter().map(|matrix| matrix.0));
+            let types: Vec<_> = matrices.iter().map(|&(name, n_cols)| chooser.choose(name, n_cols)).collect();
+            (types, chooser.fallbacks())
+        };
+        let matrices =
+            [("token_embd.weight", 576), ("blk.0.ffn_up.weight", 576), ("blk.0.ffn_down.weight", 36)];
+        let (types, fallbacks) = choose(MatrixTypes::Mixture(Mixture::Q4KSmall), &matrices);
+        assert_eq!(types, [GgmlType::Q8_0, GgmlType::Q5_0, GgmlType::F16]);
+        assert_eq!(
+            fallbacks.to_string(),
+            "3 matrices have rows that are no whole number of blocks: \
+             1 in Q8_0 instead of Q6_K, 1 in Q5_0 instead of Q4_K, 1 in F16 instead of Q4_K"
+        );
+        let (types, fallbacks) = choose(MatrixTypes::All(GgmlType::Q8_0), &matrices);
+        assert_eq!(types, [GgmlType::Q8_0, GgmlType::Q8_0, GgmlType::F16]);
+        assert!(!fallbacks.is_empty());
+        let (types, fallbacks) = choose(MatrixTypes::All(GgmlType::BF16), &matrices);
+        assert!(types == [GgmlType::BF16; 3] && fallbacks.is_empty());
+    }
+}
