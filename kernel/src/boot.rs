@@ -8,6 +8,7 @@ use dtoolkit::fdt::Fdt;
 use ferrite_kernel::{
     arch,
     boot_args::BootArgs,
+    console::Console,
     cores::start as cores,
     device_tree::{self, LastWords, Platform, Registers},
     drivers::{
@@ -19,7 +20,9 @@ use ferrite_kernel::{
     logging::{self, Logger},
     memory::{heap::Heap, layout, pool::Pool},
     offload::{Offload, PassthroughDevice},
-    pci, self_test,
+    pci,
+    piped_console::PipedConsole,
+    self_test,
     sha256::{self, Compress},
     shell,
     storage::{self, Disk},
@@ -61,12 +64,20 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
     let (pci, mut disks) = find_devices(&platform, &args);
     host::find_pvpanic(&pci);
 
-    let mut console = uart::SerialConsole { is_terminal: args.run_mode == RunMode::Interactive };
+    let mut serial = uart::SerialConsole { is_terminal: args.run_mode == RunMode::Interactive };
+    let mut piped;
+    let console: &mut dyn Console = match &args.input_end {
+        Some(end) => {
+            piped = PipedConsole::new(&mut serial, end);
+            &mut piped
+        }
+        None => &mut serial,
+    };
     if let Some(test) = args.self_test {
-        self_test::run(test, &mut console, &POOL, &mut disks);
+        self_test::run(test, console, &POOL, &mut disks);
     }
     let system = System {
-        console: &mut console,
+        console,
         clock_us: arch::time::now_us,
         instructions_retired: arch::counters::instructions_retired,
         cpu_model: arch::cpu::model(),

@@ -8,6 +8,7 @@
 //! | `log=off\|error\|warn\|info\|debug\|trace` | log level, `info` unless told |
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
 //! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
+//! | `ferrite.input-end=TEXT` | the console's input ends where the byte 0x19 and TEXT come: see [`crate::piped_console`] |
 //! | `ferrite.kernels=NAME` | multiply with this set of inner loops, instead of the one that is fastest in a trial; with `+fp16`, attention over f16 caches is computed in half precision |
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
 //! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
@@ -72,6 +73,8 @@ pub struct BootArgs {
     pub run_mode: RunMode,
     /// How to reach the host.
     pub host: Host,
+    /// What follows the byte 0x19 at the end of the console's input, if that has an end.
+    pub input_end: Option<String>,
     /// The set of inner loops to multiply with; without a name the fastest.
     pub kernels: Option<String>,
     /// Facts about the files that the disks hold, by disk serial, in the order given.
@@ -89,6 +92,7 @@ impl Default for BootArgs {
             log_level: LevelFilter::Info,
             run_mode: RunMode::Interactive,
             host: Host::None,
+            input_end: None,
             kernels: None,
             files: Vec::new(),
             self_test: None,
@@ -155,6 +159,8 @@ impl BootArgs {
             "ferrite.host" => {
                 self.host = parse_host(value).ok_or("none, semihosting or pvpanic")?;
             }
+            "ferrite.input-end" if value.is_empty() => return Err("a text"),
+            "ferrite.input-end" => self.input_end = Some(String::from(value)),
             "ferrite.kernels" => self.kernels = Some(String::from(value)),
             "ferrite.model" => {
                 let file = parse_file(value).ok_or("SERIAL:BYTES or SERIAL:BYTES:SHA256")?;
@@ -181,7 +187,7 @@ impl BootArgs {
                 });
             }
             _ => {
-                return Err("command, host, kernels, model or selftest between ferrite. and =");
+                return Err("command, host, input-end, kernels, model or selftest between ferrite. and =");
             }
         }
         Ok(())
@@ -237,7 +243,7 @@ mod tests {
         let line = alloc::format!(
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
-             ferrite.selftest=stack ferrite.kernels=neon"
+             ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e"
         );
         let args = BootArgs::parse(&line);
         assert_eq!(args.mistake, None);
@@ -246,6 +252,7 @@ mod tests {
         assert_eq!(args.log_level, LevelFilter::Debug);
         assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"llm \xff\x00")));
         assert_eq!(args.host, Host::Semihosting);
+        assert_eq!(args.input_end.as_deref(), Some("1f2e"));
         assert_eq!(args.kernels.as_deref(), Some("neon"));
         assert_eq!(args.self_test, Some(SelfTest::Stack));
         assert_eq!(args.files[0].0, "tiny");
@@ -268,6 +275,7 @@ mod tests {
             "ferrite.command=abc",
             "ferrite.command=zz",
             "ferrite.host=xen",
+            "ferrite.input-end=",
             "ferrite.model=:1",
             "ferrite.model=a",
             "ferrite.model=a:many",

@@ -7,8 +7,9 @@ pub trait Console {
     /// The next byte that was typed, if there is one; never waits.
     fn read_byte(&mut self) -> Option<u8>;
 
-    /// The next byte that was typed; the core sleeps until there is one.
-    fn wait_for_byte(&mut self) -> u8;
+    /// The next byte that was typed; the core sleeps until there is one. `None` once the input has ended,
+    /// which a terminal's never does.
+    fn wait_for_byte(&mut self) -> Option<u8>;
 
     /// Writes all of `bytes`; returns when the hardware has taken the last one.
     fn write_bytes(&mut self, bytes: &[u8]);

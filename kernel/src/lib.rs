@@ -9,7 +9,7 @@
 //! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.
 //! - [`cores`]: all of them, computing together.
 //! - [`sha256`]: checksums of model files.
-//! - [`console`], [`logging`], [`system`]: what the layers above get to see.
+//! - [`console`], [`piped_console`], [`logging`], [`system`]: what the layers above get to see.
 //! - [`llm`], [`shell`]: models and inference, and the user's way to them.
 //!
 //! The image's `boot.rs` wires them in boot order. `arch` and `drivers` exist on bare metal only; all the rest
@@ -37,6 +37,7 @@ pub mod offload;
 #[cfg(target_os = "none")]
 mod panic;
 pub mod pci;
+pub mod piped_console;
 #[cfg(target_os = "none")]
 pub mod self_test;
 pub mod sha256;

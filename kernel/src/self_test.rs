@@ -188,8 +188,8 @@ fn echo(console: &mut dyn Console) {
     }
     loop {
         match console.wait_for_byte() {
-            END_OF_TRANSMISSION => break,
-            byte => console.write_bytes(&[byte]),
+            None | Some(END_OF_TRANSMISSION) => break,
+            Some(byte) => console.write_bytes(&[byte]),
         }
     }
 }

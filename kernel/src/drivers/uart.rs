@@ -187,7 +187,7 @@ impl Console for SerialConsole {
         with_port(Port::read_byte).flatten()
     }
 
-    fn wait_for_byte(&mut self) -> u8 {
+    fn wait_for_byte(&mut self) -> Option<u8> {
         loop {
             // Masked between the check and the WFI, which wakes for a masked interrupt too: a byte
             // that comes in between is not slept over.
@@ -199,7 +199,7 @@ impl Console for SerialConsole {
                 }
                 byte
             });
-            if let Some(byte) = byte {
+            if byte.is_some() {
                 return byte;
             }
         }

@@ -34,6 +34,8 @@ pub enum Entered {
     TooLong,
     /// Ctrl-C was pressed: the line is dropped.
     Interrupted,
+    /// There is no line, and none will come.
+    EndOfInput,
 }
 
 /// The state of the line being edited and of what the terminal shows.
@@ -79,6 +81,15 @@ impl LineEditor {
             len += 1;
         });
         keys.into_iter().flatten().find_map(|key| self.press(key, terminal))
+    }
+
+    /// Nothing more will be typed: what has been is entered, if it is anything.
+    pub fn end_of_input(&mut self, terminal: &mut dyn Console) -> Entered {
+        terminal.write_bytes(b"\n");
+        match self.line.is_empty() {
+            true => Entered::EndOfInput,
+            false => self.finish(),
+        }
     }
 
     fn press(&mut self, key: Key, terminal: &mut dyn Console) -> Option<Entered> {
@@ -358,7 +369,7 @@ mod tests {
             None
         }
 
-        fn wait_for_byte(&mut self) -> u8 {
+        fn wait_for_byte(&mut self) -> Option<u8> {
             unreachable!("the editor never reads")
         }
 

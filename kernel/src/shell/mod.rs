@@ -124,13 +124,18 @@ impl<'a> Shell<'a> {
         self.terminal
             .print(format_args!("Ferrite {}. `help` lists the commands.\n", env!("CARGO_PKG_VERSION")));
         let mut editor = LineEditor::new(PROMPT);
+        let mut last_succeeded = true;
         loop {
             match self.terminal.read_line(&mut editor) {
-                Entered::Line(line) => {
-                    self.run_line(&line);
+                // As in other shells, an empty line does not count as a command.
+                Entered::Line(line) if line.trim_ascii().is_empty() => {}
+                Entered::Line(line) => last_succeeded = self.run_line(&line),
+                Entered::TooLong => {
+                    self.terminal.error(&CommandError::LineTooLong);
+                    last_succeeded = false;
                 }
-                Entered::TooLong => self.terminal.error(&CommandError::LineTooLong),
                 Entered::Interrupted => {}
+                Entered::EndOfInput => return Shutdown::PowerOff { success: last_succeeded },
             }
             if let Some(shutdown) = self.shutdown {
                 return shutdown;

@@ -31,12 +31,9 @@ impl<'a> Terminal<'a> {
         self.console
     }
 
-    /// The next byte typed; waits for it.
-    fn wait_for_byte(&mut self) -> u8 {
-        match self.type_ahead.pop_front() {
-            Some(byte) => byte,
-            None => self.console.wait_for_byte(),
-        }
+    /// The next byte typed; waits for it. `None` at the end of the input.
+    fn wait_for_byte(&mut self) -> Option<u8> {
+        self.type_ahead.pop_front().or_else(|| self.console.wait_for_byte())
     }
 
     /// Whether somebody is there to type.
@@ -44,11 +41,13 @@ impl<'a> Terminal<'a> {
         self.interactive
     }
 
-    /// Lets the user edit a line.
+    /// Lets the user edit a line. The end of the input ends a line that has begun as Enter does.
     pub fn read_line(&mut self, editor: &mut LineEditor) -> Entered {
         editor.begin(self.console());
         loop {
-            let byte = self.wait_for_byte();
+            let Some(byte) = self.wait_for_byte() else {
+                return editor.end_of_input(self.console());
+            };
             if let Some(entered) = editor.feed(byte, self.console()) {
                 return entered;
             }

@@ -20,6 +20,8 @@ use crate::{
 struct Typed {
     input: VecDeque<u8>,
     late: Option<Late>,
+    /// Whether the input may end before the shell does.
+    is_pipe: bool,
     output: Vec<u8>,
 }
 
@@ -39,8 +41,10 @@ impl Console for Typed {
         self.input.pop_front()
     }
 
-    fn wait_for_byte(&mut self) -> u8 {
-        self.read_byte().expect("the shell waits, but all input is read")
+    fn wait_for_byte(&mut self) -> Option<u8> {
+        let byte = self.read_byte();
+        assert!(byte.is_some() || self.is_pipe, "the shell waits, but all input is read");
+        byte
     }
 
     fn write_bytes(&mut self, bytes: &[u8]) {
@@ -69,7 +73,17 @@ impl Computer {
     }
 
     fn run_with_late(&self, mode: RunMode, input: &[u8], late: Option<Late>) -> (Shutdown, String) {
-        let mut console = Typed { input: input.iter().copied().collect(), late, output: Vec::new() };
+        let input = input.iter().copied().collect();
+        self.run_on(Typed { input, late, is_pipe: false, output: Vec::new() }, mode)
+    }
+
+    /// What the shell makes of a pipe that holds `input`.
+    fn run_pipe(&self, input: &[u8]) -> (Shutdown, String) {
+        let input = input.iter().copied().collect();
+        self.run_on(Typed { input, late: None, is_pipe: true, output: Vec::new() }, RunMode::Interactive)
+    }
+
+    fn run_on(&self, mut console: Typed, mode: RunMode) -> (Shutdown, String) {
         let disks = self.disks.iter().enumerate().map(|(index, (disk, file))| {
             Disk::new(index, Box::new(disk.clone()) as Box<dyn BlockDevice>, *file)
         });
@@ -302,3 +316,27 @@ fn a_disk_without_a_model_is_listed_with_its_reason_and_refused() {
 
 #[cfg(feature = "llm-transformer")]
 mod with_inference;
+
+#[test]
+fn the_end_of_the_input_ends_the_shell_with_the_status_of_the_last_command() {
+    let cases: &[(&[u8], bool)] = &[
+        (b"", true),
+        (b"help\n", true),
+        (b"help\n\n  \n", true),
+        (b"frob\n", false),
+        (b"frob\n\n", false),
+        (b"frob\nhelp\n", true),
+        (b"help\nfrob", false),
+        (b"frob\nhelp", true),
+        // A line dropped by Ctrl-C, and an escape sequence that never ends.
+        (b"help\nfrob\x03", true),
+        (b"help\x1b[", true),
+    ];
+    for &(input, success) in cases {
+        let (shutdown, output) = Computer::new().run_pipe(input);
+        assert_eq!(shutdown, Shutdown::PowerOff { success }, "{:?}", input.escape_ascii().to_string());
+        assert!(output.ends_with('\n'), "{output:?}");
+    }
+    let (_, output) = Computer::new().run_pipe(b"uptime\nfrob");
+    assert!(output.contains(" s\n") && output.contains("unknown command \"frob\""), "{output}");
+}

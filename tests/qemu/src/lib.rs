@@ -228,12 +228,20 @@ impl Session {
         output
     }
 
-    /// Waits for the machine to end by itself.
+    /// Ends the input and waits for the machine to end by itself.
     ///
     /// # Panics
     /// If it does not within the time limit.
     pub fn finish(mut self) -> Outcome {
         self.stdin = None;
+        self.wait_to_end()
+    }
+
+    /// Waits for the machine to end by itself, while the input goes on.
+    ///
+    /// # Panics
+    /// If it does not within the time limit.
+    pub fn wait_to_end(mut self) -> Outcome {
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the child is ours") {
                 break status;

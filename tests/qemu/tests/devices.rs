@@ -121,7 +121,7 @@ fn piped_input_of_any_length_arrives_whole() {
 
 #[test]
 fn reboot_starts_again_and_power_off_ends() {
-    let mut session = Run::new().boot_args("log=off").start();
+    let mut session = Run::new().args(["--keep-running"]).boot_args("log=off").start();
     session.wait_for("ferrite> ");
     session.send("reboot\r");
     session.wait_for("Ferrite ");

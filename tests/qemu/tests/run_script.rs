@@ -1,6 +1,6 @@
 //! The contract of `scripts/run`: arguments, defaults, exit statuses, clear errors.
 
-use qemu_tests::{Directory, Run};
+use qemu_tests::{Directory, Run, repository};
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
@@ -107,6 +107,24 @@ fn mistakes_are_named() {
         (&["--speed"], USAGE_ERROR, "unknown argument --speed"),
         (&["--smp"], USAGE_ERROR, "--smp expects a value"),
         (&["--smp", "many"], USAGE_ERROR, "--smp many"),
+        (&["--smp", "0"], USAGE_ERROR, "--smp 0: expected a number of cores"),
+        (&["--smp=00"], USAGE_ERROR, "--smp 00: expected a number of cores"),
+        (&["--smp="], USAGE_ERROR, "--smp expects a value"),
+        (&["--cpu", ""], USAGE_ERROR, "--cpu expects a value"),
+        (&["--mem", "much"], USAGE_ERROR, "--mem much: expected a size, such as 512M or 2G"),
+        (&["--mem=0"], USAGE_ERROR, "--mem 0: the kernel needs at least 32M"),
+        (&["--mem", "32767k"], USAGE_ERROR, "--mem 32767k: the kernel needs at least 32M"),
+        (
+            &["--cpu", "cortex-a15"],
+            USAGE_ERROR,
+            "--cpu cortex-a15: a 32-bit CPU; the kernel needs a 64-bit one",
+        ),
+        (&["--cpu=cortex-a7,pmu=off"], USAGE_ERROR, "a 32-bit CPU"),
+        (&["--cpu=max,aarch64=off"], USAGE_ERROR, "the kernel needs a 64-bit CPU"),
+        (&["--cpu", "cortex-a99"], 1, "cortex-a99"),
+        (&["--help=yes"], USAGE_ERROR, "takes no value"),
+        (&["uptime"], USAGE_ERROR, "a command of the shell goes behind --"),
+        (&["--keep-running", "--", "help"], USAGE_ERROR, "--keep-running"),
         (&["--accel", "xen"], USAGE_ERROR, "expected tcg, kvm or hvf"),
         (&["--"], USAGE_ERROR, "a command is expected after --"),
         (&["--model", "/nowhere.gguf"], 1, "/nowhere.gguf: no such file"),
@@ -140,4 +158,93 @@ fn a_relative_path_is_relative_to_where_the_user_is() {
     let directory = Directory::new("relative");
     let arguments = qemu_arguments(Run::new().model(Path::new("Cargo.toml")), &directory);
     assert!(value_of(&arguments, "-append").contains("ferrite.model=Cargo.toml:"));
+}
+
+#[test]
+fn a_value_may_follow_an_equals_sign() {
+    let directory = Directory::new("equals");
+    let model = directory.file("a=b.gguf", &[1; 700]);
+    let run = Run::new().args([format!("--model={}", model.display())]).args([
+        "--smp=3",
+        "--mem=64M",
+        "--cpu=max,pauth=off",
+        "--accel=tcg",
+        "--device=edu,id=x",
+    ]);
+    let arguments = qemu_arguments(run, &directory);
+    assert!(value_of(&arguments, "-append").contains("ferrite.model=a_b:700 "));
+    assert_eq!(value_of(&arguments, "-smp"), "3");
+    assert_eq!(value_of(&arguments, "-m"), "64M");
+    assert_eq!(value_of(&arguments, "-cpu"), "max,pauth=off");
+    assert!(arguments.contains(&"edu,id=x".to_string()));
+}
+
+#[test]
+fn both_names_of_help_print_it() {
+    for option in ["-h", "--help"] {
+        let outcome = Run::new().args([option]).finish().expect_status(0);
+        assert!(outcome.text().starts_with("Usage: scripts/run"), "{option}");
+    }
+}
+
+#[test]
+fn a_command_of_any_length_runs_or_is_refused_beforehand() {
+    let longest = format!("help {}", "x".repeat(65_000));
+    Run::new().command(longest).finish().expect_status(1).expect_error("unknown command \"xxx");
+    let longer = format!("help {}", "x".repeat(65_600));
+    let outcome = Run::new().command(longer).finish().expect_status(USAGE_ERROR);
+    let (_, limit) = outcome.stderr.split_once("the command has 65605 bytes, but no more than ").unwrap();
+    let (limit, _) = limit.split_once(" reach the kernel").unwrap();
+    assert!((65_005..65_536).contains(&limit.parse().unwrap()), "{}", outcome.stderr);
+}
+
+/// Types `input` through a pipe that ends behind it.
+fn piped(run: Run, input: &str) -> qemu_tests::Outcome {
+    let mut session = run.boot_args("log=off").start();
+    session.send(input);
+    session.finish()
+}
+
+#[test]
+fn the_end_of_the_input_ends_the_machine_with_the_status_of_the_last_command() {
+    piped(Run::new(), "").expect_status(0);
+    let failed = piped(Run::new(), "uptime\nfrob").expect_status(1);
+    assert!(failed.text().contains("unknown command \"frob\""), "{}", failed.text());
+    piped(Run::new(), "frob\nuptime\n").expect_status(0);
+    // What comes behind it is not waited for.
+    piped(Run::new(), "frob\nreboot\nuptime\n").expect_status(0);
+}
+
+#[test]
+fn lines_piped_in_while_a_command_runs_are_all_run() {
+    const LINES: usize = 1300;
+    let name = |index: usize| format!("unknown-{index:05}-{}", "abcdefghij".repeat(4));
+    let lines: String = (0..LINES).map(|index| format!("help {}\n", name(index))).collect();
+    let input = format!("llm infer \"Once upon a time\" 60\n{lines}uptime\n");
+    assert!(input.len() > 70_000, "more than is ever kept in the kernel");
+    let outcome =
+        piped(Run::new().model(&repository().join("test_models/tiny.gguf")), &input).expect_status(0);
+    let text = outcome.text();
+    let answers: Vec<_> = text.lines().filter(|line| line.starts_with("error: unknown command")).collect();
+    assert_eq!(answers.len(), LINES);
+    for (index, answer) in answers.iter().enumerate() {
+        assert!(answer.contains(&format!("unknown-{index:05}-")), "line {index}: {answer}");
+    }
+}
+
+#[test]
+fn a_machine_that_is_to_keep_running_is_told_of_no_end() {
+    let directory = Directory::new("keep-running");
+    let arguments = qemu_arguments(Run::new(), &directory);
+    assert!(value_of(&arguments, "-append").contains("ferrite.input-end="));
+    let arguments = qemu_arguments(Run::new().args(["--keep-running"]), &directory);
+    assert!(!value_of(&arguments, "-append").contains("ferrite.input-end="));
+    assert!(!arguments.contains(&"-no-reboot".to_string()));
+}
+
+#[test]
+fn a_machine_that_ends_first_does_not_wait_for_the_input_to_end() {
+    let mut session = Run::new().boot_args("log=off").start();
+    session.send("poweroff\n");
+    session.wait_to_end().expect_status(0);
 }

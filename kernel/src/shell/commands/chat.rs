@@ -96,7 +96,7 @@ fn converse(
                 shell.terminal.error(&CommandError::LineTooLong);
                 continue;
             }
-            Entered::Interrupted => return Ok(()),
+            Entered::Interrupted | Entered::EndOfInput => return Ok(()),
         };
         match line.trim_ascii() {
             b"" => {}

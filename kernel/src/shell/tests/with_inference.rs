@@ -331,3 +331,11 @@ fn a_checksum_is_compared() {
     computer.disks[0].1 = Some(FileFacts { length_bytes: bytes.len() as u64 - 1, sha256: Some(digest) });
     assert_eq!(computer.command("llm verify good"), None);
 }
+
+#[test]
+fn the_end_of_the_input_ends_a_conversation_and_the_shell() {
+    let (shutdown, output) = talker().run_pipe(b"llm chat\nOne day");
+    assert_eq!(shutdown, Shutdown::PowerOff { success: true });
+    let (_, answer) = output.split_once("One day\n").expect("the message was echoed");
+    assert!(answer.contains(" generated"), "{output}");
+}

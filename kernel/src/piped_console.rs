@@ -1,0 +1,150 @@
+//! A console whose input ends: a pipe or a file on the host's side.
+//!
+//! A serial line cannot say that nothing more will come. So whoever starts the machine sends a mark behind the
+//! last byte, and tells the kernel beforehand which (`ferrite.input-end`): the byte 0x19, "end of medium" in
+//! ASCII, and a text that the input does not hold, such as a random number. [`PipedConsole`] takes the mark out
+//! and reports the end in its place.
+
+use crate::console::Console;
+
+/// The first byte of the mark. No key sends it, so nobody notices that it is held back until the next one comes.
+const END_OF_MEDIUM: u8 = 0x19;
+
+/// A console and the mark that ends its input.
+pub struct PipedConsole<'a> {
+    console: &'a mut dyn Console,
+    /// What follows [`END_OF_MEDIUM`] in the mark.
+    text: &'a [u8],
+    /// How many bytes of the mark were the last ones read.
+    matched: usize,
+    /// How many bytes of the mark's beginning turned out to be input, and how many of them were passed on.
+    released: usize,
+    passed: usize,
+    /// The byte that came behind them.
+    behind: Option<u8>,
+}
+
+impl<'a> PipedConsole<'a> {
+    /// Input ends at the byte 0x19 with `text` behind it.
+    pub fn new(console: &'a mut dyn Console, text: &'a str) -> Self {
+        Self { console, text: text.as_bytes(), matched: 0, released: 0, passed: 0, behind: None }
+    }
+
+    fn mark(&self, index: usize) -> u8 {
+        match index {
+            0 => END_OF_MEDIUM,
+            _ => self.text[index - 1],
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.matched == self.text.len() + 1
+    }
+
+    /// A byte that was held back and is input.
+    fn next_released(&mut self) -> Option<u8> {
+        if self.passed < self.released {
+            self.passed += 1;
+            return Some(self.mark(self.passed - 1));
+        }
+        (self.passed, self.released) = (0, 0);
+        self.behind.take()
+    }
+
+    /// Takes a byte from the console, once nothing is released.
+    fn take(&mut self, byte: u8) {
+        if byte == self.mark(self.matched) {
+            self.matched += 1;
+            return;
+        }
+        self.released = self.matched;
+        // Words of the boot arguments hold no control characters, so the mark begins nowhere within itself.
+        if byte == END_OF_MEDIUM {
+            self.matched = 1;
+        } else {
+            self.matched = 0;
+            self.behind = Some(byte);
+        }
+    }
+
+    fn next(&mut self, mut read: impl FnMut(&mut dyn Console) -> Option<u8>) -> Option<u8> {
+        loop {
+            if let Some(byte) = self.next_released() {
+                return Some(byte);
+            }
+            if self.has_ended() {
+                return None;
+            }
+            let byte = read(self.console)?;
+            self.take(byte);
+        }
+    }
+}
+
+impl Console for PipedConsole<'_> {
+    fn read_byte(&mut self) -> Option<u8> {
+        self.next(|console| console.read_byte())
+    }
+
+    fn wait_for_byte(&mut self) -> Option<u8> {
+        self.next(|console| console.wait_for_byte())
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) {
+        self.console.write_bytes(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    struct Bytes<'a>(&'a [u8]);
+
+    impl Console for Bytes<'_> {
+        fn read_byte(&mut self) -> Option<u8> {
+            let (&first, rest) = self.0.split_first()?;
+            self.0 = rest;
+            Some(first)
+        }
+
+        fn wait_for_byte(&mut self) -> Option<u8> {
+            Some(self.read_byte().expect("the reader waits, but all is read"))
+        }
+
+        fn write_bytes(&mut self, _: &[u8]) {}
+    }
+
+    /// What comes before the end.
+    fn input(bytes: &[u8]) -> Vec<u8> {
+        let mut serial = Bytes(bytes);
+        let mut console = PipedConsole::new(&mut serial, "abab");
+        let input = std::iter::from_fn(|| console.wait_for_byte()).collect();
+        assert_eq!(console.wait_for_byte(), None, "the end stays");
+        assert_eq!(console.read_byte(), None);
+        input
+    }
+
+    #[test]
+    fn the_mark_ends_the_input() {
+        assert_eq!(input(b"\x19abab"), b"");
+        assert_eq!(input(b"help\n\x04\x00\xff\x19abab more"), b"help\n\x04\x00\xff");
+    }
+
+    #[test]
+    fn what_only_begins_like_the_mark_is_input() {
+        for text in [&b"\x19"[..], b"\x19\x19", b"a\x19ab\x19aba\x19ac", b"abab", b"\x19abaa"] {
+            assert_eq!(input(&[text, b"\x19abab"].concat()), text);
+        }
+    }
+
+    #[test]
+    fn a_console_that_has_nothing_yet_has_not_ended() {
+        let mut serial = Bytes(b"x\x19a");
+        let mut console = PipedConsole::new(&mut serial, "abab");
+        assert_eq!(console.read_byte(), Some(b'x'));
+        assert_eq!(console.read_byte(), None);
+        assert!(!console.has_ended());
+    }
+}
