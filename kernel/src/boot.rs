@@ -10,7 +10,7 @@ use ferrite_kernel::{
     boot_args::BootArgs,
     console::Console,
     cores::start as cores,
-    device_tree::{self, LastWords, Platform, Registers},
+    device_tree::{self, LastWords},
     drivers::{
         host::{self, ExitStatus},
         interrupts,
@@ -18,6 +18,7 @@ use ferrite_kernel::{
         power, uart, virtio,
     },
     logging::{self, Logger},
+    machine::{InterruptController, Platform, Registers, Uart},
     memory::{heap::Heap, layout, pool::Pool},
     offload::{Offload, PassthroughDevice},
     pci,
@@ -121,8 +122,8 @@ fn prepare_last_words(tree: &Fdt<'_>) {
     if let Some(method) = words.psci {
         power::init(method);
     }
-    let console = words.console.filter(|registers| BOOT_MAP_DEVICES.contains(&registers.address));
-    uart::set_emergency_registers(console);
+    let is_mapped = |uart: &Uart| BOOT_MAP_DEVICES.contains(&uart.registers.address);
+    uart::set_emergency_uart(words.console.filter(is_mapped).as_ref());
     let (host, is_command) = BootArgs::host_and_mode(words.boot_args);
     host::init(host);
     if is_command {
@@ -133,13 +134,13 @@ fn prepare_last_words(tree: &Fdt<'_>) {
 
 /// Gives the heap its memory and returns where that is.
 fn place_heap(tree: &Fdt<'_>, tree_range: &Range<u64>) -> Range<u64> {
-    let banks = || device_tree::memory_banks(tree);
-    let ram_bytes = banks().map(|bank| bank.end - bank.start).sum();
+    let banks = device_tree::memory_banks(tree);
+    let ram_bytes = banks.iter().map(|bank| bank.end - bank.start).sum();
     let taken = || {
         let ours = [arch::image::whole(), tree_range.clone()];
         ours.into_iter().chain(device_tree::reserved_memory(tree))
     };
-    let heap = layout::place(banks(), taken, layout::heap_bytes(ram_bytes))
+    let heap = layout::place(banks.into_iter(), taken, layout::heap_bytes(ram_bytes))
         .unwrap_or_else(|| panic!("no place for the heap in {ram_bytes} bytes of RAM"));
     let start = core::ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(heap.start as usize);
     // SAFETY: RAM that neither image, tree nor firmware occupies, and that the pool will leave out.
@@ -163,26 +164,28 @@ fn place_secondary_stacks(platform: &Platform, heap: &Range<u64>) -> Range<u64> 
 /// # Safety
 /// To be called once, before anything but RAM is used.
 unsafe fn map_memory(platform: &Platform) {
-    let range = |registers: &Registers| registers.address..registers.address + registers.size_bytes;
-    let mut devices: Vec<Range<u64>> = platform.virtio_mmio.iter().map(range).collect();
-    devices.extend(platform.uart.iter().map(|uart| range(&uart.registers)));
+    let mut devices: Vec<Range<u64>> = platform.virtio_mmio.iter().map(Registers::range).collect();
+    devices.extend(platform.uart.iter().map(|uart| uart.registers.range()));
     match &platform.interrupt_controller {
-        Some(device_tree::InterruptController::GicV2 { distributor, cpu_interface }) => {
-            devices.extend([range(distributor), range(cpu_interface)])
+        Some(InterruptController::GicV2 { distributor, cpu_interface }) => {
+            devices.extend([distributor.range(), cpu_interface.range()])
         }
-        Some(device_tree::InterruptController::GicV3 { distributor, redistributors }) => {
-            devices.extend([range(distributor), range(redistributors)])
+        Some(InterruptController::GicV3 { distributor, redistributors }) => {
+            devices.push(distributor.range());
+            devices.extend(redistributors.iter().map(Registers::range));
         }
         None => {}
     }
     if let Some(pcie) = &platform.pcie {
-        devices.push(range(&pcie.ecam));
+        devices.push(pcie.ecam.range());
         let windows = pcie.windows.iter();
         devices.extend(windows.map(|w| w.cpu_address..w.cpu_address + w.size_bytes));
     }
     let devices = layout::whole_pages(devices);
+    // What is reserved is not even mapped: the CPU may read ahead wherever it could read.
+    let ram = layout::remaining(&platform.memory, &platform.reserved_memory);
     // SAFETY: RAM and devices are what the device tree says they are.
-    unsafe { arch::paging::activate(&platform.memory, &devices) };
+    unsafe { arch::paging::activate(&ram, &devices) };
 }
 
 /// From here on there is a console, a log and a way to end.
@@ -203,6 +206,16 @@ fn start_console(platform: &Platform, args: &BootArgs) {
     let clock_us = arch::time::now_us;
     logging::init(Logger { sink, clock_us }, level);
     info!("Ferrite {}", env!("CARGO_PKG_VERSION"));
+    for remark in &platform.remarks {
+        warn!("device tree: {remark}");
+    }
+    if let Some(device) = platform.uart.filter(|_| uart::is_unready()) {
+        let kind = device.kind;
+        warn!(
+            "console: what the device tree calls {kind} at {:#x} does not answer like one: what is typed may not be heard",
+            device.registers.address
+        );
+    }
 }
 
 fn start_interrupts(platform: &Platform) {
@@ -215,12 +228,13 @@ fn start_interrupts(platform: &Platform) {
     if let Some(interrupt) = platform.uart.and_then(|uart| uart.interrupt) {
         uart::enable_interrupt(interrupt);
     }
-    if interrupts::enable(arch::time::VIRTUAL_TIMER_INTERRUPT, || {}).is_ok() {
+    let timer = platform.timer_interrupt.unwrap_or(arch::time::VIRTUAL_TIMER_INTERRUPT);
+    if interrupts::enable(timer, |_| {}, 0).is_ok() {
         arch::time::allow_naps();
     }
     if arch::counters::start()
         && let Some(interrupt) = platform.pmu_interrupt
-        && interrupts::enable(interrupt, arch::counters::on_overflow).is_ok()
+        && interrupts::enable(interrupt, |_| arch::counters::on_overflow(), 0).is_ok()
     {
         arch::counters::enable_overflow_interrupt();
     }

@@ -5,6 +5,7 @@
 //! - `arch`: everything in assembly. Entry, exceptions, page tables, counters.
 //! - `drivers`: registers behind one type a device. UART, interrupt controller, virtio, PCIe,
 //!   power, the host.
+//! - [`machine`]: what a machine consists of.
 //! - [`device_tree`], [`boot_args`]: what the boot loader tells.
 //! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.
 //! - [`cores`]: all of them, computing together.
@@ -12,8 +13,8 @@
 //! - [`console`], [`piped_console`], [`logging`], [`system`]: what the layers above get to see.
 //! - [`llm`], [`shell`]: models and inference, and the user's way to them.
 //!
-//! The image's `boot.rs` wires them in boot order. `arch` and `drivers` exist on bare metal only; all the rest
-//! builds and is tested on the host.
+//! The image's `boot.rs` wires them in boot order. `arch` and most of `drivers` exist on bare metal only; all the
+//! rest builds and is tested on the host.
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(
     test,
@@ -28,10 +29,10 @@ pub mod boot_args;
 pub mod console;
 pub mod cores;
 pub mod device_tree;
-#[cfg(target_os = "none")]
 pub mod drivers;
 pub mod llm;
 pub mod logging;
+pub mod machine;
 pub mod memory;
 pub mod offload;
 #[cfg(target_os = "none")]

@@ -3,11 +3,11 @@
 use super::{MAX_CORES, Team, Waiting};
 use crate::{
     arch,
-    device_tree::Cpu,
     drivers::{
         interrupts::{self, WakeTarget},
         power,
     },
+    machine::Cpu,
     system::{Core, CoreState, CpuFeatures},
 };
 use alloc::vec::Vec;

@@ -1,12 +1,12 @@
 //! The interrupt controller: GICv2 or GICv3, whichever the device tree names.
 //!
-//! A handler is a plain function for one interrupt number. Handlers run on the boot core, on its
+//! A handler is a plain function for one interrupt number, called with a number of its own. Handlers run on the boot core, on its
 //! exception stack with interrupts masked; vector registers are saved around them. The other cores take
 //! no interrupts: they only [sleep](sleep) until one of them is [woken](wake).
 
-use crate::device_tree::InterruptController;
+use crate::machine::{Interrupt, InterruptController, Trigger};
 use arm_gic::{
-    IntId, InterruptGroup, Trigger, gicv2,
+    IntId, InterruptGroup, gicv2,
     gicv2::GicV2,
     gicv3::{self, GicCpuInterface, GicRedistributorIterator, GicV3, SgiTargetGroup, registers as v3},
 };
@@ -23,7 +23,7 @@ use spin::Mutex;
 /// Only interrupts of a numerically lower priority are signalled: all of them.
 const LOWEST_PRIORITY: u8 = 0xff;
 
-const MAX_HANDLERS: usize = 8;
+const MAX_HANDLERS: usize = 128;
 
 /// The software-generated interrupt that ends a core's sleep.
 const WAKE_UP: IntId = IntId::sgi(0);
@@ -42,8 +42,11 @@ static GIC: Mutex<Option<Gic>> = Mutex::new(None);
 /// Whether cores reach their part of the controller by system registers, so that none needs the lock.
 static IS_V3: AtomicBool = AtomicBool::new(false);
 
-/// Handlers by interrupt number.
-type Handlers = Vec<(u32, fn()), MAX_HANDLERS>;
+/// Is called with the context that was given with it.
+pub type Handler = fn(usize);
+
+/// Handlers, each with its context, by interrupt number.
+type Handlers = Vec<(u32, Handler, usize), MAX_HANDLERS>;
 
 static HANDLERS: Mutex<Handlers> = Mutex::new(Vec::new());
 
@@ -71,7 +74,7 @@ impl fmt::Display for InterruptError {
 /// `controller` must describe registers that are mapped and used by nothing else. To be called
 /// once, with interrupts masked.
 pub unsafe fn init(controller: &InterruptController) {
-    let gic = match *controller {
+    let gic = match controller {
         InterruptController::GicV2 { distributor, cpu_interface } => {
             const TARGETS_OFFSET: usize = 0x800;
             let gicd = pointer::<gicv2::registers::Gicd>(distributor.address);
@@ -94,7 +97,7 @@ pub unsafe fn init(controller: &InterruptController) {
         }
         InterruptController::GicV3 { distributor, redistributors } => {
             let gicd = pointer::<v3::Gicd>(distributor.address);
-            let gicr = pointer::<v3::GicrSgi>(redistributors.address);
+            let gicr = redistributors.first().and_then(|region| pointer::<v3::GicrSgi>(region.address));
             let (Some(gicd), Some(gicr)) = (gicd, gicr) else {
                 return;
             };
@@ -135,21 +138,21 @@ fn pointer<T>(address: u64) -> Option<NonNull<T>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
 }
 
-/// Calls `handler` from now on, and no other, whenever the level-triggered interrupt `number` is pending
-/// on this core.
+/// Calls `handler` with `context` from now on, and no other, whenever `interrupt` is pending on this core.
 ///
 /// # Errors
 /// [`InterruptError`] if there is no controller or it cannot enable this interrupt.
-pub fn enable(number: u32, handler: fn()) -> Result<(), InterruptError> {
+pub fn enable(interrupt: Interrupt, handler: Handler, context: usize) -> Result<(), InterruptError> {
+    let number = interrupt.number;
     let unavailable = InterruptError::Unavailable(number);
-    let interrupt = interrupt_id(number).ok_or(unavailable)?;
+    let id = interrupt_id(number).ok_or(unavailable)?;
     crate::arch::interrupts::masked(|| {
         let mut gic = GIC.lock();
         let gic = gic.as_mut().ok_or(InterruptError::NoController)?;
         let mut handlers = HANDLERS.lock();
-        handlers.retain(|(of, _)| *of != number);
-        handlers.push((number, handler)).map_err(|_full| unavailable)?;
-        gic.enable(interrupt).ok_or(unavailable)
+        handlers.retain(|(of, ..)| *of != number);
+        handlers.push((number, handler, context)).map_err(|_full| unavailable)?;
+        gic.enable(id, interrupt.trigger).ok_or(unavailable)
     })
 }
 
@@ -162,11 +165,15 @@ fn interrupt_id(number: u32) -> Option<IntId> {
 }
 
 impl Gic {
-    fn enable(&mut self, interrupt: IntId) -> Option<()> {
+    fn enable(&mut self, interrupt: IntId, trigger: Trigger) -> Option<()> {
+        let trigger = match trigger {
+            Trigger::Edge => arm_gic::Trigger::Edge,
+            Trigger::Level => arm_gic::Trigger::Level,
+        };
         match self {
             Self::V2 { gic, group, targets } => {
                 gic.set_group(interrupt, *group);
-                gic.set_trigger(interrupt, Trigger::Level);
+                gic.set_trigger(interrupt, trigger);
                 if interrupt.is_spi() {
                     // Each core reads its own mask from the targets of the private interrupts.
                     // SAFETY: one byte an interrupt, within GICD_ITARGETSR; the lock around `self`
@@ -181,7 +188,7 @@ impl Gic {
             }
             Self::V3 { gic, redistributors } => {
                 let boot_core = Some(own_redistributor(gic, *redistributors)?);
-                gic.set_trigger(interrupt, boot_core, Trigger::Level).ok()?;
+                gic.set_trigger(interrupt, boot_core, trigger).ok()?;
                 if interrupt.is_spi() {
                     let affinity = crate::arch::cpu::mpidr();
                     let distributor = gic.distributor();
@@ -313,11 +320,10 @@ pub fn dispatch() {
     while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {
         let number = interrupt_number(interrupt);
         let handlers = HANDLERS.lock();
-        let handler = handlers.iter().find(|(of, _)| *of == number);
-        let handler = handler.map(|&(_, handler)| handler);
+        let handler = handlers.iter().find(|(of, ..)| *of == number).copied();
         drop(handlers);
         match handler {
-            Some(handler) => handler(),
+            Some((_, handler, context)) => handler(context),
             // To be interrupted was all.
             None if number == WAKE_UP.raw_value() => {}
             None => warn!("interrupt {number} has no handler"),

@@ -1,6 +1,6 @@
 //! The PCIe host bridge: configuration space through its ECAM (PCI Express Base 5.0, 7.2.2).
 
-use crate::{device_tree::PcieHost, pci};
+use crate::{machine::PcieHost, pci};
 use core::ptr::NonNull;
 use safe_mmio::{UniqueMmioPointer, fields::ReadPureWrite};
 

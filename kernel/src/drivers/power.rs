@@ -2,7 +2,7 @@
 
 use crate::{
     arch::{self, secondary::EntryPoint},
-    device_tree::PsciMethod,
+    machine::PsciMethod,
 };
 use core::fmt;
 use smccc::{Hvc, Smc, psci};

@@ -1,26 +1,27 @@
-//! The console on an Arm PL011.
+//! The console on a [serial port](SerialPort).
 //!
 //! The interrupt handler moves received bytes into a queue, so that nothing is lost while the core
 //! computes. When the queue is full the receive interrupt is masked and bytes wait in the UART's
 //! FIFO, where the sender's flow control sees them, until the reader has made room.
 
-use crate::{arch, console::Console, device_tree, drivers::interrupts};
-use arm_pl011_uart::{DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart};
+use super::{interrupts, serial_port::SerialPort};
+use crate::{
+    arch,
+    console::Console,
+    machine::{Interrupt, Uart, UartKind},
+};
 use core::{
     fmt,
-    ptr::NonNull,
     sync::atomic::{AtomicUsize, Ordering},
 };
 use heapless::Deque;
 use log::warn;
-use safe_mmio::UniqueMmioPointer;
 use spin::Mutex;
 
-const BAUD_RATE: u32 = 115_200;
 const QUEUE_BYTES: usize = 4096;
 
 struct Port {
-    uart: Uart<'static>,
+    uart: SerialPort,
     received: Deque<u8, QUEUE_BYTES>,
     /// False where the device tree names no interrupt: the reader polls then.
     has_interrupt: bool,
@@ -31,10 +32,30 @@ static PORT: Mutex<Option<Port>> = Mutex::new(None);
 /// Where QEMU's `virt` machine has its PL011.
 const QEMU_VIRT_ADDRESS: usize = 0x0900_0000;
 
-/// Address of the registers, for [`write_in_emergency`]; 0 if there is no UART. Until a device tree could be
-/// read, a guess that is right on the one machine that has been tried: a kernel that finds no tree has no
-/// other way to say so.
+/// The UART of [`write_in_emergency`]: address of its registers, or 0 if there is none, and its kind. Until a device
+/// tree could be read, a guess that is right on the one machine that has been tried: a kernel that finds no tree has
+/// no other way to say so.
 static REGISTERS: AtomicUsize = AtomicUsize::new(QEMU_VIRT_ADDRESS);
+static KIND: AtomicUsize = AtomicUsize::new(PL011);
+
+/// The kind as a number.
+const PL011: usize = 0;
+
+fn kind_to_raw(kind: UartKind) -> usize {
+    match kind {
+        UartKind::Pl011 | UartKind::Sbsa => PL011,
+        UartKind::Ns16550 { register_shift, access_bytes } => {
+            usize::from(register_shift) << 8 | usize::from(access_bytes)
+        }
+    }
+}
+
+fn kind_from_raw(raw: usize) -> UartKind {
+    match raw {
+        PL011 => UartKind::Pl011,
+        _ => UartKind::Ns16550 { register_shift: (raw >> 8) as u8, access_bytes: raw as u8 },
+    }
+}
 
 /// Runs `use_port` with the port, interrupts masked so that the handler cannot want it meanwhile.
 /// `None` before [`init`].
@@ -42,43 +63,42 @@ fn with_port<R>(use_port: impl FnOnce(&mut Port) -> R) -> Option<R> {
     arch::interrupts::masked(|| PORT.lock().as_mut().map(use_port))
 }
 
-/// Lets [`write_in_emergency`] use these registers, or none. They must be mapped as device memory, and those
-/// of a PL011.
-pub fn set_emergency_registers(registers: Option<device_tree::Registers>) {
-    let address = registers.map_or(0, |registers| registers.address as usize);
-    REGISTERS.store(address, Ordering::Relaxed);
+/// Lets [`write_in_emergency`] use this UART, or none. Its registers must be mapped as device memory.
+pub fn set_emergency_uart(uart: Option<&Uart>) {
+    if let Some(uart) = uart {
+        KIND.store(kind_to_raw(uart.kind), Ordering::Relaxed);
+    }
+    REGISTERS.store(uart.map_or(0, |uart| uart.registers.address as usize), Ordering::Relaxed);
 }
 
 /// Sets the UART up; output works from here on.
 ///
 /// # Safety
-/// `device` must describe a PL011 whose registers are mapped and used by nothing else. To be called
+/// `device` must describe a UART whose registers are mapped and used by nothing else. To be called
 /// once.
-pub unsafe fn init(device: &device_tree::Uart) {
-    let address = device.registers.address as usize;
-    let registers = core::ptr::with_exposed_provenance_mut::<PL011Registers>(address);
-    let Some(registers) = NonNull::new(registers) else {
+pub unsafe fn init(device: &Uart) {
+    // SAFETY: the caller promises mapped registers that nothing else uses.
+    let Some(mut uart) = (unsafe { SerialPort::new(device.kind, device.registers.address as usize) }) else {
         return;
     };
-    // SAFETY: the caller promises mapped registers that nothing else uses.
-    let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
-    let line = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
-    // A clock too slow for the baud rate leaves the line as the firmware set it.
-    let _ = uart.enable(line, BAUD_RATE, device.clock_hz);
-    uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes16);
-    uart.set_interrupt_masks(Interrupts::empty());
-    REGISTERS.store(address, Ordering::Relaxed);
+    uart.init(device);
+    set_emergency_uart(Some(device));
     let port = Port { uart, received: Deque::new(), has_interrupt: false };
     arch::interrupts::masked(|| *PORT.lock() = Some(port));
 }
 
+/// Whether the UART has never said that it can take a byte, which then was written all the same.
+pub fn is_unready() -> bool {
+    with_port(|port| port.uart.is_unready()) == Some(true)
+}
+
 /// Lets received bytes interrupt the core from here on.
-pub fn enable_interrupt(interrupt: u32) {
-    match interrupts::enable(interrupt, on_interrupt) {
+pub fn enable_interrupt(interrupt: Interrupt) {
+    match interrupts::enable(interrupt, on_interrupt, 0) {
         Ok(()) => {
             with_port(|port| {
                 port.has_interrupt = true;
-                port.set_receive_interrupt(true);
+                port.uart.set_receive_interrupt(true);
                 port.drain_fifo();
             });
         }
@@ -86,35 +106,23 @@ pub fn enable_interrupt(interrupt: u32) {
     }
 }
 
-fn on_interrupt() {
+fn on_interrupt(_context: usize) {
     with_port(Port::drain_fifo);
 }
 
 impl Port {
-    fn set_receive_interrupt(&mut self, enabled: bool) {
-        // RTI: bytes have been waiting below the FIFO's trigger level for a while.
-        let masks = match enabled {
-            true => Interrupts::RXI | Interrupts::RTI,
-            false => Interrupts::empty(),
-        };
-        self.uart.set_interrupt_masks(masks);
-    }
-
     /// Moves what the FIFO holds into the queue; if that fills up, masks the receive interrupt.
     fn drain_fifo(&mut self) {
-        // Before reading, not after: a byte that comes in between must interrupt again.
-        self.uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI);
+        self.uart.acknowledge();
         while !self.received.is_full() {
-            match self.uart.read_word() {
-                Ok(Some(byte)) => {
+            match self.uart.read() {
+                Some(byte) => {
                     let _ = self.received.push_back(byte);
                 }
-                Ok(None) => return,
-                // A byte that arrived broken; reading it has taken it out of the FIFO.
-                Err(_) => {}
+                None => return,
             }
         }
-        self.set_receive_interrupt(false);
+        self.uart.set_receive_interrupt(false);
     }
 
     fn read_byte(&mut self) -> Option<u8> {
@@ -122,7 +130,7 @@ impl Port {
         let byte = self.received.pop_front();
         if self.has_interrupt && was_full {
             // What the FIFO holds has had its interrupt, so it is fetched here.
-            self.set_receive_interrupt(true);
+            self.uart.set_receive_interrupt(true);
             self.drain_fifo();
         } else if !self.has_interrupt && byte.is_none() {
             self.drain_fifo();
@@ -130,18 +138,11 @@ impl Port {
         }
         byte
     }
-
-    fn write_byte(&mut self, byte: u8) {
-        while self.uart.is_tx_fifo_full() {
-            core::hint::spin_loop();
-        }
-        self.uart.write_word(byte);
-    }
 }
 
 /// Writes `bytes` as they are.
 pub fn write_raw(bytes: &[u8]) {
-    with_port(|port| bytes.iter().for_each(|&byte| port.write_byte(byte)));
+    with_port(|port| bytes.iter().for_each(|&byte| port.uart.write(byte)));
 }
 
 /// Writes text for a terminal: a line feed is preceded by a carriage return.
@@ -149,9 +150,9 @@ pub fn write_text(bytes: &[u8]) {
     with_port(|port| {
         for &byte in bytes {
             if byte == b'\n' {
-                port.write_byte(b'\r');
+                port.uart.write(b'\r');
             }
-            port.write_byte(byte);
+            port.uart.write(byte);
         }
     });
 }
@@ -159,18 +160,11 @@ pub fn write_text(bytes: &[u8]) {
 /// Writes `bytes` past the lock, for a kernel that is about to stop and may hold it.
 pub fn write_in_emergency(bytes: &[u8]) {
     let address = REGISTERS.load(Ordering::Relaxed);
-    let registers = core::ptr::with_exposed_provenance_mut::<PL011Registers>(address);
-    let Some(registers) = NonNull::new(registers) else {
-        return;
-    };
-    // SAFETY: `init` was promised mapped registers, and before it the boot map has them. The other owner, if it was interrupted half
-    // way, never runs again: whoever calls this ends the machine.
-    let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
-    for &byte in bytes {
-        while uart.is_tx_fifo_full() {
-            core::hint::spin_loop();
-        }
-        uart.write_word(byte);
+    let kind = kind_from_raw(KIND.load(Ordering::Relaxed));
+    // SAFETY: `init` was promised mapped registers, and before it the boot map has them. The other owner, if it was
+    // interrupted half way, never runs again: whoever calls this ends the machine.
+    if let Some(mut uart) = unsafe { SerialPort::new(kind, address) } {
+        bytes.iter().for_each(|&byte| uart.write(byte));
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     arch::time,
-    device_tree::Registers,
+    machine::Registers,
     pci,
     storage::{
         BlockDevice, ReadError,

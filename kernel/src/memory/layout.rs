@@ -42,7 +42,8 @@ fn place_in_bank<T: Iterator<Item = Range<u64>>>(
     }
 }
 
-fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+/// Whether two ranges have something in common.
+pub fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end && !a.is_empty() && !b.is_empty()
 }
 
@@ -69,21 +70,61 @@ pub fn remaining(banks: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> 
     free
 }
 
-/// The pages that `ranges` touch: ascending, joined where they meet, so that each page is named
-/// once.
-pub fn whole_pages(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.retain(|range| !range.is_empty());
-    ranges.sort_by_key(|range| range.start);
-    let mut pages: Vec<Range<u64>> = Vec::new();
+/// What `ranges` cover, ascending, joined where they overlap or meet.
+pub fn join(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let count = join_in_place(&mut ranges);
+    ranges.truncate(count);
+    ranges
+}
+
+/// The same without a heap. Of more than `N` ranges that do not meet, the smallest are left out.
+pub fn join_few<const N: usize>(ranges: impl Iterator<Item = Range<u64>>) -> heapless::Vec<Range<u64>, N> {
+    let mut few = heapless::Vec::<Range<u64>, N>::new();
     for range in ranges {
-        let start = range.start / PAGE_BYTES * PAGE_BYTES;
-        let end = range.end.saturating_add(PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-        match pages.last_mut() {
-            Some(last) if start <= last.end => last.end = last.end.max(end),
-            _ => pages.push(start..end),
+        if few.is_full() {
+            let count = join_in_place(&mut few);
+            few.truncate(count);
+        }
+        if let Err(range) = few.push(range)
+            && let Some(smallest) = few.iter_mut().min_by_key(|range| range.end - range.start)
+            && smallest.end - smallest.start < range.end.saturating_sub(range.start)
+        {
+            *smallest = range;
         }
     }
-    pages
+    let count = join_in_place(&mut few);
+    few.truncate(count);
+    few
+}
+
+/// Joins ranges within their slice; returns how many are left, which lie at its beginning.
+fn join_in_place(ranges: &mut [Range<u64>]) -> usize {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut count = 0_usize;
+    for index in 0..ranges.len() {
+        let range = ranges[index].clone();
+        if range.is_empty() {
+            continue;
+        }
+        match count.checked_sub(1).and_then(|last| ranges.get_mut(last)) {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => {
+                ranges[count] = range;
+                count += 1;
+            }
+        }
+    }
+    count
+}
+
+/// The pages that `ranges` touch: ascending, joined where they meet, so that each page is named
+/// once.
+pub fn whole_pages(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let pages = ranges.into_iter().filter(|range| !range.is_empty()).map(|range| {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        start..range.end.checked_next_multiple_of(PAGE_BYTES).unwrap_or(u64::MAX)
+    });
+    join(pages.collect())
 }
 
 #[cfg(test)]
@@ -146,6 +187,28 @@ mod tests {
         assert_eq!(remaining(&[1..4095], &[]), []);
         assert_eq!(remaining(&[0..8192], &[0..8192]), []);
     }
+
+    #[test]
+    fn ranges_are_joined_with_and_without_a_heap() {
+        let check = |ranges: &[Range<u64>], expected: &[Range<u64>]| {
+            assert_eq!(join_few::<2000>(ranges.iter().cloned()), expected);
+            assert_eq!(join(ranges.to_vec()), expected);
+        };
+        check(&[], &[]);
+        check(&[5..5, 9..9], &[]);
+        check(&[40..50, 40..50], &[40..50]);
+        // Unsorted: meeting, within another, overlapping, apart by one.
+        check(&[30..40, 0..10, 20..30, 22..25, 5..12, 13..14], &[0..12, 13..14, 20..40]);
+        check(&[10..u64::MAX, 0..1], &[0..1, 10..u64::MAX]);
+        let descending: Vec<_> = (0..2000_u64).rev().map(|index| index * 8..index * 8 + 8).collect();
+        check(&descending, &[0..16000]);
+        assert_eq!(join_few::<4>(descending.iter().cloned()), [0..16000]);
+        let apart: Vec<_> = (0..2000_u64).map(|index| index * 8..index * 8 + 7).collect();
+        check(&apart, &apart);
+        let growing = (0..100_u64).map(|index| index * 1000..index * 1001);
+        assert_eq!(join_few::<3>(growing), [97_000..97_097, 98_000..98_098, 99_000..99_099]);
+    }
+
     #[test]
     fn whole_pages_are_joined() {
         let ranges = [0x2200..0x2400, 0x2000..0x2200, 0x9000..0x9001, 7..7].into();

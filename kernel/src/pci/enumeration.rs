@@ -5,7 +5,7 @@
 //! Specification 1.2, chapter 3).
 
 use super::{Address, Bar, BarKind, ConfigurationAccess, Function, window::Window};
-use crate::device_tree::PcieHost;
+use crate::machine::PcieHost;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use log::warn;
@@ -219,7 +219,7 @@ fn align(window: &mut Option<Window>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device_tree::{PciWindow, Registers};
+    use crate::machine::{PciWindow, Registers};
     use std::{cell::RefCell, collections::HashMap, rc::Rc, vec, vec::Vec};
 
     const MIB: u64 = 1 << 20;

@@ -1,6 +1,6 @@
 //! Address space of the host bridge, given away from the bottom up.
 
-use crate::device_tree::PciWindow;
+use crate::machine::PciWindow;
 
 /// What is left of a window.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,8 @@
 //! [`Run::start`] gives a [`Session`] to type into. Whatever takes longer than its time limit is
 //! killed and fails the test.
 
+pub mod device_tree;
+
 use std::{
     ffi::{OsStr, OsString},
     io::{Read, Write},

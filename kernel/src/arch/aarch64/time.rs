@@ -1,14 +1,15 @@
 //! The clock and the alarm: the generic timer's virtual counter and its interrupt (Arm ARM, D12).
 
 use super::{cpu, interrupts::masked};
+use crate::machine::{Interrupt, Trigger};
 use aarch64_cpu::{
     asm::{barrier, wfi},
     registers::{CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, Readable, Writeable},
 };
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// The virtual timer's interrupt (Server Base System Architecture, table 3).
-pub const VIRTUAL_TIMER_INTERRUPT: u32 = 27;
+/// The virtual timer's interrupt unless the machine says otherwise (Server Base System Architecture, table 3).
+pub const VIRTUAL_TIMER_INTERRUPT: Interrupt = Interrupt { number: 27, trigger: Trigger::Level };
 
 /// Length of a [`nap`].
 const NAP_US: u64 = 100;

@@ -20,7 +20,7 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 /// # Panics
 /// If one did, or if there is no timer interrupt.
 pub fn run() {
-    interrupts::enable(VIRTUAL_TIMER_INTERRUPT, on_timer)
+    interrupts::enable(VIRTUAL_TIMER_INTERRUPT, on_timer, 0)
         .unwrap_or_else(|error| panic!("vector self-test: {error}"));
     arm_timer();
     let mut rounds = 0_u64;
@@ -45,7 +45,7 @@ fn arm_timer() {
     }
 }
 
-fn on_timer() {
+fn on_timer(_context: usize) {
     if COUNT.fetch_add(1, Ordering::Relaxed) + 1 < INTERRUPTS {
         arm_timer();
     } else {

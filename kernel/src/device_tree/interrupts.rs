@@ -1,0 +1,137 @@
+//! From a device's `interrupts` to a number of the interrupt controller (Devicetree Specification 0.4, 2.4).
+
+use super::walk::{Place, cell, cells, find_phandle, nth_cell};
+use crate::machine::{Interrupt, Trigger};
+use dtoolkit::{
+    Node, Property,
+    fdt::{Fdt, FdtNode},
+    standard::NodeStandard,
+};
+
+/// `compatible` of GICv2 distributors with the same registers.
+pub(super) const GIC_V2: &[&str] = &[
+    "arm,gic-400",
+    "arm,cortex-a15-gic",
+    "arm,cortex-a9-gic",
+    "arm,cortex-a7-gic",
+    "arm,pl390",
+    "brcm,brahma-b15-gic",
+    "qcom,msm-qgic2",
+];
+
+/// `compatible` of GICv3 and 4.
+pub(super) const GIC_V3: &[&str] = &["arm,gic-v3"];
+
+/// Shared and private interrupts begin here (GICv2 architecture, 2.2.1).
+const FIRST_SHARED: u32 = 32;
+const FIRST_PRIVATE: u32 = 16;
+
+/// How many maps an interrupt may pass through.
+const MAX_MAPS: usize = 8;
+
+/// The most cells of an address or an interrupt.
+const MAX_CELLS: usize = 8;
+
+type Cells = heapless::Vec<u32, MAX_CELLS>;
+
+/// The interrupt with this index of a device; `None` if it has none, or not one of the GIC's own.
+pub(super) fn interrupt(tree: &Fdt<'_>, device: &Place<'_>, index: usize) -> Option<Interrupt> {
+    let (mut parent, mut interrupt) = specifier(tree, device, index)?;
+    let mut address = unit_address(device);
+    for _ in 0..MAX_MAPS {
+        if parent.property("interrupt-map").is_none() {
+            return gic_interrupt(&parent, &interrupt);
+        }
+        (parent, address, interrupt) = through_map(tree, &parent, &address, &interrupt)?;
+    }
+    None
+}
+
+/// The controller, or map, that an interrupt goes to, and the cells that name it there.
+fn specifier<'a>(tree: &Fdt<'a>, device: &Place<'a>, index: usize) -> Option<(FdtNode<'a>, Cells)> {
+    if let Some(extended) = device.node.property("interrupts-extended") {
+        let mut rest = cells(extended.value());
+        for _ in 0..index {
+            let parent = find_phandle(tree, rest.next()?)?;
+            rest.nth((interrupt_cells(&parent)?).checked_sub(1)?)?;
+        }
+        let parent = find_phandle(tree, rest.next()?)?;
+        let interrupt = take(&mut rest, interrupt_cells(&parent)?)?;
+        return Some((parent, interrupt));
+    }
+    let parent = device.upwards().find_map(|node| cell(&node, "interrupt-parent"))?;
+    let parent = find_phandle(tree, parent)?;
+    let count = interrupt_cells(&parent)?;
+    let interrupts = device.node.property("interrupts")?;
+    let mut rest = cells(interrupts.value()).skip(index.checked_mul(count)?);
+    Some((parent, take(&mut rest, count)?))
+}
+
+/// A nexus passes interrupts on: the first entry of its `interrupt-map` whose address and interrupt are, under the
+/// mask, those of the device (Devicetree Specification 0.4, 2.4.3).
+fn through_map<'a>(
+    tree: &Fdt<'a>,
+    nexus: &FdtNode<'a>,
+    address: &[u32],
+    interrupt: &[u32],
+) -> Option<(FdtNode<'a>, Cells, Cells)> {
+    let n_address = nexus.address_cells().ok()? as usize;
+    let n_interrupt = interrupt_cells(nexus)?;
+    // A device on another bus than the nexus's has an address of another width, which no entry is meant for.
+    let address = address.iter().copied().chain(core::iter::repeat(0)).take(n_address);
+    let key = || address.clone().chain(interrupt.iter().copied());
+    let mask = |index: usize| match nexus.property("interrupt-map-mask") {
+        Some(_) => nth_cell(nexus, "interrupt-map-mask", index).unwrap_or(0),
+        None => u32::MAX,
+    };
+    let map = nexus.property("interrupt-map")?;
+    let mut rest = cells(map.value());
+    loop {
+        let entry = take(&mut rest, n_address.checked_add(n_interrupt)?)?;
+        let parent = find_phandle(tree, rest.next()?)?;
+        let parent_address_cells = cell(&parent, "#address-cells").unwrap_or(0) as usize;
+        let parent_address = take(&mut rest, parent_address_cells)?;
+        let parent_interrupt = take(&mut rest, interrupt_cells(&parent)?)?;
+        let differs = |(index, (a, b)): (usize, (&u32, u32))| (a ^ b) & mask(index) != 0;
+        if !entry.iter().zip(key()).enumerate().any(differs) {
+            return Some((parent, parent_address, parent_interrupt));
+        }
+    }
+}
+
+fn unit_address(device: &Place<'_>) -> Cells {
+    let first = device.node.reg().ok().flatten().and_then(|mut reg| reg.next());
+    let address = first.iter().flat_map(|reg| reg.address.as_ref()).map(|cell| cell.get());
+    address.take(MAX_CELLS).collect()
+}
+
+fn take(cells: &mut impl Iterator<Item = u32>, count: usize) -> Option<Cells> {
+    let mut taken = Cells::new();
+    for _ in 0..count {
+        taken.push(cells.next()?).ok()?;
+    }
+    Some(taken)
+}
+
+fn interrupt_cells(controller: &FdtNode<'_>) -> Option<usize> {
+    cell(controller, "#interrupt-cells").map(|count| count as usize)
+}
+
+/// Type, number, flags (Linux' bindings arm,gic.yaml and arm,gic-v3.yaml).
+fn gic_interrupt(controller: &FdtNode<'_>, interrupt: &[u32]) -> Option<Interrupt> {
+    let mut compatible = controller.compatible().into_iter().flatten();
+    if !compatible.any(|name| GIC_V2.contains(&name) || GIC_V3.contains(&name)) {
+        return None;
+    }
+    let &[kind, number, flags, ..] = interrupt else {
+        return None;
+    };
+    let number = match kind {
+        0 if number < 1020 - FIRST_SHARED => number + FIRST_SHARED,
+        1 if number < FIRST_SHARED - FIRST_PRIVATE => number + FIRST_PRIVATE,
+        _ => return None,
+    };
+    // 1 and 2: rising and falling edge; 4 and 8: high and low level.
+    let trigger = if flags & 0x3 != 0 { Trigger::Edge } else { Trigger::Level };
+    Some(Interrupt { number, trigger })
+}

@@ -1,0 +1,102 @@
+//! RAM and what is not to be used of it, read without a heap.
+
+use super::walk::{self, is_enabled, text};
+use crate::memory::layout;
+use core::ops::Range;
+use dtoolkit::{
+    Node, Property, ToCellInt,
+    fdt::{Fdt, FdtNode},
+    standard::NodeStandard,
+};
+
+/// Addresses that the kernel's page tables can name.
+const ADDRESS_SPACE: Range<u64> = 0..1 << 48;
+
+/// How many banks are known before there is a heap.
+const MAX_EARLY_BANKS: usize = 256;
+
+/// The RAM banks of the tree in ascending order, none of which overlaps or meets another, without allocating: a tree
+/// may name the same RAM several times, or one bank in several pieces. Of very many banks the smallest are left out.
+pub fn memory_banks(tree: &Fdt<'_>) -> heapless::Vec<Range<u64>, MAX_EARLY_BANKS> {
+    layout::join_few(named_banks(tree))
+}
+
+/// The RAM banks as the tree names them, cut to what may be used.
+///
+/// Banks are children of the root whose `device_type` is `memory` (Devicetree Specification 0.4, 3.4), or if there
+/// are none, those with that name. `linux,usable-memory` of a bank and `linux,usable-memory-range` of `/chosen` are
+/// what a kernel that boots after another one's crash may use.
+pub(super) fn named_banks<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
+    let root = tree.root();
+    let has_type = |node: &FdtNode<'_>| text(node, "device_type") == Some("memory");
+    let by_type = root.children().any(|node| has_type(&node));
+    let is_memory = move |node: &FdtNode<'_>| match by_type {
+        true => has_type(node),
+        false => node.name_without_address() == "memory",
+    };
+    let nodes = root.children().filter(move |node| is_memory(node) && is_enabled(node));
+    let banks = nodes.flat_map(move |node| {
+        let usable = node.property("linux,usable-memory").is_some();
+        ranges(&root, &node, if usable { "linux,usable-memory" } else { "reg" })
+    });
+
+    let chosen = root.child("chosen").into_iter();
+    let named_limits = chosen.flat_map(|node| ranges(&root, &node, "linux,usable-memory-range"));
+    let mut limits: heapless::Vec<Range<u64>, MAX_LIMITS> = named_limits.take(MAX_LIMITS).collect();
+    if limits.is_empty() {
+        let _ = limits.push(ADDRESS_SPACE);
+    }
+    banks
+        .flat_map(move |bank| {
+            let limits = limits.clone().into_iter();
+            limits.map(move |limit| bank.start.max(limit.start)..bank.end.min(limit.end))
+        })
+        .map(|bank| bank.start..bank.end.min(ADDRESS_SPACE.end))
+        .filter(|bank| bank.start < bank.end)
+}
+
+/// How many ranges `linux,usable-memory-range` may have: Linux knows two.
+const MAX_LIMITS: usize = 4;
+
+/// The address ranges that a property of a child of `root`, or of its children, lists.
+fn ranges<'a>(
+    root: &FdtNode<'_>,
+    node: &FdtNode<'a>,
+    property: &str,
+) -> impl Iterator<Item = Range<u64>> + use<'a> {
+    let space = root.address_space();
+    let cells = [space.address_cells as usize, space.size_cells as usize];
+    let entries = node.property(property).and_then(|property| property.as_prop_encoded_array(cells).ok());
+    entries.into_iter().flatten().filter_map(|[address, size]| {
+        let start: u64 = address.to_int().ok()?;
+        let size: u64 = size.to_int().ok()?;
+        Some(start..start.saturating_add(size))
+    })
+}
+
+/// The parts of the RAM that are not to be used, without allocating: what the firmware keeps for itself, and the
+/// registers of devices, which a bank that is named in one piece can surround.
+pub fn reserved_memory<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
+    let reservations = tree.memory_reservations();
+    let reservations = reservations.map(|reservation| (reservation.address(), reservation.size()));
+    let blocks = reserved_nodes(tree).filter_map(|node| node.reg().ok().flatten()).flatten();
+    let blocks = blocks.filter_map(|reg| Some((reg.address().ok()?, reg.size().ok()?)));
+    let firmware = reservations.chain(blocks).map(|(start, size)| start..start.saturating_add(size));
+    firmware.chain(device_registers(tree)).filter(|range| !range.is_empty())
+}
+
+fn reserved_nodes<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = FdtNode<'a>> + use<'a> {
+    let nodes = tree.root().child("reserved-memory").into_iter().flat_map(|node| node.children());
+    nodes.filter(is_enabled)
+}
+
+/// Where devices have their registers, those included that this kernel does not drive.
+fn device_registers<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
+    let devices = walk::places(tree).filter(|place| {
+        place.node.property("compatible").is_some() && text(&place.node, "device_type") != Some("memory")
+    });
+    devices.flat_map(|place| {
+        let count = place.all_registers().count();
+        (0..count).filter_map(move |index| Some(place.registers(index)?.range()))
+    })
+}

@@ -1,0 +1,265 @@
+//! What the device tree says about the machine: memory, cores, devices, boot arguments.
+//!
+//! [`LastWords`], [`memory_banks`] and [`reserved_memory`] need no heap, so that the heap can be placed first;
+//! [`Platform`] is all of it, owned, so that the tree's own memory can be given away afterwards.
+//! Anything absent from the tree is absent from the platform: the boot goes on without it.
+
+mod console;
+mod interrupts;
+mod memory;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::memory::{memory_banks, reserved_memory};
+
+use self::walk::Place;
+use crate::{
+    machine::{
+        Cpu, Interrupt, InterruptController, PciWindow, PcieHost, Platform, PsciMethod, Registers, Uart,
+    },
+    memory::layout,
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{fmt, ops::Range};
+use dtoolkit::{
+    Node, Property, ToCellInt,
+    fdt::{Fdt, FdtNode},
+    standard::NodeStandard,
+};
+
+/// The magic number that begins a flattened device tree (Devicetree Specification 0.4, 5.2).
+const MAGIC: u32 = 0xd00d_feed;
+
+/// Why a device tree cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceTreeError {
+    /// The bytes are no valid flattened device tree; the text says what is wrong.
+    Invalid(String),
+    /// No memory node with a `reg` property.
+    NoMemory,
+}
+
+impl fmt::Display for DeviceTreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(reason) => write!(f, "device tree: {reason}"),
+            Self::NoMemory => write!(f, "device tree: no memory node with a reg property"),
+        }
+    }
+}
+
+impl core::error::Error for DeviceTreeError {}
+
+/// Reads the header of a tree to learn how long it is.
+///
+/// Returns `None` if `header` does not begin with the magic number or is shorter than 8 bytes.
+pub fn total_size_bytes(header: &[u8]) -> Option<usize> {
+    let magic = u32::from_be_bytes(header.get(..4)?.try_into().ok()?);
+    let total_size = u32::from_be_bytes(header.get(4..8)?.try_into().ok()?);
+    (magic == MAGIC).then_some(total_size as usize)
+}
+
+/// What a kernel needs to say why it cannot boot, without allocating.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastWords<'a> {
+    /// The console.
+    pub console: Option<Uart>,
+    /// How to call PSCI.
+    pub psci: Option<PsciMethod>,
+    /// `/chosen/bootargs`.
+    pub boot_args: &'a str,
+}
+
+impl<'a> LastWords<'a> {
+    /// Reads them from `tree`; what is missing or unreadable is left out.
+    pub fn from_tree(tree: &Fdt<'a>) -> Self {
+        Self {
+            console: console::choose(tree).uart,
+            psci: walk::places(tree).find_map(|place| psci_method(&place.node)),
+            boot_args: boot_args(tree),
+        }
+    }
+}
+
+impl Platform {
+    /// Reads everything that the kernel uses from `tree`.
+    ///
+    /// # Errors
+    /// [`DeviceTreeError::NoMemory`] if there is no RAM; whatever else is missing or unreadable is
+    /// left out.
+    pub fn from_tree(tree: &Fdt<'_>) -> Result<Self, DeviceTreeError> {
+        let banks: Vec<_> = memory::named_banks(tree).collect();
+        let memory = layout::join(banks.clone());
+        if memory.is_empty() {
+            return Err(DeviceTreeError::NoMemory);
+        }
+        let is_in_ram = |range: &Range<u64>| memory.iter().any(|bank| layout::overlap(bank, range));
+        let reserved_memory = reserved_memory(tree).filter(is_in_ram).collect();
+        let mut remarks = Vec::new();
+        let named_bytes = total_bytes(&banks);
+        let repeated_bytes = named_bytes - total_bytes(&memory);
+        if repeated_bytes > 0 {
+            remarks.push(format!("{} KiB of RAM are named more than once", repeated_bytes >> 10));
+        }
+        let console = console::choose(tree);
+        if let Some(missed) = console.missed {
+            remarks.push(missed.to_string());
+        }
+
+        let mut platform = Self {
+            memory,
+            reserved_memory,
+            cores: cores(tree),
+            uart: console.uart,
+            interrupt_controller: None,
+            virtio_mmio: Vec::new(),
+            pcie: None,
+            psci: None,
+            timer_interrupt: None,
+            pmu_interrupt: None,
+            boot_args: boot_args(tree).into(),
+            remarks,
+        };
+        for place in walk::places(tree) {
+            platform.add_device(tree, &place);
+        }
+        platform.virtio_mmio.sort_by_key(|device| device.address);
+        Ok(platform)
+    }
+
+    fn add_device(&mut self, tree: &Fdt<'_>, place: &Place<'_>) {
+        let node = &place.node;
+        if place.is_compatible(&["virtio,mmio"]) {
+            self.virtio_mmio.extend(place.registers(0));
+        } else if place.is_compatible(interrupts::GIC_V3) {
+            self.set_interrupt_controller(gic_v3(place));
+        } else if place.is_compatible(interrupts::GIC_V2) {
+            let registers = place.registers(0).zip(place.registers(1));
+            self.set_interrupt_controller(registers.map(|(distributor, cpu_interface)| {
+                InterruptController::GicV2 { distributor, cpu_interface }
+            }));
+        } else if place.is_compatible(&["pci-host-ecam-generic"]) {
+            self.pcie = self.pcie.take().or_else(|| pcie_host(place));
+        } else if let Some(method) = psci_method(node) {
+            self.psci = self.psci.or(Some(method));
+        } else if place.is_compatible(&["arm,armv8-timer"]) {
+            // Secure, non-secure, virtual, hypervisor's.
+            const VIRTUAL: usize = 2;
+            self.timer_interrupt = self.timer_interrupt.or_else(|| private_interrupt(tree, place, VIRTUAL));
+        } else if place.is_compatible(PMU) {
+            self.pmu_interrupt = self.pmu_interrupt.or_else(|| private_interrupt(tree, place, 0));
+        }
+    }
+
+    /// The first one counts: others hang on it.
+    fn set_interrupt_controller(&mut self, controller: Option<InterruptController>) {
+        self.interrupt_controller = self.interrupt_controller.take().or(controller);
+    }
+}
+
+/// `compatible` of performance monitors.
+const PMU: &[&str] = &[
+    "arm,armv8-pmuv3",
+    "arm,cortex-a53-pmu",
+    "arm,cortex-a55-pmu",
+    "arm,cortex-a57-pmu",
+    "arm,cortex-a72-pmu",
+    "arm,cortex-a73-pmu",
+    "arm,cortex-a75-pmu",
+    "arm,cortex-a76-pmu",
+    "arm,neoverse-n1-pmu",
+];
+
+/// The registers of a GICv3: the distributor, then `#redistributor-regions` regions (Linux' arm,gic-v3.yaml).
+fn gic_v3(place: &Place<'_>) -> Option<InterruptController> {
+    const MAX_REGIONS: usize = 64;
+    let regions = walk::cell(&place.node, "#redistributor-regions").unwrap_or(1) as usize;
+    let redistributors: Vec<_> =
+        place.all_registers().skip(1).take(regions.min(MAX_REGIONS)).flatten().collect();
+    let distributor = place.registers(0)?;
+    (!redistributors.is_empty()).then_some(InterruptController::GicV3 { distributor, redistributors })
+}
+
+fn private_interrupt(tree: &Fdt<'_>, place: &Place<'_>, index: usize) -> Option<Interrupt> {
+    interrupts::interrupt(tree, place, index).filter(|interrupt| (16..32).contains(&interrupt.number))
+}
+
+/// How PSCI is called, if this is its node.
+fn psci_method(node: &FdtNode<'_>) -> Option<PsciMethod> {
+    if !["arm,psci", "arm,psci-0.2", "arm,psci-1.0"].iter().any(|name| node.is_compatible(name)) {
+        return None;
+    }
+    let method = node.property("method");
+    match method.as_ref().and_then(|method| method.value_as().ok()) {
+        Some("hvc") => Some(PsciMethod::Hvc),
+        Some("smc") => Some(PsciMethod::Smc),
+        _ => None,
+    }
+}
+
+fn boot_args<'a>(tree: &Fdt<'a>) -> &'a str {
+    let arguments = tree.chosen().and_then(|chosen| chosen.property("bootargs"));
+    arguments.and_then(|arguments| arguments.value_as().ok()).unwrap_or("")
+}
+
+fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
+    let Ok(cpus) = tree.cpus() else {
+        return Vec::new();
+    };
+    let cores = cpus.cpus().filter_map(|cpu| {
+        let starts_by_psci =
+            cpu.enable_method().is_some_and(|mut methods| methods.any(|name| name == "psci"));
+        let id = cpu.ids().ok()?.next()?;
+        Some(Cpu { mpidr: id.to_int().ok()?, starts_by_psci })
+    });
+    cores.collect()
+}
+
+/// See IEEE 1275's PCI bus binding: a child address has three cells, the first of which tells the
+/// space in bits 25:24 (2: 32-bit memory, 3: 64-bit memory).
+fn pcie_host(place: &Place<'_>) -> Option<PcieHost> {
+    const BYTES_PER_BUS: u64 = 1 << 20;
+    let node = &place.node;
+    let ecam = place.registers(0)?;
+    let bus_range = node.property("bus-range");
+    let first_bus = bus_range
+        .as_ref()
+        .and_then(|range| range.as_prop_encoded_array([1, 1]).ok()?.next())
+        .and_then(|[first, _last]| first.to_int::<u32>().ok())
+        .unwrap_or(0);
+    let bus_count = (ecam.size_bytes / BYTES_PER_BUS).min(256);
+    let last_bus = u64::from(first_bus) + bus_count.checked_sub(1)?;
+
+    let mut windows = Vec::new();
+    for range in node.ranges().ok().flatten().into_iter().flatten() {
+        let &[space, high, low] = range.child_bus_address.as_ref() else {
+            continue;
+        };
+        let space = (space.get() >> 24) & 0x3;
+        let (Ok(cpu_address), Ok(size_bytes)) = (range.parent_bus_address(), range.length()) else {
+            continue;
+        };
+        let window = place.translate(Registers { address: cpu_address, size_bytes });
+        if space >= 2
+            && let Some(window) = window
+        {
+            windows.push(PciWindow {
+                bus_address: u64::from(high.get()) << 32 | u64::from(low.get()),
+                cpu_address: window.address,
+                size_bytes: window.size_bytes,
+                is_64_bit: space == 3,
+            });
+        }
+    }
+    Some(PcieHost { ecam, buses: (first_bus.try_into().ok()?, last_bus.try_into().ok()?), windows })
+}
+
+fn total_bytes(ranges: &[Range<u64>]) -> u128 {
+    ranges.iter().map(|range| u128::from(range.end - range.start)).sum()
+}

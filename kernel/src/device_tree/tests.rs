@@ -1,0 +1,569 @@
+use super::*;
+use crate::machine::{Trigger, UartKind};
+use dtoolkit::{
+    ToPropertyValue,
+    memreserve::MemoryReservation,
+    model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty},
+};
+
+// Written by `qemu-system-aarch64 -M virt,gic-version=3,dumpdtb=FILE -smp 2 -m 1G`, then cut
+// to the length that its header's blocks need.
+const VIRT_GIC_V3: &[u8] = include_bytes!("../../testdata/virt-gic3-smp2-1g.dtb");
+const VIRT_GIC_V2_EL2: &[u8] = include_bytes!("../../testdata/virt-gic2-el2-128m.dtb");
+
+fn level(number: u32) -> Interrupt {
+    Interrupt { number, trigger: Trigger::Level }
+}
+
+fn edge(number: u32) -> Interrupt {
+    Interrupt { number, trigger: Trigger::Edge }
+}
+
+/// QEMU's tree with GICv3, changed.
+fn changed(change: impl FnOnce(&mut DeviceTree)) -> Vec<u8> {
+    let mut tree = DeviceTree::from_fdt(&Fdt::new(VIRT_GIC_V3).unwrap());
+    change(&mut tree);
+    tree.to_dtb()
+}
+
+fn node<const N: usize>(name: &str, properties: [(&str, Vec<u8>); N]) -> DeviceTreeNode {
+    let mut node = DeviceTreeNode::new(name).unwrap();
+    for (name, value) in properties {
+        set(&mut node, name, value.as_slice());
+    }
+    node
+}
+
+fn set(node: &mut DeviceTreeNode, name: &str, value: impl ToPropertyValue) {
+    node.remove_property(name);
+    node.add_property(DeviceTreeProperty::new(name, value).unwrap());
+}
+
+fn cells(cells: &[u32]) -> Vec<u8> {
+    cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [text.as_bytes(), b"\0"].concat()
+}
+
+/// Moves children of the root into a bus below it.
+fn move_into(tree: &mut DeviceTree, mut bus: DeviceTreeNode, names: &[&str]) {
+    for name in names {
+        let child = tree.root.remove_child(name).unwrap();
+        bus.add_child(child);
+    }
+    tree.root.add_child(bus);
+}
+
+fn identity_bus(name: &str) -> DeviceTreeNode {
+    node(
+        name,
+        [
+            ("compatible", text("simple-bus")),
+            ("#address-cells", cells(&[2])),
+            ("#size-cells", cells(&[2])),
+            ("ranges", Vec::new()),
+        ],
+    )
+}
+
+fn platform(bytes: &[u8]) -> Platform {
+    Platform::from_tree(&Fdt::new(bytes).unwrap()).unwrap()
+}
+
+#[test]
+fn reads_virt_with_gic_v3() {
+    let platform = platform(VIRT_GIC_V3);
+    assert_eq!(platform.memory, [0x4000_0000..0x8000_0000]);
+    let core = |mpidr| Cpu { mpidr, starts_by_psci: true };
+    assert_eq!(platform.cores, [core(0), core(1)]);
+    let uart = platform.uart.unwrap();
+    assert_eq!(uart.registers.address, 0x0900_0000);
+    assert_eq!(uart.kind, UartKind::Pl011);
+    assert_eq!(uart.interrupt, Some(level(33)));
+    assert_eq!((uart.clock_hz, uart.baud_rate), (Some(24_000_000), None));
+    assert_eq!(
+        platform.interrupt_controller,
+        Some(InterruptController::GicV3 {
+            distributor: Registers { address: 0x0800_0000, size_bytes: 0x1_0000 },
+            redistributors: [Registers { address: 0x080a_0000, size_bytes: 0xf6_0000 }].into(),
+        })
+    );
+    assert_eq!(platform.virtio_mmio.len(), 32);
+    assert_eq!(platform.virtio_mmio[0].address, 0x0a00_0000);
+    assert_eq!(platform.virtio_mmio[31].address, 0x0a00_3e00);
+    assert_eq!(platform.psci, Some(PsciMethod::Hvc));
+    assert_eq!(platform.pmu_interrupt, Some(level(23)));
+    assert_eq!(platform.timer_interrupt, Some(level(27)));
+    assert_eq!(platform.remarks, [""; 0]);
+    assert_eq!(platform.reserved_memory, []);
+    assert_eq!(platform.boot_args, "log=info hello");
+}
+
+#[test]
+fn last_words_are_what_the_platform_has() {
+    for bytes in [VIRT_GIC_V3, VIRT_GIC_V2_EL2] {
+        let tree = Fdt::new(bytes).unwrap();
+        let platform = Platform::from_tree(&tree).unwrap();
+        let words = LastWords::from_tree(&tree);
+        assert_eq!(words.console, platform.uart);
+        assert!(words.console.is_some());
+        assert_eq!(words.psci, platform.psci);
+        assert_eq!(words.boot_args, platform.boot_args);
+    }
+}
+
+#[test]
+fn reads_the_pcie_host() {
+    let pcie = platform(VIRT_GIC_V3).pcie.unwrap();
+    assert_eq!(pcie.ecam.address, 0x40_1000_0000);
+    assert_eq!(pcie.buses, (0, 255));
+    let low = pcie.windows.iter().find(|window| !window.is_64_bit);
+    let high = pcie.windows.iter().find(|window| window.is_64_bit);
+    assert_eq!(low.unwrap().bus_address, 0x1000_0000);
+    assert_eq!(low.unwrap().size_bytes, 0x2eff_0000);
+    assert_eq!(high.unwrap().cpu_address, 0x80_0000_0000);
+    assert_eq!(high.unwrap().size_bytes, 0x80_0000_0000);
+}
+
+#[test]
+fn reads_virt_with_gic_v2_at_el2() {
+    let platform = platform(VIRT_GIC_V2_EL2);
+    assert_eq!(platform.memory, [0x4000_0000..0x4800_0000]);
+    assert_eq!(platform.psci, Some(PsciMethod::Smc));
+    assert!(matches!(
+        platform.interrupt_controller,
+        Some(InterruptController::GicV2 { cpu_interface: Registers { address: 0x0801_0000, .. }, .. })
+    ));
+}
+
+#[test]
+fn broken_trees_are_refused_without_a_panic() {
+    assert_eq!(total_size_bytes(&[]), None);
+    assert_eq!(total_size_bytes(&[0; 40]), None);
+    assert_eq!(total_size_bytes(VIRT_GIC_V3), Some(VIRT_GIC_V3.len()));
+    for length in (0..VIRT_GIC_V3.len()).step_by(97) {
+        assert!(Fdt::new(&VIRT_GIC_V3[..length]).is_err(), "{length}");
+    }
+    for flipped in (0..VIRT_GIC_V3.len()).step_by(61) {
+        let mut bytes = VIRT_GIC_V3.to_vec();
+        bytes[flipped] ^= 0xff;
+        if let Ok(tree) = Fdt::new(&bytes) {
+            let _ = Platform::from_tree(&tree);
+        }
+    }
+}
+
+const MEMORY: &str = "memory@40000000";
+
+fn with_memory(reg: &[u32]) -> Vec<u8> {
+    changed(|tree| set(tree.root.child_mut(MEMORY).unwrap(), "reg", cells(reg).as_slice()))
+}
+
+fn banks(bytes: &[u8]) -> Vec<Range<u64>> {
+    let tree = Fdt::new(bytes).unwrap();
+    let banks = platform(bytes).memory;
+    if banks.len() < 256 {
+        assert_eq!(memory_banks(&tree)[..], banks[..], "without a heap");
+    }
+    banks
+}
+
+#[test]
+fn ram_that_is_named_twice_is_there_once() {
+    let twice = with_memory(&[0, 0x4000_0000, 0, 0x1900_0000, 0, 0x4000_0000, 0, 0x1900_0000]);
+    assert_eq!(banks(&twice), [0x4000_0000..0x5900_0000]);
+    assert_eq!(platform(&twice).remarks, ["409600 KiB of RAM are named more than once"]);
+    // Unsorted, overlapping by a page and a half, meeting, and with a hole.
+    let pieces = [
+        [0, 0x6000_0000, 0, 0x1000_0000],
+        [0, 0x4000_0000, 0, 0x1000_1800],
+        [0, 0x5000_0000, 0, 0x1000_0000],
+        [0x1, 0, 0, 0x800],
+        [0, 0x8000_0000, 0, 0],
+    ];
+    let bytes = with_memory(&pieces.concat());
+    assert_eq!(banks(&bytes), [0x4000_0000..0x7000_0000, 0x1_0000_0000..0x1_0000_0800]);
+    assert_eq!(platform(&bytes).remarks, ["6 KiB of RAM are named more than once"]);
+}
+
+#[test]
+fn banks_of_several_nodes_are_found_by_their_type() {
+    let bytes = changed(|tree| {
+        let mut high = tree.root.remove_child(MEMORY).unwrap();
+        set(&mut high, "reg", cells(&[0, 0x7000_0000, 0, 0x2000_0000]).as_slice());
+        let mut ram = node("ram-0", [("device_type", text("memory"))]);
+        set(&mut ram, "reg", cells(&[0, 0x4000_0000, 0, 0x4000_0000]).as_slice());
+        let mut secure = ram.clone();
+        secure = {
+            let mut node = DeviceTreeNode::new("secram@e000000").unwrap();
+            secure.properties_mut().for_each(|property| node.add_property(property.clone()));
+            node
+        };
+        set(&mut secure, "reg", cells(&[0, 0xe00_0000, 0, 0x100_0000]).as_slice());
+        set(&mut secure, "status", "disabled");
+        // What only has the name is no RAM where others have the type.
+        let named = node("memory@0", [("reg", cells(&[0, 0, 0, 0x1000]))]);
+        for node in [high, ram, secure, named] {
+            tree.root.add_child(node);
+        }
+    });
+    assert_eq!(banks(&bytes), [0x4000_0000..0x9000_0000]);
+    let untyped = changed(|tree| {
+        tree.root.child_mut(MEMORY).unwrap().remove_property("device_type");
+    });
+    assert_eq!(banks(&untyped), [0x4000_0000..0x8000_0000]);
+    let none = changed(|tree| {
+        tree.root.remove_child(MEMORY);
+    });
+    assert_eq!(Platform::from_tree(&Fdt::new(&none).unwrap()), Err(DeviceTreeError::NoMemory));
+}
+
+#[test]
+fn banks_end_where_the_address_space_does() {
+    let huge = [0, 0x4000_0000, u32::MAX, u32::MAX, u32::MAX, 0xffff_f000, 0, 0x2000];
+    assert_eq!(banks(&with_memory(&huge)), [0x4000_0000..1 << 48]);
+    // An entry that is cut short makes the property unreadable.
+    let bytes = with_memory(&[0, 0x4000_0000, 0]);
+    assert_eq!(Platform::from_tree(&Fdt::new(&bytes).unwrap()), Err(DeviceTreeError::NoMemory));
+}
+
+#[test]
+fn a_thousand_banks_are_not_too_many() {
+    // Every second one names what the one before does.
+    let entry = |index: u32| [0, 0x4000_0000 + (index / 2) * 0x2000, 0, 0x1000];
+    let reg: Vec<u32> = (0..3000).rev().flat_map(entry).collect();
+    let banks = banks(&with_memory(&reg));
+    assert_eq!(banks.len(), 1500);
+    assert_eq!(banks[1499], 0x40bb_6000..0x40bb_7000);
+}
+
+#[test]
+fn a_kernel_after_a_crash_uses_what_it_is_left() {
+    let limited = |property: &str, node: &str, value: &[u32]| {
+        let (property, value) = (property.to_string(), cells(value));
+        banks(&changed(|tree| set(tree.root.child_mut(node).unwrap(), &property, value.as_slice())))
+    };
+    let two = [0, 0x7000_0000, 0, 0x2000_0000, 0, 0x4800_0000, 0, 0x10_0000];
+    assert_eq!(
+        limited("linux,usable-memory-range", "chosen", &two),
+        [0x4800_0000..0x4810_0000, 0x7000_0000..0x8000_0000]
+    );
+    assert_eq!(limited("linux,usable-memory", MEMORY, &two[4..]), [0x4800_0000..0x4810_0000]);
+}
+
+#[test]
+fn reserved_parts_and_devices_are_left_out() {
+    let bytes = changed(|tree| {
+        tree.memory_reservations.push(MemoryReservation::new(0x4000_0000, 0x1_0000));
+        tree.memory_reservations.push(MemoryReservation::new(0x4000_8000, 0x1_0000));
+        tree.memory_reservations.push(MemoryReservation::new(0x100, 0x1000));
+        let mut reserved = node(
+            "reserved-memory",
+            [("#address-cells", cells(&[2])), ("#size-cells", cells(&[2])), ("ranges", Vec::new())],
+        );
+        reserved.add_child(node(
+            "secure@50000000",
+            [("reg", cells(&[0, 0x5000_0000, 0, 0x10_0000])), ("no-map", Vec::new())],
+        ));
+        reserved.add_child(node("anywhere", [("size", cells(&[0, 0x10_0000]))]));
+        let unused = node(
+            "unused@60000000",
+            [("reg", cells(&[0, 0x6000_0000, 0, 0x1000])), ("status", text("disabled"))],
+        );
+        reserved.add_child(unused);
+        tree.root.add_child(reserved);
+        let mut bus = identity_bus("soc");
+        set(&mut bus, "ranges", cells(&[0, 0, 0, 0x7000_0000, 0, 0x100_0000]).as_slice());
+        bus.add_child(node(
+            "device@2000",
+            [("compatible", text("unknown")), ("reg", cells(&[0, 0x2000, 0, 0x10, 0, 0x4000, 0, 0x1000]))],
+        ));
+        tree.root.add_child(bus);
+    });
+    assert_eq!(
+        platform(&bytes).reserved_memory,
+        [
+            0x4000_0000..0x4001_0000,
+            0x4000_8000..0x4001_8000,
+            0x5000_0000..0x5010_0000,
+            0x7000_2000..0x7000_2010,
+            0x7000_4000..0x7000_5000,
+        ]
+    );
+    let free = layout::remaining(&platform(&bytes).memory, &platform(&bytes).reserved_memory);
+    assert_eq!(
+        free,
+        [
+            0x4001_8000..0x5000_0000,
+            0x5010_0000..0x7000_2000,
+            0x7000_3000..0x7000_4000,
+            0x7000_5000..0x8000_0000,
+        ]
+    );
+}
+
+const UART: &str = "pl011@9000000";
+
+#[test]
+fn devices_are_found_on_buses() {
+    let flat = platform(VIRT_GIC_V3);
+    let names: Vec<String> = {
+        let tree = DeviceTree::from_fdt(&Fdt::new(VIRT_GIC_V3).unwrap());
+        let is_device =
+            |name: &&str| !name.contains("memory") && !["chosen", "cpus", "aliases"].contains(name);
+        tree.root.children().map(|child| child.name()).filter(is_device).map(String::from).collect()
+    };
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut stdout = String::from("/bus/soc/");
+    stdout.push_str(UART);
+    let bytes = changed(|tree| {
+        move_into(tree, identity_bus("soc"), &names);
+        move_into(tree, identity_bus("bus"), &["soc"]);
+        set(tree.root.child_mut("chosen").unwrap(), "stdout-path", stdout.as_str());
+    });
+    assert_eq!(platform(&bytes), flat);
+    let bytes = changed(|tree| {
+        let mut bus = identity_bus("soc");
+        set(&mut bus, "status", "disabled");
+        move_into(tree, bus, &names);
+    });
+    let disabled = platform(&bytes);
+    assert_eq!((disabled.uart, disabled.interrupt_controller, disabled.virtio_mmio.len()), (None, None, 0));
+}
+
+#[test]
+fn addresses_are_translated_by_every_bus() {
+    let on_buses = |ranges: &[(&str, Option<Vec<u8>>)]| {
+        let bytes = changed(|tree| {
+            let mut device = tree.root.remove_child(UART).unwrap();
+            set(&mut device, "reg", cells(&[0x100, 0x1000]).as_slice());
+            for (name, ranges) in ranges {
+                let mut bus = node(name, [("#address-cells", cells(&[1])), ("#size-cells", cells(&[1]))]);
+                if let Some(ranges) = ranges {
+                    set(&mut bus, "ranges", ranges.as_slice());
+                }
+                bus.add_child(device);
+                device = bus;
+            }
+            tree.root.add_child(device);
+        });
+        platform(&bytes).uart.map(|uart| (uart.registers.address, uart.registers.size_bytes))
+    };
+    // Cells: address on the bus, in the one above it, size.
+    let outer = ("outer", Some(cells(&[0x5_0000, 0, 0x0900_0000, 0x1_0000])));
+    let inner = |ranges: &[u32]| ("inner", Some(cells(ranges)));
+    assert_eq!(on_buses(&[inner(&[0, 0x5_0000, 0x8000]), outer.clone()]), Some((0x0900_0100, 0x1000)));
+    // The second entry; it ends before the registers do.
+    let second = inner(&[0x4000, 0x100, 0x10, 0x80, 0x5_2000, 0x480]);
+    assert_eq!(on_buses(&[second, outer.clone()]), Some((0x0900_2080, 0x400)));
+    assert_eq!(on_buses(&[("inner", None), outer.clone()]), None);
+    assert_eq!(on_buses(&[inner(&[0x1100, 0x5_0000, 0x8000]), outer.clone()]), None);
+    assert_eq!(on_buses(&[inner(&[0, 0x7_0000, 0x8000]), outer.clone()]), None);
+    assert_eq!(on_buses(&[inner(&[0, 0x5_0000]), outer]), None);
+    let deep: Vec<_> = (0..14).map(|_| ("identity", Some(Vec::new()))).collect();
+    let outermost = [("soc", Some(cells(&[0, 0x1, 0x0900_0000, 0x1_0000])))];
+    assert_eq!(on_buses(&[&deep[..], &outermost].concat()), Some((0x1_0900_0100, 0x1000)));
+    let too_deep: Vec<_> = (0..40).map(|_| ("identity", Some(Vec::new()))).collect();
+    assert_eq!(on_buses(&[&too_deep[..], &outermost].concat()), None);
+}
+
+fn gic_phandle(tree: &DeviceTree) -> u32 {
+    tree.root.property("interrupt-parent").unwrap().value_as().unwrap()
+}
+
+#[test]
+fn interrupts_come_from_the_nearest_parent() {
+    let interrupt = |change: &dyn Fn(&mut DeviceTreeNode, u32)| {
+        let bytes = changed(|tree| {
+            let gic = gic_phandle(tree);
+            tree.root.add_child(node(
+                "combiner",
+                [("phandle", cells(&[0x99])), ("#interrupt-cells", cells(&[1]))],
+            ));
+            let mut nexus = node(
+                "nexus",
+                [
+                    ("phandle", cells(&[0x98])),
+                    ("#interrupt-cells", cells(&[1])),
+                    ("#address-cells", cells(&[2])),
+                    ("#size-cells", cells(&[1])),
+                    ("interrupt-map-mask", cells(&[0, 0, 63])),
+                ],
+            );
+            // The GIC's own addresses have two cells.
+            let map = [[0, 0, 4, gic, 0, 0, 0, 4, 4], [0, 0, 5, gic, 0, 0, 0, 42, 1]].concat();
+            set(&mut nexus, "interrupt-map", cells(&map).as_slice());
+            tree.root.add_child(nexus);
+            change(tree.root.child_mut(UART).unwrap(), gic);
+        });
+        platform(&bytes).uart.unwrap().interrupt
+    };
+    assert_eq!(interrupt(&|_, _| {}), Some(level(33)));
+    assert_eq!(interrupt(&|uart, _| set(uart, "interrupts", cells(&[0, 7, 1]).as_slice())), Some(edge(39)));
+    let extended = |uart: &mut DeviceTreeNode, gic| {
+        set(uart, "interrupts-extended", cells(&[gic, 1, 3, 4, 0x99, 5]).as_slice());
+    };
+    assert_eq!(interrupt(&extended), Some(level(19)));
+    // Not the GIC's.
+    assert_eq!(interrupt(&|uart, _| set(uart, "interrupt-parent", 0x99_u32)), None);
+    assert_eq!(interrupt(&|uart, _| set(uart, "interrupt-parent", 0x77_u32)), None);
+    for bad in [&[2, 1, 4][..], &[0, 988, 4], &[1, 16, 4], &[0, u32::MAX, 4], &[0, 1], &[]] {
+        assert_eq!(interrupt(&|uart, _| set(uart, "interrupts", cells(bad).as_slice())), None, "{bad:?}");
+    }
+    let mapped = |number: u32| {
+        interrupt(&|uart, _| {
+            set(uart, "interrupt-parent", 0x98_u32);
+            set(uart, "interrupts", number);
+        })
+    };
+    assert_eq!(mapped(5), Some(edge(74)));
+    assert_eq!(mapped(4 + 64), Some(level(36)));
+    assert_eq!(mapped(6), None);
+}
+
+#[test]
+fn the_console_is_the_one_that_stdout_path_names() {
+    let chosen = |stdout: Option<&str>, change: &dyn Fn(&mut DeviceTree)| {
+        let bytes = changed(|tree| {
+            let mut second = tree.root.child(UART).unwrap().clone();
+            set(&mut second, "reg", cells(&[0, 0x0904_0000, 0, 0x1000]).as_slice());
+            let mut soc = identity_bus("soc");
+            let mut renamed = DeviceTreeNode::new("serial@9040000").unwrap();
+            second.properties_mut().for_each(|property| renamed.add_property(property.clone()));
+            soc.add_child(renamed);
+            tree.root.add_child(soc);
+            let aliases = node(
+                "aliases",
+                [
+                    ("serial0", text("/pl011@9000000")),
+                    ("serial1", text("/soc/serial@9040000")),
+                    ("soc", text("/soc")),
+                ],
+            );
+            tree.root.add_child(aliases);
+            let node = tree.root.child_mut("chosen").unwrap();
+            node.remove_property("stdout-path");
+            if let Some(stdout) = stdout {
+                set(node, "stdout-path", stdout);
+            }
+            change(tree);
+        });
+        let platform = platform(&bytes);
+        let uart = platform.uart.unwrap();
+        (uart.registers.address, uart.baud_rate, platform.remarks.join("; "))
+    };
+    let same = |_: &mut DeviceTree| {};
+    assert_eq!(chosen(None, &same), (0x0900_0000, None, String::new()));
+    assert_eq!(chosen(Some("serial1:9600n8"), &same), (0x0904_0000, Some(9600), String::new()));
+    assert_eq!(chosen(Some("serial1"), &same), (0x0904_0000, None, String::new()));
+    assert_eq!(chosen(Some("soc/serial:r"), &same), (0x0904_0000, None, String::new()));
+    assert_eq!(chosen(Some("/soc/serial@9040000:115200"), &same).0, 0x0904_0000);
+    assert_eq!(
+        chosen(Some("/soc/serial@9040001"), &same),
+        (
+            0x0900_0000,
+            None,
+            String::from("stdout-path is \"/soc/serial@9040001\", which is no enabled device")
+        )
+    );
+    for broken in ["", "/", "serial9", "soc", ":", "//soc//", "serial0/x"] {
+        let (address, _, remarks) = chosen(Some(broken), &same);
+        assert_eq!(address, 0x0900_0000, "{broken:?}");
+        assert!(remarks.contains("stdout-path"), "{broken:?}: {remarks}");
+    }
+    let old = chosen(None, &|tree| {
+        set(tree.root.child_mut("chosen").unwrap(), "linux,stdout-path", "serial1");
+    });
+    assert_eq!(old.0, 0x0904_0000);
+    let disabled = chosen(Some("serial1"), &|tree| {
+        let soc = tree.root.child_mut("soc").unwrap();
+        set(soc.child_mut("serial@9040000").unwrap(), "status", "disabled");
+    });
+    assert_eq!(disabled.0, 0x0900_0000);
+    let other = chosen(Some("serial1"), &|tree| {
+        let soc = tree.root.child_mut("soc").unwrap();
+        set(soc.child_mut("serial@9040000").unwrap(), "compatible", "acme,serial");
+    });
+    assert_eq!(
+        other.2,
+        "stdout-path is \"serial1\", a \"acme,serial\", which is not driven or cannot be reached"
+    );
+}
+
+#[test]
+fn uarts_of_every_kind() {
+    let uart = |change: &dyn Fn(&mut DeviceTreeNode)| {
+        platform(&changed(|tree| change(tree.root.child_mut(UART).unwrap()))).uart
+    };
+    let kind = |change: &dyn Fn(&mut DeviceTreeNode)| uart(change).map(|uart| uart.kind);
+    assert_eq!(kind(&|node| set(node, "compatible", "arm,sbsa-uart")), Some(UartKind::Sbsa));
+    let ns16550 = |register_shift, access_bytes| Some(UartKind::Ns16550 { register_shift, access_bytes });
+    assert_eq!(kind(&|node| set(node, "compatible", "ns16550a")), ns16550(0, 1));
+    assert_eq!(kind(&|node| set(node, "compatible", "snps,dw-apb-uart")), ns16550(2, 4));
+    let spaced = |shift: u32, width: u32| {
+        move |node: &mut DeviceTreeNode| {
+            set(node, "compatible", "ns16550");
+            set(node, "reg-shift", shift);
+            set(node, "reg-io-width", width);
+        }
+    };
+    assert_eq!(kind(&spaced(2, 1)), ns16550(2, 1));
+    assert_eq!(kind(&spaced(2, 4)), ns16550(2, 4));
+    for (shift, width) in [(0, 4), (2, 3), (5, 1), (64, 1), (u32::MAX, 1), (1, 0)] {
+        assert_eq!(kind(&spaced(shift, width)), None, "{shift}, {width}");
+    }
+    let moved = uart(&|node| {
+        set(node, "compatible", "ns16550a");
+        set(node, "reg-offset", 0x100_u32);
+        set(node, "clock-frequency", 1_843_200_u32);
+        set(node, "current-speed", 38_400_u32);
+    });
+    let moved = moved.unwrap();
+    assert_eq!(moved.registers, Registers { address: 0x0900_0100, size_bytes: 0xf00 });
+    assert_eq!((moved.clock_hz, moved.baud_rate), (Some(1_843_200), Some(38_400)));
+    assert_eq!(uart(&|node| set(node, "compatible", "acme,serial")), None);
+    assert_eq!(
+        uart(&|node| {
+            node.remove_property("clocks");
+        })
+        .unwrap()
+        .clock_hz,
+        None
+    );
+}
+
+#[test]
+fn interrupt_controllers_of_boards() {
+    let controller = |names: &str, extra: &[u32], regions: Option<u32>| {
+        let names = text(names);
+        let bytes = changed(|tree| {
+            let gic = tree.root.child_mut("intc@8000000").unwrap();
+            set(gic, "compatible", names.as_slice());
+            let reg = [&[0, 0x0800_0000, 0, 0x1_0000][..], extra].concat();
+            set(gic, "reg", cells(&reg).as_slice());
+            if let Some(regions) = regions {
+                set(gic, "#redistributor-regions", regions);
+            }
+        });
+        platform(&bytes).interrupt_controller
+    };
+    let block = |address, size_bytes| Registers { address, size_bytes };
+    let distributor = block(0x0800_0000, 0x1_0000);
+    let cpu_interface = block(0x0802_0000, 0x2000);
+    for name in ["arm,gic-400", "arm,cortex-a9-gic", "arm,cortex-a7-gic\0arm,cortex-a15-gic"] {
+        let reg = [0, 0x0802_0000, 0, 0x2000, 0, 0x0804_0000, 0, 0x2000];
+        let gic = controller(name, &reg, None);
+        assert_eq!(gic, Some(InterruptController::GicV2 { distributor, cpu_interface }), "{name}");
+    }
+    // Two regions of redistributors, then the interfaces of GICv2.
+    let reg = [0, 0x080a_0000, 0, 0x4_0000, 1, 0, 0, 0x8_0000, 0, 0x0802_0000, 0, 0x2000];
+    let redistributors = [block(0x080a_0000, 0x4_0000), block(0x1_0000_0000, 0x8_0000)].into();
+    assert_eq!(
+        controller("arm,gic-v3", &reg, Some(2)),
+        Some(InterruptController::GicV3 { distributor, redistributors })
+    );
+    assert_eq!(controller("arm,gic-v3", &[], None), None);
+    assert_eq!(controller("arm,gic-400", &[], None), None);
+}

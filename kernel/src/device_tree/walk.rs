@@ -1,0 +1,169 @@
+//! Walking through the tree without a heap: every device, wherever it lies, with its registers as the CPU sees
+//! them.
+//!
+//! A device's `reg` counts in the address space of the bus that it lies on; `ranges` of each bus on the way to the
+//! root say where that is in the next one (Devicetree Specification 0.4, 2.3.8).
+
+use crate::machine::Registers;
+use dtoolkit::{
+    Cells, Node, Property,
+    fdt::{Fdt, FdtNode},
+};
+
+/// How many nodes there may be between a device and the root; what lies deeper is not found.
+const MAX_DEPTH: usize = 16;
+
+type Children<'a> = <FdtNode<'a> as Node>::Children<'a>;
+
+/// A node and the nodes above it.
+#[derive(Debug, Clone)]
+pub struct Place<'a> {
+    /// The node.
+    pub node: FdtNode<'a>,
+    /// From the root downwards.
+    above: heapless::Vec<FdtNode<'a>, MAX_DEPTH>,
+}
+
+/// All enabled nodes on enabled buses but the root, parents before their children. Devices behind a PCI host bridge
+/// are left out: their addresses are no memory of the CPU's.
+pub fn places<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Place<'a>> + use<'a> {
+    let mut level = heapless::Vec::new();
+    let _ = level.push((tree.root(), tree.root().children()));
+    Walk { level }
+}
+
+struct Walk<'a> {
+    level: heapless::Vec<(FdtNode<'a>, Children<'a>), MAX_DEPTH>,
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Place<'a>;
+
+    fn next(&mut self) -> Option<Place<'a>> {
+        loop {
+            let (_, children) = self.level.last_mut()?;
+            let Some(node) = children.next() else {
+                self.level.pop();
+                continue;
+            };
+            if !is_enabled(&node) {
+                continue;
+            }
+            let above = self.level.iter().map(|(node, _)| *node).collect();
+            if text(&node, "device_type") != Some("pci") {
+                // Without room, the node's children are too deep.
+                let _ = self.level.push((node, node.children()));
+            }
+            return Some(Place { node, above });
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    /// True if the node is compatible with one of `names`.
+    pub fn is_compatible(&self, names: &[&str]) -> bool {
+        self.node.compatible().into_iter().flatten().any(|name| names.contains(&name))
+    }
+
+    /// True if these are the names of the nodes from the root to this one; an address may be left out.
+    pub fn has_path<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
+        let is_named =
+            |node: &FdtNode<'_>, name: &str| node.name() == name || node.name_without_address() == name;
+        let mut nodes = self.above.iter().skip(1).chain([&self.node]);
+        nodes.all(|node| names.next().is_some_and(|name| is_named(node, name))) && names.next().is_none()
+    }
+
+    /// The nodes from this one up to the root.
+    pub fn upwards(&self) -> impl Iterator<Item = FdtNode<'a>> {
+        [self.node].into_iter().chain(self.above.iter().rev().copied())
+    }
+
+    /// The entry of `reg` with this index, as the CPU sees it.
+    pub fn registers(&self, index: usize) -> Option<Registers> {
+        self.all_registers().nth(index).flatten()
+    }
+
+    /// All entries of `reg` as the CPU sees them; `None` for those that it cannot reach.
+    pub fn all_registers(&self) -> impl Iterator<Item = Option<Registers>> {
+        let entries = self.node.reg().ok().flatten().into_iter().flatten();
+        entries.map(|entry| {
+            let address = number(&entry.address)?;
+            let size_bytes = number(&entry.size)?;
+            self.translate(Registers { address, size_bytes })
+        })
+    }
+
+    /// Where registers on the bus that this node lies on are for the CPU; `None` if it cannot reach any.
+    pub fn translate(&self, registers: Registers) -> Option<Registers> {
+        let Registers { mut address, mut size_bytes } = registers;
+        // The root's address space is the CPU's.
+        for bus in self.above.iter().skip(1).rev() {
+            (address, size_bytes) = translate(bus, address, size_bytes)?;
+        }
+        address.checked_add(size_bytes)?;
+        (size_bytes > 0).then_some(Registers { address, size_bytes })
+    }
+}
+
+/// Where `size_bytes` at `address` on this bus are on the bus above it, and how many of them.
+fn translate(bus: &FdtNode<'_>, address: u64, size_bytes: u64) -> Option<(u64, u64)> {
+    // Without `ranges` nothing on the bus is memory; without entries it is the same memory.
+    if bus.property("ranges")?.value().is_empty() {
+        return Some((address, size_bytes));
+    }
+    bus.ranges().ok()??.find_map(|range| {
+        let offset = address.checked_sub(number(&range.child_bus_address)?)?;
+        let rest_bytes = number(&range.length)?.checked_sub(offset).filter(|&rest| rest > 0)?;
+        let above = number(&range.parent_bus_address)?.checked_add(offset)?;
+        Some((above, size_bytes.min(rest_bytes)))
+    })
+}
+
+/// The number that some cells hold, however many they are; `None` if it has more than 64 bits.
+fn number(cells: &Cells<'_>) -> Option<u64> {
+    cells
+        .as_ref()
+        .iter()
+        .try_fold(0_u64, |number, cell| (number >> 32 == 0).then(|| number << 32 | u64::from(cell.get())))
+}
+
+/// Whether `status` says that there is something to use.
+pub fn is_enabled(node: &FdtNode<'_>) -> bool {
+    node.property("status").is_none() || matches!(text(node, "status"), Some("okay" | "ok"))
+}
+
+/// A property that is a text.
+pub fn text<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a str> {
+    node.property(name)?.value_as().ok()
+}
+
+/// A property that is one number of 32 bits.
+pub fn cell(node: &FdtNode<'_>, name: &str) -> Option<u32> {
+    node.property(name)?.value_as().ok()
+}
+
+/// The cell with this index of a property that is a list of cells.
+pub fn nth_cell(node: &FdtNode<'_>, name: &str, index: usize) -> Option<u32> {
+    cells(node.property(name)?.value()).nth(index)
+}
+
+/// The cells of a property's value.
+pub fn cells(value: &[u8]) -> impl Iterator<Item = u32> + Clone + '_ {
+    value.chunks_exact(4).map(|cell| cell.iter().fold(0, |number, &byte| number << 8 | u32::from(byte)))
+}
+
+/// The node that others refer to by this number, enabled or not.
+pub fn find_phandle<'a>(tree: &Fdt<'a>, phandle: u32) -> Option<FdtNode<'a>> {
+    let mut level: heapless::Vec<Children<'a>, MAX_DEPTH> = heapless::Vec::new();
+    let _ = level.push(tree.root().children());
+    loop {
+        let Some(node) = level.last_mut()?.next() else {
+            level.pop();
+            continue;
+        };
+        if cell(&node, "phandle").or_else(|| cell(&node, "linux,phandle")) == Some(phandle) {
+            return Some(node);
+        }
+        let _ = level.push(node.children());
+    }
+}

@@ -1,0 +1,173 @@
+//! What a machine consists of, whoever says so: memory, cores, the devices that the kernel drives.
+//!
+//! [`Platform`] is filled by [`device_tree`](crate::device_tree) and read by the drivers and `boot.rs`.
+
+use alloc::{string::String, vec::Vec};
+use core::{fmt, ops::Range};
+
+/// A device's registers: physical address and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registers {
+    /// Physical address of the first register.
+    pub address: u64,
+    /// Size of the register block.
+    pub size_bytes: u64,
+}
+
+impl Registers {
+    /// The addresses that the registers occupy.
+    pub fn range(&self) -> Range<u64> {
+        self.address..self.address.saturating_add(self.size_bytes)
+    }
+}
+
+/// How an interrupt is signalled to the interrupt controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// By a change of the line, or a pulse.
+    Edge,
+    /// For as long as the line is active.
+    Level,
+}
+
+/// An interrupt of the interrupt controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupt {
+    /// The controller's number: 16 to 31 belong to one core each, from 32 on they are shared.
+    pub number: u32,
+    /// How it is signalled.
+    pub trigger: Trigger,
+}
+
+/// The programming model of a UART.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UartKind {
+    /// Arm PL011.
+    Pl011,
+    /// The part of a PL011 that the Server Base System Architecture asks for (appendix B): neither the speed nor
+    /// the format of the line can be set.
+    Sbsa,
+    /// National Semiconductor's 16550 and its descendants.
+    Ns16550 {
+        /// Registers lie `1 << register_shift` bytes apart.
+        register_shift: u8,
+        /// Size of an access: 1, 2 or 4.
+        access_bytes: u8,
+    },
+}
+
+impl fmt::Display for UartKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pl011 => "a PL011",
+            Self::Sbsa => "an SBSA UART",
+            Self::Ns16550 { .. } => "a 16550",
+        })
+    }
+}
+
+/// The console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uart {
+    /// How it is programmed.
+    pub kind: UartKind,
+    /// The register block.
+    pub registers: Registers,
+    /// Its interrupt; without one it is polled.
+    pub interrupt: Option<Interrupt>,
+    /// Frequency of the clock that the speed is divided from, where that is known.
+    pub clock_hz: Option<u32>,
+    /// Speed that somebody asks for, in bits per second.
+    pub baud_rate: Option<u32>,
+}
+
+/// The interrupt controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InterruptController {
+    /// GICv2: distributor and memory-mapped CPU interface.
+    GicV2 {
+        /// The distributor, `GICD`.
+        distributor: Registers,
+        /// The CPU interface, `GICC`.
+        cpu_interface: Registers,
+    },
+    /// GICv3 or 4: distributor and redistributors.
+    GicV3 {
+        /// The distributor, `GICD`.
+        distributor: Registers,
+        /// The regions of redistributors, `GICR`, one frame pair a core in each.
+        redistributors: Vec<Registers>,
+    },
+}
+
+/// A window through which the CPU reaches PCI memory: bus and CPU addresses are often equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PciWindow {
+    /// First address as PCI devices see it.
+    pub bus_address: u64,
+    /// The same place as the CPU sees it.
+    pub cpu_address: u64,
+    /// Size of the window.
+    pub size_bytes: u64,
+    /// True when the window may hold addresses above 4 GiB.
+    pub is_64_bit: bool,
+}
+
+/// A PCIe host bridge with an enhanced configuration access mechanism (ECAM).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PcieHost {
+    /// Configuration space, 4 KiB a function.
+    pub ecam: Registers,
+    /// The buses that the ECAM covers, first and last.
+    pub buses: (u8, u8),
+    /// Memory windows; I/O windows are left out.
+    pub windows: Vec<PciWindow>,
+}
+
+/// The instruction that calls the firmware's PSCI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PsciMethod {
+    /// `hvc #0`.
+    Hvc,
+    /// `smc #0`.
+    Smc,
+}
+
+/// A core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu {
+    /// Affinity fields of its `MPIDR`.
+    pub mpidr: u64,
+    /// True if its `enable-method` is `psci`; the core that boots needs none.
+    pub starts_by_psci: bool,
+}
+
+/// The machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    /// RAM banks in ascending order, none of which overlaps or meets another.
+    pub memory: Vec<Range<u64>>,
+    /// Parts of the RAM that firmware or devices keep for themselves, in any order.
+    pub reserved_memory: Vec<Range<u64>>,
+    /// The cores.
+    pub cores: Vec<Cpu>,
+    /// The console.
+    pub uart: Option<Uart>,
+    /// The interrupt controller.
+    pub interrupt_controller: Option<InterruptController>,
+    /// The virtio-mmio transports in ascending order of address, whether something is plugged in
+    /// or not.
+    pub virtio_mmio: Vec<Registers>,
+    /// The PCIe host bridge.
+    pub pcie: Option<PcieHost>,
+    /// How to call PSCI.
+    pub psci: Option<PsciMethod>,
+    /// Interrupt of the cores' virtual timers.
+    pub timer_interrupt: Option<Interrupt>,
+    /// Interrupt of the cores' performance counters.
+    pub pmu_interrupt: Option<Interrupt>,
+    /// The boot arguments.
+    pub boot_args: String,
+    /// What was found to be wrong or left out, a sentence each.
+    pub remarks: Vec<String>,
+}

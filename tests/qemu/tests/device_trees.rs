@@ -1,0 +1,77 @@
+//! Device trees that are not QEMU's own: what boards, boot loaders and hypervisors write.
+
+use qemu_tests::{
+    Directory, Run,
+    device_tree::{move_devices_below, qemu_tree, set},
+    repository,
+};
+
+fn text(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+/// Every device but the flash memory below a bus at another address, an SBSA UART as the console, 400 MiB of RAM
+/// named twice by nodes of other names, and a device in the midst of it.
+#[test]
+fn a_tree_like_a_boards() {
+    let directory = Directory::new("tree-like-a-boards");
+    let mut tree = qemu_tree(&directory, "gic-version=3");
+    let mut ram = tree.root.remove_child("memory@40000000").unwrap();
+    set(&mut ram, "reg", [0_u32, 0x4000_0000, 0, 0x1000_0000, 0, 0x4800_0000, 0, 0x1100_0000]);
+    tree.root.add_child(ram);
+    let mut again = dtoolkit::model::DeviceTreeNode::new("ram").unwrap();
+    set(&mut again, "device_type", "memory");
+    set(&mut again, "reg", [0_u32, 0x4000_0000, 0, 0x1900_0000]);
+    tree.root.add_child(again);
+    let mut device = dtoolkit::model::DeviceTreeNode::new("mailbox@58000000").unwrap();
+    set(&mut device, "compatible", "acme,mailbox");
+    set(&mut device, "reg", [0_u32, 0x5800_0000, 0, 0x1000]);
+    tree.root.add_child(device);
+    set(tree.root.child_mut("pl011@9000000").unwrap(), "compatible", "arm,sbsa-uart");
+    move_devices_below(&mut tree, "soc", 0x0800_0000);
+    let chosen = tree.root.child_mut("chosen").unwrap();
+    set(chosen, "stdout-path", "/soc/pl011@9000000:115200n8");
+    set(chosen, "bootargs", "log=warn");
+
+    let mut session = Run::new()
+        .model(&repository().join("test_models/micro.gguf"))
+        .device_tree(&directory, &tree, "")
+        .start();
+    let boot = text(&session.wait_for("ferrite> "));
+    // 256 MiB + 272 MiB + 400 MiB, of which 400 MiB are there.
+    assert!(boot.contains("device tree: 540672 KiB of RAM are named more than once"), "{boot}");
+    assert_eq!(boot.matches("WARN").count(), 1, "{boot}");
+    session.send("mem\r");
+    session.wait_for("pool ");
+    let pool = text(&session.wait_for("high-water"));
+    let total = pool.split_once(" of ").unwrap().1.split_once(" MiB").unwrap().0;
+    let total: f64 = total.parse().unwrap();
+    assert!((350.0..376.0).contains(&total), "{pool}");
+    session.send("llm list\r");
+    session.wait_for("/models/");
+    session.send("cpus\r");
+    session.wait_for("core 1: mpidr 0x1, online");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+/// A console that is not driven is named on the one that is.
+#[test]
+fn another_console_than_the_tree_wants() {
+    let directory = Directory::new("another-console");
+    let mut tree = qemu_tree(&directory, "gic-version=2");
+    let mut other = dtoolkit::model::DeviceTreeNode::new("serial@9050000").unwrap();
+    set(&mut other, "compatible", "acme,serial");
+    tree.root.add_child(other);
+    let mut aliases = dtoolkit::model::DeviceTreeNode::new("aliases").unwrap();
+    set(&mut aliases, "serial0", "/serial@9050000");
+    tree.root.add_child(aliases);
+    let chosen = tree.root.child_mut("chosen").unwrap();
+    set(chosen, "stdout-path", "serial0");
+    set(chosen, "bootargs", "log=warn");
+    let mut session = Run::new().device_tree(&directory, &tree, "-machine gic-version=2").start();
+    session.wait_for("stdout-path is \"serial0\", a \"acme,serial\", which is not driven");
+    session.wait_for("ferrite> ");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
