@@ -23,7 +23,10 @@ const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursd
 
 /// Fills in a format of C's `strftime`, in its "C" locale, with the time `seconds` after the
 /// beginning of 1970.
-pub(crate) fn format_time(seconds: u64, format: &str) -> Result<String, ErrorKind> {
+///
+/// # Errors
+/// [`ErrorKind::BadArguments`] if the format has a code that is not known.
+pub fn format_time(seconds: u64, format: &str) -> Result<String, ErrorKind> {
     let days = seconds / 86_400;
     let (year, month, day) = civil_from_days(days);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);

@@ -44,6 +44,7 @@ mod value;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub use date::format_time;
 pub use error::{Error, ErrorKind};
 pub use value::{Callable, Map, Value};
 

@@ -1,9 +1,8 @@
 //! How a conversation becomes a prompt, from the command line: [`ChatArguments`] and [`ChatFormat`].
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Error, Result, anyhow};
 use clap::Args;
+use jiff::Zoned;
 use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FamilyNames};
 use llm::gguf::Gguf;
 use llm::tokenizer::Tokenizer;
@@ -64,7 +63,7 @@ impl ChatFormat {
             messages: &messages,
             add_generation_prompt: true,
             enable_thinking: self.no_thinking.then_some(false),
-            now_seconds: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|time| time.as_secs()),
+            now_seconds: local_seconds(&Zoned::now()),
         };
         let encoded = self.template.encode(tokenizer, &conversation, ids);
         encoded.map_err(|error| if self.is_of_the_file { with_the_way_out(error) } else { error.into() })
@@ -75,5 +74,26 @@ fn with_the_way_out(error: ChatError) -> Error {
     match error.is_about_the_template() {
         true => anyhow!("{error}; --template NAME uses another: {FamilyNames}"),
         false => error.into(),
+    }
+}
+
+/// What a clock on the wall shows, in seconds since the beginning of 1970; `None` before that.
+fn local_seconds(now: &Zoned) -> Option<u64> {
+    let seconds = now.timestamp().as_second() + i64::from(now.offset().seconds());
+    u64::try_from(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_is_that_of_the_time_zone() {
+        let seconds = |text: &str| local_seconds(&text.parse().unwrap());
+        // The same moment, which is the next day in Kolkata.
+        assert_eq!(seconds("2024-07-26T23:30:00+00:00[UTC]"), Some(1_722_036_600));
+        assert_eq!(seconds("2024-07-27T05:00:00+05:30[+05:30]"), Some(1_722_036_600 + 19_800));
+        assert_eq!(seconds("2024-07-26T16:30:00-07:00[-07:00]"), Some(1_722_036_600 - 25_200));
+        assert_eq!(seconds("1969-12-31T23:59:59+00:00[UTC]"), None);
     }
 }

@@ -53,9 +53,9 @@ fn render(template: &str, conversation: &Conversation<'_>) -> Result<(String, Ve
 fn templates_see_what_they_expect() {
     let template = "{{ bos_token }}{% for m in messages %}[{{ m.role }}|{{ m['content'] | trim }}]{% endfor %}\
         {{ eos_token }}{{ add_generation_prompt }}{{ tools is none }}{{ enable_thinking is defined }}\
-        {{ strftime_now is defined }}";
+        {{ strftime_now('%F') }}";
     let (text, _) = render(template, &CONVERSATION).unwrap();
-    assert_eq!(text, "<s>[user|ab][assistant|c</s>][user|d]</s>TrueTrueFalseFalse");
+    assert_eq!(text, "<s>[user|ab][assistant|c</s>][user|d]</s>TrueTrueFalse2024-07-26");
     let asked = Conversation {
         add_generation_prompt: false,
         enable_thinking: Some(false),
@@ -65,6 +65,15 @@ fn templates_see_what_they_expect() {
     let (text, _) =
         render("{{ add_generation_prompt }} {{ enable_thinking }} {{ strftime_now('%Y') }}", &asked).unwrap();
     assert_eq!(text, "False False 1970");
+}
+
+#[test]
+fn every_way_to_tell_the_date_tells_the_same_one() {
+    let template =
+        "{{ messages[0].content }} {{ strftime_now('%d %B %Y') }}, {{ date_string }}, {{ datetime }}";
+    let at = |now_seconds| render(template, &Conversation { now_seconds, ..CONVERSATION }).unwrap().0;
+    assert_eq!(at(Some(1_900_000_000)), "ab 17 March 2030, 17 Mar 2030, Mar 17 2030");
+    assert_eq!(at(None), "ab 26 July 2024, 26 Jul 2024, Jul 26 2024");
 }
 
 #[test]

@@ -24,6 +24,10 @@ use crate::tokenizer::{EncodeOptions, Tokenizer};
 /// The key of a file's template.
 const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 
+/// The time that templates are told where none is known: the beginning of 26 July 2024, the date that the
+/// templates of Llama 3 themselves fall back to.
+pub const DEFAULT_NOW_SECONDS: u64 = 1_721_952_000;
+
 /// One turn of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'m> {
@@ -42,8 +46,16 @@ pub struct Conversation<'m> {
     pub add_generation_prompt: bool,
     /// Whether a model that can think before it answers should; `None` leaves it to the template.
     pub enable_thinking: Option<bool>,
-    /// Seconds since 1970, for templates that tell the date; those that must have it fail without.
+    /// Seconds since the beginning of 1970 in local time, for templates that tell the date;
+    /// [`DEFAULT_NOW_SECONDS`] for who has no calendar.
     pub now_seconds: Option<u64>,
+}
+
+impl Conversation<'_> {
+    /// The local time that templates are told, in seconds.
+    fn now(&self) -> u64 {
+        self.now_seconds.unwrap_or(DEFAULT_NOW_SECONDS)
+    }
 }
 
 /// The chat format of a model.
@@ -96,7 +108,7 @@ impl ChatTemplate {
     /// [`ChatError::Template`], for example if the template refuses an order of roles.
     pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, ChatError> {
         let context = self.context(conversation).map_err(ChatError::Context)?;
-        let limits = Limits { now_seconds: conversation.now_seconds, ..Limits::default() };
+        let limits = Limits { now_seconds: Some(conversation.now()), ..Limits::default() };
         Ok(self.template.render(&context, limits)?)
     }
 
@@ -135,6 +147,10 @@ impl ChatTemplate {
         context.insert("add_generation_prompt", conversation.add_generation_prompt)?;
         context.insert("bos_token", self.bos.as_str())?;
         context.insert("eos_token", self.eos.as_str())?;
+        // Not in apply_chat_template, but in llama.cpp: some templates name no date of their own.
+        for (name, format) in [("date_string", "%d %b %Y"), ("datetime", "%b %d %Y")] {
+            context.insert(name, jinja::format_time(conversation.now(), format)?)?;
+        }
         if let Some(enable_thinking) = conversation.enable_thinking {
             // DeepSeek's templates have another name for it.
             context.insert("enable_thinking", enable_thinking)?;
