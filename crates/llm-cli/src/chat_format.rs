@@ -2,7 +2,7 @@
 
 use anyhow::{Error, Result, anyhow};
 use clap::Args;
-use jiff::Zoned;
+use jiff::ZonedDateTime;
 use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FamilyNames};
 use llm::gguf::Gguf;
 use llm::tokenizer::Tokenizer;
@@ -63,7 +63,7 @@ impl ChatFormat {
             messages: &messages,
             add_generation_prompt: true,
             enable_thinking: self.no_thinking.then_some(false),
-            now_seconds: local_seconds(&Zoned::now()),
+            now_seconds: local_seconds(&ZonedDateTime::now()),
         };
         let encoded = self.template.encode(tokenizer, &conversation, ids);
         encoded.map_err(|error| if self.is_of_the_file { with_the_way_out(error) } else { error.into() })
@@ -78,7 +78,7 @@ fn with_the_way_out(error: ChatError) -> Error {
 }
 
 /// What a clock on the wall shows, in seconds since the beginning of 1970; `None` before that.
-fn local_seconds(now: &Zoned) -> Option<u64> {
+fn local_seconds(now: &ZonedDateTime) -> Option<u64> {
     let seconds = now.timestamp().as_second() + i64::from(now.offset().seconds());
     u64::try_from(seconds).ok()
 }

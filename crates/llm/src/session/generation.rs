@@ -148,6 +148,9 @@ impl<'g, 'm> Generation<'g, 'm> {
         }
         self.n_left -= 1;
         self.text.push(self.decoder.push(self.tokenizer, id)?.unwrap_or(""));
+        if !self.tokenizer.kind(id)?.has_text() {
+            self.text.push_name(self.tokenizer.piece(id)?);
+        }
         if self.text.is_stopped() {
             self.finished = Some(FinishReason::StopString);
             return Ok(Step::Finished { reason: FinishReason::StopString, text: self.text.take() });

@@ -260,7 +260,7 @@ impl<'m> Session<'m> {
     /// Starts to generate up to `max_tokens` tokens after `prompt`, from an empty cache.
     ///
     /// The text ends before a token that the vocabulary marks as an end, and before the first of the
-    /// `stop` strings.
+    /// `stop` strings. One that is the name of a token without text, such as `<|im_end|>`, is found too.
     ///
     /// # Errors
     ///

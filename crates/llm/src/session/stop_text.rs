@@ -1,10 +1,15 @@
 //! Generated text on its way out: whole up to where a stop string may begin.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::SessionError;
 
 /// Generated text on its way out, with what may be the start of a stop string held back.
+///
+/// Tokens without a text of their own, such as `<|im_end|>`, count under their name: a stop string can be
+/// such a name, or have it within. One that goes on beyond them may also pass over them, for nobody sees
+/// them.
 pub(super) struct StopText<'g> {
     stop: &'g [&'g str],
     text: String,
@@ -13,7 +18,12 @@ pub(super) struct StopText<'g> {
     /// Bytes of `text` that can be given out.
     n_certain: usize,
     is_stopped: bool,
+    /// For each stop string, and each of its lengths from nothing to the whole: how many bytes of the text's
+    /// end such a beginning of it takes, or [`NONE`] if the text does not end with it.
+    beginnings: Vec<usize>,
 }
+
+const NONE: usize = usize::MAX;
 
 impl<'g> StopText<'g> {
     /// Room for the longest stop string and the longest token is taken at once, so that none is
@@ -24,30 +34,96 @@ impl<'g> StopText<'g> {
         let needed_bytes = longest_stop_bytes.saturating_add(longest_token_bytes).saturating_add(4);
         let mut text = String::new();
         text.try_reserve(needed_bytes).map_err(|_| SessionError::OutOfHeap { needed_bytes })?;
-        Ok(StopText { stop, text, n_taken: 0, n_certain: 0, is_stopped: false })
+        let n_beginnings = stop.iter().map(|stop| stop.len() + 1).sum();
+        let mut beginnings = Vec::new();
+        let needed_bytes = n_beginnings * size_of::<usize>();
+        beginnings.try_reserve_exact(n_beginnings).map_err(|_| SessionError::OutOfHeap { needed_bytes })?;
+        for stop in stop {
+            beginnings.push(0);
+            beginnings.resize(beginnings.len() + stop.len(), NONE);
+        }
+        Ok(StopText { stop, text, n_taken: 0, n_certain: 0, is_stopped: false, beginnings })
     }
 
+    /// Adds text.
     pub(super) fn push(&mut self, text: &str) {
         self.text.drain(..self.n_taken);
         self.n_taken = 0;
+        let old_len = self.text.len();
         self.text.push_str(text);
-        let found =
-            self.stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| self.text.find(stop)).min();
-        if let Some(at) = found {
-            self.n_certain = at;
-            self.is_stopped = true;
-        } else {
+        if self.stop.is_empty() {
+            self.n_certain = self.text.len();
+            return;
+        }
+        for (place, &byte) in text.as_bytes().iter().enumerate() {
+            self.lengthen(|stop, beginnings| {
+                for len in (0..stop.len()).rev() {
+                    let goes_on = beginnings[len] != NONE && stop[len] == byte;
+                    beginnings[len + 1] = if goes_on { beginnings[len] + 1 } else { NONE };
+                }
+            });
+            if self.stop_at(old_len + place + 1) {
+                return;
+            }
+        }
+        self.n_certain = self.text.len() - self.held_back_bytes();
+    }
+
+    /// Adds a token that has a name, but no text, to what was just pushed.
+    pub(super) fn push_name(&mut self, name: &[u8]) {
+        if self.stop.is_empty() || name.is_empty() || self.is_stopped {
+            return;
+        }
+        self.lengthen(|stop, beginnings| {
+            for len in (0..stop.len()).rev() {
+                let bytes = beginnings[len];
+                if bytes != NONE && stop[len..].starts_with(name) {
+                    let longer = &mut beginnings[len + name.len()];
+                    // Of two, the one that began earlier.
+                    *longer = if *longer == NONE { bytes } else { bytes.max(*longer) };
+                }
+            }
+        });
+        if !self.stop_at(self.text.len()) {
             self.n_certain = self.text.len() - self.held_back_bytes();
         }
     }
 
+    /// Lets `step` see each stop string with its beginnings.
+    fn lengthen(&mut self, step: impl Fn(&[u8], &mut [usize])) {
+        let mut beginnings = &mut self.beginnings[..];
+        for stop in self.stop {
+            let (own, others) = beginnings.split_at_mut(stop.len() + 1);
+            step(stop.as_bytes(), own);
+            beginnings = others;
+        }
+    }
+
+    /// Each stop string that is one, with its beginnings but the empty one.
+    fn stops(&self) -> impl Iterator<Item = &[usize]> {
+        let mut rest = &self.beginnings[..];
+        let own = self.stop.iter().map(move |stop| {
+            let (own, others) = rest.split_at(stop.len() + 1);
+            rest = others;
+            &own[1..]
+        });
+        own.filter(|own| !own.is_empty())
+    }
+
+    /// Stops if a stop string is complete where the first `end` bytes end; before the longest of them.
+    fn stop_at(&mut self, end: usize) -> bool {
+        let complete =
+            self.stops().filter_map(|own| own.last().copied()).filter(|&bytes| bytes != NONE).max();
+        if let Some(stop_bytes) = complete {
+            self.n_certain = end - stop_bytes;
+            self.is_stopped = true;
+        }
+        self.is_stopped
+    }
+
     /// The length of the longest end of the text that a stop string begins with.
     fn held_back_bytes(&self) -> usize {
-        let may_begin = |at: &usize| self.stop.iter().any(|stop| stop.starts_with(&self.text[*at..]));
-        let longest = self.stop.iter().map(|stop| stop.len()).max().unwrap_or(0);
-        let from = self.text.len().saturating_sub(longest);
-        let starts = (from..self.text.len()).filter(|&at| self.text.is_char_boundary(at));
-        starts.into_iter().find(may_begin).map_or(0, |at| self.text.len() - at)
+        self.stops().flatten().copied().filter(|&bytes| bytes != NONE).max().unwrap_or(0)
     }
 
     pub(super) fn release(&mut self) {
@@ -72,12 +148,20 @@ mod tests {
 
     use super::*;
 
-    /// What comes out, in pieces separated by `|`, when `pieces` are pushed; `!` marks the stop.
+    /// What comes out, in pieces separated by `|`, when `pieces` are pushed; `!` marks the stop. Pieces in
+    /// angle brackets are names of tokens without text.
     fn stream(stop: &[&str], pieces: &[&str]) -> String {
         let mut text = StopText::new(stop, 8).unwrap();
+        let capacity = text.text.capacity();
         let mut out = String::new();
         for piece in pieces {
-            text.push(piece);
+            if piece.starts_with('<') {
+                text.push("");
+                text.push_name(piece.as_bytes());
+            } else {
+                text.push(piece);
+            }
+            assert_eq!(text.text.capacity(), capacity);
             out += text.take();
             if text.is_stopped() {
                 return out + "!";
@@ -108,6 +192,40 @@ mod tests {
         assert_eq!(stream(&["END"], &["EN", "E", "ND"]), "|EN|!");
         assert_eq!(stream(&["END"], &["EN", "C"]), "|ENC|");
         assert_eq!(stream(&["END"], &["aE"]), "a|E");
+    }
+
+    #[test]
+    fn the_name_of_a_token_without_text_can_end_the_text() {
+        assert_eq!(stream(&["<a>"], &["x", "<b>", "y", "<a>", "z"]), "x||y|!");
+        assert_eq!(stream(&["<a>"], &["x", "<b>", "y"]), "x||y|");
+        assert_eq!(stream(&["q", "", "<b><a>"], &["<b>", "<b>", "<a>"]), "||!");
+        // Written out, it is text like any other.
+        assert_eq!(stream(&["<a>"], &["x ", "y<", "a>"]), "x |y|!");
+    }
+
+    #[test]
+    fn a_stop_string_may_go_on_beyond_a_name() {
+        assert_eq!(stream(&["<a>\nuser"], &["x", "<a>", "\n", "user"]), "x|||!");
+        assert_eq!(stream(&["y<a>\n"], &["xy", "<a>", "\n"]), "x||!");
+        assert_eq!(stream(&["y<a>\n"], &["xy", "<a>", "z"]), "x||yz|");
+        assert_eq!(stream(&["y<a>\n"], &["xy", "<a>"]), "x||y");
+    }
+
+    #[test]
+    fn a_name_is_no_text() {
+        for stop in ["a", ">", "<", "a>", "x<"] {
+            assert_eq!(stream(&[stop], &["-", "<a>", "-"]), "-||-|");
+        }
+        // What is seen ends where it would without the token.
+        assert_eq!(stream(&["END"], &["xE", "<a>", "ND"]), "x||!");
+        assert_eq!(stream(&["<a>b", "b"], &["x", "<a>", "b"]), "x||!");
+        assert_eq!(stream(&["x<a>y", "xy"], &["-x", "<a>", "y"]), "-||!");
+    }
+
+    #[test]
+    fn the_stop_string_that_is_complete_first_counts() {
+        assert_eq!(stream(&["bcd", "c"], &["abcd"]), "ab!");
+        assert_eq!(stream(&["bcd", "c"], &["ab", "cd"]), "a|b!");
     }
 
     #[test]

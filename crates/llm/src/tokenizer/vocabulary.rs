@@ -34,6 +34,14 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
+    /// Whether a token of this kind is shown in a text.
+    pub fn has_text(self) -> bool {
+        match self {
+            Self::Normal | Self::UserDefined | Self::Byte => true,
+            Self::Unknown | Self::Control | Self::Unused | Self::Undefined => false,
+        }
+    }
+
     fn from_number(number: i32) -> Self {
         match number {
             1 => Self::Normal,
