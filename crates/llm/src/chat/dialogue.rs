@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::{ChatError, Message};
 
@@ -72,11 +73,41 @@ impl Dialogue {
     /// # Errors
     /// [`ChatError::OutOfMemory`].
     pub fn messages(&self) -> Result<Vec<Message<'_>>, ChatError> {
+        self.messages_without(0)
+    }
+
+    /// How many turns can be forgotten: all that the user began, but the last.
+    pub(super) fn n_forgettable(&self) -> usize {
+        self.questions().count().saturating_sub(1)
+    }
+
+    /// The messages without the `n_turns` oldest turns. What stands before the first turn, the system's
+    /// message, stays.
+    pub(super) fn messages_without(&self, n_turns: usize) -> Result<Vec<Message<'_>>, ChatError> {
+        let forgotten = self.oldest(n_turns);
+        let kept = self.turns[..forgotten.start].iter().chain(&self.turns[forgotten.end..]);
         let mut messages = Vec::new();
         let needed_bytes = self.turns.len() * size_of::<Message<'_>>();
         messages.try_reserve(self.turns.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
-        messages.extend(self.turns.iter().map(|(role, content)| Message { role: role.name(), content }));
+        messages.extend(kept.map(|(role, content)| Message { role: role.name(), content }));
         Ok(messages)
+    }
+
+    /// Forgets the `n_turns` oldest turns.
+    pub(super) fn forget(&mut self, n_turns: usize) {
+        let forgotten = self.oldest(n_turns);
+        self.turns.drain(forgotten);
+    }
+
+    /// The places of the `n_turns` oldest turns.
+    fn oldest(&self, n_turns: usize) -> Range<usize> {
+        let start = self.questions().next().unwrap_or(self.turns.len());
+        start..self.questions().nth(n_turns).unwrap_or(self.turns.len())
+    }
+
+    /// The places of what the user says, with which turns begin.
+    fn questions(&self) -> impl Iterator<Item = usize> + '_ {
+        self.turns.iter().enumerate().filter(|(_, (role, _))| *role == Role::User).map(|(place, _)| place)
     }
 
     fn push(&mut self, role: Role, content: &str) -> Result<(), ChatError> {

@@ -19,10 +19,19 @@ pub enum ChatError {
     Gguf(GgufError),
     /// The template could not be parsed or filled in.
     Template(jinja::Error),
+    /// The template shows nothing of what the user says.
+    MessageLost,
     /// The conversation cannot be given to a template.
     Context(jinja::ErrorKind),
     /// The text could not be encoded.
     Tokenizer(TokenizerError),
+    /// A message that is longer than the context, even if all turns before it are forgotten.
+    MessageTooLong {
+        /// Tokens of the message with its format, and with the system's.
+        n_tokens: usize,
+        /// Positions of the context.
+        n_ctx: usize,
+    },
     /// The heap has no room for what was said.
     OutOfMemory {
         /// Bytes that were asked for.
@@ -44,7 +53,7 @@ impl fmt::Display for FamilyNames {
 impl ChatError {
     /// Whether a format by name would help where the file's own did not.
     pub fn is_about_the_template(&self) -> bool {
-        matches!(self, Self::NoTemplate | Self::Gguf(_) | Self::Template(_))
+        matches!(self, Self::NoTemplate | Self::Gguf(_) | Self::Template(_) | Self::MessageLost)
     }
 }
 
@@ -76,8 +85,16 @@ impl fmt::Display for ChatError {
             Self::OutOfMemory { needed_bytes } => {
                 write!(f, "the heap has no {needed_bytes} bytes left for what was said")
             }
+            Self::MessageTooLong { n_tokens, n_ctx } => write!(
+                f,
+                "the message is too long: alone it makes a prompt of {n_tokens} tokens, the context has {n_ctx} \
+                 positions; say less, or make the context longer"
+            ),
             Self::Gguf(error) => error.fmt(f),
             Self::Template(error) => write!(f, "chat template: {error}"),
+            Self::MessageLost => f.write_str(
+                "chat template: it leaves out what the user says, given as a text and as a list of parts",
+            ),
             Self::Context(error) => write!(f, "the conversation cannot be given to a template: {error}"),
             Self::Tokenizer(error) => error.fmt(f),
         }

@@ -1,0 +1,96 @@
+//! A dialogue made to fit a context: the oldest turns are forgotten once there is no room left.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::{ChatError, ChatTemplate, Conversation, Dialogue};
+use crate::tokenizer::Tokenizer;
+
+/// The room that a prompt and the answer to it have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Positions of the context.
+    pub n_ctx: usize,
+    /// Tokens of the answer at most.
+    pub max_tokens: usize,
+}
+
+/// What had to be forgotten; shows itself as a message to the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Turns, each a message of the user with its answer.
+    pub n_turns: usize,
+    /// Positions of the context that was full.
+    pub n_ctx: usize,
+}
+
+impl fmt::Display for Forgotten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { n_turns, n_ctx } = self;
+        write!(f, "the context of {n_ctx} tokens is full: the oldest ")?;
+        match n_turns {
+            1 => f.write_str("turn is forgotten"),
+            _ => write!(f, "{n_turns} turns are forgotten"),
+        }
+    }
+}
+
+impl Room {
+    /// What an answer is to have at least: what it may take, but no more than a quarter of the context.
+    fn for_an_answer(self) -> usize {
+        self.max_tokens.min(self.n_ctx / 4)
+    }
+}
+
+impl ChatTemplate {
+    /// Appends the ids of a dialogue, up to where the model answers, to `out`.
+    ///
+    /// Where they and an answer are more than the context, the dialogue's oldest turns are forgotten until
+    /// half of it is free, so that it is not full again at the next message; the system's message and the
+    /// user's last stay. Everything but the messages is taken from `settings`.
+    ///
+    /// # Errors
+    /// [`ChatError::MessageTooLong`] if the last message alone is longer than the context, and as
+    /// [`encode`](Self::encode); the dialogue is then as it was.
+    pub fn encode_dialogue(
+        &self,
+        tokenizer: &Tokenizer<'_>,
+        dialogue: &mut Dialogue,
+        settings: &Conversation<'_>,
+        room: Room,
+        out: &mut Vec<u32>,
+    ) -> Result<Option<Forgotten>, ChatError> {
+        let start = out.len();
+        let n_ctx = room.n_ctx;
+        let n_forgettable = dialogue.n_forgettable();
+        let mut encode = |dialogue: &Dialogue, n_turns| {
+            let messages = dialogue.messages_without(n_turns)?;
+            out.truncate(start);
+            self.encode(tokenizer, &Conversation { messages: &messages, ..*settings }, out)?;
+            Ok::<_, ChatError>(out.len() - start)
+        };
+        let most = n_ctx - room.for_an_answer();
+        let n_tokens = encode(dialogue, 0)?;
+        if n_tokens <= most || (n_forgettable == 0 && n_tokens <= n_ctx) {
+            return Ok(None);
+        }
+        let n_least = if n_forgettable == 0 { n_tokens } else { encode(dialogue, n_forgettable)? };
+        if n_least > n_ctx {
+            return Err(ChatError::MessageTooLong { n_tokens: n_least, n_ctx });
+        }
+        // As many turns stay as fit into half of the context, or what is left beside an answer.
+        let limit = if n_least <= n_ctx / 2 { n_ctx / 2 } else { most };
+        let (mut too_few, mut enough) = (0, n_forgettable);
+        while too_few + 1 < enough {
+            let middle = too_few.midpoint(enough);
+            if encode(dialogue, middle)? <= limit {
+                enough = middle;
+            } else {
+                too_few = middle;
+            }
+        }
+        encode(dialogue, enough)?;
+        dialogue.forget(enough);
+        Ok(Some(Forgotten { n_turns: enough, n_ctx }))
+    }
+}

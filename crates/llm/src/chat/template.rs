@@ -1,0 +1,207 @@
+//! The chat format of a model: [`ChatTemplate`].
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use jinja::{ErrorKind, Limits, Map, Template, Value};
+
+use super::capabilities::{Capabilities, ContentForm, OTHER_QUESTION, without_system};
+use super::{ChatError, Conversation, DEFAULT_NOW_SECONDS, Message, families};
+use crate::gguf::Gguf;
+use crate::tokenizer::{EncodeOptions, Tokenizer};
+
+/// The keys of a file's template: its own, or else the one for conversations with tools, which there can be
+/// beside it.
+const TEMPLATE_KEYS: [&str; 2] = ["tokenizer.chat_template", "tokenizer.chat_template.tool_use"];
+
+/// What finding out what a template reads may take, each time that it is tried.
+const PROBE_LIMITS: Limits =
+    Limits { steps: 500_000, bytes: 8 << 20, now_seconds: Some(DEFAULT_NOW_SECONDS) };
+
+/// The chat format of a model.
+///
+/// A template is tried out once: messages are then given to it in the form that it reads, and a system
+/// message that it has no place for goes in front of what the user says next.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    template: Template,
+    capabilities: Capabilities,
+    /// The texts of the tokens that begin and end a text; empty where there are none.
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// The format that a file brings.
+    ///
+    /// # Errors
+    /// [`ChatError::NoTemplate`] if it brings none, or an empty one; otherwise what is wrong with it.
+    pub fn from_gguf(gguf: &Gguf<'_>, tokenizer: &Tokenizer<'_>) -> Result<Self, ChatError> {
+        for key in TEMPLATE_KEYS {
+            match gguf.str_value(key)? {
+                Some(source) if !source.trim_ascii().is_empty() => return Self::new(source, tokenizer),
+                _ => {}
+            }
+        }
+        Err(ChatError::NoTemplate)
+    }
+
+    /// The format of this name, one of [`FAMILIES`](super::FAMILIES).
+    ///
+    /// # Errors
+    /// [`ChatError::UnknownFamily`].
+    pub fn by_name(name: &str, tokenizer: &Tokenizer<'_>) -> Result<Self, ChatError> {
+        let family = families::find(name).ok_or_else(|| ChatError::UnknownFamily(name.into()))?;
+        Self::new(family.template, tokenizer)
+    }
+
+    /// The format of a template given by hand.
+    ///
+    /// # Errors
+    /// What is wrong with the template.
+    pub fn new(source: &str, tokenizer: &Tokenizer<'_>) -> Result<Self, ChatError> {
+        let piece = |id: Option<u32>| match id.map(|id| tokenizer.piece(id)) {
+            Some(Ok(piece)) => String::from_utf8_lossy(piece).into_owned(),
+            _ => String::new(),
+        };
+        let mut chat = Self {
+            template: Template::parse(source)?,
+            capabilities: Capabilities::TEXT,
+            bos: piece(tokenizer.bos_id()),
+            eos: piece(tokenizer.eos_id()),
+        };
+        chat.capabilities = Capabilities::probe(|messages, capabilities| {
+            let conversation = Conversation {
+                messages,
+                add_generation_prompt: true,
+                enable_thinking: None,
+                now_seconds: PROBE_LIMITS.now_seconds,
+            };
+            chat.fill_in(&conversation, capabilities, PROBE_LIMITS).ok()
+        });
+        Ok(chat)
+    }
+
+    /// A conversation as text.
+    ///
+    /// # Errors
+    /// [`ChatError::Template`], for example if the template refuses an order of roles;
+    /// [`ChatError::MessageLost`] if it leaves out what the user says.
+    pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, ChatError> {
+        let limits = Limits { now_seconds: Some(conversation.now()), ..Limits::default() };
+        let text = self.fill_in(conversation, self.capabilities, limits)?;
+        if self.loses_a_message(conversation, &text, limits)? {
+            return Err(ChatError::MessageLost);
+        }
+        Ok(text)
+    }
+
+    /// A conversation as ids, ready for the model: the token that begins a text is there once, as
+    /// the file asks for it, whether the template writes it or not.
+    ///
+    /// Control tokens are recognised wherever they stand, in messages too.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`] and [`Tokenizer::encode`].
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer<'_>,
+        conversation: &Conversation<'_>,
+        out: &mut Vec<u32>,
+    ) -> Result<(), ChatError> {
+        let text = self.render(conversation)?;
+        let begins_with_bos = !self.bos.is_empty() && text.starts_with(&self.bos);
+        let options = EncodeOptions { add_special: !begins_with_bos, parse_special: true };
+        Ok(tokenizer.encode(&text, options, out)?)
+    }
+
+    fn fill_in(
+        &self,
+        conversation: &Conversation<'_>,
+        capabilities: Capabilities,
+        limits: Limits,
+    ) -> Result<String, ChatError> {
+        let context = self.context(conversation, capabilities)?;
+        Ok(self.template.render(&context, limits)?)
+    }
+
+    /// Whether what the user said last makes no difference to the `text` of a conversation.
+    fn loses_a_message(
+        &self,
+        conversation: &Conversation<'_>,
+        text: &str,
+        limits: Limits,
+    ) -> Result<bool, ChatError> {
+        let messages = conversation.messages;
+        let Some(last) = messages.iter().rposition(|message| message.role == "user") else {
+            return Ok(false);
+        };
+        let said = messages[last].content.trim();
+        if said.is_empty() || text.contains(said) {
+            return Ok(false);
+        }
+        // The template may have changed the letters.
+        let mut others = Vec::new();
+        let needed_bytes = size_of_val(messages);
+        others.try_reserve(messages.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
+        others.extend_from_slice(messages);
+        others[last].content = OTHER_QUESTION;
+        let other = Conversation { messages: &others, ..*conversation };
+        Ok(self.fill_in(&other, self.capabilities, limits).is_ok_and(|other| other == text))
+    }
+
+    /// The variables that a template sees: those of `apply_chat_template`, and llama.cpp's.
+    fn context(&self, conversation: &Conversation<'_>, capabilities: Capabilities) -> Result<Map, ChatError> {
+        let mut messages = Vec::new();
+        let mut add = |role: &str, content: &str| {
+            messages.push(message_value(role, content, capabilities.form_of(role))?);
+            Ok::<_, ErrorKind>(())
+        };
+        let has_system = conversation.messages.iter().any(|message| message.role == "system");
+        let added = if has_system && capabilities.system.is_none() {
+            let merged = without_system(conversation.messages)?;
+            merged.iter().try_for_each(|(role, content): &(&str, Cow<'_, str>)| add(role, content))
+        } else {
+            conversation.messages.iter().try_for_each(|&Message { role, content }| add(role, content))
+        };
+        added.map_err(ChatError::Context)?;
+        self.variables(conversation, messages).map_err(ChatError::Context)
+    }
+
+    fn variables(&self, conversation: &Conversation<'_>, messages: Vec<Value>) -> Result<Map, ErrorKind> {
+        let mut context = Map::new();
+        context.insert("messages", Value::list(messages)?)?;
+        context.insert("tools", Value::None)?;
+        context.insert("documents", Value::None)?;
+        context.insert("add_generation_prompt", conversation.add_generation_prompt)?;
+        context.insert("bos_token", self.bos.as_str())?;
+        context.insert("eos_token", self.eos.as_str())?;
+        // llama.cpp's alone: some templates name no date of their own.
+        for (name, format) in [("date_string", "%d %b %Y"), ("datetime", "%b %d %Y")] {
+            context.insert(name, jinja::format_time(conversation.now(), format)?)?;
+        }
+        context.insert("enable_thinking", conversation.enable_thinking.unwrap_or(true))?;
+        if let Some(enable_thinking) = conversation.enable_thinking {
+            // Another name for it, of DeepSeek, Granite and Kimi.
+            context.insert("thinking", enable_thinking)?;
+        }
+        Ok(context)
+    }
+}
+
+/// A message as a template takes it.
+fn message_value(role: &str, content: &str, form: ContentForm) -> Result<Value, ErrorKind> {
+    let mut message = Map::new();
+    message.insert("role", role)?;
+    match form {
+        ContentForm::Text => message.insert("content", content)?,
+        ContentForm::Parts => {
+            let mut part = Map::new();
+            part.insert("type", "text")?;
+            part.insert("text", content)?;
+            message.insert("content", Value::list(alloc::vec![part.into()])?)?;
+        }
+    }
+    Ok(message.into())
+}
