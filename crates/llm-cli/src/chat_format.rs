@@ -3,7 +3,7 @@
 use anyhow::{Error, Result, anyhow};
 use clap::Args;
 use jiff::ZonedDateTime;
-use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FamilyNames};
+use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FamilyNames, Forgotten, Room};
 use llm::gguf::Gguf;
 use llm::tokenizer::Tokenizer;
 
@@ -20,15 +20,27 @@ pub struct ChatArguments {
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
 
+    /// Ask a model that can think before it answers to think, where its format would rather have it not.
+    #[arg(long, overrides_with = "no_thinking")]
+    thinking: bool,
+
     /// Ask a model that can think before it answers not to.
-    #[arg(long)]
+    #[arg(long, overrides_with = "thinking")]
     no_thinking: bool,
 }
 
 impl ChatArguments {
     /// Whether any of them was given.
     pub fn are_given(&self) -> bool {
-        self.system.is_some() || self.template.is_some() || self.no_thinking
+        self.system.is_some() || self.template.is_some() || self.enable_thinking().is_some()
+    }
+
+    fn enable_thinking(&self) -> Option<bool> {
+        match (self.thinking, self.no_thinking) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
     }
 
     /// A conversation of which only the system message has been said.
@@ -44,28 +56,34 @@ impl ChatArguments {
             Some(name) => ChatTemplate::by_name(name, tokenizer)?,
             None => ChatTemplate::from_gguf(gguf, tokenizer).map_err(with_the_way_out)?,
         };
-        Ok(ChatFormat { template, no_thinking: self.no_thinking, is_of_the_file: self.template.is_none() })
+        let is_of_the_file = self.template.is_none();
+        Ok(ChatFormat { template, enable_thinking: self.enable_thinking(), is_of_the_file })
     }
 }
 
 /// A template, and what it is told.
 pub struct ChatFormat {
     template: ChatTemplate,
-    no_thinking: bool,
+    enable_thinking: Option<bool>,
     is_of_the_file: bool,
 }
 
 impl ChatFormat {
-    /// Appends the ids of the conversation, up to where the model answers.
-    pub fn encode(&self, tokenizer: &Tokenizer<'_>, dialogue: &Dialogue, ids: &mut Vec<u32>) -> Result<()> {
-        let messages = dialogue.messages()?;
-        let conversation = Conversation {
-            messages: &messages,
+    /// Appends the ids of the dialogue, up to where the model answers; what has no room is forgotten.
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer<'_>,
+        dialogue: &mut Dialogue,
+        room: Room,
+        ids: &mut Vec<u32>,
+    ) -> Result<Option<Forgotten>> {
+        let settings = Conversation {
+            messages: &[],
             add_generation_prompt: true,
-            enable_thinking: self.no_thinking.then_some(false),
+            enable_thinking: self.enable_thinking,
             now_seconds: local_seconds(&ZonedDateTime::now()),
         };
-        let encoded = self.template.encode(tokenizer, &conversation, ids);
+        let encoded = self.template.encode_dialogue(tokenizer, dialogue, &settings, room, ids);
         encoded.map_err(|error| if self.is_of_the_file { with_the_way_out(error) } else { error.into() })
     }
 }

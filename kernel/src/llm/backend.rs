@@ -4,8 +4,13 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
-    chat::Conversation, kv_cache::KvType, parallel::Workers, sampling::SamplingConfig, session::Speculation,
-    simd::Kernels, tokenizer::EncodeOptions,
+    chat::{Dialogue, Forgotten},
+    kv_cache::KvType,
+    parallel::Workers,
+    sampling::SamplingConfig,
+    session::Speculation,
+    simd::Kernels,
+    tokenizer::EncodeOptions,
 };
 
 use super::{BackendError, Catalog, Statistics};
@@ -133,17 +138,25 @@ pub trait InferenceBackend: Send {
         self.infer_streaming(prompt, max_tokens, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// Continues a conversation, in the chat format named `template` or else the one that the model's file
-    /// brings, as [`infer_streaming`](Self::infer_streaming) continues a text. What is in the context and
-    /// belongs to this conversation is not computed again.
+    /// Makes the chat format of this name, or else the one that the model's file brings, ready for
+    /// [`chat_streaming`](Self::chat_streaming), so that one that cannot be used is refused before anything
+    /// is said.
     ///
     /// # Errors
-    /// As [`infer_streaming`](Self::infer_streaming), and if the file brings no format, there is none of
-    /// this name, or it refuses the conversation.
+    /// If no model is loaded, the file brings no format, there is none of this name, or it is broken.
+    fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError>;
+
+    /// Continues a dialogue in a chat format as [`infer_streaming`](Self::infer_streaming) continues a text.
+    /// What is in the context and belongs to this dialogue is not computed again. Once the context has no
+    /// room for an answer, the dialogue's oldest turns are forgotten.
+    ///
+    /// # Errors
+    /// As [`infer_streaming`](Self::infer_streaming) and [`prepare_chat`](Self::prepare_chat), and if the
+    /// format refuses the dialogue or its last message alone does not fit the context.
     fn chat_streaming(
         &mut self,
-        conversation: &Conversation<'_>,
-        template: Option<&str>,
+        dialogue: &mut Dialogue,
+        format: &ChatFormat<'_>,
         max_tokens: usize,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<InferenceResult, BackendError>;
@@ -214,6 +227,17 @@ pub const PROMPT_ENCODING: EncodeOptions = EncodeOptions { add_special: true, pa
 /// Context length that a model gets unless told, if it has as much.
 pub const DEFAULT_N_CTX: usize = 2048;
 
+/// How a dialogue becomes a prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChatFormat<'f> {
+    /// A format by name, instead of the one that the model's file brings.
+    pub template: Option<&'f str>,
+    /// Whether the model is to think first, see [`::llm::chat::Conversation::enable_thinking`].
+    pub enable_thinking: Option<bool>,
+    /// The local time in seconds, see [`::llm::chat::Conversation::now_seconds`].
+    pub now_seconds: Option<u64>,
+}
+
 /// How far a read has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -275,6 +299,8 @@ pub struct InferenceResult {
     pub finish_reason: FinishReason,
     /// How tokens that were guessed have done.
     pub speculation: Speculation,
+    /// What of a dialogue had no room any more.
+    pub forgotten: Option<Forgotten>,
 }
 
 impl InferenceResult {

@@ -21,8 +21,8 @@ mod stub;
 mod transformer;
 
 pub use backend::{
-    BenchPlan, BenchResult, DEFAULT_N_CTX, FinishReason, InferenceBackend, InferenceResult, MAX_SPECULATED,
-    Measurement, ModelMemory, ModelMetadata, PROMPT_ENCODING, Platform, Progress, per_second,
+    BenchPlan, BenchResult, ChatFormat, DEFAULT_N_CTX, FinishReason, InferenceBackend, InferenceResult,
+    MAX_SPECULATED, Measurement, ModelMemory, ModelMetadata, PROMPT_ENCODING, Platform, Progress, per_second,
 };
 pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile};
 pub use error::{BackendError, Sha256Digest};
@@ -42,6 +42,8 @@ pub fn backend(platform: Platform) -> Box<dyn InferenceBackend> {
     return Box::new(StubBackend::new(platform));
 }
 
+#[cfg(all(test, feature = "llm-transformer"))]
+mod chat;
 #[cfg(all(test, feature = "llm-transformer"))]
 pub(crate) mod fixtures;
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
-use llm::{chat::Conversation, kv_cache::KvType, sampling::SamplingConfig, tokenizer::EncodeOptions};
+use llm::{chat::Dialogue, kv_cache::KvType, sampling::SamplingConfig, tokenizer::EncodeOptions};
 
 use super::{
-    BackendError, BenchPlan, BenchResult, Catalog, InferenceBackend, InferenceResult, ModelMemory,
-    ModelMetadata, Platform, Progress, Statistics,
+    BackendError, BenchPlan, BenchResult, Catalog, ChatFormat, InferenceBackend, InferenceResult,
+    ModelMemory, ModelMetadata, Platform, Progress, Statistics,
 };
 use crate::offload::Offload;
 
@@ -90,10 +90,14 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NoInference)
     }
 
+    fn prepare_chat(&mut self, _template: Option<&str>) -> Result<(), BackendError> {
+        Err(BackendError::NoInference)
+    }
+
     fn chat_streaming(
         &mut self,
-        _conversation: &Conversation<'_>,
-        _template: Option<&str>,
+        _dialogue: &mut Dialogue,
+        _format: &ChatFormat<'_>,
         _max_tokens: usize,
         _on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<InferenceResult, BackendError> {

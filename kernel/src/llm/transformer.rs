@@ -12,7 +12,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
-    chat::Conversation,
+    chat::Dialogue,
     kv_cache::KvType,
     model::Config,
     quant::Packer,
@@ -24,8 +24,8 @@ use llm::{
 use self::loaded::{LoadedModel, Prompt, Request, session_options};
 use self::reading::read_weights;
 use super::{
-    BackendError, BenchPlan, BenchResult, Catalog, DEFAULT_N_CTX, Header, InferenceBackend, InferenceResult,
-    ModelMemory, ModelMetadata, Platform, Progress, Statistics, per_second,
+    BackendError, BenchPlan, BenchResult, Catalog, ChatFormat, DEFAULT_N_CTX, Header, InferenceBackend,
+    InferenceResult, ModelMemory, ModelMetadata, Platform, Progress, Statistics, per_second,
 };
 use crate::{
     memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region},
@@ -203,15 +203,9 @@ impl TransformerBackend {
     ) -> Result<InferenceResult, BackendError> {
         let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
         let Self { sampling, stop, verbose, n_speculated, .. } = self;
-        let request = Request {
-            prompt,
-            max_tokens,
-            sampling: *sampling,
-            stop,
-            verbose: *verbose,
-            n_speculated: *n_speculated,
-        };
-        let result = loaded.model.infer(&request, &self.engine, on_text)?;
+        let request =
+            Request { max_tokens, sampling: *sampling, stop, verbose: *verbose, n_speculated: *n_speculated };
+        let result = loaded.model.infer(prompt, &request, &self.engine, on_text)?;
         self.statistics.add(&result);
         Ok(result)
     }
@@ -361,14 +355,18 @@ impl InferenceBackend for TransformerBackend {
         self.infer_prompt(Prompt::Text(prompt), max_tokens, on_text)
     }
 
+    fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError> {
+        self.model.as_mut().ok_or(BackendError::NotLoaded)?.model.prepare_chat(template)
+    }
+
     fn chat_streaming(
         &mut self,
-        conversation: &Conversation<'_>,
-        template: Option<&str>,
+        dialogue: &mut Dialogue,
+        format: &ChatFormat<'_>,
         max_tokens: usize,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<InferenceResult, BackendError> {
-        self.infer_prompt(Prompt::Chat { conversation, template }, max_tokens, on_text)
+        self.infer_prompt(Prompt::Chat { dialogue, format }, max_tokens, on_text)
     }
 
     fn logits(

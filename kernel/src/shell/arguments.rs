@@ -107,6 +107,11 @@ impl<'a> Arguments<'a> {
         self.options.iter().any(|(spec, _)| spec.name == option)
     }
 
+    /// Which of these options was given last.
+    pub fn last_of(&self, options: &[&str]) -> Option<&'static str> {
+        self.options.iter().rev().map(|(spec, _)| spec.name).find(|name| options.contains(name))
+    }
+
     /// The value of an option as text, the last one if it was given several times.
     ///
     /// # Errors
@@ -114,6 +119,15 @@ impl<'a> Arguments<'a> {
     pub fn option_text(&self, option: &'static str) -> Result<Option<&'a str>, CommandError> {
         let given = self.options.iter().rfind(|(spec, _)| spec.name == option);
         given.map(|(spec, value)| text(spec.name, value)).transpose()
+    }
+
+    /// Each value of an option as text, in the order in which they were given.
+    ///
+    /// # Errors
+    /// [`CommandError::InvalidUtf8`].
+    pub fn option_texts(&self, option: &'static str) -> impl Iterator<Item = Result<&'a str, CommandError>> {
+        let given = self.options.iter().filter(move |(spec, _)| spec.name == option);
+        given.map(|(spec, value)| text(spec.name, value))
     }
 
     /// The value of an option, the last one if it was given several times.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use llm::chat::{Dialogue, Room};
 use llm::model::Model;
 use llm::sampling::Sampler;
 use llm::session::{FinishReason, Session, SessionError, Step};
@@ -22,7 +23,8 @@ use crate::sampling::SamplingArguments;
 ///
 /// At a terminal, /clear begins a new conversation, /quit or the end of input ends the program, and
 /// Ctrl-C ends an answer. From a pipe, each line is a message and only answers are printed. The answers are
-/// the likeliest ones unless --temp says otherwise.
+/// the likeliest ones unless --temp says otherwise. Once the context is full, the oldest messages are
+/// forgotten, but not --system.
 #[derive(Args)]
 pub struct Arguments {
     /// The model, a GGUF file.
@@ -32,6 +34,11 @@ pub struct Arguments {
     /// Tokens of an answer at most [default: what the context has room for].
     #[arg(short, long = "max-tokens", value_name = "N")]
     n: Option<usize>,
+
+    /// End an answer at this text, which is not printed, or at the token of this name; may be given several
+    /// times.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
 
     #[command(flatten)]
     format: ChatArguments,
@@ -63,7 +70,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let sampler = Sampler::new(arguments.sampling.config(), model.config().n_vocab)?;
     let session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
     let max_tokens = arguments.n.unwrap_or(usize::MAX);
-    let mut speaker = Speaker { session, tokenizer: &tokenizer, sampler, format, max_tokens };
+    let stop: Vec<&str> = arguments.stop.iter().map(String::as_str).collect();
+    let mut speaker = Speaker { session, tokenizer: &tokenizer, sampler, format, max_tokens, stop: &stop };
 
     let is_terminal = stdin().is_terminal();
     if is_terminal {
@@ -94,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             }
             message => dialogue.ask(message)?,
         }
-        match speaker.answer(&dialogue) {
+        match speaker.answer(&mut dialogue) {
             Ok(answer) => dialogue.answer(&answer)?,
             // At a terminal, there is somebody who can do something about it.
             Err(error) if is_terminal => {
@@ -117,22 +125,32 @@ struct Speaker<'m> {
     sampler: Sampler,
     format: ChatFormat,
     max_tokens: usize,
+    stop: &'m [&'m str],
 }
 
 impl Speaker<'_> {
     /// Prints the model's answer, and returns it.
-    fn answer(&mut self, dialogue: &llm::chat::Dialogue) -> Result<String> {
+    fn answer(&mut self, dialogue: &mut Dialogue) -> Result<String> {
         let mut prompt = Vec::new();
-        self.format.encode(self.tokenizer, dialogue, &mut prompt)?;
         let n_ctx = self.session.options().n_ctx;
+        let room = Room { n_ctx, max_tokens: self.max_tokens };
+        if let Some(forgotten) = self.format.encode(self.tokenizer, dialogue, room, &mut prompt)? {
+            complain(&forgotten.to_string());
+        }
         self.session.keep_beginning_of(&prompt);
         let listening = interrupt::while_answering();
         let go_on = &mut || match listening.is_interrupted() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let generation =
-            self.session.resume(self.tokenizer, &mut self.sampler, &prompt, self.max_tokens, &[], go_on);
+        let generation = self.session.resume(
+            self.tokenizer,
+            &mut self.sampler,
+            &prompt,
+            self.max_tokens,
+            self.stop,
+            go_on,
+        );
         if let Err(SessionError::Stopped) = generation {
             println!();
             return Ok(String::new());

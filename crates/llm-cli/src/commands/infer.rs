@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use llm::chat::Room;
 use llm::model::Model;
 use llm::sampling::Sampler;
 use llm::session::{FinishReason, Session, Speculation, Step};
@@ -45,7 +46,8 @@ pub struct Arguments {
     #[arg(long)]
     chat: bool,
 
-    /// End the generation at this text, which is not printed; may be given several times.
+    /// End the generation at this text, which is not printed, or at the token of this name; may be given
+    /// several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
 
@@ -80,9 +82,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let format = arguments.format.format(&gguf, &tokenizer)?;
         let mut dialogue = arguments.format.dialogue()?;
         dialogue.ask(&arguments.prompt)?;
-        format.encode(&tokenizer, &dialogue, &mut prompt)?;
+        // One message: the context is made as long as it takes.
+        let room = Room { n_ctx: usize::MAX, max_tokens: arguments.n };
+        format.encode(&tokenizer, &mut dialogue, room, &mut prompt)?;
     } else if arguments.format.are_given() {
-        bail!("--system, --template and --no-thinking are about a chat: give --chat too");
+        bail!("--system, --template, --thinking and --no-thinking are about a chat: give --chat too");
     } else {
         let encode_options = EncodeOptions { add_special: true, parse_special: arguments.special };
         tokenizer.encode(&arguments.prompt, encode_options, &mut prompt)?;

@@ -51,12 +51,54 @@ fn each_answer_is_to_the_whole_conversation() {
 }
 
 #[test]
-fn a_conversation_that_outgrows_the_context_is_refused() {
+fn the_oldest_messages_are_forgotten_once_the_context_is_full() {
+    let options = ["--template", "chatml", "--system", "Be brief."];
+    let message = |n: usize| format!("{n} {}", "word ".repeat(15));
+    let lines: String = (0..8).map(|n| message(n) + "\n").collect();
+    let output = chat(&options, &lines);
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().count(), 8, "{said}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let forgotten: Vec<_> = errors.lines().collect();
+    assert!(!forgotten.is_empty() && forgotten.len() < 4, "{errors}");
+    for line in forgotten {
+        let n_turns = line.strip_prefix("llm: the context of 512 tokens is full: the oldest ");
+        assert!(n_turns.is_some_and(|rest| rest.ends_with(" forgotten")), "{errors}");
+    }
+}
+
+#[test]
+fn a_message_longer_than_the_context_is_refused() {
     let output = chat(&["--template", "chatml"], &format!("ab\n{}\n", "word ".repeat(200)));
     assert_eq!(output.status.code(), Some(1));
     assert!(!output.stdout.is_empty(), "the first answer was lost");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("tokens, the context 512 positions"), "{errors}");
+    assert!(errors.contains("the message is too long") && errors.contains("context has 512"), "{errors}");
+}
+
+#[test]
+fn an_answer_ends_at_a_stop_text() {
+    let options = ["--template", "chatml"];
+    let whole = answers(&options, "ab");
+    let text = whole.trim_end_matches('\n');
+    let start = text.char_indices().nth(2).expect("an answer of some characters").0;
+    let stopped = answers(&[&options[..], &["--stop", "-never-", "--stop", &text[start..]]].concat(), "ab");
+    assert_eq!(stopped.trim_end_matches('\n'), &text[..text.find(&text[start..]).unwrap()]);
+}
+
+#[test]
+fn thinking_can_be_turned_on_and_off() {
+    let asked =
+        |options: &[&str]| infer(&[&["--chat", "--template", "qwen-3", "--prompt", "ab"], options].concat());
+    let off = asked(&["--no-thinking"]);
+    let on = asked(&["--thinking"]);
+    assert_ne!(on, off);
+    assert_eq!(asked(&[]), on);
+    // Of both, the last counts.
+    assert_eq!(asked(&["--no-thinking", "--thinking"]), on);
+    assert_eq!(asked(&["--thinking", "--no-thinking"]), off);
+    fail_saying(&["infer", "--model", &MODEL, "--prompt", "x", "--thinking"], &["--chat"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use alloc::{string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
-    chat::{ChatTemplate, Conversation},
+    chat::{ChatTemplate, Conversation, Dialogue, Forgotten, Room},
     gguf::{Gguf, GgufError},
     kv_cache::KvType,
     model::{Config, Model},
@@ -21,7 +21,8 @@ use self_cell::{MutBorrow, self_cell};
 
 use super::{Engine, measure};
 use crate::llm::{
-    BackendError, BenchPlan, BenchResult, FinishReason, InferenceResult, MAX_SPECULATED, PROMPT_ENCODING,
+    BackendError, BenchPlan, BenchResult, ChatFormat, FinishReason, InferenceResult, MAX_SPECULATED,
+    PROMPT_ENCODING,
 };
 use crate::memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region};
 
@@ -47,11 +48,12 @@ struct Running<'a> {
     session: Session<'a>,
     /// The prompt's ids; kept to be used again.
     prompt_ids: Vec<u32>,
+    /// The chat format that was used last, and its name if it is not the file's own.
+    chat: Option<(Option<String>, ChatTemplate)>,
 }
 
 /// What is asked of an inference.
 pub(super) struct Request<'r> {
-    pub prompt: Prompt<'r>,
     pub max_tokens: usize,
     pub sampling: SamplingConfig,
     pub stop: &'r [String],
@@ -63,8 +65,8 @@ pub(super) struct Request<'r> {
 pub(super) enum Prompt<'r> {
     /// A text, from an empty context.
     Text(&'r str),
-    /// A conversation, in the format of this name or else the file's.
-    Chat { conversation: &'r Conversation<'r>, template: Option<&'r str> },
+    /// A dialogue.
+    Chat { dialogue: &'r mut Dialogue, format: &'r ChatFormat<'r> },
 }
 
 /// Bytes of output that are reserved per token, so that a usual text never makes the output grow.
@@ -114,7 +116,7 @@ impl<'a> Running<'a> {
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let memory = regions.memory.borrow_mut();
         let session = Session::new(model, options, engine.kernels, engine.workers, memory)?;
-        Ok(Running { tokenizer, session, prompt_ids: Vec::new() })
+        Ok(Running { tokenizer, session, prompt_ids: Vec::new(), chat: None })
     }
 }
 
@@ -172,14 +174,20 @@ impl LoadedModel {
     /// Continues a prompt.
     pub fn infer(
         &mut self,
+        prompt: Prompt<'_>,
         request: &Request<'_>,
         engine: &Engine,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<InferenceResult, BackendError> {
         self.0.with_dependent_mut(|regions, running| {
-            running.read_prompt(&request.prompt, regions)?;
-            running.infer(request, engine, on_text)
+            let forgotten = running.read_prompt(prompt, request.max_tokens, regions)?;
+            Ok(InferenceResult { forgotten, ..running.infer(request, engine, on_text)? })
         })
+    }
+
+    /// Makes a chat format ready, the one of this name or else the file's.
+    pub fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError> {
+        self.0.with_dependent_mut(|regions, running| running.prepare_chat(template, regions))
     }
 
     /// Runs tokens and gives the logits of each.
@@ -268,26 +276,49 @@ impl Regions {
 }
 
 impl Running<'_> {
-    /// Encodes a prompt, and forgets what of the context is not its beginning.
-    fn read_prompt(&mut self, prompt: &Prompt<'_>, regions: &Regions) -> Result<(), BackendError> {
+    /// Encodes a prompt, and forgets what of the context is not its beginning; says what of a dialogue has no
+    /// room.
+    fn read_prompt(
+        &mut self,
+        prompt: Prompt<'_>,
+        max_tokens: usize,
+        regions: &Regions,
+    ) -> Result<Option<Forgotten>, BackendError> {
         self.prompt_ids.clear();
-        match *prompt {
+        match prompt {
             Prompt::Text(text) => {
                 self.tokenizer.encode(text, PROMPT_ENCODING, &mut self.prompt_ids)?;
                 self.session.reset();
+                Ok(None)
             }
-            Prompt::Chat { conversation, template } => {
-                let template = match template {
-                    Some(name) => ChatTemplate::by_name(name, &self.tokenizer)?,
-                    None => {
-                        let gguf = regions.gguf(self.session.kernels())?;
-                        ChatTemplate::from_gguf(&gguf, &self.tokenizer)?
-                    }
+            Prompt::Chat { dialogue, format } => {
+                let &ChatFormat { template, enable_thinking, now_seconds } = format;
+                let settings =
+                    Conversation { messages: &[], add_generation_prompt: true, enable_thinking, now_seconds };
+                let room = Room { n_ctx: self.session.options().n_ctx, max_tokens };
+                self.prepare_chat(template, regions)?;
+                let Self { tokenizer, session, prompt_ids, chat: Some((_, template)) } = self else {
+                    unreachable!("a format that is ready is kept");
                 };
-                template.encode(&self.tokenizer, conversation, &mut self.prompt_ids)?;
-                self.session.keep_beginning_of(&self.prompt_ids);
+                let forgotten = template.encode_dialogue(tokenizer, dialogue, &settings, room, prompt_ids)?;
+                session.keep_beginning_of(prompt_ids);
+                Ok(forgotten)
             }
         }
+    }
+
+    /// Parses a template unless it was used last.
+    fn prepare_chat(&mut self, name: Option<&str>, regions: &Regions) -> Result<(), BackendError> {
+        if self.chat.as_ref().is_some_and(|(known, _)| known.as_deref() == name) {
+            return Ok(());
+        }
+        // The old one makes room.
+        self.chat = None;
+        let template = match name {
+            Some(name) => ChatTemplate::by_name(name, &self.tokenizer)?,
+            None => ChatTemplate::from_gguf(&regions.gguf(self.session.kernels())?, &self.tokenizer)?,
+        };
+        self.chat = Some((name.map(String::from), template));
         Ok(())
     }
 
@@ -313,6 +344,7 @@ impl Running<'_> {
             first_token_us: 0,
             finish_reason: FinishReason::Cancelled,
             speculation: Speculation::default(),
+            forgotten: None,
         };
         reserve_ids(&mut result.ids, n_reserved)?;
         let generation = self.session.resume(

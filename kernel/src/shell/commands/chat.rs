@@ -1,14 +1,14 @@
 //! `llm chat`: a conversation with the loaded model.
 
-use llm::chat::{Conversation, Dialogue};
+use llm::chat::Dialogue;
 
-use super::inference::note_result;
+use super::inference::{STOP_OPTION, note_result, stop_strings};
 use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
 use super::sampling::{
     MIN_P_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION, TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION,
     sampling,
 };
-use crate::llm::BackendError;
+use crate::llm::{BackendError, ChatFormat};
 use crate::shell::{
     Shell,
     arguments::{self, Arguments},
@@ -30,6 +30,11 @@ pub(super) static COMMANDS: &[Command] = &[Command {
             value: Some("NAME"),
             help: "chat format, such as chatml, instead of the one in the model's file",
         },
+        OptionSpec {
+            name: "thinking",
+            value: None,
+            help: "ask a model that can think first to, where its format would rather have it not",
+        },
         OptionSpec { name: "no-thinking", value: None, help: "ask a model that can think first not to" },
         TEMPERATURE_OPTION,
         TOP_K_OPTION,
@@ -37,12 +42,14 @@ pub(super) static COMMANDS: &[Command] = &[Command {
         MIN_P_OPTION,
         REPEAT_PENALTY_OPTION,
         SEED_OPTION,
+        STOP_OPTION,
         CONTEXT_OPTION,
         KV_TYPE_OPTION,
     ],
     summary: "answer MESSAGE by up to N tokens, 512 unless told; without one, converse",
     details: "In a conversation each line is a message. /clear begins anew, /quit or Ctrl-C ends it; Ctrl-C\n\
-              while the model answers ends the answer. Options are as for llm infer.",
+              while the model answers ends the answer. Once the context is full, the oldest messages are\n\
+              forgotten, but not --system. Options are as for llm infer.",
     run: chat,
 }];
 
@@ -52,38 +59,34 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     let sampling = sampling(arguments)?;
     let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
     let system = arguments.option_text("system")?;
-    let format = Format {
-        template: arguments.option_text("template")?,
-        enable_thinking: arguments.has("no-thinking").then_some(false),
-        max_tokens,
-    };
+    let enable_thinking = arguments.last_of(&["thinking", "no-thinking"]).map(|option| option == "thinking");
+    let stop = stop_strings(arguments)?;
+    // The machine has a clock, but nothing that tells it the date.
+    let format =
+        ChatFormat { template: arguments.option_text("template")?, enable_thinking, now_seconds: None };
     if message.is_none() && !shell.terminal.is_interactive() {
         return Err(CommandError::NotInteractive(arguments.command()));
     }
     shell.backend.set_speculation(0);
     shell.backend.set_sampling_config(sampling)?;
-    shell.backend.set_stop_strings(alloc::vec![]);
+    shell.backend.set_stop_strings(stop);
+    shell.backend.set_verbose(false);
     set_kv_type(shell, arguments)?;
     ensure_loaded(shell, n_ctx)?;
+    shell.backend.prepare_chat(format.template)?;
 
     let mut dialogue = Dialogue::default();
     dialogue.begin(system).map_err(BackendError::from)?;
     match message {
-        Some(message) => answer(shell, &format, &mut dialogue, message),
-        None => converse(shell, &format, &mut dialogue, system),
+        Some(message) => answer(shell, &format, max_tokens, &mut dialogue, message),
+        None => converse(shell, &format, max_tokens, &mut dialogue, system),
     }
-}
-
-/// What stays the same in a conversation.
-struct Format<'a> {
-    template: Option<&'a str>,
-    enable_thinking: Option<bool>,
-    max_tokens: usize,
 }
 
 fn converse(
     shell: &mut Shell<'_>,
-    format: &Format<'_>,
+    format: &ChatFormat<'_>,
+    max_tokens: usize,
     dialogue: &mut Dialogue,
     system: Option<&str>,
 ) -> Result<(), CommandError> {
@@ -104,7 +107,7 @@ fn converse(
             b"/clear" => dialogue.begin(system).map_err(BackendError::from)?,
             message => {
                 let answered = arguments::text("the message", message)
-                    .and_then(|message| answer(shell, format, dialogue, message));
+                    .and_then(|message| answer(shell, format, max_tokens, dialogue, message));
                 if let Err(error) = answered {
                     shell.terminal.error(&error);
                 }
@@ -116,12 +119,13 @@ fn converse(
 /// Adds a message to the conversation, and the answer to it; neither if there is none.
 fn answer(
     shell: &mut Shell<'_>,
-    format: &Format<'_>,
+    format: &ChatFormat<'_>,
+    max_tokens: usize,
     dialogue: &mut Dialogue,
     message: &str,
 ) -> Result<(), CommandError> {
     dialogue.ask(message).map_err(BackendError::from)?;
-    let result = generate(shell, format, dialogue);
+    let result = generate(shell, format, max_tokens, dialogue);
     match result {
         Ok(text) => Ok(dialogue.answer(&text).map_err(BackendError::from)?),
         Err(error) => {
@@ -133,20 +137,13 @@ fn answer(
 
 fn generate(
     shell: &mut Shell<'_>,
-    format: &Format<'_>,
-    dialogue: &Dialogue,
+    format: &ChatFormat<'_>,
+    max_tokens: usize,
+    dialogue: &mut Dialogue,
 ) -> Result<alloc::string::String, BackendError> {
-    let messages = dialogue.messages()?;
-    let conversation = Conversation {
-        messages: &messages,
-        add_generation_prompt: true,
-        enable_thinking: format.enable_thinking,
-        // The machine has a clock, but nothing that tells it the date.
-        now_seconds: None,
-    };
     let Shell { backend, terminal, .. } = shell;
     let mut printed = false;
-    let result = backend.chat_streaming(&conversation, format.template, format.max_tokens, &mut |text| {
+    let result = backend.chat_streaming(dialogue, format, max_tokens, &mut |text| {
         printed |= !text.is_empty();
         terminal.print(format_args!("{text}"));
         terminal.check_interrupt()

@@ -1,6 +1,6 @@
 //! `llm infer`, `bench`, `stats`, `offload`: what the loaded model does.
 
-use alloc::vec;
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
@@ -22,6 +22,12 @@ const DEFAULT_MAX_TOKENS: usize = 64;
 const DEFAULT_BENCH_PROMPT: usize = 64;
 const DEFAULT_BENCH_GENERATE: usize = 32;
 
+pub(super) const STOP_OPTION: OptionSpec = OptionSpec {
+    name: "stop",
+    value: Some("TEXT"),
+    help: "end at this text, or at the token of this name; may be given several times",
+};
+
 pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "llm infer",
@@ -39,7 +45,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 value: Some("N"),
                 help: "guess up to N tokens, 8 at most, from what followed the same words: same text, sooner",
             },
-            OptionSpec { name: "stop", value: Some("TEXT"), help: "end when this text is generated" },
+            STOP_OPTION,
             OptionSpec {
                 name: "ids",
                 value: None,
@@ -102,13 +108,13 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let prompt = arguments.text(0, "PROMPT")?.unwrap_or_default();
     let max_tokens = arguments.value(1, "N", "a number of tokens")?.unwrap_or(DEFAULT_MAX_TOKENS);
     let sampling = sampling(arguments)?;
-    let stop = arguments.option("stop", "UTF-8 text")?;
+    let stop = stop_strings(arguments)?;
     let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
     let n_speculated = arguments.option("speculate", "a number of tokens")?.unwrap_or(0);
 
     shell.backend.set_speculation(n_speculated);
     shell.backend.set_sampling_config(sampling)?;
-    shell.backend.set_stop_strings(stop.map_or(vec![], |stop| vec![stop]));
+    shell.backend.set_stop_strings(stop);
     shell.backend.set_verbose(arguments.has("verbose"));
     let as_ids = arguments.has("ids");
     set_kv_type(shell, arguments)?;
@@ -130,6 +136,11 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     Ok(())
 }
 
+/// The texts that end a generation.
+pub(super) fn stop_strings(arguments: &Arguments<'_>) -> Result<Vec<String>, CommandError> {
+    arguments.option_texts(STOP_OPTION.name).map(|text| text.map(String::from)).collect()
+}
+
 /// Says beside the matter how an inference went.
 pub(super) fn note_result(terminal: &mut Terminal<'_>, result: &InferenceResult) {
     let reason = match result.finish_reason {
@@ -139,6 +150,9 @@ pub(super) fn note_result(terminal: &mut Terminal<'_>, result: &InferenceResult)
         FinishReason::ContextFull => ", context full",
         FinishReason::Cancelled => ", stopped",
     };
+    if let Some(forgotten) = result.forgotten {
+        terminal.note(format_args!("[{forgotten}]"));
+    }
     terminal.note(format_args!(
         "[{} prompt tokens, {} generated, first after {}, {} tokens/s{reason}]",
         result.prompt_tokens,

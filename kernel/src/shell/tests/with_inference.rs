@@ -162,6 +162,53 @@ fn a_message_is_asked_in_the_format_of_the_file_or_of_a_name() {
 }
 
 #[test]
+fn thinking_is_turned_on_and_off_and_answers_end_at_any_stop_text() {
+    let template = "{{ messages[0].content }}{{ ' Yes.' if enable_thinking else ' No.' }}";
+    let file = fixtures::with_text(&fixtures::micro(), "tokenizer.chat_template", template);
+    let computer = Computer::new().disk("s", file);
+    let text = |line: &str| computer.command(line).unwrap();
+    let (on, off) = (text("llm infer 'One day Yes.' 8"), text("llm infer 'One day No.' 8"));
+    assert_ne!(on, off);
+    for (options, expected) in [
+        ("", &on),
+        ("--thinking", &on),
+        ("--no-thinking", &off),
+        ("--thinking --no-thinking", &off),
+        ("--no-thinking --thinking", &on),
+    ] {
+        assert_eq!(text(&std::format!("llm chat 'One day' 8 {options}")), *expected, "{options}");
+    }
+
+    let letters: Vec<char> = on.chars().filter(|c| c.is_ascii_lowercase()).collect();
+    let (first, last) = (letters[2], letters[letters.len() - 1]);
+    for command in ["llm chat 'One day' 8", "llm infer 'One day Yes.' 8"] {
+        let stopped = text(&std::format!("{command} --stop {last} --stop {first} --stop '~~'"));
+        let end = on.find([first, last]).unwrap();
+        assert_eq!(stopped.trim_end_matches('\n'), on[..end].trim_end_matches('\n'), "{command}");
+    }
+}
+
+#[test]
+fn a_conversation_outlives_the_context_and_says_so() {
+    let line = b"One day a little robot went for a walk\n".repeat(8);
+    let typed = [&b"llm chat --ctx 64 --system Hush\n"[..], &line, b"/quit\npoweroff\n"].concat();
+    let (_, output) = talker().run(RunMode::Interactive, &typed);
+    assert!(!output.contains("error: "), "{output}");
+    assert!(output.contains("\n[the context of 64 tokens is full: the oldest "), "{output}");
+    assert_eq!(output.matches(" prompt tokens, ").count(), 8, "{output}");
+}
+
+#[test]
+fn a_conversation_without_a_format_does_not_begin() {
+    let (_, output) = Computer::new()
+        .disk("s", fixtures::micro())
+        .run(RunMode::Interactive, b"llm chat\nllm chat --template chatgml\npoweroff\n");
+    assert!(output.contains("tokenizer.chat_template; --template NAME"), "{output}");
+    assert!(output.contains("\"chatgml\", expected one of chatml"), "{output}");
+    assert!(!output.contains("/quit ends it"), "{output}");
+}
+
+#[test]
 fn a_conversation_is_remembered_until_it_is_cleared_or_left() {
     let typed = b"llm chat\n/quit\nllm chat\nOne day\n \nAnd then\n/clear\nOne day\n\xff\n";
     let late = Late { after: b"not valid UTF-8", input: b"One d\x03mem\npoweroff\n" };
