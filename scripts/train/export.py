@@ -13,6 +13,20 @@ import numpy as np
 from model import Shape
 
 LAYER_TENSORS = ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")
+
+# The corpus has a question on one line and its answer on the next, and most documents with questions end there, so each
+# exchange of a conversation is a document. The model was never given orders: a system message is a document before. If
+# it went on with a question of its own, that is left out of what it sees.
+CHAT_TEMPLATE = """{{- bos_token }}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}
+        {{- message.content | trim + '\\n' }}
+    {%- elif message.role == 'assistant' %}
+        {{- (message.content | trim).split('\\n')[0] + eos_token }}
+    {%- else %}
+        {{- message.content | trim + eos_token }}
+    {%- endif %}
+{%- endfor %}"""
 Q4_0, Q8_0, F16, F32 = (gguf.GGMLQuantizationType[name] for name in ("Q4_0", "Q8_0", "F16", "F32"))
 
 
@@ -123,6 +137,8 @@ def main() -> None:
     writer = gguf.GGUFWriter(arguments.out, "llama")
     add_shape(writer, arguments.model, shape)
     (add_byte_level if arguments.model == "tiny" else add_sentencepiece)(writer, arguments.data)
+    if arguments.model == "tiny":
+        writer.add_chat_template(CHAT_TEMPLATE)
     add_tensors(writer, arguments.model, shape, params)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

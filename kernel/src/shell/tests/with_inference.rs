@@ -386,3 +386,21 @@ fn the_end_of_the_input_ends_a_conversation_and_the_shell() {
     let (_, answer) = output.split_once("One day\n").expect("the message was echoed");
     assert!(answer.contains(" generated"), "{output}");
 }
+
+#[test]
+fn the_default_model_converses() {
+    let computer = Computer::new().disk("ferrite-tiny", fixtures::tiny());
+    let alone = computer.command("llm chat 'Who are you?'").unwrap();
+    assert!(alone.starts_with("I am ") && alone.contains("kernel"), "{alone}");
+    assert_eq!(alone.lines().count(), 1, "it ends after the answer: {alone}");
+    let told = computer.command("llm chat 'Who are you?' --system 'Answer briefly.'").unwrap();
+    assert!(told.starts_with("I am ") && told.lines().count() == 1, "{told}");
+
+    let (_, output) =
+        computer.run_pipe(b"llm chat\nWho are you?\nWhat is Ferrite?\nHow do I turn off the machine?");
+    let answers: Vec<_> =
+        output.split("\r> \x1b[K").skip(1).filter_map(|shown| shown.lines().nth(1)).collect();
+    assert_eq!(std::format!("{}\n", answers[0]), alone);
+    assert!(answers[1].starts_with("Ferrite is "), "{output}");
+    assert!(answers[2].contains("poweroff"), "{output}");
+}
