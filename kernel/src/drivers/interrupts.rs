@@ -4,10 +4,10 @@
 //! exception stack with interrupts masked; vector registers are saved around them. The other cores take
 //! no interrupts: they only [sleep](sleep) until one of them is [woken](wake).
 
-use crate::machine::{Interrupt, InterruptController, Trigger};
+use super::gic_v2::{Acknowledged, GicV2, RegisterBlocks};
+use crate::machine::{Interrupt, InterruptController, Registers, Trigger};
 use arm_gic::{
-    IntId, InterruptGroup, gicv2,
-    gicv2::GicV2,
+    IntId, InterruptGroup,
     gicv3::{self, GicCpuInterface, GicRedistributorIterator, GicV3, SgiTargetGroup, registers as v3},
 };
 use core::{
@@ -25,12 +25,26 @@ const LOWEST_PRIORITY: u8 = 0xff;
 
 const MAX_HANDLERS: usize = 128;
 
+/// Numbers from here on say that there is no interrupt.
+const FIRST_SPECIAL: u32 = 1020;
+
 /// The software-generated interrupt that ends a core's sleep.
 const WAKE_UP: IntId = IntId::sgi(0);
 
 enum Gic {
-    V2 { gic: GicV2<'static>, group: InterruptGroup, targets: NonNull<u8> },
-    V3 { gic: GicV3<'static>, redistributors: usize },
+    V2(GicV2<Mmio>),
+    V3(V3),
+}
+
+/// GICv3, whose redistributors lie in one region or several.
+struct V3 {
+    /// A driver a region; the distributor is the same for all.
+    regions: alloc::vec::Vec<Region>,
+}
+
+struct Region {
+    gic: GicV3<'static>,
+    redistributors: usize,
 }
 
 // SAFETY: the register blocks that the drivers point to are the same on every core; the lock
@@ -76,62 +90,134 @@ impl fmt::Display for InterruptError {
 pub unsafe fn init(controller: &InterruptController) {
     let gic = match controller {
         InterruptController::GicV2 { distributor, cpu_interface } => {
-            const TARGETS_OFFSET: usize = 0x800;
-            let gicd = pointer::<gicv2::registers::Gicd>(distributor.address);
-            let gicc = pointer::<gicv2::registers::Gicc>(cpu_interface.address);
-            let (Some(gicd), Some(gicc)) = (gicd, gicc) else {
-                return;
-            };
-            // SAFETY: the caller promises mapped registers that nothing else uses.
-            let mut gic = unsafe { GicV2::new(gicd.as_ptr(), gicc.as_ptr()) };
-            gic.enable_all_interrupts(false);
-            gic.setup();
-            let group = match gic.typer().has_security_extension() {
-                true => InterruptGroup::Group1,
-                false => InterruptGroup::Group0,
-            };
-            gic.set_priority_mask(LOWEST_PRIORITY);
-            // SAFETY: GICD_ITARGETSR lies within the distributor's 4 KiB.
-            let targets = unsafe { gicd.cast::<u8>().add(TARGETS_OFFSET) };
-            Gic::V2 { gic, group, targets }
+            let blocks = pointer(distributor.address).zip(pointer(cpu_interface.address));
+            blocks.map(|(distributor, interface)| {
+                let mut gic = GicV2::new(Mmio { distributor, interface });
+                gic.init();
+                Gic::V2(gic)
+            })
         }
         InterruptController::GicV3 { distributor, redistributors } => {
-            let gicd = pointer::<v3::Gicd>(distributor.address);
-            let gicr = redistributors.first().and_then(|region| pointer::<v3::GicrSgi>(region.address));
-            let (Some(gicd), Some(gicr)) = (gicd, gicr) else {
-                return;
-            };
-            // SAFETY: the caller promises mapped registers that nothing else uses.
-            let gicd = unsafe { UniqueMmioPointer::new(gicd) };
-            // SAFETY: as above; the iterator goes no further than the last redistributor.
-            let redistributors = unsafe { GicRedistributorIterator::new(gicr) }.map(Iterator::count);
-            // SAFETY: as above.
-            let made =
-                redistributors.and_then(|count| Ok((unsafe { GicV3::new(gicd, gicr, count) }?, count)));
-            let (mut gic, redistributors) = match made {
-                Ok(made) => made,
-                Err(error) => {
-                    warn!("interrupt controller: {error}");
-                    return;
-                }
-            };
-            let Some(own) = own_redistributor(&mut gic, redistributors) else {
-                warn!("interrupt controller: no redistributor belongs to this core");
-                return;
-            };
-            gic.enable_all_interrupts(false);
-            gic.setup(own);
-            GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
-            IS_V3.store(true, Ordering::Relaxed);
-            Gic::V3 { gic, redistributors }
+            // SAFETY: as the caller promises.
+            let regions =
+                redistributors.iter().filter_map(|region| unsafe { open_region(distributor, region) });
+            let mut gic = V3 { regions: regions.collect() };
+            gic.init().map(|()| {
+                IS_V3.store(true, Ordering::Relaxed);
+                Gic::V3(gic)
+            })
         }
     };
-    *GIC.lock() = Some(gic);
+    *GIC.lock() = gic;
 }
 
-fn own_redistributor(gic: &mut GicV3<'_>, redistributors: usize) -> Option<usize> {
-    let mpidr = crate::arch::cpu::mpidr();
-    (0..redistributors).find(|&index| gic.gicr_typer(index).is_ok_and(|typer| typer.core_mpidr() == mpidr))
+/// # Safety
+/// As for [`init`]. Of several regions' drivers, only one at a time may be used.
+unsafe fn open_region(distributor: &Registers, region: &Registers) -> Option<Region> {
+    let gicd = pointer::<v3::Gicd>(distributor.address)?;
+    let gicr = pointer::<v3::GicrSgi>(region.address)?;
+    // SAFETY: the caller promises mapped registers that nothing else uses; the iterator goes no further than the
+    // region's last redistributor.
+    let redistributors = unsafe { GicRedistributorIterator::new(gicr) };
+    // Should the last one not say that it is the last: no further than the region.
+    let room = region.size_bytes as usize / size_of::<v3::GicrSgi>();
+    let made = redistributors.map(|redistributors| redistributors.take(room).count()).and_then(|count| {
+        // SAFETY: as above.
+        let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, count) }?;
+        Ok(Region { gic, redistributors: count })
+    });
+    made.inspect_err(|error| warn!("interrupt controller: {error}")).ok()
+}
+
+impl V3 {
+    /// Sets everything up with every interrupt disabled.
+    fn init(&mut self) -> Option<()> {
+        let Some((own_region, own)) = self.own_redistributor() else {
+            warn!("interrupt controller: no redistributor belongs to this core");
+            return None;
+        };
+        for (index, region) in self.regions.iter_mut().enumerate() {
+            region.gic.enable_all_interrupts(false);
+            if index == own_region {
+                continue;
+            }
+            for redistributor in 0..region.redistributors {
+                let redistributor = region.gic.redistributor(redistributor);
+                redistributor.ok()?.configure_default_settings();
+            }
+        }
+        self.regions.get_mut(own_region)?.gic.setup(own);
+        GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
+        Some(())
+    }
+
+    /// The region and, in it, the redistributor of the core that runs this.
+    fn own_redistributor(&mut self) -> Option<(usize, usize)> {
+        let mpidr = crate::arch::cpu::mpidr();
+        self.regions.iter_mut().enumerate().find_map(|(index, region)| {
+            let gic = &mut region.gic;
+            let is_own =
+                |&index: &usize| gic.gicr_typer(index).is_ok_and(|typer| typer.core_mpidr() == mpidr);
+            Some((index, (0..region.redistributors).find(is_own)?))
+        })
+    }
+
+    /// The same, and the driver of that region.
+    fn own(&mut self) -> Option<(&mut GicV3<'static>, usize)> {
+        let (region, own) = self.own_redistributor()?;
+        Some((&mut self.regions.get_mut(region)?.gic, own))
+    }
+}
+
+/// The registers of a GICv2.
+struct Mmio {
+    distributor: NonNull<u8>,
+    interface: NonNull<u8>,
+}
+
+impl Mmio {
+    fn distributor<T>(&self, offset: usize) -> *mut T {
+        // SAFETY: the driver's offsets lie within the distributor's 4 KiB.
+        unsafe { self.distributor.add(offset) }.as_ptr().cast()
+    }
+
+    fn interface(&self, offset: usize) -> *mut u32 {
+        // SAFETY: the driver's offsets lie within the interface's 4 KiB.
+        unsafe { self.interface.add(offset) }.as_ptr().cast()
+    }
+}
+
+// `init` was promised that both blocks are mapped and used by nothing else.
+impl RegisterBlocks for Mmio {
+    fn read(&self, offset: usize) -> u32 {
+        // SAFETY: see above.
+        unsafe { self.distributor::<u32>(offset).read_volatile() }
+    }
+
+    fn write(&mut self, offset: usize, value: u32) {
+        // SAFETY: see above.
+        unsafe { self.distributor::<u32>(offset).write_volatile(value) }
+    }
+
+    fn read_byte(&self, offset: usize) -> u8 {
+        // SAFETY: see above.
+        unsafe { self.distributor::<u8>(offset).read_volatile() }
+    }
+
+    fn write_byte(&mut self, offset: usize, value: u8) {
+        // SAFETY: see above.
+        unsafe { self.distributor::<u8>(offset).write_volatile(value) }
+    }
+
+    fn read_interface(&self, offset: usize) -> u32 {
+        // SAFETY: see above.
+        unsafe { self.interface(offset).read_volatile() }
+    }
+
+    fn write_interface(&mut self, offset: usize, value: u32) {
+        // SAFETY: see above.
+        unsafe { self.interface(offset).write_volatile(value) }
+    }
 }
 
 fn pointer<T>(address: u64) -> Option<NonNull<T>> {
@@ -164,37 +250,37 @@ fn interrupt_id(number: u32) -> Option<IntId> {
     }
 }
 
+/// An interrupt that has been taken and not yet ended.
+enum Taken {
+    V2(Acknowledged),
+    V3(IntId),
+}
+
+impl Taken {
+    fn number(&self) -> u32 {
+        match self {
+            Self::V2(interrupt) => interrupt.number(),
+            Self::V3(interrupt) => interrupt.raw_value(),
+        }
+    }
+}
+
 impl Gic {
     fn enable(&mut self, interrupt: IntId, trigger: Trigger) -> Option<()> {
-        let trigger = match trigger {
-            Trigger::Edge => arm_gic::Trigger::Edge,
-            Trigger::Level => arm_gic::Trigger::Level,
-        };
         match self {
-            Self::V2 { gic, group, targets } => {
-                gic.set_group(interrupt, *group);
-                gic.set_trigger(interrupt, trigger);
-                if interrupt.is_spi() {
-                    // Each core reads its own mask from the targets of the private interrupts.
-                    // SAFETY: one byte an interrupt, within GICD_ITARGETSR; the lock around `self`
-                    // keeps others away.
-                    unsafe {
-                        let own_mask = targets.read_volatile();
-                        let target = targets.add(interrupt.raw_value() as usize);
-                        target.write_volatile(own_mask);
-                    }
-                }
-                gic.enable_interrupt(interrupt, true).ok()
-            }
-            Self::V3 { gic, redistributors } => {
-                let boot_core = Some(own_redistributor(gic, *redistributors)?);
-                gic.set_trigger(interrupt, boot_core, trigger).ok()?;
+            Self::V2(gic) => gic.enable(interrupt.raw_value(), trigger),
+            Self::V3(gic) => {
+                let (gic, own) = gic.own()?;
+                let trigger = match trigger {
+                    Trigger::Edge => arm_gic::Trigger::Edge,
+                    Trigger::Level => arm_gic::Trigger::Level,
+                };
+                gic.set_trigger(interrupt, Some(own), trigger).ok()?;
                 if interrupt.is_spi() {
                     let affinity = crate::arch::cpu::mpidr();
-                    let distributor = gic.distributor();
-                    distributor.set_routing(interrupt, Some(affinity)).ok()?;
+                    gic.distributor().set_routing(interrupt, Some(affinity)).ok()?;
                 }
-                gic.enable_interrupt(interrupt, boot_core, true).ok()
+                gic.enable_interrupt(interrupt, Some(own), true).ok()
             }
         }
     }
@@ -202,20 +288,15 @@ impl Gic {
     /// Lets the calling core be woken.
     fn enable_wake_up(&mut self) -> Option<WakeTarget> {
         match self {
-            Self::V2 { gic, group, targets } => {
-                // What is set here is set for each core apart, or the same as it was.
-                gic.setup();
-                gic.set_priority_mask(LOWEST_PRIORITY);
-                gic.set_group(WAKE_UP, *group);
-                gic.enable_interrupt(WAKE_UP, true).ok()?;
-                // SAFETY: the first byte of GICD_ITARGETSR, see `enable`.
-                let own_mask = unsafe { targets.read_volatile() };
-                // One core alone has no mask, and nobody to wake it.
-                Some(WakeTarget(u64::from(own_mask)))
+            Self::V2(gic) => {
+                gic.init_core();
+                gic.enable(WAKE_UP.raw_value(), Trigger::Edge)?;
+                // One core alone has no target, and nobody to wake it.
+                Some(WakeTarget(u64::from(gic.own_target())))
             }
-            Self::V3 { gic, redistributors } => {
+            Self::V3(gic) => {
                 let mpidr = crate::arch::cpu::mpidr();
-                let own = own_redistributor(gic, *redistributors)?;
+                let (gic, own) = gic.own()?;
                 gic.init_cpu(own);
                 GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
                 GicCpuInterface::enable_group1(true);
@@ -226,19 +307,28 @@ impl Gic {
         }
     }
 
-    fn acknowledge(&mut self) -> Option<IntId> {
+    fn acknowledge(&mut self) -> Option<Taken> {
         match self {
-            Self::V2 { gic, group, .. } => gic.get_and_acknowledge_interrupt(*group),
-            Self::V3 { .. } => GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1),
+            Self::V2(gic) => gic.acknowledge().map(Taken::V2),
+            Self::V3(_) => acknowledge_v3().map(Taken::V3),
         }
     }
 
-    fn end(&mut self, interrupt: IntId) {
-        match self {
-            Self::V2 { gic, group, .. } => gic.end_interrupt(interrupt, *group),
-            Self::V3 { .. } => GicCpuInterface::end_interrupt(interrupt, InterruptGroup::Group1),
+    fn end(&mut self, interrupt: &Taken) {
+        match (self, interrupt) {
+            (Self::V2(gic), Taken::V2(interrupt)) => gic.end(*interrupt),
+            (_, Taken::V3(interrupt)) => GicCpuInterface::end_interrupt(*interrupt, GROUP),
+            (Self::V3(_), Taken::V2(_)) => unreachable!("the controller's version never changes"),
         }
     }
+}
+
+const GROUP: InterruptGroup = InterruptGroup::Group1;
+
+fn acknowledge_v3() -> Option<IntId> {
+    let interrupt = GicCpuInterface::get_and_acknowledge_interrupt(GROUP)?;
+    let is_special = (FIRST_SPECIAL..1024).contains(&interrupt.raw_value());
+    (!is_special).then_some(interrupt)
 }
 
 /// How a core is named when it is to be woken.
@@ -286,10 +376,8 @@ pub fn wake(target: WakeTarget) {
         let _ = GicCpuInterface::send_sgi(WAKE_UP, target, SgiTargetGroup::CurrentGroup1);
     } else {
         crate::arch::interrupts::masked(|| {
-            if let Some(Gic::V2 { gic, .. }) = GIC.lock().as_mut() {
-                let target_list_filter = gicv2::SgiTargetListFilter::CPUTargetList;
-                let target_list = raw as u16;
-                gic.send_sgi(WAKE_UP, gicv2::SgiTarget::List { target_list_filter, target_list });
+            if let Some(Gic::V2(gic)) = GIC.lock().as_mut() {
+                gic.send(WAKE_UP.raw_value(), raw as u8);
             }
         });
     }
@@ -299,26 +387,20 @@ pub fn wake(target: WakeTarget) {
 pub fn sleep() {
     crate::arch::interrupts::wait();
     if IS_V3.load(Ordering::Relaxed) {
-        const GROUP: InterruptGroup = InterruptGroup::Group1;
-        while let Some(interrupt) = GicCpuInterface::get_and_acknowledge_interrupt(GROUP) {
+        while let Some(interrupt) = acknowledge_v3() {
             GicCpuInterface::end_interrupt(interrupt, GROUP);
         }
     } else {
         while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {
-            with_gic(|gic| gic.end(interrupt));
+            with_gic(|gic| gic.end(&interrupt));
         }
     }
-}
-
-/// The interrupt's number alone: GICv2 says in higher bits who has sent it.
-fn interrupt_number(interrupt: IntId) -> u32 {
-    interrupt.raw_value() & 0x3ff
 }
 
 /// Runs the handlers of everything that is pending. Called by the exception vector.
 pub fn dispatch() {
     while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {
-        let number = interrupt_number(interrupt);
+        let number = interrupt.number();
         let handlers = HANDLERS.lock();
         let handler = handlers.iter().find(|(of, ..)| *of == number).copied();
         drop(handlers);
@@ -328,7 +410,7 @@ pub fn dispatch() {
             None if number == WAKE_UP.raw_value() => {}
             None => warn!("interrupt {number} has no handler"),
         }
-        with_gic(|gic| gic.end(interrupt));
+        with_gic(|gic| gic.end(&interrupt));
     }
 }
 

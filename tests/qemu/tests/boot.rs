@@ -1,7 +1,7 @@
 //! The kernel boots on every machine that it should, in every way that it can be loaded.
 
 use qemu_tests::{Run, repository};
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 /// Boots, checks that interrupts work and leave vector registers alone, and runs one command.
 fn boots(cpu: &str, qemu: &str) {
@@ -55,12 +55,31 @@ fn memory_of_every_size() {
     }
 }
 
-#[test]
-fn as_a_raw_image_at_el1_and_el2() {
+fn raw_image() -> PathBuf {
     let output = Command::new(repository().join("scripts/image")).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let image = String::from_utf8(output.stdout).unwrap();
-    let image = repository().join(image.trim());
+    repository().join(image.trim())
+}
+
+/// The interrupt controller has two sides, and the kernel is on the one that sees less of it.
+#[test]
+fn on_the_non_secure_side() {
+    let image = raw_image();
+    for version in [2, 3] {
+        let machine = format!("-machine gic-version={version},secure=on -kernel {}", image.display());
+        let mut session = Run::new().args(["--smp", "2"]).qemu(&machine).boot_args("log=warn").start();
+        session.wait_for("ferrite> ");
+        session.send("cpus\r");
+        session.wait_for("core 1: mpidr 0x1, online");
+        session.send("poweroff\r");
+        session.finish().expect_status(0);
+    }
+}
+
+#[test]
+fn as_a_raw_image_at_el1_and_el2() {
+    let image = raw_image();
     for machine in ["gic-version=2", "gic-version=3,virtualization=on"] {
         for cpu in ["cortex-a72", "max"] {
             boots(cpu, &format!("-machine {machine} -kernel {}", image.display()));
