@@ -110,6 +110,12 @@ TEMPLATES = {
         "system user assistant",
         True,
     ),
+    "tools are wanted": (
+        "{% for tool in tools %}{{ tool.name }}{% endfor %}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+        "{% endfor %}",
+        "",
+        True,
+    ),
     "a date is wanted": (
         "{{ strftime_now('%Y') | length }}{% for m in messages %}<{{ m.role }}>" + PARTS_LOOP + "{% endfor %}",
         "system user assistant",
@@ -138,8 +144,9 @@ def main():
                 {"role": role, "content": [{"type": "text", "text": text}] if role in with_parts.split() else text}
                 for role, text in given
             ]
+            tools = [] if name == "tools are wanted" else None
             text = template.render(
-                messages=messages, bos_token=BOS, eos_token=EOS, tools=None, documents=None, add_generation_prompt=True
+                messages=messages, bos_token=BOS, eos_token=EOS, tools=tools, documents=None, add_generation_prompt=True
             )
             golden.append({"name": name, "template": source, "messages": turns, "text": text})
     repository = pathlib.Path(__file__).resolve().parents[2]

@@ -7,6 +7,11 @@ use llm::tokenizer::Tokenizer;
 
 /// A vocabulary (`<s>` is 1, `</s>` is 2) with a chat template.
 fn file(template: Option<&str>) -> Vec<u8> {
+    file_with("tokenizer.chat_template", template)
+}
+
+/// The same with the template under another key.
+fn file_with(key: &str, template: Option<&str>) -> Vec<u8> {
     let good = broken_gguf::good();
     let good = Gguf::parse(&good, good.len() as u64).unwrap();
     let mut writer = GgufWriter::new();
@@ -14,7 +19,7 @@ fn file(template: Option<&str>) -> Vec<u8> {
         writer.put(key, value).unwrap();
     }
     if let Some(template) = template {
-        writer.put_str("tokenizer.chat_template", template).unwrap();
+        writer.put_str(key, template).unwrap();
     }
     let mut file = Vec::new();
     let tensors = writer.write_header(|bytes: &[u8]| {
@@ -93,6 +98,15 @@ fn an_empty_template_is_none() {
     for template in ["", " \n"] {
         assert_eq!(render(template, &CONVERSATION).unwrap_err(), ChatError::NoTemplate);
     }
+}
+
+#[test]
+fn a_template_for_tools_stands_in_for_one_that_is_missing() {
+    let file = file_with("tokenizer.chat_template.tool_use", Some("<{{ messages[2].content }}>"));
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+    let chat = ChatTemplate::from_gguf(&gguf, &tokenizer).unwrap();
+    assert_eq!(chat.render(&CONVERSATION).unwrap(), "< d >");
 }
 
 /// A conversation of these messages, each a role and a content.

@@ -31,6 +31,8 @@ pub(super) struct Capabilities {
     pub assistant: ContentForm,
     /// The form of system messages; `None` if there can be none.
     pub system: Option<ContentForm>,
+    /// Whether it goes through a list of tools without asking if there is one: it then gets an empty list.
+    pub needs_tools: bool,
 }
 
 const SYSTEM: Message<'_> = Message { role: "system", content: "FerriteProbeSystem" };
@@ -43,8 +45,12 @@ pub(super) const OTHER_QUESTION: &str = QUESTION.content;
 
 impl Capabilities {
     /// Those of a template that takes every message as a text.
-    pub const TEXT: Self =
-        Self { user: ContentForm::Text, assistant: ContentForm::Text, system: Some(ContentForm::Text) };
+    pub const TEXT: Self = Self {
+        user: ContentForm::Text,
+        assistant: ContentForm::Text,
+        system: Some(ContentForm::Text),
+        needs_tools: false,
+    };
 
     /// Finds out what a template can read. `render` fills it in as if it had these capabilities; `None`
     /// if it fails.
@@ -56,17 +62,20 @@ impl Capabilities {
             None => 0,
         };
 
-        // Shorter ones for a template that refuses the first for another reason.
+        // The others for a template that refuses the first for another reason than its form.
         let conversations =
             [&[QUESTION, ANSWER, NEXT_QUESTION][..], &[QUESTION], &[SYSTEM, QUESTION, ANSWER, NEXT_QUESTION]];
         let mut found = Self::TEXT;
-        for conversation in conversations {
+        let circumstances = [false, true].into_iter().flat_map(|needs_tools| {
+            conversations.into_iter().map(move |conversation| (needs_tools, conversation))
+        });
+        for (needs_tools, conversation) in circumstances {
             let mut most_shown = 0;
             for (user, assistant) in [(Text, Text), (Parts, Parts), (Parts, Text), (Text, Parts)] {
                 if most_shown == conversation.len() {
                     break;
                 }
-                let tried = Self { user, assistant, system: Some(user) };
+                let tried = Self { user, assistant, system: Some(user), needs_tools };
                 let n_shown = shown(conversation, tried);
                 if n_shown > most_shown {
                     (found, most_shown) = (tried, n_shown);

@@ -166,13 +166,19 @@ impl ChatTemplate {
             conversation.messages.iter().try_for_each(|&Message { role, content }| add(role, content))
         };
         added.map_err(ChatError::Context)?;
-        self.variables(conversation, messages).map_err(ChatError::Context)
+        let tools = if capabilities.needs_tools { Value::list(Vec::new()) } else { Ok(Value::None) };
+        tools.and_then(|tools| self.variables(conversation, messages, tools)).map_err(ChatError::Context)
     }
 
-    fn variables(&self, conversation: &Conversation<'_>, messages: Vec<Value>) -> Result<Map, ErrorKind> {
+    fn variables(
+        &self,
+        conversation: &Conversation<'_>,
+        messages: Vec<Value>,
+        tools: Value,
+    ) -> Result<Map, ErrorKind> {
         let mut context = Map::new();
         context.insert("messages", Value::list(messages)?)?;
-        context.insert("tools", Value::None)?;
+        context.insert("tools", tools)?;
         context.insert("documents", Value::None)?;
         context.insert("add_generation_prompt", conversation.add_generation_prompt)?;
         context.insert("bos_token", self.bos.as_str())?;
