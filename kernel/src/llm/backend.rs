@@ -1,4 +1,4 @@
-//! The interface of inference: what the shell, and later the network, can ask for.
+//! The interface of inference: what the shell can ask for.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;

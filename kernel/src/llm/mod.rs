@@ -8,8 +8,8 @@
 //! | `StubBackend` | honest refusals behind it, without that feature |
 //!
 //! The service reads no clock of its own and touches no device: disks, memory, time and cores come
-//! in as a [`Platform`], so all of it runs and is tested on the host. Above it are the shell and
-//! the network; below it the engine and [`storage`](crate::storage).
+//! in as a [`Platform`], so all of it runs and is tested on the host. Above it is the
+//! shell; below it the engine and [`storage`](crate::storage).
 
 mod backend;
 mod catalog;

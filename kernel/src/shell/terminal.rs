@@ -60,7 +60,7 @@ impl<'a> Terminal<'a> {
         let _ = Text(self.console).write_fmt(text);
     }
 
-    /// Says something beside the matter: to the user if there is one, else to the log.
+    /// Prints a status line: to the user if there is one, else to the log.
     pub fn note(&mut self, text: fmt::Arguments<'_>) {
         if self.interactive {
             self.print(format_args!("{text}\n"));

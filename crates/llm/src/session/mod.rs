@@ -200,7 +200,7 @@ impl<'m> Session<'m> {
         self.forward_while(tokens, wanted, &mut || ControlFlow::Continue(()))
     }
 
-    /// As [`forward`](Self::forward), but asks `go_on` twice in each layer of each batch whether to.
+    /// As [`forward`](Self::forward), but can be broken off: `go_on` is called twice in each layer of each batch.
     ///
     /// # Errors
     ///

@@ -222,6 +222,57 @@ mod tests {
         assert_eq!(stream(&["x<a>y", "xy"], &["-x", "<a>", "y"]), "-||!");
     }
 
+    /// What `stop` takes of the end of `pieces`, in bytes that are seen, if they end with it: each piece as
+    /// it is, or passed over if it has no text. The last piece is part of it.
+    fn ends_with(stop: &str, pieces: &[&str]) -> Option<usize> {
+        if stop.is_empty() {
+            return Some(0);
+        }
+        let (last, before) = pieces.split_last()?;
+        let seen_bytes = if last.starts_with('<') { 0 } else { last.len() };
+        let rest = stop.strip_suffix(last)?;
+        Some(ends_with_any(rest, before)? + seen_bytes)
+    }
+
+    /// The same where the last pieces may be passed over too.
+    fn ends_with_any(stop: &str, pieces: &[&str]) -> Option<usize> {
+        let taken = ends_with(stop, pieces);
+        let passed_over = match pieces.split_last() {
+            Some((last, before)) if last.starts_with('<') => ends_with_any(stop, before),
+            _ => None,
+        };
+        taken.max(passed_over)
+    }
+
+    #[test]
+    fn streams_are_those_of_a_search_from_each_place() {
+        const PIECES: [&str; 3] = ["a", "b", "<a>"];
+        let sequences = |max_len: u32| {
+            (1..=max_len).flat_map(|len| {
+                (0..3usize.pow(len)).map(move |number| {
+                    let digit = |place| number / 3usize.pow(place) % 3;
+                    (0..len).map(|place| PIECES[digit(place)]).collect::<std::vec::Vec<_>>()
+                })
+            })
+        };
+        for stop in sequences(3).map(|pieces| pieces.concat()) {
+            for pieces in sequences(6) {
+                let mut expected = String::new();
+                for end in 1..=pieces.len() {
+                    let shown: String =
+                        pieces[..end].iter().filter(|piece| !piece.starts_with('<')).copied().collect();
+                    if let Some(bytes) = ends_with(&stop, &pieces[..end]) {
+                        expected = String::from(&shown[..shown.len() - bytes]) + "!";
+                        break;
+                    }
+                    expected = shown;
+                }
+                let found = stream(&[&stop], &pieces).replace('|', "");
+                assert_eq!(found, expected, "{stop:?} in {pieces:?}");
+            }
+        }
+    }
+
     #[test]
     fn the_stop_string_that_is_complete_first_counts() {
         assert_eq!(stream(&["bcd", "c"], &["abcd"]), "ab!");

@@ -141,7 +141,7 @@ pub(super) fn stop_strings(arguments: &Arguments<'_>) -> Result<Vec<String>, Com
     arguments.option_texts(STOP_OPTION.name).map(|text| text.map(String::from)).collect()
 }
 
-/// Says beside the matter how an inference went.
+/// Prints how an inference went, as status lines.
 pub(super) fn note_result(terminal: &mut Terminal<'_>, result: &InferenceResult) {
     let reason = match result.finish_reason {
         FinishReason::MaxTokens => "",
