@@ -1,5 +1,7 @@
 //! From the entry point to the shell, in order.
 
+mod tree;
+
 extern crate alloc;
 
 use alloc::{boxed::Box, vec::Vec};
@@ -19,8 +21,9 @@ use ferrite_kernel::{
     },
     logging::{self, Logger},
     machine::{InterruptController, Platform, Registers, Uart},
-    memory::{heap::Heap, layout, pool::Pool},
+    memory::{boot_map::Kind, heap::Heap, layout, pool::Pool},
     offload::{Offload, PassthroughDevice},
+    panic::cannot_boot,
     pci,
     piped_console::PipedConsole,
     self_test,
@@ -38,14 +41,22 @@ static HEAP: Heap = Heap::new();
 
 static POOL: Pool = Pool::new();
 
-/// Where QEMU puts the device tree if it loads an ELF file: at the start of RAM, with x0 = 0.
-const DEFAULT_TREE: usize = 0x4000_0000;
-
-/// Called by entry.s with the boot loader's x0: the address of the device tree, or 0.
+/// Called by entry.s with the boot loader's x0, which is the address of the device tree or 0; the exception level
+/// that it was entered at; and the address that the image was linked for.
 #[unsafe(no_mangle)]
-extern "C" fn kernel_main(tree_address: usize) -> ! {
-    let (tree, tree_range) = find_tree(tree_address);
+extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
+    arch::entry::set_level(level as u8);
+    arch::boot_map::activate();
+    let tree::Found { tree, range: tree_range, instead_of } =
+        tree::find(tree_address).unwrap_or_else(|error| cannot_boot(error));
     prepare_last_words(&tree);
+    let image = arch::image::whole();
+    if image.start != linked_for {
+        cannot_boot(format_args!(
+            "the kernel was loaded at {:#x}; it runs at {linked_for:#x} only, so load it there",
+            image.start
+        ));
+    }
     let heap = place_heap(&tree, &tree_range);
     let platform = Platform::from_tree(&tree).expect("the heap was placed in its memory");
     let stacks = place_secondary_stacks(&platform, &heap);
@@ -55,6 +66,12 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
     // SAFETY: the platform is this machine's; nothing else has been started.
     unsafe { map_memory(&platform) };
     start_console(&platform, &args);
+    if let Some((address, error)) = instead_of {
+        warn!(
+            "x0 is {address:#x}, where no device tree is: {error}; that at {:#x} is used",
+            tree_range.start
+        );
+    }
     if let Some(mistake) = &args.mistake {
         error!("{mistake}");
         host::exit(ExitStatus::CommandFailed);
@@ -100,29 +117,11 @@ extern "C" fn kernel_main(tree_address: usize) -> ! {
     }
 }
 
-/// The device tree and where it lies.
-fn find_tree(address: usize) -> (Fdt<'static>, Range<u64>) {
-    const HEADER_BYTES: usize = 40;
-    let address = if address == 0 { DEFAULT_TREE } else { address };
-    let start = core::ptr::with_exposed_provenance::<u8>(address);
-    // SAFETY: the boot protocol puts a device tree there, in RAM that the boot map covers; were it
-    // something else, it would be bytes all the same.
-    let header = unsafe { slice::from_raw_parts(start, HEADER_BYTES) };
-    let size = device_tree::total_size_bytes(header).expect("no device tree where x0 says");
-    // SAFETY: the tree says that it is this long; nothing writes to it while it is in use.
-    let bytes = unsafe { slice::from_raw_parts(start, size) };
-    let tree = Fdt::new(bytes).unwrap_or_else(|error| panic!("device tree: {error}"));
-    (tree, address as u64..(address + size) as u64)
-}
-
 /// Lets a panic be read, and end the machine, from here on: what comes next can find too little memory.
 fn prepare_last_words(tree: &Fdt<'_>) {
-    const BOOT_MAP_DEVICES: Range<u64> = 0..1 << 30;
     let words = LastWords::from_tree(tree);
-    if let Some(method) = words.psci {
-        power::init(method);
-    }
-    let is_mapped = |uart: &Uart| BOOT_MAP_DEVICES.contains(&uart.registers.address);
+    power::init(words.psci);
+    let is_mapped = |uart: &Uart| arch::boot_map::map(uart.registers.range(), Kind::Device).is_ok();
     uart::set_emergency_uart(words.console.filter(is_mapped).as_ref());
     let (host, is_command) = BootArgs::host_and_mode(words.boot_args);
     host::init(host);
@@ -141,7 +140,10 @@ fn place_heap(tree: &Fdt<'_>, tree_range: &Range<u64>) -> Range<u64> {
         ours.into_iter().chain(device_tree::reserved_memory(tree))
     };
     let heap = layout::place(banks.into_iter(), taken, layout::heap_bytes(ram_bytes))
-        .unwrap_or_else(|| panic!("no place for the heap in {ram_bytes} bytes of RAM"));
+        .unwrap_or_else(|| cannot_boot(format_args!("no place for the heap in {ram_bytes} bytes of RAM")));
+    if let Err(error) = arch::boot_map::map(heap.clone(), Kind::Ram) {
+        cannot_boot(format_args!("the heap's place, {heap:#x?}: {error}"));
+    }
     let start = core::ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(heap.start as usize);
     // SAFETY: RAM that neither image, tree nor firmware occupies, and that the pool will leave out.
     HEAP.init(unsafe { slice::from_raw_parts_mut(start, (heap.end - heap.start) as usize) });

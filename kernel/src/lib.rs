@@ -36,7 +36,7 @@ pub mod machine;
 pub mod memory;
 pub mod offload;
 #[cfg(target_os = "none")]
-mod panic;
+pub mod panic;
 pub mod pci;
 pub mod piped_console;
 #[cfg(target_os = "none")]

@@ -1,4 +1,4 @@
-//! The end of a kernel that broke its own invariants, and the way to say so.
+//! The end of a kernel that broke its own invariants or cannot boot, and the way to say so.
 
 use crate::{
     arch::cpu,
@@ -27,17 +27,30 @@ impl Write for Emergency {
     }
 }
 
+const NOBODY: usize = usize::MAX;
+static ENDING_CORE: AtomicUsize = AtomicUsize::new(NOBODY);
+
+/// Whether a core has begun to say why the machine ends.
+pub(crate) fn is_ending() -> bool {
+    ENDING_CORE.load(Ordering::Relaxed) != NOBODY
+}
+
 /// To be called by the core that is about to say why the machine ends. Of several cores the first one
 /// goes on and the others stop; a core that fails while it says so ends the machine with `status`.
 pub(crate) fn begin_end(status: ExitStatus) {
-    const NOBODY: usize = usize::MAX;
-    static ENDING_CORE: AtomicUsize = AtomicUsize::new(NOBODY);
     let own = cpu::number();
     match ENDING_CORE.compare_exchange(NOBODY, own, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => {}
         Err(core) if core == own => exit(status),
         Err(_) => cpu::stop(),
     }
+}
+
+/// Says in a line why this machine cannot be booted on, and ends it.
+pub fn cannot_boot(reason: impl fmt::Display) -> ! {
+    begin_end(ExitStatus::CannotBoot);
+    let _ = writeln!(Emergency, "\nFerrite cannot boot: {reason}");
+    exit(ExitStatus::CannotBoot)
 }
 
 /// Where it happened: nothing on the boot core, else ` on core N`.

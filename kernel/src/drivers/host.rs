@@ -22,6 +22,8 @@ pub enum ExitStatus {
     Fault = 102,
     /// The small heap was exhausted where the code cannot do without.
     HeapExhausted = 103,
+    /// The machine, or the way the kernel was loaded, is not one on which it can boot.
+    CannotBoot = 104,
 }
 
 static HOST: Once<Host> = Once::new();

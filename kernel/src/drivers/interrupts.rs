@@ -4,8 +4,14 @@
 //! exception stack with interrupts masked; vector registers are saved around them. The other cores take
 //! no interrupts: they only [sleep](sleep) until one of them is [woken](wake).
 
-use super::gic_v2::{Acknowledged, GicV2, RegisterBlocks};
-use crate::machine::{Interrupt, InterruptController, Registers, Trigger};
+use super::{
+    gic_security,
+    gic_v2::{Acknowledged, GicV2, RegisterBlocks},
+};
+use crate::{
+    arch::monitor::Monitor,
+    machine::{Interrupt, InterruptController, Registers, Trigger},
+};
 use arm_gic::{
     IntId, InterruptGroup,
     gicv3::{self, GicCpuInterface, GicRedistributorIterator, GicV3, SgiTargetGroup, registers as v3},
@@ -88,6 +94,10 @@ impl fmt::Display for InterruptError {
 /// `controller` must describe registers that are mapped and used by nothing else. To be called
 /// once, with interrupts masked.
 pub unsafe fn init(controller: &InterruptController) {
+    if let Some(monitor) = Monitor::get() {
+        // SAFETY: as the caller promises.
+        unsafe { gic_security::open(monitor, controller) };
+    }
     let gic = match controller {
         InterruptController::GicV2 { distributor, cpu_interface } => {
             let blocks = pointer(distributor.address).zip(pointer(cpu_interface.address));

@@ -3,25 +3,61 @@
 use crate::{
     arch::{self, secondary::EntryPoint},
     machine::PsciMethod,
+    panic::{Emergency, is_ending},
 };
-use core::fmt;
+use core::{
+    fmt::{self, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 use smccc::{Hvc, Smc, psci};
 use spin::Once;
 
-static METHOD: Once<PsciMethod> = Once::new();
+static METHOD: Once<Option<PsciMethod>> = Once::new();
 
-/// Remembers how PSCI is called.
-pub fn init(method: PsciMethod) {
+/// Remembers how PSCI is called, or that the device tree does not say so.
+pub fn init(method: Option<PsciMethod>) {
     METHOD.call_once(|| method);
 }
 
-/// Powers the machine off; without PSCI, stops the core.
+fn method() -> Option<PsciMethod> {
+    METHOD.get().copied().flatten()
+}
+
+/// Powers the machine off; without PSCI, says that it did not, and stops the core.
 pub fn off() -> ! {
     // PSCI returns only to report an error, after which stopping is all that is left.
-    let _ = match METHOD.get() {
+    let result = match method().or_else(guess) {
         Some(PsciMethod::Hvc) => psci::system_off::<Hvc>(),
         Some(PsciMethod::Smc) => psci::system_off::<Smc>(),
-        None => Ok(()),
+        None => Err(psci::Error::NotSupported),
+    };
+    stop("powered off", result)
+}
+
+/// Before a device tree has been read: what calls PSCI, if anything does, from the level that the machine was
+/// entered at. Tried once: where nothing does, the instruction faults, and the fault ends here again.
+fn guess() -> Option<PsciMethod> {
+    static IS_TRIED: AtomicBool = AtomicBool::new(false);
+    if METHOD.get().is_some() || IS_TRIED.swap(true, Ordering::Relaxed) {
+        return None;
+    }
+    match arch::entry::level() {
+        1 => Some(PsciMethod::Hvc),
+        2 => Some(PsciMethod::Smc),
+        _ => None,
+    }
+}
+
+fn stop(what: &str, result: Result<(), psci::Error>) -> ! {
+    let _ = match result {
+        // The line that tells why is the last one.
+        _ if is_ending() => Ok(()),
+        Err(psci::Error::NotSupported) if method().is_none() => writeln!(
+            Emergency,
+            "the machine has stopped, but cannot be {what}: the device tree does not say how PSCI is called"
+        ),
+        Err(error) => writeln!(Emergency, "the machine has stopped, but cannot be {what}: {error}"),
+        Ok(()) => Ok(()),
     };
     arch::cpu::stop()
 }
@@ -61,7 +97,7 @@ impl core::error::Error for StartError {}
 /// `entry` must be made for this core, and all that it uses there must be ready.
 pub unsafe fn start_core(mpidr: u64, entry: EntryPoint) -> Result<(), StartError> {
     let EntryPoint { address, context } = entry;
-    let started = match METHOD.get() {
+    let started = match method() {
         Some(PsciMethod::Hvc) => psci::cpu_on::<Hvc>(mpidr, address, context),
         Some(PsciMethod::Smc) => psci::cpu_on::<Smc>(mpidr, address, context),
         None => return Err(StartError::NoPsci),
@@ -69,12 +105,12 @@ pub unsafe fn start_core(mpidr: u64, entry: EntryPoint) -> Result<(), StartError
     started.map_err(StartError::Refused)
 }
 
-/// Starts the machine again; without PSCI, stops the core.
+/// Starts the machine again; without PSCI, says that it did not, and stops the core.
 pub fn reboot() -> ! {
-    let _ = match METHOD.get() {
+    let result = match method() {
         Some(PsciMethod::Hvc) => psci::system_reset::<Hvc>(),
         Some(PsciMethod::Smc) => psci::system_reset::<Smc>(),
-        None => Ok(()),
+        None => Err(psci::Error::NotSupported),
     };
-    arch::cpu::stop()
+    stop("started again", result)
 }

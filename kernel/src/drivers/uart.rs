@@ -9,6 +9,7 @@ use crate::{
     arch,
     console::Console,
     machine::{Interrupt, Uart, UartKind},
+    memory::boot_map::Kind,
 };
 use core::{
     fmt,
@@ -32,10 +33,11 @@ static PORT: Mutex<Option<Port>> = Mutex::new(None);
 /// Where QEMU's `virt` machine has its PL011.
 const QEMU_VIRT_ADDRESS: usize = 0x0900_0000;
 
-/// The UART of [`write_in_emergency`]: address of its registers, or 0 if there is none, and its kind. Until a device
-/// tree could be read, a guess that is right on the one machine that has been tried: a kernel that finds no tree has
-/// no other way to say so.
-static REGISTERS: AtomicUsize = AtomicUsize::new(QEMU_VIRT_ADDRESS);
+/// Until a device tree has been read.
+const UNKNOWN_ADDRESS: usize = usize::MAX;
+
+/// The UART of [`write_in_emergency`]: address of its registers, or 0 if there is none, and its kind.
+static REGISTERS: AtomicUsize = AtomicUsize::new(UNKNOWN_ADDRESS);
 static KIND: AtomicUsize = AtomicUsize::new(PL011);
 
 /// The kind as a number.
@@ -159,13 +161,39 @@ pub fn write_text(bytes: &[u8]) {
 
 /// Writes `bytes` past the lock, for a kernel that is about to stop and may hold it.
 pub fn write_in_emergency(bytes: &[u8]) {
-    let address = REGISTERS.load(Ordering::Relaxed);
+    let mut address = REGISTERS.load(Ordering::Relaxed);
+    if address == UNKNOWN_ADDRESS {
+        // First, for the case that the guess ends in a fault, which would come back here.
+        set_emergency_uart(None);
+        address = guess_address().unwrap_or(0);
+        REGISTERS.store(address, Ordering::Relaxed);
+    }
     let kind = kind_from_raw(KIND.load(Ordering::Relaxed));
     // SAFETY: `init` was promised mapped registers, and before it the boot map has them. The other owner, if it was
     // interrupted half way, never runs again: whoever calls this ends the machine.
     if let Some(mut uart) = unsafe { SerialPort::new(kind, address) } {
         bytes.iter().for_each(|&byte| uart.write(byte));
     }
+}
+
+/// A kernel that finds no device tree has nobody else to tell: if a PL011 is where QEMU's `virt` machine has its
+/// own, by its identification registers (PL011 Technical Reference Manual, 3.3.15), that is the console.
+fn guess_address() -> Option<usize> {
+    const IDENTIFICATION: [(usize, u32); 7] = [
+        (0xfe0, 0x11),
+        (0xfe4, 0x10),
+        (0xfec, 0x00),
+        (0xff0, 0x0d),
+        (0xff4, 0xf0),
+        (0xff8, 0x05),
+        (0xffc, 0xb1),
+    ];
+    let start = QEMU_VIRT_ADDRESS as u64;
+    arch::boot_map::map(start..start + 0x1000, Kind::Device).ok()?;
+    let is_pl011 = IDENTIFICATION.iter().all(|&(offset, value)| {
+        arch::probe::read_u32(QEMU_VIRT_ADDRESS + offset).map(|read| read & 0xff) == Some(value)
+    });
+    is_pl011.then_some(QEMU_VIRT_ADDRESS)
 }
 
 /// The UART as a [`Console`].

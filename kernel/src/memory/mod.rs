@@ -1,8 +1,10 @@
 //! Physical memory: who may use which part of it.
 //!
 //! [`layout`] places the [`heap`] beside the kernel image; all the rest becomes the [`pool`], from
-//! which model weights and inference memory are reserved and to which they return.
+//! which model weights and inference memory are reserved and to which they return. [`boot_map`] makes memory
+//! reachable until all of it is known.
 
+pub mod boot_map;
 pub mod heap;
 pub mod layout;
 pub mod pool;

@@ -12,7 +12,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Condvar, Mutex, Once},
+    sync::{Arc, Condvar, Mutex, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -26,13 +26,16 @@ pub fn repository() -> PathBuf {
     package.join("../..").canonicalize().expect("the repository")
 }
 
-/// Builds the kernel, so that no test's time goes by meanwhile.
-fn build_kernel() {
-    static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
+/// Builds the kernel, once, so that no test's time goes by meanwhile and none reads a file that is being written;
+/// returns the ELF file and the Image.
+pub fn kernel_files() -> (PathBuf, PathBuf) {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    let image = IMAGE.get_or_init(|| {
         let output = Command::new(repository().join("scripts/image")).output().expect("scripts/image starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        repository().join(String::from_utf8_lossy(&output.stdout).trim())
     });
+    (image.with_extension(""), image.clone())
 }
 
 /// A machine to boot.
@@ -103,7 +106,7 @@ impl Run {
 
     /// Starts the machine.
     pub fn start(self) -> Session {
-        build_kernel();
+        kernel_files();
         let mut command = Command::new(repository().join("scripts/run"));
         command
             .args(&self.arguments)

@@ -1,7 +1,6 @@
 //! The kernel boots on every machine that it should, in every way that it can be loaded.
 
-use qemu_tests::{Run, repository};
-use std::{path::PathBuf, process::Command};
+use qemu_tests::{Run, kernel_files};
 
 /// Boots, checks that interrupts work and leave vector registers alone, and runs one command.
 fn boots(cpu: &str, qemu: &str) {
@@ -55,17 +54,10 @@ fn memory_of_every_size() {
     }
 }
 
-fn raw_image() -> PathBuf {
-    let output = Command::new(repository().join("scripts/image")).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let image = String::from_utf8(output.stdout).unwrap();
-    repository().join(image.trim())
-}
-
 /// The interrupt controller has two sides, and the kernel is on the one that sees less of it.
 #[test]
 fn on_the_non_secure_side() {
-    let image = raw_image();
+    let (_, image) = kernel_files();
     for version in [2, 3] {
         let machine = format!("-machine gic-version={version},secure=on -kernel {}", image.display());
         let mut session = Run::new().args(["--smp", "2"]).qemu(&machine).boot_args("log=warn").start();
@@ -79,7 +71,7 @@ fn on_the_non_secure_side() {
 
 #[test]
 fn as_a_raw_image_at_el1_and_el2() {
-    let image = raw_image();
+    let (_, image) = kernel_files();
     for machine in ["gic-version=2", "gic-version=3,virtualization=on"] {
         for cpu in ["cortex-a72", "max"] {
             boots(cpu, &format!("-machine {machine} -kernel {}", image.display()));

@@ -5,6 +5,7 @@ use qemu_tests::{Outcome, Run};
 const PANIC: i32 = 101;
 const FAULT: i32 = 102;
 const HEAP_EXHAUSTED: i32 = 103;
+const CANNOT_BOOT: i32 = 104;
 
 fn run(test: &str) -> Outcome {
     Run::new().boot_args(&format!("ferrite.selftest={test}")).command("help").finish()
@@ -39,10 +40,10 @@ fn a_panic_says_where() {
 #[test]
 fn too_little_memory_to_boot_is_said_before_there_is_a_console() {
     let run = |host: &str| {
-        let run = Run::new().args(["--mem", "16M"]).qemu("-device pvpanic-pci -action panic=exit-failure");
+        let run = Run::new().qemu("-m 16M -device pvpanic-pci -action panic=exit-failure");
         run.boot_args(host).command("help").finish()
     };
-    run("").expect_status(PANIC).expect_error("no place for the heap in 16777216 bytes of RAM");
+    run("").expect_status(CANNOT_BOOT).expect_error("no place for the heap in 16777216 bytes of RAM");
     let without_semihosting = run("ferrite.host=none");
     assert!(without_semihosting.text().contains("no place for the heap"), "{}", without_semihosting.text());
 }

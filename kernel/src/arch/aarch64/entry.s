@@ -1,19 +1,9 @@
-// The first instructions of every core. The boot core: image header, drop to EL1, MMU on, stack, bss, then
-// Rust. The others, which PSCI starts here later: the same, with a map and stacks made by then.
+// The first instructions of every core. The boot core: image header, drop to EL1, MMU on, stack, bss,
+// relocation, then Rust. The others, which PSCI starts here later: the same, with a map and stacks made by
+// then.
 //
-// Nothing is written to memory, and nothing read that the boot core wrote, before the MMU and the
-// caches are on, so no stale cache line can shadow anything.
-
-// Memory types: 0 is device nGnRE, 1 is normal write-back cacheable.
-.equ MAIR_VALUE, 0xff04
-// TTBR0 only, 48-bit addresses, 4 KiB pages, table walks cacheable and inner shareable.
-.equ TCR_VALUE, 16 | (1 << 8) | (1 << 10) | (3 << 12) | (1 << 23)
-// The bits that are RES1, then MMU, data cache, SP alignment check, instruction cache.
-.equ SCTLR_MMU_OFF, 0x30d00800
-.equ SCTLR_MMU_ON, SCTLR_MMU_OFF | (1 << 0) | (1 << 2) | (1 << 3) | (1 << 12)
-// 1 GiB blocks: valid, accessed, not global (the final map has another ASID).
-.equ BOOT_DEVICE_BLOCK, 0x1 | (1 << 10) | (1 << 11) | (3 << 53)
-.equ BOOT_RAM_BLOCK, 0x1 | (1 << 2) | (3 << 8) | (1 << 10) | (1 << 11)
+// Before the MMU and the caches are on, nothing is written to memory but the boot map, from which stale
+// cache lines are kept away, and nothing read that the boot core wrote.
 
 // Exceptions run on their own stack (SP_EL1), everything else on SP_EL0: a handler still has a stack
 // when the main one has overflowed. Two registers that nothing else uses keep what belongs to this
@@ -45,9 +35,27 @@ _start:
 entry:
     msr     daifset, #0xf
     mov     x19, x0
+    mrs     x20, CurrentEL
+    ubfx    x20, x20, #2, #2
 
     bl      enter_el1
+    adr     x21, _start
+    tst     x21, #0xfff
+    b.ne    align_image
+aligned:
+    bl      make_boot_map
     bl      enable_mmu
+
+    // Some loaders let all cores in at once: the first one boots. The caches are on by now, without which
+    // exclusive accesses promise nothing.
+    adrp    x0, boot_claim
+    add     x0, x0, :lo12:boot_claim
+    mov     w1, #1
+1:
+    ldaxr   w2, [x0]
+    cbnz    w2, park
+    stxr    w2, w1, [x0]
+    cbnz    w2, 1b
 
     adrp    x0, __main_stack_top
     add     x0, x0, :lo12:__main_stack_top
@@ -66,15 +74,18 @@ entry:
     stp     xzr, xzr, [x0], #16
     b       2b
 3:
+    bl      relocate
     mov     x0, x19
+    mov     x1, x20
+    ldr     x2, =IMAGE_ADDRESS
     mov     x29, xzr
     mov     x30, xzr
     bl      kernel_main
-4:
-    wfe
-    b       4b
+park:
+    wfi
+    b       park
 
-// Where PSCI starts another core: x0 is the address of its `Start` (secondary.rs).
+// Where PSCI starts another core: x0 is the address of its `Start` (secondary.rs), within the image.
 .global secondary_entry
 secondary_entry:
     msr     daifset, #0xf
@@ -94,98 +105,85 @@ secondary_entry:
     mov     x29, xzr
     mov     x30, xzr
     bl      secondary_main
-5:
-    wfe
-    b       5b
+    b       park
 
-// MMU and caches on with a map for the first moments, floating point and exception vectors.
-enable_mmu:
-    // Devices below 1 GiB, the first 1 GiB of RAM.
-    ldr     x0, =MAIR_VALUE
-    msr     mair_el1, x0
-    ldr     x0, =TCR_VALUE
-    mrs     x1, id_aa64mmfr0_el1
-    and     x1, x1, #0xf                    // PARange
-    cmp     x1, #5                          // 48 bits: all that 4 KiB pages can name here
-    mov     x2, #5
-    csel    x1, x1, x2, lo
-    bfi     x0, x1, #32, #3                 // IPS
-    msr     tcr_el1, x0
-    adrp    x0, boot_level_0_table
-    add     x0, x0, :lo12:boot_level_0_table
-    msr     ttbr0_el1, x0
-    tlbi    vmalle1
-    ic      iallu
-    dsb     nsh
-    isb
-    ldr     x0, =SCTLR_MMU_ON
-    msr     sctlr_el1, x0
-    isb
-
-    // Floating point and SIMD on: compiled code uses them everywhere.
-    mov     x0, #(3 << 20)
-    msr     cpacr_el1, x0
-    adr     x0, exception_vectors
-    msr     vbar_el1, x0
-    isb
-    ret
-
-// If at EL2, to EL1 with the hypervisor's traps off; returns to its caller at EL1.
-enter_el1:
-    mrs     x0, CurrentEL
-    cmp     x0, #(2 << 2)
-    b.eq    1f
-    ret
+// An image that was loaded elsewhere than it was linked for: adds the difference to every address in its
+// constants and variables. They are listed as SHT_RELR has it (System V ABI, chapter 4): an address, then
+// bitmaps of the 63 words behind the last one. x21 is where the image is.
+relocate:
+    ldr     x0, =IMAGE_ADDRESS
+    subs    x0, x21, x0
+    b.eq    5f
+    adrp    x1, __relocations_start
+    add     x1, x1, :lo12:__relocations_start
+    adrp    x2, __relocations_end
+    add     x2, x2, :lo12:__relocations_end
 1:
-    mov     x0, #(1 << 31)                  // HCR_EL2.RW: EL1 is AArch64
-    msr     hcr_el2, x0
-    isb
-    mov     x0, #3                          // CNTHCTL_EL2: counter and timer open to EL1
-    msr     cnthctl_el2, x0
-    msr     cntvoff_el2, xzr
-    mov     x0, #0x33ff                     // CPTR_EL2: floating point not trapped
-    msr     cptr_el2, x0
-    msr     hstr_el2, xzr
-    msr     vttbr_el2, xzr
-    mrs     x0, midr_el1
-    msr     vpidr_el2, x0
-    mrs     x0, mpidr_el1
-    msr     vmpidr_el2, x0
-
-    mrs     x0, id_aa64dfr0_el1
-    ubfx    x0, x0, #8, #4                  // PMUVer
-    cbz     x0, 2f
-    cmp     x0, #0xf
-    b.eq    2f
-    mrs     x0, pmcr_el0
-    ubfx    x0, x0, #11, #5                 // all event counters belong to EL1
-    msr     mdcr_el2, x0
+    cmp     x1, x2
+    b.hs    5f
+    ldr     x3, [x1], #8
+    tbnz    x3, #0, 2f
+    add     x4, x3, x0
+    ldr     x5, [x4]
+    add     x5, x5, x0
+    str     x5, [x4], #8
+    b       1b
 2:
-    mrs     x0, id_aa64pfr0_el1
-    ubfx    x0, x0, #24, #4                 // GIC system registers
-    cbz     x0, 3f
-    mrs     x0, S3_4_C12_C9_5               // ICC_SRE_EL2
-    mov     x1, #0x9                        // SRE, Enable: EL1 may use them
-    orr     x0, x0, x1
-    msr     S3_4_C12_C9_5, x0
-    isb
-    msr     S3_4_C12_C11_0, xzr             // ICH_HCR_EL2: no virtual interrupts
+    mov     x6, x4
+    add     x4, x4, #(63 * 8)
 3:
-    ldr     x0, =SCTLR_MMU_OFF
-    msr     sctlr_el1, x0
-    mov     x0, #0x3c5                      // EL1, SP_EL1, everything masked
-    msr     spsr_el2, x0
-    msr     elr_el2, x30
-    eret
+    lsr     x3, x3, #1
+    cbz     x3, 1b
+    tbz     x3, #0, 4f
+    ldr     x5, [x6]
+    add     x5, x5, x0
+    str     x5, [x6]
+4:
+    add     x6, x6, #8
+    b       3b
+5:
+    ret
 
-// 48-bit addresses: one entry of level 0 names a table of 1 GiB blocks.
-.section .rodata.boot_tables, "a"
-.balign 4096
-boot_level_0_table:
-    .quad   boot_level_1_table + 0x3        // table
-    .fill   511, 8, 0
-.balign 4096
-boot_level_1_table:
-    .quad   BOOT_DEVICE_BLOCK
-    .quad   RAM_START + BOOT_RAM_BLOCK
-    .fill   510, 8, 0
+// An image that does not begin on a page, so that ADRP misses: moves its file's part up to the next page,
+// over memory that the header claims, and goes on there. The loop runs from the image's end, since it
+// overwrites the place where it is now. x21 is where the image is.
+align_image:
+    neg     x0, x21
+    and     x0, x0, #0xfff                  // how far up
+    ldr     x1, =IMAGE_FILE_BYTES
+    add     x1, x21, x1                     // behind the last byte
+    add     x2, x1, x0
+    ldr     x3, =IMAGE_BYTES
+    add     x3, x21, x3
+    sub     x3, x3, #64
+    mov     x4, x3
+    adr     x5, 2f
+    adr     x6, 3f
+1:
+    ldr     w7, [x5], #4
+    str     w7, [x4], #4
+    cmp     x5, x6
+    b.lo    1b
+    ic      iallu
+    dsb     sy
+    isb
+    adr     x4, aligned
+    add     x4, x4, x0
+    mov     x5, x21
+    add     x21, x21, x0
+    br      x3
+2:
+    ldrb    w6, [x1, #-1]!
+    strb    w6, [x2, #-1]!
+    cmp     x1, x5
+    b.hi    2b
+    ic      iallu
+    dsb     sy
+    isb
+    br      x4
+3:
+
+.section .data.boot_claim, "aw"
+.balign 4
+boot_claim:
+    .word   0

@@ -1,6 +1,6 @@
 //! What happens when the CPU takes an exception.
 
-use super::stacks::Overflow;
+use super::{probe, stacks::Overflow};
 use crate::{
     drivers::{
         host::{ExitStatus, exit},
@@ -34,6 +34,15 @@ const KINDS: [&str; 4] =
 #[unsafe(no_mangle)]
 extern "C" fn exception_interrupt(_frame: &mut Frame) {
     interrupts::dispatch();
+}
+
+/// Returns to the probe if it is what failed.
+#[unsafe(no_mangle)]
+extern "C" fn exception_synchronous(frame: &mut Frame) {
+    match probe::recovery(frame.elr) {
+        Some(address) => frame.elr = address,
+        None => exception_fatal(frame, 0),
+    }
 }
 
 #[unsafe(no_mangle)]

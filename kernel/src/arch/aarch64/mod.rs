@@ -1,13 +1,16 @@
 //! 64-bit Arm: all that the rest of the kernel cannot say without assembly.
 
+pub mod boot_map;
 pub mod counters;
 pub mod cpu;
-mod entry;
+pub mod entry;
 mod exceptions;
 pub mod image;
 pub mod interrupts;
 mod memory_functions;
+pub mod monitor;
 pub mod paging;
+pub mod probe;
 pub mod secondary;
 pub mod sha256;
 pub mod stacks;

@@ -1,8 +1,9 @@
 //! What another core needs to begin with: its map, its stacks, its number.
 
 use super::{cpu, stacks};
+use crate::cores::MAX_CORES;
 use aarch64_cpu::registers::{Readable, TTBR0_EL1};
-use alloc::boxed::Box;
+use core::cell::UnsafeCell;
 
 /// What `secondary_entry` in entry.s reads, in its order.
 #[repr(C)]
@@ -12,6 +13,18 @@ struct Start {
     exception_stack_top: u64,
     core: u64,
 }
+
+/// One for each core, kept for ever: there is no telling when the core has read it. Within the image, which is
+/// all that the core can see before it has the final map.
+struct Starts([UnsafeCell<Start>; MAX_CORES]);
+
+// SAFETY: written by the boot core only, each before its core is started.
+unsafe impl Sync for Starts {}
+
+static STARTS: Starts = Starts(
+    [const { UnsafeCell::new(Start { translation_table: 0, main_stack_top: 0, exception_stack_top: 0, core: 0 }) };
+        MAX_CORES],
+);
 
 /// Where and with what a core is to be started.
 #[derive(Debug, Clone, Copy)]
@@ -30,14 +43,17 @@ unsafe extern "C" {
 /// active here. `None` if no stacks have been set aside for it.
 pub fn entry_point(core: usize) -> Option<EntryPoint> {
     let stacks = stacks::of_core(core)?;
-    // For ever: there is no telling when the core has read it.
-    let start = Box::leak(Box::new(Start {
-        translation_table: TTBR0_EL1.get(),
-        main_stack_top: stacks.main.end,
-        exception_stack_top: stacks.exception.end,
-        core: core as u64,
-    }));
+    let start = STARTS.0.get(core)?.get();
+    // SAFETY: only the boot core makes entry points, and each core is started once, after this.
+    unsafe {
+        start.write(Start {
+            translation_table: TTBR0_EL1.get(),
+            main_stack_top: stacks.main.end,
+            exception_stack_top: stacks.exception.end,
+            core: core as u64,
+        });
+    }
     cpu::finish_stores();
     let address = secondary_entry as unsafe extern "C" fn() -> ! as usize as u64;
-    Some(EntryPoint { address, context: core::ptr::from_mut(start).expose_provenance() as u64 })
+    Some(EntryPoint { address, context: start.expose_provenance() as u64 })
 }

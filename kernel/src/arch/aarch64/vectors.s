@@ -86,8 +86,8 @@ exception_vectors:
 .section .text.exceptions, "ax"
 synchronous_entry:
     save_frame
-    mov     x1, #0
-    b       exception_fatal
+    bl      exception_synchronous
+    b       restore_frame
 fast_interrupt_entry:
     save_frame
     mov     x1, #1
@@ -109,6 +109,7 @@ nested_entry:
 interrupt_entry:
     save_frame
     bl      exception_interrupt
+restore_frame:
     add     x0, sp, #16 * 19
     ldp     q0, q1, [x0, #32 * 0]
     ldp     q2, q3, [x0, #32 * 1]

@@ -1,0 +1,35 @@
+//! What the kernel asks of its monitor at EL3, which exists where the machine was entered there: access to
+//! device registers in the secure state.
+
+use super::entry;
+use core::arch::asm;
+
+const WRITE: u64 = 1;
+
+/// Proof that the monitor answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Monitor(());
+
+impl Monitor {
+    /// The monitor, if the machine was entered at EL3.
+    pub fn get() -> Option<Self> {
+        (entry::level() == 3).then_some(Self(()))
+    }
+
+    /// Writes the 32-bit word at a physical address, in the secure state.
+    ///
+    /// # Safety
+    /// A register must be there, which may be written so; the address must be aligned.
+    pub unsafe fn write(self, address: u64, value: u32) {
+        // SAFETY: the caller's promises; the monitor changes no register.
+        unsafe {
+            asm!(
+                "smc #0",
+                in("x0") WRITE,
+                in("x1") address,
+                in("x2") u64::from(value),
+                options(nostack),
+            );
+        }
+    }
+}

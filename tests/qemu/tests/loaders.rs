@@ -1,0 +1,178 @@
+//! The kernel boots however it was loaded, or says in a line why it cannot.
+
+use qemu_tests::{Directory, Run, kernel_files};
+use std::path::{Path, PathBuf};
+
+/// Where the kernel is linked to run.
+const ENTRY: u64 = 0x4020_0000;
+
+/// Where QEMU puts its own device tree for a program that leaves room there.
+const QEMU_TREE: u64 = 0x4000_0000;
+
+/// Where loaders lie, unless told: far from all the rest.
+const LOADER: u64 = 0x4700_0000;
+
+/// A boot loader of some instructions, as an ELF file at `address`: does what `before` says, then jumps to `entry`
+/// with the address of a device tree in x0.
+fn loader(directory: &Directory, address: u64, before: &[u32], tree: u64, entry: u64) -> PathBuf {
+    const HEADERS_BYTES: u64 = 64 + 56;
+    const BRANCH_TO_X4: u32 = 0xd61f_0080;
+    let mut code = before.to_vec();
+    code.extend(load(0, tree));
+    code.extend(load(4, entry));
+    code.push(BRANCH_TO_X4);
+
+    // System V ABI, ELF-64: an executable of one segment for AArch64.
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    let put = |file: &mut Vec<u8>, bytes: &[&[u8]]| bytes.iter().for_each(|field| file.extend(*field));
+    let length = code.len() as u64 * 4;
+    put(&mut file, &[&2_u16.to_le_bytes(), &183_u16.to_le_bytes(), &1_u32.to_le_bytes()]);
+    put(&mut file, &[&address.to_le_bytes(), &64_u64.to_le_bytes(), &0_u64.to_le_bytes()]);
+    put(&mut file, &[&0_u32.to_le_bytes()]);
+    [64_u16, 56, 1, 64, 0, 0].iter().for_each(|field| file.extend(field.to_le_bytes()));
+    put(&mut file, &[&1_u32.to_le_bytes(), &5_u32.to_le_bytes()]);
+    [HEADERS_BYTES, address, address, length, length, 4]
+        .iter()
+        .for_each(|field| file.extend(field.to_le_bytes()));
+    code.iter().for_each(|instruction| file.extend(instruction.to_le_bytes()));
+    directory.file(format!("loader-{tree:x}-{entry:x}-{}.elf", before.len()), &file)
+}
+
+/// Instructions that load `value` into a register: MOVZ and MOVK.
+fn load(register: u32, value: u64) -> impl Iterator<Item = u32> {
+    (0..4).map(move |part: u32| {
+        let operation = if part == 0 { 0xd280_0000 } else { 0xf280_0000 };
+        let bits = (value >> (16 * part)) as u32 & 0xffff;
+        operation | part << 21 | bits << 5 | register
+    })
+}
+
+/// The file, loaded as it is at an address.
+fn raw(file: &Path, address: u64) -> String {
+    format!("-device loader,file={},addr={address:#x},force-raw=on", file.display())
+}
+
+/// QEMU's words for a loader and a kernel, which is an ELF file where it was linked to be.
+fn with_loader(loader: &Path) -> String {
+    format!("-kernel {} -device loader,file={}", loader.display(), kernel_files().0.display())
+}
+
+const CANNOT_BOOT: &str = "Ferrite cannot boot: ";
+
+/// In RAM, but above the first 2 GiB of addresses and across a border of 1 GiB, where nothing is mapped at first.
+#[test]
+fn the_device_tree_may_lie_anywhere() {
+    let directory = Directory::new("tree-anywhere");
+    let file = directory.path().join("tree.dtb");
+    let machine = |qemu: String| {
+        Run::new().args(["--mem", "3G"]).boot_args("log=info").qemu(&qemu).command("help").finish()
+    };
+    machine(format!("-machine dumpdtb={}", file.display())).expect_status(0);
+    let place = 0xbff8_0000;
+    let loader = loader(&directory, LOADER, &[], place, ENTRY);
+    let outcome = machine(format!("{} {}", with_loader(&loader), raw(&file, place)));
+    outcome.expect_status(0).expect_error("INFO  boot: memory: 29");
+}
+
+/// QEMU finds no room below the ELF file for what it has dumped itself.
+#[test]
+fn a_tree_that_qemu_dumped_can_be_given_back() {
+    let directory = Directory::new("dumped-tree");
+    let file = directory.path().join("tree.dtb");
+    let machine = |qemu: String| Run::new().qemu(&qemu).command("help").finish().expect_status(0);
+    machine(format!("-machine dumpdtb={}", file.display()));
+    assert!(!machine(format!("-dtb {}", file.display())).stdout.is_empty());
+}
+
+#[test]
+fn an_image_at_another_address_says_where_it_belongs() {
+    let directory = Directory::new("elsewhere");
+    let (_, image) = kernel_files();
+    // In order, also across a border of 1 GiB, and not on a page.
+    for (address, memory) in [(0x4800_0000, "256M"), (0x7fe0_0000, "2G"), (0x4a00_0744, "256M")] {
+        let loader = loader(&directory, LOADER, &[], QEMU_TREE, address);
+        let qemu = format!("-kernel {} {}", loader.display(), raw(&image, address));
+        let outcome = Run::new().args(["--mem", memory]).qemu(&qemu).command("help").finish();
+        let page = address.next_multiple_of(4096);
+        outcome.expect_status(104).expect_error(&format!(
+            "{CANNOT_BOOT}the kernel was loaded at {page:#x}; it runs at 0x40200000 only"
+        ));
+    }
+}
+
+#[test]
+fn a_wrong_x0_is_told_and_the_tree_at_the_start_of_ram_taken() {
+    let directory = Directory::new("wrong-x0");
+    let loader = loader(&directory, LOADER, &[], 0x123, ENTRY);
+    let run = Run::new().qemu(&with_loader(&loader)).boot_args("log=info").command("help");
+    run.finish().expect_status(0).expect_error("WARN  boot: x0 is 0x123, where no device tree is");
+}
+
+/// The loader lies where QEMU would put its tree, so that there is none but what x0 points to.
+#[test]
+fn without_a_device_tree_a_line_tells_where_it_was_looked_for() {
+    let directory = Directory::new("no-tree");
+    let wait = |tree: u64, qemu: &str| {
+        let loader = loader(&directory, QEMU_TREE + 0x1000, &[], tree, ENTRY);
+        let run = Run::new().qemu(&format!("{} {qemu}", with_loader(&loader)));
+        // The console and the way to power off are guesses by then, which are right on this machine.
+        run.finish().expect_status(0).text()
+    };
+    let text = wait(0, "");
+    assert!(
+        text.contains(&format!("{CANNOT_BOOT}no device tree: x0 is 0x0; at 0x40000000, there is 0x")),
+        "{text}"
+    );
+    let text = wait(0xdead_0000, "-machine virtualization=on");
+    assert!(text.contains("x0 is 0xdead0000, but there is no memory at 0xdead0000; at 0x40000000"), "{text}");
+    let text = wait(1 << 50, "");
+    assert!(text.contains("but the CPU's physical addresses end at 0x1000000000000;"), "{text}");
+
+    let place = 0x4600_0000;
+    let header = |size: u32| {
+        let words = [0xd00d_feed, size, 0x38, 0x100, 0x28, 17, 16, 0, 0x10, 0x80_u32];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        raw(&directory.file("broken.dtb", &bytes), place)
+    };
+    let text = wait(place, &header(u32::MAX));
+    assert!(text.contains("but its header tells 4294967295 bytes, expected 40 to 67108864;"), "{text}");
+    let text = wait(place, &header(0x4_0000));
+    assert!(text.contains(CANNOT_BOOT), "{text}");
+}
+
+/// The MMU is on afterwards, or the kernel could write to its code.
+#[test]
+fn a_loader_may_leave_the_core_big_endian() {
+    const SET_BIG_ENDIAN: [u32; 4] = [
+        0xd538_1000, // mrs x0, sctlr_el1
+        0xb267_0000, // orr x0, x0, #1 << 25
+        0xd518_1000, // msr sctlr_el1, x0
+        0xd503_3fdf, // isb
+    ];
+    let directory = Directory::new("big-endian");
+    let loader = loader(&directory, LOADER, &SET_BIG_ENDIAN, QEMU_TREE, ENTRY);
+    let run = Run::new().qemu(&with_loader(&loader)).boot_args("ferrite.selftest=write-text").command("help");
+    run.finish().expect_status(102).expect_error("write to 0x40200000");
+}
+
+/// With `secure=on`, QEMU enters what is no Linux at EL3, with all cores at once, and has no PSCI.
+#[test]
+fn one_core_of_all_that_enter_at_el3_boots() {
+    let directory = Directory::new("el3");
+    let loader = loader(&directory, LOADER, &[], QEMU_TREE, ENTRY);
+    for machine in ["gic-version=3", "gic-version=2", "gic-version=3,virtualization=on"] {
+        let run = Run::new().args(["--smp", "4"]).boot_args("log=info ferrite.selftest=simd").command("help");
+        let qemu = format!("-machine secure=on,{machine} {}", with_loader(&loader));
+        let outcome = run.qemu(&qemu).finish().expect_status(0).expect_error("100 interrupts");
+        assert_eq!(outcome.stderr.matches("boot: Ferrite ").count(), 1, "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn an_elf_file_without_a_tree_at_el3_says_what_to_start_instead() {
+    let mut session = Run::new().args(["--smp", "4"]).qemu("-machine secure=on").start();
+    session.wait_for(CANNOT_BOOT);
+    let line = String::from_utf8_lossy(&session.wait_for("\n")).into_owned();
+    assert!(line.contains("start the arm64 Image of scripts/image instead"), "{line}");
+}
