@@ -17,7 +17,7 @@ use ferrite_kernel::{
         host::{self, ExitStatus},
         interrupts,
         pcie::Ecam,
-        power, uart, virtio,
+        power, power_keys, uart, virtio,
     },
     logging::{self, Logger},
     machine::{InterruptController, Platform, Registers, Uart},
@@ -178,6 +178,8 @@ unsafe fn map_memory(platform: &Platform) {
         }
         None => {}
     }
+    devices.extend(platform.clock.iter().map(Registers::range));
+    devices.extend(platform.power_keys.iter().map(|key| key.gpio.range()));
     if let Some(pcie) = &platform.pcie {
         devices.push(pcie.ecam.range());
         let windows = pcie.windows.iter();
@@ -230,6 +232,8 @@ fn start_interrupts(platform: &Platform) {
     if let Some(interrupt) = platform.uart.and_then(|uart| uart.interrupt) {
         uart::enable_interrupt(interrupt);
     }
+    // SAFETY: mapped by now, and nothing else uses them.
+    unsafe { power_keys::init(&platform.power_keys) };
     let timer = platform.timer_interrupt.unwrap_or(arch::time::VIRTUAL_TIMER_INTERRUPT);
     if interrupts::enable(timer, |_| {}, 0).is_ok() {
         arch::time::allow_naps();

@@ -1,5 +1,6 @@
 //! The terminal as the shell sees it: bytes in, bytes out.
 
+use crate::system::Shutdown;
 use core::fmt;
 
 /// A serial console, or whatever stands in for one in a test.
@@ -8,8 +9,13 @@ pub trait Console {
     fn read_byte(&mut self) -> Option<u8>;
 
     /// The next byte that was typed; the core sleeps until there is one. `None` once the input has ended,
-    /// which a terminal's never does.
+    /// which a terminal's never does, or when there is a [shutdown request](Self::shutdown_request).
     fn wait_for_byte(&mut self) -> Option<u8>;
+
+    /// What a key of the machine itself, such as the power key, has asked for.
+    fn shutdown_request(&self) -> Option<Shutdown> {
+        None
+    }
 
     /// Writes all of `bytes`; returns when the hardware has taken the last one.
     fn write_bytes(&mut self, bytes: &[u8]);

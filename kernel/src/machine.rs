@@ -142,6 +142,30 @@ pub struct Cpu {
     pub starts_by_psci: bool,
 }
 
+/// What a key of the machine asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyAction {
+    /// To be turned off.
+    PowerOff,
+    /// To start again.
+    Restart,
+}
+
+/// A key of the machine itself, on a line of a GPIO controller, an Arm PL061.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PowerKey {
+    /// What it asks for.
+    pub action: KeyAction,
+    /// The GPIO controller.
+    pub gpio: Registers,
+    /// Its line, 0 to 7.
+    pub line: u8,
+    /// Whether the line is low while the key is pressed.
+    pub is_active_low: bool,
+    /// The controller's interrupt.
+    pub interrupt: Interrupt,
+}
+
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
@@ -166,6 +190,10 @@ pub struct Platform {
     pub timer_interrupt: Option<Interrupt>,
     /// Interrupt of the cores' performance counters.
     pub pmu_interrupt: Option<Interrupt>,
+    /// The clock that knows the date: an Arm PL031.
+    pub clock: Option<Registers>,
+    /// The keys that end the machine.
+    pub power_keys: Vec<PowerKey>,
     /// The boot arguments.
     pub boot_args: String,
     /// What was found to be wrong or left out, a sentence each.

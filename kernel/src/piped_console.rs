@@ -5,7 +5,7 @@
 //! ASCII, and a text that the input does not hold, such as a random number. [`PipedConsole`] takes the mark out
 //! and reports the end in its place.
 
-use crate::console::Console;
+use crate::{console::Console, system::Shutdown};
 
 /// The first byte of the mark. No key sends it, so nobody notices that it is held back until the next one comes.
 const END_OF_MEDIUM: u8 = 0x19;
@@ -88,6 +88,10 @@ impl Console for PipedConsole<'_> {
 
     fn wait_for_byte(&mut self) -> Option<u8> {
         self.next(|console| console.wait_for_byte())
+    }
+
+    fn shutdown_request(&self) -> Option<Shutdown> {
+        self.console.shutdown_request()
     }
 
     fn write_bytes(&mut self, bytes: &[u8]) {

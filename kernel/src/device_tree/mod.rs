@@ -7,6 +7,7 @@
 mod console;
 mod interrupts;
 mod memory;
+mod power_keys;
 mod walk;
 
 #[cfg(test)]
@@ -123,11 +124,14 @@ impl Platform {
             psci: None,
             timer_interrupt: None,
             pmu_interrupt: None,
+            clock: None,
+            power_keys: Vec::new(),
             boot_args: boot_args(tree).into(),
             remarks,
         };
         for place in walk::places(tree) {
             platform.add_device(tree, &place);
+            platform.power_keys.extend(power_keys::keys(tree, &place));
         }
         platform.virtio_mmio.sort_by_key(|device| device.address);
         Ok(platform)
@@ -152,6 +156,8 @@ impl Platform {
             // Secure, non-secure, virtual, hypervisor's.
             const VIRTUAL: usize = 2;
             self.timer_interrupt = self.timer_interrupt.or_else(|| private_interrupt(tree, place, VIRTUAL));
+        } else if place.is_compatible(&["arm,pl031"]) {
+            self.clock = self.clock.or_else(|| place.registers(0));
         } else if place.is_compatible(PMU) {
             self.pmu_interrupt = self.pmu_interrupt.or_else(|| private_interrupt(tree, place, 0));
         }

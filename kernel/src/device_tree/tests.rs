@@ -1,5 +1,5 @@
 use super::*;
-use crate::machine::{Trigger, UartKind};
+use crate::machine::{KeyAction, PowerKey, Trigger, UartKind};
 use dtoolkit::{
     ToPropertyValue,
     memreserve::MemoryReservation,
@@ -566,4 +566,50 @@ fn interrupt_controllers_of_boards() {
     );
     assert_eq!(controller("arm,gic-v3", &[], None), None);
     assert_eq!(controller("arm,gic-400", &[], None), None);
+}
+
+#[test]
+fn power_keys_on_a_gpio_controller() {
+    let registers = Registers { address: 0x0903_0000, size_bytes: 0x1000 };
+    let qemu = PowerKey {
+        action: KeyAction::PowerOff,
+        gpio: registers,
+        line: 3,
+        is_active_low: false,
+        interrupt: level(39),
+    };
+    assert_eq!(platform(VIRT_GIC_V3).power_keys, [qemu]);
+    assert_eq!(platform(VIRT_GIC_V3).clock, Some(Registers { address: 0x0901_0000, size_bytes: 0x1000 }));
+    let keys = |change: &dyn Fn(&mut DeviceTreeNode)| {
+        platform(&changed(|tree| change(tree.root.child_mut("gpio-keys").unwrap()))).power_keys
+    };
+    let key =
+        |change: &dyn Fn(&mut DeviceTreeNode)| keys(&|node| change(node.child_mut("poweroff").unwrap()));
+    let restart = key(&|node| set(node, "linux,code", 408_u32));
+    assert_eq!(restart, [PowerKey { action: KeyAction::Restart, ..qemu }]);
+    let pin = |tree: &mut DeviceTreeNode, pin: u32, flags: u32| {
+        let gpios: Vec<u32> = tree.property("gpios").unwrap().value_as().unwrap();
+        set(tree, "gpios", [gpios[0], pin, flags]);
+    };
+    assert_eq!(key(&|node| pin(node, 7, 1)), [PowerKey { line: 7, is_active_low: true, ..qemu }]);
+    let both = keys(&|node| {
+        let mut other = DeviceTreeNode::new("restart").unwrap();
+        let first = node.child_mut("poweroff").unwrap();
+        first.properties_mut().for_each(|property| other.add_property(property.clone()));
+        set(&mut other, "linux,code", 408_u32);
+        node.add_child(other);
+    });
+    assert_eq!(both.len(), 2);
+    for broken in [
+        key(&|node| pin(node, 8, 0)),
+        key(&|node| set(node, "linux,code", 30_u32)),
+        key(&|node| set(node, "linux,input-type", 5_u32)),
+        key(&|node| set(node, "status", "disabled")),
+        key(&|node| set(node, "gpios", [0x7777_u32, 3, 0])),
+        key(&|node| set(node, "gpios", Vec::<u32>::new())),
+        keys(&|node| set(node, "compatible", "acme,keys")),
+        keys(&|node| set(node, "status", "disabled")),
+    ] {
+        assert_eq!(broken, []);
+    }
 }

@@ -152,6 +152,11 @@ pub fn cells(value: &[u8]) -> impl Iterator<Item = u32> + Clone + '_ {
     value.chunks_exact(4).map(|cell| cell.iter().fold(0, |number, &byte| number << 8 | u32::from(byte)))
 }
 
+/// The number by which others refer to this node.
+pub fn phandle(node: &FdtNode<'_>) -> Option<u32> {
+    cell(node, "phandle").or_else(|| cell(node, "linux,phandle"))
+}
+
 /// The node that others refer to by this number, enabled or not.
 pub fn find_phandle<'a>(tree: &Fdt<'a>, phandle: u32) -> Option<FdtNode<'a>> {
     let mut level: heapless::Vec<Children<'a>, MAX_DEPTH> = heapless::Vec::new();
@@ -161,7 +166,7 @@ pub fn find_phandle<'a>(tree: &Fdt<'a>, phandle: u32) -> Option<FdtNode<'a>> {
             level.pop();
             continue;
         };
-        if cell(&node, "phandle").or_else(|| cell(&node, "linux,phandle")) == Some(phandle) {
+        if self::phandle(&node) == Some(phandle) {
             return Some(node);
         }
         let _ = level.push(node.children());

@@ -11,8 +11,11 @@ pub mod interrupts;
 pub mod ns16550;
 #[cfg(target_os = "none")]
 pub mod pcie;
+pub mod pl061;
 #[cfg(target_os = "none")]
 pub mod power;
+#[cfg(target_os = "none")]
+pub mod power_keys;
 #[cfg(target_os = "none")]
 pub mod serial_port;
 #[cfg(target_os = "none")]

@@ -4,12 +4,13 @@
 //! computes. When the queue is full the receive interrupt is masked and bytes wait in the UART's
 //! FIFO, where the sender's flow control sees them, until the reader has made room.
 
-use super::{interrupts, serial_port::SerialPort};
+use super::{interrupts, power_keys, serial_port::SerialPort};
 use crate::{
     arch,
     console::Console,
     machine::{Interrupt, Uart, UartKind},
     memory::boot_map::Kind,
+    system::Shutdown,
 };
 use core::{
     fmt,
@@ -216,15 +217,19 @@ impl Console for SerialConsole {
             let byte = arch::interrupts::masked(|| {
                 let byte = self.read_byte();
                 let may_sleep = with_port(|port| port.has_interrupt) == Some(true);
-                if byte.is_none() && may_sleep {
+                if byte.is_none() && may_sleep && power_keys::request().is_none() {
                     arch::interrupts::wait();
                 }
                 byte
             });
-            if byte.is_some() {
+            if byte.is_some() || power_keys::request().is_some() {
                 return byte;
             }
         }
+    }
+
+    fn shutdown_request(&self) -> Option<Shutdown> {
+        power_keys::request()
     }
 
     fn write_bytes(&mut self, bytes: &[u8]) {

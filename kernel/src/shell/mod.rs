@@ -45,7 +45,7 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
         RunMode::Interactive => shell.converse(),
         RunMode::Command(line) => {
             let success = shell.run_line(&line);
-            shell.shutdown.unwrap_or(Shutdown::PowerOff { success })
+            shell.end().unwrap_or(Shutdown::PowerOff { success })
         }
     }
 }
@@ -135,12 +135,27 @@ impl<'a> Shell<'a> {
                     last_succeeded = false;
                 }
                 Entered::Interrupted => {}
-                Entered::EndOfInput => return Shutdown::PowerOff { success: last_succeeded },
+                Entered::EndOfInput => {
+                    return self.end().unwrap_or(Shutdown::PowerOff { success: last_succeeded });
+                }
             }
-            if let Some(shutdown) = self.shutdown {
+            if let Some(shutdown) = self.end() {
                 return shutdown;
             }
         }
+    }
+
+    /// How the machine is to end, if a command or a key of the machine says so.
+    fn end(&mut self) -> Option<Shutdown> {
+        if let Some(shutdown) = self.terminal.shutdown_request() {
+            let what = match shutdown {
+                Shutdown::PowerOff { .. } => "power key: turning the machine off",
+                Shutdown::Reboot => "restart key: starting again",
+            };
+            self.terminal.note(format_args!("{what}"));
+            return Some(shutdown);
+        }
+        self.shutdown
     }
 
     /// Runs a line and says what went wrong; true if nothing did.

@@ -8,7 +8,10 @@ use core::{
 
 use super::keys::INTERRUPT_BYTE;
 use super::line_editor::{Entered, LineEditor};
-use crate::console::{Console, Text};
+use crate::{
+    console::{Console, Text},
+    system::Shutdown,
+};
 
 /// How much may be typed, or piped in, while a command runs; the rest waits in the console.
 const MAX_TYPE_AHEAD_BYTES: usize = 64 * 1024;
@@ -41,11 +44,22 @@ impl<'a> Terminal<'a> {
         self.interactive
     }
 
-    /// Lets the user edit a line. The end of the input ends a line that has begun as Enter does.
+    /// What a key of the machine itself has asked for.
+    pub fn shutdown_request(&self) -> Option<Shutdown> {
+        self.console.shutdown_request()
+    }
+
+    /// Lets the user edit a line. The end of the input ends a line that has begun as Enter does; a
+    /// [shutdown request](Self::shutdown_request) is an end too, but the line is forgotten.
     pub fn read_line(&mut self, editor: &mut LineEditor) -> Entered {
         editor.begin(self.console());
         loop {
-            let Some(byte) = self.wait_for_byte() else {
+            let byte = self.wait_for_byte();
+            if self.shutdown_request().is_some() {
+                self.print(format_args!("\n"));
+                return Entered::EndOfInput;
+            }
+            let Some(byte) = byte else {
                 return editor.end_of_input(self.console());
             };
             if let Some(entered) = editor.feed(byte, self.console()) {
@@ -93,8 +107,11 @@ impl<'a> Terminal<'a> {
     }
 
     /// Looks whether Ctrl-C was typed; what was typed before it is forgotten, anything else is kept
-    /// for the next line.
+    /// for the next line. A shutdown request counts as Ctrl-C.
     pub fn check_interrupt(&mut self) -> ControlFlow<()> {
+        if self.shutdown_request().is_some() {
+            return ControlFlow::Break(());
+        }
         while self.type_ahead.len() < MAX_TYPE_AHEAD_BYTES {
             match self.console.read_byte() {
                 None => break,

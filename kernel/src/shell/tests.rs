@@ -22,6 +22,8 @@ struct Typed {
     late: Option<Late>,
     /// Whether the input may end before the shell does.
     is_pipe: bool,
+    /// The power key is pressed when this has been printed.
+    power_key_after: Option<&'static [u8]>,
     output: Vec<u8>,
 }
 
@@ -42,6 +44,9 @@ impl Console for Typed {
     }
 
     fn wait_for_byte(&mut self) -> Option<u8> {
+        if self.shutdown_request().is_some() {
+            return None;
+        }
         let byte = self.read_byte();
         assert!(byte.is_some() || self.is_pipe, "the shell waits, but all input is read");
         byte
@@ -49,6 +54,12 @@ impl Console for Typed {
 
     fn write_bytes(&mut self, bytes: &[u8]) {
         self.output.extend(bytes);
+    }
+
+    fn shutdown_request(&self) -> Option<Shutdown> {
+        let after = self.power_key_after?;
+        let is_pressed = after.is_empty() || self.output.windows(after.len()).any(|printed| printed == after);
+        is_pressed.then_some(Shutdown::PowerOff { success: true })
     }
 }
 
@@ -74,13 +85,23 @@ impl Computer {
 
     fn run_with_late(&self, mode: RunMode, input: &[u8], late: Option<Late>) -> (Shutdown, String) {
         let input = input.iter().copied().collect();
-        self.run_on(Typed { input, late, is_pipe: false, output: Vec::new() }, mode)
+        self.run_on(Typed { input, late, is_pipe: false, power_key_after: None, output: Vec::new() }, mode)
     }
 
     /// What the shell makes of a pipe that holds `input`.
     fn run_pipe(&self, input: &[u8]) -> (Shutdown, String) {
         let input = input.iter().copied().collect();
-        self.run_on(Typed { input, late: None, is_pipe: true, output: Vec::new() }, RunMode::Interactive)
+        self.run_on(
+            Typed { input, late: None, is_pipe: true, power_key_after: None, output: Vec::new() },
+            RunMode::Interactive,
+        )
+    }
+
+    /// What the shell makes of the power key, pressed when it has printed `after`.
+    fn press_power_key(&self, mode: RunMode, input: &[u8], after: &'static [u8]) -> (Shutdown, String) {
+        let input = input.iter().copied().collect();
+        let power_key_after = Some(after);
+        self.run_on(Typed { input, late: None, is_pipe: false, power_key_after, output: Vec::new() }, mode)
     }
 
     fn run_on(&self, mut console: Typed, mode: RunMode) -> (Shutdown, String) {
@@ -140,6 +161,18 @@ impl Computer {
         assert_eq!(answers.len(), lines.len());
         answers
     }
+}
+
+#[test]
+fn the_power_key_ends_the_shell_at_once() {
+    let off = Shutdown::PowerOff { success: true };
+    // In the middle of a line, which is not run, though more has been typed.
+    let (shutdown, output) =
+        Computer::new().press_power_key(RunMode::Interactive, b"frob\nuptime\nmem\n", b"upt");
+    assert_eq!(shutdown, off);
+    assert!(output.ends_with("ferrite> \x1b[Kupt\npower key: turning the machine off\n"), "{output}");
+    let (shutdown, _) = Computer::new().press_power_key(RunMode::Interactive, b"", b"ferrite> ");
+    assert_eq!(shutdown, off);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Disks, PCI functions and the console, on QEMU's devices.
 
-use qemu_tests::{Directory, Run};
+use qemu_tests::{Directory, Run, repository};
+use std::{io::Write, os::unix::net::UnixStream};
 
 /// Bytes that no period of a sector hides.
 fn noise(length: usize, seed: u32) -> Vec<u8> {
@@ -117,6 +118,29 @@ fn piped_input_of_any_length_arrives_whole() {
     session.send(&input);
     input.pop();
     assert!(session.wait_for(&input[input.len() - 16..]) == input);
+}
+
+/// QEMU's `system_powerdown`, which `virsh shutdown` sends, presses the power key of the device tree.
+#[test]
+fn the_power_key_turns_the_machine_off() {
+    let directory = Directory::new("power-key");
+    for (typed, running) in [("", "ferrite> "), ("llm bench --runs 1000\r", "llm bench --runs 1000\r\n")] {
+        let socket = directory.path().join("monitor");
+        let monitor = format!("-monitor unix:{},server=on,wait=off", socket.display());
+        let model = repository().join("test_models/micro.gguf");
+        let mut session = Run::new().model(&model).qemu(&monitor).boot_args("log=warn").start();
+        session.wait_for("ferrite> ");
+        if !typed.is_empty() {
+            session.send("llm load\r");
+            session.wait_for("ferrite> ");
+            session.send(typed);
+            session.wait_for(running);
+        }
+        let mut monitor = UnixStream::connect(&socket).expect("QEMU listens");
+        monitor.write_all(b"system_powerdown\n").expect("QEMU reads");
+        session.wait_for("power key: turning the machine off");
+        session.finish().expect_status(0);
+    }
 }
 
 #[test]

@@ -279,6 +279,24 @@ fn ctrl_c_stops_an_inference_and_keeps_what_was_typed_after_it() {
 }
 
 #[test]
+fn the_power_key_stops_what_is_running() {
+    let off = Shutdown::PowerOff { success: true };
+    let typed = b"llm load\nllm infer hello 60\nmem\n";
+    let (shutdown, output) = good().press_power_key(RunMode::Interactive, typed, b"infer hello 60\n");
+    assert_eq!(shutdown, off);
+    assert!(output.contains(" 0 generated") && output.contains("stopped]"), "{output}");
+    assert!(output.ends_with("stopped]\npower key: turning the machine off\n"), "{output}");
+    // In a conversation, whose line is left too.
+    let typed = b"llm load\nllm chat --template chatml\nHel";
+    let (shutdown, output) = good().press_power_key(RunMode::Interactive, typed, b"Hel");
+    assert_eq!(shutdown, off);
+    assert!(output.ends_with("Hel\npower key: turning the machine off\n"), "{output}");
+    // In command mode it is no failure.
+    let command = RunMode::Command(b"llm infer hello 60".into());
+    assert_eq!(good().press_power_key(command, b"", b"").0, off);
+}
+
+#[test]
 fn ctrl_c_stops_a_load() {
     let late = Late { after: b"llm load\n", input: b"\x03mem\npoweroff\n" };
     let (_, output) = good().run_with_late(RunMode::Interactive, b"llm load\n", Some(late));
