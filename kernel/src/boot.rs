@@ -96,6 +96,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
     }
     let system = System {
         console,
+        columns: args.columns,
         clock_us: arch::time::now_us,
         instructions_retired: arch::counters::instructions_retired,
         cpu_model: arch::cpu::model(),

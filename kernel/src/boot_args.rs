@@ -6,6 +6,7 @@
 //! | argument | meaning |
 //! |---|---|
 //! | `log=off\|error\|warn\|info\|debug\|trace` | log level, `info` unless told |
+//! | `ferrite.columns=N` | width of the terminal on the console; 0: there is no terminal, which would be asked for its width |
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
 //! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
 //! | `ferrite.input-end=TEXT` | the console's input ends where the byte 0x19 and TEXT come: see [`crate::piped_console`] |
@@ -71,6 +72,8 @@ pub struct BootArgs {
     pub log_level: LevelFilter,
     /// Interactive shell or one command.
     pub run_mode: RunMode,
+    /// Width of the terminal on the console, 0 if there is none, if it was told.
+    pub columns: Option<usize>,
     /// How to reach the host.
     pub host: Host,
     /// What follows the byte 0x19 at the end of the console's input, if that has an end.
@@ -91,6 +94,7 @@ impl Default for BootArgs {
         Self {
             log_level: LevelFilter::Info,
             run_mode: RunMode::Interactive,
+            columns: None,
             host: Host::None,
             input_end: None,
             kernels: None,
@@ -152,6 +156,9 @@ impl BootArgs {
             "log" => {
                 self.log_level = value.parse().map_err(|_| "log=off, error, warn, info, debug or trace")?;
             }
+            "ferrite.columns" => {
+                self.columns = Some(value.parse().map_err(|_| "a number of columns")?);
+            }
             "ferrite.command" => {
                 let line = parse_hex(value).ok_or("an even number of hexadecimal digits")?;
                 self.run_mode = RunMode::Command(line);
@@ -187,7 +194,9 @@ impl BootArgs {
                 });
             }
             _ => {
-                return Err("command, host, input-end, kernels, model or selftest between ferrite. and =");
+                return Err(
+                    "columns, command, host, input-end, kernels, model or selftest between ferrite. and =",
+                );
             }
         }
         Ok(())
@@ -243,7 +252,7 @@ mod tests {
         let line = alloc::format!(
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
-             ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e"
+             ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132"
         );
         let args = BootArgs::parse(&line);
         assert_eq!(args.mistake, None);
@@ -253,6 +262,7 @@ mod tests {
         assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"llm \xff\x00")));
         assert_eq!(args.host, Host::Semihosting);
         assert_eq!(args.input_end.as_deref(), Some("1f2e"));
+        assert_eq!(args.columns, Some(132));
         assert_eq!(args.kernels.as_deref(), Some("neon"));
         assert_eq!(args.self_test, Some(SelfTest::Stack));
         assert_eq!(args.files[0].0, "tiny");
@@ -282,6 +292,7 @@ mod tests {
             "ferrite.model=a:1:00",
             "ferrite.model=a:1::",
             "ferrite.selftest=",
+            "ferrite.columns=wide",
             "ferrite.colour=red",
         ] {
             let args = BootArgs::parse(&alloc::format!("{line} log=warn log=x"));

@@ -16,6 +16,8 @@ use core::fmt;
 pub struct System<'a> {
     /// Where commands are typed and answered.
     pub console: &'a mut dyn Console,
+    /// Width of the terminal on the console; 0 if it is none, but a file or a program; `None` if nobody has said.
+    pub columns: Option<usize>,
     /// Microseconds since the machine started; never goes back.
     pub clock_us: fn() -> u64,
     /// Instructions that this core has retired since the counter was started, or `None` where the

@@ -1,13 +1,18 @@
 //! From the bytes of a terminal to keys.
 //!
-//! [`KeyDecoder`] knows UTF-8, the control characters of Emacs-like editing, the escape sequences
-//! that VT100 and xterm send (ECMA-48 `CSI` and `SS3`) and the three ways to end a line. What it does not
-//! know, it swallows whole, so that no stray letter of an unknown sequence ends up in the line.
+//! [`KeyDecoder`] knows UTF-8, the control characters and Alt keys of Emacs-like editing, the cursor keys of
+//! VT100, xterm, rxvt, PuTTY and the Linux console, the three ways to end a line, bracketed paste and the report of
+//! the cursor's place. What it does not know, it swallows whole, so that no stray letter of an unknown sequence
+//! ends up in the line.
+//!
+//! Neighbours: [`escape_sequences`](super::escape_sequences) finds the sequences.
+
+use super::escape_sequences::{Event, INTERRUPT_BYTE, Parser, Sequence};
 
 /// What a key press asks of the line editor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
-    /// A printable character.
+    /// A printable character, or a line feed or tabulator that was pasted.
     Char(char),
     /// A byte that is no part of valid UTF-8.
     InvalidByte(u8),
@@ -25,110 +30,132 @@ pub enum Key {
     Home,
     /// End, Ctrl-E.
     End,
+    /// Left arrow with Ctrl or Alt, Alt-B.
+    WordLeft,
+    /// Right arrow with Ctrl or Alt, Alt-F.
+    WordRight,
     /// Backspace, Ctrl-H.
     Backspace,
-    /// Delete, Ctrl-D.
+    /// Delete.
     Delete,
+    /// Ctrl-D: Delete, or in an empty line the end of the input.
+    DeleteOrEnd,
     /// Ctrl-U.
     KillToStart,
     /// Ctrl-K.
     KillToEnd,
-    /// Ctrl-W.
+    /// Ctrl-W: back to a blank.
     KillWord,
+    /// Alt-Backspace: back to the beginning of a word.
+    KillWordLeft,
+    /// Alt-D, Delete with Ctrl or Alt.
+    KillWordRight,
+    /// Ctrl-Y.
+    Yank,
+    /// Alt-U.
+    UpperCaseWord,
+    /// Alt-L.
+    LowerCaseWord,
+    /// Alt-C.
+    CapitalizeWord,
     /// Ctrl-L.
     ClearScreen,
     /// Ctrl-C.
     Interrupt,
-}
-
-/// Ctrl-C, as a terminal in raw mode sends it.
-pub const INTERRUPT_BYTE: u8 = 0x03;
-
-const ESCAPE: u8 = 0x1b;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Text,
-    /// After ESC.
-    Escape,
-    /// After `ESC [`; the first parameter so far.
-    ControlSequence {
-        parameter: u16,
+    /// The terminal's answer to the question where its cursor is: the column, counted from 1.
+    CursorReport {
+        /// The column.
+        column: u16,
     },
-    /// After `ESC O`.
-    SingleShift,
 }
+
+/// A paste whose next byte is this late has lost its end.
+const PASTE_TIMEOUT_US: u64 = 2_000_000;
 
 /// Assembles keys out of single bytes.
 #[derive(Debug)]
 pub struct KeyDecoder {
-    state: State,
+    parser: Parser,
     /// The beginning of a UTF-8 character.
     partial: [u8; 4],
     partial_len: usize,
+    /// The character that begins was typed with Alt, which no such key is known with.
+    partial_has_alt: bool,
     after_carriage_return: bool,
+    /// Between the marks of a bracketed paste.
+    is_pasting: bool,
+    last_byte_us: u64,
 }
 
 impl KeyDecoder {
     /// A decoder at the beginning of a key.
     pub const fn new() -> Self {
-        Self { state: State::Text, partial: [0; 4], partial_len: 0, after_carriage_return: false }
+        Self {
+            parser: Parser::new(),
+            partial: [0; 4],
+            partial_len: 0,
+            partial_has_alt: false,
+            after_carriage_return: false,
+            is_pasting: false,
+            last_byte_us: 0,
+        }
     }
 
-    /// Takes one byte and passes on the keys that it completes, often one, rarely several: a byte
-    /// that breaks off a UTF-8 character first lets out the bytes before it.
-    pub fn feed(&mut self, byte: u8, mut emit: impl FnMut(Key)) {
+    /// Takes one byte, which came at `now_us`, and passes on the keys that it completes, often one, rarely
+    /// several, four at most: a byte that breaks off a UTF-8 character first lets out the bytes before it.
+    pub fn feed(&mut self, byte: u8, now_us: u64, mut emit: impl FnMut(Key)) {
+        self.is_pasting &= now_us.saturating_sub(self.last_byte_us) <= PASTE_TIMEOUT_US;
+        self.last_byte_us = now_us;
         let after_carriage_return = core::mem::take(&mut self.after_carriage_return);
-        match self.state {
-            State::Text if byte >= 0x80 => self.feed_utf8(byte, emit),
-            State::Text => {
-                self.flush_partial(&mut emit);
-                match byte {
-                    b'\n' if after_carriage_return => {}
-                    ESCAPE => self.state = State::Escape,
-                    _ => {
-                        self.after_carriage_return = byte == b'\r';
-                        if let Some(key) = control_or_ascii(byte) {
-                            emit(key);
-                        }
-                    }
-                }
-            }
-            State::Escape => {
-                self.state = match byte {
-                    b'[' => State::ControlSequence { parameter: 0 },
-                    b'O' => State::SingleShift,
-                    ESCAPE => State::Escape,
-                    _ => State::Text,
-                };
-            }
-            State::SingleShift => {
-                self.state = State::Text;
-                if let Some(key) = cursor_key(byte) {
-                    emit(key);
-                }
-            }
-            State::ControlSequence { parameter } => match byte {
-                b'0'..=b'9' => {
-                    let parameter = parameter.saturating_mul(10).saturating_add(u16::from(byte - b'0'));
-                    self.state = State::ControlSequence { parameter };
-                }
-                // Further parameters and intermediate bytes carry modifiers, which change nothing here.
-                0x20..=0x3f => {}
-                _ => {
-                    self.state = State::Text;
-                    let key = match (byte, parameter) {
-                        (b'~', 1 | 7) => Some(Key::Home),
-                        (b'~', 4 | 8) => Some(Key::End),
-                        (b'~', 3) => Some(Key::Delete),
-                        _ => cursor_key(byte),
-                    };
-                    if let Some(key) = key {
-                        emit(key);
-                    }
-                }
-            },
+        let Some(event) = self.parser.feed(byte, now_us) else {
+            return;
+        };
+        if let Event::Text(byte @ 0x80..) = event {
+            return self.feed_utf8(byte, emit);
         }
+        self.flush_partial(&mut emit);
+        let key = match event {
+            Event::Control(b'\n') if after_carriage_return => None,
+            Event::Control(byte) => {
+                self.after_carriage_return = byte == b'\r';
+                self.control_key(byte)
+            }
+            Event::Text(byte) => Some(Key::Char(char::from(byte))),
+            Event::Alt(byte @ 0x80..) => {
+                self.partial_has_alt = true;
+                return self.feed_utf8(byte, emit);
+            }
+            Event::Sequence(Sequence {
+                is_single_shift: false,
+                last: b'~',
+                parameters: [mark @ (200 | 201), _],
+                ..
+            }) => {
+                self.is_pasting = mark == 200;
+                None
+            }
+            _ if self.is_pasting => None,
+            Event::Alt(byte) => alt_key(byte),
+            Event::Sequence(sequence) => sequence_key(&sequence),
+        };
+        if let Some(key) = key {
+            emit(key);
+        }
+    }
+
+    fn control_key(&mut self, byte: u8) -> Option<Key> {
+        if self.is_pasting {
+            return match byte {
+                b'\r' | b'\n' => Some(Key::Char('\n')),
+                b'\t' => Some(Key::Char('\t')),
+                INTERRUPT_BYTE => {
+                    self.is_pasting = false;
+                    Some(Key::Interrupt)
+                }
+                _ => None,
+            };
+        }
+        control_key(byte)
     }
 
     fn feed_utf8(&mut self, byte: u8, mut emit: impl FnMut(Key)) {
@@ -137,12 +164,15 @@ impl KeyDecoder {
         while self.partial_len > 0 {
             match core::str::from_utf8(&self.partial[..self.partial_len]) {
                 Ok(text) => {
-                    text.chars().for_each(|c| emit(Key::Char(c)));
+                    if !core::mem::take(&mut self.partial_has_alt) {
+                        text.chars().for_each(|c| emit(Key::Char(c)));
+                    }
                     self.partial_len = 0;
                 }
                 Err(error) => match error.error_len() {
                     None => return,
                     Some(invalid) => {
+                        self.partial_has_alt = false;
                         self.partial[..invalid].iter().for_each(|&byte| emit(Key::InvalidByte(byte)));
                         self.partial.copy_within(invalid..self.partial_len, 0);
                         self.partial_len -= invalid;
@@ -155,15 +185,16 @@ impl KeyDecoder {
     fn flush_partial(&mut self, emit: &mut impl FnMut(Key)) {
         self.partial[..self.partial_len].iter().for_each(|&byte| emit(Key::InvalidByte(byte)));
         self.partial_len = 0;
+        self.partial_has_alt = false;
     }
 }
 
-fn control_or_ascii(byte: u8) -> Option<Key> {
+fn control_key(byte: u8) -> Option<Key> {
     Some(match byte {
         0x01 => Key::Home,
         0x02 => Key::Left,
         INTERRUPT_BYTE => Key::Interrupt,
-        0x04 => Key::Delete,
+        0x04 => Key::DeleteOrEnd,
         0x05 => Key::End,
         0x06 => Key::Right,
         0x08 | 0x7f => Key::Backspace,
@@ -175,19 +206,72 @@ fn control_or_ascii(byte: u8) -> Option<Key> {
         0x10 => Key::Up,
         0x15 => Key::KillToStart,
         0x17 => Key::KillWord,
-        0x20..=0x7e => Key::Char(char::from(byte)),
+        0x19 => Key::Yank,
         _ => return None,
     })
 }
 
-fn cursor_key(byte: u8) -> Option<Key> {
-    Some(match byte {
-        b'A' => Key::Up,
-        b'B' => Key::Down,
-        b'C' => Key::Right,
-        b'D' => Key::Left,
-        b'F' => Key::End,
-        b'H' => Key::Home,
+/// The key for `ESC` and `byte`, as GNU readline has them.
+fn alt_key(byte: u8) -> Option<Key> {
+    Some(match byte.to_ascii_lowercase() {
+        b'b' => Key::WordLeft,
+        b'f' => Key::WordRight,
+        b'd' => Key::KillWordRight,
+        0x08 | 0x7f => Key::KillWordLeft,
+        b'u' => Key::UpperCaseWord,
+        b'l' => Key::LowerCaseWord,
+        b'c' => Key::CapitalizeWord,
+        _ => return None,
+    })
+}
+
+/// The key of a sequence. xterm writes `ESC [ 1 ; MODIFIERS D` and `ESC [ KEY ; MODIFIERS ~`, where the
+/// modifiers less one are bits: Shift, Alt, Ctrl. Older terminals leave the 1 out, have the modifiers behind
+/// `ESC O`, or write small letters (rxvt).
+fn sequence_key(sequence: &Sequence) -> Option<Key> {
+    let &Sequence { is_single_shift, last, parameters, has_alt } = sequence;
+    if last == b'R' && !is_single_shift && parameters[1] > 0 {
+        return Some(Key::CursorReport { column: parameters[1] });
+    }
+    let modifiers = match parameters {
+        [_, modifiers] if modifiers > 0 || matches!(last, b'~' | b'^' | b'$' | b'@') => modifiers,
+        [modifiers, _] => modifiers,
+    };
+    let by_words = has_alt || modifiers.saturating_sub(1) & 0b110 != 0;
+    Some(match (last, parameters[0]) {
+        (b'~' | b'$' | b'^' | b'@', 1 | 7) | (b'H', _) => Key::Home,
+        (b'~' | b'$' | b'^' | b'@', 4 | 8) | (b'F', _) => Key::End,
+        (b'~' | b'$', 3) => {
+            if by_words {
+                Key::KillWordRight
+            } else {
+                Key::Delete
+            }
+        }
+        (b'^' | b'@', 3) => Key::KillWordRight,
+        (b'A', _) => Key::Up,
+        (b'B', _) => Key::Down,
+        (b'C', _) => {
+            if by_words {
+                Key::WordRight
+            } else {
+                Key::Right
+            }
+        }
+        (b'D', _) => {
+            if by_words {
+                Key::WordLeft
+            } else {
+                Key::Left
+            }
+        }
+        (b'c', _) if is_single_shift => Key::WordRight,
+        (b'd', _) if is_single_shift => Key::WordLeft,
+        (b'c', 0) => Key::Right,
+        (b'd', 0) => Key::Left,
+        // The keypad, where it is in its application mode.
+        (b'M', 0) if is_single_shift => Key::Enter,
+        (b'j'..=b'y', 0) if is_single_shift => Key::Char(char::from(last - 0x40)),
         _ => return None,
     })
 }
@@ -201,9 +285,13 @@ mod tests {
         let mut decoder = KeyDecoder::new();
         let mut keys = Vec::new();
         for &byte in bytes {
-            decoder.feed(byte, |key| keys.push(key));
+            decoder.feed(byte, 0, |key| keys.push(key));
         }
         keys
+    }
+
+    fn chars(text: &str) -> Vec<Key> {
+        text.chars().map(Key::Char).collect()
     }
 
     #[test]
@@ -213,35 +301,151 @@ mod tests {
         assert_eq!(keys(b"\r\n"), [Key::Enter]);
         assert_eq!(keys(b"\n\n\r\r"), [Key::Enter; 4]);
         assert_eq!(keys(b"\ra\n"), [Key::Enter, Key::Char('a'), Key::Enter]);
+        assert_eq!(keys(b"\x1b\r\x1b\n\x1bOM"), [Key::Enter; 3]);
     }
 
     #[test]
-    fn both_spellings_of_the_cursor_keys_are_known() {
-        assert_eq!(
-            keys(b"\x1b[A\x1b[B\x1b[C\x1b[D\x1b[H\x1b[F"),
-            [Key::Up, Key::Down, Key::Right, Key::Left, Key::Home, Key::End]
-        );
-        assert_eq!(
-            keys(b"\x1bOA\x1bOB\x1bOC\x1bOD\x1bOH\x1bOF"),
-            [Key::Up, Key::Down, Key::Right, Key::Left, Key::Home, Key::End]
-        );
-        assert_eq!(
-            keys(b"\x1b[1~\x1b[7~\x1b[4~\x1b[8~\x1b[3~"),
-            [Key::Home, Key::Home, Key::End, Key::End, Key::Delete]
-        );
+    fn the_cursor_keys_of_all_terminals_are_known() {
+        for (spellings, key) in [
+            (&[&b"\x1b[A"[..], b"\x1bOA", b"\x10", b"\x1b[1;2A"][..], Key::Up),
+            (&[b"\x1b[B", b"\x1bOB", b"\x0e", b"\x1b[1;2B"], Key::Down),
+            (&[b"\x1b[C", b"\x1bOC", b"\x06", b"\x1b[1;2C", b"\x1b[c"], Key::Right),
+            (&[b"\x1b[D", b"\x1bOD", b"\x02", b"\x1b[1;2D", b"\x1b[d"], Key::Left),
+            (
+                &[
+                    b"\x1b[H",
+                    b"\x1bOH",
+                    b"\x1b[1~",
+                    b"\x1b[7~",
+                    b"\x1b[7$",
+                    b"\x1b[7^",
+                    b"\x1b[1;5H",
+                    b"\x01",
+                ],
+                Key::Home,
+            ),
+            (
+                &[
+                    b"\x1b[F",
+                    b"\x1bOF",
+                    b"\x1b[4~",
+                    b"\x1b[8~",
+                    b"\x1b[8$",
+                    b"\x1b[8@",
+                    b"\x1b[1;5F",
+                    b"\x05",
+                ],
+                Key::End,
+            ),
+            (&[b"\x1b[3~", b"\x1b[3;2~", b"\x1b[3$"], Key::Delete),
+            (&[b"\x1b[3;5~", b"\x1b[3;3~", b"\x1b[3^", b"\x1bd", b"\x1bD"], Key::KillWordRight),
+            (&[b"\x1b\x7f", b"\x1b\x08"], Key::KillWordLeft),
+            (
+                &[
+                    b"\x1b[1;5D",
+                    b"\x1b[1;3D",
+                    b"\x1b[5D",
+                    b"\x1bO5D",
+                    b"\x1bO1;5D",
+                    b"\x1bOd",
+                    b"\x1b\x1b[D",
+                    b"\x1b\x1bOD",
+                    b"\x1bb",
+                    b"\x1bB",
+                ],
+                Key::WordLeft,
+            ),
+            (
+                &[
+                    b"\x1b[1;5C",
+                    b"\x1b[1;3C",
+                    b"\x1b[5C",
+                    b"\x1bO5C",
+                    b"\x1bO1;5C",
+                    b"\x1bOc",
+                    b"\x1b\x1b[C",
+                    b"\x1b\x1bOC",
+                    b"\x1bf",
+                    b"\x1bF",
+                ],
+                Key::WordRight,
+            ),
+        ] {
+            for spelling in spellings {
+                assert_eq!(keys(&[spelling, &b"x"[..]].concat()), [key, Key::Char('x')], "{spelling:?}");
+            }
+        }
+        assert_eq!(keys(b"\x1bOp\x1bOy\x1bOk"), chars("09+"));
     }
 
     #[test]
-    fn a_sequence_with_modifiers_acts_like_the_plain_key() {
-        assert_eq!(keys(b"\x1b[1;5D"), [Key::Left]);
+    fn unknown_keys_and_reports_leave_nothing_behind() {
+        for silent in [
+            &b"\x1b[?25h"[..],
+            b"\x1bq",
+            b"\x1b.",
+            b"\x1b/",
+            b"\x1b ",
+            b"\x1b5",
+            b"\x1b\xc3\xa9",
+            b"\x1b[99999999999999~",
+            b"\x1b[2~",
+            b"\x1b[5~",
+            b"\x1b[15;5~",
+            b"\x1bOP",
+            b"\x1b[[E",
+            b"\x1b[Z",
+            b"\x1b[M !!",
+            b"\x1b[<0;1;1M",
+            b"\x1b]0;title\x07",
+            b"\x1bP>|xterm(370)\x1b\\",
+            b"\0",
+            b"\x1d",
+        ] {
+            assert_eq!(keys(&[silent, b"x"].concat()), chars("x"), "{silent:?}");
+        }
     }
 
     #[test]
-    fn unknown_sequences_leave_nothing_behind() {
-        assert_eq!(keys(b"\x1b[200~x"), [Key::Char('x')]);
-        assert_eq!(keys(b"\x1b[?25hx"), [Key::Char('x')]);
-        assert_eq!(keys(b"\x1bqx"), [Key::Char('x')]);
-        assert_eq!(keys(b"\x1b[99999999999999~x"), [Key::Char('x')]);
+    fn return_ctrl_c_and_backspace_get_through_after_escape() {
+        assert_eq!(keys(b"\x1b\x03"), [Key::Interrupt]);
+        assert_eq!(keys(b"\x1b[\x03"), [Key::Interrupt]);
+        assert_eq!(keys(b"\x1b]0;x\x03"), [Key::Interrupt]);
+        assert_eq!(keys(b"\x1b[1\r"), [Key::Enter]);
+        assert_eq!(keys(b"\x1b[\x08C"), [Key::Backspace, Key::Right]);
+    }
+
+    #[test]
+    fn a_late_key_after_escape_is_that_key() {
+        let mut decoder = KeyDecoder::new();
+        let mut keys = Vec::new();
+        for (byte, now_us) in [(0x1b, 0), (b'b', 600_000), (0x1b, 700_000), (b'b', 710_000)] {
+            decoder.feed(byte, now_us, |key| keys.push(key));
+        }
+        assert_eq!(keys, [Key::Char('b'), Key::WordLeft]);
+    }
+
+    #[test]
+    fn a_paste_keeps_its_lines_and_presses_no_keys() {
+        let pasted = keys(b"\x1b[200~a\r\nb\tc\rd\n\x04\x15\x1b[A\x1bbe\x1b[201~\r");
+        let mut expected = chars("a\nb\tc\nd\ne");
+        expected.push(Key::Enter);
+        assert_eq!(pasted, expected);
+        assert_eq!(keys(b"\x1b[200~a\x03\r"), [Key::Char('a'), Key::Interrupt, Key::Enter]);
+        let mut decoder = KeyDecoder::new();
+        let mut late = Vec::new();
+        b"\x1b[200~a\r".iter().for_each(|&byte| decoder.feed(byte, 0, |key| late.push(key)));
+        decoder.feed(b'\r', PASTE_TIMEOUT_US + 1, |key| late.push(key));
+        assert_eq!(late, [Key::Char('a'), Key::Char('\n'), Key::Enter], "a paste without an end");
+    }
+
+    #[test]
+    fn the_place_of_the_cursor_is_a_report() {
+        assert_eq!(
+            keys(b"a\x1b[24;132Rb"),
+            [Key::Char('a'), Key::CursorReport { column: 132 }, Key::Char('b')]
+        );
+        assert_eq!(keys(b"\x1b[R\x1bOR"), [], "F3");
     }
 
     #[test]
@@ -256,5 +460,6 @@ mod tests {
         assert_eq!(keys(b"\xe2\x82x"), [InvalidByte(0xe2), InvalidByte(0x82), Char('x')]);
         assert_eq!(keys(b"\xf0\x9f\xc3\xa9"), [InvalidByte(0xf0), InvalidByte(0x9f), Char('é')]);
         assert_eq!(keys(b"\xe2\x82\r"), [InvalidByte(0xe2), InvalidByte(0x82), Key::Enter]);
+        assert_eq!(keys(b"\xe2\x82\x1b[D"), [InvalidByte(0xe2), InvalidByte(0x82), Key::Left]);
     }
 }

@@ -1,28 +1,21 @@
 //! One line of input, edited on a VT100-like terminal.
 //!
-//! [`LineEditor`] turns [keys](super::keys) into a line and keeps the terminal showing it. It knows
-//! nothing of where bytes come from, so a test can type at it.
+//! [`LineEditor`] turns [keys](super::keys) into a [`Line`](super::line) and lets a [`View`](super::line_view) show
+//! it. It knows nothing of where keys come from, so a test can type at it.
 //!
 //! The crates for this job fall short here: `embedded-cli` 0.2 has no home, end or kill keys and takes text
 //! only, so that a prompt of invalid UTF-8 never reaches the command that should refuse it; `noline`
 //! 0.5 asks the terminal for its cursor (`ESC [ 6 n`) and loses piped input while it waits for the answer.
-//!
-//! The terminal is never asked anything. It is taken to be 80 columns wide, and a longer line
-//! scrolls sideways.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::ops::Range;
 
-use unicode_width::UnicodeWidthChar;
-
-use super::history::History;
-use super::keys::{Key, KeyDecoder};
+use super::{history::History, keys::Key, line::Line, line_view::View};
 use crate::console::Console;
 
 /// Longest line, in bytes.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
-const TERMINAL_COLUMNS: usize = 80;
 const BELL: &[u8] = b"\x07";
 
 /// What ends the editing of a line.
@@ -34,65 +27,64 @@ pub enum Entered {
     TooLong,
     /// Ctrl-C was pressed: the line is dropped.
     Interrupted,
-    /// There is no line, and none will come.
+    /// There is no line, and none will come: the input has ended, or Ctrl-D was pressed in an empty line.
     EndOfInput,
 }
 
-/// The state of the line being edited and of what the terminal shows.
+/// The line being edited, and the lines before it.
 #[derive(Debug)]
 pub struct LineEditor {
-    prompt: &'static str,
-    decoder: KeyDecoder,
+    view: View,
+    line: Line,
     history: History,
-    line: Vec<u8>,
-    /// Byte index in `line`, between two glyphs.
-    cursor: usize,
-    /// Byte index of the first glyph on the screen.
-    view_start: usize,
+    /// What was killed last.
+    killed: Vec<u8>,
     too_long: bool,
 }
 
 impl LineEditor {
-    /// An editor with an empty line behind `prompt` (ASCII).
-    pub fn new(prompt: &'static str) -> Self {
+    /// An editor without a past.
+    pub fn new() -> Self {
         Self {
-            prompt,
-            decoder: KeyDecoder::new(),
+            view: View::new("", 0),
+            line: Line::default(),
             history: History::default(),
-            line: Vec::new(),
-            cursor: 0,
-            view_start: 0,
+            killed: Vec::new(),
             too_long: false,
         }
     }
 
-    /// Shows the prompt for a new line.
-    pub fn begin(&mut self, terminal: &mut dyn Console) {
+    /// Shows `prompt` (ASCII) for a new line on a terminal of this width.
+    pub fn begin(&mut self, prompt: &'static str, columns: usize, terminal: &mut dyn Console) {
+        self.view = View::new(prompt, columns);
         self.redraw(terminal);
     }
 
-    /// Takes one byte from the terminal and shows its effect.
-    pub fn feed(&mut self, byte: u8, terminal: &mut dyn Console) -> Option<Entered> {
-        // At most four keys come out of one byte, and only the last of them can end the line.
-        let mut keys = [None; 4];
-        let mut len = 0;
-        self.decoder.feed(byte, |key| {
-            keys[len] = Some(key);
-            len += 1;
-        });
-        keys.into_iter().flatten().find_map(|key| self.press(key, terminal))
+    /// Goes on on a terminal of this width.
+    pub fn set_columns(&mut self, columns: usize, terminal: &mut dyn Console) {
+        if self.view.set_columns(columns) && !self.line.bytes().is_empty() {
+            self.redraw(terminal);
+        }
     }
 
     /// Nothing more will be typed: what has been is entered, if it is anything.
     pub fn end_of_input(&mut self, terminal: &mut dyn Console) -> Entered {
         terminal.write_bytes(b"\n");
-        match self.line.is_empty() {
+        match self.line.bytes().is_empty() && !self.too_long {
             true => Entered::EndOfInput,
             false => self.finish(),
         }
     }
 
-    fn press(&mut self, key: Key, terminal: &mut dyn Console) -> Option<Entered> {
+    /// Keeps what was entered for the arrow keys.
+    pub fn remember(&mut self, line: &[u8]) {
+        self.history.add(line);
+    }
+
+    /// Does what a key asks for and shows the effect.
+    pub fn press(&mut self, key: Key, terminal: &mut dyn Console) -> Option<Entered> {
+        let cursor = self.line.cursor();
+        let end = self.line.bytes().len();
         match key {
             Key::Enter => {
                 terminal.write_bytes(b"\n");
@@ -100,23 +92,39 @@ impl LineEditor {
             }
             Key::Interrupt => {
                 terminal.write_bytes(b"^C\n");
-                self.history.leave();
-                self.clear();
+                self.finish();
                 return Some(Entered::Interrupted);
+            }
+            Key::DeleteOrEnd if end == 0 => {
+                terminal.write_bytes(b"\n");
+                self.finish();
+                return Some(Entered::EndOfInput);
             }
             Key::Char(c) => self.insert(c.encode_utf8(&mut [0; 4]).as_bytes(), terminal),
             Key::InvalidByte(byte) => self.insert(&[byte], terminal),
-            Key::Left => self.move_to(self.previous_glyph(self.cursor).start, terminal),
-            Key::Right => self.move_to(self.next_glyph(self.cursor).end, terminal),
+            Key::Left => self.move_to(self.line.previous_glyph(cursor).start, terminal),
+            Key::Right => self.move_to(self.line.next_glyph(cursor).end, terminal),
+            Key::WordLeft => self.move_to(self.line.word_left(), terminal),
+            Key::WordRight => self.move_to(self.line.word_right(), terminal),
             Key::Home => self.move_to(0, terminal),
-            Key::End => self.move_to(self.line.len(), terminal),
-            Key::Backspace => self.remove(self.previous_glyph(self.cursor), terminal),
-            Key::Delete => self.remove(self.next_glyph(self.cursor), terminal),
-            Key::KillToStart => self.remove(0..self.cursor, terminal),
-            Key::KillToEnd => self.remove(self.cursor..self.line.len(), terminal),
-            Key::KillWord => self.remove(self.word_before_cursor(), terminal),
+            Key::End => self.move_to(end, terminal),
+            Key::Backspace => self.remove(self.line.previous_glyph(cursor), terminal),
+            Key::Delete | Key::DeleteOrEnd => self.remove(self.line.next_glyph(cursor), terminal),
+            Key::KillToStart => self.kill(0..cursor, terminal),
+            Key::KillToEnd => self.kill(cursor..end, terminal),
+            Key::KillWord => self.kill(self.line.blank_left()..cursor, terminal),
+            Key::KillWordLeft => self.kill(self.line.word_left()..cursor, terminal),
+            Key::KillWordRight => self.kill(cursor..self.line.word_right(), terminal),
+            Key::Yank => {
+                let killed = core::mem::take(&mut self.killed);
+                self.insert(&killed, terminal);
+                self.killed = killed;
+            }
+            Key::UpperCaseWord => self.change_word(str::to_uppercase, terminal),
+            Key::LowerCaseWord => self.change_word(str::to_lowercase, terminal),
+            Key::CapitalizeWord => self.change_word(capitalized, terminal),
             Key::Up => {
-                let older = self.history.older(&self.line).map(<[u8]>::to_vec);
+                let older = self.history.older(self.line.bytes()).map(<[u8]>::to_vec);
                 self.replace(older, terminal);
             }
             Key::Down => {
@@ -127,49 +135,45 @@ impl LineEditor {
                 terminal.write_bytes(b"\x1b[H\x1b[2J");
                 self.redraw(terminal);
             }
+            Key::CursorReport { .. } => {}
         }
         None
     }
 
+    /// Empties the line and returns what it was.
     fn finish(&mut self) -> Entered {
-        let entered = if self.too_long {
-            self.history.leave();
-            Entered::TooLong
-        } else {
-            self.history.add(&self.line);
-            Entered::Line(self.line.clone())
-        };
-        self.clear();
-        entered
+        self.history.leave();
+        let line = core::mem::take(&mut self.line);
+        match core::mem::take(&mut self.too_long) {
+            true => Entered::TooLong,
+            false => Entered::Line(line.bytes().to_vec()),
+        }
     }
 
-    fn clear(&mut self) {
-        self.line.clear();
-        self.cursor = 0;
-        self.view_start = 0;
-        self.too_long = false;
+    fn redraw(&mut self, terminal: &mut dyn Console) {
+        self.view.redraw(&self.line, terminal);
     }
 
     fn insert(&mut self, bytes: &[u8], terminal: &mut dyn Console) {
-        if self.line.len() + bytes.len() > MAX_LINE_BYTES {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.line.bytes().len() + bytes.len() > MAX_LINE_BYTES {
             self.too_long = true;
             terminal.write_bytes(BELL);
             return;
         }
-        let at_end = self.cursor == self.line.len();
-        self.line.splice(self.cursor..self.cursor, bytes.iter().copied());
-        self.cursor += bytes.len();
-        if at_end && self.fits_the_view() {
-            let glyph = self.previous_glyph(self.cursor);
-            self.draw(glyph, terminal);
-        } else {
-            self.redraw(terminal);
+        let at_end = self.line.cursor() == self.line.bytes().len();
+        self.line.insert(bytes);
+        match at_end {
+            true => self.view.draw_appended(&self.line, bytes.len(), terminal),
+            false => self.redraw(terminal),
         }
     }
 
     fn move_to(&mut self, cursor: usize, terminal: &mut dyn Console) {
-        if cursor != self.cursor {
-            self.cursor = cursor;
+        if cursor != self.line.cursor() {
+            self.line.move_to(cursor);
             self.redraw(terminal);
         }
     }
@@ -178,10 +182,31 @@ impl LineEditor {
         if range.is_empty() {
             return;
         }
-        self.cursor = range.start;
-        self.line.drain(range);
-        self.too_long &= !self.line.is_empty();
+        self.line.remove(range);
+        self.too_long &= !self.line.bytes().is_empty();
         self.redraw(terminal);
+    }
+
+    fn kill(&mut self, range: Range<usize>, terminal: &mut dyn Console) {
+        if !range.is_empty() {
+            self.killed = self.line.bytes()[range.clone()].to_vec();
+            self.remove(range, terminal);
+        }
+    }
+
+    /// Puts the word that the cursor is in or before in other words; the cursor goes behind it.
+    fn change_word(&mut self, change: impl Fn(&str) -> String, terminal: &mut dyn Console) {
+        let word = self.line.cursor()..self.line.word_right();
+        let Ok(text) = core::str::from_utf8(&self.line.bytes()[word.clone()]) else {
+            terminal.write_bytes(BELL);
+            return;
+        };
+        let changed = change(text);
+        if self.line.bytes().len() - text.len() + changed.len() <= MAX_LINE_BYTES {
+            self.line.remove(word);
+            self.line.insert(changed.as_bytes());
+            self.redraw(terminal);
+        }
     }
 
     fn replace(&mut self, line: Option<Vec<u8>>, terminal: &mut dyn Console) {
@@ -189,243 +214,104 @@ impl LineEditor {
             terminal.write_bytes(BELL);
             return;
         };
-        self.line = line;
-        self.cursor = self.line.len();
+        self.line.set(line);
         self.redraw(terminal);
     }
-
-    /// The bytes of the glyph that begins at `start`: a character, or one byte that is part of none;
-    /// empty at the end of the line.
-    fn next_glyph(&self, start: usize) -> Range<usize> {
-        let rest = &self.line[start..];
-        let len = (1..=rest.len().min(4))
-            .find(|&len| core::str::from_utf8(&rest[..len]).is_ok())
-            .unwrap_or(rest.len().min(1));
-        start..start + len
-    }
-
-    /// The bytes of the glyph that ends at `end`; empty at the start of the line.
-    fn previous_glyph(&self, end: usize) -> Range<usize> {
-        let before = &self.line[..end];
-        let len = (1..=end.min(4))
-            .find(|&len| core::str::from_utf8(&before[end - len..]).is_ok())
-            .unwrap_or(end.min(1));
-        end - len..end
-    }
-
-    fn word_before_cursor(&self) -> Range<usize> {
-        let before = self.line[..self.cursor].trim_ascii_end();
-        let start = before.iter().rposition(u8::is_ascii_whitespace).map_or(0, |blank| blank + 1);
-        start..self.cursor
-    }
-
-    /// Columns between the prompt and the right edge; the last one stays free for the cursor.
-    fn view_columns(&self) -> usize {
-        TERMINAL_COLUMNS - 1 - self.prompt.len()
-    }
-
-    fn fits_the_view(&self) -> bool {
-        self.columns(self.view_start..self.cursor) <= self.view_columns()
-    }
-
-    /// Columns that these glyphs take, counted no further than just beyond the view.
-    fn columns(&self, range: Range<usize>) -> usize {
-        let mut columns = 0;
-        let mut at = range.start;
-        while at < range.end && columns <= self.view_columns() {
-            let glyph = self.next_glyph(at);
-            at = glyph.end;
-            columns += width(self.shown(glyph));
-        }
-        columns
-    }
-
-    /// The character that stands for a glyph on the screen: controls and stray bytes are not sent.
-    fn shown(&self, glyph: Range<usize>) -> char {
-        core::str::from_utf8(&self.line[glyph])
-            .ok()
-            .and_then(|text| text.chars().next())
-            .filter(|c| !c.is_control())
-            .unwrap_or(char::REPLACEMENT_CHARACTER)
-    }
-
-    fn draw(&self, glyph: Range<usize>, terminal: &mut dyn Console) {
-        terminal.write_bytes(self.shown(glyph).encode_utf8(&mut [0; 4]).as_bytes());
-    }
-
-    fn redraw(&mut self, terminal: &mut dyn Console) {
-        self.scroll_to_cursor();
-        terminal.write_bytes(b"\r");
-        terminal.write_bytes(self.prompt.as_bytes());
-        let mut columns = 0;
-        let mut at = self.view_start;
-        while at < self.line.len() {
-            let glyph = self.next_glyph(at);
-            columns += width(self.shown(glyph.clone()));
-            if columns > self.view_columns() {
-                break;
-            }
-            at = glyph.end;
-            self.draw(glyph, terminal);
-        }
-        terminal.write_bytes(b"\x1b[K");
-        if self.cursor != at {
-            let column = self.prompt.len() + self.columns(self.view_start..self.cursor);
-            move_to_column(column, terminal);
-        }
-    }
-
-    /// Moves the view so that the cursor is in it, in steps of half a view.
-    fn scroll_to_cursor(&mut self) {
-        if self.columns(0..self.line.len()) <= self.view_columns() {
-            self.view_start = 0;
-        } else if self.cursor < self.view_start || !self.fits_the_view() {
-            let mut columns = 0;
-            self.view_start = self.cursor;
-            while self.view_start > 0 && columns < self.view_columns() / 2 {
-                let glyph = self.previous_glyph(self.view_start);
-                columns += width(self.shown(glyph.clone()));
-                self.view_start = glyph.start;
-            }
-        }
-    }
 }
 
-fn width(c: char) -> usize {
-    c.width().unwrap_or(0)
-}
-
-/// `column` counts from 0.
-fn move_to_column(column: usize, terminal: &mut dyn Console) {
-    use core::fmt::Write;
-    terminal.write_bytes(b"\r");
-    if column > 0 {
-        // The console never fails to take bytes.
-        let _ = write!(crate::console::Text(terminal), "\x1b[{column}C");
-    }
+/// Text with its first letter, or digit, large and the others small.
+fn capitalized(text: &str) -> String {
+    let first = text.find(char::is_alphanumeric).unwrap_or(text.len());
+    let rest = text[first..].char_indices().nth(1).map_or(text.len(), |(len, _)| first + len);
+    let (first, rest) = text.split_at(rest);
+    first.to_uppercase() + &rest.to_lowercase()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{keys::KeyDecoder, screen::Screen};
     use super::*;
     use std::{string::String, vec::Vec};
 
-    /// One row of a terminal that obeys what the editor sends.
-    #[derive(Default)]
-    struct Screen {
-        row: Vec<char>,
-        column: usize,
-        escape: Option<String>,
-    }
-
-    impl Screen {
-        fn visible(&self) -> String {
-            let text: String = self.row.iter().filter(|&&c| c != '\0').collect();
-            text.trim_end().into()
-        }
-
-        fn put(&mut self, c: char) {
-            if let Some(escape) = &mut self.escape {
-                escape.push(c);
-                if c.is_ascii_alphabetic() {
-                    let escape = self.escape.take().unwrap();
-                    self.obey(&escape);
-                }
-                return;
-            }
-            match c {
-                '\x1b' => self.escape = Some(String::new()),
-                '\r' => self.column = 0,
-                '\n' => *self = Screen::default(),
-                '\x07' => {}
-                _ => {
-                    for cell in 0..width(c) {
-                        if self.row.len() <= self.column {
-                            self.row.resize(self.column + 1, ' ');
-                        }
-                        self.row[self.column] = if cell == 0 { c } else { '\0' };
-                        self.column += 1;
-                    }
-                    assert!(self.column < TERMINAL_COLUMNS, "the row wrapped");
-                }
-            }
-        }
-
-        fn obey(&mut self, escape: &str) {
-            match escape {
-                "[K" => self.row.truncate(self.column),
-                "[H" => self.column = 0,
-                "[2J" => self.row.clear(),
-                _ => {
-                    let columns = escape.strip_prefix('[').and_then(|e| e.strip_suffix('C'));
-                    self.column += columns.unwrap().parse::<usize>().unwrap();
-                }
-            }
-        }
-    }
-
-    impl Console for Screen {
-        fn read_byte(&mut self) -> Option<u8> {
-            None
-        }
-
-        fn wait_for_byte(&mut self) -> Option<u8> {
-            unreachable!("the editor never reads")
-        }
-
-        fn write_bytes(&mut self, bytes: &[u8]) {
-            std::str::from_utf8(bytes).unwrap().chars().for_each(|c| self.put(c));
-        }
-    }
+    const PROMPT: &str = "> ";
 
     struct Typist {
         editor: LineEditor,
+        decoder: KeyDecoder,
         screen: Screen,
+        columns: usize,
+        has_begun: bool,
     }
 
     impl Typist {
         fn new() -> Self {
-            Typist { editor: LineEditor::new("> "), screen: Screen::default() }
+            Self::on(80)
+        }
+
+        fn on(columns: usize) -> Self {
+            let (editor, decoder) = (LineEditor::new(), KeyDecoder::new());
+            Typist { editor, decoder, screen: Screen::new(columns, 24), columns, has_begun: false }
         }
 
         fn enter(&mut self, bytes: &[u8]) -> Option<Entered> {
-            if self.screen.row.is_empty() {
-                self.editor.begin(&mut self.screen);
+            if !core::mem::replace(&mut self.has_begun, true) {
+                self.editor.begin(PROMPT, self.columns, &mut self.screen);
             }
             let mut entered = None;
             for &byte in bytes {
-                assert_eq!(entered, None, "bytes after the end of the line");
-                entered = self.editor.feed(byte, &mut self.screen);
-                if entered.is_none() {
-                    self.check_screen();
+                let mut keys = Vec::new();
+                self.decoder.feed(byte, 0, |key| keys.push(key));
+                for key in keys {
+                    assert_eq!(entered, None, "keys after the end of the line");
+                    let row = self.screen.cursor().1;
+                    entered = self.editor.press(key, &mut self.screen);
+                    if entered.is_none() {
+                        if key != Key::ClearScreen {
+                            assert_eq!(self.screen.cursor().1, row, "the line left its row");
+                        }
+                        self.check_screen();
+                    }
                 }
             }
+            if let Some(Entered::Line(line)) = &entered {
+                self.editor.remember(line);
+            }
+            self.has_begun = entered.is_none();
             entered
         }
 
-        /// The screen shows the view of the line, whatever path led there.
+        /// The row shows a part of the line with the cursor in it, and nothing else.
         fn check_screen(&self) {
-            let editor = &self.editor;
-            let mut expected = String::from(editor.prompt);
-            let mut at = editor.view_start;
-            let mut columns = 0;
-            let mut cursor_column = None;
-            while at < editor.line.len() {
-                if at == editor.cursor {
-                    cursor_column = Some(columns);
-                }
-                let glyph = editor.next_glyph(at);
-                let shown = editor.shown(glyph.clone());
-                if columns + width(shown) > editor.view_columns() {
-                    break;
-                }
-                columns += width(shown);
+            let Self { editor: LineEditor { line, view, .. }, screen, .. } = self;
+            // A screen of its own on which there is room for all of the line shows what can be seen of it.
+            let mut wide = Screen::new(2 * line.bytes().len() + 2, 1);
+            let mut at = 0;
+            let mut cursor = 0;
+            while at < line.bytes().len() {
+                let glyph = line.next_glyph(at);
                 at = glyph.end;
-                expected.push(shown);
+                line.write_glyph(glyph, &mut wide);
+                if at <= line.cursor() {
+                    cursor = wide.cursor().0;
+                }
             }
-            assert_eq!(self.screen.visible(), expected.trim_end());
-            let cursor_column = cursor_column.unwrap_or(columns);
-            assert_eq!(self.screen.column, editor.prompt.len() + cursor_column);
+            let whole = wide.row(0);
+            let shown = screen.row(screen.cursor().1);
+            let (prompt, shown) = shown.split_at(view.shown_prompt().len());
+            assert!(prompt.iter().collect::<String>().contains(view.shown_prompt().trim_end()));
+            let offset = screen.cursor().0 - prompt.len();
+            let start = cursor.checked_sub(offset).expect("the cursor is before the line");
+            let text_columns = view.text_columns();
+            for column in 0..text_columns {
+                let expected = whole.get(start + column).copied().unwrap_or(' ');
+                let is_cut = expected == '\0' || whole.get(start + column + 1) == Some(&'\0');
+                let is_edge = column + 1 == text_columns && is_cut;
+                assert!(
+                    shown[column] == expected || is_edge && shown[column] == ' ',
+                    "{shown:?} of {whole:?}"
+                );
+            }
+            assert!(shown[text_columns..].iter().all(|&c| c == ' '), "something is in the last column");
         }
 
         fn line(&mut self, bytes: &[u8]) -> String {
@@ -443,6 +329,7 @@ mod tests {
         assert_eq!(typist.line(b"world\x01hello \x05!\r"), "hello world!");
         assert_eq!(typist.line(b"abc\x7f\x7fx\r"), "ax");
         assert_eq!(typist.line(b"abc\x1b[H\x1b[3~\r"), "bc");
+        assert_eq!(typist.line(b"abc\x1b[H\x04\r"), "bc");
         assert_eq!(typist.line(b"one two\x15three\r"), "three");
         assert_eq!(typist.line(b"one two\x01\x0bthree\r"), "three");
         assert_eq!(typist.line(b"one two  \x17three\r"), "one three");
@@ -450,9 +337,36 @@ mod tests {
     }
 
     #[test]
+    fn keys_edit_words() {
+        let mut typist = Typist::new();
+        assert_eq!(typist.line(b"foo bar\x1b\x7fuptime\r"), "foo uptime");
+        assert_eq!(typist.line(b"one two-three\x1bb\x1bb>\r"), "one >two-three");
+        assert_eq!(typist.line(b"one two-three\x01\x1bf\x1bf<\r"), "one two<-three");
+        assert_eq!(typist.line(b"one two-three\x1b[1;5D\x1b[1;3D\x1b[1;5C<\r"), "one two<-three");
+        assert_eq!(typist.line(b"one two-three\x01\x1bd\x1bd\r"), "-three");
+        assert_eq!(typist.line(b"one two-three\x17x\r"), "one x");
+        assert_eq!(typist.line("été \u{1b}bx\r".as_bytes()), "xété ");
+        assert_eq!(typist.line(b"one two\x17\x01\x19 \x19\r"), "two twoone ");
+        assert_eq!(typist.line(b"one two three\x01\x1bu\x1bc\x1bl\r"), "ONE Two three");
+        assert_eq!(typist.line(b"x\x1bq\x1b.\x1b5y\r"), "xy");
+    }
+
+    #[test]
     fn keys_at_the_edges_do_nothing() {
         let mut typist = Typist::new();
-        assert_eq!(typist.line(b"\x7f\x04\x1b[D\x1b[C\x15\x0b\x17\x1b[A\x1b[Bx\x1b[C\x04\r"), "x");
+        assert_eq!(
+            typist.line(
+                b"\x7f\x1b[D\x1b[C\x15\x0b\x17\x19\x1bb\x1bf\x1bd\x1bu\x1b[3~\x1b[A\x1b[Bx\x1b[C\x04\r"
+            ),
+            "x"
+        );
+    }
+
+    #[test]
+    fn ctrl_d_in_an_empty_line_is_the_end() {
+        let mut typist = Typist::new();
+        assert_eq!(typist.enter(b"\x04"), Some(Entered::EndOfInput));
+        assert_eq!(typist.enter(b"ab\x04\x7f\x04\x7f\x04"), Some(Entered::EndOfInput));
     }
 
     #[test]
@@ -460,6 +374,8 @@ mod tests {
         let mut typist = Typist::new();
         assert_eq!(typist.line("aé漢😀\x1b[D\x7fb\r".as_bytes()), "aéb😀");
         assert_eq!(typist.line("漢字\x01\x1b[3~x\r".as_bytes()), "x字");
+        assert_eq!(typist.line("ae\u{301}\u{323}b\x1b[D\x7f\r".as_bytes()), "ab");
+        assert_eq!(typist.line("\u{301}a\x1b[D\x1b[Dx\r".as_bytes()), "x\u{301}a");
     }
 
     #[test]
@@ -474,15 +390,42 @@ mod tests {
 
     #[test]
     fn a_line_longer_than_the_screen_scrolls() {
-        let mut typist = Typist::new();
-        let long = "abcdefghij".repeat(30);
-        let mut bytes = long.clone().into_bytes();
-        bytes.extend(b"\x01>\x05<");
-        bytes.extend(b"\x1b[D".repeat(120));
-        bytes.extend(b"|\r");
-        let mut expected = std::format!(">{long}<");
-        expected.insert(expected.len() - 120, '|');
-        assert_eq!(typist.line(&bytes), expected);
+        for columns in [5, 12, 20, 40, 80, 200, 1000] {
+            let mut typist = Typist::on(columns.max(8));
+            typist.columns = columns;
+            let long = "abcdefghij".repeat(30);
+            let mut bytes = long.clone().into_bytes();
+            bytes.extend(b"\x01>\x05<");
+            bytes.extend(b"\x1b[D".repeat(120));
+            bytes.extend(b"|\r");
+            let mut expected = std::format!(">{long}<");
+            expected.insert(expected.len() - 120, '|');
+            assert_eq!(typist.line(&bytes), expected);
+        }
+    }
+
+    #[test]
+    fn the_width_can_change_while_a_line_is_edited() {
+        let mut typist = Typist::on(60);
+        assert_eq!(typist.enter(&b"0123456789".repeat(5)), None);
+        for columns in [80, 30, 20, 44] {
+            // What a terminal makes of the old row differs; the editor draws on a new one.
+            typist.screen = Screen::new(columns, 5);
+            typist.editor.set_columns(columns, &mut typist.screen);
+            typist.check_screen();
+            assert_eq!(typist.enter(b"ab\x1b[Dc"), None);
+        }
+    }
+
+    #[test]
+    fn lines_that_were_pasted_stay_one_line_on_the_screen() {
+        let mut typist = Typist::on(30);
+        assert_eq!(
+            typist.line(b"say 'one\x1b[200~\rtwo\tx\r\nthree\x1b[201~'\r"),
+            "say 'one\ntwo\tx\nthree'"
+        );
+        assert_eq!(typist.enter(b"\x1b[A"), None);
+        assert!(typist.screen.text().contains("> say 'one↵two x↵three'"), "{}", typist.screen.text());
     }
 
     #[test]
@@ -496,6 +439,7 @@ mod tests {
     fn invalid_bytes_reach_the_line() {
         let mut typist = Typist::new();
         assert_eq!(typist.enter(b"a\xff\xe2\x82b\x1b[D\x7f\r"), Some(Entered::Line(b"a\xff\xe2b".to_vec())));
+        assert_eq!(typist.enter(b"a\xff\x01\x1bf\x1bu\x1bl\r"), Some(Entered::Line(b"a\xff".to_vec())));
     }
 
     #[test]
@@ -507,40 +451,55 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_is_refused_whole_and_the_next_one_works() {
         let mut typist = Typist::new();
-        let mut bytes = std::vec![b'x'; MAX_LINE_BYTES + 1];
-        bytes.push(b'\r');
-        assert_eq!(typist.enter(&bytes), Some(Entered::TooLong));
+        let mut editor = LineEditor::new();
+        for _ in 0..=MAX_LINE_BYTES {
+            assert_eq!(editor.press(Key::Char('x'), &mut typist.screen), None);
+        }
+        assert_eq!(editor.press(Key::Enter, &mut typist.screen), Some(Entered::TooLong));
+        typist.editor = editor;
         assert_eq!(typist.line(b"help\r"), "help");
     }
 
     #[test]
     fn random_keys_keep_screen_and_line_together() {
-        let pieces: [&[u8]; 16] = [
+        let pieces: [&[u8]; 26] = [
             b"a",
             b"b c",
             "漢".as_bytes(),
             "é".as_bytes(),
+            "\u{301}".as_bytes(),
             b"\xff",
             b"\x1b[D",
             b"\x1b[C",
+            b"\x1bb",
+            b"\x1bf",
+            b"\x1bd",
+            b"\x1bu",
+            b"\x1bc",
+            b"\x1b\x7f",
             b"\x01",
             b"\x05",
             b"\x7f",
-            b"\x04",
             b"\x17",
+            b"\x19",
+            b"\x0b",
             b"\x1b[A",
             b"\x1b[B",
             b"word word word word word ",
             b"\x1b[3~",
+            b"\x1b[200~\n\t\x1b[201~",
+            b"\x0c",
         ];
         let mut state = 1u64;
-        let mut typist = Typist::new();
-        for _ in 0..20_000 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let piece = pieces[(state >> 40) as usize % pieces.len()];
-            assert_eq!(typist.enter(piece), None);
-            if (state >> 33).is_multiple_of(97) {
-                assert!(typist.enter(b"\r").is_some());
+        for columns in [9, 20, 39, 80] {
+            let mut typist = Typist::on(columns);
+            for _ in 0..3000 {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let piece = pieces[(state >> 40) as usize % pieces.len()];
+                assert_eq!(typist.enter(piece), None);
+                if (state >> 33).is_multiple_of(97) {
+                    assert!(typist.enter(b"\r").is_some());
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The shell: lines in, commands run, answers out.
 //!
-//! [`run`] is all that the kernel calls. Bytes become `keys`, keys a line (`line_editor`), a line
-//! words and options (`arguments`), and these go to a `command` of the table (`commands`). Everything works on
+//! [`run`] is all that the kernel calls. Bytes become `keys`, keys a line (`line_editor`), a line `words`, these
+//! options (`arguments`), and all of it goes to a `command` of the table (`commands`). Everything works on
 //! a [`System`] of values and functions, so host tests drive the whole shell with byte strings.
 //!
 //! A mistake is answered with one line that says what is wrong and what is expected, and the shell
@@ -10,12 +10,17 @@
 mod arguments;
 mod command;
 mod commands;
+mod escape_sequences;
 mod history;
 mod keys;
+mod line;
 mod line_editor;
+mod line_view;
 mod terminal;
 mod units;
 
+#[cfg(test)]
+mod screen;
 #[cfg(test)]
 mod tests;
 
@@ -104,7 +109,7 @@ impl<'a> Shell<'a> {
             pci: system.pci,
         };
         Self {
-            terminal: Terminal::new(system.console, interactive),
+            terminal: Terminal::new(system.console, system.clock_us, interactive, system.columns),
             backend: llm::backend(Platform {
                 disks: system.disks,
                 pool: system.pool,
@@ -123,13 +128,16 @@ impl<'a> Shell<'a> {
     fn converse(&mut self) -> Shutdown {
         self.terminal
             .print(format_args!("Ferrite {}. `help` lists the commands.\n", env!("CARGO_PKG_VERSION")));
-        let mut editor = LineEditor::new(PROMPT);
+        let mut editor = LineEditor::new();
         let mut last_succeeded = true;
         loop {
-            match self.terminal.read_line(&mut editor) {
+            match self.terminal.read_line(&mut editor, PROMPT) {
                 // As in other shells, an empty line does not count as a command.
                 Entered::Line(line) if line.trim_ascii().is_empty() => {}
-                Entered::Line(line) => last_succeeded = self.run_line(&line),
+                Entered::Line(line) => {
+                    editor.remember(&line);
+                    last_succeeded = self.run_line(&line);
+                }
                 Entered::TooLong => {
                     self.terminal.error(&CommandError::LineTooLong);
                     last_succeeded = false;

@@ -1,12 +1,21 @@
-//! The console as commands use it: text out, and an ear for Ctrl-C.
+//! The console as the shell uses it: lines in, text out, and an ear for Ctrl-C.
+//!
+//! How wide a terminal is, nobody tells a serial line. The terminal is asked: the cursor is sent beyond the right
+//! edge, where it stops, and the terminal says where that is (`CPR`, ECMA-48 8.3.14). Nobody waits for the answer,
+//! which comes between two keys, or never. What has not answered twice is taken for a file or a program and is not
+//! asked any more. While the width is a guess, the terminal is told not to wrap, so that a wrong guess leaves no
+//! copies of the line.
 
-use alloc::collections::VecDeque;
+use alloc::{collections::VecDeque, string::String};
 use core::{
     fmt::{self, Write},
     ops::ControlFlow,
 };
 
-use super::keys::INTERRUPT_BYTE;
+use unicode_width::UnicodeWidthChar;
+
+use super::escape_sequences::INTERRUPT_BYTE;
+use super::keys::{Key, KeyDecoder};
 use super::line_editor::{Entered, LineEditor};
 use crate::{
     console::{Console, Text},
@@ -16,22 +25,53 @@ use crate::{
 /// How much may be typed, or piped in, while a command runs; the rest waits in the console.
 const MAX_TYPE_AHEAD_BYTES: usize = 64 * 1024;
 
+/// Width of a terminal that has not said its own.
+const DEFAULT_COLUMNS: usize = 80;
+/// A sequence that tells of less is a function key's.
+const MIN_COLUMNS: usize = 17;
+const MAX_UNANSWERED: usize = 2;
+
+/// Sends the cursor to the right edge and asks where it is.
+const ASK_COLUMNS: &[u8] = b"\x1b[999C\x1b[6n";
+const MARK_PASTES: &[u8] = b"\x1b[?2004h";
+const DO_NOT_MARK_PASTES: &[u8] = b"\x1b[?2004l";
+const WRAP: &[u8] = b"\x1b[?7h";
+const DO_NOT_WRAP: &[u8] = b"\x1b[?7l";
+
 /// A console with what was typed ahead.
 pub struct Terminal<'a> {
     console: &'a mut dyn Console,
+    clock_us: fn() -> u64,
     type_ahead: VecDeque<u8>,
+    decoder: KeyDecoder,
     interactive: bool,
+    columns: usize,
+    /// Somebody reads what is printed, and not a file or a program.
+    is_screen: bool,
+    /// The questions since the last answer; `None` where none may be asked.
+    n_unanswered: Option<usize>,
 }
 
 impl<'a> Terminal<'a> {
     /// A terminal on `console`; in command mode (`interactive` false) it shows what a command
-    /// prints and nothing else.
-    pub fn new(console: &'a mut dyn Console, interactive: bool) -> Self {
-        Self { console, type_ahead: VecDeque::new(), interactive }
-    }
-
-    fn console(&mut self) -> &mut dyn Console {
-        self.console
+    /// prints and nothing else. `columns` is its width, 0 if there is no terminal but a file or a program, `None` if
+    /// that is not known.
+    pub fn new(
+        console: &'a mut dyn Console,
+        clock_us: fn() -> u64,
+        interactive: bool,
+        columns: Option<usize>,
+    ) -> Self {
+        Self {
+            console,
+            clock_us,
+            type_ahead: VecDeque::new(),
+            decoder: KeyDecoder::new(),
+            interactive,
+            columns: columns.filter(|&columns| columns > 0).unwrap_or(DEFAULT_COLUMNS),
+            is_screen: columns.is_some_and(|columns| columns > 0),
+            n_unanswered: (columns != Some(0)).then_some(0),
+        }
     }
 
     /// The next byte typed; waits for it. `None` at the end of the input.
@@ -49,22 +89,71 @@ impl<'a> Terminal<'a> {
         self.console.shutdown_request()
     }
 
-    /// Lets the user edit a line. The end of the input ends a line that has begun as Enter does; a
-    /// [shutdown request](Self::shutdown_request) is an end too, but the line is forgotten.
-    pub fn read_line(&mut self, editor: &mut LineEditor) -> Entered {
-        editor.begin(self.console());
+    /// Lets the user edit a line behind `prompt` (ASCII). The end of the input ends a line that has begun as Enter
+    /// does; a [shutdown request](Self::shutdown_request) is an end too, but the line is forgotten.
+    pub fn read_line(&mut self, editor: &mut LineEditor, prompt: &'static str) -> Entered {
+        self.begin_line();
+        editor.begin(prompt, self.columns, self.console);
         loop {
             let byte = self.wait_for_byte();
             if self.shutdown_request().is_some() {
+                self.end_line();
                 self.print(format_args!("\n"));
                 return Entered::EndOfInput;
             }
             let Some(byte) = byte else {
-                return editor.end_of_input(self.console());
+                self.end_line();
+                return editor.end_of_input(self.console);
             };
-            if let Some(entered) = editor.feed(byte, self.console()) {
-                return entered;
+            let now_us = (self.clock_us)();
+            let mut keys = [None; 4];
+            let mut n_keys = 0;
+            self.decoder.feed(byte, now_us, |key| {
+                keys[n_keys] = Some(key);
+                n_keys += 1;
+            });
+            // Only the last key can end the line: what stands before it are bytes of a broken character.
+            for key in keys.into_iter().flatten() {
+                if let Key::CursorReport { column } = key {
+                    self.learn_columns(column.into(), editor);
+                } else if let Some(entered) = editor.press(key, self.console) {
+                    self.end_line();
+                    return entered;
+                }
             }
+        }
+    }
+
+    fn begin_line(&mut self) {
+        if let Some(n_unanswered @ 0..MAX_UNANSWERED) = &mut self.n_unanswered {
+            *n_unanswered += 1;
+            self.console.write_bytes(ASK_COLUMNS);
+        }
+        if self.is_screen {
+            self.console.write_bytes(MARK_PASTES);
+        } else if self.n_unanswered.is_some() {
+            self.console.write_bytes(DO_NOT_WRAP);
+        }
+    }
+
+    fn end_line(&mut self) {
+        if self.is_screen {
+            self.console.write_bytes(DO_NOT_MARK_PASTES);
+        } else if self.n_unanswered.is_some() {
+            self.console.write_bytes(WRAP);
+        }
+    }
+
+    fn learn_columns(&mut self, columns: usize, editor: &mut LineEditor) {
+        if self.n_unanswered.is_none_or(|n_unanswered| n_unanswered == 0) || columns < MIN_COLUMNS {
+            return;
+        }
+        self.n_unanswered = Some(0);
+        self.columns = columns;
+        editor.set_columns(columns, self.console);
+        if !core::mem::replace(&mut self.is_screen, true) {
+            self.console.write_bytes(WRAP);
+            self.console.write_bytes(MARK_PASTES);
         }
     }
 
@@ -86,7 +175,16 @@ impl<'a> Terminal<'a> {
     /// Shows, in one line that is overwritten, how far something has come.
     pub fn progress(&mut self, text: fmt::Arguments<'_>) {
         if self.interactive {
-            self.print(format_args!("\r{text}\x1b[K"));
+            // A row that is full may wrap, and then the next sight of it would not overwrite it.
+            let mut line = String::new();
+            let _ = line.write_fmt(text);
+            let mut columns = 0;
+            let fits = |c: &char| {
+                columns += c.width().unwrap_or(0);
+                columns < self.columns
+            };
+            let line: String = line.chars().take_while(fits).collect();
+            self.print(format_args!("\r{line}\x1b[K"));
         }
     }
 
@@ -123,5 +221,148 @@ impl<'a> Terminal<'a> {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::screen::Screen;
+    use super::*;
+    use std::vec::Vec;
+
+    /// A person before a screen.
+    struct Person {
+        screen: Screen,
+        input: VecDeque<u8>,
+        /// How many keys are read before an answer of the screen.
+        n_keys_before_answer: usize,
+        written: Vec<u8>,
+    }
+
+    impl Person {
+        fn before(screen: Screen) -> Self {
+            Person { screen, input: VecDeque::new(), n_keys_before_answer: 0, written: Vec::new() }
+        }
+    }
+
+    impl Console for Person {
+        fn read_byte(&mut self) -> Option<u8> {
+            if self.n_keys_before_answer > 0 && !self.input.is_empty() {
+                self.n_keys_before_answer -= 1;
+                return self.input.pop_front();
+            }
+            self.screen.read_byte().or_else(|| self.input.pop_front())
+        }
+
+        fn wait_for_byte(&mut self) -> Option<u8> {
+            self.read_byte()
+        }
+
+        fn write_bytes(&mut self, bytes: &[u8]) {
+            self.written.extend(bytes);
+            self.screen.write_bytes(bytes);
+        }
+    }
+
+    fn now_us() -> u64 {
+        0
+    }
+
+    /// Types lines on a terminal of which `columns` has been told.
+    fn type_lines(person: &mut Person, columns: Option<usize>, lines: &[&str]) {
+        person.input.extend(lines.join("\r").bytes());
+        person.input.push_back(b'\r');
+        let mut terminal = Terminal::new(person, now_us, true, columns);
+        let mut editor = LineEditor::new();
+        for line in lines {
+            let entered = terminal.read_line(&mut editor, "ferrite> ");
+            assert_eq!(entered, Entered::Line(line.as_bytes().to_vec()));
+        }
+    }
+
+    const LONG: &str = "llm infer \"Once upon a time there was a little robot named Rusty who had a small lamp on its head\"";
+
+    #[test]
+    fn a_line_stays_in_one_row_of_a_terminal_of_any_width() {
+        for columns in [20, 33, 40, 60, 80, 132, 300] {
+            for n_keys_before_answer in [0, 1, 9] {
+                let mut person = Person { n_keys_before_answer, ..Person::before(Screen::new(columns, 10)) };
+                type_lines(&mut person, None, &[LONG, "", LONG]);
+                let text = person.screen.text();
+                assert_eq!(text.lines().count(), 4, "{columns}: {text}");
+                let width = text.lines().map(|row| row.chars().count()).max().unwrap();
+                assert!(
+                    width < columns && width + columns / 2 > LONG.len().min(columns),
+                    "{columns}: {text}"
+                );
+                assert_eq!(person.screen.n_asked, 3);
+                assert!(!person.screen.marks_pastes, "pastes are marked while no line is edited");
+            }
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_grows_or_shrinks_is_followed() {
+        let mut person = Person::before(Screen::new(100, 10));
+        let mut editor = LineEditor::new();
+        let mut columns = None;
+        for width in [100, 30, 70] {
+            person.screen = Screen::new(width, 10);
+            person.input.extend(LONG.bytes());
+            person.input.extend(b"\r");
+            let mut terminal = Terminal::new(&mut person, now_us, true, columns);
+            terminal.read_line(&mut editor, "ferrite> ");
+            columns = Some(terminal.columns);
+            assert_eq!(columns, Some(width));
+            assert_eq!(person.screen.text().lines().count(), 2, "{}", person.screen.text());
+        }
+    }
+
+    #[test]
+    fn what_does_not_answer_is_asked_twice_and_keeps_the_usual_width() {
+        let mut person = Person::before(Screen::silent(80));
+        type_lines(&mut person, None, &["a", "b", "c", LONG]);
+        assert_eq!(person.screen.n_asked, MAX_UNANSWERED);
+        assert_eq!(person.screen.text().lines().count(), 5, "{}", person.screen.text());
+        let mut narrow = Person::before(Screen::silent(40));
+        type_lines(&mut narrow, None, &[LONG, LONG]);
+        assert_eq!(narrow.screen.text().lines().count(), 3, "{}", narrow.screen.text());
+        assert!(narrow.screen.wraps(), "the terminal is left so that it does not wrap");
+        assert!(!person.written.ends_with(DO_NOT_MARK_PASTES));
+    }
+
+    #[test]
+    fn a_file_gets_no_questions_and_a_terminal_that_was_told_has_its_width_at_once() {
+        let mut person = Person::before(Screen::silent(80));
+        type_lines(&mut person, Some(0), &["a", "b"]);
+        assert_eq!(person.written, b"\rferrite> \x1b[Ka\n\rferrite> \x1b[Kb\n");
+        let mut person = Person::before(Screen::silent(25));
+        type_lines(&mut person, Some(25), &[LONG]);
+        assert_eq!(person.screen.text().lines().count(), 2, "{}", person.screen.text());
+    }
+
+    #[test]
+    fn answers_that_nobody_asked_for_and_function_keys_change_nothing() {
+        let mut person = Person::before(Screen::silent(80));
+        person.input.extend(b"\x1b[1;5R\x1b[1;16Rx\r");
+        let mut terminal = Terminal::new(&mut person, now_us, true, None);
+        assert_eq!(terminal.read_line(&mut LineEditor::new(), "> "), Entered::Line(b"x".to_vec()));
+        assert_eq!(terminal.columns, 80);
+        let mut person = Person::before(Screen::new(80, 10));
+        person.input.extend(b"\x1b[1;30Rx\r");
+        let mut terminal = Terminal::new(&mut person, now_us, true, Some(0));
+        assert_eq!(terminal.read_line(&mut LineEditor::new(), "> "), Entered::Line(b"x".to_vec()));
+        assert_eq!(terminal.columns, 80);
+    }
+
+    #[test]
+    fn progress_stays_in_its_row() {
+        let mut screen = Screen::new(20, 10);
+        let mut terminal = Terminal::new(&mut screen, now_us, true, Some(20));
+        for done in ["1.0 MiB", "2.0 MiB"] {
+            terminal.progress(format_args!("loading: {done} of 2.9 MiB, 402.2 MB/s"));
+        }
+        terminal.end_progress();
+        assert_eq!(screen.text(), "loading: 2.0 MiB of\n\n");
     }
 }

@@ -110,6 +110,7 @@ impl Computer {
         });
         let system = System {
             console: &mut console,
+            columns: Some(0),
             clock_us: host::clock_us,
             kernels: ::llm::simd::Kernels::detect(),
             instructions_retired: || None,

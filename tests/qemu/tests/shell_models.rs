@@ -92,7 +92,44 @@ fn keys_edit_lines_and_recall_them() {
     assert!(answer(&mut session, b"pus\x1b[Hc\x1b[F").contains("core 0"));
     assert!(answer(&mut session, b"\x1b[A\x1b[A").contains("core 0"));
     assert!(answer(&mut session, b"nonsense\x15uptime").ends_with(" s\n"));
-    power_off(session);
+    // Return after Esc, reports of a terminal, a function key of the Linux console, a mouse, Alt-Backspace, Ctrl-C.
+    for line in [
+        &b"uptime\x1b"[..],
+        b"\x1b]0;title\x07uptime",
+        b"\x1bP>|xterm(370)\x1b\\uptime",
+        b"\x1b[[Auptime",
+        b"\x1b[M !!uptime",
+        b"words\x1b\x7fuptime",
+    ] {
+        assert!(answer(&mut session, line).ends_with(" s\n"), "{line:?}");
+    }
+    session.send("some words\x1b\x03");
+    session.wait_for("^C");
+    session.wait_for(PROMPT);
+    session.send("\x04");
+    session.finish().expect_status(0);
+}
+
+#[test]
+fn the_terminal_is_asked_for_its_width() {
+    const ASKED: &str = "\x1b[999C\x1b[6n";
+    let mut session = Run::new().boot_args("ferrite.columns=60").start();
+    for columns in [30, 45] {
+        session.wait_for(ASKED);
+        session.wait_for(PROMPT);
+        session.send(format!("\x1b[3;{columns}R"));
+        session.send("words ".repeat(40));
+        session.send("\x03");
+        let shown = String::from_utf8(session.wait_for("^C")).unwrap();
+        // Each sight of the line begins at the left edge.
+        let widths = shown
+            .split('\r')
+            .map(|row| row.split("\x1b[K").map(|text| text.trim_end_matches("^C").len()).sum());
+        assert_eq!(widths.max(), Some(columns - 1), "{shown:?}");
+    }
+    session.wait_for(ASKED);
+    session.send("poweroff\n");
+    session.finish().expect_status(0);
 }
 
 #[test]

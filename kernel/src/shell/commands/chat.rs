@@ -91,9 +91,9 @@ fn converse(
     system: Option<&str>,
 ) -> Result<(), CommandError> {
     shell.terminal.print(format_args!("/clear begins a new conversation, /quit ends it.\n"));
-    let mut editor = LineEditor::new(PROMPT);
+    let mut editor = LineEditor::new();
     loop {
-        let line = match shell.terminal.read_line(&mut editor) {
+        let line = match shell.terminal.read_line(&mut editor, PROMPT) {
             Entered::Line(line) => line,
             Entered::TooLong => {
                 shell.terminal.error(&CommandError::LineTooLong);
@@ -101,6 +101,7 @@ fn converse(
             }
             Entered::Interrupted | Entered::EndOfInput => return Ok(()),
         };
+        editor.remember(&line);
         match line.trim_ascii() {
             b"" => {}
             b"/quit" | b"/exit" | b"/bye" => return Ok(()),

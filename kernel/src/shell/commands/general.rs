@@ -17,8 +17,9 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &[],
         summary: "list the commands, or explain one",
         details: "Words are separated by blanks; quotes and backslashes work as in a POSIX shell.\n\
-                  Keys: arrows, Home, End, Backspace, Delete, Ctrl-A/E/B/F/H/D/U/K/W/L, Ctrl-P/N for the\n\
-                  lines before; Ctrl-C drops the line or stops what runs.",
+                  Keys: arrows, Home, End, Backspace, Delete, Ctrl-A/E/B/F/H/D/U/K/W/Y/L, Alt-B/F/D/U/L/C and\n\
+                  Alt-Backspace as in bash; Up, Down and Ctrl-P/N for the lines before. Ctrl-C drops the line or\n\
+                  stops what runs; Ctrl-D in an empty line turns the machine off.",
         run: help,
     },
     Command {

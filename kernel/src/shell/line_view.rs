@@ -1,0 +1,121 @@
+//! [`View`]: the part of a line that the screen shows, in one row.
+//!
+//! The last column stays free: whether a terminal wraps when it has been written differs. A line that is longer
+//! than the row scrolls sideways, so that the row is right whatever the width of the terminal.
+
+use core::fmt::Write;
+use core::ops::Range;
+
+use super::line::Line;
+use crate::console::{Console, Text};
+
+/// Narrower than this no terminal is believed to be.
+const MIN_COLUMNS: usize = 8;
+/// The prompt is left out where it leaves less than this for the line.
+const MIN_TEXT_COLUMNS: usize = 8;
+
+/// A row of the screen with a prompt and, behind it, what of a line has room.
+#[derive(Debug)]
+pub struct View {
+    prompt: &'static str,
+    columns: usize,
+    /// Index of the first glyph on the screen.
+    start: usize,
+}
+
+impl View {
+    /// The view of an empty line behind `prompt` (ASCII) on a terminal of this width.
+    pub fn new(prompt: &'static str, columns: usize) -> Self {
+        Self { prompt, columns: columns.max(MIN_COLUMNS), start: 0 }
+    }
+
+    /// Takes another width from now on; true if that is to be seen.
+    pub fn set_columns(&mut self, columns: usize) -> bool {
+        core::mem::replace(&mut self.columns, columns.max(MIN_COLUMNS)) != self.columns
+    }
+
+    /// Shows the line anew.
+    pub fn redraw(&mut self, line: &Line, terminal: &mut dyn Console) {
+        self.scroll_to_cursor(line);
+        terminal.write_bytes(b"\r");
+        terminal.write_bytes(self.shown_prompt().as_bytes());
+        let mut columns = 0;
+        let mut at = self.start;
+        while at < line.bytes().len() {
+            let glyph = line.next_glyph(at);
+            columns += line.width(glyph.clone());
+            if columns > self.text_columns() {
+                break;
+            }
+            at = glyph.end;
+            line.write_glyph(glyph, terminal);
+        }
+        terminal.write_bytes(b"\x1b[K");
+        if line.cursor() != at {
+            let column = self.shown_prompt().len() + self.columns(line, self.start..line.cursor());
+            terminal.write_bytes(b"\r");
+            if column > 0 {
+                // The console never fails to take bytes.
+                let _ = write!(Text(terminal), "\x1b[{column}C");
+            }
+        }
+    }
+
+    /// Shows the last `n_bytes` of the line, a character that was appended and is all that has changed.
+    pub fn draw_appended(&mut self, line: &Line, n_bytes: usize, terminal: &mut dyn Console) {
+        let last = line.previous_glyph(line.cursor());
+        let combines = last.len() != n_bytes;
+        if combines || self.columns(line, self.start..line.cursor()) > self.text_columns() {
+            self.redraw(line, terminal);
+        } else {
+            line.write_glyph(last, terminal);
+        }
+    }
+
+    /// The prompt, unless the terminal is too narrow for it.
+    pub fn shown_prompt(&self) -> &'static str {
+        if self.columns > self.prompt.len() + MIN_TEXT_COLUMNS { self.prompt } else { "" }
+    }
+
+    /// Columns that the line has.
+    pub fn text_columns(&self) -> usize {
+        self.columns - 1 - self.shown_prompt().len()
+    }
+
+    /// Columns that these glyphs take, counted no further than just beyond the view.
+    fn columns(&self, line: &Line, range: Range<usize>) -> usize {
+        let mut columns = 0;
+        let mut at = range.start;
+        while at < range.end && columns <= self.text_columns() {
+            let glyph = line.next_glyph(at);
+            at = glyph.end;
+            columns += line.width(glyph);
+        }
+        columns
+    }
+
+    /// Moves the view so that the cursor is in it, in steps of half a view.
+    fn scroll_to_cursor(&mut self, line: &Line) {
+        if self.columns(line, 0..line.bytes().len()) <= self.text_columns() {
+            self.start = 0;
+            return;
+        }
+        // Glyphs are counted back from the cursor: edits may have moved them from where the view began.
+        let back_to = |start: usize, max_columns: usize| {
+            let mut at = line.cursor();
+            let mut columns = 0;
+            while at > start {
+                let glyph = line.previous_glyph(at);
+                columns += line.width(glyph.clone());
+                if columns > max_columns {
+                    break;
+                }
+                at = glyph.start;
+            }
+            at
+        };
+        let start = back_to(self.start, self.text_columns());
+        let is_in_view = start <= self.start && line.cursor() >= self.start;
+        self.start = if is_in_view { start } else { back_to(0, self.text_columns() / 2) };
+    }
+}
