@@ -1,7 +1,7 @@
 //! Checkpoints in the format of the Hugging Face hub to GGUF: bytes in, bytes out.
 //!
-//! [`convert`] reads [`Files`] and writes a model of the llama or qwen2 family. `Checkpoint` is the tensors
-//! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer (tokenizer.json).
+//! [`convert`] reads [`Files`] and writes a model of the llama, mistral or qwen2 family. `Checkpoint` is the tensors
+//! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer and the chat templates.
 //! `plan` says which tensor becomes which; matrices that AutoAWQ quantised go through `awq`. [`MatrixTypes`] chooses the
 //! types of the others, here and wherever else files are written.
 //!
@@ -14,6 +14,7 @@ mod file_type;
 mod matrix_types;
 mod model_config;
 mod plan;
+mod rope_scaling;
 mod vocabulary;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,13 @@ pub trait Files {
     ///
     /// When there is one that cannot be read.
     fn open(&self, name: &str) -> io::Result<Option<Bytes<'_>>>;
+
+    /// The names of the files in a folder, none if there is no such folder.
+    ///
+    /// # Errors
+    ///
+    /// When there is one that cannot be read.
+    fn list(&self, folder: &str) -> io::Result<Vec<String>>;
 }
 
 /// A file's bytes, read or mapped.
@@ -47,6 +55,11 @@ pub type Bytes<'f> = Box<dyn AsRef<[u8]> + 'f>;
 impl Files for BTreeMap<String, Vec<u8>> {
     fn open(&self, name: &str) -> io::Result<Option<Bytes<'_>>> {
         Ok(self.get(name).map(|bytes| Box::new(bytes) as Bytes<'_>))
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let in_folder = |path: &String| path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned);
+        Ok(self.keys().filter_map(in_folder).collect())
     }
 }
 
@@ -70,12 +83,13 @@ pub enum Matrices {
     Awq,
 }
 
-/// Reads a checkpoint and writes it as GGUF. Returns which matrices got another type than was asked for.
+/// Reads a checkpoint and writes it as GGUF. Returns lines that tell what the file has otherwise: matrices in another
+/// type than was asked for, and what GGUF has no way to say.
 ///
 /// # Errors
 ///
-/// When a file is missing or broken, the model is of another family than llama and qwen2, or the output fails.
-pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) -> Result<Fallbacks> {
+/// When a file is missing or broken, the model is of another family than llama, mistral and qwen2, or the output fails.
+pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) -> Result<Vec<String>> {
     if let Matrices::Plain(MatrixTypes::All(ty)) = matrices
         && !can_quantize(ty)
     {
@@ -95,11 +109,17 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
     let checkpoint = Checkpoint::open(files)?;
     // Before the vocabulary: from here on, the numbers in config.json are those of tensors that are there.
     let mut tensors = plan::plan(&config, &checkpoint, awq)?;
+    let mut notes = Vec::new();
+    if let Some(window) = config.left_out_window() {
+        notes.push(format!(
+            "sliding_window {window} is left out, as by llama.cpp: all positions are looked at"
+        ));
+    }
     let (file_type, fallbacks) = match matrices {
         Matrices::Plain(types) => (types.file_type(), plan::choose_types(&config, &mut tensors, types)),
         Matrices::Awq => (file_type(GgmlType::Q4_1), Fallbacks::default()),
     };
-    let vocabulary = Vocabulary::read(files, config.vocab_size)?;
+    let vocabulary = Vocabulary::read(files, config.vocab_size, &mut notes)?;
 
     let mut writer = GgufWriter::new();
     config.describe(&mut writer, file_type)?;
@@ -114,7 +134,10 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
     }
     data.finish::<io::Error>()?;
     output.flush().context("cannot write")?;
-    Ok(fallbacks)
+    if !fallbacks.is_empty() {
+        notes.push(fallbacks.to_string());
+    }
+    Ok(notes)
 }
 
 /// A tensor as it stands in the file.

@@ -5,7 +5,8 @@ use llm::gguf::GgufWriter;
 use serde::Deserialize;
 
 use super::awq::AwqFormat;
-use super::{Files, put_optional_u32, read};
+use super::rope_scaling::RopeScaling;
+use super::{Files, read, read_optional};
 
 /// What config.json says, by its own names.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +24,10 @@ pub struct ModelConfig {
     rope_theta: Option<f32>,
     rope_scaling: Option<RopeScaling>,
     rope_parameters: Option<RopeScaling>,
+    original_max_position_embeddings: Option<u32>,
+    partial_rotary_factor: Option<f32>,
+    sliding_window: Option<u32>,
+    use_sliding_window: Option<bool>,
     #[serde(default)]
     pub tie_word_embeddings: bool,
     hidden_act: Option<String>,
@@ -32,26 +37,15 @@ pub struct ModelConfig {
     pub quantization: Option<Quantization>,
 }
 
-/// How the rotary embedding is stretched.
-#[derive(Debug, Clone, Deserialize)]
-struct RopeScaling {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f32>,
-    factor: Option<f32>,
-    low_freq_factor: Option<f32>,
-    high_freq_factor: Option<f32>,
-    original_max_position_embeddings: Option<u32>,
-}
-
 /// How the matrices are quantised.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Quantization {
     quant_method: Option<String>,
-    #[serde(alias = "w_bit")]
     bits: Option<u32>,
-    #[serde(alias = "q_group_size")]
     group_size: Option<i64>,
+    /// What AutoAWQ's own files call `bits` and `group_size`; some have both.
+    w_bit: Option<u32>,
+    q_group_size: Option<i64>,
     version: Option<String>,
 }
 
@@ -61,18 +55,18 @@ impl Quantization {
         let is = |value: &Option<String>, expected: &str| {
             value.as_deref().is_none_or(|value| value.eq_ignore_ascii_case(expected))
         };
-        if !is(&self.quant_method, "awq")
-            || !is(&self.version, "gemm")
-            || self.bits.is_some_and(|bits| bits != 4)
+        let bits = agreed("bits", self.bits, "w_bit", self.w_bit)?;
+        let group_size = agreed("group_size", self.group_size, "q_group_size", self.q_group_size)?;
+        if !is(&self.quant_method, "awq") || !is(&self.version, "gemm") || bits.is_some_and(|bits| bits != 4)
         {
             bail!(
                 "quantization_config is method {:?}, version {:?}, bits {:?}; expected awq, gemm, 4",
                 self.quant_method.as_deref().unwrap_or("awq"),
                 self.version.as_deref().unwrap_or("gemm"),
-                self.bits.unwrap_or(4),
+                bits.unwrap_or(4),
             );
         }
-        match self.group_size {
+        match group_size {
             Some(size @ (32 | 64 | 128)) => Ok(AwqFormat { group_size: Some(size as usize) }),
             Some(-1) => Ok(AwqFormat { group_size: None }),
             other => bail!("quantization_config has group_size {other:?}, expected 32, 64, 128 or -1"),
@@ -80,19 +74,41 @@ impl Quantization {
     }
 }
 
+/// What two keys of one meaning say.
+fn agreed<T: Copy + PartialEq + std::fmt::Display>(
+    key: &str,
+    value: Option<T>,
+    other_key: &str,
+    other: Option<T>,
+) -> Result<Option<T>> {
+    match (value, other) {
+        (Some(value), Some(other)) if value != other => {
+            bail!("quantization_config has {key} {value} and {other_key} {other}")
+        }
+        _ => Ok(value.or(other)),
+    }
+}
+
 impl ModelConfig {
-    /// Reads and checks config.json.
+    /// Reads and checks config.json, and quant_config.json, where older versions of AutoAWQ wrote how they quantised.
     pub fn read(files: &dyn Files) -> Result<Self> {
         const FILE: &str = "config.json";
+        const QUANTIZATION_FILE: &str = "quant_config.json";
         let bytes = read(files, FILE)?;
-        let config: ModelConfig = serde_json::from_slice((*bytes).as_ref()).context(FILE)?;
+        let mut config: ModelConfig = serde_json::from_slice((*bytes).as_ref()).context(FILE)?;
         config.check().context(FILE)?;
+        if config.quantization.is_none()
+            && let Some(bytes) = read_optional(files, QUANTIZATION_FILE)?
+        {
+            let quantization = serde_json::from_slice((*bytes).as_ref()).context(QUANTIZATION_FILE)?;
+            config.quantization = Some(quantization);
+        }
         Ok(config)
     }
 
     fn check(&self) -> Result<()> {
-        if !matches!(self.model_type.as_str(), "llama" | "qwen2") {
-            bail!("model_type is {:?}, expected llama or qwen2", self.model_type);
+        if !matches!(self.model_type.as_str(), "llama" | "mistral" | "qwen2") {
+            bail!("model_type is {:?}, expected llama, mistral or qwen2", self.model_type);
         }
         if self.hidden_act.as_deref().is_some_and(|function| function != "silu") {
             bail!("hidden_act is {:?}, expected silu", self.hidden_act);
@@ -111,12 +127,27 @@ impl ModelConfig {
         if self.num_hidden_layers == 0 {
             bail!("num_hidden_layers is 0");
         }
+        let rotated =
+            self.partial_rotary_factor.or(self.rope_scaling().and_then(|rope| rope.partial_rotary_factor));
+        if let Some(rotated) = rotated.filter(|&rotated| rotated != 1.0) {
+            bail!("partial_rotary_factor is {rotated}, expected 1");
+        }
         Ok(())
     }
 
     /// `general.architecture`.
     pub fn architecture(&self) -> &str {
-        &self.model_type
+        match self.model_type.as_str() {
+            // Llama's form, but for a window that llama.cpp does not have there either.
+            "mistral" => "llama",
+            model_type => model_type,
+        }
+    }
+
+    /// How many positions back the original looks, where that is less than its context.
+    pub fn left_out_window(&self) -> Option<u32> {
+        let is_used = self.use_sliding_window.unwrap_or(self.model_type == "mistral");
+        self.sliding_window.filter(|&window| is_used && window < self.max_position_embeddings)
     }
 
     /// Whether rows of queries and keys have to change places: GGUF's `llama` turns neighbours.
@@ -135,43 +166,19 @@ impl ModelConfig {
     }
 
     fn rope_scaling(&self) -> Option<&RopeScaling> {
-        self.rope_scaling.as_ref().or(self.rope_parameters.as_ref())
+        self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()).map(RopeScaling::of_full_attention)
     }
 
     fn rope_theta(&self) -> f32 {
-        let nested = self.rope_parameters.as_ref().and_then(|rope| rope.rope_theta);
-        self.rope_theta.or(nested).unwrap_or(10_000.0)
+        let nested = self.rope_scaling().and_then(|rope| rope.rope_theta);
+        nested.or(self.rope_theta).unwrap_or(10_000.0)
     }
 
     /// The divisors of the rotary frequencies that Llama 3.1 and later have.
     pub fn rope_factors(&self) -> Result<Option<Vec<f32>>> {
-        let Some(scaling) = self.rope_scaling().filter(|s| s.rope_type.as_deref() == Some("llama3")) else {
-            return Ok(None);
-        };
-        let (Some(factor), Some(low), Some(high), Some(n_ctx)) = (
-            scaling.factor,
-            scaling.low_freq_factor,
-            scaling.high_freq_factor,
-            scaling.original_max_position_embeddings,
-        ) else {
-            bail!(
-                "rope_scaling llama3 needs factor, low_freq_factor, high_freq_factor, original_max_position_embeddings"
-            );
-        };
-        let head_dim = self.head_dim();
-        let factors = (0..head_dim / 2).map(|pair| {
-            let frequency = self.rope_theta().powf(-2.0 * pair as f32 / head_dim as f32);
-            let turns = n_ctx as f32 * frequency / (2.0 * std::f32::consts::PI);
-            if turns > high {
-                1.0
-            } else if turns < low {
-                factor
-            } else {
-                let kept = (turns - low) / (high - low);
-                1.0 / ((1.0 - kept) / factor + kept)
-            }
-        });
-        Ok(Some(factors.collect()))
+        self.rope_scaling().map_or(Ok(None), |scaling| {
+            scaling.factors(self.head_dim(), self.rope_theta(), self.original_max_position_embeddings)
+        })
     }
 
     /// Adds the hyper-parameters to a GGUF header.
@@ -198,20 +205,9 @@ impl ModelConfig {
         writer.put_f32(&key("attention.layer_norm_rms_epsilon"), self.rms_norm_eps)?;
         writer.put_u32(&key("rope.dimension_count"), self.head_dim())?;
         writer.put_f32(&key("rope.freq_base"), self.rope_theta())?;
-        if let Some(scaling) = self.rope_scaling() {
-            match (scaling.rope_type.as_deref(), scaling.factor) {
-                (None | Some("default" | "llama3"), _) => {}
-                (Some(kind @ ("linear" | "yarn")), Some(factor)) => {
-                    writer.put_str(&key("rope.scaling.type"), kind)?;
-                    writer.put_f32(&key("rope.scaling.factor"), factor)?;
-                    let n_ctx = scaling.original_max_position_embeddings;
-                    put_optional_u32(writer, &key("rope.scaling.original_context_length"), n_ctx)?;
-                }
-                (Some(other), _) => {
-                    bail!("rope_scaling is {other:?}, expected linear or yarn with a factor, or llama3")
-                }
-            }
+        match self.rope_scaling() {
+            Some(scaling) => scaling.describe(writer, architecture, self.original_max_position_embeddings),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

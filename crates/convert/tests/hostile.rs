@@ -97,7 +97,6 @@ fn added_tokens_beyond_the_vocabulary() {
 fn parts_of_a_tokenizer_that_make_no_sense() {
     for (pointer, value) in [
         ("/decoder", json!({ "type": "Strip", "content": "\u{1f600}\u{1f600}" })),
-        ("/normalizer", json!({ "type": "Precompiled", "precompiled_charsmap": "////" })),
         (
             "/post_processor",
             json!({ "type": "Sequence", "processors": [[], { "type": "TemplateProcessing" }] }),
@@ -119,6 +118,14 @@ fn parts_of_a_tokenizer_that_make_no_sense() {
         ("/model/continuing_subword_prefix", json!("##"), "continuing_subword_prefix"),
         ("/pre_tokenizer", json!({ "type": "Split", "pattern": { "Regex": "(" } }), "pre-tokenizer"),
         ("/added_tokens/0/content", json!(""), "added token 0"),
+        (
+            "/normalizer",
+            json!({ "type": "Precompiled", "precompiled_charsmap": "////" }),
+            "normalizer Precompiled",
+        ),
+        ("/normalizer", json!("NFC"), "normalizer"),
+        ("/pre_tokenizer", json!({ "type": "Sequence", "pretokenizers": 7 }), "pre-tokenizer Sequence"),
+        ("/pre_tokenizer", json!([]), "no type"),
     ] {
         let mut files = checkpoint("qwen2-plain");
         change(&mut files, "tokenizer.json", |tokenizer| *tokenizer.pointer_mut(pointer).unwrap() = value);

@@ -1,7 +1,7 @@
 //! `llm convert`: other people's checkpoints to GGUF.
 
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,7 +12,10 @@ use llm::quant::GgmlType;
 use super::quantize;
 use crate::model_file::map;
 
-/// Convert a checkpoint (config.json, tokenizer.json, safetensors) of the llama or qwen2 family to GGUF.
+/// Convert a checkpoint (config.json, tokenizer.json or tokenizer.model, safetensors) of the llama, mistral or qwen2
+/// family to GGUF.
+///
+/// Lines tell what the file has otherwise than was asked for.
 #[derive(Args)]
 pub struct Arguments {
     /// Directory of a checkpoint that AutoAWQ quantised to 4 bits; its matrices become Q4_1.
@@ -48,7 +51,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         // Half a model is of no use; that it could not be written is what is reported.
         let _ = std::fs::remove_file(&arguments.output);
     }
-    Ok(quantize::tell(&result.with_context(|| directory.display().to_string())?)?)
+    for note in result.with_context(|| directory.display().to_string())? {
+        writeln!(io::stdout(), "{note}")?;
+    }
+    Ok(())
 }
 
 /// The files of a directory, mapped.
@@ -59,6 +65,16 @@ impl Files for Directory<'_> {
         match map(&self.0.join(name)) {
             Ok(bytes) => Ok(Some(Box::new(bytes))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        match std::fs::read_dir(self.0.join(folder)) {
+            Ok(entries) => {
+                entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

@@ -1,0 +1,173 @@
+//! The vocabulary of a checkpoint: tokenizer.json or tokenizer.model, and their companions.
+//!
+//! `tokenizer_json` and `sentencepiece_model` read the tokens; `text_rules` and `pre_tokenizers` say what the file does
+//! to a text before, `chat_templates` brings the templates.
+
+mod chat_templates;
+mod pre_tokenizers;
+mod sentencepiece_model;
+mod text_rules;
+mod tokenizer_json;
+
+use anyhow::{Context, Result, bail};
+use llm::gguf::GgufWriter;
+use serde_json::Value;
+
+use super::{Files, put_optional_u32, read_optional};
+use chat_templates::ChatTemplates;
+
+/// A vocabulary as GGUF holds it.
+#[derive(Debug)]
+pub struct Vocabulary {
+    tokens: Tokens,
+    bos_id: Option<u32>,
+    eos_id: Option<u32>,
+    unknown_id: Option<u32>,
+    pad_id: Option<u32>,
+    add_bos: Option<bool>,
+    add_eos: Option<bool>,
+    chat_templates: ChatTemplates,
+}
+
+/// The tokens of a file, and how texts become them.
+#[derive(Debug)]
+struct Tokens {
+    kind: Kind,
+    texts: Vec<String>,
+    types: Vec<i32>,
+    /// The roles that the file itself gives.
+    roles: Roles,
+    /// The tokens that are put before and behind every text.
+    first: Option<u32>,
+    last: Option<u32>,
+}
+
+/// Tokens with a role, by their ids.
+#[derive(Debug, Default, Clone, Copy)]
+struct Roles {
+    bos: Option<u32>,
+    eos: Option<u32>,
+    unknown: Option<u32>,
+    pad: Option<u32>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Byte-level BPE: merges, and the rule that cuts words.
+    ByteLevelBpe { pre: &'static str, merges: Vec<String> },
+    /// SentencePiece-style: scores.
+    SentencePiece { scores: Vec<f32>, add_space_prefix: bool },
+}
+
+/// `tokenizer.ggml.token_type`.
+const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
+
+impl Vocabulary {
+    /// Reads tokenizer.json, or tokenizer.model where there is none, and tokenizer_config.json, for an embedding of
+    /// `n_vocab` rows. Puts what is left out, as llama.cpp leaves it out, into `notes`.
+    pub fn read(files: &dyn Files, n_vocab: u32, notes: &mut Vec<String>) -> Result<Self> {
+        let settings = optional_json(files, "tokenizer_config.json")?;
+        let config = optional_json(files, "config.json")?;
+        let tokens = if let Some(bytes) = read_optional(files, tokenizer_json::FILE)? {
+            tokenizer_json::read((*bytes).as_ref(), n_vocab as usize, notes).context(tokenizer_json::FILE)?
+        } else if let Some(bytes) = read_optional(files, sentencepiece_model::FILE)? {
+            let added = optional_json(files, "added_tokens.json")?;
+            sentencepiece_model::read((*bytes).as_ref(), &added, &settings, n_vocab as usize)
+                .context(sentencepiece_model::FILE)?
+        } else {
+            bail!("there is neither {} nor {}", tokenizer_json::FILE, sentencepiece_model::FILE);
+        };
+        let id_of = |name: &str| {
+            let content = settings
+                .get(name)
+                .and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+            let listed = || {
+                let id = config.get(format!("{name}_id"))?;
+                id.get(0).unwrap_or(id).as_u64()?.try_into().ok().filter(|&id| id < n_vocab)
+            };
+            content.and_then(|content| tokens.id_of(content)).or_else(listed)
+        };
+        let flag = |name: &str| settings.get(name).and_then(Value::as_bool);
+        let roles = tokens.roles;
+        let (bos_id, eos_id) = (id_of("bos_token").or(roles.bos), id_of("eos_token").or(roles.eos));
+        // Newer files say by their post-processor, not by a flag, that texts begin with the start token.
+        let is_first = bos_id.is_some() && tokens.first == bos_id;
+        let is_last = eos_id.is_some() && tokens.last == eos_id;
+        Ok(Vocabulary {
+            bos_id,
+            eos_id,
+            unknown_id: id_of("unk_token").or(roles.unknown),
+            pad_id: id_of("pad_token").or(roles.pad),
+            add_bos: flag("add_bos_token").or(Some(is_first)),
+            add_eos: flag("add_eos_token").or(is_last.then_some(true)),
+            chat_templates: ChatTemplates::read(files, &settings)?,
+            tokens,
+        })
+    }
+
+    /// Adds the vocabulary to a GGUF header.
+    pub fn describe(&self, writer: &mut GgufWriter) -> Result<()> {
+        match &self.tokens.kind {
+            Kind::ByteLevelBpe { pre, merges } => {
+                writer.put_str("tokenizer.ggml.model", "gpt2")?;
+                writer.put_str("tokenizer.ggml.pre", pre)?;
+                writer.put_strings("tokenizer.ggml.merges", merges.iter())?;
+            }
+            Kind::SentencePiece { scores, add_space_prefix } => {
+                writer.put_str("tokenizer.ggml.model", "llama")?;
+                writer.put_str("tokenizer.ggml.pre", "default")?;
+                writer.put_f32s("tokenizer.ggml.scores", scores)?;
+                writer.put_bool("tokenizer.ggml.add_space_prefix", *add_space_prefix)?;
+            }
+        }
+        writer.put_strings("tokenizer.ggml.tokens", self.tokens.texts.iter())?;
+        writer.put_i32s("tokenizer.ggml.token_type", &self.tokens.types)?;
+        put_optional_u32(writer, "tokenizer.ggml.bos_token_id", self.bos_id)?;
+        put_optional_u32(writer, "tokenizer.ggml.eos_token_id", self.eos_id)?;
+        put_optional_u32(writer, "tokenizer.ggml.unknown_token_id", self.unknown_id)?;
+        put_optional_u32(writer, "tokenizer.ggml.padding_token_id", self.pad_id)?;
+        if let Some(add_bos) = self.add_bos {
+            writer.put_bool("tokenizer.ggml.add_bos_token", add_bos)?;
+        }
+        if let Some(add_eos) = self.add_eos {
+            writer.put_bool("tokenizer.ggml.add_eos_token", add_eos)?;
+        }
+        self.chat_templates.describe(writer)
+    }
+}
+
+impl Tokens {
+    fn id_of(&self, text: &str) -> Option<u32> {
+        let is_meant = |&(known, &ty): &(&String, &i32)| known == text && ty != UNUSED;
+        self.texts.iter().zip(&self.types).position(|(known, ty)| is_meant(&(known, ty))).map(|id| id as u32)
+    }
+}
+
+/// Makes sure that an added token is found wherever its text stands, and takes nothing else with it.
+fn check_added_token(token: &Value) -> Result<()> {
+    for flag in ["lstrip", "rstrip", "single_word"] {
+        if token[flag].as_bool() == Some(true) {
+            bail!("added token {} has {flag} true, expected false", token["content"]);
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is `<0x00>` to `<0xFF>`.
+fn is_byte_token(token: &str) -> bool {
+    let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+}
+
+/// What a JSON file says; nothing if there is none.
+fn optional_json(files: &dyn Files, name: &str) -> Result<Value> {
+    match read_optional(files, name)? {
+        Some(bytes) => serde_json::from_slice((*bytes).as_ref()).with_context(|| name.to_owned()),
+        None => Ok(Value::Null),
+    }
+}

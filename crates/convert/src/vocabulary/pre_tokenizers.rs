@@ -1,0 +1,108 @@
+//! The ways to cut words that the engine knows by name, as published tokenizer.json files spell them.
+//!
+//! The names are llama.cpp's (`tokenizer.ggml.pre`). Which one a file means, its expressions tell; of several names of
+//! one way any will do.
+
+use anyhow::{Result, bail};
+
+/// A way to cut words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// llama.cpp's name.
+    pub name: &'static str,
+    /// Whether words that are tokens are taken whole, without looking at the merges.
+    pub ignores_merges: bool,
+    /// The expressions, applied one after the other to what the one before has cut.
+    expressions: &'static [&'static str],
+}
+
+/// `ByteLevel`'s own expression, GPT-2's.
+pub const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const MINICPM5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const SEED_CODER: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
+const UFAKZEKA: &str = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const JAIS2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}";
+const GPT_4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const DEEPSEEK_V3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
+const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+const IDEOGRAPHS: &str = "[一-龥ࠀ-一가-퟿]+";
+const BLOOM: &str = r" ?[^(\s|[.,!?…。，、।۔،])]+";
+
+const RULES: &[Rule] = &[
+    Rule { name: "gpt-2", ignores_merges: false, expressions: &[GPT2] },
+    Rule { name: "smollm", ignores_merges: false, expressions: &[r"\p{N}", GPT2] },
+    Rule { name: "llama-bpe", ignores_merges: true, expressions: &[LLAMA3] },
+    Rule { name: "dbrx", ignores_merges: false, expressions: &[LLAMA3] },
+    Rule { name: "qwen2", ignores_merges: false, expressions: &[QWEN2] },
+    Rule { name: "qwen35", ignores_merges: false, expressions: &[QWEN35] },
+    Rule { name: "laguna", ignores_merges: false, expressions: &[r"[^\n]+|[\n]+", QWEN2] },
+    Rule { name: "minicpm5", ignores_merges: true, expressions: &[r"\p{N}{1,3}", MINICPM5] },
+    Rule { name: "seed-coder", ignores_merges: false, expressions: &[SEED_CODER] },
+    Rule { name: "ufakzeka", ignores_merges: false, expressions: &[UFAKZEKA] },
+    Rule { name: "jais-2", ignores_merges: false, expressions: &[JAIS2] },
+    Rule { name: "tekken", ignores_merges: true, expressions: &[TEKKEN] },
+    Rule { name: "gpt-4o", ignores_merges: false, expressions: &[GPT_4O] },
+    Rule { name: "granite-embed-multi-97m", ignores_merges: true, expressions: &[GPT_4O] },
+    Rule {
+        name: "deepseek-llm",
+        ignores_merges: false,
+        expressions: &[
+            r"[\r\n]",
+            DEEPSEEK_LETTERS,
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s+$",
+            IDEOGRAPHS,
+            r"\p{N}+",
+        ],
+    },
+    Rule {
+        name: "deepseek-coder",
+        ignores_merges: false,
+        expressions: &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", IDEOGRAPHS, r"\p{N}"],
+    },
+    Rule {
+        name: "deepseek-v3",
+        ignores_merges: false,
+        expressions: &[r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK_V3],
+    },
+    Rule { name: "bloom", ignores_merges: false, expressions: &[BLOOM] },
+    Rule { name: "viking", ignores_merges: false, expressions: &[BLOOM, r"\p{N}"] },
+];
+
+/// The rules with these expressions; where there are two, they differ in whether they ignore merges.
+pub fn find(expressions: &[String]) -> Result<&'static [Rule]> {
+    let is_meant = |rule: &Rule| rule.expressions == expressions;
+    match RULES.iter().position(is_meant) {
+        Some(first) => {
+            let n = RULES[first..].iter().take_while(|rule| is_meant(rule)).count();
+            Ok(&RULES[first..first + n])
+        }
+        None => bail!("the pre-tokenizer's patterns {expressions:?} are not ones that are known"),
+    }
+}
+
+/// One spelling for expressions that match the same texts.
+pub fn canonical(expression: &str) -> String {
+    const CONTRACTIONS: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+    let mut canonical = expression.to_owned();
+    for (spelling, replacement) in [
+        ("\r", r"\r"),
+        ("\n", r"\n"),
+        // Possessive where there is nothing to give back.
+        ("?+", "?"),
+        ("++", "+"),
+        (r"'(?i:[sdmt]|ll|ve|re)", CONTRACTIONS),
+        (r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])", CONTRACTIONS),
+        // The white space before it takes other line ends.
+        (r"|\s*[\r\n]|", r"|\s*[\r\n]+|"),
+        (r"\p{N}{1}|", r"\p{N}|"),
+    ] {
+        canonical = canonical.replace(spelling, replacement);
+    }
+    canonical
+}

@@ -1,0 +1,229 @@
+//! tokenizer.json: the tokens and merges of a checkpoint.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tokenizers::{Model, Tokenizer};
+
+use super::pre_tokenizers::Rule;
+use super::text_rules::{SPACE, TextRules};
+use super::{
+    BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, USER_DEFINED, check_added_token,
+    is_byte_token,
+};
+
+pub const FILE: &str = "tokenizer.json";
+
+/// Reads the file, for an embedding of `n_vocab` rows.
+pub fn read(bytes: &[u8], n_vocab: usize, notes: &mut Vec<String>) -> Result<Tokens> {
+    let file: Value = serde_json::from_slice(bytes)?;
+    check_model(&file["model"])?;
+    let merges = merges(&file["model"])?;
+    let rules = TextRules::read(&file, notes)?;
+    let tokenizer = load(&file, &merges)?;
+    for token in added_tokens(&file) {
+        check_added_token(token)?;
+    }
+    let (mut texts, mut types) = tokens(&tokenizer, n_vocab)?;
+    let ignores_merges = file["model"]["ignore_merges"].as_bool() == Some(true);
+    let kind = match rules {
+        TextRules::ByteLevel(rules) => Kind::ByteLevelBpe {
+            pre: rule(rules, ignores_merges, &tokenizer)?.name,
+            merges: merges.iter().map(|[left, right]| format!("{left} {right}")).collect(),
+        },
+        TextRules::SentencePiece { add_space_prefix, splits_words } => {
+            if splits_words && let Some([left, right]) = merges.iter().find(|merge| joins_words(merge)) {
+                bail!(
+                    "pre-tokenizer Metaspace (add_prefix_space, split) cuts words at spaces, and merges such as {left:?} \
+                     with {right:?} join them; expected split false"
+                );
+            }
+            if ignores_merges && let Some(token) = out_of_reach(&tokenizer)? {
+                bail!("ignore_merges is true, and no merges give {token:?}; expected false");
+            }
+            for (id, token) in tokenizer.get_added_tokens_decoder() {
+                if token.normalized && !token.special {
+                    // It is looked for after spaces have been escaped; in GGUF before.
+                    texts[id as usize] = token.content.replace(SPACE, " ");
+                }
+            }
+            for (token, ty) in texts.iter().zip(&mut types) {
+                match token.as_str() {
+                    "<unk>" => *ty = UNKNOWN,
+                    _ if is_byte_token(token) => *ty = BYTE,
+                    _ => {}
+                }
+            }
+            Kind::SentencePiece { scores: scores(&texts, &merges), add_space_prefix }
+        }
+    };
+    let added = |end| added_id(&file["post_processor"], end).and_then(|id| u32::try_from(id).ok());
+    Ok(Tokens {
+        kind,
+        texts,
+        types,
+        roles: Roles::default(),
+        first: added(End::First),
+        last: added(End::Last),
+    })
+}
+
+/// The rule of these that ignores merges as the file does, or another if that makes no difference.
+fn rule(rules: &'static [Rule], ignores_merges: bool, tokenizer: &Tokenizer) -> Result<&'static Rule> {
+    if let Some(rule) = rules.iter().find(|rule| rule.ignores_merges == ignores_merges) {
+        return Ok(rule);
+    }
+    let rule = rules.first().context("there is a rule")?;
+    match out_of_reach(tokenizer)? {
+        None => Ok(rule),
+        Some(token) => bail!(
+            "ignore_merges is {ignores_merges}, and no merges give {token:?}; expected {} beside the pre-tokenizer of {}",
+            rule.ignores_merges,
+            rule.name
+        ),
+    }
+}
+
+/// Whether a merge puts two words, which begin with a space, into one token.
+fn joins_words([left, right]: &[String; 2]) -> bool {
+    !left.is_empty() && right.contains(SPACE) || left.strip_prefix(SPACE).unwrap_or(left).contains(SPACE)
+}
+
+/// A token that its own text does not give, if there is one: its merges are missing, or others come first.
+fn out_of_reach(tokenizer: &Tokenizer) -> Result<Option<String>> {
+    let model = tokenizer.get_model();
+    for (token, id) in model.get_vocab() {
+        let pieces = model.tokenize(&token).map_err(|error| anyhow::anyhow!("{error}"))?;
+        if is_byte_token(&token) || matches!(&pieces[..], [piece] if piece.id == id) {
+            continue;
+        }
+        return Ok(Some(token));
+    }
+    Ok(None)
+}
+
+fn added_tokens(file: &Value) -> &[Value] {
+    file["added_tokens"].as_array().map_or(&[][..], Vec::as_slice)
+}
+
+/// Makes sure that the model is one of merges alone.
+fn check_model(model: &Value) -> Result<()> {
+    if model["type"].as_str().unwrap_or("BPE") != "BPE" {
+        bail!("the model is {}, expected BPE", model["type"]);
+    }
+    for affix in ["continuing_subword_prefix", "end_of_word_suffix"] {
+        if model[affix].as_str().is_some_and(|affix| !affix.is_empty()) {
+            bail!("the model has {affix} {}, expected none", model[affix]);
+        }
+    }
+    Ok(())
+}
+
+/// The tokens and merges of a file.
+///
+/// What else a file has, the crate `tokenizers` gets no sight of: it takes these parts to be well formed, and they
+/// have no effect on the tokens.
+fn load(file: &Value, merges: &[[String; 2]]) -> Result<Tokenizer> {
+    let model = &file["model"];
+    let added_tokens = added_tokens(file);
+    let parts = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added_tokens,
+        "normalizer": null,
+        "pre_tokenizer": null,
+        "post_processor": null,
+        "decoder": null,
+        "model": { "type": "BPE", "vocab": model["vocab"], "merges": merges },
+    });
+    let tokenizer = Tokenizer::from_bytes(parts.to_string()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    // Those whose ids would leave a gap get others.
+    for token in added_tokens {
+        let id = token["id"].as_u64();
+        let found = token["content"].as_str().and_then(|content| tokenizer.token_to_id(content));
+        if id.is_none() || id != found.map(u64::from) {
+            match found {
+                Some(next) => {
+                    bail!("added token {} has id {}, expected {next}", token["content"], token["id"])
+                }
+                None => bail!("added token {} has no content", token["id"]),
+            }
+        }
+    }
+    Ok(tokenizer)
+}
+
+/// The ends of a text.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
+/// The token that a post-processor puts before or behind every text.
+fn added_id(post_processor: &Value, end: End) -> Option<u64> {
+    match post_processor.get("type")?.as_str()? {
+        "TemplateProcessing" => {
+            let parts = post_processor.get("single")?.as_array()?;
+            let part = match end {
+                End::First => parts.first()?,
+                End::Last => parts.last()?,
+            };
+            let name = part.pointer("/SpecialToken/id")?.as_str()?;
+            post_processor.get("special_tokens")?.get(name)?.pointer("/ids/0")?.as_u64()
+        }
+        "BertProcessing" | "RobertaProcessing" => match end {
+            End::First => post_processor.pointer("/cls/1")?.as_u64(),
+            End::Last => post_processor.pointer("/sep/1")?.as_u64(),
+        },
+        "Sequence" => {
+            post_processor.get("processors")?.as_array()?.iter().find_map(|part| added_id(part, end))
+        }
+        _ => None,
+    }
+}
+
+/// Texts and types of all tokens by id, up to the rows of the embedding.
+fn tokens(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32>)> {
+    // Rows without a token, which writers add to round the number up.
+    let mut tokens: Vec<String> = (0..n_vocab).map(|id| format!("[PAD{id}]")).collect();
+    let mut types = vec![UNUSED; n_vocab];
+    for (token, id) in tokenizer.get_vocab(true) {
+        let id = id as usize;
+        if id >= n_vocab {
+            bail!("token {token:?} has id {id}, but vocab_size is {n_vocab}");
+        }
+        (tokens[id], types[id]) = (token, NORMAL);
+    }
+    for (id, token) in tokenizer.get_added_tokens_decoder() {
+        let ty = types.get_mut(id as usize);
+        let ty = ty.with_context(|| format!("an added token has id {id}, but vocab_size is {n_vocab}"))?;
+        *ty = if token.special { CONTROL } else { USER_DEFINED };
+    }
+    Ok((tokens, types))
+}
+
+/// The pairs to merge, first ones first.
+fn merges(model: &Value) -> Result<Vec<[String; 2]>> {
+    let merges = model.get("merges").and_then(Value::as_array).context("the model has no merges")?;
+    let pair = |merge: &Value| match merge {
+        Value::String(text) => text.split_once(' ').map(|(left, right)| [left.to_owned(), right.to_owned()]),
+        Value::Array(parts) => match parts.as_slice() {
+            [Value::String(left), Value::String(right)] => Some([left.clone(), right.clone()]),
+            _ => None,
+        },
+        _ => None,
+    };
+    merges.iter().map(|merge| pair(merge).with_context(|| format!("merge {merge} is no pair"))).collect()
+}
+
+/// Scores in the order of the merges: of two possible merges, the one that comes first has the higher score.
+fn scores(tokens: &[String], merges: &[[String; 2]]) -> Vec<f32> {
+    let mut ranks = HashMap::new();
+    for (rank, [left, right]) in merges.iter().enumerate() {
+        ranks.entry(format!("{left}{right}")).or_insert(rank);
+    }
+    tokens.iter().map(|token| ranks.get(token).map_or(0.0, |&rank| -(rank as f32))).collect()
+}

@@ -1,0 +1,221 @@
+//! What config.json says in older and newer ways, and where it is instead.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use convert::{Matrices, MatrixTypes, convert};
+use llm::gguf::Gguf;
+use llm::quant::GgmlType;
+use serde_json::{Value, json};
+
+const F16: Matrices = Matrices::Plain(MatrixTypes::All(GgmlType::F16));
+
+/// The files of a good checkpoint, with these keys of config.json changed.
+fn checkpoint(name: &str, keys: Value) -> BTreeMap<String, Vec<u8>> {
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../llm-cli/tests/golden/checkpoints").join(name);
+    let mut files: BTreeMap<String, Vec<u8>> = ["config.json", "tokenizer.json", "model.safetensors"]
+        .map(|name| (name.to_owned(), std::fs::read(directory.join(name)).unwrap()))
+        .into();
+    let mut config: Value = serde_json::from_slice(&files["config.json"]).unwrap();
+    for (key, value) in keys.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    files.insert("config.json".to_owned(), config.to_string().into_bytes());
+    files
+}
+
+#[track_caller]
+fn converted(files: &BTreeMap<String, Vec<u8>>, matrices: Matrices) -> (Vec<u8>, Vec<String>) {
+    let mut output = Vec::new();
+    let notes = convert(files, matrices, &mut output).unwrap_or_else(|error| panic!("{error:#}"));
+    (output, notes)
+}
+
+#[track_caller]
+fn refused(files: &BTreeMap<String, Vec<u8>>, matrices: Matrices, parts: &[&str]) {
+    let error = format!("{:#}", convert(files, matrices, std::io::sink()).unwrap_err());
+    for part in parts {
+        assert!(error.contains(part), "no {part:?} in {error}");
+    }
+}
+
+/// The keys that begin with `qwen2.rope`, as numbers and texts.
+fn rope_keys(keys: Value) -> BTreeMap<String, String> {
+    let (file, _) = converted(&checkpoint("qwen2-plain", keys), F16);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let rope =
+        gguf.metadata().filter_map(|(key, value)| Some((key.strip_prefix("qwen2.rope.scaling.")?, value)));
+    rope.map(|(key, value)| (key.to_owned(), value.to_string())).collect()
+}
+
+fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+    entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn the_kind_of_rope_has_two_names() {
+    let linear = map(&[("factor", "2"), ("type", "linear")]);
+    for scaling in [
+        json!({ "rope_scaling": { "type": "linear", "factor": 2.0 } }),
+        json!({ "rope_scaling": { "rope_type": "linear", "factor": 2.0 } }),
+        json!({ "rope_scaling": { "type": "linear", "rope_type": "linear", "factor": 2.0 } }),
+        // The newer name counts, as in transformers.
+        json!({ "rope_scaling": { "type": "su", "rope_type": "linear", "factor": 2.0 } }),
+        json!({ "rope_parameters": { "type": "linear", "rope_type": "linear", "factor": 2, "rope_theta": 5000.0 } }),
+        json!({ "rope_scaling": null, "rope_parameters": { "full_attention": { "rope_type": "linear", "factor": 2.0 } } }),
+    ] {
+        assert_eq!(rope_keys(scaling.clone()), linear, "{scaling}");
+    }
+    for scaling in [json!({ "type": "default" }), json!({ "rope_type": "default" }), Value::Null] {
+        assert_eq!(rope_keys(json!({ "rope_scaling": scaling })), map(&[]), "{scaling}");
+    }
+    for kind in ["dynamic", "longrope", "su"] {
+        let keys = json!({ "rope_scaling": { "type": kind, "factor": 2.0 } });
+        refused(&checkpoint("qwen2-plain", keys), F16, &["rope_scaling", kind, "yarn"]);
+    }
+    let partial = json!({ "rope_parameters": { "rope_type": "default", "partial_rotary_factor": 0.5 } });
+    refused(&checkpoint("qwen2-plain", partial), F16, &["partial_rotary_factor is 0.5"]);
+}
+
+#[test]
+fn yarn_keeps_its_factors() {
+    let yarn = |keys: Value| {
+        let mut scaling =
+            json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64 });
+        scaling.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        rope_keys(json!({ "rope_scaling": scaling }))
+    };
+    let plain = map(&[("factor", "4"), ("original_context_length", "64"), ("type", "yarn")]);
+    assert_eq!(yarn(json!({})), plain);
+    let with =
+        |entries: &[(&str, &str)]| plain.clone().into_iter().chain(map(entries)).collect::<BTreeMap<_, _>>();
+    assert_eq!(
+        yarn(json!({ "beta_fast": 16, "beta_slow": 2.0 })),
+        with(&[("yarn_beta_fast", "16"), ("yarn_beta_slow", "2")])
+    );
+    // What the engine and llama.cpp read is relative to 1 + 0.1 ln 4.
+    for keys in [
+        json!({ "attention_factor": 1.0 }),
+        json!({ "attn_factor": 1.0 }),
+        json!({ "mscale": 0.7, "mscale_all_dim": 0.7 }),
+    ] {
+        assert_eq!(yarn(keys), with(&[("yarn_attn_factor", "1"), ("attn_factor", "0.8782489")]));
+    }
+    assert_eq!(yarn(json!({ "mscale": 1.0, "mscale_all_dim": 0.0 })), plain);
+    let scaling = json!({ "rope_scaling": { "type": "yarn", "factor": 4.0, "truncate": false } });
+    refused(&checkpoint("qwen2-plain", scaling), F16, &["truncate"]);
+    // Beside the scaling, or above it.
+    let above =
+        json!({ "original_max_position_embeddings": 64, "rope_scaling": { "type": "yarn", "factor": 4.0 } });
+    assert_eq!(rope_keys(above), plain);
+}
+
+#[test]
+fn mistral_is_of_the_llama_family() {
+    let files = |window: Value| {
+        checkpoint(
+            "llama-awq-32",
+            json!({ "model_type": "mistral", "sliding_window": window, "head_dim": null }),
+        )
+    };
+    for window in [Value::Null, json!(4096)] {
+        let (file, notes) = converted(&files(window), Matrices::Awq);
+        assert_eq!(notes, [""; 0]);
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        assert_eq!(gguf.str_value("general.architecture"), Ok(Some("llama")));
+        assert_eq!(gguf.u32_value("llama.attention.head_count"), Ok(Some(4)));
+        let llama = converted(&checkpoint("llama-awq-32", json!({})), Matrices::Awq).0;
+        assert!(file == llama, "rows of queries and keys change places as in llama");
+    }
+    let (_, notes) = converted(&files(json!(64)), Matrices::Awq);
+    assert!(matches!(&notes[..], [note] if note.contains("sliding_window 64")), "{notes:?}");
+}
+
+#[test]
+fn awq_is_told_by_any_of_its_names() {
+    let config =
+        |quantization: Value| checkpoint("llama-awq-32", json!({ "quantization_config": quantization }));
+    let reference = converted(&checkpoint("llama-awq-32", json!({})), Matrices::Awq).0;
+    for quantization in [
+        json!({ "quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm", "zero_point": true }),
+        json!({ "w_bit": 4, "q_group_size": 32, "version": "GEMM" }),
+        json!({ "quant_method": "awq", "bits": 4, "w_bit": 4, "group_size": 32, "q_group_size": 32 }),
+    ] {
+        assert!(converted(&config(quantization.clone()), Matrices::Awq).0 == reference, "{quantization}");
+        let mut files = config(Value::Null);
+        refused(&files, Matrices::Awq, &["quantization_config"]);
+        files.insert("quant_config.json".to_owned(), quantization.to_string().into_bytes());
+        assert!(converted(&files, Matrices::Awq).0 == reference, "{quantization}");
+        refused(&files, F16, &["--awq"]);
+    }
+    let twice = json!({ "bits": 4, "w_bit": 3, "group_size": 32 });
+    refused(&config(twice), Matrices::Awq, &["bits 4", "w_bit 3"]);
+    let broken = {
+        let mut files = config(Value::Null);
+        files.insert("quant_config.json".to_owned(), b"[".to_vec());
+        files
+    };
+    refused(&broken, Matrices::Awq, &["quant_config.json"]);
+}
+
+#[test]
+fn chat_templates_are_found_where_gguf_py_finds_them() {
+    let templates = |more: &[(&str, &str)]| {
+        let mut files = checkpoint("qwen2-plain", json!({}));
+        files.extend(more.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())));
+        let (file, _) = converted(&files, F16);
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let of = |(key, value): (&str, llm::gguf::Value<'_>)| {
+            let text = match value.as_array().and_then(|array| array.strings()) {
+                Some(strings) => strings
+                    .map(|text| String::from_utf8_lossy(text).into_owned())
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                None => value.to_string(),
+            };
+            Some((key.strip_prefix("tokenizer.chat_template")?.to_owned(), text))
+        };
+        gguf.metadata().filter_map(of).collect::<BTreeMap<_, _>>()
+    };
+    let named = r#"{ "chat_template": [{ "name": "tool-use", "template": "T" }, { "name": "default", "template": "D" }] }"#;
+    let text = r#"{ "chat_template": "C" }"#;
+    for (files, want) in [
+        (&[][..], &[][..]),
+        (&[("chat_template.jinja", "J")], &[("", "J")]),
+        (&[("chat_template.json", r#"{ "chat_template": "S" }"#)], &[("", "S")]),
+        (
+            &[("chat_template.jinja", "J"), ("chat_template.json", r#"{ "chat_template": "S" }"#)],
+            &[("", "J")],
+        ),
+        (&[("tokenizer_config.json", text), ("chat_template.jinja", "J")], &[("", "C")]),
+        (&[("tokenizer_config.json", "{}"), ("chat_template.jinja", "J")], &[("", "J")]),
+        (&[("tokenizer_config.json", named)], &[("", "D"), (".tool_use", "T"), ("s", "tool_use")]),
+        (&[("chat_template.json", named)], &[("", "D"), (".tool_use", "T"), ("s", "tool_use")]),
+        (
+            &[
+                ("chat_template.jinja", "J"),
+                ("additional_chat_templates/rag.jinja", "R"),
+                ("additional_chat_templates/tools.jinja", "T"),
+                ("additional_chat_templates/README.md", "no template"),
+            ],
+            &[("", "J"), (".rag", "R"), (".tools", "T"), ("s", "rag tools")],
+        ),
+        // An empty one is none.
+        (&[("chat_template.jinja", " \n")], &[]),
+        (&[("tokenizer_config.json", r#"{ "chat_template": "" }"#)], &[]),
+        (
+            &[("tokenizer_config.json", r#"{ "chat_template": "" }"#), ("chat_template.jinja", "J")],
+            &[("", "J")],
+        ),
+        (&[("tokenizer_config.json", r#"{ "chat_template": null }"#)], &[]),
+    ] {
+        assert_eq!(templates(files), map(want), "{files:?}");
+    }
+    let mut files = checkpoint("qwen2-plain", json!({}));
+    files.insert("tokenizer_config.json".to_owned(), br#"{ "chat_template": 7 }"#.to_vec());
+    refused(&files, F16, &["tokenizer_config.json", "chat_template is 7"]);
+    files.insert("tokenizer_config.json".to_owned(), b"{}".to_vec());
+    files.insert("chat_template.jinja".to_owned(), vec![0xff]);
+    refused(&files, F16, &["chat_template.jinja"]);
+}
