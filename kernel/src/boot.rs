@@ -72,6 +72,9 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
             tree_range.start
         );
     }
+    for refused in &args.refused {
+        warn!("{refused}");
+    }
     if let Some(mistake) = &args.mistake {
         error!("{mistake}");
         host::exit(ExitStatus::CommandFailed);

@@ -1,7 +1,8 @@
 //! The kernel's command line, `/chosen/bootargs` of the device tree.
 //!
 //! Words separated by spaces; words that do not begin with `log=` or `ferrite.` belong to others
-//! and are passed over.
+//! and are passed over. Of several with the same name the last one counts; `ferrite.model` is one name for each
+//! disk.
 //!
 //! | argument | meaning |
 //! |---|---|
@@ -87,6 +88,8 @@ pub struct BootArgs {
     /// The first argument of ours that has no meaning. The others are kept: they tell how to report
     /// it.
     pub mistake: Option<BootArgError>,
+    /// Arguments of others that are no text, the first sixteen.
+    pub refused: Vec<BootArgError>,
 }
 
 impl Default for BootArgs {
@@ -101,15 +104,34 @@ impl Default for BootArgs {
             files: Vec::new(),
             self_test: None,
             mistake: None,
+            refused: Vec::new(),
         }
     }
 }
 
-/// A boot argument of ours with a value that it cannot have.
+/// Longer boot arguments than these are not read: the device tree of the boot protocol is no longer.
+const MAX_BYTES: usize = 2 << 20;
+
+/// Refused words beyond these are refused without a line.
+const MAX_REFUSED: usize = 16;
+
+/// A boot argument that cannot be what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootArgError {
+    /// As much as fits a line, and legible.
     argument: String,
     expected: &'static str,
+}
+
+impl BootArgError {
+    fn new(argument: &[u8], expected: &'static str) -> Self {
+        const SHOWN_BYTES: usize = 80;
+        let (shown, end) = match argument.get(..SHOWN_BYTES) {
+            Some(start) if argument.len() > SHOWN_BYTES => (start, "..."),
+            _ => (argument, ""),
+        };
+        Self { argument: String::from_utf8_lossy(shown).into_owned() + end, expected }
+    }
 }
 
 impl fmt::Display for BootArgError {
@@ -123,10 +145,10 @@ impl core::error::Error for BootArgError {}
 impl BootArgs {
     /// The host, and whether one command is to be run, without allocating: for a boot that fails before
     /// there is a heap. Mistakes count as nothing said.
-    pub fn host_and_mode(line: &str) -> (Host, bool) {
+    pub fn host_and_mode(line: &[u8]) -> (Host, bool) {
         let mut host = Host::None;
         let mut is_command = false;
-        for word in line.split_ascii_whitespace() {
+        for word in words(line).filter_map(|word| str::from_utf8(word).ok()) {
             match word.split_once('=') {
                 Some(("ferrite.host", name)) => host = parse_host(name).unwrap_or(host),
                 Some(("ferrite.command", _)) => is_command = true,
@@ -137,15 +159,29 @@ impl BootArgs {
     }
 
     /// Parses the command line.
-    pub fn parse(line: &str) -> Self {
+    pub fn parse(line: &[u8]) -> Self {
         let mut args = Self::default();
-        for word in line.split_ascii_whitespace() {
-            let (key, value) = word.split_once('=').unwrap_or((word, ""));
-            if key != "log" && !key.starts_with("ferrite.") {
+        if line.len() > MAX_BYTES {
+            args.mistake = Some(BootArgError::new(line, "at most 2 MiB of boot arguments"));
+        }
+        for word in words(line) {
+            let is_ours = word.starts_with(b"log=") || word.starts_with(b"ferrite.");
+            let Ok(text) = str::from_utf8(word) else {
+                let error = BootArgError::new(word, "text in UTF-8");
+                match is_ours {
+                    true => args.mistake = args.mistake.or(Some(error)),
+                    false if args.refused.len() < MAX_REFUSED => args.refused.push(error),
+                    false => {}
+                }
                 continue;
-            }
-            if let Err(expected) = args.set(key, value) {
-                args.mistake.get_or_insert_with(|| BootArgError { argument: String::from(word), expected });
+            };
+            let set = match text.split_once('=') {
+                _ if !is_ours => Ok(()),
+                Some((key, value)) => args.set(key, value),
+                None => Err("a value, as in ferrite.NAME=VALUE"),
+            };
+            if let Err(expected) = set {
+                args.mistake.get_or_insert_with(|| BootArgError::new(word, expected));
             }
         }
         args
@@ -171,6 +207,7 @@ impl BootArgs {
             "ferrite.kernels" => self.kernels = Some(String::from(value)),
             "ferrite.model" => {
                 let file = parse_file(value).ok_or("SERIAL:BYTES or SERIAL:BYTES:SHA256")?;
+                self.files.retain(|(serial, _)| *serial != file.0);
                 self.files.push(file);
             }
             "ferrite.selftest" => {
@@ -201,6 +238,11 @@ impl BootArgs {
         }
         Ok(())
     }
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let line = if line.len() > MAX_BYTES { &[] } else { line };
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
 fn parse_host(name: &str) -> Option<Host> {
@@ -242,8 +284,8 @@ mod tests {
 
     #[test]
     fn nothing_given_means_an_interactive_shell() {
-        assert_eq!(BootArgs::parse(""), BootArgs::default());
-        assert_eq!(BootArgs::parse("console=ttyAMA0 root=/dev/vda quiet"), BootArgs::default());
+        assert_eq!(BootArgs::parse(b""), BootArgs::default());
+        assert_eq!(BootArgs::parse(b"console=ttyAMA0 root=/dev/vda quiet"), BootArgs::default());
     }
 
     #[test]
@@ -254,10 +296,10 @@ mod tests {
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
              ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132"
         );
-        let args = BootArgs::parse(&line);
+        let args = BootArgs::parse(line.as_bytes());
         assert_eq!(args.mistake, None);
-        assert_eq!(BootArgs::host_and_mode(&line), (Host::Semihosting, true));
-        assert_eq!(BootArgs::host_and_mode("ferrite.host=x ferrite.commander=1 ="), (Host::None, false));
+        assert_eq!(BootArgs::host_and_mode(line.as_bytes()), (Host::Semihosting, true));
+        assert_eq!(BootArgs::host_and_mode(b"ferrite.host=x ferrite.commander=1 ="), (Host::None, false));
         assert_eq!(args.log_level, LevelFilter::Debug);
         assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"llm \xff\x00")));
         assert_eq!(args.host, Host::Semihosting);
@@ -274,7 +316,7 @@ mod tests {
 
     #[test]
     fn an_empty_command_is_a_command() {
-        let args = BootArgs::parse("ferrite.command=");
+        let args = BootArgs::parse(b"ferrite.command=");
         assert_eq!(args.run_mode, RunMode::Command(Vec::new()));
     }
 
@@ -294,12 +336,60 @@ mod tests {
             "ferrite.selftest=",
             "ferrite.columns=wide",
             "ferrite.colour=red",
+            "ferrite.=1",
+            "ferrite.command",
+            "ferrite.host",
         ] {
-            let args = BootArgs::parse(&alloc::format!("{line} log=warn log=x"));
+            let args = BootArgs::parse(alloc::format!("{line} log=warn log=x").as_bytes());
             assert_eq!(args.log_level, LevelFilter::Warn);
             let error = args.mistake.unwrap();
             assert_eq!(error.argument, line);
             assert!(alloc::format!("{error}").contains("expected"));
         }
+    }
+
+    #[test]
+    fn a_word_that_is_no_text_is_refused_alone() {
+        let args =
+            BootArgs::parse(b"log=debug x=\xff ferrite.command=68 \xc3\x28\xf0=y quiet ferrite.host=pvpanic");
+        assert_eq!(args.mistake, None);
+        assert_eq!(args.log_level, LevelFilter::Debug);
+        assert_eq!(args.run_mode, RunMode::Command(Vec::from(*b"h")));
+        assert_eq!(args.host, Host::Pvpanic);
+        let lines: Vec<_> = args.refused.iter().map(|refused| alloc::format!("{refused}")).collect();
+        let line = |word: &str| alloc::format!("boot argument {word:?}: expected text in UTF-8");
+        assert_eq!(lines, [line("x=\u{fffd}"), line("\u{fffd}(\u{fffd}=y")]);
+        assert_eq!(
+            BootArgs::host_and_mode(b"\xff ferrite.host=pvpanic\tferrite.command="),
+            (Host::Pvpanic, true)
+        );
+    }
+
+    #[test]
+    fn a_word_of_ours_that_is_no_text_is_a_mistake() {
+        let args = BootArgs::parse(b"ferrite.model=\xff:1 log=warn");
+        assert!(args.refused.is_empty());
+        assert_eq!(args.log_level, LevelFilter::Warn);
+        assert_eq!(args.mistake.unwrap().argument, "ferrite.model=\u{fffd}:1");
+    }
+
+    #[test]
+    fn the_last_of_the_same_name_counts() {
+        let args =
+            BootArgs::parse(b"log=warn ferrite.model=a:1 ferrite.model=b:2 log=error ferrite.model=a:3 log");
+        assert_eq!((args.mistake, args.log_level), (None, LevelFilter::Error));
+        let lengths: Vec<_> =
+            args.files.iter().map(|(serial, facts)| (serial.as_str(), facts.length_bytes)).collect();
+        assert_eq!(lengths, [("b", 2), ("a", 3)]);
+    }
+
+    #[test]
+    fn long_arguments_do_not_make_long_lines() {
+        let word = alloc::format!("ferrite.command={}", "x".repeat(100_000));
+        let line = alloc::format!("{}", BootArgs::parse(word.as_bytes()).mistake.unwrap());
+        assert!(line.len() < 200 && line.contains("xxx..."), "{line}");
+        let too_long = alloc::vec![b' '; MAX_BYTES + 1];
+        let line = alloc::format!("{}", BootArgs::parse(&too_long).mistake.unwrap());
+        assert!(line.ends_with("expected at most 2 MiB of boot arguments"), "{line}");
     }
 }

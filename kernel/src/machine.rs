@@ -140,6 +140,9 @@ pub struct Cpu {
     pub mpidr: u64,
     /// True if its `enable-method` is `psci`; the core that boots needs none.
     pub starts_by_psci: bool,
+    /// True if its `status` says that it is broken or belongs to somebody else. A core that is `disabled` only
+    /// waits to be started (Devicetree Specification 0.4, 3.8).
+    pub is_unusable: bool,
 }
 
 /// What a key of the machine asks for.
@@ -195,7 +198,7 @@ pub struct Platform {
     /// The keys that end the machine.
     pub power_keys: Vec<PowerKey>,
     /// The boot arguments.
-    pub boot_args: String,
+    pub boot_args: Vec<u8>,
     /// What was found to be wrong or left out, a sentence each.
     pub remarks: Vec<String>,
 }

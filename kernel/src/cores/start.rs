@@ -47,22 +47,33 @@ pub fn start_all(cores: &[Cpu]) {
         Ok(target) => Hardware::set_target(0, target),
         Err(error) => debug!("core 0 sleeps by events: {error}"),
     }
-    for (number, core) in cores.iter().enumerate().skip(1) {
-        if let Err(error) = start(number, core) {
-            set_state(number, CoreState::Failed);
-            warn!("core {number} (mpidr {:#x}) does not start: {error}", core.mpidr);
+    let results: Vec<_> =
+        cores.iter().enumerate().skip(1).map(|(number, core)| start(number, core)).collect();
+    let mut number = 1;
+    for same in results.chunk_by(PartialEq::eq) {
+        let last = number + same.len() - 1;
+        if let Some(Err(error)) = same.first() {
+            (number..=last).for_each(|number| set_state(number, CoreState::Failed));
+            match same.len() {
+                1 => warn!("core {number} (mpidr {:#x}) does not start: {error}", cores[number].mpidr),
+                _ => warn!("cores {number} to {last} do not start: {error}"),
+            }
         }
+        number = last + 1;
     }
 }
 
 fn start(number: usize, core: &Cpu) -> Result<(), power::StartError> {
-    let entry = match arch::secondary::entry_point(number) {
-        Some(entry) if number < MAX_CORES => entry,
-        _ => return Err(power::StartError::TooManyCores),
-    };
+    if number >= MAX_CORES {
+        return Err(power::StartError::TooManyCores);
+    }
+    if core.is_unusable {
+        return Err(power::StartError::Unusable);
+    }
     if !core.starts_by_psci {
         return Err(power::StartError::OtherMethod);
     }
+    let entry = arch::secondary::entry_point(number).ok_or(power::StartError::NoStacks)?;
     set_state(number, CoreState::Starting);
     TEAM.expect_helper();
     // SAFETY: the entry point is made for this core, which runs nothing yet.

@@ -74,7 +74,7 @@ pub struct LastWords<'a> {
     /// How to call PSCI.
     pub psci: Option<PsciMethod>,
     /// `/chosen/bootargs`.
-    pub boot_args: &'a str,
+    pub boot_args: &'a [u8],
 }
 
 impl<'a> LastWords<'a> {
@@ -209,9 +209,11 @@ fn psci_method(node: &FdtNode<'_>) -> Option<PsciMethod> {
     }
 }
 
-fn boot_args<'a>(tree: &Fdt<'a>) -> &'a str {
+/// Up to the NUL that ends it, if there is one.
+fn boot_args<'a>(tree: &Fdt<'a>) -> &'a [u8] {
     let arguments = tree.chosen().and_then(|chosen| chosen.property("bootargs"));
-    arguments.and_then(|arguments| arguments.value_as().ok()).unwrap_or("")
+    let bytes: &[u8] = arguments.and_then(|arguments| arguments.value_as().ok()).unwrap_or_default();
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
@@ -221,8 +223,11 @@ fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
     let cores = cpus.cpus().filter_map(|cpu| {
         let starts_by_psci =
             cpu.enable_method().is_some_and(|mut methods| methods.any(|name| name == "psci"));
+        let status = cpu.property("status");
+        let status: Option<&str> = status.as_ref().and_then(|status| status.value_as().ok());
+        let is_unusable = status.is_some_and(|status| !matches!(status, "okay" | "ok" | "disabled"));
         let id = cpu.ids().ok()?.next()?;
-        Some(Cpu { mpidr: id.to_int().ok()?, starts_by_psci })
+        Some(Cpu { mpidr: id.to_int().ok()?, starts_by_psci, is_unusable })
     });
     cores.collect()
 }

@@ -76,7 +76,7 @@ fn platform(bytes: &[u8]) -> Platform {
 fn reads_virt_with_gic_v3() {
     let platform = platform(VIRT_GIC_V3);
     assert_eq!(platform.memory, [0x4000_0000..0x8000_0000]);
-    let core = |mpidr| Cpu { mpidr, starts_by_psci: true };
+    let core = |mpidr| Cpu { mpidr, starts_by_psci: true, is_unusable: false };
     assert_eq!(platform.cores, [core(0), core(1)]);
     let uart = platform.uart.unwrap();
     assert_eq!(uart.registers.address, 0x0900_0000);
@@ -98,7 +98,24 @@ fn reads_virt_with_gic_v3() {
     assert_eq!(platform.timer_interrupt, Some(level(27)));
     assert_eq!(platform.remarks, [""; 0]);
     assert_eq!(platform.reserved_memory, []);
-    assert_eq!(platform.boot_args, "log=info hello");
+    assert_eq!(platform.boot_args, b"log=info hello");
+}
+
+#[test]
+fn cores_that_have_failed_are_told_from_those_that_wait() {
+    let status_of_core_1 = |status: &str| {
+        let tree = changed(|tree| {
+            let cpus = tree.root.child_mut("cpus").unwrap();
+            set(cpus.child_mut("cpu@1").unwrap(), "status", status);
+        });
+        platform(&tree).cores.iter().map(|core| core.is_unusable).collect::<Vec<_>>()
+    };
+    for status in ["okay", "ok", "disabled"] {
+        assert_eq!(status_of_core_1(status), [false, false], "{status}");
+    }
+    for status in ["fail", "fail-thermal", "reserved", ""] {
+        assert_eq!(status_of_core_1(status), [false, true], "{status}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::{
     arch::{self, secondary::EntryPoint},
+    cores::MAX_CORES,
     machine::PsciMethod,
     panic::{Emergency, is_ending},
 };
@@ -67,8 +68,12 @@ fn stop(what: &str, result: Result<(), psci::Error>) -> ! {
 pub enum StartError {
     /// The device tree names another method than PSCI for it.
     OtherMethod,
-    /// The kernel has no stacks for as many cores.
+    /// The kernel is made for fewer cores.
     TooManyCores,
+    /// There is no memory for its stacks.
+    NoStacks,
+    /// The device tree says that it has failed or belongs to somebody else.
+    Unusable,
     /// The device tree does not say how PSCI is called.
     NoPsci,
     /// PSCI refuses.
@@ -79,7 +84,9 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherMethod => write!(f, "its enable-method in the device tree is not psci"),
-            Self::TooManyCores => write!(f, "the kernel has no stacks for as many cores"),
+            Self::TooManyCores => write!(f, "the kernel uses {MAX_CORES} cores at most"),
+            Self::NoStacks => write!(f, "there is no memory for its stacks"),
+            Self::Unusable => write!(f, "by its status in the device tree it cannot be used"),
             Self::NoPsci => write!(f, "the device tree does not say how PSCI is called"),
             Self::Refused(error) => write!(f, "{error}"),
         }

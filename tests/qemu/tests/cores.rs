@@ -1,6 +1,10 @@
 //! All cores of the machine compute together, and none of them can hide a failure.
 
-use qemu_tests::{Outcome, Run, repository};
+use qemu_tests::{
+    Directory, Outcome, Run,
+    device_tree::{qemu_tree, set},
+    repository,
+};
 use std::time::Duration;
 
 const PROMPT: &str = "\rferrite> \x1b[K";
@@ -77,6 +81,33 @@ fn each_core_is_listed_and_counted() {
     session.wait_for(PROMPT);
     session.send("poweroff\n");
     session.finish().expect_status(0);
+}
+
+#[test]
+fn cores_beyond_the_limit_are_named_in_one_line() {
+    let outcome =
+        Run::new().args(["--smp", "67"]).boot_args("log=warn").command("cpus").finish().expect_status(0);
+    let line = "cores 64 to 66 do not start: the kernel uses 64 cores at most";
+    outcome.expect_error(line);
+}
+
+#[test]
+fn a_core_that_has_failed_is_not_started_and_one_that_is_disabled_is() {
+    let directory = Directory::new("failed-core");
+    let mut tree = qemu_tree(&directory, "gic-version=3");
+    let cpus = tree.root.child_mut("cpus").unwrap();
+    set(cpus.child_mut("cpu@0").unwrap(), "status", "okay");
+    set(cpus.child_mut("cpu@1").unwrap(), "status", "disabled");
+    let machine = |tree: &_| Run::new().device_tree(&directory, tree, "").start();
+    let mut session = machine(&tree);
+    session.wait_for("ferrite> ");
+    session.send("cpus\r");
+    session.wait_for("core 1: mpidr 0x1, online");
+    drop(session);
+    set(tree.root.child_mut("cpus").unwrap().child_mut("cpu@1").unwrap(), "status", "fail");
+    let mut session = machine(&tree);
+    session.wait_for("core 1 (mpidr 0x1) does not start: by its status in the device tree it cannot be used");
+    session.wait_for("ferrite> ");
 }
 
 #[test]

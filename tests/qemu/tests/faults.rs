@@ -1,6 +1,7 @@
 //! What is wrong ends the machine with its own exit status, and says what and where.
 
 use qemu_tests::{Outcome, Run};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 const PANIC: i32 = 101;
 const FAULT: i32 = 102;
@@ -67,6 +68,15 @@ fn a_boot_argument_without_meaning_is_refused() {
         .finish()
         .expect_status(1)
         .expect_error("\"ferrite.selftest=nothing\": expected");
+}
+
+/// The device tree's property is bytes, and QEMU passes them as they are.
+#[test]
+fn a_boot_argument_that_is_no_text_is_refused_alone() {
+    let outcome = Run::new().env("FERRITE_BOOTARGS", OsStr::from_bytes(b"x=\xff")).command("help").finish();
+    let outcome =
+        outcome.expect_status(0).expect_error("boot argument \"x=\u{fffd}\": expected text in UTF-8");
+    assert!(outcome.text().contains("llm infer"));
 }
 
 /// As under a hypervisor, where semihosting does not exist.
