@@ -15,9 +15,7 @@ use ferrite_kernel::{
     device_tree::{self, LastWords},
     drivers::{
         host::{self, ExitStatus},
-        interrupts,
-        pcie::Ecam,
-        power, power_keys, uart, virtio,
+        interrupts, power, power_keys, uart, virtio,
     },
     logging::{self, Logger},
     machine::{InterruptController, Platform, Registers, Uart},
@@ -29,12 +27,11 @@ use ferrite_kernel::{
     self_test,
     sha256::{self, Compress},
     shell,
-    storage::{self, Disk},
+    storage::Disks,
     system::{CpuFeatures, RunMode, Shutdown, System},
 };
 use llm::simd::Kernels;
 use log::{LevelFilter, debug, error, info, warn};
-use virtio_drivers::transport::pci::bus::PciRoot;
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
@@ -82,7 +79,8 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
     start_interrupts(&platform);
     fill_pool(&platform, [heap, stacks]);
     cores::start_all(&platform.cores);
-    let (pci, mut disks) = find_devices(&platform, &args);
+    let mut disks = find_disks(&platform, &args);
+    let pci = disks.pci_functions().to_vec();
     host::find_pvpanic(&pci);
 
     let mut serial = uart::SerialConsole { is_terminal: args.run_mode == RunMode::Interactive };
@@ -265,26 +263,27 @@ fn fill_pool(platform: &Platform, used: [Range<u64>; 2]) {
     info!("memory: {} MiB for models, heap {} MiB", POOL.total_bytes() >> 20, HEAP.usage().size_bytes >> 20);
 }
 
-fn find_devices(platform: &Platform, args: &BootArgs) -> (Vec<pci::Function>, Vec<Disk>) {
+fn find_disks(platform: &Platform, args: &BootArgs) -> Disks {
+    let surroundings = virtio::Surroundings {
+        clock_us: arch::time::now_us,
+        nap: arch::time::nap,
+        is_interrupted: uart::is_interrupted,
+        pool: &POOL,
+    };
     // SAFETY: mapped by now, and nothing else uses them.
-    let mut devices = unsafe { virtio::mmio_disks(&platform.virtio_mmio) };
-    let mut functions = Vec::new();
-    if let Some(host) = &platform.pcie {
-        // SAFETY: as above.
-        if let Some(mut ecam) = unsafe { Ecam::new(host) } {
-            functions = pci::enumerate(&mut ecam, host);
-            devices.extend(virtio::pci_disks(&mut PciRoot::new(ecam), &functions));
-        }
-    }
-    let disks = storage::number_disks(devices, &args.files);
-    info!("{} disks, {} PCI functions", disks.len(), functions.len());
-    for disk in &disks {
+    let bus = unsafe { virtio::Bus::new(&platform.virtio_mmio, platform.pcie.as_ref(), surroundings) };
+    let disks = Disks::find(Box::new(bus), &args.files);
+    info!("{} disks, {} PCI functions", disks.len(), disks.pci_functions().len());
+    for disk in disks.iter() {
         debug!("{disk:?} on {}", disk.transport());
     }
-    for function in &functions {
+    for undriven in disks.undriven() {
+        info!("{undriven}");
+    }
+    for function in disks.pci_functions() {
         debug!("{function:x?}");
     }
-    (functions, disks)
+    disks
 }
 
 /// The set of inner loops with this name, or else the fastest of those that give the same bits.

@@ -6,7 +6,7 @@ use crate::{
     offload::Offload,
     pci,
     sha256::Compress,
-    storage::Disk,
+    storage::Disks,
 };
 use ::llm::{parallel::Workers, simd::Kernels};
 use alloc::{boxed::Box, vec::Vec};
@@ -40,7 +40,7 @@ pub struct System<'a> {
     /// All memory beyond the kernel image and the heap.
     pub pool: &'static Pool,
     /// The disks, in the order in which they were given on the host's command line.
-    pub disks: Vec<Disk>,
+    pub disks: Disks,
     /// The PCI functions.
     pub pci: Vec<pci::Function>,
     /// A display or 3D controller, if one was found.

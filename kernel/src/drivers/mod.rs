@@ -20,5 +20,4 @@ pub mod power_keys;
 pub mod serial_port;
 #[cfg(target_os = "none")]
 pub mod uart;
-#[cfg(target_os = "none")]
 pub mod virtio;

@@ -143,6 +143,18 @@ impl Port {
     }
 }
 
+/// True while a Ctrl-C waits to be read.
+pub fn is_interrupted() -> bool {
+    const CTRL_C: u8 = 0x03;
+    let is_there = with_port(|port| {
+        if !port.has_interrupt {
+            port.drain_fifo();
+        }
+        port.received.iter().any(|&byte| byte == CTRL_C)
+    });
+    is_there == Some(true)
+}
+
 /// Writes `bytes` as they are.
 pub fn write_raw(bytes: &[u8]) {
     with_port(|port| bytes.iter().for_each(|&byte| port.uart.write(byte)));

@@ -14,7 +14,7 @@ use llm::{
 };
 
 use super::{BackendError, Catalog, Statistics};
-use crate::{memory::pool::Pool, offload::Offload, sha256::Compress, storage::Disk};
+use crate::{memory::pool::Pool, offload::Offload, sha256::Compress, storage::Disks};
 
 /// Most tokens that are guessed at a time: sessions have room for as many rows of logits, and one.
 pub const MAX_SPECULATED: usize = 8;
@@ -22,7 +22,7 @@ pub const MAX_SPECULATED: usize = 8;
 /// What a backend is built on. Everything is a value or a function, so that a test can make one up.
 pub struct Platform {
     /// Where models are.
-    pub disks: Vec<Disk>,
+    pub disks: Disks,
     /// Memory for weights and inference.
     pub pool: &'static Pool,
     /// Microseconds since some moment in the past; never goes back.

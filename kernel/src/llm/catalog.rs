@@ -13,7 +13,7 @@ use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool, Region},
     sha256::{Compress, Sha256},
-    storage::{Disk, MIN_PIECES_BYTES},
+    storage::{Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError},
 };
 
 /// The folder that all models are in.
@@ -28,7 +28,7 @@ const HEADER_BYTES: u64 = 64 * 1024;
 /// The machine's disks and what they hold.
 #[derive(Debug)]
 pub struct Catalog {
-    disks: Vec<Disk>,
+    disks: Disks,
     pool: &'static Pool,
     sha256: Compress,
     /// One entry a disk, in the order of the disks; empty until asked for.
@@ -46,6 +46,17 @@ pub struct ModelFile {
     pub length_bytes: u64,
     /// What the header says, or what is wrong with it.
     pub header: Result<Header, BackendError>,
+    /// The name that the path was made of.
+    stem: String,
+    /// The disk's serial number.
+    serial: String,
+}
+
+impl ModelFile {
+    /// True if the disk has not answered.
+    fn is_silent(&self) -> bool {
+        self.header.as_ref().is_err_and(BackendError::is_no_answer)
+    }
 }
 
 /// What a GGUF header says about its model.
@@ -94,8 +105,13 @@ fn quantisation(gguf: &Gguf<'_>) -> &'static str {
 
 impl Catalog {
     /// A catalog of these disks; `pool` lends the memory to read headers into, `sha256` computes checksums.
-    pub fn new(disks: Vec<Disk>, pool: &'static Pool, sha256: Compress) -> Self {
+    pub fn new(disks: Disks, pool: &'static Pool, sha256: Compress) -> Self {
         Self { disks, pool, sha256, files: Vec::new() }
+    }
+
+    /// The disks.
+    pub fn disks(&self) -> &Disks {
+        &self.disks
     }
 
     /// The memory that headers are read into.
@@ -111,11 +127,27 @@ impl Catalog {
         &self.files
     }
 
-    /// Reads all headers again.
+    /// Reads headers that could not be read because disks did not answer.
+    fn ask_silent_disks(&mut self) {
+        if self.files.iter().any(ModelFile::is_silent) {
+            self.scan();
+        }
+    }
+
+    /// Reads all headers again. A disk keeps its path as long as its model has the same name, or it does not answer.
     pub fn scan(&mut self) {
-        let headers: Vec<_> =
-            (0..self.disks.len()).map(|disk| self.with_header(disk, |gguf| Ok(Header::new(gguf)?))).collect();
-        self.files.clear();
+        let headers = self.headers();
+        let mut old = core::mem::take(&mut self.files);
+        let mut take_old = |disk: &Disk, stem: Option<&str>| {
+            let same = |file: &ModelFile| {
+                file.disk == disk.index()
+                    && file.serial == disk.serial()
+                    && stem.is_none_or(|stem| stem == file.stem)
+            };
+            Some(old.swap_remove(old.iter().position(same)?))
+        };
+        // Paths that stay are given out first.
+        let mut named = Vec::new();
         for (disk, header) in self.disks.iter().zip(headers) {
             let name = header.as_ref().ok().and_then(|header| header.name.as_deref());
             let stem = [name.unwrap_or_default(), disk.serial()]
@@ -123,20 +155,55 @@ impl Catalog {
                 .map(path_safe)
                 .find(|stem| !stem.is_empty())
                 .unwrap_or_else(|| format!("disk{}", disk.index()));
-            let path = (1..)
-                .map(|n| match n {
-                    1 => format!("{FOLDER}{stem}{EXTENSION}"),
-                    _ => format!("{FOLDER}{stem}-{n}{EXTENSION}"),
-                })
-                .find(|path| self.files.iter().all(|file| file.path != *path))
-                .expect("there are more numbers than disks");
-            self.files.push(ModelFile {
-                path,
-                disk: disk.index(),
-                length_bytes: disk.length_bytes(),
-                header,
-            });
+            let is_silent = header.as_ref().is_err_and(BackendError::is_no_answer);
+            let before = take_old(disk, (!is_silent).then_some(&*stem));
+            let (stem, path) = before.map_or((stem, None), |file| (file.stem, Some(file.path)));
+            named.push((disk, header, stem, path));
         }
+        let mut paths: Vec<String> = named.iter().filter_map(|(_, _, _, path)| path.clone()).collect();
+        let files = named.into_iter().map(|(disk, header, stem, path)| {
+            let path = path.unwrap_or_else(|| {
+                let path = unused_path(&stem, &paths);
+                paths.push(path.clone());
+                path
+            });
+            let (serial, length_bytes) = (disk.serial().to_owned(), disk.length_bytes());
+            ModelFile { path, disk: disk.index(), length_bytes, header, stem, serial }
+        });
+        self.files = files.collect();
+    }
+
+    /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others;
+    /// those that did not answer last time are not waited for.
+    fn headers(&mut self) -> Vec<Result<Header, BackendError>> {
+        const AT_ONCE_US: u64 = 300_000;
+        let was_silent: Vec<_> = self.disks.iter().map(Disk::is_silent).collect();
+        let mut read = |disk: usize, patience_us: u64| {
+            self.disks[disk].set_patience(patience_us);
+            let header = self.with_header(disk, |gguf| Ok(Header::new(gguf)?));
+            self.disks[disk].set_patience(PATIENCE_US);
+            header
+        };
+        let mut headers: Vec<_> = (0..was_silent.len()).map(|disk| read(disk, AT_ONCE_US)).collect();
+        let mut waited_us = 0;
+        for disk in (0..headers.len()).filter(|&disk| !was_silent[disk]) {
+            if let Err(BackendError::Read { error: ReadError::NoAnswer { waited_us: first_us }, .. }) =
+                headers[disk]
+            {
+                let before_us = first_us + waited_us;
+                match read(disk, PATIENCE_US.saturating_sub(before_us)) {
+                    // Nobody wants to wait; what has been read is of use all the same.
+                    Err(BackendError::Cancelled) => break,
+                    Err(BackendError::Read { disk, error: ReadError::NoAnswer { waited_us: more_us } }) => {
+                        waited_us += more_us;
+                        let error = ReadError::NoAnswer { waited_us: first_us + waited_us };
+                        headers[disk] = Err(BackendError::Read { disk, error });
+                    }
+                    header => headers[disk] = header,
+                }
+            }
+        }
+        headers
     }
 
     /// The place in [`files`](Self::files) of the model with this path. The folder and the extension
@@ -145,6 +212,7 @@ impl Catalog {
     /// # Errors
     /// [`BackendError::UnknownPath`].
     pub fn find(&mut self, path: &str) -> Result<usize, BackendError> {
+        self.ask_silent_disks();
         let stem = path.strip_prefix(FOLDER).unwrap_or(path);
         let stem = stem.strip_suffix(EXTENSION).unwrap_or(stem);
         self.files()
@@ -158,13 +226,14 @@ impl Catalog {
     /// # Errors
     /// [`BackendError::NoDisks`], or [`BackendError::NoModel`] with what is wrong on the first disk.
     pub fn first(&mut self) -> Result<usize, BackendError> {
+        self.ask_silent_disks();
         if let Some(first) = self.files().iter().position(|file| file.header.is_ok()) {
             return Ok(first);
         }
         let n_disks = self.files.len();
         // What is handed out here is read anew when the catalog is next asked.
         match core::mem::take(&mut self.files).into_iter().next() {
-            None => Err(BackendError::NoDisks),
+            None => Err(BackendError::NoDisks { undriven: self.disks.undriven().to_vec() }),
             Some(ModelFile { path, header, .. }) => Err(BackendError::NoModel {
                 n_disks,
                 path,
@@ -196,7 +265,7 @@ impl Catalog {
         let mut given_bytes = file_bytes.min(HEADER_BYTES);
         loop {
             let mut beginning = reserve(self.pool, given_bytes)?;
-            disk.read_at(0, &mut beginning)?;
+            disk.read_at(0, &mut beginning).map_err(|error| BackendError::read(disk.index(), error))?;
             match Gguf::parse(&beginning, file_bytes) {
                 Ok(gguf) => return look(&gguf),
                 Err(GgufError::Truncated { needed_bytes, .. }) if given_bytes < file_bytes => {
@@ -230,13 +299,14 @@ impl Catalog {
         let start_us = clock_us();
         let mut done_bytes = 0;
         let mut end = ControlFlow::Continue(());
-        disk.read_pieces(0..total_bytes, &mut buffer, &mut |piece| {
+        let read = disk.read_pieces(0..total_bytes, &mut buffer, &mut |piece| {
             hash.update(piece);
             done_bytes += piece.len() as u64;
             let elapsed_us = clock_us().saturating_sub(start_us);
             end = progress(Progress { done_bytes, total_bytes, elapsed_us });
             end
-        })?;
+        });
+        read.map_err(|error| BackendError::read(disk.index(), error))?;
         if end.is_break() {
             return Err(BackendError::Cancelled);
         }
@@ -261,6 +331,15 @@ impl Catalog {
             None => Err(BackendError::NoChecksum { actual }),
         }
     }
+}
+
+/// The path of a model with this name that none of `paths` is.
+fn unused_path(stem: &str, paths: &[String]) -> String {
+    let path = |n: usize| match n {
+        1 => format!("{FOLDER}{stem}{EXTENSION}"),
+        _ => format!("{FOLDER}{stem}-{n}{EXTENSION}"),
+    };
+    (1..).map(path).find(|path| !paths.contains(path)).expect("there are more numbers than disks")
 }
 
 fn reserve(pool: &'static Pool, size_bytes: u64) -> Result<Region, BackendError> {
@@ -297,7 +376,7 @@ mod tests {
     fn catalog(disks: Vec<(Box<dyn BlockDevice>, Option<FileFacts>)>) -> Catalog {
         let disks =
             disks.into_iter().enumerate().map(|(index, (device, file))| Disk::new(index, device, file));
-        Catalog::new(disks.collect(), host::pool(8 << 20), crate::sha256::PORTABLE)
+        Catalog::new(disks.collect::<Vec<_>>().into(), host::pool(8 << 20), crate::sha256::PORTABLE)
     }
 
     /// A file with no tensors, whose header has these strings and padding of `filler_bytes`.
@@ -391,7 +470,7 @@ mod tests {
         let broken = || memory("broken", vec![1; 512]);
         assert_eq!(catalog(vec![broken(), memory("s", gguf(None, 0))]).first().unwrap(), 1);
         let error = catalog(vec![]).first().unwrap_err();
-        assert!(matches!(error, BackendError::NoDisks));
+        assert!(matches!(error, BackendError::NoDisks { .. }));
         let error = catalog(vec![broken(), broken()]).first().unwrap_err();
         assert!(matches!(error, BackendError::NoModel { n_disks: 2, .. }));
         assert!(error.to_string().contains("/models/broken.gguf"));
@@ -401,7 +480,7 @@ mod tests {
     fn a_failing_disk_is_an_error_of_that_disk_alone() {
         let device = FaultyDisk::new(MemoryDisk::new("bad", gguf(None, 0)), 0..1);
         let mut catalog = catalog(vec![(Box::new(device), None), memory("good", gguf(None, 0))]);
-        assert!(matches!(catalog.files()[0].header, Err(BackendError::Read(_))));
+        assert!(matches!(catalog.files()[0].header, Err(BackendError::Read { disk: 0, .. })));
         assert!(catalog.files()[1].header.is_ok());
     }
 

@@ -1,19 +1,23 @@
 //! Why the backend refused.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
 use llm::chat::{ChatError, FamilyNames};
 use llm::gguf::GgufError;
 
-use crate::storage::ReadError;
+use super::FOLDER;
+use crate::storage::{ReadError, Undriven};
 
 /// What went wrong, as one line: what is wrong and, where that helps, what is expected.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BackendError {
     /// The machine has no disk.
-    NoDisks,
+    NoDisks {
+        /// What may have disks that are not driven.
+        undriven: Vec<Undriven>,
+    },
     /// No disk holds a model that can be loaded.
     NoModel {
         /// How many disks were looked at.
@@ -35,7 +39,12 @@ pub enum BackendError {
     /// The disk holds nothing.
     EmptyDisk,
     /// The disk did not give its bytes.
-    Read(ReadError),
+    Read {
+        /// Number of the disk.
+        disk: usize,
+        /// Why.
+        error: ReadError,
+    },
     /// The file's format is broken.
     Gguf(GgufError),
     /// The heap has no room to rearrange the weights.
@@ -114,6 +123,19 @@ impl fmt::Debug for Sha256Digest {
 }
 
 impl BackendError {
+    /// What a read of the disk with this number came to.
+    pub fn read(disk: usize, error: ReadError) -> Self {
+        match error {
+            ReadError::Interrupted => Self::Cancelled,
+            error => Self::Read { disk, error },
+        }
+    }
+
+    /// True if a disk has not answered, and may do so later.
+    pub fn is_no_answer(&self) -> bool {
+        matches!(self, Self::Read { error: ReadError::NoAnswer { .. } | ReadError::Broken, .. })
+    }
+
     /// Says in which file it went wrong.
     pub fn in_file(self, path: &str) -> Self {
         match self {
@@ -127,8 +149,13 @@ impl BackendError {
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoDisks => {
-                f.write_str("there is no model: the machine has no disk; attach a GGUF file as one")
+            Self::NoDisks { undriven } => {
+                if undriven.is_empty() {
+                    return f
+                        .write_str("there is no model: the machine has no disk; attach a GGUF file as one");
+                }
+                write!(f, "there is no model, {FOLDER} is empty")?;
+                undriven.iter().try_for_each(|undriven| write!(f, "; {undriven}"))
             }
             Self::NoModel { n_disks: 1, path, cause } => {
                 write!(f, "there is no model to load: {path}: {cause}")
@@ -141,7 +168,14 @@ impl fmt::Display for BackendError {
             }
             Self::InFile { path, cause } => write!(f, "{path}: {cause}"),
             Self::EmptyDisk => f.write_str("the disk is empty, expected a GGUF file"),
-            Self::Read(error) => error.fmt(f),
+            Self::Read { disk, error: ReadError::NoAnswer { waited_us } } => {
+                let (s, tenths) = (waited_us / 1_000_000, waited_us / 100_000 % 10);
+                write!(f, "disk {disk} has not answered for {s}.{tenths} s")
+            }
+            Self::Read { disk, error: ReadError::Broken } => {
+                write!(f, "disk {disk} has failed and had to be reset; `disks rescan` looks for it again")
+            }
+            Self::Read { error, .. } => error.fmt(f),
             Self::Gguf(error) => error.fmt(f),
             #[cfg(feature = "llm-transformer")]
             Self::Pack(error) => error.fmt(f),
@@ -186,12 +220,6 @@ impl fmt::Display for BackendError {
 }
 
 impl core::error::Error for BackendError {}
-
-impl From<ReadError> for BackendError {
-    fn from(error: ReadError) -> Self {
-        Self::Read(error)
-    }
-}
 
 impl From<GgufError> for BackendError {
     fn from(error: GgufError) -> Self {

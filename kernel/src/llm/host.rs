@@ -33,7 +33,7 @@ pub fn platform(pool: &'static Pool, files: Vec<(&str, Vec<u8>)>) -> Platform {
         Disk::new(index, device, None)
     });
     Platform {
-        disks: disks.collect(),
+        disks: disks.collect::<Vec<_>>().into(),
         pool,
         clock_us,
         instructions_retired: || None,

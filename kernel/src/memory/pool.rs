@@ -3,11 +3,14 @@
 //! A [`Pool`] owns all RAM beyond the kernel image and the heap. A model takes a [`Region`] for its
 //! weights, which the disk's DMA fills directly, and one for inference; both are few, large and
 //! short in number, so that a first fit over a sorted list is all it takes.
+//!
+//! A device that does not answer may still write to memory that its reader has given up. Such memory is
+//! [pinned](Pool::pin): a region that is dropped leaves it out, and it comes back when the [`Pins`] are dropped.
 
 use alloc::vec::Vec;
 use core::{
     fmt,
-    ops::{Deref, DerefMut},
+    ops::{Deref, DerefMut, Range},
     slice,
 };
 use spin::Mutex;
@@ -34,7 +37,7 @@ impl fmt::Display for OutOfMemory {
 impl core::error::Error for OutOfMemory {}
 
 /// A range of free memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Extent {
     start: usize,
     length: usize,
@@ -43,6 +46,12 @@ struct Extent {
 impl Extent {
     fn end(self) -> usize {
         self.start + self.length
+    }
+
+    fn overlap(self, other: Self) -> Option<Self> {
+        let start = self.start.max(other.start);
+        let length = self.end().min(other.end()).checked_sub(start)?;
+        (length > 0).then_some(Self { start, length })
     }
 
     /// Where a block of `align_bytes` would begin, and how long it could be.
@@ -55,8 +64,14 @@ impl Extent {
 
 #[derive(Debug)]
 struct State {
+    /// All memory that was added.
+    banks: Vec<Extent>,
     /// Sorted by address; no two extents touch.
     free: Vec<Extent>,
+    /// What devices may still write to.
+    pinned: Vec<Extent>,
+    /// Parts of dropped regions that are pinned, and will be free when they no longer are.
+    ownerless: Vec<Extent>,
     total_bytes: usize,
     high_water_bytes: usize,
 }
@@ -69,7 +84,14 @@ impl Pool {
     /// A pool without memory.
     #[expect(clippy::new_without_default, reason = "a pool is a static: `new` must be const")]
     pub const fn new() -> Self {
-        Self(Mutex::new(State { free: Vec::new(), total_bytes: 0, high_water_bytes: 0 }))
+        Self(Mutex::new(State {
+            banks: Vec::new(),
+            free: Vec::new(),
+            pinned: Vec::new(),
+            ownerless: Vec::new(),
+            total_bytes: 0,
+            high_water_bytes: 0,
+        }))
     }
 
     /// Adds memory; what does not fill a granule at either end is left out.
@@ -83,6 +105,7 @@ impl Pool {
         if extent.length > 0 {
             let mut state = self.0.lock();
             state.total_bytes += extent.length;
+            state.banks.push(extent);
             state.insert(extent);
         }
     }
@@ -117,6 +140,28 @@ impl Pool {
             Some(extent) => Ok(Region { pool: self, extent, size_bytes }),
             None => Err(refused(&state)),
         }
+    }
+
+    /// True if all of `memory` belongs to the pool, so that it can be pinned.
+    pub fn contains(&self, memory: &[u8]) -> bool {
+        let memory = Extent { start: memory.as_ptr().expose_provenance(), length: memory.len() };
+        self.0.lock().banks.iter().any(|bank| bank.start <= memory.start && memory.end() <= bank.end())
+    }
+
+    /// Keeps memory, given as ranges of addresses, from being reserved anew until the pins are dropped.
+    pub fn pin(&'static self, ranges: impl IntoIterator<Item = Range<usize>>) -> Pins {
+        let granules = |range: Range<usize>| {
+            let start = range.start / GRANULE_BYTES * GRANULE_BYTES;
+            Extent { start, length: range.end.next_multiple_of(GRANULE_BYTES).saturating_sub(start) }
+        };
+        let extents: Vec<_> = ranges.into_iter().map(granules).collect();
+        self.0.lock().pinned.extend(&extents);
+        Pins { pool: self, extents }
+    }
+
+    /// Memory that nobody has reserved but that a device may still write to.
+    pub fn held_bytes(&self) -> usize {
+        self.0.lock().ownerless.iter().map(|extent| extent.length).sum()
     }
 
     /// All memory that was added.
@@ -173,6 +218,35 @@ impl State {
         Some(taken)
     }
 
+    /// Frees memory that its owner has given up, as far as it is not pinned.
+    fn release(&mut self, extent: Extent) {
+        let pin = self.pinned.iter().find_map(|pin| pin.overlap(extent));
+        let Some(pin) = pin else {
+            self.insert(extent);
+            return;
+        };
+        self.ownerless.push(pin);
+        for rest in [
+            Extent { start: extent.start, length: pin.start - extent.start },
+            Extent { start: pin.end(), length: extent.end() - pin.end() },
+        ] {
+            if rest.length > 0 {
+                self.release(rest);
+            }
+        }
+    }
+
+    fn unpin(&mut self, extents: &[Extent]) {
+        for extent in extents {
+            if let Some(index) = self.pinned.iter().position(|pin| pin == extent) {
+                self.pinned.swap_remove(index);
+            }
+        }
+        for extent in core::mem::take(&mut self.ownerless) {
+            self.release(extent);
+        }
+    }
+
     fn insert(&mut self, mut extent: Extent) {
         let mut index = self.free.partition_point(|free| free.start < extent.start);
         if let Some(after) = self.free.get(index)
@@ -222,8 +296,21 @@ impl DerefMut for Region {
 impl Drop for Region {
     fn drop(&mut self) {
         if self.extent.length > 0 {
-            self.pool.0.lock().insert(self.extent);
+            self.pool.0.lock().release(self.extent);
         }
+    }
+}
+
+/// Memory that is not reserved anew until this is dropped.
+#[derive(Debug)]
+pub struct Pins {
+    pool: &'static Pool,
+    extents: Vec<Extent>,
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        self.pool.0.lock().unpin(&self.extents);
     }
 }
 
@@ -304,5 +391,30 @@ mod tests {
         assert!(pool.total_bytes() >= 640 + 1024 - 64);
         assert!(pool.reserve(1500, 64).is_err());
         assert!(pool.reserve(640, 64).is_ok());
+    }
+
+    #[test]
+    fn pinned_memory_is_free_when_neither_owner_nor_device_has_it() {
+        let pool = pool(64 * 16);
+        let region = pool.reserve(64 * 10, 64).unwrap();
+        let start = region.as_ptr().addr();
+        assert!(pool.contains(&region) && !pool.contains(&[0; 8]));
+        // The second begins within the last granule of the first.
+        let first = pool.pin([start + 100..start + 200, start + 600..start + 640]);
+        let second = pool.pin([start + 200..start + 300]);
+        assert_eq!((pool.free_bytes(), pool.held_bytes()), (64 * 6, 0));
+        drop(region);
+        // Granules 1 to 4 and 9.
+        assert_eq!((pool.free_bytes(), pool.held_bytes()), (64 * 11, 64 * 5));
+        assert_eq!(pool.largest_free_bytes(), 64 * 6);
+        drop(first);
+        // Granules 3 and 4.
+        assert_eq!((pool.free_bytes(), pool.held_bytes()), (64 * 14, 64 * 2));
+        drop(second);
+        assert_eq!((pool.largest_free_bytes(), pool.held_bytes()), (64 * 16, 0));
+        let region = pool.reserve(64 * 16, 64).unwrap();
+        drop(pool.pin([start..start + 64]));
+        drop(region);
+        assert_eq!(pool.largest_free_bytes(), 64 * 16);
     }
 }

@@ -51,11 +51,18 @@ pub fn enumerate<C: ConfigurationAccess>(configuration: &mut C, host: &PcieHost)
     walk.functions
 }
 
-/// Configuration space for two users in turn: `PciRoot`, which owns its access and has no method
+/// Configuration space for several users in turn: `PciRoot`, which owns its access and has no method
 /// for the registers of a bridge, and the walk, which writes those.
-struct Shared<'c, C>(&'c RefCell<&'c mut C>);
+pub struct Shared<'c, 'm, C>(&'c RefCell<&'m mut C>);
 
-impl<C: ConfigurationAccess> ConfigurationAccess for Shared<'_, C> {
+impl<'c, 'm, C> Shared<'c, 'm, C> {
+    /// One user's access.
+    pub fn new(configuration: &'c RefCell<&'m mut C>) -> Self {
+        Self(configuration)
+    }
+}
+
+impl<C: ConfigurationAccess> ConfigurationAccess for Shared<'_, '_, C> {
     fn read_word(&self, function: Address, register_offset: u8) -> u32 {
         self.0.borrow().read_word(function, register_offset)
     }
@@ -70,9 +77,9 @@ impl<C: ConfigurationAccess> ConfigurationAccess for Shared<'_, C> {
     }
 }
 
-struct Walk<'c, C: ConfigurationAccess> {
-    root: PciRoot<Shared<'c, C>>,
-    configuration: Shared<'c, C>,
+struct Walk<'c, 'm, C: ConfigurationAccess> {
+    root: PciRoot<Shared<'c, 'm, C>>,
+    configuration: Shared<'c, 'm, C>,
     low: Option<Window>,
     high: Option<Window>,
     next_bus: Option<u8>,
@@ -80,7 +87,7 @@ struct Walk<'c, C: ConfigurationAccess> {
     functions: Vec<Function>,
 }
 
-impl<C: ConfigurationAccess> Walk<'_, C> {
+impl<C: ConfigurationAccess> Walk<'_, '_, C> {
     fn scan_bus(&mut self, bus: u8) {
         let found: Vec<_> = self.root.enumerate_bus(bus).collect();
         for (address, info) in found {

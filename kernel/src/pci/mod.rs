@@ -8,7 +8,7 @@
 mod enumeration;
 mod window;
 
-pub use enumeration::enumerate;
+pub use enumeration::{Shared, enumerate};
 pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction as Address};
 
 use alloc::vec::Vec;

@@ -24,7 +24,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
 use self::{
     arguments::Arguments,
@@ -35,7 +35,7 @@ use self::{
 use ::llm::{parallel::Workers, simd::Kernels};
 
 use crate::{
-    llm::{self, InferenceBackend, Platform},
+    llm::{self, BackendError, InferenceBackend, Platform},
     memory::{heap::HeapUsage, pool::Pool},
     pci,
     system::{Core, CpuFeatures, CpuModel, RunMode, Shutdown, System},
@@ -74,28 +74,11 @@ struct Machine {
     kernels: &'static Kernels,
     cores: fn() -> Vec<Core>,
     workers: &'static dyn Workers,
-    disks: Vec<DiskFacts>,
     pci: Vec<pci::Function>,
-}
-
-/// What a disk says about itself.
-struct DiskFacts {
-    index: usize,
-    serial: String,
-    transport: String,
-    capacity_bytes: u64,
-    length_bytes: u64,
 }
 
 impl<'a> Shell<'a> {
     fn new(system: System<'a>, interactive: bool) -> Self {
-        let disks = system.disks.iter().map(|disk| DiskFacts {
-            index: disk.index(),
-            serial: disk.serial().into(),
-            transport: disk.transport().into(),
-            capacity_bytes: disk.capacity_bytes(),
-            length_bytes: disk.length_bytes(),
-        });
         let machine = Machine {
             clock_us: system.clock_us,
             heap_usage: system.heap_usage,
@@ -105,7 +88,6 @@ impl<'a> Shell<'a> {
             kernels: system.kernels,
             cores: system.cores,
             workers: system.workers,
-            disks: disks.collect(),
             pci: system.pci,
         };
         Self {
@@ -171,6 +153,10 @@ impl<'a> Shell<'a> {
         match self.try_line(line) {
             Ok(()) => true,
             Err(error) => {
+                if matches!(error, CommandError::Backend(BackendError::Cancelled)) {
+                    // A disk may have seen that Ctrl-C was typed, which nobody has read yet.
+                    let _ = self.terminal.check_interrupt();
+                }
                 self.terminal.error(&error);
                 false
             }

@@ -124,7 +124,7 @@ impl Computer {
             workers: &::llm::parallel::Serial,
             heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
             pool: self.pool,
-            disks: disks.collect(),
+            disks: disks.collect::<Vec<_>>().into(),
             pci: Vec::new(),
             offload: None,
         };

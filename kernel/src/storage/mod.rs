@@ -1,22 +1,29 @@
 //! Disks: where models come from.
 //!
 //! A [`BlockDevice`] reads bytes at any offset into any buffer; [`Disk`] is one that the machine
-//! has, together with what the host told about the file on it. Real devices are made of
-//! [`sectors`]; [`MemoryDisk`] and [`FaultyDisk`] stand in for them in tests. What the bytes mean
-//! is for the layer above.
+//! has, together with what the host told about the file on it, [`Disks`] are all of them. Real devices are
+//! made of [`sectors`]; [`MemoryDisk`] and [`FaultyDisk`] stand in for them in tests. [`Undriven`] is what may
+//! have disks that this kernel cannot read. What the bytes mean is for the layer above.
 
+mod disks;
 mod faulty_disk;
 mod memory_disk;
 pub mod sectors;
+mod undriven;
 
+pub use disks::{DiskBus, Disks, Found};
 pub use faulty_disk::FaultyDisk;
 pub use memory_disk::MemoryDisk;
+pub use undriven::{Undriven, virtio_type_of_pci};
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{
     fmt,
     ops::{ControlFlow, Range},
 };
+
+/// For how long a disk may be silent before a read of it fails.
+pub const PATIENCE_US: u64 = 5_000_000;
 
 /// The shortest buffer for [`BlockDevice::read_pieces`].
 pub const MIN_PIECES_BYTES: usize = 16 * sectors::SECTOR_BYTES;
@@ -32,11 +39,39 @@ pub trait BlockDevice: Send {
     /// How the device is attached, for people: `virtio-mmio`, `virtio-pci 00:02.0`.
     fn transport(&self) -> &str;
 
+    /// Size of the blocks that the device reads: a power of two.
+    fn block_bytes(&self) -> usize {
+        sectors::SECTOR_BYTES
+    }
+
+    /// True if the device was asked for something and still has not answered.
+    fn is_silent(&self) -> bool {
+        false
+    }
+
+    /// For how long a read waits without an answer from now on.
+    fn set_patience(&mut self, _patience_us: u64) {}
+
+    /// Asks the device for its size again.
+    fn refresh(&mut self) {}
+
+    /// Starts the device anew, with everything that it was asked for forgotten.
+    ///
+    /// # Errors
+    /// [`ReadError::Broken`] if it cannot be started again.
+    fn reset(&mut self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    /// Says that the device is no longer there: it will write to no memory any more, and must not be asked.
+    fn unplugged(&mut self) {}
+
     /// Fills `buffer` from `offset_bytes` on.
     ///
     /// # Errors
     /// [`ReadError`] if the range leaves the device or the device fails; the buffer's contents are
-    /// unspecified then.
+    /// unspecified then. After [`ReadError::NoAnswer`] and [`ReadError::Interrupted`] the device may write to
+    /// the buffer still: the memory [pool](crate::memory::pool) lends such memory to nobody else.
     fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
 
     /// Reads a range of bytes piece by piece through `buffer` and hands the pieces over in order, until
@@ -86,6 +121,22 @@ pub enum ReadError {
         /// How long the failed request was.
         length_bytes: usize,
     },
+    /// The device failed to read its last block, of which there is only a part.
+    PartialBlock {
+        /// What the device holds.
+        capacity_bytes: u64,
+        /// Size of its blocks.
+        block_bytes: usize,
+    },
+    /// The device has not answered.
+    NoAnswer {
+        /// For how long.
+        waited_us: u64,
+    },
+    /// The user did not want to wait for the device.
+    Interrupted,
+    /// The device asked for a reset or broke the rules, and what it was asked for is lost.
+    Broken,
 }
 
 impl fmt::Display for ReadError {
@@ -99,6 +150,17 @@ impl fmt::Display for ReadError {
             Self::Device { offset_bytes, length_bytes } => {
                 write!(f, "the disk failed to read {length_bytes} bytes at byte {offset_bytes}")
             }
+            Self::PartialBlock { capacity_bytes, block_bytes } => write!(
+                f,
+                "the disk failed to read its last block: expected a size that is a multiple of its blocks of \
+                 {block_bytes} bytes, not {capacity_bytes}"
+            ),
+            Self::NoAnswer { waited_us } => {
+                let (s, tenths) = (waited_us / 1_000_000, waited_us / 100_000 % 10);
+                write!(f, "the disk has not answered for {s}.{tenths} s")
+            }
+            Self::Interrupted => f.write_str("stopped"),
+            Self::Broken => f.write_str("the disk has failed and had to be reset"),
         }
     }
 }
@@ -159,6 +221,38 @@ impl Disk {
     /// Size of the device.
     pub fn capacity_bytes(&self) -> u64 {
         self.device.capacity_bytes()
+    }
+
+    /// Size of the blocks that the device reads.
+    pub fn block_bytes(&self) -> usize {
+        self.device.block_bytes()
+    }
+
+    /// True if the device was asked for something and still has not answered.
+    pub fn is_silent(&self) -> bool {
+        self.device.is_silent()
+    }
+
+    /// For how long a read waits without an answer from now on: [`PATIENCE_US`] until this is called.
+    pub fn set_patience(&mut self, patience_us: u64) {
+        self.device.set_patience(patience_us);
+    }
+
+    /// Asks the device for its size again. What the host says about the file is forgotten if it has changed.
+    pub fn refresh(&mut self) {
+        let capacity_bytes = self.capacity_bytes();
+        self.device.refresh();
+        if self.capacity_bytes() != capacity_bytes {
+            self.file = None;
+        }
+    }
+
+    /// Starts the device anew; what it was asked for is forgotten.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::reset`].
+    pub fn reset(&mut self) -> Result<(), ReadError> {
+        self.device.reset()
     }
 
     /// What the host says about the file on this disk.

@@ -1,28 +1,37 @@
-//! From whole sectors to any bytes.
+//! From whole blocks to any bytes.
 //!
-//! Devices transfer sectors; callers want bytes. [`read_bytes`] lets the device write whole
-//! sectors straight into the caller's buffer, all of them at once, and copies only the partial sectors at
+//! Devices transfer blocks of some sectors; callers want bytes. [`read_bytes`] lets the device write whole
+//! blocks straight into the caller's buffer, all of them at once, and copies only the partial blocks at
 //! either end; [`read_pieces`] shows what lies between the ends of the range.
 
 use super::ReadError;
 use core::ops::{ControlFlow, Range};
 
-/// Size of a sector (VIRTIO 1.2, 5.2.2).
+/// Size of a sector, in which positions and lengths are counted whatever the block (VIRTIO 1.2, 5.2.2).
 pub const SECTOR_BYTES: usize = 512;
 
-/// A device that reads whole sectors.
+/// A device that reads whole blocks.
 pub trait Sectors {
-    /// How many sectors there are.
+    /// How many sectors there are. The last block may have fewer than the others.
     fn sector_count(&self) -> u64;
 
-    /// Fills `buffer`, a non-zero multiple of [`SECTOR_BYTES`] long, from sector `first` on.
+    /// Size of a block: a power of two, at least [`SECTOR_BYTES`]. Requests begin and end with blocks.
+    fn block_bytes(&self) -> usize;
+
+    /// Fills `buffer`, a non-zero multiple of a block long, from sector `first` on, where a block begins.
     ///
     /// # Errors
-    /// The first of its requests that the device reported an error for.
-    fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), FailedRequest>;
+    /// The first of its requests that failed.
+    fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), Failure>;
 
-    /// Reads sectors through `buffer`, which has room for some of them, and hands each lot over in order until
-    /// `use_lot` breaks off.
+    /// Reads the block that begins at sector `first`, or `n_sectors` of it where the disk has no more, into memory
+    /// of the device's own, and returns it.
+    ///
+    /// # Errors
+    /// If the request failed.
+    fn read_block(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure>;
+
+    /// Reads whole blocks through `buffer`, and hands each lot over in order until `use_lot` breaks off.
     ///
     /// # Errors
     /// As [`read_sectors`](Self::read_sectors).
@@ -31,23 +40,40 @@ pub trait Sectors {
         sectors: Range<u64>,
         buffer: &mut [u8],
         use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), FailedRequest>;
+    ) -> Result<(), Failure>;
 }
 
-/// A request that a device reported an error for.
+/// Why sectors could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FailedRequest {
-    /// The first sector asked for.
-    pub first: u64,
-    /// How many sectors were asked for.
-    pub count: usize,
+pub enum Failure {
+    /// The device reported an error.
+    Request {
+        /// The first sector asked for.
+        first: u64,
+        /// How many sectors were asked for.
+        count: usize,
+    },
+    /// The device says nothing.
+    NoAnswer {
+        /// For how long.
+        waited_us: u64,
+    },
+    /// The user does not want to wait.
+    Interrupted,
+    /// The device asked for a reset, or did what it must not.
+    Broken,
 }
 
-impl From<FailedRequest> for ReadError {
-    fn from(FailedRequest { first, count }: FailedRequest) -> Self {
-        Self::Device {
-            offset_bytes: first.saturating_mul(SECTOR_BYTES as u64),
-            length_bytes: count * SECTOR_BYTES,
+impl From<Failure> for ReadError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Request { first, count } => Self::Device {
+                offset_bytes: first.saturating_mul(SECTOR_BYTES as u64),
+                length_bytes: count * SECTOR_BYTES,
+            },
+            Failure::NoAnswer { waited_us } => Self::NoAnswer { waited_us },
+            Failure::Interrupted => Self::Interrupted,
+            Failure::Broken => Self::Broken,
         }
     }
 }
@@ -57,29 +83,28 @@ impl From<FailedRequest> for ReadError {
 /// # Errors
 /// [`ReadError`] if the range leaves the device or a request fails.
 pub fn read_bytes(device: &mut impl Sectors, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-    let capacity_bytes = device.sector_count().saturating_mul(SECTOR_BYTES as u64);
-    ReadError::check_range(offset_bytes, buffer.len(), capacity_bytes)?;
-
-    let mut sector = offset_bytes / SECTOR_BYTES as u64;
+    ReadError::check_range(offset_bytes, buffer.len(), capacity_bytes(device))?;
+    let block_bytes = device.block_bytes();
+    let mut offset_bytes = offset_bytes;
     let mut rest = buffer;
-    let skip = (offset_bytes % SECTOR_BYTES as u64) as usize;
+    let skip = (offset_bytes % block_bytes as u64) as usize;
     if skip > 0 {
-        let length = rest.len().min(SECTOR_BYTES - skip);
+        let length = rest.len().min(block_bytes - skip);
         let (head, tail) = rest.split_at_mut(length);
-        read_partial(device, sector, skip, head)?;
-        sector += 1;
+        head.copy_from_slice(&block(device, offset_bytes)?[skip..skip + length]);
+        offset_bytes += length as u64;
         rest = tail;
     }
 
-    let whole = rest.len() / SECTOR_BYTES * SECTOR_BYTES;
+    let whole = rest.len() / block_bytes * block_bytes;
     let (middle, tail) = rest.split_at_mut(whole);
     if !middle.is_empty() {
-        device.read_sectors(sector, middle)?;
-        sector += (middle.len() / SECTOR_BYTES) as u64;
+        device.read_sectors(offset_bytes / SECTOR_BYTES as u64, middle)?;
+        offset_bytes += whole as u64;
     }
 
     if !tail.is_empty() {
-        read_partial(device, sector, 0, tail)?;
+        tail.copy_from_slice(&block(device, offset_bytes)?[..tail.len()]);
     }
     Ok(())
 }
@@ -94,32 +119,74 @@ pub fn read_pieces(
     buffer: &mut [u8],
     use_piece: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ReadError> {
-    let sector_bytes = SECTOR_BYTES as u64;
-    let capacity_bytes = device.sector_count().saturating_mul(sector_bytes);
+    let capacity_bytes = capacity_bytes(device);
+    let block_bytes = device.block_bytes() as u64;
     let length = range.end.saturating_sub(range.start);
     // A length beyond the address space is beyond any disk as well.
     ReadError::check_range(range.start, usize::try_from(length).unwrap_or(usize::MAX), capacity_bytes)?;
-    let sectors = range.start / sector_bytes..range.end.div_ceil(sector_bytes);
-    let mut lot_offset = sectors.start * sector_bytes;
+    if length == 0 {
+        return Ok(());
+    }
+    let mut lot_offset = range.start / block_bytes * block_bytes;
     let within = |offset: u64, lot_offset: u64| offset.saturating_sub(lot_offset) as usize;
-    device.read_lots(sectors, buffer, &mut |lot| {
+    let mut use_lot = |lot: &[u8]| {
         let piece = within(range.start, lot_offset)..within(range.end, lot_offset).min(lot.len());
         lot_offset += lot.len() as u64;
         use_piece(&lot[piece])
-    })?;
+    };
+    // The last block may not be whole.
+    let whole_end = range.end.next_multiple_of(block_bytes).min(capacity_bytes / block_bytes * block_bytes);
+    let sector_bytes = SECTOR_BYTES as u64;
+    let sectors = range.start / block_bytes * block_bytes / sector_bytes..whole_end / sector_bytes;
+    let mut end = ControlFlow::Continue(());
+    if !sectors.is_empty() {
+        device.read_lots(sectors, buffer, &mut |lot| {
+            end = use_lot(lot);
+            end
+        })?;
+    }
+    if end.is_continue() && whole_end < range.end {
+        // There is no more to break off from.
+        let _ = use_lot(block(device, whole_end)?);
+    }
     Ok(())
 }
 
-fn read_partial(
+/// Reads whole blocks one after the other through the device's own memory: for buffers that it cannot write to.
+///
+/// # Errors
+/// As [`Sectors::read_block`].
+pub fn read_one_by_one(
     device: &mut impl Sectors,
-    sector: u64,
-    skip: usize,
-    buffer: &mut [u8],
-) -> Result<(), ReadError> {
-    let mut bounce = [0; SECTOR_BYTES];
-    device.read_sectors(sector, &mut bounce)?;
-    buffer.copy_from_slice(&bounce[skip..skip + buffer.len()]);
+    sectors: Range<u64>,
+    use_block: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), Failure> {
+    let n_sectors = device.block_bytes() / SECTOR_BYTES;
+    for first in sectors.step_by(n_sectors) {
+        if use_block(device.read_block(first, n_sectors)?).is_break() {
+            break;
+        }
+    }
     Ok(())
+}
+
+fn capacity_bytes(device: &impl Sectors) -> u64 {
+    device.sector_count().saturating_mul(SECTOR_BYTES as u64)
+}
+
+/// The block that byte `offset_bytes` lies in.
+fn block(device: &mut impl Sectors, offset_bytes: u64) -> Result<&[u8], ReadError> {
+    let block_bytes = device.block_bytes();
+    let capacity_bytes = capacity_bytes(device);
+    let start = offset_bytes / block_bytes as u64 * block_bytes as u64;
+    let length_bytes = (capacity_bytes - start).min(block_bytes as u64) as usize;
+    match device.read_block(start / SECTOR_BYTES as u64, length_bytes / SECTOR_BYTES) {
+        Ok(block) => Ok(block),
+        Err(Failure::Request { .. }) if length_bytes < block_bytes => {
+            Err(ReadError::PartialBlock { capacity_bytes, block_bytes })
+        }
+        Err(failure) => Err(failure.into()),
+    }
 }
 
 #[cfg(test)]
@@ -130,32 +197,55 @@ mod tests {
     /// Eight sectors of which the one numbered `bad` fails; remembers the requests.
     struct FakeDevice {
         bytes: Vec<u8>,
+        block_bytes: usize,
         bad: Option<u64>,
         requests: Vec<(u64, usize)>,
     }
 
     impl FakeDevice {
         fn new(bad: Option<u64>) -> Self {
-            let bytes = (0..8 * SECTOR_BYTES).map(|i| (i * 7 + i / 256) as u8);
-            Self { bytes: bytes.collect(), bad, requests: Vec::new() }
+            Self::with_blocks(SECTOR_BYTES, 8, bad)
+        }
+
+        fn with_blocks(block_bytes: usize, n_sectors: usize, bad: Option<u64>) -> Self {
+            let bytes = (0..n_sectors * SECTOR_BYTES).map(|i| (i * 7 + i / 256) as u8);
+            Self { bytes: bytes.collect(), block_bytes, bad, requests: Vec::new() }
+        }
+
+        /// As QEMU does, it refuses requests that are no whole blocks.
+        fn request(&mut self, first: u64, length: usize) -> Result<&[u8], Failure> {
+            self.requests.push((first, length));
+            let sectors = first..first + (length / SECTOR_BYTES) as u64;
+            if !(first as usize * SECTOR_BYTES).is_multiple_of(self.block_bytes)
+                || !length.is_multiple_of(self.block_bytes)
+            {
+                return Err(Failure::Request { first, count: length / SECTOR_BYTES });
+            }
+            match self.bad {
+                Some(bad) if sectors.contains(&bad) => Err(Failure::Request { first: bad, count: 1 }),
+                _ => Ok(&self.bytes[first as usize * SECTOR_BYTES..][..length]),
+            }
         }
     }
 
     impl Sectors for FakeDevice {
         fn sector_count(&self) -> u64 {
-            8
+            (self.bytes.len() / SECTOR_BYTES) as u64
         }
 
-        fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), FailedRequest> {
-            assert!(!buffer.is_empty() && buffer.len().is_multiple_of(SECTOR_BYTES));
-            self.requests.push((first, buffer.len()));
-            let start = first as usize * SECTOR_BYTES;
-            buffer.copy_from_slice(&self.bytes[start..start + buffer.len()]);
-            let sectors = first..first + (buffer.len() / SECTOR_BYTES) as u64;
-            match self.bad {
-                Some(bad) if sectors.contains(&bad) => Err(FailedRequest { first: bad, count: 1 }),
-                _ => Ok(()),
-            }
+        fn block_bytes(&self) -> usize {
+            self.block_bytes
+        }
+
+        fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), Failure> {
+            assert!(!buffer.is_empty() && buffer.len().is_multiple_of(self.block_bytes));
+            buffer.copy_from_slice(self.request(first, buffer.len())?);
+            Ok(())
+        }
+
+        fn read_block(&mut self, first: u64, n_sectors: usize) -> Result<&[u8], Failure> {
+            assert!(n_sectors > 0 && n_sectors * SECTOR_BYTES <= self.block_bytes);
+            self.request(first, n_sectors * SECTOR_BYTES)
         }
 
         fn read_lots(
@@ -163,8 +253,11 @@ mod tests {
             sectors: Range<u64>,
             buffer: &mut [u8],
             use_lot: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-        ) -> Result<(), FailedRequest> {
-            let most = buffer.len() / SECTOR_BYTES;
+        ) -> Result<(), Failure> {
+            let most = buffer.len() / self.block_bytes * (self.block_bytes / SECTOR_BYTES);
+            if most == 0 {
+                return read_one_by_one(self, sectors, use_lot);
+            }
             let mut first = sectors.start;
             while first < sectors.end {
                 let count = most.min((sectors.end - first) as usize);
@@ -181,33 +274,38 @@ mod tests {
 
     #[test]
     fn any_offset_and_length_reads_the_right_bytes() {
-        let mut device = FakeDevice::new(None);
-        let edges = [0, 1, 511, 512, 513, 1023, 1024, 2000, 4095, 4096];
-        for start in edges {
-            for end in edges.into_iter().filter(|&end| end >= start) {
-                let mut buffer = std::vec![0; end - start];
-                read_bytes(&mut device, start as u64, &mut buffer).unwrap();
-                assert_eq!(buffer, device.bytes[start..end], "{start}..{end}");
+        for block_bytes in [512, 1024, 2048, 4096] {
+            let mut device = FakeDevice::with_blocks(block_bytes, 16, None);
+            let edges = [0, 1, 511, 512, 513, 1023, 1024, 2000, 4095, 4096, 4097, 5000, 8191, 8192];
+            for start in edges {
+                for end in edges.into_iter().filter(|&end| end >= start) {
+                    let mut buffer = std::vec![0; end - start];
+                    read_bytes(&mut device, start as u64, &mut buffer).unwrap();
+                    assert_eq!(buffer, device.bytes[start..end], "{start}..{end} in {block_bytes}");
+                }
             }
         }
     }
 
     #[test]
     fn pieces_of_any_range_follow_each_other() {
-        let mut device = FakeDevice::new(None);
-        let edges = [0, 1, 511, 512, 513, 1023, 1024, 2000, 4095, 4096];
-        for start in edges {
-            for end in edges.into_iter().filter(|&end| end >= start) {
-                let mut read = Vec::new();
-                let mut take = |piece: &[u8]| {
-                    read.extend_from_slice(piece);
-                    ControlFlow::Continue(())
-                };
-                read_pieces(&mut device, start as u64..end as u64, &mut [0; 1024], &mut take).unwrap();
-                assert_eq!(read, device.bytes[start..end], "{start}..{end}");
+        for block_bytes in [512, 1024, 4096] {
+            let mut device = FakeDevice::with_blocks(block_bytes, 16, None);
+            let edges = [0, 1, 511, 512, 513, 1023, 1024, 2000, 4095, 4096, 6000, 8192];
+            for start in edges {
+                for end in edges.into_iter().filter(|&end| end >= start) {
+                    let mut read = Vec::new();
+                    let mut take = |piece: &[u8]| {
+                        read.extend_from_slice(piece);
+                        ControlFlow::Continue(())
+                    };
+                    let range = start as u64..end as u64;
+                    read_pieces(&mut device, range, &mut [0; 1024], &mut take).unwrap();
+                    assert_eq!(read, device.bytes[start..end], "{start}..{end} in {block_bytes}");
+                }
             }
         }
-        device.requests.clear();
+        let mut device = FakeDevice::new(None);
         let mut stop = |_: &[u8]| ControlFlow::Break(());
         read_pieces(&mut device, 0..4096, &mut [0; 1024], &mut stop).unwrap();
         assert_eq!(device.requests, [(0, 1024)]);
@@ -219,13 +317,33 @@ mod tests {
     }
 
     #[test]
-    fn whole_sectors_are_one_request() {
+    fn whole_blocks_are_one_request() {
         let mut device = FakeDevice::new(None);
         read_bytes(&mut device, 512, &mut [0; 2048]).unwrap();
         assert_eq!(device.requests, [(1, 2048)]);
         device.requests.clear();
         read_bytes(&mut device, 500, &mut [0; 1100]).unwrap();
         assert_eq!(device.requests, [(0, 512), (1, 1024), (3, 512)]);
+        let mut device = FakeDevice::with_blocks(2048, 32, None);
+        read_bytes(&mut device, 2000, &mut [0; 9000]).unwrap();
+        assert_eq!(device.requests, [(0, 2048), (4, 8192), (20, 2048)]);
+    }
+
+    #[test]
+    fn a_last_block_that_is_not_whole_is_asked_for_as_it_is_and_explained() {
+        let mut device = FakeDevice::with_blocks(4096, 11, None);
+        read_bytes(&mut device, 0, &mut [0; 4096]).unwrap();
+        let partial = Err(ReadError::PartialBlock { capacity_bytes: 5632, block_bytes: 4096 });
+        device.requests.clear();
+        assert_eq!(read_bytes(&mut device, 4096, &mut [0; 10]), partial);
+        assert_eq!(device.requests, [(8, 3 * 512)]);
+        let mut n_bytes = 0;
+        let mut count = |piece: &[u8]| {
+            n_bytes += piece.len();
+            ControlFlow::Continue(())
+        };
+        assert_eq!(read_pieces(&mut device, 100..4200, &mut [0; 8192], &mut count), partial);
+        assert_eq!(n_bytes, 3996);
     }
 
     #[test]

@@ -55,17 +55,19 @@ pub(super) fn read_weights(
             Span::Plain(range) => {
                 let range = range.start..range.end.min(range.start + PLAIN_BYTES);
                 let n_bytes = range.len();
-                disk.read_at(range.start as u64, &mut weights[range])?;
+                let read = disk.read_at(range.start as u64, &mut weights[range]);
+                read.map_err(|error| BackendError::read(disk.index(), error))?;
                 packer.skip_plain(n_bytes);
                 end = report(packer.done_bytes());
             }
             Span::Packed(range) => {
                 let range = range.start as u64..range.end as u64;
-                disk.read_pieces(range, buffer, &mut |piece| {
+                let read = disk.read_pieces(range, buffer, &mut |piece| {
                     packer.write(engine.workers, piece, weights);
                     end = report(packer.done_bytes());
                     end
-                })?;
+                });
+                read.map_err(|error| BackendError::read(disk.index(), error))?;
             }
         }
     }
@@ -143,7 +145,7 @@ mod tests {
             ControlFlow::Continue(())
         });
         match failed {
-            Err(BackendError::Read(ReadError::Device { offset_bytes, length_bytes })) => {
+            Err(BackendError::Read { disk: 0, error: ReadError::Device { offset_bytes, length_bytes } }) => {
                 assert!((offset_bytes..offset_bytes + length_bytes as u64).contains(&bad_byte));
             }
             other => panic!("{other:?}"),

@@ -6,6 +6,7 @@ use crate::shell::{
     command::{Command, CommandError},
     units::Size,
 };
+use crate::storage::sectors::SECTOR_BYTES;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -33,7 +34,7 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=0,
         options: &[],
         summary: "show the disks",
-        details: "",
+        details: "Controllers that may have disks, and that this kernel does not drive, are named too.",
         run: disks,
     },
     Command {
@@ -76,6 +77,10 @@ fn mem(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         size(model.session_bytes),
         size(model.session_high_water_bytes),
     ));
+    let held_bytes = pool.held_bytes();
+    if held_bytes > 0 {
+        shell.terminal.print(format_args!("held      {} by disks that do not answer\n", size(held_bytes)));
+    }
     Ok(())
 }
 
@@ -101,19 +106,31 @@ fn cpus(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
 }
 
 fn disks(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    if shell.machine.disks.is_empty() {
-        shell.terminal.print(format_args!("there are no disks\n"));
+    let Shell { backend, terminal, .. } = shell;
+    let disks = backend.catalog().disks();
+    if disks.is_empty() {
+        terminal.print(format_args!("there are no disks\n"));
     }
-    for disk in &shell.machine.disks {
-        let serial = if disk.serial.is_empty() { "-" } else { &disk.serial };
-        shell.terminal.print(format_args!(
-            "disk {}: {serial}, {}, {} ({} bytes, file of {} bytes)\n",
-            disk.index,
-            disk.transport,
-            Size(disk.capacity_bytes),
-            disk.capacity_bytes,
-            disk.length_bytes,
+    for disk in disks.iter() {
+        let serial = if disk.serial().is_empty() { "-" } else { disk.serial() };
+        terminal.print(format_args!(
+            "disk {}: {serial}, {}, {} ({} bytes, file of {} bytes)",
+            disk.index(),
+            disk.transport(),
+            Size(disk.capacity_bytes()),
+            disk.capacity_bytes(),
+            disk.length_bytes(),
         ));
+        if disk.block_bytes() != SECTOR_BYTES {
+            terminal.print(format_args!(", blocks of {} bytes", disk.block_bytes()));
+        }
+        if disk.is_silent() {
+            terminal.print(format_args!(", does not answer"));
+        }
+        terminal.print(format_args!("\n"));
+    }
+    for undriven in disks.undriven() {
+        terminal.print(format_args!("{undriven}\n"));
     }
     Ok(())
 }

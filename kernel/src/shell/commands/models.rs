@@ -83,8 +83,13 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     let loaded = shell.backend.model_metadata().map(|model| model.path.clone());
     let catalog = shell.backend.catalog();
     catalog.scan();
+    // To stop means here not to wait for disks that do not answer.
+    let _ = shell.terminal.check_interrupt();
     if catalog.files().is_empty() {
         shell.terminal.print(format_args!("there are no models: the machine has no disk\n"));
+        for undriven in catalog.disks().undriven() {
+            shell.terminal.print(format_args!("{undriven}\n"));
+        }
     }
     for file in catalog.files() {
         let mark = if loaded.as_ref() == Some(&file.path) { '*' } else { ' ' };

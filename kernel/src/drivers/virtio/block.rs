@@ -1,0 +1,478 @@
+//! The block device: its features, its configuration, its queue (VIRTIO 1.2, 5.2).
+
+use super::{
+    queue::{Queue, SHORTEST},
+    requests::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings},
+};
+use crate::storage::{BlockDevice, PATIENCE_US, ReadError, sectors, sectors::SECTOR_BYTES};
+use alloc::{boxed::Box, string::String};
+use core::{
+    array, fmt,
+    mem::{ManuallyDrop, forget, take},
+    ops::{ControlFlow, Range},
+    ptr::{self, NonNull},
+};
+use virtio_drivers::{
+    Error, PAGE_SIZE,
+    transport::{DeviceStatus, Transport},
+};
+
+/// Feature bits (VIRTIO 1.2, 5.2.3 and 6).
+mod feature {
+    pub const SIZE_MAX: u64 = 1 << 1;
+    pub const SEG_MAX: u64 = 1 << 2;
+    pub const BLK_SIZE: u64 = 1 << 6;
+    pub const INDIRECT_DESC: u64 = 1 << 28;
+    pub const VERSION_1: u64 = 1 << 32;
+    /// Addresses are those of the platform: here, physical ones.
+    pub const ACCESS_PLATFORM: u64 = 1 << 33;
+    pub const RING_PACKED: u64 = 1 << 34;
+    pub const SUPPORTED: u64 = SIZE_MAX | SEG_MAX | BLK_SIZE | INDIRECT_DESC | VERSION_1 | ACCESS_PLATFORM;
+}
+
+/// Offsets in the configuration (VIRTIO 1.2, 5.2.4).
+mod configuration {
+    pub const CAPACITY: usize = 0;
+    pub const SIZE_MAX: usize = 8;
+    pub const SEG_MAX: usize = 12;
+    pub const BLK_SIZE: usize = 20;
+}
+
+/// Types of requests (VIRTIO 1.2, 5.2.6).
+const REQUEST_IN: u32 = 0;
+const REQUEST_GET_ID: u32 = 8;
+
+/// The status of a request that has succeeded; anything above 2 is one that was not written.
+const STATUS_OK: u8 = 0;
+const STATUS_NONE: u8 = 0xff;
+
+/// How long a device may take for a reset.
+const RESET_US: u64 = 1_000_000;
+
+/// The largest blocks: what Linux has, and more than any disk's.
+const LARGEST_BLOCK_BYTES: u32 = 64 << 10;
+
+/// The most parts that the data of a request is cut into.
+const MAX_SEGMENTS: usize = 8;
+
+/// Why a block device is not driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitError {
+    /// It has not confirmed a reset.
+    NoReset,
+    /// It takes none of the combinations of features that the driver can offer.
+    Features {
+        /// What it offered.
+        offered: u64,
+    },
+    /// Its queue is too short.
+    ShortQueue {
+        /// How many descriptors it has.
+        length: u32,
+    },
+    /// Its blocks have a size that makes no sense.
+    BlockSize {
+        /// What it says.
+        block_bytes: u32,
+    },
+    /// Its requests must be cut into too small pieces.
+    SegmentSize {
+        /// The most that a piece may have.
+        size_max: u32,
+    },
+    /// What `virtio_drivers` says.
+    Virtio(Error),
+}
+
+impl From<Error> for InitError {
+    fn from(error: Error) -> Self {
+        Self::Virtio(error)
+    }
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoReset => write!(f, "it does not confirm a reset"),
+            Self::Features { offered } => {
+                write!(f, "it refuses the features that this driver takes of {offered:#x}")?;
+                if offered & feature::RING_PACKED != 0 {
+                    write!(f, "; expected one with split queues (packed=off)")?;
+                }
+                Ok(())
+            }
+            Self::ShortQueue { length } => {
+                write!(f, "its queue holds {length} descriptors; expected {SHORTEST} at least (queue-size)")
+            }
+            Self::BlockSize { block_bytes } => write!(
+                f,
+                "its blocks have {block_bytes} bytes; expected a power of two from {SECTOR_BYTES} to \
+                 {LARGEST_BLOCK_BYTES} (logical_block_size)"
+            ),
+            Self::SegmentSize { size_max } => {
+                write!(f, "it takes at most {size_max} bytes in a piece, too few for a block")
+            }
+            Self::Virtio(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What a request has besides its data.
+struct Slot {
+    /// What the queue calls it; `None` while the slot is free.
+    token: Option<u16>,
+    header: [u8; 16],
+    status: u8,
+    place: *mut [u8],
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            token: None,
+            header: [0; 16],
+            status: STATUS_NONE,
+            place: ptr::slice_from_raw_parts_mut(ptr::null_mut(), 0),
+        }
+    }
+}
+
+/// Calls `use_parts` with the header and the parts that the device writes to.
+///
+/// # Safety
+/// The slot's place must be valid.
+unsafe fn with_parts<R>(
+    slot: &mut Slot,
+    segment_bytes: usize,
+    use_parts: impl for<'a> FnOnce(&'a [&'a [u8]], &'a mut [&'a mut [u8]]) -> R,
+) -> R {
+    let mut parts: [&mut [u8]; MAX_SEGMENTS + 1] = array::from_fn(|_| Default::default());
+    // SAFETY: the caller promises that it is valid.
+    let place = unsafe { &mut *slot.place };
+    let mut n_parts = 0;
+    for (part, segment) in parts.iter_mut().zip(place.chunks_mut(segment_bytes)) {
+        *part = segment;
+        n_parts += 1;
+    }
+    parts[n_parts] = core::slice::from_mut(&mut slot.status);
+    use_parts(&[&slot.header], &mut parts[..=n_parts])
+}
+
+/// A virtqueue of a block device, and what is in it.
+pub struct BlockChannel<T: Transport> {
+    /// Dropping a transport resets the device, and may wait for ever: [`halt`](Channel::halt) does it better.
+    transport: ManuallyDrop<T>,
+    clock_us: fn() -> u64,
+    nap: fn(),
+    /// `None` while the device is stopped.
+    queue: Option<Queue>,
+    slots: Box<[Slot; REQUESTS_IN_FLIGHT]>,
+    features: u64,
+    geometry: Geometry,
+    segment_bytes: usize,
+    max_in_flight: usize,
+}
+
+// SAFETY: the pointers in the slots go to memory that is the device's while a token is out, and are not followed
+// otherwise.
+unsafe impl<T: Transport + Send> Send for BlockChannel<T> {}
+
+impl<T: Transport> BlockChannel<T> {
+    /// Starts the device behind `transport`.
+    ///
+    /// # Errors
+    /// [`InitError`].
+    pub fn new(transport: T, surroundings: Surroundings) -> Result<Self, InitError> {
+        let mut channel = Self {
+            transport: ManuallyDrop::new(transport),
+            clock_us: surroundings.clock_us,
+            nap: surroundings.nap,
+            queue: None,
+            slots: Box::default(),
+            features: 0,
+            geometry: Geometry { sector_count: 0, block_bytes: SECTOR_BYTES, request_bytes: SECTOR_BYTES },
+            segment_bytes: SECTOR_BYTES,
+            max_in_flight: 1,
+        };
+        let started = channel.initialise();
+        if started.is_err() {
+            channel.give_up();
+        }
+        started.map(|()| channel)
+    }
+
+    fn has(&self, feature: u64) -> bool {
+        self.features & feature != 0
+    }
+
+    /// Device initialisation (VIRTIO 1.2, 3.1.1).
+    fn initialise(&mut self) -> Result<(), InitError> {
+        if !self.stop() {
+            return Err(InitError::NoReset);
+        }
+        let mut status = DeviceStatus::ACKNOWLEDGE;
+        self.transport.set_status(status);
+        status |= DeviceStatus::DRIVER;
+        self.transport.set_status(status);
+        let offered = self.transport.read_device_features();
+        self.features = offered & feature::SUPPORTED;
+        self.transport.write_driver_features(self.features);
+        if self.has(feature::VERSION_1) {
+            status |= DeviceStatus::FEATURES_OK;
+            self.transport.set_status(status);
+            if !self.transport.get_status().contains(DeviceStatus::FEATURES_OK) {
+                return Err(InitError::Features { offered });
+            }
+        }
+        self.transport.set_guest_page_size(PAGE_SIZE as u32);
+
+        let indirect = self.has(feature::INDIRECT_DESC);
+        let length = self.transport.max_queue_size(0);
+        if length < SHORTEST {
+            return Err(InitError::ShortQueue { length });
+        }
+        let queue = Queue::new(&mut *self.transport, indirect)?;
+        let n_descriptors = queue.len();
+        self.queue = Some(queue);
+        self.read_limits(n_descriptors)?;
+        let per_request =
+            if indirect { 1 } else { self.geometry.request_bytes.div_ceil(self.segment_bytes) + 2 };
+        self.max_in_flight = n_descriptors / per_request;
+        self.transport.set_status(status | DeviceStatus::DRIVER_OK);
+        self.geometry.sector_count = self.capacity();
+        Ok(())
+    }
+
+    /// What a request may be.
+    fn read_limits(&mut self, n_descriptors: usize) -> Result<(), InitError> {
+        let mut block_bytes = SECTOR_BYTES as u32;
+        if self.has(feature::BLK_SIZE) {
+            block_bytes = self.transport.read_config_space(configuration::BLK_SIZE)?;
+        }
+        if !block_bytes.is_power_of_two()
+            || !(SECTOR_BYTES as u32..=LARGEST_BLOCK_BYTES).contains(&block_bytes)
+        {
+            return Err(InitError::BlockSize { block_bytes });
+        }
+        let block_bytes = block_bytes as usize;
+        let mut seg_max = u32::MAX;
+        if self.has(feature::SEG_MAX) {
+            seg_max = self.transport.read_config_space(configuration::SEG_MAX)?;
+        }
+        let mut size_max = 0;
+        if self.has(feature::SIZE_MAX) {
+            size_max = self.transport.read_config_space(configuration::SIZE_MAX)?;
+        }
+        // One segment holds anything unless there is a limit.
+        let mut n_segments = 1;
+        let mut segment_bytes = 1 << 30;
+        if size_max > 0 {
+            segment_bytes = size_max as usize;
+            n_segments = MAX_SEGMENTS.min(n_descriptors - 2).min(seg_max.max(1) as usize);
+        }
+        let request_bytes = segment_bytes.saturating_mul(n_segments) / block_bytes * block_bytes;
+        if request_bytes == 0 {
+            return Err(InitError::SegmentSize { size_max });
+        }
+        self.segment_bytes = segment_bytes;
+        self.geometry = Geometry { sector_count: 0, block_bytes, request_bytes };
+        Ok(())
+    }
+
+    /// The capacity in sectors, both halves from the same moment.
+    fn capacity(&self) -> u64 {
+        const TRIES: usize = 100;
+        let half = |offset| u64::from(self.transport.read_config_space::<u32>(offset).unwrap_or(0));
+        for _ in 0..TRIES {
+            let generation = self.transport.read_config_generation();
+            let capacity = half(configuration::CAPACITY) | half(configuration::CAPACITY + 4) << 32;
+            if self.transport.read_config_generation() == generation {
+                return capacity;
+            }
+        }
+        self.geometry.sector_count
+    }
+
+    /// Resets the device; true if it confirms that.
+    fn stop(&mut self) -> bool {
+        self.transport.set_status(DeviceStatus::empty());
+        let start_us = (self.clock_us)();
+        while self.transport.get_status() != DeviceStatus::empty() {
+            if (self.clock_us)().saturating_sub(start_us) > RESET_US {
+                return false;
+            }
+            (self.nap)();
+        }
+        true
+    }
+
+    /// Tells the device that it will not be driven, and lets it have no memory.
+    fn give_up(&mut self) {
+        self.transport.set_status(DeviceStatus::FAILED);
+        self.halt();
+    }
+
+    /// Marks all slots as free.
+    fn forget_requests(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.token = None);
+    }
+}
+
+impl<T: Transport> Channel for BlockChannel<T> {
+    fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    fn geometry(&self) -> Geometry {
+        Geometry { sector_count: self.capacity(), ..self.geometry }
+    }
+
+    unsafe fn start(&mut self, slot: usize, ask: Ask, place: NonNull<[u8]>) -> Result<(), Broken> {
+        let queue = self.queue.as_mut().ok_or(Broken)?;
+        let slot = &mut self.slots[slot];
+        let (kind, sector) = match ask {
+            Ask::Sectors(first) => (REQUEST_IN, first),
+            Ask::SerialNumber => (REQUEST_GET_ID, 0),
+        };
+        slot.header[..4].copy_from_slice(&kind.to_le_bytes());
+        slot.header[8..].copy_from_slice(&sector.to_le_bytes());
+        slot.status = STATUS_NONE;
+        slot.place = place.as_ptr();
+        let transport = &mut *self.transport;
+        // SAFETY: the caller promises that the place is the device's from now on; the slot is so by its token.
+        let token = unsafe {
+            with_parts(slot, self.segment_bytes, |header, parts| queue.start(transport, header, parts))
+        };
+        slot.token = Some(token.map_err(|_| Broken)?);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Option<(usize, bool)>, Broken> {
+        let queue = self.queue.as_mut().ok_or(Broken)?;
+        let Some(token) = queue.peek() else {
+            return Ok(None);
+        };
+        let index = self.slots.iter().position(|slot| slot.token == Some(token)).ok_or(Broken)?;
+        let slot = &mut self.slots[index];
+        // SAFETY: these are the parts that `start` gave to the device under this token.
+        let finished = unsafe {
+            with_parts(slot, self.segment_bytes, |header, parts| queue.finish(token, header, parts))
+        };
+        finished.map_err(|_| Broken)?;
+        slot.token = None;
+        // SAFETY: the status lies in the slot; the device has written to it behind the compiler's back.
+        let status = unsafe { (&raw const slot.status).read_volatile() };
+        Ok(Some((index, status == STATUS_OK)))
+    }
+
+    fn is_broken(&self) -> bool {
+        let status = self.transport.get_status();
+        // Nothing is what a device says that was reset by somebody else.
+        status.contains(DeviceStatus::DEVICE_NEEDS_RESET) || !status.contains(DeviceStatus::DRIVER_OK)
+    }
+
+    fn halt(&mut self) -> bool {
+        if self.stop() {
+            self.queue = None;
+            self.forget_requests();
+            return true;
+        }
+        // The device may go on to use them.
+        forget(self.queue.take());
+        forget(take(&mut self.slots));
+        false
+    }
+
+    fn restart(&mut self) -> Result<(), Broken> {
+        let (old, capacity) = (self.geometry, self.geometry.sector_count);
+        let started = self.initialise();
+        // A device that is another one now has not been asked for its serial number.
+        if started.is_ok() && self.geometry.block_bytes == old.block_bytes {
+            return Ok(());
+        }
+        self.geometry = Geometry { sector_count: capacity, ..old };
+        self.give_up();
+        Err(Broken)
+    }
+
+    fn unplugged(&mut self) {
+        self.queue = None;
+        self.forget_requests();
+    }
+}
+
+/// A block device on a virtio transport.
+pub struct VirtioDisk<T: Transport> {
+    requests: Requests<BlockChannel<T>>,
+    serial: String,
+    transport: String,
+}
+
+impl<T: Transport> VirtioDisk<T> {
+    /// Starts the device behind `transport` and asks it for its serial number.
+    ///
+    /// # Errors
+    /// [`InitError`].
+    pub fn new(transport: T, name: String, surroundings: Surroundings) -> Result<Self, InitError> {
+        /// A device knows its number without asking anybody.
+        const SERIAL_PATIENCE_US: u64 = 1_000_000;
+        let channel = BlockChannel::new(transport, surroundings)?;
+        let mut requests = Requests::new(channel, surroundings);
+        requests.set_patience(SERIAL_PATIENCE_US);
+        let serial = requests.serial();
+        requests.set_patience(PATIENCE_US);
+        Ok(Self { requests, serial: String::from_utf8_lossy(&serial).into_owned(), transport: name })
+    }
+}
+
+impl<T: Transport + Send> BlockDevice for VirtioDisk<T> {
+    fn capacity_bytes(&self) -> u64 {
+        use sectors::Sectors;
+        self.requests.sector_count().saturating_mul(SECTOR_BYTES as u64)
+    }
+
+    fn block_bytes(&self) -> usize {
+        sectors::Sectors::block_bytes(&self.requests)
+    }
+
+    fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    fn transport(&self) -> &str {
+        &self.transport
+    }
+
+    fn is_silent(&self) -> bool {
+        self.requests.is_silent()
+    }
+
+    fn set_patience(&mut self, patience_us: u64) {
+        self.requests.set_patience(patience_us);
+    }
+
+    fn refresh(&mut self) {
+        self.requests.refresh();
+    }
+
+    fn reset(&mut self) -> Result<(), ReadError> {
+        Ok(self.requests.reset()?)
+    }
+
+    fn unplugged(&mut self) {
+        self.requests.unplugged();
+    }
+
+    fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        sectors::read_bytes(&mut self.requests, offset_bytes, buffer)
+    }
+
+    fn read_pieces(
+        &mut self,
+        range: Range<u64>,
+        buffer: &mut [u8],
+        use_piece: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        sectors::read_pieces(&mut self.requests, range, buffer, use_piece)
+    }
+}

@@ -1,0 +1,26 @@
+//! virtio block devices, over MMIO and PCI.
+//!
+//! The queues' rings and the transports are `virtio_drivers`'; here are
+//!
+//! - `hal`: its access to memory, which is identity-mapped and coherent;
+//! - `queue`: a virtqueue of the size that a device has;
+//! - `block`: the block device, features and configuration, as a `storage::BlockDevice`;
+//! - `requests`: the order of its requests, several at a time, and what becomes of those that are not answered; it
+//!   needs no device, and is tested on the host;
+//! - `probe`: which devices there are.
+
+#[cfg(target_os = "none")]
+mod block;
+#[cfg(target_os = "none")]
+mod hal;
+#[cfg(target_os = "none")]
+mod probe;
+#[cfg(target_os = "none")]
+mod queue;
+#[cfg(any(test, target_os = "none"))]
+mod requests;
+
+#[cfg(target_os = "none")]
+pub use probe::Bus;
+#[cfg(target_os = "none")]
+pub use requests::Surroundings;

@@ -1,0 +1,140 @@
+//! Which block devices there are, behind MMIO transports and on the PCI bus.
+
+use super::{block::VirtioDisk, hal::IdentityHal, requests::Surroundings};
+use crate::{
+    drivers::pcie::Ecam,
+    machine::{PcieHost, Registers},
+    pci::{self, Shared},
+    storage::{DiskBus, Found, Undriven, virtio_type_of_pci},
+};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+use core::{cell::RefCell, mem::ManuallyDrop, ptr::NonNull};
+use virtio_drivers::transport::{
+    DeviceType, DeviceTypeError, SomeTransport, Transport,
+    mmio::{MmioError, MmioTransport, VirtIOHeader},
+    pci::{PciTransport, VirtioPciError, bus::PciRoot},
+};
+
+/// The number of block devices among virtio's device types (VIRTIO 1.2, 5).
+const BLOCK: u32 = DeviceType::Block as u32;
+
+/// The places where block devices are plugged in.
+pub struct Bus {
+    mmio: Vec<Registers>,
+    pci: Option<PciBus>,
+    surroundings: Surroundings,
+}
+
+struct PciBus {
+    ecam: Ecam,
+    functions: Vec<pci::Function>,
+}
+
+impl Bus {
+    /// The virtio-mmio transports with these registers, and the functions below this host bridge, which are given
+    /// their memory.
+    ///
+    /// # Safety
+    /// The registers must be mapped for ever and used by nothing else.
+    pub unsafe fn new(mmio: &[Registers], pci_host: Option<&PcieHost>, surroundings: Surroundings) -> Self {
+        let pci = pci_host.and_then(|host| {
+            // SAFETY: the caller promises mapped registers that nothing else uses.
+            let mut ecam = unsafe { Ecam::new(host) }?;
+            let functions = pci::enumerate(&mut ecam, host);
+            Some(PciBus { ecam, functions })
+        });
+        Self { mmio: mmio.to_vec(), pci, surroundings }
+    }
+
+    fn add_mmio(&self, registers: &Registers, found: &mut Found) {
+        let name = mmio_name(registers);
+        match mmio_transport(registers) {
+            Ok(transport) if transport.device_type() == DeviceType::Block => {
+                self.add_disk(ManuallyDrop::into_inner(transport).into(), name, found);
+            }
+            Ok(transport) => found.undriven.extend(Undriven::of_virtio(transport.device_type() as u32, name)),
+            // Type 0 is a transport with nothing plugged in.
+            Err(MmioError::InvalidDeviceID(DeviceTypeError::InvalidDeviceType(device_type))) => {
+                found.undriven.extend(Undriven::of_virtio(device_type, name));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn add_disk(&self, transport: SomeTransport<'static>, name: String, found: &mut Found) {
+        match VirtioDisk::new(transport, name.clone(), self.surroundings) {
+            Ok(disk) => found.devices.push(Box::new(disk)),
+            Err(error) => found.undriven.push(Undriven::block_device(name, format!("{error}"))),
+        }
+    }
+}
+
+impl PciBus {
+    /// The transport of a block device, or why it has none.
+    fn transport(&mut self, function: &pci::Function) -> Result<PciTransport, Undriven> {
+        let configuration = RefCell::new(&mut self.ecam);
+        let mut root = PciRoot::new(Shared::new(&configuration));
+        PciTransport::new::<IdentityHal, _>(&mut root, function.address).map_err(|error| match error {
+            VirtioPciError::MissingCommonConfig => Undriven::legacy_block_device(pci_place(function)),
+            error => Undriven::block_device(pci_place(function), format!("{error}")),
+        })
+    }
+}
+
+impl DiskBus for Bus {
+    fn functions(&self) -> &[pci::Function] {
+        self.pci.as_ref().map_or(&[], |pci| &pci.functions)
+    }
+
+    fn find(&mut self, known: &[&str]) -> Found {
+        let mut found = Found::default();
+        for registers in self.mmio.iter().filter(|registers| !known.contains(&&*mmio_name(registers))) {
+            self.add_mmio(registers, &mut found);
+        }
+        for function in self.functions().to_vec() {
+            let name = pci_name(&function);
+            if known.contains(&&*name) {
+                continue;
+            }
+            match virtio_type_of_pci(function.vendor_id, function.device_id) {
+                Some(BLOCK) => {
+                    let transport = self.pci.as_mut().map(|pci| pci.transport(&function));
+                    match transport {
+                        Some(Ok(transport)) => self.add_disk(transport.into(), name, &mut found),
+                        Some(Err(undriven)) => found.undriven.push(undriven),
+                        None => {}
+                    }
+                }
+                Some(device_type) => {
+                    found.undriven.extend(Undriven::of_virtio(device_type, pci_place(&function)));
+                }
+                None => {
+                    let pci::Function { class, subclass, interface, .. } = function;
+                    let place = pci_place(&function);
+                    found.undriven.extend(Undriven::of_pci_class(class, subclass, interface, place));
+                }
+            }
+        }
+        found
+    }
+}
+
+fn mmio_name(registers: &Registers) -> String {
+    format!("virtio-mmio {:#x}", registers.address)
+}
+
+fn pci_name(function: &pci::Function) -> String {
+    format!("virtio-pci {}", function.address)
+}
+
+fn pci_place(function: &pci::Function) -> String {
+    format!("PCI {}", function.address)
+}
+
+/// A transport that does not reset its device when it is dropped.
+fn mmio_transport(registers: &Registers) -> Result<ManuallyDrop<MmioTransport<'static>>, MmioError> {
+    let header = core::ptr::with_exposed_provenance_mut(registers.address as usize);
+    let header = NonNull::<VirtIOHeader>::new(header).ok_or(MmioError::MmioRegionTooSmall)?;
+    // SAFETY: whoever made the bus promised registers that are mapped for ever and used by nothing else.
+    unsafe { MmioTransport::new(header, registers.size_bytes as usize) }.map(ManuallyDrop::new)
+}

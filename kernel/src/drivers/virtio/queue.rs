@@ -1,0 +1,105 @@
+//! A virtqueue of the size that a device has.
+//!
+//! `virtio_drivers`' queues have their size in their type; a device may have a smaller one than others.
+
+use super::hal::IdentityHal;
+use alloc::boxed::Box;
+use virtio_drivers::{Error, queue::VirtQueue, transport::Transport};
+
+/// Number of the only queue that is used.
+const QUEUE: u16 = 0;
+
+/// The shortest queue that a read fits into: its descriptors are header, data and status.
+pub const SHORTEST: u32 = 4;
+
+/// Queue 0 of a device.
+pub enum Queue {
+    /// Sixteen descriptors.
+    Of16(Box<VirtQueue<IdentityHal, 16>>),
+    /// Eight descriptors.
+    Of8(Box<VirtQueue<IdentityHal, 8>>),
+    /// Four descriptors.
+    Of4(Box<VirtQueue<IdentityHal, 4>>),
+}
+
+/// Does the same with a queue of any size.
+macro_rules! with {
+    ($queue:expr, $name:ident => $use:expr) => {
+        match $queue {
+            Queue::Of16($name) => $use,
+            Queue::Of8($name) => $use,
+            Queue::Of4($name) => $use,
+        }
+    };
+}
+
+impl Queue {
+    /// The longest queue, up to 16, that the device can have.
+    ///
+    /// # Errors
+    /// If the device's is shorter than [`SHORTEST`], or there is no memory.
+    pub fn new(transport: &mut impl Transport, indirect: bool) -> Result<Self, Error> {
+        let mut queue = match transport.max_queue_size(QUEUE) {
+            16.. => Self::Of16(Box::new(VirtQueue::new(transport, QUEUE, indirect, false)?)),
+            8.. => Self::Of8(Box::new(VirtQueue::new(transport, QUEUE, indirect, false)?)),
+            SHORTEST.. => Self::Of4(Box::new(VirtQueue::new(transport, QUEUE, indirect, false)?)),
+            _ => return Err(Error::InvalidParam),
+        };
+        // Whoever waits looks at the queue itself.
+        with!(&mut queue, queue => queue.set_dev_notify(false));
+        Ok(queue)
+    }
+
+    /// How many descriptors it has.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Of16(_) => 16,
+            Self::Of8(_) => 8,
+            Self::Of4(_) => 4,
+        }
+    }
+
+    /// Gives the device a request and returns its token.
+    ///
+    /// # Errors
+    /// If there is no room.
+    ///
+    /// # Safety
+    /// The memory must stay, and nobody touch it, until [`finish`](Self::finish) has taken the token back or the
+    /// device has been reset.
+    pub unsafe fn start<'a>(
+        &mut self,
+        transport: &mut impl Transport,
+        header: &'a [&'a [u8]],
+        parts: &'a mut [&'a mut [u8]],
+    ) -> Result<u16, Error> {
+        // SAFETY: the caller promises what the queue asks for.
+        let token = unsafe { with!(&mut *self, queue => queue.add(header, parts)) }?;
+        if with!(&*self, queue => queue.should_notify()) {
+            transport.notify(QUEUE);
+        }
+        Ok(token)
+    }
+
+    /// The token of a request that the device has done with, if there is one.
+    pub fn peek(&self) -> Option<u16> {
+        with!(self, queue => queue.peek_used())
+    }
+
+    /// Takes the request back that [`peek`](Self::peek) has told.
+    ///
+    /// # Errors
+    /// If it is not that one.
+    ///
+    /// # Safety
+    /// The memory must be what [`start`](Self::start) was given with this token.
+    pub unsafe fn finish<'a>(
+        &mut self,
+        token: u16,
+        header: &'a [&'a [u8]],
+        parts: &'a mut [&'a mut [u8]],
+    ) -> Result<(), Error> {
+        // SAFETY: the caller promises what the queue asks for.
+        unsafe { with!(self, queue => queue.pop_used(token, header, parts)) }.map(drop)
+    }
+}

@@ -1,0 +1,144 @@
+//! What may have a disk behind it that this kernel does not drive.
+
+use alloc::{borrow::Cow, string::String};
+use core::fmt;
+
+/// How to attach a file so that the kernel sees it.
+const ADVICE: &str = "attach the file with -device virtio-blk-device or virtio-blk-pci";
+
+/// Something that is plugged in and no disk for this kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undriven {
+    /// What it is, with its article.
+    pub what: Cow<'static, str>,
+    /// Where it is: `PCI 00:01.0`.
+    pub place: String,
+    /// Why it is not driven, and what to do.
+    pub reason: Cow<'static, str>,
+}
+
+impl fmt::Display for Undriven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, place, reason } = self;
+        write!(f, "{what} at {place} is not driven: {reason}")
+    }
+}
+
+impl Undriven {
+    /// The controller of disks that a PCI function with this class code is, if it is one (PCI Code and ID Assignment
+    /// Specification 1.11, 1.2, 1.9 and 1.13).
+    pub fn of_pci_class(class: u8, subclass: u8, interface: u8, place: String) -> Option<Self> {
+        let what = match (class, subclass, interface) {
+            (0x01, 0x00, _) => "a SCSI controller",
+            (0x01, 0x01, _) => "an IDE controller",
+            (0x01, 0x02, _) => "a floppy disk controller",
+            (0x01, 0x04, _) => "a RAID controller",
+            (0x01, 0x05, _) => "an ATA controller",
+            (0x01, 0x06, 0x01) => "an AHCI (SATA) controller",
+            (0x01, 0x06, _) => "a SATA controller",
+            (0x01, 0x07, _) => "a SAS controller",
+            (0x01, 0x08, 0x02) => "an NVMe controller",
+            (0x01, 0x08, _) => "a controller of non-volatile memory",
+            (0x01, 0x09, _) => "a UFS controller",
+            (0x01, _, _) => "a mass storage controller",
+            (0x08, 0x05, _) => "an SD host controller (SDHCI)",
+            (0x0c, 0x03, 0x00) => "a USB controller (UHCI)",
+            (0x0c, 0x03, 0x10) => "a USB controller (OHCI)",
+            (0x0c, 0x03, 0x20) => "a USB controller (EHCI)",
+            (0x0c, 0x03, 0x30) => "a USB controller (xHCI)",
+            (0x0c, 0x03, 0x40) => "a USB4 host interface",
+            // A USB device that is no host.
+            (0x0c, 0x03, 0xfe) => return None,
+            (0x0c, 0x03, _) => "a USB controller",
+            _ => return None,
+        };
+        Some(Self { what: what.into(), place, reason: ADVICE.into() })
+    }
+
+    /// The controller of disks or files that a virtio device of this type is, if it is one (VIRTIO 1.2, 5).
+    pub fn of_virtio(device_type: u32, place: String) -> Option<Self> {
+        let what = match device_type {
+            8 => "a virtio-scsi controller",
+            9 => "a virtio-9p file system",
+            26 => "a virtio-fs file system",
+            27 => "a virtio-pmem device",
+            _ => return None,
+        };
+        Some(Self { what: what.into(), place, reason: ADVICE.into() })
+    }
+
+    /// A block device that could not be started.
+    pub fn block_device(place: String, reason: String) -> Self {
+        Self { what: "a virtio-blk device".into(), place, reason: reason.into() }
+    }
+
+    /// A block device that has nothing but I/O ports.
+    pub fn legacy_block_device(place: String) -> Self {
+        let reason = "attach it without disable-modern=on, or with disable-legacy=on";
+        Self { what: "a legacy virtio-blk device".into(), place, reason: reason.into() }
+    }
+}
+
+/// The type of the virtio device that a PCI function is (VIRTIO 1.2, 4.1.2).
+pub fn virtio_type_of_pci(vendor_id: u16, device_id: u16) -> Option<u32> {
+    const VENDOR: u16 = 0x1af4;
+    // Transitional devices have numbers of their own.
+    const TRANSITIONAL: [(u16, u32); 7] =
+        [(0x1000, 1), (0x1001, 2), (0x1002, 5), (0x1003, 3), (0x1004, 8), (0x1005, 4), (0x1009, 9)];
+    const MODERN: core::ops::RangeInclusive<u16> = 0x1040..=0x107f;
+    match device_id {
+        _ if vendor_id != VENDOR => None,
+        id if MODERN.contains(&id) => Some(u32::from(id - MODERN.start())),
+        id => TRANSITIONAL.iter().find(|(transitional, _)| *transitional == id).map(|&(_, ty)| ty),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    // Class codes as Linux' lspci shows them for QEMU's devices.
+    #[test]
+    fn controllers_are_named_by_their_class() {
+        let name = |code: u32| {
+            let [_, class, subclass, interface] = code.to_be_bytes();
+            let found = Undriven::of_pci_class(class, subclass, interface, "PCI 00:01.0".into());
+            found.map(|found| found.what.into_owned())
+        };
+        for (code, part) in [
+            (0x01_08_02, "NVMe"),
+            (0x01_06_01, "AHCI"),
+            (0x01_04_00, "RAID"),
+            (0x01_80_00, "mass storage"),
+            (0x08_05_01, "SD host"),
+            (0x0c_03_30, "xHCI"),
+        ] {
+            assert!(name(code).unwrap().contains(part), "{code:#x}");
+        }
+        // A network controller, a display, a bridge, a serial bus that is not USB.
+        for code in [0x02_00_00, 0x03_80_00, 0x06_04_00, 0x0c_05_00] {
+            assert_eq!(name(code), None, "{code:#x}");
+        }
+        assert_eq!(
+            Undriven::of_pci_class(1, 8, 2, "PCI 00:01.0".into()).unwrap().to_string(),
+            "an NVMe controller at PCI 00:01.0 is not driven: attach the file with -device virtio-blk-device or \
+             virtio-blk-pci"
+        );
+    }
+
+    #[test]
+    fn virtio_devices_are_told_by_either_number() {
+        assert_eq!(virtio_type_of_pci(0x1af4, 0x1001), Some(2));
+        assert_eq!(virtio_type_of_pci(0x1af4, 0x1042), Some(2));
+        assert_eq!(virtio_type_of_pci(0x1af4, 0x1004), virtio_type_of_pci(0x1af4, 0x1048));
+        assert_eq!(virtio_type_of_pci(0x1af4, 0x105a), Some(26));
+        // QEMU's ivshmem, and another maker's device.
+        assert_eq!(virtio_type_of_pci(0x1af4, 0x1110), None);
+        assert_eq!(virtio_type_of_pci(0x1b36, 0x1042), None);
+        for (ty, part) in [(8, "scsi"), (9, "9p"), (26, "virtio-fs"), (27, "pmem")] {
+            assert!(Undriven::of_virtio(ty, String::new()).unwrap().what.contains(part));
+        }
+        assert_eq!(Undriven::of_virtio(1, String::new()), None);
+    }
+}
