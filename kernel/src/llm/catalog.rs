@@ -35,6 +35,15 @@ pub struct Catalog {
     files: Vec<ModelFile>,
 }
 
+/// Which disks are waited for that do not answer at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Those that have answered until now.
+    WithNews,
+    /// All of them.
+    WithAll,
+}
+
 /// What a disk holds.
 #[derive(Debug)]
 pub struct ModelFile {
@@ -127,16 +136,20 @@ impl Catalog {
         &self.files
     }
 
-    /// Reads headers that could not be read because disks did not answer.
-    fn ask_silent_disks(&mut self) {
+    /// Reads headers again if some could not be read because disks did not answer.
+    fn ask_silent_disks(&mut self, patience: Patience) {
         if self.files.iter().any(ModelFile::is_silent) {
-            self.scan();
+            self.read_headers(patience);
         }
     }
 
     /// Reads all headers again. A disk keeps its path as long as its model has the same name, or it does not answer.
     pub fn scan(&mut self) {
-        let headers = self.headers();
+        self.read_headers(Patience::WithNews);
+    }
+
+    fn read_headers(&mut self, patience: Patience) {
+        let headers = self.headers(patience);
         let mut old = core::mem::take(&mut self.files);
         let mut take_old = |disk: &Disk, stem: Option<&str>| {
             let same = |file: &ModelFile| {
@@ -173,9 +186,8 @@ impl Catalog {
         self.files = files.collect();
     }
 
-    /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others;
-    /// those that did not answer last time are not waited for.
-    fn headers(&mut self) -> Vec<Result<Header, BackendError>> {
+    /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others.
+    fn headers(&mut self, patience: Patience) -> Vec<Result<Header, BackendError>> {
         const AT_ONCE_US: u64 = 300_000;
         let was_silent: Vec<_> = self.disks.iter().map(Disk::is_silent).collect();
         let mut read = |disk: usize, patience_us: u64| {
@@ -186,7 +198,8 @@ impl Catalog {
         };
         let mut headers: Vec<_> = (0..was_silent.len()).map(|disk| read(disk, AT_ONCE_US)).collect();
         let mut waited_us = 0;
-        for disk in (0..headers.len()).filter(|&disk| !was_silent[disk]) {
+        let is_worth_it = |disk: &usize| patience == Patience::WithAll || !was_silent[*disk];
+        for disk in (0..headers.len()).filter(is_worth_it) {
             if let Err(BackendError::Read { error: ReadError::NoAnswer { waited_us: first_us }, .. }) =
                 headers[disk]
             {
@@ -212,13 +225,16 @@ impl Catalog {
     /// # Errors
     /// [`BackendError::UnknownPath`].
     pub fn find(&mut self, path: &str) -> Result<usize, BackendError> {
-        self.ask_silent_disks();
         let stem = path.strip_prefix(FOLDER).unwrap_or(path);
         let stem = stem.strip_suffix(EXTENSION).unwrap_or(stem);
-        self.files()
-            .iter()
-            .position(|file| file.path[FOLDER.len()..file.path.len() - EXTENSION.len()] == *stem)
-            .ok_or_else(|| BackendError::UnknownPath(path.to_owned()))
+        let is_it = |file: &ModelFile| file.path[FOLDER.len()..file.path.len() - EXTENSION.len()] == *stem;
+        self.ask_silent_disks(Patience::WithNews);
+        if let Some(found) = self.files().iter().position(is_it) {
+            return Ok(found);
+        }
+        // It may be on a disk that has not said so yet.
+        self.ask_silent_disks(Patience::WithAll);
+        self.files.iter().position(is_it).ok_or_else(|| BackendError::UnknownPath(path.to_owned()))
     }
 
     /// The place in [`files`](Self::files) of the first model with a sound header.
@@ -226,7 +242,7 @@ impl Catalog {
     /// # Errors
     /// [`BackendError::NoDisks`], or [`BackendError::NoModel`] with what is wrong on the first disk.
     pub fn first(&mut self) -> Result<usize, BackendError> {
-        self.ask_silent_disks();
+        self.ask_silent_disks(Patience::WithNews);
         if let Some(first) = self.files().iter().position(|file| file.header.is_ok()) {
             return Ok(first);
         }

@@ -6,6 +6,10 @@
 
 pub mod device_tree;
 
+mod nbd;
+
+pub use nbd::NbdServer;
+
 use std::{
     ffi::{OsStr, OsString},
     io::{Read, Write},

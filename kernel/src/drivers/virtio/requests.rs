@@ -642,7 +642,7 @@ mod tests {
             assert!(self.asked.len() < self.most, "more requests than fit");
             assert!(self.asked.iter().all(|&(taken, ..)| taken != slot), "slot {slot} is taken");
             if let Ask::Sectors(first) = ask {
-                assert!(place.len() > 0 && place.len().is_multiple_of(self.geometry.block_bytes));
+                assert!(!place.is_empty() && place.len().is_multiple_of(self.geometry.block_bytes));
                 assert!((first * 512).is_multiple_of(self.geometry.block_bytes as u64));
                 assert!(place.len() <= self.geometry.request_bytes);
                 self.log.borrow_mut().push((first, place.len()));

@@ -1,0 +1,184 @@
+//! Disks that are not as most are: other blocks, other queues, slow ones, silent ones, and what is no disk at all.
+
+use qemu_tests::{Directory, NbdServer, Run, repository};
+use std::fs;
+
+/// QEMU's words for a file as a block node.
+fn blockdev(node: &str, file: &std::path::Path) -> String {
+    format!(
+        "-blockdev driver=raw,read-only=on,node-name={node},file.driver=file,file.filename={}",
+        file.display()
+    )
+}
+
+/// A model of the repository, filled up to whole sectors as NBD wants it.
+fn model(name: &str) -> Vec<u8> {
+    let mut bytes = fs::read(repository().join("test_models").join(name)).expect("a model of the repository");
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+/// The kernel compares what it reads at crooked places with the whole, and tells a checksum of that.
+#[test]
+fn blocks_and_queues_of_every_size() {
+    let directory = Directory::new("blocks");
+    let bytes: Vec<u8> = (0..50 * 65536_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let file = directory.file("noise", &bytes);
+    let checksum = bytes.iter().fold(0, |sum: u32, &byte| sum.rotate_left(5) ^ u32::from(byte));
+    let block = |bytes: u32| format!("logical_block_size={bytes},physical_block_size={bytes}");
+    let devices = [
+        ("b1024", format!("virtio-blk-device,{}", block(1024))),
+        ("b2048", format!("virtio-blk-device,{}", block(2048))),
+        ("b4096", format!("virtio-blk-device,{}", block(4096))),
+        ("b65536", format!("virtio-blk-pci,{}", block(65536))),
+        ("physical", "virtio-blk-device,physical_block_size=4096".into()),
+        ("q4", format!("virtio-blk-pci,queue-size=4,{}", block(4096))),
+        ("q8", "virtio-blk-pci,queue-size=8".into()),
+        ("q4-direct", "virtio-blk-pci,queue-size=4,indirect_desc=off".into()),
+        ("packed", "virtio-blk-pci,packed=on,num-queues=2,disable-legacy=on,iommu_platform=on".into()),
+    ];
+    let words: Vec<_> = devices
+        .iter()
+        .map(|(name, device)| {
+            format!("{} -device {device},drive=d-{name},serial={name}", blockdev(&format!("d-{name}"), &file))
+        })
+        .collect();
+    let outcome = Run::new()
+        .args(["--mem", "256M"])
+        .qemu(&words.join(" "))
+        .boot_args("log=info ferrite.selftest=disks")
+        .command("help")
+        .finish()
+        .expect_status(0);
+    for (name, _) in devices {
+        let line = outcome.stderr.lines().find(|line| line.contains(&format!("\"{name}\" on virtio-")));
+        let line = line.unwrap_or_else(|| panic!("no {name} in\n{}", outcome.stderr));
+        assert!(line.ends_with(&format!(": {} bytes, checksum {checksum:08x}", bytes.len())), "{line}");
+    }
+}
+
+#[test]
+fn what_is_not_driven_is_named_with_what_to_do() {
+    let directory = Directory::new("undriven");
+    let file = directory.file("file", &[0; 1 << 20]);
+    let nodes: Vec<_> = (0..5).map(|index| blockdev(&format!("d{index}"), &file)).collect();
+    let qemu = format!(
+        "{} -device nvme,drive=d0,serial=x -device virtio-scsi-pci,id=s -device scsi-hd,bus=s.0,drive=d1 \
+         -device qemu-xhci -device usb-storage,drive=d2 \
+         -device virtio-blk-pci,drive=d3,disable-modern=on,disable-legacy=off -device ahci -device sdhci-pci \
+         -device virtio-scsi-device \
+         -device virtio-blk-pci,drive=d4,logical_block_size=131072,physical_block_size=131072",
+        nodes.join(" ")
+    );
+    let mut session = Run::new().qemu(&qemu).start();
+    let boot = session.wait_for("ferrite> ");
+    let expected = [
+        "an NVMe controller at PCI 00:",
+        "a virtio-scsi controller at PCI 00:",
+        "a virtio-scsi controller at virtio-mmio 0x",
+        "a USB controller (xHCI) at PCI 00:",
+        "an AHCI (SATA) controller at PCI 00:",
+        "an SD host controller (SDHCI) at PCI 00:",
+        "a legacy virtio-blk device at PCI 00:",
+        "its blocks have 131072 bytes; expected a power of two",
+    ];
+    session.send("disks\r");
+    let disks = session.wait_for("ferrite> ");
+    session.send("llm infer Hello 5\r");
+    let error = session.wait_for("ferrite> ");
+    for text in [boot, disks, error] {
+        let text = String::from_utf8_lossy(&text);
+        for part in expected {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+        assert!(text.contains("attach the file with -device virtio-blk-"), "{text}");
+    }
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+/// The silent disk is found first, the healthy one after it.
+#[test]
+fn a_disk_that_stops_answering_leaves_the_shell_and_the_other_disks() {
+    let directory = Directory::new("silent");
+    let server = NbdServer::start(directory.path(), model("tiny.gguf"));
+    let micro = directory.file("micro.gguf", &model("micro.gguf"));
+    let qemu = format!(
+        "{} -device virtio-blk-device,drive=micro,serial=micro {} -device virtio-blk-device,drive=tiny,serial=tiny",
+        blockdev("micro", &micro),
+        server.blockdev("tiny"),
+    );
+    let mut session = Run::new().args(["--mem", "256M"]).qemu(&qemu).start();
+    session.wait_for("ferrite> ");
+    server.stop_answering();
+    session.send("llm list\r");
+    session.wait_for("/models/tiny.gguf");
+    session.wait_for("unusable: disk 0 has not answered for 5.");
+    session.wait_for("/models/ferrite-micro.gguf");
+    session.wait_for("ferrite> ");
+    session.send("llm load tiny\r");
+    session.wait_for("/models/tiny.gguf: disk 0 has not answered for 5.");
+    session.wait_for("ferrite> ");
+    session.send("llm infer Hello 3\r");
+    session.wait_for("3 generated");
+    session.wait_for("ferrite> ");
+    session.send("llm verify tiny\r");
+    session.send("\x03");
+    session.wait_for("stopped");
+    session.wait_for("ferrite> ");
+    session.send("disks\r");
+    session.wait_for("disk 0: tiny");
+    session.wait_for("does not answer");
+    session.send("mem\r");
+    session.wait_for("by disks that do not answer");
+    session.wait_for("ferrite> ");
+
+    server.answer_again();
+    session.send("llm load ferrite-tiny\r");
+    session.wait_for("/models/ferrite-tiny.gguf: llama Q4_0");
+    session.wait_for("ferrite> ");
+    // It stops in the middle of a load, whose memory comes back.
+    session.send("llm unload\r");
+    session.wait_for("ferrite> ");
+    server.stop_answering();
+    session.send("llm load ferrite-tiny\r");
+    session.wait_for("has not answered for 5.");
+    server.answer_again();
+    session.send("llm list\r");
+    session.wait_for("/models/ferrite-tiny.gguf        llama");
+    session.wait_for("ferrite> ");
+    session.send("mem\r");
+    let memory = session.wait_for("ferrite> ");
+    let memory = String::from_utf8_lossy(&memory);
+    assert!(memory.contains("pool      0 B of") && !memory.contains("held"), "{memory}");
+    server.stop_answering();
+    session.send("llm verify ferrite-tiny\r");
+    session.send("\x03");
+    session.wait_for("ferrite> ");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_a_slow_disk() {
+    let directory = Directory::new("slow");
+    let file = directory.file("tiny.gguf", &model("tiny.gguf"));
+    let qemu = format!(
+        "-object throttle-group,id=slow,x-bps-total=300000 {} \
+         -blockdev driver=throttle,node-name=d1,read-only=on,throttle-group=slow,file=d0 \
+         -device virtio-blk-device,drive=d1",
+        blockdev("d0", &file)
+    );
+    let mut session = Run::new().args(["--mem", "256M"]).qemu(&qemu).start();
+    session.wait_for("ferrite> ");
+    session.send("llm load\r");
+    session.wait_for("loading: ");
+    session.send("\x03");
+    session.wait_for("error: stopped");
+    session.wait_for("ferrite> ");
+    // Slow is not silent.
+    session.send("llm load\r");
+    session.wait_for("context 256 of 256");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
