@@ -51,7 +51,8 @@ def environment():
     )
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
-    now = datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc)
+    # Without a time zone, as datetime.now() gives it.
+    now = datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc).replace(tzinfo=None)
     env.globals["strftime_now"] = now.strftime
     return env
 

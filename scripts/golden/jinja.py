@@ -92,6 +92,113 @@ plain text
 {{ people | map(attribute="home.town") | list }}
 {{ range(5) | list }} {{ range(2, 8, 3) | list }} {{ range(5, 0, -2) | list }} {{ range(3, 3) | list }}
 {{ strftime_now("%d %b %Y") }} {{ strftime_now("%Y-%m-%d %H:%M:%S %A %B %j" | replace(" %j", "")) }}
+{{ 7.5 // 2 }} {{ -7.5 // 2 }} {{ 7 // 2.0 }} {{ -7 // 2.5 }} {{ 7.5 % 2 }} {{ -7.5 % 2 }} {{ 7.5 % -2 }} {{ 0.0 // 3 }} {{ 1e300 // 1e-9 }} {{ -0.5 // 1 }} {{ 6.0 % 3 }} {{ -6.0 % 3 }}
+{{ 2 ** -1 }} {{ 2.0 ** 3 }} {{ 2 ** 0.5 }} {{ 4 ** 0.5 }} {{ (-2) ** 3 }} {{ -2 ** 2 }} {{ 2 ** 3 ** 2 }} {{ 10 ** -3 }} {{ 2.5 ** 2 }} {{ 0 ** 0 }}
+{{ 7.5 // 0 }}
+{{ 7.5 % 0.0 }}
+{{ 0 ** -1 }}
+{{ 10.0 ** 400 }}
+{{ 0x1F }} {{ 0o17 }} {{ 0b101 }} {{ 0XfF_0 }} {{ "\101\12x" }}
+{% for g in people | groupby("age") %}{{ g.grouper }}:{{ g.list | length }}:{{ g[0] }}:{{ g[1][0].name }};{% endfor %}
+{% for age, group in people | groupby("age") %}{{ age }}={{ group | map(attribute="name") | join("+") }} {% endfor %}
+{% for town, group in people | groupby("home.town", default="none") %}{{ town }}={{ group | length }} {% endfor %}
+{% for w, group in ["pear", "Apple", "apple", "Pear", "fig"] | groupby(0) %}{{ w }}{{ group }} {% endfor %}{{ [{"k": "b"}, {"k": "B"}, {"k": "a"}] | groupby("k") }}
+{{ [{"k": "b"}, {"k": "B"}, {"k": "a"}] | groupby("k", case_sensitive=true) }} {{ [] | groupby("x") }} {{ [(1, 2), (1, 3), (0, 4)] | groupby(0) }}
+{{ [{"k": 1}, {"k": "a"}] | groupby("k") }}
+{{ people | groupby }}
+{{ s | truncate(5) }}|{{ "one two three four" | truncate(12) }}|{{ "one two three four" | truncate(12, true) }}|{{ "one two three four" | truncate(12, false, "~") }}|{{ "one two three" | truncate(12) }}|{{ "one two three" | truncate(12, leeway=0) }}|{{ u | truncate(6, true, "…", 0) }}|{{ "nospaceshere at all" | truncate(8, leeway=0) }}
+{{ s | truncate(2) }}
+{{ ("x " * 200) | truncate | length }} {{ "abc" | truncate(3, leeway=0) }} {{ "abcdef" | truncate(3, leeway=0) }}
+{{ "ab" | center(7) }}|{{ "abc" | center(6) }}|{{ "abc" | center(8) }}|{{ "ab" | center(5) }}|{{ "x" | center | length }}|{{ "long" | center(2) }}|{{ u | center(20) }}|{{ 5 | center(4) }}|
+{{ "The quick brown fox jumps over the lazy dog" | wordwrap(10) }}
+{{ "The quick brown-fox jumps--over the lazy-dog and a-b c--d" | wordwrap(9) }}
+{{ "well-known mother-in-law e-mail x-y 1-2 foo--bar a--b --option -x" | wordwrap(6) }}
+{{ "averyveryverylongword short anotherlongone" | wordwrap(8) }}|{{ "averyveryverylongword short" | wordwrap(8, false) }}|{{ "a-very-long-hyphenated-word here" | wordwrap(7, break_on_hyphens=false) }}|{{ "one two three" | wordwrap(7, true, "<br>") }}
+{{ "  leading space and   inner   runs   \n\nsecond paragraph here\n" | wordwrap(12) }}|
+{{ lines | wordwrap(5) }}|{{ "" | wordwrap }}|{{ "a\tb c" | wordwrap(3) }}|{{ "x" | wordwrap(1) }}|{{ "ab cd" | wordwrap(1) }}
+{{ "a--very---long dash-ed  thing-s that's \"quoted\"-ly (par-en) 12-34 a1-b2c-d" | wordwrap(5) }}
+{{ "x" | wordwrap(0) }}
+{{ "a b/c?d=e&f ü~._-%" | urlencode }} {{ {"a b": "c/d", "e": 5, "ü": none} | urlencode }} {{ [("k", "v w"), ("x", 1)] | urlencode }} {{ 5 | urlencode }} {{ "" | urlencode }} {{ [] | urlencode }}
+{{ [1] | urlencode }}
+{% for x in [{"n": 1, "c": [{"n": 2, "c": [{"n": 3}]}, {"n": 4}]}, {"n": 5}] recursive %}{{ loop.depth }}{{ loop.depth0 }}:{{ x.n }}{% if x.c %}({{ loop(x.c) }}){% endif %}{{ "," if not loop.last }}{% endfor %}
+{% set y = "out" %}{% for x in [[1, [2]], 3] recursive %}{% set y = "in" %}{% if x is iterable %}[{{ loop(x) }}]{% else %}{{ x }}{{ y }}{% endif %}{% else %}none{% endfor %}{{ y }}
+{% for x in [[1], []] recursive %}{% if x is sequence %}<{{ loop(x) }}>{% else %}{{ x }}{% endif %}{% else %}empty{% endfor %}
+{% for x in [[1, 2, 3], [4]] recursive if x != 2 %}{{ loop(x) if x is sequence else x }}{% endfor %}
+{% for x in [[1, 2, 3], 2, [4]] if x != 2 recursive %}{% if x is sequence %}{{ loop(x) }}{% else %}{{ x }}/{{ loop.length }} {% endif %}{% endfor %}
+{% for x in [1] %}{{ loop([2]) }}{% endfor %}
+{% for x in [1] recursive %}{{ loop() }}{% endfor %}
+{% for i in [1, 1, 2, 2, 1] %}{{ "*" if loop.changed(i) else "-" }}{{ i }}{% endfor %} {% for i in [1, 1, 2] %}{% if loop.changed(i, loop.first) %}x{% else %}.{% endif %}{% endfor %}{% for a in [1, 2] %}{% for b in [1, 1] %}{{ loop.changed(b) }}{% endfor %}{% endfor %}
+{% set c = cycler("a", "b", "c") %}{{ c.current }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.next() }}{{ c.next() }}{% set _ = c.reset() %}{{ c.next() }}{{ c.nothing }}
+{% set c = cycler(*list) %}{% for i in range(5) %}{{ c.next() }}{% endfor %}
+{{ cycler() }}
+{% set j = joiner() %}{% for i in list %}{{ j() }}{{ i }}{% endfor %}|{% set k = joiner(" | ") %}{{ k() }}{{ k() }}{{ k() }}{% set l = joiner(sep="-") %}{{ l() }}a{{ l() }}
+{{ "%.1f" % 2.25 }} {{ "%.1f" % 0.35 }} {{ "%5.2f|" % x }} {{ "%-8.3f|" % x }} {{ "%+d %+d" % (5, -5) }} {{ "%05d" % 42 }} {{ "%05d" % -42 }} {{ "% d" % 7 }} {{ "%x %X %o %#x %#o" % (255, 255, 8, 255, 8) }} {{ "%e" % 12345.678 }} {{ "%.3e" % 0.00012 }} {{ "%E" % 1e10 }}
+{{ "%g %g %g %g %g" % (1e10, 0.0001, 0.00001, 123456789.0, 100.0) }} {{ "%G" % 1e-10 }} {{ "%.3g" % 1234.5 }} {{ "%#g" % 1.0 }} {{ "%.0f %.0f %.0f" % (0.5, 1.5, 2.5) }} {{ "%f" % 3 }} {{ "%d" % 3.9 }} {{ "%d" % -3.9 }} {{ "%i %u" % (1, 2) }} {{ "%f" % 1e20 }} {{ "%#.0f" % 3 }} {{ "%.10f" % 0.1 }}
+{{ "%s %r %s %r" % ("a", "a", 1.5, none) }} {{ "%10s|%-10s|%.2s|%5.1s|" % ("abc", "abc", "abc", "abc") }} {{ "%c%c" % ("a", 98) }} {{ "%a" % "ü" }} {{ "%%" % () }} {{ "%5s%%" % 7 }} {{ "%s" % [1, 2] }} {{ "%s" % ((1, 2),) }} {{ "%(a)s-%(b)05.1f" % {"a": 1, "b": 2.25} }} {{ "%*d|%-*d|" % (5, 1, 5, 2) }} {{ "%.*f" % (2, 3.14159) }} {{ "%d %s" % (yes, yes) }} {{ "%ld" % 5 }}
+{{ "%s %s" % ("a",) }}
+{{ "%s" % ("a", "b") }}
+{{ "none" % "x" }}
+{{ "none" % [1] }} {{ "none" % {"a": 1} }} {{ "none" % () }}
+{{ "%d" % "5" }}
+{{ "%x" % 1.5 }}
+{{ "%q" % 1 }}
+{{ "%" % 1 }}
+{{ "%(a)s" % "x" }}
+{{ "%s, %s!" | format("Hello", name) }} {{ "%(a)s %(b)d" | format(a=1, b=2) }} {{ "%.2f" | format(1.005) }} {{ "%05.1f" | format(-2.25) }} {{ "no" | format }}
+{{ "{:>6}|{:<6}|{:^6}|{:*^7}|{:06d}|{:+}|{:,}|{:_}".format("ab", "ab", "ab", "ab", 42, 5, 1234567, 1234567) }}
+{{ "{:.2f} {:8.3f}| {:e} {:g} {:.1%} {:g} {:.3} {:.3} {}".format(2.345, 2.5, 12345.678, 1e-5, 0.256, 1e6, 3.0, 1234.5, 2.0) }} {{ "{:x} {:#x} {:b} {:#b} {:o} {:c} {:X}".format(255, 255, 5, 5, 8, 65, 171) }} {{ "{0!r} {0!s} {a[k]} {b[1]} {:>{w}}".format("q", a={"k": 1}, b=[1, 2], w=5) if false else "" }} {{ "{0!r} {0!s} {a[k]} {b[1]} {0:>{w}}".format("q", a={"k": 1}, b=[1, 2], w=5) }}
+{{ "{:5}|{:5}|{:<5}|{:=+6}|{:.2}|{:10.3}|{:d}|{:5}".format(1, "a", 1, 3, "abc", "abcdef", yes, yes) }} {{ "{a}{{}}".format(a=1) }} {{ "{x} {y:>3}".format_map({"x": 1, "y": 2}) }} {{ "{:,.2f} {:012,.1f} {:.0f}".format(1234567.891, 1234.5, 2.5) if false else "{:,.2f} {:.0f}".format(1234567.891, 2.5) }} {{ "{:s}".format("x") }}
+{{ "{:d}".format("x") }}
+{{ "{:d}".format(1.5) }}
+{{ "{:s}".format(1) }}
+{{ "{".format(1) }}
+{{ "{0}{}".format(1) if false else "{}{}".format(1) }}
+{{ 7 | round }} {{ 7.0 | round }} {{ 2.5 | round }} {{ 3.5 | round }} {{ 1.115 | round(2) }} {{ 2.675 | round(2) }} {{ 0.285 | round(2) }} {{ 1234.5 | round(-2) }} {{ 1250 | round(-2) }} {{ 1350 | round(-2) }} {{ 42.55 | round(1, "floor") }} {{ 42.55 | round(1, "ceil") }} {{ 42 | round(0, "ceil") }} {{ -1.5 | round }} {{ -0.4 | round }} {{ 1e20 | round }} {{ 42.55 | round | int }} {{ 42.55 | round(precision=1) }} {{ 5 | round(1, "floor") }}
+{{ 1.5 | round(1, "up") }}
+{{ "12" | int }} {{ " 12 " | int }} {{ "-7" | int }} {{ "+7" | int }} {{ "0x1A" | int }} {{ "1A" | int(base=16) }} {{ "0x1A" | int(0, 16) }} {{ "0b11" | int(base=0) }} {{ "777" | int(base=8) }} {{ "1_000" | int }} {{ "4.7" | int }} {{ "1e3" | int }} {{ "abc" | int(-1) }} {{ none | int }} {{ yes | int }} {{ 4.9 | int }} {{ -4.9 | int }} {{ [] | int(5) }} {{ "" | int }} {{ "_1" | int }} {{ "inf" | int(9) }}
+{{ missing | int }}
+{{ "1.5" | float }} {{ "x" | float }} {{ "1e3" | float }} {{ 3 | float }} {{ none | float(2.5) }} {{ " 2 " | float }} {{ "inf" | float }}
+{{ missing | float }}
+{{ words | min }} {{ words | max }} {{ words | min(case_sensitive=true) }} {{ words | max(true) }} {{ (people | max(attribute="age")).name }} {{ (people | min(attribute="name")).name }} {{ [] | min }}|{{ [[1, 2], [0, 9]] | max }} {{ [1, 2.5] | max }} {{ "hello" | max }}
+{{ [1, 2, 3, 4, 5, 6, 7] | slice(3) | list }} {{ [1, 2, 3, 4, 5, 6, 7] | slice(3, "x") | list }} {{ [1] | slice(3) | list }} {{ [] | slice(2) | list }} {{ "abcde" | slice(2) | list }} {{ [1, 2, 3] | batch(2, none) | list }} {{ [1, 2, 3, 4] | batch(2, 0) | list }} {{ "abc" | batch(2) | list }}
+{{ list | slice(0) | list }}
+{{ [[1], [2]] | sum(start=[]) }} {{ people | sum(attribute="age") }} {{ [1, 2.5] | sum }} {{ [] | sum }} {{ [1] | sum(start=10) }} {{ {1: 2, 3: 4} | sum }}
+{{ ["a"] | sum }}
+{{ people | sort(attribute="age,name") | map(attribute="name") | join }} {{ people | sort(attribute="age", reverse=true) | map(attribute="name") | join }} {{ [[2, "b"], [1, "c"], [2, "a"]] | sort(attribute="0,1") }} {{ {"b": 1, "a": 2} | sort }} {{ "bca" | sort }} {{ [yes, 0, 2.5] | sort }} {{ ["b", "A", "a", "B"] | sort }} {{ ["b", "A", "a", "B"] | sort(true, true) }}
+{{ people | unique(attribute="age") | map(attribute="name") | list }} {{ ["a", "A", "b"] | unique | list }} {{ ["a", "A", "b"] | unique(true) | list }} {{ [1, 1.0, yes] | unique | list }} {{ "abca" | unique | list }}
+{{ {"b": 1, "A": 2, "c": 0} | dictsort(true) }} {{ {"b": 1, "A": 2, "c": 0} | dictsort(false, "value") }} {{ {"b": 1, "a": 2} | dictsort(reverse=true, by="key") }}
+{{ {"class": "x", "id": "a&b", "n": none, "m": missing, "v": 5, "q": "\"'" } | xmlattr }}|{{ {"a": 1} | xmlattr(false) }}|{{ {} | xmlattr }}|{{ {"a": yes} | xmlattr(autospace=true) }}
+{{ {"a b": 1} | xmlattr }}
+{{ "<p>Hello  <b>World</b></p>\n <!-- gone --> &amp; &lt;x&gt; &#65;&#x42;" | striptags }}|{{ "a < b > c" | striptags }}|{{ "a < b" | striptags }}|{{ "x &copy" | striptags if false }}|{{ 5 | striptags }}|{{ "a<br>b" | striptags }}
+{{ 1 | filesizeformat }} {{ 0 | filesizeformat }} {{ 999 | filesizeformat }} {{ 1000 | filesizeformat }} {{ 1500 | filesizeformat }} {{ 1000000 | filesizeformat }} {{ 1234567890 | filesizeformat }} {{ 1024 | filesizeformat(true) }} {{ 1048576 | filesizeformat(binary=true) }} {{ "2048" | filesizeformat }} {{ 1e30 | filesizeformat }} {{ 1.5 | filesizeformat }} {{ 123456789012345 | filesizeformat(true) }}
+{{ "x" | filesizeformat }}
+{{ {"b": 1, "a": [1, "x"]} | pprint }} {{ "it's" | pprint }} {{ [1, none] | pprint }} {{ 5 | pprint }} {{ {2: "b", 1: {"z": 1, "y": ()}} | pprint }}
+{{ "it's a dog-eat-dog (wild) world" | title }} {{ "HELLO wORLD" | title }} {{ "a.b [c] {d} <e" | title }} {{ u | title }} {{ "it's".title() }} {{ "" | title }}
+{{ "one two, three's four_five - 6" | wordcount }} {{ "" | wordcount }} {{ " - " | wordcount }}
+{{ "a\n\nb\n" | indent(2) }}|{{ "a\n\nb" | indent(2, first=true, blank=true) }}|{{ "a\r\nb\rc" | indent(1) }}|{{ "x" | indent("> ", true) }}|{{ "" | indent(2, true) }}|{{ "a\n" | indent("--") }}|
+{{ {"a": 1} | attr("a") }}|{{ {"a": 1} | attr("get") is callable }}|{{ "x" | attr("upper") is callable }}|{{ missing | default("z") | attr("nope") }}|
+{{ people | map(attribute="home.town", default="-") | join(",") }} {{ [[1, 2], [3, 4]] | map("first") | list }} {{ [[1, 2], [3, 4]] | map(attribute=1) | list }} {{ ["a-b", "c-d"] | map("replace", "-", "+") | list }} {{ ["a", "b"] | map("default", "x") | list }} {{ [1.234, 5.678] | map("round", 1) | list }} {{ [[3, 1], [2]] | map("sort", reverse=true) | list }} {{ list | map("string") | map("center", 3) | list }}
+{{ [1, 2, 3, 4] | select("divisibleby", 2) | list }} {{ [1, "a", none] | reject("none") | list }} {{ list | select("gt", 1) | list }} {{ words | select("in", ["fig", "pear"]) | list }} {{ people | selectattr("home") | map(attribute="name") | list }} {{ people[:2] | selectattr("home.town", "equalto", "Rome") | map(attribute="name") | list }} {{ people | rejectattr("name", "in", ["Ann"]) | map(attribute="name") | list }} {{ people | selectattr("home", "defined") | list | length }} {{ list | select("==", 3) | list }} {{ list | reject("lessthan", 2) | list }}
+{{ "upper" is filter }} {{ "nope" is filter }} {{ "defined" is test }} {{ "nope" is test }} {{ "groupby" is filter }} {{ "==" is test }} {{ 5 is filter }}
+{{ range is callable }} {{ s is callable }} {{ s.upper is callable }} {{ namespace() is callable }} {{ 3 is ge 3 }} {{ 3 is le(2) }} {{ 3 is greaterthan 2 }} {{ 3 is lessthan 2 }} {{ "a" is eq "a" }} {{ 1.0 is integer }} {{ 2 is float }} {{ none is string }} {{ "" is lower }} {{ "a1" is lower }} {{ 5 is upper }} {{ list is mapping }} {{ missing is iterable }} {{ missing is sequence }} {{ none is sequence }} {{ map is iterable }} {{ n is divisibleby 0 if false }}
+{{ "Straße".casefold() }} {{ "ab".center(7, "*") }} {{ "abc".center(6) }}| {{ "abc".ljust(5) }}| {{ "abc".rjust(5, ".") }} {{ "42".zfill(5) }} {{ "-42".zfill(5) }} {{ "+4".zfill(2) }} {{ "aBc".swapcase() }} {{ "a\tb\tc".expandtabs(4) }}| {{ "\ta".expandtabs() }}|{{ "ab".center(2) }}
+{{ "abc".isascii() }} {{ u.isascii() }} {{ "12".isdecimal() }} {{ "1½".isnumeric() }} {{ "ab c".isprintable() }} {{ "a\n".isprintable() }} {{ "Hello World".istitle() }} {{ "Hello world".istitle() }} {{ "a_1".isidentifier() }} {{ "1a".isidentifier() }} {{ "".isascii() }} {{ "".isprintable() }} {{ "".isidentifier() }}
+{{ s.find("l", 4) }} {{ s.find("l", 0, 2) }} {{ s.find("", 99) }} {{ s.rfind("l", 0, 4) }} {{ s.count("l", 3) }} {{ s.index("o", 5) }} {{ s.rindex("o") }} {{ s.startswith("World", 7) }} {{ s.endswith("Hello", 0, 5) }} {{ s.startswith(("x", "He")) }} {{ s.find("d", -1) }} {{ s.find("H", -100, 1) }} {{ "aaa".count("a", 1, -1) }} {{ "abc".startswith("") }} {{ "abc".find("", 3) }}
+{{ s.rindex("zz") }}
+{{ s.startswith(["He"]) }}
+{{ " a  b c ".rsplit(none, 1) }} {{ "a b c".rsplit(none, 0) }} {{ "a,b,c".rsplit(",", 1) }} {{ " a b ".rsplit() }} {{ "a b c".split(maxsplit=1) }} {{ "abc".split("") if false }} {{ "".split() }} {{ "".split(",") }} {{ "a b  c".split(" ") }}
+{{ "a\nb\r\nc\rd\x0be\u2028f".splitlines() }} {{ "a\n\nb\n".splitlines(true) }} {{ "".splitlines() }} {{ "\n".splitlines() }}
+{% macro m() %}{{ varargs }}{{ varargs | length }}{% endmacro %}{{ m() }} {{ m(1) }} {{ m(1, "a") }} {% macro k(a) %}{{ a }}{{ kwargs }}{% endmacro %}{{ k(1) }} {{ k(1, b=2, c=3) }} {{ k(b=1) }} {% macro both(a) %}{{ a }}{{ varargs }}{{ kwargs.z }}{% endmacro %}{{ both(1, 2, 3, z=4) }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, 2) }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, b=2) }}
+{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1, a=2) }}
+{% macro m(a, b=2) %}{{ a }}{% endmacro %}{{ m.name }} {{ m.arguments }} {{ m.catch_varargs }} {{ m.catch_kwargs }} {{ m.caller }}{% macro v() %}{{ varargs }}{{ caller() }}{% endmacro %} {{ v.catch_varargs }} {{ v.caller }} {{ v.arguments }}
+{% macro list_of(items) %}{% for i in items %}{{ caller(i, loop.index) }}{% endfor %}{% endmacro %}{% call(item, nr=0) list_of(words) %}{{ nr }}.{{ item }} {% endcall %}
+{% macro opt() %}{% if caller %}[{{ caller() }}]{% else %}none{% endif %}{% endmacro %}{{ opt() }}{% call opt() %}x{% endcall %}
+{% filter upper | replace("A", "4") %}banana{% endfilter %}{% set t | trim | upper %} x {% endset %}[{{ t }}]
+{% for k, v in {"a": 1, "b": 2}.items() %}{{ loop.previtem }}{{ k }}{{ v }}{{ loop.nextitem }};{% endfor %}{% for i in list %}{{ loop.cycle("odd", "even") }}{% if loop.previtem is defined and i > loop.previtem %}^{% endif %}{{ loop.first }}{{ loop.last }}{{ loop.revindex }} {% endfor %}
+{{ strftime_now("%a %A %b %B %c|%C %d %D %e|%F %g %G %h %H %I %j|%k|%l|%m %M %n %p %P %r %R %S %t %T %u %U %V %w %W %x %X %y %Y %z|%Z|%%|%f|%s") }}
+{{ strftime_now("%-d %-m %-H %-I %-M %-j %_d %_H %0e %^a %^B %#Z %#p %5d %Ey %Od %E %Q %") }}|{{ strftime_now("") }}|{{ strftime_now("no codes, 100 %%") }}|{{ strftime_now("%10A|%-y|%_m|%^p") }}
 {{ {"a": 1}["a"] }} {{ [1, 2, 3,][1] }} {{ (1, 2)[0] }} {{ {"k": {"j": 2}}.k.j }} {{ {} }} {{ [] }} {{ {'a': {'b': {}}}}}
 {{ s|upper|lower|replace("h", "j")|length }} {{ (list|length) * 2 }} {{ list|length + 1 }} {{ - 5|abs }} {{ list | map("string") | join("+") }}
 {{ missing.attr }}

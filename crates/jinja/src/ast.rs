@@ -19,6 +19,8 @@ pub(crate) enum Node {
         otherwise: Vec<Statement>,
     },
     For(Box<For>),
+    /// A loop that its body may call, by its index.
+    RecursiveFor(usize),
     Set {
         target: Target,
         value: Expr,
@@ -73,6 +75,12 @@ pub(crate) struct Macro {
     pub name: Box<str>,
     pub parameters: Vec<Parameter>,
     pub body: Vec<Statement>,
+    /// Whether its body names `varargs`: more positional arguments than it has parameters.
+    pub takes_varargs: bool,
+    /// Whether its body names `kwargs`: named arguments that are no parameters.
+    pub takes_kwargs: bool,
+    /// Whether its body names `caller`.
+    pub takes_caller: bool,
 }
 
 #[derive(Debug)]

@@ -6,10 +6,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use crate::ast::BinaryOp;
 use crate::interpreter::{Budget, CallArguments, Interpreter};
 use crate::json::{Layout, write_json};
-use crate::methods::{capitalize, join, percent_format, replace, strip, title};
-use crate::value::Number;
+use crate::methods::{self, join};
+use crate::value::{List, Number};
 use crate::{ErrorKind, Value};
 
 impl Interpreter<'_> {
@@ -63,57 +64,27 @@ impl Interpreter<'_> {
             "sort" => self.sort(&value, arguments),
             "dictsort" => self.dict_sort(&value, arguments),
             "unique" => self.unique(&value, arguments),
-            "min" => self.extreme(&value, Ordering::Less),
-            "max" => self.extreme(&value, Ordering::Greater),
+            "min" => self.extreme(&value, arguments, Ordering::Less),
+            "max" => self.extreme(&value, arguments, Ordering::Greater),
             "sum" => self.sum(&value, arguments),
             "batch" => self.batch(&value, arguments),
+            "slice" => self.slices(&value, arguments),
+            "groupby" => self.group_by(&value, arguments),
             "attr" => {
-                let attribute = arguments.get(0, "name").ok_or(ErrorKind::BadArguments("attr"))?;
-                self.attribute_path(&value, attribute, None)
+                let name = arguments.get_str(0, "name").ok_or(ErrorKind::BadArguments("attr"))?;
+                match &value {
+                    // What Python calls an attribute of a dict is a method.
+                    Value::Map(_) if !methods::exists(&value, name) => Ok(Value::Undefined),
+                    _ => self.element(&value, &Value::from(name), || name.to_owned()),
+                }
             }
+            "filesizeformat" => self.file_size(&value, arguments),
+            "urlencode" => self.url_encode(&value),
+            "xmlattr" => self.xml_attributes(&value, arguments),
+            "int" | "float" if value.is_undefined() => Err(ErrorKind::Undefined(name.into())),
             "int" | "float" | "abs" | "round" => numeric(name, &value, arguments),
             _ => self.text_filter(name, &value, arguments),
         }
-    }
-
-    /// Filters that take a value as text.
-    fn text_filter(
-        &mut self,
-        name: &str,
-        value: &Value,
-        arguments: &CallArguments,
-    ) -> Result<Value, ErrorKind> {
-        let text = value.to_text(&mut self.budget)?;
-        self.budget.steps(text.len() / 16)?;
-        self.budget.bytes(text.len())?;
-        Ok(match name {
-            "trim" => strip(&text, arguments, true, true).into(),
-            "upper" => text.to_uppercase().into(),
-            "lower" => text.to_lowercase().into(),
-            "capitalize" => capitalize(&text).into(),
-            "title" => title(&text).into(),
-            "replace" => {
-                let wrong = ErrorKind::BadArguments("replace");
-                let (Some(old), Some(new)) = (arguments.get(0, "old"), arguments.get(1, "new")) else {
-                    return Err(wrong);
-                };
-                let (old, new) = (old.to_text(&mut self.budget)?, new.to_text(&mut self.budget)?);
-                let count = arguments.get(2, "count").and_then(Value::as_integer).unwrap_or(-1);
-                replace(&text, &old, &new, count, &mut self.budget)?.into()
-            }
-            "indent" => indent(&text, arguments, &mut self.budget)?.into(),
-            "wordcount" => Value::Integer(text.split_whitespace().count() as i64),
-            "escape" | "e" | "forceescape" => {
-                self.budget.bytes(5 * text.len())?;
-                let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-                escaped.replace('\'', "&#39;").replace('"', "&#34;").into()
-            }
-            "format" => {
-                let values = Value::list(arguments.positional.clone())?;
-                percent_format(&text, &values, &mut self.budget)?.into()
-            }
-            _ => return Err(ErrorKind::UnknownFilter(name.to_owned())),
-        })
     }
 
     /// `a.b` or `a.0`, as attributes are given to filters; `default` for what is undefined on the way.
@@ -236,19 +207,72 @@ impl Interpreter<'_> {
     }
 
     fn sort(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
-        let attribute = arguments.get(2, "attribute").cloned();
         let is_case_sensitive = arguments.is_set(1, "case_sensitive");
         let mut keyed = Vec::new();
         for element in value.iterate(&mut self.budget)? {
-            let key = match &attribute {
-                Some(attribute) => self.attribute_path(&element, attribute, None)?,
-                None => element.clone(),
-            };
-            keyed.push((fold_case(key, is_case_sensitive), element));
+            // A list even of one, since what has no order can then still be equal.
+            let mut keys = Vec::new();
+            match arguments.get(2, "attribute") {
+                Some(Value::String(attributes)) => {
+                    for attribute in attributes.split(',') {
+                        keys.push(self.attribute_path(&element, &attribute.into(), None)?);
+                    }
+                }
+                Some(attribute) => keys.push(self.attribute_path(&element, attribute, None)?),
+                None => keys.push(element.clone()),
+            }
+            self.budget.bytes(2 * size_of::<Value>() * keys.len())?;
+            let keys = keys.into_iter().map(|key| fold_case(key, is_case_sensitive));
+            keyed.push((Value::list(keys.collect())?, element));
         }
         let is_reversed = arguments.is_set(0, "reverse");
         let sorted = sorted(keyed, is_reversed, &mut self.budget)?;
         Value::list(sorted.into_iter().map(|(_, element)| element).collect())
+    }
+
+    fn group_by(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
+        let attribute = arguments.get(0, "attribute").ok_or(ErrorKind::BadArguments("groupby"))?;
+        let default = arguments.get(1, "default");
+        let is_case_sensitive = arguments.is_set(2, "case_sensitive");
+        let mut keyed = Vec::new();
+        for element in value.iterate(&mut self.budget)? {
+            let key = self.attribute_path(&element, attribute, default)?;
+            keyed.push((fold_case(key.clone(), is_case_sensitive), (key, element)));
+        }
+        let sorted = sorted(keyed, false, &mut self.budget)?;
+        let mut groups = Vec::new();
+        let mut rest = &sorted[..];
+        while let [(key, (shown, _)), ..] = rest {
+            let mut len = 1;
+            while len < rest.len() && rest[len].0.equals(key, &mut self.budget)? {
+                len += 1;
+            }
+            let members = rest[..len].iter().map(|(_, (_, element))| element.clone());
+            groups.push(List::group(shown.clone(), Value::list(members.collect())?)?);
+            rest = &rest[len..];
+        }
+        Value::list(groups)
+    }
+
+    /// `slice`: this many lists, as equal as possible.
+    fn slices(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
+        let n_slices = arguments.get(0, "slices").and_then(Value::as_integer);
+        let n_slices = n_slices.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0);
+        let n_slices = n_slices.ok_or(ErrorKind::BadArguments("slice"))?;
+        self.budget.bytes(n_slices.saturating_mul(4 * size_of::<Value>()))?;
+        let elements = value.iterate(&mut self.budget)?;
+        let (len, n_longer) = (elements.len() / n_slices, elements.len() % n_slices);
+        let filler = arguments.get(1, "fill_with").filter(|filler| !matches!(filler, Value::None));
+        let mut rest = &elements[..];
+        let mut slices = Vec::new();
+        for index in 0..n_slices {
+            let (slice, after) = rest.split_at(len + usize::from(index < n_longer));
+            rest = after;
+            let mut slice = slice.to_vec();
+            slice.extend(filler.filter(|_| index >= n_longer).cloned());
+            slices.push(Value::list(slice)?);
+        }
+        Value::list(slices)
     }
 
     fn dict_sort(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
@@ -277,6 +301,12 @@ impl Interpreter<'_> {
                 None => element.clone(),
             };
             let key = fold_case(key, is_case_sensitive);
+            // Python puts them into a set.
+            let is_changeable =
+                matches!(&key, Value::Map(_)) || matches!(&key, Value::List(list) if !list.is_tuple());
+            if is_changeable {
+                return Err(ErrorKind::WrongType { operation: "unique", found: key.type_name() });
+            }
             for known in &keys {
                 if known.equals(&key, &mut self.budget)? {
                     continue 'elements;
@@ -288,14 +318,29 @@ impl Interpreter<'_> {
         Value::list(kept)
     }
 
-    fn extreme(&mut self, value: &Value, wanted: Ordering) -> Result<Value, ErrorKind> {
-        let mut best = Value::Undefined;
+    fn extreme(
+        &mut self,
+        value: &Value,
+        arguments: &CallArguments,
+        wanted: Ordering,
+    ) -> Result<Value, ErrorKind> {
+        let is_case_sensitive = arguments.is_set(0, "case_sensitive");
+        let mut best: Option<(Value, Value)> = None;
         for element in value.iterate(&mut self.budget)? {
-            if best.is_undefined() || element.compare(&best, &mut self.budget)? == wanted {
-                best = element;
+            let key = match arguments.get(1, "attribute") {
+                Some(attribute) => self.attribute_path(&element, attribute, None)?,
+                None => element.clone(),
+            };
+            let key = fold_case(key, is_case_sensitive);
+            let is_better = match &best {
+                Some((known, _)) => key.compare(known, &mut self.budget)? == wanted,
+                None => true,
+            };
+            if is_better {
+                best = Some((key, element));
             }
         }
-        Ok(best)
+        Ok(best.map(|(_, element)| element).unwrap_or_default())
     }
 
     fn sum(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
@@ -305,13 +350,7 @@ impl Interpreter<'_> {
                 Some(attribute) => self.attribute_path(&element, attribute, None)?,
                 None => element,
             };
-            sum = match (sum.as_number(), term.as_number()) {
-                (Some(Number::Integer(a)), Some(Number::Integer(b))) => {
-                    Value::Integer(a.checked_add(b).ok_or(ErrorKind::Arithmetic)?)
-                }
-                (Some(a), Some(b)) => Value::Float(a.as_f64() + b.as_f64()),
-                _ => return Err(ErrorKind::WrongType { operation: "sum", found: term.type_name() }),
-            };
+            sum = self.binary(BinaryOp::Add, &sum, &term)?;
         }
         Ok(sum)
     }
@@ -323,7 +362,9 @@ impl Interpreter<'_> {
         let mut batches = Vec::new();
         for batch in value.iterate(&mut self.budget)?.chunks(len) {
             let mut batch = batch.to_vec();
-            if let Some(filler) = arguments.get(1, "fill_with") {
+            if let Some(filler) =
+                arguments.get(1, "fill_with").filter(|filler| !matches!(filler, Value::None))
+            {
                 self.budget.bytes((len - batch.len()).saturating_mul(size_of::<Value>()))?;
                 batch.resize(len, filler.clone());
             }
@@ -385,44 +426,17 @@ pub(crate) fn sorted<T: Clone>(
     Ok(entries)
 }
 
-fn indent(text: &str, arguments: &CallArguments, budget: &mut Budget) -> Result<String, ErrorKind> {
-    let wrong = ErrorKind::BadArguments("indent");
-    let indention = match arguments.get(0, "width") {
-        None => "    ".to_owned(),
-        Some(Value::String(indention)) => (**indention).to_owned(),
-        Some(width) => {
-            let width = width.as_integer().ok_or(wrong)?;
-            let width = usize::try_from(width).unwrap_or(0);
-            budget.bytes(width)?;
-            " ".repeat(width)
-        }
-    };
-    let indents_first = arguments.is_set(1, "first");
-    let indents_blank = arguments.is_set(2, "blank");
-    let mut indented = String::new();
-    for (index, line) in text.split('\n').enumerate() {
-        budget.append(&mut indented, if index == 0 { "" } else { "\n" })?;
-        let is_indented = if index == 0 { indents_first } else { indents_blank || !line.is_empty() };
-        if is_indented {
-            budget.append(&mut indented, &indention)?;
-        }
-        budget.append(&mut indented, line)?;
-    }
-    Ok(indented)
-}
-
 fn numeric(name: &str, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
     let wrong = || ErrorKind::WrongType { operation: "a filter of numbers", found: value.type_name() };
-    // Beyond it, an f64 has no fraction and may not fit i64.
-    const INTEGRAL: f64 = (1u64 << 52) as f64;
-    let to_integer = |number: f64| (number.abs() < INTEGRAL).then_some(number as i64);
+    const LIMIT: f64 = (1u64 << 63) as f64;
+    let to_integer = |number: f64| (number.abs() < LIMIT).then_some(number as i64);
     match name {
         "int" => {
             let default = arguments.get(0, "default").cloned().unwrap_or(Value::Integer(0));
             Ok(match value {
                 Value::String(text) => {
                     let text = text.trim();
-                    let whole = text.parse::<i64>().ok();
+                    let whole = parse_integer(text, arguments.integer_or(1, "base", 10)?);
                     whole.or_else(|| to_integer(text.parse().ok()?)).map_or(default, Value::Integer)
                 }
                 _ => match value.as_number() {
@@ -443,28 +457,71 @@ fn numeric(name: &str, value: &Value, arguments: &CallArguments) -> Result<Value
             Number::Integer(number) => number.checked_abs().map(Value::Integer).ok_or(ErrorKind::Arithmetic),
             Number::Float(number) => Ok(Value::Float(number.abs())),
         },
-        _ => {
-            let number = value.as_number().ok_or_else(wrong)?.as_f64();
-            let precision = arguments.get(0, "precision").and_then(Value::as_integer).unwrap_or(0);
-            let factor = 10i64.checked_pow(u32::try_from(precision).map_err(|_| ErrorKind::Arithmetic)?);
-            let factor = factor.ok_or(ErrorKind::Arithmetic)? as f64;
-            let scaled = number * factor;
-            let below = to_integer(scaled)
-                .map(|whole| whole as f64 - f64::from(scaled < 0.0 && whole as f64 != scaled));
-            let Some(below) = below else { return Ok(Value::Float(number)) };
-            let rounded = match arguments.get_str(1, "method").unwrap_or("common") {
-                "floor" => below,
-                "ceil" if below == scaled => below,
-                "ceil" => below + 1.0,
-                // Python rounds halves to even.
-                _ => match scaled - below {
-                    fraction if fraction < 0.5 => below,
-                    fraction if fraction > 0.5 => below + 1.0,
-                    _ if below % 2.0 == 0.0 => below,
-                    _ => below + 1.0,
-                },
+        _ => round(value.as_number().ok_or_else(wrong)?, arguments),
+    }
+}
+
+/// Python's `int(text, base)`; base 0 goes by the prefix.
+fn parse_integer(text: &str, base: i64) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let prefix = digits.get(..2).map(str::to_ascii_lowercase);
+    let by_prefix = match prefix.as_deref() {
+        Some("0x") => 16,
+        Some("0o") => 8,
+        Some("0b") => 2,
+        _ => 10,
+    };
+    let has_prefix = by_prefix != 10 && (base == 0 || base == by_prefix);
+    let radix = u32::try_from(if base == 0 { by_prefix } else { base })
+        .ok()
+        .filter(|radix| (2..=36).contains(radix))?;
+    let digits = if has_prefix { &digits[2..] } else { digits };
+    let has_stray_separator =
+        digits.starts_with(['_', '+', '-']) && !has_prefix || digits.ends_with('_') || digits.contains("__");
+    if has_stray_separator || digits.contains(['+', '-']) {
+        return None;
+    }
+    i64::from_str_radix(&alloc::format!("{sign}{}", digits.replace('_', "")), radix).ok()
+}
+
+fn round(number: Number, arguments: &CallArguments) -> Result<Value, ErrorKind> {
+    const MAX_PRECISION: i64 = 400;
+    let precision = arguments.integer_or(0, "precision", 0)?.clamp(-MAX_PRECISION, MAX_PRECISION);
+    let method = arguments.get(1, "method").map_or(Some("common"), Value::as_str);
+    match (method, number) {
+        (Some("common"), Number::Integer(number)) if precision >= 0 => Ok(Value::Integer(number)),
+        (Some("common"), Number::Integer(number)) => {
+            let unit = 10i64.checked_pow(precision.unsigned_abs() as u32);
+            let Some(unit) = unit else { return Ok(Value::Integer(0)) };
+            // Halves go to the even multiple.
+            let (below, rest) = (number.div_euclid(unit), number.rem_euclid(unit));
+            let goes_up = match rest.cmp(&(unit - rest)) {
+                Ordering::Equal => below % 2 != 0,
+                order => order == Ordering::Greater,
             };
-            Ok(Value::Float(rounded / factor))
+            (below + i64::from(goes_up)).checked_mul(unit).map(Value::Integer).ok_or(ErrorKind::Arithmetic)
         }
+        (Some("common"), Number::Float(number)) if precision >= 0 && number.is_finite() => {
+            // Of the exact decimal value, as Python has it.
+            let digits = alloc::format!("{number:.*}", precision as usize);
+            Ok(Value::Float(digits.parse().map_err(|_| ErrorKind::Arithmetic)?))
+        }
+        (Some("common"), Number::Float(number)) => {
+            let unit = libm::pow(10.0, -precision as f64);
+            let scaled = number / unit;
+            Ok(Value::Float(if scaled.is_finite() { libm::rint(scaled) * unit } else { number }))
+        }
+        (Some("ceil" | "floor"), number) => {
+            let factor = libm::pow(10.0, precision as f64);
+            let scaled = number.as_f64() * factor;
+            let whole = if method == Some("ceil") { libm::ceil(scaled) } else { libm::floor(scaled) };
+            // Python's are integers, which have no negative zero.
+            let rounded = (whole + 0.0) / factor;
+            if rounded.is_finite() { Ok(Value::Float(rounded)) } else { Err(ErrorKind::Arithmetic) }
+        }
+        _ => Err(ErrorKind::BadArguments("round")),
     }
 }

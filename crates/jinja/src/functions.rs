@@ -1,9 +1,12 @@
 //! Functions that every template sees.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use crate::date::format_time;
 use crate::interpreter::{CallArguments, Interpreter};
+use crate::value::{Cycler, Joiner, ListKind, Object};
 use crate::{ErrorKind, Value};
 
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +16,8 @@ pub(crate) enum Function {
     Range,
     RaiseException,
     StrftimeNow,
+    Cycler,
+    Joiner,
 }
 
 impl Function {
@@ -22,6 +27,8 @@ impl Function {
             "namespace" => Self::Namespace,
             "dict" => Self::Dict,
             "range" => Self::Range,
+            "cycler" => Self::Cycler,
+            "joiner" => Self::Joiner,
             "raise_exception" => Self::RaiseException,
             "strftime_now" if now_seconds.is_some() => Self::StrftimeNow,
             _ => return None,
@@ -39,6 +46,19 @@ impl Interpreter<'_> {
             Function::Namespace => self.namespace(arguments),
             Function::Dict => self.dict(arguments).map(Value::from),
             Function::Range => self.range(arguments),
+            Function::Cycler => match Value::tuple(arguments.positional.clone())? {
+                Value::List(items) if !items.elements().is_empty() => {
+                    Ok(Value::object(Object::Cycler(Rc::new(Cycler { items, position: Cell::new(0) }))))
+                }
+                _ => Err(ErrorKind::BadArguments("cycler")),
+            },
+            Function::Joiner => {
+                let separator = match arguments.get(0, "sep") {
+                    Some(separator) => separator.to_text(&mut self.budget)?,
+                    None => ", ".into(),
+                };
+                Ok(Value::object(Object::Joiner(Rc::new(Joiner { separator, was_used: Cell::new(false) }))))
+            }
             Function::RaiseException => {
                 let message = arguments.get(0, "message").cloned().unwrap_or_default();
                 Err(ErrorKind::Raised((*message.to_text(&mut self.budget)?).into()))
@@ -46,7 +66,8 @@ impl Interpreter<'_> {
             Function::StrftimeNow => {
                 let format = arguments.get_str(0, "format");
                 let format = format.ok_or(ErrorKind::BadArguments("strftime_now"))?;
-                self.budget.bytes(10 * format.len())?;
+                // A width makes many characters of few.
+                self.budget.bytes(200 * format.len())?;
                 Ok(format_time(self.now_seconds.unwrap_or(0), format)?.into())
             }
         }
@@ -71,6 +92,7 @@ impl Interpreter<'_> {
         self.budget.bytes(len.saturating_mul(size_of::<Value>()))?;
         // The product may wrap, but the sum is back between start and stop.
         let number = |index: usize| start.wrapping_add((index as i64).wrapping_mul(step));
-        Value::list((0..len).map(|index| Value::Integer(number(index))).collect())
+        let numbers = (0..len).map(|index| Value::Integer(number(index))).collect();
+        Value::sequence(numbers, ListKind::Range(start, stop, step))
     }
 }

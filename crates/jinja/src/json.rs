@@ -5,7 +5,8 @@ use core::fmt::Write;
 
 use crate::filters::sorted;
 use crate::interpreter::Budget;
-use crate::value::{write_float, write_number};
+use crate::text::{write_float, write_number};
+use crate::value::ListKind;
 use crate::{ErrorKind, Value};
 
 /// How JSON is laid out.
@@ -48,6 +49,9 @@ pub(crate) fn write_json(
         }
         Value::Float(number) => write_float(out, budget, *number),
         Value::String(text) => write_string(text, layout, out, budget),
+        Value::List(list) if matches!(list.kind(), ListKind::Range(..) | ListKind::View(_)) => {
+            Err(ErrorKind::WrongType { operation: "tojson", found: "range or view of a dict" })
+        }
         Value::List(list) if list.elements().is_empty() => budget.append(out, "[]"),
         Value::List(list) => {
             budget.append(out, "[")?;

@@ -302,13 +302,18 @@ impl<'s> Lexer<'s> {
             text.push(character);
             return;
         }
+        let octal_digits = self.rest.bytes().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+        if octal_digits > 0 {
+            let code = u32::from_str_radix(self.advance(octal_digits), 8).unwrap_or(0);
+            text.extend(char::from_u32(code));
+            return;
+        }
         self.advance(escaped.len_utf8());
         match escaped {
             '\n' => {}
             'n' => text.push('\n'),
             't' => text.push('\t'),
             'r' => text.push('\r'),
-            '0' => text.push('\0'),
             'a' => text.push('\x07'),
             'b' => text.push('\x08'),
             'f' => text.push('\x0c'),
@@ -322,6 +327,22 @@ impl<'s> Lexer<'s> {
     }
 
     fn number(&mut self) -> Result<(), Error> {
+        if let Some(radix) = self.rest.get(..2).and_then(|prefix| match prefix {
+            "0x" | "0X" => Some(16),
+            "0o" | "0O" => Some(8),
+            "0b" | "0B" => Some(2),
+            _ => None,
+        }) {
+            self.advance(2);
+            let is_digit = |c: char| c == '_' || c.is_digit(radix);
+            let len = self.rest.find(|c| !is_digit(c)).unwrap_or(self.rest.len());
+            let digits = self.advance(len).replace('_', "");
+            match i64::from_str_radix(&digits, radix) {
+                Ok(number) => self.push(Token::Integer(number)),
+                Err(_) => return self.error(ErrorKind::BadNumber),
+            }
+            return Ok(());
+        }
         let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
         let mut len = digits(self.rest);
         let mut is_float = false;

@@ -7,8 +7,8 @@
 //! escapes for HTML, and `generation` blocks, which change nothing.
 //!
 //! Left out is what chat templates cannot use: other templates (`include`, `import`, `extends`),
-//! automatic escaping (`safe` does nothing), recursive loops, translations. What is not known is an
-//! error with its line.
+//! automatic escaping (`safe` does nothing), translations, chance (`random`, `lipsum`), `urlize`. What is not
+//! known is an error with its line.
 //!
 //! A template is input. It is never trusted: nesting is limited, so that 128 KiB of stack suffice,
 //! and [`Limits`] bound what a rendering may compute and allocate.
@@ -17,10 +17,10 @@
 //! |---|---|
 //! | `lexer` | source to tokens; white space around tags |
 //! | `parser`, `ast` | tokens to a tree |
-//! | `value` | what expressions yield, with Python's notions of truth, equality, order and text |
+//! | `value`, `text` | what expressions yield, with Python's notions of truth, equality, order and text |
 //! | `interpreter` | the tree and a context to text |
-//! | `filters`, `predicates`, `methods`, `functions` | `x \| f`, `x is f`, `x.f()`, `f()` |
-//! | `json`, `date` | `tojson` and `strftime_now` |
+//! | `filters`, `text_filters`, `predicates`, `methods`, `functions` | `x \| f`, `x is f`, `x.f()`, `f()` |
+//! | `json`, `date`, `format` | `tojson`, `strftime_now`, `%` and `format` |
 //!
 //! Source: the template designer documentation of Jinja 3.1; `chat_template_utils` of transformers.
 #![no_std]
@@ -32,6 +32,7 @@ mod ast;
 mod date;
 mod error;
 mod filters;
+mod format;
 mod functions;
 mod interpreter;
 mod json;
@@ -39,6 +40,8 @@ mod lexer;
 mod methods;
 mod parser;
 mod predicates;
+mod text;
+mod text_filters;
 mod value;
 
 use alloc::string::String;
@@ -53,6 +56,8 @@ pub use value::{Callable, Map, Value};
 pub struct Template {
     body: Vec<ast::Statement>,
     macros: Vec<ast::Macro>,
+    /// Loops that their own bodies may call.
+    loops: Vec<ast::For>,
 }
 
 impl Template {

@@ -4,24 +4,36 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::format::brace_format;
 use crate::interpreter::{Budget, CallArguments, Interpreter};
-use crate::value::{List, Map};
+use crate::value::{List, ListKind, Map};
 use crate::{ErrorKind, Value};
 
-const TEXT: [&str; 27] = [
+const TEXT: [&str; 43] = [
     "capitalize",
+    "casefold",
+    "center",
     "count",
     "endswith",
+    "expandtabs",
     "find",
     "format",
+    "format_map",
     "index",
     "isalnum",
     "isalpha",
+    "isascii",
+    "isdecimal",
     "isdigit",
+    "isidentifier",
     "islower",
+    "isnumeric",
+    "isprintable",
     "isspace",
+    "istitle",
     "isupper",
     "join",
+    "ljust",
     "lower",
     "lstrip",
     "partition",
@@ -29,6 +41,8 @@ const TEXT: [&str; 27] = [
     "removesuffix",
     "replace",
     "rfind",
+    "rindex",
+    "rjust",
     "rpartition",
     "rsplit",
     "rstrip",
@@ -36,8 +50,11 @@ const TEXT: [&str; 27] = [
     "splitlines",
     "startswith",
     "strip",
+    "swapcase",
+    "title",
+    "upper",
 ];
-const TEXT_TOO: [&str; 2] = ["title", "upper"];
+const TEXT_TOO: [&str; 1] = ["zfill"];
 /// Those that change the dict are there, but may not be called.
 const DICT: [&str; 11] =
     ["clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"];
@@ -49,7 +66,11 @@ pub(crate) fn exists(value: &Value, name: &str) -> bool {
     match value {
         Value::String(_) => TEXT.contains(&name) || TEXT_TOO.contains(&name),
         Value::Map(_) => DICT.contains(&name),
-        Value::List(_) => LIST.contains(&name),
+        Value::List(list) => match list.kind() {
+            ListKind::List => LIST.contains(&name),
+            ListKind::View(_) => false,
+            _ => matches!(name, "count" | "index"),
+        },
         _ => false,
     }
 }
@@ -104,12 +125,15 @@ fn text_method(
             Value::tuple(parts.map(Value::from).into())?
         }
         "startswith" | "endswith" => {
-            let matches = |part: &str| match name {
-                "startswith" => text.starts_with(part),
-                _ => text.ends_with(part),
+            let matches = |part: &str| match within(text, arguments) {
+                None => false,
+                Some((text, _)) if name == "startswith" => text.starts_with(part),
+                Some((text, _)) => text.ends_with(part),
             };
             Value::Bool(match arguments.positional.first() {
-                Some(Value::List(parts)) => parts.elements().iter().filter_map(Value::as_str).any(matches),
+                Some(Value::List(parts)) if parts.is_tuple() => {
+                    parts.elements().iter().filter_map(Value::as_str).any(matches)
+                }
                 _ => matches(part(0, "prefix")?),
             })
         }
@@ -121,15 +145,21 @@ fn text_method(
         "lower" => text.to_lowercase().into(),
         "capitalize" => capitalize(text).into(),
         "title" => title(text).into(),
-        "find" => Value::Integer(place(text.find(part(0, "sub")?))),
-        "rfind" => Value::Integer(place(text.rfind(part(0, "sub")?))),
-        "index" => match text.find(part(0, "sub")?) {
-            Some(at) => Value::Integer(place(Some(at))),
-            None => return Err(ErrorKind::BadArguments("index")),
-        },
-        "count" => Value::Integer(match part(0, "sub")? {
-            "" => text.chars().count() as i64 + 1,
-            sub => text.matches(sub).count() as i64,
+        "find" | "rfind" | "index" | "rindex" => {
+            let sub = part(0, "sub")?;
+            let found = within(text, arguments).and_then(|(text, begin)| {
+                let at = if name.starts_with('r') { text.rfind(sub) } else { text.find(sub) };
+                at.map(|at| begin + at)
+            });
+            if found.is_none() && name.ends_with("index") {
+                return Err(ErrorKind::BadArguments("index"));
+            }
+            Value::Integer(place(found))
+        }
+        "count" => Value::Integer(match (part(0, "sub")?, within(text, arguments)) {
+            (_, None) => 0,
+            ("", Some((text, _))) => text.chars().count() as i64 + 1,
+            (sub, Some((text, _))) => text.matches(sub).count() as i64,
         }),
         "join" => {
             let parts = arguments.get(0, "iterable").ok_or(ErrorKind::BadArguments("join"))?;
@@ -147,7 +177,53 @@ fn text_method(
             let suffix = part(0, "suffix")?;
             text.strip_suffix(suffix).unwrap_or(text).into()
         }
-        "isdigit" => every(|c| c.is_ascii_digit()),
+        "isdigit" | "isdecimal" => every(|c| c.is_ascii_digit()),
+        "isnumeric" => every(char::is_numeric),
+        "isascii" => Value::Bool(text.is_ascii()),
+        "isprintable" => {
+            Value::Bool(!text.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' ')))
+        }
+        "isidentifier" => Value::Bool(
+            text.starts_with(|c: char| c == '_' || c.is_alphabetic())
+                && text.chars().all(|c| c == '_' || c.is_alphanumeric()),
+        ),
+        "istitle" => Value::Bool(is_cased(text) && title(text) == **text),
+        "swapcase" => text.chars().flat_map(swap_case).collect::<String>().into(),
+        "casefold" => text.to_lowercase().replace('ß', "ss").into(),
+        "expandtabs" => expand_tabs(text, arguments.integer_or(0, "tabsize", 8)?, budget)?.into(),
+        "center" | "ljust" | "rjust" => {
+            let align = match name {
+                "center" => '^',
+                "ljust" => '<',
+                _ => '>',
+            };
+            let width = arguments.get(0, "width").and_then(Value::as_integer);
+            let width = width.ok_or(ErrorKind::BadArguments("a method of a text"))?;
+            let fill = arguments.get(1, "fillchar").map_or(Some(" "), Value::as_str);
+            let mut fill = fill.unwrap_or("").chars();
+            match (fill.next(), fill.next()) {
+                (Some(fill), None) => justify(text, width, fill, align, budget)?.into(),
+                _ => return Err(ErrorKind::BadArguments("a method of a text")),
+            }
+        }
+        "zfill" => {
+            let width = arguments.get(0, "width").and_then(Value::as_integer);
+            let width = width.ok_or(ErrorKind::BadArguments("zfill"))?;
+            let sign = if text.starts_with(['+', '-']) { &text[..1] } else { "" };
+            let filled = justify(&text[sign.len()..], width - sign.len() as i64, '0', '>', budget)?;
+            [sign, &filled].concat().into()
+        }
+        "format_map" => match arguments.positional.first() {
+            Some(Value::Map(map)) => {
+                let mut named = CallArguments::default();
+                budget.bytes(size_of_val(map.entries()))?;
+                for (key, value) in map.entries() {
+                    named.named.push((key.to_text(budget)?, value.clone()));
+                }
+                brace_format(text, &named, budget)?.into()
+            }
+            _ => return Err(ErrorKind::BadArguments("format_map")),
+        },
         "isalpha" => every(char::is_alphabetic),
         "isalnum" => every(char::is_alphanumeric),
         "isspace" => every(char::is_whitespace),
@@ -174,10 +250,16 @@ fn dict_method(
         }
         "items" => {
             let pairs = entries.iter().map(|(key, value)| Value::tuple([key.clone(), value.clone()].into()));
-            Value::list(pairs.collect::<Result<_, _>>()?)
+            Value::sequence(pairs.collect::<Result<_, _>>()?, ListKind::View("dict_items"))
         }
-        "keys" => Value::list(entries.iter().map(|(key, _)| key.clone()).collect()),
-        "values" => Value::list(entries.iter().map(|(_, value)| value.clone()).collect()),
+        "keys" => {
+            let keys = entries.iter().map(|(key, _)| key.clone()).collect();
+            Value::sequence(keys, ListKind::View("dict_keys"))
+        }
+        "values" => {
+            let values = entries.iter().map(|(_, value)| value.clone()).collect();
+            Value::sequence(values, ListKind::View("dict_values"))
+        }
         "copy" => Ok(Value::Map(map.clone())),
         _ => Err(ErrorKind::WrongType { operation: "a method that changes its object", found: "dict" }),
     }
@@ -209,6 +291,70 @@ fn list_method(
         "copy" => Ok(Value::List(list.clone())),
         _ => Err(ErrorKind::WrongType { operation: "a method that changes its object", found: "list" }),
     }
+}
+
+/// The part of a text that the second and third argument bound, and where it begins; `None` if it would begin
+/// behind the end.
+fn within<'t>(text: &'t str, arguments: &CallArguments) -> Option<(&'t str, usize)> {
+    let bound = |index: usize| arguments.positional.get(index).and_then(Value::as_integer);
+    if bound(1).is_none() && bound(2).is_none() {
+        return Some((text, 0));
+    }
+    let len = text.chars().count() as i64;
+    let place = |bound: i64| if bound < 0 { (bound + len).max(0) } else { bound };
+    let (start, end) = (bound(1).map_or(0, place), bound(2).map_or(len, place).min(len));
+    if start > end {
+        return None;
+    }
+    let byte = |place: i64| text.char_indices().nth(place as usize).map_or(text.len(), |(at, _)| at);
+    let begin = byte(start);
+    Some((&text[begin..byte(end)], begin))
+}
+
+/// Fills a text up to `width`, on its right (`<`), on its left (`>`) or on both sides (`^`).
+pub(crate) fn justify(
+    text: &str,
+    width: i64,
+    fill: char,
+    align: char,
+    budget: &mut Budget,
+) -> Result<String, ErrorKind> {
+    let missing = usize::try_from(width).unwrap_or(0).saturating_sub(text.chars().count());
+    budget.bytes(missing.saturating_mul(fill.len_utf8()).saturating_add(text.len()))?;
+    let before = match align {
+        '<' => 0,
+        '>' => missing,
+        // What is left over goes to the left if the width is odd.
+        _ => missing / 2 + (missing & width as usize & 1),
+    };
+    let fills = |count: usize| core::iter::repeat_n(fill, count);
+    Ok(fills(before).chain(text.chars()).chain(fills(missing - before)).collect())
+}
+
+fn swap_case(c: char) -> Vec<char> {
+    if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() }
+}
+
+fn expand_tabs(text: &str, size: i64, budget: &mut Budget) -> Result<String, ErrorKind> {
+    let size = usize::try_from(size).unwrap_or(0);
+    let mut expanded = String::new();
+    let mut column = 0;
+    for c in text.chars() {
+        match c {
+            '\t' if size > 0 => {
+                let width = size - column % size;
+                budget.bytes(width)?;
+                expanded.extend(core::iter::repeat_n(' ', width));
+                column += width;
+            }
+            '\t' => {}
+            _ => {
+                expanded.push(c);
+                column = if matches!(c, '\n' | '\r') { 0 } else { column + 1 };
+            }
+        }
+    }
+    Ok(expanded)
 }
 
 fn is_cased(text: &str) -> bool {
@@ -259,7 +405,7 @@ fn split(
                     return None;
                 }
                 if n_splits == max {
-                    return Some(core::mem::take(&mut rest).trim_end());
+                    return Some(core::mem::take(&mut rest));
                 }
                 n_splits += 1;
                 let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
@@ -269,15 +415,44 @@ fn split(
             });
             texts(words, budget)
         }
-        (None | Some(Value::None), true) if max == usize::MAX - 1 => texts(text.split_whitespace(), budget),
+        (None | Some(Value::None), true) => {
+            let mut parts = Vec::new();
+            let mut rest = text.trim_end();
+            while !rest.is_empty() {
+                if parts.len() == max {
+                    parts.push(rest);
+                    break;
+                }
+                let begin = rest.char_indices().rev().find(|(_, c)| c.is_whitespace());
+                let begin = begin.map_or(0, |(at, c)| at + c.len_utf8());
+                parts.push(&rest[begin..]);
+                rest = rest[..begin].trim_end();
+            }
+            budget.bytes(size_of_val(&*parts))?;
+            parts.reverse();
+            texts(parts.into_iter().filter(|part| !part.is_empty()), budget)
+        }
         _ => Err(ErrorKind::BadArguments("split")),
     }
 }
 
-fn split_lines(text: &str, keep_ends: bool) -> impl Iterator<Item = &str> {
-    text.split_inclusive('\n').map(move |line| match keep_ends {
-        true => line,
-        false => line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line)),
+/// The lines of a text, with every line break that Python knows.
+pub(crate) fn split_lines(text: &str, keep_ends: bool) -> impl Iterator<Item = &str> {
+    const BREAKS: [char; 10] =
+        ['\n', '\r', '\x0b', '\x0c', '\x1c', '\x1d', '\x1e', '\u{85}', '\u{2028}', '\u{2029}'];
+    let mut rest = text;
+    core::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let len = rest.find(BREAKS).unwrap_or(rest.len());
+        let end = match &rest[len..] {
+            after if after.starts_with("\r\n") => len + 2,
+            after => len + after.chars().next().map_or(0, char::len_utf8),
+        };
+        let line = if keep_ends { &rest[..end] } else { &rest[..len] };
+        rest = &rest[end..];
+        Some(line)
     })
 }
 
@@ -310,7 +485,7 @@ pub(crate) fn capitalize(text: &str) -> String {
     first.chain(characters.flat_map(char::to_lowercase)).collect()
 }
 
-pub(crate) fn title(text: &str) -> String {
+fn title(text: &str) -> String {
     let mut capitalized = String::new();
     let mut in_word = false;
     for character in text.chars() {
@@ -321,72 +496,4 @@ pub(crate) fn title(text: &str) -> String {
         in_word = character.is_alphabetic();
     }
     capitalized
-}
-
-/// `"{} and {name}".format(…)`, without format specifications.
-fn brace_format(format: &str, arguments: &CallArguments, budget: &mut Budget) -> Result<String, ErrorKind> {
-    const WRONG: ErrorKind = ErrorKind::BadArguments("format");
-    let mut text = String::new();
-    let mut rest = format;
-    let mut next = 0;
-    while let Some(at) = rest.find(['{', '}']) {
-        budget.append(&mut text, &rest[..at])?;
-        let brace = &rest[at..=at];
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix(brace) {
-            budget.append(&mut text, brace)?;
-            rest = after;
-            continue;
-        }
-        if brace == "}" {
-            return Err(WRONG);
-        }
-        let (field, after) = rest.split_once('}').ok_or(WRONG)?;
-        rest = after;
-        let value = match field {
-            "" => {
-                next += 1;
-                arguments.positional.get(next - 1)
-            }
-            _ => match field.parse::<usize>() {
-                Ok(index) => arguments.positional.get(index),
-                Err(_) => arguments.get(usize::MAX, field),
-            },
-        };
-        value.ok_or(WRONG)?.write_text(&mut text, budget)?;
-    }
-    budget.append(&mut text, rest)?;
-    Ok(text)
-}
-
-/// `"%s and %d" % …`, without widths and precisions.
-pub(crate) fn percent_format(format: &str, values: &Value, budget: &mut Budget) -> Result<String, ErrorKind> {
-    const WRONG: ErrorKind = ErrorKind::BadArguments("%");
-    let single = core::slice::from_ref(values);
-    let mut values = match values {
-        Value::List(list) => list.elements(),
-        _ => single,
-    }
-    .iter();
-    let mut text = String::new();
-    let mut parts = format.split('%');
-    budget.append(&mut text, parts.next().unwrap_or(""))?;
-    while let Some(part) = parts.next() {
-        let mut characters = part.chars();
-        match characters.next() {
-            Some('s') => values.next().ok_or(WRONG)?.write_text(&mut text, budget)?,
-            Some('d' | 'i') => {
-                let number = values.next().and_then(Value::as_integer).ok_or(WRONG)?;
-                crate::value::write_number(&mut text, budget, number)?;
-            }
-            // `%%`: what follows is text.
-            None => {
-                text.push('%');
-                characters = parts.next().ok_or(WRONG)?.chars();
-            }
-            Some(_) => return Err(WRONG),
-        }
-        budget.append(&mut text, characters.as_str())?;
-    }
-    Ok(text)
 }

@@ -2,9 +2,108 @@
 
 use core::cmp::Ordering;
 
+use crate::ast::BinaryOp;
 use crate::interpreter::{CallArguments, Interpreter};
 use crate::value::{Callable, Object};
 use crate::{ErrorKind, Value};
+
+/// The filters that there are, for the test `filter`.
+const FILTERS: [&str; 52] = [
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
+    "wordwrap",
+    "xmlattr",
+];
+
+/// The tests that there are, for the test `test`.
+const TESTS: [&str; 38] = [
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "callable",
+    "defined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
+];
 
 impl Interpreter<'_> {
     pub(crate) fn test(
@@ -14,10 +113,13 @@ impl Interpreter<'_> {
         arguments: &CallArguments,
     ) -> Result<bool, ErrorKind> {
         let other = || arguments.positional.first().ok_or(ErrorKind::BadArguments("a test"));
-        let budget = &mut self.budget;
         Ok(match name {
             "defined" => !value.is_undefined(),
             "undefined" => value.is_undefined(),
+            "filter" | "test" => {
+                let text = value.as_str().unwrap_or("");
+                if name == "filter" { FILTERS.contains(&text) } else { TESTS.contains(&text) }
+            }
             "none" => matches!(value, Value::None),
             "boolean" => matches!(value, Value::Bool(_)),
             "true" => matches!(value, Value::Bool(true)),
@@ -31,29 +133,32 @@ impl Interpreter<'_> {
             // Whatever has a length and elements, texts and dicts too.
             "sequence" | "iterable" => value.len().is_some(),
             "callable" => {
-                !matches!(value, Value::Callable(Callable(Object::Namespace(_))))
-                    && matches!(value, Value::Callable(_))
+                !matches!(value, Value::Callable(Callable(Object::Namespace(_) | Object::Cycler(_))))
+                    && matches!(value, Value::Callable(_) | Value::Undefined)
             }
             "even" | "odd" | "divisibleby" => {
                 let wrong =
                     || ErrorKind::WrongType { operation: "a test for divisors", found: value.type_name() };
-                let number = value.as_integer().ok_or_else(wrong)?;
+                if value.as_number().is_none() {
+                    return Err(wrong());
+                }
                 let divisor = match name {
-                    "divisibleby" => other()?.as_integer().ok_or_else(wrong)?,
-                    _ => 2,
+                    "divisibleby" => other()?.clone(),
+                    _ => Value::Integer(2),
                 };
-                let remainder = number.checked_rem(divisor).ok_or(ErrorKind::Arithmetic)?;
-                (remainder == 0) == (name != "odd")
+                let remainder = self.binary(BinaryOp::Remainder, value, &divisor)?;
+                let wanted = Value::Integer(i64::from(name == "odd"));
+                remainder.equals(&wanted, &mut self.budget)?
             }
-            "lower" => has_case(value, char::is_uppercase),
-            "upper" => has_case(value, char::is_lowercase),
-            "in" => other()?.contains(value, budget)?,
-            "eq" | "==" | "equalto" => value.equals(other()?, budget)?,
-            "ne" | "!=" => !value.equals(other()?, budget)?,
-            "lt" | "<" | "lessthan" => value.compare(other()?, budget)? == Ordering::Less,
-            "le" | "<=" => value.compare(other()?, budget)? != Ordering::Greater,
-            "gt" | ">" | "greaterthan" => value.compare(other()?, budget)? == Ordering::Greater,
-            "ge" | ">=" => value.compare(other()?, budget)? != Ordering::Less,
+            "lower" => has_case(&value.to_text(&mut self.budget)?, char::is_uppercase),
+            "upper" => has_case(&value.to_text(&mut self.budget)?, char::is_lowercase),
+            "in" => other()?.contains(value, &mut self.budget)?,
+            "eq" | "==" | "equalto" => value.equals(other()?, &mut self.budget)?,
+            "ne" | "!=" => !value.equals(other()?, &mut self.budget)?,
+            "lt" | "<" | "lessthan" => value.compare(other()?, &mut self.budget)? == Ordering::Less,
+            "le" | "<=" => value.compare(other()?, &mut self.budget)? != Ordering::Greater,
+            "gt" | ">" | "greaterthan" => value.compare(other()?, &mut self.budget)? == Ordering::Greater,
+            "ge" | ">=" => value.compare(other()?, &mut self.budget)? != Ordering::Less,
             "sameas" => is_same(value, other()?),
             _ => return Err(ErrorKind::UnknownTest(name.into())),
         })
@@ -61,10 +166,8 @@ impl Interpreter<'_> {
 }
 
 /// Whether a text has cased letters and none of the kind that `excluded` tells.
-fn has_case(value: &Value, excluded: fn(char) -> bool) -> bool {
-    value.as_str().is_some_and(|text| {
-        text.chars().any(|c| c.is_lowercase() || c.is_uppercase()) && !text.chars().any(excluded)
-    })
+fn has_case(text: &str, excluded: fn(char) -> bool) -> bool {
+    text.chars().any(|c| c.is_lowercase() || c.is_uppercase()) && !text.chars().any(excluded)
 }
 
 /// Python's `is` where it can be relied on.

@@ -3,9 +3,8 @@
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::cmp::Ordering;
-use core::fmt::Write;
 
 use crate::ErrorKind;
 use crate::functions::Function;
@@ -54,13 +53,19 @@ pub(crate) enum Object {
     Loop(Rc<Loop>),
     /// `loop.cycle`, in the iteration of this index.
     Cycle(usize),
+    /// `loop.changed`
+    Changed(Rc<Loop>),
+    Cycler(Rc<Cycler>),
+    /// The method `next` or, if false, `reset` of a cycler.
+    CyclerMethod(Rc<Cycler>, bool),
+    Joiner(Rc<Joiner>),
     Namespace(Rc<RefCell<Map>>),
 }
 
 impl Object {
     /// Whether it refers to values, through which it could come to hold itself.
     fn holds_values(&self) -> bool {
-        !matches!(self, Self::Function(_) | Self::Macro(_) | Self::Cycle(_))
+        !matches!(self, Self::Function(_) | Self::Macro(_) | Self::Cycle(_) | Self::Joiner(_))
     }
 }
 
@@ -69,6 +74,27 @@ impl Object {
 pub(crate) struct Loop {
     pub items: Rc<Vec<Value>>,
     pub index0: usize,
+    /// How many loops of the same statement it runs in.
+    pub depth0: usize,
+    /// Of a recursive loop: its index in the template, and the variables around it.
+    pub recursive: Option<(usize, Rc<Scopes>)>,
+    /// What `loop.changed` was asked about last, in all iterations.
+    pub last_asked: Rc<RefCell<Value>>,
+}
+
+/// Values that are given out in turn.
+#[derive(Debug)]
+pub(crate) struct Cycler {
+    /// A tuple.
+    pub items: Rc<List>,
+    pub position: Cell<usize>,
+}
+
+/// A text for all places but the first.
+#[derive(Debug)]
+pub(crate) struct Joiner {
+    pub separator: Rc<str>,
+    pub was_used: Cell<bool>,
 }
 
 /// Variables by name, the innermost last.
@@ -79,17 +105,62 @@ pub(crate) type Scopes = Vec<Vec<(Rc<str>, Value)>>;
 pub struct List {
     elements: Vec<Value>,
     height: u8,
-    is_tuple: bool,
+    kind: ListKind,
+}
+
+/// What Python distinguishes of all that has elements in an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ListKind {
+    #[default]
+    List,
+    Tuple,
+    /// A tuple of `groupby`, whose elements also have names.
+    Group,
+    /// Start, stop and step.
+    Range(i64, i64, i64),
+    /// What the method `keys`, `values` or `items` of a dict gives.
+    View(&'static str),
 }
 
 impl List {
+    pub(crate) fn kind(&self) -> ListKind {
+        self.kind
+    }
+
     pub(crate) fn elements(&self) -> &[Value] {
         &self.elements
     }
 
+    pub(crate) fn is_tuple(&self) -> bool {
+        matches!(self.kind, ListKind::Tuple | ListKind::Group)
+    }
+
+    /// What `groupby` makes: what its members have in common, and the members.
+    pub(crate) fn group(grouper: Value, members: Value) -> Result<Value, ErrorKind> {
+        let elements = Vec::from([grouper, members]);
+        let height = height_above(&[&elements[0], &elements[1]])?;
+        Ok(Value::List(Rc::new(Self { elements, height, kind: ListKind::Group })))
+    }
+
+    /// Whether the two are equal if their elements are.
+    fn is_like(&self, other: &Self) -> bool {
+        self.is_tuple() == other.is_tuple()
+            && matches!(self.kind, ListKind::Range(..)) == matches!(other.kind, ListKind::Range(..))
+            && matches!(self.kind, ListKind::View(_)) == matches!(other.kind, ListKind::View(_))
+    }
+
+    /// An element by its name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Value> {
+        match name {
+            "grouper" if self.kind == ListKind::Group => Some(&self.elements[0]),
+            "list" if self.kind == ListKind::Group => Some(&self.elements[1]),
+            _ => None,
+        }
+    }
+
     /// New elements in a list or tuple, whichever this is.
     pub(crate) fn with(&self, elements: Vec<Value>) -> Result<Value, ErrorKind> {
-        Value::sequence(elements, self.is_tuple)
+        if self.is_tuple() { Value::tuple(elements) } else { Value::list(elements) }
     }
 }
 
@@ -195,20 +266,20 @@ impl Value {
     /// # Errors
     /// If the elements nest too deep or are namespaces, methods or the like.
     pub fn list(elements: Vec<Value>) -> Result<Self, ErrorKind> {
-        Self::sequence(elements, false)
+        Self::sequence(elements, ListKind::List)
     }
 
     /// A tuple: a list that differs in its text alone, and is equal to no list.
     pub(crate) fn tuple(elements: Vec<Value>) -> Result<Self, ErrorKind> {
-        Self::sequence(elements, true)
+        Self::sequence(elements, ListKind::Tuple)
     }
 
-    fn sequence(elements: Vec<Value>, is_tuple: bool) -> Result<Self, ErrorKind> {
+    pub(crate) fn sequence(elements: Vec<Value>, kind: ListKind) -> Result<Self, ErrorKind> {
         let mut height = 0;
         for element in &elements {
             height = height.max(height_above(&[element])?);
         }
-        Ok(Self::List(Rc::new(List { elements, height, is_tuple })))
+        Ok(Self::List(Rc::new(List { elements, height, kind })))
     }
 
     pub(crate) fn object(object: Object) -> Self {
@@ -290,7 +361,7 @@ impl Value {
             (Self::Undefined, Self::Undefined) | (Self::None, Self::None) => true,
             (Self::String(a), Self::String(b)) => a == b,
             (Self::List(a), Self::List(b)) => {
-                if a.elements.len() != b.elements.len() || a.is_tuple != b.is_tuple {
+                if a.elements.len() != b.elements.len() || !a.is_like(b) {
                     return Ok(false);
                 }
                 for (a, b) in a.elements.iter().zip(&b.elements) {
@@ -326,11 +397,11 @@ impl Value {
         let unordered = || ErrorKind::WrongType { operation: "a comparison", found: other.type_name() };
         match (self, other) {
             (Self::String(a), Self::String(b)) => Ok(a.cmp(b)),
-            (Self::List(a), Self::List(b)) => {
+            (Self::List(a), Self::List(b)) if a.is_like(b) => {
                 for (a, b) in a.elements.iter().zip(&b.elements) {
-                    match a.compare(b, budget)? {
-                        Ordering::Equal => {}
-                        order => return Ok(order),
+                    // What has no order may still be equal.
+                    if !a.equals(b, budget)? {
+                        return a.compare(b, budget);
                     }
                 }
                 Ok(a.elements.len().cmp(&b.elements.len()))
@@ -386,118 +457,6 @@ impl Value {
             _ => None,
         }
     }
-
-    /// Appends what Python's `str` makes of it.
-    pub(crate) fn write_text(&self, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
-        match self {
-            Self::Undefined => Ok(()),
-            Self::String(text) => budget.append(out, text),
-            _ => self.write_repr(out, budget),
-        }
-    }
-
-    /// What Python's `str` makes of it.
-    pub(crate) fn to_text(&self, budget: &mut Budget) -> Result<Rc<str>, ErrorKind> {
-        if let Self::String(text) = self {
-            return Ok(text.clone());
-        }
-        let mut text = String::new();
-        self.write_text(&mut text, budget)?;
-        Ok(text.into())
-    }
-
-    /// Appends what Python's `repr` makes of it.
-    fn write_repr(&self, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
-        budget.step()?;
-        match self {
-            Self::Undefined => budget.append(out, "Undefined"),
-            Self::None => budget.append(out, "None"),
-            Self::Bool(true) => budget.append(out, "True"),
-            Self::Bool(false) => budget.append(out, "False"),
-            Self::Integer(number) => write_number(out, budget, *number),
-            Self::Float(number) => write_float(out, budget, *number),
-            Self::String(text) => write_quoted(out, budget, text),
-            Self::List(list) => {
-                let (open, close) = match (list.is_tuple, list.elements.len()) {
-                    (false, _) => ("[", "]"),
-                    (true, 1) => ("(", ",)"),
-                    (true, _) => ("(", ")"),
-                };
-                budget.append(out, open)?;
-                for (index, element) in list.elements.iter().enumerate() {
-                    budget.append(out, if index == 0 { "" } else { ", " })?;
-                    element.write_repr(out, budget)?;
-                }
-                budget.append(out, close)
-            }
-            Self::Map(map) => {
-                budget.append(out, "{")?;
-                for (index, (key, value)) in map.entries.iter().enumerate() {
-                    budget.append(out, if index == 0 { "" } else { ", " })?;
-                    key.write_repr(out, budget)?;
-                    budget.append(out, ": ")?;
-                    value.write_repr(out, budget)?;
-                }
-                budget.append(out, "}")
-            }
-            Self::Callable(_) => Err(ErrorKind::WrongType { operation: "output", found: self.type_name() }),
-        }
-    }
-}
-
-pub(crate) fn write_number(out: &mut String, budget: &mut Budget, number: i64) -> Result<(), ErrorKind> {
-    budget.bytes(20)?;
-    write!(out, "{number}").expect("a String takes everything");
-    Ok(())
-}
-
-/// Python's shortest form that reads back as the same number.
-pub(crate) fn write_float(out: &mut String, budget: &mut Budget, number: f64) -> Result<(), ErrorKind> {
-    budget.bytes(32)?;
-    if number.is_nan() {
-        out.push_str("nan");
-        return Ok(());
-    }
-    if number.is_infinite() {
-        out.push_str(if number > 0.0 { "inf" } else { "-inf" });
-        return Ok(());
-    }
-    let begin = out.len();
-    write!(out, "{number:?}").expect("a String takes everything");
-    // Rust writes 1e16 and 1e-5 where Python writes 1e+16 and 1e-05.
-    if let Some(at) = out[begin..].find('e') {
-        let exponent = out.split_off(begin + at + 1);
-        let (sign, digits) = match exponent.strip_prefix('-') {
-            Some(digits) => ('-', digits),
-            None => ('+', &*exponent),
-        };
-        write!(out, "{sign}{digits:0>2}").expect("a String takes everything");
-    }
-    Ok(())
-}
-
-fn write_quoted(out: &mut String, budget: &mut Budget, text: &str) -> Result<(), ErrorKind> {
-    budget.bytes(4 * text.len() + 2)?;
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    out.push(quote);
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            _ if character == quote => {
-                out.push('\\');
-                out.push(character);
-            }
-            _ if character.is_ascii_control() => {
-                write!(out, "\\x{:02x}", character as u32).expect("a String takes everything");
-            }
-            _ => out.push(character),
-        }
-    }
-    out.push(quote);
-    Ok(())
 }
 
 /// A number for arithmetic.

@@ -48,6 +48,10 @@ fn recursion_is_limited() {
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% macro f(x) %}{% for i in [1] %}{% if 1 %}{{ (f((x))) ~ '' }}{% endif %}{% endfor %}{% endmacro %}{{ f(1) }}",
         "{% macro f() %}{% call f() %}{{ caller() }}{% endcall %}{% endmacro %}{{ f() }}",
+        "{% for x in [1] recursive %}{{ loop([x]) }}{% endfor %}",
+        "{% for x in [1] recursive %}{% for y in [1] %}{% if 1 %}{{ (loop and [0]) and caller }}{% endif %}{% endfor %}{{ loop([x]) ~ '' }}{% else %}{% endfor %}",
+        "{% for x in [1] recursive %}{% set y %}{% filter upper %}{{ loop([x]) }}{% endfilter %}{% endset %}{% endfor %}",
+        "{% macro f(l) %}{{ l([1]) }}{% endmacro %}{% for x in [1] recursive %}{{ f(loop) }}{% endfor %}",
         "{% macro f() %}{% set x %}{% filter upper %}{{ f() }}{% endfilter %}{% endset %}{% endmacro %}{{ f() }}",
     ];
     for source in sources {
@@ -57,7 +61,12 @@ fn recursion_is_limited() {
     // Values may neither nest without end nor hold themselves.
     let deep = "{% set n = namespace(x=[]) %}{% for i in range(1000) %}{% set n.x = [n.x] %}{% endfor %}";
     assert_eq!(render(deep, Limits::default()).unwrap_err().kind, ErrorKind::TooDeep);
-    for source in ["{% set n = namespace() %}{% set n.x = n %}", "{% set n = namespace() %}{{ [n] }}"] {
+    for source in [
+        "{% for i in [1] %}{{ loop.changed(loop) }}{% endfor %}",
+        "{% set n = namespace() %}{{ cycler(n) }}",
+        "{% set n = namespace() %}{% set n.x = n %}",
+        "{% set n = namespace() %}{{ [n] }}",
+    ] {
         let error = render(source, Limits::default()).unwrap_err();
         assert!(matches!(error.kind, ErrorKind::WrongType { .. }), "{source}");
     }
@@ -65,7 +74,7 @@ fn recursion_is_limited() {
 
 #[test]
 fn time_and_memory_are_limited() {
-    let limits = Limits { steps: 100_000, bytes: 1 << 20, now_seconds: None };
+    let limits = Limits { steps: 100_000, bytes: 1 << 20, now_seconds: Some(0) };
     let doubling = "{% set n = namespace(x=[1]) %}{% set m = namespace(x=[1]) %}{% for i in range(60) %}\
                     {% set n.x = [n.x, n.x] %}{% set m.x = [m.x, m.x] %}{% endfor %}";
     let sources = [
@@ -81,6 +90,18 @@ fn time_and_memory_are_limited() {
         "{{ [1] | batch(1000000000, 0) }}".to_owned(),
         "{{ {'a': [1]} | tojson(indent=1000000000) }}".to_owned(),
         "{{ range(1000) | unique | length }}{{ range(1000) | unique | length }}".to_owned(),
+        "{{ 'x' | center(1000000000) }}".to_owned(),
+        "{{ 'x'.zfill(9223372036854775807) }}".to_owned(),
+        "{{ '\t' | string }}{{ ('\t' * 1000).expandtabs(1000000000) }}".to_owned(),
+        "{{ '%1000000000d' % 1 }}".to_owned(),
+        "{{ '%.1000000000f' % 1 }}".to_owned(),
+        "{{ '%*d' % (9223372036854775807, 1) }}".to_owned(),
+        "{{ '{:>1000000000}'.format(1) }}".to_owned(),
+        "{{ '{:.99999f}'.format(1.5) }}".to_owned(),
+        "{{ [1] | slice(1000000000) }}".to_owned(),
+        "{{ ('%1000d' * 2000) | replace('d', 'd') | length }}{{ strftime_now('%1000d' * 2000) }}".to_owned(),
+        "{{ ('ab ' * 10000) | wordwrap(1, true, 'x' * 1000) }}".to_owned(),
+        "{% for x in [[1]] recursive %}{% for i in range(1000) %}{% for j in range(1000) %}{{ i }}{% endfor %}{% endfor %}{% endfor %}".to_owned(),
         format!("{doubling}{{{{ n.x }}}}"),
         format!("{doubling}{{{{ n.x | tojson }}}}"),
         format!("{doubling}{{{{ n.x == m.x }}}}"),
@@ -185,6 +206,31 @@ fn pieces() -> impl Strategy<Value = String> {
             "'%d%%'",
             "|indent",
             "|batch(",
+            "recursive ",
+            "loop(",
+            "loop.changed(",
+            "|groupby(0)",
+            "|slice(3)",
+            "|truncate(4)",
+            "|wordwrap(3)",
+            "|center(9)",
+            "|striptags",
+            "|urlencode",
+            "|xmlattr",
+            "|pprint",
+            "|filesizeformat",
+            "'<a>&#65;'",
+            "'%-+ 09.3f'",
+            "'{:>{}.2f}'.format(",
+            "cycler(",
+            "joiner(",
+            ".next()",
+            "varargs",
+            "kwargs",
+            "strftime_now('%5d%Z%",
+            "-0.5",
+            "9223372036854775807",
+            ".find('', 1, -1)",
         ][..],
     );
     prop_oneof![

@@ -145,6 +145,15 @@ impl Interpreter<'_> {
                 Ok(namespace.borrow().get(attribute).cloned().unwrap_or_default())
             }
             Value::Callable(Callable(Object::Loop(state))) => Ok(loop_attribute(state, attribute)),
+            Value::Callable(Callable(Object::Cycler(cycler))) => Ok(match attribute {
+                "current" => cycler.items.elements()[cycler.position.get()].clone(),
+                "next" | "reset" => Value::object(Object::CyclerMethod(cycler.clone(), attribute == "next")),
+                _ => Value::Undefined,
+            }),
+            Value::Callable(Callable(Object::Macro(index))) => self.macro_attribute(*index, attribute),
+            Value::List(list) if list.named(attribute).is_some() => {
+                Ok(list.named(attribute).cloned().unwrap_or_default())
+            }
             _ if methods::exists(value, attribute) => {
                 Ok(Value::object(Object::Method(Rc::new((value.clone(), Rc::from(attribute))))))
             }
@@ -191,7 +200,8 @@ impl Interpreter<'_> {
         let len = match value {
             Value::Undefined => return Err(ErrorKind::Undefined(name())),
             Value::List(_) | Value::String(_) => value.len().unwrap_or(0),
-            _ => return Err(ErrorKind::WrongType { operation: "a slice", found: value.type_name() }),
+            // What has no elements has none that are named.
+            _ => return Ok(Value::Undefined),
         };
         let indices = slice_indices(numbers, len)?;
         let elements = value.iterate(&mut self.budget)?;
@@ -259,7 +269,24 @@ impl Interpreter<'_> {
                     0 => Err(ErrorKind::BadArguments("loop.cycle")),
                     len => Ok(arguments.positional[index % len].clone()),
                 },
-                Object::Loop(_) | Object::Namespace(_) => {
+                Object::Loop(state) => self.call_loop(state, &arguments),
+                Object::Changed(state) => {
+                    let asked = Value::tuple(arguments.positional)?;
+                    let mut last = state.last_asked.borrow_mut();
+                    let has_changed = !asked.equals(&last, &mut self.budget)?;
+                    *last = asked;
+                    Ok(Value::Bool(has_changed))
+                }
+                Object::CyclerMethod(cycler, is_next) => {
+                    let (items, position) = (cycler.items.elements(), cycler.position.get());
+                    cycler.position.set(if *is_next { (position + 1) % items.len() } else { 0 });
+                    Ok(if *is_next { items[position].clone() } else { Value::None })
+                }
+                Object::Joiner(joiner) => Ok(match joiner.was_used.replace(true) {
+                    true => Value::String(joiner.separator.clone()),
+                    false => "".into(),
+                }),
+                Object::Cycler(_) | Object::Namespace(_) => {
                     Err(ErrorKind::WrongType { operation: "a call", found: callee.type_name() })
                 }
             },
@@ -272,7 +299,7 @@ impl Interpreter<'_> {
     fn call_macro(&mut self, index: usize, arguments: CallArguments) -> Evaluated {
         let template = self.template;
         let called = &template.macros[index];
-        if arguments.positional.len() > called.parameters.len() {
+        if arguments.positional.len() > called.parameters.len() && !called.takes_varargs {
             return Err(ErrorKind::BadArguments("a macro"));
         }
         let line = self.line;
@@ -282,8 +309,9 @@ impl Interpreter<'_> {
         for parameter in &called.parameters {
             let by_name = named.iter().position(|(name, _)| **name == *parameter.name);
             let value = match (positional.next(), by_name) {
-                (Some(value), _) => value,
-                (None, Some(at)) => named.swap_remove(at).1,
+                (Some(_), Some(_)) => return Err(ErrorKind::BadArguments("a macro")),
+                (Some(value), None) => value,
+                (None, Some(at)) => named.remove(at).1,
                 (None, None) => match &parameter.default {
                     Some(default) => self.eval(default)?,
                     None => Value::Undefined,
@@ -291,16 +319,41 @@ impl Interpreter<'_> {
             };
             self.set(Rc::from(&*parameter.name), value);
         }
-        for (name, value) in named {
-            if *name != *"caller" {
-                return Err(ErrorKind::BadArguments("a macro"));
-            }
+        if let Some(at) = named.iter().position(|(name, _)| **name == *"caller") {
+            let (name, value) = named.remove(at);
             self.set(name, value);
+        }
+        if called.takes_varargs {
+            self.set(Rc::from("varargs"), Value::tuple(positional.collect())?);
+        }
+        if called.takes_kwargs {
+            let named = CallArguments { positional: Vec::new(), named };
+            let map = self.dict(&named)?;
+            self.set(Rc::from("kwargs"), map.into());
+        } else if !named.is_empty() {
+            return Err(ErrorKind::BadArguments("a macro"));
         }
         let mut text = String::new();
         self.statements(&called.body, &mut text)?;
         self.line = line;
         Ok(text.into())
+    }
+
+    fn macro_attribute(&mut self, index: usize, attribute: &str) -> Evaluated {
+        let known = &self.template.macros[index];
+        Ok(match attribute {
+            "name" => Value::from(&*known.name),
+            "arguments" => {
+                self.budget.bytes(known.parameters.len() * 2 * size_of::<Value>())?;
+                Value::tuple(
+                    known.parameters.iter().map(|parameter| Value::from(&*parameter.name)).collect(),
+                )?
+            }
+            "catch_varargs" => known.takes_varargs.into(),
+            "catch_kwargs" => known.takes_kwargs.into(),
+            "caller" => known.takes_caller.into(),
+            _ => Value::Undefined,
+        })
     }
 
     /// A new namespace with the values of a dict and of arguments.
@@ -347,7 +400,7 @@ pub(super) fn describe(base: &Expr, steps: &[Step]) -> String {
     text
 }
 
-fn loop_attribute(state: &Loop, attribute: &str) -> Value {
+fn loop_attribute(state: &Rc<Loop>, attribute: &str) -> Value {
     let len = state.items.len();
     let number = |number: usize| Value::Integer(number as i64);
     match attribute {
@@ -358,12 +411,12 @@ fn loop_attribute(state: &Loop, attribute: &str) -> Value {
         "first" => Value::Bool(state.index0 == 0),
         "last" => Value::Bool(state.index0 + 1 == len),
         "length" => number(len),
-        // Only recursive loops go deeper.
-        "depth" => number(1),
-        "depth0" => number(0),
+        "depth" => number(state.depth0 + 1),
+        "depth0" => number(state.depth0),
         "previtem" => state.index0.checked_sub(1).map(|at| state.items[at].clone()).unwrap_or_default(),
         "nextitem" => state.items.get(state.index0 + 1).cloned().unwrap_or_default(),
         "cycle" => Value::object(Object::Cycle(state.index0)),
+        "changed" => Value::object(Object::Changed(state.clone())),
         _ => Value::Undefined,
     }
 }

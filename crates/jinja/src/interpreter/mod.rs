@@ -7,6 +7,7 @@ mod operators;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
 pub(crate) use budget::Budget;
 
@@ -53,6 +54,14 @@ impl CallArguments {
 
     pub fn get_str(&self, index: usize, name: &str) -> Option<&str> {
         self.get(index, name).and_then(Value::as_str)
+    }
+
+    /// A whole number, or what it is unless given.
+    pub fn integer_or(&self, index: usize, name: &str, default: i64) -> Result<i64, ErrorKind> {
+        match self.get(index, name) {
+            None => Ok(default),
+            Some(value) => value.as_integer().ok_or(ErrorKind::BadArguments("a filter or method")),
+        }
     }
 
     /// Whether the argument is there and true.
@@ -132,6 +141,7 @@ impl Interpreter<'_> {
                 return self.statements(otherwise, out);
             }
             Node::For(node) => self.for_loop(node, out)?,
+            Node::RecursiveFor(index) => self.recursive_loop(*index, out)?,
             Node::Set { target, value } => {
                 let value = self.eval(value)?;
                 self.assign(target, value)?;
@@ -174,6 +184,43 @@ impl Interpreter<'_> {
 
     fn for_loop(&mut self, node: &For, out: &mut String) -> Evaluated<()> {
         let iterable = self.eval(&node.iterable)?;
+        self.iterate(node, &iterable, 0, None, out)
+    }
+
+    /// Runs the recursive loop of this index over what its own statement names.
+    fn recursive_loop(&mut self, index: usize, out: &mut String) -> Evaluated<()> {
+        let node = &self.template.loops[index];
+        let iterable = self.eval(&node.iterable)?;
+        let around = Rc::new(self.scopes.clone());
+        self.iterate(node, &iterable, 0, Some((index, around)), out)
+    }
+
+    /// `loop(iterable)`: the loop again, one deeper, with the variables around it.
+    fn call_loop(&mut self, state: &Loop, arguments: &CallArguments) -> Evaluated {
+        let Some((index, around)) = &state.recursive else {
+            return Err(ErrorKind::WrongType { operation: "a call", found: "loop that is not recursive" });
+        };
+        let [iterable] = &arguments.positional[..] else { return Err(ErrorKind::BadArguments("loop")) };
+        let line = self.line;
+        let outer = core::mem::replace(&mut self.scopes, (**around).clone());
+        let mut text = String::new();
+        let node = &self.template.loops[*index];
+        let ended = self.nested(|this| {
+            this.iterate(node, iterable, state.depth0 + 1, Some((*index, around.clone())), &mut text)
+        });
+        self.scopes = outer;
+        self.line = line;
+        ended.map(|()| text.into())
+    }
+
+    fn iterate(
+        &mut self,
+        node: &For,
+        iterable: &Value,
+        depth0: usize,
+        recursive: Option<(usize, Rc<Scopes>)>,
+        out: &mut String,
+    ) -> Evaluated<()> {
         let mut items = iterable.iterate(&mut self.budget)?;
         if let Some(condition) = &node.condition {
             let mut kept = Vec::new();
@@ -193,8 +240,10 @@ impl Interpreter<'_> {
             return Ok(());
         }
         let items = Rc::new(items);
+        let last_asked = Rc::new(RefCell::new(Value::Undefined));
         for (index0, item) in items.iter().enumerate() {
-            let state = Loop { items: items.clone(), index0 };
+            let (items, recursive, last_asked) = (items.clone(), recursive.clone(), last_asked.clone());
+            let state = Loop { items, index0, depth0, recursive, last_asked };
             let variables = Vec::from([(Rc::from("loop"), Value::object(Object::Loop(Rc::new(state))))]);
             self.scopes.push(variables);
             let flow =

@@ -6,7 +6,7 @@ use core::cmp::Ordering;
 use super::{Evaluated, Interpreter};
 use crate::ErrorKind;
 use crate::ast::{BinaryOp, CompareOp};
-use crate::methods::percent_format;
+use crate::format::percent_format;
 use crate::value::{List, Number, Value};
 
 impl Interpreter<'_> {
@@ -24,7 +24,7 @@ impl Interpreter<'_> {
         })
     }
 
-    pub(super) fn binary(&mut self, op: BinaryOp, left: &Value, right: &Value) -> Evaluated {
+    pub(crate) fn binary(&mut self, op: BinaryOp, left: &Value, right: &Value) -> Evaluated {
         match (op, left, right) {
             (BinaryOp::Concatenate, ..) => {
                 let mut text = String::new();
@@ -36,7 +36,7 @@ impl Interpreter<'_> {
                 self.budget.bytes(a.len() + b.len())?;
                 return Ok([&**a, &**b].concat().into());
             }
-            (BinaryOp::Add, Value::List(a), Value::List(b)) => {
+            (BinaryOp::Add, Value::List(a), Value::List(b)) if a.is_tuple() == b.is_tuple() => {
                 let elements = [a.elements(), b.elements()];
                 self.budget.bytes(elements.iter().map(|elements| size_of_val(*elements)).sum())?;
                 return a.with(elements.concat());
@@ -130,6 +130,7 @@ fn arithmetic(op: BinaryOp, left: Number, right: Number) -> Option<Value> {
                 let is_below = remainder != 0 && (remainder < 0) != (b < 0);
                 Some(if is_below { remainder + b } else { remainder })
             }
+            BinaryOp::Power if b < 0 && a != 0 => return power(a as f64, b as f64),
             BinaryOp::Power => a.checked_pow(u32::try_from(b).ok()?),
             BinaryOp::Divide | BinaryOp::Concatenate => None,
         };
@@ -141,7 +142,85 @@ fn arithmetic(op: BinaryOp, left: Number, right: Number) -> Option<Value> {
         BinaryOp::Subtract => a - b,
         BinaryOp::Multiply => a * b,
         BinaryOp::Divide if b != 0.0 => a / b,
+        BinaryOp::FloorDivide if b != 0.0 => floor_division(a, b).0,
+        BinaryOp::Remainder if b != 0.0 => floor_division(a, b).1,
+        BinaryOp::Power => return power(a, b),
         _ => return None,
     };
     Some(Value::Float(result))
+}
+
+/// Quotient towards negative infinity, and the remainder with the sign of the divisor.
+fn floor_division(a: f64, b: f64) -> (f64, f64) {
+    let mut remainder = libm::fmod(a, b);
+    let mut quotient = (a - remainder) / b;
+    if remainder == 0.0 {
+        remainder = 0.0f64.copysign(b);
+    } else if (b < 0.0) != (remainder < 0.0) {
+        remainder += b;
+        quotient -= 1.0;
+    }
+    let floor = libm::floor(quotient);
+    let quotient = match quotient {
+        0.0 => 0.0f64.copysign(a / b),
+        _ if quotient - floor > 0.5 => floor + 1.0,
+        _ => floor,
+    };
+    (quotient, remainder)
+}
+
+/// A power, if it is a real number and not beyond all bounds.
+fn power(a: f64, b: f64) -> Option<Value> {
+    let result = power_in_steps(a, b).unwrap_or_else(|| libm::pow(a, b));
+    let is_wrong =
+        (result.is_infinite() && a.is_finite() && b.is_finite()) || (result.is_nan() && !a.is_nan());
+    (!is_wrong).then_some(Value::Float(result))
+}
+
+/// A power by squaring, for exponents that are multiples of a half, with twice the digits of an `f64`: `libm` is
+/// off by a digit in the last place more often than Python's library. `None` where that does not work.
+fn power_in_steps(a: f64, b: f64) -> Option<f64> {
+    const MAX_EXPONENT: f64 = 1024.0;
+    let halves = b.abs() * 2.0;
+    if b.abs() > MAX_EXPONENT || libm::floor(halves) != halves || a == 0.0 {
+        return None;
+    }
+    let (mut exponent, has_root) = (halves as u32 / 2, halves as u32 % 2 == 1);
+    let mut result = Sum { high: 1.0, low: 0.0 };
+    if has_root {
+        let root = libm::sqrt(a);
+        result = Sum { high: root, low: libm::fma(-root, root, a) / (2.0 * root) };
+    }
+    let mut square = Sum { high: a, low: 0.0 };
+    while exponent > 0 {
+        if exponent % 2 == 1 {
+            result = result.times(square);
+        }
+        square = square.times(square);
+        exponent /= 2;
+    }
+    if b < 0.0 {
+        let inverse = 1.0 / result.high;
+        let rest = libm::fma(-inverse, result.high, 1.0) - inverse * result.low;
+        result = Sum { high: inverse, low: inverse * rest };
+    }
+    let result = result.high + result.low;
+    result.is_normal().then_some(result)
+}
+
+/// A number as the sum of two.
+#[derive(Clone, Copy)]
+struct Sum {
+    high: f64,
+    low: f64,
+}
+
+impl Sum {
+    fn times(self, other: Self) -> Self {
+        let product = self.high * other.high;
+        let rest = libm::fma(self.high, other.high, -product);
+        let rest = rest + (self.high * other.low + self.low * other.high);
+        let high = product + rest;
+        Self { high, low: rest - (high - product) }
+    }
 }

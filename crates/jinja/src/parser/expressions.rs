@@ -278,6 +278,12 @@ impl Parser {
         match self.peek() {
             Token::Name(_) => {
                 let name = self.name()?;
+                match &*name {
+                    "varargs" => self.named.varargs = true,
+                    "kwargs" => self.named.kwargs = true,
+                    "caller" => self.named.caller = true,
+                    _ => {}
+                }
                 Ok(match &*name {
                     "true" | "True" => Expr::Literal(Literal::Bool(true)),
                     "false" | "False" => Expr::Literal(Literal::Bool(false)),

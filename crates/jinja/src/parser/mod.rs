@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::ast::Macro;
+use crate::ast::{For, Macro};
 use crate::lexer::{Token, tokenize};
 use crate::{Error, ErrorKind, Template};
 
@@ -17,9 +17,16 @@ use crate::{Error, ErrorKind, Template};
 const MAX_DEPTH: usize = 24;
 
 pub(crate) fn parse(source: &str) -> Result<Template, Error> {
-    let mut parser = Parser { tokens: tokenize(source)?, next: 0, depth: 0, macros: Vec::new() };
+    let mut parser = Parser {
+        tokens: tokenize(source)?,
+        next: 0,
+        depth: 0,
+        macros: Vec::new(),
+        loops: Vec::new(),
+        named: Named::default(),
+    };
     let body = parser.statements(&[])?;
-    Ok(Template { body, macros: parser.macros })
+    Ok(Template { body, macros: parser.macros, loops: parser.loops })
 }
 
 struct Parser {
@@ -27,6 +34,17 @@ struct Parser {
     next: usize,
     depth: usize,
     macros: Vec<Macro>,
+    /// Recursive loops.
+    loops: Vec<For>,
+    named: Named,
+}
+
+/// Which names with a meaning in macros have come since the last macro began.
+#[derive(Debug, Clone, Copy, Default)]
+struct Named {
+    varargs: bool,
+    kwargs: bool,
+    caller: bool,
 }
 
 type Parsed<T> = Result<T, Error>;

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::{Parsed, Parser};
+use super::{Named, Parsed, Parser};
 use crate::ErrorKind;
 use crate::ast::{Expr, FilterCall, For, Macro, Node, Parameter, Statement, Step, Target};
 use crate::lexer::Token;
@@ -109,6 +109,7 @@ impl Parser {
             true => Some(self.expression()?),
             false => None,
         };
+        let is_recursive = self.eat_name("recursive");
         self.block_end()?;
         let body = self.statements(&["else", "endfor"])?;
         let otherwise = match self.eat_name("else") {
@@ -120,7 +121,12 @@ impl Parser {
         };
         self.keyword("endfor")?;
         self.block_end()?;
-        Ok(Node::For(Box::new(For { target, iterable, condition, body, otherwise })))
+        let node = For { target, iterable, condition, body, otherwise };
+        if is_recursive {
+            self.loops.push(node);
+            return Ok(Node::RecursiveFor(self.loops.len() - 1));
+        }
+        Ok(Node::For(Box::new(node)))
     }
 
     fn set_statement(&mut self) -> Parsed<Node> {
@@ -157,8 +163,21 @@ impl Parser {
         self.symbol("(")?;
         let parameters = self.parameters()?;
         self.block_end()?;
-        let body = self.block("endmacro")?;
-        self.macros.push(Macro { name, parameters, body });
+        self.macro_body(name, parameters, "endmacro")
+    }
+
+    /// The body of a macro or a `call` block, and its end; returns its index.
+    fn macro_body(&mut self, name: Box<str>, parameters: Vec<Parameter>, end: &'static str) -> Parsed<usize> {
+        let around = core::mem::take(&mut self.named);
+        let body = self.block(end)?;
+        let named = self.named;
+        self.named = Named {
+            varargs: around.varargs || named.varargs,
+            kwargs: around.kwargs || named.kwargs,
+            caller: around.caller || named.caller,
+        };
+        let Named { varargs: takes_varargs, kwargs: takes_kwargs, caller: takes_caller } = named;
+        self.macros.push(Macro { name, parameters, body, takes_varargs, takes_kwargs, takes_caller });
         Ok(self.macros.len() - 1)
     }
 
@@ -172,9 +191,8 @@ impl Parser {
             return self.expected("a call");
         }
         self.block_end()?;
-        let body = self.block("endcall")?;
-        self.macros.push(Macro { name: "caller".into(), parameters, body });
-        Ok(Node::Call { call, body: self.macros.len() - 1 })
+        let body = self.macro_body("caller".into(), parameters, "endcall")?;
+        Ok(Node::Call { call, body })
     }
 
     /// Parameters after their `(`.
