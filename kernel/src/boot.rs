@@ -14,6 +14,7 @@ use ferrite_kernel::{
     cores::start as cores,
     device_tree::{self, LastWords},
     drivers::{
+        calendar_clock,
         host::{self, ExitStatus},
         interrupts, power, power_keys, uart, virtio,
     },
@@ -99,6 +100,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
         console,
         columns: args.columns,
         clock_us: arch::time::now_us,
+        now_seconds: calendar_clock::now_seconds,
         instructions_retired: arch::counters::instructions_retired,
         cpu_model: arch::cpu::model(),
         cpu_features: arch::cpu::features(),
@@ -211,6 +213,10 @@ fn start_console(platform: &Platform, args: &BootArgs) {
     };
     let clock_us = arch::time::now_us;
     logging::init(Logger { sink, clock_us }, level);
+    if let Some(clock) = &platform.clock {
+        // SAFETY: mapped by now.
+        unsafe { calendar_clock::init(clock) };
+    }
     info!("Ferrite {}", env!("CARGO_PKG_VERSION"));
     for remark in &platform.remarks {
         warn!("device tree: {remark}");

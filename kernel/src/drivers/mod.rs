@@ -2,6 +2,8 @@
 //! reach their registers through a trait, for which tests have devices of their own.
 
 #[cfg(target_os = "none")]
+pub mod calendar_clock;
+#[cfg(target_os = "none")]
 mod gic_security;
 pub mod gic_v2;
 #[cfg(target_os = "none")]

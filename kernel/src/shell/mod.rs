@@ -67,6 +67,7 @@ pub struct Shell<'a> {
 /// Facts about the machine, for the commands that show them.
 struct Machine {
     clock_us: fn() -> u64,
+    now_seconds: fn() -> Option<u64>,
     heap_usage: fn() -> HeapUsage,
     pool: &'static Pool,
     cpu_model: CpuModel,
@@ -81,6 +82,7 @@ impl<'a> Shell<'a> {
     fn new(system: System<'a>, interactive: bool) -> Self {
         let machine = Machine {
             clock_us: system.clock_us,
+            now_seconds: system.now_seconds,
             heap_usage: system.heap_usage,
             pool: system.pool,
             cpu_model: system.cpu_model,

@@ -67,11 +67,12 @@ impl Console for Typed {
 struct Computer {
     disks: Vec<(MemoryDisk, Option<FileFacts>)>,
     pool: &'static Pool,
+    now_seconds: fn() -> Option<u64>,
 }
 
 impl Computer {
     fn new() -> Self {
-        Self { disks: Vec::new(), pool: host::pool(64 << 20) }
+        Self { disks: Vec::new(), pool: host::pool(64 << 20), now_seconds: || None }
     }
 
     fn disk(mut self, serial: &str, bytes: Vec<u8>) -> Self {
@@ -112,6 +113,7 @@ impl Computer {
             console: &mut console,
             columns: Some(0),
             clock_us: host::clock_us,
+            now_seconds: self.now_seconds,
             kernels: ::llm::simd::Kernels::detect(),
             instructions_retired: || None,
             cpu_model: CpuModel::from_midr(0x410f_d083),
@@ -162,6 +164,22 @@ impl Computer {
         assert_eq!(answers.len(), lines.len());
         answers
     }
+}
+
+#[test]
+fn the_date_is_the_clocks_or_a_stated_one() {
+    let mut computer = Computer::new();
+    let fixed = computer.command("date").unwrap();
+    assert_eq!(
+        fixed,
+        "2024-07-26 00:00:00 UTC, a fixed date: the machine has no clock that knows the right one\n"
+    );
+    // date -u -d @1795887320 '+%F %T'
+    computer.now_seconds = || Some(1_795_887_320);
+    assert_eq!(computer.command("date").unwrap(), "2026-11-28 17:35:20 UTC\n");
+    computer.now_seconds = || Some(u32::MAX.into());
+    assert_eq!(computer.command("date").unwrap(), "2106-02-07 06:28:15 UTC\n");
+    assert!(computer.command("date now").is_none());
 }
 
 #[test]

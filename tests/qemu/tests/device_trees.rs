@@ -55,7 +55,7 @@ fn a_tree_like_a_boards() {
     session.finish().expect_status(0);
 }
 
-/// A console that is not driven is named on the one that is.
+/// A console that is not driven is named on the one that is; a machine without a clock says so of the date.
 #[test]
 fn another_console_than_the_tree_wants() {
     let directory = Directory::new("another-console");
@@ -66,12 +66,15 @@ fn another_console_than_the_tree_wants() {
     let mut aliases = dtoolkit::model::DeviceTreeNode::new("aliases").unwrap();
     set(&mut aliases, "serial0", "/serial@9050000");
     tree.root.add_child(aliases);
+    tree.root.remove_child("pl031@9010000").unwrap();
     let chosen = tree.root.child_mut("chosen").unwrap();
     set(chosen, "stdout-path", "serial0");
     set(chosen, "bootargs", "log=warn");
     let mut session = Run::new().device_tree(&directory, &tree, "-machine gic-version=2").start();
     session.wait_for("stdout-path is \"serial0\", a \"acme,serial\", which is not driven");
     session.wait_for("ferrite> ");
+    session.send("date\r");
+    session.wait_for("2024-07-26 00:00:00 UTC, a fixed date");
     session.send("poweroff\r");
     session.finish().expect_status(0);
 }

@@ -120,6 +120,13 @@ fn piped_input_of_any_length_arrives_whole() {
     assert!(session.wait_for(&input[input.len() - 16..]) == input);
 }
 
+#[test]
+fn the_clock_tells_the_date() {
+    let outcome = Run::new().qemu("-rtc base=2030-05-06T07:08:09,clock=vm").command("date").finish();
+    let date = String::from_utf8(outcome.expect_status(0).stdout).unwrap();
+    assert!(date.starts_with("2030-05-06 07:") && date.ends_with(" UTC\n"), "{date}");
+}
+
 /// QEMU's `system_powerdown`, which `virsh shutdown` sends, presses the power key of the device tree.
 #[test]
 fn the_power_key_turns_the_machine_off() {

@@ -61,9 +61,8 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     let system = arguments.option_text("system")?;
     let enable_thinking = arguments.last_of(&["thinking", "no-thinking"]).map(|option| option == "thinking");
     let stop = stop_strings(arguments)?;
-    // The machine has a clock, but nothing that tells it the date.
-    let format =
-        ChatFormat { template: arguments.option_text("template")?, enable_thinking, now_seconds: None };
+    let now_seconds = (shell.machine.now_seconds)();
+    let format = ChatFormat { template: arguments.option_text("template")?, enable_thinking, now_seconds };
     if message.is_none() && !shell.terminal.is_interactive() {
         return Err(CommandError::NotInteractive(arguments.command()));
     }

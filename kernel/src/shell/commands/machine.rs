@@ -1,4 +1,6 @@
-//! `mem`, `cpus`, `disks`, `pci`, `uptime`: what the machine is and how it does.
+//! `mem`, `cpus`, `disks`, `pci`, `uptime`, `date`: what the machine is and how it does.
+
+use ::llm::chat::DEFAULT_NOW_SECONDS;
 
 use crate::shell::{
     Shell,
@@ -54,6 +56,15 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "show the time since the machine started",
         details: "",
         run: uptime,
+    },
+    Command {
+        name: "date",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show the date and time, universal",
+        details: "It is what chat templates are told. Where the machine has no clock that knows it, a fixed date stands in.",
+        run: date,
     },
 ];
 
@@ -165,5 +176,17 @@ fn pci(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
 fn uptime(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     let us = (shell.machine.clock_us)();
     shell.terminal.print(format_args!("{}.{:03} s\n", us / 1_000_000, us / 1000 % 1000));
+    Ok(())
+}
+
+fn date(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let now_seconds = (shell.machine.now_seconds)();
+    let shown = now_seconds.unwrap_or(DEFAULT_NOW_SECONDS);
+    let shown = jinja::format_time(shown, "%Y-%m-%d %H:%M:%S").expect("these codes are known");
+    let remark = match now_seconds {
+        Some(_) => "",
+        None => ", a fixed date: the machine has no clock that knows the right one",
+    };
+    shell.terminal.print(format_args!("{shown} UTC{remark}\n"));
     Ok(())
 }

@@ -279,6 +279,18 @@ fn ctrl_c_stops_an_inference_and_keeps_what_was_typed_after_it() {
 }
 
 #[test]
+fn templates_are_told_the_date() {
+    let template = "{{ raise_exception('today is ' ~ strftime_now('%d %b %Y %H')) }}";
+    let file = fixtures::with_text(&fixtures::micro(), "tokenizer.chat_template", template);
+    let mut computer = Computer::new().disk("s", file);
+    let answer = computer.converse(&[b"llm chat Hello"]);
+    assert!(answer[0].contains("today is 26 Jul 2024 00"), "{}", answer[0]);
+    computer.now_seconds = || Some(1_795_887_320);
+    let answer = computer.converse(&[b"llm chat Hello"]);
+    assert!(answer[0].contains("today is 28 Nov 2026 17"), "{}", answer[0]);
+}
+
+#[test]
 fn the_power_key_stops_what_is_running() {
     let off = Shutdown::PowerOff { success: true };
     let typed = b"llm load\nllm infer hello 60\nmem\n";
