@@ -79,10 +79,26 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&causes(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What went wrong, each cause after what it caused. One that repeats what was said before it is left out: many
+/// errors tell their source themselves.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.ends_with(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
 }
 
 /// Prints one line on standard error. If that is gone too, the exit status must do.
@@ -124,6 +140,16 @@ fn report_usage(error: &clap::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_that_its_effect_has_told_is_told_once() {
+        let io = || io::Error::other("the disk is gone");
+        assert_eq!(causes(&anyhow::Error::new(io()).context("a.gguf")), "a.gguf: the disk is gone");
+        // `transparent` errors and those that end in their source.
+        let telling = anyhow::Error::new(io()).context("io: the disk is gone").context("a.gguf");
+        assert_eq!(causes(&telling), "a.gguf: io: the disk is gone");
+        assert_eq!(causes(&anyhow::anyhow!("no").context("no")), "no");
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {
