@@ -31,14 +31,11 @@ pub(crate) fn kinds(file: &File) -> Vec<(&'static str, Vec<u8>)> {
         ("tokenizer-model-number", id("tokenizer.ggml.model", 1)),
         ("no-tokens", without("tokenizer.ggml.tokens")),
         ("tokens-are-numbers", array("tokenizer.ggml.tokens", ValueType::I32, n_vocab, &integers)),
-        ("no-scores", without("tokenizer.ggml.scores")),
         ("scores-too-few", array("tokenizer.ggml.scores", ValueType::F32, 2, &[0; 8])),
         ("scores-are-texts", array("tokenizer.ggml.scores", ValueType::String, n_vocab, &texts)),
         ("scores-not-numbers", array("tokenizer.ggml.scores", ValueType::F32, n_vocab, &not_numbers)),
         ("token-types-too-few", array("tokenizer.ggml.token_type", ValueType::I32, 2, &[0; 8])),
-        ("bos-out-of-range", id("tokenizer.ggml.bos_token_id", n_vocab as u32)),
-        ("eos-out-of-range", id("tokenizer.ggml.eos_token_id", u32::MAX)),
-        ("eos-negative", set("tokenizer.ggml.eos_token_id", Value::I32(-1))),
+        ("bos-text", set("tokenizer.ggml.bos_token_id", Value::String("<s>".into()))),
     ]
     .into()
 }

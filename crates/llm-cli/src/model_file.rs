@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use llm::gguf::Gguf;
+use llm::gguf::{Gguf, Value};
 use llm::parallel::Workers;
 use llm::quant::{Packer, Packing};
 use llm::simd::Kernels;
@@ -71,8 +71,8 @@ impl ModelFile {
 
     /// Name for tables: `general.name`, or the file's name without its extension.
     pub fn display_name(&self, gguf: &Gguf<'_>) -> String {
-        match gguf.str_value("general.name") {
-            Ok(Some(name)) if !name.is_empty() => name.to_owned(),
+        match gguf.get("general.name") {
+            Some(Value::String(name)) if !name.as_bytes().is_empty() => name.to_string(),
             _ => self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
         }
     }

@@ -169,13 +169,11 @@ impl Merges {
         let mut id_of = |piece: &[u8]| vocabulary.id_of_piece(piece, &mut decoded);
         for (index, merge) in strings.enumerate() {
             let outside = TokenizerError::MergeOutsideVocabulary { index };
-            // A part may begin with a space, but not be empty.
-            let split = merge
-                .iter()
-                .skip(1)
-                .position(|&byte| byte == b' ')
-                .ok_or(TokenizerError::MalformedMerge { index })?
-                + 1;
+            // A part may begin with a space. What has no two parts joins nothing.
+            let Some(split) = merge.iter().skip(1).position(|&byte| byte == b' ').map(|place| place + 1)
+            else {
+                continue;
+            };
             let (left, right) = (&merge[..split], &merge[split + 1..]);
             joined.clear();
             reserve(&mut joined, merge.len())?;

@@ -51,36 +51,15 @@ pub enum TokenizerError {
         /// Its size in the file.
         size_bytes: usize,
     },
-    /// Two tokens with the same text.
-    DuplicateToken {
-        /// The earlier one.
-        first: u32,
-        /// The later one.
-        second: u32,
-    },
     /// A score that is not a number.
     ScoreNotANumber {
         /// The token's id.
         id: u32,
     },
-    /// A merge without a space between its two parts.
-    MalformedMerge {
-        /// Its index.
-        index: usize,
-    },
     /// A merge of which a part, or what comes of it, is no token.
     MergeOutsideVocabulary {
         /// Its index.
         index: usize,
-    },
-    /// A key that names a token which does not exist.
-    TokenOutOfRange {
-        /// The key.
-        key: &'static str,
-        /// The id that it names.
-        id: u32,
-        /// The number of tokens.
-        n_vocab: usize,
     },
     /// The text cannot be encoded, because a token is missing that every vocabulary of this kind
     /// must name.
@@ -141,20 +120,11 @@ impl fmt::Display for TokenizerError {
             Self::TooLarge { key, size_bytes } => {
                 write!(f, "{key}: {size_bytes} bytes, too many for 32-bit indices")
             }
-            Self::DuplicateToken { first, second } => {
-                write!(f, "tokenizer.ggml.tokens: {first} and {second} are the same text")
-            }
             Self::ScoreNotANumber { id } => {
                 write!(f, "tokenizer.ggml.scores: the score of token {id} is not a number")
             }
-            Self::MalformedMerge { index } => {
-                write!(f, "tokenizer.ggml.merges: merge {index} has no space between two parts")
-            }
             Self::MergeOutsideVocabulary { index } => {
                 write!(f, "tokenizer.ggml.merges: merge {index} joins or makes a text that is no token")
-            }
-            Self::TokenOutOfRange { key, id, n_vocab } => {
-                write!(f, "{key} is {id}, but there are {n_vocab} tokens")
             }
             Self::MissingToken { key } => {
                 write!(f, "the text needs a token that the file does not name in {key}")
@@ -175,14 +145,8 @@ impl fmt::Display for TokenizerError {
     }
 }
 
-impl core::error::Error for TokenizerError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Gguf(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+// No source: what an error of the reader says is all that this one says.
+impl core::error::Error for TokenizerError {}
 
 /// Makes room for `additional` more elements.
 pub(super) fn reserve<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), TokenizerError> {

@@ -71,16 +71,25 @@ impl<T: Copy> Table<T> {
     /// The entry with this hash for which `is_key` holds.
     #[inline]
     pub(super) fn find(&self, hash: u64, is_key: impl Fn(T) -> bool) -> Option<T> {
+        self.place_of(hash, is_key).map(|place| self.entries[place])
+    }
+
+    /// Where the entry with this hash is for which `is_key` holds.
+    #[inline]
+    pub(super) fn place_of(&self, hash: u64, is_key: impl Fn(T) -> bool) -> Option<usize> {
         let mut place = self.home(hash);
         loop {
             match self.tags[place] {
                 0 => return None,
-                found if found == tag(hash) && is_key(self.entries[place]) => {
-                    return Some(self.entries[place]);
-                }
+                found if found == tag(hash) && is_key(self.entries[place]) => return Some(place),
                 _ => place = self.next(place),
             }
         }
+    }
+
+    /// Puts an entry in the place of another one with the same key.
+    pub(super) fn replace(&mut self, place: usize, entry: T) {
+        self.entries[place] = entry;
     }
 
     /// Adds an entry, of which there must not be more than were announced.

@@ -38,7 +38,7 @@ pub use vocabulary::TokenKind;
 use bpe::Bpe;
 use error::{MAX_TEXT_BYTES, push};
 use pre_tokenizer::{Alphabet, PreTokenizer};
-use roles::{BOS_KEY, Defaults, EOS_KEY, Roles, SEP_KEY, UNKNOWN_KEY};
+use roles::{BOS_KEY, Defaults, EOS_KEY, Roles, SEP_KEY};
 use sentencepiece::SentencePiece;
 use special::{Fragment, SpecialTokens};
 use vocabulary::{Spelling, Vocabulary};
@@ -95,8 +95,6 @@ impl<'a> Tokenizer<'a> {
     fn sentencepiece(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
         let defaults =
             Defaults { bos: Some(1), eos: Some(2), unknown: Some(0), separator: None, add_bos: true };
-        // Without scores any order of joining would be made up.
-        gguf.require_array("tokenizer.ggml.scores")?;
         let add_space_prefix = gguf.bool_value("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
         Self::new(gguf, Spelling::Escaped, defaults, |vocabulary, roles| {
             Ok(Algorithm::SentencePiece(SentencePiece::new(vocabulary, add_space_prefix, roles.unknown)))
@@ -108,7 +106,14 @@ impl<'a> Tokenizer<'a> {
             Alphabet::Bytes => Spelling::ByteLevel,
             Alphabet::Chars | Alphabet::CharsWholeNewlines => Spelling::Escaped,
         };
-        let defaults = Defaults { add_bos: pre_tokenizer.add_bos, ..Defaults::default() };
+        // Those of the first family of this kind, which the reference takes for all.
+        let first_special = (spelling == Spelling::ByteLevel).then_some(11);
+        let defaults = Defaults {
+            bos: first_special,
+            eos: first_special,
+            add_bos: pre_tokenizer.add_bos,
+            ..Defaults::default()
+        };
         let mut tokenizer = Self::new(gguf, spelling, defaults, |vocabulary, _| {
             Bpe::from_gguf(gguf, vocabulary, pre_tokenizer).map(Algorithm::Bpe)
         })?;
@@ -123,11 +128,7 @@ impl<'a> Tokenizer<'a> {
         let lowercase = gguf.bool_value("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(true);
         let strip_accents = gguf.bool_value("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowercase);
         Self::new(gguf, Spelling::Escaped, defaults, |_, roles| {
-            Ok(Algorithm::WordPiece(WordPiece {
-                lowercase,
-                strip_accents,
-                unknown: roles.unknown.ok_or(TokenizerError::MissingToken { key: UNKNOWN_KEY })?,
-            }))
+            Ok(Algorithm::WordPiece(WordPiece { lowercase, strip_accents, unknown: roles.unknown }))
         })
     }
 

@@ -133,9 +133,14 @@ impl Roles {
         defaults: Defaults,
     ) -> Result<Self, TokenizerError> {
         let n_vocab = vocabulary.n_vocab();
-        let named = |key: &'static str| match gguf.u32_value(key)? {
-            Some(id) if id as usize >= n_vocab => Err(TokenizerError::TokenOutOfRange { key, id, n_vocab }),
-            id => Ok(id),
+        // A key that names a token which does not exist counts as none: many files are made with the ids of another
+        // vocabulary, and none of them is needed to run.
+        let named = |key: &'static str| match gguf.get(key) {
+            None => Ok(None),
+            Some(value) => match value.as_integer() {
+                Some(id) => Ok(u32::try_from(id).ok().filter(|&id| (id as usize) < n_vocab)),
+                None => gguf.u32_value(key),
+            },
         };
         let or_default = |key, default: Option<u32>| {
             Ok::<_, TokenizerError>(named(key)?.or(default.filter(|&id| (id as usize) < n_vocab)))

@@ -11,7 +11,7 @@ use super::adjacency::Adjacency;
 use super::error::{TokenizerError, push, reserve};
 use super::hash::{Table, hash_bytes};
 use super::vocabulary::{TokenKind, Vocabulary};
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Value};
 
 /// The special tokens of a vocabulary.
 #[derive(Debug)]
@@ -108,26 +108,25 @@ impl SpecialTokens {
         gguf: &Gguf<'_>,
         vocabulary: &Vocabulary<'_>,
     ) -> Result<(), TokenizerError> {
-        let has = |key, parts: &[&str]| {
-            Ok::<_, TokenizerError>(
-                gguf.str_value(key)?
-                    .is_some_and(|text| parts.iter().any(|part| contains_any_case(text, part))),
-            )
+        // Bytes: a name need not be UTF-8.
+        let has = |key, parts: &[&str]| match gguf.get(key) {
+            Some(Value::String(text)) => parts.iter().any(|part| contains_any_case(text.as_bytes(), part)),
+            _ => false,
         };
-        if has("tokenizer.ggml.pre", &["jina-v2-de", "jina-v2-es", "jina-v2-code"])?
-            || has("general.architecture", &["nomic-bert-moe", "jina-bert-v3"])?
+        if has("tokenizer.ggml.pre", &["jina-v2-de", "jina-v2-es", "jina-v2-code"])
+            || has("general.architecture", &["nomic-bert-moe", "jina-bert-v3"])
         {
             if let Some(id) = self.id_of(vocabulary, b"<mask>") {
                 push(&mut self.strip_left, id)?;
             }
-        } else if has("general.name", &["phi-3", "phi3"])? {
+        } else if has("general.name", &["phi-3", "phi3"]) {
             for id in 0..vocabulary.n_vocab() as u32 {
                 let keeps = [b"<unk>".as_slice(), b"<s>", b"<|endoftext|>"];
                 if self.contains(vocabulary, id) && !keeps.contains(&vocabulary.piece(id)) {
                     push(&mut self.strip_right, id)?;
                 }
             }
-        } else if has("general.name", &["modern-bert"])?
+        } else if has("general.name", &["modern-bert"])
             && let Some(id) = self.id_of(vocabulary, b"[MASK]")
         {
             push(&mut self.strip_left, id)?;
@@ -305,8 +304,8 @@ fn is_special(kind: TokenKind) -> bool {
     matches!(kind, TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown)
 }
 
-fn contains_any_case(text: &str, part: &str) -> bool {
-    text.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+fn contains_any_case(text: &[u8], part: &str) -> bool {
+    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
 }
 
 /// C's `isspace`.

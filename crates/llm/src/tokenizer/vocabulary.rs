@@ -131,8 +131,10 @@ impl<'a> Vocabulary<'a> {
                 continue;
             }
             let hash = hash_bytes(text);
-            if let Some(first) = self.index.find(hash, |first| self.piece(first) == piece) {
-                return Err(TokenizerError::DuplicateToken { first, second: id });
+            // Of two tokens with the same text the last one is meant by it; each stands for it.
+            if let Some(place) = self.index.place_of(hash, |first| self.piece(first) == piece) {
+                self.index.replace(place, id);
+                continue;
             }
             self.longest_bytes = self.longest_bytes.max(text.len());
             let mut at = 0;

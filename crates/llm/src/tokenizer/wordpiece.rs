@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use unicode_normalization::char::decompose_canonical;
 
 use super::error::{TokenizerError, push, reserve};
+use super::roles::UNKNOWN_KEY;
 use super::unicode::{Class, char_at};
 use super::vocabulary::{ESCAPED_SPACE, Vocabulary};
 
@@ -19,7 +20,7 @@ pub(super) struct WordPiece {
     /// Whether accents are dropped.
     pub(super) strip_accents: bool,
     /// Stands for a word that the vocabulary cannot spell.
-    pub(super) unknown: u32,
+    pub(super) unknown: Option<u32>,
 }
 
 impl WordPiece {
@@ -79,7 +80,7 @@ impl WordPiece {
                 .find_map(|end| Some((vocabulary.id_of(&word[start..end])?, end)));
             let Some((id, end)) = found else {
                 out.truncate(before);
-                push(out, self.unknown)?;
+                push(out, self.unknown.ok_or(TokenizerError::MissingToken { key: UNKNOWN_KEY })?)?;
                 break;
             };
             push(out, id)?;
