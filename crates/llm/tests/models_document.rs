@@ -55,7 +55,7 @@ fn every_architecture_has_a_line_and_a_case() {
     let rows = table("Architectures", 3);
     let documented: Vec<&str> = rows.iter().map(|row| row[0]).collect();
     let families: Vec<&str> = ARCHITECTURES.iter().map(|architecture| architecture.name).collect();
-    assert_eq!(documented, families, "in the order of the table in architecture.rs");
+    assert_eq!(documented, families, "in the order of the table in families.rs");
 
     let cases = cases("architectures");
     for row in rows {

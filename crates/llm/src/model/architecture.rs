@@ -1,12 +1,14 @@
-//! The families of models: what sets each apart, as one table.
+//! What sets the families of models apart.
 //!
-//! An [`Architecture`] states what a GGUF file does not say of itself: the order of the operations,
-//! and what a missing key means. Dimensions and constants come from the file's keys
+//! An [`Architecture`], an entry of the table [`ARCHITECTURES`], states what a GGUF file does not say of
+//! itself: the order of the operations, and what a missing key means. Dimensions and constants come from the file's keys
 //! ([`Config`](super::Config)), optional parts from the tensors that are there
 //! ([`Weights`](super::weights::Weights)).
 //!
 //! A layer is a sequence mixer followed by a channel mixer, each of which adds to the residual
 //! stream. Every family here mixes the sequence by attention.
+
+use super::families::ARCHITECTURES;
 
 /// What the forward pass must know of a family beyond its hyper-parameters and tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,8 @@ pub struct Architecture {
     pub block: Block,
     /// How the position of a token enters.
     pub positions: Positions,
+    /// How the pairs of a rotary embedding are divided.
+    pub rope_sections: RopeSections,
     /// The layers whose queries and keys are turned, in families with a rotary embedding.
     pub rope_layers: RopeLayers,
     /// The rotary embedding of layers with a sliding window.
@@ -51,9 +55,17 @@ pub struct Architecture {
     pub temperature: QueryTemperature,
     /// What else a file must have.
     pub required: Required,
-    /// The scales, caps and limits that the family reads, with what a missing one means. Those of other
-    /// families change nothing.
+    /// The scales, caps and limits that the family reads, and other keys that others do not, with what a missing
+    /// scale means. Those of other families change nothing.
     pub reads: &'static [(&'static str, Option<f32>)],
+    /// Beginnings of the names of tensors that a file can have and that are not used: what makes embeddings or
+    /// scores of hidden states.
+    pub unused: &'static [&'static str],
+    /// Whether a file without `token_embd` embeds tokens by its output matrix.
+    pub output_embeds: bool,
+    /// Whether a layer can be without heads, which then passes the stream on; with query heads only, which then is
+    /// linear; or without a feed-forward block, which then changes nothing.
+    pub has_empty_layers: bool,
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
@@ -118,6 +130,8 @@ pub enum Positions {
     Learned,
     /// A penalty on attention that grows with the distance (Press et al. 2022).
     Alibi,
+    /// ALiBi where `attention.max_alibi_bias` is above 0, and a learned vector where the file has them.
+    AlibiByKey,
     /// ALiBi in models of this many layers, in others a rotary embedding.
     AlibiAtLayers(usize, RopePairs),
 }
@@ -131,6 +145,18 @@ pub enum RopePairs {
     Halves,
 }
 
+/// Models that see images divide the pairs into sections, `rope.dimension_sections`: three that turn by the
+/// position in time, height and width, which are one in a text, and a last one, which a text does not turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopeSections {
+    /// None, whatever the key says.
+    None,
+    /// One after the other, in files that have the key; their pairs are then [`RopePairs::Halves`].
+    Consecutive,
+    /// The first three in turns.
+    Interleaved,
+}
+
 /// Layers with a rotary embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RopeLayers {
@@ -138,8 +164,10 @@ pub enum RopeLayers {
     All,
     /// All but each n-th.
     AllButEach(usize),
-    /// Layers with a window; every layer if there are none.
+    /// Layers with a window; every layer in models without a window.
     Windowed,
+    /// Every layer, or none if `rope.scaling.finetuned` says no.
+    UnlessNotFinetuned,
 }
 
 /// The rotary embedding of layers with a sliding window.
@@ -160,27 +188,37 @@ pub enum WindowRope {
 pub enum Window {
     /// None, whatever `attention.sliding_window` says.
     None,
-    /// As many positions as `attention.sliding_window` says, which is required.
+    /// As many positions as `attention.sliding_window` says, which is required; 0 is a window without an end.
     Required {
         /// Of how many layers the last sees all.
         period: usize,
     },
-    /// As many positions as `attention.sliding_window` says, in files that have the key.
+    /// The same, but without the key a window of this length.
+    OrLength {
+        /// Of how many layers the last sees all.
+        period: usize,
+        /// Positions of a file that does not say.
+        length: usize,
+    },
+    /// As many positions as `attention.sliding_window` says; no layer has one without the key, or if it is 0.
     Optional {
         /// Of how many layers the last sees all.
         period: usize,
     },
-    /// As many positions as `attention.sliding_window` says, in models of so many layers.
+    /// As [`OrLength`](Self::OrLength), in models of so many layers.
     AtLayers {
         /// Of how many layers the last sees all.
         period: usize,
+        /// Positions of a file that does not say.
+        length: usize,
         /// The number of layers.
         n_layer: usize,
     },
     /// As many positions as `attention.sliding_window` says, in the layers that
     /// `attention.sliding_window_pattern` lists.
     Pattern,
-    /// Positions of the same chunk, `attention.chunk_size` long (8192 without the key).
+    /// Positions of the same chunk, `attention.chunk_size` long (8192 without the key); none, and a rotary embedding
+    /// in all layers but the last, if `attention.sliding_window` is 0.
     Chunked {
         /// Of how many layers the last sees all.
         period: usize,
@@ -213,7 +251,8 @@ pub enum AttentionKind {
     Causal,
     /// Over all positions of the batch.
     Bidirectional,
-    /// Causal, with keys and values compressed to one vector (DeepSeek-AI 2024).
+    /// Causal, with keys and values compressed to one vector (DeepSeek-AI 2024), which is cached; or expanded and then
+    /// cached, in files that do not give the lengths of expanded heads (`attention.key_length_mla`).
     Latent,
 }
 
@@ -222,8 +261,8 @@ pub enum AttentionKind {
 pub enum Biases {
     /// None.
     Optional,
-    /// Those of the projections to queries, keys and values.
-    Qkv,
+    /// Those of all projections but the ones to queries, keys and values.
+    AllButQkv,
     /// Those of all projections.
     All,
 }
@@ -266,6 +305,8 @@ pub struct Routing {
     pub weighs_input: bool,
     /// Which layers have experts.
     pub layers: ExpertLayers,
+    /// Whether experts without a gate are possible.
+    pub gate_is_optional: bool,
 }
 
 /// The function that makes probabilities of a router's logits.
@@ -362,215 +403,12 @@ impl Required {
     pub const NOTHING: Self = Required { keys: &[], model: &[], layer: &[], expert_layer: &[] };
 }
 
-/// What most families have in common: Llama's form.
-const LLAMA: Architecture = Architecture {
-    name: "llama",
-    norm: NormKind::Rms,
-    norm_weights: NormWeights::Weight,
-    norms: PRE_NORMS,
-    block: Block::Sequential,
-    positions: Positions::Rope(RopePairs::Adjacent),
-    rope_layers: RopeLayers::All,
-    window_rope: WindowRope::Same,
-    window: Window::None,
-    qk_norm: QkNorm::None,
-    attention: AttentionKind::Causal,
-    biases: Biases::Optional,
-    activation: Activation::Silu,
-    feed_forward: FeedForwardKind::Gated,
-    routing: Some(SOFTMAX_ROUTING),
-    embedding_scale: EmbeddingScale::One,
-    logit_scale: LogitScale::Multiplies,
-    attention_scale: AttentionScale::HeadLength,
-    temperature: QueryTemperature::ByKey,
-    required: Required::NOTHING,
-    reads: &[],
-    normalises_values: false,
-};
-
-/// Llama's form with rotary pairs of halves.
-const NEOX: Architecture = Architecture { positions: Positions::Rope(RopePairs::Halves), ..LLAMA };
-
-/// The form of GPT-2: LayerNorm, biases, a plain feed-forward block with GELU.
-const GPT: Architecture = Architecture {
-    norm: NormKind::Layer,
-    norm_weights: NormWeights::WeightAndBias,
-    activation: Activation::Gelu,
-    feed_forward: FeedForwardKind::Plain,
-    routing: None,
-    ..NEOX
-};
-
-const PRE_NORMS: Norms =
-    Norms { attn: Some("attn_norm"), attn_post: None, ffn: Some("ffn_norm"), ffn_post: None };
-const SANDWICH_NORMS: Norms =
-    Norms { attn_post: Some("post_attention_norm"), ffn_post: Some("post_ffw_norm"), ..PRE_NORMS };
-const POST_NORMS: Norms = Norms { attn: None, ffn: None, ..SANDWICH_NORMS };
-/// The normalisation before the feed-forward block goes by another name.
-const RENAMED_FFN_NORM: Norms = Norms { ffn: Some("post_attention_norm"), ..PRE_NORMS };
-
-const GRANITE_SCALES: &[(&str, Option<f32>)] =
-    &[("attention.scale", None), ("embedding_scale", None), ("residual_scale", None), ("logit_scale", None)];
-const MINICPM_SCALES: &[(&str, Option<f32>)] =
-    &[("embedding_scale", None), ("residual_scale", None), ("logit_scale", None)];
-const GEMMA2_CAPS: &[(&str, Option<f32>)] =
-    &[("attn_logit_softcapping", Some(50.0)), ("final_logit_softcapping", Some(30.0))];
-
-const LOGIT_SCALE: Required = Required { keys: &["logit_scale"], ..Required::NOTHING };
-/// The output matrix is never the embedding.
-const OUTPUT: Required = Required { model: &["output.weight"], ..Required::NOTHING };
-const OUTPUT_AND_BIAS: Required = Required { model: &["output.weight", "output.bias"], ..Required::NOTHING };
-
-const SOFTMAX_ROUTING: Routing = Routing {
-    gating: Gating::Softmax,
-    normalise: Normalise::Yes,
-    weighs_input: false,
-    layers: ExpertLayers::All,
-};
-/// The routing of DeepSeek's line: some dense layers first, the rest by keys.
-const DEEPSEEK_ROUTING: Routing = Routing {
-    gating: Gating::Softmax,
-    normalise: Normalise::ByKey,
-    weighs_input: false,
-    layers: ExpertLayers::AfterLeading,
-};
-
-/// All families that can be run.
-#[rustfmt::skip]
-pub static ARCHITECTURES: &[Architecture] = &[
-    LLAMA,
-    Architecture { name: "mistral3", reads: &[("attention.temperature_scale", None)], ..LLAMA },
-    Architecture {
-        name: "llama4",
-        rope_layers: RopeLayers::AllButEach(4), window: Window::Chunked { period: 4 }, qk_norm: QkNorm::AfterRopeWeightless,
-        temperature: QueryTemperature::WithoutRope,
-        routing: Some(Routing { gating: Gating::Sigmoid, normalise: Normalise::No, weighs_input: true, layers: ExpertLayers::Interleaved }),
-        ..LLAMA
-    },
-    Architecture { name: "arcee", activation: Activation::ReluSquared, feed_forward: FeedForwardKind::Plain, ..LLAMA },
-    Architecture { name: "baichuan", positions: Positions::AlibiAtLayers(40, RopePairs::Adjacent), required: OUTPUT, ..LLAMA },
-    Architecture { name: "chatglm", feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
-    Architecture { name: "deepseek", reads: &[("expert_weights_scale", None)], routing: Some(Routing { normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
-    Architecture { name: "deepseek2", attention: AttentionKind::Latent, reads: &[("attention.temperature_scale", None), ("expert_weights_scale", None)], routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
-    Architecture { name: "ernie4_5", ..LLAMA },
-    Architecture { name: "ernie4_5-moe", routing: Some(Routing { layers: ExpertLayers::Interleaved, ..SOFTMAX_ROUTING }), ..LLAMA },
-    Architecture { name: "glm4", norms: SANDWICH_NORMS, feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
-    Architecture { name: "granite", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
-    Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
-    Architecture { name: "internlm2", required: OUTPUT, ..LLAMA },
-    Architecture { name: "minicpm", embedding_scale: EmbeddingScale::MiniCpm, logit_scale: LogitScale::Divides, reads: MINICPM_SCALES, ..LLAMA },
-    Architecture { name: "smollm3", rope_layers: RopeLayers::AllButEach(4), ..LLAMA },
-    Architecture { name: "xverse", required: OUTPUT, ..LLAMA },
-    Architecture { name: "olmo", norm: NormKind::Layer, norm_weights: NormWeights::None, reads: &[("attention.clamp_kqv", None)], ..LLAMA },
-    Architecture { name: "command-r", norm: NormKind::Layer, block: Block::Parallel, qk_norm: QkNorm::BeforeRopeFromLayers(64), reads: &[("logit_scale", None)], ..LLAMA },
-    Architecture {
-        name: "cohere2",
-        norm: NormKind::Layer, block: Block::Parallel,
-        window: Window::Required { period: 4 }, rope_layers: RopeLayers::Windowed,
-        reads: &[("logit_scale", None)], required: LOGIT_SCALE,
-        ..LLAMA
-    },
-
-    Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), reads: &[("expert_weights_scale", None)], required: Required { keys: &["expert_gating_func"], ..OUTPUT }, ..NEOX },
-    Architecture { name: "dots1", qk_norm: QkNorm::BeforeRope, reads: &[("expert_weights_scale", None)], required: OUTPUT, routing: Some(DEEPSEEK_ROUTING), ..NEOX },
-    Architecture { name: "exaone", ..NEOX },
-    Architecture {
-        name: "exaone4",
-        norms: POST_NORMS, qk_norm: QkNorm::BeforeRope,
-        window: Window::AtLayers { period: 4, n_layer: 64 }, rope_layers: RopeLayers::Windowed,
-        ..NEOX
-    },
-    Architecture { name: "gemma", activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth, ..NEOX },
-    Architecture {
-        name: "gemma2",
-        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
-        window: Window::Required { period: 2 }, attention_scale: AttentionScale::WidthAtLayers(46),
-        reads: GEMMA2_CAPS,
-        ..NEOX
-    },
-    Architecture {
-        name: "gemma3",
-        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
-        window: Window::Required { period: 6 }, window_rope: WindowRope::UnscaledBase(10_000.0),
-        qk_norm: QkNorm::BeforeRope, attention_scale: AttentionScale::WidthAtLayers(62),
-        reads: &[("final_logit_softcapping", None)],
-        ..NEOX
-    },
-    Architecture {
-        name: "gemma4",
-        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
-        window: Window::Pattern, window_rope: WindowRope::UnscaledBase(10_000.0),
-        qk_norm: QkNorm::BeforeRope, normalises_values: true, attention_scale: AttentionScale::One,
-        required: Required { model: &["rope_freqs.weight"], ..Required::NOTHING },
-        reads: &[("final_logit_softcapping", Some(30.0))],
-        routing: None,
-        ..NEOX
-    },
-    Architecture {
-        name: "glm4moe",
-        norms: RENAMED_FFN_NORM, qk_norm: QkNorm::MaybeBeforeRope,
-        required: Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
-        reads: &[("expert_weights_scale", None)],
-        routing: Some(Routing { gating: Gating::Sigmoid, ..DEEPSEEK_ROUTING }),
-        ..NEOX
-    },
-    Architecture {
-        name: "gpt-oss",
-        norms: RENAMED_FFN_NORM, window: Window::Required { period: 2 },
-        required: Required {
-            layer: &["attn_output.bias", "attn_sinks.weight"],
-            expert_layer: &["ffn_gate_inp.bias", "ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"],
-            ..OUTPUT
-        },
-        activation: Activation::ClampedSwiglu, routing: Some(Routing { gating: Gating::SoftmaxOfChosen, normalise: Normalise::No, ..SOFTMAX_ROUTING }),
-        ..NEOX
-    },
-    Architecture { name: "hunyuan-dense", qk_norm: QkNorm::AfterRope, ..NEOX },
-    Architecture { name: "hunyuan-moe", qk_norm: QkNorm::AfterRope, ..NEOX },
-    Architecture {
-        name: "olmo2",
-        norms: POST_NORMS, qk_norm: QkNorm::BeforeRope,
-        window: Window::Optional { period: 4 }, window_rope: WindowRope::Unscaled,
-        required: OUTPUT,
-        ..NEOX
-    },
-    Architecture { name: "olmoe", qk_norm: QkNorm::BeforeRope, required: OUTPUT, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
-    Architecture { name: "phi3", feed_forward: FeedForwardKind::FusedGated, ..NEOX },
-    Architecture { name: "phimoe", norm_weights: NormWeights::WeightAndBias, biases: Biases::Qkv, required: Required { layer: &["attn_output.bias"], ..OUTPUT_AND_BIAS }, ..NEOX },
-    Architecture { name: "qwen", feed_forward: FeedForwardKind::HalfGated, biases: Biases::Qkv, required: OUTPUT, ..NEOX },
-    Architecture { name: "qwen2", biases: Biases::Qkv, ..NEOX },
-    Architecture { name: "qwen2moe", biases: Biases::Qkv, required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], ..OUTPUT }, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
-    Architecture { name: "qwen3", qk_norm: QkNorm::BeforeRope, ..NEOX },
-    Architecture { name: "qwen3moe", qk_norm: QkNorm::BeforeRope, ..NEOX },
-    Architecture { name: "seed_oss", norms: RENAMED_FFN_NORM, biases: Biases::Qkv, ..NEOX },
-    Architecture { name: "orion", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, required: OUTPUT, ..NEOX },
-    Architecture {
-        name: "stablelm",
-        norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias,
-        block: Block::ParallelWithoutFfnNorm, qk_norm: QkNorm::MaybeBeforeRope,
-        required: OUTPUT,
-        ..NEOX
-    },
-
-    Architecture { name: "gpt2", positions: Positions::Learned, biases: Biases::All, ..GPT },
-    Architecture { name: "starcoder", positions: Positions::Learned, biases: Biases::All, ..GPT },
-    Architecture { name: "bloom", positions: Positions::Alibi, biases: Biases::All, ..GPT },
-    Architecture { name: "mpt", positions: Positions::Alibi, norm_weights: NormWeights::WeightMaybeBias, required: Required { keys: &["attention.max_alibi_bias"], ..Required::NOTHING }, reads: &[("attention.clamp_kqv", None), ("attention.max_alibi_bias", None)], ..GPT },
-    Architecture { name: "codeshell", biases: Biases::All, required: OUTPUT, ..GPT },
-    Architecture { name: "starcoder2", biases: Biases::All, ..GPT },
-    Architecture { name: "nemotron", activation: Activation::ReluSquared, required: OUTPUT, ..GPT },
-    Architecture { name: "gptneox", block: Block::ParallelByKey, biases: Biases::All, required: OUTPUT, ..GPT },
-    Architecture { name: "phi2", block: Block::Parallel, biases: Biases::All, required: OUTPUT_AND_BIAS, ..GPT },
-    Architecture { name: "falcon", block: Block::Parallel, ..GPT },
-    Architecture {
-        name: "bert",
-        positions: Positions::Learned, block: Block::PostNorm, attention: AttentionKind::Bidirectional, biases: Biases::All,
-        norms: Norms { attn: None, attn_post: Some("attn_output_norm"), ffn: None, ffn_post: Some("layer_output_norm") },
-        ..GPT
-    },
-];
-
 impl Architecture {
+    /// Whether the family reads a key that only some do.
+    pub fn reads(&self, key: &str) -> bool {
+        self.reads.iter().any(|(read, _)| *read == key)
+    }
+
     /// The family of this `general.architecture`.
     pub fn from_name(name: &str) -> Option<&'static Self> {
         ARCHITECTURES.iter().find(|architecture| architecture.name == name)

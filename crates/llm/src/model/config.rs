@@ -7,13 +7,14 @@ use alloc::vec::Vec;
 
 use super::architecture::{
     Architecture, AttentionKind, AttentionScale, Block, EmbeddingScale, LogitScale, NormKind, Positions,
-    QueryTemperature, RopePairs, WindowRope,
+    QueryTemperature, RopePairs, RopeSections, WindowRope,
 };
 use super::error::ModelError;
 use super::expert_config::ExpertConfig;
 use super::keys::Keys;
-use super::layer_config::{Heads, LayerConfig, Sight, layers};
-use super::rope::RopeConfig;
+use super::latent_config::LatentConfig;
+use super::layer_config::{LayerConfig, Sight, has_no_window, layers};
+use super::rope::{RopeConfig, Sections};
 use crate::gguf::{Gguf, Name, Value};
 
 /// The dimensions and constants of a model.
@@ -65,19 +66,6 @@ pub struct Config {
     pub n_embd_per_layer: Option<usize>,
 }
 
-/// Keys and values compressed to one vector per position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LatentConfig {
-    /// Width that queries are compressed to, in models that do.
-    pub q_lora_rank: Option<usize>,
-    /// Width that keys and values are compressed to.
-    pub kv_lora_rank: usize,
-    /// Elements of a query head, the turned ones included.
-    pub head_len_k: usize,
-    /// Elements of a value head.
-    pub head_len_v: usize,
-}
-
 /// How queries grow with the position: `1 + scale · ln(1 + floor((position + offset) / length))`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Temperature {
@@ -110,19 +98,23 @@ impl Config {
         }
         require_direction(&keys, architecture)?;
         let embedding = gguf
-            .tensor("token_embd.weight")
+            .tensor(token_embd_name(gguf, architecture))
             .ok_or_else(|| ModelError::missing_tensor("token_embd.weight"))?;
 
         let n_embd = keys.width("embedding_length")?;
-        let n_ctx_train = keys.width("context_length")?;
+        let n_ctx_train = keys.length("context_length")?;
+        if n_ctx_train == 0 {
+            return Err(keys.invalid("context_length", 0, "at least 1"));
+        }
         let latent = match architecture.attention {
-            AttentionKind::Latent => Some(LatentConfig::from_keys(&keys)?),
+            AttentionKind::Latent => Some(LatentConfig::from_keys(&keys, n_embd)?),
             AttentionKind::Causal | AttentionKind::Bidirectional => None,
         };
-        let experts = ExpertConfig::from_keys(&keys, architecture)?;
+        let experts = ExpertConfig::from_keys(&keys, architecture, embedding.dims[1])?;
         let layers = layers(&keys, architecture, n_embd, latent.as_ref(), experts.is_some())?;
         let n_layer = layers.len();
-        let pairs = rope_pairs(architecture, n_layer);
+        let sections = rope_sections(&keys, architecture)?;
+        let pairs = rope_pairs(architecture, n_layer, sections.is_some());
         let shapes = &layers[0];
         let shortest_head = |is_windowed: bool| {
             let lens = layers.iter().filter(|layer| (layer.sight != Sight::All) == is_windowed);
@@ -130,7 +122,7 @@ impl Config {
         };
         let window_head_len = shortest_head(true).filter(|_| latent.is_none());
         let head_len = shortest_head(false).or(window_head_len).unwrap_or(0);
-        let rope = pairs.map(|_| RopeConfig::from_keys(&keys, head_len)).transpose()?;
+        let rope = pairs.map(|_| RopeConfig::from_keys(&keys, head_len, sections)).transpose()?.flatten();
         let window_rope = match (&rope, window_head_len) {
             (Some(rope), Some(head_len)) => Some(window_rope(&keys, architecture, rope, head_len)?),
             _ => None,
@@ -147,7 +139,7 @@ impl Config {
             n_vocab: n_vocab(gguf, embedding.dims[1])?,
             n_ctx_train,
             n_embd,
-            norm_eps: keys.positive(match architecture.norm {
+            norm_eps: keys.not_negative(match architecture.norm {
                 NormKind::Rms => "attention.layer_norm_rms_epsilon",
                 NormKind::Layer => "attention.layer_norm_epsilon",
             })?,
@@ -169,10 +161,11 @@ impl Config {
             },
             attention_softcap: keys.scale(architecture, "attn_logit_softcapping")?,
             clamp_kqv: keys.scale(architecture, "attention.clamp_kqv")?,
-            temperature: Temperature::from_keys(&keys, architecture)?,
-            n_embd_per_layer: keys
-                .optional_number("embedding_length_per_layer_input")?
-                .filter(|&len| len > 0),
+            temperature: Temperature::from_keys(&keys, architecture, rope.as_ref())?,
+            n_embd_per_layer: match architecture.reads(PER_LAYER) {
+                true => keys.optional_number(PER_LAYER)?.filter(|&len| len > 0),
+                false => None,
+            },
             n_nextn: keys.optional_number("nextn_predict_layers")?.unwrap_or(0),
             architecture,
             layers,
@@ -196,7 +189,19 @@ impl Config {
 
     /// How pairs are turned, in families with a rotary embedding.
     pub fn rope_pairs(&self) -> Option<RopePairs> {
-        rope_pairs(self.architecture, self.layers.len())
+        let has_sections = self.rope.as_ref().is_some_and(|rope| rope.sections.is_some());
+        rope_pairs(self.architecture, self.layers.len(), has_sections)
+    }
+}
+
+/// Elements of the embedding that a token has for each layer.
+const PER_LAYER: &str = "embedding_length_per_layer_input";
+
+/// The tensor that tokens are embedded by.
+pub(super) fn token_embd_name(gguf: &Gguf<'_>, architecture: &Architecture) -> &'static str {
+    match architecture.output_embeds && gguf.tensor("token_embd.weight").is_none() {
+        true => "output.weight",
+        false => "token_embd.weight",
     }
 }
 
@@ -211,12 +216,26 @@ fn require_direction(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result
     }
 }
 
-fn rope_pairs(architecture: &Architecture, n_layer: usize) -> Option<RopePairs> {
+fn rope_pairs(architecture: &Architecture, n_layer: usize, has_sections: bool) -> Option<RopePairs> {
     match architecture.positions {
+        Positions::Rope(_) if has_sections => Some(RopePairs::Halves),
         Positions::Rope(pairs) => Some(pairs),
         Positions::AlibiAtLayers(at, pairs) if at != n_layer => Some(pairs),
-        Positions::AlibiAtLayers(..) | Positions::Learned | Positions::Alibi => None,
+        Positions::AlibiAtLayers(..) | Positions::Learned | Positions::Alibi | Positions::AlibiByKey => None,
     }
+}
+
+/// How the pairs are divided, in families of models that see images; without sections the key says zeros.
+fn rope_sections(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Option<Sections>, ModelError> {
+    let is_interleaved = match architecture.rope_sections {
+        RopeSections::None => return Ok(None),
+        RopeSections::Consecutive => false,
+        RopeSections::Interleaved => true,
+    };
+    let lens = keys.optional_numbers::<4>("rope.dimension_sections")?;
+    Ok(lens
+        .filter(|[time, height, ..]| *time > 0 && *height > 0)
+        .map(|lens| Sections { lens, is_interleaved }))
 }
 
 /// The number of embedding rows, which a vocabulary in the same file must agree with.
@@ -285,6 +304,7 @@ fn max_alibi_bias(
     /// That of the paper, and of the reference for families without the key.
     const DEFAULT: f32 = 8.0;
     match (architecture.positions, pairs) {
+        (Positions::AlibiByKey, _) => keys.scale(architecture, "attention.max_alibi_bias"),
         (Positions::Alibi | Positions::AlibiAtLayers(..), None) => {
             Ok(Some(keys.scale(architecture, "attention.max_alibi_bias")?.unwrap_or(DEFAULT)))
         }
@@ -311,47 +331,33 @@ fn attention_scale(
     1.0 / libm::sqrtf(head_len as f32)
 }
 
-impl LatentConfig {
-    fn from_keys(keys: &Keys<'_, '_>) -> Result<Self, ModelError> {
-        let latent = LatentConfig {
-            q_lora_rank: keys.optional_width("attention.q_lora_rank")?,
-            kv_lora_rank: keys.width("attention.kv_lora_rank")?,
-            head_len_k: keys.width("attention.key_length_mla")?,
-            head_len_v: keys.width("attention.value_length_mla")?,
-        };
-        let n_rot = keys.width("rope.dimension_count")?;
-        if n_rot >= latent.head_len_k {
-            return Err(keys.invalid("rope.dimension_count", n_rot, "less than attention.key_length_mla"));
-        }
-        Ok(latent)
-    }
-}
-
-impl LatentConfig {
-    /// The one key that all heads share; values are the beginnings of keys.
-    pub(super) fn heads(&self, keys: &Keys<'_, '_>) -> Result<Heads, ModelError> {
-        let n_rot = keys.width("rope.dimension_count")?;
-        Ok(Heads { n_head_kv: 1, head_len_k: self.kv_lora_rank + n_rot, head_len_v: self.head_len_v })
-    }
-}
-
 impl Temperature {
-    fn from_keys(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Option<Self>, ModelError> {
+    fn from_keys(
+        keys: &Keys<'_, '_>,
+        architecture: &Architecture,
+        rope: Option<&RopeConfig>,
+    ) -> Result<Option<Self>, ModelError> {
         match architecture.temperature {
+            QueryTemperature::WithoutRope if has_no_window(keys, architecture)? => Ok(None),
             QueryTemperature::WithoutRope => {
                 Ok(Some(Temperature { scale: 0.1, length: 8192.0, offset: 1.0, only_without_rope: true }))
             }
             QueryTemperature::ByKey => match keys.scale(architecture, "attention.temperature_scale")? {
                 None => Ok(None),
-                Some(scale) => Ok(Some(Temperature {
-                    scale,
-                    length: keys.width(match architecture.attention {
-                        AttentionKind::Latent => "attention.temperature_length",
-                        _ => "rope.scaling.original_context_length",
-                    })? as f32,
-                    offset: 0.0,
-                    only_without_rope: false,
-                })),
+                Some(scale) => {
+                    let length = match (architecture.attention, rope) {
+                        (AttentionKind::Latent, _) | (_, None) => {
+                            keys.width("attention.temperature_length")?
+                        }
+                        (_, Some(rope)) => rope.n_ctx_orig,
+                    };
+                    Ok(Some(Temperature {
+                        scale,
+                        length: length as f32,
+                        offset: 0.0,
+                        only_without_rope: false,
+                    }))
+                }
             },
         }
     }

@@ -1,6 +1,6 @@
 //! The hyper-parameters of a mixture of experts.
 
-use super::architecture::{Architecture, Gating, Normalise};
+use super::architecture::{Architecture, AttentionKind, Gating, Normalise};
 use super::error::ModelError;
 use super::keys::Keys;
 use crate::gguf::Gguf;
@@ -30,12 +30,16 @@ impl ExpertConfig {
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
         architecture: &Architecture,
+        n_vocab: u64,
     ) -> Result<Option<Self>, ModelError> {
         let (Some(n_expert @ 1..), Some(routing)) =
             (keys.optional_number("expert_count")?, &architecture.routing)
         else {
             return Ok(None);
         };
+        if architecture.name == "hunyuan-dense" && n_expert == 1 {
+            return Ok(None);
+        }
         let up_to = |suffix, value: usize, most: usize, expected| {
             if (1..=most).contains(&value) { Ok(value) } else { Err(keys.invalid(suffix, value, expected)) }
         };
@@ -43,7 +47,14 @@ impl ExpertConfig {
         if !n_expert.is_multiple_of(n_group) {
             return Err(keys.invalid("expert_group_count", n_group, "a divisor of expert_count"));
         }
-        let n_group_used = keys.optional_number("expert_group_used_count")?.unwrap_or(n_group).max(1);
+        let n_group_used = match n_group {
+            1 => 1,
+            _ => keys.optional_number("expert_group_used_count")?.unwrap_or(n_group).max(1),
+        };
+        let default_gating = match is_glm_lite(keys, architecture, n_vocab)? {
+            true => Gating::Sigmoid,
+            false => routing.gating,
+        };
         Ok(Some(ExpertConfig {
             n_expert,
             n_expert_used: up_to(
@@ -54,7 +65,7 @@ impl ExpertConfig {
             )?,
             gating: match keys.optional_number("expert_gating_func")?.unwrap_or(0) {
                 _ if routing.normalise != Normalise::ByKey => routing.gating,
-                0 => routing.gating,
+                0 => default_gating,
                 1 => Gating::Softmax,
                 2 => Gating::Sigmoid,
                 3 => Gating::SoftmaxOfChosen,
@@ -73,9 +84,20 @@ impl ExpertConfig {
     }
 }
 
+/// Whether this is the one model of DeepSeek's form that means another function if it does not say.
+fn is_glm_lite(keys: &Keys<'_, '_>, architecture: &Architecture, n_vocab: u64) -> Result<bool, ModelError> {
+    let n_block = keys.optional_number("block_count")?.unwrap_or(0);
+    let n_layer = n_block.saturating_sub(keys.optional_number("nextn_predict_layers")?.unwrap_or(0));
+    Ok(architecture.attention == AttentionKind::Latent && matches!(n_layer, 47 | 48) && n_vocab == 154_880)
+}
+
 /// The width is not the same key in every family; the tensors say it.
 fn widest_expert(gguf: &Gguf<'_>) -> usize {
-    let is_up = |name: &str| name.ends_with(".ffn_up_exps.weight") || name.ends_with(".ffn_up_shexp.weight");
-    let widths = gguf.tensors().iter().filter(|tensor| is_up(tensor.name)).map(|tensor| tensor.dims[1]);
+    let width = |name: &str, rows: u64| match name {
+        _ if name.ends_with(".ffn_up_exps.weight") || name.ends_with(".ffn_up_shexp.weight") => rows,
+        _ if name.ends_with(".ffn_gate_up_exps.weight") => rows / 2,
+        _ => 0,
+    };
+    let widths = gguf.tensors().iter().map(|tensor| width(tensor.name, tensor.dims[1]));
     widths.max().map_or(0, |width| width.min(1 << 24) as usize)
 }

@@ -42,7 +42,7 @@ impl Forward<'_, '_> {
                     let (RouterScratch { quantized }, _) = workspace.lend().take();
                     for (x, sum) in x.chunks_exact(n_embd).zip(sum.chunks_exact_mut(n_embd)) {
                         let mut logit = [0.0];
-                        let gate = Linear { weight: *gate, bias: None };
+                        let gate = Linear::new(*gate);
                         self.linear(&gate, x, quantized, &mut logit);
                         self.kernels.scale(sum, sigmoid(logit[0]));
                     }
@@ -88,11 +88,10 @@ impl Forward<'_, '_> {
             n_gathered += 1;
         }
         if n_gathered > 0 {
-            let n_ff = weights.up.weight.n_rows() / config.experts.map_or(1, |experts| experts.n_expert);
             let block = DenseFeedForward {
-                gate: Some(weights.gate.rows(expert * n_ff..(expert + 1) * n_ff)),
-                up: weights.up.rows(expert * n_ff..(expert + 1) * n_ff),
-                down: weights.down.rows(expert * n_embd..(expert + 1) * n_embd),
+                gate: weights.gate.map(|gate| gate.of(expert)),
+                up: weights.up.of(expert),
+                down: weights.down.of(expert),
             };
             let gathered = &mut gathered[..n_gathered * n_embd];
             self.feed_forward(&block, gathered, workspace);

@@ -8,7 +8,7 @@ use super::Model;
 use super::architecture::{Block, NormKind};
 use super::normalisation::{layer_norm, rms_norm};
 use super::rope::Ropes;
-use super::scratch::{OutputScratch, Scratch, Workspace};
+use super::scratch::{HeadScratch, OutputScratch, Scratch, Workspace};
 use super::weights::{Attention, FeedForward, Linear, Norm};
 use crate::kv_cache::KvCache;
 use crate::parallel::{self, Workers};
@@ -96,6 +96,9 @@ impl Forward<'_, '_> {
         }
         self.ropes.set_angles(n_past..n_past + tokens.len(), angles);
         for (index, layer) in self.model.weights().layers.iter().enumerate() {
+            if let FeedForward::None = layer.feed_forward {
+                continue;
+            }
             let batch = Batch { layer: index, n_past, n_tokens: tokens.len() };
             self.normalise(layer.attn_norm.as_ref(), x, block);
             if config.block == Block::Parallel {
@@ -114,8 +117,17 @@ impl Forward<'_, '_> {
                 Attention::Latent(attention) => {
                     self.latent_attention(attention, batch, block, cache, &angles.full, workspace.lend());
                 }
+                Attention::Linear(linear) => {
+                    let (HeadScratch { heads, quantized, .. }, _) = workspace.lend().take();
+                    let output = &mut heads[..n_stream];
+                    self.linear(linear, block, quantized, output);
+                    block.copy_from_slice(output);
+                }
+                Attention::None => {}
             }
-            self.join(block, layer.attn_post_norm.as_ref(), x);
+            if !matches!(layer.attention, Attention::None) {
+                self.join(block, layer.attn_post_norm.as_ref(), x);
+            }
             let block = match config.block {
                 Block::Parallel => &mut parallel_block[..n_stream],
                 _ => {
@@ -127,6 +139,7 @@ impl Forward<'_, '_> {
             match &layer.feed_forward {
                 FeedForward::Dense(dense) => self.feed_forward(dense, block, workspace.lend()),
                 FeedForward::Experts(experts) => self.experts(experts, block, workspace.lend()),
+                FeedForward::None => unreachable!("such a layer was passed over"),
             }
             self.join(block, layer.ffn_post_norm.as_ref(), x);
             if let Some(input) = &layer.per_layer_input {
@@ -226,6 +239,9 @@ impl Forward<'_, '_> {
         matmul_then(self.kernels, self.workers, &linear.weight, input, output, &|tile| {
             for (index, token) in tile.tokens().enumerate() {
                 let (rows, outputs) = (tile.rows(), tile.token(index));
+                if let Some(scale) = linear.scale {
+                    self.kernels.scale(outputs, scale);
+                }
                 if let Some(bias) = linear.bias {
                     self.kernels.add(outputs, &bias[rows.clone()]);
                 }

@@ -37,13 +37,33 @@ impl Keys<'_, '_> {
         ModelError::UnsupportedKey { key: self.name(suffix), value: Name::from(value), supported }
     }
 
-    /// A whole number that may be absent: 0 to 2^24.
+    /// A whole number that may be absent, 0 to 2^24; an array that repeats one number is that number.
     pub fn optional_number(&self, suffix: &str) -> Result<Option<usize>, ModelError> {
-        match self.gguf.u32_value((self.prefix, suffix))? {
-            Some(number @ 0..=MAX_NUMBER) => Ok(Some(number as usize)),
-            Some(number) => Err(self.invalid(suffix, number as usize, "at most 16777216")),
-            None => Ok(None),
+        match self.optional_length(suffix)? {
+            Some(number) if number > MAX_NUMBER as usize => {
+                Err(self.invalid(suffix, number, "at most 16777216"))
+            }
+            number => Ok(number),
         }
+    }
+
+    /// A number of positions that may be absent: any of 32 bits, since none are allocated for it. An array counts as
+    /// in [`optional_number`](Self::optional_number).
+    pub fn optional_length(&self, suffix: &str) -> Result<Option<usize>, ModelError> {
+        let Some(Value::Array(array)) = self.gguf.get((self.prefix, suffix)) else {
+            return Ok(self.gguf.u32_value((self.prefix, suffix))?.map(|number| number as usize));
+        };
+        let mut numbers = array.values().map(|value| value.as_integer());
+        let first = numbers.next().flatten().and_then(|number| u32::try_from(number).ok());
+        match first.filter(|&first| numbers.all(|number| number == Some(first.into()))) {
+            Some(number) => Ok(Some(number as usize)),
+            None => Err(self.invalid(suffix, array.len(), "one number, or the same for each layer")),
+        }
+    }
+
+    /// A number of positions that must be there.
+    pub fn length(&self, suffix: &str) -> Result<usize, ModelError> {
+        self.optional_length(suffix)?.ok_or_else(|| self.missing(suffix))
     }
 
     /// A dimension: 1 to 2^24.
@@ -59,44 +79,72 @@ impl Keys<'_, '_> {
         }
     }
 
-    /// A dimension of layer `index` of `n_layer`: one number for all, or an array with one for each.
-    pub fn layer_width(&self, suffix: &str, index: usize, n_layer: usize) -> Result<usize, ModelError> {
-        self.optional_layer_width(suffix, index, n_layer)?.ok_or_else(|| self.missing(suffix))
-    }
-
-    /// A dimension of one layer that may be absent.
-    pub fn optional_layer_width(
+    /// A number of layer `index` of `n_layer` that may be absent, 0 to 2^24: one for all layers, or an array with one
+    /// for each.
+    pub fn optional_layer_number(
         &self,
         suffix: &str,
         index: usize,
         n_layer: usize,
     ) -> Result<Option<usize>, ModelError> {
         let Some(Value::Array(array)) = self.gguf.get((self.prefix, suffix)) else {
-            return self.optional_width(suffix);
+            return self.optional_number(suffix);
         };
         if array.len() != n_layer {
             return Err(self.invalid(suffix, array.len(), "one number per layer"));
         }
         match array.values().nth(index).and_then(|value| value.as_integer()) {
-            Some(width @ 1..=0x100_0000) => Ok(Some(width as usize)),
-            _ => Err(ModelError::InvalidKey {
-                key: self.name(suffix),
-                value: index as f64,
-                expected: "at this index a number from 1 to 16777216",
-            }),
+            Some(number @ 0..=0x100_0000) => Ok(Some(number as usize)),
+            _ => Err(self.invalid(suffix, index, "at this index a number up to 16777216")),
+        }
+    }
+
+    /// A dimension of layer `index` of `n_layer`: as [`optional_layer_number`](Self::optional_layer_number), but there
+    /// and above 0.
+    pub fn layer_width(&self, suffix: &str, index: usize, n_layer: usize) -> Result<usize, ModelError> {
+        self.optional_layer_width(suffix, index, n_layer)?.ok_or_else(|| self.missing(suffix))
+    }
+
+    /// A dimension of one layer that may be absent, but not 0.
+    pub fn optional_layer_width(
+        &self,
+        suffix: &str,
+        index: usize,
+        n_layer: usize,
+    ) -> Result<Option<usize>, ModelError> {
+        match self.optional_layer_number(suffix, index, n_layer)? {
+            Some(0) => Err(self.invalid(suffix, 0, "1 to 16777216")),
+            width => Ok(width),
         }
     }
 
     /// The truth value of layer `index` in an array of them.
     pub fn layer_flag(&self, suffix: &str, index: usize) -> Result<bool, ModelError> {
         let array = self.gguf.array_value((self.prefix, suffix))?.ok_or_else(|| self.missing(suffix))?;
-        let flag = array.bools().and_then(|mut flags| flags.nth(index));
-        flag.ok_or_else(|| self.invalid(suffix, array.len(), "one truth value per layer"))
+        let flag = array.values().nth(index);
+        // Some files write the truth as a number.
+        flag.and_then(|flag| flag.as_bool().or(flag.as_integer().map(|number| number != 0)))
+            .ok_or_else(|| self.invalid(suffix, array.len(), "one truth value per layer"))
     }
 
-    /// A number above zero.
-    pub fn positive(&self, suffix: &str) -> Result<f32, ModelError> {
-        self.optional_positive(suffix)?.ok_or_else(|| self.missing(suffix))
+    /// The first `N` numbers of an array that may be absent.
+    pub fn optional_numbers<const N: usize>(&self, suffix: &str) -> Result<Option<[usize; N]>, ModelError> {
+        let Some(array) = self.gguf.array_value((self.prefix, suffix))? else { return Ok(None) };
+        let mut numbers = [0; N];
+        let mut values = array.values();
+        for number in &mut numbers {
+            let value = values.next().and_then(|value| value.as_integer());
+            *number = match value {
+                Some(value @ 0..=0x100_0000) => value as usize,
+                _ => return Err(self.invalid(suffix, array.len(), "an array of numbers up to 16777216")),
+            };
+        }
+        Ok(Some(numbers))
+    }
+
+    /// A number that is zero or above.
+    pub fn not_negative(&self, suffix: &str) -> Result<f32, ModelError> {
+        self.optional_not_negative(suffix)?.ok_or_else(|| self.missing(suffix))
     }
 
     /// A number above zero that may be absent.

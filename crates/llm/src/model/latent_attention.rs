@@ -1,17 +1,31 @@
 //! The sequence mixer with compressed keys and values (multi-head latent attention, DeepSeek-AI 2024).
 //!
-//! One vector per position is cached for all heads: the compressed keys and values, then the part of
-//! the key that is turned. Instead of expanding it, each head's query is brought to the compressed
-//! space, and each head's output back from it, so that attention is multi-query attention there.
+//! A position's keys and values are compressed to one vector for all heads, beside the part of the key that is turned.
+//! Files of today have matrices by which nothing needs to be expanded: that vector is cached, each head's query is
+//! brought to the compressed space, and each head's output back from it, so that attention is multi-query attention
+//! there ([`Expansion::Absorbed`]). Older ones have the matrix that expands it, whose transpose their quantised blocks
+//! do not give: the keys and values of the heads are cached ([`Expansion::Expanded`]).
 
-use super::config::LatentConfig;
+use super::config::Config;
 use super::forward::{Batch, Forward};
-use super::layer_config::LayerConfig;
+use super::latent_config::LatentConfig;
+use super::rope::Rope;
 use super::scratch::{Angles, LatentScratch, Workspace};
 use super::softmax_attention::{BatchAttention, Context, QuerySight};
-use super::weights::{LatentAttention, Linear};
+use super::weights::{Expansion, LatentAttention, Linear};
 use crate::kv_cache::KvCache;
 use crate::quant::{Activations, Matrix};
+
+/// The lengths of one layer's latent attention.
+#[derive(Clone, Copy)]
+struct Lengths {
+    n_head: usize,
+    rank: usize,
+    n_rot: usize,
+    /// Elements of a query and an expanded key, of which the last `n_rot` are turned.
+    head_len_k: usize,
+    head_len_v: usize,
+}
 
 impl Forward<'_, '_> {
     /// Attention of one layer, in the place of its input `x`, `[n_tokens][n_embd]`.
@@ -28,21 +42,40 @@ impl Forward<'_, '_> {
         let (Some(latent), Some(rope)) = (config.latent, &self.ropes.full) else {
             unreachable!("families with latent attention have both");
         };
-        let LayerConfig { n_head, .. } = config.layers[batch.layer];
         let LatentConfig { kv_lora_rank: rank, head_len_k, head_len_v, .. } = latent;
-        let (n_tokens, n_rot) = (batch.n_tokens, 2 * rope.n_pairs());
-        let (n_nope, key_len) = (head_len_k - n_rot, rank + n_rot);
-        let (scratch, _) = workspace.take();
-        let LatentScratch { q_compressed, q, kv, queries, compressed_heads, heads, .. } = scratch;
-        let LatentScratch { gathered, scattered, quantized, .. } = scratch;
-        let q = &mut q[..n_tokens * n_head * head_len_k];
-        let kv = &mut kv[..n_tokens * key_len];
+        let n_head = config.layers[batch.layer].n_head;
+        let lengths = Lengths { n_head, rank, n_rot: 2 * rope.n_pairs(), head_len_k, head_len_v };
+        let (mut scratch, _) = workspace.take::<LatentScratch<'_>>();
+        self.compress(weights, batch, x, lengths, &mut scratch);
+        self.turn(weights, batch, (rope, angles), lengths, &mut scratch);
+        match weights.expansion {
+            Expansion::Absorbed { wk_b, wv_b } => {
+                self.absorbed(wk_b, wv_b, batch, lengths, cache, &mut scratch);
+            }
+            Expansion::Expanded(wkv_b) => self.expanded(wkv_b, batch, lengths, cache, &mut scratch),
+        }
+        let heads = &scratch.heads[..batch.n_tokens * n_head * head_len_v];
+        self.linear(&weights.wo, heads, scratch.quantized, x);
+    }
 
-        let mut input = Activations::new(x, config.n_embd, quantized, self.precision);
+    /// Queries, and compressed keys and values, of each token of `x`.
+    fn compress(
+        &self,
+        weights: &LatentAttention<'_>,
+        batch: Batch,
+        x: &[f32],
+        lengths: Lengths,
+        scratch: &mut LatentScratch<'_>,
+    ) {
+        let Lengths { n_head, rank, n_rot, head_len_k, .. } = lengths;
+        let LatentScratch { q_compressed, q, kv, quantized, .. } = scratch;
+        let q = &mut q[..batch.n_tokens * n_head * head_len_k];
+        let kv = &mut kv[..batch.n_tokens * (rank + n_rot)];
+        let mut input = Activations::new(x, self.model.config().n_embd, quantized, self.precision);
         self.linear_of(&weights.wkv_a, &mut input, kv);
         match &weights.q_b {
             Some((norm, wq_b)) => {
-                let q_compressed = &mut q_compressed[..n_tokens * weights.wq_a.weight.n_rows()];
+                let q_compressed = &mut q_compressed[..batch.n_tokens * weights.wq_a.weight.n_rows()];
                 self.linear_of(&weights.wq_a, &mut input, q_compressed);
                 let rows = q_compressed.chunks_exact_mut(weights.wq_a.weight.n_rows());
                 rows.for_each(|row| self.normalise_row(norm, row));
@@ -50,19 +83,50 @@ impl Forward<'_, '_> {
             }
             None => self.linear_of(&weights.wq_a, &mut input, q),
         }
+    }
+
+    /// Turns the last elements of each query and of the key that all heads share; normalises the rest of that.
+    fn turn(
+        &self,
+        weights: &LatentAttention<'_>,
+        batch: Batch,
+        (rope, angles): (&Rope, &Angles<'_>),
+        lengths: Lengths,
+        scratch: &mut LatentScratch<'_>,
+    ) {
+        let Lengths { n_head, rank, n_rot, head_len_k, .. } = lengths;
+        let key_len = rank + n_rot;
         let rows = angles.cos.chunks_exact(n_rot / 2).zip(angles.sin.chunks_exact(n_rot / 2));
-        for (token, (cos, sin)) in rows.take(n_tokens).enumerate() {
-            let kv = &mut kv[token * key_len..][..key_len];
+        for (token, (cos, sin)) in rows.take(batch.n_tokens).enumerate() {
+            let kv = &mut scratch.kv[token * key_len..][..key_len];
             self.normalise_row(&weights.kv_a_norm, &mut kv[..rank]);
             rope.rotate(self.kernels, &mut kv[rank..], cos, sin);
-            let q = &mut q[token * n_head * head_len_k..][..n_head * head_len_k];
+            let q = &mut scratch.q[token * n_head * head_len_k..][..n_head * head_len_k];
             for head in q.chunks_exact_mut(head_len_k) {
-                rope.rotate(self.kernels, &mut head[n_nope..], cos, sin);
+                rope.rotate(self.kernels, &mut head[head_len_k - n_rot..], cos, sin);
             }
-            if let Some(temperature) = config.temperature {
+            if let Some(temperature) = self.model.config().temperature {
                 self.kernels.scale(q, temperature.factor(batch.n_past + token));
             }
-            cache.store(self.kernels, batch.layer, batch.n_past + token, kv, &[]);
+        }
+    }
+
+    /// The heads' outputs by way of the compressed space, where nothing is expanded.
+    fn absorbed(
+        &self,
+        wk_b: Matrix<'_>,
+        wv_b: Matrix<'_>,
+        batch: Batch,
+        lengths: Lengths,
+        cache: &mut KvCache<'_>,
+        scratch: &mut LatentScratch<'_>,
+    ) {
+        let Lengths { n_head, rank, n_rot, head_len_k, head_len_v } = lengths;
+        let (n_tokens, n_nope, key_len) = (batch.n_tokens, head_len_k - n_rot, rank + n_rot);
+        let LatentScratch { q, kv, queries, compressed_heads, heads, gathered, scattered, quantized, .. } =
+            scratch;
+        for (kv, position) in kv[..n_tokens * key_len].chunks_exact(key_len).zip(batch.n_past..) {
+            cache.store(self.kernels, batch.layer, position, kv, &[]);
         }
 
         // Queries in the compressed space, `[n_tokens][n_head][rank + n_rot]`.
@@ -74,7 +138,7 @@ impl Forward<'_, '_> {
                 row.copy_from_slice(&q[place(token) * head_len_k..][..n_nope]);
             }
             let scattered = &mut scattered[..n_tokens * rank];
-            self.product(&weights.wk_b.rows(head * rank..(head + 1) * rank), gathered, quantized, scattered);
+            self.product(&wk_b.rows(head * rank..(head + 1) * rank), gathered, quantized, scattered);
             for (token, row) in scattered.chunks_exact(rank).enumerate() {
                 let query = &mut queries[place(token) * key_len..][..key_len];
                 query[..rank].copy_from_slice(row);
@@ -83,22 +147,15 @@ impl Forward<'_, '_> {
         }
 
         let compressed_heads = &mut compressed_heads[..n_tokens * n_head * rank];
-        let cache = &*cache;
         let attention = BatchAttention {
-            kernels: self.kernels,
-            workers: self.workers,
-            n_head,
             n_head_kv: 1,
             head_len_k: key_len,
             head_len_v: rank,
-            n_past: batch.n_past,
-            scale: config.attention_scale,
-            softcap: None,
+            ..self.attention_of(self.model.config(), batch, lengths)
         };
         let keys = cache.keys(batch.layer, 0);
         let context = |_| Context { keys, values: keys, stride_k: key_len, stride_v: key_len };
-        let sight = |position, _| QuerySight { visible: 0..position + 1, slope: 0.0, sink: None };
-        attention.run(queries, context, sight, compressed_heads);
+        attention.run(queries, context, sees_all, compressed_heads);
 
         let heads = &mut heads[..n_tokens * n_head * head_len_v];
         for head in 0..n_head {
@@ -108,20 +165,74 @@ impl Forward<'_, '_> {
                 row.copy_from_slice(&compressed_heads[place(token) * rank..][..rank]);
             }
             let scattered = &mut scattered[..n_tokens * head_len_v];
-            self.product(
-                &weights.wv_b.rows(head * head_len_v..(head + 1) * head_len_v),
-                gathered,
-                quantized,
-                scattered,
-            );
+            let rows = head * head_len_v..(head + 1) * head_len_v;
+            self.product(&wv_b.rows(rows), gathered, quantized, scattered);
             for (token, row) in scattered.chunks_exact(head_len_v).enumerate() {
                 heads[place(token) * head_len_v..][..head_len_v].copy_from_slice(row);
             }
         }
-        self.linear(&weights.wo, heads, quantized, x);
+    }
+
+    /// The heads' outputs by way of each head's keys and values.
+    fn expanded(
+        &self,
+        wkv_b: Matrix<'_>,
+        batch: Batch,
+        lengths: Lengths,
+        cache: &mut KvCache<'_>,
+        scratch: &mut LatentScratch<'_>,
+    ) {
+        let Lengths { n_head, rank, n_rot, head_len_k, head_len_v } = lengths;
+        let (n_tokens, n_nope, key_len) = (batch.n_tokens, head_len_k - n_rot, rank + n_rot);
+        let LatentScratch { q, kv, gathered, expanded, keys, values, heads, quantized, .. } = scratch;
+        let kv = &kv[..n_tokens * key_len];
+        let compressed = &mut gathered[..n_tokens * rank];
+        for (row, kv) in compressed.chunks_exact_mut(rank).zip(kv.chunks_exact(key_len)) {
+            row.copy_from_slice(&kv[..rank]);
+        }
+        let expanded = &mut expanded[..n_tokens * n_head * (n_nope + head_len_v)];
+        self.product(&wkv_b, compressed, quantized, expanded);
+        let rows = expanded.chunks_exact(n_head * (n_nope + head_len_v)).zip(kv.chunks_exact(key_len));
+        for ((row, kv), position) in rows.zip(batch.n_past..) {
+            let parts = keys.chunks_exact_mut(head_len_k).zip(values.chunks_exact_mut(head_len_v));
+            for ((key, value), head) in parts.zip(row.chunks_exact(n_nope + head_len_v)) {
+                key[..n_nope].copy_from_slice(&head[..n_nope]);
+                key[n_nope..].copy_from_slice(&kv[rank..]);
+                value.copy_from_slice(&head[n_nope..]);
+            }
+            cache.store(self.kernels, batch.layer, position, keys, values);
+        }
+        let cache = &*cache;
+        let context = |head| Context {
+            keys: cache.keys(batch.layer, head),
+            values: cache.values(batch.layer, head),
+            stride_k: head_len_k,
+            stride_v: head_len_v,
+        };
+        let q = &q[..n_tokens * n_head * head_len_k];
+        let heads = &mut heads[..n_tokens * n_head * head_len_v];
+        self.attention_of(self.model.config(), batch, lengths).run(q, context, sees_all, heads);
+    }
+    /// Attention of all heads, each with keys and values of its own.
+    fn attention_of<'s>(&'s self, config: &Config, batch: Batch, lengths: Lengths) -> BatchAttention<'s> {
+        BatchAttention {
+            kernels: self.kernels,
+            workers: self.workers,
+            n_head: lengths.n_head,
+            n_head_kv: lengths.n_head,
+            head_len_k: lengths.head_len_k,
+            head_len_v: lengths.head_len_v,
+            n_past: batch.n_past,
+            scale: config.attention_scale,
+            softcap: None,
+        }
     }
 
     fn product(&self, weight: &Matrix<'_>, x: &[f32], quantized: &mut [u8], output: &mut [f32]) {
-        self.linear(&Linear { weight: *weight, bias: None }, x, quantized, output);
+        self.linear(&Linear::new(*weight), x, quantized, output);
     }
+}
+
+fn sees_all(position: usize, _: usize) -> QuerySight {
+    QuerySight { visible: 0..position + 1, slope: 0.0, sink: None }
 }

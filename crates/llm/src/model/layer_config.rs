@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::architecture::{Architecture, ExpertLayers, FeedForwardKind, RopeLayers, Window};
-use super::config::LatentConfig;
 use super::error::ModelError;
 use super::keys::Keys;
+use super::latent_config::LatentConfig;
 use crate::gguf::Value;
 use crate::kv_cache::KvShape;
 
@@ -44,15 +44,16 @@ pub enum Sight {
 }
 
 impl LayerConfig {
+    /// What the cache keeps of a position where it keeps the keys and values of heads.
+    pub(super) fn heads_shape(&self) -> KvShape {
+        KvShape { n_head_kv: self.n_head_kv, head_len_k: self.head_len_k, head_len_v: self.head_len_v }
+    }
+
     /// What the cache keeps of a position.
     pub fn kv_shape(&self, latent: Option<&LatentConfig>) -> KvShape {
         match latent {
-            None => KvShape {
-                n_head_kv: self.n_head_kv,
-                head_len_k: self.head_len_k,
-                head_len_v: self.head_len_v,
-            },
-            Some(_) => KvShape { n_head_kv: 1, head_len_k: self.head_len_k, head_len_v: 0 },
+            None => self.heads_shape(),
+            Some(latent) => latent.kv_shape(self),
         }
     }
 }
@@ -75,29 +76,54 @@ pub(super) fn layers(
         _ => return Err(keys.invalid("nextn_predict_layers", n_nextn, "less than block_count")),
     };
     let n_dense = keys.optional_number("leading_dense_block_count")?.unwrap_or(0);
-    let expert_step = keys.optional_width("interleave_moe_layer_step")?.unwrap_or(1);
-    let n_shared_kv = keys.optional_number("attention.shared_kv_layers")?.unwrap_or(0);
+    const SHARED_KV: &str = "attention.shared_kv_layers";
+    let n_shared_kv = match architecture.reads(SHARED_KV) {
+        true => keys.optional_number(SHARED_KV)?.unwrap_or(0),
+        false => 0,
+    };
     // The last two layers that have keys and values, one with a window and one without, serve the rest.
     let n_own_kv = match n_layer.checked_sub(n_shared_kv) {
         Some(n_own_kv) if n_shared_kv == 0 || n_own_kv >= 2 => n_own_kv,
-        _ => return Err(keys.invalid("attention.shared_kv_layers", n_shared_kv, "at most block_count - 2")),
+        _ => return Err(keys.invalid(SHARED_KV, n_shared_kv, "at most block_count - 2")),
     };
     let expert_layers = architecture.routing.map_or(ExpertLayers::All, |routing| routing.layers);
+    let expert_step = match expert_layers {
+        ExpertLayers::Interleaved => keys.optional_number("interleave_moe_layer_step")?.unwrap_or(1),
+        ExpertLayers::All | ExpertLayers::AfterLeading => 1,
+    };
+    let default_head_len = n_embd / keys.layer_width("attention.head_count", 0, n_block)?;
 
     let mut layers = Vec::new();
     layers
         .try_reserve_exact(n_layer)
         .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_layer * size_of::<LayerConfig>() })?;
     for index in 0..n_layer {
-        let n_head = keys.layer_width("attention.head_count", index, n_block)?;
+        let n_head = match architecture.has_empty_layers {
+            true => keys.optional_layer_number("attention.head_count", index, n_block)?.unwrap_or(0),
+            false => keys.layer_width("attention.head_count", index, n_block)?,
+        };
         let sight = sight(keys, architecture, index, n_layer)?;
         let heads = match latent {
-            Some(latent) => latent.heads(keys)?,
-            None => Heads::from_keys(keys, n_embd, n_head, sight, index, n_block)?,
+            Some(latent) => latent.heads(keys, n_head)?,
+            None => HeadKeys { keys, architecture, default_head_len, n_block }.heads(n_head, sight, index)?,
+        };
+        let has_experts = has_experts
+            && match expert_layers {
+                ExpertLayers::All => true,
+                ExpertLayers::AfterLeading => index >= n_dense,
+                // A step of 0 is none.
+                ExpertLayers::Interleaved => {
+                    index >= n_dense && expert_step > 0 && (index + 1).is_multiple_of(expert_step)
+                }
+            };
+        // Experts are as wide as their tensors.
+        let n_ff = match has_experts || architecture.has_empty_layers {
+            true => keys.optional_layer_number("feed_forward_length", index, n_block)?.unwrap_or(0),
+            false => keys.layer_width("feed_forward_length", index, n_block)?,
         };
         let n_ff = match architecture.feed_forward {
-            FeedForwardKind::HalfGated => keys.layer_width("feed_forward_length", index, n_block)? / 2,
-            _ => keys.layer_width("feed_forward_length", index, n_block)?,
+            FeedForwardKind::HalfGated => n_ff / 2,
+            _ => n_ff,
         };
         let kv_layer = match sight {
             _ if index < n_own_kv => index,
@@ -121,15 +147,16 @@ pub(super) fn layers(
             sight,
             has_rope: match architecture.rope_layers {
                 RopeLayers::All => true,
-                RopeLayers::AllButEach(n) => !(index + 1).is_multiple_of(n),
-                RopeLayers::Windowed => sight != Sight::All || !has_windows(keys, architecture, n_layer)?,
+                RopeLayers::AllButEach(n) => {
+                    let n = if has_no_window(keys, architecture)? { n_layer } else { n };
+                    !(index + 1).is_multiple_of(n)
+                }
+                RopeLayers::Windowed => sight != Sight::All || !architecture.window.is_in(n_layer),
+                RopeLayers::UnlessNotFinetuned => {
+                    keys.optional_bool("rope.scaling.finetuned")?.unwrap_or(true)
+                }
             },
-            has_experts: has_experts
-                && match expert_layers {
-                    ExpertLayers::All => true,
-                    ExpertLayers::AfterLeading => index >= n_dense,
-                    ExpertLayers::Interleaved => index >= n_dense && (index + 1).is_multiple_of(expert_step),
-                },
+            has_experts,
         });
     }
     Ok(layers)
@@ -142,50 +169,64 @@ pub(super) struct Heads {
     pub head_len_v: usize,
 }
 
-impl Heads {
-    fn from_keys(
-        keys: &Keys<'_, '_>,
-        n_embd: usize,
-        n_head: usize,
-        sight: Sight,
-        index: usize,
-        n_block: usize,
-    ) -> Result<Self, ModelError> {
-        let n_head_kv =
-            keys.optional_layer_width("attention.head_count_kv", index, n_block)?.unwrap_or(n_head);
-        if !n_head.is_multiple_of(n_head_kv) {
-            return Err(keys.invalid(
-                "attention.head_count_kv",
-                n_head_kv,
-                "a divisor of attention.head_count",
-            ));
+/// The keys that say of layers how many heads they have, and how long ones.
+struct HeadKeys<'k, 'g, 'a> {
+    keys: &'k Keys<'g, 'a>,
+    architecture: &'k Architecture,
+    /// That of keys and values for which no key says it, by the heads of the first layer.
+    default_head_len: usize,
+    n_block: usize,
+}
+
+impl HeadKeys<'_, '_, '_> {
+    /// The heads of layer `index`, which has `n_head` of them.
+    fn heads(&self, n_head: usize, sight: Sight, index: usize) -> Result<Heads, ModelError> {
+        const N_HEAD_KV: &str = "attention.head_count_kv";
+        let HeadKeys { keys, default_head_len, n_block, .. } = *self;
+        let n_head_kv = match self.architecture.has_empty_layers {
+            true => keys.optional_layer_number(N_HEAD_KV, index, n_block)?,
+            false => keys.optional_layer_width(N_HEAD_KV, index, n_block)?,
+        };
+        let n_head_kv = n_head_kv.unwrap_or(n_head);
+        if !n_head.is_multiple_of(n_head_kv.max(1)) {
+            return Err(keys.invalid(N_HEAD_KV, n_head_kv, "a divisor of attention.head_count"));
         }
         // Layers with a window can have heads of their own length.
-        let length = |suffix, window_suffix| match sight {
-            Sight::All => keys.optional_width(suffix),
-            _ => Ok(keys.optional_width(window_suffix)?.or(keys.optional_width(suffix)?)),
+        let length = |suffix, window_suffix| -> Result<usize, ModelError> {
+            let own = match sight {
+                Sight::All => None,
+                _ => keys.optional_width(window_suffix)?,
+            };
+            Ok(own.or(keys.optional_width(suffix)?).unwrap_or(default_head_len))
         };
-        let head_len_k = match length("attention.key_length", "attention.key_length_swa")? {
-            Some(head_len) => head_len,
-            None if n_embd.is_multiple_of(n_head) => n_embd / n_head,
-            None => {
-                return Err(keys.invalid("attention.head_count", n_head, "a divisor of embedding_length"));
-            }
+        let heads = Heads {
+            n_head_kv,
+            head_len_k: length("attention.key_length", "attention.key_length_swa")?,
+            head_len_v: length("attention.value_length", "attention.value_length_swa")?,
         };
-        let head_len_v =
-            length("attention.value_length", "attention.value_length_swa")?.unwrap_or(head_len_k);
-        Ok(Heads { n_head_kv, head_len_k, head_len_v })
+        match heads.head_len_k.min(heads.head_len_v) {
+            0 => Err(keys.invalid("attention.head_count", n_head, "at most embedding_length")),
+            _ => Ok(heads),
+        }
     }
 }
 
-/// Whether some layers of the model see a window only.
-fn has_windows(keys: &Keys<'_, '_>, architecture: &Architecture, n_layer: usize) -> Result<bool, ModelError> {
-    for index in 0..n_layer {
-        if sight(keys, architecture, index, n_layer)? != Sight::All {
-            return Ok(true);
+impl Window {
+    /// Whether models of so many layers know windows.
+    fn is_in(self, n_layer: usize) -> bool {
+        match self {
+            Window::None => false,
+            Window::AtLayers { n_layer: at, .. } => at == n_layer,
+            _ => true,
         }
     }
-    Ok(false)
+}
+
+const WINDOW: &str = "attention.sliding_window";
+
+/// Whether a file turns off the chunks that its family has otherwise.
+pub(super) fn has_no_window(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<bool, ModelError> {
+    Ok(matches!(architecture.window, Window::Chunked { .. }) && keys.optional_length(WINDOW)? == Some(0))
 }
 
 fn sight(
@@ -194,21 +235,27 @@ fn sight(
     index: usize,
     n_layer: usize,
 ) -> Result<Sight, ModelError> {
-    const KEY: &str = "attention.sliding_window";
-    let window = |length: Option<usize>| length.map_or(Sight::All, Sight::Window);
+    // Here 0 positions are a window without an end: the layer stays what it is but for that.
+    let window = |length: usize| Sight::Window(if length == 0 { usize::MAX } else { length });
     let is_windowed = |period: usize| is_windowed(keys, period, index);
     Ok(match architecture.window {
-        Window::Required { period } if is_windowed(period)? => Sight::Window(keys.width(KEY)?),
-        Window::Optional { period } if is_windowed(period)? => window(keys.optional_width(KEY)?),
-        Window::AtLayers { period, n_layer: at } if at == n_layer && is_windowed(period)? => {
-            Sight::Window(keys.width(KEY)?)
+        Window::Required { period } if is_windowed(period)? => window(keys.length(WINDOW)?),
+        Window::OrLength { period, length } if is_windowed(period)? => {
+            window(keys.optional_length(WINDOW)?.unwrap_or(length))
         }
+        Window::AtLayers { period, length, n_layer: at } if at == n_layer && is_windowed(period)? => {
+            window(keys.optional_length(WINDOW)?.unwrap_or(length))
+        }
+        Window::Optional { period } => match keys.optional_length(WINDOW)? {
+            Some(length @ 1..) if is_windowed(period)? => Sight::Window(length),
+            _ => Sight::All,
+        },
         Window::Pattern => match keys.layer_flag(PATTERN, index)? {
-            true => Sight::Window(keys.width(KEY)?),
+            true => window(keys.length(WINDOW)?),
             false => Sight::All,
         },
-        Window::Chunked { period } if is_windowed(period)? => {
-            Sight::Chunk(keys.optional_width("attention.chunk_size")?.unwrap_or(8192))
+        Window::Chunked { period } if !has_no_window(keys, architecture)? && is_windowed(period)? => {
+            Sight::Chunk(keys.optional_length("attention.chunk_size")?.filter(|&len| len > 0).unwrap_or(8192))
         }
         _ => Sight::All,
     })

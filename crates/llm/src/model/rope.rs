@@ -15,8 +15,10 @@ use crate::simd::Kernels;
 /// The constants of a model's rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RopeConfig {
-    /// Elements of each head that are turned; even.
+    /// Elements of each head that are turned; even, above 0.
     pub n_rot: usize,
+    /// How the pairs are divided, in models that see images.
+    pub sections: Option<Sections>,
     /// The base of the geometric sequence of frequencies.
     pub freq_base: f32,
     /// What frequencies are multiplied by (linear scaling and YaRN: one over the factor).
@@ -29,6 +31,28 @@ pub struct RopeConfig {
     pub has_factors: bool,
     /// Positions that the model was trained for before its context was stretched.
     pub n_ctx_orig: usize,
+}
+
+/// The sections of the pairs of a model that sees images: those that turn by the position in time, height, width, and
+/// the rest. In a text the first three turn by the position, the rest not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sections {
+    /// Pairs of each.
+    pub lens: [usize; 4],
+    /// Whether the first three come in turns instead of one after the other.
+    pub is_interleaved: bool,
+}
+
+impl Sections {
+    /// Whether a text turns pair `i`.
+    fn turn_in_text(&self, i: usize) -> bool {
+        let [time, height, width, rest] = self.lens;
+        let place = i % (time + height + width + rest);
+        match self.is_interleaved {
+            true => place / 3 < self.lens[place % 3],
+            false => place < time + height + width,
+        }
+    }
 }
 
 /// YaRN (Peng et al. 2023): long waves are stretched, short ones kept, those between blended.
@@ -46,8 +70,13 @@ pub struct Yarn {
 const DEFAULT_FREQ_BASE: f32 = 10_000.0;
 
 impl RopeConfig {
-    pub(super) fn from_keys(keys: &Keys<'_, '_>, head_len: usize) -> Result<Self, ModelError> {
-        let n_rot = keys.optional_width("rope.dimension_count")?.unwrap_or(head_len);
+    /// None in files that turn no elements.
+    pub(super) fn from_keys(
+        keys: &Keys<'_, '_>,
+        head_len: usize,
+        sections: Option<Sections>,
+    ) -> Result<Option<Self>, ModelError> {
+        let n_rot = keys.optional_number("rope.dimension_count")?.unwrap_or(head_len);
         if n_rot > head_len || !n_rot.is_multiple_of(2) {
             return Err(keys.invalid(
                 "rope.dimension_count",
@@ -55,29 +84,39 @@ impl RopeConfig {
                 "an even number up to the length of a head",
             ));
         }
+        if n_rot == 0 {
+            return Ok(None);
+        }
+        // The older name counts only where the newer one is missing; 0 is no scaling.
         let factor = match keys.optional_not_negative("rope.scaling.factor")? {
-            None | Some(0.0) => keys.optional_positive("rope.scale_linear")?.unwrap_or(1.0),
-            Some(factor) => factor,
+            None => keys.optional_not_negative("rope.scale_linear")?,
+            factor => factor,
         };
-        let n_ctx_train = keys.width("context_length")?;
+        let factor = factor.filter(|&factor| factor > 0.0).unwrap_or(1.0);
+        let n_ctx_orig =
+            keys.optional_length("rope.scaling.original_context_length")?.filter(|&length| length > 0);
         let mut rope = RopeConfig {
             n_rot,
+            sections,
             freq_base: keys.optional_positive("rope.freq_base")?.unwrap_or(DEFAULT_FREQ_BASE),
             freq_scale: 1.0,
             yarn: None,
             has_factors: true,
-            magnitude: keys.optional_positive("rope.scaling.attn_factor")?.unwrap_or(1.0),
-            n_ctx_orig: keys.optional_width("rope.scaling.original_context_length")?.unwrap_or(n_ctx_train),
+            magnitude: keys.optional_not_negative("rope.scaling.attn_factor")?.unwrap_or(1.0),
+            n_ctx_orig: match n_ctx_orig {
+                Some(length) => length,
+                None => keys.length("context_length")?,
+            },
         };
         match keys.optional_str("rope.scaling.type")? {
-            Some("none" | "longrope") => {}
-            None | Some("linear") => rope.freq_scale = 1.0 / factor,
+            Some("none") => {}
+            None | Some("linear" | "longrope") => rope.freq_scale = 1.0 / factor,
             Some("yarn") => rope.set_yarn(keys, factor)?,
             Some(other) => {
                 return Err(keys.unsupported("rope.scaling.type", other, "none, linear, yarn, longrope"));
             }
         }
-        Ok(rope)
+        Ok(Some(rope))
     }
 
     fn set_yarn(&mut self, keys: &Keys<'_, '_>, factor: f32) -> Result<(), ModelError> {
@@ -164,6 +203,9 @@ impl Rope {
             let frequency =
                 libm::powf(config.freq_base, exponent) / factors.map_or(1.0, |factors| factors[i]);
             let kept = config.kept(i);
+            if config.sections.is_some_and(|sections| !sections.turn_in_text(i)) {
+                return 0.0;
+            }
             frequency * (config.freq_scale * (1.0 - kept) + kept)
         }));
         Ok(Rope { pairs, magnitude: config.magnitude, frequencies })
@@ -240,6 +282,7 @@ mod tests {
 
     const CONFIG: RopeConfig = RopeConfig {
         n_rot: 4,
+        sections: None,
         freq_base: 100.0,
         freq_scale: 1.0,
         yarn: None,
@@ -282,6 +325,23 @@ mod tests {
             &rotated(RopePairs::Halves, None, 2),
             &[c2 - 3.0 * s2, 2.0 * c02 - 4.0 * s02, s2 + 3.0 * c2, 2.0 * s02 + 4.0 * c02, 5.0, 6.0],
         );
+    }
+
+    #[test]
+    fn a_text_turns_all_sections_but_the_last() {
+        let turned = |lens: [usize; 4], is_interleaved| {
+            let sections = Sections { lens, is_interleaved };
+            (0..8).map(|i| sections.turn_in_text(i)).collect::<Vec<_>>()
+        };
+        assert_eq!(turned([2, 1, 1, 2], false), [true, true, true, true, false, false, true, true]);
+        assert_eq!(turned([3, 2, 2, 1], true), [true, true, true, true, true, true, true, false]);
+        assert_eq!(turned([3, 1, 2, 2], true), [true, true, true, true, false, true, true, false]);
+
+        let sections = Some(Sections { lens: [1, 0, 0, 1], is_interleaved: false });
+        let rope = Rope::new(&RopeConfig { sections, ..CONFIG }, RopePairs::Halves, None).unwrap();
+        let (mut cos, mut sin) = ([0.0; 2], [0.0; 2]);
+        rope.angles(2, &mut cos, &mut sin);
+        assert_close(&[cos[0], sin[0], cos[1], sin[1]], &[2.0_f32.cos(), 2.0_f32.sin(), 1.0, 0.0]);
     }
 
     #[test]

@@ -109,6 +109,7 @@ struct LatentWidths {
     kv_lora_rank: usize,
     head_len_k: usize,
     head_len_v: usize,
+    is_expanded: bool,
 }
 
 impl Widths {
@@ -121,9 +122,14 @@ impl Widths {
             kv_lora_rank: latent.kv_lora_rank,
             head_len_k: latent.head_len_k,
             head_len_v: latent.head_len_v,
+            is_expanded: latent.is_expanded,
         });
         let n_embd = config.n_embd;
-        let n_heads = widest(&|layer| layer.n_head * layer.head_len_v);
+        // Where heads have no keys, a matrix as wide as the stream is all that there is.
+        let n_heads = widest(&|layer| match layer.n_head_kv {
+            0 => n_embd,
+            _ => layer.n_head * layer.head_len_v,
+        });
         let n_ff = widest(&|layer| layer.n_ff).max(config.experts.map_or(0, |experts| experts.n_ff));
         let n_embd_per_layer = config.n_embd_per_layer.unwrap_or(0);
         let attention_input = n_embd.max(latent.map_or(n_heads, |latent| latent.widest_input()));
@@ -191,11 +197,49 @@ impl Widths {
     }
 }
 
+/// Elements for each token of what latent attention makes of the compressed vector.
+#[derive(Debug, Clone, Copy)]
+struct ExpansionWidths {
+    queries: usize,
+    compressed_heads: usize,
+    gathered: usize,
+    scattered: usize,
+    expanded: usize,
+    keys: usize,
+    values: usize,
+}
+
 impl LatentWidths {
     /// Elements of the longest vector that a matrix within the attention is multiplied with.
     fn widest_input(&self) -> usize {
-        let LatentWidths { n_head, q_lora_rank, kv_lora_rank, head_len_k, head_len_v } = *self;
+        let LatentWidths { n_head, q_lora_rank, kv_lora_rank, head_len_k, head_len_v, .. } = *self;
         q_lora_rank.max(kv_lora_rank).max(head_len_k).max(n_head * head_len_v)
+    }
+
+    /// Elements that are made of the compressed vector: queries and the heads' outputs in its space, and a head of
+    /// either at a time; or what it is expanded to, each head's key, but for what is turned, and value.
+    fn expansion(&self) -> ExpansionWidths {
+        let LatentWidths { n_head, kv_lora_rank: rank, head_len_k, head_len_v, .. } = *self;
+        match self.is_expanded {
+            true => ExpansionWidths {
+                queries: 0,
+                compressed_heads: 0,
+                gathered: rank,
+                scattered: 0,
+                expanded: n_head * (head_len_k + head_len_v),
+                keys: n_head * head_len_k,
+                values: n_head * head_len_v,
+            },
+            false => ExpansionWidths {
+                queries: n_head * (rank + head_len_k),
+                compressed_heads: n_head * rank,
+                gathered: rank.max(head_len_k),
+                scattered: rank.max(head_len_v),
+                expanded: 0,
+                keys: 0,
+                values: 0,
+            },
+        }
     }
 }
 
@@ -300,7 +344,8 @@ impl<'p> Phase<'p> for HeadScratch<'p> {
     }
 }
 
-/// Latent attention.
+/// Latent attention. Of the buffers after `kv` some are empty, as
+/// [`is_expanded`](super::LatentConfig::is_expanded) says.
 pub struct LatentScratch<'p> {
     /// `[n_batch][q_lora_rank]`
     pub(super) q_compressed: &'p mut [f32],
@@ -312,32 +357,41 @@ pub struct LatentScratch<'p> {
     pub(super) queries: &'p mut [f32],
     /// `[n_batch][n_head][kv_lora_rank]`: the heads' outputs in the compressed space.
     pub(super) compressed_heads: &'p mut [f32],
-    /// `[n_batch][n_head][head_len_v]`: the heads' outputs.
-    pub(super) heads: &'p mut [f32],
-    /// One head of each token, gathered.
+    /// One head of each token, or the compressed vectors, gathered.
     pub(super) gathered: &'p mut [f32],
     /// One head of each token, to be scattered.
     pub(super) scattered: &'p mut [f32],
+    /// `[n_batch][n_head][head_len_k - n_rot + head_len_v]`: keys and values, as they are expanded.
+    pub(super) expanded: &'p mut [f32],
+    /// `[n_head][head_len_k]`: one token's keys, with the part that is turned.
+    pub(super) keys: &'p mut [f32],
+    /// `[n_head][head_len_v]`: one token's values.
+    pub(super) values: &'p mut [f32],
+    /// `[n_batch][n_head][head_len_v]`: the heads' outputs.
+    pub(super) heads: &'p mut [f32],
     pub(super) quantized: &'p mut [u8],
 }
 
 impl<'p> Phase<'p> for LatentScratch<'p> {
     fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
-        let Some(LatentWidths { n_head, q_lora_rank, kv_lora_rank: rank, head_len_k, head_len_v }) =
-            widths.latent
-        else {
+        let Some(latent) = widths.latent else {
             unreachable!("layers with latent attention are in models with latent attention")
         };
+        let LatentWidths { n_head, q_lora_rank, kv_lora_rank: rank, head_len_k, head_len_v, .. } = latent;
+        let expansion = latent.expansion();
         let mut rows = Rows { n_rows: widths.n_batch, arena };
         Ok(LatentScratch {
             q_compressed: rows.take(q_lora_rank)?,
             q: rows.take(n_head * head_len_k)?,
             kv: rows.take(rank + head_len_k)?,
-            queries: rows.take(n_head * (rank + head_len_k))?,
-            compressed_heads: rows.take(n_head * rank)?,
+            queries: rows.take(expansion.queries)?,
+            compressed_heads: rows.take(expansion.compressed_heads)?,
+            gathered: rows.take(expansion.gathered)?,
+            scattered: rows.take(expansion.scattered)?,
+            expanded: rows.take(expansion.expanded)?,
+            keys: rows.arena.take(expansion.keys)?,
+            values: rows.arena.take(expansion.values)?,
             heads: rows.take(n_head * head_len_v)?,
-            gathered: rows.take(rank.max(head_len_k))?,
-            scattered: rows.take(rank.max(head_len_v))?,
             quantized: arena.take(widths.quantized.in_attention)?,
         })
     }

@@ -105,6 +105,18 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.floats(name, [len as u64, 1, 1, 1])
     }
 
+    /// `<name>.scale`, the factor of a matrix that goes beyond its blocks' own, if it is there. What the file says of
+    /// the scale of inputs (`<name>.input_scale`) is for devices that round them to few bits.
+    pub fn scale(&mut self, name: &str) -> Result<Option<f32>, ModelError> {
+        Ok(self.scales(name, 1)?.map(|scale| scale[0]))
+    }
+
+    /// The same, of `count` matrices.
+    pub fn scales(&mut self, name: &str, count: usize) -> Result<Option<&'a [f32]>, ModelError> {
+        self.optional_vector(&Name::format(format_args!("{name}.input_scale")), count)?;
+        self.optional_vector(&Name::format(format_args!("{name}.scale")), count)
+    }
+
     /// `count` vectors of F32 `[len]` in turn, if they are there.
     pub fn optional_vectors(
         &mut self,
@@ -149,12 +161,14 @@ impl<'g, 'a> Tensors<'g, 'a> {
         }
     }
 
-    /// Fails if a tensor is left over that is not of the layers `unused`.
-    pub fn all_taken(&self, unused: Range<usize>) -> Result<(), ModelError> {
+    /// Fails if a tensor is left over that is not of the layers `unused`, nor has a name that begins like one of
+    /// `unused_names`.
+    pub fn all_taken(&self, unused: Range<usize>, unused_names: &[&str]) -> Result<(), ModelError> {
         let is_known = |name: &str| {
             let layer =
                 name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
             layer.is_some_and(|layer| unused.contains(&layer))
+                || unused_names.iter().any(|beginning| name.starts_with(beginning))
                 || REDUNDANT.iter().any(|part| name.contains(part))
         };
         let mut left_over = self.gguf.tensors().iter().zip(&self.taken).filter(|(_, taken)| !**taken);

@@ -1,16 +1,15 @@
 //! A model's tensors, borrowed from the file and checked against its hyper-parameters.
 //!
 //! [`Weights`] can only be made whole: every tensor that the family requires is there with its right
-//! shape, and no tensor is left over. Fused tensors are taken apart here, so that the forward pass
-//! knows one form only.
+//! shape, and no tensor is left over. Fused tensors are taken apart
+//! (`layer_tensors`), so that the forward pass knows one form only.
 
 use alloc::vec::Vec;
 
-use super::architecture::{AttentionKind, Biases, Block, FeedForwardKind, NormWeights, Positions, QkNorm};
-use super::config::{Config, LatentConfig};
+use super::architecture::{NormWeights, Positions};
+use super::config::{Config, token_embd_name};
 use super::error::ModelError;
-use super::expert_config::ExpertConfig;
-use super::layer_config::LayerConfig;
+use super::layer_tensors::LayerTensors;
 use super::tensors::Tensors;
 use crate::gguf::{Gguf, Name};
 use crate::quant::Matrix;
@@ -100,6 +99,10 @@ pub enum Attention<'a> {
     Heads(HeadAttention<'a>),
     /// With keys and values compressed to one vector.
     Latent(LatentAttention<'a>),
+    /// None but a matrix.
+    Linear(Linear<'a>),
+    /// None: the stream goes on as it is.
+    None,
 }
 
 /// Attention with keys and values per head.
@@ -121,8 +124,7 @@ pub struct HeadAttention<'a> {
     pub sinks: Option<&'a [f32]>,
 }
 
-/// Attention with keys and values compressed to one vector (DeepSeek-AI 2024), the matrices that
-/// would expand them multiplied into queries and outputs instead.
+/// Attention with keys and values compressed to one vector (DeepSeek-AI 2024).
 #[derive(Debug)]
 pub struct LatentAttention<'a> {
     /// From the stream to the queries, or to their compressed form.
@@ -134,12 +136,25 @@ pub struct LatentAttention<'a> {
     pub wkv_a: Linear<'a>,
     /// Of the compressed keys and values, `[kv_lora_rank]`.
     pub kv_a_norm: Norm<'a>,
-    /// Of each head, `[kv_lora_rank × head_len_k - n_rot]`: queries to the compressed space.
-    pub wk_b: Matrix<'a>,
-    /// Of each head, `[head_len_v × kv_lora_rank]`: out of the compressed space.
-    pub wv_b: Matrix<'a>,
+    /// Between the compressed vectors and the heads.
+    pub expansion: Expansion<'a>,
     /// `[n_embd × n_head · head_len_v]`
     pub wo: Linear<'a>,
+}
+
+/// The ways from compressed keys and values to heads.
+#[derive(Debug, Clone, Copy)]
+pub enum Expansion<'a> {
+    /// Nothing is expanded: the matrices are multiplied into queries and outputs instead.
+    Absorbed {
+        /// Of each head, `[kv_lora_rank × head_len_k - n_rot]`: queries to the compressed space.
+        wk_b: Matrix<'a>,
+        /// Of each head, `[head_len_v × kv_lora_rank]`: out of the compressed space.
+        wv_b: Matrix<'a>,
+    },
+    /// Of each head, `[head_len_k - n_rot + head_len_v × kv_lora_rank]`: first its key's part that is not turned, then
+    /// its value.
+    Expanded(Matrix<'a>),
 }
 
 /// The forms of the channel mixer.
@@ -150,6 +165,8 @@ pub enum FeedForward<'a> {
     Dense(DenseFeedForward<'a>),
     /// A mixture of experts.
     Experts(Experts<'a>),
+    /// None: the layer changes nothing.
+    None,
 }
 
 /// A feed-forward block.
@@ -170,25 +187,42 @@ pub struct Experts<'a> {
     pub router: Linear<'a>,
     /// `[n_expert]`: added to the probabilities for the choice only.
     pub selection_bias: Option<&'a [f32]>,
+    /// Of each expert, `[n_ff × n_embd]`, its bias `[n_ff]`; where experts are gated.
+    pub gate: Option<ExpertLinear<'a>>,
     /// Of each expert, `[n_ff × n_embd]`, its bias `[n_ff]`.
-    pub gate: Linear<'a>,
-    /// Of each expert, `[n_ff × n_embd]`, its bias `[n_ff]`.
-    pub up: Linear<'a>,
+    pub up: ExpertLinear<'a>,
     /// Of each expert, `[n_embd × n_ff]`, its bias `[n_embd]`.
-    pub down: Linear<'a>,
+    pub down: ExpertLinear<'a>,
     /// The expert that every token is sent to.
     pub shared: Option<DenseFeedForward<'a>>,
     /// `[1 × n_embd]`: gates the shared expert, through a sigmoid.
     pub shared_gate: Option<Matrix<'a>>,
 }
 
-/// An affine map: `W x + b`.
+/// An affine map: `s W x + b`.
 #[derive(Debug, Clone, Copy)]
 pub struct Linear<'a> {
     /// `W`, one row per output.
     pub weight: Matrix<'a>,
+    /// `s`, in files whose weights need a factor beyond their blocks' own.
+    pub scale: Option<f32>,
     /// `b`, one element per output.
     pub bias: Option<&'a [f32]>,
+}
+
+/// An affine map of each expert.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertLinear<'a> {
+    /// The rows of all experts, in turn.
+    all: Linear<'a>,
+    /// A factor of each expert, as [`Linear::scale`].
+    scales: Option<&'a [f32]>,
+    /// Rows from one expert's first to the next one's.
+    stride: usize,
+    /// The first row, of those of an expert.
+    first: usize,
+    /// The rows of an expert's map.
+    n_rows: usize,
 }
 
 /// The learned part of a normalisation, of the row's length each.
@@ -212,9 +246,42 @@ pub enum HeadNorm<'a> {
 }
 
 impl<'a> Linear<'a> {
+    /// A map without a summand.
+    pub fn new(weight: Matrix<'a>) -> Self {
+        Linear { weight, scale: None, bias: None }
+    }
+
     /// The outputs `range` alone.
     pub fn rows(&self, range: core::ops::Range<usize>) -> Self {
-        Linear { weight: self.weight.rows(range.clone()), bias: self.bias.map(|bias| &bias[range]) }
+        Linear {
+            weight: self.weight.rows(range.clone()),
+            scale: self.scale,
+            bias: self.bias.map(|bias| &bias[range]),
+        }
+    }
+}
+
+impl<'a> ExpertLinear<'a> {
+    /// All of an expert's rows.
+    pub(super) fn new(all: Linear<'a>, scales: Option<&'a [f32]>, n_rows: usize) -> Self {
+        ExpertLinear { all, scales, stride: n_rows, first: 0, n_rows }
+    }
+
+    /// Of each expert, the `n_rows` rows from its row `first` on.
+    pub(super) fn part(&self, first: usize, n_rows: usize) -> Self {
+        ExpertLinear { first, n_rows, ..*self }
+    }
+
+    /// The rows of an expert's map.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// That of one expert.
+    pub fn of(&self, expert: usize) -> Linear<'a> {
+        let first = expert * self.stride + self.first;
+        let scale = self.scales.map(|scales| scales[expert]);
+        Linear { scale, ..self.all.rows(first..first + self.n_rows) }
     }
 }
 
@@ -223,7 +290,8 @@ impl<'a> Weights<'a> {
         let mut tensors = Tensors::new(gguf)?;
         let (n_vocab, n_embd) = (config.n_vocab, config.n_embd);
         require(&tensors, config)?;
-        let token_embd = tensors.matrix(&Name::from("token_embd.weight"), n_vocab, n_embd)?;
+        let token_embd_name = token_embd_name(gguf, config.architecture);
+        let token_embd = tensors.matrix(&Name::from(token_embd_name), n_vocab, n_embd)?;
         let mut layers = Vec::new();
         let needed_bytes = config.layers.len() * size_of::<Layer<'_>>();
         layers.try_reserve_exact(config.layers.len()).map_err(|_| ModelError::OutOfHeap { needed_bytes })?;
@@ -236,6 +304,7 @@ impl<'a> Weights<'a> {
                 weight: tensors
                     .optional_matrix(&Name::from("output.weight"), n_vocab, n_embd)?
                     .unwrap_or(token_embd),
+                scale: tensors.scale("output")?,
                 bias: tensors.optional_vector(&Name::from("output.bias"), n_vocab)?,
             }),
         };
@@ -258,6 +327,11 @@ impl<'a> Weights<'a> {
                 Positions::Learned => {
                     Some(tensors.matrix(&Name::from("position_embd.weight"), config.n_ctx_train, n_embd)?)
                 }
+                Positions::AlibiByKey => tensors.optional_matrix(
+                    &Name::from("position_embd.weight"),
+                    config.n_ctx_train,
+                    n_embd,
+                )?,
                 _ => None,
             },
             layers,
@@ -272,7 +346,8 @@ impl<'a> Weights<'a> {
                 None => None,
             },
         };
-        tensors.all_taken(config.layers.len()..config.layers.len() + config.n_nextn)?;
+        let n_layer = config.layers.len();
+        tensors.all_taken(n_layer..n_layer + config.n_nextn, config.architecture.unused)?;
         Ok(weights)
     }
 }
@@ -300,252 +375,11 @@ fn per_layer_embedding<'a>(
     let n_all = config.layers.len() * len;
     Ok(PerLayerEmbedding {
         token_embd: tensors.matrix(&Name::from("per_layer_token_embd.weight"), config.n_vocab, n_all)?,
-        model_projection: Linear {
-            weight: tensors.matrix(&Name::from("per_layer_model_proj.weight"), n_all, config.n_embd)?,
-            bias: None,
-        },
+        model_projection: Linear::new(tensors.matrix(
+            &Name::from("per_layer_model_proj.weight"),
+            n_all,
+            config.n_embd,
+        )?),
         projection_norm: tensors.norm("per_layer_proj_norm", NormWeights::Weight, len)?,
     })
-}
-
-/// Takes the tensors of one layer.
-struct LayerTensors<'t, 'g, 'a> {
-    tensors: &'t mut Tensors<'g, 'a>,
-    config: &'t Config,
-    layer: &'t LayerConfig,
-    index: usize,
-}
-
-impl<'a> LayerTensors<'_, '_, 'a> {
-    fn load(mut self) -> Result<Layer<'a>, ModelError> {
-        let norms = self.config.architecture.norms;
-        let (attn_norm, ffn_norm) = match self.config.block {
-            Block::Parallel if self.has("attn_norm_2.weight") => {
-                // Falcon's second normalisation is the one of attention.
-                (Some(self.norm("attn_norm_2")?), Some(self.norm("attn_norm")?))
-            }
-            Block::Parallel if !self.has("ffn_norm.weight") => (self.optional_norm(norms.attn)?, None),
-            _ => (self.optional_norm(norms.attn)?, self.optional_norm(norms.ffn)?),
-        };
-        Ok(Layer {
-            attn_norm,
-            attention: match (self.config.architecture.attention, self.config.latent) {
-                (AttentionKind::Latent, Some(latent)) => Attention::Latent(self.latent_attention(latent)?),
-                _ => Attention::Heads(self.head_attention()?),
-            },
-            attn_post_norm: self.optional_norm(norms.attn_post)?,
-            ffn_norm,
-            feed_forward: match (self.layer.has_experts, self.config.experts) {
-                (true, Some(experts)) => FeedForward::Experts(self.experts(&experts)?),
-                _ => FeedForward::Dense(self.feed_forward()?),
-            },
-            ffn_post_norm: self.optional_norm(norms.ffn_post)?,
-            per_layer_input: match self.config.n_embd_per_layer {
-                Some(len) => Some(PerLayerInput {
-                    gate: self.linear("inp_gate", len, self.config.n_embd, false)?,
-                    projection: self.linear("proj", self.config.n_embd, len, false)?,
-                    post_norm: self.norm("post_norm")?,
-                }),
-                None => None,
-            },
-            output_scale: self.tensors.optional_vector(&self.name("layer_output_scale.weight"), 1)?,
-        })
-    }
-
-    fn head_attention(&mut self) -> Result<HeadAttention<'a>, ModelError> {
-        let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self.layer;
-        let (wq, wk, wv) = self.qkv()?;
-        let all_biases = self.config.architecture.biases == Biases::All;
-        let q_norm = self.qk_norm("attn_q_norm.weight", n_head, head_len_k)?;
-        Ok(HeadAttention {
-            wq,
-            wk,
-            wv,
-            wo: self.linear("attn_output", self.config.n_embd, n_head * head_len_v, all_biases)?,
-            q_norm,
-            k_norm: match wk {
-                Some(_) => self.qk_norm("attn_k_norm.weight", n_head_kv, head_len_k)?,
-                None => None,
-            },
-            sinks: self.tensors.optional_vector(&self.name("attn_sinks.weight"), n_head)?,
-        })
-    }
-
-    /// The projections to queries, keys and values: three tensors, or one with their rows in turn; keys
-    /// and values only where the layer has its own.
-    fn qkv(&mut self) -> Result<(Linear<'a>, Option<Linear<'a>>, Option<Linear<'a>>), ModelError> {
-        let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self.layer;
-        let (n_q, n_k, n_v) = (n_head * head_len_k, n_head_kv * head_len_k, n_head_kv * head_len_v);
-        let n_embd = self.config.n_embd;
-        let biased = self.config.architecture.biases != Biases::Optional;
-        if self.has("attn_qkv.weight") {
-            let qkv = self.linear("attn_qkv", n_q + n_k + n_v, n_embd, biased)?;
-            let (k, v) = (qkv.rows(n_q..n_q + n_k), qkv.rows(n_q + n_k..n_q + n_k + n_v));
-            return Ok((qkv.rows(0..n_q), Some(k), Some(v)));
-        }
-        let q = self.linear("attn_q", n_q, n_embd, biased)?;
-        if self.layer.kv_layer != self.index {
-            return Ok((q, None, None));
-        }
-        let k = self.linear("attn_k", n_k, n_embd, biased)?;
-        if self.config.architecture.normalises_values && n_k == n_v && !self.has("attn_v.weight") {
-            return Ok((q, Some(k), None));
-        }
-        Ok((q, Some(k), Some(self.linear("attn_v", n_v, n_embd, biased)?)))
-    }
-
-    fn qk_norm(
-        &mut self,
-        part: &str,
-        n_head: usize,
-        head_len: usize,
-    ) -> Result<Option<HeadNorm<'a>>, ModelError> {
-        let name = self.name(part);
-        match self.config.architecture.qk_norm {
-            QkNorm::None => Ok(None),
-            QkNorm::MaybeBeforeRope if !self.tensors.has(name.as_str()) => Ok(None),
-            QkNorm::BeforeRopeFromLayers(n_layer) if self.config.layers.len() < n_layer => Ok(None),
-            QkNorm::AfterRopeWeightless => {
-                let has_norm =
-                    self.layer.has_rope && self.config.experts.is_none_or(|experts| experts.n_expert < 128);
-                Ok(has_norm.then_some(HeadNorm::Head(None)))
-            }
-            QkNorm::BeforeRope
-            | QkNorm::MaybeBeforeRope
-            | QkNorm::BeforeRopeFromLayers(_)
-            | QkNorm::AfterRope => self.tensors.head_norm(&name, n_head, head_len).map(Some),
-        }
-    }
-
-    fn latent_attention(&mut self, latent: LatentConfig) -> Result<LatentAttention<'a>, ModelError> {
-        let LatentConfig { q_lora_rank, kv_lora_rank, head_len_k, head_len_v } = latent;
-        let (n_embd, n_head) = (self.config.n_embd, self.layer.n_head);
-        let n_rot = self.config.rope.as_ref().map_or(0, |rope| rope.n_rot);
-        let (wq_a, q_b) = match q_lora_rank {
-            Some(rank) => {
-                let norm = self.norm_of("attn_q_a_norm", rank)?;
-                let wq_b = self.linear("attn_q_b", n_head * head_len_k, rank, false)?;
-                (self.linear("attn_q_a", rank, n_embd, false)?, Some((norm, wq_b)))
-            }
-            None => (self.linear("attn_q", n_head * head_len_k, n_embd, false)?, None),
-        };
-        let (wk_b, wv_b) = (self.name("attn_k_b.weight"), self.name("attn_v_b.weight"));
-        Ok(LatentAttention {
-            wq_a,
-            q_b,
-            wkv_a: self.linear("attn_kv_a_mqa", kv_lora_rank + n_rot, n_embd, false)?,
-            kv_a_norm: self.norm_of("attn_kv_a_norm", kv_lora_rank)?,
-            wk_b: self.tensors.stack(&wk_b, n_head, kv_lora_rank, head_len_k - n_rot)?,
-            wv_b: self.tensors.stack(&wv_b, n_head, head_len_v, kv_lora_rank)?,
-            wo: self.linear("attn_output", n_embd, n_head * head_len_v, false)?,
-        })
-    }
-
-    fn feed_forward(&mut self) -> Result<DenseFeedForward<'a>, ModelError> {
-        let (n_embd, n_ff) = (self.config.n_embd, self.layer.n_ff);
-        let biased = self.config.architecture.biases == Biases::All;
-        let (gate, up) = match self.config.architecture.feed_forward {
-            FeedForwardKind::Plain => (None, self.linear("ffn_up", n_ff, n_embd, biased)?),
-            FeedForwardKind::Gated | FeedForwardKind::HalfGated => (
-                Some(self.linear("ffn_gate", n_ff, n_embd, biased)?),
-                self.linear("ffn_up", n_ff, n_embd, biased)?,
-            ),
-            FeedForwardKind::FusedGated => {
-                let fused = self.linear("ffn_up", 2 * n_ff, n_embd, biased)?;
-                (Some(fused.rows(0..n_ff)), fused.rows(n_ff..2 * n_ff))
-            }
-        };
-        Ok(DenseFeedForward { gate, up, down: self.linear("ffn_down", n_embd, n_ff, biased)? })
-    }
-
-    fn experts(&mut self, config: &ExpertConfig) -> Result<Experts<'a>, ModelError> {
-        let (n_embd, n_expert) = (self.config.n_embd, config.n_expert);
-        // The width is not the same key in every family; the tensors agree on it among themselves.
-        let n_ff = self.tensors.rows_of(&self.name("ffn_up_exps.weight"))?;
-        let shared_parts = ["ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight"];
-        let shared = match shared_parts.iter().any(|part| self.has(part)) {
-            true => {
-                let n_ff = self.tensors.rows_of(&self.name("ffn_up_shexp.weight"))?;
-                Some(DenseFeedForward {
-                    gate: Some(self.linear("ffn_gate_shexp", n_ff, n_embd, false)?),
-                    up: self.linear("ffn_up_shexp", n_ff, n_embd, false)?,
-                    down: self.linear("ffn_down_shexp", n_embd, n_ff, false)?,
-                })
-            }
-            false => None,
-        };
-        Ok(Experts {
-            router: self.linear("ffn_gate_inp", n_expert, n_embd, false)?,
-            selection_bias: self.tensors.optional_vector(&self.name("exp_probs_b.bias"), n_expert)?,
-            gate: self.stacked_linear("ffn_gate_exps", n_expert, n_ff, n_embd)?,
-            up: self.stacked_linear("ffn_up_exps", n_expert, n_ff, n_embd)?,
-            down: self.stacked_linear("ffn_down_exps", n_expert, n_embd, n_ff)?,
-            shared_gate: match shared {
-                Some(_) => self.tensors.optional_row(&self.name("ffn_gate_inp_shexp.weight"), n_embd)?,
-                None => None,
-            },
-            shared,
-        })
-    }
-
-    fn name(&self, part: &str) -> Name {
-        Name::format(format_args!("blk.{}.{part}", self.index))
-    }
-
-    fn has(&self, part: &str) -> bool {
-        self.tensors.has(self.name(part).as_str())
-    }
-
-    fn linear(
-        &mut self,
-        part: &str,
-        rows: usize,
-        cols: usize,
-        bias_is_required: bool,
-    ) -> Result<Linear<'a>, ModelError> {
-        let bias = self.name(Name::format(format_args!("{part}.bias")).as_str());
-        Ok(Linear {
-            weight: self.tensors.matrix(
-                &self.name(Name::format(format_args!("{part}.weight")).as_str()),
-                rows,
-                cols,
-            )?,
-            bias: match bias_is_required {
-                true => Some(self.tensors.vector(&bias, rows)?),
-                false => self.tensors.optional_vector(&bias, rows)?,
-            },
-        })
-    }
-
-    /// A matrix per expert, with a bias each where the file has them.
-    fn stacked_linear(
-        &mut self,
-        part: &str,
-        n_expert: usize,
-        rows: usize,
-        cols: usize,
-    ) -> Result<Linear<'a>, ModelError> {
-        let (weight, bias) = (
-            self.name(Name::format(format_args!("{part}.weight")).as_str()),
-            self.name(Name::format(format_args!("{part}.bias")).as_str()),
-        );
-        Ok(Linear {
-            weight: self.tensors.stack(&weight, n_expert, rows, cols)?,
-            bias: self.tensors.optional_vectors(&bias, n_expert, rows)?,
-        })
-    }
-
-    fn optional_norm(&mut self, part: Option<&str>) -> Result<Option<Norm<'a>>, ModelError> {
-        part.map(|part| self.norm(part)).transpose()
-    }
-
-    fn norm(&mut self, part: &str) -> Result<Norm<'a>, ModelError> {
-        let weights = self.config.architecture.norm_weights;
-        self.tensors.norm(self.name(part).as_str(), weights, self.config.n_embd)
-    }
-
-    /// A normalisation of a row of this length, without a summand.
-    fn norm_of(&mut self, part: &str, len: usize) -> Result<Norm<'a>, ModelError> {
-        self.tensors.norm(self.name(part).as_str(), NormWeights::Weight, len)
-    }
 }

@@ -1,0 +1,73 @@
+//! The hyper-parameters of latent attention.
+
+use super::error::ModelError;
+use super::keys::Keys;
+use super::layer_config::{Heads, LayerConfig};
+use crate::kv_cache::KvShape;
+
+/// Keys and values compressed to one vector per position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentConfig {
+    /// Width that queries are compressed to, in models that do.
+    pub q_lora_rank: Option<usize>,
+    /// Width that keys and values are compressed to.
+    pub kv_lora_rank: usize,
+    /// Elements of a query head, the turned ones included.
+    pub head_len_k: usize,
+    /// Elements of a value head.
+    pub head_len_v: usize,
+    /// Whether keys and values of heads are cached, not what they are compressed to.
+    pub is_expanded: bool,
+}
+
+impl LatentConfig {
+    pub(super) fn from_keys(keys: &Keys<'_, '_>, n_embd: usize) -> Result<Self, ModelError> {
+        let not_zero =
+            |suffix| Ok::<_, ModelError>(keys.optional_number(suffix)?.filter(|&number| number > 0));
+        let expanded = (not_zero("attention.key_length_mla")?, not_zero("attention.value_length_mla")?);
+        let (head_len_k, head_len_v, is_expanded) = match expanded {
+            (Some(head_len_k), Some(head_len_v)) => (head_len_k, head_len_v, false),
+            // Files from before April 2025.
+            _ => {
+                let default_head_len = n_embd / keys.width("attention.head_count")?;
+                let length = |suffix| Ok::<_, ModelError>(not_zero(suffix)?.unwrap_or(default_head_len));
+                (length("attention.key_length")?, length("attention.value_length")?, true)
+            }
+        };
+        let n_rot = keys.width("rope.dimension_count")?;
+        if n_rot >= head_len_k {
+            return Err(keys.invalid("rope.dimension_count", n_rot, "less than the length of a key"));
+        }
+        if head_len_v == 0 {
+            return Err(keys.invalid("attention.value_length", head_len_v, "at least 1"));
+        }
+        let kv_lora_rank = keys.width("attention.kv_lora_rank")?;
+        Ok(LatentConfig {
+            q_lora_rank: not_zero("attention.q_lora_rank")?,
+            kv_lora_rank,
+            head_len_k,
+            head_len_v,
+            is_expanded,
+        })
+    }
+
+    /// The heads that attention is computed with: one key that all share, whose beginning is the value; or each head's
+    /// own.
+    pub(super) fn heads(&self, keys: &Keys<'_, '_>, n_head: usize) -> Result<Heads, ModelError> {
+        let n_rot = keys.width("rope.dimension_count")?;
+        Ok(match self.is_expanded {
+            true => Heads { n_head_kv: n_head, head_len_k: self.head_len_k, head_len_v: self.head_len_v },
+            false => {
+                Heads { n_head_kv: 1, head_len_k: self.kv_lora_rank + n_rot, head_len_v: self.head_len_v }
+            }
+        })
+    }
+
+    /// What the cache keeps of a position of a layer.
+    pub(super) fn kv_shape(&self, layer: &LayerConfig) -> KvShape {
+        match self.is_expanded {
+            true => layer.heads_shape(),
+            false => KvShape { n_head_kv: 1, head_len_k: layer.head_len_k, head_len_v: 0 },
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The tensors of one layer, taken by name and shape; fused ones are taken apart here.
+
+use super::architecture::{Biases, Block, FeedForwardKind, NormWeights, QkNorm};
+use super::config::Config;
+use super::error::ModelError;
+use super::expert_config::ExpertConfig;
+use super::latent_config::LatentConfig;
+use super::layer_config::LayerConfig;
+use super::tensors::Tensors;
+use super::weights::{
+    Attention, DenseFeedForward, Expansion, ExpertLinear, Experts, FeedForward, HeadAttention, HeadNorm,
+    LatentAttention, Layer, Linear, Norm, PerLayerInput,
+};
+use crate::gguf::Name;
+
+/// Takes the tensors of one layer.
+pub(super) struct LayerTensors<'t, 'g, 'a> {
+    pub tensors: &'t mut Tensors<'g, 'a>,
+    pub config: &'t Config,
+    pub layer: &'t LayerConfig,
+    pub index: usize,
+}
+
+impl<'a> LayerTensors<'_, '_, 'a> {
+    pub fn load(mut self) -> Result<Layer<'a>, ModelError> {
+        let mut norms = self.config.architecture.norms;
+        if self.layer.n_head == 0 {
+            (norms.attn, norms.attn_post) = (None, None);
+        }
+        if !self.layer.has_experts && self.layer.n_ff == 0 {
+            (norms.ffn, norms.ffn_post) = (None, None);
+        }
+        let (attn_norm, ffn_norm) = match self.config.block {
+            Block::Parallel if self.has("attn_norm_2.weight") => {
+                // Falcon's second normalisation is the one of attention.
+                (Some(self.extra_norm("attn_norm_2")?), Some(self.norm("attn_norm")?))
+            }
+            Block::Sequential
+                if self.config.architecture.block == Block::ParallelWithoutFfnNorm && norms.ffn.is_some() =>
+            {
+                (self.optional_norm(norms.attn)?, Some(self.extra_norm("ffn_norm")?))
+            }
+            Block::Parallel if !self.has("ffn_norm.weight") => (self.optional_norm(norms.attn)?, None),
+            _ => (self.optional_norm(norms.attn)?, self.optional_norm(norms.ffn)?),
+        };
+        Ok(Layer {
+            attn_norm,
+            attention: match (self.config.latent, self.layer) {
+                (_, LayerConfig { n_head: 0, .. }) => Attention::None,
+                (_, LayerConfig { n_head_kv: 0, .. }) => Attention::Linear(self.linear(
+                    "attn_output",
+                    self.config.n_embd,
+                    self.config.n_embd,
+                    false,
+                )?),
+                (Some(latent), _) => Attention::Latent(self.latent_attention(latent)?),
+                (None, _) => Attention::Heads(self.head_attention()?),
+            },
+            attn_post_norm: self.optional_norm(norms.attn_post)?,
+            ffn_norm,
+            feed_forward: match (self.layer.has_experts, self.config.experts) {
+                (true, Some(experts)) => FeedForward::Experts(self.experts(&experts)?),
+                _ if self.layer.n_ff == 0 => FeedForward::None,
+                _ => FeedForward::Dense(self.feed_forward()?),
+            },
+            ffn_post_norm: self.optional_norm(norms.ffn_post)?,
+            per_layer_input: match self.config.n_embd_per_layer {
+                Some(len) => Some(PerLayerInput {
+                    gate: self.linear("inp_gate", len, self.config.n_embd, false)?,
+                    projection: self.linear("proj", self.config.n_embd, len, false)?,
+                    post_norm: self.norm("post_norm")?,
+                }),
+                None => None,
+            },
+            output_scale: self.tensors.optional_vector(&self.name("layer_output_scale.weight"), 1)?,
+        })
+    }
+
+    fn head_attention(&mut self) -> Result<HeadAttention<'a>, ModelError> {
+        let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self.layer;
+        let (wq, wk, wv) = self.qkv()?;
+        let q_norm = self.qk_norm("attn_q_norm.weight", n_head, head_len_k)?;
+        Ok(HeadAttention {
+            wq,
+            wk,
+            wv,
+            wo: self.linear("attn_output", self.config.n_embd, n_head * head_len_v, self.biased())?,
+            q_norm,
+            k_norm: match wk {
+                Some(_) => self.qk_norm("attn_k_norm.weight", n_head_kv, head_len_k)?,
+                None => None,
+            },
+            sinks: self.tensors.optional_vector(&self.name("attn_sinks.weight"), n_head)?,
+        })
+    }
+
+    /// The projections to queries, keys and values: three tensors, or one with their rows in turn; keys
+    /// and values only where the layer has its own.
+    fn qkv(&mut self) -> Result<(Linear<'a>, Option<Linear<'a>>, Option<Linear<'a>>), ModelError> {
+        let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self.layer;
+        let (n_q, n_k, n_v) = (n_head * head_len_k, n_head_kv * head_len_k, n_head_kv * head_len_v);
+        let n_embd = self.config.n_embd;
+        let biased = self.config.architecture.biases == Biases::All;
+        if self.has("attn_qkv.weight") {
+            let qkv = self.linear("attn_qkv", n_q + n_k + n_v, n_embd, biased)?;
+            let mut parts =
+                [qkv.rows(0..n_q), qkv.rows(n_q..n_q + n_k), qkv.rows(n_q + n_k..n_q + n_k + n_v)];
+            if qkv.bias.is_none() {
+                // Biases can be apart though the weights are together.
+                for (part, name) in parts.iter_mut().zip(["attn_q.bias", "attn_k.bias", "attn_v.bias"]) {
+                    part.bias = self.tensors.optional_vector(&self.name(name), part.weight.n_rows())?;
+                }
+            }
+            let [q, k, v] = parts;
+            return Ok((q, Some(k), Some(v)));
+        }
+        let q = self.linear("attn_q", n_q, n_embd, biased)?;
+        if self.layer.kv_layer != self.index {
+            return Ok((q, None, None));
+        }
+        let k = self.linear("attn_k", n_k, n_embd, biased)?;
+        if self.config.architecture.normalises_values && n_k == n_v && !self.has("attn_v.weight") {
+            return Ok((q, Some(k), None));
+        }
+        Ok((q, Some(k), Some(self.linear("attn_v", n_v, n_embd, biased)?)))
+    }
+
+    fn qk_norm(
+        &mut self,
+        part: &str,
+        n_head: usize,
+        head_len: usize,
+    ) -> Result<Option<HeadNorm<'a>>, ModelError> {
+        let name = self.name(part);
+        match self.config.architecture.qk_norm {
+            QkNorm::None => Ok(None),
+            QkNorm::MaybeBeforeRope if !self.tensors.has(name.as_str()) => Ok(None),
+            QkNorm::BeforeRopeFromLayers(n_layer) if self.config.layers.len() < n_layer => Ok(None),
+            QkNorm::AfterRopeWeightless => {
+                let has_norm =
+                    self.layer.has_rope && self.config.experts.is_none_or(|experts| experts.n_expert < 128);
+                Ok(has_norm.then_some(HeadNorm::Head(None)))
+            }
+            QkNorm::BeforeRope
+            | QkNorm::MaybeBeforeRope
+            | QkNorm::BeforeRopeFromLayers(_)
+            | QkNorm::AfterRope => self.tensors.head_norm(&name, n_head, head_len).map(Some),
+        }
+    }
+
+    fn latent_attention(&mut self, latent: LatentConfig) -> Result<LatentAttention<'a>, ModelError> {
+        let LatentConfig { q_lora_rank, kv_lora_rank, head_len_k, head_len_v, is_expanded } = latent;
+        let (n_embd, n_head) = (self.config.n_embd, self.layer.n_head);
+        let n_rot = self.config.rope.as_ref().map_or(0, |rope| rope.n_rot);
+        let (wq_a, q_b) = match q_lora_rank {
+            Some(rank) => {
+                let norm = self.norm_of("attn_q_a_norm", rank)?;
+                let wq_b = self.linear("attn_q_b", n_head * head_len_k, rank, false)?;
+                (self.linear("attn_q_a", rank, n_embd, false)?, Some((norm, wq_b)))
+            }
+            None => (self.linear("attn_q", n_head * head_len_k, n_embd, false)?, None),
+        };
+        let n_nope = head_len_k - n_rot;
+        let expansion = match is_expanded {
+            true => Expansion::Expanded(self.tensors.matrix(
+                &self.name("attn_kv_b.weight"),
+                n_head * (n_nope + head_len_v),
+                kv_lora_rank,
+            )?),
+            false => Expansion::Absorbed {
+                wk_b: self.tensors.stack(&self.name("attn_k_b.weight"), n_head, kv_lora_rank, n_nope)?,
+                wv_b: self.tensors.stack(&self.name("attn_v_b.weight"), n_head, head_len_v, kv_lora_rank)?,
+            },
+        };
+        Ok(LatentAttention {
+            wq_a,
+            q_b,
+            wkv_a: self.linear("attn_kv_a_mqa", kv_lora_rank + n_rot, n_embd, false)?,
+            kv_a_norm: self.norm_of("attn_kv_a_norm", kv_lora_rank)?,
+            expansion,
+            wo: self.linear("attn_output", n_embd, n_head * head_len_v, false)?,
+        })
+    }
+
+    fn feed_forward(&mut self) -> Result<DenseFeedForward<'a>, ModelError> {
+        let (n_embd, n_ff) = (self.config.n_embd, self.layer.n_ff);
+        let biased = self.biased();
+        let (gate, up) = match self.config.architecture.feed_forward {
+            FeedForwardKind::Plain => (None, self.linear("ffn_up", n_ff, n_embd, biased)?),
+            FeedForwardKind::Gated | FeedForwardKind::HalfGated => (
+                Some(self.linear("ffn_gate", n_ff, n_embd, biased)?),
+                self.linear("ffn_up", n_ff, n_embd, biased)?,
+            ),
+            FeedForwardKind::FusedGated => {
+                let fused = self.linear("ffn_up", 2 * n_ff, n_embd, biased)?;
+                (Some(fused.rows(0..n_ff)), fused.rows(n_ff..2 * n_ff))
+            }
+        };
+        Ok(DenseFeedForward { gate, up, down: self.linear("ffn_down", n_embd, n_ff, biased)? })
+    }
+
+    fn experts(&mut self, config: &ExpertConfig) -> Result<Experts<'a>, ModelError> {
+        let (n_embd, n_expert) = (self.config.n_embd, config.n_expert);
+        // The width is not the same key in every family; the tensors agree on it among themselves.
+        let fused = "ffn_gate_up_exps.weight";
+        let (gate, up) = match self.has(fused) {
+            true => {
+                let n_ff = self.tensors.rows_of(&self.name(fused))? / 2;
+                let both = self.expert_linear("ffn_gate_up_exps", n_expert, 2 * n_ff, n_embd)?;
+                (Some(both.part(0, n_ff)), both.part(n_ff, n_ff))
+            }
+            false => {
+                let n_ff = self.tensors.rows_of(&self.name("ffn_up_exps.weight"))?;
+                let is_gated = self.has("ffn_gate_exps.weight")
+                    || self.config.architecture.routing.is_none_or(|routing| !routing.gate_is_optional);
+                let gate = match is_gated {
+                    true => Some(self.expert_linear("ffn_gate_exps", n_expert, n_ff, n_embd)?),
+                    false => None,
+                };
+                (gate, self.expert_linear("ffn_up_exps", n_expert, n_ff, n_embd)?)
+            }
+        };
+        let shared_parts = ["ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight"];
+        let shared = match shared_parts.iter().any(|part| self.has(part)) {
+            true => {
+                let n_ff = self.tensors.rows_of(&self.name("ffn_up_shexp.weight"))?;
+                Some(DenseFeedForward {
+                    gate: Some(self.linear("ffn_gate_shexp", n_ff, n_embd, false)?),
+                    up: self.linear("ffn_up_shexp", n_ff, n_embd, false)?,
+                    down: self.linear("ffn_down_shexp", n_embd, n_ff, false)?,
+                })
+            }
+            false => None,
+        };
+        Ok(Experts {
+            router: self.linear("ffn_gate_inp", n_expert, n_embd, false)?,
+            selection_bias: self.tensors.optional_vector(&self.name("exp_probs_b.bias"), n_expert)?,
+            gate,
+            up,
+            down: self.expert_linear("ffn_down_exps", n_expert, n_embd, up.n_rows())?,
+            shared_gate: match shared {
+                Some(_) => self.tensors.optional_row(&self.name("ffn_gate_inp_shexp.weight"), n_embd)?,
+                None => None,
+            },
+            shared,
+        })
+    }
+
+    fn name(&self, part: &str) -> Name {
+        Name::format(format_args!("blk.{}.{part}", self.index))
+    }
+
+    fn has(&self, part: &str) -> bool {
+        self.tensors.has(self.name(part).as_str())
+    }
+
+    /// Whether projections but those to queries, keys and values must have biases.
+    fn biased(&self) -> bool {
+        self.config.architecture.biases != Biases::Optional
+    }
+
+    fn linear(
+        &mut self,
+        part: &str,
+        rows: usize,
+        cols: usize,
+        bias_is_required: bool,
+    ) -> Result<Linear<'a>, ModelError> {
+        let of_part = |what: &str| self.name(Name::format(format_args!("{part}.{what}")).as_str());
+        let (weight, bias) = (of_part("weight"), of_part("bias"));
+        Ok(Linear {
+            weight: self.tensors.matrix(&weight, rows, cols)?,
+            scale: self.tensors.scale(self.name(part).as_str())?,
+            bias: match bias_is_required {
+                true => Some(self.tensors.vector(&bias, rows)?),
+                false => self.tensors.optional_vector(&bias, rows)?,
+            },
+        })
+    }
+
+    /// A matrix per expert, with a factor and a bias each where the file has them.
+    fn expert_linear(
+        &mut self,
+        part: &str,
+        n_expert: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Result<ExpertLinear<'a>, ModelError> {
+        let of_part = |what: &str| self.name(Name::format(format_args!("{part}.{what}")).as_str());
+        let (weight, bias) = (of_part("weight"), of_part("bias"));
+        let scales = self.tensors.scales(self.name(part).as_str(), n_expert)?;
+        let all = Linear {
+            weight: self.tensors.stack(&weight, n_expert, rows, cols)?,
+            scale: None,
+            bias: self.tensors.optional_vectors(&bias, n_expert, rows)?,
+        };
+        Ok(ExpertLinear::new(all, scales, rows))
+    }
+
+    fn optional_norm(&mut self, part: Option<&str>) -> Result<Option<Norm<'a>>, ModelError> {
+        part.map(|part| self.norm(part)).transpose()
+    }
+
+    fn norm(&mut self, part: &str) -> Result<Norm<'a>, ModelError> {
+        let weights = self.config.architecture.norm_weights;
+        self.tensors.norm(self.name(part).as_str(), weights, self.config.n_embd)
+    }
+
+    /// A normalisation that not all files of the family have; nor then its summand.
+    fn extra_norm(&mut self, part: &str) -> Result<Norm<'a>, ModelError> {
+        self.tensors.norm(self.name(part).as_str(), NormWeights::WeightMaybeBias, self.config.n_embd)
+    }
+
+    /// A normalisation of a row of this length, without a summand.
+    fn norm_of(&mut self, part: &str, len: usize) -> Result<Norm<'a>, ModelError> {
+        self.tensors.norm(self.name(part).as_str(), NormWeights::Weight, len)
+    }
+}

@@ -1,0 +1,604 @@
+//! Keys and tensors that llama.cpp does without: a file without one runs, and runs as if the default were written out;
+//! values that mean nothing in a family change nothing.
+//!
+//! What is optional, and its default, is what llama.cpp's loader says (`load_hparams`, `load_arch_hparams` of each
+//! family, `create_tensor` with `TENSOR_NOT_REQUIRED`); the models are the golden ones of every family.
+
+use std::borrow::Cow;
+
+use golden_models::{Case, FileBytes, cases};
+use llm::gguf::{Gguf, GgufWriter, TensorInfo, Value};
+use llm::kv_cache::KvType;
+use llm::model::{ARCHITECTURES, Architecture, Model, Positions, RopeLayers, Window};
+use llm::parallel::Serial;
+use llm::quant::{GgmlType, Precision};
+use llm::session::{Logits, Session, SessionOptions};
+use llm::simd::Kernels;
+
+mod golden_models;
+
+/// A value to be written.
+#[derive(Debug, Clone, PartialEq)]
+enum Set {
+    U32(u32),
+    U64(u64),
+    I32(i32),
+    F32(f32),
+    F64(f64),
+    Bool(bool),
+    Text(&'static str),
+    Numbers(Vec<i32>),
+}
+
+/// A golden file that is to be written again, changed.
+struct Edited<'a> {
+    gguf: Gguf<'a>,
+    family: &'a str,
+    /// Keys to leave out.
+    without: Vec<String>,
+    set: Vec<(String, Set)>,
+    /// Names of tensors to leave out, or what is left of them behind a dot.
+    without_tensors: Vec<String>,
+    /// Tensors to write in the place of others, or beside them.
+    tensors: Vec<(String, GgmlType, Vec<u64>, Vec<u8>)>,
+}
+
+impl<'a> Edited<'a> {
+    fn new(file: &'a FileBytes) -> Self {
+        let gguf = file.gguf();
+        let family = gguf.require_str("general.architecture").unwrap();
+        Edited { gguf, family, without: vec![], set: vec![], without_tensors: vec![], tensors: vec![] }
+    }
+
+    fn name(&self, key: &str) -> String {
+        match key.starts_with("general.") {
+            true => key.to_owned(),
+            false => format!("{}.{key}", self.family),
+        }
+    }
+
+    fn without(mut self, key: &str) -> Self {
+        self.without.push(self.name(key));
+        self
+    }
+
+    fn set(mut self, key: &str, value: Set) -> Self {
+        self.set.push((self.name(key), value));
+        self
+    }
+
+    fn without_tensor(mut self, end: &str) -> Self {
+        self.without_tensors.push(end.to_owned());
+        self
+    }
+
+    fn tensor(mut self, name: &str, like: &TensorInfo<'_>, data: Vec<u8>) -> Self {
+        self.tensors.push((name.to_owned(), like.ty, like.shape().to_vec(), data));
+        self
+    }
+
+    fn number(&self, key: &str) -> Option<u32> {
+        self.gguf.u32_value((self.family, key)).ok().flatten()
+    }
+
+    fn file(&self) -> FileBytes {
+        let mut writer = GgufWriter::new();
+        let is_set = |key: &str| self.set.iter().any(|(set, _)| set == key);
+        for (key, value) in self.gguf.metadata() {
+            if !is_set(key) && !self.without.iter().any(|without| without == key) {
+                writer.put(key, value).unwrap();
+            }
+        }
+        for (key, value) in &self.set {
+            match value {
+                Set::U32(value) => writer.put(key, Value::U32(*value)),
+                Set::U64(value) => writer.put(key, Value::U64(*value)),
+                Set::I32(value) => writer.put(key, Value::I32(*value)),
+                Set::F32(value) => writer.put(key, Value::F32(*value)),
+                Set::F64(value) => writer.put(key, Value::F64(*value)),
+                Set::Bool(value) => writer.put(key, Value::Bool(*value)),
+                Set::Text(value) => writer.put_str(key, value),
+                Set::Numbers(values) => writer.put_i32s(key, values),
+            }
+            .unwrap();
+        }
+        let mut data: Vec<Cow<'_, [u8]>> = Vec::new();
+        for tensor in self.gguf.tensors() {
+            let is_replaced = self.tensors.iter().any(|(name, ..)| name == tensor.name);
+            let is_without = |end: &String| match tensor.name.strip_suffix(end.as_str()) {
+                Some(rest) => rest.is_empty() || rest.ends_with('.'),
+                None => false,
+            };
+            if !is_replaced && !self.without_tensors.iter().any(is_without) {
+                writer.declare_tensor(tensor.name, tensor.ty, tensor.shape()).unwrap();
+                data.push(self.gguf.tensor_data(tensor).unwrap().into());
+            }
+        }
+        for (name, ty, shape, bytes) in &self.tensors {
+            writer.declare_tensor(name, *ty, shape).unwrap();
+            data.push(bytes.into());
+        }
+        let mut file = Vec::new();
+        let mut tensors = writer
+            .write_header(|bytes: &[u8]| {
+                file.extend_from_slice(bytes);
+                Ok::<(), std::convert::Infallible>(())
+            })
+            .unwrap();
+        data.iter().for_each(|data| tensors.write(data).unwrap());
+        tensors.finish().unwrap();
+        FileBytes::new(&file)
+    }
+
+    fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>, String> {
+        logits(&self.file().gguf(), tokens)
+    }
+}
+
+fn logits(gguf: &Gguf<'_>, tokens: &[u32]) -> Result<Vec<f32>, String> {
+    let n_tokens = tokens.len();
+    let options = SessionOptions {
+        n_ctx: n_tokens,
+        n_batch: n_tokens,
+        n_logits: n_tokens,
+        kv_type: KvType::F32,
+        precision: Precision::Quantized,
+    };
+    let model = Model::load(gguf).map_err(|error| error.to_string())?;
+    let needed_bytes =
+        Session::required_bytes(model.config(), &options).map_err(|error| error.to_string())?;
+    let mut memory = vec![0; needed_bytes + llm::arena::ALIGN];
+    let mut session = Session::new(model, options, Kernels::detect(), &Serial, &mut memory)
+        .map_err(|error| error.to_string())?;
+    Ok(session.forward(tokens, Logits::All).map_err(|error| error.to_string())?.to_vec())
+}
+
+fn family(name: &str) -> &'static Architecture {
+    ARCHITECTURES.iter().find(|architecture| architecture.name == name).unwrap()
+}
+
+/// The optional keys of a family that does not need them to agree with the tensors, with their defaults.
+fn defaults(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
+    let architecture = family(file.family);
+    let number = |key| file.number(key).unwrap();
+    let mut defaults = vec![
+        ("rope.freq_base", Set::F32(10_000.0)),
+        ("rope.scaling.type", Set::Text("linear")),
+        ("rope.scaling.factor", Set::F32(0.0)),
+        ("rope.scaling.attn_factor", Set::F32(1.0)),
+        ("rope.scaling.original_context_length", Set::U32(number("context_length"))),
+        ("rope.scaling.yarn_beta_fast", Set::F32(32.0)),
+        ("rope.scaling.yarn_beta_slow", Set::F32(1.0)),
+        ("rope.scaling.yarn_log_multiplier", Set::F32(0.0)),
+        ("rope.scaling.finetuned", Set::Bool(true)),
+        ("expert_group_count", Set::U32(0)),
+        ("expert_group_count", Set::U32(1)),
+        ("expert_weights_scale", Set::F32(0.0)),
+        ("expert_weights_norm", Set::Bool(false)),
+        ("nextn_predict_layers", Set::U32(0)),
+        ("attention.temperature_scale", Set::F32(0.0)),
+        ("attention.clamp_kqv", Set::F32(0.0)),
+        ("attention.scale", Set::F32(0.0)),
+        (
+            "embedding_scale",
+            Set::F32(match file.family {
+                "minicpm" => 12.0,
+                _ => 0.0,
+            }),
+        ),
+        ("attn_logit_softcapping", Set::F32(50.0)),
+        ("final_logit_softcapping", Set::F32(if file.family == "gemma3" { 0.0 } else { 30.0 })),
+    ];
+    if file.number("attention.head_count").is_some() {
+        let head_len = number("embedding_length") / number("attention.head_count");
+        if file.number("attention.key_length").is_none_or(|length| length == head_len) {
+            defaults.push(("attention.key_length", Set::U32(head_len)));
+            defaults.push(("attention.value_length", Set::U32(head_len)));
+        }
+        let rope_len = file.number("attention.key_length").unwrap_or(head_len);
+        let is_whole = file.number("rope.dimension_count") == Some(rope_len);
+        if is_whole && file.number("rope.dimension_count_swa").is_none() {
+            defaults.push(("rope.dimension_count", Set::U32(rope_len)));
+        }
+        if file.number("attention.head_count_kv") == file.number("attention.head_count") {
+            defaults.push(("attention.head_count_kv", Set::U32(number("attention.head_count"))));
+        }
+    }
+    if !matches!(file.family, "granite" | "granitemoe" | "cohere2" | "minicpm") {
+        defaults.push(("logit_scale", Set::F32(0.0)));
+    }
+    if file.family != "minicpm" {
+        defaults.push(("residual_scale", Set::F32(0.0)));
+    }
+    if file.family == "mpt" {
+        defaults.push(("attention.max_alibi_bias", Set::F32(0.0)));
+    }
+    match architecture.window {
+        Window::OrLength { length, .. } | Window::AtLayers { length, .. } => {
+            defaults.push(("attention.sliding_window", Set::U32(length as u32)));
+        }
+        Window::Optional { .. } => defaults.push(("attention.sliding_window", Set::U32(0))),
+        Window::None | Window::Chunked { .. } | Window::Required { .. } | Window::Pattern => {}
+    }
+    match architecture.window {
+        Window::Required { period }
+        | Window::OrLength { period, .. }
+        | Window::Optional { period }
+        | Window::AtLayers { period, .. }
+        | Window::Chunked { period } => {
+            defaults.push(("attention.sliding_window_pattern", Set::U32(period as u32)));
+        }
+        Window::None | Window::Pattern => {}
+    }
+    defaults
+}
+
+/// Values that mean nothing where they stand, or mean what is there already. (What llama.cpp's own writer puts into
+/// files of every family is among them.)
+fn harmless(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
+    let architecture = family(file.family);
+    let number = |key| file.number(key);
+    let mut values = vec![
+        ("rope.scaling.original_context_length", Set::U32(0)),
+        ("rope.scaling.original_context_length", Set::U32(u32::MAX)),
+        ("general.name", Set::Text("")),
+        ("general.name", Set::U32(7)),
+        ("decoder_start_token_id", Set::I32(-1)),
+        ("pooling_type", Set::U32(u32::MAX)),
+        ("n_deepstack_layers", Set::U32(0)),
+    ];
+    if number("rope.scaling.original_context_length").is_some() {
+        values.drain(..2);
+    }
+    if architecture.positions != Positions::Learned
+        && number("rope.scaling.original_context_length").is_some()
+        || number("rope.scaling.type").is_none()
+            && file.gguf.get((file.family, "rope.scaling.type")).is_none()
+            && !matches!(architecture.positions, Positions::Learned)
+    {
+        values.push(("context_length", Set::U32(u32::MAX)));
+    }
+    if number("rope.scaling.factor").is_none()
+        && file.gguf.get((file.family, "rope.scaling.factor")).is_none()
+    {
+        values.push(("rope.scale_linear", Set::F32(0.0)));
+        values.push(("rope.scale_linear", Set::F64(1.0)));
+    }
+    if !architecture.reads("attention.shared_kv_layers") {
+        values.push(("attention.shared_kv_layers", Set::U32(99)));
+        values.push(("embedding_length_per_layer_input", Set::U32(7)));
+    }
+    if number("attention.kv_lora_rank").is_none() {
+        for key in ["attention.q_lora_rank", "attention.kv_lora_rank", "attention.key_length_mla"] {
+            values.push((key, Set::U32(0)));
+        }
+    }
+    if number("interleave_moe_layer_step").is_none() {
+        values.push(("interleave_moe_layer_step", Set::U32(0)));
+    }
+    if number("expert_group_count").is_none_or(|count| count < 2) {
+        values.push(("expert_group_used_count", Set::U32(0)));
+        values.push(("expert_group_used_count", Set::U32(8)));
+    }
+    if number("expert_count").is_none() {
+        values.push(("expert_count", Set::U32(0)));
+        values.push(("expert_used_count", Set::U32(0)));
+    }
+    if architecture.window == Window::None {
+        values.push(("attention.sliding_window", Set::U32(2)));
+        values.push(("attention.sliding_window_pattern", Set::U32(1)));
+    }
+    if architecture.rope_layers != RopeLayers::UnlessNotFinetuned {
+        values.push(("rope.scaling.finetuned", Set::Bool(false)));
+    }
+    // One number, and the same for each layer; any width of an integer, either of a float.
+    for key in ["attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_used_count"]
+    {
+        if let Some(value) = number(key) {
+            let n_layer = number("block_count").unwrap();
+            values.push((key, Set::Numbers(vec![value as i32; n_layer as usize])));
+            values.push((key, Set::U64(value.into())));
+            values.push((key, Set::I32(value as i32)));
+        }
+    }
+    if let Ok(Some(base)) = file.gguf.f32_value((file.family, "rope.freq_base")) {
+        values.push(("rope.freq_base", Set::F64(base.into())));
+    }
+    values
+}
+
+/// Reports what differs.
+fn compare(what: &str, got: Result<Vec<f32>, String>, expected: &Result<Vec<f32>, String>) -> Option<String> {
+    match (got, expected) {
+        (Err(error), _) => Some(format!("{what}: {error}")),
+        (Ok(_), Err(error)) => Some(format!("{what}: {error}, written out")),
+        (Ok(got), Ok(expected)) if got != *expected => Some(format!("{what}: other logits")),
+        _ => None,
+    }
+}
+
+fn assert_none(failures: &[String]) {
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn a_missing_key_means_its_default() {
+    let mut failures = Vec::new();
+    for case in cases("architectures") {
+        let file = case.file();
+        for (key, default) in defaults(&Edited::new(&file)) {
+            let explicit = Edited::new(&file).set(key, default).logits(&case.tokens);
+            let without = Edited::new(&file).without(key).logits(&case.tokens);
+            failures.extend(compare(&format!("{} without {key}", case.name), without, &explicit));
+        }
+    }
+    assert_none(&failures);
+}
+
+#[test]
+fn values_that_mean_nothing_change_nothing() {
+    let mut failures = Vec::new();
+    for case in cases("architectures") {
+        let file = case.file();
+        let expected = Edited::new(&file).logits(&case.tokens);
+        for (key, value) in harmless(&Edited::new(&file)) {
+            let what = format!("{} with {key} {value:?}", case.name);
+            let got = Edited::new(&file).set(key, value).logits(&case.tokens);
+            failures.extend(compare(&what, got, &expected));
+        }
+    }
+    assert_none(&failures);
+}
+
+/// A window of 0 positions ends nowhere, or is none, as one that is as long as can be.
+#[test]
+fn a_window_of_nothing_is_one_without_an_end() {
+    const WINDOW: &str = "attention.sliding_window";
+    let mut n_cases = 0;
+    let mut failures = Vec::new();
+    for case in cases("architectures") {
+        let architecture = family(&case.architecture);
+        if matches!(architecture.window, Window::None | Window::Chunked { .. } | Window::Optional { .. }) {
+            continue;
+        }
+        let file = case.file();
+        let zero = Edited::new(&file).set(WINDOW, Set::U32(0)).logits(&case.tokens);
+        let endless = Edited::new(&file).set(WINDOW, Set::U32(u32::MAX)).logits(&case.tokens);
+        failures.extend(compare(&case.name, zero, &endless));
+        n_cases += 1;
+    }
+    assert_none(&failures);
+    assert!(n_cases >= 8, "{n_cases} cases with windows");
+}
+
+/// The part of a tensor's name that says what it is.
+fn part(name: &str) -> &str {
+    match name.strip_prefix("blk.") {
+        Some(rest) => rest.split_once('.').map_or(rest, |(_, part)| part),
+        None => name,
+    }
+}
+
+#[test]
+fn tensors_that_the_reference_does_without_can_be_missing() {
+    let mut failures = Vec::new();
+    let mut n_missing = 0;
+    for case in cases("architectures") {
+        let file = case.file();
+        let gguf = file.gguf();
+        let is_required = |wanted: &str| case.required.iter().any(|required| part(required) == wanted);
+        let mut parts: Vec<&str> = gguf.tensors().iter().map(|tensor| part(tensor.name)).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        for missing in parts.into_iter().filter(|part| !is_required(part)) {
+            // Three projections or one: without it, the other form is missed.
+            if missing == "attn_qkv.weight" {
+                continue;
+            }
+            let without = gguf.tensors().iter().filter(|tensor| part(tensor.name) == missing);
+            let edited =
+                without.fold(Edited::new(&file), |edited, tensor| edited.without_tensor(tensor.name));
+            n_missing += 1;
+            match edited.logits(&case.tokens) {
+                Ok(_) => {}
+                // What belongs to it is left over.
+                Err(error)
+                    if error.contains("has no place")
+                        && error.contains(missing.trim_end_matches("weight")) => {}
+                Err(error) => failures.push(format!("{} without {missing}: {error}", case.name)),
+            }
+        }
+    }
+    assert_none(&failures);
+    assert!(n_missing > 50, "{n_missing} are optional");
+}
+
+#[test]
+fn a_missing_bias_is_one_of_zeros() {
+    let mut failures = Vec::new();
+    let mut n_biases = 0;
+    for case in cases("architectures") {
+        let file = case.file();
+        let gguf = file.gguf();
+        for bias in ["attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_qkv.bias", "attn_output.bias"] {
+            let of_layers: Vec<_> =
+                gguf.tensors().iter().filter(|tensor| part(tensor.name) == bias).collect();
+            if of_layers.is_empty() || case.required.iter().any(|required| part(required) == bias) {
+                continue;
+            }
+            let zeros = of_layers.iter().fold(Edited::new(&file), |edited, tensor| {
+                edited.tensor(tensor.name, tensor, vec![0; tensor.size_bytes as usize])
+            });
+            let without = Edited::new(&file).without_tensor(bias).logits(&case.tokens);
+            failures.extend(compare(
+                &format!("{} without {bias}", case.name),
+                without,
+                &zeros.logits(&case.tokens),
+            ));
+            n_biases += 1;
+        }
+    }
+    assert_none(&failures);
+    assert!(n_biases >= 12, "{n_biases} biases are optional");
+}
+
+/// The golden case of this name.
+fn case(name: &str) -> Case {
+    cases("architectures").into_iter().find(|case| case.name == name).unwrap()
+}
+
+fn of_f32s(values: impl Iterator<Item = f32>) -> Vec<u8> {
+    values.flat_map(f32::to_le_bytes).collect()
+}
+
+#[test]
+fn a_scale_beside_a_matrix_multiplies_what_it_gives() {
+    let case = case("llama");
+    let file = case.file();
+    let gguf = file.gguf();
+    let expected = Edited::new(&file).logits(&case.tokens).unwrap();
+    let norm = gguf.tensor("blk.0.attn_norm.weight").unwrap();
+    let mut one = *norm;
+    (one.dims, one.n_dims) = ([1; 4], 1);
+    // Half of a matrix twice as large: powers of two round nothing.
+    let doubled: Vec<u8> = {
+        let output = gguf.tensor("output.weight").unwrap();
+        let halves = gguf.tensor_data(output).unwrap().chunks_exact(2);
+        halves
+            .flat_map(|half| {
+                (half::f16::from_le_bytes([half[0], half[1]]) * half::f16::from_f32(2.0)).to_le_bytes()
+            })
+            .collect()
+    };
+    let scaled = Edited::new(&file)
+        .tensor("output.weight", gguf.tensor("output.weight").unwrap(), doubled)
+        .tensor("output.scale", &one, of_f32s([0.5].into_iter()))
+        .tensor("output.input_scale", &one, of_f32s([3.0].into_iter()));
+    assert_eq!(scaled.logits(&case.tokens).unwrap(), expected);
+}
+
+#[test]
+fn a_layer_without_heads_passes_the_stream_on() {
+    let case = case("deci");
+    let file = case.file();
+    let gguf = file.gguf();
+    let output = gguf.tensor("blk.2.attn_output.weight").unwrap();
+    let zeros = vec![0; output.size_bytes as usize];
+    let expected = Edited::new(&file).tensor(output.name, output, zeros).logits(&case.tokens).unwrap();
+    let without = ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"].into_iter().fold(
+        Edited::new(&file)
+            .set("attention.head_count", Set::Numbers(vec![4, 0, 0]))
+            .set("attention.head_count_kv", Set::Numbers(vec![2, 0, 0])),
+        |edited, part| edited.without_tensor(&format!("blk.2.{part}.weight")),
+    );
+    assert_eq!(without.logits(&case.tokens).unwrap(), expected);
+}
+
+#[test]
+fn a_layer_with_query_heads_only_is_linear() {
+    let case = case("deci");
+    let file = case.file();
+    let without = ["attn_q", "attn_k", "attn_v"].into_iter().fold(
+        Edited::new(&file).set("attention.head_count_kv", Set::Numbers(vec![2, 0, 0])),
+        |edited, part| edited.without_tensor(&format!("blk.2.{part}.weight")),
+    );
+    let together = without.logits(&case.tokens).unwrap();
+    // In a model of linear layers alone, a token's logits would not depend on those before it; here the first layer
+    // still attends, and the first token sees itself only.
+    let alone = without.logits(&case.tokens[..1]).unwrap();
+    assert_eq!(together[..alone.len()], alone);
+    assert_ne!(together, Edited::new(&file).logits(&case.tokens).unwrap());
+}
+
+#[test]
+fn experts_can_have_gate_and_up_in_one_tensor() {
+    let case = case("deepseek2");
+    let file = case.file();
+    let gguf = file.gguf();
+    let mut edited =
+        Edited::new(&file).without_tensor("ffn_gate_exps.weight").without_tensor("ffn_up_exps.weight");
+    for layer in 1..3 {
+        let tensor = |part: &str| gguf.tensor(&format!("blk.{layer}.{part}.weight")).unwrap();
+        let (gate, up) = (tensor("ffn_gate_exps"), tensor("ffn_up_exps"));
+        let n_expert = gate.dims[2] as usize;
+        let of_expert = |info| {
+            let data = gguf.tensor_data(info).unwrap();
+            data.chunks_exact(data.len() / n_expert)
+        };
+        let data = of_expert(gate).zip(of_expert(up)).flat_map(|(gate, up)| [gate, up].concat()).collect();
+        let mut fused = *gate;
+        fused.dims[1] *= 2;
+        edited = edited.tensor(&format!("blk.{layer}.ffn_gate_up_exps.weight"), &fused, data);
+    }
+    assert_eq!(edited.logits(&case.tokens), Edited::new(&file).logits(&case.tokens));
+}
+
+#[test]
+fn biases_can_be_apart_though_the_weights_are_together() {
+    let case = case("codeshell");
+    let file = case.file();
+    let gguf = file.gguf();
+    let mut edited = Edited::new(&file).without_tensor("attn_qkv.bias");
+    for layer in 0..2 {
+        let bias = gguf.tensor(&format!("blk.{layer}.attn_qkv.bias")).unwrap();
+        let data = gguf.tensor_data(bias).unwrap();
+        // 4 heads of queries, 2 of keys and of values, 6 elements each.
+        for (name, at) in [("attn_q", 0..24), ("attn_k", 24..36), ("attn_v", 36..48)] {
+            let mut own = *bias;
+            own.dims[0] = at.len() as u64;
+            edited = edited.tensor(
+                &format!("blk.{layer}.{name}.bias"),
+                &own,
+                data[4 * at.start..4 * at.end].to_vec(),
+            );
+        }
+    }
+    assert_eq!(edited.logits(&case.tokens), Edited::new(&file).logits(&case.tokens));
+}
+
+#[test]
+fn a_model_that_embeds_by_its_output_matrix_has_no_other() {
+    let case = case("codeshell");
+    let file = case.file();
+    let gguf = file.gguf();
+    let output = gguf.tensor("output.weight").unwrap();
+    let data = gguf.tensor_data(output).unwrap().to_vec();
+    let expected = Edited::new(&file).tensor("token_embd.weight", output, data).logits(&case.tokens);
+    assert_eq!(Edited::new(&file).without_tensor("token_embd.weight").logits(&case.tokens), expected);
+}
+
+#[test]
+fn what_scores_texts_is_not_needed_to_continue_them() {
+    for (name, extra) in
+        [("qwen3", "cls.output.weight"), ("bert", "cls.weight"), ("gemma3", "dense_2.weight")]
+    {
+        let case = case(name);
+        let file = case.file();
+        let gguf = file.gguf();
+        let any = gguf.tensor("token_embd.weight").unwrap();
+        let data = gguf.tensor_data(any).unwrap().to_vec();
+        let with = Edited::new(&file).tensor(extra, any, data).logits(&case.tokens);
+        assert_eq!(with, Edited::new(&file).logits(&case.tokens), "{name}");
+    }
+}
+
+#[test]
+fn a_pattern_can_be_numbers() {
+    let case = case("cohere2-pattern");
+    let file = case.file();
+    let numbers = Edited::new(&file).set("attention.sliding_window_pattern", Set::Numbers(vec![0, 1, 0]));
+    assert_eq!(numbers.logits(&case.tokens), Edited::new(&file).logits(&case.tokens));
+}
+
+#[test]
+fn sections_make_glm_a_model_that_sees_images() {
+    // Then its pairs are halves; the default of no sections is zeros.
+    let case = case("glm4");
+    let file = case.file();
+    let expected = Edited::new(&file).logits(&case.tokens).unwrap();
+    let sections = |lens: [i32; 4]| {
+        Edited::new(&file).set("rope.dimension_sections", Set::Numbers(lens.into())).logits(&case.tokens)
+    };
+    assert_eq!(sections([0; 4]).unwrap(), expected);
+    assert_ne!(sections([1, 1, 0, 0]).unwrap(), expected);
+}
