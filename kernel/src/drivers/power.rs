@@ -15,9 +15,15 @@ use spin::Once;
 
 static METHOD: Once<Option<PsciMethod>> = Once::new();
 
-/// Remembers how PSCI is called, or that the device tree does not say so.
+/// Remembers how the device tree wants PSCI to be called, unless a call would end in what this kernel left behind
+/// at EL3 or EL2: nobody else is there then.
 pub fn init(method: Option<PsciMethod>) {
-    METHOD.call_once(|| method);
+    let level = arch::entry::level();
+    let is_answered = |method: &PsciMethod| match method {
+        PsciMethod::Hvc => level < 2,
+        PsciMethod::Smc => level < 3,
+    };
+    METHOD.call_once(|| method.filter(is_answered));
 }
 
 fn method() -> Option<PsciMethod> {
@@ -53,10 +59,9 @@ fn stop(what: &str, result: Result<(), psci::Error>) -> ! {
     let _ = match result {
         // The line that tells why is the last one.
         _ if is_ending() => Ok(()),
-        Err(psci::Error::NotSupported) if method().is_none() => writeln!(
-            Emergency,
-            "the machine has stopped, but cannot be {what}: the device tree does not say how PSCI is called"
-        ),
+        Err(psci::Error::NotSupported) if method().is_none() => {
+            writeln!(Emergency, "the machine has stopped, but cannot be {what}: {}", StartError::NoPsci)
+        }
         Err(error) => writeln!(Emergency, "the machine has stopped, but cannot be {what}: {error}"),
         Ok(()) => Ok(()),
     };
@@ -74,7 +79,7 @@ pub enum StartError {
     NoStacks,
     /// The device tree says that it has failed or belongs to somebody else.
     Unusable,
-    /// The device tree does not say how PSCI is called.
+    /// The device tree does not say how PSCI is called, or the kernel was entered at its exception level.
     NoPsci,
     /// PSCI refuses.
     Refused(psci::Error),
@@ -87,7 +92,9 @@ impl fmt::Display for StartError {
             Self::TooManyCores => write!(f, "the kernel uses {MAX_CORES} cores at most"),
             Self::NoStacks => write!(f, "there is no memory for its stacks"),
             Self::Unusable => write!(f, "by its status in the device tree it cannot be used"),
-            Self::NoPsci => write!(f, "the device tree does not say how PSCI is called"),
+            Self::NoPsci => {
+                write!(f, "the device tree names no PSCI that can be called from EL{}", arch::entry::level())
+            }
             Self::Refused(error) => write!(f, "{error}"),
         }
     }

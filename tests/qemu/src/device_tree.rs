@@ -1,7 +1,10 @@
 //! Machines whose device tree says something else than QEMU's own: the devices are QEMU's, what the kernel is told
 //! about them is the test's.
 
-use crate::{Directory, Run, repository};
+use crate::{
+    Directory, Run,
+    loader::{KERNEL_ADDRESS, loader, raw, with_kernel},
+};
 use dtoolkit::{
     Node, Property, ToPropertyValue,
     fdt::Fdt,
@@ -10,13 +13,10 @@ use dtoolkit::{
 use std::process::Command;
 
 /// Where the tree lies.
-const TREE_ADDRESS: u32 = 0x4800_0000;
+const TREE_ADDRESS: u64 = 0x4800_0000;
 
 /// Where the code lies that passes its address to the kernel.
-const LOADER_ADDRESS: u32 = 0x47f0_0000;
-
-/// Where the kernel's ELF file begins.
-const KERNEL_ADDRESS: u32 = 0x4020_0000;
+const LOADER_ADDRESS: u64 = 0x47f0_0000;
 
 /// The tree that QEMU makes for `-machine virt` with these options, `gic-version=3` for instance.
 ///
@@ -73,49 +73,8 @@ impl Run {
     /// `qemu` are more words for QEMU's command line.
     pub fn device_tree(self, directory: &Directory, tree: &DeviceTree, qemu: &str) -> Self {
         let tree = directory.file("tree.dtb", &tree.to_dtb());
-        let loader = directory.file("loader.elf", &loader());
-        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-        let kernel = repository().join(target).join("aarch64-unknown-none/release/ferrite-kernel");
-        let words = format!(
-            "-kernel {} -device loader,file={} -device loader,file={},addr={TREE_ADDRESS:#x},force-raw=on {qemu}",
-            loader.display(),
-            kernel.display(),
-            tree.display(),
-        );
+        let loader = loader(directory, LOADER_ADDRESS, &[], TREE_ADDRESS, KERNEL_ADDRESS);
+        let words = format!("{} {} {qemu}", with_kernel(&loader), raw(&tree, TREE_ADDRESS));
         self.args(["--mem", "512M", "--smp", "2"]).qemu(&words)
     }
-}
-
-/// An ELF file of six instructions: the address of the tree into x0, zero into x1, and on to the kernel.
-fn loader() -> Vec<u8> {
-    const HEADER_BYTES: u16 = 64;
-    const SEGMENT_HEADER_BYTES: u16 = 56;
-    let move_wide = |register: u32, value: u32| {
-        let (low, high) = (value & 0xffff, value >> 16);
-        // movz, movk lsl #16
-        [0xd280_0000 | low << 5 | register, 0xf2a0_0000 | high << 5 | register]
-    };
-    let [x0_low, x0_high] = move_wide(0, TREE_ADDRESS);
-    let [x4_low, x4_high] = move_wide(4, KERNEL_ADDRESS);
-    // mov x1, xzr; br x4
-    let code = [x0_low, x0_high, 0xaa1f_03e1, x4_low, x4_high, 0xd61f_0080];
-
-    let address = u64::from(LOADER_ADDRESS);
-    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
-    file.resize(16, 0);
-    let executable = 2_u16;
-    let aarch64 = 183_u16;
-    file.extend([executable, aarch64].iter().flat_map(|half| half.to_le_bytes()));
-    file.extend(1_u32.to_le_bytes());
-    file.extend([address, HEADER_BYTES.into(), 0].iter().flat_map(|double| double.to_le_bytes()));
-    file.extend(0_u32.to_le_bytes());
-    file.extend([HEADER_BYTES, SEGMENT_HEADER_BYTES, 1, 0, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
-    let loaded = 1_u32;
-    let readable_executable = 5_u32;
-    file.extend([loaded, readable_executable].iter().flat_map(|word| word.to_le_bytes()));
-    let offset = u64::from(HEADER_BYTES + SEGMENT_HEADER_BYTES);
-    let size = size_of_val(&code) as u64;
-    file.extend([offset, address, address, size, size, 4].iter().flat_map(|double| double.to_le_bytes()));
-    file.extend(code.iter().flat_map(|instruction: &u32| instruction.to_le_bytes()));
-    file
 }

@@ -5,6 +5,7 @@
 //! killed and fails the test.
 
 pub mod device_tree;
+pub mod loader;
 
 mod nbd;
 

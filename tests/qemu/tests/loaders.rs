@@ -1,62 +1,17 @@
 //! The kernel boots however it was loaded, or says in a line why it cannot.
 
-use qemu_tests::{Directory, Run, kernel_files};
-use std::path::{Path, PathBuf};
-
-/// Where the kernel is linked to run.
-const ENTRY: u64 = 0x4020_0000;
+use qemu_tests::{
+    Directory, Run,
+    device_tree::qemu_tree,
+    kernel_files,
+    loader::{KERNEL_ADDRESS, loader, raw, with_kernel},
+};
 
 /// Where QEMU puts its own device tree for a program that leaves room there.
 const QEMU_TREE: u64 = 0x4000_0000;
 
 /// Where loaders lie, unless told: far from all the rest.
 const LOADER: u64 = 0x4700_0000;
-
-/// A boot loader of some instructions, as an ELF file at `address`: does what `before` says, then jumps to `entry`
-/// with the address of a device tree in x0.
-fn loader(directory: &Directory, address: u64, before: &[u32], tree: u64, entry: u64) -> PathBuf {
-    const HEADERS_BYTES: u64 = 64 + 56;
-    const BRANCH_TO_X4: u32 = 0xd61f_0080;
-    let mut code = before.to_vec();
-    code.extend(load(0, tree));
-    code.extend(load(4, entry));
-    code.push(BRANCH_TO_X4);
-
-    // System V ABI, ELF-64: an executable of one segment for AArch64.
-    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
-    file.resize(16, 0);
-    let put = |file: &mut Vec<u8>, bytes: &[&[u8]]| bytes.iter().for_each(|field| file.extend(*field));
-    let length = code.len() as u64 * 4;
-    put(&mut file, &[&2_u16.to_le_bytes(), &183_u16.to_le_bytes(), &1_u32.to_le_bytes()]);
-    put(&mut file, &[&address.to_le_bytes(), &64_u64.to_le_bytes(), &0_u64.to_le_bytes()]);
-    put(&mut file, &[&0_u32.to_le_bytes()]);
-    [64_u16, 56, 1, 64, 0, 0].iter().for_each(|field| file.extend(field.to_le_bytes()));
-    put(&mut file, &[&1_u32.to_le_bytes(), &5_u32.to_le_bytes()]);
-    [HEADERS_BYTES, address, address, length, length, 4]
-        .iter()
-        .for_each(|field| file.extend(field.to_le_bytes()));
-    code.iter().for_each(|instruction| file.extend(instruction.to_le_bytes()));
-    directory.file(format!("loader-{tree:x}-{entry:x}-{}.elf", before.len()), &file)
-}
-
-/// Instructions that load `value` into a register: MOVZ and MOVK.
-fn load(register: u32, value: u64) -> impl Iterator<Item = u32> {
-    (0..4).map(move |part: u32| {
-        let operation = if part == 0 { 0xd280_0000 } else { 0xf280_0000 };
-        let bits = (value >> (16 * part)) as u32 & 0xffff;
-        operation | part << 21 | bits << 5 | register
-    })
-}
-
-/// The file, loaded as it is at an address.
-fn raw(file: &Path, address: u64) -> String {
-    format!("-device loader,file={},addr={address:#x},force-raw=on", file.display())
-}
-
-/// QEMU's words for a loader and a kernel, which is an ELF file where it was linked to be.
-fn with_loader(loader: &Path) -> String {
-    format!("-kernel {} -device loader,file={}", loader.display(), kernel_files().0.display())
-}
 
 const CANNOT_BOOT: &str = "Ferrite cannot boot: ";
 
@@ -70,8 +25,8 @@ fn the_device_tree_may_lie_anywhere() {
     };
     machine(format!("-machine dumpdtb={}", file.display())).expect_status(0);
     let place = 0xbff8_0000;
-    let loader = loader(&directory, LOADER, &[], place, ENTRY);
-    let outcome = machine(format!("{} {}", with_loader(&loader), raw(&file, place)));
+    let loader = loader(&directory, LOADER, &[], place, KERNEL_ADDRESS);
+    let outcome = machine(format!("{} {}", with_kernel(&loader), raw(&file, place)));
     outcome.expect_status(0).expect_error("INFO  boot: memory: 29");
 }
 
@@ -104,8 +59,8 @@ fn an_image_at_another_address_says_where_it_belongs() {
 #[test]
 fn a_wrong_x0_is_told_and_the_tree_at_the_start_of_ram_taken() {
     let directory = Directory::new("wrong-x0");
-    let loader = loader(&directory, LOADER, &[], 0x123, ENTRY);
-    let run = Run::new().qemu(&with_loader(&loader)).boot_args("log=info").command("help");
+    let loader = loader(&directory, LOADER, &[], 0x123, KERNEL_ADDRESS);
+    let run = Run::new().qemu(&with_kernel(&loader)).boot_args("log=info").command("help");
     run.finish().expect_status(0).expect_error("WARN  boot: x0 is 0x123, where no device tree is");
 }
 
@@ -114,8 +69,8 @@ fn a_wrong_x0_is_told_and_the_tree_at_the_start_of_ram_taken() {
 fn without_a_device_tree_a_line_tells_where_it_was_looked_for() {
     let directory = Directory::new("no-tree");
     let wait = |tree: u64, qemu: &str| {
-        let loader = loader(&directory, QEMU_TREE + 0x1000, &[], tree, ENTRY);
-        let run = Run::new().qemu(&format!("{} {qemu}", with_loader(&loader)));
+        let loader = loader(&directory, QEMU_TREE + 0x1000, &[], tree, KERNEL_ADDRESS);
+        let run = Run::new().qemu(&format!("{} {qemu}", with_kernel(&loader)));
         // The console and the way to power off are guesses by then, which are right on this machine.
         run.finish().expect_status(0).text()
     };
@@ -151,8 +106,8 @@ fn a_loader_may_leave_the_core_big_endian() {
         0xd503_3fdf, // isb
     ];
     let directory = Directory::new("big-endian");
-    let loader = loader(&directory, LOADER, &SET_BIG_ENDIAN, QEMU_TREE, ENTRY);
-    let run = Run::new().qemu(&with_loader(&loader)).boot_args("ferrite.selftest=write-text").command("help");
+    let loader = loader(&directory, LOADER, &SET_BIG_ENDIAN, QEMU_TREE, KERNEL_ADDRESS);
+    let run = Run::new().qemu(&with_kernel(&loader)).boot_args("ferrite.selftest=write-text").command("help");
     run.finish().expect_status(102).expect_error("write to 0x40200000");
 }
 
@@ -160,12 +115,28 @@ fn a_loader_may_leave_the_core_big_endian() {
 #[test]
 fn one_core_of_all_that_enter_at_el3_boots() {
     let directory = Directory::new("el3");
-    let loader = loader(&directory, LOADER, &[], QEMU_TREE, ENTRY);
+    let loader = loader(&directory, LOADER, &[], QEMU_TREE, KERNEL_ADDRESS);
     for machine in ["gic-version=3", "gic-version=2", "gic-version=3,virtualization=on"] {
         let run = Run::new().args(["--smp", "4"]).boot_args("log=info ferrite.selftest=simd").command("help");
-        let qemu = format!("-machine secure=on,{machine} {}", with_loader(&loader));
+        let qemu = format!("-machine secure=on,{machine} {}", with_kernel(&loader));
         let outcome = run.qemu(&qemu).finish().expect_status(0).expect_error("100 interrupts");
         assert_eq!(outcome.stderr.matches("boot: Ferrite ").count(), 1, "{}", outcome.stderr);
+    }
+}
+
+/// A tree made for EL1, whose PSCI is called by HVC: at EL2 and EL3 that would end in what the kernel left there.
+#[test]
+fn psci_is_not_called_where_nobody_answers() {
+    let directory = Directory::new("no-psci");
+    let tree = qemu_tree(&directory, "gic-version=3");
+    for level in ["secure=on", "virtualization=on"] {
+        let mut session = Run::new().device_tree(&directory, &tree, &format!("-machine {level}")).start();
+        session.wait_for(
+            "core 1 (mpidr 0x1) does not start: the device tree names no PSCI that can be called from EL",
+        );
+        session.wait_for("ferrite> ");
+        session.send("poweroff\r");
+        session.wait_for("the machine has stopped, but cannot be powered off: ");
     }
 }
 
