@@ -1,7 +1,8 @@
 //! `llm`: the Ferrite inference engine as a host program.
 //!
 //! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
-//! [`engine`], [`sampling`], [`chat_format`] and [`thread_pool`]; `hub` fetches models.
+//! [`engine`], [`sampling`], [`chat_format`] and [`thread_pool`]; `hub` fetches models, and [`split`] joins those
+//! that are in several files.
 
 mod chat_format;
 mod commands;
@@ -10,6 +11,7 @@ mod engine;
 mod hub;
 mod model_file;
 mod sampling;
+mod split;
 mod synth;
 mod thread_pool;
 
@@ -53,6 +55,7 @@ enum Command {
     Synth(commands::synth::Arguments),
     Quantize(commands::quantize::Arguments),
     Convert(commands::convert::Arguments),
+    Merge(commands::merge::Arguments),
     Pull(commands::pull::Arguments),
 }
 
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Synth(arguments) => commands::synth::run(&arguments),
         Command::Quantize(arguments) => commands::quantize::run(&arguments),
         Command::Convert(arguments) => commands::convert::run(&arguments),
+        Command::Merge(arguments) => commands::merge::run(&arguments),
         Command::Pull(arguments) => commands::pull::run(&arguments),
     };
     match result {

@@ -1,7 +1,7 @@
 //! [`ModelFile`]: a GGUF file mapped into memory.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,6 +10,8 @@ use llm::parallel::Workers;
 use llm::quant::{Packer, Packing};
 use llm::simd::Kernels;
 use memmap2::{MmapMut, MmapOptions};
+
+use crate::split::Parts;
 
 /// Maps a file; what is written to the map stays in this process.
 pub fn map(path: &Path) -> io::Result<MmapMut> {
@@ -30,6 +32,19 @@ fn in_huge_pages(n_bytes: usize) -> io::Result<MmapMut> {
     Ok(memory)
 }
 
+/// All parts of a model as one file, in memory.
+fn joined(parts: &Parts) -> Result<MmapMut> {
+    let mut n_bytes = 0;
+    parts.write(|bytes| {
+        n_bytes += bytes.len();
+        Ok(())
+    })?;
+    let mut memory = in_huge_pages(n_bytes)?;
+    let mut rest = &mut memory[..];
+    parts.write(|bytes| rest.write_all(bytes))?;
+    Ok(memory)
+}
+
 /// The bytes of a model file, shared with the system's file cache unless some are rearranged.
 pub struct ModelFile {
     path: PathBuf,
@@ -38,9 +53,12 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// Maps the file.
+    /// Maps the file. Of a model in several files, of which this is one, all are read into memory.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = map(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut bytes = map(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if let Some(parts) = Parts::of(path, &bytes)? {
+            bytes = joined(&parts).with_context(|| path.display().to_string())?;
+        }
         Ok(Self { path: path.to_owned(), bytes, packing: None })
     }
 

@@ -7,6 +7,7 @@ pub mod infer;
 pub mod info;
 pub mod logits;
 pub mod mem_bench;
+pub mod merge;
 pub mod perplexity;
 pub mod pull;
 pub mod quantize;

@@ -7,24 +7,26 @@ use clap::Args;
 
 /// Download a model from the Hugging Face hub and print where it lies.
 ///
-/// Without FILE, that is the repository's only GGUF file. Of a repository without any, it is the checkpoint
-/// (config.json, the tokenizer, model*.safetensors), and what is printed is its directory, for `llm convert`.
+/// Without FILE, that is the repository's only GGUF file, or the one with the tag; of several without a tag that with
+/// Q4_K_M. Of a model in several files all are fetched, and the first is printed. Of a repository without any, it is the
+/// checkpoint (config.json, the tokenizer, model*.safetensors), and what is printed is its directory, for `llm convert`.
 /// A download that was interrupted goes on where it stopped. Checksums are verified, also of what was downloaded
 /// before.
 #[derive(Args)]
 #[command(after_help = ENVIRONMENT)]
 pub struct Arguments {
-    /// The repository, ORG/REPO.
-    #[arg(value_name = "ORG/REPO")]
+    /// The repository, ORG/REPO, also after hf.co/ or as its web address; ORG/REPO:TAG for its file with this tag, such
+    /// as Q4_K_M.
+    #[arg(value_name = "ORG/REPO[:TAG]")]
     repository: String,
 
     /// The file in it.
     #[arg(value_name = "FILE")]
     file: Option<String>,
 
-    /// Branch, tag or commit.
-    #[arg(long, value_name = "REV", default_value = "main")]
-    revision: String,
+    /// Branch, tag or commit [default: main].
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
 
     /// Access token for private and gated repositories [default: HF_TOKEN, or that of the hub's own login].
     #[arg(long, value_name = "TOKEN")]
@@ -37,30 +39,50 @@ pub struct Arguments {
 
 const ENVIRONMENT: &str = "\
 Environment: HF_ENDPOINT is the hub's address, https://huggingface.co unless set; HF_HOME is
-~/.cache/huggingface unless set.";
+~/.cache/huggingface unless set; with HF_HUB_OFFLINE=1 only what is there already is found.";
 
 /// Runs the command.
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 pub fn run(arguments: &Arguments) -> Result<()> {
     use std::io::Write;
 
-    use anyhow::Context;
+    use anyhow::{Context, bail};
 
-    use crate::hub::Hub;
+    use crate::hub::{Hub, Selection, select};
 
     let hub = Hub::from_environment(arguments.token.clone(), arguments.cache.clone())?;
-    let repository = hub.repository(&arguments.repository, &arguments.revision)?;
-    let path = match &arguments.file {
-        Some(file) => repository.fetch(file)?,
-        None => match choice::choose(&arguments.repository, repository.files()?)? {
-            choice::Choice::Model(file) => repository.fetch(&file)?,
-            choice::Choice::Checkpoint(files) => {
-                let paths = files.iter().map(|file| repository.fetch(file)).collect::<Result<Vec<_>>>()?;
-                paths[0].parent().context("a file lies in a directory")?.to_owned()
-            }
-        },
+    let address = hub.address(&arguments.repository)?;
+    let file = match (&arguments.file, address.file) {
+        (Some(_), Some(_)) => bail!("{:?} names a file, and FILE is another", arguments.repository),
+        (Some(file), None) if address.tag.is_none() => Some(file.clone()),
+        (Some(_), None) => bail!("{:?} names a tag, and FILE a file", arguments.repository),
+        (None, file) => file,
+    };
+    let revision = arguments.revision.clone().or(address.revision).unwrap_or_else(|| "main".to_owned());
+    let repository = hub.repository(&address.repository, &revision)?;
+    let selection = match file {
+        Some(file) => Selection::Model(file),
+        None => select(&address.repository, address.tag.as_deref(), repository.files()?)?,
+    };
+    let path = match selection {
+        Selection::Model(file) => fetch_parts(&repository, &file)?,
+        Selection::Checkpoint(files) => {
+            let paths = files.iter().map(|file| repository.fetch(file)).collect::<Result<Vec<_>>>()?;
+            paths[0].parent().context("a file lies in a directory")?.to_owned()
+        }
     };
     Ok(writeln!(std::io::stdout(), "{}", path.display())?)
+}
+
+/// Fetches a file; of a model in several files, of which it is one, all of them. Returns the path of the first.
+#[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
+fn fetch_parts(repository: &crate::hub::Repository<'_>, file: &str) -> Result<PathBuf> {
+    let Some(part) = crate::split::PartName::parse(file) else { return repository.fetch(file) };
+    let first = repository.fetch(&part.of(1))?;
+    for number in 2..=part.count {
+        repository.fetch(&part.of(number))?;
+    }
+    Ok(first)
 }
 
 /// Refuses the command.
@@ -68,57 +90,4 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let Arguments { repository, file: _, revision: _, token: _, cache: _ } = arguments;
     anyhow::bail!("cannot fetch {repository}: programs for aarch64 with musl are built without TLS")
-}
-
-#[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
-mod choice {
-    //! What of a repository is wanted when no file is named.
-
-    use anyhow::{Result, bail};
-
-    use crate::hub::RemoteFile;
-
-    /// What to fetch.
-    #[derive(Debug, PartialEq, Eq)]
-    pub enum Choice {
-        /// One GGUF file.
-        Model(String),
-        /// All files of a checkpoint, config.json first.
-        Checkpoint(Vec<String>),
-    }
-
-    /// The only GGUF file, or the checkpoint where there is none.
-    pub fn choose(repository: &str, files: Vec<RemoteFile>) -> Result<Choice> {
-        let (models, others): (Vec<RemoteFile>, Vec<RemoteFile>) =
-            files.into_iter().partition(|file| file.path.ends_with(".gguf"));
-        match models.as_slice() {
-            [model] => return Ok(Choice::Model(model.path.clone())),
-            [] => {}
-            models => {
-                let list: Vec<String> = models.iter().map(RemoteFile::to_string).collect();
-                bail!(
-                    "{repository} has {} GGUF files, choose one with `llm pull {repository} FILE`:\n  {}",
-                    models.len(),
-                    list.join("\n  ")
-                );
-            }
-        }
-        let is_weights = |path: &str| {
-            path.starts_with("model")
-                && (path.ends_with(".safetensors") || path.ends_with(".safetensors.index.json"))
-        };
-        let mut checkpoint: Vec<String> = others.into_iter().map(|file| file.path).collect();
-        checkpoint.retain(|path| {
-            matches!(path.as_str(), "config.json" | "tokenizer.json" | "tokenizer_config.json")
-                || is_weights(path)
-        });
-        checkpoint.sort();
-        let has_weights = checkpoint.iter().any(|path| path.ends_with(".safetensors"));
-        if checkpoint.first().is_none_or(|first| first != "config.json") || !has_weights {
-            bail!(
-                "{repository} has neither a GGUF file nor a checkpoint (config.json and model.safetensors)"
-            );
-        }
-        Ok(Choice::Checkpoint(checkpoint))
-    }
 }

@@ -5,10 +5,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use hf_hub::{Cache, Repo};
+
+use super::RemoteFile;
 
 /// An environment variable that says something.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether `HF_HUB_OFFLINE`, or the older `TRANSFORMERS_OFFLINE`, says that nothing is to be asked.
+pub fn is_offline() -> bool {
+    let value = variable("HF_HUB_OFFLINE").or_else(|| variable("TRANSFORMERS_OFFLINE"));
+    value.is_some_and(|value| ["1", "on", "yes", "true"].contains(&value.to_ascii_lowercase().as_str()))
 }
 
 /// `HF_HUB_CACHE`, or `hub` in the hub's home.
@@ -26,7 +35,7 @@ pub fn token() -> Option<String> {
         let token = fs::read_to_string(home()?.join("token")).ok()?;
         Some(token.trim().to_owned()).filter(|token| !token.is_empty())
     };
-    variable("HF_TOKEN").or_else(kept)
+    variable("HF_TOKEN").map(|token| token.trim().to_owned()).or_else(kept)
 }
 
 /// `HF_HOME`, or its place among the user's caches.
@@ -36,6 +45,30 @@ fn home() -> Option<PathBuf> {
     }
     let caches = variable("XDG_CACHE_HOME").map(PathBuf::from);
     Some(caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("huggingface"))
+}
+
+/// The files of a repository that are there, of the revision as it was last fetched.
+pub fn files(cache: &Cache, repo: &Repo) -> Vec<RemoteFile> {
+    // What cannot be read is not there.
+    let folder = cache.path().join(repo.folder_name());
+    let Ok(commit) = fs::read_to_string(folder.join("refs").join(repo.revision())) else { return Vec::new() };
+    let snapshot = folder.join("snapshots").join(commit.trim());
+    let mut files = Vec::new();
+    let mut folders = vec![snapshot.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match (fs::metadata(&path), path.strip_prefix(&snapshot).ok().and_then(Path::to_str)) {
+                (Ok(metadata), _) if metadata.is_dir() => folders.push(path),
+                (Ok(metadata), Some(name)) => {
+                    files.push(RemoteFile { path: name.to_owned(), size_bytes: Some(metadata.len()) });
+                }
+                _ => {}
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
 }
 
 /// Makes `link`, which lies `depth` folders deep in a snapshot, stand for a file among the blobs.

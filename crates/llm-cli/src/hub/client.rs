@@ -70,25 +70,26 @@ impl Client {
     ///
     /// A [`ureq::Error`] when the request fails; another error when the answer is not one of a hub.
     pub fn describe(&self, url: &str) -> Result<Description> {
-        let origin = url.match_indices('/').nth(2).map_or(url, |(end, _)| &url[..end]);
+        let hub = url;
         let mut url = url.to_owned();
         for _ in 0..MAX_HOPS {
-            let request = self.get(&url).header(RANGE, "bytes=0-0");
+            let request = self.get_within(hub, &url).header(RANGE, "bytes=0-0");
             let response =
                 request.config().max_redirects(0).max_redirects_will_error(false).build().call()?;
-            // The names of repositories and files that moved are paths; anything else is where the bytes are, of which
-            // the hub says itself what they are.
-            match text(response.headers(), LOCATION.as_str()) {
-                Some(place) if place.starts_with('/') && !place.starts_with("//") => {
-                    url = format!("{origin}{place}");
+            let place = text(response.headers(), LOCATION.as_str()).map(|place| absolute(&url, place));
+            match place {
+                // The names of repositories and files that moved, and mirrors that send on to the hub. Anything else is
+                // where the bytes are, of which the hub says itself what they are.
+                Some(place) if is_same_host(hub, &place) || text(response.headers(), COMMIT).is_none() => {
+                    url = place;
                 }
-                _ => return self.description(&url, &response),
+                _ => return self.description(hub, &url, &response),
             }
         }
         bail!("it redirects more than {MAX_HOPS} times")
     }
 
-    fn description(&self, url: &str, response: &Response<Body>) -> Result<Description> {
+    fn description(&self, hub: &str, url: &str, response: &Response<Body>) -> Result<Description> {
         let headers = response.headers();
         let commit = text(headers, COMMIT).with_context(|| format!("there is no header {COMMIT}"))?;
         let etag = text(headers, LINKED_ETAG).or_else(|| text(headers, ETAG.as_str()));
@@ -102,12 +103,17 @@ impl Client {
         let size_bytes = match text(headers, LINKED_SIZE) {
             Some(size) => size.parse().ok(),
             None if response.status().is_redirection() => {
-                whole_size(&self.get(url).header(RANGE, "bytes=0-0").call()?)
+                whole_size(&self.get_within(hub, url).header(RANGE, "bytes=0-0").call()?)
             }
             None => whole_size(response),
         };
         let size_bytes = size_bytes.context("the answer does not tell the size of the file")?;
         Ok(Description { commit: commit.to_owned(), etag: etag.to_owned(), size_bytes })
+    }
+
+    /// A request that shows the token where the host is still the hub's.
+    fn get_within(&self, hub: &str, url: &str) -> RequestBuilder<WithoutBody> {
+        if is_same_host(hub, url) { self.get(url) } else { self.agent.get(url) }
     }
 
     /// A request that shows the token.
@@ -117,6 +123,62 @@ impl Client {
             Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
             None => request,
         }
+    }
+}
+
+/// Whether who answers `to` is who answers `from`, and no less securely.
+fn is_same_host(from: &str, to: &str) -> bool {
+    let (from, to) = (Origin::of(from), Origin::of(to));
+    from.host.eq_ignore_ascii_case(to.host)
+        && (from.port == to.port && from.is_encrypted == to.is_encrypted
+            || !from.is_encrypted && to.is_encrypted && from.port.is_none() && to.port.is_none())
+}
+
+/// Who answers an address, and how.
+#[derive(Debug, PartialEq, Eq)]
+struct Origin<'u> {
+    is_encrypted: bool,
+    host: &'u str,
+    /// `None` is the scheme's own.
+    port: Option<&'u str>,
+}
+
+impl<'u> Origin<'u> {
+    fn of(url: &'u str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let is_encrypted = scheme.eq_ignore_ascii_case("https");
+        let authority = authority(rest);
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let default = if is_encrypted { "443" } else { "80" };
+        Origin { is_encrypted, host, port: port.filter(|port| *port != default) }
+    }
+}
+
+/// Host and port at the beginning of what is behind a scheme.
+fn authority(rest: &str) -> &str {
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
+}
+
+/// The address that a redirect from `url` names.
+fn absolute(url: &str, place: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let authority = authority(rest);
+    if place.contains("://") {
+        place.to_owned()
+    } else if place.starts_with("//") {
+        format!("{scheme}:{place}")
+    } else if place.starts_with('/') {
+        format!("{scheme}://{authority}{place}")
+    } else {
+        let folder = url
+            .split(['?', '#'])
+            .next()
+            .and_then(|url| url.rsplit_once('/'))
+            .map_or(url, |(folder, _)| folder);
+        format!("{folder}/{place}")
     }
 }
 
@@ -141,4 +203,39 @@ fn whole_size(response: &Response<Body>) -> Option<u64> {
 
 fn text<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r str> {
     headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_apart() {
+        for (from, to, same) in [
+            ("https://hub/a", "https://hub/b/c", true),
+            ("https://hub/a", "https://HUB:443", true),
+            ("http://hub/a", "https://hub/a", true),
+            ("http://hub:80/a", "http://hub?x", true),
+            ("https://hub/a", "http://hub/a", false),
+            ("https://hub/a", "https://hub:8443/a", false),
+            ("https://hub/a", "https://hub.evil/a", false),
+            ("https://hub/a", "https://evil/hub", false),
+            ("https://hub/a", "https://hub@evil/a", false),
+            ("http://[::1]:80/a", "http://[::1]/a", true),
+        ] {
+            assert_eq!(is_same_host(from, to), same, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn redirects_are_addresses_or_parts_of_one() {
+        for (place, address) in [
+            ("/x/y", "https://hub/x/y"),
+            ("//cdn/x", "https://cdn/x"),
+            ("http://other/x", "http://other/x"),
+            ("c", "https://hub/a/c"),
+        ] {
+            assert_eq!(absolute("https://hub/a/b?q=1/2", place), address);
+        }
+    }
 }

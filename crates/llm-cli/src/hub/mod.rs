@@ -1,13 +1,15 @@
 //! Files of the Hugging Face hub, or of a mirror with the same routes, on this machine.
 //!
 //! [`Hub`] is where files come from and where they are kept; a [`Repository`] of it lists its files and fetches
-//! them. What the hub's routes are, and how its cache is laid out, the crate `hf-hub` knows. Its own downloads are
+//! them; [`address`] is how people name one, [`selection`] what they mean without a file. What the hub's routes are, and how its cache is laid out, the crate `hf-hub` knows. Its own downloads are
 //! not used: they show the token to every host that the hub redirects to, and files get their names in the cache
 //! unchecked. So [`client`] asks for files, and [`transfer`] names those that [`checksum`] has found right.
 
+mod address;
 mod cache;
 mod checksum;
 mod client;
+mod selection;
 mod transfer;
 
 use std::fmt;
@@ -19,9 +21,12 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
+use address::Address;
 use checksum::Checksum;
 use client::Client;
 use transfer::Transfer;
+
+pub use selection::{Selection, select};
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
@@ -30,17 +35,24 @@ pub struct Hub {
     endpoint: String,
     cache: Cache,
     client: Client,
+    /// Whether nothing is asked, and only what is in the cache found.
+    is_offline: bool,
 }
 
 impl Hub {
-    /// The hub that the environment names: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`. What is given here
-    /// goes before it.
+    /// The hub that the environment names: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`,
+    /// `HF_HUB_OFFLINE`. What is given here goes before it.
     pub fn from_environment(token: Option<String>, cache: Option<PathBuf>) -> Result<Self> {
         let endpoint = cache::variable("HF_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         let token = token.or_else(cache::token);
         let cache = Cache::new(cache.map_or_else(cache::folder, Ok)?);
-        Ok(Hub { endpoint, cache, client: Client::new(token) })
+        Ok(Hub { endpoint, cache, client: Client::new(token), is_offline: cache::is_offline() })
+    }
+
+    /// What a text names.
+    pub fn address(&self, text: &str) -> Result<Address> {
+        Address::parse(text, &self.endpoint)
     }
 
     /// The repository of models `name`, which is `ORG/REPO`, at a branch, tag or commit.
@@ -94,8 +106,26 @@ impl fmt::Display for RemoteFile {
 }
 
 impl Repository<'_> {
-    /// All files of the repository.
+    /// All files of the repository; without a network those that are in the cache.
     pub fn files(&self) -> Result<Vec<RemoteFile>> {
+        let cached = || cache::files(&self.hub.cache, &self.repo);
+        if self.hub.is_offline {
+            let files = cached();
+            if files.is_empty() {
+                bail!("{}", self.explain_offline(&self.name));
+            }
+            return Ok(files);
+        }
+        match self.listed() {
+            Err(error) if is_unreachable(&error) => match cached() {
+                files if files.is_empty() => Err(error),
+                files => Ok(files),
+            },
+            result => result,
+        }
+    }
+
+    fn listed(&self) -> Result<Vec<RemoteFile>> {
         let url = format!("{}/api/{}", self.hub.endpoint, self.repo.api_url());
         let mut response = self.hub.client.get(&url).query("blobs", "true").call().map_err(|error| {
             if let ureq::Error::StatusCode(404) = error {
@@ -106,7 +136,10 @@ impl Repository<'_> {
                     self.revision()
                 );
             }
-            self.explain(&error)
+            match error {
+                ureq::Error::StatusCode(_) => self.explain(&error),
+                _ => anyhow::Error::new(Unreachable(format!("{}: {error}", self.hub.endpoint))),
+            }
         })?;
         let listing: Listing = response
             .body_mut()
@@ -122,6 +155,10 @@ impl Repository<'_> {
         let path = Path::new(file);
         if file.is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
             bail!("{file:?} is not a path in a repository");
+        }
+        if self.hub.is_offline {
+            let missing = || anyhow!("{}", self.explain_offline(&format!("{}/{file}", self.name)));
+            return self.fetched_earlier(file).ok_or_else(missing);
         }
         let url = format!(
             "{}/{}/resolve/{}/{}",
@@ -170,6 +207,14 @@ impl Repository<'_> {
         checksum.is_of(&blob, size_bytes).ok()?.then_some(path)
     }
 
+    fn explain_offline(&self, what: &str) -> String {
+        format!(
+            "HF_HUB_OFFLINE is set, and {what} at {} is not in {}, or is broken",
+            self.revision(),
+            self.hub.cache.path().display()
+        )
+    }
+
     fn revision(&self) -> &str {
         self.repo.revision()
     }
@@ -180,8 +225,11 @@ impl Repository<'_> {
             Ok(files) => files,
             Err(error) => return error,
         };
-        let models: Vec<&str> =
-            files.iter().map(|file| file.path.as_str()).filter(|path| path.ends_with(".gguf")).collect();
+        let models: Vec<&str> = files
+            .iter()
+            .map(|file| file.path.as_str())
+            .filter(|path| path.to_ascii_lowercase().ends_with(".gguf"))
+            .collect();
         let models = if models.is_empty() { "none".to_owned() } else { models.join(", ") };
         anyhow!("{} has no file {file} at {}; GGUF files there: {models}", self.name, self.revision())
     }
@@ -204,6 +252,22 @@ impl Repository<'_> {
             (error, _) => anyhow!("{}: {error}", hub.endpoint),
         }
     }
+}
+
+/// The hub did not answer.
+#[derive(Debug)]
+struct Unreachable(String);
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    error.is::<Unreachable>()
 }
 
 /// What stands for itself in the path of an address.

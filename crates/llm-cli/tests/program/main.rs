@@ -9,6 +9,7 @@ mod logits;
 mod perplexity;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod pull;
+mod split;
 mod synth;
 mod tokenize;
 
@@ -82,9 +83,10 @@ fn usage_mistakes_are_one_line() {
 #[test]
 fn help_tells_of_every_subcommand() {
     let help = succeed(&["--help"]);
-    for name in
-        ["infer", "chat", "logits", "tokenize", "info", "bench", "synth", "quantize", "convert", "pull"]
-    {
+    for name in [
+        "infer", "chat", "logits", "tokenize", "info", "bench", "synth", "quantize", "convert", "merge",
+        "pull",
+    ] {
         assert!(help.contains(name), "{name}");
         assert!(succeed(&[name, "--help"]).contains("Usage: llm"), "{name}");
     }

@@ -35,6 +35,8 @@ struct State {
     /// Whether large files lie elsewhere, as in the hub's large file storage.
     redirects: bool,
     has_no_ranges: bool,
+    /// Whether the repository has another name too, which redirects to this one by a whole address.
+    has_moved: bool,
     requests: Vec<Request>,
 }
 
@@ -59,6 +61,7 @@ impl Hub {
             etag: None,
             redirects: false,
             has_no_ranges: false,
+            has_moved: false,
             requests: Vec::new(),
         }));
         let hub = Hub { port, state: Arc::clone(&state) };
@@ -85,7 +88,16 @@ impl Hub {
 
     fn command(&self, cache: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llm"));
-        for name in ["HF_TOKEN", "HF_HUB_CACHE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        for name in [
+            "HF_TOKEN",
+            "HF_HUB_CACHE",
+            "HF_HUB_OFFLINE",
+            "TRANSFORMERS_OFFLINE",
+            "http_proxy",
+            "HTTP_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+        ] {
             command.env_remove(name);
         }
         command
@@ -138,6 +150,12 @@ fn answer(mut connection: TcpStream, state: &Mutex<State>, port: u16) -> std::io
     if state.token.is_some() && request.token.as_deref() != state.token && elsewhere.is_none() {
         return respond(&mut connection, "401 Unauthorized", "", b"", 0);
     }
+    if state.has_moved
+        && let Some(rest) = request.target.strip_prefix("/org/old-name/")
+    {
+        let headers = format!("Location: http://127.0.0.1:{port}/{REPOSITORY}/{rest}\r\n");
+        return respond(&mut connection, "307 Temporary Redirect", &headers, b"", 0);
+    }
     if request.target == format!("/api/models/{REPOSITORY}/revision/{}?blobs=true", state.revision) {
         let sibling = |(name, bytes): (&String, &Vec<u8>)| serde_json::json!({ "rfilename": name, "size": bytes.len() });
         let siblings: Vec<_> = state.files.iter().map(sibling).collect();
@@ -150,7 +168,7 @@ fn answer(mut connection: TcpStream, state: &Mutex<State>, port: u16) -> std::io
     let Some(bytes) = state.files.get(&name).cloned() else {
         return respond(&mut connection, "404 Not Found", "", b"", 0);
     };
-    let is_large = name.ends_with(".gguf");
+    let is_large = name.to_lowercase().ends_with(".gguf");
     let etag = state.etag.clone().unwrap_or_else(|| match is_large {
         true => sha256(&bytes),
         false => hex(&Sha1::digest([format!("blob {}\0", bytes.len()).as_bytes(), &bytes].concat())),
@@ -297,11 +315,135 @@ fn several_gguf_files_are_listed() {
     );
 }
 
+/// The path in the repository of what a command fetched.
+fn fetched(hub: &Hub, cache: &Path, arguments: &[&str]) -> String {
+    let path = hub.pull(cache, arguments);
+    let snapshot = cache.join("hub/models--org--small-GGUF/snapshots").join(COMMIT);
+    path.strip_prefix(snapshot).unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_tag_chooses_among_several() {
+    let names = ["m-IQ4_K_M.gguf", "m-Q4_K.gguf", "m-mmproj-Q4_K_M.gguf", "m-Q4_K_M.gguf", "sub/m.Q8_0.GGUF"];
+    let files: Vec<_> = names.iter().map(|name| (*name, name.as_bytes().to_vec())).collect();
+    let hub = Hub::start(&files);
+    let cache = empty_cache("pull-tag-of-several");
+    let with = |prefix: &str, tag: &str| format!("{prefix}{REPOSITORY}{tag}");
+    for (repository, file) in [
+        (with("", ""), "m-Q4_K_M.gguf"),
+        (with("", ":Q4_K_M"), "m-Q4_K_M.gguf"),
+        (with("", ":q4_k_m"), "m-Q4_K_M.gguf"),
+        (with("", ":Q4_K"), "m-Q4_K.gguf"),
+        (with("", ":latest"), "m-Q4_K_M.gguf"),
+        (with("hf.co/", ":Q8_0"), "sub/m.Q8_0.GGUF"),
+        (with("hf.co/", ""), "m-Q4_K_M.gguf"),
+        (with("https://huggingface.co/", ":iq4_k_m"), "m-IQ4_K_M.gguf"),
+        (with("https://huggingface.co/", "/blob/main/sub/m.Q8_0.GGUF"), "sub/m.Q8_0.GGUF"),
+        (with("https://huggingface.co/", "/resolve/main/m-Q4_K.gguf?download=true"), "m-Q4_K.gguf"),
+        (with("https://huggingface.co/", "/tree/main"), "m-Q4_K_M.gguf"),
+        (with(&format!("http://127.0.0.1:{}/", hub.port), ""), "m-Q4_K_M.gguf"),
+    ] {
+        assert_eq!(fetched(&hub, &cache, &[&repository]), file, "{repository}");
+    }
+    hub.fail(&cache, &[&with("", ":Q2_K")], &["no GGUF file with the tag Q2_K", "\n  m-Q4_K_M.gguf"]);
+    hub.fail(&cache, &[&with("", ":Q4_K_M"), "m-Q4_K.gguf"], &["names a tag"]);
+    hub.fail(&cache, &["https://example.com/org/name"], &["not an address of the hub", "HF_ENDPOINT"]);
+    hub.fail(&cache, &[&with("hf.co/", "/blob/main/x.gguf"), "y.gguf"], &["names a file"]);
+}
+
+#[test]
+fn the_extension_may_be_in_capitals() {
+    let files = [("README.md", noise(10)), ("MODEL.GGUF", noise(20))];
+    let path = Hub::start(&files).pull(&empty_cache("pull-capitals"), &[REPOSITORY]);
+    assert_eq!(fs::read(path).unwrap(), noise(20));
+}
+
+#[test]
+fn all_parts_of_a_model_come() {
+    let part = |number: usize| format!("Q4_K_M/m-Q4_K_M-0000{number}-of-00003.gguf");
+    let names: Vec<String> = (1..=3).map(part).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_bytes().to_vec())).collect();
+    let hub = Hub::start(&files);
+    for (index, arguments) in [
+        &[REPOSITORY][..],
+        &[&format!("{REPOSITORY}:Q4_K_M")],
+        &[REPOSITORY, &names[0]],
+        &[REPOSITORY, &names[2]],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let cache = empty_cache(&format!("pull-parts-{index}"));
+        let first = hub.pull(&cache, arguments);
+        assert!(first.ends_with(&names[0]), "{}", first.display());
+        for name in &names {
+            let path = first.with_file_name(Path::new(name).file_name().unwrap());
+            assert_eq!(fs::read_to_string(path).unwrap(), *name);
+        }
+    }
+    // One is gone.
+    let hub = Hub::start(&files[..2]);
+    hub.fail(
+        &empty_cache("pull-parts-gone"),
+        &[REPOSITORY],
+        &["no file Q4_K_M/m-Q4_K_M-00003-of-00003.gguf"],
+    );
+}
+
+#[test]
+fn offline_only_the_cache_is_asked() {
+    let hub = Hub::start(&[("a-Q4_K_M.gguf", noise(1000)), ("b/c-Q8_0.gguf", noise(500))]);
+    let cache = empty_cache("pull-offline-variable");
+    let path = hub.pull(&cache, &[REPOSITORY, "a-Q4_K_M.gguf"]);
+    hub.content_requests();
+    let offline = |value: &str, arguments: &[&str]| {
+        hub.command(&cache, arguments).env("HF_HUB_OFFLINE", value).output().unwrap()
+    };
+    for value in ["1", "true", "ON", "yes"] {
+        assert_eq!(path_of(&offline(value, &[REPOSITORY, "a-Q4_K_M.gguf"])), path);
+        assert_eq!(path_of(&offline(value, &[&format!("{REPOSITORY}:Q4_K_M")])), path);
+        assert_eq!(path_of(&offline(value, &[REPOSITORY])), path);
+    }
+    for (arguments, what) in [
+        (&[REPOSITORY, "b/c-Q8_0.gguf"][..], "org/small-GGUF/b/c-Q8_0.gguf at main"),
+        (&["org/other"], "org/other at main"),
+        (&[REPOSITORY, "a-Q4_K_M.gguf", "--revision", "v2"], "a-Q4_K_M.gguf at v2"),
+    ] {
+        expect_failure(&offline("1", arguments), &["HF_HUB_OFFLINE", what, "pull-offline-variable"]);
+    }
+    assert!(hub.state.lock().unwrap().requests.is_empty());
+    assert_eq!(path_of(&offline("0", &[REPOSITORY, "a-Q4_K_M.gguf"])), path);
+    assert!(!hub.state.lock().unwrap().requests.is_empty());
+    // Where nobody listens, the cache will do for a list, too.
+    let nobody = |command: &mut Command| command.env("HF_ENDPOINT", "http://127.0.0.1:1").output().unwrap();
+    assert_eq!(path_of(&nobody(&mut hub.command(&cache, &[REPOSITORY]))), path);
+    expect_failure(&nobody(&mut hub.command(&cache, &["org/other"])), &["http://127.0.0.1:1"]);
+}
+
+#[test]
+fn a_repository_that_moved_on_the_same_host_is_followed_with_the_token() {
+    let hub = Hub::start(&[("model.gguf", noise(1000))]).with(|state| {
+        state.has_moved = true;
+        state.token = Some("hf_secret");
+    });
+    let cache = empty_cache("pull-moved");
+    let arguments = ["org/old-name", "model.gguf", "--token", "hf_secret"];
+    assert_eq!(fs::read(hub.pull(&cache, &arguments)).unwrap(), noise(1000));
+    let requests = hub.state.lock().unwrap().requests.clone();
+    assert!(requests.iter().any(|request| request.target.starts_with("/org/small-GGUF/resolve")));
+}
+
 #[test]
 fn a_checkpoint_comes_whole() {
     let wanted = ["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
-    let wanted = [&wanted[..], &["model.safetensors.index.json", "tokenizer.json"]].concat();
-    let unwanted = ["README.md", "consolidated.safetensors", "onnx/model.onnx", "pytorch_model.bin"];
+    let wanted = [&["added_tokens.json", "chat_template.json"], &wanted[..]].concat();
+    let wanted = [
+        &wanted[..],
+        &["model.safetensors.index.json", "quant_config.json", "tokenizer.json", "tokenizer.model"],
+    ]
+    .concat();
+    let unwanted =
+        ["README.md", "consolidated.safetensors", "onnx/model.onnx", "pytorch_model.bin", "x.jinja"];
     let files: Vec<_> =
         wanted.iter().chain(&unwanted).map(|name| (*name, name.as_bytes().to_vec())).collect();
     let directory = Hub::start(&files).pull(&empty_cache("pull-checkpoint"), &[REPOSITORY]);
@@ -312,6 +454,17 @@ fn a_checkpoint_comes_whole() {
     assert_eq!(names, wanted);
     for name in names {
         assert_eq!(fs::read_to_string(directory.join(&name)).unwrap(), name);
+    }
+}
+
+#[test]
+fn templates_come_with_a_checkpoint() {
+    let wanted =
+        ["config.json", "model.safetensors", "chat_template.jinja", "additional_chat_templates/rag.jinja"];
+    let files: Vec<_> = wanted.iter().map(|name| (*name, name.as_bytes().to_vec())).collect();
+    let directory = Hub::start(&files).pull(&empty_cache("pull-templates"), &[REPOSITORY]);
+    for name in wanted {
+        assert_eq!(fs::read_to_string(directory.join(name)).unwrap(), name);
     }
 }
 

@@ -87,6 +87,10 @@ impl Config {
     /// [`ModelError`] if the family is unknown, a required key is missing or of another type, a
     /// value makes no sense, or the embedding matrix is missing.
     pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self, ModelError> {
+        if let Some(count @ 2..) = gguf.u32_value("split.count")? {
+            let number = gguf.u32_value("split.no")?.unwrap_or(0).saturating_add(1);
+            return Err(ModelError::Part { number, count });
+        }
         let name = gguf
             .str_value("general.architecture")?
             .ok_or_else(|| ModelError::missing_key("general.architecture"))?;

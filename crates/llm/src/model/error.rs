@@ -54,6 +54,13 @@ pub enum ModelError {
         /// Which types can be.
         supported: &'static str,
     },
+    /// The file holds a part of a model's tensors only (`split.count`).
+    Part {
+        /// Which part, from 1.
+        number: u32,
+        /// How many there are.
+        count: u32,
+    },
     /// The small tables beside the weights do not fit the heap.
     OutOfHeap {
         /// Bytes that were asked for.
@@ -103,6 +110,10 @@ impl fmt::Display for ModelError {
             ModelError::UnsupportedType { tensor, ty, supported } => {
                 write!(f, "tensor {tensor} has type {ty}, expected {supported}")
             }
+            ModelError::Part { number, count } => write!(
+                f,
+                "the file is part {number} of {count} of a model; `llm merge` on the host makes one file of all parts"
+            ),
             ModelError::OutOfHeap { needed_bytes } => {
                 write!(f, "the heap has no {needed_bytes} bytes for the model's tables")
             }

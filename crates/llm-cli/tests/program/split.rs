@@ -1,0 +1,107 @@
+//! Models in several files: run as they are, and merged into one.
+
+use std::path::{Path, PathBuf};
+
+use llm::gguf::{Gguf, GgufWriter, Value};
+use llm::model::Config;
+
+use crate::{LLAMA, fail_saying, scratch_file, succeed, text_path};
+
+/// Writes the model in so many files, as gguf-split does, and returns their paths.
+fn split(folder: &str, count: u16) -> Vec<PathBuf> {
+    let folder = PathBuf::from(scratch_file(folder));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let bytes = std::fs::read(&*LLAMA).unwrap();
+    let gguf = Gguf::parse(&bytes, bytes.len() as u64).unwrap();
+    let n_tensors = gguf.tensors().len();
+    let tensors_of = |number: u16| {
+        let part = |number: u16| n_tensors * usize::from(number) / usize::from(count);
+        &gguf.tensors()[part(number)..part(number + 1)]
+    };
+    let write = |number: u16| {
+        let mut writer = GgufWriter::new();
+        if number == 0 {
+            gguf.metadata().for_each(|(key, value)| writer.put(key, value).unwrap());
+        }
+        writer.put("split.no", Value::U16(number)).unwrap();
+        writer.put("split.count", Value::U16(count)).unwrap();
+        writer.put("split.tensors.count", Value::I32(n_tensors as i32)).unwrap();
+        for tensor in tensors_of(number) {
+            writer.declare_tensor(tensor.name, tensor.ty, tensor.shape()).unwrap();
+        }
+        let mut file = Vec::new();
+        let sink = |bytes: &[u8]| {
+            file.extend_from_slice(bytes);
+            Ok::<_, std::io::Error>(())
+        };
+        let mut data = writer.write_header(sink).unwrap();
+        for tensor in tensors_of(number) {
+            data.write(gguf.tensor_data(tensor).unwrap()).unwrap();
+        }
+        data.finish().unwrap();
+        let path = folder.join(format!("m-{:05}-of-{count:05}.gguf", number + 1));
+        std::fs::write(&path, file).unwrap();
+        path
+    };
+    (0..count).map(write).collect()
+}
+
+fn logits(model: &str) -> Vec<u8> {
+    let output = scratch_file("split.logits");
+    succeed(&["logits", "--model", model, "--tokens", "1,2,3", "-o", &output]);
+    std::fs::read(output).unwrap()
+}
+
+#[test]
+fn a_model_in_parts_is_that_model() {
+    let parts = split("split", 3);
+    let whole = logits(&LLAMA);
+    for part in &parts {
+        assert!(logits(&text_path(part)) == whole, "{}", part.display());
+    }
+    let merged = scratch_file("merged.gguf");
+    assert_eq!(succeed(&["merge", &text_path(&parts[1]), &merged]), "");
+    assert!(logits(&merged) == whole);
+    let (merged, original) = (std::fs::read(merged).unwrap(), std::fs::read(&*LLAMA).unwrap());
+    assert!(merged == original, "what is in parts is the file that was split");
+    assert!(succeed(&["info", "--model", &text_path(&parts[0])]).contains("parameters"));
+    let quantized = scratch_file("split-quantized.gguf");
+    succeed(&["quantize", &text_path(&parts[0]), &quantized, "Q8_0"]);
+    logits(&quantized);
+}
+
+/// The kernel has one file a disk.
+#[test]
+fn a_part_alone_says_that_it_is_one() {
+    for (index, part) in split("split-alone", 2).iter().enumerate() {
+        let bytes = std::fs::read(part).unwrap();
+        let gguf = Gguf::parse(&bytes, bytes.len() as u64).unwrap();
+        let error = Config::from_gguf(&gguf).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("part {} of 2", index + 1)) && error.contains("llm merge"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let info = |path: &Path, parts: &[&str]| fail_saying(&["info", "--model", &text_path(path)], parts);
+    let parts = split("split-broken", 3);
+    let moved = parts[0].with_file_name("first.gguf");
+    std::fs::copy(&parts[0], &moved).unwrap();
+    info(&moved, &["first.gguf", "one of 3 parts", "-00001-of-00003.gguf"]);
+    std::fs::copy(&parts[1], &parts[2]).unwrap();
+    info(&parts[0], &["m-00003-of-00003.gguf", "part 2 of 3, expected part 3"]);
+    std::fs::write(&parts[2], b"GGUF").unwrap();
+    info(&parts[0], &["m-00003-of-00003.gguf"]);
+    std::fs::remove_file(&parts[2]).unwrap();
+    info(&parts[0], &["m-00003-of-00003.gguf", "a part of the model", "No such file"]);
+    let out = scratch_file("never-merged.gguf");
+    fail_saying(&["merge", &text_path(&parts[0]), &out], &["m-00003-of-00003.gguf"]);
+    fail_saying(&["merge", &LLAMA, &out], &["not a part of a model"]);
+    assert!(!Path::new(&out).exists());
+    let parts = split("split-onto", 2);
+    fail_saying(&["merge", &text_path(&parts[0]), &text_path(&parts[1])], &["read and written at once"]);
+}
