@@ -60,6 +60,8 @@ pub enum SelfTest {
     Sha256,
     /// Compare the kernel's `memcpy` and `memset` with loops over bytes.
     MemoryFunctions,
+    /// Count more instructions than 32 bits hold.
+    Instructions,
     /// Write back what is typed, after a second of not listening.
     Echo,
     /// Read every disk and log checksums.
@@ -225,6 +227,7 @@ impl BootArgs {
                     "simd" => SelfTest::Simd,
                     "sha256" => SelfTest::Sha256,
                     "memory-functions" => SelfTest::MemoryFunctions,
+                    "instructions" => SelfTest::Instructions,
                     "echo" => SelfTest::Echo,
                     "disks" => SelfTest::Disks,
                     _ => return Err("one of the names in boot_args.rs"),

@@ -9,7 +9,7 @@
 //! - [`device_tree`], [`boot_args`]: what the boot loader tells.
 //! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.
 //! - [`cores`]: all of them, computing together.
-//! - [`sha256`]: checksums of model files.
+//! - [`sha256`], [`wide_counter`]: checksums of model files; counts beyond 32 bits.
 //! - [`console`], [`piped_console`], [`logging`], [`system`]: what the layers above get to see.
 //! - [`llm`], [`shell`]: models and inference, and the user's way to them.
 //!
@@ -45,3 +45,4 @@ pub mod sha256;
 pub mod shell;
 pub mod storage;
 pub mod system;
+pub mod wide_counter;

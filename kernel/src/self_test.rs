@@ -38,6 +38,7 @@ pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks
         SelfTest::Simd => arch::vector_test::run(),
         SelfTest::Sha256 => check_sha256(),
         SelfTest::MemoryFunctions => check_memory_functions(),
+        SelfTest::Instructions => check_instructions(),
         SelfTest::Echo => echo(console),
         SelfTest::Disks => disks.iter_mut().for_each(|disk| {
             check_disk(disk, pool).unwrap_or_else(|error| panic!("{disk:?}: {error}"));
@@ -175,6 +176,29 @@ fn check_sha256() {
         assert_eq!(digest(compress), digest(sha256::PORTABLE), "{length} bytes");
     }
     info!("sha256 self-test: lengths up to {LONGEST}");
+}
+
+/// Retires more instructions than a counter of 32 bits has room for, between two looks at it and with many.
+fn check_instructions() {
+    const ROUND: u64 = 1024;
+    const INSTRUCTIONS: u64 = (1 << 33) + (1 << 31);
+    /// What the looks and the interrupts take on top, at most.
+    const SLACK: u64 = 1 << 20;
+    let count =
+        || arch::counters::instructions_retired().expect("instruction self-test: nothing counts them");
+    for n_looks in [1, 64] {
+        let start = count();
+        for _ in 0..n_looks {
+            arch::counters::retire(INSTRUCTIONS / n_looks / ROUND);
+            count();
+        }
+        let counted = count() - start;
+        assert!(
+            (INSTRUCTIONS..INSTRUCTIONS + SLACK).contains(&counted),
+            "instruction self-test: {counted} counted of {INSTRUCTIONS}, with {n_looks} looks"
+        );
+    }
+    info!("instruction self-test: twice {INSTRUCTIONS} counted");
 }
 
 /// Sleeps through a second of input, then writes back all that came, until end of transmission.

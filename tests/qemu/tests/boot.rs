@@ -125,3 +125,17 @@ fn the_pmu_counts_under_icount() {
             .expect_error("instructions: Some(");
     }
 }
+
+#[test]
+fn more_instructions_are_counted_than_32_bits_hold() {
+    for cpu in ["cortex-a76", "max"] {
+        Run::new()
+            .args(["--cpu", cpu, "--smp", "1"])
+            .qemu("-icount shift=0")
+            .boot_args("log=info ferrite.selftest=instructions")
+            .command("help")
+            .finish()
+            .expect_status(0)
+            .expect_error("instruction self-test: twice 10737418240 counted");
+    }
+}

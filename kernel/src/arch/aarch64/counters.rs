@@ -1,16 +1,25 @@
 //! The performance counters: instructions retired (Arm ARM, D13).
 //!
-//! Event counter 0 counts `INST_RETIRED`. It has 64 bits where the CPU has PMUv3p5; otherwise 32,
-//! and the overflow interrupt counts the carries. QEMU counts instructions under `-icount` only.
+//! Event counter 0 counts `INST_RETIRED`. It has 64 bits where the CPU has PMUv3p5; otherwise 32, which
+//! [`WideCounter`] adds up whenever somebody asks, and whenever the cycle counter has come so far that the other
+//! may soon have wrapped: its overflow raises an interrupt. (QEMU 7.2 raises none for event counters: it looks one
+//! count before the overflow, and not again.) QEMU counts instructions under `-icount` only.
 
 use aarch64_cpu::registers::{ID_AA64DFR0_EL1, Readable};
 use core::{
     arch::asm,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
 };
+use spin::Mutex;
+
+use crate::wide_counter::WideCounter;
 
 const INST_RETIRED: u64 = 0x08;
 const COUNTER_0: u64 = 1;
+const CYCLE_COUNTER: u64 = 1 << 31;
+
+/// Far too few for 2^32 instructions.
+const CYCLES_BETWEEN_LOOKS: u64 = 1 << 27;
 
 /// Values of `ID_AA64DFR0_EL1.PMUVer`.
 const PMU_V3P5: u64 = 6;
@@ -18,14 +27,15 @@ const IMPLEMENTATION_DEFINED: u64 = 15;
 
 static HAS_PMU: AtomicBool = AtomicBool::new(false);
 
-/// What the counter has lost to overflows.
-static CARRIED: AtomicU64 = AtomicU64::new(0);
+/// What a counter of 32 bits has counted; `None` if it has 64. Locked with interrupts masked only.
+static WIDE: Mutex<Option<WideCounter>> = Mutex::new(None);
 
-/// Starts counting. Returns true if the counter overflows after 32 bits, so that
-/// [`on_overflow`] must be called by the counter's interrupt.
+/// Starts counting. Returns true if the counter has 32 bits, so that [`on_overflow`] must be called by the PMU's
+/// interrupt.
 pub fn start() -> bool {
     const ENABLE: u64 = 1 << 0;
     const RESET_EVENT_COUNTERS: u64 = 1 << 1;
+    const LONG_CYCLE_COUNTER: u64 = 1 << 6;
     const LONG_EVENT_COUNTERS: u64 = 1 << 7;
 
     let version = ID_AA64DFR0_EL1.get() >> 8 & 0xf;
@@ -33,7 +43,8 @@ pub fn start() -> bool {
         return false;
     }
     let is_long = version >= PMU_V3P5;
-    let control = ENABLE | RESET_EVENT_COUNTERS | if is_long { LONG_EVENT_COUNTERS } else { 0 };
+    let length = if is_long { LONG_EVENT_COUNTERS } else { LONG_CYCLE_COUNTER };
+    let control = ENABLE | RESET_EVENT_COUNTERS | length;
     // SAFETY: the PMU exists; its registers influence nothing but the counters.
     unsafe {
         asm!(
@@ -48,36 +59,59 @@ pub fn start() -> bool {
             options(nomem, nostack),
         );
     }
+    if !is_long {
+        super::interrupts::masked(|| *WIDE.lock() = Some(WideCounter::new()));
+    }
     HAS_PMU.store(true, Ordering::Relaxed);
     !is_long
 }
 
-/// Lets the counter's overflow raise its interrupt.
+/// Lets the cycle counter raise the PMU's interrupt, if anything counts instructions.
 pub fn enable_overflow_interrupt() {
+    if instructions_retired().is_none() {
+        return;
+    }
+    set_cycle_counter();
     // SAFETY: called after `start` found a PMU; the interrupt has a handler by then.
-    unsafe { asm!("msr pmintenset_el1, {}", in(reg) COUNTER_0, options(nomem, nostack)) };
-}
-
-/// Handler of the overflow interrupt.
-pub fn on_overflow() {
-    take_overflow();
-}
-
-fn take_overflow() {
-    let overflowed: u64;
-    // SAFETY: called only where the PMU exists; clears what it has seen.
     unsafe {
         asm!(
-            "mrs {overflowed}, pmovsclr_el0",
-            "msr pmovsclr_el0, {overflowed}",
-            "isb",
-            overflowed = out(reg) overflowed,
+            "msr pmccfiltr_el0, xzr",
+            "msr pmcntenset_el0, {counter}",
+            "msr pmintenset_el1, {counter}",
+            counter = in(reg) CYCLE_COUNTER,
             options(nomem, nostack),
         );
     }
-    if overflowed & COUNTER_0 != 0 {
-        CARRIED.fetch_add(1 << 32, Ordering::Relaxed);
+}
+
+/// Handler of the PMU's interrupt.
+pub fn on_overflow() {
+    super::interrupts::masked(|| {
+        set_cycle_counter();
+        look();
+    });
+}
+
+/// Makes the cycle counter overflow after [`CYCLES_BETWEEN_LOOKS`].
+fn set_cycle_counter() {
+    // SAFETY: called only where the PMU exists; ends the interrupt.
+    unsafe {
+        asm!(
+            "msr pmccntr_el0, {count}",
+            "msr pmovsclr_el0, {counter}",
+            "isb",
+            count = in(reg) CYCLES_BETWEEN_LOOKS.wrapping_neg(),
+            counter = in(reg) CYCLE_COUNTER,
+            options(nomem, nostack),
+        );
     }
+}
+
+/// Looks at the counter, with interrupts masked, and returns all that it has counted.
+fn look() -> u64 {
+    let mut wide = WIDE.lock();
+    let Some(wide) = wide.as_mut() else { return read() };
+    wide.look(read() as u32)
 }
 
 /// Instructions that this core has retired since [`start`], or `None` if nothing counts them.
@@ -85,19 +119,10 @@ pub fn instructions_retired() -> Option<u64> {
     if !HAS_PMU.load(Ordering::Relaxed) {
         return None;
     }
-    super::interrupts::masked(|| {
-        let count = read();
-        take_overflow();
-        // An overflow between the two left a small count behind; reading again sees it.
-        let count = match read() {
-            again if again < count => again,
-            _ => count,
-        };
-        match CARRIED.load(Ordering::Relaxed) + count {
-            0 => None,
-            total => Some(total),
-        }
-    })
+    match super::interrupts::masked(look) {
+        0 => None,
+        total => Some(total),
+    }
 }
 
 fn read() -> u64 {
@@ -107,4 +132,21 @@ fn read() -> u64 {
         asm!("isb", "mrs {}, pmevcntr0_el0", out(reg) count, options(nomem, nostack));
     }
     count
+}
+
+/// Retires `1024 * rounds` instructions and a few more, most of them cheap to emulate.
+pub fn retire(rounds: u64) {
+    // SAFETY: a loop that changes nothing but its own register.
+    unsafe {
+        asm!(
+            "2:",
+            ".rept 1022",
+            "nop",
+            ".endr",
+            "subs {rounds}, {rounds}, #1",
+            "b.ne 2b",
+            rounds = inout(reg) rounds => _,
+            options(nomem, nostack),
+        );
+    }
 }

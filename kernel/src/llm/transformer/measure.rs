@@ -33,7 +33,11 @@ pub(super) fn bench(
         session.reset();
         measure(n, engine, || {
             if n > 0 {
-                session.forward_while(&ids[..n], Logits::Last, go_on)?;
+                session.forward_while(&ids[..n], Logits::Last, &mut || {
+                    // A counter that wraps is looked at once a layer, also where no interrupt tells of it.
+                    (engine.instructions_retired)();
+                    go_on()
+                })?;
             }
             Ok(())
         })
@@ -47,6 +51,7 @@ pub(super) fn bench(
         runs.1.push(measure(n_generate, engine, || {
             for id in &ids[depth..][..n_generate] {
                 session.forward(&[*id], Logits::Last)?;
+                (engine.instructions_retired)();
                 if go_on().is_break() {
                     return Err(BackendError::Cancelled);
                 }
