@@ -1,6 +1,6 @@
 //! RAM and what is not to be used of it, read without a heap.
 
-use super::walk::{self, is_enabled, text};
+use super::walk::{self, ADDRESS_SPACE, is_enabled, text};
 use crate::memory::layout;
 use core::ops::Range;
 use dtoolkit::{
@@ -8,9 +8,6 @@ use dtoolkit::{
     fdt::{Fdt, FdtNode},
     standard::NodeStandard,
 };
-
-/// Addresses that the kernel's page tables can name.
-const ADDRESS_SPACE: Range<u64> = 0..1 << 48;
 
 /// How many banks are known before there is a heap.
 const MAX_EARLY_BANKS: usize = 256;

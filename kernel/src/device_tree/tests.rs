@@ -157,17 +157,27 @@ fn reads_virt_with_gic_v2_at_el2() {
 
 #[test]
 fn broken_trees_are_refused_without_a_panic() {
+    const STEP: usize = 53;
     assert_eq!(total_size_bytes(&[]), None);
     assert_eq!(total_size_bytes(&[0; 40]), None);
     assert_eq!(total_size_bytes(VIRT_GIC_V3), Some(VIRT_GIC_V3.len()));
     for length in (0..VIRT_GIC_V3.len()).step_by(97) {
         assert!(Fdt::new(&VIRT_GIC_V3[..length]).is_err(), "{length}");
     }
-    for flipped in (0..VIRT_GIC_V3.len()).step_by(61) {
+    for (index, flipped) in (0..VIRT_GIC_V3.len()).step_by(STEP).enumerate() {
         let mut bytes = VIRT_GIC_V3.to_vec();
-        bytes[flipped] ^= 0xff;
+        bytes[flipped] ^= [0xff, 0x01, 0x80, 0x04][index % 4];
         if let Ok(tree) = Fdt::new(&bytes) {
-            let _ = Platform::from_tree(&tree);
+            let _ = LastWords::from_tree(&tree);
+            let _ = memory_banks(&tree);
+            let Ok(platform) = Platform::from_tree(&tree) else {
+                continue;
+            };
+            // What is to be mapped can be.
+            let devices = platform.virtio_mmio.iter().chain(platform.clock.iter());
+            let devices = devices.copied().chain(platform.uart.map(|uart| uart.registers));
+            assert!(devices.map(|device| device.range().end).all(|end| end <= 1 << 48), "{flipped}");
+            assert!(platform.memory.iter().all(|bank| bank.start < bank.end && bank.end <= 1 << 48));
         }
     }
 }

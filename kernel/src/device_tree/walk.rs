@@ -5,10 +5,14 @@
 //! root say where that is in the next one (Devicetree Specification 0.4, 2.3.8).
 
 use crate::machine::Registers;
+use core::ops::Range;
 use dtoolkit::{
     Cells, Node, Property,
     fdt::{Fdt, FdtNode},
 };
+
+/// Addresses that the kernel's page tables can name.
+pub const ADDRESS_SPACE: Range<u64> = 0..1 << 48;
 
 /// How many nodes there may be between a device and the root; what lies deeper is not found.
 const MAX_DEPTH: usize = 16;
@@ -100,8 +104,8 @@ impl<'a> Place<'a> {
         for bus in self.above.iter().skip(1).rev() {
             (address, size_bytes) = translate(bus, address, size_bytes)?;
         }
-        address.checked_add(size_bytes)?;
-        (size_bytes > 0).then_some(Registers { address, size_bytes })
+        let is_in_reach = address.checked_add(size_bytes)? <= ADDRESS_SPACE.end;
+        (size_bytes > 0 && is_in_reach).then_some(Registers { address, size_bytes })
     }
 }
 

@@ -126,11 +126,18 @@ pub unsafe fn init(controller: &InterruptController) {
 unsafe fn open_region(distributor: &Registers, region: &Registers) -> Option<Region> {
     let gicd = pointer::<v3::Gicd>(distributor.address)?;
     let gicr = pointer::<v3::GicrSgi>(region.address)?;
+    let room = region.size_bytes as usize / size_of::<v3::GicrSgi>();
+    if room == 0 || (distributor.size_bytes as usize) < size_of::<v3::Gicd>() {
+        warn!(
+            "interrupt controller: its registers at {:#x} and {:#x} are named too short",
+            distributor.address, region.address
+        );
+        return None;
+    }
     // SAFETY: the caller promises mapped registers that nothing else uses; the iterator goes no further than the
     // region's last redistributor.
     let redistributors = unsafe { GicRedistributorIterator::new(gicr) };
     // Should the last one not say that it is the last: no further than the region.
-    let room = region.size_bytes as usize / size_of::<v3::GicrSgi>();
     let made = redistributors.map(|redistributors| redistributors.take(room).count()).and_then(|count| {
         // SAFETY: as above.
         let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, count) }?;
