@@ -57,6 +57,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
     }
     let heap = place_heap(&tree, &tree_range);
     let platform = Platform::from_tree(&tree).expect("the heap was placed in its memory");
+    arch::random::stir(device_tree::random_seed(&tree));
     let stacks = place_secondary_stacks(&platform, &heap);
     // From here on the tree's memory is free for other use.
     let args = BootArgs::parse(&platform.boot_args);
@@ -101,6 +102,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
         columns: args.columns,
         clock_us: arch::time::now_us,
         now_seconds: calendar_clock::now_seconds,
+        random_seed: arch::random::seed,
         instructions_retired: arch::counters::instructions_retired,
         cpu_model: arch::cpu::model(),
         cpu_features: arch::cpu::features(),

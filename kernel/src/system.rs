@@ -22,6 +22,8 @@ pub struct System<'a> {
     pub clock_us: fn() -> u64,
     /// Seconds since the beginning of 1970 in universal time; `None` where the machine has no clock that knows them.
     pub now_seconds: fn() -> Option<u64>,
+    /// A number that nobody could have told beforehand, for a seed; another one each time.
+    pub random_seed: fn() -> u64,
     /// Instructions that this core has retired since the counter was started, or `None` where the
     /// CPU does not count them. Differences are what is meaningful.
     pub instructions_retired: fn() -> Option<u64>,

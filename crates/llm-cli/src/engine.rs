@@ -35,7 +35,7 @@ pub struct EngineArguments {
     kv_type: KvTypeName,
 
     /// Context length, at most the model's [default: what the request needs].
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(short = 'c', long, alias = "ctx-size", value_name = "N", value_parser = positive)]
     ctx: Option<usize>,
 }
 

@@ -209,6 +209,20 @@ fn psci_method(node: &FdtNode<'_>) -> Option<PsciMethod> {
     }
 }
 
+/// What the boot loader offers as random numbers, `/chosen/rng-seed` and `kaslr-seed`, mixed to one number by FNV-1a.
+pub fn random_seed(tree: &Fdt<'_>) -> u64 {
+    let chosen = tree.chosen();
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for name in ["rng-seed", "kaslr-seed"] {
+        if let Some(property) = chosen.as_ref().and_then(|chosen| chosen.property(name)) {
+            for &byte in property.value() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+    }
+    hash
+}
+
 /// Up to the NUL that ends it, if there is one.
 fn boot_args<'a>(tree: &Fdt<'a>) -> &'a [u8] {
     let arguments = tree.chosen().and_then(|chosen| chosen.property("bootargs"));

@@ -1,23 +1,15 @@
-//! From a line to the arguments of a command.
+//! From words to the arguments of a command.
 //!
-//! Words are split as the POSIX shell splits them (crate `shlex`), options are told from other
-//! words as GNU programs do (crate `getargs`): `--name VALUE`, `--name=VALUE`, and `--` before words
-//! that begin with a hyphen. Words are bytes; what must be text says so when it is asked for.
+//! Options are told from other words as GNU programs do (crate `getargs`): `--name VALUE`, `--name=VALUE`, `-n VALUE`,
+//! and `--` before words that begin with a hyphen; a negative number is no option. Words are bytes; what must be text
+//! says so when it is asked for.
 
 use alloc::{string::String, vec::Vec};
 use core::str::FromStr;
 
 use getargs::{Arg, Options};
 
-use super::command::{Command, CommandError, OptionSpec};
-
-/// Splits a line into words.
-///
-/// # Errors
-/// [`CommandError::Unclosed`] if it ends within a quotation or after a backslash.
-pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, CommandError> {
-    shlex::bytes::split(line).ok_or(CommandError::Unclosed)
-}
+use super::command::{Command, CommandError, Name, OptionSpec};
 
 /// What stands behind the name of a command, checked against its [`Command`].
 #[derive(Debug)]
@@ -28,44 +20,61 @@ pub struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    /// Sorts `words` into options and positional arguments.
+    /// Sorts `words` into options and positional arguments; `None` if `--help` or `-h` is one of the options.
     ///
     /// # Errors
     /// An option that `command` does not have, lacks its value or has one too many, or a wrong
     /// number of positional arguments.
-    pub fn parse(command: &'static Command, words: &'a [Vec<u8>]) -> Result<Self, CommandError> {
+    pub fn parse(command: &'static Command, all: &'a [Vec<u8>]) -> Result<Option<Self>, CommandError> {
         let mut arguments = Arguments { command, positional: Vec::new(), options: Vec::new() };
-        let mut words = Options::new(words.iter().map(Vec::as_slice));
+        let mut words = Options::new(all.iter().map(Vec::as_slice));
         while let Some(word) = words.next_arg().map_err(|_| CommandError::Usage(command))? {
-            match word {
-                Arg::Positional(word) => arguments.positional.push(word),
+            let short;
+            let name = match word {
+                Arg::Positional(word) => {
+                    arguments.positional.push(word);
+                    continue;
+                }
+                Arg::Short(letter) if letter.is_ascii_digit() => {
+                    let rest = words.value_opt().unwrap_or_default();
+                    let number = [&[b'-', letter], rest].concat();
+                    let word = all.iter().find(|word| **word == number);
+                    arguments.positional.push(word.ok_or(CommandError::Usage(command))?);
+                    continue;
+                }
                 Arg::Short(letter) => {
-                    return Err(CommandError::UnknownOption { command, option: lossy(&[b'-', letter]) });
+                    short = [letter];
+                    &short[..]
                 }
-                Arg::Long(name) => {
-                    let spec = command.options.iter().find(|spec| spec.name.as_bytes() == name).ok_or_else(
-                        || CommandError::UnknownOption {
-                            command,
-                            option: alloc::format!("--{}", lossy(name)),
-                        },
-                    )?;
-                    let value = match spec.value {
-                        Some(_) => words.value(),
-                        None => match words.value_opt() {
-                            None => Ok(&b""[..]),
-                            Some(_) => return Err(CommandError::UnexpectedValue { option: spec.name }),
-                        },
-                    };
-                    let value = value.map_err(|_| CommandError::MissingValue {
-                        option: spec.name,
-                        value: spec.value.unwrap_or_default(),
-                    })?;
-                    arguments.options.push((spec, value));
+                Arg::Long(name) => name,
+            };
+            let is_short = matches!(word, Arg::Short(_));
+            let spec =
+                command.options.iter().find(|spec| (name.len() == 1) == is_short && spec.is_called(name));
+            let Some(spec) = spec else {
+                if name == if is_short { &b"h"[..] } else { b"help" } {
+                    return Ok(None);
                 }
-            }
+                let hyphens = if is_short { "-" } else { "--" };
+                let option = alloc::format!("{hyphens}{}", lossy(name));
+                return Err(CommandError::UnknownOption { command, option });
+            };
+            let value = match spec.value {
+                Some(_) => words.value(),
+                None if is_short => Ok(&b""[..]),
+                None => match words.value_opt() {
+                    None => Ok(&b""[..]),
+                    Some(_) => return Err(CommandError::UnexpectedValue { option: spec.name }),
+                },
+            };
+            let value = value.map_err(|_| CommandError::MissingValue {
+                option: spec.name,
+                value: spec.value.unwrap_or_default(),
+            })?;
+            arguments.options.push((spec, value));
         }
         if command.n_positional.contains(&arguments.positional.len()) {
-            Ok(arguments)
+            Ok(Some(arguments))
         } else {
             Err(CommandError::Usage(command))
         }
@@ -86,7 +95,7 @@ impl<'a> Arguments<'a> {
     /// # Errors
     /// [`CommandError::InvalidUtf8`].
     pub fn text(&self, index: usize, name: &'static str) -> Result<Option<&'a str>, CommandError> {
-        self.positional.get(index).map(|word| text(name, word)).transpose()
+        self.positional.get(index).map(|word| text(Name::Argument(name), word)).transpose()
     }
 
     /// Positional argument `index` as a value.
@@ -99,7 +108,7 @@ impl<'a> Arguments<'a> {
         name: &'static str,
         expected: &'static str,
     ) -> Result<Option<T>, CommandError> {
-        self.positional.get(index).map(|word| parse(name, word, expected)).transpose()
+        self.positional.get(index).map(|word| parse(Name::Argument(name), word, expected)).transpose()
     }
 
     /// True if the option was given.
@@ -118,7 +127,7 @@ impl<'a> Arguments<'a> {
     /// [`CommandError::InvalidUtf8`].
     pub fn option_text(&self, option: &'static str) -> Result<Option<&'a str>, CommandError> {
         let given = self.options.iter().rfind(|(spec, _)| spec.name == option);
-        given.map(|(spec, value)| text(spec.name, value)).transpose()
+        given.map(|(spec, value)| text(Name::Option(spec.name), value)).transpose()
     }
 
     /// Each value of an option as text, in the order in which they were given.
@@ -127,7 +136,7 @@ impl<'a> Arguments<'a> {
     /// [`CommandError::InvalidUtf8`].
     pub fn option_texts(&self, option: &'static str) -> impl Iterator<Item = Result<&'a str, CommandError>> {
         let given = self.options.iter().filter(move |(spec, _)| spec.name == option);
-        given.map(|(spec, value)| text(spec.name, value))
+        given.map(|(spec, value)| text(Name::Option(spec.name), value))
     }
 
     /// The value of an option, the last one if it was given several times.
@@ -142,16 +151,16 @@ impl<'a> Arguments<'a> {
         self.options
             .iter()
             .rfind(|(spec, _)| spec.name == option)
-            .map(|(spec, value)| parse(spec.name, value, expected))
+            .map(|(spec, value)| parse(Name::Option(spec.name), value, expected))
             .transpose()
     }
 }
 
-/// A word, or a line, as text; `name` is what the usage calls it.
+/// A word, or a line, as text.
 ///
 /// # Errors
 /// [`CommandError::InvalidUtf8`].
-pub fn text<'a>(name: &'static str, word: &'a [u8]) -> Result<&'a str, CommandError> {
+pub fn text(name: Name, word: &[u8]) -> Result<&str, CommandError> {
     core::str::from_utf8(word).map_err(|error| CommandError::InvalidUtf8 {
         name,
         offset_bytes: error.valid_up_to(),
@@ -159,7 +168,7 @@ pub fn text<'a>(name: &'static str, word: &'a [u8]) -> Result<&'a str, CommandEr
     })
 }
 
-fn parse<T: FromStr>(name: &'static str, word: &[u8], expected: &'static str) -> Result<T, CommandError> {
+fn parse<T: FromStr>(name: Name, word: &[u8], expected: &'static str) -> Result<T, CommandError> {
     core::str::from_utf8(word)
         .ok()
         .and_then(|word| word.parse().ok())
@@ -184,7 +193,7 @@ pub fn lossy(word: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::command::Command;
+    use crate::shell::{command::Command, words};
     use std::string::ToString;
 
     static COMMAND: Command = Command {
@@ -192,8 +201,8 @@ mod tests {
         usage: "PROMPT N",
         n_positional: 1..=2,
         options: &[
-            OptionSpec { name: "temp", value: Some("T"), help: "" },
-            OptionSpec { name: "verbose", value: None, help: "" },
+            OptionSpec::new("temp", "T", "").or(&["temperature", "t"]),
+            OptionSpec::flag("verbose", "").or(&["v"]),
         ],
         summary: "",
         details: "",
@@ -201,12 +210,10 @@ mod tests {
     };
 
     fn with<R>(line: &[u8], look: impl FnOnce(Result<&Arguments<'_>, CommandError>) -> R) -> R {
-        match split(line) {
+        let words = words::split(line).unwrap().pop().unwrap_or_default();
+        match Arguments::parse(&COMMAND, &words) {
+            Ok(arguments) => look(Ok(&arguments.expect("help was asked for"))),
             Err(error) => look(Err(error)),
-            Ok(words) => match Arguments::parse(&COMMAND, &words) {
-                Ok(arguments) => look(Ok(&arguments)),
-                Err(error) => look(Err(error)),
-            },
         }
     }
 
@@ -221,6 +228,9 @@ mod tests {
             b"--temp 0.5 \"Hello there\" 10",
             b"Hello\\ there --temp=0.5 10",
             b"--temp 9 --temp 0.5 'Hello 'there 10",
+            b"'Hello there' -t 0.5 10",
+            b"-t0.5 'Hello there' 10",
+            b"--temperature=0.5 'Hello there' 10",
         ] {
             with(line, |arguments| {
                 let arguments = arguments.unwrap();
@@ -244,12 +254,12 @@ mod tests {
     #[test]
     fn mistakes_say_what_is_expected() {
         for (line, said) in [
-            (&b"'Hello"[..], "closing quote"),
-            (b"Hello\\", "backslash"),
-            (b"", "usage: llm infer PROMPT N"),
+            (&b""[..], "usage: llm infer PROMPT N"),
             (b"a b c", "usage: llm infer PROMPT N"),
             (b"a --tmp 1", "--tmp"),
-            (b"a -t 1", "-t"),
+            (b"a -x 1", "unknown option -x"),
+            (b"a -t", "--temp T"),
+            (b"a --t 1", "unknown option --t"),
             (b"a --temp", "--temp T"),
             (b"a --verbose=yes", "--verbose"),
         ] {
@@ -261,6 +271,34 @@ mod tests {
             let error = arguments.unwrap().value::<u32>(1, "N", "a number of tokens");
             assert_eq!(error.unwrap_err().to_string(), "N is \"ten\", expected a number of tokens");
         });
+        with(b"a --temp hot", |arguments| {
+            let error = arguments.unwrap().option::<f32>("temp", "a number");
+            assert_eq!(error.unwrap_err().to_string(), "--temp is \"hot\", expected a number");
+        });
+    }
+
+    #[test]
+    fn negative_numbers_are_no_options() {
+        with(b"Hello -12 --temp -1 -v", |arguments| {
+            let arguments = arguments.unwrap();
+            assert_eq!(arguments.value(1, "N", "a number").unwrap(), Some(-12));
+            assert_eq!(arguments.option("temp", "a number").unwrap(), Some(-1.0));
+            assert!(arguments.has("verbose"));
+        });
+    }
+
+    #[test]
+    fn help_is_an_option_of_every_command() {
+        for (line, asks) in [
+            (&b"--help"[..], true),
+            (b"a -h", true),
+            (b"-h --frob", true),
+            (b"a -- -h", false),
+            (b"a --temp -h", false),
+        ] {
+            let words = words::split(line).unwrap().pop().unwrap();
+            assert_eq!(Arguments::parse(&COMMAND, &words).unwrap().is_none(), asks, "{line:?}");
+        }
     }
 
     #[test]

@@ -30,10 +30,34 @@ pub struct Command {
 pub struct OptionSpec {
     /// Without the hyphens.
     pub name: &'static str,
+    /// Other names, of one letter with one hyphen.
+    pub aliases: &'static [&'static str],
     /// What stands behind it, `None` if it stands alone.
     pub value: Option<&'static str>,
     /// One line.
     pub help: &'static str,
+}
+
+impl OptionSpec {
+    /// An option with a value that is called `value`.
+    pub const fn new(name: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { name, aliases: &[], value: Some(value), help }
+    }
+
+    /// An option that stands alone.
+    pub const fn flag(name: &'static str, help: &'static str) -> Self {
+        Self { name, aliases: &[], value: None, help }
+    }
+
+    /// The same with other names.
+    pub const fn or(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// Whether this is a name of it, given without hyphens.
+    pub fn is_called(&self, name: &[u8]) -> bool {
+        self.name.as_bytes() == name || self.aliases.iter().any(|alias| alias.as_bytes() == name)
+    }
 }
 
 impl Command {
@@ -69,6 +93,24 @@ impl fmt::Display for OptionSpec {
     }
 }
 
+/// What a value was given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// A positional argument, as the usage calls it.
+    Argument(&'static str),
+    /// An option, without hyphens.
+    Option(&'static str),
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument(name) => f.write_str(name),
+            Self::Option(name) => write!(f, "--{name}"),
+        }
+    }
+}
+
 /// Why a line was not carried out. Each is shown as one line: what is wrong, what is expected.
 #[derive(Debug)]
 pub enum CommandError {
@@ -87,6 +129,13 @@ pub enum CommandError {
     },
     /// The wrong number of positional arguments.
     Usage(&'static Command),
+    /// An argument that was given as an option as well.
+    GivenTwice {
+        /// The positional argument.
+        argument: &'static str,
+        /// The option, without hyphens.
+        option: &'static str,
+    },
     /// An option that the command does not have.
     UnknownOption {
         /// The command.
@@ -108,8 +157,8 @@ pub enum CommandError {
     },
     /// Bytes where text must be.
     InvalidUtf8 {
-        /// The argument.
-        name: &'static str,
+        /// The argument or option.
+        name: Name,
         /// Where the first bad byte stands in it.
         offset_bytes: usize,
         /// That byte.
@@ -118,7 +167,7 @@ pub enum CommandError {
     /// An argument or option value that is not what it should be.
     InvalidValue {
         /// The argument or option.
-        name: &'static str,
+        name: Name,
         /// What was given.
         value: String,
         /// What it should be.
@@ -169,6 +218,9 @@ impl fmt::Display for CommandError {
                     "unknown option {option}; usage: {} (put -- before a word that begins with a hyphen)",
                     command.usage_line()
                 )
+            }
+            CommandError::GivenTwice { argument, option } => {
+                write!(f, "{argument} is given twice; expected it as an argument or as --{option}")
             }
             CommandError::MissingValue { option, value } => {
                 write!(f, "--{option} has no value; expected --{option} {value}")

@@ -18,6 +18,7 @@ mod line_editor;
 mod line_view;
 mod terminal;
 mod units;
+mod words;
 
 #[cfg(test)]
 mod screen;
@@ -29,7 +30,7 @@ use alloc::{boxed::Box, vec::Vec};
 use self::{
     arguments::Arguments,
     command::CommandError,
-    line_editor::{Entered, LineEditor},
+    line_editor::{Entered, LineEditor, MAX_LINE_BYTES},
     terminal::Terminal,
 };
 use ::llm::{parallel::Workers, simd::Kernels};
@@ -42,6 +43,8 @@ use crate::{
 };
 
 const PROMPT: &str = "ferrite> ";
+/// Where a quotation goes on.
+const CONTINUATION_PROMPT: &str = "> ";
 
 /// Runs the shell until it is told to stop, or one command in command mode.
 pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
@@ -68,6 +71,7 @@ pub struct Shell<'a> {
 struct Machine {
     clock_us: fn() -> u64,
     now_seconds: fn() -> Option<u64>,
+    random_seed: fn() -> u64,
     heap_usage: fn() -> HeapUsage,
     pool: &'static Pool,
     cpu_model: CpuModel,
@@ -83,6 +87,7 @@ impl<'a> Shell<'a> {
         let machine = Machine {
             clock_us: system.clock_us,
             now_seconds: system.now_seconds,
+            random_seed: system.random_seed,
             heap_usage: system.heap_usage,
             pool: system.pool,
             cpu_model: system.cpu_model,
@@ -115,13 +120,10 @@ impl<'a> Shell<'a> {
         let mut editor = LineEditor::new();
         let mut last_succeeded = true;
         loop {
-            match self.terminal.read_line(&mut editor, PROMPT) {
+            match self.read_command(&mut editor) {
                 // As in other shells, an empty line does not count as a command.
                 Entered::Line(line) if line.trim_ascii().is_empty() => {}
-                Entered::Line(line) => {
-                    editor.remember(&line);
-                    last_succeeded = self.run_line(&line);
-                }
+                Entered::Line(line) => last_succeeded = self.run_line(&line),
                 Entered::TooLong => {
                     self.terminal.error(&CommandError::LineTooLong);
                     last_succeeded = false;
@@ -150,28 +152,64 @@ impl<'a> Shell<'a> {
         self.shutdown
     }
 
-    /// Runs a line and says what went wrong; true if nothing did.
+    /// Lets the user enter a line, and further ones for as long as a quotation is open.
+    fn read_command(&mut self, editor: &mut LineEditor) -> Entered {
+        let mut text = Vec::new();
+        let mut prompt = PROMPT;
+        loop {
+            match self.terminal.read_line(editor, prompt) {
+                Entered::Line(line) => text.extend(line),
+                // What is open stays open.
+                Entered::EndOfInput if !text.is_empty() && self.terminal.shutdown_request().is_none() => {
+                    return Entered::Line(text);
+                }
+                end => return end,
+            }
+            if text.len() > MAX_LINE_BYTES {
+                return Entered::TooLong;
+            }
+            if words::split(&text).is_ok() {
+                editor.remember(&text);
+                return Entered::Line(text);
+            }
+            text.push(b'\n');
+            prompt = CONTINUATION_PROMPT;
+        }
+    }
+
+    /// Runs the commands of a line and says what went wrong; true if nothing did.
     fn run_line(&mut self, line: &[u8]) -> bool {
-        match self.try_line(line) {
-            Ok(()) => true,
-            Err(error) => {
-                if matches!(error, CommandError::Backend(BackendError::Cancelled)) {
+        let Ok(commands) = words::split(line) else {
+            self.terminal.error(&CommandError::Unclosed);
+            return false;
+        };
+        let mut success = true;
+        for words in &commands {
+            let mut is_cancelled = false;
+            if let Err(error) = self.run_command(words) {
+                is_cancelled = matches!(error, CommandError::Backend(BackendError::Cancelled));
+                if is_cancelled {
                     // A disk may have seen that Ctrl-C was typed, which nobody has read yet.
                     let _ = self.terminal.check_interrupt();
                 }
                 self.terminal.error(&error);
-                false
+                success = false;
+            }
+            if is_cancelled || self.shutdown.is_some() || self.terminal.shutdown_request().is_some() {
+                break;
             }
         }
+        success
     }
 
-    fn try_line(&mut self, line: &[u8]) -> Result<(), CommandError> {
-        let words = arguments::split(line)?;
-        if words.is_empty() {
-            return Ok(());
+    fn run_command(&mut self, words: &[Vec<u8>]) -> Result<(), CommandError> {
+        if let Some(topic) = commands::help_topic(words) {
+            return commands::explain(self, &topic);
         }
-        let (command, rest) = commands::find(&words)?;
-        let arguments = Arguments::parse(command, rest)?;
-        (command.run)(self, &arguments)
+        let (command, rest) = commands::find(words)?;
+        match Arguments::parse(command, rest)? {
+            Some(arguments) => (command.run)(self, &arguments),
+            None => commands::explain(self, &words[..words.len() - rest.len()]),
+        }
     }
 }

@@ -172,6 +172,15 @@ impl<'a> Terminal<'a> {
         }
     }
 
+    /// Says what must not be missed: to the user if there is one, else as a warning to the log.
+    pub fn warn(&mut self, text: fmt::Arguments<'_>) {
+        if self.interactive {
+            self.print(format_args!("{text}\n"));
+        } else {
+            log::warn!("{text}");
+        }
+    }
+
     /// Shows, in one line that is overwritten, how far something has come.
     pub fn progress(&mut self, text: fmt::Arguments<'_>) {
         if self.interactive {

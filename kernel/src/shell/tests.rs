@@ -114,6 +114,7 @@ impl Computer {
             columns: Some(0),
             clock_us: host::clock_us,
             now_seconds: self.now_seconds,
+            random_seed: || 4_294_967_291,
             kernels: ::llm::simd::Kernels::detect(),
             instructions_retired: || None,
             cpu_model: CpuModel::from_midr(0x410f_d083),
@@ -231,6 +232,8 @@ fn every_command_is_listed_and_explained() {
         "log",
         "reboot",
         "poweroff",
+        "exit",
+        "quit",
         "help",
     ] {
         assert!(commands::all().any(|command| command.name == name), "{name} is missing");
@@ -244,7 +247,6 @@ fn mistakes_are_answered_in_one_line_and_the_shell_lives_on() {
         b"hlep",
         b"llm",
         b"llm frob",
-        b"llm infer 'unclosed",
         b"llm infer",
         b"llm infer a b",
         b"llm infer a 1 2",
@@ -254,7 +256,12 @@ fn mistakes_are_answered_in_one_line_and_the_shell_lives_on() {
         b"llm infer a 1 --top-p 2",
         b"llm infer a 1 --frob 2",
         b"llm infer 'a\xff' 1",
-        b"llm infer a -1",
+        b"llm infer a -3",
+        b"llm infer a 1 -n 2",
+        b"llm infer -p a b 2",
+        b"llm infer a --seed x",
+        b"llm infer a --seed=-2",
+        b"llm infer a --repeat-last-n -2",
         b"llm infer a 99999999999999999999999",
         b"llm load nothing",
         b"llm unload",
@@ -269,17 +276,21 @@ fn mistakes_are_answered_in_one_line_and_the_shell_lives_on() {
         "unknown command \"hlep\"",
         "expected infer, bench",
         "unknown command \"llm frob\"; expected infer",
-        "expected a closing quote",
         "usage: llm infer PROMPT [N]",
         "N is \"b\", expected a number of tokens",
         "usage: llm infer",
         "expected --temp T",
-        "temp is \"hot\", expected a number",
-        "temperature",
-        "top_p",
+        "--temp is \"hot\", expected a number",
+        "--temp is -1, but must be 0 or more",
+        "--top-p is 2, but must be from 0 to 1",
         "unknown option --frob",
         "PROMPT is not valid UTF-8: byte 0xff at offset 1",
-        "unknown option -1",
+        "N is \"-3\", expected a number of tokens, or -1",
+        "N is given twice",
+        "PROMPT is given twice",
+        "--seed is \"x\", expected a whole number, or -1",
+        "--seed is \"-2\"",
+        "--repeat-last-n is -2, but must be -1 or more",
         "expected a number of tokens",
         "no model is called \"nothing\"",
         "no model is loaded",
@@ -308,6 +319,71 @@ fn a_failed_command_fails_the_command_mode_and_prints_nothing() {
 }
 
 #[test]
+fn a_quotation_goes_on_in_the_next_line() {
+    let computer = Computer::new();
+    let output = |input: &[u8]| computer.run(RunMode::Interactive, input).1;
+    for open in
+        ["log 'no\nise'", "log \"no\nise\"", "log $'no\\nise'", "log 'no\\\nise'", "\n\nlog 'no\nise'"]
+    {
+        let shown = output(std::format!("{open}\npoweroff\n").as_bytes());
+        assert!(shown.contains("error: LEVEL is \"no"), "{shown:?}");
+        assert_eq!(shown.matches("error:").count(), 1, "{shown:?}");
+        let n_lines = open.trim_start().matches('\n').count();
+        assert_eq!(shown.matches("\r> \x1b[K").count(), n_lines, "{shown:?}");
+    }
+    // The whole command comes back with the arrow.
+    let shown = output(b"log 'a\nb'\n\x1b[A\npoweroff\n");
+    assert_eq!(shown.matches("error: LEVEL is \"a\u{fffd}b\"").count(), 2, "{shown:?}");
+    let shown = output(b"log 'a\n\x03uptime\nlog 'b\n\x04uptime\n\x04");
+    assert_eq!((shown.matches(" s\n").count(), shown.matches("error:").count()), (2, 1), "{shown:?}");
+    assert!(shown.contains("error: the line ends within a quotation"), "{shown:?}");
+    let mut long = b"log '".to_vec();
+    for _ in 0..3 {
+        long.extend([b'x'; 8000]);
+        long.push(b'\n');
+    }
+    assert!(output(&[&long[..], b"'\x03\x04"].concat()).contains("the line is too long"));
+}
+
+#[test]
+fn pasted_lines_are_run_one_after_the_other_and_only_when_return_is_pressed() {
+    let computer = Computer::new();
+    let (_, output) =
+        computer.run(RunMode::Interactive, b"\x1b[200~uptime\rlog 'x\ry'\r\x1b[201~\x01\x05\rpoweroff\r");
+    let (before, after) = output.rsplit_once("\n").unwrap().0.split_once(" s\n").unwrap();
+    assert!(before.ends_with(|c: char| c.is_ascii_digit()), "{output:?}");
+    assert!(after.starts_with("error: LEVEL is \"x\u{fffd}y\""), "{output:?}");
+}
+
+#[test]
+fn a_number_sign_is_a_word() {
+    let answers = Computer::new().converse(&[b"log # x", b"log '#'", b"log a#b", b"# log x"]);
+    assert!(answers[0].contains("usage: log"), "{}", answers[0]);
+    assert!(answers[1].contains("LEVEL is \"#\""), "{}", answers[1]);
+    assert!(answers[2].contains("LEVEL is \"a#b\""), "{}", answers[2]);
+    assert_eq!(answers[3], "");
+}
+
+#[test]
+fn help_is_given_wherever_it_is_asked_for() {
+    let computer = Computer::new();
+    let said = |line: &str| computer.command(line).unwrap_or_else(|| panic!("{line:?} failed"));
+    for command in commands::all() {
+        let help = said(&std::format!("help {}", command.name));
+        for asked in ["--help", "-h"] {
+            assert_eq!(said(&std::format!("{} {asked}", command.name)), help, "{}", command.name);
+        }
+    }
+    assert_eq!(said("llm infer 'a' --temp 1 -h"), said("help llm infer"));
+    for group in ["llm --help", "llm -h", "llm help"] {
+        assert_eq!(said(group), said("help llm"), "{group}");
+    }
+    assert_eq!(said("llm help infer"), said("help llm infer"));
+    assert_eq!(said("--help"), said("help"));
+    assert!(said("help llm bench").contains("-p, --prompt N"));
+}
+
+#[test]
 fn power_commands_end_the_shell() {
     let computer = Computer::new();
     for (line, expected) in [
@@ -315,6 +391,10 @@ fn power_commands_end_the_shell() {
         (b"poweroff\n", Shutdown::PowerOff { success: true }),
         (b"frob\r\npoweroff\r\n", Shutdown::PowerOff { success: true }),
         (b"powe\x03poweroff\r", Shutdown::PowerOff { success: true }),
+        (b"exit\n", Shutdown::PowerOff { success: true }),
+        (b"quit\r", Shutdown::PowerOff { success: true }),
+        (b"\x04", Shutdown::PowerOff { success: true }),
+        (b"ab\x04\x7f\x7f\x04", Shutdown::PowerOff { success: true }),
     ] {
         assert_eq!(computer.run(RunMode::Interactive, line).0, expected);
     }

@@ -75,8 +75,21 @@ fn a_model_is_listed_loaded_verified_used_and_unloaded() {
     assert!(answer(&mut session, b"llm verify").contains("as expected"));
     assert_is_error(&answer(&mut session, b"llm verify good"), "no checksum");
     assert!(answer(&mut session, b"llm infer 'Once upon a time' 12").contains("12 generated"));
-    assert!(answer(&mut session, b"llm bench --prompt 8 --generate 4").contains("tokens/s"));
-    assert!(answer(&mut session, b"llm stats").contains("inferences    1\n"));
+    assert!(answer(&mut session, b"llm bench -p 8 -n 4").contains("tokens/s"));
+    let drawn = |session: &mut Session, seed: &str| {
+        answer(session, format!("llm infer 'Once upon a time' 12 --temp 2 --seed {seed}").as_bytes())
+    };
+    let text = |answer: &str| answer.rsplit_once("\n[").expect("a remark on speed").0.to_owned();
+    let random = [drawn(&mut session, "-1"), drawn(&mut session, "-1")];
+    assert_ne!(random[0], random[1]);
+    let (seed, random) = random[0].split_once('\n').expect("a line with the seed");
+    let seed = seed.strip_prefix("seed ").expect("the seed is shown");
+    assert_eq!(text(&drawn(&mut session, seed)), text(random));
+    session.send("llm tokenize 'one\n");
+    session.wait_for("\r> \x1b[K");
+    let two_lines = answer(&mut session, b"two'");
+    assert_eq!(answer(&mut session, b"llm tokenize $'one\\ntwo'"), two_lines);
+    assert!(answer(&mut session, b"llm stats").contains("inferences    4\n"));
     assert!(answer(&mut session, b"llm load good --ctx 32").contains("context 32 of 64"));
     assert!(answer(&mut session, b"llm info").contains("n_ctx         32 of 64"));
     assert!(answer(&mut session, b"llm unload").contains("given back"));

@@ -28,19 +28,19 @@ pub struct Arguments {
     model: PathBuf,
 
     /// Tokens of the prompt.
-    #[arg(short = 'p', long = "prompt-tokens", value_name = "N", default_value_t = 128, value_parser = positive)]
+    #[arg(short = 'p', long = "prompt-tokens", visible_alias = "prompt", alias = "n-prompt", value_name = "N", default_value_t = 128, value_parser = positive)]
     prompt_tokens: usize,
 
     /// Tokens to generate.
-    #[arg(short = 'n', long = "generate-tokens", value_name = "N", default_value_t = 32, value_parser = positive)]
+    #[arg(short = 'n', long = "generate-tokens", visible_alias = "generate", alias = "n-gen", value_name = "N", default_value_t = 32, value_parser = positive)]
     generate_tokens: usize,
 
     /// Tokens before those that are generated.
-    #[arg(short = 'd', long, value_name = "N", default_value_t = 0)]
+    #[arg(short = 'd', long, alias = "n-depth", value_name = "N", default_value_t = 0)]
     depth: usize,
 
     /// Runs of each measurement.
-    #[arg(short = 'r', long = "repetitions", value_name = "N", default_value_t = 3, value_parser = positive)]
+    #[arg(short = 'r', long = "repetitions", visible_alias = "runs", value_name = "N", default_value_t = 3, value_parser = positive)]
     repetitions: usize,
 
     /// Print one JSON object instead of a table.

@@ -17,13 +17,13 @@ use crate::chat_format::{ChatArguments, ChatFormat};
 use crate::complain;
 use crate::engine::{EngineArguments, SessionMemory};
 use crate::model_file::ModelFile;
-use crate::sampling::SamplingArguments;
+use crate::sampling::{SamplingArguments, max_tokens};
 
 /// Talk with a model: each line is a message, to which it answers.
 ///
 /// At a terminal, /clear begins a new conversation, /quit or the end of input ends the program, and
 /// Ctrl-C ends an answer. From a pipe, each line is a message and only answers are printed. The answers are
-/// the likeliest ones unless --temp says otherwise. Once the context is full, the oldest messages are
+/// the likeliest ones unless --temp or its like says otherwise. Once the context is full, the oldest messages are
 /// forgotten, but not --system.
 #[derive(Args)]
 pub struct Arguments {
@@ -31,9 +31,17 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     model: PathBuf,
 
-    /// Tokens of an answer at most [default: what the context has room for].
-    #[arg(short, long = "max-tokens", value_name = "N")]
+    /// Ask only this, and print the answer.
+    #[arg(value_name = "MESSAGE")]
+    message: Option<String>,
+
+    /// Tokens of an answer at most; may be given as an argument behind MESSAGE [default: -1, what the context has room
+    /// for].
+    #[arg(short, long = "max-tokens", aliases = ["predict", "n-predict"], value_name = "N", allow_negative_numbers = true, value_parser = max_tokens)]
     n: Option<usize>,
+
+    #[arg(value_name = "N", hide = true, conflicts_with = "n", allow_negative_numbers = true, value_parser = max_tokens)]
+    n_argument: Option<usize>,
 
     /// End an answer at this text, which is not printed, or at the token of this name; may be given several
     /// times.
@@ -67,12 +75,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let model = Model::load(&gguf)?;
     let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, 1);
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let sampler = Sampler::new(arguments.sampling.config(), model.config().n_vocab)?;
+    let sampler = Sampler::new(arguments.sampling.config(options.n_ctx)?, model.config().n_vocab)?;
     let session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
-    let max_tokens = arguments.n.unwrap_or(usize::MAX);
+    let max_tokens = arguments.n.or(arguments.n_argument).unwrap_or(usize::MAX);
     let stop: Vec<&str> = arguments.stop.iter().map(String::as_str).collect();
     let mut speaker = Speaker { session, tokenizer: &tokenizer, sampler, format, max_tokens, stop: &stop };
 
+    if let Some(message) = &arguments.message {
+        let mut dialogue = arguments.format.dialogue()?;
+        dialogue.ask(message)?;
+        speaker.answer(&mut dialogue)?;
+        return Ok(());
+    }
     let is_terminal = stdin().is_terminal();
     if is_terminal {
         interrupt::listen()?;

@@ -15,24 +15,31 @@ use crate::chat_format::ChatArguments;
 use crate::complain;
 use crate::engine::{EngineArguments, SessionMemory};
 use crate::model_file::ModelFile;
-use crate::sampling::SamplingArguments;
+use crate::sampling::{SamplingArguments, max_tokens};
 
 /// Continue a prompt and print the generated text, token by token.
 ///
-/// Greedy, and so the same on every run, unless --temp says otherwise.
+/// Greedy, and so the same on every run, unless --temp, --top-k, --top-p, --min-p or --seed is given.
 #[derive(Args)]
 pub struct Arguments {
     /// The model, a GGUF file.
     #[arg(short, long, value_name = "FILE")]
     model: PathBuf,
 
-    /// The text to continue.
+    /// The text to continue; may be given as an argument.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
-    prompt: String,
+    prompt: Option<String>,
 
-    /// Tokens to generate at most.
-    #[arg(short, long = "max-tokens", value_name = "N", default_value_t = 128)]
-    n: usize,
+    /// Tokens to generate at most, 128 unless told; may be given as an argument. -1 is until the text ends or the
+    /// context, which then has room for 4096 tokens behind the prompt unless told, is full.
+    #[arg(short, long = "max-tokens", aliases = ["predict", "n-predict"], value_name = "N", allow_negative_numbers = true, value_parser = max_tokens)]
+    n: Option<usize>,
+
+    #[arg(value_name = "PROMPT", hide = true, conflicts_with = "prompt", required_unless_present = "prompt")]
+    prompt_argument: Option<String>,
+
+    #[arg(value_name = "N", hide = true, conflicts_with = "n", allow_negative_numbers = true, value_parser = max_tokens)]
+    n_argument: Option<usize>,
 
     /// Print token ids, separated by spaces, instead of text.
     #[arg(long)]
@@ -66,8 +73,16 @@ pub struct Arguments {
     engine: EngineArguments,
 }
 
+const DEFAULT_MAX_TOKENS: usize = 128;
+
+/// Length of the context behind the prompt if the text may go on for as long as it likes.
+const ROOM_WITHOUT_LIMIT: usize = 4096;
+
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let text =
+        arguments.prompt.as_ref().or(arguments.prompt_argument.as_ref()).expect("clap asks for one of them");
+    let max_tokens = arguments.n.or(arguments.n_argument).unwrap_or(DEFAULT_MAX_TOKENS);
     let workers = arguments.engine.workers()?;
     let kernels = arguments.engine.kernels()?;
     let mut file = ModelFile::open(&arguments.model)?;
@@ -81,29 +96,30 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.chat {
         let format = arguments.format.format(&gguf, &tokenizer)?;
         let mut dialogue = arguments.format.dialogue()?;
-        dialogue.ask(&arguments.prompt)?;
+        dialogue.ask(text)?;
         // One message: the context is made as long as it takes.
-        let room = Room { n_ctx: usize::MAX, max_tokens: arguments.n };
+        let room = Room { n_ctx: usize::MAX, max_tokens };
         format.encode(&tokenizer, &mut dialogue, room, &mut prompt)?;
     } else if arguments.format.are_given() {
         bail!("--system, --template, --thinking and --no-thinking are about a chat: give --chat too");
     } else {
         let encode_options = EncodeOptions { add_special: true, parse_special: arguments.special };
-        tokenizer.encode(&arguments.prompt, encode_options, &mut prompt)?;
+        tokenizer.encode(text, encode_options, &mut prompt)?;
     }
     if prompt.is_empty() {
         bail!("the prompt has no tokens, and this model asks for no start token");
     }
 
-    let needed = prompt.len().saturating_add(arguments.n);
+    let room = if max_tokens == usize::MAX { ROOM_WITHOUT_LIMIT } else { max_tokens };
+    let needed = prompt.len().saturating_add(room);
     let options =
         arguments.engine.session_options(model.config(), needed, arguments.speculate.saturating_add(1));
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let mut sampler = Sampler::new(arguments.sampling.config(), n_vocab)?;
+    let mut sampler = Sampler::new(arguments.sampling.config(options.n_ctx)?, n_vocab)?;
     let mut session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
 
     let stop: Vec<&str> = arguments.stop.iter().map(String::as_str).collect();
-    let generation = session.generate(&tokenizer, &mut sampler, &prompt, arguments.n, &stop)?;
+    let generation = session.generate(&tokenizer, &mut sampler, &prompt, max_tokens, &stop)?;
     let mut generation = generation.speculate(arguments.speculate)?;
     let mut output = stdout().lock();
     let mut separator = "";

@@ -21,9 +21,18 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     model: PathBuf,
 
-    /// Token ids, separated by commas.
-    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', required = true)]
+    /// Token ids, separated by commas; may be given as an argument.
+    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',')]
     tokens: Vec<u32>,
+
+    #[arg(
+        value_name = "ID,ID,...",
+        hide = true,
+        value_delimiter = ',',
+        conflicts_with = "tokens",
+        required_unless_present = "tokens"
+    )]
+    tokens_argument: Vec<u32>,
 
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
@@ -41,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     file.pack(kernels, &workers)?;
     let gguf = file.gguf()?;
     let model = Model::load(&gguf)?;
-    let tokens = &arguments.tokens;
+    let tokens = [&arguments.tokens[..], &arguments.tokens_argument].concat();
     let options = arguments.engine.session_options(model.config(), tokens.len(), tokens.len());
     if tokens.len() > options.n_ctx {
         bail!("{} tokens do not fit into a context of {}", tokens.len(), options.n_ctx);

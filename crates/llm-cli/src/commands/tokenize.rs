@@ -9,19 +9,19 @@ use llm::tokenizer::{EncodeOptions, Tokenizer};
 
 use crate::model_file::ModelFile;
 
-/// Print the token ids of a text on one line.
+/// Print the token ids of each text on a line.
 #[derive(Args)]
 pub struct Arguments {
     /// The model, a GGUF file.
     #[arg(short, long, value_name = "FILE")]
     model: PathBuf,
 
-    /// The text itself.
+    /// The text itself; each of several gets a line.
     #[arg(required_unless_present = "file", allow_hyphen_values = true)]
-    text: Option<String>,
+    texts: Vec<String>,
 
     /// File with the text, taken whole: also a newline at its end.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
 
     /// Do not add the start or end tokens that the model's file asks for.
@@ -38,21 +38,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let file = ModelFile::open(&arguments.model)?;
     let gguf = file.gguf()?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    let text = match (&arguments.text, &arguments.file) {
-        (Some(text), _) => text.clone(),
-        (None, Some(path)) => read_text(path)?,
-        (None, None) => unreachable!("clap asks for one of them"),
+    let texts = match &arguments.file {
+        Some(path) => vec![read_text(path)?],
+        None => arguments.texts.clone(),
     };
     let options = EncodeOptions { add_special: !arguments.no_bos, parse_special: arguments.special };
     let mut ids = Vec::new();
-    tokenizer.encode(&text, options, &mut ids)?;
-
     let mut output = BufWriter::new(stdout().lock());
-    for (index, id) in ids.iter().enumerate() {
-        let separator = if index == 0 { "" } else { " " };
-        write!(output, "{separator}{id}")?;
+    for text in &texts {
+        ids.clear();
+        tokenizer.encode(text, options, &mut ids)?;
+        for (index, id) in ids.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " " };
+            write!(output, "{separator}{id}")?;
+        }
+        writeln!(output)?;
     }
-    writeln!(output)?;
     Ok(output.flush()?)
 }
 

@@ -21,6 +21,8 @@ fn the_json_report_has_every_field() {
 fn the_table_is_for_people() {
     let table =
         succeed(&["bench", "--model", &LLAMA, "-p", "8", "-n", "2", "-r", "1", "--kernels", "scalar"]);
+    let spelled = ["bench", "-m", &LLAMA, "--prompt", "8", "--generate", "2", "--runs", "1"];
+    assert!(succeed(&spelled).contains("(8 tokens)"));
     assert!(table.contains("scalar") && table.contains("tokens/s"), "{table}");
 }
 

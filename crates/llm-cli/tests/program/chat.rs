@@ -115,3 +115,9 @@ fn a_file_without_a_template_needs_one_by_name() {
     }
     fail_saying(&["infer", "--model", &MODEL, "--prompt", "x", "--system", "y"], &["--chat"]);
 }
+
+#[test]
+fn one_message_can_be_an_argument() {
+    let asked = infer(&["--chat", "--template", "chatml", "--prompt", "ab"]);
+    assert_eq!(succeed(&["chat", "-m", &MODEL, "--template", "chatml", "ab", "6"]), asked);
+}

@@ -23,6 +23,72 @@ fn a_seed_repeats_a_text_and_another_gives_another() {
 }
 
 #[test]
+fn a_random_seed_is_printed_and_repeats_the_text() {
+    let run = |seed: &str| {
+        let base = ["infer", "-m", &*LLAMA, "-p", "the cat sat", "-n", "12", "--ids", "--temp", "2"];
+        let output = llm(&[&base[..], &[seed]].concat());
+        assert!(output.status.success());
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (text, said) = run("--seed=-1");
+    let seed = said.strip_prefix("llm: seed ").unwrap_or_else(|| panic!("{said:?}")).trim_end();
+    assert_eq!(run(&format!("--seed={seed}")), (text, String::new()));
+    let seeds: std::collections::BTreeSet<_> = (0..4).map(|_| run("-s-1").1).collect();
+    assert!(seeds.len() > 1, "{seeds:?}");
+}
+
+#[test]
+fn one_option_lets_the_tokens_vary_as_in_the_kernel() {
+    let greedy = infer(&LLAMA, &["--ids"]);
+    assert_eq!(infer(&LLAMA, &["--ids", "--temp", "0", "--seed", "7"]), greedy);
+    for option in ["--seed", "--top-k", "--top-p", "--min-p"] {
+        let value = if option == "--top-p" { "1" } else { "0" };
+        let drawn = infer(&LLAMA, &["--ids", option, value]);
+        assert_eq!(drawn, infer(&LLAMA, &["--ids", "--temp", "0.8"]), "{option}");
+        assert_ne!(drawn, greedy);
+    }
+}
+
+#[test]
+fn minus_one_is_all_of_something() {
+    let drawn = |options: &[&str]| infer(&LLAMA, &[&["--ids", "--temp", "1"], options].concat());
+    assert_eq!(drawn(&["--top-k", "-1"]), drawn(&["--top-k", "0"]));
+    let penalised = |n: &str| {
+        succeed(&[
+            "infer",
+            "-m",
+            &LLAMA,
+            "-p",
+            "a",
+            "-n",
+            "40",
+            "--ids",
+            "--repeat-penalty",
+            "9",
+            "--repeat-last-n",
+            n,
+        ])
+    };
+    assert_eq!(penalised("-1"), penalised("64"));
+    assert_ne!(penalised("-1"), penalised("2"));
+    for n in [&["-n", "-1"][..], &["-n-1"], &["--n-predict=-1"]] {
+        let output = llm(&[&["infer", "-m", &LLAMA, "-p", "ab", "--ids"], n].concat());
+        assert!(output.status.success(), "{n:?}");
+        let n_ids = String::from_utf8(output.stdout).unwrap().split_whitespace().count();
+        assert!((50..=64).contains(&n_ids), "{n:?}: {n_ids}");
+    }
+}
+
+#[test]
+fn the_kernels_arguments_are_understood() {
+    let expected = infer(&LLAMA, &["--ids"]);
+    assert_eq!(succeed(&["infer", "-m", &LLAMA, "the cat sat", "8", "--ids"]), expected);
+    assert_eq!(succeed(&["infer", "-m", &LLAMA, "the cat sat", "-n", "8", "--ids", "-c", "32"]), expected);
+    fail_saying(&["infer", "-m", &LLAMA, "a", "-p", "b"], &["--prompt", "cannot be used with"]);
+    fail_saying(&["infer", "-m", &LLAMA], &["PROMPT"]);
+}
+
+#[test]
 fn threads_do_not_change_the_text() {
     assert_eq!(infer(&LLAMA, &["--ids", "-t", "1"]), infer(&LLAMA, &["--ids", "-t", "4"]));
 }
@@ -58,8 +124,11 @@ fn mistakes_are_explained() {
     };
     run(&"word ".repeat(100), &[], &["tokens", "64"]);
     run("abc def", &["--ctx", "3"], &["tokens", "3"]);
-    run("abc", &["--temp", "-1"], &["temp", "-1"]);
-    run("abc", &["--top-p", "1.5"], &["top_p", "1.5"]);
+    run("abc", &["--temp", "-1"], &["--temp is -1"]);
+    run("abc", &["--top-p", "1.5"], &["--top-p is 1.5"]);
+    run("abc", &["--repeat-last-n", "-2"], &["--repeat-last-n is -2", "-1 or more"]);
+    run("abc", &["--seed", "-2"], &["--seed"]);
+    run("abc", &["-n", "-3"], &["-1"]);
     let no_start = ["infer", "--model", &GPT2, "--prompt", ""];
     fail_saying(&no_start, &["no tokens"]);
 }

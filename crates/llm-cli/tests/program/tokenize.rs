@@ -39,3 +39,12 @@ fn mistakes_are_explained() {
     std::fs::write(&file, b"caf\xe9").unwrap();
     fail_saying(&["tokenize", "--model", &LLAMA, "--file", &file], &["not UTF-8 at byte 3"]);
 }
+
+#[test]
+fn each_text_gets_a_line() {
+    let one = |text: &str| succeed(&["tokenize", "-m", &LLAMA, text]);
+    assert_eq!(
+        succeed(&["tokenize", "-m", &LLAMA, "the cat", "-x", "sat"]),
+        one("the cat") + &one("-x") + &one("sat")
+    );
+}

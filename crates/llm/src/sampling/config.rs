@@ -23,13 +23,23 @@ pub struct SamplingConfig {
     /// ones; 1 changes nothing. Finite and above 0.
     /// Source: Keskar et al., "CTRL", 2019, in llama.cpp's form.
     pub repeat_penalty: f32,
-    /// Length of the repetition window in tokens; 0 turns the penalty off.
+    /// Length of the repetition window in tokens; 0 turns the penalty off. [`SamplingConfig::WHOLE_CONTEXT`] must be
+    /// made a number by [`SamplingConfig::within_context`].
     pub repeat_last_n: u32,
     /// Seed of the generator. The same seed gives the same tokens.
     pub seed: u64,
 }
 
 impl SamplingConfig {
+    /// A repetition window as long as the context.
+    pub const WHOLE_CONTEXT: u32 = u32::MAX;
+
+    /// The same with a repetition window that is no longer than a context of `n_ctx` tokens.
+    pub fn within_context(self, n_ctx: usize) -> Self {
+        let n_ctx = u32::try_from(n_ctx).unwrap_or(u32::MAX);
+        Self { repeat_last_n: self.repeat_last_n.min(n_ctx), ..self }
+    }
+
     /// The most likely token each time.
     pub const fn greedy() -> Self {
         Self {

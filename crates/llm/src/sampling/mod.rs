@@ -1,6 +1,6 @@
 //! From logits to the next token.
 //!
-//! [`SamplingConfig`] says how to choose, [`Sampler`] chooses. The steps and their order are those
+//! [`SamplingConfig`] says how to choose, made from what a person asks for by [`SamplingRequest`]; [`Sampler`] chooses. The steps and their order are those
 //! of llama.cpp's default chain:
 //!
 //! 1. repetition penalty: tokens seen lately become less likely,
@@ -15,12 +15,14 @@
 
 mod candidates;
 mod config;
+mod request;
 
 use alloc::vec::Vec;
 use core::fmt;
 
 pub use candidates::Candidate;
 pub use config::SamplingConfig;
+pub use request::{SamplingRequest, Seed};
 
 use candidates::Candidates;
 
@@ -189,7 +191,7 @@ fn reserve<T>(table: &mut Vec<T>, len: usize) -> Result<(), SamplingError> {
 pub enum SamplingError {
     /// A parameter out of its range.
     Parameter {
-        /// The field of [`SamplingConfig`].
+        /// The field of [`SamplingConfig`], or the option that it came from.
         name: &'static str,
         /// Its value.
         value: f32,

@@ -332,7 +332,8 @@ impl Running<'_> {
         let start_us = (engine.clock_us)();
         let elapsed_us = || (engine.clock_us)().saturating_sub(start_us);
         let n_vocab = self.session.model().config().n_vocab;
-        let mut sampler = Sampler::new(request.sampling, n_vocab)?;
+        let sampling = request.sampling.within_context(self.session.options().n_ctx);
+        let mut sampler = Sampler::new(sampling, n_vocab)?;
         let stop: Vec<&str> = request.stop.iter().map(String::as_str).collect();
         let n_reserved = request.max_tokens.min(OUTPUT_TOKENS_RESERVED);
         let mut result = InferenceResult {

@@ -3,16 +3,18 @@
 use llm::chat::Dialogue;
 
 use super::inference::{STOP_OPTION, note_result, stop_strings};
-use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
+use super::models::{
+    CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, MODEL_OPTION, ensure_loaded, set_kv_type,
+};
 use super::sampling::{
-    MIN_P_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION, TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION,
-    sampling,
+    MAX_TOKENS_OPTION, MIN_P_OPTION, REPEAT_LAST_N_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION,
+    TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION, max_tokens, sampling,
 };
 use crate::llm::{BackendError, ChatFormat};
 use crate::shell::{
     Shell,
     arguments::{self, Arguments},
-    command::{Command, CommandError, OptionSpec},
+    command::{Command, CommandError, Name, OptionSpec},
     line_editor::{Entered, LineEditor},
 };
 
@@ -24,23 +26,25 @@ pub(super) static COMMANDS: &[Command] = &[Command {
     usage: "[MESSAGE [N]]",
     n_positional: 0..=2,
     options: &[
-        OptionSpec { name: "system", value: Some("TEXT"), help: "what the model is told beforehand" },
-        OptionSpec {
-            name: "template",
-            value: Some("NAME"),
-            help: "chat format, such as chatml, instead of the one in the model's file",
-        },
-        OptionSpec {
-            name: "thinking",
-            value: None,
-            help: "ask a model that can think first to, where its format would rather have it not",
-        },
-        OptionSpec { name: "no-thinking", value: None, help: "ask a model that can think first not to" },
+        MODEL_OPTION,
+        MAX_TOKENS_OPTION,
+        OptionSpec::new("system", "TEXT", "what the model is told beforehand"),
+        OptionSpec::new(
+            "template",
+            "NAME",
+            "chat format, such as chatml, instead of the one in the model's file",
+        ),
+        OptionSpec::flag(
+            "thinking",
+            "ask a model that can think first to, where its format would rather have it not",
+        ),
+        OptionSpec::flag("no-thinking", "ask a model that can think first not to"),
         TEMPERATURE_OPTION,
         TOP_K_OPTION,
         TOP_P_OPTION,
         MIN_P_OPTION,
         REPEAT_PENALTY_OPTION,
+        REPEAT_LAST_N_OPTION,
         SEED_OPTION,
         STOP_OPTION,
         CONTEXT_OPTION,
@@ -55,8 +59,8 @@ pub(super) static COMMANDS: &[Command] = &[Command {
 
 fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
     let message = arguments.text(0, "MESSAGE")?;
-    let max_tokens = arguments.value(1, "N", "a number of tokens")?.unwrap_or(DEFAULT_MAX_TOKENS);
-    let sampling = sampling(arguments)?;
+    let max_tokens = max_tokens(arguments, 1, DEFAULT_MAX_TOKENS)?;
+    let sampling = sampling(shell, arguments)?;
     let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
     let system = arguments.option_text("system")?;
     let enable_thinking = arguments.last_of(&["thinking", "no-thinking"]).map(|option| option == "thinking");
@@ -71,7 +75,7 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     shell.backend.set_stop_strings(stop);
     shell.backend.set_verbose(false);
     set_kv_type(shell, arguments)?;
-    ensure_loaded(shell, n_ctx)?;
+    ensure_loaded(shell, arguments, n_ctx)?;
     shell.backend.prepare_chat(format.template)?;
 
     let mut dialogue = Dialogue::default();
@@ -106,7 +110,7 @@ fn converse(
             b"/quit" | b"/exit" | b"/bye" => return Ok(()),
             b"/clear" => dialogue.begin(system).map_err(BackendError::from)?,
             message => {
-                let answered = arguments::text("the message", message)
+                let answered = arguments::text(Name::Argument("the message"), message)
                     .and_then(|message| answer(shell, format, max_tokens, dialogue, message));
                 if let Err(error) = answered {
                     shell.terminal.error(&error);

@@ -1,5 +1,7 @@
 //! `help`, `log`, `reboot`, `poweroff`.
 
+use alloc::vec::Vec;
+
 use log::LevelFilter;
 
 use crate::shell::{
@@ -16,7 +18,8 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=2,
         options: &[],
         summary: "list the commands, or explain one",
-        details: "Words are separated by blanks; quotes and backslashes work as in a POSIX shell.\n\
+        details: "Words are separated by blanks. Quotes and backslashes work as in bash, $'...\\n...' included; a\n\
+                  line that ends in an open quote goes on in the next. Every command explains itself with --help.\n\
                   Keys: arrows, Home, End, Backspace, Delete, Ctrl-A/E/B/F/H/D/U/K/W/Y/L, Alt-B/F/D/U/L/C and\n\
                   Alt-Backspace as in bash; Up, Down and Ctrl-P/N for the lines before. Ctrl-C drops the line or\n\
                   stops what runs; Ctrl-D in an empty line turns the machine off.",
@@ -43,37 +46,50 @@ pub(super) static COMMANDS: &[Command] = &[
             Ok(())
         },
     },
-    Command {
-        name: "poweroff",
-        usage: "",
-        n_positional: 0..=0,
-        options: &[],
-        summary: "turn the machine off",
-        details: "",
-        run: |shell, _| {
-            shell.shutdown = Some(Shutdown::PowerOff { success: true });
-            Ok(())
-        },
-    },
+    POWER_OFF,
+    Command { name: "exit", ..POWER_OFF },
+    Command { name: "quit", ..POWER_OFF },
 ];
 
+const POWER_OFF: Command = Command {
+    name: "poweroff",
+    usage: "",
+    n_positional: 0..=0,
+    options: &[],
+    summary: "turn the machine off",
+    details: "",
+    run: |shell, _| {
+        shell.shutdown = Some(Shutdown::PowerOff { success: true });
+        Ok(())
+    },
+};
+
 fn help(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
-    let words = arguments.positional();
-    if words.is_empty() || words == [b"llm"] {
-        let listed = super::all().filter(|command| words.is_empty() || command.name.starts_with("llm "));
+    let words: Vec<_> = arguments.positional().iter().map(|word| word.to_vec()).collect();
+    explain(shell, &words)
+}
+
+/// Lists the commands, or those of a group, or explains one.
+pub fn explain(shell: &mut Shell<'_>, topic: &[Vec<u8>]) -> Result<(), CommandError> {
+    let is_group = topic.len() == 1 && topic[0] == super::GROUP.as_bytes();
+    if topic.is_empty() || is_group {
+        let listed = super::all().filter(|command| !is_group || command.name.starts_with("llm "));
         for command in listed {
             shell.terminal.print(format_args!("{:<14} {}\n", command.name, command.summary));
         }
         return Ok(());
     }
-    let words: alloc::vec::Vec<_> = words.iter().map(|word| word.to_vec()).collect();
-    let (command, rest) = super::find(&words)?;
+    let (command, rest) = super::find(topic)?;
     if !rest.is_empty() {
-        return Err(CommandError::Usage(arguments.command()));
+        return Err(CommandError::Usage(super::find(&["help".into()])?.0));
     }
     shell.terminal.print(format_args!("{}\n{}\n", command.usage_line(), command.summary));
     for option in command.options {
-        shell.terminal.print(format_args!("  {:<20} {}\n", alloc::format!("{option}"), option.help));
+        let mut names = alloc::format!("{option}");
+        for alias in option.aliases.iter().filter(|alias| alias.len() == 1) {
+            names = alloc::format!("-{alias}, {names}");
+        }
+        shell.terminal.print(format_args!("  {names:<24} {}\n", option.help));
     }
     if !command.details.is_empty() {
         shell.terminal.print(format_args!("{}\n", command.details));

@@ -3,11 +3,13 @@
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 
-use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
+use super::models::{
+    CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, MODEL_OPTION, ensure_loaded, set_kv_type,
+};
 use super::numbers::print_ids;
 use super::sampling::{
-    MIN_P_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION, TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION,
-    sampling,
+    MAX_TOKENS_OPTION, MIN_P_OPTION, REPEAT_LAST_N_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION,
+    TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION, max_tokens, sampling,
 };
 use crate::llm::{BenchPlan, BenchResult, FOLDER, FinishReason, InferenceResult, Measurement, per_second};
 use crate::shell::{
@@ -22,38 +24,38 @@ const DEFAULT_MAX_TOKENS: usize = 64;
 const DEFAULT_BENCH_PROMPT: usize = 64;
 const DEFAULT_BENCH_GENERATE: usize = 32;
 
-pub(super) const STOP_OPTION: OptionSpec = OptionSpec {
-    name: "stop",
-    value: Some("TEXT"),
-    help: "end at this text, or at the token of this name; may be given several times",
-};
+pub(super) const STOP_OPTION: OptionSpec = OptionSpec::new(
+    "stop",
+    "TEXT",
+    "end at this text, or at the token of this name; may be given several times",
+);
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "llm infer",
         usage: "PROMPT [N]",
-        n_positional: 1..=2,
+        n_positional: 0..=2,
         options: &[
+            MODEL_OPTION,
+            OptionSpec::new("prompt", "TEXT", "as the argument PROMPT").or(&["p"]),
+            MAX_TOKENS_OPTION,
             TEMPERATURE_OPTION,
             TOP_K_OPTION,
             TOP_P_OPTION,
             MIN_P_OPTION,
             REPEAT_PENALTY_OPTION,
+            REPEAT_LAST_N_OPTION,
             SEED_OPTION,
-            OptionSpec {
-                name: "speculate",
-                value: Some("N"),
-                help: "guess up to N tokens, 8 at most, from what followed the same words: same text, sooner",
-            },
+            OptionSpec::new(
+                "speculate",
+                "N",
+                "guess up to N tokens, 8 at most, from what followed the same words: same text, sooner",
+            ),
             STOP_OPTION,
-            OptionSpec {
-                name: "ids",
-                value: None,
-                help: "print the ids of the tokens, at the end, not text",
-            },
+            OptionSpec::flag("ids", "print the ids of the tokens, at the end, not text"),
             CONTEXT_OPTION,
             KV_TYPE_OPTION,
-            OptionSpec { name: "verbose", value: None, help: "log the logits' range at each step" },
+            OptionSpec::flag("verbose", "log the logits' range at each step"),
         ],
         summary: "continue PROMPT by up to N tokens, 64 unless told; Ctrl-C stops",
         details: "The most likely token is taken each time, so that the same prompt gives the same text, unless\n\
@@ -66,19 +68,23 @@ pub(super) static COMMANDS: &[Command] = &[
         usage: "",
         n_positional: 0..=0,
         options: &[
-            OptionSpec { name: "prompt", value: Some("N"), help: "tokens of the prompt, 64 unless told" },
-            OptionSpec { name: "generate", value: Some("N"), help: "tokens generated, 32 unless told" },
-            OptionSpec { name: "depth", value: Some("N"), help: "tokens before those, 0 unless told" },
-            OptionSpec {
-                name: "runs",
-                value: Some("N"),
-                help: "how often, 1 unless told; medians are shown",
-            },
-            OptionSpec {
-                name: "json",
-                value: None,
-                help: "one JSON object, with the keys of the host's bench",
-            },
+            MODEL_OPTION,
+            CONTEXT_OPTION,
+            KV_TYPE_OPTION,
+            OptionSpec::new("prompt", "N", "tokens of the prompt, 64 unless told").or(&[
+                "p",
+                "prompt-tokens",
+                "n-prompt",
+            ]),
+            OptionSpec::new("generate", "N", "tokens generated, 32 unless told").or(&[
+                "n",
+                "generate-tokens",
+                "n-gen",
+            ]),
+            OptionSpec::new("depth", "N", "tokens before those, 0 unless told").or(&["d", "n-depth"]),
+            OptionSpec::new("runs", "N", "how often, 1 unless told; medians are shown")
+                .or(&["r", "repetitions"]),
+            OptionSpec::flag("json", "one JSON object, with the keys of the host's bench"),
         ],
         summary: "measure a prompt and generation: tokens per second, instructions per token",
         details: "Instructions are the boot core's, shown where the CPU counts them; QEMU does with -icount.",
@@ -105,9 +111,16 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
-    let prompt = arguments.text(0, "PROMPT")?.unwrap_or_default();
-    let max_tokens = arguments.value(1, "N", "a number of tokens")?.unwrap_or(DEFAULT_MAX_TOKENS);
-    let sampling = sampling(arguments)?;
+    // With the prompt as an option, N is the first argument.
+    let (prompt, n_index) = match arguments.option_text("prompt")? {
+        Some(prompt) => (prompt, 0),
+        None => (arguments.text(0, "PROMPT")?.ok_or(CommandError::Usage(arguments.command()))?, 1),
+    };
+    if arguments.positional().len() > n_index + 1 {
+        return Err(CommandError::GivenTwice { argument: "PROMPT", option: "prompt" });
+    }
+    let max_tokens = max_tokens(arguments, n_index, DEFAULT_MAX_TOKENS)?;
+    let sampling = sampling(shell, arguments)?;
     let stop = stop_strings(arguments)?;
     let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
     let n_speculated = arguments.option("speculate", "a number of tokens")?.unwrap_or(0);
@@ -118,7 +131,7 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     shell.backend.set_verbose(arguments.has("verbose"));
     let as_ids = arguments.has("ids");
     set_kv_type(shell, arguments)?;
-    ensure_loaded(shell, n_ctx)?;
+    ensure_loaded(shell, arguments, n_ctx)?;
     let Shell { backend, terminal, .. } = shell;
     let result = backend.infer_streaming(prompt, max_tokens, &mut |text| {
         if !as_ids {
@@ -170,7 +183,9 @@ fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
         depth: arguments.option("depth", TOKENS)?.unwrap_or(0),
         n_runs: arguments.option("runs", "a number of runs")?.unwrap_or(1),
     };
-    ensure_loaded(shell, None)?;
+    let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
+    set_kv_type(shell, arguments)?;
+    ensure_loaded(shell, arguments, n_ctx)?;
     let Shell { backend, terminal, machine, .. } = shell;
     let result = backend.bench(plan, &mut || terminal.check_interrupt())?;
     let cores = machine.workers.count();

@@ -60,6 +60,21 @@ pub fn find(words: &[Vec<u8>]) -> Result<(&'static Command, &[Vec<u8>]), Command
     Err(CommandError::UnknownCommand(lossy(&words[0])))
 }
 
+/// What is to be explained, if the words ask for it otherwise than by the option of a command: `llm --help`,
+/// `llm help infer`, `--help`.
+pub fn help_topic(words: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    let asks = |word: &[u8]| matches!(word, b"--help" | b"-h");
+    match words {
+        [asked, ..] if asks(asked) => Some(Vec::new()),
+        [group, asked, topic @ ..] if group == GROUP.as_bytes() && (asks(asked) || asked == b"help") => {
+            Some([&words[..1], topic].concat())
+        }
+        _ => None,
+    }
+}
+
+pub use general::explain;
+
 /// The second words of the commands whose first word is `group`.
 pub fn in_group(group: &str) -> impl Iterator<Item = &'static str> {
     all().filter_map(move |command| {

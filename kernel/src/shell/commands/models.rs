@@ -14,16 +14,16 @@ use crate::shell::{
     units::{Count, Rate, Size},
 };
 
-pub(super) const CONTEXT_OPTION: OptionSpec = OptionSpec {
-    name: "ctx",
-    value: Some("N"),
-    help: "context length in tokens; what the model has, up to 2048, unless told",
-};
-pub(super) const KV_TYPE_OPTION: OptionSpec = OptionSpec {
-    name: "kv-type",
-    value: Some("TYPE"),
-    help: "number format of cached keys and values from now on: f16, as at the start, f32 or q8_0",
-};
+pub(super) const MODEL_OPTION: OptionSpec =
+    OptionSpec::new("model", "PATH", "the model, instead of the loaded or the first one").or(&["m"]);
+pub(super) const CONTEXT_OPTION: OptionSpec =
+    OptionSpec::new("ctx", "N", "context length in tokens; what the model has, up to 2048, unless told")
+        .or(&["c", "ctx-size"]);
+pub(super) const KV_TYPE_OPTION: OptionSpec = OptionSpec::new(
+    "kv-type",
+    "TYPE",
+    "number format of cached keys and values from now on: f16, as at the start, f32 or q8_0",
+);
 pub(super) const EXPECTED_CONTEXT: &str = "a number of tokens";
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -42,9 +42,10 @@ pub(super) static COMMANDS: &[Command] = &[
         usage: "[PATH]",
         n_positional: 0..=1,
         options: &[
+            MODEL_OPTION,
             CONTEXT_OPTION,
             KV_TYPE_OPTION,
-            OptionSpec { name: "verbose", value: None, help: "log the magnitude of each weight tensor" },
+            OptionSpec::flag("verbose", "log the magnitude of each weight tensor"),
         ],
         summary: "load a model, the first one unless told",
         details: "/models/ and .gguf may be left out of PATH. A loaded model is unloaded first.",
@@ -63,7 +64,7 @@ pub(super) static COMMANDS: &[Command] = &[
         name: "llm info",
         usage: "",
         n_positional: 0..=0,
-        options: &[],
+        options: &[MODEL_OPTION],
         summary: "show facts about the loaded model",
         details: "The first model is loaded if none is.",
         run: info,
@@ -72,7 +73,7 @@ pub(super) static COMMANDS: &[Command] = &[
         name: "llm verify",
         usage: "[PATH]",
         n_positional: 0..=1,
-        options: &[],
+        options: &[MODEL_OPTION],
         summary: "compare the SHA-256 of a model file with the checksum that came with it",
         details: "Reads the file from its disk; the loaded model, or the first one, unless told.",
         run: verify,
@@ -136,8 +137,21 @@ pub(super) fn set_kv_type(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> R
     Ok(())
 }
 
-/// Loads the first model that can be loaded if none is, and gives the loaded one this context length.
-pub(super) fn ensure_loaded(shell: &mut Shell<'_>, n_ctx: Option<usize>) -> Result<(), CommandError> {
+/// Loads the model that is asked for if another one is loaded, or the first that can be loaded if none is, and gives
+/// the loaded one this context length.
+pub(super) fn ensure_loaded(
+    shell: &mut Shell<'_>,
+    arguments: &Arguments<'_>,
+    n_ctx: Option<usize>,
+) -> Result<(), CommandError> {
+    if let Some(path) = arguments.option_text(MODEL_OPTION.name)? {
+        let catalog = shell.backend.catalog();
+        let file = catalog.find(path)?;
+        let path = catalog.path(file);
+        if shell.backend.model_metadata().is_none_or(|loaded| loaded.path != path) {
+            return load_path(shell, &path, n_ctx);
+        }
+    }
     if shell.backend.is_loaded() {
         return match n_ctx {
             Some(n_ctx) => Ok(shell.backend.set_context_length(n_ctx)?),
@@ -238,8 +252,8 @@ fn unload(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> 
     Ok(())
 }
 
-fn info(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    ensure_loaded(shell, None)?;
+fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    ensure_loaded(shell, arguments, None)?;
     let model = shell.backend.model_metadata().ok_or(BackendError::NotLoaded)?;
     shell.terminal.print(format_args!(
         "path          {}\n\
@@ -292,8 +306,12 @@ fn path(
     arguments: &Arguments<'_>,
     prefer_loaded: bool,
 ) -> Result<String, CommandError> {
-    if let Some(path) = arguments.text(0, "PATH")? {
-        return Ok(path.into());
+    match (arguments.text(0, "PATH")?, arguments.option_text(MODEL_OPTION.name)?) {
+        (Some(_), Some(_)) => {
+            return Err(CommandError::GivenTwice { argument: "PATH", option: MODEL_OPTION.name });
+        }
+        (Some(path), None) | (None, Some(path)) => return Ok(path.into()),
+        (None, None) => {}
     }
     if let Some(model) = shell.backend.model_metadata().filter(|_| prefer_loaded) {
         return Ok(model.path.clone());

@@ -7,7 +7,9 @@ use core::str::FromStr;
 
 use llm::tokenizer::EncodeOptions;
 
-use super::models::{CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, ensure_loaded, set_kv_type};
+use super::models::{
+    CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, MODEL_OPTION, ensure_loaded, set_kv_type,
+};
 use crate::shell::{
     Shell,
     arguments::Arguments,
@@ -21,12 +23,9 @@ pub(super) static COMMANDS: &[Command] = &[
         usage: "TEXT...",
         n_positional: 1..=usize::MAX,
         options: &[
-            OptionSpec { name: "no-bos", value: None, help: "add no start or end token" },
-            OptionSpec {
-                name: "special",
-                value: None,
-                help: "names of special tokens stand for those tokens",
-            },
+            MODEL_OPTION,
+            OptionSpec::flag("no-bos", "add no start or end token"),
+            OptionSpec::flag("special", "names of special tokens stand for those tokens"),
         ],
         summary: "show the token ids of each TEXT, as a prompt, in a line of its own",
         details: "The vocabulary is the loaded model's, else the first one's, which need not be loaded for it.",
@@ -35,8 +34,13 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "llm logits",
         usage: "ID,ID...",
-        n_positional: 1..=1,
-        options: &[CONTEXT_OPTION, KV_TYPE_OPTION],
+        n_positional: 0..=1,
+        options: &[
+            MODEL_OPTION,
+            OptionSpec::new("tokens", "ID,ID...", "as the argument"),
+            CONTEXT_OPTION,
+            KV_TYPE_OPTION,
+        ],
         summary: "run exactly these tokens and show the logits behind each",
         details: "One line per token, with a number for each token of the vocabulary; reading a number back as\n\
                   f32 gives exactly its bits. Of an encoder, the last layer's values are shown.",
@@ -48,6 +52,9 @@ fn tokenize(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comm
     let mut texts = Vec::new();
     for index in 0..arguments.positional().len() {
         texts.push(arguments.text(index, "TEXT")?.unwrap_or_default());
+    }
+    if arguments.has(MODEL_OPTION.name) {
+        ensure_loaded(shell, arguments, None)?;
     }
     let options =
         EncodeOptions { add_special: !arguments.has("no-bos"), parse_special: arguments.has("special") };
@@ -61,11 +68,17 @@ pub(super) fn print_ids(terminal: &mut Terminal<'_>, ids: &[u32]) {
 }
 
 fn logits(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
-    let ids = arguments.value(0, "ID,ID...", "token ids separated by commas")?;
-    let Ids(ids) = ids.unwrap_or_default();
+    const EXPECTED: &str = "token ids separated by commas";
+    let argument = arguments.value(0, "ID,ID...", EXPECTED)?;
+    let Ids(ids) = match (argument, arguments.option("tokens", EXPECTED)?) {
+        (Some(_), Some(_)) => {
+            return Err(CommandError::GivenTwice { argument: "ID,ID...", option: "tokens" });
+        }
+        (argument, option) => argument.or(option).ok_or(CommandError::Usage(arguments.command()))?,
+    };
     let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
     set_kv_type(shell, arguments)?;
-    ensure_loaded(shell, n_ctx)?;
+    ensure_loaded(shell, arguments, n_ctx)?;
     let Shell { backend, terminal, .. } = shell;
     let shown = backend.logits(&ids, &mut |row| {
         print_line(terminal, row, |terminal, logit| terminal.print(format_args!("{logit:e}")));
@@ -84,7 +97,6 @@ fn print_line<T>(terminal: &mut Terminal<'_>, items: &[T], print: impl Fn(&mut T
     terminal.print(format_args!("\n"));
 }
 
-#[derive(Default)]
 struct Ids(Vec<u32>);
 
 impl FromStr for Ids {

@@ -42,6 +42,64 @@ fn sampling_options_reach_the_sampler() {
 }
 
 #[test]
+fn the_options_of_the_host_program_mean_the_same() {
+    let computer = Computer::new().disk("s", fixtures::micro());
+    let text = |line: &str| computer.command(line).unwrap_or_else(|| panic!("{line:?} failed"));
+    let plain = text("llm infer 'One day' 20");
+    for line in [
+        "llm infer -p 'One day' -n 20",
+        "llm infer --prompt='One day' --max-tokens=20",
+        "llm infer --prompt 'One day' 20",
+        "llm infer 'One day' --n-predict 20 -c 64",
+        "llm infer -m ferrite-micro 'One day' -n 20",
+    ] {
+        assert_eq!(text(line), plain, "{line}");
+    }
+    let varied = |options: &str| text(&std::format!("llm infer 'One day' 32 --seed 3 {options}"));
+    let all = varied("--top-k 0");
+    assert_eq!(varied("--top-k -1"), all);
+    assert_eq!(varied("--top-k=-1"), all);
+    assert_eq!(varied("--temperature 0.8"), varied(""));
+    let penalised =
+        |options: &str| text(&std::format!("llm infer 'One day' 40 --repeat-penalty 50 {options}"));
+    assert_eq!(penalised("--repeat-last-n -1"), penalised("--repeat-last-n 1000"));
+    assert_ne!(penalised("--repeat-last-n -1"), penalised("--repeat-last-n 2"));
+    assert!(text("llm bench -p 8 -n 4 -d 2 -r 1").contains("prefill  8 tokens"));
+    assert!(
+        text("llm bench --prompt-tokens 8 --generate-tokens 4 --repetitions 1").contains("decode   4 tokens")
+    );
+    assert_eq!(text("llm logits --tokens 1,2 --ctx 8"), text("llm logits 1,2"));
+}
+
+#[test]
+fn minus_one_generates_to_the_end_of_the_context() {
+    let computer = good();
+    for line in ["llm infer hello -1", "llm infer hello -n -1", "llm infer hello --max-tokens=-1"] {
+        let answers = computer.converse(&[line.as_bytes()]);
+        assert!(
+            answers[0].contains("context full]") || answers[0].contains("end of text]"),
+            "{}",
+            answers[0]
+        );
+    }
+}
+
+#[test]
+fn a_random_seed_is_shown_and_repeats_the_text() {
+    let computer = Computer::new().disk("s", fixtures::micro());
+    let answers = computer.converse(&[
+        b"llm load",
+        b"llm infer 'One day' 16 --seed -1 --temp 5",
+        b"llm infer 'One day' 16 --temp 5 --seed 4294967291",
+        b"llm infer 'One day' 16 --seed=-1 --temp 5",
+    ]);
+    assert!(answers[1].starts_with("seed 4294967291\n"), "{}", answers[1]);
+    let text = |answer: &str| answer.rsplit_once("\n[").unwrap().0.to_string();
+    assert_eq!(text(answers[1].split_once('\n').unwrap().1), text(&answers[2]));
+    assert_eq!(text(&answers[3]), text(&answers[1]));
+}
+
+#[test]
 fn a_model_is_loaded_shown_used_and_unloaded() {
     let computer = good().disk("noise", vec![1; 512]);
     let answers = computer.converse(&[

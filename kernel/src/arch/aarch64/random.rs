@@ -1,0 +1,58 @@
+//! Numbers that nobody could have told beforehand, as far as the machine has any.
+//!
+//! What there is, is mixed: the CPU's random numbers (`RNDR`, where it has `FEAT_RNG`), the seed that the boot loader put
+//! into the device tree, and the time to the tick at which somebody asks, which depends on when keys were pressed. Without
+//! the first two the last one is all, and on a machine without anybody at its keys it is little: good enough for texts
+//! that differ, and not for secrets.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use aarch64_cpu::registers::{ID_AA64ISAR0_EL1, Readable};
+
+use super::time;
+
+static STATE: AtomicU64 = AtomicU64::new(0);
+
+/// Mixes in a number that the boot loader has to offer.
+pub fn stir(number: u64) {
+    STATE.store(mix(STATE.load(Ordering::Relaxed) ^ number), Ordering::Relaxed);
+}
+
+/// A number below 2^32, another one each time.
+pub fn seed() -> u64 {
+    let mut state = mix(STATE.load(Ordering::Relaxed) ^ time::ticks());
+    if let Some(number) = cpu_number() {
+        state = mix(state ^ number);
+    }
+    STATE.store(state, Ordering::Relaxed);
+    state >> 32
+}
+
+/// The next number of SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+/// A number by `RNDR` (Arm ARM, C5.2.20), if the CPU has it and has one at hand.
+fn cpu_number() -> Option<u64> {
+    const TRIES: usize = 16;
+    let has_rng = ID_AA64ISAR0_EL1.get() >> 60 >= 1;
+    (0..TRIES).filter(|_| has_rng).find_map(|_| {
+        let number: u64;
+        let is_valid: u64;
+        // SAFETY: the CPU has FEAT_RNG; reading this register changes nothing but the flags.
+        unsafe {
+            core::arch::asm!(
+                "mrs {number}, s3_3_c2_c4_0",
+                "cset {is_valid}, ne",
+                number = out(reg) number,
+                is_valid = out(reg) is_valid,
+                options(nomem, nostack),
+            );
+        }
+        (is_valid != 0).then_some(number)
+    })
+}

@@ -1,0 +1,250 @@
+//! [`split`]: from what was typed to the words of commands.
+//!
+//! Quotes and backslashes work as in bash, `$'...'` with its escapes included. A command ends with its line;
+//! within quotes, and behind a backslash, it goes on in the next one. Nothing is expanded, and `#` begins a comment
+//! only where a command would begin: it is common in prompts.
+
+use alloc::vec::Vec;
+
+/// A quotation, or a backslash, that the text ends in: more lines are needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incomplete;
+
+/// The words of one command.
+pub type Words = Vec<Vec<u8>>;
+
+/// Splits text into commands, and these into words. Commands without words are left out.
+///
+/// # Errors
+/// [`Incomplete`].
+pub fn split(text: &[u8]) -> Result<Vec<Words>, Incomplete> {
+    let mut commands = Vec::new();
+    let mut words = Words::new();
+    let mut input = Input { rest: text };
+    loop {
+        match input.peek() {
+            None | Some(b'\n') => {
+                if !words.is_empty() {
+                    commands.push(core::mem::take(&mut words));
+                }
+                if input.next().is_none() {
+                    return Ok(commands);
+                }
+            }
+            Some(b' ' | b'\t' | b'\r') => {
+                input.next();
+            }
+            Some(b'#') if words.is_empty() => {
+                while input.peek().is_some_and(|byte| byte != b'\n') {
+                    input.next();
+                }
+            }
+            // A line that goes on in the next one, and no word.
+            Some(b'\\') if input.rest.get(1) == Some(&b'\n') => input.rest = &input.rest[2..],
+            Some(_) => words.push(input.word()?),
+        }
+    }
+}
+
+struct Input<'a> {
+    rest: &'a [u8],
+}
+
+impl Input<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(first)
+    }
+
+    fn word(&mut self) -> Result<Vec<u8>, Incomplete> {
+        let mut word = Vec::new();
+        while let Some(byte) = self.peek() {
+            if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                break;
+            }
+            self.next();
+            match byte {
+                b'\'' => self.literal(&mut word)?,
+                b'"' => self.double_quoted(&mut word)?,
+                b'$' if self.peek() == Some(b'\'') => {
+                    self.next();
+                    self.with_escapes(&mut word)?;
+                }
+                b'\\' => match self.next().ok_or(Incomplete)? {
+                    b'\n' => {}
+                    byte => word.push(byte),
+                },
+                byte => word.push(byte),
+            }
+        }
+        Ok(word)
+    }
+
+    /// Up to the next `'`.
+    fn literal(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+        loop {
+            match self.next().ok_or(Incomplete)? {
+                b'\'' => return Ok(()),
+                byte => word.push(byte),
+            }
+        }
+    }
+
+    /// Up to the next `"`; a backslash is one only before what it can take a meaning from (POSIX shell, 2.2.3).
+    fn double_quoted(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+        loop {
+            match self.next().ok_or(Incomplete)? {
+                b'"' => return Ok(()),
+                b'\\' => match self.next().ok_or(Incomplete)? {
+                    b'\n' => {}
+                    byte @ (b'"' | b'\\' | b'$' | b'`') => word.push(byte),
+                    byte => word.extend([b'\\', byte]),
+                },
+                byte => word.push(byte),
+            }
+        }
+    }
+
+    /// Up to the next `'`, with the escapes of C (bash's manual, "ANSI-C Quoting").
+    fn with_escapes(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+        loop {
+            match self.next().ok_or(Incomplete)? {
+                b'\'' => return Ok(()),
+                b'\\' => self.escape(word)?,
+                byte => word.push(byte),
+            }
+        }
+    }
+
+    fn escape(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+        let letter = self.next().ok_or(Incomplete)?;
+        let byte = match letter {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'a' => 0x07,
+            b'b' => 0x08,
+            b'e' | b'E' => 0x1b,
+            b'f' => 0x0c,
+            b'v' => 0x0b,
+            b'\\' | b'\'' | b'"' | b'?' => letter,
+            b'c' if self.peek().is_some_and(|byte| byte != b'\'') => self.next().ok_or(Incomplete)? & 0x1f,
+            b'0'..=b'7' => {
+                let first = u32::from(letter - b'0');
+                self.digits(first, 8, 2).0 as u8
+            }
+            b'x' | b'u' | b'U' => return self.escape_of_digits(letter, word),
+            _ => {
+                word.extend([b'\\', letter]);
+                return Ok(());
+            }
+        };
+        word.push(byte);
+        Ok(())
+    }
+
+    /// `\x41` is a byte, `\u00e9` and `\U0001f600` are characters; what is neither stays as it was written.
+    fn escape_of_digits(&mut self, letter: u8, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+        let written = self.rest;
+        let max_digits = match letter {
+            b'x' => 2,
+            b'u' => 4,
+            _ => 8,
+        };
+        let (value, n_digits) = self.digits(0, 16, max_digits);
+        let written = &written[..n_digits];
+        match char::from_u32(value) {
+            Some(_) if n_digits > 0 && letter == b'x' => word.push(value as u8),
+            Some(c) if n_digits > 0 => word.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            _ => {
+                word.extend([b'\\', letter]);
+                word.extend(written);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up to `max` digits behind `value`, and tells how many.
+    fn digits(&mut self, mut value: u32, radix: u32, max: usize) -> (u32, usize) {
+        let mut n_digits = 0;
+        while n_digits < max
+            && let Some(digit) = self.peek().and_then(|byte| char::from(byte).to_digit(radix))
+        {
+            self.next();
+            value = value * radix + digit;
+            n_digits += 1;
+        }
+        (value, n_digits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{string::String, vec};
+
+    fn words(text: &str) -> Vec<String> {
+        let mut commands = split(text.as_bytes()).unwrap_or_else(|_| panic!("{text:?} is incomplete"));
+        assert!(commands.len() <= 1, "{commands:?}");
+        let words = commands.pop().unwrap_or_default();
+        words.into_iter().map(|word| String::from_utf8(word).unwrap()).collect()
+    }
+
+    // What `bash -c 'for word in TEXT; do printf "%q\n" "$word"; done'` shows, but for `#`.
+    #[test]
+    fn words_are_bashs() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("  \t ", &[]),
+            ("a b", &["a", "b"]),
+            ("a 'b c' d", &["a", "b c", "d"]),
+            ("a\"b c\"'d e'f", &["ab cd ef"]),
+            ("'' \"\" a", &["", "", "a"]),
+            (r"a\ b \'c", &["a b", "'c"]),
+            (r#""a\"b\\c\d\$e""#, &[r#"a"b\c\d$e"#]),
+            (r"'a\nb'", &[r"a\nb"]),
+            (r"$'a\nb\tc'", &["a\nb\tc"]),
+            (r"x$'\''y", &["x'y"]),
+            (r#"$'\\ \" \? \q'"#, &["\\ \" ? \\q"]),
+            (r"$'\a\b\e\f\v\r'", &["\x07\x08\x1b\x0c\x0b\r"]),
+            (r"$'\101\60x\x41\x4Az\cA'", &["A0xAJz\x01"]),
+            (r"$'\u00e9\U0001f600\u41'", &["é😀A"]),
+            (r"$'\uD800\xzz\u'", &[r"\uD800\xzz\u"]),
+            (r#"$"a" $ a$b "$'a'""#, &["$a", "$", "a$b", "$'a'"]),
+            ("a\\\nb 'c\nd' \"e\nf\\\ng\"", &["ab", "c\nd", "e\nfg"]),
+            ("\\\n a \\\n", &["a"]),
+        ] {
+            assert_eq!(words(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_sign_is_kept_in_a_command_and_begins_a_comment_before_one() {
+        assert_eq!(words("llm infer # x"), ["llm", "infer", "#", "x"]);
+        assert_eq!(words("llm infer '#' a#b #c"), ["llm", "infer", "#", "a#b", "#c"]);
+        assert_eq!(words("# llm infer 'x"), [""; 0]);
+        assert_eq!(words("  #\n mem # x\n#y"), ["mem", "#", "x"]);
+    }
+
+    #[test]
+    fn each_line_is_a_command() {
+        let commands = split(b"\nmem\r\n\nlog 'a\nb'\n#c\nuptime").unwrap();
+        assert_eq!(
+            commands,
+            [vec![b"mem".to_vec()], vec![b"log".to_vec(), b"a\nb".to_vec()], vec![b"uptime".to_vec()]]
+        );
+    }
+
+    #[test]
+    fn what_is_open_asks_for_more() {
+        for text in ["'", "a 'b", "\"a", "\"a\\", "$'a", r"$'a\'", r"$'\", "a\\", "mem\n'", "\"$'a'"] {
+            assert_eq!(split(text.as_bytes()), Err(Incomplete), "{text:?}");
+        }
+        assert_eq!(split(b"a\xff '\xfe'").unwrap(), [[b"a\xff".to_vec(), b"\xfe".to_vec()]]);
+    }
+}
