@@ -196,7 +196,14 @@ impl Catalog {
             self.disks[disk].set_patience(PATIENCE_US);
             header
         };
-        let mut headers: Vec<_> = (0..was_silent.len()).map(|disk| read(disk, AT_ONCE_US)).collect();
+        let at_once = |disk| match read(disk, AT_ONCE_US) {
+            // Who wants to stop waiting wants to know the others all the same.
+            Err(BackendError::Cancelled) => {
+                Err(BackendError::read(disk, ReadError::NoAnswer { waited_us: AT_ONCE_US }))
+            }
+            header => header,
+        };
+        let mut headers: Vec<_> = (0..was_silent.len()).map(at_once).collect();
         let mut waited_us = 0;
         let is_worth_it = |disk: &usize| patience == Patience::WithAll || !was_silent[*disk];
         for disk in (0..headers.len()).filter(is_worth_it) {
@@ -383,7 +390,11 @@ mod tests {
     use super::*;
     use crate::llm::host;
     use crate::storage::{BlockDevice, FaultyDisk, FileFacts, MemoryDisk};
-    use std::{string::ToString, vec};
+    use std::{
+        string::ToString,
+        sync::{Arc, Mutex},
+        vec,
+    };
 
     fn never(_: Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
@@ -498,6 +509,52 @@ mod tests {
         let mut catalog = catalog(vec![(Box::new(device), None), memory("good", gguf(None, 0))]);
         assert!(matches!(catalog.files()[0].header, Err(BackendError::Read { disk: 0, .. })));
         assert!(catalog.files()[1].header.is_ok());
+    }
+
+    /// A disk that answers, does not, or is waited for by somebody who does not want to.
+    struct MoodyDisk(MemoryDisk, Arc<Mutex<Option<ReadError>>>);
+
+    impl BlockDevice for MoodyDisk {
+        fn capacity_bytes(&self) -> u64 {
+            self.0.capacity_bytes()
+        }
+
+        fn serial(&self) -> &str {
+            self.0.serial()
+        }
+
+        fn transport(&self) -> &str {
+            self.0.transport()
+        }
+
+        fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+            let mood = *self.1.lock().unwrap();
+            mood.map_or_else(|| self.0.read_at(offset_bytes, buffer), Err)
+        }
+    }
+
+    #[test]
+    fn a_silent_disk_keeps_its_name_and_leaves_the_others_theirs() {
+        let mood = Arc::new(Mutex::new(Some(ReadError::NoAnswer { waited_us: 1000 })));
+        let device = MoodyDisk(MemoryDisk::new("moody", gguf(Some("moody model"), 0)), mood.clone());
+        let mut catalog = catalog(vec![(Box::new(device), None), memory("s", gguf(Some("good"), 0))]);
+        let paths = |catalog: &mut Catalog| -> Vec<String> {
+            catalog.files().iter().map(|file| file.path.clone()).collect()
+        };
+        assert_eq!(paths(&mut catalog), ["/models/moody.gguf", "/models/good.gguf"]);
+        assert_eq!(catalog.first().unwrap(), 1);
+        for silence in [ReadError::Interrupted, ReadError::NoAnswer { waited_us: 5 }, ReadError::Interrupted]
+        {
+            *mood.lock().unwrap() = Some(silence);
+            catalog.scan();
+            assert!(catalog.files()[0].is_silent() && catalog.files()[1].header.is_ok(), "{silence:?}");
+        }
+        *mood.lock().unwrap() = None;
+        assert_eq!(catalog.find("moody-model").unwrap(), 0);
+        *mood.lock().unwrap() = Some(ReadError::Interrupted);
+        catalog.scan();
+        assert_eq!(paths(&mut catalog), ["/models/moody-model.gguf", "/models/good.gguf"]);
+        assert_eq!(catalog.pool.free_bytes(), catalog.pool.total_bytes());
     }
 
     #[test]
