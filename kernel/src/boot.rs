@@ -275,7 +275,7 @@ fn find_disks(platform: &Platform, args: &BootArgs) -> Disks {
     let surroundings = virtio::Surroundings {
         clock_us: arch::time::now_us,
         nap: arch::time::nap,
-        is_interrupted: uart::is_interrupted,
+        is_interrupted: || uart::is_interrupted() || power_keys::request().is_some(),
         pool: &POOL,
     };
     // SAFETY: mapped by now, and nothing else uses them.

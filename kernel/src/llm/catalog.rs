@@ -13,7 +13,7 @@ use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool, Region},
     sha256::{Compress, Sha256},
-    storage::{Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError},
+    storage::{Change, Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError},
 };
 
 /// The folder that all models are in.
@@ -123,6 +123,23 @@ impl Catalog {
         &self.disks
     }
 
+    /// Looks again at what is plugged in, and reads the headers anew. A loaded model stays as it is.
+    pub fn rescan(&mut self) -> Vec<Change> {
+        let changes = self.disks.rescan();
+        self.scan();
+        changes
+    }
+
+    /// Starts the disk with this number anew.
+    ///
+    /// # Errors
+    /// [`BackendError::NoDisk`], or if the disk does not start.
+    pub fn reset_disk(&mut self, number: usize) -> Result<(), BackendError> {
+        let disk = self.disks.iter_mut().find(|disk| disk.index() == number);
+        let disk = disk.ok_or(BackendError::NoDisk { number })?;
+        disk.reset().map_err(|error| BackendError::read(number, error))
+    }
+
     /// The memory that headers are read into.
     pub fn pool(&self) -> &'static Pool {
         self.pool
@@ -189,6 +206,7 @@ impl Catalog {
     /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others.
     fn headers(&mut self, patience: Patience) -> Vec<Result<Header, BackendError>> {
         const AT_ONCE_US: u64 = 300_000;
+        self.disks.iter_mut().for_each(Disk::refresh);
         let was_silent: Vec<_> = self.disks.iter().map(Disk::is_silent).collect();
         let mut read = |disk: usize, patience_us: u64| {
             self.disks[disk].set_patience(patience_us);

@@ -27,6 +27,11 @@ pub enum BackendError {
         /// What is wrong with it.
         cause: Box<BackendError>,
     },
+    /// No disk has this number.
+    NoDisk {
+        /// The number.
+        number: usize,
+    },
     /// No disk has this path.
     UnknownPath(String),
     /// Something is wrong with this model.
@@ -163,6 +168,7 @@ impl fmt::Display for BackendError {
             Self::NoModel { n_disks, path, cause } => {
                 write!(f, "there is no model to load on any of {n_disks} disks; the first, {path}: {cause}")
             }
+            Self::NoDisk { number } => write!(f, "there is no disk {number}; `disks` shows the disks"),
             Self::UnknownPath(path) => {
                 write!(f, "no model is called {path:?}; `llm list` shows the models")
             }

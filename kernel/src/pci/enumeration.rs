@@ -28,27 +28,115 @@ mod bridge_register {
     pub const PREFETCHABLE_LIMIT_HIGH: u8 = 0x2c;
 }
 
-/// Sets up the bus below `host` and lists its functions in the order of the walk.
-///
-/// A BAR that fits into no window is listed with address 0, and its function's memory is left
-/// disabled.
-pub fn enumerate<C: ConfigurationAccess>(configuration: &mut C, host: &PcieHost) -> Vec<Function> {
-    let configuration = RefCell::new(configuration);
-    let window = |is_64_bit| {
-        let mut windows = host.windows.iter();
-        windows.find(|window| window.is_64_bit == is_64_bit).map(Window::new)
-    };
-    let mut walk = Walk {
-        root: PciRoot::new(Shared(&configuration)),
-        configuration: Shared(&configuration),
-        low: window(false),
-        high: window(true),
-        next_bus: host.buses.0.checked_add(1),
-        last_bus: host.buses.1,
-        functions: Vec::new(),
-    };
-    walk.scan_bus(host.buses.0);
-    walk.functions
+/// Offsets in the PCI Express capability, and bits there (PCI Express Base 5.0, 7.5.3).
+mod express {
+    pub const CAPABILITY: u8 = 0x10;
+    pub const SLOT_CAPABILITIES: u8 = 0x14;
+    pub const POWER_CONTROLLER_PRESENT: u32 = 1 << 1;
+    /// Control in the lower half, status in the upper one.
+    pub const SLOT_CONTROL_AND_STATUS: u8 = 0x18;
+    pub const POWER_INDICATOR: u32 = 0b11 << 8;
+    pub const POWER_INDICATOR_ON: u32 = 0b01 << 8;
+    pub const POWER_OFF: u32 = 1 << 10;
+    pub const ATTENTION_BUTTON_PRESSED: u32 = 1 << 16;
+    pub const PRESENCE_DETECTED: u32 = 1 << 22;
+}
+
+/// The buses below a host bridge, as they have been set up.
+#[derive(Debug)]
+pub struct Buses {
+    low: Option<Window>,
+    high: Option<Window>,
+    first_bus: u8,
+    next_bus: Option<u8>,
+    last_bus: u8,
+    functions: Vec<Function>,
+    /// Bridges, and the buses right behind them.
+    bridges: Vec<(Address, u8)>,
+}
+
+impl Buses {
+    /// Nothing set up yet below `host`.
+    pub fn new(host: &PcieHost) -> Self {
+        let window = |is_64_bit| {
+            let mut windows = host.windows.iter();
+            windows.find(|window| window.is_64_bit == is_64_bit).map(Window::new)
+        };
+        Self {
+            low: window(false),
+            high: window(true),
+            first_bus: host.buses.0,
+            next_bus: host.buses.0.checked_add(1),
+            last_bus: host.buses.1,
+            functions: Vec::new(),
+            bridges: Vec::new(),
+        }
+    }
+
+    /// The functions, in the order in which they were found.
+    pub fn functions(&self) -> &[Function] {
+        &self.functions
+    }
+
+    /// Finds functions and sets them up: all of them at first, later those that have been plugged in, as far as
+    /// nothing else is behind their bridge. What has been set up before stays as it is.
+    ///
+    /// A BAR that fits into no window is listed with address 0, and its function's memory is left
+    /// disabled.
+    pub fn scan<C: ConfigurationAccess>(&mut self, configuration: &mut C) {
+        let configuration = RefCell::new(configuration);
+        let bridges = self.bridges.clone();
+        let first_bus = self.first_bus;
+        let mut walk = Walk::new(self, &configuration);
+        walk.scan_bus(first_bus);
+        for (bridge, secondary) in bridges {
+            walk.set_slot_power(bridge, true);
+            if walk.buses.functions.iter().all(|function| function.address.bus != secondary) {
+                walk.open_bridge(bridge, secondary);
+            }
+        }
+    }
+
+    /// Forgets functions that are no longer there, or that are other ones now, and tells their addresses.
+    pub fn take_vanished<C: ConfigurationAccess>(&mut self, configuration: &mut C) -> Vec<Address> {
+        let is_there = |function: &Function| {
+            const COMMAND: u8 = 4;
+            let ids = u32::from(function.device_id) << 16 | u32::from(function.vendor_id);
+            // One that nobody has set up answers to no address.
+            let needs_memory = function.bars.iter().any(|bar| bar.address != 0);
+            let answers =
+                configuration.read_word(function.address, COMMAND) & Command::MEMORY_SPACE.bits() as u32;
+            configuration.read_word(function.address, 0) == ids && (answers != 0 || !needs_memory)
+        };
+        let (there, vanished): (Vec<_>, Vec<_>) = self.functions.drain(..).partition(is_there);
+        self.functions = there;
+        vanished.into_iter().map(|function| function.address).collect()
+    }
+
+    /// The functions whose slot's attention button was pressed: somebody wants to take them out.
+    pub fn wanted_out<C: ConfigurationAccess>(&mut self, configuration: &mut C) -> Vec<Address> {
+        let configuration = RefCell::new(configuration);
+        let bridges = self.bridges.clone();
+        let walk = Walk::new(self, &configuration);
+        let is_pressed = |bridge: Address| {
+            let slot = walk.slot(bridge)?;
+            Some(walk.configuration.read_word(bridge, slot) & express::ATTENTION_BUTTON_PRESSED != 0)
+        };
+        let pressed = bridges.into_iter().filter(|&(bridge, _)| is_pressed(bridge) == Some(true));
+        let buses: Vec<u8> = pressed.map(|(_, secondary)| secondary).collect();
+        let functions = walk.buses.functions.iter().map(|function| function.address);
+        functions.filter(|address| buses.contains(&address.bus)).collect()
+    }
+
+    /// Turns the power of a slot off, so that what is in it can be taken out.
+    pub fn release<C: ConfigurationAccess>(&mut self, configuration: &mut C, function: Address) {
+        let configuration = RefCell::new(configuration);
+        let bridge = self.bridges.iter().find(|(_, secondary)| *secondary == function.bus).copied();
+        self.functions.retain(|other| other.address.bus != function.bus);
+        if let Some((bridge, _)) = bridge {
+            Walk::new(self, &configuration).set_slot_power(bridge, false);
+        }
+    }
 }
 
 /// Configuration space for several users in turn: `PciRoot`, which owns its access and has no method
@@ -77,20 +165,24 @@ impl<C: ConfigurationAccess> ConfigurationAccess for Shared<'_, '_, C> {
     }
 }
 
-struct Walk<'c, 'm, C: ConfigurationAccess> {
+struct Walk<'b, 'c, 'm, C: ConfigurationAccess> {
     root: PciRoot<Shared<'c, 'm, C>>,
     configuration: Shared<'c, 'm, C>,
-    low: Option<Window>,
-    high: Option<Window>,
-    next_bus: Option<u8>,
-    last_bus: u8,
-    functions: Vec<Function>,
+    buses: &'b mut Buses,
 }
 
-impl<C: ConfigurationAccess> Walk<'_, '_, C> {
+impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
+    fn new(buses: &'b mut Buses, configuration: &'c RefCell<&'m mut C>) -> Self {
+        Self { root: PciRoot::new(Shared(configuration)), configuration: Shared(configuration), buses }
+    }
+
+    /// Sets up what is new on a bus.
     fn scan_bus(&mut self, bus: u8) {
         let found: Vec<_> = self.root.enumerate_bus(bus).collect();
         for (address, info) in found {
+            if self.buses.functions.iter().any(|known| known.address == address) {
+                continue;
+            }
             let is_bridge = info.header_type == HeaderType::PciPciBridge;
             self.add_function(address, &info, if is_bridge { 2 } else { 6 });
             if is_bridge {
@@ -128,7 +220,7 @@ impl<C: ConfigurationAccess> Walk<'_, '_, C> {
             let enabled = Command::MEMORY_SPACE | Command::BUS_MASTER;
             self.root.set_command(address, command | enabled);
         }
-        self.functions.push(Function {
+        self.buses.functions.push(Function {
             address,
             vendor_id: info.vendor_id,
             device_id: info.device_id,
@@ -148,11 +240,12 @@ impl<C: ConfigurationAccess> Walk<'_, '_, C> {
             },
         };
         let mut bar = Bar { index, address: 0, size_bytes, kind };
+        let Buses { low, high, .. } = &mut *self.buses;
         let windows = match kind {
             BarKind::Io => return bar,
-            BarKind::Memory32 => [self.low.as_mut(), None],
-            BarKind::Memory64 if size_bytes >= LARGE_BAR_BYTES => [self.high.as_mut(), self.low.as_mut()],
-            BarKind::Memory64 => [self.low.as_mut(), self.high.as_mut()],
+            BarKind::Memory32 => [low.as_mut(), None],
+            BarKind::Memory64 if size_bytes >= LARGE_BAR_BYTES => [high.as_mut(), low.as_mut()],
+            BarKind::Memory64 => [low.as_mut(), high.as_mut()],
         };
         for window in windows.into_iter().flatten() {
             let Some(bus_address) = window.take(size_bytes) else {
@@ -169,22 +262,49 @@ impl<C: ConfigurationAccess> Walk<'_, '_, C> {
     }
 
     fn scan_bridge(&mut self, bridge: Address) {
-        let Some(secondary) = self.next_bus.filter(|&bus| bus <= self.last_bus) else {
+        let Some(secondary) = self.buses.next_bus.filter(|&bus| bus <= self.buses.last_bus) else {
             warn!("pci {bridge}: no bus number left for what is behind this bridge");
             return;
         };
-        self.next_bus = secondary.checked_add(1);
-        self.write_bus_numbers(bridge, secondary, self.last_bus);
-        let low_start = align(&mut self.low);
-        let high_start = align(&mut self.high);
-
-        self.scan_bus(secondary);
-
-        let subordinate = self.next_bus.map_or(u8::MAX, |next| next - 1);
+        self.buses.next_bus = secondary.checked_add(1);
+        self.buses.bridges.push((bridge, secondary));
+        self.write_bus_numbers(bridge, secondary, self.buses.last_bus);
+        self.open_bridge(bridge, secondary);
+        let subordinate = self.buses.next_bus.map_or(u8::MAX, |next| next - 1);
         self.write_bus_numbers(bridge, secondary, subordinate);
-        let low_end = align(&mut self.low);
-        let high_end = align(&mut self.high);
+    }
+
+    /// Sets up what is behind a bridge with nothing set up behind it, and opens the bridge for that.
+    fn open_bridge(&mut self, bridge: Address, secondary: u8) {
+        let low_start = align(&mut self.buses.low);
+        let high_start = align(&mut self.buses.high);
+        self.scan_bus(secondary);
+        let low_end = align(&mut self.buses.low);
+        let high_end = align(&mut self.buses.high);
         self.write_windows(bridge, (low_start, low_end), (high_start, high_end));
+    }
+
+    /// Where control and status of a bridge's slot are, if its power can be turned on and off.
+    fn slot(&self, bridge: Address) -> Option<u8> {
+        let capability = self.root.capabilities(bridge).find(|found| found.id == express::CAPABILITY)?;
+        let capabilities = capability.offset.checked_add(express::SLOT_CAPABILITIES)?;
+        let has_power =
+            self.configuration.read_word(bridge, capabilities) & express::POWER_CONTROLLER_PRESENT;
+        (has_power != 0).then_some(capability.offset.checked_add(express::SLOT_CONTROL_AND_STATUS)?)
+    }
+
+    /// Turns a slot off, or on if something is in it; what had happened there is thereby known.
+    fn set_slot_power(&mut self, bridge: Address, on: bool) {
+        let Some(slot) = self.slot(bridge) else { return };
+        let word = self.configuration.read_word(bridge, slot);
+        if on && (word & express::PRESENCE_DETECTED == 0 || word & express::POWER_OFF == 0) {
+            return;
+        }
+        let power =
+            if on { express::POWER_INDICATOR_ON } else { express::POWER_INDICATOR | express::POWER_OFF };
+        let rest = word & !(express::POWER_INDICATOR | express::POWER_OFF);
+        // Bits of the status are cleared by writing them.
+        self.configuration.write_word(bridge, slot, rest | power);
     }
 
     fn write_bus_numbers(&mut self, bridge: Address, secondary: u8, subordinate: u8) {
@@ -332,6 +452,50 @@ mod tests {
     fn memory64(size_bytes: u64) -> [(u32, u32); 2] {
         let writable = !(size_bytes - 1);
         [(writable as u32, 0xc), ((writable >> 32) as u32, 0)]
+    }
+
+    fn enumerate(machine: &mut FakeMachine, host: &PcieHost) -> Vec<Function> {
+        let mut buses = Buses::new(host);
+        buses.scan(machine);
+        buses.functions().to_vec()
+    }
+
+    #[test]
+    fn what_is_plugged_in_and_out_later_is_found_and_nothing_else_moves() {
+        let mut machine = FakeMachine::default();
+        let bridge = || FakeFunction::new(0x000c_1b36, 0x06_04_00, 1, &[]);
+        let disk = || FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[memory32(0x1000)]);
+        machine.plug(0, 1, bridge());
+        machine.plug(0, 2, bridge());
+        machine.plug(2, 0, disk());
+        machine.plug(0, 3, disk());
+        let mut buses = Buses::new(&host());
+        buses.scan(&mut machine);
+        let before = buses.functions().to_vec();
+        assert_eq!(before.len(), 4);
+        assert_eq!(buses.take_vanished(&mut machine), []);
+        buses.scan(&mut machine);
+        assert_eq!(buses.functions(), before);
+
+        machine.plug(1, 0, disk());
+        buses.scan(&mut machine);
+        assert_eq!(buses.functions()[..4], before);
+        let added = &buses.functions()[4];
+        let address = added.bars[0].address;
+        assert_eq!((added.address.bus, added.device_id), (1, 0x1042));
+        assert!(before.iter().flat_map(|function| &function.bars).all(|bar| bar.address < address));
+        // Its bridge is open for it.
+        let window = machine.register(0, 1, bridge_register::MEMORY_WINDOW);
+        let (base, limit) = (u64::from(window & 0xfff0) << 16, u64::from(window & 0xfff0_0000) | 0xf_ffff);
+        assert!((base..=limit).contains(&address));
+
+        // Another one in the place of one, which nobody has set up.
+        machine.plug(2, 0, disk());
+        let vanished = buses.take_vanished(&mut machine);
+        assert_eq!(vanished.iter().map(|address| address.bus).collect::<Vec<_>>(), [2]);
+        buses.scan(&mut machine);
+        assert_eq!(buses.functions().len(), 5);
+        assert_ne!(buses.functions()[4].bars[0].address, 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The PCI bus: what is plugged in, and where its memory is.
 //!
-//! Nobody has set up the bus when a kernel is booted directly: [`enumerate`] gives every bus behind
+//! Nobody has set up the bus when a kernel is booted directly: [`Buses`] gives every bus behind
 //! a bridge its number and every memory BAR its address, and returns the [`Function`]s it found.
 //! Configuration space is reached through `virtio_drivers`' [`ConfigurationAccess`], which the
 //! tests implement over a made-up machine.
@@ -8,7 +8,7 @@
 mod enumeration;
 mod window;
 
-pub use enumeration::{Shared, enumerate};
+pub use enumeration::{Buses, Shared};
 pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction as Address};
 
 use alloc::vec::Vec;

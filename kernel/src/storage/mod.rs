@@ -11,7 +11,7 @@ mod memory_disk;
 pub mod sectors;
 mod undriven;
 
-pub use disks::{DiskBus, Disks, Found};
+pub use disks::{Change, DiskBus, Disks, Found, Vanished};
 pub use faulty_disk::FaultyDisk;
 pub use memory_disk::MemoryDisk;
 pub use undriven::{Undriven, virtio_type_of_pci};
@@ -245,6 +245,11 @@ impl Disk {
         if self.capacity_bytes() != capacity_bytes {
             self.file = None;
         }
+    }
+
+    /// Says that the device is no longer there.
+    pub fn unplugged(&mut self) {
+        self.device.unplugged();
     }
 
     /// Starts the device anew; what it was asked for is forgotten.

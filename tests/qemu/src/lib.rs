@@ -8,8 +8,10 @@ pub mod device_tree;
 pub mod loader;
 
 mod nbd;
+mod qmp;
 
 pub use nbd::NbdServer;
+pub use qmp::Monitor;
 
 use std::{
     ffi::{OsStr, OsString},

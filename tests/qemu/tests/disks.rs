@@ -1,6 +1,6 @@
 //! Disks that are not as most are: other blocks, other queues, slow ones, silent ones, and what is no disk at all.
 
-use qemu_tests::{Directory, NbdServer, Run, repository};
+use qemu_tests::{Directory, Monitor, NbdServer, Run, repository};
 use std::fs;
 
 /// QEMU's words for a file as a block node.
@@ -179,6 +179,61 @@ fn ctrl_c_does_not_wait_for_a_slow_disk() {
     // Slow is not silent.
     session.send("llm load\r");
     session.wait_for("context 256 of 256");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+#[test]
+fn disks_are_plugged_in_and_out_and_resized_beside_a_loaded_model() {
+    let directory = Directory::new("rescan");
+    let monitor = Monitor::new(directory.path());
+    let micro = directory.file("micro.gguf", &model("micro.gguf"));
+    let tiny = directory.file("tiny.gguf", &model("tiny.gguf"));
+    let grown = directory.file("grown", &[0; 1 << 20]);
+    let qemu = format!(
+        "{} -device pcie-root-port,id=slot,chassis=1 {} -device virtio-blk-device,drive=micro,serial=micro {} \
+         -blockdev driver=raw,node-name=grown,file.driver=file,file.filename={} \
+         -device virtio-blk-device,drive=grown,serial=grown",
+        monitor.words(),
+        blockdev("micro", &micro),
+        blockdev("tiny", &tiny),
+        grown.display(),
+    );
+    let mut session = Run::new().args(["--mem", "256M"]).qemu(&qemu).start();
+    session.wait_for("ferrite> ");
+    let mut monitor = monitor.connect();
+    session.send("llm load ferrite-micro\r");
+    session.wait_for("context 256 of 256");
+    session.send("disks rescan\r");
+    session.wait_for("nothing has changed");
+
+    monitor.command("block_resize", r#"{"node-name": "grown", "size": 2097152}"#);
+    let plug_in =
+        r#"{"driver": "virtio-blk-pci", "drive": "tiny", "serial": "hot", "bus": "slot", "id": "hot"}"#;
+    monitor.command("device_add", plug_in);
+    session.send("disks rescan\r");
+    session.wait_for("disk 0 has 2097152 bytes, no longer 1048576");
+    session.wait_for("disk 2 (\"hot\") is new: ");
+    session.send("llm list\r");
+    session.wait_for("* /models/ferrite-micro.gguf");
+    session.wait_for("/models/ferrite-tiny.gguf        llama");
+
+    monitor.command("device_del", r#"{"id": "hot"}"#);
+    session.send("disks rescan\r");
+    session.wait_for("disk 2 (\"hot\") is gone");
+    monitor.wait_for_event("DEVICE_DELETED");
+    session.send("llm infer Hello 3\r");
+    session.wait_for("3 generated");
+
+    // The same slot again, and a model from it.
+    monitor.command("device_add", plug_in);
+    session.send("disks rescan\r");
+    session.wait_for("disk 2 (\"hot\") is new: ");
+    session.send("llm load ferrite-tiny\r");
+    session.wait_for("/models/ferrite-tiny.gguf: llama");
+    session.send("disks reset 2\r");
+    session.send("llm verify ferrite-tiny\r");
+    session.wait_for("no checksum came with the file");
     session.send("poweroff\r");
     session.finish().expect_status(0);
 }

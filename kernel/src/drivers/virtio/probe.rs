@@ -5,7 +5,7 @@ use crate::{
     drivers::pcie::Ecam,
     machine::{PcieHost, Registers},
     pci::{self, Shared},
-    storage::{DiskBus, Found, Undriven, virtio_type_of_pci},
+    storage::{DiskBus, Found, Undriven, Vanished, virtio_type_of_pci},
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{cell::RefCell, mem::ManuallyDrop, ptr::NonNull};
@@ -27,7 +27,9 @@ pub struct Bus {
 
 struct PciBus {
     ecam: Ecam,
-    functions: Vec<pci::Function>,
+    buses: pci::Buses,
+    /// Functions that somebody wants to take out.
+    leaving: Vec<pci::Address>,
 }
 
 impl Bus {
@@ -40,8 +42,9 @@ impl Bus {
         let pci = pci_host.and_then(|host| {
             // SAFETY: the caller promises mapped registers that nothing else uses.
             let mut ecam = unsafe { Ecam::new(host) }?;
-            let functions = pci::enumerate(&mut ecam, host);
-            Some(PciBus { ecam, functions })
+            let mut buses = pci::Buses::new(host);
+            buses.scan(&mut ecam);
+            Some(PciBus { ecam, buses, leaving: Vec::new() })
         });
         Self { mmio: mmio.to_vec(), pci, surroundings }
     }
@@ -83,16 +86,44 @@ impl PciBus {
 
 impl DiskBus for Bus {
     fn functions(&self) -> &[pci::Function] {
-        self.pci.as_ref().map_or(&[], |pci| &pci.functions)
+        self.pci.as_ref().map_or(&[], |pci| pci.buses.functions())
+    }
+
+    fn vanished(&mut self, known: &[&str]) -> Vec<Vanished> {
+        let mut vanished = Vec::new();
+        for registers in &self.mmio {
+            let name = mmio_name(registers);
+            let is_disk =
+                |transport: ManuallyDrop<MmioTransport<'_>>| transport.device_type() == DeviceType::Block;
+            if known.contains(&&*name) && !mmio_transport(registers).is_ok_and(is_disk) {
+                vanished.push(Vanished { transport: name, is_reachable: false });
+            }
+        }
+        if let Some(pci) = &mut self.pci {
+            for address in pci.buses.take_vanished(&mut pci.ecam) {
+                vanished.push(Vanished { transport: pci_name(address), is_reachable: false });
+            }
+            pci.leaving = pci.buses.wanted_out(&mut pci.ecam);
+            for &address in &pci.leaving {
+                vanished.push(Vanished { transport: pci_name(address), is_reachable: true });
+            }
+        }
+        vanished
     }
 
     fn find(&mut self, known: &[&str]) -> Found {
         let mut found = Found::default();
+        if let Some(pci) = &mut self.pci {
+            for address in core::mem::take(&mut pci.leaving) {
+                pci.buses.release(&mut pci.ecam, address);
+            }
+            pci.buses.scan(&mut pci.ecam);
+        }
         for registers in self.mmio.iter().filter(|registers| !known.contains(&&*mmio_name(registers))) {
             self.add_mmio(registers, &mut found);
         }
         for function in self.functions().to_vec() {
-            let name = pci_name(&function);
+            let name = pci_name(function.address);
             if known.contains(&&*name) {
                 continue;
             }
@@ -123,8 +154,8 @@ fn mmio_name(registers: &Registers) -> String {
     format!("virtio-mmio {:#x}", registers.address)
 }
 
-fn pci_name(function: &pci::Function) -> String {
-    format!("virtio-pci {}", function.address)
+fn pci_name(address: pci::Address) -> String {
+    format!("virtio-pci {address}")
 }
 
 fn pci_place(function: &pci::Function) -> String {

@@ -40,6 +40,25 @@ pub(super) static COMMANDS: &[Command] = &[
         run: disks,
     },
     Command {
+        name: "disks rescan",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "look for disks that have been plugged in or out, or have another size",
+        details: "Disks that stay keep their numbers and names; a loaded model stays as it is.",
+        run: rescan,
+    },
+    Command {
+        name: "disks reset",
+        usage: "DISK",
+        n_positional: 1..=1,
+        options: &[],
+        summary: "start the disk with this number anew; what it was asked for is forgotten",
+        details: "For a disk that does not answer and will not. QEMU stands still meanwhile, until its own storage\n\
+                  answers: the disk comes back by itself then, without a reset.",
+        run: reset,
+    },
+    Command {
         name: "pci",
         usage: "",
         n_positional: 0..=0,
@@ -143,6 +162,28 @@ fn disks(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     for undriven in disks.undriven() {
         terminal.print(format_args!("{undriven}\n"));
     }
+    Ok(())
+}
+
+fn rescan(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let Shell { backend, terminal, machine, .. } = shell;
+    let catalog = backend.catalog();
+    let changes = catalog.rescan();
+    // To stop means here not to wait for disks that do not answer.
+    let _ = terminal.check_interrupt();
+    if changes.is_empty() {
+        terminal.print(format_args!("nothing has changed\n"));
+    }
+    for change in changes {
+        terminal.print(format_args!("{change}\n"));
+    }
+    machine.pci = catalog.disks().pci_functions().to_vec();
+    Ok(())
+}
+
+fn reset(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let number = arguments.value(0, "DISK", "the number of a disk")?.unwrap_or(0);
+    shell.backend.catalog().reset_disk(number)?;
     Ok(())
 }
 

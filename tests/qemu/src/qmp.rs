@@ -1,0 +1,88 @@
+//! QEMU's monitor for programs: what happens to a machine from outside, while it runs.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A monitor that QEMU is told to open.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: PathBuf,
+}
+
+impl Monitor {
+    /// A monitor whose socket will lie in `directory`.
+    pub fn new(directory: &Path) -> Self {
+        Self { socket: directory.join("qmp") }
+    }
+
+    /// Words for QEMU's command line.
+    pub fn words(&self) -> String {
+        format!("-qmp unix:{},server=on,wait=off", self.socket.display())
+    }
+
+    /// Connects to the monitor of a machine that has started.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn connect(&self) -> Connection {
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let start = Instant::now();
+        let stream = loop {
+            match UnixStream::connect(&self.socket) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(start.elapsed() < PATIENCE, "QEMU's monitor: {error}"),
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let lines = BufReader::new(stream.try_clone().expect("another handle"));
+        let mut connection = Connection { stream, lines };
+        connection.command("qmp_capabilities", "{}");
+        connection
+    }
+}
+
+/// A connection to a monitor.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    lines: BufReader<UnixStream>,
+}
+
+impl Connection {
+    /// Runs a command; `arguments` is a JSON object.
+    ///
+    /// # Panics
+    /// If QEMU refuses it.
+    pub fn command(&mut self, name: &str, arguments: &str) {
+        writeln!(self.stream, "{{\"execute\": \"{name}\", \"arguments\": {arguments}}}")
+            .expect("QEMU listens");
+        let answer = self.line_with(&["\"return\"", "\"error\""]);
+        assert!(answer.contains("\"return\""), "{name}: {answer}");
+    }
+
+    /// Waits for an event.
+    ///
+    /// # Panics
+    /// If it does not happen.
+    pub fn wait_for_event(&mut self, name: &str) {
+        self.line_with(&[&format!("\"event\": \"{name}\"")]);
+    }
+
+    fn line_with(&mut self, texts: &[&str]) -> String {
+        loop {
+            let mut line = String::new();
+            let length =
+                self.lines.read_line(&mut line).unwrap_or_else(|error| panic!("no {texts:?}: {error}"));
+            assert!(length > 0, "QEMU has ended without {texts:?}");
+            if texts.iter().any(|text| line.contains(text)) {
+                return line;
+            }
+        }
+    }
+}
