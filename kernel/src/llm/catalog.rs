@@ -251,7 +251,10 @@ impl Catalog {
     /// [`BackendError::UnknownPath`].
     pub fn find(&mut self, path: &str) -> Result<usize, BackendError> {
         let stem = path.strip_prefix(FOLDER).unwrap_or(path);
-        let stem = stem.strip_suffix(EXTENSION).unwrap_or(stem);
+        let stem = match stem.split_at_checked(stem.len().saturating_sub(EXTENSION.len())) {
+            Some((stem, extension)) if extension.eq_ignore_ascii_case(EXTENSION) => stem,
+            _ => stem,
+        };
         let is_it = |file: &ModelFile| file.path[FOLDER.len()..file.path.len() - EXTENSION.len()] == *stem;
         self.ask_silent_disks(Patience::WithNews);
         if let Some(found) = self.files().iter().position(is_it) {
@@ -488,7 +491,7 @@ mod tests {
             Err(BackendError::Gguf(GgufError::NotGguf { magic: [0xa5, 0xa5, 0xa5, 0xa5] }))
         ));
         assert!(matches!(catalog.files()[5].header, Err(BackendError::EmptyDisk)));
-        for path in ["/models/tiny-model-2.gguf", "tiny-model-2.gguf", "tiny-model-2"] {
+        for path in ["/models/tiny-model-2.gguf", "tiny-model-2.gguf", "tiny-model-2.GGUF", "tiny-model-2"] {
             assert_eq!(catalog.find(path).unwrap(), 1);
         }
         for path in ["", "/models/", "tiny", "/other/tiny-model.gguf", ".gguf"] {

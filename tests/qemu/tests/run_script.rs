@@ -75,6 +75,39 @@ fn defaults_follow_the_models() {
     assert_eq!(value_of(&arguments, "-m"), "128M");
 }
 
+/// One of `count` files that a model without tensors is in.
+fn part(number: u16, count: u16) -> Vec<u8> {
+    const U16: u32 = 2;
+    let mut file = [&b"GGUF"[..], &3_u32.to_le_bytes(), &0_u64.to_le_bytes(), &2_u64.to_le_bytes()].concat();
+    for (key, value) in [("split.no", number), ("split.count", count)] {
+        file.extend((key.len() as u64).to_le_bytes());
+        file.extend(key.bytes());
+        file.extend(U16.to_le_bytes());
+        file.extend(value.to_le_bytes());
+    }
+    file
+}
+
+#[test]
+fn a_model_in_several_files_becomes_one_disk() {
+    let directory = Directory::new("several-files");
+    let first = directory.file("Some Model-00001-of-00002.GGUF", &part(0, 2));
+    let second = directory.file("Some Model-00002-of-00002.GGUF", &part(1, 2));
+    for file in [&first, &second] {
+        let arguments = qemu_arguments(Run::new().model(file), &directory);
+        // Of what the parts have, all that is left is magic, version and two counts, padded.
+        assert!(value_of(&arguments, "-append").contains("ferrite.model=Some_Model:32"), "{arguments:?}");
+        assert!(arguments.iter().any(|argument| argument.ends_with("/Some Model.gguf")), "{arguments:?}");
+    }
+    let whole = directory.file("WHOLE.GGUF", &[1; 7]);
+    let arguments = qemu_arguments(Run::new().model(&whole), &directory);
+    assert!(value_of(&arguments, "-append").contains("ferrite.model=WHOLE:7"));
+
+    // A part that has changed since.
+    fs::write(&second, part(0, 2)).unwrap();
+    Run::new().model(&first).finish().expect_status(1).expect_error("part 1 of 2, expected part 2 of 2");
+}
+
 #[test]
 fn options_reach_qemu() {
     let directory = Directory::new("options");
@@ -129,7 +162,9 @@ fn mistakes_are_named() {
         (&["--"], USAGE_ERROR, "a command is expected after --"),
         (&["--model", "/nowhere.gguf"], 1, "/nowhere.gguf: no such file"),
         (&["--model", "/"], 1, "/: not a regular file"),
-        (&["--model", "hf:org/repository"], USAGE_ERROR, "expected hf:ORG/REPO/FILE"),
+        (&["--model", "hf:org/repository"], USAGE_ERROR, "expected hf:ORG/REPO/FILE or hf:ORG/REPO:TAG"),
+        (&["--model", "hf:org/:Q4_0"], USAGE_ERROR, "expected hf:ORG/REPO/FILE or hf:ORG/REPO:TAG"),
+        (&["--model", "/nowhere-00001-of-00002.gguf"], 1, "/nowhere-00001-of-00002.gguf: no such file"),
         (&["--gpu", "ff:1f.7"], 1, "no such PCI device"),
     ];
     for (arguments, status, message) in mistakes {
