@@ -187,8 +187,6 @@ pub struct Platform {
     pub virtio_mmio: Vec<Registers>,
     /// The PCIe host bridge.
     pub pcie: Option<PcieHost>,
-    /// How to call PSCI.
-    pub psci: Option<PsciMethod>,
     /// Interrupt of the cores' virtual timers.
     pub timer_interrupt: Option<Interrupt>,
     /// Interrupt of the cores' performance counters.

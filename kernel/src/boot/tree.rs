@@ -1,10 +1,10 @@
 //! Finding the device tree: where the boot loader says that it is, or else where QEMU puts it for ELF files.
 
 use core::{fmt, ops::Range, slice};
-use dtoolkit::{error::FdtParseError, fdt::Fdt};
+use dtoolkit::fdt::Fdt;
 use ferrite_kernel::{
     arch::{boot_map, entry, image, probe},
-    device_tree,
+    device_tree::{self, StructureError},
     memory::boot_map::{Kind, MapError},
 };
 
@@ -44,7 +44,7 @@ pub enum TreeError {
     /// It lies within the kernel, which needs the place for its variables.
     WithinImage,
     /// Its structure is broken.
-    Invalid(FdtParseError),
+    Invalid(StructureError),
 }
 
 impl fmt::Display for TreeError {
@@ -126,7 +126,7 @@ fn read(address: u64) -> Result<(Fdt<'static>, Range<u64>), TreeError> {
     map_readable(range.clone())?;
     // SAFETY: each of its pages could be read just now, and nothing writes to them while the tree is in use.
     let bytes = unsafe { slice::from_raw_parts(start, size_bytes as usize) };
-    let tree = Fdt::new(bytes).map_err(TreeError::Invalid)?;
+    let tree = device_tree::open(bytes).map_err(TreeError::Invalid)?;
     Ok((tree, range))
 }
 

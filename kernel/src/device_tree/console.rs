@@ -93,10 +93,9 @@ fn find<'a>(tree: &Fdt<'a>, path: &'a str) -> Option<Place<'a>> {
 fn uart(tree: &Fdt<'_>, place: &Place<'_>) -> Option<Uart> {
     let node = &place.node;
     let mut registers = place.registers(0)?;
-    let kind = if place.is_compatible(SBSA) {
-        UartKind::Sbsa
-    } else if place.is_compatible(PL011) {
-        UartKind::Pl011
+    let kind = if place.is_compatible(SBSA) || place.is_compatible(PL011) {
+        registers = place.registers_of(0, 0x48, 4)?;
+        if place.is_compatible(SBSA) { UartKind::Sbsa } else { UartKind::Pl011 }
     } else if place.is_compatible(NS16550) || place.is_compatible(DESIGNWARE) {
         let is_wide = place.is_compatible(DESIGNWARE) || place.is_compatible(&["nvidia,tegra20-uart"]);
         let (default_shift, default_bytes) = if is_wide { (2, 4) } else { (0, 1) };

@@ -1,6 +1,6 @@
 //! From a device's `interrupts` to a number of the interrupt controller (Devicetree Specification 0.4, 2.4).
 
-use super::walk::{Place, cell, cells, find_phandle, nth_cell};
+use super::walk::{Place, cell, cells, find_phandle, find_phandle_place, nth_cell};
 use crate::machine::{Interrupt, Trigger};
 use dtoolkit::{
     Node, Property,
@@ -28,6 +28,9 @@ const FIRST_PRIVATE: u32 = 16;
 
 /// How many maps an interrupt may pass through.
 const MAX_MAPS: usize = 8;
+
+/// How many nodes there may be between a device and what its interrupts go to: they can name each other in a circle.
+const MAX_STEPS: usize = 64;
 
 /// The most cells of an address or an interrupt.
 const MAX_CELLS: usize = 8;
@@ -59,12 +62,27 @@ fn specifier<'a>(tree: &Fdt<'a>, device: &Place<'a>, index: usize) -> Option<(Fd
         let interrupt = take(&mut rest, interrupt_cells(&parent)?)?;
         return Some((parent, interrupt));
     }
-    let parent = device.upwards().find_map(|node| cell(&node, "interrupt-parent"))?;
-    let parent = find_phandle(tree, parent)?;
+    let parent = interrupt_parent(tree, device)?;
     let count = interrupt_cells(&parent)?;
     let interrupts = device.node.property("interrupts")?;
     let mut rest = cells(interrupts.value()).skip(index.checked_mul(count)?);
     Some((parent, take(&mut rest, count)?))
+}
+
+/// The controller or map that a node's interrupts go to: on the way up, where each node may name another than the one
+/// above it, the first that says how its interrupts are named. A bus that is a map itself needs no `interrupt-parent`.
+fn interrupt_parent<'a>(tree: &Fdt<'a>, node: &Place<'a>) -> Option<FdtNode<'a>> {
+    let mut place = node.clone();
+    for _ in 0..MAX_STEPS {
+        place = match cell(&place.node, "interrupt-parent") {
+            Some(phandle) => find_phandle_place(tree, phandle)?,
+            None => place.parent()?,
+        };
+        if interrupt_cells(&place.node).is_some() {
+            return Some(place.node);
+        }
+    }
+    None
 }
 
 /// A nexus passes interrupts on: the first entry of its `interrupt-map` whose address and interrupt are, under the

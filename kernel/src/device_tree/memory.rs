@@ -20,17 +20,11 @@ pub fn memory_banks(tree: &Fdt<'_>) -> heapless::Vec<Range<u64>, MAX_EARLY_BANKS
 
 /// The RAM banks as the tree names them, cut to what may be used.
 ///
-/// Banks are children of the root whose `device_type` is `memory` (Devicetree Specification 0.4, 3.4), or if there
-/// are none, those with that name. `linux,usable-memory` of a bank and `linux,usable-memory-range` of `/chosen` are
+/// `linux,usable-memory` of a bank and `linux,usable-memory-range` of `/chosen` are
 /// what a kernel that boots after another one's crash may use.
 pub(super) fn named_banks<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
     let root = tree.root();
-    let has_type = |node: &FdtNode<'_>| text(node, "device_type") == Some("memory");
-    let by_type = root.children().any(|node| has_type(&node));
-    let is_memory = move |node: &FdtNode<'_>| match by_type {
-        true => has_type(node),
-        false => node.name_without_address() == "memory",
-    };
+    let is_memory = is_memory(tree);
     let nodes = root.children().filter(move |node| is_memory(node) && is_enabled(node));
     let banks = nodes.flat_map(move |node| {
         let usable = node.property("linux,usable-memory").is_some();
@@ -50,6 +44,14 @@ pub(super) fn named_banks<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>
         })
         .map(|bank| bank.start..bank.end.min(ADDRESS_SPACE.end))
         .filter(|bank| bank.start < bank.end)
+}
+
+/// Tells whether a child of the root is a bank: its `device_type` is `memory` (Devicetree Specification 0.4, 3.4), or if
+/// none has that, its name is.
+fn is_memory(tree: &Fdt<'_>) -> impl Fn(&FdtNode<'_>) -> bool + use<> {
+    let has_type = |node: &FdtNode<'_>| text(node, "device_type") == Some("memory");
+    let by_type = tree.root().children().any(|node| has_type(&node));
+    move |node| if by_type { has_type(node) } else { node.name_without_address() == "memory" }
 }
 
 /// How many ranges `linux,usable-memory-range` may have: Linux knows two.
@@ -87,13 +89,22 @@ fn reserved_nodes<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = FdtNode<'a>> + use
     nodes.filter(is_enabled)
 }
 
-/// Where devices have their registers, those included that this kernel does not drive.
+/// Where devices are for the CPU, those included that this kernel does not drive: their registers, and what a PCI host
+/// bridge makes of its part of the address space.
 fn device_registers<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = Range<u64>> + use<'a> {
-    let devices = walk::places(tree).filter(|place| {
-        place.node.property("compatible").is_some() && text(&place.node, "device_type") != Some("memory")
+    let is_memory = is_memory(tree);
+    let devices = walk::places(tree).filter(move |place| {
+        let is_bank = place.is_below_root() && is_memory(&place.node);
+        place.node.property("compatible").is_some() && !is_bank
     });
     devices.flat_map(|place| {
+        let windows = (text(&place.node, "device_type") == Some("pci")).then(|| place.clone());
+        let windows = windows.into_iter().flat_map(|host| {
+            let count = host.all_windows().count();
+            (0..count).filter_map(move |index| host.all_windows().nth(index).flatten())
+        });
         let count = place.all_registers().count();
-        (0..count).filter_map(move |index| Some(place.registers(index)?.range()))
+        let registers = (0..count).filter_map(move |index| place.registers(index));
+        registers.chain(windows).map(|registers| registers.range())
     })
 }

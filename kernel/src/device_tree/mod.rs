@@ -8,12 +8,16 @@ mod console;
 mod interrupts;
 mod memory;
 mod power_keys;
+mod structure;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::memory::{memory_banks, reserved_memory};
+pub use self::{
+    memory::{memory_banks, reserved_memory},
+    structure::{StructureError, StructureErrorKind, open},
+};
 
 use self::walk::Place;
 use crate::{
@@ -22,11 +26,7 @@ use crate::{
     },
     memory::layout,
 };
-use alloc::{
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{format, string::ToString, vec::Vec};
 use core::{fmt, ops::Range};
 use dtoolkit::{
     Node, Property, ToCellInt,
@@ -40,8 +40,6 @@ const MAGIC: u32 = 0xd00d_feed;
 /// Why a device tree cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceTreeError {
-    /// The bytes are no valid flattened device tree; the text says what is wrong.
-    Invalid(String),
     /// No memory node with a `reg` property.
     NoMemory,
 }
@@ -49,7 +47,6 @@ pub enum DeviceTreeError {
 impl fmt::Display for DeviceTreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid(reason) => write!(f, "device tree: {reason}"),
             Self::NoMemory => write!(f, "device tree: no memory node with a reg property"),
         }
     }
@@ -121,7 +118,6 @@ impl Platform {
             interrupt_controller: None,
             virtio_mmio: Vec::new(),
             pcie: None,
-            psci: None,
             timer_interrupt: None,
             pmu_interrupt: None,
             clock: None,
@@ -138,26 +134,24 @@ impl Platform {
     }
 
     fn add_device(&mut self, tree: &Fdt<'_>, place: &Place<'_>) {
-        let node = &place.node;
         if place.is_compatible(&["virtio,mmio"]) {
-            self.virtio_mmio.extend(place.registers(0));
+            self.virtio_mmio.extend(place.registers_of(0, 0x100, 4));
         } else if place.is_compatible(interrupts::GIC_V3) {
             self.set_interrupt_controller(gic_v3(place));
         } else if place.is_compatible(interrupts::GIC_V2) {
-            let registers = place.registers(0).zip(place.registers(1));
+            // A Cortex-A9's interface has no more than it needs.
+            let registers = place.registers_of(0, 0x1000, 4).zip(place.registers_of(1, 0x14, 4));
             self.set_interrupt_controller(registers.map(|(distributor, cpu_interface)| {
                 InterruptController::GicV2 { distributor, cpu_interface }
             }));
         } else if place.is_compatible(&["pci-host-ecam-generic"]) {
             self.pcie = self.pcie.take().or_else(|| pcie_host(place));
-        } else if let Some(method) = psci_method(node) {
-            self.psci = self.psci.or(Some(method));
         } else if place.is_compatible(&["arm,armv8-timer"]) {
             // Secure, non-secure, virtual, hypervisor's.
             const VIRTUAL: usize = 2;
             self.timer_interrupt = self.timer_interrupt.or_else(|| private_interrupt(tree, place, VIRTUAL));
         } else if place.is_compatible(&["arm,pl031"]) {
-            self.clock = self.clock.or_else(|| place.registers(0));
+            self.clock = self.clock.or_else(|| place.registers_of(0, 4, 4));
         } else if place.is_compatible(PMU) {
             self.pmu_interrupt = self.pmu_interrupt.or_else(|| private_interrupt(tree, place, 0));
         }
@@ -186,9 +180,12 @@ const PMU: &[&str] = &[
 fn gic_v3(place: &Place<'_>) -> Option<InterruptController> {
     const MAX_REGIONS: usize = 64;
     let regions = walk::cell(&place.node, "#redistributor-regions").unwrap_or(1) as usize;
+    // Some registers have 64 bits.
+    const ALIGN_BYTES: u64 = 8;
+    let redistributors = place.all_registers().skip(1).take(regions.min(MAX_REGIONS)).flatten();
     let redistributors: Vec<_> =
-        place.all_registers().skip(1).take(regions.min(MAX_REGIONS)).flatten().collect();
-    let distributor = place.registers(0)?;
+        redistributors.filter(|region| region.address.is_multiple_of(ALIGN_BYTES)).collect();
+    let distributor = place.registers_of(0, 1, ALIGN_BYTES)?;
     (!redistributors.is_empty()).then_some(InterruptController::GicV3 { distributor, redistributors })
 }
 
@@ -250,8 +247,9 @@ fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
 /// space in bits 25:24 (2: 32-bit memory, 3: 64-bit memory).
 fn pcie_host(place: &Place<'_>) -> Option<PcieHost> {
     const BYTES_PER_BUS: u64 = 1 << 20;
+    const BYTES_PER_FUNCTION: u64 = 4096;
     let node = &place.node;
-    let ecam = place.registers(0)?;
+    let ecam = place.registers_of(0, BYTES_PER_BUS, BYTES_PER_FUNCTION)?;
     let bus_range = node.property("bus-range");
     let first_bus = bus_range
         .as_ref()
@@ -271,11 +269,15 @@ fn pcie_host(place: &Place<'_>) -> Option<PcieHost> {
             continue;
         };
         let window = place.translate(Registers { address: cpu_address, size_bytes });
+        let bus_address = u64::from(high.get()) << 32 | u64::from(low.get());
+        // What is aligned on the bus must be so for the CPU.
+        const PAGE_BYTES: u64 = 4096;
         if space >= 2
             && let Some(window) = window
+            && (window.address | bus_address).is_multiple_of(PAGE_BYTES)
         {
             windows.push(PciWindow {
-                bus_address: u64::from(high.get()) << 32 | u64::from(low.get()),
+                bus_address,
                 cpu_address: window.address,
                 size_bytes: window.size_bytes,
                 is_64_bit: space == 3,

@@ -45,7 +45,7 @@ fn key(tree: &Fdt<'_>, node: &FdtNode<'_>) -> Option<PowerKey> {
     }
     Some(PowerKey {
         action,
-        gpio: controller.registers(0)?,
+        gpio: controller.registers_of(0, 0x420, 4)?,
         line: of_gpio(1).filter(|&line| line < N_LINES)? as u8,
         is_active_low: of_gpio(2)? & ACTIVE_LOW != 0,
         interrupt: interrupts::interrupt(tree, &controller, 0)?,

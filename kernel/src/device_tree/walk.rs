@@ -77,14 +77,28 @@ impl<'a> Place<'a> {
         nodes.all(|node| names.next().is_some_and(|name| is_named(node, name))) && names.next().is_none()
     }
 
-    /// The nodes from this one up to the root.
-    pub fn upwards(&self) -> impl Iterator<Item = FdtNode<'a>> {
-        [self.node].into_iter().chain(self.above.iter().rev().copied())
+    /// The place of the node above this one.
+    pub fn parent(&self) -> Option<Self> {
+        let mut above = self.above.clone();
+        Some(Self { node: above.pop()?, above })
+    }
+
+    /// True if the node is a child of the root.
+    pub fn is_below_root(&self) -> bool {
+        self.above.len() == 1
     }
 
     /// The entry of `reg` with this index, as the CPU sees it.
     pub fn registers(&self, index: usize) -> Option<Registers> {
         self.all_registers().nth(index).flatten()
+    }
+
+    /// The entry of `reg` with this index, if a driver can use it that needs so many bytes at a multiple of
+    /// `align_bytes`.
+    pub fn registers_of(&self, index: usize, min_bytes: u64, align_bytes: u64) -> Option<Registers> {
+        self.registers(index).filter(|registers| {
+            registers.size_bytes >= min_bytes && registers.address.is_multiple_of(align_bytes)
+        })
     }
 
     /// All entries of `reg` as the CPU sees them; `None` for those that it cannot reach.
@@ -93,6 +107,16 @@ impl<'a> Place<'a> {
         entries.map(|entry| {
             let address = number(&entry.address)?;
             let size_bytes = number(&entry.size)?;
+            self.translate(Registers { address, size_bytes })
+        })
+    }
+
+    /// Where the entries of this bus's `ranges` are for the CPU; `None` for those that it cannot reach.
+    pub fn all_windows(&self) -> impl Iterator<Item = Option<Registers>> {
+        let entries = self.node.ranges().ok().flatten().into_iter().flatten();
+        entries.map(|entry| {
+            let address = number(&entry.parent_bus_address)?;
+            let size_bytes = number(&entry.length)?;
             self.translate(Registers { address, size_bytes })
         })
     }
@@ -163,16 +187,22 @@ pub fn phandle(node: &FdtNode<'_>) -> Option<u32> {
 
 /// The node that others refer to by this number, enabled or not.
 pub fn find_phandle<'a>(tree: &Fdt<'a>, phandle: u32) -> Option<FdtNode<'a>> {
-    let mut level: heapless::Vec<Children<'a>, MAX_DEPTH> = heapless::Vec::new();
-    let _ = level.push(tree.root().children());
+    find_phandle_place(tree, phandle).map(|place| place.node)
+}
+
+/// The same, with the nodes above it.
+pub fn find_phandle_place<'a>(tree: &Fdt<'a>, phandle: u32) -> Option<Place<'a>> {
+    let mut level: heapless::Vec<(FdtNode<'a>, Children<'a>), MAX_DEPTH> = heapless::Vec::new();
+    let _ = level.push((tree.root(), tree.root().children()));
     loop {
-        let Some(node) = level.last_mut()?.next() else {
+        let Some(node) = level.last_mut()?.1.next() else {
             level.pop();
             continue;
         };
         if self::phandle(&node) == Some(phandle) {
-            return Some(node);
+            let above = level.iter().map(|(node, _)| *node).collect();
+            return Some(Place { node, above });
         }
-        let _ = level.push(node.children());
+        let _ = level.push((node, node.children()));
     }
 }
