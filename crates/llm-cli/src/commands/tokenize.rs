@@ -18,10 +18,13 @@ pub struct Arguments {
 
     /// The text itself; each of several gets a line.
     #[arg(required_unless_present = "file", allow_hyphen_values = true)]
-    texts: Vec<String>,
+    text: Option<String>,
+
+    #[arg(value_name = "TEXT", hide = true)]
+    more_texts: Vec<String>,
 
     /// File with the text, taken whole: also a newline at its end.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "texts")]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
     file: Option<PathBuf>,
 
     /// Do not add the start or end tokens that the model's file asks for.
@@ -40,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let texts = match &arguments.file {
         Some(path) => vec![read_text(path)?],
-        None => arguments.texts.clone(),
+        None => arguments.text.iter().chain(&arguments.more_texts).cloned().collect(),
     };
     let options = EncodeOptions { add_special: !arguments.no_bos, parse_special: arguments.special };
     let mut ids = Vec::new();

@@ -44,7 +44,7 @@ fn mistakes_are_explained() {
 fn each_text_gets_a_line() {
     let one = |text: &str| succeed(&["tokenize", "-m", &LLAMA, text]);
     assert_eq!(
-        succeed(&["tokenize", "-m", &LLAMA, "the cat", "-x", "sat"]),
-        one("the cat") + &one("-x") + &one("sat")
+        succeed(&["tokenize", "-m", &LLAMA, "-x", "the cat", "--special", "sat"]),
+        one("-x") + &one("the cat") + &one("sat")
     );
 }
