@@ -204,7 +204,9 @@ impl BootArgs {
             "ferrite.host" => {
                 self.host = parse_host(value).ok_or("none, semihosting or pvpanic")?;
             }
-            "ferrite.input-end" if value.is_empty() => return Err("a text"),
+            "ferrite.input-end" if value.is_empty() || value.contains(char::is_control) => {
+                return Err("a text without control characters");
+            }
             "ferrite.input-end" => self.input_end = Some(String::from(value)),
             "ferrite.kernels" => self.kernels = Some(String::from(value)),
             "ferrite.model" => {
@@ -331,6 +333,7 @@ mod tests {
             "ferrite.command=zz",
             "ferrite.host=xen",
             "ferrite.input-end=",
+            "ferrite.input-end=a\x19",
             "ferrite.model=:1",
             "ferrite.model=a",
             "ferrite.model=a:many",

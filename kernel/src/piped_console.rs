@@ -7,7 +7,7 @@
 
 use crate::{console::Console, system::Shutdown};
 
-/// The first byte of the mark. No key sends it, so nobody notices that it is held back until the next one comes.
+/// The first byte of the mark. It is held back until the next one comes, which only a terminal's Ctrl-Y would notice.
 const END_OF_MEDIUM: u8 = 0x19;
 
 /// A console and the mark that ends its input.
@@ -58,7 +58,7 @@ impl<'a> PipedConsole<'a> {
             return;
         }
         self.released = self.matched;
-        // Words of the boot arguments hold no control characters, so the mark begins nowhere within itself.
+        // The text holds no control characters (see `BootArgs`), so the mark begins nowhere within itself.
         if byte == END_OF_MEDIUM {
             self.matched = 1;
         } else {

@@ -52,8 +52,12 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
     match mode {
         RunMode::Interactive => shell.converse(),
         RunMode::Command(line) => {
-            let success = shell.run_line(&line);
-            shell.end().unwrap_or(Shutdown::PowerOff { success })
+            // A command that the power key cuts off has not succeeded.
+            let success = shell.run_line(&line) && shell.terminal.shutdown_request().is_none();
+            match shell.end() {
+                Some(Shutdown::Reboot) => Shutdown::Reboot,
+                _ => Shutdown::PowerOff { success },
+            }
         }
     }
 }

@@ -145,6 +145,7 @@ fn mistakes_are_named() {
         (&["--smp="], USAGE_ERROR, "--smp expects a value"),
         (&["--cpu", ""], USAGE_ERROR, "--cpu expects a value"),
         (&["--mem", "much"], USAGE_ERROR, "--mem much: expected a size, such as 512M or 2G"),
+        (&["--mem=31m"], USAGE_ERROR, "--mem 31m: the kernel needs at least 32M"),
         (&["--mem=0"], USAGE_ERROR, "--mem 0: the kernel needs at least 32M"),
         (&["--mem", "32767k"], USAGE_ERROR, "--mem 32767k: the kernel needs at least 32M"),
         (
@@ -201,7 +202,7 @@ fn a_value_may_follow_an_equals_sign() {
     let model = directory.file("a=b.gguf", &[1; 700]);
     let run = Run::new().args([format!("--model={}", model.display())]).args([
         "--smp=3",
-        "--mem=64M",
+        "--mem=64m",
         "--cpu=max,pauth=off",
         "--accel=tcg",
         "--device=edu,id=x",

@@ -3,7 +3,8 @@
 // then.
 //
 // Before the MMU and the caches are on, nothing is written to memory but the boot map, from which stale
-// cache lines are kept away, and nothing read that the boot core wrote.
+// cache lines are kept away, and an image that has to be moved (`align_image`), which is against the boot
+// protocol and gets no such care. Nothing is read that the boot core wrote.
 
 // Exceptions run on their own stack (SP_EL1), everything else on SP_EL0: a handler still has a stack
 // when the main one has overflowed. Two registers that nothing else uses keep what belongs to this

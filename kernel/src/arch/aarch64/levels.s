@@ -120,8 +120,12 @@ monitor_vectors:
     wfi
     b       1b
 .endr
-    // From a lower level in AArch64: `smc` of monitor.rs.
+    // From a lower level in AArch64: `smc` of monitor.rs. Anything else stops the core.
     .balign 0x80
+    mrs     x3, esr_el3
+    lsr     x3, x3, #26                     // EC
+    cmp     x3, #0x17                       // SMC from AArch64
+    b.ne    2f
     cmp     x0, #1
     b.ne    1f
     str     w2, [x1]
@@ -130,6 +134,9 @@ monitor_vectors:
 1:
     mov     x0, #-1                         // NOT_SUPPORTED (SMC calling convention, 5.1)
     eret
+2:
+    wfi
+    b       2b
 .rept 7
     .balign 0x80
 1:

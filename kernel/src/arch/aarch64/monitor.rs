@@ -21,13 +21,14 @@ impl Monitor {
     /// # Safety
     /// A register must be there, which may be written so; the address must be aligned.
     pub unsafe fn write(self, address: u64, value: u32) {
-        // SAFETY: the caller's promises; the monitor changes no register.
+        // SAFETY: the caller's promises; of the registers the monitor changes x3 only.
         unsafe {
             asm!(
                 "smc #0",
                 in("x0") WRITE,
                 in("x1") address,
                 in("x2") u64::from(value),
+                out("x3") _,
                 options(nostack),
             );
         }

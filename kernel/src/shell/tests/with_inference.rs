@@ -361,9 +361,9 @@ fn the_power_key_stops_what_is_running() {
     let (shutdown, output) = good().press_power_key(RunMode::Interactive, typed, b"Hel");
     assert_eq!(shutdown, off);
     assert!(output.ends_with("Hel\npower key: turning the machine off\n"), "{output}");
-    // In command mode it is no failure.
+    // In command mode the command has not succeeded.
     let command = RunMode::Command(b"llm infer hello 60".into());
-    assert_eq!(good().press_power_key(command, b"", b"").0, off);
+    assert_eq!(good().press_power_key(command, b"", b"").0, Shutdown::PowerOff { success: false });
 }
 
 #[test]
