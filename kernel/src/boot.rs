@@ -244,8 +244,10 @@ fn start_interrupts(platform: &Platform) {
     }
     // SAFETY: mapped by now, and nothing else uses them.
     unsafe { power_keys::init(&platform.power_keys) };
+    // A loader may have left it running.
+    arch::time::stop_timer();
     let timer = platform.timer_interrupt.unwrap_or(arch::time::VIRTUAL_TIMER_INTERRUPT);
-    if interrupts::enable(timer, |_| {}, 0).is_ok() {
+    if interrupts::enable(timer, |_| arch::time::stop_timer(), 0).is_ok() {
         arch::time::allow_naps();
     }
     if arch::counters::start()

@@ -7,6 +7,7 @@
 use super::{
     gic_security,
     gic_v2::{Acknowledged, GicV2, RegisterBlocks},
+    interrupt_handlers::{Handler, Handlers},
 };
 use crate::{
     arch::monitor::Monitor,
@@ -14,14 +15,16 @@ use crate::{
 };
 use arm_gic::{
     IntId, InterruptGroup,
-    gicv3::{self, GicCpuInterface, GicRedistributorIterator, GicV3, SgiTargetGroup, registers as v3},
+    gicv3::{
+        self, GicCpuInterface, GicRedistributor, GicRedistributorIterator, GicV3, SgiTargetGroup,
+        registers as v3,
+    },
 };
 use core::{
     fmt,
     ptr::NonNull,
     sync::atomic::{AtomicBool, Ordering},
 };
-use heapless::Vec;
 use log::warn;
 use safe_mmio::UniqueMmioPointer;
 use spin::Mutex;
@@ -50,6 +53,10 @@ struct V3 {
 
 struct Region {
     gic: GicV3<'static>,
+    distributor: NonNull<u8>,
+    first_redistributor: NonNull<u8>,
+    /// The distance between redistributors: two frames, or four of a GICv4.
+    stride_bytes: usize,
     redistributors: usize,
 }
 
@@ -62,13 +69,7 @@ static GIC: Mutex<Option<Gic>> = Mutex::new(None);
 /// Whether cores reach their part of the controller by system registers, so that none needs the lock.
 static IS_V3: AtomicBool = AtomicBool::new(false);
 
-/// Is called with the context that was given with it.
-pub type Handler = fn(usize);
-
-/// Handlers, each with its context, by interrupt number.
-type Handlers = Vec<(u32, Handler, usize), MAX_HANDLERS>;
-
-static HANDLERS: Mutex<Handlers> = Mutex::new(Vec::new());
+static HANDLERS: Mutex<Handlers<MAX_HANDLERS>> = Mutex::new(Handlers::new());
 
 /// Why an interrupt cannot be enabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,11 +138,21 @@ unsafe fn open_region(distributor: &Registers, region: &Registers) -> Option<Reg
     // SAFETY: the caller promises mapped registers that nothing else uses; the iterator goes no further than the
     // region's last redistributor.
     let redistributors = unsafe { GicRedistributorIterator::new(gicr) };
+    // SAFETY: as above; there is room for one at least.
+    let first = GicRedistributor::new(unsafe { UniqueMmioPointer::new(gicr) });
+    let frame_pairs = if first.typer().virtual_lpis_supported() { 2 } else { 1 };
     // Should the last one not say that it is the last: no further than the region.
+    let room = room / frame_pairs;
     let made = redistributors.map(|redistributors| redistributors.take(room).count()).and_then(|count| {
         // SAFETY: as above.
         let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, count) }?;
-        Ok(Region { gic, redistributors: count })
+        Ok(Region {
+            gic,
+            distributor: gicd.cast(),
+            first_redistributor: gicr.cast(),
+            stride_bytes: frame_pairs * size_of::<v3::GicrSgi>(),
+            redistributors: count,
+        })
     });
     made.inspect_err(|error| warn!("interrupt controller: {error}")).ok()
 }
@@ -179,10 +190,29 @@ impl V3 {
         })
     }
 
-    /// The same, and the driver of that region.
-    fn own(&mut self) -> Option<(&mut GicV3<'static>, usize)> {
+    /// The same, with the region itself.
+    fn own(&mut self) -> Option<(&mut Region, usize)> {
         let (region, own) = self.own_redistributor()?;
-        Some((&mut self.regions.get_mut(region)?.gic, own))
+        Some((self.regions.get_mut(region)?, own))
+    }
+}
+
+impl Region {
+    /// Enables an interrupt, of this redistributor if it is a private one. `None` if the controller does not have it, or
+    /// keeps it for the secure side: it then reads as disabled.
+    fn enable(&mut self, interrupt: IntId, redistributor: usize) -> Option<()> {
+        /// GICD_ISENABLER and, in a redistributor's second frame, GICR_ISENABLER0 (GICv3, 12.9.11 and 12.11.13).
+        const ENABLED: usize = 0x100;
+        const SECOND_FRAME: usize = 0x1_0000;
+        self.gic.enable_interrupt(interrupt, Some(redistributor), true).ok()?;
+        let number = interrupt.raw_value();
+        let (block, offset) = match interrupt.is_private() {
+            true => (self.first_redistributor, redistributor * self.stride_bytes + SECOND_FRAME),
+            false => (self.distributor, number as usize / 32 * size_of::<u32>()),
+        };
+        // SAFETY: registers that `init` was promised to be mapped; reading them changes nothing.
+        let enabled = unsafe { block.add(offset + ENABLED).cast::<u32>().read_volatile() };
+        (enabled >> (number % 32) & 1 != 0).then_some(())
     }
 }
 
@@ -241,7 +271,8 @@ fn pointer<T>(address: u64) -> Option<NonNull<T>> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
 }
 
-/// Calls `handler` with `context` from now on, and no other, whenever `interrupt` is pending on this core.
+/// Calls `handler` with `context` from now on whenever `interrupt` is pending on this core. Devices may share a number: the
+/// handlers of all of them are called.
 ///
 /// # Errors
 /// [`InterruptError`] if there is no controller or it cannot enable this interrupt.
@@ -253,9 +284,8 @@ pub fn enable(interrupt: Interrupt, handler: Handler, context: usize) -> Result<
         let mut gic = GIC.lock();
         let gic = gic.as_mut().ok_or(InterruptError::NoController)?;
         let mut handlers = HANDLERS.lock();
-        handlers.retain(|(of, ..)| *of != number);
-        handlers.push((number, handler, context)).map_err(|_full| unavailable)?;
-        gic.enable(id, interrupt.trigger).ok_or(unavailable)
+        handlers.add(number, handler, context).ok_or(unavailable)?;
+        gic.enable(id, interrupt.trigger).ok_or(unavailable).inspect_err(|_| handlers.remove_last())
     })
 }
 
@@ -287,7 +317,8 @@ impl Gic {
         match self {
             Self::V2(gic) => gic.enable(interrupt.raw_value(), trigger),
             Self::V3(gic) => {
-                let (gic, own) = gic.own()?;
+                let (region, own) = gic.own()?;
+                let gic = &mut region.gic;
                 let trigger = match trigger {
                     Trigger::Edge => arm_gic::Trigger::Edge,
                     Trigger::Level => arm_gic::Trigger::Level,
@@ -297,7 +328,7 @@ impl Gic {
                     let affinity = crate::arch::cpu::mpidr();
                     gic.distributor().set_routing(interrupt, Some(affinity)).ok()?;
                 }
-                gic.enable_interrupt(interrupt, Some(own), true).ok()
+                region.enable(interrupt, own)
             }
         }
     }
@@ -313,11 +344,11 @@ impl Gic {
             }
             Self::V3(gic) => {
                 let mpidr = crate::arch::cpu::mpidr();
-                let (gic, own) = gic.own()?;
-                gic.init_cpu(own);
+                let (region, own) = gic.own()?;
+                region.gic.init_cpu(own);
                 GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
                 GicCpuInterface::enable_group1(true);
-                gic.enable_interrupt(WAKE_UP, Some(own), true).ok()?;
+                region.enable(WAKE_UP, own)?;
                 // Targets are a list of sixteen in the lowest affinity.
                 (mpidr & 0xff < 16).then_some(WakeTarget(mpidr))
             }
@@ -418,14 +449,12 @@ pub fn sleep() {
 pub fn dispatch() {
     while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {
         let number = interrupt.number();
-        let handlers = HANDLERS.lock();
-        let handler = handlers.iter().find(|(of, ..)| *of == number).copied();
-        drop(handlers);
-        match handler {
-            Some((_, handler, context)) => handler(context),
-            // To be interrupted was all.
-            None if number == WAKE_UP.raw_value() => {}
-            None => warn!("interrupt {number} has no handler"),
+        // Nothing is locked while one of them runs.
+        let nth = |index| HANDLERS.lock().nth_of(number, index);
+        let count = (0..).map_while(nth).map(|(handler, context)| handler(context)).count();
+        // To be interrupted is all that the other cores want.
+        if count == 0 && number != WAKE_UP.raw_value() {
+            warn!("interrupt {number} has no handler");
         }
         with_gic(|gic| gic.end(&interrupt));
     }

@@ -8,6 +8,7 @@ mod gic_security;
 pub mod gic_v2;
 #[cfg(target_os = "none")]
 pub mod host;
+pub mod interrupt_handlers;
 #[cfg(target_os = "none")]
 pub mod interrupts;
 pub mod ns16550;

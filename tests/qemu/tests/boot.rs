@@ -12,6 +12,7 @@ fn boots(cpu: &str, qemu: &str) {
         .finish()
         .expect_status(0)
         .expect_error("100 interrupts");
+    assert!(!outcome.stderr.contains("cannot be enabled"), "{}", outcome.stderr);
     assert!(!outcome.stdout.is_empty());
 }
 

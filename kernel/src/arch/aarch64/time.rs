@@ -27,6 +27,12 @@ pub fn ticks() -> u64 {
     CNTVCT_EL0.get()
 }
 
+/// Takes the timer's interrupt back, which a timer that has expired would raise for as long as it runs.
+pub fn stop_timer() {
+    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::CLEAR);
+    barrier::isb(barrier::SY);
+}
+
 /// Says that the virtual timer's interrupt is enabled on the boot core, so that it can [`nap`].
 pub fn allow_naps() {
     HAS_ALARM.store(true, Ordering::Relaxed);
@@ -44,7 +50,6 @@ pub fn nap() {
         CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
         barrier::isb(barrier::SY);
         wfi();
-        CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::CLEAR);
-        barrier::isb(barrier::SY);
+        stop_timer();
     });
 }

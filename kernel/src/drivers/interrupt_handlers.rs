@@ -1,0 +1,62 @@
+//! Who is called for an interrupt: several devices may share one number.
+
+use heapless::Vec;
+
+/// Is called with the context that was given with it.
+pub type Handler = fn(usize);
+
+/// Handlers, each with its context, by interrupt number.
+#[derive(Debug)]
+pub struct Handlers<const N: usize>(Vec<(u32, Handler, usize), N>);
+
+impl<const N: usize> Default for Handlers<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> Handlers<N> {
+    /// None.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds a handler behind those that `number` has; `None` if there is no room.
+    pub fn add(&mut self, number: u32, handler: Handler, context: usize) -> Option<()> {
+        self.0.push((number, handler, context)).ok()
+    }
+
+    /// Takes back the one that was added last.
+    pub fn remove_last(&mut self) {
+        self.0.pop();
+    }
+
+    /// The handler of `number` with this index, and its context.
+    pub fn nth_of(&self, number: u32, index: usize) -> Option<(Handler, usize)> {
+        let of_number = self.0.iter().filter(|(of, ..)| *of == number);
+        of_number.map(|&(_, handler, context)| (handler, context)).nth(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn devices_share_a_number() {
+        let mut handlers = Handlers::<3>::new();
+        let contexts = |handlers: &Handlers<3>, number| -> Vec<usize> {
+            (0..).map_while(|index| handlers.nth_of(number, index)).map(|(_, context)| context).collect()
+        };
+        for (number, context) in [(33, 1), (40, 2), (33, 3)] {
+            handlers.add(number, |_| {}, context).unwrap();
+        }
+        assert_eq!(contexts(&handlers, 33), [1, 3]);
+        assert_eq!(contexts(&handlers, 40), [2]);
+        assert_eq!(contexts(&handlers, 34), [0; 0]);
+        assert_eq!(handlers.add(41, |_| {}, 4), None);
+        handlers.remove_last();
+        assert_eq!(contexts(&handlers, 33), [1]);
+    }
+}
