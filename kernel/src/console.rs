@@ -1,6 +1,6 @@
 //! The terminal as the shell sees it: bytes in, bytes out.
 
-use crate::system::Shutdown;
+use crate::machine::KeyAction;
 use core::fmt;
 
 /// A serial console, or whatever stands in for one in a test.
@@ -13,7 +13,7 @@ pub trait Console {
     fn wait_for_byte(&mut self) -> Option<u8>;
 
     /// What a key of the machine itself, such as the power key, has asked for.
-    fn shutdown_request(&self) -> Option<Shutdown> {
+    fn shutdown_request(&self) -> Option<KeyAction> {
         None
     }
 

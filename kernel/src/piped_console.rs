@@ -5,7 +5,7 @@
 //! ASCII, and a text that the input does not hold, such as a random number. [`PipedConsole`] takes the mark out
 //! and reports the end in its place.
 
-use crate::{console::Console, system::Shutdown};
+use crate::{console::Console, machine::KeyAction};
 
 /// The first byte of the mark. It is held back until the next one comes, which only a terminal's Ctrl-Y would notice.
 const END_OF_MEDIUM: u8 = 0x19;
@@ -90,7 +90,7 @@ impl Console for PipedConsole<'_> {
         self.next(|console| console.wait_for_byte())
     }
 
-    fn shutdown_request(&self) -> Option<Shutdown> {
+    fn shutdown_request(&self) -> Option<KeyAction> {
         self.console.shutdown_request()
     }
 

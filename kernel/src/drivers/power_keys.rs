@@ -4,10 +4,7 @@ use super::{
     interrupts,
     pl061::{Pl061, RegisterBlock},
 };
-use crate::{
-    machine::{KeyAction, PowerKey},
-    system::Shutdown,
-};
+use crate::machine::{KeyAction, PowerKey};
 use alloc::vec::Vec;
 use core::{
     ptr::NonNull,
@@ -34,10 +31,10 @@ const RESTART: u8 = 2;
 static REQUEST: AtomicU8 = AtomicU8::new(NOTHING);
 
 /// What a key of the machine has asked for, if one has been pressed.
-pub fn request() -> Option<Shutdown> {
+pub fn request() -> Option<KeyAction> {
     match REQUEST.load(Ordering::Relaxed) {
-        POWER_OFF => Some(Shutdown::PowerOff { success: true }),
-        RESTART => Some(Shutdown::Reboot),
+        POWER_OFF => Some(KeyAction::PowerOff),
+        RESTART => Some(KeyAction::Restart),
         _ => None,
     }
 }

@@ -8,9 +8,8 @@ use super::{interrupts, power_keys, serial_port::SerialPort};
 use crate::{
     arch,
     console::Console,
-    machine::{Interrupt, Uart, UartKind},
+    machine::{Interrupt, KeyAction, Uart, UartKind},
     memory::boot_map::Kind,
-    system::Shutdown,
 };
 use core::{
     fmt,
@@ -240,7 +239,7 @@ impl Console for SerialConsole {
         }
     }
 
-    fn shutdown_request(&self) -> Option<Shutdown> {
+    fn shutdown_request(&self) -> Option<KeyAction> {
         power_keys::request()
     }
 

@@ -37,6 +37,7 @@ use ::llm::{parallel::Workers, simd::Kernels};
 
 use crate::{
     llm::{self, BackendError, InferenceBackend, Platform},
+    machine::KeyAction,
     memory::{heap::HeapUsage, pool::Pool},
     pci,
     system::{Core, CpuFeatures, CpuModel, RunMode, Shutdown, System},
@@ -52,12 +53,8 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
     match mode {
         RunMode::Interactive => shell.converse(),
         RunMode::Command(line) => {
-            // A command that the power key cuts off has not succeeded.
-            let success = shell.run_line(&line) && shell.terminal.shutdown_request().is_none();
-            match shell.end() {
-                Some(Shutdown::Reboot) => Shutdown::Reboot,
-                _ => Shutdown::PowerOff { success },
-            }
+            let success = shell.run_line(&line);
+            shell.end(success).unwrap_or(Shutdown::PowerOff { success })
         }
     }
 }
@@ -134,21 +131,24 @@ impl<'a> Shell<'a> {
                 }
                 Entered::Interrupted => {}
                 Entered::EndOfInput => {
-                    return self.end().unwrap_or(Shutdown::PowerOff { success: last_succeeded });
+                    return self
+                        .end(last_succeeded)
+                        .unwrap_or(Shutdown::PowerOff { success: last_succeeded });
                 }
             }
-            if let Some(shutdown) = self.end() {
+            if let Some(shutdown) = self.end(last_succeeded) {
                 return shutdown;
             }
         }
     }
 
-    /// How the machine is to end, if a command or a key of the machine says so.
-    fn end(&mut self) -> Option<Shutdown> {
-        if let Some(shutdown) = self.terminal.shutdown_request() {
-            let what = match shutdown {
-                Shutdown::PowerOff { .. } => "power key: turning the machine off",
-                Shutdown::Reboot => "restart key: starting again",
+    /// How the machine is to end, if a command or a key of the machine says so. A key does not say how the last command
+    /// went; `success` does.
+    fn end(&mut self, success: bool) -> Option<Shutdown> {
+        if let Some(key) = self.terminal.shutdown_request() {
+            let (shutdown, what) = match key {
+                KeyAction::PowerOff => (Shutdown::PowerOff { success }, "power key: turning the machine off"),
+                KeyAction::Restart => (Shutdown::Reboot, "restart key: starting again"),
             };
             self.terminal.note(format_args!("{what}"));
             return Some(shutdown);
@@ -181,7 +181,7 @@ impl<'a> Shell<'a> {
         }
     }
 
-    /// Runs the commands of a line and says what went wrong; true if nothing did.
+    /// Runs the commands of a line and says what went wrong; true if nothing did and none was stopped.
     fn run_line(&mut self, line: &[u8]) -> bool {
         let Ok(commands) = words::split(line) else {
             self.terminal.error(&CommandError::Unclosed);
@@ -199,7 +199,14 @@ impl<'a> Shell<'a> {
                 self.terminal.error(&error);
                 success = false;
             }
-            if is_cancelled || self.shutdown.is_some() || self.terminal.shutdown_request().is_some() {
+            if self.terminal.was_stopped() {
+                success = false;
+            }
+            if is_cancelled
+                || self.terminal.was_stopped()
+                || self.shutdown.is_some()
+                || self.terminal.shutdown_request().is_some()
+            {
                 break;
             }
         }

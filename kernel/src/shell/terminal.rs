@@ -19,7 +19,7 @@ use super::keys::{Key, KeyDecoder};
 use super::line_editor::{Entered, LineEditor};
 use crate::{
     console::{Console, Text},
-    system::Shutdown,
+    machine::KeyAction,
 };
 
 /// How much may be typed, or piped in, while a command runs; the rest waits in the console.
@@ -43,6 +43,8 @@ pub struct Terminal<'a> {
     console: &'a mut dyn Console,
     clock_us: fn() -> u64,
     type_ahead: VecDeque<u8>,
+    /// What has run since the last line was stopped, by Ctrl-C or a key of the machine.
+    was_stopped: bool,
     decoder: KeyDecoder,
     interactive: bool,
     columns: usize,
@@ -66,6 +68,7 @@ impl<'a> Terminal<'a> {
             console,
             clock_us,
             type_ahead: VecDeque::new(),
+            was_stopped: false,
             decoder: KeyDecoder::new(),
             interactive,
             columns: columns.filter(|&columns| columns > 0).unwrap_or(DEFAULT_COLUMNS),
@@ -85,13 +88,20 @@ impl<'a> Terminal<'a> {
     }
 
     /// What a key of the machine itself has asked for.
-    pub fn shutdown_request(&self) -> Option<Shutdown> {
+    pub fn shutdown_request(&self) -> Option<KeyAction> {
         self.console.shutdown_request()
+    }
+
+    /// Whether what has run since the last line was told to stop.
+    pub fn was_stopped(&self) -> bool {
+        self.was_stopped
     }
 
     /// Lets the user edit a line behind `prompt` (ASCII). The end of the input ends a line that has begun as Enter
     /// does; a [shutdown request](Self::shutdown_request) is an end too, but the line is forgotten.
     pub fn read_line(&mut self, editor: &mut LineEditor, prompt: &'static str) -> Entered {
+        // A key of the machine still stops all that there is.
+        self.was_stopped &= self.shutdown_request().is_some();
         self.begin_line();
         editor.begin(prompt, self.columns, self.console);
         loop {
@@ -217,6 +227,7 @@ impl<'a> Terminal<'a> {
     /// for the next line. A shutdown request counts as Ctrl-C.
     pub fn check_interrupt(&mut self) -> ControlFlow<()> {
         if self.shutdown_request().is_some() {
+            self.was_stopped = true;
             return ControlFlow::Break(());
         }
         while self.type_ahead.len() < MAX_TYPE_AHEAD_BYTES {
@@ -224,6 +235,7 @@ impl<'a> Terminal<'a> {
                 None => break,
                 Some(INTERRUPT_BYTE) => {
                     self.type_ahead.clear();
+                    self.was_stopped = true;
                     return ControlFlow::Break(());
                 }
                 Some(byte) => self.type_ahead.push_back(byte),

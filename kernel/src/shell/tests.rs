@@ -56,10 +56,10 @@ impl Console for Typed {
         self.output.extend(bytes);
     }
 
-    fn shutdown_request(&self) -> Option<Shutdown> {
+    fn shutdown_request(&self) -> Option<KeyAction> {
         let after = self.power_key_after?;
         let is_pressed = after.is_empty() || self.output.windows(after.len()).any(|printed| printed == after);
-        is_pressed.then_some(Shutdown::PowerOff { success: true })
+        is_pressed.then_some(KeyAction::PowerOff)
     }
 }
 
@@ -188,11 +188,17 @@ fn the_power_key_ends_the_shell_at_once() {
     let off = Shutdown::PowerOff { success: true };
     // In the middle of a line, which is not run, though more has been typed.
     let (shutdown, output) =
-        Computer::new().press_power_key(RunMode::Interactive, b"frob\nuptime\nmem\n", b"upt");
+        Computer::new().press_power_key(RunMode::Interactive, b"mem\nuptime\nmem\n", b"upt");
     assert_eq!(shutdown, off);
     assert!(output.ends_with("ferrite> \x1b[Kupt\npower key: turning the machine off\n"), "{output}");
     let (shutdown, _) = Computer::new().press_power_key(RunMode::Interactive, b"", b"ferrite> ");
     assert_eq!(shutdown, off);
+    // A command that has failed has failed all the same.
+    let failed = Shutdown::PowerOff { success: false };
+    let (shutdown, _) = Computer::new().press_power_key(RunMode::Interactive, b"frob\nx", b"> \x1b[Kx");
+    assert_eq!(shutdown, failed);
+    let (shutdown, _) = Computer::new().press_power_key(RunMode::Command(b"frob".into()), b"", b"");
+    assert_eq!(shutdown, failed);
 }
 
 #[test]

@@ -353,7 +353,8 @@ fn the_power_key_stops_what_is_running() {
     let off = Shutdown::PowerOff { success: true };
     let typed = b"llm load\nllm infer hello 60\nmem\n";
     let (shutdown, output) = good().press_power_key(RunMode::Interactive, typed, b"infer hello 60\n");
-    assert_eq!(shutdown, off);
+    let stopped = Shutdown::PowerOff { success: false };
+    assert_eq!(shutdown, stopped);
     assert!(output.contains(" 0 generated") && output.contains("stopped]"), "{output}");
     assert!(output.ends_with("stopped]\npower key: turning the machine off\n"), "{output}");
     // In a conversation, whose line is left too.
@@ -361,9 +362,12 @@ fn the_power_key_stops_what_is_running() {
     let (shutdown, output) = good().press_power_key(RunMode::Interactive, typed, b"Hel");
     assert_eq!(shutdown, off);
     assert!(output.ends_with("Hel\npower key: turning the machine off\n"), "{output}");
-    // In command mode the command has not succeeded.
-    let command = RunMode::Command(b"llm infer hello 60".into());
-    assert_eq!(good().press_power_key(command, b"", b"").0, Shutdown::PowerOff { success: false });
+    // Nor has the one command of command mode succeeded.
+    let command = || RunMode::Command(b"llm infer hello 60".into());
+    assert_eq!(good().press_power_key(command(), b"", b"").0, stopped);
+    // As with Ctrl-C.
+    assert_eq!(good().run(command(), b"\x03").0, stopped);
+    assert_eq!(good().run(command(), b"").0, off);
 }
 
 #[test]
