@@ -13,8 +13,8 @@ pub fn loader(directory: &Directory, address: u64, before: &[u32], tree: u64, en
     const SEGMENT_HEADER_BYTES: u16 = 56;
     const BRANCH_TO_X4: u32 = 0xd61f_0080;
     let mut code = before.to_vec();
-    code.extend(load(0, tree));
-    code.extend(load(4, entry));
+    code.extend(load_register(0, tree));
+    code.extend(load_register(4, entry));
     code.push(BRANCH_TO_X4);
 
     // System V ABI, ELF-64.
@@ -38,7 +38,7 @@ pub fn loader(directory: &Directory, address: u64, before: &[u32], tree: u64, en
 }
 
 /// Instructions that load `value` into a register: MOVZ and MOVK.
-fn load(register: u32, value: u64) -> impl Iterator<Item = u32> {
+pub fn load_register(register: u32, value: u64) -> impl Iterator<Item = u32> {
     (0..4).map(move |part: u32| {
         let operation = if part == 0 { 0xd280_0000 } else { 0xf280_0000 };
         let bits = (value >> (16 * part)) as u32 & 0xffff;

@@ -4,7 +4,7 @@ use qemu_tests::{
     Directory, Run,
     device_tree::qemu_tree,
     kernel_files,
-    loader::{KERNEL_ADDRESS, loader, raw, with_kernel},
+    loader::{KERNEL_ADDRESS, load_register, loader, raw, with_kernel},
 };
 
 /// Where QEMU puts its own device tree for a program that leaves room there.
@@ -109,6 +109,41 @@ fn a_loader_may_leave_the_core_big_endian() {
     let loader = loader(&directory, LOADER, &SET_BIG_ENDIAN, QEMU_TREE, KERNEL_ADDRESS);
     let run = Run::new().qemu(&with_kernel(&loader)).boot_args("ferrite.selftest=write-text").command("help");
     run.finish().expect_status(102).expect_error("write to 0x40200000");
+}
+
+/// As U-Boot's `go` does, with the MMU and the caches on. Also where the kernel can only say that it cannot run.
+#[test]
+fn a_loader_may_leave_the_mmu_on() {
+    const TABLE: u64 = 0x4600_0000;
+    // 1 GiB blocks of level 1: devices, then RAM.
+    let blocks = [0x401_u64, 1 << 30 | 0x705];
+    let table: Vec<u8> = blocks.iter().flat_map(|block| block.to_le_bytes()).collect();
+    let mut turn_on: Vec<u32> = load_register(0, TABLE).collect();
+    turn_on.push(0xd518_2000); // msr ttbr0_el1, x0
+    // TCR_EL1: 39-bit addresses, 4 KiB pages, cacheable walks, TTBR0 only.
+    turn_on.extend(load_register(0, 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23));
+    turn_on.push(0xd518_2040); // msr tcr_el1, x0
+    turn_on.extend(load_register(0, 0xff04));
+    turn_on.push(0xd518_a200); // msr mair_el1, x0
+    turn_on.push(0xd508_871f); // tlbi vmalle1
+    turn_on.push(0xd503_3f9f); // dsb sy
+    turn_on.push(0xd503_3fdf); // isb
+    // MMU, data cache, instruction cache.
+    turn_on.extend(load_register(1, 0x1005));
+    turn_on.push(0xd538_1000); // mrs x0, sctlr_el1
+    turn_on.push(0xaa01_0000); // orr x0, x0, x1
+    turn_on.push(0xd518_1000); // msr sctlr_el1, x0
+    turn_on.push(0xd503_3fdf); // isb
+
+    let directory = Directory::new("mmu-on");
+    let table = raw(&directory.file("table", &table), TABLE);
+    let in_place = loader(&directory, LOADER, &turn_on, QEMU_TREE, KERNEL_ADDRESS);
+    let machine = |words: String| Run::new().args(["--mem", "256M"]).qemu(&words).command("help").finish();
+    machine(format!("{} {table}", with_kernel(&in_place))).expect_status(0);
+    let elsewhere = loader(&directory, LOADER, &turn_on, QEMU_TREE, 0x4800_0000);
+    let image = raw(&kernel_files().1, 0x4800_0000);
+    let outcome = machine(format!("-kernel {} {image} {table}", elsewhere.display()));
+    outcome.expect_status(104).expect_error("the kernel was loaded at 0x48000000");
 }
 
 /// With `secure=on`, QEMU enters what is no Linux at EL3, with all cores at once, and has no PSCI.

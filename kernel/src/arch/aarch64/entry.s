@@ -39,6 +39,7 @@ entry:
     mrs     x20, CurrentEL
     ubfx    x20, x20, #2, #2
 
+    bl      clean_image
     bl      enter_el1
     adr     x21, _start
     tst     x21, #0xfff
@@ -85,6 +86,37 @@ aligned:
 park:
     wfi
     b       park
+
+// A loader that leaves its caches on may not have written the image back to memory, from which it is fetched once
+// they are off. x20 is the exception level.
+clean_image:
+    cmp     x20, #2
+    b.hi    1f
+    b.eq    2f
+    mrs     x0, sctlr_el1
+    b       3f
+1:
+    mrs     x0, sctlr_el3
+    b       3f
+2:
+    mrs     x0, sctlr_el2
+3:
+    tbz     x0, #2, 5f                      // C: the data cache is on
+    mrs     x1, ctr_el0
+    ubfx    x1, x1, #16, #4                 // DminLine: the line's size in words, as a power of two
+    mov     x2, #4
+    lsl     x1, x2, x1
+    adr     x0, _start
+    adrp    x2, __bss_start
+    add     x2, x2, #8192                   // the rest of its page, and of one more if the image is not on a page
+4:
+    dc      cvac, x0
+    add     x0, x0, x1
+    cmp     x0, x2
+    b.lo    4b
+    dsb     sy
+5:
+    ret
 
 // Where PSCI starts another core: x0 is the address of its `Start` (secondary.rs), within the image.
 .global secondary_entry
