@@ -102,8 +102,9 @@ impl Buses {
         let is_there = |function: &Function| {
             const COMMAND: u8 = 4;
             let ids = u32::from(function.device_id) << 16 | u32::from(function.vendor_id);
-            // One that nobody has set up answers to no address.
-            let needs_memory = function.bars.iter().any(|bar| bar.address != 0);
+            // One that nobody has set up answers to no address, nor does one whose memory was left disabled.
+            let needs_memory =
+                function.bars.iter().any(|bar| bar.address != 0) && !function.bars.iter().any(has_no_place);
             let answers =
                 configuration.read_word(function.address, COMMAND) & Command::MEMORY_SPACE.bits() as u32;
             configuration.read_word(function.address, 0) == ids && (answers != 0 || !needs_memory)
@@ -212,8 +213,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             index += width;
         }
 
-        let is_missing = |bar: &Bar| bar.kind != BarKind::Io && bar.address == 0;
-        if bars.iter().any(is_missing) {
+        if bars.iter().any(has_no_place) {
             warn!("pci {address}: no room for all of its memory, left disabled");
         } else {
             let (_status, command) = self.root.get_status_command(address);
@@ -334,6 +334,11 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             self.configuration.write_word(bridge, offset, word);
         }
     }
+}
+
+/// True for memory that fits into no window.
+fn has_no_place(bar: &Bar) -> bool {
+    bar.kind != BarKind::Io && bar.address == 0
 }
 
 fn align(window: &mut Option<Window>) -> u64 {
@@ -496,6 +501,20 @@ mod tests {
         buses.scan(&mut machine);
         assert_eq!(buses.functions().len(), 5);
         assert_ne!(buses.functions()[4].bars[0].address, 0);
+    }
+
+    #[test]
+    fn a_function_without_room_for_all_of_its_memory_stays_and_takes_no_more_of_it() {
+        let mut machine = FakeMachine::default();
+        machine.plug(0, 1, FakeFunction::new(1, 0, 0, &[memory32(0x1000), memory32(1 << 30)]));
+        let mut buses = Buses::new(&host());
+        buses.scan(&mut machine);
+        let before = buses.functions().to_vec();
+        assert_ne!(before[0].bars[0].address, 0);
+        assert_eq!(before[0].bars[1].address, 0);
+        assert_eq!(buses.take_vanished(&mut machine), []);
+        buses.scan(&mut machine);
+        assert_eq!(buses.functions(), before);
     }
 
     #[test]
