@@ -206,22 +206,39 @@ impl Catalog {
     /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others.
     fn headers(&mut self, patience: Patience) -> Vec<Result<Header, BackendError>> {
         const AT_ONCE_US: u64 = 300_000;
+        /// For how long the other disks may be silent, together, when nobody wants to wait any more, and each alone.
+        const HURRIED_US: u64 = 100_000;
+        const LEAST_US: u64 = 20_000;
         self.disks.iter_mut().for_each(Disk::refresh);
         let was_silent: Vec<_> = self.disks.iter().map(Disk::is_silent).collect();
+        let numbers: Vec<_> = self.disks.iter().map(Disk::index).collect();
         let mut read = |disk: usize, patience_us: u64| {
             self.disks[disk].set_patience(patience_us);
             let header = self.with_header(disk, |gguf| Ok(Header::new(gguf)?));
             self.disks[disk].set_patience(PATIENCE_US);
             header
         };
-        let at_once = |disk| match read(disk, AT_ONCE_US) {
-            // Who wants to stop waiting wants to know the others all the same.
-            Err(BackendError::Cancelled) => {
-                Err(BackendError::read(disk, ReadError::NoAnswer { waited_us: AT_ONCE_US }))
+        let mut hurried_us = None;
+        let at_once = |disk| {
+            let patience_us = hurried_us.map_or(AT_ONCE_US, |left_us: u64| left_us.max(LEAST_US));
+            let header = read(disk, patience_us);
+            match header {
+                // Who wants to stop waiting wants to know the others all the same.
+                Err(BackendError::Cancelled) => {
+                    hurried_us = hurried_us.or(Some(HURRIED_US));
+                    Err(BackendError::read(numbers[disk], ReadError::NoAnswer { waited_us: patience_us }))
+                }
+                Err(ref error) if error.is_no_answer() => {
+                    hurried_us = hurried_us.map(|left_us| left_us.saturating_sub(patience_us));
+                    header
+                }
+                header => header,
             }
-            header => header,
         };
         let mut headers: Vec<_> = (0..was_silent.len()).map(at_once).collect();
+        if hurried_us.is_some() {
+            return headers;
+        }
         let mut waited_us = 0;
         let is_worth_it = |disk: &usize| patience == Patience::WithAll || !was_silent[*disk];
         for disk in (0..headers.len()).filter(is_worth_it) {
@@ -232,10 +249,10 @@ impl Catalog {
                 match read(disk, PATIENCE_US.saturating_sub(before_us)) {
                     // Nobody wants to wait; what has been read is of use all the same.
                     Err(BackendError::Cancelled) => break,
-                    Err(BackendError::Read { disk, error: ReadError::NoAnswer { waited_us: more_us } }) => {
+                    Err(BackendError::Read { error: ReadError::NoAnswer { waited_us: more_us }, .. }) => {
                         waited_us += more_us;
                         let error = ReadError::NoAnswer { waited_us: first_us + waited_us };
-                        headers[disk] = Err(BackendError::Read { disk, error });
+                        headers[disk] = Err(BackendError::read(numbers[disk], error));
                     }
                     header => headers[disk] = header,
                 }
@@ -576,6 +593,69 @@ mod tests {
         catalog.scan();
         assert_eq!(paths(&mut catalog), ["/models/moody-model.gguf", "/models/good.gguf"]);
         assert_eq!(catalog.pool.free_bytes(), catalog.pool.total_bytes());
+    }
+
+    /// A silent disk that waits as long as it may, unless the user presses Ctrl-C, and counts that.
+    struct SilentDisk(u64, Arc<Mutex<u64>>);
+
+    impl BlockDevice for SilentDisk {
+        fn capacity_bytes(&self) -> u64 {
+            4096
+        }
+
+        fn serial(&self) -> &str {
+            ""
+        }
+
+        fn transport(&self) -> &str {
+            ""
+        }
+
+        fn set_patience(&mut self, patience_us: u64) {
+            self.0 = patience_us;
+        }
+
+        fn read_at(&mut self, _: u64, _: &mut [u8]) -> Result<(), ReadError> {
+            // For that long nobody asks the user.
+            let (waited_us, error) = match self.0 {
+                waited_us @ ..150_000 => (waited_us, ReadError::NoAnswer { waited_us }),
+                _ => (150_000, ReadError::Interrupted),
+            };
+            *self.1.lock().unwrap() += waited_us;
+            Err(error)
+        }
+    }
+
+    #[test]
+    fn who_presses_ctrl_c_does_not_wait_for_each_silent_disk() {
+        let waited_us = Arc::new(Mutex::new(0));
+        let silent = || -> (Box<dyn BlockDevice>, _) { (Box::new(SilentDisk(0, waited_us.clone())), None) };
+        let mut disks: Vec<_> = (0..8).map(|_| silent()).collect();
+        disks.push(memory("good", gguf(None, 0)));
+        let mut catalog = catalog(disks);
+        catalog.scan();
+        assert!(*waited_us.lock().unwrap() < 500_000);
+        assert!(catalog.files()[..8].iter().all(ModelFile::is_silent));
+        assert!(catalog.files()[8].header.is_ok());
+    }
+
+    #[test]
+    fn a_silent_disk_is_the_only_one_even_if_numbers_have_gaps() {
+        for silence in [ReadError::NoAnswer { waited_us: 1000 }, ReadError::Interrupted] {
+            let mood = Arc::new(Mutex::new(Some(silence)));
+            let moody = || Box::new(MoodyDisk(MemoryDisk::new("moody", gguf(None, 0)), mood.clone()));
+            let good = Box::new(MemoryDisk::new("good", gguf(None, 0)));
+            let disks =
+                vec![Disk::new(1, moody(), None), Disk::new(2, good, None), Disk::new(7, moody(), None)];
+            let mut catalog = Catalog::new(disks.into(), host::pool(8 << 20), crate::sha256::PORTABLE);
+            let files = catalog.files();
+            assert!(files[1].header.is_ok());
+            for (position, number) in [(0, 1), (2, 7)] {
+                let header = &files[position].header;
+                let is_its_own = matches!(header, Err(BackendError::Read { disk, .. }) if *disk == number);
+                assert!(is_its_own && files[position].is_silent(), "{header:?}");
+            }
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Disks {
         Self { list: number_disks(devices, files), undriven, bus: Some(bus), files: files.to_vec() }
     }
 
-    /// Looks at everything again. Disks that stay keep their numbers.
+    /// Looks at everything again. Disks that stay keep their numbers; those that are lost are started anew.
     pub fn rescan(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         let Some(bus) = &mut self.bus else { return changes };
@@ -110,7 +110,13 @@ impl Disks {
         fn as_strs(names: &[String]) -> Vec<&str> {
             names.iter().map(String::as_str).collect()
         }
-        let vanished = bus.vanished(&as_strs(&names(&self.list)));
+        let mut vanished = bus.vanished(&as_strs(&names(&self.list)));
+        for disk in self.list.iter().filter(|disk| disk.is_lost()) {
+            if vanished.iter().all(|known| known.transport != disk.transport()) {
+                // What the device may still write to is nobody's, so that nothing has to be known of it any more.
+                vanished.push(Vanished { transport: disk.transport().into(), is_reachable: true });
+            }
+        }
         let mut gone = Vec::new();
         for Vanished { transport, is_reachable } in vanished {
             let Some(position) = self.list.iter().position(|disk| disk.transport() == transport) else {
@@ -198,7 +204,8 @@ mod tests {
     /// What is plugged in: serial numbers and sizes, which are names of slots as well.
     struct FakeBus(std::sync::Arc<Mutex<Vec<(&'static str, usize)>>>);
 
-    struct FakeDisk(&'static str, MemoryDisk);
+    /// Slot, contents, and whether it cannot be started again.
+    struct FakeDisk(&'static str, MemoryDisk, bool);
 
     impl BlockDevice for FakeDisk {
         fn capacity_bytes(&self) -> u64 {
@@ -211,6 +218,15 @@ mod tests {
 
         fn transport(&self) -> &str {
             self.0
+        }
+
+        fn is_lost(&self) -> bool {
+            self.2
+        }
+
+        fn reset(&mut self) -> Result<(), crate::storage::ReadError> {
+            self.2 = true;
+            Err(crate::storage::ReadError::Broken)
         }
 
         fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), crate::storage::ReadError> {
@@ -234,7 +250,7 @@ mod tests {
             let plugged = self.0.lock().unwrap();
             let new = plugged.iter().filter(|(slot, _)| !known.contains(slot));
             let device = |&(slot, size): &(&'static str, usize)| -> Box<dyn BlockDevice> {
-                Box::new(FakeDisk(slot, MemoryDisk::new(slot, vec![0; size])))
+                Box::new(FakeDisk(slot, MemoryDisk::new(slot, vec![0; size]), false))
             };
             let undriven = Undriven::of_pci_class(1, 8, 2, "PCI 00:01.0".into());
             Found { devices: new.map(device).collect(), undriven: undriven.into_iter().collect() }
@@ -264,5 +280,16 @@ mod tests {
         assert_eq!(numbers, expected.map(|(number, serial)| (number, serial.to_string())));
         // The file of which the host has told fits one of them.
         assert_eq!(disks.iter().map(Disk::length_bytes).collect::<Vec<_>>(), [1024, 512, 600, 4096]);
+    }
+
+    #[test]
+    fn a_lost_disk_comes_back_under_its_number() {
+        let plugged = std::sync::Arc::new(Mutex::new(vec![("a", 512), ("b", 1024)]));
+        let mut disks = Disks::find(Box::new(FakeBus(plugged)), &[]);
+        assert!(disks[0].reset().is_err() && disks[0].is_lost());
+        let changes: Vec<_> = disks.rescan().iter().map(Change::to_string).collect();
+        assert_eq!(changes, ["disk 0 (\"a\") is gone", "disk 0 (\"a\") is new: 512 bytes"]);
+        assert!(disks.iter().all(|disk| !disk.is_lost()));
+        assert_eq!(disks.rescan(), []);
     }
 }

@@ -49,6 +49,11 @@ pub trait BlockDevice: Send {
         false
     }
 
+    /// True if the device could not be started again, so that only [`Disks::rescan`] brings it back.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
     /// For how long a read waits without an answer from now on.
     fn set_patience(&mut self, _patience_us: u64) {}
 
@@ -231,6 +236,11 @@ impl Disk {
     /// True if the device was asked for something and still has not answered.
     pub fn is_silent(&self) -> bool {
         self.device.is_silent()
+    }
+
+    /// True if the device could not be started again, so that only [`Disks::rescan`] brings it back.
+    pub fn is_lost(&self) -> bool {
+        self.device.is_lost()
     }
 
     /// For how long a read waits without an answer from now on: [`PATIENCE_US`] until this is called.

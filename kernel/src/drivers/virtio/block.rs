@@ -2,7 +2,7 @@
 
 use super::{
     queue::{Queue, SHORTEST},
-    requests::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings},
+    requests::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings, UNHEEDING_US},
 };
 use crate::storage::{BlockDevice, PATIENCE_US, ReadError, sectors, sectors::SECTOR_BYTES};
 use alloc::{boxed::Box, string::String};
@@ -164,6 +164,7 @@ pub struct BlockChannel<T: Transport> {
     transport: ManuallyDrop<T>,
     clock_us: fn() -> u64,
     nap: fn(),
+    is_interrupted: fn() -> bool,
     /// `None` while the device is stopped.
     queue: Option<Queue>,
     slots: Box<[Slot; REQUESTS_IN_FLIGHT]>,
@@ -187,6 +188,7 @@ impl<T: Transport> BlockChannel<T> {
             transport: ManuallyDrop::new(transport),
             clock_us: surroundings.clock_us,
             nap: surroundings.nap,
+            is_interrupted: surroundings.is_interrupted,
             queue: None,
             slots: Box::default(),
             features: 0,
@@ -293,12 +295,13 @@ impl<T: Transport> BlockChannel<T> {
         self.geometry.sector_count
     }
 
-    /// Resets the device; true if it confirms that.
+    /// Resets the device; true if it confirms that before the user wants no more waiting.
     fn stop(&mut self) -> bool {
         self.transport.set_status(DeviceStatus::empty());
         let start_us = (self.clock_us)();
         while self.transport.get_status() != DeviceStatus::empty() {
-            if (self.clock_us)().saturating_sub(start_us) > RESET_US {
+            let waited_us = (self.clock_us)().saturating_sub(start_us);
+            if waited_us > RESET_US || waited_us > UNHEEDING_US && (self.is_interrupted)() {
                 return false;
             }
             (self.nap)();
@@ -445,6 +448,10 @@ impl<T: Transport + Send> BlockDevice for VirtioDisk<T> {
 
     fn is_silent(&self) -> bool {
         self.requests.is_silent()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.requests.is_lost()
     }
 
     fn set_patience(&mut self, patience_us: u64) {

@@ -40,9 +40,9 @@ const FAST_US: u64 = 50_000;
 const AWAKE_US: u64 = 100;
 
 /// For how long a read goes on whatever the user wants: most are done by then.
-const UNHEEDING_US: u64 = 150_000;
+pub const UNHEEDING_US: u64 = 150_000;
 
-/// For how long requests are waited for of which nobody wants to know any more.
+/// For how long requests are waited for of which nobody wants to know any more, all of them together.
 const GRACE_US: u64 = 150_000;
 
 /// Time between two looks at the state of a silent device.
@@ -223,6 +223,13 @@ impl<C: Channel> Requests<C> {
         self.is_in_flight.contains(&true)
     }
 
+    /// True if the device has not stopped or started when it was told to, and so is not asked anything any more.
+    /// What it may still write to has been given to it for ever: the disk can be dropped, and a new one made of the
+    /// device.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// True if the device was asked for something that nobody waits for any more, and has not answered yet.
     pub fn is_silent(&self) -> bool {
         self.is_lost || self.is_busy()
@@ -371,9 +378,12 @@ impl<C: Channel> Requests<C> {
                 if is_over { (GRACE_US, u64::MAX) } else { (self.patience_us, heed_from_us) };
             match self.wait(since_us, patience_us, heed_from_us) {
                 Ok((slot, succeeded)) => {
-                    let now_us = self.now_us();
-                    self.adapt(requests[slot].length, now_us.saturating_sub(since_us));
-                    since_us = now_us;
+                    // Each answer gives the next request its time, but nobody wants to wait for those after the end.
+                    if !is_over {
+                        let now_us = self.now_us();
+                        self.adapt(requests[slot].length, now_us.saturating_sub(since_us));
+                        since_us = now_us;
+                    }
                     if !succeeded {
                         (result, is_over) = (result.and(Err(requests[slot].failure())), true);
                     }
@@ -805,7 +815,8 @@ mod tests {
 
     #[test]
     fn ctrl_c_is_heard_within_half_a_second() {
-        for (is_silent, us_per_kib) in [(true, 0), (false, 3_400), (false, 30_000)] {
+        // In one case each answer comes just before it would no longer be waited for.
+        for (is_silent, us_per_kib) in [(true, 0), (false, 2_265), (false, 3_400), (false, 30_000)] {
             let mut bench = Bench::new(FakeDevice { us_per_kib, ..FakeDevice::new() });
             bench.switches.is_silent.set(is_silent);
             let ctrl_c_us = NOW_US.get() + 1_500_000;
@@ -864,7 +875,9 @@ mod tests {
         let held_bytes = bench.pool.held_bytes();
         assert!(held_bytes > 0);
         bench.switches.is_unstoppable.set(true);
+        assert!(!bench.disk.is_lost());
         assert_eq!(bench.disk.reset(), Err(Failure::Broken));
+        assert!(bench.disk.is_lost());
         assert_eq!(bench.read(0, 4096), Err(Failure::Broken));
         drop(bench.disk);
         assert_eq!(bench.pool.held_bytes(), held_bytes);

@@ -158,8 +158,12 @@ pub(super) fn ensure_loaded(
             None => Ok(()),
         };
     }
+    let first = shell.backend.catalog().first()?;
+    // As in `path`.
+    if shell.terminal.check_interrupt().is_break() {
+        return Err(BackendError::Cancelled.into());
+    }
     let catalog = shell.backend.catalog();
-    let first = catalog.first()?;
     let sound = catalog.files()[first..].iter().filter(|file| file.header.is_ok());
     let paths: Vec<String> = sound.map(|file| file.path.clone()).collect();
     let mut first_error = None;
@@ -316,7 +320,10 @@ fn path(
     if let Some(model) = shell.backend.model_metadata().filter(|_| prefer_loaded) {
         return Ok(model.path.clone());
     }
-    let catalog = shell.backend.catalog();
-    let first = catalog.first()?;
-    Ok(catalog.path(first))
+    let first = shell.backend.catalog().first()?;
+    // Who has stopped waiting for disks that do not answer does not want to wait for them again.
+    if shell.terminal.check_interrupt().is_break() {
+        return Err(BackendError::Cancelled.into());
+    }
+    Ok(shell.backend.catalog().path(first))
 }
