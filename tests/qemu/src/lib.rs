@@ -51,6 +51,7 @@ pub struct Run {
     arguments: Vec<OsString>,
     shell_line: Option<OsString>,
     environment: Vec<(String, OsString)>,
+    directory: Option<PathBuf>,
     limit: Duration,
 }
 
@@ -67,6 +68,7 @@ impl Run {
             arguments: vec!["--no-model".into()],
             shell_line: None,
             environment: Vec::new(),
+            directory: None,
             limit: DEFAULT_LIMIT,
         }
     }
@@ -105,6 +107,12 @@ impl Run {
         self
     }
 
+    /// Calls `scripts/run` from this directory.
+    pub fn in_directory(mut self, path: &Path) -> Self {
+        self.directory = Some(path.to_owned());
+        self
+    }
+
     /// Allows the run this much time.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -127,6 +135,9 @@ impl Run {
             .process_group(0);
         if let Some(line) = &self.shell_line {
             command.arg("--").arg(line);
+        }
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
         }
         let mut child = command.spawn().expect("scripts/run starts");
         let stdin = child.stdin.take();

@@ -5,6 +5,7 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::Path,
+    time::UNIX_EPOCH,
 };
 
 const USAGE_ERROR: i32 = 2;
@@ -103,9 +104,25 @@ fn a_model_in_several_files_becomes_one_disk() {
     let arguments = qemu_arguments(Run::new().model(&whole), &directory);
     assert!(value_of(&arguments, "-append").contains("ferrite.model=WHOLE:7"));
 
-    // A part that has changed since.
+    // A part that has changed since, to an older file.
     fs::write(&second, part(0, 2)).unwrap();
+    fs::File::options().write(true).open(&second).unwrap().set_modified(UNIX_EPOCH).unwrap();
     Run::new().model(&first).finish().expect_status(1).expect_error("part 1 of 2, expected part 2 of 2");
+}
+
+#[test]
+fn models_in_several_files_are_told_apart_by_their_directory() {
+    let merged = ["here", "there"].map(|name| {
+        let directory = Directory::new(name);
+        for (number, name) in ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"].iter().enumerate() {
+            directory.file(name, &part(number as u16, 2));
+        }
+        let run = Run::new().model(Path::new("m-00001-of-00002.gguf")).in_directory(directory.path());
+        let arguments = qemu_arguments(run, &directory);
+        let disk = arguments.iter().find(|argument| argument.ends_with("/m.gguf"));
+        disk.unwrap_or_else(|| panic!("no model in {arguments:?}")).clone()
+    });
+    assert_ne!(merged[0], merged[1]);
 }
 
 #[test]
