@@ -1,8 +1,8 @@
 //! `llm merge`: a model in several files as one.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -35,9 +35,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let context = || arguments.output.display().to_string();
     // Under another name until it is whole, so that an interrupted run leaves nothing that looks like a model.
-    let unfinished = arguments.output.with_extension("part");
+    let (file, unfinished) = create_beside(&arguments.output).with_context(context)?;
     let write = || -> Result<()> {
-        let mut output = BufWriter::new(File::create(&unfinished)?);
+        let mut output = BufWriter::new(file);
         parts.write(|bytes| output.write_all(bytes))?;
         output.into_inner()?.sync_all()?;
         Ok(std::fs::rename(&unfinished, &arguments.output)?)
@@ -48,4 +48,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let _ = std::fs::remove_file(&unfinished);
     }
     result
+}
+
+/// Creates a file that was not there, named after `output`: OUT.part, or OUT.1.part and so on.
+fn create_beside(output: &Path) -> std::io::Result<(File, PathBuf)> {
+    let mut number = 0;
+    loop {
+        let mut path = output.as_os_str().to_owned();
+        path.push(if number == 0 { String::from(".part") } else { format!(".{number}.part") });
+        match File::create_new(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            result => return result.map(|file| (file, path.into())),
+        }
+    }
 }

@@ -105,3 +105,23 @@ fn parts_that_do_not_fit_are_refused() {
     let parts = split("split-onto", 2);
     fail_saying(&["merge", &text_path(&parts[0]), &text_path(&parts[1])], &["read and written at once"]);
 }
+
+#[test]
+fn a_merge_leaves_files_that_only_look_like_its_own() {
+    let parts = split("split-beside", 2);
+    let out = parts[0].with_file_name("out.gguf");
+    let others = ["out.part", "out.gguf.part", "out.gguf.1.part"].map(|name| out.with_file_name(name));
+    others.iter().for_each(|other| std::fs::write(other, "another's").unwrap());
+    let n_files = || std::fs::read_dir(out.parent().unwrap()).unwrap().count();
+    let before = n_files();
+    succeed(&["merge", &text_path(&parts[0]), &text_path(&out)]);
+    assert!(std::fs::read(&out).unwrap() == std::fs::read(&*LLAMA).unwrap());
+    assert_eq!(n_files(), before + 1);
+    let folder = parts[0].with_file_name("folder.gguf");
+    std::fs::create_dir_all(folder.join("full")).unwrap();
+    fail_saying(&["merge", &text_path(&parts[0]), &text_path(&folder)], &["folder.gguf"]);
+    assert_eq!(n_files(), before + 2);
+    for other in others {
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "another's", "{}", other.display());
+    }
+}
