@@ -166,20 +166,24 @@ fn authority(rest: &str) -> &str {
 fn absolute(url: &str, place: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
     let authority = authority(rest);
-    if place.contains("://") {
+    if has_scheme(place) {
         place.to_owned()
     } else if place.starts_with("//") {
         format!("{scheme}:{place}")
     } else if place.starts_with('/') {
         format!("{scheme}://{authority}{place}")
     } else {
-        let folder = url
-            .split(['?', '#'])
-            .next()
-            .and_then(|url| url.rsplit_once('/'))
-            .map_or(url, |(folder, _)| folder);
-        format!("{folder}/{place}")
+        let path = rest[authority.len()..].split(['?', '#']).next().unwrap_or_default();
+        let kept =
+            if place.starts_with('?') { path } else { path.rsplit_once('/').map_or("", |(kept, _)| kept) };
+        let separator = if place.starts_with('?') { "" } else { "/" };
+        format!("{scheme}://{authority}{kept}{separator}{place}")
     }
+}
+
+/// Whether an address names its scheme itself, and not one in an address that it has as a value.
+fn has_scheme(place: &str) -> bool {
+    place.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#']))
 }
 
 /// Where in the file the body of an answer begins.
@@ -234,8 +238,14 @@ mod tests {
             ("//cdn/x", "https://cdn/x"),
             ("http://other/x", "http://other/x"),
             ("c", "https://hub/a/c"),
+            ("/x?from=https://other/y", "https://hub/x?from=https://other/y"),
+            ("/x/http://other/y", "https://hub/x/http://other/y"),
+            ("//cdn/x#http://other", "https://cdn/x#http://other"),
+            ("c?from=http://other", "https://hub/a/c?from=http://other"),
+            ("?from=http://other", "https://hub/a/b?from=http://other"),
         ] {
             assert_eq!(absolute("https://hub/a/b?q=1/2", place), address);
         }
+        assert_eq!(absolute("https://hub", "c"), "https://hub/c");
     }
 }
