@@ -1,6 +1,6 @@
 //! National Semiconductor's 16550 UART and its descendants (PC16550D data sheet, section 8).
 //!
-//! Only registers; [`uart`](super::uart) makes a console of them. Compiled for the host too, where a test stands in
+//! Only registers; `uart.rs` makes a console of them. Compiled for the host too, where a test stands in
 //! for the device.
 
 /// Registers of which the first is 0, wherever they lie.

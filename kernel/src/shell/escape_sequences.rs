@@ -3,7 +3,7 @@
 //! [`Parser`] is a state machine in the manner of the VT500's (ECMA-48, and Paul Williams' table of
 //! the states), for what a terminal *sends*: key presses and reports. It differs from one for what a terminal
 //! receives where people type: an escape character begins a sequence only if the rest comes soon, so that
-//! the Esc key does no harm, and Return and Ctrl-C are obeyed at once wherever they come.
+//! the Esc key does no harm, Ctrl-C is obeyed at once wherever it comes, and Return everywhere but in a control string.
 //!
 //! Neighbours: [`keys`](super::keys) gives the events a meaning.
 

@@ -32,6 +32,7 @@ use self::{
     command::CommandError,
     line_editor::{Entered, LineEditor, MAX_LINE_BYTES},
     terminal::Terminal,
+    words::Incomplete,
 };
 use ::llm::{parallel::Workers, simd::Kernels};
 
@@ -156,25 +157,34 @@ impl<'a> Shell<'a> {
         self.shutdown
     }
 
-    /// Lets the user enter a line, and further ones for as long as a quotation is open.
+    /// Lets the user enter a line, and further ones for as long as a quotation is open. A quotation that gets too
+    /// long is read to its end as well: what stands in it is no command.
     fn read_command(&mut self, editor: &mut LineEditor) -> Entered {
         let mut text = Vec::new();
+        let mut is_too_long = false;
         let mut prompt = PROMPT;
         loop {
             match self.terminal.read_line(editor, prompt) {
                 Entered::Line(line) => text.extend(line),
+                Entered::TooLong if !text.is_empty() => is_too_long = true,
                 // What is open stays open.
                 Entered::EndOfInput if !text.is_empty() && self.terminal.shutdown_request().is_none() => {
-                    return Entered::Line(text);
+                    return if is_too_long { Entered::TooLong } else { Entered::Line(text) };
                 }
                 end => return end,
             }
-            if text.len() > MAX_LINE_BYTES {
-                return Entered::TooLong;
-            }
-            if words::split(&text).is_ok() {
-                editor.remember(&text);
-                return Entered::Line(text);
+            is_too_long |= text.len() > MAX_LINE_BYTES;
+            match words::split(&text) {
+                Ok(_) if is_too_long => return Entered::TooLong,
+                Ok(_) => {
+                    editor.remember(&text);
+                    return Entered::Line(text);
+                }
+                Err(Incomplete { opening }) if is_too_long => {
+                    text.clear();
+                    text.extend(opening);
+                }
+                Err(_) => {}
             }
             text.push(b'\n');
             prompt = CONTINUATION_PROMPT;

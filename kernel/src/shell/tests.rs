@@ -348,7 +348,7 @@ fn a_quotation_goes_on_in_the_next_line() {
         long.extend([b'x'; 8000]);
         long.push(b'\n');
     }
-    assert!(output(&[&long[..], b"'\x03\x04"].concat()).contains("the line is too long"));
+    assert!(output(&[&long[..], b"'\n\x04"].concat()).contains("the line is too long"));
 }
 
 #[test]
@@ -450,6 +450,30 @@ fn a_disk_without_a_model_is_listed_with_its_reason_and_refused() {
     let none = Computer::new();
     assert!(none.converse(&[b"llm infer Hello 10"])[0].contains("no disk"));
     assert!(none.command("llm list").unwrap().contains("no disk"));
+}
+
+#[test]
+fn what_stands_in_a_quotation_that_is_too_long_is_no_command() {
+    let line = [b'a'; 10_000];
+    for (opening, closing) in [("'", "'"), ("\"", "\""), ("$'", "'")] {
+        let script = [
+            b"frob ",
+            opening.as_bytes(),
+            &line,
+            b"\n",
+            &line,
+            b"\nreboot\npoweroff\n",
+            &line,
+            b"\n",
+            closing.as_bytes(),
+            b"\nuptime\n",
+        ]
+        .concat();
+        let (shutdown, output) = Computer::new().run_pipe(&script);
+        assert_eq!(shutdown, Shutdown::PowerOff { success: true }, "{opening}");
+        assert_eq!(output.matches("error: ").count(), 1, "{opening}");
+        assert!(output.contains("error: the line is too long"), "{opening}");
+    }
 }
 
 #[cfg(feature = "llm-transformer")]

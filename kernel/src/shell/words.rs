@@ -8,7 +8,13 @@ use alloc::vec::Vec;
 
 /// A quotation, or a backslash, that the text ends in: more lines are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Incomplete;
+pub struct Incomplete {
+    /// What it begins with: these bytes alone are incomplete in the same way.
+    pub opening: &'static [u8],
+}
+
+/// The text ends before its quotation does.
+struct Open;
 
 /// The words of one command.
 pub type Words = Vec<Vec<u8>>;
@@ -69,13 +75,13 @@ impl Input<'_> {
             }
             self.next();
             match byte {
-                b'\'' => self.literal(&mut word)?,
-                b'"' => self.double_quoted(&mut word)?,
+                b'\'' => self.literal(&mut word).map_err(|Open| Incomplete { opening: b"'" })?,
+                b'"' => self.double_quoted(&mut word).map_err(|Open| Incomplete { opening: b"\"" })?,
                 b'$' if self.peek() == Some(b'\'') => {
                     self.next();
-                    self.with_escapes(&mut word)?;
+                    self.with_escapes(&mut word).map_err(|Open| Incomplete { opening: b"$'" })?;
                 }
-                b'\\' => match self.next().ok_or(Incomplete)? {
+                b'\\' => match self.next().ok_or(Incomplete { opening: b"\\" })? {
                     b'\n' => {}
                     byte => word.push(byte),
                 },
@@ -86,9 +92,9 @@ impl Input<'_> {
     }
 
     /// Up to the next `'`.
-    fn literal(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+    fn literal(&mut self, word: &mut Vec<u8>) -> Result<(), Open> {
         loop {
-            match self.next().ok_or(Incomplete)? {
+            match self.next().ok_or(Open)? {
                 b'\'' => return Ok(()),
                 byte => word.push(byte),
             }
@@ -96,11 +102,11 @@ impl Input<'_> {
     }
 
     /// Up to the next `"`; a backslash is one only before what it can take a meaning from (POSIX shell, 2.2.3).
-    fn double_quoted(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+    fn double_quoted(&mut self, word: &mut Vec<u8>) -> Result<(), Open> {
         loop {
-            match self.next().ok_or(Incomplete)? {
+            match self.next().ok_or(Open)? {
                 b'"' => return Ok(()),
-                b'\\' => match self.next().ok_or(Incomplete)? {
+                b'\\' => match self.next().ok_or(Open)? {
                     b'\n' => {}
                     byte @ (b'"' | b'\\' | b'$' | b'`') => word.push(byte),
                     byte => word.extend([b'\\', byte]),
@@ -111,9 +117,9 @@ impl Input<'_> {
     }
 
     /// Up to the next `'`, with the escapes of C (bash's manual, "ANSI-C Quoting").
-    fn with_escapes(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+    fn with_escapes(&mut self, word: &mut Vec<u8>) -> Result<(), Open> {
         loop {
-            match self.next().ok_or(Incomplete)? {
+            match self.next().ok_or(Open)? {
                 b'\'' => return Ok(()),
                 b'\\' => self.escape(word)?,
                 byte => word.push(byte),
@@ -121,8 +127,8 @@ impl Input<'_> {
         }
     }
 
-    fn escape(&mut self, word: &mut Vec<u8>) -> Result<(), Incomplete> {
-        let letter = self.next().ok_or(Incomplete)?;
+    fn escape(&mut self, word: &mut Vec<u8>) -> Result<(), Open> {
+        let letter = self.next().ok_or(Open)?;
         let byte = match letter {
             b'n' => b'\n',
             b't' => b'\t',
@@ -133,7 +139,7 @@ impl Input<'_> {
             b'f' => 0x0c,
             b'v' => 0x0b,
             b'\\' | b'\'' | b'"' | b'?' => letter,
-            b'c' if self.peek().is_some_and(|byte| byte != b'\'') => self.next().ok_or(Incomplete)? & 0x1f,
+            b'c' if self.peek().is_some_and(|byte| byte != b'\'') => self.next().ok_or(Open)? & 0x1f,
             b'0'..=b'7' => {
                 let first = u32::from(letter - b'0');
                 self.digits(first, 8, 2).0 as u8
@@ -149,7 +155,7 @@ impl Input<'_> {
     }
 
     /// `\x41` is a byte, `\u00e9` and `\U0001f600` are characters; what is neither stays as it was written.
-    fn escape_of_digits(&mut self, letter: u8, word: &mut Vec<u8>) -> Result<(), Incomplete> {
+    fn escape_of_digits(&mut self, letter: u8, word: &mut Vec<u8>) -> Result<(), Open> {
         let written = self.rest;
         let max_digits = match letter {
             b'x' => 2,
@@ -243,7 +249,10 @@ mod tests {
     #[test]
     fn what_is_open_asks_for_more() {
         for text in ["'", "a 'b", "\"a", "\"a\\", "$'a", r"$'a\'", r"$'\", "a\\", "mem\n'", "\"$'a'"] {
-            assert_eq!(split(text.as_bytes()), Err(Incomplete), "{text:?}");
+            let Err(Incomplete { opening }) = split(text.as_bytes()) else {
+                panic!("{text:?} is complete");
+            };
+            assert_eq!(split(opening), Err(Incomplete { opening }), "{text:?}");
         }
         assert_eq!(split(b"a\xff '\xfe'").unwrap(), [[b"a\xff".to_vec(), b"\xfe".to_vec()]]);
     }

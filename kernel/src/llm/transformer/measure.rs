@@ -45,6 +45,10 @@ pub(super) fn bench(
     // Warms the caches as well.
     let first_token = prefill(session, FIRST_TOKEN_PROMPT, go_on)?;
     let mut runs = (Vec::new(), Vec::new());
+    for list in [&mut runs.0, &mut runs.1] {
+        let needed_bytes = n_runs.saturating_mul(size_of::<Measurement>());
+        list.try_reserve_exact(n_runs).map_err(|_| BackendError::OutOfHeap { needed_bytes })?;
+    }
     for _ in 0..n_runs {
         runs.0.push(prefill(session, n_prompt, go_on)?);
         prefill(session, depth, go_on)?;

@@ -1,7 +1,7 @@
 //! `llm infer`, `bench`, `stats`, `offload`: what the loaded model does.
 
 use alloc::{string::String, vec::Vec};
-use core::fmt;
+use core::{fmt, num::NonZeroUsize};
 
 use super::models::{
     CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, MODEL_OPTION, ensure_loaded, set_kv_type,
@@ -176,12 +176,14 @@ pub(super) fn note_result(terminal: &mut Terminal<'_>, result: &InferenceResult)
 }
 
 fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
-    const TOKENS: &str = "a number of tokens";
+    const TOKENS: &str = "a number of tokens, 1 or more";
+    let at_least_one =
+        |option, expected| Ok::<_, CommandError>(arguments.option(option, expected)?.map(NonZeroUsize::get));
     let plan = BenchPlan {
-        n_prompt: arguments.option("prompt", TOKENS)?.unwrap_or(DEFAULT_BENCH_PROMPT),
-        n_generate: arguments.option("generate", TOKENS)?.unwrap_or(DEFAULT_BENCH_GENERATE),
-        depth: arguments.option("depth", TOKENS)?.unwrap_or(0),
-        n_runs: arguments.option("runs", "a number of runs")?.unwrap_or(1),
+        n_prompt: at_least_one("prompt", TOKENS)?.unwrap_or(DEFAULT_BENCH_PROMPT),
+        n_generate: at_least_one("generate", TOKENS)?.unwrap_or(DEFAULT_BENCH_GENERATE),
+        depth: arguments.option("depth", "a number of tokens")?.unwrap_or(0),
+        n_runs: at_least_one("runs", "a number of runs, 1 or more")?.unwrap_or(1),
     };
     let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
     set_kv_type(shell, arguments)?;

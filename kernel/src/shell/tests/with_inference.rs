@@ -385,6 +385,25 @@ fn what_is_typed_while_a_command_runs_is_the_next_line() {
 }
 
 #[test]
+fn a_bench_of_nothing_or_of_more_runs_than_can_be_kept_is_refused() {
+    let answers = good().converse(&[
+        b"llm bench -p 0",
+        b"llm bench -n 0",
+        b"llm bench -r 0",
+        b"llm bench -r 1000000000000000000",
+        b"llm bench -p 1 -n 1",
+    ]);
+    for refused in &answers[..4] {
+        assert!(
+            is_one_line_error(refused.split_once('\n').map_or("", |(_, last)| last))
+                || is_one_line_error(refused),
+            "{refused}"
+        );
+    }
+    assert!(answers[4].contains("tokens/s"), "{}", answers[4]);
+}
+
+#[test]
 fn a_prompt_that_does_not_fit_is_refused_and_the_next_one_works() {
     let long = std::format!("llm infer '{}' 5", "hello ".repeat(200));
     let answers = good().converse(&[
