@@ -13,7 +13,7 @@ use llm::{
     tokenizer::EncodeOptions,
 };
 
-use super::{BackendError, Catalog, Statistics};
+use super::{BackendError, Catalog, ModelFile, Statistics};
 use crate::{memory::pool::Pool, offload::Offload, sha256::Compress, storage::Disks};
 
 /// Most tokens that are guessed at a time: sessions have room for as many rows of logits, and one.
@@ -254,6 +254,8 @@ pub struct Progress {
 pub struct ModelMetadata {
     /// `/models/<name>.gguf`.
     pub path: String,
+    /// [Identity](crate::storage::Disk::identity) of the disk that it was read from.
+    pub disk_identity: u64,
     /// The family, such as `llama`.
     pub architecture: String,
     /// The type of most weights, as ggml calls it.
@@ -278,6 +280,13 @@ pub struct ModelMetadata {
     pub n_ctx: usize,
     /// Positions that the model was trained for.
     pub n_ctx_train: usize,
+}
+
+impl ModelMetadata {
+    /// True if the model was loaded from this file, and not from one of the same path on a disk that was there before.
+    pub fn is_of(&self, file: &ModelFile) -> bool {
+        self.path == file.path && self.disk_identity == file.disk_identity
+    }
 }
 
 /// What came of an inference.

@@ -51,6 +51,8 @@ pub struct ModelFile {
     pub path: String,
     /// Number of the disk.
     pub disk: usize,
+    /// [Identity](Disk::identity) of the disk.
+    pub disk_identity: u64,
     /// Length of the file.
     pub length_bytes: u64,
     /// What the header says, or what is wrong with it.
@@ -198,7 +200,8 @@ impl Catalog {
                 path
             });
             let (serial, length_bytes) = (disk.serial().to_owned(), disk.length_bytes());
-            ModelFile { path, disk: disk.index(), length_bytes, header, stem, serial }
+            let (disk, disk_identity) = (disk.index(), disk.identity());
+            ModelFile { path, disk, disk_identity, length_bytes, header, stem, serial }
         });
         self.files = files.collect();
     }

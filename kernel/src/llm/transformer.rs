@@ -158,6 +158,7 @@ impl TransformerBackend {
         let Plan { header, config, n_ctx, packer, .. } = plan;
         let start_us = (self.engine.clock_us)();
         let disk = self.catalog.disk(file);
+        let disk_identity = disk.identity();
         read_weights(disk, packer, &mut weights, &mut memory, &self.engine, progress)?;
         let file_bytes = self.catalog.files()[file].length_bytes;
         let options = session_options(&config, n_ctx, self.kv_type);
@@ -174,6 +175,7 @@ impl TransformerBackend {
         self.model = Some(Loaded {
             metadata: ModelMetadata {
                 path: path.into(),
+                disk_identity,
                 architecture: header.architecture,
                 quantisation: header.quantisation.into(),
                 n_params: header.n_params,

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     console::Console,
     llm::host,
-    storage::{BlockDevice, Disk, FileFacts, MemoryDisk},
+    storage::{BlockDevice, Disk, DiskBus, Disks, FileFacts, Found, MemoryDisk, Vanished},
     system::CoreState,
 };
 
@@ -68,11 +68,32 @@ struct Computer {
     disks: Vec<(MemoryDisk, Option<FileFacts>)>,
     pool: &'static Pool,
     now_seconds: fn() -> Option<u64>,
+    /// Whether each rescan finds other disks in the place of the old ones, with the same contents.
+    swaps_disks: bool,
+}
+
+/// Disks that others take the place of whenever somebody looks.
+struct SwappingBus(Vec<MemoryDisk>);
+
+impl DiskBus for SwappingBus {
+    fn functions(&self) -> &[crate::pci::Function] {
+        &[]
+    }
+
+    fn vanished(&mut self, known: &[&str]) -> Vec<Vanished> {
+        let gone = |name: &&str| Vanished { transport: name.to_string(), is_reachable: false };
+        known.iter().map(gone).collect()
+    }
+
+    fn find(&mut self, _: &[&str]) -> Found {
+        let device = |disk: &MemoryDisk| Box::new(disk.clone()) as Box<dyn BlockDevice>;
+        Found { devices: self.0.iter().map(device).collect(), undriven: Vec::new() }
+    }
 }
 
 impl Computer {
     fn new() -> Self {
-        Self { disks: Vec::new(), pool: host::pool(64 << 20), now_seconds: || None }
+        Self { disks: Vec::new(), pool: host::pool(64 << 20), now_seconds: || None, swaps_disks: false }
     }
 
     fn disk(mut self, serial: &str, bytes: Vec<u8>) -> Self {
@@ -109,6 +130,12 @@ impl Computer {
         let disks = self.disks.iter().enumerate().map(|(index, (disk, file))| {
             Disk::new(index, Box::new(disk.clone()) as Box<dyn BlockDevice>, *file)
         });
+        let disks = if self.swaps_disks {
+            let bus = SwappingBus(self.disks.iter().map(|(disk, _)| disk.clone()).collect());
+            Disks::find(Box::new(bus), &[])
+        } else {
+            disks.collect::<Vec<_>>().into()
+        };
         let system = System {
             console: &mut console,
             columns: Some(0),
@@ -127,7 +154,7 @@ impl Computer {
             workers: &::llm::parallel::Serial,
             heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
             pool: self.pool,
-            disks: disks.collect::<Vec<_>>().into(),
+            disks,
             pci: Vec::new(),
             offload: None,
         };

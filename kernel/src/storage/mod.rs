@@ -20,6 +20,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{
     fmt,
     ops::{ControlFlow, Range},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// For how long a disk may be silent before a read of it fails.
@@ -198,6 +199,7 @@ pub struct FileFacts {
 /// A disk of the machine.
 pub struct Disk {
     index: usize,
+    identity: u64,
     device: Box<dyn BlockDevice>,
     file: Option<FileFacts>,
 }
@@ -205,7 +207,13 @@ pub struct Disk {
 impl Disk {
     /// A disk with number `index`, and what the host says about the file on it.
     pub fn new(index: usize, device: Box<dyn BlockDevice>, file: Option<FileFacts>) -> Self {
-        Self { index, device, file }
+        Self { index, identity: unused_identity(), device, file }
+    }
+
+    /// Tells the disk from all others that were ever there, also under the same number or with the same serial
+    /// number, and from itself before its size changed.
+    pub fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// The disk's number, from 0, in the order in which disks were given.
@@ -254,6 +262,7 @@ impl Disk {
         self.device.refresh();
         if self.capacity_bytes() != capacity_bytes {
             self.file = None;
+            self.identity = unused_identity();
         }
     }
 
@@ -307,6 +316,11 @@ impl Disk {
     ) -> Result<(), ReadError> {
         self.device.read_pieces(range, buffer, use_piece)
     }
+}
+
+fn unused_identity() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl fmt::Debug for Disk {

@@ -81,7 +81,7 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    let loaded = shell.backend.model_metadata().map(|model| model.path.clone());
+    let loaded = shell.backend.model_metadata().cloned();
     let catalog = shell.backend.catalog();
     catalog.scan();
     // To stop means here not to wait for disks that do not answer.
@@ -93,7 +93,7 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         }
     }
     for file in catalog.files() {
-        let mark = if loaded.as_ref() == Some(&file.path) { '*' } else { ' ' };
+        let mark = if loaded.as_ref().is_some_and(|loaded| loaded.is_of(file)) { '*' } else { ' ' };
         match &file.header {
             Ok(header) => shell.terminal.print(format_args!(
                 "{mark} {:<32} {} {}, {} parameters, {}\n",
@@ -145,10 +145,12 @@ pub(super) fn ensure_loaded(
     n_ctx: Option<usize>,
 ) -> Result<(), CommandError> {
     if let Some(path) = arguments.option_text(MODEL_OPTION.name)? {
+        let loaded = shell.backend.model_metadata().cloned();
         let catalog = shell.backend.catalog();
-        let file = catalog.find(path)?;
-        let path = catalog.path(file);
-        if shell.backend.model_metadata().is_none_or(|loaded| loaded.path != path) {
+        let found = catalog.find(path)?;
+        let file = &catalog.files()[found];
+        if loaded.is_none_or(|loaded| !loaded.is_of(file)) {
+            let path = file.path.clone();
             return load_path(shell, &path, n_ctx);
         }
     }
@@ -317,8 +319,10 @@ fn path(
         (Some(path), None) | (None, Some(path)) => return Ok(path.into()),
         (None, None) => {}
     }
-    if let Some(model) = shell.backend.model_metadata().filter(|_| prefer_loaded) {
-        return Ok(model.path.clone());
+    if let Some(loaded) = shell.backend.model_metadata().filter(|_| prefer_loaded).cloned()
+        && shell.backend.catalog().files().iter().any(|file| loaded.is_of(file))
+    {
+        return Ok(loaded.path);
     }
     let first = shell.backend.catalog().first()?;
     // Who has stopped waiting for disks that do not answer does not want to wait for them again.

@@ -24,6 +24,27 @@ fn a_one_liner_prints_the_text_and_nothing_else() {
 }
 
 #[test]
+fn a_model_whose_disk_was_swapped_is_loaded_anew() {
+    let computer = Computer { swaps_disks: true, ..good() };
+    let answers = computer.converse(&[
+        b"llm load good",
+        b"llm info --model good",
+        b"llm list",
+        b"disks rescan",
+        b"llm list",
+        b"llm infer hello 3",
+        b"llm list",
+        b"llm infer --model good hello 3",
+        b"llm list",
+    ]);
+    assert!(answers[3].contains("is gone") && answers[3].contains("is new"), "{answers:?}");
+    // Weights in memory are of use without their disk, but not what the path means now.
+    for (answer, mark) in [(2, "* "), (4, "  "), (6, "  "), (8, "* ")] {
+        assert!(answers[answer].starts_with(&std::format!("{mark}/models/good.gguf")), "{answers:?}");
+    }
+}
+
+#[test]
 fn sampling_options_reach_the_sampler() {
     let computer = Computer::new().disk("s", fixtures::micro());
     let text = |options: &str| computer.command(&std::format!("llm infer 'One day' 32 {options}")).unwrap();
