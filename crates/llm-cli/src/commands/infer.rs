@@ -35,7 +35,13 @@ pub struct Arguments {
     #[arg(short, long = "max-tokens", aliases = ["predict", "n-predict"], value_name = "N", allow_negative_numbers = true, value_parser = max_tokens)]
     n: Option<usize>,
 
-    #[arg(value_name = "PROMPT", hide = true, conflicts_with = "prompt", required_unless_present = "prompt")]
+    /// With --prompt it is N.
+    #[arg(
+        value_name = "PROMPT",
+        hide = true,
+        allow_negative_numbers = true,
+        required_unless_present = "prompt"
+    )]
     prompt_argument: Option<String>,
 
     #[arg(value_name = "N", hide = true, conflicts_with = "n", allow_negative_numbers = true, value_parser = max_tokens)]
@@ -78,11 +84,33 @@ const DEFAULT_MAX_TOKENS: usize = 128;
 /// Length of the context behind the prompt if the text may go on for as long as it likes.
 const ROOM_WITHOUT_LIMIT: usize = 4096;
 
+impl Arguments {
+    /// The prompt and N, each from its option or its argument; with the prompt as an option, N is the first argument.
+    fn prompt_and_n(&self) -> Result<(&str, Option<usize>)> {
+        let Some(prompt) = &self.prompt else {
+            let prompt = self.prompt_argument.as_deref().expect("clap asks for one of them");
+            return Ok((prompt, self.n.or(self.n_argument)));
+        };
+        match &self.prompt_argument {
+            None => Ok((prompt, self.n)),
+            Some(_) if self.n_argument.is_some() => {
+                bail!("PROMPT is given twice; expected it as an argument or as --prompt")
+            }
+            Some(_) if self.n.is_some() => {
+                bail!("N is given twice; expected it as an argument or as --max-tokens")
+            }
+            Some(word) => match max_tokens(word) {
+                Ok(n) => Ok((prompt, Some(n))),
+                Err(expected) => bail!("{word:?} behind --prompt is N: {expected}"),
+            },
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let text =
-        arguments.prompt.as_ref().or(arguments.prompt_argument.as_ref()).expect("clap asks for one of them");
-    let max_tokens = arguments.n.or(arguments.n_argument).unwrap_or(DEFAULT_MAX_TOKENS);
+    let (text, n) = arguments.prompt_and_n()?;
+    let max_tokens = n.unwrap_or(DEFAULT_MAX_TOKENS);
     let workers = arguments.engine.workers()?;
     let kernels = arguments.engine.kernels()?;
     let mut file = ModelFile::open(&arguments.model)?;

@@ -84,7 +84,17 @@ fn the_kernels_arguments_are_understood() {
     let expected = infer(&LLAMA, &["--ids"]);
     assert_eq!(succeed(&["infer", "-m", &LLAMA, "the cat sat", "8", "--ids"]), expected);
     assert_eq!(succeed(&["infer", "-m", &LLAMA, "the cat sat", "-n", "8", "--ids", "-c", "32"]), expected);
-    fail_saying(&["infer", "-m", &LLAMA, "a", "-p", "b"], &["--prompt", "cannot be used with"]);
+    assert_eq!(succeed(&["infer", "-m", &LLAMA, "-p", "the cat sat", "8", "--ids"]), expected);
+    assert_eq!(succeed(&["infer", "-m", &LLAMA, "8", "--ids", "-p", "the cat sat"]), expected);
+    let all = |words: &[&str]| llm(&[&["infer", "-m", &*LLAMA, "--ids"], words].concat()).stdout;
+    let until_full = all(&["-p", "ab", "-n", "-1"]);
+    assert!(!until_full.is_empty());
+    assert_eq!(all(&["-p", "ab", "-1"]), until_full);
+    assert_eq!(all(&["ab", "-1"]), until_full);
+    fail_saying(&["infer", "-m", &LLAMA, "a", "-p", "b"], &["\"a\"", "N: expected a number of tokens"]);
+    fail_saying(&["infer", "-m", &LLAMA, "a", "5", "-p", "b"], &["PROMPT is given twice", "--prompt"]);
+    fail_saying(&["infer", "-m", &LLAMA, "5", "-p", "b", "-n", "5"], &["N is given twice", "--max-tokens"]);
+    fail_saying(&["infer", "-m", &LLAMA, "a", "5", "-n", "5"], &["--max-tokens", "cannot be used with"]);
     fail_saying(&["infer", "-m", &LLAMA], &["PROMPT"]);
 }
 

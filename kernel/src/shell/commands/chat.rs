@@ -86,6 +86,8 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     }
 }
 
+const HELP: &str = "/clear begins a new conversation, /quit ends it.";
+
 fn converse(
     shell: &mut Shell<'_>,
     format: &ChatFormat<'_>,
@@ -93,7 +95,7 @@ fn converse(
     dialogue: &mut Dialogue,
     system: Option<&str>,
 ) -> Result<(), CommandError> {
-    shell.terminal.print(format_args!("/clear begins a new conversation, /quit ends it.\n"));
+    shell.terminal.print(format_args!("{HELP}\n"));
     let mut editor = LineEditor::new();
     loop {
         let line = match shell.terminal.read_line(&mut editor, PROMPT) {
@@ -109,6 +111,7 @@ fn converse(
             b"" => {}
             b"/quit" | b"/exit" | b"/bye" => return Ok(()),
             b"/clear" => dialogue.begin(system).map_err(BackendError::from)?,
+            b"/help" => shell.terminal.print(format_args!("{HELP}\n")),
             message => {
                 let answered = arguments::text(Name::Argument("the message"), message)
                     .and_then(|message| answer(shell, format, max_tokens, dialogue, message));

@@ -278,6 +278,13 @@ fn a_conversation_outlives_the_context_and_says_so() {
 }
 
 #[test]
+fn a_conversation_explains_its_commands_when_asked() {
+    let (_, output) = talker().run(RunMode::Interactive, b"llm chat\n /help\n/quit\npoweroff\n");
+    assert_eq!(output.matches("/clear begins a new conversation, /quit ends it.\n").count(), 2, "{output}");
+    assert!(!output.contains(" prompt tokens, "), "{output}");
+}
+
+#[test]
 fn a_conversation_without_a_format_does_not_begin() {
     let (_, output) = Computer::new()
         .disk("s", fixtures::micro())
