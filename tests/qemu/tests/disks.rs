@@ -193,7 +193,7 @@ fn disks_are_plugged_in_and_out_and_resized_beside_a_loaded_model() {
     let tiny = directory.file("tiny.gguf", &model("tiny.gguf"));
     let grown = directory.file("grown", &[0; 1 << 20]);
     let qemu = format!(
-        "{} -device pcie-root-port,id=slot,chassis=1 {} -device virtio-blk-device,drive=micro,serial=micro {} \
+        "{} -device pcie-root-port,id=rp0,chassis=1 {} -device virtio-blk-device,drive=micro,serial=micro {} \
          -blockdev driver=raw,node-name=grown,file.driver=file,file.filename={} \
          -device virtio-blk-device,drive=grown,serial=grown",
         monitor.words(),
@@ -211,7 +211,7 @@ fn disks_are_plugged_in_and_out_and_resized_beside_a_loaded_model() {
 
     monitor.command("block_resize", r#"{"node-name": "grown", "size": 2097152}"#);
     let plug_in =
-        r#"{"driver": "virtio-blk-pci", "drive": "tiny", "serial": "hot", "bus": "slot", "id": "hot"}"#;
+        r#"{"driver": "virtio-blk-pci", "drive": "tiny", "serial": "hot", "bus": "rp0", "id": "hot"}"#;
     monitor.command("device_add", plug_in);
     session.send("disks rescan\r");
     session.wait_for("disk 0 has 2097152 bytes, no longer 1048576");
