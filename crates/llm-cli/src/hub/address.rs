@@ -53,7 +53,7 @@ impl Address {
             return Ok(Self::with_tag(path));
         }
         // A web address: behind `?` and `#` is how a page is shown.
-        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
         let path = path.strip_prefix("models/").unwrap_or(path);
         let parts: Vec<&str> = path.split('/').collect();
         match parts[..] {

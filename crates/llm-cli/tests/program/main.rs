@@ -75,7 +75,7 @@ fn text_path(path: &Path) -> String {
 #[test]
 fn usage_mistakes_are_one_line() {
     fail_saying(&["frobnicate"], &["unrecognized subcommand 'frobnicate'"]);
-    fail_saying(&["infer", "--model", "x.gguf"], &["--prompt <TEXT>"]);
+    fail_saying(&["infer", "--model", "x.gguf"], &["required", "<PROMPT>"]);
     fail_saying(&["bench", "--model", "x.gguf", "-p", "0"], &["-p", "at least 1"]);
     fail_saying(&["bench", "--model", "x.gguf", "--kv-type", "q3"], &["'q3'", "f16, f32"]);
 }
