@@ -227,7 +227,7 @@ fn a_value_may_follow_an_equals_sign() {
     let arguments = qemu_arguments(run, &directory);
     assert!(value_of(&arguments, "-append").contains("ferrite.model=a_b:700 "));
     assert_eq!(value_of(&arguments, "-smp"), "3");
-    assert_eq!(value_of(&arguments, "-m"), "64M");
+    assert_eq!(value_of(&arguments, "-m"), "64m");
     assert_eq!(value_of(&arguments, "-cpu"), "max,pauth=off");
     assert!(arguments.contains(&"edu,id=x".to_string()));
 }
