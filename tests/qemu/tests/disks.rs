@@ -164,22 +164,28 @@ fn a_disk_that_stops_answering_leaves_the_shell_and_the_other_disks() {
 #[test]
 fn ctrl_c_does_not_wait_for_a_slow_disk() {
     let directory = Directory::new("slow");
-    let file = directory.file("tiny.gguf", &model("tiny.gguf"));
-    let qemu = format!(
-        "-object throttle-group,id=slow,x-bps-total=300000 {} \
-         -blockdev driver=throttle,node-name=d1,read-only=on,throttle-group=slow,file=d0 \
-         -device virtio-blk-device,drive=d1",
-        blockdev("d0", &file)
-    );
+    let tiny = directory.file("tiny.gguf", &model("tiny.gguf"));
+    let micro = directory.file("micro.gguf", &model("micro.gguf"));
+    // Half a minute for the larger model: also where the machine hardly gets a turn, its load has not ended before
+    // Ctrl-C comes.
+    let slow = |number: u32, file: &std::path::Path| {
+        format!(
+            "{} -blockdev driver=throttle,node-name=s{number},read-only=on,throttle-group=slow,file=d{number} \
+             -device virtio-blk-device,drive=s{number}",
+            blockdev(&format!("d{number}"), file)
+        )
+    };
+    let qemu =
+        format!("-object throttle-group,id=slow,x-bps-total=100000 {} {}", slow(0, &tiny), slow(1, &micro));
     let mut session = Run::new().args(["--mem", "256M"]).qemu(&qemu).start();
     session.wait_for("ferrite> ");
-    session.send("llm load\r");
+    session.send("llm load ferrite-tiny\r");
     session.wait_for("loading: ");
     session.send("\x03");
     session.wait_for("error: stopped");
     session.wait_for("ferrite> ");
     // Slow is not silent.
-    session.send("llm load\r");
+    session.send("llm load ferrite-micro\r");
     session.wait_for("context 256 of 256");
     session.send("poweroff\r");
     session.finish().expect_status(0);
