@@ -160,15 +160,14 @@ fn one_core_of_all_that_enter_at_el3_boots() {
 }
 
 /// A tree made for EL1, whose PSCI is called by HVC: at EL2 and EL3 that would end in what the kernel left there.
+/// With `secure=on` both cores enter at once, and which of them boots is open.
 #[test]
 fn psci_is_not_called_where_nobody_answers() {
     let directory = Directory::new("no-psci");
     let tree = qemu_tree(&directory, "gic-version=3");
     for level in ["secure=on", "virtualization=on"] {
         let mut session = Run::new().device_tree(&directory, &tree, &format!("-machine {level}")).start();
-        session.wait_for(
-            "core 1 (mpidr 0x1) does not start: the device tree names no PSCI that can be called from EL",
-        );
+        session.wait_for(" does not start: the device tree names no PSCI that can be called from EL");
         session.wait_for("ferrite> ");
         session.send("poweroff\r");
         session.wait_for("the machine has stopped, but cannot be powered off: ");
