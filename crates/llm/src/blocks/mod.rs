@@ -14,6 +14,7 @@ mod codebooks;
 mod ggml_type;
 mod iq;
 mod k;
+mod packing;
 mod table;
 mod ternary;
 mod uniform;
@@ -21,6 +22,9 @@ mod uniform;
 pub use ggml_type::GgmlType;
 pub use iq::{BlockIQ1M, BlockIQ1S, BlockIQ2S, BlockIQ2XS, BlockIQ2XXS, BlockIQ3S, BlockIQ3XXS};
 pub use k::{BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K, six_bits};
+#[cfg(test)]
+pub(crate) use packing::PACKED;
+pub use packing::Packing;
 pub use table::{
     BlockIQ4NL, BlockIQ4XS, BlockMXFP4, BlockNVFP4, E2M1_DOUBLED, IQ4_VALUES, e8m0_half, ue4m3_half,
 };

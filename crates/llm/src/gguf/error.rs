@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::{MAX_NESTING, Name, ValueType};
-use crate::quant::GgmlType;
+use crate::blocks::GgmlType;
 
 /// Why a file was refused, or why a value could not be had from it.
 ///

@@ -34,7 +34,7 @@ pub use tensor::{MAX_DIMS, TensorInfo};
 pub use value::{Array, GgufStr, Strings, Value, ValueType, Values};
 pub use writer::{GgufWriter, TensorWriter, WriteError};
 
-use crate::quant::Packing;
+use crate::blocks::Packing;
 use reader::{Cursor, Place};
 use table::Table;
 

@@ -2,7 +2,7 @@
 
 use super::reader::{Cursor, Place};
 use super::{GgufError, Name};
-use crate::quant::GgmlType;
+use crate::blocks::GgmlType;
 
 /// ggml's limit (`GGML_MAX_DIMS`).
 pub const MAX_DIMS: usize = 4;

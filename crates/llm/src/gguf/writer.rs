@@ -9,7 +9,7 @@ use core::fmt;
 
 use super::tensor::{MAX_DIMS, size_bytes};
 use super::{ALIGNMENT_KEY, Array, DEFAULT_ALIGNMENT, Gguf, GgufError, Name, Value, ValueType};
-use crate::quant::GgmlType;
+use crate::blocks::GgmlType;
 
 /// Version of the format that is written.
 const VERSION: u32 = 3;

@@ -10,15 +10,15 @@ mod dequantize;
 mod matmul;
 mod matrix;
 mod packer;
-mod packing;
+#[cfg(test)]
+mod packing_tests;
 mod quantize;
 mod quantize_k;
 
-pub use crate::blocks::GgmlType;
+pub use crate::blocks::{GgmlType, Packing};
 pub use activations::{Activations, Precision, activation_bytes};
 pub use dequantize::{dequantize, is_supported};
 pub use matmul::{matmul, matmul_then};
 pub use matrix::{Matrix, MatrixError};
 pub use packer::{PackError, Packer, Span};
-pub use packing::Packing;
 pub use quantize::{can_quantize, quantize};

@@ -30,8 +30,7 @@ pub use aarch64::CpuFeatures;
 pub use attend::{Attend, MAX_QUERIES, Query, Vectors};
 pub use q8::{Q8, Q8Format, Q8Mut};
 
-use crate::blocks::{BlockQ8_0, GgmlType};
-use crate::quant::Packing;
+use crate::blocks::{BlockQ8_0, GgmlType, Packing};
 use attend::AttendFns;
 use core::fmt;
 use elementwise::Elementwise;

@@ -1,10 +1,10 @@
 //! Eight rows in turn: how weights get packed.
 //!
-//! What is to come out is said by [`crate::quant::Packing`]. Here a block's place in eight rows is worked on
+//! What is to come out is said by [`crate::blocks::Packing`]. Here a block's place in eight rows is worked on
 //! at once: a pointer runs along each row, every load moves its own one on.
 
 use super::load::next_16;
-use crate::quant::{GgmlType, Packing};
+use crate::blocks::{GgmlType, Packing};
 use core::arch::{aarch64::*, asm};
 
 const ROWS: usize = 8;

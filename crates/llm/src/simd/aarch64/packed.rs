@@ -11,8 +11,7 @@ use super::load::{next_8, next_32, next_128, next_f16x8, next_f32, store_f32x8};
 use super::packed256::{Of256, Q4K, Q5K, Q6K};
 use super::sdot::{Sdot32, Sdot256};
 use super::weights32::table_16;
-use crate::blocks::{E2M1_DOUBLED, GgmlType, IQ4_VALUES};
-use crate::quant::Packing;
+use crate::blocks::{E2M1_DOUBLED, GgmlType, IQ4_VALUES, Packing};
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
 

@@ -3,9 +3,9 @@
 //! In a file each row stands alone, block after block. A [`Packing`] takes some rows at a time and
 //! lets the bytes of their blocks alternate, so that one load brings what a vector's lanes, one for
 //! each row, need next: no sum is spread over lanes then, and rows share each load of activations.
-//! [`Matrix`](super::Matrix) knows the order.
 //!
-//! Neighbours: [`crate::simd`] says which packing a set of instructions wants; [`super::packer`] packs a file.
+//! Neighbours: [`crate::simd`] says which packing a set of instructions wants, [`crate::quant`] packs files and
+//! reads what is packed.
 
 use super::GgmlType;
 use core::fmt;
@@ -124,7 +124,7 @@ impl Packing {
     }
 
     /// [`pack_group`](Self::pack_group), field by field.
-    fn pack_fields(&self, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
+    pub(crate) fn pack_fields(&self, ty: GgmlType, plain: &[u8], packed: &mut [u8]) {
         let row_bytes = plain.len() / self.rows;
         let block_bytes = ty.block_bytes();
         for (index, packed) in packed.chunks_exact_mut(self.rows * block_bytes).enumerate() {
@@ -223,20 +223,16 @@ fn moved(unit: [u8; 4], places: impl Fn(usize, usize) -> (usize, usize)) -> [u8;
     moved.to_le_bytes()
 }
 
+/// Every type that has fields.
+#[cfg(test)]
+pub(crate) const PACKED: [GgmlType; 11] = {
+    use GgmlType::*;
+    [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K, IQ4_XS]
+};
+
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
     use super::*;
-    use crate::parallel::Serial;
-    use crate::quant::{Activations, Matrix, Precision, activation_bytes, dequantize, matmul};
-    use crate::simd::Kernels;
-    use std::{vec, vec::Vec};
-
-    const PACKED: [GgmlType; 11] = {
-        use GgmlType::*;
-        [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, MXFP4, Q4_K, Q5_K, Q6_K, IQ4_XS]
-    };
 
     #[test]
     fn fields_make_up_a_block() {
@@ -244,147 +240,6 @@ mod tests {
             let len_bytes: usize = fields(ty).iter().map(|field| field.len_bytes).sum();
             assert_eq!(len_bytes, ty.block_bytes(), "{ty}");
             assert!(len_bytes <= MAX_BLOCK_BYTES);
-        }
-    }
-
-    #[test]
-    fn rows_are_the_same_packed() {
-        for (signed_nibbles, unsigned_bytes, rows) in [(false, false, 8), (true, false, 8), (false, true, 16)]
-        {
-            let packing = Packing {
-                name: "test",
-                rows,
-                signed_nibbles,
-                unsigned_bytes,
-                fast_pack: None,
-                types: &PACKED,
-            };
-            for ty in PACKED {
-                let cols = 3 * ty.block_len();
-                let row_bytes = ty.row_bytes(cols).unwrap();
-                let mut random = oorandom::Rand32::new(7);
-                let plain: Vec<u8> = (0..rows * row_bytes).map(|_| random.rand_u32() as u8).collect();
-                let mut packed = vec![0; plain.len()];
-                packing.pack_group(ty, &plain, &mut packed);
-                assert_ne!(plain, packed);
-                for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
-                    let mut blocks = plain.chunks_exact(ty.block_bytes());
-                    packing.for_each_block(ty, &packed, row, |block| {
-                        assert_eq!(Some(block), blocks.next(), "{ty}");
-                    });
-                }
-                let matrix = Matrix::new(ty, rows, cols, &packed).unwrap().packed(Some(&packing));
-                let (mut want, mut got) = (vec![0.0; cols], vec![0.0; cols]);
-                for (row, plain) in plain.chunks_exact(row_bytes).enumerate() {
-                    dequantize(ty, plain, &mut want);
-                    matrix.dequantize_row(row, &mut got);
-                    let same = want.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits());
-                    assert!(same, "{ty}, row {row}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_set_packs_as_is_said_here() {
-        let mut random = oorandom::Rand32::new(9);
-        for packing in Kernels::available().filter_map(Kernels::packing) {
-            for &ty in packing.types {
-                for n_blocks in [1, 2, 5] {
-                    let group_bytes = packing.rows * n_blocks * ty.block_bytes();
-                    let plain: Vec<u8> = (0..group_bytes).map(|_| random.rand_u32() as u8).collect();
-                    // At an odd address, with a byte behind that is to stay.
-                    let (mut want, mut got) = (vec![7; group_bytes + 2], vec![7; group_bytes + 2]);
-                    packing.pack_fields(ty, &plain, &mut want[1..=group_bytes]);
-                    packing.pack_group(ty, &plain, &mut got[1..=group_bytes]);
-                    assert_eq!(want, got, "{packing:?} {ty} {n_blocks}");
-                }
-            }
-        }
-    }
-
-    fn product(kernels: &Kernels, w: &Matrix<'_>, x: &[f32], precision: Precision) -> Vec<f32> {
-        let n_tokens = x.len() / w.n_cols();
-        let mut scratch = vec![0; activation_bytes(w.n_cols(), n_tokens)];
-        let mut x = Activations::new(x, w.n_cols(), &mut scratch, precision);
-        let mut out = vec![f32::NAN; n_tokens * w.n_rows()];
-        matmul(kernels, &Serial, w, &mut x, &mut out);
-        out
-    }
-
-    #[test]
-    fn products_are_the_same_packed() {
-        let mut random = oorandom::Rand32::new(8);
-        for kernels in Kernels::available() {
-            let Some(packing) = kernels.packing() else { continue };
-            for &ty in packing.types {
-                for (n_groups, n_blocks, n_tokens) in [
-                    (1, 1, 1),
-                    (2, 3, 2),
-                    (3, 5, 3),
-                    (2, 8, 4),
-                    (1, 2, 137),
-                    (1, 71, 8),
-                    (2, 1, 1),
-                    (2, 2, 1),
-                    (1, 3, 4),
-                    (1, 4, 4),
-                    (1, 5, 5),
-                ] {
-                    let (rows, cols) = (n_groups * packing.rows, n_blocks * ty.block_len());
-                    let row_bytes = ty.row_bytes(cols).unwrap();
-                    let mut plain: Vec<u8> = (0..rows * row_bytes).map(|_| random.rand_u32() as u8).collect();
-                    for block in plain.chunks_exact_mut(ty.block_bytes()) {
-                        // Scales neither infinite nor NaN.
-                        for at in [0, 1, 2, 3, 208, 209] {
-                            if let Some(byte) =
-                                block.get_mut(at).filter(|_| ty != GgmlType::Q6_K || at >= 208)
-                            {
-                                *byte &= 0xbf;
-                            }
-                        }
-                        if random.rand_range(0..8) == 0 {
-                            // Scales of zero, or subnormal ones of either sign.
-                            let at = if ty == GgmlType::Q6_K { 208 } else { 0 };
-                            let exponent = block.get_mut(at + usize::from(ty != GgmlType::MXFP4));
-                            *exponent.unwrap() &= 0x83;
-                            block[at] &= [0, 0xff][random.rand_range(0..2) as usize];
-                        }
-                    }
-                    let mut packed = vec![0; plain.len() + 1];
-                    let group_bytes = packing.rows * row_bytes;
-                    for (plain, packed) in
-                        plain.chunks_exact(group_bytes).zip(packed[1..].chunks_exact_mut(group_bytes))
-                    {
-                        packing.pack_group(ty, plain, packed);
-                    }
-                    let plain = Matrix::new(ty, rows, cols, &plain).unwrap();
-                    let packed = Matrix::new(ty, rows, cols, &packed[1..]).unwrap().packed(Some(packing));
-                    // Down to where scales of activations and their products with weights' become subnormal.
-                    let magnitude =
-                        [1.0, 1e-20, 1e-25, 1e-30, 1e-34, 1e-38][random.rand_range(0..6) as usize];
-                    let mut x: Vec<f32> =
-                        (0..n_tokens * cols).map(|_| magnitude * (random.rand_float() - 0.5)).collect();
-                    if n_tokens > 1 {
-                        // One token that has no products, and one whose products are far from the others'.
-                        x[cols / 2] = [f32::NAN, f32::NEG_INFINITY, 1e32][random.rand_range(0..3) as usize];
-                        x[cols..2 * cols].iter_mut().for_each(|x| *x *= 1e25);
-                    }
-                    for range in [0..rows, 1..rows, 0..rows - 3, 5..6, 3..rows - 1] {
-                        let (plain, packed) = (plain.rows(range.clone()), packed.rows(range.clone()));
-                        for precision in [Precision::Quantized, Precision::Exact] {
-                            let want = product(Kernels::scalar(), &plain, &x, precision);
-                            let got = product(kernels, &packed, &x, precision);
-                            let same = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();
-                            assert!(
-                                want.iter().zip(&got).all(same),
-                                "{kernels:?} {ty} {range:?} of {rows}×{cols}×{n_tokens}"
-                            );
-                            assert!(precision == Precision::Exact || n_tokens == 1 || got[0].is_nan());
-                        }
-                    }
-                }
-            }
         }
     }
 }
