@@ -6,21 +6,23 @@
 //!
 //! # Layers
 //!
-//! Each module uses only those below it.
+//! Each module uses only those below it (`scripts/check-layers` makes sure of it).
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`session`] | a prompt in, one token per step |
 //! | [`chat`] | conversations as the text that a model was trained on |
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
-//! | [`model`], [`kv_cache`] | hyper-parameters, weights, the forward pass |
+//! | [`model`] | hyper-parameters, weights, the forward pass |
+//! | [`kv_cache`] | keys and values of the positions so far |
 //! | [`race`] | which set of inner loops is the fastest here |
 //! | [`roofline`] | what memory and multipliers can do at most |
-//! | [`gguf`], [`quant`] | the file format; block formats and matrix products over them |
-//! | [`simd`] | the inner loops, one file per instruction set: the only unsafe code |
+//! | [`quant`] | weights as matrices, and products over them |
+//! | [`gguf`], [`simd`] | the file format; the inner loops for each instruction set, the only unsafe code |
 //! | [`blocks`] | layout and meaning of the blocks that weights are stored in |
 //! | [`parallel`], [`arena`] | the two things a caller lends: cores and memory |
 #![no_std]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 

@@ -10,13 +10,8 @@
 //! - an output adds up weighted values in the order of positions, by fused multiply-adds.
 
 use super::exp::{exp, exp_below_highest, tanh};
-use super::lanes::{Elements, Lanes, Work};
-use super::scalar::LANES;
-use super::single_attention::Single;
+use super::lanes::{Elements, LANES, Lanes, Work};
 use core::marker::PhantomData;
-use half::f16;
-
-use crate::blocks::BlockQ8_0;
 
 /// Queries that can be computed at once.
 pub const MAX_QUERIES: usize = LANES;
@@ -69,29 +64,6 @@ pub struct Attend<'c, E> {
     pub scale: f32,
     /// Scores are bent to `c · tanh(score / c)`.
     pub softcap: Option<f32>,
-}
-
-/// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
-///
-/// At most [`MAX_QUERIES`], each of which sees at least one position.
-pub type AttendFn<E> = fn(&Attend<'_, E>, &[Query], &mut [f32]);
-
-/// The routine for each type of cache, as entries of a set's table.
-pub struct AttendFns {
-    pub f32: AttendFn<f32>,
-    pub f16: AttendFn<f16>,
-    pub q8_0: AttendFn<BlockQ8_0>,
-}
-
-impl AttendFns {
-    /// The routines in vectors of type `V`.
-    pub const fn of<V: Lanes>() -> Self {
-        AttendFns {
-            f32: run::<V, Single, f32>,
-            f16: run::<V, Single, f16>,
-            q8_0: run::<V, Single, BlockQ8_0>,
-        }
-    }
 }
 
 /// Computes `attend` in vectors of type `V`, the products in `A`.

@@ -1,8 +1,7 @@
 //! What is done to each element of a row, and the sums that normalisations need.
 
 use super::exp;
-use super::lanes::{Lanes, Work};
-use super::scalar::LANES;
+use super::lanes::{LANES, Lanes, Work};
 use core::marker::PhantomData;
 use half::f16;
 

@@ -7,8 +7,16 @@
 
 use half::f16;
 
-use super::scalar::LANES;
 use crate::blocks::BlockQ8_0;
+
+/// Sums kept by the products of floats: a single one would lose more to rounding, and every set's
+/// vectors are made of them.
+pub const LANES: usize = 8;
+
+/// The sum of the partial sums: the two halves first, then neighbours.
+pub fn add_lanes(s: [f32; LANES]) -> f32 {
+    ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
+}
 
 /// Work for [`Lanes::enter`].
 pub trait Work {
@@ -100,7 +108,7 @@ pub trait Lanes: Copy {
     /// are rounded, those with cosines fused with the sum.
     fn turn_pairs(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self;
 
-    /// The sum of each vector's lanes, in the order of [`add_lanes`](super::scalar::add_lanes).
+    /// The sum of each vector's lanes, in the order of [`add_lanes`].
     fn fold(v: [Self; 4]) -> [f32; 4];
 
     /// Eight weights.

@@ -1,7 +1,6 @@
 //! Eight floats as an array: what [`Lanes`] mean.
 
-use super::lanes::Lanes;
-use super::scalar::{LANES, add_lanes};
+use super::lanes::{LANES, Lanes, add_lanes};
 use half::f16;
 use libm::fmaf as fma;
 

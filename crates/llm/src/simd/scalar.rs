@@ -11,9 +11,10 @@
 //! - What is done to each element, and attention, is written once over vectors of `LANES`
 //!   (`lanes`), of which `portable` has this set's.
 
-use super::attend::AttendFns;
 use super::elementwise::Elementwise;
-use super::{FloatTileFn, Kernels, Q8, Q8Format, Q8Mut, TileFn, tiles::Tile};
+use super::lanes::{LANES, add_lanes};
+use super::table::{AttendFns, FloatTileFn, Kernels, TileFn};
+use super::{Q8, Q8Format, Q8Mut, tiles::Tile};
 use crate::blocks::{self, Block32, Block256, GgmlType, Group256, with_block_of};
 use core::ops::RangeInclusive;
 use half::{bf16, f16};
@@ -54,15 +55,6 @@ fn half_to_f32(bytes: [u8; 2]) -> f32 {
 
 fn bf16_to_f32(bytes: [u8; 2]) -> f32 {
     bf16::from_le_bytes(bytes).to_f32()
-}
-
-/// Sums kept by the products of floats: a single one would lose more to rounding, and every set's
-/// vectors are made of them.
-pub(super) const LANES: usize = 8;
-
-/// The sum of the partial sums: the two halves first, then neighbours.
-pub(super) fn add_lanes(s: [f32; LANES]) -> f32 {
-    ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
 }
 
 fn dot_f32(a: &[f32], b: &[f32]) -> f32 {

@@ -3,8 +3,7 @@
 //! Neighbours: [`attend`](super::attend) has the softmax between them and says in which order sums are made.
 
 use super::attend::{Arithmetic, Attend, Query};
-use super::lanes::{Elements, Lanes};
-use super::scalar::LANES;
+use super::lanes::{Elements, LANES, Lanes};
 
 /// Elements that a loop over a row takes at once.
 const CHUNK: usize = 4 * LANES;

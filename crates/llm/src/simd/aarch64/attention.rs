@@ -4,7 +4,7 @@
 //! order: four queries times two keys, and eight queries times eight elements of the values, take all
 //! registers, and the compiler's loops had an eighth more instructions.
 
-use crate::simd::scalar::LANES;
+use crate::simd::lanes::LANES;
 use core::arch::asm;
 use half::f16;
 

@@ -6,7 +6,7 @@
 //! and kind of blocks: [`sdot`](super::sdot), [`smmla`](super::smmla).
 
 use super::load::{load_f32x4, load_f32x8, load_i32x4, store_f32x8};
-use super::packed::ROWS;
+use super::rows::ROWS;
 use crate::simd::{Q8, tiles::Tile};
 use core::arch::aarch64::*;
 use core::mem::MaybeUninit;

@@ -1,7 +1,7 @@
 //! Products of float vectors.
 
 use super::load::{load_bf16x8, load_f16x8, load_f32x8};
-use crate::simd::scalar::LANES;
+use crate::simd::lanes::LANES;
 use core::arch::aarch64::*;
 use half::{bf16, f16};
 

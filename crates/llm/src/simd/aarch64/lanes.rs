@@ -2,8 +2,7 @@
 
 use super::attention;
 use super::load::store_f32x8;
-use crate::simd::lanes::Lanes;
-use crate::simd::scalar::LANES;
+use crate::simd::lanes::{LANES, Lanes};
 use core::arch::{aarch64::*, asm};
 use half::f16;
 

@@ -9,8 +9,9 @@
 
 use super::load::{load_16, next_16};
 use super::neon;
-use super::packed::{self, Halves, Rows8, Sums, Weights32, without_offset};
+use super::packed;
 use super::packed256::{Weights256, add_block};
+use super::rows::{Halves, Rows8, Sums, Weights32, without_offset};
 use crate::blocks::GgmlType;
 use crate::simd::{Kernels, PackedTileFn, Q8};
 use core::arch::aarch64::*;

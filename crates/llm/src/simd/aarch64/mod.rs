@@ -1,10 +1,20 @@
 //! Inner loops for aarch64: base NEON, which every such CPU has, and what newer ones add.
 //!
-//! [`load`] moves vectors to and from memory, [`lanes`] are the vectors that everything but products is
-//! written in, [`float`] and [`float_product`] multiply floats, [`round`] rounds activations, [`product`]
-//! multiplies integers with whichever instruction [`neon`] or [`dotprod`] names. Of packed weights, [`packed`] and
-//! [`packed256`] multiply a token or a few, [`batch`] many, and [`mla`] any number in its own way. [`attention`] has the
-//! loops of attention over f16 caches, [`half_attention`] those in f16.
+//! # Layers
+//!
+//! Each module uses only those below it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `half_attention` | the sets with attention over f16 caches in half precision |
+//! | `i8mm` | the set with `SMMLA` |
+//! | `dotprod`, `mla` | the sets with `SDOT`, and with `MLA` for packed weights |
+//! | `neon` | the set of base NEON |
+//! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
+//! | `sdot`, `smmla`, `weights256` | packed weights times many tokens; blocks of 256 as a file has them |
+//! | `float_product`, `batch`, `weights32`, `packed256` | products of floats; what `sdot` and `smmla` share; blocks of 32 as a file has them; packed blocks of 256, times a token or a few |
+//! | `round`, `float`, `product`, `lanes`, `rows`, `interleave` | rounding of activations; floats; integers as a file has them; vectors of eight; groups of packed rows; packing |
+//! | `one_token`, `attention`, `load` | loops in assembly; vectors to and from memory |
 
 mod attention;
 mod batch;
@@ -23,6 +33,7 @@ mod packed;
 mod packed256;
 mod product;
 mod round;
+mod rows;
 mod sdot;
 mod smmla;
 mod types;

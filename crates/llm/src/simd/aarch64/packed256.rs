@@ -2,7 +2,7 @@
 
 use super::load::{load_16, load_32, load_f16x8};
 use super::one_token;
-use super::packed::{ROWS, Rows8, Sums, signed};
+use super::rows::{ROWS, Rows8, Sums, signed};
 use crate::simd::Q8;
 use core::arch::aarch64::*;
 

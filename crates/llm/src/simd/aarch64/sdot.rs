@@ -4,8 +4,8 @@
 
 use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, TokenEnds};
 use super::load::{append_32, append_f32x8, append_i32x8};
-use super::packed::{Fcvtl, Weights32, half_of, without_offset};
 use super::packed256::Weights256;
+use super::rows::{Fcvtl, Weights32, half_of, without_offset};
 use crate::simd::Q8;
 use core::arch::{aarch64::*, asm};
 use core::marker::PhantomData;

@@ -7,8 +7,8 @@ use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, Toke
 use super::load::{
     append_32, append_f32x8, append_i32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8,
 };
-use super::packed::{Fcvtl, Weights32, without_offset};
 use super::packed256::Weights256;
+use super::rows::{Fcvtl, Weights32, without_offset};
 use crate::simd::Q8;
 use core::arch::{aarch64::*, asm};
 use core::marker::PhantomData;

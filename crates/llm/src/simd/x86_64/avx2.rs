@@ -8,8 +8,8 @@ use super::{
     types::{self, Set},
 };
 use crate::blocks::{Block256, GgmlType};
-use crate::simd::attend::AttendFns;
 use crate::simd::elementwise::Elementwise;
+use crate::simd::table::AttendFns;
 use crate::simd::{FloatTileFn, Kernels, Q8, tiles::Tile};
 use core::arch::x86_64::*;
 use half::{bf16, f16};

@@ -1,6 +1,6 @@
 //! Products of float vectors.
 
-use crate::simd::scalar::LANES;
+use crate::simd::lanes::LANES;
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 

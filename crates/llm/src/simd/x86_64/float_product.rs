@@ -3,7 +3,7 @@
 
 use super::float::{Float, fold, padded, vector};
 use super::product::{row_pointers, store};
-use crate::simd::{scalar::LANES, tiles::Tile};
+use crate::simd::{lanes::LANES, tiles::Tile};
 use core::arch::x86_64::*;
 
 /// The product of a tile of `F` weights with f32 activations of `cols` values a token.

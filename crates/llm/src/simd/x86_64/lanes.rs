@@ -1,7 +1,6 @@
 //! Eight floats in an AVX register.
 
-use crate::simd::lanes::{Lanes, Work};
-use crate::simd::scalar::LANES;
+use crate::simd::lanes::{LANES, Lanes, Work};
 use core::arch::x86_64::*;
 use half::f16;
 

@@ -1,8 +1,16 @@
 //! Inner loops for x86-64 hosts: AVX2 with FMA and F16C, and AVX-512 VNNI on top of it.
 //!
-//! [`lanes`] are the vectors that everything but products is written in, [`float`] and
-//! [`float_product`] multiply floats, [`round`] rounds activations, [`product`] multiplies integers with
-//! whichever instructions [`avx2`] or [`avx512_vnni`] names.
+//! # Layers
+//!
+//! Each module uses only those below it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `avx512_vnni` | the set with `VPDPBUSD` |
+//! | `avx2` | the set with AVX2, FMA and F16C |
+//! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
+//! | `packed32`, `packed256`, `weights32`, `float_product`, `round` | packed blocks; blocks as a file has them; products of floats; rounding of activations |
+//! | `rows`, `product`, `float`, `lanes` | groups of packed rows; integers as a file has them; floats; vectors of eight |
 
 #![cfg(any(test, feature = "std"))]
 
@@ -16,6 +24,7 @@ mod packed256;
 mod packed32;
 mod product;
 mod round;
+mod rows;
 mod types;
 mod weights32;
 

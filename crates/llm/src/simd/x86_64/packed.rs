@@ -6,12 +6,10 @@
 
 use super::packed32::{IQ4NL, MXFP4, Of32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use super::packed256::{IQ4XS, Of256, Q4K, Q5K, Q6K};
+use super::rows::{ROWS, Rows16};
 use crate::blocks::{GgmlType, Packing};
 use crate::simd::{PackedTileFn, Q8, tiles::Tile};
 use core::arch::x86_64::*;
-
-/// Rows in a group.
-pub const ROWS: usize = 16;
 
 /// Tokens that share each group of unpacked weights.
 const MAX_TOKENS: usize = 8;
@@ -52,22 +50,6 @@ pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
         GgmlType::IQ4_XS => tile::<Of256<IQ4XS>>,
         _ => return None,
     })
-}
-
-/// The product of sixteen rows with some tokens, for one kind of blocks.
-pub trait Rows16 {
-    /// Weights of a block.
-    const LEN: usize;
-    /// Bytes of the blocks of all sixteen rows.
-    const BYTES: usize;
-
-    /// Sixteen rows times `T` tokens.
-    ///
-    /// # Safety
-    ///
-    /// The blocks of `n_blocks` groups must be readable at `w`, `x` must hold `T` tokens of as many
-    /// weights, and the CPU must have the features.
-    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [__m512; T];
 }
 
 /// The product of a tile.
@@ -128,121 +110,4 @@ unsafe fn some_tokens<R: Rows16, const T: usize>(
         out[..n].copy_from_slice(&rows[..n]);
     }
     T
-}
-
-/// Units of sixteen rows: 64 bytes.
-///
-/// # Safety
-///
-/// They must be readable.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub unsafe fn unit(p: *const u8) -> __m512i {
-    // SAFETY: the caller vouches for the bytes.
-    unsafe { _mm512_loadu_si512(p.cast()) }
-}
-
-/// Sixteen f16 values.
-///
-/// # Safety
-///
-/// They must be readable.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub unsafe fn halves(p: *const u8) -> __m512 {
-    // SAFETY: the caller vouches for the bytes.
-    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(p.cast()) })
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub fn low_nibbles(v: __m512i) -> __m512i {
-    _mm512_and_si512(v, _mm512_set1_epi8(0xf))
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub fn high_nibbles(v: __m512i) -> __m512i {
-    low_nibbles(_mm512_srli_epi16::<4>(v))
-}
-
-/// Bit `from` of each byte as bit 4.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub fn fifth_bits(v: __m512i, from: usize) -> __m512i {
-    let v = if from <= 4 {
-        _mm512_sllv_epi16(v, _mm512_set1_epi16(4 - from as i16))
-    } else {
-        _mm512_srlv_epi16(v, _mm512_set1_epi16(from as i16 - 4))
-    };
-    _mm512_and_si512(v, _mm512_set1_epi8(0x10))
-}
-
-/// For sixteen rows the products of `4 * w.len()` weights with the activations at `x`, added to
-/// `start`.
-///
-/// # Safety
-///
-/// The activations must be readable.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub unsafe fn dots(start: i32, w: &[__m512i], x: *const i8) -> __m512i {
-    let mut dots = _mm512_set1_epi32(start);
-    for (i, &w) in w.iter().enumerate() {
-        // SAFETY: the caller vouches for the activations.
-        let x = unsafe { x.add(4 * i).cast::<i32>().read_unaligned() };
-        dots = _mm512_dpbusd_epi32(dots, w, _mm512_set1_epi32(x));
-    }
-    dots
-}
-
-/// Bytes between the block that a single token multiplies and the one that it asks memory for.
-const PREFETCHED_BYTES: usize = 4 << 10;
-
-/// Asks for the `bytes` that lie [`PREFETCHED_BYTES`] behind `p`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub fn prefetch(p: *const u8, bytes: usize) {
-    for line in (0..bytes).step_by(64) {
-        // Any address will do.
-        _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(PREFETCHED_BYTES + line).cast());
-    }
-}
-
-/// The nibbles of sixteen rows at `p`: four low ones of each row, and so on, then the high ones.
-///
-/// # Safety
-///
-/// The codes must be readable, and the CPU must have the features.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub unsafe fn nibbles(p: *const u8) -> [__m512i; 8] {
-    // SAFETY: the caller vouches for the four units.
-    let codes: [_; 4] = core::array::from_fn(|i| unsafe { unit(p.add(64 * i)) });
-    core::array::from_fn(|i| if i < 4 { low_nibbles(codes[i]) } else { high_nibbles(codes[i - 4]) })
-}
-
-/// Values of 4-bit codes with `offset` added, which makes them unsigned.
-pub const fn unsigned(values: [i8; 16], offset: i32) -> [u8; 16] {
-    let mut unsigned = [0; 16];
-    let mut code = 0;
-    while code < 16 {
-        unsigned[code] = (values[code] as i32 + offset) as u8;
-        code += 1;
-    }
-    unsigned
-}
-
-/// As [`nibbles`], looked up.
-///
-/// # Safety
-///
-/// As for [`nibbles`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-pub unsafe fn looked_up(p: *const u8, values: &[u8; 16]) -> [__m512i; 8] {
-    // SAFETY: reads the sixteen values; the caller vouches for the codes.
-    let (table, codes) = unsafe { (_mm_loadu_si128(values.as_ptr().cast()), nibbles(p)) };
-    let table = _mm512_broadcast_i32x4(table);
-    core::array::from_fn(|i| _mm512_shuffle_epi8(table, codes[i]))
 }

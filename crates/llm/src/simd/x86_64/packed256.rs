@@ -1,6 +1,6 @@
 //! Packed weights that have integer scales under a scale for each 256 of them.
 
-use super::packed::{
+use super::rows::{
     ROWS, Rows16, dots, fifth_bits, halves, high_nibbles, looked_up, low_nibbles, prefetch, unit, unsigned,
 };
 use crate::blocks::IQ4_VALUES;

@@ -1,6 +1,6 @@
 //! Packed weights that have a scale for each 32 of them.
 
-use super::packed::{ROWS, Rows16, dots, fifth_bits, halves, looked_up, nibbles, prefetch, unit, unsigned};
+use super::rows::{ROWS, Rows16, dots, fifth_bits, halves, looked_up, nibbles, prefetch, unit, unsigned};
 use crate::blocks::{E2M1_DOUBLED, IQ4_VALUES};
 use crate::simd::Q8;
 use core::arch::x86_64::*;

@@ -1,0 +1,150 @@
+//! What all products of packed weights share: groups of eight rows, and how their blocks of 32 are loaded.
+//!
+//! Neighbours: [`packed`](super::packed) and [`packed256`](super::packed256) have the types of blocks, and multiply
+//! a token or a few; [`sdot`](super::sdot) and [`smmla`](super::smmla) many; [`mla`](super::mla) any number.
+
+use super::load::next_f16x8;
+use crate::simd::Q8;
+use core::arch::{aarch64::*, asm};
+
+/// Rows in a group.
+pub const ROWS: usize = 8;
+
+/// Sums of the first and of the second four rows.
+pub type Sums = [float32x4_t; 2];
+
+/// The product of eight rows with some tokens, for one kind of blocks.
+pub trait Rows8 {
+    /// Weights of a block.
+    const LEN: usize;
+    /// Bytes of the blocks of all eight rows.
+    const BYTES: usize;
+
+    /// Eight rows times `T` tokens.
+    ///
+    /// # Safety
+    ///
+    /// The blocks of `n_blocks` groups must be readable at `w`, `x` must hold `T` tokens of as many
+    /// weights, and the CPU must have the features of the set.
+    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T];
+
+    /// Sixteen rows times one token, which they share each load of.
+    ///
+    /// # Safety
+    ///
+    /// As for [`product`](Self::product), the groups being at each of `w`.
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn one_token(w: [*const u8; 2], n_blocks: usize, x: Q8<'_>) -> [Sums; 2] {
+        // SAFETY: what the caller vouches for.
+        w.map(|w| unsafe { Self::product::<1>(w, n_blocks, x)[0] })
+    }
+}
+
+/// Adds to each lane the products of four weights with the four activations of lane `LANE` of `x`.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+fn sdot<const LANE: i32>(mut acc: int32x4_t, w: int8x16_t, x: uint8x16_t) -> int32x4_t {
+    // SAFETY: computes on registers alone, and the feature is enabled for this function.
+    unsafe {
+        asm!(
+            // Whatever function the compiler puts this in before it inlines it.
+            ".arch_extension dotprod",
+            "sdot {acc:v}.4s, {w:v}.16b, {x:v}.4b[{lane}]",
+            acc = inout(vreg) acc,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
+/// For four rows the products of 16 weights with `x`.
+#[target_feature(enable = "neon,dotprod")]
+#[inline]
+pub fn dot_16(dots: int32x4_t, w: [int8x16_t; 4], x: uint8x16_t) -> int32x4_t {
+    let dots = sdot::<0>(dots, w[0], x);
+    let dots = sdot::<1>(dots, w[1], x);
+    let dots = sdot::<2>(dots, w[2], x);
+    sdot::<3>(dots, w[3], x)
+}
+
+#[target_feature(enable = "neon")]
+#[inline]
+pub fn signed(quants: [[uint8x16_t; 2]; 8]) -> [[int8x16_t; 2]; 8] {
+    quants.map(|pair| pair.map(|v| vreinterpretq_s8_u8(v)))
+}
+
+/// Quants of one half of eight rows: four of each row in turn.
+#[target_feature(enable = "neon")]
+#[inline]
+pub fn half_of<const N: usize>(quants: [[int8x16_t; 2]; 8], first: usize, half: usize) -> [int8x16_t; N] {
+    core::array::from_fn(|i| quants[first + i][half])
+}
+
+/// Quants less an offset.
+#[target_feature(enable = "neon")]
+#[inline]
+pub fn without_offset(quants: [[int8x16_t; 2]; 8], offset: u8) -> [[int8x16_t; 2]; 8] {
+    match offset {
+        0 => quants,
+        _ => quants.map(|pair| pair.map(|v| vsubq_s8(v, vdupq_n_s8(offset as i8)))),
+    }
+}
+
+/// 32 weights of each of eight rows.
+pub struct Groups {
+    /// For each four weights those of the first and of the second four rows.
+    pub quants: [[int8x16_t; 2]; 8],
+    /// Scales of the rows.
+    pub scales: Sums,
+    /// Minimums of the rows.
+    pub mins: Sums,
+}
+
+/// How to load packed weights that have a scale for each 32 of them.
+pub trait Weights32 {
+    /// Bytes of the blocks of all eight rows.
+    const BYTES: usize;
+    /// What one stands for in the integers that are loaded, by which the scales of activations are
+    /// multiplied: a power of two, so that nothing is rounded. 1 where there are minimums.
+    const UNIT: f32 = 1.0;
+    /// Whether there are minimums.
+    const MINS: bool = false;
+    /// What the integers are too large by.
+    const OFFSET: u8 = 0;
+    /// The largest magnitude of weights in units of their scale, the offset taken off.
+    const LARGEST: i32;
+    /// Whether scales are f16, not powers of two beyond its range.
+    const F16_SCALES: bool = true;
+
+    /// Loads the blocks at `p`, which is moved behind them.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups;
+}
+
+/// How to convert the f16 scales of eight rows.
+pub trait Halves {
+    /// The eight values at `p`, which is moved behind them.
+    ///
+    /// # Safety
+    ///
+    /// They must be readable.
+    unsafe fn next(p: &mut *const u8) -> Sums;
+}
+
+/// `FCVTL`.
+pub struct Fcvtl;
+
+impl Halves for Fcvtl {
+    #[inline(always)]
+    unsafe fn next(p: &mut *const u8) -> Sums {
+        // SAFETY: what the caller vouches for.
+        unsafe { next_f16x8(p) }
+    }
+}

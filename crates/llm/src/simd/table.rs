@@ -1,0 +1,230 @@
+//! [`Kernels`]: the table of functions that each set of instructions fills.
+
+use super::attend::{self, Attend, Query};
+use super::elementwise::Elementwise;
+use super::lanes::Lanes;
+use super::single_attention::Single;
+use super::tiles::Tile;
+use super::{Q8, Q8Format, Q8Mut};
+use crate::blocks::{BlockQ8_0, GgmlType, Packing};
+use core::fmt;
+use half::f16;
+
+/// Multiplies the weight rows of a tile with its tokens: `w` holds the bytes of exactly the tile's
+/// rows, `x` exactly its tokens, in the format that the type of `w` is multiplied with.
+pub(crate) type TileFn = fn(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
+
+/// As [`TileFn`] for rows that are packed: `w` holds the groups, the first `usize` rows of which come
+/// before the tile's first.
+pub(crate) type PackedTileFn = fn(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>);
+
+/// Multiplies float weights of a tile with f32 activations of `cols` values a token.
+pub(crate) type FloatTileFn = fn(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>);
+
+/// The inner loops for one instruction set.
+///
+/// Only functions that have made sure of the CPU's features give out a reference to a table that
+/// needs them, so that holding one is the proof that its functions may be called.
+pub struct Kernels {
+    pub(super) name: &'static str,
+    pub(super) dot_f32: fn(&[f32], &[f32]) -> f32,
+    pub(super) elementwise: Elementwise,
+    pub(super) attend: AttendFns,
+    pub(super) quantize_32: fn(&[f32], Q8Mut<'_>),
+    pub(super) quantize_256: fn(&[f32], Q8Mut<'_>),
+    /// The product for weights of a float type, `None` where dequantising them is no slower.
+    pub(super) float_product: fn(GgmlType) -> Option<FloatTileFn>,
+    /// The product for weights of a quantised type, `None` for other types.
+    pub(super) product: fn(GgmlType) -> Option<TileFn>,
+    /// How weights are to be rearranged for `packed_product`, `None` if the set multiplies them as they are.
+    pub(super) packing: Option<&'static Packing>,
+    /// The product for packed weights, there for all types of `packing`.
+    pub(super) packed_product: fn(GgmlType) -> Option<PackedTileFn>,
+}
+
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernels").field(&self.name).finish()
+    }
+}
+
+/// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
+///
+/// At most [`MAX_QUERIES`], each of which sees at least one position.
+pub type AttendFn<E> = fn(&Attend<'_, E>, &[Query], &mut [f32]);
+
+/// The routine for each type of cache, as entries of a set's table.
+pub struct AttendFns {
+    pub f32: AttendFn<f32>,
+    pub f16: AttendFn<f16>,
+    pub q8_0: AttendFn<BlockQ8_0>,
+}
+
+impl AttendFns {
+    /// The routines in vectors of type `V`.
+    pub const fn of<V: Lanes>() -> Self {
+        AttendFns {
+            f32: attend::run::<V, Single, f32>,
+            f16: attend::run::<V, Single, f16>,
+            q8_0: attend::run::<V, Single, BlockQ8_0>,
+        }
+    }
+}
+
+impl Kernels {
+    /// The set's name, such as `scalar` or `dotprod`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// `Σ a[i] * b[i]`.
+    ///
+    /// # Panics
+    ///
+    /// This and the following functions panic where lengths differ.
+    pub fn dot_f32(&self, a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        (self.dot_f32)(a, b)
+    }
+
+    /// `x[i] += y[i]`.
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len());
+        (self.elementwise.add)(x, y);
+    }
+
+    /// `x[i] += factor · y[i]`, fused.
+    pub fn add_scaled(&self, x: &mut [f32], factor: f32, y: &[f32]) {
+        assert_eq!(x.len(), y.len());
+        (self.elementwise.add_scaled)(x, factor, y);
+    }
+
+    /// `x[i] *= y[i]`.
+    pub fn multiply(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len());
+        (self.elementwise.multiply)(x, y);
+    }
+
+    /// `x[i] *= factor`.
+    pub fn scale(&self, x: &mut [f32], factor: f32) {
+        if factor != 1.0 {
+            (self.elementwise.scale)(x, factor);
+        }
+    }
+
+    /// `x[i] += addend`.
+    pub fn shift(&self, x: &mut [f32], addend: f32) {
+        (self.elementwise.shift)(x, addend);
+    }
+
+    /// `Σ x[i]`, in double precision.
+    pub fn sum(&self, x: &[f32]) -> f64 {
+        (self.elementwise.sum)(x)
+    }
+
+    /// `Σ x[i]²`, in double precision.
+    pub fn sum_of_squares(&self, x: &[f32]) -> f64 {
+        (self.elementwise.sum_of_squares)(x)
+    }
+
+    /// `x[i] = exp(x[i])`, within one unit in the last place; 0 below -86.98, where it would be less than
+    /// 1.7e-38.
+    pub fn exp(&self, x: &mut [f32]) {
+        (self.elementwise.exp)(x);
+    }
+
+    /// `x[i] = x[i] / (1 + exp(-x[i]))`.
+    pub fn silu(&self, x: &mut [f32]) {
+        (self.elementwise.silu)(x);
+    }
+
+    /// `up[i] *= silu(gate[i])`.
+    pub fn silu_gated(&self, up: &mut [f32], gate: &[f32]) {
+        assert_eq!(up.len(), gate.len());
+        (self.elementwise.silu_gated)(up, gate);
+    }
+
+    /// `x[i] = gelu(x[i])`, in the tanh form.
+    pub fn gelu(&self, x: &mut [f32]) {
+        (self.elementwise.gelu)(x);
+    }
+
+    /// `up[i] *= gelu(gate[i])`.
+    pub fn gelu_gated(&self, up: &mut [f32], gate: &[f32]) {
+        assert_eq!(up.len(), gate.len());
+        (self.elementwise.gelu_gated)(up, gate);
+    }
+
+    /// `x[i] = tanh(x[i])`, with an absolute error below 1.5e-7.
+    pub fn tanh(&self, x: &mut [f32]) {
+        (self.elementwise.tanh)(x);
+    }
+
+    /// Turns the pairs `(first[i], second[i])` by the angles with these cosines and sines.
+    pub fn turn_halves(&self, first: &mut [f32], second: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert_eq!([second.len(), cos.len(), sin.len()], [first.len(); 3]);
+        (self.elementwise.turn_halves)(first, second, cos, sin);
+    }
+
+    /// Turns the pairs `(x[2i], x[2i + 1])` by the angles with these cosines and sines.
+    pub fn turn_pairs(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert_eq!([2 * cos.len(), 2 * sin.len()], [x.len(); 2]);
+        (self.elementwise.turn_pairs)(x, cos, sin);
+    }
+
+    /// `out[i] = x[i]`, rounded to half precision, ties to even.
+    pub fn to_f16(&self, x: &[f32], out: &mut [f16]) {
+        assert_eq!(x.len(), out.len());
+        (self.elementwise.to_f16)(x, out);
+    }
+
+    /// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`MAX_QUERIES`], one sees nothing, or something lies outside of its slice.
+    pub fn attend_f32(&self, attend: &Attend<'_, f32>, queries: &[Query], output: &mut [f32]) {
+        (self.attend.f32)(attend, queries, output);
+    }
+
+    /// As [`attend_f32`](Self::attend_f32), from a cache in half precision.
+    pub fn attend_f16(&self, attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
+        (self.attend.f16)(attend, queries, output);
+    }
+
+    /// As [`attend_f32`](Self::attend_f32), from a cache in blocks of 8-bit integers.
+    pub fn attend_q8_0(&self, attend: &Attend<'_, BlockQ8_0>, queries: &[Query], output: &mut [f32]) {
+        (self.attend.q8_0)(attend, queries, output);
+    }
+
+    /// Rounds activations to 8 bits, whole blocks of `out`'s format.
+    pub(crate) fn quantize(&self, format: Q8Format, x: &[f32], out: Q8Mut<'_>) {
+        assert_eq!(x.len(), out.quants.len());
+        assert_eq!(x.len(), out.scales.len() * format.scale_len());
+        assert_eq!(x.len(), out.sums.len() * format.sum_len());
+        match format {
+            Q8Format::Blocks32 => (self.quantize_32)(x, out),
+            Q8Format::Blocks256 => (self.quantize_256)(x, out),
+        }
+    }
+
+    /// How weights of this type are multiplied in integers, `None` if they are not.
+    pub(crate) fn integer_product(&self, ty: GgmlType) -> Option<(Q8Format, TileFn)> {
+        Some((Q8Format::for_weights(ty)?, (self.product)(ty)?))
+    }
+
+    /// How weights should be [packed](crate::quant::Packer) for this set, `None` if they should not.
+    pub fn packing(&self) -> Option<&'static Packing> {
+        self.packing
+    }
+
+    /// How packed weights of this type are multiplied, `None` if they are not.
+    pub(crate) fn packed_product(&self, ty: GgmlType) -> Option<(Q8Format, PackedTileFn)> {
+        Some((Q8Format::for_weights(ty)?, (self.packed_product)(ty)?))
+    }
+
+    /// How weights of this float type are multiplied, `None` if by dequantising them first.
+    pub(crate) fn float_product(&self, ty: GgmlType) -> Option<FloatTileFn> {
+        (self.float_product)(ty)
+    }
+}
