@@ -172,6 +172,7 @@ impl TransformerBackend {
         }
         // Layers differ in a few families; the first stands for them.
         let layer = &config.layers[0];
+        let (n_head, n_head_kv) = config.head_counts();
         self.model = Some(Loaded {
             metadata: ModelMetadata {
                 path: path.into(),
@@ -182,8 +183,8 @@ impl TransformerBackend {
                 file_bytes,
                 n_layer: config.layers.len(),
                 n_embd: config.n_embd,
-                n_head: layer.n_head,
-                n_head_kv: layer.n_head_kv,
+                n_head,
+                n_head_kv,
                 n_ff: layer.n_ff,
                 n_vocab: config.n_vocab,
                 n_ctx,

@@ -66,9 +66,10 @@ fn summarize(output: &mut impl Write, path: &Path, file: &ModelFile, gguf: &Gguf
         Ok(config) => {
             row("architecture", &config.architecture.name)?;
             let layer = &config.layers[0];
+            let (n_head, n_head_kv) = config.head_counts();
             row("layers", &config.layers.len())?;
             row("embedding", &config.n_embd)?;
-            row("heads", &format_args!("{} ({} for keys and values)", layer.n_head, layer.n_head_kv))?;
+            row("heads", &format_args!("{n_head} ({n_head_kv} for keys and values)"))?;
             row("feed-forward", &layer.n_ff)?;
             row("context", &config.n_ctx_train)?;
             row("vocabulary", &config.n_vocab)?;

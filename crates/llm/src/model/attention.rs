@@ -2,7 +2,7 @@
 
 use super::architecture::QkNorm;
 use super::forward::{Batch, Forward};
-use super::layer_config::{LayerConfig, Sight};
+use super::heads_config::{HeadsConfig, Sight};
 use super::rope::Rope;
 use super::scratch::{Angles, BatchAngles, HeadScratch, Workspace};
 use super::softmax_attention::{BatchAttention, Context, QuerySight};
@@ -22,8 +22,8 @@ impl Forward<'_, '_> {
         workspace: Workspace<'_>,
     ) {
         let config = self.model.config();
-        let layer = &config.layers[batch.layer];
-        let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
+        let layer = &weights.config;
+        let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
         let (HeadScratch { q, k, v, heads, quantized }, _) = workspace.take();
         let q = &mut q[..batch.n_tokens * n_head * head_len_k];
         let k = &mut k[..batch.n_tokens * n_head_kv * head_len_k];

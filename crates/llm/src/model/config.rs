@@ -11,9 +11,10 @@ use super::architecture::{
 };
 use super::error::ModelError;
 use super::expert_config::ExpertConfig;
+use super::heads_config::{HeadsConfig, Sight, has_no_window};
 use super::keys::Keys;
 use super::latent_config::LatentConfig;
-use super::layer_config::{LayerConfig, Sight, has_no_window, layers};
+use super::layer_config::{LayerConfig, layers};
 use super::rope::{RopeConfig, Sections};
 use crate::gguf::{Gguf, Name, Value};
 
@@ -42,8 +43,6 @@ pub struct Config {
     pub window_rope: Option<RopeConfig>,
     /// The largest penalty of ALiBi, in families that have one.
     pub max_alibi_bias: Option<f32>,
-    /// Compressed keys and values, in families that have them.
-    pub latent: Option<LatentConfig>,
     /// The mixture of experts, in models that have one.
     pub experts: Option<ExpertConfig>,
     /// What the token's embedding is multiplied by.
@@ -110,22 +109,20 @@ impl Config {
         if n_ctx_train == 0 {
             return Err(keys.invalid("context_length", 0, "at least 1"));
         }
-        let latent = match architecture.attention {
-            AttentionKind::Latent => Some(LatentConfig::from_keys(&keys, n_embd)?),
-            AttentionKind::Causal | AttentionKind::Bidirectional => None,
-        };
         let experts = ExpertConfig::from_keys(&keys, architecture, embedding.dims[1])?;
-        let layers = layers(&keys, architecture, n_embd, latent.as_ref(), experts.is_some())?;
+        let layers = layers(&keys, architecture, n_embd, experts.is_some())?;
         let n_layer = layers.len();
         let sections = rope_sections(&keys, architecture)?;
         let pairs = rope_pairs(architecture, n_layer, sections.is_some());
-        let shapes = &layers[0];
+        let heads = || layers.iter().filter_map(|layer| layer.mixer.heads());
         let shortest_head = |is_windowed: bool| {
-            let lens = layers.iter().filter(|layer| (layer.sight != Sight::All) == is_windowed);
-            latent.map(|latent| latent.head_len_k).or(lens.map(|layer| layer.head_len_k).min())
+            let heads = heads().filter(|heads| (heads.sight != Sight::All) == is_windowed);
+            heads.map(|heads| heads.head_len_k).min()
         };
-        let window_head_len = shortest_head(true).filter(|_| latent.is_none());
-        let head_len = shortest_head(false).or(window_head_len).unwrap_or(0);
+        let latent = layers.iter().find_map(|layer| layer.mixer.latent());
+        let window_head_len = shortest_head(true);
+        let head_len = latent.map(|latent| latent.head_len_k).or(shortest_head(false)).or(window_head_len);
+        let head_len = head_len.unwrap_or(0);
         let rope = pairs.map(|_| RopeConfig::from_keys(&keys, head_len, sections)).transpose()?.flatten();
         let window_rope = match (&rope, window_head_len) {
             (Some(rope), Some(head_len)) => Some(window_rope(&keys, architecture, rope, head_len)?),
@@ -159,9 +156,7 @@ impl Config {
             logit_softcap: keys.scale(architecture, "final_logit_softcapping")?,
             attention_scale: match keys.scale(architecture, "attention.scale")? {
                 Some(scale) => scale,
-                None => {
-                    attention_scale(architecture, shapes, n_embd, n_layer, latent.as_ref(), rope.as_ref())
-                }
+                None => attention_scale(architecture, heads().next(), n_embd, n_layer, latent, rope.as_ref()),
             },
             attention_softcap: keys.scale(architecture, "attn_logit_softcapping")?,
             clamp_kqv: keys.scale(architecture, "attention.clamp_kqv")?,
@@ -175,7 +170,6 @@ impl Config {
             layers,
             rope,
             window_rope,
-            latent,
             experts,
         })
     }
@@ -189,6 +183,13 @@ impl Config {
     /// Whether the model gives hidden states of a whole text instead of continuing it.
     pub fn is_encoder(&self) -> bool {
         self.architecture.attention == AttentionKind::Bidirectional
+    }
+
+    /// Heads with queries, and heads with keys and values, of the first layer that has attention; 0 in models
+    /// without.
+    pub fn head_counts(&self) -> (usize, usize) {
+        let mut counts = self.layers.iter().map(|layer| layer.mixer.head_counts());
+        counts.find(|counts| *counts != (0, 0)).unwrap_or((0, 0))
     }
 
     /// How pairs are turned, in families with a rotary embedding.
@@ -318,7 +319,7 @@ fn max_alibi_bias(
 
 fn attention_scale(
     architecture: &Architecture,
-    layer: &LayerConfig,
+    heads: Option<&HeadsConfig>,
     n_embd: usize,
     n_layer: usize,
     latent: Option<&LatentConfig>,
@@ -327,10 +328,10 @@ fn attention_scale(
     if let (Some(latent), Some(rope)) = (latent, rope) {
         return rope.latent_attention_factor() / libm::sqrtf(latent.head_len_k as f32);
     }
-    let head_len = match architecture.attention_scale {
-        AttentionScale::One => return 1.0,
-        AttentionScale::WidthAtLayers(at) if at == n_layer => n_embd / layer.n_head,
-        AttentionScale::WidthAtLayers(_) | AttentionScale::HeadLength => layer.head_len_k,
+    let head_len = match (architecture.attention_scale, heads) {
+        (AttentionScale::One, _) | (_, None) => return 1.0,
+        (AttentionScale::WidthAtLayers(at), Some(heads)) if at == n_layer => n_embd / heads.n_head,
+        (AttentionScale::WidthAtLayers(_) | AttentionScale::HeadLength, Some(heads)) => heads.head_len_k,
     };
     1.0 / libm::sqrtf(head_len as f32)
 }

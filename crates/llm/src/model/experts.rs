@@ -13,11 +13,8 @@ impl Forward<'_, '_> {
     /// The weighted sum of the chosen experts, and the shared one, in the place of their input `x`,
     /// `[n_tokens][n_embd]`.
     pub(super) fn experts(&self, weights: &Experts<'_>, x: &mut [f32], workspace: Workspace<'_>) {
-        let config = self.model.config();
-        let Some(experts) = config.experts else {
-            unreachable!("a layer with experts is in a model with experts")
-        };
-        let (n_embd, n_used) = (config.n_embd, experts.n_expert_used);
+        let experts = &weights.config;
+        let (n_embd, n_used) = (self.model.config().n_embd, experts.n_expert_used);
         let n_tokens = x.len() / n_embd;
         let (mut scratch, mut workspace): (ExpertScratch<'_>, _) = workspace.take();
         {

@@ -9,7 +9,7 @@ use super::architecture::{Block, NormKind};
 use super::normalisation::{layer_norm, rms_norm};
 use super::rope::Ropes;
 use super::scratch::{HeadScratch, OutputScratch, Scratch, Workspace};
-use super::weights::{Attention, FeedForward, Linear, Norm};
+use super::weights::{FeedForward, Linear, Mixer, Norm};
 use crate::kv_cache::KvCache;
 use crate::parallel::{self, Workers};
 use crate::quant::{Activations, Precision, matmul_then};
@@ -96,7 +96,7 @@ impl Forward<'_, '_> {
         }
         self.ropes.set_angles(n_past..n_past + tokens.len(), angles);
         for (index, layer) in self.model.weights().layers.iter().enumerate() {
-            if let FeedForward::None = layer.feed_forward {
+            if layer.changes_nothing {
                 continue;
             }
             let batch = Batch { layer: index, n_past, n_tokens: tokens.len() };
@@ -110,22 +110,22 @@ impl Forward<'_, '_> {
                 }
             }
             go_on()?;
-            match &layer.attention {
-                Attention::Heads(attention) => {
+            match &layer.mixer {
+                Mixer::Heads(attention) => {
                     self.head_attention(attention, batch, block, cache, angles, workspace.lend());
                 }
-                Attention::Latent(attention) => {
+                Mixer::Latent(attention) => {
                     self.latent_attention(attention, batch, block, cache, &angles.full, workspace.lend());
                 }
-                Attention::Linear(linear) => {
+                Mixer::Linear(linear) => {
                     let (HeadScratch { heads, quantized, .. }, _) = workspace.lend().take();
                     let output = &mut heads[..n_stream];
                     self.linear(linear, block, quantized, output);
                     block.copy_from_slice(output);
                 }
-                Attention::None => {}
+                Mixer::None => {}
             }
-            if !matches!(layer.attention, Attention::None) {
+            if !matches!(layer.mixer, Mixer::None) {
                 self.join(block, layer.attn_post_norm.as_ref(), x);
             }
             let block = match config.block {
@@ -139,9 +139,11 @@ impl Forward<'_, '_> {
             match &layer.feed_forward {
                 FeedForward::Dense(dense) => self.feed_forward(dense, block, workspace.lend()),
                 FeedForward::Experts(experts) => self.experts(experts, block, workspace.lend()),
-                FeedForward::None => unreachable!("such a layer was passed over"),
+                FeedForward::None => {}
             }
-            self.join(block, layer.ffn_post_norm.as_ref(), x);
+            if !matches!(layer.feed_forward, FeedForward::None) {
+                self.join(block, layer.ffn_post_norm.as_ref(), x);
+            }
             if let Some(input) = &layer.per_layer_input {
                 self.per_layer_input(input, index, x, block, per_layer_inputs, workspace.lend());
                 self.kernels.add(x, block);

@@ -38,16 +38,13 @@ impl Forward<'_, '_> {
         angles: &Angles<'_>,
         workspace: Workspace<'_>,
     ) {
-        let config = self.model.config();
-        let (Some(latent), Some(rope)) = (config.latent, &self.ropes.full) else {
-            unreachable!("families with latent attention have both");
-        };
-        let LatentConfig { kv_lora_rank: rank, head_len_k, head_len_v, .. } = latent;
-        let n_head = config.layers[batch.layer].n_head;
-        let lengths = Lengths { n_head, rank, n_rot: 2 * rope.n_pairs(), head_len_k, head_len_v };
+        let LatentConfig { n_head, kv_lora_rank: rank, n_rot, head_len_k, head_len_v, .. } = weights.config;
+        let lengths = Lengths { n_head, rank, n_rot, head_len_k, head_len_v };
         let (mut scratch, _) = workspace.take::<LatentScratch<'_>>();
         self.compress(weights, batch, x, lengths, &mut scratch);
-        self.turn(weights, batch, (rope, angles), lengths, &mut scratch);
+        if let Some(rope) = &self.ropes.full {
+            self.turn(weights, batch, (rope, angles), lengths, &mut scratch);
+        }
         match weights.expansion {
             Expansion::Absorbed { wk_b, wv_b } => {
                 self.absorbed(wk_b, wv_b, batch, lengths, cache, &mut scratch);

@@ -2,16 +2,19 @@
 
 use super::error::ModelError;
 use super::keys::Keys;
-use super::layer_config::{Heads, LayerConfig};
 use crate::kv_cache::KvShape;
 
 /// Keys and values compressed to one vector per position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LatentConfig {
+    /// Query heads.
+    pub n_head: usize,
     /// Width that queries are compressed to, in models that do.
     pub q_lora_rank: Option<usize>,
     /// Width that keys and values are compressed to.
     pub kv_lora_rank: usize,
+    /// Elements of a query head and of the key that all heads share that are turned.
+    pub n_rot: usize,
     /// Elements of a query head, the turned ones included.
     pub head_len_k: usize,
     /// Elements of a value head.
@@ -21,7 +24,8 @@ pub struct LatentConfig {
 }
 
 impl LatentConfig {
-    pub(super) fn from_keys(keys: &Keys<'_, '_>, n_embd: usize) -> Result<Self, ModelError> {
+    /// That of a layer with `n_head` query heads.
+    pub(super) fn from_keys(keys: &Keys<'_, '_>, n_embd: usize, n_head: usize) -> Result<Self, ModelError> {
         let not_zero =
             |suffix| Ok::<_, ModelError>(keys.optional_number(suffix)?.filter(|&number| number > 0));
         let expanded = (not_zero("attention.key_length_mla")?, not_zero("attention.value_length_mla")?);
@@ -43,31 +47,27 @@ impl LatentConfig {
         }
         let kv_lora_rank = keys.width("attention.kv_lora_rank")?;
         Ok(LatentConfig {
+            n_head,
             q_lora_rank: not_zero("attention.q_lora_rank")?,
             kv_lora_rank,
+            n_rot,
             head_len_k,
             head_len_v,
             is_expanded,
         })
     }
 
-    /// The heads that attention is computed with: one key that all share, whose beginning is the value; or each head's
-    /// own.
-    pub(super) fn heads(&self, keys: &Keys<'_, '_>, n_head: usize) -> Result<Heads, ModelError> {
-        let n_rot = keys.width("rope.dimension_count")?;
-        Ok(match self.is_expanded {
-            true => Heads { n_head_kv: n_head, head_len_k: self.head_len_k, head_len_v: self.head_len_v },
-            false => {
-                Heads { n_head_kv: 1, head_len_k: self.kv_lora_rank + n_rot, head_len_v: self.head_len_v }
-            }
-        })
+    /// Heads whose keys and values are cached: all, or the one vector that they are compressed to.
+    pub fn n_head_kv(&self) -> usize {
+        if self.is_expanded { self.n_head } else { 1 }
     }
 
-    /// What the cache keeps of a position of a layer.
-    pub(super) fn kv_shape(&self, layer: &LayerConfig) -> KvShape {
+    /// What the cache keeps of a position.
+    pub fn kv_shape(&self) -> KvShape {
+        let n_head_kv = self.n_head_kv();
         match self.is_expanded {
-            true => layer.heads_shape(),
-            false => KvShape { n_head_kv: 1, head_len_k: layer.head_len_k, head_len_v: 0 },
+            true => KvShape { n_head_kv, head_len_k: self.head_len_k, head_len_v: self.head_len_v },
+            false => KvShape { n_head_kv, head_len_k: self.kv_lora_rank + self.n_rot, head_len_v: 0 },
         }
     }
 }

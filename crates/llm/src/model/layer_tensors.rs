@@ -4,12 +4,14 @@ use super::architecture::{Biases, Block, FeedForwardKind, NormWeights, QkNorm};
 use super::config::Config;
 use super::error::ModelError;
 use super::expert_config::ExpertConfig;
+use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
 use super::layer_config::LayerConfig;
+use super::mixer_config::MixerConfig;
 use super::tensors::Tensors;
 use super::weights::{
-    Attention, DenseFeedForward, Expansion, ExpertLinear, Experts, FeedForward, HeadAttention, HeadNorm,
-    LatentAttention, Layer, Linear, Norm, PerLayerInput,
+    DenseFeedForward, Expansion, ExpertLinear, Experts, FeedForward, HeadAttention, HeadNorm,
+    LatentAttention, Layer, Linear, Mixer, Norm, PerLayerInput,
 };
 use crate::gguf::Name;
 
@@ -24,10 +26,10 @@ pub(super) struct LayerTensors<'t, 'g, 'a> {
 impl<'a> LayerTensors<'_, '_, 'a> {
     pub fn load(mut self) -> Result<Layer<'a>, ModelError> {
         let mut norms = self.config.architecture.norms;
-        if self.layer.n_head == 0 {
+        if self.layer.mixer == MixerConfig::None {
             (norms.attn, norms.attn_post) = (None, None);
         }
-        if !self.layer.has_experts && self.layer.n_ff == 0 {
+        if !self.has_channel_mixer() {
             (norms.ffn, norms.ffn_post) = (None, None);
         }
         let (attn_norm, ffn_norm) = match self.config.block {
@@ -45,16 +47,14 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         };
         Ok(Layer {
             attn_norm,
-            attention: match (self.config.latent, self.layer) {
-                (_, LayerConfig { n_head: 0, .. }) => Attention::None,
-                (_, LayerConfig { n_head_kv: 0, .. }) => Attention::Linear(self.linear(
-                    "attn_output",
-                    self.config.n_embd,
-                    self.config.n_embd,
-                    false,
-                )?),
-                (Some(latent), _) => Attention::Latent(self.latent_attention(latent)?),
-                (None, _) => Attention::Heads(self.head_attention()?),
+            mixer: match self.layer.mixer {
+                MixerConfig::None => Mixer::None,
+                MixerConfig::Linear => {
+                    let n_embd = self.config.n_embd;
+                    Mixer::Linear(self.linear("attn_output", n_embd, n_embd, false)?)
+                }
+                MixerConfig::Heads(heads) => Mixer::Heads(self.head_attention(heads)?),
+                MixerConfig::Latent(latent) => Mixer::Latent(self.latent_attention(latent)?),
             },
             attn_post_norm: self.optional_norm(norms.attn_post)?,
             ffn_norm,
@@ -72,22 +72,28 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 }),
                 None => None,
             },
+            changes_nothing: self.config.architecture.has_empty_layers && !self.has_channel_mixer(),
             output_scale: self.tensors.optional_vector(&self.name("layer_output_scale.weight"), 1)?,
         })
     }
 
-    fn head_attention(&mut self) -> Result<HeadAttention<'a>, ModelError> {
-        let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self.layer;
-        let (wq, wk, wv) = self.qkv()?;
-        let q_norm = self.qk_norm("attn_q_norm.weight", n_head, head_len_k)?;
+    fn has_channel_mixer(&self) -> bool {
+        self.layer.has_experts || self.layer.n_ff > 0
+    }
+
+    fn head_attention(&mut self, heads: HeadsConfig) -> Result<HeadAttention<'a>, ModelError> {
+        let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, has_rope, .. } = heads;
+        let (wq, wk, wv) = self.qkv(heads)?;
+        let q_norm = self.qk_norm("attn_q_norm.weight", n_head, head_len_k, has_rope)?;
         Ok(HeadAttention {
+            config: heads,
             wq,
             wk,
             wv,
             wo: self.linear("attn_output", self.config.n_embd, n_head * head_len_v, self.biased())?,
             q_norm,
             k_norm: match wk {
-                Some(_) => self.qk_norm("attn_k_norm.weight", n_head_kv, head_len_k)?,
+                Some(_) => self.qk_norm("attn_k_norm.weight", n_head_kv, head_len_k, has_rope)?,
                 None => None,
             },
             sinks: self.tensors.optional_vector(&self.name("attn_sinks.weight"), n_head)?,
@@ -96,8 +102,11 @@ impl<'a> LayerTensors<'_, '_, 'a> {
 
     /// The projections to queries, keys and values: three tensors, or one with their rows in turn; keys
     /// and values only where the layer has its own.
-    fn qkv(&mut self) -> Result<(Linear<'a>, Option<Linear<'a>>, Option<Linear<'a>>), ModelError> {
-        let LayerConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self.layer;
+    fn qkv(
+        &mut self,
+        heads: HeadsConfig,
+    ) -> Result<(Linear<'a>, Option<Linear<'a>>, Option<Linear<'a>>), ModelError> {
+        let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = heads;
         let (n_q, n_k, n_v) = (n_head * head_len_k, n_head_kv * head_len_k, n_head_kv * head_len_v);
         let n_embd = self.config.n_embd;
         let biased = self.config.architecture.biases == Biases::All;
@@ -115,7 +124,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             return Ok((q, Some(k), Some(v)));
         }
         let q = self.linear("attn_q", n_q, n_embd, biased)?;
-        if self.layer.kv_layer != self.index {
+        if heads.kv_layer != self.index {
             return Ok((q, None, None));
         }
         let k = self.linear("attn_k", n_k, n_embd, biased)?;
@@ -130,6 +139,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         part: &str,
         n_head: usize,
         head_len: usize,
+        has_rope: bool,
     ) -> Result<Option<HeadNorm<'a>>, ModelError> {
         let name = self.name(part);
         match self.config.architecture.qk_norm {
@@ -137,9 +147,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             QkNorm::MaybeBeforeRope if !self.tensors.has(name.as_str()) => Ok(None),
             QkNorm::BeforeRopeFromLayers(n_layer) if self.config.layers.len() < n_layer => Ok(None),
             QkNorm::AfterRopeWeightless => {
-                let has_norm =
-                    self.layer.has_rope && self.config.experts.is_none_or(|experts| experts.n_expert < 128);
-                Ok(has_norm.then_some(HeadNorm::Head(None)))
+                let is_small = self.config.experts.is_none_or(|experts| experts.n_expert < 128);
+                Ok((has_rope && is_small).then_some(HeadNorm::Head(None)))
             }
             QkNorm::BeforeRope
             | QkNorm::MaybeBeforeRope
@@ -149,9 +158,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     fn latent_attention(&mut self, latent: LatentConfig) -> Result<LatentAttention<'a>, ModelError> {
-        let LatentConfig { q_lora_rank, kv_lora_rank, head_len_k, head_len_v, is_expanded } = latent;
-        let (n_embd, n_head) = (self.config.n_embd, self.layer.n_head);
-        let n_rot = self.config.rope.as_ref().map_or(0, |rope| rope.n_rot);
+        let LatentConfig { n_head, q_lora_rank, kv_lora_rank, n_rot, head_len_k, head_len_v, is_expanded } =
+            latent;
+        let n_embd = self.config.n_embd;
         let (wq_a, q_b) = match q_lora_rank {
             Some(rank) => {
                 let norm = self.norm_of("attn_q_a_norm", rank)?;
@@ -173,6 +182,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             },
         };
         Ok(LatentAttention {
+            config: latent,
             wq_a,
             q_b,
             wkv_a: self.linear("attn_kv_a_mqa", kv_lora_rank + n_rot, n_embd, false)?,
@@ -233,6 +243,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             false => None,
         };
         Ok(Experts {
+            config: *config,
             router: self.linear("ffn_gate_inp", n_expert, n_embd, false)?,
             selection_bias: self.tensors.optional_vector(&self.name("exp_probs_b.bias"), n_expert)?,
             gate,

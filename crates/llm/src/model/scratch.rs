@@ -20,7 +20,10 @@
 
 use super::architecture::Block;
 use super::config::Config;
+use super::heads_config::HeadsConfig;
+use super::latent_config::LatentConfig;
 use super::layer_config::LayerConfig;
+use super::mixer_config::MixerConfig;
 use super::rope::Ropes;
 use crate::arena::{Arena, OutOfMemory};
 use crate::quant::activation_bytes;
@@ -83,7 +86,7 @@ pub struct Widths {
     n_k: usize,
     n_v: usize,
     n_heads: usize,
-    latent: Option<LatentWidths>,
+    latent: LatentWidths,
     n_ff: usize,
     n_expert: usize,
     n_expert_used: usize,
@@ -101,38 +104,41 @@ struct QuantizedBytes {
     to_output: usize,
 }
 
-/// Elements for each token, in models with latent attention.
-#[derive(Debug, Clone, Copy)]
+/// Elements for each token of latent attention, and of what it makes of the compressed vector; 0 in models
+/// without.
+#[derive(Debug, Clone, Copy, Default)]
 struct LatentWidths {
-    n_head: usize,
-    q_lora_rank: usize,
-    kv_lora_rank: usize,
-    head_len_k: usize,
-    head_len_v: usize,
-    is_expanded: bool,
+    q_compressed: usize,
+    q: usize,
+    kv: usize,
+    queries: usize,
+    compressed_heads: usize,
+    gathered: usize,
+    scattered: usize,
+    expanded: usize,
+    keys: usize,
+    values: usize,
+    heads: usize,
+    /// Of the longest vector that a matrix is multiplied with.
+    widest_input: usize,
 }
 
 impl Widths {
     fn new(config: &Config, n_batch: usize, n_logits: usize) -> Self {
         let widest =
             |width: &dyn Fn(&LayerConfig) -> usize| config.layers.iter().map(width).max().unwrap_or(0);
-        let latent = config.latent.map(|latent| LatentWidths {
-            n_head: widest(&|layer| layer.n_head),
-            q_lora_rank: latent.q_lora_rank.unwrap_or(0),
-            kv_lora_rank: latent.kv_lora_rank,
-            head_len_k: latent.head_len_k,
-            head_len_v: latent.head_len_v,
-            is_expanded: latent.is_expanded,
-        });
+        let of_heads = |width: &dyn Fn(&HeadsConfig) -> usize| {
+            config.layers.iter().filter_map(|layer| layer.mixer.heads()).map(width).max().unwrap_or(0)
+        };
+        let latents = config.layers.iter().filter_map(|layer| layer.mixer.latent());
+        let latent = latents.map(LatentWidths::new).fold(LatentWidths::default(), LatentWidths::max);
         let n_embd = config.n_embd;
-        // Where heads have no keys, a matrix as wide as the stream is all that there is.
-        let n_heads = widest(&|layer| match layer.n_head_kv {
-            0 => n_embd,
-            _ => layer.n_head * layer.head_len_v,
-        });
+        // Some layers have a matrix as wide as the stream in the place of heads.
+        let n_linear = widest(&|layer| if layer.mixer == MixerConfig::Linear { n_embd } else { 0 });
+        let n_heads = of_heads(&|heads| heads.n_head * heads.head_len_v).max(n_linear);
         let n_ff = widest(&|layer| layer.n_ff).max(config.experts.map_or(0, |experts| experts.n_ff));
         let n_embd_per_layer = config.n_embd_per_layer.unwrap_or(0);
-        let attention_input = n_embd.max(latent.map_or(n_heads, |latent| latent.widest_input()));
+        let attention_input = n_embd.max(n_heads).max(latent.widest_input);
         Widths {
             quantized: QuantizedBytes {
                 stream: activation_bytes(n_embd, n_batch),
@@ -145,9 +151,9 @@ impl Widths {
             n_logits,
             n_output: config.n_output(),
             n_embd,
-            n_q: widest(&|layer| layer.n_head * layer.head_len_k),
-            n_k: widest(&|layer| layer.n_head_kv * layer.head_len_k),
-            n_v: widest(&|layer| layer.n_head_kv * layer.head_len_v),
+            n_q: of_heads(&|heads| heads.n_head * heads.head_len_k),
+            n_k: of_heads(&|heads| heads.n_head_kv * heads.head_len_k),
+            n_v: of_heads(&|heads| heads.n_head_kv * heads.head_len_v),
             n_heads,
             latent,
             n_ff,
@@ -160,16 +166,14 @@ impl Widths {
 
     /// What the phase with most buffers takes, together with those that it is within.
     fn workspace_bytes(&self) -> Result<usize, OutOfMemory> {
-        let attention = match self.latent {
-            Some(_) => self.measure(&[LatentScratch::measure]),
-            None => self.measure(&[HeadScratch::measure]),
-        };
-        let mut most_bytes = attention?;
-        let feed_forwards: [&[Measure]; 2] = [
+        let mut most_bytes = 0;
+        let phases: [&[Measure]; 4] = [
+            &[HeadScratch::measure],
+            &[LatentScratch::measure],
             &[HiddenScratch::measure, GateScratch::measure],
             &[HiddenScratch::measure, DownScratch::measure],
         ];
-        for phases in feed_forwards {
+        for phases in phases {
             most_bytes = most_bytes.max(self.measure(phases)?);
         }
         if self.n_expert > 0 {
@@ -197,48 +201,54 @@ impl Widths {
     }
 }
 
-/// Elements for each token of what latent attention makes of the compressed vector.
-#[derive(Debug, Clone, Copy)]
-struct ExpansionWidths {
-    queries: usize,
-    compressed_heads: usize,
-    gathered: usize,
-    scattered: usize,
-    expanded: usize,
-    keys: usize,
-    values: usize,
-}
-
 impl LatentWidths {
-    /// Elements of the longest vector that a matrix within the attention is multiplied with.
-    fn widest_input(&self) -> usize {
-        let LatentWidths { n_head, q_lora_rank, kv_lora_rank, head_len_k, head_len_v, .. } = *self;
-        q_lora_rank.max(kv_lora_rank).max(head_len_k).max(n_head * head_len_v)
-    }
-
-    /// Elements that are made of the compressed vector: queries and the heads' outputs in its space, and a head of
-    /// either at a time; or what it is expanded to, each head's key, but for what is turned, and value.
-    fn expansion(&self) -> ExpansionWidths {
-        let LatentWidths { n_head, kv_lora_rank: rank, head_len_k, head_len_v, .. } = *self;
-        match self.is_expanded {
-            true => ExpansionWidths {
-                queries: 0,
-                compressed_heads: 0,
+    fn new(latent: &LatentConfig) -> Self {
+        let LatentConfig { n_head, q_lora_rank, kv_lora_rank: rank, n_rot, head_len_k, head_len_v, .. } =
+            *latent;
+        let q_compressed = q_lora_rank.unwrap_or(0);
+        let heads = n_head * head_len_v;
+        let widths = LatentWidths {
+            q_compressed,
+            q: n_head * head_len_k,
+            kv: rank + n_rot,
+            heads,
+            widest_input: q_compressed.max(rank).max(head_len_k).max(heads),
+            ..LatentWidths::default()
+        };
+        // Either the vector is expanded to each head's key, but for what is turned, and value; or queries and the
+        // heads' outputs are brought to its space and back, a head at a time.
+        match latent.is_expanded {
+            true => LatentWidths {
                 gathered: rank,
-                scattered: 0,
                 expanded: n_head * (head_len_k + head_len_v),
                 keys: n_head * head_len_k,
-                values: n_head * head_len_v,
+                values: heads,
+                ..widths
             },
-            false => ExpansionWidths {
+            false => LatentWidths {
                 queries: n_head * (rank + head_len_k),
                 compressed_heads: n_head * rank,
                 gathered: rank.max(head_len_k),
                 scattered: rank.max(head_len_v),
-                expanded: 0,
-                keys: 0,
-                values: 0,
+                ..widths
             },
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        LatentWidths {
+            q_compressed: self.q_compressed.max(other.q_compressed),
+            q: self.q.max(other.q),
+            kv: self.kv.max(other.kv),
+            queries: self.queries.max(other.queries),
+            compressed_heads: self.compressed_heads.max(other.compressed_heads),
+            gathered: self.gathered.max(other.gathered),
+            scattered: self.scattered.max(other.scattered),
+            expanded: self.expanded.max(other.expanded),
+            keys: self.keys.max(other.keys),
+            values: self.values.max(other.values),
+            heads: self.heads.max(other.heads),
+            widest_input: self.widest_input.max(other.widest_input),
         }
     }
 }
@@ -374,24 +384,20 @@ pub struct LatentScratch<'p> {
 
 impl<'p> Phase<'p> for LatentScratch<'p> {
     fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
-        let Some(latent) = widths.latent else {
-            unreachable!("layers with latent attention are in models with latent attention")
-        };
-        let LatentWidths { n_head, q_lora_rank, kv_lora_rank: rank, head_len_k, head_len_v, .. } = latent;
-        let expansion = latent.expansion();
+        let latent = widths.latent;
         let mut rows = Rows { n_rows: widths.n_batch, arena };
         Ok(LatentScratch {
-            q_compressed: rows.take(q_lora_rank)?,
-            q: rows.take(n_head * head_len_k)?,
-            kv: rows.take(rank + head_len_k)?,
-            queries: rows.take(expansion.queries)?,
-            compressed_heads: rows.take(expansion.compressed_heads)?,
-            gathered: rows.take(expansion.gathered)?,
-            scattered: rows.take(expansion.scattered)?,
-            expanded: rows.take(expansion.expanded)?,
-            keys: rows.arena.take(expansion.keys)?,
-            values: rows.arena.take(expansion.values)?,
-            heads: rows.take(n_head * head_len_v)?,
+            q_compressed: rows.take(latent.q_compressed)?,
+            q: rows.take(latent.q)?,
+            kv: rows.take(latent.kv)?,
+            queries: rows.take(latent.queries)?,
+            compressed_heads: rows.take(latent.compressed_heads)?,
+            gathered: rows.take(latent.gathered)?,
+            scattered: rows.take(latent.scattered)?,
+            expanded: rows.take(latent.expanded)?,
+            keys: rows.arena.take(latent.keys)?,
+            values: rows.arena.take(latent.values)?,
+            heads: rows.take(latent.heads)?,
             quantized: arena.take(widths.quantized.in_attention)?,
         })
     }

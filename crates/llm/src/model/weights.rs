@@ -9,6 +9,9 @@ use alloc::vec::Vec;
 use super::architecture::{NormWeights, Positions};
 use super::config::{Config, token_embd_name};
 use super::error::ModelError;
+use super::expert_config::ExpertConfig;
+use super::heads_config::HeadsConfig;
+use super::latent_config::LatentConfig;
 use super::layer_tensors::LayerTensors;
 use super::tensors::Tensors;
 use crate::gguf::{Gguf, Name};
@@ -55,7 +58,7 @@ pub struct Layer<'a> {
     /// Of what the sequence mixer reads.
     pub attn_norm: Option<Norm<'a>>,
     /// The sequence mixer.
-    pub attention: Attention<'a>,
+    pub mixer: Mixer<'a>,
     /// Of what the sequence mixer gives.
     pub attn_post_norm: Option<Norm<'a>>,
     /// Of what the channel mixer reads.
@@ -66,6 +69,8 @@ pub struct Layer<'a> {
     pub ffn_post_norm: Option<Norm<'a>>,
     /// What a token's embedding for this layer adds, in models that have such.
     pub per_layer_input: Option<PerLayerInput<'a>>,
+    /// Whether the stream goes on as it is, whatever else the layer has.
+    pub changes_nothing: bool,
     /// `[1]`: what the stream is multiplied by after the layer.
     pub output_scale: Option<&'a [f32]>,
 }
@@ -92,22 +97,24 @@ pub struct PerLayerEmbedding<'a> {
     pub projection_norm: Norm<'a>,
 }
 
-/// The forms of attention.
+/// The forms of the sequence mixer, as [`MixerConfig`](super::MixerConfig) has them.
 #[derive(Debug)]
-pub enum Attention<'a> {
-    /// With keys and values per head.
-    Heads(HeadAttention<'a>),
-    /// With keys and values compressed to one vector.
-    Latent(LatentAttention<'a>),
-    /// None but a matrix.
-    Linear(Linear<'a>),
+pub enum Mixer<'a> {
     /// None: the stream goes on as it is.
     None,
+    /// A matrix.
+    Linear(Linear<'a>),
+    /// Attention with keys and values per head.
+    Heads(HeadAttention<'a>),
+    /// Attention with keys and values compressed to one vector.
+    Latent(LatentAttention<'a>),
 }
 
 /// Attention with keys and values per head.
 #[derive(Debug)]
 pub struct HeadAttention<'a> {
+    /// Its lengths.
+    pub config: HeadsConfig,
     /// `[n_head · head_len_k × n_embd]`
     pub wq: Linear<'a>,
     /// `[n_head_kv · head_len_k × n_embd]`; none in layers that use another layer's keys and values.
@@ -127,6 +134,8 @@ pub struct HeadAttention<'a> {
 /// Attention with keys and values compressed to one vector (DeepSeek-AI 2024).
 #[derive(Debug)]
 pub struct LatentAttention<'a> {
+    /// Its lengths.
+    pub config: LatentConfig,
     /// From the stream to the queries, or to their compressed form.
     pub wq_a: Linear<'a>,
     /// Of the compressed queries, and the matrix that expands them; none where queries are not
@@ -165,7 +174,7 @@ pub enum FeedForward<'a> {
     Dense(DenseFeedForward<'a>),
     /// A mixture of experts.
     Experts(Experts<'a>),
-    /// None: the layer changes nothing.
+    /// None.
     None,
 }
 
@@ -183,6 +192,8 @@ pub struct DenseFeedForward<'a> {
 /// A mixture of experts (Shazeer et al. 2017).
 #[derive(Debug)]
 pub struct Experts<'a> {
+    /// Its lengths, and how it routes.
+    pub config: ExpertConfig,
     /// `[n_expert × n_embd]`
     pub router: Linear<'a>,
     /// `[n_expert]`: added to the probabilities for the choice only.

@@ -66,7 +66,7 @@ impl SessionOptions {
     }
 
     fn carve_cache<'m>(&self, config: &Config, arena: &mut Arena<'m>) -> Result<KvCache<'m>, OutOfMemory> {
-        let shapes = config.layers.iter().map(|layer| layer.kv_shape(config.latent.as_ref()));
+        let shapes = config.layers.iter().map(|layer| layer.state.kv_shape());
         KvCache::carve(shapes, self.n_ctx, self.kv_type, arena)
     }
 
@@ -81,7 +81,7 @@ impl SessionOptions {
             return Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx: self.n_ctx });
         }
         let block_len = self.kv_type.block_len();
-        let shapes = config.layers.iter().map(|layer| layer.kv_shape(config.latent.as_ref()));
+        let shapes = config.layers.iter().map(|layer| layer.state.kv_shape());
         let mut lengths = shapes.flat_map(|shape| [shape.head_len_k, shape.head_len_v]);
         match lengths.find(|len| !len.is_multiple_of(block_len)) {
             Some(head_len) => Err(SessionError::HeadLength { head_len, block_len }),

@@ -1,0 +1,219 @@
+//! The hyper-parameters of attention with keys and values per head.
+
+use super::architecture::{Architecture, RopeLayers, Window};
+use super::error::ModelError;
+use super::keys::Keys;
+use crate::gguf::Value;
+use crate::kv_cache::KvShape;
+
+/// Attention with keys and values per head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadsConfig {
+    /// Query heads.
+    pub n_head: usize,
+    /// Key and value heads; each serves `n_head / n_head_kv` query heads.
+    pub n_head_kv: usize,
+    /// Elements of a query or key head.
+    pub head_len_k: usize,
+    /// Elements of a value head.
+    pub head_len_v: usize,
+    /// Which positions are seen.
+    pub sight: Sight,
+    /// Whether queries and keys are turned.
+    pub has_rope: bool,
+    /// The layer whose keys and values are attended to: itself, or an earlier one.
+    pub kv_layer: usize,
+}
+
+/// The positions that a query sees, of those that causality allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// All.
+    All,
+    /// Its own and those before it, so many in all.
+    Window(usize),
+    /// Those of its own chunk of so many.
+    Chunk(usize),
+}
+
+impl HeadsConfig {
+    /// What the cache keeps of a position.
+    pub fn kv_shape(&self) -> KvShape {
+        KvShape { n_head_kv: self.n_head_kv, head_len_k: self.head_len_k, head_len_v: self.head_len_v }
+    }
+}
+
+/// The keys that say of layers how many heads they have, how long ones, and what they see.
+pub(super) struct HeadKeys<'k, 'g, 'a> {
+    pub keys: &'k Keys<'g, 'a>,
+    pub architecture: &'k Architecture,
+    /// Elements of keys and values for which no key says it, by the heads of the first layer.
+    pub default_head_len: usize,
+    /// Layers in the file, those that are not used included.
+    pub n_block: usize,
+    /// Layers that are used.
+    pub n_layer: usize,
+    /// Of these, the first ones, which have keys and values of their own.
+    pub n_own_kv: usize,
+}
+
+/// A key that says how many of the last layers have no keys and values of their own.
+const SHARED_KV: &str = "attention.shared_kv_layers";
+/// A key that says how many heads have keys and values.
+const N_HEAD_KV: &str = "attention.head_count_kv";
+
+impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
+    pub fn new(
+        keys: &'k Keys<'g, 'a>,
+        architecture: &'k Architecture,
+        n_embd: usize,
+        n_block: usize,
+        n_layer: usize,
+    ) -> Result<Self, ModelError> {
+        let n_shared_kv = match architecture.reads(SHARED_KV) {
+            true => keys.optional_number(SHARED_KV)?.unwrap_or(0),
+            false => 0,
+        };
+        // The last two layers that have keys and values, one with a window and one without, serve the rest.
+        let n_own_kv = match n_layer.checked_sub(n_shared_kv) {
+            Some(n_own_kv) if n_shared_kv == 0 || n_own_kv >= 2 => n_own_kv,
+            _ => return Err(keys.invalid(SHARED_KV, n_shared_kv, "at most block_count - 2")),
+        };
+        let default_head_len = n_embd / keys.layer_width("attention.head_count", 0, n_block)?;
+        Ok(HeadKeys { keys, architecture, default_head_len, n_block, n_layer, n_own_kv })
+    }
+
+    /// Query heads of layer `index`; 0 where it has none, in families in which that can be.
+    pub fn n_head(&self, index: usize) -> Result<usize, ModelError> {
+        match self.architecture.has_empty_layers {
+            true => {
+                Ok(self.keys.optional_layer_number("attention.head_count", index, self.n_block)?.unwrap_or(0))
+            }
+            false => self.keys.layer_width("attention.head_count", index, self.n_block),
+        }
+    }
+
+    /// Key and value heads of layer `index`, which has `n_head` query heads; 0 where it has none, in families in
+    /// which that can be.
+    pub fn n_head_kv(&self, n_head: usize, index: usize) -> Result<usize, ModelError> {
+        let n_head_kv = match self.architecture.has_empty_layers {
+            true => self.keys.optional_layer_number(N_HEAD_KV, index, self.n_block)?,
+            false => self.keys.optional_layer_width(N_HEAD_KV, index, self.n_block)?,
+        };
+        let n_head_kv = n_head_kv.unwrap_or(n_head);
+        match n_head.is_multiple_of(n_head_kv.max(1)) {
+            true => Ok(n_head_kv),
+            false => Err(self.keys.invalid(N_HEAD_KV, n_head_kv, "a divisor of attention.head_count")),
+        }
+    }
+
+    /// The heads of layer `index`; `owner` tells what an earlier layer sees, where that has heads.
+    pub fn heads(
+        &self,
+        n_head: usize,
+        n_head_kv: usize,
+        index: usize,
+        owner: impl Fn(usize) -> Option<Sight>,
+    ) -> Result<HeadsConfig, ModelError> {
+        let HeadKeys { keys, architecture, default_head_len, n_layer, n_own_kv, .. } = *self;
+        let sight = sight(keys, architecture, index, n_layer)?;
+        // Layers with a window can have heads of their own length.
+        let length = |suffix, window_suffix| -> Result<usize, ModelError> {
+            let own = match sight {
+                Sight::All => None,
+                _ => keys.optional_width(window_suffix)?,
+            };
+            Ok(own.or(keys.optional_width(suffix)?).unwrap_or(default_head_len))
+        };
+        let head_len_k = length("attention.key_length", "attention.key_length_swa")?;
+        let head_len_v = length("attention.value_length", "attention.value_length_swa")?;
+        if head_len_k.min(head_len_v) == 0 {
+            return Err(keys.invalid("attention.head_count", n_head, "at most embedding_length"));
+        }
+        let kv_layer = match sight {
+            _ if index < n_own_kv => index,
+            Sight::All => n_own_kv - 1,
+            Sight::Window(_) | Sight::Chunk(_) => n_own_kv - 2,
+        };
+        if kv_layer != index && owner(kv_layer) != Some(sight) {
+            return Err(keys.invalid(
+                PATTERN,
+                index,
+                "two layers before the shared ones: a window, then none",
+            ));
+        }
+        let has_rope = match architecture.rope_layers {
+            RopeLayers::All => true,
+            RopeLayers::AllButEach(n) => {
+                let n = if has_no_window(keys, architecture)? { n_layer } else { n };
+                !(index + 1).is_multiple_of(n)
+            }
+            RopeLayers::Windowed => sight != Sight::All || !architecture.window.is_in(n_layer),
+            RopeLayers::UnlessNotFinetuned => keys.optional_bool("rope.scaling.finetuned")?.unwrap_or(true),
+        };
+        Ok(HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, sight, has_rope, kv_layer })
+    }
+}
+
+impl Window {
+    /// Whether models of so many layers know windows.
+    fn is_in(self, n_layer: usize) -> bool {
+        match self {
+            Window::None => false,
+            Window::AtLayers { n_layer: at, .. } => at == n_layer,
+            _ => true,
+        }
+    }
+}
+
+const WINDOW: &str = "attention.sliding_window";
+
+/// Whether a file turns off the chunks that its family has otherwise.
+pub(super) fn has_no_window(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<bool, ModelError> {
+    Ok(matches!(architecture.window, Window::Chunked { .. }) && keys.optional_length(WINDOW)? == Some(0))
+}
+
+fn sight(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+    index: usize,
+    n_layer: usize,
+) -> Result<Sight, ModelError> {
+    // Here 0 positions are a window without an end: the layer stays what it is but for that.
+    let window = |length: usize| Sight::Window(if length == 0 { usize::MAX } else { length });
+    let is_windowed = |period: usize| is_windowed(keys, period, index);
+    Ok(match architecture.window {
+        Window::Required { period } if is_windowed(period)? => window(keys.length(WINDOW)?),
+        Window::OrLength { period, length } if is_windowed(period)? => {
+            window(keys.optional_length(WINDOW)?.unwrap_or(length))
+        }
+        Window::AtLayers { period, length, n_layer: at } if at == n_layer && is_windowed(period)? => {
+            window(keys.optional_length(WINDOW)?.unwrap_or(length))
+        }
+        Window::Optional { period } => match keys.optional_length(WINDOW)? {
+            Some(length @ 1..) if is_windowed(period)? => Sight::Window(length),
+            _ => Sight::All,
+        },
+        Window::Pattern => match keys.layer_flag(PATTERN, index)? {
+            true => window(keys.length(WINDOW)?),
+            false => Sight::All,
+        },
+        Window::Chunked { period } if !has_no_window(keys, architecture)? && is_windowed(period)? => {
+            Sight::Chunk(keys.optional_length("attention.chunk_size")?.filter(|&len| len > 0).unwrap_or(8192))
+        }
+        _ => Sight::All,
+    })
+}
+
+/// Which layers have a window: a truth value for each, or of how many the last has none.
+const PATTERN: &str = "attention.sliding_window_pattern";
+
+/// Whether a layer has a window, in families where of each `period` layers the last has none if the
+/// file does not say.
+fn is_windowed(keys: &Keys<'_, '_>, period: usize, index: usize) -> Result<bool, ModelError> {
+    if let Some(Value::Array(_)) = keys.gguf.get((keys.prefix, PATTERN)) {
+        return keys.layer_flag(PATTERN, index);
+    }
+    let period = keys.optional_number(PATTERN)?.unwrap_or(period);
+    Ok(period == 0 || !(index + 1).is_multiple_of(period))
+}

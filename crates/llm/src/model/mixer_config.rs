@@ -1,0 +1,80 @@
+//! The sequence mixer of a layer: which one it is, its hyper-parameters, and what it keeps of a text.
+//!
+//! This is the only place that says which mixer a layer has; weights, buffers and state follow from it.
+
+use super::heads_config::HeadsConfig;
+use super::latent_config::LatentConfig;
+use crate::kv_cache::KvShape;
+
+/// The sequence mixer of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MixerConfig {
+    /// None: the stream goes on as it is.
+    None,
+    /// A matrix, which sees its own position only.
+    Linear,
+    /// Attention with keys and values per head.
+    Heads(HeadsConfig),
+    /// Attention with keys and values compressed to one vector.
+    Latent(LatentConfig),
+}
+
+/// What a layer keeps of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerState {
+    /// Nothing.
+    None,
+    /// Keys and values of each position.
+    Kv(KvShape),
+    /// Nothing of its own: it attends to the keys and values of an earlier layer.
+    SharedWith(usize),
+}
+
+impl MixerConfig {
+    /// What layer `index` with this mixer keeps of a text.
+    pub fn state(&self, index: usize) -> LayerState {
+        match self {
+            MixerConfig::None | MixerConfig::Linear => LayerState::None,
+            MixerConfig::Heads(heads) if heads.kv_layer != index => LayerState::SharedWith(heads.kv_layer),
+            MixerConfig::Heads(heads) => LayerState::Kv(heads.kv_shape()),
+            MixerConfig::Latent(latent) => LayerState::Kv(latent.kv_shape()),
+        }
+    }
+
+    /// Its heads, where it is attention with keys and values per head.
+    pub fn heads(&self) -> Option<&HeadsConfig> {
+        match self {
+            MixerConfig::Heads(heads) => Some(heads),
+            _ => None,
+        }
+    }
+
+    /// Its compression, where it is latent attention.
+    pub fn latent(&self) -> Option<&LatentConfig> {
+        match self {
+            MixerConfig::Latent(latent) => Some(latent),
+            _ => None,
+        }
+    }
+
+    /// Heads with queries, and heads with keys and values; 0 where it has none.
+    pub fn head_counts(&self) -> (usize, usize) {
+        match self {
+            MixerConfig::None | MixerConfig::Linear => (0, 0),
+            MixerConfig::Heads(heads) => (heads.n_head, heads.n_head_kv),
+            MixerConfig::Latent(latent) => (latent.n_head, latent.n_head_kv()),
+        }
+    }
+}
+
+impl LayerState {
+    /// The keys and values that the layer adds to the cache at each position; none of them if it does not.
+    pub fn kv_shape(&self) -> KvShape {
+        match self {
+            LayerState::Kv(shape) => *shape,
+            LayerState::None | LayerState::SharedWith(_) => {
+                KvShape { n_head_kv: 0, head_len_k: 0, head_len_v: 0 }
+            }
+        }
+    }
+}
