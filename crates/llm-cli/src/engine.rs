@@ -8,7 +8,7 @@ use llm::quant::Precision;
 use llm::session::{Session, SessionOptions};
 use llm::simd::Kernels;
 
-use crate::thread_pool::ThreadPool;
+use crate::thread_pool::{MAX_THREADS, ThreadPool};
 
 /// Positions that the forward pass takes at once; a longer prompt is cut into such batches.
 const N_BATCH: usize = 512;
@@ -52,7 +52,7 @@ impl EngineArguments {
     pub fn workers(&self) -> Result<ThreadPool> {
         let count = match self.threads {
             Some(count) => count,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
+            None => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
         };
         ThreadPool::new(count).with_context(|| format!("cannot start {count} threads"))
     }

@@ -1,73 +1,50 @@
-//! [`ThreadPool`]: the host's implementation of the engine's [`Workers`].
+//! [`ThreadPool`]: the host's threads as a [`Team`], the engine's [`Workers`].
 //!
-//! A token needs hundreds of short parallel runs, so the threads are started once, look out for the
-//! next run for a few microseconds after each one and only then go to sleep.
+//! A token needs hundreds of short parallel runs, so the threads are started once, look out for the next run for a
+//! while after each one and only then go to sleep.
 
-use std::cell::UnsafeCell;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use llm::parallel::Workers;
+use team::{Team, Waiting};
 
-/// How often a waiting thread looks before it sleeps; some tens of microseconds, the length of the
-/// serial stretches between two matrix products.
-const SPINS_BEFORE_SLEEP: u32 = 2000;
+pub use team::MAX_CORES as MAX_THREADS;
 
 /// Threads that run one closure together with the thread that asks for it.
 ///
-/// A run must not start another run on the same pool.
+/// No thread that is slow to begin holds that one up, and one that asks while another's run goes on, or from within
+/// a run, does all of it alone.
 pub struct ThreadPool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Lets callers take turns.
-    turn: Mutex<()>,
 }
-
-type Job<'a> = &'a (dyn Fn() + Sync);
 
 struct Shared {
-    /// Counts the runs; a change tells the threads that `job` holds a new one.
-    generation: AtomicU64,
-    /// The current run's closure; written by the caller between two runs, when no thread reads it.
-    job: UnsafeCell<Option<Job<'static>>>,
-    /// Threads that have not finished the current run.
-    unfinished: AtomicUsize,
-    /// Who waits for `unfinished` to become 0.
-    caller: Mutex<Option<Thread>>,
-    panicked: AtomicBool,
-    closing: AtomicBool,
+    team: Team<Parking>,
+    is_closing: AtomicBool,
 }
-
-// SAFETY: every field but `job` is `Sync` by itself. `ThreadPool::run` writes `job` only while it
-// holds `turn` and `unfinished` is 0, that is while no thread is between reading `generation` and
-// decrementing `unfinished`; the release store to `generation` orders the write before the reads.
-unsafe impl Sync for Shared {}
-
-// SAFETY: the closure in `job` is `Sync`, so a reference to it may be sent to other threads.
-unsafe impl Send for Shared {}
 
 impl ThreadPool {
     /// A pool in which `count` threads take part, the caller among them.
     ///
     /// # Errors
-    /// When the system refuses to start a thread.
+    /// When there are more than [`MAX_THREADS`], or the system refuses to start one.
     pub fn new(count: usize) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            generation: AtomicU64::new(0),
-            job: UnsafeCell::new(None),
-            unfinished: AtomicUsize::new(0),
-            caller: Mutex::new(None),
-            panicked: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
-        });
-        let mut pool = Self { shared, threads: Vec::new(), turn: Mutex::new(()) };
+        if count > MAX_THREADS {
+            return Err(std::io::Error::other(format!("at most {MAX_THREADS} take part")));
+        }
+        let shared = Shared { team: Team::new(Parking::new(count)), is_closing: AtomicBool::new(false) };
+        let mut pool = Self { shared: Arc::new(shared), threads: Vec::new() };
         for index in 1..count {
             let shared = Arc::clone(&pool.shared);
-            let thread = thread::Builder::new().name(format!("llm-{index}")).spawn(move || shared.serve())?;
-            pool.threads.push(thread);
+            shared.team.expect_helper();
+            let serve = move || shared.team.serve(index, || shared.is_closing.load(Ordering::SeqCst));
+            pool.threads.push(thread::Builder::new().name(format!("llm-{index}")).spawn(serve)?);
         }
         Ok(pool)
     }
@@ -75,109 +52,119 @@ impl ThreadPool {
 
 impl Workers for ThreadPool {
     fn count(&self) -> usize {
-        self.threads.len() + 1
+        self.shared.team.count()
     }
 
-    fn run(&self, job: Job<'_>) {
-        if self.threads.is_empty() {
-            return job();
+    fn run(&self, job: &(dyn Fn() + Sync)) {
+        // A thread of the pool outlives a panic, which goes on where the run was asked for.
+        let panic = Mutex::new(None);
+        self.shared.team.run(&|| {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+                lock(&panic).get_or_insert(payload);
+            }
+        });
+        if let Some(payload) = panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(payload);
         }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = &*self.shared;
-        *lock(&shared.caller) = Some(thread::current());
-        // SAFETY: only the lifetime changes. The reference is used by threads that have not yet
-        // decremented `unfinished`, and this function does not return or unwind before that is 0.
-        let job_for_threads = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
-        // SAFETY: no thread reads `job` now, see `impl Sync for Shared`.
-        unsafe { *shared.job.get() = Some(job_for_threads) };
-        shared.unfinished.store(self.threads.len(), Ordering::Relaxed);
-        shared.generation.fetch_add(1, Ordering::Release);
-        for thread in &self.threads {
-            thread.thread().unpark();
-        }
-
-        let own_share = catch_unwind(AssertUnwindSafe(job));
-        wait_until(|| shared.unfinished.load(Ordering::Acquire) == 0);
-
-        if let Err(panic) = own_share {
-            resume_unwind(panic);
-        }
-        assert!(!shared.panicked.swap(false, Ordering::Relaxed), "a thread of the pool panicked");
     }
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        self.shared.closing.store(true, Ordering::Relaxed);
-        self.shared.generation.fetch_add(1, Ordering::Release);
+        self.shared.is_closing.store(true, Ordering::SeqCst);
+        self.shared.team.wake_all();
         for thread in self.threads.drain(..) {
-            thread.thread().unpark();
-            // A thread's own panics are caught in `serve`, so there is nothing to learn here.
+            // Its closures' panics have been caught, so there is nothing to learn here.
             let _ = thread.join();
         }
     }
 }
 
-impl Shared {
-    /// The life of one thread: waits for the next run, takes part, says that it has finished.
-    fn serve(&self) {
-        let mut seen = 0;
-        loop {
-            wait_until(|| self.generation.load(Ordering::Acquire) != seen);
-            seen += 1;
-            if self.closing.load(Ordering::Relaxed) {
-                return;
-            }
-            // SAFETY: the caller wrote `job` before it raised `generation` and leaves it alone until
-            // this thread decrements `unfinished` below.
-            let job = unsafe { *self.job.get() };
-            let job = job.expect("a run begins by setting its closure");
-            if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                self.panicked.store(true, Ordering::Relaxed);
-            }
-            if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1
-                && let Some(caller) = &*lock(&self.caller)
-            {
-                caller.unpark();
-            }
-        }
+/// How threads wait: in a loop, and asleep until they are woken.
+struct Parking {
+    start: Instant,
+    /// One for each thread.
+    places: Vec<Place>,
+}
+
+#[derive(Default)]
+struct Place {
+    /// Whether the thread has been woken since its last sleep.
+    is_woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Parking {
+    fn new(count: usize) -> Self {
+        Self { start: Instant::now(), places: (0..count.max(1)).map(|_| Place::default()).collect() }
     }
 }
 
-/// Returns once `ready` says so; whoever makes it so unparks this thread afterwards.
-fn wait_until(ready: impl Fn() -> bool) {
-    for _ in 0..SPINS_BEFORE_SLEEP {
-        if ready() {
-            return;
-        }
+impl Waiting for Parking {
+    const AWAKE_US: u64 = 100;
+
+    fn now_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
+    fn pause(&self) {
         spin_loop();
     }
-    while !ready() {
-        thread::park();
+
+    // Nobody waits in a pause for more than a moment.
+    fn notify(&self) {}
+
+    fn sleep(&self, thread: usize) {
+        let place = &self.places[thread];
+        let mut is_woken = lock(&place.is_woken);
+        while !*is_woken {
+            is_woken = place.changed.wait(is_woken).unwrap_or_else(PoisonError::into_inner);
+        }
+        *is_woken = false;
+    }
+
+    fn wake(&self, thread: usize) {
+        let place = &self.places[thread];
+        *lock(&place.is_woken) = true;
+        place.changed.notify_one();
     }
 }
 
-fn lock(caller: &Mutex<Option<Thread>>) -> std::sync::MutexGuard<'_, Option<Thread>> {
-    caller.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    /// Runs a closure on the pool and waits within it until `count` threads take part.
+    fn run_with_all(pool: &ThreadPool, count: usize) {
+        let seen = Mutex::new(Vec::new());
+        let start = Instant::now();
+        pool.run(&|| {
+            seen.lock().unwrap().push(thread::current().id());
+            while seen.lock().unwrap().len() < count {
+                assert!(start.elapsed() < Duration::from_secs(60), "not all threads came");
+                thread::yield_now();
+            }
+        });
+        let mut seen = seen.into_inner().unwrap();
+        assert_eq!(seen.len(), count);
+        seen.sort_by_key(|id| format!("{id:?}"));
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+    }
 
     #[test]
-    fn every_thread_takes_part_in_every_run() {
+    fn every_thread_comes_to_help_once_a_run() {
         for count in [1, 2, 5] {
             let pool = ThreadPool::new(count).unwrap();
             assert_eq!(pool.count(), count);
-            for _ in 0..300 {
-                let seen = Mutex::new(Vec::new());
-                pool.run(&|| seen.lock().unwrap().push(thread::current().id()));
-                let mut seen = seen.into_inner().unwrap();
-                assert_eq!(seen.len(), count);
-                seen.sort_by_key(|id| format!("{id:?}"));
-                seen.dedup();
-                assert_eq!(seen.len(), count);
+            for _ in 0..100 {
+                run_with_all(&pool, count);
             }
         }
     }
@@ -185,32 +172,64 @@ mod tests {
     #[test]
     fn sleeping_threads_wake_up() {
         let pool = ThreadPool::new(3).unwrap();
-        let ran = AtomicUsize::new(0);
         for _ in 0..3 {
-            thread::sleep(std::time::Duration::from_millis(20));
-            pool.run(&|| {
-                ran.fetch_add(1, Ordering::Relaxed);
-            });
+            thread::sleep(Duration::from_millis(20));
+            run_with_all(&pool, 3);
         }
-        assert_eq!(ran.into_inner(), 9);
     }
 
     #[test]
-    fn callers_on_several_threads_take_turns() {
+    fn a_thread_that_never_begins_does_not_hold_the_caller_up() {
+        let shared = Shared { team: Team::new(Parking::new(2)), is_closing: AtomicBool::new(false) };
+        shared.team.expect_helper();
+        let pool = ThreadPool { shared: Arc::new(shared), threads: Vec::new() };
+        assert_eq!(pool.count(), 2);
+        for _ in 0..3 {
+            let ran = AtomicUsize::new(0);
+            pool.run(&|| {
+                ran.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(ran.into_inner(), 1);
+        }
+    }
+
+    #[test]
+    fn a_run_within_a_run_is_done_by_its_caller() {
+        let pool = ThreadPool::new(3).unwrap();
+        for _ in 0..50 {
+            let (outer, inner) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            pool.run(&|| {
+                outer.fetch_add(1, Ordering::Relaxed);
+                pool.run(&|| {
+                    inner.fetch_add(1, Ordering::Relaxed);
+                });
+            });
+            assert_eq!(outer.into_inner(), inner.into_inner());
+        }
+    }
+
+    #[test]
+    fn callers_on_several_threads_do_not_wait_for_each_other() {
         let pool = ThreadPool::new(2).unwrap();
-        let ran = AtomicUsize::new(0);
+        let n_inside = AtomicUsize::new(0);
+        let start = Instant::now();
         thread::scope(|scope| {
-            for _ in 0..4 {
+            for _ in 0..3 {
                 scope.spawn(|| {
-                    for _ in 0..100 {
-                        pool.run(&|| {
-                            ran.fetch_add(1, Ordering::Relaxed);
-                        });
-                    }
+                    let caller = thread::current().id();
+                    pool.run(&|| {
+                        if thread::current().id() != caller {
+                            return;
+                        }
+                        n_inside.fetch_add(1, Ordering::SeqCst);
+                        while n_inside.load(Ordering::SeqCst) < 3 {
+                            assert!(start.elapsed() < Duration::from_secs(60), "callers took turns");
+                            thread::yield_now();
+                        }
+                    });
                 });
             }
         });
-        assert_eq!(ran.into_inner(), 4 * 100 * 2);
     }
 
     #[test]
@@ -218,18 +237,26 @@ mod tests {
         let pool = ThreadPool::new(3).unwrap();
         let caller = thread::current().id();
         for panics_on_caller in [true, false] {
+            let has_helped = AtomicBool::new(false);
             let result = catch_unwind(AssertUnwindSafe(|| {
                 pool.run(&|| {
                     let on_caller = thread::current().id() == caller;
+                    if !on_caller {
+                        has_helped.store(true, Ordering::SeqCst);
+                    }
+                    while !has_helped.load(Ordering::SeqCst) {
+                        thread::yield_now();
+                    }
                     assert_ne!(on_caller, panics_on_caller, "wanted by the test");
                 });
             }));
             assert!(result.is_err());
-            let ran = AtomicUsize::new(0);
-            pool.run(&|| {
-                ran.fetch_add(1, Ordering::Relaxed);
-            });
-            assert_eq!(ran.into_inner(), 3);
+            run_with_all(&pool, 3);
         }
+    }
+
+    #[test]
+    fn more_threads_than_take_part_are_refused() {
+        assert!(ThreadPool::new(MAX_THREADS + 1).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Starting the machine's other cores, and what becomes of them.
 
-use super::{MAX_CORES, Team, Waiting};
+use super::MAX_CORES;
 use crate::{
     arch,
     drivers::{
@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use log::{debug, warn};
 use spin::Once;
+use team::{CALLER, Team, Waiting};
 
 /// All cores that compute; the boot core calls.
 pub static TEAM: Team<Hardware> = Team::new(Hardware);
@@ -138,6 +139,10 @@ impl Hardware {
 }
 
 impl Waiting for Hardware {
+    /// Two cores under QEMU decode 1.84 times as fast as one with 20 µs, 1.90 with 200 and 1.91 with 1000; both on
+    /// one core of the host 0.95 times with 200, 0.86 with 1000.
+    const AWAKE_US: u64 = 200;
+
     fn now_us(&self) -> u64 {
         arch::time::now_us()
     }
@@ -158,7 +163,7 @@ impl Waiting for Hardware {
             // Masked, an interrupt stays pending and ends the WFI, even if it comes before.
             if !IS_WOKEN[core].swap(false, Ordering::Acquire) {
                 match core {
-                    super::CALLER => arch::interrupts::wait(),
+                    CALLER => arch::interrupts::wait(),
                     _ => interrupts::sleep(),
                 }
                 // What woke this core has been done by then; a later one ends the next sleep.

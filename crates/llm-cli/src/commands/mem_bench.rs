@@ -12,7 +12,7 @@ use llm::simd::Kernels;
 use memmap2::MmapMut;
 
 use crate::engine::positive;
-use crate::thread_pool::ThreadPool;
+use crate::thread_pool::{MAX_THREADS, ThreadPool};
 
 /// Tokens of a batch for which weights are read once.
 const MANY_TOKENS: usize = 64;
@@ -37,7 +37,8 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let threads = arguments.threads.or_else(|| Some(available_parallelism().ok()?.get())).unwrap_or(1);
+    let by_cores = || available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let threads = arguments.threads.unwrap_or_else(by_cores);
     let workers = ThreadPool::new(threads).with_context(|| format!("cannot start {threads} threads"))?;
     let kernels = Kernels::detect();
     let context = || format!("no {SIZE_MIB} MiB of memory to read");

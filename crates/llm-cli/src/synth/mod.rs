@@ -245,6 +245,7 @@ mod tests {
         assert_eq!(parameters("tinyllama-1.1b"), 1_100_048_384);
         assert_eq!(parameters("gpt2-124m"), 124_439_808);
         assert_eq!(parameters("qwen2.5-0.5b"), 494_032_768);
+        assert_eq!(parameters("smollm2-135m"), 134_515_008);
         assert!((9_000_000..11_000_000).contains(&parameters("tiny-10m")));
     }
 }

@@ -10,6 +10,7 @@ it, separated by commas:
   tinyllama-1.1b   llama, 22 layers of width 2048, grouped-query attention, 32000 tokens
   gpt2-124m        gpt2, 12 layers of width 768, tied output, 50257 tokens
   qwen2.5-0.5b     qwen2, 24 layers of width 896, tied output, 151936 tokens
+  smollm2-135m     llama, 30 layers of width 576, tied output, 49152 tokens
   tiny-10m         llama, 6 layers of width 384, tied output, 2048 tokens
 
   arch=llama|gpt2|qwen2   architecture [llama]
@@ -143,6 +144,18 @@ impl Shape {
                 norm_eps: 1e-6,
                 ..llama
             },
+            "smollm2-135m" => Self {
+                n_layer: 30,
+                n_embd: 576,
+                n_ff: 1536,
+                n_head: 9,
+                n_head_kv: 3,
+                n_vocab: 49152,
+                n_ctx: 8192,
+                tied: true,
+                rope_freq_base: 1e5,
+                ..llama
+            },
             "tiny-10m" => Self {
                 n_layer: 6,
                 n_embd: 384,
@@ -251,7 +264,7 @@ mod tests {
         let two_layers = Shape::parse("tinyllama-1.1b,n_layer=2").unwrap();
         assert_eq!(two_layers.n_layer, 2);
         assert_eq!(two_layers.n_head_kv, 4);
-        for name in ["gpt2-124m", "qwen2.5-0.5b", "tiny-10m"] {
+        for name in ["gpt2-124m", "qwen2.5-0.5b", "smollm2-135m", "tiny-10m"] {
             assert_eq!(Shape::parse(name).unwrap().name, name);
         }
     }

@@ -1,4 +1,4 @@
-//! Every order in which the steps of a [`Team`](super::Team)'s cores can happen, tried out.
+//! Every order in which the steps of a [`Team`](crate::Team)'s cores can happen, tried out.
 //!
 //! The machine below takes the steps of `team.rs` one at a time: each is one access to one variable that
 //! several cores share, in the order of the code, with the code's own arithmetic on the word. All these
@@ -6,7 +6,7 @@
 //! The search follows every choice and looks for a closure run when it is gone or before it is there, and
 //! for a core that sleeps although its turn has come.
 
-use super::team::{CALLER, INSIDE, OPEN, RUN, is_open_to};
+use crate::team::{CALLER, INSIDE, OPEN, RUN, is_open_to};
 use std::{collections::HashSet, vec, vec::Vec};
 
 /// What a core does next.

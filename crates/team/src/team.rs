@@ -1,4 +1,4 @@
-//! [`Team`]: the kernel's implementation of the engine's [`Workers`].
+//! [`Team`]: the engine's [`Workers`] over cores, or threads, that wait as [`Waiting`] says.
 //!
 //! One core has a closure and wants help; the others wait for one. A core may be taken away at any
 //! time, by a hypervisor or by the host that emulates it, so nothing waits for a core that has not
@@ -41,14 +41,13 @@ pub const MAX_CORES: usize = u64::BITS as usize;
 /// The core that calls [`Team::run`].
 pub const CALLER: usize = 0;
 
-/// How long a core looks out for what it waits for before it sleeps: as long as what one core does alone between
-/// two products may take. Not longer, since on a busy host a core that looks out takes time from one that
-/// computes. Two cores under QEMU decode 1.84 times as fast as one with 20 µs, 1.90 with 200 and 1.91 with
-/// 1000; both on one core of the host 0.95 times with 200, 0.86 with 1000.
-const AWAKE_US: u64 = 200;
-
-/// How a core waits: by hardware, or by threads in tests.
+/// How a core waits: by hardware, or as a thread.
 pub trait Waiting: Sync {
+    /// Microseconds for which an idle core looks out for work before it sleeps. Long enough for what one core does
+    /// alone between two products; no longer, since on a busy machine a core that looks out takes time from one
+    /// that computes.
+    const AWAKE_US: u64;
+
     /// Microseconds since some moment in the past.
     fn now_us(&self) -> u64;
 
@@ -84,11 +83,11 @@ pub struct Team<W> {
 }
 
 /// In the word: helpers inside.
-pub(super) const INSIDE: u64 = 0xffff;
+pub(crate) const INSIDE: u64 = 0xffff;
 /// In the word: helpers may enter.
-pub(super) const OPEN: u64 = 1 << 16;
+pub(crate) const OPEN: u64 = 1 << 16;
 /// In the word: the lowest bit of the run's number.
-pub(super) const RUN: u64 = 1 << 17;
+pub(crate) const RUN: u64 = 1 << 17;
 
 /// A value in a cache line of its own, so that what changes often slows nothing else down.
 #[repr(align(128))]
@@ -140,7 +139,7 @@ impl<W: Waiting> Team<W> {
                     self.take_part();
                     idle_since_us = self.waiting.now_us();
                 }
-            } else if self.waiting.now_us().saturating_sub(idle_since_us) < AWAKE_US {
+            } else if self.waiting.now_us().saturating_sub(idle_since_us) < W::AWAKE_US {
                 self.waiting.pause();
             } else {
                 self.sleep_unless(core, |word| is_open_to(word, last_run) || is_over());
@@ -218,7 +217,7 @@ impl<W: Waiting> Team<W> {
         let is_empty = |word| word & INSIDE == 0;
         let start_us = self.waiting.now_us();
         while !is_empty(self.word.0.load(Ordering::Acquire)) {
-            if self.waiting.now_us().saturating_sub(start_us) < AWAKE_US {
+            if self.waiting.now_us().saturating_sub(start_us) < W::AWAKE_US {
                 self.waiting.pause();
             } else {
                 self.sleep_unless(CALLER, is_empty);
@@ -228,7 +227,7 @@ impl<W: Waiting> Team<W> {
 }
 
 /// True if a helper that was last in `last_run` may enter the run that `word` names.
-pub(super) fn is_open_to(word: u64, last_run: u64) -> bool {
+pub(crate) fn is_open_to(word: u64, last_run: u64) -> bool {
     word & OPEN != 0 && word / RUN != last_run
 }
 
@@ -295,6 +294,8 @@ mod tests {
     }
 
     impl Waiting for Threads {
+        const AWAKE_US: u64 = 200;
+
         fn now_us(&self) -> u64 {
             self.start.elapsed().as_micros() as u64
         }
@@ -388,7 +389,7 @@ mod tests {
                     if number % 500 == 0 {
                         thread::sleep(Duration::from_millis(5));
                     } else if number % 7 == 0 {
-                        thread::sleep(Duration::from_micros(AWAKE_US));
+                        thread::sleep(Duration::from_micros(Threads::AWAKE_US));
                     }
                 }
             });
