@@ -12,6 +12,7 @@ use ferrite_kernel::{
     boot_args::BootArgs,
     console::Console,
     cores::start as cores,
+    cpu::CpuFeatures,
     device_tree::{self, LastWords},
     drivers::{
         calendar_clock,
@@ -22,14 +23,14 @@ use ferrite_kernel::{
     machine::{InterruptController, Platform, Registers, Uart},
     memory::{boot_map::Kind, heap::Heap, layout, pool::Pool},
     offload::{Offload, PassthroughDevice},
-    panic::cannot_boot,
+    panic::{self, cannot_boot},
     pci,
     piped_console::PipedConsole,
     self_test,
     sha256::{self, Compress},
     shell,
     storage::Disks,
-    system::{CpuFeatures, RunMode, Shutdown, System},
+    system::{RunMode, Shutdown, System},
 };
 use llm::simd::Kernels;
 use log::{LevelFilter, debug, error, info, warn};
@@ -43,6 +44,10 @@ static POOL: Pool = Pool::new();
 /// that it was entered at; and the address that the image was linked for.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
+    arch::exceptions::set_handlers(&arch::exceptions::Handlers {
+        interrupt: interrupts::dispatch,
+        fault: panic::fault,
+    });
     arch::entry::set_level(level as u8);
     arch::boot_map::activate();
     let tree::Found { tree, range: tree_range, instead_of } =

@@ -1,21 +1,27 @@
 //! The Ferrite kernel: bare-metal aarch64 with an LLM inside.
 //!
-//! From the hardware up:
+//! # Layers
 //!
-//! - `arch`: everything in assembly. Entry, exceptions, page tables, counters.
-//! - `drivers`: registers behind one type a device. UART, interrupt controller, virtio, PCIe,
-//!   power, the host.
-//! - [`machine`]: what a machine consists of.
-//! - [`device_tree`], [`boot_args`]: what the boot loader tells.
-//! - [`memory`], [`pci`], [`storage`], [`offload`]: the machine's resources, without registers.
-//! - [`cores`]: all of them, computing together.
-//! - [`sha256`], [`wide_counter`]: checksums of model files; counts beyond 32 bits.
-//! - [`console`], [`piped_console`], [`logging`], [`system`]: what the layers above get to see.
-//! - [`llm`], [`shell`]: models and inference, and the user's way to them.
+//! Each module uses only those below it (`scripts/check-layers` makes sure of it).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`shell`], `self_test` | the user's way to everything; faults and checks that tests ask for |
+//! | [`llm`] | models and inference |
+//! | `panic` | the end of a kernel that failed |
+//! | [`cores`] | all of them, computing together |
+//! | [`drivers`] | registers behind one type a device: UART, interrupt controller, virtio, PCIe, power, the host |
+//! | `arch` | everything in assembly: entry, exceptions, page tables, counters |
+//! | [`boot_args`], [`device_tree`] | what the boot loader tells |
+//! | [`system`] | the machine as the shell gets to see it |
+//! | [`storage`], [`offload`], [`piped_console`] | disks; a GPU behind PCIe; a console whose input ends |
+//! | [`memory`], [`pci`], [`console`] | the machine's resources, without registers |
+//! | [`machine`], [`cpu`], [`sha256`], [`wide_counter`], [`logging`] | what a machine consists of; what a CPU says of itself; checksums; counts beyond 32 bits; the log |
 //!
 //! The image's `boot.rs` wires them in boot order. `arch` and most of `drivers` exist on bare metal only; all the
 //! rest builds and is tested on the host.
 #![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
 #![cfg_attr(
     test,
     allow(clippy::single_range_in_vec_init, reason = "lists of address ranges are values here")
@@ -24,15 +30,20 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+#[allow(unsafe_code, reason = "assembly")]
 pub mod arch;
 pub mod boot_args;
 pub mod console;
+#[allow(unsafe_code, reason = "starts cores")]
 pub mod cores;
+pub mod cpu;
 pub mod device_tree;
+#[allow(unsafe_code, reason = "registers of devices")]
 pub mod drivers;
 pub mod llm;
 pub mod logging;
 pub mod machine;
+#[allow(unsafe_code, reason = "hands out memory")]
 pub mod memory;
 pub mod offload;
 #[cfg(target_os = "none")]
@@ -40,6 +51,7 @@ pub mod panic;
 pub mod pci;
 pub mod piped_console;
 #[cfg(target_os = "none")]
+#[allow(unsafe_code, reason = "faults are made on purpose")]
 pub mod self_test;
 pub mod sha256;
 pub mod shell;

@@ -1,50 +1,16 @@
-//! The end of a kernel that broke its own invariants or cannot boot, and the way to say so.
+//! The end of a kernel that broke its own invariants, faulted or cannot boot.
 
 use crate::{
-    arch::cpu,
+    arch::exceptions::Fault,
     drivers::{
-        host::{self, ExitStatus, exit},
-        uart,
+        host::{ExitStatus, exit},
+        last_words::{Emergency, OnCore, begin_end},
     },
 };
 use core::{
     fmt::{self, Write},
     panic::PanicInfo,
-    sync::atomic::{AtomicUsize, Ordering},
 };
-
-/// Text to wherever somebody may read it, past all locks: for a machine that is about to end.
-pub(crate) struct Emergency;
-
-impl Write for Emergency {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if host::has_standard_error() {
-            host::write_standard_error(text.as_bytes());
-        } else {
-            uart::write_in_emergency(text.as_bytes());
-        }
-        Ok(())
-    }
-}
-
-const NOBODY: usize = usize::MAX;
-static ENDING_CORE: AtomicUsize = AtomicUsize::new(NOBODY);
-
-/// Whether a core has begun to say why the machine ends.
-pub(crate) fn is_ending() -> bool {
-    ENDING_CORE.load(Ordering::Relaxed) != NOBODY
-}
-
-/// To be called by the core that is about to say why the machine ends. Of several cores the first one
-/// goes on and the others stop; a core that fails while it says so ends the machine with `status`.
-pub(crate) fn begin_end(status: ExitStatus) {
-    let own = cpu::number();
-    match ENDING_CORE.compare_exchange(NOBODY, own, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => {}
-        Err(core) if core == own => exit(status),
-        Err(_) => cpu::stop(),
-    }
-}
 
 /// Says in a line why this machine cannot be booted on, and ends it.
 pub fn cannot_boot(reason: impl fmt::Display) -> ! {
@@ -53,16 +19,11 @@ pub fn cannot_boot(reason: impl fmt::Display) -> ! {
     exit(ExitStatus::CannotBoot)
 }
 
-/// Where it happened: nothing on the boot core, else ` on core N`.
-pub(crate) struct OnCore;
-
-impl fmt::Display for OnCore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match cpu::number() {
-            0 => Ok(()),
-            core => write!(f, " on core {core}"),
-        }
-    }
+/// Says why a core takes an exception that nothing can be done about, and ends the machine.
+pub fn fault(fault: &Fault<'_>) -> ! {
+    begin_end(ExitStatus::Fault);
+    let _ = writeln!(Emergency, "\nFAULT{OnCore}: {fault}");
+    exit(ExitStatus::Fault)
 }
 
 #[panic_handler]

@@ -6,6 +6,7 @@ use crate::{
     boot_args::SelfTest,
     console::Console,
     cores::start::{TEAM, states},
+    drivers::interrupts,
     memory::pool::Pool,
     sha256::{self, Sha256},
     storage::{Disk, MIN_PIECES_BYTES, ReadError},
@@ -35,7 +36,10 @@ pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks
         }
         SelfTest::WriteText => write_text(),
         SelfTest::ExecuteData => execute_data(),
-        SelfTest::Simd => arch::vector_test::run(),
+        SelfTest::Simd => arch::vector_test::run(|interrupt, handler| {
+            interrupts::enable(interrupt, handler, 0)
+                .unwrap_or_else(|error| panic!("vector self-test: {error}"));
+        }),
         SelfTest::Sha256 => check_sha256(),
         SelfTest::MemoryFunctions => check_memory_functions(),
         SelfTest::Instructions => check_instructions(),

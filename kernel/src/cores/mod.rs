@@ -4,5 +4,3 @@
 
 #[cfg(target_os = "none")]
 pub mod start;
-
-pub use team::MAX_CORES;

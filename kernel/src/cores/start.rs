@@ -1,20 +1,20 @@
 //! Starting the machine's other cores, and what becomes of them.
 
-use super::MAX_CORES;
 use crate::{
     arch,
+    cpu::CpuFeatures,
     drivers::{
         interrupts::{self, WakeTarget},
         power,
     },
     machine::Cpu,
-    system::{Core, CoreState, CpuFeatures},
+    system::{Core, CoreState},
 };
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use log::{debug, warn};
 use spin::Once;
-use team::{CALLER, Team, Waiting};
+use team::{CALLER, MAX_CORES, Team, Waiting};
 
 /// All cores that compute; the boot core calls.
 pub static TEAM: Team<Hardware> = Team::new(Hardware);

@@ -11,6 +11,8 @@ pub mod host;
 pub mod interrupt_handlers;
 #[cfg(target_os = "none")]
 pub mod interrupts;
+#[cfg(target_os = "none")]
+pub(crate) mod last_words;
 pub mod ns16550;
 #[cfg(target_os = "none")]
 pub mod pcie;

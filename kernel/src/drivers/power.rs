@@ -2,9 +2,8 @@
 
 use crate::{
     arch::{self, secondary::EntryPoint},
-    cores::MAX_CORES,
+    drivers::last_words::{Emergency, is_ending},
     machine::PsciMethod,
-    panic::{Emergency, is_ending},
 };
 use core::{
     fmt::{self, Write},
@@ -12,6 +11,7 @@ use core::{
 };
 use smccc::{Hvc, Smc, psci};
 use spin::Once;
+use team::MAX_CORES;
 
 static METHOD: Once<Option<PsciMethod>> = Once::new();
 

@@ -45,6 +45,7 @@ pub fn backend(platform: Platform) -> Box<dyn InferenceBackend> {
 #[cfg(all(test, feature = "llm-transformer"))]
 mod chat;
 #[cfg(all(test, feature = "llm-transformer"))]
+#[allow(unsafe_code, reason = "an allocator that counts")]
 pub(crate) mod fixtures;
 #[cfg(test)]
 pub(crate) mod host;

@@ -161,6 +161,7 @@ impl<C: ConfigurationAccess> ConfigurationAccess for Shared<'_, '_, C> {
         configuration.write_word(function, register_offset, data);
     }
 
+    #[allow(unsafe_code, reason = "the trait has it so")]
     unsafe fn unsafe_clone(&self) -> Self {
         Self(self.0)
     }
@@ -426,6 +427,7 @@ mod tests {
             function.registers.insert(offset, data);
         }
 
+        #[allow(unsafe_code, reason = "the trait has it so")]
         unsafe fn unsafe_clone(&self) -> Self {
             self.clone()
         }

@@ -37,11 +37,12 @@ use self::{
 use ::llm::{parallel::Workers, simd::Kernels};
 
 use crate::{
+    cpu::{CpuFeatures, CpuModel},
     llm::{self, BackendError, InferenceBackend, Platform},
     machine::KeyAction,
     memory::{heap::HeapUsage, pool::Pool},
     pci,
-    system::{Core, CpuFeatures, CpuModel, RunMode, Shutdown, System},
+    system::{Core, RunMode, Shutdown, System},
 };
 
 const PROMPT: &str = "ferrite> ";

@@ -1,6 +1,6 @@
 //! The core that runs this: identity, features, stopping.
 
-use crate::system::{CpuFeatures, CpuModel};
+use crate::cpu::{CpuFeatures, CpuModel};
 use aarch64_cpu::{
     asm::{
         barrier::{ISHST, dsb},

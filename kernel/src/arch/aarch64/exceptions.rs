@@ -1,14 +1,31 @@
 //! What happens when the CPU takes an exception.
 
-use super::{probe, stacks::Overflow};
-use crate::{
-    drivers::{
-        host::{ExitStatus, exit},
-        interrupts,
-    },
-    panic::{Emergency, OnCore, begin_end},
+use super::{cpu, probe, stacks::Overflow};
+use core::{
+    fmt,
+    sync::atomic::{AtomicPtr, Ordering},
 };
-use core::fmt::{self, Write};
+
+/// What is done about exceptions.
+pub struct Handlers {
+    /// Sees to the interrupts that are pending.
+    pub interrupt: fn(),
+    /// Ends the machine.
+    pub fault: fn(&Fault<'_>) -> !,
+}
+
+/// Null until [`set_handlers`] is called. No lock, since there may be no caches yet.
+static HANDLERS: AtomicPtr<Handlers> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Says what is done about exceptions from here on. Before, a fault stops the core.
+pub fn set_handlers(handlers: &'static Handlers) {
+    HANDLERS.store(core::ptr::from_ref(handlers).cast_mut(), Ordering::Release);
+}
+
+fn handlers() -> Option<&'static Handlers> {
+    // SAFETY: null, or what `set_handlers` was given, which lives for ever and is never written.
+    unsafe { HANDLERS.load(Ordering::Acquire).as_ref() }
+}
 
 /// The state that the vectors save, in the order of vectors.s.
 #[repr(C)]
@@ -33,7 +50,9 @@ const KINDS: [&str; 4] =
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_interrupt(_frame: &mut Frame) {
-    interrupts::dispatch();
+    if let Some(handlers) = handlers() {
+        (handlers.interrupt)();
+    }
 }
 
 /// Returns to the probe if it is what failed.
@@ -47,10 +66,23 @@ extern "C" fn exception_synchronous(frame: &mut Frame) {
 
 #[unsafe(no_mangle)]
 extern "C" fn exception_fatal(frame: &Frame, kind: u64) -> ! {
-    begin_end(ExitStatus::Fault);
-    let kind = KINDS.get(kind as usize).unwrap_or(&"exception");
-    let _ = writeln!(Emergency, "\nFAULT{OnCore}: {kind}: {}\n{frame}", Cause(frame));
-    exit(ExitStatus::Fault)
+    match handlers() {
+        Some(handlers) => (handlers.fault)(&Fault { frame, kind }),
+        None => cpu::stop(),
+    }
+}
+
+/// An exception that nothing can be done about: its kind, its cause in words, and the registers.
+pub struct Fault<'a> {
+    frame: &'a Frame,
+    kind: u64,
+}
+
+impl fmt::Display for Fault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = KINDS.get(self.kind as usize).unwrap_or(&"exception");
+        write!(f, "{kind}: {}\n{}", Cause(self.frame), self.frame)
+    }
 }
 
 /// The cause of an exception, in words.

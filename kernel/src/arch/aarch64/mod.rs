@@ -4,7 +4,7 @@ pub mod boot_map;
 pub mod counters;
 pub mod cpu;
 pub mod entry;
-mod exceptions;
+pub mod exceptions;
 pub mod image;
 pub mod interrupts;
 mod memory_functions;

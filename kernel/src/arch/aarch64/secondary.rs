@@ -1,9 +1,9 @@
 //! What another core needs to begin with: its map, its stacks, its number.
 
 use super::{cpu, stacks};
-use crate::cores::MAX_CORES;
 use aarch64_cpu::registers::{Readable, TTBR0_EL1};
 use core::cell::UnsafeCell;
+use team::MAX_CORES;
 
 /// What `secondary_entry` in entry.s reads, in its order.
 #[repr(C)]

@@ -1,8 +1,8 @@
 //! SHA-256 with the CPU's own instructions, `FEAT_SHA256`.
 
 use crate::{
+    cpu::CpuFeatures,
     sha256::{Block, Compress},
-    system::CpuFeatures,
 };
 use core::arch::{
     aarch64::{

@@ -1,10 +1,10 @@
 //! Checks that interrupts leave the vector registers alone.
 //!
 //! The virtual timer interrupts a loop that holds known values in q0-q31; the handler destroys
-//! them all. Used by [`self_test`](crate::self_test) only.
+//! them all.
 
 use super::time::VIRTUAL_TIMER_INTERRUPT;
-use crate::drivers::interrupts;
+use crate::machine::Interrupt;
 use core::{
     arch::asm,
     sync::atomic::{AtomicU64, Ordering},
@@ -15,13 +15,12 @@ const INTERVAL_TICKS: u64 = 5_000;
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// Returns after a hundred interrupts that changed no register.
+/// Returns after a hundred interrupts that changed no register. `enable` lets an interrupt call a function.
 ///
 /// # Panics
-/// If one did, or if there is no timer interrupt.
-pub fn run() {
-    interrupts::enable(VIRTUAL_TIMER_INTERRUPT, on_timer, 0)
-        .unwrap_or_else(|error| panic!("vector self-test: {error}"));
+/// If one did.
+pub fn run(enable: impl FnOnce(Interrupt, fn(usize))) {
+    enable(VIRTUAL_TIMER_INTERRUPT, on_timer);
     arm_timer();
     let mut rounds = 0_u64;
     while COUNT.load(Ordering::Relaxed) < INTERRUPTS {
