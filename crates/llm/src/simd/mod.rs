@@ -47,7 +47,6 @@ pub use aarch64::CpuFeatures;
 pub use attend::{Attend, MAX_QUERIES, Query, Vectors};
 pub use q8::{Q8, Q8Format, Q8Mut};
 pub use table::Kernels;
-pub(crate) use table::{FloatTileFn, PackedTileFn, TileFn};
 
 impl Kernels {
     /// Plain Rust, for every CPU: the definition of what the others compute.

@@ -13,7 +13,8 @@ use super::packed;
 use super::packed256::{Weights256, add_block};
 use super::rows::{Halves, Rows8, Sums, Weights32, without_offset};
 use crate::blocks::GgmlType;
-use crate::simd::{Kernels, PackedTileFn, Q8};
+use crate::simd::Q8;
+use crate::simd::table::{Kernels, PackedTileFn};
 use core::arch::aarch64::*;
 use core::marker::PhantomData;
 

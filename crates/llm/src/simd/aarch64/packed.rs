@@ -13,7 +13,8 @@ use super::rows::{Fcvtl, Groups, Halves, ROWS, Rows8, Sums, Weights32, dot_16, h
 use super::sdot::{Sdot32, Sdot256};
 use super::weights32::table_16;
 use crate::blocks::{E2M1_DOUBLED, GgmlType, IQ4_VALUES, Packing};
-use crate::simd::{PackedTileFn, Q8, tiles::Tile};
+use crate::simd::table::PackedTileFn;
+use crate::simd::{Q8, tiles::Tile};
 use core::arch::{aarch64::*, asm};
 
 pub static PACKING: Packing = Packing {

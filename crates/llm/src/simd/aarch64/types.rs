@@ -3,7 +3,8 @@
 use super::product::{Weights32, Weights256};
 use super::{weights32, weights256};
 use crate::blocks::{GgmlType, with_block_of};
-use crate::simd::{Q8, TileFn, tiles::Tile};
+use crate::simd::table::TileFn;
+use crate::simd::{Q8, tiles::Tile};
 
 /// The products of a set.
 ///

@@ -10,7 +10,8 @@ use super::{
 use crate::blocks::{Block256, GgmlType};
 use crate::simd::elementwise::Elementwise;
 use crate::simd::table::AttendFns;
-use crate::simd::{FloatTileFn, Kernels, Q8, tiles::Tile};
+use crate::simd::table::{FloatTileFn, Kernels};
+use crate::simd::{Q8, tiles::Tile};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
 

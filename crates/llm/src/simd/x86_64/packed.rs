@@ -8,7 +8,8 @@ use super::packed32::{IQ4NL, MXFP4, Of32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use super::packed256::{IQ4XS, Of256, Q4K, Q5K, Q6K};
 use super::rows::{ROWS, Rows16};
 use crate::blocks::{GgmlType, Packing};
-use crate::simd::{PackedTileFn, Q8, tiles::Tile};
+use crate::simd::table::PackedTileFn;
+use crate::simd::{Q8, tiles::Tile};
 use core::arch::x86_64::*;
 
 /// Tokens that share each group of unpacked weights.

@@ -3,7 +3,8 @@
 use super::product::Weights32;
 use super::weights32;
 use crate::blocks::{Block256, GgmlType, with_block_of};
-use crate::simd::{Q8, TileFn, tiles::Tile};
+use crate::simd::table::TileFn;
+use crate::simd::{Q8, tiles::Tile};
 
 /// The products of a set.
 ///
