@@ -1,8 +1,8 @@
 //! Divides an output buffer among cores, each part handed to exactly one of them.
 //!
-//! Tiles are claimed from an atomic counter while the work runs: a core that the host takes away
-//! for a while claims fewer. [`crate::parallel::for_each_chunk`] does the same for contiguous chunks
-//! and needs no unsafe code; a tile is a rectangle whose rows interleave with those of others.
+//! Tiles are claimed while the work runs: a core that the host takes away for a while claims fewer.
+//! [`crate::parallel::for_each_chunk`] does the same for contiguous chunks and needs no unsafe code; a tile is a
+//! rectangle whose rows interleave with those of others.
 
 use crate::parallel::Workers;
 use core::marker::PhantomData;
@@ -103,19 +103,80 @@ pub fn for_each_tile(
     });
 }
 
+/// The most shares that work is divided into; further workers begin with what is left of these.
+const MAX_SHARES: usize = 16;
+
+/// The next index of a share, in a cache line of its own: mostly one worker claims.
+#[repr(align(128))]
+struct Share(AtomicUsize);
+
 /// Calls `job` once with every index below `count`.
+///
+/// Each worker begins with a share of its own, indices that follow each other, and then takes what is left of the
+/// others'. So it reads weights in one piece, of which nearly all can be asked for ahead of time.
 fn claim_each(workers: &dyn Workers, count: usize, job: &(dyn Fn(usize) + Sync)) {
-    if count == 1 {
-        return job(0);
+    let n_shares = workers.count().min(count).min(MAX_SHARES);
+    if n_shares <= 1 {
+        return (0..count).for_each(job);
     }
-    let next = AtomicUsize::new(0);
+    let shares: [Share; MAX_SHARES] =
+        core::array::from_fn(|share| Share(AtomicUsize::new(count * share / n_shares)));
+    let come = AtomicUsize::new(0);
     workers.run(&|| {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                break;
+        let own = come.fetch_add(1, Ordering::Relaxed) % n_shares;
+        for share in (own..n_shares).chain(0..own) {
+            let end = count * (share + 1) / n_shares;
+            loop {
+                let index = shares[share].0.fetch_add(1, Ordering::Relaxed);
+                if index >= end {
+                    break;
+                }
+                job(index);
             }
-            job(index);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parallel::Serial;
+    use crate::simd::std::{sync::Mutex, thread, vec, vec::Vec};
+
+    /// So many cores, of which only some come.
+    struct Coming {
+        count: usize,
+        n_coming: usize,
+    }
+
+    impl Workers for Coming {
+        fn count(&self) -> usize {
+            self.count
+        }
+
+        fn run(&self, job: &(dyn Fn() + Sync)) {
+            thread::scope(|scope| (0..self.n_coming).for_each(|_| drop(scope.spawn(job))));
+        }
+    }
+
+    #[test]
+    fn each_index_is_claimed_once_whoever_comes() {
+        for count in [0, 1, 2, 3, 7, 16, 17, 100] {
+            for (n_workers, n_coming) in [(2, 1), (2, 2), (3, 2), (16, 5), (40, 1), (40, 8)] {
+                let done = Mutex::new(vec![0; count]);
+                let workers = Coming { count: n_workers, n_coming };
+                claim_each(&workers, count, &|index| done.lock().unwrap()[index] += 1);
+                assert_eq!(done.into_inner().unwrap(), vec![1; count], "{n_coming} of {n_workers}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_alone_takes_them_in_order() {
+        for workers in [&Serial as &dyn Workers, &Coming { count: 3, n_coming: 1 }] {
+            let order = Mutex::new(Vec::new());
+            claim_each(workers, 10, &|index| order.lock().unwrap().push(index));
+            assert_eq!(order.into_inner().unwrap(), Vec::from_iter(0..10));
+        }
+    }
 }
