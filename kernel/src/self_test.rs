@@ -76,9 +76,9 @@ fn wait_for_all_cores() {
 }
 
 /// # Panics
-/// If it takes more than ten seconds.
+/// If it takes more than five minutes: an emulator's cores may have to wait for their turns.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    const PATIENCE_US: u64 = 10_000_000;
+    const PATIENCE_US: u64 = 300_000_000;
     let start_us = arch::time::now_us();
     while !is_so() {
         assert!(arch::time::now_us() - start_us < PATIENCE_US, "waited in vain for {what}");
@@ -94,7 +94,7 @@ fn check_cores() {
     const ITEMS: usize = 64;
     wait_for_all_cores();
     let by_others = AtomicUsize::new(0);
-    for run in 0..RUNS {
+    let run_once = |run: usize| {
         let next = AtomicUsize::new(0);
         let done: [AtomicUsize; ITEMS] = [const { AtomicUsize::new(0) }; ITEMS];
         TEAM.run(&|| {
@@ -108,13 +108,20 @@ fn check_cores() {
             }
         });
         assert!(done.iter().all(|item| item.load(Ordering::Relaxed) == 1), "run {run}");
+    };
+    for run in 0..RUNS {
+        run_once(run);
         if run % RUNS_BETWEEN_NAPS == 0 {
             let start_us = arch::time::now_us();
             wait_until("a nap's end", || arch::time::now_us() - start_us > NAP_US);
         }
     }
+    // The boot core may have been faster than the others woke.
+    wait_until("help by another core", || {
+        run_once(RUNS);
+        by_others.load(Ordering::Relaxed) > 0
+    });
     let by_others = by_others.into_inner();
-    assert!(by_others > 0, "no core but the boot core did anything");
     info!("cores self-test: {} cores, {RUNS} runs, {by_others} items done by others", TEAM.count());
 }
 

@@ -1,8 +1,8 @@
 //! Runs the kernel in QEMU through `scripts/run`, as a user would.
 //!
 //! [`Run`] says how; [`Run::finish`] waits for the machine to end and returns its [`Outcome`],
-//! [`Run::start`] gives a [`Session`] to type into. Whatever takes longer than its time limit is
-//! killed and fails the test.
+//! [`Run::start`] gives a [`Session`] to type into. Whatever takes longer than ten minutes is killed and fails the test:
+//! no test may fail because the host is slow or gives one program a turn later than another.
 
 pub mod device_tree;
 pub mod loader;
@@ -16,7 +16,7 @@ pub use qmp::Monitor;
 use std::{
     ffi::{OsStr, OsString},
     io::{Read, Write},
-    os::unix::process::CommandExt,
+    os::unix::{fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Condvar, Mutex, OnceLock},
@@ -24,8 +24,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Long enough for any boot on a loaded machine.
-const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
+/// Far more than any test needs on any host: the time limit of everything that is waited for.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// What the shell asks for a line with.
+const PROMPT: &str = "ferrite> ";
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
@@ -52,7 +55,6 @@ pub struct Run {
     shell_line: Option<OsString>,
     environment: Vec<(String, OsString)>,
     directory: Option<PathBuf>,
-    limit: Duration,
 }
 
 impl Default for Run {
@@ -69,7 +71,6 @@ impl Run {
             shell_line: None,
             environment: Vec::new(),
             directory: None,
-            limit: DEFAULT_LIMIT,
         }
     }
 
@@ -113,12 +114,6 @@ impl Run {
         self
     }
 
-    /// Allows the run this much time.
-    pub fn limit(mut self, limit: Duration) -> Self {
-        self.limit = limit;
-        self
-    }
-
     /// Starts the machine.
     pub fn start(self) -> Session {
         kernel_files();
@@ -143,7 +138,7 @@ impl Run {
         let stdin = child.stdin.take();
         let stdout = Collector::of(child.stdout.take().expect("a pipe"));
         let stderr = Collector::of(child.stderr.take().expect("a pipe"));
-        Session { child, stdin, stdout, stderr, read_so_far: 0, deadline: Instant::now() + self.limit }
+        Session { child, stdin, stdout, stderr, read_so_far: 0, deadline: Instant::now() + LIMIT }
     }
 
     /// Runs the machine until it ends by itself.
@@ -249,6 +244,21 @@ impl Session {
         };
         self.read_so_far += output.len();
         output
+    }
+
+    /// Asks the shell, which waits at its prompt, the same until `is_wanted` likes the answer, which is returned: for
+    /// what comes true some time after the boot.
+    ///
+    /// # Panics
+    /// If that never is so within the time limit.
+    pub fn ask_until(&mut self, line: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+        loop {
+            self.send(line);
+            let answer = String::from_utf8_lossy(&self.wait_for(PROMPT)).into_owned();
+            if is_wanted(&answer) {
+                return answer;
+            }
+        }
     }
 
     /// Ends the input and waits for the machine to end by itself.
@@ -382,6 +392,19 @@ impl Directory {
         let path = self.0.join(name);
         std::fs::write(&path, bytes).expect("the temporary directory is writable");
         path
+    }
+
+    /// A program that does what `script`, in bash's language, says, in place of one of this name.
+    ///
+    /// No program is written: one that any process has open for writing cannot be started, and what another test starts
+    /// meanwhile has it open until it has begun.
+    pub fn program(&self, name: &str, script: &str) -> PathBuf {
+        self.file(format!("{name}.script"), script.as_bytes());
+        let program = self.0.join(name);
+        let _ = std::fs::remove_file(&program);
+        let stand_in = repository().join("tests/qemu/stand-in");
+        symlink(stand_in, &program).expect("the temporary directory is writable");
+        program
     }
 }
 

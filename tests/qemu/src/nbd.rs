@@ -1,4 +1,4 @@
-//! A disk that stops answering when a test says so: a server of network block devices.
+//! A disk that answers slowly, or not at all, when a test says so: a server of network block devices.
 //!
 //! As much of the protocol as QEMU's client uses: fixed new-style negotiation, simple replies, reads
 //! (<https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>).
@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
 const OPTION_EXPORT_NAME: u32 = 1;
@@ -34,12 +35,14 @@ pub struct NbdServer {
 struct Gate {
     is_shut: Mutex<bool>,
     changed: Condvar,
+    delay: Duration,
 }
 
 impl Gate {
     fn pass(&self) {
         let shut = self.is_shut.lock().expect("no holder panics");
         drop(self.changed.wait_while(shut, |shut| *shut).expect("no holder panics"));
+        thread::sleep(self.delay);
     }
 
     fn set(&self, is_shut: bool) {
@@ -51,9 +54,14 @@ impl Gate {
 impl NbdServer {
     /// Serves `bytes`, a multiple of 512, at a socket in `directory`.
     pub fn start(directory: &Path, bytes: Vec<u8>) -> Self {
+        Self::start_slow(directory, bytes, Duration::ZERO)
+    }
+
+    /// The same; takes at least `delay` for each answer, one after the other.
+    pub fn start_slow(directory: &Path, bytes: Vec<u8>, delay: Duration) -> Self {
         let socket = directory.join("nbd");
         let listener = UnixListener::bind(&socket).expect("a socket in the temporary directory");
-        let gate = Arc::<Gate>::default();
+        let gate = Arc::new(Gate { delay, ..Gate::default() });
         let (bytes, server_gate) = (Arc::new(bytes), gate.clone());
         thread::spawn(move || {
             for client in listener.incoming().flatten() {

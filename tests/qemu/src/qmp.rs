@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::LIMIT;
+
 /// A monitor that QEMU is told to open.
 #[derive(Debug)]
 pub struct Monitor {
@@ -30,16 +32,15 @@ impl Monitor {
     /// # Panics
     /// If there is none.
     pub fn connect(&self) -> Connection {
-        const PATIENCE: Duration = Duration::from_secs(30);
         let start = Instant::now();
         let stream = loop {
             match UnixStream::connect(&self.socket) {
                 Ok(stream) => break stream,
-                Err(error) => assert!(start.elapsed() < PATIENCE, "QEMU's monitor: {error}"),
+                Err(error) => assert!(start.elapsed() < LIMIT, "QEMU's monitor: {error}"),
             }
             thread::sleep(Duration::from_millis(10));
         };
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
         let lines = BufReader::new(stream.try_clone().expect("another handle"));
         let mut connection = Connection { stream, lines };
         connection.command("qmp_capabilities", "{}");
@@ -66,14 +67,16 @@ impl Connection {
         assert!(answer.contains("\"return\""), "{name}: {answer}");
     }
 
-    /// Waits for an event.
+    /// Waits until the device with this id, and not only a part of it, has gone.
     ///
     /// # Panics
-    /// If it does not happen.
-    pub fn wait_for_event(&mut self, name: &str) {
-        self.line_with(&[&format!("\"event\": \"{name}\"")]);
+    /// If it does not go.
+    pub fn wait_until_deleted(&mut self, id: &str) {
+        let of_device = format!("\"device\": \"{id}\"");
+        while !self.line_with(&["\"event\": \"DEVICE_DELETED\""]).contains(&of_device) {}
     }
 
+    /// The next line with one of `texts` in it.
     fn line_with(&mut self, texts: &[&str]) -> String {
         loop {
             let mut line = String::new();

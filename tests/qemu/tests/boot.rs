@@ -46,8 +46,10 @@ fn max() {
 #[test]
 fn memory_of_every_size() {
     for (size, expected_mib) in [("128M", 100), ("1G", 940), ("8G", 8000)] {
-        let outcome =
-            Run::new().args(["--mem", size]).boot_args("log=info").command("help").finish().expect_status(0);
+        // Also where the host has less.
+        let backend = format!("-object memory-backend-ram,id=ram,size={size},reserve=off");
+        let run = Run::new().args(["--mem", size]).qemu(&format!("{backend} -machine memory-backend=ram"));
+        let outcome = run.boot_args("log=info").command("help").finish().expect_status(0);
         let words: Vec<_> = outcome.stderr.split_whitespace().collect();
         let place = words.iter().position(|&word| word == "memory:").unwrap();
         let mib: u64 = words[place + 1].parse().unwrap();
@@ -63,8 +65,7 @@ fn on_the_non_secure_side() {
         let machine = format!("-machine gic-version={version},secure=on -kernel {}", image.display());
         let mut session = Run::new().args(["--smp", "2"]).qemu(&machine).boot_args("log=warn").start();
         session.wait_for("ferrite> ");
-        session.send("cpus\r");
-        session.wait_for("core 1: mpidr 0x1, online");
+        session.ask_until("cpus\r", |cores| cores.contains("core 1: mpidr 0x1, online"));
         session.send("poweroff\r");
         let outcome = session.finish().expect_status(0);
         // Without its interrupt, the console would be polled.

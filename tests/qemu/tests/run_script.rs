@@ -1,19 +1,13 @@
 //! The contract of `scripts/run`: arguments, defaults, exit statuses, clear errors.
 
 use qemu_tests::{Directory, Run, repository};
-use std::{
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    time::UNIX_EPOCH,
-};
+use std::{fs, path::Path, time::UNIX_EPOCH};
 
 const USAGE_ERROR: i32 = 2;
 
 /// The arguments that QEMU would get, one a line: a program in QEMU's place prints them.
 fn qemu_arguments(run: Run, directory: &Directory) -> Vec<String> {
-    let program = directory.file("qemu-system-aarch64", b"#!/bin/sh\nprintf '%s\\n' \"$@\"\n");
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let program = directory.program("qemu-system-aarch64", "printf '%s\\n' \"$@\"");
     let path = std::env::var("PATH").unwrap();
     let bin = program.parent().unwrap().display().to_string();
     let outcome = run.env("PATH", format!("{bin}:{path}")).finish().expect_status(0);

@@ -3,8 +3,8 @@
 
 use qemu_tests::{Directory, repository};
 use std::{
-    fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, symlink},
+    fs,
+    os::unix::fs::symlink,
     path::PathBuf,
     process::{Command, Output},
 };
@@ -41,8 +41,7 @@ impl Machine {
     }
 
     fn program(&self, name: &str, script: &str) {
-        self.directory.file(name, format!("#!/usr/bin/env bash\n{script}\n").as_bytes());
-        fs::set_permissions(self.path(name), Permissions::from_mode(0o755)).unwrap();
+        self.directory.program(name, script);
     }
 
     fn without(self, program: &str) -> Self {

@@ -4,6 +4,9 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 
 use qemu_tests::{Directory, Run, Session, repository};
 
+/// The guest's clock stands still while it waits for a key, so that no key of a sequence comes too late.
+const PATIENT_CLOCK: &str = "-icount shift=0,sleep=off";
+
 const PROMPT: &str = "\rferrite> \x1b[K";
 
 fn default_model() -> PathBuf {
@@ -100,7 +103,7 @@ fn a_model_is_listed_loaded_verified_used_and_unloaded() {
 
 #[test]
 fn keys_edit_lines_and_recall_them() {
-    let mut session = start(Run::new());
+    let mut session = start(Run::new().args(["--smp", "1"]).qemu(PATIENT_CLOCK));
     assert!(answer(&mut session, b"cpuz\x7fs").contains("core 0"));
     assert!(answer(&mut session, b"pus\x1b[Hc\x1b[F").contains("core 0"));
     assert!(answer(&mut session, b"\x1b[A\x1b[A").contains("core 0"));
@@ -126,7 +129,8 @@ fn keys_edit_lines_and_recall_them() {
 #[test]
 fn the_terminal_is_asked_for_its_width() {
     const ASKED: &str = "\x1b[999C\x1b[6n";
-    let mut session = Run::new().boot_args("ferrite.columns=60").start();
+    let run = Run::new().args(["--smp", "1"]).qemu(PATIENT_CLOCK);
+    let mut session = run.boot_args("ferrite.columns=60").start();
     for columns in [30, 45] {
         session.wait_for(ASKED);
         session.wait_for(PROMPT);
