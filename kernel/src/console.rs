@@ -12,6 +12,15 @@ pub trait Console {
     /// which a terminal's never does, or when there is a [shutdown request](Self::shutdown_request).
     fn wait_for_byte(&mut self) -> Option<u8>;
 
+    /// Whether a Ctrl-C waits among what has come and was not read yet.
+    fn is_interrupted(&mut self) -> bool {
+        false
+    }
+
+    /// Says that a person types, before a screen, and no program or file whose every byte counts: of what is typed
+    /// while nobody reads, what is too much to be kept may be forgotten for the sake of a Ctrl-C behind it.
+    fn expect_person(&mut self) {}
+
     /// What a key of the machine itself, such as the power key, has asked for.
     fn shutdown_request(&self) -> Option<KeyAction> {
         None

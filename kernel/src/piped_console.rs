@@ -90,6 +90,14 @@ impl Console for PipedConsole<'_> {
         self.next(|console| console.wait_for_byte())
     }
 
+    fn is_interrupted(&mut self) -> bool {
+        self.console.is_interrupted()
+    }
+
+    fn expect_person(&mut self) {
+        self.console.expect_person();
+    }
+
     fn shutdown_request(&self) -> Option<KeyAction> {
         self.console.shutdown_request()
     }

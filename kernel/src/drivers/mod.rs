@@ -21,6 +21,7 @@ pub mod pl061;
 pub mod power;
 #[cfg(target_os = "none")]
 pub mod power_keys;
+pub mod received;
 #[cfg(target_os = "none")]
 pub mod serial_port;
 #[cfg(target_os = "none")]

@@ -4,7 +4,7 @@
 //! computes. When the queue is full the receive interrupt is masked and bytes wait in the UART's
 //! FIFO, where the sender's flow control sees them, until the reader has made room.
 
-use super::{interrupts, power_keys, serial_port::SerialPort};
+use super::{interrupts, power_keys, received::Received, serial_port::SerialPort};
 use crate::{
     arch,
     console::Console,
@@ -15,15 +15,17 @@ use core::{
     fmt,
     sync::atomic::{AtomicUsize, Ordering},
 };
-use heapless::Deque;
 use log::warn;
 use spin::Mutex;
 
-const QUEUE_BYTES: usize = 4096;
+/// How much is kept that nobody has read.
+const QUEUE_BYTES: usize = 64 * 1024;
 
 struct Port {
     uart: SerialPort,
-    received: Deque<u8, QUEUE_BYTES>,
+    received: Received,
+    /// Whether a person types: see [`Console::expect_person`].
+    is_person: bool,
     /// False where the device tree names no interrupt: the reader polls then.
     has_interrupt: bool,
 }
@@ -85,7 +87,7 @@ pub unsafe fn init(device: &Uart) {
     };
     uart.init(device);
     set_emergency_uart(Some(device));
-    let port = Port { uart, received: Deque::new(), has_interrupt: false };
+    let port = Port { uart, received: Received::new(QUEUE_BYTES), is_person: false, has_interrupt: false };
     arch::interrupts::masked(|| *PORT.lock() = Some(port));
 }
 
@@ -116,27 +118,37 @@ impl Port {
     /// Moves what the FIFO holds into the queue; if that fills up, masks the receive interrupt.
     fn drain_fifo(&mut self) {
         self.uart.acknowledge();
-        while !self.received.is_full() {
-            match self.uart.read() {
-                Some(byte) => {
-                    let _ = self.received.push_back(byte);
-                }
-                None => return,
+        self.received.fill(|| self.uart.read());
+        if self.received.is_full() {
+            self.uart.set_receive_interrupt(false);
+        }
+    }
+
+    /// True while a Ctrl-C waits to be read.
+    fn is_interrupted(&mut self) -> bool {
+        if !self.has_interrupt {
+            self.drain_fifo();
+        }
+        if self.is_person && self.received.is_full() && !self.received.holds_interrupt() {
+            self.received.look_beyond(|| self.uart.read());
+            if self.has_interrupt && !self.received.is_full() {
+                self.uart.set_receive_interrupt(true);
+                self.drain_fifo();
             }
         }
-        self.uart.set_receive_interrupt(false);
+        self.received.holds_interrupt()
     }
 
     fn read_byte(&mut self) -> Option<u8> {
         let was_full = self.received.is_full();
-        let byte = self.received.pop_front();
+        let byte = self.received.pop();
         if self.has_interrupt && was_full {
             // What the FIFO holds has had its interrupt, so it is fetched here.
             self.uart.set_receive_interrupt(true);
             self.drain_fifo();
         } else if !self.has_interrupt && byte.is_none() {
             self.drain_fifo();
-            return self.received.pop_front();
+            return self.received.pop();
         }
         byte
     }
@@ -144,14 +156,7 @@ impl Port {
 
 /// True while a Ctrl-C waits to be read.
 pub fn is_interrupted() -> bool {
-    const CTRL_C: u8 = 0x03;
-    let is_there = with_port(|port| {
-        if !port.has_interrupt {
-            port.drain_fifo();
-        }
-        port.received.iter().any(|&byte| byte == CTRL_C)
-    });
-    is_there == Some(true)
+    with_port(Port::is_interrupted) == Some(true)
 }
 
 /// Writes `bytes` as they are.
@@ -237,6 +242,14 @@ impl Console for SerialConsole {
                 return byte;
             }
         }
+    }
+
+    fn is_interrupted(&mut self) -> bool {
+        is_interrupted()
+    }
+
+    fn expect_person(&mut self) {
+        with_port(|port| port.is_person = true);
     }
 
     fn shutdown_request(&self) -> Option<KeyAction> {

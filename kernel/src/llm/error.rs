@@ -138,7 +138,8 @@ impl BackendError {
 
     /// True if a disk has not answered, and may do so later.
     pub fn is_no_answer(&self) -> bool {
-        matches!(self, Self::Read { error: ReadError::NoAnswer { .. } | ReadError::Broken, .. })
+        use ReadError::{Broken, Lost, NoAnswer};
+        matches!(self, Self::Read { error: NoAnswer { .. } | Broken | Lost { .. }, .. })
     }
 
     /// Says in which file it went wrong.
@@ -179,7 +180,17 @@ impl fmt::Display for BackendError {
                 write!(f, "disk {disk} has not answered for {s}.{tenths} s")
             }
             Self::Read { disk, error: ReadError::Broken } => {
-                write!(f, "disk {disk} has failed and had to be reset; `disks rescan` looks for it again")
+                write!(f, "disk {disk} has failed and had to be reset")
+            }
+            Self::Read { disk, error: ReadError::Lost { lent_bytes } } => {
+                match lent_bytes {
+                    0 => write!(f, "disk {disk} does not start again")?,
+                    _ => write!(
+                        f,
+                        "disk {disk} does not confirm a reset, so {lent_bytes} bytes of memory stay lent to it"
+                    )?,
+                }
+                f.write_str("; `disks rescan` tries it anew")
             }
             Self::Read { error, .. } => error.fmt(f),
             Self::Gguf(error) => error.fmt(f),

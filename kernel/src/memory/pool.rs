@@ -308,6 +308,13 @@ pub struct Pins {
     extents: Vec<Extent>,
 }
 
+impl Pins {
+    /// How many bytes are pinned.
+    pub fn size_bytes(&self) -> usize {
+        self.extents.iter().map(|extent| extent.length).sum()
+    }
+}
+
 impl Drop for Pins {
     fn drop(&mut self) {
         self.pool.0.lock().unpin(&self.extents);

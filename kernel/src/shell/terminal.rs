@@ -22,7 +22,8 @@ use crate::{
     machine::KeyAction,
 };
 
-/// How much may be typed, or piped in, while a command runs; the rest waits in the console.
+/// How much may be typed, or piped in, while a command runs. The rest waits in the console, or, if a person types, is
+/// forgotten, so that Ctrl-C is heard whatever was typed before it.
 const MAX_TYPE_AHEAD_BYTES: usize = 64 * 1024;
 
 /// Width of a terminal that has not said its own.
@@ -64,6 +65,10 @@ impl<'a> Terminal<'a> {
         interactive: bool,
         columns: Option<usize>,
     ) -> Self {
+        let is_screen = columns.is_some_and(|columns| columns > 0);
+        if is_screen {
+            console.expect_person();
+        }
         Self {
             console,
             clock_us,
@@ -72,7 +77,7 @@ impl<'a> Terminal<'a> {
             decoder: KeyDecoder::new(),
             interactive,
             columns: columns.filter(|&columns| columns > 0).unwrap_or(DEFAULT_COLUMNS),
-            is_screen: columns.is_some_and(|columns| columns > 0),
+            is_screen,
             n_unanswered: (columns != Some(0)).then_some(0),
         }
     }
@@ -162,6 +167,7 @@ impl<'a> Terminal<'a> {
         self.columns = columns;
         editor.set_columns(columns, self.console);
         if !core::mem::replace(&mut self.is_screen, true) {
+            self.console.expect_person();
             self.console.write_bytes(WRAP);
             self.console.write_bytes(MARK_PASTES);
         }
@@ -230,18 +236,22 @@ impl<'a> Terminal<'a> {
             self.was_stopped = true;
             return ControlFlow::Break(());
         }
-        while self.type_ahead.len() < MAX_TYPE_AHEAD_BYTES {
+        loop {
+            let has_room = self.type_ahead.len() < MAX_TYPE_AHEAD_BYTES;
+            if !has_room && !self.is_screen && !self.console.is_interrupted() {
+                return ControlFlow::Continue(());
+            }
             match self.console.read_byte() {
-                None => break,
+                None => return ControlFlow::Continue(()),
                 Some(INTERRUPT_BYTE) => {
                     self.type_ahead.clear();
                     self.was_stopped = true;
                     return ControlFlow::Break(());
                 }
-                Some(byte) => self.type_ahead.push_back(byte),
+                Some(byte) if has_room => self.type_ahead.push_back(byte),
+                Some(_) => {}
             }
         }
-        ControlFlow::Continue(())
     }
 }
 
@@ -277,6 +287,10 @@ mod tests {
 
         fn wait_for_byte(&mut self) -> Option<u8> {
             self.read_byte()
+        }
+
+        fn is_interrupted(&mut self) -> bool {
+            self.input.contains(&INTERRUPT_BYTE)
         }
 
         fn write_bytes(&mut self, bytes: &[u8]) {
@@ -374,6 +388,28 @@ mod tests {
         let mut terminal = Terminal::new(&mut person, now_us, true, Some(0));
         assert_eq!(terminal.read_line(&mut LineEditor::new(), "> "), Entered::Line(b"x".to_vec()));
         assert_eq!(terminal.columns, 80);
+    }
+
+    /// What was typed ahead and not forgotten, and whether Ctrl-C was heard.
+    fn type_ahead(input: &[u8], columns: Option<usize>) -> (Vec<u8>, bool) {
+        let mut person = Person::before(Screen::silent(80));
+        person.input.extend(input);
+        let mut terminal = Terminal::new(&mut person, now_us, true, columns);
+        let is_heard = terminal.check_interrupt().is_break();
+        let mut kept: Vec<u8> = terminal.type_ahead.drain(..).collect();
+        kept.extend(&person.input);
+        (kept, is_heard)
+    }
+
+    #[test]
+    fn ctrl_c_is_heard_whatever_was_typed_before_it_and_no_file_loses_a_byte() {
+        let mut input = [b'x'; 3 * MAX_TYPE_AHEAD_BYTES].to_vec();
+        assert!(type_ahead(&input, Some(0)) == (input.clone(), false));
+        assert!(type_ahead(&input, Some(80)) == (input[..MAX_TYPE_AHEAD_BYTES].to_vec(), false));
+        input.extend(b"\x03later");
+        for columns in [Some(0), Some(80)] {
+            assert!(type_ahead(&input, columns) == (b"later".to_vec(), true), "{columns:?}");
+        }
     }
 
     #[test]

@@ -226,7 +226,7 @@ mod tests {
 
         fn reset(&mut self) -> Result<(), crate::storage::ReadError> {
             self.2 = true;
-            Err(crate::storage::ReadError::Broken)
+            Err(crate::storage::ReadError::Lost { lent_bytes: 0 })
         }
 
         fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), crate::storage::ReadError> {

@@ -64,7 +64,7 @@ pub trait BlockDevice: Send {
     /// Starts the device anew, with everything that it was asked for forgotten.
     ///
     /// # Errors
-    /// [`ReadError::Broken`] if it cannot be started again.
+    /// [`ReadError::Lost`] if it cannot be started again.
     fn reset(&mut self) -> Result<(), ReadError> {
         Ok(())
     }
@@ -143,6 +143,11 @@ pub enum ReadError {
     Interrupted,
     /// The device asked for a reset or broke the rules, and what it was asked for is lost.
     Broken,
+    /// The device has not stopped or started when it was told to: see [`Disk::is_lost`].
+    Lost {
+        /// The memory that it may still write to, which is nobody's for ever.
+        lent_bytes: usize,
+    },
 }
 
 impl fmt::Display for ReadError {
@@ -167,6 +172,11 @@ impl fmt::Display for ReadError {
             }
             Self::Interrupted => f.write_str("stopped"),
             Self::Broken => f.write_str("the disk has failed and had to be reset"),
+            Self::Lost { lent_bytes: 0 } => f.write_str("the disk does not start again"),
+            Self::Lost { lent_bytes } => write!(
+                f,
+                "the disk does not confirm a reset, so {lent_bytes} bytes of memory stay lent to it"
+            ),
         }
     }
 }

@@ -62,6 +62,11 @@ pub enum Failure {
     Interrupted,
     /// The device asked for a reset, or did what it must not.
     Broken,
+    /// The device has not stopped or started when it was told to.
+    Lost {
+        /// The memory that it may still write to.
+        lent_bytes: usize,
+    },
 }
 
 impl From<Failure> for ReadError {
@@ -74,6 +79,7 @@ impl From<Failure> for ReadError {
             Failure::NoAnswer { waited_us } => Self::NoAnswer { waited_us },
             Failure::Interrupted => Self::Interrupted,
             Failure::Broken => Self::Broken,
+            Failure::Lost { lent_bytes } => Self::Lost { lent_bytes },
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The block device: its features, its configuration, its queue (VIRTIO 1.2, 5.2).
 
 use super::{
-    queue::{Queue, SHORTEST},
+    queue::{Queue, RINGS_BYTES, SHORTEST},
     requests::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings, UNHEEDING_US},
 };
-use crate::storage::{BlockDevice, PATIENCE_US, ReadError, sectors, sectors::SECTOR_BYTES};
+use crate::storage::{BlockDevice, ReadError, sectors, sectors::SECTOR_BYTES};
 use alloc::{boxed::Box, string::String};
 use core::{
     array, fmt,
@@ -312,7 +312,7 @@ impl<T: Transport> BlockChannel<T> {
     /// Tells the device that it will not be driven, and lets it have no memory.
     fn give_up(&mut self) {
         self.transport.set_status(DeviceStatus::FAILED);
-        self.halt();
+        let _ = self.halt();
     }
 
     /// Marks all slots as free.
@@ -374,16 +374,21 @@ impl<T: Transport> Channel for BlockChannel<T> {
         status.contains(DeviceStatus::DEVICE_NEEDS_RESET) || !status.contains(DeviceStatus::DRIVER_OK)
     }
 
-    fn halt(&mut self) -> bool {
+    fn halt(&mut self) -> Result<(), usize> {
         if self.stop() {
             self.queue = None;
             self.forget_requests();
-            return true;
+            return Ok(());
         }
         // The device may go on to use them.
-        forget(self.queue.take());
-        forget(take(&mut self.slots));
-        false
+        let queue_bytes = self.queue.take().map_or(0, |queue| {
+            forget(queue);
+            RINGS_BYTES
+        });
+        let slots = take(&mut self.slots);
+        let slots_bytes = size_of_val(&*slots);
+        forget(slots);
+        Err(queue_bytes + slots_bytes)
     }
 
     fn restart(&mut self) -> Result<(), Broken> {
@@ -417,13 +422,9 @@ impl<T: Transport> VirtioDisk<T> {
     /// # Errors
     /// [`InitError`].
     pub fn new(transport: T, name: String, surroundings: Surroundings) -> Result<Self, InitError> {
-        /// A device knows its number without asking anybody.
-        const SERIAL_PATIENCE_US: u64 = 1_000_000;
         let channel = BlockChannel::new(transport, surroundings)?;
         let mut requests = Requests::new(channel, surroundings);
-        requests.set_patience(SERIAL_PATIENCE_US);
         let serial = requests.serial();
-        requests.set_patience(PATIENCE_US);
         Ok(Self { requests, serial: String::from_utf8_lossy(&serial).into_owned(), transport: name })
     }
 }

@@ -4,13 +4,16 @@
 
 use super::hal::IdentityHal;
 use alloc::boxed::Box;
-use virtio_drivers::{Error, queue::VirtQueue, transport::Transport};
+use virtio_drivers::{Error, PAGE_SIZE, queue::VirtQueue, transport::Transport};
 
 /// Number of the only queue that is used.
 const QUEUE: u16 = 0;
 
 /// The shortest queue that a read fits into: its descriptors are header, data and status.
 pub const SHORTEST: u32 = 4;
+
+/// What a queue's rings take: a page for the driver's, and one for the device's.
+pub const RINGS_BYTES: usize = 2 * PAGE_SIZE;
 
 /// Queue 0 of a device.
 pub enum Queue {

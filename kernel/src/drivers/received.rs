@@ -1,0 +1,104 @@
+//! What a UART has received and nobody has read yet.
+
+use alloc::collections::VecDeque;
+
+/// Ctrl-C.
+const INTERRUPT_BYTE: u8 = 0x03;
+
+/// Bytes in the order of their arrival, up to a limit; what a UART holds beyond that stays there, where the sender's
+/// flow control sees it.
+#[derive(Debug)]
+pub struct Received {
+    bytes: VecDeque<u8>,
+    limit_bytes: usize,
+    n_interrupts: usize,
+}
+
+impl Received {
+    /// Nothing, with room for `limit_bytes`: receiving allocates no more.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { bytes: VecDeque::with_capacity(limit_bytes), limit_bytes, n_interrupts: 0 }
+    }
+
+    /// Whether there is no more room.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() == self.limit_bytes
+    }
+
+    /// Takes what `read` gives while there is room.
+    pub fn fill(&mut self, mut read: impl FnMut() -> Option<u8>) {
+        while !self.is_full()
+            && let Some(byte) = read()
+        {
+            self.bytes.push_back(byte);
+            self.n_interrupts += usize::from(byte == INTERRUPT_BYTE);
+        }
+    }
+
+    /// Looks for Ctrl-C behind what there is room for: what comes before it is forgotten, as all that was typed before a
+    /// Ctrl-C. To be called where nobody reads and a person types.
+    pub fn look_beyond(&mut self, mut read: impl FnMut() -> Option<u8>) {
+        while let Some(byte) = read() {
+            if byte == INTERRUPT_BYTE {
+                self.bytes.clear();
+                self.bytes.push_back(byte);
+                self.n_interrupts = 1;
+                return;
+            }
+        }
+    }
+
+    /// The next byte.
+    pub fn pop(&mut self) -> Option<u8> {
+        let byte = self.bytes.pop_front()?;
+        self.n_interrupts -= usize::from(byte == INTERRUPT_BYTE);
+        Some(byte)
+    }
+
+    /// Whether a Ctrl-C is among what is there.
+    pub fn holds_interrupt(&self) -> bool {
+        self.n_interrupts > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn fill(received: &mut Received, bytes: &mut &[u8]) {
+        received.fill(|| bytes.split_off_first().copied());
+    }
+
+    #[test]
+    fn nothing_is_lost_and_ctrl_c_is_known_until_it_is_read() {
+        let mut received = Received::new(4);
+        let mut sent = &b"ab\x03cd\x03efgh"[..];
+        let mut read = Vec::new();
+        let mut holds = Vec::new();
+        loop {
+            fill(&mut received, &mut sent);
+            holds.push(u8::from(received.holds_interrupt()));
+            match received.pop() {
+                Some(byte) => read.push(byte),
+                None => break,
+            }
+        }
+        assert_eq!(read, b"ab\x03cd\x03efgh");
+        assert_eq!(holds, [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn ctrl_c_beyond_the_room_is_found_and_forgets_what_came_before() {
+        let mut received = Received::new(4);
+        let mut sent = &b"abcdefgh\x03later"[..];
+        fill(&mut received, &mut sent);
+        assert!(received.is_full() && !received.holds_interrupt());
+        received.look_beyond(|| sent.split_off_first().copied());
+        assert!(received.holds_interrupt() && !received.is_full());
+        fill(&mut received, &mut sent);
+        let read: Vec<u8> = core::iter::from_fn(|| received.pop()).collect();
+        assert_eq!(read, b"\x03lat");
+        assert_eq!(sent, b"er");
+    }
+}
