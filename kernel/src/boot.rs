@@ -183,7 +183,7 @@ unsafe fn map_memory(platform: &Platform) {
         Some(InterruptController::GicV2 { distributor, cpu_interface }) => {
             devices.extend([distributor.range(), cpu_interface.range()])
         }
-        Some(InterruptController::GicV3 { distributor, redistributors }) => {
+        Some(InterruptController::GicV3 { distributor, redistributors, .. }) => {
             devices.push(distributor.range());
             devices.extend(redistributors.iter().map(Registers::range));
         }
@@ -286,7 +286,7 @@ fn find_disks(platform: &Platform, args: &BootArgs) -> Disks {
         pool: &POOL,
     };
     // SAFETY: mapped by now, and nothing else uses them.
-    let bus = unsafe { virtio::Bus::new(&platform.virtio_mmio, platform.pcie.as_ref(), surroundings) };
+    let bus = unsafe { virtio::Bus::new(platform, surroundings) };
     let disks = Disks::find(Box::new(bus), &args.files);
     info!("{} disks, {} PCI functions", disks.len(), disks.pci_functions().len());
     for disk in disks.iter() {

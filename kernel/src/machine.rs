@@ -2,6 +2,7 @@
 //!
 //! [`Platform`] is filled by [`device_tree`](crate::device_tree) and read by the drivers and `boot.rs`.
 
+use crate::storage::Undriven;
 use alloc::{string::String, vec::Vec};
 use core::{fmt, ops::Range};
 
@@ -33,7 +34,8 @@ pub enum Trigger {
 /// An interrupt of the interrupt controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupt {
-    /// The controller's number: 16 to 31 belong to one core each, from 32 on they are shared.
+    /// The controller's number: 16 to 31 belong to one core each, from 32 on they are shared; those of GICv3.1's
+    /// extended ranges are 1056 to 1119 and 4096 to 5119.
     pub number: u32,
     /// How it is signalled.
     pub trigger: Trigger,
@@ -95,8 +97,10 @@ pub enum InterruptController {
     GicV3 {
         /// The distributor, `GICD`.
         distributor: Registers,
-        /// The regions of redistributors, `GICR`, one frame pair a core in each.
+        /// The regions of redistributors, `GICR`.
         redistributors: Vec<Registers>,
+        /// The distance between redistributors, where it is not that which the architecture gives.
+        stride_bytes: Option<u64>,
     },
 }
 
@@ -187,6 +191,8 @@ pub struct Platform {
     pub virtio_mmio: Vec<Registers>,
     /// The PCIe host bridge.
     pub pcie: Option<PcieHost>,
+    /// What may have disks and is not driven, apart from what is plugged into transports and PCI slots.
+    pub undriven: Vec<Undriven>,
     /// Interrupt of the cores' virtual timers.
     pub timer_interrupt: Option<Interrupt>,
     /// Interrupt of the cores' performance counters.

@@ -26,6 +26,12 @@ pub(super) const GIC_V3: &[&str] = &["arm,gic-v3"];
 const FIRST_SHARED: u32 = 32;
 const FIRST_PRIVATE: u32 = 16;
 
+/// Extended shared and private ones, and how many there are (GICv3.1; GICv3 and v4 architecture, 2.2.1).
+const FIRST_EXTENDED_SHARED: u32 = 4096;
+const EXTENDED_SHARED: u32 = 1024;
+const FIRST_EXTENDED_PRIVATE: u32 = 1056;
+const EXTENDED_PRIVATE: u32 = 64;
+
 /// How many maps an interrupt may pass through.
 const MAX_MAPS: usize = 8;
 
@@ -137,8 +143,10 @@ fn interrupt_cells(controller: &FdtNode<'_>) -> Option<usize> {
 
 /// Type, number, flags (Linux' bindings arm,gic.yaml and arm,gic-v3.yaml).
 fn gic_interrupt(controller: &FdtNode<'_>, interrupt: &[u32]) -> Option<Interrupt> {
-    let mut compatible = controller.compatible().into_iter().flatten();
-    if !compatible.any(|name| GIC_V2.contains(&name) || GIC_V3.contains(&name)) {
+    let is_one_of =
+        |names: &[&str]| controller.compatible().into_iter().flatten().any(|name| names.contains(&name));
+    let is_v3 = is_one_of(GIC_V3);
+    if !is_v3 && !is_one_of(GIC_V2) {
         return None;
     }
     let &[kind, number, flags, ..] = interrupt else {
@@ -147,6 +155,8 @@ fn gic_interrupt(controller: &FdtNode<'_>, interrupt: &[u32]) -> Option<Interrup
     let number = match kind {
         0 if number < 1020 - FIRST_SHARED => number + FIRST_SHARED,
         1 if number < FIRST_SHARED - FIRST_PRIVATE => number + FIRST_PRIVATE,
+        2 if is_v3 && number < EXTENDED_SHARED => number + FIRST_EXTENDED_SHARED,
+        3 if is_v3 && number < EXTENDED_PRIVATE => number + FIRST_EXTENDED_PRIVATE,
         _ => return None,
     };
     // 1 and 2: rising and falling edge; 4 and 8: high and low level.

@@ -25,6 +25,7 @@ use crate::{
         Cpu, Interrupt, InterruptController, PciWindow, PcieHost, Platform, PsciMethod, Registers, Uart,
     },
     memory::layout,
+    storage::Undriven,
 };
 use alloc::{format, string::ToString, vec::Vec};
 use core::{fmt, ops::Range};
@@ -118,6 +119,7 @@ impl Platform {
             interrupt_controller: None,
             virtio_mmio: Vec::new(),
             pcie: None,
+            undriven: Vec::new(),
             timer_interrupt: None,
             pmu_interrupt: None,
             clock: None,
@@ -127,7 +129,12 @@ impl Platform {
         };
         for place in walk::places(tree) {
             platform.add_device(tree, &place);
-            platform.power_keys.extend(power_keys::keys(tree, &place));
+            for key in power_keys::keys(tree, &place) {
+                match key {
+                    Ok(key) => platform.power_keys.push(key),
+                    Err(unheard) => platform.remarks.push(unheard.to_string()),
+                }
+            }
         }
         platform.virtio_mmio.sort_by_key(|device| device.address);
         Ok(platform)
@@ -135,7 +142,9 @@ impl Platform {
 
     fn add_device(&mut self, tree: &Fdt<'_>, place: &Place<'_>) {
         if place.is_compatible(&["virtio,mmio"]) {
-            self.virtio_mmio.extend(place.registers_of(0, 0x100, 4));
+            if self.can_reach_ram(place, false) {
+                self.virtio_mmio.extend(place.registers_of(0, 0x100, 4));
+            }
         } else if place.is_compatible(interrupts::GIC_V3) {
             self.set_interrupt_controller(gic_v3(place));
         } else if place.is_compatible(interrupts::GIC_V2) {
@@ -145,7 +154,9 @@ impl Platform {
                 InterruptController::GicV2 { distributor, cpu_interface }
             }));
         } else if place.is_compatible(&["pci-host-ecam-generic"]) {
-            self.pcie = self.pcie.take().or_else(|| pcie_host(place));
+            if self.pcie.is_none() && self.can_reach_ram(place, true) {
+                self.pcie = pcie_host(place);
+            }
         } else if place.is_compatible(&["arm,armv8-timer"]) {
             // Secure, non-secure, virtual, hypervisor's.
             const VIRTUAL: usize = 2;
@@ -154,7 +165,23 @@ impl Platform {
             self.clock = self.clock.or_else(|| place.registers_of(0, 4, 4));
         } else if place.is_compatible(PMU) {
             self.pmu_interrupt = self.pmu_interrupt.or_else(|| private_interrupt(tree, place, 0));
+        } else if place.registers(0).is_some() {
+            self.undriven.extend(undriven(place));
         }
+    }
+
+    /// Whether a device there can be told the CPU's addresses of all RAM; if not, a remark says so, once for a bus.
+    fn can_reach_ram(&mut self, place: &Place<'_>, is_bus: bool) -> bool {
+        let Some(bus) = place.bus_that_misses(&self.memory, is_bus) else {
+            return true;
+        };
+        let remark = format!(
+            "disks below {bus} are not driven: by its dma-ranges they would not reach all RAM, or at other addresses than the CPU's"
+        );
+        if !self.remarks.contains(&remark) {
+            self.remarks.push(remark);
+        }
+        false
     }
 
     /// The first one counts: others hang on it.
@@ -186,11 +213,34 @@ fn gic_v3(place: &Place<'_>) -> Option<InterruptController> {
     let redistributors: Vec<_> =
         redistributors.filter(|region| region.address.is_multiple_of(ALIGN_BYTES)).collect();
     let distributor = place.registers_of(0, 1, ALIGN_BYTES)?;
-    (!redistributors.is_empty()).then_some(InterruptController::GicV3 { distributor, redistributors })
+    // Two frames of 64 KiB at least.
+    let is_possible = |&bytes: &u64| bytes.is_multiple_of(0x1_0000) && bytes >= 0x2_0000;
+    let stride_bytes = walk::number_of(&place.node, "redistributor-stride").filter(is_possible);
+    (!redistributors.is_empty()).then_some(InterruptController::GicV3 {
+        distributor,
+        redistributors,
+        stride_bytes,
+    })
+}
+
+/// What a node, whose registers the CPU can reach, may have disks behind. What is part of such a node is not told anew.
+fn undriven(place: &Place<'_>) -> Option<Undriven> {
+    let of_node = |place: &Place<'_>| {
+        let node = &place.node;
+        if walk::text(node, "device_type") == Some("pci") {
+            return Some(Undriven::pci_host(node.name().into()));
+        }
+        let compatible = node.compatible().into_iter().flatten();
+        Undriven::of_device_tree(node.name_without_address(), compatible, node.name().into())
+    };
+    let is_part =
+        place.parent().is_some_and(|parent| parent.registers(0).is_some() && of_node(&parent).is_some());
+    of_node(place).filter(|_| !is_part)
 }
 
 fn private_interrupt(tree: &Fdt<'_>, place: &Place<'_>, index: usize) -> Option<Interrupt> {
-    interrupts::interrupt(tree, place, index).filter(|interrupt| (16..32).contains(&interrupt.number))
+    let is_private = |interrupt: &Interrupt| matches!(interrupt.number, 16..32 | 1056..1120);
+    interrupts::interrupt(tree, place, index).filter(is_private)
 }
 
 /// How PSCI is called, if this is its node.

@@ -5,7 +5,8 @@ use super::{
     walk::{Place, cell, is_enabled, nth_cell, phandle, places},
 };
 use crate::machine::{KeyAction, PowerKey};
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
+use core::fmt;
 use dtoolkit::{
     Node,
     fdt::{Fdt, FdtNode},
@@ -17,8 +18,26 @@ const KEY_RESTART: u32 = 408;
 /// The kind of event that keys are, unless `linux,input-type` says otherwise.
 const EV_KEY: u32 = 1;
 
+/// A key on a line that is not driven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unheard {
+    action: KeyAction,
+    /// `compatible` of the GPIO controller.
+    controller: String,
+}
+
+impl fmt::Display for Unheard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = match self.action {
+            KeyAction::PowerOff => "power",
+            KeyAction::Restart => "restart",
+        };
+        write!(f, "the {key} key is not heard: it is on a {:?}, which is not driven", self.controller)
+    }
+}
+
 /// The keys at this node that ask for power off or a restart, if their lines are those of a PL061.
-pub(super) fn keys<'a>(tree: &'a Fdt<'_>, place: &'a Place<'_>) -> Vec<PowerKey> {
+pub(super) fn keys<'a>(tree: &'a Fdt<'_>, place: &'a Place<'_>) -> Vec<Result<PowerKey, Unheard>> {
     if !place.is_compatible(&["gpio-keys", "gpio-keys-polled"]) {
         return Vec::new();
     }
@@ -26,7 +45,7 @@ pub(super) fn keys<'a>(tree: &'a Fdt<'_>, place: &'a Place<'_>) -> Vec<PowerKey>
     children.filter_map(|child| key(tree, &child)).collect()
 }
 
-fn key(tree: &Fdt<'_>, node: &FdtNode<'_>) -> Option<PowerKey> {
+fn key(tree: &Fdt<'_>, node: &FdtNode<'_>) -> Option<Result<PowerKey, Unheard>> {
     if cell(node, "linux,input-type").unwrap_or(EV_KEY) != EV_KEY {
         return None;
     }
@@ -40,14 +59,18 @@ fn key(tree: &Fdt<'_>, node: &FdtNode<'_>) -> Option<PowerKey> {
     let of_gpio = |index| nth_cell(node, "gpios", index).or_else(|| nth_cell(node, "gpio", index));
     let controller = of_gpio(0)?;
     let controller = places(tree).find(|place| phandle(&place.node) == Some(controller))?;
-    if !controller.is_compatible(&["arm,pl061"]) || cell(&controller.node, "#gpio-cells") != Some(2) {
+    if !controller.is_compatible(&["arm,pl061"]) {
+        let name = controller.node.compatible().into_iter().flatten().next().unwrap_or_default();
+        return Some(Err(Unheard { action, controller: name.into() }));
+    }
+    if cell(&controller.node, "#gpio-cells") != Some(2) {
         return None;
     }
-    Some(PowerKey {
+    Some(Ok(PowerKey {
         action,
         gpio: controller.registers_of(0, 0x420, 4)?,
         line: of_gpio(1).filter(|&line| line < N_LINES)? as u8,
         is_active_low: of_gpio(2)? & ACTIVE_LOW != 0,
         interrupt: interrupts::interrupt(tree, &controller, 0)?,
-    })
+    }))
 }

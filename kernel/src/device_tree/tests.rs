@@ -88,6 +88,7 @@ fn reads_virt_with_gic_v3() {
         Some(InterruptController::GicV3 {
             distributor: Registers { address: 0x0800_0000, size_bytes: 0x1_0000 },
             redistributors: [Registers { address: 0x080a_0000, size_bytes: 0xf6_0000 }].into(),
+            stride_bytes: None,
         })
     );
     assert_eq!(platform.virtio_mmio.len(), 32);
@@ -96,6 +97,7 @@ fn reads_virt_with_gic_v3() {
     assert_eq!(platform.pmu_interrupt, Some(level(23)));
     assert_eq!(platform.timer_interrupt, Some(level(27)));
     assert_eq!(platform.remarks, [""; 0]);
+    assert_eq!(platform.undriven, []);
     assert_eq!(platform.reserved_memory, []);
     assert_eq!(platform.boot_args, b"log=info hello");
 }
@@ -569,7 +571,7 @@ fn interrupts_come_from_the_nearest_parent() {
     // Not the GIC's.
     assert_eq!(interrupt(&|uart, _| set(uart, "interrupt-parent", 0x99_u32)), None);
     assert_eq!(interrupt(&|uart, _| set(uart, "interrupt-parent", 0x77_u32)), None);
-    for bad in [&[2, 1, 4][..], &[0, 988, 4], &[1, 16, 4], &[0, u32::MAX, 4], &[0, 1], &[]] {
+    for bad in [&[4, 1, 4][..], &[0, 988, 4], &[1, 16, 4], &[0, u32::MAX, 4], &[0, 1], &[]] {
         assert_eq!(interrupt(&|uart, _| set(uart, "interrupts", cells(bad).as_slice())), None, "{bad:?}");
     }
     let mapped = |number: u32| {
@@ -771,7 +773,7 @@ fn interrupt_controllers_of_boards() {
     let redistributors = [block(0x080a_0000, 0x4_0000), block(0x1_0000_0000, 0x8_0000)].into();
     assert_eq!(
         controller("arm,gic-v3", &reg, Some(2)),
-        Some(InterruptController::GicV3 { distributor, redistributors })
+        Some(InterruptController::GicV3 { distributor, redistributors, stride_bytes: None })
     );
     assert_eq!(controller("arm,gic-v3", &[], None), None);
     assert_eq!(controller("arm,gic-400", &[], None), None);
@@ -820,5 +822,148 @@ fn power_keys_on_a_gpio_controller() {
         keys(&|node| set(node, "status", "disabled")),
     ] {
         assert_eq!(broken, []);
+    }
+}
+
+#[test]
+fn a_power_key_on_another_controller_is_told() {
+    let tree = changed(|tree| {
+        set(tree.root.child_mut("pl061@9030000").unwrap(), "compatible", "acme,gpio");
+    });
+    let platform = platform(&tree);
+    assert_eq!(platform.power_keys, []);
+    assert_eq!(
+        platform.remarks,
+        ["the power key is not heard: it is on a \"acme,gpio\", which is not driven"]
+    );
+}
+
+#[test]
+fn the_distance_of_redistributors() {
+    let stride = |value: &[u32]| {
+        let tree = changed(|tree| {
+            let gic = tree.root.child_mut("intc@8000000").unwrap();
+            set(gic, "redistributor-stride", cells(value).as_slice());
+        });
+        match platform(&tree).interrupt_controller {
+            Some(InterruptController::GicV3 { stride_bytes, .. }) => stride_bytes,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(stride(&[0, 0x4_0000]), Some(0x4_0000));
+    assert_eq!(stride(&[0x2_0000]), Some(0x2_0000));
+    for none in [&[0, 0][..], &[], &[1, 2, 3], &[0x1_0000], &[0x2_1000]] {
+        assert_eq!(stride(none), None);
+    }
+}
+
+#[test]
+fn extended_interrupts() {
+    let interrupt = |specifier: [u32; 3], compatible: &str| {
+        let tree = changed(|tree| {
+            set(tree.root.child_mut("intc@8000000").unwrap(), "compatible", compatible);
+            set(tree.root.child_mut(UART).unwrap(), "interrupts", specifier);
+        });
+        platform(&tree).uart.unwrap().interrupt
+    };
+    assert_eq!(interrupt([2, 0, 4], "arm,gic-v3"), Some(level(4096)));
+    assert_eq!(interrupt([2, 1023, 1], "arm,gic-v3"), Some(edge(5119)));
+    assert_eq!(interrupt([3, 63, 4], "arm,gic-v3"), Some(level(1119)));
+    for (kind, number, compatible) in
+        [(2, 1024, "arm,gic-v3"), (3, 64, "arm,gic-v3"), (4, 0, "arm,gic-v3"), (2, 0, "arm,gic-400")]
+    {
+        assert_eq!(interrupt([kind, number, 4], compatible), None);
+    }
+}
+
+#[test]
+fn controllers_of_disks_that_are_not_driven_are_named() {
+    let tree = changed(|tree| {
+        let mut soc = identity_bus("soc");
+        let with_registers = |name: &str, compatible: &str, address: u32| {
+            node(name, [("compatible", text(compatible)), ("reg", cells(&[0, address, 0, 0x1000]))])
+        };
+        let mut usb = with_registers("usb@fe800000", "rockchip,rk3399-dwc3", 0xfe80_0000);
+        for (name, value) in
+            [("#address-cells", cells(&[2])), ("#size-cells", cells(&[2])), ("ranges", Vec::new())]
+        {
+            set(&mut usb, name, value.as_slice());
+        }
+        usb.add_child(with_registers("usb@fe800000", "snps,dwc3", 0xfe80_0000));
+        soc.add_child(usb);
+        let mut mmc =
+            with_registers("mmc@fe330000", "rockchip,rk3399-sdhci-5.1\0arasan,sdhci-5.1", 0xfe33_0000);
+        set(&mut mmc, "#address-cells", 1_u32);
+        set(&mut mmc, "#size-cells", 0_u32);
+        mmc.add_child(node("mmc@0", [("compatible", text("mmc-card")), ("reg", cells(&[0]))]));
+        soc.add_child(mmc);
+        let mut off = with_registers("mmc@fe340000", "snps,dw-mshc", 0xfe34_0000);
+        set(&mut off, "status", "disabled");
+        soc.add_child(off);
+        let mut pci = with_registers("pcie@fd500000", "brcm,bcm2711-pcie", 0xfd50_0000);
+        set(&mut pci, "device_type", "pci");
+        soc.add_child(pci);
+        tree.root.add_child(soc);
+    });
+    let undriven: Vec<_> = platform(&tree).undriven.iter().map(|undriven| undriven.to_string()).collect();
+    let only = "models are read from virtio-blk disks only, which a virtual machine can be given";
+    assert_eq!(
+        undriven,
+        [
+            format!("a USB controller at usb@fe800000 is not driven: {only}"),
+            format!("an SD or MMC host controller at mmc@fe330000 is not driven: {only}"),
+            "a PCI host bridge at pcie@fd500000 is not driven: only those with an ECAM are \
+             (pci-host-ecam-generic)"
+                .to_string(),
+        ]
+    );
+}
+
+/// A bus whose devices see the RAM at other addresses, or only a part of it.
+#[test]
+fn disks_that_would_write_elsewhere_are_refused() {
+    const DISK: &str = "virtio_mmio@a000000";
+    let driven = |dma_ranges: Option<&[u32]>| {
+        let tree = changed(|tree| {
+            let mut bus = identity_bus("soc");
+            if let Some(ranges) = dma_ranges {
+                set(&mut bus, "dma-ranges", cells(ranges).as_slice());
+            }
+            move_into(tree, bus, &[DISK]);
+            if let Some(ranges) = dma_ranges.filter(|ranges| !ranges.is_empty()) {
+                // Three cells of PCI's own: the first says which space.
+                let ranges: Vec<u32> =
+                    ranges.chunks(6).flat_map(|range| [&[0x4300_0000], range].concat()).collect();
+                let pcie = tree.root.child_mut("pcie@10000000").unwrap();
+                set(pcie, "dma-ranges", cells(&ranges).as_slice());
+            }
+        });
+        let platform = platform(&tree);
+        let is_there = platform.virtio_mmio.iter().any(|registers| registers.address == 0x0a00_0000);
+        (is_there, platform.pcie.is_some(), platform.remarks)
+    };
+    // The RAM is 0x4000_0000..0x8000_0000.
+    for direct in [
+        None,
+        Some(&[][..]),
+        Some(&[0, 0, 0, 0, 1, 0]),
+        Some(&[0, 0x6000_0000, 0, 0x6000_0000, 0, 0x2000_0000, 0, 0, 0, 0, 0, 0x6000_0000]),
+    ] {
+        assert_eq!(driven(direct), (true, true, Vec::new()), "{direct:?}");
+    }
+    for other in [
+        &[0, 0, 0, 0x4000_0000, 0, 0x4000_0000][..],
+        &[0, 0xc000_0000, 0, 0, 0, 0x4000_0000],
+        &[0, 0, 0, 0, 0, 0x7000_0000],
+    ] {
+        let (mmio, pcie, remarks) = driven(Some(other));
+        assert!(!mmio && !pcie, "{other:x?}");
+        let remarks = remarks.join("\n");
+        for bus in ["soc", "pcie@10000000"] {
+            assert!(
+                remarks.contains(&format!("disks below {bus} are not driven: by its dma-ranges")),
+                "{remarks}"
+            );
+        }
     }
 }

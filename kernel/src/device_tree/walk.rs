@@ -4,11 +4,13 @@
 //! A device's `reg` counts in the address space of the bus that it lies on; `ranges` of each bus on the way to the
 //! root say where that is in the next one (Devicetree Specification 0.4, 2.3.8).
 
-use crate::machine::Registers;
+use crate::{machine::Registers, memory::layout};
+use alloc::vec::Vec;
 use core::ops::Range;
 use dtoolkit::{
     Cells, Node, Property,
     fdt::{Fdt, FdtNode},
+    standard::NodeStandard,
 };
 
 /// Addresses that the kernel's page tables can name.
@@ -121,6 +123,16 @@ impl<'a> Place<'a> {
         })
     }
 
+    /// The first of the buses on the way to the root behind which a device does not reach each of `banks` under the
+    /// addresses that the CPU has (`dma-ranges`; Devicetree Specification 0.4, 2.3.9). With `is_bus`, the node is a bus
+    /// itself.
+    pub fn bus_that_misses(&self, banks: &[Range<u64>], is_bus: bool) -> Option<&'a str> {
+        let buses = self.above.iter().chain(is_bus.then_some(&self.node));
+        let pairs = buses.clone().zip(buses.skip(1));
+        let mut misses = pairs.filter(|(above, bus)| !is_dma_direct(above, bus, banks));
+        misses.next().map(|(_, bus)| bus.name())
+    }
+
     /// Where registers on the bus that this node lies on are for the CPU; `None` if it cannot reach any.
     pub fn translate(&self, registers: Registers) -> Option<Registers> {
         let Registers { mut address, mut size_bytes } = registers;
@@ -147,6 +159,34 @@ fn translate(bus: &FdtNode<'_>, address: u64, size_bytes: u64) -> Option<(u64, u
     })
 }
 
+/// Whether devices on `bus` reach each of `banks`, which are addresses of the bus above, under the same addresses.
+fn is_dma_direct(above: &FdtNode<'_>, bus: &FdtNode<'_>, banks: &[Range<u64>]) -> bool {
+    let Some(ranges) = bus.property("dma-ranges").filter(|ranges| !ranges.value().is_empty()) else {
+        return true;
+    };
+    let counts = (bus.address_cells(), above.address_cells(), bus.size_cells());
+    let (Ok(n_child), Ok(n_above), Ok(n_size)) = counts else {
+        return false;
+    };
+    let (n_child, n_above, n_size) = (n_child as usize, n_above as usize, n_size as usize);
+    // The first of three cells is no part of the address, but says which space of PCI's it is in.
+    let wide = |cells: &[u32]| {
+        let cells = if cells.len() == 3 { &cells[1..] } else { cells };
+        cells
+            .iter()
+            .try_fold(0_u64, |number, &cell| (number >> 32 == 0).then(|| number << 32 | u64::from(cell)))
+    };
+    let cells: Vec<u32> = cells(ranges.value()).collect();
+    let direct = cells.chunks_exact((n_child + n_above + n_size).max(1)).filter_map(|entry| {
+        let (child, rest) = entry.split_at(n_child);
+        let (parent, size) = rest.split_at(n_above);
+        let start = wide(parent)?;
+        (wide(child)? == start).then(|| start..start.saturating_add(wide(size).unwrap_or(u64::MAX)))
+    });
+    let direct = layout::join(direct.collect());
+    banks.iter().all(|bank| direct.iter().any(|direct| direct.start <= bank.start && bank.end <= direct.end))
+}
+
 /// The number that some cells hold, however many they are; `None` if it has more than 64 bits.
 fn number(cells: &Cells<'_>) -> Option<u64> {
     cells
@@ -168,6 +208,17 @@ pub fn text<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a str> {
 /// A property that is one number of 32 bits.
 pub fn cell(node: &FdtNode<'_>, name: &str) -> Option<u32> {
     node.property(name)?.value_as().ok()
+}
+
+/// A property that is one number of one cell or two.
+pub fn number_of(node: &FdtNode<'_>, name: &str) -> Option<u64> {
+    let property = node.property(name)?;
+    match *property.value() {
+        [_, _, _, _] | [_, _, _, _, _, _, _, _] => {
+            Some(property.value().iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+        }
+        _ => None,
+    }
 }
 
 /// The cell with this index of a property that is a list of cells.

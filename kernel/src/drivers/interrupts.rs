@@ -37,6 +37,12 @@ const MAX_HANDLERS: usize = 128;
 /// Numbers from here on say that there is no interrupt.
 const FIRST_SPECIAL: u32 = 1020;
 
+/// The extended interrupts of GICv3.1: those of a core, and shared ones.
+const EXTENDED_PRIVATE_START: u32 = 1056;
+const EXTENDED_PRIVATE_END: u32 = 1120;
+const EXTENDED_SHARED_START: u32 = 4096;
+const EXTENDED_SHARED_END: u32 = 5120;
+
 /// The software-generated interrupt that ends a core's sleep.
 const WAKE_UP: IntId = IntId::sgi(0);
 
@@ -108,11 +114,15 @@ pub unsafe fn init(controller: &InterruptController) {
                 Gic::V2(gic)
             })
         }
-        InterruptController::GicV3 { distributor, redistributors } => {
-            // SAFETY: as the caller promises.
-            let regions =
-                redistributors.iter().filter_map(|region| unsafe { open_region(distributor, region) });
-            let mut gic = V3 { regions: regions.collect() };
+        InterruptController::GicV3 { distributor, redistributors, stride_bytes } => {
+            let parts = |region: &Registers| match stride_bytes {
+                // SAFETY: as the caller promises.
+                Some(stride_bytes) => unsafe { redistributors_apart(region, *stride_bytes) },
+                None => alloc::vec![*region],
+            };
+            // SAFETY: as above.
+            let open = |region| unsafe { open_region(distributor, &region, stride_bytes.is_some()) };
+            let mut gic = V3 { regions: redistributors.iter().flat_map(parts).filter_map(open).collect() };
             gic.init().map(|()| {
                 IS_V3.store(true, Ordering::Relaxed);
                 Gic::V3(gic)
@@ -124,7 +134,7 @@ pub unsafe fn init(controller: &InterruptController) {
 
 /// # Safety
 /// As for [`init`]. Of several regions' drivers, only one at a time may be used.
-unsafe fn open_region(distributor: &Registers, region: &Registers) -> Option<Region> {
+unsafe fn open_region(distributor: &Registers, region: &Registers, is_single: bool) -> Option<Region> {
     let gicd = pointer::<v3::Gicd>(distributor.address)?;
     let gicr = pointer::<v3::GicrSgi>(region.address)?;
     let room = region.size_bytes as usize / size_of::<v3::GicrSgi>();
@@ -142,7 +152,7 @@ unsafe fn open_region(distributor: &Registers, region: &Registers) -> Option<Reg
     let first = GicRedistributor::new(unsafe { UniqueMmioPointer::new(gicr) });
     let frame_pairs = if first.typer().virtual_lpis_supported() { 2 } else { 1 };
     // Should the last one not say that it is the last: no further than the region.
-    let room = room / frame_pairs;
+    let room = if is_single { 1 } else { room / frame_pairs };
     let made = redistributors.map(|redistributors| redistributors.take(room).count()).and_then(|count| {
         // SAFETY: as above.
         let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, count) }?;
@@ -155,6 +165,29 @@ unsafe fn open_region(distributor: &Registers, region: &Registers) -> Option<Reg
         })
     });
     made.inspect_err(|error| warn!("interrupt controller: {error}")).ok()
+}
+
+/// The redistributors of a region in which they lie `stride_bytes` apart, each as a region of its own.
+///
+/// # Safety
+/// The registers must be mapped.
+unsafe fn redistributors_apart(region: &Registers, stride_bytes: u64) -> alloc::vec::Vec<Registers> {
+    /// GICR_TYPER, and its bit Last (GICv3, 12.11.38).
+    const TYPE_OFFSET: u64 = 8;
+    const IS_LAST: u32 = 1 << 4;
+    let mut parts = alloc::vec::Vec::new();
+    let mut rest = *region;
+    while rest.size_bytes >= size_of::<v3::GicrSgi>() as u64 {
+        parts.push(Registers { size_bytes: rest.size_bytes.min(stride_bytes), ..rest });
+        let kind = core::ptr::with_exposed_provenance::<u32>((rest.address + TYPE_OFFSET) as usize);
+        // SAFETY: within the region, which the caller promises.
+        if unsafe { kind.read_volatile() } & IS_LAST != 0 {
+            break;
+        }
+        let Some(size_bytes) = rest.size_bytes.checked_sub(stride_bytes) else { break };
+        rest = Registers { address: rest.address + stride_bytes, size_bytes };
+    }
+    parts
 }
 
 impl V3 {
@@ -201,17 +234,27 @@ impl Region {
     /// Enables an interrupt, of this redistributor if it is a private one. `None` if the controller does not have it, or
     /// keeps it for the secure side: it then reads as disabled.
     fn enable(&mut self, interrupt: IntId, redistributor: usize) -> Option<()> {
-        /// GICD_ISENABLER and, in a redistributor's second frame, GICR_ISENABLER0 (GICv3, 12.9.11 and 12.11.13).
+        /// GICD_ISENABLER, GICD_ISENABLERnE and, in a redistributor's second frame, GICR_ISENABLER0 with
+        /// GICR_ISENABLERnE behind it (GICv3, 12.9 and 12.11).
         const ENABLED: usize = 0x100;
+        const EXTENDED_ENABLED: usize = 0x1200;
         const SECOND_FRAME: usize = 0x1_0000;
         self.gic.enable_interrupt(interrupt, Some(redistributor), true).ok()?;
         let number = interrupt.raw_value();
-        let (block, offset) = match interrupt.is_private() {
-            true => (self.first_redistributor, redistributor * self.stride_bytes + SECOND_FRAME),
-            false => (self.distributor, number as usize / 32 * size_of::<u32>()),
+        let of_core = || (self.first_redistributor, redistributor * self.stride_bytes + SECOND_FRAME);
+        let ((block, start), index) = match number {
+            0..32 => (of_core(), 0),
+            EXTENDED_PRIVATE_START..EXTENDED_PRIVATE_END => {
+                (of_core(), 1 + (number - EXTENDED_PRIVATE_START) / 32)
+            }
+            EXTENDED_SHARED_START.. => {
+                ((self.distributor, EXTENDED_ENABLED - ENABLED), (number - EXTENDED_SHARED_START) / 32)
+            }
+            _ => ((self.distributor, 0), number / 32),
         };
+        let offset = start + ENABLED + index as usize * size_of::<u32>();
         // SAFETY: registers that `init` was promised to be mapped; reading them changes nothing.
-        let enabled = unsafe { block.add(offset + ENABLED).cast::<u32>().read_volatile() };
+        let enabled = unsafe { block.add(offset).cast::<u32>().read_volatile() };
         (enabled >> (number % 32) & 1 != 0).then_some(())
     }
 }
@@ -293,6 +336,8 @@ fn interrupt_id(number: u32) -> Option<IntId> {
     match number {
         16..32 => Some(IntId::ppi(number - 16)),
         32..1020 => Some(IntId::spi(number - 32)),
+        EXTENDED_PRIVATE_START..EXTENDED_PRIVATE_END => Some(IntId::eppi(number - EXTENDED_PRIVATE_START)),
+        EXTENDED_SHARED_START..EXTENDED_SHARED_END => Some(IntId::espi(number - EXTENDED_SHARED_START)),
         _ => None,
     }
 }
@@ -324,7 +369,7 @@ impl Gic {
                     Trigger::Level => arm_gic::Trigger::Level,
                 };
                 gic.set_trigger(interrupt, Some(own), trigger).ok()?;
-                if interrupt.is_spi() {
+                if !interrupt.is_private() {
                     let affinity = crate::arch::cpu::mpidr();
                     gic.distributor().set_routing(interrupt, Some(affinity)).ok()?;
                 }

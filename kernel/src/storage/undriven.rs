@@ -6,6 +6,9 @@ use core::fmt;
 /// How to attach a file so that the kernel sees it.
 const ADVICE: &str = "attach the file with -device virtio-blk-device or virtio-blk-pci";
 
+/// What is driven, for machines whose disks nobody can choose.
+const DRIVEN: &str = "models are read from virtio-blk disks only, which a virtual machine can be given";
+
 /// Something that is plugged in and no disk for this kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undriven {
@@ -67,6 +70,50 @@ impl Undriven {
         Some(Self { what: what.into(), place, reason: ADVICE.into() })
     }
 
+    /// The controller of disks or memory cards that a node of a device tree with this name, without its address, and
+    /// these `compatible` names is, if it is one (Devicetree Specification 0.4, 2.2.2, and Linux' bindings).
+    pub fn of_device_tree<'n>(
+        name: &str,
+        mut compatible: impl Iterator<Item = &'n str>,
+        place: String,
+    ) -> Option<Self> {
+        const KINDS: [(&str, &[&str], &[&str]); 6] = [
+            (
+                "an SD or MMC host controller",
+                &["mmc", "sdhci", "sdmmc", "sdio", "sd", "emmc", "emmc2", "mmci", "dwmmc"],
+                &["sdhci", "mshc", "-mmc", "pl180", "pl181", "pl18x"],
+            ),
+            ("a SATA controller", &["sata", "ahci", "ide"], &["ahci", "-sata"]),
+            ("an NVMe controller", &["nvme"], &["nvme"]),
+            (
+                "a USB controller",
+                &["usb", "usb3", "xhci", "ehci", "ohci"],
+                &["xhci", "ehci", "ohci", "dwc3", "dwc2", "musb"],
+            ),
+            ("a UFS controller", &["ufs", "ufshc", "ufshci"], &["ufshc", "jedec,ufs"]),
+            ("a NAND flash controller", &["nand", "nand-controller"], &["-nand"]),
+        ];
+        // What stands beside a controller: `usb-phy` has another name, but may be compatible with `acme,dwc3-usb-phy`.
+        const BESIDE: [&str; 5] = ["phy", "hub", "pwrseq", "syscon", "glue"];
+        let by_name = KINDS.iter().find(|(_, names, _)| names.contains(&name));
+        let is_beside = |text: &str| BESIDE.iter().any(|part| text.contains(part));
+        let by_compatible = || {
+            let mut of_text = |text: &str| {
+                let is_like = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+                KINDS.iter().find(|(_, _, parts)| is_like(parts) && !is_beside(text))
+            };
+            compatible.find_map(&mut of_text).filter(|_| !is_beside(name))
+        };
+        let (what, ..) = by_name.or_else(by_compatible)?;
+        Some(Self { what: (*what).into(), place, reason: DRIVEN.into() })
+    }
+
+    /// A PCI host bridge that has not the standard's configuration space, and whatever is behind it.
+    pub fn pci_host(place: String) -> Self {
+        let reason = "only those with an ECAM are (pci-host-ecam-generic)";
+        Self { what: "a PCI host bridge".into(), place, reason: reason.into() }
+    }
+
     /// A block device that could not be started.
     pub fn block_device(place: String, reason: String) -> Self {
         Self { what: "a virtio-blk device".into(), place, reason: reason.into() }
@@ -125,6 +172,39 @@ mod tests {
             "an NVMe controller at PCI 00:01.0 is not driven: attach the file with -device virtio-blk-device or \
              virtio-blk-pci"
         );
+    }
+
+    // Names and `compatible` of boards' trees in Linux.
+    #[test]
+    fn controllers_are_named_by_their_nodes() {
+        let what = |name: &str, compatible: &[&str]| {
+            let found =
+                Undriven::of_device_tree(name, compatible.iter().copied(), "mmc@fe340000".to_string());
+            found.map(|found| found.what.into_owned())
+        };
+        for (name, compatible, part) in [
+            ("mmc", "arasan,sdhci-8.9a", "SD or MMC"),
+            ("mmc", "snps,dw-mshc", "SD or MMC"),
+            ("emmc2", "brcm,bcm2711-emmc2", "SD or MMC"),
+            ("mmcnr", "brcm,bcm2835-sdhci", "SD or MMC"),
+            ("mmc", "allwinner,sun50i-a64-mmc", "SD or MMC"),
+            ("mmci", "arm,pl180", "SD or MMC"),
+            ("sata", "generic-ahci", "SATA"),
+            ("nvme", "apple,nvme-ans2", "NVMe"),
+            ("usb", "snps,dwc3", "USB"),
+            ("usb", "generic-xhci", "USB"),
+            ("ufshc", "jedec,ufs-2.0", "UFS"),
+            ("usb-phy", "acme,dwc3-usb-phy", ""),
+            ("mmc-pwrseq", "mmc-pwrseq-simple", ""),
+            ("flash", "cfi-flash", ""),
+            ("serial", "arm,pl011", ""),
+            ("virtio_mmio", "virtio,mmio", ""),
+        ] {
+            match part {
+                "" => assert_eq!(what(name, &[compatible]), None, "{name}"),
+                _ => assert!(what(name, &[compatible]).unwrap().contains(part), "{name}"),
+            }
+        }
     }
 
     #[test]

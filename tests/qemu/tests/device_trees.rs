@@ -10,7 +10,8 @@ fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).into_owned()
 }
 
-/// Every device but the flash memory below a bus at another address, an SBSA UART as the console, 400 MiB of RAM
+/// Every device but the flash memory below a bus at another address, the redistributors' distance named, a controller
+/// of memory cards, an SBSA UART as the console, 400 MiB of RAM
 /// named twice by nodes of other names, and a device in the midst of it.
 #[test]
 fn a_tree_like_a_boards() {
@@ -28,7 +29,12 @@ fn a_tree_like_a_boards() {
     set(&mut device, "reg", [0_u32, 0x5800_0000, 0, 0x1000]);
     tree.root.add_child(device);
     set(tree.root.child_mut("pl011@9000000").unwrap(), "compatible", "arm,sbsa-uart");
+    set(tree.root.child_mut("intc@8000000").unwrap(), "redistributor-stride", [0_u32, 0x2_0000]);
     move_devices_below(&mut tree, "soc", 0x0800_0000);
+    let mut mmc = dtoolkit::model::DeviceTreeNode::new("mmc@3000000").unwrap();
+    set(&mut mmc, "compatible", "snps,dw-mshc");
+    set(&mut mmc, "reg", [0x0300_0000_u32, 0x1000]);
+    tree.root.child_mut("soc").unwrap().add_child(mmc);
     let chosen = tree.root.child_mut("chosen").unwrap();
     set(chosen, "stdout-path", "/soc/pl011@9000000:115200n8");
     set(chosen, "bootargs", "log=warn");
@@ -49,13 +55,16 @@ fn a_tree_like_a_boards() {
     assert!((350.0..376.0).contains(&total), "{pool}");
     session.send("llm list\r");
     session.wait_for("/models/");
-    session.send("cpus\r");
-    session.wait_for("core 1: mpidr 0x1, online");
+    session.wait_for("ferrite> ");
+    session.send("disks\r");
+    session.wait_for("an SD or MMC host controller at mmc@3000000 is not driven");
+    session.wait_for("ferrite> ");
+    session.ask_until("cpus\r", |cores| cores.contains("core 1: mpidr 0x1, online"));
     session.send("poweroff\r");
     session.finish().expect_status(0);
 }
 
-/// A console that is not driven is named on the one that is; a machine without a clock says so of the date.
+/// A console that is not driven is named on the one that is, a power key that is not heard too; a machine without a clock says so of the date.
 #[test]
 fn another_console_than_the_tree_wants() {
     let directory = Directory::new("another-console");
@@ -67,11 +76,13 @@ fn another_console_than_the_tree_wants() {
     set(&mut aliases, "serial0", "/serial@9050000");
     tree.root.add_child(aliases);
     tree.root.remove_child("pl031@9010000").unwrap();
+    set(tree.root.child_mut("pl061@9030000").unwrap(), "compatible", "acme,gpio");
     let chosen = tree.root.child_mut("chosen").unwrap();
     set(chosen, "stdout-path", "serial0");
     set(chosen, "bootargs", "log=warn");
     let mut session = Run::new().device_tree(&directory, &tree, "-machine gic-version=2").start();
     session.wait_for("stdout-path is \"serial0\", a \"acme,serial\", which is not driven");
+    session.wait_for("the power key is not heard: it is on a \"acme,gpio\", which is not driven");
     session.wait_for("ferrite> ");
     session.send("date\r");
     session.wait_for("2024-07-26 00:00:00 UTC, a fixed date");

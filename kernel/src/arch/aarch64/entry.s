@@ -2,9 +2,8 @@
 // relocation, then Rust. The others, which PSCI starts here later: the same, with a map and stacks made by
 // then.
 //
-// Before the MMU and the caches are on, nothing is written to memory but the boot map, from which stale
-// cache lines are kept away, and an image that has to be moved (`align_image`), which is against the boot
-// protocol and gets no such care. Nothing is read that the boot core wrote.
+// Before the MMU and the caches are on, nothing is written to memory but the boot map and an image that has to be
+// moved (`align_image`): stale cache lines are kept away from both. Nothing is read that the boot core wrote.
 
 // Exceptions run on their own stack (SP_EL1), everything else on SP_EL0: a handler still has a stack
 // when the main one has overflowed. Two registers that nothing else uses keep what belongs to this
@@ -88,7 +87,8 @@ park:
     b       park
 
 // A loader that leaves its caches on may not have written the image back to memory, from which it is fetched once
-// they are off. x20 is the exception level.
+// they are off. What is written back does not stay in the caches, where an image that is moved would be found as it was.
+// x20 is the exception level.
 clean_image:
     cmp     x20, #2
     b.hi    1f
@@ -110,7 +110,7 @@ clean_image:
     adrp    x2, __bss_start
     add     x2, x2, #8192                   // the rest of its page, and of one more if the image is not on a page
 4:
-    dc      cvac, x0
+    dc      civac, x0
     add     x0, x0, x1
     cmp     x0, x2
     b.lo    4b
@@ -178,7 +178,8 @@ relocate:
     ret
 
 // An image that does not begin on a page, so that ADRP misses: moves its file's part up to the next page,
-// over memory that the header claims, and goes on there. The loop runs from the image's end, since it
+// over memory that the header claims, and goes on there. That is one core's work: of several that enter such an image at
+// once, none may get through. The loop runs from the image's end, since it
 // overwrites the place where it is now. x21 is where the image is.
 align_image:
     neg     x0, x21
@@ -200,7 +201,7 @@ align_image:
     ic      iallu
     dsb     sy
     isb
-    adr     x4, aligned
+    adr     x4, moved
     add     x4, x4, x0
     mov     x5, x21
     add     x21, x21, x0
@@ -215,6 +216,23 @@ align_image:
     isb
     br      x4
 3:
+
+// Goes on at the new place, x21, once nothing older is left of it in the caches.
+moved:
+    mrs     x1, ctr_el0
+    ubfx    x1, x1, #16, #4                 // DminLine
+    mov     x2, #4
+    lsl     x1, x2, x1
+    mov     x0, x21
+    ldr     x2, =IMAGE_FILE_BYTES
+    add     x2, x21, x2
+1:
+    dc      ivac, x0
+    add     x0, x0, x1
+    cmp     x0, x2
+    b.lo    1b
+    dsb     sy
+    b       aligned
 
 .section .data.boot_claim, "aw"
 .balign 4

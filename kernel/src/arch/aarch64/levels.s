@@ -1,5 +1,5 @@
 // The way down to EL1 from whatever exception level a core starts at, and what remains at the levels above:
-// nothing at EL2; at EL3 a monitor that writes secure registers for the kernel.
+// nothing at EL2; at EL3 a monitor that reads and writes secure registers for the kernel.
 
 .section .text.levels, "ax"
 
@@ -126,10 +126,15 @@ monitor_vectors:
     lsr     x3, x3, #26                     // EC
     cmp     x3, #0x17                       // SMC from AArch64
     b.ne    2f
-    cmp     x0, #1
-    b.ne    1f
+    cmp     x0, #2
+    b.hi    1f
+    b.eq    3f
+    cbz     x0, 1f
     str     w2, [x1]
     dsb     sy
+    eret
+3:
+    ldr     w0, [x1]
     eret
 1:
     mov     x0, #-1                         // NOT_SUPPORTED (SMC calling convention, 5.1)

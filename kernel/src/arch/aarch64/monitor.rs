@@ -5,6 +5,7 @@ use super::entry;
 use core::arch::asm;
 
 const WRITE: u64 = 1;
+const READ: u64 = 2;
 
 /// Proof that the monitor answers.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,25 @@ impl Monitor {
     /// The monitor, if the machine was entered at EL3.
     pub fn get() -> Option<Self> {
         (entry::level() == 3).then_some(Self(()))
+    }
+
+    /// Reads the 32-bit word at a physical address, in the secure state.
+    ///
+    /// # Safety
+    /// A register must be there whose reading changes nothing; the address must be aligned.
+    pub unsafe fn read(self, address: u64) -> u32 {
+        let value: u64;
+        // SAFETY: the caller's promises; of the registers the monitor changes x0 and x3 only.
+        unsafe {
+            asm!(
+                "smc #0",
+                inout("x0") READ => value,
+                in("x1") address,
+                out("x3") _,
+                options(nostack),
+            );
+        }
+        value as u32
     }
 
     /// Writes the 32-bit word at a physical address, in the secure state.

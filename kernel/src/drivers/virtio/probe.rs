@@ -3,7 +3,7 @@
 use super::{block::VirtioDisk, hal::IdentityHal, requests::Surroundings};
 use crate::{
     drivers::pcie::Ecam,
-    machine::{PcieHost, Registers},
+    machine::{Platform, Registers},
     pci::{self, Shared},
     storage::{DiskBus, Found, Undriven, Vanished, virtio_type_of_pci},
 };
@@ -22,6 +22,8 @@ const BLOCK: u32 = DeviceType::Block as u32;
 pub struct Bus {
     mmio: Vec<Registers>,
     pci: Option<PciBus>,
+    /// What is not driven and can be neither plugged in nor out.
+    built_in: Vec<Undriven>,
     surroundings: Surroundings,
 }
 
@@ -33,20 +35,19 @@ struct PciBus {
 }
 
 impl Bus {
-    /// The virtio-mmio transports with these registers, and the functions below this host bridge, which are given
-    /// their memory.
+    /// The virtio-mmio transports of this machine, and the functions below its host bridge, which are given their memory.
     ///
     /// # Safety
     /// The registers must be mapped for ever and used by nothing else.
-    pub unsafe fn new(mmio: &[Registers], pci_host: Option<&PcieHost>, surroundings: Surroundings) -> Self {
-        let pci = pci_host.and_then(|host| {
+    pub unsafe fn new(platform: &Platform, surroundings: Surroundings) -> Self {
+        let pci = platform.pcie.as_ref().and_then(|host| {
             // SAFETY: the caller promises mapped registers that nothing else uses.
             let mut ecam = unsafe { Ecam::new(host) }?;
             let mut buses = pci::Buses::new(host);
             buses.scan(&mut ecam);
             Some(PciBus { ecam, buses, leaving: Vec::new() })
         });
-        Self { mmio: mmio.to_vec(), pci, surroundings }
+        Self { mmio: platform.virtio_mmio.clone(), pci, built_in: platform.undriven.clone(), surroundings }
     }
 
     fn add_mmio(&self, registers: &Registers, found: &mut Found) {
@@ -112,7 +113,7 @@ impl DiskBus for Bus {
     }
 
     fn find(&mut self, known: &[&str]) -> Found {
-        let mut found = Found::default();
+        let mut found = Found { undriven: self.built_in.clone(), ..Found::default() };
         if let Some(pci) = &mut self.pci {
             for address in core::mem::take(&mut pci.leaving) {
                 pci.buses.release(&mut pci.ecam, address);
