@@ -227,6 +227,33 @@ plain text
 {{ ( 1 }}
 {{ 1 @ 2 }}
 {% include "x" %}
+{{ "<b>" | safe }} {{ "<b>" | escape }} {{ "<b>" | e | e }} {{ "<b>" | e | forceescape }} {{ "<b>" | safe | e }} {{ "a" | safe + "<i>" }} {{ "<i>" + ("<b>" | safe) }} {{ ("<b>" | safe) + ("<i>" | safe) }} {{ ("<b>" | safe) ~ "<i>" }} {{ ("<b>" | safe) * 2 + "<" }} {{ 2 * ("<b>" | safe) + "&" }}
+{{ ["<b>" | safe, "x" | e] }} {{ {"a": "<" | e} }} {{ "<" | safe == "<" }} {{ "<" | safe is string }} {{ "<" | safe is escaped }} {{ "<" is escaped }} {{ "<" | e | length }} {{ 5 | safe + "<" }} {{ none | e }} {{ missing | e }}| {{ missing | safe }}| {{ [1, "<"] | e }} {{ "escaped" is test }}
+{{ ("<p>%s %r %d</p>" | safe) % ("<x>", "<y>", 3) }} {{ ("%s" | safe) % "<x>" }} {{ ("%s" | safe) % ("<x>" | safe) }} {{ "%s" % ("<x>" | safe) + "<" }} {{ ("%(a)s" | safe) % {"a": "<&>"} }} {{ ("%5s|" | safe) % "<" }} {{ "<%s>" | safe | format("<a>") }} {{ ("%s" | safe) % none }} {{ ("%s" | safe) % [1, "<"] if false else "" }}
+{{ ("{} {a} {0!r}" | safe).format("<x>", a="'") if false else ("{} {a}" | safe).format("<x>", a="'") }} {{ ("{:>5}" | safe).format("<") }} {{ ("{}" | safe).format("<b>" | safe) }} {{ "{}".format("<b>" | safe) + "<" }} {{ ("{x}" | safe).format_map({"x": "<"}) }} {{ ("{0!r}" | safe).format("<") }}
+{{ ("{:>5}" | safe).format("<" | safe) }}
+{% set m = "<b>Ab c</b>" | safe %}{{ m | upper + "<" }} {{ m | lower + "<" }} {{ m | capitalize + "<" }} {{ m | title + "<" }} {{ m | trim("<") + "<" }} {{ m | replace("b", "<") + "<" }} {{ m | center(15) + "<" }}{{ m | reverse + "<" }} {{ m | string + "<" }} {{ m | list }} {{ m | first + "<" }} {{ m | join("-") }} {{ m | indent(2, true) + "<" }} {{ m | truncate(6, true, "<") + "<" }} {{ m | truncate(9, false, "<", 0) }} {{ m | wordwrap(4) + "<" }} {{ m | striptags + "<" }} {{ m | urlencode }} {{ m | wordcount }} {{ m | tojson }} {{ m | default("x") + "<" }} {{ m | int(3) }} {{ "7" | safe | int + 1 }} {{ m[0] + "<" }} {{ m[1:3] + "<" }} {{ m[::-1] + "<" }}
+{% set m = "<b>Ab c</b>" | safe %}{{ m.upper() + "<" }} {{ m.replace("b", "<") + "<" }} {{ m.replace("<", "&", 1) + "<" }} {{ m.split("b") }} {{ m.split() }} {{ m.rsplit("b", 1) }} {{ m.splitlines() }} {{ m.partition("b") }} {{ m.rpartition("<") }} {{ m.strip("<>") + "<" }} {{ m.title() + "<" }} {{ m.swapcase() + "<" }} {{ m.ljust(13, "<") if false }} {{ m.rjust(13, ".") + "<" }} {{ m.removeprefix("<b>") + "<" }} {{ m.zfill(13) + "<" }} {{ m.startswith("<") }} {{ m.find("A") }} {{ m.count("b") }} {{ m.striptags() + "<" }} {{ ("&lt;x&amp;" | safe).unescape() + "<" }} {{ ("<" | safe).join(["<", "<" | safe, 5]) }} {{ "<".join(["a" | safe, "b"]) + "<" }} {{ m.casefold() + "<" }} {{ ("a\tb" | safe).expandtabs(2) + "<" }} {{ m.isupper() }}
+{{ "x".striptags() }}
+{{ {"a": "<" | safe, "b": "<"} | xmlattr }} {{ ["<" | safe, "<"] | join("&") + "<" }} {{ ["<" | safe, "<"] | join("&" | safe) }} {{ "<" | replace("<", "&" | safe) + "<" }} {{ ["<" | safe] | map("e") | list }} {{ ["<"] | map("e") | join }} {{ ["b" | safe, "a"] | sort }} {{ ["A" | safe, "a"] | unique | list }} {{ {"k" | safe: 1}.k }} {{ {"k": 1}["k" | safe] }} {{ "a" | safe in "cat" }} {{ "a" in ("cat" | safe) }} {{ "b" | safe > "a" }} {{ ["x" | safe, "y"] | sum(start="" | safe) if false }} {{ "<" | e if yes }} {% for c in "<>" | safe %}{{ c + "<" }}{{ c is escaped }}{% endfor %}
+{% set x %}<b>{% endset %}{{ x | e }} {{ x is escaped }} {% set y | e %}<b>{% endset %}{{ y | e }} {% macro m() %}<b>{% endmacro %}{{ m() | e }} {{ m() is escaped }} {% filter e %}<{{ "<" }}{% endfilter %} {% macro c() %}{{ caller() | e }}{% endmacro %}{% call c() %}<{% endcall %}
+{% autoescape true %}<b> {{ "<b>" }} {{ "<b>" | safe }} {{ "<b>" | e }} {{ 5 }} {{ none }} {{ [1, "<"] }} {{ missing }}| {{ "<" ~ "a" }} {{ (empty | safe) ~ "<" }} {{ "<" + "a" }} {{ ["<", "a"] | join("&") }} {{ ["<" | safe, "<"] | join("&") }} {{ ["<", "a"] | join("&" | safe) }} {{ "<a" | replace("a", "&" | safe) }} {{ "<a" | replace("a", "&") }} {{ ("<a" | safe) | replace("a", "&") }} {{ {"a": "<"} | xmlattr }} {{ "<" | upper }} {{ {"a": "<"} | tojson }}{% endautoescape %} {{ "<" }}
+{% autoescape true %}{% set x %}<{{ "<" }}{% endset %}{{ x }}{{ x is escaped }} {% set y | upper %}a<{% endset %}{{ y }}{{ y is escaped }} {% macro m(v) %}<{{ v }}{% endmacro %}{{ m("<") }}{{ m("<") is escaped }} {% macro w() %}{{ caller() }}{% endmacro %}{% call w() %}<{{ "<" }}{% endcall %} {% filter upper %}a<{{ "<b" }}{% endfilter %}{% for i in ["<"] recursive %}{{ i }}{% if i is string %}{{ loop([1]) }}{% endif %}{% endfor %}{% if "<" %}{{ "<" }}{% endif %}{% with z = "<" %}{{ z }}{% endwith %}{% endautoescape %}{{ x }}|{{ m is defined }}
+{% macro m(v) %}<{{ v }}{% endmacro %}{{ m("<") }} {% autoescape true %}{{ m("<") }} {{ m("<") is escaped }}{% autoescape false %}{{ "<" }} {{ m("<") }}{{ m("<") is escaped }}{% endautoescape %}{{ "<" }}{% endautoescape %}{{ "<" }}
+{% set lt = "<" %}{% autoescape n > 5 %}{{ lt }} {% set x %}<{% endset %}{{ x }}{% macro m() %}{{ lt }}{% endmacro %}{{ m() }}{% set y | upper %}{{ lt }}{% endset %}{{ y ~ lt }}{% filter upper %}{{ lt }}{% endfilter %}{% autoescape false %}{{ lt }}{% endautoescape %}{% endautoescape %} {% autoescape none %}{{ lt }}{% endautoescape %} {% autoescape 1 %}{{ lt }}{{ lt ~ (lt | safe) }}{% endautoescape %} {% for on in [true, false] %}{% autoescape on %}{{ lt }}{% endautoescape %}{% endfor %}
+{% autoescape %}x{% endautoescape %}
+{% autoescape true %}x
+{% block title %}A {{ n }}{% endblock %} {% block b %}{% set v = 1 %}{{ v }}{% block inner %}in{% endblock inner %}{% endblock b %}{{ v }}|{% set g = "top" %}{% block sees %}{{ g }}{% endblock %} {% for i in [1] %}{% block loopless %}[{{ i }}]{% endblock %}{% endfor %}{% for i in [1, 2] %}{% block looped scoped %}[{{ i }}{{ loop.last }}]{% endblock %}{% endfor %}{% with w = 3 %}{% block plain %}{{ w }}.{% endblock %}{% endwith %}{% if yes %}{% set h = 2 %}{% endif %}{% block late %}{{ h }}{% endblock %}
+{% block a %}x{% endblock b %}
+{% block a %}x{% endblock %}{% block a %}y{% endblock %}
+{% block a required %}{% endblock %}
+{% block %}x{% endblock %}
+{% block a %}x
+{% autoescape true %}{% block a %}{{ "<" }}{% set x %}<{% endset %}{{ x is escaped }}{% endblock %}{{ "<" }}{% endautoescape %}
+{% macro m() %}{{ "<" }}{% endmacro %}{% block a %}{{ m() }}{{ "<" }}{% autoescape true %}{{ "<" }}{{ m() }}{% endautoescape %}{% endblock %}
+{% extends "x" %}
+{% import "x" as y %}
+{% from "x" import y %}
 {{ f(1)(2) }}
 """.strip("\n").split("\n")
 

@@ -46,6 +46,18 @@ pub(crate) enum Node {
         bindings: Vec<(Target, Expr)>,
         body: Vec<Statement>,
     },
+    /// `{% block x %}…{% endblock %}`: its body, which sees the variables around it only if it is `scoped`.
+    Block {
+        sees_scopes: bool,
+        body: Vec<Statement>,
+    },
+    /// `{% autoescape x %}…{% endautoescape %}`
+    AutoEscape {
+        escapes: Expr,
+        /// Whether that is known without running the template.
+        is_constant: bool,
+        body: Vec<Statement>,
+    },
     /// A block that changes nothing.
     Transparent(Vec<Statement>),
     Break,
@@ -75,6 +87,8 @@ pub(crate) struct Macro {
     pub name: Box<str>,
     pub parameters: Vec<Parameter>,
     pub body: Vec<Statement>,
+    /// Whether its output is escaped; `None` if that is not known before it is called.
+    pub escapes: Option<bool>,
     /// Whether its body names `varargs`: more positional arguments than it has parameters.
     pub takes_varargs: bool,
     /// Whether its body names `kwargs`: named arguments that are no parameters.
@@ -143,6 +157,18 @@ pub(crate) enum Literal {
     Integer(i64),
     Float(f64),
     String(Box<str>),
+}
+
+impl Literal {
+    pub fn is_true(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Bool(value) => *value,
+            Self::Integer(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
+            Self::String(text) => !text.is_empty(),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     },
     /// A statement that is not known.
     UnknownStatement(String),
+    /// A statement that takes a part of another template, of which there are none.
+    OtherTemplate(String),
     /// Nesting beyond what is reasonable.
     TooDeep,
     /// A variable, attribute or element that does not exist.
@@ -74,6 +76,9 @@ impl fmt::Display for ErrorKind {
                 write!(f, "expected {expected}, found {}", found.escape_debug())
             }
             Self::UnknownStatement(name) => write!(f, "unknown statement `{name}`"),
+            Self::OtherTemplate(name) => {
+                write!(f, "`{name}` needs another template, and there is this one alone")
+            }
             Self::TooDeep => write!(f, "nested too deep"),
             Self::Undefined(what) => write!(f, "`{}` is undefined", what.escape_debug()),
             Self::UnknownFilter(name) => write!(f, "unknown filter `{name}`"),

@@ -9,6 +9,7 @@ use core::cmp::Ordering;
 use crate::ast::BinaryOp;
 use crate::interpreter::{Budget, CallArguments, Interpreter};
 use crate::json::{Layout, write_json};
+use crate::markup::{escape, escaped_all};
 use crate::methods::{self, join};
 use crate::value::{List, Number};
 use crate::{ErrorKind, Value};
@@ -36,7 +37,11 @@ impl Interpreter<'_> {
                 Some(len) => Ok(Value::Integer(len as i64)),
                 None => Err(ErrorKind::WrongType { operation: "length", found: value.type_name() }),
             },
-            "safe" | "string" => Ok(Value::String(value.to_text(&mut self.budget)?)),
+            "string" if value.is_markup() => Ok(value),
+            "string" => Ok(Value::String(value.to_text(&mut self.budget)?)),
+            "safe" => Ok(Value::Markup(value.to_text(&mut self.budget)?)),
+            "escape" | "e" => Ok(Value::Markup(value.to_escaped(&mut self.budget)?)),
+            "forceescape" => Ok(Value::markup(escape(&value.to_text(&mut self.budget)?, &mut self.budget)?)),
             "list" => Value::list(value.iterate(&mut self.budget)?),
             "first" => Ok(value.iterate(&mut self.budget)?.into_iter().next().unwrap_or_default()),
             "last" => Ok(value.iterate(&mut self.budget)?.pop().unwrap_or_default()),
@@ -54,7 +59,8 @@ impl Interpreter<'_> {
                         *part = self.attribute_path(part, attribute, None)?;
                     }
                 }
-                Ok(join(&parts, arguments.get_str(0, "d").unwrap_or(""), &mut self.budget)?.into())
+                let separator = arguments.get(0, "d").cloned().unwrap_or_else(|| "".into());
+                self.join_filter(&parts, &separator)
             }
             "map" => self.map(&value, arguments),
             "select" => self.select(&value, arguments, false, true),
@@ -98,7 +104,7 @@ impl Interpreter<'_> {
             Some(default) if found.is_undefined() => default.clone(),
             _ => found,
         };
-        let Value::String(path) = path else {
+        let (Value::String(path) | Value::Markup(path)) = path else {
             return self.element(value, path, || "attribute".into()).map(or_default);
         };
         path.split('.').try_fold(value.clone(), |value, part| {
@@ -110,11 +116,25 @@ impl Interpreter<'_> {
         })
     }
 
+    /// Joins texts. Where output is escaped, HTML among them makes all of them HTML.
+    fn join_filter(&mut self, parts: &[Value], separator: &Value) -> Result<Value, ErrorKind> {
+        let budget = &mut self.budget;
+        if self.escapes && (separator.is_markup() || parts.iter().any(Value::is_markup)) {
+            let separator = separator.to_escaped(budget)?;
+            let parts = escaped_all(parts, budget)?;
+            return Ok(Value::markup(join(&parts, &separator, budget)?));
+        }
+        Ok(join(parts, &separator.to_text(budget)?, budget)?.into())
+    }
+
     fn reverse(&mut self, value: &Value) -> Result<Value, ErrorKind> {
         let mut elements = value.iterate(&mut self.budget)?;
         elements.reverse();
         match value {
             Value::String(_) => Ok(elements.iter().filter_map(Value::as_str).collect::<String>().into()),
+            Value::Markup(_) => {
+                Ok(Value::markup(elements.iter().filter_map(Value::as_str).collect::<String>()))
+            }
             _ => Value::list(elements),
         }
     }
@@ -124,7 +144,7 @@ impl Interpreter<'_> {
         // sort_keys=False).
         let indent = match arguments.get(1, "indent") {
             None | Some(Value::None) => None,
-            Some(Value::String(text)) => Some(text.len()),
+            Some(Value::String(text) | Value::Markup(text)) => Some(text.len()),
             Some(width) => {
                 let width = width.as_integer().ok_or(ErrorKind::BadArguments("tojson"))?;
                 Some(usize::try_from(width).unwrap_or(0))
@@ -213,7 +233,7 @@ impl Interpreter<'_> {
             // A list even of one, since what has no order can then still be equal.
             let mut keys = Vec::new();
             match arguments.get(2, "attribute") {
-                Some(Value::String(attributes)) => {
+                Some(Value::String(attributes) | Value::Markup(attributes)) => {
                     for attribute in attributes.split(',') {
                         keys.push(self.attribute_path(&element, &attribute.into(), None)?);
                     }
@@ -377,7 +397,7 @@ impl Interpreter<'_> {
 /// The filter or test that is named by the argument at `index`, and its own arguments.
 fn inner_call(arguments: &CallArguments, index: usize) -> Result<(Rc<str>, CallArguments), ErrorKind> {
     match arguments.positional.get(index) {
-        Some(Value::String(name)) => {
+        Some(Value::String(name) | Value::Markup(name)) => {
             let positional = arguments.positional[index + 1..].to_vec();
             Ok((name.clone(), CallArguments { positional, named: arguments.named.clone() }))
         }
@@ -388,7 +408,7 @@ fn inner_call(arguments: &CallArguments, index: usize) -> Result<(Rc<str>, CallA
 /// What a text is compared by when its case does not count.
 fn fold_case(key: Value, is_case_sensitive: bool) -> Value {
     match key {
-        Value::String(text) if !is_case_sensitive => text.to_lowercase().into(),
+        Value::String(text) | Value::Markup(text) if !is_case_sensitive => text.to_lowercase().into(),
         key => key,
     }
 }
@@ -434,7 +454,7 @@ fn numeric(name: &str, value: &Value, arguments: &CallArguments) -> Result<Value
         "int" => {
             let default = arguments.get(0, "default").cloned().unwrap_or(Value::Integer(0));
             Ok(match value {
-                Value::String(text) => {
+                Value::String(text) | Value::Markup(text) => {
                     let text = text.trim();
                     let whole = parse_integer(text, arguments.integer_or(1, "base", 10)?);
                     whole.or_else(|| to_integer(text.parse().ok()?)).map_or(default, Value::Integer)
@@ -449,7 +469,9 @@ fn numeric(name: &str, value: &Value, arguments: &CallArguments) -> Result<Value
         "float" => {
             let default = arguments.get(0, "default").cloned().unwrap_or(Value::Float(0.0));
             Ok(match value {
-                Value::String(text) => text.trim().parse().map_or(default, Value::Float),
+                Value::String(text) | Value::Markup(text) => {
+                    text.trim().parse().map_or(default, Value::Float)
+                }
                 _ => value.as_number().map_or(default, |number| Value::Float(number.as_f64())),
             })
         }

@@ -10,8 +10,18 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::interpreter::{Budget, CallArguments};
+use crate::markup::escape;
 use crate::value::Number;
 use crate::{ErrorKind, Value};
+
+/// What becomes of texts that are put into a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Escaping {
+    /// They stay what they are.
+    None,
+    /// What has a meaning in HTML is escaped, but for that of texts that are HTML already.
+    Html,
+}
 
 /// More digits are never made of a number.
 const MAX_PRECISION: usize = 10_000;
@@ -206,7 +216,12 @@ fn general(number: f64, precision: usize, keeps_zeros: bool, keeps_fraction: boo
 }
 
 /// `format % values`
-pub(crate) fn percent_format(format: &str, values: &Value, budget: &mut Budget) -> Result<String, ErrorKind> {
+pub(crate) fn percent_format(
+    format: &str,
+    values: &Value,
+    escaping: Escaping,
+    budget: &mut Budget,
+) -> Result<String, ErrorKind> {
     const WRONG: ErrorKind = ErrorKind::BadArguments("%");
     let single = core::slice::from_ref(values);
     let mut rest_of_values = match values {
@@ -273,7 +288,13 @@ pub(crate) fn percent_format(format: &str, values: &Value, budget: &mut Budget) 
             'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
                 spec.float(value.as_number().ok_or(WRONG)?.as_f64(), &mut out, budget)?;
             }
-            's' | 'r' | 'a' => spec.text(&converted(value, kind, budget)?, '>', &mut out, budget)?,
+            's' | 'r' | 'a' => {
+                let mut text = converted(value, kind, budget)?;
+                if escaping == Escaping::Html && !(kind == 's' && value.is_markup()) {
+                    text = escape(&text, budget)?;
+                }
+                spec.text(&text, '>', &mut out, budget)?;
+            }
             'c' => spec.text(&character(value).ok_or(WRONG)?, '>', &mut out, budget)?,
             _ => return Err(WRONG),
         }
@@ -309,7 +330,7 @@ fn whole(value: &Value) -> Option<i64> {
 
 fn character(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => (text.chars().count() == 1).then(|| (**text).into()),
+        Value::String(text) | Value::Markup(text) => (text.chars().count() == 1).then(|| (**text).into()),
         _ => Some(char::from_u32(u32::try_from(value.as_integer()?).ok()?)?.into()),
     }
 }
@@ -348,9 +369,10 @@ struct NextField(usize);
 pub(crate) fn brace_format(
     format: &str,
     arguments: &CallArguments,
+    escaping: Escaping,
     budget: &mut Budget,
 ) -> Result<String, ErrorKind> {
-    fields(format, arguments, &mut NextField::default(), true, budget)
+    fields(format, arguments, &mut NextField::default(), true, escaping, budget)
 }
 
 fn fields(
@@ -358,6 +380,7 @@ fn fields(
     arguments: &CallArguments,
     next: &mut NextField,
     may_nest: bool,
+    escaping: Escaping,
     budget: &mut Budget,
 ) -> Result<String, ErrorKind> {
     let mut text = String::new();
@@ -389,7 +412,7 @@ fn fields(
         };
         let spec = match spec.strip_prefix(':') {
             Some(spec) if spec.contains(['{', '}']) => match may_nest {
-                true => fields(spec, arguments, next, false, budget)?,
+                true => fields(spec, arguments, next, false, Escaping::None, budget)?,
                 false => return Err(WRONG_FORMAT),
             },
             Some(spec) => spec.into(),
@@ -400,7 +423,17 @@ fn fields(
             Some(conversion) => converted(&value, conversion, budget)?.into(),
             None => value,
         };
-        format_value(&value, &spec, &mut text, budget)?;
+        match escaping {
+            Escaping::None => format_value(&value, &spec, &mut text, budget)?,
+            Escaping::Html if value.is_markup() && spec.is_empty() => value.write_text(&mut text, budget)?,
+            Escaping::Html if value.is_markup() => return Err(WRONG_FORMAT),
+            Escaping::Html => {
+                let mut formatted = String::new();
+                format_value(&value, &spec, &mut formatted, budget)?;
+                let escaped = escape(&formatted, budget)?;
+                budget.append(&mut text, &escaped)?;
+            }
+        }
     }
     budget.append(&mut text, rest)?;
     Ok(text)
@@ -459,7 +492,7 @@ fn format_value(value: &Value, spec: &str, out: &mut String, budget: &mut Budget
     let spec = parse_spec(spec)?;
     let is_of_texts = spec.kind.is_none_or(|kind| kind == 's');
     match value {
-        Value::String(text)
+        Value::String(text) | Value::Markup(text)
             if is_of_texts && spec.sign.is_none() && spec.grouping.is_none() && spec.align != Some('=') =>
         {
             spec.text(text, '<', out, budget)

@@ -48,7 +48,7 @@ pub(crate) fn write_json(
             budget.append(out, if *number > 0.0 { "Infinity" } else { "-Infinity" })
         }
         Value::Float(number) => write_float(out, budget, *number),
-        Value::String(text) => write_string(text, layout, out, budget),
+        Value::String(text) | Value::Markup(text) => write_string(text, layout, out, budget),
         Value::List(list) if matches!(list.kind(), ListKind::Range(..) | ListKind::View(_)) => {
             Err(ErrorKind::WrongType { operation: "tojson", found: "range or view of a dict" })
         }
@@ -80,7 +80,7 @@ pub(crate) fn write_json(
                 }
                 new_line(out, level + 1, budget)?;
                 match key {
-                    Value::String(key) => write_string(key, layout, out, budget)?,
+                    Value::String(key) | Value::Markup(key) => write_string(key, layout, out, budget)?,
                     // Other keys become texts.
                     _ => {
                         budget.append(out, "\"")?;

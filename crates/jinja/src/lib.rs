@@ -6,9 +6,8 @@
 //! `lstrip_blocks`, `break` and `continue`, `raise_exception`, `strftime_now`, `tojson` without
 //! escapes for HTML, and `generation` blocks, which change nothing.
 //!
-//! Left out is what chat templates cannot use: other templates (`include`, `import`, `extends`),
-//! automatic escaping (`safe` does nothing), translations, chance (`random`, `lipsum`), `urlize`. What is not
-//! known is an error with its line.
+//! Left out is what chat templates cannot use: other templates (`include`, `import`, `extends`), translations,
+//! chance (`random`, `lipsum`), `urlize`. What is not known is an error with its line.
 //!
 //! A template is input. It is never trusted: nesting is limited, so that 128 KiB of stack suffice,
 //! and [`Limits`] bound what a rendering may compute and allocate.
@@ -21,6 +20,7 @@
 //! | `interpreter` | the tree and a context to text |
 //! | `filters`, `text_filters`, `predicates`, `methods`, `functions` | `x \| f`, `x is f`, `x.f()`, `f()` |
 //! | `json`, `date`, `format` | `tojson`, `strftime_now`, `%` and `format` |
+//! | `markup` | texts that are HTML: `safe`, `escape`, `autoescape` |
 //!
 //! Source: the template designer documentation of Jinja 3.1; `chat_template_utils` of transformers.
 #![no_std]
@@ -37,6 +37,7 @@ mod functions;
 mod interpreter;
 mod json;
 mod lexer;
+mod markup;
 mod methods;
 mod parser;
 mod predicates;

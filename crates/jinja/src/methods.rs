@@ -4,8 +4,9 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::format::brace_format;
+use crate::format::{Escaping, brace_format};
 use crate::interpreter::{Budget, CallArguments, Interpreter};
+use crate::markup::{self, markup_method};
 use crate::value::{List, ListKind, Map};
 use crate::{ErrorKind, Value};
 
@@ -65,6 +66,9 @@ const LIST: [&str; 11] =
 pub(crate) fn exists(value: &Value, name: &str) -> bool {
     match value {
         Value::String(_) => TEXT.contains(&name) || TEXT_TOO.contains(&name),
+        Value::Markup(_) => {
+            TEXT.contains(&name) || TEXT_TOO.contains(&name) || markup::METHODS.contains(&name)
+        }
         Value::Map(_) => DICT.contains(&name),
         Value::List(list) => match list.kind() {
             ListKind::List => LIST.contains(&name),
@@ -83,7 +87,8 @@ impl Interpreter<'_> {
         arguments: &CallArguments,
     ) -> Result<Value, ErrorKind> {
         match value {
-            Value::String(text) => text_method(text, name, arguments, &mut self.budget),
+            Value::String(text) => text_method(text, name, arguments, Escaping::None, &mut self.budget),
+            Value::Markup(text) => markup_method(text, name, arguments, &mut self.budget),
             Value::Map(map) => dict_method(map, name, arguments, &mut self.budget),
             Value::List(list) => list_method(list, name, arguments, &mut self.budget),
             _ => Err(ErrorKind::WrongType { operation: "a method", found: value.type_name() }),
@@ -91,10 +96,12 @@ impl Interpreter<'_> {
     }
 }
 
-fn text_method(
+/// A method of a text; `escaping` says what becomes of the values that `format_map` puts in.
+pub(crate) fn text_method(
     text: &Rc<str>,
     name: &str,
     arguments: &CallArguments,
+    escaping: Escaping,
     budget: &mut Budget,
 ) -> Result<Value, ErrorKind> {
     budget.steps(text.len() / 16)?;
@@ -220,7 +227,7 @@ fn text_method(
                 for (key, value) in map.entries() {
                     named.named.push((key.to_text(budget)?, value.clone()));
                 }
-                brace_format(text, &named, budget)?.into()
+                brace_format(text, &named, escaping, budget)?.into()
             }
             _ => return Err(ErrorKind::BadArguments("format_map")),
         },
@@ -229,7 +236,7 @@ fn text_method(
         "isspace" => every(char::is_whitespace),
         "isupper" => Value::Bool(is_cased(text) && !text.chars().any(char::is_lowercase)),
         "islower" => Value::Bool(is_cased(text) && !text.chars().any(char::is_uppercase)),
-        "format" => brace_format(text, arguments, budget)?.into(),
+        "format" => brace_format(text, arguments, escaping, budget)?.into(),
         _ => return Err(ErrorKind::Undefined(name.into())),
     })
 }
@@ -390,9 +397,13 @@ fn split(
     let max = arguments.get(1, "maxsplit").and_then(Value::as_integer).unwrap_or(-1);
     let max = usize::try_from(max).unwrap_or(usize::MAX - 1);
     match (arguments.get(0, "sep"), from_end) {
-        (Some(Value::String(separator)), _) if separator.is_empty() => Err(ErrorKind::BadArguments("split")),
-        (Some(Value::String(separator)), false) => texts(text.splitn(max + 1, &**separator), budget),
-        (Some(Value::String(separator)), true) => {
+        (Some(Value::String(separator) | Value::Markup(separator)), _) if separator.is_empty() => {
+            Err(ErrorKind::BadArguments("split"))
+        }
+        (Some(Value::String(separator) | Value::Markup(separator)), false) => {
+            texts(text.splitn(max + 1, &**separator), budget)
+        }
+        (Some(Value::String(separator) | Value::Markup(separator)), true) => {
             let mut parts: Vec<&str> = text.rsplitn(max + 1, &**separator).collect();
             parts.reverse();
             texts(parts.into_iter(), budget)

@@ -64,7 +64,7 @@ const FILTERS: [&str; 52] = [
 ];
 
 /// The tests that there are, for the test `test`.
-const TESTS: [&str; 38] = [
+const TESTS: [&str; 39] = [
     "!=",
     "<",
     "<=",
@@ -77,6 +77,7 @@ const TESTS: [&str; 38] = [
     "divisibleby",
     "eq",
     "equalto",
+    "escaped",
     "even",
     "false",
     "filter",
@@ -128,7 +129,8 @@ impl Interpreter<'_> {
             "float" => matches!(value, Value::Float(_)),
             // As in Python, a bool is a number.
             "number" => value.as_number().is_some(),
-            "string" => matches!(value, Value::String(_)),
+            "string" => value.as_str().is_some(),
+            "escaped" => value.is_markup(),
             "mapping" => matches!(value, Value::Map(_)),
             // Whatever has a length and elements, texts and dicts too.
             "sequence" | "iterable" => value.len().is_some(),
@@ -176,7 +178,7 @@ fn is_same(a: &Value, b: &Value) -> bool {
         (Value::None, Value::None) | (Value::Undefined, Value::Undefined) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Integer(a), Value::Integer(b)) => a == b,
-        (Value::String(a), Value::String(b)) => a == b,
+        (Value::String(a), Value::String(b)) | (Value::Markup(a), Value::Markup(b)) => a == b,
         (Value::List(a), Value::List(b)) => alloc::rc::Rc::ptr_eq(a, b),
         (Value::Map(a), Value::Map(b)) => alloc::rc::Rc::ptr_eq(a, b),
         _ => false,

@@ -15,14 +15,14 @@ impl Value {
     pub(crate) fn write_text(&self, out: &mut String, budget: &mut Budget) -> Result<(), ErrorKind> {
         match self {
             Self::Undefined => Ok(()),
-            Self::String(text) => budget.append(out, text),
+            Self::String(text) | Self::Markup(text) => budget.append(out, text),
             _ => self.write_repr(out, budget),
         }
     }
 
     /// What Python's `str` makes of it.
     pub(crate) fn to_text(&self, budget: &mut Budget) -> Result<Rc<str>, ErrorKind> {
-        if let Self::String(text) = self {
+        if let Self::String(text) | Self::Markup(text) = self {
             return Ok(text.clone());
         }
         let mut text = String::new();
@@ -50,6 +50,11 @@ impl Value {
             Self::Integer(number) => write_number(out, budget, *number),
             Self::Float(number) => write_float(out, budget, *number),
             Self::String(text) => write_quoted(out, budget, text),
+            Self::Markup(text) => {
+                budget.append(out, "Markup(")?;
+                write_quoted(out, budget, text)?;
+                budget.append(out, ")")
+            }
             Self::List(list) => {
                 let (open, close) = match (list.kind(), list.elements().len()) {
                     (ListKind::List, _) => ("[", "]"),

@@ -5,8 +5,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::format::percent_format;
+use crate::format::{Escaping, percent_format};
 use crate::interpreter::{Budget, CallArguments, Interpreter};
+use crate::markup::escape;
 use crate::methods::{capitalize, join, justify, replace, split_lines, strip};
 use crate::{ErrorKind, Value};
 
@@ -19,7 +20,7 @@ impl Interpreter<'_> {
         arguments: &CallArguments,
     ) -> Result<Value, ErrorKind> {
         match (name, value) {
-            ("indent" | "wordwrap" | "truncate", Value::String(_)) => {}
+            ("indent" | "wordwrap" | "truncate", Value::String(_) | Value::Markup(_)) => {}
             // What is short enough stays what it is.
             ("truncate", _)
                 if value.len().is_some_and(|len| {
@@ -34,7 +35,26 @@ impl Interpreter<'_> {
             }
             _ => {}
         }
+        match (name, value) {
+            ("indent" | "wordwrap", Value::Markup(_)) => {}
+            ("trim", Value::Markup(_)) => return self.method(value, "strip", arguments),
+            ("upper" | "lower" | "capitalize", Value::Markup(_)) => {
+                return self.method(value, name, &CallArguments::default());
+            }
+            ("truncate", Value::Markup(text)) => {
+                let text = truncate(text, arguments, Escaping::Html, &mut self.budget)?;
+                return Ok(Value::markup(text));
+            }
+            ("center", Value::Markup(_)) => {
+                let width = arguments.integer_or(0, "width", 80)?;
+                let text = value.to_text(&mut self.budget)?;
+                return Ok(Value::markup(justify(&text, width, ' ', '^', &mut self.budget)?));
+            }
+            ("replace", _) => return self.replace_filter(value, arguments),
+            _ => {}
+        }
         let text = value.to_text(&mut self.budget)?;
+        let escaping = if value.is_markup() { Escaping::Html } else { Escaping::None };
         let budget = &mut self.budget;
         budget.steps(text.len() / 16)?;
         budget.bytes(text.len())?;
@@ -44,31 +64,25 @@ impl Interpreter<'_> {
             "lower" => text.to_lowercase().into(),
             "capitalize" => capitalize(&text).into(),
             "title" => title(&text).into(),
-            "replace" => {
-                let wrong = ErrorKind::BadArguments("replace");
-                let (Some(old), Some(new)) = (arguments.get(0, "old"), arguments.get(1, "new")) else {
-                    return Err(wrong);
-                };
-                let (old, new) = (old.to_text(budget)?, new.to_text(budget)?);
-                let count = arguments.get(2, "count").and_then(Value::as_integer).unwrap_or(-1);
-                replace(&text, &old, &new, count, budget)?.into()
+            "indent" => {
+                let indented = indent(&text, arguments, budget)?;
+                if value.is_markup() { Value::markup(indented) } else { indented.into() }
             }
-            "indent" => indent(&text, arguments, budget)?.into(),
             "wordcount" => Value::Integer(count_words(&text)),
-            "escape" | "e" | "forceescape" => escape(&text, budget)?.into(),
             "format" => {
                 let values = match (arguments.positional.is_empty(), arguments.named.is_empty()) {
                     (_, true) => Value::tuple(arguments.positional.clone())?,
                     (true, false) => self.dict(arguments)?.into(),
                     (false, false) => return Err(ErrorKind::BadArguments("format")),
                 };
-                percent_format(&text, &values, &mut self.budget)?.into()
+                let formatted = percent_format(&text, &values, escaping, &mut self.budget)?;
+                if value.is_markup() { Value::markup(formatted) } else { formatted.into() }
             }
             "center" => {
                 let width = arguments.integer_or(0, "width", 80)?;
                 justify(&text, width, ' ', '^', budget)?.into()
             }
-            "truncate" => truncate(&text, arguments, budget)?.into(),
+            "truncate" => truncate(&text, arguments, Escaping::None, budget)?.into(),
             "wordwrap" => word_wrap(&text, arguments, budget)?.into(),
             "striptags" => strip_tags(&text, budget)?.into(),
             "pprint" => {
@@ -84,12 +98,31 @@ impl Interpreter<'_> {
         })
     }
 
+    /// `replace`
+    fn replace_filter(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
+        let (Some(old), Some(new)) = (arguments.get(0, "old"), arguments.get(1, "new")) else {
+            return Err(ErrorKind::BadArguments("replace"));
+        };
+        let budget = &mut self.budget;
+        let count = arguments.get(2, "count").and_then(Value::as_integer).unwrap_or(-1);
+        let old_text = old.to_text(budget)?;
+        let becomes_markup = self.escapes && (value.is_markup() || old.is_markup() || new.is_markup());
+        let (text, new) = match becomes_markup {
+            // HTML is put into it, or it is HTML.
+            true => (value.to_escaped(budget)?, new.to_escaped(budget)?),
+            false => (value.to_text(budget)?, new.to_text(budget)?),
+        };
+        budget.steps(text.len() / 16)?;
+        let replaced = replace(&text, &old_text, &new, count, budget)?;
+        Ok(if becomes_markup { Value::markup(replaced) } else { replaced.into() })
+    }
+
     /// `filesizeformat`
     pub(crate) fn file_size(&mut self, value: &Value, arguments: &CallArguments) -> Result<Value, ErrorKind> {
         const DECIMAL: [&str; 8] = ["kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
         const BINARY: [&str; 8] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"];
         let number = match value {
-            Value::String(text) => text.trim().parse().ok(),
+            Value::String(text) | Value::Markup(text) => text.trim().parse().ok(),
             _ => value.as_number().map(|number| number.as_f64()),
         };
         let bytes: f64 =
@@ -162,21 +195,14 @@ impl Interpreter<'_> {
             if key.contains(|c: char| c.is_whitespace() || "/>=".contains(c)) {
                 return Err(ErrorKind::BadArguments("xmlattr"));
             }
-            let text = value.to_text(budget)?;
-            let attribute = format!("{}=\"{}\"", escape(key, budget)?, escape(&text, budget)?);
+            let attribute = format!("{}=\"{}\"", escape(key, budget)?, value.to_escaped(budget)?);
             attributes.push(Value::from(attribute));
         }
         let text = join(&attributes, " ", budget)?;
         let begins_with_space = arguments.get(0, "autospace").is_none_or(Value::is_true);
-        Ok(if begins_with_space && !text.is_empty() { format!(" {text}") } else { text }.into())
+        let text = if begins_with_space && !text.is_empty() { format!(" {text}") } else { text };
+        Ok(if self.escapes { Value::markup(text) } else { text.into() })
     }
-}
-
-/// Replaces the characters that HTML gives a meaning.
-fn escape(text: &str, budget: &mut Budget) -> Result<String, ErrorKind> {
-    budget.bytes(5 * text.len())?;
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    Ok(escaped.replace('\'', "&#39;").replace('"', "&#34;"))
 }
 
 /// Capitalises what follows white space, `-` or an opening bracket.
@@ -207,7 +233,7 @@ fn indent(text: &str, arguments: &CallArguments, budget: &mut Budget) -> Result<
     let wrong = ErrorKind::BadArguments("indent");
     let indention = match arguments.get(0, "width") {
         None => "    ".to_owned(),
-        Some(Value::String(indention)) => (**indention).to_owned(),
+        Some(Value::String(indention) | Value::Markup(indention)) => (**indention).to_owned(),
         Some(width) => {
             let width = width.as_integer().ok_or(wrong)?;
             let width = usize::try_from(width).unwrap_or(0);
@@ -231,7 +257,12 @@ fn indent(text: &str, arguments: &CallArguments, budget: &mut Budget) -> Result<
     Ok(indented)
 }
 
-fn truncate(text: &str, arguments: &CallArguments, budget: &mut Budget) -> Result<String, ErrorKind> {
+fn truncate(
+    text: &str,
+    arguments: &CallArguments,
+    escaping: Escaping,
+    budget: &mut Budget,
+) -> Result<String, ErrorKind> {
     const WRONG: ErrorKind = ErrorKind::BadArguments("truncate");
     const LEEWAY: i64 = 5;
     let len = arguments.integer_or(0, "length", 255)?;
@@ -250,7 +281,10 @@ fn truncate(text: &str, arguments: &CallArguments, budget: &mut Budget) -> Resul
         true => cut,
         false => cut.rsplit_once(' ').map_or(cut, |(words, _)| words),
     };
-    Ok([kept, end].concat())
+    match escaping {
+        Escaping::Html => Ok([kept, &escape(end, budget)?].concat()),
+        Escaping::None => Ok([kept, end].concat()),
+    }
 }
 
 /// Python's `textwrap.wrap` of each line.
@@ -421,7 +455,7 @@ fn quote_url(text: &str, is_query: bool, budget: &mut Budget) -> Result<String, 
 }
 
 /// Takes out comments and tags, makes all white space single spaces, and resolves character references.
-fn strip_tags(text: &str, budget: &mut Budget) -> Result<String, ErrorKind> {
+pub(crate) fn strip_tags(text: &str, budget: &mut Budget) -> Result<String, ErrorKind> {
     budget.bytes(3 * text.len())?;
     let without = |text: &str, open: &str, close: &str| {
         let mut kept = String::new();
@@ -439,7 +473,7 @@ fn strip_tags(text: &str, budget: &mut Budget) -> Result<String, ErrorKind> {
 }
 
 /// Resolves `&amp;`, `&#38;` and the like; the names that HTML has beyond those of XML are refused.
-fn unescape(text: &str) -> Result<String, ErrorKind> {
+pub(crate) fn unescape(text: &str) -> Result<String, ErrorKind> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('&') {

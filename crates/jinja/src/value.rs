@@ -29,6 +29,8 @@ pub enum Value {
     Float(f64),
     /// A text.
     String(Rc<str>),
+    /// A text that is HTML already, as `safe` and `escape` make it.
+    Markup(Rc<str>),
     /// A list or a tuple.
     List(Rc<List>),
     /// A dict.
@@ -193,10 +195,7 @@ impl Map {
 
     /// The value of a key that is a text.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.entries
-            .iter()
-            .find(|(known, _)| matches!(known, Value::String(known) if **known == *key))
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(known, _)| known.as_str() == Some(key)).map(|(_, value)| value)
     }
 
     pub(crate) fn get_value(&self, key: &Value) -> Option<&Value> {
@@ -294,7 +293,7 @@ impl Value {
             Self::Bool(_) => "bool",
             Self::Integer(_) => "int",
             Self::Float(_) => "float",
-            Self::String(_) => "text",
+            Self::String(_) | Self::Markup(_) => "text",
             Self::List(_) => "list",
             Self::Map(_) => "dict",
             Self::Callable(Callable(Object::Namespace(_))) => "namespace",
@@ -312,7 +311,7 @@ impl Value {
             Self::Bool(value) => *value,
             Self::Integer(number) => *number != 0,
             Self::Float(number) => *number != 0.0,
-            Self::String(text) => !text.is_empty(),
+            Self::String(text) | Self::Markup(text) => !text.is_empty(),
             Self::List(list) => !list.elements.is_empty(),
             Self::Map(map) => !map.entries.is_empty(),
             Self::Callable(_) => true,
@@ -338,7 +337,7 @@ impl Value {
 
     pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
-            Self::String(text) => Some(text),
+            Self::String(text) | Self::Markup(text) => Some(text),
             _ => None,
         }
     }
@@ -346,7 +345,7 @@ impl Value {
     /// Whether two keys of a dict are the same. Keys that are no scalars never are.
     fn is_same_key(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::String(a), Self::String(b)) => a == b,
+            (Self::String(a) | Self::Markup(a), Self::String(b) | Self::Markup(b)) => a == b,
             (Self::None, Self::None) => true,
             (a, b) => match (a.as_number(), b.as_number()) {
                 (Some(a), Some(b)) => a.compare(b) == Some(Ordering::Equal),
@@ -359,7 +358,7 @@ impl Value {
         budget.step()?;
         Ok(match (self, other) {
             (Self::Undefined, Self::Undefined) | (Self::None, Self::None) => true,
-            (Self::String(a), Self::String(b)) => a == b,
+            (Self::String(a) | Self::Markup(a), Self::String(b) | Self::Markup(b)) => a == b,
             (Self::List(a), Self::List(b)) => {
                 if a.elements.len() != b.elements.len() || !a.is_like(b) {
                     return Ok(false);
@@ -396,7 +395,7 @@ impl Value {
         budget.step()?;
         let unordered = || ErrorKind::WrongType { operation: "a comparison", found: other.type_name() };
         match (self, other) {
-            (Self::String(a), Self::String(b)) => Ok(a.cmp(b)),
+            (Self::String(a) | Self::Markup(a), Self::String(b) | Self::Markup(b)) => Ok(a.cmp(b)),
             (Self::List(a), Self::List(b)) if a.is_like(b) => {
                 for (a, b) in a.elements.iter().zip(&b.elements) {
                     // What has no order may still be equal.
@@ -416,7 +415,9 @@ impl Value {
     /// Whether `element in self`.
     pub(crate) fn contains(&self, element: &Self, budget: &mut Budget) -> Result<bool, ErrorKind> {
         match (self, element) {
-            (Self::String(text), Self::String(part)) => Ok(text.contains(&**part)),
+            (Self::String(text) | Self::Markup(text), Self::String(part) | Self::Markup(part)) => {
+                Ok(text.contains(&**part))
+            }
             (Self::List(list), _) => {
                 for known in &list.elements {
                     if known.equals(element, budget)? {
@@ -439,7 +440,7 @@ impl Value {
             Self::Undefined => Vec::new(),
             Self::List(list) => list.elements.clone(),
             Self::Map(map) => map.entries.iter().map(|(key, _)| key.clone()).collect(),
-            Self::String(text) => {
+            Self::String(text) | Self::Markup(text) => {
                 let mut buffer = [0; 4];
                 text.chars().map(|character| Self::from(&*character.encode_utf8(&mut buffer))).collect()
             }
@@ -451,7 +452,7 @@ impl Value {
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
             Self::Undefined => Some(0),
-            Self::String(text) => Some(text.chars().count()),
+            Self::String(text) | Self::Markup(text) => Some(text.chars().count()),
             Self::List(list) => Some(list.elements.len()),
             Self::Map(map) => Some(map.entries.len()),
             _ => None,

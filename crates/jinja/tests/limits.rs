@@ -25,6 +25,8 @@ fn nesting_is_limited_in_the_source() {
         "{% if 1 %}".repeat(n) + &"{% endif %}".repeat(n),
         "{% for i in [1] %}".repeat(n) + &"{% endfor %}".repeat(n),
         "{% macro f() %}".repeat(n) + &"{% endmacro %}".repeat(n),
+        "{% autoescape true %}".repeat(n) + &"{% endautoescape %}".repeat(n),
+        (0..n).map(|i| format!("{{% block b{i} %}}")).collect::<String>() + &"{% endblock %}".repeat(n),
     ];
     for source in sources {
         let shown = source[..40].to_owned();
@@ -47,6 +49,8 @@ fn recursion_is_limited() {
     let sources = [
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% macro f(x) %}{% for i in [1] %}{% if 1 %}{{ (f((x))) ~ '' }}{% endif %}{% endfor %}{% endmacro %}{{ f(1) }}",
+        "{% macro f() %}{% autoescape true %}{% set x %}{{ f() }}{% endset %}{% endautoescape %}{% endmacro %}{{ f() }}",
+        "{% macro f() %}{% block b %}{{ f() | e }}{% endblock %}{% endmacro %}{{ f() }}",
         "{% macro f() %}{% call f() %}{{ caller() }}{% endcall %}{% endmacro %}{{ f() }}",
         "{% for x in [1] recursive %}{{ loop([x]) }}{% endfor %}",
         "{% for x in [1] recursive %}{% for y in [1] %}{% if 1 %}{{ (loop and [0]) and caller }}{% endif %}{% endfor %}{{ loop([x]) ~ '' }}{% else %}{% endfor %}",
@@ -101,6 +105,9 @@ fn time_and_memory_are_limited() {
         "{{ [1] | slice(1000000000) }}".to_owned(),
         "{{ ('%1000d' * 2000) | replace('d', 'd') | length }}{{ strftime_now('%1000d' * 2000) }}".to_owned(),
         "{{ ('ab ' * 10000) | wordwrap(1, true, 'x' * 1000) }}".to_owned(),
+        "{% autoescape true %}{{ '&' * 300000 }}{% endautoescape %}".to_owned(),
+        "{{ ('%s' | safe) % ('&' * 300000) }}".to_owned(),
+        "{{ (('<' * 1000) | safe).join('&' * 1000) }}".to_owned(),
         "{% for x in [[1]] recursive %}{% for i in range(1000) %}{% for j in range(1000) %}{{ i }}{% endfor %}{% endfor %}{% endfor %}".to_owned(),
         format!("{doubling}{{{{ n.x }}}}"),
         format!("{doubling}{{{{ n.x | tojson }}}}"),

@@ -167,21 +167,26 @@ impl Interpreter<'_> {
             (Value::Undefined, _) => Err(ErrorKind::Undefined(name())),
             (Value::Map(map), _) => match (map.get_value(key), key) {
                 (Some(value), _) => Ok(value.clone()),
-                (None, Value::String(key)) => self.attribute(value, key, name),
+                (None, Value::String(key) | Value::Markup(key)) => self.attribute(value, key, name),
                 (None, _) => Ok(Value::Undefined),
             },
-            (_, Value::String(key)) => self.attribute(value, key, name),
+            (_, Value::String(key) | Value::Markup(key)) => self.attribute(value, key, name),
             (Value::List(list), _) => {
                 let index = key.as_integer().and_then(|index| position(index, list.elements().len()));
                 Ok(index.map(|index| list.elements()[index].clone()).unwrap_or_default())
             }
-            (Value::String(text), _) => {
+            (Value::String(text) | Value::Markup(text), _) => {
                 let len = text.chars().count();
                 self.budget.steps(len)?;
                 let index = key.as_integer().and_then(|index| position(index, len));
                 let character = index.and_then(|index| text.chars().nth(index));
                 let mut buffer = [0; 4];
-                Ok(character.map(|c| Value::from(&*c.encode_utf8(&mut buffer))).unwrap_or_default())
+                let character = character.map(|c| &*c.encode_utf8(&mut buffer));
+                Ok(match (character, value.is_markup()) {
+                    (None, _) => Value::Undefined,
+                    (Some(character), true) => Value::markup(character),
+                    (Some(character), false) => character.into(),
+                })
             }
             _ => Ok(Value::Undefined),
         }
@@ -199,7 +204,7 @@ impl Interpreter<'_> {
         }
         let len = match value {
             Value::Undefined => return Err(ErrorKind::Undefined(name())),
-            Value::List(_) | Value::String(_) => value.len().unwrap_or(0),
+            Value::List(_) | Value::String(_) | Value::Markup(_) => value.len().unwrap_or(0),
             // What has no elements has none that are named.
             _ => return Ok(Value::Undefined),
         };
@@ -210,7 +215,7 @@ impl Interpreter<'_> {
             Value::List(list) => list.with(chosen),
             _ => {
                 let text: String = chosen.iter().filter_map(Value::as_str).collect();
-                Ok(text.into())
+                Ok(if value.is_markup() { Value::markup(text) } else { text.into() })
             }
         }
     }
@@ -334,9 +339,11 @@ impl Interpreter<'_> {
             return Err(ErrorKind::BadArguments("a macro"));
         }
         let mut text = String::new();
+        let around = core::mem::replace(&mut self.output_escapes, called.escapes);
         self.statements(&called.body, &mut text)?;
+        self.output_escapes = around;
         self.line = line;
-        Ok(text.into())
+        Ok(self.captured(text))
     }
 
     fn macro_attribute(&mut self, index: usize, attribute: &str) -> Evaluated {

@@ -30,6 +30,8 @@ pub(crate) fn render(template: &Template, context: &Map, limits: Limits) -> Resu
         now_seconds: limits.now_seconds,
         line: 1,
         depth: 0,
+        escapes: false,
+        output_escapes: Some(false),
     };
     let mut out = String::new();
     match interpreter.statements(&template.body, &mut out) {
@@ -88,6 +90,10 @@ pub(crate) struct Interpreter<'t> {
     pub(crate) now_seconds: Option<u64>,
     line: u32,
     depth: usize,
+    /// Whether output is escaped where the interpreter is.
+    pub(crate) escapes: bool,
+    /// Whether output is escaped where the statement stands in the template; `None` if only [`Self::escapes`] tells.
+    output_escapes: Option<bool>,
 }
 
 type Evaluated<T = Value> = Result<T, ErrorKind>;
@@ -130,6 +136,10 @@ impl Interpreter<'_> {
             Node::Text(text) => self.budget.append(out, text)?,
             Node::Output(expr) => {
                 let value = self.eval(expr)?;
+                if self.escapes_output() && !value.is_markup() {
+                    let escaped = value.to_escaped(&mut self.budget)?;
+                    return self.budget.append(out, &escaped).map(|()| Flow::Next);
+                }
                 value.write_text(out, &mut self.budget)?;
             }
             Node::If { branches, otherwise } => {
@@ -147,7 +157,10 @@ impl Interpreter<'_> {
                 self.assign(target, value)?;
             }
             Node::SetBlock { target, filters, body } => {
-                let text = self.filtered_block(filters, body)?;
+                let mut text = self.filtered_block(filters, body)?;
+                if self.escapes {
+                    text = Value::Markup(text.to_text(&mut self.budget)?);
+                }
                 self.assign(target, text)?;
             }
             Node::FilterBlock { filters, body } => {
@@ -169,10 +182,41 @@ impl Interpreter<'_> {
                 return flow;
             }
             Node::Transparent(body) => return self.scoped(body, out),
+            Node::Block { sees_scopes, body } => {
+                let outer = (!sees_scopes).then(|| core::mem::take(&mut self.scopes));
+                let around = self.output_escapes.replace(false);
+                self.scoped(body, out)?;
+                self.output_escapes = around;
+                if let Some(outer) = outer {
+                    self.scopes = outer;
+                }
+            }
+            Node::AutoEscape { escapes, is_constant, body } => {
+                let escapes = self.eval(escapes)?.is_true();
+                let around = (self.escapes, self.output_escapes);
+                (self.escapes, self.output_escapes) = (escapes, is_constant.then_some(escapes));
+                let flow = self.scoped(body, out)?;
+                (self.escapes, self.output_escapes) = around;
+                return Ok(flow);
+            }
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
         }
         Ok(Flow::Next)
+    }
+
+    fn escapes_output(&self) -> bool {
+        self.output_escapes.unwrap_or(self.escapes)
+    }
+
+    /// Whether `~` with HTML gives HTML: only where the template alone tells that output is escaped.
+    fn joins_markup(&self) -> bool {
+        self.output_escapes == Some(true)
+    }
+
+    /// A text that was written to be a value: where output is escaped, it is HTML.
+    fn captured(&self, text: String) -> Value {
+        if self.escapes { Value::markup(text) } else { text.into() }
     }
 
     fn bind_all(&mut self, bindings: &[(Target, Expr)]) -> Evaluated<()> {
@@ -210,7 +254,7 @@ impl Interpreter<'_> {
         });
         self.scopes = outer;
         self.line = line;
-        ended.map(|()| text.into())
+        ended.map(|()| self.captured(text))
     }
 
     fn iterate(
@@ -259,7 +303,8 @@ impl Interpreter<'_> {
     fn filtered_block(&mut self, filters: &[FilterCall], body: &[Statement]) -> Evaluated {
         let mut text = String::new();
         self.scoped(body, &mut text)?;
-        filters.iter().try_fold(text.into(), |value, filter| self.apply_filter(filter, value))
+        let text = if self.escapes_output() { Value::markup(text) } else { text.into() };
+        filters.iter().try_fold(text, |value, filter| self.apply_filter(filter, value))
     }
 
     fn call_block(&mut self, call: &Expr, body: usize) -> Evaluated {

@@ -6,7 +6,7 @@ use core::cmp::Ordering;
 use super::{Evaluated, Interpreter};
 use crate::ErrorKind;
 use crate::ast::{BinaryOp, CompareOp};
-use crate::format::percent_format;
+use crate::format::{Escaping, percent_format};
 use crate::value::{List, Number, Value};
 
 impl Interpreter<'_> {
@@ -28,6 +28,12 @@ impl Interpreter<'_> {
         match (op, left, right) {
             (BinaryOp::Concatenate, ..) => {
                 let mut text = String::new();
+                if self.joins_markup() && (left.is_markup() || right.is_markup()) {
+                    let budget = &mut self.budget;
+                    let (left, right) = (left.to_escaped(budget)?, right.to_escaped(budget)?);
+                    budget.bytes(left.len() + right.len())?;
+                    return Ok(Value::markup([&*left, &*right].concat()));
+                }
                 left.write_text(&mut text, &mut self.budget)?;
                 right.write_text(&mut text, &mut self.budget)?;
                 return Ok(text.into());
@@ -35,6 +41,12 @@ impl Interpreter<'_> {
             (BinaryOp::Add, Value::String(a), Value::String(b)) => {
                 self.budget.bytes(a.len() + b.len())?;
                 return Ok([&**a, &**b].concat().into());
+            }
+            (BinaryOp::Add, Value::String(_) | Value::Markup(_), Value::String(_) | Value::Markup(_)) => {
+                let budget = &mut self.budget;
+                let (left, right) = (left.to_escaped(budget)?, right.to_escaped(budget)?);
+                budget.bytes(left.len() + right.len())?;
+                return Ok(Value::markup([&*left, &*right].concat()));
             }
             (BinaryOp::Add, Value::List(a), Value::List(b)) if a.is_tuple() == b.is_tuple() => {
                 let elements = [a.elements(), b.elements()];
@@ -47,6 +59,12 @@ impl Interpreter<'_> {
                     return Ok(text.repeat(count).into());
                 }
             }
+            (BinaryOp::Multiply, Value::Markup(text), count)
+            | (BinaryOp::Multiply, count, Value::Markup(text)) => {
+                if let Some(count) = self.repetitions(count, text.len())? {
+                    return Ok(Value::markup(text.repeat(count)));
+                }
+            }
             (BinaryOp::Multiply, Value::List(list), count)
             | (BinaryOp::Multiply, count, Value::List(list)) => {
                 let list: &List = list;
@@ -56,7 +74,11 @@ impl Interpreter<'_> {
                 }
             }
             (BinaryOp::Remainder, Value::String(format), _) => {
-                return Ok(percent_format(format, right, &mut self.budget)?.into());
+                return Ok(percent_format(format, right, Escaping::None, &mut self.budget)?.into());
+            }
+            (BinaryOp::Remainder, Value::Markup(format), _) => {
+                let text = percent_format(format, right, Escaping::Html, &mut self.budget)?;
+                return Ok(Value::markup(text));
             }
             _ => {}
         }

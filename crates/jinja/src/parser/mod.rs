@@ -5,6 +5,7 @@ mod statements;
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -24,6 +25,8 @@ pub(crate) fn parse(source: &str) -> Result<Template, Error> {
         macros: Vec::new(),
         loops: Vec::new(),
         named: Named::default(),
+        blocks: BTreeSet::new(),
+        escapes: Some(false),
     };
     let body = parser.statements(&[])?;
     Ok(Template { body, macros: parser.macros, loops: parser.loops })
@@ -37,6 +40,10 @@ struct Parser {
     /// Recursive loops.
     loops: Vec<For>,
     named: Named,
+    /// The names of all blocks.
+    blocks: BTreeSet<Box<str>>,
+    /// Whether output is escaped here; `None` if that is not known before the template runs.
+    escapes: Option<bool>,
 }
 
 /// Which names with a meaning in macros have come since the last macro began.

@@ -74,6 +74,11 @@ impl Parser {
                 self.block_end()?;
                 Ok(Node::Transparent(self.block("endgeneration")?))
             }
+            "block" => self.block_statement(),
+            "autoescape" => self.autoescape_statement(),
+            "include" | "extends" | "import" | "from" => {
+                self.error(ErrorKind::OtherTemplate(name.into_string()))
+            }
             "break" => self.block_end().map(|()| Node::Break),
             "continue" => self.block_end().map(|()| Node::Continue),
             _ => self.error(ErrorKind::UnknownStatement(name.into_string())),
@@ -158,6 +163,39 @@ impl Parser {
         Ok(Node::With { bindings, body: self.block("endwith")? })
     }
 
+    fn block_statement(&mut self) -> Parsed<Node> {
+        let name = self.name()?;
+        if !self.blocks.insert(name.clone()) {
+            return self.expected("a block of another name");
+        }
+        let sees_scopes = self.eat_name("scoped");
+        if self.is_name("required") {
+            // Another template would have to bring it.
+            return self.error(ErrorKind::OtherTemplate("required".into()));
+        }
+        self.block_end()?;
+        let around = self.escapes.replace(false);
+        let body = self.statements(&["endblock"])?;
+        self.escapes = around;
+        self.keyword("endblock")?;
+        self.eat_name(&name);
+        self.block_end()?;
+        Ok(Node::Block { sees_scopes, body })
+    }
+
+    fn autoescape_statement(&mut self) -> Parsed<Node> {
+        let escapes = self.expression()?;
+        self.block_end()?;
+        let constant = match &escapes {
+            Expr::Literal(literal) if self.escapes.is_some() => Some(literal.is_true()),
+            _ => None,
+        };
+        let around = core::mem::replace(&mut self.escapes, constant);
+        let body = self.block("endautoescape")?;
+        self.escapes = around;
+        Ok(Node::AutoEscape { escapes, is_constant: constant.is_some(), body })
+    }
+
     fn macro_statement(&mut self) -> Parsed<usize> {
         let name = self.name()?;
         self.symbol("(")?;
@@ -177,7 +215,16 @@ impl Parser {
             caller: around.caller || named.caller,
         };
         let Named { varargs: takes_varargs, kwargs: takes_kwargs, caller: takes_caller } = named;
-        self.macros.push(Macro { name, parameters, body, takes_varargs, takes_kwargs, takes_caller });
+        let escapes = self.escapes;
+        self.macros.push(Macro {
+            name,
+            parameters,
+            body,
+            escapes,
+            takes_varargs,
+            takes_kwargs,
+            takes_caller,
+        });
         Ok(self.macros.len() - 1)
     }
 
