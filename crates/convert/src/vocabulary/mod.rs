@@ -55,6 +55,8 @@ struct Roles {
 enum Kind {
     /// Byte-level BPE: merges, and the rule that cuts words.
     ByteLevelBpe { pre: &'static str, merges: Vec<String> },
+    /// BPE over characters with byte fallback: merges.
+    CharacterBpe { merges: Vec<String> },
     /// SentencePiece-style: scores.
     SentencePiece { scores: Vec<f32>, add_space_prefix: bool },
 }
@@ -118,6 +120,11 @@ impl Vocabulary {
                 writer.put_str("tokenizer.ggml.pre", pre)?;
                 writer.put_strings("tokenizer.ggml.merges", merges.iter())?;
             }
+            Kind::CharacterBpe { merges } => {
+                writer.put_str("tokenizer.ggml.model", "gpt2")?;
+                writer.put_str("tokenizer.ggml.pre", "sarvam-moe")?;
+                writer.put_strings("tokenizer.ggml.merges", merges.iter())?;
+            }
             Kind::SentencePiece { scores, add_space_prefix } => {
                 writer.put_str("tokenizer.ggml.model", "llama")?;
                 writer.put_str("tokenizer.ggml.pre", "default")?;
@@ -152,7 +159,10 @@ impl Tokens {
 fn check_added_token(token: &Value) -> Result<()> {
     for flag in ["lstrip", "rstrip", "single_word"] {
         if token[flag].as_bool() == Some(true) {
-            bail!("added token {} has {flag} true, expected false", token["content"]);
+            bail!(
+                "added token {} has {flag} true, which has no place in GGUF; expected false",
+                token["content"]
+            );
         }
     }
     Ok(())

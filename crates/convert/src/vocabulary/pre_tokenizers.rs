@@ -19,6 +19,12 @@ pub struct Rule {
 /// `ByteLevel`'s own expression, GPT-2's.
 pub const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// What the step `Punctuation` cuts out where it is contiguous.
+pub const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|`]+";
+/// What the step `Digits` cuts out, all or one by one.
+pub const NUMBERS: &str = r"\p{N}+";
+pub const NUMBER: &str = r"\p{N}";
+
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -31,16 +37,25 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}
 const DEEPSEEK_V3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 const DEEPSEEK_LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 const IDEOGRAPHS: &str = "[一-龥ࠀ-一가-퟿]+";
+const THREE_DIGITS: &str = "[0-9][0-9][0-9]";
+const LINES: &str = r"[^\n]+|[\n]+";
 const BLOOM: &str = r" ?[^(\s|[.,!?…。，、।۔،])]+";
 
 const RULES: &[Rule] = &[
+    Rule {
+        name: "default",
+        ignores_merges: false,
+        expressions: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, NUMBERS, THREE_DIGITS],
+    },
+    Rule { name: "falcon", ignores_merges: false, expressions: &[PUNCTUATION, GPT2, NUMBERS, THREE_DIGITS] },
+    Rule { name: "falcon", ignores_merges: false, expressions: &[PUNCTUATION, GPT2, THREE_DIGITS] },
     Rule { name: "gpt-2", ignores_merges: false, expressions: &[GPT2] },
-    Rule { name: "smollm", ignores_merges: false, expressions: &[r"\p{N}", GPT2] },
+    Rule { name: "smollm", ignores_merges: false, expressions: &[NUMBER, GPT2] },
     Rule { name: "llama-bpe", ignores_merges: true, expressions: &[LLAMA3] },
     Rule { name: "dbrx", ignores_merges: false, expressions: &[LLAMA3] },
     Rule { name: "qwen2", ignores_merges: false, expressions: &[QWEN2] },
     Rule { name: "qwen35", ignores_merges: false, expressions: &[QWEN35] },
-    Rule { name: "laguna", ignores_merges: false, expressions: &[r"[^\n]+|[\n]+", QWEN2] },
+    Rule { name: "laguna", ignores_merges: false, expressions: &[LINES, QWEN2] },
     Rule { name: "minicpm5", ignores_merges: true, expressions: &[r"\p{N}{1,3}", MINICPM5] },
     Rule { name: "seed-coder", ignores_merges: false, expressions: &[SEED_CODER] },
     Rule { name: "ufakzeka", ignores_merges: false, expressions: &[UFAKZEKA] },
@@ -73,6 +88,28 @@ const RULES: &[Rule] = &[
     Rule { name: "bloom", ignores_merges: false, expressions: &[BLOOM] },
     Rule { name: "viking", ignores_merges: false, expressions: &[BLOOM, r"\p{N}"] },
 ];
+
+/// Those that leave nothing of a text between their matches.
+const COVERING: &[&str] =
+    &[GPT2, LLAMA3, QWEN2, QWEN35, MINICPM5, SEED_CODER, UFAKZEKA, JAIS2, GPT_4O, TEKKEN, LINES];
+
+/// Whether every character of every text is part of a match of this expression. Unknown ones have gaps.
+pub fn covers_all(expression: &str) -> bool {
+    COVERING.contains(&expression)
+}
+
+impl Rule {
+    /// Whether the engine, as llama.cpp, leaves numbers with what stands beside them, where the expressions cut them
+    /// apart. It makes no difference where no token has both.
+    pub fn joins_numbers(&self) -> bool {
+        self.name == "falcon" && self.expressions.contains(&NUMBERS)
+    }
+
+    /// Of how many of its expressions it matters that they see the text, and not its bytes as GPT-2 spells them.
+    pub fn n_before_bytes(&self) -> usize {
+        if self.name == "falcon" { 2 } else { self.expressions.len() }
+    }
+}
 
 /// The rules with these expressions; where there are two, they differ in whether they ignore merges.
 pub fn find(expressions: &[String]) -> Result<&'static [Rule]> {

@@ -32,6 +32,7 @@ impl TextRules {
         flatten(&file["normalizer"], "normalizers", &mut normalizers);
         let mut steps = Vec::new();
         flatten(&file["pre_tokenizer"], "pretokenizers", &mut steps);
+        normalizers.retain(|step| !changes_nothing(step));
         normalizers.retain(|step| {
             let is_nfc = ty(step) == "NFC";
             if is_nfc {
@@ -47,9 +48,21 @@ impl TextRules {
             Self::sentencepiece(&normalizers, &steps, notes)
         } else {
             if let Some(step) = normalizers.first() {
-                bail!("normalizer {} has no place beside byte-level BPE, expected none or NFC", ty(step));
+                bail!(
+                    "normalizer {} has no place in GGUF beside byte-level BPE, expected none or NFC",
+                    ty(step)
+                );
             }
-            Ok(Self::ByteLevel(pre_tokenizers::find(&byte_level_steps(&steps)?)?))
+            let (expressions, n_before_bytes) = byte_level_steps(&steps)?;
+            let rules = pre_tokenizers::find(&expressions)?;
+            if rules.iter().any(|rule| n_before_bytes < rule.n_before_bytes()) {
+                bail!(
+                    "a pre-tokenizer behind ByteLevel, which sees bytes as ByteLevel spells them, cuts at {:?}; \
+                     expected in front of it",
+                    expressions.last().map_or("", String::as_str)
+                );
+            }
+            Ok(Self::ByteLevel(rules))
         }
     }
 
@@ -67,7 +80,9 @@ impl TextRules {
                     step["pattern"],
                     step["content"]
                 ),
-                other => bail!("normalizer {other} has no place beside byte fallback"),
+                other => bail!(
+                    "normalizer {other} has no place in GGUF beside byte fallback, expected Prepend or Replace"
+                ),
             }
         }
         for step in steps {
@@ -89,6 +104,13 @@ impl TextRules {
                         Some("never") => false,
                         Some(other) => bail!("pre-tokenizer Metaspace has prepend_scheme {other:?}"),
                     };
+                    if step["prepend_scheme"] == "first" && !add_space_prefix {
+                        notes.push(
+                            "pre-tokenizer Metaspace (prepend_scheme first) puts no space in front of texts behind special \
+                             tokens; as with llama.cpp, they get one"
+                                .to_owned(),
+                        );
+                    }
                     if prefixes && !add_space_prefix {
                         notes.push(
                             "pre-tokenizer Metaspace puts a space in front of texts only that begin with none; \
@@ -98,7 +120,15 @@ impl TextRules {
                     }
                     add_space_prefix |= prefixes;
                 }
-                other => bail!("pre-tokenizer {other} has no place beside byte fallback"),
+                "Split" => bail!(
+                    "pre-tokenizer Split at {} has no place in GGUF beside byte fallback",
+                    step["pattern"]
+                ),
+                other => {
+                    bail!(
+                        "pre-tokenizer {other} has no place in GGUF beside byte fallback, expected Metaspace"
+                    )
+                }
             }
         }
         if !is_replaced {
@@ -108,48 +138,75 @@ impl TextRules {
     }
 }
 
-/// The steps of a pre-tokenizer before byte-level BPE, as expressions in [`pre_tokenizers::Rule`]'s way.
-fn byte_level_steps(steps: &[&Value]) -> Result<Vec<String>> {
+/// The steps of a pre-tokenizer before byte-level BPE, as expressions in [`pre_tokenizers::Rule`]'s way, and how many of
+/// them see the text itself, not its bytes.
+fn byte_level_steps(steps: &[&Value]) -> Result<(Vec<String>, usize)> {
     let mut expressions = Vec::new();
-    let mut has_byte_level = false;
+    let mut n_before_bytes = None;
     for step in steps {
         match ty(step) {
             "ByteLevel" => {
-                has_byte_level = true;
                 if step["add_prefix_space"].as_bool() == Some(true) {
-                    bail!("pre-tokenizer ByteLevel has add_prefix_space true, expected false");
+                    bail!(
+                        "pre-tokenizer ByteLevel has add_prefix_space true, which has no place in GGUF beside byte-level \
+                         BPE; expected false"
+                    );
                 }
                 if step["use_regex"].as_bool().unwrap_or(true) {
                     expressions.push(pre_tokenizers::GPT2.to_owned());
                 }
+                n_before_bytes.get_or_insert(expressions.len());
             }
             "Digits" => {
                 let apart = step["individual_digits"].as_bool() == Some(true);
-                expressions.push(if apart { r"\p{N}" } else { r"\p{N}+" }.to_owned());
+                expressions
+                    .push(if apart { pre_tokenizers::NUMBER } else { pre_tokenizers::NUMBERS }.to_owned());
             }
-            "Split" => {
-                let (behavior, invert) = (step["behavior"].as_str(), step["invert"].as_bool() == Some(true));
-                match (behavior, invert) {
-                    // What is between the matches is a word as well, or there is nothing between them.
-                    (Some("Isolated"), _) | (Some("Removed"), true) => {}
-                    _ => bail!(
-                        "pre-tokenizer Split has behavior {} and invert {invert}, expected Isolated",
-                        step["behavior"]
-                    ),
+            "Punctuation" => {
+                if step["behavior"] != "Contiguous" {
+                    bail!("pre-tokenizer Punctuation has behavior {}, expected Contiguous", step["behavior"]);
                 }
-                let expression = step.pointer("/pattern/Regex").and_then(Value::as_str);
-                let expression = expression
-                    .with_context(|| format!("pre-tokenizer Split has pattern {}", step["pattern"]))?;
-                expressions.push(pre_tokenizers::canonical(expression));
+                expressions.push(pre_tokenizers::PUNCTUATION.to_owned());
             }
+            "Split" => expressions.push(split(step)?),
             "" => bail!("the pre-tokenizer {step} has no type"),
             other => bail!("pre-tokenizer {other} is not one that is known"),
         }
     }
-    if !has_byte_level {
-        bail!("the pre-tokenizer has no ByteLevel, and the model no byte_fallback");
+    let n_before_bytes =
+        n_before_bytes.context("the pre-tokenizer has no ByteLevel, and the model no byte_fallback")?;
+    Ok((expressions, n_before_bytes))
+}
+
+/// The expression of a step that cuts words.
+fn split(step: &Value) -> Result<String> {
+    let expression = step.pointer("/pattern/Regex").and_then(Value::as_str);
+    let expression = expression
+        .with_context(|| format!("pre-tokenizer Split has pattern {}, expected a Regex", step["pattern"]))?;
+    let expression = pre_tokenizers::canonical(expression);
+    let inverted = step["invert"].as_bool() == Some(true);
+    match step["behavior"].as_str() {
+        // What is between the matches is a word as well, or there is nothing between them.
+        Some("Isolated") => Ok(expression),
+        Some("Removed") if inverted && pre_tokenizers::covers_all(&expression) => Ok(expression),
+        Some("Removed") => bail!(
+            "pre-tokenizer Split at {expression:?} (behavior Removed, invert {inverted}) leaves out a part of the text, \
+             which GGUF has no way to say; expected Isolated"
+        ),
+        _ => bail!(
+            "pre-tokenizer Split at {expression:?} has behavior {} and invert {inverted}, expected Isolated",
+            step["behavior"]
+        ),
     }
-    Ok(expressions)
+}
+
+/// Whether a normalizer gives every text back as it was.
+fn changes_nothing(step: &Value) -> bool {
+    match ty(step) {
+        "Strip" => step["strip_left"] == false && step["strip_right"] == false,
+        "Replace" => step["content"].is_string() && step.pointer("/pattern/String") == step.get("content"),
+        _ => false,
+    }
 }
 
 /// The steps of a part that may be a sequence, of sequences maybe.

@@ -1,6 +1,6 @@
 //! tokenizer.json: the tokens and merges of a checkpoint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -27,6 +27,10 @@ pub fn read(bytes: &[u8], n_vocab: usize, notes: &mut Vec<String>) -> Result<Tok
     }
     let (mut texts, mut types) = tokens(&tokenizer, n_vocab)?;
     let ignores_merges = file["model"]["ignore_merges"].as_bool() == Some(true);
+    if let Some(dropout) = file["model"]["dropout"].as_f64().filter(|&dropout| dropout != 0.0) {
+        notes
+            .push(format!("the model's dropout {dropout} is left out, as by llama.cpp: every merge is done"));
+    }
     let kind = match rules {
         TextRules::ByteLevel(rules) => Kind::ByteLevelBpe {
             pre: rule(rules, ignores_merges, &tokenizer)?.name,
@@ -55,7 +59,20 @@ pub fn read(bytes: &[u8], n_vocab: usize, notes: &mut Vec<String>) -> Result<Tok
                     _ => {}
                 }
             }
-            Kind::SentencePiece { scores: scores(&texts, &merges), add_space_prefix }
+            match joined_by_scores_alone(&texts, &types, &merges) {
+                Some(_) if !add_space_prefix && keep_lines_apart(&texts, &types) => Kind::CharacterBpe {
+                    merges: merges.iter().map(|[left, right]| format!("{left} {right}")).collect(),
+                },
+                joined => {
+                    if let Some([left, right]) = joined {
+                        notes.push(format!(
+                            "no merge joins {left:?} with {right:?}, which together are a token; by scores, which GGUF \
+                             has in their place, they may be joined"
+                        ));
+                    }
+                    Kind::SentencePiece { scores: scores(&texts, &merges), add_space_prefix }
+                }
+            }
         }
     };
     let added = |end| added_id(&file["post_processor"], end).and_then(|id| u32::try_from(id).ok());
@@ -71,6 +88,15 @@ pub fn read(bytes: &[u8], n_vocab: usize, notes: &mut Vec<String>) -> Result<Tok
 
 /// The rule of these that ignores merges as the file does, or another if that makes no difference.
 fn rule(rules: &'static [Rule], ignores_merges: bool, tokenizer: &Tokenizer) -> Result<&'static Rule> {
+    let has_both =
+        |token: &String| token.contains(char::is_numeric) && token.contains(|c: char| !c.is_numeric());
+    if rules.iter().any(Rule::joins_numbers)
+        && let Some(token) = tokenizer.get_vocab(false).into_keys().find(has_both)
+    {
+        bail!(
+            "pre-tokenizer Digits cuts numbers off, and {token:?} has one beside something else; expected no Digits"
+        );
+    }
     if let Some(rule) = rules.iter().find(|rule| rule.ignores_merges == ignores_merges) {
         return Ok(rule);
     }
@@ -83,6 +109,29 @@ fn rule(rules: &'static [Rule], ignores_merges: bool, tokenizer: &Tokenizer) -> 
             rule.name
         ),
     }
+}
+
+/// Two tokens that no merge joins, though a token has the text of both: SentencePiece's way, which knows scores alone,
+/// joins them.
+fn joined_by_scores_alone(texts: &[String], types: &[i32], merges: &[[String; 2]]) -> Option<[String; 2]> {
+    let merges: HashSet<[&str; 2]> =
+        merges.iter().map(|merge| merge.each_ref().map(String::as_str)).collect();
+    let normal: HashSet<&str> =
+        texts.iter().zip(types).filter(|(_, ty)| **ty == NORMAL).map(|(text, _)| text.as_str()).collect();
+    let is_symbol = |text: &str| text.chars().nth(1).is_none() || normal.contains(text);
+    normal.iter().find_map(|token| {
+        let borders = token.char_indices().skip(1).map(|(border, _)| token.split_at(border));
+        borders
+            .filter(|(left, right)| is_symbol(left) && is_symbol(right))
+            .find(|&(left, right)| !merges.contains(&[left, right]))
+            .map(|(left, right)| [left.to_owned(), right.to_owned()])
+    })
+}
+
+/// Whether no token goes over the end of a line, where words end for BPE over characters.
+fn keep_lines_apart(texts: &[String], types: &[i32]) -> bool {
+    let has_both = |text: &String| text.contains('\n') && text.contains(|c| c != '\n');
+    !texts.iter().zip(types).any(|(text, &ty)| ty == NORMAL && has_both(text))
 }
 
 /// Whether a merge puts two words, which begin with a space, into one token.
