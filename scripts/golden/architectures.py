@@ -62,6 +62,7 @@ class Dims:
             "mla_q": (self.head * self.mla_k, e),
             "attn_q_a": (self.q_lora, e), "attn_q_b": (self.head * self.mla_k, self.q_lora),
             "attn_q_a_norm": (self.q_lora,), "attn_kv_a_norm": (self.kv_lora,), "attn_kv_a_mqa": (self.kv_lora + self.rot, e),
+            "attn_kv_b": (self.head * (nope + self.mla_v), self.kv_lora),
             "attn_k_b": (self.head, self.kv_lora, nope), "attn_v_b": (self.head, self.mla_v, self.kv_lora),
             "mla_output": (e, self.head * self.mla_v),
             "ffn_gate": (self.ff, e), "ffn_up": (self.ff, e), "ffn_gate_up": (2 * self.ff, e), "ffn_down": (e, self.ff),
@@ -195,6 +196,7 @@ POST_NORMED = f"{QKV} attn_output {{}} post_attention_norm {GATED} post_ffw_norm
 SANDWICH = f"attn_norm {QKV} attn_output {{}} post_attention_norm ffn_norm {GATED} post_ffw_norm"
 PARALLEL = f"attn_norm {QKV} attn_output {GATED}"
 GPT = "attn_norm+ attn_qkv+ attn_output+ ffn_norm+ ffn_up+ ffn_down+"
+EXPANDED = "attn_norm attn_q_a attn_q_a_norm attn_q_b attn_kv_a_mqa attn_kv_a_norm attn_kv_b mla_output ffn_norm"
 LATENT = "attn_norm attn_q_a attn_q_a_norm attn_q_b attn_kv_a_mqa attn_kv_a_norm attn_k_b attn_v_b mla_output ffn_norm"
 
 D = Dims()
@@ -205,6 +207,7 @@ HALF_TURNED = replace(D, rot=4)
 MOE = replace(D, expert=4, ff=20)
 DEEPSEEK = replace(D, expert=6, layer=3, ff=24)
 MLA = replace(DEEPSEEK, head_kv=1, k=20, v=16, rot=4)
+MLA_EXPANDED = replace(D, head_kv=4, k=12, v=10)
 EMBD_8 = replace(D, embd=8, head=2, head_kv=1, k=4, v=4, rot=4, ff=8)
 GEMMA4 = replace(D, layer=6, k=16, v=16, rot=16, ff=16)
 GEMMA4_WINDOW = replace(GEMMA4, k=8, v=8, rot=8)
@@ -217,9 +220,9 @@ SIGMOID_GROUPS = {
     "expert_group_count": 3, "expert_group_used_count": 2, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 12,
 }  # fmt: skip
 SIGMOID = {key: value for key, value in SIGMOID_GROUPS.items() if "group" not in key}
+MLA_RANKS = {"attention.q_lora_rank": 12, "attention.kv_lora_rank": 16}
 MLA_KEYS = {
-    "attention.key_length": 20, "attention.value_length": 16, "attention.key_length_mla": 12, "attention.value_length_mla": 10,
-    "attention.q_lora_rank": 12, "attention.kv_lora_rank": 16,
+    "attention.key_length": 20, "attention.value_length": 16, "attention.key_length_mla": 12, "attention.value_length_mla": 10, **MLA_RANKS,
 }  # fmt: skip
 GRANITE = {"logit_scale": 3.0, "residual_scale": 0.6, "embedding_scale": 2.5, "attention.scale": 0.25}
 SOFTCAPS = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5}
@@ -277,6 +280,10 @@ CASES = [
         "attention.key_length": 10, "attention.value_length": 8, "attention.key_length_mla": 6, "attention.value_length_mla": 4,
         "attention.kv_lora_rank": 8, "leading_dense_block_count": 26, "expert_shared_count": 0, "expert_feed_forward_length": 8,
     }),
+    *(Case(f"deepseek2:before-mla-{name}", UNTIED, f"{EXPANDED} {GATED}", replace(MLA_EXPANDED, kv_lora=rank), {
+        "attention.q_lora_rank": 12, "attention.kv_lora_rank": rank,
+        "leading_dense_block_count": 2, "expert_shared_count": 0, "expert_feed_forward_length": 8,
+    }, types={"attn_kv_b": ty}) for name, rank, ty in (("q8-0", 32, Type.Q8_0), ("q4-k", 256, Type.Q4_K))),
     Case("ernie4_5", TIED, LLAMA, D, {"rope.freq_base": 30000.0}),
     Case("ernie4_5-moe", TIED, f"{LLAMA_EXPERTS} exp_probs_b {SHARED}", replace(MOE, layer=3), {
         "leading_dense_block_count": 1, "interleave_moe_layer_step": 1, "expert_feed_forward_length": 12,
@@ -288,6 +295,9 @@ CASES = [
     Case("internlm2", UNTIED, LLAMA),
     Case("minicpm", TIED, LLAMA, D, {"embedding_scale": 2.5, "residual_scale": 0.6, "logit_scale": 0.4}),
     Case("minicpm:defaults", TIED, LLAMA),
+    Case("minicpm3", TIED, f"{EXPANDED} {GATED}", MLA_EXPANDED, MLA_RANKS),
+    Case("minicpm3:long-factors", f"{UNTIED} rope_factors_long rope_factors_short", f"{EXPANDED} {GATED}", MLA_EXPANDED,
+         {**MLA_RANKS, **LONG_FACTORS}),
     Case("smollm3", TIED, LLAMA, replace(D, layer=5, ff=24), {"rope.freq_base": 30000.0}),
     Case("xverse", UNTIED, LLAMA, MHA),
     Case("olmo", "token_embd", without(LLAMA, "attn_norm", "ffn_norm"), D, {"attention.clamp_kqv": 1.25}, LN),

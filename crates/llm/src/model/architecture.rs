@@ -368,6 +368,8 @@ pub enum LogitScale {
 pub enum AttentionScale {
     /// One over the square root of a head's length.
     HeadLength,
+    /// The same, times what a stretched context multiplies the scores of latent attention by.
+    HeadLengthAndStretch,
     /// The same, but one over the square root of `n_embd / n_head` in models of this many layers.
     WidthAtLayers(usize),
     /// One.

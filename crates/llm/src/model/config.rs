@@ -326,12 +326,16 @@ fn attention_scale(
     rope: Option<&RopeConfig>,
 ) -> f32 {
     if let (Some(latent), Some(rope)) = (latent, rope) {
-        return rope.latent_attention_factor() / libm::sqrtf(latent.head_len_k as f32);
+        let factor = match architecture.attention_scale {
+            AttentionScale::HeadLengthAndStretch => rope.latent_attention_factor(),
+            _ => 1.0,
+        };
+        return factor / libm::sqrtf(latent.head_len_k as f32);
     }
     let head_len = match (architecture.attention_scale, heads) {
         (AttentionScale::One, _) | (_, None) => return 1.0,
         (AttentionScale::WidthAtLayers(at), Some(heads)) if at == n_layer => n_embd / heads.n_head,
-        (AttentionScale::WidthAtLayers(_) | AttentionScale::HeadLength, Some(heads)) => heads.head_len_k,
+        (_, Some(heads)) => heads.head_len_k,
     };
     1.0 / libm::sqrtf(head_len as f32)
 }

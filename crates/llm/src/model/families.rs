@@ -62,6 +62,7 @@ const GEMMA2_CAPS: &[(&str, Option<f32>)] =
     &[("attn_logit_softcapping", Some(50.0)), ("final_logit_softcapping", Some(30.0))];
 
 const LOGIT_SCALE: Required = Required { keys: &["logit_scale"], ..Required::NOTHING };
+const QUERY_RANK: Required = Required { keys: &["attention.q_lora_rank"], ..Required::NOTHING };
 /// The output matrix is never the embedding.
 const OUTPUT: Required = Required { model: &["output.weight"], ..Required::NOTHING };
 const OUTPUT_AND_BIAS: Required = Required { model: &["output.weight", "output.bias"], ..Required::NOTHING };
@@ -105,7 +106,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "baichuan", positions: Positions::AlibiAtLayers(40, RopePairs::Adjacent), required: OUTPUT, ..LLAMA },
     Architecture { name: "chatglm", feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
     Architecture { name: "deepseek", reads: &[("expert_weights_scale", None)], routing: Some(Routing { normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
-    Architecture { name: "deepseek2", attention: AttentionKind::Latent, reads: &[("attention.temperature_scale", None), ("expert_weights_scale", None)], routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
+    Architecture { name: "deepseek2", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: &[("attention.temperature_scale", None), ("expert_weights_scale", None)], routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
     Architecture { name: "ernie4_5", ..LLAMA },
     Architecture { name: "ernie4_5-moe", routing: Some(Routing { layers: ExpertLayers::Interleaved, ..UNGATED_ROUTING }), ..LLAMA },
     Architecture { name: "glm4", rope_sections: RopeSections::Consecutive, norms: SANDWICH_NORMS, feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
@@ -113,6 +114,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
     Architecture { name: "internlm2", required: OUTPUT, ..LLAMA },
     Architecture { name: "minicpm", embedding_scale: EmbeddingScale::MiniCpm, logit_scale: LogitScale::Divides, reads: MINICPM_SCALES, ..LLAMA },
+    Architecture { name: "minicpm3", attention: AttentionKind::Latent, embedding_scale: EmbeddingScale::MiniCpm, required: QUERY_RANK, routing: None, ..NEOX },
     Architecture { name: "smollm3", rope_layers: RopeLayers::AllButEach(4), ..LLAMA },
     Architecture { name: "xverse", required: OUTPUT, ..LLAMA },
     Architecture { name: "olmo", norm: NormKind::Layer, norm_weights: NormWeights::None, reads: &[("attention.clamp_kqv", None)], ..LLAMA },
