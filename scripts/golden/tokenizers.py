@@ -231,6 +231,24 @@ def byte_level(texts):
     }
 
 
+def with_merges_outside(vocabulary):
+    """Without every third token that merges make, and some that they begin with: the merges stay."""
+    made = {merge.replace(" ", "") for merge in vocabulary["tokenizer.ggml.merges"]}
+    lost = {token for i, token in enumerate(sorted(made, key=vocabulary["tokenizer.ggml.tokens"].index)) if i % 3 == 0}
+    lost |= set("eoÃ日")
+    kept = [i for i, token in enumerate(vocabulary["tokenizer.ggml.tokens"]) if token not in lost]
+    tokens = [vocabulary["tokenizer.ggml.tokens"][i] for i in kept]
+    roles = {
+        key: tokens.index(vocabulary["tokenizer.ggml.tokens"][id])
+        for key, id in vocabulary.items()
+        if key.endswith("_token_id")
+    }
+    return vocabulary | roles | {
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [vocabulary["tokenizer.ggml.token_type"][i] for i in kept],
+    }
+
+
 def char_level(texts):
     """Characters with byte tokens, as gemma 4 has them."""
     escaped = [t.replace(" ", "▁") for t in without_special(texts)]
@@ -338,6 +356,8 @@ def main():
     vocabularies = {
         "byte-level": byte_level(texts),
         "char-level": char_level(texts),
+        "byte-level-outside": with_merges_outside(byte_level(texts)) | {"tokenizer.ggml.pre": "gpt-2"},
+        "char-level-outside": with_merges_outside(char_level(texts)),
         "sentencepiece": sentencepiece(texts, 1),
         "sentencepiece-bare": sentencepiece(texts, 2)
         | {

@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use super::error::{TokenizerError, push, reserve};
 use super::hash::{Table, hash_pair};
 use super::merge::{Joint, Merger, NO_TOKEN};
+use super::outside::Outside;
 use super::pre_tokenizer::{Alphabet, PreTokenizer};
 use super::vocabulary::{Spelling, Vocabulary, append_escaped};
 use crate::gguf::Gguf;
 
-const MERGES_KEY: &str = "tokenizer.ggml.merges";
+pub(super) const MERGES_KEY: &str = "tokenizer.ggml.merges";
 
 /// A byte-pair encoder.
 #[derive(Debug)]
@@ -24,18 +25,17 @@ pub(super) struct Bpe {
 impl Bpe {
     pub(super) fn from_gguf(
         gguf: &Gguf<'_>,
-        vocabulary: &Vocabulary<'_>,
+        vocabulary: &mut Vocabulary<'_>,
         pre_tokenizer: &'static PreTokenizer,
     ) -> Result<Self, TokenizerError> {
+        let merges = Merges::from_gguf(gguf, vocabulary)?;
         Ok(Self {
             pre_tokenizer,
-            merges: Merges::from_gguf(gguf, vocabulary)?,
             byte_tokens: match vocabulary.spelling() {
                 Spelling::Escaped => vocabulary.byte_tokens(),
-                Spelling::ByteLevel => {
-                    core::array::from_fn(|byte| vocabulary.id_of(&[byte as u8]).unwrap_or(NO_TOKEN))
-                }
+                Spelling::ByteLevel => core::array::from_fn(|byte| merges.id_of(vocabulary, &[byte as u8])),
             },
+            merges,
         })
     }
 
@@ -82,7 +82,7 @@ impl Bpe {
         while start < word.len() {
             if begins_apart(start + 1) {
                 let id = self.byte_tokens[usize::from(word[start])];
-                if id != NO_TOKEN {
+                if (id as usize) < vocabulary.n_vocab() {
                     push(out, id)?;
                 }
                 start += 1;
@@ -91,9 +91,17 @@ impl Bpe {
             let part =
                 merger.fill(vocabulary, &word[start..], |symbol| self.byte_tokens[usize::from(symbol[0])])?;
             self.merge(part.len(), merger)?;
-            for (symbol, _) in merger.symbols(part.len()) {
-                if symbol.id != NO_TOKEN {
+            for (symbol, end) in merger.symbols(part.len()) {
+                if (symbol.id as usize) < vocabulary.n_vocab() {
                     push(out, symbol.id)?;
+                    continue;
+                }
+                // The reference looks for the bytes of GPT-2's spelling, of which those of ASCII alone are tokens.
+                for &byte in part[symbol.start as usize..end].iter().filter(|byte| byte.is_ascii_graphic()) {
+                    let id = self.byte_tokens[usize::from(byte)];
+                    if (id as usize) < vocabulary.n_vocab() {
+                        push(out, id)?;
+                    }
                 }
             }
             start += part.len();
@@ -115,11 +123,11 @@ impl Bpe {
         }
         let mut start = 0;
         while start < word.len() {
-            let part = merger
-                .fill(vocabulary, &word[start..], |symbol| vocabulary.id_of(symbol).unwrap_or(NO_TOKEN))?;
+            let part =
+                merger.fill(vocabulary, &word[start..], |symbol| self.merges.id_of(vocabulary, symbol))?;
             self.merge(part.len(), merger)?;
             for (symbol, end) in merger.symbols(part.len()) {
-                if symbol.id != NO_TOKEN {
+                if (symbol.id as usize) < vocabulary.n_vocab() {
                     push(out, symbol.id)?;
                     continue;
                 }
@@ -144,6 +152,8 @@ impl Bpe {
 #[derive(Debug)]
 struct Merges {
     table: Table<Merge>,
+    /// What is no token, if there is anything.
+    outside: Option<Outside>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -154,26 +164,37 @@ struct Merge {
 }
 
 impl Merges {
-    fn from_gguf(gguf: &Gguf<'_>, vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
+    fn from_gguf(gguf: &Gguf<'_>, vocabulary: &mut Vocabulary<'_>) -> Result<Self, TokenizerError> {
         let array = gguf.require_array(MERGES_KEY)?;
         let strings =
             array.strings().ok_or(TokenizerError::ElementType { key: MERGES_KEY, expected: "strings" })?;
         if u32::try_from(array.len()).is_err() {
             return Err(TokenizerError::TooLarge { key: MERGES_KEY, size_bytes: array.encoded().len() });
         }
-        let mut merges = Self { table: Table::new(array.len(), Merge::FREE)? };
+        let mut merges = Self { table: Table::new(array.len(), Merge::FREE)?, outside: None };
 
         let mut last_id = 0u32;
         let mut joined = Vec::new();
         let mut decoded = Vec::new();
-        let mut id_of = |piece: &[u8]| vocabulary.id_of_piece(piece, &mut decoded);
-        for (index, merge) in strings.enumerate() {
-            let outside = TokenizerError::MergeOutsideVocabulary { index };
-            // A part may begin with a space. What has no two parts joins nothing.
-            let Some(split) = merge.iter().skip(1).position(|&byte| byte == b' ').map(|place| place + 1)
-            else {
-                continue;
+        let mut outside = None;
+        let mut id_of = |vocabulary: &mut Vocabulary<'_>, piece: &[u8]| {
+            // Outside the byte alphabet there is no text that it could stand for.
+            let Some(text) = vocabulary.text_of(piece, &mut decoded)? else { return Ok(None) };
+            if let Some(id) = vocabulary.id_of(text) {
+                return Ok(Some(id));
+            }
+            let n_vocab = vocabulary.n_vocab();
+            vocabulary.add_neighbours(text);
+            let outside = match &mut outside {
+                Some(outside) => outside,
+                none => none.insert(Outside::new(n_vocab, array.len().saturating_mul(3))?),
             };
+            outside.id_or_new(text).map(Some)
+        };
+        for (index, merge) in strings.enumerate() {
+            // A part may begin with a space. What has no two parts joins nothing.
+            let split = merge.iter().skip(1).position(|&byte| byte == b' ').map(|place| place + 1);
+            let Some(split) = split.filter(|&split| split + 1 < merge.len()) else { continue };
             let (left, right) = (&merge[..split], &merge[split + 1..]);
             joined.clear();
             reserve(&mut joined, merge.len())?;
@@ -184,21 +205,29 @@ impl Merges {
                 .into_iter()
                 .find(|&id| (id as usize) < vocabulary.n_vocab() && vocabulary.piece(id) == joined);
             let id = match guess {
-                Some(id) => id,
-                None => id_of(&joined)?.ok_or(outside)?,
+                Some(id) => Some(id),
+                None => id_of(vocabulary, &joined)?,
+            };
+            let (Some(id), Some(left), Some(right)) =
+                (id, id_of(vocabulary, left)?, id_of(vocabulary, right)?)
+            else {
+                continue;
             };
             last_id = id;
-            let merge = Merge {
-                left: id_of(left)?.ok_or(outside)?,
-                right: id_of(right)?.ok_or(outside)?,
-                joint: Joint { priority: index as u32, id },
-            };
+            let merge = Merge { left, right, joint: Joint { priority: index as u32, id } };
             // Of two merges of the same pair the first counts.
             if merges.find(merge.left, merge.right).is_none() {
                 merges.table.insert(hash_pair(merge.left, merge.right), merge);
             }
         }
+        merges.outside = outside;
         Ok(merges)
+    }
+
+    /// The number of a text: its token's id, or one beyond those; [`NO_TOKEN`] if no merge knows it either.
+    fn id_of(&self, vocabulary: &Vocabulary<'_>, text: &[u8]) -> u32 {
+        let beyond = || self.outside.as_ref()?.id_of(text);
+        vocabulary.id_of(text).or_else(beyond).unwrap_or(NO_TOKEN)
     }
 
     /// What two tokens give.

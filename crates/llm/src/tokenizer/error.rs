@@ -56,11 +56,6 @@ pub enum TokenizerError {
         /// The token's id.
         id: u32,
     },
-    /// A merge of which a part, or what comes of it, is no token.
-    MergeOutsideVocabulary {
-        /// Its index.
-        index: usize,
-    },
     /// The text cannot be encoded, because a token is missing that every vocabulary of this kind
     /// must name.
     MissingToken {
@@ -122,9 +117,6 @@ impl fmt::Display for TokenizerError {
             }
             Self::ScoreNotANumber { id } => {
                 write!(f, "tokenizer.ggml.scores: the score of token {id} is not a number")
-            }
-            Self::MergeOutsideVocabulary { index } => {
-                write!(f, "tokenizer.ggml.merges: merge {index} joins or makes a text that is no token")
             }
             Self::MissingToken { key } => {
                 write!(f, "the text needs a token that the file does not name in {key}")

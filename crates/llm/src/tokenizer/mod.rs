@@ -20,6 +20,7 @@ mod byte_level;
 mod error;
 mod hash;
 mod merge;
+mod outside;
 mod pre_tokenizer;
 mod roles;
 mod sentencepiece;
@@ -136,7 +137,7 @@ impl<'a> Tokenizer<'a> {
         gguf: &Gguf<'a>,
         spelling: Spelling,
         defaults: Defaults,
-        algorithm: impl FnOnce(&Vocabulary<'a>, &Roles) -> Result<Algorithm, TokenizerError>,
+        algorithm: impl FnOnce(&mut Vocabulary<'a>, &Roles) -> Result<Algorithm, TokenizerError>,
     ) -> Result<Self, TokenizerError> {
         let mut vocabulary = Vocabulary::from_gguf(gguf, spelling)?;
         let roles = Roles::from_gguf(gguf, &mut vocabulary, defaults)?;
@@ -144,7 +145,7 @@ impl<'a> Tokenizer<'a> {
         special.find_stripping(gguf, &vocabulary)?;
         let longest_piece_bytes = (0..vocabulary.n_vocab() as u32).map(|id| vocabulary.piece(id).len()).max();
         Ok(Self {
-            algorithm: algorithm(&vocabulary, &roles)?,
+            algorithm: algorithm(&mut vocabulary, &roles)?,
             special,
             roles,
             longest_piece_bytes: longest_piece_bytes.unwrap_or(0),

@@ -137,17 +137,22 @@ impl<'a> Vocabulary<'a> {
                 continue;
             }
             self.longest_bytes = self.longest_bytes.max(text.len());
-            let mut at = 0;
-            while at < text.len() {
-                let end = at + self.spelling.symbol_len(&text[at..]);
-                if at > 0 {
-                    self.adjacent.insert(text[at - 1], &text[at..end]);
-                }
-                at = end;
-            }
+            self.add_neighbours(text);
             self.index.insert(hash, id);
         }
         Ok(())
+    }
+
+    /// Lets the symbols of a text be joined, by tokens or other merges.
+    pub(super) fn add_neighbours(&mut self, text: &[u8]) {
+        let mut at = 0;
+        while at < text.len() {
+            let end = at + self.spelling.symbol_len(&text[at..]);
+            if at > 0 {
+                self.adjacent.insert(text[at - 1], &text[at..end]);
+            }
+            at = end;
+        }
     }
 
     /// Number of tokens.
@@ -205,19 +210,8 @@ impl<'a> Vocabulary<'a> {
         })
     }
 
-    /// The token whose piece is written like this in the file, if it stands for any text.
-    ///
-    /// `decoded` is room for the bytes that the piece stands for.
-    pub(super) fn id_of_piece(
-        &self,
-        piece: &[u8],
-        decoded: &mut Vec<u8>,
-    ) -> Result<Option<u32>, TokenizerError> {
-        Ok(self.text_of(piece, decoded)?.and_then(|text| self.id_of(text)))
-    }
-
-    /// The text by which a piece is found; `None` if it is outside the byte alphabet.
-    fn text_of<'t>(
+    /// The text by which a piece is found; `None` if it is outside the byte alphabet. `decoded` is room for it.
+    pub(super) fn text_of<'t>(
         &self,
         piece: &'t [u8],
         decoded: &'t mut Vec<u8>,

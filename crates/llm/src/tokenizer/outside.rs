@@ -1,0 +1,57 @@
+//! Texts that merges make or join and that are no tokens.
+//!
+//! The reference joins texts, whatever they are, and looks for their tokens in the end: a text that is none may be joined
+//! further, to one that is. Here such a text has a number beyond the tokens' ids.
+
+use alloc::vec::Vec;
+
+use super::bpe::MERGES_KEY;
+use super::error::{TokenizerError, push, reserve};
+use super::hash::{Table, hash_bytes};
+
+/// Texts by number, and back.
+#[derive(Debug)]
+pub(super) struct Outside {
+    /// The number of the first.
+    first_id: u32,
+    texts: Vec<u8>,
+    /// Where each ends in `texts`.
+    ends: Vec<u32>,
+    index: Table<u32>,
+}
+
+impl Outside {
+    /// Room for at most `n` texts, behind `n_vocab` tokens.
+    pub(super) fn new(n_vocab: usize, n: usize) -> Result<Self, TokenizerError> {
+        let index = Table::new(n, 0)?;
+        Ok(Self { first_id: n_vocab as u32, texts: Vec::new(), ends: Vec::new(), index })
+    }
+
+    /// The number of a text, if it has one.
+    pub(super) fn id_of(&self, text: &[u8]) -> Option<u32> {
+        self.index.find(hash_bytes(text), |place| self.text(place) == text).map(|place| self.first_id + place)
+    }
+
+    /// The number of a text, which gets one if it has none.
+    pub(super) fn id_or_new(&mut self, text: &[u8]) -> Result<u32, TokenizerError> {
+        if let Some(id) = self.id_of(text) {
+            return Ok(id);
+        }
+        let place = self.ends.len() as u32;
+        reserve(&mut self.texts, text.len())?;
+        self.texts.extend_from_slice(text);
+        let end = u32::try_from(self.texts.len());
+        push(
+            &mut self.ends,
+            end.map_err(|_| TokenizerError::TooLarge { key: MERGES_KEY, size_bytes: self.texts.len() })?,
+        )?;
+        self.index.insert(hash_bytes(text), place);
+        Ok(self.first_id + place)
+    }
+
+    fn text(&self, place: u32) -> &[u8] {
+        let place = place as usize;
+        let start = if place == 0 { 0 } else { self.ends[place - 1] as usize };
+        &self.texts[start..self.ends[place] as usize]
+    }
+}
