@@ -14,6 +14,7 @@
 //! | [`chat`] | conversations as the text that a model was trained on |
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
 //! | [`model`] | hyper-parameters, weights, the forward pass |
+//! | [`compute`] | linear maps, normalisations, attention over a batch, divided among cores; knows no model |
 //! | [`kv_cache`] | keys and values of the positions so far |
 //! | [`race`] | which set of inner loops is the fastest here |
 //! | [`roofline`] | what memory and multipliers can do at most |
@@ -29,6 +30,7 @@ extern crate alloc;
 pub mod arena;
 pub mod blocks;
 pub mod chat;
+pub mod compute;
 pub mod gguf;
 pub mod kv_cache;
 pub mod model;

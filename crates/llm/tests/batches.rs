@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
@@ -121,4 +122,28 @@ fn a_session_is_after_a_batch_that_was_broken_off_as_before_it() {
         assert!(session.forward_while(&tokens, Logits::Last, go_on).unwrap() == want);
         assert_eq!(n_asked, 6 * n_layer);
     });
+}
+
+#[test]
+fn sessions_share_a_model_without_disturbing_each_other() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    let options = SessionOptions { kv_type: KvType::F32, ..SessionOptions::generate(64) };
+    let required_bytes = Session::required_bytes(model.config(), &options).unwrap();
+    let [mut first, mut second] = [(); 2].map(|()| vec![0xff; required_bytes + llm::arena::ALIGN]);
+    let mut sessions = [&mut first, &mut second]
+        .map(|memory| Session::new(Arc::clone(&model), options, Kernels::detect(), &Serial, memory).unwrap());
+    let texts = [tokens(30, 768), tokens(60, 767)];
+    // In turn, the one a token and the other two at a time.
+    let (mut got, [first, second]) = ([vec![], vec![]], &texts);
+    for (one, two) in first.chunks(1).zip(second.chunks(2)) {
+        got[0] = sessions[0].forward(one, Logits::Last).unwrap().to_vec();
+        got[1] = sessions[1].forward(two, Logits::Last).unwrap().to_vec();
+    }
+    for (text, got) in texts.iter().zip(got) {
+        let want =
+            with_session(&gguf, 64, 64, |session| session.forward(text, Logits::Last).unwrap().to_vec());
+        assert!(got == want);
+    }
 }

@@ -9,6 +9,7 @@
 //! stream. Every family here mixes the sequence by attention.
 
 use super::families::ARCHITECTURES;
+pub use crate::compute::NormKind;
 
 /// What the forward pass must know of a family beyond its hyper-parameters and tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,15 +70,6 @@ pub struct Architecture {
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
-}
-
-/// The kinds of normalisation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NormKind {
-    /// `x / sqrt(mean(x²) + eps)` (Zhang and Sennrich 2019).
-    Rms,
-    /// `(x - mean) / sqrt(var + eps)` (Ba et al. 2016).
-    Layer,
 }
 
 /// The learned part of a normalisation.

@@ -5,8 +5,8 @@ use super::forward::{Batch, Forward};
 use super::heads_config::{HeadsConfig, Sight};
 use super::rope::Rope;
 use super::scratch::{Angles, BatchAngles, HeadScratch, Workspace};
-use super::softmax_attention::{BatchAttention, Context, QuerySight};
 use super::weights::{HeadAttention, HeadNorm, Norm};
+use crate::compute::{BatchAttention, Context, QuerySight};
 use crate::kv_cache::KvCache;
 use crate::quant::Activations;
 
@@ -30,12 +30,12 @@ impl Forward<'_, '_> {
         let v = &mut v[..batch.n_tokens * n_head_kv * head_len_v];
         let heads = &mut heads[..batch.n_tokens * n_head * head_len_v];
 
-        let mut input = Activations::new(x, config.n_embd, quantized, self.precision);
-        self.linear_of(&weights.wq, &mut input, q);
+        let mut input = Activations::new(x, config.n_embd, quantized, self.compute.precision);
+        self.compute.linear_of(&weights.wq, &mut input, q);
         if let Some(wk) = &weights.wk {
-            self.linear_of(wk, &mut input, k);
+            self.compute.linear_of(wk, &mut input, k);
             match &weights.wv {
-                Some(wv) => self.linear_of(wv, &mut input, v),
+                Some(wv) => self.compute.linear_of(wv, &mut input, v),
                 None => v.copy_from_slice(k),
             }
         }
@@ -63,20 +63,19 @@ impl Forward<'_, '_> {
         }
         if let Some(temperature) = config.temperature.filter(|t| !(t.only_without_rope && layer.has_rope)) {
             for (row, position) in q.chunks_exact_mut(n_head * head_len_k).zip(batch.n_past..) {
-                self.kernels.scale(row, temperature.factor(position));
+                self.compute.kernels.scale(row, temperature.factor(position));
             }
         }
 
         if weights.wk.is_some() {
             let rows = k.chunks_exact(n_head_kv * head_len_k).zip(v.chunks_exact(n_head_kv * head_len_v));
             for ((k, v), position) in rows.zip(batch.n_past..) {
-                cache.store(self.kernels, batch.layer, position, k, v);
+                cache.store(self.compute.kernels, batch.layer, position, k, v);
             }
         }
         let cache = &*cache;
         let attention = BatchAttention {
-            kernels: self.kernels,
-            workers: self.workers,
+            compute: self.compute,
             n_head,
             n_head_kv,
             head_len_k,
@@ -100,7 +99,7 @@ impl Forward<'_, '_> {
             sink: weights.sinks.map(|sinks| sinks[head]),
         };
         attention.run(q, context, sight, heads);
-        self.linear(&weights.wo, heads, quantized, x);
+        self.compute.linear(&weights.wo, heads, quantized, x);
     }
 
     /// The rotary embedding of layers with this sight, and its angles at the batch's positions.
@@ -123,14 +122,14 @@ impl Forward<'_, '_> {
     ) {
         let n_pairs = rope.n_pairs();
         let rows = angles.cos.chunks_exact(n_pairs).zip(angles.sin.chunks_exact(n_pairs));
-        self.each_token(heads.chunks_exact_mut(n_head * head_len).zip(rows), |(row, (cos, sin))| {
-            row.chunks_exact_mut(head_len).for_each(|head| rope.rotate(self.kernels, head, cos, sin));
+        self.compute.each_token(heads.chunks_exact_mut(n_head * head_len).zip(rows), |(row, (cos, sin))| {
+            row.chunks_exact_mut(head_len).for_each(|head| rope.rotate(self.compute.kernels, head, cos, sin));
         });
     }
 
     fn normalise_heads(&self, norm: Option<HeadNorm<'_>>, heads: &mut [f32], n_head: usize, head_len: usize) {
         let Some(norm) = norm else { return };
-        self.each_token(heads.chunks_exact_mut(n_head * head_len), |row| match norm {
+        self.compute.each_token(heads.chunks_exact_mut(n_head * head_len), |row| match norm {
             HeadNorm::Head(weight) => {
                 let norm = Norm { weight, bias: None };
                 row.chunks_exact_mut(head_len).for_each(|head| self.normalise_row(&norm, head));

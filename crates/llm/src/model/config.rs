@@ -16,6 +16,7 @@ use super::keys::Keys;
 use super::latent_config::LatentConfig;
 use super::layer_config::{LayerConfig, layers};
 use super::rope::{RopeConfig, Sections};
+use crate::compute::Normalisation;
 use crate::gguf::{Gguf, Name, Value};
 
 /// The dimensions and constants of a model.
@@ -190,6 +191,11 @@ impl Config {
     pub fn head_counts(&self) -> (usize, usize) {
         let mut counts = self.layers.iter().map(|layer| layer.mixer.head_counts());
         counts.find(|counts| *counts != (0, 0)).unwrap_or((0, 0))
+    }
+
+    /// How activations are normalised.
+    pub fn normalisation(&self) -> Normalisation {
+        Normalisation { kind: self.architecture.norm, eps: self.norm_eps }
     }
 
     /// How pairs are turned, in families with a rotary embedding.

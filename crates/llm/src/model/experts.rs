@@ -21,7 +21,7 @@ impl Forward<'_, '_> {
             let ExpertScratch { probabilities, selection, chosen, weights: shares, .. } = &mut scratch;
             let (RouterScratch { quantized }, _) = workspace.lend().take();
             let probabilities = &mut probabilities[..n_tokens * experts.n_expert];
-            self.linear(&weights.router, x, quantized, probabilities);
+            self.compute.linear(&weights.router, x, quantized, probabilities);
             let choices = chosen.chunks_exact_mut(n_used).zip(shares.chunks_exact_mut(n_used));
             for (probabilities, (chosen, shares)) in
                 probabilities.chunks_exact_mut(experts.n_expert).zip(choices)
@@ -40,8 +40,8 @@ impl Forward<'_, '_> {
                     for (x, sum) in x.chunks_exact(n_embd).zip(sum.chunks_exact_mut(n_embd)) {
                         let mut logit = [0.0];
                         let gate = Linear::new(*gate);
-                        self.linear(&gate, x, quantized, &mut logit);
-                        self.kernels.scale(sum, sigmoid(logit[0]));
+                        self.compute.linear(&gate, x, quantized, &mut logit);
+                        self.compute.kernels.scale(sum, sigmoid(logit[0]));
                     }
                 }
             }
@@ -80,7 +80,7 @@ impl Forward<'_, '_> {
             let row = &mut gathered[n_gathered * n_embd..][..n_embd];
             row.copy_from_slice(x);
             if weighs_input {
-                self.kernels.scale(row, share);
+                self.compute.kernels.scale(row, share);
             }
             n_gathered += 1;
         }
@@ -96,7 +96,7 @@ impl Forward<'_, '_> {
             for (token, sum) in sum[..x.len()].chunks_exact_mut(n_embd).enumerate() {
                 let Some(share) = share_of(token) else { continue };
                 let Some(row) = rows.next() else { break };
-                self.kernels.add_scaled(sum, if weighs_input { 1.0 } else { share }, row);
+                self.compute.kernels.add_scaled(sum, if weighs_input { 1.0 } else { share }, row);
             }
         }
     }

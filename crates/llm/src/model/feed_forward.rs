@@ -23,33 +23,34 @@ impl Forward<'_, '_> {
             let (scratch, _) = workspace.lend().take::<GateScratch<'_>>();
             let rows_at_once = scratch.rows_at_once(n_ff, n_tokens);
             let GateScratch { gate, quantized } = scratch;
-            let mut input = Activations::new(x, weights.up.weight.n_cols(), quantized, self.precision);
+            let mut input =
+                Activations::new(x, weights.up.weight.n_cols(), quantized, self.compute.precision);
             match &weights.gate {
-                None => self.linear_then(&weights.up, &mut input, up, |up, _, _| {
-                    activation.apply(self.kernels, up);
+                None => self.compute.linear_then(&weights.up, &mut input, up, |up, _, _| {
+                    activation.apply(self.compute.kernels, up);
                 }),
                 Some(weight) if rows_at_once == n_ff => {
                     let gate = &mut gate[..n_tokens * n_ff];
-                    self.linear_of(weight, &mut input, gate);
-                    self.linear_then(&weights.up, &mut input, up, |up, rows, token| {
-                        activation.apply_gated(self.kernels, &gate[token * n_ff..][rows], up);
+                    self.compute.linear_of(weight, &mut input, gate);
+                    self.compute.linear_then(&weights.up, &mut input, up, |up, rows, token| {
+                        activation.apply_gated(self.compute.kernels, &gate[token * n_ff..][rows], up);
                     });
                 }
                 Some(weight) => {
-                    self.linear_of(&weights.up, &mut input, up);
+                    self.compute.linear_of(&weights.up, &mut input, up);
                     for start in (0..n_ff).step_by(rows_at_once) {
                         let rows = start..n_ff.min(start + rows_at_once);
                         let gate = &mut gate[..n_tokens * rows.len()];
-                        self.linear_of(&weight.rows(rows.clone()), &mut input, gate);
+                        self.compute.linear_of(&weight.rows(rows.clone()), &mut input, gate);
                         let tokens = up.chunks_exact_mut(n_ff).zip(gate.chunks_exact(rows.len()));
-                        self.each_token(tokens, |(up, gate)| {
-                            activation.apply_gated(self.kernels, gate, &mut up[rows.clone()]);
+                        self.compute.each_token(tokens, |(up, gate)| {
+                            activation.apply_gated(self.compute.kernels, gate, &mut up[rows.clone()]);
                         });
                     }
                 }
             }
         }
         let (DownScratch { quantized }, _) = workspace.take();
-        self.linear(&weights.down, up, quantized, x);
+        self.compute.linear(&weights.down, up, quantized, x);
     }
 }

@@ -5,16 +5,13 @@
 //! batch is any number of consecutive positions of one text: a whole prompt, or one generated token.
 
 use super::Model;
-use super::architecture::{Block, NormKind};
-use super::normalisation::{layer_norm, rms_norm};
+use super::architecture::Block;
 use super::rope::Ropes;
 use super::scratch::{HeadScratch, OutputScratch, Scratch, Workspace};
-use super::weights::{FeedForward, Linear, Mixer, Norm};
+use super::weights::{FeedForward, Mixer, Norm};
+use crate::compute::Compute;
 use crate::kv_cache::KvCache;
-use crate::parallel::{self, Workers};
-use crate::quant::{Activations, Precision, matmul_then};
-use crate::simd::Kernels;
-use core::ops::{ControlFlow, Range};
+use core::ops::ControlFlow;
 
 /// The positions of a batch whose logits are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +41,8 @@ pub struct Forward<'f, 'a> {
     pub model: &'f Model<'a>,
     /// Its rotary embeddings, for the length of the context.
     pub ropes: &'f Ropes,
-    /// The instruction set.
-    pub kernels: &'static Kernels,
-    /// The cores.
-    pub workers: &'f dyn Workers,
-    /// How activations enter matrix products.
-    pub precision: Precision,
+    /// What computes.
+    pub compute: Compute<'f>,
 }
 
 /// Which positions of which layer are computed.
@@ -120,7 +113,7 @@ impl Forward<'_, '_> {
                 Mixer::Linear(linear) => {
                     let (HeadScratch { heads, quantized, .. }, _) = workspace.lend().take();
                     let output = &mut heads[..n_stream];
-                    self.linear(linear, block, quantized, output);
+                    self.compute.linear(linear, block, quantized, output);
                     block.copy_from_slice(output);
                 }
                 Mixer::None => {}
@@ -146,10 +139,10 @@ impl Forward<'_, '_> {
             }
             if let Some(input) = &layer.per_layer_input {
                 self.per_layer_input(input, index, x, block, per_layer_inputs, workspace.lend());
-                self.kernels.add(x, block);
+                self.compute.kernels.add(x, block);
             }
             if let Some(output_scale) = layer.output_scale {
-                self.kernels.scale(x, output_scale[0]);
+                self.compute.kernels.scale(x, output_scale[0]);
             }
         }
 
@@ -167,18 +160,19 @@ impl Forward<'_, '_> {
         let row = &mut row[..config.n_embd];
         for ((x, &token), position) in x.chunks_exact_mut(config.n_embd).zip(tokens).zip(n_past..) {
             weights.token_embd.dequantize_row(token as usize, x);
-            self.kernels.scale(x, config.embedding_scale);
+            self.compute.kernels.scale(x, config.embedding_scale);
             if let Some(token_type) = &weights.token_type {
                 token_type.dequantize_row(0, row);
-                self.kernels.add(x, row);
+                self.compute.kernels.add(x, row);
             }
             if let Some(position_embd) = &weights.position_embd {
                 position_embd.dequantize_row(position, row);
-                self.kernels.add(x, row);
+                self.compute.kernels.add(x, row);
             }
         }
         if let Some(norm) = &weights.token_embd_norm {
-            self.normalise_in_place(Some(norm), x);
+            let rows = x.chunks_exact_mut(config.n_embd);
+            self.compute.each_token(rows, |row| self.normalise_row(norm, row));
         }
     }
 
@@ -186,14 +180,14 @@ impl Forward<'_, '_> {
     fn join(&self, addend: &mut [f32], post_norm: Option<&Norm<'_>>, x: &mut [f32]) {
         let config = self.model.config();
         let rows = x.chunks_exact_mut(config.n_embd).zip(addend.chunks_exact_mut(config.n_embd));
-        self.each_token(rows, |(x, addend)| {
+        self.compute.each_token(rows, |(x, addend)| {
             if config.block == Block::PostNorm {
-                self.kernels.add(x, addend);
+                self.compute.kernels.add(x, addend);
                 self.normalise_if_any(post_norm, x);
             } else {
                 self.normalise_if_any(post_norm, addend);
-                self.kernels.scale(addend, config.residual_scale);
-                self.kernels.add(x, addend);
+                self.compute.kernels.scale(addend, config.residual_scale);
+                self.compute.kernels.add(x, addend);
             }
         });
     }
@@ -209,62 +203,19 @@ impl Forward<'_, '_> {
             return;
         };
         self.normalise(weights.output_norm.as_ref(), x, block);
-        self.linear(output, block, quantized, logits);
-        self.kernels.scale(logits, config.logit_scale);
+        self.compute.linear(output, block, quantized, logits);
+        self.compute.kernels.scale(logits, config.logit_scale);
         if let Some(cap) = config.logit_softcap {
-            self.kernels.scale(logits, 1.0 / cap);
-            self.kernels.tanh(logits);
-            self.kernels.scale(logits, cap);
+            self.compute.kernels.scale(logits, 1.0 / cap);
+            self.compute.kernels.tanh(logits);
+            self.compute.kernels.scale(logits, cap);
         }
-    }
-
-    /// `output = W x + b` for each token of `x`, which no other product reads.
-    pub(super) fn linear(&self, linear: &Linear<'_>, x: &[f32], quantized: &mut [u8], output: &mut [f32]) {
-        let mut input = Activations::new(x, linear.weight.n_cols(), quantized, self.precision);
-        self.linear_of(linear, &mut input, output);
-    }
-
-    /// `output = W input + b` for each token of `input`.
-    pub(super) fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
-        self.linear_then(linear, input, output, |_, _, _| {});
-    }
-
-    /// As [`linear_of`](Self::linear_of), and calls `finish` with some outputs of a token, their rows, and
-    /// the token's number: each core with what it has computed, while that is in its cache.
-    pub(super) fn linear_then(
-        &self,
-        linear: &Linear<'_>,
-        input: &mut Activations<'_>,
-        output: &mut [f32],
-        finish: impl Fn(&mut [f32], Range<usize>, usize) + Sync,
-    ) {
-        matmul_then(self.kernels, self.workers, &linear.weight, input, output, &|tile| {
-            for (index, token) in tile.tokens().enumerate() {
-                let (rows, outputs) = (tile.rows(), tile.token(index));
-                if let Some(scale) = linear.scale {
-                    self.kernels.scale(outputs, scale);
-                }
-                if let Some(bias) = linear.bias {
-                    self.kernels.add(outputs, &bias[rows.clone()]);
-                }
-                finish(outputs, rows, token);
-            }
-        });
     }
 
     /// Normalises each token of `x` into `output`; without a normalisation, copies.
     fn normalise(&self, norm: Option<&Norm<'_>>, x: &[f32], output: &mut [f32]) {
-        let n_embd = self.model.config().n_embd;
-        self.each_token(output.chunks_exact_mut(n_embd).zip(x.chunks_exact(n_embd)), |(output, x)| {
-            output.copy_from_slice(x);
-            self.normalise_if_any(norm, output);
-        });
-    }
-
-    /// Normalises each token of `x`.
-    fn normalise_in_place(&self, norm: Option<&Norm<'_>>, x: &mut [f32]) {
-        let rows = x.chunks_exact_mut(self.model.config().n_embd);
-        self.each_token(rows, |row| self.normalise_if_any(norm, row));
+        let config = self.model.config();
+        self.compute.normalise(config.normalisation(), norm, config.n_embd, x, output);
     }
 
     /// Normalises one row, if there is a normalisation.
@@ -274,23 +225,8 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Calls `work` with what belongs to each token, on all cores if there are enough tokens.
-    pub(super) fn each_token<I: ExactSizeIterator + Send>(&self, tokens: I, work: impl Fn(I::Item) + Sync) {
-        parallel::for_each_token(self.workers, tokens, work);
-    }
-
     /// Normalises one row.
     pub(super) fn normalise_row(&self, norm: &Norm<'_>, row: &mut [f32]) {
-        let config = self.model.config();
-        match config.architecture.norm {
-            NormKind::Rms => rms_norm(self.kernels, row, config.norm_eps),
-            NormKind::Layer => layer_norm(self.kernels, row, config.norm_eps),
-        }
-        if let Some(weight) = norm.weight {
-            self.kernels.multiply(row, weight);
-        }
-        if let Some(bias) = norm.bias {
-            self.kernels.add(row, bias);
-        }
+        self.model.config().normalisation().apply(self.compute.kernels, norm, row);
     }
 }

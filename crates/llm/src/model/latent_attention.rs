@@ -11,8 +11,8 @@ use super::forward::{Batch, Forward};
 use super::latent_config::LatentConfig;
 use super::rope::Rope;
 use super::scratch::{Angles, LatentScratch, Workspace};
-use super::softmax_attention::{BatchAttention, Context, QuerySight};
 use super::weights::{Expansion, LatentAttention, Linear};
+use crate::compute::{BatchAttention, Context, QuerySight};
 use crate::kv_cache::KvCache;
 use crate::quant::{Activations, Matrix};
 
@@ -52,7 +52,7 @@ impl Forward<'_, '_> {
             Expansion::Expanded(wkv_b) => self.expanded(wkv_b, batch, lengths, cache, &mut scratch),
         }
         let heads = &scratch.heads[..batch.n_tokens * n_head * head_len_v];
-        self.linear(&weights.wo, heads, scratch.quantized, x);
+        self.compute.linear(&weights.wo, heads, scratch.quantized, x);
     }
 
     /// Queries, and compressed keys and values, of each token of `x`.
@@ -68,17 +68,17 @@ impl Forward<'_, '_> {
         let LatentScratch { q_compressed, q, kv, quantized, .. } = scratch;
         let q = &mut q[..batch.n_tokens * n_head * head_len_k];
         let kv = &mut kv[..batch.n_tokens * (rank + n_rot)];
-        let mut input = Activations::new(x, self.model.config().n_embd, quantized, self.precision);
-        self.linear_of(&weights.wkv_a, &mut input, kv);
+        let mut input = Activations::new(x, self.model.config().n_embd, quantized, self.compute.precision);
+        self.compute.linear_of(&weights.wkv_a, &mut input, kv);
         match &weights.q_b {
             Some((norm, wq_b)) => {
                 let q_compressed = &mut q_compressed[..batch.n_tokens * weights.wq_a.weight.n_rows()];
-                self.linear_of(&weights.wq_a, &mut input, q_compressed);
+                self.compute.linear_of(&weights.wq_a, &mut input, q_compressed);
                 let rows = q_compressed.chunks_exact_mut(weights.wq_a.weight.n_rows());
                 rows.for_each(|row| self.normalise_row(norm, row));
-                self.linear(wq_b, q_compressed, quantized, q);
+                self.compute.linear(wq_b, q_compressed, quantized, q);
             }
-            None => self.linear_of(&weights.wq_a, &mut input, q),
+            None => self.compute.linear_of(&weights.wq_a, &mut input, q),
         }
     }
 
@@ -97,13 +97,13 @@ impl Forward<'_, '_> {
         for (token, (cos, sin)) in rows.take(batch.n_tokens).enumerate() {
             let kv = &mut scratch.kv[token * key_len..][..key_len];
             self.normalise_row(&weights.kv_a_norm, &mut kv[..rank]);
-            rope.rotate(self.kernels, &mut kv[rank..], cos, sin);
+            rope.rotate(self.compute.kernels, &mut kv[rank..], cos, sin);
             let q = &mut scratch.q[token * n_head * head_len_k..][..n_head * head_len_k];
             for head in q.chunks_exact_mut(head_len_k) {
-                rope.rotate(self.kernels, &mut head[head_len_k - n_rot..], cos, sin);
+                rope.rotate(self.compute.kernels, &mut head[head_len_k - n_rot..], cos, sin);
             }
             if let Some(temperature) = self.model.config().temperature {
-                self.kernels.scale(q, temperature.factor(batch.n_past + token));
+                self.compute.kernels.scale(q, temperature.factor(batch.n_past + token));
             }
         }
     }
@@ -123,7 +123,7 @@ impl Forward<'_, '_> {
         let LatentScratch { q, kv, queries, compressed_heads, heads, gathered, scattered, quantized, .. } =
             scratch;
         for (kv, position) in kv[..n_tokens * key_len].chunks_exact(key_len).zip(batch.n_past..) {
-            cache.store(self.kernels, batch.layer, position, kv, &[]);
+            cache.store(self.compute.kernels, batch.layer, position, kv, &[]);
         }
 
         // Queries in the compressed space, `[n_tokens][n_head][rank + n_rot]`.
@@ -197,7 +197,7 @@ impl Forward<'_, '_> {
                 key[n_nope..].copy_from_slice(&kv[rank..]);
                 value.copy_from_slice(&head[n_nope..]);
             }
-            cache.store(self.kernels, batch.layer, position, keys, values);
+            cache.store(self.compute.kernels, batch.layer, position, keys, values);
         }
         let cache = &*cache;
         let context = |head| Context {
@@ -213,8 +213,7 @@ impl Forward<'_, '_> {
     /// Attention of all heads, each with keys and values of its own.
     fn attention_of<'s>(&'s self, config: &Config, batch: Batch, lengths: Lengths) -> BatchAttention<'s> {
         BatchAttention {
-            kernels: self.kernels,
-            workers: self.workers,
+            compute: self.compute,
             n_head: lengths.n_head,
             n_head_kv: lengths.n_head,
             head_len_k: lengths.head_len_k,
@@ -226,7 +225,7 @@ impl Forward<'_, '_> {
     }
 
     fn product(&self, weight: &Matrix<'_>, x: &[f32], quantized: &mut [u8], output: &mut [f32]) {
-        self.linear(&Linear::new(*weight), x, quantized, output);
+        self.compute.linear(&Linear::new(*weight), x, quantized, output);
     }
 }
 

@@ -4,7 +4,7 @@
 //! are whole. [`Forward`](forward::Forward) computes with it. What sets the families apart is one
 //! table, [`ARCHITECTURES`].
 //!
-//! Neighbours: [`gguf`](crate::gguf) gives keys and tensors, [`quant`](crate::quant) multiplies,
+//! Neighbours: [`gguf`](crate::gguf) gives keys and tensors, [`compute`](crate::compute) computes,
 //! [`session`](crate::session) drives.
 
 mod activation;
@@ -24,11 +24,9 @@ mod latent_config;
 mod layer_config;
 mod layer_tensors;
 mod mixer_config;
-mod normalisation;
 mod per_layer_input;
 mod rope;
 mod scratch;
-mod softmax_attention;
 mod tensors;
 pub mod weights;
 

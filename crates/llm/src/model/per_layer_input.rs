@@ -21,15 +21,15 @@ impl Forward<'_, '_> {
         let n_all = weights.token_embd.n_cols();
         let len = n_all / self.model.config().layers.len();
         let inputs = &mut inputs[..tokens.len() * n_all];
-        self.linear(&weights.model_projection, x, quantized, inputs);
-        self.kernels.scale(inputs, 1.0 / libm::sqrtf(self.model.config().n_embd as f32));
+        self.compute.linear(&weights.model_projection, x, quantized, inputs);
+        self.compute.kernels.scale(inputs, 1.0 / libm::sqrtf(self.model.config().n_embd as f32));
         let embedding = &mut embedding[..n_all];
         for (row, &token) in inputs.chunks_exact_mut(n_all).zip(tokens) {
             row.chunks_exact_mut(len).for_each(|part| self.normalise_row(&weights.projection_norm, part));
             weights.token_embd.dequantize_row(token as usize, embedding);
-            self.kernels.scale(embedding, libm::sqrtf(len as f32));
-            self.kernels.add(row, embedding);
-            self.kernels.scale(row, core::f32::consts::FRAC_1_SQRT_2);
+            self.compute.kernels.scale(embedding, libm::sqrtf(len as f32));
+            self.compute.kernels.add(row, embedding);
+            self.compute.kernels.scale(row, core::f32::consts::FRAC_1_SQRT_2);
         }
     }
 
@@ -48,13 +48,13 @@ impl Forward<'_, '_> {
         let config = self.model.config();
         let len = weights.gate.weight.n_rows();
         let gate = &mut gate[..x.len() / config.n_embd * len];
-        self.linear(&weights.gate, x, quantized, gate);
-        config.architecture.activation.apply(self.kernels, gate);
+        self.compute.linear(&weights.gate, x, quantized, gate);
+        config.architecture.activation.apply(self.compute.kernels, gate);
         let inputs = inputs.chunks_exact(config.layers.len() * len);
         for (gate, inputs) in gate.chunks_exact_mut(len).zip(inputs) {
-            self.kernels.multiply(gate, &inputs[layer * len..][..len]);
+            self.compute.kernels.multiply(gate, &inputs[layer * len..][..len]);
         }
-        self.linear(&weights.projection, gate, quantized, addend);
+        self.compute.linear(&weights.projection, gate, quantized, addend);
         addend.chunks_exact_mut(config.n_embd).for_each(|row| self.normalise_row(&weights.post_norm, row));
     }
 }

@@ -14,6 +14,7 @@ use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
 use super::layer_tensors::LayerTensors;
 use super::tensors::Tensors;
+pub use crate::compute::{Linear, Norm};
 use crate::gguf::{Gguf, Name};
 use crate::quant::Matrix;
 
@@ -210,17 +211,6 @@ pub struct Experts<'a> {
     pub shared_gate: Option<Matrix<'a>>,
 }
 
-/// An affine map: `s W x + b`.
-#[derive(Debug, Clone, Copy)]
-pub struct Linear<'a> {
-    /// `W`, one row per output.
-    pub weight: Matrix<'a>,
-    /// `s`, in files whose weights need a factor beyond their blocks' own.
-    pub scale: Option<f32>,
-    /// `b`, one element per output.
-    pub bias: Option<&'a [f32]>,
-}
-
 /// An affine map of each expert.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpertLinear<'a> {
@@ -236,15 +226,6 @@ pub struct ExpertLinear<'a> {
     n_rows: usize,
 }
 
-/// The learned part of a normalisation, of the row's length each.
-#[derive(Debug, Clone, Copy)]
-pub struct Norm<'a> {
-    /// Multiplied with.
-    pub weight: Option<&'a [f32]>,
-    /// Added.
-    pub bias: Option<&'a [f32]>,
-}
-
 /// A normalisation of queries or keys.
 #[derive(Debug, Clone, Copy)]
 pub enum HeadNorm<'a> {
@@ -254,22 +235,6 @@ pub enum HeadNorm<'a> {
     OwnHead(&'a [f32]),
     /// Of the row of all heads, `[n_head · head_len]`.
     Row(&'a [f32]),
-}
-
-impl<'a> Linear<'a> {
-    /// A map without a summand.
-    pub fn new(weight: Matrix<'a>) -> Self {
-        Linear { weight, scale: None, bias: None }
-    }
-
-    /// The outputs `range` alone.
-    pub fn rows(&self, range: core::ops::Range<usize>) -> Self {
-        Linear {
-            weight: self.weight.rows(range.clone()),
-            scale: self.scale,
-            bias: self.bias.map(|bias| &bias[range]),
-        }
-    }
 }
 
 impl<'a> ExpertLinear<'a> {

@@ -4,9 +4,11 @@
 //! stated end. Memory is lent by the caller, who learns beforehand how much it takes
 //! ([`Session::required_bytes`]); nothing is allocated per token.
 
+use alloc::sync::Arc;
 use core::ops::ControlFlow;
 
 use crate::arena::{Arena, OutOfMemory};
+use crate::compute::Compute;
 use crate::kv_cache::{KvCache, KvType};
 use crate::model::forward::Forward;
 use crate::model::{Config, Model, Ropes, Scratch};
@@ -92,10 +94,9 @@ impl SessionOptions {
 
 /// A model with its cache and scratch.
 pub struct Session<'m> {
-    model: Model<'m>,
+    model: Arc<Model<'m>>,
     ropes: Ropes,
-    kernels: &'static Kernels,
-    workers: &'m dyn Workers,
+    compute: Compute<'m>,
     options: SessionOptions,
     cache: KvCache<'m>,
     scratch: Scratch<'m>,
@@ -132,24 +133,28 @@ impl<'m> Session<'m> {
 
     /// A session with an empty cache, whose cache and scratch lie in `memory`.
     ///
+    /// Several sessions can share a `model`, each with a clone of the same [`Arc`].
+    ///
     /// # Errors
     ///
     /// [`SessionError`] if the options do not suit the model or `memory` is too small.
     pub fn new(
-        model: Model<'m>,
+        model: impl Into<Arc<Model<'m>>>,
         options: SessionOptions,
         kernels: &'static Kernels,
         workers: &'m dyn Workers,
         memory: &'m mut [u8],
     ) -> Result<Self, SessionError> {
+        let model = model.into();
         options.check(model.config())?;
+        let compute = Compute { kernels, workers, precision: options.precision };
         let (cache, tokens, scratch) = options.carve(model.config(), &mut Arena::new(memory))?;
         let ropes = Ropes::new(&model, options.n_ctx)?;
-        Ok(Session { model, ropes, kernels, workers, options, cache, scratch, tokens, n_past: 0 })
+        Ok(Session { model, ropes, compute, options, cache, scratch, tokens, n_past: 0 })
     }
 
     /// The model.
-    pub fn model(&self) -> &Model<'m> {
+    pub fn model(&self) -> &Arc<Model<'m>> {
         &self.model
     }
 
@@ -160,7 +165,7 @@ impl<'m> Session<'m> {
 
     /// The instruction set in use.
     pub fn kernels(&self) -> &'static Kernels {
-        self.kernels
+        self.compute.kernels
     }
 
     /// Positions computed so far.
@@ -212,7 +217,7 @@ impl<'m> Session<'m> {
         wanted: Logits,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<&[f32], SessionError> {
-        let SessionOptions { n_ctx, n_batch, n_logits, precision, .. } = self.options;
+        let SessionOptions { n_ctx, n_batch, n_logits, .. } = self.options;
         let n_vocab = self.model.config().n_vocab;
         if tokens.is_empty() {
             return Err(SessionError::NoTokens);
@@ -232,13 +237,7 @@ impl<'m> Session<'m> {
             return Err(SessionError::LogitsRows { n_rows, n_logits: most_rows });
         }
 
-        let forward = Forward {
-            model: &self.model,
-            ropes: &self.ropes,
-            kernels: self.kernels,
-            workers: self.workers,
-            precision,
-        };
+        let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
         self.tokens[self.n_past..][..tokens.len()].copy_from_slice(tokens);
         let (before, last) = tokens.split_at((tokens.len() - 1) / n_batch * n_batch);
         let Session { cache, scratch, n_past, .. } = self;

@@ -2,23 +2,22 @@
 //!
 //! The heads that share their keys and values are taken together, a few at a time, and where they are
 //! few, several positions with them: each key and value is then loaded once for all of them. The
-//! computation is [`Kernels`]'.
+//! computation is [`Kernels`](crate::simd::Kernels)'.
 
 use core::ops::Range;
 
+use super::Compute;
 use crate::kv_cache::{HeadElements, KvType};
-use crate::parallel::{Workers, for_each};
-use crate::simd::{Attend, Kernels, MAX_QUERIES, Query, Vectors};
+use crate::parallel::for_each;
+use crate::simd::{Attend, MAX_QUERIES, Query, Vectors};
 
 /// Pieces of work for each core at least, so that a core taken away for a while holds little back.
 const CHUNKS_PER_WORKER: usize = 2;
 
 /// Attention of all heads of a batch.
 pub struct BatchAttention<'a> {
-    /// The instruction set.
-    pub kernels: &'static Kernels,
-    /// The cores.
-    pub workers: &'a dyn Workers,
+    /// What computes.
+    pub compute: Compute<'a>,
     /// Heads with queries.
     pub n_head: usize,
     /// Heads with keys and values, each shared by the same number of queries.
@@ -94,7 +93,7 @@ impl BatchAttention<'_> {
                 })
             })
         });
-        for_each(self.workers, pieces, |(first_token, first_head, output)| {
+        for_each(self.compute.workers, pieces, |(first_token, first_head, output)| {
             let n_vectors = output.len() / head_len_v;
             let n_heads = if cut.n_tokens > 1 { n_head } else { n_vectors };
             for head in (first_head..first_head + n_heads).step_by(n_group) {
@@ -125,7 +124,7 @@ impl BatchAttention<'_> {
     /// on it.
     fn cut(&self, n_tokens: usize) -> Cut {
         let n_group = self.n_head / self.n_head_kv;
-        let n_wanted = match self.workers.count() {
+        let n_wanted = match self.compute.workers.count() {
             1 => 1,
             count => CHUNKS_PER_WORKER * count,
         };
@@ -139,7 +138,9 @@ impl BatchAttention<'_> {
     }
 
     fn attend(&self, q: &[f32], context: Context<'_>, queries: &[Query], output: &mut [f32]) {
-        let BatchAttention { kernels, head_len_k, head_len_v, scale, softcap, .. } = *self;
+        let BatchAttention {
+            compute: Compute { kernels, .. }, head_len_k, head_len_v, scale, softcap, ..
+        } = *self;
         let Context { stride_k, stride_v, .. } = context;
         match (context.keys, context.values) {
             (HeadElements::F16(keys), HeadElements::F16(values)) => {
@@ -171,6 +172,7 @@ mod tests {
     extern crate std;
 
     use super::*;
+    use crate::{parallel::Workers, quant::Precision, simd::Kernels};
     use std::{vec, vec::Vec};
 
     /// So many cores, of which all but one never come.
@@ -203,8 +205,11 @@ mod tests {
                 let values = numbers(n_head_kv * n_ctx * LEN, 3);
                 let run = |n_cores: usize| {
                     let attention = BatchAttention {
-                        kernels: Kernels::detect(),
-                        workers: &Absent(n_cores),
+                        compute: Compute {
+                            kernels: Kernels::detect(),
+                            workers: &Absent(n_cores),
+                            precision: Precision::Exact,
+                        },
                         n_head,
                         n_head_kv,
                         head_len_k: LEN,

@@ -1,0 +1,91 @@
+//! What networks are made of, without a network: linear maps, normalisations, attention over a batch.
+//!
+//! [`Compute`] is who computes: the instruction set, the cores and the precision. Its methods take activations
+//! `[n_tokens][width]` and give the same bits whatever the cores, and for each token whatever its batch.
+//!
+//! Neighbours: [`quant`](crate::quant) and [`simd`](crate::simd) multiply, [`parallel`](crate::parallel) divides
+//! among cores; [`model`](crate::model) says what is computed.
+
+use core::ops::Range;
+
+use crate::parallel::{self, Workers};
+use crate::quant::{Activations, Precision, matmul_then};
+use crate::simd::Kernels;
+
+mod attention;
+mod linear;
+mod normalisation;
+
+pub use attention::{BatchAttention, Context, QuerySight};
+pub use linear::Linear;
+pub use normalisation::{Norm, NormKind, Normalisation};
+
+/// What a network is computed with.
+#[derive(Clone, Copy)]
+pub struct Compute<'c> {
+    /// The instruction set.
+    pub kernels: &'static Kernels,
+    /// The cores.
+    pub workers: &'c dyn Workers,
+    /// How activations enter matrix products.
+    pub precision: Precision,
+}
+
+impl Compute<'_> {
+    /// `output = W x + b` for each token of `x`, which no other product reads. `quantized` is room for
+    /// [`activation_bytes`](crate::quant::activation_bytes).
+    pub fn linear(&self, linear: &Linear<'_>, x: &[f32], quantized: &mut [u8], output: &mut [f32]) {
+        let mut input = Activations::new(x, linear.weight.n_cols(), quantized, self.precision);
+        self.linear_of(linear, &mut input, output);
+    }
+
+    /// `output = W input + b` for each token of `input`.
+    pub fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
+        self.linear_then(linear, input, output, |_, _, _| {});
+    }
+
+    /// As [`linear_of`](Self::linear_of), and calls `finish` with some outputs of a token, their rows, and
+    /// the token's number: each core with what it has computed, while that is in its cache.
+    pub fn linear_then(
+        &self,
+        linear: &Linear<'_>,
+        input: &mut Activations<'_>,
+        output: &mut [f32],
+        finish: impl Fn(&mut [f32], Range<usize>, usize) + Sync,
+    ) {
+        matmul_then(self.kernels, self.workers, &linear.weight, input, output, &|tile| {
+            for (index, token) in tile.tokens().enumerate() {
+                let (rows, outputs) = (tile.rows(), tile.token(index));
+                if let Some(scale) = linear.scale {
+                    self.kernels.scale(outputs, scale);
+                }
+                if let Some(bias) = linear.bias {
+                    self.kernels.add(outputs, &bias[rows.clone()]);
+                }
+                finish(outputs, rows, token);
+            }
+        });
+    }
+
+    /// Normalises each row of `width` elements of `x` into `output`; without a normalisation, copies.
+    pub fn normalise(
+        &self,
+        rule: Normalisation,
+        norm: Option<&Norm<'_>>,
+        width: usize,
+        x: &[f32],
+        output: &mut [f32],
+    ) {
+        self.each_token(output.chunks_exact_mut(width).zip(x.chunks_exact(width)), |(output, x)| {
+            output.copy_from_slice(x);
+            if let Some(norm) = norm {
+                rule.apply(self.kernels, norm, output);
+            }
+        });
+    }
+
+    /// Calls `work` with what belongs to each token, on all cores if there are enough tokens.
+    pub fn each_token<I: ExactSizeIterator + Send>(&self, tokens: I, work: impl Fn(I::Item) + Sync) {
+        parallel::for_each_token(self.workers, tokens, work);
+    }
+}
