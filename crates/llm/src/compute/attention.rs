@@ -1,6 +1,6 @@
 //! Scaled dot-product attention of a batch (Vaswani et al. 2017), divided among cores.
 //!
-//! The heads that share their keys and values are taken together, a few at a time, and where they are
+//! A batch is a list of spans, each of which attends to its own sequence. The heads that share their keys and values are taken together, a few at a time, and where they are
 //! few, several positions with them: each key and value is then loaded once for all of them. The
 //! computation is [`Kernels`](crate::simd::Kernels)'.
 
@@ -26,12 +26,23 @@ pub struct BatchAttention<'a> {
     pub head_len_k: usize,
     /// Elements of a value and an output.
     pub head_len_v: usize,
-    /// The position of the first token.
-    pub n_past: usize,
     /// What products of queries and keys are multiplied by.
     pub scale: f32,
     /// Scores are bent to `c · tanh(score / c)`.
     pub softcap: Option<f32>,
+}
+
+/// Consecutive tokens of one sequence within a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchSpan {
+    /// The number of the sequence's state.
+    pub slot: usize,
+    /// The position of the first token in its sequence.
+    pub first_position: usize,
+    /// The number of the first token in the batch.
+    pub first_token: usize,
+    /// How many tokens there are.
+    pub n_tokens: usize,
 }
 
 /// The keys and values of one head.
@@ -58,7 +69,7 @@ pub struct QuerySight {
     pub sink: Option<f32>,
 }
 
-/// How a batch is cut: into so many tokens with all heads, or a single token with so many heads that share keys
+/// How a span is cut: into so many tokens with all heads, or a single token with so many heads that share keys
 /// and values.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
@@ -66,36 +77,61 @@ struct Cut {
     n_heads: usize,
 }
 
+/// What a core claims: some heads of some tokens of a span.
+struct Piece<'o> {
+    span: BatchSpan,
+    /// Counted from the span's first.
+    first_token: usize,
+    first_head: usize,
+    has_all_heads: bool,
+    /// Of its tokens and heads.
+    output: &'o mut [f32],
+}
+
 impl BatchAttention<'_> {
     /// `output = softmax(scores(q · keysᵀ)) · values`; `q` is `[n_tokens][n_head][head_len_k]`, `output`
     /// `[n_tokens][n_head][head_len_v]`.
     ///
-    /// `context` gives the keys and values of a head, `sight` what the query at a position of a head
-    /// sees.
+    /// `spans` has all tokens of the batch, in order. `context` gives the keys and values of a head in a slot, `sight`
+    /// what the query at a position of a head sees in its span.
     pub fn run<'c>(
         &self,
+        spans: impl Iterator<Item = BatchSpan> + Send,
         q: &[f32],
-        context: impl Fn(usize) -> Context<'c> + Sync,
-        sight: impl Fn(usize, usize) -> QuerySight + Sync,
+        context: impl Fn(usize, usize) -> Context<'c> + Sync,
+        sight: impl Fn(&BatchSpan, usize, usize) -> QuerySight + Sync,
         output: &mut [f32],
     ) {
-        let BatchAttention { n_head, n_head_kv, head_len_k, head_len_v, n_past, .. } = *self;
+        let BatchAttention { n_head, n_head_kv, head_len_k, head_len_v, .. } = *self;
         let n_group = n_head / n_head_kv;
-        let cut = self.cut(output.len() / (n_head * head_len_v));
+        let token_len = n_head * head_len_v;
+        let n_tokens = output.len() / token_len;
         // Where a piece begins, and its outputs: one run of memory.
-        let tokens = output.chunks_mut(cut.n_tokens * n_head * head_len_v).enumerate();
-        let pieces = tokens.flat_map(|(index, tokens)| {
-            let groups = tokens.chunks_mut(cut.n_tokens * n_group.max(cut.n_heads) * head_len_v).enumerate();
-            groups.flat_map(move |(group, heads)| {
-                let pieces = heads.chunks_mut(cut.n_tokens * cut.n_heads * head_len_v).enumerate();
-                pieces.map(move |(part, output)| {
-                    (index * cut.n_tokens, group * n_group + part * cut.n_heads, output)
+        let mut rest = output;
+        let pieces = spans.flat_map(|span| {
+            let (output, others) = core::mem::take(&mut rest).split_at_mut(span.n_tokens * token_len);
+            rest = others;
+            let cut = self.cut(span.n_tokens, n_tokens);
+            let tokens = output.chunks_mut(cut.n_tokens * token_len).enumerate();
+            tokens.flat_map(move |(index, tokens)| {
+                let groups =
+                    tokens.chunks_mut(cut.n_tokens * n_group.max(cut.n_heads) * head_len_v).enumerate();
+                groups.flat_map(move |(group, heads)| {
+                    let pieces = heads.chunks_mut(cut.n_tokens * cut.n_heads * head_len_v).enumerate();
+                    pieces.map(move |(part, output)| Piece {
+                        span,
+                        first_token: index * cut.n_tokens,
+                        first_head: group * n_group + part * cut.n_heads,
+                        has_all_heads: cut.n_tokens > 1,
+                        output,
+                    })
                 })
             })
         });
-        for_each(self.compute.workers, pieces, |(first_token, first_head, output)| {
+        for_each(self.compute.workers, pieces, |piece| {
+            let Piece { span, first_token, first_head, has_all_heads, output } = piece;
             let n_vectors = output.len() / head_len_v;
-            let n_heads = if cut.n_tokens > 1 { n_head } else { n_vectors };
+            let n_heads = if has_all_heads { n_head } else { n_vectors };
             for head in (first_head..first_head + n_heads).step_by(n_group) {
                 // Those of the piece that share their keys and values.
                 let n_together = n_group.min(n_heads);
@@ -103,10 +139,10 @@ impl BatchAttention<'_> {
                 let queries = &mut queries[..n_vectors / n_heads * n_together];
                 for (index, query) in queries.iter_mut().enumerate() {
                     let (token, head) = (index / n_together, head + index % n_together);
-                    let position = n_past + first_token + token;
-                    let QuerySight { visible, slope, sink } = sight(position, head);
+                    let position = span.first_position + first_token + token;
+                    let QuerySight { visible, slope, sink } = sight(&span, position, head);
                     *query = Query {
-                        at: ((first_token + token) * n_head + head) * head_len_k,
+                        at: ((span.first_token + first_token + token) * n_head + head) * head_len_k,
                         output_at: (token * n_heads + head - first_head) * head_len_v,
                         position,
                         first: visible.start,
@@ -115,18 +151,20 @@ impl BatchAttention<'_> {
                         sink,
                     };
                 }
-                self.attend(q, context(head / n_group), queries, output);
+                self.attend(q, context(span.slot, head / n_group), queries, output);
             }
         });
     }
 
-    /// As many queries at once as the kernels take, but enough pieces for all cores. The output does not depend
-    /// on it.
-    fn cut(&self, n_tokens: usize) -> Cut {
+    /// For a span of `n_tokens`, as many queries at once as the kernels take, but of a batch of `n_batch` enough
+    /// pieces for all cores. The output does not depend on it.
+    fn cut(&self, n_tokens: usize, n_batch: usize) -> Cut {
         let n_group = self.n_head / self.n_head_kv;
         let n_wanted = match self.compute.workers.count() {
             1 => 1,
-            count => CHUNKS_PER_WORKER * count,
+            count if n_tokens == n_batch => CHUNKS_PER_WORKER * count,
+            // The span's share.
+            count => (CHUNKS_PER_WORKER * count * n_tokens).div_ceil(n_batch),
         };
         let most_tokens = (MAX_QUERIES / n_group).min(n_tokens / n_wanted);
         if most_tokens > 1 {
@@ -189,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_do_not_depend_on_the_number_of_cores() {
+    fn outputs_do_not_depend_on_the_number_of_cores_or_spans() {
         const LEN: usize = 4;
         let numbers = |n: usize, seed: u32| -> Vec<f32> {
             (0..n as u32)
@@ -203,7 +241,7 @@ mod tests {
                 let q = numbers(n_tokens * n_head * LEN, 1);
                 let keys = numbers(n_head_kv * n_ctx * LEN, 2);
                 let values = numbers(n_head_kv * n_ctx * LEN, 3);
-                let run = |n_cores: usize| {
+                let run = |n_cores: usize, spans: &[(usize, usize)]| {
                     let attention = BatchAttention {
                         compute: Compute {
                             kernels: Kernels::detect(),
@@ -214,11 +252,10 @@ mod tests {
                         n_head_kv,
                         head_len_k: LEN,
                         head_len_v: LEN,
-                        n_past,
                         scale: 1.0,
                         softcap: None,
                     };
-                    let context = |head: usize| {
+                    let context = |_, head: usize| {
                         let at = head * n_ctx * LEN..(head + 1) * n_ctx * LEN;
                         let (keys, values) = (&keys[at.clone()], &values[at]);
                         Context {
@@ -229,19 +266,32 @@ mod tests {
                         }
                     };
                     // Each head sees another number of positions.
-                    let sight = |position: usize, head: usize| QuerySight {
+                    let sight = |_: &BatchSpan, position: usize, head: usize| QuerySight {
                         visible: head % 5..position + 1,
                         slope: 0.0,
                         sink: None,
                     };
                     let mut output = vec![f32::NAN; n_tokens * n_head * LEN];
-                    attention.run(&q, context, sight, &mut output);
+                    let spans = spans.iter().map(|&(first_token, n_tokens)| BatchSpan {
+                        slot: 0,
+                        first_position: n_past + first_token,
+                        first_token,
+                        n_tokens,
+                    });
+                    attention.run(spans, &q, context, sight, &mut output);
                     output
                 };
-                let alone = run(1);
+                let whole = [(0, n_tokens)];
+                let alone = run(1, &whole);
                 assert!(alone.iter().all(|x| x.abs() <= 1.0), "{n_head} heads, {n_tokens} tokens");
-                for n_cores in [2, 3, 8, 64] {
-                    assert_eq!(run(n_cores), alone, "{n_head} heads, {n_tokens} tokens, {n_cores} cores");
+                let middle = n_tokens / 2;
+                let mut parts = vec![(0, 1), (1, middle), (1 + middle, n_tokens - 1 - middle)];
+                parts.retain(|&(first, len)| len > 0 && first < n_tokens);
+                for n_cores in [1, 2, 3, 8, 64] {
+                    for spans in [&whole[..], &parts[..]] {
+                        let got = run(n_cores, spans);
+                        assert_eq!(got, alone, "{n_head} heads, spans of {spans:?}, {n_cores} cores");
+                    }
                 }
             }
         }

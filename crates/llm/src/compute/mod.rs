@@ -16,7 +16,7 @@ mod attention;
 mod linear;
 mod normalisation;
 
-pub use attention::{BatchAttention, Context, QuerySight};
+pub use attention::{BatchAttention, BatchSpan, Context, QuerySight};
 pub use linear::Linear;
 pub use normalisation::{Norm, NormKind, Normalisation};
 

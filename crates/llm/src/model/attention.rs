@@ -1,12 +1,13 @@
 //! The sequence mixer with keys and values per head: multi-head, grouped-query, multi-query.
 
 use super::architecture::QkNorm;
-use super::forward::{Batch, Forward};
+use super::forward::Forward;
 use super::heads_config::{HeadsConfig, Sight};
 use super::rope::Rope;
 use super::scratch::{Angles, BatchAngles, HeadScratch, Workspace};
+use super::span::Batch;
 use super::weights::{HeadAttention, HeadNorm, Norm};
-use crate::compute::{BatchAttention, Context, QuerySight};
+use crate::compute::{BatchAttention, BatchSpan, Context, QuerySight};
 use crate::kv_cache::KvCache;
 use crate::quant::Activations;
 
@@ -15,9 +16,9 @@ impl Forward<'_, '_> {
     pub(super) fn head_attention(
         &self,
         weights: &HeadAttention<'_>,
-        batch: Batch,
+        batch: Batch<'_>,
         x: &mut [f32],
-        cache: &mut KvCache<'_>,
+        caches: &mut [KvCache<'_>],
         angles: &BatchAngles<'_>,
         workspace: Workspace<'_>,
     ) {
@@ -62,43 +63,42 @@ impl Forward<'_, '_> {
             }
         }
         if let Some(temperature) = config.temperature.filter(|t| !(t.only_without_rope && layer.has_rope)) {
-            for (row, position) in q.chunks_exact_mut(n_head * head_len_k).zip(batch.n_past..) {
+            for (row, position) in q.chunks_exact_mut(n_head * head_len_k).zip(batch.positions()) {
                 self.compute.kernels.scale(row, temperature.factor(position));
             }
         }
 
         if weights.wk.is_some() {
             let rows = k.chunks_exact(n_head_kv * head_len_k).zip(v.chunks_exact(n_head_kv * head_len_v));
-            for ((k, v), position) in rows.zip(batch.n_past..) {
-                cache.store(self.compute.kernels, batch.layer, position, k, v);
+            for ((k, v), (slot, position)) in rows.zip(batch.places()) {
+                caches[slot].store(self.compute.kernels, batch.layer, position, k, v);
             }
         }
-        let cache = &*cache;
+        let caches = &*caches;
         let attention = BatchAttention {
             compute: self.compute,
             n_head,
             n_head_kv,
             head_len_k,
             head_len_v,
-            n_past: batch.n_past,
             scale: config.attention_scale,
             softcap: config.attention_softcap,
         };
-        let context = |head_kv| Context {
-            keys: cache.keys(layer.kv_layer, head_kv),
-            values: cache.values(layer.kv_layer, head_kv),
+        let context = |slot: usize, head_kv| Context {
+            keys: caches[slot].keys(layer.kv_layer, head_kv),
+            values: caches[slot].values(layer.kv_layer, head_kv),
             stride_k: head_len_k,
             stride_v: head_len_v,
         };
-        let sight = |position, head| QuerySight {
+        let sight = |span: &BatchSpan, position, head| QuerySight {
             visible: match config.is_encoder() {
-                true => 0..batch.n_past + batch.n_tokens,
+                true => 0..span.first_position + span.n_tokens,
                 false => layer.sight.first_visible(position)..position + 1,
             },
             slope: config.max_alibi_bias.map_or(0.0, |max_bias| alibi_slope(max_bias, head, n_head)),
             sink: weights.sinks.map(|sinks| sinks[head]),
         };
-        attention.run(q, context, sight, heads);
+        attention.run(batch.spans(), q, context, sight, heads);
         self.compute.linear(&weights.wo, heads, quantized, x);
     }
 

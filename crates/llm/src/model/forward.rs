@@ -2,38 +2,17 @@
 //!
 //! [`Forward::run`] is one straight function in the order of the papers; the mixers of a layer have
 //! files of their own (`attention`, `feed_forward`, `experts`). A
-//! batch is any number of consecutive positions of one text: a whole prompt, or one generated token.
+//! batch is any number of [`Span`]s: prompts, parts of prompts, or one generated token of each of many texts.
 
 use super::Model;
 use super::architecture::Block;
 use super::rope::Ropes;
 use super::scratch::{HeadScratch, OutputScratch, Scratch, Workspace};
+use super::span::{Batch, Input, Span};
 use super::weights::{FeedForward, Mixer, Norm};
 use crate::compute::Compute;
 use crate::kv_cache::KvCache;
 use core::ops::ControlFlow;
-
-/// The positions of a batch whose logits are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Logits {
-    /// None: the batch only fills the cache.
-    None,
-    /// Those after the last token.
-    Last,
-    /// Those after every token.
-    All,
-}
-
-impl Logits {
-    /// How many rows of logits a batch of `n_tokens` gives.
-    pub fn rows(self, n_tokens: usize) -> usize {
-        match self {
-            Logits::None => 0,
-            Logits::Last => n_tokens.min(1),
-            Logits::All => n_tokens,
-        }
-    }
-}
 
 /// What a forward pass runs with.
 pub struct Forward<'f, 'a> {
@@ -45,54 +24,42 @@ pub struct Forward<'f, 'a> {
     pub compute: Compute<'f>,
 }
 
-/// Which positions of which layer are computed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Batch {
-    /// The layer's number.
-    pub layer: usize,
-    /// Positions before the batch.
-    pub n_past: usize,
-    /// Positions of the batch.
-    pub n_tokens: usize,
-}
-
 impl Forward<'_, '_> {
-    /// Computes `tokens` at positions `n_past..`, stores their keys and values, and returns the
-    /// logits asked for, `[rows][n_output]`.
+    /// Computes the tokens of all `spans`, stores their keys and values in the spans' slots of `caches`, and
+    /// returns the logits asked for, `[rows][n_output]`, in the order of the spans.
     ///
     /// `go_on` is asked before each mixer of each layer, and may break off: the positions then are as good
     /// as not computed.
     ///
     /// # Panics
     ///
-    /// If `tokens` is empty, an id is not below `n_vocab`, or the batch, its logits or its positions
-    /// exceed what `scratch` and `cache` were carved for.
+    /// If there are no tokens, an id is not below `n_vocab`, a slot is not one of `caches`, or the batch, its logits
+    /// or its positions exceed what `scratch` and `caches` were carved for.
     pub fn run<'s>(
         &self,
-        tokens: &[u32],
-        n_past: usize,
-        wanted: Logits,
-        cache: &mut KvCache<'_>,
+        spans: &[Span<'_>],
+        caches: &mut [KvCache<'_>],
         scratch: &'s mut Scratch<'_>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> ControlFlow<(), &'s [f32]> {
         let config = self.model.config();
         let Scratch { widths, x, block, parallel_block, angles, per_layer_inputs, workspace } = scratch;
         let mut workspace = Workspace::new(widths, workspace);
-        let n_stream = tokens.len() * config.n_embd;
+        let batch = Batch::new(spans, config.n_embd);
+        let n_stream = batch.n_tokens * config.n_embd;
         let x = &mut x[..n_stream];
         let block = &mut block[..n_stream];
 
-        self.embed(tokens, n_past, x, block);
+        self.embed(batch, x, block);
         if let Some(embedding) = &self.model.weights().per_layer {
-            self.per_layer_embed(embedding, tokens, x, per_layer_inputs, workspace.lend());
+            self.per_layer_embed(embedding, batch, x, per_layer_inputs, workspace.lend());
         }
-        self.ropes.set_angles(n_past..n_past + tokens.len(), angles);
+        self.ropes.set_angles(batch.positions(), angles);
         for (index, layer) in self.model.weights().layers.iter().enumerate() {
             if layer.changes_nothing {
                 continue;
             }
-            let batch = Batch { layer: index, n_past, n_tokens: tokens.len() };
+            let batch = batch.in_layer(index);
             self.normalise(layer.attn_norm.as_ref(), x, block);
             if config.block == Block::Parallel {
                 // Both mixers read the stream as it was before either adds to it.
@@ -105,10 +72,10 @@ impl Forward<'_, '_> {
             go_on()?;
             match &layer.mixer {
                 Mixer::Heads(attention) => {
-                    self.head_attention(attention, batch, block, cache, angles, workspace.lend());
+                    self.head_attention(attention, batch, block, caches, angles, workspace.lend());
                 }
                 Mixer::Latent(attention) => {
-                    self.latent_attention(attention, batch, block, cache, &angles.full, workspace.lend());
+                    self.latent_attention(attention, batch, block, caches, &angles.full, workspace.lend());
                 }
                 Mixer::Linear(linear) => {
                     let (HeadScratch { heads, quantized, .. }, _) = workspace.lend().take();
@@ -146,28 +113,44 @@ impl Forward<'_, '_> {
             }
         }
 
-        let n_rows = wanted.rows(tokens.len());
-        let first_wanted = (tokens.len() - n_rows) * config.n_embd;
+        let n_rows = batch.n_rows();
         let (OutputScratch { logits, quantized }, _) = workspace.take();
         let logits = &mut logits[..n_rows * config.n_output()];
-        self.output(&x[first_wanted..], &mut block[first_wanted..], quantized, logits);
+        let rows = &mut block[..n_rows * config.n_embd];
+        for (row, token) in rows.chunks_exact_mut(config.n_embd).zip(batch.wanted()) {
+            row.copy_from_slice(&x[token * config.n_embd..][..config.n_embd]);
+        }
+        self.output(rows, quantized, logits);
         ControlFlow::Continue(logits)
     }
 
     /// The tokens' embeddings, `[n_tokens][n_embd]`, into `x`. `row` is room for one.
-    fn embed(&self, tokens: &[u32], n_past: usize, x: &mut [f32], row: &mut [f32]) {
+    fn embed(&self, batch: Batch<'_>, x: &mut [f32], row: &mut [f32]) {
         let (config, weights) = (self.model.config(), self.model.weights());
-        let row = &mut row[..config.n_embd];
-        for ((x, &token), position) in x.chunks_exact_mut(config.n_embd).zip(tokens).zip(n_past..) {
-            weights.token_embd.dequantize_row(token as usize, x);
-            self.compute.kernels.scale(x, config.embedding_scale);
-            if let Some(token_type) = &weights.token_type {
-                token_type.dequantize_row(0, row);
-                self.compute.kernels.add(x, row);
+        let (kernels, row) = (self.compute.kernels, &mut row[..config.n_embd]);
+        let mut rows = x.chunks_exact_mut(config.n_embd);
+        for input in batch.inputs() {
+            match input {
+                Input::Tokens(tokens) => {
+                    for (&token, x) in tokens.iter().zip(&mut rows) {
+                        weights.token_embd.dequantize_row(token as usize, x);
+                        kernels.scale(x, config.embedding_scale);
+                    }
+                }
+                Input::Embeddings(embeddings) => {
+                    let embeddings = embeddings.chunks_exact(config.n_embd);
+                    embeddings.zip(&mut rows).for_each(|(embedding, x)| x.copy_from_slice(embedding));
+                }
             }
-            if let Some(position_embd) = &weights.position_embd {
+        }
+        if let Some(token_type) = &weights.token_type {
+            token_type.dequantize_row(0, row);
+            x.chunks_exact_mut(config.n_embd).for_each(|x| kernels.add(x, row));
+        }
+        if let Some(position_embd) = &weights.position_embd {
+            for (x, position) in x.chunks_exact_mut(config.n_embd).zip(batch.positions()) {
                 position_embd.dequantize_row(position, row);
-                self.compute.kernels.add(x, row);
+                kernels.add(x, row);
             }
         }
         if let Some(norm) = &weights.token_embd_norm {
@@ -192,8 +175,8 @@ impl Forward<'_, '_> {
         });
     }
 
-    /// The logits of the tokens whose stream is `x`; of an encoder, the stream itself.
-    fn output(&self, x: &[f32], block: &mut [f32], quantized: &mut [u8], logits: &mut [f32]) {
+    /// The logits of the tokens whose stream is `x`, in which they are normalised; of an encoder, the stream itself.
+    fn output(&self, x: &mut [f32], quantized: &mut [u8], logits: &mut [f32]) {
         let (config, weights) = (self.model.config(), self.model.weights());
         if logits.is_empty() {
             return;
@@ -202,8 +185,9 @@ impl Forward<'_, '_> {
             logits.copy_from_slice(x);
             return;
         };
-        self.normalise(weights.output_norm.as_ref(), x, block);
-        self.compute.linear(output, block, quantized, logits);
+        let rows = x.chunks_exact_mut(config.n_embd);
+        self.compute.each_token(rows, |row| self.normalise_if_any(weights.output_norm.as_ref(), row));
+        self.compute.linear(output, x, quantized, logits);
         self.compute.kernels.scale(logits, config.logit_scale);
         if let Some(cap) = config.logit_softcap {
             self.compute.kernels.scale(logits, 1.0 / cap);

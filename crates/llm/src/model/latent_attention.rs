@@ -7,12 +7,13 @@
 //! do not give: the keys and values of the heads are cached ([`Expansion::Expanded`]).
 
 use super::config::Config;
-use super::forward::{Batch, Forward};
+use super::forward::Forward;
 use super::latent_config::LatentConfig;
 use super::rope::Rope;
 use super::scratch::{Angles, LatentScratch, Workspace};
+use super::span::Batch;
 use super::weights::{Expansion, LatentAttention, Linear};
-use crate::compute::{BatchAttention, Context, QuerySight};
+use crate::compute::{BatchAttention, BatchSpan, Context, QuerySight};
 use crate::kv_cache::KvCache;
 use crate::quant::{Activations, Matrix};
 
@@ -32,9 +33,9 @@ impl Forward<'_, '_> {
     pub(super) fn latent_attention(
         &self,
         weights: &LatentAttention<'_>,
-        batch: Batch,
+        batch: Batch<'_>,
         x: &mut [f32],
-        cache: &mut KvCache<'_>,
+        caches: &mut [KvCache<'_>],
         angles: &Angles<'_>,
         workspace: Workspace<'_>,
     ) {
@@ -47,9 +48,9 @@ impl Forward<'_, '_> {
         }
         match weights.expansion {
             Expansion::Absorbed { wk_b, wv_b } => {
-                self.absorbed(wk_b, wv_b, batch, lengths, cache, &mut scratch);
+                self.absorbed(wk_b, wv_b, batch, lengths, caches, &mut scratch);
             }
-            Expansion::Expanded(wkv_b) => self.expanded(wkv_b, batch, lengths, cache, &mut scratch),
+            Expansion::Expanded(wkv_b) => self.expanded(wkv_b, batch, lengths, caches, &mut scratch),
         }
         let heads = &scratch.heads[..batch.n_tokens * n_head * head_len_v];
         self.compute.linear(&weights.wo, heads, scratch.quantized, x);
@@ -59,7 +60,7 @@ impl Forward<'_, '_> {
     fn compress(
         &self,
         weights: &LatentAttention<'_>,
-        batch: Batch,
+        batch: Batch<'_>,
         x: &[f32],
         lengths: Lengths,
         scratch: &mut LatentScratch<'_>,
@@ -86,7 +87,7 @@ impl Forward<'_, '_> {
     fn turn(
         &self,
         weights: &LatentAttention<'_>,
-        batch: Batch,
+        batch: Batch<'_>,
         (rope, angles): (&Rope, &Angles<'_>),
         lengths: Lengths,
         scratch: &mut LatentScratch<'_>,
@@ -94,7 +95,7 @@ impl Forward<'_, '_> {
         let Lengths { n_head, rank, n_rot, head_len_k, .. } = lengths;
         let key_len = rank + n_rot;
         let rows = angles.cos.chunks_exact(n_rot / 2).zip(angles.sin.chunks_exact(n_rot / 2));
-        for (token, (cos, sin)) in rows.take(batch.n_tokens).enumerate() {
+        for (token, ((cos, sin), position)) in rows.zip(batch.positions()).enumerate() {
             let kv = &mut scratch.kv[token * key_len..][..key_len];
             self.normalise_row(&weights.kv_a_norm, &mut kv[..rank]);
             rope.rotate(self.compute.kernels, &mut kv[rank..], cos, sin);
@@ -103,7 +104,7 @@ impl Forward<'_, '_> {
                 rope.rotate(self.compute.kernels, &mut head[head_len_k - n_rot..], cos, sin);
             }
             if let Some(temperature) = self.model.config().temperature {
-                self.compute.kernels.scale(q, temperature.factor(batch.n_past + token));
+                self.compute.kernels.scale(q, temperature.factor(position));
             }
         }
     }
@@ -113,17 +114,17 @@ impl Forward<'_, '_> {
         &self,
         wk_b: Matrix<'_>,
         wv_b: Matrix<'_>,
-        batch: Batch,
+        batch: Batch<'_>,
         lengths: Lengths,
-        cache: &mut KvCache<'_>,
+        caches: &mut [KvCache<'_>],
         scratch: &mut LatentScratch<'_>,
     ) {
         let Lengths { n_head, rank, n_rot, head_len_k, head_len_v } = lengths;
         let (n_tokens, n_nope, key_len) = (batch.n_tokens, head_len_k - n_rot, rank + n_rot);
         let LatentScratch { q, kv, queries, compressed_heads, heads, gathered, scattered, quantized, .. } =
             scratch;
-        for (kv, position) in kv[..n_tokens * key_len].chunks_exact(key_len).zip(batch.n_past..) {
-            cache.store(self.compute.kernels, batch.layer, position, kv, &[]);
+        for (kv, (slot, position)) in kv[..n_tokens * key_len].chunks_exact(key_len).zip(batch.places()) {
+            caches[slot].store(self.compute.kernels, batch.layer, position, kv, &[]);
         }
 
         // Queries in the compressed space, `[n_tokens][n_head][rank + n_rot]`.
@@ -148,11 +149,14 @@ impl Forward<'_, '_> {
             n_head_kv: 1,
             head_len_k: key_len,
             head_len_v: rank,
-            ..self.attention_of(self.model.config(), batch, lengths)
+            ..self.attention_of(self.model.config(), lengths)
         };
-        let keys = cache.keys(batch.layer, 0);
-        let context = |_| Context { keys, values: keys, stride_k: key_len, stride_v: key_len };
-        attention.run(queries, context, sees_all, compressed_heads);
+        let caches = &*caches;
+        let context = |slot: usize, _| {
+            let keys = caches[slot].keys(batch.layer, 0);
+            Context { keys, values: keys, stride_k: key_len, stride_v: key_len }
+        };
+        attention.run(batch.spans(), queries, context, sees_all, compressed_heads);
 
         let heads = &mut heads[..n_tokens * n_head * head_len_v];
         for head in 0..n_head {
@@ -174,9 +178,9 @@ impl Forward<'_, '_> {
     fn expanded(
         &self,
         wkv_b: Matrix<'_>,
-        batch: Batch,
+        batch: Batch<'_>,
         lengths: Lengths,
-        cache: &mut KvCache<'_>,
+        caches: &mut [KvCache<'_>],
         scratch: &mut LatentScratch<'_>,
     ) {
         let Lengths { n_head, rank, n_rot, head_len_k, head_len_v } = lengths;
@@ -190,35 +194,36 @@ impl Forward<'_, '_> {
         let expanded = &mut expanded[..n_tokens * n_head * (n_nope + head_len_v)];
         self.product(&wkv_b, compressed, quantized, expanded);
         let rows = expanded.chunks_exact(n_head * (n_nope + head_len_v)).zip(kv.chunks_exact(key_len));
-        for ((row, kv), position) in rows.zip(batch.n_past..) {
+        for ((row, kv), (slot, position)) in rows.zip(batch.places()) {
             let parts = keys.chunks_exact_mut(head_len_k).zip(values.chunks_exact_mut(head_len_v));
             for ((key, value), head) in parts.zip(row.chunks_exact(n_nope + head_len_v)) {
                 key[..n_nope].copy_from_slice(&head[..n_nope]);
                 key[n_nope..].copy_from_slice(&kv[rank..]);
                 value.copy_from_slice(&head[n_nope..]);
             }
-            cache.store(self.compute.kernels, batch.layer, position, keys, values);
+            caches[slot].store(self.compute.kernels, batch.layer, position, keys, values);
         }
-        let cache = &*cache;
-        let context = |head| Context {
-            keys: cache.keys(batch.layer, head),
-            values: cache.values(batch.layer, head),
+        let caches = &*caches;
+        let context = |slot: usize, head| Context {
+            keys: caches[slot].keys(batch.layer, head),
+            values: caches[slot].values(batch.layer, head),
             stride_k: head_len_k,
             stride_v: head_len_v,
         };
         let q = &q[..n_tokens * n_head * head_len_k];
         let heads = &mut heads[..n_tokens * n_head * head_len_v];
-        self.attention_of(self.model.config(), batch, lengths).run(q, context, sees_all, heads);
+        let attention = self.attention_of(self.model.config(), lengths);
+        attention.run(batch.spans(), q, context, sees_all, heads);
     }
+
     /// Attention of all heads, each with keys and values of its own.
-    fn attention_of<'s>(&'s self, config: &Config, batch: Batch, lengths: Lengths) -> BatchAttention<'s> {
+    fn attention_of(&self, config: &Config, lengths: Lengths) -> BatchAttention<'_> {
         BatchAttention {
             compute: self.compute,
             n_head: lengths.n_head,
             n_head_kv: lengths.n_head,
             head_len_k: lengths.head_len_k,
             head_len_v: lengths.head_len_v,
-            n_past: batch.n_past,
             scale: config.attention_scale,
             softcap: None,
         }
@@ -229,6 +234,6 @@ impl Forward<'_, '_> {
     }
 }
 
-fn sees_all(position: usize, _: usize) -> QuerySight {
+fn sees_all(_: &BatchSpan, position: usize, _: usize) -> QuerySight {
     QuerySight { visible: 0..position + 1, slope: 0.0, sink: None }
 }

@@ -27,6 +27,7 @@ mod mixer_config;
 mod per_layer_input;
 mod rope;
 mod scratch;
+mod span;
 mod tensors;
 pub mod weights;
 
@@ -41,6 +42,7 @@ pub use layer_config::LayerConfig;
 pub use mixer_config::{LayerState, MixerConfig};
 pub use rope::{Rope, RopeConfig, Ropes, Sections, Yarn};
 pub use scratch::Scratch;
+pub use span::{Input, Logits, Span};
 
 use crate::gguf::Gguf;
 use weights::Weights;

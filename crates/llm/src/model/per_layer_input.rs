@@ -4,6 +4,7 @@
 
 use super::forward::Forward;
 use super::scratch::{PerLayerEmbedScratch, PerLayerInputScratch, Workspace};
+use super::span::Batch;
 use super::weights::{PerLayerEmbedding, PerLayerInput};
 
 impl Forward<'_, '_> {
@@ -12,7 +13,7 @@ impl Forward<'_, '_> {
     pub(super) fn per_layer_embed(
         &self,
         weights: &PerLayerEmbedding<'_>,
-        tokens: &[u32],
+        batch: Batch<'_>,
         x: &[f32],
         inputs: &mut [f32],
         workspace: Workspace<'_>,
@@ -20,11 +21,11 @@ impl Forward<'_, '_> {
         let (PerLayerEmbedScratch { embedding, quantized }, _) = workspace.take();
         let n_all = weights.token_embd.n_cols();
         let len = n_all / self.model.config().layers.len();
-        let inputs = &mut inputs[..tokens.len() * n_all];
+        let inputs = &mut inputs[..batch.n_tokens * n_all];
         self.compute.linear(&weights.model_projection, x, quantized, inputs);
         self.compute.kernels.scale(inputs, 1.0 / libm::sqrtf(self.model.config().n_embd as f32));
         let embedding = &mut embedding[..n_all];
-        for (row, &token) in inputs.chunks_exact_mut(n_all).zip(tokens) {
+        for (row, token) in inputs.chunks_exact_mut(n_all).zip(batch.token_ids()) {
             row.chunks_exact_mut(len).for_each(|part| self.normalise_row(&weights.projection_norm, part));
             weights.token_embd.dequantize_row(token as usize, embedding);
             self.compute.kernels.scale(embedding, libm::sqrtf(len as f32));

@@ -562,7 +562,11 @@ impl<'m> Rows<'_, 'm> {
 
 impl Ropes {
     /// The angles of a batch's positions.
-    pub(super) fn set_angles(&self, positions: core::ops::Range<usize>, angles: &mut BatchAngles<'_>) {
+    pub(super) fn set_angles(
+        &self,
+        positions: impl Iterator<Item = usize> + Clone,
+        angles: &mut BatchAngles<'_>,
+    ) {
         for (rope, angles) in [(&self.full, &mut angles.full), (&self.windowed, &mut angles.windowed)] {
             let Some(rope) = rope else { continue };
             let rows =

@@ -79,6 +79,8 @@ pub enum SessionError {
         /// Rows that can be.
         n_logits: usize,
     },
+    /// A span that cannot be computed.
+    Span(SpanError),
     /// The caller broke a batch off.
     Stopped,
     /// No token can be chosen.
@@ -86,6 +88,84 @@ pub enum SessionError {
     /// A token's text cannot be had.
     Tokenizer(TokenizerError),
 }
+
+/// Why a batch of spans cannot be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanError {
+    /// A slot that does not exist.
+    Slot {
+        /// Its number.
+        slot: usize,
+        /// How many there are.
+        n_slots: usize,
+    },
+    /// Two spans of one slot.
+    SlotTwice {
+        /// Its number.
+        slot: usize,
+    },
+    /// A span that begins past the end of its slot, or in an encoder not at the start.
+    Position {
+        /// Where it begins.
+        first_position: usize,
+        /// The slot.
+        slot: usize,
+        /// Positions that the slot holds.
+        len: usize,
+    },
+    /// Embeddings that are no whole number of rows.
+    Embeddings {
+        /// Their elements.
+        len: usize,
+        /// Elements of a row.
+        n_embd: usize,
+    },
+    /// Rows of logits that do not ascend, or go past the span.
+    Rows {
+        /// Tokens of the span.
+        n_tokens: usize,
+    },
+    /// More tokens than a batch can have.
+    Batch {
+        /// Tokens of all spans.
+        n_tokens: usize,
+        /// Most tokens of a batch.
+        n_batch: usize,
+    },
+}
+
+impl From<SpanError> for SessionError {
+    fn from(error: SpanError) -> Self {
+        SessionError::Span(error)
+    }
+}
+
+impl fmt::Display for SpanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpanError::Slot { slot, n_slots } => {
+                write!(f, "there is no slot {slot}, only {n_slots} from 0 on")
+            }
+            SpanError::SlotTwice { slot } => {
+                write!(f, "two spans of slot {slot} in one batch, where one can be")
+            }
+            SpanError::Position { first_position, slot, len } => {
+                write!(f, "a span begins at position {first_position} of slot {slot}, which holds {len}")
+            }
+            SpanError::Embeddings { len, n_embd } => {
+                write!(f, "embeddings of {len} numbers, which is no multiple of the model's width, {n_embd}")
+            }
+            SpanError::Rows { n_tokens } => {
+                write!(f, "the tokens whose logits are wanted must ascend and be among the span's {n_tokens}")
+            }
+            SpanError::Batch { n_tokens, n_batch } => {
+                write!(f, "a batch of {n_tokens} tokens, where {n_batch} can be")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SpanError {}
 
 impl From<SamplingError> for SessionError {
     fn from(error: SamplingError) -> Self {
@@ -133,6 +213,7 @@ impl fmt::Display for SessionError {
                      multiple, or another type of cache"
                 )
             }
+            SessionError::Span(error) => error.fmt(f),
             SessionError::Stopped => f.write_str("stopped in the middle of a batch"),
             SessionError::Sampling(error) => error.fmt(f),
             SessionError::Tokenizer(error) => error.fmt(f),

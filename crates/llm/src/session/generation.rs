@@ -135,7 +135,7 @@ impl<'g, 'm> Generation<'g, 'm> {
             self.pending = None;
         }
         self.row = self.draft.row();
-        let logits = self.session.scratch.logits_row(self.row);
+        let logits = self.session.runner.logits_row(self.row);
         let id = self.sampler.sample(logits)?;
         if self.tokenizer.is_end_of_generation(id) {
             return Ok(self.finish(FinishReason::EndOfText));
@@ -160,7 +160,7 @@ impl<'g, 'm> Generation<'g, 'm> {
 
     /// The logits of all tokens at the last step: what its token was chosen from.
     pub fn logits(&self) -> &[f32] {
-        self.session.scratch.logits_row(self.row)
+        self.session.runner.logits_row(self.row)
     }
 
     /// Computes the position of `id` and of what may follow it. The cache then holds both, but only `id`

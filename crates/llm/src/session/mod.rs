@@ -1,17 +1,15 @@
 //! A prompt in, one token per step.
 //!
-//! A [`Session`] is a model with its cache and scratch; a [`Generation`] drives it from a prompt to a
-//! stated end. Memory is lent by the caller, who learns beforehand how much it takes
+//! A [`Session`] is one text with a model; a [`Generation`] drives it from a prompt to a
+//! stated end. A [`Runner`] computes batches of several texts. Memory is lent by the caller, who learns beforehand how much it takes
 //! ([`Session::required_bytes`]); nothing is allocated per token.
 
 use alloc::sync::Arc;
 use core::ops::ControlFlow;
 
-use crate::arena::{Arena, OutOfMemory};
-use crate::compute::Compute;
-use crate::kv_cache::{KvCache, KvType};
-use crate::model::forward::Forward;
-use crate::model::{Config, Model, Ropes, Scratch};
+use crate::arena::Arena;
+use crate::kv_cache::KvType;
+use crate::model::{Config, Input, Model};
 use crate::parallel::Workers;
 use crate::quant::Precision;
 use crate::sampling::Sampler;
@@ -20,12 +18,14 @@ use crate::tokenizer::Tokenizer;
 
 mod error;
 mod generation;
+mod runner;
 mod speculation;
 mod stop_text;
 
-pub use crate::model::forward::Logits;
-pub use error::SessionError;
+pub use crate::model::{Logits, Span};
+pub use error::{SessionError, SpanError};
 pub use generation::{FinishReason, Generation, Step};
+pub use runner::{Runner, RunnerOptions};
 pub use speculation::Speculation;
 
 /// What a session is to be able to do; more takes more memory.
@@ -56,53 +56,31 @@ impl SessionOptions {
         }
     }
 
-    fn carve<'m>(
-        &self,
-        config: &Config,
-        arena: &mut Arena<'m>,
-    ) -> Result<(KvCache<'m>, &'m mut [u32], Scratch<'m>), OutOfMemory> {
-        let cache = self.carve_cache(config, arena)?;
-        let tokens = arena.take(self.n_ctx)?;
-        let scratch = Scratch::carve(config, self.n_batch, self.n_logits, arena)?;
-        Ok((cache, tokens, scratch))
-    }
-
-    fn carve_cache<'m>(&self, config: &Config, arena: &mut Arena<'m>) -> Result<KvCache<'m>, OutOfMemory> {
-        let shapes = config.layers.iter().map(|layer| layer.state.kv_shape());
-        KvCache::carve(shapes, self.n_ctx, self.kv_type, arena)
+    /// Those of the runner of one slot that a session drives.
+    fn runner(&self) -> RunnerOptions {
+        let SessionOptions { n_ctx, n_batch, n_logits, kv_type, precision } = *self;
+        RunnerOptions { n_slots: 1, n_ctx, n_batch, n_logits, kv_type, precision }
     }
 
     fn check(&self, config: &Config) -> Result<(), SessionError> {
-        if !(1..=config.n_ctx_train).contains(&self.n_ctx) {
-            return Err(SessionError::ContextLength { n_ctx: self.n_ctx, n_ctx_train: config.n_ctx_train });
-        }
+        self.runner().check(config)?;
         if config.is_encoder() && self.n_batch != self.n_ctx {
             return Err(SessionError::EncoderBatch { n_batch: self.n_batch, n_ctx: self.n_ctx });
         }
-        if !(1..=self.n_ctx).contains(&self.n_batch) {
-            return Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx: self.n_ctx });
-        }
-        let block_len = self.kv_type.block_len();
-        let shapes = config.layers.iter().map(|layer| layer.state.kv_shape());
-        let mut lengths = shapes.flat_map(|shape| [shape.head_len_k, shape.head_len_v]);
-        match lengths.find(|len| !len.is_multiple_of(block_len)) {
-            Some(head_len) => Err(SessionError::HeadLength { head_len, block_len }),
-            None => Ok(()),
+        match (1..=self.n_ctx).contains(&self.n_batch) {
+            true => Ok(()),
+            false => Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx: self.n_ctx }),
         }
     }
 }
 
-/// A model with its cache and scratch.
+/// One text with a model: a runner of one slot, and the slot's tokens.
 pub struct Session<'m> {
-    model: Arc<Model<'m>>,
-    ropes: Ropes,
-    compute: Compute<'m>,
+    runner: Runner<'m>,
     options: SessionOptions,
-    cache: KvCache<'m>,
-    scratch: Scratch<'m>,
     /// What each position was computed for, `[n_ctx]`, of which the first `n_past` are filled.
     tokens: &'m mut [u32],
-    /// Positions in the cache.
+    /// Positions computed, of those that the slot holds.
     n_past: usize,
 }
 
@@ -116,7 +94,8 @@ impl<'m> Session<'m> {
     pub fn required_bytes(config: &Config, options: &SessionOptions) -> Result<usize, SessionError> {
         options.check(config)?;
         let mut arena = Arena::measuring();
-        options.carve(config, &mut arena)?;
+        options.runner().carve(config, &mut arena)?;
+        arena.take::<u32>(options.n_ctx)?;
         Ok(arena.used_bytes())
     }
 
@@ -127,7 +106,7 @@ impl<'m> Session<'m> {
     /// As [`required_bytes`](Self::required_bytes).
     pub fn scratch_bytes(config: &Config, options: &SessionOptions) -> Result<usize, SessionError> {
         let mut cache = Arena::measuring();
-        options.carve_cache(config, &mut cache)?;
+        options.runner().carve_caches(config, &mut cache)?;
         Ok(Self::required_bytes(config, options)? - cache.used_bytes())
     }
 
@@ -147,15 +126,15 @@ impl<'m> Session<'m> {
     ) -> Result<Self, SessionError> {
         let model = model.into();
         options.check(model.config())?;
-        let compute = Compute { kernels, workers, precision: options.precision };
-        let (cache, tokens, scratch) = options.carve(model.config(), &mut Arena::new(memory))?;
-        let ropes = Ropes::new(&model, options.n_ctx)?;
-        Ok(Session { model, ropes, compute, options, cache, scratch, tokens, n_past: 0 })
+        let mut arena = Arena::new(memory);
+        let runner = Runner::in_arena(model, options.runner(), kernels, workers, &mut arena)?;
+        let tokens = arena.take(options.n_ctx)?;
+        Ok(Session { runner, options, tokens, n_past: 0 })
     }
 
     /// The model.
     pub fn model(&self) -> &Arc<Model<'m>> {
-        &self.model
+        self.runner.model()
     }
 
     /// What the session was made for.
@@ -165,7 +144,7 @@ impl<'m> Session<'m> {
 
     /// The instruction set in use.
     pub fn kernels(&self) -> &'static Kernels {
-        self.compute.kernels
+        self.runner.kernels()
     }
 
     /// Positions computed so far.
@@ -194,14 +173,14 @@ impl<'m> Session<'m> {
     /// An encoder has no memory: its tokens are a whole text each time.
     ///
     /// Any number of tokens is taken in batches of `n_batch`; only the last batch gives logits, so
-    /// that for [`Logits::All`] there can be no more than one.
+    /// that for [`Logits::All`] there can be no more than one, and [`Logits::Rows`] count from its first token.
     ///
     /// # Errors
     ///
     /// [`SessionError`] if there are no tokens, an id is not in the vocabulary, the context is too
     /// short, or more rows of logits are asked for than the session was made for. The session is
     /// then as it was before.
-    pub fn forward(&mut self, tokens: &[u32], wanted: Logits) -> Result<&[f32], SessionError> {
+    pub fn forward(&mut self, tokens: &[u32], wanted: Logits<'_>) -> Result<&[f32], SessionError> {
         self.forward_while(tokens, wanted, &mut || ControlFlow::Continue(()))
     }
 
@@ -214,18 +193,18 @@ impl<'m> Session<'m> {
     pub fn forward_while(
         &mut self,
         tokens: &[u32],
-        wanted: Logits,
+        wanted: Logits<'_>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<&[f32], SessionError> {
         let SessionOptions { n_ctx, n_batch, n_logits, .. } = self.options;
-        let n_vocab = self.model.config().n_vocab;
+        let n_vocab = self.runner.model().config().n_vocab;
         if tokens.is_empty() {
             return Err(SessionError::NoTokens);
         }
         if let Some(&id) = tokens.iter().find(|&&id| id as usize >= n_vocab) {
             return Err(SessionError::TokenId { id, n_vocab });
         }
-        if self.model.config().is_encoder() {
+        if self.runner.model().config().is_encoder() {
             self.reset();
         }
         if tokens.len() > n_ctx - self.n_past {
@@ -236,24 +215,22 @@ impl<'m> Session<'m> {
         if n_rows > most_rows {
             return Err(SessionError::LogitsRows { n_rows, n_logits: most_rows });
         }
-
-        let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
-        self.tokens[self.n_past..][..tokens.len()].copy_from_slice(tokens);
         let (before, last) = tokens.split_at((tokens.len() - 1) / n_batch * n_batch);
-        let Session { cache, scratch, n_past, .. } = self;
+        if !wanted.are_in(last.len()) {
+            return Err(SpanError::Rows { n_tokens: last.len() }.into());
+        }
+
+        self.tokens[self.n_past..][..tokens.len()].copy_from_slice(tokens);
+        let span = |first_position, tokens, logits| {
+            [Span { slot: 0, first_position, input: Input::Tokens(tokens), logits }]
+        };
         for batch in before.chunks(n_batch) {
-            if forward.run(batch, *n_past, Logits::None, cache, scratch, go_on).is_break() {
-                return Err(SessionError::Stopped);
-            }
-            *n_past += batch.len();
+            self.runner.run(&span(self.n_past, batch, Logits::None), go_on)?;
+            self.n_past += batch.len();
         }
-        match forward.run(last, *n_past, wanted, cache, scratch, go_on) {
-            ControlFlow::Continue(logits) => {
-                *n_past += last.len();
-                Ok(logits)
-            }
-            ControlFlow::Break(()) => Err(SessionError::Stopped),
-        }
+        let logits = self.runner.run(&span(self.n_past, last, wanted), go_on)?;
+        self.n_past += last.len();
+        Ok(logits)
     }
 
     /// Starts to generate up to `max_tokens` tokens after `prompt`, from an empty cache.

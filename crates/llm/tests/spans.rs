@@ -1,0 +1,311 @@
+//! Several texts in one batch: each has the logits, to the bit, that it has alone.
+
+mod random;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use llm::gguf::Gguf;
+use llm::kv_cache::KvType;
+use llm::model::{Input, Model};
+use llm::parallel::{Serial, Workers};
+use llm::quant::Precision;
+use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span, SpanError};
+use llm::simd::Kernels;
+use random::Random;
+
+fn repository_file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Threads that are started for each piece of work.
+struct Threads(usize);
+
+impl Workers for Threads {
+    fn count(&self) -> usize {
+        self.0
+    }
+
+    fn run(&self, job: &(dyn Fn() + Sync)) {
+        std::thread::scope(|scope| {
+            (1..self.0).for_each(|_| drop(scope.spawn(job)));
+            job();
+        });
+    }
+}
+
+fn go_on() -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// The logits after each of `tokens`, computed alone and at once in a context of `n_ctx`, on which the rotary embedding
+/// can depend.
+fn alone(
+    model: &Arc<Model<'_>>,
+    kernels: &'static Kernels,
+    kv_type: KvType,
+    n_ctx: usize,
+    tokens: &[u32],
+) -> Vec<Vec<f32>> {
+    let options =
+        SessionOptions { n_ctx, n_batch: n_ctx, n_logits: n_ctx, kv_type, precision: Precision::Quantized };
+    let mut memory =
+        vec![0xff; Session::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
+    let mut session = Session::new(Arc::clone(model), options, kernels, &Serial, &mut memory).unwrap();
+    let logits = session.forward(tokens, Logits::All).unwrap();
+    logits.chunks_exact(model.config().n_output()).map(<[f32]>::to_vec).collect()
+}
+
+/// Calls `work` with a runner whose memory holds no number at first.
+fn with_runner<T>(
+    model: &Arc<Model<'_>>,
+    kernels: &'static Kernels,
+    workers: &dyn Workers,
+    options: RunnerOptions,
+    work: impl for<'a> FnOnce(&mut Runner<'a>) -> T,
+) -> T {
+    let mut memory =
+        vec![0xff; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
+    work(&mut Runner::new(Arc::clone(model), options, kernels, workers, &mut memory).unwrap())
+}
+
+/// A part of a text that is to be computed in the next batch.
+struct Part {
+    text: usize,
+    first: usize,
+    len: usize,
+    rows: Vec<usize>,
+}
+
+/// Computes `texts` in batches of random parts of them, and compares every row of logits that this gives with those
+/// of the text alone.
+fn check(
+    model: &Arc<Model<'_>>,
+    kernels: &'static Kernels,
+    n_workers: usize,
+    kv_type: KvType,
+    texts: &[Vec<u32>],
+    random: &mut Random,
+) {
+    let config = model.config();
+    let n_ctx = texts.iter().map(Vec::len).max().unwrap();
+    let want: Vec<_> = texts.iter().map(|text| alone(model, kernels, kv_type, n_ctx, text)).collect();
+    let n_batch = texts.iter().map(Vec::len).sum();
+    let options = RunnerOptions {
+        n_slots: texts.len(),
+        n_ctx,
+        n_batch,
+        n_logits: n_batch,
+        kv_type,
+        precision: Precision::Quantized,
+    };
+    with_runner(model, kernels, &Threads(n_workers), options, |runner| {
+        while (0..texts.len()).any(|text| runner.len(text) < texts[text].len()) {
+            let mut parts: Vec<Part> = (0..texts.len())
+                .filter_map(|text| {
+                    let (first, end) = (runner.len(text), texts[text].len());
+                    let most = end - first;
+                    // Encoders read whole texts; others now and then go back a little.
+                    let (first, len) = match config.is_encoder() {
+                        true => (first, most),
+                        false if most > 0 => (first - random.below(2).min(first), random.below(most + 1)),
+                        false => (first, 0),
+                    };
+                    let rows = (0..len).filter(|_| random.below(2) == 0).collect();
+                    (len > 0).then_some(Part { text, first, len, rows })
+                })
+                .collect();
+            if !parts.is_empty() {
+                let turn = random.below(parts.len());
+                parts.rotate_left(turn);
+            } else {
+                continue;
+            }
+            let wanted: Vec<Logits<'_>> = parts
+                .iter()
+                .map(|part| match random.below(4) {
+                    0 => Logits::None,
+                    1 => Logits::Last,
+                    2 => Logits::All,
+                    _ => Logits::Rows(&part.rows),
+                })
+                .collect();
+            let spans: Vec<Span<'_>> = parts
+                .iter()
+                .zip(&wanted)
+                .map(|(part, &logits)| Span {
+                    slot: part.text,
+                    first_position: part.first,
+                    input: Input::Tokens(&texts[part.text][part.first..][..part.len]),
+                    logits,
+                })
+                .collect();
+            let logits = runner.run(&spans, &mut go_on).unwrap();
+            let mut rows = logits.chunks_exact(config.n_output());
+            for (part, wanted) in parts.iter().zip(wanted) {
+                let of_part = match wanted {
+                    Logits::None => vec![],
+                    Logits::Last => vec![part.len - 1],
+                    Logits::All => (0..part.len).collect(),
+                    Logits::Rows(rows) => rows.to_vec(),
+                };
+                for row in of_part {
+                    let position = part.first + row;
+                    assert!(
+                        rows.next() == Some(&want[part.text][position][..]),
+                        "{}, {}, {n_workers} cores: position {position} of text {} of {}",
+                        config.architecture.name,
+                        kernels.name(),
+                        part.text,
+                        texts.len(),
+                    );
+                }
+            }
+            assert!(rows.next().is_none());
+        }
+    });
+}
+
+fn text(random: &mut Random, len: usize, n_vocab: usize) -> Vec<u32> {
+    (0..len).map(|_| random.below(n_vocab) as u32).collect()
+}
+
+/// Calls `work` with the name and the small model of each family.
+fn each_family(mut work: impl FnMut(&str, Arc<Model<'_>>)) {
+    let mut n_files = 0;
+    for entry in std::fs::read_dir(repository_file("tests/golden/architectures")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "gguf") {
+            let file = std::fs::read(&path).unwrap();
+            let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+            let model = Arc::new(Model::load(&gguf).unwrap());
+            work(path.file_stem().unwrap().to_str().unwrap(), model);
+            n_files += 1;
+        }
+    }
+    assert!(n_files > 50, "{n_files} files");
+}
+
+#[test]
+fn texts_in_one_batch_have_the_logits_that_each_has_alone_in_every_family() {
+    let mut random = Random(11);
+    let mut n_workers = 0;
+    each_family(|_, model| {
+        let (n_vocab, n_ctx) = (model.config().n_vocab, model.config().n_ctx_train);
+        for kernels in Kernels::all() {
+            n_workers = n_workers % 4 + 1;
+            let texts = [9, 4, 1, 7].map(|len| text(&mut random, len.min(n_ctx), n_vocab));
+            check(&model, kernels, n_workers, KvType::F32, &texts, &mut random);
+        }
+    });
+}
+
+#[test]
+fn so_have_texts_of_several_blocks_of_positions() {
+    let file = std::fs::read(repository_file("../../test_models/tiny.gguf")).unwrap();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    let mut random = Random(5);
+    for (n_workers, kv_type) in [(1, KvType::F16), (2, KvType::F32), (3, KvType::F16), (4, KvType::F16)] {
+        let texts = [200, 65, 1, 64, 131].map(|len| text(&mut random, len, model.config().n_vocab));
+        check(&model, Kernels::detect(), n_workers, kv_type, &texts, &mut random);
+    }
+}
+
+#[test]
+fn embeddings_stand_for_the_tokens_whose_rows_they_are() {
+    let mut random = Random(7);
+    each_family(|name, model| {
+        let config = model.config();
+        // Others read a token's id as well.
+        if model.weights().per_layer.is_some() {
+            return;
+        }
+        let tokens = text(&mut random, 5.min(config.n_ctx_train), config.n_vocab);
+        let mut embeddings = vec![0.0; tokens.len() * config.n_embd];
+        for (row, &token) in embeddings.chunks_exact_mut(config.n_embd).zip(&tokens) {
+            model.weights().token_embd.dequantize_row(token as usize, row);
+            row.iter_mut().for_each(|x| *x *= config.embedding_scale);
+        }
+        let n = tokens.len();
+        let options = RunnerOptions {
+            n_slots: 2,
+            n_ctx: n,
+            n_batch: 2 * n,
+            n_logits: 2 * n,
+            kv_type: KvType::F32,
+            precision: Precision::Quantized,
+        };
+        with_runner(&model, Kernels::detect(), &Serial, options, |runner| {
+            let span = |slot, input| Span { slot, first_position: 0, input, logits: Logits::All };
+            let spans = [span(0, Input::Tokens(&tokens)), span(1, Input::Embeddings(&embeddings))];
+            let logits = runner.run(&spans, &mut go_on).unwrap();
+            let (of_tokens, of_embeddings) = logits.split_at(logits.len() / 2);
+            assert!(of_tokens == of_embeddings, "{name}");
+        });
+    });
+}
+
+#[test]
+fn a_batch_that_cannot_be_is_refused_and_changes_nothing() {
+    let file = std::fs::read(repository_file("../../test_models/micro.gguf")).unwrap();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    let (n_vocab, n_embd) = (model.config().n_vocab, model.config().n_embd);
+    let options = RunnerOptions {
+        n_slots: 2,
+        n_ctx: 8,
+        n_batch: 6,
+        n_logits: 2,
+        kv_type: KvType::F32,
+        precision: Precision::Quantized,
+    };
+    with_runner(&model, Kernels::detect(), &Serial, options, |runner| {
+        let span = |slot, first_position, tokens, logits| Span {
+            slot,
+            first_position,
+            input: Input::Tokens(tokens),
+            logits,
+        };
+        let good = span(0, 0, &[1, 2, 3], Logits::Last);
+        let want = runner.run(&[good], &mut go_on).unwrap().to_vec();
+        let too_large = [n_vocab as u32];
+        let short = vec![0.0; n_embd - 1];
+        let embeddings = Span { input: Input::Embeddings(&short), ..good };
+        let refused: [(Vec<Span<'_>>, SessionError); 11] = [
+            (vec![], SessionError::NoTokens),
+            (vec![span(1, 0, &[], Logits::None)], SessionError::NoTokens),
+            (vec![span(2, 0, &[1], Logits::None)], SpanError::Slot { slot: 2, n_slots: 2 }.into()),
+            (vec![good, good], SpanError::SlotTwice { slot: 0 }.into()),
+            (
+                vec![span(0, 4, &[1], Logits::None)],
+                SpanError::Position { first_position: 4, slot: 0, len: 3 }.into(),
+            ),
+            (vec![span(1, 0, &too_large, Logits::None)], SessionError::TokenId { id: too_large[0], n_vocab }),
+            (vec![embeddings], SpanError::Embeddings { len: n_embd - 1, n_embd }.into()),
+            (
+                vec![span(0, 3, &[1; 6], Logits::None)],
+                SessionError::ContextFull { n_tokens: 6, n_past: 3, n_ctx: 8 },
+            ),
+            (vec![span(0, 3, &[1; 3], Logits::Rows(&[1, 1]))], SpanError::Rows { n_tokens: 3 }.into()),
+            (
+                vec![span(0, 3, &[1; 4], Logits::None), span(1, 0, &[1; 3], Logits::None)],
+                SpanError::Batch { n_tokens: 7, n_batch: 6 }.into(),
+            ),
+            (
+                vec![span(0, 3, &[1; 2], Logits::All), span(1, 0, &[1], Logits::Last)],
+                SessionError::LogitsRows { n_rows: 3, n_logits: 2 },
+            ),
+        ];
+        for (spans, error) in refused {
+            assert_eq!(runner.run(&spans, &mut go_on).unwrap_err(), error);
+            assert_eq!([runner.len(0), runner.len(1)], [3, 0], "after {error}");
+        }
+        let stop = &mut || ControlFlow::Break(());
+        let spans = [span(0, 2, &[7], Logits::None), span(1, 0, &[7], Logits::None)];
+        assert_eq!(runner.run(&spans, stop).unwrap_err(), SessionError::Stopped);
+        assert_eq!([runner.len(0), runner.len(1)], [2, 0]);
+        assert!(runner.run(&[span(0, 2, &[3], Logits::Last)], &mut go_on).unwrap() == want);
+    });
+}
