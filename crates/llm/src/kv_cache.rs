@@ -1,8 +1,8 @@
 //! Keys and values of the positions computed so far.
 //!
-//! [`KvCache`] is allocated once for `n_ctx` positions and overwritten from the start when a new
-//! text begins. Keys and values lie per layer and per head, positions one after the other, so that
-//! attention over one head reads a single run of memory.
+//! [`KvCache`] is allocated once, as pages of [`PAGE_LEN`] positions of all layers. Within a page, keys and values lie
+//! per layer and per head, positions one after the other, so that attention over one head reads a run of memory in each
+//! page. Which pages a sequence has, and in which order, is kept by [`state`](crate::state).
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 use crate::arena::{Arena, OutOfMemory};
 use crate::blocks::BlockQ8_0;
 use crate::quant::{GgmlType, quantize};
-use crate::simd::Kernels;
+use crate::simd::{BLOCK_LEN, Kernels};
 
 /// The number format of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,19 +60,26 @@ pub struct KvShape {
     pub head_len_v: usize,
 }
 
-/// Keys and values of all layers.
+/// Positions of a page.
+pub const PAGE_LEN: usize = BLOCK_LEN;
+
+/// Keys and values of all layers, in pages of [`PAGE_LEN`] positions.
 #[derive(Debug)]
 pub struct KvCache<'m> {
-    n_ctx: usize,
+    n_pages: usize,
     /// One per layer.
     places: Vec<Place>,
-    /// Of each layer, `[n_head_kv][n_ctx][head_len_k]`.
+    /// Of each page, of each layer, `[n_head_kv][PAGE_LEN][head_len_k]`.
     keys: Elements<'m>,
-    /// Of each layer, `[n_head_kv][n_ctx][head_len_v]`.
+    /// Of each page, of each layer, `[n_head_kv][PAGE_LEN][head_len_v]`.
     values: Elements<'m>,
+    /// Elements of the keys of a page.
+    page_len_k: usize,
+    /// Elements of the values of a page.
+    page_len_v: usize,
 }
 
-/// Where a layer's part begins.
+/// Where a layer's part begins in each page.
 #[derive(Debug)]
 struct Place {
     shape: KvShape,
@@ -87,8 +94,18 @@ enum Elements<'m> {
     Q8_0(&'m mut [BlockQ8_0]),
 }
 
-/// The elements of one head's keys or values: `[n_ctx][head_len]`, of which the first positions are
-/// filled.
+/// The keys or values of one head, in all pages.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadPages<'c> {
+    /// The elements of all pages.
+    pub elements: HeadElements<'c>,
+    /// Elements from the start of one page to the next one's.
+    pub page_len: usize,
+    /// Elements from the start of a page to the head's `[PAGE_LEN][head_len]`.
+    pub first: usize,
+}
+
+/// The elements of all pages.
 #[derive(Debug, Clone, Copy)]
 pub enum HeadElements<'c> {
     /// In half precision.
@@ -100,7 +117,7 @@ pub enum HeadElements<'c> {
 }
 
 impl<'m> KvCache<'m> {
-    /// Takes the memory for `n_ctx` positions from `arena`, and a few bytes per layer from the heap.
+    /// Takes the memory for `n_pages` from `arena`, and a few bytes per layer from the heap.
     ///
     /// # Errors
     ///
@@ -111,7 +128,7 @@ impl<'m> KvCache<'m> {
     /// If a length is not a multiple of the type's [`block_len`](KvType::block_len).
     pub fn carve(
         shapes: impl ExactSizeIterator<Item = KvShape>,
-        n_ctx: usize,
+        n_pages: usize,
         kv_type: KvType,
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
@@ -121,43 +138,54 @@ impl<'m> KvCache<'m> {
             available_bytes: 0,
         })?;
         // Lengths past the address space are refused by `take` like any others that do not fit.
-        let (mut n_keys, mut n_values) = (0_usize, 0_usize);
+        let (mut page_len_k, mut page_len_v) = (0_usize, 0_usize);
         for shape in shapes {
             let block_len = kv_type.block_len();
             assert!([shape.head_len_k, shape.head_len_v].iter().all(|len| len.is_multiple_of(block_len)));
-            places.push(Place { shape, first_key: n_keys, first_value: n_values });
-            let vectors = shape.n_head_kv.saturating_mul(n_ctx);
-            n_keys = n_keys.saturating_add(vectors.saturating_mul(shape.head_len_k));
-            n_values = n_values.saturating_add(vectors.saturating_mul(shape.head_len_v));
+            places.push(Place { shape, first_key: page_len_k, first_value: page_len_v });
+            let vectors = shape.n_head_kv.saturating_mul(PAGE_LEN);
+            page_len_k = page_len_k.saturating_add(vectors.saturating_mul(shape.head_len_k));
+            page_len_v = page_len_v.saturating_add(vectors.saturating_mul(shape.head_len_v));
         }
-        let mut elements = |len| {
+        let mut elements = |page_len: usize| {
+            let len = page_len.saturating_mul(n_pages);
             Ok(match kv_type {
                 KvType::F16 => Elements::F16(arena.take(len)?),
                 KvType::F32 => Elements::F32(arena.take(len)?),
                 KvType::Q8_0 => Elements::Q8_0(arena.take(len / Q8_0_LEN)?),
             })
         };
-        Ok(KvCache { n_ctx, places, keys: elements(n_keys)?, values: elements(n_values)? })
+        let (keys, values) = (elements(page_len_k)?, elements(page_len_v)?);
+        Ok(KvCache { n_pages, places, keys, values, page_len_k, page_len_v })
     }
 
-    /// Stores the keys and values of one position of one layer.
+    /// Stores the keys and values of position number `row` of a page, of one layer.
     ///
     /// `keys` is `[n_head_kv][head_len_k]`, `values` `[n_head_kv][head_len_v]`.
     ///
     /// # Panics
     ///
-    /// If `layer`, `position` or a length is outside of the shape.
-    pub fn store(&mut self, kernels: &Kernels, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
-        let (n_ctx, place) = (self.n_ctx, &self.places[layer]);
-        assert!(position < n_ctx, "position {position} of {n_ctx}");
+    /// If `layer`, `page`, `row` or a length is outside of the shape.
+    pub fn store(
+        &mut self,
+        kernels: &Kernels,
+        layer: usize,
+        (page, row): (usize, usize),
+        keys: &[f32],
+        values: &[f32],
+    ) {
+        let place = &self.places[layer];
+        assert!(page < self.n_pages && row < PAGE_LEN, "position {row} of page {page} of {}", self.n_pages);
         let KvShape { n_head_kv, head_len_k, head_len_v } = place.shape;
         assert_eq!((keys.len(), values.len()), (n_head_kv * head_len_k, n_head_kv * head_len_v));
+        let first_key = page * self.page_len_k + place.first_key;
+        let first_value = page * self.page_len_v + place.first_value;
         for head in 0..n_head_kv {
-            let vector = head * n_ctx + position;
+            let vector = head * PAGE_LEN + row;
             let (key, value) =
                 (&keys[head * head_len_k..][..head_len_k], &values[head * head_len_v..][..head_len_v]);
-            self.keys.store(kernels, place.first_key + vector * head_len_k, key);
-            self.values.store(kernels, place.first_value + vector * head_len_v, value);
+            self.keys.store(kernels, first_key + vector * head_len_k, key);
+            self.values.store(kernels, first_value + vector * head_len_v, value);
         }
     }
 
@@ -166,11 +194,10 @@ impl<'m> KvCache<'m> {
     /// # Panics
     ///
     /// If `layer` or `head` is outside of the shape.
-    pub fn keys(&self, layer: usize, head: usize) -> HeadElements<'_> {
+    pub fn keys(&self, layer: usize, head: usize) -> HeadPages<'_> {
         let Place { shape, first_key, .. } = &self.places[layer];
         assert!(head < shape.n_head_kv, "head {head} of {}", shape.n_head_kv);
-        let len = self.n_ctx * shape.head_len_k;
-        self.keys.range(first_key + head * len, len)
+        self.keys.pages(self.page_len_k, first_key + head * PAGE_LEN * shape.head_len_k)
     }
 
     /// The values of one head.
@@ -178,11 +205,20 @@ impl<'m> KvCache<'m> {
     /// # Panics
     ///
     /// If `layer` or `head` is outside of the shape.
-    pub fn values(&self, layer: usize, head: usize) -> HeadElements<'_> {
+    pub fn values(&self, layer: usize, head: usize) -> HeadPages<'_> {
         let Place { shape, first_value, .. } = &self.places[layer];
         assert!(head < shape.n_head_kv, "head {head} of {}", shape.n_head_kv);
-        let len = self.n_ctx * shape.head_len_v;
-        self.values.range(first_value + head * len, len)
+        self.values.pages(self.page_len_v, first_value + head * PAGE_LEN * shape.head_len_v)
+    }
+
+    /// Makes page `to` a copy of page `from`.
+    ///
+    /// # Panics
+    ///
+    /// If either does not exist.
+    pub fn copy_page(&mut self, from: usize, to: usize) {
+        self.keys.copy(from * self.page_len_k, to * self.page_len_k, self.page_len_k);
+        self.values.copy(from * self.page_len_v, to * self.page_len_v, self.page_len_v);
     }
 }
 
@@ -198,11 +234,25 @@ impl Elements<'_> {
         }
     }
 
-    fn range(&self, first: usize, len: usize) -> HeadElements<'_> {
+    fn pages(&self, page_len: usize, first: usize) -> HeadPages<'_> {
         match self {
-            Elements::F16(elements) => HeadElements::F16(&elements[first..][..len]),
-            Elements::F32(elements) => HeadElements::F32(&elements[first..][..len]),
-            Elements::Q8_0(blocks) => HeadElements::Q8_0(&blocks[first / Q8_0_LEN..][..len / Q8_0_LEN]),
+            Elements::F16(elements) => HeadPages { elements: HeadElements::F16(elements), page_len, first },
+            Elements::F32(elements) => HeadPages { elements: HeadElements::F32(elements), page_len, first },
+            Elements::Q8_0(blocks) => HeadPages {
+                elements: HeadElements::Q8_0(blocks),
+                page_len: page_len / Q8_0_LEN,
+                first: first / Q8_0_LEN,
+            },
+        }
+    }
+
+    fn copy(&mut self, from: usize, to: usize, len: usize) {
+        match self {
+            Elements::F16(elements) => elements.copy_within(from..from + len, to),
+            Elements::F32(elements) => elements.copy_within(from..from + len, to),
+            Elements::Q8_0(blocks) => {
+                blocks.copy_within(from / Q8_0_LEN..(from + len) / Q8_0_LEN, to / Q8_0_LEN);
+            }
         }
     }
 }
@@ -215,27 +265,32 @@ mod tests {
 
     use super::*;
 
-    const N_CTX: usize = 4;
+    const N_PAGES: usize = 3;
     const SHAPES: [KvShape; 2] = [
         KvShape { n_head_kv: 3, head_len_k: 2, head_len_v: 1 },
         KvShape { n_head_kv: 1, head_len_k: 5, head_len_v: 0 },
     ];
 
-    fn carve<'m>(n_ctx: usize, kv_type: KvType, arena: &mut Arena<'m>) -> Result<KvCache<'m>, OutOfMemory> {
-        KvCache::carve(SHAPES.into_iter(), n_ctx, kv_type, arena)
+    fn carve<'m>(n_pages: usize, kv_type: KvType, arena: &mut Arena<'m>) -> Result<KvCache<'m>, OutOfMemory> {
+        KvCache::carve(SHAPES.into_iter(), n_pages, kv_type, arena)
     }
 
     fn memory(kv_type: KvType) -> Vec<u8> {
         let mut arena = Arena::measuring();
-        carve(N_CTX, kv_type, &mut arena).unwrap();
+        carve(N_PAGES, kv_type, &mut arena).unwrap();
         vec![0xff; arena.used_bytes() + crate::arena::ALIGN]
     }
 
-    fn as_f32(elements: HeadElements<'_>) -> Vec<f32> {
-        match elements {
-            HeadElements::F16(elements) => elements.iter().map(|x| x.to_f32()).collect(),
-            HeadElements::F32(elements) => elements.to_vec(),
+    /// A head's vectors of `len` elements in one page.
+    fn as_f32(head: HeadPages<'_>, page: usize, len: usize) -> Vec<f32> {
+        let at = page * head.page_len + head.first;
+        match head.elements {
+            HeadElements::F16(elements) => {
+                elements[at..][..PAGE_LEN * len].iter().map(|x| x.to_f32()).collect()
+            }
+            HeadElements::F32(elements) => elements[at..][..PAGE_LEN * len].to_vec(),
             HeadElements::Q8_0(blocks) => {
+                let blocks = &blocks[at..][..PAGE_LEN * len / Q8_0_LEN];
                 let values = blocks.iter().map(|block| block.qs.map(|q| f32::from(q) * block.d.to_f32()));
                 values.flatten().collect()
             }
@@ -243,25 +298,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_found_at_its_layer_head_and_position() {
+    fn what_is_stored_is_found_at_its_layer_head_and_position_and_in_a_copy_of_its_page() {
         for kv_type in [KvType::F16, KvType::F32] {
             let mut memory = memory(kv_type);
-            let mut cache = carve(N_CTX, kv_type, &mut Arena::new(&mut memory)).unwrap();
-            for position in 0..N_CTX {
-                let base = position as f32 * 10.0;
+            let mut cache = carve(N_PAGES, kv_type, &mut Arena::new(&mut memory)).unwrap();
+            for (page, row) in [(0, 0), (0, 63), (2, 1)] {
+                let base = (page * 100 + row) as f32;
                 cache.store(
                     Kernels::scalar(),
                     0,
-                    position,
+                    (page, row),
                     &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5].map(|x| base + x),
                     &[base, base + 1.0, base + 2.0],
                 );
-                cache.store(Kernels::scalar(), 1, position, &[base + 100.0; 5], &[]);
+                cache.store(Kernels::scalar(), 1, (page, row), &[base + 300.0; 5], &[]);
             }
-            assert_eq!(as_f32(cache.keys(0, 2)), [2.0, 2.5, 12.0, 12.5, 22.0, 22.5, 32.0, 32.5]);
-            assert_eq!(as_f32(cache.values(0, 1)), [1.0, 11.0, 21.0, 31.0]);
-            assert_eq!(as_f32(cache.keys(1, 0))[3..7], [100.0, 100.0, 110.0, 110.0]);
-            assert_eq!(as_f32(cache.values(1, 0)), []);
+            cache.copy_page(2, 1);
+            for (page, row, base) in [(0, 0, 0.0), (0, 63, 63.0), (2, 1, 201.0), (1, 1, 201.0)] {
+                assert_eq!(as_f32(cache.keys(0, 2), page, 2)[2 * row..][..2], [base + 2.0, base + 2.5]);
+                assert_eq!(as_f32(cache.values(0, 1), page, 1)[row], base + 1.0);
+                assert_eq!(as_f32(cache.keys(1, 0), page, 5)[5 * row..][..5], [base + 300.0; 5]);
+                assert!(as_f32(cache.values(1, 0), page, 0).is_empty());
+            }
         }
     }
 
@@ -269,20 +327,20 @@ mod tests {
     fn blocks_of_32_keep_each_vector_to_half_a_step() {
         let shape = KvShape { n_head_kv: 2, head_len_k: 64, head_len_v: 32 };
         let carve = |arena: &mut Arena<'_>| {
-            KvCache::carve([shape; 2].into_iter(), N_CTX, KvType::Q8_0, arena).map(|_| arena.used_bytes())
+            KvCache::carve([shape; 2].into_iter(), N_PAGES, KvType::Q8_0, arena).map(|_| arena.used_bytes())
         };
         let used_bytes = carve(&mut Arena::measuring()).unwrap();
-        let n_vectors = 2 * 2 * N_CTX;
+        let n_vectors = 2 * 2 * N_PAGES * PAGE_LEN;
         assert_eq!(used_bytes, 34 * n_vectors * 2 + (34 * n_vectors).next_multiple_of(crate::arena::ALIGN));
         let mut memory = vec![0xff; used_bytes + crate::arena::ALIGN];
         let mut arena = Arena::new(&mut memory);
-        let mut cache = KvCache::carve([shape; 2].into_iter(), N_CTX, KvType::Q8_0, &mut arena).unwrap();
+        let mut cache = KvCache::carve([shape; 2].into_iter(), N_PAGES, KvType::Q8_0, &mut arena).unwrap();
         let keys: Vec<f32> = (0..128).map(|i| (i as f32 - 40.0) / 7.0).collect();
         let values: Vec<f32> = (0..64).map(|i| i as f32 * -0.01).collect();
-        cache.store(Kernels::scalar(), 1, 2, &keys, &values);
-        let found_keys = as_f32(cache.keys(1, 1));
-        let found_values = as_f32(cache.values(1, 0));
-        for (given, found) in [(&keys[64..], &found_keys[2 * 64..]), (&values[..32], &found_values[2 * 32..])]
+        cache.store(Kernels::scalar(), 1, (2, 5), &keys, &values);
+        let found_keys = as_f32(cache.keys(1, 1), 2, 64);
+        let found_values = as_f32(cache.values(1, 0), 2, 32);
+        for (given, found) in [(&keys[64..], &found_keys[5 * 64..]), (&values[..32], &found_values[5 * 32..])]
         {
             for (given, found) in given.chunks(32).zip(found.chunks(32)) {
                 let amax = given.iter().map(|x| x.abs()).fold(0.0, f32::max);
@@ -298,7 +356,7 @@ mod tests {
     fn half_precision_takes_half_the_memory() {
         let bytes = |kv_type| {
             let mut arena = Arena::measuring();
-            carve(64, kv_type, &mut arena).unwrap();
+            carve(1, kv_type, &mut arena).unwrap();
             arena.used_bytes()
         };
         assert_eq!(bytes(KvType::F32), 2 * bytes(KvType::F16));
@@ -310,10 +368,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "position 4 of 4")]
-    fn a_position_past_the_context_panics() {
+    #[should_panic(expected = "page 3 of 3")]
+    fn a_position_past_the_pages_panics() {
         let mut memory = memory(KvType::F32);
-        let mut cache = carve(N_CTX, KvType::F32, &mut Arena::new(&mut memory)).unwrap();
-        cache.store(Kernels::scalar(), 1, 4, &[0.0; 5], &[]);
+        let mut cache = carve(N_PAGES, KvType::F32, &mut Arena::new(&mut memory)).unwrap();
+        cache.store(Kernels::scalar(), 1, (3, 0), &[0.0; 5], &[]);
     }
 }

@@ -14,8 +14,9 @@
 //! | [`chat`] | conversations as the text that a model was trained on |
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
 //! | [`model`] | hyper-parameters, weights, the forward pass |
+//! | [`state`] | the sequences computed so far, and the pages that they share |
 //! | [`compute`] | linear maps, normalisations, attention over a batch, divided among cores; knows no model |
-//! | [`kv_cache`] | keys and values of the positions so far |
+//! | [`kv_cache`] | keys and values, in pages of positions |
 //! | [`race`] | which set of inner loops is the fastest here |
 //! | [`roofline`] | what memory and multipliers can do at most |
 //! | [`quant`] | weights as matrices, and products over them |
@@ -41,4 +42,5 @@ pub mod roofline;
 pub mod sampling;
 pub mod session;
 pub mod simd;
+pub mod state;
 pub mod tokenizer;

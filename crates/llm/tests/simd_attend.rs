@@ -6,7 +6,7 @@ mod random;
 use half::f16;
 use llm::blocks::BlockQ8_0;
 use llm::quant::{GgmlType, dequantize, quantize};
-use llm::simd::{Attend, Kernels, Query, Vectors};
+use llm::simd::{Attend, BLOCK_LEN, Kernels, Query, Vectors};
 use random::Random;
 use zerocopy::FromBytes;
 
@@ -48,6 +48,11 @@ impl Head {
     }
 }
 
+/// Vectors one after the other, as if their pages lay in order.
+fn in_order<E>(elements: &[E], stride: usize) -> Vectors<'_, E> {
+    Vectors { elements, page_len: BLOCK_LEN * stride, first: 0, stride, pages: &[0, 1, 2] }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kv {
     F32,
@@ -75,8 +80,8 @@ fn attend(
         ($function:ident, $elements:ident, $len:expr) => {{
             let attend = Attend {
                 q,
-                keys: Vectors { elements: &keys.$elements, stride: keys.len / $len },
-                values: Vectors { elements: &values.$elements, stride: values.len / $len },
+                keys: in_order(&keys.$elements, keys.len / $len),
+                values: in_order(&values.$elements, values.len / $len),
                 head_len_k: keys.len,
                 head_len_v: values.len,
                 scale: scores.scale,
@@ -260,8 +265,8 @@ fn large_scores_do_not_overflow() {
     for kernels in Kernels::available() {
         let attend = Attend {
             q: &[50.0],
-            keys: Vectors { elements: &[100.0, -100.0, 90.0], stride: 1 },
-            values: Vectors { elements: &[1.0, 2.0, 3.0], stride: 1 },
+            keys: in_order(&[100.0, -100.0, 90.0], 1),
+            values: in_order(&[1.0, 2.0, 3.0], 1),
             head_len_k: 1,
             head_len_v: 1,
             scale: 1.0,
@@ -282,8 +287,8 @@ fn every_f16_becomes_the_f32_it_is() {
             let values = [value; 41];
             let attend = Attend {
                 q: &[0.0],
-                keys: Vectors { elements: &[f16::ONE], stride: 1 },
-                values: Vectors { elements: &values, stride: 41 },
+                keys: in_order(&[f16::ONE], 1),
+                values: in_order(&values, 41),
                 head_len_k: 1,
                 head_len_v: 41,
                 scale: 1.0,
@@ -299,9 +304,9 @@ fn every_f16_becomes_the_f32_it_is() {
 }
 
 #[test]
-#[should_panic(expected = "of 2")]
+#[should_panic(expected = "out of range")]
 fn a_query_that_sees_past_the_cache_is_refused() {
-    let vectors = Vectors { elements: &[1.0, 2.0][..], stride: 1 };
+    let vectors = in_order(&[1.0, 2.0][..], 1);
     let attend = Attend {
         q: &[1.0],
         keys: vectors,
@@ -312,4 +317,56 @@ fn a_query_that_sees_past_the_cache_is_refused() {
         softcap: None,
     };
     Kernels::detect().attend_f32(&attend, &[Query { end: 3, ..Query::default() }], &mut [0.0]);
+}
+
+#[test]
+#[should_panic(expected = "of 1")]
+fn a_query_that_sees_past_the_pages_is_refused() {
+    let elements = [1.0; 100];
+    let vectors = Vectors { pages: &[0], ..in_order(&elements, 1) };
+    let attend = Attend {
+        q: &[1.0],
+        keys: vectors,
+        values: vectors,
+        head_len_k: 1,
+        head_len_v: 1,
+        scale: 1.0,
+        softcap: None,
+    };
+    Kernels::detect().attend_f32(&attend, &[Query { end: 65, ..Query::default() }], &mut [0.0]);
+}
+
+#[test]
+fn where_the_pages_lie_changes_no_bit() {
+    each_case(|kv, keys, values, q, scores, queries| {
+        if kv != Kv::F32 {
+            return;
+        }
+        let scattered = |head: &Head| {
+            // Page 0 at 5, page 1 at 1, page 2 at 3, each behind 7 elements of something else.
+            let page_len = 7 + BLOCK_LEN * head.len;
+            let mut elements = vec![f32::NAN; 6 * page_len];
+            for (page, vectors) in [5, 1, 3].into_iter().zip(head.f32.chunks(BLOCK_LEN * head.len)) {
+                elements[page * page_len + 7..][..vectors.len()].copy_from_slice(vectors);
+            }
+            (elements, page_len)
+        };
+        let ((keys_at, keys_len), (values_at, values_len)) = (scattered(keys), scattered(values));
+        let vectors =
+            |elements, page_len, stride| Vectors { elements, page_len, first: 7, stride, pages: &[5, 1, 3] };
+        for kernels in Kernels::available() {
+            let attend_scattered = Attend {
+                q,
+                keys: vectors(&keys_at[..], keys_len, keys.len),
+                values: vectors(&values_at[..], values_len, values.len),
+                head_len_k: keys.len,
+                head_len_v: values.len,
+                scale: scores.scale,
+                softcap: scores.softcap,
+            };
+            let mut got = vec![f32::NAN; queries.len() * values.len];
+            kernels.attend_f32(&attend_scattered, queries, &mut got);
+            assert_eq!(got, attend(kernels, kv, q, keys, values, scores, queries), "{kernels:?}");
+        }
+    });
 }

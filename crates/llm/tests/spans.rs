@@ -13,10 +13,22 @@ use llm::parallel::{Serial, Workers};
 use llm::quant::Precision;
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span, SpanError};
 use llm::simd::Kernels;
+use llm::state::StateOptions;
 use random::Random;
 
 fn repository_file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The small model, as if it were trained for more positions.
+fn micro(n_ctx_train: u32) -> Vec<u8> {
+    let mut file = std::fs::read(repository_file("../../test_models/micro.gguf")).unwrap();
+    let key = b"llama.context_length";
+    let key_at = file.windows(key.len()).position(|bytes| bytes == key).unwrap();
+    // The type lies between key and value.
+    let value_at = key_at + key.len() + size_of::<u32>();
+    file[value_at..][..size_of::<u32>()].copy_from_slice(&n_ctx_train.to_le_bytes());
+    file
 }
 
 /// Threads that are started for each piece of work.
@@ -57,6 +69,13 @@ fn alone(
     logits.chunks_exact(model.config().n_output()).map(<[f32]>::to_vec).collect()
 }
 
+/// Options of a runner with as many pages as all slots can need.
+fn options(n_slots: usize, n_ctx: usize, n_batch: usize, n_logits: usize, kv_type: KvType) -> RunnerOptions {
+    let n_pages = n_slots * StateOptions::pages_of(n_ctx);
+    let state = StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: false };
+    RunnerOptions { state, n_batch, n_logits, precision: Precision::Quantized }
+}
+
 /// Calls `work` with a runner whose memory holds no number at first.
 fn with_runner<T>(
     model: &Arc<Model<'_>>,
@@ -68,6 +87,10 @@ fn with_runner<T>(
     let mut memory =
         vec![0xff; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
     work(&mut Runner::new(Arc::clone(model), options, kernels, workers, &mut memory).unwrap())
+}
+
+fn span<'t>(slot: usize, first_position: usize, tokens: &'t [u32], logits: Logits<'t>) -> Span<'t> {
+    Span { slot, first_position, input: Input::Tokens(tokens), logits }
 }
 
 /// A part of a text that is to be computed in the next batch.
@@ -92,14 +115,7 @@ fn check(
     let n_ctx = texts.iter().map(Vec::len).max().unwrap();
     let want: Vec<_> = texts.iter().map(|text| alone(model, kernels, kv_type, n_ctx, text)).collect();
     let n_batch = texts.iter().map(Vec::len).sum();
-    let options = RunnerOptions {
-        n_slots: texts.len(),
-        n_ctx,
-        n_batch,
-        n_logits: n_batch,
-        kv_type,
-        precision: Precision::Quantized,
-    };
+    let options = options(texts.len(), n_ctx, n_batch, n_batch, kv_type);
     with_runner(model, kernels, &Threads(n_workers), options, |runner| {
         while (0..texts.len()).any(|text| runner.len(text) < texts[text].len()) {
             let mut parts: Vec<Part> = (0..texts.len())
@@ -203,7 +219,7 @@ fn texts_in_one_batch_have_the_logits_that_each_has_alone_in_every_family() {
 
 #[test]
 fn so_have_texts_of_several_blocks_of_positions() {
-    let file = std::fs::read(repository_file("../../test_models/tiny.gguf")).unwrap();
+    let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let model = Arc::new(Model::load(&gguf).unwrap());
     let mut random = Random(5);
@@ -211,6 +227,83 @@ fn so_have_texts_of_several_blocks_of_positions() {
         let texts = [200, 65, 1, 64, 131].map(|len| text(&mut random, len, model.config().n_vocab));
         check(&model, Kernels::detect(), n_workers, kv_type, &texts, &mut random);
     }
+}
+
+#[test]
+fn forks_go_on_as_if_each_had_been_computed_alone_in_every_family() {
+    let mut random = Random(3);
+    each_family(|name, model| {
+        let config = model.config();
+        let n_ctx = config.n_ctx_train.min(8);
+        if config.is_encoder() || n_ctx < 4 {
+            return;
+        }
+        let origin = text(&mut random, n_ctx, config.n_vocab);
+        let branch = [&origin[..n_ctx - 2], &text(&mut random, 2, config.n_vocab)].concat();
+        let options = options(2, n_ctx, 2 * n_ctx, n_ctx, KvType::F32);
+        with_runner(&model, Kernels::detect(), &Serial, options, |runner| {
+            runner.run(&[span(0, 0, &origin[..n_ctx - 2], Logits::None)], &mut go_on).unwrap();
+            runner.fork(0, 1);
+            let spans = [
+                span(1, n_ctx - 2, &branch[n_ctx - 2..], Logits::Last),
+                span(0, n_ctx - 2, &origin[n_ctx - 2..], Logits::Last),
+            ];
+            let logits = runner.run(&spans, &mut go_on).unwrap();
+            let want = [&branch, &origin]
+                .map(|text| alone(&model, Kernels::detect(), KvType::F32, n_ctx, text).pop().unwrap());
+            assert!(logits == want.concat(), "{name}");
+        });
+    });
+}
+
+#[test]
+fn beginnings_that_are_found_again_change_no_bit() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    let mut random = Random(9);
+    const N_CTX: usize = 250;
+    let beginning = text(&mut random, 150, model.config().n_vocab);
+    let state =
+        StateOptions { n_slots: 3, n_ctx: N_CTX, n_pages: 7, kv_type: KvType::F16, finds_prefixes: true };
+    let options = RunnerOptions { state, n_batch: 300, n_logits: 4, precision: Precision::Quantized };
+    with_runner(&model, Kernels::detect(), &Threads(2), options, |runner| {
+        let (mut n_found, mut n_refused, mut n_stopped) = (0, 0, 0);
+        for round in 0..40 {
+            let slot = random.below(3);
+            let rest = 1 + random.below(N_CTX - beginning.len());
+            let whole = [&beginning[..], &text(&mut random, rest, model.config().n_vocab)].concat();
+            let len = runner.reuse(slot, &whole);
+            n_found += usize::from(len == 128);
+            let n_free_pages = runner.n_free_pages();
+            let span = span(slot, len, &whole[len..], Logits::Last);
+            // Now and then a batch is broken off.
+            let mut n_left = [2, usize::MAX][random.below(4).min(1)];
+            let computed = runner.run(&[span], &mut || {
+                n_left -= 1;
+                if n_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            match computed.map(<[f32]>::to_vec) {
+                Ok(logits) => {
+                    let want = alone(&model, Kernels::detect(), KvType::F16, N_CTX, &whole);
+                    assert!(logits == want[whole.len() - 1], "round {round}: {len} of {}", whole.len());
+                }
+                Err(error) => {
+                    assert_eq!((runner.len(slot), runner.n_free_pages()), (len, n_free_pages));
+                    match error {
+                        SessionError::Stopped => n_stopped += 1,
+                        SessionError::Pages(_) => {
+                            n_refused += 1;
+                            (0..3).for_each(|slot| assert_eq!(runner.truncate(slot, 0), 0));
+                            assert_eq!(runner.n_free_pages(), 7);
+                        }
+                        error => panic!("{error}"),
+                    }
+                }
+            }
+        }
+        assert!(n_found > 20 && n_refused > 0 && n_stopped > 0, "{n_found}, {n_refused}, {n_stopped}");
+    });
 }
 
 #[test]
@@ -229,14 +322,7 @@ fn embeddings_stand_for_the_tokens_whose_rows_they_are() {
             row.iter_mut().for_each(|x| *x *= config.embedding_scale);
         }
         let n = tokens.len();
-        let options = RunnerOptions {
-            n_slots: 2,
-            n_ctx: n,
-            n_batch: 2 * n,
-            n_logits: 2 * n,
-            kv_type: KvType::F32,
-            precision: Precision::Quantized,
-        };
+        let options = options(2, n, 2 * n, 2 * n, KvType::F32);
         with_runner(&model, Kernels::detect(), &Serial, options, |runner| {
             let span = |slot, input| Span { slot, first_position: 0, input, logits: Logits::All };
             let spans = [span(0, Input::Tokens(&tokens)), span(1, Input::Embeddings(&embeddings))];
@@ -253,21 +339,8 @@ fn a_batch_that_cannot_be_is_refused_and_changes_nothing() {
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let model = Arc::new(Model::load(&gguf).unwrap());
     let (n_vocab, n_embd) = (model.config().n_vocab, model.config().n_embd);
-    let options = RunnerOptions {
-        n_slots: 2,
-        n_ctx: 8,
-        n_batch: 6,
-        n_logits: 2,
-        kv_type: KvType::F32,
-        precision: Precision::Quantized,
-    };
+    let options = options(2, 8, 6, 2, KvType::F32);
     with_runner(&model, Kernels::detect(), &Serial, options, |runner| {
-        let span = |slot, first_position, tokens, logits| Span {
-            slot,
-            first_position,
-            input: Input::Tokens(tokens),
-            logits,
-        };
         let good = span(0, 0, &[1, 2, 3], Logits::Last);
         let want = runner.run(&[good], &mut go_on).unwrap().to_vec();
         let too_large = [n_vocab as u32];

@@ -49,17 +49,17 @@ fn what_is_stored_is_read_back() {
     let keys: Vec<f32> = (0..16).map(|i| i as f32 / 3.0).collect();
     let values: Vec<f32> = (0..16).map(|i| -(i as f32) / 7.0).collect();
     for (kv_type, tolerance) in [(KvType::F32, 0.0), (KvType::F16, 1.0 / 1024.0)] {
-        let mut memory = fixtures::aligned(&[0; 8192]);
+        let mut memory = fixtures::aligned(&std::vec![0; 1 << 16]);
         let mut cache =
-            KvCache::carve([shape; 2].into_iter(), 4, kv_type, &mut Arena::new(&mut memory)).unwrap();
-        cache.store(::llm::simd::Kernels::scalar(), 1, 2, &keys, &values);
+            KvCache::carve([shape; 2].into_iter(), 2, kv_type, &mut Arena::new(&mut memory)).unwrap();
+        cache.store(::llm::simd::Kernels::scalar(), 1, (1, 2), &keys, &values);
         for head in 0..2 {
             for (stored, given) in [(cache.keys(1, head), &keys), (cache.values(1, head), &values)] {
-                let position: Vec<f32> = match stored {
-                    HeadElements::F32(elements) => elements[2 * 8..3 * 8].to_vec(),
-                    HeadElements::F16(elements) => {
-                        elements[2 * 8..3 * 8].iter().map(|e| e.to_f32()).collect()
-                    }
+                // The third position of the second page.
+                let at = stored.page_len + stored.first + 2 * 8;
+                let position: Vec<f32> = match stored.elements {
+                    HeadElements::F32(elements) => elements[at..][..8].to_vec(),
+                    HeadElements::F16(elements) => elements[at..][..8].iter().map(|e| e.to_f32()).collect(),
                     HeadElements::Q8_0(_) => unreachable!("not asked for"),
                 };
                 for (stored, given) in position.iter().zip(&given[head * 8..]) {

@@ -7,7 +7,7 @@
 use core::ops::Range;
 
 use super::Compute;
-use crate::kv_cache::{HeadElements, KvType};
+use crate::kv_cache::{HeadElements, HeadPages, KvType};
 use crate::parallel::for_each;
 use crate::simd::{Attend, MAX_QUERIES, Query, Vectors};
 
@@ -45,17 +45,19 @@ pub struct BatchSpan {
     pub n_tokens: usize,
 }
 
-/// The keys and values of one head.
+/// The keys and values of one head of a sequence.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'c> {
-    /// `[n_ctx][stride_k]`
-    pub keys: HeadElements<'c>,
-    /// `[n_ctx][stride_v]`; each value may be the beginning of a longer vector.
-    pub values: HeadElements<'c>,
+    /// In each page `[PAGE_LEN][stride_k]`.
+    pub keys: HeadPages<'c>,
+    /// In each page `[PAGE_LEN][stride_v]`; each value may be the beginning of a longer vector.
+    pub values: HeadPages<'c>,
     /// Elements from one key to the next.
     pub stride_k: usize,
     /// Elements from one value to the next.
     pub stride_v: usize,
+    /// The sequence's pages, in order.
+    pub pages: &'c [u32],
 }
 
 /// What a query sees, and how.
@@ -179,26 +181,32 @@ impl BatchAttention<'_> {
         let BatchAttention {
             compute: Compute { kernels, .. }, head_len_k, head_len_v, scale, softcap, ..
         } = *self;
-        let Context { stride_k, stride_v, .. } = context;
-        match (context.keys, context.values) {
-            (HeadElements::F16(keys), HeadElements::F16(values)) => {
-                let keys = Vectors { elements: keys, stride: stride_k };
-                let values = Vectors { elements: values, stride: stride_v };
+        let Context { keys, values, pages, .. } = context;
+        macro_rules! attend {
+            ($function:ident, $keys:ident, $values:ident, $block_len:expr) => {{
+                let keys = Vectors {
+                    elements: $keys,
+                    page_len: keys.page_len,
+                    first: keys.first,
+                    stride: context.stride_k / $block_len,
+                    pages,
+                };
+                let values = Vectors {
+                    elements: $values,
+                    page_len: values.page_len,
+                    first: values.first,
+                    stride: context.stride_v / $block_len,
+                    pages,
+                };
                 let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap };
-                kernels.attend_f16(&attend, queries, output);
-            }
-            (HeadElements::F32(keys), HeadElements::F32(values)) => {
-                let keys = Vectors { elements: keys, stride: stride_k };
-                let values = Vectors { elements: values, stride: stride_v };
-                let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap };
-                kernels.attend_f32(&attend, queries, output);
-            }
-            (HeadElements::Q8_0(keys), HeadElements::Q8_0(values)) => {
-                let block_len = KvType::Q8_0.block_len();
-                let keys = Vectors { elements: keys, stride: stride_k / block_len };
-                let values = Vectors { elements: values, stride: stride_v / block_len };
-                let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap };
-                kernels.attend_q8_0(&attend, queries, output);
+                kernels.$function(&attend, queries, output);
+            }};
+        }
+        match (keys.elements, values.elements) {
+            (HeadElements::F16(k), HeadElements::F16(v)) => attend!(attend_f16, k, v, 1),
+            (HeadElements::F32(k), HeadElements::F32(v)) => attend!(attend_f32, k, v, 1),
+            (HeadElements::Q8_0(k), HeadElements::Q8_0(v)) => {
+                attend!(attend_q8_0, k, v, KvType::Q8_0.block_len());
             }
             (keys, values) => unreachable!("a cache of one type has {keys:?} and {values:?}"),
         }
@@ -257,12 +265,17 @@ mod tests {
                     };
                     let context = |_, head: usize| {
                         let at = head * n_ctx * LEN..(head + 1) * n_ctx * LEN;
-                        let (keys, values) = (&keys[at.clone()], &values[at]);
+                        let page = |elements| HeadPages {
+                            elements: HeadElements::F32(elements),
+                            page_len: 0,
+                            first: 0,
+                        };
                         Context {
-                            keys: HeadElements::F32(keys),
-                            values: HeadElements::F32(values),
+                            keys: page(&keys[at.clone()]),
+                            values: page(&values[at]),
                             stride_k: LEN,
                             stride_v: LEN,
+                            pages: &[0],
                         }
                     };
                     // Each head sees another number of positions.

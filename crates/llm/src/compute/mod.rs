@@ -9,7 +9,7 @@
 use core::ops::Range;
 
 use crate::parallel::{self, Workers};
-use crate::quant::{Activations, Precision, matmul_then};
+use crate::quant::{Activations, Precision, matmul, matmul_then};
 use crate::simd::Kernels;
 
 mod attention;
@@ -41,7 +41,13 @@ impl Compute<'_> {
 
     /// `output = W input + b` for each token of `input`.
     pub fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
-        self.linear_then(linear, input, output, |_, _, _| {});
+        match linear {
+            // Nothing is left to be done to each token.
+            Linear { weight, scale: None, bias: None } => {
+                matmul(self.kernels, self.workers, weight, input, output);
+            }
+            _ => self.linear_then(linear, input, output, |_, _, _| {}),
+        }
     }
 
     /// As [`linear_of`](Self::linear_of), and calls `finish` with some outputs of a token, their rows, and

@@ -8,8 +8,8 @@ use super::scratch::{Angles, BatchAngles, HeadScratch, Workspace};
 use super::span::Batch;
 use super::weights::{HeadAttention, HeadNorm, Norm};
 use crate::compute::{BatchAttention, BatchSpan, Context, QuerySight};
-use crate::kv_cache::KvCache;
 use crate::quant::Activations;
+use crate::state::StateStore;
 
 impl Forward<'_, '_> {
     /// Attention of one layer, in the place of its input `x`, `[n_tokens][n_embd]`.
@@ -18,7 +18,7 @@ impl Forward<'_, '_> {
         weights: &HeadAttention<'_>,
         batch: Batch<'_>,
         x: &mut [f32],
-        caches: &mut [KvCache<'_>],
+        state: &mut StateStore<'_>,
         angles: &BatchAngles<'_>,
         workspace: Workspace<'_>,
     ) {
@@ -70,11 +70,11 @@ impl Forward<'_, '_> {
 
         if weights.wk.is_some() {
             let rows = k.chunks_exact(n_head_kv * head_len_k).zip(v.chunks_exact(n_head_kv * head_len_v));
-            for ((k, v), (slot, position)) in rows.zip(batch.places()) {
-                caches[slot].store(self.compute.kernels, batch.layer, position, k, v);
+            for ((k, v), place) in rows.zip(batch.places()) {
+                state.store(self.compute.kernels, batch.layer, place, k, v);
             }
         }
-        let caches = &*caches;
+        let state = &*state;
         let attention = BatchAttention {
             compute: self.compute,
             n_head,
@@ -85,10 +85,11 @@ impl Forward<'_, '_> {
             softcap: config.attention_softcap,
         };
         let context = |slot: usize, head_kv| Context {
-            keys: caches[slot].keys(layer.kv_layer, head_kv),
-            values: caches[slot].values(layer.kv_layer, head_kv),
+            keys: state.keys(layer.kv_layer, head_kv),
+            values: state.values(layer.kv_layer, head_kv),
             stride_k: head_len_k,
             stride_v: head_len_v,
+            pages: state.pages(slot),
         };
         let sight = |span: &BatchSpan, position, head| QuerySight {
             visible: match config.is_encoder() {

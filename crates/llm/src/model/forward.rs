@@ -11,7 +11,7 @@ use super::scratch::{HeadScratch, OutputScratch, Scratch, Workspace};
 use super::span::{Batch, Input, Span};
 use super::weights::{FeedForward, Mixer, Norm};
 use crate::compute::Compute;
-use crate::kv_cache::KvCache;
+use crate::state::StateStore;
 use core::ops::ControlFlow;
 
 /// What a forward pass runs with.
@@ -25,7 +25,7 @@ pub struct Forward<'f, 'a> {
 }
 
 impl Forward<'_, '_> {
-    /// Computes the tokens of all `spans`, stores their keys and values in the spans' slots of `caches`, and
+    /// Computes the tokens of all `spans`, stores their keys and values in the spans' slots of `state`, and
     /// returns the logits asked for, `[rows][n_output]`, in the order of the spans.
     ///
     /// `go_on` is asked before each mixer of each layer, and may break off: the positions then are as good
@@ -33,12 +33,12 @@ impl Forward<'_, '_> {
     ///
     /// # Panics
     ///
-    /// If there are no tokens, an id is not below `n_vocab`, a slot is not one of `caches`, or the batch, its logits
-    /// or its positions exceed what `scratch` and `caches` were carved for.
+    /// If there are no tokens, an id is not below `n_vocab`, `state` has no room for a span, or the batch or its logits
+    /// exceed what `scratch` was carved for.
     pub fn run<'s>(
         &self,
         spans: &[Span<'_>],
-        caches: &mut [KvCache<'_>],
+        state: &mut StateStore<'_>,
         scratch: &'s mut Scratch<'_>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> ControlFlow<(), &'s [f32]> {
@@ -72,10 +72,10 @@ impl Forward<'_, '_> {
             go_on()?;
             match &layer.mixer {
                 Mixer::Heads(attention) => {
-                    self.head_attention(attention, batch, block, caches, angles, workspace.lend());
+                    self.head_attention(attention, batch, block, state, angles, workspace.lend());
                 }
                 Mixer::Latent(attention) => {
-                    self.latent_attention(attention, batch, block, caches, &angles.full, workspace.lend());
+                    self.latent_attention(attention, batch, block, state, &angles.full, workspace.lend());
                 }
                 Mixer::Linear(linear) => {
                     let (HeadScratch { heads, quantized, .. }, _) = workspace.lend().take();

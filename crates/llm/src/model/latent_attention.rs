@@ -14,8 +14,8 @@ use super::scratch::{Angles, LatentScratch, Workspace};
 use super::span::Batch;
 use super::weights::{Expansion, LatentAttention, Linear};
 use crate::compute::{BatchAttention, BatchSpan, Context, QuerySight};
-use crate::kv_cache::KvCache;
 use crate::quant::{Activations, Matrix};
+use crate::state::StateStore;
 
 /// The lengths of one layer's latent attention.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ impl Forward<'_, '_> {
         weights: &LatentAttention<'_>,
         batch: Batch<'_>,
         x: &mut [f32],
-        caches: &mut [KvCache<'_>],
+        state: &mut StateStore<'_>,
         angles: &Angles<'_>,
         workspace: Workspace<'_>,
     ) {
@@ -48,9 +48,9 @@ impl Forward<'_, '_> {
         }
         match weights.expansion {
             Expansion::Absorbed { wk_b, wv_b } => {
-                self.absorbed(wk_b, wv_b, batch, lengths, caches, &mut scratch);
+                self.absorbed(wk_b, wv_b, batch, lengths, state, &mut scratch);
             }
-            Expansion::Expanded(wkv_b) => self.expanded(wkv_b, batch, lengths, caches, &mut scratch),
+            Expansion::Expanded(wkv_b) => self.expanded(wkv_b, batch, lengths, state, &mut scratch),
         }
         let heads = &scratch.heads[..batch.n_tokens * n_head * head_len_v];
         self.compute.linear(&weights.wo, heads, scratch.quantized, x);
@@ -116,15 +116,15 @@ impl Forward<'_, '_> {
         wv_b: Matrix<'_>,
         batch: Batch<'_>,
         lengths: Lengths,
-        caches: &mut [KvCache<'_>],
+        state: &mut StateStore<'_>,
         scratch: &mut LatentScratch<'_>,
     ) {
         let Lengths { n_head, rank, n_rot, head_len_k, head_len_v } = lengths;
         let (n_tokens, n_nope, key_len) = (batch.n_tokens, head_len_k - n_rot, rank + n_rot);
         let LatentScratch { q, kv, queries, compressed_heads, heads, gathered, scattered, quantized, .. } =
             scratch;
-        for (kv, (slot, position)) in kv[..n_tokens * key_len].chunks_exact(key_len).zip(batch.places()) {
-            caches[slot].store(self.compute.kernels, batch.layer, position, kv, &[]);
+        for (kv, place) in kv[..n_tokens * key_len].chunks_exact(key_len).zip(batch.places()) {
+            state.store(self.compute.kernels, batch.layer, place, kv, &[]);
         }
 
         // Queries in the compressed space, `[n_tokens][n_head][rank + n_rot]`.
@@ -151,10 +151,10 @@ impl Forward<'_, '_> {
             head_len_v: rank,
             ..self.attention_of(self.model.config(), lengths)
         };
-        let caches = &*caches;
+        let state = &*state;
         let context = |slot: usize, _| {
-            let keys = caches[slot].keys(batch.layer, 0);
-            Context { keys, values: keys, stride_k: key_len, stride_v: key_len }
+            let keys = state.keys(batch.layer, 0);
+            Context { keys, values: keys, stride_k: key_len, stride_v: key_len, pages: state.pages(slot) }
         };
         attention.run(batch.spans(), queries, context, sees_all, compressed_heads);
 
@@ -180,7 +180,7 @@ impl Forward<'_, '_> {
         wkv_b: Matrix<'_>,
         batch: Batch<'_>,
         lengths: Lengths,
-        caches: &mut [KvCache<'_>],
+        state: &mut StateStore<'_>,
         scratch: &mut LatentScratch<'_>,
     ) {
         let Lengths { n_head, rank, n_rot, head_len_k, head_len_v } = lengths;
@@ -194,21 +194,22 @@ impl Forward<'_, '_> {
         let expanded = &mut expanded[..n_tokens * n_head * (n_nope + head_len_v)];
         self.product(&wkv_b, compressed, quantized, expanded);
         let rows = expanded.chunks_exact(n_head * (n_nope + head_len_v)).zip(kv.chunks_exact(key_len));
-        for ((row, kv), (slot, position)) in rows.zip(batch.places()) {
+        for ((row, kv), place) in rows.zip(batch.places()) {
             let parts = keys.chunks_exact_mut(head_len_k).zip(values.chunks_exact_mut(head_len_v));
             for ((key, value), head) in parts.zip(row.chunks_exact(n_nope + head_len_v)) {
                 key[..n_nope].copy_from_slice(&head[..n_nope]);
                 key[n_nope..].copy_from_slice(&kv[rank..]);
                 value.copy_from_slice(&head[n_nope..]);
             }
-            caches[slot].store(self.compute.kernels, batch.layer, position, keys, values);
+            state.store(self.compute.kernels, batch.layer, place, keys, values);
         }
-        let caches = &*caches;
+        let state = &*state;
         let context = |slot: usize, head| Context {
-            keys: caches[slot].keys(batch.layer, head),
-            values: caches[slot].values(batch.layer, head),
+            keys: state.keys(batch.layer, head),
+            values: state.values(batch.layer, head),
             stride_k: head_len_k,
             stride_v: head_len_v,
+            pages: state.pages(slot),
         };
         let q = &q[..n_tokens * n_head * head_len_k];
         let heads = &mut heads[..n_tokens * n_head * head_len_v];

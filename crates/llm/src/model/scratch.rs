@@ -285,6 +285,12 @@ impl<'m> Scratch<'m> {
         })
     }
 
+    /// The first `n_rows` rows of the logits that the last pass computed, `[n_rows][n_output]`.
+    pub(crate) fn logits(&self, n_rows: usize) -> &[f32] {
+        <[f32]>::ref_from_bytes(&self.workspace[..n_rows * self.widths.n_output * size_of::<f32>()])
+            .expect("logits come first in memory that an arena aligned")
+    }
+
     /// One row of the logits that the last pass computed, `[n_output]`.
     pub(crate) fn logits_row(&self, row: usize) -> &[f32] {
         let row_bytes = self.widths.n_output * size_of::<f32>();

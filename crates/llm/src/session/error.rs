@@ -5,6 +5,7 @@ use core::fmt;
 use crate::arena::OutOfMemory;
 use crate::model::ModelError;
 use crate::sampling::SamplingError;
+use crate::state::OutOfPages;
 use crate::tokenizer::TokenizerError;
 
 /// Why a session cannot be made, or a step of it not be taken.
@@ -81,6 +82,8 @@ pub enum SessionError {
     },
     /// A span that cannot be computed.
     Span(SpanError),
+    /// More positions than there are pages for.
+    Pages(OutOfPages),
     /// The caller broke a batch off.
     Stopped,
     /// No token can be chosen.
@@ -214,6 +217,7 @@ impl fmt::Display for SessionError {
                 )
             }
             SessionError::Span(error) => error.fmt(f),
+            SessionError::Pages(error) => error.fmt(f),
             SessionError::Stopped => f.write_str("stopped in the middle of a batch"),
             SessionError::Sampling(error) => error.fmt(f),
             SessionError::Tokenizer(error) => error.fmt(f),

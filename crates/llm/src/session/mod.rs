@@ -14,6 +14,7 @@ use crate::parallel::Workers;
 use crate::quant::Precision;
 use crate::sampling::Sampler;
 use crate::simd::Kernels;
+use crate::state::StateOptions;
 use crate::tokenizer::Tokenizer;
 
 mod error;
@@ -59,7 +60,9 @@ impl SessionOptions {
     /// Those of the runner of one slot that a session drives.
     fn runner(&self) -> RunnerOptions {
         let SessionOptions { n_ctx, n_batch, n_logits, kv_type, precision } = *self;
-        RunnerOptions { n_slots: 1, n_ctx, n_batch, n_logits, kv_type, precision }
+        let n_pages = StateOptions::pages_of(n_ctx);
+        let state = StateOptions { n_slots: 1, n_ctx, n_pages, kv_type, finds_prefixes: false };
+        RunnerOptions { state, n_batch, n_logits, precision }
     }
 
     fn check(&self, config: &Config) -> Result<(), SessionError> {
@@ -99,15 +102,13 @@ impl<'m> Session<'m> {
         Ok(arena.used_bytes())
     }
 
-    /// What of [`required_bytes`](Self::required_bytes) is not the cache.
+    /// What of [`required_bytes`](Self::required_bytes) is not keys and values.
     ///
     /// # Errors
     ///
     /// As [`required_bytes`](Self::required_bytes).
     pub fn scratch_bytes(config: &Config, options: &SessionOptions) -> Result<usize, SessionError> {
-        let mut cache = Arena::measuring();
-        options.runner().carve_caches(config, &mut cache)?;
-        Ok(Self::required_bytes(config, options)? - cache.used_bytes())
+        Ok(Self::required_bytes(config, options)? - options.runner().kv_bytes(config)?)
     }
 
     /// A session with an empty cache, whose cache and scratch lie in `memory`.

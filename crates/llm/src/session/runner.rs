@@ -1,38 +1,33 @@
 //! Batches of spans over a model, several sequences and one scratch.
 //!
-//! A [`Runner`] has a number of *slots*, each with the keys and values of one sequence, and computes [`Span`]s of any of
-//! them together: a sequence's logits are the same to the bit whatever else is in its batches. It keeps no text: who
-//! calls it knows which tokens stand in which slot.
+//! A [`Runner`] has a number of *slots*, each with the state of one sequence, and computes [`Span`]s of any of
+//! them together: a sequence's logits are the same to the bit whatever else is in its batches.
 //!
-//! Neighbours: [`Forward`] computes, [`Session`](super::Session) drives a runner of one slot.
+//! Neighbours: [`Forward`] computes, [`StateStore`] has the slots, [`Session`](super::Session) drives a runner of one slot.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use super::error::{SessionError, SpanError};
 use crate::arena::{Arena, OutOfMemory};
 use crate::compute::Compute;
-use crate::kv_cache::{KvCache, KvType};
+use crate::kv_cache::{KvCache, KvShape};
 use crate::model::forward::Forward;
 use crate::model::{Config, Input, Model, Ropes, Scratch, Span};
 use crate::parallel::Workers;
 use crate::quant::Precision;
 use crate::simd::Kernels;
+use crate::state::{StateOptions, StateStore};
 
 /// What a runner is to be able to do; more takes more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunnerOptions {
-    /// Sequences that are kept at the same time.
-    pub n_slots: usize,
-    /// Positions of each, up to those that the model was trained for.
-    pub n_ctx: usize,
+    /// Sequences, of up to as many positions as the model was trained for, and the pages that they share.
+    pub state: StateOptions,
     /// Most tokens of a batch.
     pub n_batch: usize,
     /// Most tokens of a batch whose logits can be asked for.
     pub n_logits: usize,
-    /// The number format of keys and values.
-    pub kv_type: KvType,
     /// How activations enter matrix products.
     pub precision: Precision,
 }
@@ -43,47 +38,33 @@ pub struct Runner<'m> {
     ropes: Ropes,
     compute: Compute<'m>,
     options: RunnerOptions,
-    /// One per slot.
-    caches: Vec<KvCache<'m>>,
-    /// The positions that each slot holds.
-    lens: Vec<usize>,
+    state: StateStore<'m>,
     scratch: Scratch<'m>,
 }
 
 impl RunnerOptions {
     /// Whether they suit a model.
     pub(super) fn check(&self, config: &Config) -> Result<(), SessionError> {
-        if !(1..=config.n_ctx_train).contains(&self.n_ctx) {
-            return Err(SessionError::ContextLength { n_ctx: self.n_ctx, n_ctx_train: config.n_ctx_train });
+        let StateOptions { n_ctx, kv_type, .. } = self.state;
+        if !(1..=config.n_ctx_train).contains(&n_ctx) {
+            return Err(SessionError::ContextLength { n_ctx, n_ctx_train: config.n_ctx_train });
         }
         if self.n_batch == 0 {
-            return Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx: self.n_ctx });
+            return Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx });
         }
-        let block_len = self.kv_type.block_len();
-        let shapes = config.layers.iter().map(|layer| layer.state.kv_shape());
-        let mut lengths = shapes.flat_map(|shape| [shape.head_len_k, shape.head_len_v]);
+        let block_len = kv_type.block_len();
+        let mut lengths = kv_shapes(config).flat_map(|shape| [shape.head_len_k, shape.head_len_v]);
         match lengths.find(|len| !len.is_multiple_of(block_len)) {
             Some(head_len) => Err(SessionError::HeadLength { head_len, block_len }),
             None => Ok(()),
         }
     }
 
-    /// Takes the keys and values of all slots from `arena`.
-    pub(super) fn carve_caches<'m>(
-        &self,
-        config: &Config,
-        arena: &mut Arena<'m>,
-    ) -> Result<Vec<KvCache<'m>>, OutOfMemory> {
-        let mut caches = Vec::new();
-        caches.try_reserve_exact(self.n_slots).map_err(|_| OutOfMemory {
-            needed_bytes: self.n_slots.saturating_mul(size_of::<KvCache<'_>>()),
-            available_bytes: 0,
-        })?;
-        for _ in 0..self.n_slots {
-            let shapes = config.layers.iter().map(|layer| layer.state.kv_shape());
-            caches.push(KvCache::carve(shapes, self.n_ctx, self.kv_type, arena)?);
-        }
-        Ok(caches)
+    /// Bytes of keys and values.
+    pub(super) fn kv_bytes(&self, config: &Config) -> Result<usize, OutOfMemory> {
+        let mut arena = Arena::measuring();
+        KvCache::carve(kv_shapes(config), self.state.n_pages, self.state.kv_type, &mut arena)?;
+        Ok(arena.used_bytes())
     }
 
     /// Takes everything from `arena`.
@@ -91,10 +72,15 @@ impl RunnerOptions {
         &self,
         config: &Config,
         arena: &mut Arena<'m>,
-    ) -> Result<(Vec<KvCache<'m>>, Scratch<'m>), OutOfMemory> {
-        let caches = self.carve_caches(config, arena)?;
-        Ok((caches, Scratch::carve(config, self.n_batch, self.n_logits, arena)?))
+    ) -> Result<(StateStore<'m>, Scratch<'m>), OutOfMemory> {
+        let state = StateStore::carve(kv_shapes(config), self.state, arena)?;
+        Ok((state, Scratch::carve(config, self.n_batch, self.n_logits, arena)?))
     }
+}
+
+/// What each layer keeps of a position.
+fn kv_shapes(config: &Config) -> impl ExactSizeIterator<Item = KvShape> {
+    config.layers.iter().map(|layer| layer.state.kv_shape())
 }
 
 impl<'m> Runner<'m> {
@@ -136,13 +122,9 @@ impl<'m> Runner<'m> {
     ) -> Result<Self, SessionError> {
         options.check(model.config())?;
         let compute = Compute { kernels, workers, precision: options.precision };
-        let (caches, scratch) = options.carve(model.config(), arena)?;
-        let ropes = Ropes::new(&model, options.n_ctx)?;
-        let mut lens = Vec::new();
-        let needed_bytes = options.n_slots * size_of::<usize>();
-        lens.try_reserve_exact(options.n_slots).map_err(|_| SessionError::OutOfHeap { needed_bytes })?;
-        lens.resize(options.n_slots, 0);
-        Ok(Runner { model, ropes, compute, options, caches, lens, scratch })
+        let (state, scratch) = options.carve(model.config(), arena)?;
+        let ropes = Ropes::new(&model, options.state.n_ctx)?;
+        Ok(Runner { model, ropes, compute, options, state, scratch })
     }
 
     /// The model.
@@ -166,7 +148,36 @@ impl<'m> Runner<'m> {
     ///
     /// If there is no such slot.
     pub fn len(&self, slot: usize) -> usize {
-        self.lens[slot]
+        self.state.len(slot)
+    }
+
+    /// Pages that no slot holds.
+    pub fn n_free_pages(&self) -> usize {
+        self.state.n_free_pages()
+    }
+
+    /// Forgets the positions of a slot from `len` on, and returns how many it has then.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such slot; here and below.
+    pub fn truncate(&mut self, slot: usize, len: usize) -> usize {
+        self.state.truncate(slot, len)
+    }
+
+    /// Makes slot `to` the same sequence as slot `from`, and forgets what it was. They share their pages until one goes
+    /// on.
+    pub fn fork(&mut self, from: usize, to: usize) {
+        self.state.fork(from, to);
+    }
+
+    /// Makes a slot the longest beginning of `tokens` whose pages are still known, and returns its length: the others, the
+    /// last always among them, are left to be computed. The logits are the same to the bit as if all were.
+    pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
+        match self.model.config().is_encoder() {
+            true => self.state.truncate(slot, 0),
+            false => self.state.reuse(slot, tokens),
+        }
     }
 
     /// Computes the tokens of all `spans` and returns the logits asked for, `[rows][n_vocab]`, in the order of the
@@ -180,26 +191,46 @@ impl<'m> Runner<'m> {
     /// # Errors
     ///
     /// [`SessionError`] if there are no tokens, a span does not suit its slot or the model, or there are more tokens or
-    /// rows of logits than the runner was made for; nothing has changed then. [`SessionError::Stopped`] if `go_on`
-    /// breaks off: each slot then ends where its span began.
+    /// rows of logits than the runner was made for; nothing has changed then. [`SessionError::Pages`] if there are too few
+    /// free pages, and [`SessionError::Stopped`] if `go_on` breaks off: no slot then goes on past where its span began.
     pub fn run(
         &mut self,
         spans: &[Span<'_>],
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<&[f32], SessionError> {
-        self.check(spans)?;
+        let n_rows = self.check(spans)?;
+        let n_embd = self.model.config().n_embd;
         for span in spans {
-            self.lens[span.slot] = span.first_position;
+            let n_tokens = span.input.n_tokens(n_embd);
+            if let Err(error) = self.state.prepare(span.slot, span.first_position, n_tokens) {
+                self.give_back_room(spans);
+                return Err(SessionError::Pages(error));
+            }
         }
         let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
-        let ControlFlow::Continue(logits) = forward.run(spans, &mut self.caches, &mut self.scratch, go_on)
-        else {
-            return Err(SessionError::Stopped);
-        };
-        for span in spans {
-            self.lens[span.slot] += span.input.n_tokens(self.model.config().n_embd);
+        match forward.run(spans, &mut self.state, &mut self.scratch, go_on) {
+            ControlFlow::Continue(_) => {}
+            ControlFlow::Break(()) => {
+                self.give_back_room(spans);
+                return Err(SessionError::Stopped);
+            }
         }
-        Ok(logits)
+        for span in spans {
+            let tokens = (0..span.input.n_tokens(n_embd)).map(|token| match span.input {
+                Input::Tokens(ids) => Some(ids[token]),
+                Input::Embeddings(_) => None,
+            });
+            self.state.commit(span.slot, tokens);
+        }
+        Ok(self.scratch.logits(n_rows))
+    }
+
+    /// Gives back the pages for positions that were not computed.
+    fn give_back_room(&mut self, spans: &[Span<'_>]) {
+        for span in spans {
+            let len = self.state.len(span.slot);
+            self.state.truncate(span.slot, len);
+        }
     }
 
     /// One row of the logits that the last batch gave.
@@ -207,8 +238,10 @@ impl<'m> Runner<'m> {
         self.scratch.logits_row(row)
     }
 
-    fn check(&self, spans: &[Span<'_>]) -> Result<(), SessionError> {
-        let RunnerOptions { n_slots, n_ctx, n_batch, n_logits, .. } = self.options;
+    /// Whether a batch can be; how many rows of logits it gives.
+    fn check(&self, spans: &[Span<'_>]) -> Result<usize, SessionError> {
+        let RunnerOptions { n_batch, n_logits, .. } = self.options;
+        let StateOptions { n_slots, n_ctx, .. } = self.options.state;
         let config = self.model.config();
         let (mut n_tokens, mut n_rows) = (0, 0);
         for (index, span) in spans.iter().enumerate() {
@@ -220,8 +253,8 @@ impl<'m> Runner<'m> {
             if spans[..index].iter().any(|other| other.slot == slot) {
                 return Err(SpanError::SlotTwice { slot }.into());
             }
-            if first_position > if config.is_encoder() { 0 } else { self.lens[slot] } {
-                return Err(SpanError::Position { first_position, slot, len: self.lens[slot] }.into());
+            if first_position > if config.is_encoder() { 0 } else { self.state.len(slot) } {
+                return Err(SpanError::Position { first_position, slot, len: self.state.len(slot) }.into());
             }
             match input {
                 Input::Tokens(ids) => {
@@ -261,6 +294,6 @@ impl<'m> Runner<'m> {
         if n_rows > n_logits {
             return Err(SessionError::LogitsRows { n_rows, n_logits });
         }
-        Ok(())
+        Ok(n_rows)
     }
 }

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention of a few queries that share their keys and values.
 //!
-//! Positions are taken in blocks. The output is kept relative to the largest score so far and
+//! Positions are taken in blocks, each of which can lie anywhere ([`Vectors`]). The output is kept relative to the largest score so far and
 //! rescaled when a block brings a larger one (Milakov and Gimelshein 2018), so that no buffer grows
 //! with the context. Blocks begin at multiples of their length whatever is visible, and every sum has
 //! its order, so that a query's output does not depend on which others it is computed with:
@@ -16,16 +16,36 @@ use core::marker::PhantomData;
 /// Queries that can be computed at once.
 pub const MAX_QUERIES: usize = LANES;
 
-/// Positions whose scores are computed before they are used.
+/// Positions whose scores are computed before they are used, and which lie together in memory.
 pub const BLOCK_LEN: usize = 64;
 
-/// Vectors of one head, one per position.
+/// Vectors of one head, one per position, in pages of [`BLOCK_LEN`] positions.
 #[derive(Debug, Clone, Copy)]
 pub struct Vectors<'c, E> {
-    /// `[n_ctx][stride]`
+    /// What all pages lie in.
     pub elements: &'c [E],
+    /// Elements of type `E` from the start of one page to the next one's.
+    pub page_len: usize,
+    /// Elements of type `E` from the start of a page to the head's first vector in it.
+    pub first: usize,
     /// Elements of type `E` from one vector to the next.
     pub stride: usize,
+    /// The pages of the positions, in their order.
+    pub pages: &'c [u32],
+}
+
+impl<'c, E> Vectors<'c, E> {
+    /// The vectors of `n` positions of a page from `position` on, `len` elements of the last.
+    ///
+    /// # Panics
+    ///
+    /// If they do not lie in a page, or the page not in `elements`.
+    #[inline(always)]
+    pub(super) fn of(&self, position: usize, n: usize, len: usize) -> &'c [E] {
+        let page = self.pages[position / BLOCK_LEN] as usize;
+        let at = page * self.page_len + self.first + position % BLOCK_LEN * self.stride;
+        &self.elements[at..][..(n - 1) * self.stride + len]
+    }
 }
 
 /// One query, and where its output goes.
@@ -122,7 +142,7 @@ pub trait Arithmetic<V, E> {
 }
 
 impl<E: Elements> Attend<'_, E> {
-    /// Makes sure that everything that will be read and written lies within its slice.
+    /// Makes sure that all queries and outputs lie within their slices, and that all positions have pages.
     fn check(&self, queries: &[Query], output_len: usize) {
         assert!(queries.len() <= MAX_QUERIES, "{} queries", queries.len());
         assert!(self.head_len_k.is_multiple_of(E::LEN) && self.head_len_v.is_multiple_of(E::LEN));
@@ -130,9 +150,8 @@ impl<E: Elements> Attend<'_, E> {
             assert!(query.first < query.end, "{query:?} sees nothing");
             assert!(query.at + self.head_len_k <= self.q.len(), "{query:?} of {}", self.q.len());
             assert!(query.output_at + self.head_len_v <= output_len, "{query:?} into {output_len}");
-            for (vectors, head_len) in [(self.keys, self.head_len_k), (self.values, self.head_len_v)] {
-                let end = (query.end - 1) * vectors.stride + head_len / E::LEN;
-                assert!(end <= vectors.elements.len(), "{query:?} of {}", vectors.elements.len());
+            for vectors in [&self.keys, &self.values] {
+                assert!(query.end <= vectors.pages.len() * BLOCK_LEN, "{query:?} of {}", vectors.pages.len());
             }
         }
     }
@@ -213,6 +232,18 @@ impl<E: Elements> Attend<'_, E> {
             let output = &mut output[query.output_at..][..self.head_len_v];
             output.iter_mut().for_each(|x| *x *= normaliser);
         }
+    }
+
+    /// The keys of `n` positions of a block, from `position` on.
+    #[inline(always)]
+    pub(super) fn keys(&self, position: usize, n: usize) -> &[E] {
+        self.keys.of(position, n, self.head_len_k / E::LEN)
+    }
+
+    /// The values of `n` positions of a block, from `position` on.
+    #[inline(always)]
+    pub(super) fn values(&self, position: usize, n: usize) -> &[E] {
+        self.values.of(position, n, self.head_len_v / E::LEN)
     }
 
     /// The elements of a query.

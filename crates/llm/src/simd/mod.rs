@@ -44,7 +44,7 @@ mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::CpuFeatures;
-pub use attend::{Attend, MAX_QUERIES, Query, Vectors};
+pub use attend::{Attend, BLOCK_LEN, MAX_QUERIES, Query, Vectors};
 pub use q8::{Q8, Q8Format, Q8Mut};
 pub use table::Kernels;
 

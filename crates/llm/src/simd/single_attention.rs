@@ -37,9 +37,8 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
             match queries.len() - lane {
                 4.. => {
                     let q = core::array::from_fn(|i| attend.query(&queries[lane + i]).as_ptr());
-                    let (keys, stride) =
-                        (&attend.keys.elements[first * attend.keys.stride..], attend.keys.stride);
-                    // SAFETY: `check` found the keys of these positions in their slice.
+                    let (keys, stride) = (attend.keys(first, products.len()), attend.keys.stride);
+                    // SAFETY: `keys` are those of all positions; `check` found the queries in their slice.
                     let done = unsafe {
                         E::products::<V>(q, keys.as_ptr(), stride, attend.head_len_k, products, lane)
                     };
@@ -69,9 +68,9 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
         weights: &[[f32; LANES]],
         output: &mut [f32],
     ) {
-        // SAFETY: `check` found all values of these positions, and all outputs, in their slices.
+        let values = attend.values(first, weights.len()).as_ptr();
+        // SAFETY: `values` are those of all positions; `check` found all outputs in their slice.
         unsafe {
-            let values = attend.values.elements.as_ptr().add(first * attend.values.stride);
             match queries.len() {
                 8 => {
                     if !attend.gather_of_eight::<V>(queries, values, weights, output) {
@@ -113,12 +112,12 @@ impl<E: Elements> Attend<'_, E> {
         let len = self.head_len_k;
         let q: [*const f32; Q] = core::array::from_fn(|i| self.query(&queries[lane + i]).as_ptr());
         let stride = self.keys.stride;
-        let mut key = self.keys.elements[first * stride..].as_ptr();
+        let mut key = self.keys(first, products.len()).as_ptr();
         let whole = products.len() / K * K;
         let (groups, rest) = products.split_at_mut(whole);
         for group in groups.chunks_exact_mut(K) {
             let keys: [*const E; K] = core::array::from_fn(|i| key.wrapping_add(i * stride));
-            // SAFETY: `check` found the keys of these positions in their slice.
+            // SAFETY: these are among the keys from `first` on; `check` found the queries in their slice.
             let sums = unsafe { dots::<V, E, Q, K>(q, keys, len) };
             for (products, sums) in group.iter_mut().zip(sums) {
                 products[lane..lane + Q].copy_from_slice(&sums);

@@ -88,10 +88,9 @@ impl Arithmetic<F32x8, f16> for Half {
         products: &mut [[f32; LANES]],
     ) {
         let stride = attend.keys.stride;
-        let keys = attend.keys.elements[first * stride..].as_ptr();
+        let keys = attend.keys(first, products.len()).as_ptr();
         let len = attend.head_len_k;
-        // SAFETY: as much of the queries has been written, and `check` found the keys of these positions in their
-        // slice.
+        // SAFETY: as much of the queries has been written, and `keys` are those of all positions.
         unsafe {
             match queries.len() {
                 1 => self.products_of::<1, 8>(keys, stride, len, products),
@@ -120,10 +119,10 @@ impl Arithmetic<F32x8, f16> for Half {
         rounded[weights.len()].write([f16::ZERO; LANES]);
         // SAFETY: these have been written.
         let weights = unsafe { rounded[..weights.len() + 1].assume_init_ref() };
-        let values = attend.values.elements[first * attend.values.stride..].as_ptr();
+        let values = attend.values(first, weights.len() - 1).as_ptr();
         let mut lane = 0;
         while lane < queries.len() {
-            // SAFETY: `check` found the values of these positions, and the outputs, in their slices.
+            // SAFETY: `values` are those of all positions, and `check` found the outputs in their slice.
             unsafe {
                 lane += match queries.len() - lane {
                     8.. => gather_of::<8, 2>(attend, queries, lane, values, weights, output),

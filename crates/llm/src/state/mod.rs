@@ -1,0 +1,284 @@
+//! What is kept of the sequences computed so far.
+//!
+//! A [`StateStore`] has pages of [`PAGE_LEN`] positions and a number of slots. A slot is a sequence: how many positions
+//! it has, and the pages that these lie in. Slots can share pages: a [`fork`](StateStore::fork) has all pages of its
+//! origin, a new text those of an earlier one that began alike ([`StateStore::reuse`]). A page that several slots hold is
+//! copied before one of them writes to it. Pages that no slot holds any more are kept as long as there is no need for
+//! them, and found again by the tokens in them.
+//!
+//! Files: `pages` (holders, and who is taken next), `prefix` (pages by content). Neighbours:
+//! [`kv_cache`](crate::kv_cache) has what lies in a page.
+
+use crate::arena::{Arena, OutOfMemory};
+use crate::kv_cache::{HeadPages, KvCache, KvShape, KvType, PAGE_LEN};
+use crate::simd::Kernels;
+
+mod pages;
+mod prefix;
+
+use pages::Pages;
+use prefix::{EMPTY, NO_TOKEN, PrefixIndex};
+
+/// How much a store can keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateOptions {
+    /// Sequences.
+    pub n_slots: usize,
+    /// Positions of each at most.
+    pub n_ctx: usize,
+    /// Pages that all of them share.
+    pub n_pages: usize,
+    /// The number format of keys and values.
+    pub kv_type: KvType,
+    /// Whether pages are found again by their tokens.
+    pub finds_prefixes: bool,
+}
+
+/// Keys and values of several sequences.
+#[derive(Debug)]
+pub struct StateStore<'m> {
+    options: StateOptions,
+    kv: KvCache<'m>,
+    pages: Pages<'m>,
+    prefixes: PrefixIndex<'m>,
+    /// `[n_slots][n_ctx / PAGE_LEN]`: the pages of each.
+    tables: &'m mut [u32],
+    /// `[n_slots]`
+    slots: &'m mut [[u32; 2]],
+}
+
+/// More pages are needed than are free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfPages {
+    /// Pages needed.
+    pub n_needed: usize,
+    /// Pages that no slot holds.
+    pub n_free: usize,
+}
+
+impl StateOptions {
+    /// Pages of a sequence of `n_positions`.
+    pub fn pages_of(n_positions: usize) -> usize {
+        n_positions.div_ceil(PAGE_LEN)
+    }
+}
+
+impl<'m> StateStore<'m> {
+    /// Takes the memory from `arena`, and a few bytes per layer from the heap.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if either is too small.
+    pub fn carve(
+        shapes: impl ExactSizeIterator<Item = KvShape>,
+        options: StateOptions,
+        arena: &mut Arena<'m>,
+    ) -> Result<Self, OutOfMemory> {
+        let StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes } = options;
+        let kv = KvCache::carve(shapes, n_pages, kv_type, arena)?;
+        let pages = Pages::carve(n_pages, arena)?;
+        let prefixes = PrefixIndex::carve(if finds_prefixes { n_pages } else { 0 }, arena)?;
+        let tables = arena.take(n_slots.saturating_mul(StateOptions::pages_of(n_ctx)))?;
+        let slots = arena.take::<[u32; 2]>(n_slots)?;
+        slots.fill([0; 2]);
+        Ok(StateStore { options, kv, pages, prefixes, tables, slots })
+    }
+
+    /// What the store was made for.
+    pub fn options(&self) -> &StateOptions {
+        &self.options
+    }
+
+    /// Pages that no slot holds.
+    pub fn n_free_pages(&self) -> usize {
+        self.pages.n_free()
+    }
+
+    /// The positions of a slot.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such slot; here and below.
+    pub fn len(&self, slot: usize) -> usize {
+        self.slots[slot][0] as usize
+    }
+
+    /// The pages of a slot, in the order of its positions.
+    pub fn pages(&self, slot: usize) -> &[u32] {
+        &self.table(slot)[..self.n_pages(slot)]
+    }
+
+    /// Forgets the positions of a slot from `len` on, and returns how many it has then.
+    pub fn truncate(&mut self, slot: usize, len: usize) -> usize {
+        let len = len.min(self.len(slot));
+        let n_kept = StateOptions::pages_of(len);
+        // The last ones first, so that of pages that can be found again the beginning of a text is kept longest.
+        for index in (n_kept..self.n_pages(slot)).rev() {
+            let page = self.table(slot)[index];
+            self.pages.release(page, self.prefixes.is_entered(page));
+        }
+        self.slots[slot] = [len as u32, n_kept as u32];
+        len
+    }
+
+    /// Makes slot `to` the same sequence as slot `from`, and forgets what it was.
+    pub fn fork(&mut self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
+        self.truncate(to, 0);
+        self.slots[to] = [self.slots[from][0], StateOptions::pages_of(self.len(from)) as u32];
+        for index in 0..self.n_pages(to) {
+            let page = self.table(from)[index];
+            self.pages.hold(page);
+            self.table_mut(to)[index] = page;
+        }
+    }
+
+    /// Makes a slot the longest known beginning of `tokens`, in whole pages and without their last, and returns its
+    /// length.
+    pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
+        self.truncate(slot, 0);
+        let mut before = EMPTY;
+        let most = tokens.len().saturating_sub(1).min(self.options.n_ctx) / PAGE_LEN;
+        let mut n_pages = 0;
+        while n_pages < most {
+            let of_page = &tokens[n_pages * PAGE_LEN..][..PAGE_LEN];
+            let Some((page, content)) = self.prefixes.find(before, of_page) else { break };
+            self.pages.hold(page);
+            self.table_mut(slot)[n_pages] = page;
+            before = content;
+            n_pages += 1;
+        }
+        self.slots[slot] = [(n_pages * PAGE_LEN) as u32, n_pages as u32];
+        n_pages * PAGE_LEN
+    }
+
+    /// Forgets the positions of a slot from `first` on and makes room for `n`, which [`commit`](Self::commit) makes
+    /// part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfPages`] if they need more pages than are free. The slot then ends at `first`.
+    ///
+    /// # Panics
+    ///
+    /// If the slot does not reach `first`, or the context is too short.
+    pub fn prepare(&mut self, slot: usize, first: usize, n: usize) -> Result<(), OutOfPages> {
+        assert!(first <= self.len(slot) && n <= self.options.n_ctx - first, "{n} positions from {first}");
+        self.truncate(slot, first);
+        let (n_held, n_all) = (self.n_pages(slot), StateOptions::pages_of(first + n));
+        // The page that is written to though there are positions in it already.
+        let begun = (n > 0 && !first.is_multiple_of(PAGE_LEN)).then(|| self.table(slot)[first / PAGE_LEN]);
+        let copied = begun.filter(|&page| self.pages.is_shared(page));
+        let (n_needed, n_free) = (n_all - n_held + usize::from(copied.is_some()), self.pages.n_free());
+        if n_needed > n_free {
+            return Err(OutOfPages { n_needed, n_free });
+        }
+        match (begun, copied) {
+            (_, Some(page)) => {
+                let copy = self.take_page();
+                self.kv.copy_page(page as usize, copy as usize);
+                self.prefixes.copy_tokens(page, copy);
+                self.pages.release(page, self.prefixes.is_entered(page));
+                self.table_mut(slot)[first / PAGE_LEN] = copy;
+            }
+            (Some(page), None) => self.prefixes.remove(page),
+            (None, None) => {}
+        }
+        for index in n_held..n_all {
+            let page = self.take_page();
+            self.table_mut(slot)[index] = page;
+        }
+        self.slots[slot][1] = n_all as u32;
+        Ok(())
+    }
+
+    /// Makes the next positions of a slot part of it, for which room was made and whose keys and values were stored; they
+    /// were computed for these tokens, `None` for what is no token.
+    ///
+    /// # Panics
+    ///
+    /// If no room was made for so many.
+    pub fn commit(&mut self, slot: usize, tokens: impl ExactSizeIterator<Item = Option<u32>>) {
+        let (first, n) = (self.len(slot), tokens.len());
+        assert!(StateOptions::pages_of(first + n) <= self.n_pages(slot), "{n} positions without pages");
+        if self.prefixes.is_used() {
+            for (token, position) in tokens.zip(first..) {
+                let page = self.table(slot)[position / PAGE_LEN];
+                self.prefixes.set_token(page, position % PAGE_LEN, token.unwrap_or(NO_TOKEN));
+            }
+            for index in first / PAGE_LEN..(first + n) / PAGE_LEN {
+                let before = match index {
+                    0 => Some(EMPTY),
+                    _ => self.prefixes.content(self.table(slot)[index - 1]),
+                };
+                self.prefixes.enter(self.table(slot)[index], before);
+            }
+        }
+        self.slots[slot][0] = (first + n) as u32;
+    }
+
+    /// Stores the keys and values of one position of one layer, for which room was made.
+    ///
+    /// `keys` is `[n_head_kv][head_len_k]`, `values` `[n_head_kv][head_len_v]`.
+    ///
+    /// # Panics
+    ///
+    /// If `layer` or a length is outside of the shape, or the position has no page.
+    pub fn store(
+        &mut self,
+        kernels: &Kernels,
+        layer: usize,
+        (slot, position): (usize, usize),
+        keys: &[f32],
+        values: &[f32],
+    ) {
+        let page = self.pages(slot)[position / PAGE_LEN] as usize;
+        self.kv.store(kernels, layer, (page, position % PAGE_LEN), keys, values);
+    }
+
+    /// The keys of one head, of all sequences.
+    pub fn keys(&self, layer: usize, head: usize) -> HeadPages<'_> {
+        self.kv.keys(layer, head)
+    }
+
+    /// The values of one head, of all sequences.
+    pub fn values(&self, layer: usize, head: usize) -> HeadPages<'_> {
+        self.kv.values(layer, head)
+    }
+
+    /// The pages of a slot, those for which room was made among them.
+    fn n_pages(&self, slot: usize) -> usize {
+        self.slots[slot][1] as usize
+    }
+
+    fn table(&self, slot: usize) -> &[u32] {
+        let len = StateOptions::pages_of(self.options.n_ctx);
+        &self.tables[slot * len..][..len]
+    }
+
+    fn table_mut(&mut self, slot: usize) -> &mut [u32] {
+        let len = StateOptions::pages_of(self.options.n_ctx);
+        &mut self.tables[slot * len..][..len]
+    }
+
+    /// A page that no slot holds, of which there is one.
+    fn take_page(&mut self) -> u32 {
+        let Some(page) = self.pages.take() else { unreachable!("free pages were counted") };
+        self.prefixes.remove(page);
+        page
+    }
+}
+
+impl core::fmt::Display for OutOfPages {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let OutOfPages { n_needed, n_free } = self;
+        write!(f, "{n_needed} pages of {PAGE_LEN} positions are needed, {n_free} are free")
+    }
+}
+
+impl core::error::Error for OutOfPages {}
+
+#[cfg(test)]
+mod tests;
