@@ -48,6 +48,16 @@ pub fn kernel_files() -> (PathBuf, PathBuf) {
     (image.with_extension(""), image.clone())
 }
 
+/// Builds the host program, once, for the same reasons where `scripts/run` needs it.
+pub fn build_host_program() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let mut cargo = Command::new("cargo");
+        let status = cargo.args(["build", "-p", "llm-cli"]).current_dir(repository()).status();
+        assert!(status.expect("cargo starts").success());
+    });
+}
+
 /// A machine to boot.
 #[derive(Debug)]
 pub struct Run {
@@ -122,23 +132,14 @@ impl Run {
             .args(&self.arguments)
             .env_remove("QEMU_EXTRA")
             .env_remove("FERRITE_BOOTARGS")
-            .envs(self.environment)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A group of its own, so that QEMU can be killed together with the script.
-            .process_group(0);
+            .envs(self.environment);
         if let Some(line) = &self.shell_line {
             command.arg("--").arg(line);
         }
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
-        let mut child = command.spawn().expect("scripts/run starts");
-        let stdin = child.stdin.take();
-        let stdout = Collector::of(child.stdout.take().expect("a pipe"));
-        let stderr = Collector::of(child.stderr.take().expect("a pipe"));
-        Session { child, stdin, stdout, stderr, read_so_far: 0, deadline: Instant::now() + LIMIT }
+        Session::of(command)
     }
 
     /// Runs the machine until it ends by itself.
@@ -210,6 +211,27 @@ pub struct Session {
 }
 
 impl Session {
+    /// Starts QEMU with these words, for another machine than that of `scripts/run`.
+    pub fn of_qemu(words: &str) -> Self {
+        let mut command = Command::new("qemu-system-aarch64");
+        command.args(words.split_whitespace());
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, so that QEMU can be killed together with the script.
+            .process_group(0);
+        let mut child = command.spawn().expect("QEMU or its script starts");
+        let stdin = child.stdin.take();
+        let stdout = Collector::of(child.stdout.take().expect("a pipe"));
+        let stderr = Collector::of(child.stderr.take().expect("a pipe"));
+        Self { child, stdin, stdout, stderr, read_so_far: 0, deadline: Instant::now() + LIMIT }
+    }
+
     /// Types `bytes`.
     ///
     /// # Panics

@@ -4,11 +4,10 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
-    process::Command,
     thread,
 };
 
-use qemu_tests::{Directory, Run, repository};
+use qemu_tests::{Directory, Run, build_host_program, repository};
 use sha2::{Digest, Sha256};
 
 /// Serves one file of one repository and returns its address.
@@ -48,9 +47,7 @@ fn answer(mut connection: TcpStream, target: &str, bytes: &[u8]) -> std::io::Res
 
 #[test]
 fn a_model_of_the_hub_is_fetched_and_its_checksum_known_to_the_kernel() {
-    // So that its time is not the machine's.
-    let built = Command::new("cargo").args(["build", "-p", "llm-cli"]).current_dir(repository()).status();
-    assert!(built.unwrap().success());
+    build_host_program();
     let model = fs::read(repository().join("test_models/tiny.gguf")).unwrap();
     let address = serve("/org/tiny-GGUF/resolve/main/sub/tiny-q4.gguf", model);
     let cache = Directory::new("hub");

@@ -1,8 +1,8 @@
 //! The kernel boots however it was loaded, or says in a line why it cannot.
 
 use qemu_tests::{
-    Directory, Run,
-    device_tree::qemu_tree,
+    Directory, Run, Session,
+    device_tree::{qemu_tree, set},
     kernel_files,
     loader::{KERNEL_ADDRESS, load_register, loader, raw, with_kernel},
 };
@@ -54,6 +54,26 @@ fn an_image_at_another_address_says_where_it_belongs() {
             "{CANNOT_BOOT}the kernel was loaded at {page:#x}; it runs at 0x40200000 only"
         ));
     }
+}
+
+/// The RAM of a Raspberry Pi 3 begins at 0, and its console is elsewhere, too.
+#[test]
+fn an_image_on_another_machine_says_where_it_belongs() {
+    let directory = Directory::new("raspberry-pi");
+    let mut tree = qemu_tree(&directory, "gic-version=2");
+    set(tree.root.child_mut("memory@40000000").unwrap(), "reg", [0_u32, 0, 0, 0x3c00_0000]);
+    set(tree.root.child_mut("pl011@9000000").unwrap(), "reg", [0_u32, 0x3f20_1000, 0, 0x200]);
+    set(tree.root.child_mut("chosen").unwrap(), "bootargs", "ferrite.host=semihosting");
+    let tree = directory.file("tree.dtb", &tree.to_dtb());
+    let machine = format!(
+        "-machine raspi3b -display none -monitor none -serial stdio -semihosting-config enable=on,target=native \
+         -kernel {} -dtb {}",
+        kernel_files().1.display(),
+        tree.display()
+    );
+    let outcome = Session::of_qemu(&machine).finish().expect_status(104);
+    let said = format!("{CANNOT_BOOT}the kernel was loaded at 0x200000; it runs at 0x40200000 only");
+    assert!(outcome.text().contains(&said), "{}", outcome.text());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The contract of `scripts/run`: arguments, defaults, exit statuses, clear errors.
 
-use qemu_tests::{Directory, Run, repository};
+use qemu_tests::{Directory, Run, build_host_program, repository};
 use std::{fs, path::Path, time::UNIX_EPOCH};
 
 const USAGE_ERROR: i32 = 2;
@@ -85,6 +85,7 @@ fn part(number: u16, count: u16) -> Vec<u8> {
 
 #[test]
 fn a_model_in_several_files_becomes_one_disk() {
+    build_host_program();
     let directory = Directory::new("several-files");
     let first = directory.file("Some Model-00001-of-00002.GGUF", &part(0, 2));
     let second = directory.file("Some Model-00002-of-00002.GGUF", &part(1, 2));
@@ -106,6 +107,7 @@ fn a_model_in_several_files_becomes_one_disk() {
 
 #[test]
 fn models_in_several_files_are_told_apart_by_their_directory() {
+    build_host_program();
     let merged = ["here", "there"].map(|name| {
         let directory = Directory::new(name);
         for (number, name) in ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"].iter().enumerate() {
