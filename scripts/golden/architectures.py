@@ -48,12 +48,19 @@ class Dims:
     per_layer: int = 6
     mla_k: int = 12  # length of a query head of latent attention
     mla_v: int = 10
+    inner: int = 48  # channels of a recurrent mixer
+    state: int = 16  # a row of its state
+    conv: int = 4
+    rank: int = 4  # its heads, or what the lengths of its steps are compressed to
+    group: int = 2
+    short: int = 3  # positions of a short convolution
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor by its name without `blk.N.`, rows first."""
         e, q = self.embd, self.head * self.k
         k, v = self.head_kv * self.k, self.head_kv * self.v
         x, nope = self.expert, self.mla_k - self.rot
+        inner, channels = self.inner, self.inner + 2 * self.group * self.state
         return {
             "token_embd": (self.vocab, e), "output": (self.vocab, e), "position_embd": (self.ctx, e), "token_types": (2, e),
             "rope_freqs": (self.rot // 2,), "rope_factors_long": (self.rot // 2,), "rope_factors_short": (self.rot // 2,),
@@ -73,6 +80,14 @@ class Dims:
             "per_layer_token_embd": (self.vocab, self.layer * self.per_layer), "per_layer_model_proj": (self.layer * self.per_layer, e),
             "per_layer_proj_norm": (self.per_layer,), "inp_gate": (self.per_layer, e), "proj": (e, self.per_layer),
             "layer_output_scale": (1,),
+            "mamba_in": (2 * inner, e), "mamba_conv": (inner, self.conv), "mamba_x": (self.rank + 2 * self.state, inner),
+            "mamba_dt": (inner, self.rank), "mamba_a": (inner, self.state), "mamba_d": (inner,), "ssm_out": (e, inner),
+            "ssm_dt_norm": (self.rank,), "ssm_b_norm": (self.state,), "ssm_c_norm": (self.state,),
+            "mamba2_in": (inner + channels + self.rank, e), "ssm_conv": (channels, self.conv), "dt_bias": (self.rank,),
+            "mamba2_a": (self.rank, 1), "mamba2_d": (self.rank, 1), "group_norm": (self.group, inner // self.group),
+            "net_qkv": (channels, e), "attn_gate": (inner, e), "ssm_ba": (2 * self.rank, e), "ssm_alpha": (self.rank, e), "ssm_beta": (self.rank, e),
+            "net_a": (self.rank,), "net_norm": (inner // self.rank,), "gated_q": (2 * q, e),
+            "shortconv.in_proj": (3 * e, e), "shortconv.conv": (e, self.short), "shortconv.out_proj": (e, e),
             "head_q_norm": (self.k,), "head_k_norm": (self.k,),
             "row_q_norm": (q,), "row_k_norm": (k,),
             "own_q_norm": (self.head, self.k), "own_k_norm": (self.head_kv, self.k),
@@ -83,9 +98,29 @@ RENAMED = {
     "ffn_gate_up": "ffn_up",
     "mla_q": "attn_q",
     "mla_output": "attn_output",
+    "mamba_in": "ssm_in",
+    "mamba_conv": "ssm_conv1d",
+    "mamba_x": "ssm_x",
+    "mamba_dt": "ssm_dt",
+    "mamba2_in": "ssm_in",
+    "ssm_conv": "ssm_conv1d",
+    "group_norm": "ssm_norm",
+    "net_norm": "ssm_norm",
+    "net_qkv": "attn_qkv",
+    "gated_q": "attn_q",
     **{f"{kind}_{x}_norm": f"attn_{x}_norm" for kind in ("head", "row", "own") for x in "qk"},
 }
-F32_MATRICES = {"ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm"}
+# Names that end without `.weight`.
+BARE = {
+    "mamba_a": "ssm_a",
+    "mamba_d": "ssm_d",
+    "mamba2_a": "ssm_a",
+    "mamba2_d": "ssm_d",
+    "net_a": "ssm_a",
+    "dt_bias": "ssm_dt.bias",
+    "bare_ffn_norm": "ffn_norm",
+}
+F32_MATRICES = {"mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm"}
 # What scales the additions to the residual stream: smaller in deep models, which are chaotic otherwise.
 ADDED = {"attn_output", "mla_output", "ffn_down", "post_attention_norm", "post_ffw_norm"}
 
@@ -150,6 +185,9 @@ class Case:
             if part == "exp_probs_b":
                 yield Tensor(f"{name}.bias", Type.F32, shape, (0.2 * random.normal(size=shape)).astype(np.float32))
                 continue
+            if part in BARE:
+                yield Tensor(prefix + BARE[part], Type.F32, shape, _weights(part, shape, random).astype(np.float32))
+                continue
             is_matrix = len(shape) > 1 and part not in F32_MATRICES
             kind = self.types.get(part, Type.F16 if is_matrix else Type.F32)
             weights = _weights(part, shape, random)
@@ -164,6 +202,8 @@ class Case:
 
 def _weights(part: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     normal = random.normal(size=shape)
+    if part in ("mamba_a", "mamba2_a", "net_a"):
+        return -random.uniform(0.3, 4, shape)
     if part.startswith("rope_f"):
         return random.uniform(1, 4, shape)
     if "norm" in part or part == "layer_output_scale":
@@ -199,7 +239,24 @@ GPT = "attn_norm+ attn_qkv+ attn_output+ ffn_norm+ ffn_up+ ffn_down+"
 EXPANDED = "attn_norm attn_q_a attn_q_a_norm attn_q_b attn_kv_a_mqa attn_kv_a_norm attn_kv_b mla_output ffn_norm"
 LATENT = "attn_norm attn_q_a attn_q_a_norm attn_q_b attn_kv_a_mqa attn_kv_a_norm attn_k_b attn_v_b mla_output ffn_norm"
 
+MAMBA = "mamba_in mamba_conv+ mamba_x mamba_dt+ mamba_a mamba_d ssm_out"
+MAMBA2 = "mamba2_in ssm_conv+ dt_bias mamba2_a mamba2_d group_norm ssm_out"
+DELTA_NET = "net_qkv attn_gate ssm_conv dt_bias net_a net_norm ssm_out"
+GATED_HEADS = "gated_q attn_k attn_v attn_output head_q_norm head_k_norm"
+SHORT = "shortconv.in_proj shortconv.conv shortconv.out_proj"
+
 D = Dims()
+STATE_SPACE = {"ssm.conv_kernel": 4, "ssm.inner_size": 48, "ssm.state_size": 16, "ssm.time_step_rank": 4}
+GROUPS = {"ssm.group_count": 2}
+# A model without attention and feed-forward blocks.
+ALONE = {
+    **STATE_SPACE,
+    **{key: None for key in ("attention.head_count", "attention.head_count_kv", "rope.dimension_count", "feed_forward_length")},
+}
+NEXT = replace(D, layer=4, k=12, v=12, inner=64)
+NEXT_MOE = replace(NEXT, expert=4)
+NEXT_KEYS = {**STATE_SPACE, **GROUPS, "ssm.inner_size": 64, "rope.freq_base": 20000.0}
+NEXT_SECTIONS = {"rope.dimension_sections": [1, 1, 1, 0]}
 MHA = replace(D, head_kv=4)
 MQA = replace(D, head_kv=1)
 LONG_HEADS = replace(D, k=12, v=12, rot=12)
@@ -364,6 +421,37 @@ CASES = [
     Case("orion", LAYER_UNTIED, f"attn_norm+ {QKV} attn_output ffn_norm+ {GATED}", D, eps=LN),
     Case("stablelm", LAYER_UNTIED, f"attn_norm+ {QKV_BIASED} attn_output ffn_norm+ {GATED}", replace(MHA, rot=4), {"use_parallel_residual": False}, LN),
     Case("stablelm:qk-norm", LAYER_UNTIED, f"attn_norm+ {QKV} attn_output own_q_norm own_k_norm {GATED}", replace(D, rot=2), {"use_parallel_residual": True}, LN),
+
+    Case("mamba", TIED, f"attn_norm {MAMBA}", D, ALONE),
+    Case("mamba:normalised", UNTIED, f"attn_norm {MAMBA}", D, {**ALONE, "ssm.dt_b_c_rms": True}),
+    Case("mamba2", TIED, f"attn_norm {MAMBA2}", D, {**ALONE, **GROUPS}),
+    Case("jamba", UNTIED, f"attn_norm {QKV} attn_output ffn_norm {EXPERTS}", replace(D, layer=3, expert=4, expert_ff=28),
+         {**STATE_SPACE, "attention.head_count_kv": [0, 2, 0], "rope.dimension_count": None},
+         blocks={layer: (f"attn_norm {MAMBA} ssm_dt_norm ssm_b_norm ssm_c_norm ffn_norm {GATED}", replace(D)) for layer in (0, 2)}),
+    Case("granitehybrid", TIED, LLAMA, replace(D, layer=3), {
+        **STATE_SPACE, **GROUPS, "attention.head_count_kv": [0, 2, 0], "logit_scale": 4.0, "residual_scale": 0.44, "embedding_scale": 3.0,
+        "attention.scale": 0.3, "rope.scaling.finetuned": True,
+    }, blocks={layer: (f"attn_norm {MAMBA2} ffn_norm {GATED}", D) for layer in (0, 2)}),
+    Case("falcon-h1", UNTIED, f"attn_norm {QKV} attn_output {MAMBA2} bare_ffn_norm {GATED}", D, {**STATE_SPACE, **GROUPS}),
+    Case("qwen3next", UNTIED, f"attn_norm {DELTA_NET} ssm_ba post_attention_norm {EXPERTS} ffn_gate_inp_shexp {SHARED}", NEXT_MOE,
+         {**NEXT_KEYS, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 20},
+         blocks={3: (f"attn_norm {GATED_HEADS} post_attention_norm {EXPERTS} ffn_gate_inp_shexp {SHARED}", NEXT_MOE)}),
+    Case("qwen35", UNTIED, f"attn_norm {DELTA_NET} ssm_alpha ssm_beta post_attention_norm {GATED}", NEXT, {**NEXT_KEYS, **NEXT_SECTIONS},
+         blocks={3: (f"attn_norm {GATED_HEADS} post_attention_norm {GATED}", NEXT)}),
+    Case("qwen35:intervals", UNTIED, f"attn_norm {DELTA_NET} ssm_alpha ssm_beta post_attention_norm {GATED}", NEXT,
+         {**NEXT_KEYS, **NEXT_SECTIONS, "full_attention_interval": 2},
+         blocks={layer: (f"attn_norm {GATED_HEADS} post_attention_norm {GATED}", NEXT) for layer in (1, 3)}),
+    Case("qwen35moe", UNTIED, f"attn_norm {DELTA_NET} ssm_alpha ssm_beta post_attention_norm {EXPERTS} ffn_gate_inp_shexp {SHARED}", NEXT_MOE,
+         {**NEXT_KEYS, **NEXT_SECTIONS, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 20},
+         blocks={3: (f"attn_norm {GATED_HEADS} post_attention_norm {EXPERTS} ffn_gate_inp_shexp {SHARED}", NEXT_MOE)}),
+    Case("lfm2", "token_embd token_embd_norm", QK_NORMED, replace(D, layer=3), {"attention.head_count_kv": [0, 2, 0], "shortconv.l_cache": 3},
+         blocks={layer: (f"attn_norm {SHORT} ffn_norm {GATED}", D) for layer in (0, 2)}),
+    Case("lfm2:window", "token_embd token_embd_norm", QK_NORMED, replace(D, layer=3, short=4),
+         {"attention.head_count_kv": [2, 0, 2], "shortconv.l_cache": 4, "attention.sliding_window": 5},
+         blocks={1: (f"attn_norm {SHORT} ffn_norm {GATED}", replace(D, short=4))}),
+    Case("lfm2moe", "token_embd token_embd_norm", f"attn_norm {QKV} attn_output {HEAD_NORMS} ffn_norm {EXPERTS} exp_probs_b", replace(D, layer=3, expert=4), {
+        "attention.head_count_kv": [0, 2, 0], "shortconv.l_cache": 3, "leading_dense_block_count": 1, "expert_feed_forward_length": 12, "expert_gating_func": 2,
+    }, blocks={0: (f"attn_norm {SHORT} ffn_norm {GATED}", D), 2: (f"attn_norm {SHORT} ffn_norm {EXPERTS} exp_probs_b", replace(D, expert=4))}),
 
     Case("gpt2", f"{LAYER_TIED} position_embd", GPT, MHA, {"attention.head_count_kv": None, "rope.dimension_count": None}, LN),
     Case("starcoder", f"{LAYER_UNTIED} position_embd", GPT, MQA, {"rope.dimension_count": None}, LN),

@@ -16,7 +16,7 @@
 //! | [`model`] | hyper-parameters, weights, the forward pass |
 //! | [`state`] | the sequences computed so far, and the pages that they share |
 //! | [`compute`] | linear maps, normalisations, attention over a batch, divided among cores; knows no model |
-//! | [`kv_cache`] | keys and values, in pages of positions |
+//! | [`kv_cache`], [`recurrent_state`] | keys and values, in pages of positions; what recurrent layers keep |
 //! | [`race`] | which set of inner loops is the fastest here |
 //! | [`roofline`] | what memory and multipliers can do at most |
 //! | [`quant`] | weights as matrices, and products over them |
@@ -38,6 +38,7 @@ pub mod model;
 pub mod parallel;
 pub mod quant;
 pub mod race;
+pub mod recurrent_state;
 pub mod roofline;
 pub mod sampling;
 pub mod session;

@@ -135,7 +135,7 @@ fn a_tensor_of_another_shape_is_refused_by_name() {
 fn an_unknown_tensor_is_refused_by_name() {
     for case in cases("architectures") {
         let file = case.file();
-        for extra in ["blk.0.attn_gate.weight", "surprise.bias"] {
+        for extra in ["blk.0.attn_surprise.weight", "surprise.bias"] {
             let file = rewritten(&file.gguf(), |_| true, |tensor| Some(*tensor), Some(extra));
             let error = refusal(&file).unwrap_or_else(|| panic!("{}: {extra} is accepted", case.name));
             assert!(matches!(error, ModelError::UnknownTensor(name) if name.as_str() == extra), "{error}");

@@ -19,13 +19,6 @@ use llm::simd::Kernels;
 use llm::tokenizer::{EncodeOptions, Tokenizer};
 use serde_json::Value;
 
-/// Cases that are left out: recurrent and hybrid architectures.
-#[rustfmt::skip]
-const LEFT_OUT: [&str; 10] = [
-    "arch/lfm2", "arch/lfm2moe", "arch/qwen3next", "arch/qwen35", "arch/qwen35moe", "arch/mamba",
-    "arch/mamba2", "arch/jamba", "arch/granitehybrid", "arch/falcon-h1",
-];
-
 /// The measure's bound for exact activations, where the kit states none.
 const STRICT_LIMIT: f64 = 1e-9;
 
@@ -48,11 +41,9 @@ impl Kit {
         Some(Self { folder, cases })
     }
 
-    /// The cases of these kinds that the engine supports.
+    /// The cases of these kinds.
     fn cases(&self, kinds: &[&str]) -> impl Iterator<Item = &Value> {
-        self.cases.iter().filter(move |case| {
-            kinds.contains(&text(case, "kind")) && !LEFT_OUT.contains(&text(case, "name"))
-        })
+        self.cases.iter().filter(move |case| kinds.contains(&text(case, "kind")))
     }
 
     fn read(&self, name: &str) -> Vec<u8> {

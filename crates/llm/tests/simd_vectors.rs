@@ -84,6 +84,7 @@ fn each_element_becomes_what_the_definition_says() {
     check_each("tanh", |k, x, _| k.tanh(x), |x, _| x.tanh(), 1.5e-7);
     check_each("silu", |k, x, _| k.silu(x), |x, _| silu(x), 3e-7);
     check_each("silu_gated", |k, x, y| k.silu_gated(x, y), |x, y| x * silu(y), 3e-7);
+    check_each("sigmoid_gated", |k, x, y| k.sigmoid_gated(x, y), |x, y| x / (1.0 + (-y).exp()), 3e-7);
     check_each("gelu", |k, x, _| k.gelu(x), |x, _| gelu(x), 6e-7);
     check_each("gelu_gated", |k, x, y| k.gelu_gated(x, y), |x, y| x * gelu(y), 6e-7);
 }

@@ -118,6 +118,12 @@ fn check(
     let options = options(texts.len(), n_ctx, n_batch, n_batch, kv_type);
     with_runner(model, kernels, &Threads(n_workers), options, |runner| {
         while (0..texts.len()).any(|text| runner.len(text) < texts[text].len()) {
+            // What recurrent layers keep goes back to a checkpoint or to the beginning, so not too often.
+            if config.is_recurrent() && random.below(4) == 0 {
+                let text = random.below(texts.len());
+                runner.truncate(text, runner.len(text).saturating_sub(random.below(3)));
+                runner.plan_checkpoint(text);
+            }
             let mut parts: Vec<Part> = (0..texts.len())
                 .filter_map(|text| {
                     let (first, end) = (runner.len(text), texts[text].len());
@@ -125,6 +131,7 @@ fn check(
                     // Encoders read whole texts; others now and then go back a little.
                     let (first, len) = match config.is_encoder() {
                         true => (first, most),
+                        false if config.is_recurrent() => (first, random.below(most + 1)),
                         false if most > 0 => (first - random.below(2).min(first), random.below(most + 1)),
                         false => (first, 0),
                     };

@@ -45,6 +45,13 @@ pub struct BatchSpan {
     pub n_tokens: usize,
 }
 
+impl BatchSpan {
+    /// Where its rows are among those of the whole batch, `[n_tokens][width]`.
+    pub fn rows(&self, width: usize) -> Range<usize> {
+        self.first_token * width..(self.first_token + self.n_tokens) * width
+    }
+}
+
 /// The keys and values of one head of a sequence.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'c> {

@@ -6,7 +6,7 @@
 //! ([`Weights`](super::weights::Weights)).
 //!
 //! A layer is a sequence mixer followed by a channel mixer, each of which adds to the residual
-//! stream. Every family here mixes the sequence by attention.
+//! stream. Families mix the sequence by attention, by a recurrence, or by both.
 
 use super::families::ARCHITECTURES;
 pub use crate::compute::NormKind;
@@ -38,6 +38,8 @@ pub struct Architecture {
     pub qk_norm: QkNorm,
     /// The form of attention.
     pub attention: AttentionKind,
+    /// The recurrent sequence mixer, in families that have one.
+    pub recurrence: Option<Recurrence>,
     /// Which biases a file must have; those that it has are always used.
     pub biases: Biases,
     /// The nonlinearity of the feed-forward block.
@@ -67,6 +69,10 @@ pub struct Architecture {
     /// Whether a layer can be without heads, which then passes the stream on; with query heads only, which then is
     /// linear; or without a feed-forward block, which then changes nothing.
     pub has_empty_layers: bool,
+    /// Whether queries come with a gate for each element of a head's output (Qwen3-Next).
+    pub gates_heads: bool,
+    /// The name of the normalisation before the output matrix.
+    pub output_norm: &'static str,
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
@@ -116,6 +122,8 @@ pub enum Block {
 /// The ways in which a position enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Positions {
+    /// Not at all.
+    None,
     /// Rotary embedding of queries and keys (Su et al. 2021).
     Rope(RopePairs),
     /// A learned vector per position, added to the token's embedding (`position_embd`).
@@ -197,6 +205,8 @@ pub enum Window {
         /// Of how many layers the last sees all.
         period: usize,
     },
+    /// As many positions as `attention.sliding_window` says, in every layer; none without the key, or if it is 0.
+    Everywhere,
     /// As [`OrLength`](Self::OrLength), in models of so many layers.
     AtLayers {
         /// Of how many layers the last sees all.
@@ -248,6 +258,51 @@ pub enum AttentionKind {
     Latent,
 }
 
+/// The recurrent sequence mixers of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recurrence {
+    /// Which one it is.
+    pub kind: RecurrenceKind,
+    /// The layers that have it.
+    pub layers: RecurrentLayers,
+}
+
+/// The recurrent sequence mixers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecurrenceKind {
+    /// A selective state space with a decay for each element of its state (Gu and Dao 2023).
+    Mamba,
+    /// A selective state space with a decay for each head (Dao and Gu 2024).
+    Mamba2,
+    /// Linear attention with the gated delta rule (Yang et al. 2024).
+    DeltaNet(KeyHeads),
+    /// A convolution over a few positions between two gates (LFM2).
+    ShortConvolution,
+}
+
+/// Which queries and keys go with which values, where several values share them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyHeads {
+    /// Neighbouring values share a key.
+    Neighbours,
+    /// Keys go with values in turns.
+    Cyclic,
+}
+
+/// The layers with a recurrent mixer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecurrentLayers {
+    /// All; there is no attention.
+    All,
+    /// Those that `attention.head_count_kv` gives no heads.
+    WithoutHeads,
+    /// Those that `attention.recurrent_layers` lists; without the key all but each n-th, n being
+    /// `full_attention_interval`, or 4.
+    AllButEach,
+    /// All, beside attention: both read the same, and what they give is added.
+    BesideAttention,
+}
+
 /// Biases that a file must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Biases {
@@ -283,6 +338,8 @@ pub enum FeedForwardKind {
     FusedGated,
     /// Gated, half as wide as `feed_forward_length` says.
     HalfGated,
+    /// There is none, whatever `feed_forward_length` says.
+    None,
 }
 
 /// How the experts of a mixture are chosen and weighted.
@@ -332,6 +389,8 @@ pub enum ExpertLayers {
     AfterLeading,
     /// From `leading_dense_block_count` on, each `interleave_moe_layer_step`-th.
     Interleaved,
+    /// Those with a router.
+    WithRouter,
 }
 
 /// What the token's embedding is multiplied by.
@@ -390,11 +449,14 @@ pub struct Required {
     pub layer: &'static [&'static str],
     /// Tensors of each layer with experts.
     pub expert_layer: &'static [&'static str],
+    /// Tensors of each layer with a recurrent mixer.
+    pub recurrent_layer: &'static [&'static str],
 }
 
 impl Required {
     /// Nothing more than what all families must have.
-    pub const NOTHING: Self = Required { keys: &[], model: &[], layer: &[], expert_layer: &[] };
+    pub const NOTHING: Self =
+        Required { keys: &[], model: &[], layer: &[], expert_layer: &[], recurrent_layer: &[] };
 }
 
 impl Architecture {

@@ -25,14 +25,22 @@ impl Forward<'_, '_> {
         let config = self.model.config();
         let layer = &weights.config;
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
-        let (HeadScratch { q, k, v, heads, quantized }, _) = workspace.take();
+        let (HeadScratch { q_and_gate, q, k, v, heads, quantized }, _) = workspace.take();
         let q = &mut q[..batch.n_tokens * n_head * head_len_k];
         let k = &mut k[..batch.n_tokens * n_head_kv * head_len_k];
         let v = &mut v[..batch.n_tokens * n_head_kv * head_len_v];
         let heads = &mut heads[..batch.n_tokens * n_head * head_len_v];
 
         let mut input = Activations::new(x, config.n_embd, quantized, self.compute.precision);
-        self.compute.linear_of(&weights.wq, &mut input, q);
+        if layer.is_gated {
+            let q_and_gate = &mut q_and_gate[..2 * q.len()];
+            self.compute.linear_of(&weights.wq, &mut input, q_and_gate);
+            for (q, both) in q.chunks_exact_mut(head_len_k).zip(q_and_gate.chunks_exact(2 * head_len_k)) {
+                q.copy_from_slice(&both[..head_len_k]);
+            }
+        } else {
+            self.compute.linear_of(&weights.wq, &mut input, q);
+        }
         if let Some(wk) = &weights.wk {
             self.compute.linear_of(wk, &mut input, k);
             match &weights.wv {
@@ -100,6 +108,13 @@ impl Forward<'_, '_> {
             sink: weights.sinks.map(|sinks| sinks[head]),
         };
         attention.run(batch.spans(), q, context, sight, heads);
+        if layer.is_gated {
+            for (head, both) in
+                heads.chunks_exact_mut(head_len_v).zip(q_and_gate.chunks_exact(2 * head_len_k))
+            {
+                self.compute.kernels.sigmoid_gated(head, &both[head_len_k..]);
+            }
+        }
         self.compute.linear(&weights.wo, heads, quantized, x);
     }
 

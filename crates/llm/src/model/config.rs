@@ -18,6 +18,7 @@ use super::layer_config::{LayerConfig, layers};
 use super::rope::{RopeConfig, Sections};
 use crate::compute::Normalisation;
 use crate::gguf::{Gguf, Name, Value};
+use crate::recurrent_state::RecurrentShape;
 
 /// The dimensions and constants of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,6 +199,12 @@ impl Config {
         Normalisation { kind: self.architecture.norm, eps: self.norm_eps }
     }
 
+    /// Whether a layer keeps a state that is replaced at each position, so that a text cannot be cut back to any
+    /// length.
+    pub fn is_recurrent(&self) -> bool {
+        self.layers.iter().any(|layer| layer.state.recurrent_shape() != RecurrentShape::default())
+    }
+
     /// How pairs are turned, in families with a rotary embedding.
     pub fn rope_pairs(&self) -> Option<RopePairs> {
         let has_sections = self.rope.as_ref().is_some_and(|rope| rope.sections.is_some());
@@ -232,7 +239,11 @@ fn rope_pairs(architecture: &Architecture, n_layer: usize, has_sections: bool) -
         Positions::Rope(_) if has_sections => Some(RopePairs::Halves),
         Positions::Rope(pairs) => Some(pairs),
         Positions::AlibiAtLayers(at, pairs) if at != n_layer => Some(pairs),
-        Positions::AlibiAtLayers(..) | Positions::Learned | Positions::Alibi | Positions::AlibiByKey => None,
+        Positions::AlibiAtLayers(..)
+        | Positions::None
+        | Positions::Learned
+        | Positions::Alibi
+        | Positions::AlibiByKey => None,
     }
 }
 

@@ -16,6 +16,7 @@ const LLAMA: Architecture = Architecture {
     window: Window::None,
     qk_norm: QkNorm::None,
     attention: AttentionKind::Causal,
+    recurrence: None,
     biases: Biases::Optional,
     activation: Activation::Silu,
     feed_forward: FeedForwardKind::Gated,
@@ -29,6 +30,8 @@ const LLAMA: Architecture = Architecture {
     unused: &[],
     output_embeds: false,
     has_empty_layers: false,
+    gates_heads: false,
+    output_norm: "output_norm",
     normalises_values: false,
 };
 
@@ -42,6 +45,41 @@ const GPT: Architecture = Architecture {
     norm_weights: NormWeights::WeightAndBias,
     activation: Activation::Gelu,
     feed_forward: FeedForwardKind::Plain,
+    routing: None,
+    ..NEOX
+};
+
+/// The form of Mamba: layers of recurrent mixers alone.
+const MAMBA: Architecture = Architecture {
+    positions: Positions::None,
+    recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba, layers: RecurrentLayers::All }),
+    feed_forward: FeedForwardKind::None,
+    routing: None,
+    ..LLAMA
+};
+
+/// The form of Qwen3-Next: of four layers, three have a gated delta net, and one has gated attention.
+const QWEN3_NEXT: Architecture = Architecture {
+    norms: RENAMED_FFN_NORM,
+    qk_norm: QkNorm::BeforeRope,
+    gates_heads: true,
+    recurrence: Some(Recurrence {
+        kind: RecurrenceKind::DeltaNet(KeyHeads::Cyclic),
+        layers: RecurrentLayers::AllButEach,
+    }),
+    ..NEOX
+};
+
+/// The form of LFM2: short convolutions, and attention in some layers.
+const LFM2: Architecture = Architecture {
+    qk_norm: QkNorm::BeforeRope,
+    window: Window::Everywhere,
+    recurrence: Some(Recurrence {
+        kind: RecurrenceKind::ShortConvolution,
+        layers: RecurrentLayers::WithoutHeads,
+    }),
+    output_norm: "token_embd_norm",
+    unused: &["dense_2."],
     routing: None,
     ..NEOX
 };
@@ -68,6 +106,9 @@ const OUTPUT: Required = Required { model: &["output.weight"], ..Required::NOTHI
 const OUTPUT_AND_BIAS: Required = Required { model: &["output.weight", "output.bias"], ..Required::NOTHING };
 
 const SECTIONS: Required = Required { keys: &["rope.dimension_sections"], ..Required::NOTHING };
+
+/// The gates of a delta net, a matrix each.
+const APART_GATES: &[&str] = &["ssm_beta.weight", "ssm_alpha.weight"];
 
 /// What scores a text by its hidden states.
 const SCORES: &[&str] = &["cls."];
@@ -209,6 +250,45 @@ pub static ARCHITECTURES: &[Architecture] = &[
         block: Block::ParallelWithoutFfnNorm, qk_norm: QkNorm::MaybeBeforeRope,
         required: OUTPUT,
         ..NEOX
+    },
+
+    Architecture { name: "mamba", ..MAMBA },
+    Architecture { name: "mamba2", recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::All }), required: Required { recurrent_layer: &["ssm_conv1d.bias", "ssm_norm.weight"], ..Required::NOTHING }, ..MAMBA },
+    Architecture {
+        name: "jamba",
+        positions: Positions::None, recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba, layers: RecurrentLayers::WithoutHeads }),
+        required: Required { recurrent_layer: &["ssm_dt_norm.weight", "ssm_b_norm.weight", "ssm_c_norm.weight"], ..Required::NOTHING },
+        routing: Some(Routing { normalise: Normalise::No, layers: ExpertLayers::WithRouter, ..SOFTMAX_ROUTING }),
+        ..LLAMA
+    },
+    Architecture {
+        name: "granitehybrid",
+        recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::WithoutHeads }),
+        rope_layers: RopeLayers::UnlessNotFinetuned, logit_scale: LogitScale::Divides, reads: GRANITE_SCALES,
+        required: Required { recurrent_layer: &["ssm_norm.weight"], ..Required::NOTHING },
+        ..LLAMA
+    },
+    Architecture { name: "falcon-h1", recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::BesideAttention }), ..NEOX },
+    Architecture {
+        name: "qwen3next",
+        recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Neighbours), layers: RecurrentLayers::AllButEach }),
+        required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: &["ssm_ba.weight"], ..Required::NOTHING },
+        ..QWEN3_NEXT
+    },
+    Architecture { name: "qwen35", rope_sections: RopeSections::Interleaved, required: Required { recurrent_layer: APART_GATES, ..SECTIONS }, routing: None, ..QWEN3_NEXT },
+    Architecture {
+        name: "qwen35moe",
+        rope_sections: RopeSections::Interleaved,
+        required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: APART_GATES, ..SECTIONS },
+        ..QWEN3_NEXT
+    },
+    Architecture { name: "lfm2", ..LFM2 },
+    Architecture {
+        name: "lfm2moe",
+        required: Required { keys: &["expert_gating_func"], expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
+        reads: &[("expert_weights_scale", None)],
+        routing: Some(Routing { gating: Gating::Sigmoid, normalise: Normalise::Yes, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
+        ..LFM2
     },
 
     Architecture { name: "gpt2", positions: Positions::Learned, biases: Biases::All, ..GPT },

@@ -25,8 +25,8 @@ pub struct Forward<'f, 'a> {
 }
 
 impl Forward<'_, '_> {
-    /// Computes the tokens of all `spans`, stores their keys and values in the spans' slots of `state`, and
-    /// returns the logits asked for, `[rows][n_output]`, in the order of the spans.
+    /// Computes the tokens of all `spans`, stores their keys and values in the spans' slots of `state`, replaces what
+    /// recurrent layers keep there, and returns the logits asked for, `[rows][n_output]`, in the order of the spans.
     ///
     /// `go_on` is asked before each mixer of each layer, and may break off: the positions then are as good
     /// as not computed.
@@ -82,6 +82,16 @@ impl Forward<'_, '_> {
                     let output = &mut heads[..n_stream];
                     self.compute.linear(linear, block, quantized, output);
                     block.copy_from_slice(output);
+                }
+                Mixer::Recurrent(weights) => {
+                    self.recurrent(weights, batch, block, state, workspace.lend());
+                }
+                Mixer::Both(attention, weights) => {
+                    let beside = &mut parallel_block[..n_stream];
+                    beside.copy_from_slice(block);
+                    self.head_attention(attention, batch, block, state, angles, workspace.lend());
+                    self.recurrent(weights, batch, beside, state, workspace.lend());
+                    self.compute.kernels.add(block, beside);
                 }
                 Mixer::None => {}
             }

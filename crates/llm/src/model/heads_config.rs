@@ -1,6 +1,6 @@
 //! The hyper-parameters of attention with keys and values per head.
 
-use super::architecture::{Architecture, RopeLayers, Window};
+use super::architecture::{Architecture, RecurrentLayers, RopeLayers, Window};
 use super::error::ModelError;
 use super::keys::Keys;
 use crate::gguf::Value;
@@ -21,6 +21,8 @@ pub struct HeadsConfig {
     pub sight: Sight,
     /// Whether queries and keys are turned.
     pub has_rope: bool,
+    /// Whether queries come with a gate for each element of the output.
+    pub is_gated: bool,
     /// The layer whose keys and values are attended to: itself, or an earlier one.
     pub kv_layer: usize,
 }
@@ -47,8 +49,7 @@ impl HeadsConfig {
 pub(super) struct HeadKeys<'k, 'g, 'a> {
     pub keys: &'k Keys<'g, 'a>,
     pub architecture: &'k Architecture,
-    /// Elements of keys and values for which no key says it, by the heads of the first layer.
-    pub default_head_len: usize,
+    pub n_embd: usize,
     /// Layers in the file, those that are not used included.
     pub n_block: usize,
     /// Layers that are used.
@@ -79,8 +80,28 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
             Some(n_own_kv) if n_shared_kv == 0 || n_own_kv >= 2 => n_own_kv,
             _ => return Err(keys.invalid(SHARED_KV, n_shared_kv, "at most block_count - 2")),
         };
-        let default_head_len = n_embd / keys.layer_width("attention.head_count", 0, n_block)?;
-        Ok(HeadKeys { keys, architecture, default_head_len, n_block, n_layer, n_own_kv })
+        Ok(HeadKeys { keys, architecture, n_embd, n_block, n_layer, n_own_kv })
+    }
+
+    /// Whether layer `index` has a recurrent mixer, and whether it has attention.
+    pub fn mixers(&self, layers: RecurrentLayers, index: usize) -> Result<(bool, bool), ModelError> {
+        const LIST: &str = "attention.recurrent_layers";
+        const INTERVAL: &str = "full_attention_interval";
+        let is_recurrent = match layers {
+            RecurrentLayers::BesideAttention => return Ok((true, true)),
+            RecurrentLayers::All => true,
+            RecurrentLayers::WithoutHeads => {
+                self.keys.optional_layer_number(N_HEAD_KV, index, self.n_block)? == Some(0)
+            }
+            RecurrentLayers::AllButEach => match self.keys.gguf.get((self.keys.prefix, LIST)) {
+                Some(Value::Array(_)) => self.keys.layer_flag(LIST, index)?,
+                _ => {
+                    let interval = self.keys.optional_width(INTERVAL)?.unwrap_or(4);
+                    !(index + 1).is_multiple_of(interval)
+                }
+            },
+        };
+        Ok((is_recurrent, !is_recurrent))
     }
 
     /// Query heads of layer `index`; 0 where it has none, in families in which that can be.
@@ -115,7 +136,9 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         index: usize,
         owner: impl Fn(usize) -> Option<Sight>,
     ) -> Result<HeadsConfig, ModelError> {
-        let HeadKeys { keys, architecture, default_head_len, n_layer, n_own_kv, .. } = *self;
+        let HeadKeys { keys, architecture, n_embd, n_block, n_layer, n_own_kv } = *self;
+        // By the heads of the first layer.
+        let default_head_len = n_embd / keys.layer_width("attention.head_count", 0, n_block)?;
         let sight = sight(keys, architecture, index, n_layer)?;
         // Layers with a window can have heads of their own length.
         let length = |suffix, window_suffix| -> Result<usize, ModelError> {
@@ -151,7 +174,15 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
             RopeLayers::Windowed => sight != Sight::All || !architecture.window.is_in(n_layer),
             RopeLayers::UnlessNotFinetuned => keys.optional_bool("rope.scaling.finetuned")?.unwrap_or(true),
         };
-        Ok(HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, sight, has_rope, kv_layer })
+        let is_gated = architecture.gates_heads;
+        if is_gated && head_len_v != head_len_k {
+            return Err(keys.invalid(
+                "attention.value_length",
+                head_len_v,
+                "the same as attention.key_length",
+            ));
+        }
+        Ok(HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, sight, has_rope, is_gated, kv_layer })
     }
 }
 
@@ -192,6 +223,10 @@ fn sight(
         }
         Window::Optional { period } => match keys.optional_length(WINDOW)? {
             Some(length @ 1..) if is_windowed(period)? => Sight::Window(length),
+            _ => Sight::All,
+        },
+        Window::Everywhere => match keys.optional_length(WINDOW)? {
+            Some(length @ 1..) => Sight::Window(length),
             _ => Sight::All,
         },
         Window::Pattern => match keys.layer_flag(PATTERN, index)? {

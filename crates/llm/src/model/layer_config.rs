@@ -2,12 +2,14 @@
 
 use alloc::vec::Vec;
 
-use super::architecture::{Architecture, AttentionKind, ExpertLayers, FeedForwardKind};
+use super::architecture::{Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence};
 use super::error::ModelError;
-use super::heads_config::HeadKeys;
+use super::heads_config::{HeadKeys, Sight};
 use super::keys::Keys;
 use super::latent_config::LatentConfig;
 use super::mixer_config::{LayerState, MixerConfig};
+use super::recurrent_config::RecurrentConfig;
+use crate::gguf::Name;
 
 /// What can differ from layer to layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub(super) fn layers(
     let expert_layers = architecture.routing.map_or(ExpertLayers::All, |routing| routing.layers);
     let expert_step = match expert_layers {
         ExpertLayers::Interleaved => keys.optional_number("interleave_moe_layer_step")?.unwrap_or(1),
-        ExpertLayers::All | ExpertLayers::AfterLeading => 1,
+        _ => 1,
     };
     let head_keys = HeadKeys::new(keys, architecture, n_embd, n_block, n_layer)?;
 
@@ -51,24 +53,29 @@ pub(super) fn layers(
         .try_reserve_exact(n_layer)
         .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_layer * size_of::<LayerConfig>() })?;
     for index in 0..n_layer {
-        let n_head = head_keys.n_head(index)?;
-        let mixer = match architecture.attention {
-            AttentionKind::Latent => MixerConfig::Latent(LatentConfig::from_keys(keys, n_embd, n_head)?),
-            AttentionKind::Causal | AttentionKind::Bidirectional => {
-                match (n_head, head_keys.n_head_kv(n_head, index)?) {
-                    (0, _) => MixerConfig::None,
-                    (_, 0) => MixerConfig::Linear,
-                    (_, n_head_kv) => {
-                        let owner = |layer: usize| layers.get(layer)?.mixer.heads().map(|heads| heads.sight);
-                        MixerConfig::Heads(head_keys.heads(n_head, n_head_kv, index, owner)?)
+        let owner = |layer: usize| layers.get(layer)?.mixer.heads().map(|heads| heads.sight);
+        let attention = || attention(keys, architecture, &head_keys, n_embd, index, owner);
+        let mixer = match architecture.recurrence {
+            None => attention()?,
+            Some(Recurrence { kind, layers }) => match head_keys.mixers(layers, index)? {
+                (false, _) => attention()?,
+                (true, has_attention) => {
+                    let recurrent = RecurrentConfig::from_keys(keys, kind, n_embd)?;
+                    match has_attention.then(attention).transpose()? {
+                        Some(MixerConfig::Heads(heads)) => MixerConfig::Both(heads, recurrent),
+                        _ => MixerConfig::Recurrent(recurrent),
                     }
                 }
-            }
+            },
         };
         let has_experts = has_experts
             && match expert_layers {
                 ExpertLayers::All => true,
                 ExpertLayers::AfterLeading => index >= n_dense,
+                ExpertLayers::WithRouter => {
+                    let router = Name::format(format_args!("blk.{index}.ffn_gate_inp.weight"));
+                    keys.gguf.tensor(router.as_str()).is_some()
+                }
                 // A step of 0 is none.
                 ExpertLayers::Interleaved => {
                     index >= n_dense && expert_step > 0 && (index + 1).is_multiple_of(expert_step)
@@ -76,6 +83,7 @@ pub(super) fn layers(
             };
         // Experts are as wide as their tensors.
         let n_ff = match has_experts || architecture.has_empty_layers {
+            _ if architecture.feed_forward == FeedForwardKind::None => 0,
             true => keys.optional_layer_number("feed_forward_length", index, n_block)?.unwrap_or(0),
             false => keys.layer_width("feed_forward_length", index, n_block)?,
         };
@@ -86,4 +94,24 @@ pub(super) fn layers(
         layers.push(LayerConfig { mixer, state: mixer.state(index), n_ff, has_experts });
     }
     Ok(layers)
+}
+
+/// The attention of layer `index`.
+fn attention(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+    head_keys: &HeadKeys<'_, '_, '_>,
+    n_embd: usize,
+    index: usize,
+    owner: impl Fn(usize) -> Option<Sight>,
+) -> Result<MixerConfig, ModelError> {
+    let n_head = head_keys.n_head(index)?;
+    if architecture.attention == AttentionKind::Latent {
+        return Ok(MixerConfig::Latent(LatentConfig::from_keys(keys, n_embd, n_head)?));
+    }
+    Ok(match (n_head, head_keys.n_head_kv(n_head, index)?) {
+        (0, _) => MixerConfig::None,
+        (_, 0) => MixerConfig::Linear,
+        (_, n_head_kv) => MixerConfig::Heads(head_keys.heads(n_head, n_head_kv, index, owner)?),
+    })
 }

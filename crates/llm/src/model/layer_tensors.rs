@@ -55,6 +55,10 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 }
                 MixerConfig::Heads(heads) => Mixer::Heads(self.head_attention(heads)?),
                 MixerConfig::Latent(latent) => Mixer::Latent(self.latent_attention(latent)?),
+                MixerConfig::Recurrent(recurrent) => Mixer::Recurrent(self.recurrent(recurrent)?),
+                MixerConfig::Both(heads, recurrent) => {
+                    Mixer::Both(self.head_attention(heads)?, self.recurrent(recurrent)?)
+                }
             },
             attn_post_norm: self.optional_norm(norms.attn_post)?,
             ffn_norm,
@@ -106,8 +110,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         &mut self,
         heads: HeadsConfig,
     ) -> Result<(Linear<'a>, Option<Linear<'a>>, Option<Linear<'a>>), ModelError> {
-        let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = heads;
-        let (n_q, n_k, n_v) = (n_head * head_len_k, n_head_kv * head_len_k, n_head_kv * head_len_v);
+        let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, is_gated, .. } = heads;
+        let n_gates = if is_gated { n_head * head_len_k } else { 0 };
+        let (n_q, n_k, n_v) = (n_head * head_len_k + n_gates, n_head_kv * head_len_k, n_head_kv * head_len_v);
         let n_embd = self.config.n_embd;
         let biased = self.config.architecture.biases == Biases::All;
         if self.has("attn_qkv.weight") {
@@ -196,7 +201,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let (n_embd, n_ff) = (self.config.n_embd, self.layer.n_ff);
         let biased = self.biased();
         let (gate, up) = match self.config.architecture.feed_forward {
-            FeedForwardKind::Plain => (None, self.linear("ffn_up", n_ff, n_embd, biased)?),
+            FeedForwardKind::None | FeedForwardKind::Plain => {
+                (None, self.linear("ffn_up", n_ff, n_embd, biased)?)
+            }
             FeedForwardKind::Gated | FeedForwardKind::HalfGated => (
                 Some(self.linear("ffn_gate", n_ff, n_embd, biased)?),
                 self.linear("ffn_up", n_ff, n_embd, biased)?,
@@ -257,11 +264,11 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    fn name(&self, part: &str) -> Name {
+    pub(super) fn name(&self, part: &str) -> Name {
         Name::format(format_args!("blk.{}.{part}", self.index))
     }
 
-    fn has(&self, part: &str) -> bool {
+    pub(super) fn has(&self, part: &str) -> bool {
         self.tensors.has(self.name(part).as_str())
     }
 
@@ -270,7 +277,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         self.config.architecture.biases != Biases::Optional
     }
 
-    fn linear(
+    pub(super) fn linear(
         &mut self,
         part: &str,
         rows: usize,
@@ -323,7 +330,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// A normalisation of a row of this length, without a summand.
-    fn norm_of(&mut self, part: &str, len: usize) -> Result<Norm<'a>, ModelError> {
+    pub(super) fn norm_of(&mut self, part: &str, len: usize) -> Result<Norm<'a>, ModelError> {
         self.tensors.norm(self.name(part).as_str(), NormWeights::Weight, len)
     }
 }

@@ -4,7 +4,9 @@
 
 use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
+use super::recurrent_config::RecurrentConfig;
 use crate::kv_cache::KvShape;
+use crate::recurrent_state::RecurrentShape;
 
 /// The sequence mixer of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub enum MixerConfig {
     Heads(HeadsConfig),
     /// Attention with keys and values compressed to one vector.
     Latent(LatentConfig),
+    /// A recurrence.
+    Recurrent(RecurrentConfig),
+    /// Attention and a recurrence that read the same, and whose outputs are added.
+    Both(HeadsConfig, RecurrentConfig),
 }
 
 /// What a layer keeps of a text.
@@ -28,6 +34,10 @@ pub enum LayerState {
     Kv(KvShape),
     /// Nothing of its own: it attends to the keys and values of an earlier layer.
     SharedWith(usize),
+    /// A state that is replaced at each position.
+    Recurrent(RecurrentShape),
+    /// Both.
+    KvAndRecurrent(KvShape, RecurrentShape),
 }
 
 impl MixerConfig {
@@ -38,13 +48,17 @@ impl MixerConfig {
             MixerConfig::Heads(heads) if heads.kv_layer != index => LayerState::SharedWith(heads.kv_layer),
             MixerConfig::Heads(heads) => LayerState::Kv(heads.kv_shape()),
             MixerConfig::Latent(latent) => LayerState::Kv(latent.kv_shape()),
+            MixerConfig::Recurrent(recurrent) => LayerState::Recurrent(recurrent.shape()),
+            MixerConfig::Both(heads, recurrent) => {
+                LayerState::KvAndRecurrent(heads.kv_shape(), recurrent.shape())
+            }
         }
     }
 
     /// Its heads, where it is attention with keys and values per head.
     pub fn heads(&self) -> Option<&HeadsConfig> {
         match self {
-            MixerConfig::Heads(heads) => Some(heads),
+            MixerConfig::Heads(heads) | MixerConfig::Both(heads, _) => Some(heads),
             _ => None,
         }
     }
@@ -57,11 +71,19 @@ impl MixerConfig {
         }
     }
 
+    /// Its recurrence, where it has one.
+    pub fn recurrent(&self) -> Option<&RecurrentConfig> {
+        match self {
+            MixerConfig::Recurrent(recurrent) | MixerConfig::Both(_, recurrent) => Some(recurrent),
+            _ => None,
+        }
+    }
+
     /// Heads with queries, and heads with keys and values; 0 where it has none.
     pub fn head_counts(&self) -> (usize, usize) {
         match self {
-            MixerConfig::None | MixerConfig::Linear => (0, 0),
-            MixerConfig::Heads(heads) => (heads.n_head, heads.n_head_kv),
+            MixerConfig::None | MixerConfig::Linear | MixerConfig::Recurrent(_) => (0, 0),
+            MixerConfig::Heads(heads) | MixerConfig::Both(heads, _) => (heads.n_head, heads.n_head_kv),
             MixerConfig::Latent(latent) => (latent.n_head, latent.n_head_kv()),
         }
     }
@@ -71,10 +93,17 @@ impl LayerState {
     /// The keys and values that the layer adds to the cache at each position; none of them if it does not.
     pub fn kv_shape(&self) -> KvShape {
         match self {
-            LayerState::Kv(shape) => *shape,
-            LayerState::None | LayerState::SharedWith(_) => {
+            LayerState::Kv(shape) | LayerState::KvAndRecurrent(shape, _) => *shape,
+            LayerState::None | LayerState::SharedWith(_) | LayerState::Recurrent(_) => {
                 KvShape { n_head_kv: 0, head_len_k: 0, head_len_v: 0 }
             }
+        }
+    }
+    /// The state that is replaced at each position; nothing where there is none.
+    pub fn recurrent_shape(&self) -> RecurrentShape {
+        match self {
+            LayerState::Recurrent(shape) | LayerState::KvAndRecurrent(_, shape) => *shape,
+            LayerState::None | LayerState::Kv(_) | LayerState::SharedWith(_) => RecurrentShape::default(),
         }
     }
 }

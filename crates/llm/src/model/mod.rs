@@ -25,6 +25,9 @@ mod layer_config;
 mod layer_tensors;
 mod mixer_config;
 mod per_layer_input;
+pub mod recurrent;
+mod recurrent_config;
+mod recurrent_tensors;
 mod rope;
 mod scratch;
 mod span;
@@ -40,6 +43,9 @@ pub use heads_config::{HeadsConfig, Sight};
 pub use latent_config::LatentConfig;
 pub use layer_config::LayerConfig;
 pub use mixer_config::{LayerState, MixerConfig};
+pub use recurrent_config::{
+    DeltaNetConfig, Mamba2Config, MambaConfig, RecurrentConfig, ShortConvolutionConfig,
+};
 pub use rope::{Rope, RopeConfig, Ropes, Sections, Yarn};
 pub use scratch::Scratch;
 pub use span::{Input, Logits, Span};

@@ -6,6 +6,7 @@
 //! ```text
 //! workspace ┬ embeddings per layer                   PerLayerEmbedScratch
 //!           ├ attention                              HeadScratch or LatentScratch
+//!           ├ recurrence                             RecurrentScratch
 //!           ├ feed-forward          HiddenScratch ┬  GateScratch
 //!           │                                     └  DownScratch
 //!           ├ experts               ExpertScratch ┬  RouterScratch
@@ -24,6 +25,7 @@ use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
 use super::layer_config::LayerConfig;
 use super::mixer_config::MixerConfig;
+use super::recurrent_config::RecurrentConfig;
 use super::rope::Ropes;
 use crate::arena::{Arena, OutOfMemory};
 use crate::quant::activation_bytes;
@@ -86,7 +88,9 @@ pub struct Widths {
     n_k: usize,
     n_v: usize,
     n_heads: usize,
+    n_q_and_gate: usize,
     latent: LatentWidths,
+    recurrent: RecurrentWidths,
     n_ff: usize,
     n_expert: usize,
     n_expert_used: usize,
@@ -99,6 +103,7 @@ pub struct Widths {
 struct QuantizedBytes {
     stream: usize,
     in_attention: usize,
+    in_recurrence: usize,
     hidden: usize,
     per_layer: usize,
     to_output: usize,
@@ -133,6 +138,9 @@ impl Widths {
         let latents = config.layers.iter().filter_map(|layer| layer.mixer.latent());
         let latent = latents.map(LatentWidths::new).fold(LatentWidths::default(), LatentWidths::max);
         let n_embd = config.n_embd;
+        let recurrents = config.layers.iter().filter_map(|layer| layer.mixer.recurrent());
+        let recurrent = recurrents.map(|recurrent| RecurrentWidths::new(recurrent, n_embd));
+        let recurrent = recurrent.fold(RecurrentWidths::default(), RecurrentWidths::max);
         // Some layers have a matrix as wide as the stream in the place of heads.
         let n_linear = widest(&|layer| if layer.mixer == MixerConfig::Linear { n_embd } else { 0 });
         let n_heads = of_heads(&|heads| heads.n_head * heads.head_len_v).max(n_linear);
@@ -143,6 +151,7 @@ impl Widths {
             quantized: QuantizedBytes {
                 stream: activation_bytes(n_embd, n_batch),
                 in_attention: activation_bytes(attention_input, n_batch),
+                in_recurrence: activation_bytes(recurrent.widest_input, n_batch),
                 hidden: activation_bytes(n_ff, n_batch),
                 per_layer: activation_bytes(n_embd.max(n_embd_per_layer), n_batch),
                 to_output: activation_bytes(n_embd, n_logits),
@@ -155,7 +164,11 @@ impl Widths {
             n_k: of_heads(&|heads| heads.n_head_kv * heads.head_len_k),
             n_v: of_heads(&|heads| heads.n_head_kv * heads.head_len_v),
             n_heads,
+            n_q_and_gate: of_heads(&|heads| {
+                if heads.is_gated { 2 * heads.n_head * heads.head_len_k } else { 0 }
+            }),
             latent,
+            recurrent,
             n_ff,
             n_expert: config.experts.map_or(0, |experts| experts.n_expert),
             n_expert_used: config.experts.map_or(0, |experts| experts.n_expert_used),
@@ -167,8 +180,9 @@ impl Widths {
     /// What the phase with most buffers takes, together with those that it is within.
     fn workspace_bytes(&self) -> Result<usize, OutOfMemory> {
         let mut most_bytes = 0;
-        let phases: [&[Measure]; 4] = [
+        let phases: [&[Measure]; 5] = [
             &[HeadScratch::measure],
+            &[RecurrentScratch::measure],
             &[LatentScratch::measure],
             &[HiddenScratch::measure, GateScratch::measure],
             &[HiddenScratch::measure, DownScratch::measure],
@@ -253,6 +267,66 @@ impl LatentWidths {
     }
 }
 
+/// Elements for each token of recurrent mixers; 0 in models without.
+#[derive(Debug, Clone, Copy, Default)]
+struct RecurrentWidths {
+    projected: usize,
+    gate: usize,
+    convolved: usize,
+    parameters: usize,
+    gathered: usize,
+    steps: usize,
+    inner: usize,
+    /// Of the longest vector that a matrix is multiplied with.
+    widest_input: usize,
+}
+
+impl RecurrentWidths {
+    fn new(recurrent: &RecurrentConfig, n_embd: usize) -> Self {
+        let convolved = recurrent.n_channels();
+        let widths = match recurrent {
+            RecurrentConfig::Mamba(mamba) => RecurrentWidths {
+                projected: 2 * mamba.n_inner,
+                parameters: mamba.dt_rank + 2 * mamba.n_state,
+                gathered: mamba.dt_rank,
+                steps: mamba.n_inner,
+                inner: mamba.n_inner,
+                ..RecurrentWidths::default()
+            },
+            RecurrentConfig::Mamba2(mamba2) => RecurrentWidths {
+                projected: mamba2.n_inner + convolved + mamba2.n_head,
+                inner: mamba2.n_inner,
+                ..RecurrentWidths::default()
+            },
+            RecurrentConfig::DeltaNet(net) => RecurrentWidths {
+                projected: convolved,
+                gate: net.n_value(),
+                parameters: 2 * net.n_head_v,
+                inner: net.n_value(),
+                ..RecurrentWidths::default()
+            },
+            RecurrentConfig::ShortConvolution(convolution) => {
+                RecurrentWidths { projected: 3 * convolution.n_inner, ..RecurrentWidths::default() }
+            }
+        };
+        let widest_input = n_embd.max(widths.inner).max(widths.gathered);
+        RecurrentWidths { convolved, widest_input, ..widths }
+    }
+
+    fn max(self, other: Self) -> Self {
+        RecurrentWidths {
+            projected: self.projected.max(other.projected),
+            gate: self.gate.max(other.gate),
+            convolved: self.convolved.max(other.convolved),
+            parameters: self.parameters.max(other.parameters),
+            gathered: self.gathered.max(other.gathered),
+            steps: self.steps.max(other.steps),
+            inner: self.inner.max(other.inner),
+            widest_input: self.widest_input.max(other.widest_input),
+        }
+    }
+}
+
 type Measure = fn(&Widths, &mut Arena<'static>) -> Result<(), OutOfMemory>;
 
 impl<'m> Scratch<'m> {
@@ -269,7 +343,8 @@ impl<'m> Scratch<'m> {
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
         let widths = Widths::new(config, n_batch, n_logits);
-        let is_parallel = config.block == Block::Parallel;
+        let has_both = config.layers.iter().any(|layer| matches!(layer.mixer, MixerConfig::Both(..)));
+        let is_parallel = config.block == Block::Parallel || has_both;
         let mut rows = Rows { n_rows: n_batch, arena };
         Ok(Scratch {
             widths,
@@ -335,6 +410,8 @@ pub(super) trait Phase<'p>: Sized {
 
 /// Attention with keys and values per head.
 pub struct HeadScratch<'p> {
+    /// `[n_batch][n_head][2 · head_len_k]`: each head's query and its gate, where it is gated.
+    pub(super) q_and_gate: &'p mut [f32],
     /// `[n_batch][n_head · head_len_k]`
     pub(super) q: &'p mut [f32],
     /// `[n_batch][n_head_kv · head_len_k]`
@@ -351,6 +428,7 @@ impl<'p> Phase<'p> for HeadScratch<'p> {
     fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
         let mut rows = Rows { n_rows: widths.n_batch, arena };
         Ok(HeadScratch {
+            q_and_gate: rows.take(widths.n_q_and_gate)?,
             q: rows.take(widths.n_q)?,
             k: rows.take(widths.n_k)?,
             v: rows.take(widths.n_v)?,
@@ -405,6 +483,46 @@ impl<'p> Phase<'p> for LatentScratch<'p> {
             values: rows.arena.take(latent.values)?,
             heads: rows.take(latent.heads)?,
             quantized: arena.take(widths.quantized.in_attention)?,
+        })
+    }
+}
+
+/// A recurrent mixer; none has all of the buffers.
+pub struct RecurrentScratch<'p> {
+    /// What the first matrix gives of each token; of gated delta nets, queries, keys and values.
+    pub(super) projected: &'p mut [f32],
+    /// `[n_batch][n_value]`: gates of the output, where they have a matrix of their own.
+    pub(super) gate: &'p mut [f32],
+    /// `[n_batch][n_channels]`: the outputs of the convolution.
+    pub(super) convolved: &'p mut [f32],
+    /// What the state is written, read or forgotten by, of each token.
+    pub(super) parameters: &'p mut [f32],
+    /// `[n_batch][dt_rank]`: the compressed lengths of steps.
+    pub(super) gathered: &'p mut [f32],
+    /// `[n_batch][n_inner]`: the lengths of steps.
+    pub(super) steps: &'p mut [f32],
+    /// `[n_inner / length of a block][n_batch][length of a block]`: what the state gives, for each core in a run of
+    /// memory of its own.
+    pub(super) y: &'p mut [f32],
+    /// `[n_batch][n_inner]`: the same, token by token.
+    pub(super) inner: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for RecurrentScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let recurrent = widths.recurrent;
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(RecurrentScratch {
+            projected: rows.take(recurrent.projected)?,
+            gate: rows.take(recurrent.gate)?,
+            convolved: rows.take(recurrent.convolved)?,
+            parameters: rows.take(recurrent.parameters)?,
+            gathered: rows.take(recurrent.gathered)?,
+            steps: rows.take(recurrent.steps)?,
+            y: rows.take(recurrent.inner)?,
+            inner: rows.take(recurrent.inner)?,
+            quantized: arena.take(widths.quantized.in_recurrence)?,
         })
     }
 }

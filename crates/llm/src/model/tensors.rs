@@ -129,7 +129,11 @@ impl<'g, 'a> Tensors<'g, 'a> {
 
     /// `<name>.weight` and `<name>.bias`, as far as the family has them.
     pub fn norm(&mut self, name: &str, weights: NormWeights, len: usize) -> Result<Norm<'a>, ModelError> {
-        let weight = Name::format(format_args!("{name}.weight"));
+        let mut weight = Name::format(format_args!("{name}.weight"));
+        if !self.has(weight.as_str()) && self.has(name) {
+            // Falcon-H1's files leave it out.
+            weight = Name::from(name);
+        }
         let bias = Name::format(format_args!("{name}.bias"));
         Ok(match weights {
             NormWeights::None => Norm { weight: None, bias: None },

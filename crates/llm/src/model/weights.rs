@@ -13,6 +13,7 @@ use super::expert_config::ExpertConfig;
 use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
 use super::layer_tensors::LayerTensors;
+use super::recurrent::Recurrent;
 use super::tensors::Tensors;
 pub use crate::compute::{Linear, Norm};
 use crate::gguf::{Gguf, Name};
@@ -100,6 +101,7 @@ pub struct PerLayerEmbedding<'a> {
 
 /// The forms of the sequence mixer, as [`MixerConfig`](super::MixerConfig) has them.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per layer, in a table that is made once")]
 pub enum Mixer<'a> {
     /// None: the stream goes on as it is.
     None,
@@ -109,6 +111,10 @@ pub enum Mixer<'a> {
     Heads(HeadAttention<'a>),
     /// Attention with keys and values compressed to one vector.
     Latent(LatentAttention<'a>),
+    /// A recurrence.
+    Recurrent(Recurrent<'a>),
+    /// Attention and a recurrence, whose outputs are added.
+    Both(HeadAttention<'a>, Recurrent<'a>),
 }
 
 /// Attention with keys and values per head.
@@ -116,7 +122,7 @@ pub enum Mixer<'a> {
 pub struct HeadAttention<'a> {
     /// Its lengths.
     pub config: HeadsConfig,
-    /// `[n_head · head_len_k × n_embd]`
+    /// `[n_head · head_len_k × n_embd]`; where it is gated twice as many rows, each head's query and then its gate.
     pub wq: Linear<'a>,
     /// `[n_head_kv · head_len_k × n_embd]`; none in layers that use another layer's keys and values.
     pub wk: Option<Linear<'a>>,
@@ -295,6 +301,7 @@ impl<'a> Weights<'a> {
         let weights = Weights {
             token_embd,
             token_embd_norm: match tensors.has("token_embd_norm.weight") {
+                _ if config.architecture.output_norm == "token_embd_norm" => None,
                 true => Some(tensors.norm("token_embd_norm", norm_weights, n_embd)?),
                 false => None,
             },
@@ -313,7 +320,7 @@ impl<'a> Weights<'a> {
             layers,
             output_norm: match config.is_encoder() {
                 true => None,
-                false => Some(tensors.norm("output_norm", norm_weights, n_embd)?),
+                false => Some(tensors.norm(config.architecture.output_norm, norm_weights, n_embd)?),
             },
             output,
             rope_factors,
@@ -336,7 +343,11 @@ fn require(tensors: &Tensors<'_, '_>, config: &Config) -> Result<(), ModelError>
     }
     for (index, layer) in config.layers.iter().enumerate() {
         let of_experts = if layer.has_experts { required.expert_layer } else { &[] };
-        for part in required.layer.iter().chain(of_experts) {
+        let of_recurrence = match layer.mixer.recurrent() {
+            Some(_) => required.recurrent_layer,
+            None => &[],
+        };
+        for part in required.layer.iter().chain(of_experts).chain(of_recurrence) {
             tensors.require(&Name::format(format_args!("blk.{index}.{part}")))?;
         }
     }

@@ -116,6 +116,15 @@ pub enum SpanError {
         /// Positions that the slot holds.
         len: usize,
     },
+    /// A position in the middle of a slot, in a model whose recurrent layers are behind it.
+    Recurrent {
+        /// Where the span begins.
+        first_position: usize,
+        /// The slot.
+        slot: usize,
+        /// Positions that the slot holds.
+        len: usize,
+    },
     /// Embeddings that are no whole number of rows.
     Embeddings {
         /// Their elements.
@@ -155,6 +164,10 @@ impl fmt::Display for SpanError {
             SpanError::Position { first_position, slot, len } => {
                 write!(f, "a span begins at position {first_position} of slot {slot}, which holds {len}")
             }
+            SpanError::Recurrent { first_position, slot, len } => write!(
+                f,
+                "a span begins at position {first_position} of slot {slot}, whose recurrent layers are at {len}: it can begin there or at 0"
+            ),
             SpanError::Embeddings { len, n_embd } => {
                 write!(f, "embeddings of {len} numbers, which is no multiple of the model's width, {n_embd}")
             }

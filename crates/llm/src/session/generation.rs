@@ -98,14 +98,18 @@ impl<'g, 'm> Generation<'g, 'm> {
     /// Computes up to `n_draft` tokens beyond the last on the chance that they come, guessing them from
     /// what followed the same words before; as many as the session has rows of logits for, less one.
     ///
-    /// The same tokens come, with any sampling parameters: only the number of batches changes.
+    /// The same tokens come, with any sampling parameters: only the number of batches changes. Models with recurrent
+    /// layers guess nothing, since what these keep cannot be cut back to the tokens that came.
     ///
     /// # Errors
     ///
     /// [`SessionError::OutOfHeap`] if there is no memory for the guess.
     pub fn speculate(mut self, n_draft: usize) -> Result<Self, SessionError> {
         let options = &self.session.options;
-        let most = options.n_logits.min(options.n_batch) - 1;
+        let most = match self.session.model().config().is_recurrent() {
+            true => 0,
+            false => options.n_logits.min(options.n_batch) - 1,
+        };
         self.draft = Draft::new(n_draft.min(most))?;
         Ok(self)
     }

@@ -102,13 +102,13 @@ impl<'m> Session<'m> {
         Ok(arena.used_bytes())
     }
 
-    /// What of [`required_bytes`](Self::required_bytes) is not keys and values.
+    /// What of [`required_bytes`](Self::required_bytes) is neither keys and values nor what recurrent layers keep.
     ///
     /// # Errors
     ///
     /// As [`required_bytes`](Self::required_bytes).
     pub fn scratch_bytes(config: &Config, options: &SessionOptions) -> Result<usize, SessionError> {
-        Ok(Self::required_bytes(config, options)? - options.runner().kv_bytes(config)?)
+        Ok(Self::required_bytes(config, options)? - options.runner().state_bytes(config)?)
     }
 
     /// A session with an empty cache, whose cache and scratch lie in `memory`.
@@ -162,10 +162,14 @@ impl<'m> Session<'m> {
     /// [`resume`](Self::resume) computes only the rest; the last token is always left to be computed.
     ///
     /// Of a conversation that goes on, the turns before need not be computed again.
+    ///
+    /// What recurrent layers keep cannot be cut back to any position. If something computed is to be forgotten, they go
+    /// back to the checkpoint that [`forward`](Self::forward) made, where that is of the beginning of `prompt`, or else
+    /// to none: [`n_past`](Self::n_past) tells.
     pub fn keep_beginning_of(&mut self, prompt: &[u32]) {
         let computed = &self.tokens[..self.n_past];
         let n_common = computed.iter().zip(prompt).take_while(|(computed, token)| computed == token).count();
-        self.n_past = n_common.min(prompt.len().saturating_sub(1));
+        self.n_past = self.runner.truncate(0, n_common.min(prompt.len().saturating_sub(1)));
     }
 
     /// Computes `tokens` at the positions that follow those computed so far, and returns the logits
@@ -175,6 +179,8 @@ impl<'m> Session<'m> {
     ///
     /// Any number of tokens is taken in batches of `n_batch`; only the last batch gives logits, so
     /// that for [`Logits::All`] there can be no more than one, and [`Logits::Rows`] count from its first token.
+    ///
+    /// Of recurrent layers a checkpoint is made before the last of several tokens, in the place of an earlier one.
     ///
     /// # Errors
     ///
@@ -190,7 +196,8 @@ impl<'m> Session<'m> {
     /// # Errors
     ///
     /// As [`forward`](Self::forward), and [`SessionError::Stopped`] if `go_on` breaks off. The session is
-    /// then as it was before the batch: [`n_past`](Self::n_past) tells which were computed.
+    /// then as it was before the batch, or with recurrent layers at an earlier checkpoint, or empty:
+    /// [`n_past`](Self::n_past) tells which positions need not be computed again.
     pub fn forward_while(
         &mut self,
         tokens: &[u32],
@@ -226,12 +233,27 @@ impl<'m> Session<'m> {
             [Span { slot: 0, first_position, input: Input::Tokens(tokens), logits }]
         };
         for batch in before.chunks(n_batch) {
-            self.runner.run(&span(self.n_past, batch, Logits::None), go_on)?;
-            self.n_past += batch.len();
+            self.compute(&span(self.n_past, batch, Logits::None), go_on)?;
         }
-        let logits = self.runner.run(&span(self.n_past, last, wanted), go_on)?;
-        self.n_past += last.len();
-        Ok(logits)
+        // One token alone is a step of a generation, and no place to come back to.
+        if tokens.len() > 1 {
+            self.runner.plan_checkpoint(0);
+        }
+        let n_rows = self.compute(&span(self.n_past, last, wanted), go_on)?;
+        Ok(self.runner.logits(n_rows))
+    }
+
+    /// Computes what follows; answers how many rows of logits there are.
+    fn compute(
+        &mut self,
+        span: &[Span<'_>],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<usize, SessionError> {
+        let computed = self.runner.compute(span, go_on);
+        if let Ok(_) | Err(SessionError::Stopped) = computed {
+            self.n_past = self.runner.len(0);
+        }
+        computed
     }
 
     /// Starts to generate up to `max_tokens` tokens after `prompt`, from an empty cache.

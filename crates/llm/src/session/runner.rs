@@ -16,6 +16,7 @@ use crate::model::forward::Forward;
 use crate::model::{Config, Input, Model, Ropes, Scratch, Span};
 use crate::parallel::Workers;
 use crate::quant::Precision;
+use crate::recurrent_state::{RecurrentShape, RecurrentState};
 use crate::simd::Kernels;
 use crate::state::{StateOptions, StateStore};
 
@@ -60,10 +61,13 @@ impl RunnerOptions {
         }
     }
 
-    /// Bytes of keys and values.
-    pub(super) fn kv_bytes(&self, config: &Config) -> Result<usize, OutOfMemory> {
+    /// Bytes of keys and values, and of what recurrent layers keep.
+    pub(super) fn state_bytes(&self, config: &Config) -> Result<usize, OutOfMemory> {
         let mut arena = Arena::measuring();
         KvCache::carve(kv_shapes(config), self.state.n_pages, self.state.kv_type, &mut arena)?;
+        for _ in 0..self.state.n_slots {
+            RecurrentState::carve(recurrent_shapes(config), &mut arena)?;
+        }
         Ok(arena.used_bytes())
     }
 
@@ -73,9 +77,14 @@ impl RunnerOptions {
         config: &Config,
         arena: &mut Arena<'m>,
     ) -> Result<(StateStore<'m>, Scratch<'m>), OutOfMemory> {
-        let state = StateStore::carve(kv_shapes(config), self.state, arena)?;
+        let state = StateStore::carve(kv_shapes(config), recurrent_shapes(config), self.state, arena)?;
         Ok((state, Scratch::carve(config, self.n_batch, self.n_logits, arena)?))
     }
+}
+
+/// What each layer keeps of a text, however long that is.
+fn recurrent_shapes(config: &Config) -> impl ExactSizeIterator<Item = RecurrentShape> + Clone {
+    config.layers.iter().map(|layer| layer.state.recurrent_shape())
 }
 
 /// What each layer keeps of a position.
@@ -156,7 +165,9 @@ impl<'m> Runner<'m> {
         self.state.n_free_pages()
     }
 
-    /// Forgets the positions of a slot from `len` on, and returns how many it has then.
+    /// Forgets the positions of a slot from `len` on, and returns how many it has then: what recurrent layers keep cannot
+    /// be cut back to any position, so that where they have gone on from there, they go back to the slot's checkpoint, or
+    /// to the beginning.
     ///
     /// # Panics
     ///
@@ -172,7 +183,8 @@ impl<'m> Runner<'m> {
     }
 
     /// Makes a slot the longest beginning of `tokens` whose pages are still known, and returns its length: the others, the
-    /// last always among them, are left to be computed. The logits are the same to the bit as if all were.
+    /// last always among them, are left to be computed. The logits are the same to the bit as if all were. In models with
+    /// recurrent layers it is 0, since their state is of no page.
     pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
         match self.model.config().is_encoder() {
             true => self.state.truncate(slot, 0),
@@ -180,11 +192,21 @@ impl<'m> Runner<'m> {
         }
     }
 
+    /// Lets the slot's next span make a checkpoint of what recurrent layers keep, before its last token and in the
+    /// place of an earlier one.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such slot.
+    pub fn plan_checkpoint(&mut self, slot: usize) {
+        self.state.plan_checkpoint(slot);
+    }
+
     /// Computes the tokens of all `spans` and returns the logits asked for, `[rows][n_vocab]`, in the order of the
     /// spans.
     ///
-    /// A span may begin before the end of its slot: what the slot held from there on is forgotten. A span of an
-    /// encoder is a whole text.
+    /// A span may begin before the end of its slot: what the slot held from there on is forgotten. In models with
+    /// recurrent layers it begins there or at 0. A span of an encoder is a whole text.
     ///
     /// `go_on` is called twice in each layer and can break off.
     ///
@@ -192,12 +214,23 @@ impl<'m> Runner<'m> {
     ///
     /// [`SessionError`] if there are no tokens, a span does not suit its slot or the model, or there are more tokens or
     /// rows of logits than the runner was made for; nothing has changed then. [`SessionError::Pages`] if there are too few
-    /// free pages, and [`SessionError::Stopped`] if `go_on` breaks off: no slot then goes on past where its span began.
+    /// free pages, and [`SessionError::Stopped`] if `go_on` breaks off: no slot then goes on past where its span began,
+    /// and one with recurrent layers is back at its checkpoint or at 0 ([`len`](Self::len) tells).
     pub fn run(
         &mut self,
         spans: &[Span<'_>],
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<&[f32], SessionError> {
+        let n_rows = self.compute(spans, go_on)?;
+        Ok(self.logits(n_rows))
+    }
+
+    /// As [`run`](Self::run); answers how many rows of logits there are.
+    pub(super) fn compute(
+        &mut self,
+        spans: &[Span<'_>],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<usize, SessionError> {
         let n_rows = self.check(spans)?;
         let n_embd = self.model.config().n_embd;
         for span in spans {
@@ -211,7 +244,7 @@ impl<'m> Runner<'m> {
         match forward.run(spans, &mut self.state, &mut self.scratch, go_on) {
             ControlFlow::Continue(_) => {}
             ControlFlow::Break(()) => {
-                self.give_back_room(spans);
+                spans.iter().for_each(|span| self.state.abandon(span.slot));
                 return Err(SessionError::Stopped);
             }
         }
@@ -222,7 +255,12 @@ impl<'m> Runner<'m> {
             });
             self.state.commit(span.slot, tokens);
         }
-        Ok(self.scratch.logits(n_rows))
+        Ok(n_rows)
+    }
+
+    /// The first `n_rows` rows of the logits that the last batch gave.
+    pub(super) fn logits(&self, n_rows: usize) -> &[f32] {
+        self.scratch.logits(n_rows)
     }
 
     /// Gives back the pages for positions that were not computed.
@@ -255,6 +293,10 @@ impl<'m> Runner<'m> {
             }
             if first_position > if config.is_encoder() { 0 } else { self.state.len(slot) } {
                 return Err(SpanError::Position { first_position, slot, len: self.state.len(slot) }.into());
+            }
+            if config.is_recurrent() && first_position != 0 && first_position != self.state.len(slot) {
+                let len = self.state.len(slot);
+                return Err(SpanError::Recurrent { first_position, slot, len }.into());
             }
             match input {
                 Input::Tokens(ids) => {

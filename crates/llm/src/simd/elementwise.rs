@@ -22,6 +22,7 @@ pub struct Elementwise {
     pub exp: fn(&mut [f32]),
     pub silu: fn(&mut [f32]),
     pub silu_gated: fn(&mut [f32], &[f32]),
+    pub sigmoid_gated: fn(&mut [f32], &[f32]),
     pub gelu: fn(&mut [f32]),
     pub gelu_gated: fn(&mut [f32], &[f32]),
     pub tanh: fn(&mut [f32]),
@@ -44,6 +45,7 @@ impl Elementwise {
             exp: |x| map::<V>(x, Exp {}),
             silu: |x| map::<V>(x, Silu {}),
             silu_gated: |up, gate| zip::<V>(up, gate, SiluGated {}),
+            sigmoid_gated: |x, gate| zip::<V>(x, gate, SigmoidGated {}),
             gelu: |x| map::<V>(x, Gelu {}),
             gelu_gated: |up, gate| zip::<V>(up, gate, GeluGated {}),
             tanh: |x| map::<V>(x, Tanh {}),
@@ -103,6 +105,7 @@ functions! {
     Binary AddScaled { factor } |x, y| y.fma(factor, x);
     Binary Multiply {} |x, y| x.mul(y);
     Binary SiluGated {} |up, gate| up.mul(exp::silu(gate));
+    Binary SigmoidGated {} |x, gate| exp::sigmoid_gated(x, gate);
     Binary GeluGated {} |up, gate| up.mul(exp::gelu(gate));
 }
 

@@ -53,6 +53,12 @@ pub fn silu<V: Lanes>(x: V) -> V {
     divided(x, x.mul(V::splat(-1.0)))
 }
 
+/// `x / (1 + exp(-gate))`.
+#[inline(always)]
+pub fn sigmoid_gated<V: Lanes>(x: V, gate: V) -> V {
+    divided(x, gate.mul(V::splat(-1.0)))
+}
+
 /// The tanh form of GELU (Hendrycks and Gimpel 2016): `x / 2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`,
 /// which is `x / (1 + exp(-2 √(2/π) (x + 0.044715 x³)))`.
 #[inline(always)]

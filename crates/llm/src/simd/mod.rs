@@ -18,7 +18,7 @@
 //! | `scalar` | the set for every CPU |
 //! | `table` | what a set consists of |
 //! | `single_attention` | products of attention in single precision |
-//! | `attend`, `elementwise` | attention; what is done to each element of a row |
+//! | `attend`, `elementwise`, `recurrence` | attention; what is done to each element of a row; steps of recurrences |
 //! | `exp`, `portable` | the exponential function; vectors for every CPU |
 //! | `lanes`, `q8`, `tiles` | vectors of eight; activations rounded to 8 bits; parts of a result |
 
@@ -35,6 +35,7 @@ mod exp;
 mod lanes;
 mod portable;
 mod q8;
+mod recurrence;
 pub mod scalar;
 mod single_attention;
 mod table;
@@ -46,6 +47,7 @@ mod x86_64;
 pub use aarch64::CpuFeatures;
 pub use attend::{Attend, BLOCK_LEN, MAX_QUERIES, Query, Vectors};
 pub use q8::{Q8, Q8Format, Q8Mut};
+pub use recurrence::{DeltaStep, Mamba2Step, MambaStep};
 pub use table::Kernels;
 
 impl Kernels {

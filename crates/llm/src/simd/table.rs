@@ -3,6 +3,7 @@
 use super::attend::{self, Attend, Query};
 use super::elementwise::Elementwise;
 use super::lanes::Lanes;
+use super::recurrence::{self, DeltaStep, Mamba2Step, MambaStep, Recurrence};
 use super::single_attention::Single;
 use super::tiles::Tile;
 use super::{Q8, Q8Format, Q8Mut};
@@ -30,6 +31,7 @@ pub struct Kernels {
     pub(super) dot_f32: fn(&[f32], &[f32]) -> f32,
     pub(super) elementwise: Elementwise,
     pub(super) attend: AttendFns,
+    pub(super) recurrence: Recurrence,
     pub(super) quantize_32: fn(&[f32], Q8Mut<'_>),
     pub(super) quantize_256: fn(&[f32], Q8Mut<'_>),
     /// The product for weights of a float type, `None` where dequantising them is no slower.
@@ -144,6 +146,12 @@ impl Kernels {
         (self.elementwise.silu_gated)(up, gate);
     }
 
+    /// `x[i] = x[i] / (1 + exp(-gate[i]))`.
+    pub fn sigmoid_gated(&self, x: &mut [f32], gate: &[f32]) {
+        assert_eq!(x.len(), gate.len());
+        (self.elementwise.sigmoid_gated)(x, gate);
+    }
+
     /// `x[i] = gelu(x[i])`, in the tanh form.
     pub fn gelu(&self, x: &mut [f32]) {
         (self.elementwise.gelu)(x);
@@ -195,6 +203,33 @@ impl Kernels {
     /// As [`attend_f32`](Self::attend_f32), from a cache in blocks of 8-bit integers.
     pub fn attend_q8_0(&self, attend: &Attend<'_, BlockQ8_0>, queries: &[Query], output: &mut [f32]) {
         (self.attend.q8_0)(attend, queries, output);
+    }
+
+    /// One step of a state space with a decay for each element.
+    ///
+    /// # Panics
+    ///
+    /// This and the following functions panic where lengths do not fit each other, or `cols` is not a
+    /// multiple of 8.
+    pub fn mamba_step(&self, step: MambaStep<'_>) {
+        let MambaStep { state, a, dt, x, b, c, y } = &step;
+        recurrence::check(state, x, b, c, y);
+        assert_eq!([a.len(), dt.len()], [state.len(), x.len()]);
+        (self.recurrence.mamba)(step);
+    }
+
+    /// One step of a state space with one decay for a head.
+    pub fn mamba2_step(&self, step: Mamba2Step<'_>) {
+        let Mamba2Step { state, x, b, c, y, .. } = &step;
+        recurrence::check(state, x, b, c, y);
+        (self.recurrence.mamba2)(step);
+    }
+
+    /// One step of the gated delta rule.
+    pub fn delta_step(&self, step: DeltaStep<'_>) {
+        let DeltaStep { state, v, k, q, y, .. } = &step;
+        recurrence::check(state, v, k, q, y);
+        (self.recurrence.delta)(step);
     }
 
     /// Rounds activations to 8 bits, whole blocks of `out`'s format.

@@ -6,11 +6,17 @@
 //! copied before one of them writes to it. Pages that no slot holds any more are kept as long as there is no need for
 //! them, and found again by the tokens in them.
 //!
+//! What recurrent layers keep is no list of positions: each slot has a state of its own, and an earlier one to which it can
+//! go back.
+//!
 //! Files: `pages` (holders, and who is taken next), `prefix` (pages by content). Neighbours:
 //! [`kv_cache`](crate::kv_cache) has what lies in a page.
 
+use alloc::vec::Vec;
+
 use crate::arena::{Arena, OutOfMemory};
 use crate::kv_cache::{HeadPages, KvCache, KvShape, KvType, PAGE_LEN};
+use crate::recurrent_state::{LayerMemory, RecurrentShape, RecurrentState};
 use crate::simd::Kernels;
 
 mod pages;
@@ -34,7 +40,7 @@ pub struct StateOptions {
     pub finds_prefixes: bool,
 }
 
-/// Keys and values of several sequences.
+/// Keys and values of several sequences, and what recurrent layers keep of them.
 #[derive(Debug)]
 pub struct StateStore<'m> {
     options: StateOptions,
@@ -45,6 +51,8 @@ pub struct StateStore<'m> {
     tables: &'m mut [u32],
     /// `[n_slots]`
     slots: &'m mut [[u32; 2]],
+    /// One per slot.
+    recurrent: Vec<RecurrentState<'m>>,
 }
 
 /// More pages are needed than are free.
@@ -71,6 +79,7 @@ impl<'m> StateStore<'m> {
     /// [`OutOfMemory`] if either is too small.
     pub fn carve(
         shapes: impl ExactSizeIterator<Item = KvShape>,
+        recurrent_shapes: impl ExactSizeIterator<Item = RecurrentShape> + Clone,
         options: StateOptions,
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
@@ -81,7 +90,15 @@ impl<'m> StateStore<'m> {
         let tables = arena.take(n_slots.saturating_mul(StateOptions::pages_of(n_ctx)))?;
         let slots = arena.take::<[u32; 2]>(n_slots)?;
         slots.fill([0; 2]);
-        Ok(StateStore { options, kv, pages, prefixes, tables, slots })
+        let mut recurrent = Vec::new();
+        recurrent.try_reserve_exact(n_slots).map_err(|_| OutOfMemory {
+            needed_bytes: n_slots.saturating_mul(size_of::<RecurrentState<'_>>()),
+            available_bytes: 0,
+        })?;
+        for _ in 0..n_slots {
+            recurrent.push(RecurrentState::carve(recurrent_shapes.clone(), arena)?);
+        }
+        Ok(StateStore { options, kv, pages, prefixes, tables, slots, recurrent })
     }
 
     /// What the store was made for.
@@ -108,9 +125,13 @@ impl<'m> StateStore<'m> {
         &self.table(slot)[..self.n_pages(slot)]
     }
 
-    /// Forgets the positions of a slot from `len` on, and returns how many it has then.
+    /// Forgets the positions of a slot from `len` on, and returns how many it has then: where recurrent layers have gone on
+    /// from there, those of its checkpoint, or none.
     pub fn truncate(&mut self, slot: usize, len: usize) -> usize {
-        let len = len.min(self.len(slot));
+        let len = match len < self.len(slot) {
+            true => self.recurrent[slot].go_back(len),
+            false => self.len(slot),
+        };
         let n_kept = StateOptions::pages_of(len);
         // The last ones first, so that of pages that can be found again the beginning of a text is kept longest.
         for index in (n_kept..self.n_pages(slot)).rev() {
@@ -128,6 +149,9 @@ impl<'m> StateStore<'m> {
         }
         self.truncate(to, 0);
         self.slots[to] = [self.slots[from][0], StateOptions::pages_of(self.len(from)) as u32];
+        if let Ok([from, to]) = self.recurrent.get_disjoint_mut([from, to]) {
+            to.copy_from(from);
+        }
         for index in 0..self.n_pages(to) {
             let page = self.table(from)[index];
             self.pages.hold(page);
@@ -139,6 +163,10 @@ impl<'m> StateStore<'m> {
     /// length.
     pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
         self.truncate(slot, 0);
+        if !self.recurrent[slot].is_empty() {
+            // Pages do not hold what recurrent layers keep.
+            return 0;
+        }
         let mut before = EMPTY;
         let most = tokens.len().saturating_sub(1).min(self.options.n_ctx) / PAGE_LEN;
         let mut n_pages = 0;
@@ -191,6 +219,7 @@ impl<'m> StateStore<'m> {
             self.table_mut(slot)[index] = page;
         }
         self.slots[slot][1] = n_all as u32;
+        self.recurrent[slot].begin_batch(first, n);
         Ok(())
     }
 
@@ -217,6 +246,32 @@ impl<'m> StateStore<'m> {
             }
         }
         self.slots[slot][0] = (first + n) as u32;
+        self.recurrent[slot].end_batch(first);
+    }
+
+    /// Gives back the room that was made for positions which were computed in part only. The slot then has its positions
+    /// before them, or where layers are recurrent those of its checkpoint, or none.
+    pub fn abandon(&mut self, slot: usize) {
+        let first = self.len(slot);
+        let len = self.recurrent[slot].go_back(first);
+        // The state is there already.
+        self.slots[slot][0] = len as u32;
+        self.truncate(slot, len);
+    }
+
+    /// Lets the next positions of a slot make a checkpoint of what recurrent layers keep, before the last of them and in
+    /// the place of an earlier one.
+    pub fn plan_checkpoint(&mut self, slot: usize) {
+        self.recurrent[slot].plan_checkpoint();
+    }
+
+    /// What a recurrent layer keeps of a sequence, to be replaced by that after the positions for which room was made.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such layer.
+    pub fn recurrent(&mut self, slot: usize, layer: usize) -> LayerMemory<'_> {
+        self.recurrent[slot].layer(layer)
     }
 
     /// Stores the keys and values of one position of one layer, for which room was made.

@@ -8,7 +8,7 @@ use crate::kv_cache::HeadElements;
 const SHAPE: KvShape = KvShape { n_head_kv: 1, head_len_k: 1, head_len_v: 1 };
 
 fn carve<'m>(options: StateOptions, arena: &mut Arena<'m>) -> StateStore<'m> {
-    StateStore::carve([SHAPE].into_iter(), options, arena).unwrap()
+    StateStore::carve([SHAPE].into_iter(), core::iter::empty(), options, arena).unwrap()
 }
 
 fn memory(options: StateOptions) -> Vec<u8> {

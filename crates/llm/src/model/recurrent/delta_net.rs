@@ -1,0 +1,171 @@
+//! Linear attention with the gated delta rule (Yang, Kautz and Hatamizadeh 2024, "Gated Delta Networks: Improving Mamba2
+//! with Delta Rule").
+//!
+//! ```text
+//! q, k, v = silu(convolution(W_qkv · input))
+//! z       = W_gate · input
+//! beta    = sigmoid(W_beta · input)           of each head with a value
+//! decay   = exp(A · softplus(W_alpha · input + bias))
+//! q, k    = q / |q| / √head_len_k, k / |k|
+//! of each head with a value, with the query and the key that go with it:
+//! S       = decay · S                         [head_len_v][head_len_k]
+//! S       = S + beta · (v - S · k) · kᵀ       what is stored for this key is corrected
+//! y       = S · q
+//! output  = W_out · (norm(y) · silu(z))
+//! ```
+
+use super::super::forward::Forward;
+use super::super::recurrent_config::DeltaNetConfig;
+use super::super::scratch::{RecurrentScratch, Workspace};
+use super::super::span::Batch;
+use super::super::weights::{Linear, Norm};
+use super::convolution::{Convolution, Inputs};
+use super::{scan_tokens, sigmoid, softplus};
+use crate::parallel::for_each;
+use crate::quant::Activations;
+use crate::recurrent_state::LayerMemory;
+use crate::simd::DeltaStep;
+use crate::state::StateStore;
+
+/// The weights of linear attention with the gated delta rule.
+#[derive(Debug)]
+pub struct DeltaNet<'a> {
+    /// Its lengths.
+    pub config: DeltaNetConfig,
+    /// `[2 · n_key + n_value × n_embd]`: queries, keys, values.
+    pub wqkv: Linear<'a>,
+    /// `[n_value × n_embd]`: gates of the output.
+    pub w_gate: Linear<'a>,
+    /// Over queries, keys and values.
+    pub convolution: Convolution<'a>,
+    /// How much is written and forgotten.
+    pub gates: DeltaNetGates<'a>,
+    /// `[n_head_v]`
+    pub dt_bias: &'a [f32],
+    /// `[n_head_v]`
+    pub a: &'a [f32],
+    /// `[head_len_v]`
+    pub norm: &'a [f32],
+    /// `[n_embd × n_value]`
+    pub w_out: Linear<'a>,
+}
+
+/// The projections to `beta` and `alpha`, one element for each head with a value.
+#[derive(Debug)]
+pub enum DeltaNetGates<'a> {
+    /// A matrix each.
+    Apart {
+        /// `[n_head_v × n_embd]`
+        beta: Linear<'a>,
+        /// `[n_head_v × n_embd]`
+        alpha: Linear<'a>,
+    },
+    /// `[2 · n_head_v × n_embd]`: for each head with a key, first `beta` and then `alpha` of the values that go with it.
+    Together(Linear<'a>),
+}
+
+impl Forward<'_, '_> {
+    pub(super) fn delta_net(
+        &self,
+        weights: &DeltaNet<'_>,
+        batch: Batch<'_>,
+        x: &mut [f32],
+        store: &mut StateStore<'_>,
+        workspace: Workspace<'_>,
+    ) {
+        let net = weights.config;
+        let DeltaNetConfig { head_len_k, head_len_v, n_head_k, n_head_v, .. } = net;
+        let (n_key, n_value, n_channels) = (net.n_key(), net.n_value(), net.n_channels());
+        let config = self.model.config();
+        let n_tokens = batch.n_tokens;
+        let kernels = self.compute.kernels;
+        let (scratch, _): (RecurrentScratch<'_>, _) = workspace.take();
+        let RecurrentScratch { projected, gate, convolved, parameters, y, inner, quantized, .. } = scratch;
+        let projected = &mut projected[..n_tokens * n_channels];
+        let gate = &mut gate[..n_tokens * n_value];
+        let convolved = &mut convolved[..n_tokens * n_channels];
+        let parameters = &mut parameters[..n_tokens * 2 * n_head_v];
+        let y = &mut y[..n_tokens * n_value];
+        let inner = &mut inner[..n_tokens * n_value];
+
+        let mut input = Activations::new(x, config.n_embd, quantized, self.compute.precision);
+        self.compute.linear_of(&weights.wqkv, &mut input, projected);
+        self.compute.linear_of(&weights.w_gate, &mut input, gate);
+        match &weights.gates {
+            DeltaNetGates::Apart { beta, alpha } => {
+                let (betas, alphas) = parameters.split_at_mut(n_tokens * n_head_v);
+                self.compute.linear_of(beta, &mut input, betas);
+                self.compute.linear_of(alpha, &mut input, alphas);
+            }
+            DeltaNetGates::Together(both) => self.compute.linear_of(both, &mut input, parameters),
+        }
+        let inputs = Inputs { rows: projected, stride: n_channels, first: 0 };
+        let query_scale = 1.0 / libm::sqrtf(head_len_k as f32);
+        self.convolve(&weights.convolution, batch, inputs, store, convolved, |row| {
+            self.compute.kernels.silu(row);
+            for (head, vector) in row[..2 * n_key].chunks_exact_mut(head_len_k).enumerate() {
+                let scale = if head < n_head_k { query_scale } else { 1.0 };
+                self.normalise_length(vector, scale);
+            }
+        });
+
+        let (parameters, convolved) = (&*parameters, &*convolved);
+        // `beta` and `alpha` of a head.
+        let gates_of = |token: usize, head: usize| match weights.gates {
+            DeltaNetGates::Apart { .. } => {
+                let at = token * n_head_v + head;
+                (parameters[at], parameters[n_tokens * n_head_v + at])
+            }
+            DeltaNetGates::Together(_) => {
+                let n_together = n_head_v / n_head_k;
+                let at = token * 2 * n_head_v + head / n_together * 2 * n_together + head % n_together;
+                (parameters[at], parameters[at + n_together])
+            }
+        };
+        for span in batch.spans() {
+            let LayerMemory { state, checkpoint, .. } = store.recurrent(span.slot, batch.layer);
+            let n_tokens = span.n_tokens;
+            let convolved = &convolved[span.rows(n_channels)];
+            let y = &mut y[span.rows(n_value)];
+            scan_tokens(n_tokens, state, checkpoint, |state, tokens| {
+                let states = state.chunks_exact_mut(head_len_v * head_len_k);
+                let heads = states.zip(y.chunks_exact_mut(n_tokens * head_len_v)).enumerate();
+                for_each(self.compute.workers, heads, |(head, (state, y))| {
+                    for token in tokens.clone() {
+                        let row = &convolved[token * n_channels..][..n_channels];
+                        let (q, rest) = row.split_at(n_key);
+                        let (k, v) = rest.split_at(n_key);
+                        let key = net.key_head(head) * head_len_k;
+                        let (beta, alpha) = gates_of(span.first_token + token, head);
+                        kernels.delta_step(DeltaStep {
+                            state,
+                            decay: libm::expf(weights.a[head] * softplus(alpha + weights.dt_bias[head])),
+                            beta: sigmoid(beta),
+                            k: &k[key..][..head_len_k],
+                            v: &v[head * head_len_v..][..head_len_v],
+                            q: &q[key..][..head_len_k],
+                            y: &mut y[token * head_len_v..][..head_len_v],
+                        });
+                    }
+                });
+            });
+            let y = &*y;
+            let rows = inner[span.rows(n_value)].chunks_exact_mut(n_value);
+            let rows = rows.zip(gate[span.rows(n_value)].chunks_exact(n_value)).enumerate();
+            self.compute.each_token(rows, |(token, (inner, gate))| {
+                for (head, inner) in inner.chunks_exact_mut(head_len_v).enumerate() {
+                    inner.copy_from_slice(&y[(head * n_tokens + token) * head_len_v..][..head_len_v]);
+                    self.normalise_row(&Norm { weight: Some(weights.norm), bias: None }, inner);
+                }
+                kernels.silu_gated(inner, gate);
+            });
+        }
+        self.compute.linear(&weights.w_out, inner, quantized, x);
+    }
+
+    /// `vector · scale / |vector|`, with the model's epsilon in the square of the length.
+    fn normalise_length(&self, vector: &mut [f32], scale: f32) {
+        let square = self.compute.kernels.sum_of_squares(vector) + f64::from(self.model.config().norm_eps);
+        self.compute.kernels.scale(vector, scale / libm::sqrtf(square as f32));
+    }
+}

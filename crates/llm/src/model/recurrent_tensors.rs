@@ -1,0 +1,146 @@
+//! The tensors of recurrent mixers.
+
+use super::architecture::NormWeights;
+use super::error::ModelError;
+use super::layer_tensors::LayerTensors;
+use super::recurrent::{
+    Convolution, DeltaNet, DeltaNetGates, Mamba, Mamba2, MambaNorms, Recurrent, ShortConvolution,
+};
+use super::recurrent_config::{
+    DeltaNetConfig, Mamba2Config, MambaConfig, RecurrentConfig, ShortConvolutionConfig,
+};
+use super::weights::Norm;
+use crate::gguf::Name;
+
+impl<'a> LayerTensors<'_, '_, 'a> {
+    pub(super) fn recurrent(&mut self, config: RecurrentConfig) -> Result<Recurrent<'a>, ModelError> {
+        Ok(match config {
+            RecurrentConfig::Mamba(config) => Recurrent::Mamba(self.mamba(config)?),
+            RecurrentConfig::Mamba2(config) => Recurrent::Mamba2(self.mamba2(config)?),
+            RecurrentConfig::DeltaNet(config) => Recurrent::DeltaNet(self.delta_net(config)?),
+            RecurrentConfig::ShortConvolution(config) => {
+                Recurrent::ShortConvolution(self.short_convolution(config)?)
+            }
+        })
+    }
+
+    fn mamba(&mut self, config: MambaConfig) -> Result<Mamba<'a>, ModelError> {
+        let MambaConfig { n_inner, n_state, n_conv, dt_rank, is_normalised } = config;
+        let n_embd = self.config.n_embd;
+        // FalconMamba normalises without weights, Jamba with them.
+        let parts = ["ssm_dt_norm.weight", "ssm_b_norm.weight", "ssm_c_norm.weight"];
+        let has_weights = parts.iter().any(|part| self.has(part));
+        let weights = if has_weights { NormWeights::Weight } else { NormWeights::None };
+        let norms = match is_normalised || has_weights {
+            true => Some(MambaNorms {
+                dt: self.inner_norm("ssm_dt_norm", weights, dt_rank)?,
+                b: self.inner_norm("ssm_b_norm", weights, n_state)?,
+                c: self.inner_norm("ssm_c_norm", weights, n_state)?,
+            }),
+            false => None,
+        };
+        Ok(Mamba {
+            config,
+            w_in: self.linear("ssm_in", 2 * n_inner, n_embd, false)?,
+            convolution: self.convolution("ssm_conv1d", n_conv, n_inner, true)?,
+            w_x: self.linear("ssm_x", dt_rank + 2 * n_state, n_inner, false)?,
+            norms,
+            w_dt: self.linear("ssm_dt", n_inner, dt_rank, true)?,
+            a: self.vectors("ssm_a", n_inner, n_state)?,
+            d: self.vectors("ssm_d", 1, n_inner)?,
+            w_out: self.linear("ssm_out", n_embd, n_inner, false)?,
+        })
+    }
+
+    fn mamba2(&mut self, config: Mamba2Config) -> Result<Mamba2<'a>, ModelError> {
+        let Mamba2Config { n_inner, n_conv, n_head, n_group, .. } = config;
+        let (n_embd, n_channels) = (self.config.n_embd, config.n_channels());
+        let norm = self.name("ssm_norm.weight");
+        Ok(Mamba2 {
+            config,
+            w_in: self.linear("ssm_in", n_inner + n_channels + n_head, n_embd, false)?,
+            convolution: self.convolution("ssm_conv1d", n_conv, n_channels, false)?,
+            dt_bias: self.vectors("ssm_dt.bias", 1, n_head)?,
+            a: self.vectors("ssm_a", n_head, 1)?,
+            d: self.vectors("ssm_d", n_head, 1)?,
+            norm: self.tensors.optional_vectors(&norm, n_group, n_inner / n_group)?,
+            w_out: self.linear("ssm_out", n_embd, n_inner, false)?,
+        })
+    }
+
+    fn delta_net(&mut self, config: DeltaNetConfig) -> Result<DeltaNet<'a>, ModelError> {
+        let DeltaNetConfig { head_len_v, n_head_v, n_conv, .. } = config;
+        let (n_embd, n_channels, n_value) = (self.config.n_embd, config.n_channels(), config.n_value());
+        // Older files have it in the place of the two matrices that follow, some beside them.
+        if self.has("attn_qkv.weight") {
+            let older = self.name("ssm_in.weight");
+            self.tensors.optional_matrix(&older, n_channels + n_value, n_embd)?;
+            self.tensors.scale(self.name("ssm_in").as_str())?;
+        }
+        Ok(DeltaNet {
+            config,
+            wqkv: self.linear("attn_qkv", n_channels, n_embd, false)?,
+            w_gate: self.linear("attn_gate", n_value, n_embd, false)?,
+            convolution: self.convolution("ssm_conv1d", n_conv, n_channels, false)?,
+            gates: match self.has("ssm_ba.weight") {
+                true => DeltaNetGates::Together(self.linear("ssm_ba", 2 * n_head_v, n_embd, false)?),
+                false => DeltaNetGates::Apart {
+                    beta: self.linear("ssm_beta", n_head_v, n_embd, false)?,
+                    alpha: self.linear("ssm_alpha", n_head_v, n_embd, false)?,
+                },
+            },
+            dt_bias: self.vectors("ssm_dt.bias", 1, n_head_v)?,
+            a: self.vectors("ssm_a", 1, n_head_v)?,
+            norm: self.vectors("ssm_norm.weight", 1, head_len_v)?,
+            w_out: self.linear("ssm_out", n_embd, n_value, false)?,
+        })
+    }
+
+    fn short_convolution(
+        &mut self,
+        config: ShortConvolutionConfig,
+    ) -> Result<ShortConvolution<'a>, ModelError> {
+        let ShortConvolutionConfig { n_inner, n_conv } = config;
+        let n_embd = self.config.n_embd;
+        Ok(ShortConvolution {
+            config,
+            w_in: self.linear("shortconv.in_proj", 3 * n_inner, n_embd, false)?,
+            convolution: self.convolution("shortconv.conv", n_conv, n_inner, false)?,
+            w_out: self.linear("shortconv.out_proj", n_embd, n_inner, false)?,
+        })
+    }
+
+    fn convolution(
+        &mut self,
+        part: &str,
+        n_conv: usize,
+        n_channels: usize,
+        bias_is_required: bool,
+    ) -> Result<Convolution<'a>, ModelError> {
+        let of_part = |what: &str| self.name(Name::format(format_args!("{part}.{what}")).as_str());
+        let (weight, bias) = (of_part("weight"), of_part("bias"));
+        Ok(Convolution {
+            weight: self
+                .tensors
+                .optional_vectors(&weight, n_channels, n_conv)?
+                .ok_or(ModelError::MissingTensor(weight))?,
+            bias: match bias_is_required {
+                true => Some(self.tensors.vector(&bias, n_channels)?),
+                false => self.tensors.optional_vector(&bias, n_channels)?,
+            },
+            n_conv,
+            n_channels,
+        })
+    }
+
+    /// `[count][len]`, F32.
+    fn vectors(&mut self, part: &str, count: usize, len: usize) -> Result<&'a [f32], ModelError> {
+        let name = self.name(part);
+        self.tensors.optional_vectors(&name, count, len)?.ok_or(ModelError::MissingTensor(name))
+    }
+
+    fn inner_norm(&mut self, part: &str, weights: NormWeights, len: usize) -> Result<Norm<'a>, ModelError> {
+        let name = self.name(part);
+        self.tensors.norm(name.as_str(), weights, len)
+    }
+}
