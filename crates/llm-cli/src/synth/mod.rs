@@ -2,6 +2,7 @@
 //!
 //! [`Shape`] says how large, [`Vocabulary`] invents the tokens, [`WeightPool`] the weights; [`write_model`] puts them into a GGUF file. The same shape and types always give the same file.
 
+mod recurrent;
 mod shape;
 mod vocabulary;
 mod weights;
@@ -103,12 +104,17 @@ fn describe(writer: &mut GgufWriter, shape: &Shape, file_type: u32) -> Result<()
     writer.put_u32(&key("block_count"), shape.n_layer)?;
     writer.put_u32(&key("feed_forward_length"), shape.n_ff)?;
     writer.put_u32(&key("attention.head_count"), shape.n_head)?;
-    writer.put_u32(&key("attention.head_count_kv"), shape.n_head_kv)?;
+    match shape.recurrent {
+        Some(recurrent) => recurrent::describe(writer, shape, recurrent)?,
+        None => writer.put_u32(&key("attention.head_count_kv"), shape.n_head_kv)?,
+    }
     if shape.architecture == Architecture::Gpt2 {
         writer.put_f32(&key("attention.layer_norm_epsilon"), shape.norm_eps)
     } else {
         writer.put_f32(&key("attention.layer_norm_rms_epsilon"), shape.norm_eps)?;
-        writer.put_u32(&key("rope.dimension_count"), shape.n_embd / shape.n_head)?;
+        if shape.architecture != Architecture::Qwen35 {
+            writer.put_u32(&key("rope.dimension_count"), shape.head_len())?;
+        }
         writer.put_f32(&key("rope.freq_base"), shape.rope_freq_base)
     }
 }
@@ -118,7 +124,10 @@ fn describe_vocabulary(writer: &mut GgufWriter, shape: &Shape) -> Result<(), Ggu
     let vocabulary = match shape.architecture {
         Architecture::Llama => Vocabulary::sentencepiece(n_vocab),
         Architecture::Gpt2 => Vocabulary::byte_level_bpe(n_vocab, "gpt-2"),
-        Architecture::Qwen2 => Vocabulary::byte_level_bpe(n_vocab, "qwen2"),
+        Architecture::Qwen2 | Architecture::Qwen35 => Vocabulary::byte_level_bpe(n_vocab, "qwen2"),
+        Architecture::Mamba2 | Architecture::Lfm2 | Architecture::GraniteHybrid => {
+            Vocabulary::byte_level_bpe(n_vocab, "gpt-2")
+        }
     };
     writer.put_str("tokenizer.ggml.model", vocabulary.kind)?;
     if let Some(pre) = vocabulary.pre {
@@ -170,40 +179,63 @@ fn tensors(shape: &Shape) -> Vec<Tensor> {
     }
     for layer in 0..shape.n_layer {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        let linears: &[(&str, u64, u64)] = if is_gpt2 {
-            &[
-                ("attn_qkv", n_embd, 3 * n_embd),
-                ("attn_output", n_embd, n_embd),
-                ("ffn_up", n_embd, n_ff),
-                ("ffn_down", n_ff, n_embd),
-            ]
-        } else {
-            &[
-                ("attn_q", n_embd, n_embd),
-                ("attn_k", n_embd, n_embd_kv),
-                ("attn_v", n_embd, n_embd_kv),
-                ("attn_output", n_embd, n_embd),
-                ("ffn_gate", n_embd, n_ff),
-                ("ffn_up", n_embd, n_ff),
-                ("ffn_down", n_ff, n_embd),
-            ]
+        let recurrent = shape.recurrent_at(layer);
+        if let Some(recurrent) = recurrent {
+            recurrent::tensors(&mut tensors, shape, recurrent, layer);
+        }
+        let n_q = u64::from(shape.n_head * shape.head_len());
+        let n_gates = if shape.architecture == Architecture::Qwen35 { n_q } else { 0 };
+        let attention = [
+            ("attn_q", n_embd, n_q + n_gates),
+            ("attn_k", n_embd, n_embd_kv),
+            ("attn_v", n_embd, n_embd_kv),
+            ("attn_output", n_q, n_embd),
+        ];
+        let feed_forward = [("ffn_gate", n_embd, n_ff), ("ffn_up", n_embd, n_ff), ("ffn_down", n_ff, n_embd)];
+        let gpt2 = [
+            ("attn_qkv", n_embd, 3 * n_embd),
+            ("attn_output", n_embd, n_embd),
+            ("ffn_up", n_embd, n_ff),
+            ("ffn_down", n_ff, n_embd),
+        ];
+        let linears: &[&[(&str, u64, u64)]] = match (shape.architecture, recurrent) {
+            (Architecture::Gpt2, _) => &[&gpt2],
+            (Architecture::Mamba2, _) => &[],
+            (_, Some(_)) => &[&feed_forward],
+            (_, None) => &[&attention, &feed_forward],
         };
-        for norm in ["attn_norm", "ffn_norm"] {
+        let linears = linears.iter().copied().flatten();
+        let norms: &[&str] = match shape.architecture {
+            Architecture::Mamba2 => &["attn_norm"],
+            Architecture::Qwen35 => &["attn_norm", "post_attention_norm"],
+            _ => &["attn_norm", "ffn_norm"],
+        };
+        let has_head_norms = matches!(shape.architecture, Architecture::Qwen35 | Architecture::Lfm2);
+        if has_head_norms && recurrent.is_none() {
+            for norm in ["attn_q_norm.weight", "attn_k_norm.weight"] {
+                tensors.vectors(&name(norm), &[shape.head_len().into()], 1.0);
+            }
+        }
+        for norm in norms {
             tensors.norm(&name(norm), n_embd, is_gpt2);
         }
         for &(part, width, rows) in linears {
             tensors.matrix(&name(part), width, rows);
             let has_bias = match shape.architecture {
-                Architecture::Llama => false,
                 Architecture::Gpt2 => true,
                 Architecture::Qwen2 => ["attn_q", "attn_k", "attn_v"].contains(&part),
+                _ => false,
             };
             if has_bias {
                 tensors.vectors(&format!("{}.bias", name(part)), &[rows], 0.0);
             }
         }
     }
-    tensors.norm("output_norm", n_embd, is_gpt2);
+    let output_norm = match shape.architecture {
+        Architecture::Lfm2 => "token_embd_norm",
+        _ => "output_norm",
+    };
+    tensors.norm(output_norm, n_embd, is_gpt2);
     if !shape.tied {
         tensors.matrix("output", n_embd, n_vocab);
     }
@@ -246,6 +278,10 @@ mod tests {
         assert_eq!(parameters("gpt2-124m"), 124_439_808);
         assert_eq!(parameters("qwen2.5-0.5b"), 494_032_768);
         assert_eq!(parameters("smollm2-135m"), 134_515_008);
+        assert!((360_000_000..380_000_000).contains(&parameters("mamba2-370m")));
+        assert!((740_000_000..880_000_000).contains(&parameters("qwen3.5-0.8b")));
+        assert_eq!(parameters("lfm2-350m"), 354_483_968);
+        assert!((330_000_000..350_000_000).contains(&parameters("granite-4-h-350m")));
         assert!((9_000_000..11_000_000).contains(&parameters("tiny-10m")));
     }
 }

@@ -12,6 +12,10 @@ it, separated by commas:
   qwen2.5-0.5b     qwen2, 24 layers of width 896, tied output, 151936 tokens
   smollm2-135m     llama, 30 layers of width 576, tied output, 49152 tokens
   tiny-10m         llama, 6 layers of width 384, tied output, 2048 tokens
+  mamba2-370m      mamba2, 48 layers of width 1024, tied output, 50288 tokens
+  qwen3.5-0.8b     qwen35, 24 layers of width 1024, attention in each fourth, tied output, 248320 tokens
+  lfm2-350m        lfm2, 16 layers of width 1024, attention in 6, tied output, 65536 tokens
+  granite-4-h-350m granitehybrid, 32 layers of width 768, attention in 4, tied output, 100352 tokens
 
   arch=llama|gpt2|qwen2   architecture [llama]
   n_layer=N               layers [2]
@@ -36,6 +40,14 @@ pub enum Architecture {
     Gpt2,
     /// As llama, with biases on queries, keys and values.
     Qwen2,
+    /// State spaces with heads alone.
+    Mamba2,
+    /// Gated delta nets and gated attention.
+    Qwen35,
+    /// Short convolutions and attention.
+    Lfm2,
+    /// State spaces with heads, and attention.
+    GraniteHybrid,
 }
 
 impl Architecture {
@@ -45,6 +57,10 @@ impl Architecture {
             Self::Llama => "llama",
             Self::Gpt2 => "gpt2",
             Self::Qwen2 => "qwen2",
+            Self::Mamba2 => "mamba2",
+            Self::Qwen35 => "qwen35",
+            Self::Lfm2 => "lfm2",
+            Self::GraniteHybrid => "granitehybrid",
         }
     }
 }
@@ -64,6 +80,27 @@ pub struct Shape {
     pub tied: bool,
     pub rope_freq_base: f32,
     pub norm_eps: f32,
+    /// Length of a head where it is not `n_embd / n_head`.
+    pub head_len: Option<u32>,
+    /// Recurrent layers, in architectures that have them.
+    pub recurrent: Option<Recurrent>,
+}
+
+/// The recurrent layers of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recurrent {
+    /// Channels.
+    pub n_inner: u32,
+    /// Elements of a row of the state.
+    pub n_state: u32,
+    /// Positions that the convolution sees.
+    pub n_conv: u32,
+    /// Heads.
+    pub n_head: u32,
+    /// Groups of heads, or heads of keys.
+    pub n_group: u32,
+    /// The layers that have attention instead.
+    pub attention_layers: &'static [u32],
 }
 
 /// Fewer could not hold the byte tokens, the letters and some words.
@@ -102,7 +139,17 @@ impl Shape {
 
     /// Rows of the key and value matrices.
     pub fn n_embd_kv(&self) -> u32 {
-        self.n_embd / self.n_head * self.n_head_kv
+        self.head_len() * self.n_head_kv
+    }
+
+    /// Elements of a head.
+    pub fn head_len(&self) -> u32 {
+        self.head_len.unwrap_or(self.n_embd / self.n_head)
+    }
+
+    /// The recurrent layers, if this is one of them.
+    pub fn recurrent_at(&self, layer: u32) -> Option<Recurrent> {
+        self.recurrent.filter(|recurrent| !recurrent.attention_layers.contains(&layer))
     }
 
     fn published(name: &str) -> Option<Self> {
@@ -156,6 +203,87 @@ impl Shape {
                 rope_freq_base: 1e5,
                 ..llama
             },
+            "mamba2-370m" => Self {
+                architecture: Architecture::Mamba2,
+                n_layer: 48,
+                n_embd: 1024,
+                n_vocab: 50288,
+                n_ctx: 8192,
+                tied: true,
+                recurrent: Some(Recurrent {
+                    n_inner: 2048,
+                    n_state: 128,
+                    n_conv: 4,
+                    n_head: 32,
+                    n_group: 1,
+                    attention_layers: &[],
+                }),
+                ..llama
+            },
+            "qwen3.5-0.8b" => Self {
+                architecture: Architecture::Qwen35,
+                n_layer: 24,
+                n_embd: 1024,
+                n_ff: 3584,
+                n_head: 8,
+                n_head_kv: 2,
+                head_len: Some(256),
+                n_vocab: 248_320,
+                n_ctx: 262_144,
+                tied: true,
+                rope_freq_base: 1e7,
+                norm_eps: 1e-6,
+                recurrent: Some(Recurrent {
+                    n_inner: 2048,
+                    n_state: 128,
+                    n_conv: 4,
+                    n_head: 16,
+                    n_group: 16,
+                    attention_layers: &[3, 7, 11, 15, 19, 23],
+                }),
+                ..llama
+            },
+            "lfm2-350m" => Self {
+                architecture: Architecture::Lfm2,
+                n_layer: 16,
+                n_embd: 1024,
+                n_ff: 4608,
+                n_head: 16,
+                n_head_kv: 8,
+                n_vocab: 65536,
+                n_ctx: 128_000,
+                tied: true,
+                rope_freq_base: 1e6,
+                recurrent: Some(Recurrent {
+                    n_inner: 1024,
+                    n_state: 0,
+                    n_conv: 3,
+                    n_head: 0,
+                    n_group: 0,
+                    attention_layers: &[2, 5, 8, 10, 12, 14],
+                }),
+                ..llama
+            },
+            "granite-4-h-350m" => Self {
+                architecture: Architecture::GraniteHybrid,
+                n_layer: 32,
+                n_embd: 768,
+                n_ff: 2048,
+                n_head: 12,
+                n_head_kv: 4,
+                n_vocab: 100_352,
+                n_ctx: 32768,
+                tied: true,
+                recurrent: Some(Recurrent {
+                    n_inner: 1536,
+                    n_state: 128,
+                    n_conv: 4,
+                    n_head: 48,
+                    n_group: 1,
+                    attention_layers: &[10, 13, 17, 27],
+                }),
+                ..llama
+            },
             "tiny-10m" => Self {
                 n_layer: 6,
                 n_embd: 384,
@@ -184,6 +312,8 @@ impl Shape {
             tied: false,
             rope_freq_base: 1e4,
             norm_eps: 1e-5,
+            head_len: None,
+            recurrent: None,
         }
     }
 
@@ -204,6 +334,7 @@ impl Shape {
                     .find(|architecture| architecture.name() == value)
                     .ok_or_else(|| anyhow!("expected llama, gpt2 or qwen2"))?;
                 self.tied |= self.architecture == Gpt2;
+                self.recurrent = None;
                 Ok(())
             }
             "tied" => {
@@ -264,7 +395,9 @@ mod tests {
         let two_layers = Shape::parse("tinyllama-1.1b,n_layer=2").unwrap();
         assert_eq!(two_layers.n_layer, 2);
         assert_eq!(two_layers.n_head_kv, 4);
-        for name in ["gpt2-124m", "qwen2.5-0.5b", "smollm2-135m", "tiny-10m"] {
+        let hybrids = ["mamba2-370m", "qwen3.5-0.8b", "lfm2-350m", "granite-4-h-350m"];
+        let plain = ["gpt2-124m", "qwen2.5-0.5b", "smollm2-135m", "tiny-10m"];
+        for name in plain.into_iter().chain(hybrids) {
             assert_eq!(Shape::parse(name).unwrap().name, name);
         }
     }
