@@ -12,7 +12,7 @@ use ferrite_kernel::{
     boot_args::BootArgs,
     console::Console,
     cores::start as cores,
-    cpu::CpuFeatures,
+    cpu::InstructionSets,
     device_tree::{self, LastWords},
     drivers::{
         calendar_clock,
@@ -30,7 +30,7 @@ use ferrite_kernel::{
     sha256::{self, Compress},
     shell,
     storage::Disks,
-    system::{RunMode, Shutdown, System},
+    system::{Machine, RunMode, Shutdown, System},
 };
 use llm::simd::Kernels;
 use log::{LevelFilter, debug, error, info, warn};
@@ -102,21 +102,26 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
     if let Some(test) = args.self_test {
         self_test::run(test, console, &POOL, &mut disks);
     }
+    let features = arch::cpu::features();
+    let all_kernels = all_kernels(features);
     let system = System {
         console,
         columns: args.columns,
-        clock_us: arch::time::now_us,
-        now_seconds: calendar_clock::now_seconds,
-        random_seed: arch::random::seed,
-        instructions_retired: arch::counters::instructions_retired,
-        cpu_model: arch::cpu::model(),
-        cpu_features: arch::cpu::features(),
-        kernels: kernels(arch::cpu::features(), args.kernels.as_deref()),
-        sha256: sha256(arch::cpu::features()),
-        cores: cores::states,
-        workers: &cores::TEAM,
-        heap_usage: || HEAP.usage(),
-        pool: &POOL,
+        machine: Machine {
+            clock_us: arch::time::now_us,
+            now_seconds: calendar_clock::now_seconds,
+            random_seed: arch::random::seed,
+            instructions_retired: arch::counters::instructions_retired,
+            cpu_model: arch::cpu::model(),
+            instruction_sets: features,
+            kernels: chosen_kernels(features, all_kernels, args.kernels.as_deref()),
+            all_kernels,
+            sha256: sha256(features),
+            cores: cores::states,
+            workers: &cores::TEAM,
+            heap_usage: || HEAP.usage(),
+            pool: &POOL,
+        },
         offload: offload(&pci),
         disks,
         pci,
@@ -301,28 +306,36 @@ fn find_disks(platform: &Platform, args: &BootArgs) -> Disks {
     disks
 }
 
-/// The set of inner loops with this name, or else the fastest of those that give the same bits.
-fn kernels(features: CpuFeatures, name: Option<&str>) -> &'static Kernels {
-    let CpuFeatures { dotprod, i8mm, fp16, .. } = features;
-    let features = llm::simd::CpuFeatures { dotprod, i8mm, fp16 };
+/// All sets of inner loops that the CPU can run.
+fn all_kernels(features: InstructionSets) -> &'static [&'static Kernels] {
+    let features = features.for_inference();
     // SAFETY: this core has the features, and others join only if they have them too.
-    let sets = || unsafe { Kernels::for_cpu(features) };
+    let sets = unsafe { Kernels::for_cpu(features).chain(Kernels::in_half_precision_for_cpu(features)) };
+    core::iter::once(Kernels::scalar()).chain(sets).collect::<Vec<_>>().leak()
+}
+
+/// The set of inner loops with this name, or else the fastest of those that give the same bits.
+fn chosen_kernels(
+    features: InstructionSets,
+    all: &[&'static Kernels],
+    name: Option<&str>,
+) -> &'static Kernels {
     let Some(name) = name else {
-        let fastest = llm::race::fastest(sets(), arch::time::ticks).expect("every CPU has the first set");
+        // SAFETY: as in `all_kernels`.
+        let sets = unsafe { Kernels::for_cpu(features.for_inference()) };
+        let fastest = llm::race::fastest(sets, arch::time::ticks).expect("every CPU has the first set");
         info!("kernels: {}", fastest.name());
         return fastest;
     };
-    // SAFETY: as above.
-    let all = || sets().chain(unsafe { Kernels::in_half_precision_for_cpu(features) });
-    all().find(|kernels| kernels.name() == name).unwrap_or_else(|| {
-        let names: Vec<_> = all().map(Kernels::name).collect();
+    all.iter().copied().find(|kernels| kernels.name() == name).unwrap_or_else(|| {
+        let names: Vec<_> = all.iter().map(|kernels| kernels.name()).collect();
         error!("boot argument \"ferrite.kernels={name}\": this CPU has {}", names.join(", "));
         host::exit(ExitStatus::CommandFailed)
     })
 }
 
-fn sha256(features: CpuFeatures) -> Compress {
-    // SAFETY: as in `kernels`.
+fn sha256(features: InstructionSets) -> Compress {
+    // SAFETY: as in `all_kernels`.
     unsafe { arch::sha256::compression(&features) }.unwrap_or(sha256::PORTABLE)
 }
 

@@ -52,7 +52,7 @@ impl fmt::Display for CpuModel {
 
 /// Instruction sets that inference can use beyond base NEON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CpuFeatures {
+pub struct InstructionSets {
     /// `sdot`, `udot`: `FEAT_DotProd`.
     pub dotprod: bool,
     /// `smmla`: `FEAT_I8MM`.
@@ -63,7 +63,7 @@ pub struct CpuFeatures {
     pub sha2: bool,
 }
 
-impl CpuFeatures {
+impl InstructionSets {
     /// Reads the features from `ID_AA64ISAR0_EL1`, `ID_AA64ISAR1_EL1` and `ID_AA64PFR0_EL1`
     /// (Arm ARM, D23.2).
     pub fn from_id_registers(isar0: u64, isar1: u64, pfr0: u64) -> Self {
@@ -74,6 +74,13 @@ impl CpuFeatures {
             fp16: field(pfr0, 20) == 1,
             sha2: field(isar0, 12) >= 1,
         }
+    }
+
+    /// Those that the engine's inner loops are made for.
+    #[cfg(target_arch = "aarch64")]
+    pub fn for_inference(self) -> ::llm::simd::CpuFeatures {
+        let Self { dotprod, i8mm, fp16, .. } = self;
+        ::llm::simd::CpuFeatures { dotprod, i8mm, fp16 }
     }
 
     /// True if everything in `other` is there.
@@ -98,11 +105,11 @@ mod tests {
 
     #[test]
     fn features_of_cortex_a72_and_a76() {
-        let a72 = CpuFeatures::from_id_registers(0x0000_0000_0001_1120, 0, 0x2222);
-        assert_eq!(a72, CpuFeatures { sha2: true, ..CpuFeatures::default() });
-        let a76 = CpuFeatures::from_id_registers(0x0000_1000_1021_1120, 0x10_0001, 0x1100_0000_1011_2222);
+        let a72 = InstructionSets::from_id_registers(0x0000_0000_0001_1120, 0, 0x2222);
+        assert_eq!(a72, InstructionSets { sha2: true, ..InstructionSets::default() });
+        let a76 = InstructionSets::from_id_registers(0x0000_1000_1021_1120, 0x10_0001, 0x1100_0000_1011_2222);
         assert!(a76.dotprod && a76.sha2 && !a76.i8mm);
-        assert!(CpuFeatures::from_id_registers(0, 0, 1 << 20).fp16);
-        assert!(!CpuFeatures::from_id_registers(0, 0, 0xf << 20).fp16);
+        assert!(InstructionSets::from_id_registers(0, 0, 1 << 20).fp16);
+        assert!(!InstructionSets::from_id_registers(0, 0, 0xf << 20).fp16);
     }
 }

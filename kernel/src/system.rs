@@ -2,7 +2,7 @@
 
 use crate::{
     console::Console,
-    cpu::{CpuFeatures, CpuModel},
+    cpu::{CpuModel, InstructionSets},
     memory::{heap::HeapUsage, pool::Pool},
     offload::Offload,
     pci,
@@ -19,6 +19,19 @@ pub struct System<'a> {
     pub console: &'a mut dyn Console,
     /// Width of the terminal on the console; 0 if it is none, but a file or a program; `None` if nobody has said.
     pub columns: Option<usize>,
+    /// What the machine is and can do.
+    pub machine: Machine,
+    /// The disks, in the order in which they were given on the host's command line.
+    pub disks: Disks,
+    /// The PCI functions.
+    pub pci: Vec<pci::Function>,
+    /// A display or 3D controller, if one was found.
+    pub offload: Option<Box<dyn Offload>>,
+}
+
+/// What a machine is and can do, for whoever needs it.
+#[derive(Clone, Copy)]
+pub struct Machine {
     /// Microseconds since the machine started; never goes back.
     pub clock_us: fn() -> u64,
     /// Seconds since the beginning of 1970 in universal time; `None` where the machine has no clock that knows them.
@@ -31,9 +44,11 @@ pub struct System<'a> {
     /// The boot core's implementer and part number.
     pub cpu_model: CpuModel,
     /// The boot core's instruction sets.
-    pub cpu_features: CpuFeatures,
-    /// The inner loops of inference that suit these instruction sets.
+    pub instruction_sets: InstructionSets,
+    /// The inner loops of inference that suit these instruction sets best.
     pub kernels: &'static Kernels,
+    /// All that these instruction sets allow.
+    pub all_kernels: &'static [&'static Kernels],
     /// The compression function of SHA-256 that suits these instruction sets.
     pub sha256: Compress,
     /// All cores that the device tree lists, as they are now; the boot core first.
@@ -44,12 +59,6 @@ pub struct System<'a> {
     pub heap_usage: fn() -> HeapUsage,
     /// All memory beyond the kernel image and the heap.
     pub pool: &'static Pool,
-    /// The disks, in the order in which they were given on the host's command line.
-    pub disks: Disks,
-    /// The PCI functions.
-    pub pci: Vec<pci::Function>,
-    /// A display or 3D controller, if one was found.
-    pub offload: Option<Box<dyn Offload>>,
 }
 
 /// What the shell is to do.

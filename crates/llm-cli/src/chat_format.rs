@@ -1,30 +1,24 @@
-//! How a conversation becomes a prompt, from the command line: [`ChatArguments`] and [`ChatFormat`].
+//! How a conversation becomes a prompt, from the command line: [`ChatArguments`].
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::Result;
 use clap::Args;
 use jiff::ZonedDateTime;
-use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FamilyNames, Forgotten, Room};
-use llm::gguf::Gguf;
-use llm::tokenizer::Tokenizer;
+use llm::chat::Dialogue;
+use llm::front::ChatFormat;
 
 /// Options of every command that chats.
 #[derive(Args)]
 #[command(next_help_heading = "Chat")]
 pub struct ChatArguments {
-    /// What the model is told before the conversation.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true)]
     system: Option<String>,
 
-    /// Use the chat format of this name, such as chatml, llama-3 or gemma, instead of the one that the
-    /// model's file brings.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long)]
     template: Option<String>,
 
-    /// Ask a model that can think before it answers to think, where its format would rather have it not.
     #[arg(long, overrides_with = "no_thinking")]
     thinking: bool,
 
-    /// Ask a model that can think before it answers not to.
     #[arg(long, overrides_with = "thinking")]
     no_thinking: bool,
 }
@@ -50,48 +44,13 @@ impl ChatArguments {
         Ok(dialogue)
     }
 
-    /// The format asked for, or the file's.
-    pub fn format(&self, gguf: &Gguf<'_>, tokenizer: &Tokenizer<'_>) -> Result<ChatFormat> {
-        let template = match &self.template {
-            Some(name) => ChatTemplate::by_name(name, tokenizer)?,
-            None => ChatTemplate::from_gguf(gguf, tokenizer).map_err(with_the_way_out)?,
-        };
-        let is_of_the_file = self.template.is_none();
-        Ok(ChatFormat { template, enable_thinking: self.enable_thinking(), is_of_the_file })
-    }
-}
-
-/// A template, and what it is told.
-pub struct ChatFormat {
-    template: ChatTemplate,
-    enable_thinking: Option<bool>,
-    is_of_the_file: bool,
-}
-
-impl ChatFormat {
-    /// Appends the ids of the dialogue, up to where the model answers; what has no room is forgotten.
-    pub fn encode(
-        &self,
-        tokenizer: &Tokenizer<'_>,
-        dialogue: &mut Dialogue,
-        room: Room,
-        ids: &mut Vec<u32>,
-    ) -> Result<Option<Forgotten>> {
-        let settings = Conversation {
-            messages: &[],
-            add_generation_prompt: true,
-            enable_thinking: self.enable_thinking,
+    /// The format asked for, or the file's, told the local time.
+    pub fn format(&self) -> ChatFormat<'_> {
+        ChatFormat {
+            template: self.template.as_deref(),
+            enable_thinking: self.enable_thinking(),
             now_seconds: local_seconds(&ZonedDateTime::now()),
-        };
-        let encoded = self.template.encode_dialogue(tokenizer, dialogue, &settings, room, ids);
-        encoded.map_err(|error| if self.is_of_the_file { with_the_way_out(error) } else { error.into() })
-    }
-}
-
-fn with_the_way_out(error: ChatError) -> Error {
-    match error.is_about_the_template() {
-        true => anyhow!("{error}; --template NAME uses another: {FamilyNames}"),
-        false => error.into(),
+        }
     }
 }
 

@@ -1,13 +1,19 @@
 //! How the engine is run on the host: instruction set, threads, precision, cache, memory.
 
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Instant;
+
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
+use llm::front::{Prompter, Runner};
 use llm::kv_cache::KvType;
-use llm::model::Config;
+use llm::model::{Config, Model};
 use llm::quant::Precision;
 use llm::session::{Session, SessionOptions};
 use llm::simd::Kernels;
 
+use crate::model_file::ModelFile;
 use crate::thread_pool::{MAX_THREADS, ThreadPool};
 
 /// Positions that the forward pass takes at once; a longer prompt is cut into such batches.
@@ -17,25 +23,19 @@ const N_BATCH: usize = 512;
 #[derive(Args)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArguments {
-    /// Threads that compute [default: one per core].
-    #[arg(short = 't', long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_parser = positive)]
     threads: Option<usize>,
 
-    /// Instruction set: `scalar` or another one that this CPU has [default: the fastest].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long)]
     kernels: Option<String>,
 
-    /// Multiply f32 activations with dequantised weights instead of 8-bit activations with the
-    /// quantised ones: slow, for telling a model's error from the arithmetic's.
     #[arg(long)]
     exact: bool,
 
-    /// Type of the cached keys and values.
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    #[arg(long, default_value = "f16", hide_default_value = true)]
     kv_type: KvTypeName,
 
-    /// Context length, at most the model's [default: what the request needs].
-    #[arg(short = 'c', long, alias = "ctx-size", value_name = "N", value_parser = positive)]
+    #[arg(long, value_parser = positive)]
     ctx: Option<usize>,
 }
 
@@ -64,8 +64,17 @@ impl EngineArguments {
         };
         Kernels::by_name(name).ok_or_else(|| {
             let available: Vec<&str> = Kernels::all().map(|set| set.name()).collect();
-            anyhow!("this CPU has no instruction set `{name}`; it has {}", available.join(", "))
+            anyhow!("this CPU has no instruction set {name:?}; expected {}", available.join(", "))
         })
+    }
+
+    /// Starts the threads and opens a model, its weights packed for the instruction set.
+    pub fn open(&self, path: &Path) -> Result<Opened> {
+        let workers = self.workers()?;
+        let kernels = self.kernels()?;
+        let mut file = ModelFile::open(path)?;
+        file.pack(kernels, &workers)?;
+        Ok(Opened { file, kernels, workers })
     }
 
     /// Options of a session that must hold `needed` positions and gives the logits of up to
@@ -86,6 +95,55 @@ impl EngineArguments {
             precision: if self.exact { Precision::Exact } else { Precision::Quantized },
         }
     }
+}
+
+/// A model's file with what computes it.
+pub struct Opened {
+    /// The file.
+    pub file: ModelFile,
+    /// The instruction set.
+    pub kernels: &'static Kernels,
+    /// The threads.
+    pub workers: ThreadPool,
+}
+
+impl Opened {
+    /// The model in the file.
+    pub fn model(&self) -> Result<Model<'_>> {
+        Ok(Model::load(&self.file.gguf()?)?)
+    }
+
+    /// Vocabulary and chat format of the model.
+    pub fn prompter(&self) -> Result<Prompter<'_>> {
+        Ok(Prompter::new(self.file.gguf()?)?)
+    }
+
+    /// A session of the model in `memory`, which [`SessionMemory::allocate`] made for these options.
+    pub fn session<'m>(
+        &'m self,
+        model: Model<'m>,
+        options: SessionOptions,
+        memory: &'m mut SessionMemory,
+    ) -> Result<Session<'m>> {
+        Ok(Session::new(model, options, self.kernels, &self.workers, memory.as_mut_slice())?)
+    }
+
+    /// What answers requests in such a session.
+    pub fn runner<'m>(
+        &'m self,
+        prompter: Prompter<'m>,
+        model: Model<'m>,
+        options: SessionOptions,
+        memory: &'m mut SessionMemory,
+    ) -> Result<Runner<'m>> {
+        Ok(Runner::new(prompter, self.session(model, options, memory)?))
+    }
+}
+
+/// Microseconds since this was first called.
+pub fn clock_us() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What a session keeps its cache and scratch in, 64-byte aligned.

@@ -1,16 +1,18 @@
 //! `llm`: the Ferrite inference engine as a host program.
 //!
 //! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
-//! [`engine`], [`sampling`], [`chat_format`] and [`thread_pool`]; `hub` fetches models, and [`split`] joins those
+//! [`engine`], [`generation`], [`chat_format`] and [`thread_pool`]. Options that the kernel's shell has too get their
+//! names and help from the engine's table ([`options`]). `hub` fetches models, and [`split`] joins those
 //! that are in several files.
 
 mod chat_format;
 mod commands;
 mod engine;
+mod generation;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod hub;
 mod model_file;
-mod sampling;
+mod options;
 mod split;
 mod synth;
 mod thread_pool;
@@ -19,7 +21,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// LLM inference from GGUF files, with the engine that runs inside the Ferrite kernel.
 #[derive(Parser)]
@@ -50,6 +52,7 @@ enum Command {
     Tokenize(commands::tokenize::Arguments),
     Info(commands::info::Arguments),
     Bench(commands::bench::Arguments),
+    Verify(commands::verify::Arguments),
     MemBench(commands::mem_bench::Arguments),
     Perplexity(commands::perplexity::Arguments),
     Synth(commands::synth::Arguments),
@@ -60,7 +63,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let program = match Program::try_parse() {
+    let matches = options::with_table(Program::command()).try_get_matches();
+    let program = match matches.and_then(|matches| Program::from_arg_matches(&matches)) {
         Ok(program) => program,
         Err(error) => return report_usage(&error),
     };
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Tokenize(arguments) => commands::tokenize::run(&arguments),
         Command::Info(arguments) => commands::info::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::Verify(arguments) => commands::verify::run(&arguments),
         Command::MemBench(arguments) => commands::mem_bench::run(&arguments),
         Command::Perplexity(arguments) => commands::perplexity::run(&arguments),
         Command::Synth(arguments) => commands::synth::run(&arguments),
@@ -157,7 +162,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        use clap::CommandFactory;
-        Program::command().debug_assert();
+        options::with_table(Program::command()).debug_assert();
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`front`] | what is asked of a model and what comes back: requests, events, reports, measurements |
 //! | [`session`] | a prompt in, one token per step |
 //! | [`chat`] | conversations as the text that a model was trained on |
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
@@ -32,6 +33,7 @@ pub mod arena;
 pub mod blocks;
 pub mod chat;
 pub mod compute;
+pub mod front;
 pub mod gguf;
 pub mod kv_cache;
 pub mod model;

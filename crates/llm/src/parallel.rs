@@ -3,6 +3,8 @@
 //! [`Workers`] is what a caller lends; [`for_each`] spreads items over it, [`for_each_chunk`] disjoint
 //! pieces of a buffer.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use spin::Mutex;
 
 /// Cores that can run one closure at the same time.
@@ -14,7 +16,8 @@ pub trait Workers: Sync {
     /// How many cores take part at most, at least 1; the same for as long as the workers are in use.
     fn count(&self) -> usize;
 
-    /// Runs `job` once on the calling core, and at most once on every other one, at the same time. Returns
+    /// Runs `job` at least once, at most once on every core, at the same time; on the calling core unless
+    /// [`count`](Self::count) others were faster. Returns
     /// when all that have begun have finished: no core that is slow to begin holds the caller up.
     fn run(&self, job: &(dyn Fn() + Sync));
 }
@@ -30,6 +33,41 @@ impl Workers for Serial {
 
     fn run(&self, job: &(dyn Fn() + Sync)) {
         job();
+    }
+}
+
+/// Some workers, of which no more than a number take part in a run: those that come first.
+#[derive(Clone, Copy)]
+pub struct Limited<'w> {
+    workers: &'w dyn Workers,
+    most: usize,
+}
+
+impl<'w> Limited<'w> {
+    /// At most `most` of `workers`, but at least one.
+    pub fn new(workers: &'w dyn Workers, most: usize) -> Self {
+        Self { workers, most: most.max(1) }
+    }
+}
+
+impl Workers for Limited<'_> {
+    fn count(&self) -> usize {
+        self.workers.count().min(self.most)
+    }
+
+    fn run(&self, job: &(dyn Fn() + Sync)) {
+        if self.most == 1 {
+            return job();
+        }
+        if self.workers.count() <= self.most {
+            return self.workers.run(job);
+        }
+        let come = AtomicUsize::new(0);
+        self.workers.run(&|| {
+            if come.fetch_add(1, Ordering::Relaxed) < self.most {
+                job();
+            }
+        });
     }
 }
 
@@ -105,6 +143,20 @@ mod tests {
             });
             for (i, &element) in data.iter().enumerate() {
                 assert_eq!(element, i / 10 + 1, "element {i} with {} cores", workers.count());
+            }
+        }
+    }
+    #[test]
+    fn no_more_than_the_limit_take_part() {
+        for (most, expected) in [(0, 1), (1, 1), (2, 2), (3, 3), (9, 4)] {
+            let limited = Limited::new(&Threads(4), most);
+            assert_eq!(limited.count(), expected);
+            for _ in 0..20 {
+                let runs = AtomicUsize::new(0);
+                limited.run(&|| {
+                    runs.fetch_add(1, Ordering::Relaxed);
+                });
+                assert_eq!(runs.into_inner(), expected, "at most {most}");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     arch,
-    cpu::CpuFeatures,
+    cpu::InstructionSets,
     drivers::{
         interrupts::{self, WakeTarget},
         power,
@@ -23,7 +23,7 @@ pub static TEAM: Team<Hardware> = Team::new(Hardware);
 static CORES: Once<Vec<Cpu>> = Once::new();
 
 /// What the boot core can do: the inner loops were chosen by it.
-static FEATURES: Once<CpuFeatures> = Once::new();
+static FEATURES: Once<InstructionSets> = Once::new();
 
 /// State of each core, as [`CoreState`] has it.
 static STATES: [AtomicU8; MAX_CORES] = [const { AtomicU8::new(CoreState::Off as u8) }; MAX_CORES];

@@ -5,7 +5,11 @@ use std::{string::ToString, vec, vec::Vec};
 use core::ops::ControlFlow;
 
 use super::*;
-use ::llm::chat::Dialogue;
+use ::llm::{
+    chat::Dialogue,
+    front::{ChatFormat, Prompt, Report, Request},
+    session::FinishReason,
+};
 
 const TEMPLATE: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}<assistant>";
 
@@ -13,12 +17,13 @@ const TEMPLATE: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{%
 fn load(template: &str, n_ctx: usize) -> TransformerBackend {
     let file = fixtures::with_text(&fixtures::micro(), "tokenizer.chat_template", template);
     let pool = host::pool(64 << 20);
-    let mut backend = TransformerBackend::new(host::platform(pool, vec![("model", file)]));
+    let mut backend = TransformerBackend::new(host::resources(pool, vec![("model", file)]));
     let path = {
         let first = backend.catalog().first().unwrap();
         backend.catalog().path(first)
     };
-    backend.load_model_with(&path, Some(n_ctx), &mut |_| ControlFlow::Continue(())).unwrap();
+    let options = EngineOptions { n_ctx: Some(n_ctx), ..EngineOptions::default() };
+    backend.load(&path, options, &mut |_| ControlFlow::Continue(())).unwrap();
     backend
 }
 
@@ -26,8 +31,9 @@ fn answer(
     backend: &mut TransformerBackend,
     dialogue: &mut Dialogue,
     max_tokens: usize,
-) -> Result<InferenceResult, BackendError> {
-    backend.chat_streaming(dialogue, &ChatFormat::default(), max_tokens, &mut |_| ControlFlow::Continue(()))
+) -> Result<Report, BackendError> {
+    let prompt = Prompt::Chat(dialogue, ChatFormat::default());
+    backend.generate(Request::new(prompt, max_tokens), &mut |_| ControlFlow::Continue(()))
 }
 
 #[test]

@@ -3,8 +3,12 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
-use llm::chat::{ChatError, FamilyNames};
+use llm::chat::ChatError;
+use llm::front::FrontError;
 use llm::gguf::GgufError;
+use llm::sampling::SamplingError;
+use llm::session::SessionError;
+use llm::tokenizer::TokenizerError;
 
 use super::FOLDER;
 use crate::storage::{ReadError, Undriven};
@@ -58,16 +62,8 @@ pub enum BackendError {
     /// The file's format is sound, but not the model in it.
     #[cfg(feature = "llm-transformer")]
     Model(llm::model::ModelError),
-    /// The file's vocabulary cannot be used.
-    #[cfg(feature = "llm-transformer")]
-    Tokenizer(llm::tokenizer::TokenizerError),
-    /// The conversation cannot be made a prompt.
-    Chat(ChatError),
-    /// The sampling settings make no sense, or the logits do not.
-    Sampling(llm::sampling::SamplingError),
-    /// The prompt or the context cannot be run.
-    #[cfg(feature = "llm-transformer")]
-    Session(llm::session::SessionError),
+    /// What was asked of the model cannot be done.
+    Front(FrontError),
     /// A model does not fit the memory.
     OutOfMemory {
         /// Weights and inference memory together.
@@ -79,11 +75,6 @@ pub enum BackendError {
     },
     /// The buffer for a header or a checksum does not fit the memory.
     NoBuffer(crate::memory::pool::OutOfMemory),
-    /// The heap has no room for the output.
-    OutOfHeap {
-        /// What was asked for.
-        needed_bytes: usize,
-    },
     /// A context length that the model does not have.
     ContextLength {
         /// What was asked for.
@@ -198,24 +189,13 @@ impl fmt::Display for BackendError {
             Self::Pack(error) => error.fmt(f),
             #[cfg(feature = "llm-transformer")]
             Self::Model(error) => error.fmt(f),
-            #[cfg(feature = "llm-transformer")]
-            Self::Tokenizer(error) => error.fmt(f),
-            Self::Chat(error) if error.is_about_the_template() => {
-                write!(f, "{error}; --template NAME uses another: {FamilyNames}")
-            }
-            Self::Chat(error) => error.fmt(f),
-            Self::Sampling(error) => error.fmt(f),
-            #[cfg(feature = "llm-transformer")]
-            Self::Session(error) => error.fmt(f),
+            Self::Front(error) => error.fmt(f),
             Self::OutOfMemory { needed_bytes, available_bytes, n_ctx } => write!(
                 f,
                 "not enough memory: {needed_bytes} bytes needed for the weights and a context of {n_ctx} tokens, \
                  {available_bytes} available"
             ),
             Self::NoBuffer(error) => error.fmt(f),
-            Self::OutOfHeap { needed_bytes } => {
-                write!(f, "the heap has no {needed_bytes} bytes for the output; ask for fewer tokens")
-            }
             Self::ContextLength { n_ctx, n_ctx_train } => write!(
                 f,
                 "a context of {n_ctx} tokens is not possible, expected 1 to {n_ctx_train}, the model's own length"
@@ -251,18 +231,6 @@ impl From<llm::quant::PackError> for BackendError {
     }
 }
 
-impl From<ChatError> for BackendError {
-    fn from(error: ChatError) -> Self {
-        Self::Chat(error)
-    }
-}
-
-impl From<llm::sampling::SamplingError> for BackendError {
-    fn from(error: llm::sampling::SamplingError) -> Self {
-        Self::Sampling(error)
-    }
-}
-
 #[cfg(feature = "llm-transformer")]
 impl From<llm::model::ModelError> for BackendError {
     fn from(error: llm::model::ModelError) -> Self {
@@ -270,19 +238,35 @@ impl From<llm::model::ModelError> for BackendError {
     }
 }
 
-#[cfg(feature = "llm-transformer")]
-impl From<llm::tokenizer::TokenizerError> for BackendError {
-    fn from(error: llm::tokenizer::TokenizerError) -> Self {
-        Self::Tokenizer(error)
+impl From<FrontError> for BackendError {
+    fn from(error: FrontError) -> Self {
+        match error {
+            FrontError::Session(SessionError::Stopped) => Self::Cancelled,
+            error => Self::Front(error),
+        }
     }
 }
 
-#[cfg(feature = "llm-transformer")]
-impl From<llm::session::SessionError> for BackendError {
-    fn from(error: llm::session::SessionError) -> Self {
-        match error {
-            llm::session::SessionError::Stopped => Self::Cancelled,
-            error => Self::Session(error),
-        }
+impl From<ChatError> for BackendError {
+    fn from(error: ChatError) -> Self {
+        FrontError::from(error).into()
+    }
+}
+
+impl From<SamplingError> for BackendError {
+    fn from(error: SamplingError) -> Self {
+        FrontError::from(error).into()
+    }
+}
+
+impl From<SessionError> for BackendError {
+    fn from(error: SessionError) -> Self {
+        FrontError::from(error).into()
+    }
+}
+
+impl From<TokenizerError> for BackendError {
+    fn from(error: TokenizerError) -> Self {
+        FrontError::from(error).into()
     }
 }

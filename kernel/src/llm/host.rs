@@ -4,11 +4,16 @@ use std::{boxed::Box, sync::OnceLock, time::Instant, vec, vec::Vec};
 
 use llm::{parallel::Serial, simd::Kernels};
 
-use super::Platform;
+use super::Resources;
 use crate::{
-    memory::pool::{GRANULE_BYTES, Pool},
+    cpu::{CpuModel, InstructionSets},
+    memory::{
+        heap::HeapUsage,
+        pool::{GRANULE_BYTES, Pool},
+    },
     sha256,
     storage::{BlockDevice, Disk, MemoryDisk},
+    system::{Core, CoreState, Machine},
 };
 
 /// A pool of this size, for ever.
@@ -26,20 +31,33 @@ pub fn clock_us() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_micros() as u64
 }
 
-/// A platform with these files as disks, their serials before them.
-pub fn platform(pool: &'static Pool, files: Vec<(&str, Vec<u8>)>) -> Platform {
+/// A machine with this memory.
+pub fn machine(pool: &'static Pool) -> Machine {
+    Machine {
+        clock_us,
+        now_seconds: || None,
+        random_seed: || 4_294_967_291,
+        instructions_retired: || None,
+        cpu_model: CpuModel::from_midr(0x410f_d083),
+        instruction_sets: InstructionSets { dotprod: true, ..InstructionSets::default() },
+        kernels: Kernels::detect(),
+        all_kernels: Kernels::all().collect::<Vec<_>>().leak(),
+        sha256: sha256::PORTABLE,
+        cores: || {
+            let states = [CoreState::Online, CoreState::Off];
+            states.into_iter().zip(0..).map(|(state, mpidr)| Core { mpidr, state }).collect()
+        },
+        workers: &Serial,
+        heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
+        pool,
+    }
+}
+
+/// Such a machine with these files as disks, their serials before them.
+pub fn resources(pool: &'static Pool, files: Vec<(&str, Vec<u8>)>) -> Resources {
     let disks = files.into_iter().enumerate().map(|(index, (serial, bytes))| {
         let device: Box<dyn BlockDevice> = Box::new(MemoryDisk::new(serial, bytes));
         Disk::new(index, device, None)
     });
-    Platform {
-        disks: disks.collect::<Vec<_>>().into(),
-        pool,
-        clock_us,
-        instructions_retired: || None,
-        kernels: Kernels::detect(),
-        sha256: sha256::PORTABLE,
-        workers: &Serial,
-        offload: None,
-    }
+    Resources { machine: machine(pool), disks: disks.collect::<Vec<_>>().into(), offload: None }
 }

@@ -3,13 +3,13 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`Catalog`] | the disks as `/models/<name>.gguf`, and their checksums |
-//! | [`InferenceBackend`] | the interface: load, infer, measure |
+//! | [`InferenceBackend`] | the interface: load, answer, measure |
 //! | [`TransformerBackend`] | the engine (crate `llm`) behind it, with feature `llm-transformer` |
 //! | `StubBackend` | honest refusals behind it, without that feature |
 //!
 //! The service reads no clock of its own and touches no device: disks, memory, time and cores come
-//! in as a [`Platform`], so all of it runs and is tested on the host. Above it is the
-//! shell; below it the engine and [`storage`](crate::storage).
+//! in as [`Resources`], so all of it runs and is tested on the host. What is asked and answered is the engine's
+//! [`front`](::llm::front). Above it is the shell; below it the engine and [`storage`](crate::storage).
 
 mod backend;
 mod catalog;
@@ -21,8 +21,7 @@ mod stub;
 mod transformer;
 
 pub use backend::{
-    BenchPlan, BenchResult, ChatFormat, DEFAULT_N_CTX, FinishReason, InferenceBackend, InferenceResult,
-    MAX_SPECULATED, Measurement, ModelMemory, ModelMetadata, PROMPT_ENCODING, Platform, Progress, per_second,
+    DEFAULT_N_CTX, EngineOptions, InferenceBackend, ModelMemory, ModelMetadata, Progress, Resources, RunsOn,
 };
 pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile};
 pub use error::{BackendError, Sha256Digest};
@@ -35,11 +34,11 @@ pub use transformer::TransformerBackend;
 use alloc::boxed::Box;
 
 /// The backend that this kernel was built with.
-pub fn backend(platform: Platform) -> Box<dyn InferenceBackend> {
+pub fn backend(resources: Resources) -> Box<dyn InferenceBackend> {
     #[cfg(feature = "llm-transformer")]
-    return Box::new(TransformerBackend::new(platform));
+    return Box::new(TransformerBackend::new(resources));
     #[cfg(not(feature = "llm-transformer"))]
-    return Box::new(StubBackend::new(platform));
+    return Box::new(StubBackend::new(resources));
 }
 
 #[cfg(all(test, feature = "llm-transformer"))]

@@ -1,6 +1,6 @@
 //! What the backend has done since the start.
 
-use super::InferenceResult;
+use llm::front::Report;
 
 /// Sums over all loads and inferences.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Statistics {
 
 impl Statistics {
     /// Counts an inference.
-    pub fn add(&mut self, result: &InferenceResult) {
+    pub fn add(&mut self, result: &Report) {
         self.inferences += 1;
         self.prompt_tokens += result.prompt_tokens as u64;
         self.tokens_emitted += result.tokens_emitted as u64;

@@ -1,13 +1,20 @@
 //! The backend of a kernel without inference: it finds models and checks them, and says why it runs none.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::boxed::Box;
 use core::ops::ControlFlow;
 
-use llm::{chat::Dialogue, kv_cache::KvType, sampling::SamplingConfig, tokenizer::EncodeOptions};
+use llm::{
+    front::{
+        Event, Report, Request,
+        bench::{BenchPlan, BenchResult},
+    },
+    gguf::Gguf,
+    tokenizer::EncodeOptions,
+};
 
 use super::{
-    BackendError, BenchPlan, BenchResult, Catalog, ChatFormat, InferenceBackend, InferenceResult,
-    ModelMemory, ModelMetadata, Platform, Progress, Statistics,
+    BackendError, Catalog, EngineOptions, InferenceBackend, ModelMemory, ModelMetadata, Progress, Resources,
+    RunsOn, Statistics,
 };
 use crate::offload::Offload;
 
@@ -20,29 +27,26 @@ pub struct StubBackend {
 }
 
 impl StubBackend {
-    /// A backend for the models on `platform`'s disks.
-    pub fn new(platform: Platform) -> Self {
+    /// A backend for the models on these disks.
+    pub fn new(resources: Resources) -> Self {
+        let Resources { machine, disks, offload } = resources;
         Self {
-            catalog: Catalog::new(platform.disks, platform.pool, platform.sha256),
+            catalog: Catalog::new(disks, machine.pool, machine.sha256),
             statistics: Statistics::default(),
-            offload: platform.offload,
+            offload,
         }
     }
 }
 
 impl InferenceBackend for StubBackend {
-    fn name(&self) -> &'static str {
-        "stub"
-    }
-
     fn catalog(&mut self) -> &mut Catalog {
         &mut self.catalog
     }
 
-    fn load_model_with(
+    fn load(
         &mut self,
         path: &str,
-        _n_ctx: Option<usize>,
+        _options: EngineOptions,
         _progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
         let file = self.catalog.find(path)?;
@@ -51,56 +55,31 @@ impl InferenceBackend for StubBackend {
             .map_err(|error| error.in_file(&self.catalog.path(file)))
     }
 
+    fn adapt(&mut self, _options: EngineOptions) -> Result<bool, BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
     fn unload(&mut self) -> Result<(), BackendError> {
         Err(BackendError::NotLoaded)
     }
 
-    fn is_loaded(&self) -> bool {
-        false
-    }
-
-    fn model_metadata(&self) -> Option<&ModelMetadata> {
+    fn model(&self) -> Option<&ModelMetadata> {
         None
     }
 
-    fn set_sampling_config(&mut self, config: SamplingConfig) -> Result<(), BackendError> {
-        Ok(config.validate()?)
-    }
-
-    fn set_stop_strings(&mut self, _stop: Vec<String>) {}
-
-    fn set_context_length(&mut self, _n_ctx: usize) -> Result<(), BackendError> {
+    fn with_gguf(&self, _look: &mut dyn FnMut(&Gguf<'_>)) -> Result<(), BackendError> {
         Err(BackendError::NotLoaded)
-    }
-
-    fn set_kv_type(&mut self, _kv_type: KvType) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn set_speculation(&mut self, _n_speculated: usize) {}
-
-    fn set_verbose(&mut self, _verbose: bool) {}
-
-    fn infer_streaming(
-        &mut self,
-        _prompt: &str,
-        _max_tokens: usize,
-        _on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<InferenceResult, BackendError> {
-        Err(BackendError::NoInference)
     }
 
     fn prepare_chat(&mut self, _template: Option<&str>) -> Result<(), BackendError> {
         Err(BackendError::NoInference)
     }
 
-    fn chat_streaming(
+    fn generate(
         &mut self,
-        _dialogue: &mut Dialogue,
-        _format: &ChatFormat<'_>,
-        _max_tokens: usize,
-        _on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<InferenceResult, BackendError> {
+        _request: Request<'_>,
+        _on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Report, BackendError> {
         Err(BackendError::NoInference)
     }
 
@@ -112,7 +91,7 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NoInference)
     }
 
-    fn tokenize_with(
+    fn tokenize(
         &mut self,
         _texts: &[&str],
         _options: EncodeOptions,
@@ -121,15 +100,11 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NoInference)
     }
 
-    fn detokenize(&self, _ids: &[u32]) -> Result<String, BackendError> {
-        Err(BackendError::NoInference)
-    }
-
     fn bench(
         &mut self,
         _plan: BenchPlan,
         _go_on: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<BenchResult, BackendError> {
+    ) -> Result<(BenchResult, RunsOn), BackendError> {
         Err(BackendError::NoInference)
     }
 
@@ -150,26 +125,24 @@ impl InferenceBackend for StubBackend {
 mod tests {
     use super::*;
     use crate::llm::host;
+    use llm::front::{PROMPT_ENCODING, Prompt};
     use std::{string::ToString, vec};
 
     #[test]
     fn everything_that_needs_a_model_is_refused() {
         let mut stub =
-            StubBackend::new(host::platform(host::pool(1 << 20), vec![("good", broken_gguf::good())]));
+            StubBackend::new(host::resources(host::pool(1 << 20), vec![("good", broken_gguf::good())]));
+        let hello = Request::new(Prompt::Text("Hello", PROMPT_ENCODING), 1);
         for refusal in [
-            stub.load_model("good").unwrap_err(),
-            stub.infer("Hello", 1).unwrap_err(),
-            stub.tokenize("Hello").unwrap_err(),
+            stub.load("good", EngineOptions::default(), &mut |_| ControlFlow::Continue(())).unwrap_err(),
+            stub.generate(hello, &mut |_| ControlFlow::Continue(())).unwrap_err(),
+            stub.tokenize(&["Hello"], PROMPT_ENCODING, &mut |_| ()).unwrap_err(),
             stub.logits(&[1], &mut |_| ControlFlow::Continue(())).unwrap_err(),
-            stub.detokenize(&[1]).unwrap_err(),
-            stub.bench(BenchPlan { n_prompt: 1, n_generate: 1, depth: 0, n_runs: 1 }, &mut || {
-                ControlFlow::Continue(())
-            })
-            .unwrap_err(),
+            stub.bench(BenchPlan::DEFAULT, &mut || ControlFlow::Continue(())).unwrap_err(),
         ] {
             assert!(refusal.to_string().contains("feature llm-transformer"), "{refusal}");
         }
-        assert!(!stub.is_loaded());
+        assert!(stub.model().is_none());
         assert!(stub.catalog().files()[0].header.is_ok());
     }
 }

@@ -10,11 +10,12 @@ use spin::Mutex;
 
 use super::*;
 use ::llm::{
+    front::{Event, PROMPT_ENCODING, Prompt, Request, bench::BenchPlan},
     gguf::Gguf,
     model::Model,
     parallel::Serial,
     sampling::SamplingConfig,
-    session::{Logits, Session, SessionOptions},
+    session::{FinishReason, Logits, Session, SessionOptions},
     tokenizer::{EncodeOptions, Tokenizer},
 };
 
@@ -25,17 +26,21 @@ const POOL_BYTES: usize = 256 << 20;
 fn test_complete_inference_pipeline_stub() {
     let pool = host::pool(16 << 20);
     let disks = vec![("good", broken_gguf::good()), ("noise", vec![7; 4096])];
-    let mut backend: Box<dyn InferenceBackend> = Box::new(StubBackend::new(host::platform(pool, disks)));
+    let mut backend: Box<dyn InferenceBackend> = Box::new(StubBackend::new(host::resources(pool, disks)));
+    let load = |backend: &mut Box<dyn InferenceBackend>, path| {
+        backend.load(path, EngineOptions::default(), &mut |_| ControlFlow::Continue(()))
+    };
     assert_eq!(backend.catalog().files().len(), 2);
     assert_eq!(backend.catalog().find("good").unwrap(), 0);
-    assert!(matches!(backend.load_model("missing"), Err(BackendError::UnknownPath(_))));
-    let refused = format!("{}", backend.load_model("/models/good.gguf").unwrap_err());
+    assert!(matches!(load(&mut backend, "missing"), Err(BackendError::UnknownPath(_))));
+    let refused = format!("{}", load(&mut backend, "/models/good.gguf").unwrap_err());
     assert!(refused.contains("built without inference"), "{refused}");
-    let broken = format!("{}", backend.load_model("noise").unwrap_err());
+    let broken = format!("{}", load(&mut backend, "noise").unwrap_err());
     assert!(broken.contains("/models/noise.gguf") && !broken.contains("built without"), "{broken}");
-    assert!(!backend.is_loaded());
-    assert_eq!(backend.model_metadata(), None);
-    assert!(matches!(backend.infer("Hello", 10), Err(BackendError::NoInference)));
+    assert_eq!(backend.model(), None);
+    let hello = Request::new(Prompt::Text("Hello", PROMPT_ENCODING), 10);
+    let answer = backend.generate(hello, &mut |_| ControlFlow::Continue(()));
+    assert!(matches!(answer, Err(BackendError::NoInference)));
     assert!(matches!(backend.unload(), Err(BackendError::NotLoaded)));
     assert_eq!(*backend.statistics(), Statistics::default());
     assert_eq!(pool.free_bytes(), pool.total_bytes());
@@ -45,8 +50,7 @@ fn test_complete_inference_pipeline_stub() {
 #[test]
 fn test_complete_inference_pipeline() {
     let pool = host::pool(POOL_BYTES);
-    let mut backend: Box<dyn InferenceBackend> =
-        Box::new(TransformerBackend::new(host::platform(pool, vec![("s", broken_gguf::good())])));
+    let mut backend = TransformerBackend::new(host::resources(pool, vec![("s", broken_gguf::good())]));
     backend.load_model("/models/good.gguf").unwrap();
     let metadata = backend.model_metadata().unwrap();
     assert_eq!((metadata.n_layer, metadata.n_embd, metadata.n_head, metadata.n_head_kv), (2, 32, 4, 2));
@@ -63,12 +67,13 @@ fn test_complete_inference_pipeline() {
 fn test_tokenizer_roundtrip() {
     for (name, file) in [("micro", fixtures::micro()), ("tiny", fixtures::tiny())] {
         let pool = host::pool(POOL_BYTES);
-        let mut backend = TransformerBackend::new(host::platform(pool, vec![(name, file)]));
+        let mut backend = TransformerBackend::new(host::resources(pool, vec![(name, file)]));
         let first = backend.catalog().first().unwrap();
         let path = backend.catalog().path(first);
         backend.load_model(&path).unwrap();
         for text in ["Hello", "What is Ferrite? A kernel.", " two  spaces\n", "caf\u{e9} \u{1f980}"] {
-            let ids = backend.tokenize(text).unwrap();
+            let mut ids = Vec::new();
+            backend.tokenize(&[text], PROMPT_ENCODING, &mut |encoded| ids = encoded.to_vec()).unwrap();
             assert_eq!(backend.detokenize(&ids).unwrap(), text, "{name}: {ids:?}");
         }
     }
@@ -87,7 +92,7 @@ fn test_kv_cache() {
 fn load(file: Vec<u8>) -> TransformerBackend {
     // Weights, a context of a few thousand tokens, and the header while it is read.
     let pool = host::pool(2 * file.len() + POOL_BYTES);
-    let mut backend = TransformerBackend::new(host::platform(pool, vec![("model", file)]));
+    let mut backend = TransformerBackend::new(host::resources(pool, vec![("model", file)]));
     let first = backend.catalog().first().unwrap();
     let path = backend.catalog().path(first);
     backend.load_model(&path).unwrap();
@@ -217,10 +222,10 @@ fn test_kv_cache_speedup() {
 fn test_performance_targets() {
     let mut backend = load(fixtures::chosen_model());
     let mut allocations = Vec::with_capacity(1000);
+    let prompt = Prompt::Text("Once upon a time", PROMPT_ENCODING);
     let result = backend
-        .infer_streaming("Once upon a time", 64, &mut |text| {
-            // Before the first text the prompt is computed.
-            if !text.is_empty() {
+        .generate(Request::new(prompt, 64), &mut |event| {
+            if let Event::Token { .. } = event {
                 allocations.push(fixtures::allocations());
             }
             ControlFlow::Continue(())
@@ -232,11 +237,8 @@ fn test_performance_targets() {
         result.first_token_us,
         result.tokens_per_second().unwrap_or(0.0)
     );
-    let bench = backend
-        .bench(BenchPlan { n_prompt: 64, n_generate: 32, depth: 0, n_runs: 1 }, &mut || {
-            ControlFlow::Continue(())
-        })
-        .unwrap();
+    let plan = BenchPlan { n_prompt: 64, n_generate: 32, depth: 0, n_runs: 1 };
+    let (bench, _) = backend.bench(plan, &mut || ControlFlow::Continue(())).unwrap();
     println!("{bench:?}");
     assert!(result.tokens_emitted > 1 && bench.decode.tokens == 32);
     assert_eq!(allocations.first(), allocations.last(), "something is allocated per token");

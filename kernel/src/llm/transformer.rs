@@ -1,71 +1,70 @@
 //! The backend that runs transformers: the engine, on the kernel's disks and memory.
 //!
-//! [`TransformerBackend`] reserves memory, lets the disk fill it, and drives a
-//! [`Session`] over it. What borrows from what is in `loaded.rs`, how the weights get into memory in
-//! `reading.rs`.
+//! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Runner`](llm::front::Runner) answer
+//! over it. What borrows from what is in `loaded.rs`, how the weights get into memory in `reading.rs`.
 
 mod loaded;
-mod measure;
 mod reading;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
-    chat::Dialogue,
+    front::{
+        Event, PROMPT_ENCODING, Prompt, Report, Request,
+        bench::{BenchPlan, BenchResult, Meter},
+        trace,
+    },
+    gguf::Gguf,
     kv_cache::KvType,
     model::Config,
-    quant::Packer,
+    parallel::{Limited, Workers},
+    quant::{Packer, Precision},
     sampling::SamplingConfig,
     session::Session,
     tokenizer::{EncodeOptions, Tokenizer},
 };
 
-use self::loaded::{LoadedModel, Prompt, Request, session_options};
+use self::loaded::{Engine, LoadedModel, session_options};
 use self::reading::read_weights;
 use super::{
-    BackendError, BenchPlan, BenchResult, Catalog, ChatFormat, DEFAULT_N_CTX, Header, InferenceBackend,
-    InferenceResult, ModelMemory, ModelMetadata, Platform, Progress, Statistics, per_second,
+    BackendError, Catalog, DEFAULT_N_CTX, EngineOptions, Header, InferenceBackend, ModelMemory,
+    ModelMetadata, Progress, Resources, RunsOn, Statistics,
 };
 use crate::{
-    memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region},
+    memory::pool::{GRANULE_BYTES, OutOfMemory, Region},
     offload::Offload,
     storage::MIN_PIECES_BYTES,
+    system::Machine,
 };
 
 /// A context is not made shorter than this to fit the memory.
 const MIN_DEFAULT_N_CTX: usize = 64;
 
 /// Runs models of the families that the engine knows.
+///
+/// What the shell asks for goes through [`InferenceBackend`]. For who wants no more than a text there are the calls
+/// beside it: [`load_model`](Self::load_model), [`infer`](Self::infer) and what these go by.
 pub struct TransformerBackend {
     catalog: Catalog,
-    pool: &'static Pool,
-    engine: Engine,
+    machine: Machine,
     offload: Option<Box<dyn Offload>>,
     offload_mentioned: bool,
     model: Option<Loaded>,
-    sampling: SamplingConfig,
-    stop: Vec<String>,
-    kv_type: KvType,
-    verbose: bool,
-    n_speculated: usize,
     statistics: Statistics,
     /// The most that a session has taken.
     session_high_water_bytes: usize,
-}
-
-/// What computes, and what measures it.
-#[derive(Clone, Copy)]
-struct Engine {
-    kernels: &'static llm::simd::Kernels,
-    workers: &'static dyn llm::parallel::Workers,
-    clock_us: fn() -> u64,
-    instructions_retired: fn() -> Option<u64>,
+    /// How [`infer`](Self::infer) chooses tokens.
+    sampling: SamplingConfig,
+    /// Whether [`load_model`](Self::load_model) and [`infer`](Self::infer) log what they compute with.
+    verbose: bool,
 }
 
 struct Loaded {
     metadata: ModelMetadata,
     model: LoadedModel,
+    /// The context length that was asked for.
+    asked_n_ctx: Option<usize>,
     /// From the first read until it was ready.
     load_us: u64,
 }
@@ -74,6 +73,7 @@ struct Loaded {
 struct Plan {
     header: Header,
     config: Config,
+    engine: Engine,
     n_ctx: usize,
     weights_bytes: usize,
     session_bytes: usize,
@@ -82,94 +82,137 @@ struct Plan {
 
 impl TransformerBackend {
     /// A backend without a model.
-    pub fn new(platform: Platform) -> Self {
+    pub fn new(resources: Resources) -> Self {
+        let Resources { machine, disks, offload } = resources;
         Self {
-            catalog: Catalog::new(platform.disks, platform.pool, platform.sha256),
-            pool: platform.pool,
-            engine: Engine {
-                kernels: platform.kernels,
-                workers: platform.workers,
-                clock_us: platform.clock_us,
-                instructions_retired: platform.instructions_retired,
-            },
-            offload: platform.offload,
+            catalog: Catalog::new(disks, machine.pool, machine.sha256),
+            machine,
+            offload,
             offload_mentioned: false,
             model: None,
-            sampling: SamplingConfig::greedy(),
-            stop: Vec::new(),
-            kv_type: KvType::F16,
-            verbose: false,
-            n_speculated: 0,
             statistics: Statistics::default(),
             session_high_water_bytes: 0,
+            sampling: SamplingConfig::greedy(),
+            verbose: false,
+        }
+    }
+
+    /// Loads the model with this path.
+    ///
+    /// # Errors
+    /// As [`load`](InferenceBackend::load).
+    pub fn load_model(&mut self, path: &str) -> Result<(), BackendError> {
+        self.load(path, EngineOptions::default(), &mut |_| ControlFlow::Continue(()))?;
+        if self.verbose {
+            let show = &mut |line: core::fmt::Arguments<'_>| log::info!("{line}");
+            self.with_gguf(&mut |gguf| trace::weight_magnitudes(gguf, show))?;
+        }
+        Ok(())
+    }
+
+    /// True while a model is loaded.
+    pub fn is_loaded(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// Facts about the loaded model.
+    pub fn model_metadata(&self) -> Option<&ModelMetadata> {
+        self.model()
+    }
+
+    /// Sets how [`infer`](Self::infer) chooses tokens from now on; greedy until set.
+    ///
+    /// # Errors
+    /// [`FrontError::Sampling`](llm::front::FrontError) if a parameter is out of its range.
+    pub fn set_sampling_config(&mut self, config: SamplingConfig) -> Result<(), BackendError> {
+        config.validate()?;
+        self.sampling = config;
+        Ok(())
+    }
+
+    /// Turns on, or off, a report to the log: [`load_model`](Self::load_model) tells the magnitudes of weights,
+    /// [`infer`](Self::infer) the logits' range at each step.
+    pub fn set_verbose(&mut self, verbose: bool) {
+        self.verbose = verbose;
+    }
+
+    /// Continues `prompt` by up to `max_tokens` tokens.
+    ///
+    /// # Errors
+    /// As [`generate`](InferenceBackend::generate).
+    pub fn infer(&mut self, prompt: &str, max_tokens: usize) -> Result<Report, BackendError> {
+        let (sampling, trace) = (self.sampling, self.verbose);
+        let prompt = Prompt::Text(prompt, PROMPT_ENCODING);
+        self.generate(Request { sampling, trace, ..Request::new(prompt, max_tokens) }, &mut |event| {
+            if let Event::Trace { step, logits } = event {
+                log::info!("step {step}: {logits}");
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The text of these ids; broken characters become U+FFFD.
+    ///
+    /// # Errors
+    /// If no model is loaded.
+    pub fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError> {
+        let bytes = self.loaded()?.model.runner().prompter().tokenizer().decode(ids)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// What computes, if `options` are asked for.
+    fn engine(&self, options: EngineOptions) -> Engine {
+        let machine = &self.machine;
+        Engine {
+            kernels: options.kernels.unwrap_or(machine.kernels),
+            workers: Limited::new(machine.workers, options.n_cores.unwrap_or(usize::MAX)),
+            kv_type: options.kv_type.unwrap_or(KvType::F16),
+            precision: if options.exact { Precision::Exact } else { Precision::Quantized },
         }
     }
 
     /// Reads the header and works out what the model takes; nothing is reserved or unloaded yet.
-    fn plan(&mut self, file: usize, n_ctx: Option<usize>) -> Result<Plan, BackendError> {
+    fn plan(&mut self, file: usize, options: EngineOptions) -> Result<Plan, BackendError> {
         // A loaded model makes room.
         let ModelMemory { weights_bytes, session_bytes, .. } = self.memory_usage();
-        let available_bytes = self.pool.free_bytes() + weights_bytes + session_bytes;
+        let available_bytes = self.machine.pool.free_bytes() + weights_bytes + session_bytes;
         let file_bytes = self.catalog.files()[file].length_bytes;
-        let kv_type = self.kv_type;
-        let packing = self.engine.kernels.packing();
+        let engine = self.engine(options);
         self.catalog.with_header(file, |gguf| {
             let header = Header::new(gguf)?;
             let config = Config::from_gguf(gguf)?;
             // A file beyond the address space is more than any memory.
             let weights_bytes = usize::try_from(header.end_bytes.min(file_bytes)).unwrap_or(usize::MAX);
-            let wanted = n_ctx.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX));
-            let packer = Packer::new(packing, gguf)?;
-            let mut plan = Plan { header, config, n_ctx: wanted, weights_bytes, session_bytes: 0, packer };
-            loop {
-                let options = session_options(&plan.config, plan.n_ctx, kv_type);
-                // Before it is the session's memory, the weights come through it.
-                plan.session_bytes = Session::required_bytes(&plan.config, &options)?.max(MIN_PIECES_BYTES);
-                let needed_bytes = plan.weights_bytes.saturating_add(plan.session_bytes);
-                if needed_bytes <= available_bytes {
-                    break;
-                }
-                if n_ctx.is_some() || plan.n_ctx <= MIN_DEFAULT_N_CTX {
-                    return Err(BackendError::OutOfMemory {
-                        needed_bytes,
-                        available_bytes,
-                        n_ctx: plan.n_ctx,
-                    });
-                }
-                plan.n_ctx = (plan.n_ctx / 2).max(MIN_DEFAULT_N_CTX);
-            }
-            if plan.n_ctx < wanted {
-                log::warn!("memory suffices for a context of {} tokens, not {wanted}", plan.n_ctx);
-            }
-            Ok(plan)
+            let packer = Packer::new(engine.kernels.packing(), gguf)?;
+            let (n_ctx, session_bytes) =
+                plan_context(&config, options.n_ctx, &engine, weights_bytes, available_bytes)?;
+            Ok(Plan { header, config, engine, n_ctx, weights_bytes, session_bytes, packer })
         })
     }
 
-    fn load(
+    fn load_file(
         &mut self,
         file: usize,
         path: &str,
-        n_ctx: Option<usize>,
+        options: EngineOptions,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        let plan = self.plan(file, n_ctx)?;
+        let plan = self.plan(file, options)?;
         self.model = None;
         let (mut weights, mut memory) = self.reserve(&plan)?;
-        let Plan { header, config, n_ctx, packer, .. } = plan;
-        let start_us = (self.engine.clock_us)();
+        let Plan { header, config, engine, n_ctx, packer, .. } = plan;
+        let clock_us = self.machine.clock_us;
+        let start_us = clock_us();
         let disk = self.catalog.disk(file);
         let disk_identity = disk.identity();
-        read_weights(disk, packer, &mut weights, &mut memory, &self.engine, progress)?;
+        read_weights(disk, packer, &mut weights, &mut memory, self.machine.workers, clock_us, progress)?;
         let file_bytes = self.catalog.files()[file].length_bytes;
-        let options = session_options(&config, n_ctx, self.kv_type);
-        let model = LoadedModel::load(weights, memory, file_bytes, options, &self.engine)?;
-        let load_us = (self.engine.clock_us)().saturating_sub(start_us);
+        let model =
+            LoadedModel::load(weights, memory, file_bytes, session_options(&config, n_ctx, &engine), engine)?;
+        let load_us = clock_us().saturating_sub(start_us);
         self.statistics.loads += 1;
         self.statistics.load_bytes += model.weights_bytes() as u64;
         self.statistics.load_us += load_us;
-        if self.verbose {
-            model.log_weight_magnitudes(self.engine.kernels);
-        }
         // Layers differ in a few families; the first stands for them.
         let layer = &config.layers[0];
         let (n_head, n_head_kv) = config.head_counts();
@@ -191,43 +234,12 @@ impl TransformerBackend {
                 n_ctx_train: config.n_ctx_train,
             },
             model,
+            asked_n_ctx: options.n_ctx,
             load_us,
         });
         self.mark_high_water();
         self.mention_offload();
         Ok(())
-    }
-
-    fn infer_prompt(
-        &mut self,
-        prompt: Prompt<'_>,
-        max_tokens: usize,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<InferenceResult, BackendError> {
-        let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
-        let Self { sampling, stop, verbose, n_speculated, .. } = self;
-        let request =
-            Request { max_tokens, sampling: *sampling, stop, verbose: *verbose, n_speculated: *n_speculated };
-        let result = loaded.model.infer(prompt, &request, &self.engine, on_text)?;
-        self.statistics.add(&result);
-        Ok(result)
-    }
-
-    /// Gives the loaded model another cache, or leaves it the one it has and says why.
-    fn make_session_anew(&mut self, n_ctx: usize, kv_type: KvType) -> Result<(), BackendError> {
-        let Loaded { mut metadata, model, load_us } = self.model.take().ok_or(BackendError::NotLoaded)?;
-        let options = session_options(model.config(), n_ctx, kv_type);
-        if options == *model.session_options() {
-            self.model = Some(Loaded { metadata, model, load_us });
-            return Ok(());
-        }
-        let (model, changed) = model.with_session(options, self.pool, &self.engine)?;
-        if changed.is_ok() {
-            metadata.n_ctx = n_ctx;
-        }
-        self.model = Some(Loaded { metadata, model, load_us });
-        self.mark_high_water();
-        changed
     }
 
     fn mark_high_water(&mut self) {
@@ -245,9 +257,9 @@ impl TransformerBackend {
                 n_ctx: plan.n_ctx,
             }
         };
-        let weights = self.pool.reserve(plan.weights_bytes, GRANULE_BYTES).map_err(refused(0))?;
-        let memory =
-            self.pool.reserve(plan.session_bytes, GRANULE_BYTES).map_err(refused(plan.weights_bytes))?;
+        let pool = self.machine.pool;
+        let weights = pool.reserve(plan.weights_bytes, GRANULE_BYTES).map_err(refused(0))?;
+        let memory = pool.reserve(plan.session_bytes, GRANULE_BYTES).map_err(refused(plan.weights_bytes))?;
         Ok((weights, memory))
     }
 
@@ -269,6 +281,38 @@ impl TransformerBackend {
     fn loaded(&self) -> Result<&Loaded, BackendError> {
         self.model.as_ref().ok_or(BackendError::NotLoaded)
     }
+
+    fn loaded_mut(&mut self) -> Result<&mut Loaded, BackendError> {
+        self.model.as_mut().ok_or(BackendError::NotLoaded)
+    }
+}
+
+/// The context length of a model and the bytes of its session: what was asked for, or what the memory allows.
+fn plan_context(
+    config: &Config,
+    asked: Option<usize>,
+    engine: &Engine,
+    weights_bytes: usize,
+    available_bytes: usize,
+) -> Result<(usize, usize), BackendError> {
+    let wanted = asked.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX));
+    let mut n_ctx = wanted;
+    loop {
+        let options = session_options(config, n_ctx, engine);
+        // Before it is the session's memory, the weights come through it.
+        let session_bytes = Session::required_bytes(config, &options)?.max(MIN_PIECES_BYTES);
+        let needed_bytes = weights_bytes.saturating_add(session_bytes);
+        if needed_bytes <= available_bytes {
+            if n_ctx < wanted {
+                log::warn!("memory suffices for a context of {n_ctx} tokens, not {wanted}");
+            }
+            return Ok((n_ctx, session_bytes));
+        }
+        if asked.is_some() || n_ctx <= MIN_DEFAULT_N_CTX {
+            return Err(BackendError::OutOfMemory { needed_bytes, available_bytes, n_ctx });
+        }
+        n_ctx = (n_ctx / 2).max(MIN_DEFAULT_N_CTX);
+    }
 }
 
 fn tokenize(
@@ -287,89 +331,77 @@ fn tokenize(
 }
 
 impl InferenceBackend for TransformerBackend {
-    fn name(&self) -> &'static str {
-        "transformer"
-    }
-
     fn catalog(&mut self) -> &mut Catalog {
         &mut self.catalog
     }
 
-    fn load_model_with(
+    fn load(
         &mut self,
         path: &str,
-        n_ctx: Option<usize>,
+        options: EngineOptions,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
         let file = self.catalog.find(path)?;
         let path = self.catalog.path(file);
-        self.load(file, &path, n_ctx, progress).map_err(|error| error.in_file(&path))
+        self.load_file(file, &path, options, progress).map_err(|error| error.in_file(&path))
+    }
+
+    fn adapt(&mut self, options: EngineOptions) -> Result<bool, BackendError> {
+        let engine = self.engine(options);
+        let available_bytes = self.machine.pool.free_bytes() + self.memory_usage().session_bytes;
+        let loaded = self.loaded()?;
+        if !loaded.model.is_packed_for(engine.kernels) {
+            return Ok(false);
+        }
+        let config = loaded.model.config();
+        let n_ctx = if options.n_ctx == loaded.asked_n_ctx {
+            loaded.metadata.n_ctx
+        } else if let Some(n_ctx) = options.n_ctx {
+            n_ctx
+        } else {
+            plan_context(config, None, &engine, 0, available_bytes)?.0
+        };
+        let session_options = session_options(config, n_ctx, &engine);
+        if loaded.model.runs_like(&session_options, &engine) {
+            return Ok(true);
+        }
+        let Loaded { mut metadata, model, asked_n_ctx, load_us } =
+            self.model.take().ok_or(BackendError::NotLoaded)?;
+        let (model, changed) = model.with_session(session_options, engine, self.machine.pool)?;
+        let asked_n_ctx = if changed.is_ok() { options.n_ctx } else { asked_n_ctx };
+        metadata.n_ctx = model.session_options().n_ctx;
+        self.model = Some(Loaded { metadata, model, asked_n_ctx, load_us });
+        self.mark_high_water();
+        changed.map(|()| true)
     }
 
     fn unload(&mut self) -> Result<(), BackendError> {
         self.model.take().map(drop).ok_or(BackendError::NotLoaded)
     }
 
-    fn is_loaded(&self) -> bool {
-        self.model.is_some()
-    }
-
-    fn model_metadata(&self) -> Option<&ModelMetadata> {
+    fn model(&self) -> Option<&ModelMetadata> {
         self.model.as_ref().map(|loaded| &loaded.metadata)
     }
 
-    fn set_sampling_config(&mut self, config: SamplingConfig) -> Result<(), BackendError> {
-        config.validate()?;
-        self.sampling = config;
+    fn with_gguf(&self, look: &mut dyn FnMut(&Gguf<'_>)) -> Result<(), BackendError> {
+        look(self.loaded()?.model.runner().prompter().gguf());
         Ok(())
-    }
-
-    fn set_stop_strings(&mut self, stop: Vec<String>) {
-        self.stop = stop;
-    }
-
-    fn set_context_length(&mut self, n_ctx: usize) -> Result<(), BackendError> {
-        self.loaded()?;
-        self.make_session_anew(n_ctx, self.kv_type)
-    }
-
-    fn set_kv_type(&mut self, kv_type: KvType) -> Result<(), BackendError> {
-        if let Some(loaded) = &self.model {
-            self.make_session_anew(loaded.metadata.n_ctx, kv_type)?;
-        }
-        self.kv_type = kv_type;
-        Ok(())
-    }
-
-    fn set_speculation(&mut self, n_speculated: usize) {
-        self.n_speculated = n_speculated;
-    }
-
-    fn set_verbose(&mut self, verbose: bool) {
-        self.verbose = verbose;
-    }
-
-    fn infer_streaming(
-        &mut self,
-        prompt: &str,
-        max_tokens: usize,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<InferenceResult, BackendError> {
-        self.infer_prompt(Prompt::Text(prompt), max_tokens, on_text)
     }
 
     fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError> {
-        self.model.as_mut().ok_or(BackendError::NotLoaded)?.model.prepare_chat(template)
+        self.loaded_mut()?.model.with_runner(|runner| runner.prepare_chat(template))
     }
 
-    fn chat_streaming(
+    fn generate(
         &mut self,
-        dialogue: &mut Dialogue,
-        format: &ChatFormat<'_>,
-        max_tokens: usize,
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<InferenceResult, BackendError> {
-        self.infer_prompt(Prompt::Chat { dialogue, format }, max_tokens, on_text)
+        request: Request<'_>,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Report, BackendError> {
+        let clock_us = self.machine.clock_us;
+        let loaded = self.loaded_mut()?;
+        let report = loaded.model.with_runner(|runner| runner.generate(request, clock_us, on_event))?;
+        self.statistics.add(&report);
+        Ok(report)
     }
 
     fn logits(
@@ -377,18 +409,17 @@ impl InferenceBackend for TransformerBackend {
         tokens: &[u32],
         on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
-        loaded.model.logits(tokens, on_row)
+        self.loaded_mut()?.model.with_runner(|runner| runner.logits(tokens, on_row))
     }
 
-    fn tokenize_with(
+    fn tokenize(
         &mut self,
         texts: &[&str],
         options: EncodeOptions,
         on_ids: &mut dyn FnMut(&[u32]),
     ) -> Result<(), BackendError> {
         if let Some(loaded) = &self.model {
-            return tokenize(loaded.model.tokenizer(), texts, options, on_ids);
+            return tokenize(loaded.model.runner().prompter().tokenizer(), texts, options, on_ids);
         }
         let file = self.catalog.first()?;
         let path = self.catalog.path(file);
@@ -398,24 +429,21 @@ impl InferenceBackend for TransformerBackend {
         tokenized.map_err(|error| error.in_file(&path))
     }
 
-    fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError> {
-        self.loaded()?.model.detokenize(ids)
-    }
-
     fn bench(
         &mut self,
         plan: BenchPlan,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<BenchResult, BackendError> {
-        let loaded = self.model.as_mut().ok_or(BackendError::NotLoaded)?;
-        let Loaded { model, load_us, .. } = loaded;
-        let load_bytes = model.weights_bytes() as u64;
-        let measured = model.bench(plan, &self.engine, go_on)?;
-        Ok(BenchResult {
-            load_bytes_per_s: per_second(load_bytes, *load_us),
-            first_token_us: *load_us + measured.first_token_us,
-            ..measured
-        })
+    ) -> Result<(BenchResult, RunsOn), BackendError> {
+        let Machine { clock_us, instructions_retired, .. } = self.machine;
+        let meter = Meter { clock_us, instructions_retired };
+        let Loaded { model, load_us, .. } = self.loaded_mut()?;
+        let runs_on = RunsOn {
+            kernel_set: model.engine().kernels.name(),
+            n_cores: model.engine().workers.count(),
+            load_bytes: model.weights_bytes() as u64,
+            load_us: *load_us,
+        };
+        Ok((model.with_runner(|runner| runner.bench(plan, meter, go_on))?, runs_on))
     }
 
     fn statistics(&self) -> &Statistics {

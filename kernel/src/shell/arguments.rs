@@ -9,7 +9,9 @@ use core::str::FromStr;
 
 use getargs::{Arg, Options};
 
-use super::command::{Command, CommandError, Name, OptionSpec};
+use llm::front::options::OptionSpec;
+
+use super::command::{Command, CommandError, Name};
 
 /// What stands behind the name of a command, checked against its [`Command`].
 #[derive(Debug)]
@@ -23,7 +25,7 @@ impl<'a> Arguments<'a> {
     /// Sorts `words` into options and positional arguments; `None` if `--help` or `-h` is one of the options.
     ///
     /// # Errors
-    /// An option that `command` does not have, lacks its value or has one too many, or a wrong
+    /// An option that `command` does not have here, lacks its value or has one too many, or a wrong
     /// number of positional arguments.
     pub fn parse(command: &'static Command, all: &'a [Vec<u8>]) -> Result<Option<Self>, CommandError> {
         let mut arguments = Arguments { command, positional: Vec::new(), options: Vec::new() };
@@ -59,6 +61,9 @@ impl<'a> Arguments<'a> {
                 let option = alloc::format!("{hyphens}{}", lossy(name));
                 return Err(CommandError::UnknownOption { command, option });
             };
+            if let Some(reason) = spec.host_only {
+                return Err(CommandError::HostOnly { option: spec.name, reason });
+            }
             let value = match spec.value {
                 Some(_) => words.value(),
                 None if is_short => Ok(&b""[..]),

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::{fmt, ops::RangeInclusive};
 
+use llm::{front::options::OptionSpec, simd::Kernels};
+
 use super::{Shell, arguments::Arguments, line_editor::MAX_LINE_BYTES};
 use crate::llm::BackendError;
 
@@ -25,71 +27,35 @@ pub struct Command {
     pub run: fn(&mut Shell<'_>, &Arguments<'_>) -> Result<(), CommandError>,
 }
 
-/// An option of a command.
-#[derive(Debug)]
-pub struct OptionSpec {
-    /// Without the hyphens.
-    pub name: &'static str,
-    /// Other names, of one letter with one hyphen.
-    pub aliases: &'static [&'static str],
-    /// What stands behind it, `None` if it stands alone.
-    pub value: Option<&'static str>,
-    /// One line.
-    pub help: &'static str,
-}
-
-impl OptionSpec {
-    /// An option with a value that is called `value`.
-    pub const fn new(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, aliases: &[], value: Some(value), help }
-    }
-
-    /// An option that stands alone.
-    pub const fn flag(name: &'static str, help: &'static str) -> Self {
-        Self { name, aliases: &[], value: None, help }
-    }
-
-    /// The same with other names.
-    pub const fn or(self, aliases: &'static [&'static str]) -> Self {
-        Self { aliases, ..self }
-    }
-
-    /// Whether this is a name of it, given without hyphens.
-    pub fn is_called(&self, name: &[u8]) -> bool {
-        self.name.as_bytes() == name || self.aliases.iter().any(|alias| alias.as_bytes() == name)
-    }
-}
-
 impl Command {
-    /// `llm infer PROMPT N [--temp T] ...`
+    /// The options, but for those that only the host program has.
+    pub fn own_options(&self) -> impl Iterator<Item = &'static OptionSpec> {
+        self.options.iter().filter(|option| option.host_only.is_none())
+    }
+
+    /// `llm unload`, `llm load [PATH] [--model FILE] [--ctx N]`, `llm infer PROMPT [N] [OPTION...]`.
     pub fn usage_line(&self) -> UsageLine<'_> {
         UsageLine(self)
     }
 }
+
+/// A usage line names no more options than this; `--help` does.
+const MAX_OPTIONS_SHOWN: usize = 8;
 
 /// Shows how a command is called.
 pub struct UsageLine<'a>(&'a Command);
 
 impl fmt::Display for UsageLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Command { name, usage, options, .. } = self.0;
+        let Command { name, usage, .. } = self.0;
         f.write_str(name)?;
         if !usage.is_empty() {
             write!(f, " {usage}")?;
         }
-        for option in *options {
-            write!(f, " [{option}]")?;
+        if self.0.own_options().count() > MAX_OPTIONS_SHOWN {
+            return f.write_str(" [OPTION...]");
         }
-        Ok(())
-    }
-}
-
-impl fmt::Display for OptionSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.value {
-            Some(value) => write!(f, "--{} {value}", self.name),
-            None => write!(f, "--{}", self.name),
-        }
+        self.0.own_options().try_for_each(|option| write!(f, " [{option}]"))
     }
 }
 
@@ -142,6 +108,22 @@ pub enum CommandError {
         command: &'static Command,
         /// The option, with its hyphens.
         option: String,
+    },
+    /// An option that only the host program has.
+    HostOnly {
+        /// The option, without hyphens.
+        option: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Options that do not go together.
+    Contradiction(&'static str),
+    /// Inner loops that this CPU cannot run.
+    UnknownKernels {
+        /// The name that was given.
+        name: String,
+        /// Those that it can.
+        available: &'static [&'static Kernels],
     },
     /// An option without its value.
     MissingValue {
@@ -218,6 +200,16 @@ impl fmt::Display for CommandError {
                     "unknown option {option}; usage: {} (put -- before a word that begins with a hyphen)",
                     command.usage_line()
                 )
+            }
+            CommandError::HostOnly { option, reason } => {
+                write!(f, "--{option} is an option of the host program; {reason}")
+            }
+            CommandError::Contradiction(reason) => f.write_str(reason),
+            CommandError::UnknownKernels { name, available } => {
+                write!(f, "this CPU has no instruction set {name:?}; expected ")?;
+                available.iter().enumerate().try_for_each(|(index, kernels)| {
+                    write!(f, "{}{}", if index == 0 { "" } else { ", " }, kernels.name())
+                })
             }
             CommandError::GivenTwice { argument, option } => {
                 write!(f, "{argument} is given twice; expected it as an argument or as --{option}")

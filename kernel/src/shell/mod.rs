@@ -17,7 +17,6 @@ mod line;
 mod line_editor;
 mod line_view;
 mod terminal;
-mod units;
 mod words;
 
 #[cfg(test)]
@@ -34,15 +33,12 @@ use self::{
     terminal::Terminal,
     words::Incomplete,
 };
-use ::llm::{parallel::Workers, simd::Kernels};
 
 use crate::{
-    cpu::{CpuFeatures, CpuModel},
-    llm::{self, BackendError, InferenceBackend, Platform},
+    llm::{self, BackendError, EngineOptions, InferenceBackend, Resources},
     machine::KeyAction,
-    memory::{heap::HeapUsage, pool::Pool},
     pci,
-    system::{Core, RunMode, Shutdown, System},
+    system::{Machine, RunMode, Shutdown, System},
 };
 
 const PROMPT: &str = "ferrite> ";
@@ -66,53 +62,22 @@ pub struct Shell<'a> {
     terminal: Terminal<'a>,
     backend: Box<dyn InferenceBackend>,
     machine: Machine,
+    pci: Vec<pci::Function>,
+    /// What `llm load` was given for the loaded model.
+    load_options: EngineOptions,
     /// Set by the command that ends the shell.
     shutdown: Option<Shutdown>,
 }
 
-/// Facts about the machine, for the commands that show them.
-struct Machine {
-    clock_us: fn() -> u64,
-    now_seconds: fn() -> Option<u64>,
-    random_seed: fn() -> u64,
-    heap_usage: fn() -> HeapUsage,
-    pool: &'static Pool,
-    cpu_model: CpuModel,
-    cpu_features: CpuFeatures,
-    kernels: &'static Kernels,
-    cores: fn() -> Vec<Core>,
-    workers: &'static dyn Workers,
-    pci: Vec<pci::Function>,
-}
-
 impl<'a> Shell<'a> {
     fn new(system: System<'a>, interactive: bool) -> Self {
-        let machine = Machine {
-            clock_us: system.clock_us,
-            now_seconds: system.now_seconds,
-            random_seed: system.random_seed,
-            heap_usage: system.heap_usage,
-            pool: system.pool,
-            cpu_model: system.cpu_model,
-            cpu_features: system.cpu_features,
-            kernels: system.kernels,
-            cores: system.cores,
-            workers: system.workers,
-            pci: system.pci,
-        };
+        let System { console, columns, machine, disks, pci, offload } = system;
         Self {
-            terminal: Terminal::new(system.console, system.clock_us, interactive, system.columns),
-            backend: llm::backend(Platform {
-                disks: system.disks,
-                pool: system.pool,
-                clock_us: system.clock_us,
-                instructions_retired: system.instructions_retired,
-                kernels: system.kernels,
-                sha256: system.sha256,
-                workers: system.workers,
-                offload: system.offload,
-            }),
+            terminal: Terminal::new(console, machine.clock_us, interactive, columns),
+            backend: llm::backend(Resources { machine, disks, offload }),
             machine,
+            pci,
+            load_options: EngineOptions::default(),
             shutdown: None,
         }
     }

@@ -12,8 +12,8 @@ use super::*;
 use crate::{
     console::Console,
     llm::host,
+    memory::pool::Pool,
     storage::{BlockDevice, Disk, DiskBus, Disks, FileFacts, Found, MemoryDisk, Vanished},
-    system::CoreState,
 };
 
 /// A console whose user types `input`, then `late` once the shell has printed some text.
@@ -139,21 +139,7 @@ impl Computer {
         let system = System {
             console: &mut console,
             columns: Some(0),
-            clock_us: host::clock_us,
-            now_seconds: self.now_seconds,
-            random_seed: || 4_294_967_291,
-            kernels: ::llm::simd::Kernels::detect(),
-            instructions_retired: || None,
-            cpu_model: CpuModel::from_midr(0x410f_d083),
-            cpu_features: CpuFeatures { dotprod: true, ..CpuFeatures::default() },
-            cores: || {
-                let states = [CoreState::Online, CoreState::Off];
-                states.into_iter().zip(0..).map(|(state, mpidr)| Core { mpidr, state }).collect()
-            },
-            sha256: crate::sha256::PORTABLE,
-            workers: &::llm::parallel::Serial,
-            heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
-            pool: self.pool,
+            machine: Machine { now_seconds: self.now_seconds, ..host::machine(self.pool) },
             disks,
             pci: Vec::new(),
             offload: None,
@@ -236,7 +222,7 @@ fn every_command_is_listed_and_explained() {
         assert!(list.contains(command.name), "{} is not listed", command.name);
         let help = computer.command(&std::format!("help {}", command.name)).unwrap();
         assert!(help.starts_with(command.name), "{help}");
-        for option in command.options {
+        for option in command.own_options() {
             assert!(help.contains(&std::format!("--{}", option.name)), "{help}");
         }
         for line in help.lines() {

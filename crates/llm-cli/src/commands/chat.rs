@@ -1,4 +1,4 @@
-//! `llm chat`: a conversation.
+//! `llm chat`: a conversation with a model.
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::ops::ControlFlow;
@@ -7,17 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use llm::chat::{Dialogue, Room};
+use llm::chat::Dialogue;
+use llm::front::options::CHAT_MAX_TOKENS;
+use llm::front::{ChatFormat, Prompt, Runner, trace};
 use llm::model::Model;
-use llm::sampling::Sampler;
-use llm::session::{FinishReason, Session, SessionError, Step};
-use llm::tokenizer::Tokenizer;
 
-use crate::chat_format::{ChatArguments, ChatFormat};
+use crate::chat_format::ChatArguments;
 use crate::complain;
-use crate::engine::{EngineArguments, SessionMemory};
-use crate::model_file::ModelFile;
-use crate::sampling::{SamplingArguments, max_tokens};
+use crate::engine::{EngineArguments, SessionMemory, clock_us};
+use crate::generation::{GenerationArguments, Output, Wanted, max_tokens};
 
 /// Talk with a model: each line is a message, to which it answers.
 ///
@@ -27,32 +25,21 @@ use crate::sampling::{SamplingArguments, max_tokens};
 /// forgotten, but not --system.
 #[derive(Args)]
 pub struct Arguments {
-    /// The model, a GGUF file.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long)]
     model: PathBuf,
 
     /// Ask only this, and print the answer.
     #[arg(value_name = "MESSAGE")]
     message: Option<String>,
 
-    /// Tokens of an answer at most; may be given as an argument behind MESSAGE [default: -1, what the context has room
-    /// for].
-    #[arg(short, long = "max-tokens", aliases = ["predict", "n-predict"], value_name = "N", allow_negative_numbers = true, value_parser = max_tokens)]
-    n: Option<usize>,
-
     #[arg(value_name = "N", hide = true, conflicts_with = "n", allow_negative_numbers = true, value_parser = max_tokens)]
     n_argument: Option<usize>,
-
-    /// End an answer at this text, which is not printed, or at the token of this name; may be given several
-    /// times.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    stop: Vec<String>,
 
     #[command(flatten)]
     format: ChatArguments,
 
     #[command(flatten)]
-    sampling: SamplingArguments,
+    generation: GenerationArguments,
 
     #[command(flatten)]
     engine: EngineArguments,
@@ -65,21 +52,19 @@ const HELP: &str = "/clear begins a new conversation, /quit ends the program, Ct
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let workers = arguments.engine.workers()?;
-    let kernels = arguments.engine.kernels()?;
-    let mut file = ModelFile::open(&arguments.model)?;
-    file.pack(kernels, &workers)?;
-    let gguf = file.gguf()?;
-    let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    let format = arguments.format.format(&gguf, &tokenizer)?;
-    let model = Model::load(&gguf)?;
-    let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, 1);
+    let n = arguments.generation.max_tokens().or(arguments.n_argument);
+    let wanted = arguments.generation.wanted(n.unwrap_or(CHAT_MAX_TOKENS))?;
+    let opened = arguments.engine.open(&arguments.model)?;
+    let prompter = opened.prompter()?;
+    let model = Model::load(prompter.gguf())?;
+    if arguments.generation.verbose() {
+        trace::weight_magnitudes(prompter.gguf(), &mut |line| complain(&line.to_string()));
+    }
+    let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, wanted.speculate + 1);
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let sampler = Sampler::new(arguments.sampling.config(options.n_ctx)?, model.config().n_vocab)?;
-    let session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
-    let max_tokens = arguments.n.or(arguments.n_argument).unwrap_or(usize::MAX);
-    let stop: Vec<&str> = arguments.stop.iter().map(String::as_str).collect();
-    let mut speaker = Speaker { session, tokenizer: &tokenizer, sampler, format, max_tokens, stop: &stop };
+    let mut runner = opened.runner(prompter, model, options, &mut memory)?;
+    runner.prepare_chat(arguments.format.format().template)?;
+    let mut speaker = Speaker { runner: &mut runner, wanted, format: &arguments.format };
 
     if let Some(message) = &arguments.message {
         let mut dialogue = arguments.format.dialogue()?;
@@ -133,62 +118,32 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// What answers.
-struct Speaker<'m> {
-    session: Session<'m>,
-    tokenizer: &'m Tokenizer<'m>,
-    sampler: Sampler,
-    format: ChatFormat,
-    max_tokens: usize,
-    stop: &'m [&'m str],
+struct Speaker<'s, 'm> {
+    runner: &'s mut Runner<'m>,
+    wanted: Wanted<'s>,
+    format: &'s ChatArguments,
 }
 
-impl Speaker<'_> {
+impl Speaker<'_, '_> {
     /// Prints the model's answer, and returns it.
     fn answer(&mut self, dialogue: &mut Dialogue) -> Result<String> {
-        let mut prompt = Vec::new();
-        let n_ctx = self.session.options().n_ctx;
-        let room = Room { n_ctx, max_tokens: self.max_tokens };
-        if let Some(forgotten) = self.format.encode(self.tokenizer, dialogue, room, &mut prompt)? {
+        let format: ChatFormat<'_> = self.format.format();
+        let request = self.wanted.request(Prompt::Chat(dialogue, format));
+        let listening = interrupt::while_answering();
+        let mut output = Output::default();
+        let report = self.runner.generate(request, clock_us, &mut |event| {
+            output.show(&event)?;
+            match listening.is_interrupted() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        output.finish()?;
+        if let Some(forgotten) = report.forgotten {
             complain(&forgotten.to_string());
         }
-        self.session.keep_beginning_of(&prompt);
-        let listening = interrupt::while_answering();
-        let go_on = &mut || match listening.is_interrupted() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        let generation = self.session.resume(
-            self.tokenizer,
-            &mut self.sampler,
-            &prompt,
-            self.max_tokens,
-            self.stop,
-            go_on,
-        );
-        if let Err(SessionError::Stopped) = generation {
-            println!();
-            return Ok(String::new());
-        }
-        let mut generation = generation?;
-        let mut output = stdout().lock();
-        let mut answer = String::new();
-        let reason = loop {
-            let (text, reason) = match generation.step()? {
-                Step::Token { text, .. } => (text, None),
-                Step::Finished { reason, text } => (text, Some(reason)),
-            };
-            output.write_all(text.as_bytes())?;
-            output.flush()?;
-            answer.push_str(text);
-            if reason.is_some() || listening.is_interrupted() {
-                break reason;
-            }
-        };
-        writeln!(output)?;
-        if reason == Some(FinishReason::ContextFull) {
-            complain(&format!("stopped, since the context of {n_ctx} tokens is full"));
-        }
-        Ok(answer)
+        self.wanted.tell(&report, self.runner.session().options().n_ctx);
+        Ok(report.output)
     }
 }
 

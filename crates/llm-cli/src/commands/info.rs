@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use llm::gguf::{Gguf, Value};
+use llm::front::describe;
+use llm::gguf::Gguf;
 use llm::model::Config;
 use llm::session::{Session, SessionOptions};
 use llm::simd::Kernels;
@@ -18,19 +19,15 @@ use crate::model_file::ModelFile;
 /// Show a model's architecture, hyper-parameters, tensor types, tokenizer and sizes.
 #[derive(Args)]
 pub struct Arguments {
-    /// The model, a GGUF file.
-    #[arg(short, long, value_name = "FILE", required_unless_present = "kernels")]
+    #[arg(long, required_unless_present = "kernels")]
     model: Option<PathBuf>,
 
-    /// List the instruction sets of this CPU that --kernels of the other commands takes, `scalar` first.
     #[arg(long)]
     kernels: bool,
 
-    /// Also list all metadata keys with their values; long arrays are cut.
     #[arg(long)]
     metadata: bool,
 
-    /// Also list all tensors with type, shape, place and size.
     #[arg(long)]
     tensors: bool,
 }
@@ -48,10 +45,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let gguf = file.gguf()?;
         summarize(&mut output, path, &file, &gguf)?;
         if arguments.metadata {
-            list_metadata(&mut output, &gguf)?;
+            list(&mut output, "metadata", &gguf, describe::metadata)?;
         }
         if arguments.tensors {
-            list_tensors(&mut output, &gguf)?;
+            list(&mut output, "tensors", &gguf, describe::tensors)?;
         }
     }
     Ok(output.flush()?)
@@ -85,29 +82,15 @@ fn summarize(output: &mut impl Write, path: &Path, file: &ModelFile, gguf: &Gguf
     Ok(())
 }
 
-fn list_metadata(output: &mut impl Write, gguf: &Gguf<'_>) -> io::Result<()> {
-    writeln!(output, "\nmetadata")?;
-    for (key, value) in gguf.metadata() {
-        writeln!(output, "  {key} = {}", Shown(&value))?;
-    }
-    Ok(())
-}
-
-fn list_tensors(output: &mut impl Write, gguf: &Gguf<'_>) -> io::Result<()> {
-    writeln!(output, "\ntensors")?;
-    for tensor in gguf.tensors() {
-        let shape: Vec<String> = tensor.shape().iter().map(u64::to_string).collect();
-        writeln!(
-            output,
-            "  {} {} [{}] at {} ({} bytes)",
-            tensor.name,
-            tensor.ty,
-            shape.join(" x "),
-            gguf.data_offset() + tensor.offset,
-            tensor.size_bytes
-        )?;
-    }
-    Ok(())
+fn list(output: &mut impl Write, title: &str, gguf: &Gguf<'_>, entries: describe::List) -> io::Result<()> {
+    writeln!(output, "\n{title}")?;
+    let mut written = Ok(());
+    entries(gguf, &mut |line| {
+        if written.is_ok() {
+            written = writeln!(output, "  {line}");
+        }
+    });
+    written
 }
 
 fn describe_tokenizer(gguf: &Gguf<'_>) -> String {
@@ -164,33 +147,6 @@ impl fmt::Display for Bytes {
         match unit {
             Some(unit) => write!(f, "{rounded:.1} {unit}, {} bytes", self.0),
             None => write!(f, "{} bytes", self.0),
-        }
-    }
-}
-
-/// A metadata value: texts escaped, long texts and arrays cut.
-struct Shown<'v, 'a>(&'v Value<'a>);
-
-impl fmt::Display for Shown<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MAX_CHARS: usize = 200;
-        const MAX_ELEMENTS: usize = 6;
-        match self.0 {
-            Value::String(text) => {
-                let text = text.to_string();
-                let cut: String = text.chars().take(MAX_CHARS).collect();
-                let rest = if cut.len() < text.len() { " ..." } else { "" };
-                write!(f, "\"{}\"{rest}", cut.escape_debug())
-            }
-            Value::Array(array) => {
-                write!(f, "{} of {}: [", array.len(), array.element_type())?;
-                for (index, value) in array.values().take(MAX_ELEMENTS).enumerate() {
-                    let separator = if index == 0 { "" } else { ", " };
-                    write!(f, "{separator}{}", Shown(&value))?;
-                }
-                f.write_str(if array.len() > MAX_ELEMENTS { ", ...]" } else { "]" })
-            }
-            scalar => scalar.fmt(f),
         }
     }
 }

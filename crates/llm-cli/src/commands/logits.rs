@@ -1,28 +1,26 @@
 //! `llm logits`: the raw output of the forward pass, for comparison with other engines.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write, stdout};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use clap::Args;
-use llm::model::Model;
-use llm::session::{Logits, Session};
+use llm::front::logits::{self, Row};
 
 use crate::engine::{EngineArguments, SessionMemory};
-use crate::model_file::ModelFile;
 
-/// Write the logits of every given token as little-endian f32, one row of the vocabulary per token.
+/// Show the logits behind every given token, or write them to a file.
 ///
-/// Exactly the given tokens are run; nothing is added in front.
+/// Exactly the given tokens are run; nothing is added in front. A line per token has a number for each token of the
+/// vocabulary; reading a number back as f32 gives exactly its bits. Of an encoder, the last layer's values are shown.
 #[derive(Args)]
 pub struct Arguments {
-    /// The model, a GGUF file.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long)]
     model: PathBuf,
 
-    /// Token ids, separated by commas; may be given as an argument.
-    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',')]
     tokens: Vec<u32>,
 
     #[arg(
@@ -34,9 +32,8 @@ pub struct Arguments {
     )]
     tokens_argument: Vec<u32>,
 
-    /// File to write.
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(long)]
+    output: Option<PathBuf>,
 
     #[command(flatten)]
     engine: EngineArguments,
@@ -44,26 +41,34 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let workers = arguments.engine.workers()?;
-    let kernels = arguments.engine.kernels()?;
-    let mut file = ModelFile::open(&arguments.model)?;
-    file.pack(kernels, &workers)?;
-    let gguf = file.gguf()?;
-    let model = Model::load(&gguf)?;
+    let opened = arguments.engine.open(&arguments.model)?;
+    let model = opened.model()?;
     let tokens = [&arguments.tokens[..], &arguments.tokens_argument].concat();
     let options = arguments.engine.session_options(model.config(), tokens.len(), tokens.len());
     if tokens.len() > options.n_ctx {
         bail!("{} tokens do not fit into a context of {}", tokens.len(), options.n_ctx);
     }
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let mut session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
-
-    let context = || format!("cannot write {}", arguments.output.display());
-    let mut output = BufWriter::new(File::create(&arguments.output).with_context(context)?);
-    for batch in tokens.chunks(options.n_batch) {
-        for logit in session.forward(batch, Logits::All)? {
-            output.write_all(&logit.to_le_bytes()).with_context(context)?;
+    let mut session = opened.session(model, options, &mut memory)?;
+    let mut write = |output: &mut dyn Write, write_row: fn(&mut dyn Write, &[f32]) -> io::Result<()>| {
+        let mut written = Ok(());
+        let run = logits::run(&mut session, &tokens, &mut |row| {
+            written = write_row(output, row);
+            if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        written?;
+        run?;
+        Ok::<_, Error>(output.flush()?)
+    };
+    match &arguments.output {
+        None => write(&mut BufWriter::new(stdout().lock()), |output, row| writeln!(output, "{}", Row(row))),
+        Some(path) => {
+            let context = || format!("cannot write {}", path.display());
+            let mut file = BufWriter::new(File::create(path).with_context(context)?);
+            write(&mut file, |output, row| {
+                row.iter().try_for_each(|logit| output.write_all(&logit.to_le_bytes()))
+            })
+            .map_err(|error| if error.is::<io::Error>() { error.context(context()) } else { error })
         }
     }
-    output.flush().with_context(context)
 }

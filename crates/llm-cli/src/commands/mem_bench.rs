@@ -2,16 +2,17 @@
 
 use std::io::{Write, stdout};
 use std::thread::available_parallelism;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use llm::front::bench::median;
+use llm::front::units::per_second;
 use llm::parallel::Workers;
 use llm::roofline;
 use llm::simd::Kernels;
 use memmap2::MmapMut;
 
-use crate::engine::positive;
+use crate::engine::{clock_us, positive};
 use crate::thread_pool::{MAX_THREADS, ThreadPool};
 
 /// Tokens of a batch for which weights are read once.
@@ -55,26 +56,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             roofline::read(&workers, n_threads, &memory);
             memory.len() as u64
         });
-        writeln!(output, "  {n_threads} threads  {:.1} GB/s", rate / 1e9)?;
+        writeln!(output, "  {n_threads} threads  {rate:.1} GB/s")?;
     }
     writeln!(output, "multiply Q4_0 on 1 thread with {}", kernels.name())?;
     for n_tokens in [1, MANY_TOKENS] {
         let n_times = N_TIMES_ONE_TOKEN / n_tokens;
         let rate = median_rate(|| roofline::multiply(kernels, n_tokens, n_times));
-        writeln!(output, "  {n_tokens:<2} tokens  {:.1} billion products/s", rate / 1e9)?;
+        writeln!(output, "  {n_tokens:<2} tokens  {rate:.1} billion products/s")?;
     }
     Ok(())
 }
 
-/// What `work` says it did in a second.
+/// Billions a second of what `work` does each time, as it says.
 fn median_rate(mut work: impl FnMut() -> u64) -> f64 {
-    let mut rates: Vec<f64> = (0..RUNS)
-        .map(|_| {
-            let started = Instant::now();
-            let done = work();
-            done as f64 / started.elapsed().as_secs_f64()
-        })
-        .collect();
-    rates.sort_by(f64::total_cmp);
-    rates[RUNS / 2]
+    let mut done = 0;
+    let mut times_us = [0; RUNS];
+    for time_us in &mut times_us {
+        let start_us = clock_us();
+        done = work();
+        *time_us = clock_us() - start_us;
+    }
+    per_second(done, median(&mut times_us).unwrap_or(0)).unwrap_or(0.0) / 1e9
 }

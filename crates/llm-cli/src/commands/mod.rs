@@ -13,3 +13,4 @@ pub mod pull;
 pub mod quantize;
 pub mod synth;
 pub mod tokenize;
+pub mod verify;

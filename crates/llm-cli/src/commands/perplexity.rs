@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use llm::front::PROMPT_ENCODING;
 use llm::model::Model;
-use llm::session::{Logits, Session};
-use llm::tokenizer::{EncodeOptions, Tokenizer};
+use llm::session::Logits;
 
 use crate::commands::tokenize::read_text;
 use crate::engine::{EngineArguments, SessionMemory};
-use crate::model_file::ModelFile;
 
 /// Positions of a window unless --ctx says otherwise, if the model has as many.
 const WINDOW: usize = 512;
@@ -27,8 +26,7 @@ const ROWS: usize = 64;
 /// counts as far as it goes.
 #[derive(Args)]
 pub struct Arguments {
-    /// The model, a GGUF file.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long)]
     model: PathBuf,
 
     /// File with the text, taken whole.
@@ -41,19 +39,14 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let workers = arguments.engine.workers()?;
-    let kernels = arguments.engine.kernels()?;
-    let mut file = ModelFile::open(&arguments.model)?;
-    file.pack(kernels, &workers)?;
-    let gguf = file.gguf()?;
-    let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    let model = Model::load(&gguf)?;
+    let opened = arguments.engine.open(&arguments.model)?;
+    let prompter = opened.prompter()?;
+    let model = Model::load(prompter.gguf())?;
     if model.config().is_encoder() {
         bail!("an encoder does not predict text");
     }
     let mut tokens = Vec::new();
-    let encode_options = EncodeOptions { add_special: true, parse_special: false };
-    tokenizer.encode(&read_text(&arguments.file)?, encode_options, &mut tokens)?;
+    prompter.tokenizer().encode(&read_text(&arguments.file)?, PROMPT_ENCODING, &mut tokens)?;
     if tokens.len() < 2 {
         bail!("a text of {} tokens has none to predict, expected at least 2", tokens.len());
     }
@@ -61,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let n_vocab = model.config().n_vocab;
     let options = arguments.engine.session_options(model.config(), WINDOW, ROWS);
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let mut session = Session::new(model, options, kernels, &workers, memory.as_mut_slice())?;
+    let mut session = opened.session(model, options, &mut memory)?;
     let (mut sum, mut n_counted) = (0.0, 0);
     for window in tokens.chunks(options.n_ctx) {
         session.reset();

@@ -12,8 +12,7 @@ use crate::model_file::ModelFile;
 /// Print the token ids of each text on a line.
 #[derive(Args)]
 pub struct Arguments {
-    /// The model, a GGUF file.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long)]
     model: PathBuf,
 
     /// The text itself; each of several gets a line.
@@ -23,15 +22,12 @@ pub struct Arguments {
     #[arg(value_name = "TEXT", hide = true)]
     more_texts: Vec<String>,
 
-    /// File with the text, taken whole: also a newline at its end.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "text")]
+    #[arg(long, conflicts_with = "text")]
     file: Option<PathBuf>,
 
-    /// Do not add the start or end tokens that the model's file asks for.
     #[arg(long)]
     no_bos: bool,
 
-    /// Read the names of special tokens in the text as those tokens, not as plain text.
     #[arg(long)]
     special: bool,
 }

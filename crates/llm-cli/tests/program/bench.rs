@@ -22,8 +22,25 @@ fn the_table_is_for_people() {
     let table =
         succeed(&["bench", "--model", &LLAMA, "-p", "8", "-n", "2", "-r", "1", "--kernels", "scalar"]);
     let spelled = ["bench", "-m", &LLAMA, "--prompt", "8", "--generate", "2", "--runs", "1"];
-    assert!(succeed(&spelled).contains("(8 tokens)"));
+    assert!(succeed(&spelled).contains("prefill  8 tokens in "));
     assert!(table.contains("scalar") && table.contains("tokens/s"), "{table}");
+}
+
+#[test]
+fn the_keys_are_those_of_the_kernel_in_its_order() {
+    let report = succeed(&["bench", "--model", &LLAMA, "-p", "5", "-n", "1", "-r", "2", "-t", "1", "--json"]);
+    let keys: Vec<_> = report.split('"').skip(1).step_by(2).collect();
+    let expected = [
+        "pp_tokens",
+        "pp_tps",
+        "tg_tokens",
+        "tg_tps",
+        "pp_insn_per_token",
+        "tg_insn_per_token",
+        "load_bytes_per_s",
+        "first_token_us",
+    ];
+    assert_eq!(keys[keys.len() - expected.len()..], expected, "{report}");
 }
 
 #[test]

@@ -99,6 +99,27 @@ fn the_kernels_arguments_are_understood() {
 }
 
 #[test]
+fn verbose_shows_weights_steps_and_the_end_beside_the_text() {
+    let base = ["infer", "-m", &*LLAMA, "-p", "the cat sat", "-n", "3"];
+    let output = llm(&[&base[..], &["--verbose"]].concat());
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), succeed(&base));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("llm: ") && said.contains("mean magnitude"), "{said}");
+    assert_eq!(said.matches(": logits from ").count(), 3, "{said}");
+    assert!(said.contains(" prompt tokens, 3 generated, first after "), "{said}");
+}
+
+#[test]
+fn options_of_a_chat_are_about_one() {
+    fail_saying(&["infer", "-m", &LLAMA, "-p", "a", "--system", "b"], &["give --chat too"]);
+    fail_saying(
+        &["infer", "-m", &LLAMA, "-p", "a", "--chat", "--special"],
+        &["--special cannot be given with --chat"],
+    );
+}
+
+#[test]
 fn threads_do_not_change_the_text() {
     assert_eq!(infer(&LLAMA, &["--ids", "-t", "1"]), infer(&LLAMA, &["--ids", "-t", "4"]));
 }

@@ -47,6 +47,15 @@ fn options_of_the_engine_change_the_arithmetic_only_a_little() {
 }
 
 #[test]
+fn without_a_file_they_are_shown_to_the_last_bit() {
+    let written = run(&LLAMA, "1,300,17", "shown", &[]);
+    let shown = succeed(&["logits", "-m", &LLAMA, "1,300,17"]);
+    assert_eq!(shown.lines().count(), 3);
+    let shown: Vec<f32> = shown.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    assert_eq!(shown, written);
+}
+
+#[test]
 fn mistakes_are_explained() {
     let logits = |tokens, options: &[&str], parts: &[&str]| {
         let output = scratch_file("never.logits");
@@ -60,7 +69,7 @@ fn mistakes_are_explained() {
     logits("", &[], &["--tokens"]);
     logits("1,2,3", &["--ctx", "2"], &["3 tokens", "context of 2"]);
     logits("1,2,3", &["--ctx", "65"], &["65", "64"]);
-    logits("1", &["--kernels", "abacus"], &["`abacus`", "scalar"]);
+    logits("1", &["--kernels", "abacus"], &["\"abacus\"; expected scalar"]);
     let many = vec!["1"; 65].join(",");
     logits(&many, &[], &["65 tokens", "context of 64"]);
 }

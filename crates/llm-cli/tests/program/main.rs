@@ -12,6 +12,7 @@ mod pull;
 mod split;
 mod synth;
 mod tokenize;
+mod verify;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -84,8 +85,8 @@ fn usage_mistakes_are_one_line() {
 fn help_tells_of_every_subcommand() {
     let help = succeed(&["--help"]);
     for name in [
-        "infer", "chat", "logits", "tokenize", "info", "bench", "synth", "quantize", "convert", "merge",
-        "pull",
+        "infer", "chat", "logits", "tokenize", "info", "bench", "verify", "synth", "quantize", "convert",
+        "merge", "pull",
     ] {
         assert!(help.contains(name), "{name}");
         assert!(succeed(&[name, "--help"]).contains("Usage: llm"), "{name}");

@@ -19,6 +19,8 @@ pub enum FinishReason {
     StopString,
     /// No position of the context is left.
     ContextFull,
+    /// The caller ended it; no [`Step`] says so.
+    Cancelled,
 }
 
 impl fmt::Display for FinishReason {
@@ -28,6 +30,7 @@ impl fmt::Display for FinishReason {
             FinishReason::EndOfText => "end of text",
             FinishReason::StopString => "stop string",
             FinishReason::ContextFull => "context full",
+            FinishReason::Cancelled => "stopped",
         })
     }
 }

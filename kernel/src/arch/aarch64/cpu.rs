@@ -1,6 +1,6 @@
 //! The core that runs this: identity, features, stopping.
 
-use crate::cpu::{CpuFeatures, CpuModel};
+use crate::cpu::{CpuModel, InstructionSets};
 use aarch64_cpu::{
     asm::{
         barrier::{ISHST, dsb},
@@ -45,8 +45,8 @@ pub fn model() -> CpuModel {
 }
 
 /// Instruction sets of this core.
-pub fn features() -> CpuFeatures {
-    CpuFeatures::from_id_registers(ID_AA64ISAR0_EL1.get(), ID_AA64ISAR1_EL1.get(), ID_AA64PFR0_EL1.get())
+pub fn features() -> InstructionSets {
+    InstructionSets::from_id_registers(ID_AA64ISAR0_EL1.get(), ID_AA64ISAR1_EL1.get(), ID_AA64PFR0_EL1.get())
 }
 
 /// Stops this core for good.

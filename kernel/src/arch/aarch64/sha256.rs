@@ -1,7 +1,7 @@
 //! SHA-256 with the CPU's own instructions, `FEAT_SHA256`.
 
 use crate::{
-    cpu::CpuFeatures,
+    cpu::InstructionSets,
     sha256::{Block, Compress},
 };
 use core::arch::{
@@ -16,7 +16,7 @@ use core::arch::{
 ///
 /// # Safety
 /// Every core that calls it must have the features.
-pub unsafe fn compression(features: &CpuFeatures) -> Option<Compress> {
+pub unsafe fn compression(features: &InstructionSets) -> Option<Compress> {
     fn compress(state: &mut [u32; 8], blocks: &[Block]) {
         // SAFETY: `compression` gives this function out only where the CPU has the instructions.
         unsafe { compress_blocks(state, blocks) };

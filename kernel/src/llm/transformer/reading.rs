@@ -5,9 +5,11 @@
 
 use core::ops::ControlFlow;
 
-use llm::quant::{Packer, Span};
+use llm::{
+    parallel::Workers,
+    quant::{Packer, Span},
+};
 
-use super::Engine;
 use crate::{
     llm::{BackendError, Progress},
     storage::Disk,
@@ -36,15 +38,16 @@ pub(super) fn read_weights(
     mut packer: Packer,
     weights: &mut [u8],
     buffer: &mut [u8],
-    engine: &Engine,
+    workers: &dyn Workers,
+    clock_us: fn() -> u64,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(), BackendError> {
     let buffer_bytes = buffer.len().min(BUFFER_BYTES);
     let buffer = &mut buffer[..buffer_bytes];
     let total_bytes = weights.len() as u64;
-    let start_us = (engine.clock_us)();
+    let start_us = clock_us();
     let mut report = |done_bytes: usize| {
-        let elapsed_us = (engine.clock_us)().saturating_sub(start_us);
+        let elapsed_us = clock_us().saturating_sub(start_us);
         progress(Progress { done_bytes: done_bytes as u64, total_bytes, elapsed_us })
     };
     let mut end = ControlFlow::Continue(());
@@ -63,7 +66,7 @@ pub(super) fn read_weights(
             Span::Packed(range) => {
                 let range = range.start as u64..range.end as u64;
                 let read = disk.read_pieces(range, buffer, &mut |piece| {
-                    packer.write(engine.workers, piece, weights);
+                    packer.write(workers, piece, weights);
                     end = report(packer.done_bytes());
                     end
                 });
@@ -87,18 +90,9 @@ mod tests {
     use llm::{gguf::Gguf, parallel::Serial, simd::Kernels};
     use std::{boxed::Box, vec, vec::Vec};
 
-    fn engine() -> Engine {
-        Engine {
-            kernels: Kernels::detect(),
-            workers: &Serial,
-            clock_us: host::clock_us,
-            instructions_retired: || None,
-        }
-    }
-
     fn packer(file: &[u8]) -> Packer {
         let gguf = Gguf::parse(file, file.len() as u64).unwrap();
-        Packer::new(engine().kernels.packing(), &gguf).unwrap()
+        Packer::new(Kernels::detect().packing(), &gguf).unwrap()
     }
 
     fn disk(device: impl BlockDevice + 'static) -> Disk {
@@ -113,7 +107,7 @@ mod tests {
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<u8>, BackendError> {
         let (mut weights, mut buffer) = (vec![0; file.len()], vec![0; buffer_bytes]);
-        read_weights(disk, packer(file), &mut weights, &mut buffer, &engine(), progress)?;
+        read_weights(disk, packer(file), &mut weights, &mut buffer, &Serial, host::clock_us, progress)?;
         Ok(weights)
     }
 

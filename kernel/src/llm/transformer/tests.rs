@@ -2,14 +2,43 @@
 
 use super::*;
 use crate::{
-    llm::{FinishReason, fixtures, host},
+    llm::{fixtures, host},
     offload::{Capabilities, OffloadError},
     storage::{BlockDevice, Disk, FaultyDisk, MemoryDisk},
 };
-use std::{string::ToString, vec};
+use ::llm::session::FinishReason;
+use llm::simd::Kernels;
+use std::{format, string::ToString, vec};
+
+/// Loads a model with this context, or what there is.
+fn load(backend: &mut TransformerBackend, path: &str, n_ctx: Option<usize>) -> Result<(), BackendError> {
+    let options = EngineOptions { n_ctx, ..EngineOptions::default() };
+    backend.load(path, options, &mut |_| ControlFlow::Continue(()))
+}
+
+/// Gives the loaded model another context.
+fn set_context_length(backend: &mut TransformerBackend, n_ctx: usize) -> Result<bool, BackendError> {
+    backend.adapt(EngineOptions { n_ctx: Some(n_ctx), ..EngineOptions::default() })
+}
+
+/// Continues a prompt; `on_event` can end it.
+fn infer_while(
+    backend: &mut TransformerBackend,
+    prompt: &str,
+    max_tokens: usize,
+    on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+) -> Result<Report, BackendError> {
+    backend.generate(Request::new(Prompt::Text(prompt, PROMPT_ENCODING), max_tokens), on_event)
+}
+
+fn n_tokens(backend: &mut TransformerBackend, prompt: &str) -> usize {
+    let mut n = 0;
+    backend.tokenize(&[prompt], PROMPT_ENCODING, &mut |ids| n = ids.len()).unwrap();
+    n
+}
 
 fn backend(pool_bytes: usize, files: Vec<(&str, Vec<u8>)>) -> TransformerBackend {
-    TransformerBackend::new(host::platform(host::pool(pool_bytes), files))
+    TransformerBackend::new(host::resources(host::pool(pool_bytes), files))
 }
 
 fn good() -> TransformerBackend {
@@ -24,9 +53,9 @@ fn memory_is_refused_before_the_weights_are_read() {
     let weights = MemoryDisk::new("s", file.clone());
     // Weights that cannot be read show whether they were.
     let device: Box<dyn BlockDevice> = Box::new(FaultyDisk::new(weights, 1 << 20..file.len() as u64));
-    let mut platform = host::platform(host::pool(2 << 20), vec![]);
-    platform.disks.push(Disk::new(0, device, None));
-    let mut backend = TransformerBackend::new(platform);
+    let mut resources = host::resources(host::pool(2 << 20), vec![]);
+    resources.disks.push(Disk::new(0, device, None));
+    let mut backend = TransformerBackend::new(resources);
     match backend.load_model("ferrite-tiny") {
         Err(BackendError::InFile { cause, .. }) => match *cause {
             BackendError::OutOfMemory { needed_bytes, available_bytes, .. } => {
@@ -52,7 +81,7 @@ fn a_context_that_is_not_asked_for_shrinks_to_the_memory() {
     let mut backend = self::backend(less_bytes, vec![("s", file)]);
     backend.load_model("ferrite-micro").unwrap();
     assert_eq!(backend.model_metadata().unwrap().n_ctx, n_ctx / 2);
-    let too_long = backend.load_model_with("ferrite-micro", Some(n_ctx), &mut |_| ControlFlow::Continue(()));
+    let too_long = load(&mut backend, "ferrite-micro", Some(n_ctx));
     assert!(too_long.unwrap_err().to_string().contains("bytes needed"));
     assert!(backend.is_loaded(), "a refused model displaced the loaded one");
 }
@@ -63,12 +92,12 @@ fn a_load_that_fails_gives_its_memory_back() {
     let n = file.len() as u64;
     let device: Box<dyn BlockDevice> = Box::new(FaultyDisk::new(MemoryDisk::new("s", file), n - 600..n));
     let pool = host::pool(8 << 20);
-    let mut platform = host::platform(pool, vec![("s", broken_gguf::good())]);
-    platform.disks.push(Disk::new(1, device, None));
-    let mut backend = TransformerBackend::new(platform);
+    let mut resources = host::resources(pool, vec![("s", broken_gguf::good())]);
+    resources.disks.push(Disk::new(1, device, None));
+    let mut backend = TransformerBackend::new(resources);
     let unreadable = backend.load_model("good-2").map(|()| panic!("a bad disk was read"));
     assert!(unreadable.unwrap_err().to_string().contains("/models/good-2.gguf"));
-    let stopped = backend.load_model_with("good", None, &mut |_| ControlFlow::Break(()));
+    let stopped = backend.load("good", EngineOptions::default(), &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(BackendError::Cancelled)));
     assert!(!backend.is_loaded());
     assert_eq!(pool.free_bytes(), pool.total_bytes());
@@ -82,25 +111,25 @@ fn a_load_that_fails_gives_its_memory_back() {
 fn a_context_is_resized_or_stays_as_it_was() {
     let mut backend = good();
     let text = backend.infer("hello", 10).unwrap().output;
-    backend.set_context_length(20).unwrap();
+    set_context_length(&mut backend, 20).unwrap();
     assert_eq!(backend.model_metadata().unwrap().n_ctx, 20);
     assert_eq!(backend.infer("hello", 10).unwrap().output, text);
     let smaller = backend.memory_usage().session_bytes;
     for impossible in [0, 65] {
-        assert!(backend.set_context_length(impossible).is_err());
+        assert!(set_context_length(&mut backend, impossible).is_err());
         assert_eq!(backend.model_metadata().unwrap().n_ctx, 20);
     }
-    let hog = backend.pool.reserve(backend.pool.largest_free_bytes() - 64, 64).unwrap();
-    let refused = backend.set_context_length(64).unwrap_err().to_string();
+    let hog = backend.machine.pool.reserve(backend.machine.pool.largest_free_bytes() - 64, 64).unwrap();
+    let refused = set_context_length(&mut backend, 64).unwrap_err().to_string();
     assert!(refused.contains("bytes needed") && refused.contains("64 tokens"), "{refused}");
     drop(hog);
     assert_eq!(backend.infer("hello", 10).unwrap().output, text);
     assert_eq!(backend.memory_usage().session_bytes, smaller);
-    backend.set_context_length(64).unwrap();
+    set_context_length(&mut backend, 64).unwrap();
     assert!(backend.memory_usage().session_bytes > smaller);
     backend.unload().unwrap();
-    assert_eq!(backend.pool.free_bytes(), backend.pool.total_bytes());
-    assert!(matches!(backend.set_context_length(20), Err(BackendError::NotLoaded)));
+    assert_eq!(backend.machine.pool.free_bytes(), backend.machine.pool.total_bytes());
+    assert!(matches!(set_context_length(&mut backend, 20), Err(BackendError::NotLoaded)));
 }
 
 #[test]
@@ -108,22 +137,23 @@ fn an_inference_ends_for_a_stated_reason() {
     let mut backend = good();
     let result = backend.infer("hello", 4).unwrap();
     assert_eq!((result.finish_reason, result.tokens_emitted), (FinishReason::MaxTokens, 4));
-    assert_eq!(result.prompt_tokens, backend.tokenize("hello").unwrap().len());
+    assert_eq!(result.prompt_tokens, n_tokens(&mut backend, "hello"));
     let full = backend.infer("hello", 1000).unwrap();
     let ended = matches!(full.finish_reason, FinishReason::ContextFull | FinishReason::EndOfText);
     assert!(ended && full.tokens_emitted <= 64, "{full:?}");
-    let mut calls_with_text = 0;
-    let cancelled = backend.infer_streaming("hello", 1000, &mut |text| {
-        calls_with_text += usize::from(!text.is_empty());
-        if calls_with_text == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    let mut n_with_text = 0;
+    let cancelled = infer_while(&mut backend, "hello", 1000, &mut |event| {
+        n_with_text += usize::from(!event.text().is_empty());
+        if n_with_text == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     let cancelled = cancelled.unwrap();
     assert_eq!(cancelled.finish_reason, FinishReason::Cancelled);
     assert!((3..full.tokens_emitted).contains(&cancelled.tokens_emitted), "{cancelled:?}");
     assert!(full.output.starts_with(&cancelled.output), "{cancelled:?}");
     let stop = full.output.chars().nth(2).unwrap().to_string();
-    backend.set_stop_strings(vec![stop.clone()]);
-    let stopped = backend.infer("hello", 1000).unwrap();
+    let request = Request::new(Prompt::Text("hello", PROMPT_ENCODING), 1000);
+    let stopped = Request { stop: &[&stop], ..request };
+    let stopped = backend.generate(stopped, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(stopped.finish_reason, FinishReason::StopString);
     assert!(!stopped.output.contains(&stop) && full.output.starts_with(&stopped.output));
 }
@@ -132,7 +162,7 @@ fn an_inference_ends_for_a_stated_reason() {
 fn a_prompt_longer_than_the_context_is_refused_with_both_lengths() {
     let mut backend = good();
     let prompt = "hello ".repeat(50);
-    let n_tokens = backend.tokenize(&prompt).unwrap().len();
+    let n_tokens = n_tokens(&mut backend, &prompt);
     let refused = backend.infer(&prompt, 1).unwrap_err().to_string();
     assert!(refused.contains(&n_tokens.to_string()) && refused.contains("64"), "{refused}");
     backend.infer("hello", 1).unwrap();
@@ -144,14 +174,12 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
     backend.load_model("ferrite-micro").unwrap();
     let n_layer = backend.model_metadata().unwrap().n_layer;
     let prompt = "The little robot went to the river. ".repeat(18);
-    let n_tokens = backend.tokenize(&prompt).unwrap().len();
+    let n_tokens = n_tokens(&mut backend, &prompt);
     let loaded = &backend.model.as_ref().unwrap().model;
     assert!(n_tokens <= loaded.session_options().n_batch, "{n_tokens} tokens are more than a batch");
     let mut calls_before_text = 0;
-    let mut has_text = false;
-    let result = backend.infer_streaming(&prompt, 5, &mut |text| {
-        has_text |= !text.is_empty();
-        calls_before_text += usize::from(!has_text);
+    let result = infer_while(&mut backend, &prompt, 5, &mut |event| {
+        calls_before_text += usize::from(matches!(event, Event::Prompt));
         ControlFlow::Continue(())
     });
     let result = result.unwrap();
@@ -159,11 +187,20 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
     assert!(calls_before_text >= 2 * n_layer, "{calls_before_text} calls in {n_layer} layers");
     for n_calls in [1, n_layer, 2 * n_layer] {
         let mut calls_left = n_calls;
-        let stopped = backend.infer_streaming(&prompt, 5, &mut |text| {
-            assert_eq!(text, "");
-            calls_left -= 1;
-            if calls_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let mut is_finished = false;
+        let stopped = infer_while(&mut backend, &prompt, 5, &mut |event| match event {
+            Event::Prompt => {
+                calls_left -= 1;
+                if calls_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            }
+            Event::Finished { text, .. } => {
+                assert_eq!(text, "");
+                is_finished = true;
+                ControlFlow::Continue(())
+            }
+            Event::Token { .. } | Event::Trace { .. } => panic!("{event:?} after the end"),
         });
+        assert!(is_finished);
         let stopped = stopped.unwrap();
         assert_eq!((stopped.tokens_emitted, stopped.finish_reason), (0, FinishReason::Cancelled));
         assert_eq!((calls_left, stopped.output.as_str()), (0, ""));
@@ -177,6 +214,44 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
     });
     assert!(matches!(stopped, Err(BackendError::Cancelled)), "{stopped:?}");
     assert_eq!(backend.infer(&prompt, 5).unwrap().output, result.output);
+}
+
+#[test]
+fn a_model_runs_as_asked_and_gives_the_same_text() {
+    let mut backend = backend(64 << 20, vec![("s", fixtures::micro())]);
+    backend.load_model("ferrite-micro").unwrap();
+    let text = backend.infer("Once upon a time", 12).unwrap().output;
+    let asked = EngineOptions::default();
+    let packing = |kernels: &Kernels| kernels.packing().map(|packing| format!("{packing:?}"));
+    for &kernels in backend.machine.all_kernels.iter().filter(|kernels| !kernels.name().contains("fp16")) {
+        let options = EngineOptions { kernels: Some(kernels), n_cores: Some(1), ..asked };
+        if !backend.adapt(options).unwrap() {
+            assert_ne!(packing(kernels), packing(backend.loaded().unwrap().model.engine().kernels));
+            backend.load("ferrite-micro", options, &mut |_| ControlFlow::Continue(())).unwrap();
+        }
+        assert_eq!(backend.loaded().unwrap().model.engine().kernels.name(), kernels.name());
+        assert_eq!(backend.infer("Once upon a time", 12).unwrap().output, text, "{}", kernels.name());
+    }
+    backend.load_model("ferrite-micro").unwrap();
+    let n_ctx = backend.model_metadata().unwrap().n_ctx;
+    let rows = |backend: &mut TransformerBackend| {
+        let mut logits = Vec::new();
+        backend
+            .logits(&[1, 100, 120], &mut |row| {
+                logits.extend_from_slice(row);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        logits
+    };
+    let plain = rows(&mut backend);
+    assert!(backend.adapt(EngineOptions { exact: true, ..asked }).unwrap());
+    assert_ne!(rows(&mut backend), plain);
+    assert!(backend.adapt(EngineOptions { n_ctx: Some(n_ctx / 2), ..asked }).unwrap());
+    assert_eq!(rows(&mut backend), plain);
+    assert_eq!(backend.model_metadata().unwrap().n_ctx, n_ctx / 2);
+    assert!(backend.adapt(asked).unwrap());
+    assert_eq!(backend.model_metadata().unwrap().n_ctx, n_ctx);
 }
 
 #[test]
@@ -207,9 +282,9 @@ fn a_device_that_does_not_compute_is_mentioned_once() {
             Err(OffloadError::Unsupported)
         }
     }
-    let mut platform = host::platform(host::pool(8 << 20), vec![("s", broken_gguf::good())]);
-    platform.offload = Some(Box::new(Idle));
-    let mut backend = TransformerBackend::new(platform);
+    let mut resources = host::resources(host::pool(8 << 20), vec![("s", broken_gguf::good())]);
+    resources.offload = Some(Box::new(Idle));
+    let mut backend = TransformerBackend::new(resources);
     let lines = fixtures::logged(|| {
         for _ in 0..2 {
             backend.load_model("good").unwrap();

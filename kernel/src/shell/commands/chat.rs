@@ -1,88 +1,84 @@
 //! `llm chat`: a conversation with the loaded model.
 
-use llm::chat::Dialogue;
+use llm::{
+    chat::Dialogue,
+    front::{
+        ChatFormat, Prompt,
+        options::{self, CHAT_MAX_TOKENS, NO_THINKING, SYSTEM, TEMPLATE, THINKING},
+    },
+};
 
-use super::inference::{STOP_OPTION, note_result, stop_strings};
-use super::models::{
-    CONTEXT_OPTION, EXPECTED_CONTEXT, KV_TYPE_OPTION, MODEL_OPTION, ensure_loaded, set_kv_type,
-};
-use super::sampling::{
-    MAX_TOKENS_OPTION, MIN_P_OPTION, REPEAT_LAST_N_OPTION, REPEAT_PENALTY_OPTION, SEED_OPTION,
-    TEMPERATURE_OPTION, TOP_K_OPTION, TOP_P_OPTION, max_tokens, sampling,
-};
-use crate::llm::{BackendError, ChatFormat};
+use super::inference::generate;
+use super::models::{engine_options, ensure_loaded};
+use super::sampling::Wanted;
+use crate::llm::BackendError;
 use crate::shell::{
     Shell,
     arguments::{self, Arguments},
-    command::{Command, CommandError, Name, OptionSpec},
+    command::{Command, CommandError, Name},
     line_editor::{Entered, LineEditor},
 };
 
 const PROMPT: &str = "> ";
-const DEFAULT_MAX_TOKENS: usize = 512;
 
 pub(super) static COMMANDS: &[Command] = &[Command {
     name: "llm chat",
     usage: "[MESSAGE [N]]",
     n_positional: 0..=2,
-    options: &[
-        MODEL_OPTION,
-        MAX_TOKENS_OPTION,
-        OptionSpec::new("system", "TEXT", "what the model is told beforehand"),
-        OptionSpec::new(
-            "template",
-            "NAME",
-            "chat format, such as chatml, instead of the one in the model's file",
-        ),
-        OptionSpec::flag(
-            "thinking",
-            "ask a model that can think first to, where its format would rather have it not",
-        ),
-        OptionSpec::flag("no-thinking", "ask a model that can think first not to"),
-        TEMPERATURE_OPTION,
-        TOP_K_OPTION,
-        TOP_P_OPTION,
-        MIN_P_OPTION,
-        REPEAT_PENALTY_OPTION,
-        REPEAT_LAST_N_OPTION,
-        SEED_OPTION,
-        STOP_OPTION,
-        CONTEXT_OPTION,
-        KV_TYPE_OPTION,
-    ],
-    summary: "answer MESSAGE by up to N tokens, 512 unless told; without one, converse",
+    options: options::CHAT,
+    summary: "answer MESSAGE by up to N tokens; without one, converse",
     details: "In a conversation each line is a message. /clear begins anew, /quit or Ctrl-C ends it; Ctrl-C\n\
               while the model answers ends the answer. Once the context is full, the oldest messages are\n\
               forgotten, but not --system. Options are as for llm infer.",
     run: chat,
 }];
 
+/// What a conversation begins with, and how it becomes a prompt.
+pub(super) struct ChatOptions<'a> {
+    system: Option<&'a str>,
+    /// The format.
+    pub format: ChatFormat<'a>,
+    /// Whether any of the options was given.
+    pub are_given: bool,
+}
+
+impl<'a> ChatOptions<'a> {
+    /// What the arguments ask for.
+    pub fn new(shell: &Shell<'_>, arguments: &Arguments<'a>) -> Result<Self, CommandError> {
+        let thinking = arguments.last_of(&[THINKING.name, NO_THINKING.name]);
+        let format = ChatFormat {
+            template: arguments.option_text(TEMPLATE.name)?,
+            enable_thinking: thinking.map(|option| option == THINKING.name),
+            now_seconds: (shell.machine.now_seconds)(),
+        };
+        let system = arguments.option_text(SYSTEM.name)?;
+        let are_given = system.is_some() || format.template.is_some() || thinking.is_some();
+        Ok(Self { system, format, are_given })
+    }
+
+    /// A conversation of which only the system message has been said.
+    pub fn dialogue(&self) -> Result<Dialogue, BackendError> {
+        let mut dialogue = Dialogue::default();
+        dialogue.begin(self.system)?;
+        Ok(dialogue)
+    }
+}
+
 fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
     let message = arguments.text(0, "MESSAGE")?;
-    let max_tokens = max_tokens(arguments, 1, DEFAULT_MAX_TOKENS)?;
-    let sampling = sampling(shell, arguments)?;
-    let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
-    let system = arguments.option_text("system")?;
-    let enable_thinking = arguments.last_of(&["thinking", "no-thinking"]).map(|option| option == "thinking");
-    let stop = stop_strings(arguments)?;
-    let now_seconds = (shell.machine.now_seconds)();
-    let format = ChatFormat { template: arguments.option_text("template")?, enable_thinking, now_seconds };
+    let chat = ChatOptions::new(shell, arguments)?;
+    let engine = engine_options(shell, arguments)?;
     if message.is_none() && !shell.terminal.is_interactive() {
         return Err(CommandError::NotInteractive(arguments.command()));
     }
-    shell.backend.set_speculation(0);
-    shell.backend.set_sampling_config(sampling)?;
-    shell.backend.set_stop_strings(stop);
-    shell.backend.set_verbose(false);
-    set_kv_type(shell, arguments)?;
-    ensure_loaded(shell, arguments, n_ctx)?;
-    shell.backend.prepare_chat(format.template)?;
+    let wanted = Wanted::new(shell, arguments, 1, CHAT_MAX_TOKENS)?;
+    ensure_loaded(shell, arguments, Some(engine))?;
+    shell.backend.prepare_chat(chat.format.template)?;
 
-    let mut dialogue = Dialogue::default();
-    dialogue.begin(system).map_err(BackendError::from)?;
+    let mut dialogue = chat.dialogue()?;
     match message {
-        Some(message) => answer(shell, &format, max_tokens, &mut dialogue, message),
-        None => converse(shell, &format, max_tokens, &mut dialogue, system),
+        Some(message) => answer(shell, &wanted, &chat, &mut dialogue, message),
+        None => converse(shell, &wanted, &chat, &mut dialogue),
     }
 }
 
@@ -90,10 +86,9 @@ const HELP: &str = "/clear begins a new conversation, /quit ends it.";
 
 fn converse(
     shell: &mut Shell<'_>,
-    format: &ChatFormat<'_>,
-    max_tokens: usize,
+    wanted: &Wanted<'_>,
+    chat: &ChatOptions<'_>,
     dialogue: &mut Dialogue,
-    system: Option<&str>,
 ) -> Result<(), CommandError> {
     shell.terminal.print(format_args!("{HELP}\n"));
     let mut editor = LineEditor::new();
@@ -110,11 +105,11 @@ fn converse(
         match line.trim_ascii() {
             b"" => {}
             b"/quit" | b"/exit" | b"/bye" => return Ok(()),
-            b"/clear" => dialogue.begin(system).map_err(BackendError::from)?,
+            b"/clear" => *dialogue = chat.dialogue()?,
             b"/help" => shell.terminal.print(format_args!("{HELP}\n")),
             message => {
                 let answered = arguments::text(Name::Argument("the message"), message)
-                    .and_then(|message| answer(shell, format, max_tokens, dialogue, message));
+                    .and_then(|message| answer(shell, wanted, chat, dialogue, message));
                 if let Err(error) = answered {
                     shell.terminal.error(&error);
                 }
@@ -126,40 +121,17 @@ fn converse(
 /// Adds a message to the conversation, and the answer to it; neither if there is none.
 fn answer(
     shell: &mut Shell<'_>,
-    format: &ChatFormat<'_>,
-    max_tokens: usize,
+    wanted: &Wanted<'_>,
+    chat: &ChatOptions<'_>,
     dialogue: &mut Dialogue,
     message: &str,
 ) -> Result<(), CommandError> {
     dialogue.ask(message).map_err(BackendError::from)?;
-    let result = generate(shell, format, max_tokens, dialogue);
-    match result {
-        Ok(text) => Ok(dialogue.answer(&text).map_err(BackendError::from)?),
+    match generate(shell, wanted.request(Prompt::Chat(dialogue, chat.format)), false) {
+        Ok(report) => Ok(dialogue.answer(&report.output).map_err(BackendError::from)?),
         Err(error) => {
             dialogue.take_back();
             Err(error.into())
         }
     }
-}
-
-fn generate(
-    shell: &mut Shell<'_>,
-    format: &ChatFormat<'_>,
-    max_tokens: usize,
-    dialogue: &mut Dialogue,
-) -> Result<alloc::string::String, BackendError> {
-    let Shell { backend, terminal, .. } = shell;
-    let mut printed = false;
-    let result = backend.chat_streaming(dialogue, format, max_tokens, &mut |text| {
-        printed |= !text.is_empty();
-        terminal.print(format_args!("{text}"));
-        terminal.check_interrupt()
-    });
-    let ends_line = matches!(&result, Ok(result) if result.output.ends_with('\n'));
-    if !ends_line && (printed || result.is_ok()) {
-        terminal.print(format_args!("\n"));
-    }
-    let result = result?;
-    note_result(terminal, &result);
-    Ok(result.output)
 }

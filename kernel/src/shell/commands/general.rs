@@ -84,7 +84,7 @@ pub fn explain(shell: &mut Shell<'_>, topic: &[Vec<u8>]) -> Result<(), CommandEr
         return Err(CommandError::Usage(super::find(&["help".into()])?.0));
     }
     shell.terminal.print(format_args!("{}\n{}\n", command.usage_line(), command.summary));
-    for option in command.options {
+    for option in command.own_options() {
         let mut names = alloc::format!("{option}");
         for alias in option.aliases.iter().filter(|alias| alias.len() == 1) {
             names = alloc::format!("-{alias}, {names}");

@@ -1,12 +1,11 @@
 //! `mem`, `cpus`, `disks`, `pci`, `uptime`, `date`: what the machine is and how it does.
 
-use ::llm::chat::DEFAULT_NOW_SECONDS;
+use ::llm::{chat::DEFAULT_NOW_SECONDS, front::units::Size};
 
 use crate::shell::{
     Shell,
     arguments::Arguments,
     command::{Command, CommandError},
-    units::Size,
 };
 use crate::storage::sectors::SECTOR_BYTES;
 
@@ -116,7 +115,7 @@ fn mem(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
 
 fn cpus(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     let machine = &shell.machine;
-    let features = machine.cpu_features;
+    let features = machine.instruction_sets;
     shell.terminal.print(format_args!("{}, neon", machine.cpu_model));
     for (name, there) in [
         ("dotprod", features.dotprod),
@@ -166,7 +165,7 @@ fn disks(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
 }
 
 fn rescan(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    let Shell { backend, terminal, machine, .. } = shell;
+    let Shell { backend, terminal, pci, .. } = shell;
     let catalog = backend.catalog();
     let changes = catalog.rescan();
     // To stop means here not to wait for disks that do not answer.
@@ -177,7 +176,7 @@ fn rescan(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> 
     for change in changes {
         terminal.print(format_args!("{change}\n"));
     }
-    machine.pci = catalog.disks().pci_functions().to_vec();
+    *pci = catalog.disks().pci_functions().to_vec();
     Ok(())
 }
 
@@ -188,10 +187,10 @@ fn reset(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
 }
 
 fn pci(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    if shell.machine.pci.is_empty() {
+    if shell.pci.is_empty() {
         shell.terminal.print(format_args!("there are no PCI functions\n"));
     }
-    for function in &shell.machine.pci {
+    for function in &shell.pci {
         shell.terminal.print(format_args!(
             "{} {:04x}:{:04x} class {:02x}{:02x}{:02x}\n",
             function.address,

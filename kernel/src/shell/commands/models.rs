@@ -1,30 +1,31 @@
 //! `llm list`, `load`, `unload`, `info`, `verify`: which models there are and which one is loaded.
 
 use alloc::{string::String, vec::Vec};
-use core::{ops::ControlFlow, str::FromStr};
+use core::{num::NonZeroUsize, ops::ControlFlow, str::FromStr};
 
-use llm::kv_cache::KvType;
+use llm::{
+    front::{
+        describe,
+        options::{self, CTX, EXACT, KERNELS, KV_TYPE, MODEL, OptionSpec, THREADS, VERBOSE},
+        trace,
+        units::{Count, Rate, Size, per_second},
+    },
+    kv_cache::KvType,
+};
 
-use crate::llm::{BackendError, Progress, per_second};
+use crate::llm::{BackendError, EngineOptions, Progress};
 use crate::shell::{
     Shell,
     arguments::Arguments,
-    command::{Command, CommandError, OptionSpec},
+    command::{Command, CommandError},
     terminal::Terminal,
-    units::{Count, Rate, Size},
 };
 
-pub(super) const MODEL_OPTION: OptionSpec =
-    OptionSpec::new("model", "PATH", "the model, instead of the loaded or the first one").or(&["m"]);
-pub(super) const CONTEXT_OPTION: OptionSpec =
-    OptionSpec::new("ctx", "N", "context length in tokens; what the model has, up to 2048, unless told")
-        .or(&["c", "ctx-size"]);
-pub(super) const KV_TYPE_OPTION: OptionSpec = OptionSpec::new(
-    "kv-type",
-    "TYPE",
-    "number format of cached keys and values from now on: f16, as at the start, f32 or q8_0",
-);
-pub(super) const EXPECTED_CONTEXT: &str = "a number of tokens";
+/// The options of `llm info` that list something of the file, and what.
+const LISTS: [(&str, describe::List); 2] = [("metadata", describe::metadata), ("tensors", describe::tensors)];
+
+/// Those of `llm load`, which the host program does not have.
+const LOAD: &[OptionSpec] = &[MODEL, CTX, KV_TYPE, THREADS, KERNELS, EXACT, VERBOSE];
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -41,14 +42,10 @@ pub(super) static COMMANDS: &[Command] = &[
         name: "llm load",
         usage: "[PATH]",
         n_positional: 0..=1,
-        options: &[
-            MODEL_OPTION,
-            CONTEXT_OPTION,
-            KV_TYPE_OPTION,
-            OptionSpec::flag("verbose", "log the magnitude of each weight tensor"),
-        ],
+        options: LOAD,
         summary: "load a model, the first one unless told",
-        details: "/models/ and .gguf may be left out of PATH. A loaded model is unloaded first.",
+        details: "/models/ and .gguf may be left out of PATH. A loaded model is unloaded first. What is asked for holds\n\
+                  until the next load; commands that say otherwise do so for themselves.",
         run: load,
     },
     Command {
@@ -64,7 +61,7 @@ pub(super) static COMMANDS: &[Command] = &[
         name: "llm info",
         usage: "",
         n_positional: 0..=0,
-        options: &[MODEL_OPTION],
+        options: options::INFO,
         summary: "show facts about the loaded model",
         details: "The first model is loaded if none is.",
         run: info,
@@ -73,7 +70,7 @@ pub(super) static COMMANDS: &[Command] = &[
         name: "llm verify",
         usage: "[PATH]",
         n_positional: 0..=1,
-        options: &[MODEL_OPTION],
+        options: options::VERIFY,
         summary: "compare the SHA-256 of a model file with the checksum that came with it",
         details: "Reads the file from its disk; the loaded model, or the first one, unless told.",
         run: verify,
@@ -81,7 +78,7 @@ pub(super) static COMMANDS: &[Command] = &[
 ];
 
 fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    let loaded = shell.backend.model_metadata().cloned();
+    let loaded = shell.backend.model().cloned();
     let catalog = shell.backend.catalog();
     catalog.scan();
     // To stop means here not to wait for disks that do not answer.
@@ -111,16 +108,18 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
 
 fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
     let path = path(shell, arguments, false)?;
-    let n_ctx = arguments.option("ctx", EXPECTED_CONTEXT)?;
-    set_kv_type(shell, arguments)?;
-    shell.backend.set_verbose(arguments.has("verbose"));
-    load_path(shell, &path, n_ctx)?;
+    let options = engine_options(shell, arguments)?;
+    load_path(shell, &path, options, arguments.has(VERBOSE.name))?;
+    shell.load_options = options;
     print_loaded(shell);
     Ok(())
 }
 
-/// Does what [`KV_TYPE_OPTION`] asks for, if it was given.
-pub(super) fn set_kv_type(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+/// How the arguments ask for a model to be run.
+pub(super) fn engine_options(
+    shell: &Shell<'_>,
+    arguments: &Arguments<'_>,
+) -> Result<EngineOptions, CommandError> {
     struct Name(KvType);
 
     impl FromStr for Name {
@@ -131,35 +130,60 @@ pub(super) fn set_kv_type(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> R
         }
     }
 
-    if let Some(Name(kv_type)) = arguments.option(KV_TYPE_OPTION.name, "f16, f32 or q8_0")? {
-        shell.backend.set_kv_type(kv_type)?;
-    }
-    Ok(())
+    let available = shell.machine.all_kernels;
+    let kernels = match arguments.option_text(KERNELS.name)? {
+        None => None,
+        Some(name) => {
+            let found = available.iter().copied().find(|kernels| kernels.name() == name);
+            Some(found.ok_or_else(|| CommandError::UnknownKernels { name: name.into(), available })?)
+        }
+    };
+    Ok(EngineOptions {
+        n_ctx: arguments.option(CTX.name, "a number of tokens")?,
+        kv_type: arguments.option(KV_TYPE.name, "f16, f32 or q8_0")?.map(|Name(kv_type)| kv_type),
+        kernels,
+        n_cores: arguments.option(THREADS.name, "a number of cores, 1 or more")?.map(NonZeroUsize::get),
+        exact: arguments.has(EXACT.name),
+    })
 }
 
-/// Loads the model that is asked for if another one is loaded, or the first that can be loaded if none is, and gives
-/// the loaded one this context length.
+/// Loads the model that is asked for if another one is loaded, or the first that can be loaded if none is. Has it run
+/// as `options` say, and else as it was loaded; without options as it does.
 pub(super) fn ensure_loaded(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
-    n_ctx: Option<usize>,
+    options: Option<EngineOptions>,
 ) -> Result<(), CommandError> {
-    if let Some(path) = arguments.option_text(MODEL_OPTION.name)? {
-        let loaded = shell.backend.model_metadata().cloned();
+    let verbose = arguments.has(VERBOSE.name);
+    let loaded = shell.backend.model().cloned();
+    if let Some(path) = arguments.option_text(MODEL.name)? {
         let catalog = shell.backend.catalog();
         let found = catalog.find(path)?;
         let file = &catalog.files()[found];
-        if loaded.is_none_or(|loaded| !loaded.is_of(file)) {
+        if loaded.as_ref().is_none_or(|loaded| !loaded.is_of(file)) {
             let path = file.path.clone();
-            return load_path(shell, &path, n_ctx);
+            return load_for_a_command(shell, &path, options.unwrap_or_default(), verbose);
         }
     }
-    if shell.backend.is_loaded() {
-        return match n_ctx {
-            Some(n_ctx) => Ok(shell.backend.set_context_length(n_ctx)?),
-            None => Ok(()),
-        };
+    let Some(loaded) = loaded else {
+        return load_first(shell, options.unwrap_or_default(), verbose);
+    };
+    let Some(options) = options else { return Ok(()) };
+    let options = options.or(shell.load_options);
+    if shell.backend.adapt(options)? {
+        return Ok(());
     }
+    // Other inner loops want the weights in another order.
+    let catalog = shell.backend.catalog();
+    let found = catalog.find(&loaded.path)?;
+    if !loaded.is_of(&catalog.files()[found]) {
+        return Err(BackendError::UnknownPath(loaded.path).into());
+    }
+    load_path(shell, &loaded.path, options, verbose)
+}
+
+/// Loads the first model that can be loaded.
+fn load_first(shell: &mut Shell<'_>, options: EngineOptions, verbose: bool) -> Result<(), CommandError> {
     let first = shell.backend.catalog().first()?;
     // As in `path`.
     if shell.terminal.check_interrupt().is_break() {
@@ -171,7 +195,7 @@ pub(super) fn ensure_loaded(
     let mut first_error = None;
     for path in paths {
         log::info!("no model is loaded: loading {path}");
-        match load_path(shell, &path, n_ctx) {
+        match load_for_a_command(shell, &path, options, verbose) {
             Err(CommandError::Backend(error)) if !matches!(error, BackendError::Cancelled) => {
                 log::warn!("{error}");
                 first_error.get_or_insert(error);
@@ -182,12 +206,35 @@ pub(super) fn ensure_loaded(
     Err(first_error.unwrap_or(BackendError::NotLoaded).into())
 }
 
-fn load_path(shell: &mut Shell<'_>, path: &str, n_ctx: Option<usize>) -> Result<(), CommandError> {
+/// Loads a model that a command other than `llm load` needs. Its options are for that command alone.
+fn load_for_a_command(
+    shell: &mut Shell<'_>,
+    path: &str,
+    options: EngineOptions,
+    verbose: bool,
+) -> Result<(), CommandError> {
+    load_path(shell, path, options, verbose)?;
+    shell.load_options = EngineOptions::default();
+    Ok(())
+}
+
+fn load_path(
+    shell: &mut Shell<'_>,
+    path: &str,
+    options: EngineOptions,
+    verbose: bool,
+) -> Result<(), CommandError> {
     let Shell { backend, terminal, .. } = shell;
     let mut display = ProgressDisplay::new("loading");
-    let loaded = backend.load_model_with(path, n_ctx, &mut |progress| display.update(terminal, progress));
+    let loaded = backend.load(path, options, &mut |progress| display.update(terminal, progress));
     display.finish(terminal);
-    Ok(loaded?)
+    loaded?;
+    if verbose {
+        backend.with_gguf(&mut |gguf| {
+            trace::weight_magnitudes(gguf, &mut |line| log::info!("{line}"));
+        })?;
+    }
+    Ok(())
 }
 
 /// How far something has come, shown now and then.
@@ -237,7 +284,7 @@ impl core::fmt::Display for ProgressLine {
 }
 
 fn print_loaded(shell: &mut Shell<'_>) {
-    if let Some(model) = shell.backend.model_metadata() {
+    if let Some(model) = shell.backend.model() {
         shell.terminal.print(format_args!(
             "{}: {} {}, {} parameters, context {} of {}\n",
             model.path,
@@ -259,8 +306,16 @@ fn unload(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> 
 }
 
 fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    if arguments.has("kernels") {
+        for kernels in shell.machine.all_kernels {
+            shell.terminal.print(format_args!("{}\n", kernels.name()));
+        }
+        if !["model", "metadata", "tensors"].iter().any(|option| arguments.has(option)) {
+            return Ok(());
+        }
+    }
     ensure_loaded(shell, arguments, None)?;
-    let model = shell.backend.model_metadata().ok_or(BackendError::NotLoaded)?;
+    let model = shell.backend.model().ok_or(BackendError::NotLoaded)?;
     shell.terminal.print(format_args!(
         "path          {}\n\
          architecture  {}\n\
@@ -288,7 +343,15 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         model.n_ctx,
         model.n_ctx_train,
     ));
-    Ok(())
+    let Shell { backend, terminal, .. } = shell;
+    Ok(backend.with_gguf(&mut |gguf| {
+        for (option, list) in LISTS {
+            if arguments.has(option) {
+                terminal.print(format_args!("\n{option}\n"));
+                list(gguf, &mut |line| terminal.print(format_args!("  {line}\n")));
+            }
+        }
+    })?)
 }
 
 fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
@@ -312,14 +375,14 @@ fn path(
     arguments: &Arguments<'_>,
     prefer_loaded: bool,
 ) -> Result<String, CommandError> {
-    match (arguments.text(0, "PATH")?, arguments.option_text(MODEL_OPTION.name)?) {
+    match (arguments.text(0, "PATH")?, arguments.option_text(MODEL.name)?) {
         (Some(_), Some(_)) => {
-            return Err(CommandError::GivenTwice { argument: "PATH", option: MODEL_OPTION.name });
+            return Err(CommandError::GivenTwice { argument: "PATH", option: MODEL.name });
         }
         (Some(path), None) | (None, Some(path)) => return Ok(path.into()),
         (None, None) => {}
     }
-    if let Some(loaded) = shell.backend.model_metadata().filter(|_| prefer_loaded).cloned()
+    if let Some(loaded) = shell.backend.model().filter(|_| prefer_loaded).cloned()
         && shell.backend.catalog().files().iter().any(|file| loaded.is_of(file))
     {
         return Ok(loaded.path);

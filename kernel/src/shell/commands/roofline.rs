@@ -1,15 +1,18 @@
 //! `mem bench`: how fast this machine reads memory and multiplies, which bounds what a model can reach.
 
-use alloc::vec::Vec;
+use llm::{
+    front::{
+        bench::median,
+        units::{Rate, Size, per_second},
+    },
+    roofline,
+};
 
-use llm::roofline;
-
-use crate::llm::{BackendError, per_second};
+use crate::llm::BackendError;
 use crate::shell::{
     Shell,
     arguments::Arguments,
     command::{Command, CommandError},
-    units::{Rate, Size},
 };
 
 /// Less could lie in a large last-level cache.
@@ -63,22 +66,22 @@ fn bench(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Billions a second of what `work` says it did.
+/// Billions a second of what `work` does each time, as it says.
 fn median_rate(
     shell: &mut Shell<'_>,
     clock_us: fn() -> u64,
     mut work: impl FnMut() -> u64,
 ) -> Result<Rate, CommandError> {
-    let mut runs = Vec::with_capacity(RUNS);
-    for _ in 0..RUNS {
+    let mut times_us = [0; RUNS];
+    let mut done = 0;
+    for time_us in &mut times_us {
         let started_us = clock_us();
-        let done = work();
-        runs.push((clock_us() - started_us, done));
+        done = work();
+        *time_us = clock_us().saturating_sub(started_us);
         if shell.terminal.check_interrupt().is_break() {
             return Err(BackendError::Cancelled.into());
         }
     }
-    runs.sort_unstable();
-    let (elapsed_us, done) = runs[RUNS / 2];
+    let elapsed_us = median(&mut times_us).unwrap_or(0);
     Ok(Rate(per_second(done, elapsed_us).map(|rate| rate / 1e9)))
 }

@@ -1,55 +1,65 @@
-//! The options by which commands let the user say how tokens are chosen, and how many.
+//! What the options of `infer` and `chat` ask for: how tokens are chosen, how many, where they end.
 
-use core::str::FromStr;
-
-use llm::sampling::{SamplingConfig, SamplingRequest, Seed};
-
-use crate::llm::BackendError;
-use crate::shell::{
-    Shell,
-    arguments::Arguments,
-    command::{CommandError, OptionSpec},
+use llm::{
+    front::options::{MAX_SPECULATED, MIN_P, TOP_P, VERBOSE},
+    front::options::{
+        MAX_TOKENS, MaxTokens, REPEAT_LAST_N, REPEAT_PENALTY, SEED, SPECULATE, STOP, TEMP, TOP_K,
+    },
+    front::{Prompt, Request},
+    sampling::{SamplingConfig, SamplingRequest, Seed},
 };
 
-pub(super) const TEMPERATURE_OPTION: OptionSpec =
-    OptionSpec::new("temp", "T", "temperature; 0 takes the most likely token").or(&["temperature"]);
-pub(super) const TOP_K_OPTION: OptionSpec =
-    OptionSpec::new("top-k", "K", "draw from the K most likely tokens; 0 or -1 from all");
-pub(super) const TOP_P_OPTION: OptionSpec =
-    OptionSpec::new("top-p", "P", "draw from the likeliest tokens that make up P");
-pub(super) const MIN_P_OPTION: OptionSpec =
-    OptionSpec::new("min-p", "P", "leave out tokens below P times the likeliest");
-pub(super) const REPEAT_PENALTY_OPTION: OptionSpec =
-    OptionSpec::new("repeat-penalty", "R", "make recent tokens less likely; 1 does not");
-pub(super) const SEED_OPTION: OptionSpec =
-    OptionSpec::new("seed", "S", "start of the random numbers; -1 for a random one, which is shown")
-        .or(&["s"]);
+use alloc::vec::Vec;
 
-pub(super) const REPEAT_LAST_N_OPTION: OptionSpec = OptionSpec::new(
-    "repeat-last-n",
-    "N",
-    "how many tokens --repeat-penalty looks back at, 64 unless told; -1 at all",
-);
-pub(super) const MAX_TOKENS_OPTION: OptionSpec =
-    OptionSpec::new("max-tokens", "N", "as the argument N; -1 until the text ends or the context is full")
-        .or(&["n", "predict", "n-predict"]);
+use crate::llm::BackendError;
+use crate::shell::{Shell, arguments::Arguments, command::CommandError};
 
-const TOKENS: &str = "a number of tokens, or -1";
+/// All of a [`Request`] but its prompt.
+pub(super) struct Wanted<'a> {
+    max_tokens: usize,
+    sampling: SamplingConfig,
+    stop: Vec<&'a str>,
+    speculate: usize,
+    trace: bool,
+}
 
-/// How tokens are chosen. A random seed is shown.
-pub(super) fn sampling(
-    shell: &mut Shell<'_>,
-    arguments: &Arguments<'_>,
-) -> Result<SamplingConfig, CommandError> {
+impl<'a> Wanted<'a> {
+    /// What the arguments ask for; positional argument `n_index` may be the number of tokens. A random seed is shown.
+    pub fn new(
+        shell: &mut Shell<'_>,
+        arguments: &Arguments<'a>,
+        n_index: usize,
+        default_max_tokens: usize,
+    ) -> Result<Self, CommandError> {
+        Ok(Self {
+            max_tokens: max_tokens(arguments, n_index, default_max_tokens)?,
+            sampling: sampling(shell, arguments)?,
+            stop: arguments.option_texts(STOP.name).collect::<Result<_, _>>()?,
+            speculate: arguments
+                .option(SPECULATE.name, "a number of tokens")?
+                .unwrap_or(0)
+                .min(MAX_SPECULATED),
+            trace: arguments.has(VERBOSE.name),
+        })
+    }
+
+    /// The request with this prompt.
+    pub fn request<'r>(&'r self, prompt: Prompt<'r>) -> Request<'r> {
+        let &Self { max_tokens, sampling, ref stop, speculate, trace } = self;
+        Request { prompt, max_tokens, sampling, stop, speculate, trace }
+    }
+}
+
+fn sampling(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<SamplingConfig, CommandError> {
     const NUMBER: &str = "a number";
     let request = SamplingRequest {
-        temperature: arguments.option("temp", NUMBER)?,
-        top_k: arguments.option("top-k", "a number of tokens")?,
-        top_p: arguments.option("top-p", NUMBER)?,
-        min_p: arguments.option("min-p", NUMBER)?,
-        repeat_penalty: arguments.option("repeat-penalty", NUMBER)?,
-        repeat_last_n: arguments.option("repeat-last-n", TOKENS)?,
-        seed: arguments.option("seed", "a whole number, or -1 for a random one")?,
+        temperature: arguments.option(TEMP.name, NUMBER)?,
+        top_k: arguments.option(TOP_K.name, "a number of tokens")?,
+        top_p: arguments.option(TOP_P.name, NUMBER)?,
+        min_p: arguments.option(MIN_P.name, NUMBER)?,
+        repeat_penalty: arguments.option(REPEAT_PENALTY.name, NUMBER)?,
+        repeat_last_n: arguments.option(REPEAT_LAST_N.name, MaxTokens::EXPECTED)?,
+        seed: arguments.option(SEED.name, "a whole number, or -1 for a random one")?,
     };
     let config = request.config(shell.machine.random_seed).map_err(BackendError::from)?;
     if request.seed == Some(Seed::Random) {
@@ -59,29 +69,11 @@ pub(super) fn sampling(
 }
 
 /// How many tokens may be generated: positional argument `index`, or the option.
-pub(super) fn max_tokens(
-    arguments: &Arguments<'_>,
-    index: usize,
-    default: usize,
-) -> Result<usize, CommandError> {
-    let argument: Option<MaxTokens> = arguments.value(index, "N", TOKENS)?;
-    let option = arguments.option(MAX_TOKENS_OPTION.name, TOKENS)?;
+fn max_tokens(arguments: &Arguments<'_>, index: usize, default: usize) -> Result<usize, CommandError> {
+    let argument: Option<MaxTokens> = arguments.value(index, "N", MaxTokens::EXPECTED)?;
+    let option = arguments.option(MAX_TOKENS.name, MaxTokens::EXPECTED)?;
     match (argument, option) {
-        (Some(_), Some(_)) => Err(CommandError::GivenTwice { argument: "N", option: MAX_TOKENS_OPTION.name }),
+        (Some(_), Some(_)) => Err(CommandError::GivenTwice { argument: "N", option: MAX_TOKENS.name }),
         (argument, option) => Ok(argument.or(option).map_or(default, |MaxTokens(n)| n)),
-    }
-}
-
-/// A number of tokens; -1, or -2, is as many as there is room for, as in llama.cpp.
-struct MaxTokens(usize);
-
-impl FromStr for MaxTokens {
-    type Err = core::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "-1" | "-2" => Ok(Self(usize::MAX)),
-            _ => text.parse().map(Self),
-        }
     }
 }

@@ -93,6 +93,91 @@ fn the_options_of_the_host_program_mean_the_same() {
 }
 
 #[test]
+fn options_are_those_of_the_table_and_what_the_host_alone_has_says_why() {
+    for (name, options) in ::llm::front::options::COMMANDS {
+        let command = commands::all().find(|command| command.name == std::format!("llm {name}")).unwrap();
+        let names = |options: &[::llm::front::options::OptionSpec]| -> Vec<_> {
+            options.iter().map(|option| (option.name, option.aliases, option.value)).collect()
+        };
+        assert_eq!(names(command.options), names(options), "{name}");
+    }
+    let answers = Computer::new().disk("s", fixtures::micro()).converse(&[
+        b"llm tokenize --file x",
+        b"llm logits 1 -o x",
+        b"llm tokenize --help",
+        b"llm infer a --kernels abacus",
+        b"llm infer a --threads 0",
+        b"llm infer a --system b",
+        b"llm infer a --chat --special",
+    ]);
+    for (answer, said) in [
+        (0, "--file is an option of the host program; the kernel has no files"),
+        (1, "--output is an option of the host program"),
+        (3, "no instruction set \"abacus\"; expected scalar"),
+        (4, "--threads is \"0\", expected a number of cores, 1 or more"),
+        (5, "give --chat too"),
+        (6, "--special cannot be given with --chat"),
+    ] {
+        assert!(is_one_line_error(&answers[answer]) && answers[answer].contains(said), "{}", answers[answer]);
+    }
+    assert!(answers[2].contains("--special") && !answers[2].contains("--file"), "{}", answers[2]);
+}
+
+#[test]
+fn no_option_of_a_command_holds_for_the_next_one() {
+    let computer = Computer::new().disk("s", fixtures::micro());
+    let infer = b"llm infer 'Once upon a time' 12 --ids";
+    let logits = b"llm logits 1,100,120";
+    let answers = computer.converse(&[
+        b"llm load --ctx 64",
+        infer,
+        logits,
+        b"llm logits 1,100,120 --exact --kv-type f32",
+        b"llm infer 'Once upon a time' 12 --ids --kernels scalar --threads 1 --ctx 32 --temp 5 --seed 3 --stop e",
+        b"llm info",
+        infer,
+        logits,
+        b"llm info",
+    ]);
+    let ids = |answer: &str| answer.split_once("\n[").unwrap().0.to_string();
+    assert_ne!(answers[3], answers[2]);
+    assert_ne!(ids(&answers[4]), ids(&answers[1]));
+    assert!(answers[5].contains("n_ctx         32 of"), "{}", answers[5]);
+    assert_eq!(ids(answers[6].rsplit("\x1b[K\n").next().unwrap()), ids(&answers[1]));
+    assert_eq!(answers[7], answers[2]);
+    assert!(answers[8].contains("n_ctx         64 of"), "{}", answers[8]);
+
+    let lines = fixtures::logged(|| {
+        talker().converse(&[b"llm load", b"llm infer 'One day' 3 --verbose", b"llm chat 'One day' 3"]);
+    });
+    assert_eq!(lines.iter().filter(|line| line.contains("logits from")).count(), 3, "{lines:?}");
+}
+
+#[test]
+fn prompts_can_be_messages_and_have_special_tokens() {
+    let computer = talker();
+    let text = |line: &str| computer.command(line).unwrap();
+    assert_eq!(text("llm infer --chat 'One day' 8"), text("llm chat 'One day' 8"));
+    assert_eq!(
+        text("llm infer --chat 'One day' 8 --system Hush --template chatml"),
+        text("llm chat 'One day' 8 --system Hush --template chatml")
+    );
+    let ids = |line: &str| text(line).trim().to_string();
+    assert_ne!(ids("llm infer '<s>One day' 8 --special"), ids("llm infer '<s>One day' 8"));
+}
+
+#[test]
+fn what_a_file_holds_is_listed_on_demand() {
+    let computer = good();
+    let listed = computer.command("llm info --metadata --tensors").unwrap();
+    assert!(listed.contains("\nmetadata\n  ") && listed.contains("  llama.block_count = 2\n"), "{listed}");
+    assert!(listed.contains("\ntensors\n  token_embd.weight F32 ["), "{listed}");
+    assert!(!computer.command("llm info").unwrap().contains("metadata"));
+    let kernels = computer.command("llm info --kernels").unwrap();
+    assert!(kernels.starts_with("scalar\n") && !kernels.contains("n_layer"), "{kernels}");
+}
+
+#[test]
 fn minus_one_generates_to_the_end_of_the_context() {
     let computer = good();
     for line in ["llm infer hello -1", "llm infer hello -n -1", "llm infer hello --max-tokens=-1"] {
@@ -205,9 +290,9 @@ fn logits_are_shown_to_the_last_bit_and_hold_what_is_chosen() {
     assert_eq!(chosen.trim().split(' ').count(), 3);
     assert_ne!(rows(&line.replace("f32", "f16")), logits, "the cache's format changes nothing");
 
-    let mut backend = llm::backend(host::platform(host::pool(64 << 20), vec![("s", fixtures::micro())]));
-    backend.load_model("ferrite-micro").unwrap();
-    backend.set_kv_type(::llm::kv_cache::KvType::F32).unwrap();
+    let mut backend = llm::backend(host::resources(host::pool(64 << 20), vec![("s", fixtures::micro())]));
+    let options = EngineOptions { kv_type: Some(::llm::kv_cache::KvType::F32), ..EngineOptions::default() };
+    backend.load("ferrite-micro", options, &mut |_| core::ops::ControlFlow::Continue(())).unwrap();
     let ids: Vec<u32> = ids.trim().split(' ').map(|id| id.parse().unwrap()).collect();
     let mut exact = Vec::new();
     let every_row = &mut |row: &[f32]| {
@@ -305,7 +390,7 @@ fn a_conversation_is_remembered_until_it_is_cleared_or_left() {
     let answer = |index: usize| shown[index].1.rsplit_once("\n[").map_or("", |(answer, _)| answer);
     let (first, second) = (answer(1), answer(3));
     assert!(!first.is_empty() && !second.is_empty(), "{output}");
-    let written = std::format!("llm infer '[u]One day[a]{first}[u]And then[a]' 512");
+    let written = std::format!("llm infer '[u]One day[a]{first}[u]And then[a]' -1");
     assert_eq!(talker().command(&written).unwrap().trim_end_matches('\n'), second);
     assert_eq!(shown[2].1, "", "an empty line is no message");
     assert_eq!(answer(5), first, "the conversation was not cleared");

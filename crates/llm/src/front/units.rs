@@ -1,4 +1,4 @@
-//! Quantities as people read them.
+//! Quantities as people read them, and rates.
 
 use core::fmt;
 
@@ -54,10 +54,15 @@ impl fmt::Display for Rate {
     }
 }
 
+/// `count` things in `elapsed_us`, as a rate per second; `None` if there were none or no time has passed.
+pub fn per_second(count: u64, elapsed_us: u64) -> Option<f64> {
+    (count > 0 && elapsed_us > 0).then(|| count as f64 * 1e6 / elapsed_us as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::string::ToString;
+    use alloc::string::ToString;
 
     #[test]
     fn quantities_are_rounded_to_what_matters() {

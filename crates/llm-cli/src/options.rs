@@ -1,0 +1,74 @@
+//! Names and help of the options that the kernel's shell has too: from the engine's table.
+
+use clap::Command;
+use llm::front::options::{COMMANDS, INFER, OptionSpec};
+
+/// The program's command line with the names and the help of the table.
+pub fn with_table(program: Command) -> Command {
+    let names: Vec<String> = program.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    names.into_iter().fold(program, |program, name| {
+        // Commands that the kernel does not have share the engine's options with `infer`.
+        let options = COMMANDS.iter().find(|(command, _)| *command == name);
+        let options = options.map_or(INFER, |(_, options)| options);
+        program.mut_subcommand(name, |command| options.iter().fold(command, described))
+    })
+}
+
+/// The command with what the table says of an option, if it has the option.
+fn described(command: Command, option: &OptionSpec) -> Command {
+    let found = command.get_arguments().find(|argument| argument.get_long() == Some(option.name));
+    let Some(id) = found.map(|argument| argument.get_id().clone()) else {
+        return command;
+    };
+    command.mut_arg(id, |mut argument| {
+        if argument.get_help().is_none() {
+            argument = argument.help(option.host_help.unwrap_or(option.help));
+        }
+        if let Some(value) = option.value {
+            argument = argument.value_name(value);
+        }
+        for alias in option.aliases {
+            let mut letters = alias.chars();
+            argument = match (letters.next(), letters.next()) {
+                (Some(letter), None) => argument.short(letter),
+                _ => argument.alias(*alias),
+            };
+        }
+        argument
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Program;
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn commands_of_the_kernel_have_the_options_of_the_table_and_no_others() {
+        let program = with_table(Program::command());
+        for (name, options) in COMMANDS {
+            let command = program.find_subcommand(name).unwrap_or_else(|| panic!("there is no {name}"));
+            let names = |name: &str, aliases: Vec<String>| -> BTreeSet<String> {
+                aliases.into_iter().chain([name.to_owned()]).collect()
+            };
+            let expected: BTreeSet<BTreeSet<String>> = options
+                .iter()
+                .map(|option| {
+                    names(option.name, option.aliases.iter().map(|alias| alias.to_string()).collect())
+                })
+                .collect();
+            let found = command.get_arguments().filter_map(|argument| {
+                let long = argument.get_all_aliases().unwrap_or_default();
+                let short = argument.get_short().map(String::from);
+                let aliases = long.into_iter().map(str::to_owned).chain(short).collect();
+                Some(names(argument.get_long()?, aliases))
+            });
+            assert_eq!(found.collect::<BTreeSet<_>>(), expected, "{name}");
+            for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+                assert!(argument.get_help().is_some(), "{name}: {argument}");
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What a model's file holds, as text: [`metadata`] and [`tensors`], an entry a line.
+
+use core::fmt;
+
+use crate::gguf::{Gguf, Value};
+
+/// A function that shows the entries of a file, each by a call.
+pub type List = fn(&Gguf<'_>, &mut dyn FnMut(fmt::Arguments<'_>));
+
+/// Shows all metadata keys with their values; long ones are cut.
+pub fn metadata(gguf: &Gguf<'_>, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    for (key, value) in gguf.metadata() {
+        show(format_args!("{key} = {}", Shown(&value)));
+    }
+}
+
+/// Shows all tensors with type, shape, place and size.
+pub fn tensors(gguf: &Gguf<'_>, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    for tensor in gguf.tensors() {
+        show(format_args!(
+            "{} {} [{}] at {} ({} bytes)",
+            tensor.name,
+            tensor.ty,
+            Shape(tensor.shape()),
+            gguf.data_offset() + tensor.offset,
+            tensor.size_bytes
+        ));
+    }
+}
+
+struct Shape<'s>(&'s [u64]);
+
+impl fmt::Display for Shape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, dim)| write!(f, "{}{dim}", if index == 0 { "" } else { " x " }))
+    }
+}
+
+/// A metadata value: texts escaped, long texts and arrays cut.
+struct Shown<'v, 'a>(&'v Value<'a>);
+
+impl fmt::Display for Shown<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX_CHARS: usize = 200;
+        const MAX_ELEMENTS: usize = 6;
+        match self.0 {
+            Value::String(text) => {
+                f.write_str("\"")?;
+                // Bytes that are no text show as U+FFFD; more than these cannot become so many characters.
+                let bytes = text.as_bytes();
+                let n_bytes = bytes.len().min(4 * (MAX_CHARS + 1));
+                let mut n_left = MAX_CHARS;
+                let mut is_cut = n_bytes < bytes.len();
+                for chunk in bytes[..n_bytes].utf8_chunks() {
+                    let replacement = if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
+                    for c in chunk.valid().chars().chain(replacement.chars()) {
+                        if n_left == 0 {
+                            is_cut = true;
+                            break;
+                        }
+                        n_left -= 1;
+                        write!(f, "{}", c.escape_debug())?;
+                    }
+                }
+                f.write_str(if is_cut { "\" ..." } else { "\"" })
+            }
+            Value::Array(array) => {
+                write!(f, "{} of {}: [", array.len(), array.element_type())?;
+                for (index, value) in array.values().take(MAX_ELEMENTS).enumerate() {
+                    let separator = if index == 0 { "" } else { ", " };
+                    write!(f, "{separator}{}", Shown(&value))?;
+                }
+                f.write_str(if array.len() > MAX_ELEMENTS { ", ...]" } else { "]" })
+            }
+            scalar => scalar.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Why a request could not be answered.
+
+use core::fmt;
+
+use crate::chat::{ChatError, FamilyNames};
+use crate::sampling::SamplingError;
+use crate::session::SessionError;
+use crate::tokenizer::TokenizerError;
+
+/// Why a request could not be answered.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum FrontError {
+    /// The conversation cannot be made a prompt.
+    Chat(ChatError),
+    /// The vocabulary cannot be used, or cannot spell the prompt.
+    Tokenizer(TokenizerError),
+    /// The sampling settings make no sense.
+    Sampling(SamplingError),
+    /// The prompt cannot be computed, or the logits are not numbers.
+    Session(SessionError),
+    /// The heap has no room for the output.
+    OutOfHeap {
+        /// Bytes that were asked for.
+        needed_bytes: usize,
+    },
+}
+
+impl fmt::Display for FrontError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chat(error) if error.is_about_the_template() => {
+                write!(f, "{error}; --template NAME uses another: {FamilyNames}")
+            }
+            Self::Chat(error) => error.fmt(f),
+            Self::Tokenizer(error) => error.fmt(f),
+            Self::Sampling(error) => error.fmt(f),
+            Self::Session(error) => error.fmt(f),
+            Self::OutOfHeap { needed_bytes } => {
+                write!(f, "the heap has no {needed_bytes} bytes for the output; ask for fewer tokens")
+            }
+        }
+    }
+}
+
+impl core::error::Error for FrontError {}
+
+impl From<ChatError> for FrontError {
+    fn from(error: ChatError) -> Self {
+        Self::Chat(error)
+    }
+}
+
+impl From<TokenizerError> for FrontError {
+    fn from(error: TokenizerError) -> Self {
+        Self::Tokenizer(error)
+    }
+}
+
+impl From<SamplingError> for FrontError {
+    fn from(error: SamplingError) -> Self {
+        Self::Sampling(error)
+    }
+}
+
+impl From<SessionError> for FrontError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}

@@ -1,0 +1,23 @@
+//! The front: what can be asked of a model, and what comes back.
+//!
+//! The kernel's shell and the host program make the same [`Request`]s, and a [`Runner`] answers them with
+//! [`Event`]s and a [`Report`]. What both can measure is in [`bench`](self::bench), what both show of a
+//! computation in [`trace`](self::trace).
+//!
+//! Neighbours: [`session`](crate::session) computes the tokens, [`chat`](crate::chat) makes prompts of conversations.
+
+pub mod bench;
+pub mod describe;
+mod error;
+pub mod logits;
+pub mod options;
+mod prompter;
+mod request;
+mod runner;
+pub mod trace;
+pub mod units;
+
+pub use error::FrontError;
+pub use prompter::Prompter;
+pub use request::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Report, Request};
+pub use runner::Runner;

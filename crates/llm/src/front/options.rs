@@ -1,0 +1,403 @@
+//! The options of commands: one table for the kernel's shell and the host program.
+//!
+//! Both have a command of each name, and take the options of [`INFER`], [`CHAT`] and so on under the same names, with
+//! the same meaning and defaults. What means something on one side only says why ([`OptionSpec::host_only`]).
+
+use core::num::ParseIntError;
+use core::str::FromStr;
+
+/// An option of a command.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// Without the hyphens.
+    pub name: &'static str,
+    /// Other names, those of one letter with one hyphen.
+    pub aliases: &'static [&'static str],
+    /// What stands behind it, `None` if it stands alone.
+    pub value: Option<&'static str>,
+    /// One line.
+    pub help: &'static str,
+    /// The line of the host program, where it differs.
+    pub host_help: Option<&'static str>,
+    /// Why the kernel does not have it, if it does not.
+    pub host_only: Option<&'static str>,
+}
+
+impl OptionSpec {
+    /// An option with a value that is called `value`.
+    pub const fn new(name: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { name, aliases: &[], value: Some(value), help, host_help: None, host_only: None }
+    }
+
+    /// An option that stands alone.
+    pub const fn flag(name: &'static str, help: &'static str) -> Self {
+        Self { value: None, ..Self::new(name, "", help) }
+    }
+
+    /// The same with other names.
+    pub const fn or(self, aliases: &'static [&'static str]) -> Self {
+        Self { aliases, ..self }
+    }
+
+    /// The same with another line on the host.
+    pub const fn on_host(self, help: &'static str) -> Self {
+        Self { host_help: Some(help), ..self }
+    }
+
+    /// The same, for the host alone.
+    pub const fn host_only(self, reason: &'static str) -> Self {
+        Self { host_only: Some(reason), ..self }
+    }
+
+    /// Whether this is a name of it, given without hyphens.
+    pub fn is_called(&self, name: &[u8]) -> bool {
+        self.name.as_bytes() == name || self.aliases.iter().any(|alias| alias.as_bytes() == name)
+    }
+}
+
+impl core::fmt::Display for OptionSpec {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.value {
+            Some(value) => write!(f, "--{} {value}", self.name),
+            None => write!(f, "--{}", self.name),
+        }
+    }
+}
+
+/// Tokens that `infer` generates at most unless told.
+pub const INFER_MAX_TOKENS: usize = 128;
+
+/// Tokens that `chat` generates for an answer at most unless told: as many as there is room for.
+pub const CHAT_MAX_TOKENS: usize = usize::MAX;
+
+/// Most tokens that are guessed at a time.
+pub const MAX_SPECULATED: usize = 8;
+
+/// `--model`.
+pub const MODEL: OptionSpec =
+    OptionSpec::new("model", "FILE", "the model, instead of the loaded or the first one")
+        .or(&["m"])
+        .on_host("the model, a GGUF file");
+/// `--prompt`.
+pub const PROMPT: OptionSpec = OptionSpec::new("prompt", "TEXT", "as the argument PROMPT").or(&["p"]);
+/// `--max-tokens` of `infer`.
+pub const MAX_TOKENS: OptionSpec = OptionSpec::new(
+    "max-tokens",
+    "N",
+    "as the argument N, 128 unless told; -1 until the text ends or the context is full",
+)
+.or(&["n", "predict", "n-predict"]);
+/// `--max-tokens` of `chat`.
+pub const ANSWER_MAX_TOKENS: OptionSpec = OptionSpec::new(
+    "max-tokens",
+    "N",
+    "as the argument N, -1 unless told: until the answer ends or the context is full",
+)
+.or(&["n", "predict", "n-predict"]);
+/// `--temp`.
+pub const TEMP: OptionSpec = OptionSpec::new(
+    "temp",
+    "T",
+    "temperature; 0, as unless told, takes the likeliest token; 0.8 with --top-k, --top-p, --min-p or --seed",
+)
+.or(&["temperature"]);
+/// `--top-k`.
+pub const TOP_K: OptionSpec =
+    OptionSpec::new("top-k", "K", "draw from the K likeliest tokens; 0 or -1 from all");
+/// `--top-p`.
+pub const TOP_P: OptionSpec =
+    OptionSpec::new("top-p", "P", "draw from the likeliest tokens that together reach probability P");
+/// `--min-p`.
+pub const MIN_P: OptionSpec =
+    OptionSpec::new("min-p", "P", "leave out tokens less than P times as likely as the likeliest");
+/// `--repeat-penalty`.
+pub const REPEAT_PENALTY: OptionSpec =
+    OptionSpec::new("repeat-penalty", "R", "make recent tokens less likely by this factor; 1 does not");
+/// `--repeat-last-n`.
+pub const REPEAT_LAST_N: OptionSpec = OptionSpec::new(
+    "repeat-last-n",
+    "N",
+    "how many tokens --repeat-penalty looks back at, 64 unless told; -1 at all",
+);
+/// `--seed`.
+pub const SEED: OptionSpec = OptionSpec::new(
+    "seed",
+    "S",
+    "start of the random numbers, 0 unless told; -1 for a random one, which is shown",
+)
+.or(&["s"]);
+/// `--speculate`.
+pub const SPECULATE: OptionSpec = OptionSpec::new(
+    "speculate",
+    "N",
+    "guess up to N tokens, 8 at most, from what followed the same words: same text, sooner",
+);
+/// `--stop`.
+pub const STOP: OptionSpec = OptionSpec::new(
+    "stop",
+    "TEXT",
+    "end at this text, or at the token of this name; may be given several times",
+);
+/// `--ids`.
+pub const IDS: OptionSpec = OptionSpec::flag("ids", "print the ids of the tokens, not text");
+/// `--special` of `infer`.
+pub const SPECIAL: OptionSpec =
+    OptionSpec::flag("special", "names of special tokens in the text stand for those tokens");
+/// `--chat`.
+pub const CHAT_FLAG: OptionSpec =
+    OptionSpec::flag("chat", "ask instead of continuing: the prompt is a message in the model's chat format");
+/// `--system`.
+pub const SYSTEM: OptionSpec = OptionSpec::new("system", "TEXT", "what the model is told beforehand");
+/// `--template`.
+pub const TEMPLATE: OptionSpec = OptionSpec::new(
+    "template",
+    "NAME",
+    "chat format, such as chatml, instead of the one in the model's file",
+);
+/// `--thinking`.
+pub const THINKING: OptionSpec = OptionSpec::flag(
+    "thinking",
+    "ask a model that can think first to, where its format would rather have it not",
+);
+/// `--no-thinking`.
+pub const NO_THINKING: OptionSpec =
+    OptionSpec::flag("no-thinking", "ask a model that can think first not to");
+/// `--verbose`.
+pub const VERBOSE: OptionSpec = OptionSpec::flag(
+    "verbose",
+    "log the magnitudes of the weights of a model that is loaded, and the logits' range at each step",
+)
+.on_host("show the magnitudes of the weights, the logits' range at each step and, at the end, how it went");
+/// `--ctx`.
+pub const CTX: OptionSpec = OptionSpec::new(
+    "ctx",
+    "N",
+    "context length in tokens; unless told, that of llm load, or else what the model has, up to 2048",
+)
+.or(&["c", "ctx-size"])
+.on_host(
+    "context length in tokens; unless told, what the request needs, for chat what the model has, up to 4096",
+);
+/// `--kv-type`.
+pub const KV_TYPE: OptionSpec = OptionSpec::new(
+    "kv-type",
+    "TYPE",
+    "number format of cached keys and values: f16, as unless told, f32 or q8_0",
+);
+/// `--threads`.
+pub const THREADS: OptionSpec =
+    OptionSpec::new("threads", "N", "cores that compute at most, all unless told").or(&["t"]);
+/// `--kernels`.
+pub const KERNELS: OptionSpec = OptionSpec::new(
+    "kernels",
+    "NAME",
+    "inner loops for an instruction set, the fastest unless told; llm info --kernels lists them",
+);
+/// `--exact`.
+pub const EXACT: OptionSpec = OptionSpec::flag(
+    "exact",
+    "multiply f32 activations with dequantised weights: slow, tells a model's error from the arithmetic's",
+);
+
+/// `infer`.
+pub const INFER: &[OptionSpec] = &[
+    MODEL,
+    PROMPT,
+    MAX_TOKENS,
+    TEMP,
+    TOP_K,
+    TOP_P,
+    MIN_P,
+    REPEAT_PENALTY,
+    REPEAT_LAST_N,
+    SEED,
+    SPECULATE,
+    STOP,
+    IDS,
+    SPECIAL,
+    CHAT_FLAG,
+    SYSTEM,
+    TEMPLATE,
+    THINKING,
+    NO_THINKING,
+    VERBOSE,
+    CTX,
+    KV_TYPE,
+    THREADS,
+    KERNELS,
+    EXACT,
+];
+
+/// `chat`.
+pub const CHAT: &[OptionSpec] = &[
+    MODEL,
+    ANSWER_MAX_TOKENS,
+    SYSTEM,
+    TEMPLATE,
+    THINKING,
+    NO_THINKING,
+    TEMP,
+    TOP_K,
+    TOP_P,
+    MIN_P,
+    REPEAT_PENALTY,
+    REPEAT_LAST_N,
+    SEED,
+    SPECULATE,
+    STOP,
+    VERBOSE,
+    CTX,
+    KV_TYPE,
+    THREADS,
+    KERNELS,
+    EXACT,
+];
+
+/// `bench`.
+pub const BENCH: &[OptionSpec] = &[
+    MODEL,
+    OptionSpec::new("prompt", "N", "tokens of the prompt, 128 unless told").or(&[
+        "p",
+        "prompt-tokens",
+        "n-prompt",
+    ]),
+    OptionSpec::new("generate", "N", "tokens generated, 32 unless told").or(&[
+        "n",
+        "generate-tokens",
+        "n-gen",
+    ]),
+    OptionSpec::new("depth", "N", "tokens before those, 0 unless told").or(&["d", "n-depth"]),
+    OptionSpec::new(
+        "runs",
+        "N",
+        "how often, 3 unless told, after one that does not count; medians are shown",
+    )
+    .or(&["r", "repetitions"]),
+    OptionSpec::flag("json", "one JSON object instead of a table"),
+    CTX,
+    KV_TYPE,
+    THREADS,
+    KERNELS,
+    EXACT,
+];
+
+/// `tokenize`.
+pub const TOKENIZE: &[OptionSpec] = &[
+    MODEL,
+    OptionSpec::flag("no-bos", "add no start or end token"),
+    SPECIAL,
+    OptionSpec::new("file", "FILE", "file with the text, taken whole: also a newline at its end")
+        .or(&["f"])
+        .host_only("the kernel has no files but models: give the text as an argument"),
+];
+
+/// `logits`.
+pub const LOGITS: &[OptionSpec] = &[
+    MODEL,
+    OptionSpec::new("tokens", "ID,ID...", "as the argument"),
+    OptionSpec::new(
+        "output",
+        "FILE",
+        "write little-endian f32, one row of the vocabulary per token, to a file instead of showing them",
+    )
+    .or(&["o"])
+    .host_only("the kernel writes no files: it shows the logits, to the last bit"),
+    CTX,
+    KV_TYPE,
+    THREADS,
+    KERNELS,
+    EXACT,
+];
+
+/// `info`.
+pub const INFO: &[OptionSpec] = &[
+    MODEL,
+    OptionSpec::flag("metadata", "list all metadata keys with their values too; long ones are cut"),
+    OptionSpec::flag("tensors", "list all tensors with type, shape, place and size too"),
+    OptionSpec::flag("kernels", "list the names that --kernels of the other commands takes"),
+];
+
+/// `verify`.
+pub const VERIFY: &[OptionSpec] = &[MODEL];
+
+/// All commands that both have, by their names in the host program; the kernel's begin with `llm `.
+pub const COMMANDS: &[(&str, &[OptionSpec])] = &[
+    ("infer", INFER),
+    ("chat", CHAT),
+    ("bench", BENCH),
+    ("tokenize", TOKENIZE),
+    ("logits", LOGITS),
+    ("info", INFO),
+    ("verify", VERIFY),
+];
+
+/// What is said to who gives options of a chat without one.
+pub const CHAT_IS_MISSING: &str =
+    "--system, --template, --thinking and --no-thinking are about a chat: give --chat too";
+
+/// What is said to who gives `--special` in a chat.
+pub const SPECIAL_IN_CHAT: &str = "--special cannot be given with --chat: in a chat, names of special tokens always stand \
+                                   for those tokens";
+
+/// A number of tokens; -1, or -2, is as many as there is room for, as in llama.cpp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxTokens(pub usize);
+
+impl MaxTokens {
+    /// What [`FromStr`] expects.
+    pub const EXPECTED: &'static str = "a number of tokens, or -1";
+}
+
+impl FromStr for MaxTokens {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "-1" | "-2" => Ok(Self(usize::MAX)),
+            _ => text.parse().map(Self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::bench::BenchPlan;
+    use alloc::collections::BTreeSet;
+
+    #[test]
+    fn no_name_means_two_things_in_a_command() {
+        for (command, options) in COMMANDS {
+            let mut names = BTreeSet::from(["help", "h"]);
+            for option in *options {
+                for name in option.aliases.iter().chain([&option.name]) {
+                    assert!(names.insert(name), "{command}: {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_the_help_tells() {
+        let told = |options: &[OptionSpec], name: &str, default: usize| {
+            let option = options.iter().find(|option| option.name == name).unwrap();
+            assert!(option.help.contains(&alloc::format!(" {default} unless told")), "{}", option.help);
+        };
+        told(INFER, "max-tokens", INFER_MAX_TOKENS);
+        let BenchPlan { n_prompt, n_generate, depth, n_runs } = BenchPlan::DEFAULT;
+        told(BENCH, "prompt", n_prompt);
+        told(BENCH, "generate", n_generate);
+        told(BENCH, "depth", depth);
+        told(BENCH, "runs", n_runs);
+        assert!(SPECULATE.help.contains(&alloc::format!(" {} at most", MAX_SPECULATED)));
+        assert_eq!("-1".parse(), Ok(MaxTokens(CHAT_MAX_TOKENS)));
+    }
+
+    #[test]
+    fn numbers_of_tokens_are_whole_or_minus_one() {
+        assert_eq!("7".parse(), Ok(MaxTokens(7)));
+        for wrong in ["", "-3", "x", "1.5"] {
+            assert!(wrong.parse::<MaxTokens>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! [`Prompter`]: what makes prompts of texts and dialogues.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{ChatFormat, FrontError, Prompt};
+use crate::chat::{ChatTemplate, Conversation, Forgotten, Room};
+use crate::gguf::Gguf;
+use crate::tokenizer::Tokenizer;
+
+/// The vocabulary and the chat format of a model.
+pub struct Prompter<'m> {
+    gguf: Gguf<'m>,
+    tokenizer: Tokenizer<'m>,
+    /// The chat format that was used last, and its name if it is not the file's own.
+    chat: Option<(Option<String>, ChatTemplate)>,
+}
+
+impl<'m> Prompter<'m> {
+    /// That of a file.
+    ///
+    /// # Errors
+    /// [`FrontError::Tokenizer`] if the file's vocabulary cannot be used.
+    pub fn new(gguf: Gguf<'m>) -> Result<Self, FrontError> {
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        Ok(Self { gguf, tokenizer, chat: None })
+    }
+
+    /// The file.
+    pub fn gguf(&self) -> &Gguf<'m> {
+        &self.gguf
+    }
+
+    /// The vocabulary.
+    pub fn tokenizer(&self) -> &Tokenizer<'m> {
+        &self.tokenizer
+    }
+
+    /// Makes the chat format of this name, or else the file's, ready, unless it is the one that was used last; so one
+    /// that cannot be used is refused before anything is said.
+    ///
+    /// # Errors
+    /// [`FrontError::Chat`] if the file brings none, there is none of this name, or it is broken.
+    pub fn prepare_chat(&mut self, name: Option<&str>) -> Result<(), FrontError> {
+        if self.chat.as_ref().is_some_and(|(known, _)| known.as_deref() == name) {
+            return Ok(());
+        }
+        // The old one makes room.
+        self.chat = None;
+        let template = match name {
+            Some(name) => ChatTemplate::by_name(name, &self.tokenizer)?,
+            None => ChatTemplate::from_gguf(&self.gguf, &self.tokenizer)?,
+        };
+        self.chat = Some((name.map(String::from), template));
+        Ok(())
+    }
+
+    /// Appends the ids of a prompt to `out`. The turns of a dialogue that have no room are removed, and counted.
+    ///
+    /// # Errors
+    /// [`FrontError::Tokenizer`] and [`FrontError::Chat`].
+    pub fn encode(
+        &mut self,
+        prompt: &mut Prompt<'_>,
+        room: Room,
+        out: &mut Vec<u32>,
+    ) -> Result<Option<Forgotten>, FrontError> {
+        match prompt {
+            Prompt::Text(text, options) => self.tokenizer.encode(text, *options, out)?,
+            Prompt::Ids(ids) => {
+                let needed_bytes = size_of_val(*ids);
+                out.try_reserve(ids.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+                out.extend_from_slice(ids);
+            }
+            Prompt::Chat(dialogue, format) => {
+                let &mut ChatFormat { template, enable_thinking, now_seconds } = format;
+                self.prepare_chat(template)?;
+                let Some((_, template)) = &self.chat else {
+                    unreachable!("a format that is ready is kept");
+                };
+                let settings =
+                    Conversation { messages: &[], add_generation_prompt: true, enable_thinking, now_seconds };
+                return Ok(template.encode_dialogue(&self.tokenizer, dialogue, &settings, room, out)?);
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,150 @@
+//! [`Request`]: what is asked; [`Event`] and [`Report`]: what comes back.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::trace::LogitsRange;
+use super::units::{Duration, Rate, per_second};
+use crate::chat::{Dialogue, Forgotten};
+use crate::sampling::SamplingConfig;
+use crate::session::{FinishReason, Speculation};
+use crate::tokenizer::EncodeOptions;
+
+/// How a text is encoded as a prompt: the start token in front where the model asks for one, and names of special
+/// tokens as plain text.
+pub const PROMPT_ENCODING: EncodeOptions = EncodeOptions { add_special: true, parse_special: false };
+
+/// What is asked of a model: to continue a prompt.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// What is to be continued.
+    pub prompt: Prompt<'r>,
+    /// Tokens to generate at most.
+    pub max_tokens: usize,
+    /// How they are chosen.
+    pub sampling: SamplingConfig,
+    /// Texts that end the generation, as [`Session::generate`](crate::session::Session::generate) takes them.
+    pub stop: &'r [&'r str],
+    /// Tokens that are guessed at a time, see [`Generation::speculate`](crate::session::Generation::speculate).
+    pub speculate: usize,
+    /// Whether an [`Event::Trace`] comes with each token.
+    pub trace: bool,
+}
+
+impl<'r> Request<'r> {
+    /// Up to `max_tokens` of the likeliest tokens after `prompt`, and nothing else.
+    pub fn new(prompt: Prompt<'r>, max_tokens: usize) -> Self {
+        let sampling = SamplingConfig::greedy();
+        Self { prompt, max_tokens, sampling, stop: &[], speculate: 0, trace: false }
+    }
+}
+
+/// What is to be continued.
+#[derive(Debug)]
+pub enum Prompt<'r> {
+    /// A text, from an empty context.
+    Text(&'r str, EncodeOptions),
+    /// A dialogue, in a chat format. What the context holds of it already is not computed again; turns that have no
+    /// room any more are removed from it.
+    Chat(&'r mut Dialogue, ChatFormat<'r>),
+    /// These tokens, from an empty context.
+    Ids(&'r [u32]),
+}
+
+/// How a dialogue becomes a prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChatFormat<'f> {
+    /// A format by name, instead of the one that the model's file brings.
+    pub template: Option<&'f str>,
+    /// Whether the model is to think first, see [`Conversation::enable_thinking`](crate::chat::Conversation).
+    pub enable_thinking: Option<bool>,
+    /// The local time in seconds, see [`Conversation::now_seconds`](crate::chat::Conversation).
+    pub now_seconds: Option<u64>,
+}
+
+/// What happens while a request is answered.
+#[derive(Debug)]
+pub enum Event<'e> {
+    /// The prompt is being computed; comes twice in each layer of each batch, so that it can be broken off.
+    Prompt,
+    /// A token.
+    Token {
+        /// Its id.
+        id: u32,
+        /// Text that is certain now: see [`Step::Token`](crate::session::Step::Token).
+        text: &'e str,
+    },
+    /// What the last token was chosen from, if the request has [`trace`](Request::trace).
+    Trace {
+        /// Number of the token, from 1.
+        step: usize,
+        /// The range of its logits.
+        logits: LogitsRange,
+    },
+    /// The end; nothing comes after it, and it cannot be broken off.
+    Finished {
+        /// Text that was held back.
+        text: &'e str,
+        /// How it went.
+        report: &'e Report,
+    },
+}
+
+impl Event<'_> {
+    /// The text that is to be shown, often empty.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Token { text, .. } | Self::Finished { text, .. } => text,
+            Self::Prompt | Self::Trace { .. } => "",
+        }
+    }
+}
+
+/// What came of a request. It shows itself as a line about the counts, times and the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The text after the prompt.
+    pub output: String,
+    /// The ids of the tokens generated.
+    pub ids: Vec<u32>,
+    /// Tokens of the prompt, the start token included.
+    pub prompt_tokens: usize,
+    /// Tokens generated, one that ended the text not counted.
+    pub tokens_emitted: usize,
+    /// From the request to the end, by the caller's clock.
+    pub latency_us: u64,
+    /// From the request to the first token; 0 if there was none.
+    pub first_token_us: u64,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// How tokens that were guessed have done.
+    pub speculation: Speculation,
+    /// What of a dialogue had no room any more.
+    pub forgotten: Option<Forgotten>,
+}
+
+impl Report {
+    /// Tokens per second after the first one; `None` with fewer than two tokens or without time.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let after_first_us = self.latency_us.saturating_sub(self.first_token_us);
+        per_second(self.tokens_emitted.saturating_sub(1) as u64, after_first_us)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} prompt tokens, {} generated, first after {}, {} tokens/s",
+            self.prompt_tokens,
+            self.tokens_emitted,
+            Duration(self.first_token_us),
+            Rate(self.tokens_per_second()),
+        )?;
+        match self.finish_reason {
+            FinishReason::MaxTokens => Ok(()),
+            reason => write!(f, ", {reason}"),
+        }
+    }
+}
