@@ -69,6 +69,33 @@ fn a_set_of_kernels_can_be_named() {
 }
 
 #[test]
+fn a_command_names_its_kernels_and_its_cores() {
+    let run = Run::new().model(&default_model()).args(["--cpu", "cortex-a76", "--smp", "4"]);
+    let mut session = start(run);
+    let ids = |answer: &str| {
+        let (ids, _) = answer.rsplit_once("\n[").expect("a remark on speed");
+        ids.rsplit('\n').next().expect("a line").to_owned()
+    };
+    answer(&mut session, b"llm load");
+    let expected = ids(&answer(&mut session, b"llm infer 'Once upon a time' 6 --ids"));
+    assert_eq!(expected.split(' ').count(), 6, "{expected}");
+    let kernels = answer(&mut session, b"llm info --kernels");
+    assert_eq!(kernels, "scalar\nneon\nmla\ndotprod\ndotprod+fp16\n");
+    for options in ["--threads 1", "--threads 2", "--threads 3 --kernels neon", "--kernels scalar", ""] {
+        let line = format!("llm infer 'Once upon a time' 6 --ids {options}");
+        assert_eq!(ids(&answer(&mut session, line.as_bytes())), expected, "{options}");
+    }
+    let report = answer(&mut session, b"llm bench -p 8 -n 2 -r 1 --json --threads 3 --kernels mla");
+    assert!(report.contains("\"kernel_set\":\"mla\",\"cores\":3,"), "{report}");
+    assert_ne!(
+        answer(&mut session, b"llm logits 1,2 --exact"),
+        answer(&mut session, b"llm logits 1,2"),
+        "--exact changes nothing"
+    );
+    power_off(session);
+}
+
+#[test]
 fn a_model_is_listed_loaded_verified_used_and_unloaded() {
     let directory = Directory::new("models");
     let good = directory.file("good.gguf", &broken_gguf::good());

@@ -13,6 +13,7 @@ pub mod logits;
 pub mod options;
 mod prompter;
 mod request;
+pub mod roofs;
 mod runner;
 pub mod trace;
 pub mod units;

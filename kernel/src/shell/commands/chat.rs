@@ -8,9 +8,9 @@ use llm::{
     },
 };
 
+use super::generation::Wanted;
 use super::inference::generate;
 use super::models::{engine_options, ensure_loaded};
-use super::sampling::Wanted;
 use crate::llm::BackendError;
 use crate::shell::{
     Shell,

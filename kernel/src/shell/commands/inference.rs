@@ -15,9 +15,9 @@ use llm::{
 };
 
 use super::chat::ChatOptions;
+use super::generation::Wanted;
 use super::models::{engine_options, ensure_loaded};
 use super::numbers::print_ids;
-use super::sampling::Wanted;
 use crate::llm::{BackendError, FOLDER};
 use crate::shell::{
     Shell,

@@ -2,12 +2,12 @@
 
 mod chat;
 mod general;
+mod generation;
 mod inference;
 mod machine;
 mod models;
 mod numbers;
 mod roofline;
-mod sampling;
 
 use alloc::vec::Vec;
 

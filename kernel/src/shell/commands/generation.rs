@@ -1,15 +1,18 @@
-//! What the options of `infer` and `chat` ask for: how tokens are chosen, how many, where they end.
-
-use llm::{
-    front::options::{MAX_SPECULATED, MIN_P, TOP_P, VERBOSE},
-    front::options::{
-        MAX_TOKENS, MaxTokens, REPEAT_LAST_N, REPEAT_PENALTY, SEED, SPECULATE, STOP, TEMP, TOP_K,
-    },
-    front::{Prompt, Request},
-    sampling::{SamplingConfig, SamplingRequest, Seed},
-};
+//! [`Wanted`]: what `infer` and `chat` are asked for beside the prompt: how many tokens, how they are chosen, where they
+//! end.
 
 use alloc::vec::Vec;
+
+use llm::{
+    front::{
+        Prompt, Request,
+        options::{
+            MAX_SPECULATED, MAX_TOKENS, MIN_P, MaxTokens, REPEAT_LAST_N, REPEAT_PENALTY, SEED, SPECULATE,
+            STOP, TEMP, TOP_K, TOP_P, VERBOSE,
+        },
+    },
+    sampling::{SamplingConfig, SamplingRequest, Seed},
+};
 
 use crate::llm::BackendError;
 use crate::shell::{Shell, arguments::Arguments, command::CommandError};
