@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use llm::front::{Prompter, Runner};
+use llm::front::{Prompter, Responder};
 use llm::kv_cache::KvType;
 use llm::model::{Config, Model};
 use llm::quant::Precision;
@@ -129,14 +129,14 @@ impl Opened {
     }
 
     /// What answers requests in such a session.
-    pub fn runner<'m>(
+    pub fn responder<'m>(
         &'m self,
         prompter: Prompter<'m>,
         model: Model<'m>,
         options: SessionOptions,
         memory: &'m mut SessionMemory,
-    ) -> Result<Runner<'m>> {
-        Ok(Runner::new(prompter, self.session(model, options, memory)?))
+    ) -> Result<Responder<'m>> {
+        Ok(Responder::new(prompter, self.session(model, options, memory)?))
     }
 }
 

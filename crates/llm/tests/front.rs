@@ -1,11 +1,13 @@
-//! Requests to a runner: what comes back, in which order, and that it is what a session gives.
+//! Requests to a responder: what comes back, in which order, and that it is what a session gives.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use llm::chat::Dialogue;
-use llm::front::{ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Runner};
+use llm::front::{
+    ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Responder,
+};
 use llm::gguf::Gguf;
 use llm::model::Model;
 use llm::parallel::Serial;
@@ -23,8 +25,8 @@ fn clock_us() -> u64 {
     NOW.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Runs `test` with a runner of the small model.
-fn with_runner(test: impl FnOnce(&mut Runner<'_>)) {
+/// Runs `test` with a responder of the small model.
+fn with_responder(test: impl FnOnce(&mut Responder<'_>)) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
     let file = std::fs::read(path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
@@ -32,15 +34,15 @@ fn with_runner(test: impl FnOnce(&mut Runner<'_>)) {
     let options = SessionOptions { n_logits: 5, ..SessionOptions::generate(N_CTX) };
     let mut memory = vec![0; Session::required_bytes(model.config(), &options).unwrap() + 64];
     let session = Session::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
-    test(&mut Runner::new(Prompter::new(gguf).unwrap(), session));
+    test(&mut Responder::new(Prompter::new(gguf).unwrap(), session));
 }
 
 fn text(max_tokens: usize) -> Request<'static> {
     Request::new(Prompt::Text(PROMPT, PROMPT_ENCODING), max_tokens)
 }
 
-fn answer(runner: &mut Runner<'_>, request: Request<'_>) -> Report {
-    runner.generate(request, clock_us, &mut |_| ControlFlow::Continue(())).unwrap()
+fn answer(responder: &mut Responder<'_>, request: Request<'_>) -> Report {
+    responder.generate(request, clock_us, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 
 /// The tokens that a session generates.
@@ -67,10 +69,10 @@ fn generated(n_tokens: usize) -> Vec<u32> {
 
 #[test]
 fn a_report_is_the_sum_of_its_events() {
-    with_runner(|runner| {
+    with_responder(|responder| {
         let (mut ids, mut shown, mut traced, mut n_finished) = (Vec::new(), String::new(), Vec::new(), 0);
         let request = Request { trace: true, ..text(12) };
-        let report = runner.generate(request, clock_us, &mut |event| {
+        let report = responder.generate(request, clock_us, &mut |event| {
             assert_eq!(n_finished, 0, "{event:?} after the end");
             shown += event.text();
             match event {
@@ -104,23 +106,23 @@ fn a_report_is_the_sum_of_its_events() {
 
 #[test]
 fn nothing_of_a_request_holds_for_the_next() {
-    with_runner(|runner| {
-        let plain = answer(runner, text(12)).ids;
+    with_responder(|responder| {
+        let plain = answer(responder, text(12)).ids;
         let sampling = SamplingConfig { temperature: 5.0, seed: 3, ..SamplingConfig::greedy() };
         let other = Request { sampling, stop: &["e"], speculate: 4, trace: true, ..text(40) };
-        assert_ne!(answer(runner, other).ids, plain);
-        assert_eq!(answer(runner, text(12)).ids, plain);
-        assert_eq!(answer(runner, Request { speculate: 4, ..text(12) }).ids, plain);
+        assert_ne!(answer(responder, other).ids, plain);
+        assert_eq!(answer(responder, text(12)).ids, plain);
+        assert_eq!(answer(responder, Request { speculate: 4, ..text(12) }).ids, plain);
     });
 }
 
 #[test]
 fn each_event_but_the_last_can_end_it() {
-    with_runner(|runner| {
+    with_responder(|responder| {
         let mut stop_at = |n_events: usize| {
             let mut n_left = n_events;
             let request = Request { trace: true, ..text(12) };
-            let report = runner.generate(request, clock_us, &mut |event| {
+            let report = responder.generate(request, clock_us, &mut |event| {
                 n_left = n_left.saturating_sub(1);
                 match event {
                     Event::Finished { text, .. } => {
@@ -150,26 +152,26 @@ fn each_event_but_the_last_can_end_it() {
 
 #[test]
 fn ids_texts_and_dialogues_are_prompts() {
-    with_runner(|runner| {
-        let of_text = answer(runner, text(8));
+    with_responder(|responder| {
+        let of_text = answer(responder, text(8));
         let mut ids = Vec::new();
-        runner.prompter().tokenizer().encode(PROMPT, PROMPT_ENCODING, &mut ids).unwrap();
-        assert_eq!(answer(runner, Request::new(Prompt::Ids(&ids), 8)).ids, of_text.ids);
+        responder.prompter().tokenizer().encode(PROMPT, PROMPT_ENCODING, &mut ids).unwrap();
+        assert_eq!(answer(responder, Request::new(Prompt::Ids(&ids), 8)).ids, of_text.ids);
 
         let mut dialogue = Dialogue::default();
         dialogue.ask(PROMPT).unwrap();
         let format = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
-        let of_chat = answer(runner, Request::new(Prompt::Chat(&mut dialogue, format), 8));
+        let of_chat = answer(responder, Request::new(Prompt::Chat(&mut dialogue, format), 8));
         let written = format!("<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\n");
         let special = EncodeOptions { parse_special: true, ..PROMPT_ENCODING };
-        let of_written = answer(runner, Request::new(Prompt::Text(&written, special), 8));
+        let of_written = answer(responder, Request::new(Prompt::Text(&written, special), 8));
         assert_eq!((of_chat.ids, of_chat.prompt_tokens), (of_written.ids, of_written.prompt_tokens));
 
         // What the context holds already is not computed again.
         let mut n_computed = |dialogue: &mut Dialogue| {
             let mut n = 0;
             let request = Request::new(Prompt::Chat(dialogue, format), 1);
-            let report = runner.generate(request, clock_us, &mut |event| {
+            let report = responder.generate(request, clock_us, &mut |event| {
                 n += usize::from(matches!(event, Event::Prompt));
                 ControlFlow::Continue(())
             });
@@ -182,9 +184,9 @@ fn ids_texts_and_dialogues_are_prompts() {
 
 #[test]
 fn what_cannot_be_is_refused_and_the_next_request_answered() {
-    with_runner(|runner| {
+    with_responder(|responder| {
         let mut refused = |request: Request<'_>| {
-            runner.generate(request, clock_us, &mut |_| ControlFlow::Continue(())).unwrap_err()
+            responder.generate(request, clock_us, &mut |_| ControlFlow::Continue(())).unwrap_err()
         };
         assert_eq!(refused(Request::new(Prompt::Ids(&[]), 1)), FrontError::Session(SessionError::NoTokens));
         let long = "time ".repeat(100);
@@ -198,6 +200,6 @@ fn what_cannot_be_is_refused_and_the_next_request_answered() {
         assert!(chat.contains("--template NAME uses another: ") && chat.contains("chatml"), "{chat}");
         let format = ChatFormat { template: Some("chatgml"), ..ChatFormat::default() };
         assert!(matches!(refused(Request::new(Prompt::Chat(&mut dialogue, format), 1)), FrontError::Chat(_)));
-        assert_eq!(answer(runner, text(3)).tokens_emitted, 3);
+        assert_eq!(answer(responder, text(3)).tokens_emitted, 3);
     });
 }

@@ -109,7 +109,7 @@ pub trait InferenceBackend: Send {
     /// If no model is loaded, the file brings no format, there is none of this name, or it is broken.
     fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError>;
 
-    /// Answers a request, see [`Runner::generate`](llm::front::Runner::generate).
+    /// Answers a request, see [`Responder::generate`](llm::front::Responder::generate).
     ///
     /// # Errors
     /// If no model is loaded, and as there.
@@ -119,7 +119,7 @@ pub trait InferenceBackend: Send {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError>;
 
-    /// Runs exactly these tokens, see [`Runner::logits`](llm::front::Runner::logits).
+    /// Runs exactly these tokens, see [`Responder::logits`](llm::front::Responder::logits).
     ///
     /// # Errors
     /// If no model is loaded, and as there.

@@ -1,6 +1,6 @@
 //! The backend that runs transformers: the engine, on the kernel's disks and memory.
 //!
-//! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Runner`](llm::front::Runner) answer
+//! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Responder`](llm::front::Responder) answer
 //! over it. What borrows from what is in `loaded.rs`, how the weights get into memory in `reading.rs`.
 
 mod loaded;
@@ -156,7 +156,7 @@ impl TransformerBackend {
     /// # Errors
     /// If no model is loaded.
     pub fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError> {
-        let bytes = self.loaded()?.model.runner().prompter().tokenizer().decode(ids)?;
+        let bytes = self.loaded()?.model.responder().prompter().tokenizer().decode(ids)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -384,12 +384,12 @@ impl InferenceBackend for TransformerBackend {
     }
 
     fn with_gguf(&self, look: &mut dyn FnMut(&Gguf<'_>)) -> Result<(), BackendError> {
-        look(self.loaded()?.model.runner().prompter().gguf());
+        look(self.loaded()?.model.responder().prompter().gguf());
         Ok(())
     }
 
     fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError> {
-        self.loaded_mut()?.model.with_runner(|runner| runner.prepare_chat(template))
+        self.loaded_mut()?.model.with_responder(|responder| responder.prepare_chat(template))
     }
 
     fn generate(
@@ -399,7 +399,8 @@ impl InferenceBackend for TransformerBackend {
     ) -> Result<Report, BackendError> {
         let clock_us = self.machine.clock_us;
         let loaded = self.loaded_mut()?;
-        let report = loaded.model.with_runner(|runner| runner.generate(request, clock_us, on_event))?;
+        let report =
+            loaded.model.with_responder(|responder| responder.generate(request, clock_us, on_event))?;
         self.statistics.add(&report);
         Ok(report)
     }
@@ -409,7 +410,7 @@ impl InferenceBackend for TransformerBackend {
         tokens: &[u32],
         on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        self.loaded_mut()?.model.with_runner(|runner| runner.logits(tokens, on_row))
+        self.loaded_mut()?.model.with_responder(|responder| responder.logits(tokens, on_row))
     }
 
     fn tokenize(
@@ -419,7 +420,7 @@ impl InferenceBackend for TransformerBackend {
         on_ids: &mut dyn FnMut(&[u32]),
     ) -> Result<(), BackendError> {
         if let Some(loaded) = &self.model {
-            return tokenize(loaded.model.runner().prompter().tokenizer(), texts, options, on_ids);
+            return tokenize(loaded.model.responder().prompter().tokenizer(), texts, options, on_ids);
         }
         let file = self.catalog.first()?;
         let path = self.catalog.path(file);
@@ -443,7 +444,7 @@ impl InferenceBackend for TransformerBackend {
             load_bytes: model.weights_bytes() as u64,
             load_us: *load_us,
         };
-        Ok((model.with_runner(|runner| runner.bench(plan, meter, go_on))?, runs_on))
+        Ok((model.with_responder(|responder| responder.bench(plan, meter, go_on))?, runs_on))
     }
 
     fn statistics(&self) -> &Statistics {

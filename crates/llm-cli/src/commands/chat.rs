@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use llm::chat::Dialogue;
 use llm::front::options::CHAT_MAX_TOKENS;
-use llm::front::{ChatFormat, Prompt, Runner, trace};
+use llm::front::{ChatFormat, Prompt, Responder, trace};
 use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
@@ -62,9 +62,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, wanted.speculate + 1);
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let mut runner = opened.runner(prompter, model, options, &mut memory)?;
-    runner.prepare_chat(arguments.format.format().template)?;
-    let mut speaker = Speaker { runner: &mut runner, wanted, format: &arguments.format };
+    let mut responder = opened.responder(prompter, model, options, &mut memory)?;
+    responder.prepare_chat(arguments.format.format().template)?;
+    let mut speaker = Speaker { responder: &mut responder, wanted, format: &arguments.format };
 
     if let Some(message) = &arguments.message {
         let mut dialogue = arguments.format.dialogue()?;
@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// What answers.
 struct Speaker<'s, 'm> {
-    runner: &'s mut Runner<'m>,
+    responder: &'s mut Responder<'m>,
     wanted: Wanted<'s>,
     format: &'s ChatArguments,
 }
@@ -131,7 +131,7 @@ impl Speaker<'_, '_> {
         let request = self.wanted.request(Prompt::Chat(dialogue, format));
         let listening = interrupt::while_answering();
         let mut output = Output::default();
-        let report = self.runner.generate(request, clock_us, &mut |event| {
+        let report = self.responder.generate(request, clock_us, &mut |event| {
             output.show(&event)?;
             match listening.is_interrupted() {
                 true => ControlFlow::Break(()),
@@ -142,7 +142,7 @@ impl Speaker<'_, '_> {
         if let Some(forgotten) = report.forgotten {
             complain(&forgotten.to_string());
         }
-        self.wanted.tell(&report, self.runner.session().options().n_ctx);
+        self.wanted.tell(&report, self.responder.session().options().n_ctx);
         Ok(report.output)
     }
 }

@@ -121,10 +121,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let needed = ids.len().saturating_add(room);
     let options = arguments.engine.session_options(model.config(), needed, wanted.speculate + 1);
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let mut runner = opened.runner(prompter, model, options, &mut memory)?;
+    let mut responder = opened.responder(prompter, model, options, &mut memory)?;
     let mut output = Output::of_ids(arguments.ids);
     let report =
-        runner.generate(wanted.request(Prompt::Ids(&ids)), clock_us, &mut |event| output.show(&event))?;
+        responder.generate(wanted.request(Prompt::Ids(&ids)), clock_us, &mut |event| output.show(&event))?;
     output.finish()?;
     wanted.tell(&report, options.n_ctx);
     Ok(())

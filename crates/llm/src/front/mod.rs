@@ -1,6 +1,6 @@
 //! The front: what can be asked of a model, and what comes back.
 //!
-//! The kernel's shell and the host program make the same [`Request`]s, and a [`Runner`] answers them with
+//! The kernel's shell and the host program make the same [`Request`]s, and a [`Responder`] answers them with
 //! [`Event`]s and a [`Report`]. What both can measure is in [`bench`](self::bench), what both show of a
 //! computation in [`trace`](self::trace).
 //!
@@ -13,12 +13,12 @@ pub mod logits;
 pub mod options;
 mod prompter;
 mod request;
+mod responder;
 pub mod roofs;
-mod runner;
 pub mod trace;
 pub mod units;
 
 pub use error::FrontError;
 pub use prompter::Prompter;
 pub use request::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Report, Request};
-pub use runner::Runner;
+pub use responder::Responder;

@@ -5,7 +5,7 @@
 //! regions back when it is dropped.
 
 use llm::{
-    front::{FrontError, Prompter, Runner, options::MAX_SPECULATED},
+    front::{FrontError, Prompter, Responder, options::MAX_SPECULATED},
     gguf::Gguf,
     kv_cache::KvType,
     model::{Config, Model},
@@ -24,7 +24,7 @@ self_cell!(
         owner: Regions,
 
         #[covariant]
-        dependent: Runner,
+        dependent: Responder,
     }
 );
 
@@ -83,7 +83,7 @@ impl Cell {
             let model = Model::load(&gguf)?;
             let prompter = Prompter::new(gguf)?;
             let session = Session::new(model, options, kernels, workers, regions.memory.borrow_mut())?;
-            Ok(Runner::new(prompter, session))
+            Ok(Responder::new(prompter, session))
         })
     }
 }
@@ -142,26 +142,26 @@ impl LoadedModel {
     }
 
     /// Has the model do something.
-    pub fn with_runner<R>(
+    pub fn with_responder<R>(
         &mut self,
-        work: impl FnOnce(&mut Runner<'_>) -> Result<R, FrontError>,
+        work: impl FnOnce(&mut Responder<'_>) -> Result<R, FrontError>,
     ) -> Result<R, BackendError> {
-        Ok(self.0.with_dependent_mut(|_, runner| work(runner))?)
+        Ok(self.0.with_dependent_mut(|_, responder| work(responder))?)
     }
 
     /// What answers requests.
-    pub fn runner(&self) -> &Runner<'_> {
+    pub fn responder(&self) -> &Responder<'_> {
         self.0.borrow_dependent()
     }
 
     /// The hyper-parameters.
     pub fn config(&self) -> &Config {
-        self.runner().session().model().config()
+        self.responder().session().model().config()
     }
 
     /// What the session was made for.
     pub fn session_options(&self) -> &SessionOptions {
-        self.runner().session().options()
+        self.responder().session().options()
     }
 
     /// What computes.

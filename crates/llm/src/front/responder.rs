@@ -1,4 +1,4 @@
-//! [`Runner`]: a model that answers requests.
+//! [`Responder`]: a model that answers requests.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -18,15 +18,15 @@ const OUTPUT_BYTES_PER_TOKEN: usize = 16;
 const OUTPUT_TOKENS_RESERVED: usize = 4096;
 
 /// A model with its vocabulary and a context, ready to answer.
-pub struct Runner<'m> {
+pub struct Responder<'m> {
     prompter: Prompter<'m>,
     session: Session<'m>,
     /// The prompt's ids; kept to be used again.
     prompt_ids: Vec<u32>,
 }
 
-impl<'m> Runner<'m> {
-    /// A runner of the model that `session` was made for, the file of which `prompter` has.
+impl<'m> Responder<'m> {
+    /// A responder of the model that `session` was made for, the file of which `prompter` has.
     pub fn new(prompter: Prompter<'m>, session: Session<'m>) -> Self {
         Self { prompter, session, prompt_ids: Vec::new() }
     }
