@@ -17,6 +17,7 @@
 //! | [`storage`], [`offload`], [`piped_console`] | disks; a GPU behind PCIe; a console whose input ends |
 //! | [`memory`], [`pci`], [`console`] | the machine's resources, without registers |
 //! | [`machine`], [`cpu`], [`sha256`], [`wide_counter`], [`logging`] | what a machine consists of; what a CPU says of itself; checksums; counts beyond 32 bits; the log |
+//! | [`undriven`] | what may have a disk behind it and is not driven |
 //!
 //! The image's `boot.rs` wires them in boot order. `arch` and most of `drivers` exist on bare metal only; all the
 //! rest builds and is tested on the host.
@@ -57,4 +58,5 @@ pub mod sha256;
 pub mod shell;
 pub mod storage;
 pub mod system;
+pub mod undriven;
 pub mod wide_counter;

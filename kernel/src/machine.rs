@@ -2,7 +2,7 @@
 //!
 //! [`Platform`] is filled by [`device_tree`](crate::device_tree) and read by the drivers and `boot.rs`.
 
-use crate::storage::Undriven;
+use crate::undriven::Undriven;
 use alloc::{string::String, vec::Vec};
 use core::{fmt, ops::Range};
 

@@ -25,7 +25,7 @@ use crate::{
         Cpu, Interrupt, InterruptController, PciWindow, PcieHost, Platform, PsciMethod, Registers, Uart,
     },
     memory::layout,
-    storage::Undriven,
+    undriven::Undriven,
 };
 use alloc::{format, string::ToString, vec::Vec};
 use core::{fmt, ops::Range};

@@ -9,12 +9,11 @@ mod disks;
 mod faulty_disk;
 mod memory_disk;
 pub mod sectors;
-mod undriven;
 
+pub use crate::undriven::{Undriven, virtio_type_of_pci};
 pub use disks::{Change, DiskBus, Disks, Found, Vanished};
 pub use faulty_disk::FaultyDisk;
 pub use memory_disk::MemoryDisk;
-pub use undriven::{Undriven, virtio_type_of_pci};
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{
