@@ -11,6 +11,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`front`] | what is asked of a model and what comes back: requests, events, reports, measurements |
+//! | [`scheduler`] | which tokens of which texts are computed next |
 //! | [`session`] | a prompt in, one token per step |
 //! | [`chat`] | conversations as the text that a model was trained on |
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
@@ -43,6 +44,7 @@ pub mod race;
 pub mod recurrent_state;
 pub mod roofline;
 pub mod sampling;
+pub mod scheduler;
 pub mod session;
 pub mod simd;
 pub mod state;

@@ -1,0 +1,396 @@
+//! Which tokens of which texts are computed next.
+//!
+//! A [`Scheduler`] has a [`Runner`], the texts in its slots and a queue of those that wait for one. Each
+//! [`step`](Scheduler::step) computes one batch: the next token of every answer that is running, and as much of the
+//! prompts as there is room for besides, each of them its share, so that a long prompt stalls nobody. When pages run out,
+//! the youngest text gives up its slot, waits, and is computed again later: the same bits, so nobody notices but the clock.
+//!
+//! There is no clock here, no input or output, and no text: tokens come in and tokens go out. Nothing is allocated per
+//! step.
+//!
+//! Files: `sequence` (a text and how far it is), `plan` (what goes into a batch). Neighbours: [`session`](crate::session)
+//! computes batches, [`sampling`](crate::sampling) chooses tokens.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::ControlFlow;
+
+use crate::kv_cache::PAGE_LEN;
+use crate::model::{Input, Logits, Span};
+use crate::sampling::{Sampler, SamplingError};
+use crate::session::{Runner, SessionError};
+
+mod plan;
+mod sequence;
+
+use plan::Part;
+use sequence::Sequence;
+
+/// Most texts that can be computed at the same time.
+pub const MAX_RUNNING: usize = 64;
+
+/// Names a text from its submission to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceId(u64);
+
+/// A text to be continued.
+pub struct Submission<'t> {
+    /// Its tokens so far.
+    pub prompt: &'t [u32],
+    /// Most tokens of the answer.
+    pub max_tokens: usize,
+    /// Chooses the answer's tokens.
+    pub sampler: Sampler,
+}
+
+/// What a step brings.
+#[derive(Debug, PartialEq)]
+pub enum Output<'l> {
+    /// The next token of an answer, and the logits that it was drawn from, `[n_vocab]`.
+    Token {
+        /// Its id.
+        token: u32,
+        /// The logits of all tokens.
+        logits: &'l [f32],
+    },
+    /// The end of an answer, after its last token.
+    Finished(Finish),
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Finish {
+    /// As many tokens as were asked for.
+    MaxTokens,
+    /// Who was given the last token wanted no more.
+    Stopped,
+    /// There are no more positions.
+    ContextFull,
+    /// No token could be chosen.
+    Sampling(SamplingError),
+}
+
+/// Why a text is not taken.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SubmitError {
+    /// A prompt of no tokens.
+    NoTokens,
+    /// A token that is not in the vocabulary.
+    TokenId {
+        /// Its id.
+        id: u32,
+        /// Tokens in the vocabulary.
+        n_vocab: usize,
+    },
+    /// A prompt longer than a text can be.
+    PromptTooLong {
+        /// Tokens of the prompt.
+        n_tokens: usize,
+        /// Positions of a text.
+        n_positions: usize,
+    },
+    /// As many texts wait as can.
+    QueueFull {
+        /// How many that is.
+        n_waiting: usize,
+    },
+    /// The heap has no room for the text.
+    OutOfHeap {
+        /// Bytes that were asked for.
+        needed_bytes: usize,
+    },
+}
+
+/// Why there can be no scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchedulerError {
+    /// A runner whose batches have no room for a token of each slot, or for its logits; or with more slots than
+    /// [`MAX_RUNNING`], or none; or of an encoder.
+    Runner,
+    /// The heap is too small.
+    OutOfHeap {
+        /// Bytes that were asked for.
+        needed_bytes: usize,
+    },
+}
+
+/// What was done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Batches.
+    pub n_steps: usize,
+    /// Tokens computed.
+    pub n_computed: usize,
+    /// Tokens whose positions were found and not computed.
+    pub n_reused: usize,
+    /// Times that a text gave up its slot.
+    pub n_preempted: usize,
+}
+
+/// Many texts on one runner.
+pub struct Scheduler<'m> {
+    runner: Runner<'m>,
+    /// Those with a slot, oldest first.
+    running: Vec<Sequence>,
+    /// Those without one, first the ones that had one.
+    waiting: VecDeque<Sequence>,
+    max_waiting: usize,
+    /// Slots that no text has.
+    free_slots: Vec<usize>,
+    /// What the next batch computes.
+    parts: Vec<Part>,
+    last_id: u64,
+    counts: Counts,
+}
+
+impl<'m> Scheduler<'m> {
+    /// A scheduler without texts, of which up to `max_waiting` may wait.
+    ///
+    /// # Errors
+    ///
+    /// [`SchedulerError`] if the runner does not suit, or the heap is too small.
+    pub fn new(runner: Runner<'m>, max_waiting: usize) -> Result<Self, SchedulerError> {
+        let options = *runner.options();
+        let n_slots = options.state.n_slots;
+        if !(1..=MAX_RUNNING.min(options.n_batch).min(options.n_logits)).contains(&n_slots)
+            || options.state.n_pages == 0
+            || runner.model().config().is_encoder()
+        {
+            return Err(SchedulerError::Runner);
+        }
+        let mut scheduler = Scheduler {
+            runner,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            max_waiting,
+            free_slots: Vec::new(),
+            parts: Vec::new(),
+            last_id: 0,
+            counts: Counts::default(),
+        };
+        // Those that give up their slots wait beside those that have had none.
+        let n_waiting = max_waiting.saturating_add(n_slots);
+        let needed_bytes = n_waiting.saturating_add(n_slots).saturating_mul(size_of::<Sequence>());
+        let out_of_heap = |_| SchedulerError::OutOfHeap { needed_bytes };
+        scheduler.running.try_reserve_exact(n_slots).map_err(out_of_heap)?;
+        scheduler.waiting.try_reserve_exact(n_waiting).map_err(out_of_heap)?;
+        scheduler.free_slots.try_reserve_exact(n_slots).map_err(out_of_heap)?;
+        scheduler.parts.try_reserve_exact(n_slots).map_err(out_of_heap)?;
+        scheduler.free_slots.extend((0..n_slots).rev());
+        Ok(scheduler)
+    }
+
+    /// The runner.
+    pub fn runner(&self) -> &Runner<'m> {
+        &self.runner
+    }
+
+    /// Texts with a slot.
+    pub fn n_running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Texts without one.
+    pub fn n_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Most positions of a text: those of a context, if there are pages for them.
+    pub fn n_positions(&self) -> usize {
+        let state = &self.runner.options().state;
+        state.n_ctx.min(state.n_pages.saturating_mul(PAGE_LEN))
+    }
+
+    /// Takes a text, which waits until there is a slot for it.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`] says what is wrong with the text, or what it would have to wait for.
+    pub fn submit(&mut self, submission: Submission<'_>) -> Result<SequenceId, SubmitError> {
+        let Submission { prompt, max_tokens, sampler } = submission;
+        let (n_vocab, n_positions) = (self.runner.model().config().n_vocab, self.n_positions());
+        if prompt.is_empty() {
+            return Err(SubmitError::NoTokens);
+        }
+        if let Some(&id) = prompt.iter().find(|&&id| id as usize >= n_vocab) {
+            return Err(SubmitError::TokenId { id, n_vocab });
+        }
+        if prompt.len() > n_positions {
+            return Err(SubmitError::PromptTooLong { n_tokens: prompt.len(), n_positions });
+        }
+        if self.waiting.len() >= self.max_waiting {
+            return Err(SubmitError::QueueFull { n_waiting: self.waiting.len() });
+        }
+        self.last_id += 1;
+        let id = SequenceId(self.last_id);
+        self.waiting.push_back(Sequence::new(id, prompt, max_tokens, n_positions, sampler)?);
+        Ok(id)
+    }
+
+    /// Ends a text, of which nothing more is told; whether there was one of this name.
+    pub fn cancel(&mut self, id: SequenceId) -> bool {
+        if let Some(index) = self.running.iter().position(|sequence| sequence.id == id) {
+            let sequence = self.running.remove(index);
+            self.give_back(sequence.slot);
+            return true;
+        }
+        match self.waiting.iter().position(|sequence| sequence.id == id) {
+            Some(index) => self.waiting.remove(index).is_some(),
+            None => false,
+        }
+    }
+
+    /// Computes one batch and tells what came out for whom; returns how many tokens it had, 0 if there is no text.
+    ///
+    /// `on_output` ends an answer by breaking. `go_on` is asked twice in each layer, and can break off.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Stopped`] if `go_on` breaks off. Nothing is lost: the next step computes the same.
+    pub fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, SessionError> {
+        self.admit();
+        self.plan();
+        if self.parts.is_empty() {
+            return Ok(0);
+        }
+        let nothing = Span { slot: 0, first_position: 0, input: Input::Tokens(&[]), logits: Logits::None };
+        let mut spans = [nothing; MAX_RUNNING];
+        let spans = &mut spans[..self.parts.len()];
+        for (span, part) in spans.iter_mut().zip(&self.parts) {
+            *span = part.span(&self.running[part.index]);
+        }
+        let n_vocab = self.runner.model().config().n_vocab;
+        let logits = match self.runner.run(spans, go_on) {
+            Ok(logits) => logits,
+            Err(error) => {
+                // Recurrent layers may have gone back further than to where the batch began.
+                for sequence in &mut self.running {
+                    sequence.n_computed = self.runner.len(sequence.slot);
+                }
+                return Err(error);
+            }
+        };
+        let mut rows = logits.chunks_exact(n_vocab);
+        let mut n_tokens = 0;
+        for part in &self.parts {
+            let sequence = &mut self.running[part.index];
+            sequence.n_computed += part.n_tokens;
+            n_tokens += part.n_tokens;
+            if sequence.n_pending() > 0 {
+                continue;
+            }
+            let Some(logits) = rows.next() else { unreachable!("there is a row for the end of each text") };
+            sequence.choose(logits, on_output);
+        }
+        self.counts.n_steps += 1;
+        self.counts.n_computed += n_tokens;
+        self.remove_finished(on_output);
+        Ok(n_tokens)
+    }
+
+    /// Gives free slots to those that have waited longest, as far as there are pages for them.
+    fn admit(&mut self) {
+        while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front()) {
+            let n_pages = next.tokens.len().div_ceil(PAGE_LEN);
+            if !self.running.is_empty() && n_pages > self.runner.n_free_pages() {
+                break;
+            }
+            let Some(mut sequence) = self.waiting.pop_front() else { break };
+            self.free_slots.pop();
+            sequence.slot = slot;
+            sequence.n_computed = self.runner.reuse(slot, &sequence.tokens);
+            self.counts.n_reused += sequence.n_computed;
+            // One that had a slot before may be older than some that have one.
+            let place = self.running.partition_point(|other| other.id < sequence.id);
+            self.running.insert(place, sequence);
+        }
+    }
+
+    /// Makes the youngest text wait.
+    fn preempt_youngest(&mut self) {
+        let Some(mut sequence) = self.running.pop() else { return };
+        self.give_back(sequence.slot);
+        sequence.n_computed = 0;
+        self.waiting.push_front(sequence);
+        self.counts.n_preempted += 1;
+    }
+
+    fn remove_finished(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
+        let mut index = 0;
+        while index < self.running.len() {
+            match self.running[index].finish.take() {
+                None => index += 1,
+                Some(finish) => {
+                    let sequence = self.running.remove(index);
+                    self.give_back(sequence.slot);
+                    // The answer is over either way.
+                    let _ = on_output(sequence.id, Output::Finished(finish));
+                }
+            }
+        }
+    }
+
+    /// Forgets what a slot holds; its pages can be found again until they are needed.
+    fn give_back(&mut self, slot: usize) {
+        self.runner.truncate(slot, 0);
+        self.free_slots.push(slot);
+    }
+}
+
+impl fmt::Display for Finish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finish::MaxTokens => f.write_str("token limit"),
+            Finish::Stopped => f.write_str("stopped"),
+            Finish::ContextFull => f.write_str("context full"),
+            Finish::Sampling(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SubmitError::NoTokens => f.write_str("the prompt is empty, expected at least one token"),
+            SubmitError::TokenId { id, n_vocab } => {
+                write!(f, "token id {id} is not in the vocabulary, expected 0 to {}", n_vocab - 1)
+            }
+            SubmitError::PromptTooLong { n_tokens, n_positions } => {
+                write!(f, "the prompt has {n_tokens} tokens, a text can have {n_positions}")
+            }
+            SubmitError::QueueFull { n_waiting } => {
+                write!(f, "{n_waiting} texts are waiting, which is as many as can; try again later")
+            }
+            SubmitError::OutOfHeap { needed_bytes } => write!(f, "the heap has no {needed_bytes} bytes left"),
+        }
+    }
+}
+
+impl core::error::Error for SubmitError {}
+
+impl fmt::Display for SchedulerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SchedulerError::Runner => write!(
+                f,
+                "texts can be scheduled on a decoder with 1 to {MAX_RUNNING} slots, whose batches have room for a token \
+                 and its logits of each"
+            ),
+            SchedulerError::OutOfHeap { needed_bytes } => {
+                write!(f, "the heap has no {needed_bytes} bytes left")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SchedulerError {}

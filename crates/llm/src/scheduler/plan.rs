@@ -1,0 +1,89 @@
+//! What goes into a batch.
+
+use super::Scheduler;
+use super::sequence::Sequence;
+use crate::kv_cache::PAGE_LEN;
+use crate::model::{Input, Logits, Span};
+
+/// Some tokens of a text in a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    /// The text's place among those that run.
+    pub index: usize,
+    /// The next of its tokens.
+    pub n_tokens: usize,
+}
+
+impl Part {
+    /// The span of these tokens; with the logits after the last, if the text ends there.
+    pub fn span<'t>(&self, sequence: &'t Sequence) -> Span<'t> {
+        Span {
+            slot: sequence.slot,
+            first_position: sequence.n_computed,
+            input: Input::Tokens(&sequence.tokens[sequence.n_computed..][..self.n_tokens]),
+            logits: if self.n_tokens == sequence.n_pending() { Logits::Last } else { Logits::None },
+        }
+    }
+}
+
+impl Scheduler<'_> {
+    /// Fills `parts`: first the next token of each answer, then parts of prompts, both from the oldest text on.
+    pub(super) fn plan(&mut self) {
+        self.parts.clear();
+        let mut room = Room { n_tokens: self.runner.options().n_batch, n_pages: self.runner.n_free_pages() };
+        for is_prompt in [false, true] {
+            let mut index = 0;
+            while index < self.running.len() {
+                let sequence = &self.running[index];
+                if (sequence.n_pending() > 1) == is_prompt {
+                    // Of what room there is, prompts get equal shares.
+                    let n_sharing =
+                        self.running[index..].iter().filter(|other| other.n_pending() > 1).count().max(1);
+                    let most = sequence.n_pending().min(room.n_tokens.div_ceil(n_sharing));
+                    self.add(index, most, &mut room);
+                }
+                index += 1;
+            }
+        }
+    }
+
+    /// Adds up to `most` tokens of a text. If there is no page for one of them, younger texts make room.
+    fn add(&mut self, index: usize, most: usize, room: &mut Room) {
+        let n_tokens = loop {
+            let sequence = &self.running[index];
+            let n_tokens = most.min(room.positions_after(sequence.n_computed));
+            let is_in_batch = |index| self.parts.iter().any(|part: &Part| part.index == index);
+            let youngest = self.running.len() - 1;
+            if n_tokens > 0 || most == 0 || youngest == index || is_in_batch(youngest) {
+                break n_tokens;
+            }
+            // What else the batch takes is not taken from the free pages yet.
+            let n_taken = self.runner.n_free_pages() - room.n_pages;
+            self.preempt_youngest();
+            room.n_pages = self.runner.n_free_pages() - n_taken;
+        };
+        if n_tokens > 0 {
+            room.take(self.running[index].n_computed, n_tokens);
+            self.parts.push(Part { index, n_tokens });
+        }
+    }
+}
+
+/// What a batch has room for.
+struct Room {
+    n_tokens: usize,
+    n_pages: usize,
+}
+
+impl Room {
+    /// How many positions there are pages for, in a text of `n_computed` positions.
+    fn positions_after(&self, n_computed: usize) -> usize {
+        let in_last_page = n_computed.next_multiple_of(PAGE_LEN) - n_computed;
+        in_last_page + self.n_pages * PAGE_LEN
+    }
+
+    fn take(&mut self, n_computed: usize, n_tokens: usize) {
+        self.n_tokens -= n_tokens;
+        self.n_pages -= (n_computed + n_tokens).div_ceil(PAGE_LEN) - n_computed.div_ceil(PAGE_LEN);
+    }
+}

@@ -1,0 +1,68 @@
+//! Nothing is allocated per token: neither by a session nor by a step of many texts.
+
+use std::alloc::System;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use llm::gguf::Gguf;
+use llm::kv_cache::KvType;
+use llm::model::Model;
+use llm::parallel::Serial;
+use llm::quant::Precision;
+use llm::sampling::{Sampler, SamplingConfig};
+use llm::scheduler::{Scheduler, Submission};
+use llm::session::{Logits, Runner, RunnerOptions, Session, SessionOptions};
+use llm::simd::Kernels;
+use llm::state::StateOptions;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Calls `work`, which must allocate nothing.
+fn without_allocation(work: impl FnOnce()) {
+    let region = Region::new(ALLOCATOR);
+    work();
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0));
+}
+
+// One test: the allocator counts for the whole process.
+#[test]
+fn no_token_and_no_step_allocates() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
+    let file = std::fs::read(path).unwrap();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    let (kernels, n_vocab) = (Kernels::detect(), model.config().n_vocab);
+
+    let options = SessionOptions::generate(32);
+    let mut memory = vec![0; Session::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
+    let mut session = Session::new(Arc::clone(&model), options, kernels, &Serial, &mut memory).unwrap();
+    without_allocation(|| {
+        session.forward(&[1, 2, 3], Logits::None).unwrap();
+        for token in 0..20 {
+            session.forward(&[token], Logits::Last).unwrap();
+        }
+    });
+
+    // Three texts with two slots and pages for two: one has to wait, and beginnings are found again.
+    let state =
+        StateOptions { n_slots: 2, n_ctx: 128, n_pages: 3, kv_type: KvType::F16, finds_prefixes: true };
+    let options = RunnerOptions { state, n_batch: 50, n_logits: 2, precision: Precision::Quantized };
+    let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
+    let runner = Runner::new(model, options, kernels, &Serial, &mut memory).unwrap();
+    let mut scheduler = Scheduler::new(runner, 3).unwrap();
+    for seed in 0..3 {
+        let sampling = SamplingConfig { temperature: 0.7, seed, ..SamplingConfig::default() };
+        let sampler = Sampler::new(sampling, n_vocab).unwrap();
+        scheduler.submit(Submission { prompt: &[7; 70], max_tokens: 50, sampler }).unwrap();
+    }
+    without_allocation(|| {
+        let go_on = &mut || ControlFlow::Continue(());
+        while scheduler.step(go_on, &mut |_, _| ControlFlow::Continue(())).unwrap() > 0 {}
+    });
+    let counts = scheduler.counts();
+    assert!(counts.n_reused > 0, "{counts:?}");
+}
