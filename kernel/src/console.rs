@@ -17,9 +17,15 @@ pub trait Console {
         false
     }
 
-    /// Says that a person types, before a screen, and no program or file whose every byte counts: of what is typed
-    /// while nobody reads, what is too much to be kept may be forgotten for the sake of a Ctrl-C behind it.
+    /// Says that a person types, before a screen, and no program or file whose every byte counts: what is typed while
+    /// nobody reads may be forgotten, if it is too much to be kept, for the sake of a Ctrl-C behind it.
     fn expect_person(&mut self) {}
+
+    /// Whether something that was typed has been forgotten since this was last asked. What can be read now was typed
+    /// later, and may begin in the middle of a line.
+    fn take_loss(&mut self) -> bool {
+        false
+    }
 
     /// What a key of the machine itself, such as the power key, has asked for.
     fn shutdown_request(&self) -> Option<KeyAction> {

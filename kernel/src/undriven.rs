@@ -94,7 +94,7 @@ impl Undriven {
             ("a NAND flash controller", &["nand", "nand-controller"], &["-nand"]),
         ];
         // What stands beside a controller: `usb-phy` has another name, but may be compatible with `acme,dwc3-usb-phy`.
-        const BESIDE: [&str; 5] = ["phy", "hub", "pwrseq", "syscon", "glue"];
+        const BESIDE: [&str; 7] = ["phy", "hub", "pwrseq", "syscon", "glue", "clk", "clock"];
         let by_name = KINDS.iter().find(|(_, names, _)| names.contains(&name));
         let is_beside = |text: &str| BESIDE.iter().any(|part| text.contains(part));
         let by_compatible = || {
@@ -112,6 +112,12 @@ impl Undriven {
     pub fn pci_host(place: String) -> Self {
         let reason = "only those with an ECAM are (pci-host-ecam-generic)";
         Self { what: "a PCI host bridge".into(), place, reason: reason.into() }
+    }
+
+    /// A bus whose devices have other addresses than the CPU's.
+    pub fn bus_beside_ram(place: String) -> Self {
+        let reason = "by its dma-ranges they would not reach all RAM, or at other addresses than the CPU's";
+        Self { what: "a bus with virtio disks".into(), place, reason: reason.into() }
     }
 
     /// A block device that could not be started.
@@ -196,6 +202,8 @@ mod tests {
             ("ufshc", "jedec,ufs-2.0", "UFS"),
             ("usb-phy", "acme,dwc3-usb-phy", ""),
             ("mmc-pwrseq", "mmc-pwrseq-simple", ""),
+            ("clock-controller", "amlogic,axg-mmc-clkc", ""),
+            ("clk", "allwinner,sun9i-a80-mmc-config-clk", ""),
             ("flash", "cfi-flash", ""),
             ("serial", "arm,pl011", ""),
             ("virtio_mmio", "virtio,mmio", ""),

@@ -80,6 +80,7 @@ plain text
 {{ map | tojson }} {{ "ü\"\n\u0001" | tojson }} {{ [] | tojson }} {{ {} | tojson(indent=2) }} {{ none | tojson }}
 {{ map | tojson(indent=2) }}
 {{ {"z": 1, "a": {"k": [1, 2]}} | tojson(sort_keys=true, separators=(",", ":")) }} {{ u | tojson(ensure_ascii=true) }} {{ {1: 2, none: 3} | tojson }}
+{% autoescape true %}{{ {"k": [1, 2]} | tojson(separators=("," | e, " : " | safe)) }}{% endautoescape %}
 {{ map | items | list }} {{ map | dictsort }} {{ {"b": 1, "A": 2} | dictsort(reverse=true) }} {{ {"b": 1, "a": 2} | dictsort(by="value") }}
 {{ lines | indent }}|{{ lines | indent(2, true) }}|{{ lines | indent(width=1, blank=true) }}|{{ lines | wordcount }}
 {{ s | replace("l", "L") }} {{ s | replace("l", "L", 1) }} {{ "<a & 'b'>" | escape }} {{ s | string | safe }} {{ "%s!" | format("hi") }} {{ [1, 2, 3] | batch(2) | list }} {{ [1, 2, 3] | batch(2, 0) | list }}

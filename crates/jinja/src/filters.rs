@@ -152,9 +152,11 @@ impl Interpreter<'_> {
         };
         let separators = match arguments.get(2, "separators") {
             Some(Value::List(list)) => match list.elements() {
-                [Value::String(item), Value::String(key)] => ((**item).to_owned(), (**key).to_owned()),
-                _ => return Err(ErrorKind::BadArguments("tojson")),
-            },
+                [item, key] => item.as_str().zip(key.as_str()),
+                _ => None,
+            }
+            .map(|(item, key)| (item.to_owned(), key.to_owned()))
+            .ok_or(ErrorKind::BadArguments("tojson"))?,
             _ => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
         };
         let layout = Layout {

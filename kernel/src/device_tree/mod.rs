@@ -170,16 +170,14 @@ impl Platform {
         }
     }
 
-    /// Whether a device there can be told the CPU's addresses of all RAM; if not, a remark says so, once for a bus.
+    /// Whether a device there can be told the CPU's addresses of all RAM; if not, the bus is undriven, said once.
     fn can_reach_ram(&mut self, place: &Place<'_>, is_bus: bool) -> bool {
         let Some(bus) = place.bus_that_misses(&self.memory, is_bus) else {
             return true;
         };
-        let remark = format!(
-            "disks below {bus} are not driven: by its dma-ranges they would not reach all RAM, or at other addresses than the CPU's"
-        );
-        if !self.remarks.contains(&remark) {
-            self.remarks.push(remark);
+        let undriven = Undriven::bus_beside_ram(bus.into());
+        if !self.undriven.contains(&undriven) {
+            self.undriven.push(undriven);
         }
         false
     }

@@ -12,12 +12,13 @@ pub struct Received {
     bytes: VecDeque<u8>,
     limit_bytes: usize,
     n_interrupts: usize,
+    has_lost: bool,
 }
 
 impl Received {
     /// Nothing, with room for `limit_bytes`: receiving allocates no more.
     pub fn new(limit_bytes: usize) -> Self {
-        Self { bytes: VecDeque::with_capacity(limit_bytes), limit_bytes, n_interrupts: 0 }
+        Self { bytes: VecDeque::with_capacity(limit_bytes), limit_bytes, n_interrupts: 0, has_lost: false }
     }
 
     /// Whether there is no more room.
@@ -35,17 +36,28 @@ impl Received {
         }
     }
 
-    /// Looks for Ctrl-C behind what there is room for: what comes before it is forgotten, as all that was typed before a
-    /// Ctrl-C. To be called where nobody reads and a person types.
+    /// Looks for Ctrl-C behind what there is room for: for what comes after it, all that there is is forgotten. To be
+    /// called where nobody reads and a person types.
     pub fn look_beyond(&mut self, mut read: impl FnMut() -> Option<u8>) {
-        while let Some(byte) = read() {
+        while self.is_full()
+            && !self.holds_interrupt()
+            && let Some(byte) = read()
+        {
+            self.bytes.clear();
             if byte == INTERRUPT_BYTE {
-                self.bytes.clear();
+                // All that was typed before a Ctrl-C is forgotten anyway.
                 self.bytes.push_back(byte);
                 self.n_interrupts = 1;
-                return;
+            } else {
+                self.has_lost = true;
+                self.fill(&mut read);
             }
         }
+    }
+
+    /// Whether bytes have been forgotten since this was last asked.
+    pub fn take_loss(&mut self) -> bool {
+        core::mem::take(&mut self.has_lost)
     }
 
     /// The next byte.
@@ -90,15 +102,23 @@ mod tests {
 
     #[test]
     fn ctrl_c_beyond_the_room_is_found_and_forgets_what_came_before() {
-        let mut received = Received::new(4);
-        let mut sent = &b"abcdefgh\x03later"[..];
-        fill(&mut received, &mut sent);
-        assert!(received.is_full() && !received.holds_interrupt());
-        received.look_beyond(|| sent.split_off_first().copied());
-        assert!(received.holds_interrupt() && !received.is_full());
-        fill(&mut received, &mut sent);
-        let read: Vec<u8> = core::iter::from_fn(|| received.pop()).collect();
-        assert_eq!(read, b"\x03lat");
-        assert_eq!(sent, b"er");
+        for (input, kept, has_lost) in [
+            (&b"abcd\x03later"[..], &b"\x03"[..], false),
+            (b"abcdefgh\x03later", b"fgh\x03", true),
+            (b"abcdefghijklmn\x03later", b"\x03", true),
+            (b"abcdefghijklmn", b"klmn", true),
+            (b"abcd", b"abcd", false),
+        ] {
+            let mut sent = input;
+            let mut received = Received::new(4);
+            fill(&mut received, &mut sent);
+            assert!(received.is_full() && !received.holds_interrupt());
+            received.look_beyond(|| sent.split_off_first().copied());
+            assert_eq!(received.holds_interrupt(), input.contains(&INTERRUPT_BYTE), "{kept:?}");
+            assert_eq!((received.take_loss(), received.take_loss()), (has_lost, false), "{kept:?}");
+            let read: Vec<u8> = core::iter::from_fn(|| received.pop()).collect();
+            assert_eq!(read, kept);
+            assert_eq!(sent, if input.contains(&INTERRUPT_BYTE) { &b"later"[..] } else { b"" });
+        }
     }
 }

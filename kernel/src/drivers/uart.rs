@@ -252,6 +252,10 @@ impl Console for SerialConsole {
         with_port(|port| port.is_person = true);
     }
 
+    fn take_loss(&mut self) -> bool {
+        with_port(|port| port.received.take_loss()) == Some(true)
+    }
+
     fn shutdown_request(&self) -> Option<KeyAction> {
         power_keys::request()
     }

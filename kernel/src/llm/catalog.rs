@@ -231,8 +231,8 @@ impl Catalog {
                     hurried_us = hurried_us.or(Some(HURRIED_US));
                     Err(BackendError::read(numbers[disk], ReadError::NoAnswer { waited_us: patience_us }))
                 }
-                Err(ref error) if error.is_no_answer() => {
-                    hurried_us = hurried_us.map(|left_us| left_us.saturating_sub(patience_us));
+                Err(BackendError::Read { error: ReadError::NoAnswer { waited_us }, .. }) => {
+                    hurried_us = hurried_us.map(|left_us| left_us.saturating_sub(waited_us));
                     header
                 }
                 header => header,

@@ -22,8 +22,9 @@ use crate::{
     machine::KeyAction,
 };
 
-/// How much may be typed, or piped in, while a command runs. The rest waits in the console, or, if a person types, is
-/// forgotten, so that Ctrl-C is heard whatever was typed before it.
+/// How much may be typed, or piped in, while a command runs. The rest waits in the console; if a person types, all is
+/// forgotten up to the next Enter, so that Ctrl-C is heard whatever was typed before it and no two parts of lines are
+/// taken for one.
 const MAX_TYPE_AHEAD_BYTES: usize = 64 * 1024;
 
 /// Width of a terminal that has not said its own.
@@ -44,6 +45,10 @@ pub struct Terminal<'a> {
     console: &'a mut dyn Console,
     clock_us: fn() -> u64,
     type_ahead: VecDeque<u8>,
+    /// More was typed ahead than there is room for, which the user is to be told.
+    has_forgotten: bool,
+    /// What was typed ahead is forgotten, and so is what comes up to the next Enter.
+    forgets_line: bool,
     /// What has run since the last line was stopped, by Ctrl-C or a key of the machine.
     was_stopped: bool,
     decoder: KeyDecoder,
@@ -73,6 +78,8 @@ impl<'a> Terminal<'a> {
             console,
             clock_us,
             type_ahead: VecDeque::new(),
+            has_forgotten: false,
+            forgets_line: false,
             was_stopped: false,
             decoder: KeyDecoder::new(),
             interactive,
@@ -84,7 +91,26 @@ impl<'a> Terminal<'a> {
 
     /// The next byte typed; waits for it. `None` at the end of the input.
     fn wait_for_byte(&mut self) -> Option<u8> {
-        self.type_ahead.pop_front().or_else(|| self.console.wait_for_byte())
+        loop {
+            let byte = self.type_ahead.pop_front().or_else(|| self.console.wait_for_byte())?;
+            if !self.forgets(byte) {
+                return Some(byte);
+            }
+        }
+    }
+
+    /// Forgets what was typed ahead and the rest of the line that it ends in.
+    fn forget_type_ahead(&mut self) {
+        self.type_ahead.clear();
+        self.has_forgotten = true;
+        self.forgets_line = true;
+    }
+
+    /// Whether this byte, which was typed next, is forgotten with others before it.
+    fn forgets(&mut self, byte: u8) -> bool {
+        let forgets = self.forgets_line && byte != INTERRUPT_BYTE;
+        self.forgets_line &= !matches!(byte, b'\r' | b'\n' | INTERRUPT_BYTE);
+        forgets
     }
 
     /// Whether somebody is there to type.
@@ -107,6 +133,14 @@ impl<'a> Terminal<'a> {
     pub fn read_line(&mut self, editor: &mut LineEditor, prompt: &'static str) -> Entered {
         // A key of the machine still stops all that there is.
         self.was_stopped &= self.shutdown_request().is_some();
+        if self.console.take_loss() {
+            self.forget_type_ahead();
+        }
+        if core::mem::take(&mut self.has_forgotten) {
+            self.warn(format_args!(
+                "too much was typed ahead: it is forgotten, up to the Enter that came next"
+            ));
+        }
         self.begin_line();
         editor.begin(prompt, self.columns, self.console);
         loop {
@@ -236,6 +270,9 @@ impl<'a> Terminal<'a> {
             self.was_stopped = true;
             return ControlFlow::Break(());
         }
+        if self.console.take_loss() {
+            self.forget_type_ahead();
+        }
         loop {
             let has_room = self.type_ahead.len() < MAX_TYPE_AHEAD_BYTES;
             if !has_room && !self.is_screen && !self.console.is_interrupted() {
@@ -245,11 +282,18 @@ impl<'a> Terminal<'a> {
                 None => return ControlFlow::Continue(()),
                 Some(INTERRUPT_BYTE) => {
                     self.type_ahead.clear();
+                    (self.has_forgotten, self.forgets_line) = (false, false);
                     self.was_stopped = true;
                     return ControlFlow::Break(());
                 }
-                Some(byte) if has_room => self.type_ahead.push_back(byte),
-                Some(_) => {}
+                Some(byte) => {
+                    if !has_room {
+                        self.forget_type_ahead();
+                    }
+                    if !self.forgets(byte) {
+                        self.type_ahead.push_back(byte);
+                    }
+                }
             }
         }
     }
@@ -268,11 +312,19 @@ mod tests {
         /// How many keys are read before an answer of the screen.
         n_keys_before_answer: usize,
         written: Vec<u8>,
+        /// The console has forgotten something.
+        loses: bool,
     }
 
     impl Person {
         fn before(screen: Screen) -> Self {
-            Person { screen, input: VecDeque::new(), n_keys_before_answer: 0, written: Vec::new() }
+            Person {
+                screen,
+                input: VecDeque::new(),
+                n_keys_before_answer: 0,
+                written: Vec::new(),
+                loses: false,
+            }
         }
     }
 
@@ -291,6 +343,10 @@ mod tests {
 
         fn is_interrupted(&mut self) -> bool {
             self.input.contains(&INTERRUPT_BYTE)
+        }
+
+        fn take_loss(&mut self) -> bool {
+            core::mem::take(&mut self.loses)
         }
 
         fn write_bytes(&mut self, bytes: &[u8]) {
@@ -405,10 +461,34 @@ mod tests {
     fn ctrl_c_is_heard_whatever_was_typed_before_it_and_no_file_loses_a_byte() {
         let mut input = [b'x'; 3 * MAX_TYPE_AHEAD_BYTES].to_vec();
         assert!(type_ahead(&input, Some(0)) == (input.clone(), false));
-        assert!(type_ahead(&input, Some(80)) == (input[..MAX_TYPE_AHEAD_BYTES].to_vec(), false));
+        assert!(type_ahead(&input, Some(80)) == (Vec::new(), false));
         input.extend(b"\x03later");
         for columns in [Some(0), Some(80)] {
             assert!(type_ahead(&input, columns) == (b"later".to_vec(), true), "{columns:?}");
+        }
+    }
+
+    #[test]
+    fn of_too_much_typed_ahead_no_rest_is_taken_for_a_line() {
+        let too_much = [&[b'x'; MAX_TYPE_AHEAD_BYTES][..], b"llm unload\rhelp\r"].concat();
+        let cases = [
+            (&b"help\r"[..], false, true),
+            (&too_much, false, true),
+            // What the console itself has forgotten counts the same, whoever learns of it.
+            (b"llm unload\rhelp\r", true, true),
+            (b"llm unload\rhelp\r", true, false),
+        ];
+        for (input, loses, looks) in cases {
+            let mut person = Person { loses, ..Person::before(Screen::silent(80)) };
+            person.input.extend(input);
+            let mut terminal = Terminal::new(&mut person, now_us, true, Some(80));
+            if looks {
+                assert!(terminal.check_interrupt().is_continue());
+            }
+            let entered = terminal.read_line(&mut LineEditor::new(), "> ");
+            assert_eq!(entered, Entered::Line(b"help".to_vec()));
+            let is_told = person.screen.text().contains("too much was typed ahead");
+            assert_eq!(is_told, input != b"help\r");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Runs the kernel in QEMU through `scripts/run`, as a user would.
 //!
 //! [`Run`] says how; [`Run::finish`] waits for the machine to end and returns its [`Outcome`],
-//! [`Run::start`] gives a [`Session`] to type into. Whatever takes longer than ten minutes is killed and fails the test:
+//! [`Run::start`] gives a [`Session`] to type into. Whatever takes longer than five minutes is killed and fails the test:
 //! no test may fail because the host is slow or gives one program a turn later than another.
 
 pub mod device_tree;
@@ -25,7 +25,7 @@ use std::{
 };
 
 /// Far more than any test needs on any host: the time limit of everything that is waited for.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// What the shell asks for a line with.
 const PROMPT: &str = "ferrite> ";
@@ -89,6 +89,12 @@ impl Run {
         let arguments = arguments.into_iter();
         self.arguments.extend(arguments.map(|argument| argument.as_ref().to_owned()));
         self
+    }
+
+    /// Lets QEMU emulate the CPU, also where the host could run it itself, for what only an emulator can: other CPUs
+    /// than the host's, and counted instructions.
+    pub fn emulated(self) -> Self {
+        self.args(["--accel", "tcg"])
     }
 
     /// Attaches a model.
@@ -212,9 +218,9 @@ pub struct Session {
 
 impl Session {
     /// Starts QEMU with these words, for another machine than that of `scripts/run`.
-    pub fn of_qemu(words: &str) -> Self {
+    pub fn of_qemu<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Self {
         let mut command = Command::new("qemu-system-aarch64");
-        command.args(words.split_whitespace());
+        command.args(words);
         Self::of(command)
     }
 

@@ -5,6 +5,7 @@ use qemu_tests::{Run, kernel_files};
 /// Boots, checks that interrupts work and leave vector registers alone, and runs one command.
 fn boots(cpu: &str, qemu: &str) {
     let outcome = Run::new()
+        .emulated()
         .args(["--cpu", cpu, "--mem", "128M", "--smp", "2"])
         .qemu(qemu)
         .boot_args("log=info ferrite.selftest=simd")
@@ -63,7 +64,8 @@ fn on_the_non_secure_side() {
     let (_, image) = kernel_files();
     for version in [2, 3] {
         let machine = format!("-machine gic-version={version},secure=on -kernel {}", image.display());
-        let mut session = Run::new().args(["--smp", "2"]).qemu(&machine).boot_args("log=warn").start();
+        let mut session =
+            Run::new().emulated().args(["--smp", "2"]).qemu(&machine).boot_args("log=warn").start();
         session.wait_for("ferrite> ");
         session.ask_until("cpus\r", |cores| cores.contains("core 1: mpidr 0x1, online"));
         session.send("poweroff\r");
@@ -107,6 +109,7 @@ fn memory_functions_move_the_right_bytes() {
 fn sha256_instructions_compute_what_the_portable_code_does() {
     for cpu in ["cortex-a72", "max"] {
         Run::new()
+            .emulated()
             .args(["--cpu", cpu])
             .boot_args("log=info ferrite.selftest=sha256")
             .command("help")
@@ -120,6 +123,7 @@ fn sha256_instructions_compute_what_the_portable_code_does() {
 fn the_pmu_counts_under_icount() {
     for cpu in ["cortex-a72", "max"] {
         Run::new()
+            .emulated()
             .args(["--cpu", cpu, "--smp", "1"])
             .qemu("-icount shift=0")
             .boot_args("log=debug")
@@ -134,6 +138,7 @@ fn the_pmu_counts_under_icount() {
 fn more_instructions_are_counted_than_32_bits_hold() {
     for cpu in ["cortex-a76", "max"] {
         Run::new()
+            .emulated()
             .args(["--cpu", cpu, "--smp", "1"])
             .qemu("-icount shift=0")
             .boot_args("log=info ferrite.selftest=instructions")

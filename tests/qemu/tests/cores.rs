@@ -14,7 +14,7 @@ const COUNTS: [&str; 5] = ["1", "2", "3", "4", "8"];
 fn the_same_tokens_with_any_number_of_cores() {
     let text = |cores: &str, cpu: &str| {
         let run = Run::new().model(&repository().join("test_models/tiny.gguf"));
-        let run = run.args(["--smp", cores, "--cpu", cpu]);
+        let run = run.emulated().args(["--smp", cores, "--cpu", cpu]);
         run.command("llm infer 'Once upon a time there was' 24").finish().expect_status(0).text()
     };
     let expected = text("1", "max");
@@ -29,6 +29,7 @@ fn the_same_tokens_with_any_number_of_cores() {
 fn work_together(cores: &str, qemu: &str) {
     let said = format!("{cores} cores, 3000 runs");
     Run::new()
+        .emulated()
         .args(["--smp", cores])
         .qemu(qemu)
         .boot_args("log=info ferrite.selftest=cores")

@@ -132,14 +132,6 @@ fn a_disk_that_stops_answering_leaves_the_shell_and_the_other_disks() {
     session.wait_for("by disks that do not answer");
     session.wait_for("ferrite> ");
 
-    // Ctrl-C is heard behind all that was typed before it, also by a disk that nobody reads the console beside.
-    let ahead = "typed ahead ".repeat(1000);
-    session.send(format!("llm verify tiny\r{ahead}\x03llm list\r"));
-    session.wait_for("stopped");
-    let list = session.wait_for("/models/ferrite-micro.gguf");
-    assert!(!String::from_utf8_lossy(&list).contains("typed ahead"));
-    session.wait_for("ferrite> ");
-
     server.answer_again();
     session.send("llm load ferrite-tiny\r");
     session.wait_for("/models/ferrite-tiny.gguf: llama Q4_0");
@@ -184,8 +176,13 @@ fn ctrl_c_does_not_wait_for_a_slow_disk() {
     session.wait_for("ferrite> ");
     session.send("llm load ferrite-tiny\r");
     session.wait_for("loading: ");
-    session.send("\x03");
+    // It is heard behind all that was typed before it.
+    let ahead = "typed ahead ".repeat(1000);
+    session.send(format!("{ahead}\x03"));
     session.wait_for("error: stopped");
+    session.send("llm list\r");
+    let list = session.wait_for("/models/ferrite-micro.gguf");
+    assert!(!String::from_utf8_lossy(&list).contains("typed ahead"));
     session.wait_for("ferrite> ");
     // Slow is not silent.
     session.send("llm load ferrite-micro\r");

@@ -1,5 +1,7 @@
 //! The kernel boots however it was loaded, or says in a line why it cannot.
 
+use std::ffi::OsStr;
+
 use qemu_tests::{
     Directory, Run, Session,
     device_tree::{qemu_tree, set},
@@ -65,13 +67,11 @@ fn an_image_on_another_machine_says_where_it_belongs() {
     set(tree.root.child_mut("pl011@9000000").unwrap(), "reg", [0_u32, 0x3f20_1000, 0, 0x200]);
     set(tree.root.child_mut("chosen").unwrap(), "bootargs", "ferrite.host=semihosting");
     let tree = directory.file("tree.dtb", &tree.to_dtb());
-    let machine = format!(
-        "-machine raspi3b -display none -monitor none -serial stdio -semihosting-config enable=on,target=native \
-         -kernel {} -dtb {}",
-        kernel_files().1.display(),
-        tree.display()
-    );
-    let outcome = Session::of_qemu(&machine).finish().expect_status(104);
+    let image = kernel_files().1;
+    let machine = "-machine raspi3b -display none -monitor none -serial stdio -semihosting-config enable=on,target=native";
+    let words = machine.split(' ').map(OsStr::new);
+    let files = ["-kernel".as_ref(), image.as_os_str(), "-dtb".as_ref(), tree.as_os_str()];
+    let outcome = Session::of_qemu(words.chain(files)).finish().expect_status(104);
     let said = format!("{CANNOT_BOOT}the kernel was loaded at 0x200000; it runs at 0x40200000 only");
     assert!(outcome.text().contains(&said), "{}", outcome.text());
 }
@@ -90,7 +90,7 @@ fn without_a_device_tree_a_line_tells_where_it_was_looked_for() {
     let directory = Directory::new("no-tree");
     let wait = |tree: u64, qemu: &str| {
         let loader = loader(&directory, QEMU_TREE + 0x1000, &[], tree, KERNEL_ADDRESS);
-        let run = Run::new().qemu(&format!("{} {qemu}", with_kernel(&loader)));
+        let run = Run::new().emulated().qemu(&format!("{} {qemu}", with_kernel(&loader)));
         // The console and the way to power off are guesses by then, which are right on this machine.
         run.finish().expect_status(0).text()
     };
@@ -172,7 +172,8 @@ fn one_core_of_all_that_enter_at_el3_boots() {
     let directory = Directory::new("el3");
     let loader = loader(&directory, LOADER, &[], QEMU_TREE, KERNEL_ADDRESS);
     for machine in ["gic-version=3", "gic-version=2", "gic-version=3,virtualization=on"] {
-        let run = Run::new().args(["--smp", "4"]).boot_args("log=info ferrite.selftest=simd").command("help");
+        let run = Run::new().emulated().args(["--smp", "4"]).boot_args("log=info ferrite.selftest=simd");
+        let run = run.command("help");
         let qemu = format!("-machine secure=on,{machine} {}", with_kernel(&loader));
         let outcome = run.qemu(&qemu).finish().expect_status(0).expect_error("100 interrupts");
         assert_eq!(outcome.stderr.matches("boot: Ferrite ").count(), 1, "{}", outcome.stderr);
@@ -186,7 +187,8 @@ fn psci_is_not_called_where_nobody_answers() {
     let directory = Directory::new("no-psci");
     let tree = qemu_tree(&directory, "gic-version=3");
     for level in ["secure=on", "virtualization=on"] {
-        let mut session = Run::new().device_tree(&directory, &tree, &format!("-machine {level}")).start();
+        let run = Run::new().emulated();
+        let mut session = run.device_tree(&directory, &tree, &format!("-machine {level}")).start();
         session.wait_for(" does not start: the device tree names no PSCI that can be called from EL");
         session.wait_for("ferrite> ");
         session.send("poweroff\r");
@@ -196,7 +198,7 @@ fn psci_is_not_called_where_nobody_answers() {
 
 #[test]
 fn an_elf_file_without_a_tree_at_el3_says_what_to_start_instead() {
-    let mut session = Run::new().args(["--smp", "4"]).qemu("-machine secure=on").start();
+    let mut session = Run::new().emulated().args(["--smp", "4"]).qemu("-machine secure=on").start();
     session.wait_for(CANNOT_BOOT);
     let line = String::from_utf8_lossy(&session.wait_for("\n")).into_owned();
     assert!(line.contains("start the arm64 Image of scripts/image instead"), "{line}");

@@ -43,7 +43,7 @@ fn assert_is_error(answer: &str, said: &str) {
 #[test]
 fn the_same_text_on_every_cpu() {
     let text = |cpu: &str| {
-        let run = Run::new().model(&default_model()).args(["--cpu", cpu]);
+        let run = Run::new().model(&default_model()).emulated().args(["--cpu", cpu]);
         let outcome = run.command("llm infer \"Hello\" 10").finish().expect_status(0);
         outcome.text()
     };
@@ -57,7 +57,7 @@ fn the_same_text_on_every_cpu() {
 #[test]
 fn a_set_of_kernels_can_be_named() {
     let run = |cpu: &str, name: &str| {
-        let run = Run::new().model(&default_model()).args(["--cpu", cpu]);
+        let run = Run::new().model(&default_model()).emulated().args(["--cpu", cpu]);
         run.boot_args(&format!("ferrite.kernels={name}")).command("llm bench --prompt 4 --generate 4 --json")
     };
     for (cpu, name) in [("cortex-a72", "neon"), ("cortex-a76", "dotprod+fp16"), ("max", "i8mm+fp16")] {
@@ -70,7 +70,7 @@ fn a_set_of_kernels_can_be_named() {
 
 #[test]
 fn a_command_names_its_kernels_and_its_cores() {
-    let run = Run::new().model(&default_model()).args(["--cpu", "cortex-a76", "--smp", "4"]);
+    let run = Run::new().model(&default_model()).emulated().args(["--cpu", "cortex-a76", "--smp", "4"]);
     let mut session = start(run);
     let ids = |answer: &str| {
         let (ids, _) = answer.rsplit_once("\n[").expect("a remark on speed");
@@ -130,7 +130,7 @@ fn a_model_is_listed_loaded_verified_used_and_unloaded() {
 
 #[test]
 fn keys_edit_lines_and_recall_them() {
-    let mut session = start(Run::new().args(["--smp", "1"]).qemu(PATIENT_CLOCK));
+    let mut session = start(Run::new().emulated().args(["--smp", "1"]).qemu(PATIENT_CLOCK));
     assert!(answer(&mut session, b"cpuz\x7fs").contains("core 0"));
     assert!(answer(&mut session, b"pus\x1b[Hc\x1b[F").contains("core 0"));
     assert!(answer(&mut session, b"\x1b[A\x1b[A").contains("core 0"));
@@ -156,7 +156,7 @@ fn keys_edit_lines_and_recall_them() {
 #[test]
 fn the_terminal_is_asked_for_its_width() {
     const ASKED: &str = "\x1b[999C\x1b[6n";
-    let run = Run::new().args(["--smp", "1"]).qemu(PATIENT_CLOCK);
+    let run = Run::new().emulated().args(["--smp", "1"]).qemu(PATIENT_CLOCK);
     let mut session = run.boot_args("ferrite.columns=60").start();
     for columns in [30, 45] {
         session.wait_for(ASKED);

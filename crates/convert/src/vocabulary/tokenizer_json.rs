@@ -118,10 +118,15 @@ fn joined_by_scores_alone(texts: &[String], types: &[i32], merges: &[[String; 2]
         merges.iter().map(|merge| merge.each_ref().map(String::as_str)).collect();
     let normal: HashSet<&str> =
         texts.iter().zip(types).filter(|(_, ty)| **ty == NORMAL).map(|(text, _)| text.as_str()).collect();
-    let is_symbol = |text: &str| text.chars().nth(1).is_none() || normal.contains(text);
-    normal.iter().find_map(|token| {
+    // A border between lengths that no token has costs nothing: not all of a long token is hashed at each place.
+    let lengths: HashSet<usize> = normal.iter().map(|text| text.len()).collect();
+    let is_character = |text: &str| text.chars().nth(1).is_none();
+    let may_be_symbol = |text: &str| lengths.contains(&text.len()) || is_character(text);
+    let is_symbol = |text: &str| is_character(text) || normal.contains(text);
+    texts.iter().filter(|text| normal.contains(text.as_str())).find_map(|token| {
         let borders = token.char_indices().skip(1).map(|(border, _)| token.split_at(border));
         borders
+            .filter(|(left, right)| may_be_symbol(left) && may_be_symbol(right))
             .filter(|(left, right)| is_symbol(left) && is_symbol(right))
             .find(|&(left, right)| !merges.contains(&[left, right]))
             .map(|(left, right)| [left.to_owned(), right.to_owned()])
@@ -275,4 +280,26 @@ fn scores(tokens: &[String], merges: &[[String; 2]]) -> Vec<f32> {
         ranks.entry(format!("{left}{right}")).or_insert(rank);
     }
     tokens.iter().map(|token| ranks.get(token).map_or(0.0, |&rank| -(rank as f32))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pair_that_no_merge_joins_is_of_the_first_token_that_has_one() {
+        let mut texts: Vec<String> = (0..100).map(|number| format!("ab{number:02}")).collect();
+        texts.extend(["ab".to_owned(), "cab".to_owned(), "x".repeat(1 << 17)]);
+        texts.extend((0..100).map(|number| format!("{number:02}")));
+        let mut types = vec![NORMAL; texts.len()];
+        types[0] = CONTROL;
+        let merge = |left: &str, right: &str| [left.to_owned(), right.to_owned()];
+        let mut merges = vec![merge("a", "b")];
+        assert_eq!(joined_by_scores_alone(&texts, &types, &merges), Some(merge("ab", "01")));
+        merges.extend((0..100).map(|number| merge("ab", &format!("{number:02}"))));
+        assert_eq!(joined_by_scores_alone(&texts, &types, &merges), Some(merge("c", "ab")));
+        merges.push(merge("c", "ab"));
+        merges.extend((0..100).map(|number| merge(&(number / 10).to_string(), &(number % 10).to_string())));
+        assert_eq!(joined_by_scores_alone(&texts, &types, &merges), None);
+    }
 }

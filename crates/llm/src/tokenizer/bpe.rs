@@ -187,7 +187,7 @@ impl Merges {
             vocabulary.add_neighbours(text);
             let outside = match &mut outside {
                 Some(outside) => outside,
-                none => none.insert(Outside::new(n_vocab, array.len().saturating_mul(3))?),
+                none => none.insert(Outside::new(n_vocab)?),
             };
             outside.id_or_new(text).map(Some)
         };

@@ -417,14 +417,20 @@ pub struct VirtioDisk<T: Transport> {
 }
 
 impl<T: Transport> VirtioDisk<T> {
-    /// Starts the device behind `transport` and asks it for its serial number.
+    /// Starts the device behind `transport` and asks it for its serial number, for which it may be silent for
+    /// `patience_us`.
     ///
     /// # Errors
     /// [`InitError`].
-    pub fn new(transport: T, name: String, surroundings: Surroundings) -> Result<Self, InitError> {
+    pub fn new(
+        transport: T,
+        name: String,
+        surroundings: Surroundings,
+        patience_us: u64,
+    ) -> Result<Self, InitError> {
         let channel = BlockChannel::new(transport, surroundings)?;
         let mut requests = Requests::new(channel, surroundings);
-        let serial = requests.serial();
+        let serial = requests.serial(patience_us);
         Ok(Self { requests, serial: String::from_utf8_lossy(&serial).into_owned(), transport: name })
     }
 }

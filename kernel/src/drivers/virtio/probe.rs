@@ -5,7 +5,7 @@ use crate::{
     drivers::pcie::Ecam,
     machine::{Platform, Registers},
     pci::{self, Shared},
-    storage::{DiskBus, Found, Undriven, Vanished, virtio_type_of_pci},
+    storage::{DiskBus, Found, PATIENCE_US, Undriven, Vanished, virtio_type_of_pci},
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{cell::RefCell, mem::ManuallyDrop, ptr::NonNull};
@@ -25,6 +25,8 @@ pub struct Bus {
     /// What is not driven and can be neither plugged in nor out.
     built_in: Vec<Undriven>,
     surroundings: Surroundings,
+    /// Until when the disks of a search are waited for, together, for their serial numbers.
+    serials_until_us: u64,
 }
 
 struct PciBus {
@@ -47,7 +49,8 @@ impl Bus {
             buses.scan(&mut ecam);
             Some(PciBus { ecam, buses, leaving: Vec::new() })
         });
-        Self { mmio: platform.virtio_mmio.clone(), pci, built_in: platform.undriven.clone(), surroundings }
+        let (mmio, built_in) = (platform.virtio_mmio.clone(), platform.undriven.clone());
+        Self { mmio, pci, built_in, surroundings, serials_until_us: 0 }
     }
 
     fn add_mmio(&self, registers: &Registers, found: &mut Found) {
@@ -66,7 +69,10 @@ impl Bus {
     }
 
     fn add_disk(&self, transport: SomeTransport<'static>, name: String, found: &mut Found) {
-        match VirtioDisk::new(transport, name.clone(), self.surroundings) {
+        /// A disk that comes after silent ones has that long all the same.
+        const LEAST_US: u64 = 300_000;
+        let left_us = self.serials_until_us.saturating_sub((self.surroundings.clock_us)());
+        match VirtioDisk::new(transport, name.clone(), self.surroundings, left_us.max(LEAST_US)) {
             Ok(disk) => found.devices.push(Box::new(disk)),
             Err(error) => found.undriven.push(Undriven::block_device(name, format!("{error}"))),
         }
@@ -120,6 +126,7 @@ impl DiskBus for Bus {
             }
             pci.buses.scan(&mut pci.ecam);
         }
+        self.serials_until_us = (self.surroundings.clock_us)() + PATIENCE_US;
         for registers in self.mmio.iter().filter(|registers| !known.contains(&&*mmio_name(registers))) {
             self.add_mmio(registers, &mut found);
         }

@@ -18,7 +18,7 @@ use crate::{
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::{
     array,
-    mem::{forget, take},
+    mem::{forget, replace, take},
     ops::{ControlFlow, Range},
     ptr::NonNull,
 };
@@ -179,14 +179,17 @@ impl<C: Channel> Requests<C> {
         }
     }
 
-    /// The serial number, empty if the disk has none or does not answer.
-    pub fn serial(&mut self) -> Vec<u8> {
+    /// The serial number, empty if the disk has none or is silent for `patience_us`.
+    pub fn serial(&mut self, patience_us: u64) -> Vec<u8> {
         const LENGTH: usize = 20;
+        let usual_us = replace(&mut self.patience_us, patience_us);
         self.block[..LENGTH].fill(0);
-        match self.ask(Ask::SerialNumber, LENGTH) {
+        let serial = match self.ask(Ask::SerialNumber, LENGTH) {
             Ok(serial) => serial.split(|&byte| byte == 0).next().unwrap_or_default().to_vec(),
             Err(_) => Vec::new(),
-        }
+        };
+        self.patience_us = usual_us;
+        serial
     }
 
     /// Stops the device and starts it again; what was asked of it is forgotten.

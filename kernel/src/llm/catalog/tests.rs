@@ -210,6 +210,48 @@ fn who_presses_ctrl_c_does_not_wait_for_each_silent_disk() {
     assert!(catalog.files()[8].header.is_ok());
 }
 
+/// A disk that needs a while for every answer.
+struct SlowDisk(MemoryDisk, u64);
+
+impl BlockDevice for SlowDisk {
+    fn capacity_bytes(&self) -> u64 {
+        self.0.capacity_bytes()
+    }
+
+    fn serial(&self) -> &str {
+        self.0.serial()
+    }
+
+    fn transport(&self) -> &str {
+        ""
+    }
+
+    fn set_patience(&mut self, patience_us: u64) {
+        self.1 = patience_us;
+    }
+
+    fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        match self.1 {
+            waited_us @ ..50_000 => Err(ReadError::NoAnswer { waited_us }),
+            _ => self.0.read_at(offset_bytes, buffer),
+        }
+    }
+}
+
+/// Once Ctrl-C was pressed, the others have little time together: a disk that is lost at once takes none of it.
+#[test]
+fn lost_disks_take_no_time_from_slow_ones() {
+    let mut disks: Vec<(Box<dyn BlockDevice>, _)> = vec![(Box::new(SilentDisk(0, Arc::default())), None)];
+    for _ in 0..3 {
+        let mood = Arc::new(Mutex::new(Some(ReadError::Lost { lent_bytes: 0 })));
+        disks.push((Box::new(MoodyDisk(MemoryDisk::new("lost", gguf(None, 0)), mood)), None));
+    }
+    disks.push((Box::new(SlowDisk(MemoryDisk::new("slow", gguf(None, 0)), 0)), None));
+    let mut catalog = catalog(disks);
+    catalog.scan();
+    assert!(catalog.files()[4].header.is_ok(), "{:?}", catalog.files()[4].header);
+}
+
 #[test]
 fn a_silent_disk_is_the_only_one_even_if_numbers_have_gaps() {
     for silence in [ReadError::NoAnswer { waited_us: 1000 }, ReadError::Interrupted] {

@@ -190,7 +190,7 @@ fn a_read_of_any_length_is_right_whatever_the_order_of_answers() {
         };
         bench.disk.read_lots(8..SECTORS, &mut buffer, &mut check).unwrap();
         assert_eq!(next, SECTORS);
-        assert_eq!(bench.disk.serial(), b"fake");
+        assert_eq!(bench.disk.serial(PATIENCE_US), b"fake");
     }
 }
 
@@ -226,6 +226,17 @@ fn a_bad_sector_is_the_error_of_its_request() {
     assert!((first..first + count as u64).contains(&9999));
     bench.read(0, 4 << 20).unwrap();
     assert_eq!(bench.pool.free_bytes(), bench.pool.total_bytes());
+}
+
+#[test]
+fn a_serial_number_has_a_patience_of_its_own() {
+    let mut bench = Bench::new(FakeDevice::new());
+    bench.switches.is_silent.set(true);
+    let start_us = NOW_US.get();
+    assert_eq!(bench.disk.serial(300_000), b"");
+    assert!((300_000..400_000).contains(&(NOW_US.get() - start_us)));
+    let silent = bench.read(0, 4096);
+    assert!(matches!(silent, Err(Failure::NoAnswer { waited_us: PATIENCE_US..5_100_000 })), "{silent:?}");
 }
 
 #[test]
