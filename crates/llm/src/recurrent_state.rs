@@ -105,7 +105,7 @@ impl<'m> RecurrentState<'m> {
         self.checkpoint_position = None;
     }
 
-    /// Makes this the same state as another of the same layers, its checkpoint too.
+    /// Makes this the same state as another of the same layers, its checkpoint too, but none that is only planned.
     ///
     /// # Panics
     ///
@@ -114,11 +114,17 @@ impl<'m> RecurrentState<'m> {
         self.current.copy_from_slice(other.current);
         self.checkpoint.copy_from_slice(other.checkpoint);
         self.checkpoint_position = other.checkpoint_position;
+        self.is_planned = false;
     }
 
     /// Lets the next batch make a checkpoint, before its last token and in the place of an earlier one.
     pub fn plan_checkpoint(&mut self) {
         self.is_planned = true;
+    }
+
+    /// Lets the next batch make no checkpoint.
+    pub fn drop_plan(&mut self) {
+        self.is_planned = false;
     }
 
     /// Prepares for a batch of `n_tokens` that begins at `position`.

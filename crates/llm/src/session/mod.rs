@@ -1,8 +1,8 @@
 //! A prompt in, one token per step.
 //!
 //! A [`Session`] is one text with a model; a [`Generation`] drives it from a prompt to a
-//! stated end. A [`Runner`] computes batches of several texts. Memory is lent by the caller, who learns beforehand how much it takes
-//! ([`Session::required_bytes`]); nothing is allocated per token.
+//! stated end. A [`Runner`] computes batches of several texts. Memory is lent by the caller, who learns
+//! beforehand how much it takes ([`Session::required_bytes`]); nothing is allocated per token.
 
 use alloc::sync::Arc;
 use core::ops::ControlFlow;
@@ -102,7 +102,8 @@ impl<'m> Session<'m> {
         Ok(arena.used_bytes())
     }
 
-    /// What of [`required_bytes`](Self::required_bytes) is neither keys and values nor what recurrent layers keep.
+    /// What of [`required_bytes`](Self::required_bytes) is neither keys and values nor what recurrent layers keep: buffers,
+    /// the tokens of the text, and the table of its pages.
     ///
     /// # Errors
     ///
@@ -173,7 +174,7 @@ impl<'m> Session<'m> {
     }
 
     /// Computes `tokens` at the positions that follow those computed so far, and returns the logits
-    /// asked for, `[rows][n_vocab]`.
+    /// asked for, `[rows][n_output]`: `n_vocab` numbers for each, or of an encoder its hidden state.
     ///
     /// An encoder has no memory: its tokens are a whole text each time.
     ///

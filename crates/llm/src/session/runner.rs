@@ -18,7 +18,7 @@ use crate::parallel::Workers;
 use crate::quant::Precision;
 use crate::recurrent_state::{RecurrentShape, RecurrentState};
 use crate::simd::Kernels;
-use crate::state::{StateOptions, StateStore};
+use crate::state::{Room, StateOptions, StateStore};
 
 /// What a runner is to be able to do; more takes more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl RunnerOptions {
         }
     }
 
-    /// Bytes of keys and values, and of what recurrent layers keep.
+    /// Bytes of keys and values, and of what recurrent layers keep; who holds which page is not among them.
     pub(super) fn state_bytes(&self, config: &Config) -> Result<usize, OutOfMemory> {
         let mut arena = Arena::measuring();
         KvCache::carve(kv_shapes(config), self.state.n_pages, self.state.kv_type, &mut arena)?;
@@ -77,7 +77,10 @@ impl RunnerOptions {
         config: &Config,
         arena: &mut Arena<'m>,
     ) -> Result<(StateStore<'m>, Scratch<'m>), OutOfMemory> {
-        let state = StateStore::carve(kv_shapes(config), recurrent_shapes(config), self.state, arena)?;
+        // What an encoder computes for a beginning depends on what follows.
+        let finds_prefixes = self.state.finds_prefixes && !config.is_encoder();
+        let options = StateOptions { finds_prefixes, ..self.state };
+        let state = StateStore::carve(kv_shapes(config), recurrent_shapes(config), options, arena)?;
         Ok((state, Scratch::carve(config, self.n_batch, self.n_logits, arena)?))
     }
 }
@@ -184,16 +187,13 @@ impl<'m> Runner<'m> {
 
     /// Makes a slot the longest beginning of `tokens` whose pages are still known, and returns its length: the others, the
     /// last always among them, are left to be computed. The logits are the same to the bit as if all were. In models with
-    /// recurrent layers it is 0, since their state is of no page.
+    /// recurrent layers it is 0, since their state is of no page, and in encoders, whose positions see those after them.
     pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
-        match self.model.config().is_encoder() {
-            true => self.state.truncate(slot, 0),
-            false => self.state.reuse(slot, tokens),
-        }
+        self.state.reuse(slot, tokens)
     }
 
     /// Lets the slot's next span make a checkpoint of what recurrent layers keep, before its last token and in the
-    /// place of an earlier one.
+    /// place of an earlier one. A slot that is emptied or made another text before forgets that.
     ///
     /// # Panics
     ///
@@ -202,8 +202,8 @@ impl<'m> Runner<'m> {
         self.state.plan_checkpoint(slot);
     }
 
-    /// Computes the tokens of all `spans` and returns the logits asked for, `[rows][n_vocab]`, in the order of the
-    /// spans.
+    /// Computes the tokens of all `spans` and returns the logits asked for, `[rows][n_output]`, in the order of the
+    /// spans: `n_vocab` numbers for each, or of an encoder its hidden state ([`Config::n_output`]).
     ///
     /// A span may begin before the end of its slot: what the slot held from there on is forgotten. In models with
     /// recurrent layers it begins there or at 0. A span of an encoder is a whole text.
@@ -213,9 +213,10 @@ impl<'m> Runner<'m> {
     /// # Errors
     ///
     /// [`SessionError`] if there are no tokens, a span does not suit its slot or the model, or there are more tokens or
-    /// rows of logits than the runner was made for; nothing has changed then. [`SessionError::Pages`] if there are too few
-    /// free pages, and [`SessionError::Stopped`] if `go_on` breaks off: no slot then goes on past where its span began,
-    /// and one with recurrent layers is back at its checkpoint or at 0 ([`len`](Self::len) tells).
+    /// rows of logits than the runner was made for; nothing has changed then. [`SessionError::Pages`] if all spans together
+    /// need more pages than are free without what they forget: each slot then ends where its span was to begin, whatever
+    /// the order of the spans. [`SessionError::Stopped`] if `go_on` breaks off: each slot then ends where its span began, or
+    /// with recurrent layers is back at its checkpoint or at 0 ([`len`](Self::len) tells).
     pub fn run(
         &mut self,
         spans: &[Span<'_>],
@@ -233,13 +234,12 @@ impl<'m> Runner<'m> {
     ) -> Result<usize, SessionError> {
         let n_rows = self.check(spans)?;
         let n_embd = self.model.config().n_embd;
-        for span in spans {
-            let n_tokens = span.input.n_tokens(n_embd);
-            if let Err(error) = self.state.prepare(span.slot, span.first_position, n_tokens) {
-                self.give_back_room(spans);
-                return Err(SessionError::Pages(error));
-            }
-        }
+        let rooms = spans.iter().map(|span| Room {
+            slot: span.slot,
+            first: span.first_position,
+            n: span.input.n_tokens(n_embd),
+        });
+        self.state.prepare(rooms).map_err(SessionError::Pages)?;
         let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
         match forward.run(spans, &mut self.state, &mut self.scratch, go_on) {
             ControlFlow::Continue(_) => {}
@@ -261,14 +261,6 @@ impl<'m> Runner<'m> {
     /// The first `n_rows` rows of the logits that the last batch gave.
     pub(super) fn logits(&self, n_rows: usize) -> &[f32] {
         self.scratch.logits(n_rows)
-    }
-
-    /// Gives back the pages for positions that were not computed.
-    fn give_back_room(&mut self, spans: &[Span<'_>]) {
-        for span in spans {
-            let len = self.state.len(span.slot);
-            self.state.truncate(span.slot, len);
-        }
     }
 
     /// One row of the logits that the last batch gave.

@@ -47,12 +47,23 @@ pub struct StateStore<'m> {
     kv: KvCache<'m>,
     pages: Pages<'m>,
     prefixes: PrefixIndex<'m>,
-    /// `[n_slots][n_ctx / PAGE_LEN]`: the pages of each.
+    /// `[n_slots][n_ctx.div_ceil(PAGE_LEN)]`: the pages of each.
     tables: &'m mut [u32],
     /// `[n_slots]`
     slots: &'m mut [[u32; 2]],
     /// One per slot.
     recurrent: Vec<RecurrentState<'m>>,
+}
+
+/// Positions of a slot that are to be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The slot.
+    pub slot: usize,
+    /// The first of them; the slot holds those before it.
+    pub first: usize,
+    /// How many.
+    pub n: usize,
 }
 
 /// More pages are needed than are free.
@@ -72,7 +83,7 @@ impl StateOptions {
 }
 
 impl<'m> StateStore<'m> {
-    /// Takes the memory from `arena`, and a few bytes per layer from the heap.
+    /// Takes the memory from `arena`, and from the heap a few bytes per layer and per slot and layer.
     ///
     /// # Errors
     ///
@@ -128,6 +139,16 @@ impl<'m> StateStore<'m> {
     /// Forgets the positions of a slot from `len` on, and returns how many it has then: where recurrent layers have gone on
     /// from there, those of its checkpoint, or none.
     pub fn truncate(&mut self, slot: usize, len: usize) -> usize {
+        let len = self.cut(slot, len);
+        if len == 0 {
+            // What comes is another text.
+            self.recurrent[slot].drop_plan();
+        }
+        len
+    }
+
+    /// As [`truncate`](Self::truncate), with a text that goes on: a checkpoint that is planned is made.
+    fn cut(&mut self, slot: usize, len: usize) -> usize {
         let len = match len < self.len(slot) {
             true => self.recurrent[slot].go_back(len),
             false => self.len(slot),
@@ -182,49 +203,79 @@ impl<'m> StateStore<'m> {
         n_pages * PAGE_LEN
     }
 
-    /// Forgets the positions of a slot from `first` on and makes room for `n`, which [`commit`](Self::commit) makes
-    /// part of it.
+    /// Forgets the positions of slots from the `first` ones on, and makes room for what a batch computes, which
+    /// [`commit`](Self::commit) makes part of them. No slot is in `rooms` twice.
     ///
     /// # Errors
     ///
-    /// [`OutOfPages`] if they need more pages than are free. The slot then ends at `first`.
+    /// [`OutOfPages`] if they need more pages than are free then. Each slot ends at its `first`, and has the checkpoint that
+    /// it had, and the plan for one.
     ///
     /// # Panics
     ///
-    /// If the slot does not reach `first`, or the context is too short.
-    pub fn prepare(&mut self, slot: usize, first: usize, n: usize) -> Result<(), OutOfPages> {
-        assert!(first <= self.len(slot) && n <= self.options.n_ctx - first, "{n} positions from {first}");
-        self.truncate(slot, first);
-        let (n_held, n_all) = (self.n_pages(slot), StateOptions::pages_of(first + n));
-        // The page that is written to though there are positions in it already.
-        let begun = (n > 0 && !first.is_multiple_of(PAGE_LEN)).then(|| self.table(slot)[first / PAGE_LEN]);
-        let copied = begun.filter(|&page| self.pages.is_shared(page));
-        let (n_needed, n_free) = (n_all - n_held + usize::from(copied.is_some()), self.pages.n_free());
+    /// If a slot does not reach its `first`, or where layers are recurrent cannot go back there; or if the context is too
+    /// short.
+    pub fn prepare(&mut self, rooms: impl Iterator<Item = Room> + Clone) -> Result<(), OutOfPages> {
+        for Room { slot, first, n } in rooms.clone() {
+            assert!(first <= self.len(slot) && n <= self.options.n_ctx - first, "{n} positions from {first}");
+            assert_eq!(self.cut(slot, first), first, "slot {slot} has recurrent layers");
+        }
+        let n_needed = self.pages_needed(rooms.clone());
+        let n_free = self.pages.n_free();
         if n_needed > n_free {
             return Err(OutOfPages { n_needed, n_free });
         }
-        match (begun, copied) {
-            (_, Some(page)) => {
+        for room in rooms {
+            self.make_room(room);
+            self.recurrent[room.slot].begin_batch(room.first, room.n);
+        }
+        Ok(())
+    }
+
+    /// Pages that are to be taken for all of `rooms`, whose slots end where they begin.
+    fn pages_needed(&self, rooms: impl Iterator<Item = Room> + Clone) -> usize {
+        let new_pages = |room: Room| StateOptions::pages_of(room.first + room.n) - self.n_pages(room.slot);
+        // The last who is left with a page needs no copy of it.
+        let is_copied = |(index, room): (usize, Room)| {
+            self.begun_page(room).is_some_and(|page| {
+                let before = rooms.clone().take(index).filter(|&other| self.begun_page(other) == Some(page));
+                self.pages.n_holders(page) > 1 + before.count()
+            })
+        };
+        rooms.clone().map(new_pages).sum::<usize>()
+            + rooms.clone().enumerate().filter(|&room| is_copied(room)).count()
+    }
+
+    /// The page that is written to though there are positions in it already.
+    fn begun_page(&self, Room { slot, first, n }: Room) -> Option<u32> {
+        (n > 0 && !first.is_multiple_of(PAGE_LEN)).then(|| self.table(slot)[first / PAGE_LEN])
+    }
+
+    /// Takes the pages of a room, of which enough are free, for a slot that ends where it begins.
+    fn make_room(&mut self, room: Room) {
+        let Room { slot, first, n } = room;
+        match self.begun_page(room) {
+            Some(page) if self.pages.n_holders(page) > 1 => {
                 let copy = self.take_page();
                 self.kv.copy_page(page as usize, copy as usize);
                 self.prefixes.copy_tokens(page, copy);
                 self.pages.release(page, self.prefixes.is_entered(page));
                 self.table_mut(slot)[first / PAGE_LEN] = copy;
             }
-            (Some(page), None) => self.prefixes.remove(page),
-            (None, None) => {}
+            Some(page) => self.prefixes.remove(page),
+            None => {}
         }
-        for index in n_held..n_all {
+        let n_all = StateOptions::pages_of(first + n);
+        for index in self.n_pages(slot)..n_all {
             let page = self.take_page();
             self.table_mut(slot)[index] = page;
         }
         self.slots[slot][1] = n_all as u32;
-        self.recurrent[slot].begin_batch(first, n);
-        Ok(())
     }
 
     /// Makes the next positions of a slot part of it, for which room was made and whose keys and values were stored; they
-    /// were computed for these tokens, `None` for what is no token.
+    /// were computed for these tokens, `None` for what is no token. A page that another one equals is given back, and that one
+    /// shared.
     ///
     /// # Panics
     ///
@@ -242,7 +293,12 @@ impl<'m> StateStore<'m> {
                     0 => Some(EMPTY),
                     _ => self.prefixes.content(self.table(slot)[index - 1]),
                 };
-                self.prefixes.enter(self.table(slot)[index], before);
+                let page = self.table(slot)[index];
+                if let Some(known) = self.prefixes.enter(page, before).filter(|&known| known != page) {
+                    self.pages.hold(known);
+                    self.pages.release(page, false);
+                    self.table_mut(slot)[index] = known;
+                }
             }
         }
         self.slots[slot][0] = (first + n) as u32;
@@ -256,7 +312,7 @@ impl<'m> StateStore<'m> {
         let len = self.recurrent[slot].go_back(first);
         // The state is there already.
         self.slots[slot][0] = len as u32;
-        self.truncate(slot, len);
+        self.cut(slot, len);
     }
 
     /// Lets the next positions of a slot make a checkpoint of what recurrent layers keep, before the last of them and in

@@ -2,7 +2,9 @@
 //!
 //! A page is held by as many slots as have it in their tables. Pages without a holder wait in one list: those whose
 //! content may be found again ([`PrefixIndex`](super::prefix::PrefixIndex)) at its end, the others at its beginning,
-//! from which pages are taken; so what was not used for longest is lost first.
+//! from which pages are taken; so what was not used for longest is lost first. A slot leaves its last pages first, so that
+//! a page goes before those that it follows. Where a page is written over, those that followed it are found no more, but
+//! keep their places in the list until their turn comes.
 
 use crate::arena::{Arena, OutOfMemory};
 
@@ -40,9 +42,9 @@ impl<'m> Pages<'m> {
         self.n_free
     }
 
-    /// Whether several slots hold a page.
-    pub fn is_shared(&self, page: u32) -> bool {
-        self.n_holders[page as usize] > 1
+    /// How many slots hold a page.
+    pub fn n_holders(&self, page: u32) -> usize {
+        self.n_holders[page as usize] as usize
     }
 
     /// The page that was not used for longest, with one holder.
@@ -124,7 +126,7 @@ mod tests {
         let mut pages = Pages::carve(4, &mut Arena::new(&mut memory)).unwrap();
         assert_eq!([(); 5].map(|()| pages.take()), [Some(0), Some(1), Some(2), Some(3), None]);
         pages.hold(2);
-        assert!(pages.is_shared(2));
+        assert_eq!([1, 2].map(|page| pages.n_holders(page)), [1, 2]);
         for (page, is_worth_keeping) in [(2, false), (3, true), (1, true), (2, true), (0, false)] {
             pages.release(page, is_worth_keeping);
         }

@@ -21,7 +21,7 @@ pub(super) type ContentId = u64;
 /// What comes before the first page.
 pub(super) const EMPTY: ContentId = 1;
 
-/// The content is not known, or not a whole page.
+/// The page is not entered.
 const UNKNOWN: ContentId = 0;
 
 /// Finds pages by their content.
@@ -45,8 +45,13 @@ struct Entry {
     before: ContentId,
     /// The next page of its chain.
     next: u32,
-    /// Whether the page is in a chain: 1, or 0.
-    is_entered: u32,
+    /// To make it whole words.
+    _padding: u32,
+}
+
+impl Entry {
+    /// Of a page that is not entered.
+    const NONE: Entry = Entry { content: UNKNOWN, before: UNKNOWN, next: NONE, _padding: 0 };
 }
 
 impl<'m> PrefixIndex<'m> {
@@ -58,7 +63,7 @@ impl<'m> PrefixIndex<'m> {
         let entries = arena.take::<Entry>(n_pages)?;
         let tokens = arena.take::<u32>(n_pages.saturating_mul(PAGE_LEN))?;
         buckets.fill(NONE);
-        entries.fill(Entry { content: UNKNOWN, before: UNKNOWN, next: NONE, is_entered: 0 });
+        entries.fill(Entry::NONE);
         Ok(PrefixIndex { buckets, entries, tokens, last_content: EMPTY })
     }
 
@@ -95,29 +100,25 @@ impl<'m> PrefixIndex<'m> {
         None
     }
 
-    /// Enters a page, all positions of which have been computed, after what `before` stands for, and returns the number of
-    /// its content; `None` if the text before it is not known, or has something that is no token.
-    pub fn enter(&mut self, page: u32, before: Option<ContentId>) -> Option<ContentId> {
+    /// Enters a page, all positions of which have been computed, after what `before` stands for, unless another one with
+    /// the same content is entered. Returns the one that is; none if the text before is not known, or the page has
+    /// something that is no token.
+    pub fn enter(&mut self, page: u32, before: Option<ContentId>) -> Option<u32> {
         let before = before?;
         if !self.is_used() || self.tokens_of(page).contains(&NO_TOKEN) {
             return None;
         }
-        // Another page with the same content stands for this one too.
-        let found = self.find(before, self.tokens_of(page));
-        let content = found.map_or(self.last_content + 1, |(_, content)| content);
-        self.last_content = self.last_content.max(content);
-        let mut entry = Entry { content, before, next: NONE, is_entered: 0 };
-        if found.is_none() {
-            let bucket = self.bucket(before, self.tokens_of(page));
-            entry.next = self.buckets[bucket];
-            entry.is_entered = 1;
-            self.buckets[bucket] = page;
+        if let Some((known, _)) = self.find(before, self.tokens_of(page)) {
+            return Some(known);
         }
-        self.entries[page as usize] = entry;
-        Some(content)
+        self.last_content += 1;
+        let bucket = self.bucket(before, self.tokens_of(page));
+        let next = core::mem::replace(&mut self.buckets[bucket], page);
+        self.entries[page as usize] = Entry { content: self.last_content, before, next, _padding: 0 };
+        Some(page)
     }
 
-    /// The number of a page's content, once it was entered.
+    /// The number of a page's content, while it is entered.
     pub fn content(&self, page: u32) -> Option<ContentId> {
         let content = self.entries.get(page as usize)?.content;
         (content != UNKNOWN).then_some(content)
@@ -125,21 +126,21 @@ impl<'m> PrefixIndex<'m> {
 
     /// Whether a page can be found.
     pub fn is_entered(&self, page: u32) -> bool {
-        self.entries.get(page as usize).is_some_and(|entry| entry.is_entered == 1)
+        self.content(page).is_some()
     }
 
     /// Forgets what a page holds.
     pub fn remove(&mut self, page: u32) {
-        let Some(&Entry { before, next, is_entered, .. }) = self.entries.get(page as usize) else { return };
-        if is_entered == 1 {
-            let bucket = self.bucket(before, self.tokens_of(page));
-            let mut place = &mut self.buckets[bucket];
-            while *place != page {
-                place = &mut self.entries[*place as usize].next;
-            }
-            *place = next;
+        if !self.is_entered(page) {
+            return;
         }
-        self.entries[page as usize] = Entry { content: UNKNOWN, before: UNKNOWN, next: NONE, is_entered: 0 };
+        let Entry { before, next, .. } = core::mem::replace(&mut self.entries[page as usize], Entry::NONE);
+        let bucket = self.bucket(before, self.tokens_of(page));
+        let mut place = &mut self.buckets[bucket];
+        while *place != page {
+            place = &mut self.entries[*place as usize].next;
+        }
+        *place = next;
     }
 
     fn tokens_of(&self, page: u32) -> &[u32] {
@@ -173,20 +174,22 @@ mod tests {
         let mut memory = vec![0xff; 4096];
         let mut index = PrefixIndex::carve(5, &mut Arena::new(&mut memory)).unwrap();
         let (a, b) = (set(&mut index, 0, 7), set(&mut index, 1, 8));
-        let first = index.enter(0, Some(EMPTY));
-        let second = index.enter(1, first);
+        assert_eq!(index.enter(0, Some(EMPTY)), Some(0));
+        let first = index.content(0);
+        assert_eq!(index.enter(1, first), Some(1));
         assert_eq!(index.find(EMPTY, &a), Some((0, first.unwrap())));
-        assert_eq!(index.find(first.unwrap(), &b), Some((1, second.unwrap())));
+        assert_eq!(index.find(first.unwrap(), &b), Some((1, index.content(1).unwrap())));
         assert_eq!(index.find(EMPTY, &b), None);
-        // The same text again, in another page: it counts as the first, which alone is found.
+        // The same text again, in another page: the first stands for it.
         set(&mut index, 2, 7);
-        assert_eq!(index.enter(2, Some(EMPTY)), first);
+        assert_eq!(index.enter(2, Some(EMPTY)), Some(0));
         assert!(index.is_entered(0) && !index.is_entered(2));
         index.remove(0);
         assert_eq!(index.find(EMPTY, &a), None);
         assert_eq!(index.content(0), None);
         // Entered anew, it is another content: what followed the old one does not follow it.
-        let again = index.enter(0, Some(EMPTY));
+        assert_eq!(index.enter(0, Some(EMPTY)), Some(0));
+        let again = index.content(0);
         assert_ne!(again, first);
         assert_eq!(index.find(again.unwrap(), &b), None);
     }

@@ -7,13 +7,19 @@ use crate::kv_cache::HeadElements;
 
 const SHAPE: KvShape = KvShape { n_head_kv: 1, head_len_k: 1, head_len_v: 1 };
 
-fn carve<'m>(options: StateOptions, arena: &mut Arena<'m>) -> StateStore<'m> {
-    StateStore::carve([SHAPE].into_iter(), core::iter::empty(), options, arena).unwrap()
+/// A layer that keeps nothing, and one that keeps two numbers.
+const RECURRENT: [RecurrentShape; 2] =
+    [RecurrentShape { n_history: 0, n_state: 0 }, RecurrentShape { n_history: 1, n_state: 1 }];
+
+/// A store with recurrent layers or without.
+fn carve<'m>(options: StateOptions, is_recurrent: bool, arena: &mut Arena<'m>) -> StateStore<'m> {
+    let recurrent = if is_recurrent { &RECURRENT[..] } else { &[] };
+    StateStore::carve([SHAPE].into_iter(), recurrent.iter().copied(), options, arena).unwrap()
 }
 
-fn memory(options: StateOptions) -> Vec<u8> {
+fn memory(options: StateOptions, is_recurrent: bool) -> Vec<u8> {
     let mut arena = Arena::measuring();
-    carve(options, &mut arena);
+    carve(options, is_recurrent, &mut arena);
     vec![0xff; arena.used_bytes() + crate::arena::ALIGN]
 }
 
@@ -22,6 +28,35 @@ fn digest(text: &[u32]) -> f32 {
     let hash =
         text.iter().fold(17_u32, |hash, token| (hash ^ token).wrapping_mul(0x0100_0193).rotate_left(7));
     (hash >> 8) as f32
+}
+
+/// Stores what stands for the texts that end with each of `tokens`, for which room was made.
+fn compute_in_room(store: &mut StateStore<'_>, slot: usize, text: &mut Vec<u32>, tokens: &[u32]) {
+    for (index, &token) in tokens.iter().enumerate() {
+        if !store.recurrent[slot].is_empty() {
+            let LayerMemory { history, state, checkpoint } = store.recurrent(slot, 1);
+            // Before the first position there are zeros.
+            let before = if text.is_empty() { 0.0 } else { digest(text) };
+            assert_eq!(
+                (&*history, &*state),
+                (&[before][..], &[-before][..]),
+                "{} of slot {slot}",
+                text.len()
+            );
+            if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.after == index) {
+                checkpoint.history.copy_from_slice(history);
+                checkpoint.state.copy_from_slice(state);
+            }
+        }
+        text.push(token);
+        let value = digest(text);
+        store.store(Kernels::scalar(), 0, (slot, text.len() - 1), &[value], &[-value]);
+        if !store.recurrent[slot].is_empty() {
+            let LayerMemory { history, state, .. } = store.recurrent(slot, 1);
+            history.fill(value);
+            state.fill(-value);
+        }
+    }
 }
 
 /// Makes room for tokens after the first `first` of a slot's, and stores what stands for their texts.
@@ -33,12 +68,8 @@ fn compute(
     tokens: &[u32],
 ) -> Result<(), OutOfPages> {
     text.truncate(first);
-    store.prepare(slot, first, tokens.len())?;
-    for &token in tokens {
-        text.push(token);
-        let value = digest(text);
-        store.store(Kernels::scalar(), 0, (slot, text.len() - 1), &[value], &[-value]);
-    }
+    store.prepare([Room { slot, first, n: tokens.len() }].into_iter())?;
+    compute_in_room(store, slot, text, tokens);
     store.commit(slot, tokens.iter().copied().map(Some));
     Ok(())
 }
@@ -66,85 +97,149 @@ fn check(store: &StateStore<'_>, texts: &[Vec<u32>]) {
     assert_eq!(held.len() + store.n_free_pages(), store.options().n_pages);
 }
 
+/// Where a slot can go back to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Checkpoints {
+    made_at: Option<usize>,
+    is_planned: bool,
+}
+
+impl Checkpoints {
+    /// Where a slot of `len` positions goes on if it is to forget those from `to` on.
+    fn back(&self, is_recurrent: bool, len: usize, to: usize) -> usize {
+        match is_recurrent && to < len {
+            true => self.made_at.filter(|&made_at| made_at <= to).unwrap_or(0),
+            false => to.min(len),
+        }
+    }
+}
+
 #[test]
 fn no_order_of_operations_loses_a_page_or_mixes_texts() {
+    for (finds_prefixes, is_recurrent) in [(true, false), (false, false), (true, true), (false, true)] {
+        try_operations(finds_prefixes, is_recurrent);
+    }
+}
+
+fn try_operations(finds_prefixes: bool, is_recurrent: bool) {
     let mut state = 1_u64;
     let mut below = |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
     };
     const N_SLOTS: usize = 5;
-    for finds_prefixes in [true, false] {
-        let options =
-            StateOptions { n_slots: N_SLOTS, n_ctx: 400, n_pages: 17, kv_type: KvType::F32, finds_prefixes };
-        let mut memory = memory(options);
-        let mut store = carve(options, &mut Arena::new(&mut memory));
-        let mut texts = vec![Vec::new(); N_SLOTS];
-        let (mut n_reused, mut n_refused) = (0, 0);
-        for _ in 0..10_000 {
-            let slot = below(N_SLOTS);
-            match below(8) {
-                // Some tokens more, of few, so that texts begin alike.
-                0..=2 => {
-                    let first = texts[slot].len();
-                    let n = below(options.n_ctx + 1 - first);
-                    let tokens: Vec<u32> =
-                        (0..n).map(|i| (i * i % 3) as u32 + below(20) as u32 / 19).collect();
-                    n_refused +=
-                        usize::from(compute(&mut store, slot, &mut texts[slot], first, &tokens).is_err());
+    let options =
+        StateOptions { n_slots: N_SLOTS, n_ctx: 400, n_pages: 17, kv_type: KvType::F32, finds_prefixes };
+    let mut memory = memory(options, is_recurrent);
+    let mut store = carve(options, is_recurrent, &mut Arena::new(&mut memory));
+    let mut texts = vec![Vec::new(); N_SLOTS];
+    let mut checkpoints = [Checkpoints::default(); N_SLOTS];
+    let (mut n_reused, mut n_refused, mut n_stopped, mut n_back) = (0, 0, 0, 0);
+    for _ in 0..10_000 {
+        let slot = below(N_SLOTS);
+        match below(8) {
+            // A batch: some tokens more, of few, so that texts begin alike; or a few in place of the last.
+            0..=3 => {
+                let mut rooms = Vec::new();
+                let mut batch = Vec::new();
+                for other in slot..N_SLOTS {
+                    if other > slot && below(3) > 0 {
+                        continue;
+                    }
+                    let slot = other;
+                    let len = texts[slot].len();
+                    let (first, most) = match below(4) {
+                        0 if is_recurrent => (0, 5),
+                        0 => (below(len + 1), 5),
+                        _ => (len, options.n_ctx),
+                    };
+                    let n = below(most.min(options.n_ctx - first) + 1);
+                    rooms.push(Room { slot, first, n });
+                    let mut token = |i: usize| (i * i % 3) as u32 + below(20) as u32 / 19;
+                    batch.push((0..n).map(&mut token).collect::<Vec<_>>());
+                    texts[slot].truncate(first);
                 }
-                // A few in place of the last.
-                3 => {
-                    let first = below(texts[slot].len() + 1);
-                    let n = below(5).min(options.n_ctx - first);
-                    n_refused += usize::from(
-                        compute(&mut store, slot, &mut texts[slot], first, &[9; 4][..n]).is_err(),
-                    );
-                }
-                // Broken off.
-                4 => {
-                    let first = texts[slot].len();
-                    let _ = store.prepare(slot, first, below(options.n_ctx + 1 - first));
-                    assert_eq!(store.truncate(slot, first), first);
-                }
-                5 => {
-                    let len = below(500);
-                    texts[slot].truncate(len);
-                    assert_eq!(store.truncate(slot, len), texts[slot].len());
-                }
-                6 => {
-                    let from = below(N_SLOTS);
-                    store.fork(from, slot);
-                    texts[slot] = texts[from].clone();
-                }
-                // A text that begins like another one.
-                _ => {
-                    let mut text = texts[below(N_SLOTS)].clone();
-                    text.truncate(below(text.len() + 1));
-                    text.push(77);
-                    let len = store.reuse(slot, &text);
-                    assert!(len < text.len() && len.is_multiple_of(PAGE_LEN));
-                    text.truncate(len);
-                    texts[slot] = text;
-                    n_reused += len;
+                if let Err(OutOfPages { n_needed, n_free }) = store.prepare(rooms.iter().copied()) {
+                    assert!(n_needed > n_free && n_free == store.n_free_pages());
+                    n_refused += 1;
+                } else {
+                    let is_stopped = below(4) == 0;
+                    n_stopped += usize::from(is_stopped);
+                    for (Room { slot, first, n }, mut tokens) in rooms.into_iter().zip(batch) {
+                        let of_slot = &mut checkpoints[slot];
+                        let is_planned = core::mem::take(&mut of_slot.is_planned);
+                        if is_planned || first == 0 {
+                            of_slot.made_at = None;
+                        }
+                        if is_stopped {
+                            // Somewhere in the middle.
+                            tokens.truncate(below(n + 1));
+                            compute_in_room(&mut store, slot, &mut texts[slot], &tokens);
+                            store.abandon(slot);
+                            // What layers keep may have been replaced.
+                            let len = of_slot.back(is_recurrent, usize::MAX, first);
+                            texts[slot].truncate(len);
+                        } else {
+                            compute_in_room(&mut store, slot, &mut texts[slot], &tokens);
+                            store.commit(slot, tokens.iter().copied().map(Some));
+                            if is_planned && n > 0 {
+                                of_slot.made_at = Some(first + n - 1);
+                            }
+                        }
+                    }
                 }
             }
-            check(&store, &texts);
+            4 => {
+                store.plan_checkpoint(slot);
+                checkpoints[slot].is_planned = true;
+            }
+            5 => {
+                let len = texts[slot].len();
+                let made_at = checkpoints[slot].made_at.unwrap_or(0);
+                let to = [below(500), (len + 2).saturating_sub(below(5)), made_at][below(3)];
+                let back = checkpoints[slot].back(is_recurrent, len, to);
+                n_back += usize::from(back > 0 && back < len);
+                texts[slot].truncate(back);
+                assert_eq!(store.truncate(slot, to), back);
+                checkpoints[slot].is_planned &= back > 0;
+            }
+            6 => {
+                let from = below(N_SLOTS);
+                store.fork(from, slot);
+                texts[slot] = texts[from].clone();
+                if from != slot {
+                    checkpoints[slot] = Checkpoints { is_planned: false, ..checkpoints[from] };
+                }
+            }
+            // A text that begins like another one.
+            _ => {
+                let mut text = texts[below(N_SLOTS)].clone();
+                text.truncate(below(text.len() + 1));
+                text.push(77);
+                let len = store.reuse(slot, &text);
+                assert!(len < text.len() && len.is_multiple_of(PAGE_LEN));
+                text.truncate(len);
+                texts[slot] = text;
+                n_reused += len;
+                checkpoints[slot].is_planned = false;
+            }
         }
-        assert!(n_refused > 100 && (n_reused > 0) == finds_prefixes, "{n_refused} {n_reused}");
-        for slot in 0..N_SLOTS {
-            store.truncate(slot, 0);
-        }
-        assert_eq!(store.n_free_pages(), options.n_pages);
+        check(&store, &texts);
     }
+    assert!(n_refused > 100 && n_stopped > 100 && n_back > 10, "{n_refused} {n_stopped} {n_back}");
+    assert_eq!(n_reused > 0, finds_prefixes && !is_recurrent);
+    for slot in 0..N_SLOTS {
+        store.truncate(slot, 0);
+    }
+    assert_eq!(store.n_free_pages(), options.n_pages);
 }
 
 #[test]
 fn a_text_is_found_again_by_whole_pages_until_its_pages_are_needed() {
     let options =
         StateOptions { n_slots: 2, n_ctx: 256, n_pages: 5, kv_type: KvType::F32, finds_prefixes: true };
-    let mut memory = memory(options);
-    let mut store = carve(options, &mut Arena::new(&mut memory));
+    let mut memory = memory(options, false);
+    let mut store = carve(options, false, &mut Arena::new(&mut memory));
     let mut texts = [Vec::new(), Vec::new()];
     let tokens: Vec<u32> = (0..200).collect();
     compute(&mut store, 0, &mut texts[0], 0, &tokens).unwrap();
@@ -162,7 +257,7 @@ fn a_text_is_found_again_by_whole_pages_until_its_pages_are_needed() {
     assert_eq!(store.reuse(1, &tokens), 128);
     // Something that is no token is never found again.
     store.truncate(1, 0);
-    store.prepare(1, 0, 64).unwrap();
+    store.prepare([Room { slot: 1, first: 0, n: 64 }].into_iter()).unwrap();
     store.commit(1, (0..64).map(|i| (i != 5).then_some(2)));
     store.truncate(0, 0);
     assert_eq!(store.reuse(0, &[2; 65]), 0);
@@ -172,16 +267,117 @@ fn a_text_is_found_again_by_whole_pages_until_its_pages_are_needed() {
 fn room_that_cannot_be_made_is_counted_with_the_page_to_be_copied() {
     let options =
         StateOptions { n_slots: 2, n_ctx: 256, n_pages: 3, kv_type: KvType::F32, finds_prefixes: false };
-    let mut memory = memory(options);
-    let mut store = carve(options, &mut Arena::new(&mut memory));
+    let mut memory = memory(options, false);
+    let mut store = carve(options, false, &mut Arena::new(&mut memory));
     let mut texts = [Vec::new(), Vec::new()];
     compute(&mut store, 0, &mut texts[0], 0, &[1; 100]).unwrap();
     store.fork(0, 1);
     texts[1] = texts[0].clone();
-    assert_eq!(store.prepare(1, 100, 29), Err(OutOfPages { n_needed: 2, n_free: 1 }));
+    let rooms = [Room { slot: 1, first: 100, n: 29 }];
+    assert_eq!(store.prepare(rooms.into_iter()), Err(OutOfPages { n_needed: 2, n_free: 1 }));
+    // Of two that write to the same page, one needs a copy.
+    let rooms = [Room { slot: 1, first: 100, n: 29 }, Room { slot: 0, first: 100, n: 1 }];
+    assert_eq!(store.prepare(rooms.into_iter()), Err(OutOfPages { n_needed: 2, n_free: 1 }));
     compute(&mut store, 1, &mut texts[1], 100, &[2; 28]).unwrap();
     // The other one is alone with its page now.
     compute(&mut store, 0, &mut texts[0], 70, &[3; 58]).unwrap();
     check(&store, &texts);
     assert_eq!(store.n_free_pages(), 0);
+}
+
+#[test]
+fn a_refused_batch_leaves_each_slot_where_its_positions_were_to_begin() {
+    let options =
+        StateOptions { n_slots: 3, n_ctx: 320, n_pages: 5, kv_type: KvType::F32, finds_prefixes: false };
+    let mut memory = memory(options, false);
+    let mut store = carve(options, false, &mut Arena::new(&mut memory));
+    let mut texts = [Vec::new(), Vec::new(), Vec::new()];
+    compute(&mut store, 0, &mut texts[0], 0, &[1; 100]).unwrap();
+    compute(&mut store, 1, &mut texts[1], 0, &[2; 150]).unwrap();
+    let rooms = |n| [Room { slot: 0, first: 100, n }, Room { slot: 1, first: 70, n: 1 }];
+    assert_eq!(store.prepare(rooms(93).into_iter()), Err(OutOfPages { n_needed: 2, n_free: 1 }));
+    texts[1].truncate(70);
+    check(&store, &texts);
+    // What a later slot forgets is there for an earlier one.
+    compute(&mut store, 1, &mut texts[1], 70, &[2; 80]).unwrap();
+    assert_eq!(store.n_free_pages(), 0);
+    let rooms = [Room { slot: 0, first: 100, n: 92 }, Room { slot: 1, first: 0, n: 1 }];
+    store.prepare(rooms.into_iter()).unwrap();
+    assert_eq!(store.n_free_pages(), 1);
+}
+
+#[test]
+fn a_refused_batch_leaves_the_checkpoints_and_the_plans_for_them() {
+    let options =
+        StateOptions { n_slots: 2, n_ctx: 256, n_pages: 3, kv_type: KvType::F32, finds_prefixes: false };
+    let mut memory = memory(options, true);
+    let mut store = carve(options, true, &mut Arena::new(&mut memory));
+    let mut text = Vec::new();
+    store.plan_checkpoint(0);
+    compute(&mut store, 0, &mut text, 0, &[1; 50]).unwrap();
+    store.plan_checkpoint(0);
+    let rooms = |n| [Room { slot: 0, first: 50, n: 7 }, Room { slot: 1, first: 0, n }];
+    assert_eq!(store.prepare(rooms(150).into_iter()), Err(OutOfPages { n_needed: 3, n_free: 2 }));
+    store.prepare(rooms(128).into_iter()).unwrap();
+    compute_in_room(&mut store, 0, &mut text, &[3; 7]);
+    store.commit(0, [Some(3); 7].into_iter());
+    assert_eq!(store.truncate(0, 56), 56, "the checkpoint that was planned");
+    // Without a plan, the one that was made stays.
+    store.abandon(1);
+    compute(&mut store, 0, &mut text, 56, &[4]).unwrap();
+    assert!(store.prepare([Room { slot: 0, first: 57, n: 199 }].into_iter()).is_err());
+    assert_eq!((store.len(0), store.truncate(0, 56)), (57, 56));
+}
+
+#[test]
+fn a_slot_that_becomes_another_text_forgets_that_a_checkpoint_was_planned() {
+    let options =
+        StateOptions { n_slots: 2, n_ctx: 64, n_pages: 2, kv_type: KvType::F32, finds_prefixes: false };
+    let mut memory = memory(options, true);
+    let becomes: [fn(&mut StateStore<'_>); 3] =
+        [|store| store.fork(1, 0), |store| _ = store.reuse(0, &[1, 2]), |store| _ = store.truncate(0, 0)];
+    for (index, become_another) in becomes.into_iter().enumerate() {
+        let mut store = carve(options, true, &mut Arena::new(&mut memory));
+        store.plan_checkpoint(0);
+        become_another(&mut store);
+        store.prepare([Room { slot: 0, first: 0, n: 2 }].into_iter()).unwrap();
+        assert!(store.recurrent(0, 1).checkpoint.is_none(), "case {index}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "slot 0 has recurrent layers")]
+fn recurrent_layers_cannot_begin_in_the_middle() {
+    let options =
+        StateOptions { n_slots: 1, n_ctx: 64, n_pages: 1, kv_type: KvType::F32, finds_prefixes: false };
+    let mut memory = memory(options, true);
+    let mut store = carve(options, true, &mut Arena::new(&mut memory));
+    compute(&mut store, 0, &mut Vec::new(), 0, &[1; 50]).unwrap();
+    let _ = store.prepare([Room { slot: 0, first: 20, n: 1 }].into_iter());
+}
+
+#[test]
+fn texts_that_begin_alike_share_pages_though_they_were_computed_at_once() {
+    let options =
+        StateOptions { n_slots: 3, n_ctx: 256, n_pages: 8, kv_type: KvType::F32, finds_prefixes: true };
+    let mut memory = memory(options, false);
+    let mut store = carve(options, false, &mut Arena::new(&mut memory));
+    let mut texts = [Vec::new(), Vec::new(), Vec::new()];
+    let alike: Vec<u32> = (0..128).collect();
+    let prompts = [7, 8].map(|last| [&alike[..], &[last; 20]].concat());
+    store.prepare([0, 1].map(|slot| Room { slot, first: 0, n: 148 }).into_iter()).unwrap();
+    for (slot, prompt) in prompts.iter().enumerate() {
+        compute_in_room(&mut store, slot, &mut texts[slot], prompt);
+        store.commit(slot, prompt.iter().copied().map(Some));
+    }
+    check(&store, &texts);
+    assert_eq!((store.n_free_pages(), &store.pages(0)[..2]), (4, &store.pages(1)[..2]));
+    // Where the first is gone, and something else in all free pages, the second is still found.
+    assert_eq!(store.truncate(0, 0), 0);
+    texts[0].clear();
+    compute(&mut store, 2, &mut texts[2], 0, &[9; 256]).unwrap();
+    compute(&mut store, 0, &mut texts[0], 0, &[10; 64]).unwrap();
+    assert_eq!((store.n_free_pages(), store.reuse(0, &prompts[0])), (0, 128));
+    texts[0] = alike;
+    check(&store, &texts);
 }
