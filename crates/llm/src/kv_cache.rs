@@ -50,14 +50,23 @@ impl KvType {
 const Q8_0_LEN: usize = 32;
 
 /// What one layer keeps of a position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KvShape {
     /// Heads that have keys and values of their own.
     pub n_head_kv: usize,
     /// Elements of one key.
     pub head_len_k: usize,
-    /// Elements of one value; 0 where values are the beginnings of keys.
+    /// Elements of one value.
     pub head_len_v: usize,
+    /// Whether values are the beginnings of keys, and not kept beside them.
+    pub values_in_keys: bool,
+}
+
+impl KvShape {
+    /// Elements of a value that are kept beside the key's.
+    fn stored_len_v(&self) -> usize {
+        if self.values_in_keys { 0 } else { self.head_len_v }
+    }
 }
 
 /// Positions of a page.
@@ -145,7 +154,7 @@ impl<'m> KvCache<'m> {
             places.push(Place { shape, first_key: page_len_k, first_value: page_len_v });
             let vectors = shape.n_head_kv.saturating_mul(PAGE_LEN);
             page_len_k = page_len_k.saturating_add(vectors.saturating_mul(shape.head_len_k));
-            page_len_v = page_len_v.saturating_add(vectors.saturating_mul(shape.head_len_v));
+            page_len_v = page_len_v.saturating_add(vectors.saturating_mul(shape.stored_len_v()));
         }
         let mut elements = |page_len: usize| {
             let len = page_len.saturating_mul(n_pages);
@@ -161,7 +170,7 @@ impl<'m> KvCache<'m> {
 
     /// Stores the keys and values of position number `row` of a page, of one layer.
     ///
-    /// `keys` is `[n_head_kv][head_len_k]`, `values` `[n_head_kv][head_len_v]`.
+    /// `keys` is `[n_head_kv][head_len_k]`, `values` `[n_head_kv][head_len_v]`, or empty where they are in the keys.
     ///
     /// # Panics
     ///
@@ -176,7 +185,8 @@ impl<'m> KvCache<'m> {
     ) {
         let place = &self.places[layer];
         assert!(page < self.n_pages && row < PAGE_LEN, "position {row} of page {page} of {}", self.n_pages);
-        let KvShape { n_head_kv, head_len_k, head_len_v } = place.shape;
+        let KvShape { n_head_kv, head_len_k, .. } = place.shape;
+        let head_len_v = place.shape.stored_len_v();
         assert_eq!((keys.len(), values.len()), (n_head_kv * head_len_k, n_head_kv * head_len_v));
         let first_key = page * self.page_len_k + place.first_key;
         let first_value = page * self.page_len_v + place.first_value;
@@ -200,7 +210,7 @@ impl<'m> KvCache<'m> {
         self.keys.pages(self.page_len_k, first_key + head * PAGE_LEN * shape.head_len_k)
     }
 
-    /// The values of one head.
+    /// The values of one head that are not in its keys.
     ///
     /// # Panics
     ///
@@ -208,7 +218,7 @@ impl<'m> KvCache<'m> {
     pub fn values(&self, layer: usize, head: usize) -> HeadPages<'_> {
         let Place { shape, first_value, .. } = &self.places[layer];
         assert!(head < shape.n_head_kv, "head {head} of {}", shape.n_head_kv);
-        self.values.pages(self.page_len_v, first_value + head * PAGE_LEN * shape.head_len_v)
+        self.values.pages(self.page_len_v, first_value + head * PAGE_LEN * shape.stored_len_v())
     }
 
     /// Makes page `to` a copy of page `from`.
@@ -267,8 +277,8 @@ mod tests {
 
     const N_PAGES: usize = 3;
     const SHAPES: [KvShape; 2] = [
-        KvShape { n_head_kv: 3, head_len_k: 2, head_len_v: 1 },
-        KvShape { n_head_kv: 1, head_len_k: 5, head_len_v: 0 },
+        KvShape { n_head_kv: 3, head_len_k: 2, head_len_v: 1, values_in_keys: false },
+        KvShape { n_head_kv: 1, head_len_k: 5, head_len_v: 3, values_in_keys: true },
     ];
 
     fn carve<'m>(n_pages: usize, kv_type: KvType, arena: &mut Arena<'m>) -> Result<KvCache<'m>, OutOfMemory> {
@@ -325,7 +335,7 @@ mod tests {
 
     #[test]
     fn blocks_of_32_keep_each_vector_to_half_a_step() {
-        let shape = KvShape { n_head_kv: 2, head_len_k: 64, head_len_v: 32 };
+        let shape = KvShape { n_head_kv: 2, head_len_k: 64, head_len_v: 32, values_in_keys: false };
         let carve = |arena: &mut Arena<'_>| {
             KvCache::carve([shape; 2].into_iter(), N_PAGES, KvType::Q8_0, arena).map(|_| arena.used_bytes())
         };
@@ -340,6 +350,10 @@ mod tests {
         cache.store(Kernels::scalar(), 1, (2, 5), &keys, &values);
         let found_keys = as_f32(cache.keys(1, 1), 2, 64);
         let found_values = as_f32(cache.values(1, 0), 2, 32);
+        cache.copy_page(2, 0);
+        // Other positions hold what was in the memory, which may be no number.
+        assert_eq!(as_f32(cache.keys(1, 1), 0, 64)[5 * 64..][..64], found_keys[5 * 64..][..64]);
+        assert_eq!(as_f32(cache.values(1, 0), 0, 32)[5 * 32..][..32], found_values[5 * 32..][..32]);
         for (given, found) in [(&keys[64..], &found_keys[5 * 64..]), (&values[..32], &found_values[5 * 32..])]
         {
             for (given, found) in given.chunks(32).zip(found.chunks(32)) {

@@ -337,6 +337,31 @@ fn a_query_that_sees_past_the_pages_is_refused() {
 }
 
 #[test]
+fn lengths_that_wrap_are_refused() {
+    let elements = [1.0; 100];
+    let refused = |stride, at, output_at| {
+        let vectors = Vectors { stride, ..in_order(&elements, 1) };
+        let attend = Attend {
+            q: &[1.0],
+            keys: vectors,
+            values: vectors,
+            head_len_k: 1,
+            head_len_v: 1,
+            scale: 1.0,
+            softcap: None,
+        };
+        let query = Query { at, output_at, end: 2, ..Query::default() };
+        let mut output = [0.0];
+        let run = || Kernels::scalar().attend_f32(&attend, &[query], &mut output);
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
+        panic.downcast_ref::<String>().unwrap().clone()
+    };
+    assert!(refused(usize::MAX, 0, 0).contains("at a distance of"));
+    assert!(refused(1, usize::MAX, 0).contains("of 1"));
+    assert!(refused(1, 0, usize::MAX).contains("into 1"));
+}
+
+#[test]
 fn where_the_pages_lie_changes_no_bit() {
     each_case(|kv, keys, values, q, scores, queries| {
         if kv != Kv::F32 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
-use llm::model::{Input, Model};
+use llm::model::{Config, Input, Model};
 use llm::parallel::{Serial, Workers};
 use llm::quant::Precision;
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span, SpanError};
@@ -23,12 +23,16 @@ fn repository_file(path: &str) -> PathBuf {
 /// The small model, as if it were trained for more positions.
 fn micro(n_ctx_train: u32) -> Vec<u8> {
     let mut file = std::fs::read(repository_file("../../test_models/micro.gguf")).unwrap();
-    let key = b"llama.context_length";
-    let key_at = file.windows(key.len()).position(|bytes| bytes == key).unwrap();
-    // The type lies between key and value.
-    let value_at = key_at + key.len() + size_of::<u32>();
-    file[value_at..][..size_of::<u32>()].copy_from_slice(&n_ctx_train.to_le_bytes());
+    set_number(&mut file, "llama.context_length", n_ctx_train);
     file
+}
+
+/// Writes a number in the place of another of the file.
+fn set_number(file: &mut [u8], key: &str, value: u32) {
+    // A key's length lies before it, the type between key and value.
+    let name = [&(key.len() as u64).to_le_bytes(), key.as_bytes()].concat();
+    let name_at = file.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    file[name_at + name.len() + size_of::<u32>()..][..size_of::<u32>()].copy_from_slice(&value.to_le_bytes());
 }
 
 /// Threads that are started for each piece of work.
@@ -226,11 +230,14 @@ fn texts_in_one_batch_have_the_logits_that_each_has_alone_in_every_family() {
 
 #[test]
 fn so_have_texts_of_several_blocks_of_positions() {
-    let file = micro(1024);
+    let mut file = micro(1024);
+    // Heads of 32 elements, which a cache of Q8_0 can hold.
+    set_number(&mut file, "llama.attention.head_count", 2);
+    set_number(&mut file, "llama.attention.head_count_kv", 1);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let model = Arc::new(Model::load(&gguf).unwrap());
     let mut random = Random(5);
-    for (n_workers, kv_type) in [(1, KvType::F16), (2, KvType::F32), (3, KvType::F16), (4, KvType::F16)] {
+    for (n_workers, kv_type) in [(1, KvType::F16), (2, KvType::F32), (3, KvType::Q8_0), (4, KvType::F16)] {
         let texts = [200, 65, 1, 64, 131].map(|len| text(&mut random, len, model.config().n_vocab));
         check(&model, Kernels::detect(), n_workers, kv_type, &texts, &mut random);
     }
@@ -388,4 +395,28 @@ fn a_batch_that_cannot_be_is_refused_and_changes_nothing() {
         assert_eq!([runner.len(0), runner.len(1)], [2, 0]);
         assert!(runner.run(&[span(0, 2, &[3], Logits::Last)], &mut go_on).unwrap() == want);
     });
+}
+
+#[test]
+fn options_that_do_not_suit_are_refused_by_name() {
+    let path = repository_file("tests/golden/architectures/deepseek2.gguf");
+    let mut file = std::fs::read(path).unwrap();
+    // Keys of 32 elements, whose first 16 are the values.
+    set_number(&mut file, "deepseek2.rope.dimension_count", 16);
+    set_number(&mut file, "deepseek2.attention.key_length_mla", 28);
+    let config = Config::from_gguf(&Gguf::parse(&file, file.len() as u64).unwrap()).unwrap();
+    let error = |options| Runner::required_bytes(&config, &options).map(drop).unwrap_err();
+    assert_eq!(
+        error(options(1, 8, 8, 1, KvType::Q8_0)),
+        SessionError::HeadLength { head_len: 16, block_len: 32 }
+    );
+    let good = options(1, 8, 8, 1, KvType::F16);
+    assert!(Runner::required_bytes(&config, &good).is_ok());
+    let with = |n_slots, n_pages| {
+        let state = StateOptions { n_slots, n_pages, ..good.state };
+        RunnerOptions { state, ..good }
+    };
+    assert_eq!(error(with(0, 1)), SessionError::StateLength { n_slots: 0, n_pages: 1 });
+    let n_pages = StateOptions::MAX_PAGES + 1;
+    assert_eq!(error(with(1, n_pages)), SessionError::StateLength { n_slots: 1, n_pages });
 }

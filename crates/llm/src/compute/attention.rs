@@ -1,8 +1,8 @@
 //! Scaled dot-product attention of a batch (Vaswani et al. 2017), divided among cores.
 //!
-//! A batch is a list of spans, each of which attends to its own sequence. The heads that share their keys and values are taken together, a few at a time, and where they are
-//! few, several positions with them: each key and value is then loaded once for all of them. The
-//! computation is [`Kernels`](crate::simd::Kernels)'.
+//! A batch is a list of spans, each of which attends to its own sequence. The heads that share their keys and
+//! values are taken together, a few at a time, and where they are few, several positions with them: each key and
+//! value is then loaded once for all of them. The computation is [`Kernels`](crate::simd::Kernels)'.
 
 use core::ops::Range;
 

@@ -476,6 +476,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_family_has_parallel_mixers_and_layers_with_two_sequence_mixers() {
+        // The forward pass has one buffer for both.
+        for Architecture { name, block, recurrence, .. } in ARCHITECTURES {
+            let has_both =
+                recurrence.is_some_and(|recurrence| recurrence.layers == RecurrentLayers::BesideAttention);
+            assert!(!has_both || matches!(block, Block::Sequential | Block::PostNorm), "{name}");
+        }
+    }
+
+    #[test]
     fn every_family_is_found_by_its_own_name_only() {
         for architecture in ARCHITECTURES {
             assert_eq!(Architecture::from_name(architecture.name), Some(architecture));

@@ -1,8 +1,8 @@
 //! The forward pass: token ids in, logits out.
 //!
 //! [`Forward::run`] is one straight function in the order of the papers; the mixers of a layer have
-//! files of their own (`attention`, `feed_forward`, `experts`). A
-//! batch is any number of [`Span`]s: prompts, parts of prompts, or one generated token of each of many texts.
+//! files of their own (`attention`, `latent_attention`, `recurrent`, `feed_forward`, `experts`), as has what
+//! some families add to each layer (`per_layer_input`). A batch is any number of [`Span`]s: prompts, parts of prompts, or one generated token of each of many texts.
 
 use super::Model;
 use super::architecture::Block;
@@ -87,6 +87,7 @@ impl Forward<'_, '_> {
                     self.recurrent(weights, batch, block, state, workspace.lend());
                 }
                 Mixer::Both(attention, weights) => {
+                    // Free: a family whose mixers are parallel has no layers with both.
                     let beside = &mut parallel_block[..n_stream];
                     beside.copy_from_slice(block);
                     self.head_attention(attention, batch, block, state, angles, workspace.lend());

@@ -41,7 +41,8 @@ pub enum Sight {
 impl HeadsConfig {
     /// What the cache keeps of a position.
     pub fn kv_shape(&self) -> KvShape {
-        KvShape { n_head_kv: self.n_head_kv, head_len_k: self.head_len_k, head_len_v: self.head_len_v }
+        let HeadsConfig { n_head_kv, head_len_k, head_len_v, .. } = *self;
+        KvShape { n_head_kv, head_len_k, head_len_v, values_in_keys: false }
     }
 }
 

@@ -66,8 +66,18 @@ impl LatentConfig {
     pub fn kv_shape(&self) -> KvShape {
         let n_head_kv = self.n_head_kv();
         match self.is_expanded {
-            true => KvShape { n_head_kv, head_len_k: self.head_len_k, head_len_v: self.head_len_v },
-            false => KvShape { n_head_kv, head_len_k: self.kv_lora_rank + self.n_rot, head_len_v: 0 },
+            true => KvShape {
+                n_head_kv,
+                head_len_k: self.head_len_k,
+                head_len_v: self.head_len_v,
+                values_in_keys: false,
+            },
+            false => KvShape {
+                n_head_kv,
+                head_len_k: self.kv_lora_rank + self.n_rot,
+                head_len_v: self.kv_lora_rank,
+                values_in_keys: true,
+            },
         }
     }
 }

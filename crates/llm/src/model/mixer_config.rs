@@ -94,11 +94,10 @@ impl LayerState {
     pub fn kv_shape(&self) -> KvShape {
         match self {
             LayerState::Kv(shape) | LayerState::KvAndRecurrent(shape, _) => *shape,
-            LayerState::None | LayerState::SharedWith(_) | LayerState::Recurrent(_) => {
-                KvShape { n_head_kv: 0, head_len_k: 0, head_len_v: 0 }
-            }
+            LayerState::None | LayerState::SharedWith(_) | LayerState::Recurrent(_) => KvShape::default(),
         }
     }
+
     /// The state that is replaced at each position; nothing where there is none.
     pub fn recurrent_shape(&self) -> RecurrentShape {
         match self {

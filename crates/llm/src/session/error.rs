@@ -5,7 +5,7 @@ use core::fmt;
 use crate::arena::OutOfMemory;
 use crate::model::ModelError;
 use crate::sampling::SamplingError;
-use crate::state::OutOfPages;
+use crate::state::{OutOfPages, StateOptions};
 use crate::tokenizer::TokenizerError;
 
 /// Why a session cannot be made, or a step of it not be taken.
@@ -17,6 +17,13 @@ pub enum SessionError {
         n_ctx: usize,
         /// Positions that the model was trained for.
         n_ctx_train: usize,
+    },
+    /// State of no sequence, or of more pages than can be numbered.
+    StateLength {
+        /// Sequences asked for.
+        n_slots: usize,
+        /// Pages asked for.
+        n_pages: usize,
     },
     /// A batch longer than the context, or of no tokens.
     BatchLength {
@@ -214,6 +221,13 @@ impl fmt::Display for SessionError {
                 write!(
                     f,
                     "context of {n_ctx} positions, expected 1 to {n_ctx_train}, which the model was trained for"
+                )
+            }
+            SessionError::StateLength { n_slots, n_pages } => {
+                write!(
+                    f,
+                    "{n_slots} slots and {n_pages} pages, expected at least 1 slot and at most {} pages",
+                    StateOptions::MAX_PAGES
                 )
             }
             SessionError::BatchLength { n_batch, n_ctx } => {

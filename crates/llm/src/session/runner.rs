@@ -46,7 +46,10 @@ pub struct Runner<'m> {
 impl RunnerOptions {
     /// Whether they suit a model.
     pub(super) fn check(&self, config: &Config) -> Result<(), SessionError> {
-        let StateOptions { n_ctx, kv_type, .. } = self.state;
+        let StateOptions { n_slots, n_ctx, n_pages, kv_type, .. } = self.state;
+        if n_slots == 0 || n_pages > StateOptions::MAX_PAGES {
+            return Err(SessionError::StateLength { n_slots, n_pages });
+        }
         if !(1..=config.n_ctx_train).contains(&n_ctx) {
             return Err(SessionError::ContextLength { n_ctx, n_ctx_train: config.n_ctx_train });
         }

@@ -1,9 +1,10 @@
 //! Scaled dot-product attention of a few queries that share their keys and values.
 //!
-//! Positions are taken in blocks, each of which can lie anywhere ([`Vectors`]). The output is kept relative to the largest score so far and
-//! rescaled when a block brings a larger one (Milakov and Gimelshein 2018), so that no buffer grows
-//! with the context. Blocks begin at multiples of their length whatever is visible, and every sum has
-//! its order, so that a query's output does not depend on which others it is computed with:
+//! Positions are taken in blocks, each of which can lie anywhere ([`Vectors`]). The output is kept relative to the
+//! largest score so far and rescaled when a block brings a larger one (Milakov and Gimelshein 2018), so that no buffer
+//! grows with the context. Blocks end at multiples of their length whatever is visible (the first begins where the first
+//! query sees something, the last ends where the last sees nothing more), and every sum has its order, so that a
+//! query's output does not depend on which others it is computed with:
 //!
 //! - a product of query and key is the dot product of [`scalar`](super::scalar);
 //! - weights `exp(score - max)` are added up in the order of positions;
@@ -35,16 +36,26 @@ pub struct Vectors<'c, E> {
 }
 
 impl<'c, E> Vectors<'c, E> {
-    /// The vectors of `n` positions of a page from `position` on, `len` elements of the last.
+    /// The vectors of `n` positions of one page from `position` on, `len` elements of the last. Their extent was checked
+    /// ([`Attend::check`]).
     ///
     /// # Panics
     ///
-    /// If they do not lie in a page, or the page not in `elements`.
+    /// If `elements` ends before them.
     #[inline(always)]
     pub(super) fn of(&self, position: usize, n: usize, len: usize) -> &'c [E] {
+        debug_assert!(position % BLOCK_LEN + n <= BLOCK_LEN, "{n} positions from {position}");
         let page = self.pages[position / BLOCK_LEN] as usize;
         let at = page * self.page_len + self.first + position % BLOCK_LEN * self.stride;
         &self.elements[at..][..(n - 1) * self.stride + len]
+    }
+}
+
+impl<E> Vectors<'_, E> {
+    /// Elements from the first of a page's vectors to the end of the last one's `len` elements; none if there is no such
+    /// number.
+    fn extent(&self, len: usize) -> Option<usize> {
+        (BLOCK_LEN - 1).checked_mul(self.stride)?.checked_add(len)
     }
 }
 
@@ -142,16 +153,22 @@ pub trait Arithmetic<V, E> {
 }
 
 impl<E: Elements> Attend<'_, E> {
-    /// Makes sure that all queries and outputs lie within their slices, and that all positions have pages.
+    /// Makes sure that all queries and outputs lie within their slices, that all positions have pages, and that what is
+    /// computed of a page's length is no wrapped number.
     fn check(&self, queries: &[Query], output_len: usize) {
         assert!(queries.len() <= MAX_QUERIES, "{} queries", queries.len());
         assert!(self.head_len_k.is_multiple_of(E::LEN) && self.head_len_v.is_multiple_of(E::LEN));
+        for (vectors, len) in [(&self.keys, self.head_len_k), (&self.values, self.head_len_v)] {
+            assert!(vectors.extent(len).is_some(), "{len} elements at a distance of {}", vectors.stride);
+        }
+        let is_within = |at: usize, len, end: usize| end.checked_sub(len).is_some_and(|most| at <= most);
         for query in queries {
             assert!(query.first < query.end, "{query:?} sees nothing");
-            assert!(query.at + self.head_len_k <= self.q.len(), "{query:?} of {}", self.q.len());
-            assert!(query.output_at + self.head_len_v <= output_len, "{query:?} into {output_len}");
+            assert!(is_within(query.at, self.head_len_k, self.q.len()), "{query:?} of {}", self.q.len());
+            assert!(is_within(query.output_at, self.head_len_v, output_len), "{query:?} into {output_len}");
             for vectors in [&self.keys, &self.values] {
-                assert!(query.end <= vectors.pages.len() * BLOCK_LEN, "{query:?} of {}", vectors.pages.len());
+                let n_pages = vectors.pages.len();
+                assert!(query.end.div_ceil(BLOCK_LEN) <= n_pages, "{query:?} of {n_pages}");
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
 //! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
-//! result among cores. What is not a matrix product is written once, in `elementwise`, `attend` and
-//! `single_attention`, over the vectors (`lanes`) of each set.
+//! result among cores. What is not a matrix product is written once, in `elementwise`, `attend`,
+//! `single_attention` and `recurrence`, over the vectors (`lanes`) of each set.
 //!
 //! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
 //! function multiplies which matrix.

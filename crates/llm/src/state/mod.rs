@@ -32,7 +32,7 @@ pub struct StateOptions {
     pub n_slots: usize,
     /// Positions of each at most.
     pub n_ctx: usize,
-    /// Pages that all of them share.
+    /// Pages that all of them share, up to [`MAX_PAGES`](Self::MAX_PAGES).
     pub n_pages: usize,
     /// The number format of keys and values.
     pub kv_type: KvType,
@@ -76,6 +76,9 @@ pub struct OutOfPages {
 }
 
 impl StateOptions {
+    /// Most pages that a store can have.
+    pub const MAX_PAGES: usize = u32::MAX as usize;
+
     /// Pages of a sequence of `n_positions`.
     pub fn pages_of(n_positions: usize) -> usize {
         n_positions.div_ceil(PAGE_LEN)
@@ -88,6 +91,10 @@ impl<'m> StateStore<'m> {
     /// # Errors
     ///
     /// [`OutOfMemory`] if either is too small.
+    ///
+    /// # Panics
+    ///
+    /// If there are to be more pages than [`StateOptions::MAX_PAGES`].
     pub fn carve(
         shapes: impl ExactSizeIterator<Item = KvShape>,
         recurrent_shapes: impl ExactSizeIterator<Item = RecurrentShape> + Clone,
@@ -95,6 +102,7 @@ impl<'m> StateStore<'m> {
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
         let StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes } = options;
+        assert!(n_pages <= StateOptions::MAX_PAGES, "{n_pages} pages");
         let kv = KvCache::carve(shapes, n_pages, kv_type, arena)?;
         let pages = Pages::carve(n_pages, arena)?;
         let prefixes = PrefixIndex::carve(if finds_prefixes { n_pages } else { 0 }, arena)?;

@@ -1,8 +1,8 @@
 //! Recurrent sequence mixers: what they know of the positions before is a state of fixed size.
 //!
-//! A file each has the plain recurrence and its paper. All go through each span of a batch token by token, so that a text gives the
-//! same bits in batches of any length. Heads, or blocks of channels, are divided among the cores: each is gone through
-//! by one core, in order.
+//! A file each has the plain recurrence and its paper. All go through each span of a batch token by token, so that a
+//! text gives the same bits in batches of any length. Heads, or blocks of channels, are divided among the cores: each
+//! is gone through by one core, in order.
 
 mod convolution;
 mod delta_net;
