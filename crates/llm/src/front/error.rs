@@ -19,7 +19,7 @@ pub enum FrontError {
     Sampling(SamplingError),
     /// The prompt cannot be computed, or the logits are not numbers.
     Session(SessionError),
-    /// The heap has no room for the output.
+    /// The heap has no room for the output, or the numbers of so many runs.
     OutOfHeap {
         /// Bytes that were asked for.
         needed_bytes: usize,
@@ -37,7 +37,10 @@ impl fmt::Display for FrontError {
             Self::Sampling(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
             Self::OutOfHeap { needed_bytes } => {
-                write!(f, "the heap has no {needed_bytes} bytes for the output; ask for fewer tokens")
+                write!(
+                    f,
+                    "the heap has no {needed_bytes} bytes for what was asked for; ask for fewer tokens or runs"
+                )
             }
         }
     }
