@@ -3,7 +3,7 @@
 //! [`Compute`] is who computes: the instruction set, the cores and the precision. Its methods take activations
 //! `[n_tokens][width]` and give the same bits whatever the cores, and for each token whatever its batch.
 //!
-//! Neighbours: [`quant`](crate::quant) and [`simd`](crate::simd) multiply, [`parallel`](crate::parallel) divides
+//! Neighbours: [`quant`](crate::quant) and [`simd`](crate::simd) multiply, [`parallel`] divides
 //! among cores; [`model`](crate::model) says what is computed.
 
 use core::ops::Range;

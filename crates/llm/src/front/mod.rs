@@ -1,8 +1,8 @@
 //! The front: what can be asked of a model, and what comes back.
 //!
 //! The kernel's shell and the host program make the same [`Request`]s, and a [`Responder`] answers them with
-//! [`Event`]s and a [`Report`]. What both can measure is in [`bench`](self::bench), what both show of a
-//! computation in [`trace`](self::trace).
+//! [`Event`]s and a [`Report`]. What both can measure is in [`bench`](mod@self::bench), what both show of a
+//! computation in [`trace`].
 //!
 //! Neighbours: [`session`](crate::session) computes the tokens, [`chat`](crate::chat) makes prompts of conversations.
 

@@ -190,7 +190,8 @@ impl Kernels {
     ///
     /// # Panics
     ///
-    /// If there are more than [`MAX_QUERIES`], one sees nothing, or something lies outside of its slice.
+    /// If there are more than [`MAX_QUERIES`](super::attend::MAX_QUERIES), one sees nothing, or something lies
+    /// outside of its slice.
     pub fn attend_f32(&self, attend: &Attend<'_, f32>, queries: &[Query], output: &mut [f32]) {
         (self.attend.f32)(attend, queries, output);
     }
