@@ -98,6 +98,10 @@ impl Console for PipedConsole<'_> {
         self.console.expect_person();
     }
 
+    fn take_loss(&mut self) -> bool {
+        self.console.take_loss()
+    }
+
     fn shutdown_request(&self) -> Option<KeyAction> {
         self.console.shutdown_request()
     }

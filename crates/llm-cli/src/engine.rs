@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, ValueEnum};
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
 use llm::front::{Prompter, Responder};
 use llm::kv_cache::KvType;
 use llm::model::{Config, Model};
@@ -14,7 +14,7 @@ use llm::session::{Session, SessionOptions};
 use llm::simd::Kernels;
 
 use crate::model_file::ModelFile;
-use crate::thread_pool::{MAX_THREADS, ThreadPool};
+use crate::thread_pool::ThreadPool;
 
 /// Positions that the forward pass takes at once; a longer prompt is cut into such batches.
 const N_BATCH: usize = 512;
@@ -32,33 +32,16 @@ pub struct EngineArguments {
     #[arg(long)]
     exact: bool,
 
-    #[arg(long, default_value = "f16", hide_default_value = true)]
-    kv_type: KvTypeName,
+    #[arg(long, default_value = "f16", hide_default_value = true, value_parser = kv_type)]
+    kv_type: KvType,
 
     #[arg(long, value_parser = positive)]
     ctx: Option<usize>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum KvTypeName {
-    F16,
-    F32,
-    #[value(name = "q8_0")]
-    Q8_0,
-}
-
 impl EngineArguments {
-    /// Starts the threads.
-    pub fn workers(&self) -> Result<ThreadPool> {
-        let count = match self.threads {
-            Some(count) => count,
-            None => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS),
-        };
-        ThreadPool::new(count).with_context(|| format!("cannot start {count} threads"))
-    }
-
     /// The instruction set asked for, or the fastest that this CPU has.
-    pub fn kernels(&self) -> Result<&'static Kernels> {
+    fn kernels(&self) -> Result<&'static Kernels> {
         let Some(name) = &self.kernels else {
             return Ok(Kernels::detect());
         };
@@ -70,7 +53,7 @@ impl EngineArguments {
 
     /// Starts the threads and opens a model, its weights packed for the instruction set.
     pub fn open(&self, path: &Path) -> Result<Opened> {
-        let workers = self.workers()?;
+        let workers = ThreadPool::of(self.threads)?;
         let kernels = self.kernels()?;
         let mut file = ModelFile::open(path)?;
         file.pack(kernels, &workers)?;
@@ -87,11 +70,7 @@ impl EngineArguments {
             n_ctx,
             n_batch,
             n_logits: n_logits.clamp(1, n_batch),
-            kv_type: match self.kv_type {
-                KvTypeName::F16 => KvType::F16,
-                KvTypeName::F32 => KvType::F32,
-                KvTypeName::Q8_0 => KvType::Q8_0,
-            },
+            kv_type: self.kv_type,
             precision: if self.exact { Precision::Exact } else { Precision::Quantized },
         }
     }
@@ -172,6 +151,11 @@ impl SessionMemory {
         let start = self.bytes.as_ptr().align_offset(Self::ALIGN_BYTES);
         &mut self.bytes[start..start + self.len_bytes]
     }
+}
+
+/// Parses the name of a number format.
+fn kv_type(name: &str) -> Result<KvType, String> {
+    KvType::from_name(name).ok_or_else(|| String::from("expected f16, f32 or q8_0"))
 }
 
 /// A count that must not be 0.

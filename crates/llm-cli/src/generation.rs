@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result};
 use clap::Args;
 use llm::front::options::{MAX_SPECULATED, MaxTokens};
-use llm::front::{Event, Prompt, Report, Request};
+use llm::front::{Event, Prompt, Report, Request, trace};
+use llm::gguf::Gguf;
 use llm::sampling::{SamplingConfig, SamplingRequest, Seed};
 use llm::session::FinishReason;
 
@@ -56,9 +57,15 @@ impl GenerationArguments {
         self.n
     }
 
-    /// Whether more is to be shown than the text.
-    pub fn verbose(&self) -> bool {
-        self.verbose
+    /// Shows the magnitudes of a model's weights, if the options ask for it.
+    pub fn show_weights(&self, gguf: &Gguf<'_>) {
+        if self.verbose {
+            // Nothing breaks off here.
+            let _ = trace::weight_magnitudes(gguf, &mut |line| {
+                complain(&line.to_string());
+                ControlFlow::Continue(())
+            });
+        }
     }
 
     /// What the options ask for. A random seed is shown.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use anyhow::Context;
 use llm::parallel::Workers;
 use team::{Team, Waiting};
 
@@ -30,6 +31,16 @@ struct Shared {
 }
 
 impl ThreadPool {
+    /// A pool of as many threads as asked for, or as this machine has cores.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(asked: Option<usize>) -> anyhow::Result<Self> {
+        let by_cores = || thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let count = asked.unwrap_or_else(by_cores);
+        Self::new(count).with_context(|| format!("cannot start {count} threads"))
+    }
+
     /// A pool in which `count` threads take part, the caller among them.
     ///
     /// # Errors

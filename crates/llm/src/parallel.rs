@@ -48,6 +48,11 @@ impl<'w> Limited<'w> {
     pub fn new(workers: &'w dyn Workers, most: usize) -> Self {
         Self { workers, most: most.max(1) }
     }
+
+    /// How many take part at most.
+    pub fn most(&self) -> usize {
+        self.most
+    }
 }
 
 impl Workers for Limited<'_> {

@@ -1,8 +1,9 @@
 //! How many positions are computed at once changes nothing but the time it takes, nor does a batch that was
 //! broken off.
 
+mod micro;
+
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use llm::gguf::Gguf;
@@ -12,21 +13,7 @@ use llm::parallel::Serial;
 use llm::quant::Precision;
 use llm::session::{Logits, Session, SessionError, SessionOptions};
 use llm::simd::Kernels;
-
-fn repository_file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// The small model, as if it were trained for more positions.
-fn micro(n_ctx_train: u32) -> Vec<u8> {
-    let mut file = std::fs::read(repository_file("../../test_models/micro.gguf")).unwrap();
-    let key = b"llama.context_length";
-    let key_at = file.windows(key.len()).position(|bytes| bytes == key).unwrap();
-    // The type lies between key and value.
-    let value_at = key_at + key.len() + size_of::<u32>();
-    file[value_at..][..size_of::<u32>()].copy_from_slice(&n_ctx_train.to_le_bytes());
-    file
-}
+use micro::{micro, repository_file};
 
 /// Calls `work` with a session whose memory holds no number at first.
 fn with_session<T>(

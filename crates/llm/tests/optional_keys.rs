@@ -563,6 +563,27 @@ fn biases_can_be_apart_though_the_weights_are_together() {
 }
 
 #[test]
+fn a_layer_that_shares_keys_and_values_has_as_many_heads_of_them_and_ignores_its_own() {
+    let case = case("gemma4-shared-kv");
+    let file = case.file();
+    let gguf = file.gguf();
+    let more = Edited::new(&file).set("attention.head_count_kv", Set::Numbers(vec![2, 2, 2, 2, 4, 2]));
+    let refused = more.logits(&case.tokens).unwrap_err();
+    assert!(refused.contains("as many as the layer has whose keys and values are shared"), "{refused}");
+    // Queries of layer 4 in one tensor with keys and values that nobody uses.
+    let query = gguf.tensor("blk.4.attn_q.weight").unwrap();
+    let mut data = gguf.tensor_data(query).unwrap().to_vec();
+    data.resize(2 * data.len(), 0);
+    let mut fused = *query;
+    fused.dims[1] *= 2;
+    let fused = Edited::new(&file)
+        .without_tensor("4.attn_q.weight")
+        .tensor("blk.4.attn_qkv.weight", &fused, data)
+        .logits(&case.tokens);
+    assert_eq!(fused, Edited::new(&file).logits(&case.tokens));
+}
+
+#[test]
 fn a_model_that_embeds_by_its_output_matrix_has_no_other() {
     let case = case("codeshell");
     let file = case.file();

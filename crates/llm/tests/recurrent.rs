@@ -13,26 +13,15 @@ use llm::simd::Kernels;
 use llm::state::StateOptions;
 
 mod golden_models;
+mod threads;
 
 use golden_models::{FileBytes, cases};
+use threads::Threads;
 
 /// One model of each mixer, and of each way in which mixers share a model.
 const CASES: [&str; 8] =
     ["mamba", "mamba-normalised", "mamba2", "jamba", "granitehybrid", "falcon-h1", "qwen35", "lfm2"];
 const N_CTX: usize = 40;
-
-/// Cores that are threads.
-struct Threads(usize);
-
-impl Workers for Threads {
-    fn count(&self) -> usize {
-        self.0
-    }
-
-    fn run(&self, job: &(dyn Fn() + Sync)) {
-        std::thread::scope(|scope| (0..self.0).for_each(|_| drop(scope.spawn(job))));
-    }
-}
 
 /// Calls `work` with a session whose memory holds no number at first.
 fn with_session<T>(

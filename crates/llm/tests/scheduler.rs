@@ -1,10 +1,11 @@
 //! Whatever else is computed with a text and in which order, its answer and its logits are those that it has alone.
 
+mod micro;
 mod random;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use llm::gguf::Gguf;
@@ -17,41 +18,12 @@ use llm::scheduler::{Counts, Finish, Output, Scheduler, SchedulerError, Submissi
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
+use micro::{micro, repository_file};
 use random::Random;
+use threads::Threads;
 
 /// As a program for aarch64 the tests run under an emulator, where each schedule takes many times as long.
 const EMULATED: bool = cfg!(target_arch = "aarch64");
-
-fn repository_file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// The small model, as if it were trained for more positions.
-fn micro(n_ctx_train: u32) -> Vec<u8> {
-    let mut file = std::fs::read(repository_file("../../test_models/micro.gguf")).unwrap();
-    let key = b"llama.context_length";
-    let key_at = file.windows(key.len()).position(|bytes| bytes == key).unwrap();
-    // The type lies between key and value.
-    let value_at = key_at + key.len() + size_of::<u32>();
-    file[value_at..][..size_of::<u32>()].copy_from_slice(&n_ctx_train.to_le_bytes());
-    file
-}
-
-/// Threads that are started for each piece of work.
-struct Threads(usize);
-
-impl Workers for Threads {
-    fn count(&self) -> usize {
-        self.0
-    }
-
-    fn run(&self, job: &(dyn Fn() + Sync)) {
-        std::thread::scope(|scope| {
-            (1..self.0).for_each(|_| drop(scope.spawn(job)));
-            job();
-        });
-    }
-}
 
 fn options(n_slots: usize, n_ctx: usize, n_pages: usize, n_batch: usize) -> RunnerOptions {
     let state = StateOptions { n_slots, n_ctx, n_pages, kv_type: KvType::F32, finds_prefixes: true };
@@ -296,6 +268,25 @@ fn what_cannot_be_computed_is_refused() {
         assert_eq!(submit(&[id]), Err(SubmitError::TokenId { id, n_vocab }));
         assert_eq!(submit(&[1; 129]), Err(SubmitError::PromptTooLong { n_tokens: 129, n_positions: 128 }));
         assert_eq!(submit(&[1; 128]), Ok(()));
-        assert_eq!(submit(&[1]), Err(SubmitError::QueueFull { n_waiting: 1 }));
+        // The first of two gets the slot at the next step.
+        assert_eq!(submit(&[1]), Ok(()));
+        assert_eq!(submit(&[1]), Err(SubmitError::QueueFull { n_waiting: 2 }));
+    });
+    with_runner(&model, Kernels::detect(), &Serial, options(1, 64, 1, 8), |runner| {
+        let mut scheduler = Scheduler::new(runner, 0).unwrap();
+        let submission = || Submission {
+            prompt: &[1],
+            max_tokens: 2,
+            sampler: Sampler::new(SamplingConfig::default(), n_vocab).unwrap(),
+        };
+        let step = |scheduler: &mut Scheduler<'_>| {
+            scheduler.step(&mut || ControlFlow::Continue(()), &mut |_, _| ControlFlow::Continue(()))
+        };
+        // Nobody waits, but who finds a free slot is taken.
+        assert!(scheduler.submit(submission()).is_ok());
+        assert_eq!(step(&mut scheduler), Ok(1));
+        assert_eq!(scheduler.submit(submission()), Err(SubmitError::QueueFull { n_waiting: 0 }));
+        assert_eq!(step(&mut scheduler), Ok(1));
+        assert!(scheduler.submit(submission()).is_ok());
     });
 }

@@ -1,11 +1,13 @@
 //! Matrix products of every kernel set against a product in f64 of the dequantised weights.
 
 mod random;
+mod threads;
 
 use llm::parallel::{Serial, Workers};
 use llm::quant::{Activations, GgmlType, Matrix, Precision, activation_bytes, matmul, quantize};
 use llm::simd::Kernels;
 use random::Random;
+use threads::Threads;
 
 const TYPES: &[GgmlType] = {
     use GgmlType::*;
@@ -20,23 +22,6 @@ const BLOCKS: &[GgmlType] = {
         IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ4_XS, TQ1_0, TQ2_0,
     ]
 };
-
-/// Four threads that claim shares at the same time.
-struct Threads;
-
-impl Workers for Threads {
-    fn count(&self) -> usize {
-        4
-    }
-
-    fn run(&self, job: &(dyn Fn() + Sync)) {
-        std::thread::scope(|scope| {
-            for _ in 0..self.count() {
-                scope.spawn(job);
-            }
-        });
-    }
-}
 
 fn product(
     kernels: &Kernels,
@@ -140,7 +125,7 @@ fn workers_change_nothing() {
             let w = Matrix::new(ty, rows, cols, &bytes).unwrap();
             let x = random.normals(n_tokens * cols);
             let alone = product(kernels, &Serial, &w, &x, Precision::Quantized);
-            let together = product(kernels, &Threads, &w, &x, Precision::Quantized);
+            let together = product(kernels, &Threads(4), &w, &x, Precision::Quantized);
             assert_eq!(alone, together, "{kernels:?} {ty}");
         }
     }

@@ -1,9 +1,10 @@
 //! Several texts in one batch: each has the logits, to the bit, that it has alone.
 
+mod micro;
 mod random;
+mod threads;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use llm::gguf::Gguf;
@@ -14,42 +15,9 @@ use llm::quant::Precision;
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span, SpanError};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
+use micro::{micro, repository_file, set_number};
 use random::Random;
-
-fn repository_file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// The small model, as if it were trained for more positions.
-fn micro(n_ctx_train: u32) -> Vec<u8> {
-    let mut file = std::fs::read(repository_file("../../test_models/micro.gguf")).unwrap();
-    set_number(&mut file, "llama.context_length", n_ctx_train);
-    file
-}
-
-/// Writes a number in the place of another of the file.
-fn set_number(file: &mut [u8], key: &str, value: u32) {
-    // A key's length lies before it, the type between key and value.
-    let name = [&(key.len() as u64).to_le_bytes(), key.as_bytes()].concat();
-    let name_at = file.windows(name.len()).position(|bytes| bytes == name).unwrap();
-    file[name_at + name.len() + size_of::<u32>()..][..size_of::<u32>()].copy_from_slice(&value.to_le_bytes());
-}
-
-/// Threads that are started for each piece of work.
-struct Threads(usize);
-
-impl Workers for Threads {
-    fn count(&self) -> usize {
-        self.0
-    }
-
-    fn run(&self, job: &(dyn Fn() + Sync)) {
-        std::thread::scope(|scope| {
-            (1..self.0).for_each(|_| drop(scope.spawn(job)));
-            job();
-        });
-    }
-}
+use threads::Threads;
 
 fn go_on() -> ControlFlow<()> {
     ControlFlow::Continue(())

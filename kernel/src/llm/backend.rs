@@ -100,7 +100,7 @@ pub trait InferenceBackend: Send {
     ///
     /// # Errors
     /// [`BackendError::NotLoaded`].
-    fn with_gguf(&self, look: &mut dyn FnMut(&Gguf<'_>)) -> Result<(), BackendError>;
+    fn with_gguf(&self, look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>) -> Result<(), BackendError>;
 
     /// Makes the chat format of this name, or else the one that the model's file brings, ready, so that one that
     /// cannot be used is refused before anything is said.

@@ -67,7 +67,7 @@ impl InferenceBackend for StubBackend {
         None
     }
 
-    fn with_gguf(&self, _look: &mut dyn FnMut(&Gguf<'_>)) -> Result<(), BackendError> {
+    fn with_gguf(&self, _look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>) -> Result<(), BackendError> {
         Err(BackendError::NotLoaded)
     }
 

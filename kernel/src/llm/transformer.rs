@@ -104,8 +104,12 @@ impl TransformerBackend {
     pub fn load_model(&mut self, path: &str) -> Result<(), BackendError> {
         self.load(path, EngineOptions::default(), &mut |_| ControlFlow::Continue(()))?;
         if self.verbose {
-            let show = &mut |line: core::fmt::Arguments<'_>| log::info!("{line}");
-            self.with_gguf(&mut |gguf| trace::weight_magnitudes(gguf, show))?;
+            self.with_gguf(&mut |gguf| {
+                trace::weight_magnitudes(gguf, &mut |line| {
+                    log::info!("{line}");
+                    ControlFlow::Continue(())
+                })
+            })?;
         }
         Ok(())
     }
@@ -205,7 +209,7 @@ impl TransformerBackend {
         let start_us = clock_us();
         let disk = self.catalog.disk(file);
         let disk_identity = disk.identity();
-        read_weights(disk, packer, &mut weights, &mut memory, self.machine.workers, clock_us, progress)?;
+        read_weights(disk, packer, &mut weights, &mut memory, &engine.workers, clock_us, progress)?;
         let file_bytes = self.catalog.files()[file].length_bytes;
         let model =
             LoadedModel::load(weights, memory, file_bytes, session_options(&config, n_ctx, &engine), engine)?;
@@ -348,18 +352,18 @@ impl InferenceBackend for TransformerBackend {
 
     fn adapt(&mut self, options: EngineOptions) -> Result<bool, BackendError> {
         let engine = self.engine(options);
-        let available_bytes = self.machine.pool.free_bytes() + self.memory_usage().session_bytes;
+        let ModelMemory { weights_bytes, session_bytes, .. } = self.memory_usage();
+        let available_bytes = self.machine.pool.free_bytes() + weights_bytes + session_bytes;
         let loaded = self.loaded()?;
         if !loaded.model.is_packed_for(engine.kernels) {
             return Ok(false);
         }
         let config = loaded.model.config();
-        let n_ctx = if options.n_ctx == loaded.asked_n_ctx {
-            loaded.metadata.n_ctx
-        } else if let Some(n_ctx) = options.n_ctx {
-            n_ctx
-        } else {
-            plan_context(config, None, &engine, 0, available_bytes)?.0
+        let takes_as_much =
+            options.n_ctx == loaded.asked_n_ctx && engine.kv_type == loaded.model.engine().kv_type;
+        let n_ctx = match takes_as_much {
+            true => loaded.metadata.n_ctx,
+            false => plan_context(config, options.n_ctx, &engine, weights_bytes, available_bytes)?.0,
         };
         let session_options = session_options(config, n_ctx, &engine);
         if loaded.model.runs_like(&session_options, &engine) {
@@ -383,9 +387,11 @@ impl InferenceBackend for TransformerBackend {
         self.model.as_ref().map(|loaded| &loaded.metadata)
     }
 
-    fn with_gguf(&self, look: &mut dyn FnMut(&Gguf<'_>)) -> Result<(), BackendError> {
-        look(self.loaded()?.model.responder().prompter().gguf());
-        Ok(())
+    fn with_gguf(&self, look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>) -> Result<(), BackendError> {
+        match look(self.loaded()?.model.responder().prompter().gguf()) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(BackendError::Cancelled),
+        }
     }
 
     fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use llm::chat::Dialogue;
 use llm::front::options::CHAT_MAX_TOKENS;
-use llm::front::{ChatFormat, Prompt, Responder, trace};
+use llm::front::{ChatFormat, Prompt, Responder};
 use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
@@ -55,15 +55,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let n = arguments.generation.max_tokens().or(arguments.n_argument);
     let wanted = arguments.generation.wanted(n.unwrap_or(CHAT_MAX_TOKENS))?;
     let opened = arguments.engine.open(&arguments.model)?;
-    let prompter = opened.prompter()?;
+    let mut prompter = opened.prompter()?;
+    prompter.prepare_chat(arguments.format.format().template)?;
     let model = Model::load(prompter.gguf())?;
-    if arguments.generation.verbose() {
-        trace::weight_magnitudes(prompter.gguf(), &mut |line| complain(&line.to_string()));
-    }
+    arguments.generation.show_weights(prompter.gguf());
     let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, wanted.speculate + 1);
     let mut memory = SessionMemory::allocate(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, &mut memory)?;
-    responder.prepare_chat(arguments.format.format().template)?;
     let mut speaker = Speaker { responder: &mut responder, wanted, format: &arguments.format };
 
     if let Some(message) = &arguments.message {

@@ -5,14 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use llm::chat::Room;
-use llm::front::Prompt;
 use llm::front::options::{CHAT_IS_MISSING, INFER_MAX_TOKENS, SPECIAL_IN_CHAT};
-use llm::front::{PROMPT_ENCODING, trace};
+use llm::front::{PROMPT_ENCODING, Prompt};
 use llm::model::Model;
 use llm::tokenizer::EncodeOptions;
 
 use crate::chat_format::ChatArguments;
-use crate::complain;
 use crate::engine::{EngineArguments, SessionMemory, clock_us};
 use crate::generation::{GenerationArguments, Output, max_tokens};
 
@@ -99,9 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let opened = arguments.engine.open(&arguments.model)?;
     let mut prompter = opened.prompter()?;
     let model = Model::load(prompter.gguf())?;
-    if arguments.generation.verbose() {
-        trace::weight_magnitudes(prompter.gguf(), &mut |line| complain(&line.to_string()));
-    }
+    arguments.generation.show_weights(prompter.gguf());
 
     // The context is made as long as it takes: so the prompt is encoded beforehand.
     let mut dialogue = arguments.format.dialogue()?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufWriter, Write, stdout};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -85,10 +86,10 @@ fn summarize(output: &mut impl Write, path: &Path, file: &ModelFile, gguf: &Gguf
 fn list(output: &mut impl Write, title: &str, gguf: &Gguf<'_>, entries: describe::List) -> io::Result<()> {
     writeln!(output, "\n{title}")?;
     let mut written = Ok(());
-    entries(gguf, &mut |line| {
-        if written.is_ok() {
-            written = writeln!(output, "  {line}");
-        }
+    // If the output fails, it says so below.
+    let _ = entries(gguf, &mut |line| {
+        written = writeln!(output, "  {line}");
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     written
 }

@@ -2,7 +2,6 @@
 
 use std::io::{Write, stdout};
 use std::ops::ControlFlow;
-use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -11,7 +10,7 @@ use llm::simd::Kernels;
 use memmap2::MmapMut;
 
 use crate::engine::{clock_us, positive};
-use crate::thread_pool::{MAX_THREADS, ThreadPool};
+use crate::thread_pool::ThreadPool;
 
 /// Products of one call that is timed: 268 million.
 const N_TIMES: usize = 4096;
@@ -29,9 +28,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let by_cores = || available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    let threads = arguments.threads.unwrap_or_else(by_cores);
-    let workers = ThreadPool::new(threads).with_context(|| format!("cannot start {threads} threads"))?;
+    let workers = ThreadPool::of(arguments.threads)?;
     let kernels = Kernels::detect();
     let context = || format!("no {SIZE_MIB} MiB of memory to read");
     let mut memory = MmapMut::map_anon(SIZE_MIB << 20).with_context(context)?;

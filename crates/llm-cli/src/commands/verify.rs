@@ -1,7 +1,7 @@
 //! `llm verify`: compares a model file with the checksum that came with it.
 
 use std::fs::File;
-use std::io::{Read, Write, stdout};
+use std::io::{ErrorKind, Read, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -28,16 +28,19 @@ const DIGITS: usize = 64;
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let path = arguments.model.as_ref().or(arguments.file.as_ref()).expect("clap asks for one of them");
+    let Some(path) = arguments.model.as_ref().or(arguments.file.as_ref()) else {
+        bail!("give --model FILE");
+    };
     let actual = sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".sha256");
     let beside = PathBuf::from(beside);
-    let Ok(checksum) = std::fs::read_to_string(&beside) else {
-        bail!(
+    let checksum = match std::fs::read_to_string(&beside) {
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
             "{}: SHA-256 is {actual}, but no checksum came with the file; expected a .sha256 file beside it",
             path.display()
-        );
+        ),
+        checksum => checksum.with_context(|| format!("cannot read {}", beside.display()))?,
     };
     let expected = checksum.trim_start().get(..DIGITS).map(str::to_ascii_lowercase);
     let expected = expected.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));

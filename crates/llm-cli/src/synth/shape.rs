@@ -335,6 +335,7 @@ impl Shape {
                     .ok_or_else(|| anyhow!("expected llama, gpt2 or qwen2"))?;
                 self.tied |= self.architecture == Gpt2;
                 self.recurrent = None;
+                self.head_len = None;
                 Ok(())
             }
             "tied" => {

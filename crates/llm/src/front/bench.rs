@@ -100,10 +100,7 @@ pub fn run(
         prefill(session, &ids[..depth], meter, go_on)?;
         let measured_decode = measure(n_generate, meter, || {
             for id in &ids[depth..][..n_generate] {
-                session.forward(&[*id], Logits::Last)?;
-                if go_on().is_break() {
-                    return Err(SessionError::Stopped.into());
-                }
+                session.forward_while(&[*id], Logits::Last, go_on)?;
             }
             Ok(())
         })?;

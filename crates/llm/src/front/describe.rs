@@ -1,22 +1,24 @@
 //! What a model's file holds, as text: [`metadata`] and [`tensors`], an entry a line.
 
 use core::fmt;
+use core::ops::ControlFlow;
 
 use crate::gguf::{Gguf, Value};
 
-/// A function that shows the entries of a file, each by a call.
-pub type List = fn(&Gguf<'_>, &mut dyn FnMut(fmt::Arguments<'_>));
+/// What shows a line, and may end it there.
+pub type Show<'s> = dyn FnMut(fmt::Arguments<'_>) -> ControlFlow<()> + 's;
+
+/// A function that shows the entries of a file, each by a call, until one of them breaks off.
+pub type List = fn(&Gguf<'_>, &mut Show<'_>) -> ControlFlow<()>;
 
 /// Shows all metadata keys with their values; long ones are cut.
-pub fn metadata(gguf: &Gguf<'_>, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
-    for (key, value) in gguf.metadata() {
-        show(format_args!("{key} = {}", Shown(&value)));
-    }
+pub fn metadata(gguf: &Gguf<'_>, show: &mut Show<'_>) -> ControlFlow<()> {
+    gguf.metadata().try_for_each(|(key, value)| show(format_args!("{key} = {}", Shown(&value))))
 }
 
 /// Shows all tensors with type, shape, place and size.
-pub fn tensors(gguf: &Gguf<'_>, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
-    for tensor in gguf.tensors() {
+pub fn tensors(gguf: &Gguf<'_>, show: &mut Show<'_>) -> ControlFlow<()> {
+    gguf.tensors().iter().try_for_each(|tensor| {
         show(format_args!(
             "{} {} [{}] at {} ({} bytes)",
             tensor.name,
@@ -24,8 +26,8 @@ pub fn tensors(gguf: &Gguf<'_>, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
             Shape(tensor.shape()),
             gguf.data_offset() + tensor.offset,
             tensor.size_bytes
-        ));
-    }
+        ))
+    })
 }
 
 struct Shape<'s>(&'s [u64]);
@@ -49,20 +51,19 @@ impl fmt::Display for Shown<'_, '_> {
         match self.0 {
             Value::String(text) => {
                 f.write_str("\"")?;
-                // Bytes that are no text show as U+FFFD; more than these cannot become so many characters.
+                // Bytes that are no text show as U+FFFD. So many bytes are more than MAX_CHARS characters.
                 let bytes = text.as_bytes();
                 let n_bytes = bytes.len().min(4 * (MAX_CHARS + 1));
                 let mut n_left = MAX_CHARS;
                 let mut is_cut = n_bytes < bytes.len();
                 for chunk in bytes[..n_bytes].utf8_chunks() {
                     let replacement = if chunk.invalid().is_empty() { "" } else { "\u{fffd}" };
-                    for c in chunk.valid().chars().chain(replacement.chars()) {
-                        if n_left == 0 {
-                            is_cut = true;
-                            break;
-                        }
-                        n_left -= 1;
-                        write!(f, "{}", c.escape_debug())?;
+                    for part in [chunk.valid(), replacement] {
+                        let end = part.char_indices().nth(n_left).map(|(at, _)| at);
+                        is_cut |= end.is_some();
+                        let part = &part[..end.unwrap_or(part.len())];
+                        n_left -= part.chars().count();
+                        write!(f, "{}", part.escape_debug())?;
                     }
                 }
                 f.write_str(if is_cut { "\" ..." } else { "\"" })

@@ -270,7 +270,7 @@ pub const BENCH: &[OptionSpec] = &[
     OptionSpec::new(
         "runs",
         "N",
-        "how often, 3 unless told, after one that does not count; medians are shown",
+        "how often, 3 unless told; of several the medians are shown, and one before them does not count",
     )
     .or(&["r", "repetitions"]),
     OptionSpec::flag("json", "one JSON object instead of a table"),

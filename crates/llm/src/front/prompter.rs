@@ -8,12 +8,14 @@ use crate::chat::{ChatTemplate, Conversation, Forgotten, Room};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
 
+/// The chat format that was used last, and its name if it is not the file's own.
+type NamedFormat = (Option<String>, ChatTemplate);
+
 /// The vocabulary and the chat format of a model.
 pub struct Prompter<'m> {
     gguf: Gguf<'m>,
     tokenizer: Tokenizer<'m>,
-    /// The chat format that was used last, and its name if it is not the file's own.
-    chat: Option<(Option<String>, ChatTemplate)>,
+    chat: Option<NamedFormat>,
 }
 
 impl<'m> Prompter<'m> {
@@ -42,17 +44,7 @@ impl<'m> Prompter<'m> {
     /// # Errors
     /// [`FrontError::Chat`] if the file brings none, there is none of this name, or it is broken.
     pub fn prepare_chat(&mut self, name: Option<&str>) -> Result<(), FrontError> {
-        if self.chat.as_ref().is_some_and(|(known, _)| known.as_deref() == name) {
-            return Ok(());
-        }
-        // The old one makes room.
-        self.chat = None;
-        let template = match name {
-            Some(name) => ChatTemplate::by_name(name, &self.tokenizer)?,
-            None => ChatTemplate::from_gguf(&self.gguf, &self.tokenizer)?,
-        };
-        self.chat = Some((name.map(String::from), template));
-        Ok(())
+        ready(&mut self.chat, &self.gguf, &self.tokenizer, name).map(drop)
     }
 
     /// Appends the ids of a prompt to `out`. The turns of a dialogue that have no room are removed, and counted.
@@ -74,10 +66,7 @@ impl<'m> Prompter<'m> {
             }
             Prompt::Chat(dialogue, format) => {
                 let &mut ChatFormat { template, enable_thinking, now_seconds } = format;
-                self.prepare_chat(template)?;
-                let Some((_, template)) = &self.chat else {
-                    unreachable!("a format that is ready is kept");
-                };
+                let template = ready(&mut self.chat, &self.gguf, &self.tokenizer, template)?;
                 let settings =
                     Conversation { messages: &[], add_generation_prompt: true, enable_thinking, now_seconds };
                 return Ok(template.encode_dialogue(&self.tokenizer, dialogue, &settings, room, out)?);
@@ -85,4 +74,21 @@ impl<'m> Prompter<'m> {
         }
         Ok(None)
     }
+}
+
+/// The chat format of this name, or else the file's: that in `kept`, or a new one, which takes its place.
+fn ready<'c>(
+    kept: &'c mut Option<NamedFormat>,
+    gguf: &Gguf<'_>,
+    tokenizer: &Tokenizer<'_>,
+    name: Option<&str>,
+) -> Result<&'c ChatTemplate, FrontError> {
+    // Another one makes room before the new one is read.
+    let known = kept.take().filter(|(known, _)| known.as_deref() == name);
+    let format = match (known, name) {
+        (Some(format), _) => format,
+        (None, Some(name)) => (Some(name.into()), ChatTemplate::by_name(name, tokenizer)?),
+        (None, None) => (None, ChatTemplate::from_gguf(gguf, tokenizer)?),
+    };
+    Ok(&kept.insert(format).1)
 }

@@ -2,7 +2,9 @@
 
 use alloc::vec;
 use core::fmt;
+use core::ops::ControlFlow;
 
+use super::describe::Show;
 use crate::gguf::{Gguf, TensorInfo};
 use crate::quant::Matrix;
 
@@ -31,8 +33,8 @@ impl fmt::Display for LogitsRange {
 }
 
 /// Shows the mean and the largest magnitude of each tensor, a line each: weights that are all zero, or not numbers,
-/// were read wrongly.
-pub fn weight_magnitudes(gguf: &Gguf<'_>, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
+/// were read wrongly. Ends where `show` breaks off.
+pub fn weight_magnitudes(gguf: &Gguf<'_>, show: &mut Show<'_>) -> ControlFlow<()> {
     for tensor in gguf.tensors() {
         let TensorInfo { name, ty, .. } = tensor;
         let cols = tensor.dims[0] as usize;
@@ -40,7 +42,7 @@ pub fn weight_magnitudes(gguf: &Gguf<'_>, show: &mut dyn FnMut(fmt::Arguments<'_
         let Ok(data) = gguf.tensor_data(tensor) else { continue };
         let matrix = Matrix::new(*ty, rows, cols, data);
         let Ok(matrix) = matrix.map(|matrix| matrix.packed(gguf.packing())) else {
-            show(format_args!("{name}: {} weights of type {ty}, not computed with", tensor.n_elements()));
+            show(format_args!("{name}: {} weights of type {ty}, not computed with", tensor.n_elements()))?;
             continue;
         };
         let mut row = vec![0.0; cols];
@@ -54,6 +56,7 @@ pub fn weight_magnitudes(gguf: &Gguf<'_>, show: &mut dyn FnMut(fmt::Arguments<'_
             }
         }
         let mean = sum / tensor.n_elements() as f64;
-        show(format_args!("{name}: {ty} [{rows} x {cols}], mean magnitude {mean:.6}, largest {max:.6}"));
+        show(format_args!("{name}: {ty} [{rows} x {cols}], mean magnitude {mean:.6}, largest {max:.6}"))?;
     }
+    ControlFlow::Continue(())
 }

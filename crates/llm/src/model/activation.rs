@@ -33,6 +33,11 @@ impl Activation {
     }
 }
 
+/// `1 / (1 + exp(-x))`, for the few numbers of routers and gates of heads.
+pub(super) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + libm::expf(-x))
+}
+
 fn relu_squared(x: f32) -> f32 {
     let x = x.max(0.0);
     x * x

@@ -3,6 +3,7 @@
 //!
 //! Tokens of a batch are gathered by expert, so that an expert's weights are read once per batch.
 
+use super::activation::sigmoid;
 use super::architecture::Gating;
 use super::expert_config::ExpertConfig;
 use super::forward::Forward;
@@ -173,10 +174,6 @@ impl ExpertConfig {
 /// `x[i] *= factor`, for the few numbers of a router.
 fn scale(x: &mut [f32], factor: f32) {
     x.iter_mut().for_each(|x| *x *= factor);
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + libm::expf(-x))
 }
 
 fn softmax(x: &mut [f32]) {

@@ -129,13 +129,13 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         }
     }
 
-    /// The heads of layer `index`; `owner` tells what an earlier layer sees, where that has heads.
+    /// The heads of layer `index`; `owner` tells those of an earlier layer, where that has some.
     pub fn heads(
         &self,
         n_head: usize,
         n_head_kv: usize,
         index: usize,
-        owner: impl Fn(usize) -> Option<Sight>,
+        owner: impl Fn(usize) -> Option<HeadsConfig>,
     ) -> Result<HeadsConfig, ModelError> {
         let HeadKeys { keys, architecture, n_embd, n_block, n_layer, n_own_kv } = *self;
         // By the heads of the first layer.
@@ -159,12 +159,17 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
             Sight::All => n_own_kv - 1,
             Sight::Window(_) | Sight::Chunk(_) => n_own_kv - 2,
         };
-        if kv_layer != index && owner(kv_layer) != Some(sight) {
-            return Err(keys.invalid(
-                PATTERN,
-                index,
-                "two layers before the shared ones: a window, then none",
-            ));
+        if kv_layer != index {
+            let owner = owner(kv_layer).filter(|owner| owner.sight == sight).ok_or_else(|| {
+                keys.invalid(PATTERN, index, "two layers before the shared ones: a window, then none")
+            })?;
+            if owner.n_head_kv != n_head_kv {
+                return Err(keys.invalid(
+                    "attention.head_count_kv",
+                    n_head_kv,
+                    "as many as the layer has whose keys and values are shared",
+                ));
+            }
         }
         let has_rope = match architecture.rope_layers {
             RopeLayers::All => true,

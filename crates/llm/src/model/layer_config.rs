@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::architecture::{Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence};
 use super::error::ModelError;
-use super::heads_config::{HeadKeys, Sight};
+use super::heads_config::{HeadKeys, HeadsConfig};
 use super::keys::Keys;
 use super::latent_config::LatentConfig;
 use super::mixer_config::{LayerState, MixerConfig};
@@ -52,15 +52,20 @@ pub(super) fn layers(
     layers
         .try_reserve_exact(n_layer)
         .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_layer * size_of::<LayerConfig>() })?;
+    // All layers with one have the same.
+    let mut recurrent = None;
     for index in 0..n_layer {
-        let owner = |layer: usize| layers.get(layer)?.mixer.heads().map(|heads| heads.sight);
+        let owner = |layer: usize| layers.get(layer)?.mixer.heads().copied();
         let attention = || attention(keys, architecture, &head_keys, n_embd, index, owner);
         let mixer = match architecture.recurrence {
             None => attention()?,
             Some(Recurrence { kind, layers }) => match head_keys.mixers(layers, index)? {
                 (false, _) => attention()?,
                 (true, has_attention) => {
-                    let recurrent = RecurrentConfig::from_keys(keys, kind, n_embd)?;
+                    let recurrent = match recurrent {
+                        Some(recurrent) => recurrent,
+                        None => *recurrent.insert(RecurrentConfig::from_keys(keys, kind, n_embd)?),
+                    };
                     match has_attention.then(attention).transpose()? {
                         Some(MixerConfig::Heads(heads)) => MixerConfig::Both(heads, recurrent),
                         _ => MixerConfig::Recurrent(recurrent),
@@ -103,7 +108,7 @@ fn attention(
     head_keys: &HeadKeys<'_, '_, '_>,
     n_embd: usize,
     index: usize,
-    owner: impl Fn(usize) -> Option<Sight>,
+    owner: impl Fn(usize) -> Option<HeadsConfig>,
 ) -> Result<MixerConfig, ModelError> {
     let n_head = head_keys.n_head(index)?;
     if architecture.attention == AttentionKind::Latent {

@@ -126,7 +126,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 }
             }
             let [q, k, v] = parts;
-            return Ok((q, Some(k), Some(v)));
+            let is_owner = heads.kv_layer == self.index;
+            return Ok((q, is_owner.then_some(k), is_owner.then_some(v)));
         }
         let q = self.linear("attn_q", n_q, n_embd, biased)?;
         if heads.kv_layer != self.index {

@@ -33,6 +33,7 @@ mod scratch;
 mod span;
 mod tensors;
 pub mod weights;
+mod widths;
 
 pub use architecture::*;
 pub use config::{Config, Temperature};

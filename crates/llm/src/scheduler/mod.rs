@@ -20,6 +20,7 @@ use crate::kv_cache::PAGE_LEN;
 use crate::model::{Input, Logits, Span};
 use crate::sampling::{Sampler, SamplingError};
 use crate::session::{Runner, SessionError};
+use crate::state::StateOptions;
 
 mod plan;
 mod sequence;
@@ -145,7 +146,7 @@ pub struct Scheduler<'m> {
 }
 
 impl<'m> Scheduler<'m> {
-    /// A scheduler without texts, of which up to `max_waiting` may wait.
+    /// A scheduler without texts, of which up to `max_waiting` may wait for a slot.
     ///
     /// # Errors
     ///
@@ -224,7 +225,8 @@ impl<'m> Scheduler<'m> {
         if prompt.len() > n_positions {
             return Err(SubmitError::PromptTooLong { n_tokens: prompt.len(), n_positions });
         }
-        if self.waiting.len() >= self.max_waiting {
+        // Those for which there is a slot wait for the next step only.
+        if self.waiting.len() >= self.max_waiting.saturating_add(self.free_slots.len()) {
             return Err(SubmitError::QueueFull { n_waiting: self.waiting.len() });
         }
         self.last_id += 1;
@@ -252,7 +254,8 @@ impl<'m> Scheduler<'m> {
     ///
     /// # Errors
     ///
-    /// [`SessionError::Stopped`] if `go_on` breaks off. Nothing is lost: the next step computes the same.
+    /// [`SessionError::Stopped`] if `go_on` breaks off. No text is lost: the next step computes the same, and where layers are
+    /// recurrent those before it again.
     pub fn step(
         &mut self,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -301,7 +304,7 @@ impl<'m> Scheduler<'m> {
     /// Gives free slots to those that have waited longest, as far as there are pages for them.
     fn admit(&mut self) {
         while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front()) {
-            let n_pages = next.tokens.len().div_ceil(PAGE_LEN);
+            let n_pages = StateOptions::pages_of(next.tokens.len());
             if !self.running.is_empty() && n_pages > self.runner.n_free_pages() {
                 break;
             }
@@ -310,9 +313,8 @@ impl<'m> Scheduler<'m> {
             sequence.slot = slot;
             sequence.n_computed = self.runner.reuse(slot, &sequence.tokens);
             self.counts.n_reused += sequence.n_computed;
-            // One that had a slot before may be older than some that have one.
-            let place = self.running.partition_point(|other| other.id < sequence.id);
-            self.running.insert(place, sequence);
+            // Younger than all that run: the oldest waits in front, and only the youngest gives up its slot.
+            self.running.push(sequence);
         }
     }
 

@@ -4,6 +4,7 @@ use super::Scheduler;
 use super::sequence::Sequence;
 use crate::kv_cache::PAGE_LEN;
 use crate::model::{Input, Logits, Span};
+use crate::state::StateOptions;
 
 /// Some tokens of a text in a batch.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +85,6 @@ impl Room {
 
     fn take(&mut self, n_computed: usize, n_tokens: usize) {
         self.n_tokens -= n_tokens;
-        self.n_pages -= (n_computed + n_tokens).div_ceil(PAGE_LEN) - n_computed.div_ceil(PAGE_LEN);
+        self.n_pages -= StateOptions::pages_of(n_computed + n_tokens) - StateOptions::pages_of(n_computed);
     }
 }

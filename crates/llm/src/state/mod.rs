@@ -49,7 +49,7 @@ pub struct StateStore<'m> {
     prefixes: PrefixIndex<'m>,
     /// `[n_slots][n_ctx.div_ceil(PAGE_LEN)]`: the pages of each.
     tables: &'m mut [u32],
-    /// `[n_slots]`
+    /// `[n_slots]`: positions, and pages with those for which room was made.
     slots: &'m mut [[u32; 2]],
     /// One per slot.
     recurrent: Vec<RecurrentState<'m>>,
@@ -245,7 +245,7 @@ impl<'m> StateStore<'m> {
         let new_pages = |room: Room| StateOptions::pages_of(room.first + room.n) - self.n_pages(room.slot);
         // The last who is left with a page needs no copy of it.
         let is_copied = |(index, room): (usize, Room)| {
-            self.begun_page(room).is_some_and(|page| {
+            self.begun_page(room).filter(|&page| self.pages.n_holders(page) > 1).is_some_and(|page| {
                 let before = rooms.clone().take(index).filter(|&other| self.begun_page(other) == Some(page));
                 self.pages.n_holders(page) > 1 + before.count()
             })

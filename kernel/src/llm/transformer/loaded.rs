@@ -9,7 +9,7 @@ use llm::{
     gguf::Gguf,
     kv_cache::KvType,
     model::{Config, Model},
-    parallel::{Limited, Workers},
+    parallel::Limited,
     quant::Precision,
     session::{Session, SessionOptions},
     simd::Kernels,
@@ -178,7 +178,7 @@ impl LoadedModel {
     pub fn runs_like(&self, options: &SessionOptions, engine: &Engine) -> bool {
         let own = self.engine();
         let computes_alike =
-            own.kernels.name() == engine.kernels.name() && own.workers.count() == engine.workers.count();
+            own.kernels.name() == engine.kernels.name() && own.workers.most() == engine.workers.most();
         computes_alike && self.session_options() == options
     }
 

@@ -231,7 +231,10 @@ fn load_path(
     loaded?;
     if verbose {
         backend.with_gguf(&mut |gguf| {
-            trace::weight_magnitudes(gguf, &mut |line| log::info!("{line}"));
+            trace::weight_magnitudes(gguf, &mut |line| {
+                log::info!("{line}");
+                terminal.check_interrupt()
+            })
         })?;
     }
     Ok(())
@@ -348,9 +351,13 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         for (option, list) in LISTS {
             if arguments.has(option) {
                 terminal.print(format_args!("\n{option}\n"));
-                list(gguf, &mut |line| terminal.print(format_args!("  {line}\n")));
+                list(gguf, &mut |line| {
+                    terminal.print(format_args!("  {line}\n"));
+                    terminal.check_interrupt()
+                })?;
             }
         }
+        ControlFlow::Continue(())
     })?)
 }
 

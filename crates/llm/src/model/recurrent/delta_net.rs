@@ -14,13 +14,14 @@
 //! output  = W_out · (norm(y) · silu(z))
 //! ```
 
+use super::super::activation::sigmoid;
 use super::super::forward::Forward;
 use super::super::recurrent_config::DeltaNetConfig;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::super::weights::{Linear, Norm};
 use super::convolution::{Convolution, Inputs};
-use super::{scan_tokens, sigmoid, softplus};
+use super::{scan_tokens, softplus};
 use crate::parallel::for_each;
 use crate::quant::Activations;
 use crate::recurrent_state::LayerMemory;

@@ -83,10 +83,6 @@ fn softplus(x: f32) -> f32 {
     if x > LINEAR { x } else { libm::log1pf(libm::expf(x)) }
 }
 
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + libm::expf(-x))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,231 @@
+//! [`Widths`]: how long the buffers of a forward pass are.
+//!
+//! Neighbours: [`scratch`](super::scratch) has the buffers; what a layer needs of each follows from its
+//! [`MixerConfig`].
+
+use super::config::Config;
+use super::heads_config::HeadsConfig;
+use super::latent_config::LatentConfig;
+use super::layer_config::LayerConfig;
+use super::mixer_config::MixerConfig;
+use super::recurrent_config::RecurrentConfig;
+use crate::quant::activation_bytes;
+
+/// Elements that buffers have, for each token unless it says otherwise; of what differs from layer to layer,
+/// the most.
+#[derive(Debug, Clone, Copy)]
+pub struct Widths {
+    pub(super) quantized: QuantizedBytes,
+    /// Tokens of a batch.
+    pub(super) n_batch: usize,
+    /// Tokens whose logits are computed.
+    pub(super) n_logits: usize,
+    pub(super) n_output: usize,
+    pub(super) n_embd: usize,
+    /// Queries, keys, values and outputs of all heads.
+    pub(super) n_q: usize,
+    pub(super) n_k: usize,
+    pub(super) n_v: usize,
+    pub(super) n_heads: usize,
+    pub(super) n_q_and_gate: usize,
+    pub(super) latent: LatentWidths,
+    pub(super) recurrent: RecurrentWidths,
+    pub(super) n_ff: usize,
+    pub(super) n_expert: usize,
+    pub(super) n_expert_used: usize,
+    pub(super) n_layer: usize,
+    pub(super) n_embd_per_layer: usize,
+}
+
+/// Bytes of what matrices are multiplied with, quantised, of all tokens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QuantizedBytes {
+    pub(super) stream: usize,
+    pub(super) in_attention: usize,
+    pub(super) in_recurrence: usize,
+    pub(super) hidden: usize,
+    pub(super) per_layer: usize,
+    pub(super) to_output: usize,
+}
+
+/// Elements for each token of latent attention, and of what it makes of the compressed vector; 0 in models
+/// without.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LatentWidths {
+    pub(super) q_compressed: usize,
+    pub(super) q: usize,
+    pub(super) kv: usize,
+    pub(super) queries: usize,
+    pub(super) compressed_heads: usize,
+    pub(super) gathered: usize,
+    pub(super) scattered: usize,
+    pub(super) expanded: usize,
+    pub(super) keys: usize,
+    pub(super) values: usize,
+    pub(super) heads: usize,
+    /// Of the longest vector that a matrix is multiplied with.
+    widest_input: usize,
+}
+
+impl Widths {
+    /// Those for batches of `n_batch` tokens of which `n_logits` have their logits computed.
+    pub(super) fn new(config: &Config, n_batch: usize, n_logits: usize) -> Self {
+        let widest =
+            |width: &dyn Fn(&LayerConfig) -> usize| config.layers.iter().map(width).max().unwrap_or(0);
+        let of_heads = |width: &dyn Fn(&HeadsConfig) -> usize| {
+            config.layers.iter().filter_map(|layer| layer.mixer.heads()).map(width).max().unwrap_or(0)
+        };
+        let latents = config.layers.iter().filter_map(|layer| layer.mixer.latent());
+        let latent = latents.map(LatentWidths::new).fold(LatentWidths::default(), LatentWidths::max);
+        let n_embd = config.n_embd;
+        let recurrents = config.layers.iter().filter_map(|layer| layer.mixer.recurrent());
+        let recurrent = recurrents.map(|recurrent| RecurrentWidths::new(recurrent, n_embd));
+        let recurrent = recurrent.fold(RecurrentWidths::default(), RecurrentWidths::max);
+        // Some layers have a matrix as wide as the stream in the place of heads.
+        let n_linear = widest(&|layer| if layer.mixer == MixerConfig::Linear { n_embd } else { 0 });
+        let n_heads = of_heads(&|heads| heads.n_head * heads.head_len_v).max(n_linear);
+        let n_ff = widest(&|layer| layer.n_ff).max(config.experts.map_or(0, |experts| experts.n_ff));
+        let n_embd_per_layer = config.n_embd_per_layer.unwrap_or(0);
+        let attention_input = n_embd.max(n_heads).max(latent.widest_input);
+        Widths {
+            quantized: QuantizedBytes {
+                stream: activation_bytes(n_embd, n_batch),
+                in_attention: activation_bytes(attention_input, n_batch),
+                in_recurrence: activation_bytes(recurrent.widest_input, n_batch),
+                hidden: activation_bytes(n_ff, n_batch),
+                per_layer: activation_bytes(n_embd.max(n_embd_per_layer), n_batch),
+                to_output: activation_bytes(n_embd, n_logits),
+            },
+            n_batch,
+            n_logits,
+            n_output: config.n_output(),
+            n_embd,
+            n_q: of_heads(&|heads| heads.n_head * heads.head_len_k),
+            n_k: of_heads(&|heads| heads.n_head_kv * heads.head_len_k),
+            n_v: of_heads(&|heads| heads.n_head_kv * heads.head_len_v),
+            n_heads,
+            n_q_and_gate: of_heads(&|heads| {
+                if heads.is_gated { 2 * heads.n_head * heads.head_len_k } else { 0 }
+            }),
+            latent,
+            recurrent,
+            n_ff,
+            n_expert: config.experts.map_or(0, |experts| experts.n_expert),
+            n_expert_used: config.experts.map_or(0, |experts| experts.n_expert_used),
+            n_layer: config.layers.len(),
+            n_embd_per_layer,
+        }
+    }
+}
+
+impl LatentWidths {
+    fn new(latent: &LatentConfig) -> Self {
+        let LatentConfig { n_head, q_lora_rank, kv_lora_rank: rank, n_rot, head_len_k, head_len_v, .. } =
+            *latent;
+        let q_compressed = q_lora_rank.unwrap_or(0);
+        let heads = n_head * head_len_v;
+        let widths = LatentWidths {
+            q_compressed,
+            q: n_head * head_len_k,
+            kv: rank + n_rot,
+            heads,
+            widest_input: q_compressed.max(rank).max(head_len_k).max(heads),
+            ..LatentWidths::default()
+        };
+        // Either the vector is expanded to each head's key, but for what is turned, and value; or queries and the
+        // heads' outputs are brought to its space and back, a head at a time.
+        match latent.is_expanded {
+            true => LatentWidths {
+                gathered: rank,
+                expanded: n_head * (head_len_k + head_len_v),
+                keys: n_head * head_len_k,
+                values: heads,
+                ..widths
+            },
+            false => LatentWidths {
+                queries: n_head * (rank + head_len_k),
+                compressed_heads: n_head * rank,
+                gathered: rank.max(head_len_k),
+                scattered: rank.max(head_len_v),
+                ..widths
+            },
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        LatentWidths {
+            q_compressed: self.q_compressed.max(other.q_compressed),
+            q: self.q.max(other.q),
+            kv: self.kv.max(other.kv),
+            queries: self.queries.max(other.queries),
+            compressed_heads: self.compressed_heads.max(other.compressed_heads),
+            gathered: self.gathered.max(other.gathered),
+            scattered: self.scattered.max(other.scattered),
+            expanded: self.expanded.max(other.expanded),
+            keys: self.keys.max(other.keys),
+            values: self.values.max(other.values),
+            heads: self.heads.max(other.heads),
+            widest_input: self.widest_input.max(other.widest_input),
+        }
+    }
+}
+
+/// Elements for each token of recurrent mixers; 0 in models without.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RecurrentWidths {
+    pub(super) projected: usize,
+    pub(super) gate: usize,
+    pub(super) convolved: usize,
+    pub(super) parameters: usize,
+    pub(super) gathered: usize,
+    pub(super) steps: usize,
+    pub(super) inner: usize,
+    /// Of the longest vector that a matrix is multiplied with.
+    widest_input: usize,
+}
+
+impl RecurrentWidths {
+    fn new(recurrent: &RecurrentConfig, n_embd: usize) -> Self {
+        let convolved = recurrent.n_channels();
+        let widths = match recurrent {
+            RecurrentConfig::Mamba(mamba) => RecurrentWidths {
+                projected: 2 * mamba.n_inner,
+                parameters: mamba.dt_rank + 2 * mamba.n_state,
+                gathered: mamba.dt_rank,
+                steps: mamba.n_inner,
+                inner: mamba.n_inner,
+                ..RecurrentWidths::default()
+            },
+            RecurrentConfig::Mamba2(mamba2) => RecurrentWidths {
+                projected: mamba2.n_inner + convolved + mamba2.n_head,
+                inner: mamba2.n_inner,
+                ..RecurrentWidths::default()
+            },
+            RecurrentConfig::DeltaNet(net) => RecurrentWidths {
+                projected: convolved,
+                gate: net.n_value(),
+                parameters: 2 * net.n_head_v,
+                inner: net.n_value(),
+                ..RecurrentWidths::default()
+            },
+            RecurrentConfig::ShortConvolution(convolution) => {
+                RecurrentWidths { projected: 3 * convolution.n_inner, ..RecurrentWidths::default() }
+            }
+        };
+        let widest_input = n_embd.max(widths.inner).max(widths.gathered);
+        RecurrentWidths { convolved, widest_input, ..widths }
+    }
+
+    fn max(self, other: Self) -> Self {
+        RecurrentWidths {
+            projected: self.projected.max(other.projected),
+            gate: self.gate.max(other.gate),
+            convolved: self.convolved.max(other.convolved),
+            parameters: self.parameters.max(other.parameters),
+            gathered: self.gathered.max(other.gathered),
+            steps: self.steps.max(other.steps),
+            inner: self.inner.max(other.inner),
+            widest_input: self.widest_input.max(other.widest_input),
+        }
+    }
+}
