@@ -57,7 +57,7 @@ fn no_token_and_no_step_allocates() {
     for seed in 0..3 {
         let sampling = SamplingConfig { temperature: 0.7, seed, ..SamplingConfig::default() };
         let sampler = Sampler::new(sampling, n_vocab).unwrap();
-        scheduler.submit(Submission { prompt: &[7; 70], max_tokens: 50, sampler }).unwrap();
+        scheduler.submit(Submission { prompt: &[7; 70], max_tokens: 50, sampler, speculate: 0 }).unwrap();
     }
     without_allocation(|| {
         let go_on = &mut || ControlFlow::Continue(());

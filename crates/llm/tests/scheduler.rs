@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
-use llm::model::Model;
+use llm::model::{Input, Model};
 use llm::parallel::{Serial, Workers};
 use llm::quant::Precision;
 use llm::sampling::{Sampler, SamplingConfig};
 use llm::scheduler::{Counts, Finish, Output, Scheduler, SchedulerError, Submission, SubmitError};
-use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions};
+use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
 use micro::{micro, repository_file};
@@ -132,6 +132,7 @@ fn check_schedule(model: &Arc<Model<'_>>, n_ctx: usize, random: &mut Random) -> 
                     prompt: &prompt,
                     max_tokens,
                     sampler: Sampler::new(sampling, n_vocab).unwrap(),
+                    speculate: 0,
                 };
                 match scheduler.submit(submission) {
                     Ok(id) => {
@@ -173,7 +174,7 @@ fn check_schedule(model: &Arc<Model<'_>>, n_ctx: usize, random: &mut Random) -> 
                     assert!(text.finish.is_none() && !text.is_cancelled);
                     match output {
                         Output::Token { token, logits } => text.answer.push((token, logits.to_vec())),
-                        Output::Finished(finish) => text.finish = Some(finish),
+                        Output::Finished { finish, .. } => text.finish = Some(finish),
                     }
                     match text.answer.len() == text.most {
                         true => ControlFlow::Break(()),
@@ -261,7 +262,7 @@ fn what_cannot_be_computed_is_refused() {
         let mut scheduler = Scheduler::new(runner, 1).unwrap();
         let mut submit = |prompt: &[u32]| {
             let sampler = Sampler::new(SamplingConfig::default(), n_vocab).unwrap();
-            scheduler.submit(Submission { prompt, max_tokens: 1, sampler }).map(drop)
+            scheduler.submit(Submission { prompt, max_tokens: 1, sampler, speculate: 0 }).map(drop)
         };
         let id = n_vocab as u32;
         assert_eq!(submit(&[]), Err(SubmitError::NoTokens));
@@ -278,6 +279,7 @@ fn what_cannot_be_computed_is_refused() {
             prompt: &[1],
             max_tokens: 2,
             sampler: Sampler::new(SamplingConfig::default(), n_vocab).unwrap(),
+            speculate: 0,
         };
         let step = |scheduler: &mut Scheduler<'_>| {
             scheduler.step(&mut || ControlFlow::Continue(()), &mut |_, _| ControlFlow::Continue(()))
@@ -288,5 +290,68 @@ fn what_cannot_be_computed_is_refused() {
         assert_eq!(scheduler.submit(submission()), Err(SubmitError::QueueFull { n_waiting: 0 }));
         assert_eq!(step(&mut scheduler), Ok(1));
         assert!(scheduler.submit(submission()).is_ok());
+    });
+}
+
+#[test]
+fn the_runner_is_lent_while_there_is_no_text_and_leaves_no_trace() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    let n_vocab = model.config().n_vocab;
+    let greedy = || Sampler::new(SamplingConfig::greedy(), n_vocab).unwrap();
+    with_runner(&model, Kernels::detect(), &Serial, options(2, 128, 2, 16), |runner| {
+        let mut scheduler = Scheduler::new(runner, 1).unwrap();
+        let prompt = [7; 70];
+        let answer = |scheduler: &mut Scheduler<'_>| {
+            let submission = Submission { prompt: &prompt, max_tokens: 5, sampler: greedy(), speculate: 0 };
+            scheduler.submit(submission).unwrap();
+            assert!(scheduler.idle_runner().is_none());
+            let mut answer = vec![];
+            let mut on_output = |_, output: Output<'_>| {
+                if let Output::Token { token, logits } = output {
+                    answer.push((token, logits.to_vec()));
+                }
+                ControlFlow::Continue(())
+            };
+            while scheduler.step(&mut || ControlFlow::Continue(()), &mut on_output).unwrap() > 0 {}
+            answer
+        };
+        let want = answer(&mut scheduler);
+        let runner = scheduler.idle_runner().unwrap();
+        for slot in 0..2 {
+            let span = Span { slot, first_position: 0, input: Input::Tokens(&[3; 16]), logits: Logits::None };
+            runner.run(&[span], &mut || ControlFlow::Continue(())).unwrap();
+        }
+        // Both pages are taken until the next text needs them.
+        assert_eq!((scheduler.n_used_pages(), scheduler.n_pages()), (2, 2));
+        assert!(answer(&mut scheduler) == want);
+        assert_eq!(scheduler.n_used_pages(), 0);
+    });
+}
+
+#[test]
+fn a_text_of_which_no_token_is_wanted_ends_without_a_slot() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    let n_vocab = model.config().n_vocab;
+    with_runner(&model, Kernels::detect(), &Serial, options(1, 64, 1, 8), |runner| {
+        let mut scheduler = Scheduler::new(runner, 2).unwrap();
+        let [long, none] = [20, 0].map(|max_tokens| {
+            let sampler = Sampler::new(SamplingConfig::greedy(), n_vocab).unwrap();
+            scheduler.submit(Submission { prompt: &[1], max_tokens, sampler, speculate: 0 }).unwrap()
+        });
+        let mut ended = vec![];
+        let mut on_output = |id, output: Output<'_>| {
+            if let Output::Finished { finish, .. } = output {
+                ended.push((id, finish));
+            }
+            ControlFlow::Continue(())
+        };
+        assert_eq!(scheduler.step(&mut || ControlFlow::Continue(()), &mut on_output), Ok(1));
+        assert_eq!(ended, [(none, Finish::MaxTokens)]);
+        assert_eq!((scheduler.n_running(), scheduler.n_waiting()), (1, 0));
+        assert!(scheduler.cancel(long));
     });
 }

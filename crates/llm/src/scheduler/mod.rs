@@ -19,7 +19,7 @@ use core::ops::ControlFlow;
 use crate::kv_cache::PAGE_LEN;
 use crate::model::{Input, Logits, Span};
 use crate::sampling::{Sampler, SamplingError};
-use crate::session::{Runner, SessionError};
+use crate::session::{Runner, SessionError, Speculation};
 use crate::state::StateOptions;
 
 mod plan;
@@ -43,6 +43,9 @@ pub struct Submission<'t> {
     pub max_tokens: usize,
     /// Chooses the answer's tokens.
     pub sampler: Sampler,
+    /// Most tokens that may be guessed at a time and verified in one batch; 0 for none. Guesses change how many batches are
+    /// computed and no token, and are made as far as a batch has room for them, which may be never.
+    pub speculate: usize,
 }
 
 /// What a step brings.
@@ -56,7 +59,12 @@ pub enum Output<'l> {
         logits: &'l [f32],
     },
     /// The end of an answer, after its last token.
-    Finished(Finish),
+    Finished {
+        /// Why it ended.
+        finish: Finish,
+        /// How guesses at its tokens have done.
+        speculation: Speculation,
+    },
 }
 
 /// Why an answer ended.
@@ -123,7 +131,9 @@ pub struct Counts {
     pub n_steps: usize,
     /// Tokens computed.
     pub n_computed: usize,
-    /// Tokens whose positions were found and not computed.
+    /// Texts whose beginning was found when they got a slot.
+    pub n_prefix_hits: usize,
+    /// Tokens of these beginnings, which were not computed.
     pub n_reused: usize,
     /// Times that a text gave up its slot.
     pub n_preempted: usize,
@@ -143,6 +153,8 @@ pub struct Scheduler<'m> {
     parts: Vec<Part>,
     last_id: u64,
     counts: Counts,
+    /// Whether others may have used the runner since a text last got a slot.
+    is_lent: bool,
 }
 
 impl<'m> Scheduler<'m> {
@@ -169,6 +181,7 @@ impl<'m> Scheduler<'m> {
             parts: Vec::new(),
             last_id: 0,
             counts: Counts::default(),
+            is_lent: false,
         };
         // Those that give up their slots wait beside those that have had none.
         let n_waiting = max_waiting.saturating_add(n_slots);
@@ -197,6 +210,26 @@ impl<'m> Scheduler<'m> {
         self.waiting.len()
     }
 
+    /// Pages of positions in all.
+    pub fn n_pages(&self) -> usize {
+        self.runner.options().state.n_pages
+    }
+
+    /// Pages that running texts hold.
+    pub fn n_used_pages(&self) -> usize {
+        self.n_pages() - self.runner.n_free_pages()
+    }
+
+    /// The runner, for other work (a benchmark, the logits of certain tokens), while no text is running or waiting. What is
+    /// in its slots afterwards is forgotten before the next text gets one.
+    pub fn idle_runner(&mut self) -> Option<&mut Runner<'m>> {
+        if !self.running.is_empty() || !self.waiting.is_empty() {
+            return None;
+        }
+        self.is_lent = true;
+        Some(&mut self.runner)
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> Counts {
         self.counts
@@ -214,7 +247,7 @@ impl<'m> Scheduler<'m> {
     ///
     /// [`SubmitError`] says what is wrong with the text, or what it would have to wait for.
     pub fn submit(&mut self, submission: Submission<'_>) -> Result<SequenceId, SubmitError> {
-        let Submission { prompt, max_tokens, sampler } = submission;
+        let Submission { prompt, max_tokens, sampler, speculate: _ } = submission;
         let (n_vocab, n_positions) = (self.runner.model().config().n_vocab, self.n_positions());
         if prompt.is_empty() {
             return Err(SubmitError::NoTokens);
@@ -248,7 +281,8 @@ impl<'m> Scheduler<'m> {
         }
     }
 
-    /// Computes one batch and tells what came out for whom; returns how many tokens it had, 0 if there is no text.
+    /// Computes one batch and tells what came out for whom; returns how many tokens it had, 0 if there is no text left. Texts
+    /// of which no token is wanted end without waiting for a slot.
     ///
     /// `on_output` ends an answer by breaking. `go_on` is asked twice in each layer, and can break off.
     ///
@@ -261,6 +295,7 @@ impl<'m> Scheduler<'m> {
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
         on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
     ) -> Result<usize, SessionError> {
+        self.finish_waiting(on_output);
         self.admit();
         self.plan();
         if self.parts.is_empty() {
@@ -303,6 +338,9 @@ impl<'m> Scheduler<'m> {
 
     /// Gives free slots to those that have waited longest, as far as there are pages for them.
     fn admit(&mut self) {
+        if core::mem::take(&mut self.is_lent) {
+            self.free_slots.iter().for_each(|&slot| _ = self.runner.truncate(slot, 0));
+        }
         while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front()) {
             let n_pages = StateOptions::pages_of(next.tokens.len());
             if !self.running.is_empty() && n_pages > self.runner.n_free_pages() {
@@ -312,6 +350,7 @@ impl<'m> Scheduler<'m> {
             self.free_slots.pop();
             sequence.slot = slot;
             sequence.n_computed = self.runner.reuse(slot, &sequence.tokens);
+            self.counts.n_prefix_hits += usize::from(sequence.n_computed > 0);
             self.counts.n_reused += sequence.n_computed;
             // Younger than all that run: the oldest waits in front, and only the youngest gives up its slot.
             self.running.push(sequence);
@@ -327,6 +366,17 @@ impl<'m> Scheduler<'m> {
         self.counts.n_preempted += 1;
     }
 
+    /// Ends those that wait though no token is wanted of them.
+    fn finish_waiting(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
+        self.waiting.retain(|sequence| {
+            if let Some(finish) = sequence.finish {
+                // The answer is over either way.
+                let _ = on_output(sequence.id, sequence.finished(finish));
+            }
+            sequence.finish.is_none()
+        });
+    }
+
     fn remove_finished(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
         let mut index = 0;
         while index < self.running.len() {
@@ -336,7 +386,7 @@ impl<'m> Scheduler<'m> {
                     let sequence = self.running.remove(index);
                     self.give_back(sequence.slot);
                     // The answer is over either way.
-                    let _ = on_output(sequence.id, Output::Finished(finish));
+                    let _ = on_output(sequence.id, sequence.finished(finish));
                 }
             }
         }

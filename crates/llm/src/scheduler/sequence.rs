@@ -5,6 +5,7 @@ use core::ops::ControlFlow;
 
 use super::{Finish, Output, SequenceId, SubmitError};
 use crate::sampling::Sampler;
+use crate::session::Speculation;
 
 /// A prompt and the answer so far.
 pub(super) struct Sequence {
@@ -55,6 +56,11 @@ impl Sequence {
     /// Tokens to be computed before the next one can be chosen.
     pub fn n_pending(&self) -> usize {
         self.tokens.len() - self.n_computed
+    }
+
+    /// What is told of its end.
+    pub fn finished(&self, finish: Finish) -> Output<'static> {
+        Output::Finished { finish, speculation: Speculation::default() }
     }
 
     /// Chooses the next token by the logits after the last one.
