@@ -327,9 +327,8 @@ fn chosen_kernels(
         info!("kernels: {}", fastest.name());
         return fastest;
     };
-    all.iter().copied().find(|kernels| kernels.name() == name).unwrap_or_else(|| {
-        let names: Vec<_> = all.iter().map(|kernels| kernels.name()).collect();
-        error!("boot argument \"ferrite.kernels={name}\": this CPU has {}", names.join(", "));
+    llm::front::kernels_called(name, all.iter().copied()).unwrap_or_else(|unknown| {
+        error!("boot argument \"ferrite.kernels={name}\": {unknown}");
         host::exit(ExitStatus::CommandFailed)
     })
 }

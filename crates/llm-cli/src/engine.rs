@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use llm::front::{Prompter, Responder};
+use llm::front::{Prompter, Responder, kernels_called};
 use llm::kv_cache::KvType;
 use llm::model::{Config, Model};
 use llm::quant::Precision;
@@ -45,10 +45,7 @@ impl EngineArguments {
         let Some(name) = &self.kernels else {
             return Ok(Kernels::detect());
         };
-        Kernels::by_name(name).ok_or_else(|| {
-            let available: Vec<&str> = Kernels::all().map(|set| set.name()).collect();
-            anyhow!("this CPU has no instruction set {name:?}; expected {}", available.join(", "))
-        })
+        Ok(kernels_called(name, Kernels::all())?)
     }
 
     /// Starts the threads and opens a model, its weights packed for the instruction set.

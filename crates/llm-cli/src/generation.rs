@@ -162,6 +162,7 @@ impl Output {
         let mut output = stdout().lock();
         match event {
             Event::Prompt => return Ok(()),
+            Event::Forgotten(forgotten) => complain(&forgotten.to_string()),
             Event::Trace { step, logits } => complain(&format!("step {step}: {logits}")),
             Event::Token { id, .. } if self.as_ids => {
                 let separator = if self.has_ids { " " } else { "" };

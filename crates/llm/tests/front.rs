@@ -76,6 +76,7 @@ fn a_report_is_the_sum_of_its_events() {
             assert_eq!(n_finished, 0, "{event:?} after the end");
             shown += event.text();
             match event {
+                Event::Forgotten(_) => panic!("no dialogue"),
                 Event::Prompt => assert!(ids.is_empty()),
                 Event::Token { id, .. } => ids.push(id),
                 Event::Trace { step, logits } => {
@@ -179,6 +180,43 @@ fn ids_texts_and_dialogues_are_prompts() {
         };
         let (first, ids) = n_computed(&mut dialogue);
         assert_eq!(n_computed(&mut dialogue), (first, ids));
+    });
+}
+
+#[test]
+fn what_is_forgotten_is_told_before_the_answer() {
+    with_responder(|responder| {
+        let format = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
+        let mut dialogue = Dialogue::default();
+        for _ in 0..6 {
+            dialogue.ask("Where did the little robot go?").unwrap();
+            dialogue.answer("It went down to the river.").unwrap();
+        }
+        dialogue.ask("And then?").unwrap();
+        let mut first = None;
+        let request = Request::new(Prompt::Chat(&mut dialogue, format), 4);
+        let report = responder.generate(request, clock_us, &mut |event| {
+            if let Event::Forgotten(forgotten) = event {
+                assert_eq!(first, None, "not the first event");
+                first = Some(Some(forgotten));
+            }
+            first.get_or_insert(None);
+            ControlFlow::Continue(())
+        });
+        let report = report.unwrap();
+        assert!(report.forgotten.is_some() && first == Some(report.forgotten), "{first:?}");
+        // It can be broken off there as everywhere.
+        for _ in 0..6 {
+            dialogue.answer("It went home.").unwrap();
+            dialogue.ask("Where did the little robot go?").unwrap();
+        }
+        let request = Request::new(Prompt::Chat(&mut dialogue, format), 4);
+        let stopped = responder.generate(request, clock_us, &mut |event| match event {
+            Event::Forgotten(_) => ControlFlow::Break(()),
+            Event::Finished { .. } => ControlFlow::Continue(()),
+            _ => panic!("{event:?} after the end"),
+        });
+        assert_eq!(stopped.unwrap().finish_reason, FinishReason::Cancelled);
     });
 }
 

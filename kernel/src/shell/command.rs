@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::{fmt, ops::RangeInclusive};
 
-use llm::{front::options::OptionSpec, simd::Kernels};
+use llm::front::{UnknownKernels, options::OptionSpec};
 
 use super::{Shell, arguments::Arguments, line_editor::MAX_LINE_BYTES};
 use crate::llm::BackendError;
@@ -119,12 +119,7 @@ pub enum CommandError {
     /// Options that do not go together.
     Contradiction(&'static str),
     /// Inner loops that this CPU cannot run.
-    UnknownKernels {
-        /// The name that was given.
-        name: String,
-        /// Those that it can.
-        available: &'static [&'static Kernels],
-    },
+    UnknownKernels(UnknownKernels),
     /// An option without its value.
     MissingValue {
         /// The option, without hyphens.
@@ -205,12 +200,7 @@ impl fmt::Display for CommandError {
                 write!(f, "--{option} is an option of the host program; {reason}")
             }
             CommandError::Contradiction(reason) => f.write_str(reason),
-            CommandError::UnknownKernels { name, available } => {
-                write!(f, "this CPU has no instruction set {name:?}; expected ")?;
-                available.iter().enumerate().try_for_each(|(index, kernels)| {
-                    write!(f, "{}{}", if index == 0 { "" } else { ", " }, kernels.name())
-                })
-            }
+            CommandError::UnknownKernels(error) => error.fmt(f),
             CommandError::GivenTwice { argument, option } => {
                 write!(f, "{argument} is given twice; expected it as an argument or as --{option}")
             }

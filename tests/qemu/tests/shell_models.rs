@@ -65,7 +65,10 @@ fn a_set_of_kernels_can_be_named() {
         assert!(report.contains(&format!("\"kernel_set\":\"{name}\"")), "{report}");
     }
     let refused = run("cortex-a76", "i8mm").finish().expect_status(1);
-    refused.expect_error("\"ferrite.kernels=i8mm\": this CPU has scalar, neon, mla, dotprod, dotprod+fp16");
+    refused.expect_error(
+        "\"ferrite.kernels=i8mm\": this CPU has no instruction set \"i8mm\"; \
+                             expected scalar, neon, mla, dotprod, dotprod+fp16",
+    );
 }
 
 #[test]

@@ -137,9 +137,6 @@ impl Speaker<'_, '_> {
             }
         })?;
         output.finish()?;
-        if let Some(forgotten) = report.forgotten {
-            complain(&forgotten.to_string());
-        }
         self.wanted.tell(&report, self.responder.session().options().n_ctx);
         Ok(report.output)
     }

@@ -13,6 +13,8 @@ use crate::tokenizer::TokenizerError;
 pub enum FrontError {
     /// The conversation cannot be made a prompt.
     Chat(ChatError),
+    /// The file brings no chat format, or one that cannot be used; one by name may do.
+    FileTemplate(ChatError),
     /// The vocabulary cannot be used, or cannot spell the prompt.
     Tokenizer(TokenizerError),
     /// The sampling settings make no sense.
@@ -29,7 +31,7 @@ pub enum FrontError {
 impl fmt::Display for FrontError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Chat(error) if error.is_about_the_template() => {
+            Self::FileTemplate(error) => {
                 write!(f, "{error}; --template NAME uses another: {FamilyNames}")
             }
             Self::Chat(error) => error.fmt(f),

@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod describe;
 mod error;
+mod kernels;
 pub mod logits;
 pub mod options;
 mod prompter;
@@ -19,6 +20,7 @@ pub mod trace;
 pub mod units;
 
 pub use error::FrontError;
+pub use kernels::{UnknownKernels, kernels_called};
 pub use prompter::Prompter;
 pub use request::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Report, Request};
 pub use responder::Responder;

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{ChatFormat, FrontError, Prompt};
-use crate::chat::{ChatTemplate, Conversation, Forgotten, Room};
+use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Room};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
 
@@ -42,7 +42,8 @@ impl<'m> Prompter<'m> {
     /// that cannot be used is refused before anything is said.
     ///
     /// # Errors
-    /// [`FrontError::Chat`] if the file brings none, there is none of this name, or it is broken.
+    /// [`FrontError::FileTemplate`] if the file brings none or a broken one, [`FrontError::Chat`] if there is none of
+    /// this name.
     pub fn prepare_chat(&mut self, name: Option<&str>) -> Result<(), FrontError> {
         ready(&mut self.chat, &self.gguf, &self.tokenizer, name).map(drop)
     }
@@ -50,7 +51,7 @@ impl<'m> Prompter<'m> {
     /// Appends the ids of a prompt to `out`. The turns of a dialogue that have no room are removed, and counted.
     ///
     /// # Errors
-    /// [`FrontError::Tokenizer`] and [`FrontError::Chat`].
+    /// [`FrontError::Tokenizer`], [`FrontError::Chat`] and [`FrontError::FileTemplate`].
     pub fn encode(
         &mut self,
         prompt: &mut Prompt<'_>,
@@ -66,10 +67,12 @@ impl<'m> Prompter<'m> {
             }
             Prompt::Chat(dialogue, format) => {
                 let &mut ChatFormat { template, enable_thinking, now_seconds } = format;
-                let template = ready(&mut self.chat, &self.gguf, &self.tokenizer, template)?;
+                let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, template)?;
                 let settings =
                     Conversation { messages: &[], add_generation_prompt: true, enable_thinking, now_seconds };
-                return Ok(template.encode_dialogue(&self.tokenizer, dialogue, &settings, room, out)?);
+                return chat
+                    .encode_dialogue(&self.tokenizer, dialogue, &settings, room, out)
+                    .map_err(of_format(template));
             }
         }
         Ok(None)
@@ -88,7 +91,31 @@ fn ready<'c>(
     let format = match (known, name) {
         (Some(format), _) => format,
         (None, Some(name)) => (Some(name.into()), ChatTemplate::by_name(name, tokenizer)?),
-        (None, None) => (None, ChatTemplate::from_gguf(gguf, tokenizer)?),
+        (None, None) => (None, ChatTemplate::from_gguf(gguf, tokenizer).map_err(of_format(None))?),
     };
     Ok(&kept.insert(format).1)
+}
+
+/// What went wrong with the chat format of this name, or else the file's.
+fn of_format(name: Option<&str>) -> impl FnOnce(ChatError) -> FrontError {
+    let may_name_another = name.is_none();
+    move |error| match may_name_another && error.is_about_the_template() {
+        true => FrontError::FileTemplate(error),
+        false => FrontError::Chat(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn who_has_named_a_format_is_not_told_to_name_one() {
+        let advice = "--template NAME";
+        assert!(of_format(None)(ChatError::MessageLost).to_string().contains(advice));
+        assert!(!of_format(Some("chatml"))(ChatError::MessageLost).to_string().contains(advice));
+        let too_long = ChatError::MessageTooLong { n_tokens: 2, n_ctx: 1 };
+        assert!(!of_format(None)(too_long).to_string().contains(advice));
+    }
 }

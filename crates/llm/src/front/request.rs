@@ -66,6 +66,8 @@ pub struct ChatFormat<'f> {
 /// What happens while a request is answered.
 #[derive(Debug)]
 pub enum Event<'e> {
+    /// A dialogue had no room: these of its turns are no part of the prompt. Comes first, if at all.
+    Forgotten(Forgotten),
     /// The prompt is being computed; comes twice in each layer of each batch, so that it can be broken off.
     Prompt,
     /// A token.
@@ -96,7 +98,7 @@ impl Event<'_> {
     pub fn text(&self) -> &str {
         match self {
             Self::Token { text, .. } | Self::Finished { text, .. } => text,
-            Self::Prompt | Self::Trace { .. } => "",
+            Self::Forgotten(_) | Self::Prompt | Self::Trace { .. } => "",
         }
     }
 }

@@ -76,6 +76,13 @@ impl<'m> Responder<'m> {
         let mut report = new_report(request.max_tokens)?;
         report.prompt_tokens = self.prompt_ids.len();
         report.forgotten = forgotten;
+        if let Some(forgotten) = forgotten
+            && on_event(Event::Forgotten(forgotten)).is_break()
+        {
+            report.latency_us = elapsed_us();
+            let _ = on_event(Event::Finished { text: "", report: &report });
+            return Ok(report);
+        }
         let generation = self.session.resume(
             self.prompter.tokenizer(),
             &mut sampler,

@@ -82,10 +82,4 @@ impl Kernels {
     pub fn all() -> impl Iterator<Item = &'static Self> {
         Self::available().chain(Self::in_half_precision())
     }
-
-    /// The set with this name, if this CPU has it.
-    #[cfg(any(test, feature = "std"))]
-    pub fn by_name(name: &str) -> Option<&'static Self> {
-        Self::all().find(|kernels| kernels.name == name)
-    }
 }

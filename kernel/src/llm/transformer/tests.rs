@@ -198,7 +198,9 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
                 is_finished = true;
                 ControlFlow::Continue(())
             }
-            Event::Token { .. } | Event::Trace { .. } => panic!("{event:?} after the end"),
+            Event::Forgotten(_) | Event::Token { .. } | Event::Trace { .. } => {
+                panic!("{event:?} after the end")
+            }
         });
         assert!(is_finished);
         let stopped = stopped.unwrap();

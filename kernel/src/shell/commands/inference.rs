@@ -105,8 +105,10 @@ pub(super) fn generate(
     let Shell { backend, terminal, .. } = shell;
     let mut printed = false;
     let result = backend.generate(request, &mut |event| {
-        if let Event::Trace { step, logits } = event {
-            log::info!("step {step}: {logits}");
+        match &event {
+            Event::Trace { step, logits } => log::info!("step {step}: {logits}"),
+            Event::Forgotten(forgotten) => terminal.note(format_args!("[{forgotten}]")),
+            _ => {}
         }
         if !as_ids && !event.text().is_empty() {
             printed = true;
@@ -122,9 +124,6 @@ pub(super) fn generate(
         _ => terminal.print(format_args!("\n")),
     }
     let report = result?;
-    if let Some(forgotten) = report.forgotten {
-        terminal.note(format_args!("[{forgotten}]"));
-    }
     terminal.note(format_args!("[{report}]"));
     Ok(report)
 }

@@ -5,7 +5,7 @@ use core::{num::NonZeroUsize, ops::ControlFlow, str::FromStr};
 
 use llm::{
     front::{
-        describe,
+        describe, kernels_called,
         options::{self, CTX, EXACT, KERNELS, KV_TYPE, MODEL, OptionSpec, THREADS, VERBOSE},
         trace,
         units::{Count, Rate, Size, per_second},
@@ -130,12 +130,11 @@ pub(super) fn engine_options(
         }
     }
 
-    let available = shell.machine.all_kernels;
     let kernels = match arguments.option_text(KERNELS.name)? {
         None => None,
         Some(name) => {
-            let found = available.iter().copied().find(|kernels| kernels.name() == name);
-            Some(found.ok_or_else(|| CommandError::UnknownKernels { name: name.into(), available })?)
+            let available = shell.machine.all_kernels.iter().copied();
+            Some(kernels_called(name, available).map_err(CommandError::UnknownKernels)?)
         }
     };
     Ok(EngineOptions {

@@ -358,7 +358,8 @@ fn a_conversation_outlives_the_context_and_says_so() {
     let typed = [&b"llm chat --ctx 64 --system Hush\n"[..], &line, b"/quit\npoweroff\n"].concat();
     let (_, output) = talker().run(RunMode::Interactive, &typed);
     assert!(!output.contains("error: "), "{output}");
-    assert!(output.contains("\n[the context of 64 tokens is full: the oldest "), "{output}");
+    // It is told before the answer.
+    assert!(output.contains("for a walk\n[the context of 64 tokens is full: the oldest "), "{output}");
     assert_eq!(output.matches(" prompt tokens, ").count(), 8, "{output}");
 }
 
