@@ -10,8 +10,10 @@ use llm::front::{Prompter, Responder, kernels_called};
 use llm::kv_cache::KvType;
 use llm::model::{Config, Model};
 use llm::quant::Precision;
-use llm::session::{Session, SessionOptions};
+use llm::scheduler::MAX_RUNNING;
+use llm::session::{Runner, RunnerOptions, Session, SessionOptions};
 use llm::simd::Kernels;
+use llm::state::StateOptions;
 
 use crate::model_file::ModelFile;
 use crate::thread_pool::ThreadPool;
@@ -71,6 +73,23 @@ impl EngineArguments {
             precision: if self.exact { Precision::Exact } else { Precision::Quantized },
         }
     }
+
+    /// Options of a runner of `n_slots` texts, each of up to `needed` positions, which gives the logits of up to
+    /// `n_logits` of a batch.
+    pub fn runner_options(
+        &self,
+        config: &Config,
+        needed: usize,
+        n_logits: usize,
+        n_slots: usize,
+    ) -> RunnerOptions {
+        let SessionOptions { n_ctx, n_batch, kv_type, precision, .. } =
+            self.session_options(config, needed, n_logits);
+        let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots);
+        let state = StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true };
+        let n_batch = n_batch.max(n_slots);
+        RunnerOptions { state, n_batch, n_logits: n_logits.clamp(n_slots, n_batch), precision }
+    }
 }
 
 /// A model's file with what computes it.
@@ -94,14 +113,24 @@ impl Opened {
         Ok(Prompter::new(self.file.gguf()?)?)
     }
 
-    /// A session of the model in `memory`, which [`SessionMemory::allocate`] made for these options.
+    /// A session of the model in `memory`, which [`EngineMemory::of_session`] made for these options.
     pub fn session<'m>(
         &'m self,
         model: Model<'m>,
         options: SessionOptions,
-        memory: &'m mut SessionMemory,
+        memory: &'m mut EngineMemory,
     ) -> Result<Session<'m>> {
         Ok(Session::new(model, options, self.kernels, &self.workers, memory.as_mut_slice())?)
+    }
+
+    /// A runner of the model in `memory`, which [`EngineMemory::of_runner`] made for these options.
+    pub fn runner<'m>(
+        &'m self,
+        model: Model<'m>,
+        options: RunnerOptions,
+        memory: &'m mut EngineMemory,
+    ) -> Result<Runner<'m>> {
+        Ok(Runner::new(model, options, self.kernels, &self.workers, memory.as_mut_slice())?)
     }
 
     /// What answers requests in such a session.
@@ -110,7 +139,7 @@ impl Opened {
         prompter: Prompter<'m>,
         model: Model<'m>,
         options: SessionOptions,
-        memory: &'m mut SessionMemory,
+        memory: &'m mut EngineMemory,
     ) -> Result<Responder<'m>> {
         Ok(Responder::new(prompter, self.session(model, options, memory)?))
     }
@@ -122,22 +151,30 @@ pub fn clock_us() -> u64 {
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What a session keeps its cache and scratch in, 64-byte aligned.
-pub struct SessionMemory {
+/// What a session or a runner keeps its cache and scratch in, 64-byte aligned.
+pub struct EngineMemory {
     bytes: Vec<u8>,
     len_bytes: usize,
 }
 
-impl SessionMemory {
+impl EngineMemory {
     const ALIGN_BYTES: usize = 64;
 
     /// Memory for a session of `config` with `options`.
-    pub fn allocate(config: &Config, options: &SessionOptions) -> Result<Self> {
-        let len_bytes = Session::required_bytes(config, options)?;
+    pub fn of_session(config: &Config, options: &SessionOptions) -> Result<Self> {
+        Self::allocate(Session::required_bytes(config, options)?, options.n_ctx)
+    }
+
+    /// Memory for a runner of `config` with `options`.
+    pub fn of_runner(config: &Config, options: &RunnerOptions) -> Result<Self> {
+        Self::allocate(Runner::required_bytes(config, options)?, options.state.n_ctx)
+    }
+
+    fn allocate(len_bytes: usize, n_ctx: usize) -> Result<Self> {
         let with_slack = len_bytes.saturating_add(Self::ALIGN_BYTES);
         let mut bytes = Vec::new();
         if bytes.try_reserve_exact(with_slack).is_err() {
-            bail!("no {len_bytes} bytes of memory for a context of {} tokens", options.n_ctx);
+            bail!("no {len_bytes} bytes of memory for a context of {n_ctx} tokens");
         }
         bytes.resize(with_slack, 0);
         Ok(Self { bytes, len_bytes })
@@ -160,5 +197,13 @@ pub fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err(String::from("expected a whole number of at least 1")),
         Ok(n) => Ok(n),
+    }
+}
+
+/// How many texts are computed together.
+pub fn n_texts(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=MAX_RUNNING) => Ok(n),
+        _ => Err(format!("expected a number of texts, 1 to {MAX_RUNNING}")),
     }
 }

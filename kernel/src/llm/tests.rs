@@ -237,7 +237,7 @@ fn test_performance_targets() {
         result.first_token_us,
         result.tokens_per_second().unwrap_or(0.0)
     );
-    let plan = BenchPlan { n_prompt: 64, n_generate: 32, depth: 0, n_runs: 1 };
+    let plan = BenchPlan { n_prompt: 64, n_generate: 32, depth: 0, n_runs: 1, n_parallel: None };
     let (bench, _) = backend.bench(plan, &mut || ControlFlow::Continue(())).unwrap();
     println!("{bench:?}");
     assert!(result.tokens_emitted > 1 && bench.decode.tokens == 32);

@@ -9,12 +9,12 @@ use clap::Args;
 use llm::front::bench::{self, BenchPlan, BenchReport, Meter};
 use llm::parallel::Workers;
 
-use crate::engine::{EngineArguments, SessionMemory, clock_us, positive};
+use crate::engine::{EngineArguments, EngineMemory, clock_us, n_texts, positive};
 
 /// Measure prefill and decode in tokens per second: medians over several runs, after one warm-up.
 ///
 /// Prefill reads a prompt of -p tokens into an empty cache; decode generates -n tokens one by one after -d
-/// others.
+/// others; with --parallel, the same is done with several texts at once, and their tokens are counted together.
 #[derive(Args)]
 pub struct Arguments {
     #[arg(long)]
@@ -32,6 +32,9 @@ pub struct Arguments {
     #[arg(long, value_parser = positive)]
     runs: Option<usize>,
 
+    #[arg(long, value_parser = n_texts)]
+    parallel: Option<usize>,
+
     #[arg(long)]
     json: bool,
 
@@ -48,19 +51,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         n_generate: arguments.generate.unwrap_or(default.n_generate),
         depth: arguments.depth.unwrap_or(default.depth),
         n_runs: arguments.runs.unwrap_or(default.n_runs),
+        n_parallel: arguments.parallel,
     };
     let opened = arguments.engine.open(&arguments.model)?;
     let model = opened.model()?;
     let needed = plan.needed_positions();
-    let options = arguments.engine.session_options(model.config(), needed, 1);
-    if needed > options.n_ctx {
-        bail!("{needed} tokens do not fit into a context of {}", options.n_ctx);
+    let options = arguments.engine.runner_options(model.config(), needed, 1, arguments.parallel.unwrap_or(1));
+    if needed > options.state.n_ctx {
+        bail!("{needed} tokens do not fit into a context of {}", options.state.n_ctx);
     }
-    let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let mut session = opened.session(model, options, &mut memory)?;
+    let mut memory = EngineMemory::of_runner(model.config(), &options)?;
+    let mut runner = opened.runner(model, options, &mut memory)?;
     let load_us = clock_us() - start_us;
     let meter = Meter { clock_us, instructions_retired: || None };
-    let result = bench::run(&mut session, plan, meter, &mut || ControlFlow::Continue(()))?;
+    let result = bench::run(&mut runner, plan, meter, &mut || ControlFlow::Continue(()))?;
     let report = BenchReport {
         model: &opened.file.display_name(&opened.file.gguf()?),
         kernel_set: opened.kernels.name(),

@@ -14,7 +14,7 @@ use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
 use crate::complain;
-use crate::engine::{EngineArguments, SessionMemory, clock_us};
+use crate::engine::{EngineArguments, EngineMemory, clock_us};
 use crate::generation::{GenerationArguments, Output, Wanted, max_tokens};
 
 /// Talk with a model: each line is a message, to which it answers.
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let model = Model::load(prompter.gguf())?;
     arguments.generation.show_weights(prompter.gguf());
     let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, wanted.speculate + 1);
-    let mut memory = SessionMemory::allocate(model.config(), &options)?;
+    let mut memory = EngineMemory::of_session(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, &mut memory)?;
     let mut speaker = Speaker { responder: &mut responder, wanted, format: &arguments.format };
 

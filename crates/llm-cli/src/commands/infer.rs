@@ -11,7 +11,7 @@ use llm::model::Model;
 use llm::tokenizer::EncodeOptions;
 
 use crate::chat_format::ChatArguments;
-use crate::engine::{EngineArguments, SessionMemory, clock_us};
+use crate::engine::{EngineArguments, EngineMemory, clock_us};
 use crate::generation::{GenerationArguments, Output, max_tokens};
 
 /// Continue a prompt and print the generated text, token by token.
@@ -116,7 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let room = if max_tokens == usize::MAX { ROOM_WITHOUT_LIMIT } else { max_tokens };
     let needed = ids.len().saturating_add(room);
     let options = arguments.engine.session_options(model.config(), needed, wanted.speculate + 1);
-    let mut memory = SessionMemory::allocate(model.config(), &options)?;
+    let mut memory = EngineMemory::of_session(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, &mut memory)?;
     let mut output = Output::of_ids(arguments.ids);
     let report =

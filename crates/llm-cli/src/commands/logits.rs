@@ -9,7 +9,7 @@ use anyhow::{Context, Error, Result, bail};
 use clap::Args;
 use llm::front::logits::{self, Row};
 
-use crate::engine::{EngineArguments, SessionMemory};
+use crate::engine::{EngineArguments, EngineMemory};
 
 /// Show the logits behind every given token, or write them to a file.
 ///
@@ -44,15 +44,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let opened = arguments.engine.open(&arguments.model)?;
     let model = opened.model()?;
     let tokens = [&arguments.tokens[..], &arguments.tokens_argument].concat();
-    let options = arguments.engine.session_options(model.config(), tokens.len(), tokens.len());
-    if tokens.len() > options.n_ctx {
-        bail!("{} tokens do not fit into a context of {}", tokens.len(), options.n_ctx);
+    let options = arguments.engine.runner_options(model.config(), tokens.len(), tokens.len(), 1);
+    if tokens.len() > options.state.n_ctx {
+        bail!("{} tokens do not fit into a context of {}", tokens.len(), options.state.n_ctx);
     }
-    let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let mut session = opened.session(model, options, &mut memory)?;
+    let mut memory = EngineMemory::of_runner(model.config(), &options)?;
+    let mut runner = opened.runner(model, options, &mut memory)?;
     let mut write = |output: &mut dyn Write, write_row: fn(&mut dyn Write, &[f32]) -> io::Result<()>| {
         let mut written = Ok(());
-        let run = logits::run(&mut session, &tokens, &mut |row| {
+        let run = logits::run(&mut runner, &tokens, &mut |row| {
             written = write_row(output, row);
             if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });

@@ -1,16 +1,17 @@
 //! `llm perplexity`: how well a model predicts a text.
 
 use std::io::{Write, stdout};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use llm::front::PROMPT_ENCODING;
-use llm::model::Model;
-use llm::session::Logits;
+use llm::model::{Input, Model};
+use llm::session::{Logits, Span};
 
 use crate::commands::tokenize::read_text;
-use crate::engine::{EngineArguments, SessionMemory};
+use crate::engine::{EngineArguments, EngineMemory};
 
 /// Positions of a window unless --ctx says otherwise, if the model has as many.
 const WINDOW: usize = 512;
@@ -52,16 +53,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
 
     let n_vocab = model.config().n_vocab;
-    let options = arguments.engine.session_options(model.config(), WINDOW, ROWS);
-    let mut memory = SessionMemory::allocate(model.config(), &options)?;
-    let mut session = opened.session(model, options, &mut memory)?;
+    let options = arguments.engine.runner_options(model.config(), WINDOW, ROWS, 1);
+    let mut memory = EngineMemory::of_runner(model.config(), &options)?;
+    let mut runner = opened.runner(model, options, &mut memory)?;
     let (mut sum, mut n_counted) = (0.0, 0);
-    for window in tokens.chunks(options.n_ctx) {
-        session.reset();
+    for window in tokens.chunks(options.state.n_ctx) {
         // The last token predicts nothing that counts.
         for (index, batch) in window[..window.len() - 1].chunks(options.n_logits).enumerate() {
-            let targets = &window[index * options.n_logits + 1..];
-            let rows = session.forward(batch, Logits::All)?.chunks_exact(n_vocab);
+            let first_position = index * options.n_logits;
+            let targets = &window[first_position + 1..];
+            // A span at 0 begins another text.
+            let span = Span { slot: 0, first_position, input: Input::Tokens(batch), logits: Logits::All };
+            let rows = runner.run(&[span], &mut || ControlFlow::Continue(()))?.chunks_exact(n_vocab);
             sum += rows.zip(targets).map(|(row, &target)| surprise(row, target)).sum::<f64>();
             n_counted += batch.len();
         }

@@ -47,3 +47,19 @@ fn the_keys_are_those_of_the_kernel_in_its_order() {
 fn more_tokens_than_the_context_holds_are_refused() {
     fail_saying(&["bench", "--model", &LLAMA, "-p", "100", "-n", "2"], &["100 tokens", "context of 64"]);
 }
+
+#[test]
+fn several_texts_together_have_keys_of_their_own() {
+    let bench = ["bench", "--model", &LLAMA, "-p", "5", "-n", "3", "-d", "9", "-r", "2", "--parallel", "3"];
+    let report = succeed(&[&bench[..], &["--json"]].concat());
+    let end = report.split_once("\"first_token_us\":").unwrap().1;
+    let keys: Vec<_> = end.split('"').skip(1).step_by(2).collect();
+    assert_eq!(keys, ["n_parallel", "batch_tps", "batch_insn_per_token"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["n_parallel"], &report["tg_tokens"]), (&3.into(), &3.into()));
+    assert!(report["batch_tps"].as_f64().unwrap() > 0.0 && report["batch_insn_per_token"].is_null());
+    assert!(succeed(&bench).contains("\nbatch    9 tokens of 3 texts in "));
+    for n in ["0", "65", "x"] {
+        fail_saying(&["bench", "--model", &LLAMA, "--parallel", n], &["--parallel", "1 to 64"]);
+    }
+}

@@ -8,7 +8,10 @@ use core::ops::ControlFlow;
 
 use super::FrontError;
 use super::units::{Duration, Rate, per_second};
-use crate::session::{Logits, Session, SessionError};
+use crate::model::Input;
+use crate::scheduler::MAX_RUNNING;
+use crate::session::{Logits, Runner, SessionError, Span};
+use crate::state::{OutOfPages, StateOptions};
 
 /// Tokens of the prompt by which the time to the first token is measured.
 pub const FIRST_TOKEN_PROMPT: usize = 5;
@@ -25,15 +28,38 @@ pub struct BenchPlan {
     pub depth: usize,
     /// How often.
     pub n_runs: usize,
+    /// Texts that are also generated together, if any are.
+    pub n_parallel: Option<usize>,
 }
 
 impl BenchPlan {
     /// What is measured unless told.
-    pub const DEFAULT: Self = Self { n_prompt: 128, n_generate: 32, depth: 0, n_runs: 3 };
+    pub const DEFAULT: Self = Self { n_prompt: 128, n_generate: 32, depth: 0, n_runs: 3, n_parallel: None };
 
     /// Positions that the context must have.
     pub fn needed_positions(&self) -> usize {
         self.n_prompt.max(self.depth.saturating_add(self.n_generate)).max(FIRST_TOKEN_PROMPT)
+    }
+
+    /// Whether a runner has room for all of it: said before minutes of work.
+    fn check(&self, runner: &Runner<'_>) -> Result<(), FrontError> {
+        let StateOptions { n_ctx, n_slots, n_pages, .. } = runner.options().state;
+        let n_tokens = self.needed_positions();
+        if n_tokens > n_ctx {
+            return Err(SessionError::ContextFull { n_tokens, n_past: 0, n_ctx }.into());
+        }
+        let n_texts = self.n_parallel.unwrap_or(1);
+        let n_slots = n_slots.min(MAX_RUNNING);
+        if !(1..=n_slots).contains(&n_texts) {
+            return Err(FrontError::TooManyTexts { n_texts, n_slots });
+        }
+        let n_positions = self.depth + self.n_generate;
+        let n_together = n_texts.saturating_mul(StateOptions::pages_of(n_positions));
+        let n_needed = n_together.max(StateOptions::pages_of(n_tokens));
+        if n_needed > n_pages {
+            return Err(SessionError::Pages(OutOfPages { n_needed, n_free: n_pages }).into());
+        }
+        Ok(())
     }
 }
 
@@ -66,41 +92,64 @@ pub struct BenchResult {
     pub decode: Measurement,
     /// The first token after a prompt of [`FIRST_TOKEN_PROMPT`].
     pub first_token_us: u64,
+    /// Several texts, a token of each at a time.
+    pub batch: Option<BatchMeasurement>,
 }
 
-/// Measures a model. `go_on` is asked while tokens are computed, and may end it.
+/// Texts that were generated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchMeasurement {
+    /// How many.
+    pub n_parallel: usize,
+    /// The tokens of all of them.
+    pub decode: Measurement,
+}
+
+/// Measures a model on a runner whose slots are empty, as they are again afterwards. `go_on` is asked while tokens are computed, and may end it.
 ///
 /// # Errors
-/// If the tokens do not fit the context, the heap has no room for so many runs, or `go_on` breaks off
-/// ([`SessionError::Stopped`]).
+/// If the tokens do not fit the context or the pages, or so many texts the slots; if the heap has no room for so many
+/// runs, or `go_on` breaks off ([`SessionError::Stopped`]).
 pub fn run(
-    session: &mut Session<'_>,
+    runner: &mut Runner<'_>,
     plan: BenchPlan,
     meter: Meter,
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<BenchResult, FrontError> {
-    let n_ctx = session.options().n_ctx;
-    let BenchPlan { n_prompt, n_generate, depth, n_runs } = plan;
-    // The session would say so too, but only after minutes of work.
-    let n_tokens = plan.needed_positions();
-    if n_tokens > n_ctx {
-        return Err(SessionError::ContextFull { n_tokens, n_past: 0, n_ctx }.into());
+    plan.check(runner)?;
+    let measured = measure_all(runner, plan, meter, go_on);
+    for slot in 0..runner.options().state.n_slots {
+        runner.truncate(slot, 0);
     }
-    let ids = synthetic_prompt(n_tokens, session.model().config().n_vocab);
+    measured
+}
+
+fn measure_all(
+    runner: &mut Runner<'_>,
+    plan: BenchPlan,
+    meter: Meter,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<BenchResult, FrontError> {
+    let BenchPlan { n_prompt, n_generate, depth, n_runs, n_parallel } = plan;
+    let n_texts = n_parallel.unwrap_or(1);
+    // Each text has tokens of its own: no page is shared.
+    let len = plan.needed_positions();
+    let ids = synthetic_ids(n_texts.saturating_mul(len), runner.model().config().n_vocab)?;
+    let text = |slot: usize| &ids[slot * len..][..len];
     // A counter that wraps is looked at once a layer, also where no interrupt tells of it.
     let go_on = &mut || {
         (meter.instructions_retired)();
         go_on()
     };
-    let first_token = prefill(session, &ids[..FIRST_TOKEN_PROMPT], meter, go_on)?;
+    let first_token = prefill(runner, &text(0)[..FIRST_TOKEN_PROMPT], meter, go_on)?;
     let (mut prefills, mut decodes) = (Runs::new(n_runs)?, Runs::new(n_runs)?);
     let first_counted = usize::from(n_runs > 1);
     for run in 0..first_counted + n_runs {
-        let measured_prefill = prefill(session, &ids[..n_prompt], meter, go_on)?;
-        prefill(session, &ids[..depth], meter, go_on)?;
+        let measured_prefill = prefill(runner, &text(0)[..n_prompt], meter, go_on)?;
+        prefill(runner, &text(0)[..depth], meter, go_on)?;
         let measured_decode = measure(n_generate, meter, || {
-            for id in &ids[depth..][..n_generate] {
-                session.forward_while(&[*id], Logits::Last, go_on)?;
+            for position in depth..depth + n_generate {
+                runner.run(&[next_token(0, position, text(0))], go_on)?;
             }
             Ok(())
         })?;
@@ -109,34 +158,100 @@ pub fn run(
             decodes.push(measured_decode);
         }
     }
-    session.reset();
+    let batch = match n_parallel {
+        None => None,
+        Some(n_parallel) => {
+            let decode = decode_together(runner, plan, text, meter, go_on)?;
+            Some(BatchMeasurement { n_parallel, decode })
+        }
+    };
     Ok(BenchResult {
         prefill: prefills.median(n_prompt),
         decode: decodes.median(n_generate),
         first_token_us: first_token.elapsed_us,
+        batch,
     })
 }
 
+/// The next tokens of several texts, `text` of each slot, one of each at a time.
+fn decode_together<'t>(
+    runner: &mut Runner<'_>,
+    plan: BenchPlan,
+    text: impl Fn(usize) -> &'t [u32],
+    meter: Meter,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Measurement, FrontError> {
+    let BenchPlan { n_generate, depth, n_runs, n_parallel, .. } = plan;
+    let n_texts = n_parallel.unwrap_or(1);
+    let mut spans = [next_token(0, 0, text(0)); MAX_RUNNING];
+    let spans = &mut spans[..n_texts];
+    let mut decodes = Runs::new(n_runs)?;
+    let first_counted = usize::from(n_runs > 1);
+    for run in 0..first_counted + n_runs {
+        for slot in 0..n_texts {
+            // What recurrent layers keep cannot always be cut back.
+            if runner.truncate(slot, depth) < depth {
+                compute(runner, slot, &text(slot)[..depth], go_on)?;
+            }
+        }
+        let measured = measure(n_texts * n_generate, meter, || {
+            for position in depth..depth + n_generate {
+                for (slot, span) in spans.iter_mut().enumerate() {
+                    *span = next_token(slot, position, text(slot));
+                }
+                runner.run(spans, go_on)?;
+            }
+            Ok(())
+        })?;
+        if run >= first_counted {
+            decodes.push(measured);
+        }
+    }
+    Ok(decodes.median(n_texts * n_generate))
+}
+
+/// One token of a text, and the logits after it.
+fn next_token(slot: usize, position: usize, text: &[u32]) -> Span<'_> {
+    let input = Input::Tokens(&text[position..=position]);
+    Span { slot, first_position: position, input, logits: Logits::Last }
+}
+
 /// Ids spread over the vocabulary.
-fn synthetic_prompt(len: usize, n_vocab: usize) -> Vec<u32> {
+fn synthetic_ids(len: usize, n_vocab: usize) -> Result<Vec<u32>, FrontError> {
     const STRIDE: usize = 7919;
-    (1..=len).map(|i| (i * STRIDE % n_vocab) as u32).collect()
+    let mut ids = Vec::new();
+    let needed_bytes = len.saturating_mul(size_of::<u32>());
+    ids.try_reserve_exact(len).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+    ids.extend((1..=len).map(|i| (i * STRIDE % n_vocab) as u32));
+    Ok(ids)
+}
+
+/// Makes a slot these tokens, with the logits after the last.
+fn compute(
+    runner: &mut Runner<'_>,
+    slot: usize,
+    ids: &[u32],
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<(), FrontError> {
+    runner.truncate(slot, 0);
+    let n_batch = runner.options().n_batch;
+    for (index, batch) in ids.chunks(n_batch).enumerate() {
+        let first_position = index * n_batch;
+        let is_last = first_position + batch.len() == ids.len();
+        let logits = if is_last { Logits::Last } else { Logits::None };
+        runner.run(&[Span { slot, first_position, input: Input::Tokens(batch), logits }], go_on)?;
+    }
+    Ok(())
 }
 
 /// Computes `ids` from an empty context.
 fn prefill(
-    session: &mut Session<'_>,
+    runner: &mut Runner<'_>,
     ids: &[u32],
     meter: Meter,
     go_on: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Measurement, FrontError> {
-    session.reset();
-    measure(ids.len(), meter, || {
-        if !ids.is_empty() {
-            session.forward_while(ids, Logits::Last, go_on)?;
-        }
-        Ok(())
-    })
+    measure(ids.len(), meter, || compute(runner, 0, ids, go_on))
 }
 
 fn measure(
@@ -238,10 +353,16 @@ impl fmt::Display for BenchReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { model, kernel_set, cores, first_token_us, result, .. } = self;
         writeln!(f, "model    {model}\nkernels  {kernel_set}\ncores    {cores}")?;
-        for (name, measured) in [("prefill", result.prefill), ("decode", result.decode)] {
+        let batch = result.batch.map(|batch| ("batch", batch.n_parallel, batch.decode));
+        let one_text = [("prefill", 1, result.prefill), ("decode", 1, result.decode)];
+        for (name, n_texts, measured) in one_text.into_iter().chain(batch) {
             let Measurement { tokens, elapsed_us, .. } = measured;
             let rate = Rate(measured.tokens_per_second());
-            write!(f, "{name:<8} {tokens} tokens in {}: {rate} tokens/s", Duration(elapsed_us))?;
+            write!(f, "{name:<8} {tokens} tokens ")?;
+            if n_texts > 1 {
+                write!(f, "of {n_texts} texts ")?;
+            }
+            write!(f, "in {}: {rate} tokens/s", Duration(elapsed_us))?;
             match measured.instructions_per_token() {
                 Some(per_token) => writeln!(f, ", {per_token} instructions/token")?,
                 None => writeln!(f)?,
@@ -260,7 +381,7 @@ struct Json<'j, 'r>(&'j BenchReport<'r>);
 impl fmt::Display for Json<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BenchReport { model, kernel_set, cores, load_bytes_per_s, first_token_us, result } = *self.0;
-        let BenchResult { prefill, decode, .. } = result;
+        let BenchResult { prefill, decode, batch, .. } = result;
         // Other cores' instructions are not counted.
         let count = |measured: Measurement| OrNull(measured.instructions_per_token().filter(|_| cores == 1));
         write!(f, "{{\"model\":\"")?;
@@ -277,7 +398,12 @@ impl fmt::Display for Json<'_, '_> {
         write!(f, ",\"pp_insn_per_token\":{}", count(prefill))?;
         write!(f, ",\"tg_insn_per_token\":{}", count(decode))?;
         write!(f, ",\"load_bytes_per_s\":{}", OrNull(load_bytes_per_s))?;
-        write!(f, ",\"first_token_us\":{first_token_us}}}")
+        write!(f, ",\"first_token_us\":{first_token_us}")?;
+        if let Some(BatchMeasurement { n_parallel, decode }) = batch {
+            write!(f, ",\"n_parallel\":{n_parallel},\"batch_tps\":{}", OrNull(decode.tokens_per_second()))?;
+            write!(f, ",\"batch_insn_per_token\":{}", count(decode))?;
+        }
+        f.write_str("}")
     }
 }
 
@@ -308,14 +434,18 @@ mod tests {
 
     #[test]
     fn the_prompt_stays_within_the_vocabulary() {
-        assert!(synthetic_prompt(1000, 97).iter().all(|&id| id < 97));
+        assert!(synthetic_ids(1000, 97).unwrap().iter().all(|&id| id < 97));
     }
 
     #[test]
     fn json_is_escaped_and_has_null_for_what_is_not_known() {
         let measured = |tokens, instructions| Measurement { tokens, elapsed_us: 2_000_000, instructions };
-        let result =
-            BenchResult { prefill: measured(8, Some(24)), decode: measured(3, None), first_token_us: 1 };
+        let result = BenchResult {
+            prefill: measured(8, Some(24)),
+            decode: measured(3, None),
+            first_token_us: 1,
+            batch: None,
+        };
         let report = BenchReport {
             model: "a\"\\\n.gguf",
             kernel_set: "scalar",
@@ -329,6 +459,15 @@ mod tests {
             "{\"model\":\"a\\\"\\\\\\u000a.gguf\",\"kernel_set\":\"scalar\",\"cores\":1,\"pp_tokens\":8,\"pp_tps\":4,\
              \"tg_tokens\":3,\"tg_tps\":1.5,\"pp_insn_per_token\":3,\"tg_insn_per_token\":null,\
              \"load_bytes_per_s\":null,\"first_token_us\":7}"
+        );
+        let batch = Some(BatchMeasurement { n_parallel: 4, decode: measured(12, Some(60)) });
+        let with_batch = BenchReport { result: BenchResult { batch, ..result }, ..report };
+        let more = ",\"first_token_us\":7,\"n_parallel\":4,\"batch_tps\":6,\"batch_insn_per_token\":5}";
+        assert!(with_batch.json().to_string().ends_with(more));
+        assert!(
+            with_batch
+                .to_string()
+                .contains("\nbatch    12 tokens of 4 texts in 2.00 s: 6.0 tokens/s, 5 instructions/token\n")
         );
         let several = BenchReport { cores: 2, ..report };
         assert!(several.json().to_string().contains("\"pp_insn_per_token\":null"));

@@ -21,6 +21,13 @@ pub enum FrontError {
     Sampling(SamplingError),
     /// The prompt cannot be computed, or the logits are not numbers.
     Session(SessionError),
+    /// More texts at once than there are slots for.
+    TooManyTexts {
+        /// Texts asked for.
+        n_texts: usize,
+        /// Texts that there is room for.
+        n_slots: usize,
+    },
     /// The heap has no room for the output, or the numbers of so many runs.
     OutOfHeap {
         /// Bytes that were asked for.
@@ -38,6 +45,12 @@ impl fmt::Display for FrontError {
             Self::Tokenizer(error) => error.fmt(f),
             Self::Sampling(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
+            Self::TooManyTexts { n_texts, n_slots } => {
+                write!(
+                    f,
+                    "{n_texts} texts at once were asked for, there is room for {n_slots}; --parallel makes more"
+                )
+            }
             Self::OutOfHeap { needed_bytes } => {
                 write!(
                     f,

@@ -3,29 +3,47 @@
 use core::fmt;
 use core::ops::ControlFlow;
 
-use crate::session::{Logits, Session, SessionError, SessionOptions};
+use crate::model::Input;
+use crate::session::{Logits, Runner, RunnerOptions, SessionError, Span};
 
-/// Runs exactly these tokens from an empty context and gives `on_row` the logits of each, in order; an
-/// encoder's are the last layer's values. `on_row` may end it.
+/// Runs exactly these tokens on a runner whose first slot is empty, as it is again afterwards, and gives `on_row` the
+/// logits of each, in order; an encoder's are the last layer's values. `on_row` may end it.
 ///
 /// # Errors
 /// If there are no tokens, an id is not in the vocabulary, the tokens do not fit the context, or `on_row` breaks off
 /// ([`SessionError::Stopped`]).
 pub fn run(
-    session: &mut Session<'_>,
+    runner: &mut Runner<'_>,
     tokens: &[u32],
     on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
 ) -> Result<(), SessionError> {
-    let SessionOptions { n_ctx, n_batch, n_logits, .. } = *session.options();
+    let RunnerOptions { n_batch, n_logits, state, .. } = *runner.options();
     match tokens.len() {
         0 => return Err(SessionError::NoTokens),
-        n_tokens if n_tokens > n_ctx => return Err(SessionError::PromptTooLong { n_tokens, n_ctx }),
+        n_tokens if n_tokens > state.n_ctx => {
+            return Err(SessionError::PromptTooLong { n_tokens, n_ctx: state.n_ctx });
+        }
         _ => {}
     }
-    let n_output = session.model().config().n_output();
-    session.reset();
-    for tokens in tokens.chunks(n_logits.min(n_batch)) {
-        for row in session.forward(tokens, Logits::All)?.chunks(n_output) {
+    let shown = show_rows(runner, tokens, n_logits.min(n_batch), on_row);
+    runner.truncate(SLOT, 0);
+    shown
+}
+
+/// The slot in which they are computed.
+const SLOT: usize = 0;
+
+fn show_rows(
+    runner: &mut Runner<'_>,
+    tokens: &[u32],
+    n_at_once: usize,
+    on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
+) -> Result<(), SessionError> {
+    let n_output = runner.model().config().n_output();
+    for (index, tokens) in tokens.chunks(n_at_once).enumerate() {
+        let (first_position, input) = (index * n_at_once, Input::Tokens(tokens));
+        let span = Span { slot: SLOT, first_position, input, logits: Logits::All };
+        for row in runner.run(&[span], &mut || ControlFlow::Continue(()))?.chunks(n_output) {
             if on_row(row).is_break() {
                 return Err(SessionError::Stopped);
             }

@@ -273,6 +273,8 @@ pub const BENCH: &[OptionSpec] = &[
         "how often, 3 unless told; of several the medians are shown, and one before them does not count",
     )
     .or(&["r", "repetitions"]),
+    OptionSpec::new("parallel", "N", "also measure N texts, 64 at most, that are generated together")
+        .host_only("the kernel computes one text at a time"),
     OptionSpec::flag("json", "one JSON object instead of a table"),
     CTX,
     KV_TYPE,
@@ -363,6 +365,7 @@ impl FromStr for MaxTokens {
 mod tests {
     use super::*;
     use crate::front::bench::BenchPlan;
+    use crate::scheduler::MAX_RUNNING;
     use alloc::collections::BTreeSet;
 
     #[test]
@@ -384,7 +387,8 @@ mod tests {
             assert!(option.help.contains(&alloc::format!(" {default} unless told")), "{}", option.help);
         };
         told(INFER, "max-tokens", INFER_MAX_TOKENS);
-        let BenchPlan { n_prompt, n_generate, depth, n_runs } = BenchPlan::DEFAULT;
+        let BenchPlan { n_prompt, n_generate, depth, n_runs, .. } = BenchPlan::DEFAULT;
+        assert!(BENCH.iter().any(|option| option.help.contains(&alloc::format!(" {MAX_RUNNING} at most"))));
         told(BENCH, "prompt", n_prompt);
         told(BENCH, "generate", n_generate);
         told(BENCH, "depth", depth);

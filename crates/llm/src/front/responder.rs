@@ -142,7 +142,7 @@ impl<'m> Responder<'m> {
         tokens: &[u32],
         on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), FrontError> {
-        Ok(logits::run(&mut self.session, tokens, on_row)?)
+        Ok(logits::run(self.session.runner(), tokens, on_row)?)
     }
 
     /// See [`bench::run`].
@@ -155,7 +155,7 @@ impl<'m> Responder<'m> {
         meter: Meter,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, FrontError> {
-        bench::run(&mut self.session, plan, meter, go_on)
+        bench::run(self.session.runner(), plan, meter, go_on)
     }
 }
 

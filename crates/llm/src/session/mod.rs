@@ -149,6 +149,13 @@ impl<'m> Session<'m> {
         self.runner.kernels()
     }
 
+    /// The runner, whose only slot is made empty.
+    pub(crate) fn runner(&mut self) -> &mut Runner<'m> {
+        self.reset();
+        self.runner.truncate(0, 0);
+        &mut self.runner
+    }
+
     /// Positions computed so far.
     pub fn n_past(&self) -> usize {
         self.n_past

@@ -208,7 +208,7 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
         assert_eq!((calls_left, stopped.output.as_str()), (0, ""));
         assert_eq!(backend.infer(&prompt, 5).unwrap().output, result.output);
     }
-    let plan = BenchPlan { n_prompt: n_tokens, n_generate: 0, depth: 0, n_runs: 1 };
+    let plan = BenchPlan { n_prompt: n_tokens, n_generate: 0, depth: 0, n_runs: 1, n_parallel: None };
     let mut calls_left = n_layer;
     let stopped = backend.bench(plan, &mut || {
         calls_left -= 1;

@@ -138,6 +138,7 @@ fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
         n_generate: at_least_one("generate", TOKENS)?.unwrap_or(default.n_generate),
         depth: arguments.option("depth", "a number of tokens")?.unwrap_or(default.depth),
         n_runs: at_least_one("runs", "a number of runs, 1 or more")?.unwrap_or(default.n_runs),
+        n_parallel: None,
     };
     let engine = engine_options(shell, arguments)?;
     ensure_loaded(shell, arguments, Some(engine))?;
