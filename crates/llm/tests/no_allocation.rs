@@ -50,14 +50,14 @@ fn no_token_and_no_step_allocates() {
     // Three texts with two slots and pages for two: one has to wait, and beginnings are found again.
     let state =
         StateOptions { n_slots: 2, n_ctx: 128, n_pages: 3, kv_type: KvType::F16, finds_prefixes: true };
-    let options = RunnerOptions { state, n_batch: 50, n_logits: 2, precision: Precision::Quantized };
+    let options = RunnerOptions { state, n_batch: 50, n_logits: 6, precision: Precision::Quantized };
     let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
     let runner = Runner::new(model, options, kernels, &Serial, &mut memory).unwrap();
     let mut scheduler = Scheduler::new(runner, 3).unwrap();
     for seed in 0..3 {
         let sampling = SamplingConfig { temperature: 0.7, seed, ..SamplingConfig::default() };
         let sampler = Sampler::new(sampling, n_vocab).unwrap();
-        scheduler.submit(Submission { prompt: &[7; 70], max_tokens: 50, sampler, speculate: 0 }).unwrap();
+        scheduler.submit(Submission { prompt: &[7; 70], max_tokens: 50, sampler, speculate: 4 }).unwrap();
     }
     without_allocation(|| {
         let go_on = &mut || ControlFlow::Continue(());

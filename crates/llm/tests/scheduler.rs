@@ -14,11 +14,11 @@ use llm::model::{Input, Model};
 use llm::parallel::{Serial, Workers};
 use llm::quant::Precision;
 use llm::sampling::{Sampler, SamplingConfig};
-use llm::scheduler::{Counts, Finish, Output, Scheduler, SchedulerError, Submission, SubmitError};
-use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span};
+use llm::scheduler::{Finish, Output, Scheduler, SchedulerError, Submission, SubmitError};
+use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span, Speculation};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
-use micro::{micro, repository_file};
+use micro::{micro, repository_file, set_number};
 use random::Random;
 use threads::Threads;
 
@@ -42,111 +42,145 @@ fn with_runner<T>(
     work(Runner::new(Arc::clone(model), options, kernels, workers, &mut memory).unwrap())
 }
 
-/// A text that was submitted.
+/// The tokens of an answer, and the logits that each was drawn from.
+type Answer = Vec<(u32, Vec<f32>)>;
+
+/// A text that schedules submit.
 struct Text {
     prompt: Vec<u32>,
-    max_tokens: usize,
     sampling: SamplingConfig,
-    /// Tokens that came, and what they were drawn from.
-    answer: Vec<(u32, Vec<f32>)>,
-    /// After how many of them it is to end.
+    /// By each set of kernels that was asked for: its answer, computed alone.
+    alone: BTreeMap<&'static str, Answer>,
+}
+
+/// Texts of a model that begin alike, with up to `n_ctx` positions.
+struct Texts<'m> {
+    model: Arc<Model<'m>>,
+    n_ctx: usize,
+    max_tokens: usize,
+    texts: Vec<Text>,
+}
+
+/// What was submitted: a text, to be answered by at most so many tokens.
+struct Submitted {
+    text: usize,
+    max_tokens: usize,
+    /// After how many tokens it is to end.
     most: usize,
+    n_answer: usize,
     finish: Option<Finish>,
     is_cancelled: bool,
 }
 
-impl Text {
-    /// Compares the answer with what the text has alone.
-    fn check(&self, model: &Arc<Model<'_>>, kernels: &'static Kernels, n_ctx: usize, n_positions: usize) {
-        let name = (model.config().architecture.name, kernels.name());
-        let n_answer = self.answer.len();
-        if !self.is_cancelled {
-            let want = match n_answer {
-                n if n == self.most && n > 0 => Finish::Stopped,
-                n if n == self.max_tokens => Finish::MaxTokens,
-                n => {
-                    assert_eq!(self.prompt.len() + n, n_positions + 1, "{name:?}");
-                    Finish::ContextFull
-                }
+impl<'m> Texts<'m> {
+    fn new(model: Arc<Model<'m>>, n_ctx: usize, max_tokens: usize, random: &mut Random) -> Self {
+        let n_vocab = model.config().n_vocab;
+        let beginning: Vec<u32> = (0..n_ctx).map(|_| random.below(n_vocab) as u32).collect();
+        let mut text = || {
+            // Answers to short prompts, or to such as nearly fill a page, grow beyond the pages there are.
+            let n_alike = match random.below(4) {
+                0 => random.below(n_ctx),
+                1 => random.below(n_ctx / 2),
+                _ => n_ctx.min(60) - random.below(n_ctx.min(20)),
             };
-            assert_eq!(self.finish, Some(want), "{name:?}");
+            let n_prompt = (n_alike + random.below(4)).clamp(1, n_ctx);
+            let mut prompt = beginning[..n_alike.min(n_prompt)].to_vec();
+            prompt.resize_with(n_prompt, || random.below(n_vocab) as u32);
+            let sampling = SamplingConfig {
+                temperature: [0.0, 0.9][random.below(2)],
+                seed: random.u64(),
+                ..SamplingConfig::default()
+            };
+            Text { prompt, sampling, alone: BTreeMap::new() }
+        };
+        let texts = (0..8).map(|_| text()).collect();
+        Texts { model, n_ctx, max_tokens, texts }
+    }
+
+    fn sampler(&self, text: usize) -> Sampler {
+        Sampler::new(self.texts[text].sampling, self.model.config().n_vocab).unwrap()
+    }
+
+    /// Computes a text's answer alone, if it is not known yet.
+    fn compute_alone(&mut self, text: usize, kernels: &'static Kernels) {
+        if self.texts[text].alone.contains_key(kernels.name()) {
+            return;
         }
-        let Some(before_last) = n_answer.checked_sub(1) else { return };
-        let mut tokens = self.prompt.clone();
-        tokens.extend(self.answer[..before_last].iter().map(|(token, _)| token));
         let options = SessionOptions {
-            n_ctx,
-            n_batch: n_ctx,
-            n_logits: n_ctx,
+            n_ctx: self.n_ctx,
+            n_batch: self.n_ctx,
+            n_logits: 1,
             kv_type: KvType::F32,
             precision: Precision::Quantized,
         };
-        let mut memory =
-            vec![0xff; Session::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
-        let mut session = Session::new(Arc::clone(model), options, kernels, &Serial, &mut memory).unwrap();
-        let logits = session.forward(&tokens, Logits::All).unwrap();
-        let rows = logits.chunks_exact(model.config().n_vocab).skip(self.prompt.len() - 1);
-        let mut sampler = Sampler::new(self.sampling, model.config().n_vocab).unwrap();
-        self.prompt.iter().for_each(|&token| sampler.accept(token));
-        for (index, (row, (token, got))) in rows.zip(&self.answer).enumerate() {
-            assert!(got == row, "{name:?}: logits of token {index} of {n_answer}");
-            assert_eq!(sampler.sample(row), Ok(*token), "{name:?}: token {index}");
-            sampler.accept(*token);
+        let required_bytes = Session::required_bytes(self.model.config(), &options).unwrap();
+        let mut memory = vec![0xff; required_bytes + llm::arena::ALIGN];
+        let mut session =
+            Session::new(Arc::clone(&self.model), options, kernels, &Serial, &mut memory).unwrap();
+        let mut sampler = self.sampler(text);
+        let Text { prompt, alone, .. } = &mut self.texts[text];
+        prompt.iter().for_each(|&token| sampler.accept(token));
+        let mut answer: Answer = vec![];
+        let n_answer = self.max_tokens.min(self.n_ctx + 1 - prompt.len());
+        let mut next = prompt.clone();
+        while answer.len() < n_answer {
+            let logits = session.forward(&next, Logits::Last).unwrap();
+            let token = sampler.sample(logits).unwrap();
+            sampler.accept(token);
+            answer.push((token, logits.to_vec()));
+            next = vec![token];
         }
+        alone.insert(kernels.name(), answer);
     }
 }
 
-/// Runs a random schedule of texts of up to `n_ctx` positions, and compares each with what it has alone.
-fn check_schedule(model: &Arc<Model<'_>>, n_ctx: usize, random: &mut Random) -> Counts {
-    let n_vocab = model.config().n_vocab;
-    let kernels = Kernels::all().nth(random.below(Kernels::all().count())).unwrap();
+/// Runs a random schedule of texts, each of which must have the answer and the logits that it has alone.
+fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
+    let mut kernels = Kernels::all().nth(random.below(Kernels::all().count())).unwrap();
+    if kernels.name() == Kernels::scalar().name() && random.below(3) > 0 {
+        // The scalar set would take most of the time.
+        kernels = Kernels::detect();
+    }
     let n_slots = 1 + random.below(5);
-    let pages_of_one = StateOptions::pages_of(n_ctx);
-    let n_pages = pages_of_one + random.below((n_slots - 1) * pages_of_one / 2 + 1);
+    let pages_of_one = StateOptions::pages_of(texts.n_ctx);
+    let n_pages = pages_of_one + random.below(n_slots);
     let most_beyond = [4, 60, 400][random.below(3)];
     let n_batch = n_slots + random.below(most_beyond);
-    // Threads that begin and end with each product take most of an emulator's time.
-    let n_workers = 1 + random.below(4);
-    let workers = Threads(if EMULATED && random.below(6) > 0 { 1 } else { n_workers });
-    with_runner(model, kernels, &workers, options(n_slots, n_ctx, n_pages, n_batch), |runner| {
+    let n_logits = (n_slots + random.below(8)).min(n_batch);
+    // Threads begin and end with each product, which takes most of the time.
+    let has_threads = random.below(12) == 0;
+    let workers = Threads(if has_threads { 2 + random.below(3) } else { 1 });
+    let options = RunnerOptions { n_logits, ..options(n_slots, texts.n_ctx, n_pages, n_batch) };
+    let model = Arc::clone(&texts.model);
+    let name = (model.config().architecture.name, kernels.name());
+    with_runner(&model, kernels, &workers, options, |runner| {
         let mut scheduler = Scheduler::new(runner, 3).unwrap();
         let n_positions = scheduler.n_positions();
-        let mut texts = BTreeMap::new();
-        let beginning: Vec<u32> = (0..n_ctx).map(|_| random.below(n_vocab) as u32).collect();
+        let mut all = BTreeMap::new();
         let mut n_to_come = 2 + random.below(5);
         loop {
             while n_to_come > 0 && random.below(3) > 0 {
-                // Short prompts leave room for answers that grow beyond the pages there are.
-                let most_alike = [n_ctx, n_ctx / 4][random.below(2)];
-                let n_alike = random.below(most_alike);
-                let n_prompt = (n_alike + random.below(4)).clamp(1, n_ctx);
-                let mut prompt = beginning[..n_alike.min(n_prompt)].to_vec();
-                prompt.resize_with(n_prompt, || random.below(n_vocab) as u32);
-                let sampling = SamplingConfig {
-                    temperature: [0.0, 0.9][random.below(2)],
-                    seed: random.u64(),
-                    ..SamplingConfig::default()
-                };
-                let max_tokens = random.below(n_ctx * 2 / 3 + 4);
+                let text = random.below(texts.texts.len());
+                texts.compute_alone(text, kernels);
+                let max_tokens = random.below(texts.max_tokens + 1);
                 let submission = Submission {
-                    prompt: &prompt,
+                    prompt: &texts.texts[text].prompt,
                     max_tokens,
-                    sampler: Sampler::new(sampling, n_vocab).unwrap(),
-                    speculate: 0,
+                    sampler: texts.sampler(text),
+                    speculate: [0, 0, 2, 9][random.below(4)],
                 };
                 match scheduler.submit(submission) {
                     Ok(id) => {
                         let most = random.below(2 * max_tokens + 2);
-                        let text = Text {
-                            prompt,
+                        let submitted = Submitted {
+                            text,
                             max_tokens,
-                            sampling,
-                            answer: vec![],
                             most,
+                            n_answer: 0,
                             finish: None,
                             is_cancelled: false,
                         };
-                        assert!(texts.insert(id, text).is_none());
+                        assert!(all.insert(id, submitted).is_none());
                         n_to_come -= 1;
                     }
                     Err(error) => {
@@ -156,12 +190,12 @@ fn check_schedule(model: &Arc<Model<'_>>, n_ctx: usize, random: &mut Random) -> 
                 }
             }
             if random.below(30) == 0
-                && let Some(&id) = texts.keys().nth(random.below(texts.len().max(1)))
+                && let Some(&id) = all.keys().nth(random.below(all.len().max(1)))
             {
-                let text: &mut Text = texts.get_mut(&id).unwrap();
-                let was_there = text.finish.is_none() && !text.is_cancelled;
+                let submitted: &mut Submitted = all.get_mut(&id).unwrap();
+                let was_there = submitted.finish.is_none() && !submitted.is_cancelled;
                 assert_eq!(scheduler.cancel(id), was_there);
-                text.is_cancelled |= was_there;
+                submitted.is_cancelled |= was_there;
             }
             let mut n_left = if random.below(8) == 0 { 1 + random.below(5) } else { usize::MAX };
             let step = scheduler.step(
@@ -170,13 +204,23 @@ fn check_schedule(model: &Arc<Model<'_>>, n_ctx: usize, random: &mut Random) -> 
                     if n_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 },
                 &mut |id, output| {
-                    let text = texts.get_mut(&id).unwrap();
-                    assert!(text.finish.is_none() && !text.is_cancelled);
+                    let submitted = all.get_mut(&id).unwrap();
+                    assert!(submitted.finish.is_none() && !submitted.is_cancelled);
                     match output {
-                        Output::Token { token, logits } => text.answer.push((token, logits.to_vec())),
-                        Output::Finished { finish, .. } => text.finish = Some(finish),
+                        Output::Token { token, logits } => {
+                            let answer = &texts.texts[submitted.text].alone[kernels.name()];
+                            let (want, of_want) = &answer[submitted.n_answer];
+                            assert!(logits == of_want, "{name:?}: logits of {}", submitted.n_answer);
+                            assert_eq!(token, *want, "{name:?}: token {}", submitted.n_answer);
+                            submitted.n_answer += 1;
+                        }
+                        Output::Finished { finish, speculation } => {
+                            submitted.finish = Some(finish);
+                            sum.speculation.n_drafted += speculation.n_drafted;
+                            sum.speculation.n_accepted += speculation.n_accepted;
+                        }
                     }
-                    match text.answer.len() == text.most {
+                    match submitted.n_answer == submitted.most {
                         true => ControlFlow::Break(()),
                         false => ControlFlow::Continue(()),
                     }
@@ -193,23 +237,38 @@ fn check_schedule(model: &Arc<Model<'_>>, n_ctx: usize, random: &mut Random) -> 
                 Err(error) => assert_eq!(error, SessionError::Stopped),
             }
         }
-        assert_eq!(scheduler.runner().n_free_pages(), n_pages);
-        texts.values().for_each(|text| text.check(model, kernels, n_ctx, n_positions));
-        scheduler.counts()
-    })
+        assert_eq!(scheduler.n_used_pages(), 0);
+        for submitted in all.values().filter(|submitted| !submitted.is_cancelled) {
+            let want = match submitted.n_answer {
+                n if n == submitted.most && n > 0 => Finish::Stopped,
+                n if n == submitted.max_tokens => Finish::MaxTokens,
+                n => {
+                    let n_prompt = texts.texts[submitted.text].prompt.len();
+                    assert_eq!(n_prompt + n, n_positions + 1, "{name:?}");
+                    Finish::ContextFull
+                }
+            };
+            assert_eq!(submitted.finish, Some(want), "{name:?}");
+        }
+        let counts = scheduler.counts();
+        sum.n_reused += counts.n_reused;
+        sum.n_preempted += counts.n_preempted;
+    });
 }
 
-fn add(sum: &mut Counts, counts: Counts) {
-    sum.n_steps += counts.n_steps;
-    sum.n_reused += counts.n_reused;
-    sum.n_preempted += counts.n_preempted;
+/// What schedules came to.
+#[derive(Debug, Default)]
+struct Sum {
+    n_reused: usize,
+    n_preempted: usize,
+    speculation: Speculation,
 }
 
 #[test]
 fn answers_do_not_depend_on_the_schedule_in_any_family() {
     let mut random = Random(21);
-    let (mut n_files, mut sum) = (0, Counts::default());
-    let n_schedules = if EMULATED { 3 } else { 15 };
+    let (mut n_files, mut sum) = (0, Sum::default());
+    let n_schedules = if EMULATED { 2 } else { 9 };
     let entries = std::fs::read_dir(repository_file("tests/golden/architectures")).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -223,25 +282,125 @@ fn answers_do_not_depend_on_the_schedule_in_any_family() {
         if model.config().is_encoder() {
             continue;
         }
-        for _ in 0..n_schedules {
-            add(&mut sum, check_schedule(&model, model.config().n_ctx_train.min(12), &mut random));
-        }
+        let n_ctx = model.config().n_ctx_train.min(12);
+        let mut texts = Texts::new(model, n_ctx, 12, &mut random);
+        (0..n_schedules).for_each(|_| check_schedule(&mut texts, &mut random, &mut sum));
         n_files += 1;
     }
-    assert!(n_files > 50 && (EMULATED || sum.n_preempted > 100), "{n_files} files, {sum:?}");
+    assert!(n_files > 50 && (EMULATED || sum.speculation.n_accepted > 0), "{n_files} files, {sum:?}");
+}
+
+/// A model of each kind of sequence mixer, and of each way in which kinds share a model.
+const KINDS: [&str; 10] = [
+    "llama",
+    "gemma2",
+    "deepseek2",
+    "mamba",
+    "mamba2",
+    "qwen35",
+    "lfm2",
+    "jamba",
+    "falcon-h1",
+    "granitehybrid",
+];
+
+#[test]
+fn nor_do_those_of_texts_of_several_pages_with_any_mixer() {
+    let mut random = Random(22);
+    let n_schedules = if EMULATED { 6 } else { 140 };
+    for kind in KINDS {
+        let path = repository_file("tests/golden/architectures").join(kind).with_extension("gguf");
+        let mut file = std::fs::read(path).unwrap();
+        set_number(&mut file, &format!("{kind}.context_length"), 256);
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let model = Arc::new(Model::load(&gguf).unwrap());
+        let is_recurrent = model.config().is_recurrent();
+        let mut sum = Sum::default();
+        let mut texts = Texts::new(model, 150, 60, &mut random);
+        (0..n_schedules).for_each(|_| check_schedule(&mut texts, &mut random, &mut sum));
+        println!("{kind}: {sum:?}");
+        if !EMULATED {
+            assert!(sum.n_preempted > 0, "{kind}: {sum:?}");
+            assert!(is_recurrent || sum.n_reused > 0 && sum.speculation.n_accepted > 100, "{kind}: {sum:?}");
+        }
+    }
 }
 
 #[test]
-fn nor_do_those_of_texts_of_several_pages() {
+fn prompts_for_which_there_are_no_pages_wait() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let model = Arc::new(Model::load(&gguf).unwrap());
-    let (mut random, mut sum) = (Random(22), Counts::default());
-    let n_schedules = if EMULATED { 14 } else { 70 };
-    for _ in 0..n_schedules {
-        add(&mut sum, check_schedule(&model, 200, &mut random));
-    }
-    assert!(EMULATED || sum.n_preempted > 5 && sum.n_reused > 1000, "{sum:?}");
+    let n_vocab = model.config().n_vocab;
+    // Four slots, and pages for two of six prompts at a time, which take several batches each.
+    with_runner(&model, Kernels::detect(), &Serial, options(4, 256, 8, 50), |runner| {
+        let mut scheduler = Scheduler::new(runner, 6).unwrap();
+        for first in 0..6 {
+            let mut prompt = [7; 200];
+            prompt[0] = first;
+            let sampler = Sampler::new(SamplingConfig::greedy(), n_vocab).unwrap();
+            let submission = Submission { prompt: &prompt, max_tokens: 3, sampler, speculate: 0 };
+            scheduler.submit(submission).unwrap();
+        }
+        let mut most_running = 0;
+        while scheduler
+            .step(&mut || ControlFlow::Continue(()), &mut |_, _| ControlFlow::Continue(()))
+            .unwrap()
+            > 0
+        {
+            most_running = most_running.max(scheduler.n_running());
+        }
+        assert_eq!((most_running, scheduler.counts().n_preempted), (2, 0));
+        assert_eq!(scheduler.counts().n_computed, 6 * 202);
+    });
+}
+
+#[test]
+fn guesses_take_fewer_steps_and_change_no_token() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    let n_vocab = model.config().n_vocab;
+    let answers = |speculate: usize, n_logits: usize| {
+        let options = RunnerOptions { n_logits, ..options(3, 256, 12, 64) };
+        with_runner(&model, Kernels::detect(), &Serial, options, |runner| {
+            let mut scheduler = Scheduler::new(runner, 3).unwrap();
+            for seed in 0..3 {
+                let temperature = [0.0, 0.5][seed as usize % 2];
+                let sampling = SamplingConfig { temperature, seed, ..SamplingConfig::default() };
+                let sampler = Sampler::new(sampling, n_vocab).unwrap();
+                let prompt = [5, 6, 7, 8, 5, 6, 7, 8, 5, 6 + seed as u32];
+                let max_tokens = [80, 30][seed as usize % 2];
+                scheduler.submit(Submission { prompt: &prompt, max_tokens, sampler, speculate }).unwrap();
+            }
+            let (mut answers, mut sum) = (BTreeMap::<_, Vec<_>>::new(), Speculation::default());
+            let mut on_output = |id, output: Output<'_>| {
+                match output {
+                    Output::Token { token, logits } => {
+                        answers.entry(id).or_default().push((token, logits.to_vec()));
+                    }
+                    Output::Finished { speculation, .. } => {
+                        sum.n_drafted += speculation.n_drafted;
+                        sum.n_accepted += speculation.n_accepted;
+                    }
+                }
+                ControlFlow::Continue(())
+            };
+            while scheduler.step(&mut || ControlFlow::Continue(()), &mut on_output).unwrap() > 0 {}
+            (answers, sum, scheduler.counts())
+        })
+    };
+    let (want, none, plain) = answers(0, 12);
+    assert_eq!(none, Speculation::default());
+    let (got, sum, guessed) = answers(8, 12);
+    assert!(got == want);
+    assert!(sum.n_accepted > 10 && sum.n_drafted >= sum.n_accepted, "{sum:?}");
+    assert_eq!(guessed.n_computed, plain.n_computed + sum.n_drafted - sum.n_accepted);
+    assert!(guessed.n_steps < plain.n_steps, "{guessed:?}, {plain:?}");
+    // With fewer logits to spare there are fewer guesses.
+    let (got, fewer, _) = answers(8, 3);
+    assert!(got == want);
+    assert!(fewer.n_drafted < sum.n_drafted, "{fewer:?}");
 }
 
 #[test]

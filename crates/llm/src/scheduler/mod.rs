@@ -2,8 +2,10 @@
 //!
 //! A [`Scheduler`] has a [`Runner`], the texts in its slots and a queue of those that wait for one. Each
 //! [`step`](Scheduler::step) computes one batch: the next token of every answer that is running, and as much of the
-//! prompts as there is room for besides, each of them its share, so that a long prompt stalls nobody. When pages run out,
-//! the youngest text gives up its slot, waits, and is computed again later: the same bits, so nobody notices but the clock.
+//! prompts as there is room for besides, each of them its share, so that a long prompt stalls nobody. What is left of the
+//! batch goes to guesses at what follows in the answers (see [`Speculation`]). A text gets a slot when there are pages for its
+//! prompt. When answers have grown beyond the pages there are, the youngest text gives up its slot, waits, and is computed
+//! again later: the same bits, so nobody notices but the clock.
 //!
 //! There is no clock here, no input or output, and no text: tokens come in and tokens go out. Nothing is allocated per
 //! step.
@@ -44,7 +46,8 @@ pub struct Submission<'t> {
     /// Chooses the answer's tokens.
     pub sampler: Sampler,
     /// Most tokens that may be guessed at a time and verified in one batch; 0 for none. Guesses change how many batches are
-    /// computed and no token, and are made as far as a batch has room for them, which may be never.
+    /// computed and no token, are made as far as a batch has room for them and for their logits, and never in models with
+    /// recurrent layers.
     pub speculate: usize,
 }
 
@@ -129,7 +132,7 @@ pub enum SchedulerError {
 pub struct Counts {
     /// Batches.
     pub n_steps: usize,
-    /// Tokens computed.
+    /// Tokens computed, guesses among them.
     pub n_computed: usize,
     /// Texts whose beginning was found when they got a slot.
     pub n_prefix_hits: usize,
@@ -247,7 +250,7 @@ impl<'m> Scheduler<'m> {
     ///
     /// [`SubmitError`] says what is wrong with the text, or what it would have to wait for.
     pub fn submit(&mut self, submission: Submission<'_>) -> Result<SequenceId, SubmitError> {
-        let Submission { prompt, max_tokens, sampler, speculate: _ } = submission;
+        let prompt = submission.prompt;
         let (n_vocab, n_positions) = (self.runner.model().config().n_vocab, self.n_positions());
         if prompt.is_empty() {
             return Err(SubmitError::NoTokens);
@@ -264,7 +267,7 @@ impl<'m> Scheduler<'m> {
         }
         self.last_id += 1;
         let id = SequenceId(self.last_id);
-        self.waiting.push_back(Sequence::new(id, prompt, max_tokens, n_positions, sampler)?);
+        self.waiting.push_back(Sequence::new(id, submission, n_positions)?);
         Ok(id)
     }
 
@@ -311,24 +314,28 @@ impl<'m> Scheduler<'m> {
         let logits = match self.runner.run(spans, go_on) {
             Ok(logits) => logits,
             Err(error) => {
-                // Recurrent layers may have gone back further than to where the batch began.
                 for sequence in &mut self.running {
+                    sequence.drop_guesses();
+                    // Recurrent layers may have gone back further than to where the batch began.
                     sequence.n_computed = self.runner.len(sequence.slot);
                 }
                 return Err(error);
             }
         };
-        let mut rows = logits.chunks_exact(n_vocab);
+        let mut rest = logits;
         let mut n_tokens = 0;
         for part in &self.parts {
             let sequence = &mut self.running[part.index];
+            let (rows, others) = rest.split_at(part.n_rows(sequence) * n_vocab);
+            rest = others;
             sequence.n_computed += part.n_tokens;
-            n_tokens += part.n_tokens;
-            if sequence.n_pending() > 0 {
-                continue;
-            }
-            let Some(logits) = rows.next() else { unreachable!("there is a row for the end of each text") };
-            sequence.choose(logits, on_output);
+            n_tokens += part.n_tokens + part.n_guessed;
+            sequence.choose(rows, n_vocab, on_output);
+        }
+        for part in &self.parts {
+            // What was guessed wrong.
+            let sequence = &self.running[part.index];
+            self.runner.truncate(sequence.slot, sequence.n_computed);
         }
         self.counts.n_steps += 1;
         self.counts.n_computed += n_tokens;
@@ -336,14 +343,15 @@ impl<'m> Scheduler<'m> {
         Ok(n_tokens)
     }
 
-    /// Gives free slots to those that have waited longest, as far as there are pages for them.
+    /// Gives free slots to those that have waited longest, as far as there are pages for them beside what running prompts
+    /// still need.
     fn admit(&mut self) {
         if core::mem::take(&mut self.is_lent) {
             self.free_slots.iter().for_each(|&slot| _ = self.runner.truncate(slot, 0));
         }
         while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front()) {
-            let n_pages = StateOptions::pages_of(next.tokens.len());
-            if !self.running.is_empty() && n_pages > self.runner.n_free_pages() {
+            let n_needed = self.runner.pages_lacking(&next.tokens) + self.pages_promised();
+            if !self.running.is_empty() && n_needed > self.runner.n_free_pages() {
                 break;
             }
             let Some(mut sequence) = self.waiting.pop_front() else { break };
@@ -355,6 +363,15 @@ impl<'m> Scheduler<'m> {
             // Younger than all that run: the oldest waits in front, and only the youngest gives up its slot.
             self.running.push(sequence);
         }
+    }
+
+    /// Pages that running texts still lack for the tokens that they have.
+    fn pages_promised(&self) -> usize {
+        let lacking = |sequence: &Sequence| {
+            StateOptions::pages_of(sequence.tokens.len())
+                - StateOptions::pages_of(self.runner.len(sequence.slot))
+        };
+        self.running.iter().map(lacking).sum()
     }
 
     /// Makes the youngest text wait.

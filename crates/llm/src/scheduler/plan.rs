@@ -13,22 +13,34 @@ pub(super) struct Part {
     pub index: usize,
     /// The next of its tokens.
     pub n_tokens: usize,
+    /// Guesses that follow them.
+    pub n_guessed: usize,
 }
 
 impl Part {
-    /// The span of these tokens; with the logits after the last, if the text ends there.
+    /// The span of these tokens; with the logits after the last, if the text ends there, and after each guess.
     pub fn span<'t>(&self, sequence: &'t Sequence) -> Span<'t> {
         Span {
             slot: sequence.slot,
             first_position: sequence.n_computed,
-            input: Input::Tokens(&sequence.tokens[sequence.n_computed..][..self.n_tokens]),
-            logits: if self.n_tokens == sequence.n_pending() { Logits::Last } else { Logits::None },
+            input: Input::Tokens(&sequence.tokens[sequence.n_computed..][..self.n_tokens + self.n_guessed]),
+            logits: match self.n_rows(sequence) {
+                0 => Logits::None,
+                1 => Logits::Last,
+                _ => Logits::All,
+            },
         }
+    }
+
+    /// How many rows of logits that gives.
+    pub fn n_rows(&self, sequence: &Sequence) -> usize {
+        if self.n_tokens == sequence.n_pending() { 1 + self.n_guessed } else { 0 }
     }
 }
 
 impl Scheduler<'_> {
-    /// Fills `parts`: first the next token of each answer, then parts of prompts, both from the oldest text on.
+    /// Fills `parts`: first the next token of each answer, then parts of prompts, then guesses at what follows in the
+    /// answers; each from the oldest text on.
     pub(super) fn plan(&mut self) {
         self.parts.clear();
         let mut room = Room { n_tokens: self.runner.options().n_batch, n_pages: self.runner.n_free_pages() };
@@ -45,6 +57,27 @@ impl Scheduler<'_> {
                 }
                 index += 1;
             }
+        }
+        self.guess(room);
+    }
+
+    /// Adds guesses to the answers that go on, each its share of what room there is. What recurrent layers keep cannot be
+    /// cut back to the guesses that come, so that nothing is guessed with them.
+    fn guess(&mut self, mut room: Room) {
+        if self.runner.model().config().is_recurrent() {
+            return;
+        }
+        let n_rows: usize = self.parts.iter().map(|part| part.n_rows(&self.running[part.index])).sum();
+        let mut n_rows_left = self.runner.options().n_logits - n_rows;
+        let n_answers =
+            self.parts.iter().take_while(|part| self.running[part.index].n_pending() == 1).count();
+        for (index, part) in self.parts[..n_answers].iter_mut().enumerate() {
+            let sequence = &mut self.running[part.index];
+            let first = sequence.n_computed + part.n_tokens;
+            let share = room.n_tokens.min(n_rows_left).div_ceil(n_answers - index);
+            part.n_guessed = sequence.guess(share.min(room.positions_after(first)));
+            room.take(first, part.n_guessed);
+            n_rows_left -= part.n_guessed;
         }
     }
 
@@ -65,7 +98,7 @@ impl Scheduler<'_> {
         };
         if n_tokens > 0 {
             room.take(self.running[index].n_computed, n_tokens);
-            self.parts.push(Part { index, n_tokens });
+            self.parts.push(Part { index, n_tokens, n_guessed: 0 });
         }
     }
 }

@@ -3,15 +3,17 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use super::{Finish, Output, SequenceId, SubmitError};
+use super::{Finish, Output, SequenceId, Submission, SubmitError};
 use crate::sampling::Sampler;
-use crate::session::Speculation;
+use crate::session::{Speculation, continuation};
 
 /// A prompt and the answer so far.
 pub(super) struct Sequence {
     pub id: SequenceId,
-    /// Prompt and answer, with room for all that may come.
+    /// Prompt and answer, with room for all that may come, and guesses at what follows.
     pub tokens: Vec<u32>,
+    /// How many of `tokens`, the last ones, are guesses.
+    n_guessed: usize,
     /// Its slot, while it has one.
     pub slot: usize,
     /// How many of `tokens` the slot holds.
@@ -20,19 +22,17 @@ pub(super) struct Sequence {
     pub finish: Option<Finish>,
     /// How many tokens the answer may still have.
     n_left: usize,
+    /// Most tokens that may be guessed at a time.
+    max_guessed: usize,
+    speculation: Speculation,
     /// Most tokens of prompt and answer.
     n_positions: usize,
     sampler: Sampler,
 }
 
 impl Sequence {
-    pub fn new(
-        id: SequenceId,
-        prompt: &[u32],
-        max_tokens: usize,
-        n_positions: usize,
-        mut sampler: Sampler,
-    ) -> Result<Self, SubmitError> {
+    pub fn new(id: SequenceId, submission: Submission<'_>, n_positions: usize) -> Result<Self, SubmitError> {
+        let Submission { prompt, max_tokens, mut sampler, speculate } = submission;
         // The last token of an answer needs no position.
         let most = prompt.len().saturating_add(max_tokens).min(n_positions + 1);
         let mut tokens = Vec::new();
@@ -44,10 +44,13 @@ impl Sequence {
         Ok(Sequence {
             id,
             tokens,
+            n_guessed: 0,
             slot: 0,
             n_computed: 0,
             finish: (max_tokens == 0).then_some(Finish::MaxTokens),
             n_left: max_tokens,
+            max_guessed: speculate,
+            speculation: Speculation::default(),
             n_positions,
             sampler,
         })
@@ -55,23 +58,60 @@ impl Sequence {
 
     /// Tokens to be computed before the next one can be chosen.
     pub fn n_pending(&self) -> usize {
-        self.tokens.len() - self.n_computed
+        self.tokens.len() - self.n_guessed - self.n_computed
     }
 
     /// What is told of its end.
     pub fn finished(&self, finish: Finish) -> Output<'static> {
-        Output::Finished { finish, speculation: Speculation::default() }
+        Output::Finished { finish, speculation: self.speculation }
     }
 
-    /// Chooses the next token by the logits after the last one.
+    /// Guesses up to `limit` of the tokens after the one that is to be computed; how many it guessed.
+    pub fn guess(&mut self, limit: usize) -> usize {
+        let Some((&last, text)) = self.tokens.split_last() else { return 0 };
+        // One token is chosen anyway, and the last one needs no position.
+        let limit =
+            limit.min(self.max_guessed).min(self.n_left - 1).min(self.n_positions - self.tokens.len());
+        if limit == 0 {
+            return 0;
+        }
+        let Some(guess) = continuation(text, last) else { return 0 };
+        let n_guessed = guess.len().min(limit);
+        let first = self.tokens.len() - 1 - guess.len();
+        self.tokens.extend_from_within(first..first + n_guessed);
+        self.n_guessed = n_guessed;
+        self.speculation.n_drafted += n_guessed;
+        n_guessed
+    }
+
+    /// Forgets guesses that have not come.
+    pub fn drop_guesses(&mut self) {
+        self.tokens.truncate(self.tokens.len() - self.n_guessed);
+        self.n_guessed = 0;
+    }
+
+    /// Chooses the tokens that follow the one that was pending, by the logits after it and after each guess: one, and one
+    /// more as long as the guess before it was right.
     pub fn choose(
+        &mut self,
+        rows: &[f32],
+        n_vocab: usize,
+        on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
+    ) {
+        for logits in rows.chunks_exact(n_vocab) {
+            if self.finish.is_some() || self.n_pending() > 0 {
+                break;
+            }
+            self.choose_one(logits, on_output);
+        }
+        self.drop_guesses();
+    }
+
+    fn choose_one(
         &mut self,
         logits: &[f32],
         on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
     ) {
-        if self.finish.is_some() {
-            return;
-        }
         let token = match self.sampler.sample(logits) {
             Ok(token) => token,
             Err(error) => {
@@ -82,13 +122,25 @@ impl Sequence {
         self.sampler.accept(token);
         self.n_left -= 1;
         let wants_more = on_output(self.id, Output::Token { token, logits });
-        let is_full = self.tokens.len() == self.n_positions;
-        self.tokens.push(token);
+        let is_full = self.tokens.len() - self.n_guessed == self.n_positions;
+        self.push(token);
         self.finish = match wants_more {
             ControlFlow::Break(()) => Some(Finish::Stopped),
             _ if self.n_left == 0 => Some(Finish::MaxTokens),
             _ if is_full => Some(Finish::ContextFull),
             ControlFlow::Continue(()) => None,
         };
+    }
+
+    /// Adds the next token, which is computed already if it was guessed.
+    fn push(&mut self, token: u32) {
+        if self.n_guessed > 0 && self.tokens[self.tokens.len() - self.n_guessed] == token {
+            self.n_guessed -= 1;
+            self.n_computed += 1;
+            self.speculation.n_accepted += 1;
+        } else {
+            self.drop_guesses();
+            self.tokens.push(token);
+        }
     }
 }

@@ -28,6 +28,7 @@ pub use error::{SessionError, SpanError};
 pub use generation::{FinishReason, Generation, Step};
 pub use runner::{Runner, RunnerOptions};
 pub use speculation::Speculation;
+pub(crate) use speculation::continuation;
 
 /// What a session is to be able to do; more takes more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -171,6 +171,11 @@ impl<'m> Runner<'m> {
         self.state.n_free_pages()
     }
 
+    /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
+    pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
+        self.state.pages_lacking(tokens)
+    }
+
     /// Forgets the positions of a slot from `len` on, and returns how many it has then: what recurrent layers keep cannot
     /// be cut back to any position, so that where they have gone on from there, they go back to the slot's checkpoint, or
     /// to the beginning.

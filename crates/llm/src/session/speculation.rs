@@ -84,7 +84,7 @@ impl Draft {
 }
 
 /// What followed the last earlier occurrence of the longest end of `text` and `last`.
-fn continuation(text: &[u32], last: u32) -> Option<&[u32]> {
+pub(crate) fn continuation(text: &[u32], last: u32) -> Option<&[u32]> {
     (SHORTEST_MATCH..=LONGEST_MATCH).rev().find_map(|len| {
         // The end is `before` and then `last`.
         let before = &text[text.len().checked_sub(len - 1)?..];

@@ -23,7 +23,7 @@ mod pages;
 mod prefix;
 
 use pages::Pages;
-use prefix::{EMPTY, NO_TOKEN, PrefixIndex};
+use prefix::{ContentId, EMPTY, NO_TOKEN, PrefixIndex};
 
 /// How much a store can keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,6 +209,30 @@ impl<'m> StateStore<'m> {
         }
         self.slots[slot] = [(n_pages * PAGE_LEN) as u32, n_pages as u32];
         n_pages * PAGE_LEN
+    }
+
+    /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
+    pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
+        let n_shared = match self.is_recurrent() {
+            true => 0,
+            false => self.known_pages(tokens).filter(|&(page, _)| self.pages.n_holders(page) > 0).count(),
+        };
+        StateOptions::pages_of(tokens.len()) - n_shared
+    }
+
+    /// The known pages that `tokens` begin with, without their last, and the numbers of their contents.
+    fn known_pages(&self, tokens: &[u32]) -> impl Iterator<Item = (u32, ContentId)> {
+        let most = tokens.len().saturating_sub(1).min(self.options.n_ctx);
+        tokens[..most].chunks_exact(PAGE_LEN).scan(EMPTY, |before, of_page| {
+            let (page, content) = self.prefixes.find(*before, of_page)?;
+            *before = content;
+            Some((page, content))
+        })
+    }
+
+    /// Whether layers keep a state beside keys and values.
+    fn is_recurrent(&self) -> bool {
+        self.recurrent.first().is_some_and(|state| !state.is_empty())
     }
 
     /// Forgets the positions of slots from the `first` ones on, and makes room for what a batch computes, which
