@@ -1,6 +1,6 @@
 //! The interface of inference: what the shell can ask for.
 
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
@@ -14,7 +14,7 @@ use llm::{
     tokenizer::EncodeOptions,
 };
 
-use super::{BackendError, Catalog, ModelFile, Statistics};
+use super::{BackendError, Catalog, ModelFile, Statistics, name_of};
 use crate::{offload::Offload, storage::Disks, system::Machine};
 
 /// Context length that a model gets unless told, if it has as much.
@@ -58,19 +58,50 @@ impl EngineOptions {
     }
 }
 
-/// Loads models and runs them. One model is loaded at a time.
+/// Loads models and runs them. As many are loaded at once as the memory has room for.
 ///
-/// No call leaves anything behind for the next one but the loaded model and its context. What takes long reports to
-/// a callback that can end it.
+/// A call that acts on a loaded model is told which: by its name, with or without folder and extension, or `None` for
+/// the current one, which is the one that was loaded or [selected](Self::select) last.
+///
+/// No call leaves anything behind for the next one but the loaded models and their contexts. What takes long reports
+/// to a callback that can end it.
 pub trait InferenceBackend: Send {
     /// The models that there are.
     fn catalog(&mut self) -> &mut Catalog;
 
-    /// Loads the model with this path; a model that is loaded is unloaded first, though only after
-    /// the new one's header has been found sound and its memory sufficient.
+    /// The models that are loaded, in the order in which they were.
+    fn models(&self) -> Vec<ModelStatus<'_>>;
+
+    /// The model of this name: the one on a disk or, if no disk has it any more, the one in memory.
     ///
     /// # Errors
-    /// If there is no such model, it is broken, it does not fit the memory or have this context
+    /// [`BackendError::UnknownPath`] with the names that there are.
+    fn find(&mut self, name: &str) -> Result<Found, BackendError> {
+        let catalog = self.catalog();
+        let on_disk = match catalog.find(name) {
+            Ok(file) => Ok((catalog.path(file), catalog.files()[file].disk_identity)),
+            Err(error) => Err(error),
+        };
+        let mut models = self.models().into_iter().map(|status| status.metadata);
+        match on_disk {
+            Ok((path, disk_identity)) => {
+                let is_it =
+                    |model: &ModelMetadata| model.path == path && model.disk_identity == disk_identity;
+                Ok(if models.any(is_it) { Found::Loaded(path) } else { Found::OnDisk(path) })
+            }
+            Err(error) => {
+                let model = models.find(|model| name_of(&model.path) == name_of(name));
+                model.map(|model| Found::Loaded(model.path.clone())).ok_or(error)
+            }
+        }
+    }
+
+    /// Loads the model with this path beside those that are loaded, and makes it the current one. If it is loaded
+    /// already, or one that had the same path on another disk, it takes that one's place: the old one is unloaded
+    /// after the new one's header has been found sound and the memory sufficient with what the old one gives back.
+    ///
+    /// # Errors
+    /// If there is no such model, it is broken, it does not fit the memory beside the others or have this context
     /// length, its disk fails, or `progress` breaks off.
     fn load(
         &mut self,
@@ -79,42 +110,57 @@ pub trait InferenceBackend: Send {
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), BackendError>;
 
-    /// Has the loaded model run like this from now on; the context starts empty if that changes anything. `false` if
+    /// Makes a loaded model the current one.
+    ///
+    /// # Errors
+    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
+    fn select(&mut self, name: &str) -> Result<(), BackendError>;
+
+    /// Has a model run like this from now on; the context starts empty if that changes anything. `false` if
     /// its weights lie in memory as another set of inner loops wants them: it must be loaded anew.
     ///
     /// # Errors
-    /// If no model is loaded, it cannot have such a context or the memory does not suffice for it; the model runs on
-    /// as before.
-    fn adapt(&mut self, options: EngineOptions) -> Result<bool, BackendError>;
+    /// If it is not loaded, cannot have such a context or the memory does not suffice for it; the model runs on as
+    /// before.
+    fn adapt(&mut self, model: Option<&str>, options: EngineOptions) -> Result<bool, BackendError>;
 
-    /// Gives the memory of the loaded model back.
+    /// Gives the memory of a model back, and says how much that is.
     ///
     /// # Errors
-    /// [`BackendError::NotLoaded`].
-    fn unload(&mut self) -> Result<(), BackendError>;
+    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
+    fn unload(&mut self, model: Option<&str>) -> Result<usize, BackendError>;
 
-    /// Facts about the loaded model, if there is one.
-    fn model(&self) -> Option<&ModelMetadata>;
-
-    /// Shows `look` the file of the loaded model: its header, and its weights as they lie in memory.
+    /// Facts about a loaded model.
     ///
     /// # Errors
-    /// [`BackendError::NotLoaded`].
-    fn with_gguf(&self, look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>) -> Result<(), BackendError>;
+    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
+    fn model(&self, model: Option<&str>) -> Result<&ModelMetadata, BackendError>;
+
+    /// Shows `look` the file of a loaded model: its header, and its weights as they lie in memory.
+    ///
+    /// # Errors
+    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`]; [`BackendError::Cancelled`] if `look` breaks
+    /// off.
+    fn with_gguf(
+        &self,
+        model: Option<&str>,
+        look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>,
+    ) -> Result<(), BackendError>;
 
     /// Makes the chat format of this name, or else the one that the model's file brings, ready, so that one that
     /// cannot be used is refused before anything is said.
     ///
     /// # Errors
-    /// If no model is loaded, the file brings no format, there is none of this name, or it is broken.
-    fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError>;
+    /// If the model is not loaded, the file brings no format, there is none of this name, or it is broken.
+    fn prepare_chat(&mut self, model: Option<&str>, template: Option<&str>) -> Result<(), BackendError>;
 
     /// Answers a request, see [`Responder::generate`](llm::front::Responder::generate).
     ///
     /// # Errors
-    /// If no model is loaded, and as there.
+    /// If the model is not loaded, and as there.
     fn generate(
         &mut self,
+        model: Option<&str>,
         request: Request<'_>,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError>;
@@ -122,31 +168,35 @@ pub trait InferenceBackend: Send {
     /// Runs exactly these tokens, see [`Responder::logits`](llm::front::Responder::logits).
     ///
     /// # Errors
-    /// If no model is loaded, and as there.
+    /// If the model is not loaded, and as there.
     fn logits(
         &mut self,
+        model: Option<&str>,
         tokens: &[u32],
         on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), BackendError>;
 
-    /// Gives `on_ids` the ids of each of `texts`, in order, by the loaded model's vocabulary, or the first
-    /// model's if none is loaded, whose weights are not needed for it.
+    /// Gives `on_ids` the ids of each of `texts`, in order, by the vocabulary of the model of this name, or else the
+    /// current one's, or the first one's if none is loaded. The weights are not needed for it: of a model that is not
+    /// loaded, the header is read.
     ///
     /// # Errors
     /// If there is no model, its vocabulary cannot be used or cannot spell a text, or there is no memory.
     fn tokenize(
         &mut self,
+        model: Option<&str>,
         texts: &[&str],
         options: EncodeOptions,
         on_ids: &mut dyn FnMut(&[u32]),
     ) -> Result<(), BackendError>;
 
-    /// Measures the loaded model, see [`bench::run`](llm::front::bench::run), and what it runs on.
+    /// Measures a loaded model, see [`bench::run`](llm::front::bench::run), and says what it runs on.
     ///
     /// # Errors
-    /// If no model is loaded, and as there.
+    /// If the model is not loaded, and as there.
     fn bench(
         &mut self,
+        model: Option<&str>,
         plan: BenchPlan,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<(BenchResult, RunsOn), BackendError>;
@@ -154,8 +204,13 @@ pub trait InferenceBackend: Send {
     /// What was done since the start.
     fn statistics(&self) -> &Statistics;
 
-    /// What models take of the pool.
-    fn memory_usage(&self) -> ModelMemory;
+    /// What all loaded models together take of the pool.
+    fn memory_usage(&self) -> ModelMemory {
+        self.models().iter().fold(ModelMemory::default(), |sum, status| sum + status.memory)
+    }
+
+    /// The most that scratch and cache of all models together have taken since the start.
+    fn session_high_water_bytes(&self) -> usize;
 
     /// The device that was offered for offloading, if any.
     fn offload(&mut self) -> Option<&mut (dyn Offload + 'static)>;
@@ -225,13 +280,57 @@ impl ModelMetadata {
     }
 }
 
-/// What models take of the pool.
+/// A model that was asked for by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It is loaded; this is its path.
+    Loaded(String),
+    /// It is on a disk; this is its path. It is not loaded, or the disk is another one since.
+    OnDisk(String),
+}
+
+/// A loaded model and how it does.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelStatus<'a> {
+    /// Facts about it.
+    pub metadata: &'a ModelMetadata,
+    /// What it takes.
+    pub memory: ModelMemory,
+    /// Whether it is the current one.
+    pub is_current: bool,
+}
+
+/// What a model takes of the pool, or several together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ModelMemory {
-    /// The loaded model's file as the disk delivered it; 0 when none is loaded.
+    /// The weights, with the rest of the file.
     pub weights_bytes: usize,
-    /// The loaded model's scratch and key-value cache; 0 when none is loaded.
-    pub session_bytes: usize,
-    /// The most that scratch and key-value cache have taken since the start.
-    pub session_high_water_bytes: usize,
+    /// Keys and values, and what recurrent layers keep, of the texts computed so far.
+    pub state_bytes: usize,
+    /// What is needed only while a batch is computed.
+    pub scratch_bytes: usize,
+}
+
+impl ModelMemory {
+    /// State and scratch.
+    pub fn session_bytes(&self) -> usize {
+        self.state_bytes + self.scratch_bytes
+    }
+
+    /// All of it.
+    pub fn total_bytes(&self) -> usize {
+        self.weights_bytes + self.session_bytes()
+    }
+}
+
+impl core::ops::Add for ModelMemory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            weights_bytes: self.weights_bytes + other.weights_bytes,
+            state_bytes: self.state_bytes + other.state_bytes,
+            scratch_bytes: self.scratch_bytes + other.scratch_bytes,
+        }
+    }
 }

@@ -125,7 +125,7 @@ impl Catalog {
         &self.disks
     }
 
-    /// Looks again at what is plugged in, and reads the headers anew. A loaded model stays as it is.
+    /// Looks again at what is plugged in, and reads the headers anew. Loaded models stay as they are.
     pub fn rescan(&mut self) -> Vec<Change> {
         let changes = self.disks.rescan();
         self.scan();
@@ -268,21 +268,23 @@ impl Catalog {
     /// may be left out.
     ///
     /// # Errors
-    /// [`BackendError::UnknownPath`].
+    /// [`BackendError::UnknownPath`] with the names that there are.
     pub fn find(&mut self, path: &str) -> Result<usize, BackendError> {
-        let stem = path.strip_prefix(FOLDER).unwrap_or(path);
-        let stem = match stem.split_at_checked(stem.len().saturating_sub(EXTENSION.len())) {
-            Some((stem, extension)) if extension.eq_ignore_ascii_case(EXTENSION) => stem,
-            _ => stem,
-        };
-        let is_it = |file: &ModelFile| file.path[FOLDER.len()..file.path.len() - EXTENSION.len()] == *stem;
+        let name = name_of(path);
+        let is_it = |file: &ModelFile| name_of(&file.path) == name;
         self.ask_silent_disks(Patience::WithNews);
         if let Some(found) = self.files().iter().position(is_it) {
             return Ok(found);
         }
         // It may be on a disk that has not said so yet.
         self.ask_silent_disks(Patience::WithAll);
-        self.files.iter().position(is_it).ok_or_else(|| BackendError::UnknownPath(path.to_owned()))
+        self.files.iter().position(is_it).ok_or_else(|| self.unknown(path))
+    }
+
+    /// What is wrong with a path that no disk has.
+    pub fn unknown(&self, path: &str) -> BackendError {
+        let known = self.files.iter().map(|file| name_of(&file.path).to_owned());
+        BackendError::UnknownPath { path: path.to_owned(), known: known.collect() }
     }
 
     /// The place in [`files`](Self::files) of the first model with a sound header.
@@ -394,6 +396,15 @@ impl Catalog {
             Some(expected) => Err(BackendError::ChecksumMismatch { actual, expected }),
             None => Err(BackendError::NoChecksum { actual }),
         }
+    }
+}
+
+/// The name in a path: what is left without [`FOLDER`] and [`EXTENSION`], both of which may be missing.
+pub fn name_of(path: &str) -> &str {
+    let name = path.strip_prefix(FOLDER).unwrap_or(path);
+    match name.split_at_checked(name.len().saturating_sub(EXTENSION.len())) {
+        Some((name, extension)) if extension.eq_ignore_ascii_case(EXTENSION) => name,
+        _ => name,
     }
 }
 

@@ -33,7 +33,7 @@ fn answer(
     max_tokens: usize,
 ) -> Result<Report, BackendError> {
     let prompt = Prompt::Chat(dialogue, ChatFormat::default());
-    backend.generate(Request::new(prompt, max_tokens), &mut |_| ControlFlow::Continue(()))
+    backend.generate(None, Request::new(prompt, max_tokens), &mut |_| ControlFlow::Continue(()))
 }
 
 #[test]
@@ -98,12 +98,12 @@ fn an_answer_that_fills_the_context_says_so_and_the_next_goes_on() {
 #[test]
 fn a_format_that_cannot_be_used_is_refused_beforehand() {
     let mut backend = load("", 64);
-    let refused = backend.prepare_chat(None).unwrap_err().to_string();
+    let refused = backend.prepare_chat(None, None).unwrap_err().to_string();
     assert!(refused.contains("no tokenizer.chat_template") && refused.contains("chatml"), "{refused}");
-    assert!(backend.prepare_chat(Some("chatgml")).is_err());
-    backend.prepare_chat(Some("chatml")).unwrap();
+    assert!(backend.prepare_chat(None, Some("chatgml")).is_err());
+    backend.prepare_chat(None, Some("chatml")).unwrap();
     let mut broken = load("{% for m in messages %}", 64);
-    let refused = broken.prepare_chat(None).unwrap_err().to_string();
+    let refused = broken.prepare_chat(None, None).unwrap_err().to_string();
     assert!(refused.contains("a block without an end"), "{refused}");
 }
 
@@ -112,7 +112,7 @@ fn a_format_is_made_ready_once() {
     let mut backend = load(TEMPLATE, 64);
     let allocations_of = |backend: &mut TransformerBackend, template: Option<&str>| {
         let before = fixtures::allocations();
-        backend.prepare_chat(template).unwrap();
+        backend.prepare_chat(None, template).unwrap();
         fixtures::allocations() - before
     };
     let counts: Vec<u64> = [None, None, Some("chatml"), Some("chatml"), None]

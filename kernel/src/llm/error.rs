@@ -11,6 +11,7 @@ use llm::session::SessionError;
 use llm::tokenizer::TokenizerError;
 
 use super::FOLDER;
+use crate::memory::pool::Shortage;
 use crate::storage::{ReadError, Undriven};
 
 /// What went wrong, as one line: what is wrong and, where that helps, what is expected.
@@ -37,7 +38,12 @@ pub enum BackendError {
         number: usize,
     },
     /// No disk has this path.
-    UnknownPath(String),
+    UnknownPath {
+        /// The path that was given.
+        path: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
     /// Something is wrong with this model.
     InFile {
         /// The model's path.
@@ -70,8 +76,12 @@ pub enum BackendError {
         needed_bytes: usize,
         /// What can be had.
         available_bytes: usize,
+        /// The longest piece of that.
+        longest_bytes: usize,
         /// The context length that the inference memory is for.
         n_ctx: usize,
+        /// What other models take.
+        others: Vec<Taken>,
     },
     /// The buffer for a header or a checksum does not fit the memory.
     NoBuffer(crate::memory::pool::OutOfMemory),
@@ -84,6 +94,13 @@ pub enum BackendError {
     },
     /// Something needs a model and none is loaded.
     NotLoaded,
+    /// The model of this name is not loaded, but others are.
+    NotAmongLoaded {
+        /// The name that was given.
+        name: String,
+        /// The names of those that are.
+        loaded: Vec<String>,
+    },
     /// The user stopped it.
     Cancelled,
     /// The file is not the one that its checksum was made of.
@@ -100,6 +117,29 @@ pub enum BackendError {
     },
     /// This kernel was built without inference.
     NoInference,
+}
+
+/// What a loaded model takes of the memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The model's name, as `llm unload` takes it.
+    pub name: String,
+    /// What comes back when it is unloaded.
+    pub size_bytes: usize,
+}
+
+/// Shows at most so many names.
+const MAX_NAMES: usize = 8;
+
+/// Shows names, and how many more there are.
+fn names(f: &mut fmt::Formatter<'_>, names: &[String]) -> fmt::Result {
+    for (index, name) in names.iter().take(MAX_NAMES).enumerate() {
+        write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
+    }
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => Ok(()),
+        n_more => write!(f, " and {n_more} more, which `llm list` shows"),
+    }
 }
 
 /// 32 bytes that show themselves in hexadecimal.
@@ -124,6 +164,28 @@ impl BackendError {
         match error {
             ReadError::Interrupted => Self::Cancelled,
             error => Self::Read { disk, error },
+        }
+    }
+
+    /// A model with a context of this length does not fit.
+    pub fn out_of_memory(shortage: Shortage, n_ctx: usize) -> Self {
+        let Shortage { needed_bytes, free_bytes, longest_free_bytes } = shortage;
+        Self::OutOfMemory {
+            needed_bytes,
+            available_bytes: free_bytes,
+            longest_bytes: longest_free_bytes,
+            n_ctx,
+            others: Vec::new(),
+        }
+    }
+
+    /// Says what other models take, if there is too little memory.
+    pub fn beside(self, taken: impl FnOnce() -> Vec<Taken>) -> Self {
+        match self {
+            Self::OutOfMemory { needed_bytes, available_bytes, longest_bytes, n_ctx, .. } => {
+                Self::OutOfMemory { needed_bytes, available_bytes, longest_bytes, n_ctx, others: taken() }
+            }
+            error => error,
         }
     }
 
@@ -161,8 +223,12 @@ impl fmt::Display for BackendError {
                 write!(f, "there is no model to load on any of {n_disks} disks; the first, {path}: {cause}")
             }
             Self::NoDisk { number } => write!(f, "there is no disk {number}; `disks` shows the disks"),
-            Self::UnknownPath(path) => {
-                write!(f, "no model is called {path:?}; `llm list` shows the models")
+            Self::UnknownPath { path, known } if known.is_empty() => {
+                write!(f, "no model is called {path:?}; there is none on any disk")
+            }
+            Self::UnknownPath { path, known } => {
+                write!(f, "no model is called {path:?}; expected ")?;
+                names(f, known)
             }
             Self::InFile { path, cause } => write!(f, "{path}: {cause}"),
             Self::EmptyDisk => f.write_str("the disk is empty, expected a GGUF file"),
@@ -190,17 +256,31 @@ impl fmt::Display for BackendError {
             #[cfg(feature = "llm-transformer")]
             Self::Model(error) => error.fmt(f),
             Self::Front(error) => error.fmt(f),
-            Self::OutOfMemory { needed_bytes, available_bytes, n_ctx } => write!(
-                f,
-                "not enough memory: {needed_bytes} bytes needed for the weights and a context of {n_ctx} tokens, \
-                 {available_bytes} available"
-            ),
+            Self::OutOfMemory { needed_bytes, available_bytes, longest_bytes, n_ctx, others } => {
+                write!(
+                    f,
+                    "not enough memory: {needed_bytes} bytes needed for the weights and a context of {n_ctx} tokens, \
+                     {available_bytes} available"
+                )?;
+                if needed_bytes <= available_bytes {
+                    write!(f, " in pieces of {longest_bytes} at most")?;
+                }
+                for (index, Taken { name, size_bytes }) in others.iter().enumerate() {
+                    let separator = if index == 0 { ";" } else { "," };
+                    write!(f, "{separator} `llm unload {name}` frees {size_bytes}")?;
+                }
+                Ok(())
+            }
             Self::NoBuffer(error) => error.fmt(f),
             Self::ContextLength { n_ctx, n_ctx_train } => write!(
                 f,
                 "a context of {n_ctx} tokens is not possible, expected 1 to {n_ctx_train}, the model's own length"
             ),
             Self::NotLoaded => f.write_str("no model is loaded; `llm load PATH` loads one"),
+            Self::NotAmongLoaded { name, loaded } => {
+                write!(f, "no loaded model is called {name:?}; expected ")?;
+                names(f, loaded)
+            }
             Self::Cancelled => f.write_str("stopped"),
             Self::ChecksumMismatch { actual, expected } => {
                 write!(f, "SHA-256 is {actual}, expected {expected}: the file is damaged or another one")

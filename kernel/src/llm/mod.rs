@@ -1,4 +1,4 @@
-//! The LLM service: models on disks, and a backend that runs one of them.
+//! The LLM service: models on disks, and a backend that runs some of them.
 //!
 //! | part | what it is |
 //! |---|---|
@@ -21,10 +21,11 @@ mod stub;
 mod transformer;
 
 pub use backend::{
-    DEFAULT_N_CTX, EngineOptions, InferenceBackend, ModelMemory, ModelMetadata, Progress, Resources, RunsOn,
+    DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, ModelMemory, ModelMetadata, ModelStatus, Progress,
+    Resources, RunsOn,
 };
-pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile};
-pub use error::{BackendError, Sha256Digest};
+pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile, name_of};
+pub use error::{BackendError, Sha256Digest, Taken};
 pub use statistics::Statistics;
 #[cfg(any(test, not(feature = "llm-transformer")))]
 pub use stub::StubBackend;

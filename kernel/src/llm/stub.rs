@@ -1,6 +1,6 @@
 //! The backend of a kernel without inference: it finds models and checks them, and says why it runs none.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
@@ -13,7 +13,7 @@ use llm::{
 };
 
 use super::{
-    BackendError, Catalog, EngineOptions, InferenceBackend, ModelMemory, ModelMetadata, Progress, Resources,
+    BackendError, Catalog, EngineOptions, InferenceBackend, ModelMetadata, ModelStatus, Progress, Resources,
     RunsOn, Statistics,
 };
 use crate::offload::Offload;
@@ -55,28 +55,41 @@ impl InferenceBackend for StubBackend {
             .map_err(|error| error.in_file(&self.catalog.path(file)))
     }
 
-    fn adapt(&mut self, _options: EngineOptions) -> Result<bool, BackendError> {
+    fn models(&self) -> Vec<ModelStatus<'_>> {
+        Vec::new()
+    }
+
+    fn select(&mut self, _name: &str) -> Result<(), BackendError> {
         Err(BackendError::NotLoaded)
     }
 
-    fn unload(&mut self) -> Result<(), BackendError> {
+    fn adapt(&mut self, _model: Option<&str>, _options: EngineOptions) -> Result<bool, BackendError> {
         Err(BackendError::NotLoaded)
     }
 
-    fn model(&self) -> Option<&ModelMetadata> {
-        None
-    }
-
-    fn with_gguf(&self, _look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>) -> Result<(), BackendError> {
+    fn unload(&mut self, _model: Option<&str>) -> Result<usize, BackendError> {
         Err(BackendError::NotLoaded)
     }
 
-    fn prepare_chat(&mut self, _template: Option<&str>) -> Result<(), BackendError> {
+    fn model(&self, _model: Option<&str>) -> Result<&ModelMetadata, BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
+    fn with_gguf(
+        &self,
+        _model: Option<&str>,
+        _look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
+    fn prepare_chat(&mut self, _model: Option<&str>, _template: Option<&str>) -> Result<(), BackendError> {
         Err(BackendError::NoInference)
     }
 
     fn generate(
         &mut self,
+        _model: Option<&str>,
         _request: Request<'_>,
         _on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError> {
@@ -85,6 +98,7 @@ impl InferenceBackend for StubBackend {
 
     fn logits(
         &mut self,
+        _model: Option<&str>,
         _tokens: &[u32],
         _on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
@@ -93,6 +107,7 @@ impl InferenceBackend for StubBackend {
 
     fn tokenize(
         &mut self,
+        _model: Option<&str>,
         _texts: &[&str],
         _options: EncodeOptions,
         _on_ids: &mut dyn FnMut(&[u32]),
@@ -102,6 +117,7 @@ impl InferenceBackend for StubBackend {
 
     fn bench(
         &mut self,
+        _model: Option<&str>,
         _plan: BenchPlan,
         _go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<(BenchResult, RunsOn), BackendError> {
@@ -112,8 +128,8 @@ impl InferenceBackend for StubBackend {
         &self.statistics
     }
 
-    fn memory_usage(&self) -> ModelMemory {
-        ModelMemory::default()
+    fn session_high_water_bytes(&self) -> usize {
+        0
     }
 
     fn offload(&mut self) -> Option<&mut (dyn Offload + 'static)> {
@@ -135,14 +151,14 @@ mod tests {
         let hello = Request::new(Prompt::Text("Hello", PROMPT_ENCODING), 1);
         for refusal in [
             stub.load("good", EngineOptions::default(), &mut |_| ControlFlow::Continue(())).unwrap_err(),
-            stub.generate(hello, &mut |_| ControlFlow::Continue(())).unwrap_err(),
-            stub.tokenize(&["Hello"], PROMPT_ENCODING, &mut |_| ()).unwrap_err(),
-            stub.logits(&[1], &mut |_| ControlFlow::Continue(())).unwrap_err(),
-            stub.bench(BenchPlan::DEFAULT, &mut || ControlFlow::Continue(())).unwrap_err(),
+            stub.generate(None, hello, &mut |_| ControlFlow::Continue(())).unwrap_err(),
+            stub.tokenize(None, &["Hello"], PROMPT_ENCODING, &mut |_| ()).unwrap_err(),
+            stub.logits(None, &[1], &mut |_| ControlFlow::Continue(())).unwrap_err(),
+            stub.bench(None, BenchPlan::DEFAULT, &mut || ControlFlow::Continue(())).unwrap_err(),
         ] {
             assert!(refusal.to_string().contains("feature llm-transformer"), "{refusal}");
         }
-        assert!(stub.model().is_none());
+        assert!(stub.models().is_empty());
         assert!(stub.catalog().files()[0].header.is_ok());
     }
 }

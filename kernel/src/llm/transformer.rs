@@ -1,12 +1,15 @@
 //! The backend that runs transformers: the engine, on the kernel's disks and memory.
 //!
 //! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Responder`](llm::front::Responder) answer
-//! over it. What borrows from what is in `loaded.rs`, how the weights get into memory in `reading.rs`.
+//! over it. What a model needs is worked out in `plan.rs`, what borrows from what is in `loaded.rs`, how the weights get
+//! into memory in `reading.rs`; `models.rs` is the list of those that are loaded.
 
 mod loaded;
+mod models;
+mod plan;
 mod reading;
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
@@ -21,25 +24,22 @@ use llm::{
     parallel::{Limited, Workers},
     quant::{Packer, Precision},
     sampling::SamplingConfig,
-    session::Session,
     tokenizer::{EncodeOptions, Tokenizer},
 };
 
 use self::loaded::{Engine, LoadedModel, session_options};
+use self::models::{Loaded, Models};
+use self::plan::{Plan, plan_context};
 use self::reading::read_weights;
 use super::{
-    BackendError, Catalog, DEFAULT_N_CTX, EngineOptions, Header, InferenceBackend, ModelMemory,
-    ModelMetadata, Progress, Resources, RunsOn, Statistics,
+    BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, ModelMetadata, ModelStatus,
+    Progress, Resources, RunsOn, Statistics,
 };
 use crate::{
-    memory::pool::{GRANULE_BYTES, OutOfMemory, Region},
+    memory::pool::{GRANULE_BYTES, Shortage},
     offload::Offload,
-    storage::MIN_PIECES_BYTES,
     system::Machine,
 };
-
-/// A context is not made shorter than this to fit the memory.
-const MIN_DEFAULT_N_CTX: usize = 64;
 
 /// Runs models of the families that the engine knows.
 ///
@@ -50,7 +50,7 @@ pub struct TransformerBackend {
     machine: Machine,
     offload: Option<Box<dyn Offload>>,
     offload_mentioned: bool,
-    model: Option<Loaded>,
+    models: Models,
     statistics: Statistics,
     /// The most that a session has taken.
     session_high_water_bytes: usize,
@@ -58,26 +58,6 @@ pub struct TransformerBackend {
     sampling: SamplingConfig,
     /// Whether [`load_model`](Self::load_model) and [`infer`](Self::infer) log what they compute with.
     verbose: bool,
-}
-
-struct Loaded {
-    metadata: ModelMetadata,
-    model: LoadedModel,
-    /// The context length that was asked for.
-    asked_n_ctx: Option<usize>,
-    /// From the first read until it was ready.
-    load_us: u64,
-}
-
-/// What a model needs before it is loaded.
-struct Plan {
-    header: Header,
-    config: Config,
-    engine: Engine,
-    n_ctx: usize,
-    weights_bytes: usize,
-    session_bytes: usize,
-    packer: Packer,
 }
 
 impl TransformerBackend {
@@ -89,7 +69,7 @@ impl TransformerBackend {
             machine,
             offload,
             offload_mentioned: false,
-            model: None,
+            models: Models::default(),
             statistics: Statistics::default(),
             session_high_water_bytes: 0,
             sampling: SamplingConfig::greedy(),
@@ -104,7 +84,7 @@ impl TransformerBackend {
     pub fn load_model(&mut self, path: &str) -> Result<(), BackendError> {
         self.load(path, EngineOptions::default(), &mut |_| ControlFlow::Continue(()))?;
         if self.verbose {
-            self.with_gguf(&mut |gguf| {
+            self.with_gguf(None, &mut |gguf| {
                 trace::weight_magnitudes(gguf, &mut |line| {
                     log::info!("{line}");
                     ControlFlow::Continue(())
@@ -116,12 +96,12 @@ impl TransformerBackend {
 
     /// True while a model is loaded.
     pub fn is_loaded(&self) -> bool {
-        self.model.is_some()
+        self.models.get(None).is_ok()
     }
 
-    /// Facts about the loaded model.
+    /// Facts about the current model.
     pub fn model_metadata(&self) -> Option<&ModelMetadata> {
-        self.model()
+        self.model(None).ok()
     }
 
     /// Sets how [`infer`](Self::infer) chooses tokens from now on; greedy until set.
@@ -140,14 +120,14 @@ impl TransformerBackend {
         self.verbose = verbose;
     }
 
-    /// Continues `prompt` by up to `max_tokens` tokens.
+    /// Continues `prompt` by up to `max_tokens` tokens of the current model.
     ///
     /// # Errors
     /// As [`generate`](InferenceBackend::generate).
     pub fn infer(&mut self, prompt: &str, max_tokens: usize) -> Result<Report, BackendError> {
         let (sampling, trace) = (self.sampling, self.verbose);
         let prompt = Prompt::Text(prompt, PROMPT_ENCODING);
-        self.generate(Request { sampling, trace, ..Request::new(prompt, max_tokens) }, &mut |event| {
+        self.generate(None, Request { sampling, trace, ..Request::new(prompt, max_tokens) }, &mut |event| {
             if let Event::Trace { step, logits } = event {
                 log::info!("step {step}: {logits}");
             }
@@ -155,12 +135,12 @@ impl TransformerBackend {
         })
     }
 
-    /// The text of these ids; broken characters become U+FFFD.
+    /// The text of these ids, by the current model's vocabulary; broken characters become U+FFFD.
     ///
     /// # Errors
     /// If no model is loaded.
     pub fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError> {
-        let bytes = self.loaded()?.model.responder().prompter().tokenizer().decode(ids)?;
+        let bytes = self.models.get(None)?.model.responder().prompter().tokenizer().decode(ids)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -175,23 +155,25 @@ impl TransformerBackend {
         }
     }
 
-    /// Reads the header and works out what the model takes; nothing is reserved or unloaded yet.
-    fn plan(&mut self, file: usize, options: EngineOptions) -> Result<Plan, BackendError> {
-        // A loaded model makes room.
-        let ModelMemory { weights_bytes, session_bytes, .. } = self.memory_usage();
-        let available_bytes = self.machine.pool.free_bytes() + weights_bytes + session_bytes;
+    /// Reads the header and works out what the model takes; nothing is reserved or unloaded yet. What has the same
+    /// path makes room.
+    fn plan(&mut self, file: usize, path: &str, options: EngineOptions) -> Result<Plan, BackendError> {
         let file_bytes = self.catalog.files()[file].length_bytes;
         let engine = self.engine(options);
-        self.catalog.with_header(file, |gguf| {
-            let header = Header::new(gguf)?;
-            let config = Config::from_gguf(gguf)?;
-            // A file beyond the address space is more than any memory.
-            let weights_bytes = usize::try_from(header.end_bytes.min(file_bytes)).unwrap_or(usize::MAX);
-            let packer = Packer::new(engine.kernels.packing(), gguf)?;
-            let (n_ctx, session_bytes) =
-                plan_context(&config, options.n_ctx, &engine, weights_bytes, available_bytes)?;
-            Ok(Plan { header, config, engine, n_ctx, weights_bytes, session_bytes, packer })
-        })
+        let (header, config, packer) = self.catalog.with_header(file, |gguf| {
+            let (header, config) = (Header::new(gguf)?, Config::from_gguf(gguf)?);
+            Ok((header, config, Packer::new(engine.kernels.packing(), gguf)?))
+        })?;
+        // A file beyond the address space is more than any memory.
+        let weights_bytes = usize::try_from(header.end_bytes.min(file_bytes)).unwrap_or(usize::MAX);
+        let given_back = match self.models.get(Some(path)) {
+            Ok(Loaded { model, .. }) => vec![model.weights_footprint(), model.session_footprint()],
+            Err(_) => vec![],
+        };
+        let room = |session_bytes| self.machine.pool.room_for(&[weights_bytes, session_bytes], &given_back);
+        let (n_ctx, session_bytes) = plan_context(&config, options.n_ctx, &engine, room)
+            .map_err(|error| error.beside(|| self.models.taken_by_others(path)))?;
+        Ok(Plan { header, config, packer, engine, weights_bytes, n_ctx, session_bytes })
     }
 
     fn load_file(
@@ -201,10 +183,12 @@ impl TransformerBackend {
         options: EngineOptions,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        let plan = self.plan(file, options)?;
-        self.model = None;
-        let (mut weights, mut memory) = self.reserve(&plan)?;
-        let Plan { header, config, engine, n_ctx, packer, .. } = plan;
+        let Plan { header, config, packer, engine, weights_bytes, n_ctx, session_bytes } =
+            self.plan(file, path, options)?;
+        // One of this path makes room; there may be none.
+        drop(self.models.remove(Some(path)));
+        let reserve = |bytes| self.machine.pool.reserve(bytes, GRANULE_BYTES).map_err(BackendError::NoBuffer);
+        let (mut weights, mut memory) = (reserve(weights_bytes)?, reserve(session_bytes)?);
         let clock_us = self.machine.clock_us;
         let start_us = clock_us();
         let disk = self.catalog.disk(file);
@@ -215,12 +199,12 @@ impl TransformerBackend {
             LoadedModel::load(weights, memory, file_bytes, session_options(&config, n_ctx, &engine), engine)?;
         let load_us = clock_us().saturating_sub(start_us);
         self.statistics.loads += 1;
-        self.statistics.load_bytes += model.weights_bytes() as u64;
+        self.statistics.load_bytes += model.file_bytes() as u64;
         self.statistics.load_us += load_us;
         // Layers differ in a few families; the first stands for them.
         let layer = &config.layers[0];
         let (n_head, n_head_kv) = config.head_counts();
-        self.model = Some(Loaded {
+        self.models.add(Loaded {
             metadata: ModelMetadata {
                 path: path.into(),
                 disk_identity,
@@ -247,24 +231,8 @@ impl TransformerBackend {
     }
 
     fn mark_high_water(&mut self) {
-        let session_bytes = self.model.as_ref().map_or(0, |loaded| loaded.model.session_bytes());
+        let session_bytes = self.memory_usage().session_bytes();
         self.session_high_water_bytes = self.session_high_water_bytes.max(session_bytes);
-    }
-
-    /// Takes both regions before anything is read into either.
-    fn reserve(&self, plan: &Plan) -> Result<(Region, Region), BackendError> {
-        let needed_bytes = plan.weights_bytes.saturating_add(plan.session_bytes);
-        let refused = |taken_bytes: usize| {
-            move |error: OutOfMemory| BackendError::OutOfMemory {
-                needed_bytes,
-                available_bytes: taken_bytes + error.available_bytes,
-                n_ctx: plan.n_ctx,
-            }
-        };
-        let pool = self.machine.pool;
-        let weights = pool.reserve(plan.weights_bytes, GRANULE_BYTES).map_err(refused(0))?;
-        let memory = pool.reserve(plan.session_bytes, GRANULE_BYTES).map_err(refused(plan.weights_bytes))?;
-        Ok((weights, memory))
     }
 
     /// Says once what becomes of a device that could be offloaded to.
@@ -280,42 +248,6 @@ impl TransformerBackend {
                 log::info!("{name} computes no matrix products: the CPU does");
             }
         }
-    }
-
-    fn loaded(&self) -> Result<&Loaded, BackendError> {
-        self.model.as_ref().ok_or(BackendError::NotLoaded)
-    }
-
-    fn loaded_mut(&mut self) -> Result<&mut Loaded, BackendError> {
-        self.model.as_mut().ok_or(BackendError::NotLoaded)
-    }
-}
-
-/// The context length of a model and the bytes of its session: what was asked for, or what the memory allows.
-fn plan_context(
-    config: &Config,
-    asked: Option<usize>,
-    engine: &Engine,
-    weights_bytes: usize,
-    available_bytes: usize,
-) -> Result<(usize, usize), BackendError> {
-    let wanted = asked.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX));
-    let mut n_ctx = wanted;
-    loop {
-        let options = session_options(config, n_ctx, engine);
-        // Before it is the session's memory, the weights come through it.
-        let session_bytes = Session::required_bytes(config, &options)?.max(MIN_PIECES_BYTES);
-        let needed_bytes = weights_bytes.saturating_add(session_bytes);
-        if needed_bytes <= available_bytes {
-            if n_ctx < wanted {
-                log::warn!("memory suffices for a context of {n_ctx} tokens, not {wanted}");
-            }
-            return Ok((n_ctx, session_bytes));
-        }
-        if asked.is_some() || n_ctx <= MIN_DEFAULT_N_CTX {
-            return Err(BackendError::OutOfMemory { needed_bytes, available_bytes, n_ctx });
-        }
-        n_ctx = (n_ctx / 2).max(MIN_DEFAULT_N_CTX);
     }
 }
 
@@ -350,85 +282,119 @@ impl InferenceBackend for TransformerBackend {
         self.load_file(file, &path, options, progress).map_err(|error| error.in_file(&path))
     }
 
-    fn adapt(&mut self, options: EngineOptions) -> Result<bool, BackendError> {
+    fn models(&self) -> Vec<ModelStatus<'_>> {
+        self.models.statuses()
+    }
+
+    fn select(&mut self, name: &str) -> Result<(), BackendError> {
+        self.models.select(name)
+    }
+
+    fn adapt(&mut self, model: Option<&str>, options: EngineOptions) -> Result<bool, BackendError> {
         let engine = self.engine(options);
-        let ModelMemory { weights_bytes, session_bytes, .. } = self.memory_usage();
-        let available_bytes = self.machine.pool.free_bytes() + weights_bytes + session_bytes;
-        let loaded = self.loaded()?;
-        if !loaded.model.is_packed_for(engine.kernels) {
+        let pool = self.machine.pool;
+        let Loaded { metadata, model: loaded, asked_n_ctx, .. } = self.models.get(model)?;
+        if !loaded.is_packed_for(engine.kernels) {
             return Ok(false);
         }
-        let config = loaded.model.config();
-        let takes_as_much =
-            options.n_ctx == loaded.asked_n_ctx && engine.kv_type == loaded.model.engine().kv_type;
+        let config = loaded.config();
+        let takes_as_much = options.n_ctx == *asked_n_ctx && engine.kv_type == loaded.engine().kv_type;
         let n_ctx = match takes_as_much {
-            true => loaded.metadata.n_ctx,
-            false => plan_context(config, options.n_ctx, &engine, weights_bytes, available_bytes)?.0,
+            true => metadata.n_ctx,
+            false => {
+                // The weights stay where they are, and count as what is needed and there.
+                let weights_bytes = loaded.weights_footprint().size_bytes();
+                let room = |session_bytes| {
+                    let room = pool.room_for(&[session_bytes], &[loaded.session_footprint()]);
+                    room.map_err(|shortage| Shortage {
+                        needed_bytes: shortage.needed_bytes.saturating_add(weights_bytes),
+                        free_bytes: shortage.free_bytes + weights_bytes,
+                        ..shortage
+                    })
+                };
+                plan_context(config, options.n_ctx, &engine, room)
+                    .map_err(|error| error.beside(|| self.models.taken_by_others(&metadata.path)))?
+                    .0
+            }
         };
         let session_options = session_options(config, n_ctx, &engine);
-        if loaded.model.runs_like(&session_options, &engine) {
+        if loaded.runs_like(&session_options, &engine) {
             return Ok(true);
         }
-        let Loaded { mut metadata, model, asked_n_ctx, load_us } =
-            self.model.take().ok_or(BackendError::NotLoaded)?;
-        let (model, changed) = model.with_session(session_options, engine, self.machine.pool)?;
-        let asked_n_ctx = if changed.is_ok() { options.n_ctx } else { asked_n_ctx };
-        metadata.n_ctx = model.session_options().n_ctx;
-        self.model = Some(Loaded { metadata, model, asked_n_ctx, load_us });
+        let changed = self.models.replace(model, |loaded| {
+            let Loaded { mut metadata, model, asked_n_ctx, load_us } = loaded;
+            let (model, changed) = model.with_session(session_options, engine, pool)?;
+            let asked_n_ctx = if changed.is_ok() { options.n_ctx } else { asked_n_ctx };
+            metadata.n_ctx = model.session_options().n_ctx;
+            Ok((Loaded { metadata, model, asked_n_ctx, load_us }, changed))
+        })?;
         self.mark_high_water();
         changed.map(|()| true)
     }
 
-    fn unload(&mut self) -> Result<(), BackendError> {
-        self.model.take().map(drop).ok_or(BackendError::NotLoaded)
+    fn unload(&mut self, model: Option<&str>) -> Result<usize, BackendError> {
+        Ok(self.models.remove(model)?.model.memory().total_bytes())
     }
 
-    fn model(&self) -> Option<&ModelMetadata> {
-        self.model.as_ref().map(|loaded| &loaded.metadata)
+    fn model(&self, model: Option<&str>) -> Result<&ModelMetadata, BackendError> {
+        Ok(&self.models.get(model)?.metadata)
     }
 
-    fn with_gguf(&self, look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>) -> Result<(), BackendError> {
-        match look(self.loaded()?.model.responder().prompter().gguf()) {
+    fn with_gguf(
+        &self,
+        model: Option<&str>,
+        look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        match look(self.models.get(model)?.model.responder().prompter().gguf()) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(BackendError::Cancelled),
         }
     }
 
-    fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), BackendError> {
-        self.loaded_mut()?.model.with_responder(|responder| responder.prepare_chat(template))
+    fn prepare_chat(&mut self, model: Option<&str>, template: Option<&str>) -> Result<(), BackendError> {
+        let model = &mut self.models.get_mut(model)?.model;
+        model.with_responder(|responder| responder.prepare_chat(template))
     }
 
     fn generate(
         &mut self,
+        model: Option<&str>,
         request: Request<'_>,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError> {
         let clock_us = self.machine.clock_us;
-        let loaded = self.loaded_mut()?;
-        let report =
-            loaded.model.with_responder(|responder| responder.generate(request, clock_us, on_event))?;
+        let model = &mut self.models.get_mut(model)?.model;
+        let report = model.with_responder(|responder| responder.generate(request, clock_us, on_event))?;
         self.statistics.add(&report);
         Ok(report)
     }
 
     fn logits(
         &mut self,
+        model: Option<&str>,
         tokens: &[u32],
         on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        self.loaded_mut()?.model.with_responder(|responder| responder.logits(tokens, on_row))
+        let model = &mut self.models.get_mut(model)?.model;
+        model.with_responder(|responder| responder.logits(tokens, on_row))
     }
 
     fn tokenize(
         &mut self,
+        model: Option<&str>,
         texts: &[&str],
         options: EncodeOptions,
         on_ids: &mut dyn FnMut(&[u32]),
     ) -> Result<(), BackendError> {
-        if let Some(loaded) = &self.model {
-            return tokenize(loaded.model.responder().prompter().tokenizer(), texts, options, on_ids);
-        }
-        let file = self.catalog.first()?;
+        let found = model.map(|name| self.find(name)).transpose()?;
+        let file = match found {
+            Some(Found::OnDisk(path)) => self.catalog.find(&path)?,
+            None if self.models.get(None).is_err() => self.catalog.first()?,
+            None | Some(Found::Loaded(_)) => {
+                let prompter = self.models.get(model)?.model.responder().prompter();
+                return tokenize(prompter.tokenizer(), texts, options, on_ids);
+            }
+        };
         let path = self.catalog.path(file);
         let tokenized = self
             .catalog
@@ -438,16 +404,17 @@ impl InferenceBackend for TransformerBackend {
 
     fn bench(
         &mut self,
+        model: Option<&str>,
         plan: BenchPlan,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<(BenchResult, RunsOn), BackendError> {
         let Machine { clock_us, instructions_retired, .. } = self.machine;
         let meter = Meter { clock_us, instructions_retired };
-        let Loaded { model, load_us, .. } = self.loaded_mut()?;
+        let Loaded { model, load_us, .. } = self.models.get_mut(model)?;
         let runs_on = RunsOn {
             kernel_set: model.engine().kernels.name(),
             n_cores: model.engine().workers.count(),
-            load_bytes: model.weights_bytes() as u64,
+            load_bytes: model.file_bytes() as u64,
             load_us: *load_us,
         };
         Ok((model.with_responder(|responder| responder.bench(plan, meter, go_on))?, runs_on))
@@ -457,13 +424,8 @@ impl InferenceBackend for TransformerBackend {
         &self.statistics
     }
 
-    fn memory_usage(&self) -> ModelMemory {
-        let model = self.model.as_ref().map(|loaded| &loaded.model);
-        ModelMemory {
-            weights_bytes: model.map_or(0, LoadedModel::weights_bytes),
-            session_bytes: model.map_or(0, LoadedModel::session_bytes),
-            session_high_water_bytes: self.session_high_water_bytes,
-        }
+    fn session_high_water_bytes(&self) -> usize {
+        self.session_high_water_bytes
     }
 
     fn offload(&mut self) -> Option<&mut (dyn Offload + 'static)> {

@@ -36,6 +36,28 @@ impl fmt::Display for OutOfMemory {
 
 impl core::error::Error for OutOfMemory {}
 
+/// Regions cannot be had together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortage {
+    /// What all of them take, each rounded up to [`GRANULE_BYTES`].
+    pub needed_bytes: usize,
+    /// What is free.
+    pub free_bytes: usize,
+    /// The longest free piece. If more is free than is needed, it lies in pieces that are too short.
+    pub longest_free_bytes: usize,
+}
+
+/// What a region takes of the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint(Extent);
+
+impl Footprint {
+    /// The region's size, rounded up to [`GRANULE_BYTES`].
+    pub fn size_bytes(&self) -> usize {
+        self.0.length
+    }
+}
+
 /// A range of free memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Extent {
@@ -62,7 +84,7 @@ impl Extent {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     /// All memory that was added.
     banks: Vec<Extent>,
@@ -140,6 +162,30 @@ impl Pool {
             Some(extent) => Ok(Region { pool: self, extent, size_bytes }),
             None => Err(refused(&state)),
         }
+    }
+
+    /// Whether regions of these sizes could be reserved, one after the other, if those with the footprints
+    /// `given_back` were dropped before.
+    ///
+    /// # Errors
+    /// [`Shortage`] if not.
+    pub fn room_for(&self, sizes_bytes: &[usize], given_back: &[Footprint]) -> Result<(), Shortage> {
+        // The same code as when it is done.
+        let mut state = self.0.lock().clone();
+        for Footprint(extent) in given_back.iter().filter(|footprint| footprint.size_bytes() > 0) {
+            state.release(*extent);
+        }
+        let shortage = |needed_bytes| Shortage {
+            needed_bytes,
+            free_bytes: state.free_bytes(),
+            longest_free_bytes: state.largest_free_bytes(GRANULE_BYTES),
+        };
+        let granules = |size_bytes: &usize| size_bytes.checked_next_multiple_of(GRANULE_BYTES);
+        let lengths: Option<Vec<_>> = sizes_bytes.iter().map(granules).collect();
+        let lengths = lengths.ok_or(shortage(usize::MAX))?;
+        let refused = shortage(lengths.iter().copied().fold(0, usize::saturating_add));
+        let fits = |length: usize| length == 0 || state.take(length, GRANULE_BYTES).is_some();
+        if lengths.into_iter().all(fits) { Ok(()) } else { Err(refused) }
     }
 
     /// True if all of `memory` belongs to the pool, so that it can be pinned.
@@ -274,6 +320,13 @@ pub struct Region {
     size_bytes: usize,
 }
 
+impl Region {
+    /// What it takes of the pool.
+    pub fn footprint(&self) -> Footprint {
+        Footprint(self.extent)
+    }
+}
+
 impl Deref for Region {
     type Target = [u8];
 
@@ -365,6 +418,36 @@ mod tests {
         assert!(pool.reserve(4096, 64).is_ok());
         assert!(pool.reserve(usize::MAX, 64).is_err());
         assert!(pool.reserve(64, 1 << 62).is_err());
+    }
+
+    #[test]
+    fn room_is_known_to_the_byte_before_anything_is_given_back() {
+        let pool = pool(64 * 16);
+        let mut held: Vec<_> = [3, 6, 4, 3].map(|n| Some(pool.reserve(64 * n, 64).unwrap())).into();
+        let footprint = |region: &Option<Region>| region.as_ref().unwrap().footprint();
+        let shortage = |needed: usize, free: usize, longest: usize| Shortage {
+            needed_bytes: 64 * needed,
+            free_bytes: 64 * free,
+            longest_free_bytes: 64 * longest,
+        };
+        assert_eq!(pool.room_for(&[1, 65], &[]), Err(shortage(3, 0, 0)));
+        assert_eq!(pool.room_for(&[0], &[]), Ok(()));
+        assert_eq!(pool.room_for(&[64 * 2, 64 * 4], &[footprint(&held[1])]), Ok(()));
+        assert_eq!(pool.room_for(&[64 * 2, 64 * 4 + 1], &[footprint(&held[1])]), Err(shortage(7, 6, 6)));
+        assert_eq!(pool.room_for(&[usize::MAX, 1], &[]).unwrap_err().needed_bytes, usize::MAX);
+        // Enough, but in pieces.
+        let apart = [footprint(&held[1]), footprint(&held[3])];
+        assert_eq!(pool.room_for(&[64 * 7], &apart), Err(shortage(7, 9, 6)));
+        assert_eq!(pool.room_for(&[64 * 3, 64 * 6], &apart), Err(shortage(9, 9, 6)));
+        assert_eq!(pool.room_for(&[64 * 6, 64 * 3], &apart), Ok(()));
+        // Nothing has changed, and what was said is so.
+        assert_eq!(pool.free_bytes(), 0);
+        held[1] = None;
+        held[3] = None;
+        assert!(pool.reserve(64 * 7, 64).is_err());
+        let _first = pool.reserve(64 * 6, 64).unwrap();
+        let _second = pool.reserve(64 * 3, 64).unwrap();
+        assert_eq!(pool.free_bytes(), 0);
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 
 use self::{
     arguments::Arguments,
@@ -63,8 +63,8 @@ pub struct Shell<'a> {
     backend: Box<dyn InferenceBackend>,
     machine: Machine,
     pci: Vec<pci::Function>,
-    /// What `llm load` was given for the loaded model.
-    load_options: EngineOptions,
+    /// What `llm load` was given, by the paths of the models.
+    load_options: BTreeMap<String, EngineOptions>,
     /// Set by the command that ends the shell.
     shutdown: Option<Shutdown>,
 }
@@ -77,8 +77,20 @@ impl<'a> Shell<'a> {
             backend: llm::backend(Resources { machine, disks, offload }),
             machine,
             pci,
-            load_options: EngineOptions::default(),
+            load_options: BTreeMap::new(),
             shutdown: None,
+        }
+    }
+
+    /// What `llm load` was given for the model with this path; nothing if it was loaded for another command.
+    fn load_options(&self, path: &str) -> EngineOptions {
+        self.load_options.get(path).copied().unwrap_or_default()
+    }
+
+    /// Remembers what `llm load` was given for the current model.
+    fn set_load_options(&mut self, options: EngineOptions) {
+        if let Ok(model) = self.backend.model(None) {
+            self.load_options.insert(model.path.clone(), options);
         }
     }
 

@@ -137,7 +137,7 @@ fn a_disk_that_stops_answering_leaves_the_shell_and_the_other_disks() {
     session.wait_for("/models/ferrite-tiny.gguf: llama Q4_0");
     session.wait_for("ferrite> ");
     // It stops in the middle of a load, whose memory comes back.
-    session.send("llm unload\r");
+    session.send("llm unload --all\r");
     session.wait_for("ferrite> ");
     server.stop_answering();
     session.send("llm load ferrite-tiny\r");

@@ -125,9 +125,65 @@ fn a_model_is_listed_loaded_verified_used_and_unloaded() {
     assert!(answer(&mut session, b"llm stats").contains("inferences    4\n"));
     assert!(answer(&mut session, b"llm load good --ctx 32").contains("context 32 of 64"));
     assert!(answer(&mut session, b"llm info").contains("n_ctx         32 of 64"));
-    assert!(answer(&mut session, b"llm unload").contains("given back"));
+    assert!(answer(&mut session, b"llm unload --all").contains("given back"));
     let memory = answer(&mut session, b"mem");
     assert!(memory.contains("weights   0 B\n") && memory.contains("pool      0 B of"), "{memory}");
+    power_off(session);
+}
+
+#[test]
+fn two_models_answer_as_alone_and_a_third_is_refused_to_the_byte() {
+    let directory = Directory::new("several");
+    let micro = repository().join("test_models/micro.gguf");
+    let long = directory.file("long.gguf", &with_context_length(1 << 24));
+    let run = Run::new().model(&default_model()).model(&micro).model(&long);
+    let mut session = start(run.args(["--mem", "128M"]));
+    let names = ["ferrite-tiny", "ferrite-micro"];
+    let ids = |session: &mut Session, name: &str| {
+        let answer =
+            answer(session, format!("llm infer 'Once upon a time' 12 --ids --model {name}").as_bytes());
+        let (ids, _) = answer.rsplit_once("\n[").expect("a remark on speed");
+        ids.rsplit('\n').next().expect("a line").to_owned()
+    };
+    let alone = names.map(|name| {
+        let ids = ids(&mut session, name);
+        assert!(answer(&mut session, b"llm unload").contains("given back"));
+        ids
+    });
+    for name in names {
+        assert!(answer(&mut session, format!("llm load {name}").as_bytes()).contains("context"));
+    }
+    assert_eq!(
+        [0, 1, 0].map(|index: usize| ids(&mut session, names[index])),
+        [0, 1, 0].map(|index: usize| alone[index].clone())
+    );
+    let list = answer(&mut session, b"llm list");
+    let marks: Vec<_> = list.lines().map(|line| &line[..1]).collect();
+    assert_eq!(marks, ["*", "+", " "], "{list}");
+    let taken = |line: usize| -> usize {
+        let (_, taken) = list.lines().nth(line).unwrap().split_once("; in memory: ").expect("a loaded model");
+        taken.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<usize>().ok()).sum()
+    };
+    let frees =
+        names.iter().enumerate().map(|(line, name)| format!("`llm unload {name}` frees {}", taken(line)));
+    let frees: Vec<_> = frees.collect();
+
+    let available = |refused: &str| -> usize {
+        assert_is_error(refused, " bytes needed for the weights and a context of 16000000 tokens, ");
+        let (before, _) = refused.split_once(" available").expect("what is available");
+        before.rsplit(' ').next().unwrap().parse().expect("a number")
+    };
+    let load_long = b"llm load good --ctx 16000000";
+    let refused = answer(&mut session, load_long);
+    assert!(refused.ends_with(&format!(" available; {}, {}\n", frees[0], frees[1])), "{refused}");
+    let before = available(&refused);
+    assert_eq!(ids(&mut session, names[1]), alone[1]);
+    assert!(answer(&mut session, b"llm unload ferrite-tiny").contains("given back"));
+    let refused = answer(&mut session, load_long);
+    assert_eq!(available(&refused), before + taken(0));
+    assert!(refused.ends_with(&format!(" available; {}\n", frees[1])), "{refused}");
+    assert_eq!(ids(&mut session, names[1]), alone[1]);
+    assert_is_error(&answer(&mut session, b"llm unload ferrite-tiny"), "expected ferrite-micro");
     power_off(session);
 }
 

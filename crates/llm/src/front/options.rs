@@ -75,7 +75,7 @@ pub const MAX_SPECULATED: usize = 8;
 
 /// `--model`.
 pub const MODEL: OptionSpec =
-    OptionSpec::new("model", "FILE", "the model, instead of the loaded or the first one")
+    OptionSpec::new("model", "FILE", "the model, by its name, instead of the current or the first one")
         .or(&["m"])
         .on_host("the model, a GGUF file");
 /// `--prompt`.

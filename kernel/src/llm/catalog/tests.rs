@@ -84,7 +84,7 @@ fn disks_are_named_by_model_then_serial_then_number() {
         assert_eq!(catalog.find(path).unwrap(), 1);
     }
     for path in ["", "/models/", "tiny", "/other/tiny-model.gguf", ".gguf"] {
-        assert!(matches!(catalog.find(path), Err(BackendError::UnknownPath(_))), "{path}");
+        assert!(matches!(catalog.find(path), Err(BackendError::UnknownPath { .. })), "{path}");
     }
 }
 

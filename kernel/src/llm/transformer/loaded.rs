@@ -16,8 +16,8 @@ use llm::{
 };
 use self_cell::{MutBorrow, self_cell};
 
-use crate::llm::BackendError;
-use crate::memory::pool::{GRANULE_BYTES, OutOfMemory, Pool, Region};
+use crate::llm::{BackendError, ModelMemory};
+use crate::memory::pool::{Footprint, GRANULE_BYTES, OutOfMemory, Pool, Region, Shortage};
 
 self_cell!(
     struct Cell {
@@ -31,7 +31,8 @@ self_cell!(
 struct Regions {
     weights: Region,
     memory: MutBorrow<Region>,
-    memory_bytes: usize,
+    /// What `memory` takes of the pool.
+    memory_footprint: Footprint,
     /// Length of the file, of which `weights` may be only the part that matters.
     file_bytes: u64,
     engine: Engine,
@@ -101,8 +102,9 @@ impl LoadedModel {
         options: SessionOptions,
         engine: Engine,
     ) -> Result<Self, BackendError> {
-        let memory_bytes = memory.len();
-        let regions = Regions { weights, memory: MutBorrow::new(memory), memory_bytes, file_bytes, engine };
+        let memory_footprint = memory.footprint();
+        let regions =
+            Regions { weights, memory: MutBorrow::new(memory), memory_footprint, file_bytes, engine };
         Cell::make(regions, options).map(Self)
     }
 
@@ -122,6 +124,7 @@ impl LoadedModel {
             Err(error) => return Ok((self, Err(error.into()))),
         };
         let old_options = *self.session_options();
+        let old_bytes = self.session_footprint().size_bytes();
         let mut regions = self.0.into_owner();
         // The old memory is given back first: there may not be room for both.
         regions.give_back_memory(pool)?;
@@ -131,7 +134,6 @@ impl LoadedModel {
                 (options, Ok(()))
             }
             Err(error) => {
-                let old_bytes = regions.memory_bytes;
                 regions
                     .take_memory(old_bytes, pool)
                     .map_err(|error| regions.refused(old_options.n_ctx, error))?;
@@ -182,14 +184,31 @@ impl LoadedModel {
         computes_alike && self.session_options() == options
     }
 
-    /// What the file takes of the pool.
-    pub fn weights_bytes(&self) -> usize {
+    /// Bytes of the file that were read.
+    pub fn file_bytes(&self) -> usize {
         self.0.borrow_owner().weights.len()
     }
 
-    /// What cache and scratch take of the pool.
-    pub fn session_bytes(&self) -> usize {
-        self.0.borrow_owner().memory_bytes
+    /// Where the file lies in the pool.
+    pub fn weights_footprint(&self) -> Footprint {
+        self.0.borrow_owner().weights.footprint()
+    }
+
+    /// Where cache and scratch lie in the pool.
+    pub fn session_footprint(&self) -> Footprint {
+        self.0.borrow_owner().memory_footprint
+    }
+
+    /// What it takes of the pool.
+    pub fn memory(&self) -> ModelMemory {
+        let session_bytes = self.session_footprint().size_bytes();
+        // The session was made with these options, so that they are sound.
+        let scratch_bytes = Session::scratch_bytes(self.config(), self.session_options()).unwrap_or(0);
+        ModelMemory {
+            weights_bytes: self.weights_footprint().size_bytes(),
+            state_bytes: session_bytes.saturating_sub(scratch_bytes),
+            scratch_bytes,
+        }
     }
 }
 
@@ -201,17 +220,20 @@ impl Regions {
     }
 
     fn take_memory(&mut self, size_bytes: usize, pool: &'static Pool) -> Result<(), OutOfMemory> {
-        self.memory = MutBorrow::new(pool.reserve(size_bytes, GRANULE_BYTES)?);
-        self.memory_bytes = size_bytes;
+        let memory = pool.reserve(size_bytes, GRANULE_BYTES)?;
+        self.memory_footprint = memory.footprint();
+        self.memory = MutBorrow::new(memory);
         Ok(())
     }
 
     fn refused(&self, n_ctx: usize, error: OutOfMemory) -> BackendError {
-        BackendError::OutOfMemory {
-            needed_bytes: self.weights.len() + error.needed_bytes,
-            available_bytes: self.weights.len() + error.available_bytes,
-            n_ctx,
-        }
+        let weights_bytes = self.weights.footprint().size_bytes();
+        let shortage = Shortage {
+            needed_bytes: weights_bytes + error.needed_bytes,
+            free_bytes: weights_bytes + error.available_bytes,
+            longest_free_bytes: error.available_bytes,
+        };
+        BackendError::out_of_memory(shortage, n_ctx)
     }
 }
 

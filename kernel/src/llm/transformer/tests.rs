@@ -18,7 +18,7 @@ fn load(backend: &mut TransformerBackend, path: &str, n_ctx: Option<usize>) -> R
 
 /// Gives the loaded model another context.
 fn set_context_length(backend: &mut TransformerBackend, n_ctx: usize) -> Result<bool, BackendError> {
-    backend.adapt(EngineOptions { n_ctx: Some(n_ctx), ..EngineOptions::default() })
+    backend.adapt(None, EngineOptions { n_ctx: Some(n_ctx), ..EngineOptions::default() })
 }
 
 /// Continues a prompt; `on_event` can end it.
@@ -28,12 +28,12 @@ fn infer_while(
     max_tokens: usize,
     on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
 ) -> Result<Report, BackendError> {
-    backend.generate(Request::new(Prompt::Text(prompt, PROMPT_ENCODING), max_tokens), on_event)
+    backend.generate(None, Request::new(Prompt::Text(prompt, PROMPT_ENCODING), max_tokens), on_event)
 }
 
 fn n_tokens(backend: &mut TransformerBackend, prompt: &str) -> usize {
     let mut n = 0;
-    backend.tokenize(&[prompt], PROMPT_ENCODING, &mut |ids| n = ids.len()).unwrap();
+    backend.tokenize(None, &[prompt], PROMPT_ENCODING, &mut |ids| n = ids.len()).unwrap();
     n
 }
 
@@ -75,9 +75,9 @@ fn a_context_that_is_not_asked_for_shrinks_to_the_memory() {
     backend.load_model("ferrite-micro").unwrap();
     let whole = backend.memory_usage();
     let n_ctx = backend.model_metadata().unwrap().n_ctx;
-    assert!(whole.weights_bytes <= file_bytes);
+    assert!(whole.weights_bytes <= file_bytes.next_multiple_of(GRANULE_BYTES));
 
-    let less_bytes = whole.weights_bytes + whole.session_bytes - 64;
+    let less_bytes = whole.weights_bytes + whole.session_bytes() - 64;
     let mut backend = self::backend(less_bytes, vec![("s", file)]);
     backend.load_model("ferrite-micro").unwrap();
     assert_eq!(backend.model_metadata().unwrap().n_ctx, n_ctx / 2);
@@ -103,7 +103,7 @@ fn a_load_that_fails_gives_its_memory_back() {
     assert_eq!(pool.free_bytes(), pool.total_bytes());
     backend.load_model("good").unwrap();
     assert!(pool.free_bytes() < pool.total_bytes());
-    backend.unload().unwrap();
+    backend.unload(None).unwrap();
     assert_eq!(pool.free_bytes(), pool.total_bytes());
 }
 
@@ -114,7 +114,7 @@ fn a_context_is_resized_or_stays_as_it_was() {
     set_context_length(&mut backend, 20).unwrap();
     assert_eq!(backend.model_metadata().unwrap().n_ctx, 20);
     assert_eq!(backend.infer("hello", 10).unwrap().output, text);
-    let smaller = backend.memory_usage().session_bytes;
+    let smaller = backend.memory_usage().session_bytes();
     for impossible in [0, 65] {
         assert!(set_context_length(&mut backend, impossible).is_err());
         assert_eq!(backend.model_metadata().unwrap().n_ctx, 20);
@@ -124,10 +124,10 @@ fn a_context_is_resized_or_stays_as_it_was() {
     assert!(refused.contains("bytes needed") && refused.contains("64 tokens"), "{refused}");
     drop(hog);
     assert_eq!(backend.infer("hello", 10).unwrap().output, text);
-    assert_eq!(backend.memory_usage().session_bytes, smaller);
+    assert_eq!(backend.memory_usage().session_bytes(), smaller);
     set_context_length(&mut backend, 64).unwrap();
-    assert!(backend.memory_usage().session_bytes > smaller);
-    backend.unload().unwrap();
+    assert!(backend.memory_usage().session_bytes() > smaller);
+    backend.unload(None).unwrap();
     assert_eq!(backend.machine.pool.free_bytes(), backend.machine.pool.total_bytes());
     assert!(matches!(set_context_length(&mut backend, 20), Err(BackendError::NotLoaded)));
 }
@@ -153,7 +153,7 @@ fn an_inference_ends_for_a_stated_reason() {
     let stop = full.output.chars().nth(2).unwrap().to_string();
     let request = Request::new(Prompt::Text("hello", PROMPT_ENCODING), 1000);
     let stopped = Request { stop: &[&stop], ..request };
-    let stopped = backend.generate(stopped, &mut |_| ControlFlow::Continue(())).unwrap();
+    let stopped = backend.generate(None, stopped, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(stopped.finish_reason, FinishReason::StopString);
     assert!(!stopped.output.contains(&stop) && full.output.starts_with(&stopped.output));
 }
@@ -175,7 +175,7 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
     let n_layer = backend.model_metadata().unwrap().n_layer;
     let prompt = "The little robot went to the river. ".repeat(18);
     let n_tokens = n_tokens(&mut backend, &prompt);
-    let loaded = &backend.model.as_ref().unwrap().model;
+    let loaded = &backend.models.get(None).unwrap().model;
     assert!(n_tokens <= loaded.session_options().n_batch, "{n_tokens} tokens are more than a batch");
     let mut calls_before_text = 0;
     let result = infer_while(&mut backend, &prompt, 5, &mut |event| {
@@ -210,7 +210,7 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
     }
     let plan = BenchPlan { n_prompt: n_tokens, n_generate: 0, depth: 0, n_runs: 1, n_parallel: None };
     let mut calls_left = n_layer;
-    let stopped = backend.bench(plan, &mut || {
+    let stopped = backend.bench(None, plan, &mut || {
         calls_left -= 1;
         if calls_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -227,11 +227,11 @@ fn a_model_runs_as_asked_and_gives_the_same_text() {
     let packing = |kernels: &Kernels| kernels.packing().map(|packing| format!("{packing:?}"));
     for &kernels in backend.machine.all_kernels.iter().filter(|kernels| !kernels.name().contains("fp16")) {
         let options = EngineOptions { kernels: Some(kernels), n_cores: Some(1), ..asked };
-        if !backend.adapt(options).unwrap() {
-            assert_ne!(packing(kernels), packing(backend.loaded().unwrap().model.engine().kernels));
+        if !backend.adapt(None, options).unwrap() {
+            assert_ne!(packing(kernels), packing(backend.models.get(None).unwrap().model.engine().kernels));
             backend.load("ferrite-micro", options, &mut |_| ControlFlow::Continue(())).unwrap();
         }
-        assert_eq!(backend.loaded().unwrap().model.engine().kernels.name(), kernels.name());
+        assert_eq!(backend.models.get(None).unwrap().model.engine().kernels.name(), kernels.name());
         assert_eq!(backend.infer("Once upon a time", 12).unwrap().output, text, "{}", kernels.name());
     }
     backend.load_model("ferrite-micro").unwrap();
@@ -239,7 +239,7 @@ fn a_model_runs_as_asked_and_gives_the_same_text() {
     let rows = |backend: &mut TransformerBackend| {
         let mut logits = Vec::new();
         backend
-            .logits(&[1, 100, 120], &mut |row| {
+            .logits(None, &[1, 100, 120], &mut |row| {
                 logits.extend_from_slice(row);
                 ControlFlow::Continue(())
             })
@@ -247,12 +247,12 @@ fn a_model_runs_as_asked_and_gives_the_same_text() {
         logits
     };
     let plain = rows(&mut backend);
-    assert!(backend.adapt(EngineOptions { exact: true, ..asked }).unwrap());
+    assert!(backend.adapt(None, EngineOptions { exact: true, ..asked }).unwrap());
     assert_ne!(rows(&mut backend), plain);
-    assert!(backend.adapt(EngineOptions { n_ctx: Some(n_ctx / 2), ..asked }).unwrap());
+    assert!(backend.adapt(None, EngineOptions { n_ctx: Some(n_ctx / 2), ..asked }).unwrap());
     assert_eq!(rows(&mut backend), plain);
     assert_eq!(backend.model_metadata().unwrap().n_ctx, n_ctx / 2);
-    assert!(backend.adapt(asked).unwrap());
+    assert!(backend.adapt(None, asked).unwrap());
     assert_eq!(backend.model_metadata().unwrap().n_ctx, n_ctx);
 }
 
@@ -294,4 +294,153 @@ fn a_device_that_does_not_compute_is_mentioned_once() {
         }
     });
     assert_eq!(lines.iter().filter(|line| line.contains("idle device")).count(), 1, "{lines:?}");
+}
+
+/// The first `n` tokens after a prompt.
+fn ids(backend: &mut TransformerBackend, model: &str, prompt: &str, n: usize) -> Vec<u32> {
+    let request = Request::new(Prompt::Text(prompt, PROMPT_ENCODING), n);
+    backend.generate(Some(model), request, &mut |_| ControlFlow::Continue(())).unwrap().ids
+}
+
+#[test]
+fn models_beside_each_other_answer_as_alone() {
+    let files = [("good", broken_gguf::good()), ("ferrite-micro", fixtures::micro())];
+    let alone = files.clone().map(|(name, file)| {
+        let mut backend = backend(64 << 20, vec![("s", file)]);
+        backend.load_model(name).unwrap();
+        ids(&mut backend, name, "hello", 8)
+    });
+    assert_ne!(alone[0], alone[1]);
+    let pool = host::pool(64 << 20);
+    let mut backend = TransformerBackend::new(host::resources(pool, files.clone().into()));
+    for (name, _) in &files {
+        backend.load_model(name).unwrap();
+    }
+    let paths: Vec<_> = backend.models().iter().map(|status| status.metadata.path.clone()).collect();
+    assert_eq!(paths, ["/models/good.gguf", "/models/ferrite-micro.gguf"]);
+    for _ in 0..2 {
+        for ((name, _), alone) in files.iter().zip(&alone) {
+            assert_eq!(ids(&mut backend, name, "hello", 8), *alone, "{name}");
+        }
+    }
+    assert_eq!(backend.memory_usage().total_bytes(), pool.total_bytes() - pool.free_bytes());
+    let vocabulary = |backend: &mut TransformerBackend, model| {
+        let mut n = 0;
+        backend.tokenize(model, &["hello"], PROMPT_ENCODING, &mut |ids| n = ids.len()).unwrap();
+        n
+    };
+    assert_eq!(vocabulary(&mut backend, None), vocabulary(&mut backend, Some("ferrite-micro")));
+    assert_ne!(vocabulary(&mut backend, None), vocabulary(&mut backend, Some("good")));
+    let good = backend.models()[0].memory.total_bytes();
+    assert_eq!(backend.unload(Some("good")).unwrap(), good);
+    assert_eq!(ids(&mut backend, "ferrite-micro", "hello", 8), alone[1]);
+    backend.unload(None).unwrap();
+    assert_eq!(pool.free_bytes(), pool.total_bytes());
+}
+
+#[test]
+fn the_current_model_is_the_one_that_was_loaded_or_selected_last() {
+    let file = broken_gguf::good();
+    let files = vec![("a", file.clone()), ("b", file.clone()), ("c", file)];
+    let mut backend = backend(64 << 20, files);
+    assert!(matches!(backend.select("good"), Err(BackendError::NotLoaded)));
+    let paths = ["good", "good-2", "good-3"];
+    for path in paths {
+        backend.load_model(path).unwrap();
+        assert_eq!(backend.model_metadata().unwrap().path, format!("/models/{path}.gguf"));
+    }
+    backend.select("/models/good.gguf").unwrap();
+    let current = |backend: &TransformerBackend| {
+        let statuses = backend.models();
+        assert_eq!(statuses.iter().filter(|status| status.is_current).count(), 1);
+        statuses.iter().position(|status| status.is_current).unwrap()
+    };
+    assert_eq!(current(&backend), 0);
+    // To use one by its name does not make it current.
+    ids(&mut backend, "good-2", "hello", 1);
+    backend.unload(None).unwrap();
+    assert_eq!(backend.model_metadata().unwrap().path, "/models/good-3.gguf");
+    let refused = backend.select("good").unwrap_err().to_string();
+    assert_eq!(refused, "no loaded model is called \"good\"; expected good-2, good-3");
+    assert_eq!(backend.unload(Some("x")).unwrap_err().to_string(), refused.replace("good\"", "x\""));
+    // One that is loaded anew comes last.
+    backend.load_model("good-2").unwrap();
+    assert_eq!((current(&backend), backend.models().len()), (1, 2));
+}
+
+#[test]
+fn memory_beside_another_model_is_refused_to_the_byte() {
+    let files = || vec![("good", broken_gguf::good()), ("micro", fixtures::micro())];
+    let load_both = |pool_bytes: usize| {
+        let mut backend = backend(pool_bytes, files());
+        load(&mut backend, "good", Some(64)).unwrap();
+        let loaded = load(&mut backend, "ferrite-micro", Some(64));
+        (backend, loaded)
+    };
+    let (both, loaded) = load_both(64 << 20);
+    loaded.unwrap();
+    let [good, micro] = [0, 1].map(|index| both.models()[index].memory.total_bytes());
+    let (exact, loaded) = load_both(good + micro);
+    loaded.unwrap();
+    assert_eq!(exact.machine.pool.free_bytes(), 0);
+
+    let (mut backend, refused) = load_both(good + micro - GRANULE_BYTES);
+    let available = micro - GRANULE_BYTES;
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        format!(
+            "/models/ferrite-micro.gguf: not enough memory: {micro} bytes needed for the weights and a context of 64 \
+             tokens, {available} available; `llm unload good` frees {good}"
+        )
+    );
+    assert_eq!(ids(&mut backend, "good", "hello", 2).len(), 2, "the loaded one was lost");
+    backend.unload(Some("good")).unwrap();
+    assert_eq!(backend.machine.pool.free_bytes(), available + good);
+    load(&mut backend, "ferrite-micro", Some(64)).unwrap();
+}
+
+#[test]
+fn a_model_that_is_loaded_again_takes_the_place_of_the_old_one() {
+    let pool = host::pool(64 << 20);
+    let files = vec![("good", broken_gguf::good()), ("micro", fixtures::micro())];
+    let mut backend = TransformerBackend::new(host::resources(pool, files));
+    load(&mut backend, "good", Some(64)).unwrap();
+    load(&mut backend, "ferrite-micro", Some(128)).unwrap();
+    // No room but for a header, and what the old one gives back.
+    const HEADER_BYTES: usize = 256 << 10;
+    assert!(backend.models()[1].memory.weights_bytes > HEADER_BYTES);
+    let rest = pool.reserve(pool.largest_free_bytes() - HEADER_BYTES, GRANULE_BYTES).unwrap();
+    let text = ids(&mut backend, "ferrite-micro", "hello", 8);
+    load(&mut backend, "ferrite-micro", Some(128)).unwrap();
+    assert_eq!((ids(&mut backend, "ferrite-micro", "hello", 8), backend.models().len()), (text.clone(), 2));
+    let before = backend.models()[1].memory.total_bytes();
+    let _more = pool.reserve(HEADER_BYTES / 2, GRANULE_BYTES).unwrap();
+    let refused = load(&mut backend, "ferrite-micro", Some(256)).unwrap_err().to_string();
+    let available = before + pool.free_bytes();
+    assert!(refused.contains(&format!(" {available} available")), "{refused} does not say {available}");
+    assert!(refused.contains("`llm unload good` frees ") && !refused.contains("unload ferrite"), "{refused}");
+    assert_eq!(ids(&mut backend, "ferrite-micro", "hello", 8), text, "a refused load displaced the old one");
+    drop(rest);
+}
+
+#[test]
+fn a_longer_context_beside_another_model_is_refused_to_the_byte() {
+    let pool = host::pool(64 << 20);
+    let files = vec![("good", broken_gguf::good()), ("micro", fixtures::micro())];
+    let mut backend = TransformerBackend::new(host::resources(pool, files));
+    load(&mut backend, "good", Some(64)).unwrap();
+    load(&mut backend, "ferrite-micro", Some(128)).unwrap();
+    let before = backend.models()[1].memory.total_bytes();
+    assert!(set_context_length(&mut backend, 256).unwrap());
+    let longer = backend.models()[1].memory.total_bytes() - before;
+    let _rest = pool.reserve(pool.largest_free_bytes(), GRANULE_BYTES).unwrap();
+    assert!(set_context_length(&mut backend, 128).unwrap());
+    assert_eq!(pool.free_bytes(), longer);
+    let granule = pool.reserve(GRANULE_BYTES, GRANULE_BYTES).unwrap();
+    let refused = set_context_length(&mut backend, 256).unwrap_err().to_string();
+    assert!(refused.contains(&format!("{} bytes needed", before + longer)), "{refused}");
+    assert!(refused.contains(&format!(" {} available; ", before + longer - GRANULE_BYTES)), "{refused}");
+    assert_eq!(backend.model_metadata().unwrap().n_ctx, 128);
+    drop(granule);
+    assert!(set_context_length(&mut backend, 256).unwrap());
 }

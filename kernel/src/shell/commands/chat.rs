@@ -1,4 +1,4 @@
-//! `llm chat`: a conversation with the loaded model.
+//! `llm chat`: a conversation with a model.
 
 use llm::{
     chat::Dialogue,
@@ -73,7 +73,7 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     }
     let wanted = Wanted::new(shell, arguments, 1, CHAT_MAX_TOKENS)?;
     ensure_loaded(shell, arguments, Some(engine))?;
-    shell.backend.prepare_chat(chat.format.template)?;
+    shell.backend.prepare_chat(None, chat.format.template)?;
 
     let mut dialogue = chat.dialogue()?;
     match message {

@@ -1,4 +1,4 @@
-//! `llm infer`, `bench`, `stats`, `offload`: what the loaded model does.
+//! `llm infer`, `bench`, `stats`, `offload`: what a loaded model does.
 
 use core::num::NonZeroUsize;
 
@@ -104,7 +104,7 @@ pub(super) fn generate(
 ) -> Result<Report, BackendError> {
     let Shell { backend, terminal, .. } = shell;
     let mut printed = false;
-    let result = backend.generate(request, &mut |event| {
+    let result = backend.generate(None, request, &mut |event| {
         match &event {
             Event::Trace { step, logits } => log::info!("step {step}: {logits}"),
             Event::Forgotten(forgotten) => terminal.note(format_args!("[{forgotten}]")),
@@ -143,8 +143,8 @@ fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let engine = engine_options(shell, arguments)?;
     ensure_loaded(shell, arguments, Some(engine))?;
     let Shell { backend, terminal, .. } = shell;
-    let (result, runs_on) = backend.bench(plan, &mut || terminal.check_interrupt())?;
-    let path = backend.model().map_or("", |model| &*model.path);
+    let (result, runs_on) = backend.bench(None, plan, &mut || terminal.check_interrupt())?;
+    let path = backend.model(None)?.path.as_str();
     let report = BenchReport {
         model: path.strip_prefix(FOLDER).unwrap_or(path).trim_start_matches('/'),
         kernel_set: runs_on.kernel_set,

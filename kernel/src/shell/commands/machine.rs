@@ -15,9 +15,10 @@ pub(super) static COMMANDS: &[Command] = &[
         usage: "",
         n_positional: 0..=0,
         options: &[],
-        summary: "show the heap, the pool, and what the loaded model takes of it",
+        summary: "show the heap, the pool, and what the loaded models take of it",
         details: "The pool is all memory beyond the kernel and its heap. A loaded model takes its weights and\n\
-                  its arena (scratch and key-value cache) from it and gives both back when it is unloaded.",
+                  its arena (scratch and key-value cache) from it and gives both back when it is unloaded. Both are\n\
+                  sums over all that are loaded; llm list shows each.",
         run: mem,
     },
     Command {
@@ -44,7 +45,7 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=0,
         options: &[],
         summary: "look for disks that have been plugged in or out, or have another size",
-        details: "Disks that stay keep their numbers and names; a loaded model stays as it is.",
+        details: "Disks that stay keep their numbers and names; loaded models stay as they are.",
         run: rescan,
     },
     Command {
@@ -103,8 +104,8 @@ fn mem(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         size(pool.high_water_bytes()),
         size(pool.largest_free_bytes()),
         size(model.weights_bytes),
-        size(model.session_bytes),
-        size(model.session_high_water_bytes),
+        size(model.session_bytes()),
+        size(shell.backend.session_high_water_bytes()),
     ));
     let held_bytes = pool.held_bytes();
     if held_bytes > 0 {

@@ -1,7 +1,7 @@
-//! `llm list`, `load`, `unload`, `info`, `verify`: which models there are and which one is loaded.
+//! `llm list`, `load`, `unload`, `info`, `verify`: which models there are and which are loaded.
 
 use alloc::{string::String, vec::Vec};
-use core::{num::NonZeroUsize, ops::ControlFlow, str::FromStr};
+use core::{fmt, num::NonZeroUsize, ops::ControlFlow, str::FromStr};
 
 use llm::{
     front::{
@@ -13,7 +13,7 @@ use llm::{
     kv_cache::KvType,
 };
 
-use crate::llm::{BackendError, EngineOptions, Progress};
+use crate::llm::{BackendError, EngineOptions, Found, ModelMemory, ModelMetadata, Progress};
 use crate::shell::{
     Shell,
     arguments::Arguments,
@@ -27,6 +27,11 @@ const LISTS: [(&str, describe::List); 2] = [("metadata", describe::metadata), ("
 /// Those of `llm load`, which the host program does not have.
 const LOAD: &[OptionSpec] = &[MODEL, CTX, KV_TYPE, THREADS, KERNELS, EXACT, VERBOSE];
 
+/// Those of `llm unload`, which the host program does not have.
+const UNLOAD: &[OptionSpec] = &[MODEL, OptionSpec::flag(ALL, "every model that is loaded")];
+
+const ALL: &str = "all";
+
 pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "llm list",
@@ -35,7 +40,7 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &[],
         summary: "show the models on the disks",
         details: "Each disk is a file /models/NAME.gguf, named by the model's general.name or by the disk's serial.\n\
-                  The loaded model has a star.",
+                  A loaded model has a plus and says how many bytes it takes; the current one has a star.",
         run: list,
     },
     Command {
@@ -44,17 +49,18 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=1,
         options: LOAD,
         summary: "load a model, the first one unless told",
-        details: "/models/ and .gguf may be left out of PATH. A loaded model is unloaded first. What is asked for holds\n\
-                  until the next load; commands that say otherwise do so for themselves.",
+        details: "/models/ and .gguf may be left out of PATH. Models that are loaded stay, but for one that is loaded anew.\n\
+                  The model is then the current one: that of all commands that name none. What is asked for holds for it\n\
+                  until it is loaded again; commands that say otherwise do so for themselves.",
         run: load,
     },
     Command {
         name: "llm unload",
-        usage: "",
-        n_positional: 0..=0,
-        options: &[],
-        summary: "give the memory of the loaded model back",
-        details: "",
+        usage: "[PATH]",
+        n_positional: 0..=1,
+        options: UNLOAD,
+        summary: "give the memory of a model back, of the current one unless told",
+        details: "The one that was current before is so again.",
         run: unload,
     },
     Command {
@@ -62,7 +68,7 @@ pub(super) static COMMANDS: &[Command] = &[
         usage: "",
         n_positional: 0..=0,
         options: options::INFO,
-        summary: "show facts about the loaded model",
+        summary: "show facts about a model, the current one unless told",
         details: "The first model is loaded if none is.",
         run: info,
     },
@@ -72,13 +78,32 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=1,
         options: options::VERIFY,
         summary: "compare the SHA-256 of a model file with the checksum that came with it",
-        details: "Reads the file from its disk; the loaded model, or the first one, unless told.",
+        details: "Reads the file from its disk; the current model, or the first one, unless told.",
         run: verify,
     },
 ];
 
+/// A model in memory, as `llm list` shows it.
+struct InMemory {
+    metadata: ModelMetadata,
+    mark: char,
+    memory: ModelMemory,
+}
+
+impl fmt::Display for InMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ModelMemory { weights_bytes, state_bytes, scratch_bytes } = self.memory;
+        write!(f, "in memory: weights {weights_bytes}, state {state_bytes}, scratch {scratch_bytes} bytes")
+    }
+}
+
 fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    let loaded = shell.backend.model().cloned();
+    let in_memory = shell.backend.models().into_iter().map(|status| InMemory {
+        metadata: status.metadata.clone(),
+        mark: if status.is_current { '*' } else { '+' },
+        memory: status.memory,
+    });
+    let mut in_memory: Vec<_> = in_memory.collect();
     let catalog = shell.backend.catalog();
     catalog.scan();
     // To stop means here not to wait for disks that do not answer.
@@ -90,18 +115,28 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         }
     }
     for file in catalog.files() {
-        let mark = if loaded.as_ref().is_some_and(|loaded| loaded.is_of(file)) { '*' } else { ' ' };
+        let found = in_memory.iter().position(|model| model.metadata.is_of(file));
+        let model = found.map(|found| in_memory.remove(found));
+        let mark = model.as_ref().map_or(' ', |model| model.mark);
         match &file.header {
             Ok(header) => shell.terminal.print(format_args!(
-                "{mark} {:<32} {} {}, {} parameters, {}\n",
+                "{mark} {:<32} {} {}, {} parameters, {}",
                 file.path,
                 header.architecture,
                 header.quantisation,
                 Count(header.n_params),
                 Size(file.length_bytes),
             )),
-            Err(error) => shell.terminal.print(format_args!("{mark} {:<32} unusable: {error}\n", file.path)),
+            Err(error) => shell.terminal.print(format_args!("{mark} {:<32} unusable: {error}", file.path)),
         }
+        match model {
+            Some(model) => shell.terminal.print(format_args!("; {model}\n")),
+            None => shell.terminal.print(format_args!("\n")),
+        }
+    }
+    for model in in_memory {
+        let path = &model.metadata.path;
+        shell.terminal.print(format_args!("{} {path:<32} its disk is gone; {model}\n", model.mark));
     }
     Ok(())
 }
@@ -110,7 +145,7 @@ fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     let path = path(shell, arguments, false)?;
     let options = engine_options(shell, arguments)?;
     load_path(shell, &path, options, arguments.has(VERBOSE.name))?;
-    shell.load_options = options;
+    shell.set_load_options(options);
     print_loaded(shell);
     Ok(())
 }
@@ -146,37 +181,36 @@ pub(super) fn engine_options(
     })
 }
 
-/// Loads the model that is asked for if another one is loaded, or the first that can be loaded if none is. Has it run
-/// as `options` say, and else as it was loaded; without options as it does.
+/// Makes the model that is asked for the current one, and loads it unless it is loaded; if none is asked for and none is
+/// loaded, loads the first that can be. Has it run as `options` say, and else as it was loaded; without options as it
+/// does.
 pub(super) fn ensure_loaded(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
     options: Option<EngineOptions>,
 ) -> Result<(), CommandError> {
     let verbose = arguments.has(VERBOSE.name);
-    let loaded = shell.backend.model().cloned();
-    if let Some(path) = arguments.option_text(MODEL.name)? {
-        let catalog = shell.backend.catalog();
-        let found = catalog.find(path)?;
-        let file = &catalog.files()[found];
-        if loaded.as_ref().is_none_or(|loaded| !loaded.is_of(file)) {
-            let path = file.path.clone();
-            return load_for_a_command(shell, &path, options.unwrap_or_default(), verbose);
+    if let Some(name) = arguments.option_text(MODEL.name)? {
+        match shell.backend.find(name)? {
+            Found::Loaded(path) => shell.backend.select(&path)?,
+            Found::OnDisk(path) => {
+                return load_for_a_command(shell, &path, options.unwrap_or_default(), verbose);
+            }
         }
     }
-    let Some(loaded) = loaded else {
+    let Ok(loaded) = shell.backend.model(None).cloned() else {
         return load_first(shell, options.unwrap_or_default(), verbose);
     };
     let Some(options) = options else { return Ok(()) };
-    let options = options.or(shell.load_options);
-    if shell.backend.adapt(options)? {
+    let options = options.or(shell.load_options(&loaded.path));
+    if shell.backend.adapt(None, options)? {
         return Ok(());
     }
     // Other inner loops want the weights in another order.
     let catalog = shell.backend.catalog();
     let found = catalog.find(&loaded.path)?;
     if !loaded.is_of(&catalog.files()[found]) {
-        return Err(BackendError::UnknownPath(loaded.path).into());
+        return Err(catalog.unknown(&loaded.path).into());
     }
     load_path(shell, &loaded.path, options, verbose)
 }
@@ -213,7 +247,7 @@ fn load_for_a_command(
     verbose: bool,
 ) -> Result<(), CommandError> {
     load_path(shell, path, options, verbose)?;
-    shell.load_options = EngineOptions::default();
+    shell.set_load_options(EngineOptions::default());
     Ok(())
 }
 
@@ -229,7 +263,7 @@ fn load_path(
     display.finish(terminal);
     loaded?;
     if verbose {
-        backend.with_gguf(&mut |gguf| {
+        backend.with_gguf(None, &mut |gguf| {
             trace::weight_magnitudes(gguf, &mut |line| {
                 log::info!("{line}");
                 terminal.check_interrupt()
@@ -277,8 +311,8 @@ impl ProgressDisplay {
 
 struct ProgressLine(Progress);
 
-impl core::fmt::Display for ProgressLine {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for ProgressLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Progress { done_bytes, total_bytes, elapsed_us } = self.0;
         let megabytes_per_second = per_second(done_bytes, elapsed_us).map(|rate| rate / 1e6);
         write!(f, "{} of {}, {} MB/s", Size(done_bytes), Size(total_bytes), Rate(megabytes_per_second))
@@ -286,7 +320,7 @@ impl core::fmt::Display for ProgressLine {
 }
 
 fn print_loaded(shell: &mut Shell<'_>) {
-    if let Some(model) = shell.backend.model() {
+    if let Ok(model) = shell.backend.model(None) {
         shell.terminal.print(format_args!(
             "{}: {} {}, {} parameters, context {} of {}\n",
             model.path,
@@ -299,11 +333,21 @@ fn print_loaded(shell: &mut Shell<'_>) {
     }
 }
 
-fn unload(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    let memory = shell.backend.memory_usage();
-    shell.backend.unload()?;
-    let bytes = (memory.weights_bytes + memory.session_bytes) as u64;
-    shell.terminal.print(format_args!("{} given back\n", Size(bytes)));
+fn unload(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let name = given_path(arguments)?;
+    let mut bytes = 0;
+    if arguments.has(ALL) {
+        if name.is_some() {
+            return Err(CommandError::Contradiction("--all is every model; expected it, or the name of one"));
+        }
+        bytes += shell.backend.unload(None)?;
+        while let Ok(more_bytes) = shell.backend.unload(None) {
+            bytes += more_bytes;
+        }
+    } else {
+        bytes += shell.backend.unload(name)?;
+    }
+    shell.terminal.print(format_args!("{} given back\n", Size(bytes as u64)));
     Ok(())
 }
 
@@ -317,7 +361,7 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         }
     }
     ensure_loaded(shell, arguments, None)?;
-    let model = shell.backend.model().ok_or(BackendError::NotLoaded)?;
+    let model = shell.backend.model(None)?;
     shell.terminal.print(format_args!(
         "path          {}\n\
          architecture  {}\n\
@@ -346,7 +390,7 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         model.n_ctx_train,
     ));
     let Shell { backend, terminal, .. } = shell;
-    Ok(backend.with_gguf(&mut |gguf| {
+    Ok(backend.with_gguf(None, &mut |gguf| {
         for (option, list) in LISTS {
             if arguments.has(option) {
                 terminal.print(format_args!("\n{option}\n"));
@@ -375,20 +419,25 @@ fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
     Ok(())
 }
 
-/// The path that was given, else the loaded model's if that is meant, else the first model's.
+/// The path that was given, as an argument or an option.
+fn given_path<'a>(arguments: &Arguments<'a>) -> Result<Option<&'a str>, CommandError> {
+    match (arguments.text(0, "PATH")?, arguments.option_text(MODEL.name)?) {
+        (Some(_), Some(_)) => Err(CommandError::GivenTwice { argument: "PATH", option: MODEL.name }),
+        (path, option) => Ok(path.or(option)),
+    }
+}
+
+/// The path that was given, else the current model's if that is meant, else the first model's.
 fn path(
     shell: &mut Shell<'_>,
     arguments: &Arguments<'_>,
     prefer_loaded: bool,
 ) -> Result<String, CommandError> {
-    match (arguments.text(0, "PATH")?, arguments.option_text(MODEL.name)?) {
-        (Some(_), Some(_)) => {
-            return Err(CommandError::GivenTwice { argument: "PATH", option: MODEL.name });
-        }
-        (Some(path), None) | (None, Some(path)) => return Ok(path.into()),
-        (None, None) => {}
+    if let Some(path) = given_path(arguments)? {
+        return Ok(path.into());
     }
-    if let Some(loaded) = shell.backend.model().filter(|_| prefer_loaded).cloned()
+    if prefer_loaded
+        && let Ok(loaded) = shell.backend.model(None).cloned()
         && shell.backend.catalog().files().iter().any(|file| loaded.is_of(file))
     {
         return Ok(loaded.path);

@@ -28,7 +28,7 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 1..=usize::MAX,
         options: options::TOKENIZE,
         summary: "show the token ids of each TEXT, as a prompt, in a line of its own",
-        details: "The vocabulary is the loaded model's, else the first one's, which need not be loaded for it.",
+        details: "The vocabulary is the current model's, else the first one's, which need not be loaded for it.",
         run: tokenize,
     },
     Command {
@@ -48,13 +48,11 @@ fn tokenize(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comm
     for index in 0..arguments.positional().len() {
         texts.push(arguments.text(index, "TEXT")?.unwrap_or_default());
     }
-    if arguments.has(MODEL.name) {
-        ensure_loaded(shell, arguments, None)?;
-    }
+    let model = arguments.option_text(MODEL.name)?;
     let options =
         EncodeOptions { add_special: !arguments.has("no-bos"), parse_special: arguments.has(SPECIAL.name) };
     let Shell { backend, terminal, .. } = shell;
-    Ok(backend.tokenize(&texts, options, &mut |ids| print_ids(terminal, ids))?)
+    Ok(backend.tokenize(model, &texts, options, &mut |ids| print_ids(terminal, ids))?)
 }
 
 /// Prints ids in one line, separated by spaces.
@@ -78,7 +76,7 @@ fn logits(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
     let engine = engine_options(shell, arguments)?;
     ensure_loaded(shell, arguments, Some(engine))?;
     let Shell { backend, terminal, .. } = shell;
-    let shown = backend.logits(&ids, &mut |row| {
+    let shown = backend.logits(None, &ids, &mut |row| {
         terminal.print(format_args!("{}\n", Row(row)));
         terminal.check_interrupt()
     });

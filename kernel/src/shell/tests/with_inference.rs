@@ -299,7 +299,7 @@ fn logits_are_shown_to_the_last_bit_and_hold_what_is_chosen() {
         exact.push(row.to_vec());
         core::ops::ControlFlow::Continue(())
     };
-    backend.logits(&ids, every_row).unwrap();
+    backend.logits(None, &ids, every_row).unwrap();
     assert_eq!(exact, logits);
 }
 
@@ -628,4 +628,99 @@ fn the_default_model_converses() {
     assert_eq!(std::format!("{}\n", answers[0]), alone);
     assert!(answers[1].starts_with("Ferrite is "), "{output}");
     assert!(answers[2].contains("poweroff"), "{output}");
+}
+
+#[test]
+fn several_models_are_loaded_named_and_unloaded() {
+    let computer = good().disk("m", fixtures::micro());
+    let alone = |computer: Computer, line: &str| computer.command(line).unwrap();
+    let micro = Computer::new().disk("m", fixtures::micro());
+    let expected = [
+        alone(good(), "llm infer hello 6 --ids"),
+        alone(micro, "llm infer hello 6 --ids"),
+        alone(good(), "llm tokenize hello"),
+    ];
+    let answers = computer.converse(&[
+        b"llm load good --ctx 32",
+        b"llm load ferrite-micro --ctx 64",
+        b"llm list",
+        b"llm infer hello 6 --ids --model good",
+        b"llm infer hello 6 --ids --model ferrite-micro",
+        b"llm tokenize hello --model good",
+        b"llm info",
+        b"llm info --model good",
+        b"llm infer hello 6 --ids",
+        b"llm list",
+        b"mem",
+        b"llm infer hello --model nothing",
+        b"llm unload nothing",
+        b"llm unload good --all",
+        b"llm unload good -m good",
+        b"llm unload good",
+        b"llm infer hello 6 --ids",
+        b"llm infer hello 6 --ids --model good",
+        b"llm unload --all",
+        b"mem",
+        b"llm unload --all",
+    ]);
+    let ids = |answer: usize| {
+        let shown = answers[answer].split_once("\n[").unwrap().0.rsplit("\x1b[K\n").next().unwrap();
+        std::format!("{}\n", shown)
+    };
+    assert_eq!([ids(3), ids(4), answers[5].clone()], expected);
+    assert_eq!((ids(8), ids(16), ids(17)), (expected[0].clone(), expected[1].clone(), expected[0].clone()));
+    let marks = |list: &str| list.lines().map(|line| line[..2].to_string()).collect::<Vec<_>>();
+    assert_eq!(
+        (marks(&answers[2]), marks(&answers[9])),
+        (vec!["+ ".into(), "* ".into()], vec!["* ".into(), "+ ".into()])
+    );
+    for line in answers[2].lines() {
+        let (_, taken) = line.split_once("; in memory: weights ").unwrap();
+        let numbers =
+            taken.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<usize>().ok());
+        assert!(numbers.clone().count() == 3 && numbers.min() > Some(0), "{line}");
+    }
+    assert!(answers[6].contains("path          /models/ferrite-micro.gguf\n"), "{}", answers[6]);
+    assert!(answers[7].contains("path          /models/good.gguf\n"), "{}", answers[7]);
+    // Each runs as it was loaded.
+    assert!(answers[6].contains("n_ctx         64 of") && answers[7].contains("n_ctx         32 of"));
+    assert!(!answers[10].contains("weights   0 B"));
+    for (answer, said) in [
+        (11, "no model is called \"nothing\"; expected good, ferrite-micro\n"),
+        (12, "no loaded model is called \"nothing\"; expected good, ferrite-micro\n"),
+        (13, "--all is every model"),
+        (14, "PATH is given twice"),
+        (20, "no model is loaded"),
+    ] {
+        assert!(is_one_line_error(&answers[answer]) && answers[answer].contains(said), "{}", answers[answer]);
+    }
+    assert!(answers[15].ends_with(" given back\n") && answers[18].ends_with(" given back\n"));
+    assert!(
+        answers[19].contains("weights   0 B") && answers[19].contains("pool      0 B of"),
+        "{}",
+        answers[19]
+    );
+}
+
+#[test]
+fn a_command_does_not_unload_a_model_to_make_room_for_another() {
+    let mut computer = good().disk("big", fixtures::tiny());
+    computer.pool = host::pool(2 << 20);
+    let answers = computer.converse(&[
+        b"llm load good",
+        b"llm infer hello 3 --model ferrite-tiny",
+        b"llm infer hello 3",
+        b"llm tokenize hello --model ferrite-tiny",
+        b"llm list",
+    ]);
+    assert!(is_one_line_error(&answers[1]), "{}", answers[1]);
+    assert!(
+        answers[1].contains(" bytes needed") && answers[1].contains("; `llm unload good` frees "),
+        "{}",
+        answers[1]
+    );
+    assert!(answers[2].contains("3 generated"), "{}", answers[2]);
+    // A vocabulary needs no room for weights.
+    assert!(answers[3].split_whitespace().all(|id| id.parse::<u32>().is_ok()), "{}", answers[3]);
+    assert!(answers[4].starts_with("* /models/good.gguf"), "{}", answers[4]);
 }
