@@ -86,7 +86,7 @@ impl EngineArguments {
         let SessionOptions { n_ctx, n_batch, kv_type, precision, .. } =
             self.session_options(config, needed, n_logits);
         let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots);
-        let state = StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true };
+        let state = StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints: 0 };
         let n_batch = n_batch.max(n_slots);
         RunnerOptions { state, n_batch, n_logits: n_logits.clamp(n_slots, n_batch), precision }
     }

@@ -1,9 +1,12 @@
 //! What recurrent layers keep of a text.
 //!
-//! Unlike keys and values it is no list of positions: it is replaced at each position and cannot be cut back. One
-//! earlier state is kept beside the current one, the *checkpoint*, to which a session can return.
+//! Unlike keys and values it is no list of positions: it is replaced at each position and cannot be cut back. Earlier states
+//! are kept beside the current one, the *checkpoints*, to which a text can return: one that belongs to the sequence, and any
+//! number in a pool, [`SavedStates`].
 
 use alloc::vec::Vec;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::arena::{Arena, OutOfMemory};
 
@@ -47,8 +50,23 @@ pub struct LayerMemory<'s> {
     pub history: &'s mut [f32],
     /// The state of all heads or channels.
     pub state: &'s mut [f32],
-    /// Where a checkpoint is to be made in this batch, if one is.
-    pub checkpoint: Option<Checkpoint<'s>>,
+    /// Where checkpoints are to be made in this batch.
+    pub checkpoints: Checkpoints<'s>,
+}
+
+/// Where a layer's checkpoints of a batch go, in the order of the tokens that they are made after.
+#[derive(Debug)]
+pub struct Checkpoints<'s> {
+    /// The sequence's own, and the tokens of the batch before it.
+    own: Option<(usize, &'s mut [f32])>,
+    slot: u32,
+    targets: &'s [Target],
+    /// Of all saved states.
+    states: &'s mut [f32],
+    state_len: usize,
+    place: Place,
+    /// After how many tokens the last one was, and which of `targets`.
+    last: Option<(usize, usize)>,
 }
 
 /// Where a layer's checkpoint goes.
@@ -60,6 +78,97 @@ pub struct Checkpoint<'s> {
     pub history: &'s mut [f32],
     /// For the state.
     pub state: &'s mut [f32],
+}
+
+/// The number of no slot.
+const NO_SLOT: u32 = u32::MAX;
+
+/// Which batch a saved state is being made in.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Target {
+    /// The slot whose span it is made in, or [`NO_SLOT`].
+    slot: u32,
+    /// Tokens of the span before it.
+    after: u32,
+}
+
+/// States of all layers at earlier positions of any sequences, by number.
+#[derive(Debug)]
+pub struct SavedStates<'m> {
+    /// `[n]`
+    targets: &'m mut [Target],
+    /// `[n][state_len]`
+    states: &'m mut [f32],
+    /// Elements of one, which are those of a [`RecurrentState`].
+    state_len: usize,
+}
+
+impl<'m> SavedStates<'m> {
+    /// Takes the memory for `n` states of layers of these shapes from `arena`.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if it is too small.
+    pub fn carve(
+        shapes: impl Iterator<Item = RecurrentShape>,
+        n: usize,
+        arena: &mut Arena<'m>,
+    ) -> Result<Self, OutOfMemory> {
+        let lengths = shapes.map(|shape| shape.n_history.saturating_add(shape.n_state));
+        let state_len = lengths.fold(0, usize::saturating_add);
+        let n = if state_len == 0 { 0 } else { n };
+        let targets = arena.take::<Target>(n)?;
+        targets.fill(Target { slot: NO_SLOT, after: 0 });
+        Ok(SavedStates { targets, states: arena.take(n.saturating_mul(state_len))?, state_len })
+    }
+
+    /// Lets the span of `slot` in this batch make number `index`, after its first `after` tokens.
+    pub fn plan(&mut self, index: usize, slot: usize, after: usize) {
+        self.targets[index] = Target { slot: slot as u32, after: after as u32 };
+    }
+
+    /// Whether number `index` is being made.
+    pub fn is_planned(&self, index: usize) -> bool {
+        self.targets[index].slot != NO_SLOT
+    }
+
+    /// One that the span of `slot` in this batch makes, and after how many tokens; it counts as made then.
+    pub fn take_planned(&mut self, slot: usize) -> Option<(usize, usize)> {
+        let index = self.targets.iter().position(|target| target.slot == slot as u32)?;
+        self.targets[index].slot = NO_SLOT;
+        Some((index, self.targets[index].after as usize))
+    }
+
+    /// Copies the state of a sequence to number `index`.
+    pub fn save(&mut self, index: usize, state: &RecurrentState<'_>) {
+        self.states[index * self.state_len..][..self.state_len].copy_from_slice(state.current);
+    }
+
+    /// Copies number `index` to the state of a sequence.
+    pub fn restore(&self, index: usize, state: &mut RecurrentState<'_>) {
+        state.current.copy_from_slice(&self.states[index * self.state_len..][..self.state_len]);
+    }
+}
+
+impl Checkpoints<'_> {
+    /// Where the next one goes.
+    pub fn next(&mut self) -> Option<Checkpoint<'_>> {
+        let planned = self.targets.iter().enumerate().filter(|(_, target)| target.slot == self.slot);
+        let planned = planned.map(|(index, target)| (target.after as usize, index));
+        // The sequence's own has the number after all others.
+        let own = self.own.as_ref().map(|(after, _)| (*after, self.targets.len()));
+        let next = planned.chain(own).filter(|next| self.last.is_none_or(|last| last < *next)).min()?;
+        self.last = Some(next);
+        let (after, index) = next;
+        let Place { first, shape } = self.place;
+        let state = match (&mut self.own, index == self.targets.len()) {
+            (Some((_, own)), true) => &mut **own,
+            _ => &mut self.states[index * self.state_len + first..][..shape.n_history + shape.n_state],
+        };
+        let (history, state) = state.split_at_mut(shape.n_history);
+        Some(Checkpoint { after, history, state })
+    }
 }
 
 impl<'m> RecurrentState<'m> {
@@ -127,7 +236,7 @@ impl<'m> RecurrentState<'m> {
         self.is_planned = false;
     }
 
-    /// Prepares for a batch of `n_tokens` that begins at `position`.
+    /// Prepares for a batch that has `n_tokens` of the sequence, from `position` on.
     pub fn begin_batch(&mut self, position: usize, n_tokens: usize) {
         if position == 0 {
             self.clear();
@@ -147,33 +256,41 @@ impl<'m> RecurrentState<'m> {
         }
     }
 
-    /// Returns to the checkpoint if it was made after at most `n_past` positions, or else to the beginning; answers after
-    /// how many positions the state is now. Where no layer is recurrent, that is `n_past`.
-    pub fn go_back(&mut self, n_past: usize) -> usize {
-        match self.checkpoint_position {
-            _ if self.is_empty() => n_past,
-            Some(position) if position <= n_past => {
-                self.current.copy_from_slice(self.checkpoint);
-                position
-            }
-            _ => 0,
-        }
+    /// Positions that the checkpoint was made after, if there is one.
+    pub fn checkpoint_position(&self) -> Option<usize> {
+        self.checkpoint_position
     }
 
-    /// The state of one layer, to be replaced by that after the batch.
+    /// Gives up a checkpoint that was made after more than `position` positions.
+    pub fn drop_checkpoint_after(&mut self, position: usize) {
+        self.checkpoint_position = self.checkpoint_position.filter(|&made_at| made_at <= position);
+    }
+
+    /// Returns to the checkpoint.
+    pub fn go_back(&mut self) {
+        self.current.copy_from_slice(self.checkpoint);
+    }
+
+    /// The state of one layer, to be replaced by that after the batch, in which this is the span of `slot`.
     ///
     /// # Panics
     ///
     /// If there is no such layer.
-    pub fn layer(&mut self, layer: usize) -> LayerMemory<'_> {
-        let Place { first, shape } = self.places[layer];
+    pub fn layer<'s>(
+        &'s mut self,
+        layer: usize,
+        slot: usize,
+        saved: &'s mut SavedStates<'_>,
+    ) -> LayerMemory<'s> {
+        let place = self.places[layer];
+        let Place { first, shape } = place;
         let range = first..first + shape.n_history + shape.n_state;
         let (history, state) = self.current[range.clone()].split_at_mut(shape.n_history);
-        let checkpoint = self.checkpoint_after.map(|after| {
-            let (history, state) = self.checkpoint[range].split_at_mut(shape.n_history);
-            Checkpoint { after, history, state }
-        });
-        LayerMemory { history, state, checkpoint }
+        let own = self.checkpoint_after.map(|after| (after, &mut self.checkpoint[range]));
+        let SavedStates { targets, states, state_len } = saved;
+        let checkpoints =
+            Checkpoints { own, slot: slot as u32, targets, states, state_len: *state_len, place, last: None };
+        LayerMemory { history, state, checkpoints }
     }
 }
 
@@ -196,37 +313,57 @@ mod tests {
     }
 
     #[test]
-    fn a_state_goes_back_to_its_checkpoint_or_to_the_beginning() {
+    fn a_state_goes_back_to_its_checkpoint_or_to_a_saved_one() {
         let mut arena = Arena::measuring();
         carve(&mut arena);
+        SavedStates::carve(SHAPES.into_iter(), 3, &mut arena).unwrap();
         let mut memory = vec![0xff; arena.used_bytes() + crate::arena::ALIGN];
-        let mut state = carve(&mut Arena::new(&mut memory));
+        let mut arena = Arena::new(&mut memory);
+        let mut state = carve(&mut arena);
+        let mut saved = SavedStates::carve(SHAPES.into_iter(), 3, &mut arena).unwrap();
         assert!(!state.is_empty());
         state.plan_checkpoint();
+        saved.plan(2, 7, 1);
+        saved.plan(0, 7, 2);
+        saved.plan(1, 6, 1);
         state.begin_batch(0, 3);
         for layer in [0, 2] {
-            let LayerMemory { history, checkpoint, .. } = state.layer(layer);
+            let LayerMemory { history, mut checkpoints, .. } = state.layer(layer, 7, &mut saved);
             assert!(history.iter().all(|x| *x == 0.0));
-            let checkpoint = checkpoint.unwrap();
-            assert_eq!(checkpoint.after, 2);
             history.fill(5.0);
-            checkpoint.history.fill(2.0);
-            checkpoint.state.fill(3.0);
+            let mut value = 0.0;
+            // The saved ones first where both are made after the same token.
+            for want in [1, 2, 2] {
+                let checkpoint = checkpoints.next().unwrap();
+                assert_eq!(checkpoint.after, want);
+                value += 1.0;
+                checkpoint.history.fill(value);
+                checkpoint.state.fill(-value);
+            }
+            assert!(checkpoints.next().is_none());
         }
-        // Broken off: nothing to go back to.
-        assert_eq!(state.go_back(2), 0);
+        // Not before the batch is computed.
+        assert_eq!(state.checkpoint_position(), None);
         state.end_batch(0);
-        assert_eq!(state.go_back(1), 0);
-        assert_eq!(state.go_back(2), 2);
-        assert_eq!(state.layer(0).history, [2.0; 2]);
-        assert_eq!(state.layer(0).state, [3.0; 3]);
-        assert_eq!(state.layer(2).history, [2.0; 4]);
+        assert_eq!(state.checkpoint_position(), Some(2));
+        state.go_back();
+        let memory = state.layer(0, 7, &mut saved);
+        assert_eq!((&*memory.history, &*memory.state), (&[3.0; 2][..], &[-3.0; 3][..]));
+        assert_eq!(state.layer(2, 7, &mut saved).history, [3.0; 4]);
+        assert_eq!([(); 3].map(|()| saved.take_planned(7)), [Some((0, 2)), Some((2, 1)), None]);
+        assert_eq!([0, 1, 2].map(|index| saved.is_planned(index)), [false, true, false]);
+        saved.restore(0, &mut state);
+        assert_eq!(state.layer(2, 7, &mut saved).history, [2.0; 4]);
+        saved.save(1, &state);
+        state.clear();
+        assert_eq!(state.layer(2, 7, &mut saved).history, [0.0; 4]);
+        saved.restore(1, &mut state);
+        assert_eq!(state.layer(2, 7, &mut saved).history, [2.0; 4]);
         state.begin_batch(2, 4);
-        assert!(state.layer(0).checkpoint.is_none());
+        assert!(state.layer(0, 7, &mut saved).checkpoints.next().is_none());
         state.end_batch(2);
-        assert_eq!(state.go_back(9), 2);
         state.begin_batch(0, 4);
-        assert_eq!(state.layer(2).history, [0.0; 4]);
-        assert_eq!(state.go_back(9), 0);
+        assert_eq!(state.layer(2, 7, &mut saved).history, [0.0; 4]);
+        assert_eq!(state.checkpoint_position(), None);
     }
 }

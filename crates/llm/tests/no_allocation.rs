@@ -28,14 +28,13 @@ fn without_allocation(work: impl FnOnce()) {
     assert_eq!((change.allocations, change.reallocations), (0, 0));
 }
 
-// One test: the allocator counts for the whole process.
-#[test]
-fn no_token_and_no_step_allocates() {
+// No test of a harness: the allocator counts for the whole process.
+fn main() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
     let file = std::fs::read(path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let model = Arc::new(Model::load(&gguf).unwrap());
-    let (kernels, n_vocab) = (Kernels::detect(), model.config().n_vocab);
+    let kernels = Kernels::detect();
 
     let options = SessionOptions::generate(32);
     let mut memory = vec![0; Session::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
@@ -47,17 +46,33 @@ fn no_token_and_no_step_allocates() {
         }
     });
 
-    // Three texts with two slots and pages for two: one has to wait, and beginnings are found again.
-    let state =
-        StateOptions { n_slots: 2, n_ctx: 128, n_pages: 3, kv_type: KvType::F16, finds_prefixes: true };
+    // Beginnings are found again, with recurrent layers at checkpoints.
+    steps(model, 128, 0, &[7; 70]);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/architectures/jamba.gguf");
+    let file = std::fs::read(path).unwrap();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    steps(Arc::new(Model::load(&gguf).unwrap()), 64, 3, &[7; 40]);
+}
+
+/// Three texts with two slots and pages for two: one has to wait.
+fn steps(model: Arc<Model<'_>>, n_ctx: usize, n_checkpoints: usize, prompt: &[u32]) {
+    let n_vocab = model.config().n_vocab;
+    let state = StateOptions {
+        n_slots: 2,
+        n_ctx,
+        n_pages: 3,
+        kv_type: KvType::F16,
+        finds_prefixes: true,
+        n_checkpoints,
+    };
     let options = RunnerOptions { state, n_batch: 50, n_logits: 6, precision: Precision::Quantized };
     let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
-    let runner = Runner::new(model, options, kernels, &Serial, &mut memory).unwrap();
+    let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
     let mut scheduler = Scheduler::new(runner, 3).unwrap();
     for seed in 0..3 {
         let sampling = SamplingConfig { temperature: 0.7, seed, ..SamplingConfig::default() };
         let sampler = Sampler::new(sampling, n_vocab).unwrap();
-        scheduler.submit(Submission { prompt: &[7; 70], max_tokens: 50, sampler, speculate: 4 }).unwrap();
+        scheduler.submit(Submission { prompt, max_tokens: 20, sampler, speculate: 4 }).unwrap();
     }
     without_allocation(|| {
         let go_on = &mut || ControlFlow::Continue(());

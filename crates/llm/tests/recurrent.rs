@@ -160,8 +160,14 @@ fn a_batch_that_was_broken_off_leaves_no_trace() {
 /// Calls `work` with a runner of three slots whose memory holds no number at first.
 fn with_runner<T>(gguf: &Gguf<'_>, work: impl for<'a> FnOnce(&mut Runner<'a>) -> T) -> T {
     let model = Model::load(gguf).unwrap();
-    let state =
-        StateOptions { n_slots: 3, n_ctx: N_CTX, n_pages: 4, kv_type: KvType::F16, finds_prefixes: true };
+    let state = StateOptions {
+        n_slots: 3,
+        n_ctx: N_CTX,
+        n_pages: 4,
+        kv_type: KvType::F16,
+        finds_prefixes: true,
+        n_checkpoints: 0,
+    };
     let options = RunnerOptions { state, n_batch: 32, n_logits: 3, precision: Precision::Quantized };
     let required_bytes = Runner::required_bytes(model.config(), &options).unwrap();
     let mut memory = vec![0xff; required_bytes + llm::arena::ALIGN];

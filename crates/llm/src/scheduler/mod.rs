@@ -368,7 +368,7 @@ impl<'m> Scheduler<'m> {
     /// Pages that running texts still lack for the tokens that they have.
     fn pages_promised(&self) -> usize {
         let lacking = |sequence: &Sequence| {
-            StateOptions::pages_of(sequence.tokens.len())
+            StateOptions::pages_of(sequence.tokens.len()) + self.pages_to_copy(sequence)
                 - StateOptions::pages_of(self.runner.len(sequence.slot))
         };
         self.running.iter().map(lacking).sum()

@@ -75,8 +75,8 @@ impl Scheduler<'_> {
             let sequence = &mut self.running[part.index];
             let first = sequence.n_computed + part.n_tokens;
             let share = room.n_tokens.min(n_rows_left).div_ceil(n_answers - index);
-            part.n_guessed = sequence.guess(share.min(room.positions_after(first)));
-            room.take(first, part.n_guessed);
+            part.n_guessed = sequence.guess(share.min(room.positions_after(first, 0)));
+            room.take(first, part.n_guessed, 0);
             n_rows_left -= part.n_guessed;
         }
     }
@@ -85,7 +85,8 @@ impl Scheduler<'_> {
     fn add(&mut self, index: usize, most: usize, room: &mut Room) {
         let n_tokens = loop {
             let sequence = &self.running[index];
-            let n_tokens = most.min(room.positions_after(sequence.n_computed));
+            let n_copied = self.pages_to_copy(sequence);
+            let n_tokens = most.min(room.positions_after(sequence.n_computed, n_copied));
             let is_in_batch = |index| self.parts.iter().any(|part: &Part| part.index == index);
             let youngest = self.running.len() - 1;
             if n_tokens > 0 || most == 0 || youngest == index || is_in_batch(youngest) {
@@ -97,9 +98,17 @@ impl Scheduler<'_> {
             room.n_pages = self.runner.n_free_pages() - n_taken;
         };
         if n_tokens > 0 {
-            room.take(self.running[index].n_computed, n_tokens);
+            let sequence = &self.running[index];
+            room.take(sequence.n_computed, n_tokens, self.pages_to_copy(sequence));
             self.parts.push(Part { index, n_tokens, n_guessed: 0 });
         }
+    }
+}
+
+impl Scheduler<'_> {
+    /// Pages that a text copies before it goes on, since others hold them.
+    pub(super) fn pages_to_copy(&self, sequence: &Sequence) -> usize {
+        usize::from(self.runner.is_last_page_shared(sequence.slot))
     }
 }
 
@@ -110,14 +119,18 @@ struct Room {
 }
 
 impl Room {
-    /// How many positions there are pages for, in a text of `n_computed` positions.
-    fn positions_after(&self, n_computed: usize) -> usize {
+    /// How many positions there are pages for, in a text of `n_computed` positions that copies `n_copied` pages first.
+    fn positions_after(&self, n_computed: usize, n_copied: usize) -> usize {
         let in_last_page = n_computed.next_multiple_of(PAGE_LEN) - n_computed;
-        in_last_page + self.n_pages * PAGE_LEN
+        match self.n_pages.checked_sub(n_copied) {
+            Some(n_pages) => in_last_page + n_pages * PAGE_LEN,
+            None => 0,
+        }
     }
 
-    fn take(&mut self, n_computed: usize, n_tokens: usize) {
+    fn take(&mut self, n_computed: usize, n_tokens: usize, n_copied: usize) {
+        let n_all = StateOptions::pages_of(n_computed + n_tokens);
         self.n_tokens -= n_tokens;
-        self.n_pages -= StateOptions::pages_of(n_computed + n_tokens) - StateOptions::pages_of(n_computed);
+        self.n_pages -= n_all - StateOptions::pages_of(n_computed) + n_copied;
     }
 }

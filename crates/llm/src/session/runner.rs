@@ -16,7 +16,7 @@ use crate::model::forward::Forward;
 use crate::model::{Config, Input, Model, Ropes, Scratch, Span};
 use crate::parallel::Workers;
 use crate::quant::Precision;
-use crate::recurrent_state::{RecurrentShape, RecurrentState};
+use crate::recurrent_state::{RecurrentShape, RecurrentState, SavedStates};
 use crate::simd::Kernels;
 use crate::state::{Room, StateOptions, StateStore};
 
@@ -71,6 +71,7 @@ impl RunnerOptions {
         for _ in 0..self.state.n_slots {
             RecurrentState::carve(recurrent_shapes(config), &mut arena)?;
         }
+        SavedStates::carve(recurrent_shapes(config), self.state.n_checkpoints, &mut arena)?;
         Ok(arena.used_bytes())
     }
 
@@ -171,14 +172,28 @@ impl<'m> Runner<'m> {
         self.state.n_free_pages()
     }
 
+    /// Whether the next position of a slot is in a page that other slots hold, which it takes a copy of.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such slot.
+    pub fn is_last_page_shared(&self, slot: usize) -> bool {
+        self.state.is_last_page_shared(slot)
+    }
+
+    /// Checkpoints that are not being made: all, but while a batch is computed.
+    pub fn n_free_checkpoints(&self) -> usize {
+        self.state.n_free_checkpoints()
+    }
+
     /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
     pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
         self.state.pages_lacking(tokens)
     }
 
     /// Forgets the positions of a slot from `len` on, and returns how many it has then: what recurrent layers keep cannot
-    /// be cut back to any position, so that where they have gone on from there, they go back to the slot's checkpoint, or
-    /// to the beginning.
+    /// be cut back to any position, so that where they have gone on from there, they go back to a checkpoint, or
+    /// to the beginning. What an emptied slot held can be [found again](Self::reuse) until the memory is needed.
     ///
     /// # Panics
     ///
@@ -193,9 +208,9 @@ impl<'m> Runner<'m> {
         self.state.fork(from, to);
     }
 
-    /// Makes a slot the longest beginning of `tokens` whose pages are still known, and returns its length: the others, the
+    /// Makes a slot the longest beginning of `tokens` that is still known, and returns its length: the others, the
     /// last always among them, are left to be computed. The logits are the same to the bit as if all were. In models with
-    /// recurrent layers it is 0, since their state is of no page, and in encoders, whose positions see those after them.
+    /// recurrent layers it ends where there is a checkpoint; in encoders, whose positions see those after them, it is 0.
     pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
         self.state.reuse(slot, tokens)
     }
@@ -224,7 +239,7 @@ impl<'m> Runner<'m> {
     /// rows of logits than the runner was made for; nothing has changed then. [`SessionError::Pages`] if all spans together
     /// need more pages than are free without what they forget: each slot then ends where its span was to begin, whatever
     /// the order of the spans. [`SessionError::Stopped`] if `go_on` breaks off: each slot then ends where its span began, or
-    /// with recurrent layers is back at its checkpoint or at 0 ([`len`](Self::len) tells).
+    /// with recurrent layers is back at a checkpoint or at 0 ([`len`](Self::len) tells).
     pub fn run(
         &mut self,
         spans: &[Span<'_>],

@@ -7,10 +7,12 @@
 //! them, and found again by the tokens in them.
 //!
 //! What recurrent layers keep is no list of positions: each slot has a state of its own, and an earlier one to which it can
-//! go back.
+//! go back. Beside the slots there is a number of checkpoints, found again as pages are: batches make them every
+//! [`CHECKPOINT_EVERY`] positions, the last ones of each batch in at most half of the room there is for them, and a slot
+//! leaves one where it ends.
 //!
-//! Files: `pages` (holders, and who is taken next), `prefix` (pages by content). Neighbours:
-//! [`kv_cache`](crate::kv_cache) has what lies in a page.
+//! Files: `pages` (holders, and who is taken next), `prefix` (pages by content), `checkpoints` (recurrent state by content),
+//! `reuse` (beginnings that are known). Neighbours: [`kv_cache`](crate::kv_cache) has what lies in a page.
 
 use alloc::vec::Vec;
 
@@ -19,11 +21,19 @@ use crate::kv_cache::{HeadPages, KvCache, KvShape, KvType, PAGE_LEN};
 use crate::recurrent_state::{LayerMemory, RecurrentShape, RecurrentState};
 use crate::simd::Kernels;
 
+mod checkpoints;
 mod pages;
 mod prefix;
+mod reuse;
 
+use checkpoints::Checkpoints;
 use pages::Pages;
-use prefix::{ContentId, EMPTY, NO_TOKEN, PrefixIndex};
+use prefix::{EMPTY, NO_TOKEN, PrefixIndex};
+
+/// Positions from one checkpoint of recurrent layers to the next.
+pub const CHECKPOINT_EVERY: usize = 32;
+
+const _: () = assert!(PAGE_LEN.is_multiple_of(CHECKPOINT_EVERY));
 
 /// How much a store can keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +48,9 @@ pub struct StateOptions {
     pub kv_type: KvType,
     /// Whether pages are found again by their tokens.
     pub finds_prefixes: bool,
+    /// Checkpoints of recurrent layers beside those of the slots, found again as pages are; none are kept where pages are
+    /// not, or no layer is recurrent. Each has the size of a slot's recurrent state.
+    pub n_checkpoints: usize,
 }
 
 /// Keys and values of several sequences, and what recurrent layers keep of them.
@@ -53,6 +66,7 @@ pub struct StateStore<'m> {
     slots: &'m mut [[u32; 2]],
     /// One per slot.
     recurrent: Vec<RecurrentState<'m>>,
+    checkpoints: Checkpoints<'m>,
 }
 
 /// Positions of a slot that are to be computed.
@@ -101,7 +115,7 @@ impl<'m> StateStore<'m> {
         options: StateOptions,
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
-        let StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes } = options;
+        let StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes, n_checkpoints } = options;
         assert!(n_pages <= StateOptions::MAX_PAGES, "{n_pages} pages");
         let kv = KvCache::carve(shapes, n_pages, kv_type, arena)?;
         let pages = Pages::carve(n_pages, arena)?;
@@ -117,7 +131,9 @@ impl<'m> StateStore<'m> {
         for _ in 0..n_slots {
             recurrent.push(RecurrentState::carve(recurrent_shapes.clone(), arena)?);
         }
-        Ok(StateStore { options, kv, pages, prefixes, tables, slots, recurrent })
+        let n_checkpoints = if finds_prefixes { n_checkpoints } else { 0 };
+        let checkpoints = Checkpoints::carve(recurrent_shapes, n_checkpoints, arena)?;
+        Ok(StateStore { options, kv, pages, prefixes, tables, slots, recurrent, checkpoints })
     }
 
     /// What the store was made for.
@@ -128,6 +144,11 @@ impl<'m> StateStore<'m> {
     /// Pages that no slot holds.
     pub fn n_free_pages(&self) -> usize {
         self.pages.n_free()
+    }
+
+    /// Checkpoints beside those of the slots that are not being made: all of them, but while a batch is computed.
+    pub fn n_free_checkpoints(&self) -> usize {
+        self.checkpoints.n_free()
     }
 
     /// The positions of a slot.
@@ -145,8 +166,12 @@ impl<'m> StateStore<'m> {
     }
 
     /// Forgets the positions of a slot from `len` on, and returns how many it has then: where recurrent layers have gone on
-    /// from there, those of its checkpoint, or none.
+    /// from there, those before the last checkpoint, or none. What an emptied slot held is found again until its pages, or
+    /// the checkpoint at its end, are needed.
     pub fn truncate(&mut self, slot: usize, len: usize) -> usize {
+        if len == 0 {
+            self.leave(slot);
+        }
         let len = self.cut(slot, len);
         if len == 0 {
             // What comes is another text.
@@ -158,7 +183,7 @@ impl<'m> StateStore<'m> {
     /// As [`truncate`](Self::truncate), with a text that goes on: a checkpoint that is planned is made.
     fn cut(&mut self, slot: usize, len: usize) -> usize {
         let len = match len < self.len(slot) {
-            true => self.recurrent[slot].go_back(len),
+            true => self.go_back(slot, len),
             false => self.len(slot),
         };
         let n_kept = StateOptions::pages_of(len);
@@ -169,6 +194,32 @@ impl<'m> StateStore<'m> {
         }
         self.slots[slot] = [len as u32, n_kept as u32];
         len
+    }
+
+    /// Lets recurrent layers go back to the last checkpoint after at most `len` positions of a slot, its own or another, or to
+    /// the beginning; answers after how many positions they are. Where no layer is recurrent, that is `len`.
+    fn go_back(&mut self, slot: usize, len: usize) -> usize {
+        if !self.is_recurrent() {
+            return len;
+        }
+        let own = self.recurrent[slot].checkpoint_position().filter(|&own| own <= len);
+        match self.checkpoint_within(slot, len) {
+            Some((checkpoint, position)) if own.is_none_or(|own| own < position) => {
+                self.checkpoints.restore(checkpoint, &mut self.recurrent[slot]);
+                // From here on the text may be another.
+                self.recurrent[slot].drop_checkpoint_after(position);
+                position
+            }
+            _ => {
+                own.inspect(|_| self.recurrent[slot].go_back());
+                own.unwrap_or(0)
+            }
+        }
+    }
+
+    /// Whether layers keep a state beside keys and values.
+    fn is_recurrent(&self) -> bool {
+        self.recurrent.first().is_some_and(|state| !state.is_empty())
     }
 
     /// Makes slot `to` the same sequence as slot `from`, and forgets what it was.
@@ -186,53 +237,6 @@ impl<'m> StateStore<'m> {
             self.pages.hold(page);
             self.table_mut(to)[index] = page;
         }
-    }
-
-    /// Makes a slot the longest known beginning of `tokens`, in whole pages and without their last, and returns its
-    /// length.
-    pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
-        self.truncate(slot, 0);
-        if !self.recurrent[slot].is_empty() {
-            // Pages do not hold what recurrent layers keep.
-            return 0;
-        }
-        let mut before = EMPTY;
-        let most = tokens.len().saturating_sub(1).min(self.options.n_ctx) / PAGE_LEN;
-        let mut n_pages = 0;
-        while n_pages < most {
-            let of_page = &tokens[n_pages * PAGE_LEN..][..PAGE_LEN];
-            let Some((page, content)) = self.prefixes.find(before, of_page) else { break };
-            self.pages.hold(page);
-            self.table_mut(slot)[n_pages] = page;
-            before = content;
-            n_pages += 1;
-        }
-        self.slots[slot] = [(n_pages * PAGE_LEN) as u32, n_pages as u32];
-        n_pages * PAGE_LEN
-    }
-
-    /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
-    pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
-        let n_shared = match self.is_recurrent() {
-            true => 0,
-            false => self.known_pages(tokens).filter(|&(page, _)| self.pages.n_holders(page) > 0).count(),
-        };
-        StateOptions::pages_of(tokens.len()) - n_shared
-    }
-
-    /// The known pages that `tokens` begin with, without their last, and the numbers of their contents.
-    fn known_pages(&self, tokens: &[u32]) -> impl Iterator<Item = (u32, ContentId)> {
-        let most = tokens.len().saturating_sub(1).min(self.options.n_ctx);
-        tokens[..most].chunks_exact(PAGE_LEN).scan(EMPTY, |before, of_page| {
-            let (page, content) = self.prefixes.find(*before, of_page)?;
-            *before = content;
-            Some((page, content))
-        })
-    }
-
-    /// Whether layers keep a state beside keys and values.
-    fn is_recurrent(&self) -> bool {
-        self.recurrent.first().is_some_and(|state| !state.is_empty())
     }
 
     /// Forgets the positions of slots from the `first` ones on, and makes room for what a batch computes, which
@@ -257,11 +261,29 @@ impl<'m> StateStore<'m> {
         if n_needed > n_free {
             return Err(OutOfPages { n_needed, n_free });
         }
-        for room in rooms {
+        for room in rooms.clone() {
             self.make_room(room);
             self.recurrent[room.slot].begin_batch(room.first, room.n);
         }
+        self.plan_checkpoints(rooms);
         Ok(())
+    }
+
+    /// Plans the last checkpoints of each text that goes on by several tokens. One token alone is a step of an answer, and no
+    /// place to come back to.
+    fn plan_checkpoints(&mut self, rooms: impl Iterator<Item = Room> + Clone) {
+        let rooms = rooms.filter(|room| room.n > 1);
+        let mut n_left = self.checkpoints.len().div_ceil(2);
+        let mut n_rooms = rooms.clone().count();
+        for Room { slot, first, n } in rooms {
+            let share = n_left.div_ceil(n_rooms);
+            n_rooms -= 1;
+            let last = (first + n) / CHECKPOINT_EVERY;
+            for number in (first / CHECKPOINT_EVERY + 1..=last).rev().take(share) {
+                self.checkpoints.plan(slot, number * CHECKPOINT_EVERY - first);
+                n_left -= 1;
+            }
+        }
     }
 
     /// Pages that are to be taken for all of `rooms`, whose slots end where they begin.
@@ -281,6 +303,12 @@ impl<'m> StateStore<'m> {
     /// The page that is written to though there are positions in it already.
     fn begun_page(&self, Room { slot, first, n }: Room) -> Option<u32> {
         (n > 0 && !first.is_multiple_of(PAGE_LEN)).then(|| self.table(slot)[first / PAGE_LEN])
+    }
+
+    /// Whether the next position of a slot is in a page that others hold, which it takes a copy of.
+    pub fn is_last_page_shared(&self, slot: usize) -> bool {
+        let next = Room { slot, first: self.len(slot), n: 1 };
+        self.begun_page(next).is_some_and(|page| self.pages.n_holders(page) > 1)
     }
 
     /// Takes the pages of a room, of which enough are free, for a slot that ends where it begins.
@@ -335,13 +363,19 @@ impl<'m> StateStore<'m> {
         }
         self.slots[slot][0] = (first + n) as u32;
         self.recurrent[slot].end_batch(first);
+        while let Some((checkpoint, after)) = self.checkpoints.take_planned(slot) {
+            if let Some((before, page, n)) = self.end_of_beginning(slot, first + after) {
+                self.checkpoints.keep(checkpoint, before, self.prefixes.noted(page, n));
+            }
+        }
     }
 
     /// Gives back the room that was made for positions which were computed in part only. The slot then has its positions
-    /// before them, or where layers are recurrent those of its checkpoint, or none.
+    /// before them, or where layers are recurrent those before the last checkpoint, or none.
     pub fn abandon(&mut self, slot: usize) {
+        while self.checkpoints.take_planned(slot).is_some() {}
         let first = self.len(slot);
-        let len = self.recurrent[slot].go_back(first);
+        let len = self.go_back(slot, first);
         // The state is there already.
         self.slots[slot][0] = len as u32;
         self.cut(slot, len);
@@ -359,7 +393,7 @@ impl<'m> StateStore<'m> {
     ///
     /// If there is no such layer.
     pub fn recurrent(&mut self, slot: usize, layer: usize) -> LayerMemory<'_> {
-        self.recurrent[slot].layer(layer)
+        self.recurrent[slot].layer(layer, slot, self.checkpoints.saved())
     }
 
     /// Stores the keys and values of one position of one layer, for which room was made.

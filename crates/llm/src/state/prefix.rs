@@ -1,8 +1,9 @@
 //! Which page holds which beginning of a text.
 //!
-//! A page's keys and values follow from its tokens and from all tokens before it. Each content that was ever entered has
-//! a number of its own, and is found by the number of the content before it and by its own tokens, all of which are
-//! compared: two texts never share a page by accident.
+//! A page's keys and values follow from its tokens and from all tokens before it. Each content of a whole page that was ever
+//! entered has a number of its own. A page is found by the number of the content before it and by its own tokens, all of
+//! which are compared: two texts never share a page by accident. The end of a text, which is no whole page, is entered too,
+//! when the text is gone; nothing is found after it.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -27,7 +28,7 @@ const UNKNOWN: ContentId = 0;
 /// Finds pages by their content.
 #[derive(Debug)]
 pub(super) struct PrefixIndex<'m> {
-    /// The first page of each chain of entries whose hashes are alike; a power of two of them, or none.
+    /// The first page of each chain of entries, by the number of the content before them; a power of two of them, or none.
     buckets: &'m mut [u32],
     /// `[n_pages]`
     entries: &'m mut [Entry],
@@ -45,13 +46,22 @@ struct Entry {
     before: ContentId,
     /// The next page of its chain.
     next: u32,
-    /// To make it whole words.
-    _padding: u32,
+    /// Positions that are entered; 0 if the page is not.
+    len: u32,
+}
+
+/// A page that begins as a text goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The page.
+    pub page: u32,
+    /// Tokens that it has in common with the text.
+    pub n_common: usize,
 }
 
 impl Entry {
     /// Of a page that is not entered.
-    const NONE: Entry = Entry { content: UNKNOWN, before: UNKNOWN, next: NONE, _padding: 0 };
+    const NONE: Entry = Entry { content: UNKNOWN, before: UNKNOWN, next: NONE, len: 0 };
 }
 
 impl<'m> PrefixIndex<'m> {
@@ -87,17 +97,18 @@ impl<'m> PrefixIndex<'m> {
         }
     }
 
-    /// The page with these tokens after what `before` stands for, and the number of its content.
+    /// The whole page with these tokens after what `before` stands for, and the number of its content.
     pub fn find(&self, before: ContentId, tokens: &[u32]) -> Option<(u32, ContentId)> {
-        let mut page = self.buckets.get(self.bucket(before, tokens)).copied().unwrap_or(NONE);
-        while page != NONE {
-            let entry = &self.entries[page as usize];
-            if entry.before == before && self.tokens_of(page) == tokens {
-                return Some((page, entry.content));
-            }
-            page = entry.next;
-        }
-        None
+        let page = self.entries_after(before).find(|&page| self.tokens(page) == tokens)?;
+        Some((page, self.content(page)?))
+    }
+
+    /// Of the pages after what `before` stands for, whole or not, the one that has most tokens in common with `tokens`, if one
+    /// has any.
+    pub fn find_part(&self, before: ContentId, tokens: &[u32]) -> Option<Part> {
+        let n_common = |page| self.tokens(page).iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let parts = self.entries_after(before).map(|page| Part { page, n_common: n_common(page) });
+        parts.max_by_key(|part| part.n_common).filter(|part| part.n_common > 0)
     }
 
     /// Enters a page, all positions of which have been computed, after what `before` stands for, unless another one with
@@ -105,20 +116,29 @@ impl<'m> PrefixIndex<'m> {
     /// something that is no token.
     pub fn enter(&mut self, page: u32, before: Option<ContentId>) -> Option<u32> {
         let before = before?;
-        if !self.is_used() || self.tokens_of(page).contains(&NO_TOKEN) {
+        if !self.is_used() || self.noted(page, PAGE_LEN).contains(&NO_TOKEN) {
             return None;
         }
-        if let Some((known, _)) = self.find(before, self.tokens_of(page)) {
+        if let Some((known, _)) = self.find(before, self.noted(page, PAGE_LEN)) {
             return Some(known);
         }
         self.last_content += 1;
-        let bucket = self.bucket(before, self.tokens_of(page));
-        let next = core::mem::replace(&mut self.buckets[bucket], page);
-        self.entries[page as usize] = Entry { content: self.last_content, before, next, _padding: 0 };
+        self.link(page, Entry { content: self.last_content, before, next: NONE, len: PAGE_LEN as u32 });
         Some(page)
     }
 
-    /// The number of a page's content, while it is entered.
+    /// Enters a page, the first `len` positions of which have been computed and end a text, unless another one is entered
+    /// that begins with them.
+    pub fn enter_part(&mut self, page: u32, before: Option<ContentId>, len: usize) {
+        let Some(before) = before.filter(|_| self.is_used() && !self.is_entered(page)) else { return };
+        let tokens = self.noted(page, len);
+        let is_known = self.find_part(before, tokens).is_some_and(|part| part.n_common == len);
+        if !is_known && !tokens.contains(&NO_TOKEN) {
+            self.link(page, Entry { content: UNKNOWN, before, next: NONE, len: len as u32 });
+        }
+    }
+
+    /// The number of a whole page's content, while it is entered.
     pub fn content(&self, page: u32) -> Option<ContentId> {
         let content = self.entries.get(page as usize)?.content;
         (content != UNKNOWN).then_some(content)
@@ -126,7 +146,17 @@ impl<'m> PrefixIndex<'m> {
 
     /// Whether a page can be found.
     pub fn is_entered(&self, page: u32) -> bool {
-        self.content(page).is_some()
+        self.entries.get(page as usize).is_some_and(|entry| entry.len > 0)
+    }
+
+    /// The tokens that a page is found by, none if it is not entered.
+    pub fn tokens(&self, page: u32) -> &[u32] {
+        self.noted(page, self.entries[page as usize].len as usize)
+    }
+
+    /// What the first `len` positions of a page were computed for.
+    pub fn noted(&self, page: u32, len: usize) -> &[u32] {
+        &self.tokens[page as usize * PAGE_LEN..][..len]
     }
 
     /// Forgets what a page holds.
@@ -135,7 +165,7 @@ impl<'m> PrefixIndex<'m> {
             return;
         }
         let Entry { before, next, .. } = core::mem::replace(&mut self.entries[page as usize], Entry::NONE);
-        let bucket = self.bucket(before, self.tokens_of(page));
+        let bucket = self.bucket(before);
         let mut place = &mut self.buckets[bucket];
         while *place != page {
             place = &mut self.entries[*place as usize].next;
@@ -143,16 +173,23 @@ impl<'m> PrefixIndex<'m> {
         *place = next;
     }
 
-    fn tokens_of(&self, page: u32) -> &[u32] {
-        &self.tokens[page as usize * PAGE_LEN..][..PAGE_LEN]
+    fn link(&mut self, page: u32, entry: Entry) {
+        let bucket = self.bucket(entry.before);
+        let next = core::mem::replace(&mut self.buckets[bucket], page);
+        self.entries[page as usize] = Entry { next, ..entry };
     }
 
-    fn bucket(&self, before: ContentId, tokens: &[u32]) -> usize {
-        // FNV-1a, over whole words.
-        let hash = tokens.iter().fold(before ^ 0xcbf2_9ce4_8422_2325, |hash, &token| {
-            (hash ^ u64::from(token)).wrapping_mul(0x0100_0000_01b3)
-        });
-        (hash ^ hash >> 32) as usize & self.buckets.len().wrapping_sub(1)
+    /// The pages that are entered after what `before` stands for.
+    fn entries_after(&self, before: ContentId) -> impl Iterator<Item = u32> {
+        let first = self.buckets.get(self.bucket(before)).copied();
+        let next = |&page: &u32| Some(self.entries[page as usize].next).filter(|&page| page != NONE);
+        core::iter::successors(first.filter(|&page| page != NONE), next)
+            .filter(move |&page| self.entries[page as usize].before == before)
+    }
+
+    /// Contents are numbered one after the other, which spreads them evenly.
+    fn bucket(&self, before: ContentId) -> usize {
+        before as usize & self.buckets.len().wrapping_sub(1)
     }
 }
 
@@ -195,12 +232,38 @@ mod tests {
     }
 
     #[test]
+    fn the_page_with_most_in_common_is_found_though_it_is_no_whole_one() {
+        let mut memory = vec![0xff; 4096];
+        let mut index = PrefixIndex::carve(4, &mut Arena::new(&mut memory)).unwrap();
+        let tokens: Vec<u32> = (0..PAGE_LEN as u32).collect();
+        (0..PAGE_LEN).for_each(|row| index.set_token(0, row, tokens[row]));
+        (0..PAGE_LEN).for_each(|row| index.set_token(1, row, tokens[row.min(20)]));
+        assert_eq!(index.find_part(EMPTY, &tokens), None);
+        index.enter_part(1, Some(EMPTY), 30);
+        assert_eq!(index.find_part(EMPTY, &tokens), Some(Part { page: 1, n_common: 21 }));
+        assert_eq!(index.find(EMPTY, &tokens[..20]), None);
+        // What another page has anyway is not entered.
+        index.enter_part(0, Some(EMPTY), 21);
+        assert!(!index.is_entered(0));
+        index.enter_part(0, Some(EMPTY), 22);
+        assert_eq!(index.find_part(EMPTY, &tokens), Some(Part { page: 0, n_common: 22 }));
+        assert_eq!(index.find_part(EMPTY, &tokens[..3]).map(|part| part.n_common), Some(3));
+        assert_eq!(index.find_part(EMPTY, &[9]), None);
+        assert_eq!((index.content(0), index.tokens(0)), (None, &tokens[..22]));
+        index.remove(0);
+        index.remove(1);
+        assert_eq!(index.find_part(EMPTY, &tokens), None);
+    }
+
+    #[test]
     fn what_has_no_tokens_is_not_entered() {
         let mut memory = vec![0xff; 4096];
         let mut index = PrefixIndex::carve(2, &mut Arena::new(&mut memory)).unwrap();
         set(&mut index, 0, 7);
         index.set_token(0, 63, NO_TOKEN);
         assert_eq!(index.enter(0, Some(EMPTY)), None);
+        index.enter_part(0, Some(EMPTY), 64);
+        assert!(!index.is_entered(0));
         set(&mut index, 1, 7);
         assert_eq!(index.enter(1, None), None);
         let mut unused = PrefixIndex::carve(0, &mut Arena::measuring()).unwrap();

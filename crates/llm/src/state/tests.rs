@@ -25,37 +25,41 @@ fn memory(options: StateOptions, is_recurrent: bool) -> Vec<u8> {
 
 /// A number that stands for a text: what a key or value at its end would depend on.
 fn digest(text: &[u32]) -> f32 {
-    let hash =
-        text.iter().fold(17_u32, |hash, token| (hash ^ token).wrapping_mul(0x0100_0193).rotate_left(7));
-    (hash >> 8) as f32
+    digests(text).last().unwrap_or_default()
+}
+
+/// Those of all its beginnings.
+fn digests(text: &[u32]) -> impl Iterator<Item = f32> {
+    let mut hash = 17_u32;
+    text.iter().map(move |token| {
+        hash = (hash ^ token).wrapping_mul(0x0100_0193).rotate_left(7);
+        (hash >> 8) as f32
+    })
 }
 
 /// Stores what stands for the texts that end with each of `tokens`, for which room was made.
 fn compute_in_room(store: &mut StateStore<'_>, slot: usize, text: &mut Vec<u32>, tokens: &[u32]) {
-    for (index, &token) in tokens.iter().enumerate() {
-        if !store.recurrent[slot].is_empty() {
-            let LayerMemory { history, state, checkpoint } = store.recurrent(slot, 1);
-            // Before the first position there are zeros.
-            let before = if text.is_empty() { 0.0 } else { digest(text) };
-            assert_eq!(
-                (&*history, &*state),
-                (&[before][..], &[-before][..]),
-                "{} of slot {slot}",
-                text.len()
-            );
-            if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.after == index) {
-                checkpoint.history.copy_from_slice(history);
-                checkpoint.state.copy_from_slice(state);
-            }
+    // Before the first position there are zeros.
+    if store.is_recurrent() {
+        let LayerMemory { history, state, mut checkpoints } = store.recurrent(slot, 1);
+        // Before the first position there are zeros.
+        let before = digest(text);
+        assert_eq!((&*history, &*state), (&[before][..], &[-before][..]), "{} of slot {slot}", text.len());
+        let whole = [&text[..], tokens].concat();
+        // Of a batch that is broken off, only some are made.
+        while let Some(checkpoint) = checkpoints.next().filter(|checkpoint| checkpoint.after <= tokens.len())
+        {
+            let value = digest(&whole[..text.len() + checkpoint.after]);
+            checkpoint.history.fill(value);
+            checkpoint.state.fill(-value);
         }
+        history.fill(digest(&whole));
+        state.fill(-digest(&whole));
+    }
+    for &token in tokens {
         text.push(token);
         let value = digest(text);
         store.store(Kernels::scalar(), 0, (slot, text.len() - 1), &[value], &[-value]);
-        if !store.recurrent[slot].is_empty() {
-            let LayerMemory { history, state, .. } = store.recurrent(slot, 1);
-            history.fill(value);
-            state.fill(-value);
-        }
     }
 }
 
@@ -86,8 +90,7 @@ fn check(store: &StateStore<'_>, texts: &[Vec<u32>]) {
         assert_eq!(store.len(slot), text.len());
         assert_eq!(store.pages(slot).len(), text.len().div_ceil(PAGE_LEN));
         held.extend_from_slice(store.pages(slot));
-        for position in 0..text.len() {
-            let want = digest(&text[..=position]);
+        for (position, want) in digests(text).enumerate() {
             assert_eq!(found(store.keys(0, 0), store.pages(slot), position), want, "slot {slot}, {position}");
             assert_eq!(found(store.values(0, 0), store.pages(slot), position), -want);
         }
@@ -95,6 +98,7 @@ fn check(store: &StateStore<'_>, texts: &[Vec<u32>]) {
     held.sort_unstable();
     held.dedup();
     assert_eq!(held.len() + store.n_free_pages(), store.options().n_pages);
+    assert_eq!(store.n_free_checkpoints(), store.checkpoints.len());
 }
 
 /// Where a slot can go back to.
@@ -117,24 +121,34 @@ impl Checkpoints {
 #[test]
 fn no_order_of_operations_loses_a_page_or_mixes_texts() {
     for (finds_prefixes, is_recurrent) in [(true, false), (false, false), (true, true), (false, true)] {
-        try_operations(finds_prefixes, is_recurrent);
+        try_operations(finds_prefixes, is_recurrent, 0);
+    }
+    for n_checkpoints in [1, 12] {
+        try_operations(true, true, n_checkpoints);
     }
 }
 
-fn try_operations(finds_prefixes: bool, is_recurrent: bool) {
+fn try_operations(finds_prefixes: bool, is_recurrent: bool, n_checkpoints: usize) {
     let mut state = 1_u64;
     let mut below = |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
     };
     const N_SLOTS: usize = 5;
-    let options =
-        StateOptions { n_slots: N_SLOTS, n_ctx: 400, n_pages: 17, kv_type: KvType::F32, finds_prefixes };
+    let options = StateOptions {
+        n_slots: N_SLOTS,
+        n_ctx: 400,
+        n_pages: 17,
+        kv_type: KvType::F32,
+        finds_prefixes,
+        n_checkpoints,
+    };
     let mut memory = memory(options, is_recurrent);
     let mut store = carve(options, is_recurrent, &mut Arena::new(&mut memory));
     let mut texts = vec![Vec::new(); N_SLOTS];
     let mut checkpoints = [Checkpoints::default(); N_SLOTS];
-    let (mut n_reused, mut n_refused, mut n_stopped, mut n_back) = (0, 0, 0, 0);
+    let (mut n_reused, mut n_refused, mut n_stopped, mut n_back, mut n_found_back) = (0, 0, 0, 0, 0);
+    let mut n_in_part = 0;
     for _ in 0..10_000 {
         let slot = below(N_SLOTS);
         match below(8) {
@@ -177,7 +191,11 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool) {
                             compute_in_room(&mut store, slot, &mut texts[slot], &tokens);
                             store.abandon(slot);
                             // What layers keep may have been replaced.
-                            let len = of_slot.back(is_recurrent, usize::MAX, first);
+                            let own = of_slot.back(is_recurrent, usize::MAX, first);
+                            let len = store.len(slot);
+                            assert!((own..=first).contains(&len) && (n_checkpoints > 0 || len == own));
+                            n_found_back += len - own;
+                            of_slot.made_at = of_slot.made_at.filter(|&made_at| made_at <= len);
                             texts[slot].truncate(len);
                         } else {
                             compute_in_room(&mut store, slot, &mut texts[slot], &tokens);
@@ -197,10 +215,13 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool) {
                 let len = texts[slot].len();
                 let made_at = checkpoints[slot].made_at.unwrap_or(0);
                 let to = [below(500), (len + 2).saturating_sub(below(5)), made_at][below(3)];
-                let back = checkpoints[slot].back(is_recurrent, len, to);
+                let own = checkpoints[slot].back(is_recurrent, len, to);
+                let back = store.truncate(slot, to);
+                assert!((own..=to.min(len)).contains(&back) && (n_checkpoints > 0 || back == own));
+                n_found_back += back - own;
+                checkpoints[slot].made_at = checkpoints[slot].made_at.filter(|&made_at| made_at <= back);
                 n_back += usize::from(back > 0 && back < len);
                 texts[slot].truncate(back);
-                assert_eq!(store.truncate(slot, to), back);
                 checkpoints[slot].is_planned &= back > 0;
             }
             6 => {
@@ -216,18 +237,23 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool) {
                 let mut text = texts[below(N_SLOTS)].clone();
                 text.truncate(below(text.len() + 1));
                 text.push(77);
+                store.truncate(slot, 0);
+                let (n_lacking, n_free) = (store.pages_lacking(&text), store.n_free_pages());
                 let len = store.reuse(slot, &text);
-                assert!(len < text.len() && len.is_multiple_of(PAGE_LEN));
+                assert!(len < text.len() && n_free - store.n_free_pages() <= n_lacking);
+                n_in_part += len % PAGE_LEN;
                 text.truncate(len);
                 texts[slot] = text;
                 n_reused += len;
-                checkpoints[slot].is_planned = false;
+                checkpoints[slot] = Checkpoints::default();
             }
         }
         check(&store, &texts);
     }
     assert!(n_refused > 100 && n_stopped > 100 && n_back > 10, "{n_refused} {n_stopped} {n_back}");
-    assert_eq!(n_reused > 0, finds_prefixes && !is_recurrent);
+    assert_eq!(n_reused > 0, finds_prefixes && (!is_recurrent || n_checkpoints > 0));
+    assert_eq!(n_in_part > 0, n_reused > 0);
+    assert_eq!(n_found_back > 0, n_checkpoints > 0);
     for slot in 0..N_SLOTS {
         store.truncate(slot, 0);
     }
@@ -235,21 +261,32 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool) {
 }
 
 #[test]
-fn a_text_is_found_again_by_whole_pages_until_its_pages_are_needed() {
-    let options =
-        StateOptions { n_slots: 2, n_ctx: 256, n_pages: 5, kv_type: KvType::F32, finds_prefixes: true };
+fn a_text_is_found_again_until_its_pages_are_needed() {
+    let options = StateOptions {
+        n_slots: 2,
+        n_ctx: 256,
+        n_pages: 5,
+        kv_type: KvType::F32,
+        finds_prefixes: true,
+        n_checkpoints: 0,
+    };
     let mut memory = memory(options, false);
     let mut store = carve(options, false, &mut Arena::new(&mut memory));
     let mut texts = [Vec::new(), Vec::new()];
     let tokens: Vec<u32> = (0..200).collect();
     compute(&mut store, 0, &mut texts[0], 0, &tokens).unwrap();
-    // While it is there, and when it is gone.
+    // While it is there by whole pages, and when it is gone to its end.
     assert_eq!(store.reuse(1, &tokens), 192);
     assert_eq!(store.pages(1), &store.pages(0)[..3]);
     store.truncate(0, 0);
-    assert_eq!(store.reuse(1, &tokens[..192]), 128, "the last token is left to be computed");
+    assert_eq!(store.reuse(1, &[&tokens[..], &[7]].concat()), 200);
+    assert_eq!(store.reuse(1, &tokens), 199, "the last token is left to be computed");
+    assert_eq!(store.reuse(1, &tokens[..192]), 191);
     assert_eq!(store.reuse(1, &tokens[..193]), 192);
-    assert_eq!(store.reuse(1, &[&tokens[..100], &[7; 100]].concat()), 64);
+    // What is not in common stays for others.
+    assert_eq!(store.reuse(1, &[&tokens[..100], &[7; 100]].concat()), 100);
+    assert_eq!(store.reuse(0, &tokens), 199);
+    store.truncate(0, 0);
     store.truncate(1, 0);
     assert_eq!(store.n_free_pages(), 5);
     // Three pages are taken: the two without a known text, and of the known ones the last.
@@ -265,8 +302,14 @@ fn a_text_is_found_again_by_whole_pages_until_its_pages_are_needed() {
 
 #[test]
 fn room_that_cannot_be_made_is_counted_with_the_page_to_be_copied() {
-    let options =
-        StateOptions { n_slots: 2, n_ctx: 256, n_pages: 3, kv_type: KvType::F32, finds_prefixes: false };
+    let options = StateOptions {
+        n_slots: 2,
+        n_ctx: 256,
+        n_pages: 3,
+        kv_type: KvType::F32,
+        finds_prefixes: false,
+        n_checkpoints: 0,
+    };
     let mut memory = memory(options, false);
     let mut store = carve(options, false, &mut Arena::new(&mut memory));
     let mut texts = [Vec::new(), Vec::new()];
@@ -287,8 +330,14 @@ fn room_that_cannot_be_made_is_counted_with_the_page_to_be_copied() {
 
 #[test]
 fn a_refused_batch_leaves_each_slot_where_its_positions_were_to_begin() {
-    let options =
-        StateOptions { n_slots: 3, n_ctx: 320, n_pages: 5, kv_type: KvType::F32, finds_prefixes: false };
+    let options = StateOptions {
+        n_slots: 3,
+        n_ctx: 320,
+        n_pages: 5,
+        kv_type: KvType::F32,
+        finds_prefixes: false,
+        n_checkpoints: 0,
+    };
     let mut memory = memory(options, false);
     let mut store = carve(options, false, &mut Arena::new(&mut memory));
     let mut texts = [Vec::new(), Vec::new(), Vec::new()];
@@ -308,8 +357,14 @@ fn a_refused_batch_leaves_each_slot_where_its_positions_were_to_begin() {
 
 #[test]
 fn a_refused_batch_leaves_the_checkpoints_and_the_plans_for_them() {
-    let options =
-        StateOptions { n_slots: 2, n_ctx: 256, n_pages: 3, kv_type: KvType::F32, finds_prefixes: false };
+    let options = StateOptions {
+        n_slots: 2,
+        n_ctx: 256,
+        n_pages: 3,
+        kv_type: KvType::F32,
+        finds_prefixes: false,
+        n_checkpoints: 0,
+    };
     let mut memory = memory(options, true);
     let mut store = carve(options, true, &mut Arena::new(&mut memory));
     let mut text = Vec::new();
@@ -331,8 +386,14 @@ fn a_refused_batch_leaves_the_checkpoints_and_the_plans_for_them() {
 
 #[test]
 fn a_slot_that_becomes_another_text_forgets_that_a_checkpoint_was_planned() {
-    let options =
-        StateOptions { n_slots: 2, n_ctx: 64, n_pages: 2, kv_type: KvType::F32, finds_prefixes: false };
+    let options = StateOptions {
+        n_slots: 2,
+        n_ctx: 64,
+        n_pages: 2,
+        kv_type: KvType::F32,
+        finds_prefixes: false,
+        n_checkpoints: 0,
+    };
     let mut memory = memory(options, true);
     let becomes: [fn(&mut StateStore<'_>); 3] =
         [|store| store.fork(1, 0), |store| _ = store.reuse(0, &[1, 2]), |store| _ = store.truncate(0, 0)];
@@ -341,15 +402,21 @@ fn a_slot_that_becomes_another_text_forgets_that_a_checkpoint_was_planned() {
         store.plan_checkpoint(0);
         become_another(&mut store);
         store.prepare([Room { slot: 0, first: 0, n: 2 }].into_iter()).unwrap();
-        assert!(store.recurrent(0, 1).checkpoint.is_none(), "case {index}");
+        assert!(store.recurrent(0, 1).checkpoints.next().is_none(), "case {index}");
     }
 }
 
 #[test]
 #[should_panic(expected = "slot 0 has recurrent layers")]
 fn recurrent_layers_cannot_begin_in_the_middle() {
-    let options =
-        StateOptions { n_slots: 1, n_ctx: 64, n_pages: 1, kv_type: KvType::F32, finds_prefixes: false };
+    let options = StateOptions {
+        n_slots: 1,
+        n_ctx: 64,
+        n_pages: 1,
+        kv_type: KvType::F32,
+        finds_prefixes: false,
+        n_checkpoints: 0,
+    };
     let mut memory = memory(options, true);
     let mut store = carve(options, true, &mut Arena::new(&mut memory));
     compute(&mut store, 0, &mut Vec::new(), 0, &[1; 50]).unwrap();
@@ -358,8 +425,14 @@ fn recurrent_layers_cannot_begin_in_the_middle() {
 
 #[test]
 fn texts_that_begin_alike_share_pages_though_they_were_computed_at_once() {
-    let options =
-        StateOptions { n_slots: 3, n_ctx: 256, n_pages: 8, kv_type: KvType::F32, finds_prefixes: true };
+    let options = StateOptions {
+        n_slots: 3,
+        n_ctx: 256,
+        n_pages: 8,
+        kv_type: KvType::F32,
+        finds_prefixes: true,
+        n_checkpoints: 0,
+    };
     let mut memory = memory(options, false);
     let mut store = carve(options, false, &mut Arena::new(&mut memory));
     let mut texts = [Vec::new(), Vec::new(), Vec::new()];
@@ -380,4 +453,52 @@ fn texts_that_begin_alike_share_pages_though_they_were_computed_at_once() {
     assert_eq!((store.n_free_pages(), store.reuse(0, &prompts[0])), (0, 128));
     texts[0] = alike;
     check(&store, &texts);
+}
+
+#[test]
+fn recurrent_layers_go_on_from_the_last_checkpoint_of_what_is_known() {
+    let options = StateOptions {
+        n_slots: 2,
+        n_ctx: 256,
+        n_pages: 8,
+        kv_type: KvType::F32,
+        finds_prefixes: true,
+        n_checkpoints: 6,
+    };
+    let mut memory = memory(options, true);
+    let mut store = carve(options, true, &mut Arena::new(&mut memory));
+    let mut texts = [Vec::new(), Vec::new()];
+    let tokens: Vec<u32> = (0..200).collect();
+    // Three checkpoints of a batch: after 160, 128 and 96.
+    compute(&mut store, 0, &mut texts[0], 0, &tokens[..170]).unwrap();
+    assert_eq!(store.reuse(1, &tokens[..150]), 128);
+    assert_eq!(store.reuse(1, &tokens[..127]), 96);
+    assert_eq!(store.reuse(1, &tokens[..96]), 0, "the last token is left to be computed");
+    // The page of the 160th is not whole, and held by the other slot.
+    assert_eq!(store.reuse(1, &tokens), 128);
+    texts[1] = tokens[..128].to_vec();
+    check(&store, &texts);
+    // When a text is gone, its end is found.
+    compute(&mut store, 0, &mut texts[0], 170, &tokens[170..180]).unwrap();
+    store.truncate(0, 0);
+    texts[0].clear();
+    assert_eq!(store.reuse(1, &tokens), 180);
+    texts[1] = tokens[..180].to_vec();
+    // A batch that is broken off goes back to it, and one token makes no checkpoint.
+    compute(&mut store, 1, &mut texts[1], 180, &tokens[180..181]).unwrap();
+    store.prepare([Room { slot: 1, first: 181, n: 19 }].into_iter()).unwrap();
+    assert_eq!(store.n_free_checkpoints(), 5);
+    compute_in_room(&mut store, 1, &mut texts[1], &tokens[181..199]);
+    store.abandon(1);
+    texts[1].truncate(180);
+    check(&store, &texts);
+    compute(&mut store, 1, &mut texts[1], 180, &tokens[180..]).unwrap();
+    assert_eq!(store.truncate(1, 190), 180);
+    // Without the pages a checkpoint is of no use.
+    store.truncate(1, 0);
+    for slot in 0..2 {
+        compute(&mut store, slot, &mut Vec::new(), 0, &[slot as u32 + 300; 256]).unwrap();
+    }
+    store.truncate(0, 0);
+    assert_eq!(store.reuse(0, &tokens), 0);
 }

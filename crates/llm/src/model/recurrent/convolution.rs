@@ -46,7 +46,7 @@ impl Forward<'_, '_> {
         finish: impl Fn(&mut [f32]) + Sync,
     ) {
         for span in batch.spans() {
-            let LayerMemory { history, checkpoint, .. } = store.recurrent(span.slot, batch.layer);
+            let LayerMemory { history, mut checkpoints, .. } = store.recurrent(span.slot, batch.layer);
             let inputs = Inputs { rows: &inputs.rows[span.rows(inputs.stride)], ..inputs };
             let output = &mut output[span.rows(weights.n_channels)];
             let past = &*history;
@@ -55,7 +55,7 @@ impl Forward<'_, '_> {
                 weights.of_token(token, inputs, past, output);
                 finish(output);
             });
-            if let Some(Checkpoint { after, history: saved, .. }) = checkpoint {
+            while let Some(Checkpoint { after, history: saved, .. }) = checkpoints.next() {
                 saved.copy_from_slice(history);
                 weights.advance(saved, inputs, after);
             }

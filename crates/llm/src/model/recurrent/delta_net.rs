@@ -124,11 +124,11 @@ impl Forward<'_, '_> {
             }
         };
         for span in batch.spans() {
-            let LayerMemory { state, checkpoint, .. } = store.recurrent(span.slot, batch.layer);
+            let LayerMemory { state, checkpoints, .. } = store.recurrent(span.slot, batch.layer);
             let n_tokens = span.n_tokens;
             let convolved = &convolved[span.rows(n_channels)];
             let y = &mut y[span.rows(n_value)];
-            scan_tokens(n_tokens, state, checkpoint, |state, tokens| {
+            scan_tokens(n_tokens, state, checkpoints, |state, tokens| {
                 let states = state.chunks_exact_mut(head_len_v * head_len_k);
                 let heads = states.zip(y.chunks_exact_mut(n_tokens * head_len_v)).enumerate();
                 for_each(self.compute.workers, heads, |(head, (state, y))| {

@@ -104,13 +104,13 @@ impl Forward<'_, '_> {
         self.compute.linear(&weights.w_dt, gathered, quantized, steps);
 
         for span in batch.spans() {
-            let LayerMemory { state, checkpoint, .. } = store.recurrent(span.slot, batch.layer);
+            let LayerMemory { state, checkpoints, .. } = store.recurrent(span.slot, batch.layer);
             let n_tokens = span.n_tokens;
             let projected = &projected[span.rows(2 * n_inner)];
             let (convolved, steps) = (&convolved[span.rows(n_inner)], &steps[span.rows(n_inner)]);
             let parameters = &parameters[span.rows(n_parameters)];
             let y = &mut y[span.rows(n_inner)];
-            scan_tokens(n_tokens, state, checkpoint, |state, tokens| {
+            scan_tokens(n_tokens, state, checkpoints, |state, tokens| {
                 let blocks = state.chunks_mut(CHANNELS * n_state).zip(y.chunks_mut(CHANNELS * n_tokens));
                 for_each(self.compute.workers, blocks.enumerate(), |(block, (state, y))| {
                     let n_channels = state.len() / n_state;

@@ -72,12 +72,12 @@ impl Forward<'_, '_> {
         });
 
         for span in batch.spans() {
-            let LayerMemory { state, checkpoint, .. } = store.recurrent(span.slot, batch.layer);
+            let LayerMemory { state, checkpoints, .. } = store.recurrent(span.slot, batch.layer);
             let n_tokens = span.n_tokens;
             let projected = &projected[span.rows(n_projected)];
             let convolved = &convolved[span.rows(n_channels)];
             let y = &mut y[span.rows(n_inner)];
-            scan_tokens(n_tokens, state, checkpoint, |state, tokens| {
+            scan_tokens(n_tokens, state, checkpoints, |state, tokens| {
                 let states = state.chunks_exact_mut(head_len * n_state);
                 let heads = states.zip(y.chunks_exact_mut(n_tokens * head_len)).enumerate();
                 for_each(self.compute.workers, heads, |(head, (state, y))| {

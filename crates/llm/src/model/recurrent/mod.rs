@@ -21,7 +21,7 @@ pub use short_convolution::ShortConvolution;
 use super::forward::Forward;
 use super::scratch::Workspace;
 use super::span::Batch;
-use crate::recurrent_state::Checkpoint;
+use crate::recurrent_state::{Checkpoint, Checkpoints};
 use crate::state::StateStore;
 
 /// The weights of a recurrent mixer.
@@ -59,21 +59,24 @@ impl Forward<'_, '_> {
     }
 }
 
-/// Calls `scan` with the state and a range of the tokens, in order, so that a checkpoint can be made between two of
-/// them.
+/// Calls `scan` with the state and ranges of the tokens, in order, so that checkpoints are made between them.
 fn scan_tokens(
     n_tokens: usize,
     state: &mut [f32],
-    checkpoint: Option<Checkpoint<'_>>,
+    mut checkpoints: Checkpoints<'_>,
     mut scan: impl FnMut(&mut [f32], Range<usize>),
 ) {
     let mut first = 0;
-    if let Some(Checkpoint { after, state: saved, .. }) = checkpoint {
-        scan(state, 0..after);
+    while let Some(Checkpoint { after, state: saved, .. }) = checkpoints.next() {
+        if first < after {
+            scan(state, first..after);
+        }
         saved.copy_from_slice(state);
         first = after;
     }
-    scan(state, first..n_tokens);
+    if first < n_tokens {
+        scan(state, first..n_tokens);
+    }
 }
 
 /// `ln(1 + exp(x))`, a smooth form of `max(x, 0)`.
@@ -85,7 +88,11 @@ fn softplus(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
+    use crate::arena::Arena;
+    use crate::recurrent_state::{LayerMemory, RecurrentShape, RecurrentState, SavedStates};
 
     #[test]
     fn softplus_goes_from_zero_to_the_diagonal() {
@@ -97,13 +104,23 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_stops_for_a_checkpoint_and_goes_on() {
-        let mut state = [0.0];
-        let mut saved = [9.0];
-        let checkpoint = Checkpoint { after: 2, history: &mut [], state: &mut saved };
-        scan_tokens(5, &mut state, Some(checkpoint), |state, tokens| {
+    fn a_scan_stops_for_checkpoints_and_goes_on() {
+        let shapes = [RecurrentShape { n_history: 0, n_state: 1 }];
+        let mut memory = std::vec![0; 1024];
+        let mut arena = Arena::new(&mut memory);
+        let mut store = RecurrentState::carve(shapes.into_iter(), &mut arena).unwrap();
+        let mut saved = SavedStates::carve(shapes.into_iter(), 2, &mut arena).unwrap();
+        saved.plan(0, 0, 5);
+        saved.plan(1, 0, 2);
+        store.begin_batch(0, 5);
+        let LayerMemory { state, checkpoints, .. } = store.layer(0, 0, &mut saved);
+        scan_tokens(5, state, checkpoints, |state, tokens| {
             tokens.for_each(|token| state[0] += (token + 1) as f32);
         });
-        assert_eq!((state, saved), ([15.0], [3.0]));
+        assert_eq!(state, [15.0]);
+        for (index, want) in [(1, 3.0), (0, 15.0)] {
+            saved.restore(index, &mut store);
+            assert_eq!(store.layer(0, 0, &mut saved).state, [want]);
+        }
     }
 }

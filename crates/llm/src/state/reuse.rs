@@ -1,0 +1,158 @@
+//! Beginnings of texts that were computed before.
+
+use super::prefix::{ContentId, EMPTY, NO_TOKEN};
+use super::{StateOptions, StateStore};
+use crate::kv_cache::PAGE_LEN;
+
+/// The longest known beginning of a text.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    len: usize,
+    /// The page of its last positions, if they are no whole page.
+    part: Option<u32>,
+    /// What recurrent layers keep after it.
+    checkpoint: Option<usize>,
+}
+
+impl StateStore<'_> {
+    /// Makes a slot the longest known beginning of `tokens`, without their last, and returns its length. Where layers are
+    /// recurrent, it ends where there is a checkpoint.
+    pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
+        self.truncate(slot, 0);
+        let mut known = self.known(tokens, PAGE_LEN - 1);
+        if known.part.is_some_and(|part| self.is_page_missing(tokens, known.len, part)) {
+            known = self.known(tokens, 0);
+        }
+        let Known { len, part, checkpoint } = known;
+        let n_whole = len / PAGE_LEN;
+        let mut before = EMPTY;
+        for index in 0..n_whole {
+            let of_page = &tokens[index * PAGE_LEN..][..PAGE_LEN];
+            let Some((page, content)) = self.prefixes.find(before, of_page) else {
+                unreachable!("the page was found before")
+            };
+            self.pages.hold(page);
+            self.table_mut(slot)[index] = page;
+            before = content;
+        }
+        if let Some(part) = part {
+            self.table_mut(slot)[n_whole] = self.page_of_part(part, len % PAGE_LEN);
+        }
+        if let Some(checkpoint) = checkpoint {
+            self.recurrent[slot].clear();
+            self.checkpoints.restore(checkpoint, &mut self.recurrent[slot]);
+        }
+        self.slots[slot] = [len as u32, StateOptions::pages_of(len) as u32];
+        len
+    }
+
+    /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
+    pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
+        let n_whole = self.known(tokens, PAGE_LEN - 1).len / PAGE_LEN;
+        let whole = self.known_pages(tokens).take(n_whole);
+        let n_shared = whole.filter(|&(page, _)| self.pages.n_holders(page) > 0).count();
+        StateOptions::pages_of(tokens.len()) - n_shared
+    }
+
+    /// Lets what a slot holds be found again when it is gone: the end that is no whole page, and what recurrent layers keep.
+    pub(super) fn leave(&mut self, slot: usize) {
+        let Some((before, page, n)) = self.end_of_beginning(slot, self.len(slot)) else { return };
+        if n < PAGE_LEN && self.pages.n_holders(page) == 1 {
+            self.prefixes.enter_part(page, Some(before), n);
+        }
+        let tokens = self.prefixes.noted(page, n);
+        if !tokens.contains(&NO_TOKEN) {
+            self.checkpoints.save(&self.recurrent[slot], before, tokens);
+        }
+    }
+
+    /// What the first `len` positions of a slot end with: the content of the whole pages before, the page after them, and
+    /// how many positions in that. None if they are unknown, or no positions.
+    pub(super) fn end_of_beginning(&self, slot: usize, len: usize) -> Option<(ContentId, u32, usize)> {
+        let index = len.checked_sub(1).filter(|_| self.prefixes.is_used())? / PAGE_LEN;
+        let before = match index {
+            0 => EMPTY,
+            _ => self.prefixes.content(self.table(slot)[index - 1])?,
+        };
+        Some((before, self.table(slot)[index], len - index * PAGE_LEN))
+    }
+
+    /// The last checkpoint within the first `len` positions of a slot, and how many are before it.
+    pub(super) fn checkpoint_within(&self, slot: usize, len: usize) -> Option<(usize, usize)> {
+        (0..StateOptions::pages_of(len)).rev().find_map(|index| {
+            let first = index * PAGE_LEN;
+            let end = len.min(first + PAGE_LEN);
+            let (before, page, n) = self.end_of_beginning(slot, end)?;
+            let (checkpoint, n) = self.checkpoints.longest(before, self.prefixes.noted(page, n))?;
+            Some((checkpoint, first + n))
+        })
+    }
+
+    /// The longest known beginning of `tokens` without their last, of which at most `most_part` positions are no whole page.
+    fn known(&self, tokens: &[u32], most_part: usize) -> Known {
+        let tokens = &tokens[..tokens.len().saturating_sub(1).min(self.options.n_ctx)];
+        let mut known = Known::default();
+        let mut before = EMPTY;
+        for (index, tokens) in tokens.chunks(PAGE_LEN).enumerate() {
+            let whole = match tokens.len() {
+                PAGE_LEN => self.prefixes.find(before, tokens),
+                _ => None,
+            };
+            let (page, n_common) = match whole {
+                Some((page, _)) => (page, PAGE_LEN),
+                None => match self.prefixes.find_part(before, tokens) {
+                    Some(part) => (part.page, part.n_common),
+                    None => break,
+                },
+            };
+            let (n, checkpoint) = match self.is_recurrent() {
+                false => (n_common, None),
+                true => match self.checkpoints.longest(before, &tokens[..n_common]) {
+                    Some((checkpoint, n)) => (n, Some(checkpoint)),
+                    None => (0, None),
+                },
+            };
+            if n == PAGE_LEN {
+                known = Known { len: (index + 1) * PAGE_LEN, part: None, checkpoint };
+            } else if (1..=most_part).contains(&n) {
+                known = Known { len: index * PAGE_LEN + n, part: Some(page), checkpoint };
+            }
+            let Some((_, content)) = whole else { break };
+            before = content;
+        }
+        known
+    }
+
+    /// The known whole pages that `tokens` begin with, and the numbers of their contents.
+    fn known_pages(&self, tokens: &[u32]) -> impl Iterator<Item = (u32, ContentId)> {
+        tokens.chunks_exact(PAGE_LEN).scan(EMPTY, |before, of_page| {
+            let (page, content) = self.prefixes.find(*before, of_page)?;
+            *before = content;
+            Some((page, content))
+        })
+    }
+
+    /// Whether no page is left for a copy of `part`, beside the whole pages of the first `len` tokens.
+    fn is_page_missing(&self, tokens: &[u32], len: usize, part: u32) -> bool {
+        let whole = self.known_pages(tokens).take(len / PAGE_LEN);
+        let n_taken = whole.filter(|&(page, _)| self.pages.n_holders(page) == 0).count();
+        let is_free = self.pages.n_holders(part) == 0;
+        // A free one is among those that are left.
+        !is_free && self.pages.n_free() == n_taken
+    }
+
+    /// A page of its own for a text that has the first `len` positions of `part`: that one, if it has no others and nobody
+    /// holds it, or a copy.
+    fn page_of_part(&mut self, part: u32, len: usize) -> u32 {
+        if self.pages.n_holders(part) == 0 && self.prefixes.tokens(part).len() == len {
+            self.pages.hold(part);
+            return part;
+        }
+        let page = self.take_page();
+        if page != part {
+            self.kv.copy_page(part as usize, page as usize);
+            self.prefixes.copy_tokens(part, page);
+        }
+        page
+    }
+}
