@@ -4,9 +4,12 @@ mod random;
 mod threads;
 
 use llm::parallel::{Serial, Workers};
-use llm::quant::{Activations, GgmlType, Matrix, Precision, activation_bytes, matmul, quantize};
+use llm::quant::{
+    Activations, GgmlType, Matrix, Precision, activation_bytes, matmul, matmul_each, matmul_pair, quantize,
+};
 use llm::simd::Kernels;
 use random::Random;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use threads::Threads;
 
 const TYPES: &[GgmlType] = {
@@ -127,6 +130,56 @@ fn workers_change_nothing() {
             let alone = product(kernels, &Serial, &w, &x, Precision::Quantized);
             let together = product(kernels, &Threads(4), &w, &x, Precision::Quantized);
             assert_eq!(alone, together, "{kernels:?} {ty}");
+        }
+    }
+}
+
+#[test]
+fn several_products_at_once_are_those_one_by_one() {
+    use GgmlType::*;
+    let mut random = Random(7);
+    let cols = 512;
+    // Types whose activations are rounded alike, and types that have them rounded differently or not at all.
+    for types in [[Q4_0, Q8_0, Q4_1], [Q4_K, Q6_K, Q4_K], [Q4_0, Q4_K, F16], [F32, Q8_0, F32]] {
+        for n_tokens in [1, 5, 70] {
+            let rows = [200, 48, 200];
+            let bytes = [0, 1, 2].map(|i| {
+                let mut bytes = vec![0; rows[i] * types[i].row_bytes(cols).unwrap()];
+                quantize(types[i], &random.normals(rows[i] * cols), &mut bytes);
+                bytes
+            });
+            let w = [0, 1, 2].map(|i| Matrix::new(types[i], rows[i], cols, &bytes[i]).unwrap());
+            let x = random.normals(n_tokens * cols);
+            for (kernels, precision) in Kernels::available()
+                .map(|kernels| (kernels, Precision::Quantized))
+                .chain([(Kernels::detect(), Precision::Exact)])
+            {
+                let want = w.each_ref().map(|w| product(kernels, &Serial, w, &x, precision));
+                for workers in [&Serial as &dyn Workers, &Threads] {
+                    let mut scratch = vec![0; activation_bytes(cols, n_tokens)];
+                    let mut input = Activations::new(&x, cols, &mut scratch, precision);
+                    let mut out = rows.map(|rows| vec![f32::NAN; n_tokens * rows]);
+                    let outputs = out.each_mut().map(Vec::as_mut_slice);
+                    let finished = [0, 1, 2].map(|_| AtomicUsize::new(0));
+                    matmul_each(kernels, workers, w.each_ref(), &mut input, outputs, &|number, tile| {
+                        let n_outputs = tile.rows().len() * tile.tokens().len();
+                        finished[number].fetch_add(n_outputs, Ordering::Relaxed);
+                    });
+                    assert_eq!(out, want, "{kernels:?} {types:?}");
+                    assert_eq!(finished.map(AtomicUsize::into_inner), rows.map(|rows| n_tokens * rows));
+
+                    let [mut first, mut second] = [0, 2].map(|_| vec![f32::NAN; n_tokens * rows[0]]);
+                    let pair = [&w[0], &w[2]];
+                    matmul_pair(kernels, workers, pair, &mut input, [&mut first, &mut second], &|tiles| {
+                        let [first, second] = tiles;
+                        assert_eq!((first.rows(), first.tokens()), (second.rows(), second.tokens()));
+                        for token in 0..first.tokens().len() {
+                            first.token(token).swap_with_slice(second.token(token));
+                        }
+                    });
+                    assert_eq!([&second, &first], [&want[0], &want[2]], "{kernels:?} {types:?}");
+                }
+            }
         }
     }
 }

@@ -9,8 +9,8 @@
 use core::ops::Range;
 
 use crate::parallel::{self, Workers};
-use crate::quant::{Activations, Precision, matmul, matmul_then};
-use crate::simd::Kernels;
+use crate::quant::{Activations, Precision, matmul, matmul_each, matmul_pair, matmul_then};
+use crate::simd::{Kernels, tiles::Tile};
 
 mod attention;
 mod linear;
@@ -60,17 +60,62 @@ impl Compute<'_> {
         finish: impl Fn(&mut [f32], Range<usize>, usize) + Sync,
     ) {
         matmul_then(self.kernels, self.workers, &linear.weight, input, output, &|tile| {
+            self.finish_linear(linear, tile);
             for (index, token) in tile.tokens().enumerate() {
-                let (rows, outputs) = (tile.rows(), tile.token(index));
-                if let Some(scale) = linear.scale {
-                    self.kernels.scale(outputs, scale);
-                }
-                if let Some(bias) = linear.bias {
-                    self.kernels.add(outputs, &bias[rows.clone()]);
-                }
-                finish(outputs, rows, token);
+                let rows = tile.rows();
+                finish(tile.token(index), rows, token);
             }
         });
+    }
+
+    /// As [`linear_of`](Self::linear_of) of several at once, for which the cores meet once.
+    pub fn linear_each<const N: usize>(
+        &self,
+        linears: [&Linear<'_>; N],
+        input: &mut Activations<'_>,
+        outputs: [&mut [f32]; N],
+    ) {
+        let weights = linears.map(|linear| &linear.weight);
+        matmul_each(self.kernels, self.workers, weights, input, outputs, &|number, tile| {
+            self.finish_linear(linears[number], tile);
+        });
+    }
+
+    /// As [`linear_of`](Self::linear_of) of two of the same shape, and calls `finish` with some outputs of a token of
+    /// either, on the core that has computed them.
+    pub fn linear_pair(
+        &self,
+        linears: [&Linear<'_>; 2],
+        input: &mut Activations<'_>,
+        outputs: [&mut [f32]; 2],
+        finish: impl Fn([&mut [f32]; 2]) + Sync,
+    ) {
+        let weights = linears.map(|linear| &linear.weight);
+        matmul_pair(self.kernels, self.workers, weights, input, outputs, &|tiles| {
+            let [first, second] = tiles;
+            self.finish_linear(linears[0], first);
+            self.finish_linear(linears[1], second);
+            for token in 0..first.tokens().len() {
+                finish([first.token(token), second.token(token)]);
+            }
+        });
+    }
+
+    /// What makes a product with the matrix the output.
+    fn finish_linear(&self, linear: &Linear<'_>, tile: &mut Tile<'_>) {
+        if linear.scale.is_none() && linear.bias.is_none() {
+            return;
+        }
+        for token in 0..tile.tokens().len() {
+            let rows = tile.rows();
+            let outputs = tile.token(token);
+            if let Some(scale) = linear.scale {
+                self.kernels.scale(outputs, scale);
+            }
+            if let Some(bias) = linear.bias {
+                self.kernels.add(outputs, &bias[rows]);
+            }
+        }
     }
 
     /// Normalises each row of `width` elements of `x` into `output`; without a normalisation, copies.

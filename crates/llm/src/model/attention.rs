@@ -38,15 +38,20 @@ impl Forward<'_, '_> {
             for (q, both) in q.chunks_exact_mut(head_len_k).zip(q_and_gate.chunks_exact(2 * head_len_k)) {
                 q.copy_from_slice(&both[..head_len_k]);
             }
-        } else {
-            self.compute.linear_of(&weights.wq, &mut input, q);
         }
-        if let Some(wk) = &weights.wk {
-            self.compute.linear_of(wk, &mut input, k);
-            match &weights.wv {
-                Some(wv) => self.compute.linear_of(wv, &mut input, v),
-                None => v.copy_from_slice(k),
+        let compute = self.compute;
+        match (layer.is_gated, &weights.wk, &weights.wv) {
+            (false, Some(wk), Some(wv)) => {
+                compute.linear_each([&weights.wq, wk, wv], &mut input, [&mut *q, k, v]);
             }
+            (false, Some(wk), None) => compute.linear_each([&weights.wq, wk], &mut input, [&mut *q, k]),
+            (false, None, _) => compute.linear_of(&weights.wq, &mut input, q),
+            (true, Some(wk), Some(wv)) => compute.linear_each([wk, wv], &mut input, [&mut *k, v]),
+            (true, Some(wk), None) => compute.linear_of(wk, &mut input, k),
+            (true, None, _) => {}
+        }
+        if weights.wk.is_some() && weights.wv.is_none() {
+            v.copy_from_slice(k);
         }
         if let Some(clamp) = config.clamp_kqv {
             [&mut *q, k, v].into_iter().flatten().for_each(|x| *x = x.clamp(-clamp, clamp));

@@ -31,9 +31,9 @@ impl Forward<'_, '_> {
                 }),
                 Some(weight) if rows_at_once == n_ff => {
                     let gate = &mut gate[..n_tokens * n_ff];
-                    self.compute.linear_of(weight, &mut input, gate);
-                    self.compute.linear_then(&weights.up, &mut input, up, |up, rows, token| {
-                        activation.apply_gated(self.compute.kernels, &gate[token * n_ff..][rows], up);
+                    let linears = [weight, &weights.up];
+                    self.compute.linear_pair(linears, &mut input, [gate, up], |[gate, up]| {
+                        activation.apply_gated(self.compute.kernels, gate, up);
                     });
                 }
                 Some(weight) => {

@@ -3,8 +3,9 @@
 use super::{Activations, Matrix, Precision};
 use crate::parallel::{Serial, Workers};
 use crate::simd::{
-    Kernels,
-    tiles::{Tile, for_each_tile},
+    Kernels, Q8, Q8Format,
+    table::{FloatTileFn, PackedTileFn, TileFn},
+    tiles::{Output, Tile, TileSize, for_each_pair, for_each_tile},
 };
 
 /// Products below this many multiplications stay on the calling core: waking the others would
@@ -57,64 +58,200 @@ pub fn matmul_then(
     out: &mut [f32],
     finish: &(dyn Fn(&mut Tile<'_>) + Sync),
 ) {
-    assert_eq!(w.n_cols(), x.cols());
-    assert_eq!(out.len(), x.n_tokens() * w.n_rows());
-    assert!(w.packing().is_none_or(|packing| kernels.packing() == Some(packing)), "packed for another set");
-    let macs = w.n_rows() * w.n_cols() * x.n_tokens();
-    let workers = if macs < SERIAL_MACS { &Serial } else { workers };
-    let tile_rows = tile_rows(w, x.n_tokens(), workers.count());
+    matmul_each(kernels, workers, [w], x, [out], &|_, tile| finish(tile));
+}
 
-    if x.precision() == Precision::Quantized
-        && w.packing().is_some()
-        && let Some((format, tile_fn)) = kernels.packed_product(w.ty())
-    {
-        let x = x.rounded(kernels, workers, format);
-        for_each_tile(workers, out, w.n_rows(), tile_rows, PACKED_TILE_TOKENS, &|mut tile| {
-            let w = w.rows(tile.rows());
-            tile_fn(w.data(), w.skipped_rows(), x.tokens(tile.tokens()), &mut tile);
-            finish(&mut tile);
-        });
-        return;
-    }
-    if x.precision() == Precision::Quantized
-        && let Some((format, tile_fn)) = kernels.integer_product(w.ty())
-    {
-        let x = x.rounded(kernels, workers, format);
-        for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
-            tile_fn(w.rows(tile.rows()).data(), x.tokens(tile.tokens()), &mut tile);
-            finish(&mut tile);
-        });
-        return;
-    }
-    let (cols, x) = (x.cols(), x.x());
-    let tile_fn = kernels.float_product(w.ty());
-    for_each_tile(workers, out, w.n_rows(), tile_rows, TILE_TOKENS, &|mut tile| {
-        let tokens = tile.tokens();
-        let x = &x[tokens.start * cols..tokens.end * cols];
-        let w = w.rows(tile.rows());
-        match tile_fn {
-            Some(tile_fn) => tile_fn(w.data(), x, cols, &mut tile),
-            None => dequantized_product(kernels, &w, x, &mut tile),
+/// As [`matmul_then`] for several matrices, which the cores share in one go where that can be: they come and part
+/// once for all. `finish` is told the number of the matrix, too.
+///
+/// # Panics
+///
+/// As [`matmul`].
+pub fn matmul_each<const N: usize>(
+    kernels: &Kernels,
+    workers: &dyn Workers,
+    w: [&Matrix<'_>; N],
+    x: &mut Activations<'_>,
+    outputs: [&mut [f32]; N],
+    finish: &(dyn Fn(usize, &mut Tile<'_>) + Sync),
+) {
+    let loops = w.map(|w| Loop::of(kernels, w, x.precision()));
+    let Some(format) = common_format(&loops) else {
+        for (number, (w, out)) in w.into_iter().zip(outputs).enumerate() {
+            matmul_each(kernels, workers, [w], x, [out], &|_, tile| finish(number, tile));
         }
-        finish(&mut tile);
+        return;
+    };
+    let workers = workers_for(&w, x, workers);
+    let n_rows = w.iter().map(|w| w.n_rows()).sum();
+    let size = tile_size(&loops, &w, n_rows, x.n_tokens(), workers.count());
+    let mut number = 0;
+    let outputs = outputs.map(|out| {
+        check(kernels, w[number], x, out);
+        number += 1;
+        Output { out, n_rows: w[number - 1].n_rows() }
+    });
+    let input = Input::new(kernels, workers, x, format);
+    for_each_tile(workers, outputs, size, &|number, mut tile| {
+        input.multiply(&loops[number], w[number], &mut tile);
+        finish(number, &mut tile);
     });
 }
 
-/// Rows in a tile, a multiple of the rows that the kernels take at once.
-fn tile_rows(w: &Matrix<'_>, n_tokens: usize, n_workers: usize) -> usize {
-    let at_once = w.packing().map_or(4, |packing| packing.rows);
+/// As [`matmul_each`] for two matrices of the same shape, and calls `finish` with both tiles of the same place.
+///
+/// # Panics
+///
+/// As [`matmul`], or if the shapes differ.
+pub fn matmul_pair(
+    kernels: &Kernels,
+    workers: &dyn Workers,
+    w: [&Matrix<'_>; 2],
+    x: &mut Activations<'_>,
+    outputs: [&mut [f32]; 2],
+    finish: &(dyn Fn(&mut [Tile<'_>; 2]) + Sync),
+) {
+    assert_eq!(w[0].n_rows(), w[1].n_rows());
+    let loops = w.map(|w| Loop::of(kernels, w, x.precision()));
+    let workers = workers_for(&w, x, workers);
+    let n_rows = w[0].n_rows();
+    let size = tile_size(&loops, &w, n_rows, x.n_tokens(), workers.count());
+    let [first, second] = outputs;
+    check(kernels, w[0], x, first);
+    check(kernels, w[1], x, second);
+    let format = common_format(&loops);
+    if format.is_none() {
+        // The activations are there in one format at a time.
+        matmul(kernels, workers, w[0], x, first);
+    }
+    let input = Input::new(kernels, workers, x, format.unwrap_or(loops[1].format()));
+    let outputs = [first, second].map(|out| Output { out, n_rows });
+    for_each_pair(workers, outputs, size, &|mut tiles| {
+        if format.is_some() {
+            input.multiply(&loops[0], w[0], &mut tiles[0]);
+        }
+        input.multiply(&loops[1], w[1], &mut tiles[1]);
+        finish(&mut tiles);
+    });
+}
+
+fn check(kernels: &Kernels, w: &Matrix<'_>, x: &Activations<'_>, out: &[f32]) {
+    assert_eq!(w.n_cols(), x.cols());
+    assert_eq!(out.len(), x.n_tokens() * w.n_rows());
+    assert!(w.packing().is_none_or(|packing| kernels.packing() == Some(packing)), "packed for another set");
+}
+
+/// The loop that multiplies a matrix.
+#[derive(Clone, Copy)]
+enum Loop {
+    /// Packed weights with rounded activations.
+    Packed(Q8Format, PackedTileFn),
+    /// Weights as a file has them, with rounded activations.
+    Integer(Q8Format, TileFn),
+    /// Floats with floats.
+    Float(FloatTileFn),
+    /// Weights made floats first.
+    Dequantized,
+}
+
+impl Loop {
+    fn of(kernels: &Kernels, w: &Matrix<'_>, precision: Precision) -> Self {
+        if precision == Precision::Quantized {
+            if w.packing().is_some()
+                && let Some((format, tile_fn)) = kernels.packed_product(w.ty())
+            {
+                return Self::Packed(format, tile_fn);
+            }
+            if let Some((format, tile_fn)) = kernels.integer_product(w.ty()) {
+                return Self::Integer(format, tile_fn);
+            }
+        }
+        kernels.float_product(w.ty()).map_or(Self::Dequantized, Self::Float)
+    }
+
+    /// How activations are to be rounded, if they are.
+    fn format(&self) -> Option<Q8Format> {
+        match *self {
+            Self::Packed(format, _) | Self::Integer(format, _) => Some(format),
+            Self::Float(_) | Self::Dequantized => None,
+        }
+    }
+}
+
+/// The format of rounded activations that all loops take, if any does: `None` if they take several.
+fn common_format(loops: &[Loop]) -> Option<Option<Q8Format>> {
+    let mut formats = loops.iter().filter_map(Loop::format);
+    let first = formats.next();
+    formats.all(|format| Some(format) == first).then_some(first)
+}
+
+/// The calling core alone, if the others would take longer to wake up.
+fn workers_for<'w>(w: &[&Matrix<'_>], x: &Activations<'_>, workers: &'w dyn Workers) -> &'w dyn Workers {
+    let macs: usize = w.iter().map(|w| w.n_rows() * w.n_cols() * x.n_tokens()).sum();
+    if macs < SERIAL_MACS { &Serial } else { workers }
+}
+
+/// Activations as the loops take them.
+struct Input<'a> {
+    kernels: &'a Kernels,
+    x: &'a [f32],
+    cols: usize,
+    rounded: Option<Q8<'a>>,
+}
+
+impl<'a> Input<'a> {
+    fn new(
+        kernels: &'a Kernels,
+        workers: &dyn Workers,
+        x: &'a mut Activations<'_>,
+        format: Option<Q8Format>,
+    ) -> Self {
+        let (cols, floats) = (x.cols(), x.x());
+        Self { kernels, x: floats, cols, rounded: format.map(|format| x.rounded(kernels, workers, format)) }
+    }
+
+    /// Computes a tile of the product with `w`.
+    fn multiply(&self, by: &Loop, w: &Matrix<'_>, tile: &mut Tile<'_>) {
+        let (w, tokens) = (w.rows(tile.rows()), tile.tokens());
+        let floats = &self.x[tokens.start * self.cols..tokens.end * self.cols];
+        match (by, self.rounded) {
+            (Loop::Packed(_, tile_fn), Some(x)) => {
+                tile_fn(w.data(), w.skipped_rows(), x.tokens(tokens), tile);
+            }
+            (Loop::Integer(_, tile_fn), Some(x)) => tile_fn(w.data(), x.tokens(tokens), tile),
+            (Loop::Float(tile_fn), _) => tile_fn(w.data(), floats, self.cols, tile),
+            (Loop::Dequantized, _) => dequantized_product(self.kernels, &w, floats, tile),
+            (Loop::Packed(..) | Loop::Integer(..), None) => unreachable!("the activations have been rounded"),
+        }
+    }
+}
+
+/// The size of tiles of products with these matrices, `n_rows` in all that are divided: their rows a multiple of
+/// those that the kernels take at once.
+fn tile_size(
+    loops: &[Loop],
+    w: &[&Matrix<'_>],
+    n_rows: usize,
+    n_tokens: usize,
+    n_workers: usize,
+) -> TileSize {
+    let at_once = w.iter().map(|w| w.packing().map_or(4, |packing| packing.rows)).max().unwrap_or(1);
     // The rows of a tile are read once by a single token, and once or packed a few at a time by many.
-    let most = match n_tokens {
+    let most = |w: &&Matrix<'_>| match n_tokens {
         1 => usize::MAX,
         _ if w.packing().is_some() => PACKED_TILE_ROWS,
         _ => TILE_BYTES / w.row_bytes(),
     };
     let by_share = match n_workers {
-        1 => w.n_rows(),
-        _ => w.n_rows() / (n_workers * TILES_PER_WORKER),
+        1 => n_rows,
+        _ => n_rows / (n_workers * TILES_PER_WORKER),
     };
-    // Pairs of groups share activations.
-    most.min(by_share).max(1).next_multiple_of(2 * at_once)
+    let is_packed = loops.iter().all(|by| matches!(by, Loop::Packed(..)));
+    TileSize {
+        // Pairs of groups share activations.
+        rows: w.iter().map(most).fold(by_share, usize::min).max(1).next_multiple_of(2 * at_once),
+        tokens: if is_packed { PACKED_TILE_TOKENS } else { TILE_TOKENS },
+    }
 }
 
 /// Dequantises each row piece by piece and multiplies it with the f32 vectors.

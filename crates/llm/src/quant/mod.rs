@@ -18,7 +18,7 @@ mod quantize_k;
 pub use crate::blocks::{GgmlType, Packing};
 pub use activations::{Activations, Precision, activation_bytes};
 pub use dequantize::{dequantize, is_supported};
-pub use matmul::{matmul, matmul_then};
+pub use matmul::{matmul, matmul_each, matmul_pair, matmul_then};
 pub use matrix::{Matrix, MatrixError};
 pub use packer::{PackError, Packer, Span};
 pub use quantize::{can_quantize, quantize};

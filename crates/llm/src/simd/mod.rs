@@ -38,7 +38,7 @@ mod q8;
 mod recurrence;
 pub mod scalar;
 mod single_attention;
-mod table;
+pub(crate) mod table;
 pub mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;

@@ -43,63 +43,117 @@ impl Tile<'_> {
     /// If the tile has no such token.
     pub fn token(&mut self, token: usize) -> &mut [f32] {
         assert!(token < self.tokens.len());
-        // SAFETY: `for_each_tile` made the tile inside a slice that it holds exclusively and gave
-        // no other tile these elements; the assertion keeps the access inside the rectangle.
+        // SAFETY: `Grid` made the tile inside a slice that it holds exclusively and gave no other tile these
+        // elements; the assertion keeps the access inside the rectangle.
         unsafe { core::slice::from_raw_parts_mut(self.origin.add(token * self.stride), self.rows.len()) }
     }
 }
 
-/// A pointer that the workers share.
-struct Shared(*mut f32);
+/// A token-major matrix `[n_tokens × n_rows]` that is to be cut into tiles.
+pub struct Output<'a> {
+    /// The elements.
+    pub out: &'a mut [f32],
+    /// Elements of a token.
+    pub n_rows: usize,
+}
 
-// SAFETY: `for_each_tile` gives each worker other elements than every other worker, so sharing the
-// pointer shares no element, and f32 may be sent between threads.
-unsafe impl Sync for Shared {}
+/// How large tiles are at most.
+#[derive(Debug, Clone, Copy)]
+pub struct TileSize {
+    /// Rows.
+    pub rows: usize,
+    /// Tokens.
+    pub tokens: usize,
+}
 
-impl Shared {
-    /// The pointer. A method, so that closures capture the wrapper and not the bare pointer in it.
-    fn get(&self) -> *mut f32 {
-        self.0
+/// An [`Output`] cut into tiles, as the workers share it.
+struct Grid<'a> {
+    origin: *mut f32,
+    n_rows: usize,
+    n_tokens: usize,
+    size: TileSize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: each tile is handed to one worker alone, and those of different numbers share no element; f32 may be sent
+// between threads.
+unsafe impl Sync for Grid<'_> {}
+
+impl<'a> Grid<'a> {
+    fn new(output: Output<'a>, size: TileSize) -> Self {
+        let Output { out, n_rows } = output;
+        assert!(out.len().is_multiple_of(n_rows));
+        Self { origin: out.as_mut_ptr(), n_rows, n_tokens: out.len() / n_rows, size, owner: PhantomData }
+    }
+
+    fn n_tiles(&self) -> usize {
+        self.n_rows.div_ceil(self.size.rows) * self.n_tokens.div_ceil(self.size.tokens)
+    }
+
+    /// The tile of this number: those of the same rows follow each other, so that the weights of these rows stay in
+    /// cache.
+    ///
+    /// # Safety
+    ///
+    /// Each tile is to be taken once.
+    unsafe fn tile(&self, index: usize) -> Tile<'_> {
+        assert!(index < self.n_tiles());
+        let token_tiles = self.n_tokens.div_ceil(self.size.tokens);
+        let first_row = index / token_tiles * self.size.rows;
+        let first_token = index % token_tiles * self.size.tokens;
+        Tile {
+            // SAFETY: first_token < n_tokens and first_row < n_rows, hence within the output.
+            origin: unsafe { self.origin.add(first_token * self.n_rows + first_row) },
+            stride: self.n_rows,
+            rows: first_row..self.n_rows.min(first_row + self.size.rows),
+            tokens: first_token..self.n_tokens.min(first_token + self.size.tokens),
+            owner: PhantomData,
+        }
     }
 }
 
-/// Cuts `out` (`[n_tokens × n_rows]`, token-major) into tiles of at most `tile_rows` × `tile_tokens`
-/// and calls `job` once with each, on whichever worker claims it.
-///
-/// Tiles of the same rows follow each other, so that the weights of those rows stay in cache.
+/// Cuts each of `outputs` into tiles and calls `job` once with each tile and the number of its output, on whichever
+/// worker claims it.
 ///
 /// # Panics
 ///
-/// If a tile size is 0 or `out` is no whole number of rows.
-pub fn for_each_tile(
+/// If a tile size is 0 or an output is no whole number of rows.
+pub fn for_each_tile<const N: usize>(
     workers: &dyn Workers,
-    out: &mut [f32],
-    n_rows: usize,
-    tile_rows: usize,
-    tile_tokens: usize,
-    job: &(dyn Fn(Tile<'_>) + Sync),
+    outputs: [Output<'_>; N],
+    size: TileSize,
+    job: &(dyn Fn(usize, Tile<'_>) + Sync),
 ) {
-    if out.is_empty() {
-        return;
-    }
-    assert!(out.len().is_multiple_of(n_rows));
-    let n_tokens = out.len() / n_rows;
-    let token_tiles = n_tokens.div_ceil(tile_tokens);
-    let n_tiles = n_rows.div_ceil(tile_rows) * token_tiles;
-    let base = Shared(out.as_mut_ptr());
-    claim_each(workers, n_tiles, &|index| {
-        let first_row = index / token_tiles * tile_rows;
-        let first_token = index % token_tiles * tile_tokens;
-        let rows = first_row..n_rows.min(first_row + tile_rows);
-        let tokens = first_token..n_tokens.min(first_token + tile_tokens);
-        job(Tile {
-            // SAFETY: first_token < n_tokens and first_row < n_rows, hence within `out`.
-            origin: unsafe { base.get().add(first_token * n_rows + first_row) },
-            stride: n_rows,
-            rows,
-            tokens,
-            owner: PhantomData,
-        });
+    let grids = outputs.map(|output| Grid::new(output, size));
+    claim_each(workers, grids.iter().map(Grid::n_tiles).sum(), &|mut index| {
+        for (number, grid) in grids.iter().enumerate() {
+            match index.checked_sub(grid.n_tiles()) {
+                Some(behind) => index = behind,
+                // SAFETY: `claim_each` gives each index once.
+                None => return job(number, unsafe { grid.tile(index) }),
+            }
+        }
+    });
+}
+
+/// Cuts two outputs of the same shape into tiles and calls `job` once with each pair of tiles in the same place, on
+/// whichever worker claims them.
+///
+/// # Panics
+///
+/// As [`for_each_tile`], or if the shapes differ.
+pub fn for_each_pair(
+    workers: &dyn Workers,
+    outputs: [Output<'_>; 2],
+    size: TileSize,
+    job: &(dyn Fn([Tile<'_>; 2]) + Sync),
+) {
+    assert_eq!(outputs[0].n_rows, outputs[1].n_rows);
+    assert_eq!(outputs[0].out.len(), outputs[1].out.len());
+    let grids = outputs.map(|output| Grid::new(output, size));
+    claim_each(workers, grids[0].n_tiles(), &|index| {
+        // SAFETY: `claim_each` gives each index once.
+        job([0, 1].map(|number| unsafe { grids[number].tile(index) }));
     });
 }
 
