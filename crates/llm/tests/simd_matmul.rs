@@ -155,7 +155,7 @@ fn several_products_at_once_are_those_one_by_one() {
                 .chain([(Kernels::detect(), Precision::Exact)])
             {
                 let want = w.each_ref().map(|w| product(kernels, &Serial, w, &x, precision));
-                for workers in [&Serial as &dyn Workers, &Threads] {
+                for workers in [&Serial as &dyn Workers, &Threads(4)] {
                     let mut scratch = vec![0; activation_bytes(cols, n_tokens)];
                     let mut input = Activations::new(&x, cols, &mut scratch, precision);
                     let mut out = rows.map(|rows| vec![f32::NAN; n_tokens * rows]);

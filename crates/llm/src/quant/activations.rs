@@ -44,11 +44,9 @@ impl<'s> Activations<'s> {
     ///
     /// # Panics
     ///
-    /// If `x` is no whole number of vectors or the scratch is too small.
+    /// If `x` is no whole number of vectors. If the scratch is too small, the first product that needs it panics.
     pub fn new(x: &'s [f32], cols: usize, scratch: &'s mut [u8], precision: Precision) -> Self {
         assert!(x.len().is_multiple_of(cols), "{} values, {cols} a token", x.len());
-        let needed = activation_bytes(cols, x.len() / cols);
-        assert!(scratch.len() >= needed, "{} of {needed} bytes", scratch.len());
         Self { x, cols, scratch, rounded: None, precision }
     }
 
@@ -76,7 +74,7 @@ impl<'s> Activations<'s> {
     pub(super) fn rounded(&mut self, kernels: &Kernels, workers: &dyn Workers, format: Q8Format) -> Q8<'_> {
         let mut arena = Arena::new(self.scratch);
         let (quants, scales, sums) = carve(&mut arena, self.x.len(), format)
-            .unwrap_or_else(|error| unreachable!("`new` saw enough scratch: {error}"));
+            .unwrap_or_else(|error| panic!("scratch for rounded vectors: {error}"));
         if self.rounded != Some(format) {
             let vectors = self.x.chunks_exact(self.cols);
             let quants = quants.chunks_exact_mut(self.cols);

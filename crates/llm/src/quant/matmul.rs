@@ -1,5 +1,7 @@
 //! Matrix products: which loop multiplies which type, and how the result is divided among cores.
 
+use core::ops::Range;
+
 use super::{Activations, Matrix, Precision};
 use crate::parallel::{Serial, Workers};
 use crate::simd::{
@@ -126,12 +128,12 @@ pub fn matmul_pair(
     }
     let input = Input::new(kernels, workers, x, format.unwrap_or(loops[1].format()));
     let outputs = [first, second].map(|out| Output { out, n_rows });
-    for_each_pair(workers, outputs, size, &|mut tiles| {
+    for_each_pair(workers, outputs, size, &|tiles| {
         if format.is_some() {
             input.multiply(&loops[0], w[0], &mut tiles[0]);
         }
         input.multiply(&loops[1], w[1], &mut tiles[1]);
-        finish(&mut tiles);
+        finish(tiles);
     });
 }
 
@@ -213,14 +215,14 @@ impl<'a> Input<'a> {
     /// Computes a tile of the product with `w`.
     fn multiply(&self, by: &Loop, w: &Matrix<'_>, tile: &mut Tile<'_>) {
         let (w, tokens) = (w.rows(tile.rows()), tile.tokens());
-        let floats = &self.x[tokens.start * self.cols..tokens.end * self.cols];
-        match (by, self.rounded) {
+        let floats = |tokens: Range<usize>| &self.x[tokens.start * self.cols..tokens.end * self.cols];
+        match (by, &self.rounded) {
             (Loop::Packed(_, tile_fn), Some(x)) => {
                 tile_fn(w.data(), w.skipped_rows(), x.tokens(tokens), tile);
             }
             (Loop::Integer(_, tile_fn), Some(x)) => tile_fn(w.data(), x.tokens(tokens), tile),
-            (Loop::Float(tile_fn), _) => tile_fn(w.data(), floats, self.cols, tile),
-            (Loop::Dequantized, _) => dequantized_product(self.kernels, &w, floats, tile),
+            (Loop::Float(tile_fn), _) => tile_fn(w.data(), floats(tokens), self.cols, tile),
+            (Loop::Dequantized, _) => dequantized_product(self.kernels, &w, floats(tokens), tile),
             (Loop::Packed(..) | Loop::Integer(..), None) => unreachable!("the activations have been rounded"),
         }
     }

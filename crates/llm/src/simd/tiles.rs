@@ -146,14 +146,15 @@ pub fn for_each_pair(
     workers: &dyn Workers,
     outputs: [Output<'_>; 2],
     size: TileSize,
-    job: &(dyn Fn([Tile<'_>; 2]) + Sync),
+    job: &(dyn Fn(&mut [Tile<'_>; 2]) + Sync),
 ) {
     assert_eq!(outputs[0].n_rows, outputs[1].n_rows);
     assert_eq!(outputs[0].out.len(), outputs[1].out.len());
     let grids = outputs.map(|output| Grid::new(output, size));
     claim_each(workers, grids[0].n_tiles(), &|index| {
         // SAFETY: `claim_each` gives each index once.
-        job([0, 1].map(|number| unsafe { grids[number].tile(index) }));
+        let mut tiles = unsafe { [grids[0].tile(index), grids[1].tile(index)] };
+        job(&mut tiles);
     });
 }
 

@@ -197,7 +197,7 @@ impl<W: Weights32> Rows8 for Mla32<W> {
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
+    unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
         let mut not_finite = [false; T];
         // SAFETY: within the arrays of the tokens, or at their ends.
@@ -279,7 +279,7 @@ impl<W: Weights256> Rows8 for Mla256<W> {
 
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
+    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
         for block in 0..n_blocks {
             // SAFETY: the loops visit each block of the rows and of the tokens; the strides between

@@ -88,14 +88,14 @@ fn few<R: Rows8, const MOST: usize>(
     let group_bytes = n_blocks * R::BYTES;
     assert_eq!(w.len(), (skipped_rows + out.rows().len()).div_ceil(ROWS) * group_bytes);
     let mut pairs = 0;
-    if n_tokens == done + 1 {
+    if n_tokens == done + 1 && skipped_rows == 0 {
         let x = x.tokens(done..n_tokens);
-        for w in w.chunks_exact(2 * group_bytes) {
+        let (outputs, _) = out.token(done).as_chunks_mut::<{ 2 * ROWS }>();
+        for (w, out) in w.chunks_exact(2 * group_bytes).zip(outputs) {
             // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` a token; for the feature see above.
-            let sums = unsafe { R::one_token([w.as_ptr(), w[group_bytes..].as_ptr()], n_blocks, x) };
-            for (i, sums) in sums.into_iter().enumerate() {
-                store(Place { group: 2 * pairs + i, skipped_rows, token: done }, sums, out);
-            }
+            let sums = unsafe { R::one_token([w.as_ptr(), w[group_bytes..].as_ptr()], n_blocks, &x) };
+            let (outputs, _) = out.as_chunks_mut();
+            outputs.iter_mut().zip(sums).for_each(|(out, sums)| store_f32x8(out, sums));
             pairs += 1;
         }
     }
@@ -139,7 +139,7 @@ unsafe fn some_tokens<R: Rows8, const T: usize>(
     out: &mut Tile<'_>,
 ) -> usize {
     // SAFETY: the caller vouches for rows, tokens and the feature.
-    let sums = unsafe { R::product::<T>(w.as_ptr(), n_blocks, x.tokens(place.token..place.token + T)) };
+    let sums = unsafe { R::product::<T>(w.as_ptr(), n_blocks, &x.tokens(place.token..place.token + T)) };
     for (t, sums) in sums.into_iter().enumerate() {
         store(Place { token: place.token + t, ..place }, sums, out);
     }
@@ -171,7 +171,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
-    unsafe fn one_token(mut w: [*const u8; 2], n_blocks: usize, x: Q8<'_>) -> [Sums; 2] {
+    unsafe fn one_token(mut w: [*const u8; 2], n_blocks: usize, x: &Q8<'_>) -> [Sums; 2] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; 2];
         let mut quants = x.quants.as_ptr().cast::<u8>();
         let mut scales = x.scales.as_ptr();
@@ -190,7 +190,7 @@ impl<W: Weights32> Rows8 for Of32<W> {
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
-    unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
+    unsafe fn product<const T: usize>(mut w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
         // SAFETY: within the arrays of the tokens, or at their ends.
         let (mut quants, mut scales, mut x_sums): ([_; T], [_; T], [_; T]) = unsafe {

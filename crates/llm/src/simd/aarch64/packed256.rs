@@ -68,7 +68,7 @@ impl<W: Weights256> Rows8 for Of256<W> {
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
-    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T] {
+    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T] {
         let mut sums = [[vdupq_n_f32(0.0); 2]; T];
         for block in 0..n_blocks {
             for (t, sums) in sums.iter_mut().enumerate() {

@@ -26,7 +26,7 @@ pub trait Rows8 {
     ///
     /// The blocks of `n_blocks` groups must be readable at `w`, `x` must hold `T` tokens of as many
     /// weights, and the CPU must have the features of the set.
-    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: Q8<'_>) -> [Sums; T];
+    unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T];
 
     /// Sixteen rows times one token, which they share each load of.
     ///
@@ -35,7 +35,7 @@ pub trait Rows8 {
     /// As for [`product`](Self::product), the groups being at each of `w`.
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn one_token(w: [*const u8; 2], n_blocks: usize, x: Q8<'_>) -> [Sums; 2] {
+    unsafe fn one_token(w: [*const u8; 2], n_blocks: usize, x: &Q8<'_>) -> [Sums; 2] {
         // SAFETY: what the caller vouches for.
         w.map(|w| unsafe { Self::product::<1>(w, n_blocks, x)[0] })
     }
