@@ -29,6 +29,11 @@ impl ChatArguments {
         self.system.is_some() || self.template.is_some() || self.enable_thinking().is_some()
     }
 
+    /// What the model is told beforehand.
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
     fn enable_thinking(&self) -> Option<bool> {
         match (self.thinking, self.no_thinking) {
             (true, _) => Some(true),

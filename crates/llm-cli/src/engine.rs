@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use llm::front::{Prompter, Responder, kernels_called};
+use llm::front::options::NParallel;
+use llm::front::{CHECKPOINTS_PER_TEXT, MAX_WAITING, Prompter, Responder, kernels_called};
 use llm::kv_cache::KvType;
 use llm::model::{Config, Model};
 use llm::quant::Precision;
-use llm::scheduler::MAX_RUNNING;
-use llm::session::{Runner, RunnerOptions, Session, SessionOptions};
+use llm::session::{Runner, RunnerOptions};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
 
@@ -59,21 +59,6 @@ impl EngineArguments {
         Ok(Opened { file, kernels, workers })
     }
 
-    /// Options of a session that must hold `needed` positions and gives the logits of up to
-    /// `n_logits` of a batch.
-    pub fn session_options(&self, config: &Config, needed: usize, n_logits: usize) -> SessionOptions {
-        let n_ctx = self.ctx.unwrap_or(needed.min(config.n_ctx_train).max(1));
-        // In an encoder every token sees every other, so that they cannot be cut into batches.
-        let n_batch = if config.is_encoder() { n_ctx } else { N_BATCH.min(n_ctx) };
-        SessionOptions {
-            n_ctx,
-            n_batch,
-            n_logits: n_logits.clamp(1, n_batch),
-            kv_type: self.kv_type,
-            precision: if self.exact { Precision::Exact } else { Precision::Quantized },
-        }
-    }
-
     /// Options of a runner of `n_slots` texts, each of up to `needed` positions, which gives the logits of up to
     /// `n_logits` of a batch.
     pub fn runner_options(
@@ -83,12 +68,18 @@ impl EngineArguments {
         n_logits: usize,
         n_slots: usize,
     ) -> RunnerOptions {
-        let SessionOptions { n_ctx, n_batch, kv_type, precision, .. } =
-            self.session_options(config, needed, n_logits);
+        let n_ctx = self.ctx.unwrap_or(needed.min(config.n_ctx_train).max(1));
+        // In an encoder every token sees every other, so that they cannot be cut into batches.
+        let n_batch = if config.is_encoder() { n_ctx } else { N_BATCH.min(n_ctx).max(n_slots) };
         let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots);
-        let state = StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints: 0 };
-        let n_batch = n_batch.max(n_slots);
-        RunnerOptions { state, n_batch, n_logits: n_logits.clamp(n_slots, n_batch), precision }
+        let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
+        let kv_type = self.kv_type;
+        RunnerOptions {
+            state: StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints },
+            n_batch,
+            n_logits: n_logits.max(n_slots).min(n_batch),
+            precision: if self.exact { Precision::Exact } else { Precision::Quantized },
+        }
     }
 }
 
@@ -113,17 +104,7 @@ impl Opened {
         Ok(Prompter::new(self.file.gguf()?)?)
     }
 
-    /// A session of the model in `memory`, which [`EngineMemory::of_session`] made for these options.
-    pub fn session<'m>(
-        &'m self,
-        model: Model<'m>,
-        options: SessionOptions,
-        memory: &'m mut EngineMemory,
-    ) -> Result<Session<'m>> {
-        Ok(Session::new(model, options, self.kernels, &self.workers, memory.as_mut_slice())?)
-    }
-
-    /// A runner of the model in `memory`, which [`EngineMemory::of_runner`] made for these options.
+    /// A runner of the model in `memory`, which [`EngineMemory::allocate`] made for these options.
     pub fn runner<'m>(
         &'m self,
         model: Model<'m>,
@@ -133,15 +114,15 @@ impl Opened {
         Ok(Runner::new(model, options, self.kernels, &self.workers, memory.as_mut_slice())?)
     }
 
-    /// What answers requests in such a session.
+    /// What answers requests on such a runner.
     pub fn responder<'m>(
         &'m self,
         prompter: Prompter<'m>,
         model: Model<'m>,
-        options: SessionOptions,
+        options: RunnerOptions,
         memory: &'m mut EngineMemory,
     ) -> Result<Responder<'m>> {
-        Ok(Responder::new(prompter, self.session(model, options, memory)?))
+        Ok(Responder::new(prompter, self.runner(model, options, memory)?, MAX_WAITING)?)
     }
 }
 
@@ -151,7 +132,7 @@ pub fn clock_us() -> u64 {
     u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What a session or a runner keeps its cache and scratch in, 64-byte aligned.
+/// What a runner keeps its cache and scratch in, 64-byte aligned.
 pub struct EngineMemory {
     bytes: Vec<u8>,
     len_bytes: usize,
@@ -160,21 +141,17 @@ pub struct EngineMemory {
 impl EngineMemory {
     const ALIGN_BYTES: usize = 64;
 
-    /// Memory for a session of `config` with `options`.
-    pub fn of_session(config: &Config, options: &SessionOptions) -> Result<Self> {
-        Self::allocate(Session::required_bytes(config, options)?, options.n_ctx)
-    }
-
     /// Memory for a runner of `config` with `options`.
-    pub fn of_runner(config: &Config, options: &RunnerOptions) -> Result<Self> {
-        Self::allocate(Runner::required_bytes(config, options)?, options.state.n_ctx)
-    }
-
-    fn allocate(len_bytes: usize, n_ctx: usize) -> Result<Self> {
+    pub fn allocate(config: &Config, options: &RunnerOptions) -> Result<Self> {
+        let len_bytes = Runner::required_bytes(config, options)?;
         let with_slack = len_bytes.saturating_add(Self::ALIGN_BYTES);
         let mut bytes = Vec::new();
         if bytes.try_reserve_exact(with_slack).is_err() {
-            bail!("no {len_bytes} bytes of memory for a context of {n_ctx} tokens");
+            bail!(
+                "no {len_bytes} bytes of memory for {} texts of {} tokens",
+                options.state.n_slots,
+                options.state.n_ctx
+            );
         }
         bytes.resize(with_slack, 0);
         Ok(Self { bytes, len_bytes })
@@ -202,8 +179,5 @@ pub fn positive(text: &str) -> Result<usize, String> {
 
 /// How many texts are computed together.
 pub fn n_texts(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n @ 1..=MAX_RUNNING) => Ok(n),
-        _ => Err(format!("expected a number of texts, 1 to {MAX_RUNNING}")),
-    }
+    text.parse().map(|NParallel(n)| n).map_err(|()| format!("expected {}", NParallel::EXPECTED))
 }

@@ -117,6 +117,16 @@ impl Wanted<'_> {
         Request { prompt, max_tokens, sampling, stop, speculate, trace }
     }
 
+    /// What is asked of each prompt of a batch, without one.
+    pub fn of_each(&self) -> Request<'_> {
+        Request { trace: false, ..self.request(Prompt::Ids(&[])) }
+    }
+
+    /// Whether how it went is to be told.
+    pub fn is_verbose(&self) -> bool {
+        self.trace
+    }
+
     /// Says at the end what is not to be missed, and all of it if the options ask for it.
     pub fn tell(&self, report: &Report, n_ctx: usize) {
         if self.speculate > 0 {
@@ -161,7 +171,7 @@ impl Output {
     fn write(&mut self, event: &Event<'_>) -> io::Result<()> {
         let mut output = stdout().lock();
         match event {
-            Event::Prompt => return Ok(()),
+            Event::Prompt | Event::Failed { .. } => return Ok(()),
             Event::Forgotten(forgotten) => complain(&forgotten.to_string()),
             Event::Trace { step, logits } => complain(&format!("step {step}: {logits}")),
             Event::Token { id, .. } if self.as_ids => {

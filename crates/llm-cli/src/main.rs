@@ -1,7 +1,7 @@
 //! `llm`: the Ferrite inference engine as a host program.
 //!
 //! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
-//! [`engine`], [`generation`], [`chat_format`] and [`thread_pool`]. Options that the kernel's shell has too get their
+//! [`engine`], [`generation`], [`chat_format`], [`interrupt`] and [`thread_pool`]. Options that the kernel's shell has too get their
 //! names and help from the engine's table ([`options`]). `hub` fetches models, and [`split`] joins those
 //! that are in several files.
 
@@ -11,6 +11,7 @@ mod engine;
 mod generation;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod hub;
+mod interrupt;
 mod model_file;
 mod options;
 mod split;
@@ -35,6 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   llm infer --model test_models/tiny.gguf --prompt Hello -n 20
   llm infer --model model.gguf --prompt 'Once upon a time' -n 200 --temp 0.8 --top-p 0.95 --seed 7
+  llm batch --model model.gguf --prompts prompts.txt --parallel 8
   llm chat --model model.gguf --system 'Answer briefly.'
   llm tokenize --model model.gguf 'How many tokens is this?'
   llm info --model model.gguf --metadata
@@ -47,6 +49,7 @@ status is 0, or 1 after an error.";
 #[derive(Subcommand)]
 enum Command {
     Infer(commands::infer::Arguments),
+    Batch(commands::batch::Arguments),
     Chat(commands::chat::Arguments),
     Logits(commands::logits::Arguments),
     Tokenize(commands::tokenize::Arguments),
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     };
     let result = match program.command {
         Command::Infer(arguments) => commands::infer::run(&arguments),
+        Command::Batch(arguments) => commands::batch::run(&arguments),
         Command::Chat(arguments) => commands::chat::run(&arguments),
         Command::Logits(arguments) => commands::logits::run(&arguments),
         Command::Tokenize(arguments) => commands::tokenize::run(&arguments),

@@ -1,19 +1,24 @@
 //! Requests to a responder: what comes back, in which order, and that it is what a session gives.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use llm::chat::Dialogue;
+use llm::front::batch::{self, Batch, BatchEvent, BatchReport, NumberedLines, Task};
 use llm::front::{
     ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Responder,
 };
 use llm::gguf::Gguf;
+use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
+use llm::quant::Precision;
 use llm::sampling::{Sampler, SamplingConfig};
-use llm::session::{FinishReason, Session, SessionError, SessionOptions, Step};
+use llm::session::{FinishReason, Runner, RunnerOptions, Session, SessionError, SessionOptions, Step};
 use llm::simd::Kernels;
+use llm::state::StateOptions;
 use llm::tokenizer::EncodeOptions;
 
 const N_CTX: usize = 64;
@@ -25,16 +30,35 @@ fn clock_us() -> u64 {
     NOW.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Runs `test` with a responder of the small model.
+/// Runs `test` with a responder of the small model, for one text at a time.
 fn with_responder(test: impl FnOnce(&mut Responder<'_>)) {
+    with_slots(1, StateOptions::pages_of(N_CTX), test);
+}
+
+/// Runs `test` with a responder of the small model for `n_slots` texts that share `n_pages`.
+fn with_slots(n_slots: usize, n_pages: usize, test: impl FnOnce(&mut Responder<'_>)) {
+    with_contexts(N_CTX, n_slots, n_pages, test);
+}
+
+/// Runs `test` with a responder of the small model for `n_slots` texts of up to `n_ctx` positions that share `n_pages`.
+fn with_contexts(n_ctx: usize, n_slots: usize, n_pages: usize, test: impl FnOnce(&mut Responder<'_>)) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
     let file = std::fs::read(path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let model = Model::load(&gguf).unwrap();
-    let options = SessionOptions { n_logits: 5, ..SessionOptions::generate(N_CTX) };
-    let mut memory = vec![0; Session::required_bytes(model.config(), &options).unwrap() + 64];
-    let session = Session::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
-    test(&mut Responder::new(Prompter::new(gguf).unwrap(), session));
+    let state = StateOptions {
+        n_slots,
+        n_ctx,
+        n_pages,
+        kv_type: KvType::F16,
+        finds_prefixes: true,
+        n_checkpoints: 4,
+    };
+    let options =
+        RunnerOptions { state, n_batch: n_ctx, n_logits: n_slots + 4, precision: Precision::Quantized };
+    let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + 64];
+    let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
+    test(&mut Responder::new(Prompter::new(gguf).unwrap(), runner, 2).unwrap());
 }
 
 fn text(max_tokens: usize) -> Request<'static> {
@@ -83,6 +107,7 @@ fn a_report_is_the_sum_of_its_events() {
                     traced.push(step);
                     assert!(logits.min < logits.max);
                 }
+                Event::Failed { error } => panic!("{error}"),
                 Event::Finished { report, .. } => {
                     n_finished += 1;
                     assert_eq!(report.ids, ids);
@@ -239,5 +264,282 @@ fn what_cannot_be_is_refused_and_the_next_request_answered() {
         let format = ChatFormat { template: Some("chatgml"), ..ChatFormat::default() };
         assert!(matches!(refused(Request::new(Prompt::Chat(&mut dialogue, format), 1)), FrontError::Chat(_)));
         assert_eq!(answer(responder, text(3)).tokens_emitted, 3);
+    });
+}
+
+/// Requests that differ in all that a request can say.
+fn requests() -> Vec<Request<'static>> {
+    let sampled = SamplingConfig { temperature: 0.9, seed: 5, ..SamplingConfig::greedy() };
+    let prompt = |text| Prompt::Text(text, PROMPT_ENCODING);
+    vec![
+        text(12),
+        Request { stop: &["e"], ..Request::new(prompt("The little robot"), 30) },
+        Request { sampling: sampled, ..text(20) },
+        Request { sampling: SamplingConfig { seed: 6, ..sampled }, speculate: 3, ..text(9) },
+        // Until the context is full.
+        Request::new(prompt("It had a small lamp on its head."), usize::MAX),
+        Request { speculate: 4, ..Request::new(prompt("one two one two one two one"), 25) },
+        text(0),
+        text(1),
+    ]
+}
+
+/// What of a report does not depend on time or on what else was computed.
+fn words(report: &Report) -> (&str, &[u32], usize, FinishReason) {
+    (&report.output, &report.ids, report.prompt_tokens, report.finish_reason)
+}
+
+#[test]
+fn answers_of_many_are_those_of_each_alone() {
+    let mut alone = Vec::new();
+    with_responder(|responder| {
+        alone.extend(requests().into_iter().map(|request| answer(responder, request)))
+    });
+    for (n_slots, n_pages) in [(1, 1), (3, 2), (8, 8)] {
+        with_slots(n_slots, n_pages, |responder| {
+            let (mut to_come, mut names) = (requests().into_iter().peekable(), Vec::new());
+            let (mut reports, mut shown) = (BTreeMap::new(), BTreeMap::<_, String>::new());
+            loop {
+                while responder.has_room()
+                    && let Some(request) = to_come.next()
+                {
+                    names.push(responder.submit(request, clock_us).unwrap());
+                }
+                if to_come.peek().is_some() {
+                    let refused = responder.submit(text(1), clock_us).unwrap_err();
+                    assert!(matches!(refused, FrontError::QueueFull { .. }), "{refused}");
+                }
+                let n_tokens =
+                    responder.step(clock_us, &mut || ControlFlow::Continue(()), &mut |id, event| {
+                        *shown.entry(id).or_default() += event.text();
+                        if let Event::Finished { report, .. } = event {
+                            assert!(reports.insert(id, report.clone()).is_none());
+                        }
+                        ControlFlow::Continue(())
+                    });
+                if n_tokens.unwrap() == 0 {
+                    break;
+                }
+            }
+            assert!(responder.is_idle() && to_come.next().is_none());
+            for (name, alone) in names.iter().zip(&alone) {
+                assert_eq!(words(&reports[name]), words(alone), "{n_slots} slots");
+                assert_eq!(shown[name], alone.output);
+            }
+        });
+    }
+}
+
+#[test]
+fn one_of_many_can_be_ended_and_a_batch_broken_off() {
+    let mut alone = Vec::new();
+    with_responder(|responder| alone.extend([text(12), text(12)].map(|request| answer(responder, request))));
+    with_slots(3, 3, |responder| {
+        let names = [(); 3].map(|()| responder.submit(text(12), clock_us).unwrap());
+        let mut reports = BTreeMap::new();
+        let mut n_steps = 0;
+        while !responder.is_idle() {
+            n_steps += 1;
+            // Every other batch is broken off in the middle.
+            let mut n_left = if n_steps % 2 == 0 { 2 } else { usize::MAX };
+            let go_on = &mut || {
+                n_left -= 1;
+                if n_left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let stepped = responder.step(clock_us, go_on, &mut |id, event| match event {
+                Event::Token { .. } if id == names[1] => ControlFlow::Break(()),
+                Event::Finished { report, .. } => {
+                    reports.insert(id, report.clone());
+                    ControlFlow::Continue(())
+                }
+                _ => ControlFlow::Continue(()),
+            });
+            match stepped {
+                Ok(_) => {}
+                Err(error) => assert_eq!(error, FrontError::Session(SessionError::Stopped)),
+            }
+            if n_steps == 8 {
+                let report = responder.cancel(names[2], clock_us).unwrap();
+                assert_eq!(report.finish_reason, FinishReason::Cancelled);
+                assert!(report.tokens_emitted > 0 && alone[0].ids.starts_with(&report.ids));
+                assert_eq!(responder.cancel(names[2], clock_us), None);
+            }
+        }
+        assert_eq!(words(&reports[&names[0]]), words(&alone[0]));
+        let ended = &reports[&names[1]];
+        assert_eq!((&ended.ids[..], ended.finish_reason), (&alone[1].ids[..1], FinishReason::Cancelled));
+        assert!(!reports.contains_key(&names[2]));
+    });
+}
+
+#[test]
+fn while_requests_are_under_way_there_is_nothing_else() {
+    with_slots(2, 2, |responder| {
+        let id = responder.submit(text(2), clock_us).unwrap();
+        let nothing = &mut |_: Event<'_>| ControlFlow::Continue(());
+        assert_eq!(responder.generate(text(2), clock_us, nothing), Err(FrontError::Busy));
+        assert_eq!(responder.logits(&[1], &mut |_| ControlFlow::Continue(())), Err(FrontError::Busy));
+        assert!(responder.cancel(id, clock_us).is_some());
+        assert_eq!(responder.logits(&[1], &mut |_| ControlFlow::Continue(())), Ok(()));
+        assert_eq!(responder.generate(text(2), clock_us, nothing).unwrap().tokens_emitted, 2);
+    });
+}
+
+/// Has prompts answered; what is shown in numbered lines, and the report.
+fn answer_batch(
+    responder: &mut Responder<'_>,
+    batch: &Batch<'_>,
+    mut go_on: impl FnMut(&BatchEvent<'_>) -> ControlFlow<()>,
+) -> (String, BatchReport) {
+    let (mut shown, mut lines) = (String::new(), NumberedLines::default());
+    let report = batch::run(responder, batch, clock_us, &mut |event| {
+        let show = &mut |text: std::fmt::Arguments<'_>| shown += &text.to_string();
+        match &event {
+            BatchEvent::Computing => {}
+            BatchEvent::Text { index, text } => lines.text(*index, text, show),
+            BatchEvent::End { index, result: Ok(_) } => lines.end(*index, show),
+            BatchEvent::End { index, result: Err(error) } => show(format_args!("({index}: {error})\n")),
+        }
+        go_on(&event)
+    });
+    (shown, report.unwrap())
+}
+
+#[test]
+fn a_batch_shows_the_same_lines_whatever_the_schedule() {
+    let prompts = ["Once upon a time", "The little robot", "It had a small lamp", "x", "Once upon a time"];
+    let long = "time ".repeat(100);
+    let all = [&prompts[..], &[&*long, "Hello"]].concat();
+    let chatml = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
+    for task in [Task::Continue(PROMPT_ENCODING), Task::Answer { system: None, format: chatml }] {
+        let sampling = SamplingConfig { temperature: 1.5, seed: 4, ..SamplingConfig::greedy() };
+        let of_each = || Request { sampling, stop: &["q"], ..Request::new(Prompt::Ids(&[]), 14) };
+        let batch = Batch { prompts: &all, task, request: of_each() };
+        let mut expected = String::new();
+        let mut lines = NumberedLines::default();
+        with_responder(|responder| {
+            for (index, prompt) in all.iter().enumerate() {
+                let mut dialogue = Dialogue::default();
+                let prompt = match task {
+                    Task::Continue(options) => Prompt::Text(prompt, options),
+                    Task::Answer { format, .. } => {
+                        dialogue.ask(prompt).unwrap();
+                        Prompt::Chat(&mut dialogue, format)
+                    }
+                };
+                let request = Request { prompt, ..of_each() };
+                let nothing = &mut |_: Event<'_>| ControlFlow::Continue(());
+                match responder.generate(request, clock_us, nothing) {
+                    Err(error) => expected += &format!("({index}: {error})\n"),
+                    Ok(report) => {
+                        let show = &mut |text: std::fmt::Arguments<'_>| expected += &text.to_string();
+                        lines.text(index, &report.output, show);
+                        lines.end(index, show);
+                    }
+                }
+            }
+        });
+        assert!(expected.starts_with("[1] ") && expected.contains("\n[7] ") && expected.contains("(5: "));
+        for (n_slots, n_pages) in [(1, 1), (2, 2), (3, 1), (5, 5)] {
+            with_slots(n_slots, n_pages, |responder| {
+                let (shown, report) = answer_batch(responder, &batch, |_| ControlFlow::Continue(()));
+                assert_eq!(shown, expected, "{n_slots} slots");
+                assert_eq!((report.n_prompts, report.n_failed, report.is_cancelled), (7, 1, false));
+                let line = report.to_string();
+                assert!(line.starts_with("7 prompts of ") && line.ends_with(" tokens/s, 1 failed"), "{line}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_batch_can_be_broken_off_at_any_event() {
+    with_slots(2, 2, |responder| {
+        let request = Request::new(Prompt::Ids(&[]), 6);
+        let prompts = ["Once", "upon", "a", "time"];
+        let batch = Batch { prompts: &prompts, task: Task::Continue(PROMPT_ENCODING), request };
+        let (whole, _) = answer_batch(responder, &batch, |_| ControlFlow::Continue(()));
+        for most in 1.. {
+            let mut n_events = 0;
+            let (shown, report) = answer_batch(responder, &batch, |_| {
+                n_events += 1;
+                if n_events == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            assert!(whole.starts_with(&shown) && responder.is_idle(), "{shown}");
+            assert_eq!(report.is_cancelled, n_events == most);
+            if !report.is_cancelled {
+                assert_eq!(shown, whole);
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn each_line_of_an_answer_has_its_number() {
+    let lines = |texts: &[&str]| {
+        let (mut shown, mut lines) = (String::new(), NumberedLines::default());
+        let show = &mut |text: std::fmt::Arguments<'_>| shown += &text.to_string();
+        texts.iter().for_each(|text| lines.text(2, text, show));
+        lines.end(2, show);
+        lines.end(3, show);
+        shown
+    };
+    assert_eq!(lines(&[]), "[3] \n[4] \n");
+    assert_eq!(lines(&["a", "b\nc", "\n", "\nd"]), "[3] ab\n[3] c\n[3] \n[3] d\n[4] \n");
+    assert_eq!(lines(&["a\n"]), "[3] a\n[4] \n");
+    assert_eq!(batch::prompts("a b\r\n\n  \nc").collect::<Vec<_>>(), ["a b", "c"]);
+}
+
+#[test]
+fn an_encoder_has_logits_and_no_text() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/architectures/bert.gguf");
+    let file = std::fs::read(path).unwrap();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Model::load(&gguf).unwrap();
+    let n_output = model.config().n_output();
+    let state = StateOptions {
+        n_slots: 1,
+        n_ctx: 8,
+        n_pages: 1,
+        kv_type: KvType::F16,
+        finds_prefixes: true,
+        n_checkpoints: 4,
+    };
+    let options = RunnerOptions { state, n_batch: 8, n_logits: 8, precision: Precision::Quantized };
+    let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + 64];
+    let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
+    // The file has no vocabulary, and none is needed.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
+    let vocabulary = std::fs::read(path).unwrap();
+    let prompter = Prompter::new(Gguf::parse(&vocabulary, vocabulary.len() as u64).unwrap()).unwrap();
+    let mut responder = Responder::new(prompter, runner, 0).unwrap();
+    let refused = responder.generate(text(1), clock_us, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(refused, Err(FrontError::Encoder));
+    let mut n_rows = 0;
+    let on_row = &mut |row: &[f32]| {
+        assert_eq!(row.len(), n_output);
+        n_rows += 1;
+        ControlFlow::Continue(())
+    };
+    responder.logits(&[1, 2, 3], on_row).unwrap();
+    assert_eq!(n_rows, 3);
+}
+
+#[test]
+fn the_next_turn_of_a_conversation_computes_what_is_new() {
+    with_contexts(256, 1, 4, |responder| {
+        let format = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
+        let mut dialogue = Dialogue::default();
+        dialogue.ask("Hi").unwrap();
+        let first = answer(responder, Request::new(Prompt::Chat(&mut dialogue, format), 5));
+        dialogue.answer(&first.output).unwrap();
+        dialogue.ask("And").unwrap();
+        let before = responder.counts();
+        let second = answer(responder, Request::new(Prompt::Chat(&mut dialogue, format), 1));
+        let counts = responder.counts().since(before);
+        assert_eq!(second.forgotten, None);
+        assert!(counts.n_reused >= first.prompt_tokens, "{counts:?}");
+        assert_eq!(counts.n_computed + counts.n_reused, second.prompt_tokens);
     });
 }

@@ -6,6 +6,7 @@ use core::ops::ControlFlow;
 use llm::{
     front::{
         Event, Report, Request,
+        batch::{Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult},
     },
     gguf::Gguf,
@@ -43,6 +44,8 @@ pub struct EngineOptions {
     pub n_cores: Option<usize>,
     /// Multiply f32 activations with dequantised weights.
     pub exact: bool,
+    /// Texts that are computed together: 1.
+    pub n_parallel: Option<usize>,
 }
 
 impl EngineOptions {
@@ -54,6 +57,7 @@ impl EngineOptions {
             kernels: self.kernels.or(others.kernels),
             n_cores: self.n_cores.or(others.n_cores),
             exact: self.exact || others.exact,
+            n_parallel: self.n_parallel.or(others.n_parallel),
         }
     }
 }
@@ -165,6 +169,17 @@ pub trait InferenceBackend: Send {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError>;
 
+    /// Answers prompts together, see [`batch::run`](llm::front::batch::run).
+    ///
+    /// # Errors
+    /// If the model is not loaded, and as there.
+    fn answer_batch(
+        &mut self,
+        model: Option<&str>,
+        batch: &Batch<'_>,
+        on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<BatchReport, BackendError>;
+
     /// Runs exactly these tokens, see [`Responder::logits`](llm::front::Responder::logits).
     ///
     /// # Errors
@@ -269,6 +284,10 @@ pub struct ModelMetadata {
     pub n_vocab: usize,
     /// Positions that the context in use has.
     pub n_ctx: usize,
+    /// Texts that are computed together.
+    pub n_parallel: usize,
+    /// Pages of positions that they share, which may be fewer than all their contexts have.
+    pub n_pages: usize,
     /// Positions that the model was trained for.
     pub n_ctx_train: usize,
 }

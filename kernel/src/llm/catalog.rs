@@ -4,6 +4,8 @@
 //! lower-case letters, digits and `. _ -`, or the disk's serial where there is none to be read; a name that
 //! is taken gets `-2`, `-3`. Finding the names reads no more of a disk than the GGUF header.
 
+mod texts;
+
 use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
 use core::ops::ControlFlow;
 

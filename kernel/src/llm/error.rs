@@ -37,6 +37,36 @@ pub enum BackendError {
         /// The number.
         number: usize,
     },
+    /// No disk has this serial number.
+    NoTextDisk {
+        /// The number.
+        serial: String,
+        /// Those that there are.
+        serials: Vec<String>,
+    },
+    /// A disk that holds more than a text can be.
+    TextTooLong {
+        /// Its serial number.
+        serial: String,
+        /// What it holds.
+        length_bytes: u64,
+        /// What a text can have.
+        most_bytes: u64,
+    },
+    /// A disk that holds no text.
+    NotText {
+        /// Its serial number.
+        serial: String,
+        /// Where the first bytes are that are no UTF-8.
+        offset_bytes: usize,
+    },
+    /// Of several prompts some were not answered, each of which was told.
+    Unanswered {
+        /// How many were not.
+        n_failed: usize,
+        /// How many there were.
+        n_prompts: usize,
+    },
     /// No disk has this path.
     UnknownPath {
         /// The path that was given.
@@ -223,6 +253,22 @@ impl fmt::Display for BackendError {
                 write!(f, "there is no model to load on any of {n_disks} disks; the first, {path}: {cause}")
             }
             Self::NoDisk { number } => write!(f, "there is no disk {number}; `disks` shows the disks"),
+            Self::NoTextDisk { serial, serials } if serials.is_empty() => {
+                write!(f, "no disk has the serial number {serial:?}; there is no disk")
+            }
+            Self::NoTextDisk { serial, serials } => {
+                write!(f, "no disk has the serial number {serial:?}; expected ")?;
+                names(f, serials)
+            }
+            Self::TextTooLong { serial, length_bytes, most_bytes } => {
+                write!(f, "disk {serial} holds {length_bytes} bytes, expected a text of at most {most_bytes}")
+            }
+            Self::NotText { serial, offset_bytes } => {
+                write!(f, "disk {serial} holds no text: byte {offset_bytes} is not UTF-8")
+            }
+            Self::Unanswered { n_failed, n_prompts } => {
+                write!(f, "{n_failed} of {n_prompts} prompts were not answered")
+            }
             Self::UnknownPath { path, known } if known.is_empty() => {
                 write!(f, "no model is called {path:?}; there is none on any disk")
             }

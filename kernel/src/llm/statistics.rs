@@ -1,6 +1,6 @@
 //! What the backend has done since the start.
 
-use llm::front::Report;
+use llm::{front::Report, scheduler::Counts};
 
 /// Sums over all loads and inferences.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +25,14 @@ pub struct Statistics {
     pub first_token_us: u64,
     /// From the calls to the ends.
     pub latency_us: u64,
+    /// Batches computed for these.
+    pub batches: u64,
+    /// Texts whose beginning was known and not computed again.
+    pub prefix_hits: u64,
+    /// Tokens of these beginnings.
+    pub tokens_reused: u64,
+    /// Times that a text made room for another and was computed again later.
+    pub preemptions: u64,
 }
 
 impl Statistics {
@@ -37,5 +45,13 @@ impl Statistics {
         self.drafts_accepted += result.speculation.n_accepted as u64;
         self.first_token_us += result.first_token_us;
         self.latency_us += result.latency_us;
+    }
+
+    /// Counts how inferences were computed.
+    pub fn add_counts(&mut self, counts: Counts) {
+        self.batches += counts.n_steps as u64;
+        self.prefix_hits += counts.n_prefix_hits as u64;
+        self.tokens_reused += counts.n_reused as u64;
+        self.preemptions += counts.n_preempted as u64;
     }
 }

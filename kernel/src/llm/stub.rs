@@ -6,6 +6,7 @@ use core::ops::ControlFlow;
 use llm::{
     front::{
         Event, Report, Request,
+        batch::{Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult},
     },
     gguf::Gguf,
@@ -93,6 +94,15 @@ impl InferenceBackend for StubBackend {
         _request: Request<'_>,
         _on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn answer_batch(
+        &mut self,
+        _model: Option<&str>,
+        _batch: &Batch<'_>,
+        _on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<BatchReport, BackendError> {
         Err(BackendError::NoInference)
     }
 

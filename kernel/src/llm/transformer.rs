@@ -15,6 +15,7 @@ use core::ops::ControlFlow;
 use llm::{
     front::{
         Event, PROMPT_ENCODING, Prompt, Report, Request,
+        batch::{self, Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult, Meter},
         trace,
     },
@@ -27,19 +28,15 @@ use llm::{
     tokenizer::{EncodeOptions, Tokenizer},
 };
 
-use self::loaded::{Engine, LoadedModel, session_options};
+use self::loaded::{Engine, LoadedModel, runner_options};
 use self::models::{Loaded, Models};
-use self::plan::{Plan, plan_context};
+use self::plan::{Plan, plan_runner};
 use self::reading::read_weights;
 use super::{
     BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, ModelMetadata, ModelStatus,
     Progress, Resources, RunsOn, Statistics,
 };
-use crate::{
-    memory::pool::{GRANULE_BYTES, Shortage},
-    offload::Offload,
-    system::Machine,
-};
+use crate::{memory::pool::GRANULE_BYTES, offload::Offload, system::Machine};
 
 /// Runs models of the families that the engine knows.
 ///
@@ -152,6 +149,7 @@ impl TransformerBackend {
             workers: Limited::new(machine.workers, options.n_cores.unwrap_or(usize::MAX)),
             kv_type: options.kv_type.unwrap_or(KvType::F16),
             precision: if options.exact { Precision::Exact } else { Precision::Quantized },
+            n_slots: options.n_parallel.unwrap_or(1),
         }
     }
 
@@ -171,9 +169,9 @@ impl TransformerBackend {
             Err(_) => vec![],
         };
         let room = |session_bytes| self.machine.pool.room_for(&[weights_bytes, session_bytes], &given_back);
-        let (n_ctx, session_bytes) = plan_context(&config, options.n_ctx, &engine, room)
+        let (options, session_bytes) = plan_runner(&config, options.n_ctx, &engine, room)
             .map_err(|error| error.beside(|| self.models.taken_by_others(path)))?;
-        Ok(Plan { header, config, packer, engine, weights_bytes, n_ctx, session_bytes })
+        Ok(Plan { header, config, packer, engine, weights_bytes, options, session_bytes })
     }
 
     fn load_file(
@@ -183,7 +181,7 @@ impl TransformerBackend {
         options: EngineOptions,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        let Plan { header, config, packer, engine, weights_bytes, n_ctx, session_bytes } =
+        let Plan { header, config, packer, engine, weights_bytes, options: runner_options, session_bytes } =
             self.plan(file, path, options)?;
         // One of this path makes room; there may be none.
         drop(self.models.remove(Some(path)));
@@ -195,8 +193,7 @@ impl TransformerBackend {
         let disk_identity = disk.identity();
         read_weights(disk, packer, &mut weights, &mut memory, &engine.workers, clock_us, progress)?;
         let file_bytes = self.catalog.files()[file].length_bytes;
-        let model =
-            LoadedModel::load(weights, memory, file_bytes, session_options(&config, n_ctx, &engine), engine)?;
+        let model = LoadedModel::load(weights, memory, file_bytes, runner_options, engine)?;
         let load_us = clock_us().saturating_sub(start_us);
         self.statistics.loads += 1;
         self.statistics.load_bytes += model.file_bytes() as u64;
@@ -218,7 +215,9 @@ impl TransformerBackend {
                 n_head_kv,
                 n_ff: layer.n_ff,
                 n_vocab: config.n_vocab,
-                n_ctx,
+                n_ctx: runner_options.state.n_ctx,
+                n_parallel: runner_options.state.n_slots,
+                n_pages: runner_options.state.n_pages,
                 n_ctx_train: config.n_ctx_train,
             },
             model,
@@ -298,34 +297,31 @@ impl InferenceBackend for TransformerBackend {
             return Ok(false);
         }
         let config = loaded.config();
-        let takes_as_much = options.n_ctx == *asked_n_ctx && engine.kv_type == loaded.engine().kv_type;
-        let n_ctx = match takes_as_much {
-            true => metadata.n_ctx,
+        let takes_as_much = options.n_ctx == *asked_n_ctx
+            && engine.kv_type == loaded.engine().kv_type
+            && engine.n_slots == loaded.engine().n_slots;
+        let runner_options = match takes_as_much {
+            true => runner_options(config, loaded.runner_options().state, &engine),
             false => {
-                // The weights stay where they are, and count as what is needed and there.
-                let weights_bytes = loaded.weights_footprint().size_bytes();
-                let room = |session_bytes| {
-                    let room = pool.room_for(&[session_bytes], &[loaded.session_footprint()]);
-                    room.map_err(|shortage| Shortage {
-                        needed_bytes: shortage.needed_bytes.saturating_add(weights_bytes),
-                        free_bytes: shortage.free_bytes + weights_bytes,
-                        ..shortage
-                    })
-                };
-                plan_context(config, options.n_ctx, &engine, room)
+                let given_back = [loaded.weights_footprint(), loaded.session_footprint()];
+                let [weights_bytes, _] = given_back.map(|footprint| footprint.size_bytes());
+                let room = |session_bytes| pool.room_for(&[weights_bytes, session_bytes], &given_back);
+                plan_runner(config, options.n_ctx, &engine, room)
                     .map_err(|error| error.beside(|| self.models.taken_by_others(&metadata.path)))?
                     .0
             }
         };
-        let session_options = session_options(config, n_ctx, &engine);
-        if loaded.runs_like(&session_options, &engine) {
+        if loaded.runs_like(&runner_options, &engine) {
             return Ok(true);
         }
         let changed = self.models.replace(model, |loaded| {
             let Loaded { mut metadata, model, asked_n_ctx, load_us } = loaded;
-            let (model, changed) = model.with_session(session_options, engine, pool)?;
+            let (model, changed) = model.with_runner(runner_options, engine, pool)?;
             let asked_n_ctx = if changed.is_ok() { options.n_ctx } else { asked_n_ctx };
-            metadata.n_ctx = model.session_options().n_ctx;
+            let state = model.runner_options().state;
+            metadata.n_ctx = state.n_ctx;
+            metadata.n_parallel = state.n_slots;
+            metadata.n_pages = state.n_pages;
             Ok((Loaded { metadata, model, asked_n_ctx, load_us }, changed))
         })?;
         self.mark_high_water();
@@ -364,8 +360,31 @@ impl InferenceBackend for TransformerBackend {
     ) -> Result<Report, BackendError> {
         let clock_us = self.machine.clock_us;
         let model = &mut self.models.get_mut(model)?.model;
+        let before = model.responder().counts();
         let report = model.with_responder(|responder| responder.generate(request, clock_us, on_event))?;
         self.statistics.add(&report);
+        self.statistics.add_counts(model.responder().counts().since(before));
+        Ok(report)
+    }
+
+    fn answer_batch(
+        &mut self,
+        model: Option<&str>,
+        batch: &Batch<'_>,
+        on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<BatchReport, BackendError> {
+        let clock_us = self.machine.clock_us;
+        let model = &mut self.models.get_mut(model)?.model;
+        let statistics = &mut self.statistics;
+        let report = model.with_responder(|responder| {
+            batch::run(responder, batch, clock_us, &mut |event| {
+                if let BatchEvent::End { result: Ok(report), .. } = event {
+                    statistics.add(report);
+                }
+                on_event(event)
+            })
+        })?;
+        self.statistics.add_counts(report.counts);
         Ok(report)
     }
 

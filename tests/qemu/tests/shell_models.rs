@@ -236,6 +236,33 @@ fn the_terminal_is_asked_for_its_width() {
 }
 
 #[test]
+fn many_prompts_are_answered_as_each_alone() {
+    const PROMPTS: [&str; 3] = ["What is Ferrite?", "Once upon a time", "Hello"];
+    let directory = Directory::new("many_prompts");
+    let file = directory.file("prompts.txt", PROMPTS.join("\n").as_bytes());
+    let run = Run::new().model(&default_model()).emulated().args(["--text".as_ref(), file.as_os_str()]);
+    let mut session = start(run);
+    let text = |answer: String| answer[..answer.rfind("\n[").expect("a remark on speed") + 1].to_owned();
+    answer(&mut session, b"llm load ferrite-tiny --parallel 3");
+    let mut expected = String::new();
+    for (index, prompt) in PROMPTS.iter().enumerate() {
+        let alone = text(answer(&mut session, format!("llm infer '{prompt}' 12").as_bytes()));
+        for line in alone.lines() {
+            expected += &format!("[{}] {line}\n", index + 1);
+        }
+    }
+    assert_eq!(text(answer(&mut session, b"llm batch --prompts prompts.txt -n 12")), expected);
+    let stats = answer(&mut session, b"llm stats");
+    assert!(stats.contains("inferences    6\n") && stats.contains("prefix hits   "), "{stats}");
+    session.send("llm batch -n 100 a b c d e f g h i j k l m n o p q r s t u v w x y z\n");
+    session.wait_for("[1] ");
+    session.send("\x03");
+    session.wait_for(", stopped]");
+    session.wait_for(PROMPT);
+    power_off(session);
+}
+
+#[test]
 fn ctrl_c_stops_a_text() {
     let directory = Directory::new("stop");
     // A context so long that the text, which repeats itself without an end, would go on for an hour.

@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if needed > options.state.n_ctx {
         bail!("{needed} tokens do not fit into a context of {}", options.state.n_ctx);
     }
-    let mut memory = EngineMemory::of_runner(model.config(), &options)?;
+    let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut runner = opened.runner(model, options, &mut memory)?;
     let load_us = clock_us() - start_us;
     let meter = Meter { clock_us, instructions_retired: || None };

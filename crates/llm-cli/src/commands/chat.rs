@@ -3,7 +3,6 @@
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -16,6 +15,7 @@ use crate::chat_format::ChatArguments;
 use crate::complain;
 use crate::engine::{EngineArguments, EngineMemory, clock_us};
 use crate::generation::{GenerationArguments, Output, Wanted, max_tokens};
+use crate::interrupt;
 
 /// Talk with a model: each line is a message, to which it answers.
 ///
@@ -59,8 +59,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     prompter.prepare_chat(arguments.format.format().template)?;
     let model = Model::load(prompter.gguf())?;
     arguments.generation.show_weights(prompter.gguf());
-    let options = arguments.engine.session_options(model.config(), DEFAULT_N_CTX, wanted.speculate + 1);
-    let mut memory = EngineMemory::of_session(model.config(), &options)?;
+    let options = arguments.engine.runner_options(model.config(), DEFAULT_N_CTX, wanted.speculate + 1, 1);
+    let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, &mut memory)?;
     let mut speaker = Speaker { responder: &mut responder, wanted, format: &arguments.format };
 
@@ -137,48 +137,7 @@ impl Speaker<'_, '_> {
             }
         })?;
         output.finish()?;
-        self.wanted.tell(&report, self.responder.session().options().n_ctx);
+        self.wanted.tell(&report, self.responder.runner().options().state.n_ctx);
         Ok(report.output)
-    }
-}
-
-/// Ctrl-C, which ends an answer while there is one and the program otherwise.
-mod interrupt {
-    use super::{AtomicBool, Context, Ordering, Result};
-
-    static ANSWERING: AtomicBool = AtomicBool::new(false);
-    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-    /// Exit status of a program that Ctrl-C ended, as shells give it.
-    const STATUS: i32 = 130;
-
-    pub fn listen() -> Result<()> {
-        let handler = || {
-            // A second one means that the first took too long.
-            if !ANSWERING.load(Ordering::Relaxed) || INTERRUPTED.swap(true, Ordering::Relaxed) {
-                std::process::exit(STATUS);
-            }
-        };
-        ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
-    }
-
-    pub struct Answering;
-
-    pub fn while_answering() -> Answering {
-        INTERRUPTED.store(false, Ordering::Relaxed);
-        ANSWERING.store(true, Ordering::Relaxed);
-        Answering
-    }
-
-    impl Answering {
-        pub fn is_interrupted(&self) -> bool {
-            INTERRUPTED.load(Ordering::Relaxed)
-        }
-    }
-
-    impl Drop for Answering {
-        fn drop(&mut self) {
-            ANSWERING.store(false, Ordering::Relaxed);
-        }
     }
 }

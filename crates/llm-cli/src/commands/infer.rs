@@ -58,7 +58,7 @@ pub struct Arguments {
 }
 
 /// Length of the context behind the prompt if the text may go on for as long as it likes.
-const ROOM_WITHOUT_LIMIT: usize = 4096;
+pub const ROOM_WITHOUT_LIMIT: usize = 4096;
 
 impl Arguments {
     /// The prompt and N, each from its option or its argument; with the prompt as an option, N is the first argument.
@@ -115,13 +115,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     let room = if max_tokens == usize::MAX { ROOM_WITHOUT_LIMIT } else { max_tokens };
     let needed = ids.len().saturating_add(room);
-    let options = arguments.engine.session_options(model.config(), needed, wanted.speculate + 1);
-    let mut memory = EngineMemory::of_session(model.config(), &options)?;
+    let options = arguments.engine.runner_options(model.config(), needed, wanted.speculate + 1, 1);
+    let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, &mut memory)?;
     let mut output = Output::of_ids(arguments.ids);
     let report =
         responder.generate(wanted.request(Prompt::Ids(&ids)), clock_us, &mut |event| output.show(&event))?;
     output.finish()?;
-    wanted.tell(&report, options.n_ctx);
+    wanted.tell(&report, options.state.n_ctx);
     Ok(())
 }

@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if tokens.len() > options.state.n_ctx {
         bail!("{} tokens do not fit into a context of {}", tokens.len(), options.state.n_ctx);
     }
-    let mut memory = EngineMemory::of_runner(model.config(), &options)?;
+    let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut runner = opened.runner(model, options, &mut memory)?;
     let mut write = |output: &mut dyn Write, write_row: fn(&mut dyn Write, &[f32]) -> io::Result<()>| {
         let mut written = Ok(());

@@ -1,5 +1,6 @@
 //! The subcommands: one module each, with its `Arguments` and `run`.
 
+pub mod batch;
 pub mod bench;
 pub mod chat;
 pub mod convert;

@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     let n_vocab = model.config().n_vocab;
     let options = arguments.engine.runner_options(model.config(), WINDOW, ROWS, 1);
-    let mut memory = EngineMemory::of_runner(model.config(), &options)?;
+    let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut runner = opened.runner(model, options, &mut memory)?;
     let (mut sum, mut n_counted) = (0.0, 0);
     for window in tokens.chunks(options.state.n_ctx) {

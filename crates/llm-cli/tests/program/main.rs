@@ -1,5 +1,6 @@
 //! Runs the program `llm` as a user does: each subcommand, and the mistakes one can make with it.
 
+mod batch;
 mod bench;
 mod chat;
 mod convert;
@@ -85,8 +86,8 @@ fn usage_mistakes_are_one_line() {
 fn help_tells_of_every_subcommand() {
     let help = succeed(&["--help"]);
     for name in [
-        "infer", "chat", "logits", "tokenize", "info", "bench", "verify", "synth", "quantize", "convert",
-        "merge", "pull",
+        "infer", "batch", "chat", "logits", "tokenize", "info", "bench", "verify", "synth", "quantize",
+        "convert", "merge", "pull",
     ] {
         assert!(help.contains(name), "{name}");
         assert!(succeed(&[name, "--help"]).contains("Usage: llm"), "{name}");

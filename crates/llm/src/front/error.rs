@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::chat::{ChatError, FamilyNames};
 use crate::sampling::SamplingError;
+use crate::scheduler::{SchedulerError, SubmitError};
 use crate::session::SessionError;
 use crate::tokenizer::TokenizerError;
 
@@ -21,6 +22,17 @@ pub enum FrontError {
     Sampling(SamplingError),
     /// The prompt cannot be computed, or the logits are not numbers.
     Session(SessionError),
+    /// Texts cannot be scheduled on this runner.
+    Scheduler(SchedulerError),
+    /// The model generates nothing.
+    Encoder,
+    /// As many requests wait as can.
+    QueueFull {
+        /// How many that is.
+        n_waiting: usize,
+    },
+    /// There are other requests, and there must be none.
+    Busy,
     /// More texts at once than there are slots for.
     TooManyTexts {
         /// Texts asked for.
@@ -45,6 +57,14 @@ impl fmt::Display for FrontError {
             Self::Tokenizer(error) => error.fmt(f),
             Self::Sampling(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
+            Self::Scheduler(error) => error.fmt(f),
+            Self::Encoder => f.write_str("the model is an encoder, which generates no text"),
+            Self::QueueFull { n_waiting } => {
+                write!(f, "{n_waiting} requests are waiting, which is as many as can; try again later")
+            }
+            Self::Busy => {
+                f.write_str("other requests are being answered; this can be done when they are over")
+            }
             Self::TooManyTexts { n_texts, n_slots } => {
                 write!(
                     f,
@@ -84,5 +104,28 @@ impl From<SamplingError> for FrontError {
 impl From<SessionError> for FrontError {
     fn from(error: SessionError) -> Self {
         Self::Session(error)
+    }
+}
+
+impl From<SchedulerError> for FrontError {
+    fn from(error: SchedulerError) -> Self {
+        match error {
+            SchedulerError::OutOfHeap { needed_bytes } => Self::OutOfHeap { needed_bytes },
+            error => Self::Scheduler(error),
+        }
+    }
+}
+
+impl From<SubmitError> for FrontError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::NoTokens => SessionError::NoTokens.into(),
+            SubmitError::TokenId { id, n_vocab } => SessionError::TokenId { id, n_vocab }.into(),
+            SubmitError::PromptTooLong { n_tokens, n_positions } => {
+                SessionError::PromptTooLong { n_tokens, n_ctx: n_positions }.into()
+            }
+            SubmitError::QueueFull { n_waiting } => Self::QueueFull { n_waiting },
+            SubmitError::OutOfHeap { needed_bytes } => Self::OutOfHeap { needed_bytes },
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! The front: what can be asked of a model, and what comes back.
 //!
-//! The kernel's shell and the host program make the same [`Request`]s, and a [`Responder`] answers them with
-//! [`Event`]s and a [`Report`]. What both can measure is in [`bench`](mod@self::bench), what both show of a
+//! The kernel's shell and the host program make the same [`Request`]s, and a [`Responder`] answers them, one or many at
+//! once, with [`Event`]s and a [`Report`] each; [`batch`] has many answered in their order. What both can measure is in [`bench`](mod@self::bench), what both show of a
 //! computation in [`trace`].
 //!
-//! Neighbours: [`session`](crate::session) computes the tokens, [`chat`](crate::chat) makes prompts of conversations.
+//! Neighbours: the [`scheduler`](crate::scheduler) has the tokens computed, [`chat`](crate::chat) makes prompts of conversations.
 
+mod answer;
+pub mod batch;
 pub mod bench;
 pub mod describe;
 mod error;
@@ -23,4 +25,6 @@ pub use error::FrontError;
 pub use kernels::{UnknownKernels, kernels_called};
 pub use prompter::Prompter;
 pub use request::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Report, Request};
-pub use responder::Responder;
+pub use responder::{CHECKPOINTS_PER_TEXT, MAX_WAITING, Responder};
+
+pub use crate::scheduler::SequenceId as RequestId;

@@ -6,6 +6,8 @@
 use core::num::ParseIntError;
 use core::str::FromStr;
 
+use crate::scheduler::MAX_RUNNING;
+
 /// An option of a command.
 #[derive(Debug)]
 pub struct OptionSpec {
@@ -70,6 +72,9 @@ pub const INFER_MAX_TOKENS: usize = 128;
 /// Tokens that `chat` generates for an answer at most unless told: as many as there is room for.
 pub const CHAT_MAX_TOKENS: usize = usize::MAX;
 
+/// Answers that `batch` computes together unless told, if there are as many prompts.
+pub const BATCH_N_PARALLEL: usize = 8;
+
 /// Most tokens that are guessed at a time.
 pub const MAX_SPECULATED: usize = 8;
 
@@ -94,6 +99,35 @@ pub const ANSWER_MAX_TOKENS: OptionSpec = OptionSpec::new(
     "as the argument N, -1 unless told: until the answer ends or the context is full",
 )
 .or(&["n", "predict", "n-predict"]);
+/// `--max-tokens` of `batch`.
+pub const EACH_MAX_TOKENS: OptionSpec = OptionSpec::new(
+    "max-tokens",
+    "N",
+    "tokens of each answer at most, 128 unless told; -1 until it ends or the context is full",
+)
+.or(&["n", "predict", "n-predict"]);
+/// `--prompts` of `batch`.
+pub const PROMPTS: OptionSpec = OptionSpec::new(
+    "prompts",
+    "FILE",
+    "a disk, by its serial number, that is a text with a prompt in each line, instead of arguments",
+)
+.or(&["f", "file"])
+.on_host(
+    "a text file with a prompt in each line, instead of arguments; lines of nothing but blanks are none",
+);
+/// `--parallel` of `load`.
+pub const PARALLEL: OptionSpec =
+    OptionSpec::new("parallel", "N", "texts that can be computed together, 64 at most; 1 unless told")
+        .or(&["np"]);
+/// `--parallel` of `batch`.
+pub const BATCH_PARALLEL: OptionSpec = OptionSpec::new(
+    "parallel",
+    "N",
+    "answers computed together, 64 at most; unless told what llm load was, or else 8, or as many as there are prompts",
+)
+.or(&["np"])
+.on_host("answers computed together, 64 at most; unless told 8, or as many as there are prompts");
 /// `--temp`.
 pub const TEMP: OptionSpec = OptionSpec::new(
     "temp",
@@ -168,6 +202,12 @@ pub const VERBOSE: OptionSpec = OptionSpec::flag(
     "log the magnitudes of the weights of a model that is loaded, and the logits' range at each step",
 )
 .on_host("show the magnitudes of the weights, the logits' range at each step and, at the end, how it went");
+/// `--verbose` of `batch`.
+pub const BATCH_VERBOSE: OptionSpec = OptionSpec::flag(
+    "verbose",
+    "log the magnitudes of the weights of a model that is loaded; tell how each answer went, and how all were computed",
+)
+.on_host("show the magnitudes of the weights, how each answer went and how all were computed");
 /// `--ctx`.
 pub const CTX: OptionSpec = OptionSpec::new(
     "ctx",
@@ -253,6 +293,36 @@ pub const CHAT: &[OptionSpec] = &[
     EXACT,
 ];
 
+/// `batch`.
+pub const BATCH: &[OptionSpec] = &[
+    MODEL,
+    PROMPTS,
+    BATCH_PARALLEL,
+    EACH_MAX_TOKENS,
+    TEMP,
+    TOP_K,
+    TOP_P,
+    MIN_P,
+    REPEAT_PENALTY,
+    REPEAT_LAST_N,
+    SEED,
+    SPECULATE,
+    STOP,
+    IDS,
+    SPECIAL,
+    CHAT_FLAG,
+    SYSTEM,
+    TEMPLATE,
+    THINKING,
+    NO_THINKING,
+    BATCH_VERBOSE,
+    CTX,
+    KV_TYPE,
+    THREADS,
+    KERNELS,
+    EXACT,
+];
+
 /// `bench`.
 pub const BENCH: &[OptionSpec] = &[
     MODEL,
@@ -274,7 +344,7 @@ pub const BENCH: &[OptionSpec] = &[
     )
     .or(&["r", "repetitions"]),
     OptionSpec::new("parallel", "N", "also measure N texts, 64 at most, that are generated together")
-        .host_only("the kernel computes one text at a time"),
+        .or(&["np"]),
     OptionSpec::flag("json", "one JSON object instead of a table"),
     CTX,
     KV_TYPE,
@@ -325,6 +395,7 @@ pub const VERIFY: &[OptionSpec] = &[MODEL];
 /// All commands that both have, by their names in the host program; the kernel's begin with `llm `.
 pub const COMMANDS: &[(&str, &[OptionSpec])] = &[
     ("infer", INFER),
+    ("batch", BATCH),
     ("chat", CHAT),
     ("bench", BENCH),
     ("tokenize", TOKENIZE),
@@ -336,6 +407,9 @@ pub const COMMANDS: &[(&str, &[OptionSpec])] = &[
 /// What is said to who gives options of a chat without one.
 pub const CHAT_IS_MISSING: &str =
     "--system, --template, --thinking and --no-thinking are about a chat: give --chat too";
+
+/// What is said to who gives a text without prompts.
+pub const NO_PROMPTS: &str = "there are no prompts in the file, expected one in each line";
 
 /// What is said to who gives `--special` in a chat.
 pub const SPECIAL_IN_CHAT: &str = "--special cannot be given with --chat: in a chat, names of special tokens always stand \
@@ -361,11 +435,28 @@ impl FromStr for MaxTokens {
     }
 }
 
+/// A number of texts that are computed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NParallel(pub usize);
+
+impl NParallel {
+    /// What [`FromStr`] expects.
+    pub const EXPECTED: &'static str = "a number of texts, 1 to 64";
+}
+
+impl FromStr for NParallel {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let n_texts = text.parse().map_err(drop)?;
+        (1..=MAX_RUNNING).contains(&n_texts).then_some(Self(n_texts)).ok_or(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::front::bench::BenchPlan;
-    use crate::scheduler::MAX_RUNNING;
     use alloc::collections::BTreeSet;
 
     #[test]
@@ -387,6 +478,9 @@ mod tests {
             assert!(option.help.contains(&alloc::format!(" {default} unless told")), "{}", option.help);
         };
         told(INFER, "max-tokens", INFER_MAX_TOKENS);
+        told(BATCH, "max-tokens", INFER_MAX_TOKENS);
+        assert!(BATCH_PARALLEL.help.contains(&alloc::format!(" {BATCH_N_PARALLEL}, or as many")));
+        assert!(BATCH_PARALLEL.help.contains(&alloc::format!(" {MAX_RUNNING} at most")));
         let BenchPlan { n_prompt, n_generate, depth, n_runs, .. } = BenchPlan::DEFAULT;
         assert!(BENCH.iter().any(|option| option.help.contains(&alloc::format!(" {MAX_RUNNING} at most"))));
         told(BENCH, "prompt", n_prompt);
@@ -395,6 +489,16 @@ mod tests {
         told(BENCH, "runs", n_runs);
         assert!(SPECULATE.help.contains(&alloc::format!(" {} at most", MAX_SPECULATED)));
         assert_eq!("-1".parse(), Ok(MaxTokens(CHAT_MAX_TOKENS)));
+    }
+
+    #[test]
+    fn numbers_of_texts_are_those_that_can_be_computed_together() {
+        assert_eq!("1".parse(), Ok(NParallel(1)));
+        assert_eq!("64".parse(), Ok(NParallel(MAX_RUNNING)));
+        assert!(NParallel::EXPECTED.ends_with(&alloc::format!(" {MAX_RUNNING}")));
+        for wrong in ["", "0", "65", "-1", "x"] {
+            assert!(wrong.parse::<NParallel>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::FrontError;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
 use crate::chat::{Dialogue, Forgotten};
@@ -26,7 +27,7 @@ pub struct Request<'r> {
     pub sampling: SamplingConfig,
     /// Texts that end the generation, as [`Session::generate`](crate::session::Session::generate) takes them.
     pub stop: &'r [&'r str],
-    /// Tokens that are guessed at a time, see [`Generation::speculate`](crate::session::Generation::speculate).
+    /// Tokens that are guessed at a time, see [`Submission::speculate`](crate::scheduler::Submission).
     pub speculate: usize,
     /// Whether an [`Event::Trace`] comes with each token.
     pub trace: bool,
@@ -40,15 +41,15 @@ impl<'r> Request<'r> {
     }
 }
 
-/// What is to be continued.
+/// What is to be continued. Of its tokens those at the beginning that are there still from earlier texts are not computed
+/// again, which changes no bit of the answer.
 #[derive(Debug)]
 pub enum Prompt<'r> {
-    /// A text, from an empty context.
+    /// A text.
     Text(&'r str, EncodeOptions),
-    /// A dialogue, in a chat format. What the context holds of it already is not computed again; turns that have no
-    /// room any more are removed from it.
+    /// A dialogue, in a chat format; turns that have no room any more are removed from it.
     Chat(&'r mut Dialogue, ChatFormat<'r>),
-    /// These tokens, from an empty context.
+    /// These tokens.
     Ids(&'r [u32]),
 }
 
@@ -68,7 +69,8 @@ pub struct ChatFormat<'f> {
 pub enum Event<'e> {
     /// A dialogue had no room: these of its turns are no part of the prompt. Comes first, if at all.
     Forgotten(Forgotten),
-    /// The prompt is being computed; comes twice in each layer of each batch, so that it can be broken off.
+    /// The prompt is being computed; comes twice in each layer of each batch, so that it can be broken off. Only
+    /// [`Responder::generate`](super::Responder::generate) tells of it.
     Prompt,
     /// A token.
     Token {
@@ -91,6 +93,12 @@ pub enum Event<'e> {
         /// How it went.
         report: &'e Report,
     },
+    /// There is no answer, or no more of it; nothing comes after it. [`Responder::generate`](super::Responder::generate)
+    /// returns the error instead.
+    Failed {
+        /// Why.
+        error: &'e FrontError,
+    },
 }
 
 impl Event<'_> {
@@ -98,7 +106,7 @@ impl Event<'_> {
     pub fn text(&self) -> &str {
         match self {
             Self::Token { text, .. } | Self::Finished { text, .. } => text,
-            Self::Forgotten(_) | Self::Prompt | Self::Trace { .. } => "",
+            Self::Forgotten(_) | Self::Prompt | Self::Trace { .. } | Self::Failed { .. } => "",
         }
     }
 }
@@ -114,9 +122,10 @@ pub struct Report {
     pub prompt_tokens: usize,
     /// Tokens generated, one that ended the text not counted.
     pub tokens_emitted: usize,
-    /// From the request to the end, by the caller's clock.
+    /// From when the prompt's ids were known to the end, by the caller's clock: what the request waited for others counts,
+    /// its encoding does not.
     pub latency_us: u64,
-    /// From the request to the first token; 0 if there was none.
+    /// From the same moment to the first token; 0 if there was none.
     pub first_token_us: u64,
     /// Why it ended.
     pub finish_reason: FinishReason,

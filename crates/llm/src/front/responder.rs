@@ -1,34 +1,62 @@
-//! [`Responder`]: a model that answers requests.
+//! [`Responder`]: a model that answers requests, many at once.
 
-use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::ops::ControlFlow;
 
+use super::answer::{Answer, Draft, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
-use super::trace::LogitsRange;
-use super::{Event, FrontError, Prompt, Prompter, Report, Request, logits};
+use super::{Event, FrontError, Prompter, Report, Request, RequestId, logits};
 use crate::chat::Room;
 use crate::sampling::Sampler;
-use crate::session::{FinishReason, Session, SessionError, Speculation, Step};
+use crate::scheduler::{Counts, Output, Scheduler, Submission};
+use crate::session::{Runner, SessionError, TextStream};
 
-/// Bytes of output that are reserved per token, so that a usual text never makes the output grow.
-const OUTPUT_BYTES_PER_TOKEN: usize = 16;
+/// Requests that may wait for a slot, for who has no reason to let more.
+pub const MAX_WAITING: usize = 8;
 
-/// The output's first reservation goes no further than this many tokens.
-const OUTPUT_TOKENS_RESERVED: usize = 4096;
+/// Checkpoints of recurrent layers for each text that can be computed together, if the memory has room for them: of a text's
+/// end, so that a conversation goes on from there, and of places before.
+pub const CHECKPOINTS_PER_TEXT: usize = 4;
 
-/// A model with its vocabulary and a context, ready to answer.
+/// A model with its vocabulary and room for some texts, ready to answer.
+///
+/// Requests are [submitted](Self::submit) and answered together, a batch at each [step](Self::step); each answer is the
+/// one that the request has alone. [`generate`](Self::generate) is for who has one request and wants to wait for it.
 pub struct Responder<'m> {
     prompter: Prompter<'m>,
-    session: Session<'m>,
+    engine: Engine<'m>,
+    /// Requests that are not over, and those that are and of which that was not told yet.
+    answers: Vec<Answer>,
+    /// Requests that can be waiting or running.
+    most_answers: usize,
     /// The prompt's ids; kept to be used again.
     prompt_ids: Vec<u32>,
 }
 
+/// What computes.
+enum Engine<'m> {
+    Decoder(Scheduler<'m>),
+    /// A model that generates nothing.
+    Encoder(Runner<'m>),
+}
+
 impl<'m> Responder<'m> {
-    /// A responder of the model that `session` was made for, the file of which `prompter` has.
-    pub fn new(prompter: Prompter<'m>, session: Session<'m>) -> Self {
-        Self { prompter, session, prompt_ids: Vec::new() }
+    /// A responder of the model that `runner` was made for, the file of which `prompter` has. Up to `max_waiting` requests may
+    /// wait for a slot.
+    ///
+    /// # Errors
+    /// If texts cannot be scheduled on the runner, or the heap has no room.
+    pub fn new(prompter: Prompter<'m>, runner: Runner<'m>, max_waiting: usize) -> Result<Self, FrontError> {
+        let most_answers = runner.options().state.n_slots.saturating_add(max_waiting);
+        let mut answers = Vec::new();
+        let needed_bytes = most_answers.saturating_mul(size_of::<Answer>());
+        answers.try_reserve_exact(most_answers).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        let engine = match runner.model().config().is_encoder() {
+            true => Engine::Encoder(runner),
+            false => Engine::Decoder(Scheduler::new(runner, max_waiting)?),
+        };
+        Ok(Self { prompter, engine, answers, most_answers, prompt_ids: Vec::new() })
     }
 
     /// What makes prompts.
@@ -36,9 +64,20 @@ impl<'m> Responder<'m> {
         &self.prompter
     }
 
-    /// The model and its context.
-    pub fn session(&self) -> &Session<'m> {
-        &self.session
+    /// What computes the batches.
+    pub fn runner(&self) -> &Runner<'m> {
+        match &self.engine {
+            Engine::Decoder(scheduler) => scheduler.runner(),
+            Engine::Encoder(runner) => runner,
+        }
+    }
+
+    /// What decides about batches; an encoder has none.
+    pub fn scheduler(&self) -> Option<&Scheduler<'m>> {
+        match &self.engine {
+            Engine::Decoder(scheduler) => Some(scheduler),
+            Engine::Encoder(_) => None,
+        }
     }
 
     /// See [`Prompter::prepare_chat`].
@@ -49,144 +88,193 @@ impl<'m> Responder<'m> {
         self.prompter.prepare_chat(template)
     }
 
-    /// Answers a request. `on_event` learns of everything, and may end it; the report then says
-    /// [`FinishReason::Cancelled`]. Times are by `clock_us`, in microseconds.
+    /// What was computed so far, 0 with an encoder.
+    pub fn counts(&self) -> Counts {
+        self.scheduler().map(Scheduler::counts).unwrap_or_default()
+    }
+
+    /// Whether there is no request.
+    pub fn is_idle(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// Whether another request would be taken now, as far as the queue goes.
+    pub fn has_room(&self) -> bool {
+        self.answers.iter().filter(|answer| !answer.is_over).count() < self.most_answers
+    }
+
+    /// Takes a request, which waits until there is a slot for it. Times are by `clock_us`, in microseconds.
     ///
     /// # Errors
-    /// If the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, the
-    /// logits are not numbers, or the heap has no room.
-    pub fn generate(
+    /// If the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, the heap
+    /// has no room, as many requests are waiting as can, or the model is an encoder.
+    pub fn submit(
         &mut self,
         mut request: Request<'_>,
         clock_us: fn() -> u64,
-        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Report, FrontError> {
-        let start_us = clock_us();
-        let elapsed_us = || clock_us().saturating_sub(start_us);
-        let n_ctx = self.session.options().n_ctx;
+    ) -> Result<RequestId, FrontError> {
+        let Engine::Decoder(scheduler) = &mut self.engine else { return Err(FrontError::Encoder) };
+        let needed_bytes = size_of::<Answer>();
+        self.answers.try_reserve(1).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        let n_ctx = scheduler.n_positions();
         let room = Room { n_ctx, max_tokens: request.max_tokens };
         self.prompt_ids.clear();
         let forgotten = self.prompter.encode(&mut request.prompt, room, &mut self.prompt_ids)?;
-        match request.prompt {
-            Prompt::Chat(..) => self.session.keep_beginning_of(&self.prompt_ids),
-            Prompt::Text(..) | Prompt::Ids(_) => self.session.reset(),
+        let start_us = clock_us();
+        let n_vocab = scheduler.runner().model().config().n_vocab;
+        let sampler = Sampler::new(request.sampling.within_context(n_ctx), n_vocab)?;
+        let report = new_report(self.prompt_ids.len(), request.max_tokens, forgotten)?;
+        let text = TextStream::new(self.prompter.tokenizer(), request.stop)?;
+        let id = scheduler.submit(Submission {
+            prompt: &self.prompt_ids,
+            max_tokens: request.max_tokens,
+            sampler,
+            speculate: request.speculate,
+        })?;
+        self.answers.push(Draft { text, report, trace: request.trace, start_us }.named(id));
+        Ok(id)
+    }
+
+    /// Ends a request of which the end was not told yet; what came of it, with [`FinishReason::Cancelled`](crate::session::FinishReason). Nothing more is told
+    /// of it.
+    pub fn cancel(&mut self, id: RequestId, clock_us: fn() -> u64) -> Option<Report> {
+        if let Engine::Decoder(scheduler) = &mut self.engine {
+            scheduler.cancel(id);
         }
-        let n_vocab = self.session.model().config().n_vocab;
-        let mut sampler = Sampler::new(request.sampling.within_context(n_ctx), n_vocab)?;
-        let mut report = new_report(request.max_tokens)?;
-        report.prompt_tokens = self.prompt_ids.len();
-        report.forgotten = forgotten;
-        if let Some(forgotten) = forgotten
-            && on_event(Event::Forgotten(forgotten)).is_break()
-        {
-            report.latency_us = elapsed_us();
-            let _ = on_event(Event::Finished { text: "", report: &report });
-            return Ok(report);
+        let index = self.answers.iter().position(|answer| answer.id == id)?;
+        Some(self.answers.remove(index).cancelled(clock_us))
+    }
+
+    /// Computes one batch and tells what came of it; returns how many tokens it had, 0 if there is no request left.
+    ///
+    /// `go_on` is asked twice in each layer, and can break off the batch; no request is lost, the next step computes it.
+    /// `on_event` learns of everything but [`Event::Prompt`], and can end the request that an event is of; its report then says
+    /// [`FinishReason::Cancelled`](crate::session::FinishReason).
+    ///
+    /// # Errors
+    /// [`SessionError::Stopped`] if `go_on` breaks off.
+    pub fn step(
+        &mut self,
+        clock_us: fn() -> u64,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(RequestId, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, FrontError> {
+        let stepped = self.compute(clock_us, go_on, on_event);
+        while let Some(answer) = self.take_finished() {
+            let id = answer.id;
+            if let Err(error) = answer.tell_end(&mut |event| on_event(id, event)) {
+                let _ = on_event(id, Event::Failed { error: &error });
+            }
         }
-        let generation = self.session.resume(
-            self.prompter.tokenizer(),
-            &mut sampler,
-            &self.prompt_ids,
-            request.max_tokens,
-            request.stop,
-            &mut || on_event(Event::Prompt),
-        );
-        let mut generation = match generation {
-            Err(SessionError::Stopped) => {
-                report.latency_us = elapsed_us();
-                let _ = on_event(Event::Finished { text: "", report: &report });
+        Ok(stepped?)
+    }
+
+    /// As [`step`](Self::step), without telling of the ends.
+    pub(super) fn compute(
+        &mut self,
+        clock_us: fn() -> u64,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(RequestId, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, SessionError> {
+        let Self { engine: Engine::Decoder(scheduler), answers, prompter, .. } = self else { return Ok(0) };
+        for answer in &mut *answers {
+            if answer.tell_forgotten(clock_us, on_event).is_break() {
+                scheduler.cancel(answer.id);
+            }
+        }
+        let tokenizer = prompter.tokenizer();
+        scheduler.step(go_on, &mut |id, output| {
+            let Some(answer) = answers.iter_mut().find(|answer| answer.id == id) else {
+                return ControlFlow::Break(());
+            };
+            match output {
+                Output::Token { token, logits } => {
+                    answer.take_token(tokenizer, (token, logits), clock_us, on_event)
+                }
+                Output::Finished { finish, speculation } => {
+                    answer.finish(finish, speculation, clock_us);
+                    ControlFlow::Continue(())
+                }
+            }
+        })
+    }
+
+    /// A request that is over, of which that was not told yet.
+    pub(super) fn take_finished(&mut self) -> Option<Answer> {
+        let index = self.answers.iter().position(|answer| answer.is_over)?;
+        Some(self.answers.remove(index))
+    }
+
+    /// What a request that is not over has said so far.
+    pub fn output(&self, id: RequestId) -> Option<&str> {
+        let answer = self.answers.iter().find(|answer| answer.id == id)?;
+        Some(&answer.report.output)
+    }
+
+    /// Answers a request, while there is no other. `on_event` learns of everything, and may end it; the report then says
+    /// [`FinishReason::Cancelled`](crate::session::FinishReason). Times are by `clock_us`, in microseconds.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and if the logits are not numbers. [`FrontError::Busy`] if there are other requests.
+    pub fn generate(
+        &mut self,
+        request: Request<'_>,
+        clock_us: fn() -> u64,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Report, FrontError> {
+        if !self.answers.is_empty() {
+            return Err(FrontError::Busy);
+        }
+        let id = self.submit(request, clock_us)?;
+        let on_event = RefCell::new(on_event);
+        let tell = |event: Event<'_>| (on_event.borrow_mut())(event);
+        loop {
+            let is_prompt = self.answers.iter().any(|answer| !answer.has_begun);
+            let go_on = &mut || if is_prompt { tell(Event::Prompt) } else { ControlFlow::Continue(()) };
+            let computed = self.compute(clock_us, go_on, &mut |_, event| tell(event));
+            if let Some(answer) = self.take_finished() {
+                return answer.tell_end(&mut |event| tell(event));
+            }
+            if let Err(error) = computed {
+                let report = self.cancel(id, clock_us);
+                let Some(report) = report.filter(|_| error == SessionError::Stopped) else {
+                    return Err(error.into());
+                };
+                let _ = tell(Event::Finished { text: "", report: &report });
                 return Ok(report);
             }
-            generation => generation?.speculate(request.speculate)?,
-        };
-        loop {
-            let n_held_back = match generation.step()? {
-                Step::Token { id, text } => {
-                    reserve_ids(&mut report.ids, 1)?;
-                    report.ids.push(id);
-                    report.tokens_emitted += 1;
-                    if report.tokens_emitted == 1 {
-                        report.first_token_us = elapsed_us();
-                    }
-                    append(&mut report.output, text)?;
-                    let mut end = on_event(Event::Token { id, text });
-                    if request.trace && end.is_continue() {
-                        let logits = LogitsRange::of(generation.logits());
-                        end = on_event(Event::Trace { step: report.tokens_emitted, logits });
-                    }
-                    match end {
-                        ControlFlow::Continue(()) => continue,
-                        ControlFlow::Break(()) => 0,
-                    }
-                }
-                Step::Finished { reason, text } => {
-                    report.finish_reason = reason;
-                    append(&mut report.output, text)?;
-                    text.len()
-                }
-            };
-            report.latency_us = elapsed_us();
-            report.speculation = generation.speculation();
-            let text = &report.output[report.output.len() - n_held_back..];
-            let _ = on_event(Event::Finished { text, report: &report });
-            return Ok(report);
         }
     }
 
     /// See [`logits::run`].
     ///
     /// # Errors
-    /// As there.
+    /// As there, and [`FrontError::Busy`] if there are requests.
     pub fn logits(
         &mut self,
         tokens: &[u32],
         on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), FrontError> {
-        Ok(logits::run(self.session.runner(), tokens, on_row)?)
+        Ok(logits::run(self.idle_runner()?, tokens, on_row)?)
     }
 
     /// See [`bench::run`].
     ///
     /// # Errors
-    /// As there.
+    /// As there, and [`FrontError::Busy`] if there are requests.
     pub fn bench(
         &mut self,
         plan: BenchPlan,
         meter: Meter,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<BenchResult, FrontError> {
-        bench::run(self.session.runner(), plan, meter, go_on)
+        bench::run(self.idle_runner()?, plan, meter, go_on)
     }
-}
 
-/// A report of nothing yet, with room for what is to be generated.
-fn new_report(max_tokens: usize) -> Result<Report, FrontError> {
-    let n_reserved = max_tokens.min(OUTPUT_TOKENS_RESERVED);
-    let needed_bytes = n_reserved * OUTPUT_BYTES_PER_TOKEN;
-    let mut report = Report {
-        output: String::new(),
-        ids: Vec::new(),
-        prompt_tokens: 0,
-        tokens_emitted: 0,
-        latency_us: 0,
-        first_token_us: 0,
-        finish_reason: FinishReason::Cancelled,
-        speculation: Speculation::default(),
-        forgotten: None,
-    };
-    report.output.try_reserve(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
-    reserve_ids(&mut report.ids, n_reserved)?;
-    Ok(report)
-}
-
-fn reserve_ids(ids: &mut Vec<u32>, n: usize) -> Result<(), FrontError> {
-    let needed_bytes = ids.len().saturating_add(n).saturating_mul(size_of::<u32>());
-    ids.try_reserve(n).map_err(|_| FrontError::OutOfHeap { needed_bytes })
-}
-
-fn append(output: &mut String, text: &str) -> Result<(), FrontError> {
-    let needed_bytes = output.len() + text.len();
-    output.try_reserve(text.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
-    output.push_str(text);
-    Ok(())
+    fn idle_runner(&mut self) -> Result<&mut Runner<'m>, FrontError> {
+        match &mut self.engine {
+            Engine::Decoder(scheduler) => scheduler.idle_runner().ok_or(FrontError::Busy),
+            Engine::Encoder(runner) => Ok(runner),
+        }
+    }
 }

@@ -142,6 +142,19 @@ pub struct Counts {
     pub n_preempted: usize,
 }
 
+impl Counts {
+    /// What was done after `before`.
+    pub fn since(self, before: Self) -> Self {
+        Counts {
+            n_steps: self.n_steps - before.n_steps,
+            n_computed: self.n_computed - before.n_computed,
+            n_prefix_hits: self.n_prefix_hits - before.n_prefix_hits,
+            n_reused: self.n_reused - before.n_reused,
+            n_preempted: self.n_preempted - before.n_preempted,
+        }
+    }
+}
+
 /// Many texts on one runner.
 pub struct Scheduler<'m> {
     runner: Runner<'m>,

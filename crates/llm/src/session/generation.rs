@@ -3,10 +3,9 @@
 use core::fmt;
 
 use super::speculation::{Draft, Speculation};
-use super::stop_text::StopText;
-use super::{Logits, Session, SessionError};
+use super::{Logits, Session, SessionError, TextStream};
 use crate::sampling::Sampler;
-use crate::tokenizer::{StreamDecoder, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +59,7 @@ pub struct Generation<'g, 'm> {
     session: &'g mut Session<'m>,
     tokenizer: &'g Tokenizer<'m>,
     sampler: &'g mut Sampler,
-    decoder: StreamDecoder,
-    text: StopText<'g>,
+    text: TextStream,
     /// The last token given, whose position is not computed yet.
     pending: Option<u32>,
     /// What was computed beyond it.
@@ -80,7 +78,7 @@ impl<'g, 'm> Generation<'g, 'm> {
         sampler: &'g mut Sampler,
         prompt: &[u32],
         max_tokens: usize,
-        stop: &'g [&'g str],
+        stop: &[&str],
     ) -> Result<Self, SessionError> {
         sampler.reset();
         prompt.iter().for_each(|&id| sampler.accept(id));
@@ -88,8 +86,7 @@ impl<'g, 'm> Generation<'g, 'm> {
             session,
             tokenizer,
             sampler,
-            decoder: StreamDecoder::new(tokenizer)?,
-            text: StopText::new(stop, tokenizer.longest_piece_bytes())?,
+            text: TextStream::new(tokenizer, stop)?,
             pending: None,
             draft: Draft::new(0)?,
             row: 0,
@@ -154,11 +151,7 @@ impl<'g, 'm> Generation<'g, 'm> {
             self.pending = Some(id);
         }
         self.n_left -= 1;
-        self.text.push(self.decoder.push(self.tokenizer, id)?.unwrap_or(""));
-        if !self.tokenizer.kind(id)?.has_text() {
-            self.text.push_name(self.tokenizer.piece(id)?);
-        }
-        if self.text.is_stopped() {
+        if self.text.push(self.tokenizer, id)? {
             self.finished = Some(FinishReason::StopString);
             return Ok(Step::Finished { reason: FinishReason::StopString, text: self.text.take() });
         }
@@ -184,8 +177,7 @@ impl<'g, 'm> Generation<'g, 'm> {
 
     fn finish(&mut self, reason: FinishReason) -> Step<'_> {
         self.finished = Some(reason);
-        self.text.push(self.decoder.finish().unwrap_or(""));
-        self.text.release();
+        self.text.finish();
         Step::Finished { reason, text: self.text.take() }
     }
 }

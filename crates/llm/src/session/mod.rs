@@ -22,6 +22,7 @@ mod generation;
 mod runner;
 mod speculation;
 mod stop_text;
+mod text_stream;
 
 pub use crate::model::{Logits, Span};
 pub use error::{SessionError, SpanError};
@@ -29,6 +30,7 @@ pub use generation::{FinishReason, Generation, Step};
 pub use runner::{Runner, RunnerOptions};
 pub use speculation::Speculation;
 pub(crate) use speculation::continuation;
+pub(crate) use text_stream::TextStream;
 
 /// What a session is to be able to do; more takes more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,13 +151,6 @@ impl<'m> Session<'m> {
     /// The instruction set in use.
     pub fn kernels(&self) -> &'static Kernels {
         self.runner.kernels()
-    }
-
-    /// The runner, whose only slot is made empty.
-    pub(crate) fn runner(&mut self) -> &mut Runner<'m> {
-        self.reset();
-        self.runner.truncate(0, 0);
-        &mut self.runner
     }
 
     /// Positions computed so far.
@@ -281,7 +276,7 @@ impl<'m> Session<'m> {
         sampler: &'g mut Sampler,
         prompt: &[u32],
         max_tokens: usize,
-        stop: &'g [&'g str],
+        stop: &[&str],
     ) -> Result<Generation<'g, 'm>, SessionError> {
         self.reset();
         self.resume(tokenizer, sampler, prompt, max_tokens, stop, &mut || ControlFlow::Continue(()))
@@ -299,7 +294,7 @@ impl<'m> Session<'m> {
         sampler: &'g mut Sampler,
         prompt: &[u32],
         max_tokens: usize,
-        stop: &'g [&'g str],
+        stop: &[&str],
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Generation<'g, 'm>, SessionError> {
         if prompt.len() > self.options.n_ctx {

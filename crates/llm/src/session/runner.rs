@@ -113,6 +113,16 @@ impl<'m> Runner<'m> {
         Ok(arena.used_bytes())
     }
 
+    /// What of [`required_bytes`](Self::required_bytes) is neither keys and values nor what recurrent layers keep: buffers,
+    /// and which text has which pages with which tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`required_bytes`](Self::required_bytes).
+    pub fn scratch_bytes(config: &Config, options: &RunnerOptions) -> Result<usize, SessionError> {
+        Ok(Self::required_bytes(config, options)? - options.state_bytes(config)?)
+    }
+
     /// A runner of empty slots, whose state and scratch lie in `memory`.
     ///
     /// # Errors

@@ -10,8 +10,8 @@ use super::SessionError;
 /// Tokens without a text of their own, such as `<|im_end|>`, count under their name: a stop string can be
 /// such a name, or have it within. One that goes on beyond them may also pass over them, for nobody sees
 /// them.
-pub(super) struct StopText<'g> {
-    stop: &'g [&'g str],
+pub(super) struct StopText {
+    stop: Vec<String>,
     text: String,
     /// Bytes of `text` that have been given out, to be removed before the next are added.
     n_taken: usize,
@@ -25,10 +25,10 @@ pub(super) struct StopText<'g> {
 
 const NONE: usize = usize::MAX;
 
-impl<'g> StopText<'g> {
+impl StopText {
     /// Room for the longest stop string and the longest token is taken at once, so that none is
     /// taken per token.
-    pub(super) fn new(stop: &'g [&'g str], longest_token_bytes: usize) -> Result<Self, SessionError> {
+    pub(super) fn new(stop: &[&str], longest_token_bytes: usize) -> Result<Self, SessionError> {
         let longest_stop_bytes = stop.iter().map(|stop| stop.len()).max().unwrap_or(0);
         // A token may complete a character that others began.
         let needed_bytes = longest_stop_bytes.saturating_add(longest_token_bytes).saturating_add(4);
@@ -38,11 +38,19 @@ impl<'g> StopText<'g> {
         let mut beginnings = Vec::new();
         let needed_bytes = n_beginnings * size_of::<usize>();
         beginnings.try_reserve_exact(n_beginnings).map_err(|_| SessionError::OutOfHeap { needed_bytes })?;
+        let mut stops = Vec::new();
+        let needed_bytes = size_of_val(stop);
+        stops.try_reserve_exact(stop.len()).map_err(|_| SessionError::OutOfHeap { needed_bytes })?;
         for stop in stop {
             beginnings.push(0);
             beginnings.resize(beginnings.len() + stop.len(), NONE);
+            let mut own = String::new();
+            let needed_bytes = stop.len();
+            own.try_reserve_exact(needed_bytes).map_err(|_| SessionError::OutOfHeap { needed_bytes })?;
+            own.push_str(stop);
+            stops.push(own);
         }
-        Ok(StopText { stop, text, n_taken: 0, n_certain: 0, is_stopped: false, beginnings })
+        Ok(StopText { stop: stops, text, n_taken: 0, n_certain: 0, is_stopped: false, beginnings })
     }
 
     /// Adds text.
@@ -92,7 +100,7 @@ impl<'g> StopText<'g> {
     /// Lets `step` see each stop string with its beginnings.
     fn lengthen(&mut self, step: impl Fn(&[u8], &mut [usize])) {
         let mut beginnings = &mut self.beginnings[..];
-        for stop in self.stop {
+        for stop in &self.stop {
             let (own, others) = beginnings.split_at_mut(stop.len() + 1);
             step(stop.as_bytes(), own);
             beginnings = others;

@@ -1,18 +1,19 @@
 //! A model in memory, ready to run.
 //!
-//! Vocabulary and weights borrow from the region that the disk filled, the session from a second
+//! Vocabulary and weights borrow from the region that the disk filled, the runner from a second
 //! region that it writes. [`LoadedModel`] keeps them together (crate `self_cell`) and gives both
 //! regions back when it is dropped.
 
 use llm::{
-    front::{FrontError, Prompter, Responder, options::MAX_SPECULATED},
+    front::{FrontError, MAX_WAITING, Prompter, Responder, options::MAX_SPECULATED},
     gguf::Gguf,
     kv_cache::KvType,
     model::{Config, Model},
     parallel::Limited,
     quant::Precision,
-    session::{Session, SessionOptions},
+    session::{Runner, RunnerOptions},
     simd::Kernels,
+    state::StateOptions,
 };
 use self_cell::{MutBorrow, self_cell};
 
@@ -45,6 +46,8 @@ pub(super) struct Engine {
     pub workers: Limited<'static>,
     pub kv_type: KvType,
     pub precision: Precision,
+    /// Texts that are computed together.
+    pub n_slots: usize,
 }
 
 /// Tokens of a prompt that are computed at once: the first of these numbers whose scratch is no more than
@@ -55,41 +58,39 @@ const PROMPT_BATCHES: [usize; 3] = [512, 256, 128];
 /// tables and the stacks of eight cores take, and a little to spare.
 const SCRATCH_BYTES: usize = 25_000_000;
 
-/// What sessions are made for. A prompt is computed in batches as long as scratch stays small. An encoder
+/// What runners with this state are made for. A prompt is computed in batches as long as scratch stays small. An encoder
 /// takes its text at once and has an answer for each token.
-pub(super) fn session_options(config: &Config, n_ctx: usize, engine: &Engine) -> SessionOptions {
-    let &Engine { kv_type, precision, .. } = engine;
-    let options = SessionOptions { kv_type, precision, ..SessionOptions::generate(n_ctx) };
+pub(super) fn runner_options(config: &Config, state: StateOptions, engine: &Engine) -> RunnerOptions {
+    let (StateOptions { n_ctx, n_slots, .. }, precision) = (state, engine.precision);
     if config.is_encoder() {
-        return SessionOptions { n_batch: n_ctx, n_logits: n_ctx, ..options };
+        return RunnerOptions { state, n_batch: n_ctx, n_logits: n_ctx, precision };
     }
-    let with_batch = |n_batch: usize| SessionOptions {
-        n_batch: n_batch.min(n_ctx),
-        n_logits: n_ctx.min(1 + MAX_SPECULATED),
-        ..options
+    let with_batch = |n_batch: usize| {
+        let n_batch = n_batch.min(n_ctx.saturating_mul(n_slots)).max(n_slots);
+        RunnerOptions { state, n_batch, n_logits: n_batch.min(n_slots + MAX_SPECULATED), precision }
     };
-    // Options that do not suit the model are refused by whoever makes a session of them.
-    let is_small = |options: &SessionOptions| {
-        Session::scratch_bytes(config, options).is_ok_and(|bytes| bytes <= SCRATCH_BYTES)
+    // Options that do not suit the model are refused by whoever makes a runner of them.
+    let is_small = |options: &RunnerOptions| {
+        Runner::scratch_bytes(config, options).is_ok_and(|bytes| bytes <= SCRATCH_BYTES)
     };
     let [.., least] = PROMPT_BATCHES;
     PROMPT_BATCHES.into_iter().map(with_batch).find(is_small).unwrap_or_else(|| with_batch(least))
 }
 
 impl Cell {
-    fn make(regions: Regions, options: SessionOptions) -> Result<Self, BackendError> {
+    fn make(regions: Regions, options: RunnerOptions) -> Result<Self, BackendError> {
         Self::try_new(regions, |regions| {
             let Engine { kernels, ref workers, .. } = regions.engine;
             let gguf = Gguf::parse(&regions.weights, regions.file_bytes)?.packed(kernels.packing());
             let model = Model::load(&gguf)?;
             let prompter = Prompter::new(gguf)?;
-            let session = Session::new(model, options, kernels, workers, regions.memory.borrow_mut())?;
-            Ok(Responder::new(prompter, session))
+            let runner = Runner::new(model, options, kernels, workers, regions.memory.borrow_mut())?;
+            Ok(Responder::new(prompter, runner, MAX_WAITING)?)
         })
     }
 }
 
-/// Weights, vocabulary and session over two regions of the pool.
+/// Weights, vocabulary and runner over two regions of the pool.
 pub(super) struct LoadedModel(Cell);
 
 impl LoadedModel {
@@ -99,7 +100,7 @@ impl LoadedModel {
         weights: Region,
         memory: Region,
         file_bytes: u64,
-        options: SessionOptions,
+        options: RunnerOptions,
         engine: Engine,
     ) -> Result<Self, BackendError> {
         let memory_footprint = memory.footprint();
@@ -108,22 +109,22 @@ impl LoadedModel {
         Cell::make(regions, options).map(Self)
     }
 
-    /// The same model with another session, or as it was, and why.
+    /// The same model with another runner, or as it was, and why.
     ///
     /// # Errors
-    /// If not even the old session could be made again; the model is gone then.
-    pub fn with_session(
+    /// If not even the old runner could be made again; the model is gone then.
+    pub fn with_runner(
         self,
-        options: SessionOptions,
+        options: RunnerOptions,
         engine: Engine,
         pool: &'static Pool,
     ) -> Result<(Self, Result<(), BackendError>), BackendError> {
-        let n_ctx = options.n_ctx;
-        let required_bytes = match Session::required_bytes(self.config(), &options) {
+        let n_ctx = options.state.n_ctx;
+        let required_bytes = match Runner::required_bytes(self.config(), &options) {
             Ok(bytes) => bytes,
             Err(error) => return Ok((self, Err(error.into()))),
         };
-        let old_options = *self.session_options();
+        let old_options = *self.runner_options();
         let old_bytes = self.session_footprint().size_bytes();
         let mut regions = self.0.into_owner();
         // The old memory is given back first: there may not be room for both.
@@ -136,7 +137,7 @@ impl LoadedModel {
             Err(error) => {
                 regions
                     .take_memory(old_bytes, pool)
-                    .map_err(|error| regions.refused(old_options.n_ctx, error))?;
+                    .map_err(|error| regions.refused(old_options.state.n_ctx, error))?;
                 (old_options, Err(regions.refused(n_ctx, error)))
             }
         };
@@ -158,12 +159,12 @@ impl LoadedModel {
 
     /// The hyper-parameters.
     pub fn config(&self) -> &Config {
-        self.responder().session().model().config()
+        self.responder().runner().model().config()
     }
 
-    /// What the session was made for.
-    pub fn session_options(&self) -> &SessionOptions {
-        self.responder().session().options()
+    /// What the runner was made for.
+    pub fn runner_options(&self) -> &RunnerOptions {
+        self.responder().runner().options()
     }
 
     /// What computes.
@@ -176,12 +177,12 @@ impl LoadedModel {
         self.engine().kernels.packing() == kernels.packing()
     }
 
-    /// Whether the session is as `options` say, and computed by what `engine` says.
-    pub fn runs_like(&self, options: &SessionOptions, engine: &Engine) -> bool {
+    /// Whether the runner is as `options` say, and computed by what `engine` says.
+    pub fn runs_like(&self, options: &RunnerOptions, engine: &Engine) -> bool {
         let own = self.engine();
         let computes_alike =
             own.kernels.name() == engine.kernels.name() && own.workers.most() == engine.workers.most();
-        computes_alike && self.session_options() == options
+        computes_alike && self.runner_options() == options
     }
 
     /// Bytes of the file that were read.
@@ -202,8 +203,8 @@ impl LoadedModel {
     /// What it takes of the pool.
     pub fn memory(&self) -> ModelMemory {
         let session_bytes = self.session_footprint().size_bytes();
-        // The session was made with these options, so that they are sound.
-        let scratch_bytes = Session::scratch_bytes(self.config(), self.session_options()).unwrap_or(0);
+        // The runner was made with these options, so that they are sound.
+        let scratch_bytes = Runner::scratch_bytes(self.config(), self.runner_options()).unwrap_or(0);
         ModelMemory {
             weights_bytes: self.weights_footprint().size_bytes(),
             state_bytes: session_bytes.saturating_sub(scratch_bytes),
@@ -291,11 +292,20 @@ mod tests {
             workers: Limited::new(&Serial, 1),
             kv_type: KvType::F16,
             precision: Precision::Quantized,
+            n_slots: 1,
         };
-        let options = session_options(&config, N_CTX, &engine);
+        let state = StateOptions {
+            n_slots: 1,
+            n_ctx: N_CTX,
+            n_pages: StateOptions::pages_of(N_CTX),
+            kv_type: engine.kv_type,
+            finds_prefixes: true,
+            n_checkpoints: 0,
+        };
+        let options = runner_options(&config, state, &engine);
         assert_eq!(options.n_batch, 512);
-        let session_bytes = Session::required_bytes(&config, &options).unwrap();
-        let scratch_bytes = Session::scratch_bytes(&config, &options).unwrap();
+        let session_bytes = Runner::required_bytes(&config, &options).unwrap();
+        let scratch_bytes = Runner::scratch_bytes(&config, &options).unwrap();
         assert_eq!(session_bytes, cache_bytes + scratch_bytes);
         for (n_cores, most_bytes) in [(2, 28_500_000), (8, 30_500_000)] {
             let beyond_bytes = scratch_bytes + REST_BYTES + (n_cores - 1) * CORE_BYTES;

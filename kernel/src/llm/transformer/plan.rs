@@ -1,8 +1,15 @@
 //! [`Plan`]: what a model needs, known before anything is reserved for it.
 
-use llm::{model::Config, quant::Packer, session::Session};
+use llm::{
+    front::CHECKPOINTS_PER_TEXT,
+    kv_cache::PAGE_LEN,
+    model::Config,
+    quant::Packer,
+    session::{Runner, RunnerOptions},
+    state::StateOptions,
+};
 
-use super::loaded::{Engine, session_options};
+use super::loaded::{Engine, runner_options};
 use crate::{
     llm::{BackendError, DEFAULT_N_CTX, Header},
     memory::pool::Shortage,
@@ -19,38 +26,74 @@ pub(super) struct Plan {
     pub packer: Packer,
     pub engine: Engine,
     pub weights_bytes: usize,
-    pub n_ctx: usize,
+    pub options: RunnerOptions,
     pub session_bytes: usize,
 }
 
-/// The context length of a model and the bytes of its session: what was asked for, or the longest, by halves, that
-/// `room` says a session has room with.
+/// What a model's runner is made for, and its bytes: contexts as long as was asked for, or else the longest, by halves, that
+/// `room` says a runner has room with. Where there is less room, recurrent layers get fewer checkpoints, and texts share
+/// fewer pages, by halves, but as many as a whole one of them needs.
 ///
 /// # Errors
 /// If a context that was asked for does not fit, or none; or the model cannot have it.
-pub(super) fn plan_context(
+pub(super) fn plan_runner(
     config: &Config,
     asked: Option<usize>,
     engine: &Engine,
     room: impl Fn(usize) -> Result<(), Shortage>,
-) -> Result<(usize, usize), BackendError> {
+) -> Result<(RunnerOptions, usize), BackendError> {
     let wanted = asked.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX));
     let mut n_ctx = wanted;
     loop {
-        let options = session_options(config, n_ctx, engine);
-        // Before it is the session's memory, the weights come through it.
-        let session_bytes = Session::required_bytes(config, &options)?.max(MIN_PIECES_BYTES);
-        match room(session_bytes) {
-            Ok(()) => {
+        let shortage = match plan_state(config, n_ctx, engine, &room)? {
+            Ok(planned) => {
                 if n_ctx < wanted {
                     log::warn!("memory suffices for a context of {n_ctx} tokens, not {wanted}");
                 }
-                return Ok((n_ctx, session_bytes));
+                return Ok(planned);
             }
-            Err(shortage) if asked.is_some() || n_ctx <= MIN_DEFAULT_N_CTX => {
-                return Err(BackendError::out_of_memory(shortage, n_ctx));
+            Err(shortage) => shortage,
+        };
+        if asked.is_some() || n_ctx <= MIN_DEFAULT_N_CTX {
+            return Err(BackendError::out_of_memory(shortage, n_ctx));
+        }
+        n_ctx = (n_ctx / 2).max(MIN_DEFAULT_N_CTX);
+    }
+}
+
+/// As [`plan_runner`], for contexts of this length.
+fn plan_state(
+    config: &Config,
+    n_ctx: usize,
+    engine: &Engine,
+    room: &impl Fn(usize) -> Result<(), Shortage>,
+) -> Result<Result<(RunnerOptions, usize), Shortage>, BackendError> {
+    let &Engine { n_slots, kv_type, .. } = engine;
+    let most_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
+    let of_one = StateOptions::pages_of(n_ctx);
+    let of_all = of_one.saturating_mul(n_slots).min(StateOptions::MAX_PAGES);
+    let (mut n_pages, mut n_checkpoints) = (of_all, most_checkpoints);
+    loop {
+        let state = StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints };
+        let options = runner_options(config, state, engine);
+        // Before it is the runner's memory, the weights come through it.
+        let session_bytes = Runner::required_bytes(config, &options)?.max(MIN_PIECES_BYTES);
+        let shortage = match room(session_bytes) {
+            Ok(()) => {
+                if n_pages < of_all {
+                    let n_tokens = n_pages * PAGE_LEN;
+                    log::warn!(
+                        "memory suffices for {n_tokens} tokens of {n_slots} texts, which may have to wait for room"
+                    );
+                }
+                return Ok(Ok((options, session_bytes)));
             }
-            Err(_) => n_ctx = (n_ctx / 2).max(MIN_DEFAULT_N_CTX),
+            Err(shortage) => shortage,
+        };
+        match (n_checkpoints, n_pages) {
+            (1.., _) => n_checkpoints /= 2,
+            (0, n) if n > of_one => n_pages = (n / 2).max(of_one),
+            _ => return Ok(Err(shortage)),
         }
     }
 }

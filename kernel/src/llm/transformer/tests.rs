@@ -176,7 +176,7 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
     let prompt = "The little robot went to the river. ".repeat(18);
     let n_tokens = n_tokens(&mut backend, &prompt);
     let loaded = &backend.models.get(None).unwrap().model;
-    assert!(n_tokens <= loaded.session_options().n_batch, "{n_tokens} tokens are more than a batch");
+    assert!(n_tokens <= loaded.runner_options().n_batch, "{n_tokens} tokens are more than a batch");
     let mut calls_before_text = 0;
     let result = infer_while(&mut backend, &prompt, 5, &mut |event| {
         calls_before_text += usize::from(matches!(event, Event::Prompt));
@@ -198,7 +198,7 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
                 is_finished = true;
                 ControlFlow::Continue(())
             }
-            Event::Forgotten(_) | Event::Token { .. } | Event::Trace { .. } => {
+            Event::Forgotten(_) | Event::Token { .. } | Event::Trace { .. } | Event::Failed { .. } => {
                 panic!("{event:?} after the end")
             }
         });

@@ -35,7 +35,8 @@ pub(super) static COMMANDS: &[Command] = &[Command {
 
 /// What a conversation begins with, and how it becomes a prompt.
 pub(super) struct ChatOptions<'a> {
-    system: Option<&'a str>,
+    /// What the model is told beforehand.
+    pub system: Option<&'a str>,
     /// The format.
     pub format: ChatFormat<'a>,
     /// Whether any of the options was given.

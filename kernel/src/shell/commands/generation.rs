@@ -1,4 +1,4 @@
-//! [`Wanted`]: what `infer` and `chat` are asked for beside the prompt: how many tokens, how they are chosen, where they
+//! [`Wanted`]: what `infer`, `chat` and `batch` are asked for beside the prompt: how many tokens, how they are chosen, where they
 //! end.
 
 use alloc::vec::Vec;
@@ -34,8 +34,27 @@ impl<'a> Wanted<'a> {
         n_index: usize,
         default_max_tokens: usize,
     ) -> Result<Self, CommandError> {
+        let max_tokens = max_tokens(arguments, n_index, default_max_tokens)?;
+        Self::with_max_tokens(shell, arguments, max_tokens)
+    }
+
+    /// What the arguments ask for, of which none is the number of tokens.
+    pub fn of_each(
+        shell: &mut Shell<'_>,
+        arguments: &Arguments<'a>,
+        default_max_tokens: usize,
+    ) -> Result<Self, CommandError> {
+        let option = arguments.option(MAX_TOKENS.name, MaxTokens::EXPECTED)?;
+        Self::with_max_tokens(shell, arguments, option.map_or(default_max_tokens, |MaxTokens(n)| n))
+    }
+
+    fn with_max_tokens(
+        shell: &mut Shell<'_>,
+        arguments: &Arguments<'a>,
+        max_tokens: usize,
+    ) -> Result<Self, CommandError> {
         Ok(Self {
-            max_tokens: max_tokens(arguments, n_index, default_max_tokens)?,
+            max_tokens,
             sampling: sampling(shell, arguments)?,
             stop: arguments.option_texts(STOP.name).collect::<Result<_, _>>()?,
             speculate: arguments
@@ -44,6 +63,16 @@ impl<'a> Wanted<'a> {
                 .min(MAX_SPECULATED),
             trace: arguments.has(VERBOSE.name),
         })
+    }
+
+    /// What is asked of each prompt of a batch, without one.
+    pub fn request_of_each(&self) -> Request<'_> {
+        Request { trace: false, ..self.request(Prompt::Ids(&[])) }
+    }
+
+    /// Whether how it went is to be told.
+    pub fn is_verbose(&self) -> bool {
+        self.trace
     }
 
     /// The request with this prompt.

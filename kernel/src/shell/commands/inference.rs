@@ -133,14 +133,14 @@ fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let at_least_one =
         |option, expected| Ok::<_, CommandError>(arguments.option(option, expected)?.map(NonZeroUsize::get));
     let default = BenchPlan::DEFAULT;
+    let engine = engine_options(shell, arguments)?;
     let plan = BenchPlan {
         n_prompt: at_least_one("prompt", TOKENS)?.unwrap_or(default.n_prompt),
         n_generate: at_least_one("generate", TOKENS)?.unwrap_or(default.n_generate),
         depth: arguments.option("depth", "a number of tokens")?.unwrap_or(default.depth),
         n_runs: at_least_one("runs", "a number of runs, 1 or more")?.unwrap_or(default.n_runs),
-        n_parallel: None,
+        n_parallel: engine.n_parallel,
     };
-    let engine = engine_options(shell, arguments)?;
     ensure_loaded(shell, arguments, Some(engine))?;
     let Shell { backend, terminal, .. } = shell;
     let (result, runs_on) = backend.bench(None, plan, &mut || terminal.check_interrupt())?;
@@ -170,6 +170,9 @@ fn stats(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
          prompt tokens {}\n\
          tokens        {} ({} tokens/s after the first)\n\
          guessed       {} of {} tokens came\n\
+         batches       {}\n\
+         prefix hits   {} ({} tokens reused)\n\
+         preemptions   {}\n\
          first token   {} on average\n",
         stats.loads,
         stats.load_bytes,
@@ -180,6 +183,10 @@ fn stats(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         Rate(per_second(stats.tokens_emitted.saturating_sub(stats.inferences), decode_us)),
         stats.drafts_accepted,
         stats.tokens_drafted,
+        stats.batches,
+        stats.prefix_hits,
+        stats.tokens_reused,
+        stats.preemptions,
         Duration(stats.first_token_us.checked_div(stats.inferences).unwrap_or(0)),
     ));
     Ok(())

@@ -1,5 +1,6 @@
 //! The table of commands, and how a line finds its command in it.
 
+mod batch;
 mod chat;
 mod general;
 mod generation;
@@ -17,8 +18,9 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 7] = [
+static GROUPS: [&[Command]; 8] = [
     inference::COMMANDS,
+    batch::COMMANDS,
     chat::COMMANDS,
     numbers::COMMANDS,
     models::COMMANDS,

@@ -6,11 +6,13 @@ use core::{fmt, num::NonZeroUsize, ops::ControlFlow, str::FromStr};
 use llm::{
     front::{
         describe, kernels_called,
-        options::{self, CTX, EXACT, KERNELS, KV_TYPE, MODEL, OptionSpec, THREADS, VERBOSE},
+        options::{
+            self, CTX, EXACT, KERNELS, KV_TYPE, MODEL, NParallel, OptionSpec, PARALLEL, THREADS, VERBOSE,
+        },
         trace,
         units::{Count, Rate, Size, per_second},
     },
-    kv_cache::KvType,
+    kv_cache::{KvType, PAGE_LEN},
 };
 
 use crate::llm::{BackendError, EngineOptions, Found, ModelMemory, ModelMetadata, Progress};
@@ -25,7 +27,7 @@ use crate::shell::{
 const LISTS: [(&str, describe::List); 2] = [("metadata", describe::metadata), ("tensors", describe::tensors)];
 
 /// Those of `llm load`, which the host program does not have.
-const LOAD: &[OptionSpec] = &[MODEL, CTX, KV_TYPE, THREADS, KERNELS, EXACT, VERBOSE];
+const LOAD: &[OptionSpec] = &[MODEL, CTX, PARALLEL, KV_TYPE, THREADS, KERNELS, EXACT, VERBOSE];
 
 /// Those of `llm unload`, which the host program does not have.
 const UNLOAD: &[OptionSpec] = &[MODEL, OptionSpec::flag(ALL, "every model that is loaded")];
@@ -93,7 +95,11 @@ struct InMemory {
 impl fmt::Display for InMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ModelMemory { weights_bytes, state_bytes, scratch_bytes } = self.memory;
-        write!(f, "in memory: weights {weights_bytes}, state {state_bytes}, scratch {scratch_bytes} bytes")
+        write!(f, "in memory: weights {weights_bytes}, state {state_bytes}, scratch {scratch_bytes} bytes")?;
+        match self.metadata.n_parallel {
+            1 => Ok(()),
+            n_parallel => write!(f, " for {n_parallel} texts"),
+        }
     }
 }
 
@@ -178,6 +184,7 @@ pub(super) fn engine_options(
         kernels,
         n_cores: arguments.option(THREADS.name, "a number of cores, 1 or more")?.map(NonZeroUsize::get),
         exact: arguments.has(EXACT.name),
+        n_parallel: arguments.option(PARALLEL.name, NParallel::EXPECTED)?.map(|NParallel(n)| n),
     })
 }
 
@@ -374,7 +381,8 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
          n_head_kv     {}\n\
          n_ff          {}\n\
          n_vocab       {}\n\
-         n_ctx         {} of {}\n",
+         n_ctx         {} of {}\n\
+         n_parallel    {} in {} pages of {PAGE_LEN}\n",
         model.path,
         model.architecture,
         model.quantisation,
@@ -388,6 +396,8 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         model.n_vocab,
         model.n_ctx,
         model.n_ctx_train,
+        model.n_parallel,
+        model.n_pages,
     ));
     let Shell { backend, terminal, .. } = shell;
     Ok(backend.with_gguf(None, &mut |gguf| {

@@ -1,0 +1,213 @@
+//! [`Answer`]: a request under way, from its tokens to text and a report.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use super::trace::LogitsRange;
+use super::{Event, FrontError, Report, RequestId};
+use crate::chat::Forgotten;
+use crate::scheduler::Finish;
+use crate::session::{FinishReason, SessionError, Speculation, TextStream};
+use crate::tokenizer::Tokenizer;
+
+/// Bytes of output that are reserved per token, so that a usual text never makes the output grow.
+const OUTPUT_BYTES_PER_TOKEN: usize = 16;
+
+/// The output's first reservation goes no further than this many tokens.
+const OUTPUT_TOKENS_RESERVED: usize = 4096;
+
+/// A request whose text is scheduled, and what came so far.
+pub(super) struct Answer {
+    pub id: RequestId,
+    pub report: Report,
+    text: TextStream,
+    trace: bool,
+    start_us: u64,
+    /// Whether a token has been drawn.
+    pub has_begun: bool,
+    /// Why no more tokens are wanted.
+    end: Option<Result<FinishReason, FrontError>>,
+    /// Whether no more will come.
+    pub is_over: bool,
+    /// How many of the output's last bytes came with the end.
+    n_held_back: usize,
+    /// What of a dialogue had no room, until that is told.
+    untold: Option<Forgotten>,
+}
+
+/// What is known of a request before it is scheduled.
+pub(super) struct Draft {
+    pub text: TextStream,
+    pub report: Report,
+    pub trace: bool,
+    pub start_us: u64,
+}
+
+impl Draft {
+    /// The answer to the request of this name.
+    pub fn named(self, id: RequestId) -> Answer {
+        let Self { text, report, trace, start_us } = self;
+        let untold = report.forgotten;
+        Answer {
+            id,
+            report,
+            text,
+            trace,
+            start_us,
+            has_begun: false,
+            end: None,
+            is_over: false,
+            n_held_back: 0,
+            untold,
+        }
+    }
+}
+
+impl Answer {
+    /// Tells what of a dialogue had no room, once; whether there is to be an answer.
+    pub fn tell_forgotten(
+        &mut self,
+        clock_us: fn() -> u64,
+        on_event: &mut dyn FnMut(RequestId, Event<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Some(forgotten) = self.untold.take() else { return ControlFlow::Continue(()) };
+        let told = on_event(self.id, Event::Forgotten(forgotten));
+        if told.is_break() {
+            self.finish(Finish::Stopped, Speculation::default(), clock_us);
+        }
+        told
+    }
+
+    /// Takes the next token; breaks if that was the last one wanted.
+    pub fn take_token(
+        &mut self,
+        tokenizer: &Tokenizer<'_>,
+        (id, logits): (u32, &[f32]),
+        clock_us: fn() -> u64,
+        on_event: &mut dyn FnMut(RequestId, Event<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.has_begun = true;
+        if tokenizer.is_end_of_generation(id) {
+            self.end = Some(Ok(FinishReason::EndOfText));
+            return ControlFlow::Break(());
+        }
+        match self.text.push(tokenizer, id) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.end = Some(Ok(FinishReason::StopString));
+                return ControlFlow::Break(());
+            }
+            Err(error) => {
+                self.end = Some(Err(error.into()));
+                return ControlFlow::Break(());
+            }
+        }
+        let report = &mut self.report;
+        if report.tokens_emitted == 0 {
+            report.first_token_us = clock_us().saturating_sub(self.start_us);
+        }
+        let text = self.text.take();
+        if let Err(error) = reserve_ids(&mut report.ids, 1).and_then(|()| append(&mut report.output, text)) {
+            self.end = Some(Err(error));
+            return ControlFlow::Break(());
+        }
+        report.ids.push(id);
+        report.tokens_emitted += 1;
+        let mut wants_more = on_event(self.id, Event::Token { id, text });
+        if self.trace && wants_more.is_continue() {
+            let logits = LogitsRange::of(logits);
+            wants_more = on_event(self.id, Event::Trace { step: report.tokens_emitted, logits });
+        }
+        if wants_more.is_break() {
+            self.end = Some(Ok(FinishReason::Cancelled));
+        }
+        wants_more
+    }
+
+    /// Takes the end of the tokens.
+    pub fn finish(&mut self, finish: Finish, speculation: Speculation, clock_us: fn() -> u64) {
+        self.is_over = true;
+        self.report.speculation = speculation;
+        let end = self.end.take().unwrap_or(match finish {
+            Finish::MaxTokens => Ok(FinishReason::MaxTokens),
+            Finish::Stopped => Ok(FinishReason::Cancelled),
+            Finish::ContextFull => Ok(FinishReason::ContextFull),
+            Finish::Sampling(error) => Err(SessionError::Sampling(error).into()),
+        });
+        self.end = Some(end.and_then(|reason| {
+            match reason {
+                FinishReason::Cancelled => {}
+                FinishReason::StopString => self.hold_back()?,
+                FinishReason::MaxTokens | FinishReason::EndOfText | FinishReason::ContextFull => {
+                    self.text.finish();
+                    self.hold_back()?;
+                }
+            }
+            Ok(reason)
+        }));
+        self.report.latency_us = clock_us().saturating_sub(self.start_us);
+    }
+
+    /// Adds the text that was held back to the output.
+    fn hold_back(&mut self) -> Result<(), FrontError> {
+        let text = self.text.take();
+        self.n_held_back = text.len();
+        append(&mut self.report.output, text)
+    }
+
+    /// Tells of the end, unless that is an error.
+    pub fn tell_end(
+        self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Report, FrontError> {
+        let mut report = self.report;
+        report.finish_reason = self.end.unwrap_or(Ok(FinishReason::Cancelled))?;
+        let text = &report.output[report.output.len() - self.n_held_back..];
+        // It is over either way.
+        let _ = on_event(Event::Finished { text, report: &report });
+        Ok(report)
+    }
+
+    /// What has come of it until now, as the report of a request that was cancelled.
+    pub fn cancelled(mut self, clock_us: fn() -> u64) -> Report {
+        self.report.latency_us = clock_us().saturating_sub(self.start_us);
+        self.report
+    }
+}
+
+/// A report of nothing yet, with room for what is to be generated.
+pub(super) fn new_report(
+    prompt_tokens: usize,
+    max_tokens: usize,
+    forgotten: Option<Forgotten>,
+) -> Result<Report, FrontError> {
+    let n_reserved = max_tokens.min(OUTPUT_TOKENS_RESERVED);
+    let needed_bytes = n_reserved * OUTPUT_BYTES_PER_TOKEN;
+    let mut report = Report {
+        output: String::new(),
+        ids: Vec::new(),
+        prompt_tokens,
+        tokens_emitted: 0,
+        latency_us: 0,
+        first_token_us: 0,
+        finish_reason: FinishReason::Cancelled,
+        speculation: Speculation::default(),
+        forgotten,
+    };
+    report.output.try_reserve(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+    reserve_ids(&mut report.ids, n_reserved)?;
+    Ok(report)
+}
+
+fn reserve_ids(ids: &mut Vec<u32>, n: usize) -> Result<(), FrontError> {
+    let needed_bytes = ids.len().saturating_add(n).saturating_mul(size_of::<u32>());
+    ids.try_reserve(n).map_err(|_| FrontError::OutOfHeap { needed_bytes })
+}
+
+fn append(output: &mut String, text: &str) -> Result<(), FrontError> {
+    let needed_bytes = output.len() + text.len();
+    output.try_reserve(text.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+    output.push_str(text);
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! `llm batch`: many prompts, answered together.
+
+use alloc::{string::String, vec::Vec};
+
+use llm::{
+    front::{
+        PROMPT_ENCODING,
+        batch::{self, Batch, BatchEvent, NumberedLines, Task},
+        options::{
+            self, BATCH_N_PARALLEL, CHAT_FLAG, CHAT_IS_MISSING, IDS, INFER_MAX_TOKENS, NO_PROMPTS, PROMPTS,
+            SPECIAL, SPECIAL_IN_CHAT,
+        },
+    },
+    tokenizer::EncodeOptions,
+};
+
+use super::chat::ChatOptions;
+use super::generation::Wanted;
+use super::models::{engine_options, ensure_loaded};
+use crate::llm::{BackendError, EngineOptions};
+use crate::shell::{
+    Shell,
+    arguments::Arguments,
+    command::{Command, CommandError},
+};
+
+pub(super) static COMMANDS: &[Command] = &[Command {
+    name: "llm batch",
+    usage: "PROMPT...",
+    n_positional: 0..=usize::MAX,
+    options: options::BATCH,
+    summary: "answer many prompts together, each as llm infer does; Ctrl-C stops all",
+    details: "Each line of an answer begins with the number of its prompt, as in [3], and the answers come in the order\n\
+              of the prompts: what is shown does not depend on which is ready first. Of the text on a disk, lines of\n\
+              nothing but blanks are no prompts; a prompt with line breaks can be given as an argument.",
+    run: answer_all,
+}];
+
+fn answer_all(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let chat = ChatOptions::new(shell, arguments)?;
+    let parse_special = arguments.has(SPECIAL.name);
+    let task = match arguments.has(CHAT_FLAG.name) {
+        true if parse_special => return Err(CommandError::Contradiction(SPECIAL_IN_CHAT)),
+        false if chat.are_given => return Err(CommandError::Contradiction(CHAT_IS_MISSING)),
+        true => Task::Answer { system: chat.system, format: chat.format },
+        false => Task::Continue(EncodeOptions { parse_special, ..PROMPT_ENCODING }),
+    };
+    let engine = engine_options(shell, arguments)?;
+    let wanted = Wanted::of_each(shell, arguments, INFER_MAX_TOKENS)?;
+    let text;
+    let prompts: Vec<&str> = match arguments.option_text(PROMPTS.name)? {
+        Some(_) if !arguments.positional().is_empty() => {
+            return Err(CommandError::GivenTwice { argument: "PROMPT", option: PROMPTS.name });
+        }
+        Some(disk) => {
+            text = shell.backend.catalog().read_text(disk)?;
+            batch::prompts(&text).collect()
+        }
+        None => arguments_as_prompts(arguments)?,
+    };
+    if prompts.is_empty() {
+        return Err(CommandError::Contradiction(NO_PROMPTS));
+    }
+    ensure_room(shell, arguments, engine, prompts.len())?;
+    if let Task::Answer { format, .. } = task {
+        shell.backend.prepare_chat(None, format.template)?;
+    }
+    let batch = Batch { prompts: &prompts, task, request: wanted.request_of_each() };
+    answer(shell, &batch, arguments.has(IDS.name), wanted.is_verbose())
+}
+
+fn arguments_as_prompts<'a>(arguments: &Arguments<'a>) -> Result<Vec<&'a str>, CommandError> {
+    let n_prompts = arguments.positional().len();
+    if n_prompts == 0 {
+        return Err(CommandError::Usage(arguments.command()));
+    }
+    (0..n_prompts).map(|index| Ok(arguments.text(index, "PROMPT")?.unwrap_or_default())).collect()
+}
+
+/// Loads the model if it is not, and has it run with room for as many texts as the command or `llm load` was told, or else
+/// for some.
+fn ensure_room(
+    shell: &mut Shell<'_>,
+    arguments: &Arguments<'_>,
+    engine: EngineOptions,
+    n_prompts: usize,
+) -> Result<(), CommandError> {
+    ensure_loaded(shell, arguments, Some(engine))?;
+    let path = shell.backend.model(None)?.path.clone();
+    let options = engine.or(shell.load_options(&path));
+    if options.n_parallel.is_none() && n_prompts > 1 {
+        let n_parallel = Some(BATCH_N_PARALLEL.min(n_prompts));
+        // It was loaded for these inner loops just now.
+        shell.backend.adapt(None, EngineOptions { n_parallel, ..options })?;
+    }
+    Ok(())
+}
+
+/// Has prompts answered and shows what comes, then how it went.
+fn answer(
+    shell: &mut Shell<'_>,
+    batch: &Batch<'_>,
+    as_ids: bool,
+    is_verbose: bool,
+) -> Result<(), CommandError> {
+    let Shell { backend, terminal, .. } = shell;
+    let mut lines = NumberedLines::default();
+    let result = backend.answer_batch(None, batch, &mut |event| {
+        let mut show = |text: core::fmt::Arguments<'_>| terminal.print(text);
+        match event {
+            BatchEvent::Computing => {}
+            BatchEvent::Text { .. } if as_ids => {}
+            BatchEvent::Text { index, text } => lines.text(index, text, &mut show),
+            BatchEvent::End { index, result: Ok(report) } => {
+                if as_ids {
+                    let ids: Vec<String> = report.ids.iter().map(|id| alloc::format!("{id}")).collect();
+                    lines.text(index, &ids.join(" "), &mut show);
+                }
+                lines.end(index, &mut show);
+                if is_verbose {
+                    terminal.note(format_args!("[{}] [{report}]", index + 1));
+                }
+            }
+            BatchEvent::End { index, result: Err(error) } => {
+                lines.break_off(&mut show);
+                terminal.warn(format_args!("[{}] {error}", index + 1));
+            }
+        }
+        terminal.check_interrupt()
+    });
+    lines.break_off(&mut |text| terminal.print(text));
+    let report = result?;
+    terminal.note(format_args!("[{report}]"));
+    if is_verbose {
+        terminal.note(format_args!("[{}]", report.computation()));
+    }
+    match report.n_failed {
+        0 => Ok(()),
+        n_failed => Err(BackendError::Unanswered { n_failed, n_prompts: report.n_prompts }.into()),
+    }
+}
