@@ -153,7 +153,7 @@ impl<'m> SavedStates<'m> {
 
 impl Checkpoints<'_> {
     /// Where the next one goes.
-    pub fn next(&mut self) -> Option<Checkpoint<'_>> {
+    pub fn next_due(&mut self) -> Option<Checkpoint<'_>> {
         let planned = self.targets.iter().enumerate().filter(|(_, target)| target.slot == self.slot);
         let planned = planned.map(|(index, target)| (target.after as usize, index));
         // The sequence's own has the number after all others.
@@ -334,13 +334,13 @@ mod tests {
             let mut value = 0.0;
             // The saved ones first where both are made after the same token.
             for want in [1, 2, 2] {
-                let checkpoint = checkpoints.next().unwrap();
+                let checkpoint = checkpoints.next_due().unwrap();
                 assert_eq!(checkpoint.after, want);
                 value += 1.0;
                 checkpoint.history.fill(value);
                 checkpoint.state.fill(-value);
             }
-            assert!(checkpoints.next().is_none());
+            assert!(checkpoints.next_due().is_none());
         }
         // Not before the batch is computed.
         assert_eq!(state.checkpoint_position(), None);
@@ -360,7 +360,7 @@ mod tests {
         saved.restore(1, &mut state);
         assert_eq!(state.layer(2, 7, &mut saved).history, [2.0; 4]);
         state.begin_batch(2, 4);
-        assert!(state.layer(0, 7, &mut saved).checkpoints.next().is_none());
+        assert!(state.layer(0, 7, &mut saved).checkpoints.next_due().is_none());
         state.end_batch(2);
         state.begin_batch(0, 4);
         assert_eq!(state.layer(2, 7, &mut saved).history, [0.0; 4]);

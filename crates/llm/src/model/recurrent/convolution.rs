@@ -55,7 +55,7 @@ impl Forward<'_, '_> {
                 weights.of_token(token, inputs, past, output);
                 finish(output);
             });
-            while let Some(Checkpoint { after, history: saved, .. }) = checkpoints.next() {
+            while let Some(Checkpoint { after, history: saved, .. }) = checkpoints.next_due() {
                 saved.copy_from_slice(history);
                 weights.advance(saved, inputs, after);
             }

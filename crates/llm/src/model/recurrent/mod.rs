@@ -67,7 +67,7 @@ fn scan_tokens(
     mut scan: impl FnMut(&mut [f32], Range<usize>),
 ) {
     let mut first = 0;
-    while let Some(Checkpoint { after, state: saved, .. }) = checkpoints.next() {
+    while let Some(Checkpoint { after, state: saved, .. }) = checkpoints.next_due() {
         if first < after {
             scan(state, first..after);
         }
