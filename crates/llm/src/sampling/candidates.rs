@@ -27,8 +27,8 @@ impl Candidate {
 /// The candidates of one draw.
 ///
 /// Logits are finite or negative infinity, and at least one is finite.
-#[derive(Debug)]
-pub(super) struct Candidates {
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
     entries: Vec<Candidate>,
     /// How many entries from the first are the highest ones, in order.
     n_sorted: usize,
@@ -42,6 +42,11 @@ impl Candidates {
         let mut entries = Vec::new();
         reserve(&mut entries, capacity)?;
         Ok(Self { entries, n_sorted: 0 })
+    }
+
+    /// How many there can be.
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.capacity()
     }
 
     pub(super) fn entries(&self) -> &[Candidate] {

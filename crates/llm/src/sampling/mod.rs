@@ -24,14 +24,21 @@ pub use candidates::Candidate;
 pub use config::SamplingConfig;
 pub use request::{SamplingRequest, Seed};
 
-use candidates::Candidates;
+pub(crate) use candidates::Candidates;
 
 /// Chooses tokens as a [`SamplingConfig`] says. Allocates when it is made and never again.
 #[derive(Debug)]
 pub struct Sampler {
+    chain: Chain,
+    candidates: Candidates,
+}
+
+/// The steps of a sampler, and what they remember. The table that they gather candidates in is not among it, so that texts that
+/// are answered at the same time share one.
+#[derive(Debug)]
+pub(crate) struct Chain {
     config: SamplingConfig,
     n_vocab: usize,
-    candidates: Candidates,
     recent: Recent,
     generator: oorandom::Rand64,
 }
@@ -47,29 +54,26 @@ impl Sampler {
         config.validate()?;
         let n_candidates = if config.is_plain_greedy() { 1 } else { n_vocab };
         let window = if config.penalizes() { config.repeat_last_n as usize } else { 0 };
+        let recent = Recent::new(window)?;
         Ok(Self {
-            config,
-            n_vocab,
+            chain: Chain { config, n_vocab, recent, generator: generator(config.seed) },
             candidates: Candidates::with_capacity(n_candidates)?,
-            recent: Recent::new(window)?,
-            generator: generator(config.seed),
         })
     }
 
     /// The parameters it was made with.
     pub fn config(&self) -> &SamplingConfig {
-        &self.config
+        &self.chain.config
     }
 
     /// Goes back to the beginning: an empty repetition window and the generator as seeded.
     pub fn reset(&mut self) {
-        self.recent.clear();
-        self.generator = generator(self.config.seed);
+        self.chain.reset();
     }
 
     /// Notes a token of the prompt or of the answer for the repetition penalty.
     pub fn accept(&mut self, id: u32) {
-        self.recent.push(id);
+        self.chain.accept(id);
     }
 
     /// The next token, given the logits of all tokens. It is not noted: call [`Sampler::accept`].
@@ -78,11 +82,7 @@ impl Sampler {
     /// If `logits` is not as long as the vocabulary or holds NaN or positive infinity, or if no
     /// logit is finite.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, SamplingError> {
-        self.keep_candidates(logits)?;
-        if let [only] = self.candidates.entries() {
-            return Ok(only.id);
-        }
-        Ok(self.candidates.draw(self.generator.rand_float()))
+        self.chain.sample(&mut self.candidates, logits)
     }
 
     /// The tokens that [`Sampler::sample`] would draw from, with their probabilities.
@@ -90,15 +90,45 @@ impl Sampler {
     /// # Errors
     /// As [`Sampler::sample`].
     pub fn distribution(&mut self, logits: &[f32]) -> Result<&[Candidate], SamplingError> {
-        self.keep_candidates(logits)?;
+        self.chain.keep_candidates(&mut self.candidates, logits)?;
         Ok(self.candidates.entries())
     }
 
+    /// The steps, and a table that is large enough for them.
+    pub(crate) fn into_parts(self) -> (Chain, Candidates) {
+        (self.chain, self.candidates)
+    }
+}
+
+impl Chain {
+    /// See [`Sampler::reset`].
+    pub(crate) fn reset(&mut self) {
+        self.recent.clear();
+        self.generator = generator(self.config.seed);
+    }
+
+    /// See [`Sampler::accept`].
+    pub(crate) fn accept(&mut self, id: u32) {
+        self.recent.push(id);
+    }
+
+    /// See [`Sampler::sample`]. Nothing is left in `candidates` that the next draw needs.
+    pub(crate) fn sample(
+        &mut self,
+        candidates: &mut Candidates,
+        logits: &[f32],
+    ) -> Result<u32, SamplingError> {
+        self.keep_candidates(candidates, logits)?;
+        if let [only] = candidates.entries() {
+            return Ok(only.id);
+        }
+        Ok(candidates.draw(self.generator.rand_float()))
+    }
+
     /// Runs steps 1 to 5.
-    fn keep_candidates(&mut self, logits: &[f32]) -> Result<(), SamplingError> {
+    fn keep_candidates(&self, candidates: &mut Candidates, logits: &[f32]) -> Result<(), SamplingError> {
         self.check(logits)?;
         let config = &self.config;
-        let candidates = &mut self.candidates;
         if config.is_plain_greedy() {
             candidates.set_most_likely(logits);
             return Ok(());

@@ -20,7 +20,7 @@ use core::ops::ControlFlow;
 
 use crate::kv_cache::PAGE_LEN;
 use crate::model::{Input, Logits, Span};
-use crate::sampling::{Sampler, SamplingError};
+use crate::sampling::{Candidates, Sampler, SamplingError};
 use crate::session::{Runner, SessionError, Speculation};
 use crate::state::StateOptions;
 
@@ -167,6 +167,8 @@ pub struct Scheduler<'m> {
     free_slots: Vec<usize>,
     /// What the next batch computes.
     parts: Vec<Part>,
+    /// Where tokens are drawn from: the largest of the samplers' tables, for all texts.
+    candidates: Candidates,
     last_id: u64,
     counts: Counts,
     /// Whether others may have used the runner since a text last got a slot.
@@ -195,6 +197,7 @@ impl<'m> Scheduler<'m> {
             max_waiting,
             free_slots: Vec::new(),
             parts: Vec::new(),
+            candidates: Candidates::default(),
             last_id: 0,
             counts: Counts::default(),
             is_lent: false,
@@ -263,7 +266,7 @@ impl<'m> Scheduler<'m> {
     ///
     /// [`SubmitError`] says what is wrong with the text, or what it would have to wait for.
     pub fn submit(&mut self, submission: Submission<'_>) -> Result<SequenceId, SubmitError> {
-        let prompt = submission.prompt;
+        let Submission { prompt, max_tokens, sampler, speculate } = submission;
         let (n_vocab, n_positions) = (self.runner.model().config().n_vocab, self.n_positions());
         if prompt.is_empty() {
             return Err(SubmitError::NoTokens);
@@ -280,7 +283,11 @@ impl<'m> Scheduler<'m> {
         }
         self.last_id += 1;
         let id = SequenceId(self.last_id);
-        self.waiting.push_back(Sequence::new(id, submission, n_positions)?);
+        let (sampling, candidates) = sampler.into_parts();
+        self.waiting.push_back(Sequence::new(id, prompt, max_tokens, speculate, n_positions, sampling)?);
+        if candidates.capacity() > self.candidates.capacity() {
+            self.candidates = candidates;
+        }
         Ok(id)
     }
 
@@ -343,7 +350,7 @@ impl<'m> Scheduler<'m> {
             rest = others;
             sequence.n_computed += part.n_tokens;
             n_tokens += part.n_tokens + part.n_guessed;
-            sequence.choose(rows, n_vocab, on_output);
+            sequence.choose(rows, n_vocab, &mut self.candidates, on_output);
         }
         for part in &self.parts {
             // What was guessed wrong.

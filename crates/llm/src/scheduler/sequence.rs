@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use super::{Finish, Output, SequenceId, Submission, SubmitError};
-use crate::sampling::Sampler;
+use super::{Finish, Output, SequenceId, SubmitError};
+use crate::sampling::{Candidates, Chain};
 use crate::session::{Speculation, continuation};
 
 /// A prompt and the answer so far.
@@ -27,20 +27,26 @@ pub(super) struct Sequence {
     speculation: Speculation,
     /// Most tokens of prompt and answer.
     n_positions: usize,
-    sampler: Sampler,
+    sampling: Chain,
 }
 
 impl Sequence {
-    pub fn new(id: SequenceId, submission: Submission<'_>, n_positions: usize) -> Result<Self, SubmitError> {
-        let Submission { prompt, max_tokens, mut sampler, speculate } = submission;
+    pub fn new(
+        id: SequenceId,
+        prompt: &[u32],
+        max_tokens: usize,
+        max_guessed: usize,
+        n_positions: usize,
+        mut sampling: Chain,
+    ) -> Result<Self, SubmitError> {
         // The last token of an answer needs no position.
         let most = prompt.len().saturating_add(max_tokens).min(n_positions + 1);
         let mut tokens = Vec::new();
         let needed_bytes = most.saturating_mul(size_of::<u32>());
         tokens.try_reserve_exact(most).map_err(|_| SubmitError::OutOfHeap { needed_bytes })?;
         tokens.extend_from_slice(prompt);
-        sampler.reset();
-        prompt.iter().for_each(|&token| sampler.accept(token));
+        sampling.reset();
+        prompt.iter().for_each(|&token| sampling.accept(token));
         Ok(Sequence {
             id,
             tokens,
@@ -49,10 +55,10 @@ impl Sequence {
             n_computed: 0,
             finish: (max_tokens == 0).then_some(Finish::MaxTokens),
             n_left: max_tokens,
-            max_guessed: speculate,
+            max_guessed,
             speculation: Speculation::default(),
             n_positions,
-            sampler,
+            sampling,
         })
     }
 
@@ -96,13 +102,14 @@ impl Sequence {
         &mut self,
         rows: &[f32],
         n_vocab: usize,
+        candidates: &mut Candidates,
         on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
     ) {
         for logits in rows.chunks_exact(n_vocab) {
             if self.finish.is_some() || self.n_pending() > 0 {
                 break;
             }
-            self.choose_one(logits, on_output);
+            self.choose_one(logits, candidates, on_output);
         }
         self.drop_guesses();
     }
@@ -110,16 +117,17 @@ impl Sequence {
     fn choose_one(
         &mut self,
         logits: &[f32],
+        candidates: &mut Candidates,
         on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
     ) {
-        let token = match self.sampler.sample(logits) {
+        let token = match self.sampling.sample(candidates, logits) {
             Ok(token) => token,
             Err(error) => {
                 self.finish = Some(Finish::Sampling(error));
                 return;
             }
         };
-        self.sampler.accept(token);
+        self.sampling.accept(token);
         self.n_left -= 1;
         let wants_more = on_output(self.id, Output::Token { token, logits });
         let is_full = self.tokens.len() - self.n_guessed == self.n_positions;

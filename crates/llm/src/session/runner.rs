@@ -71,8 +71,16 @@ impl RunnerOptions {
         for _ in 0..self.state.n_slots {
             RecurrentState::carve(recurrent_shapes(config), &mut arena)?;
         }
-        SavedStates::carve(recurrent_shapes(config), self.state.n_checkpoints, &mut arena)?;
+        SavedStates::carve(recurrent_shapes(config), self.kept(config).n_checkpoints, &mut arena)?;
         Ok(arena.used_bytes())
+    }
+
+    /// What is kept of the sequences of a model.
+    fn kept(&self, config: &Config) -> StateOptions {
+        // What an encoder computes for a beginning depends on what follows.
+        let finds_prefixes = self.state.finds_prefixes && !config.is_encoder();
+        let n_checkpoints = if finds_prefixes { self.state.n_checkpoints } else { 0 };
+        StateOptions { finds_prefixes, n_checkpoints, ..self.state }
     }
 
     /// Takes everything from `arena`.
@@ -81,10 +89,7 @@ impl RunnerOptions {
         config: &Config,
         arena: &mut Arena<'m>,
     ) -> Result<(StateStore<'m>, Scratch<'m>), OutOfMemory> {
-        // What an encoder computes for a beginning depends on what follows.
-        let finds_prefixes = self.state.finds_prefixes && !config.is_encoder();
-        let options = StateOptions { finds_prefixes, ..self.state };
-        let state = StateStore::carve(kv_shapes(config), recurrent_shapes(config), options, arena)?;
+        let state = StateStore::carve(kv_shapes(config), recurrent_shapes(config), self.kept(config), arena)?;
         Ok((state, Scratch::carve(config, self.n_batch, self.n_logits, arena)?))
     }
 }
