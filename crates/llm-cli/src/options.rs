@@ -25,7 +25,7 @@ fn described(command: Command, option: &OptionSpec) -> Command {
             argument = argument.help(option.host_help.unwrap_or(option.help));
         }
         if let Some(value) = option.value {
-            argument = argument.value_name(value);
+            argument = argument.value_name(option.host_value.unwrap_or(value));
         }
         for alias in option.aliases {
             let mut letters = alias.chars();

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 
 use llm::{
     front::{
-        Event, Report, Request,
+        Event, Report, Request, RequestId,
         batch::{Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult},
     },
@@ -73,7 +73,8 @@ pub trait InferenceBackend: Send {
     /// The models that there are.
     fn catalog(&mut self) -> &mut Catalog;
 
-    /// The models that are loaded, in the order in which they were.
+    /// The models in memory, in the order in which they were loaded; last those that are so only until their requests are
+    /// over.
     fn models(&self) -> Vec<ModelStatus<'_>>;
 
     /// The model of this name: the one on a disk or, if no disk has it any more, the one in memory.
@@ -86,7 +87,8 @@ pub trait InferenceBackend: Send {
             Ok(file) => Ok((catalog.path(file), catalog.files()[file].disk_identity)),
             Err(error) => Err(error),
         };
-        let mut models = self.models().into_iter().map(|status| status.metadata);
+        let loaded = self.models().into_iter().filter(|status| !status.is_retiring);
+        let mut models = loaded.map(|status| status.metadata);
         match on_disk {
             Ok((path, disk_identity)) => {
                 let is_it =
@@ -101,7 +103,8 @@ pub trait InferenceBackend: Send {
     }
 
     /// Loads the model with this path beside those that are loaded, and makes it the current one. If it is loaded
-    /// already, or one that had the same path on another disk, it takes that one's place: the old one is unloaded
+    /// already, or one that had the same path on another disk, it takes that one's place. The old one is
+    /// unloaded when the new one is ready or, if they have no room beside each other and the old one has no requests,
     /// after the new one's header has been found sound and the memory sufficient with what the old one gives back.
     ///
     /// # Errors
@@ -128,11 +131,12 @@ pub trait InferenceBackend: Send {
     /// before.
     fn adapt(&mut self, model: Option<&str>, options: EngineOptions) -> Result<bool, BackendError>;
 
-    /// Gives the memory of a model back, and says how much that is.
+    /// Gives the memory of a model back: at once or, if it has requests, when the last of them is over. It takes no
+    /// new ones.
     ///
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
-    fn unload(&mut self, model: Option<&str>) -> Result<usize, BackendError>;
+    fn unload(&mut self, model: Option<&str>) -> Result<Unloaded, BackendError>;
 
     /// Facts about a loaded model.
     ///
@@ -179,6 +183,27 @@ pub trait InferenceBackend: Send {
         batch: &Batch<'_>,
         on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
     ) -> Result<BatchReport, BackendError>;
+
+    /// Takes a request, to be answered by [`step`](Self::step), see [`Responder::submit`](llm::front::Responder::submit).
+    /// The model answers it also if it is unloaded, or replaced by a new one of the same path, before it is over.
+    ///
+    /// # Errors
+    /// If the model is not loaded, and as there.
+    fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, BackendError>;
+
+    /// Ends a request whose end was not told yet; what came of it. Nothing more is told of it.
+    fn cancel(&mut self, ticket: Ticket) -> Option<Report>;
+
+    /// Computes one batch of one of the models that have requests, each in turn, and tells what came of it; returns how
+    /// many tokens it had, 0 if no model has a request. See [`Responder::step`](llm::front::Responder::step).
+    ///
+    /// # Errors
+    /// As there.
+    fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, BackendError>;
 
     /// Runs exactly these tokens, see [`Responder::logits`](llm::front::Responder::logits).
     ///
@@ -317,6 +342,28 @@ pub struct ModelStatus<'a> {
     pub memory: ModelMemory,
     /// Whether it is the current one.
     pub is_current: bool,
+    /// Requests that it has.
+    pub n_requests: usize,
+    /// Whether it has been unloaded, or replaced, and only answers these.
+    pub is_retiring: bool,
+}
+
+/// Names a request from its submission to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The number of the model, of all that were loaded since the start.
+    pub(super) model: u64,
+    /// The model's name for it.
+    pub(super) request: RequestId,
+}
+
+/// What comes of an unload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unloaded {
+    /// What the model takes of the pool.
+    pub size_bytes: usize,
+    /// Requests that it has: the memory comes back when they are over, or at once if there is none.
+    pub n_requests: usize,
 }
 
 /// What a model takes of the pool, or several together.

@@ -66,9 +66,9 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// True if the disk has not answered.
-    fn is_silent(&self) -> bool {
-        self.header.as_ref().is_err_and(BackendError::is_no_answer)
+    /// True if the disk has not answered, or there was no memory for what it says.
+    fn is_unread(&self) -> bool {
+        self.header.as_ref().is_err_and(BackendError::is_not_read)
     }
 }
 
@@ -159,12 +159,13 @@ impl Catalog {
 
     /// Reads headers again if some could not be read because disks did not answer.
     fn ask_silent_disks(&mut self, patience: Patience) {
-        if self.files.iter().any(ModelFile::is_silent) {
+        if self.files.iter().any(ModelFile::is_unread) {
             self.read_headers(patience);
         }
     }
 
-    /// Reads all headers again. A disk keeps its path as long as its model has the same name, or it does not answer.
+    /// Reads all headers again. A disk keeps its path as long as its model has the same name, or it does not answer, or
+    /// there is no memory to read its header into; what was known of it then stays known.
     pub fn scan(&mut self) {
         self.read_headers(Patience::WithNews);
     }
@@ -189,9 +190,15 @@ impl Catalog {
                 .map(path_safe)
                 .find(|stem| !stem.is_empty())
                 .unwrap_or_else(|| format!("disk{}", disk.index()));
-            let is_silent = header.as_ref().is_err_and(BackendError::is_no_answer);
-            let before = take_old(disk, (!is_silent).then_some(&*stem));
-            let (stem, path) = before.map_or((stem, None), |file| (file.stem, Some(file.path)));
+            let is_read = !header.as_ref().is_err_and(BackendError::is_not_read);
+            let before = take_old(disk, is_read.then_some(&*stem));
+            let (header, stem, path) = match (before, header) {
+                (None, header) => (header, stem, None),
+                (Some(file), Err(BackendError::NoBuffer(_))) if file.disk_identity == disk.identity() => {
+                    (file.header, file.stem, Some(file.path))
+                }
+                (Some(file), header) => (header, file.stem, Some(file.path)),
+            };
             named.push((disk, header, stem, path));
         }
         let mut paths: Vec<String> = named.iter().filter_map(|(_, _, _, path)| path.clone()).collect();

@@ -110,6 +110,11 @@ pub enum BackendError {
         longest_bytes: usize,
         /// The context length that the inference memory is for.
         n_ctx: usize,
+    },
+    /// There is too little memory beside what is loaded.
+    Beside {
+        /// What it does not suffice for.
+        cause: Box<BackendError>,
         /// What other models take.
         others: Vec<Taken>,
     },
@@ -154,8 +159,27 @@ pub enum BackendError {
 pub struct Taken {
     /// The model's name, as `llm unload` takes it.
     pub name: String,
-    /// What comes back when it is unloaded.
+    /// What comes back when it is unloaded and its requests are answered.
     pub size_bytes: usize,
+    /// Requests that it has.
+    pub n_requests: usize,
+    /// Whether it is unloaded already, but for these.
+    pub is_retiring: bool,
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, size_bytes, n_requests, is_retiring } = self;
+        match is_retiring {
+            true => write!(f, "{size_bytes} of the old {name} come back")?,
+            false => write!(f, "`llm unload {name}` frees {size_bytes}")?,
+        }
+        match n_requests {
+            0 => Ok(()),
+            1 => f.write_str(" when its request is answered"),
+            _ => write!(f, " when its {n_requests} requests are answered"),
+        }
+    }
 }
 
 /// Shows at most so many names.
@@ -205,18 +229,22 @@ impl BackendError {
             available_bytes: free_bytes,
             longest_bytes: longest_free_bytes,
             n_ctx,
-            others: Vec::new(),
         }
     }
 
     /// Says what other models take, if there is too little memory.
-    pub fn beside(self, taken: impl FnOnce() -> Vec<Taken>) -> Self {
+    pub fn beside(self, others: Vec<Taken>) -> Self {
         match self {
-            Self::OutOfMemory { needed_bytes, available_bytes, longest_bytes, n_ctx, .. } => {
-                Self::OutOfMemory { needed_bytes, available_bytes, longest_bytes, n_ctx, others: taken() }
+            Self::OutOfMemory { .. } | Self::NoBuffer(_) if !others.is_empty() => {
+                Self::Beside { cause: Box::new(self), others }
             }
             error => error,
         }
+    }
+
+    /// True if this says nothing of what is on a disk, which may be told later.
+    pub fn is_not_read(&self) -> bool {
+        self.is_no_answer() || matches!(self, Self::NoBuffer(_))
     }
 
     /// True if a disk has not answered, and may do so later.
@@ -302,7 +330,7 @@ impl fmt::Display for BackendError {
             #[cfg(feature = "llm-transformer")]
             Self::Model(error) => error.fmt(f),
             Self::Front(error) => error.fmt(f),
-            Self::OutOfMemory { needed_bytes, available_bytes, longest_bytes, n_ctx, others } => {
+            Self::OutOfMemory { needed_bytes, available_bytes, longest_bytes, n_ctx } => {
                 write!(
                     f,
                     "not enough memory: {needed_bytes} bytes needed for the weights and a context of {n_ctx} tokens, \
@@ -311,11 +339,13 @@ impl fmt::Display for BackendError {
                 if needed_bytes <= available_bytes {
                     write!(f, " in pieces of {longest_bytes} at most")?;
                 }
-                for (index, Taken { name, size_bytes }) in others.iter().enumerate() {
-                    let separator = if index == 0 { ";" } else { "," };
-                    write!(f, "{separator} `llm unload {name}` frees {size_bytes}")?;
-                }
                 Ok(())
+            }
+            Self::Beside { cause, others } => {
+                cause.fmt(f)?;
+                others.iter().enumerate().try_for_each(|(index, taken)| {
+                    write!(f, "{} {taken}", if index == 0 { ";" } else { "," })
+                })
             }
             Self::NoBuffer(error) => error.fmt(f),
             Self::ContextLength { n_ctx, n_ctx_train } => write!(

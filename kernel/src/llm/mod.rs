@@ -22,7 +22,7 @@ mod transformer;
 
 pub use backend::{
     DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, ModelMemory, ModelMetadata, ModelStatus, Progress,
-    Resources, RunsOn,
+    Resources, RunsOn, Ticket, Unloaded,
 };
 pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile, name_of};
 pub use error::{BackendError, Sha256Digest, Taken};

@@ -15,7 +15,7 @@ use llm::{
 
 use super::{
     BackendError, Catalog, EngineOptions, InferenceBackend, ModelMetadata, ModelStatus, Progress, Resources,
-    RunsOn, Statistics,
+    RunsOn, Statistics, Ticket, Unloaded,
 };
 use crate::offload::Offload;
 
@@ -68,7 +68,7 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NotLoaded)
     }
 
-    fn unload(&mut self, _model: Option<&str>) -> Result<usize, BackendError> {
+    fn unload(&mut self, _model: Option<&str>) -> Result<Unloaded, BackendError> {
         Err(BackendError::NotLoaded)
     }
 
@@ -104,6 +104,22 @@ impl InferenceBackend for StubBackend {
         _on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
     ) -> Result<BatchReport, BackendError> {
         Err(BackendError::NoInference)
+    }
+
+    fn submit(&mut self, _model: Option<&str>, _request: Request<'_>) -> Result<Ticket, BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn cancel(&mut self, _ticket: Ticket) -> Option<Report> {
+        None
+    }
+
+    fn step(
+        &mut self,
+        _go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        _on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, BackendError> {
+        Ok(0)
     }
 
     fn logits(

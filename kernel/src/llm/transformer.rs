@@ -9,12 +9,12 @@ mod models;
 mod plan;
 mod reading;
 
-use alloc::{boxed::Box, string::String, vec, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
     front::{
-        Event, PROMPT_ENCODING, Prompt, Report, Request,
+        Event, FrontError, PROMPT_ENCODING, Prompt, Report, Request,
         batch::{self, Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult, Meter},
         trace,
@@ -30,13 +30,17 @@ use llm::{
 
 use self::loaded::{Engine, LoadedModel, runner_options};
 use self::models::{Loaded, Models};
-use self::plan::{Plan, plan_runner};
+use self::plan::{Plan, plan_runner, wanted_bytes};
 use self::reading::read_weights;
 use super::{
     BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, ModelMetadata, ModelStatus,
-    Progress, Resources, RunsOn, Statistics,
+    Progress, Resources, RunsOn, Statistics, Ticket, Unloaded,
 };
-use crate::{memory::pool::GRANULE_BYTES, offload::Offload, system::Machine};
+use crate::{
+    memory::pool::{Footprint, GRANULE_BYTES, Shortage},
+    offload::Offload,
+    system::Machine,
+};
 
 /// Runs models of the families that the engine knows.
 ///
@@ -164,14 +168,19 @@ impl TransformerBackend {
         })?;
         // A file beyond the address space is more than any memory.
         let weights_bytes = usize::try_from(header.end_bytes.min(file_bytes)).unwrap_or(usize::MAX);
-        let given_back = match self.models.get(Some(path)) {
-            Ok(Loaded { model, .. }) => vec![model.weights_footprint(), model.session_footprint()],
-            Err(_) => vec![],
+        let room = |session_bytes, given_back: &[Footprint]| {
+            self.machine.pool.room_for(&[weights_bytes, session_bytes], given_back)
         };
-        let room = |session_bytes| self.machine.pool.room_for(&[weights_bytes, session_bytes], &given_back);
-        let (options, session_bytes) = plan_runner(&config, options.n_ctx, &engine, room)
-            .map_err(|error| error.beside(|| self.models.taken_by_others(path)))?;
-        Ok(Plan { header, config, packer, engine, weights_bytes, options, session_bytes })
+        let mut given_back = Vec::new();
+        if let Some(footprints) = self.models.idle_footprints(path)
+            && room(wanted_bytes(&config, options.n_ctx, &engine)?, &[]).is_err()
+        {
+            given_back.extend(footprints);
+        }
+        let replaces_first = !given_back.is_empty();
+        let room = |session_bytes| room(session_bytes, &given_back);
+        let (options, session_bytes) = plan_runner(&config, options.n_ctx, &engine, room)?;
+        Ok(Plan { header, config, packer, engine, weights_bytes, options, session_bytes, replaces_first })
     }
 
     fn load_file(
@@ -181,10 +190,13 @@ impl TransformerBackend {
         options: EngineOptions,
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        let Plan { header, config, packer, engine, weights_bytes, options: runner_options, session_bytes } =
-            self.plan(file, path, options)?;
-        // One of this path makes room; there may be none.
-        drop(self.models.remove(Some(path)));
+        let plan = self.plan(file, path, options);
+        let plan = plan.map_err(|error| error.beside(self.models.taken_by_others(path)))?;
+        let Plan { header, config, packer, engine, weights_bytes, session_bytes, replaces_first, .. } = plan;
+        let runner_options = plan.options;
+        if replaces_first {
+            self.models.retire(Some(path))?;
+        }
         let reserve = |bytes| self.machine.pool.reserve(bytes, GRANULE_BYTES).map_err(BackendError::NoBuffer);
         let (mut weights, mut memory) = (reserve(weights_bytes)?, reserve(session_bytes)?);
         let clock_us = self.machine.clock_us;
@@ -198,6 +210,8 @@ impl TransformerBackend {
         self.statistics.loads += 1;
         self.statistics.load_bytes += model.file_bytes() as u64;
         self.statistics.load_us += load_us;
+        // Of the same path there may be one, or none.
+        let _ = self.models.retire(Some(path));
         // Layers differ in a few families; the first stands for them.
         let layer = &config.layers[0];
         let (n_head, n_head_kv) = config.head_counts();
@@ -303,16 +317,26 @@ impl InferenceBackend for TransformerBackend {
         let runner_options = match takes_as_much {
             true => runner_options(config, loaded.runner_options().state, &engine),
             false => {
-                let given_back = [loaded.weights_footprint(), loaded.session_footprint()];
-                let [weights_bytes, _] = given_back.map(|footprint| footprint.size_bytes());
-                let room = |session_bytes| pool.room_for(&[weights_bytes, session_bytes], &given_back);
+                // The weights stay where they are, and count as what is needed and there.
+                let weights_bytes = loaded.weights_footprint().size_bytes();
+                let room = |session_bytes| {
+                    let room = pool.room_for(&[session_bytes], &[loaded.session_footprint()]);
+                    room.map_err(|shortage| Shortage {
+                        needed_bytes: shortage.needed_bytes.saturating_add(weights_bytes),
+                        free_bytes: shortage.free_bytes + weights_bytes,
+                        ..shortage
+                    })
+                };
                 plan_runner(config, options.n_ctx, &engine, room)
-                    .map_err(|error| error.beside(|| self.models.taken_by_others(&metadata.path)))?
+                    .map_err(|error| error.beside(self.models.taken_by_others(&metadata.path)))?
                     .0
             }
         };
         if loaded.runs_like(&runner_options, &engine) {
             return Ok(true);
+        }
+        if loaded.n_requests() > 0 {
+            return Err(FrontError::Busy.into());
         }
         let changed = self.models.replace(model, |loaded| {
             let Loaded { mut metadata, model, asked_n_ctx, load_us } = loaded;
@@ -328,8 +352,9 @@ impl InferenceBackend for TransformerBackend {
         changed.map(|()| true)
     }
 
-    fn unload(&mut self, model: Option<&str>) -> Result<usize, BackendError> {
-        Ok(self.models.remove(model)?.model.memory().total_bytes())
+    fn unload(&mut self, model: Option<&str>) -> Result<Unloaded, BackendError> {
+        let (size_bytes, n_requests) = self.models.retire(model)?;
+        Ok(Unloaded { size_bytes, n_requests })
     }
 
     fn model(&self, model: Option<&str>) -> Result<&ModelMetadata, BackendError> {
@@ -386,6 +411,43 @@ impl InferenceBackend for TransformerBackend {
         })?;
         self.statistics.add_counts(report.counts);
         Ok(report)
+    }
+
+    fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, BackendError> {
+        let clock_us = self.machine.clock_us;
+        let (loaded, id) = self.models.get_with_id(model)?;
+        let request = loaded.model.with_responder(|responder| responder.submit(request, clock_us))?;
+        Ok(Ticket { model: id, request })
+    }
+
+    fn cancel(&mut self, ticket: Ticket) -> Option<Report> {
+        let clock_us = self.machine.clock_us;
+        let model = &mut self.models.by_id(ticket.model)?.model;
+        let cancelled = model.with_responder(|responder| Ok(responder.cancel(ticket.request, clock_us)));
+        self.models.sweep();
+        let report = cancelled.ok()??;
+        self.statistics.add(&report);
+        Some(report)
+    }
+
+    fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, BackendError> {
+        let clock_us = self.machine.clock_us;
+        let Some((loaded, id)) = self.models.take_turn() else { return Ok(0) };
+        let statistics = &mut self.statistics;
+        let stepped = loaded.model.with_responder(|responder| {
+            responder.step(clock_us, go_on, &mut |request, event| {
+                if let Event::Finished { report, .. } = &event {
+                    statistics.add(report);
+                }
+                on_event(Ticket { model: id, request }, event)
+            })
+        });
+        self.models.sweep();
+        stepped
     }
 
     fn logits(

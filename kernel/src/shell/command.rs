@@ -33,7 +33,7 @@ impl Command {
         self.options.iter().filter(|option| option.host_only.is_none())
     }
 
-    /// `llm unload`, `llm load [PATH] [--model FILE] [--ctx N]`, `llm infer PROMPT [N] [OPTION...]`.
+    /// `llm unload`, `llm load [PATH] [--model NAME] [--ctx N]`, `llm infer PROMPT [N] [OPTION...]`.
     pub fn usage_line(&self) -> UsageLine<'_> {
         UsageLine(self)
     }

@@ -21,6 +21,8 @@ pub struct OptionSpec {
     pub help: &'static str,
     /// The line of the host program, where it differs.
     pub host_help: Option<&'static str>,
+    /// What stands behind it in the host program, where it is called otherwise.
+    pub host_value: Option<&'static str>,
     /// Why the kernel does not have it, if it does not.
     pub host_only: Option<&'static str>,
 }
@@ -28,7 +30,15 @@ pub struct OptionSpec {
 impl OptionSpec {
     /// An option with a value that is called `value`.
     pub const fn new(name: &'static str, value: &'static str, help: &'static str) -> Self {
-        Self { name, aliases: &[], value: Some(value), help, host_help: None, host_only: None }
+        Self {
+            name,
+            aliases: &[],
+            value: Some(value),
+            help,
+            host_help: None,
+            host_value: None,
+            host_only: None,
+        }
     }
 
     /// An option that stands alone.
@@ -44,6 +54,11 @@ impl OptionSpec {
     /// The same with another line on the host.
     pub const fn on_host(self, help: &'static str) -> Self {
         Self { host_help: Some(help), ..self }
+    }
+
+    /// The same with a value that is called otherwise on the host.
+    pub const fn with_host_value(self, value: &'static str) -> Self {
+        Self { host_value: Some(value), ..self }
     }
 
     /// The same, for the host alone.
@@ -80,9 +95,10 @@ pub const MAX_SPECULATED: usize = 8;
 
 /// `--model`.
 pub const MODEL: OptionSpec =
-    OptionSpec::new("model", "FILE", "the model, by its name, instead of the current or the first one")
+    OptionSpec::new("model", "NAME", "the model, by its name, instead of the current or the first one")
         .or(&["m"])
-        .on_host("the model, a GGUF file");
+        .on_host("the model, a GGUF file")
+        .with_host_value("FILE");
 /// `--prompt`.
 pub const PROMPT: OptionSpec = OptionSpec::new("prompt", "TEXT", "as the argument PROMPT").or(&["p"]);
 /// `--max-tokens` of `infer`.

@@ -98,6 +98,11 @@ impl<'m> Responder<'m> {
         self.answers.is_empty()
     }
 
+    /// Requests of which the end was not told yet.
+    pub fn n_requests(&self) -> usize {
+        self.answers.len()
+    }
+
     /// Whether another request would be taken now, as far as the queue goes.
     pub fn has_room(&self) -> bool {
         self.answers.iter().filter(|answer| !answer.is_over).count() < self.most_answers

@@ -156,7 +156,7 @@ fn a_silent_disk_keeps_its_name_and_leaves_the_others_theirs() {
     for silence in [ReadError::Interrupted, ReadError::NoAnswer { waited_us: 5 }, ReadError::Interrupted] {
         *mood.lock().unwrap() = Some(silence);
         catalog.scan();
-        assert!(catalog.files()[0].is_silent() && catalog.files()[1].header.is_ok(), "{silence:?}");
+        assert!(catalog.files()[0].is_unread() && catalog.files()[1].header.is_ok(), "{silence:?}");
     }
     *mood.lock().unwrap() = None;
     assert_eq!(catalog.find("moody-model").unwrap(), 0);
@@ -206,7 +206,7 @@ fn who_presses_ctrl_c_does_not_wait_for_each_silent_disk() {
     let mut catalog = catalog(disks);
     catalog.scan();
     assert!(*waited_us.lock().unwrap() < 500_000);
-    assert!(catalog.files()[..8].iter().all(ModelFile::is_silent));
+    assert!(catalog.files()[..8].iter().all(ModelFile::is_unread));
     assert!(catalog.files()[8].header.is_ok());
 }
 
@@ -265,7 +265,7 @@ fn a_silent_disk_is_the_only_one_even_if_numbers_have_gaps() {
         for (position, number) in [(0, 1), (2, 7)] {
             let header = &files[position].header;
             let is_its_own = matches!(header, Err(BackendError::Read { disk, .. }) if *disk == number);
-            assert!(is_its_own && files[position].is_silent(), "{header:?}");
+            assert!(is_its_own && files[position].is_unread(), "{header:?}");
         }
     }
 }
@@ -297,4 +297,22 @@ fn checksums_cover_the_file_and_not_the_padding() {
     assert!(unknown.to_string().contains(abc));
     let stopped = catalog.sha256(0, host::clock_us, &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(BackendError::Cancelled)));
+}
+
+#[test]
+fn what_is_known_stays_known_without_memory_to_read_it_again() {
+    let mut catalog = catalog(vec![memory("s0", gguf(Some("Tiny Model"), 0)), memory("s1", gguf(None, 0))]);
+    let pool = catalog.pool();
+    let all = pool.reserve(pool.largest_free_bytes(), GRANULE_BYTES).unwrap();
+    let paths = |catalog: &mut Catalog| -> Vec<_> {
+        catalog.files().iter().map(|file| (file.path.clone(), file.header.is_ok())).collect()
+    };
+    let named = |stem: &str, is_read| (format!("/models/{stem}.gguf"), is_read);
+    assert_eq!(paths(&mut catalog), [named("s0", false), named("s1", false)]);
+    drop(all);
+    // It is read as soon as it can be.
+    assert_eq!(catalog.find("tiny-model").unwrap(), 0);
+    let _all = pool.reserve(pool.largest_free_bytes(), GRANULE_BYTES).unwrap();
+    catalog.scan();
+    assert_eq!(paths(&mut catalog), [named("tiny-model", true), named("s1", true)]);
 }

@@ -185,6 +185,11 @@ impl LoadedModel {
         computes_alike && self.runner_options() == options
     }
 
+    /// Requests that it has not answered to the end.
+    pub fn n_requests(&self) -> usize {
+        self.responder().n_requests()
+    }
+
     /// Bytes of the file that were read.
     pub fn file_bytes(&self) -> usize {
         self.0.borrow_owner().weights.len()

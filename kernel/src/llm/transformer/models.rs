@@ -1,9 +1,10 @@
-//! [`Models`]: those that are loaded, and which of them is the current one.
+//! [`Models`]: those that are loaded, which of them is the current one, and those that only answer what they were asked.
 
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 use super::loaded::LoadedModel;
 use crate::llm::{BackendError, ModelMetadata, ModelStatus, Taken, name_of};
+use crate::memory::pool::Footprint;
 
 /// A model in memory, and what is known of it.
 pub(super) struct Loaded {
@@ -15,44 +16,99 @@ pub(super) struct Loaded {
     pub load_us: u64,
 }
 
-/// The loaded models. No two have the same path.
+impl Loaded {
+    fn name(&self) -> &str {
+        name_of(&self.metadata.path)
+    }
+}
+
+/// A place on the list.
+struct Entry {
+    loaded: Loaded,
+    /// Its number since the start; no other model ever has it.
+    id: u64,
+    /// The number of the last call that selected it.
+    selection: u64,
+}
+
+/// The models in memory. No two that are loaded have the same path.
 #[derive(Default)]
 pub(super) struct Models {
-    /// In the order in which they were loaded, each with the number of the last call that selected it.
-    list: Vec<(Loaded, u64)>,
+    /// Those that are loaded, in the order in which they were.
+    list: Vec<Entry>,
+    /// Those that were unloaded, or replaced, while they had requests: they answer these and take no others.
+    retiring: Vec<Entry>,
+    /// How many have been loaded since the start.
+    n_loaded: u64,
     n_selections: u64,
+    /// The one that computed the last batch.
+    last_turn: u64,
 }
 
 impl Models {
     /// Adds a model whose path none has; it is the current one.
     pub fn add(&mut self, loaded: Loaded) {
         self.n_selections += 1;
-        self.list.push((loaded, self.n_selections));
+        self.n_loaded += 1;
+        self.list.push(Entry { loaded, id: self.n_loaded, selection: self.n_selections });
     }
 
     /// Makes a model the current one.
     pub fn select(&mut self, name: &str) -> Result<(), BackendError> {
         let index = self.index(Some(name))?;
         self.n_selections += 1;
-        self.list[index].1 = self.n_selections;
+        self.list[index].selection = self.n_selections;
         Ok(())
     }
 
     /// The model of this name, or the current one.
     pub fn get(&self, name: Option<&str>) -> Result<&Loaded, BackendError> {
-        Ok(&self.list[self.index(name)?].0)
+        Ok(&self.list[self.index(name)?].loaded)
     }
 
     /// The model of this name, or the current one.
     pub fn get_mut(&mut self, name: Option<&str>) -> Result<&mut Loaded, BackendError> {
-        let index = self.index(name)?;
-        Ok(&mut self.list[index].0)
+        self.get_with_id(name).map(|(loaded, _)| loaded)
     }
 
-    /// Takes the model of this name, or the current one, off the list.
-    pub fn remove(&mut self, name: Option<&str>) -> Result<Loaded, BackendError> {
+    /// The model of this name, or the current one, and its number.
+    pub fn get_with_id(&mut self, name: Option<&str>) -> Result<(&mut Loaded, u64), BackendError> {
         let index = self.index(name)?;
-        Ok(self.list.remove(index).0)
+        let Entry { loaded, id, .. } = &mut self.list[index];
+        Ok((loaded, *id))
+    }
+
+    /// The model with this number, loaded or retiring.
+    pub fn by_id(&mut self, id: u64) -> Option<&mut Loaded> {
+        let mut all = self.list.iter_mut().chain(&mut self.retiring);
+        all.find(|entry| entry.id == id).map(|entry| &mut entry.loaded)
+    }
+
+    /// The model whose turn it is to compute a batch, and its number: of those that have requests, the next one.
+    pub fn take_turn(&mut self) -> Option<(&mut Loaded, u64)> {
+        let asked = self.all().filter(|(entry, _)| entry.loaded.model.n_requests() > 0);
+        // Ids above the last one's come first.
+        let ids = asked.map(|(entry, _)| entry.id);
+        let id = ids.min_by_key(|id| (*id <= self.last_turn, *id))?;
+        self.last_turn = id;
+        self.by_id(id).map(|loaded| (loaded, id))
+    }
+
+    /// Takes the model of this name, or the current one, off the list; returns what it takes and how many requests it
+    /// has. Its memory comes back at once, or when the last of these is over.
+    pub fn retire(&mut self, name: Option<&str>) -> Result<(usize, usize), BackendError> {
+        let entry = self.list.remove(self.index(name)?);
+        let model = &entry.loaded.model;
+        let (size_bytes, n_requests) = (model.memory().total_bytes(), model.n_requests());
+        if n_requests > 0 {
+            self.retiring.push(entry);
+        }
+        Ok((size_bytes, n_requests))
+    }
+
+    /// Gives the memory of those back that retire and have no request any more.
+    pub fn sweep(&mut self) {
+        self.retiring.retain(|entry| entry.loaded.model.n_requests() > 0);
     }
 
     /// Puts what `change` makes of the model of this name, or of the current one, in its place. If it makes an error
@@ -63,46 +119,61 @@ impl Models {
         change: impl FnOnce(Loaded) -> Result<(Loaded, R), BackendError>,
     ) -> Result<R, BackendError> {
         let index = self.index(name)?;
-        let (loaded, selection) = self.list.remove(index);
+        let Entry { loaded, id, selection } = self.list.remove(index);
         let (loaded, result) = change(loaded)?;
-        self.list.insert(index, (loaded, selection));
+        self.list.insert(index, Entry { loaded, id, selection });
         Ok(result)
     }
 
-    /// How each of them does.
+    /// How each of them does, those that retire last.
     pub fn statuses(&self) -> Vec<ModelStatus<'_>> {
-        let current = self.index(None).ok();
-        let statuses = self.list.iter().enumerate().map(|(index, (loaded, _))| ModelStatus {
-            metadata: &loaded.metadata,
-            memory: loaded.model.memory(),
-            is_current: current == Some(index),
+        let current = self.index(None).ok().map(|index| self.list[index].id);
+        let statuses = self.all().map(|(entry, is_retiring)| ModelStatus {
+            metadata: &entry.loaded.metadata,
+            memory: entry.loaded.model.memory(),
+            is_current: current == Some(entry.id),
+            n_requests: entry.loaded.model.n_requests(),
+            is_retiring,
         });
         statuses.collect()
     }
 
-    /// What each of them takes, but for the one with this path.
-    pub fn taken_by_others(&self, path: &str) -> Vec<Taken> {
-        let others = self.list.iter().map(|(loaded, _)| loaded).filter(|loaded| loaded.metadata.path != path);
-        let taken = others.map(|loaded| Taken {
-            name: name_of(&loaded.metadata.path).to_owned(),
-            size_bytes: loaded.model.memory().total_bytes(),
+    /// Where the model of this name lies, if it has no requests, so that its memory could be had at once.
+    pub fn idle_footprints(&self, name: &str) -> Option<[Footprint; 2]> {
+        let model = &self.get(Some(name)).ok()?.model;
+        (model.n_requests() == 0).then(|| [model.weights_footprint(), model.session_footprint()])
+    }
+
+    /// What each of them takes, but for the one of this name if it has no requests.
+    pub fn taken_by_others(&self, name: &str) -> Vec<Taken> {
+        let taken = self.all().map(|(entry, is_retiring)| Taken {
+            name: entry.loaded.name().to_owned(),
+            size_bytes: entry.loaded.model.memory().total_bytes(),
+            n_requests: entry.loaded.model.n_requests(),
+            is_retiring,
         });
-        taken.collect()
+        taken.filter(|taken| taken.name != name_of(name) || taken.n_requests > 0).collect()
+    }
+
+    /// Those that are loaded, then those that retire, and whether they do.
+    fn all(&self) -> impl Iterator<Item = (&Entry, bool)> {
+        let loaded = self.list.iter().map(|entry| (entry, false));
+        loaded.chain(self.retiring.iter().map(|entry| (entry, true)))
     }
 
     fn index(&self, name: Option<&str>) -> Result<usize, BackendError> {
         let Some(name) = name else {
-            let current = self.list.iter().enumerate().max_by_key(|(_, (_, selection))| *selection);
+            let current = self.list.iter().enumerate().max_by_key(|(_, entry)| entry.selection);
             return current.map(|(index, _)| index).ok_or(BackendError::NotLoaded);
         };
-        let is_it = |(loaded, _): &(Loaded, u64)| name_of(&loaded.metadata.path) == name_of(name);
-        self.list.iter().position(is_it).ok_or_else(|| match self.list.is_empty() {
+        let found = self.list.iter().position(|entry| entry.loaded.name() == name_of(name));
+        found.ok_or_else(|| match self.list.is_empty() {
             true => BackendError::NotLoaded,
             false => BackendError::NotAmongLoaded { name: name.to_owned(), loaded: self.names() },
         })
     }
 
     fn names(&self) -> Vec<String> {
-        self.list.iter().map(|(loaded, _)| name_of(&loaded.metadata.path).to_owned()).collect()
+        self.list.iter().map(|entry| entry.loaded.name().to_owned()).collect()
     }
 }

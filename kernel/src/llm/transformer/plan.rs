@@ -28,6 +28,39 @@ pub(super) struct Plan {
     pub weights_bytes: usize,
     pub options: RunnerOptions,
     pub session_bytes: usize,
+    /// Whether the loaded model of the same path must go before the new one has room.
+    pub replaces_first: bool,
+}
+
+/// The bytes of a model's runner if there is memory for all that is asked for, or usual.
+///
+/// # Errors
+/// If the model cannot have such a context.
+pub(super) fn wanted_bytes(
+    config: &Config,
+    asked: Option<usize>,
+    engine: &Engine,
+) -> Result<usize, BackendError> {
+    let n_ctx = wanted_n_ctx(config, asked);
+    runner_bytes(config, &runner_options(config, wanted_state(config, n_ctx, engine), engine))
+}
+
+/// The context length that a model gets if the memory allows: what was asked for, or as much of its own as is usual.
+fn wanted_n_ctx(config: &Config, asked: Option<usize>) -> usize {
+    asked.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX))
+}
+
+/// Room for contexts of this length of all texts.
+fn wanted_state(config: &Config, n_ctx: usize, engine: &Engine) -> StateOptions {
+    let &Engine { n_slots, kv_type, .. } = engine;
+    let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
+    let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots).min(StateOptions::MAX_PAGES);
+    StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints }
+}
+
+fn runner_bytes(config: &Config, options: &RunnerOptions) -> Result<usize, BackendError> {
+    // Before it is the runner's memory, the weights come through it.
+    Ok(Runner::required_bytes(config, options)?.max(MIN_PIECES_BYTES))
 }
 
 /// What a model's runner is made for, and its bytes: contexts as long as was asked for, or else the longest, by halves, that
@@ -42,7 +75,7 @@ pub(super) fn plan_runner(
     engine: &Engine,
     room: impl Fn(usize) -> Result<(), Shortage>,
 ) -> Result<(RunnerOptions, usize), BackendError> {
-    let wanted = asked.unwrap_or(config.n_ctx_train.min(DEFAULT_N_CTX));
+    let wanted = wanted_n_ctx(config, asked);
     let mut n_ctx = wanted;
     loop {
         let shortage = match plan_state(config, n_ctx, engine, &room)? {
@@ -68,31 +101,27 @@ fn plan_state(
     engine: &Engine,
     room: &impl Fn(usize) -> Result<(), Shortage>,
 ) -> Result<Result<(RunnerOptions, usize), Shortage>, BackendError> {
-    let &Engine { n_slots, kv_type, .. } = engine;
-    let most_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
     let of_one = StateOptions::pages_of(n_ctx);
-    let of_all = of_one.saturating_mul(n_slots).min(StateOptions::MAX_PAGES);
-    let (mut n_pages, mut n_checkpoints) = (of_all, most_checkpoints);
+    let mut state = wanted_state(config, n_ctx, engine);
+    let of_all = state.n_pages;
     loop {
-        let state = StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints };
         let options = runner_options(config, state, engine);
-        // Before it is the runner's memory, the weights come through it.
-        let session_bytes = Runner::required_bytes(config, &options)?.max(MIN_PIECES_BYTES);
+        let session_bytes = runner_bytes(config, &options)?;
         let shortage = match room(session_bytes) {
             Ok(()) => {
-                if n_pages < of_all {
-                    let n_tokens = n_pages * PAGE_LEN;
+                if state.n_pages < of_all {
+                    let (n_tokens, n_texts) = (state.n_pages * PAGE_LEN, state.n_slots);
                     log::warn!(
-                        "memory suffices for {n_tokens} tokens of {n_slots} texts, which may have to wait for room"
+                        "memory suffices for {n_tokens} tokens of {n_texts} texts, which may have to wait for room"
                     );
                 }
                 return Ok(Ok((options, session_bytes)));
             }
             Err(shortage) => shortage,
         };
-        match (n_checkpoints, n_pages) {
-            (1.., _) => n_checkpoints /= 2,
-            (0, n) if n > of_one => n_pages = (n / 2).max(of_one),
+        match (state.n_checkpoints, state.n_pages) {
+            (1.., _) => state.n_checkpoints /= 2,
+            (0, n_pages) if n_pages > of_one => state.n_pages = (n_pages / 2).max(of_one),
             _ => return Ok(Err(shortage)),
         }
     }

@@ -15,7 +15,9 @@ use llm::{
     kv_cache::{KvType, PAGE_LEN},
 };
 
-use crate::llm::{BackendError, EngineOptions, Found, ModelMemory, ModelMetadata, Progress};
+use crate::llm::{
+    BackendError, EngineOptions, Found, ModelMemory, ModelMetadata, ModelStatus, Progress, Unloaded,
+};
 use crate::shell::{
     Shell,
     arguments::Arguments,
@@ -42,7 +44,8 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &[],
         summary: "show the models on the disks",
         details: "Each disk is a file /models/NAME.gguf, named by the model's general.name or by the disk's serial.\n\
-                  A loaded model has a plus and says how many bytes it takes; the current one has a star.",
+                  A loaded model has a plus and says how many bytes it takes; the current one has a star. One with a minus\n\
+                  has been unloaded or replaced, and goes when its last request is answered.",
         run: list,
     },
     Command {
@@ -90,6 +93,13 @@ struct InMemory {
     metadata: ModelMetadata,
     mark: char,
     memory: ModelMemory,
+    n_requests: usize,
+}
+
+impl InMemory {
+    fn is_retiring(&self) -> bool {
+        self.mark == '-'
+    }
 }
 
 impl fmt::Display for InMemory {
@@ -97,8 +107,12 @@ impl fmt::Display for InMemory {
         let ModelMemory { weights_bytes, state_bytes, scratch_bytes } = self.memory;
         write!(f, "in memory: weights {weights_bytes}, state {state_bytes}, scratch {scratch_bytes} bytes")?;
         match self.metadata.n_parallel {
-            1 => Ok(()),
-            n_parallel => write!(f, " for {n_parallel} texts"),
+            1 => {}
+            n_parallel => write!(f, " for {n_parallel} texts")?,
+        }
+        match self.n_requests {
+            0 => Ok(()),
+            n_requests => write!(f, ", {n_requests} requests"),
         }
     }
 }
@@ -106,8 +120,13 @@ impl fmt::Display for InMemory {
 fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     let in_memory = shell.backend.models().into_iter().map(|status| InMemory {
         metadata: status.metadata.clone(),
-        mark: if status.is_current { '*' } else { '+' },
+        mark: match status {
+            ModelStatus { is_retiring: true, .. } => '-',
+            ModelStatus { is_current: true, .. } => '*',
+            _ => '+',
+        },
         memory: status.memory,
+        n_requests: status.n_requests,
     });
     let mut in_memory: Vec<_> = in_memory.collect();
     let catalog = shell.backend.catalog();
@@ -121,7 +140,8 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         }
     }
     for file in catalog.files() {
-        let found = in_memory.iter().position(|model| model.metadata.is_of(file));
+        let is_it = |model: &InMemory| !model.is_retiring() && model.metadata.is_of(file);
+        let found = in_memory.iter().position(is_it);
         let model = found.map(|found| in_memory.remove(found));
         let mark = model.as_ref().map_or(' ', |model| model.mark);
         match &file.header {
@@ -142,7 +162,8 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     }
     for model in in_memory {
         let path = &model.metadata.path;
-        shell.terminal.print(format_args!("{} {path:<32} its disk is gone; {model}\n", model.mark));
+        let why = if model.is_retiring() { "unloaded, but for its requests" } else { "its disk is gone" };
+        shell.terminal.print(format_args!("{} {path:<32} {why}; {model}\n", model.mark));
     }
     Ok(())
 }
@@ -342,19 +363,26 @@ fn print_loaded(shell: &mut Shell<'_>) {
 
 fn unload(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
     let name = given_path(arguments)?;
-    let mut bytes = 0;
-    if arguments.has(ALL) {
-        if name.is_some() {
-            return Err(CommandError::Contradiction("--all is every model; expected it, or the name of one"));
-        }
-        bytes += shell.backend.unload(None)?;
-        while let Ok(more_bytes) = shell.backend.unload(None) {
-            bytes += more_bytes;
-        }
-    } else {
-        bytes += shell.backend.unload(name)?;
+    if name.is_some() && arguments.has(ALL) {
+        return Err(CommandError::Contradiction("--all is every model; expected it, or the name of one"));
     }
-    shell.terminal.print(format_args!("{} given back\n", Size(bytes as u64)));
+    let mut unloaded = alloc::vec![shell.backend.unload(name)?];
+    while arguments.has(ALL)
+        && let Ok(another) = shell.backend.unload(None)
+    {
+        unloaded.push(another);
+    }
+    let (busy, idle): (Vec<_>, Vec<_>) = unloaded.into_iter().partition(|model| model.n_requests > 0);
+    let sum = |models: &[Unloaded]| Size(models.iter().map(|model| model.size_bytes as u64).sum());
+    if !idle.is_empty() {
+        shell.terminal.print(format_args!("{} given back\n", sum(&idle)));
+    }
+    if !busy.is_empty() {
+        let n_requests: usize = busy.iter().map(|model| model.n_requests).sum();
+        shell
+            .terminal
+            .print(format_args!("{} come back when {n_requests} requests are answered\n", sum(&busy)));
+    }
     Ok(())
 }
 
