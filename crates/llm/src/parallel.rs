@@ -96,14 +96,18 @@ pub fn for_each<I: Iterator + Send>(workers: &dyn Workers, items: I, work: impl 
 /// takes for a few.
 const MIN_SHARED_TOKENS: usize = 8;
 
+/// The workers for what is done to each of `n_tokens`: the calling core alone if they are few.
+pub fn for_tokens(workers: &dyn Workers, n_tokens: usize) -> &dyn Workers {
+    if n_tokens < MIN_SHARED_TOKENS { &Serial } else { workers }
+}
+
 /// Calls `work` with what belongs to each token, on all cores if there are enough tokens.
 pub fn for_each_token<I: ExactSizeIterator + Send>(
     workers: &dyn Workers,
     tokens: I,
     work: impl Fn(I::Item) + Sync,
 ) {
-    let workers = if tokens.len() < MIN_SHARED_TOKENS { &Serial } else { workers };
-    for_each(workers, tokens, work);
+    for_each(for_tokens(workers, tokens.len()), tokens, work);
 }
 
 /// Calls `work` with each chunk of `chunk_len` elements of `data` (the last may be shorter) and its

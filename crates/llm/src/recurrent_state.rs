@@ -271,11 +271,18 @@ impl<'m> RecurrentState<'m> {
         self.current.copy_from_slice(self.checkpoint);
     }
 
-    /// The state of one layer, to be replaced by that after the batch, in which this is the span of `slot`.
+    /// The last inputs of one layer's convolution, and its state.
     ///
     /// # Panics
     ///
-    /// If there is no such layer.
+    /// If there is no such layer; here and below.
+    pub fn parts(&mut self, layer: usize) -> [&mut [f32]; 2] {
+        let Place { first, shape } = self.places[layer];
+        let part = &mut self.current[first..][..shape.n_history + shape.n_state];
+        part.split_at_mut(shape.n_history).into()
+    }
+
+    /// The state of one layer, to be replaced by that after the batch, in which this is the span of `slot`.
     pub fn layer<'s>(
         &'s mut self,
         layer: usize,

@@ -82,6 +82,7 @@ fn each_element_becomes_what_the_definition_says() {
     check_each("shift", |k, x, _| k.shift(x, 0.7), |x, _| x + f64::from(0.7_f32), 1e-7);
     check_each("exp", |k, x, _| k.exp(x), |x, _| x.exp(), 2e-7);
     check_each("tanh", |k, x, _| k.tanh(x), |x, _| x.tanh(), 1.5e-7);
+    check_each("softplus", |k, x, _| k.softplus(x), |x, _| x.exp().ln_1p(), 3e-7);
     check_each("silu", |k, x, _| k.silu(x), |x, _| silu(x), 3e-7);
     check_each("silu_gated", |k, x, y| k.silu_gated(x, y), |x, y| x * silu(y), 3e-7);
     check_each("sigmoid_gated", |k, x, y| k.sigmoid_gated(x, y), |x, y| x / (1.0 + (-y).exp()), 3e-7);
@@ -201,5 +202,22 @@ fn exp_is_defined_at_the_ends() {
         let mut x = [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xff80_0001)];
         kernels.exp(&mut x);
         assert!(x.iter().all(|x| x.is_nan()), "{kernels:?} {x:?}");
+    }
+}
+
+#[test]
+fn softplus_goes_from_zero_to_the_diagonal() {
+    for kernels in Kernels::available() {
+        let mut x = [f32::NEG_INFINITY, -200.0, 0.0, 20.0, 30.0, 1e30, f32::INFINITY];
+        kernels.softplus(&mut x);
+        let ln_2 = core::f32::consts::LN_2;
+        assert_eq!(x, [0.0, 0.0, ln_2, 20.0, 30.0, 1e30, f32::INFINITY], "{kernels:?}");
+        // Where it is exp(x), but for the error of that.
+        let mut x = [-60.0, f32::NAN];
+        kernels.softplus(&mut x);
+        assert!(
+            (f64::from(x[0]) / (-60.0_f64).exp() - 1.0).abs() < 1e-6 && x[1].is_nan(),
+            "{kernels:?} {x:?}"
+        );
     }
 }

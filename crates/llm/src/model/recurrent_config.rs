@@ -4,6 +4,7 @@ use super::architecture::{KeyHeads, RecurrenceKind};
 use super::error::ModelError;
 use super::keys::Keys;
 use crate::recurrent_state::RecurrentShape;
+use crate::simd::state_len;
 
 /// A recurrent sequence mixer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,10 +138,15 @@ impl RecurrentConfig {
 
     /// What it keeps of a text.
     pub fn shape(&self) -> RecurrentShape {
+        let of_heads = |n_head: usize, n_rows, n_cols| n_head.saturating_mul(state_len(n_rows, n_cols));
         let (n_conv, n_state) = match self {
-            RecurrentConfig::Mamba(config) => (config.n_conv, config.n_inner * config.n_state),
-            RecurrentConfig::Mamba2(config) => (config.n_conv, config.n_inner * config.n_state),
-            RecurrentConfig::DeltaNet(config) => (config.n_conv, config.n_value() * config.head_len_k),
+            RecurrentConfig::Mamba(config) => (config.n_conv, state_len(config.n_inner, config.n_state)),
+            RecurrentConfig::Mamba2(config) => {
+                (config.n_conv, of_heads(config.n_head, config.head_len(), config.n_state))
+            }
+            RecurrentConfig::DeltaNet(config) => {
+                (config.n_conv, of_heads(config.n_head_v, config.head_len_v, config.head_len_k))
+            }
             RecurrentConfig::ShortConvolution(config) => (config.n_conv, 0),
         };
         // Each of the numbers is small, but a product of four need not fit.

@@ -47,6 +47,28 @@ pub fn exp_below_highest<V: Lanes>(x: V) -> V {
     sum.mul(shifted.low_bits_to_exponent())
 }
 
+/// `ln(1 + exp(x))`, a smooth form of `max(x, 0)`: `max(x, 0) + ln(1 + t)` with `t = exp(-|x|)`, at most 1.
+///
+/// `ln(1 + t)` is `2 artanh(s)` with `s = t / (2 + t)`, at most 1/3, of which the power series is taken as far as it
+/// counts.
+#[inline(always)]
+pub fn softplus<V: Lanes>(x: V) -> V {
+    /// `2 / (2n + 1)`, the highest first.
+    const SERIES: [f32; 7] = [2.0 / 15.0, 2.0 / 13.0, 2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0];
+    let zero = V::splat(0.0);
+    let positive = x.max(zero);
+    // -|x|
+    let t = exp_below_highest(x.min(zero).sub(positive));
+    let s = t.div(t.add(V::splat(2.0)));
+    let square = s.mul(s);
+    let [first, rest @ ..] = SERIES;
+    let mut sum = V::splat(first);
+    for coefficient in rest {
+        sum = sum.fma(square, V::splat(coefficient));
+    }
+    sum.fma(square, V::splat(2.0)).fma(s, positive)
+}
+
 /// `x / (1 + exp(-x))` (Elfwing et al. 2017).
 #[inline(always)]
 pub fn silu<V: Lanes>(x: V) -> V {

@@ -3,7 +3,7 @@
 //! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
 //! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
 //! result among cores. What is not a matrix product is written once, in `elementwise`, `attend`,
-//! `single_attention` and `recurrence`, over the vectors (`lanes`) of each set.
+//! `single_attention`, `recurrence` and `convolution`, over the vectors (`lanes`) of each set.
 //!
 //! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
 //! function multiplies which matrix.
@@ -18,9 +18,9 @@
 //! | `scalar` | the set for every CPU |
 //! | `table` | what a set consists of |
 //! | `single_attention` | products of attention in single precision |
-//! | `attend`, `elementwise`, `recurrence` | attention; what is done to each element of a row; steps of recurrences |
-//! | `exp`, `portable` | the exponential function; vectors for every CPU |
-//! | `lanes`, `q8`, `tiles` | vectors of eight; activations rounded to 8 bits; parts of a result |
+//! | `attend`, `elementwise`, `recurrence` | attention; what is done to each element of a row; recurrences |
+//! | `convolution`, `exp`, `portable`, `quads` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows of a recurrence's state |
+//! | `columns`, `lanes`, `q8`, `tiles` | parts of the rows of a matrix; vectors of eight; activations rounded to 8 bits; parts of a result |
 
 #![allow(unsafe_code, reason = "instructions of the CPU, and pointers that no bounds check slows down")]
 
@@ -30,11 +30,14 @@ extern crate std;
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod attend;
+mod columns;
+mod convolution;
 mod elementwise;
 mod exp;
 mod lanes;
 mod portable;
 mod q8;
+mod quads;
 mod recurrence;
 pub mod scalar;
 mod single_attention;
@@ -46,8 +49,10 @@ mod x86_64;
 #[cfg(target_arch = "aarch64")]
 pub use aarch64::CpuFeatures;
 pub use attend::{Attend, BLOCK_LEN, MAX_QUERIES, Query, Vectors};
+pub use columns::Columns;
+pub use convolution::Convolve;
 pub use q8::{Q8, Q8Format, Q8Mut};
-pub use recurrence::{DeltaStep, Mamba2Step, MambaStep};
+pub use recurrence::{DeltaScan, Mamba2Scan, MambaScan, state_len};
 pub use table::Kernels;
 
 impl Kernels {

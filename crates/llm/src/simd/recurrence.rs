@@ -1,272 +1,277 @@
-//! One step of each recurrence, for the rows of one head's state.
+//! Recurrences over some tokens, for the rows of one head's state.
 //!
-//! A state is a matrix of `[rows][cols]`, in rows of whole vectors. A step replaces it and multiplies it with one
-//! vector. In plain numbers, for each row `i`, with `s` its elements before and `s'` after the step:
+//! A state is a matrix of `[rows][cols]`, in groups of rows ([`quads`](super::quads)) and in columns of whole vectors. A
+//! token's step replaces it and multiplies it with one vector. In plain numbers, for each row `i`, with `s` its elements
+//! before and `s'` after the step:
 //!
-//! | step | the new row | the output |
+//! | scan | the new row | the output |
 //! |---|---|---|
-//! | [`MambaStep`] | `s'[j] = exp(dt[i] · a[i][j]) · s[j] + b[j] · (dt[i] · x[i])` | `Σ s'[j] · c[j]` |
-//! | [`Mamba2Step`] | `s'[j] = decay · s[j] + b[j] · (dt · x[i])` | `Σ s'[j] · c[j]` |
-//! | [`DeltaStep`] | `s'[j] = decay · s[j] + k[j] · beta · (v[i] - Σ decay · s[j] · k[j])` | `Σ s'[j] · q[j]` |
+//! | [`MambaScan`] | `s'[j] = exp(dt[i] · a[i][j]) · s[j] + b[j] · (dt[i] · x[i])` | `Σ s'[j] · c[j]` |
+//! | [`Mamba2Scan`] | `s'[j] = decay · s[j] + b[j] · (dt · x[i])` | `Σ s'[j] · c[j]` |
+//! | [`DeltaScan`] | `s'[j] = decay · s[j] + k[j] · beta · (v[i] - Σ decay · s[j] · k[j])` | `Σ s'[j] · q[j]` |
 //!
 //! A sum has a partial sum for each lane, made by fused multiply-adds in order, and adds them up as
-//! [`Lanes::fold`] does.
+//! [`Lanes::fold`] does. A group of rows goes through all tokens before the next does, so that it stays in the
+//! first-level cache; a step's numbers do not depend on that.
 
 use core::marker::PhantomData;
 
+use super::columns::Columns;
+use super::convolution::{self, Convolve};
 use super::exp;
 use super::lanes::{LANES, Lanes, Work};
-
-/// Rows that are computed together.
-const ROWS: usize = 4;
+use super::quads::{QUAD, Quad, ROWS};
 
 /// Eight neighbours of a row.
 type Vector = [f32; LANES];
 
-/// A step of a selective state space with a decay for each element of the state (Gu and Dao 2023).
-pub struct MambaStep<'a> {
-    /// `[rows][cols]`
+/// Eight columns of a group of rows.
+type Group = [f32; QUAD];
+
+/// Elements of a state of so many rows and columns.
+pub fn state_len(n_rows: usize, n_cols: usize) -> usize {
+    n_rows.next_multiple_of(ROWS).saturating_mul(n_cols)
+}
+
+/// A selective state space with a decay for each element of the state (Gu and Dao 2023).
+pub struct MambaScan<'a> {
+    /// As long as [`state_len`] says.
     pub state: &'a mut [f32],
     /// `[rows][cols]`
     pub a: &'a [f32],
-    /// `[rows]`: the lengths of the step.
+    /// Of each row: the lengths of the steps.
+    pub dt: Columns<'a>,
+    /// Of each row.
+    pub x: Columns<'a>,
+    /// Of each column.
+    pub b: Columns<'a>,
+    /// Of each column.
+    pub c: Columns<'a>,
+    /// `[n_tokens][rows]`: the output.
+    pub y: &'a mut [f32],
+}
+
+/// A selective state space with one decay for all of a head's state (Dao and Gu 2024).
+pub struct Mamba2Scan<'a> {
+    /// As long as [`state_len`] says.
+    pub state: &'a mut [f32],
+    /// `[n_tokens]`: what the state is multiplied by.
+    pub decay: &'a [f32],
+    /// `[n_tokens]`: the lengths of the steps.
     pub dt: &'a [f32],
-    /// `[rows]`
-    pub x: &'a [f32],
-    /// `[cols]`
-    pub b: &'a [f32],
-    /// `[cols]`
-    pub c: &'a [f32],
-    /// `[rows]`: the output.
+    /// Of each row.
+    pub x: Columns<'a>,
+    /// Of each column.
+    pub b: Columns<'a>,
+    /// Of each column.
+    pub c: Columns<'a>,
+    /// `[n_tokens][rows]`: the output.
     pub y: &'a mut [f32],
 }
 
-/// A step of a selective state space with one decay for all of a head's state (Dao and Gu 2024).
-pub struct Mamba2Step<'a> {
-    /// `[rows][cols]`
+/// The gated delta rule (Yang et al. 2024).
+pub struct DeltaScan<'a> {
+    /// As long as [`state_len`] says.
     pub state: &'a mut [f32],
-    /// What the state is multiplied by.
-    pub decay: f32,
-    /// The length of the step.
-    pub dt: f32,
-    /// `[rows]`
-    pub x: &'a [f32],
-    /// `[cols]`
-    pub b: &'a [f32],
-    /// `[cols]`
-    pub c: &'a [f32],
-    /// `[rows]`: the output.
+    /// `[n_tokens]`: what the state is multiplied by.
+    pub decay: &'a [f32],
+    /// `[n_tokens]`: how much of a value is written.
+    pub beta: &'a [f32],
+    /// Of each column: the keys.
+    pub k: Columns<'a>,
+    /// Of each row: the values.
+    pub v: Columns<'a>,
+    /// Of each column: the queries.
+    pub q: Columns<'a>,
+    /// `[n_tokens][rows]`: the output.
     pub y: &'a mut [f32],
 }
 
-/// A step of the gated delta rule (Yang et al. 2024).
-pub struct DeltaStep<'a> {
-    /// `[rows][cols]`
-    pub state: &'a mut [f32],
-    /// What the state is multiplied by.
-    pub decay: f32,
-    /// How much of a value is written.
-    pub beta: f32,
-    /// `[cols]`: the key.
-    pub k: &'a [f32],
-    /// `[rows]`: the value.
-    pub v: &'a [f32],
-    /// `[cols]`: the query.
-    pub q: &'a [f32],
-    /// `[rows]`: the output.
-    pub y: &'a mut [f32],
-}
-
-/// The steps, as entries of a set's table.
+/// Recurrences and the convolution before them, as entries of a set's table.
 pub(super) struct Recurrence {
-    pub mamba: fn(MambaStep<'_>),
-    pub mamba2: fn(Mamba2Step<'_>),
-    pub delta: fn(DeltaStep<'_>),
+    pub mamba: fn(MambaScan<'_>),
+    pub mamba2: fn(Mamba2Scan<'_>),
+    pub delta: fn(DeltaScan<'_>),
+    pub convolve: fn(Convolve<'_>),
 }
 
 impl Recurrence {
-    /// The steps in vectors of type `V`.
-    pub const fn of<V: Lanes>() -> Self {
+    /// In vectors of type `V`, or groups of rows of type `Q`.
+    pub const fn of<V: Lanes, Q: Quad>() -> Self {
         Recurrence {
-            mamba: |step| V::enter(In { step, set: PhantomData::<V> }),
-            mamba2: |step| V::enter(In { step, set: PhantomData::<V> }),
-            delta: |step| V::enter(In { step, set: PhantomData::<V> }),
+            mamba: |scan| V::enter(In { scan, set: PhantomData::<V> }),
+            mamba2: |scan| Q::enter(In { scan, set: PhantomData::<Q> }),
+            delta: |scan| Q::enter(In { scan, set: PhantomData::<Q> }),
+            convolve: convolution::convolve::<V>,
         }
     }
 }
 
-/// Panics unless `state` is of as many rows as `x` and `y` have elements, each as long as `b` and `c`.
-pub(super) fn check(state: &[f32], x: &[f32], b: &[f32], c: &[f32], y: &[f32]) {
-    assert!(b.len().is_multiple_of(LANES), "rows of {} elements", b.len());
-    assert_eq!([c.len(), y.len(), state.len()], [b.len(), x.len(), x.len() * b.len()]);
+/// Panics unless `state` is of `n_rows` rows as long as a vector of `columns`, and `y` of as many elements for each of
+/// `n_tokens`.
+pub(super) fn check(state: &[f32], rows: Columns<'_>, columns: [Columns<'_>; 2], n_tokens: usize, y: &[f32]) {
+    let n_cols = columns[0].len;
+    assert!(n_cols.is_multiple_of(LANES), "rows of {n_cols} elements");
+    assert_eq!([columns[1].len, y.len()], [n_cols, n_tokens * rows.len]);
+    assert_eq!(state.len(), state_len(rows.len, n_cols));
 }
 
-/// A step in vectors of type `V`.
+/// A scan in vectors of type `V`.
 struct In<S, V> {
-    step: S,
+    scan: S,
     set: PhantomData<V>,
 }
 
-/// The vectors of the first `N` rows of a matrix with rows of `n_vectors`.
+/// The groups of rows of a state.
 #[inline(always)]
-fn rows<const N: usize>(state: &mut [f32], n_vectors: usize) -> [&mut [Vector]; N] {
-    let mut rest = state.as_chunks_mut().0;
-    [(); N].map(|()| {
-        let (row, after) = core::mem::take(&mut rest).split_at_mut(n_vectors);
-        rest = after;
-        row
-    })
+fn groups(state: &mut [f32], n_vectors: usize) -> impl Iterator<Item = &mut [Group]> {
+    state.as_chunks_mut().0.chunks_exact_mut(n_vectors.max(1))
 }
 
-/// What is computed of `N` rows at a time.
-trait Rows {
-    /// The lanes of each row's output; the rows are those from `first` on.
-    fn step<V: Lanes, const N: usize>(&self, rows: [&mut [Vector]; N], first: usize) -> [V; N];
-}
-
-/// All rows of `state`, [`ROWS`] at a time.
+/// The elements of a group of rows from `first` on, zeros for rows that there are not.
 #[inline(always)]
-fn all_rows<V: Lanes>(state: &mut [f32], n_cols: usize, y: &mut [f32], step: &impl Rows) {
-    let n_vectors = n_cols / LANES;
-    let groups = state.chunks_mut(ROWS * n_cols).zip(y.chunks_mut(ROWS));
-    for (group, (state, y)) in groups.enumerate() {
-        let first = group * ROWS;
-        if let Ok(y) = <&mut [f32; ROWS]>::try_from(&mut *y) {
-            *y = V::fold(step.step::<V, ROWS>(rows(state, n_vectors), first));
-            continue;
-        }
-        for (index, (state, y)) in state.chunks_exact_mut(n_cols).zip(y).enumerate() {
-            let [sums] = step.step::<V, 1>(rows(state, n_vectors), first + index);
-            *y = fold_one(sums);
-        }
+fn of_rows(x: &[f32], first: usize) -> [f32; ROWS] {
+    match x[first..].first_chunk() {
+        Some(rows) => *rows,
+        None => core::array::from_fn(|row| x.get(first + row).copied().unwrap_or(0.0)),
     }
 }
 
-/// The sum of one vector's lanes.
+/// Writes the elements of a group of rows from `first` on, those that there are.
 #[inline(always)]
-fn fold_one<V: Lanes>(sums: V) -> f32 {
-    let [sum, ..] = V::fold([sums, V::splat(0.0), V::splat(0.0), V::splat(0.0)]);
-    sum
-}
-
-struct MambaRows<'a> {
-    a: &'a [Vector],
-    dt: &'a [f32],
-    x: &'a [f32],
-    b: &'a [Vector],
-    c: &'a [Vector],
-}
-
-impl Rows for MambaRows<'_> {
-    #[inline(always)]
-    fn step<V: Lanes, const N: usize>(&self, mut rows: [&mut [Vector]; N], first: usize) -> [V; N] {
-        let n_vectors = self.b.len();
-        let mut sums = [V::splat(0.0); N];
-        for (index, (row, sum)) in rows.iter_mut().zip(&mut sums).enumerate() {
-            let (dt, x) = (self.dt[first + index], self.x[first + index]);
-            let (step, input) = (V::splat(dt), V::splat(dt * x));
-            let a = &self.a[(first + index) * n_vectors..][..n_vectors];
-            for (((state, a), b), c) in row.iter_mut().zip(a).zip(self.b).zip(self.c) {
-                let decay = exp::exp(V::of(a).mul(step));
-                let new = V::of(state).fma(decay, V::of(b).mul(input));
-                new.store(state);
-                *sum = new.fma(V::of(c), *sum);
-            }
-        }
-        sums
+fn to_rows(values: [f32; ROWS], y: &mut [f32], first: usize) {
+    for (y, value) in y[first..].iter_mut().zip(values) {
+        *y = value;
     }
 }
 
-impl<V: Lanes> Work for In<MambaStep<'_>, V> {
+#[inline(always)]
+fn vectors(x: &[f32]) -> &[Vector] {
+    x.as_chunks().0
+}
+
+impl<V: Lanes> Work for In<MambaScan<'_>, V> {
     #[inline(always)]
     fn run(self) {
-        let MambaStep { state, a, dt, x, b, c, y } = self.step;
-        let rows = MambaRows { a: a.as_chunks().0, dt, x, b: b.as_chunks().0, c: c.as_chunks().0 };
-        all_rows::<V>(state, b.len(), y, &rows);
-    }
-}
-
-struct Mamba2Rows<'a> {
-    decay: f32,
-    dt: f32,
-    x: &'a [f32],
-    b: &'a [Vector],
-    c: &'a [Vector],
-}
-
-impl Rows for Mamba2Rows<'_> {
-    #[inline(always)]
-    fn step<V: Lanes, const N: usize>(&self, mut rows: [&mut [Vector]; N], first: usize) -> [V; N] {
-        let decay = V::splat(self.decay);
-        let mut inputs = [V::splat(0.0); N];
-        for (input, x) in inputs.iter_mut().zip(&self.x[first..][..N]) {
-            *input = V::splat(self.dt * x);
-        }
-        let mut sums = [V::splat(0.0); N];
-        for (index, (b, c)) in self.b.iter().zip(self.c).enumerate() {
-            let (b, c) = (V::of(b), V::of(c));
-            for ((row, input), sum) in rows.iter_mut().zip(inputs).zip(&mut sums) {
-                let state = &mut row[index];
-                let new = V::of(state).fma(decay, b.mul(input));
-                new.store(state);
-                *sum = new.fma(c, *sum);
+        let MambaScan { state, a, dt, x, b, c, y } = self.scan;
+        let (n_rows, n_vectors) = (x.len, b.len / LANES);
+        let a = vectors(a);
+        for (group, state) in groups(state, n_vectors).enumerate() {
+            let first = group * ROWS;
+            for (token, y) in y.chunks_exact_mut(n_rows).enumerate() {
+                let (dt, x) = (of_rows(dt.token(token), first), of_rows(x.token(token), first));
+                let (b, c) = (vectors(b.token(token)), vectors(c.token(token)));
+                let mut sums = [V::splat(0.0); ROWS];
+                for row in 0..ROWS {
+                    // What is there only to fill up the group takes any.
+                    let a = &a[(first + row).min(n_rows - 1) * n_vectors..][..n_vectors];
+                    let (step, input) = (V::splat(dt[row]), V::splat(dt[row] * x[row]));
+                    for (((group, a), b), c) in state.iter_mut().zip(a).zip(b).zip(c) {
+                        let state = &mut group.as_chunks_mut().0[row];
+                        let decay = exp::exp(V::of(a).mul(step));
+                        let new = V::of(state).fma(decay, V::of(b).mul(input));
+                        new.store(state);
+                        sums[row] = new.fma(V::of(c), sums[row]);
+                    }
+                }
+                to_rows(V::fold(sums), y, first);
             }
         }
-        sums
     }
 }
 
-impl<V: Lanes> Work for In<Mamba2Step<'_>, V> {
+impl<Q: Quad> Work for In<Mamba2Scan<'_>, Q> {
     #[inline(always)]
     fn run(self) {
-        let Mamba2Step { state, decay, dt, x, b, c, y } = self.step;
-        let rows = Mamba2Rows { decay, dt, x, b: b.as_chunks().0, c: c.as_chunks().0 };
-        all_rows::<V>(state, b.len(), y, &rows);
+        let Mamba2Scan { state, decay, dt, x, b, c, y } = self.scan;
+        let n_rows = x.len;
+        for (group, state) in groups(state, b.len / LANES).enumerate() {
+            let first = group * ROWS;
+            let steps = y.chunks_exact_mut(n_rows).zip(decay.iter().zip(dt));
+            for (token, (y, (decay, dt))) in steps.enumerate() {
+                let decay = Q::splat(*decay);
+                let input = Q::of_rows(of_rows(x.token(token), first).map(|x| dt * x));
+                let (b, c) = (vectors(b.token(token)), vectors(c.token(token)));
+                let mut sums = Q::splat(0.0);
+                for ((state, b), c) in state.iter_mut().zip(b).zip(c) {
+                    let new = Q::of(state).fma(decay, Q::of_columns(b).mul(input));
+                    new.store(state);
+                    sums = new.fma(Q::of_columns(c), sums);
+                }
+                to_rows(sums.fold(), y, first);
+            }
+        }
     }
 }
 
-struct DeltaRows<'a> {
-    decay: f32,
-    beta: f32,
-    k: &'a [Vector],
-    v: &'a [f32],
-    q: &'a [Vector],
-}
-
-impl Rows for DeltaRows<'_> {
+impl<Q: Quad> Work for In<DeltaScan<'_>, Q> {
     #[inline(always)]
-    fn step<V: Lanes, const N: usize>(&self, mut rows: [&mut [Vector]; N], first: usize) -> [V; N] {
-        let decay = V::splat(self.decay);
-        let mut sums = [V::splat(0.0); N];
-        for (index, k) in self.k.iter().enumerate() {
-            let k = V::of(k);
-            for (row, sum) in rows.iter().zip(&mut sums) {
-                *sum = V::of(&row[index]).mul(decay).fma(k, *sum);
+    fn run(mut self) {
+        let n_vectors = self.scan.k.len / LANES;
+        let state = core::mem::take(&mut self.scan.state);
+        let mut groups = groups(state, n_vectors);
+        let mut first = 0;
+        while let Some(group) = groups.next() {
+            if Q::GROUPS == 2
+                && let Some(next) = groups.next()
+            {
+                delta::<Q, 2>(&mut self.scan, [group, next], first);
+                first += 2 * ROWS;
+            } else {
+                delta::<Q, 1>(&mut self.scan, [group], first);
+                first += ROWS;
             }
         }
-        let mut deltas = [V::splat(0.0); N];
-        for ((delta, v), sum) in deltas.iter_mut().zip(&self.v[first..]).zip(sums) {
-            *delta = V::splat((v - fold_one(sum)) * self.beta);
-        }
-        let mut sums = [V::splat(0.0); N];
-        for (index, (k, q)) in self.k.iter().zip(self.q).enumerate() {
-            let (k, q) = (V::of(k), V::of(q));
-            for ((row, delta), sum) in rows.iter_mut().zip(deltas).zip(&mut sums) {
-                let state = &mut row[index];
-                let new = k.fma(delta, V::of(state).mul(decay));
-                new.store(state);
-                *sum = new.fma(q, *sum);
-            }
-        }
-        sums
     }
 }
 
-impl<V: Lanes> Work for In<DeltaStep<'_>, V> {
-    #[inline(always)]
-    fn run(self) {
-        let DeltaStep { state, decay, beta, k, v, q, y } = self.step;
-        let rows = DeltaRows { decay, beta, k: k.as_chunks().0, v, q: q.as_chunks().0 };
-        all_rows::<V>(state, k.len(), y, &rows);
+/// All tokens, for `N` groups of rows from row `first` on.
+///
+/// A state is gone through once for each token: what it becomes is multiplied with the query and, decayed, with the key
+/// of the next token.
+#[inline(always)]
+fn delta<Q: Quad, const N: usize>(scan: &mut DeltaScan<'_>, states: [&mut [Group]; N], first: usize) {
+    let DeltaScan { decay, beta, k, v, q, y, .. } = scan;
+    let (n_rows, n_vectors) = (v.len, k.len / LANES);
+    let states = states.map(|state| &mut state[..n_vectors]);
+    let Some(first_decay) = decay.first() else { return };
+    let first_decay = Q::splat(*first_decay);
+    let mut sums = [Q::splat(0.0); N];
+    for (index, k) in vectors(k.token(0))[..n_vectors].iter().enumerate() {
+        for group in 0..N {
+            let state = &mut states[group][index];
+            let decayed = Q::of(state).mul(first_decay);
+            decayed.store(state);
+            sums[group] = decayed.fma(Q::of_columns(k), sums[group]);
+        }
+    }
+    for (token, y) in y.chunks_exact_mut(n_rows).enumerate() {
+        // After the last token nothing decays.
+        let next = (token + 1).min(decay.len() - 1);
+        let next_decay = Q::splat(if next == token { 1.0 } else { decay[next] });
+        let mut deltas = [Q::splat(0.0); N];
+        for group in 0..N {
+            let (v, sums) = (of_rows(v.token(token), first + group * ROWS), sums[group].fold());
+            deltas[group] = Q::of_rows(core::array::from_fn(|row| (v[row] - sums[row]) * beta[token]));
+        }
+        let [keys, queries, next_keys] =
+            [k.token(token), q.token(token), k.token(next)].map(|x| &vectors(x)[..n_vectors]);
+        let mut outputs = [Q::splat(0.0); N];
+        sums = [Q::splat(0.0); N];
+        for index in 0..n_vectors {
+            let (k, q) = (Q::of_columns(&keys[index]), Q::of_columns(&queries[index]));
+            let next_k = Q::of_columns(&next_keys[index]);
+            for group in 0..N {
+                let state = &mut states[group][index];
+                let new = k.fma(deltas[group], Q::of(state));
+                outputs[group] = new.fma(q, outputs[group]);
+                let decayed = new.mul(next_decay);
+                decayed.store(state);
+                sums[group] = decayed.fma(next_k, sums[group]);
+            }
+        }
+        for (group, outputs) in outputs.into_iter().enumerate() {
+            to_rows(outputs.fold(), y, first + group * ROWS);
+        }
     }
 }

@@ -13,6 +13,7 @@
 
 use super::elementwise::Elementwise;
 use super::lanes::{LANES, add_lanes};
+use super::quads::Four;
 use super::recurrence::Recurrence;
 use super::table::{AttendFns, FloatTileFn, Kernels, TileFn};
 use super::{Q8, Q8Format, Q8Mut, tiles::Tile};
@@ -29,7 +30,7 @@ pub(super) const TABLE: Kernels = Kernels {
     dot_f32,
     elementwise: Elementwise::of::<[f32; LANES]>(),
     attend: AttendFns::of::<[f32; LANES]>(),
-    recurrence: Recurrence::of::<[f32; LANES]>(),
+    recurrence: Recurrence::of::<[f32; LANES], Four<[f32; LANES]>>(),
     quantize_32,
     quantize_256,
     float_product,

@@ -1,9 +1,10 @@
 //! [`Kernels`]: the table of functions that each set of instructions fills.
 
 use super::attend::{self, Attend, Query};
+use super::convolution::Convolve;
 use super::elementwise::Elementwise;
 use super::lanes::Lanes;
-use super::recurrence::{self, DeltaStep, Mamba2Step, MambaStep, Recurrence};
+use super::recurrence::{self, DeltaScan, Mamba2Scan, MambaScan, Recurrence};
 use super::single_attention::Single;
 use super::tiles::Tile;
 use super::{Q8, Q8Format, Q8Mut};
@@ -135,6 +136,11 @@ impl Kernels {
         (self.elementwise.exp)(x);
     }
 
+    /// `x[i] = ln(1 + exp(x[i]))`.
+    pub fn softplus(&self, x: &mut [f32]) {
+        (self.elementwise.softplus)(x);
+    }
+
     /// `x[i] = x[i] / (1 + exp(-x[i]))`.
     pub fn silu(&self, x: &mut [f32]) {
         (self.elementwise.silu)(x);
@@ -206,31 +212,43 @@ impl Kernels {
         (self.attend.q8_0)(attend, queries, output);
     }
 
-    /// One step of a state space with a decay for each element.
+    /// Some tokens of a state space with a decay for each element.
     ///
     /// # Panics
     ///
-    /// This and the following functions panic where lengths do not fit each other, or `cols` is not a
+    /// This and the following functions panic where lengths do not fit each other, or columns are no
     /// multiple of 8.
-    pub fn mamba_step(&self, step: MambaStep<'_>) {
-        let MambaStep { state, a, dt, x, b, c, y } = &step;
-        recurrence::check(state, x, b, c, y);
-        assert_eq!([a.len(), dt.len()], [state.len(), x.len()]);
-        (self.recurrence.mamba)(step);
+    pub fn mamba_scan(&self, scan: MambaScan<'_>) {
+        let MambaScan { state, a, dt, x, b, c, y } = &scan;
+        recurrence::check(state, *x, [*b, *c], y.len() / x.len, y);
+        assert_eq!([a.len(), dt.len], [x.len * b.len, x.len]);
+        (self.recurrence.mamba)(scan);
     }
 
-    /// One step of a state space with one decay for a head.
-    pub fn mamba2_step(&self, step: Mamba2Step<'_>) {
-        let Mamba2Step { state, x, b, c, y, .. } = &step;
-        recurrence::check(state, x, b, c, y);
-        (self.recurrence.mamba2)(step);
+    /// Some tokens of a state space with one decay for a head.
+    pub fn mamba2_scan(&self, scan: Mamba2Scan<'_>) {
+        let Mamba2Scan { state, decay, dt, x, b, c, y } = &scan;
+        recurrence::check(state, *x, [*b, *c], decay.len(), y);
+        assert_eq!(dt.len(), decay.len());
+        (self.recurrence.mamba2)(scan);
     }
 
-    /// One step of the gated delta rule.
-    pub fn delta_step(&self, step: DeltaStep<'_>) {
-        let DeltaStep { state, v, k, q, y, .. } = &step;
-        recurrence::check(state, v, k, q, y);
-        (self.recurrence.delta)(step);
+    /// Some tokens of the gated delta rule.
+    pub fn delta_scan(&self, scan: DeltaScan<'_>) {
+        let DeltaScan { state, decay, beta, k, v, q, y } = &scan;
+        recurrence::check(state, *v, [*k, *q], decay.len(), y);
+        assert_eq!(beta.len(), decay.len());
+        (self.recurrence.delta)(scan);
+    }
+
+    /// The convolution of some tokens.
+    ///
+    /// # Panics
+    ///
+    /// If lengths do not fit each other.
+    pub fn convolve(&self, work: Convolve<'_>) {
+        work.check();
+        (self.recurrence.convolve)(work);
     }
 
     /// Rounds activations to 8 bits, whole blocks of `out`'s format.

@@ -396,6 +396,22 @@ impl<'m> StateStore<'m> {
         self.recurrent[slot].layer(layer, slot, self.checkpoints.saved())
     }
 
+    /// The last inputs of a recurrent layer's convolution and its state, as [`recurrent`](Self::recurrent) has them, in the
+    /// first `N` of some slots, none of which is there twice, in their order.
+    pub fn recurrent_of<const N: usize>(
+        &mut self,
+        slots: impl Iterator<Item = usize> + Clone,
+        layer: usize,
+    ) -> [Option<[&mut [f32]; 2]>; N] {
+        let mut parts = [const { None }; N];
+        for (slot, state) in self.recurrent.iter_mut().enumerate() {
+            if let Some(index) = slots.clone().take(N).position(|wanted| wanted == slot) {
+                parts[index] = Some(state.parts(layer));
+            }
+        }
+        parts
+    }
+
     /// Stores the keys and values of one position of one layer, for which room was made.
     ///
     /// `keys` is `[n_head_kv][head_len_k]`, `values` `[n_head_kv][head_len_v]`.

@@ -14,18 +14,15 @@
 //! output  = W_out · (norm(y) · silu(z))
 //! ```
 
-use super::super::activation::sigmoid;
 use super::super::forward::Forward;
 use super::super::recurrent_config::DeltaNetConfig;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::super::weights::{Linear, Norm};
-use super::convolution::{Convolution, Inputs};
-use super::{scan_tokens, softplus};
-use crate::parallel::for_each;
+use super::convolution::Convolution;
+use super::{HeadLens, Piece, TOKENS};
 use crate::quant::Activations;
-use crate::recurrent_state::LayerMemory;
-use crate::simd::DeltaStep;
+use crate::simd::{Columns, DeltaScan, state_len};
 use crate::state::StateStore;
 
 /// The weights of linear attention with the gated delta rule.
@@ -90,27 +87,25 @@ impl Forward<'_, '_> {
         let inner = &mut inner[..n_tokens * n_value];
 
         let mut input = Activations::new(x, config.n_embd, quantized, self.compute.precision);
-        self.compute.linear_of(&weights.wqkv, &mut input, projected);
-        self.compute.linear_of(&weights.w_gate, &mut input, gate);
+        self.compute.linear_each([&weights.wqkv, &weights.w_gate], &mut input, [&mut *projected, &mut *gate]);
         match &weights.gates {
             DeltaNetGates::Apart { beta, alpha } => {
                 let (betas, alphas) = parameters.split_at_mut(n_tokens * n_head_v);
-                self.compute.linear_of(beta, &mut input, betas);
-                self.compute.linear_of(alpha, &mut input, alphas);
+                self.compute.linear_each([beta, alpha], &mut input, [betas, alphas]);
             }
             DeltaNetGates::Together(both) => self.compute.linear_of(both, &mut input, parameters),
         }
-        let inputs = Inputs { rows: projected, stride: n_channels, first: 0 };
+        let inputs = Columns { matrix: projected, width: n_channels, first: 0, len: n_channels };
         let query_scale = 1.0 / libm::sqrtf(head_len_k as f32);
         self.convolve(&weights.convolution, batch, inputs, store, convolved, |row| {
-            self.compute.kernels.silu(row);
+            kernels.silu(row);
             for (head, vector) in row[..2 * n_key].chunks_exact_mut(head_len_k).enumerate() {
                 let scale = if head < n_head_k { query_scale } else { 1.0 };
                 self.normalise_length(vector, scale);
             }
         });
 
-        let (parameters, convolved) = (&*parameters, &*convolved);
+        let parameters = &*parameters;
         // `beta` and `alpha` of a head.
         let gates_of = |token: usize, head: usize| match weights.gates {
             DeltaNetGates::Apart { .. } => {
@@ -123,44 +118,39 @@ impl Forward<'_, '_> {
                 (parameters[at], parameters[at + n_together])
             }
         };
-        for span in batch.spans() {
-            let LayerMemory { state, checkpoints, .. } = store.recurrent(span.slot, batch.layer);
-            let n_tokens = span.n_tokens;
-            let convolved = &convolved[span.rows(n_channels)];
-            let y = &mut y[span.rows(n_value)];
-            scan_tokens(n_tokens, state, checkpoints, |state, tokens| {
-                let states = state.chunks_exact_mut(head_len_v * head_len_k);
-                let heads = states.zip(y.chunks_exact_mut(n_tokens * head_len_v)).enumerate();
-                for_each(self.compute.workers, heads, |(head, (state, y))| {
-                    for token in tokens.clone() {
-                        let row = &convolved[token * n_channels..][..n_channels];
-                        let (q, rest) = row.split_at(n_key);
-                        let (k, v) = rest.split_at(n_key);
-                        let key = net.key_head(head) * head_len_k;
-                        let (beta, alpha) = gates_of(span.first_token + token, head);
-                        kernels.delta_step(DeltaStep {
-                            state,
-                            decay: libm::expf(weights.a[head] * softplus(alpha + weights.dt_bias[head])),
-                            beta: sigmoid(beta),
-                            k: &k[key..][..head_len_k],
-                            v: &v[head * head_len_v..][..head_len_v],
-                            q: &q[key..][..head_len_k],
-                            y: &mut y[token * head_len_v..][..head_len_v],
-                        });
-                    }
-                });
+        let inputs = Columns { matrix: convolved, width: n_channels, first: 0, len: n_channels };
+        let lens =
+            HeadLens { state: state_len(head_len_v, head_len_k), output: head_len_v, all_outputs: n_value };
+        self.scan(batch, store, lens, y, |Piece { head, first_token, n_tokens, state, y }| {
+            let inputs = inputs.tokens(first_token, n_tokens);
+            let key = net.key_head(head) * head_len_k;
+            let [mut betas, mut raw_betas, mut decays] = [[1.0; TOKENS]; 3];
+            let (beta, raw_beta) = (&mut betas[..n_tokens], &mut raw_betas[..n_tokens]);
+            let decay = &mut decays[..n_tokens];
+            for (token, (beta, decay)) in raw_beta.iter_mut().zip(&mut *decay).enumerate() {
+                let (of_beta, alpha) = gates_of(first_token + token, head);
+                (*beta, *decay) = (of_beta, alpha + weights.dt_bias[head]);
+            }
+            kernels.sigmoid_gated(beta, raw_beta);
+            kernels.softplus(decay);
+            decay.iter_mut().for_each(|decay| *decay *= weights.a[head]);
+            kernels.exp(decay);
+            kernels.delta_scan(DeltaScan {
+                state,
+                decay,
+                beta,
+                k: inputs.part(n_key + key, head_len_k),
+                v: inputs.part(2 * n_key + head * head_len_v, head_len_v),
+                q: inputs.part(key, head_len_k),
+                y,
             });
-            let y = &*y;
-            let rows = inner[span.rows(n_value)].chunks_exact_mut(n_value);
-            let rows = rows.zip(gate[span.rows(n_value)].chunks_exact(n_value)).enumerate();
-            self.compute.each_token(rows, |(token, (inner, gate))| {
-                for (head, inner) in inner.chunks_exact_mut(head_len_v).enumerate() {
-                    inner.copy_from_slice(&y[(head * n_tokens + token) * head_len_v..][..head_len_v]);
-                    self.normalise_row(&Norm { weight: Some(weights.norm), bias: None }, inner);
-                }
-                kernels.silu_gated(inner, gate);
-            });
-        }
+        });
+        self.gather(batch, lens, y, inner, |token, inner| {
+            for inner in inner.chunks_exact_mut(head_len_v) {
+                self.normalise_row(&Norm { weight: Some(weights.norm), bias: None }, inner);
+            }
+            kernels.silu_gated(inner, &gate[token * n_value..][..n_value]);
+        });
         self.compute.linear(&weights.w_out, inner, quantized, x);
     }
 

@@ -16,11 +16,10 @@ use super::super::recurrent_config::MambaConfig;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::super::weights::{Linear, Norm};
-use super::convolution::{Convolution, Inputs};
-use super::{scan_tokens, softplus};
-use crate::parallel::for_each;
-use crate::recurrent_state::LayerMemory;
-use crate::simd::MambaStep;
+use super::convolution::Convolution;
+use super::{HeadLens, Piece};
+use crate::quant::Activations;
+use crate::simd::{Columns, MambaScan};
 use crate::state::StateStore;
 
 /// The weights of a selective state space.
@@ -86,12 +85,11 @@ impl Forward<'_, '_> {
         let inner = &mut inner[..n_tokens * n_inner];
 
         self.compute.linear(&weights.w_in, x, quantized, projected);
-        let inputs = Inputs { rows: projected, stride: 2 * n_inner, first: 0 };
-        self.convolve(&weights.convolution, batch, inputs, store, convolved, |row| {
-            self.compute.kernels.silu(row);
-        });
+        let inputs = Columns { matrix: projected, width: 2 * n_inner, first: 0, len: n_inner };
+        self.convolve(&weights.convolution, batch, inputs, store, convolved, |row| kernels.silu(row));
         self.compute.linear(&weights.w_x, convolved, quantized, parameters);
-        for (row, dt) in parameters.chunks_exact_mut(n_parameters).zip(gathered.chunks_exact_mut(dt_rank)) {
+        let rows = parameters.chunks_exact_mut(n_parameters).zip(gathered.chunks_exact_mut(dt_rank));
+        self.compute.each_token(rows, |(row, dt)| {
             if let Some(norms) = &weights.norms {
                 let (dt, rest) = row.split_at_mut(dt_rank);
                 let (b, c) = rest.split_at_mut(n_state);
@@ -100,55 +98,34 @@ impl Forward<'_, '_> {
                 self.normalise_row(&norms.c, c);
             }
             dt.copy_from_slice(&row[..dt_rank]);
-        }
-        self.compute.linear(&weights.w_dt, gathered, quantized, steps);
+        });
+        let mut gathered = Activations::new(gathered, dt_rank, quantized, self.compute.precision);
+        self.compute.linear_then(&weights.w_dt, &mut gathered, steps, |steps, _, _| kernels.softplus(steps));
 
-        for span in batch.spans() {
-            let LayerMemory { state, checkpoints, .. } = store.recurrent(span.slot, batch.layer);
-            let n_tokens = span.n_tokens;
-            let projected = &projected[span.rows(2 * n_inner)];
-            let (convolved, steps) = (&convolved[span.rows(n_inner)], &steps[span.rows(n_inner)]);
-            let parameters = &parameters[span.rows(n_parameters)];
-            let y = &mut y[span.rows(n_inner)];
-            scan_tokens(n_tokens, state, checkpoints, |state, tokens| {
-                let blocks = state.chunks_mut(CHANNELS * n_state).zip(y.chunks_mut(CHANNELS * n_tokens));
-                for_each(self.compute.workers, blocks.enumerate(), |(block, (state, y))| {
-                    let n_channels = state.len() / n_state;
-                    let first = block * CHANNELS;
-                    for token in tokens.clone() {
-                        let at = token * n_inner + first;
-                        let mut dt = [0.0; CHANNELS];
-                        let dt = &mut dt[..n_channels];
-                        dt.iter_mut().zip(&steps[at..]).for_each(|(dt, step)| *dt = softplus(*step));
-                        let parameters = &parameters[token * n_parameters + dt_rank..][..2 * n_state];
-                        let (b, c) = parameters.split_at(n_state);
-                        kernels.mamba_step(MambaStep {
-                            state,
-                            a: &weights.a[first * n_state..][..n_channels * n_state],
-                            dt,
-                            x: &convolved[at..][..n_channels],
-                            b,
-                            c,
-                            y: &mut y[token * n_channels..][..n_channels],
-                        });
-                    }
-                });
+        let inner_columns = |matrix| Columns { matrix, width: n_inner, first: 0, len: n_inner };
+        let (inputs, steps) = (inner_columns(&*convolved), inner_columns(&*steps));
+        let parameters =
+            Columns { matrix: parameters, width: n_parameters, first: dt_rank, len: 2 * n_state };
+        let lens = HeadLens { state: CHANNELS * n_state, output: CHANNELS, all_outputs: n_inner };
+        self.scan(batch, store, lens, y, |Piece { head, first_token, n_tokens, state, y }| {
+            let (first, n_channels) = (head * CHANNELS, y.len() / n_tokens);
+            let parameters = parameters.tokens(first_token, n_tokens);
+            kernels.mamba_scan(MambaScan {
+                state,
+                a: &weights.a[first * n_state..][..n_channels * n_state],
+                dt: steps.tokens(first_token, n_tokens).part(first, n_channels),
+                x: inputs.tokens(first_token, n_tokens).part(first, n_channels),
+                b: parameters.part(0, n_state),
+                c: parameters.part(n_state, n_state),
+                y,
             });
-            let y = &*y;
-            let rows = inner[span.rows(n_inner)].chunks_exact_mut(n_inner);
-            let rows = rows.zip(convolved.chunks_exact(n_inner));
-            let rows = rows.zip(projected.chunks_exact(2 * n_inner)).enumerate();
-            self.compute.each_token(rows, |(token, ((inner, x), projected))| {
-                for (block, part) in inner.chunks_mut(CHANNELS).enumerate() {
-                    let y = &y[block * CHANNELS * n_tokens + token * part.len()..][..part.len()];
-                    part.copy_from_slice(y);
-                }
-                for ((inner, x), d) in inner.iter_mut().zip(x).zip(weights.d) {
-                    *inner += d * x;
-                }
-                kernels.silu_gated(inner, &projected[n_inner..]);
-            });
-        }
+        });
+        self.gather(batch, lens, y, inner, |token, inner| {
+            for ((inner, x), d) in inner.iter_mut().zip(inputs.token(token)).zip(weights.d) {
+                *inner += d * x;
+            }
+            kernels.silu_gated(inner, &projected[token * 2 * n_inner + n_inner..][..n_inner]);
+        });
         self.compute.linear(&weights.w_out, inner, quantized, x);
     }
 }

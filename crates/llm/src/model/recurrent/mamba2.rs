@@ -16,11 +16,9 @@ use super::super::recurrent_config::Mamba2Config;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::super::weights::{Linear, Norm};
-use super::convolution::{Convolution, Inputs};
-use super::{scan_tokens, softplus};
-use crate::parallel::for_each;
-use crate::recurrent_state::LayerMemory;
-use crate::simd::Mamba2Step;
+use super::convolution::Convolution;
+use super::{HeadLens, Piece, TOKENS};
+use crate::simd::{Columns, Mamba2Scan, state_len};
 use crate::state::StateStore;
 
 /// The weights of a selective state space with heads.
@@ -66,59 +64,47 @@ impl Forward<'_, '_> {
         let inner = &mut inner[..n_tokens * n_inner];
 
         self.compute.linear(&weights.w_in, x, quantized, projected);
-        let inputs = Inputs { rows: projected, stride: n_projected, first: n_inner };
-        self.convolve(&weights.convolution, batch, inputs, store, convolved, |row| {
-            self.compute.kernels.silu(row);
-        });
+        let inputs = Columns { matrix: projected, width: n_projected, first: n_inner, len: n_channels };
+        self.convolve(&weights.convolution, batch, inputs, store, convolved, |row| kernels.silu(row));
 
-        for span in batch.spans() {
-            let LayerMemory { state, checkpoints, .. } = store.recurrent(span.slot, batch.layer);
-            let n_tokens = span.n_tokens;
-            let projected = &projected[span.rows(n_projected)];
-            let convolved = &convolved[span.rows(n_channels)];
-            let y = &mut y[span.rows(n_inner)];
-            scan_tokens(n_tokens, state, checkpoints, |state, tokens| {
-                let states = state.chunks_exact_mut(head_len * n_state);
-                let heads = states.zip(y.chunks_exact_mut(n_tokens * head_len)).enumerate();
-                for_each(self.compute.workers, heads, |(head, (state, y))| {
-                    let group = head / (n_head / n_group);
-                    for token in tokens.clone() {
-                        let dt = projected[token * n_projected + n_inner + n_channels + head];
-                        let dt = softplus(dt + weights.dt_bias[head]);
-                        let row = &convolved[token * n_channels..][..n_channels];
-                        let (x, shared) = row.split_at(n_inner);
-                        let (b, c) = shared.split_at(n_group * n_state);
-                        kernels.mamba2_step(Mamba2Step {
-                            state,
-                            decay: libm::expf(dt * weights.a[head]),
-                            dt,
-                            x: &x[head * head_len..][..head_len],
-                            b: &b[group * n_state..][..n_state],
-                            c: &c[group * n_state..][..n_state],
-                            y: &mut y[token * head_len..][..head_len],
-                        });
-                    }
-                });
+        let (projected, convolved) = (&*projected, &*convolved);
+        let inputs = Columns { matrix: convolved, width: n_channels, first: 0, len: n_channels };
+        let lens = HeadLens { state: state_len(head_len, n_state), output: head_len, all_outputs: n_inner };
+        self.scan(batch, store, lens, y, |Piece { head, first_token, n_tokens, state, y }| {
+            let inputs = inputs.tokens(first_token, n_tokens);
+            let group = head / (n_head / n_group);
+            let (mut dts, mut decays) = ([0.0; TOKENS], [0.0; TOKENS]);
+            let (dt, decay) = (&mut dts[..n_tokens], &mut decays[..n_tokens]);
+            for (dt, row) in dt.iter_mut().zip(projected.chunks_exact(n_projected).skip(first_token)) {
+                *dt = row[n_inner + n_channels + head] + weights.dt_bias[head];
+            }
+            kernels.softplus(dt);
+            decay.iter_mut().zip(&*dt).for_each(|(decay, dt)| *decay = dt * weights.a[head]);
+            kernels.exp(decay);
+            kernels.mamba2_scan(Mamba2Scan {
+                state,
+                decay,
+                dt,
+                x: inputs.part(head * head_len, head_len),
+                b: inputs.part(n_inner + group * n_state, n_state),
+                c: inputs.part(n_inner + (n_group + group) * n_state, n_state),
+                y,
             });
-            let y = &*y;
-            let rows = inner[span.rows(n_inner)].chunks_exact_mut(n_inner);
-            let rows = rows.zip(convolved.chunks_exact(n_channels));
-            let rows = rows.zip(projected.chunks_exact(n_projected)).enumerate();
-            self.compute.each_token(rows, |(token, ((inner, convolved), projected))| {
-                let heads = inner.chunks_exact_mut(head_len).zip(convolved.chunks_exact(head_len));
-                for (head, (inner, x)) in heads.enumerate() {
-                    inner.copy_from_slice(&y[(head * n_tokens + token) * head_len..][..head_len]);
-                    kernels.add_scaled(inner, weights.d[head], x);
+        });
+        self.gather(batch, lens, y, inner, |token, inner| {
+            let x = inputs.part(0, n_inner).token(token);
+            let heads = inner.chunks_exact_mut(head_len).zip(x.chunks_exact(head_len));
+            for ((inner, x), d) in heads.zip(weights.d) {
+                kernels.add_scaled(inner, *d, x);
+            }
+            kernels.silu_gated(inner, &projected[token * n_projected..][..n_inner]);
+            if let Some(norm) = weights.norm {
+                let group_len = n_inner / n_group;
+                for (group, norm) in inner.chunks_exact_mut(group_len).zip(norm.chunks_exact(group_len)) {
+                    self.normalise_row(&Norm { weight: Some(norm), bias: None }, group);
                 }
-                kernels.silu_gated(inner, &projected[..n_inner]);
-                if let Some(norm) = weights.norm {
-                    let group_len = n_inner / n_group;
-                    for (group, norm) in inner.chunks_exact_mut(group_len).zip(norm.chunks_exact(group_len)) {
-                        self.normalise_row(&Norm { weight: Some(norm), bias: None }, group);
-                    }
-                }
-            });
-        }
+            }
+        });
         self.compute.linear(&weights.w_out, inner, quantized, x);
     }
 }

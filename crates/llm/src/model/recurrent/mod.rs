@@ -1,16 +1,14 @@
 //! Recurrent sequence mixers: what they know of the positions before is a state of fixed size.
 //!
 //! A file each has the plain recurrence and its paper. All go through each span of a batch token by token, so that a
-//! text gives the same bits in batches of any length. Heads, or blocks of channels, are divided among the cores: each
-//! is gone through by one core, in order.
+//! text gives the same bits in batches of any length. Heads, or blocks of channels, of all spans are divided among the
+//! cores: each is gone through by one core, in order.
 
 mod convolution;
 mod delta_net;
 mod mamba;
 mod mamba2;
 mod short_convolution;
-
-use core::ops::Range;
 
 pub use convolution::Convolution;
 pub use delta_net::{DeltaNet, DeltaNetGates};
@@ -21,7 +19,9 @@ pub use short_convolution::ShortConvolution;
 use super::forward::Forward;
 use super::scratch::Workspace;
 use super::span::Batch;
-use crate::recurrent_state::{Checkpoint, Checkpoints};
+use crate::compute::BatchSpan;
+use crate::parallel::{for_each, for_tokens};
+use crate::recurrent_state::{Checkpoint, LayerMemory};
 use crate::state::StateStore;
 
 /// The weights of a recurrent mixer.
@@ -59,31 +59,145 @@ impl Forward<'_, '_> {
     }
 }
 
-/// Calls `scan` with the state and ranges of the tokens, in order, so that checkpoints are made between them.
-fn scan_tokens(
+/// Sequences whose tokens are divided among the cores in one run.
+const SEQUENCES: usize = 16;
+
+/// Tokens that a core takes of a head at a time.
+const TOKENS: usize = 16;
+
+/// Some tokens of one head, or of one block of channels.
+struct Piece<'p> {
+    /// The head's number, or the block's.
+    head: usize,
+    /// The first token, counted from the batch's.
+    first_token: usize,
+    /// At most [`TOKENS`].
     n_tokens: usize,
-    state: &mut [f32],
-    mut checkpoints: Checkpoints<'_>,
-    mut scan: impl FnMut(&mut [f32], Range<usize>),
-) {
-    let mut first = 0;
-    while let Some(Checkpoint { after, state: saved, .. }) = checkpoints.next_due() {
-        if first < after {
-            scan(state, first..after);
+    /// The head's state.
+    state: &'p mut [f32],
+    /// `[n_tokens][outputs of the head]`
+    y: &'p mut [f32],
+}
+
+/// The lengths of one head, or of one block of channels; the last block may have fewer.
+#[derive(Clone, Copy)]
+struct HeadLens {
+    /// Elements of its state.
+    state: usize,
+    /// Outputs of a token.
+    output: usize,
+    /// Outputs of a token of all heads.
+    all_outputs: usize,
+}
+
+impl Forward<'_, '_> {
+    /// Calls `scan` with the tokens of each head of each span, in order, and with what becomes of the head's state: each
+    /// head on one core. Where a checkpoint is to be made, the cores meet.
+    ///
+    /// `y` becomes `[heads][n_tokens of the span][outputs of a head]` of one span after the other.
+    fn scan(
+        &self,
+        batch: Batch<'_>,
+        store: &mut StateStore<'_>,
+        lens: HeadLens,
+        y: &mut [f32],
+        scan: impl Fn(Piece<'_>) + Sync,
+    ) {
+        for spans in some_spans(batch) {
+            let first_token = spans[0].map_or(0, |span| span.first_token);
+            let spans = spans.iter().flatten();
+            // Tokens of each span that the state is after.
+            let mut done = [0; SEQUENCES];
+            loop {
+                let mut ends = done;
+                for (span, end) in spans.clone().zip(&mut ends) {
+                    *end = save(store.recurrent(span.slot, batch.layer), *end).unwrap_or(span.n_tokens);
+                }
+                if ends == done {
+                    break;
+                }
+                let parts = store.recurrent_of::<SEQUENCES>(spans.clone().map(|span| span.slot), batch.layer);
+                let mut rest = &mut y[first_token * lens.all_outputs..];
+                let places = spans.clone().zip(done.into_iter().zip(ends));
+                let heads = parts.into_iter().flatten().zip(places);
+                let heads = heads.flat_map(|([_, state], (span, (first, end)))| {
+                    let of_span = take_front(&mut rest, span.n_tokens * lens.all_outputs);
+                    let outputs = of_span.chunks_mut(lens.output * span.n_tokens);
+                    let heads = state.chunks_mut(lens.state).zip(outputs).enumerate();
+                    // None of a span that is done.
+                    let heads = heads.take(if first < end { usize::MAX } else { 0 });
+                    heads.map(move |of_head| (span, first..end, of_head))
+                });
+                for_each(self.compute.workers, heads, |(span, tokens, (head, (state, y)))| {
+                    let n_outputs = y.len() / span.n_tokens;
+                    for first in tokens.clone().step_by(TOKENS) {
+                        let end = tokens.end.min(first + TOKENS);
+                        scan(Piece {
+                            head,
+                            first_token: span.first_token + first,
+                            n_tokens: end - first,
+                            state,
+                            y: &mut y[first * n_outputs..end * n_outputs],
+                        });
+                    }
+                });
+                done = ends;
+            }
         }
-        saved.copy_from_slice(state);
-        first = after;
     }
-    if first < n_tokens {
-        scan(state, first..n_tokens);
+
+    /// Brings what [`scan`](Self::scan) gave into the order of the tokens, `[n_tokens][outputs of all heads]`, and calls
+    /// `finish` with each token's number and outputs.
+    fn gather(
+        &self,
+        batch: Batch<'_>,
+        lens: HeadLens,
+        y: &[f32],
+        output: &mut [f32],
+        finish: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        let places = batch.spans().flat_map(|span| (0..span.n_tokens).map(move |token| (span, token)));
+        let rows = places.zip(output.chunks_exact_mut(lens.all_outputs));
+        for_each(for_tokens(self.compute.workers, batch.n_tokens), rows, |((span, token), row)| {
+            let y = &y[span.rows(lens.all_outputs)];
+            for (head, part) in row.chunks_mut(lens.output).enumerate() {
+                let first = head * lens.output * span.n_tokens + token * part.len();
+                part.copy_from_slice(&y[first..][..part.len()]);
+            }
+            finish(span.first_token + token, row);
+        });
     }
 }
 
-/// `ln(1 + exp(x))`, a smooth form of `max(x, 0)`.
-fn softplus(x: f32) -> f32 {
-    /// Above this it is `x` to the last bit.
-    const LINEAR: f32 = 20.0;
-    if x > LINEAR { x } else { libm::log1pf(libm::expf(x)) }
+/// The spans of a batch, some at a time.
+fn some_spans(batch: Batch<'_>) -> impl Iterator<Item = [Option<BatchSpan>; SEQUENCES]> {
+    let mut spans = batch.spans().fuse();
+    core::iter::from_fn(move || {
+        let some: [Option<BatchSpan>; SEQUENCES] = core::array::from_fn(|_| spans.next());
+        some[0].is_some().then_some(some)
+    })
+}
+
+/// Copies the state after `done` tokens of a batch to the checkpoints that are made there, and returns after how many tokens
+/// the next one is made.
+fn save(memory: LayerMemory<'_>, done: usize) -> Option<usize> {
+    let LayerMemory { state, mut checkpoints, .. } = memory;
+    while let Some(Checkpoint { after, state: saved, .. }) = checkpoints.next_due() {
+        if after > done {
+            return Some(after);
+        }
+        if after == done {
+            saved.copy_from_slice(state);
+        }
+    }
+    None
+}
+
+/// The first `len` elements, which are taken away.
+fn take_front<'s>(rest: &mut &'s mut [f32], len: usize) -> &'s mut [f32] {
+    let (front, after) = core::mem::take(rest).split_at_mut(len);
+    *rest = after;
+    front
 }
 
 #[cfg(test)]
@@ -92,19 +206,10 @@ mod tests {
 
     use super::*;
     use crate::arena::Arena;
-    use crate::recurrent_state::{LayerMemory, RecurrentShape, RecurrentState, SavedStates};
+    use crate::recurrent_state::{RecurrentShape, RecurrentState, SavedStates};
 
     #[test]
-    fn softplus_goes_from_zero_to_the_diagonal() {
-        assert_eq!(softplus(-200.0), 0.0);
-        assert!((softplus(0.0) - core::f32::consts::LN_2).abs() < 1e-7);
-        assert!((softplus(20.0) - 20.0).abs() < 1e-5);
-        assert_eq!(softplus(30.0), 30.0);
-        assert!(softplus(f32::NAN).is_nan());
-    }
-
-    #[test]
-    fn a_scan_stops_for_checkpoints_and_goes_on() {
+    fn a_state_is_saved_where_checkpoints_are_made() {
         let shapes = [RecurrentShape { n_history: 0, n_state: 1 }];
         let mut memory = std::vec![0; 1024];
         let mut arena = Arena::new(&mut memory);
@@ -113,14 +218,13 @@ mod tests {
         saved.plan(0, 0, 5);
         saved.plan(1, 0, 2);
         store.begin_batch(0, 5);
-        let LayerMemory { state, checkpoints, .. } = store.layer(0, 0, &mut saved);
-        scan_tokens(5, state, checkpoints, |state, tokens| {
-            tokens.for_each(|token| state[0] += (token + 1) as f32);
-        });
-        assert_eq!(state, [15.0]);
-        for (index, want) in [(1, 3.0), (0, 15.0)] {
+        for (done, next) in [(0, Some(2)), (2, Some(5)), (5, None)] {
+            store.parts(0)[1][0] = done as f32;
+            assert_eq!(save(store.layer(0, 0, &mut saved), done), next);
+        }
+        for (index, want) in [(1, 2.0), (0, 5.0)] {
             saved.restore(index, &mut store);
-            assert_eq!(store.layer(0, 0, &mut saved).state, [want]);
+            assert_eq!(store.parts(0)[1], [want]);
         }
     }
 }

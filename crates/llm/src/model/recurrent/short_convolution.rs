@@ -10,7 +10,8 @@ use super::super::recurrent_config::ShortConvolutionConfig;
 use super::super::scratch::{RecurrentScratch, Workspace};
 use super::super::span::Batch;
 use super::super::weights::Linear;
-use super::convolution::{Convolution, Inputs};
+use super::convolution::Convolution;
+use crate::simd::Columns;
 use crate::state::StateStore;
 
 /// The weights of a convolution between two gates.
@@ -47,7 +48,7 @@ impl Forward<'_, '_> {
             let (gates, x) = row.split_at_mut(2 * n_inner);
             self.compute.kernels.multiply(x, &gates[..n_inner]);
         });
-        let inputs = Inputs { rows: projected, stride: 3 * n_inner, first: 2 * n_inner };
+        let inputs = Columns { matrix: projected, width: 3 * n_inner, first: 2 * n_inner, len: n_inner };
         self.convolve(&weights.convolution, batch, inputs, store, convolved, |_| {});
         let rows = convolved.chunks_exact_mut(n_inner).zip(projected.chunks_exact(3 * n_inner));
         self.compute.each_token(rows, |(output, row)| {

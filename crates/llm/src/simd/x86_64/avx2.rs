@@ -9,6 +9,7 @@ use super::{
 };
 use crate::blocks::{Block256, GgmlType};
 use crate::simd::elementwise::Elementwise;
+use crate::simd::quads::Four;
 use crate::simd::recurrence::Recurrence;
 use crate::simd::table::AttendFns;
 use crate::simd::table::{FloatTileFn, Kernels};
@@ -24,7 +25,7 @@ pub const TABLE: Kernels = Kernels {
     dot_f32: float::dot,
     elementwise: Elementwise::of::<F32x8>(),
     attend: AttendFns::of::<F32x8>(),
-    recurrence: Recurrence::of::<F32x8>(),
+    recurrence: Recurrence::of::<F32x8, Four<F32x8>>(),
     quantize_32: round::quantize_32,
     quantize_256: round::quantize_256,
     float_product: product_float,

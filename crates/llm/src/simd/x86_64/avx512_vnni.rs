@@ -2,16 +2,21 @@
 
 use super::product::{Dot, Weights32, tile_32};
 use super::{
-    avx2, packed,
+    avx2,
+    lanes::F32x8,
+    packed,
+    quads::TwoTwice,
     types::{self, Set},
 };
 use crate::blocks::Block256;
+use crate::simd::recurrence::Recurrence;
 use crate::simd::{Kernels, Q8, tiles::Tile};
 use core::arch::x86_64::*;
 
 pub static KERNELS: Kernels = Kernels {
     name: "avx512-vnni",
     product: types::product::<Vnni>,
+    recurrence: Recurrence::of::<F32x8, TwoTwice>(),
     packing: Some(&packed::PACKING),
     packed_product: packed::product,
     ..avx2::TABLE

@@ -9,7 +9,7 @@ use half::f16;
 /// SAFETY of every function below: as [`Lanes`] says, they are called where the CPU has AVX2, FMA and
 /// F16C.
 #[derive(Clone, Copy)]
-pub struct F32x8(__m256);
+pub struct F32x8(pub(super) __m256);
 
 impl Lanes for F32x8 {
     type Wide = [__m256d; 2];

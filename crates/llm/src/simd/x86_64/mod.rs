@@ -10,7 +10,8 @@
 //! | `avx2` | the set with AVX2, FMA and F16C |
 //! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
 //! | `packed32`, `packed256`, `weights32`, `float_product`, `round` | packed blocks; blocks as a file has them; products of floats; rounding of activations |
-//! | `rows`, `product`, `float`, `lanes` | groups of packed rows; integers as a file has them; floats; vectors of eight |
+//! | `quads`, `rows`, `product`, `float` | four rows of a recurrence; groups of packed rows; integers as a file has them; floats |
+//! | `lanes` | vectors of eight |
 
 #![cfg(any(test, feature = "std"))]
 
@@ -23,6 +24,7 @@ mod packed;
 mod packed256;
 mod packed32;
 mod product;
+mod quads;
 mod round;
 mod rows;
 mod types;

@@ -1,0 +1,37 @@
+//! A vector of each token, each a part of a row of a matrix.
+
+/// Some columns of a matrix with a row for each token.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns<'m> {
+    /// `[n_tokens][width]`
+    pub matrix: &'m [f32],
+    /// The length of its rows.
+    pub width: usize,
+    /// The first of the columns.
+    pub first: usize,
+    /// How many they are.
+    pub len: usize,
+}
+
+impl<'m> Columns<'m> {
+    /// Some of these columns, counted from the first of them.
+    pub fn part(self, first: usize, len: usize) -> Self {
+        debug_assert!(first + len <= self.len);
+        Columns { first: self.first + first, len, ..self }
+    }
+
+    /// The same columns of some of the tokens.
+    ///
+    /// # Panics
+    ///
+    /// Here and below, if there are not so many tokens.
+    pub fn tokens(self, first: usize, n_tokens: usize) -> Self {
+        Columns { matrix: &self.matrix[first * self.width..][..n_tokens * self.width], ..self }
+    }
+
+    /// The vector of a token.
+    #[inline(always)]
+    pub fn token(self, token: usize) -> &'m [f32] {
+        &self.matrix[token * self.width + self.first..][..self.len]
+    }
+}

@@ -1,0 +1,107 @@
+//! Four rows at a time: what the steps of recurrences are written in.
+//!
+//! A matrix that a recurrence keeps has its rows in groups of [`ROWS`], the last filled up with rows that nothing reads.
+//! In a group, eight columns of the four rows follow each other, then the next eight columns of the same rows: a
+//! [`Quad`] is one piece of memory.
+
+use super::lanes::{LANES, Lanes, Work};
+
+/// Rows of a group.
+pub const ROWS: usize = 4;
+
+/// Elements of eight columns of a group.
+pub const QUAD: usize = ROWS * LANES;
+
+/// Eight columns of four rows.
+///
+/// Each element is computed as by [`Lanes`], so that all sets give the same bits.
+pub trait Quad: Copy {
+    /// Runs `work` compiled for the set's instructions, as [`Lanes::enter`] does.
+    fn enter(work: impl Work);
+
+    /// Groups of rows that registers are enough for where a step needs many.
+    const GROUPS: usize;
+
+    /// `x` everywhere.
+    fn splat(x: f32) -> Self;
+
+    /// In each row its number.
+    fn of_rows(x: [f32; ROWS]) -> Self;
+
+    /// In each row the same.
+    fn of_columns(x: &[f32; LANES]) -> Self;
+
+    /// The elements of an array.
+    fn of(x: &[f32; QUAD]) -> Self;
+
+    /// Writes the elements.
+    fn store(self, out: &mut [f32; QUAD]);
+
+    /// `self · b`.
+    fn mul(self, b: Self) -> Self;
+
+    /// `self · b + c`, rounded once.
+    fn fma(self, b: Self, c: Self) -> Self;
+
+    /// The sum of each row, in the order of [`Lanes::fold`].
+    fn fold(self) -> [f32; ROWS];
+}
+
+/// A vector for each row.
+#[derive(Clone, Copy)]
+pub struct Four<V>([V; ROWS]);
+
+impl<V: Lanes> Quad for Four<V> {
+    const GROUPS: usize = 1;
+
+    #[inline(always)]
+    fn enter(work: impl Work) {
+        V::enter(work);
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Four([V::splat(x); ROWS])
+    }
+
+    #[inline(always)]
+    fn of_rows([a, b, c, d]: [f32; ROWS]) -> Self {
+        Four([V::splat(a), V::splat(b), V::splat(c), V::splat(d)])
+    }
+
+    #[inline(always)]
+    fn of_columns(x: &[f32; LANES]) -> Self {
+        Four([V::of(x); ROWS])
+    }
+
+    #[inline(always)]
+    fn of(x: &[f32; QUAD]) -> Self {
+        let p = x.as_ptr();
+        // SAFETY: the array holds four vectors.
+        Four(unsafe { [V::load::<0>(p), V::load::<1>(p), V::load::<2>(p), V::load::<3>(p)] })
+    }
+
+    #[inline(always)]
+    fn store(self, out: &mut [f32; QUAD]) {
+        for (row, out) in self.0.into_iter().zip(out.as_chunks_mut().0) {
+            row.store(out);
+        }
+    }
+
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        let ([p, q, r, s], [t, u, v, w]) = (self.0, b.0);
+        Four([p.mul(t), q.mul(u), r.mul(v), s.mul(w)])
+    }
+
+    #[inline(always)]
+    fn fma(self, b: Self, c: Self) -> Self {
+        let ([p, q, r, s], [t, u, v, w], [x, y, z, last]) = (self.0, b.0, c.0);
+        Four([p.fma(t, x), q.fma(u, y), r.fma(v, z), s.fma(w, last)])
+    }
+
+    #[inline(always)]
+    fn fold(self) -> [f32; ROWS] {
+        V::fold(self.0)
+    }
+}
