@@ -135,7 +135,8 @@ impl<'m> Checkpoints<'m> {
         Some(index)
     }
 
-    fn touch(&mut self, index: usize) {
+    /// Lets number `index` count as just used.
+    pub fn touch(&mut self, index: usize) {
         self.clock += 1;
         self.keys[index].used = self.clock;
     }

@@ -8,8 +8,8 @@
 //!
 //! What recurrent layers keep is no list of positions: each slot has a state of its own, and an earlier one to which it can
 //! go back. Beside the slots there is a number of checkpoints, found again as pages are: batches make them every
-//! [`CHECKPOINT_EVERY`] positions, the last ones of each batch in at most half of the room there is for them, and a slot
-//! leaves one where it ends.
+//! [`CHECKPOINT_EVERY`] positions, in at most half of the room there is for them, namely where a text parts from a known one
+//! and the last ones of each batch; and a slot leaves one where it ends.
 //!
 //! Files: `pages` (holders, and who is taken next), `prefix` (pages by content), `checkpoints` (recurrent state by content),
 //! `reuse` (beginnings that are known). Neighbours: [`kv_cache`](crate::kv_cache) has what lies in a page.
@@ -64,6 +64,8 @@ pub struct StateStore<'m> {
     tables: &'m mut [u32],
     /// `[n_slots]`: positions, and pages with those for which room was made.
     slots: &'m mut [[u32; 2]],
+    /// `[n_slots]`: up to where the text of each was found in known pages, to the last place of a checkpoint.
+    branches: &'m mut [u32],
     /// One per slot.
     recurrent: Vec<RecurrentState<'m>>,
     checkpoints: Checkpoints<'m>,
@@ -123,6 +125,8 @@ impl<'m> StateStore<'m> {
         let tables = arena.take(n_slots.saturating_mul(StateOptions::pages_of(n_ctx)))?;
         let slots = arena.take::<[u32; 2]>(n_slots)?;
         slots.fill([0; 2]);
+        let branches = arena.take::<u32>(n_slots)?;
+        branches.fill(0);
         let mut recurrent = Vec::new();
         recurrent.try_reserve_exact(n_slots).map_err(|_| OutOfMemory {
             needed_bytes: n_slots.saturating_mul(size_of::<RecurrentState<'_>>()),
@@ -133,7 +137,7 @@ impl<'m> StateStore<'m> {
         }
         let n_checkpoints = if finds_prefixes { n_checkpoints } else { 0 };
         let checkpoints = Checkpoints::carve(recurrent_shapes, n_checkpoints, arena)?;
-        Ok(StateStore { options, kv, pages, prefixes, tables, slots, recurrent, checkpoints })
+        Ok(StateStore { options, kv, pages, prefixes, tables, slots, branches, recurrent, checkpoints })
     }
 
     /// What the store was made for.
@@ -176,6 +180,7 @@ impl<'m> StateStore<'m> {
         if len == 0 {
             // What comes is another text.
             self.recurrent[slot].drop_plan();
+            self.branches[slot] = 0;
         }
         len
     }
@@ -269,17 +274,21 @@ impl<'m> StateStore<'m> {
         Ok(())
     }
 
-    /// Plans the last checkpoints of each text that goes on by several tokens. One token alone is a step of an answer, and no
-    /// place to come back to.
+    /// Plans checkpoints of each text that goes on by several tokens: where it parts from a known one, and the last ones. One
+    /// token alone is a step of an answer, and no place to come back to.
     fn plan_checkpoints(&mut self, rooms: impl Iterator<Item = Room> + Clone) {
         let rooms = rooms.filter(|room| room.n > 1);
+        rooms.clone().for_each(|room| self.touch_branch(room.slot));
         let mut n_left = self.checkpoints.len().div_ceil(2);
         let mut n_rooms = rooms.clone().count();
         for Room { slot, first, n } in rooms {
             let share = n_left.div_ceil(n_rooms);
             n_rooms -= 1;
-            let last = (first + n) / CHECKPOINT_EVERY;
-            for number in (first / CHECKPOINT_EVERY + 1..=last).rev().take(share) {
+            let (before, last) = (first / CHECKPOINT_EVERY, (first + n) / CHECKPOINT_EVERY);
+            let branch = self.branches[slot] as usize / CHECKPOINT_EVERY;
+            let branch = (before + 1..=last).contains(&branch).then_some(branch);
+            let others = (before + 1..=last).rev().filter(|&number| Some(number) != branch);
+            for number in branch.into_iter().chain(others).take(share) {
                 self.checkpoints.plan(slot, number * CHECKPOINT_EVERY - first);
                 n_left -= 1;
             }

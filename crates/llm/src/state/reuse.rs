@@ -1,7 +1,7 @@
 //! Beginnings of texts that were computed before.
 
 use super::prefix::{ContentId, EMPTY, NO_TOKEN};
-use super::{StateOptions, StateStore};
+use super::{CHECKPOINT_EVERY, StateOptions, StateStore};
 use crate::kv_cache::PAGE_LEN;
 
 /// The longest known beginning of a text.
@@ -12,6 +12,8 @@ struct Known {
     part: Option<u32>,
     /// What recurrent layers keep after it.
     checkpoint: Option<usize>,
+    /// Tokens in common with known pages, with a checkpoint or not.
+    n_common: usize,
 }
 
 impl StateStore<'_> {
@@ -23,7 +25,7 @@ impl StateStore<'_> {
         if known.part.is_some_and(|part| self.is_page_missing(tokens, known.len, part)) {
             known = self.known(tokens, 0);
         }
-        let Known { len, part, checkpoint } = known;
+        let Known { len, part, checkpoint, .. } = known;
         let n_whole = len / PAGE_LEN;
         let mut before = EMPTY;
         for index in 0..n_whole {
@@ -43,7 +45,17 @@ impl StateStore<'_> {
             self.checkpoints.restore(checkpoint, &mut self.recurrent[slot]);
         }
         self.slots[slot] = [len as u32, StateOptions::pages_of(len) as u32];
+        self.branches[slot] = (known.n_common / CHECKPOINT_EVERY * CHECKPOINT_EVERY) as u32;
         len
+    }
+
+    /// Lets the checkpoint where a slot's text parts from another one count as just used: what two texts have in common, a
+    /// third may have.
+    pub(super) fn touch_branch(&mut self, slot: usize) {
+        let branch = self.len(slot).min(self.branches[slot] as usize);
+        if let Some((checkpoint, _)) = self.checkpoint_within(slot, branch) {
+            self.checkpoints.touch(checkpoint);
+        }
     }
 
     /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
@@ -57,6 +69,7 @@ impl StateStore<'_> {
     /// Lets what a slot holds be found again when it is gone: the end that is no whole page, and what recurrent layers keep.
     pub(super) fn leave(&mut self, slot: usize) {
         let Some((before, page, n)) = self.end_of_beginning(slot, self.len(slot)) else { return };
+        self.touch_branch(slot);
         if n < PAGE_LEN && self.pages.n_holders(page) == 1 {
             self.prefixes.enter_part(page, Some(before), n);
         }
@@ -112,11 +125,13 @@ impl StateStore<'_> {
                     None => (0, None),
                 },
             };
+            let first = index * PAGE_LEN;
             if n == PAGE_LEN {
-                known = Known { len: (index + 1) * PAGE_LEN, part: None, checkpoint };
+                known = Known { len: first + n, part: None, checkpoint, ..known };
             } else if (1..=most_part).contains(&n) {
-                known = Known { len: index * PAGE_LEN + n, part: Some(page), checkpoint };
+                known = Known { len: first + n, part: Some(page), checkpoint, ..known };
             }
+            known.n_common = first + n_common;
             let Some((_, content)) = whole else { break };
             before = content;
         }
