@@ -344,8 +344,23 @@ pub struct ModelStatus<'a> {
     pub is_current: bool,
     /// Requests that it has.
     pub n_requests: usize,
+    /// What its texts take of the room for them.
+    pub occupancy: Occupancy,
     /// Whether it has been unloaded, or replaced, and only answers these.
     pub is_retiring: bool,
+}
+
+/// What a model's texts take of the room for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Texts that are being computed.
+    pub n_running: usize,
+    /// Texts that wait for a place among those.
+    pub n_waiting: usize,
+    /// Pages of positions that texts hold.
+    pub n_used_pages: usize,
+    /// Pages in all.
+    pub n_pages: usize,
 }
 
 /// Names a request from its submission to its end.

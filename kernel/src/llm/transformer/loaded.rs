@@ -11,13 +11,14 @@ use llm::{
     model::{Config, Model},
     parallel::Limited,
     quant::Precision,
+    scheduler::Scheduler,
     session::{Runner, RunnerOptions},
     simd::Kernels,
     state::StateOptions,
 };
 use self_cell::{MutBorrow, self_cell};
 
-use crate::llm::{BackendError, ModelMemory};
+use crate::llm::{BackendError, ModelMemory, Occupancy};
 use crate::memory::pool::{Footprint, GRANULE_BYTES, OutOfMemory, Pool, Region, Shortage};
 
 self_cell!(
@@ -203,6 +204,17 @@ impl LoadedModel {
     /// Where cache and scratch lie in the pool.
     pub fn session_footprint(&self) -> Footprint {
         self.0.borrow_owner().memory_footprint
+    }
+
+    /// What its texts take of the room for them.
+    pub fn occupancy(&self) -> Occupancy {
+        let occupancy = |scheduler: &Scheduler<'_>| Occupancy {
+            n_running: scheduler.n_running(),
+            n_waiting: scheduler.n_waiting(),
+            n_used_pages: scheduler.n_used_pages(),
+            n_pages: scheduler.n_pages(),
+        };
+        self.responder().scheduler().map(occupancy).unwrap_or_default()
     }
 
     /// What it takes of the pool.

@@ -133,6 +133,7 @@ impl Models {
             memory: entry.loaded.model.memory(),
             is_current: current == Some(entry.id),
             n_requests: entry.loaded.model.n_requests(),
+            occupancy: entry.loaded.model.occupancy(),
             is_retiring,
         });
         statuses.collect()

@@ -18,7 +18,7 @@ use super::chat::ChatOptions;
 use super::generation::Wanted;
 use super::models::{engine_options, ensure_loaded};
 use super::numbers::print_ids;
-use crate::llm::{BackendError, FOLDER};
+use crate::llm::{BackendError, FOLDER, Occupancy};
 use crate::shell::{
     Shell,
     arguments::Arguments,
@@ -189,6 +189,14 @@ fn stats(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         stats.preemptions,
         Duration(stats.first_token_us.checked_div(stats.inferences).unwrap_or(0)),
     ));
+    let Shell { backend, terminal, .. } = shell;
+    for status in backend.models() {
+        let Occupancy { n_running, n_waiting, n_used_pages, n_pages } = status.occupancy;
+        let path = &status.metadata.path;
+        terminal.print(format_args!(
+            "{path}: {n_running} texts running, {n_waiting} waiting; {n_used_pages} of {n_pages} pages used\n"
+        ));
+    }
     Ok(())
 }
 

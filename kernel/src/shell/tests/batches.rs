@@ -98,6 +98,11 @@ fn how_it_went_is_counted_and_shown() {
         "{}",
         answers[4]
     );
+    assert!(
+        answers[4].ends_with(".gguf: 0 texts running, 0 waiting; 0 of 12 pages used\n"),
+        "{}",
+        answers[4]
+    );
     assert!(answers[5].contains("\"n_parallel\":2,\"batch_tps\":"), "{}", answers[5]);
     assert!(!answers[6].contains("n_parallel"), "{}", answers[6]);
     assert!(answers[7].contains("\nn_parallel    3 in 12 pages of 64\n"), "{}", answers[7]);
