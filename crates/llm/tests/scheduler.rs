@@ -365,11 +365,11 @@ fn random_tokens(random: &mut Random, model: &Model<'_>, n: usize) -> Vec<u32> {
 }
 
 #[test]
+#[cfg_attr(target_arch = "aarch64", ignore = "long under an emulator, and no instruction set changes it")]
 fn a_text_that_begins_as_an_earlier_one_costs_little_more_than_its_own_end_with_any_mixer() {
     let mut random = Random(23);
     each_kind(1200, |kind, model| {
-        let n_alike = if EMULATED { 230 } else { 1000 };
-        let beginning = random_tokens(&mut random, model, n_alike);
+        let beginning = random_tokens(&mut random, model, 1000);
         let mut options = options(2, 1200, 40, 512);
         options.state.n_checkpoints = 16;
         with_runner(model, Kernels::detect(), &Serial, options, |runner| {
@@ -378,10 +378,10 @@ fn a_text_that_begins_as_an_earlier_one_costs_little_more_than_its_own_end_with_
                 let prompt = [&beginning[..], &random_tokens(&mut random, model, n_own)].concat();
                 answer(&mut scheduler, &prompt, 1).1
             };
-            assert_eq!(whole(50), n_alike + 50, "{kind}");
+            assert_eq!(whole(50), 1050, "{kind}");
             for n_own in [20, 70] {
                 let n_beyond = whole(n_own).saturating_sub(n_own);
-                println!("{kind}: {n_beyond} of {n_alike} tokens computed again");
+                println!("{kind}: {n_beyond} of 1000 tokens computed again");
                 assert!(n_beyond <= 30, "{kind}: {n_beyond}");
             }
             assert!(scheduler.counts().n_prefix_hits == 2, "{kind}");
@@ -390,6 +390,7 @@ fn a_text_that_begins_as_an_earlier_one_costs_little_more_than_its_own_end_with_
 }
 
 #[test]
+#[cfg_attr(target_arch = "aarch64", ignore = "long under an emulator, and no instruction set changes it")]
 fn where_two_texts_part_a_third_goes_on_though_there_are_few_checkpoints() {
     let mut random = Random(25);
     each_kind(1024, |kind, model| {
