@@ -69,17 +69,27 @@ impl EngineArguments {
         n_slots: usize,
     ) -> RunnerOptions {
         let n_ctx = self.ctx.unwrap_or(needed.min(config.n_ctx_train).max(1));
-        // In an encoder every token sees every other, so that they cannot be cut into batches.
-        let n_batch = if config.is_encoder() { n_ctx } else { N_BATCH.min(n_ctx).max(n_slots) };
-        let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots);
-        let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
-        let kv_type = self.kv_type;
+        let options = runner_options(config, n_ctx, n_logits, n_slots);
         RunnerOptions {
-            state: StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints },
-            n_batch,
-            n_logits: n_logits.max(n_slots).min(n_batch),
+            state: StateOptions { kv_type: self.kv_type, ..options.state },
             precision: if self.exact { Precision::Exact } else { Precision::Quantized },
+            ..options
         }
+    }
+}
+
+/// Options of a runner of `n_slots` texts of up to `n_ctx` positions, with keys and values in f16.
+pub fn runner_options(config: &Config, n_ctx: usize, n_logits: usize, n_slots: usize) -> RunnerOptions {
+    // In an encoder every token sees every other, so that they cannot be cut into batches.
+    let n_batch = if config.is_encoder() { n_ctx } else { N_BATCH.min(n_ctx).max(n_slots) };
+    let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots);
+    let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
+    let kv_type = KvType::F16;
+    RunnerOptions {
+        state: StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints },
+        n_batch,
+        n_logits: n_logits.max(n_slots).min(n_batch),
+        precision: Precision::Quantized,
     }
 }
 

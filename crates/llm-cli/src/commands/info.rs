@@ -11,10 +11,11 @@ use clap::Args;
 use llm::front::describe;
 use llm::gguf::Gguf;
 use llm::model::Config;
-use llm::session::{Session, SessionOptions};
+use llm::session::Runner;
 use llm::simd::Kernels;
 use llm::tokenizer::Tokenizer;
 
+use crate::engine::runner_options;
 use crate::model_file::ModelFile;
 
 /// Show a model's architecture, hyper-parameters, tensor types, tokenizer and sizes.
@@ -106,10 +107,10 @@ fn describe_tokenizer(gguf: &Gguf<'_>) -> String {
     }
 }
 
-/// What a session over the whole context takes beside the file.
+/// What a text over the whole context takes beside the file.
 fn describe_memory(config: &Config) -> String {
-    let options = SessionOptions::generate(config.n_ctx_train);
-    match Session::required_bytes(config, &options) {
+    let options = runner_options(config, config.n_ctx_train, 1, 1);
+    match Runner::required_bytes(config, &options) {
         Ok(bytes) => format!("{} for the whole context in f16", Bytes(bytes as u64)),
         Err(error) => format!("cannot be computed: {error}"),
     }

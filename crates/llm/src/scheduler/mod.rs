@@ -118,7 +118,7 @@ pub enum SubmitError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchedulerError {
     /// A runner whose batches have no room for a token of each slot, or for its logits; or with more slots than
-    /// [`MAX_RUNNING`], or none; or of an encoder.
+    /// [`MAX_RUNNING`], or none; or without pages; or of an encoder.
     Runner,
     /// The heap is too small.
     OutOfHeap {
@@ -200,7 +200,8 @@ impl<'m> Scheduler<'m> {
             candidates: Candidates::default(),
             last_id: 0,
             counts: Counts::default(),
-            is_lent: false,
+            // What the runner was used for before is forgotten.
+            is_lent: true,
         };
         // Those that give up their slots wait beside those that have had none.
         let n_waiting = max_waiting.saturating_add(n_slots);
@@ -472,8 +473,8 @@ impl fmt::Display for SchedulerError {
         match self {
             SchedulerError::Runner => write!(
                 f,
-                "texts can be scheduled on a decoder with 1 to {MAX_RUNNING} slots, whose batches have room for a token \
-                 and its logits of each"
+                "texts can be scheduled on a decoder with 1 to {MAX_RUNNING} slots and at least one page, whose batches \
+                 have room for a token and its logits of each"
             ),
             SchedulerError::OutOfHeap { needed_bytes } => {
                 write!(f, "the heap has no {needed_bytes} bytes left")

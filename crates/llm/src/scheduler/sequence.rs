@@ -86,7 +86,6 @@ impl Sequence {
         let first = self.tokens.len() - 1 - guess.len();
         self.tokens.extend_from_within(first..first + n_guessed);
         self.n_guessed = n_guessed;
-        self.speculation.n_drafted += n_guessed;
         n_guessed
     }
 
@@ -105,6 +104,7 @@ impl Sequence {
         candidates: &mut Candidates,
         on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
     ) {
+        self.speculation.n_drafted += self.n_guessed;
         for logits in rows.chunks_exact(n_vocab) {
             if self.finish.is_some() || self.n_pending() > 0 {
                 break;

@@ -14,7 +14,8 @@ pub const QUAD: usize = ROWS * LANES;
 
 /// Eight columns of four rows.
 ///
-/// Each element is computed as by [`Lanes`], so that all sets give the same bits.
+/// Each element is computed as by [`Lanes`], so that all sets give the same bits. As there, functions are called through a
+/// set's table alone, so where the CPU has the instructions.
 pub trait Quad: Copy {
     /// Runs `work` compiled for the set's instructions, as [`Lanes::enter`] does.
     fn enter(work: impl Work);

@@ -52,6 +52,9 @@ impl StateStore<'_> {
     /// Lets the checkpoint where a slot's text parts from another one count as just used: what two texts have in common, a
     /// third may have.
     pub(super) fn touch_branch(&mut self, slot: usize) {
+        if !self.is_recurrent() {
+            return;
+        }
         let branch = self.len(slot).min(self.branches[slot] as usize);
         if let Some((checkpoint, _)) = self.checkpoint_within(slot, branch) {
             self.checkpoints.touch(checkpoint);

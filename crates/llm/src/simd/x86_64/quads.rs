@@ -7,7 +7,8 @@ use core::arch::x86_64::*;
 
 /// Two rows in each.
 ///
-/// SAFETY of every function below: as [`Quad`] says, they are called where the CPU has AVX-512 F.
+/// SAFETY of every function below: as [`Quad`] says, they are called through a set's table alone, and the sets that name
+/// this type are those of CPUs with AVX-512 F.
 #[derive(Clone, Copy)]
 pub struct TwoTwice([__m512; 2]);
 
