@@ -1,6 +1,7 @@
 //! Requests to a responder: what comes back, in which order, and that it is what a session gives.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use llm::front::batch::{self, Batch, BatchEvent, BatchReport, NumberedLines, Tas
 use llm::front::{
     ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Responder,
 };
-use llm::gguf::Gguf;
+use llm::gguf::{Gguf, GgufWriter};
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
@@ -46,8 +47,18 @@ fn with_slots(n_slots: usize, n_pages: usize, test: impl FnOnce(&mut Responder<'
 /// Runs `test` with a responder of the small model for `n_slots` texts of up to `n_ctx` positions that share `n_pages`.
 fn with_contexts(n_ctx: usize, n_slots: usize, n_pages: usize, test: impl FnOnce(&mut Responder<'_>)) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
-    let file = std::fs::read(path).unwrap();
-    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    with_file(&std::fs::read(path).unwrap(), n_ctx, n_slots, n_pages, test);
+}
+
+/// Runs `test` with a responder of the model in `file`, else as [`with_contexts`].
+fn with_file(
+    file: &[u8],
+    n_ctx: usize,
+    n_slots: usize,
+    n_pages: usize,
+    test: impl FnOnce(&mut Responder<'_>),
+) {
+    let gguf = Gguf::parse(file, file.len() as u64).unwrap();
     let model = Model::load(&gguf).unwrap();
     let state = StateOptions {
         n_slots,
@@ -453,6 +464,63 @@ fn a_batch_shows_the_same_lines_whatever_the_schedule() {
                 assert!(line.starts_with("7 prompts of ") && line.ends_with(" tokens/s, 1 failed"), "{line}");
             });
         }
+    }
+}
+
+/// The small model, which gives no numbers after the token `id`.
+fn micro_that_fails_after(id: u32) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
+    let file = std::fs::read(path).unwrap();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let embeddings = gguf.tensor("token_embd.weight").unwrap();
+    let mut writer = GgufWriter::new();
+    for (key, value) in gguf.metadata() {
+        writer.put(key, value).unwrap();
+    }
+    for tensor in gguf.tensors() {
+        writer.declare_tensor(tensor.name, tensor.ty, tensor.shape()).unwrap();
+    }
+    // The embeddings as they were: else the token's own logit were no number at any place.
+    writer.declare_tensor("output.weight", embeddings.ty, embeddings.shape()).unwrap();
+    let mut changed = Vec::new();
+    let mut data = writer
+        .write_header(|bytes: &[u8]| {
+            changed.extend_from_slice(bytes);
+            Ok::<_, Infallible>(())
+        })
+        .unwrap();
+    for tensor in gguf.tensors() {
+        let mut bytes = gguf.tensor_data(tensor).unwrap().to_vec();
+        if tensor.name == embeddings.name {
+            let row_bytes = bytes.len() / tensor.dims[1] as usize;
+            bytes[id as usize * row_bytes..][..row_bytes].fill(0xff);
+        }
+        data.write(&bytes).unwrap();
+    }
+    data.write(gguf.tensor_data(embeddings).unwrap()).unwrap();
+    data.finish().unwrap();
+    changed
+}
+
+#[test]
+fn the_text_before_an_error_is_shown_whatever_the_schedule() {
+    let file = micro_that_fails_after(generated(5)[4]);
+    let prompts = ["It had a small lamp", PROMPT, "The little robot", "x"];
+    let request = Request::new(Prompt::Ids(&[]), 14);
+    let batch = Batch { prompts: &prompts, task: Task::Continue(PROMPT_ENCODING), request };
+    let mut shown_by_one = String::new();
+    for (n_slots, n_pages) in [(1, 1), (3, 3)] {
+        with_file(&file, N_CTX, n_slots, n_pages, |responder| {
+            let (shown, report) = answer_batch(responder, &batch, |_| ControlFlow::Continue(()));
+            assert!(report.n_failed >= 1, "{shown}");
+            if n_slots == 1 {
+                let begun = shown.split("[2] ").nth(1).unwrap_or_default();
+                assert!(begun.find("(1: ").is_some_and(|len| len > 1), "no text before the error: {shown}");
+                shown_by_one = shown;
+            } else {
+                assert_eq!(shown, shown_by_one);
+            }
+        });
     }
 }
 

@@ -44,6 +44,13 @@ pub(super) struct Draft {
     pub start_us: u64,
 }
 
+/// Why there is no answer, or no more of one.
+pub(super) struct Failure {
+    /// The text that had come by then.
+    pub output: String,
+    pub error: FrontError,
+}
+
 impl Draft {
     /// The answer to the request of this name.
     pub fn named(self, id: RequestId) -> Answer {
@@ -161,12 +168,24 @@ impl Answer {
         self,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, FrontError> {
-        let mut report = self.report;
-        report.finish_reason = self.end.unwrap_or(Ok(FinishReason::Cancelled))?;
-        let text = &report.output[report.output.len() - self.n_held_back..];
+        let n_held_back = self.n_held_back;
+        let report = self.into_end().map_err(|failure| failure.error)?;
+        let text = &report.output[report.output.len() - n_held_back..];
         // It is over either way.
         let _ = on_event(Event::Finished { text, report: &report });
         Ok(report)
+    }
+
+    /// What came of it.
+    pub fn into_end(self) -> Result<Report, Failure> {
+        let mut report = self.report;
+        match self.end.unwrap_or(Ok(FinishReason::Cancelled)) {
+            Ok(reason) => {
+                report.finish_reason = reason;
+                Ok(report)
+            }
+            Err(error) => Err(Failure { output: report.output, error }),
+        }
     }
 
     /// What has come of it until now, as the report of a request that was cancelled.

@@ -4,9 +4,11 @@
 //! others once those before them are over.
 
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use core::fmt;
 use core::ops::ControlFlow;
 
+use super::answer::Failure;
 use super::units::{Duration, Rate, per_second};
 use super::{ChatFormat, FrontError, Prompt, Report, Request, RequestId, Responder};
 use crate::chat::Dialogue;
@@ -54,7 +56,7 @@ pub enum BatchEvent<'e> {
         /// The text, never empty.
         text: &'e str,
     },
-    /// The end of an answer, or why there is none.
+    /// The end of an answer, or why there is none, or no more than the text that came before.
     End {
         /// The prompt's place, from 0.
         index: usize,
@@ -93,7 +95,7 @@ impl BatchReport {
         Computation(self.counts)
     }
 
-    fn add(&mut self, result: &Result<Report, FrontError>) {
+    fn add(&mut self, result: Result<&Report, &FrontError>) {
         match result {
             Ok(report) => {
                 self.prompt_tokens += report.prompt_tokens;
@@ -139,7 +141,7 @@ impl fmt::Display for Computation {
 /// A prompt that was submitted, or what came of it.
 enum Entry {
     UnderWay(RequestId),
-    Over(Result<Report, FrontError>),
+    Over(Result<Report, Failure>),
 }
 
 /// Answers all prompts, as many at once as the responder has slots. `on_event` learns of everything in the order of the
@@ -175,10 +177,10 @@ pub fn run(
         match entry {
             Entry::UnderWay(id) => {
                 if let Some(report) = responder.cancel(id, clock_us) {
-                    run.report.add(&Ok(report));
+                    run.report.add(Ok(&report));
                 }
             }
-            Entry::Over(result) => run.report.add(&result),
+            Entry::Over(result) => run.report.add(of_result(&result)),
         }
     }
     run.report.is_cancelled = ended?.is_break();
@@ -215,7 +217,7 @@ impl Run {
                 self.entries.push_back(
                     match submit(responder, batch.task, &batch.request, prompt, clock_us) {
                         Ok(id) => Entry::UnderWay(id),
-                        Err(error) => Entry::Over(Err(error)),
+                        Err(error) => Entry::Over(Err(Failure { output: String::new(), error })),
                     },
                 );
             }
@@ -231,7 +233,7 @@ impl Run {
                 });
             while let Some(answer) = responder.take_finished() {
                 let id = answer.id;
-                let result = answer.tell_end(&mut |_| ControlFlow::Continue(()));
+                let result = answer.into_end();
                 let of_it = |entry: &&mut Entry| matches!(entry, Entry::UnderWay(other) if *other == id);
                 if let Some(entry) = self.entries.iter_mut().find(of_it) {
                     *entry = Entry::Over(result);
@@ -254,17 +256,17 @@ impl Run {
         while let Some(entry) = self.entries.front() {
             let index = self.n_told;
             let output = match entry {
-                Entry::UnderWay(id) => responder.output(*id),
-                Entry::Over(Ok(report)) => Some(&*report.output),
-                Entry::Over(Err(_)) => None,
+                Entry::UnderWay(id) => responder.output(*id).unwrap_or_default(),
+                Entry::Over(Ok(Report { output, .. }) | Err(Failure { output, .. })) => output,
             };
-            let text = &output.unwrap_or_default()[self.n_told_bytes..];
+            let text = &output[self.n_told_bytes..];
             if !text.is_empty() {
                 self.n_told_bytes += text.len();
                 on_event(BatchEvent::Text { index, text })?;
             }
             let Entry::Over(result) = entry else { break };
-            let told = on_event(BatchEvent::End { index, result: result.as_ref() });
+            let result = of_result(result);
+            let told = on_event(BatchEvent::End { index, result });
             self.report.add(result);
             self.entries.pop_front();
             self.n_told += 1;
@@ -273,6 +275,11 @@ impl Run {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// What is told of a result.
+fn of_result(result: &Result<Report, Failure>) -> Result<&Report, &FrontError> {
+    result.as_ref().map_err(|failure| &failure.error)
 }
 
 /// Submits a prompt.
