@@ -195,13 +195,17 @@ impl Answer {
     }
 }
 
-/// A report of nothing yet, with room for what is to be generated.
+/// A report of nothing yet, with room for what is to be generated: up to `max_tokens` behind the prompt in a context of
+/// `n_ctx`.
 pub(super) fn new_report(
     prompt_tokens: usize,
     max_tokens: usize,
+    n_ctx: usize,
     forgotten: Option<Forgotten>,
 ) -> Result<Report, FrontError> {
-    let n_reserved = max_tokens.min(OUTPUT_TOKENS_RESERVED);
+    // The last token of an answer needs no position.
+    let n_left = (n_ctx + 1).saturating_sub(prompt_tokens);
+    let n_reserved = max_tokens.min(n_left).min(OUTPUT_TOKENS_RESERVED);
     let needed_bytes = n_reserved * OUTPUT_BYTES_PER_TOKEN;
     let mut report = Report {
         output: String::new(),
@@ -217,6 +221,21 @@ pub(super) fn new_report(
     report.output.try_reserve(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
     reserve_ids(&mut report.ids, n_reserved)?;
     Ok(report)
+}
+
+/// Frees what a finished report does not need of its reservation, if the heap has room for a copy of what it does.
+pub(super) fn shrink(report: &mut Report) {
+    let mut output = String::new();
+    if report.output.len() < report.output.capacity() && output.try_reserve_exact(report.output.len()).is_ok()
+    {
+        output.push_str(&report.output);
+        report.output = output;
+    }
+    let mut ids = Vec::new();
+    if report.ids.len() < report.ids.capacity() && ids.try_reserve_exact(report.ids.len()).is_ok() {
+        ids.extend_from_slice(&report.ids);
+        report.ids = ids;
+    }
 }
 
 fn reserve_ids(ids: &mut Vec<u32>, n: usize) -> Result<(), FrontError> {

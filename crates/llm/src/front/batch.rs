@@ -8,7 +8,7 @@ use alloc::string::String;
 use core::fmt;
 use core::ops::ControlFlow;
 
-use super::answer::Failure;
+use super::answer::{Failure, shrink};
 use super::units::{Duration, Rate, per_second};
 use super::{ChatFormat, FrontError, Prompt, Report, Request, RequestId, Responder};
 use crate::chat::Dialogue;
@@ -147,7 +147,8 @@ enum Entry {
 /// Answers all prompts, as many at once as the responder has slots. `on_event` learns of everything in the order of the
 /// prompts, and may end it.
 ///
-/// A prompt that cannot be answered does not keep the others from being.
+/// A prompt that cannot be answered does not keep the others from being. One that the heap has no room for is tried again
+/// when others are over.
 ///
 /// # Errors
 /// [`FrontError::Busy`] if there are other requests, [`FrontError::OutOfHeap`], or what keeps batches from being computed.
@@ -166,6 +167,7 @@ pub fn run(
         entries: VecDeque::new(),
         n_told: 0,
         n_told_bytes: 0,
+        waits_for_heap: false,
         report: BatchReport { n_prompts: batch.prompts.len(), ..BatchReport::default() },
     };
     let most_kept = MOST_KEPT.min(batch.prompts.len());
@@ -197,6 +199,8 @@ struct Run {
     n_told: usize,
     /// Bytes of the next one's answer that were told.
     n_told_bytes: usize,
+    /// Whether the heap had no room for the next prompt since an answer was over or told.
+    waits_for_heap: bool,
     report: BatchReport,
 }
 
@@ -211,15 +215,20 @@ impl Run {
         loop {
             let n_submitted = self.n_told + self.entries.len();
             for prompt in &batch.prompts[n_submitted..] {
-                if !responder.has_room() || self.entries.len() == self.entries.capacity() {
+                let is_full = self.entries.len() == self.entries.capacity();
+                if is_full || self.waits_for_heap || !responder.has_room() {
                     break;
                 }
-                self.entries.push_back(
-                    match submit(responder, batch.task, &batch.request, prompt, clock_us) {
-                        Ok(id) => Entry::UnderWay(id),
-                        Err(error) => Entry::Over(Err(Failure { output: String::new(), error })),
-                    },
-                );
+                let entry = match submit(responder, batch.task, &batch.request, prompt, clock_us) {
+                    Ok(id) => Entry::UnderWay(id),
+                    // What the others take comes free.
+                    Err(FrontError::OutOfHeap { .. }) if !self.entries.is_empty() => {
+                        self.waits_for_heap = true;
+                        break;
+                    }
+                    Err(error) => Entry::Over(Err(Failure { output: String::new(), error })),
+                };
+                self.entries.push_back(entry);
             }
             if self.tell(responder, on_event).is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -233,7 +242,11 @@ impl Run {
                 });
             while let Some(answer) = responder.take_finished() {
                 let id = answer.id;
-                let result = answer.into_end();
+                let mut result = answer.into_end();
+                if let Ok(report) = &mut result {
+                    shrink(report);
+                }
+                self.waits_for_heap = false;
                 let of_it = |entry: &&mut Entry| matches!(entry, Entry::UnderWay(other) if *other == id);
                 if let Some(entry) = self.entries.iter_mut().find(of_it) {
                     *entry = Entry::Over(result);
@@ -271,6 +284,7 @@ impl Run {
             self.entries.pop_front();
             self.n_told += 1;
             self.n_told_bytes = 0;
+            self.waits_for_heap = false;
             told?;
         }
         ControlFlow::Continue(())

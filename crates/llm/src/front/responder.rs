@@ -128,7 +128,7 @@ impl<'m> Responder<'m> {
         let start_us = clock_us();
         let n_vocab = scheduler.runner().model().config().n_vocab;
         let sampler = Sampler::new(request.sampling.within_context(n_ctx), n_vocab)?;
-        let report = new_report(self.prompt_ids.len(), request.max_tokens, forgotten)?;
+        let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, forgotten)?;
         let text = TextStream::new(self.prompter.tokenizer(), request.stop)?;
         let id = scheduler.submit(Submission {
             prompt: &self.prompt_ids,
