@@ -72,7 +72,7 @@ pub struct BatchReport {
     pub n_prompts: usize,
     /// Those that were not answered.
     pub n_failed: usize,
-    /// Tokens of those that were.
+    /// Tokens of those that were, or whose answers had begun when the batch was broken off.
     pub prompt_tokens: usize,
     /// Tokens generated.
     pub tokens_emitted: usize,
@@ -178,7 +178,9 @@ pub fn run(
     for entry in run.entries.drain(..) {
         match entry {
             Entry::UnderWay(id) => {
-                if let Some(report) = responder.cancel(id, clock_us) {
+                if let Some(report) = responder.cancel(id, clock_us)
+                    && report.tokens_emitted > 0
+                {
                     run.report.add(Ok(&report));
                 }
             }
