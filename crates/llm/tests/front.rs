@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use llm::chat::Dialogue;
 use llm::front::batch::{self, Batch, BatchEvent, BatchReport, NumberedLines, Task};
+use llm::front::bench::{BenchPlan, Meter};
 use llm::front::{
     ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Responder,
 };
@@ -596,6 +597,14 @@ fn an_encoder_has_logits_and_no_text() {
     };
     responder.logits(&[1, 2, 3], on_row).unwrap();
     assert_eq!(n_rows, 3);
+    let plan = BenchPlan { n_prompt: 5, n_generate: 3, n_runs: 2, ..BenchPlan::DEFAULT };
+    let meter = Meter { clock_us, instructions_retired: || None };
+    let mut bench = |plan| responder.bench(plan, meter, &mut || ControlFlow::Continue(()));
+    let result = bench(plan).unwrap();
+    assert_eq!((result.prefill.tokens, result.decode.tokens), (5, 3));
+    let refused = |option| Err(FrontError::EncoderOption { option });
+    assert_eq!(bench(BenchPlan { depth: 1, ..plan }), refused("--depth"));
+    assert_eq!(bench(BenchPlan { n_parallel: Some(1), ..plan }), refused("--parallel"));
 }
 
 #[test]

@@ -22,13 +22,13 @@ pub const FIRST_TOKEN_PROMPT: usize = 5;
 pub struct BenchPlan {
     /// Tokens of the prompt.
     pub n_prompt: usize,
-    /// Tokens evaluated one at a time.
+    /// Tokens evaluated one at a time; by an encoder, each as a text of its own.
     pub n_generate: usize,
-    /// Tokens that these come after.
+    /// Tokens that these come after; 0 with an encoder.
     pub depth: usize,
     /// How often.
     pub n_runs: usize,
-    /// Texts that are also generated together, if any are.
+    /// Texts that are also generated together, if any are; none with an encoder.
     pub n_parallel: Option<usize>,
 }
 
@@ -43,6 +43,12 @@ impl BenchPlan {
 
     /// Whether a runner has room for all of it: said before minutes of work.
     fn check(&self, runner: &Runner<'_>) -> Result<(), FrontError> {
+        if runner.model().config().is_encoder() {
+            let given = [("--depth", self.depth > 0), ("--parallel", self.n_parallel.is_some())];
+            if let Some(&(option, _)) = given.iter().find(|(_, is_given)| *is_given) {
+                return Err(FrontError::EncoderOption { option });
+            }
+        }
         let StateOptions { n_ctx, n_slots, n_pages, .. } = runner.options().state;
         let n_tokens = self.needed_positions();
         if n_tokens > n_ctx {
@@ -108,7 +114,7 @@ pub struct BatchMeasurement {
 /// Measures a model on a runner whose slots are empty, as they are again afterwards. `go_on` is asked while tokens are computed, and may end it.
 ///
 /// # Errors
-/// If the tokens do not fit the context or the pages, or so many texts the slots; if the heap has no room for so many
+/// If the tokens do not fit the context or the pages, or so many texts the slots; if the model is an encoder and the plan has a depth or several texts; if the heap has no room for so many
 /// runs, or `go_on` breaks off ([`SessionError::Stopped`]).
 pub fn run(
     runner: &mut Runner<'_>,
@@ -132,6 +138,7 @@ fn measure_all(
 ) -> Result<BenchResult, FrontError> {
     let BenchPlan { n_prompt, n_generate, depth, n_runs, n_parallel } = plan;
     let n_texts = n_parallel.unwrap_or(1);
+    let is_encoder = runner.model().config().is_encoder();
     // Each text has tokens of its own: no page is shared.
     let len = plan.needed_positions();
     let ids = synthetic_ids(n_texts.saturating_mul(len), runner.model().config().n_vocab)?;
@@ -149,7 +156,10 @@ fn measure_all(
         prefill(runner, &text(0)[..depth], meter, go_on)?;
         let measured_decode = measure(n_generate, meter, || {
             for position in depth..depth + n_generate {
-                runner.run(&[next_token(0, position, text(0))], go_on)?;
+                let span = next_token(0, position, text(0));
+                // An encoder takes whole texts.
+                let first_position = if is_encoder { 0 } else { position };
+                runner.run(&[Span { first_position, ..span }], go_on)?;
             }
             Ok(())
         })?;

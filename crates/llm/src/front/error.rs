@@ -26,6 +26,11 @@ pub enum FrontError {
     Scheduler(SchedulerError),
     /// The model generates nothing.
     Encoder,
+    /// An option that an encoder has no use for.
+    EncoderOption {
+        /// Its name.
+        option: &'static str,
+    },
     /// As many requests wait as can.
     QueueFull {
         /// How many that is.
@@ -59,6 +64,12 @@ impl fmt::Display for FrontError {
             Self::Session(error) => error.fmt(f),
             Self::Scheduler(error) => error.fmt(f),
             Self::Encoder => f.write_str("the model is an encoder, which generates no text"),
+            Self::EncoderOption { option } => {
+                write!(
+                    f,
+                    "the model is an encoder, which computes whole texts: {option} is of no use with it"
+                )
+            }
             Self::QueueFull { n_waiting } => {
                 write!(f, "{n_waiting} requests are waiting, which is as many as can; try again later")
             }
