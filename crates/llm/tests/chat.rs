@@ -236,7 +236,7 @@ fn a_dialogue_longer_than_the_context_loses_its_oldest_turns() {
                 let mut dialogue = whole.clone();
                 let mut ids = vec![7];
                 let room = Room { n_ctx, max_tokens };
-                let result = chat.encode_dialogue(&tokenizer, &mut dialogue, &settings, room, &mut ids);
+                let result = chat.encode_dialogue(&tokenizer, &dialogue, &settings, room, &mut ids);
                 let case = format!("{lens:?}, {room:?}: {result:?}");
                 let shortest = *lens.last().unwrap();
                 if shortest > n_ctx {
@@ -246,6 +246,7 @@ fn a_dialogue_longer_than_the_context_loses_its_oldest_turns() {
                 }
                 let forgotten = result.unwrap();
                 let n_forgotten = forgotten.map_or(0, |forgotten| forgotten.n_turns);
+                dialogue.forget(n_forgotten);
                 assert!(forgotten.is_none_or(|forgotten| forgotten.n_turns > 0 && forgotten.n_ctx == n_ctx));
                 let (expected, expected_ids) = &shortened[n_forgotten];
                 assert_eq!((&dialogue, &ids[1..]), (expected, &expected_ids[..]), "{case}");

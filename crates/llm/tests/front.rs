@@ -261,6 +261,36 @@ fn what_is_forgotten_is_told_before_the_answer() {
 }
 
 #[test]
+fn a_dialogue_that_is_refused_forgets_nothing() {
+    with_responder(|responder| {
+        let format = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
+        let mut dialogue = Dialogue::default();
+        for _ in 0..6 {
+            dialogue.ask("Where did the little robot go?").unwrap();
+            dialogue.answer("It went down to the river.").unwrap();
+        }
+        dialogue.ask("And then?").unwrap();
+        let whole = dialogue.clone();
+        let sampling = SamplingConfig { temperature: -1.0, ..SamplingConfig::greedy() };
+        let request = Request { sampling, ..Request::new(Prompt::Chat(&mut dialogue, format), 4) };
+        assert!(matches!(responder.submit(request, clock_us), Err(FrontError::Sampling(_))));
+        assert_eq!(dialogue, whole);
+        while responder.has_room() {
+            responder.submit(text(4), clock_us).unwrap();
+        }
+        let request = Request::new(Prompt::Chat(&mut dialogue, format), 4);
+        assert!(matches!(responder.submit(request, clock_us), Err(FrontError::QueueFull { .. })));
+        assert_eq!(dialogue, whole);
+        while !responder.is_idle() {
+            let go_on = &mut || ControlFlow::Continue(());
+            responder.step(clock_us, go_on, &mut |_, _| ControlFlow::Continue(())).unwrap();
+        }
+        responder.submit(Request::new(Prompt::Chat(&mut dialogue, format), 4), clock_us).unwrap();
+        assert_ne!(dialogue, whole, "it has room for all");
+    });
+}
+
+#[test]
 fn what_cannot_be_is_refused_and_the_next_request_answered() {
     with_responder(|responder| {
         let mut refused = |request: Request<'_>| {

@@ -134,7 +134,7 @@ fn longest(prompter: &mut Prompter<'_>, prompts: &[&str], task: Task<'_>, max_to
     let n_tokens = |text: &&str| {
         ids.clear();
         let mut dialogue = Dialogue::default();
-        let mut prompt = match task {
+        let prompt = match task {
             Task::Continue(options) => Prompt::Text(text, options),
             Task::Answer { system, format } => {
                 dialogue.begin(system).ok()?;
@@ -142,7 +142,7 @@ fn longest(prompter: &mut Prompter<'_>, prompts: &[&str], task: Task<'_>, max_to
                 Prompt::Chat(&mut dialogue, format)
             }
         };
-        prompter.encode(&mut prompt, Room { n_ctx: usize::MAX, max_tokens }, &mut ids).ok()?;
+        prompter.encode(&prompt, Room { n_ctx: usize::MAX, max_tokens }, &mut ids).ok()?;
         Some(ids.len())
     };
     prompts.iter().filter_map(n_tokens).max().unwrap_or(0)

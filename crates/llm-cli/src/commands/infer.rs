@@ -101,14 +101,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
     // The context is made as long as it takes: so the prompt is encoded beforehand.
     let mut dialogue = arguments.format.dialogue()?;
-    let mut prompt = if arguments.chat {
+    let prompt = if arguments.chat {
         dialogue.ask(text)?;
         Prompt::Chat(&mut dialogue, arguments.format.format())
     } else {
         Prompt::Text(text, EncodeOptions { parse_special: arguments.special, ..PROMPT_ENCODING })
     };
     let mut ids = Vec::new();
-    prompter.encode(&mut prompt, Room { n_ctx: usize::MAX, max_tokens }, &mut ids)?;
+    prompter.encode(&prompt, Room { n_ctx: usize::MAX, max_tokens }, &mut ids)?;
     if ids.is_empty() {
         bail!("the prompt has no tokens, and this model asks for no start token");
     }

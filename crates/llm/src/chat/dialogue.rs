@@ -93,8 +93,8 @@ impl Dialogue {
         Ok(messages)
     }
 
-    /// Forgets the `n_turns` oldest turns.
-    pub(super) fn forget(&mut self, n_turns: usize) {
+    /// Forgets the `n_turns` oldest turns, as far as there are so many.
+    pub fn forget(&mut self, n_turns: usize) {
         let forgotten = self.oldest(n_turns);
         self.turns.drain(forgotten);
     }

@@ -45,17 +45,17 @@ impl Room {
 impl ChatTemplate {
     /// Appends the ids of a dialogue, up to where the model answers, to `out`.
     ///
-    /// Where they and an answer are more than the context, the dialogue's oldest turns are forgotten until
+    /// Where they and an answer are more than the context, the dialogue's oldest turns are left out until
     /// half of it is free, so that it is not full again at the next message; the system's message and the
-    /// user's last stay. Everything but the messages is taken from `settings`.
+    /// user's last stay. The dialogue can [forget](Dialogue::forget) them when the prompt is used. Everything but the messages is taken from `settings`.
     ///
     /// # Errors
     /// [`ChatError::MessageTooLong`] if the last message alone is longer than the context, and as
-    /// [`encode`](Self::encode); the dialogue is then as it was.
+    /// [`encode`](Self::encode).
     pub fn encode_dialogue(
         &self,
         tokenizer: &Tokenizer<'_>,
-        dialogue: &mut Dialogue,
+        dialogue: &Dialogue,
         settings: &Conversation<'_>,
         room: Room,
         out: &mut Vec<u32>,
@@ -90,7 +90,6 @@ impl ChatTemplate {
             }
         }
         encode(dialogue, enough)?;
-        dialogue.forget(enough);
         Ok(Some(Forgotten { n_turns: enough, n_ctx }))
     }
 }

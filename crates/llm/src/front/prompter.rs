@@ -48,13 +48,14 @@ impl<'m> Prompter<'m> {
         ready(&mut self.chat, &self.gguf, &self.tokenizer, name).map(drop)
     }
 
-    /// Appends the ids of a prompt to `out`. The turns of a dialogue that have no room are removed, and counted.
+    /// Appends the ids of a prompt to `out`. The turns of a dialogue that have no room are left out, and counted; who uses the
+    /// prompt has the dialogue [forget](crate::chat::Dialogue::forget) them.
     ///
     /// # Errors
     /// [`FrontError::Tokenizer`], [`FrontError::Chat`] and [`FrontError::FileTemplate`].
     pub fn encode(
         &mut self,
-        prompt: &mut Prompt<'_>,
+        prompt: &Prompt<'_>,
         room: Room,
         out: &mut Vec<u32>,
     ) -> Result<Option<Forgotten>, FrontError> {
@@ -66,7 +67,7 @@ impl<'m> Prompter<'m> {
                 out.extend_from_slice(ids);
             }
             Prompt::Chat(dialogue, format) => {
-                let &mut ChatFormat { template, enable_thinking, now_seconds } = format;
+                let &ChatFormat { template, enable_thinking, now_seconds } = format;
                 let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, template)?;
                 let settings =
                     Conversation { messages: &[], add_generation_prompt: true, enable_thinking, now_seconds };

@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 
 use super::answer::{Answer, Draft, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
-use super::{Event, FrontError, Prompter, Report, Request, RequestId, logits};
+use super::{Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
 use crate::chat::Room;
 use crate::sampling::Sampler;
 use crate::scheduler::{Counts, Output, Scheduler, Submission};
@@ -112,22 +112,18 @@ impl<'m> Responder<'m> {
     ///
     /// # Errors
     /// If the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, the heap
-    /// has no room, as many requests are waiting as can, or the model is an encoder.
-    pub fn submit(
-        &mut self,
-        mut request: Request<'_>,
-        clock_us: fn() -> u64,
-    ) -> Result<RequestId, FrontError> {
+    /// has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
+    pub fn submit(&mut self, request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
         let Engine::Decoder(scheduler) = &mut self.engine else { return Err(FrontError::Encoder) };
         let needed_bytes = size_of::<Answer>();
         self.answers.try_reserve(1).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
         let n_ctx = scheduler.n_positions();
         let room = Room { n_ctx, max_tokens: request.max_tokens };
         self.prompt_ids.clear();
-        let forgotten = self.prompter.encode(&mut request.prompt, room, &mut self.prompt_ids)?;
-        let start_us = clock_us();
         let n_vocab = scheduler.runner().model().config().n_vocab;
         let sampler = Sampler::new(request.sampling.within_context(n_ctx), n_vocab)?;
+        let forgotten = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
+        let start_us = clock_us();
         let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, forgotten)?;
         let text = TextStream::new(self.prompter.tokenizer(), request.stop)?;
         let id = scheduler.submit(Submission {
@@ -136,6 +132,9 @@ impl<'m> Responder<'m> {
             sampler,
             speculate: request.speculate,
         })?;
+        if let (Prompt::Chat(dialogue, _), Some(forgotten)) = (request.prompt, forgotten) {
+            dialogue.forget(forgotten.n_turns);
+        }
         self.answers.push(Draft { text, report, trace: request.trace, start_us }.named(id));
         Ok(id)
     }
