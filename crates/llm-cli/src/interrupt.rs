@@ -15,10 +15,15 @@ pub fn listen() -> Result<()> {
     let handler = || {
         // A second one means that the first took too long.
         if !ANSWERING.load(Ordering::Relaxed) || INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(STATUS);
+            exit();
         }
     };
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
+}
+
+/// Ends the program as Ctrl-C does.
+pub fn exit() -> ! {
+    std::process::exit(STATUS)
 }
 
 /// That there is an answer, or are several.

@@ -591,6 +591,13 @@ fn each_line_of_an_answer_has_its_number() {
     assert_eq!(lines(&[]), "[3] \n[4] \n");
     assert_eq!(lines(&["a", "b\nc", "\n", "\nd"]), "[3] ab\n[3] c\n[3] \n[3] d\n[4] \n");
     assert_eq!(lines(&["a\n"]), "[3] a\n[4] \n");
+    let (mut shown, mut lines) = (String::new(), NumberedLines::default());
+    for (index, ids) in [(0, &[7, 0, 12][..]), (1, &[])] {
+        let show = &mut |text: std::fmt::Arguments<'_>| shown += &text.to_string();
+        lines.ids(index, ids, show);
+        lines.end(index, show);
+    }
+    assert_eq!(shown, "[1] 7 0 12\n[2] \n");
     assert_eq!(batch::prompts("a b\r\n\n  \nc").collect::<Vec<_>>(), ["a b", "c"]);
 }
 

@@ -35,6 +35,7 @@ pub struct Arguments {
     #[arg(
         value_name = "PROMPT",
         hide = true,
+        allow_negative_numbers = true,
         conflicts_with = "prompts",
         required_unless_present = "prompts"
     )]
@@ -122,7 +123,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         complain(&report.computation().to_string());
     }
     match (report.is_cancelled, report.n_failed) {
-        (true, _) => bail!("stopped"),
+        // The report has said that it was stopped.
+        (true, _) => interrupt::exit(),
         (_, 0) => Ok(()),
         (_, n_failed) => bail!("{n_failed} of {} prompts were not answered", report.n_prompts),
     }
@@ -167,8 +169,7 @@ impl Lines {
             BatchEvent::End { index, result: Ok(report) } => {
                 self.write(|lines, show| {
                     if as_ids {
-                        let ids: Vec<String> = report.ids.iter().map(u32::to_string).collect();
-                        lines.text(*index, &ids.join(" "), show);
+                        lines.ids(*index, &report.ids, show);
                     }
                     lines.end(*index, show);
                 })?;

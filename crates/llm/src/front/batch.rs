@@ -341,6 +341,18 @@ impl NumberedLines {
         }
     }
 
+    /// Shows the ids of the tokens of the answer to the prompt at `index`, in one line.
+    pub fn ids(&mut self, index: usize, ids: &[u32], show: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        for id in ids {
+            match self.in_line {
+                false => show(format_args!("[{}] {id}", index + 1)),
+                true => show(format_args!(" {id}")),
+            }
+            self.in_line = true;
+            self.has_begun = true;
+        }
+    }
+
     /// Ends an answer that breaks off: the line that has begun, if one has.
     pub fn break_off(&mut self, show: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if self.in_line {

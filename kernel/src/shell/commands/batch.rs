@@ -1,6 +1,6 @@
 //! `llm batch`: many prompts, answered together.
 
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use llm::{
     front::{
@@ -113,8 +113,7 @@ fn answer(
             BatchEvent::Text { index, text } => lines.text(index, text, &mut show),
             BatchEvent::End { index, result: Ok(report) } => {
                 if as_ids {
-                    let ids: Vec<String> = report.ids.iter().map(|id| alloc::format!("{id}")).collect();
-                    lines.text(index, &ids.join(" "), &mut show);
+                    lines.ids(index, &report.ids, &mut show);
                 }
                 lines.end(index, &mut show);
                 if is_verbose {
