@@ -46,6 +46,8 @@ pub struct EngineOptions {
     pub exact: bool,
     /// Texts that are computed together: 1.
     pub n_parallel: Option<usize>,
+    /// Texts that are computed together if `n_parallel` says nothing: as many as there is room for, up to this.
+    pub n_parallel_if_room: Option<usize>,
 }
 
 impl EngineOptions {
@@ -58,6 +60,7 @@ impl EngineOptions {
             n_cores: self.n_cores.or(others.n_cores),
             exact: self.exact || others.exact,
             n_parallel: self.n_parallel.or(others.n_parallel),
+            n_parallel_if_room: self.n_parallel_if_room.or(others.n_parallel_if_room),
         }
     }
 }

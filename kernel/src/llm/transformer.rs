@@ -153,7 +153,8 @@ impl TransformerBackend {
             workers: Limited::new(machine.workers, options.n_cores.unwrap_or(usize::MAX)),
             kv_type: options.kv_type.unwrap_or(KvType::F16),
             precision: if options.exact { Precision::Exact } else { Precision::Quantized },
-            n_slots: options.n_parallel.unwrap_or(1),
+            n_slots: options.n_parallel.or(options.n_parallel_if_room).unwrap_or(1),
+            may_have_fewer_slots: options.n_parallel.is_none(),
         }
     }
 
@@ -313,7 +314,8 @@ impl InferenceBackend for TransformerBackend {
         let config = loaded.config();
         let takes_as_much = options.n_ctx == *asked_n_ctx
             && engine.kv_type == loaded.engine().kv_type
-            && engine.n_slots == loaded.engine().n_slots;
+            && engine.n_slots == loaded.engine().n_slots
+            && (engine.may_have_fewer_slots || engine.n_slots == metadata.n_parallel);
         let runner_options = match takes_as_much {
             true => runner_options(config, loaded.runner_options().state, &engine),
             false => {

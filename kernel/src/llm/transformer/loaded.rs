@@ -49,6 +49,8 @@ pub(super) struct Engine {
     pub precision: Precision,
     /// Texts that are computed together.
     pub n_slots: usize,
+    /// Whether fewer texts will do where there is no room for so many.
+    pub may_have_fewer_slots: bool,
 }
 
 /// Tokens of a prompt that are computed at once: the first of these numbers whose scratch is no more than
@@ -310,6 +312,7 @@ mod tests {
             kv_type: KvType::F16,
             precision: Precision::Quantized,
             n_slots: 1,
+            may_have_fewer_slots: false,
         };
         let state = StateOptions {
             n_slots: 1,

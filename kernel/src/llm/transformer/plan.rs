@@ -65,7 +65,7 @@ fn runner_bytes(config: &Config, options: &RunnerOptions) -> Result<usize, Backe
 
 /// What a model's runner is made for, and its bytes: contexts as long as was asked for, or else the longest, by halves, that
 /// `room` says a runner has room with. Where there is less room, recurrent layers get fewer checkpoints, and texts share
-/// fewer pages, by halves, but as many as a whole one of them needs.
+/// fewer pages, by halves, but as many as a whole one of them needs; then there are fewer texts, by halves, if these will do.
 ///
 /// # Errors
 /// If a context that was asked for does not fit, or none; or the model cannot have it.
@@ -77,9 +77,13 @@ pub(super) fn plan_runner(
 ) -> Result<(RunnerOptions, usize), BackendError> {
     let wanted = wanted_n_ctx(config, asked);
     let mut n_ctx = wanted;
+    let mut tried = *engine;
     loop {
-        let shortage = match plan_state(config, n_ctx, engine, &room)? {
+        let shortage = match plan_state(config, n_ctx, &tried, &room)? {
             Ok(planned) => {
+                if tried.n_slots < engine.n_slots {
+                    log::warn!("memory suffices for {} texts at once, not {}", tried.n_slots, engine.n_slots);
+                }
                 if n_ctx < wanted {
                     log::warn!("memory suffices for a context of {n_ctx} tokens, not {wanted}");
                 }
@@ -87,6 +91,10 @@ pub(super) fn plan_runner(
             }
             Err(shortage) => shortage,
         };
+        if engine.may_have_fewer_slots && tried.n_slots > 1 {
+            tried.n_slots /= 2;
+            continue;
+        }
         if asked.is_some() || n_ctx <= MIN_DEFAULT_N_CTX {
             return Err(BackendError::out_of_memory(shortage, n_ctx));
         }

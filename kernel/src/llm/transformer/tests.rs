@@ -70,6 +70,29 @@ fn memory_is_refused_before_the_weights_are_read() {
 }
 
 #[test]
+fn there_are_fewer_texts_before_the_context_is_shorter() {
+    let file = fixtures::micro();
+    let asked = EngineOptions { n_parallel_if_room: Some(8), ..EngineOptions::default() };
+    let mut seen = Vec::new();
+    for pool_bytes in (file.len()..3 << 20).step_by(8192) {
+        let mut backend = backend(pool_bytes / 64 * 64, vec![("s", file.clone())]);
+        if backend.load("ferrite-micro", asked, &mut |_| ControlFlow::Continue(())).is_err() {
+            continue;
+        }
+        let &ModelMetadata { n_ctx, n_parallel, .. } = backend.model(None).unwrap();
+        assert!(n_ctx == 256 || n_parallel == 1, "{n_parallel} texts of {n_ctx} in {pool_bytes} bytes");
+        if seen.last() != Some(&(n_ctx, n_parallel)) {
+            seen.push((n_ctx, n_parallel));
+        }
+        // As many as were asked for, or none.
+        let firm = EngineOptions { n_parallel: Some(8), n_ctx: Some(n_ctx), ..asked };
+        let adapted = backend.adapt(None, firm);
+        assert_eq!(adapted.is_ok(), n_parallel == 8, "{adapted:?}");
+    }
+    assert_eq!(seen, [(64, 1), (128, 1), (256, 1), (256, 8)]);
+}
+
+#[test]
 fn a_context_that_is_not_asked_for_shrinks_to_the_memory() {
     let file = fixtures::micro();
     let file_bytes = file.len();

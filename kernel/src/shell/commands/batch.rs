@@ -7,8 +7,8 @@ use llm::{
         PROMPT_ENCODING,
         batch::{self, Batch, BatchEvent, NumberedLines, Task},
         options::{
-            self, BATCH_N_PARALLEL, CHAT_FLAG, CHAT_IS_MISSING, IDS, INFER_MAX_TOKENS, NO_PROMPTS, PROMPTS,
-            SPECIAL, SPECIAL_IN_CHAT,
+            self, BATCH_N_PARALLEL, CHAT_FLAG, CHAT_IS_MISSING, IDS, INFER_MAX_TOKENS, MODEL, NO_PROMPTS,
+            PROMPTS, SPECIAL, SPECIAL_IN_CHAT,
         },
     },
     tokenizer::EncodeOptions,
@@ -61,7 +61,8 @@ fn answer_all(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Co
     if prompts.is_empty() {
         return Err(CommandError::Contradiction(NO_PROMPTS));
     }
-    ensure_room(shell, arguments, engine, prompts.len())?;
+    let n_parallel_if_room = Some(n_parallel_if_room(shell, arguments, prompts.len())?);
+    ensure_loaded(shell, arguments, Some(EngineOptions { n_parallel_if_room, ..engine }))?;
     if let Task::Answer { format, .. } = task {
         shell.backend.prepare_chat(None, format.template)?;
     }
@@ -77,23 +78,18 @@ fn arguments_as_prompts<'a>(arguments: &Arguments<'a>) -> Result<Vec<&'a str>, C
     (0..n_prompts).map(|index| Ok(arguments.text(index, "PROMPT")?.unwrap_or_default())).collect()
 }
 
-/// Loads the model if it is not, and has it run with room for as many texts as the command or `llm load` was told, or else
-/// for some.
-fn ensure_room(
-    shell: &mut Shell<'_>,
+/// How many texts the model gets room for if neither the command nor `llm load` was told: as it has from an earlier batch
+/// that was as large, so that what it knows of texts remains.
+fn n_parallel_if_room(
+    shell: &Shell<'_>,
     arguments: &Arguments<'_>,
-    engine: EngineOptions,
     n_prompts: usize,
-) -> Result<(), CommandError> {
-    ensure_loaded(shell, arguments, Some(engine))?;
-    let path = shell.backend.model(None)?.path.clone();
-    let options = engine.or(shell.load_options(&path));
-    if options.n_parallel.is_none() && n_prompts > 1 {
-        let n_parallel = Some(BATCH_N_PARALLEL.min(n_prompts));
-        // It was loaded for these inner loops just now.
-        shell.backend.adapt(None, EngineOptions { n_parallel, ..options })?;
-    }
-    Ok(())
+) -> Result<usize, CommandError> {
+    let n_parallel = BATCH_N_PARALLEL.min(n_prompts);
+    Ok(match shell.backend.model(arguments.option_text(MODEL.name)?) {
+        Ok(loaded) => n_parallel.max(loaded.n_parallel.min(BATCH_N_PARALLEL)),
+        Err(_) => n_parallel,
+    })
 }
 
 /// Has prompts answered and shows what comes, then how it went.

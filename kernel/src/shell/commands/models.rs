@@ -200,6 +200,7 @@ pub(super) fn engine_options(
         }
     };
     Ok(EngineOptions {
+        n_parallel_if_room: None,
         n_ctx: arguments.option(CTX.name, "a number of tokens")?,
         kv_type: arguments.option(KV_TYPE.name, "f16, f32 or q8_0")?.map(|Name(kv_type)| kv_type),
         kernels,

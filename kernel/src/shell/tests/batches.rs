@@ -93,11 +93,8 @@ fn how_it_went_is_counted_and_shown() {
     assert!(answers[3].contains("\n[5 prompts of ") && answers[3].contains(" tokens/s]\n"), "{}", answers[3]);
     assert!(answers[3].contains("[1] [") && answers[3].contains(" batches; "), "{}", answers[3]);
     assert!(answers[4].contains("\ninferences    5\n"), "{}", answers[4]);
-    assert!(
-        !answers[4].contains("batches       0\n") && answers[4].contains("\nprefix hits   "),
-        "{}",
-        answers[4]
-    );
+    assert!(!answers[4].contains("batches       0\n"), "{}", answers[4]);
+    assert_eq!(prefix_hits(&answers[4]), 2, "{}", answers[4]);
     assert!(
         answers[4].ends_with(".gguf: 0 texts running, 0 waiting; 0 of 12 pages used\n"),
         "{}",
@@ -106,6 +103,23 @@ fn how_it_went_is_counted_and_shown() {
     assert!(answers[5].contains("\"n_parallel\":2,\"batch_tps\":"), "{}", answers[5]);
     assert!(!answers[6].contains("n_parallel"), "{}", answers[6]);
     assert!(answers[7].contains("\nn_parallel    3 in 12 pages of 64\n"), "{}", answers[7]);
+}
+
+/// The number of texts whose beginning was known, as `llm stats` tells it.
+fn prefix_hits(stats: &str) -> usize {
+    let (_, behind) = stats.split_once("\nprefix hits   ").unwrap();
+    behind.split_once(' ').unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn a_batch_knows_the_beginnings_of_the_one_before() {
+    let batch = std::format!("llm batch -n 4 {}", words());
+    let fewer = std::format!("llm batch -n 4 '{}' '{}'", PROMPTS[0], PROMPTS[1]);
+    let lines = [batch.as_str(), "llm stats", &batch, "llm stats", &fewer, "llm stats"];
+    let answers = micro().converse(&lines.map(str::as_bytes));
+    let hits = [1, 3, 5].map(|index| prefix_hits(&answers[index]));
+    assert_eq!(hits[1] - hits[0], PROMPTS.len(), "{hits:?}");
+    assert_eq!(hits[2] - hits[1], 2, "{hits:?}");
 }
 
 #[test]
