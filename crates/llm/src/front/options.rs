@@ -125,13 +125,12 @@ pub const EACH_MAX_TOKENS: OptionSpec = OptionSpec::new(
 /// `--prompts` of `batch`.
 pub const PROMPTS: OptionSpec = OptionSpec::new(
     "prompts",
-    "FILE",
+    "DISK",
     "a disk, by its serial number, that is a text with a prompt in each line, instead of arguments",
 )
 .or(&["f", "file"])
-.on_host(
-    "a text file with a prompt in each line, instead of arguments; lines of nothing but blanks are none",
-);
+.on_host("a text file with a prompt in each line, instead of arguments; lines of nothing but blanks are none")
+.with_host_value("FILE");
 /// `--parallel` of `load`.
 pub const PARALLEL: OptionSpec =
     OptionSpec::new("parallel", "N", "texts that can be computed together, 64 at most; 1 unless told")
