@@ -199,7 +199,15 @@ impl TransformerBackend {
             self.models.retire(Some(path))?;
         }
         let reserve = |bytes| self.machine.pool.reserve(bytes, GRANULE_BYTES).map_err(BackendError::NoBuffer);
-        let (mut weights, mut memory) = (reserve(weights_bytes)?, reserve(session_bytes)?);
+        // The larger first, as the pool was asked.
+        let (mut weights, mut memory);
+        if weights_bytes >= session_bytes {
+            weights = reserve(weights_bytes)?;
+            memory = reserve(session_bytes)?;
+        } else {
+            memory = reserve(session_bytes)?;
+            weights = reserve(weights_bytes)?;
+        }
         let clock_us = self.machine.clock_us;
         let start_us = clock_us();
         let disk = self.catalog.disk(file);

@@ -164,8 +164,8 @@ impl Pool {
         }
     }
 
-    /// Whether regions of these sizes could be reserved, one after the other, if those with the footprints
-    /// `given_back` were dropped before.
+    /// Whether regions of these sizes could be reserved, the largest first, if those with the footprints `given_back` were
+    /// dropped before.
     ///
     /// # Errors
     /// [`Shortage`] if not.
@@ -182,7 +182,8 @@ impl Pool {
         };
         let granules = |size_bytes: &usize| size_bytes.checked_next_multiple_of(GRANULE_BYTES);
         let lengths: Option<Vec<_>> = sizes_bytes.iter().map(granules).collect();
-        let lengths = lengths.ok_or(shortage(usize::MAX))?;
+        let mut lengths = lengths.ok_or(shortage(usize::MAX))?;
+        lengths.sort_unstable_by(|one, other| other.cmp(one));
         let refused = shortage(lengths.iter().copied().fold(0, usize::saturating_add));
         let fits = |length: usize| length == 0 || state.take(length, GRANULE_BYTES).is_some();
         if lengths.into_iter().all(fits) { Ok(()) } else { Err(refused) }
@@ -438,7 +439,9 @@ mod tests {
         // Enough, but in pieces.
         let apart = [footprint(&held[1]), footprint(&held[3])];
         assert_eq!(pool.room_for(&[64 * 7], &apart), Err(shortage(7, 9, 6)));
-        assert_eq!(pool.room_for(&[64 * 3, 64 * 6], &apart), Err(shortage(9, 9, 6)));
+        assert_eq!(pool.room_for(&[64 * 4, 64 * 5], &apart), Err(shortage(9, 9, 6)));
+        // In whichever order they are named.
+        assert_eq!(pool.room_for(&[64 * 3, 64 * 6], &apart), Ok(()));
         assert_eq!(pool.room_for(&[64 * 6, 64 * 3], &apart), Ok(()));
         // Nothing has changed, and what was said is so.
         assert_eq!(pool.free_bytes(), 0);
