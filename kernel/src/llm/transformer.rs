@@ -448,6 +448,7 @@ impl InferenceBackend for TransformerBackend {
         let clock_us = self.machine.clock_us;
         let Some((loaded, id)) = self.models.take_turn() else { return Ok(0) };
         let statistics = &mut self.statistics;
+        let before = loaded.model.responder().counts();
         let stepped = loaded.model.with_responder(|responder| {
             responder.step(clock_us, go_on, &mut |request, event| {
                 if let Event::Finished { report, .. } = &event {
@@ -456,6 +457,8 @@ impl InferenceBackend for TransformerBackend {
                 on_event(Ticket { model: id, request }, event)
             })
         });
+        // Before a model that retires is gone.
+        self.statistics.add_counts(loaded.model.responder().counts().since(before));
         self.models.sweep();
         stepped
     }

@@ -38,7 +38,7 @@ pub(super) struct Models {
     list: Vec<Entry>,
     /// Those that were unloaded, or replaced, while they had requests: they answer these and take no others.
     retiring: Vec<Entry>,
-    /// How many have been loaded since the start.
+    /// The numbers given since the start: one to each that was loaded or replaced.
     n_loaded: u64,
     n_selections: u64,
     /// The one that computed the last batch.
@@ -119,9 +119,11 @@ impl Models {
         change: impl FnOnce(Loaded) -> Result<(Loaded, R), BackendError>,
     ) -> Result<R, BackendError> {
         let index = self.index(name)?;
-        let Entry { loaded, id, selection } = self.list.remove(index);
+        let Entry { loaded, selection, .. } = self.list.remove(index);
         let (loaded, result) = change(loaded)?;
-        self.list.insert(index, Entry { loaded, id, selection });
+        // Requests are counted anew: no ticket of before may name one of them.
+        self.n_loaded += 1;
+        self.list.insert(index, Entry { loaded, id: self.n_loaded, selection });
         Ok(result)
     }
 

@@ -193,6 +193,7 @@ fn requests_to_two_models_step_by_step_are_answered_as_alone() {
     let tickets = names.map(|name| backend.submit(Some(name), request("hello", 9)).unwrap());
     // A request waits behind the first one to the same model.
     let behind = backend.submit(Some("good"), request("hello", 4)).unwrap();
+    let (n_batches, mut n_steps) = (backend.statistics().batches, 0);
     let mut order = Vec::new();
     let mut texts = [const { Vec::new() }; 2];
     loop {
@@ -208,6 +209,7 @@ fn requests_to_two_models_step_by_step_are_answered_as_alone() {
         if backend.step(&mut || ControlFlow::Continue(()), on_event).unwrap() == 0 {
             break;
         }
+        n_steps += 1;
     }
     assert_eq!(texts, alone);
     assert!(
@@ -216,6 +218,15 @@ fn requests_to_two_models_step_by_step_are_answered_as_alone() {
     );
     assert_eq!(backend.cancel(behind), None, "it is over, too");
     assert_eq!(backend.statistics().inferences, 5);
+    assert_eq!(backend.statistics().batches, n_batches + n_steps);
+
+    // Requests are counted anew when a model runs otherwise; an old ticket names none of them.
+    assert!(set_context_length(&mut backend, 64).unwrap());
+    let anew = backend.submit(None, request("hello", 3)).unwrap();
+    for ticket in [tickets[0], tickets[1], behind] {
+        assert_eq!(backend.cancel(ticket), None);
+    }
+    assert!(backend.cancel(anew).is_some());
 }
 
 /// A disk in whose place another one is with each look.
