@@ -1,10 +1,10 @@
 //! How a conversation becomes a prompt, from the command line: [`ChatArguments`].
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::Args;
 use jiff::ZonedDateTime;
 use llm::chat::Dialogue;
-use llm::front::ChatFormat;
+use llm::front::{ChatFormat, Task};
 
 /// Options of every command that chats.
 #[derive(Args)]
@@ -24,14 +24,9 @@ pub struct ChatArguments {
 }
 
 impl ChatArguments {
-    /// Whether any of them was given.
-    pub fn are_given(&self) -> bool {
-        self.system.is_some() || self.template.is_some() || self.enable_thinking().is_some()
-    }
-
-    /// What the model is told beforehand.
-    pub fn system(&self) -> Option<&str> {
-        self.system.as_deref()
+    /// What a command with `--chat` and `--special` does with a text.
+    pub fn task(&self, is_chat: bool, parse_special: bool) -> Result<Task<'_>> {
+        Task::new(is_chat, parse_special, self.system.as_deref(), self.format()).map_err(Error::msg)
     }
 
     fn enable_thinking(&self) -> Option<bool> {

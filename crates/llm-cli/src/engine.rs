@@ -86,7 +86,15 @@ pub fn runner_options(config: &Config, n_ctx: usize, n_logits: usize, n_slots: u
     let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
     let kv_type = KvType::F16;
     RunnerOptions {
-        state: StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints },
+        state: StateOptions {
+            n_slots,
+            n_ctx,
+            n_pages,
+            kv_type,
+            finds_prefixes: true,
+            n_checkpoints,
+            own_checkpoints: false,
+        },
         n_batch,
         n_logits: n_logits.max(n_slots).min(n_batch),
         precision: Precision::Quantized,

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use anyhow::{Context, Result};
 use clap::Args;
 use llm::front::options::{MAX_SPECULATED, MaxTokens};
-use llm::front::{Event, Prompt, Report, Request, trace};
+use llm::front::{Event, Report, Wanted, trace};
 use llm::gguf::Gguf;
 use llm::sampling::{SamplingConfig, SamplingRequest, Seed};
 use llm::session::FinishReason;
@@ -99,46 +99,17 @@ impl GenerationArguments {
     }
 }
 
-/// All of a [`Request`] but its prompt.
-pub struct Wanted<'a> {
-    /// Tokens to generate at most.
-    pub max_tokens: usize,
-    /// Tokens that are guessed at a time.
-    pub speculate: usize,
-    sampling: SamplingConfig,
-    stop: Vec<&'a str>,
-    trace: bool,
-}
-
-impl Wanted<'_> {
-    /// The request with this prompt.
-    pub fn request<'r>(&'r self, prompt: Prompt<'r>) -> Request<'r> {
-        let &Self { max_tokens, speculate, sampling, ref stop, trace } = self;
-        Request { prompt, max_tokens, sampling, stop, speculate, trace }
+/// Says at the end what is not to be missed, and all of it if the options ask for it.
+pub fn tell(wanted: &Wanted<'_>, report: &Report, n_ctx: usize) {
+    if wanted.speculate > 0 {
+        let speculation = report.speculation;
+        complain(&format!("{} of {} guessed tokens came", speculation.n_accepted, speculation.n_drafted));
     }
-
-    /// What is asked of each prompt of a batch, without one.
-    pub fn of_each(&self) -> Request<'_> {
-        Request { trace: false, ..self.request(Prompt::Ids(&[])) }
+    if report.finish_reason == FinishReason::ContextFull {
+        complain(&format!("stopped, since the context of {n_ctx} tokens is full"));
     }
-
-    /// Whether how it went is to be told.
-    pub fn is_verbose(&self) -> bool {
-        self.trace
-    }
-
-    /// Says at the end what is not to be missed, and all of it if the options ask for it.
-    pub fn tell(&self, report: &Report, n_ctx: usize) {
-        if self.speculate > 0 {
-            let speculation = report.speculation;
-            complain(&format!("{} of {} guessed tokens came", speculation.n_accepted, speculation.n_drafted));
-        }
-        if report.finish_reason == FinishReason::ContextFull {
-            complain(&format!("stopped, since the context of {n_ctx} tokens is full"));
-        }
-        if self.trace {
-            complain(&report.to_string());
-        }
+    if wanted.trace {
+        complain(&report.to_string());
     }
 }
 

@@ -44,7 +44,7 @@ Examples:
   llm bench --model random.gguf -p 128 -n 32 -t 2 -r 3
 
 Generated text, ids and tables go to standard output, errors in one line to standard error; the exit
-status is 0, or 1 after an error.";
+status is 0, 1 after an error, or 130 after Ctrl-C.";
 
 #[derive(Subcommand)]
 enum Command {

@@ -26,7 +26,7 @@ pub struct RecurrentState<'m> {
     places: Vec<Place>,
     /// Of each layer, the history of its convolution, then its state.
     current: &'m mut [f32],
-    /// The same, as it was at an earlier position.
+    /// The same, as it was at an earlier position; empty without room for that.
     checkpoint: &'m mut [f32],
     /// Positions that the checkpoint was made after; none where there is none.
     checkpoint_position: Option<usize>,
@@ -172,14 +172,15 @@ impl Checkpoints<'_> {
 }
 
 impl<'m> RecurrentState<'m> {
-    /// Takes the memory for the state of layers of these shapes, and its checkpoint, from `arena`, and a few bytes per
-    /// layer from the heap.
+    /// Takes the memory for the state of layers of these shapes, and for a checkpoint of it if it is to have one, from
+    /// `arena`, and a few bytes per layer from the heap.
     ///
     /// # Errors
     ///
     /// [`OutOfMemory`] if either is too small.
     pub fn carve(
         shapes: impl ExactSizeIterator<Item = RecurrentShape>,
+        has_checkpoint: bool,
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
         let mut places = Vec::new();
@@ -196,7 +197,7 @@ impl<'m> RecurrentState<'m> {
         Ok(RecurrentState {
             places,
             current: arena.take(len)?,
-            checkpoint: arena.take(len)?,
+            checkpoint: arena.take(if has_checkpoint { len } else { 0 })?,
             checkpoint_position: None,
             checkpoint_after: None,
             is_planned: false,
@@ -226,9 +227,10 @@ impl<'m> RecurrentState<'m> {
         self.is_planned = false;
     }
 
-    /// Lets the next batch make a checkpoint, before its last token and in the place of an earlier one.
+    /// Lets the next batch make a checkpoint, before its last token and in the place of an earlier one, if there is room
+    /// for one.
     pub fn plan_checkpoint(&mut self) {
-        self.is_planned = true;
+        self.is_planned = !self.checkpoint.is_empty();
     }
 
     /// Lets the next batch make no checkpoint.
@@ -316,7 +318,7 @@ mod tests {
     ];
 
     fn carve<'m>(arena: &mut Arena<'m>) -> RecurrentState<'m> {
-        RecurrentState::carve(SHAPES.into_iter(), arena).unwrap()
+        RecurrentState::carve(SHAPES.into_iter(), true, arena).unwrap()
     }
 
     #[test]

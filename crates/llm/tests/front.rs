@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use llm::chat::Dialogue;
-use llm::front::batch::{self, Batch, BatchEvent, BatchReport, NumberedLines, Task};
+use llm::front::batch::{self, Batch, BatchEvent, BatchReport, NumberedLines};
 use llm::front::bench::{BenchPlan, Meter};
 use llm::front::{
-    ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Responder,
+    ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Responder, Task,
 };
 use llm::gguf::{Gguf, GgufWriter};
 use llm::kv_cache::KvType;
@@ -68,6 +68,7 @@ fn with_file(
         kv_type: KvType::F16,
         finds_prefixes: true,
         n_checkpoints: 4,
+        own_checkpoints: false,
     };
     let options =
         RunnerOptions { state, n_batch: n_ctx, n_logits: n_slots + 4, precision: Precision::Quantized };
@@ -615,6 +616,7 @@ fn an_encoder_has_logits_and_no_text() {
         kv_type: KvType::F16,
         finds_prefixes: true,
         n_checkpoints: 4,
+        own_checkpoints: false,
     };
     let options = RunnerOptions { state, n_batch: 8, n_logits: 8, precision: Precision::Quantized };
     let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + 64];

@@ -64,6 +64,7 @@ fn steps(model: Arc<Model<'_>>, n_ctx: usize, n_checkpoints: usize, prompt: &[u3
         kv_type: KvType::F16,
         finds_prefixes: true,
         n_checkpoints,
+        own_checkpoints: false,
     };
     let options = RunnerOptions { state, n_batch: 50, n_logits: 6, precision: Precision::Quantized };
     let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];

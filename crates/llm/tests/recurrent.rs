@@ -167,6 +167,7 @@ fn with_runner<T>(gguf: &Gguf<'_>, work: impl for<'a> FnOnce(&mut Runner<'a>) ->
         kv_type: KvType::F16,
         finds_prefixes: true,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let options = RunnerOptions { state, n_batch: 32, n_logits: 3, precision: Precision::Quantized };
     let required_bytes = Runner::required_bytes(model.config(), &options).unwrap();

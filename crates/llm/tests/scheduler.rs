@@ -33,6 +33,7 @@ fn options(n_slots: usize, n_ctx: usize, n_pages: usize, n_batch: usize) -> Runn
         kv_type: KvType::F32,
         finds_prefixes: true,
         n_checkpoints: 0,
+        own_checkpoints: false,
     };
     RunnerOptions { state, n_batch, n_logits: n_slots, precision: Precision::Quantized }
 }
@@ -301,7 +302,7 @@ fn answers_do_not_depend_on_the_schedule_in_any_family() {
 }
 
 /// A model of each kind of sequence mixer, and of each way in which kinds share a model.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 12] = [
     "llama",
     "gemma2",
     "deepseek2",
@@ -312,6 +313,8 @@ const KINDS: [&str; 10] = [
     "jamba",
     "falcon-h1",
     "granitehybrid",
+    "gemma4-shared-kv",
+    "lfm2-window",
 ];
 
 /// Calls `work` with the small model of each kind of mixer, as if it were trained for `n_ctx` positions.
@@ -319,7 +322,11 @@ fn each_kind(n_ctx: u32, mut work: impl FnMut(&str, &Arc<Model<'_>>)) {
     for kind in KINDS {
         let path = repository_file("tests/golden/architectures").join(kind).with_extension("gguf");
         let mut file = std::fs::read(path).unwrap();
-        set_number(&mut file, &format!("{kind}.context_length"), n_ctx);
+        let architecture = {
+            let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+            String::from(gguf.str_value("general.architecture").unwrap().unwrap())
+        };
+        set_number(&mut file, &format!("{architecture}.context_length"), n_ctx);
         let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
         work(kind, &Arc::new(Model::load(&gguf).unwrap()));
     }

@@ -44,7 +44,15 @@ fn alone(
 /// Options of a runner with as many pages as all slots can need.
 fn options(n_slots: usize, n_ctx: usize, n_batch: usize, n_logits: usize, kv_type: KvType) -> RunnerOptions {
     let n_pages = n_slots * StateOptions::pages_of(n_ctx);
-    let state = StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: false, n_checkpoints: 0 };
+    let state = StateOptions {
+        n_slots,
+        n_ctx,
+        n_pages,
+        kv_type,
+        finds_prefixes: false,
+        n_checkpoints: 0,
+        own_checkpoints: true,
+    };
     RunnerOptions { state, n_batch, n_logits, precision: Precision::Quantized }
 }
 
@@ -256,6 +264,7 @@ fn beginnings_that_are_found_again_change_no_bit() {
         kv_type: KvType::F16,
         finds_prefixes: true,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let options = RunnerOptions { state, n_batch: 300, n_logits: 4, precision: Precision::Quantized };
     with_runner(&model, Kernels::detect(), &Threads(2), options, |runner| {

@@ -219,6 +219,8 @@ impl TransformerBackend {
         self.statistics.loads += 1;
         self.statistics.load_bytes += model.file_bytes() as u64;
         self.statistics.load_us += load_us;
+        // Both are there now.
+        self.mark_high_water(model.memory().session_bytes());
         // Of the same path there may be one, or none.
         let _ = self.models.retire(Some(path));
         // Layers differ in a few families; the first stands for them.
@@ -247,13 +249,13 @@ impl TransformerBackend {
             asked_n_ctx: options.n_ctx,
             load_us,
         });
-        self.mark_high_water();
         self.mention_offload();
         Ok(())
     }
 
-    fn mark_high_water(&mut self) {
-        let session_bytes = self.memory_usage().session_bytes();
+    /// Notes what sessions take, `more_bytes` of one that is not on the list yet among them.
+    fn mark_high_water(&mut self, more_bytes: usize) {
+        let session_bytes = self.memory_usage().session_bytes() + more_bytes;
         self.session_high_water_bytes = self.session_high_water_bytes.max(session_bytes);
     }
 
@@ -358,7 +360,7 @@ impl InferenceBackend for TransformerBackend {
             metadata.n_pages = state.n_pages;
             Ok((Loaded { metadata, model, asked_n_ctx, load_us }, changed))
         })?;
-        self.mark_high_water();
+        self.mark_high_water(0);
         changed.map(|()| true)
     }
 
@@ -446,20 +448,25 @@ impl InferenceBackend for TransformerBackend {
         on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
     ) -> Result<usize, BackendError> {
         let clock_us = self.machine.clock_us;
-        let Some((loaded, id)) = self.models.take_turn() else { return Ok(0) };
-        let statistics = &mut self.statistics;
-        let before = loaded.model.responder().counts();
-        let stepped = loaded.model.with_responder(|responder| {
-            responder.step(clock_us, go_on, &mut |request, event| {
-                if let Event::Finished { report, .. } = &event {
-                    statistics.add(report);
-                }
-                on_event(Ticket { model: id, request }, event)
-            })
-        });
-        // Before a model that retires is gone.
-        self.statistics.add_counts(loaded.model.responder().counts().since(before));
-        self.models.sweep();
+        let mut stepped = Ok(0);
+        // Requests of no tokens end without a batch: then it is the next one's turn.
+        while let Ok(0) = stepped
+            && let Some((loaded, id)) = self.models.take_turn()
+        {
+            let statistics = &mut self.statistics;
+            let before = loaded.model.responder().counts();
+            stepped = loaded.model.with_responder(|responder| {
+                responder.step(clock_us, go_on, &mut |request, event| {
+                    if let Event::Finished { report, .. } = &event {
+                        statistics.add(report);
+                    }
+                    on_event(Ticket { model: id, request }, event)
+                })
+            });
+            // Before a model that retires is gone.
+            self.statistics.add_counts(loaded.model.responder().counts().since(before));
+            self.models.sweep();
+        }
         stepped
     }
 

@@ -8,11 +8,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use llm::chat::{Dialogue, Room};
-use llm::front::batch::{self, Batch, BatchEvent, NumberedLines, Task};
-use llm::front::options::{BATCH_N_PARALLEL, CHAT_IS_MISSING, INFER_MAX_TOKENS, NO_PROMPTS, SPECIAL_IN_CHAT};
-use llm::front::{PROMPT_ENCODING, Prompt, Prompter};
+use llm::front::batch::{self, Batch, BatchEvent, NumberedLines};
+use llm::front::options::{BATCH_N_PARALLEL, INFER_MAX_TOKENS, NO_PROMPTS};
+use llm::front::{Prompter, Task};
 use llm::model::Model;
-use llm::tokenizer::EncodeOptions;
 
 use crate::chat_format::ChatArguments;
 use crate::commands::infer::ROOM_WITHOUT_LIMIT;
@@ -68,11 +67,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    match arguments.chat {
-        true if arguments.special => bail!("{SPECIAL_IN_CHAT}"),
-        false if arguments.format.are_given() => bail!("{CHAT_IS_MISSING}"),
-        _ => {}
-    }
+    let task = arguments.format.task(arguments.chat, arguments.special)?;
     let text = arguments.prompts.as_deref().map(read_text).transpose()?;
     let prompts: Vec<&str> = match &text {
         Some(text) => batch::prompts(text).collect(),
@@ -83,10 +78,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let wanted =
         arguments.generation.wanted(arguments.generation.max_tokens().unwrap_or(INFER_MAX_TOKENS))?;
-    let task = match arguments.chat {
-        true => Task::Answer { system: arguments.format.system(), format: arguments.format.format() },
-        false => Task::Continue(EncodeOptions { parse_special: arguments.special, ..PROMPT_ENCODING }),
-    };
     let opened = arguments.engine.open(&arguments.model)?;
     let mut prompter = opened.prompter()?;
     if let Task::Answer { format, .. } = task {
@@ -106,7 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     interrupt::listen()?;
     let listening = interrupt::while_answering();
     let batch = Batch { prompts: &prompts, task, request: wanted.of_each() };
-    let mut output = Lines { as_ids: arguments.ids, verbose: wanted.is_verbose(), ..Lines::default() };
+    let mut output = Lines { as_ids: arguments.ids, verbose: wanted.trace, ..Lines::default() };
     let report = batch::run(&mut responder, &batch, clock_us, &mut |event| {
         output.error = output.show(&event).err();
         match output.error.is_some() || listening.is_interrupted() {
@@ -119,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     output.break_off()?;
     complain(&report.to_string());
-    if wanted.is_verbose() {
+    if wanted.trace {
         complain(&report.computation().to_string());
     }
     match (report.is_cancelled, report.n_failed) {
@@ -136,14 +127,7 @@ fn longest(prompter: &mut Prompter<'_>, prompts: &[&str], task: Task<'_>, max_to
     let n_tokens = |text: &&str| {
         ids.clear();
         let mut dialogue = Dialogue::default();
-        let prompt = match task {
-            Task::Continue(options) => Prompt::Text(text, options),
-            Task::Answer { system, format } => {
-                dialogue.begin(system).ok()?;
-                dialogue.ask(text).ok()?;
-                Prompt::Chat(&mut dialogue, format)
-            }
-        };
+        let prompt = task.prompt(text, &mut dialogue).ok()?;
         prompter.encode(&prompt, Room { n_ctx: usize::MAX, max_tokens }, &mut ids).ok()?;
         Some(ids.len())
     };

@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use llm::chat::Dialogue;
 use llm::front::options::CHAT_MAX_TOKENS;
-use llm::front::{ChatFormat, Prompt, Responder};
+use llm::front::{ChatFormat, Prompt, Responder, Wanted};
 use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
 use crate::complain;
 use crate::engine::{EngineArguments, EngineMemory, clock_us};
-use crate::generation::{GenerationArguments, Output, Wanted, max_tokens};
+use crate::generation::{GenerationArguments, Output, max_tokens, tell};
 use crate::interrupt;
 
 /// Talk with a model: each line is a message, to which it answers.
@@ -137,7 +137,7 @@ impl Speaker<'_, '_> {
             }
         })?;
         output.finish()?;
-        self.wanted.tell(&report, self.responder.runner().options().state.n_ctx);
+        tell(&self.wanted, &report, self.responder.runner().options().state.n_ctx);
         Ok(report.output)
     }
 }

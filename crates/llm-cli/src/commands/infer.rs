@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use llm::chat::Room;
-use llm::front::options::{CHAT_IS_MISSING, INFER_MAX_TOKENS, SPECIAL_IN_CHAT};
-use llm::front::{PROMPT_ENCODING, Prompt};
+use llm::chat::{Dialogue, Room};
+use llm::front::Prompt;
+use llm::front::options::INFER_MAX_TOKENS;
 use llm::model::Model;
-use llm::tokenizer::EncodeOptions;
 
 use crate::chat_format::ChatArguments;
 use crate::engine::{EngineArguments, EngineMemory, clock_us};
-use crate::generation::{GenerationArguments, Output, max_tokens};
+use crate::generation::{GenerationArguments, Output, max_tokens, tell};
 
 /// Continue a prompt and print the generated text, token by token.
 ///
@@ -87,11 +86,7 @@ impl Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (text, n) = arguments.prompt_and_n()?;
-    match arguments.chat {
-        true if arguments.special => bail!("{SPECIAL_IN_CHAT}"),
-        false if arguments.format.are_given() => bail!("{CHAT_IS_MISSING}"),
-        _ => {}
-    }
+    let task = arguments.format.task(arguments.chat, arguments.special)?;
     let wanted = arguments.generation.wanted(n.unwrap_or(INFER_MAX_TOKENS))?;
     let max_tokens = wanted.max_tokens;
     let opened = arguments.engine.open(&arguments.model)?;
@@ -100,13 +95,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.generation.show_weights(prompter.gguf());
 
     // The context is made as long as it takes: so the prompt is encoded beforehand.
-    let mut dialogue = arguments.format.dialogue()?;
-    let prompt = if arguments.chat {
-        dialogue.ask(text)?;
-        Prompt::Chat(&mut dialogue, arguments.format.format())
-    } else {
-        Prompt::Text(text, EncodeOptions { parse_special: arguments.special, ..PROMPT_ENCODING })
-    };
+    let mut dialogue = Dialogue::default();
+    let prompt = task.prompt(text, &mut dialogue)?;
     let mut ids = Vec::new();
     prompter.encode(&prompt, Room { n_ctx: usize::MAX, max_tokens }, &mut ids)?;
     if ids.is_empty() {
@@ -122,6 +112,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let report =
         responder.generate(wanted.request(Prompt::Ids(&ids)), clock_us, &mut |event| output.show(&event))?;
     output.finish()?;
-    wanted.tell(&report, options.state.n_ctx);
+    tell(&wanted, &report, options.state.n_ctx);
     Ok(())
 }

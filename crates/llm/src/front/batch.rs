@@ -10,11 +10,10 @@ use core::ops::ControlFlow;
 
 use super::answer::{Failure, shrink};
 use super::units::{Duration, Rate, per_second};
-use super::{ChatFormat, FrontError, Prompt, Report, Request, RequestId, Responder};
+use super::{FrontError, Report, Request, RequestId, Responder, Task};
 use crate::chat::Dialogue;
 use crate::scheduler::Counts;
 use crate::session::SessionError;
-use crate::tokenizer::EncodeOptions;
 
 /// Answers that are kept, at most, because one before them is not over.
 const MOST_KEPT: usize = 256;
@@ -28,20 +27,6 @@ pub struct Batch<'b> {
     pub task: Task<'b>,
     /// What is asked of each: a request whose own prompt counts for nothing.
     pub request: Request<'b>,
-}
-
-/// What is done with a prompt.
-#[derive(Debug, Clone, Copy)]
-pub enum Task<'t> {
-    /// It is continued.
-    Continue(EncodeOptions),
-    /// It is answered, as the first message of a conversation.
-    Answer {
-        /// What the model is told beforehand.
-        system: Option<&'t str>,
-        /// How the conversation becomes a prompt.
-        format: ChatFormat<'t>,
-    },
 }
 
 /// What happens while prompts are answered.
@@ -308,14 +293,7 @@ fn submit(
 ) -> Result<RequestId, FrontError> {
     let &Request { max_tokens, sampling, stop, speculate, trace, .. } = request;
     let mut dialogue = Dialogue::default();
-    let prompt = match task {
-        Task::Continue(options) => Prompt::Text(prompt, options),
-        Task::Answer { system, format } => {
-            dialogue.begin(system)?;
-            dialogue.ask(prompt)?;
-            Prompt::Chat(&mut dialogue, format)
-        }
-    };
+    let prompt = task.prompt(prompt, &mut dialogue)?;
     responder.submit(Request { prompt, max_tokens, sampling, stop, speculate, trace }, clock_us)
 }
 

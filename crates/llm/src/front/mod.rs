@@ -1,8 +1,9 @@
 //! The front: what can be asked of a model, and what comes back.
 //!
 //! The kernel's shell and the host program make the same [`Request`]s, and a [`Responder`] answers them, one or many at
-//! once, with [`Event`]s and a [`Report`] each; [`batch`] has many answered in their order. What both can measure is in [`bench`](mod@self::bench), what both show of a
-//! computation in [`trace`].
+//! once, with [`Event`]s and a [`Report`] each; [`batch`] has many answered in their order. What their options ask for is a
+//! [`Task`] and what is [`Wanted`], what both can measure is in [`bench`](mod@self::bench), what both show of a computation in
+//! [`trace`].
 //!
 //! Neighbours: the [`scheduler`](crate::scheduler) has the tokens computed, [`chat`](crate::chat) makes prompts of conversations.
 
@@ -18,6 +19,7 @@ mod prompter;
 mod request;
 mod responder;
 pub mod roofs;
+mod task;
 pub mod trace;
 pub mod units;
 
@@ -26,5 +28,6 @@ pub use kernels::{UnknownKernels, kernels_called};
 pub use prompter::Prompter;
 pub use request::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Report, Request};
 pub use responder::{CHECKPOINTS_PER_TEXT, MAX_WAITING, Responder};
+pub use task::{Task, Wanted};
 
 pub use crate::scheduler::SequenceId as RequestId;

@@ -2,7 +2,10 @@
 
 extern crate std;
 
-use super::{Activations, GgmlType, Matrix, Packing, Precision, activation_bytes, dequantize, matmul};
+use super::{
+    Activations, GgmlType, Matrix, Packing, Precision, activation_bytes, dequantize, matmul, matmul_each,
+    matmul_pair, quantize,
+};
 use crate::blocks::PACKED;
 use crate::parallel::Serial;
 use crate::simd::Kernels;
@@ -132,6 +135,67 @@ fn products_are_the_same_packed() {
                             "{kernels:?} {ty} {range:?} of {rows}×{cols}×{n_tokens}"
                         );
                         assert!(precision == Precision::Exact || n_tokens == 1 || got[0].is_nan());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_products_at_once_are_the_same_packed() {
+    let mut random = oorandom::Rand32::new(10);
+    const COLS: usize = 256;
+    for kernels in Kernels::available() {
+        let Some(packing) = kernels.packing() else { continue };
+        for (types, n_groups) in [
+            ([GgmlType::Q4_0, GgmlType::Q8_0], 3),
+            // Of different formats of activations.
+            ([GgmlType::Q4_K, GgmlType::Q4_0], 2),
+            // The second is not packed.
+            ([GgmlType::Q4_0, GgmlType::F16], 5),
+        ] {
+            let rows = n_groups * packing.rows;
+            let bytes = types.map(|ty| {
+                let weights: Vec<f32> = (0..rows * COLS).map(|_| random.rand_float() - 0.5).collect();
+                let mut plain = vec![0; ty.row_bytes(COLS).unwrap() * rows];
+                quantize(ty, &weights, &mut plain);
+                if !packing.types.contains(&ty) {
+                    return plain;
+                }
+                let mut packed = vec![0; plain.len()];
+                let group_bytes = plain.len() / n_groups;
+                for (plain, packed) in
+                    plain.chunks_exact(group_bytes).zip(packed.chunks_exact_mut(group_bytes))
+                {
+                    packing.pack_group(ty, plain, packed);
+                }
+                packed
+            });
+            // A number of rows that is no multiple of a group's, where matrices end.
+            for end in [rows, rows - 3] {
+                let matrix = |number: usize| {
+                    let whole = Matrix::new(types[number], rows, COLS, &bytes[number]).unwrap();
+                    whole.packed(Some(packing)).rows(0..end)
+                };
+                let w = [matrix(0), matrix(1)];
+                for n_tokens in [1, 3, 9] {
+                    let x: Vec<f32> = (0..n_tokens * COLS).map(|_| random.rand_float() - 0.5).collect();
+                    let want = [0, 1].map(|number| product(kernels, &w[number], &x, Precision::Quantized));
+                    let mut scratch = vec![0; activation_bytes(COLS, n_tokens)];
+                    for is_pair in [false, true] {
+                        let mut x = Activations::new(&x, COLS, &mut scratch, Precision::Quantized);
+                        let mut got = [0, 1].map(|_| vec![f32::NAN; n_tokens * end]);
+                        let [first, second] = &mut got;
+                        let (w, out) = ([&w[0], &w[1]], [&mut first[..], &mut second[..]]);
+                        match is_pair {
+                            false => matmul_each(kernels, &Serial, w, &mut x, out, &|_, _| {}),
+                            true => matmul_pair(kernels, &Serial, w, &mut x, out, &|_| {}),
+                        }
+                        assert_eq!(
+                            got, want,
+                            "{kernels:?} {types:?} {end} rows, {n_tokens} tokens, pair {is_pair}"
+                        );
                     }
                 }
             }

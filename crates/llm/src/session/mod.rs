@@ -64,8 +64,15 @@ impl SessionOptions {
     fn runner(&self) -> RunnerOptions {
         let SessionOptions { n_ctx, n_batch, n_logits, kv_type, precision } = *self;
         let n_pages = StateOptions::pages_of(n_ctx);
-        let state =
-            StateOptions { n_slots: 1, n_ctx, n_pages, kv_type, finds_prefixes: false, n_checkpoints: 0 };
+        let state = StateOptions {
+            n_slots: 1,
+            n_ctx,
+            n_pages,
+            kv_type,
+            finds_prefixes: false,
+            n_checkpoints: 0,
+            own_checkpoints: true,
+        };
         RunnerOptions { state, n_batch, n_logits, precision }
     }
 

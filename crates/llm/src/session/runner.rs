@@ -69,7 +69,7 @@ impl RunnerOptions {
         let mut arena = Arena::measuring();
         KvCache::carve(kv_shapes(config), self.state.n_pages, self.state.kv_type, &mut arena)?;
         for _ in 0..self.state.n_slots {
-            RecurrentState::carve(recurrent_shapes(config), &mut arena)?;
+            RecurrentState::carve(recurrent_shapes(config), self.state.own_checkpoints, &mut arena)?;
         }
         SavedStates::carve(recurrent_shapes(config), self.kept(config).n_checkpoints, &mut arena)?;
         Ok(arena.used_bytes())
@@ -230,8 +230,8 @@ impl<'m> Runner<'m> {
         self.state.reuse(slot, tokens)
     }
 
-    /// Lets the slot's next span make a checkpoint of what recurrent layers keep, before its last token and in the
-    /// place of an earlier one. A slot that is emptied or made another text before forgets that.
+    /// Lets the slot's next span make a checkpoint of its own of what recurrent layers keep, before its last token and in the
+    /// place of an earlier one, if the slots have [room](StateOptions::own_checkpoints) for one. A slot that is emptied or made another text before forgets that.
     ///
     /// # Panics
     ///

@@ -159,7 +159,7 @@ mod tests {
         let shapes = [RecurrentShape { n_history: 0, n_state: 1 }];
         let mut memory = vec![0xff; 4096];
         let mut arena = Arena::new(&mut memory);
-        let mut state = RecurrentState::carve(shapes.into_iter(), &mut arena).unwrap();
+        let mut state = RecurrentState::carve(shapes.into_iter(), false, &mut arena).unwrap();
         let mut checkpoints = Checkpoints::carve(shapes.into_iter(), 3, &mut arena).unwrap();
         assert_eq!((checkpoints.len(), checkpoints.longest(EMPTY, &[1, 2, 3])), (3, None));
         for len in [1, 2, 3] {

@@ -48,9 +48,11 @@ pub struct StateOptions {
     pub kv_type: KvType,
     /// Whether pages are found again by their tokens.
     pub finds_prefixes: bool,
-    /// Checkpoints of recurrent layers beside those of the slots, found again as pages are; none are kept where pages are
+    /// Checkpoints of recurrent layers for all slots, found again as pages are; none are kept where pages are
     /// not, or no layer is recurrent. Each has the size of a slot's recurrent state.
     pub n_checkpoints: usize,
+    /// Whether each slot has room for a checkpoint of its own as well, which [`StateStore::plan_checkpoint`] makes.
+    pub own_checkpoints: bool,
 }
 
 /// Keys and values of several sequences, and what recurrent layers keep of them.
@@ -117,7 +119,8 @@ impl<'m> StateStore<'m> {
         options: StateOptions,
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
-        let StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes, n_checkpoints } = options;
+        let StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes, n_checkpoints, own_checkpoints } =
+            options;
         assert!(n_pages <= StateOptions::MAX_PAGES, "{n_pages} pages");
         let kv = KvCache::carve(shapes, n_pages, kv_type, arena)?;
         let pages = Pages::carve(n_pages, arena)?;
@@ -133,7 +136,7 @@ impl<'m> StateStore<'m> {
             available_bytes: 0,
         })?;
         for _ in 0..n_slots {
-            recurrent.push(RecurrentState::carve(recurrent_shapes.clone(), arena)?);
+            recurrent.push(RecurrentState::carve(recurrent_shapes.clone(), own_checkpoints, arena)?);
         }
         let n_checkpoints = if finds_prefixes { n_checkpoints } else { 0 };
         let checkpoints = Checkpoints::carve(recurrent_shapes, n_checkpoints, arena)?;
@@ -390,8 +393,8 @@ impl<'m> StateStore<'m> {
         self.cut(slot, len);
     }
 
-    /// Lets the next positions of a slot make a checkpoint of what recurrent layers keep, before the last of them and in
-    /// the place of an earlier one.
+    /// Lets the next positions of a slot make a checkpoint of its own of what recurrent layers keep, before the last of
+    /// them and in the place of an earlier one, if there is [room](StateOptions::own_checkpoints) for one.
     pub fn plan_checkpoint(&mut self, slot: usize) {
         self.recurrent[slot].plan_checkpoint();
     }

@@ -143,6 +143,7 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool, n_checkpoints: usize
         kv_type: KvType::F32,
         finds_prefixes,
         n_checkpoints,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, is_recurrent);
     let mut store = carve(options, is_recurrent, &mut Arena::new(&mut memory));
@@ -270,6 +271,7 @@ fn a_text_is_found_again_until_its_pages_are_needed() {
         kv_type: KvType::F32,
         finds_prefixes: true,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, false);
     let mut store = carve(options, false, &mut Arena::new(&mut memory));
@@ -310,6 +312,7 @@ fn room_that_cannot_be_made_is_counted_with_the_page_to_be_copied() {
         kv_type: KvType::F32,
         finds_prefixes: false,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, false);
     let mut store = carve(options, false, &mut Arena::new(&mut memory));
@@ -338,6 +341,7 @@ fn a_refused_batch_leaves_each_slot_where_its_positions_were_to_begin() {
         kv_type: KvType::F32,
         finds_prefixes: false,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, false);
     let mut store = carve(options, false, &mut Arena::new(&mut memory));
@@ -365,6 +369,7 @@ fn a_refused_batch_leaves_the_checkpoints_and_the_plans_for_them() {
         kv_type: KvType::F32,
         finds_prefixes: false,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, true);
     let mut store = carve(options, true, &mut Arena::new(&mut memory));
@@ -394,6 +399,7 @@ fn a_slot_that_becomes_another_text_forgets_that_a_checkpoint_was_planned() {
         kv_type: KvType::F32,
         finds_prefixes: false,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, true);
     let becomes: [fn(&mut StateStore<'_>); 3] =
@@ -417,6 +423,7 @@ fn recurrent_layers_cannot_begin_in_the_middle() {
         kv_type: KvType::F32,
         finds_prefixes: false,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, true);
     let mut store = carve(options, true, &mut Arena::new(&mut memory));
@@ -433,6 +440,7 @@ fn texts_that_begin_alike_share_pages_though_they_were_computed_at_once() {
         kv_type: KvType::F32,
         finds_prefixes: true,
         n_checkpoints: 0,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, false);
     let mut store = carve(options, false, &mut Arena::new(&mut memory));
@@ -465,6 +473,7 @@ fn recurrent_layers_go_on_from_the_last_checkpoint_of_what_is_known() {
         kv_type: KvType::F32,
         finds_prefixes: true,
         n_checkpoints: 6,
+        own_checkpoints: true,
     };
     let mut memory = memory(options, true);
     let mut store = carve(options, true, &mut Arena::new(&mut memory));

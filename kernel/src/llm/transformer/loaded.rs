@@ -321,6 +321,7 @@ mod tests {
             kv_type: engine.kv_type,
             finds_prefixes: true,
             n_checkpoints: 0,
+            own_checkpoints: false,
         };
         let options = runner_options(&config, state, &engine);
         assert_eq!(options.n_batch, 512);

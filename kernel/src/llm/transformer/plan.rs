@@ -55,7 +55,15 @@ fn wanted_state(config: &Config, n_ctx: usize, engine: &Engine) -> StateOptions 
     let &Engine { n_slots, kv_type, .. } = engine;
     let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
     let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots).min(StateOptions::MAX_PAGES);
-    StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes: true, n_checkpoints }
+    StateOptions {
+        n_slots,
+        n_ctx,
+        n_pages,
+        kv_type,
+        finds_prefixes: true,
+        n_checkpoints,
+        own_checkpoints: false,
+    }
 }
 
 fn runner_bytes(config: &Config, options: &RunnerOptions) -> Result<usize, BackendError> {

@@ -2,20 +2,14 @@
 
 use alloc::vec::Vec;
 
-use llm::{
-    front::{
-        PROMPT_ENCODING,
-        batch::{self, Batch, BatchEvent, NumberedLines, Task},
-        options::{
-            self, BATCH_N_PARALLEL, CHAT_FLAG, CHAT_IS_MISSING, IDS, INFER_MAX_TOKENS, MODEL, NO_PROMPTS,
-            PROMPTS, SPECIAL, SPECIAL_IN_CHAT,
-        },
-    },
-    tokenizer::EncodeOptions,
+use llm::front::{
+    Task,
+    batch::{self, Batch, BatchEvent, NumberedLines},
+    options::{self, BATCH_N_PARALLEL, IDS, INFER_MAX_TOKENS, MODEL, NO_PROMPTS, PROMPTS},
 };
 
 use super::chat::ChatOptions;
-use super::generation::Wanted;
+use super::generation;
 use super::models::{engine_options, ensure_loaded};
 use crate::llm::{BackendError, EngineOptions};
 use crate::shell::{
@@ -37,16 +31,9 @@ pub(super) static COMMANDS: &[Command] = &[Command {
 }];
 
 fn answer_all(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
-    let chat = ChatOptions::new(shell, arguments)?;
-    let parse_special = arguments.has(SPECIAL.name);
-    let task = match arguments.has(CHAT_FLAG.name) {
-        true if parse_special => return Err(CommandError::Contradiction(SPECIAL_IN_CHAT)),
-        false if chat.are_given => return Err(CommandError::Contradiction(CHAT_IS_MISSING)),
-        true => Task::Answer { system: chat.system, format: chat.format },
-        false => Task::Continue(EncodeOptions { parse_special, ..PROMPT_ENCODING }),
-    };
+    let task = ChatOptions::new(shell, arguments)?.task(arguments)?;
     let engine = engine_options(shell, arguments)?;
-    let wanted = Wanted::of_each(shell, arguments, INFER_MAX_TOKENS)?;
+    let wanted = generation::wanted_of_each(shell, arguments, INFER_MAX_TOKENS)?;
     let text;
     let prompts: Vec<&str> = match arguments.option_text(PROMPTS.name)? {
         Some(_) if !arguments.positional().is_empty() => {
@@ -66,8 +53,8 @@ fn answer_all(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Co
     if let Task::Answer { format, .. } = task {
         shell.backend.prepare_chat(None, format.template)?;
     }
-    let batch = Batch { prompts: &prompts, task, request: wanted.request_of_each() };
-    answer(shell, &batch, arguments.has(IDS.name), wanted.is_verbose())
+    let batch = Batch { prompts: &prompts, task, request: wanted.of_each() };
+    answer(shell, &batch, arguments.has(IDS.name), wanted.trace)
 }
 
 fn arguments_as_prompts<'a>(arguments: &Arguments<'a>) -> Result<Vec<&'a str>, CommandError> {

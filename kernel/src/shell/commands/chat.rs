@@ -3,12 +3,12 @@
 use llm::{
     chat::Dialogue,
     front::{
-        ChatFormat, Prompt,
-        options::{self, CHAT_MAX_TOKENS, NO_THINKING, SYSTEM, TEMPLATE, THINKING},
+        ChatFormat, Prompt, Task, Wanted,
+        options::{self, CHAT_FLAG, CHAT_MAX_TOKENS, NO_THINKING, SPECIAL, SYSTEM, TEMPLATE, THINKING},
     },
 };
 
-use super::generation::Wanted;
+use super::generation;
 use super::inference::generate;
 use super::models::{engine_options, ensure_loaded};
 use crate::llm::BackendError;
@@ -39,8 +39,6 @@ pub(super) struct ChatOptions<'a> {
     pub system: Option<&'a str>,
     /// The format.
     pub format: ChatFormat<'a>,
-    /// Whether any of the options was given.
-    pub are_given: bool,
 }
 
 impl<'a> ChatOptions<'a> {
@@ -52,9 +50,13 @@ impl<'a> ChatOptions<'a> {
             enable_thinking: thinking.map(|option| option == THINKING.name),
             now_seconds: (shell.machine.now_seconds)(),
         };
-        let system = arguments.option_text(SYSTEM.name)?;
-        let are_given = system.is_some() || format.template.is_some() || thinking.is_some();
-        Ok(Self { system, format, are_given })
+        Ok(Self { system: arguments.option_text(SYSTEM.name)?, format })
+    }
+
+    /// What a command with `--chat` and `--special` does with a text.
+    pub fn task(&self, arguments: &Arguments<'_>) -> Result<Task<'a>, CommandError> {
+        Task::new(arguments.has(CHAT_FLAG.name), arguments.has(SPECIAL.name), self.system, self.format)
+            .map_err(CommandError::Contradiction)
     }
 
     /// A conversation of which only the system message has been said.
@@ -72,7 +74,7 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     if message.is_none() && !shell.terminal.is_interactive() {
         return Err(CommandError::NotInteractive(arguments.command()));
     }
-    let wanted = Wanted::new(shell, arguments, 1, CHAT_MAX_TOKENS)?;
+    let wanted = generation::wanted(shell, arguments, 1, CHAT_MAX_TOKENS)?;
     ensure_loaded(shell, arguments, Some(engine))?;
     shell.backend.prepare_chat(None, chat.format.template)?;
 

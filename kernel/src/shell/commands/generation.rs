@@ -1,11 +1,9 @@
-//! [`Wanted`]: what `infer`, `chat` and `batch` are asked for beside the prompt: how many tokens, how they are chosen, where they
+//! What `infer`, `chat` and `batch` are asked for beside the prompt, [`Wanted`]: how many tokens, how they are chosen, where they
 //! end.
-
-use alloc::vec::Vec;
 
 use llm::{
     front::{
-        Prompt, Request,
+        Wanted,
         options::{
             MAX_SPECULATED, MAX_TOKENS, MIN_P, MaxTokens, REPEAT_LAST_N, REPEAT_PENALTY, SEED, SPECULATE,
             STOP, TEMP, TOP_K, TOP_P, VERBOSE,
@@ -17,69 +15,40 @@ use llm::{
 use crate::llm::BackendError;
 use crate::shell::{Shell, arguments::Arguments, command::CommandError};
 
-/// All of a [`Request`] but its prompt.
-pub(super) struct Wanted<'a> {
-    max_tokens: usize,
-    sampling: SamplingConfig,
-    stop: Vec<&'a str>,
-    speculate: usize,
-    trace: bool,
+/// What the arguments ask for; positional argument `n_index` may be the number of tokens. A random seed is shown.
+pub(super) fn wanted<'a>(
+    shell: &mut Shell<'_>,
+    arguments: &Arguments<'a>,
+    n_index: usize,
+    default_max_tokens: usize,
+) -> Result<Wanted<'a>, CommandError> {
+    let max_tokens = max_tokens(arguments, n_index, default_max_tokens)?;
+    with_max_tokens(shell, arguments, max_tokens)
 }
 
-impl<'a> Wanted<'a> {
-    /// What the arguments ask for; positional argument `n_index` may be the number of tokens. A random seed is shown.
-    pub fn new(
-        shell: &mut Shell<'_>,
-        arguments: &Arguments<'a>,
-        n_index: usize,
-        default_max_tokens: usize,
-    ) -> Result<Self, CommandError> {
-        let max_tokens = max_tokens(arguments, n_index, default_max_tokens)?;
-        Self::with_max_tokens(shell, arguments, max_tokens)
-    }
+/// What the arguments ask for, of which none is the number of tokens.
+pub(super) fn wanted_of_each<'a>(
+    shell: &mut Shell<'_>,
+    arguments: &Arguments<'a>,
+    default_max_tokens: usize,
+) -> Result<Wanted<'a>, CommandError> {
+    let option = arguments.option(MAX_TOKENS.name, MaxTokens::EXPECTED)?;
+    with_max_tokens(shell, arguments, option.map_or(default_max_tokens, |MaxTokens(n)| n))
+}
 
-    /// What the arguments ask for, of which none is the number of tokens.
-    pub fn of_each(
-        shell: &mut Shell<'_>,
-        arguments: &Arguments<'a>,
-        default_max_tokens: usize,
-    ) -> Result<Self, CommandError> {
-        let option = arguments.option(MAX_TOKENS.name, MaxTokens::EXPECTED)?;
-        Self::with_max_tokens(shell, arguments, option.map_or(default_max_tokens, |MaxTokens(n)| n))
-    }
-
-    fn with_max_tokens(
-        shell: &mut Shell<'_>,
-        arguments: &Arguments<'a>,
-        max_tokens: usize,
-    ) -> Result<Self, CommandError> {
-        Ok(Self {
-            max_tokens,
-            sampling: sampling(shell, arguments)?,
-            stop: arguments.option_texts(STOP.name).collect::<Result<_, _>>()?,
-            speculate: arguments
-                .option(SPECULATE.name, "a number of tokens")?
-                .unwrap_or(0)
-                .min(MAX_SPECULATED),
-            trace: arguments.has(VERBOSE.name),
-        })
-    }
-
-    /// What is asked of each prompt of a batch, without one.
-    pub fn request_of_each(&self) -> Request<'_> {
-        Request { trace: false, ..self.request(Prompt::Ids(&[])) }
-    }
-
-    /// Whether how it went is to be told.
-    pub fn is_verbose(&self) -> bool {
-        self.trace
-    }
-
-    /// The request with this prompt.
-    pub fn request<'r>(&'r self, prompt: Prompt<'r>) -> Request<'r> {
-        let &Self { max_tokens, sampling, ref stop, speculate, trace } = self;
-        Request { prompt, max_tokens, sampling, stop, speculate, trace }
-    }
+fn with_max_tokens<'a>(
+    shell: &mut Shell<'_>,
+    arguments: &Arguments<'a>,
+    max_tokens: usize,
+) -> Result<Wanted<'a>, CommandError> {
+    let speculate = arguments.option(SPECULATE.name, "a number of tokens")?.unwrap_or(0);
+    Ok(Wanted {
+        max_tokens,
+        sampling: sampling(shell, arguments)?,
+        stop: arguments.option_texts(STOP.name).collect::<Result<_, _>>()?,
+        speculate: speculate.min(MAX_SPECULATED),
+        trace: arguments.has(VERBOSE.name),
+    })
 }
 
 fn sampling(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<SamplingConfig, CommandError> {

@@ -3,19 +3,17 @@
 use core::num::NonZeroUsize;
 
 use llm::{
+    chat::Dialogue,
     front::{
-        Event, PROMPT_ENCODING, Prompt, Report, Request,
+        Event, Report, Request,
         bench::{BenchPlan, BenchReport},
-        options::{
-            self, CHAT_FLAG, CHAT_IS_MISSING, IDS, INFER_MAX_TOKENS, PROMPT, SPECIAL, SPECIAL_IN_CHAT,
-        },
+        options::{self, IDS, INFER_MAX_TOKENS, PROMPT},
         units::{Duration, Rate, Size, per_second},
     },
-    tokenizer::EncodeOptions,
 };
 
 use super::chat::ChatOptions;
-use super::generation::Wanted;
+use super::generation;
 use super::models::{engine_options, ensure_loaded};
 use super::numbers::print_ids;
 use crate::llm::{BackendError, FOLDER, Occupancy};
@@ -75,23 +73,12 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     if arguments.positional().len() > n_index + 1 {
         return Err(CommandError::GivenTwice { argument: "PROMPT", option: PROMPT.name });
     }
-    let chat = ChatOptions::new(shell, arguments)?;
-    let parse_special = arguments.has(SPECIAL.name);
-    match arguments.has(CHAT_FLAG.name) {
-        true if parse_special => return Err(CommandError::Contradiction(SPECIAL_IN_CHAT)),
-        false if chat.are_given => return Err(CommandError::Contradiction(CHAT_IS_MISSING)),
-        _ => {}
-    }
+    let task = ChatOptions::new(shell, arguments)?.task(arguments)?;
     let engine = engine_options(shell, arguments)?;
-    let wanted = Wanted::new(shell, arguments, n_index, INFER_MAX_TOKENS)?;
+    let wanted = generation::wanted(shell, arguments, n_index, INFER_MAX_TOKENS)?;
     ensure_loaded(shell, arguments, Some(engine))?;
-    let mut dialogue = chat.dialogue()?;
-    let prompt = if arguments.has(CHAT_FLAG.name) {
-        dialogue.ask(text).map_err(BackendError::from)?;
-        Prompt::Chat(&mut dialogue, chat.format)
-    } else {
-        Prompt::Text(text, EncodeOptions { parse_special, ..PROMPT_ENCODING })
-    };
+    let mut dialogue = Dialogue::default();
+    let prompt = task.prompt(text, &mut dialogue).map_err(BackendError::from)?;
     generate(shell, wanted.request(prompt), arguments.has(IDS.name))?;
     Ok(())
 }

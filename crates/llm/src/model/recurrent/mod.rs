@@ -213,7 +213,7 @@ mod tests {
         let shapes = [RecurrentShape { n_history: 0, n_state: 1 }];
         let mut memory = std::vec![0; 1024];
         let mut arena = Arena::new(&mut memory);
-        let mut store = RecurrentState::carve(shapes.into_iter(), &mut arena).unwrap();
+        let mut store = RecurrentState::carve(shapes.into_iter(), false, &mut arena).unwrap();
         let mut saved = SavedStates::carve(shapes.into_iter(), 2, &mut arena).unwrap();
         saved.plan(0, 0, 5);
         saved.plan(1, 0, 2);
