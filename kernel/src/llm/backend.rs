@@ -131,7 +131,7 @@ pub trait InferenceBackend: Send {
     ///
     /// # Errors
     /// If it is not loaded, cannot have such a context or the memory does not suffice for it; the model runs on as
-    /// before.
+    /// before. Only if the heap has no room for a runner, not even for the one that it had, it is unloaded.
     fn adapt(&mut self, model: Option<&str>, options: EngineOptions) -> Result<bool, BackendError>;
 
     /// Gives the memory of a model back: at once or, if it has requests, when the last of them is over. It takes no
