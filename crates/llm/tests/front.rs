@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use llm::chat::Dialogue;
+use llm::chat::{Dialogue, Message};
 use llm::front::batch::{self, Batch, BatchEvent, BatchReport, NumberedLines};
 use llm::front::bench::{BenchPlan, Meter};
 use llm::front::{
@@ -221,6 +221,94 @@ fn ids_texts_and_dialogues_are_prompts() {
         };
         let (first, ids) = n_computed(&mut dialogue);
         assert_eq!(n_computed(&mut dialogue), (first, ids));
+    });
+}
+
+#[test]
+fn a_conversation_given_whole_is_a_prompt_and_forgets_nothing() {
+    with_contexts(256, 1, 4, |responder| {
+        let format = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
+        let message = |role, content| Message { role, content };
+        let messages = [
+            message("system", "Be brief."),
+            message("user", PROMPT),
+            message("assistant", "there was a robot"),
+            message("tool", "{}"),
+        ];
+        let written: String = messages
+            .iter()
+            .map(|Message { role, content }| format!("<|im_start|>{role}\n{content}<|im_end|>\n"))
+            .chain(["<|im_start|>assistant\n".into()])
+            .collect();
+        assert_eq!(responder.render(&messages, &format).unwrap(), written);
+        let special = EncodeOptions { parse_special: true, ..PROMPT_ENCODING };
+        let of_written = answer(responder, Request::new(Prompt::Text(&written, special), 8));
+        let of_messages = answer(responder, Request::new(Prompt::Messages(&messages, format), 8));
+        assert_eq!(words(&of_messages), words(&of_written));
+
+        let long = messages.repeat(6);
+        let refused = responder.submit(Request::new(Prompt::Messages(&long, format), 8), clock_us);
+        let Err(FrontError::Session(SessionError::PromptTooLong { n_tokens, n_ctx: 256 })) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(n_tokens > 256);
+        let no_format = responder
+            .submit(Request::new(Prompt::Messages(&messages, ChatFormat::default()), 8), clock_us)
+            .unwrap_err();
+        assert!(matches!(no_format, FrontError::FileTemplate(_)), "{no_format}");
+    });
+}
+
+#[test]
+fn a_report_says_what_was_known_and_how_long_it_waited() {
+    with_slots(1, 1, |responder| {
+        let mut first = answer(responder, text(8));
+        assert_eq!((first.cached_tokens, first.prompt_tokens > 1), (0, true));
+        assert!(first.queued_us < first.first_token_us);
+        let again = answer(responder, text(8));
+        assert_eq!(again.cached_tokens, first.prompt_tokens - 1);
+        first.cached_tokens = again.cached_tokens;
+        assert_eq!(words(&again), words(&first));
+
+        // The second waits for the first one's slot, the third is ended before it has one.
+        let names = [(); 3].map(|()| responder.submit(text(8), clock_us).unwrap());
+        let mut reports = BTreeMap::new();
+        while reports.len() < 2 {
+            let go_on = &mut || ControlFlow::Continue(());
+            let stepped = responder.step(clock_us, go_on, &mut |id, event| {
+                if let Event::Finished { report, .. } = event {
+                    reports.insert(id, report.clone());
+                }
+                ControlFlow::Continue(())
+            });
+            assert!(stepped.unwrap() > 0);
+        }
+        let [first, second] = [0, 1].map(|index| &reports[&names[index]]);
+        assert!(first.queued_us < first.first_token_us && first.first_token_us < second.queued_us);
+        assert!(second.queued_us < second.first_token_us);
+        let third = responder.cancel(names[2], clock_us).unwrap();
+        assert_eq!((third.queued_us, third.cached_tokens), (0, 0));
+    });
+    // Two texts grow beyond the page that they share: the younger one is computed again, which does not count.
+    with_contexts(128, 2, 2, |responder| {
+        let names = [1, 2].map(|seed| {
+            let sampling = SamplingConfig { temperature: 1.5, seed, ..SamplingConfig::greedy() };
+            responder.submit(Request { sampling, ..text(80) }, clock_us).unwrap()
+        });
+        let mut cached = BTreeMap::new();
+        while !responder.is_idle() {
+            let go_on = &mut || ControlFlow::Continue(());
+            let stepped = responder.step(clock_us, go_on, &mut |id, event| {
+                if let Event::Finished { report, .. } = event {
+                    cached.insert(id, report.cached_tokens);
+                }
+                ControlFlow::Continue(())
+            });
+            stepped.unwrap();
+        }
+        let counts = responder.counts();
+        assert!(counts.n_preempted > 0 && counts.n_reused > 0, "{counts:?}");
+        assert_eq!(names.map(|name| cached[&name]), [0, 0]);
     });
 }
 

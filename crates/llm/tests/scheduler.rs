@@ -75,6 +75,8 @@ struct Submitted {
     max_tokens: usize,
     /// After how many tokens it is to end.
     most: usize,
+    /// How many of the prompt's tokens were found, once it has had a slot.
+    n_reused: Option<usize>,
     n_answer: usize,
     finish: Option<Finish>,
     is_cancelled: bool,
@@ -185,6 +187,7 @@ fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
                             text,
                             max_tokens,
                             most,
+                            n_reused: None,
                             n_answer: 0,
                             finish: None,
                             is_cancelled: false,
@@ -216,7 +219,14 @@ fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
                     let submitted = all.get_mut(&id).unwrap();
                     assert!(submitted.finish.is_none() && !submitted.is_cancelled);
                     match output {
+                        Output::Started { n_reused } => {
+                            assert_eq!((submitted.n_reused, submitted.n_answer), (None, 0));
+                            assert!(n_reused < texts.texts[submitted.text].prompt.len());
+                            submitted.n_reused = Some(n_reused);
+                            return ControlFlow::Continue(());
+                        }
                         Output::Token { token, logits } => {
+                            assert!(submitted.n_reused.is_some());
                             let answer = &texts.texts[submitted.text].alone[kernels.name()];
                             let (want, of_want) = &answer[submitted.n_answer];
                             assert!(logits == of_want, "{name:?}: logits of {}", submitted.n_answer);
@@ -262,6 +272,8 @@ fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
             assert_eq!(submitted.finish, Some(want), "{name:?}");
         }
         let counts = scheduler.counts();
+        let n_reused: usize = all.values().filter_map(|submitted| submitted.n_reused).sum();
+        assert!(n_reused == counts.n_reused || counts.n_preempted > 0 && n_reused < counts.n_reused);
         sum.n_reused += counts.n_reused;
         sum.n_preempted += counts.n_preempted;
     });
@@ -500,6 +512,7 @@ fn guesses_take_fewer_steps_and_change_no_token() {
             let (mut answers, mut sum) = (BTreeMap::<_, Vec<_>>::new(), Speculation::default());
             let mut on_output = |id, output: Output<'_>| {
                 match output {
+                    Output::Started { n_reused } => assert_eq!(n_reused, 0),
                     Output::Token { token, logits } => {
                         answers.entry(id).or_default().push((token, logits.to_vec()));
                     }
@@ -557,6 +570,41 @@ fn guesses_of_batches_that_are_broken_off_do_not_count() {
             })
         };
         assert_eq!(speculation(true), speculation(false), "{kind}");
+    });
+}
+
+#[test]
+fn a_text_can_be_ended_when_it_gets_its_slot() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let model = Arc::new(Model::load(&gguf).unwrap());
+    with_runner(&model, Kernels::detect(), &Serial, options(1, 128, 2, 64), |runner| {
+        let mut scheduler = Scheduler::new(runner, 2).unwrap();
+        let ids = [9, 5, 5].map(|token| {
+            let sampler = Sampler::new(SamplingConfig::greedy(), model.config().n_vocab).unwrap();
+            let prompt = [token; 40];
+            scheduler.submit(Submission { prompt: &prompt, max_tokens: 2, sampler, speculate: 0 }).unwrap()
+        });
+        let mut told = vec![];
+        let mut on_output = |id, output: Output<'_>| {
+            let is_start_of_first = id == ids[0] && matches!(output, Output::Started { .. });
+            told.push((
+                id,
+                match output {
+                    Output::Started { n_reused } => format!("started, {n_reused} reused"),
+                    Output::Token { .. } => "token".into(),
+                    Output::Finished { finish, .. } => finish.to_string(),
+                },
+            ));
+            if is_start_of_first { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        while scheduler.step(&mut || ControlFlow::Continue(()), &mut on_output).unwrap() > 0 {}
+        let told_of = |id| told.iter().filter(move |(of, _)| *of == id).map(|(_, output)| &**output);
+        assert!(told_of(ids[0]).eq(["started, 0 reused", "stopped"]), "{told:?}");
+        assert!(told_of(ids[1]).eq(["started, 0 reused", "token", "token", "token limit"]), "{told:?}");
+        assert!(told_of(ids[2]).eq(["started, 39 reused", "token", "token", "token limit"]), "{told:?}");
+        // Nothing was computed of the first.
+        assert_eq!((scheduler.counts().n_computed, scheduler.n_used_pages()), (41 + 2, 0));
     });
 }
 

@@ -86,6 +86,12 @@ impl Answer {
         told
     }
 
+    /// Takes that it has a slot, for the first time.
+    pub fn start(&mut self, n_reused: usize, clock_us: fn() -> u64) {
+        self.report.cached_tokens = n_reused;
+        self.report.queued_us = clock_us().saturating_sub(self.start_us);
+    }
+
     /// Takes the next token; breaks if that was the last one wanted.
     pub fn take_token(
         &mut self,
@@ -211,8 +217,10 @@ pub(super) fn new_report(
         output: String::new(),
         ids: Vec::new(),
         prompt_tokens,
+        cached_tokens: 0,
         tokens_emitted: 0,
         latency_us: 0,
+        queued_us: 0,
         first_token_us: 0,
         finish_reason: FinishReason::Cancelled,
         speculation: Speculation::default(),

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{ChatFormat, FrontError, Prompt};
-use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Room};
+use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Message, Room};
 use crate::gguf::Gguf;
 use crate::tokenizer::Tokenizer;
 
@@ -67,17 +67,38 @@ impl<'m> Prompter<'m> {
                 out.extend_from_slice(ids);
             }
             Prompt::Chat(dialogue, format) => {
-                let &ChatFormat { template, enable_thinking, now_seconds } = format;
-                let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, template)?;
-                let settings =
-                    Conversation { messages: &[], add_generation_prompt: true, enable_thinking, now_seconds };
+                let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, format.template)?;
                 return chat
-                    .encode_dialogue(&self.tokenizer, dialogue, &settings, room, out)
-                    .map_err(of_format(template));
+                    .encode_dialogue(&self.tokenizer, dialogue, &conversation(&[], format), room, out)
+                    .map_err(of_format(format.template));
+            }
+            Prompt::Messages(messages, format) => {
+                let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, format.template)?;
+                chat.encode(&self.tokenizer, &conversation(messages, format), out)
+                    .map_err(of_format(format.template))?;
             }
         }
         Ok(None)
     }
+
+    /// A conversation as the text that [`Prompt::Messages`] makes a prompt of.
+    ///
+    /// # Errors
+    /// [`FrontError::Chat`] and [`FrontError::FileTemplate`].
+    pub fn render(
+        &mut self,
+        messages: &[Message<'_>],
+        format: &ChatFormat<'_>,
+    ) -> Result<String, FrontError> {
+        let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, format.template)?;
+        chat.render(&conversation(messages, format)).map_err(of_format(format.template))
+    }
+}
+
+/// A conversation that the model is to answer.
+fn conversation<'c>(messages: &'c [Message<'c>], format: &ChatFormat<'_>) -> Conversation<'c> {
+    let &ChatFormat { enable_thinking, now_seconds, .. } = format;
+    Conversation { messages, add_generation_prompt: true, enable_thinking, now_seconds }
 }
 
 /// The chat format of this name, or else the file's: that in `kept`, or a new one, which takes its place.

@@ -7,7 +7,7 @@ use core::fmt;
 use super::FrontError;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
-use crate::chat::{Dialogue, Forgotten};
+use crate::chat::{Dialogue, Forgotten, Message};
 use crate::sampling::SamplingConfig;
 use crate::session::{FinishReason, Speculation};
 use crate::tokenizer::EncodeOptions;
@@ -49,11 +49,14 @@ pub enum Prompt<'r> {
     Text(&'r str, EncodeOptions),
     /// A dialogue, in a chat format; turns that have no room any more are removed from it.
     Chat(&'r mut Dialogue, ChatFormat<'r>),
+    /// A whole conversation, in a chat format, up to where the model answers. Nothing is removed from it: one that has no room
+    /// is refused.
+    Messages(&'r [Message<'r>], ChatFormat<'r>),
     /// These tokens.
     Ids(&'r [u32]),
 }
 
-/// How a dialogue becomes a prompt.
+/// How a conversation becomes a prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChatFormat<'f> {
     /// A format by name, instead of the one that the model's file brings.
@@ -120,11 +123,16 @@ pub struct Report {
     pub ids: Vec<u32>,
     /// Tokens of the prompt, the start token included.
     pub prompt_tokens: usize,
+    /// How many of them were known from earlier texts and not computed again. What is computed anew because the text gave up
+    /// its slot in between changes nothing of it.
+    pub cached_tokens: usize,
     /// Tokens generated, one that ended the text not counted.
     pub tokens_emitted: usize,
     /// From when the prompt's ids were known to the end, by the caller's clock: what the request waited for others counts,
     /// its encoding does not.
     pub latency_us: u64,
+    /// From the same moment to when the text got a slot; 0 if it never did.
+    pub queued_us: u64,
     /// From the same moment to the first token; 0 if there was none.
     pub first_token_us: u64,
     /// Why it ended.

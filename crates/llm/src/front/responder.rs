@@ -1,13 +1,14 @@
 //! [`Responder`]: a model that answers requests, many at once.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ops::ControlFlow;
 
 use super::answer::{Answer, Draft, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
-use super::{Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
-use crate::chat::Room;
+use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
+use crate::chat::{Message, Room};
 use crate::sampling::Sampler;
 use crate::scheduler::{Counts, Output, Scheduler, Submission};
 use crate::session::{Runner, SessionError, TextStream};
@@ -86,6 +87,18 @@ impl<'m> Responder<'m> {
     /// As there.
     pub fn prepare_chat(&mut self, template: Option<&str>) -> Result<(), FrontError> {
         self.prompter.prepare_chat(template)
+    }
+
+    /// See [`Prompter::render`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn render(
+        &mut self,
+        messages: &[Message<'_>],
+        format: &ChatFormat<'_>,
+    ) -> Result<String, FrontError> {
+        self.prompter.render(messages, format)
     }
 
     /// What was computed so far, 0 with an encoder.
@@ -192,6 +205,10 @@ impl<'m> Responder<'m> {
                 return ControlFlow::Break(());
             };
             match output {
+                Output::Started { n_reused } => {
+                    answer.start(n_reused, clock_us);
+                    ControlFlow::Continue(())
+                }
                 Output::Token { token, logits } => {
                     answer.take_token(tokenizer, (token, logits), clock_us, on_event)
                 }

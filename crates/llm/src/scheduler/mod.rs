@@ -54,6 +54,11 @@ pub struct Submission<'t> {
 /// What a step brings.
 #[derive(Debug, PartialEq)]
 pub enum Output<'l> {
+    /// A text has its first slot; comes once, before its tokens.
+    Started {
+        /// How many tokens of its prompt were found and are not computed.
+        n_reused: usize,
+    },
     /// The next token of an answer, and the logits that it was drawn from, `[n_vocab]`.
     Token {
         /// Its id.
@@ -320,7 +325,7 @@ impl<'m> Scheduler<'m> {
         on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
     ) -> Result<usize, SessionError> {
         self.finish_waiting(on_output);
-        self.admit();
+        self.admit(on_output);
         self.plan();
         if self.parts.is_empty() {
             return Ok(0);
@@ -366,7 +371,7 @@ impl<'m> Scheduler<'m> {
 
     /// Gives free slots to those that have waited longest, as far as there are pages for them beside what running prompts
     /// still need.
-    fn admit(&mut self) {
+    fn admit(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
         if core::mem::take(&mut self.is_lent) {
             self.free_slots.iter().for_each(|&slot| _ = self.runner.truncate(slot, 0));
         }
@@ -381,6 +386,14 @@ impl<'m> Scheduler<'m> {
             sequence.n_computed = self.runner.reuse(slot, &sequence.tokens);
             self.counts.n_prefix_hits += usize::from(sequence.n_computed > 0);
             self.counts.n_reused += sequence.n_computed;
+            let started = Output::Started { n_reused: sequence.n_computed };
+            let is_first = !core::mem::replace(&mut sequence.has_started, true);
+            if is_first && on_output(sequence.id, started).is_break() {
+                self.give_back(slot);
+                // The answer is over either way.
+                let _ = on_output(sequence.id, sequence.finished(Finish::Stopped));
+                continue;
+            }
             // Younger than all that run: the oldest waits in front, and only the youngest gives up its slot.
             self.running.push(sequence);
         }

@@ -18,6 +18,8 @@ pub(super) struct Sequence {
     pub slot: usize,
     /// How many of `tokens` the slot holds.
     pub n_computed: usize,
+    /// Whether it has had a slot.
+    pub has_started: bool,
     /// Why it is over, once it is.
     pub finish: Option<Finish>,
     /// How many tokens the answer may still have.
@@ -53,6 +55,7 @@ impl Sequence {
             n_guessed: 0,
             slot: 0,
             n_computed: 0,
+            has_started: false,
             finish: (max_tokens == 0).then_some(Finish::MaxTokens),
             n_left: max_tokens,
             max_guessed,
