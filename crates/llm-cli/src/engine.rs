@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 use llm::front::options::NParallel;
-use llm::front::{CHECKPOINTS_PER_TEXT, MAX_WAITING, Prompter, Responder, kernels_called};
+use llm::front::{CHECKPOINTS_PER_TEXT, Prompter, Responder, kernels_called};
 use llm::kv_cache::KvType;
 use llm::model::{Config, Model};
 use llm::quant::Precision;
@@ -132,15 +132,16 @@ impl Opened {
         Ok(Runner::new(model, options, self.kernels, &self.workers, memory.as_mut_slice())?)
     }
 
-    /// What answers requests on such a runner.
+    /// What answers requests on such a runner, of which up to `max_waiting` may wait for their turn.
     pub fn responder<'m>(
         &'m self,
         prompter: Prompter<'m>,
         model: Model<'m>,
         options: RunnerOptions,
+        max_waiting: usize,
         memory: &'m mut EngineMemory,
     ) -> Result<Responder<'m>> {
-        Ok(Responder::new(prompter, self.runner(model, options, memory)?, MAX_WAITING)?)
+        Ok(Responder::new(prompter, self.runner(model, options, memory)?, max_waiting)?)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
 //! [`engine`], [`generation`], [`chat_format`], [`interrupt`] and [`thread_pool`]. Options that the kernel's shell has too get their
-//! names and help from the engine's table ([`options`]). `hub` fetches models, and [`split`] joins those
+//! names and help from the engine's table ([`options`]). [`sockets`] connects the server to clients, `hub` fetches models, and [`split`] joins those
 //! that are in several files.
 
 mod chat_format;
@@ -14,6 +14,7 @@ mod hub;
 mod interrupt;
 mod model_file;
 mod options;
+mod sockets;
 mod split;
 mod synth;
 mod thread_pool;
@@ -38,6 +39,7 @@ Examples:
   llm infer --model model.gguf --prompt 'Once upon a time' -n 200 --temp 0.8 --top-p 0.95 --seed 7
   llm batch --model model.gguf --prompts prompts.txt --parallel 8
   llm chat --model model.gguf --system 'Answer briefly.'
+  llm serve --model model.gguf --port 8080
   llm tokenize --model model.gguf 'How many tokens is this?'
   llm info --model model.gguf --metadata
   llm synth --shape tinyllama-1.1b --type Q4_0 -o random.gguf
@@ -51,6 +53,7 @@ enum Command {
     Infer(commands::infer::Arguments),
     Batch(commands::batch::Arguments),
     Chat(commands::chat::Arguments),
+    Serve(commands::serve::Arguments),
     Logits(commands::logits::Arguments),
     Tokenize(commands::tokenize::Arguments),
     Info(commands::info::Arguments),
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Infer(arguments) => commands::infer::run(&arguments),
         Command::Batch(arguments) => commands::batch::run(&arguments),
         Command::Chat(arguments) => commands::chat::run(&arguments),
+        Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Logits(arguments) => commands::logits::run(&arguments),
         Command::Tokenize(arguments) => commands::tokenize::run(&arguments),
         Command::Info(arguments) => commands::info::run(&arguments),

@@ -10,7 +10,7 @@ use clap::Args;
 use llm::chat::{Dialogue, Room};
 use llm::front::batch::{self, Batch, BatchEvent, NumberedLines};
 use llm::front::options::{BATCH_N_PARALLEL, INFER_MAX_TOKENS, NO_PROMPTS};
-use llm::front::{Prompter, Task};
+use llm::front::{MAX_WAITING, Prompter, Task};
 use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let n_logits = n_slots * (wanted.speculate + 1);
     let options = arguments.engine.runner_options(model.config(), needed, n_logits, n_slots);
     let mut memory = EngineMemory::allocate(model.config(), &options)?;
-    let mut responder = opened.responder(prompter, model, options, &mut memory)?;
+    let mut responder = opened.responder(prompter, model, options, MAX_WAITING, &mut memory)?;
 
     interrupt::listen()?;
     let listening = interrupt::while_answering();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use llm::chat::Dialogue;
 use llm::front::options::CHAT_MAX_TOKENS;
-use llm::front::{ChatFormat, Prompt, Responder, Wanted};
+use llm::front::{ChatFormat, MAX_WAITING, Prompt, Responder, Wanted};
 use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     arguments.generation.show_weights(prompter.gguf());
     let options = arguments.engine.runner_options(model.config(), DEFAULT_N_CTX, wanted.speculate + 1, 1);
     let mut memory = EngineMemory::allocate(model.config(), &options)?;
-    let mut responder = opened.responder(prompter, model, options, &mut memory)?;
+    let mut responder = opened.responder(prompter, model, options, MAX_WAITING, &mut memory)?;
     let mut speaker = Speaker { responder: &mut responder, wanted, format: &arguments.format };
 
     if let Some(message) = &arguments.message {

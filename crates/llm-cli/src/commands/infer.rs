@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use llm::chat::{Dialogue, Room};
-use llm::front::Prompt;
+
 use llm::front::options::INFER_MAX_TOKENS;
+use llm::front::{MAX_WAITING, Prompt};
 use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
@@ -107,7 +108,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let needed = ids.len().saturating_add(room);
     let options = arguments.engine.runner_options(model.config(), needed, wanted.speculate + 1, 1);
     let mut memory = EngineMemory::allocate(model.config(), &options)?;
-    let mut responder = opened.responder(prompter, model, options, &mut memory)?;
+    let mut responder = opened.responder(prompter, model, options, MAX_WAITING, &mut memory)?;
     let mut output = Output::of_ids(arguments.ids);
     let report =
         responder.generate(wanted.request(Prompt::Ids(&ids)), clock_us, &mut |event| output.show(&event))?;

@@ -12,6 +12,7 @@ pub mod merge;
 pub mod perplexity;
 pub mod pull;
 pub mod quantize;
+pub mod serve;
 pub mod synth;
 pub mod tokenize;
 pub mod verify;

@@ -10,6 +10,7 @@ mod logits;
 mod perplexity;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod pull;
+mod serve;
 mod split;
 mod synth;
 mod tokenize;

@@ -1,0 +1,217 @@
+//! `llm serve`: a model behind an OpenAI-compatible HTTP API.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use llm::front::options::MAX_SPECULATED;
+use llm::front::{FrontError, Report, Request, RequestId, Responder};
+use llm::model::Model;
+use llm::session::SessionError;
+use llm::tokenizer::Tokenizer;
+use serve::{Engine, EngineError, Limits, ModelInfo, Server, Settings};
+
+use crate::complain;
+use crate::engine::{EngineArguments, EngineMemory, clock_us, n_texts};
+use crate::sockets::Sockets;
+
+/// Positions of a text unless told, if the model has as many.
+const N_CTX: usize = 4096;
+
+/// Texts that are computed together unless told.
+const N_PARALLEL: usize = 4;
+
+/// Requests that may wait for their turn; the next is told to come back.
+const MAX_WAITING: usize = 64;
+
+/// Most connections.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long nothing has to happen before the clock is looked at.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Serve a model over HTTP, as OpenAI's clients ask for it.
+///
+/// POST /v1/chat/completions answers a conversation, POST /v1/completions continues a text; with "stream": true the text comes as it is
+/// generated. GET /v1/models, /health and /metrics tell about the server; /completion, /tokenize and /detokenize are those of
+/// llama.cpp's server. Requests are answered together, each as it would be alone. One line for each is written to standard error.
+#[derive(Args)]
+pub struct Arguments {
+    #[arg(long)]
+    model: PathBuf,
+
+    /// Address to listen at; 0.0.0.0 for all of this machine
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+
+    /// Port to listen at; 0 for any that is free
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+
+    /// Texts that are computed together, 64 at most; 4 unless told
+    #[arg(long, visible_alias = "np", value_parser = n_texts, value_name = "N")]
+    parallel: Option<usize>,
+
+    /// A file whose first line is the key that requests must bring as `Authorization: Bearer KEY`
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+
+    /// Tokens that are guessed at a time, 8 at most: same text, sooner
+    #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
+    speculate: usize,
+
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if log::set_logger(&AccessLog).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+    if arguments.speculate > MAX_SPECULATED {
+        bail!("--speculate is {}, but must be up to {MAX_SPECULATED}", arguments.speculate);
+    }
+    let api_key = arguments.api_key_file.as_ref().map(|path| {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        match text.lines().next().map(str::trim) {
+            Some(key) if !key.is_empty() => Ok(key.to_owned()),
+            _ => bail!("{} has no key in its first line", path.display()),
+        }
+    });
+    let api_key = api_key.transpose()?;
+    let opened = arguments.engine.open(&arguments.model)?;
+    let prompter = opened.prompter()?;
+    let model = Model::load(prompter.gguf())?;
+    if model.config().is_encoder() {
+        return Err(FrontError::Encoder.into());
+    }
+    let n_slots = arguments.parallel.unwrap_or(N_PARALLEL);
+    let n_logits = n_slots * (arguments.speculate + 1);
+    let options = arguments.engine.runner_options(model.config(), N_CTX, n_logits, n_slots);
+    let config = model.config();
+    let info = ModelInfo {
+        name: arguments.model.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        n_ctx: options.state.n_ctx,
+        n_ctx_train: config.n_ctx_train,
+        n_vocab: config.n_vocab,
+        n_embd: config.n_embd,
+        n_params: prompter.gguf().tensors().iter().map(|tensor| tensor.n_elements()).sum(),
+        size_bytes: prompter.gguf().tensors().iter().map(|tensor| tensor.size_bytes).sum(),
+        n_slots,
+    };
+    let mut memory = EngineMemory::allocate(config, &options)?;
+    let mut engine =
+        HostEngine { responder: opened.responder(prompter, model, options, MAX_WAITING, &mut memory)?, info };
+
+    let settings = Settings {
+        limits: Limits::default(),
+        max_connections: MAX_CONNECTIONS,
+        api_key,
+        start_unix_s: start_unix_s(),
+        nonce: random(),
+        speculate: arguments.speculate,
+        random,
+    };
+    let server = Server::new(settings).map_err(|error| anyhow::anyhow!(error.message))?;
+    let address = SocketAddr::new(arguments.host, arguments.port);
+    let sockets = Sockets::listen(address).with_context(|| format!("cannot listen at {address}"))?;
+    complain(&format!("{} at http://{}", engine.info.name, sockets.address()?));
+    serve(&mut engine, server, sockets)
+}
+
+/// Serves until the program is ended.
+fn serve(engine: &mut HostEngine<'_>, server: Server<RequestId>, sockets: Sockets) -> Result<()> {
+    let (server, sockets) = (RefCell::new(server), RefCell::new(sockets));
+    loop {
+        let is_idle = engine.responder.is_idle();
+        let timeout = if is_idle { IDLE } else { Duration::ZERO };
+        sockets.borrow_mut().exchange(&mut server.borrow_mut(), timeout)?;
+        {
+            let mut server = server.borrow_mut();
+            server.check_time(clock_us());
+            server.serve(engine, clock_us());
+        }
+        let mut lost = None;
+        let stepped = engine.responder.step(
+            clock_us,
+            &mut || {
+                let mut server = server.borrow_mut();
+                // What arrives while a batch is computed is looked at between its layers.
+                lost = sockets.borrow_mut().exchange(&mut server, Duration::ZERO).err();
+                match lost.is_some() || !server.is_generating() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            },
+            &mut |id, event| server.borrow_mut().event(id, &event, clock_us()),
+        );
+        if let Some(error) = lost {
+            return Err(error.into());
+        }
+        match stepped {
+            // All that was computed is wanted no more.
+            Ok(_) | Err(FrontError::Session(SessionError::Stopped)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A model and what answers with it.
+struct HostEngine<'m> {
+    responder: Responder<'m>,
+    info: ModelInfo,
+}
+
+impl Engine for HostEngine<'_> {
+    type Ticket = RequestId;
+
+    fn each_model(&self, tell: &mut dyn FnMut(ModelInfo)) {
+        tell(self.info.clone());
+    }
+
+    fn submit(&mut self, _model: Option<&str>, request: Request<'_>) -> Result<RequestId, EngineError> {
+        Ok(self.responder.submit(request, clock_us)?)
+    }
+
+    fn cancel(&mut self, ticket: RequestId) -> Option<Report> {
+        self.responder.cancel(ticket, clock_us)
+    }
+
+    fn tokenizer(&self, _model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
+        Ok(self.responder.prompter().tokenizer())
+    }
+}
+
+/// When this program's clock showed 0.
+fn start_unix_s() -> Option<u64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(now.as_secs().saturating_sub(clock_us() / 1_000_000))
+}
+
+/// A number that nobody knows beforehand.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| clock_us())
+}
+
+/// Writes what is logged to standard error.
+struct AccessLog;
+
+impl log::Log for AccessLog {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Info && metadata.target().starts_with("serve")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            complain(&record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,441 @@
+//! The fields of a request for text: those of all routes, each of which looks at its own.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::json::{List, Text, no_memory, push};
+
+/// Most messages of a conversation.
+pub const MAX_MESSAGES: usize = 4096;
+/// Most parts of a message, and most texts that end an answer.
+pub const MAX_PARTS: usize = 256;
+/// Most biases.
+pub const MAX_BIASES: usize = 1024;
+/// Most ids of a prompt or of a text to be decoded.
+pub const MAX_IDS: usize = 1 << 20;
+
+/// What a request for text says. `null` is as if the field were not there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Fields<'b> {
+    /// The name of the model that is to answer.
+    #[serde(borrow)]
+    pub model: Option<Text<'b>>,
+    /// A conversation.
+    #[serde(borrow)]
+    pub messages: Option<List<Message<'b>, MAX_MESSAGES>>,
+    /// A text to be continued.
+    #[serde(borrow)]
+    pub prompt: Option<Prompt<'b>>,
+    /// Most tokens of an answer.
+    pub max_tokens: Option<i64>,
+    /// The newer name for it.
+    pub max_completion_tokens: Option<i64>,
+    /// llama.cpp's name for it; -1 is as many as there is room for.
+    pub n_predict: Option<i64>,
+    /// How many answers.
+    pub n: Option<u32>,
+    /// See [`SamplingConfig`](llm::sampling::SamplingConfig), as the next ones.
+    pub temperature: Option<f32>,
+    /// 0 or less is all tokens.
+    pub top_k: Option<i64>,
+    /// From 0 to 1.
+    pub top_p: Option<f32>,
+    /// From 0 to 1.
+    pub min_p: Option<f32>,
+    /// 1 changes nothing.
+    pub repeat_penalty: Option<f32>,
+    /// -1 is the whole context.
+    pub repeat_last_n: Option<i64>,
+    /// 0 changes nothing.
+    pub frequency_penalty: Option<f32>,
+    /// 0 changes nothing.
+    pub presence_penalty: Option<f32>,
+    /// -1 is one that is not known beforehand.
+    pub seed: Option<i128>,
+    /// Texts that end an answer.
+    #[serde(borrow)]
+    pub stop: Option<Stop<'b>>,
+    /// What is added to the logits of some tokens.
+    pub logit_bias: Option<Biases>,
+    /// For a conversation whether, else for how many tokens at each place log-probabilities are wanted.
+    pub logprobs: Option<Logprobs>,
+    /// For how many tokens at each place of a conversation.
+    pub top_logprobs: Option<u32>,
+    /// Whether the answer is wanted as it is generated.
+    pub stream: Option<bool>,
+    /// What is said beside it.
+    pub stream_options: Option<StreamOptions>,
+    /// The form of the answer.
+    #[serde(borrow)]
+    pub response_format: Option<ResponseFormat<'b>>,
+    /// Whether the prompt comes before the answer.
+    pub echo: Option<bool>,
+    /// Where in a text the answer goes.
+    #[serde(borrow)]
+    pub suffix: Option<Text<'b>>,
+    /// Of how many answers the best is wanted.
+    pub best_of: Option<u32>,
+}
+
+/// What is said beside the text of a stream.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct StreamOptions {
+    /// Whether the counts are wanted at the end.
+    pub include_usage: Option<bool>,
+}
+
+/// The form of an answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ResponseFormat<'b> {
+    /// `text`.
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'b>>,
+}
+
+/// A message of a conversation.
+#[derive(Debug, Deserialize)]
+pub struct Message<'b> {
+    /// Who says it.
+    pub role: Role,
+    /// What.
+    #[serde(borrow, default)]
+    pub content: Content<'b>,
+}
+
+/// Who says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Whoever sets the model's task.
+    System,
+    /// The newer name for it.
+    Developer,
+    /// Whoever asks.
+    User,
+    /// The model.
+    Assistant,
+    /// What a function returned.
+    Tool,
+}
+
+impl Role {
+    /// What templates call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System | Self::Developer => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// What a message says: a text, or several of which each is a line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Content<'b>(pub Cow<'b, str>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Content<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, null, or an array of parts of type text")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Content<'de>, E> {
+        Ok(Content::default())
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'de>, E> {
+        Ok(Content(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'de>, E> {
+        super::json::copy(text).map(|copy| Content(Cow::Owned(copy)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content<'de>, A::Error> {
+        let Some(Part(mut joined)) = parts.next_element()? else { return Ok(Content::default()) };
+        let mut n_parts = 1;
+        while let Some(Part(text)) = parts.next_element()? {
+            n_parts += 1;
+            if n_parts > MAX_PARTS {
+                return Err(de::Error::custom(format_args!("more than {MAX_PARTS} parts")));
+            }
+            let joined: &mut String = joined.to_mut();
+            joined.try_reserve(text.len() + 1).map_err(|_| no_memory())?;
+            joined.push('\n');
+            joined.push_str(&text);
+        }
+        Ok(Content(joined))
+    }
+}
+
+/// A part of a message.
+struct Part<'b>(Cow<'b, str>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Part<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields<'f> {
+            #[serde(borrow, rename = "type")]
+            kind: TextKind<'f>,
+            #[serde(borrow, default)]
+            text: Option<Text<'f>>,
+        }
+        let Fields { kind: TextKind(_), text } = Fields::deserialize(deserializer)?;
+        text.map(|Text(text)| Self(text)).ok_or_else(|| de::Error::missing_field("text"))
+    }
+}
+
+/// The type of a part, which is `text`.
+struct TextKind<'b>(core::marker::PhantomData<&'b ()>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for TextKind<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(kind) = Text::deserialize(deserializer)?;
+        match &*kind {
+            "text" => Ok(Self(core::marker::PhantomData)),
+            other => {
+                Err(de::Error::custom(format_args!("parts of type {other:?} are not supported, only text")))
+            }
+        }
+    }
+}
+
+/// A prompt: a text, or its tokens.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Prompt<'b> {
+    /// A text.
+    Text(Cow<'b, str>),
+    /// Ids of tokens.
+    Ids(Vec<u32>),
+}
+
+impl<'de: 'b, 'b> Deserialize<'de> for Prompt<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PromptVisitor)
+    }
+}
+
+struct PromptVisitor;
+
+impl<'de> Visitor<'de> for PromptVisitor {
+    type Value = Prompt<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, an array of one string, or an array of token ids")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Prompt<'de>, E> {
+        Ok(Prompt::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Prompt<'de>, E> {
+        super::json::copy(text).map(|copy| Prompt::Text(Cow::Owned(copy)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Prompt<'de>, A::Error> {
+        let mut ids = Vec::new();
+        let mut text = None;
+        while let Some(element) = elements.next_element::<PromptElement<'de>>()? {
+            match element {
+                PromptElement::Id(id) if text.is_none() => push(&mut ids, id, MAX_IDS)?,
+                PromptElement::Text(only) if text.is_none() && ids.is_empty() => text = Some(only),
+                _ => {
+                    return Err(de::Error::custom(
+                        "several prompts in one request are not supported; send one each",
+                    ));
+                }
+            }
+        }
+        Ok(text.map_or(Prompt::Ids(ids), Prompt::Text))
+    }
+}
+
+/// What stands in an array that is a prompt.
+enum PromptElement<'b> {
+    Id(u32),
+    Text(Cow<'b, str>),
+}
+
+impl<'de: 'b, 'b> Deserialize<'de> for PromptElement<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ElementVisitor;
+        impl<'de> Visitor<'de> for ElementVisitor {
+            type Value = PromptElement<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a token id or a string")
+            }
+
+            fn visit_u64<E: de::Error>(self, id: u64) -> Result<Self::Value, E> {
+                u32::try_from(id)
+                    .map(PromptElement::Id)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(id), &self))
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(PromptElement::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                super::json::copy(text).map(|copy| PromptElement::Text(Cow::Owned(copy)))
+            }
+        }
+        deserializer.deserialize_any(ElementVisitor)
+    }
+}
+
+/// Texts that end an answer: one, or several.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Stop<'b>(pub Vec<Text<'b>>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Stop<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StopVisitor;
+        impl<'de> Visitor<'de> for StopVisitor {
+            type Value = Stop<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array of strings")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Stop<'de>, E> {
+                let mut stop = Vec::new();
+                push(&mut stop, Text(Cow::Borrowed(text)), MAX_PARTS)?;
+                Ok(Stop(stop))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Stop<'de>, E> {
+                let mut stop = Vec::new();
+                push(&mut stop, Text(Cow::Owned(super::json::copy(text)?)), MAX_PARTS)?;
+                Ok(Stop(stop))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Stop<'de>, A::Error> {
+                let mut stop = Vec::new();
+                while let Some(text) = texts.next_element()? {
+                    push(&mut stop, text, MAX_PARTS)?;
+                }
+                Ok(Stop(stop))
+            }
+        }
+        deserializer.deserialize_any(StopVisitor)
+    }
+}
+
+/// What is added to logits: by OpenAI an object with ids as names, by llama.cpp an array of pairs.
+#[derive(Debug, Default, PartialEq)]
+pub struct Biases(pub Vec<(u32, f32)>);
+
+impl<'de> Deserialize<'de> for Biases {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BiasVisitor;
+        impl<'de> Visitor<'de> for BiasVisitor {
+            type Value = Biases;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of token ids and numbers, or an array of pairs of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Biases, A::Error> {
+                let mut biases = Vec::new();
+                while let Some((Text(id), bias)) = entries.next_entry::<Text<'de>, f32>()? {
+                    let id = id.parse().map_err(|_| {
+                        de::Error::custom(format_args!("{id:?} is no id of a token, which is a whole number"))
+                    })?;
+                    push(&mut biases, (id, bias), MAX_BIASES)?;
+                }
+                Ok(Biases(biases))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Biases, A::Error> {
+                let mut biases = Vec::new();
+                while let Some(pair) = pairs.next_element()? {
+                    push(&mut biases, pair, MAX_BIASES)?;
+                }
+                Ok(Biases(biases))
+            }
+        }
+        deserializer.deserialize_any(BiasVisitor)
+    }
+}
+
+/// Whether log-probabilities are wanted, or of how many tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logprobs {
+    /// Whether.
+    Are(bool),
+    /// Of how many.
+    Of(u32),
+}
+
+impl<'de> Deserialize<'de> for Logprobs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LogprobsVisitor;
+        impl Visitor<'_> for LogprobsVisitor {
+            type Value = Logprobs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a boolean or a whole number")
+            }
+
+            fn visit_bool<E: de::Error>(self, are: bool) -> Result<Logprobs, E> {
+                Ok(Logprobs::Are(are))
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Logprobs, E> {
+                let n = u32::try_from(n);
+                n.map(Logprobs::Of).map_err(|_| E::custom("expected a boolean or a small whole number"))
+            }
+        }
+        deserializer.deserialize_any(LogprobsVisitor)
+    }
+}
+
+/// What `/tokenize` is asked.
+#[derive(Debug, Deserialize)]
+pub struct Tokenize<'b> {
+    /// The name of a model.
+    #[serde(borrow, default)]
+    pub model: Option<Text<'b>>,
+    /// The text.
+    #[serde(borrow)]
+    pub content: Text<'b>,
+    /// Whether the start token is put in front where the model asks for one.
+    #[serde(default)]
+    pub add_special: bool,
+    /// Whether names of special tokens stand for these.
+    #[serde(default = "yes")]
+    pub parse_special: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What `/detokenize` is asked.
+#[derive(Debug, Deserialize)]
+pub struct Detokenize<'b> {
+    /// The name of a model.
+    #[serde(borrow, default)]
+    pub model: Option<Text<'b>>,
+    /// The ids.
+    pub tokens: List<u32, MAX_IDS>,
+}

@@ -1,0 +1,23 @@
+//! The routes of the API: what requests say in JSON, and how answers say it.
+//!
+//! Names and shapes are OpenAI's; what OpenAI has not is as llama.cpp's server has it.
+//!
+//! # Layers
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`wish`] | what a request for text asks of the engine |
+//! | [`fields`] | the fields of a request for text |
+//! | [`answer`] | text, as it is generated, in the shape of the route |
+//! | [`models`] | the list of models |
+//! | [`usage`] | counts and times of an answer |
+//! | [`route`] | which paths there are |
+//! | [`json`] | reading with bounds and names, writing without surprise |
+
+pub mod answer;
+pub mod fields;
+pub mod json;
+pub mod models;
+pub mod route;
+pub mod usage;
+pub mod wish;

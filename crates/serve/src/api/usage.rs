@@ -1,0 +1,83 @@
+//! Counts and times of an answer.
+
+use llm::front::Report;
+use serde::Serialize;
+
+/// Counts, as OpenAI tells them: of one answer, or of several to the same prompt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated.
+    pub completion_tokens: usize,
+    /// Both.
+    pub total_tokens: usize,
+    /// What is known of the prompt's.
+    pub prompt_tokens_details: PromptDetails,
+}
+
+/// What is known of a prompt's tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PromptDetails {
+    /// Those that were there still, and not computed again.
+    pub cached_tokens: usize,
+}
+
+impl Usage {
+    /// Adds an answer to the same prompt.
+    pub fn add(&mut self, report: &Report) {
+        if self.prompt_tokens == 0 {
+            self.prompt_tokens = report.prompt_tokens;
+            self.prompt_tokens_details.cached_tokens = report.cached_tokens;
+        }
+        self.completion_tokens += report.tokens_emitted;
+        self.total_tokens = self.prompt_tokens + self.completion_tokens;
+    }
+}
+
+/// Times, as llama.cpp's server tells them. What was waited for others is part of the prompt's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Timings {
+    /// Tokens of the prompt that were found and not computed.
+    pub cache_n: usize,
+    /// Those computed.
+    pub prompt_n: usize,
+    /// The time of the prompt.
+    pub prompt_ms: f64,
+    /// The same for each token computed.
+    pub prompt_per_token_ms: f64,
+    /// How many in a second.
+    pub prompt_per_second: f64,
+    /// Tokens generated.
+    pub predicted_n: usize,
+    /// The time from the first of them to the end.
+    pub predicted_ms: f64,
+    /// The same for each token.
+    pub predicted_per_token_ms: f64,
+    /// How many in a second.
+    pub predicted_per_second: f64,
+}
+
+impl Timings {
+    /// Those of an answer.
+    pub fn new(report: &Report) -> Self {
+        let prompt_n = report.prompt_tokens.saturating_sub(report.cached_tokens);
+        let predicted_n = report.tokens_emitted;
+        let prompt_us = if predicted_n == 0 { report.latency_us } else { report.first_token_us };
+        let prompt_ms = prompt_us as f64 / 1e3;
+        let predicted_ms = report.latency_us.saturating_sub(prompt_us) as f64 / 1e3;
+        // A rate of nothing is 0, since JSON knows no infinity.
+        let ratio = |dividend: f64, divisor: f64| if divisor > 0.0 { dividend / divisor } else { 0.0 };
+        Self {
+            cache_n: report.cached_tokens,
+            prompt_n,
+            prompt_ms,
+            prompt_per_token_ms: ratio(prompt_ms, prompt_n as f64),
+            prompt_per_second: ratio(1e3 * prompt_n as f64, prompt_ms),
+            predicted_n,
+            predicted_ms,
+            predicted_per_token_ms: ratio(predicted_ms, predicted_n as f64),
+            predicted_per_second: ratio(1e3 * predicted_n as f64, predicted_ms),
+        }
+    }
+}

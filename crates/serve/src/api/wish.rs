@@ -1,0 +1,209 @@
+//! [`Wish`]: what a request for text asks of the engine, from the fields that its route has.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use llm::chat::Message;
+use llm::sampling::SamplingConfig;
+
+use super::fields::{Fields, Logprobs, Prompt};
+use super::route::Shape;
+use crate::error::ApiError;
+
+/// Most answers to one request.
+pub const MAX_CHOICES: u32 = 8;
+/// Most tokens whose log-probabilities are told at a place.
+const MAX_LOGPROBS: u32 = 20;
+
+/// How tokens are chosen where a request does not say, as llama.cpp's server chooses them.
+const SAMPLING: SamplingConfig =
+    SamplingConfig { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, ..SamplingConfig::greedy() };
+
+/// What a request for text asks of the engine.
+#[derive(Debug)]
+pub struct Wish<'b> {
+    /// The name of the model that is to answer.
+    pub model: Option<&'b str>,
+    /// What is to be continued.
+    pub prompt: Asked<'b>,
+    /// Most tokens of an answer.
+    pub max_tokens: usize,
+    /// How many answers.
+    pub n: usize,
+    /// How tokens are chosen, but for the seed.
+    pub sampling: SamplingConfig,
+    /// The seed of the first answer, unless any will do.
+    pub seed: Option<u64>,
+    /// Texts that end an answer.
+    pub stop: Vec<&'b str>,
+    /// What is added to logits.
+    pub logit_bias: &'b [(u32, f32)],
+    /// For how many tokens at each place log-probabilities are wanted.
+    pub n_logprobs: Option<usize>,
+    /// Whether the answer is wanted as it is generated.
+    pub stream: bool,
+    /// Whether a stream ends with the counts.
+    pub include_usage: bool,
+}
+
+/// What is to be continued.
+#[derive(Debug)]
+pub enum Asked<'b> {
+    /// A conversation.
+    Messages(Vec<Message<'b>>),
+    /// A text.
+    Text(&'b str),
+    /// Tokens.
+    Ids(&'b [u32]),
+}
+
+impl<'b> Wish<'b> {
+    /// What the fields ask for, at a route that answers in this shape.
+    ///
+    /// # Errors
+    /// The first field that is missing, out of its range or not supported.
+    pub fn new(shape: Shape, fields: &'b Fields<'b>) -> Result<Self, ApiError> {
+        refuse_unsupported(fields)?;
+        let prompt = match shape {
+            Shape::Chat => Asked::Messages(messages(fields)?),
+            Shape::Completion | Shape::Native => match fields.prompt.as_ref() {
+                Some(Prompt::Text(text)) => Asked::Text(text),
+                Some(Prompt::Ids(ids)) => Asked::Ids(ids),
+                None => return Err(ApiError::field("prompt", "missing")),
+            },
+        };
+        let n = fields.n.unwrap_or(1);
+        if !(1..=MAX_CHOICES).contains(&n) {
+            return Err(ApiError::field("n", format!("expected 1 to {MAX_CHOICES}")));
+        }
+        let mut stop = Vec::new();
+        let stop_texts = fields.stop.as_ref().map_or(&[][..], |stop| &stop.0);
+        stop.try_reserve_exact(stop_texts.len()).map_err(|_| ApiError::out_of_memory())?;
+        // An empty text would end every answer before its first token.
+        stop.extend(stop_texts.iter().map(|text| &*text.0).filter(|text| !text.is_empty()));
+        let stream_options = fields.stream_options.as_ref();
+        Ok(Self {
+            model: fields.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty()),
+            prompt,
+            max_tokens: max_tokens(shape, fields)?,
+            n: n as usize,
+            sampling: sampling(fields)?,
+            seed: seed(fields)?,
+            stop,
+            logit_bias: fields.logit_bias.as_ref().map_or(&[], |biases| &biases.0),
+            n_logprobs: n_logprobs(shape, fields)?,
+            stream: fields.stream.unwrap_or(false),
+            include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
+        })
+    }
+}
+
+/// Names a field that changes the answer and is not supported, rather than ignore it.
+fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
+    let kind = fields.response_format.as_ref().and_then(|format| format.kind.as_ref());
+    if let Some(kind) = kind.filter(|kind| kind.0 != "text") {
+        let message = format!("{:?} is not supported, only \"text\"", kind.0);
+        return Err(ApiError::field("response_format.type", message));
+    }
+    if fields.echo == Some(true) {
+        return Err(ApiError::field("echo", "not supported"));
+    }
+    if fields.suffix.as_ref().is_some_and(|suffix| !suffix.0.is_empty()) {
+        return Err(ApiError::field("suffix", "not supported"));
+    }
+    if fields.best_of.is_some_and(|best_of| best_of > 1) {
+        return Err(ApiError::field("best_of", "not supported; n gives several answers"));
+    }
+    Ok(())
+}
+
+fn messages<'b>(fields: &'b Fields<'b>) -> Result<Vec<Message<'b>>, ApiError> {
+    let said = fields.messages.as_ref().map_or(&[][..], |messages| &messages.0);
+    if said.is_empty() {
+        return Err(ApiError::field("messages", "expected an array of at least one message"));
+    }
+    let mut messages = Vec::new();
+    messages.try_reserve_exact(said.len()).map_err(|_| ApiError::out_of_memory())?;
+    messages.extend(
+        said.iter().map(|message| Message { role: message.role.name(), content: &message.content.0 }),
+    );
+    Ok(messages)
+}
+
+/// Most tokens of an answer; as many as there is room for if the request does not say, but for OpenAI's completions, which have 16.
+fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<usize, ApiError> {
+    let named = [
+        ("max_completion_tokens", fields.max_completion_tokens),
+        ("max_tokens", fields.max_tokens),
+        ("n_predict", fields.n_predict),
+    ];
+    let Some((name, n)) = named.into_iter().find_map(|(name, n)| Some((name, n?))) else {
+        return Ok(if shape == Shape::Completion { 16 } else { usize::MAX });
+    };
+    match n {
+        -1 => Ok(usize::MAX),
+        _ => usize::try_from(n).map_err(|_| ApiError::field(name, "expected 0 or more, or -1 for no limit")),
+    }
+}
+
+fn sampling(fields: &Fields<'_>) -> Result<SamplingConfig, ApiError> {
+    let repeat_last_n = match fields.repeat_last_n {
+        None => SAMPLING.repeat_last_n,
+        Some(-1) => SamplingConfig::WHOLE_CONTEXT,
+        Some(n) => {
+            u32::try_from(n).map_err(|_| ApiError::field("repeat_last_n", "expected 0 or more, or -1"))?
+        }
+    };
+    let config = SamplingConfig {
+        temperature: fields.temperature.unwrap_or(SAMPLING.temperature),
+        top_k: fields.top_k.map_or(SAMPLING.top_k, |k| k.clamp(0, u32::MAX.into()) as u32),
+        top_p: fields.top_p.unwrap_or(SAMPLING.top_p),
+        min_p: fields.min_p.unwrap_or(SAMPLING.min_p),
+        repeat_penalty: fields.repeat_penalty.unwrap_or(SAMPLING.repeat_penalty),
+        repeat_last_n,
+
+        seed: 0,
+    };
+    match config.validate() {
+        Err(llm::sampling::SamplingError::Parameter { name, value, expected }) => {
+            Err(ApiError::field(name, format!("{value} is out of its range: it must be {expected}")))
+        }
+        Err(error) => Err(ApiError::bad(format!("{error}"))),
+        Ok(()) => Ok(config),
+    }
+}
+
+/// The seed, or `None` if any will do.
+fn seed(fields: &Fields<'_>) -> Result<Option<u64>, ApiError> {
+    match fields.seed {
+        None | Some(-1) => Ok(None),
+        Some(seed) => {
+            // A negative one is as good as its bits.
+            let bits = u64::try_from(seed).or_else(|_| i64::try_from(seed).map(|seed| seed as u64));
+            bits.map(Some).map_err(|_| ApiError::field("seed", "expected a whole number of 64 bits"))
+        }
+    }
+}
+
+fn n_logprobs(shape: Shape, fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
+    let (name, n) = match (shape, fields.logprobs, fields.top_logprobs) {
+        (_, None | Some(Logprobs::Are(false)), None | Some(0)) => return Ok(None),
+        (Shape::Chat, Some(Logprobs::Are(true)), top) => ("top_logprobs", top.unwrap_or(0)),
+        (Shape::Chat, Some(Logprobs::Of(_)), _) => {
+            return Err(ApiError::field(
+                "logprobs",
+                "expected a boolean; top_logprobs says of how many tokens",
+            ));
+        }
+        (Shape::Chat, _, Some(_)) => {
+            return Err(ApiError::field("top_logprobs", "logprobs must be true beside it"));
+        }
+        (_, Some(Logprobs::Of(n)), _) => ("logprobs", n),
+        (_, Some(Logprobs::Are(true)), _) => ("logprobs", 1),
+        (_, _, Some(_)) => return Ok(None),
+    };
+    if n > MAX_LOGPROBS {
+        return Err(ApiError::field(name, format!("expected up to {MAX_LOGPROBS}")));
+    }
+    Ok(Some(n as usize))
+}

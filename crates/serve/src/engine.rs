@@ -1,0 +1,103 @@
+//! [`Engine`]: what a server needs of what computes.
+
+use alloc::format;
+use alloc::string::String;
+
+use llm::front::{FrontError, Report, Request};
+use llm::session::SessionError;
+use llm::tokenizer::Tokenizer;
+
+use crate::error::{ApiError, Status};
+
+/// What a model is called, and what can be asked of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// The name by which requests ask for it.
+    pub name: String,
+    /// Positions of a text.
+    pub n_ctx: usize,
+    /// Positions that it was trained on.
+    pub n_ctx_train: usize,
+    /// Tokens of its vocabulary.
+    pub n_vocab: usize,
+    /// Elements of a hidden state.
+    pub n_embd: usize,
+    /// Elements of its weights.
+    pub n_params: u64,
+    /// Bytes of its weights.
+    pub size_bytes: u64,
+    /// Texts that can be computed together.
+    pub n_slots: usize,
+}
+
+/// Why a model does not answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EngineError {
+    /// There is none of this name.
+    NoModel,
+    /// The request cannot be answered.
+    Front(FrontError),
+    /// Something else, in a line.
+    Other(String),
+}
+
+impl From<FrontError> for EngineError {
+    fn from(error: FrontError) -> Self {
+        Self::Front(error)
+    }
+}
+
+impl From<EngineError> for ApiError {
+    /// What a request is refused with that the engine does not answer.
+    fn from(error: EngineError) -> Self {
+        let front = match error {
+            EngineError::NoModel => {
+                return Self::new(Status::NotFound, "the model is no longer loaded")
+                    .with_code("model_not_found");
+            }
+            EngineError::Other(message) => return Self::new(Status::InternalServerError, message),
+            EngineError::Front(error) => error,
+        };
+        let message = format!("{front}");
+        match front {
+            FrontError::QueueFull { .. } => {
+                Self::new(Status::TooManyRequests, message).with_code("rate_limit_exceeded")
+            }
+            FrontError::OutOfHeap { .. } => Self::new(Status::ServiceUnavailable, message),
+            FrontError::Session(SessionError::PromptTooLong { .. }) => {
+                Self::bad(message).with_code("context_length_exceeded")
+            }
+            FrontError::Session(SessionError::NoTokens | SessionError::TokenId { .. })
+            | FrontError::Chat(_)
+            | FrontError::FileTemplate(_)
+            | FrontError::Tokenizer(_)
+            | FrontError::Encoder
+            | FrontError::EncoderOption { .. } => Self::bad(message),
+            _ => Self::new(Status::InternalServerError, message),
+        }
+    }
+}
+
+/// Models that answer requests.
+pub trait Engine {
+    /// Names a request from its submission to its end.
+    type Ticket: Copy + PartialEq;
+
+    /// Tells of each model that is loaded, first of the one that answers who names none.
+    fn each_model(&self, tell: &mut dyn FnMut(ModelInfo));
+
+    /// Takes a request for the model of this name, or for the first.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Self::Ticket, EngineError>;
+
+    /// Ends a request, of which nothing more is told.
+    fn cancel(&mut self, ticket: Self::Ticket) -> Option<Report>;
+
+    /// The vocabulary of the model of this name, or of the first.
+    ///
+    /// # Errors
+    /// [`EngineError::NoModel`].
+    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError>;
+}

@@ -1,0 +1,161 @@
+//! [`ApiError`]: why a request is refused, in the envelope that OpenAI's clients read.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+
+use serde::Serialize;
+
+/// A status of HTTP. Source: RFC 9110, section 15; RFC 6585 for 429 and 431.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// 200
+    Ok,
+    /// 204
+    NoContent,
+    /// 400
+    BadRequest,
+    /// 401
+    Unauthorized,
+    /// 404
+    NotFound,
+    /// 405
+    MethodNotAllowed,
+    /// 408
+    RequestTimeout,
+    /// 413
+    ContentTooLarge,
+    /// 415
+    UnsupportedMediaType,
+    /// 417
+    ExpectationFailed,
+    /// 429
+    TooManyRequests,
+    /// 431
+    HeaderFieldsTooLarge,
+    /// 500
+    InternalServerError,
+    /// 501
+    NotImplemented,
+    /// 503
+    ServiceUnavailable,
+    /// 505
+    VersionNotSupported,
+}
+
+impl Status {
+    /// The number and the phrase, as in a status line.
+    pub fn line(self) -> (u16, &'static str) {
+        match self {
+            Self::Ok => (200, "OK"),
+            Self::NoContent => (204, "No Content"),
+            Self::BadRequest => (400, "Bad Request"),
+            Self::Unauthorized => (401, "Unauthorized"),
+            Self::NotFound => (404, "Not Found"),
+            Self::MethodNotAllowed => (405, "Method Not Allowed"),
+            Self::RequestTimeout => (408, "Request Timeout"),
+            Self::ContentTooLarge => (413, "Content Too Large"),
+            Self::UnsupportedMediaType => (415, "Unsupported Media Type"),
+            Self::ExpectationFailed => (417, "Expectation Failed"),
+            Self::TooManyRequests => (429, "Too Many Requests"),
+            Self::HeaderFieldsTooLarge => (431, "Request Header Fields Too Large"),
+            Self::InternalServerError => (500, "Internal Server Error"),
+            Self::NotImplemented => (501, "Not Implemented"),
+            Self::ServiceUnavailable => (503, "Service Unavailable"),
+            Self::VersionNotSupported => (505, "HTTP Version Not Supported"),
+        }
+    }
+
+    /// The number.
+    pub fn code(self) -> u16 {
+        self.line().0
+    }
+
+    /// What OpenAI calls this kind of error.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "authentication_error",
+            Self::NotFound => "not_found_error",
+            Self::TooManyRequests => "rate_limit_error",
+            Self::InternalServerError => "server_error",
+            Self::ServiceUnavailable => "unavailable_error",
+            _ => "invalid_request_error",
+        }
+    }
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// The status of the answer.
+    pub status: Status,
+    /// What is wrong, where, and what would be right.
+    pub message: Cow<'static, str>,
+    /// The field that it is about.
+    pub param: Option<String>,
+    /// A short name of the error for programs.
+    pub code: Option<&'static str>,
+    /// Methods that the path has, for status 405.
+    pub allow: Option<&'static str>,
+}
+
+impl ApiError {
+    /// One of this status.
+    pub fn new(status: Status, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, message: message.into(), param: None, code: None, allow: None }
+    }
+
+    /// A request that cannot be understood.
+    pub fn bad(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Status::BadRequest, message)
+    }
+
+    /// A field that is wrong.
+    pub fn field(path: impl Into<String>, message: impl core::fmt::Display) -> Self {
+        let path = path.into();
+        let message = format!("{path}: {message}");
+        Self { param: Some(path), ..Self::bad(message) }
+    }
+
+    /// There is no memory for the request now.
+    pub fn out_of_memory() -> Self {
+        Self::new(Status::ServiceUnavailable, "no memory for this request now; try again later")
+    }
+
+    /// The same with a name for programs.
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// After how many seconds the same request may do better.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        matches!(self.status, Status::TooManyRequests | Status::ServiceUnavailable).then_some(1)
+    }
+
+    /// Bytes of its texts.
+    pub fn text_bytes(&self) -> usize {
+        self.message.len() + self.param.as_ref().map_or(0, String::len)
+    }
+
+    /// The envelope, in JSON.
+    pub fn body(&self) -> Envelope<'_> {
+        let Self { status, message, param, code, .. } = self;
+        let error = Body { message, kind: status.kind(), param: param.as_deref(), code: *code };
+        Envelope { error }
+    }
+}
+
+/// What clients read.
+#[derive(Debug, Serialize)]
+pub struct Envelope<'e> {
+    error: Body<'e>,
+}
+
+#[derive(Debug, Serialize)]
+struct Body<'e> {
+    message: &'e str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'e str>,
+    code: Option<&'static str>,
+}

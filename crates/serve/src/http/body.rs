@@ -1,0 +1,152 @@
+//! The body of a request, in whatever pieces it arrives.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::head::Framing;
+use super::limits::{Limits, too_large};
+use crate::error::{ApiError, Status};
+
+/// Longest line that says the size of a chunk, its extensions included.
+const MAX_SIZE_LINE: usize = 256;
+
+/// A body that is arriving.
+#[derive(Debug)]
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    next: Next,
+    /// Bytes of trailers so far.
+    n_trailer_bytes: usize,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// So many bytes of a body that says its length.
+    Counted(usize),
+    /// The line with the size of a chunk.
+    Size,
+    /// So many bytes of a chunk.
+    Chunk(usize),
+    /// The line break after a chunk.
+    ChunkEnd,
+    /// Trailers, which are ignored, up to an empty line.
+    Trailer,
+    /// Nothing.
+    End,
+}
+
+impl Body {
+    /// A body with this framing, of which nothing has come.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn new(framing: Framing) -> Result<Self, ApiError> {
+        let (next, len) = match framing {
+            Framing::Length(0) => (Next::End, 0),
+            Framing::Length(len) => (Next::Counted(len), len),
+            Framing::Chunked => (Next::Size, 0),
+        };
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| ApiError::out_of_memory())?;
+        Ok(Self { bytes, next, n_trailer_bytes: 0 })
+    }
+
+    /// Whether all of it has come.
+    pub fn is_complete(&self) -> bool {
+        self.next == Next::End
+    }
+
+    /// Bytes that have come.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes of a complete body.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Takes what `input` has of it; how many bytes that was. What is left is the beginning of something that is not
+    /// complete, or belongs to the next request.
+    ///
+    /// # Errors
+    /// If the framing is broken, the body too large, or there is no memory for it.
+    pub fn take(&mut self, input: &[u8], limits: &Limits) -> Result<usize, ApiError> {
+        let mut rest = input;
+        loop {
+            let n_taken = match self.next {
+                Next::End => break,
+                Next::Counted(left) => self.append(rest, left, Next::End, Next::Counted)?,
+                Next::Chunk(left) => self.append(rest, left, Next::ChunkEnd, Next::Chunk)?,
+                Next::Size => self.take_size(rest, limits)?,
+                Next::ChunkEnd => match rest {
+                    [b'\r', b'\n', ..] => {
+                        self.next = Next::Size;
+                        2
+                    }
+                    [] | [b'\r'] => 0,
+                    _ => return Err(ApiError::bad("a chunk of the body is not followed by a line break")),
+                },
+                Next::Trailer => self.take_trailer(rest, limits)?,
+            };
+            if n_taken == 0 {
+                break;
+            }
+            rest = &rest[n_taken..];
+        }
+        Ok(input.len() - rest.len())
+    }
+
+    /// Takes up to `left` bytes, after which comes `then`.
+    fn append(
+        &mut self,
+        input: &[u8],
+        left: usize,
+        then: Next,
+        more: fn(usize) -> Next,
+    ) -> Result<usize, ApiError> {
+        let n_taken = left.min(input.len());
+        self.bytes.try_reserve(n_taken).map_err(|_| ApiError::out_of_memory())?;
+        self.bytes.extend_from_slice(&input[..n_taken]);
+        self.next = if n_taken == left { then } else { more(left - n_taken) };
+        Ok(n_taken)
+    }
+
+    fn take_size(&mut self, input: &[u8], limits: &Limits) -> Result<usize, ApiError> {
+        let broken = || ApiError::bad("the size of a chunk of the body is no hexadecimal number");
+        let line = &input[..input.len().min(MAX_SIZE_LINE)];
+        // Else an empty line would be a chunk of no bytes, which is the last.
+        if line.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+            return Err(broken());
+        }
+        let (len, size) = match httparse::parse_chunk_size(line).map_err(|_| broken())? {
+            httparse::Status::Complete(parsed) => parsed,
+            httparse::Status::Partial if line.len() == MAX_SIZE_LINE => {
+                return Err(ApiError::bad("the line with the size of a chunk is too long"));
+            }
+            httparse::Status::Partial => return Ok(0),
+        };
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size > limits.body_bytes - self.bytes.len() {
+            return Err(too_large(limits.body_bytes));
+        }
+        self.next = if size == 0 { Next::Trailer } else { Next::Chunk(size) };
+        Ok(len)
+    }
+
+    fn take_trailer(&mut self, input: &[u8], limits: &Limits) -> Result<usize, ApiError> {
+        let end = input.iter().position(|&byte| byte == b'\n');
+        let len = end.map_or(0, |end| end + 1);
+        let n_bytes = self.n_trailer_bytes + end.unwrap_or(input.len());
+        if n_bytes > limits.head_bytes {
+            let message = format!("the trailers of the body have more than {} bytes", limits.head_bytes);
+            return Err(ApiError::new(Status::HeaderFieldsTooLarge, message));
+        }
+        self.n_trailer_bytes += len;
+        if matches!(&input[..len], b"\r\n" | b"\n") {
+            self.next = Next::End;
+        }
+        Ok(len)
+    }
+}

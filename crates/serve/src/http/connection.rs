@@ -1,0 +1,326 @@
+//! [`Connection`]: bytes in, requests out; answers in, bytes out.
+
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use super::body::Body;
+use super::head::{Head, Method};
+use super::limits::{BODY_STEP_BYTES, Limits};
+use super::response::{Framed, Outbox, Response};
+use crate::error::{ApiError, Status};
+
+/// A connection of a client.
+///
+/// It has one request at a time: while that is answered, bytes of the next wait.
+#[derive(Debug)]
+pub struct Connection {
+    phase: Phase,
+    /// Bytes that came and belong to nothing complete.
+    inbound: Vec<u8>,
+    /// How many of them have been looked at in vain for the end of a head.
+    n_parsed: usize,
+    out: Outbox,
+    /// When the connection was opened, or had its last answer.
+    since_us: u64,
+    /// When the current phase ends at the latest.
+    deadline_us: u64,
+    /// When the client took bytes last, or there were none for it to take.
+    moved_us: u64,
+    /// Whether the client sends nothing more.
+    is_half_closed: bool,
+    /// Of the request that is answered.
+    keep_alive: bool,
+    is_head: bool,
+    framed: Framed,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// A head is to come, or has come in part.
+    Head,
+    /// The body of a request.
+    Body { head: Head, body: Body, begun_us: u64 },
+    /// A request is being answered.
+    Answering,
+    /// What is to be sent is sent, and the connection ends.
+    Closing,
+}
+
+/// What came of bytes that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Nothing that is complete.
+    Nothing,
+    /// A request, which is to be answered.
+    Request(Head, Vec<u8>),
+    /// Something that is no request, or one that is not wanted; that is to be answered, after which the connection ends.
+    Refused(ApiError),
+}
+
+impl Connection {
+    /// A connection that was opened now.
+    pub fn new(now_us: u64, limits: &Limits) -> Self {
+        Self {
+            phase: Phase::Head,
+            inbound: Vec::new(),
+            n_parsed: 0,
+            out: Outbox::default(),
+            // Who opens a connection has something to say.
+            since_us: now_us,
+            deadline_us: now_us.saturating_add(limits.head_us),
+            moved_us: now_us,
+            is_half_closed: false,
+            keep_alive: false,
+            is_head: false,
+            framed: Framed::Length(0),
+        }
+    }
+
+    /// Takes bytes; how many of them. Those that are not taken are to be offered again after the request before them is
+    /// answered. [`next_request`](Self::next_request) says what came of them.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn receive(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, ApiError> {
+        let takes_bytes = self.takes_bytes(limits);
+        match &mut self.phase {
+            _ if !takes_bytes => Ok(0),
+            // Nobody is interested any more, but unread bytes would make the other side lose what it was sent.
+            Phase::Closing => Ok(bytes.len()),
+            Phase::Body { body, .. } if self.inbound.is_empty() => {
+                let n_taken = body.take(bytes, limits)?;
+                self.keep(&bytes[n_taken..])?;
+                Ok(bytes.len())
+            }
+            Phase::Head | Phase::Body { .. } | Phase::Answering => {
+                self.keep(bytes)?;
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+        self.inbound.try_reserve(bytes.len()).map_err(|_| ApiError::out_of_memory())?;
+        self.inbound.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The next request, if it has come whole. `check` is asked about its head before the body is waited for.
+    pub fn next_request(
+        &mut self,
+        now_us: u64,
+        limits: &Limits,
+        check: &mut dyn FnMut(&Head) -> Result<(), ApiError>,
+    ) -> Received {
+        match self.try_next(now_us, limits, check) {
+            Ok(Some((head, body))) => Received::Request(head, body),
+            Ok(None) => Received::Nothing,
+            Err(error) => {
+                self.give_up_request();
+                Received::Refused(error)
+            }
+        }
+    }
+
+    /// What comes in now is no request any more: one answer is to come, and then the end.
+    pub fn give_up_request(&mut self) {
+        self.phase = Phase::Answering;
+        self.inbound = Vec::new();
+        self.keep_alive = false;
+    }
+
+    fn try_next(
+        &mut self,
+        now_us: u64,
+        limits: &Limits,
+        check: &mut dyn FnMut(&Head) -> Result<(), ApiError>,
+    ) -> Result<Option<(Head, Vec<u8>)>, ApiError> {
+        if self.out.unsent().len() >= limits.outbox_bytes {
+            // Who does not read its answers asks no more.
+            return Ok(None);
+        }
+        if let Phase::Head = self.phase {
+            self.is_head = false;
+            // A line that has not ended is not parsed again and again as it grows.
+            let is_long = self.inbound.len() >= limits.head_bytes;
+            let has_line = self.inbound[self.n_parsed.min(self.inbound.len())..].contains(&b'\n');
+            let parsed = match has_line || is_long {
+                true => Head::parse(&self.inbound, limits)?,
+                false => None,
+            };
+            self.n_parsed = self.inbound.len();
+            let Some((head, len)) = parsed else {
+                if self.inbound.is_empty() {
+                    return Ok(None);
+                }
+                self.deadline_us = self.deadline_us.min(now_us.saturating_add(limits.head_us));
+                return Ok(None);
+            };
+            self.inbound.drain(..len);
+            self.n_parsed = 0;
+            self.is_head = head.method == Method::Head;
+            check(&head)?;
+            let body = Body::new(head.framing)?;
+            if head.expects_continue && self.inbound.is_empty() {
+                let written = self.out.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+                written.map_err(|_| ApiError::out_of_memory())?;
+            }
+            self.phase = Phase::Body { head, body, begun_us: now_us };
+        }
+        let Phase::Body { body, begun_us, .. } = &mut self.phase else { return Ok(None) };
+        let n_taken = body.take(&self.inbound, limits)?;
+        self.inbound.drain(..n_taken);
+        if !body.is_complete() {
+            let n_steps = (body.len() / BODY_STEP_BYTES + 1) as u64;
+            self.deadline_us = begun_us.saturating_add(limits.body_us.saturating_mul(n_steps));
+            return Ok(None);
+        }
+        let Phase::Body { head, body, .. } = core::mem::replace(&mut self.phase, Phase::Answering) else {
+            return Ok(None);
+        };
+        self.keep_alive = head.keep_alive;
+        // Known only now, and of no meaning for a whole answer.
+        self.framed = match head.is_http_10 {
+            true => Framed::UntilClosed,
+            false => Framed::Chunked,
+        };
+        Ok(Some((head, body.into_bytes())))
+    }
+
+    /// Answers the request, whole.
+    pub fn respond(&mut self, response: &Response<'_>, body: &[u8], now_us: u64, limits: &Limits) {
+        let keep_alive = self.keep_alive && !self.is_half_closed;
+        let written = response
+            .write(&mut self.out, Framed::Length(body.len()), keep_alive)
+            .and_then(|()| if self.is_head { Ok(()) } else { self.out.write(body) });
+        match written {
+            Ok(()) => self.answered(keep_alive, now_us, limits),
+            Err(_) => self.abort(),
+        }
+    }
+
+    /// Begins an answer whose length is not known.
+    pub fn begin_stream(&mut self, response: &Response<'_>) {
+        if self.framed == Framed::UntilClosed {
+            self.keep_alive = false;
+        }
+        if response.write(&mut self.out, self.framed, self.keep_alive).is_err() {
+            self.abort();
+        }
+    }
+
+    /// Sends a piece of it.
+    pub fn send(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() || !self.is_answering() {
+            return;
+        }
+        let is_chunked = self.framed == Framed::Chunked;
+        let head = if is_chunked { write!(self.out, "{:x}\r\n", bytes.len()) } else { Ok(()) };
+        let written = head
+            .and_then(|()| self.out.write(bytes))
+            .and_then(|()| if is_chunked { self.out.write(b"\r\n") } else { Ok(()) });
+        if written.is_err() {
+            self.abort();
+        }
+    }
+
+    /// Ends it.
+    pub fn end_stream(&mut self, now_us: u64, limits: &Limits) {
+        if !self.is_answering() {
+            return;
+        }
+        if self.framed == Framed::Chunked && self.out.write(b"0\r\n\r\n").is_err() {
+            self.abort();
+            return;
+        }
+        let keep_alive = self.keep_alive && !self.is_half_closed;
+        self.answered(keep_alive, now_us, limits);
+    }
+
+    fn answered(&mut self, keep_alive: bool, now_us: u64, limits: &Limits) {
+        self.phase = if keep_alive { Phase::Head } else { Phase::Closing };
+        self.since_us = now_us;
+        // What is there of the next request came while it could not be read.
+        let has_begun = !self.inbound.is_empty();
+        self.deadline_us = now_us.saturating_add(if has_begun { limits.head_us } else { limits.idle_us });
+    }
+
+    /// Ends the connection at once; what waits to be sent is lost.
+    pub fn abort(&mut self) {
+        self.phase = Phase::Closing;
+        self.inbound = Vec::new();
+        self.out = Outbox::default();
+    }
+
+    /// The client sends nothing more; it still gets its answer.
+    pub fn half_close(&mut self) {
+        self.is_half_closed = true;
+        // What has come of a request will never be whole.
+        if matches!(self.phase, Phase::Head | Phase::Body { .. }) {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// Bytes that are to be sent.
+    pub fn unsent(&self) -> &[u8] {
+        self.out.unsent()
+    }
+
+    /// The client took the first `n` of them.
+    pub fn sent(&mut self, n: usize, now_us: u64) {
+        self.out.sent(n);
+        if n > 0 {
+            self.moved_us = now_us;
+        }
+    }
+
+    /// Looks at the clock: `Some` if a request took too long to arrive, which is to be answered. Who waits for nothing, or
+    /// takes nothing, is cut off.
+    pub fn check_time(&mut self, now_us: u64, limits: &Limits) -> Option<ApiError> {
+        if self.out.unsent().is_empty() {
+            self.moved_us = now_us;
+        } else if now_us > self.moved_us.saturating_add(limits.stalled_us) {
+            self.abort();
+            return None;
+        }
+        if now_us <= self.deadline_us {
+            return None;
+        }
+        match self.phase {
+            Phase::Head if self.inbound.is_empty() => {
+                self.phase = Phase::Closing;
+                None
+            }
+            Phase::Head | Phase::Body { .. } => {
+                self.give_up_request();
+                Some(ApiError::new(Status::RequestTimeout, "the request took too long to arrive"))
+            }
+            Phase::Answering | Phase::Closing => None,
+        }
+    }
+
+    /// Whether a request is being answered.
+    pub fn is_answering(&self) -> bool {
+        matches!(self.phase, Phase::Answering)
+    }
+
+    /// Whether the connection waits for a request, or for more of one.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Head | Phase::Body { .. })
+    }
+
+    /// Whether bytes that arrive would be taken.
+    pub fn takes_bytes(&self, limits: &Limits) -> bool {
+        !self.is_answering() && self.out.unsent().len() < limits.outbox_bytes
+    }
+
+    /// Whether nothing more will be sent: the connection can be closed.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Closing) && self.out.unsent().is_empty()
+    }
+
+    /// Since when it waits.
+    pub fn since_us(&self) -> u64 {
+        self.since_us
+    }
+}

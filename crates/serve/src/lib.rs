@@ -1,0 +1,42 @@
+//! An OpenAI-compatible HTTP API for a language model, without I/O of its own.
+//!
+//! A [`Server`] is given the bytes that arrive on connections, and gives the bytes that are to be sent on them; time is an
+//! argument. What computes is behind the trait [`Engine`]. So the same code serves over the sockets of an operating system and
+//! over a network stack inside a kernel, and a test can hand it bytes one at a time.
+//!
+//! ```text
+//! bytes of a connection --> http::connection --> server --> api (JSON) --> Engine
+//!                       <-- http::response   <--        <-- api (JSON) <-- events
+//! ```
+//!
+//! # Memory
+//!
+//! What a client can make large is bounded by [`Limits`] and asked for by `try_reserve`: a request for which there is no room is
+//! refused with status 503, and the others go on.
+//!
+//! # Layers
+//!
+//! Each module uses only those below it (`scripts/check-layers` makes sure of it).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`server`] | connections, the requests on them, and what is answered |
+//! | [`api`] | the routes: JSON in, JSON out |
+//! | [`http`] | HTTP/1.1: heads, bodies, answers, one connection |
+//! | [`engine`] | what a server needs of what computes |
+//! | [`error`] | why a request is refused, as clients are told |
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod api;
+pub mod engine;
+pub mod error;
+pub mod http;
+pub mod server;
+
+pub use engine::{Engine, EngineError, ModelInfo};
+pub use error::ApiError;
+pub use http::Limits;
+pub use server::{ConnectionId, Server, Settings};

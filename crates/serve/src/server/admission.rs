@@ -1,0 +1,59 @@
+//! Whether a request is wanted: by its head, and by the model that it names.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use subtle::ConstantTimeEq;
+
+use crate::api::route::Route;
+use crate::engine::{Engine, ModelInfo};
+use crate::error::{ApiError, Status};
+use crate::http::Head;
+
+/// Whether a request is wanted, by its head.
+pub(super) fn check(head: &Head, api_key: Option<&str>) -> Result<Route, ApiError> {
+    let route = Route::find(head.method, &head.path)?;
+    if let (Some(key), false) = (api_key, route.is_public()) {
+        let given = head.bearer.as_deref().unwrap_or_default();
+        if !bool::from(given.ct_eq(key.as_bytes())) {
+            let message = "expected the header field `Authorization: Bearer KEY` with the key of this server";
+            return Err(ApiError::new(Status::Unauthorized, message).with_code("invalid_api_key"));
+        }
+    }
+    // What curl sends unless it is told otherwise is taken too.
+    let is_known = |media_type: &str| {
+        matches!(media_type, "application/json" | "application/x-www-form-urlencoded" | "text/plain" | "")
+            || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+    };
+    match &head.content_type {
+        Some(media_type) if !route.shows() && !is_known(media_type) => {
+            let message = format!("Content-Type: {media_type} is not known; send application/json");
+            Err(ApiError::new(Status::UnsupportedMediaType, message))
+        }
+        _ => Ok(route),
+    }
+}
+
+/// The models that are loaded.
+pub(super) fn models<E: Engine>(engine: &E) -> Vec<ModelInfo> {
+    let mut models = Vec::new();
+    engine.each_model(&mut |model| models.push(model));
+    models
+}
+
+/// The model of this name. Where there is only one it answers to any, as clients made for another server name others.
+pub(super) fn chosen<'m>(models: &'m [ModelInfo], name: Option<&str>) -> Result<&'m ModelInfo, ApiError> {
+    match (models, name) {
+        ([], _) => {
+            let message = "no model is loaded";
+            Err(ApiError::new(Status::ServiceUnavailable, message).with_code("no_model"))
+        }
+        ([only], _) => Ok(only),
+        ([first, ..], None) => Ok(first),
+        (models, Some(name)) => models.iter().find(|model| model.name == name).ok_or_else(|| {
+            let message = format!("there is no model {name:?}; GET /v1/models lists those that are loaded");
+            let error = ApiError::new(Status::NotFound, message).with_code("model_not_found");
+            ApiError { param: Some("model".into()), ..error }
+        }),
+    }
+}

@@ -1,0 +1,204 @@
+//! [`Client`]: a connection and what happens on it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use llm::front::Event;
+
+use super::admission::check;
+use super::desk::Desk;
+use super::generation::Generation;
+use super::settings::Settings;
+use crate::api::json;
+use crate::api::route::Route;
+use crate::engine::{Engine, EngineError};
+use crate::error::{ApiError, Status};
+use crate::http::{Connection, ContentType, Head, Limits, Method, Received, Response};
+
+/// A connection and what happens on it.
+pub(super) struct Client<T> {
+    pub connection: Connection,
+    pub state: State<T>,
+    /// For the log: what was asked, and when.
+    asked: Option<(Method, String, u64)>,
+}
+
+/// What a client waits for.
+pub(super) enum State<T> {
+    /// Nothing.
+    Idle,
+    /// That the engine takes a request.
+    Queued(Route, Vec<u8>),
+    /// Text.
+    Generating(Generation<T>),
+}
+
+impl<T: Copy + PartialEq> Client<T> {
+    /// One that has connected now.
+    pub fn new(now_us: u64, limits: &Limits) -> Self {
+        Self { connection: Connection::new(now_us, limits), state: State::Idle, asked: None }
+    }
+
+    /// Takes bytes that arrived; how many of them.
+    pub fn receive(&mut self, bytes: &[u8], desk: &mut Desk<'_, T>) -> usize {
+        match self.connection.receive(bytes, &desk.settings.limits) {
+            Ok(n_taken) => n_taken,
+            Err(error) => {
+                self.connection.give_up_request();
+                self.refuse(&error, desk);
+                bytes.len()
+            }
+        }
+    }
+
+    /// The next request on the connection that has come whole and is wanted.
+    pub fn next_request(&mut self, desk: &mut Desk<'_, T>) -> Option<(Route, Head, Vec<u8>)> {
+        let Settings { limits, api_key, .. } = desk.settings;
+        let received = self
+            .connection
+            .next_request(desk.now_us, limits, &mut |head| check(head, api_key.as_deref()).map(drop));
+        let refused = match received {
+            Received::Nothing => return None,
+            Received::Refused(error) => error,
+            Received::Request(head, body) => match Route::find(head.method, &head.path) {
+                Ok(route) => return Some((route, head, body)),
+                Err(error) => error,
+            },
+        };
+        self.refuse(&refused, desk);
+        None
+    }
+
+    /// Notes a request for the log.
+    pub fn note(&mut self, head: &Head, now_us: u64) {
+        let mut path = String::new();
+        // The log can do without.
+        if path.try_reserve_exact(head.path.len()).is_ok() {
+            path.push_str(&head.path);
+        }
+        self.asked = Some((head.method, path, now_us));
+    }
+
+    /// Answers with what has been written to the desk.
+    pub fn respond(&mut self, response: &Response<'_>, desk: &mut Desk<'_, T>) {
+        let body = if response.content_type.is_some() { &desk.scratch[..] } else { &[] };
+        self.connection.respond(response, body, desk.now_us, &desk.settings.limits);
+        self.answered(response.status, desk);
+    }
+
+    /// Answers that the request is refused.
+    pub fn refuse(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
+        desk.metrics.n_refused += 1;
+        desk.scratch.clear();
+        match json::write(desk.scratch, &error.body(), error.text_bytes()) {
+            Ok(()) => self.respond(&Response::refusal(error), desk),
+            Err(_) => {
+                self.connection.abort();
+                self.answered(error.status, desk);
+            }
+        }
+    }
+
+    fn answered(&mut self, status: Status, desk: &mut Desk<'_, T>) {
+        self.state = State::Idle;
+        if let Some((method, path, since_us)) = self.asked.take() {
+            let ms = desk.now_us.saturating_sub(since_us) / 1000;
+            log::info!("{} {path} {} after {ms} ms", method.name(), status.code());
+        }
+    }
+
+    /// Whether text is being generated for it.
+    pub fn is_generating(&self) -> bool {
+        matches!(self.state, State::Generating(_))
+    }
+
+    /// Whether it waits for the request of this name.
+    pub fn has(&self, ticket: T) -> bool {
+        matches!(&self.state, State::Generating(generation) if generation.has(ticket))
+    }
+
+    /// It waits for nothing any more.
+    pub fn give_up(&mut self, desk: &mut Desk<'_, T>) {
+        if let State::Generating(generation) = core::mem::replace(&mut self.state, State::Idle) {
+            desk.unwanted.extend(generation.tickets());
+        }
+    }
+
+    /// Looks at the clock.
+    pub fn check_time(&mut self, desk: &mut Desk<'_, T>) {
+        if let Some(error) = self.connection.check_time(desk.now_us, &desk.settings.limits) {
+            self.refuse(&error, desk);
+        } else if let State::Generating(generation) = &mut self.state {
+            generation.keep_alive(&mut self.connection, desk.now_us);
+        }
+    }
+
+    /// Has the engine take the other answers to a request for several, when the first has made the prompt's state.
+    pub fn submit_others<E: Engine<Ticket = T>>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) {
+        let State::Generating(generation) = &mut self.state else { return };
+        if let Err(error) = generation.submit_others(engine) {
+            self.fail(&error, desk);
+        }
+    }
+
+    /// Takes what the engine tells of a request that it waits for.
+    pub fn event(&mut self, ticket: T, event: &Event<'_>, desk: &mut Desk<'_, T>) {
+        let State::Generating(generation) = &mut self.state else { return };
+        let taken = match event {
+            Event::Failed { error } => {
+                generation.drop_ticket(ticket);
+                Err(EngineError::Front((*error).clone()).into())
+            }
+            event => {
+                desk.metrics.add(event);
+                generation.take(ticket, event)
+            }
+        };
+        match taken {
+            Ok(()) => self.relay(desk),
+            Err(error) => self.fail(&error, desk),
+        }
+    }
+
+    /// Sends what there is to tell, as far as the connection takes it, and ends the answer if that was all.
+    pub fn relay(&mut self, desk: &mut Desk<'_, T>) {
+        let State::Generating(generation) = &mut self.state else { return };
+        generation.relay(&mut self.connection, desk.scratch, &desk.settings.limits, desk.now_us);
+        if !self.connection.is_answering() {
+            // There was no memory for what was to be sent.
+            self.give_up(desk);
+            return;
+        }
+        if !generation.is_finished() {
+            return;
+        }
+        desk.scratch.clear();
+        let written = generation.write_end(desk.scratch);
+        match (written, generation.is_stream()) {
+            (Ok(()), true) => {
+                self.connection.send(desk.scratch);
+                self.end_stream(Status::Ok, desk);
+            }
+            (Ok(()), false) => self.respond(&Response::ok(ContentType::Json), desk),
+            (Err(_), true) => self.connection.abort(),
+            (Err(_), false) => self.refuse(&ApiError::out_of_memory(), desk),
+        }
+    }
+
+    /// There is no more of an answer.
+    fn fail(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
+        let State::Generating(generation) = core::mem::replace(&mut self.state, State::Idle) else { return };
+        desk.unwanted.extend(generation.tickets());
+        if generation.has_begun() {
+            generation.tell_failure(&mut self.connection, desk.scratch, error);
+            self.end_stream(error.status, desk);
+        } else {
+            self.refuse(error, desk);
+        }
+    }
+
+    fn end_stream(&mut self, status: Status, desk: &mut Desk<'_, T>) {
+        self.connection.end_stream(desk.now_us, &desk.settings.limits);
+        self.answered(status, desk);
+    }
+}

@@ -1,0 +1,17 @@
+//! [`Desk`]: what a client needs of the server.
+
+use alloc::vec::Vec;
+
+use super::metrics::Metrics;
+use super::settings::Settings;
+
+/// What a client needs of the server.
+pub(super) struct Desk<'s, T> {
+    pub settings: &'s Settings,
+    /// Where an answer is written before it is sent.
+    pub scratch: &'s mut Vec<u8>,
+    pub metrics: &'s mut Metrics,
+    /// Requests that nobody waits for any more.
+    pub unwanted: &'s mut Vec<T>,
+    pub now_us: u64,
+}

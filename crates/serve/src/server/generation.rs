@@ -1,0 +1,296 @@
+//! [`Generation`]: a request for text that is being answered.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use llm::front::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Request};
+use llm::sampling::SamplingConfig;
+use llm::session::FinishReason;
+
+use super::admission::{chosen, models};
+use super::settings::Settings;
+use crate::api::answer::{self, Answer, End};
+use crate::api::fields::Fields;
+use crate::api::json;
+use crate::api::route::{Route, Shape};
+use crate::api::usage::{Timings, Usage};
+use crate::api::wish::{Asked, Wish};
+use crate::engine::{Engine, EngineError};
+use crate::error::ApiError;
+use crate::http::{Connection, ContentType, Limits, Response};
+
+/// After how long without a piece of text a word is said on a stream, so that nobody takes the connection for dead.
+const SILENCE_US: u64 = 5_000_000;
+
+/// A request for text that is being answered.
+pub(super) struct Generation<T> {
+    answer: Answer,
+    /// The request, until all its answers have been asked for.
+    body: Vec<u8>,
+    /// Answers wanted.
+    n: usize,
+    choices: Vec<Choice<T>>,
+    seed: u64,
+    speculate: usize,
+    is_stream: bool,
+    /// Whether the head of the answer has been sent.
+    has_begun: bool,
+    told_us: u64,
+    usage: Usage,
+}
+
+/// One of the answers.
+struct Choice<T> {
+    /// Its name, until its end.
+    ticket: Option<T>,
+    /// Text that has come and was not sent.
+    text: String,
+    /// Whether the stream has said that it begins.
+    has_begun: bool,
+    /// How it ended.
+    end: Option<(FinishReason, Timings)>,
+    /// Whether the stream has said so.
+    is_end_told: bool,
+}
+
+impl<T: Copy + PartialEq> Generation<T> {
+    /// Has the engine take the request for text with this number, which came `now_us`.
+    ///
+    /// # Errors
+    /// What is wrong with it, or why the engine does not take it.
+    pub fn begin<E: Engine<Ticket = T>>(
+        engine: &mut E,
+        route: Route,
+        body: Vec<u8>,
+        number: u64,
+        settings: &Settings,
+        now_us: u64,
+    ) -> Result<Self, ApiError> {
+        let shape = route.shape()?;
+        let fields: Fields<'_> = json::read(&body)?;
+        let wish = Wish::new(shape, &fields)?;
+        let models = models(engine);
+        let model = chosen(&models, wish.model)?;
+        let kind = if shape == Shape::Chat { "chatcmpl" } else { "cmpl" };
+        let answer = Answer {
+            shape,
+            id: format!("{kind}-{:016x}{number:08x}", settings.nonce),
+            created: settings.unix_s(now_us),
+            model: model.name.clone(),
+            include_usage: wish.include_usage,
+        };
+        let seed = wish.seed.unwrap_or_else(settings.random);
+        let mut choices = Vec::new();
+        choices.try_reserve_exact(wish.n).map_err(|_| ApiError::out_of_memory())?;
+        let speculate = settings.speculate;
+        let ticket = submit(engine, &answer.model, &wish, seed, speculate)?;
+        choices.push(Choice::new(ticket));
+        let (n, is_stream) = (wish.n, wish.stream);
+        let body = if n > 1 { body } else { Vec::new() };
+        Ok(Self {
+            answer,
+            body,
+            n,
+            choices,
+            seed,
+            speculate,
+            is_stream,
+            has_begun: false,
+            told_us: now_us,
+            usage: Usage::default(),
+        })
+    }
+
+    /// Has the engine take the answers after the first, when that has begun: the state of the prompt is there then, and none of
+    /// them computes it again.
+    ///
+    /// # Errors
+    /// Why the engine does not take one. If its queue is full that is no error: it is asked again.
+    pub fn submit_others<E: Engine<Ticket = T>>(&mut self, engine: &mut E) -> Result<(), ApiError> {
+        let is_ready = |first: &Choice<T>| !first.text.is_empty() || first.has_begun || first.end.is_some();
+        if self.choices.len() == self.n || !self.choices.first().is_some_and(is_ready) {
+            return Ok(());
+        }
+        let fields: Fields<'_> = json::read(&self.body)?;
+        let wish = Wish::new(self.answer.shape, &fields)?;
+        while self.choices.len() < self.n {
+            let seed = self.seed.wrapping_add(self.choices.len() as u64);
+            match submit(engine, &self.answer.model, &wish, seed, self.speculate) {
+                Ok(ticket) => self.choices.push(Choice::new(ticket)),
+                Err(EngineError::Front(llm::front::FrontError::QueueFull { .. })) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.body = Vec::new();
+        Ok(())
+    }
+
+    /// The names of the answers that have not ended.
+    pub fn tickets(&self) -> impl Iterator<Item = T> {
+        self.choices.iter().filter_map(|choice| choice.ticket)
+    }
+
+    /// Whether one of the answers has this name.
+    pub fn has(&self, ticket: T) -> bool {
+        self.tickets().any(|other| other == ticket)
+    }
+
+    /// The engine has no answer of this name any more.
+    pub fn drop_ticket(&mut self, ticket: T) {
+        for choice in &mut self.choices {
+            choice.ticket = choice.ticket.filter(|other| *other != ticket);
+        }
+    }
+
+    /// Whether the head of the answer has been sent.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Whether the answer is wanted as it is generated.
+    pub fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    /// Takes what the engine tells.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn take(&mut self, ticket: T, event: &Event<'_>) -> Result<(), ApiError> {
+        let Some(choice) = self.choices.iter_mut().find(|choice| choice.ticket == Some(ticket)) else {
+            return Ok(());
+        };
+        let text = event.text();
+        choice.text.try_reserve(text.len()).map_err(|_| ApiError::out_of_memory())?;
+        choice.text.push_str(text);
+        if let Event::Finished { report, .. } = event {
+            choice.ticket = None;
+            choice.end = Some((report.finish_reason, Timings::new(report)));
+            self.usage.add(report);
+        }
+        Ok(())
+    }
+
+    /// Sends what a stream has to tell, as far as the client takes it: text that waits grows into larger pieces.
+    pub fn relay(
+        &mut self,
+        connection: &mut Connection,
+        scratch: &mut Vec<u8>,
+        limits: &Limits,
+        now_us: u64,
+    ) {
+        if !self.is_stream {
+            return;
+        }
+        for index in 0..self.choices.len() {
+            let has_room = connection.unsent().len() < limits.outbox_bytes;
+            let choice = &self.choices[index];
+            let has_news = !choice.text.is_empty() || (choice.end.is_some() && !choice.is_end_told);
+            if !has_room || !has_news {
+                continue;
+            }
+            self.begin_stream(connection);
+            scratch.clear();
+            match self.write_news(index, scratch) {
+                Ok(()) => connection.send(scratch),
+                Err(_) => connection.abort(),
+            }
+            self.told_us = now_us;
+        }
+    }
+
+    /// Writes what there is to tell of an answer.
+    fn write_news(&mut self, index: usize, out: &mut Vec<u8>) -> fmt::Result {
+        let choice = &mut self.choices[index];
+        if !choice.has_begun {
+            choice.has_begun = true;
+            self.answer.begin(out, index)?;
+        }
+        if !choice.text.is_empty() {
+            self.answer.text(out, index, &choice.text)?;
+            choice.text.clear();
+        }
+        if let (Some((reason, timings)), false) = (choice.end, choice.is_end_told) {
+            choice.is_end_told = true;
+            self.answer.end(out, index, &End { text: "", reason, timings }, self.usage)?;
+        }
+        Ok(())
+    }
+
+    fn begin_stream(&mut self, connection: &mut Connection) {
+        if !core::mem::replace(&mut self.has_begun, true) {
+            connection.begin_stream(&Response::ok(ContentType::EventStream));
+        }
+    }
+
+    /// Says a word on a stream that has been silent for long.
+    pub fn keep_alive(&mut self, connection: &mut Connection, now_us: u64) {
+        if self.is_stream && connection.unsent().is_empty() && now_us > self.told_us + SILENCE_US {
+            self.begin_stream(connection);
+            // A comment, which clients skip.
+            connection.send(b":\n\n");
+            self.told_us = now_us;
+        }
+    }
+
+    /// Whether all answers have ended, and a stream has said so.
+    pub fn is_finished(&self) -> bool {
+        let is_over = |choice: &Choice<T>| choice.end.is_some() && (!self.is_stream || choice.is_end_told);
+        self.choices.len() == self.n && self.choices.iter().all(is_over)
+    }
+
+    /// Writes a whole answer, or the end of a stream.
+    pub fn write_end(&self, out: &mut Vec<u8>) -> fmt::Result {
+        let timings = self.choices.first().and_then(|choice| Some(choice.end?.1)).unwrap_or_default();
+        if self.is_stream {
+            return self.answer.finish(out, self.usage, timings);
+        }
+        let mut ends = Vec::new();
+        ends.try_reserve_exact(self.n).map_err(|_| fmt::Error)?;
+        ends.extend(self.choices.iter().filter_map(|choice| {
+            let (reason, timings) = choice.end?;
+            Some(End { text: &choice.text, reason, timings })
+        }));
+        self.answer.whole(out, &ends, self.usage)
+    }
+
+    /// Tells on a stream that has begun that there is no more of it.
+    pub fn tell_failure(&self, connection: &mut Connection, scratch: &mut Vec<u8>, error: &ApiError) {
+        scratch.clear();
+        match answer::failure(scratch, error) {
+            Ok(()) => connection.send(scratch),
+            Err(_) => connection.abort(),
+        }
+    }
+}
+
+impl<T> Choice<T> {
+    fn new(ticket: T) -> Self {
+        Self { ticket: Some(ticket), text: String::new(), has_begun: false, end: None, is_end_told: false }
+    }
+}
+
+/// Has the engine take one answer to a request.
+fn submit<E: Engine>(
+    engine: &mut E,
+    model: &str,
+    wish: &Wish<'_>,
+    seed: u64,
+    speculate: usize,
+) -> Result<E::Ticket, EngineError> {
+    let prompt = match &wish.prompt {
+        Asked::Messages(messages) => Prompt::Messages(messages, ChatFormat::default()),
+        Asked::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
+        Asked::Ids(ids) => Prompt::Ids(ids),
+    };
+    let request = Request {
+        max_tokens: wish.max_tokens,
+        sampling: SamplingConfig { seed, ..wish.sampling },
+        stop: &wish.stop,
+        speculate,
+        ..Request::new(prompt, wish.max_tokens)
+    };
+    engine.submit(Some(model), request)
+}

@@ -1,0 +1,97 @@
+//! [`Metrics`]: figures, as Prometheus reads them.
+//!
+//! Names are those of llama.cpp's server where the meaning is the same, with the prefix `ferrite_`. Source: Prometheus, "Exposition
+//! formats".
+
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use llm::front::{Event, Report};
+
+/// What was done so far.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    /// Connections that were opened.
+    pub n_connections: u64,
+    /// Requests that arrived whole.
+    pub n_requests: u64,
+    /// Requests that were refused, also those that did not.
+    pub n_refused: u64,
+    /// Tokens of prompts, but for those that were found and not computed.
+    n_prompt_tokens: u64,
+    /// Tokens of prompts that were found.
+    n_cached_tokens: u64,
+    /// From requests to their first tokens.
+    prompt_us: u64,
+    /// Tokens generated.
+    n_generated_tokens: u64,
+    /// From first tokens to ends.
+    generation_us: u64,
+}
+
+impl Metrics {
+    /// Adds what the engine tells.
+    pub fn add(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Token { .. } => self.n_generated_tokens += 1,
+            Event::Finished { report, .. } => self.add_report(report),
+            _ => {}
+        }
+    }
+
+    fn add_report(&mut self, report: &Report) {
+        self.n_cached_tokens += report.cached_tokens as u64;
+        self.n_prompt_tokens += report.prompt_tokens.saturating_sub(report.cached_tokens) as u64;
+        let prompt_us = if report.tokens_emitted == 0 { report.latency_us } else { report.first_token_us };
+        self.prompt_us += prompt_us;
+        self.generation_us += report.latency_us.saturating_sub(prompt_us);
+    }
+
+    /// Writes them.
+    pub fn write(&self, out: &mut Vec<u8>, n_open: usize, n_generating: usize) -> fmt::Result {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let mut out = Fallible(out);
+        let mut figure = |name, kind, help, value: f64| {
+            write!(
+                out,
+                "# HELP ferrite_{name} {help}\n# TYPE ferrite_{name} {kind}\nferrite_{name} {value}\n"
+            )
+        };
+        figure("prompt_tokens_total", "counter", "Prompt tokens computed.", self.n_prompt_tokens as f64)?;
+        figure(
+            "prompt_tokens_cached_total",
+            "counter",
+            "Prompt tokens found and not computed again.",
+            self.n_cached_tokens as f64,
+        )?;
+        figure(
+            "prompt_seconds_total",
+            "counter",
+            "Time from requests to their first tokens, waiting included.",
+            seconds(self.prompt_us),
+        )?;
+        figure("tokens_predicted_total", "counter", "Tokens generated.", self.n_generated_tokens as f64)?;
+        figure(
+            "tokens_predicted_seconds_total",
+            "counter",
+            "Time from first tokens to the ends of answers.",
+            seconds(self.generation_us),
+        )?;
+        figure("requests_total", "counter", "Requests that arrived whole.", self.n_requests as f64)?;
+        figure("requests_refused_total", "counter", "Requests that were refused.", self.n_refused as f64)?;
+        figure("connections_total", "counter", "Connections that were opened.", self.n_connections as f64)?;
+        figure("connections", "gauge", "Connections that are open.", n_open as f64)?;
+        figure("requests_processing", "gauge", "Requests whose text is being generated.", n_generating as f64)
+    }
+}
+
+/// Bytes to which text is added as far as there is memory.
+struct Fallible<'v>(&'v mut Vec<u8>);
+
+impl Write for Fallible<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}

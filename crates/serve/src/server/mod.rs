@@ -1,0 +1,261 @@
+//! [`Server`]: connections, the requests on them, and what is answered.
+//!
+//! A server does nothing by itself. Whoever owns it
+//!
+//! 1. hands it what arrives: [`accept`](Server::accept), [`receive`](Server::receive), [`half_close`](Server::half_close),
+//!    [`remove`](Server::remove);
+//! 2. lets it talk to the engine: [`serve`](Server::serve);
+//! 3. has the engine compute a batch, of which it tells the server: [`event`](Server::event);
+//! 4. sends what is [to be sent](Server::unsent), closes what [is over](Server::is_over), and tells it the
+//!    [time](Server::check_time).
+//!
+//! The first and the last may happen while a batch is computed: requests that need no engine (`/health`, `/metrics`, and all that is
+//! refused) are answered at once.
+//!
+//! # Layers
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `client` | a connection and what happens on it |
+//! | `generation`, `question` | a request for text that is being answered; requests that are answered at once |
+//! | `admission` | which requests are wanted |
+//! | `desk` | what a client needs of the server |
+//! | `metrics`, `settings` | figures; what a server is set to |
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use llm::front::Event;
+
+use crate::api::wish::MAX_CHOICES;
+use crate::engine::Engine;
+use crate::error::ApiError;
+
+mod admission;
+mod client;
+mod desk;
+mod generation;
+mod metrics;
+mod question;
+mod settings;
+
+use client::{Client, State};
+use desk::Desk;
+use generation::Generation;
+use metrics::Metrics;
+
+pub use settings::Settings;
+
+/// Names a connection from its beginning to its removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionId(usize);
+
+/// Connections, the requests on them, and what is answered.
+pub struct Server<T> {
+    settings: Settings,
+    clients: Vec<Option<Client<T>>>,
+    /// Clients with a request for the engine, in the order in which they came.
+    queue: VecDeque<usize>,
+    /// Requests that nobody waits for any more.
+    unwanted: Vec<T>,
+    metrics: Metrics,
+    n_answers: u64,
+    /// Where answers are written before they are sent; kept to be used again.
+    scratch: Vec<u8>,
+}
+
+impl<T: Copy + PartialEq> Server<T> {
+    /// A server without connections.
+    ///
+    /// # Errors
+    /// If there is no memory for its tables.
+    pub fn new(settings: Settings) -> Result<Self, ApiError> {
+        let n = settings.max_connections;
+        let (mut clients, mut queue, mut unwanted) = (Vec::new(), VecDeque::new(), Vec::new());
+        let n_choices = n.saturating_mul(MAX_CHOICES as usize);
+        clients.try_reserve_exact(n).map_err(|_| ApiError::out_of_memory())?;
+        queue.try_reserve_exact(n).map_err(|_| ApiError::out_of_memory())?;
+        unwanted.try_reserve_exact(n_choices).map_err(|_| ApiError::out_of_memory())?;
+        clients.resize_with(n, || None);
+        let metrics = Metrics::default();
+        Ok(Self { settings, clients, queue, unwanted, metrics, n_answers: 0, scratch: Vec::new() })
+    }
+
+    /// Takes a new connection. If there are as many as can be, the one that has waited longest for a request
+    /// [is over](Self::is_over), and there is room when it has been [removed](Self::remove); `None` says so, and that all are
+    /// being answered.
+    pub fn accept(&mut self, now_us: u64) -> Option<ConnectionId> {
+        let Some(index) = self.clients.iter().position(Option::is_none) else {
+            let waiting = self.clients.iter_mut().flatten().map(|client| &mut client.connection);
+            let waiting = waiting.filter(|connection| connection.is_waiting());
+            if let Some(oldest) = waiting.min_by_key(|connection| connection.since_us()) {
+                oldest.abort();
+            }
+            return None;
+        };
+        self.clients[index] = Some(Client::new(now_us, &self.settings.limits));
+        self.metrics.n_connections += 1;
+        Some(ConnectionId(index))
+    }
+
+    /// The connection is no more. What was asked on it is wanted no more.
+    pub fn remove(&mut self, id: ConnectionId) {
+        if let Some((client, mut desk)) = self.client(id, 0) {
+            client.give_up(&mut desk);
+        }
+        self.clients[id.0] = None;
+        self.queue.retain(|&index| index != id.0);
+    }
+
+    /// Takes bytes that arrived on a connection; how many of them. The others are to be offered again.
+    pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], now_us: u64) -> usize {
+        let Some((client, mut desk)) = self.client(id, now_us) else { return bytes.len() };
+        let n_taken = client.receive(bytes, &mut desk);
+        self.go_on(id, now_us);
+        n_taken
+    }
+
+    /// The client sends nothing more, but waits for its answer.
+    pub fn half_close(&mut self, id: ConnectionId) {
+        if let Some((client, _)) = self.client(id, 0) {
+            client.connection.half_close();
+        }
+    }
+
+    /// Whether bytes that arrive on the connection would be taken.
+    pub fn takes_bytes(&self, id: ConnectionId) -> bool {
+        let limits = &self.settings.limits;
+        self.clients[id.0].as_ref().is_none_or(|client| client.connection.takes_bytes(limits))
+    }
+
+    /// Bytes that are to be sent on a connection.
+    pub fn unsent(&self, id: ConnectionId) -> &[u8] {
+        self.clients[id.0].as_ref().map_or(&[], |client| client.connection.unsent())
+    }
+
+    /// The first `n` of them were sent.
+    pub fn sent(&mut self, id: ConnectionId, n: usize, now_us: u64) {
+        let Some((client, mut desk)) = self.client(id, now_us) else { return };
+        client.connection.sent(n, now_us);
+        client.relay(&mut desk);
+        self.go_on(id, now_us);
+    }
+
+    /// Whether nothing more will be sent on a connection: it is to be closed, and then [removed](Self::remove).
+    pub fn is_over(&self, id: ConnectionId) -> bool {
+        self.clients[id.0].as_ref().is_none_or(|client| client.connection.is_over())
+    }
+
+    /// Looks at the clock: refuses what took too long to arrive, ends what waits for nothing, and says a word on streams on
+    /// which nothing was said for a while.
+    pub fn check_time(&mut self, now_us: u64) {
+        for index in 0..self.clients.len() {
+            if let Some((client, mut desk)) = self.client(ConnectionId(index), now_us) {
+                client.check_time(&mut desk);
+            }
+        }
+    }
+
+    /// Connections that there are.
+    pub fn n_connections(&self) -> usize {
+        self.clients.iter().flatten().count()
+    }
+
+    /// Whether text is being generated that somebody waits for.
+    pub fn is_generating(&self) -> bool {
+        self.clients.iter().flatten().any(Client::is_generating)
+    }
+
+    /// Takes requests to the engine: those that are wanted no more, and those that wait for it.
+    pub fn serve<E: Engine<Ticket = T>>(&mut self, engine: &mut E, now_us: u64) {
+        for ticket in self.unwanted.drain(..) {
+            engine.cancel(ticket);
+        }
+        // Those that come meanwhile are for the next time, so that a client with many requests stalls nobody.
+        for _ in 0..self.queue.len() {
+            let Some(index) = self.queue.pop_front() else { break };
+            self.ask(engine, ConnectionId(index), now_us);
+            self.go_on(ConnectionId(index), now_us);
+        }
+        for index in 0..self.clients.len() {
+            if let Some((client, mut desk)) = self.client(ConnectionId(index), now_us) {
+                client.submit_others(engine, &mut desk);
+            }
+        }
+    }
+
+    /// Has the engine answer a request that waits, or take it.
+    fn ask<E: Engine<Ticket = T>>(&mut self, engine: &mut E, id: ConnectionId, now_us: u64) {
+        self.n_answers += 1;
+        let number = self.n_answers;
+        let Some((client, mut desk)) = self.client(id, now_us) else { return };
+        let State::Queued(route, body) = core::mem::replace(&mut client.state, State::Idle) else { return };
+        let answered = match question::answer(engine, route, &body, &mut desk) {
+            Some(answered) => answered.map(|response| client.respond(&response, &mut desk)),
+            None => Generation::begin(engine, route, body, number, desk.settings, now_us)
+                .map(|generation| client.state = State::Generating(generation)),
+        };
+        if let Err(error) = answered {
+            client.refuse(&error, &mut desk);
+        }
+    }
+
+    /// Learns what the engine tells of a request, and whether it is to go on.
+    pub fn event(&mut self, ticket: T, event: &Event<'_>, now_us: u64) -> ControlFlow<()> {
+        let has_ticket =
+            |client: &Option<Client<T>>| client.as_ref().is_some_and(|client| client.has(ticket));
+        let Some(index) = self.clients.iter().position(has_ticket) else { return ControlFlow::Break(()) };
+        let id = ConnectionId(index);
+        let Some((client, mut desk)) = self.client(id, now_us) else { return ControlFlow::Break(()) };
+        client.event(ticket, event, &mut desk);
+        let is_wanted = client.has(ticket);
+        self.go_on(id, now_us);
+        match is_wanted {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+
+    /// Takes the requests that have come on a connection, as long as they are answered at once.
+    fn go_on(&mut self, id: ConnectionId, now_us: u64) {
+        let mut desk = Desk {
+            settings: &self.settings,
+            scratch: &mut self.scratch,
+            metrics: &mut self.metrics,
+            unwanted: &mut self.unwanted,
+            now_us,
+        };
+        loop {
+            let Some(client) = &mut self.clients[id.0] else { return };
+            let Some((route, head, body)) = client.next_request(&mut desk) else { return };
+            desk.metrics.n_requests += 1;
+            let (n_open, n_generating) = (
+                self.clients.iter().flatten().count(),
+                self.clients.iter().flatten().filter(|client| client.is_generating()).count(),
+            );
+            let Some(client) = &mut self.clients[id.0] else { return };
+            client.note(&head, now_us);
+            match question::answer_alone(route, &head, &mut desk, (n_open, n_generating)) {
+                Some(Ok(response)) => client.respond(&response, &mut desk),
+                Some(Err(error)) => client.refuse(&error, &mut desk),
+                None => {
+                    client.state = State::Queued(route, body);
+                    self.queue.push_back(id.0);
+                }
+            }
+        }
+    }
+
+    /// A client, and what it needs of the server.
+    fn client(&mut self, id: ConnectionId, now_us: u64) -> Option<(&mut Client<T>, Desk<'_, T>)> {
+        let desk = Desk {
+            settings: &self.settings,
+            scratch: &mut self.scratch,
+            metrics: &mut self.metrics,
+            unwanted: &mut self.unwanted,
+            now_us,
+        };
+        Some((self.clients[id.0].as_mut()?, desk))
+    }
+}

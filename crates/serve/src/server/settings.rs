@@ -1,0 +1,31 @@
+//! [`Settings`]: what a server is set to.
+
+use alloc::string::String;
+
+use crate::http::Limits;
+
+/// What a server is set to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What clients may make large or slow.
+    pub limits: Limits,
+    /// Most connections at a time.
+    pub max_connections: usize,
+    /// The key that requests must bring, if any.
+    pub api_key: Option<String>,
+    /// The time at which the caller's clock showed 0, in seconds since 1970; `None` where that is not known.
+    pub start_unix_s: Option<u64>,
+    /// A number that no other start of a server has, for the names of answers.
+    pub nonce: u64,
+    /// Tokens that are guessed at a time, see [`Request`](llm::front::Request).
+    pub speculate: usize,
+    /// Gives a seed to a request that has none.
+    pub random: fn() -> u64,
+}
+
+impl Settings {
+    /// The time in seconds since 1970, 0 if that is not known.
+    pub(super) fn unix_s(&self, now_us: u64) -> u64 {
+        self.start_unix_s.map_or(0, |start| start + now_us / 1_000_000)
+    }
+}

@@ -1,0 +1,258 @@
+//! A server over a small model, without sockets and without a clock.
+#![allow(dead_code)]
+
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+
+use llm::front::{Prompter, Report, Request, RequestId, Responder};
+use llm::gguf::Gguf;
+use llm::kv_cache::KvType;
+use llm::model::Model;
+use llm::parallel::Serial;
+use llm::quant::Precision;
+use llm::session::{Runner, RunnerOptions};
+use llm::simd::Kernels;
+use llm::state::StateOptions;
+use llm::tokenizer::Tokenizer;
+use serve::{ConnectionId, Engine, EngineError, Limits, ModelInfo, Server, Settings};
+
+/// Positions of a text.
+pub const N_CTX: usize = 256;
+/// Texts that are computed together.
+pub const N_SLOTS: usize = 4;
+/// Requests that wait at most.
+pub const N_WAITING: usize = 16;
+
+/// A model under one or several names.
+pub struct TestEngine {
+    pub responder: Responder<'static>,
+    pub names: Vec<&'static str>,
+}
+
+fn clock_us() -> u64 {
+    0
+}
+
+impl TestEngine {
+    /// One of a model in `test_models`. What it needs lives as long as the test.
+    pub fn new(name: &'static str) -> Self {
+        static FILES: Mutex<Vec<(&str, &[u8])>> = Mutex::new(Vec::new());
+        let mut files = FILES.lock().unwrap();
+        let known = files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
+        let bytes = known.unwrap_or_else(|| {
+            let path = format!("{}/../../test_models/{name}.gguf", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read(path).unwrap().leak()
+        });
+        if known.is_none() {
+            files.push((name, bytes));
+        }
+        drop(files);
+        let gguf = Gguf::parse(bytes, bytes.len() as u64).unwrap();
+        let model = Model::load(&gguf).unwrap();
+        let n_ctx = N_CTX.min(model.config().n_ctx_train);
+        let options = RunnerOptions {
+            state: StateOptions {
+                n_slots: N_SLOTS,
+                n_ctx,
+                n_pages: StateOptions::pages_of(n_ctx) * N_SLOTS,
+                kv_type: KvType::F16,
+                finds_prefixes: true,
+                n_checkpoints: 0,
+                own_checkpoints: false,
+            },
+            n_batch: 64,
+            n_logits: N_SLOTS,
+            precision: Precision::Quantized,
+        };
+        let len = Runner::required_bytes(model.config(), &options).unwrap();
+        let memory: &'static mut [u8] = vec![0; len + 64].leak();
+        let start = memory.as_ptr().align_offset(64);
+        let memory = &mut memory[start..start + len];
+        let runner = Runner::new(model, options, Kernels::detect(), &Serial, memory).unwrap();
+        let prompter = Prompter::new(gguf).unwrap();
+        Self { responder: Responder::new(prompter, runner, N_WAITING).unwrap(), names: vec![name] }
+    }
+
+    /// The text that the engine alone gives.
+    pub fn alone(&mut self, request: Request<'_>) -> Report {
+        self.responder.generate(request, clock_us, &mut |_| ControlFlow::Continue(())).unwrap()
+    }
+}
+
+impl Engine for TestEngine {
+    type Ticket = RequestId;
+
+    fn each_model(&self, tell: &mut dyn FnMut(ModelInfo)) {
+        for &name in &self.names {
+            let name = name.to_owned();
+            tell(ModelInfo {
+                name,
+                n_ctx: N_CTX,
+                n_ctx_train: N_CTX,
+                n_vocab: 1,
+                n_embd: 1,
+                n_params: 1,
+                size_bytes: 1,
+                n_slots: N_SLOTS,
+            });
+        }
+    }
+
+    fn submit(&mut self, _model: Option<&str>, request: Request<'_>) -> Result<RequestId, EngineError> {
+        Ok(self.responder.submit(request, clock_us)?)
+    }
+
+    fn cancel(&mut self, ticket: RequestId) -> Option<Report> {
+        self.responder.cancel(ticket, clock_us)
+    }
+
+    fn tokenizer(&self, _model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
+        Ok(self.responder.prompter().tokenizer())
+    }
+}
+
+/// A server, what computes for it, and the time.
+pub struct Harness {
+    pub server: Server<RequestId>,
+    pub engine: TestEngine,
+    pub now_us: u64,
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        limits: Limits::default(),
+        max_connections: 24,
+        api_key: None,
+        start_unix_s: Some(1_700_000_000),
+        nonce: 0xfe,
+        speculate: 0,
+        random: || 7,
+    }
+}
+
+impl Default for Harness {
+    fn default() -> Self {
+        Self::new(settings())
+    }
+}
+
+impl Harness {
+    /// A server of the smallest model, which has no chat format.
+    pub fn new(settings: Settings) -> Self {
+        Self { server: Server::new(settings).unwrap(), engine: TestEngine::new("micro"), now_us: 1 }
+    }
+
+    /// A server of a model that has one.
+    pub fn with_chat() -> Self {
+        Self { engine: TestEngine::new("tiny"), ..Self::default() }
+    }
+
+    pub fn connect(&mut self) -> ConnectionId {
+        self.server.accept(self.now_us).expect("no room for a connection")
+    }
+
+    /// Lets the engine compute one batch; whether there was something to do.
+    pub fn step(&mut self) -> bool {
+        self.server.serve(&mut self.engine, self.now_us);
+        let Self { server, engine, now_us } = self;
+        let step = engine.responder.step(clock_us, &mut || ControlFlow::Continue(()), &mut |id, event| {
+            server.event(id, &event, *now_us)
+        });
+        step.unwrap() > 0 || !engine.responder.is_idle()
+    }
+
+    /// Takes what is to be sent on a connection.
+    pub fn take(&mut self, id: ConnectionId) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while !self.server.unsent(id).is_empty() {
+            let unsent = self.server.unsent(id).to_vec();
+            bytes.extend_from_slice(&unsent);
+            self.server.sent(id, unsent.len(), self.now_us);
+        }
+        bytes
+    }
+
+    /// Sends bytes on a connection, in these pieces, and returns all that comes back.
+    pub fn exchange(&mut self, id: ConnectionId, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        for piece in pieces {
+            let mut rest = *piece;
+            while !rest.is_empty() {
+                let n_taken = self.server.receive(id, rest, self.now_us);
+                rest = &rest[n_taken..];
+                answer.extend(self.take(id));
+                if n_taken == 0 {
+                    self.step();
+                    answer.extend(self.take(id));
+                }
+            }
+        }
+        while self.step() || !self.server.unsent(id).is_empty() {
+            answer.extend(self.take(id));
+        }
+        answer.extend(self.take(id));
+        answer
+    }
+
+    /// Sends a request on a connection of its own and returns the answer.
+    pub fn ask(&mut self, request: &[u8]) -> String {
+        let id = self.connect();
+        let answer = self.exchange(id, &[request]);
+        self.server.remove(id);
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// Posts JSON; the status and the body of the answer.
+    pub fn post(&mut self, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let answer = self.ask(post(path, body).as_bytes());
+        let (head, body) = answer.split_once("\r\n\r\n").expect("no end of a head");
+        (status(head), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
+    }
+
+    /// Posts JSON that asks for a stream; the data of its events.
+    pub fn stream(&mut self, path: &str, body: &str) -> Vec<String> {
+        let answer = self.ask(post(path, body).as_bytes());
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(status(head), 200, "{answer}");
+        assert!(head.contains("Content-Type: text/event-stream"), "{head}");
+        let text = String::from_utf8(unchunked(body.as_bytes())).unwrap();
+        let events = text.split("\n\n").filter(|event| !event.is_empty());
+        events.map(|event| event.strip_prefix("data: ").expect(event).to_owned()).collect()
+    }
+}
+
+/// A request with a body of JSON.
+pub fn post(path: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: ferrite\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// The status in a head.
+pub fn status(head: &str) -> u16 {
+    head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status: {head:?}"))
+}
+
+/// The statuses of answers that follow each other.
+pub fn statuses(answers: &[u8]) -> Vec<u16> {
+    let text = String::from_utf8_lossy(answers);
+    text.match_indices("HTTP/1.1 ").map(|(at, _)| status(&text[at..])).collect()
+}
+
+/// The bytes in a body of chunks.
+pub fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let end = body.windows(2).position(|pair| pair == b"\r\n").expect("no size of a chunk");
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        body = &body[end + 2..];
+        bytes.extend_from_slice(&body[..size]);
+        assert_eq!(&body[size..size + 2], b"\r\n");
+        body = &body[size + 2..];
+        if size == 0 {
+            assert!(body.is_empty(), "bytes after the last chunk");
+            return bytes;
+        }
+    }
+}
