@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use llm::front::options::NParallel;
 use llm::front::{CHECKPOINTS_PER_TEXT, Prompter, Responder, kernels_called};
+use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::{Config, Model};
 use llm::quant::Precision;
@@ -112,9 +113,9 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The model in the file.
-    pub fn model(&self) -> Result<Model<'_>> {
-        Ok(Model::load(&self.file.gguf()?)?)
+    /// The model in the file, of which `gguf` is the header.
+    pub fn model(&self, gguf: &Gguf<'_>) -> Result<Model<'_>> {
+        Ok(Model::load(gguf, self.file.bytes())?)
     }
 
     /// Vocabulary and chat format of the model.

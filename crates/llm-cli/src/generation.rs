@@ -8,6 +8,7 @@ use clap::Args;
 use llm::front::options::{MAX_SPECULATED, MaxTokens};
 use llm::front::{Event, Report, Wanted, trace};
 use llm::gguf::Gguf;
+use llm::quant::ModelBytes;
 use llm::sampling::{SamplingConfig, SamplingRequest, Seed};
 use llm::session::FinishReason;
 
@@ -57,11 +58,11 @@ impl GenerationArguments {
         self.n
     }
 
-    /// Shows the magnitudes of a model's weights, if the options ask for it.
-    pub fn show_weights(&self, gguf: &Gguf<'_>) {
+    /// Shows the magnitudes of the weights in a file with this header, if the options ask for it.
+    pub fn show_weights(&self, gguf: &Gguf<'_>, file: ModelBytes<&[u8]>) {
         if self.verbose {
             // Nothing breaks off here.
-            let _ = trace::weight_magnitudes(gguf, &mut |line| {
+            let _ = trace::weight_magnitudes(gguf, file, &mut |line| {
                 complain(&line.to_string());
                 ControlFlow::Continue(())
             });

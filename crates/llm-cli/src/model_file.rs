@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use llm::gguf::{Gguf, Value};
 use llm::parallel::Workers;
-use llm::quant::{Packer, Packing};
+use llm::quant::{ModelBytes, Packer};
 use llm::simd::Kernels;
 use memmap2::{MmapMut, MmapOptions};
 
@@ -48,8 +48,7 @@ fn joined(parts: &Parts) -> Result<MmapMut> {
 /// The bytes of a model file, shared with the system's file cache unless some are rearranged.
 pub struct ModelFile {
     path: PathBuf,
-    bytes: MmapMut,
-    packing: Option<&'static Packing>,
+    bytes: ModelBytes<MmapMut>,
 }
 
 impl ModelFile {
@@ -59,7 +58,7 @@ impl ModelFile {
         if let Some(parts) = Parts::of(path, &bytes)? {
             bytes = joined(&parts).with_context(|| path.display().to_string())?;
         }
-        Ok(Self { path: path.to_owned(), bytes, packing: None })
+        Ok(Self { path: path.to_owned(), bytes: ModelBytes::as_in_file(bytes) })
     }
 
     /// Rearranges the weights in memory as `kernels` want them.
@@ -69,22 +68,25 @@ impl ModelFile {
         if packer.packs_nothing() {
             return Ok(());
         }
-        let mut packed = in_huge_pages(self.bytes.len()).with_context(context)?;
-        packer.write(workers, &self.bytes, &mut packed);
-        (self.bytes, self.packing) = (packed, kernels.packing());
+        let mut packed = in_huge_pages(self.bytes().bytes().len()).with_context(context)?;
+        packer.write(workers, self.bytes().bytes(), &mut packed);
+        self.bytes = packer.finish(packed);
         Ok(())
     }
 
     /// Checks the header and returns the view of the file.
     pub fn gguf(&self) -> Result<Gguf<'_>> {
-        let gguf =
-            Gguf::parse(&self.bytes, self.len_bytes()).with_context(|| self.path.display().to_string())?;
-        Ok(gguf.packed(self.packing))
+        Gguf::parse(self.bytes().bytes(), self.len_bytes()).with_context(|| self.path.display().to_string())
+    }
+
+    /// The bytes, with what [`pack`](Self::pack) has made of the weights.
+    pub fn bytes(&self) -> ModelBytes<&[u8]> {
+        self.bytes.borrow()
     }
 
     /// Size of the file.
     pub fn len_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        self.bytes().bytes().len() as u64
     }
 
     /// Name for tables: `general.name`, or the file's name without its extension.

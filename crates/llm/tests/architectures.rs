@@ -2,7 +2,7 @@
 
 use golden_models::{Case, FileBytes, cases};
 use llm::gguf::{Gguf, GgufWriter, TensorInfo};
-use llm::model::{Model, ModelError};
+use llm::model::ModelError;
 use llm::quant::GgmlType;
 
 mod golden_models;
@@ -49,7 +49,7 @@ fn rewritten<'a>(
 }
 
 fn refusal(file: &FileBytes) -> Option<ModelError> {
-    Model::load(&file.gguf()).err()
+    file.model().err()
 }
 
 /// Keys that llama.cpp requires but whose values the tensors say as well.

@@ -1,16 +1,17 @@
 //! How many positions are computed at once changes nothing but the time it takes, nor does a batch that was
-//! broken off.
+//! broken off, nor whether the weights are packed.
 
 mod micro;
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Packer, Precision};
 use llm::session::{Logits, Session, SessionError, SessionOptions};
 use llm::simd::Kernels;
 use micro::{micro, repository_file};
@@ -22,7 +23,7 @@ fn with_session<T>(
     n_batch: usize,
     work: impl for<'a> FnOnce(&mut Session<'a>) -> T,
 ) -> T {
-    let model = Model::load(gguf).unwrap();
+    let model = Model::load(gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let options =
         SessionOptions { n_ctx, n_batch, n_logits: 1, kv_type: KvType::F32, precision: Precision::Quantized };
     let required_bytes = Session::required_bytes(model.config(), &options).unwrap();
@@ -66,7 +67,7 @@ fn the_same_holds_in_every_family() {
         }
         let file = std::fs::read(&path).unwrap();
         let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-        let config = Model::load(&gguf).unwrap().config().clone();
+        let config = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap().config().clone();
         if config.is_encoder() {
             continue;
         }
@@ -115,7 +116,7 @@ fn a_session_is_after_a_batch_that_was_broken_off_as_before_it() {
 fn sessions_share_a_model_without_disturbing_each_other() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let options = SessionOptions { kv_type: KvType::F32, ..SessionOptions::generate(64) };
     let required_bytes = Session::required_bytes(model.config(), &options).unwrap();
     let [mut first, mut second] = [(); 2].map(|()| vec![0xff; required_bytes + llm::arena::ALIGN]);
@@ -132,5 +133,36 @@ fn sessions_share_a_model_without_disturbing_each_other() {
         let want =
             with_session(&gguf, 64, 64, |session| session.forward(text, Logits::Last).unwrap().to_vec());
         assert!(got == want);
+    }
+}
+
+#[test]
+fn packed_weights_give_the_same_logits_and_only_to_the_set_that_they_are_packed_for() {
+    let file = micro(1024);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let tokens = tokens(20, 768);
+    let want =
+        with_session(&gguf, 32, 20, |session| session.forward(&tokens, Logits::Last).unwrap().to_vec());
+    let options = SessionOptions { kv_type: KvType::F32, ..SessionOptions::generate(32) };
+    for packed_for in Kernels::available().filter(|kernels| kernels.packing().is_some()) {
+        let mut packer = Packer::new(packed_for.packing(), &gguf).unwrap();
+        let mut bytes = vec![0; file.len()];
+        packer.write(&Serial, &file, &mut bytes);
+        let bytes = packer.finish(bytes);
+        let model = Arc::new(Model::load(&gguf, bytes.borrow()).unwrap());
+        let mut memory =
+            vec![0; Session::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
+        for kernels in Kernels::available() {
+            let logits = catch_unwind(AssertUnwindSafe(|| {
+                let mut session =
+                    Session::new(Arc::clone(&model), options, kernels, &Serial, &mut memory).unwrap();
+                session.forward(&tokens, Logits::Last).unwrap().to_vec()
+            }));
+            let suits = kernels.packing() == packed_for.packing();
+            assert_eq!(logits.is_ok(), suits, "{} as {}", kernels.name(), packed_for.name());
+            // Sets that attend in half precision have bits of their own.
+            let is_rough = kernels.name().contains("fp16");
+            assert!(logits.is_err() || is_rough || logits.unwrap() == want, "{}", kernels.name());
+        }
     }
 }

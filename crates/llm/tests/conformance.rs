@@ -12,7 +12,7 @@ use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Precision};
 use llm::sampling::{Sampler, SamplingConfig};
 use llm::session::{Logits, Session, SessionOptions, Step};
 use llm::simd::Kernels;
@@ -74,7 +74,7 @@ fn with_session<T>(
     work: impl for<'a> FnOnce(&Gguf<'a>, &mut Session<'a>) -> T,
 ) -> T {
     let gguf = Gguf::parse(file, file.len() as u64).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     // Less than most cases have, so that batches follow each other; an encoder has but one.
     let n_batch = if model.config().is_encoder() { n_ctx } else { n_ctx.min(16) };
     // Sets that compute in half precision do so with an f16 cache.

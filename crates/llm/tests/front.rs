@@ -16,7 +16,7 @@ use llm::gguf::{Gguf, GgufWriter};
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Precision};
 use llm::sampling::{Sampler, SamplingConfig};
 use llm::session::{FinishReason, Runner, RunnerOptions, Session, SessionError, SessionOptions, Step};
 use llm::simd::Kernels;
@@ -60,7 +60,7 @@ fn with_file(
     test: impl FnOnce(&mut Responder<'_>),
 ) {
     let gguf = Gguf::parse(file, file.len() as u64).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let state = StateOptions {
         n_slots,
         n_ctx,
@@ -91,7 +91,7 @@ fn generated(n_tokens: usize) -> Vec<u32> {
     let file = std::fs::read(path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let prompter = Prompter::new(Gguf::parse(&file, file.len() as u64).unwrap()).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let options = SessionOptions::generate(N_CTX);
     let mut memory = vec![0; Session::required_bytes(model.config(), &options).unwrap() + 64];
     let mut session = Session::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
@@ -695,7 +695,7 @@ fn an_encoder_has_logits_and_no_text() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/architectures/bert.gguf");
     let file = std::fs::read(path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let n_output = model.config().n_output();
     let state = StateOptions {
         n_slots: 1,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use broken_gguf::{Broken, Layer};
 use llm::gguf::{Gguf, GgufError, Part};
 use llm::model::Model;
+use llm::quant::ModelBytes;
 use llm::tokenizer::Tokenizer;
 
 /// Which layer refuses a file, and what it says; `None` for a good file.
@@ -18,7 +19,7 @@ fn refusal(bytes: &[u8]) -> Option<(Layer, String)> {
         Ok(gguf) => gguf,
         Err(error) => return Some((Layer::Reader, error.to_string())),
     };
-    if let Err(error) = Model::load(&gguf) {
+    if let Err(error) = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())) {
         return Some((Layer::Model, error.to_string()));
     }
     if let Err(error) = Tokenizer::from_gguf(&gguf) {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use llm::gguf::{Array, Gguf, GgufError, Value};
 use llm::model::Model;
+use llm::quant::ModelBytes;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -36,7 +37,7 @@ fn read_all(bytes: &[u8], file_bytes: u64) -> Result<(), GgufError> {
         }
     }
     assert!(gguf.end_offset() <= file_bytes);
-    let _ = Model::load(&gguf);
+    let _ = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes()));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Precision};
 use llm::sampling::{Sampler, SamplingConfig};
 use llm::scheduler::{Scheduler, Submission};
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionOptions};
@@ -33,7 +33,7 @@ fn main() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
     let file = std::fs::read(path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let kernels = Kernels::detect();
 
     let options = SessionOptions::generate(32);
@@ -51,7 +51,7 @@ fn main() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/architectures/jamba.gguf");
     let file = std::fs::read(path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    steps(Arc::new(Model::load(&gguf).unwrap()), 64, 3, &[7; 40]);
+    steps(Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap()), 64, 3, &[7; 40]);
 }
 
 /// Three texts with two slots and pages for two: one has to wait.

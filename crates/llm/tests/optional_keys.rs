@@ -11,7 +11,7 @@ use llm::gguf::{Gguf, GgufWriter, TensorInfo, Value};
 use llm::kv_cache::KvType;
 use llm::model::{ARCHITECTURES, Architecture, Model, Positions, RopeLayers, Window};
 use llm::parallel::Serial;
-use llm::quant::{GgmlType, Precision};
+use llm::quant::{GgmlType, ModelBytes, Precision};
 use llm::session::{Logits, Session, SessionOptions};
 use llm::simd::Kernels;
 
@@ -144,7 +144,7 @@ fn logits(gguf: &Gguf<'_>, tokens: &[u32]) -> Result<Vec<f32>, String> {
         kv_type: KvType::F32,
         precision: Precision::Quantized,
     };
-    let model = Model::load(gguf).map_err(|error| error.to_string())?;
+    let model = Model::load(gguf, ModelBytes::as_in_file(gguf.bytes())).map_err(|error| error.to_string())?;
     let needed_bytes =
         Session::required_bytes(model.config(), &options).map_err(|error| error.to_string())?;
     let mut memory = vec![0; needed_bytes + llm::arena::ALIGN];

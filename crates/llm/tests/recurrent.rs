@@ -7,7 +7,7 @@ use llm::gguf::{Gguf, GgufWriter, Value};
 use llm::kv_cache::KvType;
 use llm::model::{Input, Model, Span};
 use llm::parallel::{Serial, Workers};
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Precision};
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
@@ -31,7 +31,7 @@ fn with_session<T>(
     workers: &dyn Workers,
     work: impl for<'a> FnOnce(&mut Session<'a>) -> T,
 ) -> T {
-    let model = Model::load(gguf).unwrap();
+    let model = Model::load(gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     assert!(model.config().is_recurrent());
     let precision = Precision::Quantized;
     let options = SessionOptions { n_ctx: N_CTX, n_batch, n_logits: 1, kv_type: KvType::F16, precision };
@@ -159,7 +159,7 @@ fn a_batch_that_was_broken_off_leaves_no_trace() {
 
 /// Calls `work` with a runner of three slots whose memory holds no number at first.
 fn with_runner<T>(gguf: &Gguf<'_>, work: impl for<'a> FnOnce(&mut Runner<'a>) -> T) -> T {
-    let model = Model::load(gguf).unwrap();
+    let model = Model::load(gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let state = StateOptions {
         n_slots: 3,
         n_ctx: N_CTX,
@@ -258,7 +258,7 @@ fn a_fork_goes_on_by_itself() {
 fn the_state_takes_memory_whatever_the_context_and_the_context_none() {
     let case = cases("architectures").into_iter().find(|case| case.name == "mamba2").unwrap();
     let file = case.file();
-    let config = Model::load(&file.gguf()).unwrap().config().clone();
+    let config = file.model().unwrap().config().clone();
     let precision = Precision::Quantized;
     let state_bytes = |n_ctx| {
         let options = SessionOptions { n_ctx, n_batch: 4, n_logits: 1, kv_type: KvType::F16, precision };
@@ -322,7 +322,7 @@ fn numbers_that_cannot_be_are_refused_in_a_line() {
     for (name, key, numbers, line) in refusals {
         let case = cases("architectures").into_iter().find(|case| case.name == name).unwrap();
         let file = with_key(&case.file().gguf(), &format!("{}.{key}", case.architecture), numbers);
-        let error = Model::load(&file.gguf()).map(drop).unwrap_err();
+        let error = file.model().map(drop).unwrap_err();
         assert_eq!(error.to_string(), line);
     }
 }
@@ -340,7 +340,7 @@ fn numbers_whose_product_has_no_end_are_refused() {
     ] {
         file = with_key(&file.gguf(), &format!("mamba2.ssm.{key}"), &[number]);
     }
-    let error = Model::load(&file.gguf()).map(drop).unwrap_err().to_string();
+    let error = file.model().map(drop).unwrap_err().to_string();
     assert!(error.starts_with("tensor blk.0.ssm_in.weight has dimensions"), "{error}");
 }
 

@@ -12,7 +12,7 @@ use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::{Input, Model};
 use llm::parallel::{Serial, Workers};
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Precision};
 use llm::sampling::{Sampler, SamplingConfig};
 use llm::scheduler::{Finish, Output, Scheduler, SchedulerError, Submission, SubmitError};
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span, Speculation};
@@ -301,7 +301,7 @@ fn answers_do_not_depend_on_the_schedule_in_any_family() {
         }
         let file = std::fs::read(&path).unwrap();
         let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-        let model = Arc::new(Model::load(&gguf).unwrap());
+        let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
         if model.config().is_encoder() {
             continue;
         }
@@ -340,7 +340,7 @@ fn each_kind(n_ctx: u32, mut work: impl FnMut(&str, &Arc<Model<'_>>)) {
         };
         set_number(&mut file, &format!("{architecture}.context_length"), n_ctx);
         let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-        work(kind, &Arc::new(Model::load(&gguf).unwrap()));
+        work(kind, &Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap()));
     }
 }
 
@@ -466,7 +466,7 @@ fn a_conversation_goes_on_where_it_ended_with_any_mixer() {
 fn prompts_for_which_there_are_no_pages_wait() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let n_vocab = model.config().n_vocab;
     // Four slots, and pages for two of six prompts at a time, which take several batches each.
     with_runner(&model, Kernels::detect(), &Serial, options(4, 256, 8, 50), |runner| {
@@ -495,7 +495,7 @@ fn prompts_for_which_there_are_no_pages_wait() {
 fn guesses_take_fewer_steps_and_change_no_token() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let n_vocab = model.config().n_vocab;
     let answers = |speculate: usize, n_logits: usize| {
         let options = RunnerOptions { n_logits, ..options(3, 256, 12, 64) };
@@ -577,7 +577,7 @@ fn guesses_of_batches_that_are_broken_off_do_not_count() {
 fn a_text_can_be_ended_when_it_gets_its_slot() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     with_runner(&model, Kernels::detect(), &Serial, options(1, 128, 2, 64), |runner| {
         let mut scheduler = Scheduler::new(runner, 2).unwrap();
         let ids = [9, 5, 5].map(|token| {
@@ -612,7 +612,7 @@ fn a_text_can_be_ended_when_it_gets_its_slot() {
 fn what_cannot_be_computed_is_refused() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let n_vocab = model.config().n_vocab;
     let new = |options| {
         with_runner(&model, Kernels::detect(), &Serial, options, |runner| {
@@ -661,7 +661,7 @@ fn what_cannot_be_computed_is_refused() {
 fn the_runner_is_lent_while_there_is_no_text_and_leaves_no_trace() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let n_vocab = model.config().n_vocab;
     let greedy = || Sampler::new(SamplingConfig::greedy(), n_vocab).unwrap();
     with_runner(&model, Kernels::detect(), &Serial, options(2, 128, 2, 16), |runner| {
@@ -698,7 +698,7 @@ fn the_runner_is_lent_while_there_is_no_text_and_leaves_no_trace() {
 fn a_text_of_which_no_token_is_wanted_ends_without_a_slot() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let n_vocab = model.config().n_vocab;
     with_runner(&model, Kernels::detect(), &Serial, options(1, 64, 1, 8), |runner| {
         let mut scheduler = Scheduler::new(runner, 2).unwrap();

@@ -11,7 +11,7 @@ use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::{Config, Input, Model};
 use llm::parallel::{Serial, Workers};
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Precision};
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionError, SessionOptions, Span, SpanError};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
@@ -182,7 +182,7 @@ fn each_family(mut work: impl FnMut(&str, Arc<Model<'_>>)) {
         if path.extension().is_some_and(|extension| extension == "gguf") {
             let file = std::fs::read(&path).unwrap();
             let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-            let model = Arc::new(Model::load(&gguf).unwrap());
+            let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
             work(path.file_stem().unwrap().to_str().unwrap(), model);
             n_files += 1;
         }
@@ -214,7 +214,7 @@ fn so_have_texts_of_several_blocks_of_positions() {
     set_number(&mut file, "llama.attention.head_count", 2);
     set_number(&mut file, "llama.attention.head_count_kv", 1);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let mut random = Random(5);
     for (n_workers, kv_type) in [(1, KvType::F16), (2, KvType::F32), (3, KvType::Q8_0), (4, KvType::F16)] {
         let texts = [200, 65, 1, 64, 131].map(|len| text(&mut random, len, model.config().n_vocab));
@@ -253,7 +253,7 @@ fn forks_go_on_as_if_each_had_been_computed_alone_in_every_family() {
 fn beginnings_that_are_found_again_change_no_bit() {
     let file = micro(1024);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let mut random = Random(9);
     const N_CTX: usize = 250;
     let beginning = text(&mut random, 150, model.config().n_vocab);
@@ -337,7 +337,7 @@ fn embeddings_stand_for_the_tokens_whose_rows_they_are() {
 fn a_batch_that_cannot_be_is_refused_and_changes_nothing() {
     let file = std::fs::read(repository_file("../../test_models/micro.gguf")).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Arc::new(Model::load(&gguf).unwrap());
+    let model = Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap());
     let (n_vocab, n_embd) = (model.config().n_vocab, model.config().n_embd);
     let options = options(2, 8, 6, 2, KvType::F32);
     with_runner(&model, Kernels::detect(), &Serial, options, |runner| {

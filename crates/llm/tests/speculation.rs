@@ -5,6 +5,7 @@ use std::path::Path;
 use llm::gguf::Gguf;
 use llm::model::Model;
 use llm::parallel::Serial;
+use llm::quant::ModelBytes;
 use llm::sampling::{Sampler, SamplingConfig};
 use llm::session::{FinishReason, Logits, Session, SessionOptions, Speculation, Step};
 use llm::simd::Kernels;
@@ -22,7 +23,7 @@ fn with_session<T>(
     let file = std::fs::read(&path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let options = SessionOptions { n_logits, ..SessionOptions::generate(n_ctx) };
     let required = Session::required_bytes(model.config(), &options).unwrap();
     let mut memory = vec![0xff; required + 64];

@@ -5,6 +5,7 @@ use std::path::Path;
 use llm::gguf::Gguf;
 use llm::model::Model;
 use llm::parallel::Serial;
+use llm::quant::ModelBytes;
 use llm::sampling::{Sampler, SamplingConfig};
 use llm::session::{FinishReason, Session, SessionOptions, Step};
 use llm::simd::Kernels;
@@ -38,7 +39,7 @@ struct Outcome {
 fn generate(file: &[u8], prompt: Option<&[u32]>, stop: &[&str]) -> (Outcome, Vec<u32>) {
     let gguf = Gguf::parse(file, file.len() as u64).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let options = SessionOptions::generate(128);
     let mut memory = vec![0; Session::required_bytes(model.config(), &options).unwrap() + 64];
     let mut session = Session::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();

@@ -11,6 +11,7 @@ use llm::{
     },
     gguf::Gguf,
     kv_cache::KvType,
+    quant::ModelBytes,
     simd::Kernels,
     tokenizer::EncodeOptions,
 };
@@ -64,6 +65,9 @@ impl EngineOptions {
         }
     }
 }
+
+/// Looks at the file of a loaded model, its header and its bytes in memory, and can break off.
+pub type Look<'l> = dyn FnMut(&Gguf<'_>, ModelBytes<&[u8]>) -> ControlFlow<()> + 'l;
 
 /// Loads models and runs them. As many are loaded at once as the memory has room for.
 ///
@@ -152,11 +156,7 @@ pub trait InferenceBackend: Send {
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`]; [`BackendError::Cancelled`] if `look` breaks
     /// off.
-    fn with_gguf(
-        &self,
-        model: Option<&str>,
-        look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>,
-    ) -> Result<(), BackendError>;
+    fn with_gguf(&self, model: Option<&str>, look: &mut Look<'_>) -> Result<(), BackendError>;
 
     /// Makes the chat format of this name, or else the one that the model's file brings, ready, so that one that
     /// cannot be used is refused before anything is said.

@@ -8,7 +8,7 @@ use llm::{
     kv_cache::{HeadElements, KvCache, KvShape, KvType},
     model::{Config, Model},
     parallel::Serial,
-    quant::Precision,
+    quant::{ModelBytes, Precision},
     session::{Logits, Session, SessionError, SessionOptions},
     simd::Kernels,
 };
@@ -27,7 +27,7 @@ const OPTIONS: SessionOptions = SessionOptions {
 fn with_session(options: SessionOptions, test: impl FnOnce(&mut Session<'_>)) {
     let file = fixtures::aligned(&fixtures::micro());
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let mut memory =
         fixtures::aligned(&std::vec![0xa5; Session::required_bytes(model.config(), &options).unwrap()]);
     let mut session = Session::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
@@ -144,7 +144,7 @@ fn the_memory_is_known_to_the_byte() {
     let required_bytes = Session::required_bytes(&Config::from_gguf(&gguf).unwrap(), &OPTIONS).unwrap();
     for (bytes, suffices) in [(required_bytes, true), (required_bytes - 64, false)] {
         let mut memory = fixtures::aligned(&std::vec![0; bytes]);
-        let model = Model::load(&gguf).unwrap();
+        let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
         let session = Session::new(model, OPTIONS, Kernels::detect(), &Serial, &mut memory);
         assert_eq!(session.is_ok(), suffices);
     }

@@ -21,7 +21,7 @@ mod stub;
 mod transformer;
 
 pub use backend::{
-    DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, ModelMemory, ModelMetadata, ModelStatus,
+    DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, Look, ModelMemory, ModelMetadata, ModelStatus,
     Occupancy, Progress, Resources, RunsOn, Ticket, Unloaded,
 };
 pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile, name_of};

@@ -6,6 +6,7 @@ use llm::{
     gguf::Gguf,
     model::Model,
     parallel::Serial,
+    quant::ModelBytes,
     sampling::{Sampler, SamplingConfig, SamplingError},
     session::{Logits, Session, SessionOptions},
     simd::Kernels,
@@ -17,7 +18,7 @@ use super::fixtures;
 fn logits() -> Vec<f32> {
     let file = fixtures::aligned(&fixtures::micro());
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let options = SessionOptions::generate(32);
     let mut memory =
         fixtures::aligned(&std::vec![0; Session::required_bytes(model.config(), &options).unwrap()]);

@@ -9,13 +9,12 @@ use llm::{
         batch::{Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult},
     },
-    gguf::Gguf,
     tokenizer::EncodeOptions,
 };
 
 use super::{
-    BackendError, Catalog, EngineOptions, InferenceBackend, ModelMetadata, ModelStatus, Progress, Resources,
-    RunsOn, Statistics, Ticket, Unloaded,
+    BackendError, Catalog, EngineOptions, InferenceBackend, Look, ModelMetadata, ModelStatus, Progress,
+    Resources, RunsOn, Statistics, Ticket, Unloaded,
 };
 use crate::offload::Offload;
 
@@ -76,11 +75,7 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NotLoaded)
     }
 
-    fn with_gguf(
-        &self,
-        _model: Option<&str>,
-        _look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>,
-    ) -> Result<(), BackendError> {
+    fn with_gguf(&self, _model: Option<&str>, _look: &mut Look<'_>) -> Result<(), BackendError> {
         Err(BackendError::NotLoaded)
     }
 

@@ -14,6 +14,7 @@ use ::llm::{
     gguf::Gguf,
     model::Model,
     parallel::Serial,
+    quant::ModelBytes,
     sampling::SamplingConfig,
     session::{FinishReason, Logits, Session, SessionOptions},
     tokenizer::{EncodeOptions, Tokenizer},
@@ -173,7 +174,7 @@ fn continue_with_and_without_cache(file: &[u8], prompt: &str, n: usize) -> Conti
     let file = fixtures::aligned(file);
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
-    let model = Model::load(&gguf).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let options = SessionOptions::generate(model.config().n_ctx_train.min(256));
     let mut memory = fixtures::aligned(&vec![0; Session::required_bytes(model.config(), &options).unwrap()]);
     let mut session =

@@ -19,7 +19,6 @@ use llm::{
         bench::{BenchPlan, BenchResult, Meter},
         trace,
     },
-    gguf::Gguf,
     kv_cache::KvType,
     model::Config,
     parallel::{Limited, Workers},
@@ -33,7 +32,7 @@ use self::models::{Loaded, Models};
 use self::plan::{Plan, plan_runner, wanted_bytes};
 use self::reading::read_weights;
 use super::{
-    BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, ModelMetadata, ModelStatus,
+    BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, Look, ModelMetadata, ModelStatus,
     Progress, Resources, RunsOn, Statistics, Ticket, Unloaded,
 };
 use crate::{
@@ -85,8 +84,8 @@ impl TransformerBackend {
     pub fn load_model(&mut self, path: &str) -> Result<(), BackendError> {
         self.load(path, EngineOptions::default(), &mut |_| ControlFlow::Continue(()))?;
         if self.verbose {
-            self.with_gguf(None, &mut |gguf| {
-                trace::weight_magnitudes(gguf, &mut |line| {
+            self.with_gguf(None, &mut |gguf, file| {
+                trace::weight_magnitudes(gguf, file, &mut |line| {
                     log::info!("{line}");
                     ControlFlow::Continue(())
                 })
@@ -193,7 +192,8 @@ impl TransformerBackend {
     ) -> Result<(), BackendError> {
         let plan = self.plan(file, path, options);
         let plan = plan.map_err(|error| error.beside(self.models.taken_by_others(path)))?;
-        let Plan { header, config, packer, engine, weights_bytes, session_bytes, replaces_first, .. } = plan;
+        let Plan { header, config, mut packer, engine, weights_bytes, session_bytes, replaces_first, .. } =
+            plan;
         let runner_options = plan.options;
         if replaces_first {
             self.models.retire(Some(path))?;
@@ -212,8 +212,9 @@ impl TransformerBackend {
         let start_us = clock_us();
         let disk = self.catalog.disk(file);
         let disk_identity = disk.identity();
-        read_weights(disk, packer, &mut weights, &mut memory, &engine.workers, clock_us, progress)?;
+        read_weights(disk, &mut packer, &mut weights, &mut memory, &engine.workers, clock_us, progress)?;
         let file_bytes = self.catalog.files()[file].length_bytes;
+        let weights = packer.finish(weights);
         let model = LoadedModel::load(weights, memory, file_bytes, runner_options, engine)?;
         let load_us = clock_us().saturating_sub(start_us);
         self.statistics.loads += 1;
@@ -373,12 +374,9 @@ impl InferenceBackend for TransformerBackend {
         Ok(&self.models.get(model)?.metadata)
     }
 
-    fn with_gguf(
-        &self,
-        model: Option<&str>,
-        look: &mut dyn FnMut(&Gguf<'_>) -> ControlFlow<()>,
-    ) -> Result<(), BackendError> {
-        match look(self.models.get(model)?.model.responder().prompter().gguf()) {
+    fn with_gguf(&self, model: Option<&str>, look: &mut Look<'_>) -> Result<(), BackendError> {
+        let responder = self.models.get(model)?.model.responder();
+        match look(responder.prompter().gguf(), responder.runner().model().file()) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(BackendError::Cancelled),
         }

@@ -11,7 +11,6 @@ use llm::chat::{Dialogue, Room};
 use llm::front::batch::{self, Batch, BatchEvent, NumberedLines};
 use llm::front::options::{BATCH_N_PARALLEL, INFER_MAX_TOKENS, NO_PROMPTS};
 use llm::front::{MAX_WAITING, Prompter, Task};
-use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
 use crate::commands::infer::ROOM_WITHOUT_LIMIT;
@@ -83,8 +82,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Task::Answer { format, .. } = task {
         prompter.prepare_chat(format.template)?;
     }
-    let model = Model::load(prompter.gguf())?;
-    arguments.generation.show_weights(prompter.gguf());
+    let model = opened.model(prompter.gguf())?;
+    arguments.generation.show_weights(prompter.gguf(), opened.file.bytes());
 
     let room = if wanted.max_tokens == usize::MAX { ROOM_WITHOUT_LIMIT } else { wanted.max_tokens };
     let needed = longest(&mut prompter, &prompts, task, wanted.max_tokens).saturating_add(room);

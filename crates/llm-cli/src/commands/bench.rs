@@ -54,7 +54,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         n_parallel: arguments.parallel,
     };
     let opened = arguments.engine.open(&arguments.model)?;
-    let model = opened.model()?;
+    let gguf = opened.file.gguf()?;
+    let model = opened.model(&gguf)?;
     let needed = plan.needed_positions();
     let options = arguments.engine.runner_options(model.config(), needed, 1, arguments.parallel.unwrap_or(1));
     if needed > options.state.n_ctx {
@@ -66,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let meter = Meter { clock_us, instructions_retired: || None };
     let result = bench::run(&mut runner, plan, meter, &mut || ControlFlow::Continue(()))?;
     let report = BenchReport {
-        model: &opened.file.display_name(&opened.file.gguf()?),
+        model: &opened.file.display_name(&gguf),
         kernel_set: opened.kernels.name(),
         cores: opened.workers.count(),
         // The file is mapped: its bytes come when they are needed.

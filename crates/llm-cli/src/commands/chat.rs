@@ -9,7 +9,6 @@ use clap::Args;
 use llm::chat::Dialogue;
 use llm::front::options::CHAT_MAX_TOKENS;
 use llm::front::{ChatFormat, MAX_WAITING, Prompt, Responder, Wanted};
-use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
 use crate::complain;
@@ -57,8 +56,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let opened = arguments.engine.open(&arguments.model)?;
     let mut prompter = opened.prompter()?;
     prompter.prepare_chat(arguments.format.format().template)?;
-    let model = Model::load(prompter.gguf())?;
-    arguments.generation.show_weights(prompter.gguf());
+    let model = opened.model(prompter.gguf())?;
+    arguments.generation.show_weights(prompter.gguf(), opened.file.bytes());
     let options = arguments.engine.runner_options(model.config(), DEFAULT_N_CTX, wanted.speculate + 1, 1);
     let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, MAX_WAITING, &mut memory)?;

@@ -8,7 +8,6 @@ use llm::chat::{Dialogue, Room};
 
 use llm::front::options::INFER_MAX_TOKENS;
 use llm::front::{MAX_WAITING, Prompt};
-use llm::model::Model;
 
 use crate::chat_format::ChatArguments;
 use crate::engine::{EngineArguments, EngineMemory, clock_us};
@@ -92,8 +91,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let max_tokens = wanted.max_tokens;
     let opened = arguments.engine.open(&arguments.model)?;
     let mut prompter = opened.prompter()?;
-    let model = Model::load(prompter.gguf())?;
-    arguments.generation.show_weights(prompter.gguf());
+    let model = opened.model(prompter.gguf())?;
+    arguments.generation.show_weights(prompter.gguf(), opened.file.bytes());
 
     // The context is made as long as it takes: so the prompt is encoded beforehand.
     let mut dialogue = Dialogue::default();

@@ -42,7 +42,8 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let opened = arguments.engine.open(&arguments.model)?;
-    let model = opened.model()?;
+    let gguf = opened.file.gguf()?;
+    let model = opened.model(&gguf)?;
     let tokens = [&arguments.tokens[..], &arguments.tokens_argument].concat();
     let options = arguments.engine.runner_options(model.config(), tokens.len(), tokens.len(), 1);
     if tokens.len() > options.state.n_ctx {

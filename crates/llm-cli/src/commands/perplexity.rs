@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use llm::front::PROMPT_ENCODING;
-use llm::model::{Input, Model};
+use llm::model::Input;
 use llm::session::{Logits, Span};
 
 use crate::commands::tokenize::read_text;
@@ -42,7 +42,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let opened = arguments.engine.open(&arguments.model)?;
     let prompter = opened.prompter()?;
-    let model = Model::load(prompter.gguf())?;
+    let model = opened.model(prompter.gguf())?;
     if model.config().is_encoder() {
         bail!("an encoder does not predict text");
     }

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use llm::front::options::MAX_SPECULATED;
 use llm::front::{FrontError, Report, Request, RequestId, Responder};
-use llm::model::Model;
 use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
 use serve::{Engine, EngineError, Limits, ModelInfo, Server, Settings};
@@ -87,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let api_key = api_key.transpose()?;
     let opened = arguments.engine.open(&arguments.model)?;
     let prompter = opened.prompter()?;
-    let model = Model::load(prompter.gguf())?;
+    let model = opened.model(prompter.gguf())?;
     if model.config().is_encoder() {
         return Err(FrontError::Encoder.into());
     }

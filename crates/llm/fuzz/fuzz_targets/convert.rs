@@ -12,7 +12,7 @@ use convert::{MatrixTypes, Matrices, Mixture, convert};
 use libfuzzer_sys::fuzz_target;
 use llm::gguf::Gguf;
 use llm::model::Model;
-use llm::quant::GgmlType;
+use llm::quant::{GgmlType, ModelBytes};
 use llm::tokenizer::Tokenizer;
 use serde_json::Value;
 
@@ -58,7 +58,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     }
     let gguf = Gguf::parse(&output, output.len() as u64).unwrap();
-    let _ = Model::load(&gguf);
+    let _ = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes()));
     let _ = Tokenizer::from_gguf(&gguf);
 });
 

@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use llm::gguf::{Array, Gguf, Value};
 use llm::model::Model;
+use llm::quant::ModelBytes;
 
 fuzz_target!(|bytes: &[u8]| {
     // As a whole file, and as the beginning of a larger one.
@@ -33,7 +34,7 @@ fn read_all(bytes: &[u8], file_bytes: u64) {
         }
     }
     assert!(gguf.end_offset() <= file_bytes);
-    let _ = Model::load(&gguf);
+    let _ = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes()));
 }
 
 fn read_array(array: &Array<'_>) {

@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 
 use super::describe::Show;
 use crate::gguf::{Gguf, TensorInfo};
-use crate::quant::Matrix;
+use crate::quant::{Matrix, ModelBytes};
 
 /// The least and the largest of some logits: they should neither be equal nor be anything but numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,16 +32,16 @@ impl fmt::Display for LogitsRange {
     }
 }
 
-/// Shows the mean and the largest magnitude of each tensor, a line each: weights that are all zero, or not numbers,
-/// were read wrongly. Ends where `show` breaks off.
-pub fn weight_magnitudes(gguf: &Gguf<'_>, show: &mut Show<'_>) -> ControlFlow<()> {
+/// Shows the mean and the largest magnitude of each tensor in `file`, of which `gguf` is the header, a line each: weights
+/// that are all zero, or not numbers, were read wrongly. Ends where `show` breaks off.
+pub fn weight_magnitudes(gguf: &Gguf<'_>, file: ModelBytes<&[u8]>, show: &mut Show<'_>) -> ControlFlow<()> {
     for tensor in gguf.tensors() {
         let TensorInfo { name, ty, .. } = tensor;
         let cols = tensor.dims[0] as usize;
         let rows = (tensor.n_elements() / tensor.dims[0]) as usize;
-        let Ok(data) = gguf.tensor_data(tensor) else { continue };
+        let Ok(data) = gguf.tensor_data_in(tensor, file.bytes()) else { continue };
         let matrix = Matrix::new(*ty, rows, cols, data);
-        let Ok(matrix) = matrix.map(|matrix| matrix.packed(gguf.packing())) else {
+        let Ok(matrix) = matrix.map(|matrix| matrix.packed(file.packing())) else {
             show(format_args!("{name}: {} weights of type {ty}, not computed with", tensor.n_elements()))?;
             continue;
         };

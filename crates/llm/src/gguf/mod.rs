@@ -34,7 +34,6 @@ pub use tensor::{MAX_DIMS, TensorInfo};
 pub use value::{Array, GgufStr, Strings, Value, ValueType, Values};
 pub use writer::{GgufWriter, TensorWriter, WriteError};
 
-use crate::blocks::Packing;
 use reader::{Cursor, Place};
 use table::Table;
 
@@ -65,7 +64,6 @@ pub struct Gguf<'a> {
     header_bytes: u64,
     metadata: Table<(&'a str, Value<'a>)>,
     tensors: Table<TensorInfo<'a>>,
-    packing: Option<&'static Packing>,
 }
 
 impl<'a> Gguf<'a> {
@@ -110,21 +108,10 @@ impl<'a> Gguf<'a> {
             header_bytes: cursor.offset(),
             metadata,
             tensors,
-            packing: None,
         };
         gguf.alignment = gguf.stored_alignment()?;
         gguf.check_tensor_places(file_bytes)?;
         Ok(gguf)
-    }
-
-    /// The same file, the weights of which [`Packer`](crate::quant::Packer) has rearranged so, if at all.
-    pub fn packed(self, packing: Option<&'static Packing>) -> Self {
-        Self { packing, ..self }
-    }
-
-    /// How the weights have been rearranged, if they have been.
-    pub fn packing(&self) -> Option<&'static Packing> {
-        self.packing
     }
 
     fn stored_alignment(&self) -> Result<u32, GgufError> {
@@ -214,18 +201,35 @@ impl<'a> Gguf<'a> {
         self.tensors.find(name.bytes())
     }
 
+    /// What was given to [`Gguf::parse`], without what lies behind the file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The bytes of a tensor.
     ///
     /// # Errors
     /// [`GgufError::Truncated`] if only the header was given to [`Gguf::parse`].
     pub fn tensor_data(&self, tensor: &TensorInfo<'_>) -> Result<&'a [u8], GgufError> {
+        self.tensor_data_in(tensor, self.bytes)
+    }
+
+    /// What lies at the place of a tensor in `bytes`, which are the file or its beginning, or what was made of it.
+    ///
+    /// # Errors
+    /// [`GgufError::Truncated`] if they end before.
+    pub fn tensor_data_in<'b>(
+        &self,
+        tensor: &TensorInfo<'_>,
+        bytes: &'b [u8],
+    ) -> Result<&'b [u8], GgufError> {
         let begin = self.data_offset().saturating_add(tensor.offset);
         let end = begin.saturating_add(tensor.size_bytes);
         usize::try_from(begin)
             .ok()
             .zip(usize::try_from(end).ok())
-            .and_then(|(begin, end)| self.bytes.get(begin..end))
-            .ok_or(GgufError::Truncated { needed_bytes: end, available_bytes: self.bytes.len() as u64 })
+            .and_then(|(begin, end)| bytes.get(begin..end))
+            .ok_or(GgufError::Truncated { needed_bytes: end, available_bytes: bytes.len() as u64 })
     }
 }
 

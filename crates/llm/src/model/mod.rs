@@ -52,6 +52,8 @@ pub use scratch::Scratch;
 pub use span::{Input, Logits, Span};
 
 use crate::gguf::Gguf;
+use crate::quant::ModelBytes;
+use crate::simd::Kernels;
 use weights::Weights;
 
 /// A model whose weights are borrowed from the bytes of its file.
@@ -59,20 +61,21 @@ use weights::Weights;
 pub struct Model<'a> {
     config: Config,
     weights: Weights<'a>,
+    file: ModelBytes<&'a [u8]>,
 }
 
 impl<'a> Model<'a> {
-    /// The model in `gguf`, which must have been parsed from all bytes of the file.
+    /// The model in `file`, of which `gguf` is the header.
     ///
     /// Nothing is copied but small tables.
     ///
     /// # Errors
     ///
     /// [`ModelError`] if hyper-parameters or tensors are not those of a known family.
-    pub fn load(gguf: &Gguf<'a>) -> Result<Self, ModelError> {
+    pub fn load(gguf: &Gguf<'_>, file: ModelBytes<&'a [u8]>) -> Result<Self, ModelError> {
         let config = Config::from_gguf(gguf)?;
-        let weights = Weights::load(gguf, &config)?;
-        Ok(Model { config, weights })
+        let weights = Weights::load(gguf, file, &config)?;
+        Ok(Model { config, weights, file })
     }
 
     /// The hyper-parameters.
@@ -83,5 +86,16 @@ impl<'a> Model<'a> {
     /// The tensors.
     pub fn weights(&self) -> &Weights<'a> {
         &self.weights
+    }
+
+    /// The file.
+    pub fn file(&self) -> ModelBytes<&'a [u8]> {
+        self.file
+    }
+
+    /// Whether the weights lie in memory as these kernels read them: as they want them, or as in the file, which all
+    /// can read.
+    pub fn can_run_on(&self, kernels: &Kernels) -> bool {
+        self.file.packing().is_none_or(|packing| kernels.packing() == Some(packing))
     }
 }

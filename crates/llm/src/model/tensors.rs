@@ -12,23 +12,24 @@ use super::architecture::NormWeights;
 use super::error::ModelError;
 use super::weights::{HeadNorm, Norm};
 use crate::gguf::{Gguf, Name, TensorInfo};
-use crate::quant::{GgmlType, Matrix};
+use crate::quant::{GgmlType, Matrix, ModelBytes};
 
 /// Tensors of older files that repeat what the hyper-parameters say.
 const REDUNDANT: [&str; 1] = [".attn_rot_embd"];
 
 pub(super) struct Tensors<'g, 'a> {
-    gguf: &'g Gguf<'a>,
+    gguf: &'g Gguf<'g>,
+    file: ModelBytes<&'a [u8]>,
     taken: Vec<bool>,
 }
 
 impl<'g, 'a> Tensors<'g, 'a> {
-    pub fn new(gguf: &'g Gguf<'a>) -> Result<Self, ModelError> {
+    pub fn new(gguf: &'g Gguf<'_>, file: ModelBytes<&'a [u8]>) -> Result<Self, ModelError> {
         let n_tensors = gguf.tensors().len();
         let mut taken = Vec::new();
         taken.try_reserve_exact(n_tensors).map_err(|_| ModelError::OutOfHeap { needed_bytes: n_tensors })?;
         taken.resize(n_tensors, false);
-        Ok(Tensors { gguf, taken })
+        Ok(Tensors { gguf, file, taken })
     }
 
     /// Whether there is a tensor of this name.
@@ -190,9 +191,9 @@ impl<'g, 'a> Tensors<'g, 'a> {
         dims: [u64; 4],
     ) -> Result<Option<Matrix<'a>>, ModelError> {
         let Some(tensor) = self.take(name, dims)? else { return Ok(None) };
-        let data = self.gguf.tensor_data(tensor)?;
+        let data = self.gguf.tensor_data_in(tensor, self.file.bytes())?;
         match Matrix::new(tensor.ty, rows, cols, data) {
-            Ok(matrix) => Ok(Some(matrix.packed(self.gguf.packing()))),
+            Ok(matrix) => Ok(Some(matrix.packed(self.file.packing()))),
             Err(_) => Err(ModelError::UnsupportedType {
                 tensor: *name,
                 ty: tensor.ty,
@@ -203,7 +204,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
 
     fn floats(&mut self, name: &Name, dims: [u64; 4]) -> Result<Option<&'a [f32]>, ModelError> {
         let Some(tensor) = self.take(name, dims)? else { return Ok(None) };
-        let data = self.gguf.tensor_data(tensor)?;
+        let data = self.gguf.tensor_data_in(tensor, self.file.bytes())?;
         match <[f32]>::ref_from_bytes(data) {
             Ok(vector) if tensor.ty == GgmlType::F32 => Ok(Some(vector)),
             _ => Err(ModelError::UnsupportedType {
@@ -215,7 +216,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// Marks a tensor as taken, if it is there and has these dimensions.
-    fn take(&mut self, name: &Name, expected: [u64; 4]) -> Result<Option<&'g TensorInfo<'a>>, ModelError> {
+    fn take(&mut self, name: &Name, expected: [u64; 4]) -> Result<Option<&'g TensorInfo<'g>>, ModelError> {
         let Some(index) = self.gguf.tensor_index(name.as_str()) else { return Ok(None) };
         let tensor = &self.gguf.tensors()[index];
         if tensor.dims != expected {

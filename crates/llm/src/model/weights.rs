@@ -17,7 +17,7 @@ use super::recurrent::Recurrent;
 use super::tensors::Tensors;
 pub use crate::compute::{Linear, Norm};
 use crate::gguf::{Gguf, Name};
-use crate::quant::Matrix;
+use crate::quant::{Matrix, ModelBytes};
 
 /// All tensors of a model.
 #[derive(Debug)]
@@ -268,8 +268,12 @@ impl<'a> ExpertLinear<'a> {
 }
 
 impl<'a> Weights<'a> {
-    pub(super) fn load(gguf: &Gguf<'a>, config: &Config) -> Result<Self, ModelError> {
-        let mut tensors = Tensors::new(gguf)?;
+    pub(super) fn load(
+        gguf: &Gguf<'_>,
+        file: ModelBytes<&'a [u8]>,
+        config: &Config,
+    ) -> Result<Self, ModelError> {
+        let mut tensors = Tensors::new(gguf, file)?;
         let (n_vocab, n_embd) = (config.n_vocab, config.n_embd);
         require(&tensors, config)?;
         let token_embd_name = token_embd_name(gguf, config.architecture);

@@ -36,7 +36,8 @@ const PACKED_TILE_TOKENS: usize = 128;
 ///
 /// # Panics
 ///
-/// If the shapes do not agree, or the weights have been packed for another set than `kernels`.
+/// If the shapes do not agree. The weights must not have been packed for another set than `kernels`, which who makes a
+/// [`Runner`](crate::session::Runner) is made sure of; in builds with debug assertions this is looked at here too.
 pub fn matmul(
     kernels: &Kernels,
     workers: &dyn Workers,
@@ -140,7 +141,10 @@ pub fn matmul_pair(
 fn check(kernels: &Kernels, w: &Matrix<'_>, x: &Activations<'_>, out: &[f32]) {
     assert_eq!(w.n_cols(), x.cols());
     assert_eq!(out.len(), x.n_tokens() * w.n_rows());
-    assert!(w.packing().is_none_or(|packing| kernels.packing() == Some(packing)), "packed for another set");
+    debug_assert!(
+        w.packing().is_none_or(|packing| kernels.packing() == Some(packing)),
+        "packed for another set"
+    );
 }
 
 /// The loop that multiplies a matrix.

@@ -2,16 +2,19 @@
 //!
 //! [`Packer`] is given the bytes of a GGUF file piece by piece and writes them where they belong, packed
 //! where [`Packing`] covers the tensor and as they are elsewhere. The size of the file stays, so that the
-//! place of a tensor does too.
+//! place of a tensor does too. In the end [`Packer::finish`] gives the file as [`ModelBytes`].
 //!
 //! Neighbours: [`super::packing`] says how a group of rows is packed; who reads the file is the
 //! caller's business.
 
-use super::{GgmlType, Packing};
+use super::{GgmlType, ModelBytes, Packing};
 use crate::gguf::{Gguf, TensorInfo};
 use crate::parallel::{Workers, for_each_chunk};
 use alloc::vec::Vec;
-use core::{fmt, ops::Range};
+use core::{
+    fmt,
+    ops::{Deref, Range},
+};
 
 /// What a core packs before it looks for more: little beside the whole, much beside the claiming.
 const CLAIMED_BYTES: usize = 32 * 1024;
@@ -22,6 +25,7 @@ const CLAIMED_BYTES: usize = 32 * 1024;
 /// [`Span::Packed`] is to be read elsewhere and handed to [`write`](Self::write), which takes any piece.
 #[derive(Debug)]
 pub struct Packer {
+    packing: Option<&'static Packing>,
     /// What is packed, the first of the file last; what has been passed is gone.
     places: Vec<Place>,
     /// Bytes of the file that are in their place.
@@ -97,7 +101,7 @@ impl Packer {
         places.sort_unstable_by_key(|place| core::cmp::Reverse(place.begin));
         let mut cut_group = Vec::new();
         reserve(&mut cut_group, places.iter().map(|place| place.group_bytes).max().unwrap_or(0))?;
-        Ok(Self { places, done_bytes: 0, cut_group })
+        Ok(Self { packing, places, done_bytes: 0, cut_group })
     }
 
     /// Whether the rest of the file is taken as it is.
@@ -170,6 +174,16 @@ impl Packer {
             self.done_bytes += n_bytes;
             self.places.pop_if(|place| place.end == self.done_bytes);
         }
+    }
+
+    /// The file, which lies in `bytes` now as a whole: what says from here on that it is packed.
+    ///
+    /// # Panics
+    ///
+    /// If some of it is not in its place.
+    pub fn finish<B: Deref<Target = [u8]>>(self, bytes: B) -> ModelBytes<B> {
+        assert_eq!(self.done_bytes, bytes.len(), "bytes of the file that are in their place, and all");
+        ModelBytes::packed(bytes, self.packing)
     }
 
     /// Takes bytes of a packed tensor and says how many.
@@ -323,14 +337,16 @@ mod tests {
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../test_models/tiny.gguf")).unwrap();
         let plain = Gguf::parse(&file, file.len() as u64).unwrap();
         for packing in crate::simd::Kernels::available().filter_map(crate::simd::Kernels::packing) {
+            let mut packer = Packer::new(Some(packing), &plain).unwrap();
             let mut rearranged = vec![0; file.len()];
-            Packer::new(Some(packing), &plain).unwrap().write(&Serial, &file, &mut rearranged);
-            let packed = Gguf::parse(&rearranged, file.len() as u64).unwrap().packed(Some(packing));
+            packer.write(&Serial, &file, &mut rearranged);
+            let packed = packer.finish(rearranged);
+            assert_eq!(packed.packing(), Some(packing));
             let mut n_packed = 0;
             for tensor in plain.tensors() {
                 let (cols, rows) = (tensor.dims[0] as usize, (tensor.n_elements() / tensor.dims[0]) as usize);
-                let data = packed.tensor_data(tensor).unwrap();
-                let of_packed = Matrix::new(tensor.ty, rows, cols, data).unwrap().packed(Some(packing));
+                let data = plain.tensor_data_in(tensor, packed.borrow().bytes()).unwrap();
+                let of_packed = Matrix::new(tensor.ty, rows, cols, data).unwrap().packed(packed.packing());
                 let data = plain.tensor_data(tensor).unwrap();
                 let of_plain = Matrix::new(tensor.ty, rows, cols, data).unwrap();
                 n_packed += usize::from(of_packed.packing().is_some());
@@ -352,6 +368,17 @@ mod tests {
         let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
         let mut packer = Packer::new(Some(&PACKING), &gguf).unwrap();
         packer.skip_plain(file.len());
+    }
+
+    #[test]
+    #[should_panic(expected = "in their place, and all")]
+    fn a_file_of_which_a_piece_is_missing_is_not_packed() {
+        let file = file();
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let mut packer = Packer::new(Some(&PACKING), &gguf).unwrap();
+        let mut got = vec![0; file.len()];
+        packer.write(&Serial, &file[..file.len() - 1], &mut got);
+        packer.finish(got);
     }
 
     #[test]

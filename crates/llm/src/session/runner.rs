@@ -133,6 +133,10 @@ impl<'m> Runner<'m> {
     /// # Errors
     ///
     /// [`SessionError`] if the options do not suit the model, or `memory` or the heap is too small.
+    ///
+    /// # Panics
+    ///
+    /// If the model's weights have been packed for another set than `kernels`.
     pub fn new(
         model: impl Into<Arc<Model<'m>>>,
         options: RunnerOptions,
@@ -151,6 +155,7 @@ impl<'m> Runner<'m> {
         workers: &'m dyn Workers,
         arena: &mut Arena<'m>,
     ) -> Result<Self, SessionError> {
+        assert!(model.can_run_on(kernels), "packed for another set of instructions than {}", kernels.name());
         options.check(model.config())?;
         let compute = Compute { kernels, workers, precision: options.precision };
         let (state, scratch) = options.carve(model.config(), arena)?;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
-use llm::model::Model;
+use llm::model::{Model, ModelError};
 use llm::parallel::Serial;
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Precision};
 use llm::session::{Logits, Session, SessionOptions};
 use llm::simd::Kernels;
 use zerocopy::IntoBytes;
@@ -64,6 +64,11 @@ impl FileBytes {
 
     pub fn gguf(&self) -> Gguf<'_> {
         Gguf::parse(&self.words.as_bytes()[..self.len], self.len as u64).unwrap()
+    }
+
+    pub fn model(&self) -> Result<Model<'_>, ModelError> {
+        let gguf = self.gguf();
+        Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes()))
     }
 }
 
@@ -119,7 +124,7 @@ impl Case {
             kv_type: KvType::F32,
             precision,
         };
-        let model = Model::load(gguf)?;
+        let model = Model::load(gguf, ModelBytes::as_in_file(gguf.bytes()))?;
         let mut memory = vec![0; Session::required_bytes(model.config(), &options)? + llm::arena::ALIGN];
         let mut session = Session::new(model, options, kernels, &Serial, &mut memory)?;
         Ok(session.forward(&self.tokens, Logits::All)?.to_vec())

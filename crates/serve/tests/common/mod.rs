@@ -9,7 +9,7 @@ use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
-use llm::quant::Precision;
+use llm::quant::{ModelBytes, Precision};
 use llm::session::{Runner, RunnerOptions};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
@@ -48,7 +48,7 @@ impl TestEngine {
         }
         drop(files);
         let gguf = Gguf::parse(bytes, bytes.len() as u64).unwrap();
-        let model = Model::load(&gguf).unwrap();
+        let model = Model::load(&gguf, ModelBytes::as_in_file(bytes)).unwrap();
         let n_ctx = N_CTX.min(model.config().n_ctx_train);
         let options = RunnerOptions {
             state: StateOptions {

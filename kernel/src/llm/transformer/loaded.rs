@@ -10,7 +10,7 @@ use llm::{
     kv_cache::KvType,
     model::{Config, Model},
     parallel::Limited,
-    quant::Precision,
+    quant::{ModelBytes, Precision},
     scheduler::Scheduler,
     session::{Runner, RunnerOptions},
     simd::Kernels,
@@ -31,7 +31,7 @@ self_cell!(
 );
 
 struct Regions {
-    weights: Region,
+    weights: ModelBytes<Region>,
     memory: MutBorrow<Region>,
     /// What `memory` takes of the pool.
     memory_footprint: Footprint,
@@ -84,8 +84,9 @@ impl Cell {
     fn make(regions: Regions, options: RunnerOptions) -> Result<Self, BackendError> {
         Self::try_new(regions, |regions| {
             let Engine { kernels, ref workers, .. } = regions.engine;
-            let gguf = Gguf::parse(&regions.weights, regions.file_bytes)?.packed(kernels.packing());
-            let model = Model::load(&gguf)?;
+            let file = regions.weights.borrow();
+            let gguf = Gguf::parse(file.bytes(), regions.file_bytes)?;
+            let model = Model::load(&gguf, file)?;
             let prompter = Prompter::new(gguf)?;
             let runner = Runner::new(model, options, kernels, workers, regions.memory.borrow_mut())?;
             Ok(Responder::new(prompter, runner, MAX_WAITING)?)
@@ -97,10 +98,12 @@ impl Cell {
 pub(super) struct LoadedModel(Cell);
 
 impl LoadedModel {
-    /// Makes a file that lies in `weights`, packed for the engine's kernels, ready to run, with cache and
-    /// scratch in `memory`.
+    /// Makes a file that lies in `weights` ready to run, with cache and scratch in `memory`.
+    ///
+    /// # Panics
+    /// If the weights have been packed for another set than the engine's.
     pub fn load(
-        weights: Region,
+        weights: ModelBytes<Region>,
         memory: Region,
         file_bytes: u64,
         options: RunnerOptions,
@@ -177,7 +180,7 @@ impl LoadedModel {
 
     /// Whether the weights lie in memory as these kernels want them.
     pub fn is_packed_for(&self, kernels: &Kernels) -> bool {
-        self.engine().kernels.packing() == kernels.packing()
+        self.0.borrow_owner().weights.packing() == kernels.packing()
     }
 
     /// Whether the runner is as `options` say, and computed by what `engine` says.
@@ -195,12 +198,12 @@ impl LoadedModel {
 
     /// Bytes of the file that were read.
     pub fn file_bytes(&self) -> usize {
-        self.0.borrow_owner().weights.len()
+        self.0.borrow_owner().weights.holder().len()
     }
 
     /// Where the file lies in the pool.
     pub fn weights_footprint(&self) -> Footprint {
-        self.0.borrow_owner().weights.footprint()
+        self.0.borrow_owner().weights.holder().footprint()
     }
 
     /// Where cache and scratch lie in the pool.
@@ -247,7 +250,7 @@ impl Regions {
     }
 
     fn refused(&self, n_ctx: usize, error: OutOfMemory) -> BackendError {
-        let weights_bytes = self.weights.footprint().size_bytes();
+        let weights_bytes = self.weights.holder().footprint().size_bytes();
         let shortage = Shortage {
             needed_bytes: weights_bytes + error.needed_bytes,
             free_bytes: weights_bytes + error.available_bytes,

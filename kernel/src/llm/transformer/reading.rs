@@ -26,7 +26,8 @@ const WORTHWHILE_BYTES: usize = 1 << 20;
 /// One read, between two looks at the keyboard.
 const PLAIN_BYTES: usize = 64 << 20;
 
-/// Fills `weights` with the beginning of a file, whose header `packer` was made of, by way of `buffer`.
+/// Fills `weights` with the beginning of a file, whose header `packer` was made of, by way of `buffer`; `packer` can
+/// then [finish](Packer::finish).
 ///
 /// # Errors
 /// If the disk fails or `progress` breaks off; the weights are of no use then.
@@ -35,7 +36,7 @@ const PLAIN_BYTES: usize = 64 << 20;
 /// If the buffer is shorter than [`MIN_PIECES_BYTES`](crate::storage::MIN_PIECES_BYTES).
 pub(super) fn read_weights(
     disk: &mut Disk,
-    mut packer: Packer,
+    packer: &mut Packer,
     weights: &mut [u8],
     buffer: &mut [u8],
     workers: &dyn Workers,
@@ -107,8 +108,9 @@ mod tests {
         progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<u8>, BackendError> {
         let (mut weights, mut buffer) = (vec![0; file.len()], vec![0; buffer_bytes]);
-        read_weights(disk, packer(file), &mut weights, &mut buffer, &Serial, host::clock_us, progress)?;
-        Ok(weights)
+        let mut packer = packer(file);
+        read_weights(disk, &mut packer, &mut weights, &mut buffer, &Serial, host::clock_us, progress)?;
+        Ok(packer.finish(weights).holder().clone())
     }
 
     #[test]

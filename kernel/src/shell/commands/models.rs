@@ -292,8 +292,8 @@ fn load_path(
     display.finish(terminal);
     loaded?;
     if verbose {
-        backend.with_gguf(None, &mut |gguf| {
-            trace::weight_magnitudes(gguf, &mut |line| {
+        backend.with_gguf(None, &mut |gguf, file| {
+            trace::weight_magnitudes(gguf, file, &mut |line| {
                 log::info!("{line}");
                 terminal.check_interrupt()
             })
@@ -429,7 +429,7 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         model.n_pages,
     ));
     let Shell { backend, terminal, .. } = shell;
-    Ok(backend.with_gguf(None, &mut |gguf| {
+    Ok(backend.with_gguf(None, &mut |gguf, _| {
         for (option, list) in LISTS {
             if arguments.has(option) {
                 terminal.print(format_args!("\n{option}\n"));
