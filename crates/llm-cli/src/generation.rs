@@ -37,6 +37,12 @@ pub struct GenerationArguments {
     repeat_penalty: Option<f32>,
 
     #[arg(long, allow_negative_numbers = true)]
+    frequency_penalty: Option<f32>,
+
+    #[arg(long, allow_negative_numbers = true)]
+    presence_penalty: Option<f32>,
+
+    #[arg(long, allow_negative_numbers = true)]
     repeat_last_n: Option<i64>,
 
     #[arg(long, allow_negative_numbers = true)]
@@ -87,6 +93,8 @@ impl GenerationArguments {
             top_p: self.top_p,
             min_p: self.min_p,
             repeat_penalty: self.repeat_penalty,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
             repeat_last_n: self.repeat_last_n,
             seed: self.seed,
         };

@@ -159,6 +159,34 @@ fn nothing_of_a_request_holds_for_the_next() {
 }
 
 #[test]
+fn biases_and_penalties_of_a_request_reach_its_sampler() {
+    with_responder(|responder| {
+        let plain = answer(responder, text(24)).ids;
+        let first = plain[0];
+        let banned = [(first, f32::NEG_INFINITY)];
+        let without = answer(responder, Request { logit_bias: &banned, ..text(24) }).ids;
+        assert!(!without.contains(&first), "{without:?}");
+        let wanted = [(first, 1000.0)];
+        assert_eq!(answer(responder, Request { logit_bias: &wanted, ..text(24) }).ids, [first; 24]);
+        let presence = SamplingConfig { presence_penalty: 1000.0, ..SamplingConfig::greedy() };
+        let mut different = answer(responder, Request { sampling: presence, ..text(24) }).ids;
+        assert_eq!(different.len(), 24);
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), 24);
+        let frequency = SamplingConfig { frequency_penalty: 1000.0, ..SamplingConfig::greedy() };
+        let even = answer(responder, Request { sampling: frequency, logit_bias: &wanted, ..text(24) }).ids;
+        assert!(even[0] == first && even[1] != first, "{even:?}");
+        assert_eq!(answer(responder, Request { logit_bias: &[(first, 0.0)], ..text(24) }).ids, plain);
+
+        let n_vocab = responder.prompter().tokenizer().n_vocab();
+        let outside = [(n_vocab as u32, 1.0)];
+        let refused = responder.submit(Request { logit_bias: &outside, ..text(1) }, clock_us).unwrap_err();
+        assert!(refused.to_string().contains(&format!("logit_bias is for token {n_vocab}, ")), "{refused}");
+    });
+}
+
+#[test]
 fn each_event_but_the_last_can_end_it() {
     with_responder(|responder| {
         let mut stop_at = |n_events: usize| {

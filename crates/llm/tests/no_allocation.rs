@@ -71,8 +71,14 @@ fn steps(model: Arc<Model<'_>>, n_ctx: usize, n_checkpoints: usize, prompt: &[u3
     let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
     let mut scheduler = Scheduler::new(runner, 3).unwrap();
     for seed in 0..3 {
-        let sampling = SamplingConfig { temperature: 0.7, seed, ..SamplingConfig::default() };
-        let sampler = Sampler::new(sampling, n_vocab).unwrap();
+        let sampling = SamplingConfig {
+            temperature: 0.7,
+            seed,
+            frequency_penalty: 0.5,
+            presence_penalty: 0.5,
+            ..SamplingConfig::default()
+        };
+        let sampler = Sampler::with_biases(sampling, n_vocab, &[(3, -1.0)]).unwrap();
         scheduler.submit(Submission { prompt, max_tokens: 20, sampler, speculate: 4 }).unwrap();
     }
     without_allocation(|| {

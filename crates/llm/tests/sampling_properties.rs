@@ -5,18 +5,33 @@ use proptest::prelude::*;
 
 fn configs() -> impl Strategy<Value = SamplingConfig> {
     let temperature = prop_oneof![Just(0.0f32), 0.01f32..5.0, Just(f32::MIN_POSITIVE)];
-    let penalty = prop_oneof![Just(1.0f32), 0.5f32..2.0, Just(1e-38f32), Just(1e38f32)];
-    (temperature, 0u32..200, 0f32..=1.0, 0f32..=1.0, penalty, any::<u64>()).prop_map(
-        |(temperature, top_k, top_p, min_p, repeat_penalty, seed)| SamplingConfig {
+    let repeat = prop_oneof![Just(1.0f32), 0.5f32..2.0, Just(1e-38f32), Just(1e38f32)];
+    let taken = || prop_oneof![2 => Just(0.0f32), 2 => -2f32..2.0, 1 => Just(f32::MIN), 1 => Just(f32::MAX)];
+    let penalties = (repeat, taken(), taken());
+    (temperature, 0u32..200, 0f32..=1.0, 0f32..=1.0, penalties, any::<u64>()).prop_map(
+        |(temperature, top_k, top_p, min_p, penalties, seed)| SamplingConfig {
             temperature,
             top_k,
             top_p,
             min_p,
-            repeat_penalty,
+            repeat_penalty: penalties.0,
+            frequency_penalty: penalties.1,
+            presence_penalty: penalties.2,
             repeat_last_n: 16,
             seed,
         },
     )
+}
+
+/// What is added to the logits of the first tokens.
+fn biases() -> impl Strategy<Value = Vec<(u32, f32)>> {
+    let bias = prop_oneof![
+        4 => -100f32..=100.0,
+        1 => Just(f32::NEG_INFINITY),
+        1 => Just(f32::MAX),
+        1 => Just(f32::MIN),
+    ];
+    prop::collection::vec((0u32..12, bias), 0..6)
 }
 
 fn logits() -> impl Strategy<Value = Vec<f32>> {
@@ -35,12 +50,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn the_distribution_is_a_head_of_the_vocabulary(config in configs(), logits in logits()) {
-        let mut sampler = Sampler::new(config, logits.len()).unwrap();
+    fn the_distribution_is_a_head_of_the_vocabulary(
+        config in configs(),
+        logits in logits(),
+        mut biases in biases(),
+    ) {
+        biases.retain(|&(id, _)| (id as usize) < logits.len());
+        let is_banned = |id| biases.contains(&(id, f32::NEG_INFINITY));
+        let mut sampler = Sampler::with_biases(config, logits.len(), &biases).unwrap();
         for id in [0, 1, 1, 7, u32::MAX] {
             sampler.accept(id);
         }
-        if !logits.iter().any(|logit| logit.is_finite()) {
+        if !(0..).zip(&logits).any(|(id, logit)| logit.is_finite() && !is_banned(id)) {
             prop_assert_eq!(sampler.sample(&logits), Err(SamplingError::NoCandidate));
             return Ok(());
         }
@@ -51,13 +72,15 @@ proptest! {
             prop_assert!(kept.len() <= config.top_k as usize);
         }
         // A token that went is not more likely than one that stayed.
-        if config.repeat_penalty == 1.0 {
+        let is_plain = SamplingConfig { repeat_penalty: 1.0, frequency_penalty: 0.0, presence_penalty: 0.0, ..config };
+        if config == is_plain && biases.is_empty() {
             let lowest = kept.iter().map(|c| c.logit).fold(f32::INFINITY, f32::min);
             for (id, &logit) in (0u32..).zip(&logits) {
                 prop_assert!(logit <= lowest || kept.iter().any(|c| c.id == id));
             }
         }
         let drawn = sampler.sample(&logits).unwrap();
+        prop_assert!(!is_banned(drawn), "{} is banned", drawn);
         prop_assert!(kept.iter().any(|c| c.id == drawn && c.probability > 0.0));
     }
 

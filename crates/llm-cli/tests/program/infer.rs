@@ -71,6 +71,9 @@ fn minus_one_is_all_of_something() {
     };
     assert_eq!(penalised("-1"), penalised("64"));
     assert_ne!(penalised("-1"), penalised("2"));
+    for penalty in ["--frequency-penalty", "--presence-penalty"] {
+        assert_ne!(infer(&LLAMA, &["--ids", penalty, "99"]), infer(&LLAMA, &["--ids"]), "{penalty}");
+    }
     for n in [&["-n", "-1"][..], &["-n-1"], &["--n-predict=-1"]] {
         let output = llm(&[&["infer", "-m", &LLAMA, "-p", "ab", "--ids"], n].concat());
         assert!(output.status.success(), "{n:?}");

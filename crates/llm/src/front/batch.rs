@@ -291,10 +291,9 @@ fn submit(
     prompt: &str,
     clock_us: fn() -> u64,
 ) -> Result<RequestId, FrontError> {
-    let &Request { max_tokens, sampling, stop, speculate, trace, .. } = request;
     let mut dialogue = Dialogue::default();
     let prompt = task.prompt(prompt, &mut dialogue)?;
-    responder.submit(Request { prompt, max_tokens, sampling, stop, speculate, trace }, clock_us)
+    responder.submit(Request { prompt, ..*request }, clock_us)
 }
 
 /// Shows answers in lines that each begin with the number of the prompt, from 1: `[3] `.

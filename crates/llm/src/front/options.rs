@@ -162,11 +162,20 @@ pub const MIN_P: OptionSpec =
 /// `--repeat-penalty`.
 pub const REPEAT_PENALTY: OptionSpec =
     OptionSpec::new("repeat-penalty", "R", "make recent tokens less likely by this factor; 1 does not");
+/// `--frequency-penalty`.
+pub const FREQUENCY_PENALTY: OptionSpec = OptionSpec::new(
+    "frequency-penalty",
+    "F",
+    "take F from the logits of recent tokens for each time that they came; 0 does not",
+);
+/// `--presence-penalty`.
+pub const PRESENCE_PENALTY: OptionSpec =
+    OptionSpec::new("presence-penalty", "P", "take P from the logits of recent tokens; 0 does not");
 /// `--repeat-last-n`.
 pub const REPEAT_LAST_N: OptionSpec = OptionSpec::new(
     "repeat-last-n",
     "N",
-    "how many tokens --repeat-penalty looks back at, 64 unless told; -1 at all",
+    "how many tokens the three penalties look back at, 64 unless told; -1 at all",
 );
 /// `--seed`.
 pub const SEED: OptionSpec = OptionSpec::new(
@@ -264,6 +273,8 @@ pub const INFER: &[OptionSpec] = &[
     TOP_P,
     MIN_P,
     REPEAT_PENALTY,
+    FREQUENCY_PENALTY,
+    PRESENCE_PENALTY,
     REPEAT_LAST_N,
     SEED,
     SPECULATE,
@@ -296,6 +307,8 @@ pub const CHAT: &[OptionSpec] = &[
     TOP_P,
     MIN_P,
     REPEAT_PENALTY,
+    FREQUENCY_PENALTY,
+    PRESENCE_PENALTY,
     REPEAT_LAST_N,
     SEED,
     SPECULATE,
@@ -319,6 +332,8 @@ pub const BATCH: &[OptionSpec] = &[
     TOP_P,
     MIN_P,
     REPEAT_PENALTY,
+    FREQUENCY_PENALTY,
+    PRESENCE_PENALTY,
     REPEAT_LAST_N,
     SEED,
     SPECULATE,

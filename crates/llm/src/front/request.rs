@@ -25,6 +25,8 @@ pub struct Request<'r> {
     pub max_tokens: usize,
     /// How they are chosen.
     pub sampling: SamplingConfig,
+    /// Tokens, and what is added to their logits before anything else; negative infinity bans a token.
+    pub logit_bias: &'r [(u32, f32)],
     /// Texts that end the generation, as [`Session::generate`](crate::session::Session::generate) takes them.
     pub stop: &'r [&'r str],
     /// Tokens that are guessed at a time, see [`Submission::speculate`](crate::scheduler::Submission).
@@ -37,7 +39,7 @@ impl<'r> Request<'r> {
     /// Up to `max_tokens` of the likeliest tokens after `prompt`, and nothing else.
     pub fn new(prompt: Prompt<'r>, max_tokens: usize) -> Self {
         let sampling = SamplingConfig::greedy();
-        Self { prompt, max_tokens, sampling, stop: &[], speculate: 0, trace: false }
+        Self { prompt, max_tokens, sampling, logit_bias: &[], stop: &[], speculate: 0, trace: false }
     }
 }
 

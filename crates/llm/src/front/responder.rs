@@ -134,7 +134,8 @@ impl<'m> Responder<'m> {
         let room = Room { n_ctx, max_tokens: request.max_tokens };
         self.prompt_ids.clear();
         let n_vocab = scheduler.runner().model().config().n_vocab;
-        let sampler = Sampler::new(request.sampling.within_context(n_ctx), n_vocab)?;
+        let sampling = request.sampling.within_context(n_ctx);
+        let sampler = Sampler::with_biases(sampling, n_vocab, request.logit_bias)?;
         let forgotten = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
         let start_us = clock_us();
         let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, forgotten)?;

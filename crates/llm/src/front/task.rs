@@ -80,7 +80,7 @@ impl Wanted<'_> {
     /// The request with this prompt.
     pub fn request<'r>(&'r self, prompt: Prompt<'r>) -> Request<'r> {
         let &Self { max_tokens, sampling, ref stop, speculate, trace } = self;
-        Request { prompt, max_tokens, sampling, stop, speculate, trace }
+        Request { sampling, stop, speculate, trace, ..Request::new(prompt, max_tokens) }
     }
 
     /// What is asked of each prompt of a batch, without one: what its tokens are chosen from is not told.

@@ -3,14 +3,14 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::{SamplingError, reserve};
+use super::{SamplingConfig, SamplingError, reserve};
 
 /// A token that may be drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     /// The token.
     pub id: u32,
-    /// Its logit after the penalty, before the temperature.
+    /// Its logit after biases and penalties, before the temperature.
     pub logit: f32,
     /// Its probability among the candidates.
     pub probability: f32,
@@ -74,16 +74,38 @@ impl Candidates {
         self.n_sorted = 0;
     }
 
-    /// Makes token `id` less likely. To be called on all tokens, before any filter; a second call
-    /// for the same token changes nothing.
-    pub(super) fn penalize(&mut self, id: u32, logits: &[f32], penalty: f32) {
-        let place = id as usize;
-        if let (Some(entry), Some(&logit)) = (self.entries.get_mut(place), logits.get(place))
-            && logit.is_finite()
-        {
-            let penalized = if logit > 0.0 { logit / penalty } else { logit * penalty };
-            // An extreme penalty must not make infinities.
-            entry.logit = penalized.clamp(f32::MIN, f32::MAX);
+    /// Adds to the logits of some tokens. To be called on all tokens, before any filter.
+    ///
+    /// # Errors
+    /// [`SamplingError::NoCandidate`] if no token is left that may be drawn.
+    pub(super) fn bias(&mut self, biases: &[(u32, f32)]) -> Result<(), SamplingError> {
+        for &(id, bias) in biases {
+            if let Some(entry) = self.entries.get_mut(id as usize) {
+                let is_banned = bias == f32::NEG_INFINITY || entry.logit == f32::NEG_INFINITY;
+                entry.logit = if is_banned { f32::NEG_INFINITY } else { finite(entry.logit + bias) };
+            }
+        }
+        let any_finite = self.entries.iter().any(|entry| entry.logit.is_finite());
+        if any_finite { Ok(()) } else { Err(SamplingError::NoCandidate) }
+    }
+
+    /// Makes the tokens that are among `recent` less likely, each once. To be called on all tokens, before any filter.
+    pub(super) fn penalize(&mut self, recent: &[u32], config: &SamplingConfig) {
+        let &SamplingConfig { repeat_penalty, frequency_penalty, presence_penalty, .. } = config;
+        // Until there are probabilities, their places have room for how often a token is there.
+        for &id in recent {
+            if let Some(entry) = self.entries.get_mut(id as usize) {
+                entry.probability += 1.0;
+            }
+        }
+        for &id in recent {
+            let Some(entry) = self.entries.get_mut(id as usize) else { continue };
+            let count = core::mem::take(&mut entry.probability);
+            let logit = entry.logit;
+            if count > 0.0 && logit.is_finite() {
+                let scaled = if logit > 0.0 { logit / repeat_penalty } else { logit * repeat_penalty };
+                entry.logit = finite(finite(scaled) - (count * frequency_penalty + presence_penalty));
+            }
         }
     }
 
@@ -179,6 +201,11 @@ impl Candidates {
         unsorted[..n_new].sort_unstable_by(Candidate::cmp);
         self.n_sorted = n;
     }
+}
+
+/// What extreme biases and penalties make of a logit: no infinities.
+fn finite(logit: f32) -> f32 {
+    logit.clamp(f32::MIN, f32::MAX)
 }
 
 /// The probability of a logit, up to a common factor.

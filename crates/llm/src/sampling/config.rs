@@ -23,7 +23,13 @@ pub struct SamplingConfig {
     /// ones; 1 changes nothing. Finite and above 0.
     /// Source: Keskar et al., "CTRL", 2019, in llama.cpp's form.
     pub repeat_penalty: f32,
-    /// Length of the repetition window in tokens; 0 turns the penalty off. [`SamplingConfig::WHOLE_CONTEXT`] must be
+    /// Taken from the logit of a token for each time that it is in the repetition window; 0 changes nothing. Finite.
+    /// Source: OpenAI's API, in llama.cpp's form.
+    pub frequency_penalty: f32,
+    /// Taken once from the logits of tokens in the repetition window; 0 changes nothing. Finite.
+    /// Source: as above.
+    pub presence_penalty: f32,
+    /// Length of the repetition window in tokens; 0 turns the penalties off. [`SamplingConfig::WHOLE_CONTEXT`] must be
     /// made a number by [`SamplingConfig::within_context`].
     pub repeat_last_n: u32,
     /// Seed of the generator. The same seed gives the same tokens.
@@ -48,6 +54,8 @@ impl SamplingConfig {
             top_p: 1.0,
             min_p: 0.0,
             repeat_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
             repeat_last_n: 64,
             seed: 0,
         }
@@ -68,11 +76,19 @@ impl SamplingConfig {
             false => Err(SamplingError::Parameter { name, value, expected }),
         };
         let fraction = 0.0..=1.0;
-        let &Self { temperature, top_p, min_p, repeat_penalty, .. } = self;
+        let &Self { temperature, top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty, .. } =
+            self;
         check("temperature", temperature, temperature.is_finite() && temperature >= 0.0, "0 or more")?;
         check("top_p", top_p, fraction.contains(&top_p), "from 0 to 1")?;
         check("min_p", min_p, fraction.contains(&min_p), "from 0 to 1")?;
-        check("repeat_penalty", repeat_penalty, repeat_penalty.is_finite() && repeat_penalty > 0.0, "above 0")
+        check(
+            "repeat_penalty",
+            repeat_penalty,
+            repeat_penalty.is_finite() && repeat_penalty > 0.0,
+            "above 0",
+        )?;
+        check("frequency_penalty", frequency_penalty, frequency_penalty.is_finite(), "a finite number")?;
+        check("presence_penalty", presence_penalty, presence_penalty.is_finite(), "a finite number")
     }
 
     pub(super) fn is_greedy(&self) -> bool {
@@ -80,12 +96,8 @@ impl SamplingConfig {
     }
 
     pub(super) fn penalizes(&self) -> bool {
-        self.repeat_penalty != 1.0 && self.repeat_last_n > 0
-    }
-
-    /// Whether the most likely token is all that is asked for.
-    pub(super) fn is_plain_greedy(&self) -> bool {
-        self.is_greedy() && !self.penalizes()
+        let &Self { repeat_penalty, frequency_penalty, presence_penalty, repeat_last_n, .. } = self;
+        repeat_last_n > 0 && (repeat_penalty != 1.0 || frequency_penalty != 0.0 || presence_penalty != 0.0)
     }
 }
 
@@ -114,6 +126,8 @@ mod tests {
             ("min_p", SamplingConfig { min_p: -0.1, ..good }),
             ("repeat_penalty", SamplingConfig { repeat_penalty: 0.0, ..good }),
             ("repeat_penalty", SamplingConfig { repeat_penalty: f32::NAN, ..good }),
+            ("frequency_penalty", SamplingConfig { frequency_penalty: f32::INFINITY, ..good }),
+            ("presence_penalty", SamplingConfig { presence_penalty: f32::NAN, ..good }),
         ];
         for (field, config) in cases {
             match config.validate() {

@@ -3,12 +3,13 @@
 //! [`SamplingConfig`] says how to choose, made from what a person asks for by [`SamplingRequest`]; [`Sampler`] chooses. The steps and their order are those
 //! of llama.cpp's default chain:
 //!
-//! 1. repetition penalty: tokens seen lately become less likely,
-//! 2. top-k: the k most likely tokens stay,
-//! 3. top-p: the most likely tokens stay, as many as it takes for p of the probability,
-//! 4. min-p: tokens at least min-p times as likely as the first stay,
-//! 5. temperature: the differences between those left are divided by it,
-//! 6. one of them is drawn by a seeded generator.
+//! 1. biases: what the caller wants added to the logits of some tokens is added,
+//! 2. penalties: tokens seen lately become less likely, for being there and for how often they are,
+//! 3. top-k: the k most likely tokens stay,
+//! 4. top-p: the most likely tokens stay, as many as it takes for p of the probability,
+//! 5. min-p: tokens at least min-p times as likely as the first stay,
+//! 6. temperature: the differences between those left are divided by it,
+//! 7. one of them is drawn by a seeded generator.
 //!
 //! Everything is computed by software routines (`libm`) in an order that does not depend on the
 //! machine, so that equal logits and an equal seed give equal tokens everywhere.
@@ -38,6 +39,8 @@ pub struct Sampler {
 #[derive(Debug)]
 pub(crate) struct Chain {
     config: SamplingConfig,
+    /// Tokens, and what is added to their logits.
+    biases: Vec<(u32, f32)>,
     n_vocab: usize,
     recent: Recent,
     generator: oorandom::Rand64,
@@ -51,14 +54,37 @@ impl Sampler {
     /// 12 bytes for each token of the vocabulary (none for plain greedy sampling) and 4 for each of
     /// the repetition window.
     pub fn new(config: SamplingConfig, n_vocab: usize) -> Result<Self, SamplingError> {
+        Self::with_biases(config, n_vocab, &[])
+    }
+
+    /// The same with biases: tokens, and what is added to their logits. Negative infinity bans a token.
+    ///
+    /// # Errors
+    /// As [`Sampler::new`], which then has tables for the whole vocabulary and of 8 bytes for each bias; and if a token is not in
+    /// the vocabulary, or a bias is NaN or positive infinity.
+    pub fn with_biases(
+        config: SamplingConfig,
+        n_vocab: usize,
+        biases: &[(u32, f32)],
+    ) -> Result<Self, SamplingError> {
         config.validate()?;
-        let n_candidates = if config.is_plain_greedy() { 1 } else { n_vocab };
+        for &(id, bias) in biases {
+            if id as usize >= n_vocab {
+                return Err(SamplingError::BiasedToken { id, n_vocab });
+            }
+            if bias.is_nan() || bias == f32::INFINITY {
+                let (name, expected) = ("logit_bias", "a finite number or negative infinity");
+                return Err(SamplingError::Parameter { name, value: bias, expected });
+            }
+        }
+        let mut own_biases = Vec::new();
+        reserve(&mut own_biases, biases.len())?;
+        own_biases.extend_from_slice(biases);
         let window = if config.penalizes() { config.repeat_last_n as usize } else { 0 };
         let recent = Recent::new(window)?;
-        Ok(Self {
-            chain: Chain { config, n_vocab, recent, generator: generator(config.seed) },
-            candidates: Candidates::with_capacity(n_candidates)?,
-        })
+        let chain = Chain { config, biases: own_biases, n_vocab, recent, generator: generator(config.seed) };
+        let n_candidates = if chain.is_plain_greedy() { 1 } else { n_vocab };
+        Ok(Self { chain, candidates: Candidates::with_capacity(n_candidates)? })
     }
 
     /// The parameters it was made with.
@@ -71,7 +97,7 @@ impl Sampler {
         self.chain.reset();
     }
 
-    /// Notes a token of the prompt or of the answer for the repetition penalty.
+    /// Notes a token of the prompt or of the answer for the penalties.
     pub fn accept(&mut self, id: u32) {
         self.chain.accept(id);
     }
@@ -125,19 +151,25 @@ impl Chain {
         Ok(candidates.draw(self.generator.rand_float()))
     }
 
-    /// Runs steps 1 to 5.
+    /// Whether the most likely token is all that is asked for.
+    fn is_plain_greedy(&self) -> bool {
+        self.config.is_greedy() && !self.config.penalizes() && self.biases.is_empty()
+    }
+
+    /// Runs steps 1 to 6.
     fn keep_candidates(&self, candidates: &mut Candidates, logits: &[f32]) -> Result<(), SamplingError> {
         self.check(logits)?;
         let config = &self.config;
-        if config.is_plain_greedy() {
+        if self.is_plain_greedy() {
             candidates.set_most_likely(logits);
             return Ok(());
         }
         candidates.set_all(logits);
+        if !self.biases.is_empty() {
+            candidates.bias(&self.biases)?;
+        }
         if config.penalizes() {
-            for &id in self.recent.ids() {
-                candidates.penalize(id, logits, config.repeat_penalty);
-            }
+            candidates.penalize(self.recent.ids(), config);
         }
         if config.is_greedy() {
             candidates.keep_top_k(1);
@@ -228,6 +260,13 @@ pub enum SamplingError {
         /// What is allowed.
         expected: &'static str,
     },
+    /// A bias for a token that is not in the vocabulary.
+    BiasedToken {
+        /// The token.
+        id: u32,
+        /// Size of the vocabulary.
+        n_vocab: usize,
+    },
     /// Not one logit for each token of the vocabulary.
     LogitCount {
         /// Number of logits given.
@@ -242,7 +281,7 @@ pub enum SamplingError {
         /// Its logit.
         value: f32,
     },
-    /// All logits are negative infinity.
+    /// All logits are negative infinity, with the biases.
     NoCandidate,
     /// No memory for the tables.
     OutOfMemory {
@@ -257,11 +296,18 @@ impl fmt::Display for SamplingError {
             Self::Parameter { name, value, expected } => {
                 write!(f, "{name} is {value}, but must be {expected}")
             }
+            Self::BiasedToken { id, n_vocab } => {
+                write!(
+                    f,
+                    "logit_bias is for token {id}, which is not in the vocabulary, expected 0 to {}",
+                    n_vocab.saturating_sub(1)
+                )
+            }
             Self::LogitCount { found, expected } => {
                 write!(f, "{found} logits were given for a vocabulary of {expected} tokens")
             }
             Self::BadLogit { index, value } => write!(f, "the logit of token {index} is {value}"),
-            Self::NoCandidate => write!(f, "the logits of all tokens are -inf"),
+            Self::NoCandidate => write!(f, "the logits of all tokens are -inf, with their biases"),
             Self::OutOfMemory { needed_bytes } => {
                 write!(f, "no memory for {needed_bytes} bytes of the sampler's tables")
             }
@@ -299,6 +345,38 @@ mod tests {
         assert_eq!(penalizing.sample(&logits), Ok(1));
         penalizing.accept(1);
         assert_eq!(penalizing.sample(&logits), Ok(3));
+    }
+
+    #[test]
+    fn biases_ban_and_penalties_count() {
+        let logits = [1.0, 3.0, 2.0, f32::NEG_INFINITY];
+        let greedy = SamplingConfig::greedy();
+        let biased = |biases: &[(u32, f32)]| Sampler::with_biases(greedy, 4, biases)?.sample(&logits);
+        assert_eq!(biased(&[(1, -0.5)]), Ok(1));
+        assert_eq!(biased(&[(1, -0.75), (1, -0.75)]), Ok(2));
+        assert_eq!(biased(&[(1, f32::NEG_INFINITY), (1, 100.0), (0, 1.5)]), Ok(0));
+        // What the model rules out no bias brings back.
+        assert_eq!(biased(&[(3, 100.0)]), Ok(1));
+        let all_banned = [0, 1, 2].map(|id| (id, f32::NEG_INFINITY));
+        assert_eq!(biased(&all_banned), Err(SamplingError::NoCandidate));
+        assert_eq!(biased(&[(1, 0.0), (4, 0.0)]), Err(SamplingError::BiasedToken { id: 4, n_vocab: 4 }));
+        for bias in [f32::NAN, f32::INFINITY] {
+            let Err(SamplingError::Parameter { name: "logit_bias", .. }) = biased(&[(0, bias)]) else {
+                panic!("{bias} is taken");
+            };
+        }
+
+        let frequent = SamplingConfig { frequency_penalty: 0.6, ..greedy };
+        let present = SamplingConfig { presence_penalty: 0.9, ..greedy };
+        for (config, of_two) in [(frequent, 2), (present, 1)] {
+            let mut sampler = Sampler::new(config, 4).unwrap();
+            sampler.accept(1);
+            assert_eq!(sampler.sample(&logits), Ok(1));
+            sampler.accept(1);
+            assert_eq!(sampler.sample(&logits), Ok(of_two));
+            // Looking twice counts once.
+            assert_eq!(sampler.sample(&logits), Ok(of_two));
+        }
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub struct SamplingRequest {
     pub min_p: Option<f32>,
     /// `--repeat-penalty`.
     pub repeat_penalty: Option<f32>,
+    /// `--frequency-penalty`.
+    pub frequency_penalty: Option<f32>,
+    /// `--presence-penalty`.
+    pub presence_penalty: Option<f32>,
     /// `--repeat-last-n`; -1 is the whole context.
     pub repeat_last_n: Option<i64>,
     /// `--seed`.
@@ -66,6 +70,8 @@ impl SamplingRequest {
             top_p: self.top_p.unwrap_or(plain.top_p),
             min_p: self.min_p.unwrap_or(plain.min_p),
             repeat_penalty: self.repeat_penalty.unwrap_or(plain.repeat_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(plain.frequency_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(plain.presence_penalty),
             repeat_last_n: match self.repeat_last_n {
                 None => plain.repeat_last_n,
                 Some(-1) => SamplingConfig::WHOLE_CONTEXT,
@@ -97,6 +103,8 @@ fn by_option(error: SamplingError) -> SamplingError {
         "top_p" => "--top-p",
         "min_p" => "--min-p",
         "repeat_penalty" => "--repeat-penalty",
+        "frequency_penalty" => "--frequency-penalty",
+        "presence_penalty" => "--presence-penalty",
         name => name,
     };
     SamplingError::Parameter { name, value, expected }
@@ -130,6 +138,12 @@ mod tests {
             config(penalty),
             SamplingConfig { repeat_penalty: 1.2, repeat_last_n: 8, ..SamplingConfig::greedy() }
         );
+        let penalties =
+            SamplingRequest { frequency_penalty: Some(0.5), presence_penalty: Some(-1.5), ..none };
+        assert_eq!(
+            config(penalties),
+            SamplingConfig { frequency_penalty: 0.5, presence_penalty: -1.5, ..SamplingConfig::greedy() }
+        );
     }
 
     #[test]
@@ -161,6 +175,14 @@ mod tests {
             (
                 SamplingRequest { repeat_penalty: Some(0.0), ..none },
                 "--repeat-penalty is 0, but must be above 0",
+            ),
+            (
+                SamplingRequest { frequency_penalty: Some(f32::NAN), ..none },
+                "--frequency-penalty is NaN, but must be a finite number",
+            ),
+            (
+                SamplingRequest { presence_penalty: Some(f32::INFINITY), ..none },
+                "--presence-penalty is inf, but must be a finite number",
             ),
             (
                 SamplingRequest { repeat_last_n: Some(-2), ..none },

@@ -160,8 +160,9 @@ fn sampling(fields: &Fields<'_>) -> Result<SamplingConfig, ApiError> {
         top_p: fields.top_p.unwrap_or(SAMPLING.top_p),
         min_p: fields.min_p.unwrap_or(SAMPLING.min_p),
         repeat_penalty: fields.repeat_penalty.unwrap_or(SAMPLING.repeat_penalty),
+        frequency_penalty: fields.frequency_penalty.unwrap_or(SAMPLING.frequency_penalty),
+        presence_penalty: fields.presence_penalty.unwrap_or(SAMPLING.presence_penalty),
         repeat_last_n,
-
         seed: 0,
     };
     match config.validate() {

@@ -288,6 +288,7 @@ fn submit<E: Engine>(
     let request = Request {
         max_tokens: wish.max_tokens,
         sampling: SamplingConfig { seed, ..wish.sampling },
+        logit_bias: wish.logit_bias,
         stop: &wish.stop,
         speculate,
         ..Request::new(prompt, wish.max_tokens)

@@ -5,8 +5,8 @@ use llm::{
     front::{
         Wanted,
         options::{
-            MAX_SPECULATED, MAX_TOKENS, MIN_P, MaxTokens, REPEAT_LAST_N, REPEAT_PENALTY, SEED, SPECULATE,
-            STOP, TEMP, TOP_K, TOP_P, VERBOSE,
+            FREQUENCY_PENALTY, MAX_SPECULATED, MAX_TOKENS, MIN_P, MaxTokens, PRESENCE_PENALTY, REPEAT_LAST_N,
+            REPEAT_PENALTY, SEED, SPECULATE, STOP, TEMP, TOP_K, TOP_P, VERBOSE,
         },
     },
     sampling::{SamplingConfig, SamplingRequest, Seed},
@@ -59,6 +59,8 @@ fn sampling(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<Sampling
         top_p: arguments.option(TOP_P.name, NUMBER)?,
         min_p: arguments.option(MIN_P.name, NUMBER)?,
         repeat_penalty: arguments.option(REPEAT_PENALTY.name, NUMBER)?,
+        frequency_penalty: arguments.option(FREQUENCY_PENALTY.name, NUMBER)?,
+        presence_penalty: arguments.option(PRESENCE_PENALTY.name, NUMBER)?,
         repeat_last_n: arguments.option(REPEAT_LAST_N.name, MaxTokens::EXPECTED)?,
         seed: arguments.option(SEED.name, "a whole number, or -1 for a random one")?,
     };

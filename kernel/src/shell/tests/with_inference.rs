@@ -58,6 +58,8 @@ fn sampling_options_reach_the_sampler() {
     let seeds = (0..20).map(|seed| text(&std::format!("--seed {seed}")));
     assert!(seeds.into_iter().any(|drawn| drawn != greedy), "a seed alone draws at the usual temperature");
     assert_ne!(text("--repeat-penalty 100"), greedy);
+    assert_ne!(text("--frequency-penalty 100"), greedy);
+    assert_ne!(text("--presence-penalty 100"), greedy);
     let stopped = text("--stop ' '");
     assert!(!stopped.trim_start().contains(' ') && stopped.len() < greedy.len(), "{stopped:?}");
 }
