@@ -187,6 +187,71 @@ fn biases_and_penalties_of_a_request_reach_its_sampler() {
 }
 
 #[test]
+fn log_probabilities_are_those_of_the_logits_before_sampling() {
+    with_responder(|responder| {
+        let mut prompt = Vec::new();
+        let options = PROMPT_ENCODING;
+        let tokenizer = responder.prompter().tokenizer();
+        tokenizer.encode("one two one two one two one", options, &mut prompt).unwrap();
+        // The same token again and again is guessed.
+        let guessing =
+            Request { speculate: 4, logit_bias: &[(7, 1000.0)], ..Request::new(Prompt::Ids(&prompt), 25) };
+        let hot = SamplingConfig {
+            temperature: 3.0,
+            top_k: 30,
+            presence_penalty: 0.5,
+            seed: 2,
+            ..SamplingConfig::greedy()
+        };
+        let sampled =
+            Request { sampling: hot, logit_bias: &[(5, -2.0)], ..Request::new(Prompt::Ids(&prompt), 12) };
+        for (request, n_top) in [(guessing, 3), (sampled, 20)] {
+            let mut told = Vec::new();
+            let request = Request { n_logprobs: Some(n_top), ..request };
+            let report = responder.generate(request, clock_us, &mut |event| {
+                if let Event::Token { id, logprobs, .. } = event {
+                    let logprobs = logprobs.unwrap();
+                    told.push((id, logprobs.chosen, logprobs.top.to_vec()));
+                }
+                ControlFlow::Continue(())
+            });
+            let report = report.unwrap();
+            assert!(report.tokens_emitted > 2 && told.len() == report.tokens_emitted, "{report:?}");
+            assert!(n_top != 3 || report.speculation.n_accepted > 0, "nothing was guessed");
+            let all = [&prompt[..], &report.ids].concat();
+            let mut rows = Vec::new();
+            let on_row = &mut |row: &[f32]| {
+                rows.push(row.to_vec());
+                ControlFlow::Continue(())
+            };
+            responder.logits(&all[..all.len() - 1], on_row).unwrap();
+            for (row, (id, chosen, top)) in rows[prompt.len() - 1..].iter().zip(told) {
+                let sum: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
+                let is_right = |id: u32, logprob: f32| {
+                    (f64::from(row[id as usize]) - sum.ln() - f64::from(logprob)).abs() < 1e-5
+                };
+                let mut order: Vec<u32> = (0..row.len() as u32).collect();
+                order.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
+                assert!(is_right(id, chosen));
+                assert!(top.iter().map(|token| token.id).eq(order[..n_top].iter().copied()), "{top:?}");
+                assert!(top.iter().all(|token| is_right(token.id, token.logprob)), "{top:?}");
+            }
+        }
+        let none = Request { n_logprobs: Some(0), ..text(2) };
+        let report = responder.generate(none, clock_us, &mut |event| {
+            if let Event::Token { logprobs, .. } = event {
+                assert!(logprobs.is_some_and(|logprobs| logprobs.chosen < 0.0 && logprobs.top.is_empty()));
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!(report.unwrap().tokens_emitted, 2);
+        let refused = responder.submit(Request { n_logprobs: Some(21), ..text(1) }, clock_us).unwrap_err();
+        assert_eq!(refused, FrontError::TooManyLogprobs { n_logprobs: 21 });
+        assert!(responder.is_idle());
+    });
+}
+
+#[test]
 fn each_event_but_the_last_can_end_it() {
     with_responder(|responder| {
         let mut stop_at = |n_events: usize| {

@@ -1,10 +1,11 @@
-//! Nothing is allocated per token: neither by a session nor by a step of many texts.
+//! Nothing is allocated per token: neither by a session nor by a step of many texts, nor for what is told of them.
 
 use std::alloc::System;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use llm::front::{Event, MAX_LOGPROBS, PROMPT_ENCODING, Prompt, Prompter, Request, Responder};
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
@@ -46,6 +47,8 @@ fn main() {
         }
     });
 
+    answers(&file);
+
     // Beginnings are found again, with recurrent layers at checkpoints.
     steps(model, 128, 0, &[7; 70]);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/architectures/jamba.gguf");
@@ -54,18 +57,55 @@ fn main() {
     steps(Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap()), 64, 3, &[7; 40]);
 }
 
+/// Two requests to a responder, with all that a request can ask for with each token.
+fn answers(file: &[u8]) {
+    let gguf = Gguf::parse(file, file.len() as u64).unwrap();
+    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
+    let options = RunnerOptions {
+        state: state(2, 64, 2, 0),
+        n_batch: 50,
+        n_logits: 6,
+        precision: Precision::Quantized,
+    };
+    let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
+    let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
+    let mut responder = Responder::new(Prompter::new(gguf).unwrap(), runner, 0).unwrap();
+    for n_logprobs in [0, MAX_LOGPROBS] {
+        let prompt = Prompt::Text("one two one two one", PROMPT_ENCODING);
+        let request = Request {
+            sampling: SamplingConfig { presence_penalty: 0.1, ..SamplingConfig::greedy() },
+            logit_bias: &[(3, -1.0)],
+            stop: &["zebra"],
+            speculate: 4,
+            n_logprobs: Some(n_logprobs),
+            trace: true,
+            ..Request::new(prompt, 20)
+        };
+        responder.submit(request, || 0).unwrap();
+    }
+    let mut n_tokens = 0;
+    without_allocation(|| {
+        while !responder.is_idle() {
+            let go_on = &mut || ControlFlow::Continue(());
+            let on_event = &mut |_, event: Event<'_>| {
+                n_tokens += usize::from(matches!(event, Event::Token { logprobs: Some(_), .. }));
+                ControlFlow::Continue(())
+            };
+            responder.step(|| 0, go_on, on_event).unwrap();
+        }
+    });
+    assert_eq!(n_tokens, 40);
+}
+
+fn state(n_slots: usize, n_ctx: usize, n_pages: usize, n_checkpoints: usize) -> StateOptions {
+    let (kv_type, finds_prefixes, own_checkpoints) = (KvType::F16, true, false);
+    StateOptions { n_slots, n_ctx, n_pages, kv_type, finds_prefixes, n_checkpoints, own_checkpoints }
+}
+
 /// Three texts with two slots and pages for two: one has to wait.
 fn steps(model: Arc<Model<'_>>, n_ctx: usize, n_checkpoints: usize, prompt: &[u32]) {
     let n_vocab = model.config().n_vocab;
-    let state = StateOptions {
-        n_slots: 2,
-        n_ctx,
-        n_pages: 3,
-        kv_type: KvType::F16,
-        finds_prefixes: true,
-        n_checkpoints,
-        own_checkpoints: false,
-    };
+    let state = state(2, n_ctx, 3, n_checkpoints);
     let options = RunnerOptions { state, n_batch: 50, n_logits: 6, precision: Precision::Quantized };
     let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
     let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();

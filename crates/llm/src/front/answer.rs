@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+use super::logprobs::LogprobTable;
 use super::trace::LogitsRange;
 use super::{Event, FrontError, Report, RequestId};
 use crate::chat::Forgotten;
@@ -22,6 +23,7 @@ pub(super) struct Answer {
     pub id: RequestId,
     pub report: Report,
     text: TextStream,
+    logprobs: Option<LogprobTable>,
     trace: bool,
     start_us: u64,
     /// Whether a token has been drawn.
@@ -40,6 +42,7 @@ pub(super) struct Answer {
 pub(super) struct Draft {
     pub text: TextStream,
     pub report: Report,
+    pub logprobs: Option<LogprobTable>,
     pub trace: bool,
     pub start_us: u64,
 }
@@ -54,12 +57,13 @@ pub(super) struct Failure {
 impl Draft {
     /// The answer to the request of this name.
     pub fn named(self, id: RequestId) -> Answer {
-        let Self { text, report, trace, start_us } = self;
+        let Self { text, report, logprobs, trace, start_us } = self;
         let untold = report.forgotten;
         Answer {
             id,
             report,
             text,
+            logprobs,
             trace,
             start_us,
             has_begun: false,
@@ -127,7 +131,8 @@ impl Answer {
         }
         report.ids.push(id);
         report.tokens_emitted += 1;
-        let mut wants_more = on_event(self.id, Event::Token { id, text });
+        let logprobs = self.logprobs.as_mut().map(|table| table.of(id, logits));
+        let mut wants_more = on_event(self.id, Event::Token { id, text, logprobs });
         if self.trace && wants_more.is_continue() {
             let logits = LogitsRange::of(logits);
             wants_more = on_event(self.id, Event::Trace { step: report.tokens_emitted, logits });

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::MAX_LOGPROBS;
 use crate::chat::{ChatError, FamilyNames};
 use crate::sampling::SamplingError;
 use crate::scheduler::{SchedulerError, SubmitError};
@@ -30,6 +31,11 @@ pub enum FrontError {
     EncoderOption {
         /// Its name.
         option: &'static str,
+    },
+    /// More log-probabilities than [`MAX_LOGPROBS`] for each token.
+    TooManyLogprobs {
+        /// How many were asked for.
+        n_logprobs: usize,
     },
     /// As many requests wait as can.
     QueueFull {
@@ -68,6 +74,12 @@ impl fmt::Display for FrontError {
                 write!(
                     f,
                     "the model is an encoder, which computes whole texts: {option} is of no use with it"
+                )
+            }
+            Self::TooManyLogprobs { n_logprobs } => {
+                write!(
+                    f,
+                    "log-probabilities of {n_logprobs} tokens were asked for, there can be {MAX_LOGPROBS}"
                 )
             }
             Self::QueueFull { n_waiting } => {

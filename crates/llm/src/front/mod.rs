@@ -14,6 +14,7 @@ pub mod describe;
 mod error;
 mod kernels;
 pub mod logits;
+mod logprobs;
 pub mod options;
 mod prompter;
 mod request;
@@ -25,6 +26,7 @@ pub mod units;
 
 pub use error::FrontError;
 pub use kernels::{UnknownKernels, kernels_called};
+pub use logprobs::{Logprobs, MAX_LOGPROBS, TokenLogprob};
 pub use prompter::Prompter;
 pub use request::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Report, Request};
 pub use responder::{CHECKPOINTS_PER_TEXT, MAX_WAITING, Responder};

@@ -4,9 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::FrontError;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
+use super::{FrontError, Logprobs};
 use crate::chat::{Dialogue, Forgotten, Message};
 use crate::sampling::SamplingConfig;
 use crate::session::{FinishReason, Speculation};
@@ -31,6 +31,9 @@ pub struct Request<'r> {
     pub stop: &'r [&'r str],
     /// Tokens that are guessed at a time, see [`Submission::speculate`](crate::scheduler::Submission).
     pub speculate: usize,
+    /// With how many of the likeliest tokens [`Logprobs`] come with each token: 0 to [`MAX_LOGPROBS`](super::MAX_LOGPROBS), or
+    /// `None` for no [`Logprobs`] at all.
+    pub n_logprobs: Option<usize>,
     /// Whether an [`Event::Trace`] comes with each token.
     pub trace: bool,
 }
@@ -39,7 +42,16 @@ impl<'r> Request<'r> {
     /// Up to `max_tokens` of the likeliest tokens after `prompt`, and nothing else.
     pub fn new(prompt: Prompt<'r>, max_tokens: usize) -> Self {
         let sampling = SamplingConfig::greedy();
-        Self { prompt, max_tokens, sampling, logit_bias: &[], stop: &[], speculate: 0, trace: false }
+        Self {
+            prompt,
+            max_tokens,
+            sampling,
+            logit_bias: &[],
+            stop: &[],
+            speculate: 0,
+            n_logprobs: None,
+            trace: false,
+        }
     }
 }
 
@@ -83,6 +95,8 @@ pub enum Event<'e> {
         id: u32,
         /// Text that is certain now: see [`Step::Token`](crate::session::Step::Token).
         text: &'e str,
+        /// How likely it was, if the request has [`n_logprobs`](Request::n_logprobs).
+        logprobs: Option<Logprobs<'e>>,
     },
     /// What the last token was chosen from, if the request has [`trace`](Request::trace).
     Trace {

@@ -7,6 +7,7 @@ use core::ops::ControlFlow;
 
 use super::answer::{Answer, Draft, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
+use super::logprobs::LogprobTable;
 use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
 use crate::chat::{Message, Room};
 use crate::sampling::Sampler;
@@ -124,8 +125,8 @@ impl<'m> Responder<'m> {
     /// Takes a request, which waits until there is a slot for it. Times are by `clock_us`, in microseconds.
     ///
     /// # Errors
-    /// If the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, the heap
-    /// has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
+    /// If the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, more
+    /// log-probabilities are wanted than there can be, the heap has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
     pub fn submit(&mut self, request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
         let Engine::Decoder(scheduler) = &mut self.engine else { return Err(FrontError::Encoder) };
         let needed_bytes = size_of::<Answer>();
@@ -139,6 +140,7 @@ impl<'m> Responder<'m> {
         let forgotten = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
         let start_us = clock_us();
         let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, forgotten)?;
+        let logprobs = request.n_logprobs.map(LogprobTable::new).transpose()?;
         let text = TextStream::new(self.prompter.tokenizer(), request.stop)?;
         let id = scheduler.submit(Submission {
             prompt: &self.prompt_ids,
@@ -149,7 +151,7 @@ impl<'m> Responder<'m> {
         if let (Prompt::Chat(dialogue, _), Some(forgotten)) = (request.prompt, forgotten) {
             dialogue.forget(forgotten.n_turns);
         }
-        self.answers.push(Draft { text, report, trace: request.trace, start_us }.named(id));
+        self.answers.push(Draft { text, report, logprobs, trace: request.trace, start_us }.named(id));
         Ok(id)
     }
 
