@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Asks a server as people do who know OpenAI's: by openai-python, LangChain, LiteLLM and the program `llm`, unmodified.
+
+    PYTHON python.py URL TEXT      URL such as http://127.0.0.1:8080, TEXT what the model says greedily after "Hello"
+
+Prints a line for each client; the first answer that is not as it must be ends the program.
+"""
+
+import asyncio
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is Ferrite?"}]
+
+
+def openai_python(url, text):
+    import openai
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=2)
+    models = client.models.list().data
+    assert models[0].object == "model" and models[0].id, models
+    model = models[0].id
+
+    completion = client.completions.create(model=model, prompt="Hello", max_tokens=10, temperature=0)
+    assert completion.choices[0].text == text, (completion.choices[0].text, text)
+    usage = completion.usage
+    assert usage.completion_tokens == 10 and usage.total_tokens == usage.prompt_tokens + 10, usage
+    stream = client.completions.create(model=model, prompt="Hello", max_tokens=10, temperature=0, stream=True)
+    assert "".join(chunk.choices[0].text for chunk in stream) == text
+
+    whole = client.chat.completions.create(model=model, messages=MESSAGES, temperature=0, max_tokens=100)
+    answer = whole.choices[0].message
+    assert answer.role == "assistant" and answer.content, whole
+    assert whole.choices[0].finish_reason in ("stop", "length")
+    pieces, counts = [], None
+    options = {"include_usage": True}
+    for chunk in client.chat.completions.create(
+        model=model, messages=MESSAGES, temperature=0, max_tokens=100, stream=True, stream_options=options
+    ):
+        counts = chunk.usage or counts
+        pieces += [choice.delta.content or "" for choice in chunk.choices]
+    assert "".join(pieces) == answer.content, (pieces, answer.content)
+    assert counts.completion_tokens == whole.usage.completion_tokens
+
+    with client.chat.completions.stream(model=model, messages=MESSAGES, temperature=0, max_tokens=100) as stream:
+        for _ in stream:
+            pass
+        assert stream.get_final_completion().choices[0].message.content == answer.content
+
+    several = client.chat.completions.create(model=model, messages=MESSAGES, n=3, seed=1, max_tokens=8)
+    assert [choice.index for choice in several.choices] == [0, 1, 2]
+    again = client.chat.completions.create(model=model, messages=MESSAGES, n=3, seed=1, max_tokens=8)
+    assert [choice.message.content for choice in several.choices] == [
+        choice.message.content for choice in again.choices
+    ]
+
+    for error, request in [
+        (openai.BadRequestError, {"messages": []}),
+        (openai.BadRequestError, {"messages": MESSAGES, "temperature": -1}),
+        (openai.BadRequestError, {"messages": [{"role": "user", "content": "word " * 9000}]}),
+    ]:
+        try:
+            client.chat.completions.create(model=model, **request)
+        except error as refused:
+            assert refused.body["message"] and refused.type == "invalid_request_error", refused.body
+        else:
+            raise AssertionError(f"{request} was not refused")
+    try:
+        client.embeddings.create(model=model, input="Hello")
+    except (openai.NotFoundError, openai.BadRequestError):
+        pass
+
+    async def many():
+        client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=8)
+        one = lambda: client.completions.create(model=model, prompt="Hello", max_tokens=10, temperature=0)
+        return await asyncio.gather(*[one() for _ in range(16)])
+
+    assert all(completion.choices[0].text == text for completion in asyncio.run(many()))
+
+
+def langchain(url, text):
+    from langchain_openai import ChatOpenAI
+
+    chat = ChatOpenAI(base_url=f"{url}/v1", api_key="none", model="ferrite", temperature=0, max_tokens=100)
+    said = [("system", "Be brief."), ("human", "What is Ferrite?")]
+    answer = chat.invoke(said)
+    assert answer.content and answer.usage_metadata["output_tokens"] > 0, answer
+    assert "".join(chunk.content for chunk in chat.stream(said)) == answer.content
+
+
+def litellm(url, text):
+    # Else it asks the web for prices.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm
+
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    request = {
+        "model": "openai/ferrite", "api_base": f"{url}/v1", "api_key": "none", "messages": MESSAGES,
+        "temperature": 0, "max_tokens": 100,
+    }
+    answer = litellm.completion(**request)
+    content = answer.choices[0].message.content
+    assert content and answer.usage.completion_tokens > 0, answer
+    pieces = [chunk.choices[0].delta.content or "" for chunk in litellm.completion(stream=True, **request)]
+    assert "".join(pieces) == content, (pieces, content)
+
+
+def llm_program(url, text):
+    with tempfile.TemporaryDirectory() as folder:
+        models = pathlib.Path(folder) / "extra-openai-models.yaml"
+        models.write_text(
+            f"- model_id: ferrite\n  model_name: ferrite\n  api_base: {url}/v1\n"
+            f"- model_id: ferrite-text\n  model_name: ferrite\n  api_base: {url}/v1\n  completion: true\n"
+        )
+        program = pathlib.Path(sys.executable).parent / "llm"
+        environment = {**os.environ, "LLM_USER_PATH": folder, "OPENAI_API_KEY": "none"}
+
+        def run(*arguments):
+            command = [program, *arguments, "-o", "temperature", "0", "-o", "max_tokens", "10"]
+            return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+        answer = run("-m", "ferrite", "What is Ferrite?")
+        assert answer.strip(), answer
+        assert run("-m", "ferrite", "--no-stream", "What is Ferrite?") == answer
+        assert run("-m", "ferrite-text", "Hello").rstrip("\n") == text.rstrip("\n")
+
+
+def main():
+    url, text = sys.argv[1:]
+    for client in [openai_python, langchain, litellm, llm_program]:
+        client(url, text)
+        print(f"{client.__name__.replace('_', ' ')}: as it must be", flush=True)
+
+
+main()
