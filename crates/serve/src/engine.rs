@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use llm::front::{FrontError, Report, Request};
+use llm::sampling::SamplingError;
 use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
 
@@ -67,6 +68,7 @@ impl From<EngineError> for ApiError {
             FrontError::Session(SessionError::PromptTooLong { .. }) => {
                 Self::bad(message).with_code("context_length_exceeded")
             }
+            FrontError::Sampling(SamplingError::BiasedToken { .. }) => Self::field("logit_bias", message),
             FrontError::Session(SessionError::NoTokens | SessionError::TokenId { .. })
             | FrontError::Chat(_)
             | FrontError::FileTemplate(_)

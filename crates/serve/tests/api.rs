@@ -196,6 +196,9 @@ fn wrong_fields_are_named() {
         ),
         (COMPLETIONS, r#"{"prompt":"a","response_format":{"type":"json_object"}}"#, "response_format.type"),
         (COMPLETIONS, r#"{"prompt":"a","logit_bias":{"x":1}}"#, "logit_bias"),
+        (CHAT, r#"{"messages":[{"role":"user","content":"a"}],"logprobs":3}"#, "logprobs"),
+        (CHAT, r#"{"messages":[{"role":"user","content":"a"}],"top_logprobs":3}"#, "top_logprobs"),
+        (COMPLETIONS, r#"{"prompt":"a","logprobs":21}"#, "logprobs"),
         (COMPLETIONS, r#"{"prompt":"a","echo":true}"#, "echo"),
         (COMPLETIONS, r#"{"prompt":"a","best_of":3}"#, "best_of"),
         ("/tokenize", r#"{"content":1}"#, "content"),
@@ -391,4 +394,92 @@ fn a_stream_on_which_nothing_is_said_for_long_shows_that_it_lives() {
     harness.server.check_time(6_000_000);
     let said = String::from_utf8(harness.take(id)).unwrap();
     assert!(status(&said) == 200 && said.ends_with("3\r\n:\n\n\r\n"), "{said:?}");
+}
+
+#[test]
+fn tokens_and_their_probabilities_are_told_in_each_shape() {
+    let mut harness = Harness::with_chat();
+    let rest = json!({ "max_tokens": 6, "temperature": 0, "logprobs": true, "top_logprobs": 3 });
+    let (_, answer) = harness.post(CHAT, &chat(&json!("Hello"), rest.clone()));
+    let choice = &answer["choices"][0];
+    let content = choice["logprobs"]["content"].as_array().unwrap();
+    assert!(!content.is_empty());
+    let mut bytes = Vec::new();
+    for record in content {
+        let (top, logprob) =
+            (record["top_logprobs"].as_array().unwrap(), record["logprob"].as_f64().unwrap());
+        // Greedily the likeliest is the one that is chosen.
+        assert_eq!(
+            (top.len(), &top[0]["token"], &top[0]["logprob"]),
+            (3, &record["token"], &record["logprob"])
+        );
+        assert!(logprob <= 0.0 && top.is_sorted_by(|a, b| a["logprob"].as_f64() >= b["logprob"].as_f64()));
+        let sum: f64 = top.iter().map(|entry| entry["logprob"].as_f64().unwrap().exp()).sum();
+        assert!(sum <= 1.0001, "{sum}");
+        bytes.extend(record["bytes"].as_array().unwrap().iter().map(|byte| byte.as_u64().unwrap() as u8));
+    }
+    let text = String::from_utf8(bytes).unwrap();
+    assert_eq!(text, choice["message"]["content"].as_str().unwrap());
+
+    // A stream brings the same tokens, some with each piece of text.
+    let mut rest = rest;
+    rest["stream"] = json!(true);
+    let events = harness.stream(CHAT, &chat(&json!("Hello"), rest));
+    let mut streamed = Vec::new();
+    for event in &events[..events.len() - 1] {
+        let chunk: Value = serde_json::from_str(event).unwrap();
+        streamed.extend(chunk["choices"][0]["logprobs"]["content"].as_array().cloned().unwrap_or_default());
+    }
+    assert_eq!(&streamed, content);
+
+    let body = json!({ "prompt": "Hello", "max_tokens": 4, "temperature": 0, "logprobs": 2 });
+    let (_, answer) = harness.post(COMPLETIONS, &body.to_string());
+    let logprobs = &answer["choices"][0]["logprobs"];
+    let tokens: Vec<&str> =
+        logprobs["tokens"].as_array().unwrap().iter().map(|token| token.as_str().unwrap()).collect();
+    assert_eq!(tokens.concat(), answer["choices"][0]["text"].as_str().unwrap());
+    let mut offset = 0;
+    for (index, token) in tokens.iter().enumerate() {
+        assert_eq!(logprobs["text_offset"][index], offset);
+        assert_eq!(logprobs["top_logprobs"][index][token], logprobs["token_logprobs"][index]);
+        offset += token.chars().count();
+    }
+
+    let body = json!({ "prompt": "Hello", "n_predict": 4, "temperature": 0, "n_probs": 2 });
+    let (_, answer) = harness.post("/completion", &body.to_string());
+    let records = answer["completion_probabilities"].as_array().unwrap();
+    assert!(records.len() == 4 && records.iter().all(|record| record["id"].is_u64()));
+    // Who does not ask for them is told none.
+    let (_, answer) = harness.post(COMPLETIONS, r#"{"prompt":"Hello","max_tokens":1}"#);
+    assert_eq!(answer["choices"][0]["logprobs"], Value::Null);
+}
+
+#[test]
+fn a_bias_bans_a_token_and_penalties_change_the_text() {
+    let ask = |rest: Value| {
+        let mut body = json!({ "prompt": "Hello", "max_tokens": 24, "temperature": 0 });
+        body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        let (status, answer) = Harness::default().post(COMPLETIONS, &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        answer["choices"][0]["text"].as_str().unwrap().to_owned()
+    };
+    let plain = ask(json!({}));
+    let ids = |rest: Value| {
+        let mut body = json!({ "prompt": "Hello", "n_predict": 24, "temperature": 0, "n_probs": 1 });
+        body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        let (_, answer) = Harness::default().post("/completion", &body.to_string());
+        let records = answer["completion_probabilities"].as_array().unwrap().iter();
+        records.map(|record| record["id"].as_u64().unwrap()).collect::<Vec<u64>>()
+    };
+    let first = ids(json!({}))[0];
+    for bias in [json!({ first.to_string(): -100 }), json!([[first, -100]])] {
+        let banned = ids(json!({ "logit_bias": bias }));
+        assert!(!banned.is_empty() && !banned.contains(&first), "{first} in {banned:?}");
+    }
+    assert_ne!(ask(json!({ "frequency_penalty": 50 })), plain);
+    assert_ne!(ask(json!({ "presence_penalty": 50 })), plain);
+    assert_eq!(ask(json!({ "presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {} })), plain);
+    let (status, answer) =
+        Harness::default().post(COMPLETIONS, r#"{"prompt":"a","logit_bias":{"99999999":1}}"#);
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("logit_bias")));
 }

@@ -8,6 +8,7 @@ use llm::session::FinishReason;
 use serde::Serialize;
 
 use super::json;
+use super::logprobs::Told;
 use super::route::Shape;
 use super::usage::{Timings, Usage};
 use crate::error::ApiError;
@@ -28,7 +29,6 @@ pub struct Answer {
 }
 
 /// One of the answers to a request, at its end.
-#[derive(Debug)]
 pub struct End<'e> {
     /// Its text.
     pub text: &'e str,
@@ -36,6 +36,8 @@ pub struct End<'e> {
     pub reason: FinishReason,
     /// Its times.
     pub timings: Timings,
+    /// Its tokens, if they were asked for.
+    pub logprobs: Told<'e>,
 }
 
 /// Why an answer ended, in OpenAI's words.
@@ -77,7 +79,7 @@ struct ChatChoice<'c> {
     message: Option<Message<'c>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delta: Option<Message<'c>>,
-    logprobs: Option<()>,
+    logprobs: Told<'c>,
     finish_reason: Option<&'static str>,
 }
 
@@ -93,7 +95,7 @@ struct Message<'m> {
 struct TextChoice<'c> {
     index: usize,
     text: &'c str,
-    logprobs: Option<()>,
+    logprobs: Told<'c>,
     finish_reason: Option<&'static str>,
 }
 
@@ -114,7 +116,12 @@ struct Native<'n> {
     tokens_cached: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timings: Option<Timings>,
+    #[serde(skip_serializing_if = "Told::is_none")]
+    completion_probabilities: Told<'n>,
 }
+
+/// Most bytes of what is said of one of several answers beside its text.
+const MAX_END_BYTES: usize = 128;
 
 const FINGERPRINT: &str = concat!("ferrite-", env!("CARGO_PKG_VERSION"));
 
@@ -127,29 +134,34 @@ impl Answer {
         match self.shape {
             Shape::Chat => {
                 let delta = Some(Message { role: Some("assistant"), content: Some("") });
-                let choice = ChatChoice { index, message: None, delta, logprobs: None, finish_reason: None };
+                let choice = ChatChoice {
+                    index,
+                    message: None,
+                    delta,
+                    logprobs: Told::default(),
+                    finish_reason: None,
+                };
                 self.event(out, &[choice], 0)
             }
             Shape::Completion | Shape::Native => Ok(()),
         }
     }
 
-    /// Writes the event of a piece of text.
-    pub fn text(&self, out: &mut Vec<u8>, index: usize, text: &str) -> fmt::Result {
+    /// Writes the event of a piece of text, and of its tokens, if they were asked for.
+    pub fn text(&self, out: &mut Vec<u8>, index: usize, text: &str, logprobs: Told<'_>) -> fmt::Result {
+        let text_bytes = text.len() + logprobs.text_bytes();
         match self.shape {
             Shape::Chat => {
                 let delta = Some(Message { role: None, content: Some(text) });
-                let choice = ChatChoice { index, message: None, delta, logprobs: None, finish_reason: None };
-                self.event(out, &[choice], text.len())
+                let choice = ChatChoice { index, message: None, delta, logprobs, finish_reason: None };
+                self.event(out, &[choice], text_bytes)
             }
-            Shape::Completion => self.event(
-                out,
-                &[TextChoice { index, text, logprobs: None, finish_reason: None }],
-                text.len(),
-            ),
+            Shape::Completion => {
+                self.event(out, &[TextChoice { index, text, logprobs, finish_reason: None }], text_bytes)
+            }
             Shape::Native => {
-                let native = Native::piece(index, text);
-                event(out, &native, text.len())
+                let native = Native { completion_probabilities: logprobs, ..Native::piece(index, text) };
+                event(out, &native, text_bytes)
             }
         }
     }
@@ -160,13 +172,20 @@ impl Answer {
         match self.shape {
             Shape::Chat => {
                 let delta = Some(Message::default());
-                let choice =
-                    ChatChoice { index, message: None, delta, logprobs: None, finish_reason: reason };
+                let choice = ChatChoice {
+                    index,
+                    message: None,
+                    delta,
+                    logprobs: Told::default(),
+                    finish_reason: reason,
+                };
                 self.event(out, &[choice], 0)
             }
-            Shape::Completion => {
-                self.event(out, &[TextChoice { index, text: "", logprobs: None, finish_reason: reason }], 0)
-            }
+            Shape::Completion => self.event(
+                out,
+                &[TextChoice { index, text: "", logprobs: Told::default(), finish_reason: reason }],
+                0,
+            ),
             Shape::Native => event(out, &self.native(index, "", end, usage), self.model.len()),
         }
     }
@@ -189,7 +208,8 @@ impl Answer {
 
     /// Writes a whole answer.
     pub fn whole(&self, out: &mut Vec<u8>, ends: &[End<'_>], usage: Usage) -> fmt::Result {
-        let text_bytes = ends.iter().map(|end| end.text.len()).sum::<usize>() + self.name_bytes();
+        let of_end = |end: &End<'_>| end.text.len() + end.logprobs.text_bytes() + MAX_END_BYTES;
+        let text_bytes = ends.iter().map(of_end).sum::<usize>() + self.name_bytes();
         let timings = ends.first().map(|end| end.timings);
         let choices = ends.iter().enumerate();
         match self.shape {
@@ -200,7 +220,7 @@ impl Answer {
                     index,
                     message: Some(Message { role: Some("assistant"), content: Some(end.text) }),
                     delta: None,
-                    logprobs: None,
+                    logprobs: end.logprobs,
                     finish_reason: Some(finish_reason(end.reason)),
                 }));
                 json::write(
@@ -215,7 +235,7 @@ impl Answer {
                 list.extend(choices.map(|(index, end)| TextChoice {
                     index,
                     text: end.text,
-                    logprobs: None,
+                    logprobs: end.logprobs,
                     finish_reason: Some(finish_reason(end.reason)),
                 }));
                 json::write(
@@ -236,7 +256,7 @@ impl Answer {
         }
     }
 
-    fn native<'n>(&'n self, index: usize, content: &'n str, end: &End<'_>, usage: Usage) -> Native<'n> {
+    fn native<'n>(&'n self, index: usize, content: &'n str, end: &End<'n>, usage: Usage) -> Native<'n> {
         Native {
             stop: true,
             model: Some(&self.model),
@@ -245,6 +265,7 @@ impl Answer {
             tokens_predicted: Some(end.timings.predicted_n),
             tokens_cached: Some(usage.prompt_tokens_details.cached_tokens),
             timings: Some(end.timings),
+            completion_probabilities: end.logprobs,
             ..Native::piece(index, content)
         }
     }
@@ -288,6 +309,7 @@ impl<'n> Native<'n> {
             tokens_predicted: None,
             tokens_cached: None,
             timings: None,
+            completion_probabilities: Told::default(),
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct Fields<'b> {
     pub logprobs: Option<Logprobs>,
     /// For how many tokens at each place of a conversation.
     pub top_logprobs: Option<u32>,
+    /// llama.cpp's name for it in its own completion.
+    pub n_probs: Option<u32>,
     /// Whether the answer is wanted as it is generated.
     pub stream: Option<bool>,
     /// What is said beside it.

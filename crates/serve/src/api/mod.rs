@@ -11,12 +11,14 @@
 //! | [`answer`] | text, as it is generated, in the shape of the route |
 //! | [`models`] | the list of models |
 //! | [`usage`] | counts and times of an answer |
+//! | [`logprobs`] | log-probabilities of tokens |
 //! | [`route`] | which paths there are |
 //! | [`json`] | reading with bounds and names, writing without surprise |
 
 pub mod answer;
 pub mod fields;
 pub mod json;
+pub mod logprobs;
 pub mod models;
 pub mod route;
 pub mod usage;

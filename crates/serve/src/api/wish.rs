@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use llm::chat::Message;
+use llm::front::MAX_LOGPROBS;
 use llm::sampling::SamplingConfig;
 
 use super::fields::{Fields, Logprobs, Prompt};
@@ -12,8 +13,6 @@ use crate::error::ApiError;
 
 /// Most answers to one request.
 pub const MAX_CHOICES: u32 = 8;
-/// Most tokens whose log-probabilities are told at a place.
-const MAX_LOGPROBS: u32 = 20;
 
 /// How tokens are chosen where a request does not say, as llama.cpp's server chooses them.
 const SAMPLING: SamplingConfig =
@@ -187,7 +186,11 @@ fn seed(fields: &Fields<'_>) -> Result<Option<u64>, ApiError> {
 }
 
 fn n_logprobs(shape: Shape, fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
-    let (name, n) = match (shape, fields.logprobs, fields.top_logprobs) {
+    let logprobs = match (shape, fields.n_probs) {
+        (Shape::Native, Some(n @ 1..)) => Some(Logprobs::Of(n)),
+        _ => fields.logprobs,
+    };
+    let (name, n) = match (shape, logprobs, fields.top_logprobs) {
         (_, None | Some(Logprobs::Are(false)), None | Some(0)) => return Ok(None),
         (Shape::Chat, Some(Logprobs::Are(true)), top) => ("top_logprobs", top.unwrap_or(0)),
         (Shape::Chat, Some(Logprobs::Of(_)), _) => {
@@ -203,7 +206,7 @@ fn n_logprobs(shape: Shape, fields: &Fields<'_>) -> Result<Option<usize>, ApiErr
         (_, Some(Logprobs::Are(true)), _) => ("logprobs", 1),
         (_, _, Some(_)) => return Ok(None),
     };
-    if n > MAX_LOGPROBS {
+    if n as usize > MAX_LOGPROBS {
         return Err(ApiError::field(name, format!("expected up to {MAX_LOGPROBS}")));
     }
     Ok(Some(n as usize))

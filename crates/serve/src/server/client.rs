@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use llm::front::Event;
+use llm::tokenizer::Tokenizer;
 
 use super::admission::check;
 use super::desk::Desk;
@@ -133,11 +134,18 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Has the engine take the other answers to a request for several, when the first has made the prompt's state.
-    pub fn submit_others<E: Engine<Ticket = T>>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) {
+    /// Goes on with what takes the engine: has it take the other answers to a request for several, when the first has made the
+    /// prompt's state, and tells tokens by the vocabulary.
+    pub fn go_on<E: Engine<Ticket = T>>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) {
         let State::Generating(generation) = &mut self.state else { return };
         if let Err(error) = generation.submit_others(engine) {
             self.fail(&error, desk);
+            return;
+        }
+        let Some(model) = generation.wants_vocabulary() else { return };
+        match engine.tokenizer(Some(model)) {
+            Ok(vocabulary) => self.relay(Some(vocabulary), desk),
+            Err(error) => self.fail(&error.into(), desk),
         }
     }
 
@@ -155,25 +163,26 @@ impl<T: Copy + PartialEq> Client<T> {
             }
         };
         match taken {
-            Ok(()) => self.relay(desk),
+            Ok(()) => self.relay(None, desk),
             Err(error) => self.fail(&error, desk),
         }
     }
 
     /// Sends what there is to tell, as far as the connection takes it, and ends the answer if that was all.
-    pub fn relay(&mut self, desk: &mut Desk<'_, T>) {
+    pub fn relay(&mut self, vocabulary: Option<&Tokenizer<'_>>, desk: &mut Desk<'_, T>) {
         let State::Generating(generation) = &mut self.state else { return };
-        generation.relay(&mut self.connection, desk.scratch, &desk.settings.limits, desk.now_us);
+        let Desk { scratch, settings, now_us, .. } = desk;
+        generation.relay(&mut self.connection, scratch, vocabulary, &settings.limits, *now_us);
         if !self.connection.is_answering() {
             // There was no memory for what was to be sent.
             self.give_up(desk);
             return;
         }
-        if !generation.is_finished() {
+        if !generation.is_finished(vocabulary) {
             return;
         }
         desk.scratch.clear();
-        let written = generation.write_end(desk.scratch);
+        let written = generation.write_end(desk.scratch, vocabulary);
         match (written, generation.is_stream()) {
             (Ok(()), true) => {
                 self.connection.send(desk.scratch);

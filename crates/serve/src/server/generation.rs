@@ -8,12 +8,14 @@ use core::fmt;
 use llm::front::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Request};
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
+use llm::tokenizer::Tokenizer;
 
 use super::admission::{chosen, models};
 use super::settings::Settings;
 use crate::api::answer::{self, Answer, End};
 use crate::api::fields::Fields;
 use crate::api::json;
+use crate::api::logprobs::{LogprobLog, Told};
 use crate::api::route::{Route, Shape};
 use crate::api::usage::{Timings, Usage};
 use crate::api::wish::{Asked, Wish};
@@ -35,6 +37,8 @@ pub(super) struct Generation<T> {
     seed: u64,
     speculate: usize,
     is_stream: bool,
+    /// Whether the tokens are told too, which takes the vocabulary.
+    has_logprobs: bool,
     /// Whether the head of the answer has been sent.
     has_begun: bool,
     told_us: u64,
@@ -47,6 +51,8 @@ struct Choice<T> {
     ticket: Option<T>,
     /// Text that has come and was not sent.
     text: String,
+    /// Tokens likewise, if they were asked for.
+    log: LogprobLog,
     /// Whether the stream has said that it begins.
     has_begun: bool,
     /// How it ended.
@@ -87,7 +93,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         let speculate = settings.speculate;
         let ticket = submit(engine, &answer.model, &wish, seed, speculate)?;
         choices.push(Choice::new(ticket));
-        let (n, is_stream) = (wish.n, wish.stream);
+        let (n, is_stream, has_logprobs) = (wish.n, wish.stream, wish.n_logprobs.is_some());
         let body = if n > 1 { body } else { Vec::new() };
         Ok(Self {
             answer,
@@ -97,6 +103,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             seed,
             speculate,
             is_stream,
+            has_logprobs,
             has_begun: false,
             told_us: now_us,
             usage: Usage::default(),
@@ -165,6 +172,9 @@ impl<T: Copy + PartialEq> Generation<T> {
         let text = event.text();
         choice.text.try_reserve(text.len()).map_err(|_| ApiError::out_of_memory())?;
         choice.text.push_str(text);
+        if let Event::Token { id, logprobs: Some(logprobs), .. } = event {
+            choice.log.push(*id, logprobs)?;
+        }
         if let Event::Finished { report, .. } = event {
             choice.ticket = None;
             choice.end = Some((report.finish_reason, Timings::new(report)));
@@ -173,15 +183,22 @@ impl<T: Copy + PartialEq> Generation<T> {
         Ok(())
     }
 
-    /// Sends what a stream has to tell, as far as the client takes it: text that waits grows into larger pieces.
+    /// The name of the model if its vocabulary is needed to tell what has come.
+    pub fn wants_vocabulary(&self) -> Option<&str> {
+        self.has_logprobs.then_some(&*self.answer.model)
+    }
+
+    /// Sends what a stream has to tell, as far as the client takes it: text that waits grows into larger pieces. Without the
+    /// `vocabulary` tokens wait, if they are to be told.
     pub fn relay(
         &mut self,
         connection: &mut Connection,
         scratch: &mut Vec<u8>,
+        vocabulary: Option<&Tokenizer<'_>>,
         limits: &Limits,
         now_us: u64,
     ) {
-        if !self.is_stream {
+        if !self.is_stream || (self.has_logprobs && vocabulary.is_none()) {
             return;
         }
         for index in 0..self.choices.len() {
@@ -193,7 +210,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             }
             self.begin_stream(connection);
             scratch.clear();
-            match self.write_news(index, scratch) {
+            match self.write_news(index, scratch, vocabulary) {
                 Ok(()) => connection.send(scratch),
                 Err(_) => connection.abort(),
             }
@@ -202,19 +219,33 @@ impl<T: Copy + PartialEq> Generation<T> {
     }
 
     /// Writes what there is to tell of an answer.
-    fn write_news(&mut self, index: usize, out: &mut Vec<u8>) -> fmt::Result {
+    fn write_news(
+        &mut self,
+        index: usize,
+        out: &mut Vec<u8>,
+        vocabulary: Option<&Tokenizer<'_>>,
+    ) -> fmt::Result {
         let choice = &mut self.choices[index];
         if !choice.has_begun {
             choice.has_begun = true;
             self.answer.begin(out, index)?;
         }
         if !choice.text.is_empty() {
-            self.answer.text(out, index, &choice.text)?;
+            let told = told(&self.answer, &choice.log, vocabulary, self.has_logprobs);
+            self.answer.text(out, index, &choice.text, told)?;
             choice.text.clear();
+            if let Some(vocabulary) = vocabulary {
+                choice.log.clear(vocabulary);
+            }
         }
         if let (Some((reason, timings)), false) = (choice.end, choice.is_end_told) {
             choice.is_end_told = true;
-            self.answer.end(out, index, &End { text: "", reason, timings }, self.usage)?;
+            self.answer.end(
+                out,
+                index,
+                &End { text: "", reason, timings, logprobs: Told::default() },
+                self.usage,
+            )?;
         }
         Ok(())
     }
@@ -235,14 +266,18 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
     }
 
-    /// Whether all answers have ended, and a stream has said so.
-    pub fn is_finished(&self) -> bool {
+    /// Whether all answers have ended, and a stream has said so. Without the `vocabulary` an answer whose tokens are to be told
+    /// has not.
+    pub fn is_finished(&self, vocabulary: Option<&Tokenizer<'_>>) -> bool {
+        if self.has_logprobs && vocabulary.is_none() {
+            return false;
+        }
         let is_over = |choice: &Choice<T>| choice.end.is_some() && (!self.is_stream || choice.is_end_told);
         self.choices.len() == self.n && self.choices.iter().all(is_over)
     }
 
     /// Writes a whole answer, or the end of a stream.
-    pub fn write_end(&self, out: &mut Vec<u8>) -> fmt::Result {
+    pub fn write_end(&self, out: &mut Vec<u8>, vocabulary: Option<&Tokenizer<'_>>) -> fmt::Result {
         let timings = self.choices.first().and_then(|choice| Some(choice.end?.1)).unwrap_or_default();
         if self.is_stream {
             return self.answer.finish(out, self.usage, timings);
@@ -251,7 +286,8 @@ impl<T: Copy + PartialEq> Generation<T> {
         ends.try_reserve_exact(self.n).map_err(|_| fmt::Error)?;
         ends.extend(self.choices.iter().filter_map(|choice| {
             let (reason, timings) = choice.end?;
-            Some(End { text: &choice.text, reason, timings })
+            let logprobs = told(&self.answer, &choice.log, vocabulary, self.has_logprobs);
+            Some(End { text: &choice.text, reason, timings, logprobs })
         }));
         self.answer.whole(out, &ends, self.usage)
     }
@@ -268,7 +304,27 @@ impl<T: Copy + PartialEq> Generation<T> {
 
 impl<T> Choice<T> {
     fn new(ticket: T) -> Self {
-        Self { ticket: Some(ticket), text: String::new(), has_begun: false, end: None, is_end_told: false }
+        Self {
+            ticket: Some(ticket),
+            text: String::new(),
+            log: LogprobLog::default(),
+            has_begun: false,
+            end: None,
+            is_end_told: false,
+        }
+    }
+}
+
+/// The tokens that have come, if they are to be told.
+fn told<'t>(
+    answer: &Answer,
+    log: &'t LogprobLog,
+    vocabulary: Option<&'t Tokenizer<'t>>,
+    has_logprobs: bool,
+) -> Told<'t> {
+    match vocabulary {
+        Some(vocabulary) if has_logprobs => Told::new(log, vocabulary, answer.shape),
+        _ => Told::default(),
     }
 }
 
@@ -289,6 +345,7 @@ fn submit<E: Engine>(
         max_tokens: wish.max_tokens,
         sampling: SamplingConfig { seed, ..wish.sampling },
         logit_bias: wish.logit_bias,
+        n_logprobs: wish.n_logprobs,
         stop: &wish.stop,
         speculate,
         ..Request::new(prompt, wish.max_tokens)

@@ -138,7 +138,7 @@ impl<T: Copy + PartialEq> Server<T> {
     pub fn sent(&mut self, id: ConnectionId, n: usize, now_us: u64) {
         let Some((client, mut desk)) = self.client(id, now_us) else { return };
         client.connection.sent(n, now_us);
-        client.relay(&mut desk);
+        client.relay(None, &mut desk);
         self.go_on(id, now_us);
     }
 
@@ -180,8 +180,9 @@ impl<T: Copy + PartialEq> Server<T> {
         }
         for index in 0..self.clients.len() {
             if let Some((client, mut desk)) = self.client(ConnectionId(index), now_us) {
-                client.submit_others(engine, &mut desk);
+                client.go_on(engine, &mut desk);
             }
+            self.go_on(ConnectionId(index), now_us);
         }
     }
 
