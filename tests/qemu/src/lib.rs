@@ -53,7 +53,7 @@ pub fn build_host_program() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut cargo = Command::new("cargo");
-        let status = cargo.args(["build", "-p", "llm-cli"]).current_dir(repository()).status();
+        let status = cargo.args(["build", "--bin", "llm"]).current_dir(repository()).status();
         assert!(status.expect("cargo starts").success());
     });
 }
