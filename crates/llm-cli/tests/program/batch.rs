@@ -67,3 +67,41 @@ fn a_prompt_that_cannot_be_answered_keeps_no_other_from_being() {
     assert!(said.starts_with("llm: [2] the prompt has "), "{said}");
     assert!(said.ends_with("llm: 1 of 3 prompts were not answered\n"), "{said}");
 }
+
+/// Answers that would take a minute, or ten on a busy machine.
+#[test]
+#[cfg(unix)]
+fn ctrl_c_ends_a_batch_and_leaves_what_was_generated() {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    const N_LEAST: usize = 30;
+    let model = synthesize("endless.gguf", "n_embd=64,n_ff=96,n_ctx=40000");
+    let run = ["batch", "-m", &model, "--parallel", "2", "the cat sat", "a", "mat", "-n"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_llm"))
+        .args(run)
+        .arg("40000")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = vec![0; N_LEAST];
+    child.stdout.as_mut().unwrap().read_exact(&mut shown).unwrap();
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let output = child.wait_with_output().unwrap();
+    shown.extend(output.stdout);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.starts_with("llm: 3 prompts of ") && said.ends_with(", stopped\n"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let shown = shown.strip_suffix(b"\n").expect("the line that has begun is ended");
+
+    let whole = llm(&[&run[..], &["400"]].concat()).stdout;
+    let n_alike = whole.iter().zip(shown).take_while(|(one, other)| one == other).count();
+    let (_, n_generated) = said.split_once(" tokens, ").unwrap();
+    let n_generated: usize = n_generated.split_once(' ').unwrap().0.parse().unwrap();
+    assert!(n_alike >= N_LEAST && n_generated > 0, "{n_alike}, {said}");
+    assert!(n_alike == shown.len() || n_alike > 300, "{n_alike} of {}", shown.len());
+}
