@@ -1,4 +1,4 @@
-"""llama.cpp without its shortcuts: writes small GGUF files and computes the logits of every token.
+"""llama.cpp without its shortcuts: writes small GGUF files and computes the logits of every token, or an embedding.
 
 The expected numbers of the golden tests come from F32 copies of the files, with an F32 cache, without
 flash attention, on one thread. One shortcut is left that no option turns off: GELU is looked up in a
@@ -8,6 +8,7 @@ table of 16-bit floats. `logits` computes it while llama.cpp evaluates its graph
 import ctypes
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,6 +189,28 @@ class _ExactGelu:
 
 def logits(path: Path, tokens: list[int], width: int, is_encoder: bool = False, is_exact: bool = True) -> np.ndarray:
     """Logits of every token, `[len(tokens)][width]`; of an encoder its last hidden states."""
+
+    def read(context: object) -> np.ndarray:
+        rows = llama_cpp.llama_get_embeddings(context) if is_encoder else llama_cpp.llama_get_logits(context)
+        return np.ctypeslib.as_array(rows, (len(tokens), width)).copy()
+
+    return _evaluate(path, tokens, llama_cpp.LLAMA_POOLING_TYPE_NONE if is_encoder else None, is_exact, read)
+
+
+def embedding(path: Path, tokens: list[int], width: int, pooling: int, is_exact: bool = True) -> np.ndarray:
+    """The tokens' last hidden states, pooled and then scaled to length 1, `[width]`."""
+
+    def read(context: object) -> np.ndarray:
+        pooled = np.ctypeslib.as_array(llama_cpp.llama_get_embeddings_seq(context, 0), (width,))
+        return pooled / np.linalg.norm(pooled.astype(np.float64))
+
+    return _evaluate(path, tokens, pooling, is_exact, read)
+
+
+def _evaluate(
+    path: Path, tokens: list[int], pooling: int | None, is_exact: bool, read: Callable[[object], np.ndarray]
+) -> np.ndarray:
+    """What `read` finds in a context that computed the tokens; with `pooling`, for embeddings."""
     llama_cpp.llama_backend_init()
     model_params = llama_cpp.llama_model_default_params()
     model_params.use_extra_bufts = False
@@ -199,9 +222,9 @@ def logits(path: Path, tokens: list[int], width: int, is_encoder: bool = False, 
     params.n_threads = params.n_threads_batch = 1
     params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.type_k = params.type_v = Type.F32
-    params.embeddings = is_encoder
-    if is_encoder:
-        params.pooling_type = llama_cpp.LLAMA_POOLING_TYPE_NONE
+    params.embeddings = pooling is not None
+    if pooling is not None:
+        params.pooling_type = pooling
     gelu = _ExactGelu()
     if is_exact:
         params.cb_eval = gelu.callback
@@ -216,14 +239,13 @@ def logits(path: Path, tokens: list[int], width: int, is_encoder: bool = False, 
         batch.logits[index] = True
     if llama_cpp.llama_decode(context, batch) != 0:
         raise RuntimeError(f"llama.cpp does not decode {path}: {_log[-2:]}")
-    result = llama_cpp.llama_get_embeddings(context) if is_encoder else llama_cpp.llama_get_logits(context)
-    rows = np.ctypeslib.as_array(result, (len(tokens), width)).copy()
+    result = read(context)
     llama_cpp.llama_batch_free(batch)
     llama_cpp.llama_free(context)
     llama_cpp.llama_model_free(model)
-    if not np.isfinite(rows).all():
-        raise RuntimeError(f"{path}: logits that are not finite")
-    return rows
+    if not np.isfinite(result).all():
+        raise RuntimeError(f"{path}: results that are not finite")
+    return result
 
 
 @llama_cpp.llama_log_callback

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::MAX_LOGPROBS;
 use crate::chat::{ChatError, FamilyNames};
+use crate::gguf::GgufError;
 use crate::sampling::SamplingError;
 use crate::scheduler::{SchedulerError, SubmitError};
 use crate::session::SessionError;
@@ -37,6 +38,13 @@ pub enum FrontError {
         /// How many were asked for.
         n_logprobs: usize,
     },
+    /// A way of pooling that is not computed.
+    Pooling {
+        /// Its number in the file.
+        pooling_type: u32,
+    },
+    /// What the file says of pooling is no number.
+    Gguf(GgufError),
     /// As many requests wait as can.
     QueueFull {
         /// How many that is.
@@ -82,6 +90,13 @@ impl fmt::Display for FrontError {
                     "log-probabilities of {n_logprobs} tokens were asked for, there can be {MAX_LOGPROBS}"
                 )
             }
+            Self::Pooling { pooling_type } => {
+                write!(
+                    f,
+                    "pooling_type {pooling_type} is not computed, expected 0 or 1 (mean), 2 (first token) or 3 (last token)"
+                )
+            }
+            Self::Gguf(error) => error.fmt(f),
             Self::QueueFull { n_waiting } => {
                 write!(f, "{n_waiting} requests are waiting, which is as many as can; try again later")
             }
@@ -109,6 +124,12 @@ impl core::error::Error for FrontError {}
 impl From<ChatError> for FrontError {
     fn from(error: ChatError) -> Self {
         Self::Chat(error)
+    }
+}
+
+impl From<GgufError> for FrontError {
+    fn from(error: GgufError) -> Self {
+        Self::Gguf(error)
     }
 }
 

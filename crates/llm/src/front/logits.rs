@@ -17,21 +17,25 @@ pub fn run(
     tokens: &[u32],
     on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
 ) -> Result<(), SessionError> {
-    let RunnerOptions { n_batch, n_logits, state, .. } = *runner.options();
-    match tokens.len() {
-        0 => return Err(SessionError::NoTokens),
-        n_tokens if n_tokens > state.n_ctx => {
-            return Err(SessionError::PromptTooLong { n_tokens, n_ctx: state.n_ctx });
-        }
-        _ => {}
-    }
+    check(runner, tokens)?;
+    let RunnerOptions { n_batch, n_logits, .. } = *runner.options();
     let shown = show_rows(runner, tokens, n_logits.min(n_batch), on_row);
     runner.truncate(SLOT, 0);
     shown
 }
 
+/// Whether there are tokens, and no more than fit the context.
+pub(super) fn check(runner: &Runner<'_>, tokens: &[u32]) -> Result<(), SessionError> {
+    let n_ctx = runner.options().state.n_ctx;
+    match tokens.len() {
+        0 => Err(SessionError::NoTokens),
+        n_tokens if n_tokens > n_ctx => Err(SessionError::PromptTooLong { n_tokens, n_ctx }),
+        _ => Ok(()),
+    }
+}
+
 /// The slot in which they are computed.
-const SLOT: usize = 0;
+pub(super) const SLOT: usize = 0;
 
 fn show_rows(
     runner: &mut Runner<'_>,

@@ -11,6 +11,7 @@ mod answer;
 pub mod batch;
 pub mod bench;
 pub mod describe;
+pub mod embedding;
 mod error;
 mod kernels;
 pub mod logits;

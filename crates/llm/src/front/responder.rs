@@ -7,12 +7,14 @@ use core::ops::ControlFlow;
 
 use super::answer::{Answer, Draft, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
+use super::embedding::{self, Embedding, Pooling};
 use super::logprobs::LogprobTable;
 use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
 use crate::chat::{Message, Room};
 use crate::sampling::Sampler;
 use crate::scheduler::{Counts, Output, Scheduler, Submission};
-use crate::session::{Runner, SessionError, TextStream};
+use crate::session::{Runner, RunnerOptions, SessionError, TextStream};
+use crate::state::StateOptions;
 
 /// Requests that may wait for a slot, for who has no reason to let more.
 pub const MAX_WAITING: usize = 8;
@@ -280,6 +282,27 @@ impl<'m> Responder<'m> {
         on_row: &mut dyn FnMut(&[f32]) -> ControlFlow<()>,
     ) -> Result<(), FrontError> {
         Ok(logits::run(self.idle_runner()?, tokens, on_row)?)
+    }
+
+    /// A prompt as one vector, pooled as the model's file says; see [`embedding::run`]. Turns of a dialogue that have no room are
+    /// not part of it.
+    ///
+    /// # Errors
+    /// As there and [`Pooling::of`], if the prompt cannot be encoded, and [`FrontError::Busy`] if there are requests.
+    pub fn embed(
+        &mut self,
+        prompt: &Prompt<'_>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Embedding, FrontError> {
+        let RunnerOptions { state: StateOptions { n_ctx, .. }, .. } = *self.runner().options();
+        let pooling = Pooling::of(self.prompter.gguf(), self.runner().model().config().architecture.name)?;
+        self.prompt_ids.clear();
+        self.prompter.encode(prompt, Room { n_ctx, max_tokens: 0 }, &mut self.prompt_ids)?;
+        let runner = match &mut self.engine {
+            Engine::Decoder(scheduler) => scheduler.idle_runner().ok_or(FrontError::Busy)?,
+            Engine::Encoder(runner) => runner,
+        };
+        embedding::run(runner, pooling, &self.prompt_ids, go_on)
     }
 
     /// See [`bench::run`].

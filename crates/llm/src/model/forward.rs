@@ -135,6 +135,14 @@ impl Forward<'_, '_> {
         ControlFlow::Continue(logits)
     }
 
+    /// What the last layer gave for the `n_tokens` tokens of the last pass, `[n_tokens][n_embd]`: normalised, which happens in place
+    /// and once, or as it is in an encoder.
+    pub fn hidden_states<'s>(&self, n_tokens: usize, scratch: &'s mut Scratch<'_>) -> &'s [f32] {
+        let x = &mut scratch.x[..n_tokens * self.model.config().n_embd];
+        self.normalise_output(x);
+        x
+    }
+
     /// The tokens' embeddings, `[n_tokens][n_embd]`, into `x`. `row` is room for one.
     fn embed(&self, batch: Batch<'_>, x: &mut [f32], row: &mut [f32]) {
         let (config, weights) = (self.model.config(), self.model.weights());
@@ -196,8 +204,7 @@ impl Forward<'_, '_> {
             logits.copy_from_slice(x);
             return;
         };
-        let rows = x.chunks_exact_mut(config.n_embd);
-        self.compute.each_token(rows, |row| self.normalise_if_any(weights.output_norm.as_ref(), row));
+        self.normalise_output(x);
         self.compute.linear(output, x, quantized, logits);
         self.compute.kernels.scale(logits, config.logit_scale);
         if let Some(cap) = config.logit_softcap {
@@ -205,6 +212,13 @@ impl Forward<'_, '_> {
             self.compute.kernels.tanh(logits);
             self.compute.kernels.scale(logits, cap);
         }
+    }
+
+    /// Normalises the tokens of `x` as the output matrix takes them.
+    fn normalise_output(&self, x: &mut [f32]) {
+        let norm = self.model.weights().output_norm.as_ref();
+        let rows = x.chunks_exact_mut(self.model.config().n_embd);
+        self.compute.each_token(rows, |row| self.normalise_if_any(norm, row));
     }
 
     /// Normalises each token of `x` into `output`; without a normalisation, copies.

@@ -269,6 +269,23 @@ impl<'m> Runner<'m> {
         Ok(self.logits(n_rows))
     }
 
+    /// Computes one span and returns what the last layer gives for each of its tokens, `[tokens][n_embd]`: what an output matrix
+    /// is multiplied with, or the hidden states of an encoder.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn hidden_states(
+        &mut self,
+        span: Span<'_>,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<&[f32], SessionError> {
+        self.compute(&[span], go_on)?;
+        let n_tokens = span.input.n_tokens(self.model.config().n_embd);
+        let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
+        Ok(forward.hidden_states(n_tokens, &mut self.scratch))
+    }
+
     /// As [`run`](Self::run); answers how many rows of logits there are.
     pub(super) fn compute(
         &mut self,

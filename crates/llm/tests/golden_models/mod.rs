@@ -132,7 +132,7 @@ impl Case {
 }
 
 /// Sum of squared differences over sum of squares.
-fn nmse(got: &[f32], expected: &[f32]) -> f64 {
+pub fn nmse(got: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(got.len(), expected.len());
     let (mut difference, mut square) = (0.0, 0.0);
     for (&got, &expected) in got.iter().zip(expected) {

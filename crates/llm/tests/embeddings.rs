@@ -1,0 +1,167 @@
+//! Embeddings against llama.cpp; `scripts/golden/embeddings.py` wrote what is expected.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use golden_models::{FileBytes, nmse};
+use llm::front::embedding::{self, Pooling};
+use llm::front::{FrontError, PROMPT_ENCODING, Prompt, Prompter, Responder};
+use llm::gguf::{Gguf, GgufWriter};
+use llm::kv_cache::KvType;
+use llm::model::Model;
+use llm::parallel::Serial;
+use llm::quant::{ModelBytes, Precision};
+use llm::session::{Runner, RunnerOptions, SessionError};
+use llm::simd::Kernels;
+use llm::state::StateOptions;
+
+mod golden_models;
+
+const N_CTX: usize = 48;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// Runs `test` with a runner of the model in `gguf`, whose batches have `n_batch` tokens.
+fn with_runner<T>(
+    gguf: &Gguf<'_>,
+    n_batch: usize,
+    kernels: &'static Kernels,
+    test: impl FnOnce(Runner<'_>) -> T,
+) -> T {
+    let model = Model::load(gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
+    let state = StateOptions {
+        n_slots: 1,
+        n_ctx: N_CTX.min(model.config().n_ctx_train),
+        n_pages: 1,
+        kv_type: KvType::F32,
+        finds_prefixes: true,
+        n_checkpoints: 0,
+        own_checkpoints: false,
+    };
+    let options = RunnerOptions { state, n_batch, n_logits: 1, precision: Precision::Quantized };
+    let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
+    test(Runner::new(model, options, kernels, &Serial, &mut memory).unwrap())
+}
+
+fn go_on() -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+#[test]
+fn embeddings_are_those_of_the_reference() {
+    let golden_file = std::fs::read_to_string(golden("embeddings.json")).unwrap();
+    let entries: serde_json::Value = serde_json::from_str(&golden_file).unwrap();
+    let entries = entries.as_array().unwrap();
+    for entry in entries {
+        let name = entry["name"].as_str().unwrap();
+        let numbers = |key: &str| entry[key].as_array().unwrap().iter();
+        let tokens: Vec<u32> = numbers("tokens").map(|id| id.as_u64().unwrap() as u32).collect();
+        let expected: Vec<f32> = numbers("embedding").map(|value| value.as_f64().unwrap() as f32).collect();
+        let pooling = match entry["pooling_type"].as_u64().unwrap() {
+            1 => Pooling::Mean,
+            2 => Pooling::First,
+            3 => Pooling::Last,
+            other => panic!("pooling type {other}"),
+        };
+        let file = FileBytes::new(&std::fs::read(golden(&format!("architectures/{name}.gguf"))).unwrap());
+        let mut all: Vec<Vec<f32>> = vec![];
+        for kernels in Kernels::available() {
+            // An encoder reads the whole text at once.
+            let batches = if name == "bert" { &[tokens.len()][..] } else { &[tokens.len(), 5] };
+            for &n_batch in batches {
+                let found = with_runner(&file.gguf(), n_batch, kernels, |mut runner| {
+                    embedding::run(&mut runner, pooling, &tokens, &mut go_on).unwrap()
+                });
+                assert_eq!(found.n_tokens, tokens.len());
+                let error = nmse(&found.values, &expected);
+                let limit = entry["limit"].as_f64().unwrap();
+                assert!(error <= limit, "{name}, {pooling:?}, {}: NMSE {error:.2e}", kernels.name());
+                all.push(found.values);
+            }
+        }
+        assert!(all.iter().all(|values| *values == all[0]), "{name}");
+    }
+    assert_eq!(entries.len(), 15);
+}
+
+/// The default model's small sibling, with a pooling type.
+fn micro(pooling_type: Option<u32>) -> Vec<u8> {
+    let file = std::fs::read(golden("../../../../test_models/micro.gguf")).unwrap();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let architecture = gguf.str_value("general.architecture").unwrap().unwrap();
+    let mut writer = GgufWriter::new();
+    for (key, value) in gguf.metadata() {
+        writer.put(key, value).unwrap();
+    }
+    if let Some(pooling_type) = pooling_type {
+        writer.put_u32(&format!("{architecture}.pooling_type"), pooling_type).unwrap();
+    }
+    for tensor in gguf.tensors() {
+        writer.declare_tensor(tensor.name, tensor.ty, tensor.shape()).unwrap();
+    }
+    let mut changed = Vec::new();
+    let mut data = writer
+        .write_header(|bytes: &[u8]| {
+            changed.extend_from_slice(bytes);
+            Ok::<_, std::convert::Infallible>(())
+        })
+        .unwrap();
+    gguf.tensors().iter().for_each(|tensor| data.write(gguf.tensor_data(tensor).unwrap()).unwrap());
+    data.finish().unwrap();
+    changed
+}
+
+/// What a responder makes of a model with this pooling type.
+fn with_responder<T>(pooling_type: Option<u32>, test: impl FnOnce(&mut Responder<'_>) -> T) -> T {
+    let file = FileBytes::new(&micro(pooling_type));
+    with_runner(&file.gguf(), 8, Kernels::detect(), |runner| {
+        test(&mut Responder::new(Prompter::new(file.gguf()).unwrap(), runner, 1).unwrap())
+    })
+}
+
+#[test]
+fn a_responder_pools_as_the_file_says_while_there_are_no_requests() {
+    let text = Prompt::Text("Once upon a time there was a robot", PROMPT_ENCODING);
+    let embed = |pooling_type| {
+        with_responder(pooling_type, |responder| {
+            let mut ids = vec![];
+            let tokenizer = responder.prompter().tokenizer();
+            tokenizer.encode("Once upon a time there was a robot", PROMPT_ENCODING, &mut ids).unwrap();
+            let found = responder.embed(&text, &mut go_on)?;
+            let length: f64 = found.values.iter().map(|&value| f64::from(value).powi(2)).sum();
+            assert!((length - 1.0).abs() < 1e-6 && found.n_tokens == ids.len(), "{length}");
+            assert_eq!(responder.embed(&Prompt::Ids(&ids), &mut go_on)?, found);
+            Ok::<_, FrontError>(found.values)
+        })
+    };
+    let mean = embed(None).unwrap();
+    assert_eq!(embed(Some(0)).unwrap(), mean);
+    assert_eq!(embed(Some(1)).unwrap(), mean);
+    let (first, last) = (embed(Some(2)).unwrap(), embed(Some(3)).unwrap());
+    assert!(first != mean && last != mean && first != last);
+    assert_eq!(embed(Some(4)), Err(FrontError::Pooling { pooling_type: 4 }));
+
+    with_responder(None, |responder| {
+        let ask = || llm::front::Request::new(Prompt::Ids(&[5, 6, 7]), 4);
+        let answer = |responder: &mut Responder<'_>| {
+            responder.generate(ask(), || 0, &mut |_| ControlFlow::Continue(())).unwrap().ids
+        };
+        let before = answer(responder);
+        assert_eq!(responder.embed(&text, &mut go_on).unwrap().values, mean);
+        assert_eq!(answer(responder), before);
+        let stopped = responder.embed(&text, &mut || ControlFlow::Break(()));
+        assert_eq!(stopped, Err(FrontError::Session(SessionError::Stopped)));
+        let refused = responder.embed(&Prompt::Ids(&[]), &mut go_on);
+        assert_eq!(refused, Err(FrontError::Session(SessionError::NoTokens)));
+        let too_long = responder.embed(&Prompt::Ids(&[5; N_CTX + 1]), &mut go_on);
+        let expected = SessionError::PromptTooLong { n_tokens: N_CTX + 1, n_ctx: N_CTX };
+        assert_eq!(too_long, Err(FrontError::Session(expected)));
+        let id = responder.submit(ask(), || 0).unwrap();
+        assert_eq!(responder.embed(&text, &mut go_on), Err(FrontError::Busy));
+        responder.cancel(id, || 0).unwrap();
+        assert_eq!(responder.embed(&text, &mut go_on).unwrap().values, mean);
+        assert_eq!(answer(responder), before);
+    });
+}
