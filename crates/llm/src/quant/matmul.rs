@@ -6,7 +6,7 @@ use super::{Activations, Matrix, Precision};
 use crate::parallel::{Serial, Workers};
 use crate::simd::{
     Kernels, Q8, Q8Format,
-    table::{FloatTileFn, PackedTileFn, TileFn},
+    table::{FloatTileFn, PackedTileFn, Product, TileFn},
     tiles::{Output, Tile, TileSize, for_each_pair, for_each_tile},
 };
 
@@ -151,11 +151,11 @@ fn check(kernels: &Kernels, w: &Matrix<'_>, x: &Activations<'_>, out: &[f32]) {
 #[derive(Clone, Copy)]
 enum Loop {
     /// Packed weights with rounded activations.
-    Packed(Q8Format, PackedTileFn),
+    Packed(Q8Format, Product<PackedTileFn>),
     /// Weights as a file has them, with rounded activations.
-    Integer(Q8Format, TileFn),
+    Integer(Q8Format, Product<TileFn>),
     /// Floats with floats.
-    Float(FloatTileFn),
+    Float(Product<FloatTileFn>),
     /// Weights made floats first.
     Dequantized,
 }
@@ -164,12 +164,12 @@ impl Loop {
     fn of(kernels: &Kernels, w: &Matrix<'_>, precision: Precision) -> Self {
         if precision == Precision::Quantized {
             if w.packing().is_some()
-                && let Some((format, tile_fn)) = kernels.packed_product(w.ty())
+                && let Some((format, product)) = kernels.packed_product(w.ty())
             {
-                return Self::Packed(format, tile_fn);
+                return Self::Packed(format, product);
             }
-            if let Some((format, tile_fn)) = kernels.integer_product(w.ty()) {
-                return Self::Integer(format, tile_fn);
+            if let Some((format, product)) = kernels.integer_product(w.ty()) {
+                return Self::Integer(format, product);
             }
         }
         kernels.float_product(w.ty()).map_or(Self::Dequantized, Self::Float)
@@ -221,11 +221,11 @@ impl<'a> Input<'a> {
         let (w, tokens) = (w.rows(tile.rows()), tile.tokens());
         let floats = |tokens: Range<usize>| &self.x[tokens.start * self.cols..tokens.end * self.cols];
         match (by, &self.rounded) {
-            (Loop::Packed(_, tile_fn), Some(x)) => {
-                tile_fn(w.data(), w.skipped_rows(), x.tokens(tokens), tile);
+            (Loop::Packed(_, product), Some(x)) => {
+                product.multiply(w.data(), w.skipped_rows(), x.tokens(tokens), tile);
             }
-            (Loop::Integer(_, tile_fn), Some(x)) => tile_fn(w.data(), x.tokens(tokens), tile),
-            (Loop::Float(tile_fn), _) => tile_fn(w.data(), floats(tokens), self.cols, tile),
+            (Loop::Integer(_, product), Some(x)) => product.multiply(w.data(), x.tokens(tokens), tile),
+            (Loop::Float(product), _) => product.multiply(w.data(), floats(tokens), self.cols, tile),
             (Loop::Dequantized, _) => dequantized_product(self.kernels, &w, floats(tokens), tile),
             (Loop::Packed(..) | Loop::Integer(..), None) => unreachable!("the activations have been rounded"),
         }

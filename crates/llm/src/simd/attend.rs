@@ -98,13 +98,18 @@ pub struct Attend<'c, E> {
 }
 
 /// Computes `attend` in vectors of type `V`, the products in `A`.
-pub fn run<V: Lanes, A: Arithmetic<V, E>, E: Elements>(
+///
+/// # Safety
+///
+/// The CPU must have the instructions of `V`'s set and of `A`.
+pub unsafe fn run<V: Lanes, A: Arithmetic<V, E>, E: Elements>(
     attend: &Attend<'_, E>,
     queries: &[Query],
     output: &mut [f32],
 ) {
     attend.check(queries, output.len());
-    V::enter(Checked { attend, queries, output, set: PhantomData::<(V, A)> });
+    // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
+    unsafe { V::enter(Checked { attend, queries, output, set: PhantomData::<(V, A)> }) }
 }
 
 /// What [`Attend::check`] has found to be right.

@@ -42,8 +42,14 @@ impl Convolve<'_> {
     }
 }
 
-pub fn convolve<V: Lanes>(work: Convolve<'_>) {
-    V::enter(In { work, set: PhantomData::<V> });
+/// Computes `work` in vectors of type `V`.
+///
+/// # Safety
+///
+/// The CPU must have the instructions of `V`'s set.
+pub unsafe fn convolve<V: Lanes>(work: Convolve<'_>) {
+    // SAFETY: the CPU has the instructions, as is asked of the caller here and there.
+    unsafe { V::enter(In { work, set: PhantomData::<V> }) }
 }
 
 struct In<'a, V> {

@@ -34,7 +34,11 @@ pub struct Elementwise {
 
 impl Elementwise {
     /// The routines in vectors of type `V`.
-    pub const fn of<V: Lanes>() -> Self {
+    ///
+    /// # Safety
+    ///
+    /// Whoever calls one of them must have a CPU with the instructions of `V`'s set.
+    pub const unsafe fn of<V: Lanes>() -> Self {
         Elementwise {
             add: |x, y| zip::<V>(x, y, Add {}),
             add_scaled: |x, factor, y| zip::<V>(x, y, AddScaled { factor }),
@@ -52,10 +56,10 @@ impl Elementwise {
             gelu_gated: |up, gate| zip::<V>(up, gate, GeluGated {}),
             tanh: |x| map::<V>(x, Tanh {}),
             turn_halves: |first, second, cos, sin| {
-                V::enter(TurnHalves { first, second, cos, sin, set: PhantomData::<V> });
+                run::<V>(TurnHalves { first, second, cos, sin, set: PhantomData::<V> });
             },
-            turn_pairs: |x, cos, sin| V::enter(TurnPairs { x, cos, sin, set: PhantomData::<V> }),
-            to_f16: |x, out| V::enter(ToF16 { x, out, set: PhantomData::<V> }),
+            turn_pairs: |x, cos, sin| run::<V>(TurnPairs { x, cos, sin, set: PhantomData::<V> }),
+            to_f16: |x, out| run::<V>(ToF16 { x, out, set: PhantomData::<V> }),
         }
     }
 }
@@ -130,9 +134,16 @@ impl Addend for Squares {
     }
 }
 
+/// Runs what only functions of a table that [`Elementwise::of`] makes for `V` run.
+#[inline(always)]
+fn run<V: Lanes>(work: impl Work) {
+    // SAFETY: who has made the table has promised that the CPU has the instructions of `V`'s set.
+    unsafe { V::enter(work) }
+}
+
 /// `x[i] = f(x[i])`.
 fn map<V: Lanes>(x: &mut [f32], f: impl Unary) {
-    V::enter(Map { x, f, set: PhantomData::<V> });
+    run::<V>(Map { x, f, set: PhantomData::<V> });
 }
 
 struct Map<'a, F, V> {
@@ -181,7 +192,7 @@ impl<V: Lanes> Work for ToF16<'_, V> {
 
 /// `x[i] = f(x[i], y[i])`.
 fn zip<V: Lanes>(x: &mut [f32], y: &[f32], f: impl Binary) {
-    V::enter(Zip { x, y, f, set: PhantomData::<V> });
+    run::<V>(Zip { x, y, f, set: PhantomData::<V> });
 }
 
 struct Zip<'a, F, V> {
@@ -210,7 +221,7 @@ impl<F: Binary, V: Lanes> Work for Zip<'_, F, V> {
 /// Eight sums in double precision, the `i`-th of the elements `i`, `i + 8`, …, added up in order.
 fn fold<V: Lanes>(x: &[f32], addend: impl Addend) -> f64 {
     let mut sum = 0.0;
-    V::enter(Fold { x, addend, sum: &mut sum, set: PhantomData::<V> });
+    run::<V>(Fold { x, addend, sum: &mut sum, set: PhantomData::<V> });
     sum
 }
 

@@ -26,7 +26,7 @@ pub trait Work {
 
 /// Eight floats.
 ///
-/// Its functions are called through a set's table alone, so where the CPU has the instructions.
+/// Its functions are called by [`Work`] that [`enter`](Self::enter) runs, so where the CPU has the instructions.
 pub trait Lanes: Copy {
     /// Eight floats in double precision.
     type Wide: Copy;
@@ -38,8 +38,12 @@ pub trait Lanes: Copy {
     ///
     /// It is no closure, since these cannot be forced inline: what the compiler does not inline is not
     /// compiled for the set's instructions, and calls a function for each of them.
+    ///
+    /// # Safety
+    ///
+    /// The CPU must have the set's instructions.
     #[inline(always)]
-    fn enter(work: impl Work) {
+    unsafe fn enter(work: impl Work) {
         work.run();
     }
 

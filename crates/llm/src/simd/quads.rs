@@ -14,11 +14,15 @@ pub const QUAD: usize = ROWS * LANES;
 
 /// Eight columns of four rows.
 ///
-/// Each element is computed as by [`Lanes`], so that all sets give the same bits. As there, functions are called through a
-/// set's table alone, so where the CPU has the instructions.
+/// Each element is computed as by [`Lanes`], so that all sets give the same bits. As there, functions are called by
+/// [`Work`] that [`enter`](Self::enter) runs, so where the CPU has the instructions.
 pub trait Quad: Copy {
     /// Runs `work` compiled for the set's instructions, as [`Lanes::enter`] does.
-    fn enter(work: impl Work);
+    ///
+    /// # Safety
+    ///
+    /// The CPU must have the set's instructions.
+    unsafe fn enter(work: impl Work);
 
     /// Groups of rows that registers are enough for where a step needs many.
     const GROUPS: usize;
@@ -56,8 +60,9 @@ impl<V: Lanes> Quad for Four<V> {
     const GROUPS: usize = 1;
 
     #[inline(always)]
-    fn enter(work: impl Work) {
-        V::enter(work);
+    unsafe fn enter(work: impl Work) {
+        // SAFETY: the CPU has the set's instructions, as is asked of the caller here and there.
+        unsafe { V::enter(work) }
     }
 
     #[inline(always)]

@@ -97,12 +97,20 @@ pub(super) struct Recurrence {
 
 impl Recurrence {
     /// In vectors of type `V`, or groups of rows of type `Q`.
-    pub const fn of<V: Lanes, Q: Quad>() -> Self {
+    ///
+    /// # Safety
+    ///
+    /// Whoever calls one of the functions must have a CPU with the instructions of `V`'s and `Q`'s set.
+    pub const unsafe fn of<V: Lanes, Q: Quad>() -> Self {
         Recurrence {
-            mamba: |scan| V::enter(In { scan, set: PhantomData::<V> }),
-            mamba2: |scan| Q::enter(In { scan, set: PhantomData::<Q> }),
-            delta: |scan| Q::enter(In { scan, set: PhantomData::<Q> }),
-            convolve: convolution::convolve::<V>,
+            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            mamba: |scan| unsafe { V::enter(In { scan, set: PhantomData::<V> }) },
+            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            mamba2: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
+            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            delta: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
+            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            convolve: |work| unsafe { convolution::convolve::<V>(work) },
         }
     }
 }

@@ -28,9 +28,11 @@ pub(super) static KERNELS: Kernels = TABLE;
 pub(super) const TABLE: Kernels = Kernels {
     name: "scalar",
     dot_f32,
-    elementwise: Elementwise::of::<[f32; LANES]>(),
+    // SAFETY: these vectors need no instructions but those of every CPU.
+    elementwise: unsafe { Elementwise::of::<[f32; LANES]>() },
     attend: AttendFns::of::<[f32; LANES]>(),
-    recurrence: Recurrence::of::<[f32; LANES], Four<[f32; LANES]>>(),
+    // SAFETY: these vectors need no instructions but those of every CPU.
+    recurrence: unsafe { Recurrence::of::<[f32; LANES], Four<[f32; LANES]>>() },
     quantize_32,
     quantize_256,
     float_product,

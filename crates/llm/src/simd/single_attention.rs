@@ -125,7 +125,7 @@ impl<E: Elements> Attend<'_, E> {
             key = key.wrapping_add(K * stride);
         }
         for products in rest {
-            // SAFETY: as above.
+            // SAFETY: this too is among the keys from `first` on; `check` found the queries in their slice.
             let [sums] = unsafe { dots::<V, E, Q, 1>(q, [key], len) };
             products[lane..lane + Q].copy_from_slice(&sums);
             key = key.wrapping_add(stride);
@@ -152,7 +152,8 @@ impl<E: Elements> Attend<'_, E> {
         self.head_len_v.is_multiple_of(LANES)
             && (0..self.head_len_v).step_by(LANES).all(|done| {
                 let sums = sums.map(|sums| sums.wrapping_add(done));
-                // SAFETY: what the caller vouches for.
+                // SAFETY: as many values are readable as there are weights, and the outputs lie in their slice, as is asked of the
+                // caller; eight elements of each are left.
                 unsafe { E::gather::<V>(values.add(done / E::LEN), self.values.stride, weights, sums) }
             })
     }

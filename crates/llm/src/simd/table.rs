@@ -14,27 +14,64 @@ use half::f16;
 
 /// Multiplies the weight rows of a tile with its tokens: `w` holds the bytes of exactly the tile's
 /// rows, `x` exactly its tokens, in the format that the type of `w` is multiplied with.
-pub(crate) type TileFn = fn(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
+///
+/// It is unsafe, as the following ones are, for the CPU must have the instructions of the set that names it.
+pub(crate) type TileFn = unsafe fn(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
 
 /// As [`TileFn`] for rows that are packed: `w` holds the groups, the first `usize` rows of which come
 /// before the tile's first.
-pub(crate) type PackedTileFn = fn(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>);
+pub(crate) type PackedTileFn = unsafe fn(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>);
 
 /// Multiplies float weights of a tile with f32 activations of `cols` values a token.
-pub(crate) type FloatTileFn = fn(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>);
+pub(crate) type FloatTileFn = unsafe fn(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>);
+
+/// A product by a set that the CPU has: [`Kernels`], of which no other can be had, gives out its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<F>(F);
+
+impl Product<TileFn> {
+    /// Multiplies as [`TileFn`] says.
+    #[inline]
+    pub fn multiply(self, w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        // SAFETY: the function is of a table that `Kernels::integer_product` was called on, and who has a table has
+        // a CPU with its instructions.
+        unsafe { (self.0)(w, x, out) }
+    }
+}
+
+impl Product<PackedTileFn> {
+    /// Multiplies as [`PackedTileFn`] says.
+    #[inline]
+    pub fn multiply(self, w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+        // SAFETY: the function is of a table that `Kernels::packed_product` was called on, and who has a table has
+        // a CPU with its instructions.
+        unsafe { (self.0)(w, skipped_rows, x, out) }
+    }
+}
+
+impl Product<FloatTileFn> {
+    /// Multiplies as [`FloatTileFn`] says.
+    #[inline]
+    pub fn multiply(self, w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
+        // SAFETY: the function is of a table that `Kernels::float_product` was called on, and who has a table has
+        // a CPU with its instructions.
+        unsafe { (self.0)(w, x, cols, out) }
+    }
+}
 
 /// The inner loops for one instruction set.
 ///
 /// Only functions that have made sure of the CPU's features give out a reference to a table that
-/// needs them, so that holding one is the proof that its functions may be called.
+/// needs them, so that holding one is the proof that its functions may be called. Those that a set names one by one are
+/// `unsafe`; where a set names its vectors alone (`elementwise`, `recurrence`), the constructor is.
 pub struct Kernels {
     pub(super) name: &'static str,
-    pub(super) dot_f32: fn(&[f32], &[f32]) -> f32,
+    pub(super) dot_f32: unsafe fn(&[f32], &[f32]) -> f32,
     pub(super) elementwise: Elementwise,
     pub(super) attend: AttendFns,
     pub(super) recurrence: Recurrence,
-    pub(super) quantize_32: fn(&[f32], Q8Mut<'_>),
-    pub(super) quantize_256: fn(&[f32], Q8Mut<'_>),
+    pub(super) quantize_32: unsafe fn(&[f32], Q8Mut<'_>),
+    pub(super) quantize_256: unsafe fn(&[f32], Q8Mut<'_>),
     /// The product for weights of a float type, `None` where dequantising them is no slower.
     pub(super) float_product: fn(GgmlType) -> Option<FloatTileFn>,
     /// The product for weights of a quantised type, `None` for other types.
@@ -53,8 +90,9 @@ impl fmt::Debug for Kernels {
 
 /// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
 ///
-/// At most [`MAX_QUERIES`], each of which sees at least one position.
-pub type AttendFn<E> = fn(&Attend<'_, E>, &[Query], &mut [f32]);
+/// At most [`MAX_QUERIES`], each of which sees at least one position. The CPU must have the instructions of the set that
+/// names it.
+pub type AttendFn<E> = unsafe fn(&Attend<'_, E>, &[Query], &mut [f32]);
 
 /// The routine for each type of cache, as entries of a set's table.
 pub struct AttendFns {
@@ -87,7 +125,8 @@ impl Kernels {
     /// This and the following functions panic where lengths differ.
     pub fn dot_f32(&self, a: &[f32], b: &[f32]) -> f32 {
         assert_eq!(a.len(), b.len());
-        (self.dot_f32)(a, b)
+        // SAFETY: who has a table has a CPU with its instructions.
+        unsafe { (self.dot_f32)(a, b) }
     }
 
     /// `x[i] += y[i]`.
@@ -199,17 +238,20 @@ impl Kernels {
     /// If there are more than [`MAX_QUERIES`](super::attend::MAX_QUERIES), one sees nothing, or something lies
     /// outside of its slice.
     pub fn attend_f32(&self, attend: &Attend<'_, f32>, queries: &[Query], output: &mut [f32]) {
-        (self.attend.f32)(attend, queries, output);
+        // SAFETY: who has a table has a CPU with its instructions.
+        unsafe { (self.attend.f32)(attend, queries, output) }
     }
 
     /// As [`attend_f32`](Self::attend_f32), from a cache in half precision.
     pub fn attend_f16(&self, attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
-        (self.attend.f16)(attend, queries, output);
+        // SAFETY: who has a table has a CPU with its instructions.
+        unsafe { (self.attend.f16)(attend, queries, output) }
     }
 
     /// As [`attend_f32`](Self::attend_f32), from a cache in blocks of 8-bit integers.
     pub fn attend_q8_0(&self, attend: &Attend<'_, BlockQ8_0>, queries: &[Query], output: &mut [f32]) {
-        (self.attend.q8_0)(attend, queries, output);
+        // SAFETY: who has a table has a CPU with its instructions.
+        unsafe { (self.attend.q8_0)(attend, queries, output) }
     }
 
     /// Some tokens of a state space with a decay for each element.
@@ -256,15 +298,18 @@ impl Kernels {
         assert_eq!(x.len(), out.quants.len());
         assert_eq!(x.len(), out.scales.len() * format.scale_len());
         assert_eq!(x.len(), out.sums.len() * format.sum_len());
-        match format {
-            Q8Format::Blocks32 => (self.quantize_32)(x, out),
-            Q8Format::Blocks256 => (self.quantize_256)(x, out),
+        // SAFETY: who has a table has a CPU with its instructions.
+        unsafe {
+            match format {
+                Q8Format::Blocks32 => (self.quantize_32)(x, out),
+                Q8Format::Blocks256 => (self.quantize_256)(x, out),
+            }
         }
     }
 
     /// How weights of this type are multiplied in integers, `None` if they are not.
-    pub(crate) fn integer_product(&self, ty: GgmlType) -> Option<(Q8Format, TileFn)> {
-        Some((Q8Format::for_weights(ty)?, (self.product)(ty)?))
+    pub(crate) fn integer_product(&self, ty: GgmlType) -> Option<(Q8Format, Product<TileFn>)> {
+        Some((Q8Format::for_weights(ty)?, Product((self.product)(ty)?)))
     }
 
     /// How weights should be [packed](crate::quant::Packer) for this set, `None` if they should not.
@@ -273,12 +318,12 @@ impl Kernels {
     }
 
     /// How packed weights of this type are multiplied, `None` if they are not.
-    pub(crate) fn packed_product(&self, ty: GgmlType) -> Option<(Q8Format, PackedTileFn)> {
-        Some((Q8Format::for_weights(ty)?, (self.packed_product)(ty)?))
+    pub(crate) fn packed_product(&self, ty: GgmlType) -> Option<(Q8Format, Product<PackedTileFn>)> {
+        Some((Q8Format::for_weights(ty)?, Product((self.packed_product)(ty)?)))
     }
 
     /// How weights of this float type are multiplied, `None` if by dequantising them first.
-    pub(crate) fn float_product(&self, ty: GgmlType) -> Option<FloatTileFn> {
-        (self.float_product)(ty)
+    pub(crate) fn float_product(&self, ty: GgmlType) -> Option<Product<FloatTileFn>> {
+        (self.float_product)(ty).map(Product)
     }
 }

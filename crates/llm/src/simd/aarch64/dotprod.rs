@@ -23,23 +23,23 @@ pub const TABLE: Kernels = Kernels {
 struct Sdot;
 
 impl Set for Sdot {
-    fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    unsafe fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
         #[target_feature(enable = "dotprod")]
         fn with_sdot<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
             // SAFETY: the feature is enabled for this function.
             unsafe { tile_32::<Sdot, W>(w, x, out) }
         }
-        // SAFETY: only `KERNELS` names this function, and who holds that has made sure of the feature.
+        // SAFETY: the CPU has `SDOT`, as `Set` asks of the caller.
         unsafe { with_sdot::<W>(w, x, out) }
     }
 
-    fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    unsafe fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
         #[target_feature(enable = "dotprod")]
         fn with_sdot<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
             // SAFETY: the feature is enabled for this function.
             unsafe { tile_256::<Sdot, W>(w, x, out) }
         }
-        // SAFETY: only `KERNELS` names this function, and who holds that has made sure of the feature.
+        // SAFETY: the CPU has `SDOT`, as `Set` asks of the caller.
         unsafe { with_sdot::<W>(w, x, out) }
     }
 }
@@ -47,13 +47,13 @@ impl Set for Sdot {
 impl Dot for Sdot {
     #[inline(always)]
     unsafe fn dot_16(w: int8x16_t, x: int8x16_t) -> int32x4_t {
-        // SAFETY: the caller vouches for the instruction.
+        // SAFETY: the CPU has the instruction, as `Dot` asks of the caller.
         unsafe { sdot(vdupq_n_s32(0), w, x) }
     }
 
     #[inline(always)]
     unsafe fn dot_32(w: [int8x16_t; 2], x: [int8x16_t; 2], _range: Range) -> int32x4_t {
-        // SAFETY: the caller vouches for the instruction.
+        // SAFETY: the CPU has the instruction, as `Dot` asks of the caller.
         unsafe { sdot(sdot(vdupq_n_s32(0), w[0], x[0]), w[1], x[1]) }
     }
 }

@@ -30,12 +30,17 @@ const ATTEND: AttendFns = AttendFns { f16: attend_f16, ..AttendFns::of::<F32x8>(
 /// Elements of the longest query that there is room for.
 const MAX_LEN: usize = 256;
 
-fn attend_f16(attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
+/// # Safety
+///
+/// The CPU must have FEAT_FP16.
+unsafe fn attend_f16(attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
     let is_whole = |len: usize| len.is_multiple_of(LANES);
     if is_whole(attend.head_len_k) && is_whole(attend.head_len_v) && attend.head_len_k <= MAX_LEN {
-        attend::run::<F32x8, Half, f16>(attend, queries, output);
+        // SAFETY: the CPU has FEAT_FP16, as is asked of the caller, and NEON is part of every target that this is built for.
+        unsafe { attend::run::<F32x8, Half, f16>(attend, queries, output) }
     } else {
-        (AttendFns::of::<F32x8>().f16)(attend, queries, output);
+        // SAFETY: NEON is part of every target that this module is built for.
+        unsafe { (AttendFns::of::<F32x8>().f16)(attend, queries, output) }
     }
 }
 
@@ -152,12 +157,12 @@ impl Half {
         let (groups, rest) = products.as_chunks_mut::<K>();
         for group in groups {
             let keys_at = core::array::from_fn(|i| keys.wrapping_add(i * stride).cast());
-            // SAFETY: what the caller vouches for.
+            // SAFETY: the next `K` keys are among those that the caller says are readable.
             write_folded(unsafe { self.dots::<Q, K>(keys_at, len) }, group);
             keys = keys.wrapping_add(K * stride);
         }
         for products in rest.chunks_exact_mut(1) {
-            // SAFETY: what the caller vouches for.
+            // SAFETY: the next key is among those that the caller says are readable.
             write_folded(unsafe { self.dots::<Q, 1>([keys.cast()], len) }, products);
             keys = keys.wrapping_add(stride);
         }
@@ -232,7 +237,7 @@ unsafe fn gather_of<const Q: usize, const D: usize>(
     let mut done = 0;
     while done < attend.head_len_v {
         let (at, values) = (at.map(|at| at + done), values.wrapping_add(done));
-        // SAFETY: what the caller vouches for.
+        // SAFETY: the values are readable, as is asked of the caller, and as many elements of them are left.
         unsafe {
             if done + D * LANES <= attend.head_len_v {
                 add_weighted::<Q, D>(at, lane, values, attend.values.stride, weights, output);
@@ -317,7 +322,8 @@ impl HalfLanes {
     unsafe fn next<const N: usize>(p: &mut *const u8) -> [Self; N] {
         let mut vectors = [Self::ZEROS; N];
         let (pairs, last) = vectors.as_chunks_mut::<2>();
-        // SAFETY: what the caller vouches for; NEON is part of every target that this module is built for.
+        // SAFETY: the numbers are readable, as is asked of the caller; NEON is part of every target that this module is
+        // built for.
         unsafe {
             for pair in pairs {
                 *pair = next_32(p).map(|v| HalfLanes(vreinterpretq_u16_u8(v)));

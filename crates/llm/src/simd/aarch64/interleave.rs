@@ -198,7 +198,7 @@ impl Run {
     #[inline(always)]
     unsafe fn units<const N: usize>(&mut self) {
         for _ in 0..N {
-            // SAFETY: what the caller vouches for.
+            // SAFETY: the units are readable, and there is room for them, as is asked of the caller.
             unsafe {
                 let units = self.next_units();
                 self.store(units);
@@ -213,7 +213,8 @@ impl Run {
     /// They must be readable, and room for them at `out`.
     #[inline(always)]
     unsafe fn fifth_bits(&mut self) {
-        // SAFETY: what the caller vouches for; NEON is part of every target that this module is built for.
+        // SAFETY: the bytes are readable, and there is room for them, as is asked of the caller; NEON is part of every target
+        // that this module is built for.
         unsafe {
             let units = self.next_units();
             self.store(units.map(|unit| to_columns(unit)));
@@ -228,7 +229,8 @@ impl Run {
     #[inline(always)]
     unsafe fn sixteens<const N: usize>(&mut self, convert: impl Fn(uint8x16_t) -> uint8x16_t) {
         for _ in 0..N {
-            // SAFETY: what the caller vouches for; NEON is part of every target that this module is built for.
+            // SAFETY: the bytes are readable, and there is room for them, as is asked of the caller; NEON is part of every
+            // target that this module is built for.
             unsafe {
                 let [a, b, c, d, e, f, g, h] = &mut self.rows;
                 let low = transpose([a, b, c, d].map(|row| convert(next_16(row))));

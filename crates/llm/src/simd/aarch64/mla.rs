@@ -119,7 +119,7 @@ unsafe fn add_16<const T: usize>(
     x: [*const i8; T],
     split: impl Fn(int8x16_t) -> Pairs,
 ) {
-    // SAFETY: what the caller vouches for.
+    // SAFETY: the 16 activations at each pointer are readable, as is asked of the caller.
     let x = x.map(|x| pairs::<8>(vreinterpretq_s8_u8(unsafe { load_16::<0>(x.cast()) })));
     add_unit::<0, T>(sums, w[0].map(&split), &x);
     add_unit::<1, T>(sums, w[1].map(&split), &x);
@@ -148,7 +148,7 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
     w: &[[[int8x16_t; 2]; 4]],
     x: [*const i8; T],
 ) -> [Products<int32x4_t>; T] {
-    // SAFETY: what the caller vouches for.
+    // SAFETY: as many activations as weights, 16 for each `w`, are readable, as is asked of the caller.
     unsafe {
         let zero = [[vdupq_n_s16(0); 2]; T];
         if largest > 32 {

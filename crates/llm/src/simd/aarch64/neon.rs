@@ -23,9 +23,11 @@ pub static KERNELS: Kernels = TABLE;
 pub const TABLE: Kernels = Kernels {
     name: "neon",
     dot_f32: float::dot,
-    elementwise: Elementwise::of::<F32x8>(),
+    // SAFETY: NEON is part of every target that this module is built for.
+    elementwise: unsafe { Elementwise::of::<F32x8>() },
     attend: AttendFns::of::<F32x8>(),
-    recurrence: Recurrence::of::<F32x8, Four<F32x8>>(),
+    // SAFETY: NEON is part of every target that this module is built for.
+    recurrence: unsafe { Recurrence::of::<F32x8, Four<F32x8>>() },
     quantize_32: round::quantize_32,
     quantize_256: round::quantize_256,
     float_product: product_float,
@@ -47,12 +49,12 @@ fn product_float(ty: GgmlType) -> Option<FloatTileFn> {
 struct Widening;
 
 impl Set for Widening {
-    fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    unsafe fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
         // SAFETY: every CPU that this target is for has these instructions.
         unsafe { tile_32::<Widening, W>(w, x, out) }
     }
 
-    fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    unsafe fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
         // SAFETY: every CPU that this target is for has these instructions.
         unsafe { tile_256::<Widening, W>(w, x, out) }
     }

@@ -56,27 +56,39 @@ pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
 /// The product of a tile: whole groups of rows with [`batch::TOKENS`] tokens at a time by `B`, the rest
 /// by `R`.
 ///
-/// The CPU must have the features of both, as who holds a table that names this function knows.
-pub fn tile<R: Rows8, B: Batch>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+/// # Safety
+///
+/// The CPU must have the features of both.
+pub unsafe fn tile<R: Rows8, B: Batch>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
     let batched = x.n_tokens() / batch::TOKENS * batch::TOKENS;
     if batched == 0 || skipped_rows > 0 || !out.rows().len().is_multiple_of(ROWS) {
-        return few::<R, 3>(w, skipped_rows, x, 0, out);
+        // SAFETY: the CPU has the features of `R`, as is asked of the caller.
+        return unsafe { few::<R, 3>(w, skipped_rows, x, 0, out) };
     }
     assert_eq!(w.len(), out.rows().len() / ROWS * (x.cols / R::LEN * R::BYTES));
-    // SAFETY: rows and tokens are whole; for the feature see above.
-    unsafe { batch::product::<B>(w, x.tokens(0..batched), out) };
-    few::<R, 3>(w, 0, x, batched, out);
+    // SAFETY: rows and tokens are whole; the CPU has the features of both, as is asked of the caller.
+    unsafe {
+        batch::product::<B>(w, x.tokens(0..batched), out);
+        few::<R, 3>(w, 0, x, batched, out);
+    }
 }
 
 /// The product of a tile by `R`, at most four tokens at a time.
 ///
-/// The CPU must have the features, as who holds a table that names this function knows.
-pub fn tile_by_fours<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
-    few::<R, 4>(w, skipped_rows, x, 0, out);
+/// # Safety
+///
+/// The CPU must have the features of `R`.
+pub unsafe fn tile_by_fours<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+    // SAFETY: the CPU has the features, as is asked of the caller.
+    unsafe { few::<R, 4>(w, skipped_rows, x, 0, out) }
 }
 
 /// The product with the tokens from number `done` on, at most `MOST` of them (3 or 4) at a time.
-fn few<R: Rows8, const MOST: usize>(
+///
+/// # Safety
+///
+/// The CPU must have the features of `R`.
+unsafe fn few<R: Rows8, const MOST: usize>(
     w: &[u8],
     skipped_rows: usize,
     x: Q8<'_>,
@@ -92,7 +104,7 @@ fn few<R: Rows8, const MOST: usize>(
         let x = x.tokens(done..n_tokens);
         let (outputs, _) = out.token(done).as_chunks_mut::<{ 2 * ROWS }>();
         for (w, out) in w.chunks_exact(2 * group_bytes).zip(outputs) {
-            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` a token; for the feature see above.
+            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` a token; the CPU has the features of `R`.
             let sums = unsafe { R::one_token([w.as_ptr(), w[group_bytes..].as_ptr()], n_blocks, &x) };
             let (outputs, _) = out.as_chunks_mut();
             outputs.iter_mut().zip(sums).for_each(|(out, sums)| store_f32x8(out, sums));
@@ -103,7 +115,7 @@ fn few<R: Rows8, const MOST: usize>(
         let mut token = done;
         while token < n_tokens {
             let place = Place { group, skipped_rows, token };
-            // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; for the feature see above.
+            // SAFETY: `w` holds `n_blocks` blocks of eight rows, `x` the tokens; the CPU has the features of `R`.
             token += unsafe {
                 match (n_tokens - token, MOST) {
                     (1, _) => some_tokens::<R, 1>(w, n_blocks, x, place, out),
@@ -138,7 +150,7 @@ unsafe fn some_tokens<R: Rows8, const T: usize>(
     place: Place,
     out: &mut Tile<'_>,
 ) -> usize {
-    // SAFETY: the caller vouches for rows, tokens and the feature.
+    // SAFETY: `w` holds the blocks, `x` the tokens, and the CPU has the features, as is asked of the caller.
     let sums = unsafe { R::product::<T>(w.as_ptr(), n_blocks, &x.tokens(place.token..place.token + T)) };
     for (t, sums) in sums.into_iter().enumerate() {
         store(Place { token: place.token + t, ..place }, sums, out);
@@ -248,7 +260,7 @@ fn add_products<W: Weights32>(
 /// They must be readable.
 #[inline(always)]
 unsafe fn next_codes(p: &mut *const u8) -> [[uint8x16_t; 2]; 4] {
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: the 128 bytes are readable, as is asked of the caller.
     unsafe {
         let [a, b, c, d, e, f, g, h] = next_128(p);
         [[a, b], [c, d], [e, f], [g, h]]
@@ -356,7 +368,7 @@ impl Weights32 for Q5_1 {
     unsafe fn next<H: Halves>(p: &mut *const u8) -> Groups {
         // SAFETY: eight scales, eight minimums, the fifth bits, then the codes.
         let (scales, mins) = unsafe { (H::next(p), H::next(p)) };
-        // SAFETY: as above.
+        // SAFETY: the fifth bits follow these, then come the codes.
         let (fifth, codes) = unsafe { (next_32(p), next_codes(p)) };
         Groups { quants: signed(five_bits(codes, fifth)), scales, mins }
     }

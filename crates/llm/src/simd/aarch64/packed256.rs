@@ -103,9 +103,9 @@ pub unsafe fn add_block<W: Weights256>(
     x_scale: f32,
     sums: &mut Sums,
 ) {
-    // SAFETY: what the caller vouches for.
+    // SAFETY: the blocks at `w` are readable, as is asked of the caller.
     let [d, d_min] = unsafe { W::d(w) };
-    // SAFETY: as above.
+    // SAFETY: the blocks at `w` are readable, as is asked of the caller.
     let mins = if W::MINS { min_products(unsafe { W::mins(w) }, x_sums) } else { products };
     for half in 0..2 {
         let product = vcvtq_f32_s32(products[half]);
@@ -238,7 +238,8 @@ impl Weights256 for Q4K {
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn products(p: *const u8, x: *const i8, _x_sums: &[i32; 16]) -> [int32x4_t; 2] {
-        // SAFETY: as above; the caller vouches for the activations.
+        // SAFETY: the codes lie behind the two scales and 12 bytes of each row; the activations are readable, as is asked of
+        // the caller.
         unsafe { one_token::four_bits(p.add(ROWS * 16), &Self::scales(p), x) }
     }
 
@@ -254,7 +255,7 @@ impl Weights256 for Q4K {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8] {
-        // SAFETY: as above.
+        // SAFETY: the units lie behind the two scales.
         unsafe { six_bits::<1>(p.add(ROWS * 4)) }
     }
 
@@ -291,7 +292,8 @@ impl Weights256 for Q5K {
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
     unsafe fn products(p: *const u8, x: *const i8, _x_sums: &[i32; 16]) -> [int32x4_t; 2] {
-        // SAFETY: as above; the caller vouches for the activations.
+        // SAFETY: the fifth bits lie behind scales and minimums, the codes behind 32 bytes of them; the activations are
+        // readable, as is asked of the caller.
         unsafe { one_token::five_bits(p.add(ROWS * 48), p.add(ROWS * 16), &Self::scales(p), x) }
     }
 
@@ -300,20 +302,20 @@ impl Weights256 for Q5K {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn scales(p: *const u8) -> Self::Scales {
-        // SAFETY: as for Q4_K.
+        // SAFETY: a block begins like one of Q4_K.
         unsafe { Q4K::scales(p) }
     }
 
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn mins(p: *const u8) -> [[int32x4_t; 2]; 8] {
-        // SAFETY: as for Q4_K.
+        // SAFETY: a block begins like one of Q4_K.
         unsafe { Q4K::mins(p) }
     }
 
     #[inline(always)]
     unsafe fn d(p: *const u8) -> [Sums; 2] {
-        // SAFETY: as for Q4_K.
+        // SAFETY: a block begins like one of Q4_K.
         unsafe { Q4K::d(p) }
     }
 }

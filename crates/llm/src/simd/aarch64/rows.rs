@@ -36,7 +36,8 @@ pub trait Rows8 {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn one_token(w: [*const u8; 2], n_blocks: usize, x: &Q8<'_>) -> [Sums; 2] {
-        // SAFETY: what the caller vouches for.
+        // SAFETY: the groups at each pointer are readable, `x` holds the token, and the CPU has the features, as is asked of
+        // the caller.
         w.map(|w| unsafe { Self::product::<1>(w, n_blocks, x)[0] })
     }
 }
@@ -144,7 +145,7 @@ pub struct Fcvtl;
 impl Halves for Fcvtl {
     #[inline(always)]
     unsafe fn next(p: &mut *const u8) -> Sums {
-        // SAFETY: what the caller vouches for.
+        // SAFETY: the eight values are readable, as is asked of the caller.
         unsafe { next_f16x8(p) }
     }
 }

@@ -24,7 +24,7 @@ unsafe fn append_units(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u
     for half in 0..2 {
         let units: [int8x16_t; 8] = half_of(quants, 0, half);
         for pair in units.as_chunks::<2>().0 {
-            // SAFETY: what the caller vouches for.
+            // SAFETY: of the 256 bytes that the caller says are writable, these are the next 32.
             unsafe { append_32(out, pair.map(|v| vreinterpretq_u8_s8(v))) };
         }
     }

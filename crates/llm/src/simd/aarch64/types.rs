@@ -7,14 +7,20 @@ use crate::simd::table::TileFn;
 use crate::simd::{Q8, tiles::Tile};
 
 /// The products of a set.
-///
-/// They are called through the set's table alone, so where the CPU has its instructions.
 pub trait Set {
     /// Weights that have a scale for each 32.
-    fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
+    ///
+    /// # Safety
+    ///
+    /// The CPU must have the set's instructions.
+    unsafe fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
 
     /// Weights in blocks of 256.
-    fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
+    ///
+    /// # Safety
+    ///
+    /// The CPU must have the set's instructions.
+    unsafe fn product_256<W: Weights256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>);
 }
 
 /// The product of set `S` for weights of this type, `None` if it is not a quantised one.

@@ -23,9 +23,11 @@ pub static KERNELS: Kernels = TABLE;
 pub const TABLE: Kernels = Kernels {
     name: "avx2",
     dot_f32: float::dot,
-    elementwise: Elementwise::of::<F32x8>(),
+    // SAFETY: the table is given out only where the CPU has AVX2, FMA and F16C.
+    elementwise: unsafe { Elementwise::of::<F32x8>() },
     attend: AttendFns::of::<F32x8>(),
-    recurrence: Recurrence::of::<F32x8, Four<F32x8>>(),
+    // SAFETY: the table is given out only where the CPU has AVX2, FMA and F16C.
+    recurrence: unsafe { Recurrence::of::<F32x8, Four<F32x8>>() },
     quantize_32: round::quantize_32,
     quantize_256: round::quantize_256,
     float_product: product_float,
@@ -47,25 +49,24 @@ fn product_float(ty: GgmlType) -> Option<FloatTileFn> {
 pub struct Widening;
 
 impl Set for Widening {
-    fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    unsafe fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn with_avx2<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
             // SAFETY: the features are enabled for this function.
             unsafe { tile_32::<Widening, W>(w, x, out) }
         }
-        // SAFETY: only `KERNELS` names this function, and who holds that has made sure
-        // of the features.
+        // SAFETY: the CPU has AVX2, FMA and F16C, as `Set` asks of the caller.
         unsafe { with_avx2::<W>(w, x, out) }
     }
 
     // Blocks of 256: their integer scales are applied to 16-bit sums, which VNNI does not have.
-    fn product_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    unsafe fn product_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn with_avx2<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
             // SAFETY: the features are enabled for this function.
             unsafe { tile_256::<B>(w, x, out) }
         }
-        // SAFETY: only tables that need the features name this function.
+        // SAFETY: the CPU has AVX2, FMA and F16C, as `Set` asks of the caller.
         unsafe { with_avx2::<B>(w, x, out) }
     }
 }

@@ -16,7 +16,8 @@ use core::arch::x86_64::*;
 pub static KERNELS: Kernels = Kernels {
     name: "avx512-vnni",
     product: types::product::<Vnni>,
-    recurrence: Recurrence::of::<F32x8, TwoTwice>(),
+    // SAFETY: the table is given out only where the CPU has AVX2, FMA, F16C and AVX-512 F and VL.
+    recurrence: unsafe { Recurrence::of::<F32x8, TwoTwice>() },
     packing: Some(&packed::PACKING),
     packed_product: packed::product,
     ..avx2::TABLE
@@ -26,20 +27,20 @@ pub static KERNELS: Kernels = Kernels {
 struct Vnni;
 
 impl Set for Vnni {
-    fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+    unsafe fn product_32<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
         #[target_feature(enable = "avx2,fma,f16c,avx512vl,avx512vnni")]
         fn with_vnni<W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
             // SAFETY: the features are enabled for this function.
             unsafe { tile_32::<Vnni, W>(w, x, out) }
         }
-        // SAFETY: only `KERNELS` names this function, and who holds that has made sure
-        // of the features.
+        // SAFETY: the CPU has AVX2, FMA, F16C and AVX-512 VL and VNNI, as `Set` asks of the caller.
         unsafe { with_vnni::<W>(w, x, out) }
     }
 
     // Integer scales are applied to 16-bit sums, which VNNI does not have.
-    fn product_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
-        avx2::Widening::product_256::<B>(w, x, out);
+    unsafe fn product_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
+        // SAFETY: the CPU has AVX2, FMA and F16C, as `Set` asks of the caller of a set that has more.
+        unsafe { avx2::Widening::product_256::<B>(w, x, out) }
     }
 }
 

@@ -50,8 +50,13 @@ pub fn vector<F: Float>(x: &[F; LANES]) -> __m256 {
     unsafe { F::load(x.as_ptr()) }
 }
 
-pub fn dot<F: Float>(a: &[f32], b: &[F]) -> f32 {
-    // SAFETY: who calls this through a table has made sure of AVX2, FMA and F16C.
+/// `Σ a[i] * b[i]`.
+///
+/// # Safety
+///
+/// The CPU must have AVX2, FMA and F16C.
+pub unsafe fn dot<F: Float>(a: &[f32], b: &[F]) -> f32 {
+    // SAFETY: the CPU has the features, as is asked of the caller.
     unsafe { sum_of_products(a, b) }
 }
 

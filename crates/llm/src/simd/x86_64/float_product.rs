@@ -7,15 +7,19 @@ use crate::simd::{lanes::LANES, tiles::Tile};
 use core::arch::x86_64::*;
 
 /// The product of a tile of `F` weights with f32 activations of `cols` values a token.
-pub fn tile<F: Float>(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
+///
+/// # Safety
+///
+/// The CPU must have AVX2, FMA and F16C.
+pub unsafe fn tile<F: Float>(w: &[u8], x: &[f32], cols: usize, out: &mut Tile<'_>) {
     let n_rows = out.rows().len();
     let row_bytes = cols * size_of::<F>();
     assert_eq!(w.len(), n_rows * row_bytes);
     for row in (0..n_rows).step_by(4) {
         let rows = row_pointers(w, row_bytes, n_rows, row);
         for (index, x) in x.chunks(2 * cols).enumerate() {
-            // SAFETY: the assertion and `row_pointers` make `cols` weights readable in each row; who
-            // calls this through a table has made sure of the features.
+            // SAFETY: the assertion and `row_pointers` make `cols` weights readable in each row; the CPU has the
+            // features, as is asked of the caller.
             unsafe {
                 match x.len() / cols {
                     1 => store(out, row, 2 * index, &rows_4::<F, 1>(rows, x, cols)),

@@ -6,8 +6,8 @@ use half::f16;
 
 /// Eight floats.
 ///
-/// SAFETY of every function below: as [`Lanes`] says, they are called where the CPU has AVX2, FMA and
-/// F16C.
+/// SAFETY of every function below: as [`Lanes`] says, they are called by what `enter` runs, where the CPU has AVX2, FMA
+/// and F16C.
 #[derive(Clone, Copy)]
 pub struct F32x8(pub(super) __m256);
 
@@ -17,12 +17,12 @@ impl Lanes for F32x8 {
     type Weights = *const f32;
 
     #[inline(always)]
-    fn enter(work: impl Work) {
+    unsafe fn enter(work: impl Work) {
         #[target_feature(enable = "avx2,fma,f16c")]
         fn with_avx2(work: impl Work) {
             work.run();
         }
-        // SAFETY: only tables that need the features reach this.
+        // SAFETY: the CPU has the features, as is asked of the caller.
         unsafe { with_avx2(work) }
     }
 

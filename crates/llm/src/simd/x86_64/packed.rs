@@ -54,7 +54,11 @@ pub fn product(ty: GgmlType) -> Option<PackedTileFn> {
 }
 
 /// The product of a tile.
-fn tile<R: Rows16>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
+///
+/// # Safety
+///
+/// The CPU must have the set's features.
+unsafe fn tile<R: Rows16>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>) {
     let n_blocks = x.cols / R::LEN;
     let group_bytes = n_blocks * R::BYTES;
     assert_eq!(w.len(), (skipped_rows + out.rows().len()).div_ceil(ROWS) * group_bytes);
@@ -63,8 +67,8 @@ fn tile<R: Rows16>(w: &[u8], skipped_rows: usize, x: Q8<'_>, out: &mut Tile<'_>)
         let mut token = 0;
         while token < n_tokens {
             let place = Place { group: index, skipped_rows, token };
-            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` the tokens; only the table of the
-            // set names this function, and who holds that has made sure of the features.
+            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` the tokens; the CPU has the features, as is asked
+            // of the caller.
             token += unsafe {
                 match n_tokens - token {
                     1 => some_tokens::<R, 1>(w, n_blocks, x, place, out),
@@ -99,7 +103,7 @@ unsafe fn some_tokens<R: Rows16, const T: usize>(
     place: Place,
     out: &mut Tile<'_>,
 ) -> usize {
-    // SAFETY: the caller vouches for rows, tokens and features.
+    // SAFETY: `w` holds the blocks, `x` the tokens, and the CPU has the features, as is asked of the caller.
     let sums = unsafe { R::product::<T>(w.as_ptr(), n_blocks, x.tokens(place.token..place.token + T)) };
     for (t, sums) in sums.into_iter().enumerate() {
         let mut rows = [0.0; ROWS];

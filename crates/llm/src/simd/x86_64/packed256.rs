@@ -196,7 +196,7 @@ impl Weights256 for Q4K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as above.
+        // SAFETY: the units lie behind the two scales.
         let mins = unsafe { six_bits(p.add(ROWS * 4), 1, j) };
         paired(mins, mins)
     }
@@ -228,21 +228,21 @@ impl Weights256 for Q5K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn scales(p: *const u8, j: usize) -> [__m512i; 2] {
-        // SAFETY: as for Q4_K.
+        // SAFETY: a block begins like one of Q4_K.
         unsafe { Q4K::scales(p, j) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as for Q4_K.
+        // SAFETY: a block begins like one of Q4_K.
         unsafe { Q4K::factors_of_sums(p, j) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn d(p: *const u8) -> [__m512; 2] {
-        // SAFETY: as for Q4_K.
+        // SAFETY: a block begins like one of Q4_K.
         unsafe { Q4K::d(p) }
     }
 }
@@ -290,7 +290,7 @@ impl Weights256 for Q6K {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as above.
+        // SAFETY: the block is readable, as is asked of the caller here and there.
         let [first, second] = unsafe { Self::scales(p, j) };
         paired(first, second)
     }
@@ -332,7 +332,7 @@ impl Weights256 for IQ4XS {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn factors_of_sums(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as above.
+        // SAFETY: the block is readable, as is asked of the caller here and there.
         let [first, second] = unsafe { Self::scales(p, j) };
         paired(first, second)
     }

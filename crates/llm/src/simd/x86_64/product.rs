@@ -278,7 +278,7 @@ impl Prepared {
             _mm256_set_m128i(_mm_set1_epi16(group.scales[2 * j + 1]), _mm_set1_epi16(group.scales[2 * j]))
         });
         let mins = core::array::from_fn(|j| {
-            // SAFETY: as above.
+            // SAFETY: a group holds 16 minimums, of which these are eight.
             _mm256_cvtepi16_epi32(unsafe { _mm_loadu_si128(group.mins.as_ptr().add(8 * j).cast()) })
         });
         Self { quants, scales, mins }

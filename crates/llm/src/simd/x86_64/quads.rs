@@ -7,8 +7,7 @@ use core::arch::x86_64::*;
 
 /// Two rows in each.
 ///
-/// SAFETY of every function below: as [`Quad`] says, they are called through a set's table alone, and the sets that name
-/// this type are those of CPUs with AVX-512 F.
+/// SAFETY of every function below: as [`Quad`] says, they are called by what `enter` runs, where the CPU has AVX-512 F.
 #[derive(Clone, Copy)]
 pub struct TwoTwice([__m512; 2]);
 
@@ -24,12 +23,12 @@ impl Quad for TwoTwice {
     const GROUPS: usize = 2;
 
     #[inline(always)]
-    fn enter(work: impl Work) {
+    unsafe fn enter(work: impl Work) {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512vl")]
         fn with_avx512(work: impl Work) {
             work.run();
         }
-        // SAFETY: only tables that need the features reach this.
+        // SAFETY: the CPU has the features, as is asked of the caller.
         unsafe { with_avx512(work) }
     }
 

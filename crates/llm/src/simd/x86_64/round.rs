@@ -7,13 +7,23 @@ use crate::simd::{
 };
 use core::arch::x86_64::*;
 
-pub fn quantize_32(x: &[f32], out: Q8Mut<'_>) {
-    // SAFETY: who calls this through a table has made sure of AVX2, FMA and F16C.
+/// Blocks of 32 values.
+///
+/// # Safety
+///
+/// The CPU must have AVX2, FMA and F16C.
+pub unsafe fn quantize_32(x: &[f32], out: Q8Mut<'_>) {
+    // SAFETY: the CPU has the features, as is asked of the caller.
     unsafe { blocks::<1>(x, out) }
 }
 
-pub fn quantize_256(x: &[f32], out: Q8Mut<'_>) {
-    // SAFETY: as for `quantize_32`.
+/// Blocks of 256 values.
+///
+/// # Safety
+///
+/// The CPU must have AVX2, FMA and F16C.
+pub unsafe fn quantize_256(x: &[f32], out: Q8Mut<'_>) {
+    // SAFETY: the CPU has the features, as is asked of the caller.
     unsafe { blocks::<8>(x, out) }
 }
 
