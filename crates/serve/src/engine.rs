@@ -31,6 +31,27 @@ pub struct ModelInfo {
     pub n_slots: usize,
 }
 
+/// How much there is to do, and what room there is, of all models together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineStatus {
+    /// Texts that are being computed.
+    pub n_running: usize,
+    /// Texts that wait for their turn.
+    pub n_waiting: usize,
+    /// Pages of positions.
+    pub n_pages: usize,
+    /// Those that running texts hold.
+    pub n_used_pages: usize,
+    /// Texts whose beginning was known.
+    pub n_prefix_hits: usize,
+    /// Times that a text made room for others.
+    pub n_preempted: usize,
+    /// Bytes for models and texts; 0 where there is no limit.
+    pub memory_bytes: u64,
+    /// Bytes of them that are taken.
+    pub memory_used_bytes: u64,
+}
+
 /// Why a model does not answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EngineError {
@@ -87,6 +108,9 @@ pub trait Engine {
 
     /// Tells of each model that is loaded, first of the one that answers who names none.
     fn each_model(&self, tell: &mut dyn FnMut(ModelInfo));
+
+    /// How much there is to do.
+    fn status(&self) -> EngineStatus;
 
     /// Takes a request for the model of this name, or for the first.
     ///

@@ -36,7 +36,7 @@ pub mod error;
 pub mod http;
 pub mod server;
 
-pub use engine::{Engine, EngineError, ModelInfo};
+pub use engine::{Engine, EngineError, EngineStatus, ModelInfo};
 pub use error::ApiError;
 pub use http::Limits;
 pub use server::{ConnectionId, Server, Settings};

@@ -12,7 +12,7 @@ use llm::front::options::MAX_SPECULATED;
 use llm::front::{FrontError, Report, Request, RequestId, Responder};
 use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
-use serve::{Engine, EngineError, Limits, ModelInfo, Server, Settings};
+use serve::{Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
 
 use crate::complain;
 use crate::engine::{EngineArguments, EngineMemory, clock_us, n_texts};
@@ -172,6 +172,20 @@ impl Engine for HostEngine<'_> {
 
     fn each_model(&self, tell: &mut dyn FnMut(ModelInfo)) {
         tell(self.info.clone());
+    }
+
+    fn status(&self) -> EngineStatus {
+        let Some(scheduler) = self.responder.scheduler() else { return EngineStatus::default() };
+        let counts = scheduler.counts();
+        EngineStatus {
+            n_running: scheduler.n_running(),
+            n_waiting: scheduler.n_waiting(),
+            n_pages: scheduler.n_pages(),
+            n_used_pages: scheduler.n_used_pages(),
+            n_prefix_hits: counts.n_prefix_hits,
+            n_preempted: counts.n_preempted,
+            ..EngineStatus::default()
+        }
     }
 
     fn submit(&mut self, _model: Option<&str>, request: Request<'_>) -> Result<RequestId, EngineError> {

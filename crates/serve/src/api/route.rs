@@ -6,6 +6,8 @@ use crate::http::Method;
 /// What is done with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
+    /// A page for people.
+    Page,
     /// Whether the server is there.
     Health,
     /// Its figures.
@@ -39,6 +41,8 @@ const SHOWS: &str = "GET, HEAD, OPTIONS";
 const DOES: &str = "POST, OPTIONS";
 
 const ROUTES: &[(&str, Route)] = &[
+    ("/", Route::Page),
+    ("/index.html", Route::Page),
     ("/health", Route::Health),
     ("/v1/health", Route::Health),
     ("/metrics", Route::Metrics),
@@ -80,7 +84,7 @@ impl Route {
 
     /// Whether it only shows something, and has no body to read.
     pub fn shows(self) -> bool {
-        matches!(self, Self::Health | Self::Metrics | Self::Models)
+        matches!(self, Self::Page | Self::Health | Self::Metrics | Self::Models)
     }
 
     /// The shape of the text that is generated.
@@ -96,6 +100,6 @@ impl Route {
 
     /// Whether it needs no key.
     pub fn is_public(self) -> bool {
-        matches!(self, Self::Health | Self::Preflight(_))
+        matches!(self, Self::Page | Self::Health | Self::Preflight(_))
     }
 }

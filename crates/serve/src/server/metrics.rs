@@ -8,6 +8,8 @@ use core::fmt::{self, Write};
 
 use llm::front::{Event, Report};
 
+use crate::engine::EngineStatus;
+
 /// What was done so far.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
@@ -27,6 +29,8 @@ pub(super) struct Metrics {
     n_generated_tokens: u64,
     /// From first tokens to ends.
     generation_us: u64,
+    /// What the engine had to do when it was asked last.
+    pub status: EngineStatus,
 }
 
 impl Metrics {
@@ -48,7 +52,7 @@ impl Metrics {
     }
 
     /// Writes them.
-    pub fn write(&self, out: &mut Vec<u8>, n_open: usize, n_generating: usize) -> fmt::Result {
+    pub fn write(&self, out: &mut Vec<u8>, n_open: usize) -> fmt::Result {
         let seconds = |us: u64| us as f64 / 1e6;
         let mut out = Fallible(out);
         let mut figure = |name, kind, help, value: f64| {
@@ -81,7 +85,26 @@ impl Metrics {
         figure("requests_refused_total", "counter", "Requests that were refused.", self.n_refused as f64)?;
         figure("connections_total", "counter", "Connections that were opened.", self.n_connections as f64)?;
         figure("connections", "gauge", "Connections that are open.", n_open as f64)?;
-        figure("requests_processing", "gauge", "Requests whose text is being generated.", n_generating as f64)
+        let EngineStatus { n_running, n_waiting, n_pages, n_used_pages, .. } = self.status;
+        let EngineStatus { n_prefix_hits, n_preempted, memory_bytes, memory_used_bytes, .. } = self.status;
+        figure("requests_processing", "gauge", "Texts being generated.", n_running as f64)?;
+        figure("requests_deferred", "gauge", "Texts waiting for their turn.", n_waiting as f64)?;
+        figure("prefix_hits_total", "counter", "Texts whose beginning was known.", n_prefix_hits as f64)?;
+        figure(
+            "preemptions_total",
+            "counter",
+            "Times that a text made room for others.",
+            n_preempted as f64,
+        )?;
+        figure("kv_pages", "gauge", "Pages of positions.", n_pages as f64)?;
+        figure("kv_pages_used", "gauge", "Pages that running texts hold.", n_used_pages as f64)?;
+        let ratio = if n_pages == 0 { 0.0 } else { n_used_pages as f64 / n_pages as f64 };
+        figure("kv_cache_usage_ratio", "gauge", "The same as a part of 1.", ratio)?;
+        if memory_bytes > 0 {
+            figure("memory_bytes", "gauge", "Bytes for models and texts.", memory_bytes as f64)?;
+            figure("memory_used_bytes", "gauge", "Those that are taken.", memory_used_bytes as f64)?;
+        }
+        Ok(())
     }
 }
 

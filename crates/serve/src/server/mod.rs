@@ -172,6 +172,7 @@ impl<T: Copy + PartialEq> Server<T> {
         for ticket in self.unwanted.drain(..) {
             engine.cancel(ticket);
         }
+        self.metrics.status = engine.status();
         // Those that come meanwhile are for the next time, so that a client with many requests stalls nobody.
         for _ in 0..self.queue.len() {
             let Some(index) = self.queue.pop_front() else { break };
@@ -231,13 +232,10 @@ impl<T: Copy + PartialEq> Server<T> {
             let Some(client) = &mut self.clients[id.0] else { return };
             let Some((route, head, body)) = client.next_request(&mut desk) else { return };
             desk.metrics.n_requests += 1;
-            let (n_open, n_generating) = (
-                self.clients.iter().flatten().count(),
-                self.clients.iter().flatten().filter(|client| client.is_generating()).count(),
-            );
+            let n_open = self.clients.iter().flatten().count();
             let Some(client) = &mut self.clients[id.0] else { return };
             client.note(&head, now_us);
-            match question::answer_alone(route, &head, &mut desk, (n_open, n_generating)) {
+            match question::answer_alone(route, &head, &mut desk, n_open) {
                 Some(Ok(response)) => client.respond(&response, &mut desk),
                 Some(Err(error)) => client.refuse(&error, &mut desk),
                 None => {

@@ -16,6 +16,9 @@ use crate::engine::Engine;
 use crate::error::{ApiError, Status};
 use crate::http::{ContentType, Head, Response};
 
+/// The page for people. It asks for nothing but what this server has.
+const PAGE: &str = include_str!("../page.html");
+
 #[derive(Serialize)]
 struct Health {
     status: &'static str,
@@ -31,19 +34,27 @@ struct Content<'c> {
     content: &'c str,
 }
 
-/// Writes the answer to a request that needs no engine; `None` if this one does. There are `n_open` connections, on `n_generating`
-/// of which text is generated.
+/// Writes the answer to a request that needs no engine; `None` if this one does. There are `n_open` connections.
 pub(super) fn answer_alone<'h, T>(
     route: Route,
     head: &'h Head,
     desk: &mut Desk<'_, T>,
-    (n_open, n_generating): (usize, usize),
+    n_open: usize,
 ) -> Option<Result<Response<'h>, ApiError>> {
     desk.scratch.clear();
     let written = match route {
+        Route::Page => {
+            return Some(match desk.scratch.try_reserve(PAGE.len()) {
+                Ok(()) => {
+                    desk.scratch.extend_from_slice(PAGE.as_bytes());
+                    Ok(Response::ok(ContentType::Html))
+                }
+                Err(_) => Err(ApiError::out_of_memory()),
+            });
+        }
         Route::Health => json::write(desk.scratch, &Health { status: "ok" }, 0),
         Route::Metrics => {
-            let written = desk.metrics.write(desk.scratch, n_open, n_generating);
+            let written = desk.metrics.write(desk.scratch, n_open);
             return Some(match written {
                 Ok(()) => Ok(Response::ok(ContentType::Prometheus)),
                 Err(_) => Err(ApiError::out_of_memory()),
@@ -76,7 +87,9 @@ pub(super) fn answer<E: Engine>(
         Route::Models => list_models(engine, desk),
         Route::Tokenize => tokenize(engine, body, desk.scratch),
         Route::Detokenize => detokenize(engine, body, desk.scratch),
-        Route::Generate(_) | Route::Health | Route::Metrics | Route::Preflight(_) => return None,
+        Route::Generate(_) | Route::Page | Route::Health | Route::Metrics | Route::Preflight(_) => {
+            return None;
+        }
     };
     Some(written.map(|()| Response::ok(ContentType::Json)))
 }

@@ -14,7 +14,7 @@ use llm::session::{Runner, RunnerOptions};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
 use llm::tokenizer::Tokenizer;
-use serve::{ConnectionId, Engine, EngineError, Limits, ModelInfo, Server, Settings};
+use serve::{ConnectionId, Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
 
 /// Positions of a text.
 pub const N_CTX: usize = 256;
@@ -95,6 +95,17 @@ impl Engine for TestEngine {
                 size_bytes: 1,
                 n_slots: N_SLOTS,
             });
+        }
+    }
+
+    fn status(&self) -> EngineStatus {
+        let scheduler = self.responder.scheduler().unwrap();
+        EngineStatus {
+            n_running: scheduler.n_running(),
+            n_waiting: scheduler.n_waiting(),
+            n_pages: scheduler.n_pages(),
+            n_used_pages: scheduler.n_used_pages(),
+            ..EngineStatus::default()
         }
     }
 
