@@ -1,0 +1,63 @@
+//! An engine without models: requests get as far as the name of theirs.
+
+use llm::front::{Report, Request};
+use llm::tokenizer::Tokenizer;
+use serve::{ConnectionId, Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
+
+pub struct Nobody;
+
+impl Engine for Nobody {
+    type Ticket = u32;
+
+    fn each_model(&self, _tell: &mut dyn FnMut(ModelInfo)) {}
+
+    fn status(&self) -> EngineStatus {
+        EngineStatus::default()
+    }
+
+    fn submit(&mut self, _model: Option<&str>, _request: Request<'_>) -> Result<u32, EngineError> {
+        Err(EngineError::NoModel)
+    }
+
+    fn cancel(&mut self, _ticket: u32) -> Option<Report> {
+        None
+    }
+
+    fn tokenizer(&self, _model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
+        Err(EngineError::NoModel)
+    }
+}
+
+/// A server with one connection.
+pub fn server() -> (Server<u32>, ConnectionId) {
+    // Small, so that an input can go beyond them.
+    let limits = Limits { head_bytes: 512, body_bytes: 1024, outbox_bytes: 1024, ..Limits::default() };
+    let settings = Settings {
+        limits,
+        max_connections: 1,
+        api_key: None,
+        start_unix_s: None,
+        nonce: 0,
+        speculate: 0,
+        random: || 0,
+    };
+    let mut server = Server::new(settings).unwrap();
+    let id = server.accept(0).unwrap();
+    (server, id)
+}
+
+/// Sends a piece and appends what comes back to `answers`.
+pub fn exchange(server: &mut Server<u32>, id: ConnectionId, mut piece: &[u8], answers: &mut Vec<u8>) {
+    loop {
+        let n_taken = server.receive(id, piece, 0);
+        piece = &piece[n_taken..];
+        server.serve(&mut Nobody, 0);
+        let n_unsent = server.unsent(id).len();
+        answers.extend_from_slice(server.unsent(id));
+        server.sent(id, n_unsent, 0);
+        if piece.is_empty() && n_unsent == 0 {
+            return;
+        }
+        assert!(n_taken > 0 || n_unsent > 0 || piece.is_empty(), "the server is stuck");
+    }
+}
