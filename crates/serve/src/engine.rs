@@ -3,7 +3,8 @@
 use alloc::format;
 use alloc::string::String;
 
-use llm::front::{FrontError, Report, Request};
+use llm::front::embedding::Embedding;
+use llm::front::{FrontError, Prompt, Report, Request};
 use llm::sampling::SamplingError;
 use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
@@ -85,7 +86,7 @@ impl From<EngineError> for ApiError {
             FrontError::QueueFull { .. } => {
                 Self::new(Status::TooManyRequests, message).with_code("rate_limit_exceeded")
             }
-            FrontError::OutOfHeap { .. } => Self::new(Status::ServiceUnavailable, message),
+            FrontError::OutOfHeap { .. } | FrontError::Busy => Self::new(Status::ServiceUnavailable, message),
             FrontError::Session(SessionError::PromptTooLong { .. }) => {
                 Self::bad(message).with_code("context_length_exceeded")
             }
@@ -117,6 +118,12 @@ pub trait Engine {
     /// # Errors
     /// See [`EngineError`].
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Self::Ticket, EngineError>;
+
+    /// A prompt as one vector, by the model of this name, or by the first.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; [`FrontError::Busy`] if that has to wait for what is being generated.
+    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError>;
 
     /// Ends a request, of which nothing more is told.
     fn cancel(&mut self, ticket: Self::Ticket) -> Option<Report>;

@@ -483,3 +483,54 @@ fn a_bias_bans_a_token_and_penalties_change_the_text() {
         Harness::default().post(COMPLETIONS, r#"{"prompt":"a","logit_bias":{"99999999":1}}"#);
     assert_eq!((status, &answer["error"]["param"]), (400, &json!("logit_bias")));
 }
+
+#[test]
+fn texts_become_vectors_as_numbers_or_in_base64() {
+    let mut harness = Harness::default();
+    let n_embd = harness.engine.responder.runner().model().config().n_embd;
+    let prompt = Prompt::Text("Hello world", PROMPT_ENCODING);
+    let expected =
+        harness.engine.responder.embed(&prompt, &mut || std::ops::ControlFlow::Continue(())).unwrap();
+    let (status, answer) = harness.post("/v1/embeddings", r#"{"input":"Hello world","model":"m"}"#);
+    assert_eq!(status, 200, "{answer}");
+    let numbers = |item: &Value| -> Vec<f32> {
+        let values = item["embedding"].as_array().unwrap().iter();
+        values.map(|value| value.as_f64().unwrap() as f32).collect()
+    };
+    assert_eq!(numbers(&answer["data"][0]), expected.values);
+    assert_eq!((&answer["object"], &answer["data"][0]["index"]), (&json!("list"), &json!(0)));
+    assert_eq!(answer["usage"]["prompt_tokens"], expected.n_tokens);
+
+    // Several texts, or the ids of some, and the form that openai-python asks for.
+    let body = json!({ "input": ["Hello", "Hello world", "Bye"], "encoding_format": "base64", "dimensions": n_embd });
+    let (_, several) = harness.post("/v1/embeddings", &body.to_string());
+    assert_eq!(several["data"].as_array().unwrap().len(), 3);
+    use base64::Engine as _;
+    let bytes =
+        base64::prelude::BASE64_STANDARD.decode(several["data"][1]["embedding"].as_str().unwrap()).unwrap();
+    let decoded: Vec<f32> =
+        bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+    assert_eq!(decoded, expected.values);
+    let (_, tokens) = harness.post("/tokenize", r#"{"content":"Hello","add_special":true}"#);
+    let body = json!({ "input": [tokens["tokens"], tokens["tokens"]] });
+    let (_, of_ids) = harness.post("/v1/embeddings", &body.to_string());
+    assert_eq!(numbers(&of_ids["data"][0]), numbers(&of_ids["data"][1]));
+    let (_, of_one) = harness.post("/v1/embeddings", &json!({ "input": tokens["tokens"] }).to_string());
+    assert_eq!(of_one["data"][0], of_ids["data"][0]);
+
+    for (body, param) in [
+        (r#"{}"#, None),
+        (r#"{"input":[]}"#, Some("input")),
+        (r#"{"input":[1,"a"]}"#, Some("input")),
+        (r#"{"input":"a","encoding_format":"int8"}"#, Some("encoding_format")),
+        (r#"{"input":"a","dimensions":3}"#, Some("dimensions")),
+    ] {
+        let (status, answer) = harness.post("/v1/embeddings", body);
+        assert_eq!((status, answer["error"]["param"].as_str()), (400, param), "{body}: {answer}");
+    }
+    let long = json!({ "input": "word ".repeat(2000) });
+    assert_eq!(
+        harness.post("/v1/embeddings", &long.to_string()).1["error"]["code"],
+        "context_length_exceeded"
+    );
+}

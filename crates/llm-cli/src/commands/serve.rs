@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use llm::front::embedding::Embedding;
 use llm::front::options::MAX_SPECULATED;
-use llm::front::{FrontError, Report, Request, RequestId, Responder};
+use llm::front::{FrontError, Prompt, Report, Request, RequestId, Responder};
 use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
 use serve::{Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
@@ -87,9 +88,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let opened = arguments.engine.open(&arguments.model)?;
     let prompter = opened.prompter()?;
     let model = opened.model(prompter.gguf())?;
-    if model.config().is_encoder() {
-        return Err(FrontError::Encoder.into());
-    }
     let n_slots = arguments.parallel.unwrap_or(N_PARALLEL);
     let n_logits = n_slots * (arguments.speculate + 1);
     let options = arguments.engine.runner_options(model.config(), N_CTX, n_logits, n_slots);
@@ -190,6 +188,10 @@ impl Engine for HostEngine<'_> {
 
     fn submit(&mut self, _model: Option<&str>, request: Request<'_>) -> Result<RequestId, EngineError> {
         Ok(self.responder.submit(request, clock_us)?)
+    }
+
+    fn embed(&mut self, _model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
+        Ok(self.responder.embed(prompt, &mut || ControlFlow::Continue(()))?)
     }
 
     fn cancel(&mut self, ticket: RequestId) -> Option<Report> {

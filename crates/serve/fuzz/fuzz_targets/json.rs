@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 mod nobody;
 
-const PATHS: [&str; 5] =
-    ["/v1/chat/completions", "/v1/completions", "/completion", "/tokenize", "/detokenize"];
+const PATHS: [&str; 6] =
+    ["/v1/chat/completions", "/v1/completions", "/completion", "/tokenize", "/detokenize", "/v1/embeddings"];
 
 fuzz_target!(|input: &[u8]| {
     let Some((&path, body)) = input.split_first() else { return };

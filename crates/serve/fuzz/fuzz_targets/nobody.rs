@@ -1,6 +1,7 @@
 //! An engine without models: requests get as far as the name of theirs.
 
-use llm::front::{Report, Request};
+use llm::front::embedding::Embedding;
+use llm::front::{Prompt, Report, Request};
 use llm::tokenizer::Tokenizer;
 use serve::{ConnectionId, Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
 
@@ -16,6 +17,10 @@ impl Engine for Nobody {
     }
 
     fn submit(&mut self, _model: Option<&str>, _request: Request<'_>) -> Result<u32, EngineError> {
+        Err(EngineError::NoModel)
+    }
+
+    fn embed(&mut self, _model: Option<&str>, _prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
         Err(EngineError::NoModel)
     }
 

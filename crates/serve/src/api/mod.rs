@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`wish`] | what a request for text asks of the engine |
+//! | [`embeddings`] | texts as vectors |
 //! | [`fields`] | the fields of a request for text |
 //! | [`answer`] | text, as it is generated, in the shape of the route |
 //! | [`models`] | the list of models |
@@ -16,6 +17,7 @@
 //! | [`json`] | reading with bounds and names, writing without surprise |
 
 pub mod answer;
+pub mod embeddings;
 pub mod fields;
 pub mod json;
 pub mod logprobs;

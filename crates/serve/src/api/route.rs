@@ -16,6 +16,8 @@ pub enum Route {
     Models,
     /// Text is generated.
     Generate(Shape),
+    /// Texts become vectors.
+    Embeddings,
     /// A text becomes ids.
     Tokenize,
     /// Ids become a text.
@@ -53,6 +55,8 @@ const ROUTES: &[(&str, Route)] = &[
     ("/v1/completions", Route::Generate(Shape::Completion)),
     ("/completions", Route::Generate(Shape::Native)),
     ("/completion", Route::Generate(Shape::Native)),
+    ("/v1/embeddings", Route::Embeddings),
+    ("/embeddings", Route::Embeddings),
     ("/tokenize", Route::Tokenize),
     ("/detokenize", Route::Detokenize),
 ];

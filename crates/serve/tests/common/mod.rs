@@ -4,7 +4,8 @@
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 
-use llm::front::{Prompter, Report, Request, RequestId, Responder};
+use llm::front::embedding::Embedding;
+use llm::front::{Prompt, Prompter, Report, Request, RequestId, Responder};
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
@@ -90,7 +91,7 @@ impl Engine for TestEngine {
                 n_ctx: N_CTX,
                 n_ctx_train: N_CTX,
                 n_vocab: 1,
-                n_embd: 1,
+                n_embd: self.responder.runner().model().config().n_embd,
                 n_params: 1,
                 size_bytes: 1,
                 n_slots: N_SLOTS,
@@ -111,6 +112,10 @@ impl Engine for TestEngine {
 
     fn submit(&mut self, _model: Option<&str>, request: Request<'_>) -> Result<RequestId, EngineError> {
         Ok(self.responder.submit(request, clock_us)?)
+    }
+
+    fn embed(&mut self, _model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
+        Ok(self.responder.embed(prompt, &mut || ControlFlow::Continue(()))?)
     }
 
     fn cancel(&mut self, ticket: RequestId) -> Option<Report> {
