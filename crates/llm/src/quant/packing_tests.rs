@@ -87,6 +87,11 @@ fn products_are_the_same_packed() {
                 (1, 3, 4),
                 (1, 4, 4),
                 (1, 5, 5),
+                (2, 6, 6),
+                (1, 131, 7),
+                (3, 64, 8),
+                (1, 65, 15),
+                (2, 3, 10),
             ] {
                 let (rows, cols) = (n_groups * packing.rows, n_blocks * ty.block_len());
                 let row_bytes = ty.row_bytes(cols).unwrap();

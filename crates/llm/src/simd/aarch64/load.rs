@@ -306,6 +306,66 @@ pub fn store_16(out: &mut [i8; 16], v: int8x16_t) {
     }
 }
 
+/// The two f32 values at `a` and the two at `b`.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(always)]
+pub unsafe fn load_pair(a: *const f32, b: *const f32) -> float32x4_t {
+    let v;
+    // SAFETY: reads the values that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "ldr {v:d}, [{a}]",
+            "ld1 {{{v:v}.d}}[1], [{b}]",
+            v = out(vreg) v,
+            a = in(reg) a,
+            b = in(reg) b,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    v
+}
+
+/// Writes two f32 values to `a` and two to `b`.
+///
+/// # Safety
+///
+/// They must be writable.
+#[inline(always)]
+pub unsafe fn store_pair(a: *mut f32, b: *mut f32, v: float32x4_t) {
+    // SAFETY: writes the values that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "str {v:d}, [{a}]",
+            "st1 {{{v:v}.d}}[1], [{b}]",
+            v = in(vreg) v,
+            a = in(reg) a,
+            b = in(reg) b,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Writes 16 bytes to `p`, which is moved behind them.
+///
+/// # Safety
+///
+/// They must be writable.
+#[inline(always)]
+pub unsafe fn append_16(p: &mut *mut u8, v: uint8x16_t) {
+    // SAFETY: writes the bytes that the caller vouches for and nothing else.
+    unsafe {
+        asm!(
+            "str {v:q}, [{p}], #16",
+            v = in(vreg) v,
+            p = inout(reg) *p,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
 /// Writes 32 bytes to `p`, which is moved behind them.
 ///
 /// # Safety

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `half_attention` | the sets with attention over f16 caches in half precision |
 //! | `i8mm` | the set with `SMMLA` |
-//! | `dotprod`, `mla` | the sets with `SDOT`, and with `MLA` for packed weights |
+//! | `dotprod`, `mla`, `smmla_few` | the sets with `SDOT`, and with `MLA` for packed weights; packed weights times four to fifteen tokens |
 //! | `neon` | the set of base NEON |
 //! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
 //! | `sdot`, `smmla`, `weights256` | packed weights times many tokens; blocks of 256 as a file has them |
@@ -36,6 +36,7 @@ mod round;
 mod rows;
 mod sdot;
 mod smmla;
+mod smmla_few;
 mod types;
 mod weights256;
 mod weights32;

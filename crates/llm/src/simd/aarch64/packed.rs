@@ -3,7 +3,7 @@
 //! Each unit of a [`Packing`] is four bytes of a row, so a vector of weights is a unit of four rows,
 //! and `SDOT` by element multiplies all of them with the same four activations. Eight rows share
 //! each load of activations, and up to three tokens each group of unpacked weights; four and more
-//! are the affair of [`batch`].
+//! are the affair of [`batch`], or of [`smmla_few`](super::smmla_few).
 
 use super::batch::{self, Batch};
 use super::interleave;
@@ -88,7 +88,7 @@ pub unsafe fn tile_by_fours<R: Rows8>(w: &[u8], skipped_rows: usize, x: Q8<'_>, 
 /// # Safety
 ///
 /// The CPU must have the features of `R`.
-unsafe fn few<R: Rows8, const MOST: usize>(
+pub unsafe fn few<R: Rows8, const MOST: usize>(
     w: &[u8],
     skipped_rows: usize,
     x: Q8<'_>,
