@@ -185,12 +185,6 @@ unsafe fn products<const SHIFT: i32, const T: usize>(
 /// Rows of weights that have a scale for each 32 of them.
 struct Mla32<W>(PhantomData<W>);
 
-impl<W: Weights32> Mla32<W> {
-    /// Whether the sum of 32 products, times the significand of the activations' scale, is exact in f32, and
-    /// the product of scales a normal number.
-    const SMALL: bool = W::F16_SCALES && W::LARGEST * 127 * 32 * 255 < 1 << 24;
-}
-
 impl<W: Weights32> Rows8 for Mla32<W> {
     const LEN: usize = 32;
     const BYTES: usize = W::BYTES;
@@ -224,7 +218,7 @@ impl<W: Weights32> Rows8 for Mla32<W> {
                     not_finite[t] |= scale.to_bits() == f32::NAN.to_bits();
                     for half in 0..2 {
                         let sum = &mut sums[t][half];
-                        *sum = match Self::SMALL {
+                        *sum = match W::SMALL {
                             true => add_small(*sum, products[t][half], group.scales[half], scale),
                             false => vfmaq_f32(
                                 *sum,
@@ -241,7 +235,7 @@ impl<W: Weights32> Rows8 for Mla32<W> {
             }
         }
         for (sums, not_finite) in sums.iter_mut().zip(not_finite) {
-            if Self::SMALL && not_finite {
+            if W::SMALL && not_finite {
                 *sums = [vdupq_n_f32(f32::NAN); 2];
             }
         }

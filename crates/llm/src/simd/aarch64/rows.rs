@@ -120,6 +120,9 @@ pub trait Weights32 {
     const LARGEST: i32;
     /// Whether scales are f16, not powers of two beyond its range.
     const F16_SCALES: bool = true;
+    /// Whether the sum of 32 products, times the significand of the activations' scale, is exact in f32, and
+    /// the product of scales a normal number: it then does not matter by which of the scales sums are multiplied first.
+    const SMALL: bool = Self::F16_SCALES && Self::LARGEST * 127 * 32 * 255 < 1 << 24;
 
     /// Loads the blocks at `p`, which is moved behind them.
     ///

@@ -67,6 +67,21 @@ fn in_turn(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     vreinterpretq_f32_f64(vzip1q_f64(both, both))
 }
 
+/// Appends the next scale of four tokens times `factor`, in pairs of tokens.
+///
+/// # Safety
+///
+/// They must be readable, and 32 bytes writable.
+#[target_feature(enable = "neon")]
+#[inline]
+unsafe fn append_scaled(scales: &mut [*const f32; TOKENS], factor: f32, out: &mut *mut u8) {
+    // SAFETY: what the caller vouches for.
+    unsafe {
+        let [a, b, c, d] = scales.each_mut().map(|p| next_f32(p));
+        append_f32x8(out, [in_turn(a, b), in_turn(c, d)].map(|scales| vmulq_n_f32(scales, factor)));
+    }
+}
+
 /// The lanes of a vector twice each.
 #[target_feature(enable = "neon")]
 #[inline]
@@ -81,6 +96,27 @@ fn twice_i32(v: int32x4_t) -> [int32x4_t; 2] {
     [vzip1q_s32(v, v), vzip2q_s32(v, v)]
 }
 
+/// What scales of activations are multiplied by.
+///
+/// If weights are [`SMALL`](Weights32::SMALL), integer sums begin at the bits of 1.5, the lowest of which stands for
+/// 2^-23: so they are floats, and an `FMLA` that adds their products with these scales to [`token_start`] times the
+/// scales takes the 1.5 off again. Nothing is rounded, as nothing is by converting integers.
+pub const fn token_unit<W: Weights32>() -> f32 {
+    match W::SMALL {
+        true => {
+            // Of 1.5, what lies below the highest two bits may change.
+            assert!((W::LARGEST * 127 * 32) as f32 / W::UNIT < (1 << 22) as f32);
+            W::UNIT * (1 << 23) as f32
+        }
+        false => W::UNIT,
+    }
+}
+
+/// See [`token_unit`].
+pub const fn token_start<W: Weights32>() -> f32 {
+    -1.5 * token_unit::<W>()
+}
+
 /// Weights that have a scale for each 32 of them.
 pub struct Smmla32<W>(PhantomData<W>);
 
@@ -92,18 +128,16 @@ const GROUP_BYTES: usize = 64 + 256 + 64;
 pub struct Panel32([u8; SLAB_32 * GROUP_BYTES]);
 
 /// Groups of four tokens, one behind the other: for each pair of tokens the scales, then the sums if
-/// there are minimums, then for each pair the quants. Without minimums the groups that the loop takes
+/// there are minimums, then for each pair the quants, then if weights are [`SMALL`](Weights32::SMALL) and have no
+/// minimums what their products with the scales are added to. Without minimums the groups that the loop takes
 /// four at a time, the last ones, come in twos with both groups' scales first.
 #[repr(C, align(64))]
 pub struct Tokens32([u8; SLAB_32 * (128 + 32 + 32)]);
 
-/// The products of a pair of rows, whose scales lie in `$d`, those of the tokens in `$x` and `$y`, and sums in `$first` and `$second`.
-macro_rules! rows_32 {
-    ($d:literal, $x:literal, $y:literal, $first:literal, $second:literal $(, $mins:literal)?) => {
+/// The integer products of a pair of rows, added to those in v16 and v17.
+macro_rules! integers_32 {
+    () => {
         concat!(
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
-            "movi v16.2d, #0\n",
-            "movi v17.2d, #0\n",
             "smmla v16.4s, v8.16b, v0.16b\n",
             "smmla v17.4s, v8.16b, v4.16b\n",
             "smmla v16.4s, v9.16b, v1.16b\n",
@@ -112,6 +146,32 @@ macro_rules! rows_32 {
             "smmla v17.4s, v10.16b, v6.16b\n",
             "smmla v16.4s, v11.16b, v3.16b\n",
             "smmla v17.4s, v11.16b, v7.16b\n",
+        )
+    };
+}
+
+/// The products of a pair of rows, whose scales lie in `$d`, those of the tokens in `$x` and `$y`, and sums in `$first` and `$second`.
+macro_rules! rows_32 {
+    // What the products with the tokens' scales are added to lies at `$start`.
+    (small $start:literal, $d:literal, $x:literal, $y:literal, $first:literal, $second:literal) => {
+        concat!(
+            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
+            "fmov v16.4s, #1.5\n",
+            "fmov v17.4s, #1.5\n",
+            integers_32!(),
+            "ldp q18, q19, ", $start, "\n",
+            "fmla v18.4s, v16.4s, ", $x, ".4s\n",
+            "fmla v19.4s, v17.4s, ", $y, ".4s\n",
+            "fmla ", $first, ".4s, v18.4s, ", $d, ".4s\n",
+            "fmla ", $second, ".4s, v19.4s, ", $d, ".4s\n",
+        )
+    };
+    ($d:literal, $x:literal, $y:literal, $first:literal, $second:literal $(, $mins:literal)?) => {
+        concat!(
+            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
+            "movi v16.2d, #0\n",
+            "movi v17.2d, #0\n",
+            integers_32!(),
             "fmul v18.4s, ", $d, ".4s, ", $x, ".4s\n",
             "fmul v19.4s, ", $d, ".4s, ", $y, ".4s\n",
             "scvtf v16.4s, v16.4s\n",
@@ -131,7 +191,16 @@ macro_rules! rows_32 {
 
 /// The products of a group with four tokens whose scales lie in `$x` and `$y`.
 macro_rules! rows_of_group_32 {
-    ($x:literal, $y:literal) => {
+    (small $x:literal, $y:literal) => {
+        concat!(
+            rows_of_group_32!(@load),
+            rows_32!(small "[{x}]", "v20", $x, $y, "v24", "v25"),
+            rows_32!(small "[{x}]", "v21", $x, $y, "v26", "v27"),
+            rows_32!(small "[{x}]", "v22", $x, $y, "v28", "v29"),
+            rows_32!(small "[{x}], #32", "v23", $x, $y, "v30", "v31"),
+        )
+    };
+    (converted $x:literal, $y:literal) => {
         concat!(
             rows_of_group_32!(@load),
             rows_32!("v20", $x, $y, "v24", "v25"),
@@ -151,9 +220,6 @@ macro_rules! rows_of_group_32 {
 
 /// The products of a group.
 macro_rules! group_32 {
-    () => {
-        concat!("ldp q12, q13, [{x}], #32\n", rows_of_group_32!("v12", "v13"))
-    };
     (mins) => {
         concat!(
             "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
@@ -166,25 +232,28 @@ macro_rules! group_32 {
             "add {w}, {w}, #64\n",
         )
     };
+    ($kind:tt) => {
+        concat!("ldp q12, q13, [{x}], #32\n", rows_of_group_32!($kind "v12", "v13"))
+    };
 }
 
 /// The products of two groups.
 macro_rules! two_groups_32 {
-    () => {
-        concat!(
-            "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
-            rows_of_group_32!("v12", "v13"),
-            rows_of_group_32!("v14", "v15"),
-        )
-    };
     (mins) => {
         concat!(group_32!(mins), group_32!(mins))
+    };
+    ($kind:tt) => {
+        concat!(
+            "ld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{x}], #64\n",
+            rows_of_group_32!($kind "v12", "v13"),
+            rows_of_group_32!($kind "v14", "v15"),
+        )
     };
 }
 
 /// The whole loop, four groups at a time.
 macro_rules! groups_32 {
-    ($panel:ident, $tokens:ident, $len:ident, $sums:ident $(, $mins:tt)?) => {
+    ($panel:ident, $tokens:ident, $len:ident, $sums:ident, $kind:tt) => {
         asm!(
             ".arch_extension i8mm",
             "ldp q24, q25, [{s0}]",
@@ -194,15 +263,15 @@ macro_rules! groups_32 {
             "ands {single}, {len}, #3",
             "b.eq 3f",
             "2:",
-            group_32!($($mins)?),
+            group_32!($kind),
             "subs {single}, {single}, #1",
             "b.ne 2b",
             "3:",
             "lsr {len}, {len}, #2",
             "cbz {len}, 5f",
             "4:",
-            two_groups_32!($($mins)?),
-            two_groups_32!($($mins)?),
+            two_groups_32!($kind),
+            two_groups_32!($kind),
             "subs {len}, {len}, #1",
             "b.ne 4b",
             "5:",
@@ -267,12 +336,10 @@ impl<W: Weights32> Batch for Smmla32<W> {
         unsafe {
             let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(32 * at(t)).cast::<u8>());
             let mut scales: [_; TOKENS] = core::array::from_fn(|t| x.scales.as_ptr().add(at(t)));
+            let (mut starts, is_small) = (scales, W::SMALL && !W::MINS);
             let mut sums: [_; TOKENS] = core::array::from_fn(|t| x.sums.as_ptr().add(at(t)));
-            let mut append_scales = |out: &mut _| {
-                let [a, b, c, d] = scales.each_mut().map(|p| next_f32(p));
-                let scales = [in_turn(a, b), in_turn(c, d)];
-                append_f32x8(out, scales.map(|scales| vmulq_n_f32(scales, W::UNIT)));
-            };
+            let unit = if is_small { token_unit::<W>() } else { W::UNIT };
+            let mut append_scales = |out: &mut _| append_scaled(&mut scales, unit, out);
             for group in 0..len {
                 if W::MINS {
                     append_scales(&mut out);
@@ -285,6 +352,9 @@ impl<W: Weights32> Batch for Smmla32<W> {
                     append_scales(&mut out);
                 }
                 append_tokens(&mut quants, &mut out);
+                if is_small {
+                    append_scaled(&mut starts, token_start::<W>(), &mut out);
+                }
             }
         }
     }
@@ -321,8 +391,10 @@ impl<W: Weights32> Batch for Smmla32<W> {
         unsafe {
             if W::MINS {
                 groups_32!(panel, tokens, len, sums, mins);
+            } else if W::SMALL {
+                groups_32!(panel, tokens, len, sums, small);
             } else {
-                groups_32!(panel, tokens, len, sums);
+                groups_32!(panel, tokens, len, sums, converted);
             }
         }
     }

@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::load::{append_16, load_pair, next_32, next_f32, next_i32, store_pair};
 use super::packed::{self, Iq4Nl, Q4_0, Q4_1, Q8_0};
 use super::rows::{ROWS, Rows8, Weights32};
+use super::smmla::{token_start, token_unit};
 use super::weights32::table_16;
 use crate::blocks::IQ4_VALUES;
 use crate::simd::{Q8, tiles::Tile};
@@ -32,7 +33,7 @@ const SLAB: usize = 64;
 type Sums = [[float32x4_t; MOST / 2]; 2];
 
 /// Activations of a slab. For each 32 columns: the quants of eight columns of each pair of tokens, four times; a
-/// vector of scales for each pair; if weights are [`EXACT`](Few::EXACT), what is added to the products with these; if
+/// vector of scales for each pair; if weights are [`SMALL`](Weights32::SMALL), what is added to the products with these; if
 /// there are minimums, sums times scales.
 #[repr(C, align(64))]
 struct Tokens([u8; SLAB * MOST / 2 * (4 + 3) * 16]);
@@ -41,13 +42,6 @@ struct Tokens([u8; SLAB * MOST / 2 * (4 + 3) * 16]);
 pub trait Few: Weights32 {
     /// In which order groups of eight columns are multiplied.
     const ORDER: [usize; 4];
-
-    /// Whether integer sums times a scale of activations are floats without rounding, as are these scales times
-    /// those of weights: it then does not matter which are multiplied first.
-    ///
-    /// The integers are added to the lowest bits of 1.5, which makes floats of them with no conversion: one `FMLA`
-    /// multiplies them by the scale of activations and takes off what the 1.5 has added.
-    const EXACT: bool;
 
     /// Adds the products of `len` blocks with `P` pairs of tokens to the sums: of the first two of each four rows if
     /// `half` is 0, of the others if it is 1.
@@ -302,8 +296,8 @@ macro_rules! blocks {
     }};
 }
 
-/// Whether what comes after integer products takes [`Few::EXACT`].
-macro_rules! is_exact {
+/// Whether the weights are to be [`SMALL`](Weights32::SMALL) for sums of this kind.
+macro_rules! is_for_small {
     (converted) => {
         false
     };
@@ -315,9 +309,10 @@ macro_rules! is_exact {
 /// How a type's blocks are multiplied.
 macro_rules! few {
     ($ty:ty, $codes:tt, $sums:tt, $order:expr, $constants:expr) => {
+        const _: () = assert!(<$ty>::SMALL == is_for_small!($sums));
+
         impl Few for $ty {
             const ORDER: [usize; 4] = $order;
-            const EXACT: bool = is_exact!($sums);
 
             #[inline(always)]
             unsafe fn add_products<const P: usize>(
@@ -389,13 +384,6 @@ pub unsafe fn tile<R: Rows8, B: Batch, F: Few>(w: &[u8], skipped_rows: usize, x:
 /// The CPU must have the instruction.
 #[target_feature(enable = "neon,dotprod")]
 unsafe fn product<F: Few, const P: usize>(w: &[u8], x: Q8<'_>, first_token: usize, out: &mut Tile<'_>) {
-    const {
-        // Scales of activations have eight significant bits; of 1.5 no more than its lowest 22 bits may change.
-        let largest = 32 * 127 * F::LARGEST;
-        assert!(
-            !F::EXACT || F::F16_SCALES && largest <= 1 << 16 && largest as f32 / F::UNIT < (1 << 22) as f32
-        );
-    }
     let (n_tokens, n_blocks) = (x.n_tokens(), x.cols / 32);
     assert_eq!(n_tokens.div_ceil(2), P);
     assert!(first_token + n_tokens <= out.tokens().len());
@@ -481,18 +469,12 @@ unsafe fn arrange<F: Few, const P: usize>(
                 let [a, b] = pair.each_mut().map(|p| next_f32(p));
                 each_twice(a, b)
             });
-            if F::EXACT {
-                // 1.5 has its lowest bit at 2^-23.
-                let scales = scales.map(|scales| vmulq_n_f32(scales, F::UNIT * (1 << 23) as f32));
+            for scales in scales {
+                append_16(&mut out, vreinterpretq_u8_f32(vmulq_n_f32(scales, token_unit::<F>())));
+            }
+            if F::SMALL {
                 for scales in scales {
-                    append_16(&mut out, vreinterpretq_u8_f32(scales));
-                }
-                for scales in scales {
-                    append_16(&mut out, vreinterpretq_u8_f32(vmulq_n_f32(scales, -1.5)));
-                }
-            } else {
-                for scales in scales {
-                    append_16(&mut out, vreinterpretq_u8_f32(vmulq_n_f32(scales, F::UNIT)));
+                    append_16(&mut out, vreinterpretq_u8_f32(vmulq_n_f32(scales, token_start::<F>())));
                 }
             }
             if F::MINS {
