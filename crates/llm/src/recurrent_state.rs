@@ -32,8 +32,8 @@ pub struct RecurrentState<'m> {
     checkpoint_position: Option<usize>,
     /// Tokens of the batch after which a checkpoint is to be made.
     checkpoint_after: Option<usize>,
-    /// Whether the next batch is to make one.
-    is_planned: bool,
+    /// Tokens of the next batch that are to follow one that it makes.
+    planned: Option<usize>,
 }
 
 /// Where a layer's part begins.
@@ -133,6 +133,12 @@ impl<'m> SavedStates<'m> {
         self.targets[index].slot != NO_SLOT
     }
 
+    /// After how many tokens the span of `slot` in this batch makes one, the first of them by number.
+    pub fn planned(&self, slot: usize) -> Option<usize> {
+        let target = self.targets.iter().find(|target| target.slot == slot as u32)?;
+        Some(target.after as usize)
+    }
+
     /// One that the span of `slot` in this batch makes, and after how many tokens; it counts as made then.
     pub fn take_planned(&mut self, slot: usize) -> Option<(usize, usize)> {
         let index = self.targets.iter().position(|target| target.slot == slot as u32)?;
@@ -200,7 +206,7 @@ impl<'m> RecurrentState<'m> {
             checkpoint: arena.take(if has_checkpoint { len } else { 0 })?,
             checkpoint_position: None,
             checkpoint_after: None,
-            is_planned: false,
+            planned: None,
         })
     }
 
@@ -224,18 +230,18 @@ impl<'m> RecurrentState<'m> {
         self.current.copy_from_slice(other.current);
         self.checkpoint.copy_from_slice(other.checkpoint);
         self.checkpoint_position = other.checkpoint_position;
-        self.is_planned = false;
+        self.planned = None;
     }
 
-    /// Lets the next batch make a checkpoint, before its last token and in the place of an earlier one, if there is room
-    /// for one.
-    pub fn plan_checkpoint(&mut self) {
-        self.is_planned = !self.checkpoint.is_empty();
+    /// Lets the next batch make a checkpoint, before its last `n_after` tokens and in the place of an earlier one, if there
+    /// is room for one.
+    pub fn plan_checkpoint(&mut self, n_after: usize) {
+        self.planned = Some(n_after).filter(|_| !self.checkpoint.is_empty());
     }
 
     /// Lets the next batch make no checkpoint.
     pub fn drop_plan(&mut self) {
-        self.is_planned = false;
+        self.planned = None;
     }
 
     /// Prepares for a batch that has `n_tokens` of the sequence, from `position` on.
@@ -244,8 +250,8 @@ impl<'m> RecurrentState<'m> {
             self.clear();
         }
         self.checkpoint_after = None;
-        if core::mem::take(&mut self.is_planned) {
-            self.checkpoint_after = n_tokens.checked_sub(1);
+        if let Some(n_after) = self.planned.take() {
+            self.checkpoint_after = n_tokens.checked_sub(n_after);
             // Not before the whole batch is computed.
             self.checkpoint_position = None;
         }
@@ -331,7 +337,7 @@ mod tests {
         let mut state = carve(&mut arena);
         let mut saved = SavedStates::carve(SHAPES.into_iter(), 3, &mut arena).unwrap();
         assert!(!state.is_empty());
-        state.plan_checkpoint();
+        state.plan_checkpoint(1);
         saved.plan(2, 7, 1);
         saved.plan(0, 7, 2);
         saved.plan(1, 6, 1);

@@ -216,7 +216,7 @@ fn a_slot_is_cut_back_to_its_checkpoint_or_to_its_beginning() {
     let go_on = &mut || ControlFlow::Continue(());
     for_each_case(|gguf| {
         with_runner(gguf, |runner| {
-            runner.plan_checkpoint(1);
+            runner.plan_checkpoint(1, 1);
             runner.run(&[span(1, 0, &text[..6], Logits::None)], go_on).unwrap();
             let want = runner.run(&[span(1, 6, &text[6..], Logits::Last)], go_on).unwrap().to_vec();
             let error = runner.run(&[span(1, 8, &text[8..], Logits::Last)], go_on).unwrap_err();
@@ -242,7 +242,7 @@ fn a_fork_goes_on_by_itself() {
     for_each_case(|gguf| {
         let want = with_session(gguf, 1, Kernels::detect(), &Serial, |session| one_at_a_time(session, &text));
         with_runner(gguf, |runner| {
-            runner.plan_checkpoint(0);
+            runner.plan_checkpoint(0, 1);
             runner.run(&[span(0, 0, &text[..5], Logits::None)], go_on).unwrap();
             runner.fork(0, 2);
             runner.run(&[span(0, 5, &other[5..], Logits::None)], go_on).unwrap();

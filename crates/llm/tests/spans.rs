@@ -102,7 +102,7 @@ fn check(
             if config.is_recurrent() && random.below(4) == 0 {
                 let text = random.below(texts.len());
                 runner.truncate(text, runner.len(text).saturating_sub(random.below(3)));
-                runner.plan_checkpoint(text);
+                runner.plan_checkpoint(text, 1);
             }
             let mut parts: Vec<Part> = (0..texts.len())
                 .filter_map(|text| {
@@ -127,10 +127,11 @@ fn check(
             }
             let wanted: Vec<Logits<'_>> = parts
                 .iter()
-                .map(|part| match random.below(4) {
+                .map(|part| match random.below(5) {
                     0 => Logits::None,
                     1 => Logits::Last,
-                    2 => Logits::All,
+                    2 => Logits::Tail(random.below(part.len + 1)),
+                    3 => Logits::All,
                     _ => Logits::Rows(&part.rows),
                 })
                 .collect();
@@ -150,6 +151,7 @@ fn check(
                 let of_part = match wanted {
                     Logits::None => vec![],
                     Logits::Last => vec![part.len - 1],
+                    Logits::Tail(n) => (part.len - n..part.len).collect(),
                     Logits::All => (0..part.len).collect(),
                     Logits::Rows(rows) => rows.to_vec(),
                 };

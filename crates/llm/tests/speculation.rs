@@ -1,6 +1,6 @@
 //! Guessed tokens change how many batches are computed, and nothing else.
 
-use std::path::Path;
+mod micro;
 
 use llm::gguf::Gguf;
 use llm::model::Model;
@@ -10,19 +10,29 @@ use llm::sampling::{Sampler, SamplingConfig};
 use llm::session::{FinishReason, Logits, Session, SessionOptions, Speculation, Step};
 use llm::simd::Kernels;
 use llm::tokenizer::{EncodeOptions, Tokenizer};
+use micro::{micro, repository_file, set_number};
 
 const PROMPT: &str = "What is a key? A key is a small thing that opens a door. What is a key? A key is";
 
-/// Calls `work` with a tokenizer and a session of the small model, for `n_ctx` positions and `n_logits` rows.
+/// Calls `work` with the small model's tokenizer and a session of it, for `n_ctx` positions and `n_logits` rows.
 fn with_session<T>(
     n_ctx: usize,
     n_logits: usize,
     work: impl for<'a> FnOnce(&Tokenizer<'a>, &mut Session<'a>) -> T,
 ) -> T {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
-    let file = std::fs::read(&path).unwrap();
-    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+    with_session_of(&micro(128), n_ctx, n_logits, work)
+}
+
+/// The same with a session of another model.
+fn with_session_of<T>(
+    file: &[u8],
+    n_ctx: usize,
+    n_logits: usize,
+    work: impl for<'a> FnOnce(&Tokenizer<'a>, &mut Session<'a>) -> T,
+) -> T {
+    let small = micro(128);
+    let tokenizer = Tokenizer::from_gguf(&Gguf::parse(&small, small.len() as u64).unwrap()).unwrap();
+    let gguf = Gguf::parse(file, file.len() as u64).unwrap();
     let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
     let options = SessionOptions { n_logits, ..SessionOptions::generate(n_ctx) };
     let required = Session::required_bytes(model.config(), &options).unwrap();
@@ -151,4 +161,52 @@ fn a_session_for_one_row_of_logits_guesses_nothing() {
         let (_, speculation) = generate(tokenizer, session, SamplingConfig::greedy(), 8, 30, &[]);
         assert_eq!(speculation, Speculation::default());
     });
+}
+
+/// What is generated after `prompt`: the tokens and the logits that each was drawn from; and how guesses did.
+fn tokens_and_logits<'a>(
+    tokenizer: &Tokenizer<'a>,
+    session: &mut Session<'a>,
+    config: SamplingConfig,
+    n_draft: usize,
+    prompt: &[u32],
+) -> (Vec<(u32, Vec<f32>)>, Speculation) {
+    let mut sampler = Sampler::new(config, session.model().config().n_vocab).unwrap();
+    let generation = session.generate(tokenizer, &mut sampler, prompt, 70, &[]).unwrap();
+    let mut generation = generation.speculate(n_draft).unwrap();
+    let mut answer = Vec::new();
+    while let Step::Token { id, .. } = generation.step().unwrap() {
+        answer.push((id, generation.logits().to_vec()));
+    }
+    (answer, generation.speculation())
+}
+
+#[test]
+fn recurrent_layers_go_back_to_where_a_guess_was_wrong() {
+    let mut sum = Speculation::default();
+    for kind in ["mamba", "mamba2", "jamba", "granitehybrid", "falcon-h1", "qwen35", "lfm2"] {
+        let path = repository_file("tests/golden/architectures").join(kind).with_extension("gguf");
+        let mut file = std::fs::read(path).unwrap();
+        set_number(&mut file, &format!("{kind}.context_length"), 128);
+        with_session_of(&file, 128, 7, |tokenizer, session| {
+            for seed in 0..8 {
+                let temperature = [0.0, 0.5, 0.9][seed as usize % 3];
+                let config = SamplingConfig { temperature, seed, ..SamplingConfig::greedy() };
+                let prompt = [3, 4, 5, 6 + seed as u32].repeat(5);
+                let (want, _) = tokens_and_logits(tokenizer, session, config, 0, &prompt);
+                let (got, speculation) = tokens_and_logits(tokenizer, session, config, 6, &prompt);
+                assert!(got == want, "{kind}, {seed}");
+                sum.n_drafted += speculation.n_drafted;
+                sum.n_accepted += speculation.n_accepted;
+                // Wherever the guesses have left it, the session goes on from what is right.
+                let mut text = prompt;
+                text.extend(want.iter().map(|&(id, _)| id).chain([7, 8]));
+                session.keep_beginning_of(&text);
+                let got = session.forward(&text[session.n_past()..], Logits::Last).unwrap().to_vec();
+                session.reset();
+                assert!(session.forward(&text, Logits::Last).unwrap() == got, "{kind}, {seed}");
+            }
+        });
+    }
+    assert!(sum.n_accepted > 50 && sum.n_drafted - sum.n_accepted > 10, "{sum:?}");
 }

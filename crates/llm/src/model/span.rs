@@ -36,6 +36,8 @@ pub enum Logits<'t> {
     None,
     /// Those after the last token.
     Last,
+    /// Those after the last tokens, so many.
+    Tail(usize),
     /// Those after every token.
     All,
     /// Those after the tokens of these numbers, counted from the span's first; ascending.
@@ -58,6 +60,7 @@ impl Logits<'_> {
         match self {
             Logits::None => 0,
             Logits::Last => n_tokens.min(1),
+            Logits::Tail(n) => *n,
             Logits::All => n_tokens,
             Logits::Rows(rows) => rows.len(),
         }
@@ -69,6 +72,7 @@ impl Logits<'_> {
             Logits::Rows(rows) => {
                 rows.is_sorted_by(|a, b| a < b) && rows.last().is_none_or(|&row| row < n_tokens)
             }
+            Logits::Tail(n) => *n <= n_tokens,
             _ => true,
         }
     }
@@ -180,15 +184,17 @@ mod tests {
             Span { slot: 0, first_position: 0, input: Input::Embeddings(&[0.0; 8]), logits: Logits::None },
             Span { slot: 1, first_position: 9, input: Input::Tokens(&[3]), logits: Logits::Last },
             Span { slot: 3, first_position: 1, input: Input::Tokens(&[4, 5]), logits: Logits::All },
+            Span { slot: 4, first_position: 1, input: Input::Tokens(&[6, 6, 6]), logits: Logits::Tail(2) },
         ];
         let batch = Batch::new(&spans, 4);
-        assert_eq!(batch.n_tokens, 8);
+        assert_eq!(batch.n_tokens, 11);
         assert_eq!(
             batch.places().collect::<Vec<_>>(),
-            [(2, 5), (2, 6), (2, 7), (0, 0), (0, 1), (1, 9), (3, 1), (3, 2)]
+            [(2, 5), (2, 6), (2, 7), (0, 0), (0, 1), (1, 9), (3, 1), (3, 2), (4, 1), (4, 2), (4, 3)]
         );
-        assert_eq!(batch.token_ids().collect::<Vec<_>>(), [7, 8, 9, 0, 0, 3, 4, 5]);
-        assert_eq!(batch.wanted().collect::<Vec<_>>(), [0, 2, 5, 6, 7]);
-        assert_eq!(batch.n_rows(), 5);
+        assert_eq!(batch.token_ids().collect::<Vec<_>>(), [7, 8, 9, 0, 0, 3, 4, 5, 6, 6, 6]);
+        assert_eq!(batch.wanted().collect::<Vec<_>>(), [0, 2, 5, 6, 7, 9, 10]);
+        assert_eq!(batch.n_rows(), 7);
+        assert!(Logits::Tail(3).are_in(3) && !Logits::Tail(4).are_in(3));
     }
 }

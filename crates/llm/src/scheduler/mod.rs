@@ -21,7 +21,7 @@ use core::ops::ControlFlow;
 use crate::kv_cache::PAGE_LEN;
 use crate::model::{Input, Logits, Span};
 use crate::sampling::{Candidates, Sampler, SamplingError};
-use crate::session::{Runner, SessionError, Speculation};
+use crate::session::{Runner, SessionError, Speculation, Trust};
 use crate::state::StateOptions;
 
 mod plan;
@@ -46,8 +46,8 @@ pub struct Submission<'t> {
     /// Chooses the answer's tokens.
     pub sampler: Sampler,
     /// Most tokens that may be guessed at a time and verified in one batch; 0 for none. Guesses change how many batches are
-    /// computed and no token, are made as far as a batch has room for them and for their logits, and never in models with
-    /// recurrent layers.
+    /// computed and no token, and are made as far as a batch has room for them and for their logits; with recurrent layers
+    /// only if there is a checkpoint to go back to, and where guesses before have held.
     pub speculate: usize,
 }
 
@@ -289,8 +289,16 @@ impl<'m> Scheduler<'m> {
         }
         self.last_id += 1;
         let id = SequenceId(self.last_id);
+        let trust = self.runner.model().config().is_recurrent().then(Trust::default);
         let (sampling, candidates) = sampler.into_parts();
-        self.waiting.push_back(Sequence::new(id, prompt, max_tokens, speculate, n_positions, sampling)?);
+        self.waiting.push_back(Sequence::new(
+            id,
+            prompt,
+            max_tokens,
+            (speculate, trust),
+            n_positions,
+            sampling,
+        )?);
         if candidates.capacity() > self.candidates.capacity() {
             self.candidates = candidates;
         }
@@ -360,8 +368,8 @@ impl<'m> Scheduler<'m> {
         }
         for part in &self.parts {
             // What was guessed wrong.
-            let sequence = &self.running[part.index];
-            self.runner.truncate(sequence.slot, sequence.n_computed);
+            let sequence = &mut self.running[part.index];
+            sequence.return_to(self.runner.truncate(sequence.slot, sequence.n_computed));
         }
         self.counts.n_steps += 1;
         self.counts.n_computed += n_tokens;

@@ -26,8 +26,7 @@ impl Part {
             input: Input::Tokens(&sequence.tokens[sequence.n_computed..][..self.n_tokens + self.n_guessed]),
             logits: match self.n_rows(sequence) {
                 0 => Logits::None,
-                1 => Logits::Last,
-                _ => Logits::All,
+                n_rows => Logits::Tail(n_rows),
             },
         }
     }
@@ -48,11 +47,15 @@ impl Scheduler<'_> {
             let mut index = 0;
             while index < self.running.len() {
                 let sequence = &self.running[index];
-                if (sequence.n_pending() > 1) == is_prompt {
-                    // Of what room there is, prompts get equal shares.
-                    let n_sharing =
-                        self.running[index..].iter().filter(|other| other.n_pending() > 1).count().max(1);
-                    let most = sequence.n_pending().min(room.n_tokens.div_ceil(n_sharing));
+                if sequence.is_behind() == is_prompt {
+                    // Of what room there is, prompts get equal shares; answers get theirs, but leave a token for each other.
+                    let others = self.running[index + 1..].iter();
+                    let n_others = others.filter(|other| other.is_behind() == is_prompt).count();
+                    let share = match is_prompt {
+                        true => room.n_tokens.div_ceil(1 + n_others),
+                        false => room.n_tokens - n_others,
+                    };
+                    let most = sequence.n_pending().min(share);
                     self.add(index, most, &mut room);
                 }
                 index += 1;
@@ -61,21 +64,30 @@ impl Scheduler<'_> {
         self.guess(room);
     }
 
-    /// Adds guesses to the answers that go on, each its share of what room there is. What recurrent layers keep cannot be
-    /// cut back to the guesses that come, so that nothing is guessed with them.
+    /// Adds guesses to the answers that go on, each its share of what room there is. Where layers are recurrent, there must be
+    /// a checkpoint to go back to.
     fn guess(&mut self, mut room: Room) {
-        if self.runner.model().config().is_recurrent() {
-            return;
-        }
+        let is_recurrent = self.runner.model().config().is_recurrent();
         let n_rows: usize = self.parts.iter().map(|part| part.n_rows(&self.running[part.index])).sum();
         let mut n_rows_left = self.runner.options().n_logits - n_rows;
-        let n_answers =
-            self.parts.iter().take_while(|part| self.running[part.index].n_pending() == 1).count();
-        for (index, part) in self.parts[..n_answers].iter_mut().enumerate() {
+        let is_answer = |part: &Part| {
+            let sequence = &self.running[part.index];
+            sequence.is_answering() && part.n_tokens == sequence.n_pending()
+        };
+        let mut n_answers = self.parts.iter().filter(|part| is_answer(part)).count();
+        for part in &mut self.parts {
             let sequence = &mut self.running[part.index];
+            if !sequence.is_answering() || part.n_tokens < sequence.n_pending() {
+                continue;
+            }
             let first = sequence.n_computed + part.n_tokens;
-            let share = room.n_tokens.min(n_rows_left).div_ceil(n_answers - index);
+            let share = room.n_tokens.min(n_rows_left).div_ceil(n_answers);
+            n_answers -= 1;
             part.n_guessed = sequence.guess(share.min(room.positions_after(first, 0)));
+            if is_recurrent && part.n_guessed > 0 && !self.runner.plan_return(sequence.slot, part.n_tokens) {
+                sequence.drop_guesses();
+                part.n_guessed = 0;
+            }
             room.take(first, part.n_guessed, 0);
             n_rows_left -= part.n_guessed;
         }

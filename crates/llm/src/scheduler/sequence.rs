@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 
 use super::{Finish, Output, SequenceId, SubmitError};
 use crate::sampling::{Candidates, Chain};
-use crate::session::{Speculation, continuation};
+use crate::session::{Speculation, Trust, continuation};
 
 /// A prompt and the answer so far.
 pub(super) struct Sequence {
@@ -20,6 +20,10 @@ pub(super) struct Sequence {
     pub n_computed: usize,
     /// Whether it has had a slot.
     pub has_started: bool,
+    /// How many of those that the answer has are computed again, since a guess after them was wrong.
+    n_again: usize,
+    /// How many of `tokens`, the first ones, are the prompt.
+    n_prompt: usize,
     /// Why it is over, once it is.
     pub finish: Option<Finish>,
     /// How many tokens the answer may still have.
@@ -27,6 +31,8 @@ pub(super) struct Sequence {
     /// Most tokens that may be guessed at a time.
     max_guessed: usize,
     speculation: Speculation,
+    /// Which guesses are made, where wrong ones cost much.
+    trust: Option<Trust>,
     /// Most tokens of prompt and answer.
     n_positions: usize,
     sampling: Chain,
@@ -37,7 +43,7 @@ impl Sequence {
         id: SequenceId,
         prompt: &[u32],
         max_tokens: usize,
-        max_guessed: usize,
+        (max_guessed, trust): (usize, Option<Trust>),
         n_positions: usize,
         mut sampling: Chain,
     ) -> Result<Self, SubmitError> {
@@ -56,10 +62,13 @@ impl Sequence {
             slot: 0,
             n_computed: 0,
             has_started: false,
+            n_again: 0,
+            n_prompt: prompt.len(),
             finish: (max_tokens == 0).then_some(Finish::MaxTokens),
             n_left: max_tokens,
             max_guessed,
             speculation: Speculation::default(),
+            trust,
             n_positions,
             sampling,
         })
@@ -68,6 +77,22 @@ impl Sequence {
     /// Tokens to be computed before the next one can be chosen.
     pub fn n_pending(&self) -> usize {
         self.tokens.len() - self.n_guessed - self.n_computed
+    }
+
+    /// Whether more is to be computed than the last token, or those that a wrong guess made undone.
+    pub fn is_behind(&self) -> bool {
+        self.n_pending() > 1 + self.n_again
+    }
+
+    /// Whether the answer has begun.
+    pub fn is_answering(&self) -> bool {
+        self.tokens.len() - self.n_guessed > self.n_prompt
+    }
+
+    /// States that after wrong guesses the slot holds `n_computed` tokens; the others of the answer are computed again.
+    pub fn return_to(&mut self, n_computed: usize) {
+        self.n_again = self.n_computed - n_computed;
+        self.n_computed = n_computed;
     }
 
     /// What is told of its end.
@@ -84,8 +109,12 @@ impl Sequence {
         if limit == 0 {
             return 0;
         }
-        let Some(guess) = continuation(text, last) else { return 0 };
-        let n_guessed = guess.len().min(limit);
+        let guess = continuation(text, last).unwrap_or_default();
+        let n_trusted = self.trust.as_ref().map_or(limit, |trust| trust.limit().min(limit));
+        if let Some(trust) = self.trust.as_mut().filter(|_| n_trusted == 0) {
+            trust.expect(guess.first().copied());
+        }
+        let n_guessed = guess.len().min(n_trusted);
         let first = self.tokens.len() - 1 - guess.len();
         self.tokens.extend_from_within(first..first + n_guessed);
         self.n_guessed = n_guessed;
@@ -145,13 +174,22 @@ impl Sequence {
 
     /// Adds the next token, which is computed already if it was guessed.
     fn push(&mut self, token: u32) {
-        if self.n_guessed > 0 && self.tokens[self.tokens.len() - self.n_guessed] == token {
+        let guess = (self.n_guessed > 0).then(|| self.tokens[self.tokens.len() - self.n_guessed]);
+        let is_right = guess == Some(token);
+        if is_right {
             self.n_guessed -= 1;
             self.n_computed += 1;
             self.speculation.n_accepted += 1;
         } else {
             self.drop_guesses();
             self.tokens.push(token);
+        }
+        if let Some(trust) = &mut self.trust {
+            match guess {
+                Some(_) if is_right => trust.hold(self.n_guessed == 0),
+                Some(_) => trust.fail(),
+                None => trust.see(token),
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A text under generation: one token per step, to a stated end.
 
 use core::fmt;
+use core::ops::ControlFlow;
 
 use super::speculation::{Draft, Speculation};
 use super::{Logits, Session, SessionError, TextStream};
@@ -88,7 +89,7 @@ impl<'g, 'm> Generation<'g, 'm> {
             sampler,
             text: TextStream::new(tokenizer, stop)?,
             pending: None,
-            draft: Draft::new(0)?,
+            draft: Draft::new(0, false)?,
             row: 0,
             n_left: max_tokens,
             finished: None,
@@ -98,19 +99,16 @@ impl<'g, 'm> Generation<'g, 'm> {
     /// Computes up to `n_draft` tokens beyond the last on the chance that they come, guessing them from
     /// what followed the same words before; as many as the session has rows of logits for, less one.
     ///
-    /// The same tokens come, with any sampling parameters: only the number of batches changes. Models with recurrent
-    /// layers guess nothing, since what these keep cannot be cut back to the tokens that came.
+    /// The same tokens come, with any sampling parameters: only the number of batches changes. With recurrent layers, which
+    /// keep a checkpoint before the guesses in the place of an earlier one, guesses are made only where others held.
     ///
     /// # Errors
     ///
     /// [`SessionError::OutOfHeap`] if there is no memory for the guess.
     pub fn speculate(mut self, n_draft: usize) -> Result<Self, SessionError> {
         let options = &self.session.options;
-        let most = match self.session.model().config().is_recurrent() {
-            true => 0,
-            false => options.n_logits.min(options.n_batch) - 1,
-        };
-        self.draft = Draft::new(n_draft.min(most))?;
+        let most = options.n_logits.min(options.n_batch) - 1;
+        self.draft = Draft::new(n_draft.min(most), self.session.model().config().is_recurrent())?;
         Ok(self)
     }
 
@@ -170,7 +168,8 @@ impl<'g, 'm> Generation<'g, 'm> {
         let n_past = session.n_past;
         let limit = (session.options.n_ctx - n_past - 1).min(self.n_left - 1);
         self.draft.draw_up(&session.tokens[..n_past], id, limit);
-        session.forward(self.draft.batch(), Logits::All)?;
+        let batch = self.draft.batch();
+        session.compute_after(batch, Logits::All, batch.len() - 1, &mut || ControlFlow::Continue(()))?;
         session.n_past = n_past + 1;
         Ok(())
     }

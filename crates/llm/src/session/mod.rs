@@ -29,7 +29,7 @@ pub use error::{SessionError, SpanError};
 pub use generation::{FinishReason, Generation, Step};
 pub use runner::{Runner, RunnerOptions};
 pub use speculation::Speculation;
-pub(crate) use speculation::continuation;
+pub(crate) use speculation::{Trust, continuation};
 pub(crate) use text_stream::TextStream;
 
 /// What a session is to be able to do; more takes more memory.
@@ -216,6 +216,20 @@ impl<'m> Session<'m> {
         wanted: Logits<'_>,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<&[f32], SessionError> {
+        let n_rows = self.compute_after(tokens, wanted, 1, go_on)?;
+        Ok(self.runner.logits(n_rows))
+    }
+
+    /// As [`forward_while`](Self::forward_while), with the checkpoint before the last `n_after` tokens; none is made where that
+    /// is none of them, or one alone, which is a step of a generation and no place to come back to. Answers how many rows of
+    /// logits there are.
+    fn compute_after(
+        &mut self,
+        tokens: &[u32],
+        wanted: Logits<'_>,
+        n_after: usize,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<usize, SessionError> {
         let SessionOptions { n_ctx, n_batch, n_logits, .. } = self.options;
         let n_vocab = self.runner.model().config().n_vocab;
         if tokens.is_empty() {
@@ -231,7 +245,8 @@ impl<'m> Session<'m> {
             return Err(SessionError::ContextFull { n_tokens: tokens.len(), n_past: self.n_past, n_ctx });
         }
         let n_rows = wanted.rows(tokens.len());
-        let most_rows = if wanted == Logits::All { n_logits.min(n_batch) } else { n_logits };
+        let is_of_all = matches!(wanted, Logits::All | Logits::Tail(_));
+        let most_rows = if is_of_all { n_logits.min(n_batch) } else { n_logits };
         if n_rows > most_rows {
             return Err(SessionError::LogitsRows { n_rows, n_logits: most_rows });
         }
@@ -240,32 +255,30 @@ impl<'m> Session<'m> {
             return Err(SpanError::Rows { n_tokens: last.len() }.into());
         }
 
-        self.tokens[self.n_past..][..tokens.len()].copy_from_slice(tokens);
-        let span = |first_position, tokens, logits| {
-            [Span { slot: 0, first_position, input: Input::Tokens(tokens), logits }]
+        let first_new = self.n_past;
+        self.tokens[first_new..][..tokens.len()].copy_from_slice(tokens);
+        if self.model().config().is_recurrent() && first_new > 0 {
+            // Of what was guessed wrong nothing is left, but what came before it may have to be computed again.
+            self.n_past = self.runner.truncate(0, first_new);
+        }
+        let n_again = first_new - self.n_past;
+        let is_one_batch = before.is_empty() && n_again + last.len() <= n_batch;
+        let (n_last, wanted) = match wanted {
+            Logits::Rows(_) => (last.len(), wanted),
+            _ if !is_one_batch => (last.len(), wanted),
+            Logits::All => (n_again + last.len(), Logits::Tail(last.len())),
+            _ => (n_again + last.len(), wanted),
         };
+        let Session { runner, tokens: all, n_past, .. } = self;
+        let (before, last) =
+            all[*n_past..first_new + tokens.len()].split_at(first_new + tokens.len() - *n_past - n_last);
         for batch in before.chunks(n_batch) {
-            self.compute(&span(self.n_past, batch, Logits::None), go_on)?;
+            compute(runner, n_past, batch, Logits::None, go_on)?;
         }
-        // One token alone is a step of a generation, and no place to come back to.
-        if tokens.len() > 1 {
-            self.runner.plan_checkpoint(0);
+        if n_after > 0 && tokens.len() > 1 {
+            runner.plan_checkpoint(0, n_after);
         }
-        let n_rows = self.compute(&span(self.n_past, last, wanted), go_on)?;
-        Ok(self.runner.logits(n_rows))
-    }
-
-    /// Computes what follows; answers how many rows of logits there are.
-    fn compute(
-        &mut self,
-        span: &[Span<'_>],
-        go_on: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<usize, SessionError> {
-        let computed = self.runner.compute(span, go_on);
-        if let Ok(_) | Err(SessionError::Stopped) = computed {
-            self.n_past = self.runner.len(0);
-        }
-        computed
+        compute(runner, n_past, last, wanted, go_on)
     }
 
     /// Starts to generate up to `max_tokens` tokens after `prompt`, from an empty cache.
@@ -310,4 +323,20 @@ impl<'m> Session<'m> {
         self.forward_while(prompt.get(self.n_past..).unwrap_or_default(), Logits::Last, go_on)?;
         Generation::new(self, tokenizer, sampler, prompt, max_tokens, stop)
     }
+}
+
+/// Computes what follows the `n_past` positions of a session's only text; answers how many rows of logits there are.
+fn compute(
+    runner: &mut Runner<'_>,
+    n_past: &mut usize,
+    tokens: &[u32],
+    logits: Logits<'_>,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<usize, SessionError> {
+    let span = Span { slot: 0, first_position: *n_past, input: Input::Tokens(tokens), logits };
+    let computed = runner.compute(&[span], go_on);
+    if let Ok(_) | Err(SessionError::Stopped) = computed {
+        *n_past = runner.len(0);
+    }
+    computed
 }

@@ -89,7 +89,10 @@ impl RunnerOptions {
         config: &Config,
         arena: &mut Arena<'m>,
     ) -> Result<(StateStore<'m>, Scratch<'m>), OutOfMemory> {
-        let state = StateStore::carve(kv_shapes(config), recurrent_shapes(config), self.kept(config), arena)?;
+        // What the matrices of a layer come to, about, without experts that are left out.
+        let n_weights = config.n_embd.saturating_mul(config.n_embd).saturating_mul(8 * config.layers.len());
+        let (kv_shapes, recurrent_shapes) = (kv_shapes(config), recurrent_shapes(config));
+        let state = StateStore::carve(kv_shapes, recurrent_shapes, n_weights, self.kept(config), arena)?;
         Ok((state, Scratch::carve(config, self.n_batch, self.n_logits, arena)?))
     }
 }
@@ -235,14 +238,27 @@ impl<'m> Runner<'m> {
         self.state.reuse(slot, tokens)
     }
 
-    /// Lets the slot's next span make a checkpoint of its own of what recurrent layers keep, before its last token and in the
-    /// place of an earlier one, if the slots have [room](StateOptions::own_checkpoints) for one. A slot that is emptied or made another text before forgets that.
+    /// Lets the slot's next span make a checkpoint of its own of what recurrent layers keep, before its last `n_after` tokens
+    /// and in the place of an earlier one, if the slots have [room](StateOptions::own_checkpoints) for one. A slot that is
+    /// emptied or made another text before forgets that.
     ///
     /// # Panics
     ///
     /// If there is no such slot.
-    pub fn plan_checkpoint(&mut self, slot: usize) {
-        self.state.plan_checkpoint(slot);
+    pub fn plan_checkpoint(&mut self, slot: usize, n_after: usize) {
+        self.state.plan_checkpoint(slot, n_after);
+    }
+
+    /// Lets the slot's span in the next batch make a checkpoint after its first `after` tokens, to which
+    /// [`truncate`](Self::truncate) goes back if the tokens after them were guessed wrong. False if all checkpoints are
+    /// worth more than that, or there are none. A slot that is emptied or made another text before forgets that, and so it
+    /// does if the batch is not computed or the span has fewer tokens.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such slot.
+    pub fn plan_return(&mut self, slot: usize, after: usize) -> bool {
+        self.state.plan_return(slot, after)
     }
 
     /// Computes the tokens of all `spans` and returns the logits asked for, `[rows][n_output]`, in the order of the

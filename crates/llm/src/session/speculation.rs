@@ -6,6 +6,9 @@
 //! time depends on the draft: it is a distribution with all its mass on one token, for which the general
 //! rule (Leviathan et al. 2023: accept a drafted token with its probability, otherwise draw among the
 //! others) comes to drawing as ever and comparing.
+//!
+//! What recurrent layers keep cannot be cut back to the guesses that came: it goes back to a checkpoint before them, and those
+//! that came are computed again. So with such layers guesses are made only where the last ones held ([`Trust`]).
 
 use alloc::vec::Vec;
 
@@ -25,6 +28,65 @@ pub struct Speculation {
     pub n_accepted: usize,
 }
 
+/// How far guesses are trusted where a wrong one costs much: as far as those before held. What would have been guessed counts
+/// as well.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    /// Tokens in a row that were, or would have been, guessed right.
+    n_held: usize,
+    /// How many there must be before any is guessed; more after each wrong guess.
+    n_needed: usize,
+    /// What would have been guessed.
+    expected: Option<u32>,
+}
+
+/// Tokens that must be guessed right before others are trusted: at first, and when most guesses were wrong.
+const NEEDED: [usize; 2] = [2, 32];
+
+impl Default for Trust {
+    fn default() -> Self {
+        Trust { n_held: 0, n_needed: NEEDED[0], expected: None }
+    }
+}
+
+impl Trust {
+    /// Most tokens that may be guessed.
+    pub fn limit(&self) -> usize {
+        if self.n_held < self.n_needed { 0 } else { self.n_held }
+    }
+
+    /// Notes what would be guessed, but is not, for the next token.
+    pub fn expect(&mut self, token: Option<u32>) {
+        self.expected = token;
+        if token.is_none() {
+            self.n_held = 0;
+        }
+    }
+
+    /// Compares the next token, where nothing was guessed for it.
+    pub fn see(&mut self, token: u32) {
+        match self.expected.take() {
+            Some(expected) if expected == token => self.n_held += 1,
+            Some(_) => self.n_held = 0,
+            None => {}
+        }
+    }
+
+    /// States that a guess was right, and whether it was the last one of its batch.
+    pub fn hold(&mut self, is_last: bool) {
+        self.n_held += 1;
+        if is_last {
+            self.n_needed = (self.n_needed / 2).max(NEEDED[0]);
+        }
+    }
+
+    /// States that a guess was wrong.
+    pub fn fail(&mut self) {
+        self.n_held = 0;
+        self.n_needed = (self.n_needed * 2).min(NEEDED[1]);
+    }
+}
+
 /// The tokens that may come next.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
@@ -35,22 +97,28 @@ pub(super) struct Draft {
     /// Most tokens of a draft.
     max_len: usize,
     counts: Speculation,
+    /// Where not all guesses are made.
+    trust: Option<Trust>,
 }
 
 impl Draft {
-    /// Drafts of up to `max_len` tokens.
-    pub fn new(max_len: usize) -> Result<Self, SessionError> {
+    /// Drafts of up to `max_len` tokens; only such as can be trusted, if wrong ones cost much.
+    pub fn new(max_len: usize, is_costly: bool) -> Result<Self, SessionError> {
         let mut batch = Vec::new();
         let needed_bytes = max_len.saturating_add(1).saturating_mul(size_of::<u32>());
         batch.try_reserve_exact(max_len + 1).map_err(|_| SessionError::OutOfHeap { needed_bytes })?;
-        Ok(Draft { batch, max_len, ..Draft::default() })
+        Ok(Draft { batch, max_len, trust: is_costly.then(Trust::default), ..Draft::default() })
     }
 
     /// Drafts what follows `last`, which itself follows `text`: at most `limit` tokens.
     pub fn draw_up(&mut self, text: &[u32], last: u32, limit: usize) {
         let limit = limit.min(self.max_len);
         let tokens = if limit > 0 { continuation(text, last).unwrap_or_default() } else { &[] };
-        let tokens = &tokens[..tokens.len().min(limit)];
+        let n_trusted = self.trust.as_ref().map_or(limit, |trust| trust.limit().min(limit));
+        if let Some(trust) = self.trust.as_mut().filter(|_| n_trusted == 0) {
+            trust.expect(tokens.first().copied());
+        }
+        let tokens = &tokens[..tokens.len().min(n_trusted)];
         self.batch.clear();
         self.batch.push(last);
         self.batch.extend_from_slice(tokens);
@@ -70,10 +138,18 @@ impl Draft {
 
     /// Compares the token that was drawn from [`row`](Self::row); true if it is the drafted one.
     pub fn accept(&mut self, id: u32) -> bool {
-        let is_drafted = self.batch.get(self.n_accepted + 1) == Some(&id);
+        let drafted = self.batch.get(self.n_accepted + 1).copied();
+        let is_drafted = drafted == Some(id);
         if is_drafted {
             self.n_accepted += 1;
             self.counts.n_accepted += 1;
+        }
+        if let Some(trust) = &mut self.trust {
+            match drafted {
+                Some(_) if is_drafted => trust.hold(self.n_accepted + 1 == self.batch.len()),
+                Some(_) => trust.fail(),
+                None => trust.see(id),
+            }
         }
         is_drafted
     }
@@ -111,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_draft_is_accepted_as_far_as_it_agrees() {
-        let mut draft = Draft::new(3).unwrap();
+        let mut draft = Draft::new(3, false).unwrap();
         draft.draw_up(&[1, 2, 3, 4, 5, 6, 1], 2, 9);
         assert_eq!(draft.batch(), [2, 3, 4, 5]);
         assert!(draft.accept(3) && draft.row() == 1);
@@ -122,5 +198,44 @@ mod tests {
         draft.draw_up(&[1, 2], 5, 9);
         assert_eq!(draft.batch(), [5]);
         assert!(!draft.accept(5));
+    }
+    #[test]
+    fn what_costs_much_is_guessed_when_guesses_before_held() {
+        let text = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+        let mut draft = Draft::new(8, true).unwrap();
+        // The eighth and ninth token are a beginning that came before; two more must come as they did then.
+        let mut n_drafted = [0; 6];
+        let mut place = 9;
+        for n_drafted in &mut n_drafted {
+            draft.draw_up(&text[..place], text[place], 9);
+            *n_drafted = draft.batch().len() - 1;
+            place += 1;
+            while text.get(place).is_some_and(|&token| draft.accept(token)) {
+                place += 1;
+            }
+            if place >= text.len() - 1 {
+                break;
+            }
+        }
+        assert_eq!(n_drafted, [0, 0, 2, 4, 0, 0]);
+        // The last one was wrong: four must hold now.
+        let mut trust = draft.trust.unwrap();
+        assert_eq!((trust.n_held, trust.n_needed), (0, 4));
+        for n_held in 1..5 {
+            assert_eq!(trust.limit(), 0);
+            trust.expect(Some(3));
+            trust.see(3);
+            assert_eq!(trust.n_held, n_held);
+        }
+        assert_eq!(trust.limit(), 4);
+        trust.hold(false);
+        trust.hold(true);
+        assert_eq!((trust.limit(), trust.n_needed), (6, 2));
+        trust.expect(None);
+        assert_eq!(trust.limit(), 0);
+        for _ in 0..9 {
+            trust.fail();
+        }
+        assert_eq!(trust.n_needed, 32);
     }
 }

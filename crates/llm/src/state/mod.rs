@@ -7,14 +7,17 @@
 //! them, and found again by the tokens in them.
 //!
 //! What recurrent layers keep is no list of positions: each slot has a state of its own, and an earlier one to which it can
-//! go back. Beside the slots there is a number of checkpoints, found again as pages are: batches make them every
-//! [`CHECKPOINT_EVERY`] positions, in at most half of the room there is for them, namely where a text parts from a known one
-//! and the last ones of each batch; and a slot leaves one where it ends.
+//! go back. Beside the slots there is a number of checkpoints, found again as pages are. They are made, after multiples of
+//! [`CHECKPOINT_EVERY`] positions, where a text parts from a known one; at the end of what is known of it beforehand, and so
+//! far before that as their cost allows, each twice as far as the one before; in what is generated at a distance that the
+//! cost says; before what may have been guessed wrong; and where a text ends. Which of them are kept, says `checkpoints`.
 //!
 //! Files: `pages` (holders, and who is taken next), `prefix` (pages by content), `checkpoints` (recurrent state by content),
 //! `reuse` (beginnings that are known). Neighbours: [`kv_cache`](crate::kv_cache) has what lies in a page.
 
 use alloc::vec::Vec;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::arena::{Arena, OutOfMemory};
 use crate::kv_cache::{HeadPages, KvCache, KvShape, KvType, PAGE_LEN};
@@ -26,14 +29,26 @@ mod pages;
 mod prefix;
 mod reuse;
 
-use checkpoints::Checkpoints;
+use checkpoints::{Checkpoints, Kind};
 use pages::Pages;
 use prefix::{EMPTY, NO_TOKEN, PrefixIndex};
 
-/// Positions from one checkpoint of recurrent layers to the next.
+/// Fewest positions from one checkpoint of recurrent layers to the next.
 pub const CHECKPOINT_EVERY: usize = 32;
 
 const _: () = assert!(PAGE_LEN.is_multiple_of(CHECKPOINT_EVERY));
+
+/// How many weights of a prompt's token take as long as the copy of one element of a state, about.
+const WEIGHTS_PER_COPY: usize = 150;
+
+/// How many of them take as long as a step of one element of a state, about.
+const WEIGHTS_PER_STEP: usize = 25;
+
+/// One checkpoint for as many positions of a prompt as take this many times as long.
+const TIMES_AS_LONG: usize = 50;
+
+/// As many times as long as a prompt's token takes one that is generated, at least.
+const GENERATED_TIMES: usize = 6;
 
 /// How much a store can keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +81,29 @@ pub struct StateStore<'m> {
     tables: &'m mut [u32],
     /// `[n_slots]`: positions, and pages with those for which room was made.
     slots: &'m mut [[u32; 2]],
-    /// `[n_slots]`: up to where the text of each was found in known pages, to the last place of a checkpoint.
-    branches: &'m mut [u32],
+    /// `[n_slots]`
+    texts: &'m mut [Text],
+    /// One checkpoint for so many positions of a prompt.
+    positions_per_checkpoint: usize,
     /// One per slot.
     recurrent: Vec<RecurrentState<'m>>,
     checkpoints: Checkpoints<'m>,
+}
+
+/// What is known of the text of a slot.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Text {
+    /// Up to where it was found in known pages, to the last place of a checkpoint.
+    branch: u32,
+    /// From where on it is computed.
+    first: u32,
+    /// Where that ends of it which is known beforehand; 0 if nothing is.
+    end: u32,
+}
+
+impl Text {
+    const UNKNOWN: Text = Text { branch: 0, first: 0, end: 0 };
 }
 
 /// Positions of a slot that are to be computed.
@@ -104,7 +137,8 @@ impl StateOptions {
 }
 
 impl<'m> StateStore<'m> {
-    /// Takes the memory from `arena`, and from the heap a few bytes per layer and per slot and layer.
+    /// Takes the memory from `arena`, and from the heap a few bytes per layer and per slot and layer. Each token is multiplied
+    /// by about `n_weights`, which says how often a checkpoint costs little.
     ///
     /// # Errors
     ///
@@ -116,6 +150,7 @@ impl<'m> StateStore<'m> {
     pub fn carve(
         shapes: impl ExactSizeIterator<Item = KvShape>,
         recurrent_shapes: impl ExactSizeIterator<Item = RecurrentShape> + Clone,
+        n_weights: usize,
         options: StateOptions,
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
@@ -128,8 +163,8 @@ impl<'m> StateStore<'m> {
         let tables = arena.take(n_slots.saturating_mul(StateOptions::pages_of(n_ctx)))?;
         let slots = arena.take::<[u32; 2]>(n_slots)?;
         slots.fill([0; 2]);
-        let branches = arena.take::<u32>(n_slots)?;
-        branches.fill(0);
+        let texts = arena.take::<Text>(n_slots)?;
+        texts.fill(Text::UNKNOWN);
         let mut recurrent = Vec::new();
         recurrent.try_reserve_exact(n_slots).map_err(|_| OutOfMemory {
             needed_bytes: n_slots.saturating_mul(size_of::<RecurrentState<'_>>()),
@@ -139,8 +174,24 @@ impl<'m> StateStore<'m> {
             recurrent.push(RecurrentState::carve(recurrent_shapes.clone(), own_checkpoints, arena)?);
         }
         let n_checkpoints = if finds_prefixes { n_checkpoints } else { 0 };
-        let checkpoints = Checkpoints::carve(recurrent_shapes, n_checkpoints, arena)?;
-        Ok(StateStore { options, kv, pages, prefixes, tables, slots, branches, recurrent, checkpoints })
+        let n_elements = recurrent_shapes.clone().map(|shape| shape.n_history.saturating_add(shape.n_state));
+        let n_elements = n_elements.fold(0, usize::saturating_add);
+        let of_checkpoints = n_elements.saturating_mul(WEIGHTS_PER_COPY * TIMES_AS_LONG);
+        let of_position = n_elements.saturating_mul(WEIGHTS_PER_STEP).saturating_add(n_weights);
+        let positions_per_checkpoint = (of_checkpoints / of_position.max(1)).max(CHECKPOINT_EVERY);
+        let checkpoints = Checkpoints::carve(recurrent_shapes, n_checkpoints, n_slots, arena)?;
+        Ok(StateStore {
+            options,
+            kv,
+            pages,
+            prefixes,
+            tables,
+            slots,
+            texts,
+            positions_per_checkpoint,
+            recurrent,
+            checkpoints,
+        })
     }
 
     /// What the store was made for.
@@ -183,7 +234,9 @@ impl<'m> StateStore<'m> {
         if len == 0 {
             // What comes is another text.
             self.recurrent[slot].drop_plan();
-            self.branches[slot] = 0;
+            self.checkpoints.drop_planned(slot);
+            self.checkpoints.disown(slot);
+            self.texts[slot] = Text::UNKNOWN;
         }
         len
     }
@@ -253,7 +306,7 @@ impl<'m> StateStore<'m> {
     /// # Errors
     ///
     /// [`OutOfPages`] if they need more pages than are free then. Each slot ends at its `first`, and has the checkpoint that
-    /// it had, and the plan for one.
+    /// it had, and the plan for one of its own; those that [`plan_return`](Self::plan_return) planned are forgotten.
     ///
     /// # Panics
     ///
@@ -267,35 +320,74 @@ impl<'m> StateStore<'m> {
         let n_needed = self.pages_needed(rooms.clone());
         let n_free = self.pages.n_free();
         if n_needed > n_free {
+            rooms.for_each(|room| self.checkpoints.drop_planned(room.slot));
             return Err(OutOfPages { n_needed, n_free });
         }
         for room in rooms.clone() {
             self.make_room(room);
             self.recurrent[room.slot].begin_batch(room.first, room.n);
+            self.checkpoints.drop_planned_beyond(room.slot, room.n);
         }
         self.plan_checkpoints(rooms);
         Ok(())
     }
 
-    /// Plans checkpoints of each text that goes on by several tokens: where it parts from a known one, and the last ones. One
-    /// token alone is a step of an answer, and no place to come back to.
-    fn plan_checkpoints(&mut self, rooms: impl Iterator<Item = Room> + Clone) {
-        let rooms = rooms.filter(|room| room.n > 1);
-        rooms.clone().for_each(|room| self.touch_branch(room.slot));
-        let mut n_left = self.checkpoints.len().div_ceil(2);
-        let mut n_rooms = rooms.clone().count();
-        for Room { slot, first, n } in rooms {
-            let share = n_left.div_ceil(n_rooms);
-            n_rooms -= 1;
-            let (before, last) = (first / CHECKPOINT_EVERY, (first + n) / CHECKPOINT_EVERY);
-            let branch = self.branches[slot] as usize / CHECKPOINT_EVERY;
-            let branch = (before + 1..=last).contains(&branch).then_some(branch);
-            let others = (before + 1..=last).rev().filter(|&number| Some(number) != branch);
-            for number in branch.into_iter().chain(others).take(share) {
-                self.checkpoints.plan(slot, number * CHECKPOINT_EVERY - first);
-                n_left -= 1;
+    /// Plans checkpoints that later texts may go on from.
+    fn plan_checkpoints(&mut self, rooms: impl Iterator<Item = Room>) {
+        if self.checkpoints.len() == 0 {
+            return;
+        }
+        for room in rooms {
+            let Text { end, .. } = self.texts[room.slot];
+            if end > 0 && room.first >= end as usize {
+                self.plan_in_answer(room);
+            } else if room.n > 1 {
+                self.plan_in_prompt(room);
             }
         }
+    }
+
+    /// Plans checkpoints of a text whose end is known: where it parts from another one, at its end, and before that. Of a text
+    /// without a known end, what is to be computed counts as the end. One token alone is a step of an answer then.
+    fn plan_in_prompt(&mut self, Room { slot, first, n }: Room) {
+        self.touch_branch(slot);
+        let (branch, from, end) = match self.texts[slot] {
+            Text { end: 0, .. } => (0, first, first + n),
+            Text { branch, first, end } => (branch as usize, first as usize, end as usize),
+        };
+        let is_here = |position: usize| (first + 1..=first + n).contains(&position);
+        if is_here(branch) {
+            self.checkpoints.plan(slot, branch - first, Kind::Branch);
+        }
+        let most = ((end - from) / self.positions_per_checkpoint).clamp(1, self.checkpoints.most_of_text());
+        let last = end / CHECKPOINT_EVERY * CHECKPOINT_EVERY;
+        let distances = core::iter::once(0)
+            .chain(core::iter::successors(Some(CHECKPOINT_EVERY), |distance| distance.checked_mul(2)));
+        let positions = distances.map_while(|distance| last.checked_sub(distance)).take(most);
+        for position in positions.filter(|&position| is_here(position) && position != branch) {
+            self.checkpoints.plan(slot, position - first, Kind::OnTheWay);
+        }
+    }
+
+    /// Plans a checkpoint of an answer if it comes to a place for one.
+    fn plan_in_answer(&mut self, Room { slot, first, n }: Room) {
+        let every = (self.positions_per_checkpoint / GENERATED_TIMES).next_multiple_of(CHECKPOINT_EVERY);
+        // What follows a place to return to may be wrong.
+        let end = first + self.checkpoints.planned(slot).unwrap_or(n);
+        let place = end / every * every;
+        if place > first {
+            self.touch_prompt(slot);
+            self.checkpoints.plan(slot, place - first, Kind::OnTheWay);
+        }
+    }
+
+    /// Lets the next positions of a slot make a checkpoint after the first `after` of them, to go back to if those that follow
+    /// were computed for wrong guesses; the last word counts. None is made, and the answer is false, where all checkpoints are
+    /// worth more.
+    pub fn plan_return(&mut self, slot: usize, after: usize) -> bool {
+        self.checkpoints.drop_planned(slot);
+        self.touch_prompt(slot);
+        self.checkpoints.plan(slot, after, Kind::Trial)
     }
 
     /// Pages that are to be taken for all of `rooms`, whose slots end where they begin.
@@ -376,8 +468,11 @@ impl<'m> StateStore<'m> {
         self.slots[slot][0] = (first + n) as u32;
         self.recurrent[slot].end_batch(first);
         while let Some((checkpoint, after)) = self.checkpoints.take_planned(slot) {
-            if let Some((before, page, n)) = self.end_of_beginning(slot, first + after) {
-                self.checkpoints.keep(checkpoint, before, self.prefixes.noted(page, n));
+            match self.end_of_beginning(slot, first + after) {
+                Some((before, page, in_page)) => {
+                    self.checkpoints.keep(checkpoint, before, self.prefixes.noted(page, in_page));
+                }
+                None => self.checkpoints.drop(checkpoint),
             }
         }
     }
@@ -385,7 +480,7 @@ impl<'m> StateStore<'m> {
     /// Gives back the room that was made for positions which were computed in part only. The slot then has its positions
     /// before them, or where layers are recurrent those before the last checkpoint, or none.
     pub fn abandon(&mut self, slot: usize) {
-        while self.checkpoints.take_planned(slot).is_some() {}
+        self.checkpoints.drop_planned(slot);
         let first = self.len(slot);
         let len = self.go_back(slot, first);
         // The state is there already.
@@ -393,10 +488,10 @@ impl<'m> StateStore<'m> {
         self.cut(slot, len);
     }
 
-    /// Lets the next positions of a slot make a checkpoint of its own of what recurrent layers keep, before the last of
-    /// them and in the place of an earlier one, if there is [room](StateOptions::own_checkpoints) for one.
-    pub fn plan_checkpoint(&mut self, slot: usize) {
-        self.recurrent[slot].plan_checkpoint();
+    /// Lets the next positions of a slot make a checkpoint of its own of what recurrent layers keep, before the last `n_after`
+    /// of them and in the place of an earlier one, if there is [room](StateOptions::own_checkpoints) for one.
+    pub fn plan_checkpoint(&mut self, slot: usize, n_after: usize) {
+        self.recurrent[slot].plan_checkpoint(n_after);
     }
 
     /// What a recurrent layer keeps of a sequence, to be replaced by that after the positions for which room was made.

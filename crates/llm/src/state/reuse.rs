@@ -1,7 +1,7 @@
 //! Beginnings of texts that were computed before.
 
 use super::prefix::{ContentId, EMPTY, NO_TOKEN};
-use super::{CHECKPOINT_EVERY, StateOptions, StateStore};
+use super::{CHECKPOINT_EVERY, StateOptions, StateStore, Text};
 use crate::kv_cache::PAGE_LEN;
 
 /// The longest known beginning of a text.
@@ -43,9 +43,12 @@ impl StateStore<'_> {
         if let Some(checkpoint) = checkpoint {
             self.recurrent[slot].clear();
             self.checkpoints.restore(checkpoint, &mut self.recurrent[slot]);
+            self.checkpoints.leave_behind(checkpoint);
         }
         self.slots[slot] = [len as u32, StateOptions::pages_of(len) as u32];
-        self.branches[slot] = (known.n_common / CHECKPOINT_EVERY * CHECKPOINT_EVERY) as u32;
+        let branch = known.n_common / CHECKPOINT_EVERY * CHECKPOINT_EVERY;
+        let end = tokens.len().min(self.options.n_ctx);
+        self.texts[slot] = Text { branch: branch as u32, first: len as u32, end: end as u32 };
         len
     }
 
@@ -55,8 +58,17 @@ impl StateStore<'_> {
         if !self.is_recurrent() {
             return;
         }
-        let branch = self.len(slot).min(self.branches[slot] as usize);
-        if let Some((checkpoint, _)) = self.checkpoint_within(slot, branch) {
+        self.touch_within(slot, self.texts[slot].branch);
+    }
+
+    /// Lets the last checkpoint of what was known beforehand of a slot's text count as just used: whoever goes on otherwise
+    /// than the answer does, goes on from there.
+    pub(super) fn touch_prompt(&mut self, slot: usize) {
+        self.touch_within(slot, self.texts[slot].end);
+    }
+
+    fn touch_within(&mut self, slot: usize, len: u32) {
+        if let Some((checkpoint, _)) = self.checkpoint_within(slot, self.len(slot).min(len as usize)) {
             self.checkpoints.touch(checkpoint);
         }
     }
