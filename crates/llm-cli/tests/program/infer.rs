@@ -77,7 +77,7 @@ fn minus_one_is_all_of_something() {
             let ids = infer(&LLAMA, &["--ids", "--temp", "0", penalty, value]);
             ids.split_whitespace().map(str::to_owned).collect::<std::collections::BTreeSet<_>>().len()
         });
-        assert!(repeating < 3 && varied == 8, "{penalty}: {repeating}, {varied}");
+        assert!(repeating < 8 && varied == 8, "{penalty}: {repeating}, {varied}");
     }
     for n in [&["-n", "-1"][..], &["-n-1"], &["--n-predict=-1"]] {
         let output = llm(&[&["infer", "-m", &LLAMA, "-p", "ab", "--ids"], n].concat());
