@@ -29,10 +29,7 @@
 //! That a sleeping helper is woken is a matter of speed alone: the run ends without it too. So the caller
 //! wakes one sleeper only and begins to work; every helper that enters wakes one more.
 
-use core::{
-    cell::UnsafeCell,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-};
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, UnsafeCell};
 use llm::parallel::Workers;
 
 /// The most cores that a team has: one bit each.
@@ -69,7 +66,7 @@ type Job<'a> = &'a (dyn Fn() + Sync);
 
 /// Cores that run one closure together.
 pub struct Team<W> {
-    waiting: W,
+    pub(crate) waiting: W,
     /// See [`OPEN`], [`INSIDE`], [`RUN`].
     word: Line<AtomicU64>,
     /// The current run's closure.
@@ -163,7 +160,7 @@ impl<W: Waiting> Team<W> {
     fn take_part(&self) {
         let _leaves_even_if_it_panics = Inside(self);
         // SAFETY: this helper is inside, so `run` leaves `job` alone; it wrote it before it opened.
-        let job = unsafe { *self.job.get() };
+        let job = self.job.with(|job| unsafe { *job });
         if let Some(job) = job {
             job();
         }
@@ -204,7 +201,7 @@ impl<W: Waiting> Team<W> {
         // SAFETY: only the lifetime changes, and the caller keeps `job` alive for as long as needed.
         let job = unsafe { core::mem::transmute::<Job<'_>, Job<'static>>(job) };
         // SAFETY: the word is closed with nobody inside, so no helper reads `job`.
-        unsafe { *self.job.get() = Some(job) };
+        self.job.with_mut(|to| unsafe { *to = Some(job) });
         // Nobody else changes a closed word.
         let run = self.word.0.load(Ordering::Relaxed) / RUN + 1;
         self.word.0.store(run * RUN + OPEN, Ordering::SeqCst);
@@ -269,229 +266,5 @@ impl<W: Waiting> Workers for Team<W> {
         // and `_open` is dropped before.
         let _open = unsafe { self.open(job) };
         job();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{
-        boxed::Box,
-        panic::{AssertUnwindSafe, catch_unwind},
-        sync::{Condvar, Mutex},
-        thread,
-        time::{Duration, Instant},
-        vec::Vec,
-    };
-
-    /// Threads in the place of cores.
-    struct Threads {
-        start: Instant,
-        /// One a core: whether it has been woken since its last sleep.
-        woken: Vec<(Mutex<bool>, Condvar)>,
-        /// While held, helpers that have nothing to do stop in `pause`, as if they had been taken away.
-        gate: Mutex<()>,
-    }
-
-    impl Waiting for Threads {
-        const AWAKE_US: u64 = 200;
-
-        fn now_us(&self) -> u64 {
-            self.start.elapsed().as_micros() as u64
-        }
-
-        fn pause(&self) {
-            drop(self.gate.lock().unwrap());
-            thread::yield_now();
-        }
-
-        fn notify(&self) {}
-
-        fn sleep(&self, core: usize) {
-            let (woken, changed) = &self.woken[core];
-            let mut woken = woken.lock().unwrap();
-            while !*woken {
-                let (guard, limit) = changed.wait_timeout(woken, Duration::from_secs(20)).unwrap();
-                assert!(!limit.timed_out(), "core {core} was never woken");
-                woken = guard;
-            }
-            *woken = false;
-        }
-
-        fn wake(&self, core: usize) {
-            let (woken, changed) = &self.woken[core];
-            *woken.lock().unwrap() = true;
-            changed.notify_one();
-        }
-    }
-
-    /// Runs `body` with a team of `count` threads that all serve.
-    fn with_team(count: usize, body: impl FnOnce(&Team<Threads>)) {
-        let team = Team::new(Threads {
-            start: Instant::now(),
-            woken: (0..count).map(|_| Default::default()).collect(),
-            gate: Mutex::new(()),
-        });
-        let is_over = AtomicBool::new(false);
-        /// Ends the service even if `body` panics: the scope would wait for ever otherwise.
-        struct End<'a>(&'a AtomicBool, &'a Team<Threads>);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-                self.1.wake_all();
-            }
-        }
-        thread::scope(|scope| {
-            for core in 1..count {
-                let (team, is_over) = (&team, &is_over);
-                team.expect_helper();
-                scope.spawn(move || team.serve(core, || is_over.load(Ordering::SeqCst)));
-            }
-            assert_eq!(team.count(), count);
-            let _end = End(&is_over, &team);
-            body(&team);
-        });
-    }
-
-    /// A run as a closure sees it. Kept for ever, so that a closure that runs too late is seen to.
-    struct Run {
-        number: usize,
-        next: AtomicUsize,
-        done: [AtomicUsize; 24],
-    }
-
-    #[test]
-    fn everything_is_done_once_and_nothing_after_the_end() {
-        static CURRENT: AtomicUsize = AtomicUsize::new(0);
-        let late = AtomicUsize::new(0);
-        for count in [1, 2, 3, 4, 8] {
-            with_team(count, |team| {
-                for number in 1..=3000 {
-                    let run: &Run = Box::leak(Box::new(Run {
-                        number,
-                        next: AtomicUsize::new(0),
-                        done: Default::default(),
-                    }));
-                    CURRENT.store(number, Ordering::SeqCst);
-                    team.run(&|| {
-                        loop {
-                            if CURRENT.load(Ordering::SeqCst) != run.number {
-                                late.fetch_add(1, Ordering::SeqCst);
-                            }
-                            let index = run.next.fetch_add(1, Ordering::Relaxed);
-                            let Some(done) = run.done.get(index) else { break };
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }
-                    });
-                    CURRENT.store(0, Ordering::SeqCst);
-                    assert!(run.done.iter().all(|done| done.load(Ordering::Relaxed) == 1), "run {number}");
-                    // Some runs find the helpers awake, some about to sleep, some asleep.
-                    if number % 500 == 0 {
-                        thread::sleep(Duration::from_millis(5));
-                    } else if number % 7 == 0 {
-                        thread::sleep(Duration::from_micros(Threads::AWAKE_US));
-                    }
-                }
-            });
-        }
-        assert_eq!(late.into_inner(), 0);
-    }
-
-    #[test]
-    fn sleeping_helpers_come_to_help() {
-        with_team(3, |team| {
-            for _ in 0..5 {
-                thread::sleep(Duration::from_millis(5));
-                let caller = thread::current().id();
-                let has_help = AtomicBool::new(false);
-                let start = Instant::now();
-                team.run(&|| {
-                    if thread::current().id() != caller {
-                        has_help.store(true, Ordering::SeqCst);
-                    }
-                    while !has_help.load(Ordering::SeqCst) {
-                        assert!(start.elapsed() < Duration::from_secs(20), "nobody came");
-                        thread::yield_now();
-                    }
-                });
-            }
-        });
-    }
-
-    #[test]
-    fn a_helper_that_has_not_begun_is_not_waited_for_and_comes_too_late() {
-        with_team(2, |team| {
-            let caller = thread::current().id();
-            for _ in 0..50 {
-                let gate = team.waiting.gate.lock().unwrap();
-                // The helper now is before the gate, or asleep, or will find the run below open.
-                let helped = AtomicBool::new(false);
-                let runs = AtomicUsize::new(0);
-                team.run(&|| {
-                    runs.fetch_add(1, Ordering::SeqCst);
-                    helped.fetch_or(thread::current().id() != caller, Ordering::SeqCst);
-                });
-                let after_run = runs.load(Ordering::SeqCst);
-                assert_eq!(after_run, 1 + usize::from(helped.into_inner()));
-                drop(gate);
-                thread::sleep(Duration::from_micros(300));
-                assert_eq!(runs.load(Ordering::SeqCst), after_run);
-            }
-        });
-    }
-
-    #[test]
-    fn a_helper_inside_is_waited_for() {
-        with_team(2, |team| {
-            let caller = thread::current().id();
-            let is_inside = AtomicBool::new(false);
-            let has_finished = AtomicBool::new(false);
-            team.run(&|| {
-                if thread::current().id() == caller {
-                    while !is_inside.load(Ordering::SeqCst) {
-                        thread::yield_now();
-                    }
-                } else {
-                    is_inside.store(true, Ordering::SeqCst);
-                    // Long enough for the caller to sleep.
-                    thread::sleep(Duration::from_millis(30));
-                    has_finished.store(true, Ordering::SeqCst);
-                }
-            });
-            assert!(has_finished.into_inner());
-        });
-    }
-
-    #[test]
-    fn a_run_within_a_run_is_done_by_its_caller() {
-        with_team(4, |team| {
-            let outer = AtomicUsize::new(0);
-            let inner = AtomicUsize::new(0);
-            team.run(&|| {
-                outer.fetch_add(1, Ordering::SeqCst);
-                team.run(&|| {
-                    inner.fetch_add(1, Ordering::SeqCst);
-                });
-            });
-            assert_eq!(outer.into_inner(), inner.into_inner());
-        });
-    }
-
-    #[test]
-    fn a_closure_that_panics_leaves_the_team_as_it_was() {
-        with_team(3, |team| {
-            let caller = thread::current().id();
-            for _ in 0..20 {
-                let result = catch_unwind(AssertUnwindSafe(|| {
-                    team.run(&|| assert_ne!(thread::current().id(), caller, "wanted by the test"));
-                }));
-                assert!(result.is_err());
-                let ran = AtomicUsize::new(0);
-                team.run(&|| {
-                    ran.fetch_add(1, Ordering::SeqCst);
-                });
-                assert!((1..=3).contains(&ran.into_inner()));
-            }
-        });
     }
 }
