@@ -5,7 +5,7 @@ mod tree;
 extern crate alloc;
 
 use alloc::{boxed::Box, vec::Vec};
-use core::{mem::MaybeUninit, ops::Range, slice};
+use core::{cell::RefCell, mem::MaybeUninit, ops::Range, slice};
 use dtoolkit::fdt::Fdt;
 use ferrite_kernel::{
     arch,
@@ -22,6 +22,7 @@ use ferrite_kernel::{
     logging::{self, Logger},
     machine::{InterruptController, Platform, Registers, Uart},
     memory::{boot_map::Kind, heap::Heap, layout, pool::Pool},
+    net::Network,
     offload::{Offload, PassthroughDevice},
     panic::{self, cannot_boot},
     pci,
@@ -62,7 +63,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
     }
     let heap = place_heap(&tree, &tree_range);
     let platform = Platform::from_tree(&tree).expect("the heap was placed in its memory");
-    arch::random::stir(device_tree::random_seed(&tree));
+    device_tree::random_seed(&tree).into_iter().for_each(arch::random::stir);
     let stacks = place_secondary_stacks(&platform, &heap);
     // From here on the tree's memory is free for other use.
     let args = BootArgs::parse(&platform.boot_args);
@@ -86,7 +87,9 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
     start_interrupts(&platform);
     fill_pool(&platform, [heap, stacks]);
     cores::start_all(&platform.cores);
-    let mut disks = find_disks(&platform, &args);
+    let mut bus = find_devices(&platform);
+    let network = start_network(&mut bus, &args).map(RefCell::new);
+    let mut disks = find_disks(bus, &args);
     let pci = disks.pci_functions().to_vec();
     host::find_pvpanic(&pci);
 
@@ -125,6 +128,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
         offload: offload(&pci),
         disks,
         pci,
+        network: network.as_ref(),
     };
     match shell::run(system, args.run_mode) {
         Shutdown::PowerOff { success: true } => host::exit(ExitStatus::Success),
@@ -182,7 +186,8 @@ fn place_secondary_stacks(platform: &Platform, heap: &Range<u64>) -> Range<u64> 
 /// # Safety
 /// To be called once, before anything but RAM is used.
 unsafe fn map_memory(platform: &Platform) {
-    let mut devices: Vec<Range<u64>> = platform.virtio_mmio.iter().map(Registers::range).collect();
+    let mut devices: Vec<Range<u64>> =
+        platform.virtio_mmio.iter().map(|transport| transport.registers.range()).collect();
     devices.extend(platform.uart.iter().map(|uart| uart.registers.range()));
     match &platform.interrupt_controller {
         Some(InterruptController::GicV2 { distributor, cpu_interface }) => {
@@ -283,7 +288,7 @@ fn fill_pool(platform: &Platform, used: [Range<u64>; 2]) {
     info!("memory: {} MiB for models, heap {} MiB", POOL.total_bytes() >> 20, HEAP.usage().size_bytes >> 20);
 }
 
-fn find_disks(platform: &Platform, args: &BootArgs) -> Disks {
+fn find_devices(platform: &Platform) -> virtio::Bus {
     let surroundings = virtio::Surroundings {
         clock_us: arch::time::now_us,
         nap: arch::time::nap,
@@ -291,7 +296,29 @@ fn find_disks(platform: &Platform, args: &BootArgs) -> Disks {
         pool: &POOL,
     };
     // SAFETY: mapped by now, and nothing else uses them.
-    let bus = unsafe { virtio::Bus::new(platform, surroundings) };
+    unsafe { virtio::Bus::new(platform, surroundings) }
+}
+
+fn start_network(bus: &mut virtio::Bus, args: &BootArgs) -> Option<Network> {
+    let link = bus.network()?;
+    bus.entropy().into_iter().chain(power::entropy()).for_each(arch::random::stir);
+    if !arch::random::has_source() {
+        warn!(
+            "network: the machine has no random numbers, so others may guess those that connections are told apart by: \
+             give it a virtio-rng-device"
+        );
+    }
+    info!(
+        "network: {}, {}, {} KiB of the heap for frames",
+        link.name(),
+        args.addressing,
+        link.buffer_bytes() >> 10
+    );
+    let seed = arch::random::seed() << 32 | arch::random::seed();
+    Some(Network::new(link, args.addressing, seed, interrupts::count, arch::time::now_us()))
+}
+
+fn find_disks(bus: virtio::Bus, args: &BootArgs) -> Disks {
     let disks = Disks::find(Box::new(bus), &args.files);
     info!("{} disks, {} PCI functions", disks.len(), disks.pci_functions().len());
     for disk in disks.iter() {

@@ -11,11 +11,12 @@
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
 //! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
 //! | `ferrite.input-end=TEXT` | the console's input ends where the byte 0x19 and TEXT come: see [`crate::piped_console`] |
+//! | `ferrite.ip=dhcp\|ADDRESS/LENGTH[,gateway=ADDRESS]` | where the network's IPv4 address comes from, DHCP unless told |
 //! | `ferrite.kernels=NAME` | multiply with this set of inner loops, instead of the one that is fastest in a trial; with `+fp16`, attention over f16 caches is computed in half precision |
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
 //! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
 
-use crate::{storage::FileFacts, system::RunMode};
+use crate::{net::Addressing, storage::FileFacts, system::RunMode};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use log::LevelFilter;
@@ -81,6 +82,8 @@ pub struct BootArgs {
     pub host: Host,
     /// What follows the byte 0x19 at the end of the console's input, if that has an end.
     pub input_end: Option<String>,
+    /// Where the network's IPv4 address comes from.
+    pub addressing: Addressing,
     /// The set of inner loops to multiply with; without a name the fastest.
     pub kernels: Option<String>,
     /// Facts about the files that the disks hold, by disk serial, in the order given.
@@ -102,6 +105,7 @@ impl Default for BootArgs {
             columns: None,
             host: Host::None,
             input_end: None,
+            addressing: Addressing::Dhcp,
             kernels: None,
             files: Vec::new(),
             self_test: None,
@@ -208,6 +212,7 @@ impl BootArgs {
                 return Err("a text without control characters");
             }
             "ferrite.input-end" => self.input_end = Some(String::from(value)),
+            "ferrite.ip" => self.addressing = value.parse().map_err(|_| Addressing::EXPECTED)?,
             "ferrite.kernels" => self.kernels = Some(String::from(value)),
             "ferrite.model" => {
                 let file = parse_file(value).ok_or("SERIAL:BYTES or SERIAL:BYTES:SHA256")?;
@@ -237,7 +242,7 @@ impl BootArgs {
             }
             _ => {
                 return Err(
-                    "columns, command, host, input-end, kernels, model or selftest between ferrite. and =",
+                    "columns, command, host, input-end, ip, kernels, model or selftest between ferrite. and =",
                 );
             }
         }
@@ -299,7 +304,8 @@ mod tests {
         let line = alloc::format!(
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
-             ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132"
+             ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132 \
+             ferrite.ip=10.0.2.15/24"
         );
         let args = BootArgs::parse(line.as_bytes());
         assert_eq!(args.mistake, None);
@@ -310,6 +316,7 @@ mod tests {
         assert_eq!(args.host, Host::Semihosting);
         assert_eq!(args.input_end.as_deref(), Some("1f2e"));
         assert_eq!(args.columns, Some(132));
+        assert_eq!(Ok(args.addressing), "10.0.2.15/24".parse());
         assert_eq!(args.kernels.as_deref(), Some("neon"));
         assert_eq!(args.self_test, Some(SelfTest::Stack));
         assert_eq!(args.files[0].0, "tiny");
@@ -333,6 +340,7 @@ mod tests {
             "ferrite.command=zz",
             "ferrite.host=xen",
             "ferrite.input-end=",
+            "ferrite.ip=10.0.2.15",
             "ferrite.input-end=a\x19",
             "ferrite.model=:1",
             "ferrite.model=a",

@@ -10,7 +10,10 @@ pub trait Console {
 
     /// The next byte that was typed; the core sleeps until there is one. `None` once the input has ended,
     /// which a terminal's never does, or when there is a [shutdown request](Self::shutdown_request).
-    fn wait_for_byte(&mut self) -> Option<u8>;
+    ///
+    /// Meanwhile `background` is called after each interrupt, and at the time, by the machine's clock in microseconds, that it has
+    /// returned.
+    fn wait_for_byte(&mut self, background: &mut dyn FnMut() -> u64) -> Option<u8>;
 
     /// Whether a Ctrl-C waits among what has come and was not read yet.
     fn is_interrupted(&mut self) -> bool {

@@ -14,7 +14,7 @@
 //! | `arch` | everything in assembly: entry, exceptions, page tables, counters |
 //! | [`boot_args`], [`device_tree`] | what the boot loader tells |
 //! | [`system`] | the machine as the shell gets to see it |
-//! | [`storage`], [`offload`], [`piped_console`] | disks; a GPU behind PCIe; a console whose input ends |
+//! | [`storage`], [`net`], [`offload`], [`piped_console`] | disks; the network; a GPU behind PCIe; a console whose input ends |
 //! | [`memory`], [`pci`], [`console`] | the machine's resources, without registers |
 //! | [`machine`], [`cpu`], [`sha256`], [`wide_counter`], [`logging`] | what a machine consists of; what a CPU says of itself; checksums; counts beyond 32 bits; the log |
 //! | [`undriven`] | what may have a disk behind it and is not driven |
@@ -46,6 +46,7 @@ pub mod logging;
 pub mod machine;
 #[allow(unsafe_code, reason = "hands out memory")]
 pub mod memory;
+pub mod net;
 pub mod offload;
 #[cfg(target_os = "none")]
 pub mod panic;

@@ -68,6 +68,15 @@ impl fmt::Display for UartKind {
     }
 }
 
+/// A virtio-mmio transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtioMmio {
+    /// The register block.
+    pub registers: Registers,
+    /// The interrupt of what is plugged in.
+    pub interrupt: Option<Interrupt>,
+}
+
 /// The console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uart {
@@ -126,6 +135,33 @@ pub struct PcieHost {
     pub buses: (u8, u8),
     /// Memory windows; I/O windows are left out.
     pub windows: Vec<PciWindow>,
+    /// Where the interrupt pins of the functions on the first bus lead.
+    pub interrupts: Vec<PciInterrupt>,
+}
+
+impl PcieHost {
+    /// The interrupt of a pin of a device on the first bus.
+    pub fn interrupt(&self, device: u8, pin: u8) -> Option<Interrupt> {
+        let is_it = |entry: &&PciInterrupt| {
+            (entry.device ^ device) & entry.device_mask == 0 && (entry.pin ^ pin) & entry.pin_mask == 0
+        };
+        self.interrupts.iter().find(is_it).map(|entry| entry.interrupt)
+    }
+}
+
+/// Where an interrupt pin of some PCI devices leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PciInterrupt {
+    /// The number of the device, under `device_mask`.
+    pub device: u8,
+    /// The bits of a device's number that count.
+    pub device_mask: u8,
+    /// The pin, 1 to 4, under `pin_mask`.
+    pub pin: u8,
+    /// The bits of a pin's number that count.
+    pub pin_mask: u8,
+    /// The controller's interrupt.
+    pub interrupt: Interrupt,
 }
 
 /// The instruction that calls the firmware's PSCI.
@@ -188,7 +224,7 @@ pub struct Platform {
     pub interrupt_controller: Option<InterruptController>,
     /// The virtio-mmio transports in ascending order of address, whether something is plugged in
     /// or not.
-    pub virtio_mmio: Vec<Registers>,
+    pub virtio_mmio: Vec<VirtioMmio>,
     /// The PCIe host bridge.
     pub pcie: Option<PcieHost>,
     /// What may have disks and is not driven, apart from what is plugged into transports and PCI slots.

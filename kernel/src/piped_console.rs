@@ -86,8 +86,8 @@ impl Console for PipedConsole<'_> {
         self.next(|console| console.read_byte())
     }
 
-    fn wait_for_byte(&mut self) -> Option<u8> {
-        self.next(|console| console.wait_for_byte())
+    fn wait_for_byte(&mut self, background: &mut dyn FnMut() -> u64) -> Option<u8> {
+        self.next(|console| console.wait_for_byte(background))
     }
 
     fn is_interrupted(&mut self) -> bool {
@@ -125,7 +125,7 @@ mod tests {
             Some(first)
         }
 
-        fn wait_for_byte(&mut self) -> Option<u8> {
+        fn wait_for_byte(&mut self, _: &mut dyn FnMut() -> u64) -> Option<u8> {
             Some(self.read_byte().expect("the reader waits, but all is read"))
         }
 
@@ -136,8 +136,8 @@ mod tests {
     fn input(bytes: &[u8]) -> Vec<u8> {
         let mut serial = Bytes(bytes);
         let mut console = PipedConsole::new(&mut serial, "abab");
-        let input = std::iter::from_fn(|| console.wait_for_byte()).collect();
-        assert_eq!(console.wait_for_byte(), None, "the end stays");
+        let input = std::iter::from_fn(|| console.wait_for_byte(&mut || u64::MAX)).collect();
+        assert_eq!(console.wait_for_byte(&mut || u64::MAX), None, "the end stays");
         assert_eq!(console.read_byte(), None);
         input
     }

@@ -4,6 +4,7 @@ use crate::{
     console::Console,
     cpu::{CpuModel, InstructionSets},
     memory::{heap::HeapUsage, pool::Pool},
+    net::Network,
     offload::Offload,
     pci,
     sha256::Compress,
@@ -11,7 +12,7 @@ use crate::{
 };
 use ::llm::{parallel::Workers, simd::Kernels};
 use alloc::{boxed::Box, vec::Vec};
-use core::fmt;
+use core::{cell::RefCell, fmt};
 
 /// The machine after boot. Everything is a value or a function, so that a test can make one up.
 pub struct System<'a> {
@@ -25,6 +26,8 @@ pub struct System<'a> {
     pub disks: Disks,
     /// The PCI functions.
     pub pci: Vec<pci::Function>,
+    /// The network, if there is a card.
+    pub network: Option<&'a RefCell<Network>>,
     /// A display or 3D controller, if one was found.
     pub offload: Option<Box<dyn Offload>>,
 }

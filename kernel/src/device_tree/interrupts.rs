@@ -1,7 +1,8 @@
 //! From a device's `interrupts` to a number of the interrupt controller (Devicetree Specification 0.4, 2.4).
 
 use super::walk::{Place, cell, cells, find_phandle, find_phandle_place, nth_cell};
-use crate::machine::{Interrupt, Trigger};
+use crate::machine::{Interrupt, PciInterrupt, Trigger};
+use alloc::vec::Vec;
 use dtoolkit::{
     Node, Property,
     fdt::{Fdt, FdtNode},
@@ -121,6 +122,44 @@ fn through_map<'a>(
             return Some((parent, parent_address, parent_interrupt));
         }
     }
+}
+
+/// Where the interrupt pins of the devices below a PCI host bridge lead, as far as they lead to the GIC (IEEE 1275's PCI bus
+/// binding: an address has three cells, with the device's number in bits 15:11 of the first, and an interrupt is a pin).
+pub(super) fn of_pci(tree: &Fdt<'_>, host: &FdtNode<'_>) -> Vec<PciInterrupt> {
+    /// More than any host bridge has.
+    const MAX_ENTRIES: usize = 256;
+    const ADDRESS_CELLS: usize = 3;
+    let device = |cell: u32| (cell >> 11) as u8 & 0x1f;
+    let mask = |index| match host.property("interrupt-map-mask") {
+        Some(_) => nth_cell(host, "interrupt-map-mask", index).unwrap_or(0),
+        None => u32::MAX,
+    };
+    let Some(map) = host.property("interrupt-map") else { return Vec::new() };
+    let mut rest = cells(map.value());
+    // Most entries have the same parent, and to find it takes a walk of the tree.
+    let mut last: Option<(u32, FdtNode<'_>)> = None;
+    let mut next = || {
+        let address = take(&mut rest, ADDRESS_CELLS)?;
+        let pin = rest.next()?;
+        let phandle = rest.next()?;
+        let parent = match last.take() {
+            Some((known, parent)) if known == phandle => parent,
+            _ => find_phandle(tree, phandle)?,
+        };
+        take(&mut rest, cell(&parent, "#address-cells").unwrap_or(0) as usize)?;
+        let specifier = take(&mut rest, interrupt_cells(&parent)?)?;
+        let interrupt = gic_interrupt(&parent, &specifier);
+        last = Some((phandle, parent));
+        Some(interrupt.map(|interrupt| PciInterrupt {
+            device: device(address[0]),
+            device_mask: device(mask(0)),
+            pin: pin as u8,
+            pin_mask: mask(ADDRESS_CELLS) as u8,
+            interrupt,
+        }))
+    };
+    core::iter::from_fn(&mut next).take(MAX_ENTRIES).flatten().collect()
 }
 
 fn unit_address(device: &Place<'_>) -> Cells {

@@ -23,6 +23,7 @@ use self::walk::Place;
 use crate::{
     machine::{
         Cpu, Interrupt, InterruptController, PciWindow, PcieHost, Platform, PsciMethod, Registers, Uart,
+        VirtioMmio,
     },
     memory::layout,
     undriven::Undriven,
@@ -136,14 +137,17 @@ impl Platform {
                 }
             }
         }
-        platform.virtio_mmio.sort_by_key(|device| device.address);
+        platform.virtio_mmio.sort_by_key(|device| device.registers.address);
         Ok(platform)
     }
 
     fn add_device(&mut self, tree: &Fdt<'_>, place: &Place<'_>) {
         if place.is_compatible(&["virtio,mmio"]) {
             if self.can_reach_ram(place, false) {
-                self.virtio_mmio.extend(place.registers_of(0, 0x100, 4));
+                self.virtio_mmio.extend(place.registers_of(0, 0x100, 4).map(|registers| VirtioMmio {
+                    registers,
+                    interrupt: interrupts::interrupt(tree, place, 0),
+                }));
             }
         } else if place.is_compatible(interrupts::GIC_V3) {
             self.set_interrupt_controller(gic_v3(place));
@@ -155,7 +159,7 @@ impl Platform {
             }));
         } else if place.is_compatible(&["pci-host-ecam-generic"]) {
             if self.pcie.is_none() && self.can_reach_ram(place, true) {
-                self.pcie = pcie_host(place);
+                self.pcie = pcie_host(tree, place);
             }
         } else if place.is_compatible(&["arm,armv8-timer"]) {
             // Secure, non-secure, virtual, hypervisor's.
@@ -254,15 +258,15 @@ fn psci_method(node: &FdtNode<'_>) -> Option<PsciMethod> {
     }
 }
 
-/// What the boot loader offers as random numbers, `/chosen/rng-seed` and `kaslr-seed`, mixed to one number by FNV-1a.
-pub fn random_seed(tree: &Fdt<'_>) -> u64 {
-    let chosen = tree.chosen();
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+/// What the boot loader offers as random numbers, `/chosen/rng-seed` and `kaslr-seed`, mixed to one number by FNV-1a; `None` if it
+/// offers none.
+pub fn random_seed(tree: &Fdt<'_>) -> Option<u64> {
+    let chosen = tree.chosen()?;
+    let mut hash = None;
     for name in ["rng-seed", "kaslr-seed"] {
-        if let Some(property) = chosen.as_ref().and_then(|chosen| chosen.property(name)) {
-            for &byte in property.value() {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-            }
+        for byte in chosen.property(name).iter().flat_map(Property::value) {
+            let before = hash.unwrap_or(0xcbf2_9ce4_8422_2325_u64);
+            hash = Some((before ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
         }
     }
     hash
@@ -293,7 +297,7 @@ fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
 
 /// See IEEE 1275's PCI bus binding: a child address has three cells, the first of which tells the
 /// space in bits 25:24 (2: 32-bit memory, 3: 64-bit memory).
-fn pcie_host(place: &Place<'_>) -> Option<PcieHost> {
+fn pcie_host(tree: &Fdt<'_>, place: &Place<'_>) -> Option<PcieHost> {
     const BYTES_PER_BUS: u64 = 1 << 20;
     const BYTES_PER_FUNCTION: u64 = 4096;
     let node = &place.node;
@@ -332,7 +336,12 @@ fn pcie_host(place: &Place<'_>) -> Option<PcieHost> {
             });
         }
     }
-    Some(PcieHost { ecam, buses: (first_bus.try_into().ok()?, last_bus.try_into().ok()?), windows })
+    Some(PcieHost {
+        ecam,
+        buses: (first_bus.try_into().ok()?, last_bus.try_into().ok()?),
+        windows,
+        interrupts: interrupts::of_pci(tree, node),
+    })
 }
 
 fn total_bytes(ranges: &[Range<u64>]) -> u128 {

@@ -92,8 +92,15 @@ fn reads_virt_with_gic_v3() {
         })
     );
     assert_eq!(platform.virtio_mmio.len(), 32);
-    assert_eq!(platform.virtio_mmio[0].address, 0x0a00_0000);
-    assert_eq!(platform.virtio_mmio[31].address, 0x0a00_3e00);
+    assert_eq!(platform.virtio_mmio[0].registers.address, 0x0a00_0000);
+    assert_eq!(platform.virtio_mmio[31].registers.address, 0x0a00_3e00);
+    let edge = |number| Interrupt { number, trigger: Trigger::Edge };
+    assert_eq!(platform.virtio_mmio[31].interrupt, Some(edge(79)));
+    // QEMU hands the pins of each device to the next of four interrupts.
+    let pcie = platform.pcie.as_ref().unwrap();
+    let pins = [(0, 1), (1, 1), (1, 4), (2, 3), (31, 1)].map(|(device, pin)| pcie.interrupt(device, pin));
+    assert_eq!(pins, [35, 36, 35, 35, 38].map(|number| Some(level(number))));
+    assert_eq!(pcie.interrupt(0, 0), None);
     assert_eq!(platform.pmu_interrupt, Some(level(23)));
     assert_eq!(platform.timer_interrupt, Some(level(27)));
     assert_eq!(platform.remarks, [""; 0]);
@@ -174,8 +181,8 @@ fn broken_trees_are_refused_without_a_panic() {
                 continue;
             };
             // What is to be mapped can be.
-            let devices = platform.virtio_mmio.iter().chain(platform.clock.iter());
-            let devices = devices.copied().chain(platform.uart.map(|uart| uart.registers));
+            let devices = platform.virtio_mmio.iter().map(|transport| transport.registers);
+            let devices = devices.chain(platform.clock).chain(platform.uart.map(|uart| uart.registers));
             assert!(devices.map(|device| device.range().end).all(|end| end <= 1 << 48), "{flipped}");
             assert!(platform.memory.iter().all(|bank| bank.start < bank.end && bank.end <= 1 << 48));
         }
@@ -939,7 +946,8 @@ fn disks_that_would_write_elsewhere_are_refused() {
             }
         });
         let platform = platform(&tree);
-        let is_there = platform.virtio_mmio.iter().any(|registers| registers.address == 0x0a00_0000);
+        let is_there =
+            platform.virtio_mmio.iter().any(|transport| transport.registers.address == 0x0a00_0000);
         assert_eq!(platform.remarks, [""; 0]);
         let undriven: Vec<_> = platform.undriven.iter().map(|undriven| undriven.to_string()).collect();
         (is_there, platform.pcie.is_some(), undriven)

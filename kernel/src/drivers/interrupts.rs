@@ -23,7 +23,7 @@ use arm_gic::{
 use core::{
     fmt,
     ptr::NonNull,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use log::warn;
 use safe_mmio::UniqueMmioPointer;
@@ -74,6 +74,9 @@ static GIC: Mutex<Option<Gic>> = Mutex::new(None);
 
 /// Whether cores reach their part of the controller by system registers, so that none needs the lock.
 static IS_V3: AtomicBool = AtomicBool::new(false);
+
+/// Interrupts that the boot core has taken.
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 static HANDLERS: Mutex<Handlers<MAX_HANDLERS>> = Mutex::new(Handlers::new());
 
@@ -490,10 +493,16 @@ pub fn sleep() {
     }
 }
 
+/// How many interrupts the boot core has taken: if the number is the same, nothing has happened meanwhile.
+pub fn count() -> u64 {
+    COUNT.load(Ordering::Relaxed)
+}
+
 /// Runs the handlers of everything that is pending. Called by the exception vector.
 pub fn dispatch() {
     while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {
         let number = interrupt.number();
+        COUNT.fetch_add(1, Ordering::Relaxed);
         // Nothing is locked while one of them runs.
         let nth = |index| HANDLERS.lock().nth_of(number, index);
         let count = (0..).map_while(nth).map(|(handler, context)| handler(context)).count();

@@ -226,21 +226,24 @@ impl Console for SerialConsole {
         with_port(Port::read_byte).flatten()
     }
 
-    fn wait_for_byte(&mut self) -> Option<u8> {
+    fn wait_for_byte(&mut self, background: &mut dyn FnMut() -> u64) -> Option<u8> {
         loop {
-            // Masked between the check and the WFI, which wakes for a masked interrupt too: a byte
-            // that comes in between is not slept over.
-            let byte = arch::interrupts::masked(|| {
-                let byte = self.read_byte();
-                let may_sleep = with_port(|port| port.has_interrupt) == Some(true);
-                if byte.is_none() && may_sleep && power_keys::request().is_none() {
-                    arch::interrupts::wait();
-                }
-                byte
-            });
-            if byte.is_some() || power_keys::request().is_some() {
-                return byte;
+            let n_interrupts = interrupts::count();
+            if let Some(byte) = self.read_byte() {
+                return Some(byte);
             }
+            if power_keys::request().is_some() {
+                return None;
+            }
+            let until_us = background();
+            // What has come since the look at the count is not slept over, be it a byte or something for the background:
+            // masked, nothing comes between the comparison and the WFI, which wakes for a masked interrupt too.
+            arch::interrupts::masked(|| {
+                let has_interrupt = with_port(|port| port.has_interrupt) == Some(true);
+                if has_interrupt && interrupts::count() == n_interrupts {
+                    arch::time::sleep_until(until_us);
+                }
+            });
         }
     }
 

@@ -78,6 +78,19 @@ impl Buses {
         &self.functions
     }
 
+    /// Where an interrupt pin of a function, 1 to 4, comes out on the first bus: device and pin. Each bridge on the way hands the
+    /// pins of the devices behind it on in turn (PCI-to-PCI Bridge Architecture 1.2, 9.1).
+    pub fn root_pin(&self, mut function: Address, mut pin: u8) -> Option<(u8, u8)> {
+        if !(1..=4).contains(&pin) {
+            return None;
+        }
+        while function.bus != self.first_bus {
+            pin = (pin - 1 + function.device) % 4 + 1;
+            (function, _) = *self.bridges.iter().find(|(_, secondary)| *secondary == function.bus)?;
+        }
+        Some((function.device, pin))
+    }
+
     /// Finds functions and sets them up: all of them at first, later those that have been plugged in, as far as
     /// nothing else is behind their bridge. What has been set up before stays as it is.
     ///
@@ -214,13 +227,15 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             index += width;
         }
 
+        // A pin that nobody listens to may be shared with one that somebody does.
+        let (_status, command) = self.root.get_status_command(address);
+        let mut command = command | Command::INTERRUPT_DISABLE;
         if bars.iter().any(has_no_place) {
             warn!("pci {address}: no room for all of its memory, left disabled");
         } else {
-            let (_status, command) = self.root.get_status_command(address);
-            let enabled = Command::MEMORY_SPACE | Command::BUS_MASTER;
-            self.root.set_command(address, command | enabled);
+            command |= Command::MEMORY_SPACE | Command::BUS_MASTER;
         }
+        self.root.set_command(address, command);
         self.buses.functions.push(Function {
             address,
             vendor_id: info.vendor_id,
@@ -447,6 +462,7 @@ mod tests {
                 window(0x1000_0000, 0x2eff_0000, false),
                 window(0x80_0000_0000, 0x80_0000_0000, true),
             ],
+            interrupts: vec![],
         }
     }
 

@@ -71,9 +71,9 @@ pub struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     fn new(system: System<'a>, interactive: bool) -> Self {
-        let System { console, columns, machine, disks, pci, offload } = system;
+        let System { console, columns, machine, disks, pci, network, offload } = system;
         Self {
-            terminal: Terminal::new(console, machine.clock_us, interactive, columns),
+            terminal: Terminal::new(console, machine.clock_us, interactive, columns, network),
             backend: llm::backend(Resources { machine, disks, offload }),
             machine,
             pci,

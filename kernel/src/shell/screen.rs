@@ -158,7 +158,7 @@ impl Console for Screen {
         self.replies.pop_front()
     }
 
-    fn wait_for_byte(&mut self) -> Option<u8> {
+    fn wait_for_byte(&mut self, _: &mut dyn FnMut() -> u64) -> Option<u8> {
         self.read_byte()
     }
 

@@ -5,9 +5,13 @@
 //! which comes between two keys, or never. What has not answered twice is taken for a file or a program and is not
 //! asked any more. While the width is a guess, the terminal is told not to wrap, so that a wrong guess leaves no
 //! copies of the line.
+//!
+//! Whoever waits for a key, or asks whether Ctrl-C was typed, has nothing to do just then or can be interrupted: that is when the
+//! network has its turn.
 
 use alloc::{collections::VecDeque, string::String};
 use core::{
+    cell::RefCell,
     fmt::{self, Write},
     ops::ControlFlow,
 };
@@ -20,6 +24,7 @@ use super::line_editor::{Entered, LineEditor};
 use crate::{
     console::{Console, Text},
     machine::KeyAction,
+    net::{NEVER_US, Network},
 };
 
 /// How much may be typed, or piped in, while a command runs. The rest waits in the console; if a person types, all is
@@ -44,6 +49,7 @@ const DO_NOT_WRAP: &[u8] = b"\x1b[?7l";
 pub struct Terminal<'a> {
     console: &'a mut dyn Console,
     clock_us: fn() -> u64,
+    network: Option<&'a RefCell<Network>>,
     type_ahead: VecDeque<u8>,
     /// More was typed ahead than there is room for, which the user is to be told.
     has_forgotten: bool,
@@ -69,6 +75,7 @@ impl<'a> Terminal<'a> {
         clock_us: fn() -> u64,
         interactive: bool,
         columns: Option<usize>,
+        network: Option<&'a RefCell<Network>>,
     ) -> Self {
         let is_screen = columns.is_some_and(|columns| columns > 0);
         if is_screen {
@@ -77,6 +84,7 @@ impl<'a> Terminal<'a> {
         Self {
             console,
             clock_us,
+            network,
             type_ahead: VecDeque::new(),
             has_forgotten: false,
             forgets_line: false,
@@ -89,10 +97,21 @@ impl<'a> Terminal<'a> {
         }
     }
 
+    /// The network, if there is a card.
+    pub fn network(&self) -> Option<&'a RefCell<Network>> {
+        self.network
+    }
+
     /// The next byte typed; waits for it. `None` at the end of the input.
     fn wait_for_byte(&mut self) -> Option<u8> {
+        let (network, clock_us) = (self.network, self.clock_us);
+        let mut background = || match network {
+            Some(network) => network.borrow_mut().poll(clock_us()),
+            None => NEVER_US,
+        };
         loop {
-            let byte = self.type_ahead.pop_front().or_else(|| self.console.wait_for_byte())?;
+            let byte = self.type_ahead.pop_front();
+            let byte = byte.or_else(|| self.console.wait_for_byte(&mut background))?;
             if !self.forgets(byte) {
                 return Some(byte);
             }
@@ -266,6 +285,9 @@ impl<'a> Terminal<'a> {
     /// Looks whether Ctrl-C was typed; what was typed before it is forgotten, anything else is kept
     /// for the next line. A shutdown request counts as Ctrl-C.
     pub fn check_interrupt(&mut self) -> ControlFlow<()> {
+        if let Some(network) = self.network {
+            network.borrow_mut().poll((self.clock_us)());
+        }
         if self.shutdown_request().is_some() {
             self.was_stopped = true;
             return ControlFlow::Break(());
@@ -337,7 +359,7 @@ mod tests {
             self.screen.read_byte().or_else(|| self.input.pop_front())
         }
 
-        fn wait_for_byte(&mut self) -> Option<u8> {
+        fn wait_for_byte(&mut self, _: &mut dyn FnMut() -> u64) -> Option<u8> {
             self.read_byte()
         }
 
@@ -363,7 +385,7 @@ mod tests {
     fn type_lines(person: &mut Person, columns: Option<usize>, lines: &[&str]) {
         person.input.extend(lines.join("\r").bytes());
         person.input.push_back(b'\r');
-        let mut terminal = Terminal::new(person, now_us, true, columns);
+        let mut terminal = Terminal::new(person, now_us, true, columns, None);
         let mut editor = LineEditor::new();
         for line in lines {
             let entered = terminal.read_line(&mut editor, "ferrite> ");
@@ -401,7 +423,7 @@ mod tests {
             person.screen = Screen::new(width, 10);
             person.input.extend(LONG.bytes());
             person.input.extend(b"\r");
-            let mut terminal = Terminal::new(&mut person, now_us, true, columns);
+            let mut terminal = Terminal::new(&mut person, now_us, true, columns, None);
             terminal.read_line(&mut editor, "ferrite> ");
             columns = Some(terminal.columns);
             assert_eq!(columns, Some(width));
@@ -436,12 +458,12 @@ mod tests {
     fn answers_that_nobody_asked_for_and_function_keys_change_nothing() {
         let mut person = Person::before(Screen::silent(80));
         person.input.extend(b"\x1b[1;5R\x1b[1;16Rx\r");
-        let mut terminal = Terminal::new(&mut person, now_us, true, None);
+        let mut terminal = Terminal::new(&mut person, now_us, true, None, None);
         assert_eq!(terminal.read_line(&mut LineEditor::new(), "> "), Entered::Line(b"x".to_vec()));
         assert_eq!(terminal.columns, 80);
         let mut person = Person::before(Screen::new(80, 10));
         person.input.extend(b"\x1b[1;30Rx\r");
-        let mut terminal = Terminal::new(&mut person, now_us, true, Some(0));
+        let mut terminal = Terminal::new(&mut person, now_us, true, Some(0), None);
         assert_eq!(terminal.read_line(&mut LineEditor::new(), "> "), Entered::Line(b"x".to_vec()));
         assert_eq!(terminal.columns, 80);
     }
@@ -450,7 +472,7 @@ mod tests {
     fn type_ahead(input: &[u8], columns: Option<usize>) -> (Vec<u8>, bool) {
         let mut person = Person::before(Screen::silent(80));
         person.input.extend(input);
-        let mut terminal = Terminal::new(&mut person, now_us, true, columns);
+        let mut terminal = Terminal::new(&mut person, now_us, true, columns, None);
         let is_heard = terminal.check_interrupt().is_break();
         let mut kept: Vec<u8> = terminal.type_ahead.drain(..).collect();
         kept.extend(&person.input);
@@ -481,7 +503,7 @@ mod tests {
         for (input, loses, looks) in cases {
             let mut person = Person { loses, ..Person::before(Screen::silent(80)) };
             person.input.extend(input);
-            let mut terminal = Terminal::new(&mut person, now_us, true, Some(80));
+            let mut terminal = Terminal::new(&mut person, now_us, true, Some(80), None);
             if looks {
                 assert!(terminal.check_interrupt().is_continue());
             }
@@ -495,7 +517,7 @@ mod tests {
     #[test]
     fn progress_stays_in_its_row() {
         let mut screen = Screen::new(20, 10);
-        let mut terminal = Terminal::new(&mut screen, now_us, true, Some(20));
+        let mut terminal = Terminal::new(&mut screen, now_us, true, Some(20), None);
         for done in ["1.0 MiB", "2.0 MiB"] {
             terminal.progress(format_args!("loading: {done} of 2.9 MiB, 402.2 MB/s"));
         }

@@ -43,7 +43,7 @@ impl Console for Typed {
         self.input.pop_front()
     }
 
-    fn wait_for_byte(&mut self) -> Option<u8> {
+    fn wait_for_byte(&mut self, _: &mut dyn FnMut() -> u64) -> Option<u8> {
         if self.shutdown_request().is_some() {
             return None;
         }
@@ -137,6 +137,7 @@ impl Computer {
             disks.collect::<Vec<_>>().into()
         };
         let system = System {
+            network: None,
             console: &mut console,
             columns: Some(0),
             machine: Machine { now_seconds: self.now_seconds, ..host::machine(self.pool) },

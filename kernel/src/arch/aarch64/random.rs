@@ -1,11 +1,11 @@
 //! Numbers that nobody could have told beforehand, as far as the machine has any.
 //!
 //! What there is, is mixed: the CPU's random numbers (`RNDR`, where it has `FEAT_RNG`), the seed that the boot loader put
-//! into the device tree, and the time to the tick at which somebody asks, which depends on when keys were pressed. Without
-//! the first two the last one is all, and on a machine without anybody at its keys it is little: good enough for texts
+//! into the device tree, what a virtio entropy device and the firmware give, and the time to the tick at which somebody asks, which
+//! depends on when keys were pressed. Without the others the last one is all, and on a machine without anybody at its keys it is little: good enough for texts
 //! that differ, and not for secrets.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aarch64_cpu::registers::{ID_AA64ISAR0_EL1, Readable};
 
@@ -13,8 +13,17 @@ use super::time;
 
 static STATE: AtomicU64 = AtomicU64::new(0);
 
-/// Mixes in a number that the boot loader has to offer.
+/// Whether somebody has given a number.
+static IS_STIRRED: AtomicBool = AtomicBool::new(false);
+
+/// Whether there is more than the time.
+pub fn has_source() -> bool {
+    IS_STIRRED.load(Ordering::Relaxed) || has_rng()
+}
+
+/// Mixes in a number that nobody could have told beforehand.
 pub fn stir(number: u64) {
+    IS_STIRRED.store(true, Ordering::Relaxed);
     STATE.store(mix(STATE.load(Ordering::Relaxed) ^ number), Ordering::Relaxed);
 }
 
@@ -39,7 +48,7 @@ fn mix(state: u64) -> u64 {
 /// A number by `RNDR` (Arm ARM, C5.2.20), if the CPU has it and has one at hand.
 fn cpu_number() -> Option<u64> {
     const TRIES: usize = 16;
-    let has_rng = ID_AA64ISAR0_EL1.get() >> 60 >= 1;
+    let has_rng = has_rng();
     (0..TRIES).filter(|_| has_rng).find_map(|_| {
         let number: u64;
         let is_valid: u64;
@@ -55,4 +64,8 @@ fn cpu_number() -> Option<u64> {
         }
         (is_valid != 0).then_some(number)
     })
+}
+
+fn has_rng() -> bool {
+    ID_AA64ISAR0_EL1.get() >> 60 >= 1
 }

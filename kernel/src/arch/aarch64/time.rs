@@ -38,6 +38,25 @@ pub fn allow_naps() {
     HAS_ALARM.store(true, Ordering::Relaxed);
 }
 
+/// On the boot core, with interrupts masked: sleeps until one is pending or it is `until_us`. Returns at once without an alarm, if
+/// there is a time to wake at.
+pub fn sleep_until(until_us: u64) {
+    if until_us == u64::MAX {
+        return wfi();
+    }
+    let left_us = until_us.saturating_sub(now_us());
+    if left_us == 0 || !HAS_ALARM.load(Ordering::Relaxed) {
+        return;
+    }
+    // The timer's register has 32 bits, of which one is the sign.
+    let ticks = u128::from(left_us) * u128::from(CNTFRQ_EL0.get()) / 1_000_000;
+    CNTV_TVAL_EL0.set(ticks.clamp(1, i32::MAX as u128) as u64);
+    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
+    barrier::isb(barrier::SY);
+    wfi();
+    stop_timer();
+}
+
 /// Sleeps for a tenth of a millisecond, or until an interrupt, if this is the boot core and has an alarm;
 /// else returns at once.
 pub fn nap() {

@@ -1,8 +1,9 @@
 //! The block device: its features, its configuration, its queue (VIRTIO 1.2, 5.2).
 
 use super::{
+    negotiation::{self, feature},
     queue::{Queue, RINGS_BYTES, SHORTEST},
-    requests::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings, UNHEEDING_US},
+    requests::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings},
 };
 use crate::storage::{BlockDevice, ReadError, sectors, sectors::SECTOR_BYTES};
 use alloc::{boxed::Box, string::String};
@@ -13,22 +14,16 @@ use core::{
     ptr::{self, NonNull},
 };
 use virtio_drivers::{
-    Error, PAGE_SIZE,
+    Error,
     transport::{DeviceStatus, Transport},
 };
 
-/// Feature bits (VIRTIO 1.2, 5.2.3 and 6).
-mod feature {
-    pub const SIZE_MAX: u64 = 1 << 1;
-    pub const SEG_MAX: u64 = 1 << 2;
-    pub const BLK_SIZE: u64 = 1 << 6;
-    pub const INDIRECT_DESC: u64 = 1 << 28;
-    pub const VERSION_1: u64 = 1 << 32;
-    /// Addresses are those of the platform: here, physical ones.
-    pub const ACCESS_PLATFORM: u64 = 1 << 33;
-    pub const RING_PACKED: u64 = 1 << 34;
-    pub const SUPPORTED: u64 = SIZE_MAX | SEG_MAX | BLK_SIZE | INDIRECT_DESC | VERSION_1 | ACCESS_PLATFORM;
-}
+/// Feature bits (VIRTIO 1.2, 5.2.3).
+const SIZE_MAX: u64 = 1 << 1;
+const SEG_MAX: u64 = 1 << 2;
+const BLK_SIZE: u64 = 1 << 6;
+const SUPPORTED: u64 =
+    SIZE_MAX | SEG_MAX | BLK_SIZE | feature::INDIRECT_DESC | feature::VERSION_1 | feature::ACCESS_PLATFORM;
 
 /// Offsets in the configuration (VIRTIO 1.2, 5.2.4).
 mod configuration {
@@ -45,9 +40,6 @@ const REQUEST_GET_ID: u32 = 8;
 /// The status of a request that has succeeded; anything above 2 is one that was not written.
 const STATUS_OK: u8 = 0;
 const STATUS_NONE: u8 = 0xff;
-
-/// How long a device may take for a reset.
-const RESET_US: u64 = 1_000_000;
 
 /// The largest blocks: what Linux has, and more than any disk's.
 const LARGEST_BLOCK_BYTES: u32 = 64 << 10;
@@ -162,9 +154,7 @@ unsafe fn with_parts<R>(
 pub struct BlockChannel<T: Transport> {
     /// Dropping a transport resets the device, and may wait for ever: [`halt`](Channel::halt) does it better.
     transport: ManuallyDrop<T>,
-    clock_us: fn() -> u64,
-    nap: fn(),
-    is_interrupted: fn() -> bool,
+    surroundings: Surroundings,
     /// `None` while the device is stopped.
     queue: Option<Queue>,
     slots: Box<[Slot; REQUESTS_IN_FLIGHT]>,
@@ -186,9 +176,7 @@ impl<T: Transport> BlockChannel<T> {
     pub fn new(transport: T, surroundings: Surroundings) -> Result<Self, InitError> {
         let mut channel = Self {
             transport: ManuallyDrop::new(transport),
-            clock_us: surroundings.clock_us,
-            nap: surroundings.nap,
-            is_interrupted: surroundings.is_interrupted,
+            surroundings,
             queue: None,
             slots: Box::default(),
             features: 0,
@@ -212,21 +200,9 @@ impl<T: Transport> BlockChannel<T> {
         if !self.stop() {
             return Err(InitError::NoReset);
         }
-        let mut status = DeviceStatus::ACKNOWLEDGE;
-        self.transport.set_status(status);
-        status |= DeviceStatus::DRIVER;
-        self.transport.set_status(status);
-        let offered = self.transport.read_device_features();
-        self.features = offered & feature::SUPPORTED;
-        self.transport.write_driver_features(self.features);
-        if self.has(feature::VERSION_1) {
-            status |= DeviceStatus::FEATURES_OK;
-            self.transport.set_status(status);
-            if !self.transport.get_status().contains(DeviceStatus::FEATURES_OK) {
-                return Err(InitError::Features { offered });
-            }
-        }
-        self.transport.set_guest_page_size(PAGE_SIZE as u32);
+        let (features, status) = negotiation::negotiate(&mut *self.transport, SUPPORTED)
+            .map_err(|offered| InitError::Features { offered })?;
+        self.features = features;
 
         let indirect = self.has(feature::INDIRECT_DESC);
         let length = self.transport.max_queue_size(0);
@@ -248,7 +224,7 @@ impl<T: Transport> BlockChannel<T> {
     /// What a request may be.
     fn read_limits(&mut self, n_descriptors: usize) -> Result<(), InitError> {
         let mut block_bytes = SECTOR_BYTES as u32;
-        if self.has(feature::BLK_SIZE) {
+        if self.has(BLK_SIZE) {
             block_bytes = self.transport.read_config_space(configuration::BLK_SIZE)?;
         }
         if !block_bytes.is_power_of_two()
@@ -258,11 +234,11 @@ impl<T: Transport> BlockChannel<T> {
         }
         let block_bytes = block_bytes as usize;
         let mut seg_max = u32::MAX;
-        if self.has(feature::SEG_MAX) {
+        if self.has(SEG_MAX) {
             seg_max = self.transport.read_config_space(configuration::SEG_MAX)?;
         }
         let mut size_max = 0;
-        if self.has(feature::SIZE_MAX) {
+        if self.has(SIZE_MAX) {
             size_max = self.transport.read_config_space(configuration::SIZE_MAX)?;
         }
         // One segment holds anything unless there is a limit.
@@ -297,16 +273,7 @@ impl<T: Transport> BlockChannel<T> {
 
     /// Resets the device; true if it confirms that before the user wants no more waiting.
     fn stop(&mut self) -> bool {
-        self.transport.set_status(DeviceStatus::empty());
-        let start_us = (self.clock_us)();
-        while self.transport.get_status() != DeviceStatus::empty() {
-            let waited_us = (self.clock_us)().saturating_sub(start_us);
-            if waited_us > RESET_US || waited_us > UNHEEDING_US && (self.is_interrupted)() {
-                return false;
-            }
-            (self.nap)();
-        }
-        true
+        negotiation::reset(&mut *self.transport, self.surroundings)
     }
 
     /// Tells the device that it will not be driven, and lets it have no memory.

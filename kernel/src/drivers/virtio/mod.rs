@@ -1,8 +1,12 @@
-//! virtio block devices, over MMIO and PCI.
+//! virtio block, network and entropy devices, over MMIO and PCI.
 //!
 //! The queues' rings and the transports are `virtio_drivers`'; here are
 //!
 //! - `hal`: its access to memory, which is identity-mapped and coherent;
+//! - `negotiation`: how any device is started;
+//! - `net`: the network device, as a `net::Link`;
+//! - `entropy`: the entropy device, which is asked for a number once;
+//! - `interrupt`: the interrupts of those that do not only wait for what they asked for;
 //! - `queue`: a virtqueue of the size that a device has;
 //! - `block`: the block device, features and configuration, as a `storage::BlockDevice`;
 //! - `requests`: the order of its requests, several at a time, and what becomes of those that are not answered; it
@@ -12,7 +16,15 @@
 #[cfg(target_os = "none")]
 mod block;
 #[cfg(target_os = "none")]
+mod entropy;
+#[cfg(target_os = "none")]
 mod hal;
+#[cfg(target_os = "none")]
+mod interrupt;
+#[cfg(target_os = "none")]
+mod negotiation;
+#[cfg(target_os = "none")]
+mod net;
 #[cfg(target_os = "none")]
 mod probe;
 #[cfg(target_os = "none")]

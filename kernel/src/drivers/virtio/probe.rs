@@ -1,14 +1,18 @@
-//! Which block devices there are, behind MMIO transports and on the PCI bus.
+//! Which devices there are, behind MMIO transports and on the PCI bus.
 
-use super::{block::VirtioDisk, hal::IdentityHal, requests::Surroundings};
+use super::{
+    block::VirtioDisk, entropy, hal::IdentityHal, interrupt::Line, net::VirtioNet, requests::Surroundings,
+};
 use crate::{
     drivers::pcie::Ecam,
-    machine::{Platform, Registers},
-    pci::{self, Shared},
+    machine::{PcieHost, Platform, Registers, VirtioMmio},
+    net::Link,
+    pci::{self, ConfigurationAccess, Shared},
     storage::{DiskBus, Found, PATIENCE_US, Undriven, Vanished, virtio_type_of_pci},
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{cell::RefCell, mem::ManuallyDrop, ptr::NonNull};
+use log::{debug, warn};
 use virtio_drivers::transport::{
     DeviceType, DeviceTypeError, SomeTransport, Transport,
     mmio::{MmioError, MmioTransport, VirtIOHeader},
@@ -18,9 +22,9 @@ use virtio_drivers::transport::{
 /// The number of block devices among virtio's device types (VIRTIO 1.2, 5).
 const BLOCK: u32 = DeviceType::Block as u32;
 
-/// The places where block devices are plugged in.
+/// The places where devices are plugged in.
 pub struct Bus {
-    mmio: Vec<Registers>,
+    mmio: Vec<VirtioMmio>,
     pci: Option<PciBus>,
     /// What is not driven and can be neither plugged in nor out.
     built_in: Vec<Undriven>,
@@ -30,6 +34,7 @@ pub struct Bus {
 }
 
 struct PciBus {
+    host: PcieHost,
     ecam: Ecam,
     buses: pci::Buses,
     /// Functions that somebody wants to take out.
@@ -47,10 +52,69 @@ impl Bus {
             let mut ecam = unsafe { Ecam::new(host) }?;
             let mut buses = pci::Buses::new(host);
             buses.scan(&mut ecam);
-            Some(PciBus { ecam, buses, leaving: Vec::new() })
+            Some(PciBus { host: host.clone(), ecam, buses, leaving: Vec::new() })
         });
         let (mmio, built_in) = (platform.virtio_mmio.clone(), platform.undriven.clone());
         Self { mmio, pci, built_in, surroundings, serials_until_us: 0 }
+    }
+
+    /// A number from the first entropy device that gives one.
+    pub fn entropy(&mut self) -> Option<u64> {
+        let surroundings = self.surroundings;
+        let devices = self.devices(DeviceType::EntropySource);
+        devices.into_iter().find_map(|device| entropy::number(device.transport, surroundings))
+    }
+
+    /// The first network device that can be started.
+    pub fn network(&mut self) -> Option<Box<dyn Link>> {
+        let surroundings = self.surroundings;
+        let mut network: Option<Box<dyn Link>> = None;
+        for Device { transport, name, line } in self.devices(DeviceType::Network) {
+            if network.is_some() {
+                // Dropping a transport resets the device, and may wait for ever.
+                core::mem::forget(transport);
+                debug!("{name}: a network device is in use already");
+                continue;
+            }
+            let enabled = line.map(|line| line.enable());
+            if let Some(Err(error)) = enabled {
+                warn!("{name}: {error}");
+            }
+            match VirtioNet::new(transport, name.clone(), matches!(enabled, Some(Ok(()))), surroundings) {
+                Ok(device) => network = Some(Box::new(device)),
+                Err(error) => warn!("the network device at {name} is not driven: {error}"),
+            }
+        }
+        network
+    }
+
+    /// All devices of one type.
+    fn devices(&mut self, kind: DeviceType) -> Vec<Device> {
+        let mut devices = Vec::new();
+        for VirtioMmio { registers, interrupt } in &self.mmio {
+            if let Ok(transport) = mmio_transport(registers)
+                && transport.device_type() == kind
+            {
+                let line = interrupt.map(|interrupt| Line::of_mmio(interrupt, registers.address));
+                let transport = ManuallyDrop::into_inner(transport).into();
+                devices.push(Device { transport, name: mmio_name(registers), line });
+            }
+        }
+        let Some(pci) = &mut self.pci else { return devices };
+        for function in pci.buses.functions().to_vec() {
+            if virtio_type_of_pci(function.vendor_id, function.device_id) != Some(kind as u32) {
+                continue;
+            }
+            match pci.transport(&function) {
+                Ok(transport) => devices.push(Device {
+                    transport: transport.into(),
+                    name: pci_name(function.address),
+                    line: pci.line(&function),
+                }),
+                Err(error) => warn!("{} is not driven: {error}", pci_place(&function)),
+            }
+        }
+        devices
     }
 
     fn add_mmio(&self, registers: &Registers, found: &mut Found) {
@@ -79,15 +143,29 @@ impl Bus {
     }
 }
 
+/// What is plugged in somewhere.
+struct Device {
+    transport: SomeTransport<'static>,
+    name: String,
+    line: Option<Line>,
+}
+
 impl PciBus {
-    /// The transport of a block device, or why it has none.
-    fn transport(&mut self, function: &pci::Function) -> Result<PciTransport, Undriven> {
+    /// The transport of a device, or why it has none.
+    fn transport(&mut self, function: &pci::Function) -> Result<PciTransport, VirtioPciError> {
         let configuration = RefCell::new(&mut self.ecam);
         let mut root = PciRoot::new(Shared::new(&configuration));
-        PciTransport::new::<IdentityHal, _>(&mut root, function.address).map_err(|error| match error {
-            VirtioPciError::MissingCommonConfig => Undriven::legacy_block_device(pci_place(function)),
-            error => Undriven::block_device(pci_place(function), format!("{error}")),
-        })
+        PciTransport::new::<IdentityHal, _>(&mut root, function.address)
+    }
+
+    /// How a function interrupts.
+    fn line(&mut self, function: &pci::Function) -> Option<Line> {
+        /// The register with the pin in bits 15:8 (PCI Local Bus 3.0, 6.2.4).
+        const INTERRUPT: u8 = 0x3c;
+        let pin = (self.ecam.read_word(function.address, INTERRUPT) >> 8) as u8;
+        let (device, pin) = self.buses.root_pin(function.address, pin)?;
+        let interrupt = self.host.interrupt(device, pin)?;
+        Line::of_pci(&mut self.ecam, function, interrupt)
     }
 }
 
@@ -98,7 +176,7 @@ impl DiskBus for Bus {
 
     fn vanished(&mut self, known: &[&str]) -> Vec<Vanished> {
         let mut vanished = Vec::new();
-        for registers in &self.mmio {
+        for VirtioMmio { registers, .. } in &self.mmio {
             let name = mmio_name(registers);
             let is_disk =
                 |transport: ManuallyDrop<MmioTransport<'_>>| transport.device_type() == DeviceType::Block;
@@ -127,8 +205,10 @@ impl DiskBus for Bus {
             pci.buses.scan(&mut pci.ecam);
         }
         self.serials_until_us = (self.surroundings.clock_us)() + PATIENCE_US;
-        for registers in self.mmio.iter().filter(|registers| !known.contains(&&*mmio_name(registers))) {
-            self.add_mmio(registers, &mut found);
+        for VirtioMmio { registers, .. } in &self.mmio {
+            if !known.contains(&&*mmio_name(registers)) {
+                self.add_mmio(registers, &mut found);
+            }
         }
         for function in self.functions().to_vec() {
             let name = pci_name(function.address);
@@ -137,10 +217,16 @@ impl DiskBus for Bus {
             }
             match virtio_type_of_pci(function.vendor_id, function.device_id) {
                 Some(BLOCK) => {
+                    let place = pci_place(&function);
                     let transport = self.pci.as_mut().map(|pci| pci.transport(&function));
                     match transport {
                         Some(Ok(transport)) => self.add_disk(transport.into(), name, &mut found),
-                        Some(Err(undriven)) => found.undriven.push(undriven),
+                        Some(Err(VirtioPciError::MissingCommonConfig)) => {
+                            found.undriven.push(Undriven::legacy_block_device(place));
+                        }
+                        Some(Err(error)) => {
+                            found.undriven.push(Undriven::block_device(place, format!("{error}")));
+                        }
                         None => {}
                     }
                 }

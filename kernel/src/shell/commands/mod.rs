@@ -7,6 +7,7 @@ mod generation;
 mod inference;
 mod machine;
 mod models;
+mod network;
 mod numbers;
 mod roofline;
 
@@ -18,13 +19,14 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 8] = [
+static GROUPS: [&[Command]; 9] = [
     inference::COMMANDS,
     batch::COMMANDS,
     chat::COMMANDS,
     numbers::COMMANDS,
     models::COMMANDS,
     machine::COMMANDS,
+    network::COMMANDS,
     roofline::COMMANDS,
     general::COMMANDS,
 ];

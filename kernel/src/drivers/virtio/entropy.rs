@@ -1,0 +1,54 @@
+//! The entropy device, which is asked for one number (VIRTIO 1.2, 5.4).
+
+use super::{
+    hal::IdentityHal,
+    negotiation::{self, feature},
+    requests::Surroundings,
+};
+use alloc::boxed::Box;
+use core::mem::{ManuallyDrop, forget};
+use virtio_drivers::{
+    queue::VirtQueue,
+    transport::{DeviceStatus, Transport},
+};
+
+const SUPPORTED: u64 = feature::VERSION_1 | feature::ACCESS_PLATFORM;
+
+/// Number of the only queue.
+const QUEUE: u16 = 0;
+
+/// One request needs no more.
+const QUEUE_LENGTH: usize = 2;
+
+/// How long the device may take.
+const PATIENCE_US: u64 = 100_000;
+
+/// A number that nobody could have told beforehand; `None` if the device has none or takes too long.
+pub fn number(transport: impl Transport, surroundings: Surroundings) -> Option<u64> {
+    // Dropping a transport resets the device, and may wait for ever.
+    let mut transport = ManuallyDrop::new(transport);
+    if !negotiation::reset(&mut *transport, surroundings) {
+        return None;
+    }
+    let (_, status) = negotiation::negotiate(&mut *transport, SUPPORTED).ok()?;
+    let mut queue = VirtQueue::<IdentityHal, QUEUE_LENGTH>::new(&mut *transport, QUEUE, false, false).ok()?;
+    let mut number = Box::new([0; size_of::<u64>()]);
+    queue.set_dev_notify(false);
+    transport.set_status(status | DeviceStatus::DRIVER_OK);
+    // SAFETY: nobody touches the number before the device has given it back or has been reset; if neither happens, it stays the
+    // device's for ever.
+    let token = unsafe { queue.add(&[], &mut [&mut number[..]]) }.ok()?;
+    transport.notify(QUEUE);
+    let until_us = (surroundings.clock_us)() + PATIENCE_US;
+    while !queue.can_pop() && (surroundings.clock_us)() < until_us {
+        (surroundings.nap)();
+    }
+    // SAFETY: this is what was added under this token.
+    let popped = unsafe { queue.pop_used(token, &[], &mut [&mut number[..]]) };
+    if !negotiation::reset(&mut *transport, surroundings) {
+        forget((queue, number));
+        return None;
+    }
+    let is_whole = popped.is_ok_and(|length| length as usize >= size_of::<u64>());
+    is_whole.then(|| u64::from_le_bytes(*number))
+}

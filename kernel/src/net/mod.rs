@@ -1,0 +1,269 @@
+//! The network: a card, its addresses, and who talks to whom over it.
+//!
+//! The protocols are `smoltcp`'s: ARP, IPv4, IPv6 with neighbour discovery and addresses by router advertisements, ICMP echo,
+//! DHCP. Nothing happens by itself: whoever owns a [`Network`] calls [`poll`](Network::poll) whenever something may have come, and
+//! at the time that it returns at the latest.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`Link`] | a network card; the drivers have one, tests have another |
+//! | `phy` | a link as `smoltcp` wants it, and counts of what goes through |
+//! | `guard` | frames that are not even looked at |
+//! | [`Addressing`] | where the addresses come from |
+
+mod addresses;
+mod guard;
+mod link;
+mod phy;
+
+pub use addresses::Addressing;
+pub use link::{Buffer, Frame, Link, MAX_FRAME_BYTES};
+pub use phy::Traffic;
+pub use smoltcp::wire::IpAddress;
+
+use self::phy::Phy;
+use alloc::{boxed::Box, string::String, vec::Vec};
+use log::{info, warn};
+use smoltcp::{
+    iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet},
+    socket::dhcpv4,
+    time::Instant,
+    wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr, Ipv6Address, Ipv6Cidr},
+};
+
+/// The time of an event that is not expected.
+pub const NEVER_US: u64 = u64::MAX;
+
+/// Frames that are looked at in a row before others get their turn.
+const MAX_FRAMES_IN_A_ROW: usize = 64;
+
+/// How soon a card is looked at again that does not interrupt, or that has no room for what is to be sent.
+const SOON_US: u64 = 1_000;
+
+/// How soon what should be done at once is tried again after it could not be. `smoltcp` 0.14 says so of questions for routers that
+/// it will not ask again.
+const LATER_US: u64 = 100_000;
+
+/// The longest sleep: `smoltcp` 0.14 does not tell when routers are to be asked for, or forgotten, while nothing else is due.
+const LONGEST_US: u64 = 4_000_000;
+
+/// A card and what is spoken over it.
+pub struct Network {
+    phy: Phy,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    addressing: Addressing,
+    dhcp: Option<SocketHandle>,
+    /// How many interrupts there have been.
+    n_interrupts: fn() -> u64,
+    /// How many there had been when the card was looked at last.
+    seen_interrupts: u64,
+    /// When there is something to do even without an interrupt.
+    wake_us: u64,
+    /// The addresses that were told to the log.
+    told: Vec<IpCidr>,
+    is_failure_told: bool,
+}
+
+impl Network {
+    /// Takes a card into use. `seed` is a number that nobody can know; `n_interrupts` says how many interrupts there have been.
+    pub fn new(
+        link: Box<dyn Link>,
+        addressing: Addressing,
+        seed: u64,
+        n_interrupts: fn() -> u64,
+        now_us: u64,
+    ) -> Self {
+        let mac = EthernetAddress(link.mac());
+        let mut phy = Phy::new(link);
+        let now = instant(now_us);
+        let mut config = Config::new(HardwareAddress::Ethernet(mac));
+        config.random_seed = seed;
+        config.slaac = true;
+        let mut interface = Interface::new(config, &mut phy, now);
+        let mut sockets = SocketSet::new(Vec::new());
+        let dhcp = match addressing {
+            Addressing::Dhcp => Some(sockets.add(dhcpv4::Socket::new())),
+            Addressing::Static { .. } => None,
+        };
+        interface.update_ip_addrs(|addresses| {
+            let link_local = IpCidr::Ipv6(link_local(mac));
+            addresses.push(link_local).expect("there is room for four");
+            if let Addressing::Static { address, .. } = addressing {
+                addresses.push(IpCidr::Ipv4(address)).expect("there is room for four");
+            }
+        });
+        if let Addressing::Static { gateway: Some(gateway), .. } = addressing {
+            let added = interface.routes_mut().add_default_ipv4_route(gateway);
+            added.expect("there is room for four");
+        }
+        Self {
+            phy,
+            interface,
+            sockets,
+            addressing,
+            dhcp,
+            n_interrupts,
+            // Something may have come before.
+            seen_interrupts: u64::MAX,
+            wake_us: 0,
+            told: Vec::new(),
+            is_failure_told: false,
+        }
+    }
+
+    /// Deals with what has come and what has become due; returns when it is to be called again unless there is an interrupt
+    /// before.
+    pub fn poll(&mut self, now_us: u64) -> u64 {
+        let n_interrupts = (self.n_interrupts)();
+        if n_interrupts == self.seen_interrupts && now_us < self.wake_us {
+            return self.wake_us;
+        }
+        self.seen_interrupts = n_interrupts;
+        let now = instant(now_us);
+        let mut n_frames = 0;
+        while n_frames < MAX_FRAMES_IN_A_ROW {
+            let Self { interface, phy, sockets, .. } = self;
+            match interface.poll_ingress_single(now, phy, sockets) {
+                PollIngressSingleResult::None => break,
+                _ => n_frames += 1,
+            }
+        }
+        self.interface.poll_maintenance(now);
+        self.follow_dhcp();
+        let Self { interface, phy, sockets, .. } = self;
+        while interface.poll_egress(now, phy, sockets) != PollResult::None {}
+        self.tell();
+        self.wake_us = match n_frames {
+            MAX_FRAMES_IN_A_ROW => now_us,
+            _ => self.next_us(now_us),
+        };
+        self.wake_us
+    }
+
+    fn next_us(&mut self, now_us: u64) -> u64 {
+        let Self { interface, phy, sockets, .. } = self;
+        let (is_used, can_send, has_interrupt) =
+            phy.with_link(|link| (link.failure().is_none(), link.can_send(), link.has_interrupt()));
+        if !is_used {
+            return NEVER_US;
+        }
+        let due = interface.poll_at(instant(now_us), sockets);
+        let due_us = due.map_or(NEVER_US, |due| due.total_micros().max(0) as u64);
+        let wait_us = match due_us.saturating_sub(now_us) {
+            _ if !can_send || !has_interrupt => SOON_US,
+            // All that could be done has been done.
+            0 => LATER_US,
+            wait_us => wait_us.min(LONGEST_US),
+        };
+        now_us + wait_us
+    }
+
+    fn follow_dhcp(&mut self) {
+        let Some(handle) = self.dhcp else { return };
+        let (address, gateway) = match self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
+            None => return,
+            Some(dhcpv4::Event::Deconfigured) => (None, None),
+            Some(dhcpv4::Event::Configured(lease)) => (Some(lease.address), lease.router),
+        };
+        let is_unicast = |address: &Ipv4Cidr| {
+            let address = address.address();
+            !address.is_multicast() && !address.is_broadcast() && !address.is_unspecified()
+        };
+        let address = address.filter(is_unicast);
+        self.interface.update_ip_addrs(|addresses| {
+            addresses.retain(|address| matches!(address, IpCidr::Ipv6(_)));
+            if let Some(address) = address {
+                // Routers may have taken all the room.
+                addresses.truncate(addresses.capacity() - 1);
+                let _ = addresses.push(IpCidr::Ipv4(address));
+            }
+        });
+        let routes = self.interface.routes_mut();
+        routes.remove_default_ipv4_route();
+        if let Some(gateway) = gateway {
+            let _ = routes.add_default_ipv4_route(gateway);
+        }
+    }
+
+    /// Tells the log what has changed.
+    fn tell(&mut self) {
+        if self.told != self.interface.ip_addrs() {
+            self.told = self.interface.ip_addrs().to_vec();
+            for address in self.told.iter().filter(|address| !is_link_local(address)) {
+                info!("address {address}");
+            }
+        }
+        self.is_failure_told = self.phy.with_link(|link| match link.failure() {
+            Some(failure) if !self.is_failure_told => {
+                warn!("{} is not used any more: {failure}", link.name());
+                true
+            }
+            _ => self.is_failure_told,
+        });
+    }
+
+    /// What there is to show.
+    pub fn status(&self) -> Status {
+        let routes = self.interface.routes();
+        let gateways = [routes.get_default_ipv4_route(), routes.get_default_ipv6_route()];
+        let gateways = gateways.into_iter().flatten().map(|route| route.via_router).collect();
+        self.phy.with_link(|link| Status {
+            name: link.name().into(),
+            mac: EthernetAddress(link.mac()),
+            is_up: link.is_up(),
+            has_interrupt: link.has_interrupt(),
+            failure: link.failure().map(Into::into),
+            addressing: self.addressing,
+            addresses: self.interface.ip_addrs().to_vec(),
+            gateways,
+            buffer_bytes: link.buffer_bytes(),
+        })
+    }
+
+    /// What went through the card.
+    pub fn traffic(&self) -> Traffic {
+        self.phy.traffic()
+    }
+}
+
+/// A network as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// How the card is attached.
+    pub name: String,
+    /// The card's address.
+    pub mac: EthernetAddress,
+    /// Whether a cable is plugged in.
+    pub is_up: bool,
+    /// Whether the card interrupts; if not, it is looked at a thousand times a second.
+    pub has_interrupt: bool,
+    /// Why the card is not used any more.
+    pub failure: Option<String>,
+    /// Where the IPv4 address comes from.
+    pub addressing: Addressing,
+    /// The addresses that there are.
+    pub addresses: Vec<IpCidr>,
+    /// The ways to other networks.
+    pub gateways: Vec<IpAddress>,
+    /// What frames take of the heap.
+    pub buffer_bytes: usize,
+}
+
+fn instant(now_us: u64) -> Instant {
+    Instant::from_micros(i64::try_from(now_us).unwrap_or(i64::MAX))
+}
+
+/// The address that a card gives itself (RFC 4291, 2.5.6).
+fn link_local(mac: EthernetAddress) -> Ipv6Cidr {
+    let prefix = Ipv6Cidr::new(Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
+    let address = Ipv6Cidr::from_link_prefix(&prefix, HardwareAddress::Ethernet(mac));
+    address.expect("an Ethernet address makes the second half of one")
+}
+
+fn is_link_local(address: &IpCidr) -> bool {
+    matches!(address, IpCidr::Ipv6(address) if address.address().octets()[..2] == [0xfe, 0x80])
+}
+
+#[cfg(test)]
+mod tests;
