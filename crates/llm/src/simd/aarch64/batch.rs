@@ -85,7 +85,7 @@ pub trait Batch {
 pub unsafe fn product<B: Batch>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     for token in (0..x.n_tokens()).step_by(MAX_TOKENS) {
         let tokens = token..x.n_tokens().min(token + MAX_TOKENS);
-        // SAFETY: what the caller vouches for.
+        // SAFETY: `w` holds the rows, `x` the tokens, and the CPU has the instruction, as is asked of the caller.
         unsafe { some_tokens::<B>(w, x.tokens(tokens), token, out) };
     }
 }

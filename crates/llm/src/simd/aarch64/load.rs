@@ -166,7 +166,7 @@ pub unsafe fn next_f32(p: &mut *const f32) -> float32x4_t {
 #[inline(always)]
 pub unsafe fn next_i32(p: &mut *const i32) -> int32x4_t {
     let mut bits = (*p).cast::<f32>();
-    // SAFETY: what the caller vouches for, and NEON is part of every target that this is built for.
+    // SAFETY: the integer is readable, as is asked of the caller, and NEON is part of every target that this is built for.
     unsafe {
         let v = next_f32(&mut bits);
         *p = bits.cast();
@@ -392,7 +392,7 @@ pub unsafe fn append_32(p: &mut *mut u8, v: [uint8x16_t; 2]) {
 /// As for [`append_32`].
 #[inline(always)]
 pub unsafe fn append_f32x8(p: &mut *mut u8, v: [float32x4_t; 2]) {
-    // SAFETY: what the caller vouches for, and NEON is part of every target that this is built for.
+    // SAFETY: 32 bytes are writable, as is asked of the caller, and NEON is part of every target that this is built for.
     unsafe { append_32(p, v.map(|v| vreinterpretq_u8_f32(v))) }
 }
 
@@ -403,7 +403,7 @@ pub unsafe fn append_f32x8(p: &mut *mut u8, v: [float32x4_t; 2]) {
 /// As for [`append_32`].
 #[inline(always)]
 pub unsafe fn append_i32x8(p: &mut *mut u8, v: [int32x4_t; 2]) {
-    // SAFETY: what the caller vouches for, and NEON is part of every target that this is built for.
+    // SAFETY: 32 bytes are writable, as is asked of the caller, and NEON is part of every target that this is built for.
     unsafe { append_32(p, v.map(|v| vreinterpretq_u8_s32(v))) }
 }
 

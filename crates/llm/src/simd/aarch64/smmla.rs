@@ -32,7 +32,7 @@ unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u
         });
         for pair in 0..2 {
             for two in columns.as_chunks::<2>().0 {
-                // SAFETY: what the caller vouches for.
+                // SAFETY: of the 256 bytes that the caller says are writable, these are the next 32.
                 unsafe { append_32(out, two.map(|v| vreinterpretq_u8_u32(v[pair]))) };
             }
         }
@@ -48,7 +48,7 @@ unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u
 #[inline]
 unsafe fn append_tokens(x: &mut [*const u8; TOKENS], out: &mut *mut u8) {
     for pair in x.as_chunks_mut::<2>().0 {
-        // SAFETY: what the caller vouches for.
+        // SAFETY: the activations are readable and 128 bytes writable, as is asked of the caller.
         unsafe {
             let [a, b] = pair.each_mut().map(|x| next_32(x).map(|v| vreinterpretq_u64_u8(v)));
             for half in 0..2 {
@@ -75,7 +75,7 @@ fn in_turn(a: float32x4_t, b: float32x4_t) -> float32x4_t {
 #[target_feature(enable = "neon")]
 #[inline]
 unsafe fn append_scaled(scales: &mut [*const f32; TOKENS], factor: f32, out: &mut *mut u8) {
-    // SAFETY: what the caller vouches for.
+    // SAFETY: the scales are readable and 32 bytes writable, as is asked of the caller.
     unsafe {
         let [a, b, c, d] = scales.each_mut().map(|p| next_f32(p));
         append_f32x8(out, [in_turn(a, b), in_turn(c, d)].map(|scales| vmulq_n_f32(scales, factor)));
@@ -314,7 +314,7 @@ unsafe fn separate(sums: Sums) {
         let [a, b, c, d] = pairs.map(|of_rows| of_rows[pair]);
         let tokens = [[vuzp1q_f32(a, b), vuzp1q_f32(c, d)], [vuzp2q_f32(a, b), vuzp2q_f32(c, d)]];
         for (&out, sums) in out.iter().zip(tokens) {
-            // SAFETY: as above.
+            // SAFETY: these are the sums that were read, which are the caller's to be written.
             store_f32x8(unsafe { &mut *out.cast() }, sums);
         }
     }
@@ -401,7 +401,7 @@ impl<W: Weights32> Batch for Smmla32<W> {
 
     #[inline(always)]
     unsafe fn finish(sums: Sums) {
-        // SAFETY: what the caller vouches for.
+        // SAFETY: the sums may be read and written, as is asked of the caller here and there.
         unsafe { separate(sums) }
     }
 }
@@ -635,7 +635,7 @@ impl<W: Weights256> Batch for Smmla256<W> {
 
     #[inline(always)]
     unsafe fn finish(sums: Sums) {
-        // SAFETY: what the caller vouches for.
+        // SAFETY: the sums may be read and written, as is asked of the caller here and there.
         unsafe { separate(sums) }
     }
 }
