@@ -148,14 +148,19 @@ fn conversation() -> Vec<u8> {
 #[test]
 fn bytes_one_at_a_time_are_the_same_requests() {
     let conversation = conversation();
-    let mut harness = Harness::default();
-    let id = harness.connect();
-    let whole = harness.exchange(id, &[&conversation]);
+    let whole = Harness::default().exchange_all(&[&conversation]);
     assert_eq!(statuses(&whole), [200, 200, 200, 200, 400, 200, 400]);
-    let mut harness = Harness::default();
-    let id = harness.connect();
-    let pieces: Vec<&[u8]> = conversation.chunks(1).collect();
-    assert_eq!(harness.exchange(id, &pieces), whole);
+    let unfinished: [&[u8]; 4] = [
+        b"GET /health HTTP/1.1\r\n\xffHo\xff",
+        b"GET /health HTTP/1.1\r\n\xffHo\xff\r\n",
+        b"\r\nnonsense",
+        b"POST /tokenize HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;\xff",
+    ];
+    for bytes in unfinished.into_iter().chain([&conversation[..]]) {
+        let pieces: Vec<&[u8]> = bytes.chunks(1).collect();
+        let whole = Harness::default().exchange_all(&[bytes]);
+        assert_eq!(Harness::default().exchange_all(&pieces), whole, "{:?}", String::from_utf8_lossy(bytes));
+    }
 }
 
 proptest! {

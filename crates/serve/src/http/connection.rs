@@ -141,12 +141,14 @@ impl Connection {
         }
         if let Phase::Head = self.phase {
             self.is_head = false;
-            // A line that has not ended is not parsed again and again as it grows.
-            let is_long = self.inbound.len() >= limits.head_bytes;
-            let has_line = self.inbound[self.n_parsed.min(self.inbound.len())..].contains(&b'\n');
-            let parsed = match has_line || is_long {
-                true => Head::parse(&self.inbound, limits)?,
-                false => None,
+            // Whole lines only, so that one that has not ended is not parsed again and again as it grows, and what is said
+            // of it does not depend on how it arrives.
+            let unseen = &self.inbound[self.n_parsed.min(self.inbound.len())..];
+            let line_end = unseen.iter().rposition(|&byte| byte == b'\n');
+            let parsed = match line_end {
+                _ if self.inbound.len() >= limits.head_bytes => Head::parse(&self.inbound, limits)?,
+                Some(at) => Head::parse(&self.inbound[..=self.n_parsed + at], limits)?,
+                None => None,
             };
             self.n_parsed = self.inbound.len();
             let Some((head, len)) = parsed else {

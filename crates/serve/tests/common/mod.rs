@@ -210,6 +210,12 @@ impl Harness {
         answer
     }
 
+    /// The same on a connection of its own.
+    pub fn exchange_all(mut self, pieces: &[&[u8]]) -> Vec<u8> {
+        let id = self.connect();
+        self.exchange(id, pieces)
+    }
+
     /// Sends a request on a connection of its own and returns the answer.
     pub fn ask(&mut self, request: &[u8]) -> String {
         let id = self.connect();
