@@ -129,6 +129,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
         disks,
         pci,
         network: network.as_ref(),
+        serve: args.serve,
     };
     match shell::run(system, args.run_mode) {
         Shutdown::PowerOff { success: true } => host::exit(ExitStatus::Success),
@@ -288,6 +289,8 @@ fn fill_pool(platform: &Platform, used: [Range<u64>; 2]) {
     info!("memory: {} MiB for models, heap {} MiB", POOL.total_bytes() >> 20, HEAP.usage().size_bytes >> 20);
 }
 
+// The compiler would make one function of the whole boot, too long for its own short branches.
+#[inline(never)]
 fn find_devices(platform: &Platform) -> virtio::Bus {
     let surroundings = virtio::Surroundings {
         clock_us: arch::time::now_us,
@@ -299,6 +302,7 @@ fn find_devices(platform: &Platform) -> virtio::Bus {
     unsafe { virtio::Bus::new(platform, surroundings) }
 }
 
+#[inline(never)]
 fn start_network(bus: &mut virtio::Bus, args: &BootArgs) -> Option<Network> {
     let link = bus.network()?;
     bus.entropy().into_iter().chain(power::entropy()).for_each(arch::random::stir);
@@ -318,6 +322,7 @@ fn start_network(bus: &mut virtio::Bus, args: &BootArgs) -> Option<Network> {
     Some(Network::new(link, args.addressing, seed, interrupts::count, arch::time::now_us()))
 }
 
+#[inline(never)]
 fn find_disks(bus: virtio::Bus, args: &BootArgs) -> Disks {
     let disks = Disks::find(Box::new(bus), &args.files);
     info!("{} disks, {} PCI functions", disks.len(), disks.pci_functions().len());

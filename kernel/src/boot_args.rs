@@ -7,6 +7,7 @@
 //! | argument | meaning |
 //! |---|---|
 //! | `log=off\|error\|warn\|info\|debug\|trace` | log level, `info` unless told |
+//! | `ferrite.api_key=KEY` | requests over the network must bring this key |
 //! | `ferrite.columns=N` | width of the terminal on the console; 0: there is no terminal, which would be asked for its width |
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
 //! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
@@ -14,9 +15,14 @@
 //! | `ferrite.ip=dhcp\|ADDRESS/LENGTH[,gateway=ADDRESS]` | where the network's IPv4 address comes from, DHCP unless told |
 //! | `ferrite.kernels=NAME` | multiply with this set of inner loops, instead of the one that is fastest in a trial; with `+fp16`, attention over f16 caches is computed in half precision |
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
+//! | `ferrite.serve=PORT\|off` | serve models over the network at this port, 8080 unless told, or not at all |
 //! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
 
-use crate::{net::Addressing, storage::FileFacts, system::RunMode};
+use crate::{
+    net::Addressing,
+    storage::FileFacts,
+    system::{RunMode, ServeSettings},
+};
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use log::LevelFilter;
@@ -82,6 +88,8 @@ pub struct BootArgs {
     pub host: Host,
     /// What follows the byte 0x19 at the end of the console's input, if that has an end.
     pub input_end: Option<String>,
+    /// How models are served over the network.
+    pub serve: ServeSettings,
     /// Where the network's IPv4 address comes from.
     pub addressing: Addressing,
     /// The set of inner loops to multiply with; without a name the fastest.
@@ -105,6 +113,7 @@ impl Default for BootArgs {
             columns: None,
             host: Host::None,
             input_end: None,
+            serve: ServeSettings { port: Some(DEFAULT_PORT), api_key: None },
             addressing: Addressing::Dhcp,
             kernels: None,
             files: Vec::new(),
@@ -114,6 +123,9 @@ impl Default for BootArgs {
         }
     }
 }
+
+/// Where models are served unless told.
+const DEFAULT_PORT: u16 = 8080;
 
 /// Longer boot arguments than these are not read: the device tree of the boot protocol is no longer.
 const MAX_BYTES: usize = 2 << 20;
@@ -198,6 +210,8 @@ impl BootArgs {
             "log" => {
                 self.log_level = value.parse().map_err(|_| "log=off, error, warn, info, debug or trace")?;
             }
+            "ferrite.api_key" if value.is_empty() => return Err("a key"),
+            "ferrite.api_key" => self.serve.api_key = Some(String::from(value)),
             "ferrite.columns" => {
                 self.columns = Some(value.parse().map_err(|_| "a number of columns")?);
             }
@@ -218,6 +232,13 @@ impl BootArgs {
                 let file = parse_file(value).ok_or("SERIAL:BYTES or SERIAL:BYTES:SHA256")?;
                 self.files.retain(|(serial, _)| *serial != file.0);
                 self.files.push(file);
+            }
+            "ferrite.serve" => {
+                let port = || value.parse().ok().filter(|&port: &u16| port > 0);
+                self.serve.port = match value {
+                    "off" => None,
+                    _ => Some(port().ok_or("off or a port, 1 to 65535")?),
+                };
             }
             "ferrite.selftest" => {
                 self.self_test = Some(match value {
@@ -242,7 +263,7 @@ impl BootArgs {
             }
             _ => {
                 return Err(
-                    "columns, command, host, input-end, ip, kernels, model or selftest between ferrite. and =",
+                    "api_key, columns, command, host, input-end, ip, kernels, model, selftest or serve between ferrite. and =",
                 );
             }
         }
@@ -305,7 +326,7 @@ mod tests {
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
              ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132 \
-             ferrite.ip=10.0.2.15/24"
+             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush"
         );
         let args = BootArgs::parse(line.as_bytes());
         assert_eq!(args.mistake, None);
@@ -316,6 +337,9 @@ mod tests {
         assert_eq!(args.host, Host::Semihosting);
         assert_eq!(args.input_end.as_deref(), Some("1f2e"));
         assert_eq!(args.columns, Some(132));
+        assert_eq!(args.serve, ServeSettings { port: Some(80), api_key: Some(String::from("hush")) });
+        assert!(!std::format!("{args:?}").contains("hush"));
+        assert_eq!(BootArgs::parse(b"ferrite.serve=off").serve.port, None);
         assert_eq!(Ok(args.addressing), "10.0.2.15/24".parse());
         assert_eq!(args.kernels.as_deref(), Some("neon"));
         assert_eq!(args.self_test, Some(SelfTest::Stack));
@@ -348,6 +372,10 @@ mod tests {
             "ferrite.model=a:1:00",
             "ferrite.model=a:1::",
             "ferrite.selftest=",
+            "ferrite.serve=",
+            "ferrite.serve=0",
+            "ferrite.serve=65536",
+            "ferrite.api_key=",
             "ferrite.columns=wide",
             "ferrite.colour=red",
             "ferrite.=1",

@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`shell`], `self_test` | the user's way to everything; faults and checks that tests ask for |
+//! | [`serving`] | requests over the network, answered by the models |
 //! | [`llm`] | models and inference |
 //! | `panic` | the end of a kernel that failed |
 //! | [`cores`] | all of them, computing together |
@@ -55,6 +56,7 @@ pub mod piped_console;
 #[cfg(target_os = "none")]
 #[allow(unsafe_code, reason = "faults are made on purpose")]
 pub mod self_test;
+pub mod serving;
 pub mod sha256;
 pub mod shell;
 pub mod storage;

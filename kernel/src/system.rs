@@ -11,7 +11,7 @@ use crate::{
     storage::Disks,
 };
 use ::llm::{parallel::Workers, simd::Kernels};
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{cell::RefCell, fmt};
 
 /// The machine after boot. Everything is a value or a function, so that a test can make one up.
@@ -28,6 +28,8 @@ pub struct System<'a> {
     pub pci: Vec<pci::Function>,
     /// The network, if there is a card.
     pub network: Option<&'a RefCell<Network>>,
+    /// What the network may ask for.
+    pub serve: ServeSettings,
     /// A display or 3D controller, if one was found.
     pub offload: Option<Box<dyn Offload>>,
 }
@@ -71,6 +73,23 @@ pub enum RunMode {
     Interactive,
     /// Run this one line; nothing but its output goes to the console.
     Command(Vec<u8>),
+}
+
+/// How models are served over the network.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ServeSettings {
+    /// The port; `None` if they are not served.
+    pub port: Option<u16>,
+    /// The key that requests must bring, if any.
+    pub api_key: Option<String>,
+}
+
+/// The key is nobody's business.
+impl fmt::Debug for ServeSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has_key = self.api_key.is_some();
+        f.debug_struct("ServeSettings").field("port", &self.port).field("has_key", &has_key).finish()
+    }
 }
 
 /// How the machine ends.

@@ -5,15 +5,16 @@ use core::ops::ControlFlow;
 
 use llm::{
     front::{
-        Event, Report, Request, RequestId,
+        Event, Prompt, Report, Request, RequestId,
         batch::{Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult},
+        embedding::Embedding,
     },
     gguf::Gguf,
     kv_cache::KvType,
     quant::ModelBytes,
     simd::Kernels,
-    tokenizer::EncodeOptions,
+    tokenizer::{EncodeOptions, Tokenizer},
 };
 
 use super::{BackendError, Catalog, ModelFile, Statistics, name_of};
@@ -232,6 +233,18 @@ pub trait InferenceBackend: Send {
         options: EncodeOptions,
         on_ids: &mut dyn FnMut(&[u32]),
     ) -> Result<(), BackendError>;
+
+    /// A prompt as one vector, see [`Responder::embed`](llm::front::Responder::embed).
+    ///
+    /// # Errors
+    /// If the model is not loaded, and as there.
+    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, BackendError>;
+
+    /// The vocabulary of a loaded model.
+    ///
+    /// # Errors
+    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
+    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, BackendError>;
 
     /// Measures a loaded model, see [`bench::run`](llm::front::bench::run), and says what it runs on.
     ///

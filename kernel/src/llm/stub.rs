@@ -5,11 +5,12 @@ use core::ops::ControlFlow;
 
 use llm::{
     front::{
-        Event, Report, Request,
+        Event, Prompt, Report, Request,
         batch::{Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult},
+        embedding::Embedding,
     },
-    tokenizer::EncodeOptions,
+    tokenizer::{EncodeOptions, Tokenizer},
 };
 
 use super::{
@@ -92,6 +93,14 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NoInference)
     }
 
+    fn embed(&mut self, _model: Option<&str>, _prompt: &Prompt<'_>) -> Result<Embedding, BackendError> {
+        Err(BackendError::NoInference)
+    }
+
+    fn tokenizer(&self, _model: Option<&str>) -> Result<&Tokenizer<'_>, BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
     fn answer_batch(
         &mut self,
         _model: Option<&str>,
@@ -162,7 +171,7 @@ impl InferenceBackend for StubBackend {
 mod tests {
     use super::*;
     use crate::llm::host;
-    use llm::front::{PROMPT_ENCODING, Prompt};
+    use llm::front::PROMPT_ENCODING;
     use std::{string::ToString, vec};
 
     #[test]

@@ -215,7 +215,7 @@ fn test_kv_cache_speedup() {
     let n_prompt = counts.with_ids.len() - n;
     println!("tokens evaluated: {} with the cache, {} without", counts.with_tokens, counts.without_tokens);
     assert_eq!(counts.with_tokens, n_prompt + n - 1);
-    assert_eq!(counts.without_tokens, (n_prompt..n_prompt + n).sum());
+    assert_eq!(counts.without_tokens, (n_prompt..n_prompt + n).sum::<usize>());
 }
 
 #[test]

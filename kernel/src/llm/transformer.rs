@@ -17,6 +17,7 @@ use llm::{
         Event, FrontError, PROMPT_ENCODING, Prompt, Report, Request,
         batch::{self, Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult, Meter},
+        embedding::Embedding,
         trace,
     },
     kv_cache::KvType,
@@ -499,6 +500,15 @@ impl InferenceBackend for TransformerBackend {
             .catalog
             .with_header(file, |gguf| tokenize(&Tokenizer::from_gguf(gguf)?, texts, options, on_ids));
         tokenized.map_err(|error| error.in_file(&path))
+    }
+
+    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, BackendError> {
+        let model = &mut self.models.get_mut(model)?.model;
+        model.with_responder(|responder| responder.embed(prompt, &mut || ControlFlow::Continue(())))
+    }
+
+    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, BackendError> {
+        Ok(self.models.get(model)?.model.responder().prompter().tokenizer())
     }
 
     fn bench(

@@ -1,7 +1,7 @@
 //! The network: a card, its addresses, and who talks to whom over it.
 //!
 //! The protocols are `smoltcp`'s: ARP, IPv4, IPv6 with neighbour discovery and addresses by router advertisements, ICMP echo,
-//! DHCP. Nothing happens by itself: whoever owns a [`Network`] calls [`poll`](Network::poll) whenever something may have come, and
+//! TCP, DHCP. Nothing happens by itself: whoever owns a [`Network`] calls [`poll`](Network::poll) whenever something may have come, and
 //! at the time that it returns at the latest.
 //!
 //! | part | what it is |
@@ -10,16 +10,19 @@
 //! | `phy` | a link as `smoltcp` wants it, and counts of what goes through |
 //! | `guard` | frames that are not even looked at |
 //! | [`Addressing`] | where the addresses come from |
+//! | [`Sockets`] | TCP sockets that listen, and a server on those that were taken |
 
 mod addresses;
 mod guard;
 mod link;
 mod phy;
+mod sockets;
 
 pub use addresses::Addressing;
 pub use link::{Buffer, Frame, Link, MAX_FRAME_BYTES};
 pub use phy::Traffic;
 pub use smoltcp::wire::IpAddress;
+pub use sockets::Sockets;
 
 use self::phy::Phy;
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -58,6 +61,8 @@ pub struct Network {
     n_interrupts: fn() -> u64,
     /// How many there had been when the card was looked at last.
     seen_interrupts: u64,
+    /// Whether more had come than is looked at in a row.
+    has_more: bool,
     /// When there is something to do even without an interrupt.
     wake_us: u64,
     /// The addresses that were told to the log.
@@ -106,6 +111,7 @@ impl Network {
             n_interrupts,
             // Something may have come before.
             seen_interrupts: u64::MAX,
+            has_more: false,
             wake_us: 0,
             told: Vec::new(),
             is_failure_told: false,
@@ -115,29 +121,37 @@ impl Network {
     /// Deals with what has come and what has become due; returns when it is to be called again unless there is an interrupt
     /// before.
     pub fn poll(&mut self, now_us: u64) -> u64 {
+        match self.receive(now_us) {
+            true => self.transmit(now_us),
+            false => self.wake_us,
+        }
+    }
+
+    /// Deals with what has come, if there has been an interrupt or it is time. If so, or if there is something to send,
+    /// [`transmit`](Self::transmit) is to be called next.
+    pub fn receive(&mut self, now_us: u64) -> bool {
         let n_interrupts = (self.n_interrupts)();
         if n_interrupts == self.seen_interrupts && now_us < self.wake_us {
-            return self.wake_us;
+            return false;
         }
         self.seen_interrupts = n_interrupts;
         let now = instant(now_us);
-        let mut n_frames = 0;
-        while n_frames < MAX_FRAMES_IN_A_ROW {
-            let Self { interface, phy, sockets, .. } = self;
-            match interface.poll_ingress_single(now, phy, sockets) {
-                PollIngressSingleResult::None => break,
-                _ => n_frames += 1,
-            }
-        }
+        let Self { interface, phy, sockets, .. } = self;
+        let mut one = || interface.poll_ingress_single(now, phy, sockets) != PollIngressSingleResult::None;
+        let n_frames = (0..MAX_FRAMES_IN_A_ROW).take_while(|_| one()).count();
+        self.has_more = n_frames == MAX_FRAMES_IN_A_ROW;
         self.interface.poll_maintenance(now);
         self.follow_dhcp();
+        self.tell();
+        true
+    }
+
+    /// Sends what there is to send; returns what [`poll`](Self::poll) does.
+    pub fn transmit(&mut self, now_us: u64) -> u64 {
+        let now = instant(now_us);
         let Self { interface, phy, sockets, .. } = self;
         while interface.poll_egress(now, phy, sockets) != PollResult::None {}
-        self.tell();
-        self.wake_us = match n_frames {
-            MAX_FRAMES_IN_A_ROW => now_us,
-            _ => self.next_us(now_us),
-        };
+        self.wake_us = if self.has_more { now_us } else { self.next_us(now_us) };
         self.wake_us
     }
 
@@ -189,10 +203,10 @@ impl Network {
     /// Tells the log what has changed.
     fn tell(&mut self) {
         if self.told != self.interface.ip_addrs() {
-            self.told = self.interface.ip_addrs().to_vec();
-            for address in self.told.iter().filter(|address| !is_link_local(address)) {
-                info!("address {address}");
-            }
+            let addresses = self.interface.ip_addrs();
+            let is_new = |address: &&IpCidr| !is_link_local(address) && !self.told.contains(address);
+            addresses.iter().filter(is_new).for_each(|address| info!("address {address}"));
+            self.told = addresses.to_vec();
         }
         self.is_failure_told = self.phy.with_link(|link| match link.failure() {
             Some(failure) if !self.is_failure_told => {
@@ -210,7 +224,7 @@ impl Network {
         let gateways = gateways.into_iter().flatten().map(|route| route.via_router).collect();
         self.phy.with_link(|link| Status {
             name: link.name().into(),
-            mac: EthernetAddress(link.mac()),
+            mac: link.mac(),
             is_up: link.is_up(),
             has_interrupt: link.has_interrupt(),
             failure: link.failure().map(Into::into),
@@ -233,7 +247,7 @@ pub struct Status {
     /// How the card is attached.
     pub name: String,
     /// The card's address.
-    pub mac: EthernetAddress,
+    pub mac: [u8; 6],
     /// Whether a cable is plugged in.
     pub is_up: bool,
     /// Whether the card interrupts; if not, it is looked at a thousand times a second.

@@ -24,7 +24,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String, vec::Vec};
 
 use self::{
     arguments::Arguments,
@@ -38,7 +38,8 @@ use crate::{
     llm::{self, BackendError, EngineOptions, InferenceBackend, Resources},
     machine::KeyAction,
     pci,
-    system::{Machine, RunMode, Shutdown, System},
+    serving::Serving,
+    system::{Machine, RunMode, ServeSettings, Shutdown, System},
 };
 
 const PROMPT: &str = "ferrite> ";
@@ -60,6 +61,7 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
 /// What commands work on.
 pub struct Shell<'a> {
     terminal: Terminal<'a>,
+    serving: Rc<Serving<'a>>,
     backend: Box<dyn InferenceBackend>,
     machine: Machine,
     pci: Vec<pci::Function>,
@@ -71,9 +73,14 @@ pub struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     fn new(system: System<'a>, interactive: bool) -> Self {
-        let System { console, columns, machine, disks, pci, network, offload } = system;
+        let System { console, columns, machine, disks, pci, network, serve, offload } = system;
+        // One command has nobody to serve.
+        let serve = if interactive { serve } else { ServeSettings::default() };
+        let serving = Serving::new(machine, network, &serve);
+        let attendant = Some(serving.clone());
         Self {
-            terminal: Terminal::new(console, machine.clock_us, interactive, columns, network),
+            terminal: Terminal::new(console, machine.clock_us, interactive, columns, attendant),
+            serving,
             backend: llm::backend(Resources { machine, disks, offload }),
             machine,
             pci,
@@ -97,6 +104,7 @@ impl<'a> Shell<'a> {
     fn converse(&mut self) -> Shutdown {
         self.terminal
             .print(format_args!("Ferrite {}. `help` lists the commands.\n", env!("CARGO_PKG_VERSION")));
+        commands::begin_serving(self);
         let mut editor = LineEditor::new();
         let mut last_succeeded = true;
         loop {
@@ -135,6 +143,12 @@ impl<'a> Shell<'a> {
         self.shutdown
     }
 
+    /// Lets the user edit a line, and serves others meanwhile.
+    fn read_line(&mut self, editor: &mut LineEditor, prompt: &'static str) -> Entered {
+        let Self { terminal, serving, backend, .. } = self;
+        terminal.read_line(editor, prompt, &mut || serving.work(&mut **backend))
+    }
+
     /// Lets the user enter a line, and further ones for as long as a quotation is open. A quotation that gets too
     /// long is read to its end as well: what stands in it is no command.
     fn read_command(&mut self, editor: &mut LineEditor) -> Entered {
@@ -142,7 +156,7 @@ impl<'a> Shell<'a> {
         let mut is_too_long = false;
         let mut prompt = PROMPT;
         loop {
-            match self.terminal.read_line(editor, prompt) {
+            match self.read_line(editor, prompt) {
                 Entered::Line(line) => text.extend(line),
                 Entered::TooLong if !text.is_empty() => is_too_long = true,
                 // What is open stays open.

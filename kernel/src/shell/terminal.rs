@@ -6,12 +6,10 @@
 //! asked any more. While the width is a guess, the terminal is told not to wrap, so that a wrong guess leaves no
 //! copies of the line.
 //!
-//! Whoever waits for a key, or asks whether Ctrl-C was typed, has nothing to do just then or can be interrupted: that is when the
-//! network has its turn.
+//! Whoever asks whether Ctrl-C was typed can be interrupted just then: that is when the network has its turn.
 
-use alloc::{collections::VecDeque, string::String};
+use alloc::{collections::VecDeque, rc::Rc, string::String};
 use core::{
-    cell::RefCell,
     fmt::{self, Write},
     ops::ControlFlow,
 };
@@ -24,7 +22,7 @@ use super::line_editor::{Entered, LineEditor};
 use crate::{
     console::{Console, Text},
     machine::KeyAction,
-    net::{NEVER_US, Network},
+    serving::Serving,
 };
 
 /// How much may be typed, or piped in, while a command runs. The rest waits in the console; if a person types, all is
@@ -49,7 +47,7 @@ const DO_NOT_WRAP: &[u8] = b"\x1b[?7l";
 pub struct Terminal<'a> {
     console: &'a mut dyn Console,
     clock_us: fn() -> u64,
-    network: Option<&'a RefCell<Network>>,
+    serving: Option<Rc<Serving<'a>>>,
     type_ahead: VecDeque<u8>,
     /// More was typed ahead than there is room for, which the user is to be told.
     has_forgotten: bool,
@@ -75,7 +73,7 @@ impl<'a> Terminal<'a> {
         clock_us: fn() -> u64,
         interactive: bool,
         columns: Option<usize>,
-        network: Option<&'a RefCell<Network>>,
+        serving: Option<Rc<Serving<'a>>>,
     ) -> Self {
         let is_screen = columns.is_some_and(|columns| columns > 0);
         if is_screen {
@@ -84,7 +82,7 @@ impl<'a> Terminal<'a> {
         Self {
             console,
             clock_us,
-            network,
+            serving,
             type_ahead: VecDeque::new(),
             has_forgotten: false,
             forgets_line: false,
@@ -97,21 +95,11 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    /// The network, if there is a card.
-    pub fn network(&self) -> Option<&'a RefCell<Network>> {
-        self.network
-    }
-
     /// The next byte typed; waits for it. `None` at the end of the input.
-    fn wait_for_byte(&mut self) -> Option<u8> {
-        let (network, clock_us) = (self.network, self.clock_us);
-        let mut background = || match network {
-            Some(network) => network.borrow_mut().poll(clock_us()),
-            None => NEVER_US,
-        };
+    fn wait_for_byte(&mut self, background: &mut dyn FnMut() -> u64) -> Option<u8> {
         loop {
             let byte = self.type_ahead.pop_front();
-            let byte = byte.or_else(|| self.console.wait_for_byte(&mut background))?;
+            let byte = byte.or_else(|| self.console.wait_for_byte(background))?;
             if !self.forgets(byte) {
                 return Some(byte);
             }
@@ -149,7 +137,14 @@ impl<'a> Terminal<'a> {
 
     /// Lets the user edit a line behind `prompt` (ASCII). The end of the input ends a line that has begun as Enter
     /// does; a [shutdown request](Self::shutdown_request) is an end too, but the line is forgotten.
-    pub fn read_line(&mut self, editor: &mut LineEditor, prompt: &'static str) -> Entered {
+    ///
+    /// For `background` see [`Console::wait_for_byte`].
+    pub fn read_line(
+        &mut self,
+        editor: &mut LineEditor,
+        prompt: &'static str,
+        background: &mut dyn FnMut() -> u64,
+    ) -> Entered {
         // A key of the machine still stops all that there is.
         self.was_stopped &= self.shutdown_request().is_some();
         if self.console.take_loss() {
@@ -163,7 +158,7 @@ impl<'a> Terminal<'a> {
         self.begin_line();
         editor.begin(prompt, self.columns, self.console);
         loop {
-            let byte = self.wait_for_byte();
+            let byte = self.wait_for_byte(background);
             if self.shutdown_request().is_some() {
                 self.end_line();
                 self.print(format_args!("\n"));
@@ -285,8 +280,8 @@ impl<'a> Terminal<'a> {
     /// Looks whether Ctrl-C was typed; what was typed before it is forgotten, anything else is kept
     /// for the next line. A shutdown request counts as Ctrl-C.
     pub fn check_interrupt(&mut self) -> ControlFlow<()> {
-        if let Some(network) = self.network {
-            network.borrow_mut().poll((self.clock_us)());
+        if let Some(serving) = &self.serving {
+            serving.exchange();
         }
         if self.shutdown_request().is_some() {
             self.was_stopped = true;
@@ -388,7 +383,7 @@ mod tests {
         let mut terminal = Terminal::new(person, now_us, true, columns, None);
         let mut editor = LineEditor::new();
         for line in lines {
-            let entered = terminal.read_line(&mut editor, "ferrite> ");
+            let entered = terminal.read_line(&mut editor, "ferrite> ", &mut || u64::MAX);
             assert_eq!(entered, Entered::Line(line.as_bytes().to_vec()));
         }
     }
@@ -424,7 +419,7 @@ mod tests {
             person.input.extend(LONG.bytes());
             person.input.extend(b"\r");
             let mut terminal = Terminal::new(&mut person, now_us, true, columns, None);
-            terminal.read_line(&mut editor, "ferrite> ");
+            terminal.read_line(&mut editor, "ferrite> ", &mut || u64::MAX);
             columns = Some(terminal.columns);
             assert_eq!(columns, Some(width));
             assert_eq!(person.screen.text().lines().count(), 2, "{}", person.screen.text());
@@ -459,12 +454,18 @@ mod tests {
         let mut person = Person::before(Screen::silent(80));
         person.input.extend(b"\x1b[1;5R\x1b[1;16Rx\r");
         let mut terminal = Terminal::new(&mut person, now_us, true, None, None);
-        assert_eq!(terminal.read_line(&mut LineEditor::new(), "> "), Entered::Line(b"x".to_vec()));
+        assert_eq!(
+            terminal.read_line(&mut LineEditor::new(), "> ", &mut || u64::MAX),
+            Entered::Line(b"x".to_vec())
+        );
         assert_eq!(terminal.columns, 80);
         let mut person = Person::before(Screen::new(80, 10));
         person.input.extend(b"\x1b[1;30Rx\r");
         let mut terminal = Terminal::new(&mut person, now_us, true, Some(0), None);
-        assert_eq!(terminal.read_line(&mut LineEditor::new(), "> "), Entered::Line(b"x".to_vec()));
+        assert_eq!(
+            terminal.read_line(&mut LineEditor::new(), "> ", &mut || u64::MAX),
+            Entered::Line(b"x".to_vec())
+        );
         assert_eq!(terminal.columns, 80);
     }
 
@@ -507,7 +508,7 @@ mod tests {
             if looks {
                 assert!(terminal.check_interrupt().is_continue());
             }
-            let entered = terminal.read_line(&mut LineEditor::new(), "> ");
+            let entered = terminal.read_line(&mut LineEditor::new(), "> ", &mut || u64::MAX);
             assert_eq!(entered, Entered::Line(b"help".to_vec()));
             let is_told = person.screen.text().contains("too much was typed ahead");
             assert_eq!(is_told, input != b"help\r");

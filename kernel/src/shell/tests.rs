@@ -138,6 +138,7 @@ impl Computer {
         };
         let system = System {
             network: None,
+            serve: ServeSettings::default(),
             console: &mut console,
             columns: Some(0),
             machine: Machine { now_seconds: self.now_seconds, ..host::machine(self.pool) },

@@ -96,7 +96,7 @@ fn converse(
     shell.terminal.print(format_args!("{HELP}\n"));
     let mut editor = LineEditor::new();
     loop {
-        let line = match shell.terminal.read_line(&mut editor, PROMPT) {
+        let line = match shell.read_line(&mut editor, PROMPT) {
             Entered::Line(line) => line,
             Entered::TooLong => {
                 shell.terminal.error(&CommandError::LineTooLong);

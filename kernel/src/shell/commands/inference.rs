@@ -1,6 +1,6 @@
 //! `llm infer`, `bench`, `stats`, `offload`: what a loaded model does.
 
-use core::num::NonZeroUsize;
+use core::{cell::RefCell, num::NonZeroUsize, ops::ControlFlow};
 
 use llm::{
     chat::Dialogue,
@@ -21,6 +21,7 @@ use crate::shell::{
     Shell,
     arguments::Arguments,
     command::{Command, CommandError},
+    terminal::Terminal,
 };
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -89,10 +90,9 @@ pub(super) fn generate(
     request: Request<'_>,
     as_ids: bool,
 ) -> Result<Report, BackendError> {
-    let Shell { backend, terminal, .. } = shell;
     let mut printed = false;
-    let result = backend.generate(None, request, &mut |event| {
-        match &event {
+    let result = answer(shell, request, &mut |terminal, event| {
+        match event {
             Event::Trace { step, logits } => log::info!("step {step}: {logits}"),
             Event::Forgotten(forgotten) => terminal.note(format_args!("[{forgotten}]")),
             _ => {}
@@ -101,8 +101,8 @@ pub(super) fn generate(
             printed = true;
             terminal.print(format_args!("{}", event.text()));
         }
-        terminal.check_interrupt()
     });
+    let terminal = &mut shell.terminal;
     match &result {
         Ok(report) if as_ids => print_ids(terminal, &report.ids),
         Ok(report) if report.output.ends_with('\n') => {}
@@ -113,6 +113,51 @@ pub(super) fn generate(
     let report = result?;
     terminal.note(format_args!("[{report}]"));
     Ok(report)
+}
+
+/// Has the current model answer a request, beside those that come over the network, and tells what comes.
+fn answer<'a>(
+    shell: &mut Shell<'a>,
+    request: Request<'_>,
+    tell: &mut dyn FnMut(&mut Terminal<'a>, &Event<'_>),
+) -> Result<Report, BackendError> {
+    let Shell { backend, terminal, serving, .. } = shell;
+    let ticket = backend.submit(None, request)?;
+    let terminal = RefCell::new(terminal);
+    let mut end = None;
+    let mut is_stopped = false;
+    loop {
+        serving.bring_requests(&mut **backend);
+        let stepped = backend.step(
+            &mut || {
+                let checked = terminal.borrow_mut().check_interrupt();
+                is_stopped |= checked.is_break();
+                checked
+            },
+            &mut |of, event| {
+                if of != ticket {
+                    return serving.event(of, &event);
+                }
+                match &event {
+                    Event::Finished { report, .. } => end = Some(Ok((*report).clone())),
+                    Event::Failed { error } => end = Some(Err(BackendError::Front((*error).clone()))),
+                    _ => {}
+                }
+                tell(&mut terminal.borrow_mut(), &event);
+                ControlFlow::Continue(())
+            },
+        );
+        if let Some(end) = end {
+            return end;
+        }
+        if is_stopped && let Some(report) = backend.cancel(ticket) {
+            return Ok(report);
+        }
+        if let Err(error) = stepped {
+            backend.cancel(ticket);
+            return Err(error);
+        }
+    }
 }
 
 fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {

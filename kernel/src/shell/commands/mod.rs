@@ -10,6 +10,7 @@ mod models;
 mod network;
 mod numbers;
 mod roofline;
+mod serving;
 
 use alloc::vec::Vec;
 
@@ -19,7 +20,7 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 9] = [
+static GROUPS: [&[Command]; 10] = [
     inference::COMMANDS,
     batch::COMMANDS,
     chat::COMMANDS,
@@ -27,6 +28,7 @@ static GROUPS: [&[Command]; 9] = [
     models::COMMANDS,
     machine::COMMANDS,
     network::COMMANDS,
+    serving::COMMANDS,
     roofline::COMMANDS,
     general::COMMANDS,
 ];
@@ -78,6 +80,7 @@ pub fn help_topic(words: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
 }
 
 pub use general::explain;
+pub(super) use serving::begin as begin_serving;
 
 /// The second words of the commands whose first word is `group`.
 pub fn in_group(group: &str) -> impl Iterator<Item = &'static str> {

@@ -20,8 +20,8 @@ pub(super) static COMMANDS: &[Command] = &[Command {
 }];
 
 fn net(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
-    let terminal = &mut shell.terminal;
-    let Some(network) = terminal.network() else {
+    let Shell { terminal, serving, .. } = shell;
+    let Some(network) = serving.network() else {
         terminal.print(format_args!(
             "there is no network device that this kernel drives: virtio-net-device or virtio-net-pci is one\n"
         ));
@@ -30,7 +30,11 @@ fn net(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     let network = network.borrow();
     let status = network.status();
     let link = if status.is_up { "link up" } else { "no link" };
-    terminal.print(format_args!("card      {}, {}, {link}\n", status.name, status.mac));
+    let [a, b, c, d, e, f] = status.mac;
+    terminal.print(format_args!(
+        "card      {}, {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, {link}\n",
+        status.name
+    ));
     if let Some(failure) = &status.failure {
         terminal.print(format_args!("          not used any more: {failure}\n"));
     }
@@ -54,5 +58,8 @@ fn net(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         Size(bytes_in),
         Size(bytes_out),
     ));
+    if let Some(status) = serving.status() {
+        terminal.print(format_args!("open      {} connections\n", status.n_connections));
+    }
     Ok(())
 }

@@ -1,0 +1,86 @@
+//! [`BackendEngine`]: the kernel's models as the API wants them.
+
+use alloc::{borrow::ToOwned, format};
+
+use ::llm::{
+    front::{Prompt, Report, Request, embedding::Embedding},
+    tokenizer::Tokenizer,
+};
+use ::serve::{Engine, EngineError, EngineStatus, ModelInfo};
+
+use crate::llm::{BackendError, InferenceBackend, Ticket, name_of};
+use crate::memory::pool::Pool;
+
+/// Models that answer requests; who names none gets the current one.
+pub struct BackendEngine<'b> {
+    /// What runs them.
+    pub backend: &'b mut dyn InferenceBackend,
+    /// Where they lie.
+    pub pool: &'static Pool,
+}
+
+fn refusal(error: BackendError) -> EngineError {
+    match error {
+        BackendError::NotLoaded | BackendError::NotAmongLoaded { .. } => EngineError::NoModel,
+        BackendError::Front(error) => EngineError::Front(error),
+        error => EngineError::Other(format!("{error}")),
+    }
+}
+
+impl Engine for BackendEngine<'_> {
+    type Ticket = Ticket;
+
+    fn each_model(&self, tell: &mut dyn FnMut(ModelInfo)) {
+        let models = self.backend.models();
+        let loaded = || models.iter().filter(|status| !status.is_retiring);
+        let in_order = loaded().filter(|status| status.is_current);
+        for status in in_order.chain(loaded().filter(|status| !status.is_current)) {
+            let metadata = status.metadata;
+            tell(ModelInfo {
+                name: name_of(&metadata.path).to_owned(),
+                n_ctx: metadata.n_ctx,
+                n_ctx_train: metadata.n_ctx_train,
+                n_vocab: metadata.n_vocab,
+                n_embd: metadata.n_embd,
+                n_params: metadata.n_params,
+                size_bytes: metadata.file_bytes,
+                n_slots: metadata.n_parallel,
+            });
+        }
+    }
+
+    fn status(&self) -> EngineStatus {
+        let statistics = self.backend.statistics();
+        let (total_bytes, free_bytes) = (self.pool.total_bytes() as u64, self.pool.free_bytes() as u64);
+        let mut status = EngineStatus {
+            n_prefix_hits: statistics.prefix_hits as usize,
+            n_preempted: statistics.preemptions as usize,
+            memory_bytes: total_bytes,
+            memory_used_bytes: total_bytes - free_bytes,
+            ..EngineStatus::default()
+        };
+        for model in self.backend.models() {
+            status.n_running += model.occupancy.n_running;
+            status.n_waiting += model.occupancy.n_waiting;
+            status.n_pages += model.occupancy.n_pages;
+            status.n_used_pages += model.occupancy.n_used_pages;
+        }
+        status
+    }
+
+    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
+        self.backend.embed(model, prompt).map_err(refusal)
+    }
+
+    fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {
+        self.backend.submit(model, request).map_err(refusal)
+    }
+
+    fn cancel(&mut self, ticket: Ticket) -> Option<Report> {
+        self.backend.cancel(ticket)
+    }
+
+    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
+        self.backend.tokenizer(model).map_err(refusal)
+    }
+}

@@ -1,0 +1,189 @@
+//! Requests over the network, answered by the models that are loaded.
+//!
+//! [`Serving`] owns what the API needs: the protocol, which is the crate `serve`, and sockets. It has its turn in two places.
+//! Whoever waits for a key calls [`work`](Serving::work), which also computes. Whoever computes, or does anything else that takes
+//! long, calls [`exchange`](Serving::exchange) between: that is when connections are taken, what needs no model is answered, and a
+//! client that hangs up is noticed.
+
+mod engine;
+
+use alloc::{rc::Rc, string::String};
+use core::{cell::RefCell, ops::ControlFlow};
+
+use ::llm::{
+    front::{Event, FrontError},
+    session::SessionError,
+};
+use ::serve::{Limits, Server, Settings};
+
+use self::engine::BackendEngine;
+use crate::{
+    llm::{BackendError, InferenceBackend, Ticket},
+    net::{NEVER_US, Network, Sockets},
+    system::{Machine, ServeSettings},
+};
+
+/// Nothing is taken from clients while less than this part of the heap is free.
+const FREE_PART: usize = 8;
+
+/// The API on a network, or nothing where there is no network.
+pub struct Serving<'a> {
+    machine: Machine,
+    network: Option<&'a RefCell<Network>>,
+    desk: RefCell<Option<Desk>>,
+}
+
+/// What clients see.
+struct Desk {
+    server: Server<Ticket>,
+    sockets: Sockets,
+}
+
+/// How the API does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServingStatus {
+    /// Whether connections are taken.
+    pub is_on: bool,
+    /// The port.
+    pub port: u16,
+    /// Connections that there are.
+    pub n_connections: usize,
+    /// Whether text is being generated for one.
+    pub is_generating: bool,
+}
+
+impl<'a> Serving<'a> {
+    /// The API at a port, if there is a network and the settings do not leave it out. It is not [turned on](Self::turn) yet.
+    pub fn new(
+        machine: Machine,
+        network: Option<&'a RefCell<Network>>,
+        settings: &ServeSettings,
+    ) -> Rc<Self> {
+        let desk = network.and_then(|network| {
+            let port = settings.port?;
+            Desk::new(&machine, &mut network.borrow_mut(), port, settings.api_key.clone())
+        });
+        Rc::new(Self { machine, network, desk: RefCell::new(desk) })
+    }
+
+    /// The network, if there is one.
+    pub fn network(&self) -> Option<&'a RefCell<Network>> {
+        self.network
+    }
+
+    /// How the API does; `None` if there is none.
+    pub fn status(&self) -> Option<ServingStatus> {
+        self.desk.borrow().as_ref().map(|desk| ServingStatus {
+            is_on: desk.sockets.is_listening(),
+            port: desk.sockets.port(),
+            n_connections: desk.sockets.n_open(),
+            is_generating: desk.server.is_generating(),
+        })
+    }
+
+    /// Takes connections from now on, or no more: those that there are go on.
+    pub fn turn(&self, on: bool) {
+        if let (Some(network), Some(desk)) = (self.network, &mut *self.desk.borrow_mut()) {
+            desk.sockets.listen(&mut network.borrow_mut(), on);
+            if on {
+                log::info!("serve: port {}", desk.sockets.port());
+            }
+        }
+        self.exchange();
+    }
+
+    /// Sends and receives; returns when it is to be called again unless there is an interrupt before.
+    pub fn exchange(&self) -> u64 {
+        let Some(network) = self.network else { return NEVER_US };
+        let network = &mut *network.borrow_mut();
+        let now_us = (self.machine.clock_us)();
+        let has_come = network.receive(now_us);
+        match &mut *self.desk.borrow_mut() {
+            None if has_come => network.transmit(now_us),
+            None => network.poll(now_us),
+            Some(Desk { server, sockets }) => {
+                let heap = (self.machine.heap_usage)();
+                let has_room = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
+                server.check_time(now_us);
+                sockets.exchange(network, server, has_room, now_us);
+                network.transmit(now_us)
+            }
+        }
+    }
+
+    /// Lets clients' requests go to the models.
+    pub fn bring_requests(&self, backend: &mut dyn InferenceBackend) {
+        if let Some(desk) = &mut *self.desk.borrow_mut() {
+            let now_us = (self.machine.clock_us)();
+            let pool = self.machine.pool;
+            desk.server.serve(&mut BackendEngine { backend, pool }, now_us);
+        }
+    }
+
+    /// Tells a client what has come of its request.
+    pub fn event(&self, ticket: Ticket, event: &Event<'_>) -> ControlFlow<()> {
+        match &mut *self.desk.borrow_mut() {
+            Some(desk) => desk.server.event(ticket, event, (self.machine.clock_us)()),
+            None => ControlFlow::Break(()),
+        }
+    }
+
+    fn is_generating(&self) -> bool {
+        self.desk.borrow().as_ref().is_some_and(|desk| desk.server.is_generating())
+    }
+
+    /// Sends, receives, and computes a batch if there is a request; returns when it is to be called again unless there is an
+    /// interrupt before.
+    pub fn work(&self, backend: &mut dyn InferenceBackend) -> u64 {
+        let wake_us = self.exchange();
+        self.bring_requests(backend);
+        if !self.is_generating() {
+            // What was answered at once is sent at once.
+            return self.exchange().min(wake_us);
+        }
+        let stepped = backend.step(
+            &mut || {
+                self.exchange();
+                match self.is_generating() {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                }
+            },
+            &mut |ticket, event| self.event(ticket, &event),
+        );
+        match stepped {
+            // All that was computed is wanted no more.
+            Ok(_) | Err(BackendError::Front(FrontError::Session(SessionError::Stopped))) => {}
+            Err(error) => log::error!("{error}"),
+        }
+        self.exchange();
+        // There is more to compute.
+        0
+    }
+}
+
+impl Desk {
+    fn new(machine: &Machine, network: &mut Network, port: u16, api_key: Option<String>) -> Option<Self> {
+        let heap_bytes = (machine.heap_usage)().size_bytes;
+        let (count, socket_bytes) = Sockets::count_and_bytes(heap_bytes);
+        let defaults = Limits::default();
+        let limits = Limits { body_bytes: defaults.body_bytes.min(heap_bytes / 8), ..defaults };
+        let now_us = (machine.clock_us)();
+        let start_unix_s = (machine.now_seconds)().map(|now_s| now_s.saturating_sub(now_us / 1_000_000));
+        let settings = Settings {
+            limits,
+            // The others wait until there is room, instead of being turned away.
+            max_connections: count * 3 / 4,
+            api_key,
+            start_unix_s,
+            nonce: (machine.random_seed)() << 32 | (machine.random_seed)(),
+            speculate: 0,
+            random: machine.random_seed,
+        };
+        let server =
+            Server::new(settings).inspect_err(|error| log::warn!("serve: {}", error.message)).ok()?;
+        let sockets = Sockets::new(network, count, port);
+        log::info!("serve: {count} sockets, {} KiB of the heap for them", socket_bytes >> 10);
+        Some(Self { server, sockets })
+    }
+}

@@ -1,0 +1,83 @@
+//! `serve`: the API that the network reaches; and the models that it begins with.
+
+use alloc::{string::String, vec::Vec};
+
+use crate::llm::{BackendError, EngineOptions};
+use crate::shell::{
+    Shell,
+    arguments::Arguments,
+    command::{Command, CommandError, Name},
+};
+
+/// Texts that a model computes together if there is room.
+const N_PARALLEL_IF_ROOM: usize = 8;
+
+pub(super) static COMMANDS: &[Command] = &[Command {
+    name: "serve",
+    usage: "[on|off|status]",
+    n_positional: 0..=1,
+    options: &[],
+    summary: "take requests over HTTP, or no more, or show whether",
+    details: "Requests are answered by the models that are loaded, many together, while this shell waits for a line and\n\
+              while it answers one itself. What is off takes no new connections; those that there are go on.",
+    run: serve,
+}];
+
+fn serve(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
+    let Shell { serving, terminal, .. } = shell;
+    let Some(status) = serving.status() else {
+        terminal.print(format_args!(
+            "nothing can be served: {}\n",
+            match serving.network() {
+                Some(_) => "boot argument ferrite.serve=off",
+                None => "there is no network device that this kernel drives",
+            }
+        ));
+        return Ok(());
+    };
+    match arguments.text(0, "on|off|status")? {
+        Some("on") => serving.turn(true),
+        Some("off") => serving.turn(false),
+        None | Some("status") => {
+            let state = if status.is_on { "on" } else { "off" };
+            let n = status.n_connections;
+            let port = status.port;
+            terminal.print(format_args!("{state}, port {port}, {n} connections\n"));
+        }
+        Some(other) => {
+            return Err(CommandError::InvalidValue {
+                name: Name::Argument("on|off|status"),
+                value: String::from(other),
+                expected: "on, off or status",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Loads the models that there are, as far as there is room, and begins to serve them, unless that is off.
+pub(in crate::shell) fn begin(shell: &mut Shell<'_>) {
+    if shell.serving.status().is_none() {
+        return;
+    }
+    let files = shell.backend.catalog().files();
+    let paths: Vec<String> =
+        files.iter().filter(|file| file.header.is_ok()).map(|file| file.path.clone()).collect();
+    let options = EngineOptions { n_parallel_if_room: Some(N_PARALLEL_IF_ROOM), ..EngineOptions::default() };
+    for path in &paths {
+        let Shell { backend, terminal, .. } = &mut *shell;
+        match backend.load(path, options, &mut |_| terminal.check_interrupt()) {
+            Ok(()) => {
+                shell.set_load_options(options);
+                log::info!("serve: {path}");
+            }
+            Err(BackendError::Cancelled) => break,
+            Err(error) => log::warn!("serve: {error}"),
+        }
+    }
+    // The first one is the one for who names none.
+    if let Some(first) = paths.first() {
+        let _ = shell.backend.select(first);
+    }
+    shell.serving.turn(true);
+}

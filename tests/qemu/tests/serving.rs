@@ -1,0 +1,147 @@
+//! The API inside the kernel, over QEMU's network.
+
+use qemu_tests::{Run, Session, repository};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+const LIMIT: Duration = Duration::from_secs(120);
+const PROMPT: &str = "\rferrite> \x1b[K";
+
+/// A port of the host that nobody listens at.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("it has an address").port()
+}
+
+fn model() -> std::path::PathBuf {
+    repository().join("test_models/tiny.gguf")
+}
+
+/// A kernel that serves the default model, once it does.
+fn served(run: Run, port: u16) -> Session {
+    let mut session = run.model(&model()).start();
+    session.wait_for(PROMPT);
+    let start = Instant::now();
+    while !ask(port, "GET /health HTTP/1.0\r\n\r\n").contains("\"ok\"") {
+        assert!(start.elapsed() < LIMIT, "no answer");
+        thread::sleep(Duration::from_millis(20));
+    }
+    session
+}
+
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    Ok(stream)
+}
+
+/// What comes back, or nothing.
+fn ask(port: u16, request: &str) -> String {
+    let mut answer = String::new();
+    if let Ok(mut stream) = connect(port) {
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.read_to_string(&mut answer);
+    }
+    answer
+}
+
+fn post(body: &str) -> String {
+    format!(
+        "POST /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn completion(prompt: &str, n: usize, more: &str) -> String {
+    post(&format!(r#"{{"model":"ferrite-tiny","prompt":"{prompt}","max_tokens":{n},"temperature":0{more}}}"#))
+}
+
+/// The value of each field "text", in one.
+fn text(answer: &str) -> String {
+    let values = answer.split("\"text\":\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    values.map(|(text, _)| text).collect()
+}
+
+fn infer(session: &mut Session, prompt: &str, n: usize) -> String {
+    session.send(format!("llm infer \"{prompt}\" {n}\r"));
+    session.wait_for("\r\n");
+    let answer = String::from_utf8_lossy(&session.wait_for("\r\n[")).into_owned();
+    session.wait_for(PROMPT);
+    answer.trim_end_matches("\r\n[").to_owned()
+}
+
+/// Has the shell run a command that says nothing.
+fn say(session: &mut Session, line: &str) {
+    session.send(format!("{line}\r"));
+    session.wait_for("\r\n");
+    session.wait_for(PROMPT);
+}
+
+#[test]
+fn the_api_answers_as_the_shell_does() {
+    let port = free_port();
+    // What is logged would stand between what the shell shows.
+    let run = Run::new().args(["--serve", &port.to_string()]).boot_args("log=warn");
+    let mut session = served(run, port);
+    let models = ask(port, "GET /v1/models HTTP/1.0\r\n\r\n");
+    assert!(models.contains("200 OK") && models.contains("\"ferrite-tiny\""), "{models}");
+
+    let expected = infer(&mut session, "Once upon a time", 24);
+    assert!(expected.len() > 40, "{expected}");
+    let whole = ask(port, &completion("Once upon a time", 24, ""));
+    assert_eq!(text(&whole), expected, "{whole}");
+    let streamed = ask(port, &completion("Once upon a time", 24, r#","stream":true"#));
+    assert_eq!(text(&streamed), expected, "{streamed}");
+    assert!(streamed.contains("[DONE]") && streamed.matches("data: ").count() > 10, "{streamed}");
+
+    // At once, and beside the shell; one hangs up after its first words.
+    let clients: Vec<_> = (0..4)
+        .map(|_| thread::spawn(move || text(&ask(port, &completion("Once upon a time", 24, "")))))
+        .collect();
+    let hangs_up = thread::spawn(move || {
+        let mut stream = connect(port).expect("it listens");
+        let request = completion("The dog", 200, r#","stream":true"#);
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("it answers");
+        line
+    });
+    assert_eq!(infer(&mut session, "Once upon a time", 24), expected);
+    assert!(hangs_up.join().expect("it has ended").contains("200 OK"));
+    for client in clients {
+        assert_eq!(client.join().expect("it has ended"), expected);
+    }
+
+    // Off, nobody is let in; on again, they are.
+    say(&mut session, "serve off");
+    assert_eq!(ask(port, "GET /health HTTP/1.0\r\n\r\n"), "");
+    say(&mut session, "serve on");
+    assert!(ask(port, "GET /health HTTP/1.0\r\n\r\n").contains("200 OK"));
+    let shown = session.ask_until("serve status\r", |shown| shown.contains(" 0 connections"));
+    assert!(shown.contains("on, port 8080"), "{shown}");
+    session.ask_until("llm stats\r", |shown| shown.contains("0 texts running, 0 waiting"));
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+#[test]
+fn it_serves_over_pci_and_wants_the_key() {
+    let port = free_port();
+    let card = format!(
+        "-netdev user,id=n,hostfwd=tcp:127.0.0.1:{port}-:80 -device virtio-net-pci,netdev=n,romfile="
+    );
+    let run = Run::new().args(["--keep-running"]).qemu(&card);
+    let mut session = served(run.boot_args("ferrite.serve=80 ferrite.api_key=open-sesame"), port);
+    let refused = ask(port, &completion("Once", 4, ""));
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let with_key =
+        completion("Once", 4, "").replace("Host: a", "Host: a\r\nAuthorization: Bearer open-sesame");
+    let answered = ask(port, &with_key);
+    assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
