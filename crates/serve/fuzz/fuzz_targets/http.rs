@@ -27,7 +27,9 @@ fuzz_target!(|input: &[u8]| {
             start = end;
         }
     }
-    assert_eq!(String::from_utf8_lossy(&whole), String::from_utf8_lossy(&in_pieces));
+    // Who sends the body at once is not told to go on.
+    let answers = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("HTTP/1.1 100 Continue\r\n\r\n", "");
+    assert_eq!(answers(&whole), answers(&in_pieces));
     assert_eq!(is_over, server.is_over(id));
     assert!(whole.is_empty() || whole.starts_with(b"HTTP/1.1 "));
 });
