@@ -98,6 +98,7 @@ pub struct VirtioNet<T: Transport> {
     receiving: ManuallyDrop<Lent>,
     sending: ManuallyDrop<Lent>,
     /// Buffers that nobody has, to send with.
+    #[allow(clippy::vec_box, reason = "buffers stay where they are while they go from hand to hand")]
     free: Vec<Box<Buffer>>,
 }
 
