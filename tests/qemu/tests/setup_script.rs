@@ -18,7 +18,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// A machine with Rust and its targets, a C compiler, and QEMU.
+    /// A machine with Rust and its targets, a C compiler, QEMU, and what the server is tried with.
     fn complete(name: &str) -> Self {
         let machine = Self { directory: Directory::new(name) };
         let path = std::env::var("PATH").unwrap();
@@ -28,7 +28,8 @@ impl Machine {
             symlink(place.unwrap(), machine.path(tool)).unwrap();
         }
         machine.program("id", "echo 0");
-        for program in ["cargo", "cc", "qemu-system-aarch64", "qemu-aarch64"] {
+        let clients = ["curl", "node", "npm", "python3", "chromium"];
+        for program in ["cargo", "cc", "qemu-system-aarch64", "qemu-aarch64"].into_iter().chain(clients) {
             machine.program(program, "");
         }
         machine.program("rustc", "echo /");
@@ -93,6 +94,15 @@ fn says_nothing_if_nothing_is_missing() {
         assert!(output.status.success(), "{output:?}");
         assert!(output.stderr.is_empty(), "{output:?}");
     }
+}
+
+#[test]
+fn a_browser_is_missed_by_nobody() {
+    let machine = Machine::complete("no-browser").without("chromium");
+    let output = machine.setup(&[]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    // What a step cannot do without is.
+    Machine::complete("no-node").without("node").expect(&[], 1, "node; install it and try again");
 }
 
 #[test]
