@@ -207,52 +207,38 @@ impl Answer {
     }
 
     /// Writes a whole answer.
-    pub fn whole(&self, out: &mut Vec<u8>, ends: &[End<'_>], usage: Usage) -> fmt::Result {
+    pub fn whole(&self, out: &mut Vec<u8>, ends: &[End<'_>], counts: Usage) -> fmt::Result {
+        let usage = Some(Some(counts));
         let of_end = |end: &End<'_>| end.text.len() + end.logprobs.text_bytes() + MAX_END_BYTES;
         let text_bytes = ends.iter().map(of_end).sum::<usize>() + self.name_bytes();
         let timings = ends.first().map(|end| end.timings);
-        let choices = ends.iter().enumerate();
         match self.shape {
             Shape::Chat => {
-                let mut list = Vec::new();
-                list.try_reserve_exact(ends.len()).map_err(|_| fmt::Error)?;
-                list.extend(choices.map(|(index, end)| ChatChoice {
+                let choices = each(ends, |index, end| ChatChoice {
                     index,
                     message: Some(Message { role: Some("assistant"), content: Some(end.text) }),
                     delta: None,
                     logprobs: end.logprobs,
                     finish_reason: Some(finish_reason(end.reason)),
-                }));
-                json::write(
-                    out,
-                    &Object { usage: Some(Some(usage)), timings, ..self.object(false, &list) },
-                    text_bytes,
-                )
+                })?;
+                json::write(out, &Object { usage, timings, ..self.object(false, &choices) }, text_bytes)
             }
             Shape::Completion => {
-                let mut list = Vec::new();
-                list.try_reserve_exact(ends.len()).map_err(|_| fmt::Error)?;
-                list.extend(choices.map(|(index, end)| TextChoice {
+                let choices = each(ends, |index, end| TextChoice {
                     index,
                     text: end.text,
                     logprobs: end.logprobs,
                     finish_reason: Some(finish_reason(end.reason)),
-                }));
-                json::write(
-                    out,
-                    &Object { usage: Some(Some(usage)), timings, ..self.object(false, &list) },
-                    text_bytes,
-                )
+                })?;
+                json::write(out, &Object { usage, timings, ..self.object(false, &choices) }, text_bytes)
             }
-            Shape::Native => match ends {
-                [only] => json::write(out, &self.native(0, only.text, only, usage), text_bytes),
-                _ => {
-                    let mut list = Vec::new();
-                    list.try_reserve_exact(ends.len()).map_err(|_| fmt::Error)?;
-                    list.extend(choices.map(|(index, end)| self.native(index, end.text, end, usage)));
-                    json::write(out, &list, text_bytes)
+            Shape::Native => {
+                let answers = each(ends, |index, end| self.native(index, end.text, end, counts))?;
+                match &answers[..] {
+                    [only] => json::write(out, only, text_bytes),
+                    several => json::write(out, &several, text_bytes),
                 }
-            },
+            }
         }
     }
 
@@ -312,6 +298,17 @@ impl<'n> Native<'n> {
             completion_probabilities: Told::default(),
         }
     }
+}
+
+/// What `choice` makes of each answer, with its number.
+fn each<'e, C>(
+    ends: &'e [End<'e>],
+    mut choice: impl FnMut(usize, &'e End<'e>) -> C,
+) -> Result<Vec<C>, fmt::Error> {
+    let mut choices = Vec::new();
+    choices.try_reserve_exact(ends.len()).map_err(|_| fmt::Error)?;
+    choices.extend(ends.iter().enumerate().map(|(index, end)| choice(index, end)));
+    Ok(choices)
 }
 
 /// Writes the event that there is no more of an answer.
