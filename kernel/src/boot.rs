@@ -15,7 +15,7 @@ use ferrite_kernel::{
     cpu::InstructionSets,
     device_tree::{self, LastWords},
     drivers::{
-        calendar_clock,
+        calendar_clock, fw_cfg,
         host::{self, ExitStatus},
         interrupts, power, power_keys, uart, virtio,
     },
@@ -31,7 +31,7 @@ use ferrite_kernel::{
     sha256::{self, Compress},
     shell,
     storage::Disks,
-    system::{Machine, RunMode, Shutdown, System},
+    system::{Machine, RunMode, ServeSettings, Shutdown, System},
 };
 use llm::simd::Kernels;
 use log::{LevelFilter, debug, error, info, warn};
@@ -66,7 +66,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
     device_tree::random_seed(&tree).into_iter().for_each(arch::random::stir);
     let stacks = place_secondary_stacks(&platform, &heap);
     // From here on the tree's memory is free for other use.
-    let args = BootArgs::parse(&platform.boot_args);
+    let mut args = BootArgs::parse(&platform.boot_args);
 
     // SAFETY: the platform is this machine's; nothing else has been started.
     unsafe { map_memory(&platform) };
@@ -84,6 +84,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
         error!("{mistake}");
         host::exit(ExitStatus::CommandFailed);
     }
+    take_api_key(&platform, &mut args.serve);
     start_interrupts(&platform);
     fill_pool(&platform, [heap, stacks]);
     cores::start_all(&platform.cores);
@@ -200,7 +201,7 @@ unsafe fn map_memory(platform: &Platform) {
         }
         None => {}
     }
-    devices.extend(platform.clock.iter().map(Registers::range));
+    devices.extend(platform.clock.iter().chain(&platform.fw_cfg).map(Registers::range));
     devices.extend(platform.power_keys.iter().map(|key| key.gpio.range()));
     if let Some(pcie) = &platform.pcie {
         devices.push(pcie.ecam.range());
@@ -245,6 +246,26 @@ fn start_console(platform: &Platform, args: &BootArgs) {
             "console: what the device tree calls {kind} at {:#x} does not answer like one: what is typed may not be heard",
             device.registers.address
         );
+    }
+}
+
+/// Takes the key that requests must bring from `fw_cfg`, if that has one. One that cannot be taken ends the boot: nobody is to be
+/// served without it.
+fn take_api_key(platform: &Platform, settings: &mut ServeSettings) {
+    const FILE: &str = "opt/ferrite/api_key";
+    // The head of a request would not hold a longer one.
+    const MAX_BYTES: u32 = 4096;
+    // SAFETY: mapped by now, and nothing else uses it.
+    let device = platform.fw_cfg.as_ref().and_then(|registers| unsafe { fw_cfg::Mmio::new(registers) });
+    let Some(mut device) = device else { return };
+    let taken = match fw_cfg::read_file(&mut device, FILE, MAX_BYTES) {
+        Ok(None) => Ok(()),
+        Ok(Some(file)) => settings.take_api_key(&file),
+        Err(_) => Err("a key of at most 4096 bytes"),
+    };
+    if let Err(expected) = taken {
+        error!("fw_cfg file {FILE}: expected {expected}");
+        host::exit(ExitStatus::CommandFailed);
     }
 }
 

@@ -7,7 +7,7 @@
 //! | argument | meaning |
 //! |---|---|
 //! | `log=off\|error\|warn\|info\|debug\|trace` | log level, `info` unless told |
-//! | `ferrite.api_key=KEY` | requests over the network must bring this key |
+//! | `ferrite.api_key=KEY` | requests over the network must bring this key; `fw_cfg` can have it instead |
 //! | `ferrite.columns=N` | width of the terminal on the console; 0: there is no terminal, which would be asked for its width |
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
 //! | `ferrite.host=none\|semihosting\|pvpanic` | how to tell the host the exit status |
@@ -144,6 +144,10 @@ pub struct BootArgError {
 impl BootArgError {
     fn new(argument: &[u8], expected: &'static str) -> Self {
         const SHOWN_BYTES: usize = 80;
+        // What follows is nobody's business.
+        const KEY: &[u8] = b"ferrite.api_key=";
+        let key = argument.windows(KEY.len()).position(|bytes| bytes == KEY);
+        let argument = key.map_or(argument, |start| &argument[..start + KEY.len()]);
         let (shown, end) = match argument.get(..SHOWN_BYTES) {
             Some(start) if argument.len() > SHOWN_BYTES => (start, "..."),
             _ => (argument, ""),
@@ -413,6 +417,14 @@ mod tests {
         assert!(args.refused.is_empty());
         assert_eq!(args.log_level, LevelFilter::Warn);
         assert_eq!(args.mistake.unwrap().argument, "ferrite.model=\u{fffd}:1");
+    }
+
+    #[test]
+    fn no_key_is_shown() {
+        let too_long = alloc::format!("ferrite.api_key=hush{}", " ".repeat(MAX_BYTES));
+        for line in [&b"ferrite.api_key=hush\xff"[..], too_long.as_bytes()] {
+            assert_eq!(BootArgs::parse(line).mistake.unwrap().argument, "ferrite.api_key=");
+        }
     }
 
     #[test]

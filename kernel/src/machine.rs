@@ -235,6 +235,8 @@ pub struct Platform {
     pub pmu_interrupt: Option<Interrupt>,
     /// The clock that knows the date: an Arm PL031.
     pub clock: Option<Registers>,
+    /// QEMU's `fw_cfg`.
+    pub fw_cfg: Option<Registers>,
     /// The keys that end the machine.
     pub power_keys: Vec<PowerKey>,
     /// The boot arguments.

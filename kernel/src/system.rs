@@ -84,6 +84,21 @@ pub struct ServeSettings {
     pub api_key: Option<String>,
 }
 
+impl ServeSettings {
+    /// Takes the key in a file as the one that requests must bring.
+    ///
+    /// # Errors
+    /// What is expected instead.
+    pub fn take_api_key(&mut self, file: &[u8]) -> Result<(), &'static str> {
+        if self.api_key.is_some() {
+            return Err("no second key beside ferrite.api_key");
+        }
+        let key = str::from_utf8(file).ok().and_then(serve::Settings::key_in);
+        self.api_key = Some(key.ok_or("a key in its first line, in UTF-8")?.into());
+        Ok(())
+    }
+}
+
 /// The key is nobody's business.
 impl fmt::Debug for ServeSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,5 +158,27 @@ impl fmt::Display for CoreState {
             Self::Online => "online",
             Self::Failed => "cannot be started",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_from_one_place() {
+        let taken = |file: &[u8]| {
+            let mut settings = ServeSettings::default();
+            settings.take_api_key(file).map(|()| settings.api_key.unwrap())
+        };
+        for file in ["open sesame", "open sesame\n", " open sesame \r\nand more"] {
+            assert_eq!(taken(file.as_bytes()).as_deref(), Ok("open sesame"));
+        }
+        for file in [&b""[..], b"\n", b" \nsesame", b"sesame\xff"] {
+            assert!(taken(file).is_err());
+        }
+        let mut settings = ServeSettings { api_key: Some("first".into()), ..ServeSettings::default() };
+        assert!(settings.take_api_key(b"second").is_err());
+        assert_eq!(settings.api_key.as_deref(), Some("first"));
     }
 }

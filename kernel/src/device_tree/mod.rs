@@ -124,6 +124,7 @@ impl Platform {
             timer_interrupt: None,
             pmu_interrupt: None,
             clock: None,
+            fw_cfg: None,
             power_keys: Vec::new(),
             boot_args: boot_args(tree).into(),
             remarks,
@@ -167,6 +168,9 @@ impl Platform {
             self.timer_interrupt = self.timer_interrupt.or_else(|| private_interrupt(tree, place, VIRTUAL));
         } else if place.is_compatible(&["arm,pl031"]) {
             self.clock = self.clock.or_else(|| place.registers_of(0, 4, 4));
+        } else if place.is_compatible(&["qemu,fw-cfg-mmio"]) {
+            // Data, then the selector.
+            self.fw_cfg = self.fw_cfg.or_else(|| place.registers_of(0, 10, 8));
         } else if place.is_compatible(PMU) {
             self.pmu_interrupt = self.pmu_interrupt.or_else(|| private_interrupt(tree, place, 0));
         } else if place.registers(0).is_some() {

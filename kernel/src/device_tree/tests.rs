@@ -182,7 +182,10 @@ fn broken_trees_are_refused_without_a_panic() {
             };
             // What is to be mapped can be.
             let devices = platform.virtio_mmio.iter().map(|transport| transport.registers);
-            let devices = devices.chain(platform.clock).chain(platform.uart.map(|uart| uart.registers));
+            let devices = devices
+                .chain(platform.clock)
+                .chain(platform.fw_cfg)
+                .chain(platform.uart.map(|uart| uart.registers));
             assert!(devices.map(|device| device.range().end).all(|end| end <= 1 << 48), "{flipped}");
             assert!(platform.memory.iter().all(|bank| bank.start < bank.end && bank.end <= 1 << 48));
         }
@@ -798,6 +801,7 @@ fn power_keys_on_a_gpio_controller() {
     };
     assert_eq!(platform(VIRT_GIC_V3).power_keys, [qemu]);
     assert_eq!(platform(VIRT_GIC_V3).clock, Some(Registers { address: 0x0901_0000, size_bytes: 0x1000 }));
+    assert_eq!(platform(VIRT_GIC_V3).fw_cfg, Some(Registers { address: 0x0902_0000, size_bytes: 0x18 }));
     let keys = |change: &dyn Fn(&mut DeviceTreeNode)| {
         platform(&changed(|tree| change(tree.root.child_mut("gpio-keys").unwrap()))).power_keys
     };

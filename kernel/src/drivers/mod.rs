@@ -3,6 +3,7 @@
 
 #[cfg(target_os = "none")]
 pub mod calendar_clock;
+pub mod fw_cfg;
 #[cfg(target_os = "none")]
 mod gic_security;
 pub mod gic_v2;

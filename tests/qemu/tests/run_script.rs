@@ -180,6 +180,13 @@ fn mistakes_are_named() {
         (&["--model", "hf:org/:Q4_0"], USAGE_ERROR, "expected hf:ORG/REPO/FILE or hf:ORG/REPO:TAG"),
         (&["--model", "/nowhere-00001-of-00002.gguf"], 1, "/nowhere-00001-of-00002.gguf: no such file"),
         (&["--gpu", "ff:1f.7"], 1, "no such PCI device"),
+        (&["--api-key-file", "/nowhere"], 1, "/nowhere: not readable"),
+        (&["--api-key-file=/dev/zero"], 1, "expected at most 4096 bytes"),
+        (
+            &["--api-key-file", "/dev/null", "--", "help"],
+            1,
+            "fw_cfg file opt/ferrite/api_key: expected a key",
+        ),
     ];
     for (arguments, status, message) in mistakes {
         Run::new().args(*arguments).finish().expect_status(*status).expect_error(message);

@@ -1,6 +1,6 @@
 //! The API inside the kernel, over QEMU's network.
 
-use qemu_tests::{Run, Session, repository};
+use qemu_tests::{Directory, Run, Session, repository};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -134,8 +134,11 @@ fn it_serves_over_pci_and_wants_the_key() {
     let card = format!(
         "-netdev user,id=n,hostfwd=tcp:127.0.0.1:{port}-:80 -device virtio-net-pci,netdev=n,romfile="
     );
-    let run = Run::new().args(["--keep-running"]).qemu(&card);
-    let mut session = served(run.boot_args("ferrite.serve=80 ferrite.api_key=open-sesame"), port);
+    let directory = Directory::new("key");
+    let key = directory.file("a,key", b"open-sesame\n");
+    let run =
+        Run::new().args(["--keep-running"]).args(["--api-key-file".as_ref(), key.as_os_str()]).qemu(&card);
+    let mut session = served(run.boot_args("ferrite.serve=80"), port);
     let refused = ask(port, &completion("Once", 4, ""));
     assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
     let with_key =

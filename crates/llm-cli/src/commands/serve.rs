@@ -79,9 +79,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let api_key = arguments.api_key_file.as_ref().map(|path| {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        match text.lines().next().map(str::trim) {
-            Some(key) if !key.is_empty() => Ok(key.to_owned()),
-            _ => bail!("{} has no key in its first line", path.display()),
+        match Settings::key_in(&text) {
+            Some(key) => Ok(key.to_owned()),
+            None => bail!("{} has no key in its first line", path.display()),
         }
     });
     let api_key = api_key.transpose()?;

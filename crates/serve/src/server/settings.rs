@@ -24,6 +24,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The key in the text of a file, which is its first line without what surrounds it, if there is one.
+    pub fn key_in(text: &str) -> Option<&str> {
+        text.lines().next().map(str::trim).filter(|key| !key.is_empty())
+    }
+
     /// The time in seconds since 1970, 0 if that is not known.
     pub(super) fn unix_s(&self, now_us: u64) -> u64 {
         self.start_unix_s.map_or(0, |start| start + now_us / 1_000_000)
