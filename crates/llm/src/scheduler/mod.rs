@@ -3,15 +3,15 @@
 //! A [`Scheduler`] has a [`Runner`], the texts in its slots and a queue of those that wait for one. Each
 //! [`step`](Scheduler::step) computes one batch: the next token of every answer that is running, and as much of the
 //! prompts as there is room for besides, each of them its share, so that a long prompt stalls nobody. What is left of the
-//! batch goes to guesses at what follows in the answers (see [`Speculation`]). A text gets a slot when there are pages for its
-//! prompt. When answers have grown beyond the pages there are, the youngest text gives up its slot, waits, and is computed
+//! batch goes to guesses at what follows in the answers (see [`Speculation`]). What texts begin with that come at once is
+//! computed once. A text gets a slot when there are pages for its prompt. When answers have grown beyond the pages there are, the youngest text gives up its slot, waits, and is computed
 //! again later: the same bits, so nobody notices but the clock.
 //!
 //! There is no clock here, no input or output, and no text: tokens come in and tokens go out. Nothing is allocated per
 //! step.
 //!
-//! Files: `sequence` (a text and how far it is), `plan` (what goes into a batch). Neighbours: [`session`](crate::session)
-//! computes batches, [`sampling`](crate::sampling) chooses tokens.
+//! Files: `sequence` (a text and how far it is), `plan` (what goes into a batch), `sharing` (who waits for what another one
+//! computes). Neighbours: [`session`](crate::session) computes batches, [`sampling`](crate::sampling) chooses tokens.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -26,6 +26,7 @@ use crate::state::StateOptions;
 
 mod plan;
 mod sequence;
+mod sharing;
 
 use plan::Part;
 use sequence::Sequence;
@@ -54,9 +55,10 @@ pub struct Submission<'t> {
 /// What a step brings.
 #[derive(Debug, PartialEq)]
 pub enum Output<'l> {
-    /// A text has its first slot; comes once, before its tokens.
+    /// A text is computed from now on; comes once, before its tokens.
     Started {
-        /// How many tokens of its prompt were found and are not computed.
+        /// How many tokens of its prompt were found and are not computed: all of them, if another text with the same prompt
+        /// came to its first token just now.
         n_reused: usize,
     },
     /// The next token of an answer, and the logits that it was drawn from, `[n_vocab]`.
@@ -345,8 +347,8 @@ impl<'m> Scheduler<'m> {
             *span = part.span(&self.running[part.index]);
         }
         let n_vocab = self.runner.model().config().n_vocab;
-        let logits = match self.runner.run(spans, go_on) {
-            Ok(logits) => logits,
+        let n_rows = match self.runner.compute(spans, go_on) {
+            Ok(n_rows) => n_rows,
             Err(error) => {
                 for sequence in &mut self.running {
                     sequence.drop_guesses();
@@ -356,15 +358,27 @@ impl<'m> Scheduler<'m> {
                 return Err(error);
             }
         };
-        let mut rest = logits;
-        let mut n_tokens = 0;
+        let (mut n_rows_before, mut n_tokens) = (0, 0);
         for part in &self.parts {
-            let sequence = &mut self.running[part.index];
-            let (rows, others) = rest.split_at(part.n_rows(sequence) * n_vocab);
-            rest = others;
+            let (before, younger) = self.running.split_at_mut(part.index + 1);
+            let sequence = &mut before[part.index];
+            let n_of_part = part.n_rows(sequence);
+            let rows = n_rows_before * n_vocab..(n_rows_before + n_of_part) * n_vocab;
+            n_rows_before += n_of_part;
             sequence.n_computed += part.n_tokens;
             n_tokens += part.n_tokens + part.n_guessed;
-            sequence.choose(rows, n_vocab, &mut self.candidates, on_output);
+            let logits = &self.runner.logits(n_rows)[rows.clone()];
+            sequence.choose(logits, n_vocab, &mut self.candidates, on_output);
+            if n_of_part == 0 || part.n_guessed > 0 {
+                continue;
+            }
+            let computed = &sequence.tokens[..sequence.n_computed];
+            for equal in younger.iter_mut().filter(|other| other.n_awaited > 0 && other.tokens == computed) {
+                self.runner.fork(sequence.slot, equal.slot);
+                equal.begin(sequence.n_computed, &mut self.counts, on_output);
+                let logits = &self.runner.logits(n_rows)[rows.clone()];
+                equal.choose(logits, n_vocab, &mut self.candidates, on_output);
+            }
         }
         for part in &self.parts {
             // What was guessed wrong.
@@ -378,28 +392,29 @@ impl<'m> Scheduler<'m> {
     }
 
     /// Gives free slots to those that have waited longest, as far as there are pages for them beside what running prompts
-    /// still need.
+    /// still need; those begin that need not wait for what another one computes.
     fn admit(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
         if core::mem::take(&mut self.is_lent) {
             self.free_slots.iter().for_each(|&slot| _ = self.runner.truncate(slot, 0));
         }
+        self.begin_awaiting(on_output);
         while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front()) {
-            let n_needed = self.runner.pages_lacking(&next.tokens) + self.pages_promised();
+            let n_awaited = self.awaited(&next.tokens, &self.running);
+            let n_needed = self.pages_lacking(&next.tokens, n_awaited) + self.pages_promised();
             if !self.running.is_empty() && n_needed > self.runner.n_free_pages() {
                 break;
             }
             let Some(mut sequence) = self.waiting.pop_front() else { break };
             self.free_slots.pop();
-            sequence.slot = slot;
-            sequence.n_computed = self.runner.reuse(slot, &sequence.tokens);
-            self.counts.n_prefix_hits += usize::from(sequence.n_computed > 0);
-            self.counts.n_reused += sequence.n_computed;
-            let started = Output::Started { n_reused: sequence.n_computed };
-            let is_first = !core::mem::replace(&mut sequence.has_started, true);
-            if is_first && on_output(sequence.id, started).is_break() {
+            (sequence.slot, sequence.n_awaited) = (slot, n_awaited);
+            if n_awaited == 0 {
+                let n_known = self.runner.reuse(slot, &sequence.tokens);
+                sequence.begin(n_known, &mut self.counts, on_output);
+            }
+            if let Some(finish) = sequence.finish {
                 self.give_back(slot);
                 // The answer is over either way.
-                let _ = on_output(sequence.id, sequence.finished(Finish::Stopped));
+                let _ = on_output(sequence.id, sequence.finished(finish));
                 continue;
             }
             // Younger than all that run: the oldest waits in front, and only the youngest gives up its slot.
@@ -409,9 +424,12 @@ impl<'m> Scheduler<'m> {
 
     /// Pages that running texts still lack for the tokens that they have.
     fn pages_promised(&self) -> usize {
-        let lacking = |sequence: &Sequence| {
-            StateOptions::pages_of(sequence.tokens.len()) + self.pages_to_copy(sequence)
-                - StateOptions::pages_of(self.runner.len(sequence.slot))
+        let lacking = |sequence: &Sequence| match sequence.n_awaited {
+            0 => {
+                StateOptions::pages_of(sequence.tokens.len()) + self.pages_to_copy(sequence)
+                    - StateOptions::pages_of(self.runner.len(sequence.slot))
+            }
+            n_awaited => self.pages_lacking(&sequence.tokens, n_awaited),
         };
         self.running.iter().map(lacking).sum()
     }
@@ -420,7 +438,7 @@ impl<'m> Scheduler<'m> {
     fn preempt_youngest(&mut self) {
         let Some(mut sequence) = self.running.pop() else { return };
         self.give_back(sequence.slot);
-        sequence.n_computed = 0;
+        (sequence.n_computed, sequence.n_awaited) = (0, 0);
         self.waiting.push_front(sequence);
         self.counts.n_preempted += 1;
     }

@@ -39,7 +39,7 @@ impl Part {
 
 impl Scheduler<'_> {
     /// Fills `parts`: first the next token of each answer, then parts of prompts, then guesses at what follows in the
-    /// answers; each from the oldest text on.
+    /// answers; each from the oldest text on, without those that wait for another one.
     pub(super) fn plan(&mut self) {
         self.parts.clear();
         let mut room = Room { n_tokens: self.runner.options().n_batch, n_pages: self.runner.n_free_pages() };
@@ -47,10 +47,11 @@ impl Scheduler<'_> {
             let mut index = 0;
             while index < self.running.len() {
                 let sequence = &self.running[index];
-                if sequence.is_behind() == is_prompt {
+                let is_next =
+                    |sequence: &Sequence| sequence.n_awaited == 0 && sequence.is_behind() == is_prompt;
+                if is_next(sequence) {
                     // Of what room there is, prompts get equal shares; answers get theirs, but leave a token for each other.
-                    let others = self.running[index + 1..].iter();
-                    let n_others = others.filter(|other| other.is_behind() == is_prompt).count();
+                    let n_others = self.running[index + 1..].iter().filter(|other| is_next(other)).count();
                     let share = match is_prompt {
                         true => room.n_tokens.div_ceil(1 + n_others),
                         false => room.n_tokens - n_others,

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use super::{Finish, Output, SequenceId, SubmitError};
+use super::{Counts, Finish, Output, SequenceId, SubmitError};
 use crate::sampling::{Candidates, Chain};
 use crate::session::{Speculation, Trust, continuation};
 
@@ -18,8 +18,10 @@ pub(super) struct Sequence {
     pub slot: usize,
     /// How many of `tokens` the slot holds.
     pub n_computed: usize,
-    /// Whether it has had a slot.
-    pub has_started: bool,
+    /// How many of `tokens`, the first ones, it waits for another text to compute; 0 if it does not wait.
+    pub n_awaited: usize,
+    /// Whether it has been told that it is computed.
+    has_started: bool,
     /// How many of those that the answer has are computed again, since a guess after them was wrong.
     n_again: usize,
     /// How many of `tokens`, the first ones, are the prompt.
@@ -61,6 +63,7 @@ impl Sequence {
             n_guessed: 0,
             slot: 0,
             n_computed: 0,
+            n_awaited: 0,
             has_started: false,
             n_again: 0,
             n_prompt: prompt.len(),
@@ -74,6 +77,22 @@ impl Sequence {
         })
     }
 
+    /// States that it is computed from now on, after `n_known` tokens that the slot holds.
+    pub fn begin(
+        &mut self,
+        n_known: usize,
+        counts: &mut Counts,
+        on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
+    ) {
+        (self.n_computed, self.n_awaited) = (n_known, 0);
+        counts.n_prefix_hits += usize::from(n_known > 0);
+        counts.n_reused += n_known;
+        let is_first = !core::mem::replace(&mut self.has_started, true);
+        if is_first && on_output(self.id, Output::Started { n_reused: n_known }).is_break() {
+            self.finish = Some(Finish::Stopped);
+        }
+    }
+
     /// Tokens to be computed before the next one can be chosen.
     pub fn n_pending(&self) -> usize {
         self.tokens.len() - self.n_guessed - self.n_computed
@@ -82,6 +101,11 @@ impl Sequence {
     /// Whether more is to be computed than the last token, or those that a wrong guess made undone.
     pub fn is_behind(&self) -> bool {
         self.n_pending() > 1 + self.n_again
+    }
+
+    /// Whether something of what is known of the text beforehand is still to be computed.
+    pub fn is_in_prompt(&self) -> bool {
+        self.is_behind() || !self.is_answering()
     }
 
     /// Whether the answer has begun.

@@ -209,6 +209,11 @@ impl<'m> Runner<'m> {
         self.state.n_free_checkpoints()
     }
 
+    /// How many of these tokens [`reuse`](Self::reuse) would find, if there are pages for it.
+    pub(crate) fn n_known(&self, tokens: &[u32]) -> usize {
+        self.state.n_known(tokens)
+    }
+
     /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
     pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
         self.state.pages_lacking(tokens)
@@ -302,8 +307,8 @@ impl<'m> Runner<'m> {
         Ok(forward.hidden_states(n_tokens, &mut self.scratch))
     }
 
-    /// As [`run`](Self::run); answers how many rows of logits there are.
-    pub(super) fn compute(
+    /// As [`run`](Self::run); answers how many rows of [logits](Self::logits) there are.
+    pub(crate) fn compute(
         &mut self,
         spans: &[Span<'_>],
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -335,7 +340,7 @@ impl<'m> Runner<'m> {
     }
 
     /// The first `n_rows` rows of the logits that the last batch gave.
-    pub(super) fn logits(&self, n_rows: usize) -> &[f32] {
+    pub(crate) fn logits(&self, n_rows: usize) -> &[f32] {
         self.scratch.logits(n_rows)
     }
 

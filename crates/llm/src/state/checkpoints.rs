@@ -56,7 +56,7 @@ struct Key {
     len: u32,
     /// A [`Kind`].
     kind: u32,
-    /// The slot of the text that made it, or [`NOBODY`] once that is gone.
+    /// The slot of the text that made it on its way, or [`NOBODY`] once that is gone, or for what was an end or a branch.
     owner: u32,
     unused: u32,
 }
@@ -116,7 +116,8 @@ impl<'m> Checkpoints<'m> {
     pub fn plan(&mut self, slot: usize, after: usize, kind: Kind) -> bool {
         let Some(index) = self.take(slot as u32, kind) else { return false };
         self.saved.plan(index, slot, after);
-        self.keys[index] = Key { kind: kind as u32, owner: slot as u32, ..Key::NONE };
+        let owner = if kind <= Kind::OnTheWay { slot as u32 } else { NOBODY };
+        self.keys[index] = Key { kind: kind as u32, owner, ..Key::NONE };
         true
     }
 
@@ -250,6 +251,9 @@ impl<'m> Checkpoints<'m> {
     fn use_again(&mut self, index: usize, kind: u32) {
         let key = &mut self.keys[index];
         key.kind = key.kind.max(kind);
+        if !key.is_at_most(Kind::OnTheWay) {
+            key.owner = NOBODY;
+        }
         self.touch(index);
         self.settle();
     }
@@ -273,8 +277,7 @@ impl Checkpoints<'_> {
         assert!(count(&|key| !key.is_at_most(Kind::OnTheWay)) <= self.len().div_ceil(2));
         for slot in 0..n_slots {
             let is_own = |key: &Key| key.owner == slot as u32 && key.kind != Kind::None as u32;
-            // One that was a branch or an end when it was made may have become one of a lesser kind.
-            assert!(count(&|key| is_own(key) && key.is_at_most(Kind::OnTheWay)) <= self.most_of_text + 1);
+            assert!(count(&|key| is_own(key) && key.is_at_most(Kind::OnTheWay)) <= self.most_of_text);
         }
         assert!(self.keys.iter().all(|key| (key.len > 0) == (key.kind != Kind::None as u32)));
     }

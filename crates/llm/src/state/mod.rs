@@ -2,8 +2,8 @@
 //!
 //! A [`StateStore`] has pages of [`PAGE_LEN`] positions and a number of slots. A slot is a sequence: how many positions
 //! it has, and the pages that these lie in. Slots can share pages: a [`fork`](StateStore::fork) has all pages of its
-//! origin, a new text those of an earlier one that began alike ([`StateStore::reuse`]). A page that several slots hold is
-//! copied before one of them writes to it. Pages that no slot holds any more are kept as long as there is no need for
+//! origin, a new text those of another one that began alike ([`StateStore::reuse`]), and a copy of the last, if that is
+//! in common in part. A page that several slots hold is copied before one of them writes to it. Pages that no slot holds any more are kept as long as there is no need for
 //! them, and found again by the tokens in them.
 //!
 //! What recurrent layers keep is no list of positions: each slot has a state of its own, and an earlier one to which it can
@@ -293,6 +293,7 @@ impl<'m> StateStore<'m> {
         if let Ok([from, to]) = self.recurrent.get_disjoint_mut([from, to]) {
             to.copy_from(from);
         }
+        self.texts[to] = self.texts[from];
         for index in 0..self.n_pages(to) {
             let page = self.table(from)[index];
             self.pages.hold(page);

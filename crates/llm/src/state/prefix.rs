@@ -59,6 +59,14 @@ pub(super) struct Part {
     pub n_common: usize,
 }
 
+impl Part {
+    /// What a page for `of_page` has in common with `tokens`.
+    pub fn new(page: u32, of_page: &[u32], tokens: &[u32]) -> Self {
+        let n_common = of_page.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        Part { page, n_common }
+    }
+}
+
 impl Entry {
     /// Of a page that is not entered.
     const NONE: Entry = Entry { content: UNKNOWN, before: UNKNOWN, next: NONE, len: 0 };
@@ -106,8 +114,7 @@ impl<'m> PrefixIndex<'m> {
     /// Of the pages after what `before` stands for, whole or not, the one that has most tokens in common with `tokens`, if one
     /// has any.
     pub fn find_part(&self, before: ContentId, tokens: &[u32]) -> Option<Part> {
-        let n_common = |page| self.tokens(page).iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        let parts = self.entries_after(before).map(|page| Part { page, n_common: n_common(page) });
+        let parts = self.entries_after(before).map(|page| Part::new(page, self.tokens(page), tokens));
         parts.max_by_key(|part| part.n_common).filter(|part| part.n_common > 0)
     }
 

@@ -1,6 +1,6 @@
 //! Beginnings of texts that were computed before.
 
-use super::prefix::{ContentId, EMPTY, NO_TOKEN};
+use super::prefix::{ContentId, EMPTY, NO_TOKEN, Part};
 use super::{CHECKPOINT_EVERY, StateOptions, StateStore, Text};
 use crate::kv_cache::PAGE_LEN;
 
@@ -73,6 +73,11 @@ impl StateStore<'_> {
         }
     }
 
+    /// How many of these tokens are known, without their last.
+    pub fn n_known(&self, tokens: &[u32]) -> usize {
+        self.known(tokens, PAGE_LEN - 1).len
+    }
+
     /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
     pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
         let n_whole = self.known(tokens, PAGE_LEN - 1).len / PAGE_LEN;
@@ -128,7 +133,7 @@ impl StateStore<'_> {
             };
             let (page, n_common) = match whole {
                 Some((page, _)) => (page, PAGE_LEN),
-                None => match self.prefixes.find_part(before, tokens) {
+                None => match self.find_part(before, tokens) {
                     Some(part) => (part.page, part.n_common),
                     None => break,
                 },
@@ -151,6 +156,17 @@ impl StateStore<'_> {
             before = content;
         }
         known
+    }
+
+    /// Of the pages after what `before` stands for, the last ones of slots among them, the one that has most tokens in common
+    /// with `tokens`, if one has any. If several have, it is one that is not being filled.
+    fn find_part(&self, before: ContentId, tokens: &[u32]) -> Option<Part> {
+        let being_filled = (0..self.options.n_slots).filter_map(|slot| {
+            let (of_slot, page, n) = self.end_of_beginning(slot, self.len(slot))?;
+            (of_slot == before).then(|| Part::new(page, self.prefixes.noted(page, n), tokens))
+        });
+        let parts = being_filled.chain(self.prefixes.find_part(before, tokens));
+        parts.max_by_key(|part| part.n_common).filter(|part| part.n_common > 0)
     }
 
     /// The known whole pages that `tokens` begin with, and the numbers of their contents.

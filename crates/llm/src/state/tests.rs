@@ -298,9 +298,15 @@ fn a_text_is_found_again_until_its_pages_are_needed() {
     let mut texts = [Vec::new(), Vec::new()];
     let tokens: Vec<u32> = (0..200).collect();
     compute(&mut store, 0, &mut texts[0], 0, &tokens).unwrap();
-    // While it is there by whole pages, and when it is gone to its end.
-    assert_eq!(store.reuse(1, &tokens), 192);
-    assert_eq!(store.pages(1), &store.pages(0)[..3]);
+    // While it is there, in whole pages and a copy of the last one, and when it is gone.
+    assert_eq!(store.reuse(1, &[&tokens[..], &[7]].concat()), 200);
+    assert_eq!(store.pages(1)[..3], store.pages(0)[..3]);
+    assert_ne!(store.pages(1)[3], store.pages(0)[3]);
+    texts[1] = tokens.clone();
+    check(&store, &texts);
+    assert_eq!(store.reuse(1, &[&tokens[..195], &[7; 20]].concat()), 195);
+    texts[1].truncate(195);
+    check(&store, &texts);
     store.truncate(0, 0);
     assert_eq!(store.reuse(1, &[&tokens[..], &[7]].concat()), 200);
     assert_eq!(store.reuse(1, &tokens), 199, "the last token is left to be computed");
@@ -315,12 +321,14 @@ fn a_text_is_found_again_until_its_pages_are_needed() {
     // Three pages are taken: the two without a known text, and of the known ones the last.
     compute(&mut store, 0, &mut texts[0], 0, &[1; 150]).unwrap();
     assert_eq!(store.reuse(1, &tokens), 128);
-    // Something that is no token is never found again.
+    // Something that is no token is never found, and a page with it only while it is held.
     store.truncate(1, 0);
     store.prepare([Room { slot: 1, first: 0, n: 64 }].into_iter()).unwrap();
     store.commit(1, (0..64).map(|i| (i != 5).then_some(2)));
+    assert_eq!(store.reuse(0, &[2; 65]), 5);
     store.truncate(0, 0);
-    assert_eq!(store.reuse(0, &[2; 65]), 0);
+    store.truncate(1, 0);
+    assert_eq!(store.reuse(0, &[2; 65]), 5);
 }
 
 #[test]
@@ -505,8 +513,8 @@ fn recurrent_layers_go_on_from_the_last_checkpoint_of_what_is_known() {
     assert_eq!(store.reuse(1, &tokens[..127]), 96);
     assert_eq!(store.reuse(1, &tokens[..96]), 0, "the last token is left to be computed");
     // The page of the 160th is not whole, and held by the other slot.
-    assert_eq!(store.reuse(1, &tokens), 128);
-    texts[1] = tokens[..128].to_vec();
+    assert_eq!(store.reuse(1, &tokens), 160);
+    texts[1] = tokens[..160].to_vec();
     check(&store, &texts);
     // When a text is gone, its end is found.
     compute(&mut store, 0, &mut texts[0], 170, &tokens[170..180]).unwrap();

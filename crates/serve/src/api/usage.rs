@@ -19,17 +19,19 @@ pub struct Usage {
 /// What is known of a prompt's tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PromptDetails {
-    /// Those that were there still, and not computed again.
+    /// Those that were there still, and were computed for none of the answers.
     pub cached_tokens: usize,
 }
 
 impl Usage {
     /// Adds an answer to the same prompt.
     pub fn add(&mut self, report: &Report) {
-        if self.prompt_tokens == 0 {
-            self.prompt_tokens = report.prompt_tokens;
-            self.prompt_tokens_details.cached_tokens = report.cached_tokens;
-        }
+        let cached_tokens = &mut self.prompt_tokens_details.cached_tokens;
+        *cached_tokens = match self.prompt_tokens {
+            0 => report.cached_tokens,
+            _ => report.cached_tokens.min(*cached_tokens),
+        };
+        self.prompt_tokens = report.prompt_tokens;
         self.completion_tokens += report.tokens_emitted;
         self.total_tokens = self.prompt_tokens + self.completion_tokens;
     }

@@ -134,8 +134,8 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Goes on with what takes the engine: has it take the other answers to a request for several, when the first has made the
-    /// prompt's state, and tells tokens by the vocabulary.
+    /// Goes on with what takes the engine: has it take the other answers to a request for several, and tells tokens by the
+    /// vocabulary.
     pub fn go_on<E: Engine<Ticket = T>>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) {
         let State::Generating(generation) = &mut self.state else { return };
         if let Err(error) = generation.submit_others(engine) {

@@ -110,14 +110,12 @@ impl<T: Copy + PartialEq> Generation<T> {
         })
     }
 
-    /// Has the engine take the answers after the first, when that has begun: the state of the prompt is there then, and none of
-    /// them computes it again.
+    /// Has the engine take the answers after the first, which computes the prompt for all of them.
     ///
     /// # Errors
     /// Why the engine does not take one. If its queue is full that is no error: it is asked again.
     pub fn submit_others<E: Engine<Ticket = T>>(&mut self, engine: &mut E) -> Result<(), ApiError> {
-        let is_ready = |first: &Choice<T>| !first.text.is_empty() || first.has_begun || first.end.is_some();
-        if self.choices.len() == self.n || !self.choices.first().is_some_and(is_ready) {
+        if self.choices.len() == self.n {
             return Ok(());
         }
         let fields: Fields<'_> = json::read(&self.body)?;

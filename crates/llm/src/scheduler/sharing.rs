@@ -1,0 +1,66 @@
+//! Which texts wait for a beginning that another one is computing, and when they go on.
+//!
+//! What was computed of one text is found by the next that begins alike. Texts that come at once would all compute it: of these
+//! the younger wait with a slot and nothing in it. One with the very same tokens becomes a fork of the older text as soon as
+//! that has its first logits, and draws its first token from them too; another one begins with what the older one has by then.
+
+use super::sequence::Sequence;
+use super::{Scheduler, SequenceId};
+use crate::kv_cache::PAGE_LEN;
+use crate::scheduler::Output;
+use crate::state::StateOptions;
+use core::ops::ControlFlow;
+
+impl Scheduler<'_> {
+    /// How many of the first tokens of a text it gets from one of the `older` texts if it waits for that, where these are at
+    /// least half of what is to be computed of it; 0 if it had better be computed itself.
+    ///
+    /// Where layers are recurrent, only equal texts are waited for: in the middle of another one there may be no checkpoint.
+    pub(super) fn awaited(&self, tokens: &[u32], older: &[Sequence]) -> usize {
+        let is_recurrent = self.runner.model().config().is_recurrent();
+        let shared = |other: &Sequence| {
+            let n_common = other.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+            match other.tokens == tokens {
+                true => n_common,
+                false if is_recurrent => 0,
+                false => n_common.min(tokens.len() - 1),
+            }
+        };
+        let in_prompt = older.iter().filter(|other| other.is_in_prompt());
+        let to_come =
+            in_prompt.map(|other| (other, shared(other))).filter(|(other, n)| other.n_computed < *n);
+        let Some(n_shared) = to_come.map(|(_, n_shared)| n_shared).max() else { return 0 };
+        let n_known = self.runner.n_known(tokens);
+        match 2 * n_shared.saturating_sub(n_known) >= tokens.len() - n_known {
+            true => n_shared,
+            false => 0,
+        }
+    }
+
+    /// Lets those begin that need not wait for an older text any more.
+    pub(super) fn begin_awaiting(
+        &mut self,
+        on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
+    ) {
+        for index in 0..self.running.len() {
+            let (older, rest) = self.running.split_at(index);
+            let Some(sequence) = rest.first().filter(|sequence| sequence.n_awaited > 0) else { continue };
+            let n_awaited = self.awaited(&sequence.tokens, older);
+            let sequence = &mut self.running[index];
+            sequence.n_awaited = n_awaited;
+            if n_awaited == 0 {
+                let n_known = self.runner.reuse(sequence.slot, &sequence.tokens);
+                sequence.begin(n_known, &mut self.counts, on_output);
+            }
+        }
+        self.remove_finished(on_output);
+    }
+
+    /// Free pages that a waiting text takes, of which it gets the first `n_awaited` tokens from another one.
+    pub(super) fn pages_lacking(&self, tokens: &[u32], n_awaited: usize) -> usize {
+        match n_awaited {
+            0 => self.runner.pages_lacking(tokens),
+            _ => StateOptions::pages_of(tokens.len()) - n_awaited / PAGE_LEN,
+        }
+    }
+}
