@@ -28,7 +28,7 @@ impl Machine {
             symlink(place.unwrap(), machine.path(tool)).unwrap();
         }
         machine.program("id", "echo 0");
-        let clients = ["curl", "node", "npm", "python3", "chromium"];
+        let clients = ["curl", "node", "npm", "python3", "chromium", "haproxy"];
         for program in ["cargo", "cc", "qemu-system-aarch64", "qemu-aarch64"].into_iter().chain(clients) {
             machine.program(program, "");
         }
@@ -97,8 +97,8 @@ fn says_nothing_if_nothing_is_missing() {
 }
 
 #[test]
-fn a_browser_is_missed_by_nobody() {
-    let machine = Machine::complete("no-browser").without("chromium");
+fn a_browser_and_a_balancer_are_missed_by_nobody() {
+    let machine = Machine::complete("no-browser").without("chromium").without("haproxy");
     let output = machine.setup(&[]);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     // What a step cannot do without is.
