@@ -1,19 +1,23 @@
-// The only program of the guest that `scripts/peer` boots: loads the model on /dev/vda with llama.cpp and
-// measures it as `llm bench` does.
+// The first program of the guest that `scripts/peer` boots: loads the model on /dev/vda with llama.cpp and
+// measures it as `llm bench` does, or becomes llama-server.
 //
-// Arguments, from the kernel's command line behind `--`: tokens of the prompt, tokens to generate, runs.
+// Arguments, from the kernel's command line behind `--`: `serve`, texts at a time, positions of each; or tokens of
+// the prompt, tokens to generate, runs.
 // Prints `peer: first token` when the five-token prompt has its answer, and at the end `peer: ` with one JSON
 // object of times in microseconds, lists in the order of the runs. The machine then powers off.
 
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/syscall.h>
@@ -50,7 +54,8 @@ static int64_t now_us(void) {
 // Inserts the drivers. Which of them needs symbols of which changes from kernel to kernel: those that are
 // refused for want of one (ENOENT) get another turn after the others.
 static void insert_drivers(void) {
-    const char *paths[] = {"/virtio.ko", "/virtio_ring.ko", "/virtio_mmio.ko", "/virtio_blk.ko"};
+    const char *paths[] = {"/virtio.ko",   "/virtio_ring.ko", "/virtio_mmio.ko", "/virtio_blk.ko",
+                           "/failover.ko", "/net_failover.ko", "/virtio_net.ko"};
     const int n_paths = sizeof paths / sizeof *paths;
     for (int turn = 1, n_left = n_paths; n_left > 0; turn++) {
         for (int i = 0; i < n_paths; i++) {
@@ -81,6 +86,34 @@ static void set_up_machine(void) {
         }
         usleep(5000);
     }
+}
+
+// Gives the network card the address that QEMU's network has for its guest.
+static void set_up_network(void) {
+    struct ifreq request = {.ifr_name = "eth0"};
+    struct sockaddr_in *address = (struct sockaddr_in *)&request.ifr_addr;
+    int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    address->sin_family = AF_INET;
+    bool is_set = any >= 0 && inet_pton(AF_INET, "10.0.2.15", &address->sin_addr) == 1 &&
+                  ioctl(any, SIOCSIFADDR, &request) == 0 &&
+                  inet_pton(AF_INET, "255.255.255.0", &address->sin_addr) == 1 &&
+                  ioctl(any, SIOCSIFNETMASK, &request) == 0;
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    if (!is_set || ioctl(any, SIOCSIFFLAGS, &request) != 0) {
+        fail("eth0: %m");
+    }
+    close(any);
+}
+
+static void serve(const char *n_parallel, const char *n_ctx) {
+    char total_ctx[32], n_threads[32];
+    snprintf(total_ctx, sizeof total_ctx, "%d", atoi(n_parallel) * atoi(n_ctx));
+    snprintf(n_threads, sizeof n_threads, "%ld", sysconf(_SC_NPROCESSORS_ONLN));
+    set_up_network();
+    setenv("HOME", "/", true);
+    execl("/llama-server", "llama-server", "--model", "/dev/vda", "--host", "0.0.0.0", "--port", "8080", "--parallel",
+          n_parallel, "--ctx-size", total_ctx, "--threads", n_threads, NULL);
+    fail("llama-server: %m");
 }
 
 static void log_problems(enum ggml_log_level level, const char *text, void *user_data) {
@@ -115,6 +148,9 @@ int main(int argc, char **argv) {
     set_up_machine();
     if (argc < 4) {
         fail("expected three arguments, not %d", argc - 1);
+    }
+    if (strcmp(argv[1], "serve") == 0) {
+        serve(argv[2], argv[3]);
     }
     const int n_prompt = atoi(argv[1]), n_generate = atoi(argv[2]), n_runs = atoi(argv[3]);
     if (n_prompt < 1 || n_generate < 1 || n_runs < 1 || n_runs > MAX_RUNS) {

@@ -11,7 +11,7 @@ use ferrite_kernel::{
     arch,
     boot_args::BootArgs,
     console::Console,
-    cores::start as cores,
+    cores::{start as cores, turns},
     cpu::InstructionSets,
     device_tree::{self, LastWords},
     drivers::{
@@ -123,6 +123,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
             sha256: sha256(features),
             cores: cores::states,
             workers: &cores::TEAM,
+            meanwhile: turns::meanwhile,
             heap_usage: || HEAP.usage(),
             pool: &POOL,
         },

@@ -60,6 +60,8 @@ pub struct Machine {
     pub cores: fn() -> Vec<Core>,
     /// The cores that compute.
     pub workers: &'static dyn Workers,
+    /// Runs the second function. The first has its turn meanwhile, between the items of what the workers compute.
+    pub meanwhile: fn(&dyn Fn(), &mut dyn FnMut()),
     /// State of the small heap.
     pub heap_usage: fn() -> HeapUsage,
     /// All memory beyond the kernel image and the heap.

@@ -1,8 +1,10 @@
-//! [`ThreadPool`]: the host's threads as a [`Team`], the engine's [`Workers`].
+//! [`ThreadPool`]: the host's threads as a [`Team`], the engine's [`Workers`]; [`meanwhile`] they compute, something else can have
+//! its turn.
 //!
 //! A token needs hundreds of short parallel runs, so the threads are started once, look out for the next run for a
 //! while after each one and only then go to sleep.
 
+use std::cell::Cell;
 use std::hint::spin_loop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +80,23 @@ impl Workers for ThreadPool {
             resume_unwind(payload);
         }
     }
+
+    fn yield_now(&self) {
+        // It is taken away meanwhile, so that it has no turn within its own.
+        if let Some(look) = LOOK.take() {
+            look();
+            LOOK.set(Some(look));
+        }
+    }
+}
+
+thread_local! {
+    static LOOK: Cell<Option<Box<dyn Fn()>>> = const { Cell::new(None) };
+}
+
+/// From now on gives `look` its turn between the items of what this thread has a pool work on, on this thread.
+pub fn meanwhile(look: impl Fn() + 'static) {
+    LOOK.set(Some(Box::new(look)));
 }
 
 impl Drop for ThreadPool {

@@ -20,6 +20,10 @@ pub trait Workers: Sync {
     /// [`count`](Self::count) others were faster. Returns
     /// when all that have begun have finished: no core that is slow to begin holds the caller up.
     fn run(&self, job: &(dyn Fn() + Sync));
+
+    /// Called on every core after each item that it has worked on, so that a caller who has more to do than to compute gets
+    /// its turn. Does nothing unless the workers say otherwise.
+    fn yield_now(&self) {}
 }
 
 /// The calling core alone.
@@ -74,10 +78,18 @@ impl Workers for Limited<'_> {
             }
         });
     }
+
+    fn yield_now(&self) {
+        self.workers.yield_now();
+    }
 }
 
 /// Calls `work` with each item, on whichever core is free.
 pub fn for_each<I: Iterator + Send>(workers: &dyn Workers, items: I, work: impl Fn(I::Item) + Sync) {
+    let work = |item| {
+        work(item);
+        workers.yield_now();
+    };
     if workers.count() == 1 || items.size_hint().1.is_some_and(|most| most <= 1) {
         return items.for_each(work);
     }
@@ -155,6 +167,33 @@ mod tests {
             }
         }
     }
+
+    /// Threads that count how often they yield.
+    struct Yielding(usize, AtomicUsize);
+
+    impl Workers for Yielding {
+        fn count(&self) -> usize {
+            self.0
+        }
+
+        fn run(&self, job: &(dyn Fn() + Sync)) {
+            Threads(self.0).run(job);
+        }
+
+        fn yield_now(&self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_caller_gets_its_turn_after_each_item() {
+        for (n_cores, n_items) in [(1, 7), (3, 7), (3, 1), (2, 0)] {
+            let workers = Yielding(n_cores, AtomicUsize::new(0));
+            for_each(&Limited::new(&workers, 2), 0..n_items, |_| {});
+            assert_eq!(workers.1.into_inner(), n_items, "{n_cores} cores");
+        }
+    }
+
     #[test]
     fn no_more_than_the_limit_take_part() {
         for (most, expected) in [(0, 1), (1, 1), (2, 2), (3, 3), (9, 4)] {

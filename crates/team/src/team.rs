@@ -60,6 +60,9 @@ pub trait Waiting: Sync {
 
     /// Ends the sleep of `core`.
     fn wake(&self, core: usize);
+
+    /// Called on every core between two items of a run: see [`Workers::yield_now`].
+    fn yield_now(&self) {}
 }
 
 type Job<'a> = &'a (dyn Fn() + Sync);
@@ -266,5 +269,9 @@ impl<W: Waiting> Workers for Team<W> {
         // and `_open` is dropped before.
         let _open = unsafe { self.open(job) };
         job();
+    }
+
+    fn yield_now(&self) {
+        self.waiting.yield_now();
     }
 }

@@ -1,5 +1,6 @@
 //! Starting the machine's other cores, and what becomes of them.
 
+use super::turns;
 use crate::{
     arch,
     cpu::InstructionSets,
@@ -178,5 +179,9 @@ impl Waiting for Hardware {
             Some(target) => interrupts::wake(target),
             None => arch::cpu::send_event(),
         }
+    }
+
+    fn yield_now(&self) {
+        turns::yield_now();
     }
 }

@@ -48,6 +48,7 @@ pub fn machine(pool: &'static Pool) -> Machine {
             states.into_iter().zip(0..).map(|(state, mpidr)| Core { mpidr, state }).collect()
         },
         workers: &Serial,
+        meanwhile: |_, run| run(),
         heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
         pool,
     }

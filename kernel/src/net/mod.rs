@@ -127,14 +127,18 @@ impl Network {
         }
     }
 
+    /// Whether something may have come or become due.
+    pub fn is_due(&self, now_us: u64) -> bool {
+        (self.n_interrupts)() != self.seen_interrupts || now_us >= self.wake_us
+    }
+
     /// Deals with what has come, if there has been an interrupt or it is time. If so, or if there is something to send,
     /// [`transmit`](Self::transmit) is to be called next.
     pub fn receive(&mut self, now_us: u64) -> bool {
-        let n_interrupts = (self.n_interrupts)();
-        if n_interrupts == self.seen_interrupts && now_us < self.wake_us {
+        if !self.is_due(now_us) {
             return false;
         }
-        self.seen_interrupts = n_interrupts;
+        self.seen_interrupts = (self.n_interrupts)();
         let now = instant(now_us);
         let Self { interface, phy, sockets, .. } = self;
         let mut one = || interface.poll_ingress_single(now, phy, sockets) != PollIngressSingleResult::None;

@@ -12,8 +12,8 @@ use smoltcp::{
     time::Duration,
 };
 
-/// Bytes that a connection may have received, or not yet sent.
-const BUFFER_BYTES: usize = 16 << 10;
+/// The part of the heap that is theirs.
+const HEAP_PART: usize = 8;
 
 /// After so long a silence the other side is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -46,15 +46,17 @@ enum Use {
 }
 
 impl Sockets {
-    /// How many sockets a heap of this size has room for, and how much they take of it.
-    pub fn count_and_bytes(heap_bytes: usize) -> (usize, usize) {
-        let count = (heap_bytes / 64 / (2 * BUFFER_BYTES)).clamp(16, 64);
-        (count, count * 2 * BUFFER_BYTES)
+    /// How many there are: some are left when many clients keep their connections for nothing.
+    pub const COUNT: usize = 128;
+
+    /// Bytes that a connection may have received, and as many that are not sent yet, in a heap of this size.
+    pub fn buffer_bytes(heap_bytes: usize) -> usize {
+        (heap_bytes / HEAP_PART / Self::COUNT / 2).clamp(4 << 10, 32 << 10)
     }
 
     /// Sockets that are part of this network and do not listen yet.
-    pub fn new(network: &mut Network, count: usize, port: u16) -> Self {
-        let buffer = || SocketBuffer::new(vec![0; BUFFER_BYTES]);
+    pub fn new(network: &mut Network, buffer_bytes: usize, port: u16) -> Self {
+        let buffer = || SocketBuffer::new(vec![0; buffer_bytes]);
         let mut place = || {
             let mut socket = Socket::new(buffer(), buffer());
             // Small pieces of text are to arrive when they are there.
@@ -63,7 +65,7 @@ impl Sockets {
             socket.set_timeout(Some(TIMEOUT));
             Place { handle: network.sockets.add(socket), use_: Use::Free }
         };
-        let places = (0..count).map(|_| place()).collect();
+        let places = (0..Self::COUNT).map(|_| place()).collect();
         Self { port, places, is_listening: false }
     }
 

@@ -3,7 +3,7 @@
 //! [`Serving`] owns what the API needs: the protocol, which is the crate `serve`, and sockets. It has its turn in two places.
 //! Whoever waits for a key calls [`work`](Serving::work), which also computes. Whoever computes, or does anything else that takes
 //! long, calls [`exchange`](Serving::exchange) between: that is when connections are taken, what needs no model is answered, and a
-//! client that hangs up is noticed.
+//! client that hangs up is noticed. The cores call [`look`](Serving::look) after each item of what they compute.
 
 mod engine;
 
@@ -111,6 +111,17 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// [`exchange`](Self::exchange)s if something may have come, and if nobody else is about that: for whoever computes, and
+    /// looks up between.
+    pub fn look(&self) {
+        let Some(network) = self.network else { return };
+        let is_free = self.desk.try_borrow_mut().is_ok();
+        let is_due = |network: &Network| network.is_due((self.machine.clock_us)());
+        if is_free && network.try_borrow_mut().is_ok_and(|network| is_due(&network)) {
+            self.exchange();
+        }
+    }
+
     /// Lets clients' requests go to the models.
     pub fn bring_requests(&self, backend: &mut dyn InferenceBackend) {
         if let Some(desk) = &mut *self.desk.borrow_mut() {
@@ -165,7 +176,7 @@ impl<'a> Serving<'a> {
 impl Desk {
     fn new(machine: &Machine, network: &mut Network, port: u16, api_key: Option<String>) -> Option<Self> {
         let heap_bytes = (machine.heap_usage)().size_bytes;
-        let (count, socket_bytes) = Sockets::count_and_bytes(heap_bytes);
+        let buffer_bytes = Sockets::buffer_bytes(heap_bytes);
         let defaults = Limits::default();
         let limits = Limits { body_bytes: defaults.body_bytes.min(heap_bytes / 8), ..defaults };
         let now_us = (machine.clock_us)();
@@ -173,7 +184,7 @@ impl Desk {
         let settings = Settings {
             limits,
             // The others wait until there is room, instead of being turned away.
-            max_connections: count * 3 / 4,
+            max_connections: Sockets::COUNT * 3 / 4,
             api_key,
             start_unix_s,
             nonce: (machine.random_seed)() << 32 | (machine.random_seed)(),
@@ -182,8 +193,9 @@ impl Desk {
         };
         let server =
             Server::new(settings).inspect_err(|error| log::warn!("serve: {}", error.message)).ok()?;
-        let sockets = Sockets::new(network, count, port);
-        log::info!("serve: {count} sockets, {} KiB of the heap for them", socket_bytes >> 10);
+        let sockets = Sockets::new(network, buffer_bytes, port);
+        let socket_bytes = Sockets::COUNT * 2 * buffer_bytes;
+        log::info!("serve: {} sockets, {} KiB of the heap for them", Sockets::COUNT, socket_bytes >> 10);
         Some(Self { server, sockets })
     }
 }

@@ -47,15 +47,17 @@ const PROMPT: &str = "ferrite> ";
 const CONTINUATION_PROMPT: &str = "> ";
 
 /// Runs the shell until it is told to stop, or one command in command mode.
+#[inline(never)]
 pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
+    let meanwhile = system.machine.meanwhile;
     let mut shell = Shell::new(system, mode == RunMode::Interactive);
-    match mode {
-        RunMode::Interactive => shell.converse(),
-        RunMode::Command(line) => {
-            let success = shell.run_line(&line);
-            shell.end(success).unwrap_or(Shutdown::PowerOff { success })
-        }
+    let serving = shell.serving.clone();
+    if serving.network().is_none() {
+        return shell.run(mode);
     }
+    let mut shutdown = None;
+    meanwhile(&|| serving.look(), &mut || shutdown = Some(shell.run(mode.clone())));
+    shutdown.expect("it has run")
 }
 
 /// What commands work on.
@@ -98,6 +100,18 @@ impl<'a> Shell<'a> {
     fn set_load_options(&mut self, options: EngineOptions) {
         if let Ok(model) = self.backend.model(None) {
             self.load_options.insert(model.path.clone(), options);
+        }
+    }
+
+    // Within the boot it would make a function too long for the compiler's own short branches.
+    #[inline(never)]
+    fn run(&mut self, mode: RunMode) -> Shutdown {
+        match mode {
+            RunMode::Interactive => self.converse(),
+            RunMode::Command(line) => {
+                let success = self.run_line(&line);
+                self.end(success).unwrap_or(Shutdown::PowerOff { success })
+            }
         }
     }
 

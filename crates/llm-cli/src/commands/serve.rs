@@ -1,16 +1,18 @@
 //! `llm serve`: a model behind an OpenAI-compatible HTTP API.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use llm::front::embedding::Embedding;
 use llm::front::options::MAX_SPECULATED;
-use llm::front::{FrontError, Prompt, Report, Request, RequestId, Responder};
+use llm::front::{FrontError, MAX_WAITING, Prompt, Report, Request, RequestId, Responder};
 use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
 use serve::{Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
@@ -18,6 +20,7 @@ use serve::{Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settin
 use crate::complain;
 use crate::engine::{EngineArguments, EngineMemory, clock_us, n_texts};
 use crate::sockets::Sockets;
+use crate::thread_pool::meanwhile;
 
 /// Positions of a text unless told, if the model has as many.
 const N_CTX: usize = 4096;
@@ -25,14 +28,14 @@ const N_CTX: usize = 4096;
 /// Texts that are computed together unless told.
 const N_PARALLEL: usize = 4;
 
-/// Requests that may wait for their turn; the next is told to come back.
-const MAX_WAITING: usize = 64;
-
 /// Most connections.
 const MAX_CONNECTIONS: usize = 256;
 
 /// How long nothing has to happen before the clock is looked at.
 const IDLE: Duration = Duration::from_millis(100);
+
+/// How long clients are not looked at while a batch is computed.
+const LOOK_US: u64 = 1_000;
 
 /// Serve a model over HTTP, as OpenAI's clients ask for it.
 ///
@@ -124,37 +127,62 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Serves until the program is ended.
 fn serve(engine: &mut HostEngine<'_>, server: Server<RequestId>, sockets: Sockets) -> Result<()> {
-    let (server, sockets) = (RefCell::new(server), RefCell::new(sockets));
+    let door = Rc::new(RefCell::new(Door { server, sockets, looked_us: clock_us(), lost: None }));
+    let beside = door.clone();
+    meanwhile(move || {
+        // Who has borrowed it is about to exchange anyway.
+        if let Ok(mut door) = beside.try_borrow_mut() {
+            door.look();
+        }
+    });
     loop {
-        let is_idle = engine.responder.is_idle();
-        let timeout = if is_idle { IDLE } else { Duration::ZERO };
-        sockets.borrow_mut().exchange(&mut server.borrow_mut(), timeout)?;
+        let timeout = if engine.responder.is_idle() { IDLE } else { Duration::ZERO };
         {
-            let mut server = server.borrow_mut();
+            let Door { server, sockets, .. } = &mut *door.borrow_mut();
+            sockets.exchange(server, timeout)?;
             server.check_time(clock_us());
             server.serve(engine, clock_us());
         }
-        let mut lost = None;
         let stepped = engine.responder.step(
             clock_us,
             &mut || {
-                let mut server = server.borrow_mut();
-                // What arrives while a batch is computed is looked at between its layers.
-                lost = sockets.borrow_mut().exchange(&mut server, Duration::ZERO).err();
-                match lost.is_some() || !server.is_generating() {
+                let mut door = door.borrow_mut();
+                door.look();
+                match door.lost.is_some() || !door.server.is_generating() {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }
             },
-            &mut |id, event| server.borrow_mut().event(id, &event, clock_us()),
+            &mut |id, event| door.borrow_mut().server.event(id, &event, clock_us()),
         );
-        if let Some(error) = lost {
+        if let Some(error) = door.borrow_mut().lost.take() {
             return Err(error.into());
         }
         match stepped {
             // All that was computed is wanted no more.
             Ok(_) | Err(FrontError::Session(SessionError::Stopped)) => {}
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Where clients come and go.
+struct Door {
+    server: Server<RequestId>,
+    sockets: Sockets,
+    /// When it was looked at last.
+    looked_us: u64,
+    /// Why the sockets are no good any more.
+    lost: Option<io::Error>,
+}
+
+impl Door {
+    /// Lets clients come and go while a batch is computed.
+    fn look(&mut self) {
+        let now_us = clock_us();
+        if now_us - self.looked_us >= LOOK_US {
+            self.looked_us = now_us;
+            self.lost = self.lost.take().or(self.sockets.exchange(&mut self.server, Duration::ZERO).err());
         }
     }
 }

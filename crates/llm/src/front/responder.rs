@@ -17,7 +17,7 @@ use crate::session::{Runner, RunnerOptions, SessionError, TextStream};
 use crate::state::StateOptions;
 
 /// Requests that may wait for a slot, for who has no reason to let more.
-pub const MAX_WAITING: usize = 8;
+pub const MAX_WAITING: usize = 64;
 
 /// Checkpoints of recurrent layers for each text that can be computed together, if the memory has room for them: of a text's
 /// end, so that a conversation goes on from there, and of places before.

@@ -170,6 +170,10 @@ struct Share(AtomicUsize);
 /// Each worker begins with a share of its own, indices that follow each other, and then takes what is left of the
 /// others'. So it reads weights in one piece, of which nearly all can be asked for ahead of time.
 fn claim_each(workers: &dyn Workers, count: usize, job: &(dyn Fn(usize) + Sync)) {
+    let job = |index| {
+        job(index);
+        workers.yield_now();
+    };
     let n_shares = workers.count().min(count).min(MAX_SHARES);
     if n_shares <= 1 {
         return (0..count).for_each(job);
@@ -199,9 +203,11 @@ mod tests {
     use crate::simd::std::{sync::Mutex, thread, vec, vec::Vec};
 
     /// So many cores, of which only some come.
+    #[derive(Default)]
     struct Coming {
         count: usize,
         n_coming: usize,
+        n_yields: AtomicUsize,
     }
 
     impl Workers for Coming {
@@ -212,6 +218,10 @@ mod tests {
         fn run(&self, job: &(dyn Fn() + Sync)) {
             thread::scope(|scope| (0..self.n_coming).for_each(|_| drop(scope.spawn(job))));
         }
+
+        fn yield_now(&self) {
+            self.n_yields.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[test]
@@ -219,16 +229,17 @@ mod tests {
         for count in [0, 1, 2, 3, 7, 16, 17, 100] {
             for (n_workers, n_coming) in [(2, 1), (2, 2), (3, 2), (16, 5), (40, 1), (40, 8)] {
                 let done = Mutex::new(vec![0; count]);
-                let workers = Coming { count: n_workers, n_coming };
+                let workers = Coming { count: n_workers, n_coming, ..Coming::default() };
                 claim_each(&workers, count, &|index| done.lock().unwrap()[index] += 1);
                 assert_eq!(done.into_inner().unwrap(), vec![1; count], "{n_coming} of {n_workers}");
+                assert_eq!(workers.n_yields.into_inner(), count, "after each");
             }
         }
     }
 
     #[test]
     fn a_worker_alone_takes_them_in_order() {
-        for workers in [&Serial as &dyn Workers, &Coming { count: 3, n_coming: 1 }] {
+        for workers in [&Serial as &dyn Workers, &Coming { count: 3, n_coming: 1, ..Coming::default() }] {
             let order = Mutex::new(Vec::new());
             claim_each(workers, 10, &|index| order.lock().unwrap().push(index));
             assert_eq!(order.into_inner().unwrap(), Vec::from_iter(0..10));
