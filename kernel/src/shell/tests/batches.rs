@@ -94,7 +94,7 @@ fn how_it_went_is_counted_and_shown() {
     assert!(answers[3].contains("[1] [") && answers[3].contains(" batches; "), "{}", answers[3]);
     assert!(answers[4].contains("\ninferences    5\n"), "{}", answers[4]);
     assert!(!answers[4].contains("batches       0\n"), "{}", answers[4]);
-    assert_eq!(prefix_hits(&answers[4]), 2, "{}", answers[4]);
+    assert_eq!(prefix_hits(&answers[4]), 3, "{}", answers[4]);
     assert!(
         answers[4].ends_with(".gguf: 0 texts running, 0 waiting; 0 of 12 pages used\n"),
         "{}",
