@@ -10,10 +10,7 @@ mod engine;
 use alloc::{rc::Rc, string::String};
 use core::{cell::RefCell, ops::ControlFlow};
 
-use ::llm::{
-    front::{Event, FrontError},
-    session::SessionError,
-};
+use ::llm::front::Event;
 use ::serve::{Limits, Server, Settings};
 
 use self::engine::BackendEngine;
@@ -143,15 +140,26 @@ impl<'a> Serving<'a> {
         self.desk.borrow().as_ref().is_some_and(|desk| desk.server.is_generating())
     }
 
+    fn is_embedding(&self) -> bool {
+        self.desk.borrow().as_ref().is_some_and(|desk| desk.server.is_embedding())
+    }
+
     /// Sends, receives, and computes a batch if there is a request; returns when it is to be called again unless there is an
     /// interrupt before.
     pub fn work(&self, backend: &mut dyn InferenceBackend) -> u64 {
-        let wake_us = self.exchange();
+        self.exchange();
         self.bring_requests(backend);
-        if !self.is_generating() {
-            // What was answered at once is sent at once.
-            return self.exchange().min(wake_us);
+        let has_computed = self.is_generating() && self.step(backend);
+        // What was answered is sent at once.
+        let wake_us = self.exchange();
+        match has_computed || self.is_embedding() {
+            true => 0,
+            false => wake_us,
         }
+    }
+
+    /// Computes a batch; whether there may be more to compute.
+    fn step(&self, backend: &mut dyn InferenceBackend) -> bool {
         let stepped = backend.step(
             &mut || {
                 self.exchange();
@@ -163,13 +171,14 @@ impl<'a> Serving<'a> {
             &mut |ticket, event| self.event(ticket, &event),
         );
         match stepped {
+            Ok(n_tokens) => n_tokens > 0,
             // All that was computed is wanted no more.
-            Ok(_) | Err(BackendError::Front(FrontError::Session(SessionError::Stopped))) => {}
-            Err(error) => log::error!("{error}"),
+            Err(BackendError::Cancelled) => true,
+            Err(error) => {
+                log::error!("{error}");
+                true
+            }
         }
-        self.exchange();
-        // There is more to compute.
-        0
     }
 }
 

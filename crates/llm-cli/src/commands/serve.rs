@@ -136,7 +136,8 @@ fn serve(engine: &mut HostEngine<'_>, server: Server<RequestId>, sockets: Socket
         }
     });
     loop {
-        let timeout = if engine.responder.is_idle() { IDLE } else { Duration::ZERO };
+        let is_idle = engine.responder.is_idle() && !door.borrow().server.is_embedding();
+        let timeout = if is_idle { IDLE } else { Duration::ZERO };
         {
             let Door { server, sockets, .. } = &mut *door.borrow_mut();
             sockets.exchange(server, timeout)?;

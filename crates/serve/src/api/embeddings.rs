@@ -26,8 +26,7 @@ pub struct Asked<'b> {
     #[serde(borrow, default)]
     pub model: Option<Text<'b>>,
     /// The texts.
-    #[serde(borrow)]
-    pub input: Inputs<'b>,
+    pub input: Inputs,
     /// The form of the vectors.
     #[serde(default)]
     pub encoding_format: Option<Encoding>,
@@ -47,11 +46,12 @@ pub enum Encoding {
     Base64,
 }
 
-/// Texts: one, several, the ids of one, or those of several.
+/// Texts: one, several, the ids of one, or those of several. They are copies, since vectors are computed one at a time, and the
+/// body is not kept meanwhile.
 #[derive(Debug)]
-pub struct Inputs<'b>(pub Vec<Prompt<'b>>);
+pub struct Inputs(pub Vec<Prompt<'static>>);
 
-impl<'de: 'b, 'b> Deserialize<'de> for Inputs<'b> {
+impl<'de> Deserialize<'de> for Inputs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(InputsVisitor)
     }
@@ -60,23 +60,19 @@ impl<'de: 'b, 'b> Deserialize<'de> for Inputs<'b> {
 struct InputsVisitor;
 
 impl<'de> Visitor<'de> for InputsVisitor {
-    type Value = Inputs<'de>;
+    type Value = Inputs;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string, an array of strings, an array of token ids, or an array of such arrays")
     }
 
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Inputs<'de>, E> {
-        one(Prompt::Text(text.into()))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Inputs<'de>, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Inputs, E> {
         one(Prompt::Text(super::json::copy(text)?.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Inputs<'de>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Inputs, A::Error> {
         let (mut inputs, mut ids) = (Vec::new(), Vec::new());
-        while let Some(element) = elements.next_element::<Element<'de>>()? {
+        while let Some(element) = elements.next_element::<Element>()? {
             match element {
                 Element::Id(id) if inputs.is_empty() => push(&mut ids, id, super::fields::MAX_IDS)?,
                 Element::Input(input) if ids.is_empty() => push(&mut inputs, input, MAX_INPUTS)?,
@@ -90,23 +86,23 @@ impl<'de> Visitor<'de> for InputsVisitor {
     }
 }
 
-fn one<E: de::Error>(input: Prompt<'_>) -> Result<Inputs<'_>, E> {
+fn one<E: de::Error>(input: Prompt<'static>) -> Result<Inputs, E> {
     let mut inputs = Vec::new();
     push(&mut inputs, input, 1)?;
     Ok(Inputs(inputs))
 }
 
 /// What stands in an array of inputs.
-enum Element<'b> {
+enum Element {
     Id(u32),
-    Input(Prompt<'b>),
+    Input(Prompt<'static>),
 }
 
-impl<'de: 'b, 'b> Deserialize<'de> for Element<'b> {
+impl<'de> Deserialize<'de> for Element {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ElementVisitor;
         impl<'de> Visitor<'de> for ElementVisitor {
-            type Value = Element<'de>;
+            type Value = Element;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string, a token id or an array of token ids")
@@ -115,10 +111,6 @@ impl<'de: 'b, 'b> Deserialize<'de> for Element<'b> {
             fn visit_u64<E: de::Error>(self, id: u64) -> Result<Self::Value, E> {
                 let unknown = || E::invalid_value(de::Unexpected::Unsigned(id), &self);
                 u32::try_from(id).map(Element::Id).map_err(|_| unknown())
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Element::Input(Prompt::Text(text.into())))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {

@@ -8,6 +8,7 @@ use llm::tokenizer::Tokenizer;
 
 use super::admission::check;
 use super::desk::Desk;
+use super::embedding::Embeddings;
 use super::generation::Generation;
 use super::settings::Settings;
 use crate::api::json;
@@ -32,6 +33,8 @@ pub(super) enum State<T> {
     Queued(Route, Vec<u8>),
     /// Text.
     Generating(Generation<T>),
+    /// Vectors.
+    Embedding(Embeddings),
 }
 
 impl<T: Copy + PartialEq> Client<T> {
@@ -113,6 +116,11 @@ impl<T: Copy + PartialEq> Client<T> {
         matches!(self.state, State::Generating(_))
     }
 
+    /// Whether vectors are being computed for it.
+    pub fn is_embedding(&self) -> bool {
+        matches!(self.state, State::Embedding(_))
+    }
+
     /// Whether it waits for the request of this name.
     pub fn has(&self, ticket: T) -> bool {
         matches!(&self.state, State::Generating(generation) if generation.has(ticket))
@@ -149,11 +157,26 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
+    /// Has the engine compute the next of the vectors that it waits for; whether it waits for any.
+    pub fn embed<E: Engine>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) -> bool {
+        let State::Embedding(embeddings) = &mut self.state else { return false };
+        desk.scratch.clear();
+        match embeddings.go_on(engine) {
+            Ok(false) => {}
+            Ok(true) => match embeddings.write(desk.scratch) {
+                Ok(()) => self.respond(&Response::ok(ContentType::Json), desk),
+                Err(error) => self.refuse(&error, desk),
+            },
+            Err(error) => self.refuse(&error, desk),
+        }
+        true
+    }
+
     /// Takes what the engine tells of a request that it waits for.
     pub fn event(&mut self, ticket: T, event: &Event<'_>, desk: &mut Desk<'_, T>) {
         let State::Generating(generation) = &mut self.state else { return };
         let taken = match event {
-            Event::Failed { error } => {
+            Event::Failed { error, .. } => {
                 generation.drop_ticket(ticket);
                 Err(EngineError::Front((*error).clone()).into())
             }

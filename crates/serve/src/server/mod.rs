@@ -17,7 +17,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | `client` | a connection and what happens on it |
-//! | `generation`, `question` | a request for text that is being answered; requests that are answered at once |
+//! | `generation`, `embedding` | a request for text, or for vectors, that is being answered |
+//! | `question` | requests that are answered at once |
 //! | `admission` | which requests are wanted |
 //! | `desk` | what a client needs of the server |
 //! | `metrics`, `settings` | figures; what a server is set to |
@@ -28,6 +29,7 @@ use core::ops::ControlFlow;
 
 use llm::front::Event;
 
+use crate::api::route::Route;
 use crate::api::wish::MAX_CHOICES;
 use crate::engine::Engine;
 use crate::error::ApiError;
@@ -35,6 +37,7 @@ use crate::error::ApiError;
 mod admission;
 mod client;
 mod desk;
+mod embedding;
 mod generation;
 mod metrics;
 mod question;
@@ -42,6 +45,7 @@ mod settings;
 
 use client::{Client, State};
 use desk::Desk;
+use embedding::Embeddings;
 use generation::Generation;
 use metrics::Metrics;
 
@@ -57,6 +61,8 @@ pub struct Server<T> {
     clients: Vec<Option<Client<T>>>,
     /// Clients with a request for the engine, in the order in which they came.
     queue: VecDeque<usize>,
+    /// The client for whom a vector was computed last.
+    last_embedded: usize,
     /// Requests that nobody waits for any more.
     unwanted: Vec<T>,
     metrics: Metrics,
@@ -79,7 +85,16 @@ impl<T: Copy + PartialEq> Server<T> {
         unwanted.try_reserve_exact(n_choices).map_err(|_| ApiError::out_of_memory())?;
         clients.resize_with(n, || None);
         let metrics = Metrics::default();
-        Ok(Self { settings, clients, queue, unwanted, metrics, n_answers: 0, scratch: Vec::new() })
+        Ok(Self {
+            settings,
+            clients,
+            queue,
+            last_embedded: 0,
+            unwanted,
+            metrics,
+            n_answers: 0,
+            scratch: Vec::new(),
+        })
     }
 
     /// Takes a new connection. If there are as many as can be, the one that has waited longest for a request
@@ -167,7 +182,13 @@ impl<T: Copy + PartialEq> Server<T> {
         self.clients.iter().flatten().any(Client::is_generating)
     }
 
-    /// Takes requests to the engine: those that are wanted no more, and those that wait for it.
+    /// Whether [`serve`](Self::serve) has more vectors to compute, and is to be called again soon.
+    pub fn is_embedding(&self) -> bool {
+        self.clients.iter().flatten().any(Client::is_embedding)
+    }
+
+    /// Takes requests to the engine: those that are wanted no more, and those that wait for it. Of texts that become vectors it
+    /// computes one, those of several clients in turns.
     pub fn serve<E: Engine<Ticket = T>>(&mut self, engine: &mut E, now_us: u64) {
         for ticket in self.unwanted.drain(..) {
             engine.cancel(ticket);
@@ -185,6 +206,16 @@ impl<T: Copy + PartialEq> Server<T> {
             }
             self.go_on(ConnectionId(index), now_us);
         }
+        let (n, last) = (self.clients.len(), self.last_embedded);
+        for index in (1..=n).map(|distance| (last + distance) % n) {
+            if let Some((client, mut desk)) = self.client(ConnectionId(index), now_us)
+                && client.embed(engine, &mut desk)
+            {
+                self.last_embedded = index;
+                self.go_on(ConnectionId(index), now_us);
+                break;
+            }
+        }
     }
 
     /// Has the engine answer a request that waits, or take it.
@@ -195,6 +226,9 @@ impl<T: Copy + PartialEq> Server<T> {
         let State::Queued(route, body) = core::mem::replace(&mut client.state, State::Idle) else { return };
         let answered = match question::answer(engine, route, &body, &mut desk) {
             Some(answered) => answered.map(|response| client.respond(&response, &mut desk)),
+            None if matches!(route, Route::Embeddings) => {
+                Embeddings::begin(engine, &body).map(|embeddings| client.state = State::Embedding(embeddings))
+            }
             None => Generation::begin(engine, route, body, number, desk.settings, now_us)
                 .map(|generation| client.state = State::Generating(generation)),
         };

@@ -1,17 +1,14 @@
 //! Requests that are answered at once: by the server alone, or by what the engine knows.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use llm::front::{PROMPT_ENCODING, Prompt};
 use llm::tokenizer::EncodeOptions;
 use serde::Serialize;
 
 use super::admission::{chosen, models};
 use super::desk::Desk;
-use crate::api::embeddings;
-use crate::api::fields::{self, Detokenize, Tokenize};
+use crate::api::fields::{Detokenize, Tokenize};
 use crate::api::json::{self, Text};
 use crate::api::models::ModelList;
 use crate::api::route::Route;
@@ -80,7 +77,7 @@ pub(super) fn answer_alone<'h, T>(
     Some(written.map(|()| Response::ok(ContentType::Json)).map_err(|_| ApiError::out_of_memory()))
 }
 
-/// Writes the answer to a request about what the engine knows; `None` if this is one for text.
+/// Writes the answer to a request about what the engine knows; `None` if this is one for text or vectors.
 pub(super) fn answer<E: Engine>(
     engine: &mut E,
     route: Route,
@@ -90,10 +87,14 @@ pub(super) fn answer<E: Engine>(
     desk.scratch.clear();
     let written = match route {
         Route::Models => list_models(engine, desk),
-        Route::Embeddings => embed(engine, body, desk.scratch),
         Route::Tokenize => tokenize(engine, body, desk.scratch),
         Route::Detokenize => detokenize(engine, body, desk.scratch),
-        Route::Generate(_) | Route::Page | Route::Health | Route::Metrics | Route::Preflight(_) => {
+        Route::Generate(_)
+        | Route::Embeddings
+        | Route::Page
+        | Route::Health
+        | Route::Metrics
+        | Route::Preflight(_) => {
             return None;
         }
     };
@@ -104,31 +105,6 @@ fn list_models<E: Engine>(engine: &E, desk: &mut Desk<'_, E::Ticket>) -> Result<
     let models = models(engine);
     let list = ModelList::new(&models, desk.settings.unix_s(desk.now_us))?;
     json::write(desk.scratch, &list, list.text_bytes()).map_err(|_| ApiError::out_of_memory())
-}
-
-fn embed<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
-    let asked: embeddings::Asked<'_> = json::read(body)?;
-    if asked.input.0.is_empty() {
-        return Err(ApiError::field("input", "expected at least one text"));
-    }
-    let models = models(engine);
-    let model = chosen(&models, name(asked.model.as_ref()))?;
-    if asked.dimensions.is_some_and(|n| n != model.n_embd) {
-        let message = format!("not supported; the vectors of this model have {} elements", model.n_embd);
-        return Err(ApiError::field("dimensions", message));
-    }
-    let mut vectors = Vec::new();
-    vectors.try_reserve_exact(asked.input.0.len()).map_err(|_| ApiError::out_of_memory())?;
-    for input in &asked.input.0 {
-        let prompt = match input {
-            fields::Prompt::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
-            fields::Prompt::Ids(ids) => Prompt::Ids(ids),
-        };
-        vectors.push(engine.embed(Some(&model.name), &prompt)?);
-    }
-    let encoding = asked.encoding_format.unwrap_or_default();
-    let answer = embeddings::Answer::new(&model.name, &vectors, encoding)?;
-    json::write(out, &answer, answer.text_bytes()).map_err(|_| ApiError::out_of_memory())
 }
 
 fn tokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {

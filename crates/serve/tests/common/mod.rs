@@ -27,6 +27,8 @@ pub const N_WAITING: usize = 16;
 /// A model under one or several names.
 pub struct TestEngine {
     pub responder: Responder<'static>,
+    /// Vectors computed.
+    pub n_embedded: usize,
     pub names: Vec<&'static str>,
 }
 
@@ -71,7 +73,8 @@ impl TestEngine {
         let memory = &mut memory[start..start + len];
         let runner = Runner::new(model, options, Kernels::detect(), &Serial, memory).unwrap();
         let prompter = Prompter::new(gguf).unwrap();
-        Self { responder: Responder::new(prompter, runner, N_WAITING).unwrap(), names: vec![name] }
+        let responder = Responder::new(prompter, runner, N_WAITING).unwrap();
+        Self { responder, n_embedded: 0, names: vec![name] }
     }
 
     /// The text that the engine alone gives.
@@ -115,7 +118,9 @@ impl Engine for TestEngine {
     }
 
     fn embed(&mut self, _model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
-        Ok(self.responder.embed(prompt, &mut || ControlFlow::Continue(()))?)
+        let embedding = self.responder.embed(prompt, &mut || ControlFlow::Continue(()))?;
+        self.n_embedded += 1;
+        Ok(embedding)
     }
 
     fn cancel(&mut self, ticket: RequestId) -> Option<Report> {
@@ -169,12 +174,14 @@ impl Harness {
 
     /// Lets the engine compute one batch; whether there was something to do.
     pub fn step(&mut self) -> bool {
+        let n_embedded = self.engine.n_embedded;
         self.server.serve(&mut self.engine, self.now_us);
         let Self { server, engine, now_us } = self;
+        let has_embedded = engine.n_embedded > n_embedded;
         let step = engine.responder.step(clock_us, &mut || ControlFlow::Continue(()), &mut |id, event| {
             server.event(id, &event, *now_us)
         });
-        step.unwrap() > 0 || !engine.responder.is_idle()
+        step.unwrap() > 0 || !engine.responder.is_idle() || has_embedded
     }
 
     /// Takes what is to be sent on a connection.
@@ -208,6 +215,12 @@ impl Harness {
         }
         answer.extend(self.take(id));
         answer
+    }
+
+    /// Sends a request that needs no engine; what comes back at once.
+    pub fn exchange_now(&mut self, id: ConnectionId, request: &[u8]) -> String {
+        assert_eq!(self.server.receive(id, request, self.now_us), request.len());
+        String::from_utf8(self.take(id)).unwrap()
     }
 
     /// The same on a connection of its own.

@@ -1,0 +1,103 @@
+//! Texts as vectors.
+
+mod common;
+
+use common::{Harness, post};
+use llm::front::{PROMPT_ENCODING, Prompt};
+use serde_json::{Value, json};
+
+#[test]
+fn texts_become_vectors_as_numbers_or_in_base64() {
+    let mut harness = Harness::default();
+    let n_embd = harness.engine.responder.runner().model().config().n_embd;
+    let prompt = Prompt::Text("Hello world", PROMPT_ENCODING);
+    let expected =
+        harness.engine.responder.embed(&prompt, &mut || std::ops::ControlFlow::Continue(())).unwrap();
+    let (status, answer) = harness.post("/v1/embeddings", r#"{"input":"Hello world","model":"m"}"#);
+    assert_eq!(status, 200, "{answer}");
+    let numbers = |item: &Value| -> Vec<f32> {
+        let values = item["embedding"].as_array().unwrap().iter();
+        values.map(|value| value.as_f64().unwrap() as f32).collect()
+    };
+    assert_eq!(numbers(&answer["data"][0]), expected.values);
+    assert_eq!((&answer["object"], &answer["data"][0]["index"]), (&json!("list"), &json!(0)));
+    assert_eq!(answer["usage"]["prompt_tokens"], expected.n_tokens);
+
+    // Several texts, or the ids of some, and the form that openai-python asks for.
+    let body = json!({ "input": ["Hello", "Hello world", "Bye"], "encoding_format": "base64", "dimensions": n_embd });
+    let (_, several) = harness.post("/v1/embeddings", &body.to_string());
+    assert_eq!(several["data"].as_array().unwrap().len(), 3);
+    use base64::Engine as _;
+    let bytes =
+        base64::prelude::BASE64_STANDARD.decode(several["data"][1]["embedding"].as_str().unwrap()).unwrap();
+    let decoded: Vec<f32> =
+        bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+    assert_eq!(decoded, expected.values);
+    let (_, tokens) = harness.post("/tokenize", r#"{"content":"Hello","add_special":true}"#);
+    let body = json!({ "input": [tokens["tokens"], tokens["tokens"]] });
+    let (_, of_ids) = harness.post("/v1/embeddings", &body.to_string());
+    assert_eq!(numbers(&of_ids["data"][0]), numbers(&of_ids["data"][1]));
+    let (_, of_one) = harness.post("/v1/embeddings", &json!({ "input": tokens["tokens"] }).to_string());
+    assert_eq!(of_one["data"][0], of_ids["data"][0]);
+
+    for (body, param) in [
+        (r#"{}"#, None),
+        (r#"{"input":[]}"#, Some("input")),
+        (r#"{"input":[1,"a"]}"#, Some("input")),
+        (r#"{"input":"a","encoding_format":"int8"}"#, Some("encoding_format")),
+        (r#"{"input":"a","dimensions":3}"#, Some("dimensions")),
+    ] {
+        let (status, answer) = harness.post("/v1/embeddings", body);
+        assert_eq!((status, answer["error"]["param"].as_str()), (400, param), "{body}: {answer}");
+    }
+    let long = json!({ "input": "word ".repeat(2000) });
+    assert_eq!(
+        harness.post("/v1/embeddings", &long.to_string()).1["error"]["code"],
+        "context_length_exceeded"
+    );
+}
+
+#[test]
+fn others_have_their_turn_between_the_texts_of_a_list_and_who_hangs_up_ends_it() {
+    let mut harness = Harness::default();
+    let inputs: Vec<String> = (0..10).map(|n| format!("Once upon a time {n}")).collect();
+    let asked = post("/v1/embeddings", &json!({ "input": inputs }).to_string());
+    let short = post("/v1/embeddings", &json!({ "input": [inputs[3], inputs[4]] }).to_string());
+    let (long_id, short_id, other) = (harness.connect(), harness.connect(), harness.connect());
+    harness.server.receive(long_id, asked.as_bytes(), 1);
+    harness.server.receive(short_id, short.as_bytes(), 1);
+    assert!(!harness.server.is_embedding());
+    for n_embedded in 1..=4 {
+        harness.step();
+        assert!(harness.server.is_embedding());
+        assert_eq!(harness.engine.n_embedded, n_embedded);
+        let health = harness.exchange_now(other, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(health.ends_with(r#"{"status":"ok"}"#), "{health}");
+    }
+    // The two lists in turns.
+    let body = |bytes: Vec<u8>| {
+        let answer = String::from_utf8(bytes).unwrap();
+        serde_json::from_str::<Value>(answer.split_once("\r\n\r\n").expect("no answer").1).unwrap()
+    };
+    let of_short = body(harness.take(short_id));
+    assert_eq!(of_short["data"].as_array().unwrap().len(), 2);
+    // Text that is asked for meanwhile is generated, and the list goes on after that.
+    let text = post("/v1/completions", r#"{"prompt":"Hello","max_tokens":5}"#);
+    harness.server.receive(other, text.as_bytes(), 1);
+    while harness.server.is_embedding() {
+        harness.step();
+    }
+    assert_eq!(body(harness.take(other))["usage"]["completion_tokens"], 5);
+    let of_long = body(harness.take(long_id));
+    assert_eq!(harness.engine.n_embedded, 12);
+    assert_eq!(of_long["data"].as_array().unwrap().len(), 10);
+    for (place, index) in [(0, 3), (1, 4)] {
+        assert_eq!(of_short["data"][place]["embedding"], of_long["data"][index]["embedding"]);
+    }
+
+    harness.server.receive(long_id, asked.as_bytes(), 1);
+    (0..3).for_each(|_| _ = harness.step());
+    harness.server.remove(long_id);
+    (0..3).for_each(|_| _ = harness.step());
+    assert_eq!((harness.engine.n_embedded, harness.server.is_embedding()), (15, false));
+}
