@@ -6,13 +6,13 @@ use core::ops::ControlFlow;
 use llm::{
     front::{
         Event, Prompt, Report, Request, RequestId,
-        batch::{Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult},
         embedding::Embedding,
     },
     gguf::Gguf,
     kv_cache::KvType,
     quant::ModelBytes,
+    scheduler::Counts,
     simd::Kernels,
     tokenizer::{EncodeOptions, Tokenizer},
 };
@@ -177,23 +177,21 @@ pub trait InferenceBackend: Send {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError>;
 
-    /// Answers prompts together, see [`batch::run`](llm::front::batch::run).
-    ///
-    /// # Errors
-    /// If the model is not loaded, and as there.
-    fn answer_batch(
-        &mut self,
-        model: Option<&str>,
-        batch: &Batch<'_>,
-        on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<BatchReport, BackendError>;
-
     /// Takes a request, to be answered by [`step`](Self::step), see [`Responder::submit`](llm::front::Responder::submit).
     /// The model answers it also if it is unloaded, or replaced by a new one of the same path, before it is over.
     ///
     /// # Errors
     /// If the model is not loaded, and as there.
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, BackendError>;
+
+    /// What a request whose end was not told yet has said so far.
+    fn output(&self, ticket: Ticket) -> Option<&str>;
+
+    /// Whether a loaded model would take another request now, as far as its queue goes.
+    fn has_room(&self, model: Option<&str>) -> bool;
+
+    /// What a loaded model has computed so far.
+    fn counts(&self, model: Option<&str>) -> Counts;
 
     /// Ends a request whose end was not told yet; what came of it. Nothing more is told of it.
     fn cancel(&mut self, ticket: Ticket) -> Option<Report>;

@@ -6,10 +6,10 @@ use core::ops::ControlFlow;
 use llm::{
     front::{
         Event, Prompt, Report, Request,
-        batch::{Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult},
         embedding::Embedding,
     },
+    scheduler::Counts,
     tokenizer::{EncodeOptions, Tokenizer},
 };
 
@@ -101,17 +101,20 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NotLoaded)
     }
 
-    fn answer_batch(
-        &mut self,
-        _model: Option<&str>,
-        _batch: &Batch<'_>,
-        _on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<BatchReport, BackendError> {
+    fn submit(&mut self, _model: Option<&str>, _request: Request<'_>) -> Result<Ticket, BackendError> {
         Err(BackendError::NoInference)
     }
 
-    fn submit(&mut self, _model: Option<&str>, _request: Request<'_>) -> Result<Ticket, BackendError> {
-        Err(BackendError::NoInference)
+    fn output(&self, _ticket: Ticket) -> Option<&str> {
+        None
+    }
+
+    fn has_room(&self, _model: Option<&str>) -> bool {
+        false
+    }
+
+    fn counts(&self, _model: Option<&str>) -> Counts {
+        Counts::default()
     }
 
     fn cancel(&mut self, _ticket: Ticket) -> Option<Report> {

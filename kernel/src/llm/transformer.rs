@@ -15,7 +15,6 @@ use core::ops::ControlFlow;
 use llm::{
     front::{
         Event, FrontError, PROMPT_ENCODING, Prompt, Report, Request,
-        batch::{self, Batch, BatchEvent, BatchReport},
         bench::{BenchPlan, BenchResult, Meter},
         embedding::Embedding,
         trace,
@@ -25,6 +24,7 @@ use llm::{
     parallel::{Limited, Workers},
     quant::{Packer, Precision},
     sampling::SamplingConfig,
+    scheduler::Counts,
     tokenizer::{EncodeOptions, Tokenizer},
 };
 
@@ -403,27 +403,6 @@ impl InferenceBackend for TransformerBackend {
         Ok(report)
     }
 
-    fn answer_batch(
-        &mut self,
-        model: Option<&str>,
-        batch: &Batch<'_>,
-        on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<BatchReport, BackendError> {
-        let clock_us = self.machine.clock_us;
-        let model = &mut self.models.get_mut(model)?.model;
-        let statistics = &mut self.statistics;
-        let report = model.with_responder(|responder| {
-            batch::run(responder, batch, clock_us, &mut |event| {
-                if let BatchEvent::End { result: Ok(report), .. } = event {
-                    statistics.add(report);
-                }
-                on_event(event)
-            })
-        })?;
-        self.statistics.add_counts(report.counts);
-        Ok(report)
-    }
-
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, BackendError> {
         let clock_us = self.machine.clock_us;
         let (loaded, id) = self.models.get_with_id(model)?;
@@ -431,9 +410,21 @@ impl InferenceBackend for TransformerBackend {
         Ok(Ticket { model: id, request })
     }
 
+    fn output(&self, ticket: Ticket) -> Option<&str> {
+        self.models.with_id(ticket.model)?.model.responder().output(ticket.request)
+    }
+
+    fn has_room(&self, model: Option<&str>) -> bool {
+        self.models.get(model).is_ok_and(|loaded| loaded.model.responder().has_room())
+    }
+
+    fn counts(&self, model: Option<&str>) -> Counts {
+        self.models.get(model).map(|loaded| loaded.model.responder().counts()).unwrap_or_default()
+    }
+
     fn cancel(&mut self, ticket: Ticket) -> Option<Report> {
         let clock_us = self.machine.clock_us;
-        let model = &mut self.models.by_id(ticket.model)?.model;
+        let model = &mut self.models.with_id_mut(ticket.model)?.model;
         let cancelled = model.with_responder(|responder| Ok(responder.cancel(ticket.request, clock_us)));
         self.models.sweep();
         let report = cancelled.ok()??;

@@ -175,12 +175,9 @@ impl Answer {
     }
 
     /// Tells of the end, unless that is an error.
-    pub fn tell_end(
-        self,
-        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Report, FrontError> {
+    pub fn tell_end(self, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Report, Failure> {
         let n_held_back = self.n_held_back;
-        let report = self.into_end().map_err(|failure| failure.error)?;
+        let report = self.into_end()?;
         let text = &report.output[report.output.len() - n_held_back..];
         // It is over either way.
         let _ = on_event(Event::Finished { text, report: &report });
@@ -188,7 +185,7 @@ impl Answer {
     }
 
     /// What came of it.
-    pub fn into_end(self) -> Result<Report, Failure> {
+    fn into_end(self) -> Result<Report, Failure> {
         let mut report = self.report;
         match self.end.unwrap_or(Ok(FinishReason::Cancelled)) {
             Ok(reason) => {
@@ -234,21 +231,6 @@ pub(super) fn new_report(
     report.output.try_reserve(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
     reserve_ids(&mut report.ids, n_reserved)?;
     Ok(report)
-}
-
-/// Frees what a finished report does not need of its reservation, if the heap has room for a copy of what it does.
-pub(super) fn shrink(report: &mut Report) {
-    let mut output = String::new();
-    if report.output.len() < report.output.capacity() && output.try_reserve_exact(report.output.len()).is_ok()
-    {
-        output.push_str(&report.output);
-        report.output = output;
-    }
-    let mut ids = Vec::new();
-    if report.ids.len() < report.ids.capacity() && ids.try_reserve_exact(report.ids.len()).is_ok() {
-        ids.extend_from_slice(&report.ids);
-        report.ids = ids;
-    }
 }
 
 fn reserve_ids(ids: &mut Vec<u32>, n: usize) -> Result<(), FrontError> {

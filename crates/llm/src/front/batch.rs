@@ -1,16 +1,17 @@
-//! Many prompts, answered together and told in their order: [`Batch`], [`run`], [`BatchReport`].
+//! Many prompts, answered together and told in their order: [`Batch`], [`run`], [`BatchReport`]. [`Answers`] is what answers them.
 //!
 //! What is told does not depend on which answer is ready first: the first one's text comes as it becomes certain, that of the
 //! others once those before them are over.
 
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::ControlFlow;
 
-use super::answer::{Failure, shrink};
+use super::answer::Failure;
 use super::units::{Duration, Rate, per_second};
-use super::{FrontError, Report, Request, RequestId, Responder, Task};
+use super::{Event, FrontError, Report, Request, RequestId, Responder, Task};
 use crate::chat::Dialogue;
 use crate::scheduler::Counts;
 use crate::session::SessionError;
@@ -123,20 +124,100 @@ impl fmt::Display for Computation {
     }
 }
 
+/// What answers the prompts of a batch: a [`Responder`], or something that others ask as well.
+pub trait Answers {
+    /// Names a request from its submission to its end.
+    type Id: Copy + PartialEq;
+
+    /// Texts that are computed together at most.
+    fn n_slots(&self) -> usize;
+
+    /// Whether another request would be taken now.
+    fn has_room(&self) -> bool;
+
+    /// See [`Responder::submit`].
+    ///
+    /// # Errors
+    /// As there.
+    fn submit(&mut self, request: Request<'_>) -> Result<Self::Id, FrontError>;
+
+    /// What a request that is not over has said so far.
+    fn output(&self, id: Self::Id) -> &str;
+
+    /// Computes a batch and tells what came of it, see [`Responder::step`]; `on_event` answers whether that was a request of the
+    /// batch of prompts.
+    ///
+    /// # Errors
+    /// As there.
+    fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Self::Id, &Event<'_>) -> bool,
+    ) -> Result<(), FrontError>;
+
+    /// See [`Responder::cancel`].
+    fn cancel(&mut self, id: Self::Id) -> Option<Report>;
+
+    /// What was computed so far, for these requests and others.
+    fn counts(&self) -> Counts;
+}
+
+/// A responder that nobody else asks.
+struct Alone<'r, 'm> {
+    responder: &'r mut Responder<'m>,
+    clock_us: fn() -> u64,
+}
+
+impl Answers for Alone<'_, '_> {
+    type Id = RequestId;
+
+    fn n_slots(&self) -> usize {
+        self.responder.runner().options().state.n_slots
+    }
+
+    fn has_room(&self) -> bool {
+        self.responder.has_room()
+    }
+
+    fn submit(&mut self, request: Request<'_>) -> Result<RequestId, FrontError> {
+        self.responder.submit(request, self.clock_us)
+    }
+
+    fn output(&self, id: RequestId) -> &str {
+        self.responder.output(id).unwrap_or_default()
+    }
+
+    fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(RequestId, &Event<'_>) -> bool,
+    ) -> Result<(), FrontError> {
+        let stepped = self.responder.step(self.clock_us, go_on, &mut |id, event| {
+            on_event(id, &event);
+            ControlFlow::Continue(())
+        });
+        stepped.map(drop)
+    }
+
+    fn cancel(&mut self, id: RequestId) -> Option<Report> {
+        self.responder.cancel(id, self.clock_us)
+    }
+
+    fn counts(&self) -> Counts {
+        self.responder.counts()
+    }
+}
+
 /// A prompt that was submitted, or what came of it.
-enum Entry {
-    UnderWay(RequestId),
+enum Entry<I> {
+    UnderWay(I),
     Over(Result<Report, Failure>),
 }
 
-/// Answers all prompts, as many at once as the responder has slots. `on_event` learns of everything in the order of the
-/// prompts, and may end it.
-///
-/// A prompt that cannot be answered does not keep the others from being. One that the heap has no room for is tried again
-/// when others are over.
+/// Answers all prompts, as many at once as the responder has slots, see [`run_with`].
 ///
 /// # Errors
-/// [`FrontError::Busy`] if there are other requests, [`FrontError::OutOfHeap`], or what keeps batches from being computed.
+/// [`FrontError::Busy`] if there are other requests, and as there.
 pub fn run(
     responder: &mut Responder<'_>,
     batch: &Batch<'_>,
@@ -146,8 +227,25 @@ pub fn run(
     if !responder.is_idle() {
         return Err(FrontError::Busy);
     }
+    run_with(&mut Alone { responder, clock_us }, batch, clock_us, on_event)
+}
+
+/// Has all prompts answered, as many at once as there are slots. `on_event` learns of everything in the order of the prompts, and
+/// may end it.
+///
+/// A prompt that cannot be answered does not keep the others from being. One that the heap has no room for is tried again
+/// when others are over.
+///
+/// # Errors
+/// [`FrontError::OutOfHeap`], or what keeps batches from being computed.
+pub fn run_with(
+    answers: &mut impl Answers,
+    batch: &Batch<'_>,
+    clock_us: fn() -> u64,
+    on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
+) -> Result<BatchReport, FrontError> {
     let start_us = clock_us();
-    let before = responder.counts();
+    let before = answers.counts();
     let mut run = Run {
         entries: VecDeque::new(),
         n_told: 0,
@@ -156,14 +254,13 @@ pub fn run(
         report: BatchReport { n_prompts: batch.prompts.len(), ..BatchReport::default() },
     };
     let most_kept = MOST_KEPT.min(batch.prompts.len());
-    let needed_bytes = most_kept * size_of::<Entry>();
-    run.entries.try_reserve_exact(most_kept).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
-    let ended = run.answer_all(responder, batch, clock_us, on_event);
+    run.reserve(most_kept)?;
+    let ended = run.answer_all(answers, batch, on_event);
     // What is not over now is wanted no more.
     for entry in run.entries.drain(..) {
         match entry {
             Entry::UnderWay(id) => {
-                if let Some(report) = responder.cancel(id, clock_us)
+                if let Some(report) = answers.cancel(id)
                     && report.tokens_emitted > 0
                 {
                     run.report.add(Ok(&report));
@@ -174,14 +271,14 @@ pub fn run(
     }
     run.report.is_cancelled = ended?.is_break();
     run.report.elapsed_us = clock_us().saturating_sub(start_us);
-    run.report.counts = responder.counts().since(before);
+    run.report.counts = answers.counts().since(before);
     Ok(run.report)
 }
 
 /// A batch under way.
-struct Run {
+struct Run<I> {
     /// Prompts from the first one that was not told on, as far as they were submitted.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Entry<I>>,
     /// Prompts of which all was told.
     n_told: usize,
     /// Bytes of the next one's answer that were told.
@@ -191,72 +288,88 @@ struct Run {
     report: BatchReport,
 }
 
-impl Run {
+impl<I: Copy + PartialEq> Run<I> {
+    fn reserve(&mut self, most_kept: usize) -> Result<(), FrontError> {
+        let needed_bytes = most_kept * size_of::<Entry<I>>();
+        self.entries.try_reserve_exact(most_kept).map_err(|_| FrontError::OutOfHeap { needed_bytes })
+    }
+
     fn answer_all(
         &mut self,
-        responder: &mut Responder<'_>,
+        answers: &mut impl Answers<Id = I>,
         batch: &Batch<'_>,
-        clock_us: fn() -> u64,
         on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, FrontError> {
         loop {
-            let n_submitted = self.n_told + self.entries.len();
-            for prompt in &batch.prompts[n_submitted..] {
-                let is_full = self.entries.len() == self.entries.capacity();
-                if is_full || self.waits_for_heap || !responder.has_room() {
-                    break;
-                }
-                let entry = match submit(responder, batch.task, &batch.request, prompt, clock_us) {
-                    Ok(id) => Entry::UnderWay(id),
-                    // What the others take comes free.
-                    Err(FrontError::OutOfHeap { .. }) if !self.entries.is_empty() => {
-                        self.waits_for_heap = true;
-                        break;
-                    }
-                    Err(error) => Entry::Over(Err(Failure { output: String::new(), error })),
-                };
-                self.entries.push_back(entry);
-            }
-            if self.tell(responder, on_event).is_break() {
+            self.submit_more(answers, batch);
+            if self.tell(answers, on_event).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             if self.n_told == batch.prompts.len() {
                 return Ok(ControlFlow::Continue(()));
             }
-            let computed =
-                responder.compute(clock_us, &mut || on_event(BatchEvent::Computing), &mut |_, _| {
-                    ControlFlow::Continue(())
-                });
-            while let Some(answer) = responder.take_finished() {
-                let id = answer.id;
-                let mut result = answer.into_end();
-                if let Ok(report) = &mut result {
-                    shrink(report);
-                }
-                self.waits_for_heap = false;
-                let of_it = |entry: &&mut Entry| matches!(entry, Entry::UnderWay(other) if *other == id);
-                if let Some(entry) = self.entries.iter_mut().find(of_it) {
-                    *entry = Entry::Over(result);
-                }
-            }
-            match computed {
-                Ok(_) => {}
-                Err(SessionError::Stopped) => return Ok(ControlFlow::Break(())),
-                Err(error) => return Err(error.into()),
+            let go_on = &mut || on_event(BatchEvent::Computing);
+            match answers.step(go_on, &mut |id, event| self.take(id, event)) {
+                Ok(()) => {}
+                Err(FrontError::Session(SessionError::Stopped)) => return Ok(ControlFlow::Break(())),
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Submits the next prompts, as many as there is room for.
+    fn submit_more(&mut self, answers: &mut impl Answers<Id = I>, batch: &Batch<'_>) {
+        let is_under_way = |entry: &&Entry<I>| matches!(entry, Entry::UnderWay(_));
+        let mut n_under_way = self.entries.iter().filter(is_under_way).count();
+        let n_submitted = self.n_told + self.entries.len();
+        for prompt in &batch.prompts[n_submitted..] {
+            let is_full = self.entries.len() == self.entries.capacity() || n_under_way == answers.n_slots();
+            if is_full || self.waits_for_heap || !answers.has_room() {
+                break;
+            }
+            let entry = match submit(answers, batch.task, &batch.request, prompt) {
+                Ok(id) => Entry::UnderWay(id),
+                // What the others take comes free.
+                Err(FrontError::OutOfHeap { .. }) if !self.entries.is_empty() => {
+                    self.waits_for_heap = true;
+                    break;
+                }
+                Err(error) => Entry::Over(Err(Failure { output: String::new(), error })),
+            };
+            n_under_way += usize::from(is_under_way(&&entry));
+            self.entries.push_back(entry);
+        }
+    }
+
+    /// Takes the end of a request, if it is one of these; whether it is.
+    fn take(&mut self, id: I, event: &Event<'_>) -> bool {
+        let of_it = |entry: &&mut Entry<I>| matches!(entry, Entry::UnderWay(other) if *other == id);
+        let Some(entry) = self.entries.iter_mut().find(of_it) else { return false };
+        let result = match event {
+            Event::Finished { report, .. } => {
+                copy_of(report).map_err(|error| Failure { output: String::new(), error })
+            }
+            Event::Failed { error, output } => {
+                let output = text_of(output).unwrap_or_default();
+                Err(Failure { output, error: (*error).clone() })
+            }
+            _ => return true,
+        };
+        *entry = Entry::Over(result);
+        self.waits_for_heap = false;
+        true
     }
 
     /// Tells what is next in the order of the prompts, as far as it is there.
     fn tell(
         &mut self,
-        responder: &Responder<'_>,
+        answers: &impl Answers<Id = I>,
         on_event: &mut dyn FnMut(BatchEvent<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         while let Some(entry) = self.entries.front() {
             let index = self.n_told;
             let output = match entry {
-                Entry::UnderWay(id) => responder.output(*id).unwrap_or_default(),
+                Entry::UnderWay(id) => answers.output(*id),
                 Entry::Over(Ok(Report { output, .. }) | Err(Failure { output, .. })) => output,
             };
             let text = &output[self.n_told_bytes..];
@@ -284,16 +397,32 @@ fn of_result(result: &Result<Report, Failure>) -> Result<&Report, &FrontError> {
 }
 
 /// Submits a prompt.
-fn submit(
-    responder: &mut Responder<'_>,
+fn submit<A: Answers>(
+    answers: &mut A,
     task: Task<'_>,
     request: &Request<'_>,
     prompt: &str,
-    clock_us: fn() -> u64,
-) -> Result<RequestId, FrontError> {
+) -> Result<A::Id, FrontError> {
     let mut dialogue = Dialogue::default();
     let prompt = task.prompt(prompt, &mut dialogue)?;
-    responder.submit(Request { prompt, ..*request }, clock_us)
+    answers.submit(Request { prompt, ..*request })
+}
+
+/// A copy of a report, which takes no more than it needs.
+fn copy_of(report: &Report) -> Result<Report, FrontError> {
+    let output = text_of(&report.output)?;
+    let mut ids = Vec::new();
+    let needed_bytes = size_of_val(&*report.ids);
+    ids.try_reserve_exact(report.ids.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+    ids.extend_from_slice(&report.ids);
+    Ok(Report { output, ids, ..*report })
+}
+
+fn text_of(text: &str) -> Result<String, FrontError> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes: text.len() })?;
+    copy.push_str(text);
+    Ok(copy)
 }
 
 /// Shows answers in lines that each begin with the number of the prompt, from 1: `[3] `.

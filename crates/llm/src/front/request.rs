@@ -117,6 +117,8 @@ pub enum Event<'e> {
     Failed {
         /// Why.
         error: &'e FrontError,
+        /// The text that had come by then.
+        output: &'e str,
     },
 }
 

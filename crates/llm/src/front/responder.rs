@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ops::ControlFlow;
 
-use super::answer::{Answer, Draft, new_report};
+use super::answer::{Answer, Draft, Failure, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
 use super::embedding::{self, Embedding, Pooling};
 use super::logprobs::LogprobTable;
@@ -184,15 +184,15 @@ impl<'m> Responder<'m> {
         let stepped = self.compute(clock_us, go_on, on_event);
         while let Some(answer) = self.take_finished() {
             let id = answer.id;
-            if let Err(error) = answer.tell_end(&mut |event| on_event(id, event)) {
-                let _ = on_event(id, Event::Failed { error: &error });
+            if let Err(Failure { error, output }) = answer.tell_end(&mut |event| on_event(id, event)) {
+                let _ = on_event(id, Event::Failed { error: &error, output: &output });
             }
         }
         Ok(stepped?)
     }
 
     /// As [`step`](Self::step), without telling of the ends.
-    pub(super) fn compute(
+    fn compute(
         &mut self,
         clock_us: fn() -> u64,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
@@ -226,7 +226,7 @@ impl<'m> Responder<'m> {
     }
 
     /// A request that is over, of which that was not told yet.
-    pub(super) fn take_finished(&mut self) -> Option<Answer> {
+    fn take_finished(&mut self) -> Option<Answer> {
         let index = self.answers.iter().position(|answer| answer.is_over)?;
         Some(self.answers.remove(index))
     }
@@ -259,7 +259,7 @@ impl<'m> Responder<'m> {
             let go_on = &mut || if is_prompt { tell(Event::Prompt) } else { ControlFlow::Continue(()) };
             let computed = self.compute(clock_us, go_on, &mut |_, event| tell(event));
             if let Some(answer) = self.take_finished() {
-                return answer.tell_end(&mut |event| tell(event));
+                return answer.tell_end(&mut |event| tell(event)).map_err(|failure| failure.error);
             }
             if let Err(error) = computed {
                 let report = self.cancel(id, clock_us);

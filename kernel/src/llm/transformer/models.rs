@@ -79,7 +79,12 @@ impl Models {
     }
 
     /// The model with this number, loaded or retiring.
-    pub fn by_id(&mut self, id: u64) -> Option<&mut Loaded> {
+    pub fn with_id(&self, id: u64) -> Option<&Loaded> {
+        self.all().find(|(entry, _)| entry.id == id).map(|(entry, _)| &entry.loaded)
+    }
+
+    /// The model with this number, loaded or retiring.
+    pub fn with_id_mut(&mut self, id: u64) -> Option<&mut Loaded> {
         let mut all = self.list.iter_mut().chain(&mut self.retiring);
         all.find(|entry| entry.id == id).map(|entry| &mut entry.loaded)
     }
@@ -91,7 +96,7 @@ impl Models {
         let ids = asked.map(|(entry, _)| entry.id);
         let id = ids.min_by_key(|id| (*id <= self.last_turn, *id))?;
         self.last_turn = id;
-        self.by_id(id).map(|loaded| (loaded, id))
+        self.with_id_mut(id).map(|loaded| (loaded, id))
     }
 
     /// Takes the model of this name, or the current one, off the list; returns what it takes and how many requests it

@@ -1,17 +1,23 @@
-//! `llm batch`: many prompts, answered together.
+//! `llm batch`: many prompts, answered together, beside what clients ask.
 
 use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
-use llm::front::{
-    Task,
-    batch::{self, Batch, BatchEvent, NumberedLines},
-    options::{self, BATCH_N_PARALLEL, IDS, INFER_MAX_TOKENS, MODEL, NO_PROMPTS, PROMPTS},
+use llm::{
+    front::{
+        Event, FrontError, Report, Request, Task,
+        batch::{self, Answers, Batch, BatchEvent, NumberedLines},
+        options::{self, BATCH_N_PARALLEL, IDS, INFER_MAX_TOKENS, MODEL, NO_PROMPTS, PROMPTS},
+    },
+    scheduler::Counts,
+    session::SessionError,
 };
 
 use super::chat::ChatOptions;
 use super::generation;
 use super::models::{engine_options, ensure_loaded};
-use crate::llm::{BackendError, EngineOptions};
+use crate::llm::{BackendError, EngineOptions, InferenceBackend, Ticket};
+use crate::serving::Serving;
 use crate::shell::{
     Shell,
     arguments::Arguments,
@@ -86,9 +92,11 @@ fn answer(
     as_ids: bool,
     is_verbose: bool,
 ) -> Result<(), CommandError> {
-    let Shell { backend, terminal, .. } = shell;
+    let Shell { backend, terminal, serving, machine, .. } = shell;
+    let n_slots = backend.model(None)?.n_parallel;
+    let mut answers = Beside { backend: &mut **backend, serving, n_slots, error: None };
     let mut lines = NumberedLines::default();
-    let result = backend.answer_batch(None, batch, &mut |event| {
+    let result = batch::run_with(&mut answers, batch, machine.clock_us, &mut |event| {
         let mut show = |text: core::fmt::Arguments<'_>| terminal.print(text);
         match event {
             BatchEvent::Computing => {}
@@ -111,7 +119,10 @@ fn answer(
         terminal.check_interrupt()
     });
     lines.break_off(&mut |text| terminal.print(text));
-    let report = result?;
+    if let Some(error) = answers.error {
+        return Err(error.into());
+    }
+    let report = result.map_err(BackendError::from)?;
     terminal.note(format_args!("[{report}]"));
     if is_verbose {
         terminal.note(format_args!("[{}]", report.computation()));
@@ -119,5 +130,69 @@ fn answer(
     match report.n_failed {
         0 => Ok(()),
         n_failed => Err(BackendError::Unanswered { n_failed, n_prompts: report.n_prompts }.into()),
+    }
+}
+
+/// The current model, which clients ask as well.
+struct Beside<'s, 'a> {
+    backend: &'s mut dyn InferenceBackend,
+    serving: &'s Serving<'a>,
+    n_slots: usize,
+    /// What kept a batch from being computed, if that was nothing that a responder tells.
+    error: Option<BackendError>,
+}
+
+impl Beside<'_, '_> {
+    fn refused(&mut self, error: BackendError) -> FrontError {
+        match error {
+            BackendError::Front(error) => error,
+            BackendError::Cancelled => SessionError::Stopped.into(),
+            error => {
+                self.error = Some(error);
+                SessionError::Stopped.into()
+            }
+        }
+    }
+}
+
+impl Answers for Beside<'_, '_> {
+    type Id = Ticket;
+
+    fn n_slots(&self) -> usize {
+        self.n_slots
+    }
+
+    fn has_room(&self) -> bool {
+        self.backend.has_room(None)
+    }
+
+    fn submit(&mut self, request: Request<'_>) -> Result<Ticket, FrontError> {
+        self.backend.submit(None, request).map_err(|error| self.refused(error))
+    }
+
+    fn output(&self, ticket: Ticket) -> &str {
+        self.backend.output(ticket).unwrap_or_default()
+    }
+
+    fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Ticket, &Event<'_>) -> bool,
+    ) -> Result<(), FrontError> {
+        let serving = self.serving;
+        serving.bring_requests(self.backend);
+        let stepped = self.backend.step(go_on, &mut |ticket, event| match on_event(ticket, &event) {
+            true => ControlFlow::Continue(()),
+            false => serving.event(ticket, &event),
+        });
+        stepped.map(drop).map_err(|error| self.refused(error))
+    }
+
+    fn cancel(&mut self, ticket: Ticket) -> Option<Report> {
+        self.backend.cancel(ticket)
+    }
+
+    fn counts(&self) -> Counts {
+        self.backend.counts(None)
     }
 }

@@ -14,7 +14,7 @@ use llm::{
 
 use super::chat::ChatOptions;
 use super::generation;
-use super::models::{engine_options, ensure_loaded};
+use super::models::{engine_options, ensure_loaded, wait_until_idle};
 use super::numbers::print_ids;
 use crate::llm::{BackendError, FOLDER, Occupancy};
 use crate::shell::{
@@ -42,7 +42,8 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=0,
         options: options::BENCH,
         summary: "measure a prompt and generation: tokens per second, instructions per token",
-        details: "Instructions are the boot core's, shown where the CPU counts them; QEMU does with -icount.",
+        details: "Instructions are the boot core's, shown where the CPU counts them; QEMU does with -icount. Requests that\n\
+                  clients have made are answered first, and those that they make meanwhile after it.",
         run: bench,
     },
     Command {
@@ -140,7 +141,7 @@ fn answer<'a>(
                 }
                 match &event {
                     Event::Finished { report, .. } => end = Some(Ok((*report).clone())),
-                    Event::Failed { error } => end = Some(Err(BackendError::Front((*error).clone()))),
+                    Event::Failed { error, .. } => end = Some(Err(BackendError::Front((*error).clone()))),
                     _ => {}
                 }
                 tell(&mut terminal.borrow_mut(), &event);
@@ -174,6 +175,7 @@ fn bench(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
         n_parallel: engine.n_parallel,
     };
     ensure_loaded(shell, arguments, Some(engine))?;
+    wait_until_idle(shell)?;
     let Shell { backend, terminal, .. } = shell;
     let (result, runs_on) = backend.bench(None, plan, &mut || terminal.check_interrupt())?;
     let path = backend.model(None)?.path.as_str();

@@ -5,7 +5,7 @@ use core::{fmt, num::NonZeroUsize, ops::ControlFlow, str::FromStr};
 
 use llm::{
     front::{
-        describe, kernels_called,
+        Event, FrontError, describe, kernels_called,
         options::{
             self, CTX, EXACT, KERNELS, KV_TYPE, MODEL, NParallel, OptionSpec, PARALLEL, THREADS, VERBOSE,
         },
@@ -16,7 +16,8 @@ use llm::{
 };
 
 use crate::llm::{
-    BackendError, EngineOptions, Found, ModelMemory, ModelMetadata, ModelStatus, Progress, Unloaded,
+    BackendError, EngineOptions, Found, InferenceBackend, ModelMemory, ModelMetadata, ModelStatus, Progress,
+    Unloaded,
 };
 use crate::shell::{
     Shell,
@@ -232,7 +233,14 @@ pub(super) fn ensure_loaded(
     };
     let Some(options) = options else { return Ok(()) };
     let options = options.or(shell.load_options(&loaded.path));
-    if shell.backend.adapt(None, options)? {
+    let adapted = match shell.backend.adapt(None, options) {
+        Err(BackendError::Front(FrontError::Busy)) => {
+            wait_until_idle(shell)?;
+            shell.backend.adapt(None, options)
+        }
+        adapted => adapted,
+    };
+    if adapted? {
         return Ok(());
     }
     // Other inner loops want the weights in another order.
@@ -242,6 +250,25 @@ pub(super) fn ensure_loaded(
         return Err(catalog.unknown(&loaded.path).into());
     }
     load_path(shell, &loaded.path, options, verbose)
+}
+
+/// Answers what clients have asked the current model for, and brings it nothing new, until there is nothing left: what follows
+/// has it for itself.
+pub(super) fn wait_until_idle(shell: &mut Shell<'_>) -> Result<(), BackendError> {
+    let Shell { backend, terminal, serving, .. } = shell;
+    let n_requests = |backend: &dyn InferenceBackend| {
+        let models = backend.models();
+        models.iter().find(|model| model.is_current).map_or(0, |model| model.n_requests)
+    };
+    let n_waited_for = n_requests(&**backend);
+    if n_waited_for > 0 {
+        terminal.note(format_args!("[waiting for the end of {n_waited_for} requests; Ctrl-C stops]"));
+    }
+    while n_requests(&**backend) > 0 {
+        let tell = &mut |ticket, event: Event<'_>| serving.event(ticket, &event);
+        backend.step(&mut || terminal.check_interrupt(), tell)?;
+    }
+    Ok(())
 }
 
 /// Loads the first model that can be loaded.

@@ -13,7 +13,7 @@ use llm::{
     tokenizer::EncodeOptions,
 };
 
-use super::models::{engine_options, ensure_loaded};
+use super::models::{engine_options, ensure_loaded, wait_until_idle};
 use crate::shell::{
     Shell,
     arguments::Arguments,
@@ -75,6 +75,7 @@ fn logits(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
     };
     let engine = engine_options(shell, arguments)?;
     ensure_loaded(shell, arguments, Some(engine))?;
+    wait_until_idle(shell)?;
     let Shell { backend, terminal, .. } = shell;
     let shown = backend.logits(None, &ids, &mut |row| {
         terminal.print(format_args!("{}\n", Row(row)));
