@@ -127,6 +127,14 @@ impl<V: Lanes, A: Arithmetic<V, E>, E: Elements> Work for Checked<'_, (V, A), E>
     }
 }
 
+/// Multiplies an output by a factor.
+#[inline(always)]
+fn multiply<V: Lanes>(output: &mut [f32], factor: f32) {
+    let (vectors, rest) = output.as_chunks_mut();
+    vectors.iter_mut().for_each(|vector| V::of(vector).mul(V::splat(factor)).store(vector));
+    rest.iter_mut().for_each(|x| *x *= factor);
+}
+
 /// How queries are multiplied with keys, and values with weights: in which precision.
 ///
 /// Its functions are called with what [`Attend::check`] has found to be right.
@@ -241,8 +249,7 @@ impl<E: Elements> Attend<'_, E> {
             new_max.store(&mut max);
             for (query, rescale) in queries.iter().zip(rescale) {
                 if rescale != 1.0 {
-                    let output = &mut output[query.output_at..][..self.head_len_v];
-                    output.iter_mut().for_each(|x| *x *= rescale);
+                    multiply::<V>(&mut output[query.output_at..][..self.head_len_v], rescale);
                 }
             }
 
@@ -250,9 +257,7 @@ impl<E: Elements> Attend<'_, E> {
             block = block_end;
         }
         for (query, sum) in queries.iter().zip(sum) {
-            let normaliser = 1.0 / sum;
-            let output = &mut output[query.output_at..][..self.head_len_v];
-            output.iter_mut().for_each(|x| *x *= normaliser);
+            multiply::<V>(&mut output[query.output_at..][..self.head_len_v], 1.0 / sum);
         }
     }
 

@@ -8,16 +8,17 @@
 //! - Activations are rounded to 8 bits as `fma(x, 1 / scale, ROUNDING)` does it.
 //! - A product of floats has `LANES` sums, the `i`-th for the elements `i`, `i + LANES`, …, each
 //!   made by fused multiply-adds; `add_lanes` adds them up.
-//! - What is done to each element, and attention, is written once over vectors of `LANES`
+//! - What is done to each element, and attention's softmax, is written once over vectors of `LANES`
 //!   (`lanes`), of which `portable` has this set's.
 
+use super::attend::{Arithmetic, Attend, Query};
 use super::elementwise::Elementwise;
-use super::lanes::{LANES, add_lanes};
+use super::lanes::{Elements, LANES, add_lanes};
 use super::quads::Four;
 use super::recurrence::Recurrence;
 use super::table::{AttendFns, FloatTileFn, Kernels, TileFn};
 use super::{Q8, Q8Format, Q8Mut, tiles::Tile};
-use crate::blocks::{self, Block32, Block256, GgmlType, Group256, with_block_of};
+use crate::blocks::{self, Block32, Block256, GgmlType, Group32, Group256, with_block_of};
 use core::ops::RangeInclusive;
 use half::{bf16, f16};
 use libm::fmaf as fma;
@@ -30,7 +31,7 @@ pub(super) const TABLE: Kernels = Kernels {
     dot_f32,
     // SAFETY: these vectors need no instructions but those of every CPU.
     elementwise: unsafe { Elementwise::of::<[f32; LANES]>() },
-    attend: AttendFns::of::<[f32; LANES]>(),
+    attend: AttendFns::of::<[f32; LANES], Plain>(),
     // SAFETY: these vectors need no instructions but those of every CPU.
     recurrence: unsafe { Recurrence::of::<[f32; LANES], Four<[f32; LANES]>>() },
     quantize_32,
@@ -152,28 +153,39 @@ fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
 fn tile_32<B: Block32>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     let blocks = blocks::cast::<B>(w);
     let blocks_per_row = x.cols / (32 * B::GROUPS);
-    let groups_per_row = x.cols / 32;
     for token in 0..x.n_tokens() {
         out.token(token).fill(0.0);
     }
     for (row, blocks) in blocks.chunks_exact(blocks_per_row).enumerate() {
         let groups = blocks.iter().flat_map(|block| (0..B::GROUPS).map(|index| block.unpack(index)));
         for (index, w) in groups.enumerate() {
-            for token in 0..x.n_tokens() {
-                let at = token * groups_per_row + index;
-                let (quants, scale) = (&x.quants[32 * at..32 * (at + 1)], x.scales[at]);
-                let sum = &mut out.token(token)[row];
-                if B::HALVES {
-                    for (half, (w_quants, quants)) in w.quants.chunks(16).zip(quants.chunks(16)).enumerate() {
-                        *sum = fma(dot_i8(w_quants, quants) as f32, w.scales[half] * scale, *sum);
-                    }
-                } else {
-                    *sum = fma(dot_i8(&w.quants, quants) as f32, w.scales[0] * scale, *sum);
-                }
-                if B::MINS {
-                    *sum = fma(x.sums[at] as f32, w.min * scale, *sum);
-                }
+            add_group_32((&w, B::HALVES, B::MINS), x, (row, index), out);
+        }
+    }
+}
+
+/// Adds the products of group number `index` of a row with all tokens; of the group is told whether its halves have
+/// scales of their own, and whether it has a minimum. No type has a copy of its own.
+#[inline(never)]
+fn add_group_32(
+    (w, has_halves, has_min): (&Group32, bool, bool),
+    x: Q8<'_>,
+    (row, index): (usize, usize),
+    out: &mut Tile<'_>,
+) {
+    for token in 0..x.n_tokens() {
+        let at = token * (x.cols / 32) + index;
+        let (quants, scale) = (&x.quants[32 * at..32 * (at + 1)], x.scales[at]);
+        let sum = &mut out.token(token)[row];
+        if has_halves {
+            for (half, (w_quants, quants)) in w.quants.chunks(16).zip(quants.chunks(16)).enumerate() {
+                *sum = fma(dot_i8(w_quants, quants) as f32, w.scales[half] * scale, *sum);
             }
+        } else {
+            *sum = fma(dot_i8(&w.quants, quants) as f32, w.scales[0] * scale, *sum);
+        }
+        if has_min {
+            *sum = fma(x.sums[at] as f32, w.min * scale, *sum);
         }
     }
 }
@@ -189,19 +201,84 @@ fn tile_256<B: Block256>(w: &[u8], x: Q8<'_>, out: &mut Tile<'_>) {
     for (row, blocks) in blocks.chunks_exact(blocks_per_row).enumerate() {
         for (index, block) in blocks.iter().enumerate() {
             block.unpack(&mut w);
-            for token in 0..x.n_tokens() {
-                let at = token * blocks_per_row + index;
-                let x_quants = &x.quants[256 * at..256 * (at + 1)];
-                let x_sums = &x.sums[16 * at..16 * (at + 1)];
-                let dots = w.quants.chunks_exact(16).zip(x_quants.chunks_exact(16));
-                let dots = dots.map(|(w, x)| dot_i8(w, x));
-                let products: i32 = w.scales.iter().zip(dots).map(|(&s, dot)| i32::from(s) * dot).sum();
-                let scale = x.scales[at];
-                let sum = &mut out.token(token)[row];
-                *sum = fma(products as f32, w.d * scale, *sum);
-                if B::MINS {
-                    let mins: i32 = w.mins.iter().zip(x_sums).map(|(&m, &sum)| i32::from(m) * sum).sum();
-                    *sum = fma(-(mins as f32), w.d_min * scale, *sum);
+            add_group_256((&w, B::MINS), x, (row, index), out);
+        }
+    }
+}
+
+/// As [`add_group_32`] for groups of 256.
+#[inline(never)]
+fn add_group_256(
+    (w, has_mins): (&Group256, bool),
+    x: Q8<'_>,
+    (row, index): (usize, usize),
+    out: &mut Tile<'_>,
+) {
+    for token in 0..x.n_tokens() {
+        let at = token * (x.cols / 256) + index;
+        let x_quants = &x.quants[256 * at..256 * (at + 1)];
+        let x_sums = &x.sums[16 * at..16 * (at + 1)];
+        let dots = w.quants.chunks_exact(16).zip(x_quants.chunks_exact(16));
+        let dots = dots.map(|(w, x)| dot_i8(w, x));
+        let products: i32 = w.scales.iter().zip(dots).map(|(&s, dot)| i32::from(s) * dot).sum();
+        let scale = x.scales[at];
+        let sum = &mut out.token(token)[row];
+        *sum = fma(products as f32, w.d * scale, *sum);
+        if has_mins {
+            let mins: i32 = w.mins.iter().zip(x_sums).map(|(&m, &sum)| i32::from(m) * sum).sum();
+            *sum = fma(-(mins as f32), w.d_min * scale, *sum);
+        }
+    }
+}
+
+/// Attention's products: a query, a position and an element at a time.
+struct Plain;
+
+impl<E: Elements> Arithmetic<[f32; LANES], E> for Plain {
+    fn new(_: &Attend<'_, E>, _: &[Query]) -> Self {
+        Plain
+    }
+
+    fn scales(&self, attend: &Attend<'_, E>) -> [f32; LANES] {
+        [attend.scale; LANES]
+    }
+
+    fn products(
+        &self,
+        attend: &Attend<'_, E>,
+        queries: &[Query],
+        first: usize,
+        products: &mut [[f32; LANES]],
+    ) {
+        for (position, products) in (first..).zip(products) {
+            let key = attend.keys(position, 1).as_ptr();
+            for (query, product) in queries.iter().zip(products) {
+                let mut sums = [0.0; LANES];
+                for (index, &q) in attend.query(query).iter().enumerate() {
+                    let sum = &mut sums[index % LANES];
+                    // SAFETY: a key has as many elements as a query, and `key` points to those of one.
+                    *sum = fma(q, unsafe { E::element(key, index) }, *sum);
+                }
+                *product = add_lanes(sums);
+            }
+        }
+    }
+
+    fn gather(
+        &self,
+        attend: &Attend<'_, E>,
+        queries: &[Query],
+        first: usize,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    ) {
+        for (position, weights) in (first..).zip(weights) {
+            let value = attend.values(position, 1).as_ptr();
+            for (query, &weight) in queries.iter().zip(weights) {
+                let sums = &mut output[query.output_at..][..attend.head_len_v];
+                for (index, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: a value has as many elements as an output, and `value` points to those of one.
+                    *sum = fma(unsafe { E::element(value, index) }, weight, *sum);
                 }
             }
         }

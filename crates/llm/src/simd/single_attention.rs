@@ -4,6 +4,7 @@
 
 use super::attend::{Arithmetic, Attend, Query};
 use super::lanes::{Elements, LANES, Lanes};
+use core::ops::Range;
 
 /// Elements that a loop over a row takes at once.
 const CHUNK: usize = 4 * LANES;
@@ -95,6 +96,7 @@ impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
                     }
                 }
             }
+            attend.gather_rest::<V>(queries, values, weights, output);
         }
     }
 }
@@ -173,43 +175,71 @@ impl<E: Elements> Attend<'_, E> {
         output: &mut [f32],
     ) {
         let at: [usize; Q] = core::array::from_fn(|i| queries[LANE + i].output_at);
-        let whole_chunks = self.head_len_v / CHUNK;
-        for chunk in 0..whole_chunks {
-            let at = at.map(|at| at + chunk * CHUNK);
-            // SAFETY: the caller vouches for the values.
-            unsafe {
-                let values = values.add(chunk * CHUNK / E::LEN);
-                self.add_weighted::<V, Q, D, LANE, 0>(at, values, weights, output);
-                if D == 1 {
-                    self.add_weighted::<V, Q, D, LANE, 1>(at, values, weights, output);
+        let len = self.head_len_v / LANES * LANES;
+        let mut done = 0;
+        // SAFETY: the caller vouches for the values.
+        unsafe {
+            if E::LEN > 1 {
+                // Elements of a block are loaded by their place in it.
+                while done < len {
+                    let at = at.map(|at| at + done);
+                    let values = values.add(done / E::LEN);
+                    self.add_weighted::<V, Q, D, LANE, 0>(at, values, weights, output);
+                    if D == 1 {
+                        self.add_weighted::<V, Q, D, LANE, 1>(at, values, weights, output);
+                    }
+                    if D <= 2 {
+                        self.add_weighted::<V, Q, D, LANE, 2>(at, values, weights, output);
+                    }
+                    if D == 1 {
+                        self.add_weighted::<V, Q, D, LANE, 3>(at, values, weights, output);
+                    }
+                    done += CHUNK;
                 }
-                if D <= 2 {
-                    self.add_weighted::<V, Q, D, LANE, 2>(at, values, weights, output);
+                return;
+            }
+            if D > 1 {
+                while len - done >= D * LANES {
+                    let at = at.map(|at| at + done);
+                    self.add_weighted::<V, Q, D, LANE, 0>(at, values.add(done), weights, output);
+                    done += D * LANES;
                 }
-                if D == 1 {
-                    self.add_weighted::<V, Q, D, LANE, 3>(at, values, weights, output);
-                }
+            }
+            while done < len {
+                let at = at.map(|at| at + done);
+                self.add_weighted::<V, Q, 1, LANE, 0>(at, values.add(done), weights, output);
+                done += LANES;
             }
         }
-        let whole = whole_chunks * CHUNK;
-        for done in (whole..self.head_len_v / LANES * LANES).step_by(LANES) {
-            // SAFETY: the caller vouches for the values.
-            unsafe {
-                let values = values.add(done / E::LEN);
-                self.add_weighted::<V, Q, 1, LANE, 0>(at.map(|at| at + done), values, weights, output);
-            }
+    }
+
+    /// Adds the last elements of the weighted `values`, fewer than eight, to the outputs of all queries.
+    ///
+    /// # Safety
+    ///
+    /// As many values as there are weights must be readable.
+    #[inline(always)]
+    unsafe fn gather_rest<V: Lanes>(
+        &self,
+        queries: &[Query],
+        values: *const E,
+        weights: &[[f32; LANES]],
+        output: &mut [f32],
+    ) {
+        let whole = self.head_len_v / LANES * LANES;
+        if whole == self.head_len_v {
+            return;
         }
-        for done in self.head_len_v / LANES * LANES..self.head_len_v {
-            for (i, at) in at.into_iter().enumerate() {
-                let mut sum = [output[at + done], 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-                for (index, weights) in weights.iter().enumerate() {
-                    // SAFETY: the caller vouches for the values.
-                    let value = unsafe { E::element(values.add(index * self.values.stride), done) };
-                    let weighted = V::splat(value).fma(V::splat(weights[LANE + i]), V::of(&sum));
-                    weighted.store(&mut sum);
-                }
-                output[at + done] = sum[0];
+        for (lane, query) in queries.iter().enumerate() {
+            let output = &mut output[query.output_at..][whole..self.head_len_v];
+            // SAFETY: the range is that of the slice.
+            let mut sums = unsafe { padded(output.as_ptr(), 0..output.len()) };
+            for (index, weights) in weights.iter().enumerate() {
+                // SAFETY: the caller vouches for the values.
+                let value = unsafe { padded(values.add(index * self.values.stride), whole..self.head_len_v) };
+                V::of(&value).fma(V::splat(weights[lane]), V::of(&sums)).store(&mut sums);
             }
+            output.copy_from_slice(&sums[..output.len()]);
         }
     }
 
@@ -335,9 +365,9 @@ unsafe fn dots<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     let rest = len % LANES;
     if rest > 0 {
         // SAFETY: so many elements are left.
-        let last_q = q_at.map(|q| padded(rest, |i| unsafe { *q.add(i) }));
+        let last_q = q_at.map(|q| unsafe { padded(q, 0..rest) });
         // SAFETY: so many elements are left.
-        let last_keys = key_at.map(|key| padded(rest, |i| unsafe { E::element(key, i) }));
+        let last_keys = key_at.map(|key| unsafe { padded(key, 0..rest) });
         let (q_at, key_at) =
             (last_q.each_ref().map(|q| q.as_ptr()), last_keys.each_ref().map(|key| key.as_ptr()));
         // SAFETY: each is an array of eight.
@@ -385,8 +415,19 @@ unsafe fn add_products<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     }
 }
 
-/// The last elements, with zeros behind them.
-#[inline(always)]
-fn padded(len: usize, element: impl Fn(usize) -> f32) -> [f32; LANES] {
-    core::array::from_fn(|i| if i < len { element(i) } else { 0.0 })
+/// These elements of a row, fewer than eight, with zeros behind them.
+///
+/// Hardly any model has heads of such a length: a function of its own keeps what it takes out of the loops.
+///
+/// # Safety
+///
+/// They must be readable.
+#[inline(never)]
+unsafe fn padded<E: Elements>(row: *const E, range: Range<usize>) -> [f32; LANES] {
+    let mut vector = [0.0; LANES];
+    for (x, index) in vector.iter_mut().zip(range) {
+        // SAFETY: the caller vouches for the elements.
+        *x = unsafe { E::element(row, index) };
+    }
+    vector
 }

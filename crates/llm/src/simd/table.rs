@@ -1,11 +1,10 @@
 //! [`Kernels`]: the table of functions that each set of instructions fills.
 
-use super::attend::{self, Attend, Query};
+use super::attend::{self, Arithmetic, Attend, Query};
 use super::convolution::Convolve;
 use super::elementwise::Elementwise;
 use super::lanes::Lanes;
 use super::recurrence::{self, DeltaScan, Mamba2Scan, MambaScan, Recurrence};
-use super::single_attention::Single;
 use super::tiles::Tile;
 use super::{Q8, Q8Format, Q8Mut};
 use crate::blocks::{BlockQ8_0, GgmlType, Packing};
@@ -102,12 +101,15 @@ pub struct AttendFns {
 }
 
 impl AttendFns {
-    /// The routines in vectors of type `V`.
-    pub const fn of<V: Lanes>() -> Self {
+    /// The routines in vectors of type `V`, the products in `A`.
+    pub const fn of<V: Lanes, A>() -> Self
+    where
+        A: Arithmetic<V, f32> + Arithmetic<V, f16> + Arithmetic<V, BlockQ8_0>,
+    {
         AttendFns {
-            f32: attend::run::<V, Single, f32>,
-            f16: attend::run::<V, Single, f16>,
-            q8_0: attend::run::<V, Single, BlockQ8_0>,
+            f32: attend::run::<V, A, f32>,
+            f16: attend::run::<V, A, f16>,
+            q8_0: attend::run::<V, A, BlockQ8_0>,
         }
     }
 }

@@ -3,7 +3,8 @@
 //! The weights of eight rows are unpacked once for all tokens of a tile, a slab of columns at a time
 //! so that they stay in the first-level cache; [`TOKENS`] tokens then share each load of them. How
 //! weights and tokens are arranged in between is the affair of a [`Batch`], one for each instruction
-//! and kind of blocks: [`sdot`](super::sdot), [`smmla`](super::smmla).
+//! and kind of blocks: [`sdot`](super::sdot), [`smmla`](super::smmla). What does not depend on how a type's weights are
+//! unpacked is in functions that are not inlined, so that types share them.
 
 use super::load::{load_f32x4, load_f32x8, load_i32x4, store_f32x8};
 use super::rows::ROWS;
@@ -23,7 +24,7 @@ pub const SLAB_32: usize = 32;
 /// Blocks of 256 columns in a slab.
 pub const SLAB_256: usize = 4;
 
-/// Where eight sums of each token lie. Until [`Batch::finish`] they have an order of the batch's own.
+/// Where eight sums of each token lie. Until the last slab they have an order of the batch's own.
 pub type Sums = [*mut f32; TOKENS];
 
 /// A loop for many tokens.
@@ -54,25 +55,58 @@ pub trait Batch {
     /// They must be readable at `w`, at most [`SLAB`](Self::SLAB).
     unsafe fn unpack(w: *const u8, len: usize, out: &mut MaybeUninit<Self::Panel>);
 
-    /// Adds the products of `len` blocks to the sums.
+    /// Adds the products of the panel with all `tokens` to the sums.
     ///
     /// # Safety
     ///
-    /// So many must have been unpacked and arranged, not 0; eight sums must be writable for each token,
-    /// and the CPU must have the instruction.
-    unsafe fn add_products(
-        panel: &MaybeUninit<Self::Panel>,
-        tokens: &MaybeUninit<Self::Tokens>,
-        len: usize,
-        sums: Sums,
-    );
+    /// As many blocks as the slab has must have been unpacked and arranged, not 0; eight sums must be writable for
+    /// each token, and the CPU must have the instruction.
+    unsafe fn multiply(panel: &MaybeUninit<Self::Panel>, tokens: &[MaybeUninit<Self::Tokens>], slab: Slab);
+}
 
-    /// Puts the sums in the order of rows.
+/// A slab of eight rows, and where their sums lie.
+#[derive(Clone, Copy)]
+pub struct Slab {
+    /// Blocks of each row in it.
+    pub len: usize,
+    /// The sums of the first tokens.
+    sums: Sums,
+    /// Sums of a token, of which the tile has eight.
+    stride: usize,
+    is_first: bool,
+    is_last: bool,
+}
+
+impl Slab {
+    /// Calls `add` with each [`TOKENS`] tokens and their sums, zeros in the first slab; after the last one `finish` puts
+    /// these in the order of rows.
     ///
     /// # Safety
     ///
-    /// As for [`add_products`](Self::add_products).
-    unsafe fn finish(_sums: Sums) {}
+    /// As for [`Batch::multiply`].
+    #[inline(always)]
+    pub unsafe fn each<T>(
+        self,
+        tokens: &[MaybeUninit<T>],
+        add: impl Fn(&MaybeUninit<T>, Sums),
+        finish: impl Fn(Sums),
+    ) {
+        let mut sums = self.sums;
+        for tokens in tokens {
+            if self.is_first {
+                for sums in sums {
+                    // SAFETY: eight sums are writable, as is asked of the caller; NEON is part of every target that this is
+                    // built for.
+                    unsafe { store_f32x8(&mut *sums.cast(), [vdupq_n_f32(0.0); 2]) };
+                }
+            }
+            add(tokens, sums);
+            if self.is_last {
+                finish(sums);
+            }
+            sums = sums.map(|sums| sums.wrapping_add(TOKENS * self.stride));
+        }
+    }
 }
 
 /// The product of a tile of whole groups of rows with a multiple of [`TOKENS`] tokens.
@@ -116,20 +150,9 @@ unsafe fn some_tokens<B: Batch>(w: &[u8], x: Q8<'_>, first_token: usize, out: &m
             // and arranged, and the caller vouches for the instruction.
             unsafe {
                 B::unpack(w.as_ptr().add(first * B::BYTES), len, &mut panel);
-                let mut sums: Sums =
-                    core::array::from_fn(|t| origin.add((first_token + t) * stride + group * ROWS));
-                for tokens in &*tokens {
-                    if first == 0 {
-                        for sums in sums {
-                            store_f32x8(&mut *sums.cast(), [vdupq_n_f32(0.0); 2]);
-                        }
-                    }
-                    B::add_products(&panel, tokens, len, sums);
-                    if first + len == row_blocks {
-                        B::finish(sums);
-                    }
-                    sums = sums.map(|sums| sums.wrapping_add(TOKENS * stride));
-                }
+                let sums = core::array::from_fn(|t| origin.add((first_token + t) * stride + group * ROWS));
+                let (is_first, is_last) = (first == 0, first + len == row_blocks);
+                B::multiply(&panel, tokens, Slab { len, sums, stride, is_first, is_last });
             }
         }
     }

@@ -17,6 +17,7 @@ use super::{dotprod, i8mm};
 use crate::simd::Kernels;
 use crate::simd::attend::{self, Arithmetic, Attend, BLOCK_LEN, MAX_QUERIES, Query};
 use crate::simd::lanes::{LANES, Lanes};
+use crate::simd::single_attention::Single;
 use crate::simd::table::AttendFns;
 use core::arch::{aarch64::*, asm};
 use core::mem::MaybeUninit;
@@ -25,7 +26,7 @@ use half::f16;
 pub static DOTPROD: Kernels = Kernels { name: "dotprod+fp16", attend: ATTEND, ..dotprod::TABLE };
 pub static I8MM: Kernels = Kernels { name: "i8mm+fp16", attend: ATTEND, ..i8mm::TABLE };
 
-const ATTEND: AttendFns = AttendFns { f16: attend_f16, ..AttendFns::of::<F32x8>() };
+const ATTEND: AttendFns = AttendFns { f16: attend_f16, ..AttendFns::of::<F32x8, Single>() };
 
 /// Elements of the longest query that there is room for.
 const MAX_LEN: usize = 256;
@@ -40,7 +41,7 @@ unsafe fn attend_f16(attend: &Attend<'_, f16>, queries: &[Query], output: &mut [
         unsafe { attend::run::<F32x8, Half, f16>(attend, queries, output) }
     } else {
         // SAFETY: NEON is part of every target that this module is built for.
-        unsafe { (AttendFns::of::<F32x8>().f16)(attend, queries, output) }
+        unsafe { (AttendFns::of::<F32x8, Single>().f16)(attend, queries, output) }
     }
 }
 

@@ -3,8 +3,9 @@
 use super::dotprod;
 use super::packed::{Iq4Nl, Mxfp4, Of32, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, tile};
 use super::packed256::{Of256, Q4K, Q5K, Q6K};
-use super::smmla::{Smmla32, Smmla256};
+use super::smmla::Smmla32;
 use super::smmla_few;
+use super::smmla256::Smmla256;
 use crate::blocks::GgmlType;
 use crate::simd::table::{Kernels, PackedTileFn};
 

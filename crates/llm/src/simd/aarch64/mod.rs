@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `half_attention` | the sets with attention over f16 caches in half precision |
 //! | `i8mm` | the set with `SMMLA` |
+//! | `smmla256` | packed blocks of 256 times many tokens, by `SMMLA` |
 //! | `dotprod`, `mla`, `smmla_few` | the sets with `SDOT`, and with `MLA` for packed weights; packed weights times four to fifteen tokens |
 //! | `neon` | the set of base NEON |
 //! | `packed`, `types` | products of weights that are packed, and as a file has them: which is for which type |
@@ -36,6 +37,7 @@ mod round;
 mod rows;
 mod sdot;
 mod smmla;
+mod smmla256;
 mod smmla_few;
 mod types;
 mod weights256;

@@ -2,7 +2,7 @@
 //!
 //! Eight rows times four tokens take all 32 vector registers, so the loops are written out.
 
-use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, TokenEnds};
+use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Slab, TOKENS, TokenEnds};
 use super::load::{append_32, append_f32x8, append_i32x8};
 use super::packed256::Weights256;
 use super::rows::{Fcvtl, Weights32, half_of, without_offset};
@@ -169,6 +169,63 @@ macro_rules! groups_32 {
     };
 }
 
+/// See [`Batch::arrange`]; `unit` is what weights have for 1, where there are no minimums.
+#[target_feature(enable = "neon")]
+#[inline(never)]
+unsafe fn arrange_32<const MINS: bool>(
+    x: Q8<'_>,
+    first: usize,
+    len: usize,
+    unit: f32,
+    out: &mut MaybeUninit<Tokens32>,
+) {
+    let n_groups = x.cols / 32;
+    let out = out.as_mut_ptr();
+    // SAFETY: the groups lie within the tokens, and the factors have room for them.
+    unsafe {
+        (*out).quants = core::array::from_fn(|t| x.quants.as_ptr().add(t * x.cols + 32 * first));
+        for t in 0..TOKENS {
+            let at = t * n_groups + first;
+            let mut factor = (&raw mut (*out).factors).cast::<f32>().add(t);
+            for group in at..at + len {
+                let scale = *x.scales.as_ptr().add(group);
+                *factor = if MINS { scale } else { unit * scale };
+                factor = factor.add(TOKENS);
+                if MINS {
+                    *factor = *x.sums.as_ptr().add(group) as f32;
+                    factor = factor.add(TOKENS);
+                }
+            }
+        }
+    }
+}
+
+/// See [`Batch::multiply`].
+///
+/// # Safety
+///
+/// As there.
+#[inline(never)]
+unsafe fn multiply_32<const MINS: bool>(
+    panel: &MaybeUninit<Panel32>,
+    tokens: &[MaybeUninit<Tokens32>],
+    slab: Slab,
+) {
+    let add = |tokens: &MaybeUninit<Tokens32>, sums: batch::Sums| {
+        let (tokens, len) = (tokens.as_ptr(), slab.len);
+        // SAFETY: reads `len` groups of the panel, of the factors and of the tokens, and the sums.
+        unsafe {
+            if MINS {
+                groups_32!(panel, tokens, len, sums, group_32!(mins));
+            } else {
+                groups_32!(panel, tokens, len, sums, group_32!());
+            }
+        }
+    };
+    // SAFETY: as is asked of the caller.
+    unsafe { slab.each(tokens, add, |_| ()) }
+}
+
 impl<W: Weights32> Batch for Sdot32<W> {
     const LEN: usize = 32;
     const BYTES: usize = W::BYTES;
@@ -179,22 +236,11 @@ impl<W: Weights32> Batch for Sdot32<W> {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Tokens32>) {
-        let n_groups = x.cols / 32;
-        let out = out.as_mut_ptr();
-        // SAFETY: the groups lie within the tokens, and the factors have room for them.
+        // SAFETY: as is asked of the caller.
         unsafe {
-            (*out).quants = core::array::from_fn(|t| x.quants.as_ptr().add(t * x.cols + 32 * first));
-            for t in 0..TOKENS {
-                let at = t * n_groups + first;
-                let mut factor = (&raw mut (*out).factors).cast::<f32>().add(t);
-                for group in at..at + len {
-                    *factor = W::UNIT * *x.scales.as_ptr().add(group);
-                    factor = factor.add(TOKENS);
-                    if W::MINS {
-                        *factor = *x.sums.as_ptr().add(group) as f32;
-                        factor = factor.add(TOKENS);
-                    }
-                }
+            match W::MINS {
+                true => arrange_32::<true>(x, first, len, W::UNIT, out),
+                false => arrange_32::<false>(x, first, len, W::UNIT, out),
             }
         }
     }
@@ -217,19 +263,12 @@ impl<W: Weights32> Batch for Sdot32<W> {
     }
 
     #[inline(always)]
-    unsafe fn add_products(
-        panel: &MaybeUninit<Panel32>,
-        tokens: &MaybeUninit<Tokens32>,
-        len: usize,
-        sums: Sums,
-    ) {
-        let tokens = tokens.as_ptr();
-        // SAFETY: reads `len` groups of the panel, of the factors and of the tokens, and the sums.
+    unsafe fn multiply(panel: &MaybeUninit<Panel32>, tokens: &[MaybeUninit<Tokens32>], slab: Slab) {
+        // SAFETY: as is asked of the caller.
         unsafe {
-            if W::MINS {
-                groups_32!(panel, tokens, len, sums, group_32!(mins));
-            } else {
-                groups_32!(panel, tokens, len, sums, group_32!());
+            match W::MINS {
+                true => multiply_32::<true>(panel, tokens, slab),
+                false => multiply_32::<false>(panel, tokens, slab),
             }
         }
     }
@@ -343,6 +382,69 @@ macro_rules! block_256 {
     }};
 }
 
+/// See [`Batch::arrange`].
+#[target_feature(enable = "neon")]
+#[inline(never)]
+unsafe fn arrange_256<const MINS: bool>(
+    x: Q8<'_>,
+    first: usize,
+    len: usize,
+    out: &mut MaybeUninit<[Tokens256; SLAB_256]>,
+) {
+    let n_blocks = x.cols / 256;
+    let out = out.as_mut_ptr().cast::<Tokens256>();
+    for i in 0..len {
+        // SAFETY: the blocks lie within the tokens, and there is room for them.
+        unsafe {
+            let out = out.add(i);
+            for t in 0..TOKENS {
+                let at = t * n_blocks + first + i;
+                (*out).quants[t] = x.quants.as_ptr().add(256 * at);
+                (*out).ends.scales[t] = [*x.scales.as_ptr().add(at); 4];
+                if MINS {
+                    for j in 0..8 {
+                        let sums = x.sums.as_ptr().add(16 * at + 2 * j);
+                        (*out).ends.sums[j][t] = [*sums + *sums.add(1); 4];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// See [`Batch::multiply`].
+///
+/// # Safety
+///
+/// As there.
+#[target_feature(enable = "neon,dotprod")]
+#[inline(never)]
+unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
+    panel: &MaybeUninit<[Block256; SLAB_256]>,
+    tokens: &[MaybeUninit<[Tokens256; SLAB_256]>],
+    slab: Slab,
+) {
+    let add = |tokens: &MaybeUninit<[Tokens256; SLAB_256]>, sums: batch::Sums| {
+        for i in 0..slab.len {
+            // SAFETY: reads blocks that have been unpacked and arranged.
+            unsafe {
+                let block = panel.as_ptr().cast::<Block256>().add(i);
+                let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
+                let x = (*tokens).quants;
+                let products = if HALVES {
+                    block_256!(block, x, halves, "ldp q16, q17, [{w}], #32\nldp q18, q23, [{w}], #32")
+                } else {
+                    block_256!(block, x, whole, "ldp q16, q17, [{w}], #32")
+                };
+                let (block, tokens) = (&(*block).ends, &(*tokens).ends);
+                batch::add_block::<2, TOKENS, MINS, true>(products, block, tokens, sums);
+            }
+        }
+    };
+    // SAFETY: as is asked of the caller.
+    unsafe { slab.each(tokens, add, |_| ()) }
+}
+
 impl<W: Weights256> Batch for Sdot256<W> {
     const LEN: usize = 256;
     const BYTES: usize = W::BYTES;
@@ -353,23 +455,11 @@ impl<W: Weights256> Batch for Sdot256<W> {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Self::Tokens>) {
-        let n_blocks = x.cols / 256;
-        let out = out.as_mut_ptr().cast::<Tokens256>();
-        for i in 0..len {
-            // SAFETY: the blocks lie within the tokens, and there is room for them.
-            unsafe {
-                let out = out.add(i);
-                for t in 0..TOKENS {
-                    let at = t * n_blocks + first + i;
-                    (*out).quants[t] = x.quants.as_ptr().add(256 * at);
-                    (*out).ends.scales[t] = [*x.scales.as_ptr().add(at); 4];
-                    if W::MINS {
-                        for j in 0..8 {
-                            let sums = x.sums.as_ptr().add(16 * at + 2 * j);
-                            (*out).ends.sums[j][t] = [*sums + *sums.add(1); 4];
-                        }
-                    }
-                }
+        // SAFETY: as is asked of the caller.
+        unsafe {
+            match W::MINS {
+                true => arrange_256::<true>(x, first, len, out),
+                false => arrange_256::<false>(x, first, len, out),
             }
         }
     }
@@ -404,38 +494,14 @@ impl<W: Weights256> Batch for Sdot256<W> {
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
-    unsafe fn add_products(
-        panel: &MaybeUninit<Self::Panel>,
-        tokens: &MaybeUninit<Self::Tokens>,
-        len: usize,
-        sums: Sums,
-    ) {
-        for i in 0..len {
-            // SAFETY: reads blocks that have been unpacked and arranged.
-            unsafe {
-                let block = panel.as_ptr().cast::<Block256>().add(i);
-                let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
-                let x = (*tokens).quants;
-                let products = if W::HALVES {
-                    block_256!(block, x, halves, "ldp q16, q17, [{w}], #32\nldp q18, q23, [{w}], #32")
-                } else {
-                    block_256!(block, x, whole, "ldp q16, q17, [{w}], #32")
-                };
-                if W::MINS {
-                    batch::add_block::<2, TOKENS, true, true>(
-                        products,
-                        &(*block).ends,
-                        &(*tokens).ends,
-                        sums,
-                    );
-                } else {
-                    batch::add_block::<2, TOKENS, false, true>(
-                        products,
-                        &(*block).ends,
-                        &(*tokens).ends,
-                        sums,
-                    );
-                }
+    unsafe fn multiply(panel: &MaybeUninit<Self::Panel>, tokens: &[MaybeUninit<Self::Tokens>], slab: Slab) {
+        // SAFETY: as is asked of the caller.
+        unsafe {
+            match (W::HALVES, W::MINS) {
+                (true, true) => multiply_256::<true, true>(panel, tokens, slab),
+                (true, false) => multiply_256::<true, false>(panel, tokens, slab),
+                (false, true) => multiply_256::<false, true>(panel, tokens, slab),
+                (false, false) => multiply_256::<false, false>(panel, tokens, slab),
             }
         }
     }

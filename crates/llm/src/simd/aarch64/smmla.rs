@@ -2,12 +2,11 @@
 //!
 //! Weights and activations are arranged in pairs, eight bytes of one row or token beside the other's.
 //! A vector of sums holds those of two rows and two tokens, first the first row's.
+//!
+//! Neighbours: [`smmla256`](super::smmla256) has the loop for blocks of 256.
 
-use super::batch::{self, Batch, BlockEnds, SLAB_32, SLAB_256, Sums, TOKENS, TokenEnds};
-use super::load::{
-    append_32, append_f32x8, append_i32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8,
-};
-use super::packed256::Weights256;
+use super::batch::{Batch, SLAB_32, Slab, Sums, TOKENS};
+use super::load::{append_32, append_f32x8, load_f32x8, next_32, next_f32, next_i32, store_f32x8};
 use super::rows::{Fcvtl, Weights32, without_offset};
 use crate::simd::Q8;
 use core::arch::{aarch64::*, asm};
@@ -21,7 +20,7 @@ use core::mem::MaybeUninit;
 /// 256 bytes must be writable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u8) {
+pub unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u8) {
     let quants = without_offset(quants, offset);
     for half in 0..2 {
         // Units of four columns of four rows become eight columns of two.
@@ -46,7 +45,7 @@ unsafe fn append_pairs(quants: [[int8x16_t; 2]; 8], offset: u8, out: &mut *mut u
 /// They must be readable, and 128 bytes writable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn append_tokens(x: &mut [*const u8; TOKENS], out: &mut *mut u8) {
+pub unsafe fn append_tokens(x: &mut [*const u8; TOKENS], out: &mut *mut u8) {
     for pair in x.as_chunks_mut::<2>().0 {
         // SAFETY: the activations are readable and 128 bytes writable, as is asked of the caller.
         unsafe {
@@ -85,15 +84,8 @@ unsafe fn append_scaled(scales: &mut [*const f32; TOKENS], factor: f32, out: &mu
 /// The lanes of a vector twice each.
 #[target_feature(enable = "neon")]
 #[inline]
-fn twice(v: float32x4_t) -> [float32x4_t; 2] {
+pub fn twice(v: float32x4_t) -> [float32x4_t; 2] {
     [vzip1q_f32(v, v), vzip2q_f32(v, v)]
-}
-
-/// As [`twice`] for integers.
-#[target_feature(enable = "neon")]
-#[inline]
-fn twice_i32(v: int32x4_t) -> [int32x4_t; 2] {
-    [vzip1q_s32(v, v), vzip2q_s32(v, v)]
 }
 
 /// What scales of activations are multiplied by.
@@ -304,10 +296,10 @@ macro_rules! groups_32 {
 ///
 /// # Safety
 ///
-/// As for [`Batch::finish`].
+/// They must be readable and writable.
 #[target_feature(enable = "neon")]
 #[inline]
-unsafe fn separate(sums: Sums) {
+pub unsafe fn separate(sums: Sums) {
     // SAFETY: the caller vouches for the sums.
     let pairs: [[float32x4_t; 2]; TOKENS] = sums.map(|sums| unsafe { load_f32x8(sums.cast()) });
     for (pair, out) in sums.as_chunks::<2>().0.iter().enumerate() {
@@ -320,6 +312,72 @@ unsafe fn separate(sums: Sums) {
     }
 }
 
+/// See [`Batch::arrange`]; `unit` and `start` are [`token_unit`] and [`token_start`].
+#[target_feature(enable = "neon")]
+#[inline(never)]
+unsafe fn arrange_32<const MINS: bool, const SMALL: bool>(
+    x: Q8<'_>,
+    first: usize,
+    len: usize,
+    (unit, start): (f32, f32),
+    out: &mut MaybeUninit<Tokens32>,
+) {
+    let at = |t| t * (x.cols / 32) + first;
+    let mut out = out.as_mut_ptr().cast::<u8>();
+    // SAFETY: the groups lie within the tokens, and there is room for them.
+    unsafe {
+        let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(32 * at(t)).cast::<u8>());
+        let mut scales: [_; TOKENS] = core::array::from_fn(|t| x.scales.as_ptr().add(at(t)));
+        let mut starts = scales;
+        let mut sums: [_; TOKENS] = core::array::from_fn(|t| x.sums.as_ptr().add(at(t)));
+        let mut append_scales = |out: &mut _| append_scaled(&mut scales, unit, out);
+        for group in 0..len {
+            if MINS {
+                append_scales(&mut out);
+                let [a, b, c, d] = sums.each_mut().map(|p| vcvtq_f32_s32(next_i32(p)));
+                append_f32x8(&mut out, [in_turn(a, b), in_turn(c, d)]);
+            } else if group < len % 4 {
+                append_scales(&mut out);
+            } else if group % 2 == len % 2 {
+                append_scales(&mut out);
+                append_scales(&mut out);
+            }
+            append_tokens(&mut quants, &mut out);
+            if SMALL {
+                append_scaled(&mut starts, start, &mut out);
+            }
+        }
+    }
+}
+
+/// See [`Batch::multiply`].
+///
+/// # Safety
+///
+/// As there.
+#[inline(never)]
+unsafe fn multiply_32<const MINS: bool, const SMALL: bool>(
+    panel: &MaybeUninit<Panel32>,
+    tokens: &[MaybeUninit<Tokens32>],
+    slab: Slab,
+) {
+    let add = |tokens: &MaybeUninit<Tokens32>, sums: Sums| {
+        let len = slab.len;
+        // SAFETY: reads `len` groups of the panel and of the tokens, and reads and writes the sums.
+        unsafe {
+            if MINS {
+                groups_32!(panel, tokens, len, sums, mins);
+            } else if SMALL {
+                groups_32!(panel, tokens, len, sums, small);
+            } else {
+                groups_32!(panel, tokens, len, sums, converted);
+            }
+        }
+    };
+    // SAFETY: the sums may be read and written, and the rest is as is asked of the caller.
+    unsafe { slab.each(tokens, add, |sums| separate(sums)) }
+}
+
 impl<W: Weights32> Batch for Smmla32<W> {
     const LEN: usize = 32;
     const BYTES: usize = W::BYTES;
@@ -330,31 +388,13 @@ impl<W: Weights32> Batch for Smmla32<W> {
     #[target_feature(enable = "neon")]
     #[inline]
     unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Tokens32>) {
-        let at = |t| t * (x.cols / 32) + first;
-        let mut out = out.as_mut_ptr().cast::<u8>();
-        // SAFETY: the groups lie within the tokens, and there is room for them.
+        let factors = (token_unit::<W>(), token_start::<W>());
+        // SAFETY: as is asked of the caller.
         unsafe {
-            let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(32 * at(t)).cast::<u8>());
-            let mut scales: [_; TOKENS] = core::array::from_fn(|t| x.scales.as_ptr().add(at(t)));
-            let (mut starts, is_small) = (scales, W::SMALL && !W::MINS);
-            let mut sums: [_; TOKENS] = core::array::from_fn(|t| x.sums.as_ptr().add(at(t)));
-            let unit = if is_small { token_unit::<W>() } else { W::UNIT };
-            let mut append_scales = |out: &mut _| append_scaled(&mut scales, unit, out);
-            for group in 0..len {
-                if W::MINS {
-                    append_scales(&mut out);
-                    let [a, b, c, d] = sums.each_mut().map(|p| vcvtq_f32_s32(next_i32(p)));
-                    append_f32x8(&mut out, [in_turn(a, b), in_turn(c, d)]);
-                } else if group < len % 4 {
-                    append_scales(&mut out);
-                } else if group % 2 == len % 2 {
-                    append_scales(&mut out);
-                    append_scales(&mut out);
-                }
-                append_tokens(&mut quants, &mut out);
-                if is_small {
-                    append_scaled(&mut starts, token_start::<W>(), &mut out);
-                }
+            match (W::MINS, W::SMALL) {
+                (true, _) => arrange_32::<true, false>(x, first, len, (W::UNIT, 0.0), out),
+                (false, true) => arrange_32::<false, true>(x, first, len, factors, out),
+                (false, false) => arrange_32::<false, false>(x, first, len, factors, out),
             }
         }
     }
@@ -381,261 +421,14 @@ impl<W: Weights32> Batch for Smmla32<W> {
     }
 
     #[inline(always)]
-    unsafe fn add_products(
-        panel: &MaybeUninit<Panel32>,
-        tokens: &MaybeUninit<Tokens32>,
-        len: usize,
-        sums: Sums,
-    ) {
-        // SAFETY: reads `len` groups of the panel and of the tokens, and reads and writes the sums.
+    unsafe fn multiply(panel: &MaybeUninit<Panel32>, tokens: &[MaybeUninit<Tokens32>], slab: Slab) {
+        // SAFETY: as is asked of the caller.
         unsafe {
-            if W::MINS {
-                groups_32!(panel, tokens, len, sums, mins);
-            } else if W::SMALL {
-                groups_32!(panel, tokens, len, sums, small);
-            } else {
-                groups_32!(panel, tokens, len, sums, converted);
+            match (W::MINS, W::SMALL) {
+                (true, _) => multiply_32::<true, false>(panel, tokens, slab),
+                (false, true) => multiply_32::<false, true>(panel, tokens, slab),
+                (false, false) => multiply_32::<false, false>(panel, tokens, slab),
             }
         }
-    }
-
-    #[inline(always)]
-    unsafe fn finish(sums: Sums) {
-        // SAFETY: the sums may be read and written, as is asked of the caller here and there.
-        unsafe { separate(sums) }
-    }
-}
-
-/// Weights that have integer scales under a scale for each 256 of them.
-pub struct Smmla256<W>(PhantomData<W>);
-
-/// Unpacked weights of 256 columns of eight rows.
-#[repr(C, align(64))]
-pub struct Block256 {
-    /// For each 32 columns the integer scales of each 32 or twice 16 weights, then the quants.
-    groups: [u8; 8 * (2 * 64 + 256)],
-    ends: BlockEnds<4>,
-}
-
-/// 256 activations of four tokens.
-#[repr(C, align(64))]
-pub struct Tokens256 {
-    /// For each 32 columns and each pair of tokens the quants.
-    quants: [u8; 8 * 128],
-    ends: TokenEnds<2>,
-}
-
-/// The integer products of a pair of rows.
-macro_rules! rows_256 {
-    (whole, $scales:literal, $second_scales:literal, $first:literal, $second:literal) => {
-        concat!(
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
-            "movi v16.2d, #0\n",
-            "movi v17.2d, #0\n",
-            "smmla v16.4s, v8.16b, v0.16b\n",
-            "smmla v17.4s, v8.16b, v4.16b\n",
-            "smmla v16.4s, v9.16b, v1.16b\n",
-            "smmla v17.4s, v9.16b, v5.16b\n",
-            "smmla v16.4s, v10.16b, v2.16b\n",
-            "smmla v17.4s, v10.16b, v6.16b\n",
-            "smmla v16.4s, v11.16b, v3.16b\n",
-            "smmla v17.4s, v11.16b, v7.16b\n",
-            "mla ",
-            $first,
-            ".4s, v16.4s, ",
-            $scales,
-            ".4s\n",
-            "mla ",
-            $second,
-            ".4s, v17.4s, ",
-            $scales,
-            ".4s\n",
-        )
-    };
-    (halves, $scales:literal, $second_scales:literal, $first:literal, $second:literal) => {
-        concat!(
-            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
-            "movi v16.2d, #0\n",
-            "movi v17.2d, #0\n",
-            "movi v18.2d, #0\n",
-            "movi v19.2d, #0\n",
-            "smmla v16.4s, v8.16b, v0.16b\n",
-            "smmla v17.4s, v8.16b, v4.16b\n",
-            "smmla v18.4s, v10.16b, v2.16b\n",
-            "smmla v19.4s, v10.16b, v6.16b\n",
-            "smmla v16.4s, v9.16b, v1.16b\n",
-            "smmla v17.4s, v9.16b, v5.16b\n",
-            "smmla v18.4s, v11.16b, v3.16b\n",
-            "smmla v19.4s, v11.16b, v7.16b\n",
-            "mla ",
-            $first,
-            ".4s, v16.4s, ",
-            $scales,
-            ".4s\n",
-            "mla ",
-            $second,
-            ".4s, v17.4s, ",
-            $scales,
-            ".4s\n",
-            "mla ",
-            $first,
-            ".4s, v18.4s, ",
-            $second_scales,
-            ".4s\n",
-            "mla ",
-            $second,
-            ".4s, v19.4s, ",
-            $second_scales,
-            ".4s\n",
-        )
-    };
-}
-
-/// The integer products of a block, `$scales` loading those of 32 columns.
-macro_rules! block_256 {
-    ($block:ident, $tokens:ident, $kind:tt, $scales:literal) => {{
-        let (a, b, c, d, e, f, g, h);
-        asm!(
-            ".arch_extension i8mm",
-            "movi v24.2d, #0",
-            "movi v25.2d, #0",
-            "movi v26.2d, #0",
-            "movi v27.2d, #0",
-            "movi v28.2d, #0",
-            "movi v29.2d, #0",
-            "movi v30.2d, #0",
-            "movi v31.2d, #0",
-            "2:",
-            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{x}], #64",
-            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{x}], #64",
-            $scales,
-            rows_256!($kind, "v20", "v12", "v24", "v25"),
-            rows_256!($kind, "v21", "v13", "v26", "v27"),
-            rows_256!($kind, "v22", "v14", "v28", "v29"),
-            rows_256!($kind, "v23", "v15", "v30", "v31"),
-            "subs {len}, {len}, #1",
-            "b.ne 2b",
-            w = inout(reg) &raw const (*$block).groups => _,
-            x = inout(reg) &raw const (*$tokens).quants => _,
-            len = inout(reg) 8_usize => _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
-            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
-            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
-            out("v24") a, out("v25") b, out("v26") c, out("v27") d,
-            out("v28") e, out("v29") f, out("v30") g, out("v31") h,
-            options(nostack, readonly)
-        );
-        [a, b, c, d, e, f, g, h]
-    }};
-}
-
-impl<W: Weights256> Batch for Smmla256<W> {
-    const LEN: usize = 256;
-    const BYTES: usize = W::BYTES;
-    const SLAB: usize = SLAB_256;
-    type Panel = [Block256; SLAB_256];
-    type Tokens = [Tokens256; SLAB_256];
-
-    #[target_feature(enable = "neon")]
-    #[inline]
-    unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Self::Tokens>) {
-        let n_blocks = x.cols / 256;
-        for i in 0..len {
-            let at = |t| t * n_blocks + first + i;
-            // SAFETY: the blocks lie within the tokens, and there is room for them.
-            unsafe {
-                let out = out.as_mut_ptr().cast::<Tokens256>().add(i);
-                let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(256 * at(t)).cast::<u8>());
-                let mut end = (&raw mut (*out).quants).cast::<u8>();
-                for _ in 0..8 {
-                    append_tokens(&mut quants, &mut end);
-                }
-                for pair in 0..2 {
-                    let [a, b] = [2 * pair, 2 * pair + 1].map(at);
-                    let scales = [a, b].map(|at| *x.scales.as_ptr().add(at));
-                    (*out).ends.scales[pair] = [scales[0], scales[1], scales[0], scales[1]];
-                    if W::MINS {
-                        for j in 0..8 {
-                            let sums = [a, b].map(|at| {
-                                let sums = x.sums.as_ptr().add(16 * at + 2 * j);
-                                *sums + *sums.add(1)
-                            });
-                            (*out).ends.sums[j][pair] = [sums[0], sums[1], sums[0], sums[1]];
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[target_feature(enable = "neon,dotprod")]
-    #[inline]
-    unsafe fn unpack(w: *const u8, len: usize, panel: &mut MaybeUninit<Self::Panel>) {
-        for i in 0..len {
-            // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
-            unsafe {
-                let w = w.add(i * W::BYTES);
-                let block = panel.as_mut_ptr().cast::<Block256>().add(i);
-                let mut out = (&raw mut (*block).groups).cast::<u8>();
-                let mut mins = (&raw mut (*block).ends.mins).cast::<u8>();
-                let (scales, all_mins) = (W::scales(w), W::mins(w));
-                for (j, scales) in scales.as_ref().chunks(1 + usize::from(W::HALVES)).enumerate() {
-                    for &of_rows in scales.as_flattened() {
-                        append_i32x8(&mut out, twice_i32(of_rows));
-                    }
-                    append_pairs(W::quants(w, j), W::OFFSET, &mut out);
-                    if W::MINS {
-                        for of_rows in all_mins[j] {
-                            append_i32x8(&mut mins, twice_i32(of_rows));
-                        }
-                    }
-                }
-                let mut out = (&raw mut (*block).ends.d).cast::<u8>();
-                for d in W::d(w).into_iter().flatten() {
-                    append_f32x8(&mut out, twice(d));
-                }
-            }
-        }
-    }
-
-    #[target_feature(enable = "neon,dotprod")]
-    #[inline]
-    unsafe fn add_products(
-        panel: &MaybeUninit<Self::Panel>,
-        tokens: &MaybeUninit<Self::Tokens>,
-        len: usize,
-        sums: Sums,
-    ) {
-        for i in 0..len {
-            // SAFETY: reads blocks that have been unpacked and arranged.
-            unsafe {
-                let block = panel.as_ptr().cast::<Block256>().add(i);
-                let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
-                let products = if W::HALVES {
-                    block_256!(
-                        block,
-                        tokens,
-                        halves,
-                        "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64\nld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64"
-                    )
-                } else {
-                    block_256!(block, tokens, whole, "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64")
-                };
-                if W::MINS {
-                    batch::add_block::<4, 2, true, false>(products, &(*block).ends, &(*tokens).ends, sums);
-                } else {
-                    batch::add_block::<4, 2, false, false>(products, &(*block).ends, &(*tokens).ends, sums);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn finish(sums: Sums) {
-        // SAFETY: the sums may be read and written, as is asked of the caller here and there.
-        unsafe { separate(sums) }
     }
 }

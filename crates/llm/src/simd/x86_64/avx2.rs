@@ -11,6 +11,7 @@ use crate::blocks::{Block256, GgmlType};
 use crate::simd::elementwise::Elementwise;
 use crate::simd::quads::Four;
 use crate::simd::recurrence::Recurrence;
+use crate::simd::single_attention::Single;
 use crate::simd::table::AttendFns;
 use crate::simd::table::{FloatTileFn, Kernels};
 use crate::simd::{Q8, tiles::Tile};
@@ -25,7 +26,7 @@ pub const TABLE: Kernels = Kernels {
     dot_f32: float::dot,
     // SAFETY: the table is given out only where the CPU has AVX2, FMA and F16C.
     elementwise: unsafe { Elementwise::of::<F32x8>() },
-    attend: AttendFns::of::<F32x8>(),
+    attend: AttendFns::of::<F32x8, Single>(),
     // SAFETY: the table is given out only where the CPU has AVX2, FMA and F16C.
     recurrence: unsafe { Recurrence::of::<F32x8, Four<F32x8>>() },
     quantize_32: round::quantize_32,

@@ -1,0 +1,281 @@
+//! Many tokens by `SMMLA` for blocks of 256: arranged as [`smmla`](super::smmla) says, in whose registers the sums lie.
+
+use super::batch::{self, Batch, BlockEnds, SLAB_256, Slab, Sums, TokenEnds};
+use super::load::{append_f32x8, append_i32x8};
+use super::packed256::Weights256;
+use super::smmla::{append_pairs, append_tokens, separate, twice};
+use crate::simd::Q8;
+use core::arch::{aarch64::*, asm};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+
+/// The lanes of a vector twice each.
+#[target_feature(enable = "neon")]
+#[inline]
+fn twice_i32(v: int32x4_t) -> [int32x4_t; 2] {
+    [vzip1q_s32(v, v), vzip2q_s32(v, v)]
+}
+
+/// Weights that have integer scales under a scale for each 256 of them.
+pub struct Smmla256<W>(PhantomData<W>);
+
+/// Unpacked weights of 256 columns of eight rows.
+#[repr(C, align(64))]
+pub struct Block256 {
+    /// For each 32 columns the integer scales of each 32 or twice 16 weights, then the quants.
+    groups: [u8; 8 * (2 * 64 + 256)],
+    ends: BlockEnds<4>,
+}
+
+/// 256 activations of four tokens.
+#[repr(C, align(64))]
+pub struct Tokens256 {
+    /// For each 32 columns and each pair of tokens the quants.
+    quants: [u8; 8 * 128],
+    ends: TokenEnds<2>,
+}
+
+/// The integer products of a pair of rows.
+macro_rules! rows_256 {
+    (whole, $scales:literal, $second_scales:literal, $first:literal, $second:literal) => {
+        concat!(
+            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
+            "movi v16.2d, #0\n",
+            "movi v17.2d, #0\n",
+            "smmla v16.4s, v8.16b, v0.16b\n",
+            "smmla v17.4s, v8.16b, v4.16b\n",
+            "smmla v16.4s, v9.16b, v1.16b\n",
+            "smmla v17.4s, v9.16b, v5.16b\n",
+            "smmla v16.4s, v10.16b, v2.16b\n",
+            "smmla v17.4s, v10.16b, v6.16b\n",
+            "smmla v16.4s, v11.16b, v3.16b\n",
+            "smmla v17.4s, v11.16b, v7.16b\n",
+            "mla ",
+            $first,
+            ".4s, v16.4s, ",
+            $scales,
+            ".4s\n",
+            "mla ",
+            $second,
+            ".4s, v17.4s, ",
+            $scales,
+            ".4s\n",
+        )
+    };
+    (halves, $scales:literal, $second_scales:literal, $first:literal, $second:literal) => {
+        concat!(
+            "ld1 {{v8.16b, v9.16b, v10.16b, v11.16b}}, [{w}], #64\n",
+            "movi v16.2d, #0\n",
+            "movi v17.2d, #0\n",
+            "movi v18.2d, #0\n",
+            "movi v19.2d, #0\n",
+            "smmla v16.4s, v8.16b, v0.16b\n",
+            "smmla v17.4s, v8.16b, v4.16b\n",
+            "smmla v18.4s, v10.16b, v2.16b\n",
+            "smmla v19.4s, v10.16b, v6.16b\n",
+            "smmla v16.4s, v9.16b, v1.16b\n",
+            "smmla v17.4s, v9.16b, v5.16b\n",
+            "smmla v18.4s, v11.16b, v3.16b\n",
+            "smmla v19.4s, v11.16b, v7.16b\n",
+            "mla ",
+            $first,
+            ".4s, v16.4s, ",
+            $scales,
+            ".4s\n",
+            "mla ",
+            $second,
+            ".4s, v17.4s, ",
+            $scales,
+            ".4s\n",
+            "mla ",
+            $first,
+            ".4s, v18.4s, ",
+            $second_scales,
+            ".4s\n",
+            "mla ",
+            $second,
+            ".4s, v19.4s, ",
+            $second_scales,
+            ".4s\n",
+        )
+    };
+}
+
+/// The integer products of a block, `$scales` loading those of 32 columns.
+macro_rules! block_256 {
+    ($block:ident, $tokens:ident, $kind:tt, $scales:literal) => {{
+        let (a, b, c, d, e, f, g, h);
+        asm!(
+            ".arch_extension i8mm",
+            "movi v24.2d, #0",
+            "movi v25.2d, #0",
+            "movi v26.2d, #0",
+            "movi v27.2d, #0",
+            "movi v28.2d, #0",
+            "movi v29.2d, #0",
+            "movi v30.2d, #0",
+            "movi v31.2d, #0",
+            "2:",
+            "ld1 {{v0.16b, v1.16b, v2.16b, v3.16b}}, [{x}], #64",
+            "ld1 {{v4.16b, v5.16b, v6.16b, v7.16b}}, [{x}], #64",
+            $scales,
+            rows_256!($kind, "v20", "v12", "v24", "v25"),
+            rows_256!($kind, "v21", "v13", "v26", "v27"),
+            rows_256!($kind, "v22", "v14", "v28", "v29"),
+            rows_256!($kind, "v23", "v15", "v30", "v31"),
+            "subs {len}, {len}, #1",
+            "b.ne 2b",
+            w = inout(reg) &raw const (*$block).groups => _,
+            x = inout(reg) &raw const (*$tokens).quants => _,
+            len = inout(reg) 8_usize => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _,
+            out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _,
+            out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") a, out("v25") b, out("v26") c, out("v27") d,
+            out("v28") e, out("v29") f, out("v30") g, out("v31") h,
+            options(nostack, readonly)
+        );
+        [a, b, c, d, e, f, g, h]
+    }};
+}
+
+/// See [`Batch::arrange`].
+#[target_feature(enable = "neon")]
+#[inline(never)]
+unsafe fn arrange_256<const MINS: bool>(
+    x: Q8<'_>,
+    first: usize,
+    len: usize,
+    out: &mut MaybeUninit<[Tokens256; SLAB_256]>,
+) {
+    let n_blocks = x.cols / 256;
+    for i in 0..len {
+        let at = |t| t * n_blocks + first + i;
+        // SAFETY: the blocks lie within the tokens, and there is room for them.
+        unsafe {
+            let out = out.as_mut_ptr().cast::<Tokens256>().add(i);
+            let mut quants = core::array::from_fn(|t| x.quants.as_ptr().add(256 * at(t)).cast::<u8>());
+            let mut end = (&raw mut (*out).quants).cast::<u8>();
+            for _ in 0..8 {
+                append_tokens(&mut quants, &mut end);
+            }
+            for pair in 0..2 {
+                let [a, b] = [2 * pair, 2 * pair + 1].map(at);
+                let scales = [a, b].map(|at| *x.scales.as_ptr().add(at));
+                (*out).ends.scales[pair] = [scales[0], scales[1], scales[0], scales[1]];
+                if MINS {
+                    for j in 0..8 {
+                        let sums = [a, b].map(|at| {
+                            let sums = x.sums.as_ptr().add(16 * at + 2 * j);
+                            *sums + *sums.add(1)
+                        });
+                        (*out).ends.sums[j][pair] = [sums[0], sums[1], sums[0], sums[1]];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// See [`Batch::multiply`].
+///
+/// # Safety
+///
+/// As there.
+#[target_feature(enable = "neon,dotprod")]
+#[inline(never)]
+unsafe fn multiply_256<const HALVES: bool, const MINS: bool>(
+    panel: &MaybeUninit<[Block256; SLAB_256]>,
+    tokens: &[MaybeUninit<[Tokens256; SLAB_256]>],
+    slab: Slab,
+) {
+    let add = |tokens: &MaybeUninit<[Tokens256; SLAB_256]>, sums: Sums| {
+        for i in 0..slab.len {
+            // SAFETY: reads blocks that have been unpacked and arranged.
+            unsafe {
+                let block = panel.as_ptr().cast::<Block256>().add(i);
+                let tokens = tokens.as_ptr().cast::<Tokens256>().add(i);
+                let products = if HALVES {
+                    block_256!(
+                        block,
+                        tokens,
+                        halves,
+                        "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64\nld1 {{v12.16b, v13.16b, v14.16b, v15.16b}}, [{w}], #64"
+                    )
+                } else {
+                    block_256!(block, tokens, whole, "ld1 {{v20.16b, v21.16b, v22.16b, v23.16b}}, [{w}], #64")
+                };
+                batch::add_block::<4, 2, MINS, false>(products, &(*block).ends, &(*tokens).ends, sums);
+            }
+        }
+    };
+    // SAFETY: the sums may be read and written, and the rest is as is asked of the caller.
+    unsafe { slab.each(tokens, add, |sums| separate(sums)) }
+}
+
+impl<W: Weights256> Batch for Smmla256<W> {
+    const LEN: usize = 256;
+    const BYTES: usize = W::BYTES;
+    const SLAB: usize = SLAB_256;
+    type Panel = [Block256; SLAB_256];
+    type Tokens = [Tokens256; SLAB_256];
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn arrange(x: Q8<'_>, first: usize, len: usize, out: &mut MaybeUninit<Self::Tokens>) {
+        // SAFETY: as is asked of the caller.
+        unsafe {
+            match W::MINS {
+                true => arrange_256::<true>(x, first, len, out),
+                false => arrange_256::<false>(x, first, len, out),
+            }
+        }
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn unpack(w: *const u8, len: usize, panel: &mut MaybeUninit<Self::Panel>) {
+        for i in 0..len {
+            // SAFETY: the caller vouches for the blocks, and the panel has room for so many.
+            unsafe {
+                let w = w.add(i * W::BYTES);
+                let block = panel.as_mut_ptr().cast::<Block256>().add(i);
+                let mut out = (&raw mut (*block).groups).cast::<u8>();
+                let mut mins = (&raw mut (*block).ends.mins).cast::<u8>();
+                let (scales, all_mins) = (W::scales(w), W::mins(w));
+                for (j, scales) in scales.as_ref().chunks(1 + usize::from(W::HALVES)).enumerate() {
+                    for &of_rows in scales.as_flattened() {
+                        append_i32x8(&mut out, twice_i32(of_rows));
+                    }
+                    append_pairs(W::quants(w, j), W::OFFSET, &mut out);
+                    if W::MINS {
+                        for of_rows in all_mins[j] {
+                            append_i32x8(&mut mins, twice_i32(of_rows));
+                        }
+                    }
+                }
+                let mut out = (&raw mut (*block).ends.d).cast::<u8>();
+                for d in W::d(w).into_iter().flatten() {
+                    append_f32x8(&mut out, twice(d));
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn multiply(panel: &MaybeUninit<Self::Panel>, tokens: &[MaybeUninit<Self::Tokens>], slab: Slab) {
+        // SAFETY: as is asked of the caller.
+        unsafe {
+            match (W::HALVES, W::MINS) {
+                (true, true) => multiply_256::<true, true>(panel, tokens, slab),
+                (true, false) => multiply_256::<true, false>(panel, tokens, slab),
+                (false, true) => multiply_256::<false, true>(panel, tokens, slab),
+                (false, false) => multiply_256::<false, false>(panel, tokens, slab),
+            }
+        }
+    }
+}
