@@ -2,12 +2,7 @@
 
 mod tree;
 
-extern crate alloc;
-
-use alloc::{boxed::Box, vec::Vec};
-use core::{cell::RefCell, mem::MaybeUninit, ops::Range, slice};
-use dtoolkit::fdt::Fdt;
-use ferrite_kernel::{
+use crate::{
     arch,
     boot_args::BootArgs,
     console::Console,
@@ -33,7 +28,10 @@ use ferrite_kernel::{
     storage::Disks,
     system::{Machine, RunMode, ServeSettings, Shutdown, System},
 };
-use llm::simd::Kernels;
+use ::llm::simd::Kernels;
+use alloc::{boxed::Box, vec::Vec};
+use core::{cell::RefCell, mem::MaybeUninit, ops::Range, slice};
+use dtoolkit::fdt::Fdt;
 use log::{LevelFilter, debug, error, info, warn};
 
 #[global_allocator]
@@ -360,12 +358,12 @@ fn find_disks(bus: virtio::Bus, args: &BootArgs) -> Disks {
     disks
 }
 
-/// All sets of inner loops that the CPU can run.
+/// All sets of inner loops for the CPU. The scalar one, for which it has no use, would be a tenth of a megabyte.
 fn all_kernels(features: InstructionSets) -> &'static [&'static Kernels] {
     let features = features.for_inference();
     // SAFETY: this core has the features, and others join only if they have them too.
     let sets = unsafe { Kernels::for_cpu(features).chain(Kernels::in_half_precision_for_cpu(features)) };
-    core::iter::once(Kernels::scalar()).chain(sets).collect::<Vec<_>>().leak()
+    sets.collect::<Vec<_>>().leak()
 }
 
 /// The set of inner loops with this name, or else the fastest of those that give the same bits.
@@ -377,11 +375,11 @@ fn chosen_kernels(
     let Some(name) = name else {
         // SAFETY: as in `all_kernels`.
         let sets = unsafe { Kernels::for_cpu(features.for_inference()) };
-        let fastest = llm::race::fastest(sets, arch::time::ticks).expect("every CPU has the first set");
+        let fastest = ::llm::race::fastest(sets, arch::time::ticks).expect("every CPU has the first set");
         info!("kernels: {}", fastest.name());
         return fastest;
     };
-    llm::front::kernels_called(name, all.iter().copied()).unwrap_or_else(|unknown| {
+    ::llm::front::kernels_called(name, all.iter().copied()).unwrap_or_else(|unknown| {
         error!("boot argument \"ferrite.kernels={name}\": {unknown}");
         host::exit(ExitStatus::CommandFailed)
     })

@@ -6,6 +6,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `boot` | from the entry point to the shell, in order |
 //! | [`shell`], `self_test` | the user's way to everything; faults and checks that tests ask for |
 //! | [`serving`] | requests over the network, answered by the models |
 //! | [`llm`] | models and inference |
@@ -20,8 +21,8 @@
 //! | [`machine`], [`cpu`], [`sha256`], [`wide_counter`], [`logging`] | what a machine consists of; what a CPU says of itself; checksums; counts beyond 32 bits; the log |
 //! | [`undriven`] | what may have a disk behind it and is not driven |
 //!
-//! The image's `boot.rs` wires them in boot order. `arch` and most of `drivers` exist on bare metal only; all the
-//! rest builds and is tested on the host.
+//! `boot`, `arch` and most of `drivers` exist on bare metal only; all the rest builds and is tested on the host. The
+//! package `image` links it.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -34,6 +35,9 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 #[allow(unsafe_code, reason = "assembly")]
 pub mod arch;
+#[cfg(target_os = "none")]
+#[allow(unsafe_code, reason = "maps memory, hands out the heap")]
+mod boot;
 pub mod boot_args;
 pub mod console;
 #[allow(unsafe_code, reason = "starts cores")]

@@ -1,12 +1,12 @@
 //! Finding the device tree: where the boot loader says that it is, or else where QEMU puts it for ELF files.
 
-use core::{fmt, ops::Range, slice};
-use dtoolkit::fdt::Fdt;
-use ferrite_kernel::{
+use crate::{
     arch::{boot_map, entry, image, probe},
     device_tree::{self, StructureError},
     memory::boot_map::{Kind, MapError},
 };
+use core::{fmt, ops::Range, slice};
+use dtoolkit::fdt::Fdt;
 
 /// Where QEMU puts the tree, without telling, for programs that it does not take for Linux: at the start of RAM,
 /// or if the program reaches below that, as the kernel's ELF file does, into the flash at address 0.

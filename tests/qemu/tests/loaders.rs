@@ -17,6 +17,15 @@ const LOADER: u64 = 0x4700_0000;
 
 const CANNOT_BOOT: &str = "Ferrite cannot boot: ";
 
+/// What the Image may have at most: 2.5 MiB.
+const MAX_IMAGE_BYTES: u64 = 5 << 19;
+
+#[test]
+fn the_image_stays_small() {
+    let bytes = kernel_files().1.metadata().expect("the Image").len();
+    assert!(bytes <= MAX_IMAGE_BYTES, "the Image has {bytes} bytes, {MAX_IMAGE_BYTES} at most");
+}
+
 /// In RAM, but above the first 2 GiB of addresses and across a border of 1 GiB, where nothing is mapped at first.
 #[test]
 fn the_device_tree_may_lie_anywhere() {

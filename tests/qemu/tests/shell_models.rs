@@ -67,7 +67,7 @@ fn a_set_of_kernels_can_be_named() {
     let refused = run("cortex-a76", "i8mm").finish().expect_status(1);
     refused.expect_error(
         "\"ferrite.kernels=i8mm\": this CPU has no instruction set \"i8mm\"; \
-                             expected scalar, neon, mla, dotprod, dotprod+fp16",
+                             expected neon, mla, dotprod, dotprod+fp16",
     );
 }
 
@@ -83,8 +83,8 @@ fn a_command_names_its_kernels_and_its_cores() {
     let expected = ids(&answer(&mut session, b"llm infer 'Once upon a time' 6 --ids"));
     assert_eq!(expected.split(' ').count(), 6, "{expected}");
     let kernels = answer(&mut session, b"llm info --kernels");
-    assert_eq!(kernels, "scalar\nneon\nmla\ndotprod\ndotprod+fp16\n");
-    for options in ["--threads 1", "--threads 2", "--threads 3 --kernels neon", "--kernels scalar", ""] {
+    assert_eq!(kernels, "neon\nmla\ndotprod\ndotprod+fp16\n");
+    for options in ["--threads 1", "--threads 2", "--threads 3 --kernels neon", "--kernels mla", ""] {
         let line = format!("llm infer 'Once upon a time' 6 --ids {options}");
         assert_eq!(ids(&answer(&mut session, line.as_bytes())), expected, "{options}");
     }

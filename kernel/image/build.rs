@@ -1,7 +1,7 @@
 //! Passes the linker script to the bare-metal image; host builds link as usual.
 
 fn main() {
-    const LINKER_SCRIPT: &str = "src/arch/aarch64/image.ld";
+    const LINKER_SCRIPT: &str = "../src/arch/aarch64/image.ld";
     println!("cargo::rerun-if-changed={LINKER_SCRIPT}");
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {

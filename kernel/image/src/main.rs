@@ -1,11 +1,11 @@
-//! The kernel image: the parts of the kernel, wired in boot order.
+//! The kernel's image: the kernel, linked.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+use ferrite_kernel as _;
 
 #[cfg(not(target_os = "none"))]
 fn main() {
     eprintln!("This program is a kernel image: build it for aarch64-unknown-none, or ./scripts/run");
     std::process::exit(1);
 }
-
-#[cfg(target_os = "none")]
-mod boot;
