@@ -1,9 +1,10 @@
 //! The API inside the kernel, over QEMU's network.
 
-use qemu_tests::{Directory, Run, Session, repository};
+use qemu_tests::{Directory, Run, Session, build_host_program, repository};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -62,8 +63,13 @@ fn completion(prompt: &str, n: usize, more: &str) -> String {
 
 /// The value of each field "text", in one.
 fn text(answer: &str) -> String {
+    texts(answer).concat()
+}
+
+/// The value of each field "text", one by one.
+fn texts(answer: &str) -> Vec<String> {
     let values = answer.split("\"text\":\"").skip(1).filter_map(|rest| rest.split_once('"'));
-    values.map(|(text, _)| text).collect()
+    values.map(|(text, _)| text.to_owned()).collect()
 }
 
 fn infer(session: &mut Session, prompt: &str, n: usize) -> String {
@@ -72,6 +78,32 @@ fn infer(session: &mut Session, prompt: &str, n: usize) -> String {
     let answer = String::from_utf8_lossy(&session.wait_for("\r\n[")).into_owned();
     session.wait_for(PROMPT);
     answer.trim_end_matches("\r\n[").to_owned()
+}
+
+/// The host program's server of the default model, which ends with the test.
+struct HostServer(Child);
+
+impl HostServer {
+    fn start(port: u16) -> Self {
+        build_host_program();
+        let mut program = Command::new(repository().join("target/debug/llm"));
+        program.args(["serve", "--port", &port.to_string(), "--model"]).arg(model());
+        let child = program.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let server = Self(child);
+        let start = Instant::now();
+        while !ask(port, "GET /health HTTP/1.0\r\n\r\n").contains("\"ok\"") {
+            assert!(start.elapsed() < LIMIT, "no answer");
+            thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+}
+
+impl Drop for HostServer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Has the shell run a command that says nothing.
@@ -145,6 +177,91 @@ fn it_serves_over_pci_and_wants_the_key() {
         completion("Once", 4, "").replace("Host: a", "Host: a\r\nAuthorization: Bearer open-sesame");
     let answered = ask(port, &with_key);
     assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+#[test]
+fn a_seed_gives_the_text_of_the_host_alone_known_and_among_others() {
+    let (port, host_port) = (free_port(), free_port());
+    let run = Run::new().args(["--serve", &port.to_string()]).boot_args("log=warn");
+    let mut session = served(run, port);
+    let host = HostServer::start(host_port);
+    let drawn = |prompt: &str, n_tokens: usize, seed: usize, more: &str| {
+        post(&format!(
+            r#"{{"prompt":"{prompt}","max_tokens":{n_tokens},"temperature":0.9,"seed":{seed}{more}}}"#
+        ))
+    };
+    let request = drawn("Once upon a time", 24, 7, "");
+    let expected = text(&ask(host_port, &request));
+    assert!(expected.len() > 40, "{expected}");
+    // Alone, known, and in a stream.
+    assert_eq!(text(&ask(port, &request)), expected);
+    assert_eq!(text(&ask(port, &request)), expected);
+    let streamed = ask(port, &drawn("Once upon a time", 24, 7, r#","stream":true"#));
+    assert_eq!(text(&streamed), expected, "{streamed}");
+    let several = drawn("The little robot was", 16, 3, r#","n":3"#);
+    let expected_of_several = texts(&ask(host_port, &several));
+    assert_eq!(expected_of_several.len(), 3, "{expected_of_several:?}");
+    assert_eq!(texts(&ask(port, &several)), expected_of_several);
+    // Among others of all lengths, which have the host's text too.
+    let asked: Vec<String> = (0..15)
+        .map(|index| drawn(&"The old lamp. ".repeat(1 + index % 4)[index % 3..], 3 + index, index, ""))
+        .chain([request])
+        .collect();
+    let others: Vec<_> = asked.iter().map(|request| text(&ask(host_port, request))).collect();
+    let clients: Vec<_> =
+        asked.into_iter().map(|request| thread::spawn(move || ask(port, &request))).collect();
+    for (client, expected) in clients.into_iter().zip(others) {
+        let answer = client.join().expect("it has ended");
+        assert_eq!(text(&answer), expected, "{answer}");
+    }
+    drop(host);
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+#[test]
+fn the_shell_answers_many_prompts_beside_clients_and_measures_when_they_have_their_answers() {
+    let port = free_port();
+    let run = Run::new().args(["--serve", &port.to_string()]).boot_args("log=warn");
+    let mut session = served(run, port);
+    let expected = infer(&mut session, "Once upon a time", 24);
+    let client = |n: usize| {
+        let mut stream = connect(port).expect("it listens");
+        let request = completion("The dog", n, r#","stream":true"#);
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("it answers");
+        assert!(line.contains("200 OK"), "{line}");
+        thread::spawn(move || {
+            let mut rest = String::new();
+            reader.read_to_string(&mut rest).expect("it answers");
+            rest
+        })
+    };
+    // The batch begins and ends while text is generated for a client.
+    let beside = client(200);
+    session.send("llm batch 'Once upon a time' 'Once upon a time' -n 24\r");
+    let shown = String::from_utf8_lossy(&session.wait_for("\r\n[2 prompts of ")).into_owned();
+    assert_eq!(shown.matches(expected.trim_end()).count(), 2, "{shown}");
+    session.wait_for(PROMPT);
+    assert!(beside.join().expect("it has ended").contains("[DONE]"));
+    // A measurement waits for the client's end.
+    let before = client(150);
+    session.send("llm bench -p 8 -n 4 -r 1\r");
+    session.wait_for("[waiting for the end of 1 requests");
+    session.wait_for("tokens/s");
+    session.wait_for(PROMPT);
+    assert!(before.join().expect("it has ended").contains("[DONE]"));
+    let before = client(150);
+    session.send("llm logits 1,2\r");
+    session.wait_for("[waiting for the end of 1 requests");
+    session.send("\x03");
+    session.wait_for("error: stopped");
+    session.wait_for(PROMPT);
+    assert!(before.join().expect("it has ended").contains("[DONE]"));
     session.send("poweroff\r");
     session.finish().expect_status(0);
 }
