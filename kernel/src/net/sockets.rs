@@ -37,8 +37,10 @@ struct Place {
 }
 
 enum Use {
-    /// It listens, or somebody is connecting.
+    /// It listens, or somebody has connected for whom the server has no room yet.
     Free,
+    /// Somebody is connecting.
+    Connecting { since_us: u64 },
     /// The server knows of the connection.
     Taken { id: ConnectionId, is_half_close_told: bool },
     /// The connection is over for the server.
@@ -81,7 +83,10 @@ impl Sockets {
 
     /// Connections that there are.
     pub fn n_open(&self) -> usize {
-        self.places.iter().filter(|place| !matches!(place.use_, Use::Free)).count()
+        self.places
+            .iter()
+            .filter(|place| matches!(place.use_, Use::Taken { .. } | Use::Lingering { .. }))
+            .count()
     }
 
     /// Listens, or stops listening: connections that there are go on.
@@ -89,7 +94,7 @@ impl Sockets {
         self.is_listening = is_listening;
         for place in &self.places {
             let socket = network.sockets.get_mut::<Socket<'_>>(place.handle);
-            if !is_listening && matches!(place.use_, Use::Free) {
+            if !is_listening && matches!(place.use_, Use::Free | Use::Connecting { .. }) {
                 socket.abort();
             }
         }
@@ -112,6 +117,30 @@ impl Sockets {
             }
             place.exchange(socket, server, has_room, now_us);
         }
+        if self.is_listening {
+            self.keep_listening(network, now_us);
+        }
+    }
+
+    /// Lets at least one socket listen, as long as there are some that the server does without: who connects is refused otherwise.
+    fn keep_listening(&mut self, network: &mut Network, now_us: u64) {
+        let is_listening = |place: &Place| network.sockets.get::<Socket<'_>>(place.handle).is_listening();
+        if self.places.iter().any(is_listening) {
+            return;
+        }
+        // The one that has lingered longest; else the one that has been connecting longest.
+        let age = |place: &&mut Place| match place.use_ {
+            Use::Lingering { until_us } => Some((0, until_us)),
+            Use::Connecting { since_us } => Some((1, since_us)),
+            Use::Free | Use::Taken { .. } => None,
+        };
+        let places = self.places.iter_mut().filter(|place| age(place).is_some());
+        let Some(place) = places.min_by_key(age) else { return };
+        place.use_ = Use::Free;
+        network.sockets.get_mut::<Socket<'_>>(place.handle).abort();
+        // The other side is told before the socket forgets it.
+        network.transmit(now_us);
+        let _ = network.sockets.get_mut::<Socket<'_>>(place.handle).listen(self.port);
     }
 }
 
@@ -125,7 +154,12 @@ impl Place {
     ) -> bool {
         let is_gone = !socket.is_active() || socket.state() == State::TimeWait;
         match self.use_ {
-            Use::Free if socket.may_send() => {
+            Use::Free if socket.state() == State::SynReceived => {
+                self.use_ = Use::Connecting { since_us: now_us };
+                false
+            }
+            Use::Free | Use::Connecting { .. } if socket.may_send() => {
+                self.use_ = Use::Free;
                 // Without room it waits until the server has made some.
                 if let Some(id) = server.accept(now_us) {
                     self.use_ = Use::Taken { id, is_half_close_told: false };
@@ -138,11 +172,11 @@ impl Place {
                 self.use_ = Use::Free;
                 true
             }
-            Use::Lingering { .. } if is_gone => {
+            Use::Lingering { .. } | Use::Connecting { .. } if is_gone => {
                 self.use_ = Use::Free;
                 true
             }
-            Use::Taken { .. } | Use::Lingering { .. } => false,
+            Use::Taken { .. } | Use::Lingering { .. } | Use::Connecting { .. } => false,
         }
     }
 
@@ -154,7 +188,7 @@ impl Place {
         now_us: u64,
     ) {
         match &mut self.use_ {
-            Use::Free => {}
+            Use::Free | Use::Connecting { .. } => {}
             Use::Taken { id, is_half_close_told } => {
                 let id = *id;
                 while has_room && server.takes_bytes(id) && socket.can_recv() {

@@ -1,4 +1,7 @@
 use super::*;
+
+mod clients;
+
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 const OUR_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];

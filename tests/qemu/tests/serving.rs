@@ -2,7 +2,7 @@
 
 use qemu_tests::{Directory, Run, Session, build_host_program, repository};
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     thread,
@@ -50,15 +50,16 @@ fn ask(port: u16, request: &str) -> String {
     answer
 }
 
-fn post(body: &str) -> String {
+fn post(path: &str, body: &str) -> String {
     format!(
-        "POST /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
 
 fn completion(prompt: &str, n: usize, more: &str) -> String {
-    post(&format!(r#"{{"model":"ferrite-tiny","prompt":"{prompt}","max_tokens":{n},"temperature":0{more}}}"#))
+    let prompt = format!(r#""prompt":"{prompt}","max_tokens":{n},"temperature":0"#);
+    post("/v1/completions", &format!(r#"{{"model":"ferrite-tiny",{prompt}{more}}}"#))
 }
 
 /// The value of each field "text", in one.
@@ -121,6 +122,15 @@ fn the_api_answers_as_the_shell_does() {
     let mut session = served(run, port);
     let models = ask(port, "GET /v1/models HTTP/1.0\r\n\r\n");
     assert!(models.contains("200 OK") && models.contains("\"ferrite-tiny\""), "{models}");
+
+    // What the README shows.
+    let readme = std::fs::read_to_string(repository().join("README.md")).expect("it is there");
+    let (_, shown) = readme.split_once("8080/v1/chat/completions -d '").expect("a request");
+    let (request, shown) = shown.split_once('\'').expect("its end");
+    let (_, shown) = shown.split_once('\n').expect("the answer");
+    let (shown, _) = shown.split_once('\n').expect("its end");
+    let answer = ask(port, &post("/v1/chat/completions", request));
+    assert!(shown.len() > 20 && answer.contains(shown), "{shown}\n{answer}");
 
     let expected = infer(&mut session, "Once upon a time", 24);
     assert!(expected.len() > 40, "{expected}");
@@ -188,9 +198,8 @@ fn a_seed_gives_the_text_of_the_host_alone_known_and_among_others() {
     let mut session = served(run, port);
     let host = HostServer::start(host_port);
     let drawn = |prompt: &str, n_tokens: usize, seed: usize, more: &str| {
-        post(&format!(
-            r#"{{"prompt":"{prompt}","max_tokens":{n_tokens},"temperature":0.9,"seed":{seed}{more}}}"#
-        ))
+        let prompt = format!(r#""prompt":"{prompt}","max_tokens":{n_tokens}"#);
+        post("/v1/completions", &format!(r#"{{{prompt},"temperature":0.9,"seed":{seed}{more}}}"#))
     };
     let request = drawn("Once upon a time", 24, 7, "");
     let expected = text(&ask(host_port, &request));
@@ -262,6 +271,37 @@ fn the_shell_answers_many_prompts_beside_clients_and_measures_when_they_have_the
     session.wait_for("error: stopped");
     session.wait_for(PROMPT);
     assert!(before.join().expect("it has ended").contains("[DONE]"));
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+#[test]
+fn many_slow_clients_keep_nobody_out_and_come_to_an_end() {
+    let port = free_port();
+    let run = Run::new().args(["--serve", &port.to_string()]).boot_args("log=warn");
+    let mut session = served(run, port);
+    let mut slow: Vec<TcpStream> = (0..64).map(|_| connect(port).expect("it listens")).collect();
+    let (start, mut n_told) = (Instant::now(), 0);
+    while !slow.is_empty() {
+        assert!(start.elapsed() < LIMIT, "{} are still connected", slow.len());
+        // A byte more makes nobody wait longer for them.
+        slow.retain_mut(|stream| {
+            let mut answer = [0; 12];
+            stream.set_nonblocking(true).expect("it is a socket");
+            match (stream.write_all(b"P"), stream.read(&mut answer)) {
+                (Ok(()), Err(error)) => error.kind() == ErrorKind::WouldBlock,
+                (_, Ok(12)) => {
+                    n_told += usize::from(&answer == b"HTTP/1.1 408");
+                    false
+                }
+                _ => false,
+            }
+        });
+        let answer = ask(port, &completion("Once", 2, ""));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        thread::sleep(Duration::from_secs(1));
+    }
+    assert!(n_told > 0, "nobody was told why");
     session.send("poweroff\r");
     session.finish().expect_status(0);
 }
