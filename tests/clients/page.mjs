@@ -78,7 +78,8 @@ if (screenshot) {
   await page.screenshot({ path: screenshot });
 }
 
-// On a phone nothing is wider than the screen, by day and by night.
+// On a phone nothing is wider than the screen, the settings neither, by day and by night.
+await page.evaluate(() => (document.querySelector("details").open = true));
 for (const colorScheme of ["light", "dark"]) {
   await page.emulateMedia({ colorScheme });
   await page.setViewportSize({ width: 360, height: 640 });

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Asks a server as people do who know OpenAI's: by openai-python, LangChain, LiteLLM and the program `llm`, unmodified.
 
-    PYTHON python.py URL TEXT      URL such as http://127.0.0.1:8080, TEXT what the model says greedily after "Hello"
+    PYTHON python.py URL TEXT [CLIENT...]      URL such as http://127.0.0.1:8080, TEXT what the model says greedily after "Hello";
+                                               of the clients only these, such as openai_python
 
 Prints a line for each client; the first answer that is not as it must be ends the program.
 """
@@ -132,8 +133,10 @@ def llm_program(url, text):
 
 
 def main():
-    url, text = sys.argv[1:]
+    url, text, *names = sys.argv[1:]
     for client in [openai_python, langchain, litellm, llm_program]:
+        if names and client.__name__ not in names:
+            continue
         client(url, text)
         print(f"{client.__name__.replace('_', ' ')}: as it must be", flush=True)
 
