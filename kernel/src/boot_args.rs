@@ -7,6 +7,7 @@
 //! | argument | meaning |
 //! |---|---|
 //! | `log=off\|error\|warn\|info\|debug\|trace` | log level, `info` unless told |
+//! | `ferrite.admin=on\|off` | whether requests over the network may load and unload models; off unless told |
 //! | `ferrite.api_key=KEY` | requests over the network must bring this key; `fw_cfg` can have it instead |
 //! | `ferrite.columns=N` | width of the terminal on the console; 0: there is no terminal, which would be asked for its width |
 //! | `ferrite.command=HEX` | run this shell line, its bytes in hexadecimal, then power off |
@@ -113,7 +114,7 @@ impl Default for BootArgs {
             columns: None,
             host: Host::None,
             input_end: None,
-            serve: ServeSettings { port: Some(DEFAULT_PORT), api_key: None },
+            serve: ServeSettings { port: Some(DEFAULT_PORT), ..ServeSettings::default() },
             addressing: Addressing::Dhcp,
             kernels: None,
             files: Vec::new(),
@@ -214,6 +215,13 @@ impl BootArgs {
             "log" => {
                 self.log_level = value.parse().map_err(|_| "log=off, error, warn, info, debug or trace")?;
             }
+            "ferrite.admin" => {
+                self.serve.admin = match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err("on or off"),
+                };
+            }
             "ferrite.api_key" if value.is_empty() => return Err("a key"),
             "ferrite.api_key" => self.serve.api_key = Some(String::from(value)),
             "ferrite.columns" => {
@@ -267,7 +275,7 @@ impl BootArgs {
             }
             _ => {
                 return Err(
-                    "api_key, columns, command, host, input-end, ip, kernels, model, selftest or serve between ferrite. and =",
+                    "admin, api_key, columns, command, host, input-end, ip, kernels, model, selftest or serve between ferrite. and =",
                 );
             }
         }
@@ -330,7 +338,7 @@ mod tests {
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
              ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132 \
-             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush"
+             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush ferrite.admin=on"
         );
         let args = BootArgs::parse(line.as_bytes());
         assert_eq!(args.mistake, None);
@@ -341,7 +349,10 @@ mod tests {
         assert_eq!(args.host, Host::Semihosting);
         assert_eq!(args.input_end.as_deref(), Some("1f2e"));
         assert_eq!(args.columns, Some(132));
-        assert_eq!(args.serve, ServeSettings { port: Some(80), api_key: Some(String::from("hush")) });
+        assert_eq!(
+            args.serve,
+            ServeSettings { port: Some(80), api_key: Some(String::from("hush")), admin: true }
+        );
         assert!(!std::format!("{args:?}").contains("hush"));
         assert_eq!(BootArgs::parse(b"ferrite.serve=off").serve.port, None);
         assert_eq!(Ok(args.addressing), "10.0.2.15/24".parse());
@@ -380,6 +391,7 @@ mod tests {
             "ferrite.serve=0",
             "ferrite.serve=65536",
             "ferrite.api_key=",
+            "ferrite.admin=yes",
             "ferrite.columns=wide",
             "ferrite.colour=red",
             "ferrite.=1",

@@ -84,6 +84,8 @@ pub struct ServeSettings {
     pub port: Option<u16>,
     /// The key that requests must bring, if any.
     pub api_key: Option<String>,
+    /// Whether requests may load and unload models.
+    pub admin: bool,
 }
 
 impl ServeSettings {
@@ -105,7 +107,11 @@ impl ServeSettings {
 impl fmt::Debug for ServeSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let has_key = self.api_key.is_some();
-        f.debug_struct("ServeSettings").field("port", &self.port).field("has_key", &has_key).finish()
+        f.debug_struct("ServeSettings")
+            .field("port", &self.port)
+            .field("has_key", &has_key)
+            .field("admin", &self.admin)
+            .finish()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How the engine is run on the host: instruction set, threads, precision, cache, memory.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -53,10 +53,10 @@ impl EngineArguments {
 
     /// Starts the threads and opens a model, its weights packed for the instruction set.
     pub fn open(&self, path: &Path) -> Result<Opened> {
-        let workers = ThreadPool::of(self.threads)?;
+        let workers = Arc::new(ThreadPool::of(self.threads)?);
         let kernels = self.kernels()?;
         let mut file = ModelFile::open(path)?;
-        file.pack(kernels, &workers)?;
+        file.pack(kernels, &*workers)?;
         Ok(Opened { file, kernels, workers })
     }
 
@@ -108,8 +108,8 @@ pub struct Opened {
     pub file: ModelFile,
     /// The instruction set.
     pub kernels: &'static Kernels,
-    /// The threads.
-    pub workers: ThreadPool,
+    /// The threads, which models can share.
+    pub workers: Arc<ThreadPool>,
 }
 
 impl Opened {
@@ -130,7 +130,7 @@ impl Opened {
         options: RunnerOptions,
         memory: &'m mut EngineMemory,
     ) -> Result<Runner<'m>> {
-        Ok(Runner::new(model, options, self.kernels, &self.workers, memory.as_mut_slice())?)
+        Ok(Runner::new(model, options, self.kernels, &*self.workers, memory.as_mut_slice())?)
     }
 
     /// What answers requests on such a runner, of which up to `max_waiting` may wait for their turn.

@@ -14,6 +14,7 @@ mod hub;
 mod interrupt;
 mod model_file;
 mod options;
+mod served_model;
 mod sockets;
 mod split;
 mod synth;

@@ -3,11 +3,11 @@
 use alloc::format;
 use alloc::string::String;
 
+use llm::chat::Message;
 use llm::front::embedding::Embedding;
-use llm::front::{FrontError, Prompt, Report, Request};
+use llm::front::{ChatFormat, FrontError, Prompt, Report, Request, Responder};
 use llm::sampling::SamplingError;
 use llm::session::SessionError;
-use llm::tokenizer::Tokenizer;
 
 use crate::error::{ApiError, Status};
 
@@ -16,6 +16,8 @@ use crate::error::{ApiError, Status};
 pub struct ModelInfo {
     /// The name by which requests ask for it.
     pub name: String,
+    /// Where it comes from.
+    pub path: String,
     /// Positions of a text.
     pub n_ctx: usize,
     /// Positions that it was trained on.
@@ -30,6 +32,26 @@ pub struct ModelInfo {
     pub size_bytes: u64,
     /// Texts that can be computed together.
     pub n_slots: usize,
+}
+
+impl ModelInfo {
+    /// That of the model of a responder.
+    pub fn of(name: &str, path: &str, responder: &Responder<'_>) -> Self {
+        let config = responder.runner().model().config();
+        let state = responder.runner().options().state;
+        let tensors = responder.prompter().gguf().tensors();
+        Self {
+            name: name.into(),
+            path: path.into(),
+            n_ctx: state.n_ctx,
+            n_ctx_train: config.n_ctx_train,
+            n_vocab: config.n_vocab,
+            n_embd: config.n_embd,
+            n_params: tensors.iter().map(|tensor| tensor.n_elements()).sum(),
+            size_bytes: tensors.iter().map(|tensor| tensor.size_bytes).sum(),
+            n_slots: state.n_slots,
+        }
+    }
 }
 
 /// How much there is to do, and what room there is, of all models together.
@@ -75,8 +97,7 @@ impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         let front = match error {
             EngineError::NoModel => {
-                return Self::new(Status::NotFound, "the model is no longer loaded")
-                    .with_code("model_not_found");
+                return Self::new(Status::NotFound, "no such model is loaded").with_code("model_not_found");
             }
             EngineError::Other(message) => return Self::new(Status::InternalServerError, message),
             EngineError::Front(error) => error,
@@ -102,6 +123,15 @@ impl From<EngineError> for ApiError {
     }
 }
 
+/// What a client wants done with the models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The one at this path is to be loaded, in the place of one of the same name.
+    Load(String),
+    /// The one of this name is to be unloaded, when it has answered what it was asked.
+    Unload(String),
+}
+
 /// Models that answer requests.
 pub trait Engine {
     /// Names a request from its submission to its end.
@@ -109,6 +139,9 @@ pub trait Engine {
 
     /// Tells of each model that is loaded, first of the one that answers who names none.
     fn each_model(&self, tell: &mut dyn FnMut(ModelInfo));
+
+    /// Tells the name and the path of each model that could be loaded, as far as that is known.
+    fn each_file(&mut self, _tell: &mut dyn FnMut(&str, &str)) {}
 
     /// How much there is to do.
     fn status(&self) -> EngineStatus;
@@ -128,9 +161,20 @@ pub trait Engine {
     /// Ends a request, of which nothing more is told.
     fn cancel(&mut self, ticket: Self::Ticket) -> Option<Report>;
 
-    /// The vocabulary of the model of this name, or of the first.
+    /// What answers for the model of this name, or for the first.
     ///
     /// # Errors
     /// [`EngineError::NoModel`].
-    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError>;
+    fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, EngineError>;
+
+    /// A conversation as the text that the model of this name, or the first, is prompted with.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    fn render(
+        &mut self,
+        model: Option<&str>,
+        messages: &[Message<'_>],
+        format: &ChatFormat<'_>,
+    ) -> Result<String, EngineError>;
 }

@@ -17,6 +17,8 @@ pub enum Status {
     BadRequest,
     /// 401
     Unauthorized,
+    /// 403
+    Forbidden,
     /// 404
     NotFound,
     /// 405
@@ -51,6 +53,7 @@ impl Status {
             Self::NoContent => (204, "No Content"),
             Self::BadRequest => (400, "Bad Request"),
             Self::Unauthorized => (401, "Unauthorized"),
+            Self::Forbidden => (403, "Forbidden"),
             Self::NotFound => (404, "Not Found"),
             Self::MethodNotAllowed => (405, "Method Not Allowed"),
             Self::RequestTimeout => (408, "Request Timeout"),
@@ -75,6 +78,7 @@ impl Status {
     fn kind(self) -> &'static str {
         match self {
             Self::Unauthorized => "authentication_error",
+            Self::Forbidden => "permission_error",
             Self::NotFound => "not_found_error",
             Self::TooManyRequests => "rate_limit_error",
             Self::InternalServerError => "server_error",

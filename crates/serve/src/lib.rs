@@ -20,6 +20,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`models`] | an [`Engine`] of models that each have a `Responder` |
 //! | [`server`] | connections, the requests on them, and what is answered |
 //! | [`api`] | the routes: JSON in, JSON out |
 //! | [`http`] | HTTP/1.1: heads, bodies, answers, one connection |
@@ -34,9 +35,11 @@ pub mod api;
 pub mod engine;
 pub mod error;
 pub mod http;
+pub mod models;
 pub mod server;
 
-pub use engine::{Engine, EngineError, EngineStatus, ModelInfo};
+pub use engine::{Change, Engine, EngineError, EngineStatus, ModelInfo};
 pub use error::ApiError;
 pub use http::Limits;
-pub use server::{ConnectionId, Server, Settings};
+pub use models::{Model, Models};
+pub use server::{ChangeId, ConnectionId, Server, Settings};

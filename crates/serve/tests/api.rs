@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Harness, N_SLOTS, N_WAITING, post, settings, status, statuses};
+use common::{Harness, N_SLOTS, N_WAITING, TestModel, post, settings, status, statuses};
 use llm::chat::Message;
 use llm::front::{ChatFormat, PROMPT_ENCODING, Prompt, Request};
 use llm::sampling::SamplingConfig;
@@ -16,7 +16,7 @@ const COMPLETIONS: &str = "/v1/completions";
 fn alone(prompt: &str, max_tokens: usize, sampling: SamplingConfig) -> String {
     let mut harness = Harness::default();
     let request = Request { sampling, ..Request::new(Prompt::Text(prompt, PROMPT_ENCODING), max_tokens) };
-    harness.engine.alone(request).output
+    harness.alone(request).output
 }
 
 fn chat(content: &Value, rest: Value) -> String {
@@ -109,7 +109,7 @@ fn a_conversation_is_what_the_template_makes_of_it() {
     let messages = said.map(|(role, content)| Message { role, content });
     let mut harness = Harness::with_chat();
     let request = Request::new(Prompt::Messages(&messages, ChatFormat::default()), 8);
-    let expected = harness.engine.alone(request).output;
+    let expected = harness.alone(request).output;
     let body = json!({
         "temperature": 0, "max_completion_tokens": 8, "stop": null, "user": "u", "unknown": { "x": [1] },
         "messages": [
@@ -141,7 +141,7 @@ fn several_answers_share_the_prompt() {
         assert_eq!(choice["text"], one["choices"][0]["text"], "seed {seed}");
     }
     assert_eq!(answer["usage"]["completion_tokens"], 30);
-    let counts = harness.engine.responder.counts();
+    let counts = harness.responder().counts();
     let n_prompt = answer["usage"]["prompt_tokens"].as_u64().unwrap() as usize;
     assert_eq!(counts.n_prefix_hits, 4);
     // The last token of an answer is not computed. The fifth has no slot when the prompt is, and computes the last token of it.
@@ -176,8 +176,11 @@ fn wrong_fields_are_named() {
         ),
         (CHAT, r#"{"messages":[{"role":"user","content":[{"type":"text"}]}]}"#, "messages[0].content[0]"),
         (COMPLETIONS, r#"{}"#, "prompt"),
-        (COMPLETIONS, r#"{"prompt":["a","b"]}"#, "prompt"),
+        (COMPLETIONS, r#"{"prompt":[]}"#, "prompt"),
         (COMPLETIONS, r#"{"prompt":[1,"b"]}"#, "prompt"),
+        (COMPLETIONS, r#"{"prompt":["a",1]}"#, "prompt"),
+        (COMPLETIONS, r#"{"prompt":["a",["b"]]}"#, "prompt[1]"),
+        (COMPLETIONS, r#"{"prompt":["a","b","c"],"n":3}"#, "prompt"),
         (COMPLETIONS, r#"{"prompt":[-1]}"#, "prompt[0]"),
         (COMPLETIONS, r#"{"prompt":"a","max_tokens":-2}"#, "max_tokens"),
         (COMPLETIONS, r#"{"prompt":"a","max_tokens":"many"}"#, "max_tokens"),
@@ -200,7 +203,11 @@ fn wrong_fields_are_named() {
         (CHAT, r#"{"messages":[{"role":"user","content":"a"}],"logprobs":3}"#, "logprobs"),
         (CHAT, r#"{"messages":[{"role":"user","content":"a"}],"top_logprobs":3}"#, "top_logprobs"),
         (COMPLETIONS, r#"{"prompt":"a","logprobs":21}"#, "logprobs"),
-        (COMPLETIONS, r#"{"prompt":"a","echo":true}"#, "echo"),
+        (COMPLETIONS, r#"{"prompt":"a","echo":true,"logprobs":1}"#, "echo"),
+        (CHAT, r#"{"messages":[{"role":"user","content":"a"}],"echo":true}"#, "echo"),
+        (COMPLETIONS, r#"{"prompt":"a","cache_prompt":1}"#, "cache_prompt"),
+        (COMPLETIONS, r#"{"prompt":"a","user":1}"#, "user"),
+        ("/apply-template", r#"{"messages":[]}"#, "messages"),
         (COMPLETIONS, r#"{"prompt":"a","best_of":3}"#, "best_of"),
         ("/tokenize", r#"{"content":1}"#, "content"),
         ("/detokenize", r#"{"tokens":[1,"a"]}"#, "tokens[1]"),
@@ -215,7 +222,7 @@ fn wrong_fields_are_named() {
         assert!(named.starts_with(param), "{body}: {named} is not {param}");
         assert!(error["message"].as_str().unwrap().starts_with(named), "{body}: {answer}");
     }
-    assert!(harness.engine.responder.is_idle());
+    assert!(harness.engine.is_idle());
 }
 
 #[test]
@@ -263,7 +270,7 @@ fn many_requests_at_once_are_each_answered_as_alone() {
         assert_eq!(serde_json::from_str::<Value>(body).unwrap()["choices"], expected[n], "request {n}");
         harness.server.remove(id);
     }
-    assert_eq!(harness.engine.responder.scheduler().unwrap().n_used_pages(), 0);
+    assert_eq!(harness.responder().scheduler().unwrap().n_used_pages(), 0);
 }
 
 #[test]
@@ -311,15 +318,17 @@ fn one_model_answers_to_any_name_and_several_to_their_own() {
         harness.post(COMPLETIONS, &json!({ "model": model, "prompt": "a", "max_tokens": 1 }).to_string())
     };
     assert_eq!(ask(&mut harness, "gpt-4o").1["model"], "micro");
-    harness.engine.names = vec!["first", "second"];
+    harness.engine.remove(None).unwrap();
+    let mut harness =
+        harness.with(TestModel::new("micro").called("first")).with(TestModel::new("micro").called("second"));
     assert_eq!(ask(&mut harness, "second").1["model"], "second");
     assert_eq!(ask(&mut harness, "").1["model"], "first");
     let (status, answer) = ask(&mut harness, "gpt-4o");
     assert_eq!((status, &answer["error"]["code"]), (404, &json!("model_not_found")));
-    let list = harness.ask(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n");
-    let list: Value = serde_json::from_str(list.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let (_, list) = harness.get("/v1/models");
     assert_eq!(list["data"][1]["id"], "second");
-    harness.engine.names.clear();
+    harness.engine.remove(None).unwrap();
+    harness.engine.remove(None).unwrap();
     assert_eq!(ask(&mut harness, "first").0, 503);
 }
 

@@ -5,14 +5,14 @@ mod common;
 use common::{Harness, post};
 use llm::front::{PROMPT_ENCODING, Prompt};
 use serde_json::{Value, json};
+use serve::Engine;
 
 #[test]
 fn texts_become_vectors_as_numbers_or_in_base64() {
     let mut harness = Harness::default();
-    let n_embd = harness.engine.responder.runner().model().config().n_embd;
+    let n_embd = harness.responder().runner().model().config().n_embd;
     let prompt = Prompt::Text("Hello world", PROMPT_ENCODING);
-    let expected =
-        harness.engine.responder.embed(&prompt, &mut || std::ops::ControlFlow::Continue(())).unwrap();
+    let expected = harness.engine.embed(None, &prompt).unwrap();
     let (status, answer) = harness.post("/v1/embeddings", r#"{"input":"Hello world","model":"m"}"#);
     assert_eq!(status, 200, "{answer}");
     let numbers = |item: &Value| -> Vec<f32> {

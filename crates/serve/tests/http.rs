@@ -290,7 +290,7 @@ fn what_nobody_waits_for_is_not_computed() {
         }
         harness.server.remove(id);
         harness.step();
-        assert!(harness.engine.responder.is_idle(), "after {n_steps} steps");
+        assert!(harness.engine.is_idle(), "after {n_steps} steps");
     }
     assert_eq!(harness.server.n_connections(), 0);
 }

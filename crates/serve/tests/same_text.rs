@@ -100,10 +100,10 @@ fn a_conversation_that_goes_on_computes_what_is_new() {
     let mut n_known = 0;
     for turn in 0..4 {
         let asked = json!({ "messages": messages, "max_tokens": 12, "temperature": 0 });
-        let before = harness.engine.responder.counts().n_computed;
+        let before = harness.responder().counts().n_computed;
         let (status, answer) = harness.post(CHAT, &asked.to_string());
         assert_eq!(status, 200, "{answer}");
-        let n_computed = harness.engine.responder.counts().n_computed - before;
+        let n_computed = harness.responder().counts().n_computed - before;
         let count = |value: &Value| value.as_u64().unwrap() as usize;
         let usage = &answer["usage"];
         let (n_prompt, n_answer) = (count(&usage["prompt_tokens"]), count(&usage["completion_tokens"]));

@@ -4,8 +4,9 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
+    chat::Message,
     front::{
-        Event, Prompt, Report, Request, RequestId,
+        ChatFormat, Event, Prompt, Report, Request, RequestId, Responder,
         bench::{BenchPlan, BenchResult},
         embedding::Embedding,
     },
@@ -14,7 +15,7 @@ use llm::{
     quant::ModelBytes,
     scheduler::Counts,
     simd::Kernels,
-    tokenizer::{EncodeOptions, Tokenizer},
+    tokenizer::EncodeOptions,
 };
 
 use super::{BackendError, Catalog, ModelFile, Statistics, name_of};
@@ -70,6 +71,23 @@ impl EngineOptions {
 /// Looks at the file of a loaded model, its header and its bytes in memory, and can break off.
 pub type Look<'l> = dyn FnMut(&Gguf<'_>, ModelBytes<&[u8]>) -> ControlFlow<()> + 'l;
 
+/// Computes what models are asked.
+pub trait Steps {
+    /// Computes one batch of one of the models that have requests, each in turn, and tells what came of it; returns how
+    /// many tokens it had, 0 if no model has a request. See [`Responder::step`].
+    ///
+    /// # Errors
+    /// As there.
+    fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, BackendError>;
+}
+
+/// Learns how far a load has come, and can break it off. The models that are loaded can be lent a step meanwhile.
+pub type LoadProgress<'p> = dyn FnMut(Progress, &mut dyn Steps) -> ControlFlow<()> + 'p;
+
 /// Loads models and runs them. As many are loaded at once as the memory has room for.
 ///
 /// A call that acts on a loaded model is told which: by its name, with or without folder and extension, or `None` for
@@ -77,7 +95,7 @@ pub type Look<'l> = dyn FnMut(&Gguf<'_>, ModelBytes<&[u8]>) -> ControlFlow<()> +
 ///
 /// No call leaves anything behind for the next one but the loaded models and their contexts. What takes long reports
 /// to a callback that can end it.
-pub trait InferenceBackend: Send {
+pub trait InferenceBackend: Steps + Send {
     /// The models that there are.
     fn catalog(&mut self) -> &mut Catalog;
 
@@ -122,8 +140,14 @@ pub trait InferenceBackend: Send {
         &mut self,
         path: &str,
         options: EngineOptions,
-        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        progress: &mut LoadProgress<'_>,
     ) -> Result<(), BackendError>;
+
+    /// How the current model is run by who does not say otherwise: as it was loaded, or [set](Self::set_standing_options) last.
+    fn standing_options(&self) -> EngineOptions;
+
+    /// Sets how the current model is run by who does not say otherwise.
+    fn set_standing_options(&mut self, options: EngineOptions);
 
     /// Makes a loaded model the current one.
     ///
@@ -166,7 +190,7 @@ pub trait InferenceBackend: Send {
     /// If the model is not loaded, the file brings no format, there is none of this name, or it is broken.
     fn prepare_chat(&mut self, model: Option<&str>, template: Option<&str>) -> Result<(), BackendError>;
 
-    /// Answers a request, see [`Responder::generate`](llm::front::Responder::generate).
+    /// Answers a request, see [`Responder::generate`](Responder::generate).
     ///
     /// # Errors
     /// If the model is not loaded, and as there.
@@ -177,7 +201,7 @@ pub trait InferenceBackend: Send {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError>;
 
-    /// Takes a request, to be answered by [`step`](Self::step), see [`Responder::submit`](llm::front::Responder::submit).
+    /// Takes a request, to be answered by [`step`](Steps::step), see [`Responder::submit`](Responder::submit).
     /// The model answers it also if it is unloaded, or replaced by a new one of the same path, before it is over.
     ///
     /// # Errors
@@ -196,18 +220,7 @@ pub trait InferenceBackend: Send {
     /// Ends a request whose end was not told yet; what came of it. Nothing more is told of it.
     fn cancel(&mut self, ticket: Ticket) -> Option<Report>;
 
-    /// Computes one batch of one of the models that have requests, each in turn, and tells what came of it; returns how
-    /// many tokens it had, 0 if no model has a request. See [`Responder::step`](llm::front::Responder::step).
-    ///
-    /// # Errors
-    /// As there.
-    fn step(
-        &mut self,
-        go_on: &mut dyn FnMut() -> ControlFlow<()>,
-        on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, BackendError>;
-
-    /// Runs exactly these tokens, see [`Responder::logits`](llm::front::Responder::logits).
+    /// Runs exactly these tokens, see [`Responder::logits`](Responder::logits).
     ///
     /// # Errors
     /// If the model is not loaded, and as there.
@@ -232,17 +245,28 @@ pub trait InferenceBackend: Send {
         on_ids: &mut dyn FnMut(&[u32]),
     ) -> Result<(), BackendError>;
 
-    /// A prompt as one vector, see [`Responder::embed`](llm::front::Responder::embed).
+    /// A prompt as one vector, see [`Responder::embed`](Responder::embed).
     ///
     /// # Errors
     /// If the model is not loaded, and as there.
     fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, BackendError>;
 
-    /// The vocabulary of a loaded model.
+    /// What answers for a loaded model.
     ///
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
-    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, BackendError>;
+    fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, BackendError>;
+
+    /// A conversation as the text that a loaded model is prompted with, see [`Responder::render`].
+    ///
+    /// # Errors
+    /// If the model is not loaded, and as there.
+    fn render(
+        &mut self,
+        model: Option<&str>,
+        messages: &[Message<'_>],
+        format: &ChatFormat<'_>,
+    ) -> Result<String, BackendError>;
 
     /// Measures a loaded model, see [`bench::run`](llm::front::bench::run), and says what it runs on.
     ///

@@ -23,7 +23,7 @@ fn load(template: &str, n_ctx: usize) -> TransformerBackend {
         backend.catalog().path(first)
     };
     let options = EngineOptions { n_ctx: Some(n_ctx), ..EngineOptions::default() };
-    backend.load(&path, options, &mut |_| ControlFlow::Continue(())).unwrap();
+    backend.load(&path, options, &mut |_, _| ControlFlow::Continue(())).unwrap();
     backend
 }
 

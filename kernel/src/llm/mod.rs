@@ -21,8 +21,8 @@ mod stub;
 mod transformer;
 
 pub use backend::{
-    DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, Look, ModelMemory, ModelMetadata, ModelStatus,
-    Occupancy, Progress, Resources, RunsOn, Ticket, Unloaded,
+    DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, LoadProgress, Look, ModelMemory, ModelMetadata,
+    ModelStatus, Occupancy, Progress, Resources, RunsOn, Steps, Ticket, Unloaded,
 };
 pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile, name_of};
 pub use error::{BackendError, Sha256Digest, Taken};

@@ -1,21 +1,22 @@
 //! The backend of a kernel without inference: it finds models and checks them, and says why it runs none.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
+    chat::Message,
     front::{
-        Event, Prompt, Report, Request,
+        ChatFormat, Event, Prompt, Report, Request, Responder,
         bench::{BenchPlan, BenchResult},
         embedding::Embedding,
     },
     scheduler::Counts,
-    tokenizer::{EncodeOptions, Tokenizer},
+    tokenizer::EncodeOptions,
 };
 
 use super::{
-    BackendError, Catalog, EngineOptions, InferenceBackend, Look, ModelMetadata, ModelStatus, Progress,
-    Resources, RunsOn, Statistics, Ticket, Unloaded,
+    BackendError, Catalog, EngineOptions, InferenceBackend, LoadProgress, Look, ModelMetadata, ModelStatus,
+    Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
 };
 use crate::offload::Offload;
 
@@ -39,6 +40,16 @@ impl StubBackend {
     }
 }
 
+impl Steps for StubBackend {
+    fn step(
+        &mut self,
+        _go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        _on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, BackendError> {
+        Ok(0)
+    }
+}
+
 impl InferenceBackend for StubBackend {
     fn catalog(&mut self) -> &mut Catalog {
         &mut self.catalog
@@ -48,7 +59,7 @@ impl InferenceBackend for StubBackend {
         &mut self,
         path: &str,
         _options: EngineOptions,
-        _progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        _progress: &mut LoadProgress<'_>,
     ) -> Result<(), BackendError> {
         let file = self.catalog.find(path)?;
         self.catalog
@@ -97,9 +108,24 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NoInference)
     }
 
-    fn tokenizer(&self, _model: Option<&str>) -> Result<&Tokenizer<'_>, BackendError> {
+    fn responder(&self, _model: Option<&str>) -> Result<&Responder<'_>, BackendError> {
         Err(BackendError::NotLoaded)
     }
+
+    fn render(
+        &mut self,
+        _model: Option<&str>,
+        _messages: &[Message<'_>],
+        _format: &ChatFormat<'_>,
+    ) -> Result<String, BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
+    fn standing_options(&self) -> EngineOptions {
+        EngineOptions::default()
+    }
+
+    fn set_standing_options(&mut self, _options: EngineOptions) {}
 
     fn submit(&mut self, _model: Option<&str>, _request: Request<'_>) -> Result<Ticket, BackendError> {
         Err(BackendError::NoInference)
@@ -119,14 +145,6 @@ impl InferenceBackend for StubBackend {
 
     fn cancel(&mut self, _ticket: Ticket) -> Option<Report> {
         None
-    }
-
-    fn step(
-        &mut self,
-        _go_on: &mut dyn FnMut() -> ControlFlow<()>,
-        _on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, BackendError> {
-        Ok(0)
     }
 
     fn logits(
@@ -183,7 +201,7 @@ mod tests {
             StubBackend::new(host::resources(host::pool(1 << 20), vec![("good", broken_gguf::good())]));
         let hello = Request::new(Prompt::Text("Hello", PROMPT_ENCODING), 1);
         for refusal in [
-            stub.load("good", EngineOptions::default(), &mut |_| ControlFlow::Continue(())).unwrap_err(),
+            stub.load("good", EngineOptions::default(), &mut |_, _| ControlFlow::Continue(())).unwrap_err(),
             stub.generate(None, hello, &mut |_| ControlFlow::Continue(())).unwrap_err(),
             stub.tokenize(None, &["Hello"], PROMPT_ENCODING, &mut |_| ()).unwrap_err(),
             stub.logits(None, &[1], &mut |_| ControlFlow::Continue(())).unwrap_err(),

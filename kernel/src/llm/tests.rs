@@ -29,7 +29,7 @@ fn test_complete_inference_pipeline_stub() {
     let disks = vec![("good", broken_gguf::good()), ("noise", vec![7; 4096])];
     let mut backend: Box<dyn InferenceBackend> = Box::new(StubBackend::new(host::resources(pool, disks)));
     let load = |backend: &mut Box<dyn InferenceBackend>, path| {
-        backend.load(path, EngineOptions::default(), &mut |_| ControlFlow::Continue(()))
+        backend.load(path, EngineOptions::default(), &mut |_, _| ControlFlow::Continue(()))
     };
     assert_eq!(backend.catalog().files().len(), 2);
     assert_eq!(backend.catalog().find("good").unwrap(), 0);

@@ -1,6 +1,6 @@
 //! The backend that runs transformers: the engine, on the kernel's disks and memory.
 //!
-//! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Responder`](llm::front::Responder) answer
+//! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Responder`] answer
 //! over it. What a model needs is worked out in `plan.rs`, what borrows from what is in `loaded.rs`, how the weights get
 //! into memory in `reading.rs`; `models.rs` is the list of those that are loaded.
 
@@ -13,8 +13,9 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use core::ops::ControlFlow;
 
 use llm::{
+    chat::Message,
     front::{
-        Event, FrontError, PROMPT_ENCODING, Prompt, Report, Request,
+        ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Report, Request, Responder,
         bench::{BenchPlan, BenchResult, Meter},
         embedding::Embedding,
         trace,
@@ -33,8 +34,8 @@ use self::models::{Loaded, Models};
 use self::plan::{Plan, plan_runner, wanted_bytes};
 use self::reading::read_weights;
 use super::{
-    BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, Look, ModelMetadata, ModelStatus,
-    Progress, Resources, RunsOn, Statistics, Ticket, Unloaded,
+    BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, LoadProgress, Look, ModelMetadata,
+    ModelStatus, Progress, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
 };
 use crate::{
     memory::pool::{Footprint, GRANULE_BYTES, Shortage},
@@ -83,7 +84,7 @@ impl TransformerBackend {
     /// # Errors
     /// As [`load`](InferenceBackend::load).
     pub fn load_model(&mut self, path: &str) -> Result<(), BackendError> {
-        self.load(path, EngineOptions::default(), &mut |_| ControlFlow::Continue(()))?;
+        self.load(path, EngineOptions::default(), &mut |_, _| ControlFlow::Continue(()))?;
         if self.verbose {
             self.with_gguf(None, &mut |gguf, file| {
                 trace::weight_magnitudes(gguf, file, &mut |line| {
@@ -189,7 +190,7 @@ impl TransformerBackend {
         file: usize,
         path: &str,
         options: EngineOptions,
-        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        progress: &mut LoadProgress<'_>,
     ) -> Result<(), BackendError> {
         let plan = self.plan(file, path, options);
         let plan = plan.map_err(|error| error.beside(self.models.taken_by_others(path)))?;
@@ -213,6 +214,8 @@ impl TransformerBackend {
         let start_us = clock_us();
         let disk = self.catalog.disk(file);
         let disk_identity = disk.identity();
+        let mut others = Stepper { models: &mut self.models, statistics: &mut self.statistics, clock_us };
+        let progress = &mut |come: Progress| progress(come, &mut others);
         read_weights(disk, &mut packer, &mut weights, &mut memory, &engine.workers, clock_us, progress)?;
         let file_bytes = self.catalog.files()[file].length_bytes;
         let weights = packer.finish(weights);
@@ -249,6 +252,7 @@ impl TransformerBackend {
             },
             model,
             asked_n_ctx: options.n_ctx,
+            standing_options: options,
             load_us,
         });
         self.mention_offload();
@@ -277,6 +281,54 @@ impl TransformerBackend {
     }
 }
 
+/// The models that are loaded, while another one may be on its way.
+struct Stepper<'b> {
+    models: &'b mut Models,
+    statistics: &'b mut Statistics,
+    clock_us: fn() -> u64,
+}
+
+impl Steps for Stepper<'_> {
+    fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, BackendError> {
+        let clock_us = self.clock_us;
+        let mut stepped = Ok(0);
+        // Requests of no tokens end without a batch: then it is the next one's turn.
+        while let Ok(0) = stepped
+            && let Some((loaded, id)) = self.models.take_turn()
+        {
+            let statistics = &mut *self.statistics;
+            let before = loaded.model.responder().counts();
+            stepped = loaded.model.with_responder(|responder| {
+                responder.step(clock_us, go_on, &mut |request, event| {
+                    if let Event::Finished { report, .. } = &event {
+                        statistics.add(report);
+                    }
+                    on_event(Ticket { model: id, request }, event)
+                })
+            });
+            // Before a model that retires is gone.
+            self.statistics.add_counts(loaded.model.responder().counts().since(before));
+            self.models.sweep();
+        }
+        stepped
+    }
+}
+
+impl Steps for TransformerBackend {
+    fn step(
+        &mut self,
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
+        on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, BackendError> {
+        let Self { models, statistics, machine: Machine { clock_us, .. }, .. } = self;
+        Stepper { models, statistics, clock_us: *clock_us }.step(go_on, on_event)
+    }
+}
+
 fn tokenize(
     tokenizer: &Tokenizer<'_>,
     texts: &[&str],
@@ -301,7 +353,7 @@ impl InferenceBackend for TransformerBackend {
         &mut self,
         path: &str,
         options: EngineOptions,
-        progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        progress: &mut LoadProgress<'_>,
     ) -> Result<(), BackendError> {
         let file = self.catalog.find(path)?;
         let path = self.catalog.path(file);
@@ -310,6 +362,16 @@ impl InferenceBackend for TransformerBackend {
 
     fn models(&self) -> Vec<ModelStatus<'_>> {
         self.models.statuses()
+    }
+
+    fn standing_options(&self) -> EngineOptions {
+        self.models.get(None).map(|loaded| loaded.standing_options).unwrap_or_default()
+    }
+
+    fn set_standing_options(&mut self, options: EngineOptions) {
+        if let Ok(loaded) = self.models.get_mut(None) {
+            loaded.standing_options = options;
+        }
     }
 
     fn select(&mut self, name: &str) -> Result<(), BackendError> {
@@ -353,14 +415,14 @@ impl InferenceBackend for TransformerBackend {
             return Err(FrontError::Busy.into());
         }
         let changed = self.models.replace(model, |loaded| {
-            let Loaded { mut metadata, model, asked_n_ctx, load_us } = loaded;
+            let Loaded { mut metadata, model, asked_n_ctx, standing_options, load_us } = loaded;
             let (model, changed) = model.with_runner(runner_options, engine, pool)?;
             let asked_n_ctx = if changed.is_ok() { options.n_ctx } else { asked_n_ctx };
             let state = model.runner_options().state;
             metadata.n_ctx = state.n_ctx;
             metadata.n_parallel = state.n_slots;
             metadata.n_pages = state.n_pages;
-            Ok((Loaded { metadata, model, asked_n_ctx, load_us }, changed))
+            Ok((Loaded { metadata, model, asked_n_ctx, standing_options, load_us }, changed))
         })?;
         self.mark_high_water(0);
         changed.map(|()| true)
@@ -432,34 +494,6 @@ impl InferenceBackend for TransformerBackend {
         Some(report)
     }
 
-    fn step(
-        &mut self,
-        go_on: &mut dyn FnMut() -> ControlFlow<()>,
-        on_event: &mut dyn FnMut(Ticket, Event<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, BackendError> {
-        let clock_us = self.machine.clock_us;
-        let mut stepped = Ok(0);
-        // Requests of no tokens end without a batch: then it is the next one's turn.
-        while let Ok(0) = stepped
-            && let Some((loaded, id)) = self.models.take_turn()
-        {
-            let statistics = &mut self.statistics;
-            let before = loaded.model.responder().counts();
-            stepped = loaded.model.with_responder(|responder| {
-                responder.step(clock_us, go_on, &mut |request, event| {
-                    if let Event::Finished { report, .. } = &event {
-                        statistics.add(report);
-                    }
-                    on_event(Ticket { model: id, request }, event)
-                })
-            });
-            // Before a model that retires is gone.
-            self.statistics.add_counts(loaded.model.responder().counts().since(before));
-            self.models.sweep();
-        }
-        stepped
-    }
-
     fn logits(
         &mut self,
         model: Option<&str>,
@@ -498,8 +532,18 @@ impl InferenceBackend for TransformerBackend {
         model.with_responder(|responder| responder.embed(prompt, &mut || ControlFlow::Continue(())))
     }
 
-    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, BackendError> {
-        Ok(self.models.get(model)?.model.responder().prompter().tokenizer())
+    fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, BackendError> {
+        Ok(self.models.get(model)?.model.responder())
+    }
+
+    fn render(
+        &mut self,
+        model: Option<&str>,
+        messages: &[Message<'_>],
+        format: &ChatFormat<'_>,
+    ) -> Result<String, BackendError> {
+        let model = &mut self.models.get_mut(model)?.model;
+        model.with_responder(|responder| responder.render(messages, format))
     }
 
     fn bench(

@@ -1,10 +1,10 @@
 //! [`BackendEngine`]: the kernel's models as the API wants them.
 
-use alloc::{borrow::ToOwned, format};
+use alloc::{borrow::ToOwned, format, string::String};
 
 use ::llm::{
-    front::{Prompt, Report, Request, embedding::Embedding},
-    tokenizer::Tokenizer,
+    chat::Message,
+    front::{ChatFormat, Prompt, Report, Request, Responder, embedding::Embedding},
 };
 use ::serve::{Engine, EngineError, EngineStatus, ModelInfo};
 
@@ -38,6 +38,7 @@ impl Engine for BackendEngine<'_> {
             let metadata = status.metadata;
             tell(ModelInfo {
                 name: name_of(&metadata.path).to_owned(),
+                path: metadata.path.clone(),
                 n_ctx: metadata.n_ctx,
                 n_ctx_train: metadata.n_ctx_train,
                 n_vocab: metadata.n_vocab,
@@ -47,6 +48,11 @@ impl Engine for BackendEngine<'_> {
                 n_slots: metadata.n_parallel,
             });
         }
+    }
+
+    fn each_file(&mut self, tell: &mut dyn FnMut(&str, &str)) {
+        let sound = self.backend.catalog().files().iter().filter(|file| file.header.is_ok());
+        sound.for_each(|file| tell(name_of(&file.path), &file.path));
     }
 
     fn status(&self) -> EngineStatus {
@@ -80,7 +86,16 @@ impl Engine for BackendEngine<'_> {
         self.backend.cancel(ticket)
     }
 
-    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
-        self.backend.tokenizer(model).map_err(refusal)
+    fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, EngineError> {
+        self.backend.responder(model).map_err(refusal)
+    }
+
+    fn render(
+        &mut self,
+        model: Option<&str>,
+        messages: &[Message<'_>],
+        format: &ChatFormat<'_>,
+    ) -> Result<String, EngineError> {
+        self.backend.render(model, messages, format).map_err(refusal)
     }
 }

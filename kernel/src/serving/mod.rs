@@ -7,18 +7,21 @@
 
 mod engine;
 
-use alloc::{rc::Rc, string::String};
+use alloc::rc::Rc;
 use core::{cell::RefCell, ops::ControlFlow};
 
 use ::llm::front::Event;
-use ::serve::{Limits, Server, Settings};
+use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings};
 
 use self::engine::BackendEngine;
 use crate::{
-    llm::{BackendError, InferenceBackend, Ticket},
+    llm::{BackendError, EngineOptions, InferenceBackend, Steps, Ticket},
     net::{NEVER_US, Network, Sockets},
     system::{Machine, ServeSettings},
 };
+
+/// Texts that a model computes together if there is room.
+const N_PARALLEL_IF_ROOM: usize = 8;
 
 /// Nothing is taken from clients while less than this part of the heap is free.
 const FREE_PART: usize = 8;
@@ -58,7 +61,7 @@ impl<'a> Serving<'a> {
     ) -> Rc<Self> {
         let desk = network.and_then(|network| {
             let port = settings.port?;
-            Desk::new(&machine, &mut network.borrow_mut(), port, settings.api_key.clone())
+            Desk::new(&machine, &mut network.borrow_mut(), port, settings)
         });
         Rc::new(Self { machine, network, desk: RefCell::new(desk) })
     }
@@ -144,12 +147,19 @@ impl<'a> Serving<'a> {
         self.desk.borrow().as_ref().is_some_and(|desk| desk.server.is_embedding())
     }
 
-    /// Sends, receives, and computes a batch if there is a request; returns when it is to be called again unless there is an
-    /// interrupt before.
+    /// Sends, receives, makes the changes of the models that clients ask for, and computes a batch if there is a request; returns
+    /// when it is to be called again unless there is an interrupt before.
     pub fn work(&self, backend: &mut dyn InferenceBackend) -> u64 {
         self.exchange();
         self.bring_requests(backend);
-        let has_computed = self.is_generating() && self.step(backend);
+        while let Some((id, change)) = self.next_change() {
+            let made = self.make(backend, id, &change);
+            if let Some(desk) = &mut *self.desk.borrow_mut() {
+                let made = made.map_err(|error| ApiError::field("model", error));
+                desk.server.changed(id, made, (self.machine.clock_us)());
+            }
+        }
+        let has_computed = self.compute(backend);
         // What was answered is sent at once.
         let wake_us = self.exchange();
         match has_computed || self.is_embedding() {
@@ -158,9 +168,12 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Computes a batch; whether there may be more to compute.
-    fn step(&self, backend: &mut dyn InferenceBackend) -> bool {
-        let stepped = backend.step(
+    /// Computes a batch if there is a request; whether there may be more to compute.
+    pub fn compute(&self, models: &mut dyn Steps) -> bool {
+        if !self.is_generating() {
+            return false;
+        }
+        let stepped = models.step(
             &mut || {
                 self.exchange();
                 match self.is_generating() {
@@ -180,10 +193,43 @@ impl<'a> Serving<'a> {
             }
         }
     }
+
+    fn next_change(&self) -> Option<(ChangeId, Change)> {
+        self.desk.borrow_mut().as_mut()?.server.next_change()
+    }
+
+    /// Makes a change of the models. Those that are loaded go on answering, and the current one stays so.
+    fn make(
+        &self,
+        backend: &mut dyn InferenceBackend,
+        id: ChangeId,
+        change: &Change,
+    ) -> Result<(), BackendError> {
+        match change {
+            Change::Load(name) => {
+                let current = backend.model(None).ok().map(|model| model.path.clone());
+                backend.load(name, options(), &mut |_, models| {
+                    self.compute(models);
+                    self.exchange();
+                    match &*self.desk.borrow() {
+                        Some(desk) if desk.server.is_wanted(id) => ControlFlow::Continue(()),
+                        _ => ControlFlow::Break(()),
+                    }
+                })?;
+                current.map_or(Ok(()), |path| backend.select(&path))
+            }
+            Change::Unload(name) => backend.unload(Some(name)).map(drop),
+        }
+    }
+}
+
+/// How the models that the network asks are run.
+pub fn options() -> EngineOptions {
+    EngineOptions { n_parallel_if_room: Some(N_PARALLEL_IF_ROOM), ..EngineOptions::default() }
 }
 
 impl Desk {
-    fn new(machine: &Machine, network: &mut Network, port: u16, api_key: Option<String>) -> Option<Self> {
+    fn new(machine: &Machine, network: &mut Network, port: u16, serve: &ServeSettings) -> Option<Self> {
         let heap_bytes = (machine.heap_usage)().size_bytes;
         let buffer_bytes = Sockets::buffer_bytes(heap_bytes);
         let defaults = Limits::default();
@@ -194,7 +240,8 @@ impl Desk {
             limits,
             // The others wait until there is room, instead of being turned away.
             max_connections: Sockets::COUNT * 3 / 4,
-            api_key,
+            api_key: serve.api_key.clone(),
+            admin: serve.admin,
             start_unix_s,
             nonce: (machine.random_seed)() << 32 | (machine.random_seed)(),
             speculate: 0,

@@ -24,7 +24,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use alloc::{boxed::Box, collections::BTreeMap, rc::Rc, string::String, vec::Vec};
+use alloc::{boxed::Box, rc::Rc, vec::Vec};
 
 use self::{
     arguments::Arguments,
@@ -35,7 +35,7 @@ use self::{
 };
 
 use crate::{
-    llm::{self, BackendError, EngineOptions, InferenceBackend, Resources},
+    llm::{self, BackendError, InferenceBackend, Resources},
     machine::KeyAction,
     pci,
     serving::Serving,
@@ -67,8 +67,6 @@ pub struct Shell<'a> {
     backend: Box<dyn InferenceBackend>,
     machine: Machine,
     pci: Vec<pci::Function>,
-    /// What `llm load` was given, by the paths of the models.
-    load_options: BTreeMap<String, EngineOptions>,
     /// Set by the command that ends the shell.
     shutdown: Option<Shutdown>,
 }
@@ -86,20 +84,7 @@ impl<'a> Shell<'a> {
             backend: llm::backend(Resources { machine, disks, offload }),
             machine,
             pci,
-            load_options: BTreeMap::new(),
             shutdown: None,
-        }
-    }
-
-    /// What `llm load` was given for the model with this path; nothing if it was loaded for another command.
-    fn load_options(&self, path: &str) -> EngineOptions {
-        self.load_options.get(path).copied().unwrap_or_default()
-    }
-
-    /// Remembers what `llm load` was given for the current model.
-    fn set_load_options(&mut self, options: EngineOptions) {
-        if let Ok(model) = self.backend.model(None) {
-            self.load_options.insert(model.path.clone(), options);
         }
     }
 

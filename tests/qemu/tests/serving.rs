@@ -18,13 +18,18 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it has an address").port()
 }
 
-fn model() -> std::path::PathBuf {
-    repository().join("test_models/tiny.gguf")
+fn model(name: &str) -> std::path::PathBuf {
+    repository().join("test_models").join(name)
 }
 
 /// A kernel that serves the default model, once it does.
 fn served(run: Run, port: u16) -> Session {
-    let mut session = run.model(&model()).start();
+    started(run.model(&model("tiny.gguf")), port)
+}
+
+/// A kernel that serves, once it does.
+fn started(run: Run, port: u16) -> Session {
+    let mut session = run.start();
     session.wait_for(PROMPT);
     let start = Instant::now();
     while !ask(port, "GET /health HTTP/1.0\r\n\r\n").contains("\"ok\"") {
@@ -88,7 +93,7 @@ impl HostServer {
     fn start(port: u16) -> Self {
         build_host_program();
         let mut program = Command::new(repository().join("target/debug/llm"));
-        program.args(["serve", "--port", &port.to_string(), "--model"]).arg(model());
+        program.args(["serve", "--port", &port.to_string(), "--model"]).arg(model("tiny.gguf"));
         let child = program.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
         let server = Self(child);
         let start = Instant::now();
@@ -118,8 +123,9 @@ fn say(session: &mut Session, line: &str) {
 fn the_api_answers_as_the_shell_does() {
     let port = free_port();
     // What is logged would stand between what the shell shows.
-    let run = Run::new().args(["--serve", &port.to_string()]).boot_args("log=warn");
-    let mut session = served(run, port);
+    let run = Run::new().args(["--serve", &port.to_string()]).boot_args("log=warn ferrite.admin=on");
+    let run = run.model(&model("tiny.gguf")).model(&model("micro.gguf"));
+    let mut session = started(run, port);
     let models = ask(port, "GET /v1/models HTTP/1.0\r\n\r\n");
     assert!(models.contains("200 OK") && models.contains("\"ferrite-tiny\""), "{models}");
 
@@ -157,6 +163,21 @@ fn the_api_answers_as_the_shell_does() {
     for client in clients {
         assert_eq!(client.join().expect("it has ended"), expected);
     }
+
+    // A model goes and comes back while another one answers; who names none gets the same as before.
+    let answer = thread::spawn(move || text(&ask(port, &completion("Once upon a time", 24, ""))));
+    let change = |path: &str, name: &str| ask(port, &post(path, &format!(r#"{{"model":"{name}"}}"#)));
+    for path in ["/models/unload", "/models/load"] {
+        let changed = change(path, "/models/ferrite-micro.gguf");
+        assert!(changed.ends_with(r#"{"success":true}"#), "{changed}");
+        let listed = ask(port, "GET /models HTTP/1.0\r\n\r\n");
+        assert_eq!(listed.contains(r#""value":"unloaded""#), path == "/models/unload", "{listed}");
+        let props = ask(port, "GET /props HTTP/1.0\r\n\r\n");
+        assert!(props.contains(r#""model_alias":"ferrite-tiny""#), "{props}");
+    }
+    let refused = change("/models/load", "nothing");
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("nothing"), "{refused}");
+    assert_eq!(answer.join().expect("it has ended"), expected);
 
     // Off, nobody is let in; on again, they are.
     say(&mut session, "serve off");

@@ -4,23 +4,30 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use llm::front::embedding::Embedding;
 use llm::front::options::MAX_SPECULATED;
-use llm::front::{FrontError, MAX_WAITING, Prompt, Report, Request, RequestId, Responder};
+use llm::front::{FrontError, MAX_WAITING};
+use llm::model::Config;
+use llm::parallel::Serial;
 use llm::session::SessionError;
-use llm::tokenizer::Tokenizer;
-use serve::{Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
+use llm::simd::Kernels;
+use serve::models::Ticket;
+use serve::{ApiError, Change, ChangeId, Limits, Models, Server, Settings};
 
 use crate::complain;
-use crate::engine::{EngineArguments, EngineMemory, clock_us, n_texts};
+use crate::engine::{EngineArguments, Opened, clock_us, n_texts};
+use crate::model_file::ModelFile;
+use crate::served_model::ServedModel;
 use crate::sockets::Sockets;
-use crate::thread_pool::meanwhile;
+use crate::thread_pool::{ThreadPool, meanwhile};
 
 /// Positions of a text unless told, if the model has as many.
 const N_CTX: usize = 4096;
@@ -63,6 +70,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 
+    /// Let requests load models, by the paths of their files, and unload them
+    #[arg(long)]
+    admin: bool,
+
     /// Tokens that are guessed at a time, 8 at most: same text, sooner
     #[arg(long, default_value_t = 0, value_name = "N", hide_default_value = true)]
     speculate: usize,
@@ -89,30 +100,22 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     });
     let api_key = api_key.transpose()?;
     let opened = arguments.engine.open(&arguments.model)?;
-    let prompter = opened.prompter()?;
-    let model = opened.model(prompter.gguf())?;
-    let n_slots = arguments.parallel.unwrap_or(N_PARALLEL);
-    let n_logits = n_slots * (arguments.speculate + 1);
-    let options = arguments.engine.runner_options(model.config(), N_CTX, n_logits, n_slots);
-    let config = model.config();
-    let info = ModelInfo {
-        name: arguments.model.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        n_ctx: options.state.n_ctx,
-        n_ctx_train: config.n_ctx_train,
-        n_vocab: config.n_vocab,
-        n_embd: config.n_embd,
-        n_params: prompter.gguf().tensors().iter().map(|tensor| tensor.n_elements()).sum(),
-        size_bytes: prompter.gguf().tensors().iter().map(|tensor| tensor.size_bytes).sum(),
-        n_slots,
+    let (sender, loaded) = channel();
+    let mut host = Host {
+        arguments,
+        kernels: opened.kernels,
+        workers: opened.workers.clone(),
+        models: Models::new(clock_us),
+        sender,
+        loaded,
     };
-    let mut memory = EngineMemory::allocate(config, &options)?;
-    let mut engine =
-        HostEngine { responder: opened.responder(prompter, model, options, MAX_WAITING, &mut memory)?, info };
+    host.add(&arguments.model, opened)?;
 
     let settings = Settings {
         limits: Limits::default(),
         max_connections: MAX_CONNECTIONS,
         api_key,
+        admin: arguments.admin,
         start_unix_s: start_unix_s(),
         nonce: random(),
         speculate: arguments.speculate,
@@ -121,55 +124,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let server = Server::new(settings).map_err(|error| anyhow::anyhow!(error.message))?;
     let address = SocketAddr::new(arguments.host, arguments.port);
     let sockets = Sockets::listen(address).with_context(|| format!("cannot listen at {address}"))?;
-    complain(&format!("{} at http://{}", engine.info.name, sockets.address()?));
-    serve(&mut engine, server, sockets)
-}
-
-/// Serves until the program is ended.
-fn serve(engine: &mut HostEngine<'_>, server: Server<RequestId>, sockets: Sockets) -> Result<()> {
-    let door = Rc::new(RefCell::new(Door { server, sockets, looked_us: clock_us(), lost: None }));
-    let beside = door.clone();
-    meanwhile(move || {
-        // Who has borrowed it is about to exchange anyway.
-        if let Ok(mut door) = beside.try_borrow_mut() {
-            door.look();
-        }
-    });
-    loop {
-        let is_idle = engine.responder.is_idle() && !door.borrow().server.is_embedding();
-        let timeout = if is_idle { IDLE } else { Duration::ZERO };
-        {
-            let Door { server, sockets, .. } = &mut *door.borrow_mut();
-            sockets.exchange(server, timeout)?;
-            server.check_time(clock_us());
-            server.serve(engine, clock_us());
-        }
-        let stepped = engine.responder.step(
-            clock_us,
-            &mut || {
-                let mut door = door.borrow_mut();
-                door.look();
-                match door.lost.is_some() || !door.server.is_generating() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            },
-            &mut |id, event| door.borrow_mut().server.event(id, &event, clock_us()),
-        );
-        if let Some(error) = door.borrow_mut().lost.take() {
-            return Err(error.into());
-        }
-        match stepped {
-            // All that was computed is wanted no more.
-            Ok(_) | Err(FrontError::Session(SessionError::Stopped)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let name = arguments.model.file_stem().unwrap_or_default().display();
+    complain(&format!("{name} at http://{}", sockets.address()?));
+    host.serve(server, sockets)
 }
 
 /// Where clients come and go.
 struct Door {
-    server: Server<RequestId>,
+    server: Server<Ticket>,
     sockets: Sockets,
     /// When it was looked at last.
     looked_us: u64,
@@ -188,47 +150,107 @@ impl Door {
     }
 }
 
-/// A model and what answers with it.
-struct HostEngine<'m> {
-    responder: Responder<'m>,
-    info: ModelInfo,
+/// A model file that is in memory, or why not, and who waits for it.
+type Loaded = (ChangeId, PathBuf, Result<ModelFile>);
+
+/// The models, and how others are loaded.
+struct Host<'a> {
+    arguments: &'a Arguments,
+    kernels: &'static Kernels,
+    workers: Arc<ThreadPool>,
+    models: Models<ServedModel>,
+    sender: Sender<Loaded>,
+    loaded: Receiver<Loaded>,
 }
 
-impl Engine for HostEngine<'_> {
-    type Ticket = RequestId;
-
-    fn each_model(&self, tell: &mut dyn FnMut(ModelInfo)) {
-        tell(self.info.clone());
-    }
-
-    fn status(&self) -> EngineStatus {
-        let Some(scheduler) = self.responder.scheduler() else { return EngineStatus::default() };
-        let counts = scheduler.counts();
-        EngineStatus {
-            n_running: scheduler.n_running(),
-            n_waiting: scheduler.n_waiting(),
-            n_pages: scheduler.n_pages(),
-            n_used_pages: scheduler.n_used_pages(),
-            n_prefix_hits: counts.n_prefix_hits,
-            n_preempted: counts.n_preempted,
-            ..EngineStatus::default()
+impl Host<'_> {
+    /// Serves until the program is ended.
+    fn serve(&mut self, server: Server<Ticket>, sockets: Sockets) -> Result<()> {
+        let door = Rc::new(RefCell::new(Door { server, sockets, looked_us: clock_us(), lost: None }));
+        let beside = door.clone();
+        meanwhile(move || {
+            // Who has borrowed it is about to exchange anyway.
+            if let Ok(mut door) = beside.try_borrow_mut() {
+                door.look();
+            }
+        });
+        loop {
+            let is_idle = self.models.is_idle() && !door.borrow().server.is_embedding();
+            let timeout = if is_idle { IDLE } else { Duration::ZERO };
+            {
+                let Door { server, sockets, .. } = &mut *door.borrow_mut();
+                sockets.exchange(server, timeout)?;
+                server.check_time(clock_us());
+                server.serve(&mut self.models, clock_us());
+                self.make_changes(server);
+            }
+            let stepped = self.models.step(
+                &mut || {
+                    let mut door = door.borrow_mut();
+                    door.look();
+                    match door.lost.is_some() || !door.server.is_generating() {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    }
+                },
+                &mut |ticket, event| door.borrow_mut().server.event(ticket, &event, clock_us()),
+            );
+            if let Some(error) = door.borrow_mut().lost.take() {
+                return Err(error.into());
+            }
+            match stepped {
+                // All that was computed is wanted no more.
+                Ok(_) | Err(FrontError::Session(SessionError::Stopped)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
-    fn submit(&mut self, _model: Option<&str>, request: Request<'_>) -> Result<RequestId, EngineError> {
-        Ok(self.responder.submit(request, clock_us)?)
+    /// Begins the changes of the models that clients ask for, and ends those that are made.
+    fn make_changes(&mut self, server: &mut Server<Ticket>) {
+        while let Some((id, change)) = server.next_change() {
+            match change {
+                Change::Unload(name) => {
+                    let removed = self.models.remove(Some(&name)).map_err(ApiError::from);
+                    server.changed(id, removed, clock_us());
+                }
+                Change::Load(path) => self.load(id, path.into()),
+            }
+        }
+        for (id, path, file) in self.loaded.try_iter().collect::<Vec<_>>() {
+            if !server.is_wanted(id) {
+                continue;
+            }
+            let added = file.and_then(|file| {
+                let (kernels, workers) = (self.kernels, self.workers.clone());
+                self.add(&path, Opened { file, kernels, workers })
+            });
+            let refused = |error| ApiError::field("model", format!("{error:#}"));
+            server.changed(id, added.map_err(refused), clock_us());
+        }
     }
 
-    fn embed(&mut self, _model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
-        Ok(self.responder.embed(prompt, &mut || ControlFlow::Continue(()))?)
+    /// Reads a model on a thread of its own, so that the others answer meanwhile.
+    fn load(&self, id: ChangeId, path: PathBuf) {
+        let (kernels, sender) = (self.kernels, self.sender.clone());
+        thread::spawn(move || {
+            let file = ModelFile::open(&path).and_then(|mut file| {
+                file.pack(kernels, &Serial)?;
+                Ok(file)
+            });
+            // Nobody listens any more if the program ends.
+            let _ = sender.send((id, path, file));
+        });
     }
 
-    fn cancel(&mut self, ticket: RequestId) -> Option<Report> {
-        self.responder.cancel(ticket, clock_us)
-    }
-
-    fn tokenizer(&self, _model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
-        Ok(self.responder.prompter().tokenizer())
+    /// Adds a model.
+    fn add(&mut self, path: &Path, opened: Opened) -> Result<()> {
+        let Arguments { engine, parallel, speculate, .. } = self.arguments;
+        let n_slots = parallel.unwrap_or(N_PARALLEL);
+        let n_logits = n_slots * (speculate + 1);
+        let options = |config: &Config| engine.runner_options(config, N_CTX, n_logits, n_slots);
+        self.models.add(ServedModel::new(path, opened, options, MAX_WAITING)?);
+        Ok(())
     }
 }
 

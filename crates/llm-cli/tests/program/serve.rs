@@ -21,6 +21,7 @@ impl Served {
     /// A server at a port that is free.
     pub fn start(options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_llm"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
             .args(["serve", "--port", "0"])
             .args(options)
             .stdin(Stdio::null())
@@ -161,15 +162,42 @@ fn a_key_from_a_file_is_asked_for() {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""id":"tiny""#), "{answer}");
 }
 
+#[test]
+fn models_are_loaded_and_unloaded_by_requests_while_others_are_answered() {
+    let served = Served::start(&["--model", TINY, "--admin"]);
+    let ask = |model: &str| {
+        let body =
+            json!({ "model": model, "prompt": "Once upon a time", "max_tokens": 60, "temperature": 0 });
+        served.post("/v1/completions", &body)
+    };
+    let expected = ask("tiny")["choices"].clone();
+    let micro = "test_models/micro.gguf";
+    std::thread::scope(|scope| {
+        let streams: Vec<_> = (0..3).map(|_| scope.spawn(|| ask("tiny")["choices"].clone())).collect();
+        for _ in 0..3 {
+            let loaded = served.post("/models/load", &json!({ "model": micro }));
+            assert_eq!(loaded, json!({ "success": true }));
+            assert_eq!(ask("micro")["model"], "micro");
+        }
+        streams.into_iter().for_each(|stream| assert_eq!(stream.join().unwrap(), expected));
+    });
+    let refused = served.post("/models/load", &json!({ "model": "README.md" }));
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("model: ") && message.contains("README.md"), "{message}");
+    assert_eq!(served.post("/models/unload", &json!({ "model": "tiny" })), json!({ "success": true }));
+    // Where only one is left, it answers to any name.
+    assert_eq!(ask("tiny")["model"], "micro");
+    let refused = served.post("/models/unload", &json!({ "model": "tiny" }));
+    assert_eq!(refused["error"]["code"], "model_not_found");
+}
+
 /// The commands of a document, and what it shows as their output.
 fn examples(document: &str) -> Vec<(&str, &str)> {
     let mut examples = Vec::new();
     let mut rest = document;
     while let Some((_, from)) = rest.split_once("```console\n") {
         let (block, after) = from.split_once("\n```").expect("a block ends");
-        let (command, output) = block
-            .split_once("\n{")
-            .map_or((block, ""), |(command, _)| (command, &block[command.len() + 1..]));
+        let (command, output) = block.split_once('\n').unwrap_or((block, ""));
         examples.push((command, output));
         rest = after;
     }
@@ -240,7 +268,7 @@ fn the_document_shows_what_the_server_answers() {
     assert!(examples.len() >= 10, "{} examples", examples.len());
     for (command, expected) in examples {
         // Each on a server of its own, so that no prompt is known from the one before.
-        let served = Served::start(&["--model", TINY]);
+        let served = Served::start(&["--model", "test_models/tiny.gguf", "--admin"]);
         let answer = curl(&served, command);
         match expected.is_empty() {
             true => assert!(!answer.is_empty(), "{command}"),

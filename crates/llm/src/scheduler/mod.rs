@@ -52,6 +52,21 @@ pub struct Submission<'t> {
     pub speculate: usize,
 }
 
+/// A text with a slot, and how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// The slot.
+    pub slot: usize,
+    /// Tokens of the prompt.
+    pub n_prompt: usize,
+    /// Tokens of prompt and answer that have been computed, or found.
+    pub n_computed: usize,
+    /// Tokens of the answer so far.
+    pub n_generated: usize,
+    /// Tokens that the answer may still have.
+    pub n_left: usize,
+}
+
 /// What a step brings.
 #[derive(Debug, PartialEq)]
 pub enum Output<'l> {
@@ -230,6 +245,11 @@ impl<'m> Scheduler<'m> {
     /// Texts with a slot.
     pub fn n_running(&self) -> usize {
         self.running.len()
+    }
+
+    /// Texts with a slot, oldest first.
+    pub fn running(&self) -> impl Iterator<Item = Running> {
+        self.running.iter().map(Sequence::progress)
     }
 
     /// Texts without one.

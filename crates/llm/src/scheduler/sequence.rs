@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use super::{Counts, Finish, Output, SequenceId, SubmitError};
+use super::{Counts, Finish, Output, Running, SequenceId, SubmitError};
 use crate::sampling::{Candidates, Chain};
 use crate::session::{Speculation, Trust, continuation};
 
@@ -91,6 +91,13 @@ impl Sequence {
         if is_first && on_output(self.id, Output::Started { n_reused: n_known }).is_break() {
             self.finish = Some(Finish::Stopped);
         }
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Running {
+        let &Self { slot, n_prompt, n_computed, n_left, .. } = self;
+        let n_generated = self.tokens.len() - self.n_guessed - n_prompt;
+        Running { slot, n_prompt, n_computed, n_generated, n_left }
     }
 
     /// Tokens to be computed before the next one can be chosen.

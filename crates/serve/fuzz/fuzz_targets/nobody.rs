@@ -1,8 +1,8 @@
 //! An engine without models: requests get as far as the name of theirs.
 
+use llm::chat::Message;
 use llm::front::embedding::Embedding;
-use llm::front::{Prompt, Report, Request};
-use llm::tokenizer::Tokenizer;
+use llm::front::{ChatFormat, Prompt, Report, Request, Responder};
 use serve::{ConnectionId, Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
 
 pub struct Nobody;
@@ -28,7 +28,16 @@ impl Engine for Nobody {
         None
     }
 
-    fn tokenizer(&self, _model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
+    fn responder(&self, _model: Option<&str>) -> Result<&Responder<'_>, EngineError> {
+        Err(EngineError::NoModel)
+    }
+
+    fn render(
+        &mut self,
+        _model: Option<&str>,
+        _messages: &[Message<'_>],
+        _format: &ChatFormat<'_>,
+    ) -> Result<String, EngineError> {
         Err(EngineError::NoModel)
     }
 }
@@ -41,6 +50,7 @@ pub fn server() -> (Server<u32>, ConnectionId) {
         limits,
         max_connections: 1,
         api_key: None,
+        admin: true,
         start_unix_s: None,
         nonce: 0,
         speculate: 0,

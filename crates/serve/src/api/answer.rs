@@ -123,7 +123,8 @@ struct Native<'n> {
 /// Most bytes of what is said of one of several answers beside its text.
 const MAX_END_BYTES: usize = 128;
 
-const FINGERPRINT: &str = concat!("ferrite-", env!("CARGO_PKG_VERSION"));
+/// The name of this build.
+pub const FINGERPRINT: &str = concat!("ferrite-", env!("CARGO_PKG_VERSION"));
 
 /// The bytes around an event's data.
 const EVENT: (&[u8], &[u8]) = (b"data: ", b"\n\n");
@@ -167,7 +168,7 @@ impl Answer {
     }
 
     /// Writes the event that an answer has ended, all of whose text was told.
-    pub fn end(&self, out: &mut Vec<u8>, index: usize, end: &End<'_>, usage: Usage) -> fmt::Result {
+    pub fn end(&self, out: &mut Vec<u8>, index: usize, end: &End<'_>) -> fmt::Result {
         let reason = Some(finish_reason(end.reason));
         match self.shape {
             Shape::Chat => {
@@ -186,7 +187,7 @@ impl Answer {
                 &[TextChoice { index, text: "", logprobs: Told::default(), finish_reason: reason }],
                 0,
             ),
-            Shape::Native => event(out, &self.native(index, "", end, usage), self.model.len()),
+            Shape::Native => event(out, &self.native(index, "", end), self.model.len()),
         }
     }
 
@@ -233,7 +234,7 @@ impl Answer {
                 json::write(out, &Object { usage, timings, ..self.object(false, &choices) }, text_bytes)
             }
             Shape::Native => {
-                let answers = each(ends, |index, end| self.native(index, end.text, end, counts))?;
+                let answers = each(ends, |index, end| self.native(index, end.text, end))?;
                 match &answers[..] {
                     [only] => json::write(out, only, text_bytes),
                     several => json::write(out, &several, text_bytes),
@@ -242,14 +243,14 @@ impl Answer {
         }
     }
 
-    fn native<'n>(&'n self, index: usize, content: &'n str, end: &End<'n>, usage: Usage) -> Native<'n> {
+    fn native<'n>(&'n self, index: usize, content: &'n str, end: &End<'n>) -> Native<'n> {
         Native {
             stop: true,
             model: Some(&self.model),
             stop_type: Some(stop_type(end.reason)),
-            tokens_evaluated: Some(usage.prompt_tokens),
+            tokens_evaluated: Some(end.timings.cache_n + end.timings.prompt_n),
             tokens_predicted: Some(end.timings.predicted_n),
-            tokens_cached: Some(usage.prompt_tokens_details.cached_tokens),
+            tokens_cached: Some(end.timings.cache_n),
             timings: Some(end.timings),
             completion_probabilities: end.logprobs,
             ..Native::piece(index, content)

@@ -2,20 +2,16 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use llm::front::embedding::Embedding;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::fields::Prompt;
-use super::json::{Text, push};
+use super::fields::Prompts;
+use super::json::Text;
 use crate::error::ApiError;
 
-/// Most texts of a request.
-const MAX_INPUTS: usize = 2048;
 /// Most bytes of a number in JSON, and a comma.
 const MAX_NUMBER_BYTES: usize = 20;
 
@@ -26,7 +22,8 @@ pub struct Asked<'b> {
     #[serde(borrow, default)]
     pub model: Option<Text<'b>>,
     /// The texts.
-    pub input: Inputs,
+    #[serde(borrow)]
+    pub input: Prompts<'b>,
     /// The form of the vectors.
     #[serde(default)]
     pub encoding_format: Option<Encoding>,
@@ -44,89 +41,6 @@ pub enum Encoding {
     Float,
     /// The bytes of f32 numbers, little-endian, in base 64.
     Base64,
-}
-
-/// Texts: one, several, the ids of one, or those of several. They are copies, since vectors are computed one at a time, and the
-/// body is not kept meanwhile.
-#[derive(Debug)]
-pub struct Inputs(pub Vec<Prompt<'static>>);
-
-impl<'de> Deserialize<'de> for Inputs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(InputsVisitor)
-    }
-}
-
-struct InputsVisitor;
-
-impl<'de> Visitor<'de> for InputsVisitor {
-    type Value = Inputs;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, an array of strings, an array of token ids, or an array of such arrays")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Inputs, E> {
-        one(Prompt::Text(super::json::copy(text)?.into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Inputs, A::Error> {
-        let (mut inputs, mut ids) = (Vec::new(), Vec::new());
-        while let Some(element) = elements.next_element::<Element>()? {
-            match element {
-                Element::Id(id) if inputs.is_empty() => push(&mut ids, id, super::fields::MAX_IDS)?,
-                Element::Input(input) if ids.is_empty() => push(&mut inputs, input, MAX_INPUTS)?,
-                _ => return Err(de::Error::custom("expected either texts or token ids")),
-            }
-        }
-        if !ids.is_empty() {
-            return one(Prompt::Ids(ids));
-        }
-        Ok(Inputs(inputs))
-    }
-}
-
-fn one<E: de::Error>(input: Prompt<'static>) -> Result<Inputs, E> {
-    let mut inputs = Vec::new();
-    push(&mut inputs, input, 1)?;
-    Ok(Inputs(inputs))
-}
-
-/// What stands in an array of inputs.
-enum Element {
-    Id(u32),
-    Input(Prompt<'static>),
-}
-
-impl<'de> Deserialize<'de> for Element {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ElementVisitor;
-        impl<'de> Visitor<'de> for ElementVisitor {
-            type Value = Element;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, a token id or an array of token ids")
-            }
-
-            fn visit_u64<E: de::Error>(self, id: u64) -> Result<Self::Value, E> {
-                let unknown = || E::invalid_value(de::Unexpected::Unsigned(id), &self);
-                u32::try_from(id).map(Element::Id).map_err(|_| unknown())
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Element::Input(Prompt::Text(super::json::copy(text)?.into())))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-                let mut ids = Vec::new();
-                while let Some(id) = elements.next_element()? {
-                    push(&mut ids, id, super::fields::MAX_IDS)?;
-                }
-                Ok(Element::Input(Prompt::Ids(ids)))
-            }
-        }
-        deserializer.deserialize_any(ElementVisitor)
-    }
 }
 
 /// The vectors.

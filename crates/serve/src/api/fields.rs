@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::json::{List, Text, no_memory, push};
+use crate::error::ApiError;
 
 /// Most messages of a conversation.
 pub const MAX_MESSAGES: usize = 4096;
@@ -16,6 +17,8 @@ pub const MAX_MESSAGES: usize = 4096;
 pub const MAX_PARTS: usize = 256;
 /// Most biases.
 pub const MAX_BIASES: usize = 1024;
+/// Most texts that become vectors at a time.
+const MAX_PROMPTS: usize = 2048;
 /// Most ids of a prompt or of a text to be decoded.
 pub const MAX_IDS: usize = 1 << 20;
 
@@ -29,9 +32,9 @@ pub struct Fields<'b> {
     /// A conversation.
     #[serde(borrow)]
     pub messages: Option<List<Message<'b>, MAX_MESSAGES>>,
-    /// A text to be continued.
+    /// Texts to be continued.
     #[serde(borrow)]
-    pub prompt: Option<Prompt<'b>>,
+    pub prompt: Option<Prompts<'b>>,
     /// Most tokens of an answer.
     pub max_tokens: Option<i64>,
     /// The newer name for it.
@@ -83,6 +86,11 @@ pub struct Fields<'b> {
     pub suffix: Option<Text<'b>>,
     /// Of how many answers the best is wanted.
     pub best_of: Option<u32>,
+    /// Whether a known beginning may be used, which changes no answer.
+    pub cache_prompt: Option<bool>,
+    /// For whom it is.
+    #[serde(borrow)]
+    pub user: Option<Text<'b>>,
 }
 
 /// What is said beside the text of a stream.
@@ -229,75 +237,109 @@ pub enum Prompt<'b> {
     Ids(Vec<u32>),
 }
 
-impl<'de: 'b, 'b> Deserialize<'de> for Prompt<'b> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PromptVisitor)
+impl Prompt<'_> {
+    /// A copy that needs no body.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn into_owned(self) -> Result<Prompt<'static>, ApiError> {
+        Ok(match self {
+            Self::Ids(ids) => Prompt::Ids(ids),
+            Self::Text(Cow::Owned(text)) => Prompt::Text(Cow::Owned(text)),
+            Self::Text(Cow::Borrowed(text)) => {
+                let mut copy = String::new();
+                copy.try_reserve_exact(text.len()).map_err(|_| ApiError::out_of_memory())?;
+                copy.push_str(text);
+                Prompt::Text(Cow::Owned(copy))
+            }
+        })
     }
 }
 
-struct PromptVisitor;
+/// Prompts: a text, several, the tokens of one, or those of several.
+#[derive(Debug)]
+pub struct Prompts<'b>(pub Vec<Prompt<'b>>);
 
-impl<'de> Visitor<'de> for PromptVisitor {
-    type Value = Prompt<'de>;
+impl<'de: 'b, 'b> Deserialize<'de> for Prompts<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PromptsVisitor)
+    }
+}
+
+struct PromptsVisitor;
+
+impl<'de> Visitor<'de> for PromptsVisitor {
+    type Value = Prompts<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, an array of one string, or an array of token ids")
+        f.write_str("a string, an array of strings, an array of token ids, or an array of such arrays")
     }
 
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Prompt<'de>, E> {
-        Ok(Prompt::Text(Cow::Borrowed(text)))
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Prompts<'de>, E> {
+        one(Prompt::Text(text.into()))
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Prompt<'de>, E> {
-        super::json::copy(text).map(|copy| Prompt::Text(Cow::Owned(copy)))
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Prompts<'de>, E> {
+        one(Prompt::Text(super::json::copy(text)?.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Prompt<'de>, A::Error> {
-        let mut ids = Vec::new();
-        let mut text = None;
-        while let Some(element) = elements.next_element::<PromptElement<'de>>()? {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Prompts<'de>, A::Error> {
+        let (mut prompts, mut ids) = (Vec::new(), Vec::new());
+        while let Some(element) = elements.next_element::<Element<'de>>()? {
             match element {
-                PromptElement::Id(id) if text.is_none() => push(&mut ids, id, MAX_IDS)?,
-                PromptElement::Text(only) if text.is_none() && ids.is_empty() => text = Some(only),
-                _ => {
-                    return Err(de::Error::custom(
-                        "several prompts in one request are not supported; send one each",
-                    ));
-                }
+                Element::Id(id) if prompts.is_empty() => push(&mut ids, id, MAX_IDS)?,
+                Element::Prompt(prompt) if ids.is_empty() => push(&mut prompts, prompt, MAX_PROMPTS)?,
+                _ => return Err(de::Error::custom("expected either texts or token ids")),
             }
         }
-        Ok(text.map_or(Prompt::Ids(ids), Prompt::Text))
+        if !ids.is_empty() {
+            return one(Prompt::Ids(ids));
+        }
+        Ok(Prompts(prompts))
     }
 }
 
-/// What stands in an array that is a prompt.
-enum PromptElement<'b> {
-    Id(u32),
-    Text(Cow<'b, str>),
+fn one<E: de::Error>(prompt: Prompt<'_>) -> Result<Prompts<'_>, E> {
+    let mut prompts = Vec::new();
+    push(&mut prompts, prompt, 1)?;
+    Ok(Prompts(prompts))
 }
 
-impl<'de: 'b, 'b> Deserialize<'de> for PromptElement<'b> {
+/// What stands in an array of prompts, or in one that is a prompt.
+enum Element<'b> {
+    Id(u32),
+    Prompt(Prompt<'b>),
+}
+
+impl<'de: 'b, 'b> Deserialize<'de> for Element<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ElementVisitor;
         impl<'de> Visitor<'de> for ElementVisitor {
-            type Value = PromptElement<'de>;
+            type Value = Element<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a token id or a string")
+                f.write_str("a string, a token id or an array of token ids")
             }
 
             fn visit_u64<E: de::Error>(self, id: u64) -> Result<Self::Value, E> {
-                u32::try_from(id)
-                    .map(PromptElement::Id)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(id), &self))
+                let unknown = || E::invalid_value(de::Unexpected::Unsigned(id), &self);
+                u32::try_from(id).map(Element::Id).map_err(|_| unknown())
             }
 
             fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(PromptElement::Text(Cow::Borrowed(text)))
+                Ok(Element::Prompt(Prompt::Text(text.into())))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                super::json::copy(text).map(|copy| PromptElement::Text(Cow::Owned(copy)))
+                Ok(Element::Prompt(Prompt::Text(super::json::copy(text)?.into())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+                let mut ids = Vec::new();
+                while let Some(id) = elements.next_element()? {
+                    push(&mut ids, id, MAX_IDS)?;
+                }
+                Ok(Element::Prompt(Prompt::Ids(ids)))
             }
         }
         deserializer.deserialize_any(ElementVisitor)
@@ -440,4 +482,12 @@ pub struct Detokenize<'b> {
     pub model: Option<Text<'b>>,
     /// The ids.
     pub tokens: List<u32, MAX_IDS>,
+}
+
+/// What `/models/load` and `/models/unload` are asked.
+#[derive(Debug, Deserialize)]
+pub struct ModelName<'b> {
+    /// The path or the name of a model.
+    #[serde(borrow)]
+    pub model: Text<'b>,
 }

@@ -6,11 +6,12 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`props`] | how a model is asked, and the places for its texts |
 //! | [`wish`] | what a request for text asks of the engine |
 //! | [`embeddings`] | texts as vectors |
 //! | [`fields`] | the fields of a request for text |
 //! | [`answer`] | text, as it is generated, in the shape of the route |
-//! | [`models`] | the list of models |
+//! | [`models`] | the lists of models |
 //! | [`usage`] | counts and times of an answer |
 //! | [`logprobs`] | log-probabilities of tokens |
 //! | [`route`] | which paths there are |
@@ -22,6 +23,7 @@ pub mod fields;
 pub mod json;
 pub mod logprobs;
 pub mod models;
+pub mod props;
 pub mod route;
 pub mod usage;
 pub mod wish;

@@ -1,5 +1,6 @@
-//! The list of models.
+//! The lists of models.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::Serialize;
@@ -7,10 +8,10 @@ use serde::Serialize;
 use crate::engine::ModelInfo;
 use crate::error::ApiError;
 
-/// Most bytes of what is said of a model beside its name.
+/// Most bytes of what is said of a model beside its name and path.
 const MAX_ENTRY_BYTES: usize = 512;
 
-/// The models, as OpenAI lists them; `meta` is llama.cpp's.
+/// The models, as OpenAI lists them; `path`, `status` and `meta` are llama.cpp's.
 #[derive(Serialize)]
 pub struct ModelList<'m> {
     object: &'static str,
@@ -23,7 +24,15 @@ struct ListedModel<'m> {
     object: &'static str,
     created: u64,
     owned_by: &'static str,
-    meta: Meta,
+    path: &'m str,
+    status: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
+}
+
+#[derive(Serialize)]
+struct State {
+    value: &'static str,
 }
 
 #[derive(Serialize)]
@@ -38,33 +47,39 @@ struct Meta {
 }
 
 impl<'m> ModelList<'m> {
-    /// The list of these.
+    /// The list of these that are loaded, and of files, by name and path, that are not.
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub fn new(models: &'m [ModelInfo], created: u64) -> Result<Self, ApiError> {
+    pub fn new(
+        models: &'m [ModelInfo],
+        files: &'m [(String, String)],
+        created: u64,
+    ) -> Result<Self, ApiError> {
         let mut data = Vec::new();
-        data.try_reserve_exact(models.len()).map_err(|_| ApiError::out_of_memory())?;
-        data.extend(models.iter().map(|model| ListedModel {
-            id: &model.name,
+        data.try_reserve_exact(models.len() + files.len()).map_err(|_| ApiError::out_of_memory())?;
+        let listed = |id, path, value, meta| ListedModel {
+            id,
             object: "model",
             created,
             owned_by: "ferrite",
-            meta: Meta {
-                n_ctx: model.n_ctx,
-                n_ctx_train: model.n_ctx_train,
-                n_vocab: model.n_vocab,
-                n_embd: model.n_embd,
-                n_params: model.n_params,
-                size: model.size_bytes,
-                n_slots: model.n_slots,
-            },
+            path,
+            status: State { value },
+            meta,
+        };
+        data.extend(models.iter().map(|model| {
+            let &ModelInfo { n_ctx, n_ctx_train, n_vocab, n_embd, n_params, size_bytes, n_slots, .. } = model;
+            let meta = Meta { n_ctx, n_ctx_train, n_vocab, n_embd, n_params, size: size_bytes, n_slots };
+            listed(&*model.name, &*model.path, "loaded", Some(meta))
         }));
+        let is_loaded = |path: &str| models.iter().any(|model| model.path == path);
+        let unloaded = files.iter().filter(|(_, path)| !is_loaded(path));
+        data.extend(unloaded.map(|(name, path)| listed(name, path, "unloaded", None)));
         Ok(Self { object: "list", data })
     }
 
     /// Bytes of its texts, at most.
     pub fn text_bytes(&self) -> usize {
-        self.data.iter().map(|model| model.id.len() + MAX_ENTRY_BYTES).sum()
+        self.data.iter().map(|model| model.id.len() + model.path.len() + MAX_ENTRY_BYTES).sum()
     }
 }

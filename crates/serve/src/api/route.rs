@@ -14,6 +14,12 @@ pub enum Route {
     Metrics,
     /// The models that are loaded.
     Models,
+    /// Those, and the ones that could be.
+    Files,
+    /// What a model is asked by, and how.
+    Props,
+    /// The places for its texts.
+    Slots,
     /// Text is generated.
     Generate(Shape),
     /// Texts become vectors.
@@ -22,6 +28,12 @@ pub enum Route {
     Tokenize,
     /// Ids become a text.
     Detokenize,
+    /// A conversation becomes the text that a model is prompted with.
+    ApplyTemplate,
+    /// A model is loaded.
+    Load,
+    /// A model is unloaded.
+    Unload,
     /// What can be asked of a path, for browsers.
     Preflight(&'static str),
 }
@@ -49,7 +61,11 @@ const ROUTES: &[(&str, Route)] = &[
     ("/v1/health", Route::Health),
     ("/metrics", Route::Metrics),
     ("/v1/models", Route::Models),
-    ("/models", Route::Models),
+    ("/models", Route::Files),
+    ("/models/load", Route::Load),
+    ("/models/unload", Route::Unload),
+    ("/props", Route::Props),
+    ("/slots", Route::Slots),
     ("/v1/chat/completions", Route::Generate(Shape::Chat)),
     ("/chat/completions", Route::Generate(Shape::Chat)),
     ("/v1/completions", Route::Generate(Shape::Completion)),
@@ -59,6 +75,7 @@ const ROUTES: &[(&str, Route)] = &[
     ("/embeddings", Route::Embeddings),
     ("/tokenize", Route::Tokenize),
     ("/detokenize", Route::Detokenize),
+    ("/apply-template", Route::ApplyTemplate),
 ];
 
 impl Route {
@@ -86,20 +103,15 @@ impl Route {
         }
     }
 
-    /// Whether it only shows something, and has no body to read.
+    /// Whether it only shows something: what is asked is in the query, and there is no body to read.
     pub fn shows(self) -> bool {
-        matches!(self, Self::Page | Self::Health | Self::Metrics | Self::Models)
+        use Route::{Files, Health, Metrics, Models, Page, Props, Slots};
+        matches!(self, Page | Health | Metrics | Models | Files | Props | Slots)
     }
 
-    /// The shape of the text that is generated.
-    ///
-    /// # Errors
-    /// If none is.
-    pub fn shape(self) -> Result<Shape, ApiError> {
-        match self {
-            Self::Generate(shape) => Ok(shape),
-            _ => Err(ApiError::new(Status::NotFound, "no text is generated here")),
-        }
+    /// Whether it changes what is there for others.
+    pub fn is_admin(self) -> bool {
+        matches!(self, Self::Load | Self::Unload)
     }
 
     /// Whether it needs no key.

@@ -3,16 +3,16 @@
 use llm::front::Report;
 use serde::Serialize;
 
-/// Counts, as OpenAI tells them: of one answer, or of several to the same prompt.
+/// Counts, as OpenAI tells them, of all answers to a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Tokens of the prompt.
+    /// Tokens of the prompts.
     pub prompt_tokens: usize,
     /// Tokens generated.
     pub completion_tokens: usize,
     /// Both.
     pub total_tokens: usize,
-    /// What is known of the prompt's.
+    /// What is known of the prompts'.
     pub prompt_tokens_details: PromptDetails,
 }
 
@@ -24,14 +24,12 @@ pub struct PromptDetails {
 }
 
 impl Usage {
-    /// Adds an answer to the same prompt.
-    pub fn add(&mut self, report: &Report) {
-        let cached_tokens = &mut self.prompt_tokens_details.cached_tokens;
-        *cached_tokens = match self.prompt_tokens {
-            0 => report.cached_tokens,
-            _ => report.cached_tokens.min(*cached_tokens),
-        };
-        self.prompt_tokens = report.prompt_tokens;
+    /// Adds an answer: the first to its prompt, which computes that for the others, or one of these.
+    pub fn add(&mut self, report: &Report, is_first: bool) {
+        if is_first {
+            self.prompt_tokens += report.prompt_tokens;
+            self.prompt_tokens_details.cached_tokens += report.cached_tokens;
+        }
         self.completion_tokens += report.tokens_emitted;
         self.total_tokens = self.prompt_tokens + self.completion_tokens;
     }

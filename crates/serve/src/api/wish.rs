@@ -11,11 +11,11 @@ use super::fields::{Fields, Logprobs, Prompt};
 use super::route::Shape;
 use crate::error::ApiError;
 
-/// Most answers to one request.
-pub const MAX_CHOICES: u32 = 8;
+/// Most answers to one request, to all its prompts together.
+pub const MAX_CHOICES: usize = 8;
 
 /// How tokens are chosen where a request does not say, as llama.cpp's server chooses them.
-const SAMPLING: SamplingConfig =
+pub const SAMPLING: SamplingConfig =
     SamplingConfig { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, ..SamplingConfig::greedy() };
 
 /// What a request for text asks of the engine.
@@ -24,11 +24,13 @@ pub struct Wish<'b> {
     /// The name of the model that is to answer.
     pub model: Option<&'b str>,
     /// What is to be continued.
-    pub prompt: Asked<'b>,
+    pub prompts: Vec<Asked<'b>>,
     /// Most tokens of an answer.
     pub max_tokens: usize,
-    /// How many answers.
+    /// How many answers to each.
     pub n: usize,
+    /// Whether an answer begins with its prompt.
+    pub echo: bool,
     /// How tokens are chosen, but for the seed.
     pub sampling: SamplingConfig,
     /// The seed of the first answer, unless any will do.
@@ -62,16 +64,8 @@ impl<'b> Wish<'b> {
     /// # Errors
     /// The first field that is missing, out of its range or not supported.
     pub fn new(shape: Shape, fields: &'b Fields<'b>) -> Result<Self, ApiError> {
-        refuse_unsupported(fields)?;
-        let prompt = match shape {
-            Shape::Chat => Asked::Messages(messages(fields)?),
-            Shape::Completion | Shape::Native => match fields.prompt.as_ref() {
-                Some(Prompt::Text(text)) => Asked::Text(text),
-                Some(Prompt::Ids(ids)) => Asked::Ids(ids),
-                None => return Err(ApiError::field("prompt", "missing")),
-            },
-        };
-        let n = fields.n.unwrap_or(1);
+        refuse_unsupported(shape, fields)?;
+        let n = fields.n.map_or(1, |n| n as usize);
         if !(1..=MAX_CHOICES).contains(&n) {
             return Err(ApiError::field("n", format!("expected 1 to {MAX_CHOICES}")));
         }
@@ -83,9 +77,10 @@ impl<'b> Wish<'b> {
         let stream_options = fields.stream_options.as_ref();
         Ok(Self {
             model: fields.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty()),
-            prompt,
+            prompts: prompts(shape, fields, n)?,
             max_tokens: max_tokens(shape, fields)?,
-            n: n as usize,
+            n,
+            echo: fields.echo.unwrap_or(false),
             sampling: sampling(fields)?,
             seed: seed(fields)?,
             stop,
@@ -98,14 +93,14 @@ impl<'b> Wish<'b> {
 }
 
 /// Names a field that changes the answer and is not supported, rather than ignore it.
-fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
+fn refuse_unsupported(shape: Shape, fields: &Fields<'_>) -> Result<(), ApiError> {
     let kind = fields.response_format.as_ref().and_then(|format| format.kind.as_ref());
     if let Some(kind) = kind.filter(|kind| kind.0 != "text") {
         let message = format!("{:?} is not supported, only \"text\"", kind.0);
         return Err(ApiError::field("response_format.type", message));
     }
-    if fields.echo == Some(true) {
-        return Err(ApiError::field("echo", "not supported"));
+    if fields.echo == Some(true) && (shape != Shape::Completion || fields.logprobs.is_some()) {
+        return Err(ApiError::field("echo", "supported in /v1/completions only, and without logprobs"));
     }
     if fields.suffix.as_ref().is_some_and(|suffix| !suffix.0.is_empty()) {
         return Err(ApiError::field("suffix", "not supported"));
@@ -116,7 +111,34 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn messages<'b>(fields: &'b Fields<'b>) -> Result<Vec<Message<'b>>, ApiError> {
+fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Asked<'b>>, ApiError> {
+    let mut prompts = Vec::new();
+    if shape == Shape::Chat {
+        prompts.push(Asked::Messages(messages(fields)?));
+        return Ok(prompts);
+    }
+    let asked = fields.prompt.as_ref().map_or(&[][..], |prompts| &prompts.0);
+    match asked.len() {
+        0 => return Err(ApiError::field("prompt", "expected a text, token ids, or an array of these")),
+        n_prompts if n_prompts > MAX_CHOICES / n => {
+            let message =
+                format!("{n_prompts} prompts, and {n} answers to each, are more than {MAX_CHOICES}");
+            return Err(ApiError::field("prompt", message));
+        }
+        _ => {}
+    }
+    prompts.extend(asked.iter().map(|prompt| match prompt {
+        Prompt::Text(text) => Asked::Text(text),
+        Prompt::Ids(ids) => Asked::Ids(ids),
+    }));
+    Ok(prompts)
+}
+
+/// What was said in a conversation.
+///
+/// # Errors
+/// If that is nothing.
+pub fn messages<'b>(fields: &'b Fields<'b>) -> Result<Vec<Message<'b>>, ApiError> {
     let said = fields.messages.as_ref().map_or(&[][..], |messages| &messages.0);
     if said.is_empty() {
         return Err(ApiError::field("messages", "expected an array of at least one message"));

@@ -5,20 +5,25 @@ use alloc::vec::Vec;
 
 use subtle::ConstantTimeEq;
 
+use super::settings::Settings;
 use crate::api::route::Route;
 use crate::engine::{Engine, ModelInfo};
 use crate::error::{ApiError, Status};
 use crate::http::Head;
 
 /// Whether a request is wanted, by its head.
-pub(super) fn check(head: &Head, api_key: Option<&str>) -> Result<Route, ApiError> {
+pub(super) fn check(head: &Head, settings: &Settings) -> Result<Route, ApiError> {
     let route = Route::find(head.method, &head.path)?;
-    if let (Some(key), false) = (api_key, route.is_public()) {
+    if let (Some(key), false) = (&settings.api_key, route.is_public()) {
         let given = head.bearer.as_deref().unwrap_or_default();
         if !bool::from(given.ct_eq(key.as_bytes())) {
             let message = "expected the header field `Authorization: Bearer KEY` with the key of this server";
             return Err(ApiError::new(Status::Unauthorized, message).with_code("invalid_api_key"));
         }
+    }
+    if route.is_admin() && !settings.admin {
+        let message = "requests may load and unload models only where the server is told so, by ferrite.admin=on or --admin";
+        return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));
     }
     // What curl sends unless it is told otherwise is taken too.
     let is_known = |media_type: &str| {

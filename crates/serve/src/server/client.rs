@@ -10,10 +10,9 @@ use super::admission::check;
 use super::desk::Desk;
 use super::embedding::Embeddings;
 use super::generation::Generation;
-use super::settings::Settings;
 use crate::api::json;
 use crate::api::route::Route;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Change, Engine, EngineError};
 use crate::error::{ApiError, Status};
 use crate::http::{Connection, ContentType, Head, Limits, Method, Received, Response};
 
@@ -29,8 +28,10 @@ pub(super) struct Client<T> {
 pub(super) enum State<T> {
     /// Nothing.
     Idle,
-    /// That the engine takes a request.
+    /// That the engine takes a request: its body or, where it has none, its query.
     Queued(Route, Vec<u8>),
+    /// That the change of the models with this number is made. It is there until somebody makes it.
+    Changing(u64, Option<Change>),
     /// Text.
     Generating(Generation<T>),
     /// Vectors.
@@ -57,10 +58,10 @@ impl<T: Copy + PartialEq> Client<T> {
 
     /// The next request on the connection that has come whole and is wanted.
     pub fn next_request(&mut self, desk: &mut Desk<'_, T>) -> Option<(Route, Head, Vec<u8>)> {
-        let Settings { limits, api_key, .. } = desk.settings;
+        let settings = desk.settings;
         let received = self
             .connection
-            .next_request(desk.now_us, limits, &mut |head| check(head, api_key.as_deref()).map(drop));
+            .next_request(desk.now_us, &settings.limits, &mut |head| check(head, settings).map(drop));
         let refused = match received {
             Received::Nothing => return None,
             Received::Refused(error) => error,
@@ -151,8 +152,8 @@ impl<T: Copy + PartialEq> Client<T> {
             return;
         }
         let Some(model) = generation.wants_vocabulary() else { return };
-        match engine.tokenizer(Some(model)) {
-            Ok(vocabulary) => self.relay(Some(vocabulary), desk),
+        match engine.responder(Some(model)) {
+            Ok(responder) => self.relay(Some(responder.prompter().tokenizer()), desk),
             Err(error) => self.fail(&error.into(), desk),
         }
     }

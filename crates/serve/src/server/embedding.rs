@@ -40,10 +40,15 @@ impl Embeddings {
             let message = format!("not supported; the vectors of this model have {} elements", model.n_embd);
             return Err(ApiError::field("dimensions", message));
         }
-        let mut vectors = Vec::new();
+        let (mut inputs, mut vectors) = (Vec::new(), Vec::new());
+        inputs.try_reserve_exact(input.0.len()).map_err(|_| ApiError::out_of_memory())?;
         vectors.try_reserve_exact(input.0.len()).map_err(|_| ApiError::out_of_memory())?;
+        // The body is not kept while vectors are computed.
+        for prompt in input.0 {
+            inputs.push(prompt.into_owned()?);
+        }
         let (model, encoding) = (model.name.clone(), encoding_format.unwrap_or_default());
-        Ok(Self { model, inputs: input.0, vectors, encoding })
+        Ok(Self { model, inputs, vectors, encoding })
     }
 
     /// Has the engine compute the next vector; whether there is none left. While the engine has text to generate, the first one

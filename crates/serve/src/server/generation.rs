@@ -1,11 +1,12 @@
 //! [`Generation`]: a request for text that is being answered.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use llm::front::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Request};
+use llm::front::{ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Request};
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
@@ -16,7 +17,7 @@ use crate::api::answer::{self, Answer, End};
 use crate::api::fields::Fields;
 use crate::api::json;
 use crate::api::logprobs::{LogprobLog, Told};
-use crate::api::route::{Route, Shape};
+use crate::api::route::Shape;
 use crate::api::usage::{Timings, Usage};
 use crate::api::wish::{Asked, Wish};
 use crate::engine::{Engine, EngineError};
@@ -31,9 +32,11 @@ pub(super) struct Generation<T> {
     answer: Answer,
     /// The request, until all its answers have been asked for.
     body: Vec<u8>,
-    /// Answers wanted.
-    n: usize,
+    /// Those wanted, of each prompt `n_of_each`.
     choices: Vec<Choice<T>>,
+    n_of_each: usize,
+    /// How many of them the engine has been asked for.
+    n_asked: usize,
     seed: u64,
     speculate: usize,
     is_stream: bool,
@@ -54,7 +57,7 @@ struct Choice<T> {
     /// Tokens likewise, if they were asked for.
     log: LogprobLog,
     /// Whether the stream has said that it begins.
-    has_begun: bool,
+    is_begin_told: bool,
     /// How it ended.
     end: Option<(FinishReason, Timings)>,
     /// Whether the stream has said so.
@@ -68,13 +71,12 @@ impl<T: Copy + PartialEq> Generation<T> {
     /// What is wrong with it, or why the engine does not take it.
     pub fn begin<E: Engine<Ticket = T>>(
         engine: &mut E,
-        route: Route,
+        shape: Shape,
         body: Vec<u8>,
         number: u64,
         settings: &Settings,
         now_us: u64,
     ) -> Result<Self, ApiError> {
-        let shape = route.shape()?;
         let fields: Fields<'_> = json::read(&body)?;
         let wish = Wish::new(shape, &fields)?;
         let models = models(engine);
@@ -87,48 +89,74 @@ impl<T: Copy + PartialEq> Generation<T> {
             model: model.name.clone(),
             include_usage: wish.include_usage,
         };
-        let seed = wish.seed.unwrap_or_else(settings.random);
         let mut choices = Vec::new();
-        choices.try_reserve_exact(wish.n).map_err(|_| ApiError::out_of_memory())?;
-        let speculate = settings.speculate;
-        let ticket = submit(engine, &answer.model, &wish, seed, speculate)?;
-        choices.push(Choice::new(ticket));
-        let (n, is_stream, has_logprobs) = (wish.n, wish.stream, wish.n_logprobs.is_some());
-        let body = if n > 1 { body } else { Vec::new() };
-        Ok(Self {
+        let n_choices = wish.prompts.len() * wish.n;
+        choices.try_reserve_exact(n_choices).map_err(|_| ApiError::out_of_memory())?;
+        for prompt in &wish.prompts {
+            let echo = if wish.echo { text_of(engine, &answer.model, prompt)? } else { Cow::Borrowed("") };
+            for _ in 0..wish.n {
+                choices.push(Choice::new(&echo)?);
+            }
+        }
+        let mut generation = Self {
             answer,
-            body,
-            n,
+            body: Vec::new(),
             choices,
-            seed,
-            speculate,
-            is_stream,
-            has_logprobs,
+            n_of_each: wish.n,
+            n_asked: 0,
+            seed: wish.seed.unwrap_or_else(settings.random),
+            speculate: settings.speculate,
+            is_stream: wish.stream,
+            has_logprobs: wish.n_logprobs.is_some(),
             has_begun: false,
             told_us: now_us,
             usage: Usage::default(),
-        })
+        };
+        generation.submit_up_to(1, engine, &wish)?;
+        generation.keep_until_asked(body);
+        Ok(generation)
     }
 
-    /// Has the engine take the answers after the first, which computes the prompt for all of them.
+    /// Has the engine take the answers before the `end`th, in their order: the first to each prompt computes that for the others.
     ///
     /// # Errors
-    /// Why the engine does not take one. If its queue is full that is no error: it is asked again.
+    /// Why the engine does not take one. If its queue is full that is an error of the first only: the others are asked for again.
+    fn submit_up_to<E: Engine<Ticket = T>>(
+        &mut self,
+        end: usize,
+        engine: &mut E,
+        wish: &Wish<'_>,
+    ) -> Result<(), EngineError> {
+        while self.n_asked < end {
+            let (prompt, number) = (self.n_asked / self.n_of_each, self.n_asked % self.n_of_each);
+            let seed = self.seed.wrapping_add(number as u64);
+            match submit(engine, &self.answer.model, wish, &wish.prompts[prompt], seed, self.speculate) {
+                Ok(ticket) => self.choices[self.n_asked].ticket = Some(ticket),
+                Err(EngineError::Front(FrontError::QueueFull { .. })) if self.n_asked > 0 => break,
+                Err(error) => return Err(error),
+            }
+            self.n_asked += 1;
+        }
+        Ok(())
+    }
+
+    fn keep_until_asked(&mut self, body: Vec<u8>) {
+        self.body = if self.n_asked < self.choices.len() { body } else { Vec::new() };
+    }
+
+    /// Has the engine take the answers after the first, behind the first ones to other requests.
+    ///
+    /// # Errors
+    /// Why the engine does not take one.
     pub fn submit_others<E: Engine<Ticket = T>>(&mut self, engine: &mut E) -> Result<(), ApiError> {
-        if self.choices.len() == self.n {
+        if self.n_asked == self.choices.len() {
             return Ok(());
         }
-        let fields: Fields<'_> = json::read(&self.body)?;
+        let body = core::mem::take(&mut self.body);
+        let fields: Fields<'_> = json::read(&body)?;
         let wish = Wish::new(self.answer.shape, &fields)?;
-        while self.choices.len() < self.n {
-            let seed = self.seed.wrapping_add(self.choices.len() as u64);
-            match submit(engine, &self.answer.model, &wish, seed, self.speculate) {
-                Ok(ticket) => self.choices.push(Choice::new(ticket)),
-                Err(EngineError::Front(llm::front::FrontError::QueueFull { .. })) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.body = Vec::new();
+        self.submit_up_to(self.choices.len(), engine, &wish)?;
+        self.keep_until_asked(body);
         Ok(())
     }
 
@@ -164,9 +192,11 @@ impl<T: Copy + PartialEq> Generation<T> {
     /// # Errors
     /// If there is no memory for it.
     pub fn take(&mut self, ticket: T, event: &Event<'_>) -> Result<(), ApiError> {
-        let Some(choice) = self.choices.iter_mut().find(|choice| choice.ticket == Some(ticket)) else {
+        let Some(index) = self.choices.iter().position(|choice| choice.ticket == Some(ticket)) else {
             return Ok(());
         };
+        let is_first = index.is_multiple_of(self.n_of_each);
+        let choice = &mut self.choices[index];
         let text = event.text();
         choice.text.try_reserve(text.len()).map_err(|_| ApiError::out_of_memory())?;
         choice.text.push_str(text);
@@ -176,7 +206,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         if let Event::Finished { report, .. } = event {
             choice.ticket = None;
             choice.end = Some((report.finish_reason, Timings::new(report)));
-            self.usage.add(report);
+            self.usage.add(report, is_first);
         }
         Ok(())
     }
@@ -224,8 +254,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         vocabulary: Option<&Tokenizer<'_>>,
     ) -> fmt::Result {
         let choice = &mut self.choices[index];
-        if !choice.has_begun {
-            choice.has_begun = true;
+        if !core::mem::replace(&mut choice.is_begin_told, true) {
             self.answer.begin(out, index)?;
         }
         if !choice.text.is_empty() {
@@ -238,12 +267,8 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
         if let (Some((reason, timings)), false) = (choice.end, choice.is_end_told) {
             choice.is_end_told = true;
-            self.answer.end(
-                out,
-                index,
-                &End { text: "", reason, timings, logprobs: Told::default() },
-                self.usage,
-            )?;
+            let end = End { text: "", reason, timings, logprobs: Told::default() };
+            self.answer.end(out, index, &end)?;
         }
         Ok(())
     }
@@ -271,7 +296,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             return false;
         }
         let is_over = |choice: &Choice<T>| choice.end.is_some() && (!self.is_stream || choice.is_end_told);
-        self.choices.len() == self.n && self.choices.iter().all(is_over)
+        self.choices.iter().all(is_over)
     }
 
     /// Writes a whole answer, or the end of a stream.
@@ -281,7 +306,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             return self.answer.finish(out, self.usage, timings);
         }
         let mut ends = Vec::new();
-        ends.try_reserve_exact(self.n).map_err(|_| fmt::Error)?;
+        ends.try_reserve_exact(self.choices.len()).map_err(|_| fmt::Error)?;
         ends.extend(self.choices.iter().filter_map(|choice| {
             let (reason, timings) = choice.end?;
             let logprobs = told(&self.answer, &choice.log, vocabulary, self.has_logprobs);
@@ -301,15 +326,19 @@ impl<T: Copy + PartialEq> Generation<T> {
 }
 
 impl<T> Choice<T> {
-    fn new(ticket: T) -> Self {
-        Self {
-            ticket: Some(ticket),
-            text: String::new(),
+    /// One that begins with this text.
+    fn new(begin: &str) -> Result<Self, ApiError> {
+        let mut text = String::new();
+        text.try_reserve_exact(begin.len()).map_err(|_| ApiError::out_of_memory())?;
+        text.push_str(begin);
+        Ok(Self {
+            ticket: None,
+            text,
             log: LogprobLog::default(),
-            has_begun: false,
+            is_begin_told: false,
             end: None,
             is_end_told: false,
-        }
+        })
     }
 }
 
@@ -326,15 +355,29 @@ fn told<'t>(
     }
 }
 
-/// Has the engine take one answer to a request.
+/// A prompt as a text.
+fn text_of<'p>(engine: &impl Engine, model: &str, prompt: &Asked<'p>) -> Result<Cow<'p, str>, ApiError> {
+    match prompt {
+        Asked::Messages(_) => Ok(Cow::Borrowed("")),
+        Asked::Text(text) => Ok(Cow::Borrowed(text)),
+        Asked::Ids(ids) => {
+            let bytes = engine.responder(Some(model))?.prompter().tokenizer().decode(ids);
+            let bytes = bytes.map_err(|error| ApiError::field("prompt", error))?;
+            Ok(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+    }
+}
+
+/// Has the engine take one answer to a prompt of a request.
 fn submit<E: Engine>(
     engine: &mut E,
     model: &str,
     wish: &Wish<'_>,
+    prompt: &Asked<'_>,
     seed: u64,
     speculate: usize,
 ) -> Result<E::Ticket, EngineError> {
-    let prompt = match &wish.prompt {
+    let prompt = match prompt {
         Asked::Messages(messages) => Prompt::Messages(messages, ChatFormat::default()),
         Asked::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
         Asked::Ids(ids) => Prompt::Ids(ids),

@@ -6,7 +6,8 @@
 //!    [`remove`](Server::remove);
 //! 2. lets it talk to the engine: [`serve`](Server::serve);
 //! 3. has the engine compute a batch, of which it tells the server: [`event`](Server::event);
-//! 4. sends what is [to be sent](Server::unsent), closes what [is over](Server::is_over), and tells it the
+//! 4. makes the [changes](Server::next_change) of the models that clients ask for;
+//! 5. sends what is [to be sent](Server::unsent), closes what [is over](Server::is_over), and tells it the
 //!    [time](Server::check_time).
 //!
 //! The first and the last may happen while a batch is computed: requests that need no engine (`/health`, `/metrics`, and all that is
@@ -31,7 +32,7 @@ use llm::front::Event;
 
 use crate::api::route::Route;
 use crate::api::wish::MAX_CHOICES;
-use crate::engine::Engine;
+use crate::engine::{Change, Engine};
 use crate::error::ApiError;
 
 mod admission;
@@ -54,6 +55,13 @@ pub use settings::Settings;
 /// Names a connection from its beginning to its removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionId(usize);
+
+/// Names a change of the models from when it is begun until it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeId {
+    index: usize,
+    number: u64,
+}
 
 /// Connections, the requests on them, and what is answered.
 pub struct Server<T> {
@@ -79,7 +87,7 @@ impl<T: Copy + PartialEq> Server<T> {
     pub fn new(settings: Settings) -> Result<Self, ApiError> {
         let n = settings.max_connections;
         let (mut clients, mut queue, mut unwanted) = (Vec::new(), VecDeque::new(), Vec::new());
-        let n_choices = n.saturating_mul(MAX_CHOICES as usize);
+        let n_choices = n.saturating_mul(MAX_CHOICES);
         clients.try_reserve_exact(n).map_err(|_| ApiError::out_of_memory())?;
         queue.try_reserve_exact(n).map_err(|_| ApiError::out_of_memory())?;
         unwanted.try_reserve_exact(n_choices).map_err(|_| ApiError::out_of_memory())?;
@@ -223,18 +231,51 @@ impl<T: Copy + PartialEq> Server<T> {
         self.n_answers += 1;
         let number = self.n_answers;
         let Some((client, mut desk)) = self.client(id, now_us) else { return };
-        let State::Queued(route, body) = core::mem::replace(&mut client.state, State::Idle) else { return };
-        let answered = match question::answer(engine, route, &body, &mut desk) {
-            Some(answered) => answered.map(|response| client.respond(&response, &mut desk)),
-            None if matches!(route, Route::Embeddings) => {
-                Embeddings::begin(engine, &body).map(|embeddings| client.state = State::Embedding(embeddings))
-            }
-            None => Generation::begin(engine, route, body, number, desk.settings, now_us)
+        let State::Queued(route, asked) = core::mem::replace(&mut client.state, State::Idle) else { return };
+        let answered = match route {
+            Route::Generate(shape) => Generation::begin(engine, shape, asked, number, desk.settings, now_us)
                 .map(|generation| client.state = State::Generating(generation)),
+            Route::Embeddings => Embeddings::begin(engine, &asked)
+                .map(|embeddings| client.state = State::Embedding(embeddings)),
+            Route::Load | Route::Unload => question::change(route, &asked)
+                .map(|change| client.state = State::Changing(number, Some(change))),
+            _ => question::answer(engine, route, &asked, &mut desk)
+                .map(|response| client.respond(&response, &mut desk)),
         };
         if let Err(error) = answered {
             client.refuse(&error, &mut desk);
         }
+    }
+
+    /// The change of the models that was asked for first, if there is one. Whoever owns them makes it, and
+    /// [says so](Self::changed).
+    pub fn next_change(&mut self) -> Option<(ChangeId, Change)> {
+        let waiting = self.clients.iter_mut().enumerate().filter_map(|(index, client)| {
+            let State::Changing(number, change @ Some(_)) = &mut client.as_mut()?.state else { return None };
+            Some((ChangeId { index, number: *number }, change))
+        });
+        let (id, change) = waiting.min_by_key(|(id, _)| id.number)?;
+        Some((id, change.take()?))
+    }
+
+    /// Whether somebody waits for a change that is being made.
+    pub fn is_wanted(&self, ChangeId { index, number }: ChangeId) -> bool {
+        let client = self.clients[index].as_ref();
+        client.is_some_and(|client| matches!(client.state, State::Changing(own, None) if own == number))
+    }
+
+    /// A change has been made, or why not.
+    pub fn changed(&mut self, change: ChangeId, made: Result<(), ApiError>, now_us: u64) {
+        let id = ConnectionId(change.index);
+        if !self.is_wanted(change) {
+            return;
+        }
+        let Some((client, mut desk)) = self.client(id, now_us) else { return };
+        match made.and_then(|()| question::success(&mut desk)) {
+            Ok(response) => client.respond(&response, &mut desk),
+            Err(error) => client.refuse(&error, &mut desk),
+        }
+        self.go_on(id, now_us);
     }
 
     /// Learns what the engine tells of a request, and whether it is to go on.
@@ -273,7 +314,8 @@ impl<T: Copy + PartialEq> Server<T> {
                 Some(Ok(response)) => client.respond(&response, &mut desk),
                 Some(Err(error)) => client.refuse(&error, &mut desk),
                 None => {
-                    client.state = State::Queued(route, body);
+                    let asked = if route.shows() { head.query.into_bytes() } else { body };
+                    client.state = State::Queued(route, asked);
                     self.queue.push_back(id.0);
                 }
             }

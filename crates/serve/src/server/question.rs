@@ -1,18 +1,22 @@
 //! Requests that are answered at once: by the server alone, or by what the engine knows.
 
-use alloc::string::String;
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use llm::front::ChatFormat;
 use llm::tokenizer::EncodeOptions;
 use serde::Serialize;
 
 use super::admission::{chosen, models};
 use super::desk::Desk;
-use crate::api::fields::{Detokenize, Tokenize};
+use crate::api::fields::{Detokenize, Fields, ModelName, Tokenize};
 use crate::api::json::{self, Text};
 use crate::api::models::ModelList;
+use crate::api::props::{Props, Slot};
 use crate::api::route::Route;
-use crate::engine::Engine;
+use crate::api::wish;
+use crate::engine::{Change, Engine};
 use crate::error::{ApiError, Status};
 use crate::http::{ContentType, Head, Response};
 
@@ -27,6 +31,16 @@ struct Health {
 #[derive(Serialize)]
 struct Tokens<'t> {
     tokens: &'t [u32],
+}
+
+#[derive(Serialize)]
+struct Rendered<'r> {
+    prompt: &'r str,
+}
+
+#[derive(Serialize)]
+struct Success {
+    success: bool,
 }
 
 #[derive(Serialize)]
@@ -70,64 +84,119 @@ pub(super) fn answer_alone<'h, T>(
                 allowed_fields: Some(fields),
             }));
         }
-        Route::Models | Route::Generate(_) | Route::Embeddings | Route::Tokenize | Route::Detokenize => {
-            return None;
-        }
+        _ => return None,
     };
     Some(written.map(|()| Response::ok(ContentType::Json)).map_err(|_| ApiError::out_of_memory()))
 }
 
-/// Writes the answer to a request about what the engine knows; `None` if this is one for text or vectors.
+/// Writes the answer to a request about what the engine knows: `asked` is the body or, where there is none, the query.
 pub(super) fn answer<E: Engine>(
     engine: &mut E,
     route: Route,
-    body: &[u8],
+    asked: &[u8],
     desk: &mut Desk<'_, E::Ticket>,
-) -> Option<Result<Response<'static>, ApiError>> {
+) -> Result<Response<'static>, ApiError> {
     desk.scratch.clear();
-    let written = match route {
-        Route::Models => list_models(engine, desk),
-        Route::Tokenize => tokenize(engine, body, desk.scratch),
-        Route::Detokenize => detokenize(engine, body, desk.scratch),
-        Route::Generate(_)
-        | Route::Embeddings
-        | Route::Page
-        | Route::Health
-        | Route::Metrics
-        | Route::Preflight(_) => {
-            return None;
-        }
-    };
-    Some(written.map(|()| Response::ok(ContentType::Json)))
+    match route {
+        Route::Models => list_models(engine, false, desk),
+        Route::Files => list_models(engine, desk.settings.admin, desk),
+        Route::Props => props(engine, asked, desk.scratch),
+        Route::Slots => slots(engine, asked, desk),
+        Route::Tokenize => tokenize(engine, asked, desk.scratch),
+        Route::Detokenize => detokenize(engine, asked, desk.scratch),
+        Route::ApplyTemplate => apply_template(engine, asked, desk.scratch),
+        _ => Err(ApiError::new(Status::NotFound, "there is nothing here")),
+    }?;
+    Ok(Response::ok(ContentType::Json))
 }
 
-fn list_models<E: Engine>(engine: &E, desk: &mut Desk<'_, E::Ticket>) -> Result<(), ApiError> {
+/// The change of the models that a request asks for.
+pub(super) fn change(route: Route, body: &[u8]) -> Result<Change, ApiError> {
+    let ModelName { model } = json::read(body)?;
+    let model = model.0.into_owned();
+    Ok(if route == Route::Load { Change::Load(model) } else { Change::Unload(model) })
+}
+
+/// Writes the answer that something has been done.
+pub(super) fn success<T>(desk: &mut Desk<'_, T>) -> Result<Response<'static>, ApiError> {
+    desk.scratch.clear();
+    write(desk.scratch, &Success { success: true }, 0)?;
+    Ok(Response::ok(ContentType::Json))
+}
+
+fn write(out: &mut Vec<u8>, value: &impl Serialize, text_bytes: usize) -> Result<(), ApiError> {
+    json::write(out, value, text_bytes).map_err(|_| ApiError::out_of_memory())
+}
+
+fn list_models<E: Engine>(
+    engine: &mut E,
+    with_files: bool,
+    desk: &mut Desk<'_, E::Ticket>,
+) -> Result<(), ApiError> {
     let models = models(engine);
-    let list = ModelList::new(&models, desk.settings.unix_s(desk.now_us))?;
-    json::write(desk.scratch, &list, list.text_bytes()).map_err(|_| ApiError::out_of_memory())
+    let mut files = Vec::new();
+    if with_files {
+        engine.each_file(&mut |name, path| files.push((name.to_string(), path.to_string())));
+    }
+    let list = ModelList::new(&models, &files, desk.settings.unix_s(desk.now_us))?;
+    write(desk.scratch, &list, list.text_bytes())
+}
+
+fn props<E: Engine>(engine: &E, query: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+    let models = models(engine);
+    let model = chosen(&models, parameter(query, "model").as_deref())?;
+    let props = Props::new(model, engine.responder(Some(&model.name))?);
+    write(out, &props, props.text_bytes())
+}
+
+fn slots<E: Engine>(engine: &E, query: &[u8], desk: &mut Desk<'_, E::Ticket>) -> Result<(), ApiError> {
+    let models = models(engine);
+    let model = chosen(&models, parameter(query, "model").as_deref())?;
+    let slots = Slot::all(engine.responder(Some(&model.name))?, desk.settings.speculate)?;
+    if parameter(query, "fail_on_no_slot").is_some() && !slots.iter().any(Slot::is_free) {
+        return Err(ApiError::new(Status::ServiceUnavailable, "no slot is free"));
+    }
+    write(desk.scratch, &slots, Slot::text_bytes(slots.len()))
+}
+
+fn apply_template<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+    let fields: Fields<'_> = json::read(body)?;
+    let messages = wish::messages(&fields)?;
+    let models = models(engine);
+    let model = chosen(&models, name(fields.model.as_ref()))?;
+    let prompt = engine.render(Some(&model.name), &messages, &ChatFormat::default())?;
+    write(out, &Rendered { prompt: &prompt }, prompt.len())
 }
 
 fn tokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
     let asked: Tokenize<'_> = json::read(body)?;
     let models = models(engine);
-    let tokenizer = engine.tokenizer(Some(&chosen(&models, name(asked.model.as_ref()))?.name))?;
+    let model = chosen(&models, name(asked.model.as_ref()))?;
+    let tokenizer = engine.responder(Some(&model.name))?.prompter().tokenizer();
     let options = EncodeOptions { add_special: asked.add_special, parse_special: asked.parse_special };
     let mut tokens = Vec::new();
     let encoded = tokenizer.encode(&asked.content.0, options, &mut tokens);
     encoded.map_err(|error| ApiError::field("content", error))?;
     // An id has up to ten digits and a comma.
-    json::write(out, &Tokens { tokens: &tokens }, 2 * tokens.len()).map_err(|_| ApiError::out_of_memory())
+    write(out, &Tokens { tokens: &tokens }, 2 * tokens.len())
 }
 
 fn detokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
     let asked: Detokenize<'_> = json::read(body)?;
     let models = models(engine);
-    let tokenizer = engine.tokenizer(Some(&chosen(&models, name(asked.model.as_ref()))?.name))?;
+    let model = chosen(&models, name(asked.model.as_ref()))?;
+    let tokenizer = engine.responder(Some(&model.name))?.prompter().tokenizer();
     let bytes = tokenizer.decode(&asked.tokens.0).map_err(|error| ApiError::field("tokens", error))?;
     let content = String::from_utf8_lossy(&bytes);
-    json::write(out, &Content { content: &content }, content.len()).map_err(|_| ApiError::out_of_memory())
+    write(out, &Content { content: &content }, content.len())
 }
 
 fn name<'n>(name: Option<&'n Text<'_>>) -> Option<&'n str> {
     name.map(|name| &*name.0).filter(|name| !name.is_empty())
+}
+
+/// The value of a parameter of a query.
+fn parameter<'q>(query: &'q [u8], name: &str) -> Option<Cow<'q, str>> {
+    let found = form_urlencoded::parse(query).find(|(key, _)| key == name);
+    found.map(|(_, value)| value).filter(|value| !value.is_empty())
 }

@@ -13,6 +13,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// The key that requests must bring, if any.
     pub api_key: Option<String>,
+    /// Whether requests may load and unload models.
+    pub admin: bool,
     /// The time at which the caller's clock showed 0, in seconds since 1970; `None` where that is not known.
     pub start_unix_s: Option<u64>,
     /// A number that no other start of a server has, for the names of answers.

@@ -1,21 +1,23 @@
 //! A server over a small model, without sockets and without a clock.
 #![allow(dead_code, reason = "no test needs all of it")]
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::Mutex;
 
+use llm::chat::Message;
 use llm::front::embedding::Embedding;
-use llm::front::{Prompt, Prompter, Report, Request, RequestId, Responder};
+use llm::front::{ChatFormat, Event, Prompt, Prompter, Report, Request, Responder};
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
-use llm::model::Model;
 use llm::parallel::Serial;
 use llm::quant::{ModelBytes, Precision};
 use llm::session::{Runner, RunnerOptions};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
-use llm::tokenizer::Tokenizer;
-use serve::{ConnectionId, Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
+use serve::models::Ticket;
+use serve::{
+    ConnectionId, Engine, EngineError, EngineStatus, Limits, Model, ModelInfo, Models, Server, Settings,
+};
 
 /// Positions of a text.
 pub const N_CTX: usize = 256;
@@ -24,20 +26,18 @@ pub const N_SLOTS: usize = 4;
 /// Requests that wait at most.
 pub const N_WAITING: usize = 16;
 
-/// A model under one or several names.
-pub struct TestEngine {
-    pub responder: Responder<'static>,
-    /// Vectors computed.
-    pub n_embedded: usize,
-    pub names: Vec<&'static str>,
+/// A model in memory that nobody gives back.
+pub struct TestModel {
+    responder: Responder<'static>,
+    info: ModelInfo,
 }
 
 fn clock_us() -> u64 {
     0
 }
 
-impl TestEngine {
-    /// One of a model in `test_models`. What it needs lives as long as the test.
+impl TestModel {
+    /// One in `test_models`.
     pub fn new(name: &'static str) -> Self {
         static FILES: Mutex<Vec<(&str, &[u8])>> = Mutex::new(Vec::new());
         let mut files = FILES.lock().unwrap();
@@ -51,7 +51,7 @@ impl TestEngine {
         }
         drop(files);
         let gguf = Gguf::parse(bytes, bytes.len() as u64).unwrap();
-        let model = Model::load(&gguf, ModelBytes::as_in_file(bytes)).unwrap();
+        let model = llm::model::Model::load(&gguf, ModelBytes::as_in_file(bytes)).unwrap();
         let n_ctx = N_CTX.min(model.config().n_ctx_train);
         let options = RunnerOptions {
             state: StateOptions {
@@ -74,67 +74,93 @@ impl TestEngine {
         let runner = Runner::new(model, options, Kernels::detect(), &Serial, memory).unwrap();
         let prompter = Prompter::new(gguf).unwrap();
         let responder = Responder::new(prompter, runner, N_WAITING).unwrap();
-        Self { responder, n_embedded: 0, names: vec![name] }
+        let info = ModelInfo::of(name, &format!("/models/{name}.gguf"), &responder);
+        Self { responder, info }
     }
 
-    /// The text that the engine alone gives.
-    pub fn alone(&mut self, request: Request<'_>) -> Report {
-        self.responder.generate(request, clock_us, &mut |_| ControlFlow::Continue(())).unwrap()
+    /// The same under another name.
+    pub fn called(mut self, name: &str) -> Self {
+        self.info.name = name.to_owned();
+        self
+    }
+}
+
+impl Model for TestModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn responder(&self) -> &Responder<'_> {
+        &self.responder
+    }
+
+    fn with_responder<R>(&mut self, work: impl FnOnce(&mut Responder<'_>) -> R) -> R {
+        work(&mut self.responder)
+    }
+}
+
+/// Models, and how many vectors they have computed.
+pub struct TestEngine {
+    models: Models<TestModel>,
+    pub n_embedded: usize,
+}
+
+impl Deref for TestEngine {
+    type Target = Models<TestModel>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.models
+    }
+}
+
+impl DerefMut for TestEngine {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.models
     }
 }
 
 impl Engine for TestEngine {
-    type Ticket = RequestId;
+    type Ticket = Ticket;
 
     fn each_model(&self, tell: &mut dyn FnMut(ModelInfo)) {
-        for &name in &self.names {
-            let name = name.to_owned();
-            tell(ModelInfo {
-                name,
-                n_ctx: N_CTX,
-                n_ctx_train: N_CTX,
-                n_vocab: 1,
-                n_embd: self.responder.runner().model().config().n_embd,
-                n_params: 1,
-                size_bytes: 1,
-                n_slots: N_SLOTS,
-            });
-        }
+        self.models.each_model(tell);
     }
 
     fn status(&self) -> EngineStatus {
-        let scheduler = self.responder.scheduler().unwrap();
-        EngineStatus {
-            n_running: scheduler.n_running(),
-            n_waiting: scheduler.n_waiting(),
-            n_pages: scheduler.n_pages(),
-            n_used_pages: scheduler.n_used_pages(),
-            ..EngineStatus::default()
-        }
+        self.models.status()
     }
 
-    fn submit(&mut self, _model: Option<&str>, request: Request<'_>) -> Result<RequestId, EngineError> {
-        Ok(self.responder.submit(request, clock_us)?)
+    fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {
+        self.models.submit(model, request)
     }
 
-    fn embed(&mut self, _model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
-        let embedding = self.responder.embed(prompt, &mut || ControlFlow::Continue(()))?;
+    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
+        let embedding = self.models.embed(model, prompt)?;
         self.n_embedded += 1;
         Ok(embedding)
     }
 
-    fn cancel(&mut self, ticket: RequestId) -> Option<Report> {
-        self.responder.cancel(ticket, clock_us)
+    fn cancel(&mut self, ticket: Ticket) -> Option<Report> {
+        self.models.cancel(ticket)
     }
 
-    fn tokenizer(&self, _model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
-        Ok(self.responder.prompter().tokenizer())
+    fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, EngineError> {
+        self.models.responder(model)
+    }
+
+    fn render(
+        &mut self,
+        model: Option<&str>,
+        messages: &[Message<'_>],
+        format: &ChatFormat<'_>,
+    ) -> Result<String, EngineError> {
+        self.models.render(model, messages, format)
     }
 }
 
 /// A server, what computes for it, and the time.
 pub struct Harness {
-    pub server: Server<RequestId>,
+    pub server: Server<Ticket>,
     pub engine: TestEngine,
     pub now_us: u64,
 }
@@ -144,6 +170,7 @@ pub fn settings() -> Settings {
         limits: Limits::default(),
         max_connections: 24,
         api_key: None,
+        admin: false,
         start_unix_s: Some(1_700_000_000),
         nonce: 0xfe,
         speculate: 0,
@@ -160,12 +187,37 @@ impl Default for Harness {
 impl Harness {
     /// A server of the smallest model, which has no chat format.
     pub fn new(settings: Settings) -> Self {
-        Self { server: Server::new(settings).unwrap(), engine: TestEngine::new("micro"), now_us: 1 }
+        Self {
+            server: Server::new(settings).unwrap(),
+            engine: TestEngine { models: Models::new(clock_us), n_embedded: 0 },
+            now_us: 1,
+        }
+        .with(TestModel::new("micro"))
     }
 
     /// A server of a model that has one.
     pub fn with_chat() -> Self {
-        Self { engine: TestEngine::new("tiny"), ..Self::default() }
+        let mut harness = Self::default();
+        harness.engine.remove(None).unwrap();
+        harness.with(TestModel::new("tiny"))
+    }
+
+    /// The same with another model.
+    pub fn with(mut self, model: TestModel) -> Self {
+        self.engine.add(model);
+        self
+    }
+
+    /// The text that the engine alone gives.
+    pub fn alone(&mut self, request: Request<'_>) -> Report {
+        let model = self.engine.get_mut(None).unwrap();
+        let go_on = &mut |_: Event<'_>| ControlFlow::Continue(());
+        model.with_responder(|responder| responder.generate(request, clock_us, go_on)).unwrap()
+    }
+
+    /// What answers for the first model.
+    pub fn responder(&self) -> &Responder<'_> {
+        self.engine.responder(None).unwrap()
     }
 
     pub fn connect(&mut self) -> ConnectionId {
@@ -178,10 +230,10 @@ impl Harness {
         self.server.serve(&mut self.engine, self.now_us);
         let Self { server, engine, now_us } = self;
         let has_embedded = engine.n_embedded > n_embedded;
-        let step = engine.responder.step(clock_us, &mut || ControlFlow::Continue(()), &mut |id, event| {
-            server.event(id, &event, *now_us)
+        let step = engine.models.step(&mut || ControlFlow::Continue(()), &mut |ticket, event| {
+            server.event(ticket, &event, *now_us)
         });
-        step.unwrap() > 0 || !engine.responder.is_idle() || has_embedded
+        step.unwrap() > 0 || !engine.models.is_idle() || has_embedded
     }
 
     /// Takes what is to be sent on a connection.
@@ -235,6 +287,13 @@ impl Harness {
         let answer = self.exchange(id, &[request]);
         self.server.remove(id);
         String::from_utf8(answer).unwrap()
+    }
+
+    /// Gets a path; the status and the body of the answer.
+    pub fn get(&mut self, path: &str) -> (u16, serde_json::Value) {
+        let answer = self.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let (head, body) = answer.split_once("\r\n\r\n").expect("no end of a head");
+        (status(head), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
     /// Posts JSON; the status and the body of the answer.

@@ -3,7 +3,7 @@
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 use super::loaded::LoadedModel;
-use crate::llm::{BackendError, ModelMetadata, ModelStatus, Taken, name_of};
+use crate::llm::{BackendError, EngineOptions, ModelMetadata, ModelStatus, Taken, name_of};
 use crate::memory::pool::Footprint;
 
 /// A model in memory, and what is known of it.
@@ -12,6 +12,8 @@ pub(super) struct Loaded {
     pub model: LoadedModel,
     /// The context length that was asked for.
     pub asked_n_ctx: Option<usize>,
+    /// How it is run by who does not say otherwise.
+    pub standing_options: EngineOptions,
     /// From the first read until it was ready.
     pub load_us: u64,
 }

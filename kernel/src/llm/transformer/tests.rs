@@ -15,7 +15,7 @@ mod several;
 /// Loads a model with this context, or what there is.
 fn load(backend: &mut TransformerBackend, path: &str, n_ctx: Option<usize>) -> Result<(), BackendError> {
     let options = EngineOptions { n_ctx, ..EngineOptions::default() };
-    backend.load(path, options, &mut |_| ControlFlow::Continue(()))
+    backend.load(path, options, &mut |_, _| ControlFlow::Continue(()))
 }
 
 /// Gives the loaded model another context.
@@ -76,7 +76,7 @@ fn there_are_fewer_texts_before_the_context_is_shorter() {
     let mut seen = Vec::new();
     for pool_bytes in (file.len()..3 << 20).step_by(8192) {
         let mut backend = backend(pool_bytes / 64 * 64, vec![("s", file.clone())]);
-        if backend.load("ferrite-micro", asked, &mut |_| ControlFlow::Continue(())).is_err() {
+        if backend.load("ferrite-micro", asked, &mut |_, _| ControlFlow::Continue(())).is_err() {
             continue;
         }
         let &ModelMetadata { n_ctx, n_parallel, .. } = backend.model(None).unwrap();
@@ -122,7 +122,7 @@ fn a_load_that_fails_gives_its_memory_back() {
     let mut backend = TransformerBackend::new(resources);
     let unreadable = backend.load_model("good-2").map(|()| panic!("a bad disk was read"));
     assert!(unreadable.unwrap_err().to_string().contains("/models/good-2.gguf"));
-    let stopped = backend.load("good", EngineOptions::default(), &mut |_| ControlFlow::Break(()));
+    let stopped = backend.load("good", EngineOptions::default(), &mut |_, _| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(BackendError::Cancelled)));
     assert!(!backend.is_loaded());
     assert_eq!(pool.free_bytes(), pool.total_bytes());
@@ -254,7 +254,7 @@ fn a_model_runs_as_asked_and_gives_the_same_text() {
         let options = EngineOptions { kernels: Some(kernels), n_cores: Some(1), ..asked };
         if !backend.adapt(None, options).unwrap() {
             assert_ne!(packing(kernels), packing(backend.models.get(None).unwrap().model.engine().kernels));
-            backend.load("ferrite-micro", options, &mut |_| ControlFlow::Continue(())).unwrap();
+            backend.load("ferrite-micro", options, &mut |_, _| ControlFlow::Continue(())).unwrap();
         }
         assert_eq!(backend.models.get(None).unwrap().model.engine().kernels.name(), kernels.name());
         assert_eq!(backend.infer("Once upon a time", 12).unwrap().output, text, "{}", kernels.name());

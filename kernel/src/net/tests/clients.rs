@@ -75,6 +75,7 @@ impl Clients {
             limits: Limits::default(),
             max_connections: Sockets::COUNT * 3 / 4,
             api_key: None,
+            admin: false,
             start_unix_s: None,
             nonce: 0,
             speculate: 0,

@@ -173,7 +173,6 @@ fn load(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     let path = path(shell, arguments, false)?;
     let options = engine_options(shell, arguments)?;
     load_path(shell, &path, options, arguments.has(VERBOSE.name))?;
-    shell.set_load_options(options);
     print_loaded(shell);
     Ok(())
 }
@@ -232,7 +231,8 @@ pub(super) fn ensure_loaded(
         return load_first(shell, options.unwrap_or_default(), verbose);
     };
     let Some(options) = options else { return Ok(()) };
-    let options = options.or(shell.load_options(&loaded.path));
+    let standing = shell.backend.standing_options();
+    let options = options.or(standing);
     let adapted = match shell.backend.adapt(None, options) {
         Err(BackendError::Front(FrontError::Busy)) => {
             wait_until_idle(shell)?;
@@ -249,7 +249,9 @@ pub(super) fn ensure_loaded(
     if !loaded.is_of(&catalog.files()[found]) {
         return Err(catalog.unknown(&loaded.path).into());
     }
-    load_path(shell, &loaded.path, options, verbose)
+    load_path(shell, &loaded.path, options, verbose)?;
+    shell.backend.set_standing_options(standing);
+    Ok(())
 }
 
 /// Answers what clients have asked the current model for, and brings it nothing new, until there is nothing left: what follows
@@ -303,7 +305,7 @@ fn load_for_a_command(
     verbose: bool,
 ) -> Result<(), CommandError> {
     load_path(shell, path, options, verbose)?;
-    shell.set_load_options(EngineOptions::default());
+    shell.backend.set_standing_options(EngineOptions::default());
     Ok(())
 }
 
@@ -313,9 +315,12 @@ fn load_path(
     options: EngineOptions,
     verbose: bool,
 ) -> Result<(), CommandError> {
-    let Shell { backend, terminal, .. } = shell;
+    let Shell { backend, terminal, serving, .. } = shell;
     let mut display = ProgressDisplay::new("loading");
-    let loaded = backend.load(path, options, &mut |progress| display.update(terminal, progress));
+    let loaded = backend.load(path, options, &mut |progress, models| {
+        serving.compute(models);
+        display.update(terminal, progress)
+    });
     display.finish(terminal);
     loaded?;
     if verbose {

@@ -2,15 +2,13 @@
 
 use alloc::{string::String, vec::Vec};
 
-use crate::llm::{BackendError, EngineOptions};
+use crate::llm::BackendError;
+use crate::serving;
 use crate::shell::{
     Shell,
     arguments::Arguments,
     command::{Command, CommandError, Name},
 };
-
-/// Texts that a model computes together if there is room.
-const N_PARALLEL_IF_ROOM: usize = 8;
 
 pub(super) static COMMANDS: &[Command] = &[Command {
     name: "serve",
@@ -63,14 +61,10 @@ pub(in crate::shell) fn begin(shell: &mut Shell<'_>) {
     let files = shell.backend.catalog().files();
     let paths: Vec<String> =
         files.iter().filter(|file| file.header.is_ok()).map(|file| file.path.clone()).collect();
-    let options = EngineOptions { n_parallel_if_room: Some(N_PARALLEL_IF_ROOM), ..EngineOptions::default() };
     for path in &paths {
         let Shell { backend, terminal, .. } = &mut *shell;
-        match backend.load(path, options, &mut |_| terminal.check_interrupt()) {
-            Ok(()) => {
-                shell.set_load_options(options);
-                log::info!("serve: {path}");
-            }
+        match backend.load(path, serving::options(), &mut |_, _| terminal.check_interrupt()) {
+            Ok(()) => log::info!("serve: {path}"),
             Err(BackendError::Cancelled) => break,
             Err(error) => log::warn!("serve: {error}"),
         }

@@ -1,7 +1,7 @@
 //! Commands that load and run models.
 
 use super::*;
-use crate::llm::fixtures;
+use crate::llm::{EngineOptions, fixtures};
 
 fn good() -> Computer {
     Computer::new().disk("s", broken_gguf::good())
@@ -294,7 +294,7 @@ fn logits_are_shown_to_the_last_bit_and_hold_what_is_chosen() {
 
     let mut backend = llm::backend(host::resources(host::pool(64 << 20), vec![("s", fixtures::micro())]));
     let options = EngineOptions { kv_type: Some(::llm::kv_cache::KvType::F32), ..EngineOptions::default() };
-    backend.load("ferrite-micro", options, &mut |_| core::ops::ControlFlow::Continue(())).unwrap();
+    backend.load("ferrite-micro", options, &mut |_, _| core::ops::ControlFlow::Continue(())).unwrap();
     let ids: Vec<u32> = ids.trim().split(' ').map(|id| id.parse().unwrap()).collect();
     let mut exact = Vec::new();
     let every_row = &mut |row: &[f32]| {

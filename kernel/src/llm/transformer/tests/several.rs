@@ -164,14 +164,14 @@ fn request(prompt: &str, n: usize) -> Request<'_> {
 }
 
 /// One batch of one of the models; appends what ended with it.
-fn step(backend: &mut TransformerBackend, ended: &mut Vec<(Ticket, Vec<u32>)>) -> usize {
+fn step(models: &mut dyn Steps, ended: &mut Vec<(Ticket, Vec<u32>)>) -> usize {
     let on_event = &mut |ticket: Ticket, event: Event<'_>| {
         if let Event::Finished { report, .. } = event {
             ended.push((ticket, report.ids.clone()));
         }
         ControlFlow::Continue(())
     };
-    backend.step(&mut || ControlFlow::Continue(()), on_event).unwrap()
+    models.step(&mut || ControlFlow::Continue(()), on_event).unwrap()
 }
 
 /// All batches of all models; what ended, in order.
@@ -342,9 +342,36 @@ fn a_model_with_requests_is_not_displaced_where_there_is_no_room_for_two() {
 }
 
 #[test]
+fn those_that_are_loaded_answer_while_another_one_is_read() {
+    let files = vec![("good", broken_gguf::good()), ("micro", fixtures::micro())];
+    let mut backend = backend(64 << 20, files);
+    backend.load_model("good").unwrap();
+    let alone = ids(&mut backend, "good", "hello", 4);
+    let (first, second) = ("hello", "hello hello");
+    let tickets = [first, second].map(|prompt| backend.submit(None, request(prompt, 4)).unwrap());
+    let n_batches = backend.statistics().batches;
+    let options = EngineOptions { n_parallel: Some(2), ..EngineOptions::default() };
+    let mut ended = Vec::new();
+    let read = &mut |_: Progress, models: &mut dyn Steps| {
+        while step(models, &mut ended) > 0 {}
+        ControlFlow::Continue(())
+    };
+    backend.load("ferrite-micro", options, read).unwrap();
+    assert_eq!(ended.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), tickets);
+    assert_eq!(ended[0].1, alone);
+    assert!(backend.statistics().batches > n_batches);
+    // How it was loaded is how it is run, until something else is said.
+    assert_eq!(backend.standing_options().n_parallel, Some(2));
+    backend.set_standing_options(EngineOptions::default());
+    assert_eq!(backend.standing_options().n_parallel, None);
+    backend.select("good").unwrap();
+    assert!(backend.adapt(None, backend.standing_options()).unwrap());
+}
+
+#[test]
 fn a_load_that_fails_leaves_the_old_model_where_both_have_room() {
     let mut backend = good();
-    let stopped = backend.load("good", EngineOptions::default(), &mut |_| ControlFlow::Break(()));
+    let stopped = backend.load("good", EngineOptions::default(), &mut |_, _| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(BackendError::Cancelled)));
     assert_eq!(ids(&mut backend, "good", "hello", 3).len(), 3);
 }

@@ -1,0 +1,69 @@
+//! [`ServedModel`]: a model's file in memory, and what answers over it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use llm::front::Responder;
+use llm::model::Config;
+use llm::session::RunnerOptions;
+use self_cell::{MutBorrow, self_cell};
+use serve::{Model, ModelInfo};
+
+use crate::engine::{EngineMemory, Opened};
+
+self_cell!(
+    struct Cell {
+        owner: Lent,
+
+        #[covariant]
+        dependent: Responder,
+    }
+);
+
+struct Lent {
+    opened: Opened,
+    memory: MutBorrow<EngineMemory>,
+}
+
+/// A model, and what answers over it.
+pub struct ServedModel {
+    cell: Cell,
+    info: ModelInfo,
+}
+
+impl ServedModel {
+    /// The model in the file at `path`, which is its name. `options` are made of its hyper-parameters; up to `max_waiting` requests
+    /// may wait for their turn.
+    pub fn new(
+        path: &Path,
+        opened: Opened,
+        options: impl FnOnce(&Config) -> RunnerOptions,
+        max_waiting: usize,
+    ) -> Result<Self> {
+        let config = Config::from_gguf(&opened.file.gguf()?)?;
+        let options = options(&config);
+        let memory = MutBorrow::new(EngineMemory::allocate(&config, &options)?);
+        let cell = Cell::try_new(Lent { opened, memory }, |Lent { opened, memory }| {
+            let prompter = opened.prompter()?;
+            let model = opened.model(prompter.gguf())?;
+            opened.responder(prompter, model, options, max_waiting, memory.borrow_mut())
+        })?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let info = ModelInfo::of(&name, &path.to_string_lossy(), cell.borrow_dependent());
+        Ok(Self { cell, info })
+    }
+}
+
+impl Model for ServedModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn responder(&self) -> &Responder<'_> {
+        self.cell.borrow_dependent()
+    }
+
+    fn with_responder<R>(&mut self, work: impl FnOnce(&mut Responder<'_>) -> R) -> R {
+        self.cell.with_dependent_mut(|_, responder| work(responder))
+    }
+}

@@ -1,0 +1,176 @@
+//! How a model is asked, and the places for its texts, as llama.cpp's server tells them.
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+
+use llm::front::Responder;
+use llm::sampling::SamplingConfig;
+use llm::tokenizer::Tokenizer;
+use serde::Serialize;
+
+use super::answer::FINGERPRINT;
+use super::wish::SAMPLING;
+use crate::engine::ModelInfo;
+use crate::error::ApiError;
+
+/// Most bytes of what is said beside texts.
+const MAX_FIXED_BYTES: usize = 1024;
+/// Most bytes of what is said of a slot.
+const MAX_SLOT_BYTES: usize = 512;
+
+/// How a model is asked.
+#[derive(Serialize)]
+pub struct Props<'p> {
+    default_generation_settings: Defaults,
+    total_slots: usize,
+    model_alias: &'p str,
+    model_path: &'p str,
+    modalities: Modalities,
+    chat_template: &'p str,
+    bos_token: Cow<'p, str>,
+    eos_token: Cow<'p, str>,
+    build_info: &'static str,
+    is_sleeping: bool,
+}
+
+#[derive(Serialize)]
+struct Defaults {
+    params: Params,
+    n_ctx: usize,
+}
+
+#[derive(Serialize)]
+struct Params {
+    n_predict: i32,
+    seed: i32,
+    temperature: f32,
+    top_k: u32,
+    top_p: f32,
+    min_p: f32,
+    repeat_last_n: u32,
+    repeat_penalty: f32,
+    presence_penalty: f32,
+    frequency_penalty: f32,
+}
+
+#[derive(Serialize)]
+struct Modalities {
+    vision: bool,
+    audio: bool,
+}
+
+impl<'p> Props<'p> {
+    /// That of the model of a responder.
+    pub fn new(model: &'p ModelInfo, responder: &'p Responder<'_>) -> Self {
+        let SamplingConfig { temperature, top_k, top_p, min_p, repeat_penalty, .. } = SAMPLING;
+        let SamplingConfig { frequency_penalty, presence_penalty, repeat_last_n, .. } = SAMPLING;
+        let prompter = responder.prompter();
+        let tokenizer = prompter.tokenizer();
+        let template = prompter.gguf().str_value("tokenizer.chat_template");
+        Self {
+            default_generation_settings: Defaults {
+                params: Params {
+                    // As many as there is room for, and any.
+                    n_predict: -1,
+                    seed: -1,
+                    temperature,
+                    top_k,
+                    top_p,
+                    min_p,
+                    repeat_last_n,
+                    repeat_penalty,
+                    presence_penalty,
+                    frequency_penalty,
+                },
+                n_ctx: model.n_ctx,
+            },
+            total_slots: model.n_slots,
+            model_alias: &model.name,
+            model_path: &model.path,
+            modalities: Modalities { vision: false, audio: false },
+            chat_template: template.ok().flatten().unwrap_or_default(),
+            bos_token: token(tokenizer, tokenizer.bos_id()),
+            eos_token: token(tokenizer, tokenizer.eos_id()),
+            build_info: FINGERPRINT,
+            is_sleeping: false,
+        }
+    }
+
+    /// Bytes of its texts, at most.
+    pub fn text_bytes(&self) -> usize {
+        let texts = [self.model_alias, self.model_path, self.chat_template, &self.bos_token, &self.eos_token];
+        MAX_FIXED_BYTES + texts.iter().map(|text| text.len()).sum::<usize>()
+    }
+}
+
+/// The name of a token; empty if there is none.
+fn token<'t>(tokenizer: &Tokenizer<'t>, id: Option<u32>) -> Cow<'t, str> {
+    let piece = id.and_then(|id| tokenizer.piece(id).ok()).unwrap_or_default();
+    alloc::string::String::from_utf8_lossy(piece)
+}
+
+/// A place for a text, and how far that is. What it is, is nobody's business.
+#[derive(Debug, Serialize)]
+pub struct Slot {
+    id: usize,
+    n_ctx: usize,
+    speculative: bool,
+    is_processing: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_prompt_tokens: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_prompt_tokens_processed: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<[NextToken; 1]>,
+}
+
+#[derive(Debug, Serialize)]
+struct NextToken {
+    has_next_token: bool,
+    n_remain: i64,
+    n_decoded: usize,
+}
+
+impl Slot {
+    /// Those of the model of a responder; `speculate` tokens are guessed at a time.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn all(responder: &Responder<'_>, speculate: usize) -> Result<Vec<Self>, ApiError> {
+        let state = responder.runner().options().state;
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(state.n_slots).map_err(|_| ApiError::out_of_memory())?;
+        slots.extend((0..state.n_slots).map(|id| Self {
+            id,
+            n_ctx: state.n_ctx,
+            speculative: speculate > 0,
+            is_processing: false,
+            n_prompt_tokens: None,
+            n_prompt_tokens_processed: None,
+            next_token: None,
+        }));
+        for text in responder.scheduler().into_iter().flat_map(|scheduler| scheduler.running()) {
+            let slot = &mut slots[text.slot];
+            slot.is_processing = true;
+            slot.n_prompt_tokens = Some(text.n_prompt);
+            slot.n_prompt_tokens_processed = Some(text.n_computed.min(text.n_prompt));
+            slot.next_token = Some([NextToken {
+                has_next_token: true,
+                // Where there is no limit but the context's, llama.cpp says -1.
+                n_remain: i64::try_from(text.n_left).ok().filter(|&n| n < i64::MAX).unwrap_or(-1),
+                n_decoded: text.n_generated,
+            }]);
+        }
+        Ok(slots)
+    }
+
+    /// Whether no text is there.
+    pub fn is_free(&self) -> bool {
+        !self.is_processing
+    }
+
+    /// Bytes of what is said of so many, at most.
+    pub fn text_bytes(n_slots: usize) -> usize {
+        n_slots * MAX_SLOT_BYTES
+    }
+}
