@@ -201,6 +201,25 @@ fn models_are_changed_only_where_that_is_allowed() {
 }
 
 #[test]
+fn web_pages_change_models_only_with_a_key() {
+    for path in ["/models/load", "/models/unload"] {
+        for (api_key, authorization, expected) in [
+            (None, "", "HTTP/1.1 403 "),
+            (Some("secret"), "", "HTTP/1.1 401 "),
+            // What it says is read.
+            (Some("secret"), "Authorization: Bearer secret\r\n", "HTTP/1.1 400 "),
+        ] {
+            let request = post(path, r#"{"model":1}"#);
+            let request = request.replacen("\r\n", &format!("\r\nOrigin: http://b\r\n{authorization}"), 1);
+            let api_key = api_key.map(Into::into);
+            let answer =
+                Harness::new(Settings { admin: true, api_key, ..settings() }).ask(request.as_bytes());
+            assert!(answer.starts_with(expected), "{answer}");
+        }
+    }
+}
+
+#[test]
 fn a_change_is_made_by_whoever_owns_the_models_while_others_are_answered() {
     let mut harness = Harness::new(Settings { admin: true, ..settings() });
     let send = |harness: &mut Harness, path: &str, body: &Value| {

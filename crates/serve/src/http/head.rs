@@ -59,6 +59,8 @@ pub struct Head {
     pub bearer: Option<Vec<u8>>,
     /// The media type of the body, without parameters, in lower case.
     pub content_type: Option<String>,
+    /// Whether it says from which web page it comes, as browsers do.
+    pub has_origin: bool,
     /// The header fields that a browser asks whether it may send.
     pub requested_fields: Option<String>,
     /// Whether the client speaks HTTP/1.0 and knows no chunks.
@@ -120,6 +122,7 @@ impl Head {
                 query: copy_lossy(query.as_bytes())?,
                 bearer: bearer.transpose()?,
                 content_type: content_type.transpose()?,
+                has_origin: fields.one("origin")?.is_some(),
                 requested_fields: fields
                     .one("access-control-request-headers")?
                     .map(copy_lossy)

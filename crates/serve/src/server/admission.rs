@@ -25,6 +25,11 @@ pub(super) fn check(head: &Head, settings: &Settings) -> Result<Route, ApiError>
         let message = "requests may load and unload models only where the server is told so, by ferrite.admin=on or --admin";
         return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));
     }
+    // Whoever sits before a browser may look at any page, and that at any server of the same machine.
+    if route.is_admin() && head.has_origin && settings.api_key.is_none() {
+        let message = "web pages may load and unload models only where the server has a key";
+        return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));
+    }
     // What curl sends unless it is told otherwise is taken too.
     let is_known = |media_type: &str| {
         matches!(media_type, "application/json" | "application/x-www-form-urlencoded" | "text/plain" | "")
