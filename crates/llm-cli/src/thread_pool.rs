@@ -82,11 +82,7 @@ impl Workers for ThreadPool {
     }
 
     fn yield_now(&self) {
-        // It is taken away meanwhile, so that it has no turn within its own.
-        if let Some(look) = LOOK.take() {
-            look();
-            LOOK.set(Some(look));
-        }
+        self.shared.team.yield_now();
     }
 }
 
@@ -157,6 +153,14 @@ impl Waiting for Parking {
         let place = &self.places[thread];
         *lock(&place.is_woken) = true;
         place.changed.notify_one();
+    }
+
+    fn yield_now(&self) {
+        // It is taken away meanwhile, so that it has no turn within its own.
+        if let Some(look) = LOOK.take() {
+            look();
+            LOOK.set(Some(look));
+        }
     }
 }
 

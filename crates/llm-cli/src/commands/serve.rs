@@ -19,6 +19,7 @@ use llm::model::Config;
 use llm::parallel::Serial;
 use llm::session::SessionError;
 use llm::simd::Kernels;
+use serve::error::Status;
 use serve::models::Ticket;
 use serve::{ApiError, Change, ChangeId, Limits, Models, Server, Settings};
 
@@ -214,7 +215,15 @@ impl Host<'_> {
                     let removed = self.models.remove(Some(&name)).map_err(ApiError::from);
                     server.changed(id, removed, clock_us());
                 }
-                Change::Load(path) => self.load(id, path.into()),
+                Change::Load(path) => {
+                    if let Err(error) = self.load(id, path.into()) {
+                        let refused = ApiError::new(
+                            Status::ServiceUnavailable,
+                            format!("cannot start a thread: {error}"),
+                        );
+                        server.changed(id, Err(refused), clock_us());
+                    }
+                }
             }
         }
         for (id, path, file) in self.loaded.try_iter().collect::<Vec<_>>() {
@@ -231,16 +240,20 @@ impl Host<'_> {
     }
 
     /// Reads a model on a thread of its own, so that the others answer meanwhile.
-    fn load(&self, id: ChangeId, path: PathBuf) {
+    ///
+    /// # Errors
+    /// When the system refuses to start one.
+    fn load(&self, id: ChangeId, path: PathBuf) -> io::Result<()> {
         let (kernels, sender) = (self.kernels, self.sender.clone());
-        thread::spawn(move || {
+        let read = move || {
             let file = ModelFile::open(&path).and_then(|mut file| {
                 file.pack(kernels, &Serial)?;
                 Ok(file)
             });
             // Nobody listens any more if the program ends.
             let _ = sender.send((id, path, file));
-        });
+        };
+        thread::Builder::new().name("load".into()).spawn(read).map(drop)
     }
 
     /// Adds a model.
