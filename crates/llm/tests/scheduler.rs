@@ -292,11 +292,12 @@ fn answers_do_not_depend_on_the_schedule_in_any_family() {
 
 #[test]
 fn nor_do_those_of_texts_of_several_pages_with_any_mixer() {
-    let mut random = Random(22);
     let n_schedules = if EMULATED { 5 } else { 140 };
     // Guesses with recurrent layers, of which few fail.
     let (mut n_right, mut n_wrong) = (0, 0);
     each_kind(256, |kind, model| {
+        // Each kind has the same schedules, whatever others there are.
+        let mut random = Random(22);
         let is_recurrent = model.config().is_recurrent();
         let mut sum = Sum::default();
         let mut texts = Texts::new(Arc::clone(model), 150, 60, &mut random);
@@ -312,7 +313,7 @@ fn nor_do_those_of_texts_of_several_pages_with_any_mixer() {
             }
         }
     });
-    assert!(EMULATED || n_right > 500 && n_wrong > 10, "{n_right} right, {n_wrong} wrong");
+    assert!(EMULATED || n_right > 500 && n_wrong > 50, "{n_right} right, {n_wrong} wrong");
 }
 
 /// Answers a prompt greedily; returns the answer, and how many tokens were computed for it.
