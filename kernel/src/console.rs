@@ -3,6 +3,9 @@
 use crate::machine::KeyAction;
 use core::fmt;
 
+/// What is done while a [`Console`] waits; returns the time at which it is to be called again.
+pub type Background<'a> = dyn FnMut(&mut dyn Console) -> u64 + 'a;
+
 /// A serial console, or whatever stands in for one in a test.
 pub trait Console {
     /// The next byte that was typed, if there is one; never waits.
@@ -12,8 +15,8 @@ pub trait Console {
     /// which a terminal's never does, or when there is a [shutdown request](Self::shutdown_request).
     ///
     /// Meanwhile `background` is called after each interrupt, and at the time, by the machine's clock in microseconds, that it has
-    /// returned.
-    fn wait_for_byte(&mut self, background: &mut dyn FnMut() -> u64) -> Option<u8>;
+    /// returned. It may write to the console.
+    fn wait_for_byte(&mut self, background: &mut Background<'_>) -> Option<u8>;
 
     /// Whether a Ctrl-C waits among what has come and was not read yet.
     fn is_interrupted(&mut self) -> bool {

@@ -1,6 +1,7 @@
 //! The `log` backend: one line a record, with the time since boot, to the sink chosen at boot.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use spin::Once;
 
@@ -13,6 +14,44 @@ pub struct Logger {
 }
 
 static LOGGER: Once<Logger> = Once::new();
+
+/// The row of the screen that the next record goes to.
+pub static ROW: Row = Row::new();
+
+/// The last row of the screen, in which a line can be edited when a record comes. The record takes its place, and who edits the
+/// line shows it again below.
+#[derive(Debug)]
+pub struct Row {
+    is_edited: AtomicBool,
+    was_taken: AtomicBool,
+}
+
+impl Row {
+    /// A row in which nothing is edited.
+    pub const fn new() -> Self {
+        Self { is_edited: AtomicBool::new(false), was_taken: AtomicBool::new(false) }
+    }
+
+    /// A line is edited there from now on, or no more.
+    pub fn edit(&self, is_edited: bool) {
+        self.was_taken.store(false, Ordering::Relaxed);
+        self.is_edited.store(is_edited, Ordering::Relaxed);
+    }
+
+    /// Takes the row for a record: what clears it.
+    pub(crate) fn take(&self) -> &'static [u8] {
+        if !self.is_edited.load(Ordering::Relaxed) {
+            return b"";
+        }
+        self.was_taken.store(true, Ordering::Relaxed);
+        b"\r\x1b[K"
+    }
+
+    /// Whether the row was taken since this was last asked.
+    pub fn was_taken(&self) -> bool {
+        self.was_taken.swap(false, Ordering::Relaxed)
+    }
+}
 
 /// Sends all records up to `level` to `logger` from now on. The first call decides, later ones only
 /// change the level.
@@ -34,6 +73,7 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) || is_chatter && log::max_level() < LevelFilter::Trace {
             return;
         }
+        (self.sink)(ROW.take());
         let _ = write_record(&mut Output(self.sink), (self.clock_us)(), record);
     }
 
@@ -77,5 +117,15 @@ mod tests {
             .build();
         write_record(&mut line, 12_000_345, &record).unwrap();
         assert_eq!(line, "[   12.000345] WARN  storage: disk 3 is empty\n");
+    }
+
+    #[test]
+    fn a_row_is_cleared_only_while_a_line_is_edited() {
+        let row = Row::new();
+        assert_eq!((row.take(), row.was_taken()), (&b""[..], false));
+        row.edit(true);
+        assert_eq!((row.take(), row.was_taken(), row.was_taken()), (&b"\r\x1b[K"[..], true, false));
+        row.edit(false);
+        assert_eq!((row.take(), row.was_taken()), (&b""[..], false));
     }
 }

@@ -5,7 +5,10 @@
 //! ASCII, and a text that the input does not hold, such as a random number. [`PipedConsole`] takes the mark out
 //! and reports the end in its place.
 
-use crate::{console::Console, machine::KeyAction};
+use crate::{
+    console::{Background, Console},
+    machine::KeyAction,
+};
 
 /// The first byte of the mark. It is held back until the next one comes, which only a terminal's Ctrl-Y would notice.
 const END_OF_MEDIUM: u8 = 0x19;
@@ -86,7 +89,7 @@ impl Console for PipedConsole<'_> {
         self.next(|console| console.read_byte())
     }
 
-    fn wait_for_byte(&mut self, background: &mut dyn FnMut() -> u64) -> Option<u8> {
+    fn wait_for_byte(&mut self, background: &mut Background<'_>) -> Option<u8> {
         self.next(|console| console.wait_for_byte(background))
     }
 
@@ -125,7 +128,7 @@ mod tests {
             Some(first)
         }
 
-        fn wait_for_byte(&mut self, _: &mut dyn FnMut() -> u64) -> Option<u8> {
+        fn wait_for_byte(&mut self, _: &mut Background<'_>) -> Option<u8> {
             Some(self.read_byte().expect("the reader waits, but all is read"))
         }
 
@@ -136,8 +139,8 @@ mod tests {
     fn input(bytes: &[u8]) -> Vec<u8> {
         let mut serial = Bytes(bytes);
         let mut console = PipedConsole::new(&mut serial, "abab");
-        let input = std::iter::from_fn(|| console.wait_for_byte(&mut || u64::MAX)).collect();
-        assert_eq!(console.wait_for_byte(&mut || u64::MAX), None, "the end stays");
+        let input = std::iter::from_fn(|| console.wait_for_byte(&mut |_| u64::MAX)).collect();
+        assert_eq!(console.wait_for_byte(&mut |_| u64::MAX), None, "the end stays");
         assert_eq!(console.read_byte(), None);
         input
     }

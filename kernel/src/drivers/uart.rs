@@ -7,7 +7,7 @@
 use super::{interrupts, power_keys, received::Received, serial_port::SerialPort};
 use crate::{
     arch,
-    console::Console,
+    console::{Background, Console},
     machine::{Interrupt, KeyAction, Uart, UartKind},
     memory::boot_map::Kind,
 };
@@ -226,7 +226,7 @@ impl Console for SerialConsole {
         with_port(Port::read_byte).flatten()
     }
 
-    fn wait_for_byte(&mut self, background: &mut dyn FnMut() -> u64) -> Option<u8> {
+    fn wait_for_byte(&mut self, background: &mut Background<'_>) -> Option<u8> {
         loop {
             let n_interrupts = interrupts::count();
             if let Some(byte) = self.read_byte() {
@@ -235,7 +235,7 @@ impl Console for SerialConsole {
             if power_keys::request().is_some() {
                 return None;
             }
-            let until_us = background();
+            let until_us = background(self);
             // What has come since the look at the count is not slept over, be it a byte or something for the background:
             // masked, nothing comes between the comparison and the WFI, which wakes for a masked interrupt too.
             arch::interrupts::masked(|| {

@@ -150,7 +150,8 @@ impl LineEditor {
         }
     }
 
-    fn redraw(&mut self, terminal: &mut dyn Console) {
+    /// Shows the line again, in an empty row.
+    pub fn redraw(&mut self, terminal: &mut dyn Console) {
         self.view.redraw(&self.line, terminal);
     }
 

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, string::String, vec, vec::Vec};
 
 use unicode_width::UnicodeWidthChar;
 
-use crate::console::Console;
+use crate::console::{Background, Console};
 
 /// A screen; the second cell of a wide character holds `'\0'`.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ impl Console for Screen {
         self.replies.pop_front()
     }
 
-    fn wait_for_byte(&mut self, _: &mut dyn FnMut() -> u64) -> Option<u8> {
+    fn wait_for_byte(&mut self, _: &mut Background<'_>) -> Option<u8> {
         self.read_byte()
     }
 

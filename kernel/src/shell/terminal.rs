@@ -20,7 +20,8 @@ use super::escape_sequences::INTERRUPT_BYTE;
 use super::keys::{Key, KeyDecoder};
 use super::line_editor::{Entered, LineEditor};
 use crate::{
-    console::{Console, Text},
+    console::{Background, Console, Text},
+    logging::{self, Row},
     machine::KeyAction,
     serving::Serving,
 };
@@ -46,6 +47,8 @@ const DO_NOT_WRAP: &[u8] = b"\x1b[?7l";
 /// A console with what was typed ahead.
 pub struct Terminal<'a> {
     console: &'a mut dyn Console,
+    /// Where the line is edited, and records of the log may come.
+    row: &'static Row,
     clock_us: fn() -> u64,
     serving: Option<Rc<Serving<'a>>>,
     type_ahead: VecDeque<u8>,
@@ -81,6 +84,7 @@ impl<'a> Terminal<'a> {
         }
         Self {
             console,
+            row: &logging::ROW,
             clock_us,
             serving,
             type_ahead: VecDeque::new(),
@@ -96,7 +100,7 @@ impl<'a> Terminal<'a> {
     }
 
     /// The next byte typed; waits for it. `None` at the end of the input.
-    fn wait_for_byte(&mut self, background: &mut dyn FnMut() -> u64) -> Option<u8> {
+    fn wait_for_byte(&mut self, background: &mut Background<'_>) -> Option<u8> {
         loop {
             let byte = self.type_ahead.pop_front();
             let byte = byte.or_else(|| self.console.wait_for_byte(background))?;
@@ -138,7 +142,7 @@ impl<'a> Terminal<'a> {
     /// Lets the user edit a line behind `prompt` (ASCII). The end of the input ends a line that has begun as Enter
     /// does; a [shutdown request](Self::shutdown_request) is an end too, but the line is forgotten.
     ///
-    /// For `background` see [`Console::wait_for_byte`].
+    /// For `background` see [`Console::wait_for_byte`]; if records of the log come meanwhile, the line is shown again below them.
     pub fn read_line(
         &mut self,
         editor: &mut LineEditor,
@@ -158,7 +162,14 @@ impl<'a> Terminal<'a> {
         self.begin_line();
         editor.begin(prompt, self.columns, self.console);
         loop {
-            let byte = self.wait_for_byte(background);
+            let row = self.row;
+            let byte = self.wait_for_byte(&mut |console| {
+                let until_us = background();
+                if row.was_taken() {
+                    editor.redraw(console);
+                }
+                until_us
+            });
             if self.shutdown_request().is_some() {
                 self.end_line();
                 self.print(format_args!("\n"));
@@ -188,6 +199,7 @@ impl<'a> Terminal<'a> {
     }
 
     fn begin_line(&mut self) {
+        self.row.edit(true);
         if let Some(n_unanswered @ 0..MAX_UNANSWERED) = &mut self.n_unanswered {
             *n_unanswered += 1;
             self.console.write_bytes(ASK_COLUMNS);
@@ -200,6 +212,7 @@ impl<'a> Terminal<'a> {
     }
 
     fn end_line(&mut self) {
+        self.row.edit(false);
         if self.is_screen {
             self.console.write_bytes(DO_NOT_MARK_PASTES);
         } else if self.n_unanswered.is_some() {
@@ -331,6 +344,8 @@ mod tests {
         written: Vec<u8>,
         /// The console has forgotten something.
         loses: bool,
+        /// A record of the log comes when so many bytes are still to be typed.
+        record: Option<(usize, &'static Row)>,
     }
 
     impl Person {
@@ -341,6 +356,7 @@ mod tests {
                 n_keys_before_answer: 0,
                 written: Vec::new(),
                 loses: false,
+                record: None,
             }
         }
     }
@@ -354,7 +370,15 @@ mod tests {
             self.screen.read_byte().or_else(|| self.input.pop_front())
         }
 
-        fn wait_for_byte(&mut self, _: &mut dyn FnMut() -> u64) -> Option<u8> {
+        fn wait_for_byte(&mut self, background: &mut Background<'_>) -> Option<u8> {
+            if let Some((n_bytes, row)) = self.record
+                && self.input.len() == n_bytes
+            {
+                self.record = None;
+                self.write_bytes(row.take());
+                self.write_bytes(b"[    1.000000] INFO  serve: GET / 200\n");
+            }
+            background(self);
             self.read_byte()
         }
 
@@ -406,6 +430,30 @@ mod tests {
                 assert_eq!(person.screen.n_asked, 3);
                 assert!(!person.screen.marks_pastes, "pastes are marked while no line is edited");
             }
+        }
+    }
+
+    #[test]
+    fn a_record_of_the_log_leaves_the_line_whole() {
+        static ROW: Row = Row::new();
+        for n_bytes in [0, 1, 3, 9] {
+            let mut person = Person::before(Screen::new(60, 10));
+            person.input.extend(b"llm info\r");
+            person.record = Some((n_bytes, &ROW));
+            let mut terminal = Terminal::new(&mut person, now_us, true, Some(60), None);
+            terminal.row = &ROW;
+            let mut editor = LineEditor::new();
+            for _ in 0..1 + usize::from(n_bytes == 0) {
+                terminal.read_line(&mut editor, "ferrite> ", &mut || 0);
+            }
+            let text = person.screen.text();
+            let rows: Vec<&str> = text.trim_end().lines().map(str::trim_end).collect();
+            let record = "[    1.000000] INFO  serve: GET / 200";
+            let expected = match n_bytes {
+                0 => vec!["ferrite> llm info", record, "ferrite>"],
+                _ => vec![record, "ferrite> llm info"],
+            };
+            assert_eq!(rows, expected, "{n_bytes}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 use crate::{
-    console::Console,
+    console::{Background, Console},
     llm::host,
     memory::pool::Pool,
     storage::{BlockDevice, Disk, DiskBus, Disks, FileFacts, Found, MemoryDisk, Vanished},
@@ -43,7 +43,7 @@ impl Console for Typed {
         self.input.pop_front()
     }
 
-    fn wait_for_byte(&mut self, _: &mut dyn FnMut() -> u64) -> Option<u8> {
+    fn wait_for_byte(&mut self, _: &mut Background<'_>) -> Option<u8> {
         if self.shutdown_request().is_some() {
             return None;
         }
