@@ -1,7 +1,7 @@
 //! `llm`: the Ferrite inference engine as a host program.
 //!
 //! Each subcommand is a module of [`commands`]; what several of them need is in [`model_file`],
-//! [`engine`], [`generation`], [`chat_format`], [`interrupt`] and [`thread_pool`]. Options that the kernel's shell has too get their
+//! [`engine`], [`generation`], [`chat_format`], [`interrupt`], [`output`] and [`thread_pool`]. Options that the kernel's shell has too get their
 //! names and help from the engine's table ([`options`]). [`sockets`] connects the server to clients, `hub` fetches models, and [`split`] joins those
 //! that are in several files.
 
@@ -14,6 +14,7 @@ mod hub;
 mod interrupt;
 mod model_file;
 mod options;
+mod output;
 mod served_model;
 mod sockets;
 mod split;
@@ -66,6 +67,7 @@ enum Command {
     Quantize(commands::quantize::Arguments),
     Convert(commands::convert::Arguments),
     Merge(commands::merge::Arguments),
+    Split(commands::split::Arguments),
     Pull(commands::pull::Arguments),
 }
 
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Command::Quantize(arguments) => commands::quantize::run(&arguments),
         Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Merge(arguments) => commands::merge::run(&arguments),
+        Command::Split(arguments) => commands::split::run(&arguments),
         Command::Pull(arguments) => commands::pull::run(&arguments),
     };
     match result {

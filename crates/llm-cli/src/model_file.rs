@@ -1,7 +1,8 @@
 //! [`ModelFile`]: a GGUF file mapped into memory.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -24,7 +25,7 @@ pub fn map(path: &Path) -> io::Result<MmapMut> {
 
 /// Memory that the system is asked to map in huge pages: reading weights once a token, small ones would be looked
 /// up all the time.
-fn in_huge_pages(n_bytes: usize) -> io::Result<MmapMut> {
+pub fn in_huge_pages(n_bytes: usize) -> io::Result<MmapMut> {
     let memory = MmapMut::map_anon(n_bytes)?;
     // Where the system refuses, it is as fast as it was.
     #[cfg(target_os = "linux")]
@@ -32,33 +33,23 @@ fn in_huge_pages(n_bytes: usize) -> io::Result<MmapMut> {
     Ok(memory)
 }
 
-/// All parts of a model as one file, in memory.
-fn joined(parts: &Parts) -> Result<MmapMut> {
-    let mut n_bytes = 0;
-    parts.write(|bytes| {
-        n_bytes += bytes.len();
-        Ok(())
-    })?;
-    let mut memory = in_huge_pages(n_bytes)?;
-    let mut rest = &mut memory[..];
-    parts.write(|bytes| rest.write_all(bytes))?;
-    Ok(memory)
-}
-
 /// The bytes of a model file, shared with the system's file cache unless some are rearranged.
 pub struct ModelFile {
     path: PathBuf,
     bytes: ModelBytes<MmapMut>,
+    /// Where the files of the model, mostly one, lie among the bytes.
+    places: Vec<Range<u64>>,
 }
 
 impl ModelFile {
     /// Maps the file. Of a model in several files, of which this is one, all are read into memory.
     pub fn open(path: &Path) -> Result<Self> {
         let mut bytes = map(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut places = vec![0..bytes.len() as u64];
         if let Some(parts) = Parts::of(path, &bytes)? {
-            bytes = joined(&parts).with_context(|| path.display().to_string())?;
+            (bytes, places) = parts.in_memory().with_context(|| path.display().to_string())?;
         }
-        Ok(Self { path: path.to_owned(), bytes: ModelBytes::as_in_file(bytes) })
+        Ok(Self { path: path.to_owned(), bytes: ModelBytes::as_in_file(bytes), places })
     }
 
     /// Rearranges the weights in memory as `kernels` want them.
@@ -76,7 +67,7 @@ impl ModelFile {
 
     /// Checks the header and returns the view of the file.
     pub fn gguf(&self) -> Result<Gguf<'_>> {
-        Gguf::parse(self.bytes().bytes(), self.len_bytes()).with_context(|| self.path.display().to_string())
+        Gguf::parse_at(self.bytes().bytes(), &self.places).with_context(|| self.path.display().to_string())
     }
 
     /// The bytes, with what [`pack`](Self::pack) has made of the weights.

@@ -1,20 +1,20 @@
 //! Models in several files, as `gguf-split` writes them: `NAME-00001-of-00003.gguf` and so on.
 //!
-//! The first part has the metadata, each some of the tensors. [`PartName`] tells the parts' names, [`Parts`] maps them
-//! and writes them as one file.
+//! The first part has the metadata, each some of the tensors. [`PartName`] tells the parts' names, [`Parts`] maps them,
+//! puts them into memory together and writes them as one file.
 
+use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use llm::gguf::{Gguf, GgufWriter};
+use anyhow::{Context, Result};
+use llm::gguf::split::places;
+use llm::gguf::{Gguf, GgufError, GgufWriter, Split};
 use memmap2::MmapMut;
 
-use crate::model_file::map;
+use crate::model_file::{in_huge_pages, map};
 
-const COUNT: &str = "split.count";
-const NUMBER: &str = "split.no";
-const N_TENSORS: &str = "split.tensors.count";
 /// Digits of a number in a name.
 const DIGITS: usize = 5;
 
@@ -43,9 +43,20 @@ impl<'n> PartName<'n> {
         (is_part && (1..=count).contains(&number)).then_some(Self { stem, extension, number, count })
     }
 
+    /// A part of so many, of which `stem` is the name without what tells them apart.
+    pub fn new(stem: &'n str, number: u32, count: u32) -> Self {
+        Self { stem, extension: ".gguf", number, count }
+    }
+
     /// The name of another part.
     pub fn of(&self, number: u32) -> String {
-        format!("{}-{number:05}-of-{:05}{}", self.stem, self.count, self.extension)
+        Self { number, ..self.clone() }.to_string()
+    }
+}
+
+impl fmt::Display for PartName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:05}-of-{:05}{}", self.stem, self.number, self.count, self.extension)
     }
 }
 
@@ -61,8 +72,8 @@ impl Parts {
     pub fn of(path: &Path, bytes: &[u8]) -> Result<Option<Self>> {
         // What else may be wrong with it is said when it is used.
         let Ok(gguf) = Gguf::parse(bytes, bytes.len() as u64) else { return Ok(None) };
-        let Ok(Some(count @ 2..)) = gguf.u32_value(COUNT) else { return Ok(None) };
         let context = || path.display().to_string();
+        let Some(Split { count, .. }) = gguf.split().with_context(context)? else { return Ok(None) };
         let name = path.file_name().and_then(|name| name.to_str()).and_then(PartName::parse);
         let name = name.filter(|name| name.count == count);
         let name = name.with_context(|| {
@@ -86,53 +97,67 @@ impl Parts {
         })
     }
 
-    /// Writes the model as one file.
+    /// The headers of the parts.
+    fn headers(&self) -> Result<Vec<Gguf<'_>>> {
+        let parts = self.0.iter();
+        let header = parts.map(|(path, bytes)| {
+            Gguf::parse(bytes, bytes.len() as u64).with_context(|| path.display().to_string())
+        });
+        header.collect()
+    }
+
+    /// Says of which part an error tells.
+    fn in_part(&self, error: GgufError) -> anyhow::Error {
+        let part = match error {
+            GgufError::NotThePart { index, .. } => self.0.get(index as usize),
+            _ => None,
+        };
+        let error = anyhow::Error::new(error);
+        match part {
+            Some((path, _)) => error.context(path.display().to_string()),
+            None => error,
+        }
+    }
+
+    /// All parts in memory, one after another, and where each is.
+    ///
+    /// # Errors
+    ///
+    /// When a part is broken or not one of this model, or memory runs out.
+    pub fn in_memory(&self) -> Result<(MmapMut, Vec<Range<u64>>)> {
+        let headers = self.headers()?;
+        let places = places(&headers)?;
+        Gguf::join(headers, &[]).map_err(|error| self.in_part(error))?;
+        let n_bytes = places.last().map_or(0, |last| last.end);
+        let mut memory = in_huge_pages(usize::try_from(n_bytes)?)?;
+        for (place, (_, bytes)) in places.iter().zip(&self.0) {
+            let (begin, n_bytes) = (usize::try_from(place.start)?, usize::try_from(place.end - place.start)?);
+            memory[begin..][..n_bytes].copy_from_slice(&bytes[..n_bytes]);
+        }
+        Ok((memory, places))
+    }
+
+    /// Writes the model as one file, as llama.cpp's `gguf-split --merge` does.
     ///
     /// # Errors
     ///
     /// When a part is broken or not one of this model, or `sink` fails.
-    pub fn write(&self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> Result<()> {
-        let mut parts = Vec::with_capacity(self.0.len());
-        for (index, (path, bytes)) in self.0.iter().enumerate() {
-            let context = || path.display().to_string();
-            let gguf = Gguf::parse(bytes, bytes.len() as u64).with_context(context)?;
-            check_part(&gguf, index, self.0.len()).with_context(context)?;
-            parts.push(gguf);
-        }
-        let first = parts.first().context("there are no parts")?;
-        let n_tensors: usize = parts.iter().map(|part| part.tensors().len()).sum();
-        if let Some(expected) = first.u32_value(N_TENSORS)?.filter(|&expected| expected as usize != n_tensors)
-        {
-            bail!("the parts have {n_tensors} tensors, {N_TENSORS} is {expected}");
-        }
+    pub fn write(&self, sink: impl FnMut(&[u8]) -> io::Result<()>) -> Result<()> {
+        let headers = self.headers()?;
+        let joined = Gguf::join(self.headers()?, &[]).map_err(|error| self.in_part(error))?;
         let mut writer = GgufWriter::new();
-        for (key, value) in first.metadata() {
-            // The writer aligns by the format's default.
-            if !matches!(key, COUNT | NUMBER | N_TENSORS | "general.alignment") {
-                writer.put(key, value)?;
-            }
-        }
-        for tensor in parts.iter().flat_map(|part| part.tensors()) {
+        joined.metadata().try_for_each(|(key, value)| writer.put(key, value))?;
+        for tensor in joined.tensors() {
             writer.declare_tensor(tensor.name, tensor.ty, tensor.shape())?;
         }
-        let mut data = writer.write_header(&mut sink)?;
-        for part in &parts {
+        let mut data = writer.write_header(sink)?;
+        for part in &headers {
             for tensor in part.tensors() {
                 data.write(part.tensor_data(tensor)?)?;
             }
         }
         Ok(data.finish::<io::Error>()?)
     }
-}
-
-/// Makes sure that a file is part `index`, from 0, of so many.
-fn check_part(gguf: &Gguf<'_>, index: usize, count: usize) -> Result<()> {
-    let [number, of] = [NUMBER, COUNT].map(|key| gguf.u32_value(key));
-    let (number, of) = (number?.unwrap_or(0), of?.unwrap_or(1));
-    if (number as usize, of as usize) != (index, count) {
-        bail!("it is part {} of {of}, expected part {} of {count}", u64::from(number) + 1, index + 1);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

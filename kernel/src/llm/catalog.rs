@@ -2,14 +2,19 @@
 //!
 //! Every disk is a file, `/models/<name>.gguf`. The name is the model's own, `general.name`, in
 //! lower-case letters, digits and `. _ -`, or the disk's serial where there is none to be read; a name that
-//! is taken gets `-2`, `-3`. Finding the names reads no more of a disk than the GGUF header.
+//! is taken gets `-2`, `-3`. Finding the names reads no more of a disk than the GGUF header. A model may be on several
+//! disks, each with a part of it.
 
+mod parts;
 mod texts;
 
-use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
-use core::ops::ControlFlow;
+pub use parts::PartError;
 
-use llm::gguf::{Gguf, GgufError};
+use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
+use core::ops::{ControlFlow, Range};
+
+use llm::gguf::{Gguf, GgufError, Split, split::places};
+use llm::quant::GgmlType;
 
 use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
@@ -53,10 +58,13 @@ pub struct ModelFile {
     pub path: String,
     /// Number of the disk.
     pub disk: usize,
-    /// [Identity](Disk::identity) of the disk.
+    /// [Identity](Disk::identity) of the disk; of several, the highest.
     pub disk_identity: u64,
-    /// Length of the file.
+    /// Length of the file, or of all parts of the model.
     pub length_bytes: u64,
+    /// The places among the [files](Catalog::files) of the disks that the model is on, in the order of its parts: for most
+    /// its own alone.
+    pub parts: Vec<usize>,
     /// What the header says, or what is wrong with it.
     pub header: Result<Header, BackendError>,
     /// The name that the path was made of.
@@ -79,41 +87,61 @@ pub struct Header {
     pub name: Option<String>,
     /// `general.architecture`.
     pub architecture: String,
-    /// The type of most of the weights, as ggml calls it.
-    pub quantisation: &'static str,
     /// Weights in all tensors.
     pub n_params: u64,
-    /// Where the last tensor ends: what lies behind need not be read.
-    pub end_bytes: u64,
+    /// Which part of a model the file is; `None` if it is whole.
+    pub split: Option<Split>,
+    /// How many weights of matrices each type has.
+    types: Vec<(GgmlType, u64)>,
 }
 
 impl Header {
     /// Reads it.
     ///
     /// # Errors
-    /// If the architecture is not named.
+    /// If the architecture is not named, which only the first part of a model does; if the numbers of a part are wrong.
     pub fn new(gguf: &Gguf<'_>) -> Result<Self, GgufError> {
+        let split = gguf.split()?;
+        let architecture = match split {
+            Some(Split { index: 1.., .. }) => "",
+            _ => gguf.require_str("general.architecture")?,
+        };
         Ok(Self {
             name: gguf.str_value("general.name").ok().flatten().map(str::to_owned),
-            architecture: gguf.require_str("general.architecture")?.to_owned(),
-            quantisation: quantisation(gguf),
+            architecture: architecture.to_owned(),
             n_params: gguf.tensors().iter().map(|tensor| tensor.n_elements()).sum(),
-            end_bytes: gguf.end_offset(),
+            split,
+            types: types(gguf),
         })
+    }
+
+    /// The type of most of the weights, as ggml calls it.
+    pub fn quantisation(&self) -> &'static str {
+        let most = self.types.iter().max_by_key(|(_, count)| *count);
+        most.map_or("none", |(ty, _)| ty.name())
+    }
+
+    /// Counts the weights of another part as well.
+    fn absorb(&mut self, part: &Self) {
+        self.n_params = self.n_params.saturating_add(part.n_params);
+        part.types.iter().for_each(|&(ty, count)| add(&mut self.types, ty, count));
     }
 }
 
-/// The type that most weights of the matrices have.
-fn quantisation(gguf: &Gguf<'_>) -> &'static str {
-    let mut counts: Vec<(llm::quant::GgmlType, u64)> = Vec::new();
+/// How many weights of matrices each type has.
+fn types(gguf: &Gguf<'_>) -> Vec<(GgmlType, u64)> {
+    let mut types = Vec::new();
     for tensor in gguf.tensors().iter().filter(|tensor| tensor.shape().len() > 1) {
-        match counts.iter_mut().find(|(ty, _)| *ty == tensor.ty) {
-            Some((_, count)) => *count += tensor.n_elements(),
-            None => counts.push((tensor.ty, tensor.n_elements())),
-        }
+        add(&mut types, tensor.ty, tensor.n_elements());
     }
-    let most = counts.iter().max_by_key(|(_, count)| *count);
-    most.map_or("none", |(ty, _)| ty.name())
+    types
+}
+
+fn add(types: &mut Vec<(GgmlType, u64)>, ty: GgmlType, more: u64) {
+    match types.iter_mut().find(|(known, _)| *known == ty) {
+        Some((_, count)) => *count = count.saturating_add(more),
+        None => types.push((ty, more)),
+    }
 }
 
 impl Catalog {
@@ -194,7 +222,10 @@ impl Catalog {
             let before = take_old(disk, is_read.then_some(&*stem));
             let (header, stem, path) = match (before, header) {
                 (None, header) => (header, stem, None),
-                (Some(file), Err(BackendError::NoBuffer(_))) if file.disk_identity == disk.identity() => {
+                // What is known of several disks together is not known of one.
+                (Some(file), Err(BackendError::NoBuffer(_)))
+                    if file.disk_identity == disk.identity() && file.parts.len() == 1 =>
+                {
                     (file.header, file.stem, Some(file.path))
                 }
                 (Some(file), header) => (header, file.stem, Some(file.path)),
@@ -210,9 +241,10 @@ impl Catalog {
             });
             let (serial, length_bytes) = (disk.serial().to_owned(), disk.length_bytes());
             let (disk, disk_identity) = (disk.index(), disk.identity());
-            ModelFile { path, disk, disk_identity, length_bytes, header, stem, serial }
+            ModelFile { path, disk, disk_identity, length_bytes, parts: Vec::new(), header, stem, serial }
         });
         self.files = files.collect();
+        parts::join(&mut self.files);
     }
 
     /// The headers of all disks. Disks that do not answer at once are waited for together, and after the others.
@@ -226,7 +258,7 @@ impl Catalog {
         let numbers: Vec<_> = self.disks.iter().map(Disk::index).collect();
         let mut read = |disk: usize, patience_us: u64| {
             self.disks[disk].set_patience(patience_us);
-            let header = self.with_header(disk, |gguf| Ok(Header::new(gguf)?));
+            let header = self.with_disk_header(disk, |gguf| Ok(Header::new(gguf)?));
             self.disks[disk].set_patience(PATIENCE_US);
             header
         };
@@ -322,17 +354,47 @@ impl Catalog {
         self.files()[file].path.clone()
     }
 
-    /// Shows `look` the header of a file: the beginning of the disk is read in growing pieces until
-    /// the header is whole.
+    /// Shows `look` the header of a file, or those of all parts of a model as one, and where in memory they are to lie.
     ///
     /// # Errors
-    /// If the disk is empty or fails, the header is broken, memory runs out, or `look` fails.
+    /// If a disk is empty or fails, a header is broken, a part is missing, memory runs out, or `look` fails.
     pub fn with_header<R>(
         &mut self,
         file: usize,
+        look: impl FnOnce(&Gguf<'_>, Vec<Range<u64>>) -> Result<R, BackendError>,
+    ) -> Result<R, BackendError> {
+        let parts = match &self.files()[file] {
+            ModelFile { header: Err(BackendError::Part(error)), .. } => return Err((*error).into()),
+            // No header has been read of it when its disk has not answered.
+            ModelFile { parts, .. } if parts.len() <= 1 => {
+                return self.with_disk_header(file, |gguf| look(gguf, places(core::slice::from_ref(gguf))?));
+            }
+            ModelFile { parts, .. } => parts.clone(),
+        };
+        let mut beginnings = Vec::new();
+        for &part in &parts {
+            let header_bytes = self.with_disk_header(part, |gguf| Ok(gguf.data_offset()))?;
+            let disk = &mut self.disks[part];
+            let mut beginning = reserve(self.pool, header_bytes.min(disk.length_bytes()))?;
+            disk.read_at(0, &mut beginning).map_err(|error| BackendError::read(disk.index(), error))?;
+            beginnings.push((beginning, disk.length_bytes()));
+        }
+        let headers = beginnings.iter().map(|(beginning, file_bytes)| Gguf::parse(beginning, *file_bytes));
+        let headers = headers.collect::<Result<Vec<_>, _>>()?;
+        let places = places(&headers)?;
+        look(&Gguf::join(headers, &beginnings[0].0)?, places)
+    }
+
+    /// Shows `look` the header on a disk, whose beginning is read in growing pieces until the header is whole.
+    ///
+    /// # Errors
+    /// As [`with_header`](Self::with_header).
+    fn with_disk_header<R>(
+        &mut self,
+        disk: usize,
         look: impl FnOnce(&Gguf<'_>) -> Result<R, BackendError>,
     ) -> Result<R, BackendError> {
-        let disk = &mut self.disks[file];
+        let disk = &mut self.disks[disk];
         let file_bytes = disk.length_bytes();
         if file_bytes == 0 {
             return Err(BackendError::EmptyDisk);
@@ -351,12 +413,12 @@ impl Catalog {
         }
     }
 
-    /// The disk that a file is.
+    /// The disk with the file at this place, or its part.
     pub fn disk(&mut self, file: usize) -> &mut Disk {
         &mut self.disks[file]
     }
 
-    /// SHA-256 of a file on its disk.
+    /// SHA-256 of what is on the disk at this place: a file, or its part.
     ///
     /// # Errors
     /// If the disk fails, there is no memory for a buffer, or `progress` breaks off.
@@ -388,7 +450,7 @@ impl Catalog {
         Ok(Sha256Digest(hash.finish()))
     }
 
-    /// Compares the SHA-256 of a file on its disk with the one that travels beside it.
+    /// Compares the SHA-256 of what is on the disk at this place, a file or its part, with the one that travels beside it.
     ///
     /// # Errors
     /// As [`sha256`](Self::sha256); if they differ, or there is nothing to compare with.

@@ -10,7 +10,7 @@ use llm::sampling::SamplingError;
 use llm::session::SessionError;
 use llm::tokenizer::TokenizerError;
 
-use super::FOLDER;
+use super::catalog::{FOLDER, PartError};
 use crate::memory::pool::Shortage;
 use crate::storage::{ReadError, Undriven};
 
@@ -90,6 +90,8 @@ pub enum BackendError {
         /// Why.
         error: ReadError,
     },
+    /// The disk is no model by itself.
+    Part(PartError),
     /// The file's format is broken.
     Gguf(GgufError),
     /// The heap has no room to rearrange the weights.
@@ -324,6 +326,7 @@ impl fmt::Display for BackendError {
                 f.write_str("; `disks rescan` tries it anew")
             }
             Self::Read { error, .. } => error.fmt(f),
+            Self::Part(error) => error.fmt(f),
             Self::Gguf(error) => error.fmt(f),
             #[cfg(feature = "llm-transformer")]
             Self::Pack(error) => error.fmt(f),
@@ -373,6 +376,12 @@ impl fmt::Display for BackendError {
 }
 
 impl core::error::Error for BackendError {}
+
+impl From<PartError> for BackendError {
+    fn from(error: PartError) -> Self {
+        Self::Part(error)
+    }
+}
 
 impl From<GgufError> for BackendError {
     fn from(error: GgufError) -> Self {

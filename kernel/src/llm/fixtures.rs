@@ -56,6 +56,40 @@ pub fn with_text(file: &[u8], key: &str, text: &str) -> Vec<u8> {
     written
 }
 
+/// The file in so many parts, as llama.cpp's gguf-split writes them; the first without tensors.
+pub fn parts(file: &[u8], count: u16) -> Vec<Vec<u8>> {
+    use llm::gguf::{Value, split};
+    let gguf = Gguf::parse(file, file.len() as u64).unwrap();
+    let n_tensors = gguf.tensors().len();
+    let begin = |index: u16| n_tensors * usize::from(index.saturating_sub(1)) / usize::from(count - 1);
+    let part = |index: u16| {
+        let mut writer = GgufWriter::new();
+        if index == 0 {
+            gguf.metadata().for_each(|(key, value)| writer.put(key, value).unwrap());
+        }
+        writer.put(split::SPLIT_NO, Value::U16(index)).unwrap();
+        writer.put(split::SPLIT_TENSORS_COUNT, Value::I32(n_tensors as i32)).unwrap();
+        writer.put(split::SPLIT_COUNT, Value::U16(count)).unwrap();
+        let tensors = if index == 0 { &[][..] } else { &gguf.tensors()[begin(index)..begin(index + 1)] };
+        for tensor in tensors {
+            writer.declare_tensor(tensor.name, tensor.ty, tensor.shape()).unwrap();
+        }
+        let mut written = Vec::new();
+        let mut data = writer
+            .write_header(|bytes: &[u8]| {
+                written.extend_from_slice(bytes);
+                Ok::<(), std::fmt::Error>(())
+            })
+            .unwrap();
+        for tensor in tensors {
+            data.write(gguf.tensor_data(tensor).unwrap()).unwrap();
+        }
+        data.finish().unwrap();
+        written
+    };
+    (0..count).map(part).collect()
+}
+
 /// The file that the environment names in `FERRITE_MODEL`, else the default model.
 pub fn chosen_model() -> Vec<u8> {
     match std::env::var_os("FERRITE_MODEL") {

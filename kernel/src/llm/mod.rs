@@ -24,7 +24,7 @@ pub use backend::{
     DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, LoadProgress, Look, ModelMemory, ModelMetadata,
     ModelStatus, Occupancy, Progress, Resources, RunsOn, Steps, Ticket, Unloaded,
 };
-pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile, name_of};
+pub use catalog::{Catalog, EXTENSION, FOLDER, Header, ModelFile, PartError, name_of};
 pub use error::{BackendError, Sha256Digest, Taken};
 pub use statistics::Statistics;
 #[cfg(any(test, not(feature = "llm-transformer")))]

@@ -63,7 +63,7 @@ impl InferenceBackend for StubBackend {
     ) -> Result<(), BackendError> {
         let file = self.catalog.find(path)?;
         self.catalog
-            .with_header(file, |_| Err(BackendError::NoInference))
+            .with_header(file, |_, _| Err(BackendError::NoInference))
             .map_err(|error| error.in_file(&self.catalog.path(file)))
     }
 

@@ -32,10 +32,10 @@ use llm::{
 use self::loaded::{Engine, LoadedModel, runner_options};
 use self::models::{Loaded, Models};
 use self::plan::{Plan, plan_runner, wanted_bytes};
-use self::reading::read_weights;
+use self::reading::Reader;
 use super::{
-    BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, LoadProgress, Look, ModelMetadata,
-    ModelStatus, Progress, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
+    BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, LoadProgress, Look, ModelFile,
+    ModelMetadata, ModelStatus, Progress, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
 };
 use crate::{
     memory::pool::{Footprint, GRANULE_BYTES, Shortage},
@@ -162,14 +162,14 @@ impl TransformerBackend {
     /// Reads the header and works out what the model takes; nothing is reserved or unloaded yet. What has the same
     /// path makes room.
     fn plan(&mut self, file: usize, path: &str, options: EngineOptions) -> Result<Plan, BackendError> {
-        let file_bytes = self.catalog.files()[file].length_bytes;
         let engine = self.engine(options);
-        let (header, config, packer) = self.catalog.with_header(file, |gguf| {
+        let (header, config, packer, places) = self.catalog.with_header(file, |gguf, places| {
             let (header, config) = (Header::new(gguf)?, Config::from_gguf(gguf)?);
-            Ok((header, config, Packer::new(engine.kernels.packing(), gguf)?))
+            Ok((header, config, Packer::new(engine.kernels.packing(), gguf)?, places))
         })?;
         // A file beyond the address space is more than any memory.
-        let weights_bytes = usize::try_from(header.end_bytes.min(file_bytes)).unwrap_or(usize::MAX);
+        let end_bytes = places.last().map_or(0, |last| last.end);
+        let weights_bytes = usize::try_from(end_bytes).unwrap_or(usize::MAX);
         let room = |session_bytes, given_back: &[Footprint]| {
             self.machine.pool.room_for(&[weights_bytes, session_bytes], given_back)
         };
@@ -182,7 +182,17 @@ impl TransformerBackend {
         let replaces_first = !given_back.is_empty();
         let room = |session_bytes| room(session_bytes, &given_back);
         let (options, session_bytes) = plan_runner(&config, options.n_ctx, &engine, room)?;
-        Ok(Plan { header, config, packer, engine, weights_bytes, options, session_bytes, replaces_first })
+        Ok(Plan {
+            header,
+            config,
+            packer,
+            places,
+            engine,
+            weights_bytes,
+            options,
+            session_bytes,
+            replaces_first,
+        })
     }
 
     fn load_file(
@@ -194,8 +204,17 @@ impl TransformerBackend {
     ) -> Result<(), BackendError> {
         let plan = self.plan(file, path, options);
         let plan = plan.map_err(|error| error.beside(self.models.taken_by_others(path)))?;
-        let Plan { header, config, mut packer, engine, weights_bytes, session_bytes, replaces_first, .. } =
-            plan;
+        let Plan {
+            header,
+            config,
+            mut packer,
+            places,
+            engine,
+            weights_bytes,
+            session_bytes,
+            replaces_first,
+            ..
+        } = plan;
         let runner_options = plan.options;
         if replaces_first {
             self.models.retire(Some(path))?;
@@ -212,14 +231,18 @@ impl TransformerBackend {
         }
         let clock_us = self.machine.clock_us;
         let start_us = clock_us();
-        let disk = self.catalog.disk(file);
-        let disk_identity = disk.identity();
         let mut others = Stepper { models: &mut self.models, statistics: &mut self.statistics, clock_us };
         let progress = &mut |come: Progress| progress(come, &mut others);
-        read_weights(disk, &mut packer, &mut weights, &mut memory, &engine.workers, clock_us, progress)?;
-        let file_bytes = self.catalog.files()[file].length_bytes;
+        let &ModelFile { length_bytes: file_bytes, disk_identity, ref parts, .. } =
+            &self.catalog.files()[file];
+        let parts = parts.clone();
+        let (packer_of_all, buffer, workers) = (&mut packer, &mut memory[..], &engine.workers);
+        let mut reader = Reader { packer: packer_of_all, buffer, workers, clock_us, progress, start_us };
+        for (&part, place) in parts.iter().zip(&places) {
+            reader.read(self.catalog.disk(part), place.clone(), &mut weights)?;
+        }
         let weights = packer.finish(weights);
-        let model = LoadedModel::load(weights, memory, file_bytes, runner_options, engine)?;
+        let model = LoadedModel::load(weights, memory, places, runner_options, engine)?;
         let load_us = clock_us().saturating_sub(start_us);
         self.statistics.loads += 1;
         self.statistics.load_bytes += model.file_bytes() as u64;
@@ -235,8 +258,8 @@ impl TransformerBackend {
             metadata: ModelMetadata {
                 path: path.into(),
                 disk_identity,
+                quantisation: header.quantisation().into(),
                 architecture: header.architecture,
-                quantisation: header.quantisation.into(),
                 n_params: header.n_params,
                 file_bytes,
                 n_layer: config.layers.len(),
@@ -523,7 +546,7 @@ impl InferenceBackend for TransformerBackend {
         let path = self.catalog.path(file);
         let tokenized = self
             .catalog
-            .with_header(file, |gguf| tokenize(&Tokenizer::from_gguf(gguf)?, texts, options, on_ids));
+            .with_header(file, |gguf, _| tokenize(&Tokenizer::from_gguf(gguf)?, texts, options, on_ids));
         tokenized.map_err(|error| error.in_file(&path))
     }
 

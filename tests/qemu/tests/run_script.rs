@@ -1,7 +1,7 @@
 //! The contract of `scripts/run`: arguments, defaults, exit statuses, clear errors.
 
-use qemu_tests::{Directory, Run, build_host_program, repository};
-use std::{fs, path::Path, time::UNIX_EPOCH};
+use qemu_tests::{Directory, Run, repository};
+use std::{fs, path::Path};
 
 const USAGE_ERROR: i32 = 2;
 
@@ -70,55 +70,32 @@ fn defaults_follow_the_models() {
     assert_eq!(value_of(&arguments, "-m"), "128M");
 }
 
-/// One of `count` files that a model without tensors is in.
-fn part(number: u16, count: u16) -> Vec<u8> {
-    const U16: u32 = 2;
-    let mut file = [&b"GGUF"[..], &3_u32.to_le_bytes(), &0_u64.to_le_bytes(), &2_u64.to_le_bytes()].concat();
-    for (key, value) in [("split.no", number), ("split.count", count)] {
-        file.extend((key.len() as u64).to_le_bytes());
-        file.extend(key.bytes());
-        file.extend(U16.to_le_bytes());
-        file.extend(value.to_le_bytes());
-    }
-    file
-}
-
 #[test]
-fn a_model_in_several_files_becomes_one_disk() {
-    build_host_program();
+fn a_model_in_several_files_becomes_as_many_disks() {
     let directory = Directory::new("several-files");
-    let first = directory.file("Some Model-00001-of-00002.GGUF", &part(0, 2));
-    let second = directory.file("Some Model-00002-of-00002.GGUF", &part(1, 2));
-    for file in [&first, &second] {
-        let arguments = qemu_arguments(Run::new().model(file), &directory);
-        // Of what the parts have, all that is left is magic, version and two counts, padded.
-        assert!(value_of(&arguments, "-append").contains("ferrite.model=Some_Model:32"), "{arguments:?}");
-        assert!(arguments.iter().any(|argument| argument.ends_with("/Some Model.gguf")), "{arguments:?}");
+    let names = ["Some Model-00001-of-00002.GGUF", "Some Model-00002-of-00002.GGUF"];
+    let [first, second] = names.map(|name| directory.file(name, name.as_bytes()));
+    directory.file("Some Model-00001-of-00003.GGUF", b"of another model");
+    for run in [Run::new().model(&first), Run::new().model(&second), Run::new().model(&first).model(&second)]
+    {
+        let arguments = qemu_arguments(run, &directory);
+        let append = value_of(&arguments, "-append");
+        let n_disks = append.matches("ferrite.model=").count();
+        assert!(
+            append.contains("ferrite.model=Some_Model-00001-of-:30 ferrite.model=Some_Model-00002-of-:30 "),
+            "{append}"
+        );
+        assert_eq!(n_disks, 2, "{append}");
     }
     let whole = directory.file("WHOLE.GGUF", &[1; 7]);
     let arguments = qemu_arguments(Run::new().model(&whole), &directory);
     assert!(value_of(&arguments, "-append").contains("ferrite.model=WHOLE:7"));
-
-    // A part that has changed since, to an older file.
-    fs::write(&second, part(0, 2)).unwrap();
-    fs::File::options().write(true).open(&second).unwrap().set_modified(UNIX_EPOCH).unwrap();
-    Run::new().model(&first).finish().expect_status(1).expect_error("part 1 of 2, expected part 2 of 2");
-}
-
-#[test]
-fn models_in_several_files_are_told_apart_by_their_directory() {
-    build_host_program();
-    let merged = ["here", "there"].map(|name| {
-        let directory = Directory::new(name);
-        for (number, name) in ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"].iter().enumerate() {
-            directory.file(name, &part(number as u16, 2));
-        }
-        let run = Run::new().model(Path::new("m-00001-of-00002.gguf")).in_directory(directory.path());
-        let arguments = qemu_arguments(run, &directory);
-        let disk = arguments.iter().find(|argument| argument.ends_with("/m.gguf"));
-        disk.unwrap_or_else(|| panic!("no model in {arguments:?}")).clone()
-    });
-    assert_ne!(merged[0], merged[1]);
+    let absent = directory.path().join("absent-00001-of-00002.gguf");
+    Run::new()
+        .model(&absent)
+        .finish()
+        .expect_status(1)
+        .expect_error("absent-00001-of-00002.gguf: no such file");
 }
 
 #[test]

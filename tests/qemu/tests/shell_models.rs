@@ -1,8 +1,15 @@
 //! Models at the kernel's shell: from a disk to text, and everything that can be wrong with either.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use qemu_tests::{Directory, Run, Session, repository};
+use qemu_tests::{Directory, Run, Session, build_host_program, repository};
 
 /// The guest's clock stands still while it waits for a key, so that no key of a sequence comes too late.
 const PATIENT_CLOCK: &str = "-icount shift=0,sleep=off";
@@ -52,6 +59,28 @@ fn the_same_text_on_every_cpu() {
     for cpu in ["cortex-a76", "neoverse-n1", "max"] {
         assert_eq!(text(cpu), expected, "{cpu}");
     }
+}
+
+#[test]
+fn a_model_in_several_files_is_that_model() {
+    build_host_program();
+    let directory = Directory::new("parts");
+    let path = |name: &str| directory.path().join(name);
+    let mut split = Command::new("cargo");
+    split.args(["run", "--quiet", "--bin", "llm", "--", "split"]).arg(default_model()).arg(path("tiny"));
+    split.args(["--split-max-tensors", "20"]).current_dir(repository());
+    assert!(split.status().expect("cargo starts").success());
+    let text = |model: &Path| {
+        Run::new().model(model).command("llm infer \"Hello\" 10").finish().expect_status(0).text()
+    };
+    let parts = fs::read_dir(directory.path()).unwrap().count();
+    assert!(parts >= 3, "{parts}");
+    let second = path(&format!("tiny-00002-of-{parts:05}.gguf"));
+    assert_eq!(text(&second), text(&default_model()));
+    fs::remove_file(&second).unwrap();
+    let first = path(&format!("tiny-00001-of-{parts:05}.gguf"));
+    let missing = Run::new().model(&first).command("llm load ferrite-tiny").finish().expect_status(1);
+    missing.expect_error(&format!("part 2 of {parts} of the model is on no disk"));
 }
 
 #[test]

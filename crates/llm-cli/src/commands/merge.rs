@@ -1,18 +1,19 @@
 //! `llm merge`: a model in several files as one.
 
-use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::model_file::map;
+use crate::output::write_whole;
 use crate::split::Parts;
 
 /// Write a model that is in several files (NAME-00001-of-00003.gguf and so on) as one file.
 ///
-/// The programs of this host read such models as they are; disks of the kernel need one file.
+/// The result is that of llama.cpp's gguf-split --merge. Models in several files are read as they are too, also from several
+/// disks of the kernel.
 #[derive(Args)]
 pub struct Arguments {
     /// One of the files; the others lie beside it.
@@ -33,32 +34,5 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if parts.contain(&arguments.output) {
         bail!("{} cannot be read and written at once", arguments.output.display());
     }
-    let context = || arguments.output.display().to_string();
-    // Under another name until it is whole, so that an interrupted run leaves nothing that looks like a model.
-    let (file, unfinished) = create_beside(&arguments.output).with_context(context)?;
-    let write = || -> Result<()> {
-        let mut output = BufWriter::new(file);
-        parts.write(|bytes| output.write_all(bytes))?;
-        output.into_inner()?.sync_all()?;
-        Ok(std::fs::rename(&unfinished, &arguments.output)?)
-    };
-    let result = write().with_context(context);
-    if result.is_err() {
-        // Half a model is of no use; that it could not be written is what is reported.
-        let _ = std::fs::remove_file(&unfinished);
-    }
-    result
-}
-
-/// Creates a file that was not there, named after `output`: OUT.part, or OUT.1.part and so on.
-fn create_beside(output: &Path) -> std::io::Result<(File, PathBuf)> {
-    let mut number = 0;
-    loop {
-        let mut path = output.as_os_str().to_owned();
-        path.push(if number == 0 { String::from(".part") } else { format!(".{number}.part") });
-        match File::create_new(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-            result => return result.map(|file| (file, path.into())),
-        }
-    }
+    write_whole(&arguments.output, |output| parts.write(|bytes| output.write_all(bytes)))
 }

@@ -13,6 +13,7 @@ pub mod perplexity;
 pub mod pull;
 pub mod quantize;
 pub mod serve;
+pub mod split;
 pub mod synth;
 pub mod tokenize;
 pub mod verify;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use convert::{Fallbacks, MatrixTypes, ModelShape, TypeChooser};
+use llm::gguf::split::{SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS_COUNT};
 use llm::gguf::{Gguf, GgufWriter, TensorInfo, Value};
 use llm::quant::{GgmlType, dequantize, is_supported, quantize};
 
@@ -67,8 +68,8 @@ fn requantize(gguf: &Gguf<'_>, types: MatrixTypes, mut output: impl Write) -> Re
     let mut writer = GgufWriter::new();
     for (key, value) in gguf.metadata() {
         match key {
-            // The writer aligns by the format's default.
-            "general.alignment" => {}
+            // The writer aligns by the format's default, and writes one file.
+            "general.alignment" | SPLIT_NO | SPLIT_COUNT | SPLIT_TENSORS_COUNT => {}
             "general.file_type" => writer.put_u32(key, types.file_type())?,
             _ => writer.put(key, value)?,
         }

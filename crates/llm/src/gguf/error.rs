@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{MAX_NESTING, Name, ValueType};
+use super::{MAX_NESTING, Name, Split, ValueType};
 use crate::blocks::GgmlType;
 
 /// Why a file was refused, or why a value could not be had from it.
@@ -175,6 +175,33 @@ pub enum GgufError {
         /// Where the data of the other tensor ends, counted likewise.
         previous_end: u64,
     },
+    /// A model in no files.
+    NoParts,
+    /// A part of a model whose number is not below the number of parts.
+    PartNumber {
+        /// Its number, from 0.
+        index: u32,
+        /// How many parts there are said to be.
+        count: u32,
+    },
+    /// A file that is not the part of a model that belongs at its place.
+    NotThePart {
+        /// The part's number, from 0.
+        index: u32,
+        /// How many parts there are.
+        count: u32,
+        /// Which part it is; `None` if it is a whole file.
+        found: Option<Split>,
+    },
+    /// The parts of a model have more or fewer tensors than they say.
+    TensorsInParts {
+        /// What `split.tensors.count` says.
+        expected: u32,
+        /// What there are.
+        found: u64,
+    },
+    /// The parts of a model that end beyond all addresses.
+    PartsTooLong,
     /// A key that was asked for is not there.
     MissingKey {
         /// The key.
@@ -310,6 +337,35 @@ impl fmt::Display for GgufError {
                 f,
                 "tensor `{tensor}` begins at byte {data_offset} of the tensor data, inside another tensor, which ends at byte {previous_end}"
             ),
+            Self::NoParts => f.write_str("the model has no files"),
+            Self::PartNumber { index, count } => {
+                write!(
+                    f,
+                    "`split.no` is {index}, but of {count} parts (`split.count`) the last is number {}",
+                    count - 1
+                )
+            }
+            Self::NotThePart { index, count, found: None } => {
+                write!(
+                    f,
+                    "expected part {} of {count} of a model, but it is a whole one",
+                    u64::from(*index) + 1
+                )
+            }
+            Self::NotThePart { index, count, found: Some(found) } => {
+                let number = |index: u32| u64::from(index) + 1;
+                write!(f, "it is part {} of {}, ", number(found.index), found.count)?;
+                match (found.index, found.count) == (*index, *count) {
+                    true => {
+                        write!(f, "but of another model: `split.tensors.count` differs from the first part's")
+                    }
+                    false => write!(f, "expected part {} of {count}", number(*index)),
+                }
+            }
+            Self::TensorsInParts { expected, found } => {
+                write!(f, "the parts have {found} tensors, but `split.tensors.count` is {expected}")
+            }
+            Self::PartsTooLong => f.write_str("the parts are longer together than any memory"),
             Self::MissingKey { key } => write!(f, "the key `{key}` is missing"),
             Self::WrongType { key, expected, found } => {
                 write!(f, "the value of `{key}` is of type {found}, but {expected} is needed")

@@ -2,7 +2,7 @@
 //!
 //! [`Gguf::parse`] checks a whole header at once, so that everything handed out later is known to
 //! be there: [`Value`]s by key, [`TensorInfo`]s by name, and the bytes of a tensor. Nothing is
-//! copied. [`GgufWriter`] makes such files. This module knows the syntax; which keys and tensors a
+//! copied. [`GgufWriter`] makes such files, [`split`] makes one view of a model in several. This module knows the syntax; which keys and tensors a
 //! model needs is the business of [`crate::model`] and [`crate::tokenizer`].
 //!
 //! Source: `docs/gguf.md` in the ggml repository; where the text leaves room, llama.cpp's reader.
@@ -22,6 +22,7 @@ mod error;
 mod lookup;
 mod name;
 mod reader;
+pub mod split;
 mod table;
 mod tensor;
 mod value;
@@ -30,6 +31,7 @@ mod writer;
 pub use error::{GgufError, Part};
 pub use lookup::Key;
 pub use name::Name;
+pub use split::Split;
 pub use tensor::{MAX_DIMS, TensorInfo};
 pub use value::{Array, GgufStr, Strings, Value, ValueType, Values};
 pub use writer::{GgufWriter, TensorWriter, WriteError};

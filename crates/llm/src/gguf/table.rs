@@ -68,6 +68,11 @@ impl<T: Named> Table<T> {
         &self.entries
     }
 
+    /// Changes entries, but not their names.
+    pub(super) fn for_each_mut(&mut self, change: impl FnMut(&mut T)) {
+        self.entries.iter_mut().for_each(change);
+    }
+
     /// The place in `entries` of the entry whose name is made of these bytes.
     pub(super) fn find(&self, name: impl Iterator<Item = u8> + Clone) -> Option<usize> {
         let place = self

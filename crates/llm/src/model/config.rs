@@ -17,7 +17,7 @@ use super::latent_config::LatentConfig;
 use super::layer_config::{LayerConfig, layers};
 use super::rope::{RopeConfig, Sections};
 use crate::compute::Normalisation;
-use crate::gguf::{Gguf, Name, Value};
+use crate::gguf::{Gguf, Name, Split, Value};
 use crate::recurrent_state::RecurrentShape;
 
 /// The dimensions and constants of a model.
@@ -88,9 +88,8 @@ impl Config {
     /// [`ModelError`] if the family is unknown, a required key is missing or of another type, a
     /// value makes no sense, or the embedding matrix is missing.
     pub fn from_gguf(gguf: &Gguf<'_>) -> Result<Self, ModelError> {
-        if let Some(count @ 2..) = gguf.u32_value("split.count")? {
-            let number = gguf.u32_value("split.no")?.unwrap_or(0).saturating_add(1);
-            return Err(ModelError::Part { number, count });
+        if let Some(Split { index, count, .. }) = gguf.split()? {
+            return Err(ModelError::Part { number: index + 1, count });
         }
         let name = gguf
             .str_value("general.architecture")?

@@ -110,10 +110,9 @@ impl fmt::Display for ModelError {
             ModelError::UnsupportedType { tensor, ty, supported } => {
                 write!(f, "tensor {tensor} has type {ty}, expected {supported}")
             }
-            ModelError::Part { number, count } => write!(
-                f,
-                "the file is part {number} of {count} of a model; `llm merge` on the host makes one file of all parts"
-            ),
+            ModelError::Part { number, count } => {
+                write!(f, "the file is part {number} of {count} of a model, which needs them all")
+            }
             ModelError::OutOfHeap { needed_bytes } => {
                 write!(f, "the heap has no {needed_bytes} bytes for the model's tables")
             }

@@ -4,6 +4,9 @@
 //! region that it writes. [`LoadedModel`] keeps them together (crate `self_cell`) and gives both
 //! regions back when it is dropped.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use llm::{
     front::{FrontError, MAX_WAITING, Prompter, Responder, options::MAX_SPECULATED},
     gguf::Gguf,
@@ -35,8 +38,8 @@ struct Regions {
     memory: MutBorrow<Region>,
     /// What `memory` takes of the pool.
     memory_footprint: Footprint,
-    /// Length of the file, of which `weights` may be only the part that matters.
-    file_bytes: u64,
+    /// Where the file, or each part of the model, lies among the weights.
+    places: Vec<Range<u64>>,
     engine: Engine,
 }
 
@@ -85,7 +88,7 @@ impl Cell {
         Self::try_new(regions, |regions| {
             let Engine { kernels, ref workers, .. } = regions.engine;
             let file = regions.weights.borrow();
-            let gguf = Gguf::parse(file.bytes(), regions.file_bytes)?;
+            let gguf = Gguf::parse_at(file.bytes(), &regions.places)?;
             let model = Model::load(&gguf, file)?;
             let prompter = Prompter::new(gguf)?;
             let runner = Runner::new(model, options, kernels, workers, regions.memory.borrow_mut())?;
@@ -98,20 +101,19 @@ impl Cell {
 pub(super) struct LoadedModel(Cell);
 
 impl LoadedModel {
-    /// Makes a file that lies in `weights` ready to run, with cache and scratch in `memory`.
+    /// Makes a model, whose files lie in `weights` at these places, ready to run, with cache and scratch in `memory`.
     ///
     /// # Panics
     /// If the weights have been packed for another set than the engine's.
     pub fn load(
         weights: ModelBytes<Region>,
         memory: Region,
-        file_bytes: u64,
+        places: Vec<Range<u64>>,
         options: RunnerOptions,
         engine: Engine,
     ) -> Result<Self, BackendError> {
         let memory_footprint = memory.footprint();
-        let regions =
-            Regions { weights, memory: MutBorrow::new(memory), memory_footprint, file_bytes, engine };
+        let regions = Regions { weights, memory: MutBorrow::new(memory), memory_footprint, places, engine };
         Cell::make(regions, options).map(Self)
     }
 
@@ -264,7 +266,7 @@ impl Regions {
 mod tests {
     use super::*;
     use llm::{gguf::GgufWriter, parallel::Serial, quant::GgmlType};
-    use std::{format, vec::Vec};
+    use std::format;
 
     /// What this module does not reserve, on one core: the kernel image with its stacks, page tables, the used
     /// part of the heap. Measured with TinyLlama: 2.9 MB that `mem` shows neither as heap nor as pool, and 0.6.

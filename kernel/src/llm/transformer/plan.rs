@@ -1,5 +1,8 @@
 //! [`Plan`]: what a model needs, known before anything is reserved for it.
 
+use alloc::vec::Vec;
+use core::ops::Range;
+
 use llm::{
     front::CHECKPOINTS_PER_TEXT,
     kv_cache::PAGE_LEN,
@@ -24,6 +27,8 @@ pub(super) struct Plan {
     pub header: Header,
     pub config: Config,
     pub packer: Packer,
+    /// Where the file, or each part of the model, lies among the weights.
+    pub places: Vec<Range<u64>>,
     pub engine: Engine,
     pub weights_bytes: usize,
     pub options: RunnerOptions,

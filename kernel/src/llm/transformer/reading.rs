@@ -3,7 +3,7 @@
 //! What is packed comes through a buffer, from which all cores pack it to its place while the disk reads what
 //! comes next; what is not goes right to its place.
 
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
 use llm::{
     parallel::Workers,
@@ -26,58 +26,73 @@ const WORTHWHILE_BYTES: usize = 1 << 20;
 /// One read, between two looks at the keyboard.
 const PLAIN_BYTES: usize = 64 << 20;
 
-/// Fills `weights` with the beginning of a file, whose header `packer` was made of, by way of `buffer`; `packer` can
-/// then [finish](Packer::finish).
-///
-/// # Errors
-/// If the disk fails or `progress` breaks off; the weights are of no use then.
-///
-/// # Panics
-/// If the buffer is shorter than [`MIN_PIECES_BYTES`](crate::storage::MIN_PIECES_BYTES).
-pub(super) fn read_weights(
-    disk: &mut Disk,
-    packer: &mut Packer,
-    weights: &mut [u8],
-    buffer: &mut [u8],
-    workers: &dyn Workers,
-    clock_us: fn() -> u64,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<(), BackendError> {
-    let buffer_bytes = buffer.len().min(BUFFER_BYTES);
-    let buffer = &mut buffer[..buffer_bytes];
-    let total_bytes = weights.len() as u64;
-    let start_us = clock_us();
-    let mut report = |done_bytes: usize| {
-        let elapsed_us = clock_us().saturating_sub(start_us);
-        progress(Progress { done_bytes: done_bytes as u64, total_bytes, elapsed_us })
-    };
-    let mut end = ControlFlow::Continue(());
-    while end.is_continue()
-        && let Some(span) = packer.next_span(WORTHWHILE_BYTES, weights.len())
-    {
-        match span {
-            Span::Plain(range) => {
-                let range = range.start..range.end.min(range.start + PLAIN_BYTES);
-                let n_bytes = range.len();
-                let read = disk.read_at(range.start as u64, &mut weights[range]);
-                read.map_err(|error| BackendError::read(disk.index(), error))?;
-                packer.skip_plain(n_bytes);
-                end = report(packer.done_bytes());
-            }
-            Span::Packed(range) => {
-                let range = range.start as u64..range.end as u64;
-                let read = disk.read_pieces(range, buffer, &mut |piece| {
-                    packer.write(workers, piece, weights);
+/// What brings a model's files into memory, one after another.
+pub(super) struct Reader<'r> {
+    /// Made of the model's header; can [finish](Packer::finish) when the last file has been read.
+    pub packer: &'r mut Packer,
+    /// What is packed comes through it: at least [`MIN_PIECES_BYTES`](crate::storage::MIN_PIECES_BYTES).
+    pub buffer: &'r mut [u8],
+    pub workers: &'r dyn Workers,
+    pub clock_us: fn() -> u64,
+    pub progress: &'r mut dyn FnMut(Progress) -> ControlFlow<()>,
+    /// When the first file was begun with.
+    pub start_us: u64,
+}
+
+impl Reader<'_> {
+    /// Fills `place` among the `weights` of all files with the beginning of the file on a disk. Files come in the order of
+    /// their places.
+    ///
+    /// # Errors
+    /// If the disk fails or `progress` breaks off; the weights are of no use then.
+    ///
+    /// # Panics
+    /// If the buffer is too short, or the place lies before that of a file that was read.
+    pub fn read(
+        &mut self,
+        disk: &mut Disk,
+        place: Range<u64>,
+        weights: &mut [u8],
+    ) -> Result<(), BackendError> {
+        let Self { packer, buffer, workers, clock_us, progress, start_us } = self;
+        let buffer_bytes = buffer.len().min(BUFFER_BYTES);
+        let buffer = &mut buffer[..buffer_bytes];
+        let total_bytes = weights.len() as u64;
+        let mut report = |done_bytes: usize| {
+            let elapsed_us = clock_us().saturating_sub(*start_us);
+            progress(Progress { done_bytes: done_bytes as u64, total_bytes, elapsed_us })
+        };
+        // The weights have that length, so that these are addresses. What lies between two files is nothing.
+        let (begin, file_end) = (place.start as usize, place.end as usize);
+        packer.skip_plain(begin - packer.done_bytes());
+        let mut end = ControlFlow::Continue(());
+        while end.is_continue()
+            && let Some(span) = packer.next_span(WORTHWHILE_BYTES, file_end)
+        {
+            match span {
+                Span::Plain(range) => {
+                    let range = range.start..range.end.min(range.start + PLAIN_BYTES);
+                    let n_bytes = range.len();
+                    let read = disk.read_at((range.start - begin) as u64, &mut weights[range]);
+                    read.map_err(|error| BackendError::read(disk.index(), error))?;
+                    packer.skip_plain(n_bytes);
                     end = report(packer.done_bytes());
-                    end
-                });
-                read.map_err(|error| BackendError::read(disk.index(), error))?;
+                }
+                Span::Packed(range) => {
+                    let range = (range.start - begin) as u64..(range.end - begin) as u64;
+                    let read = disk.read_pieces(range, buffer, &mut |piece| {
+                        packer.write(*workers, piece, weights);
+                        end = report(packer.done_bytes());
+                        end
+                    });
+                    read.map_err(|error| BackendError::read(disk.index(), error))?;
+                }
             }
         }
-    }
-    match end {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(BackendError::Cancelled),
+        match end {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(BackendError::Cancelled),
+        }
     }
 }
 
@@ -109,7 +124,12 @@ mod tests {
     ) -> Result<Vec<u8>, BackendError> {
         let (mut weights, mut buffer) = (vec![0; file.len()], vec![0; buffer_bytes]);
         let mut packer = packer(file);
-        read_weights(disk, &mut packer, &mut weights, &mut buffer, &Serial, host::clock_us, progress)?;
+        let clock_us = host::clock_us;
+        let (packer_of_all, buffer) = (&mut packer, &mut buffer[..]);
+        let start_us = clock_us();
+        let mut reader =
+            Reader { packer: packer_of_all, buffer, workers: &Serial, clock_us, progress, start_us };
+        reader.read(disk, 0..file.len() as u64, &mut weights)?;
         Ok(packer.finish(weights).holder().clone())
     }
 

@@ -10,6 +10,7 @@ use ::llm::session::FinishReason;
 use llm::simd::Kernels;
 use std::{format, string::ToString, vec};
 
+mod parts;
 mod several;
 
 /// Loads a model with this context, or what there is.

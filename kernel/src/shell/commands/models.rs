@@ -1,6 +1,6 @@
 //! `llm list`, `load`, `unload`, `info`, `verify`: which models there are and which are loaded.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 use core::{fmt, num::NonZeroUsize, ops::ControlFlow, str::FromStr};
 
 use llm::{
@@ -16,8 +16,8 @@ use llm::{
 };
 
 use crate::llm::{
-    BackendError, EngineOptions, Found, InferenceBackend, ModelMemory, ModelMetadata, ModelStatus, Progress,
-    Unloaded,
+    BackendError, EngineOptions, Found, InferenceBackend, ModelMemory, ModelMetadata, ModelStatus, PartError,
+    Progress, Unloaded,
 };
 use crate::shell::{
     Shell,
@@ -44,7 +44,8 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=0,
         options: &[],
         summary: "show the models on the disks",
-        details: "Each disk is a file /models/NAME.gguf, named by the model's general.name or by the disk's serial.\n\
+        details: "Each disk is a file /models/NAME.gguf, named by the model's general.name or by the disk's serial. A model in\n\
+                  several files has the path of the disk with the first; the others say whose parts they are.\n\
                   A loaded model has a plus and says how many bytes it takes; the current one has a star. One with a minus\n\
                   has been unloaded or replaced, and goes when its last request is answered.",
         run: list,
@@ -84,7 +85,7 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=1,
         options: options::VERIFY,
         summary: "compare the SHA-256 of a model file with the checksum that came with it",
-        details: "Reads the file from its disk; the current model, or the first one, unless told.",
+        details: "Reads the file, or each part of the model, from its disk; the current model, or the first one, unless told.",
         run: verify,
     },
 ];
@@ -150,10 +151,13 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
                 "{mark} {:<32} {} {}, {} parameters, {}",
                 file.path,
                 header.architecture,
-                header.quantisation,
+                header.quantisation(),
                 Count(header.n_params),
                 Size(file.length_bytes),
             )),
+            Err(error @ BackendError::Part(PartError::Later { .. })) => {
+                shell.terminal.print(format_args!("{mark} {:<32} {error}", file.path))
+            }
             Err(error) => shell.terminal.print(format_args!("{mark} {:<32} unusable: {error}", file.path)),
         }
         match model {
@@ -482,11 +486,18 @@ fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
     let catalog = backend.catalog();
     let file = catalog.find(&path)?;
     let path = catalog.path(file);
-    let mut display = ProgressDisplay::new("verifying");
-    let verified = catalog.verify(file, clock_us, &mut |progress| display.update(terminal, progress));
-    display.finish(terminal);
-    let digest = verified.map_err(|error| error.in_file(&path))?;
-    terminal.print(format_args!("{path}: SHA-256 {digest} as expected\n"));
+    let parts = catalog.files()[file].parts.clone();
+    for (index, &part) in parts.iter().enumerate() {
+        let name = match parts.len() {
+            1 => path.clone(),
+            count => format!("{path}, part {} of {count}", index + 1),
+        };
+        let mut display = ProgressDisplay::new("verifying");
+        let verified = catalog.verify(part, clock_us, &mut |progress| display.update(terminal, progress));
+        display.finish(terminal);
+        let digest = verified.map_err(|error| error.in_file(&name))?;
+        terminal.print(format_args!("{name}: SHA-256 {digest} as expected\n"));
+    }
     Ok(())
 }
 

@@ -1,0 +1,124 @@
+//! Models on several disks: which disks are the parts of one.
+//!
+//! The disk of the first part stands for the model. Parts are told by what their headers say, not by names, and not by
+//! the order of the disks.
+
+use alloc::{vec, vec::Vec};
+use core::fmt;
+
+use llm::gguf::Split;
+
+use super::ModelFile;
+use crate::llm::BackendError;
+
+/// Why a disk is no model by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartError {
+    /// A part is on no disk.
+    Missing {
+        /// Its number, from 1.
+        number: u32,
+        /// How many parts there are.
+        count: u32,
+    },
+    /// A part is on two disks.
+    Twice {
+        /// Its number, from 1.
+        number: u32,
+        /// How many parts there are.
+        count: u32,
+        /// The numbers of the disks.
+        disks: [usize; 2],
+    },
+    /// The disk is a later part of a model.
+    Later {
+        /// Its number, from 1.
+        number: u32,
+        /// How many parts there are.
+        count: u32,
+        /// The number of the disk with the first part.
+        first_disk: usize,
+    },
+}
+
+impl fmt::Display for PartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { number, count } => {
+                write!(
+                    f,
+                    "part {number} of {count} of the model is on no disk; expected every part as a disk"
+                )
+            }
+            Self::Twice { number, count, disks: [one, other] } => write!(
+                f,
+                "part {number} of {count} of the model is on disk {one} and on disk {other}; expected it once"
+            ),
+            Self::Later { number, count, first_disk } => {
+                write!(f, "part {number} of {count} of the model on disk {first_disk}")
+            }
+        }
+    }
+}
+
+/// The places of a model's parts in `files`, in their order, of which the file at `place` is the first; or why it has none.
+fn parts_of(files: &[ModelFile], place: usize) -> Result<Vec<usize>, PartError> {
+    let split = |file: &ModelFile| file.header.as_ref().ok().and_then(|header| header.split);
+    let Some(Split { index, count, .. }) = split(&files[place]) else { return Ok(vec![place]) };
+    let own = split(&files[place]);
+    let find = |index: u32| {
+        let is_it = |file: &ModelFile| {
+            split(file).zip(own).is_some_and(|(split, own)| split.index == index && split.is_beside(&own))
+        };
+        let mut found = (0..files.len()).filter(|&place| is_it(&files[place]));
+        let number = index + 1;
+        let first = found.next().ok_or(PartError::Missing { number, count })?;
+        match found.next() {
+            None => Ok(first),
+            Some(second) => {
+                let disks = [first, second].map(|place| files[place].disk);
+                Err(PartError::Twice { number, count, disks })
+            }
+        }
+    };
+    let first = find(0)?;
+    if index > 0 {
+        // It may be there twice itself.
+        find(index)?;
+        return Err(PartError::Later { number: index + 1, count, first_disk: files[first].disk });
+    }
+    // Not reserved beforehand: a header can claim more parts than there are disks.
+    (0..count).map(find).collect()
+}
+
+/// Makes one model of the parts of each, and an error of what is no model.
+pub(super) fn join(files: &mut [ModelFile]) {
+    let all: Vec<_> = (0..files.len()).map(|place| parts_of(files, place)).collect();
+    for (place, parts) in all.iter().enumerate() {
+        let Ok(parts) = parts else { continue };
+        let (first, mut header) = (&files[place], files[place].header.as_ref().ok().cloned());
+        let (mut disk_identity, mut length_bytes) = (first.disk_identity, first.length_bytes);
+        for &part in &parts[1..] {
+            let part = &files[part];
+            // A disk that is replaced has a new, higher identity.
+            disk_identity = disk_identity.max(part.disk_identity);
+            length_bytes = length_bytes.saturating_add(part.length_bytes);
+            if let (Some(header), Ok(part)) = (&mut header, &part.header) {
+                header.absorb(part);
+            }
+        }
+        let file = &mut files[place];
+        (file.disk_identity, file.length_bytes) = (disk_identity, length_bytes);
+        if let Some(header) = header {
+            file.header = Ok(header);
+        }
+        file.parts.clone_from(parts);
+    }
+    // Only now, as the models are made of what these headers say.
+    for (place, (file, parts)) in files.iter_mut().zip(all).enumerate() {
+        if let Err(error) = parts {
+            file.header = Err(BackendError::Part(error));
+            file.parts = vec![place];
+        }
+    }
+}
