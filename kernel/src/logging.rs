@@ -28,7 +28,7 @@ pub struct Row {
 
 impl Row {
     /// A row in which nothing is edited.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { is_edited: AtomicBool::new(false), was_taken: AtomicBool::new(false) }
     }
 

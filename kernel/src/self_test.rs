@@ -222,7 +222,7 @@ fn echo(console: &mut dyn Console) {
         core::hint::spin_loop();
     }
     loop {
-        match console.wait_for_byte(&mut || u64::MAX) {
+        match console.wait_for_byte(&mut |_| u64::MAX) {
             None | Some(END_OF_TRANSMISSION) => break,
             Some(byte) => console.write_bytes(&[byte]),
         }

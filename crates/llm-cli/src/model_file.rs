@@ -45,7 +45,7 @@ impl ModelFile {
     /// Maps the file. Of a model in several files, of which this is one, all are read into memory.
     pub fn open(path: &Path) -> Result<Self> {
         let mut bytes = map(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut places = vec![0..bytes.len() as u64];
+        let mut places: Vec<_> = core::iter::once(0..bytes.len() as u64).collect();
         if let Some(parts) = Parts::of(path, &bytes)? {
             (bytes, places) = parts.in_memory().with_context(|| path.display().to_string())?;
         }
