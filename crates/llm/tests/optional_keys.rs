@@ -457,30 +457,56 @@ fn of_f32s(values: impl Iterator<Item = f32>) -> Vec<u8> {
     values.flat_map(f32::to_le_bytes).collect()
 }
 
+/// The elements of a tensor, twice as large: a power of two rounds nothing.
+fn doubled(gguf: &Gguf<'_>, tensor: &TensorInfo<'_>) -> Vec<u8> {
+    let data = gguf.tensor_data(tensor).unwrap();
+    match tensor.ty {
+        GgmlType::F32 => {
+            of_f32s(data.chunks_exact(4).map(|x| 2.0 * f32::from_le_bytes(x.try_into().unwrap())))
+        }
+        _ => {
+            let halves = data.chunks_exact(2).map(|x| half::f16::from_le_bytes([x[0], x[1]]));
+            halves.flat_map(|x| (x * half::f16::from_f32(2.0)).to_le_bytes()).collect()
+        }
+    }
+}
+
+/// Which tensors are doubled before a factor of a half is put beside a projection, so that nothing changes: the factor
+/// multiplies a bias of a dense feed-forward block, but not that of another projection.
 #[test]
 fn a_scale_beside_a_matrix_multiplies_what_it_gives() {
-    let case = case("llama");
-    let file = case.file();
-    let gguf = file.gguf();
-    let expected = Edited::new(&file).logits(&case.tokens).unwrap();
-    let norm = gguf.tensor("blk.0.attn_norm.weight").unwrap();
-    let mut one = *norm;
-    (one.dims, one.n_dims) = ([1; 4], 1);
-    // Half of a matrix twice as large: powers of two round nothing.
-    let doubled: Vec<u8> = {
-        let output = gguf.tensor("output.weight").unwrap();
-        let halves = gguf.tensor_data(output).unwrap().chunks_exact(2);
-        halves
-            .flat_map(|half| {
-                (half::f16::from_le_bytes([half[0], half[1]]) * half::f16::from_f32(2.0)).to_le_bytes()
-            })
-            .collect()
-    };
-    let scaled = Edited::new(&file)
-        .tensor("output.weight", gguf.tensor("output.weight").unwrap(), doubled)
-        .tensor("output.scale", &one, of_f32s([0.5].into_iter()))
-        .tensor("output.input_scale", &one, of_f32s([3.0].into_iter()));
-    assert_eq!(scaled.logits(&case.tokens).unwrap(), expected);
+    let of_layer = |part: &str| format!("blk.0.{part}");
+    let scaled = [
+        ("llama", "output".to_owned(), vec!["output.weight".to_owned()], 1),
+        ("llama-bias", of_layer("attn_q"), vec![of_layer("attn_q.weight")], 1),
+        ("llama-bias", of_layer("attn_output"), vec![of_layer("attn_output.weight")], 1),
+        ("llama-bias", of_layer("ffn_up"), ["ffn_up.weight", "ffn_up.bias"].map(of_layer).to_vec(), 1),
+        ("llama-bias", of_layer("ffn_down"), ["ffn_down.weight", "ffn_down.bias"].map(of_layer).to_vec(), 1),
+        ("qwen3moe", of_layer("ffn_up_exps"), vec![of_layer("ffn_up_exps.weight")], 6),
+        // These families' feed-forward blocks have no use for factors.
+        ("arcee", of_layer("ffn_up"), vec![], 1),
+        ("olmoe", of_layer("ffn_down_exps"), vec![], 6),
+    ];
+    for (name, part, parts_doubled, count) in scaled {
+        let case = case(name);
+        let file = case.file();
+        let gguf = file.gguf();
+        let expected = Edited::new(&file).logits(&case.tokens).unwrap();
+        let mut factors = *gguf.tensor("blk.0.attn_norm.weight").unwrap_or(&gguf.tensors()[0]);
+        factors.ty = GgmlType::F32;
+        (factors.dims, factors.n_dims) = ([count, 1, 1, 1], 1);
+        let of = |factor: f32| of_f32s((0..count).map(|_| factor));
+        let mut edited = Edited::new(&file).tensor(&format!("{part}.scale"), &factors, of(0.5)).tensor(
+            &format!("{part}.input_scale"),
+            &factors,
+            of(3.0),
+        );
+        for name in &parts_doubled {
+            let tensor = gguf.tensor(name).unwrap();
+            edited = edited.tensor(name, tensor, doubled(&gguf, tensor));
+        }
+        assert_eq!(edited.logits(&case.tokens).unwrap(), expected, "{name}: {part}");
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Compute<'_> {
     pub fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
         match linear {
             // Nothing is left to be done to each token.
-            Linear { weight, scale: None, bias: None } => {
+            Linear { weight, scale: None, bias: None, .. } => {
                 matmul(self.kernels, self.workers, weight, input, output);
             }
             _ => self.linear_then(linear, input, output, |_, _, _| {}),
@@ -109,12 +109,15 @@ impl Compute<'_> {
         for token in 0..tile.tokens().len() {
             let rows = tile.rows();
             let outputs = tile.token(token);
-            if let Some(scale) = linear.scale {
-                self.kernels.scale(outputs, scale);
-            }
+            let scale = |outputs: &mut [f32], at_last| match linear.scale {
+                Some(scale) if linear.scales_bias == at_last => self.kernels.scale(outputs, scale),
+                _ => {}
+            };
+            scale(outputs, false);
             if let Some(bias) = linear.bias {
                 self.kernels.add(outputs, &bias[rows]);
             }
+            scale(outputs, true);
         }
     }
 

@@ -64,6 +64,9 @@ pub struct Architecture {
     /// Beginnings of the names of tensors that a file can have and that are not used: what makes embeddings or
     /// scores of hidden states.
     pub unused: &'static [&'static str],
+    /// Beginnings of the names of projections whose factors (`.scale`) the family leaves alone; all others multiply what
+    /// the projection gives.
+    pub unscaled: &'static [&'static str],
     /// Whether a file without `token_embd` embeds tokens by its output matrix.
     pub output_embeds: bool,
     /// Whether a layer can be without heads, which then passes the stream on; with query heads only, which then is
@@ -463,6 +466,11 @@ impl Architecture {
     /// Whether the family reads a key that only some do.
     pub fn reads(&self, key: &str) -> bool {
         self.reads.iter().any(|(read, _)| *read == key)
+    }
+
+    /// Whether the factor of a projection, where a file has one, multiplies what the projection gives.
+    pub fn scales(&self, part: &str) -> bool {
+        !self.unscaled.iter().any(|beginning| part.starts_with(beginning))
     }
 
     /// The family of this `general.architecture`.

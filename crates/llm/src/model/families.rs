@@ -28,6 +28,7 @@ const LLAMA: Architecture = Architecture {
     required: Required::NOTHING,
     reads: &[],
     unused: &[],
+    unscaled: CHANNEL_MIXERS,
     output_embeds: false,
     has_empty_layers: false,
     gates_heads: false,
@@ -110,6 +111,13 @@ const SECTIONS: Required = Required { keys: &["rope.dimension_sections"], ..Requ
 /// The gates of a delta net, a matrix each.
 const APART_GATES: &[&str] = &["ssm_beta.weight", "ssm_alpha.weight"];
 
+/// The projections of channel mixers, whose factors most families do not read; what does multiplies all.
+const CHANNEL_MIXERS: &[&str] = &["ffn_"];
+/// With the gates of a delta net, and what other projections it has.
+const ALL_BUT_HEADS: &[&str] = &["attn_qkv", "attn_gate", "ssm_"];
+/// Factors multiply what all projections give.
+const NO_PART: &[&str] = &[];
+
 /// What scores a text by its hidden states.
 const SCORES: &[&str] = &["cls."];
 
@@ -133,8 +141,8 @@ const DEEPSEEK_ROUTING: Routing = Routing {
 /// All families that can be run.
 #[rustfmt::skip]
 pub static ARCHITECTURES: &[Architecture] = &[
-    LLAMA,
-    Architecture { name: "mistral3", reads: &[("attention.temperature_scale", None)], ..LLAMA },
+    Architecture { unscaled: NO_PART, ..LLAMA },
+    Architecture { name: "mistral3", unscaled: NO_PART, reads: &[("attention.temperature_scale", None)], ..LLAMA },
     Architecture {
         name: "llama4",
         rope_layers: RopeLayers::AllButEach(4), window: Window::Chunked { period: 4 }, qk_norm: QkNorm::AfterRopeWeightless,
@@ -161,7 +169,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "olmo", norm: NormKind::Layer, norm_weights: NormWeights::None, reads: &[("attention.clamp_kqv", None)], ..LLAMA },
     Architecture { name: "command-r", norm: NormKind::Layer, block: Block::Parallel, qk_norm: QkNorm::BeforeRopeFromLayers(64), reads: &[("logit_scale", None)], ..LLAMA },
     Architecture {
-        name: "cohere2",
+        name: "cohere2", unscaled: NO_PART,
         norm: NormKind::Layer, block: Block::Parallel,
         window: Window::Required { period: 4 }, rope_layers: RopeLayers::Windowed,
         reads: &[("logit_scale", None)], required: LOGIT_SCALE,
@@ -194,7 +202,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
         ..NEOX
     },
     Architecture {
-        name: "gemma4",
+        name: "gemma4", unscaled: NO_PART,
         norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Pattern, window_rope: WindowRope::UnscaledBase(10_000.0),
         qk_norm: QkNorm::BeforeRope, normalises_values: true, attention_scale: AttentionScale::One,
@@ -238,8 +246,8 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "qwen2", ..NEOX },
     Architecture { name: "qwen2vl", rope_sections: RopeSections::Consecutive, required: SECTIONS, ..NEOX },
     Architecture { name: "qwen2moe", required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], ..OUTPUT }, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
-    Architecture { name: "qwen3", qk_norm: QkNorm::BeforeRope, unused: SCORES, ..NEOX },
-    Architecture { name: "qwen3moe", qk_norm: QkNorm::BeforeRope, ..NEOX },
+    Architecture { name: "qwen3", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, unused: SCORES, ..NEOX },
+    Architecture { name: "qwen3moe", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, ..NEOX },
     Architecture { name: "qwen3vl", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, unused: SCORES, required: SECTIONS, ..NEOX },
     Architecture { name: "qwen3vlmoe", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, required: SECTIONS, ..NEOX },
     Architecture { name: "seed_oss", norms: RENAMED_FFN_NORM, ..NEOX },
@@ -270,14 +278,14 @@ pub static ARCHITECTURES: &[Architecture] = &[
     },
     Architecture { name: "falcon-h1", recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::BesideAttention }), ..NEOX },
     Architecture {
-        name: "qwen3next",
+        name: "qwen3next", unscaled: ALL_BUT_HEADS,
         recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Neighbours), layers: RecurrentLayers::AllButEach }),
         required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: &["ssm_ba.weight"], ..Required::NOTHING },
         ..QWEN3_NEXT
     },
-    Architecture { name: "qwen35", rope_sections: RopeSections::Interleaved, required: Required { recurrent_layer: APART_GATES, ..SECTIONS }, routing: None, ..QWEN3_NEXT },
+    Architecture { name: "qwen35", unscaled: NO_PART, rope_sections: RopeSections::Interleaved, required: Required { recurrent_layer: APART_GATES, ..SECTIONS }, routing: None, ..QWEN3_NEXT },
     Architecture {
-        name: "qwen35moe",
+        name: "qwen35moe", unscaled: NO_PART,
         rope_sections: RopeSections::Interleaved,
         required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: APART_GATES, ..SECTIONS },
         ..QWEN3_NEXT

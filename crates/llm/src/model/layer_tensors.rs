@@ -15,6 +15,9 @@ use super::weights::{
 };
 use crate::gguf::Name;
 
+/// The projections of a dense feed-forward block, whose factors multiply their biases too.
+const FFN_PARTS: [&str; 3] = ["ffn_gate", "ffn_up", "ffn_down"];
+
 /// Takes the tensors of one layer.
 pub(super) struct LayerTensors<'t, 'g, 'a> {
     pub tensors: &'t mut Tensors<'g, 'a>,
@@ -287,9 +290,11 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     ) -> Result<Linear<'a>, ModelError> {
         let of_part = |what: &str| self.name(Name::format(format_args!("{part}.{what}")).as_str());
         let (weight, bias) = (of_part("weight"), of_part("bias"));
+        let scale = self.tensors.scale(self.name(part).as_str())?;
         Ok(Linear {
             weight: self.tensors.matrix(&weight, rows, cols)?,
-            scale: self.tensors.scale(self.name(part).as_str())?,
+            scale: scale.filter(|_| self.config.architecture.scales(part)),
+            scales_bias: FFN_PARTS.contains(&part),
             bias: match bias_is_required {
                 true => Some(self.tensors.vector(&bias, rows)?),
                 false => self.tensors.optional_vector(&bias, rows)?,
@@ -308,9 +313,11 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let of_part = |what: &str| self.name(Name::format(format_args!("{part}.{what}")).as_str());
         let (weight, bias) = (of_part("weight"), of_part("bias"));
         let scales = self.tensors.scales(self.name(part).as_str(), n_expert)?;
+        let scales = scales.filter(|_| self.config.architecture.scales(part));
         let all = Linear {
             weight: self.tensors.stack(&weight, n_expert, rows, cols)?,
             scale: None,
+            scales_bias: false,
             bias: self.tensors.optional_vectors(&bias, n_expert, rows)?,
         };
         Ok(ExpertLinear::new(all, scales, rows))

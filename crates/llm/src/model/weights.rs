@@ -290,7 +290,8 @@ impl<'a> Weights<'a> {
                 weight: tensors
                     .optional_matrix(&Name::from("output.weight"), n_vocab, n_embd)?
                     .unwrap_or(token_embd),
-                scale: tensors.scale("output")?,
+                scale: tensors.scale("output")?.filter(|_| config.architecture.scales("output")),
+                scales_bias: false,
                 bias: tensors.optional_vector(&Name::from("output.bias"), n_vocab)?,
             }),
         };
