@@ -20,7 +20,7 @@ pub static ROW: Row = Row::new();
 
 /// The last row of the screen, in which a line can be edited when a record comes. The record takes its place, and who edits the
 /// line shows it again below.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Row {
     is_edited: AtomicBool,
     was_taken: AtomicBool,
