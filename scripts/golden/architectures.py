@@ -54,6 +54,12 @@ class Dims:
     rank: int = 4  # its heads, or what the lengths of its steps are compressed to
     group: int = 2
     short: int = 3  # positions of a short convolution
+    mix: int = 6  # what RWKV compresses the shares of the token before, and others, to
+    decay: int = 5
+    value_rank: int = 7
+    gate_rank: int = 9
+    wkv: int = 8  # length of RWKV's heads
+    wkv_kv: int = 0  # its heads with keys and values, if not all
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor by its name without `blk.N.`, rows first."""
@@ -61,6 +67,7 @@ class Dims:
         k, v = self.head_kv * self.k, self.head_kv * self.v
         x, nope = self.expert, self.mla_k - self.rot
         inner, channels = self.inner, self.inner + 2 * self.group * self.state
+        wkv_kv = self.wkv_kv * self.wkv or e
         return {
             "token_embd": (self.vocab, e), "output": (self.vocab, e), "position_embd": (self.ctx, e), "token_types": (2, e),
             "rope_freqs": (self.rot // 2,), "rope_factors_long": (self.rot // 2,), "rope_factors_short": (self.rot // 2,),
@@ -88,6 +95,13 @@ class Dims:
             "net_qkv": (channels, e), "attn_gate": (inner, e), "ssm_ba": (2 * self.rank, e), "ssm_alpha": (self.rank, e), "ssm_beta": (self.rank, e),
             "net_a": (self.rank,), "net_norm": (inner // self.rank,), "gated_q": (2 * q, e),
             "shortconv.in_proj": (3 * e, e), "shortconv.conv": (e, self.short), "shortconv.out_proj": (e, e),
+            "time_mix_w1": (5 * self.mix, e), "time_mix_w2": (5, e, self.mix), "time_mix_lerp_fused": (5, 1, 1, e),
+            "time_mix_first": (e // self.wkv, self.wkv), "time_mix_decay_w1": (self.decay, e), "time_mix_decay_w2": (e, self.decay),
+            "time_mix_key": (wkv_kv, e), "time_mix_value": (wkv_kv, e), "time_mix_receptance": (e, e), "time_mix_gate": (e, e), "time_mix_output": (e, e),
+            "channel_mix_key": (self.ff, e), "channel_mix_value": (e, self.ff), "channel_mix_receptance": (e, e),
+            "decay_w1": (self.decay, e), "decay_w2": (e, self.decay), "time_mix_a1": (self.mix, e), "time_mix_a2": (e, self.mix),
+            "time_mix_v1": (self.value_rank, e), "time_mix_v2": (e, self.value_rank), "unused_v1": (self.mix, e), "unused_v2": (e, self.mix),
+            "time_mix_g1": (self.gate_rank, e), "time_mix_g2": (e, self.gate_rank), "six_shares": (6, 1, 1, e),
             "head_q_norm": (self.k,), "head_k_norm": (self.k,),
             "row_q_norm": (q,), "row_k_norm": (k,),
             "own_q_norm": (self.head, self.k), "own_k_norm": (self.head_kv, self.k),
@@ -108,6 +122,11 @@ RENAMED = {
     "net_norm": "ssm_norm",
     "net_qkv": "attn_qkv",
     "gated_q": "attn_q",
+    "decay_w1": "time_mix_w1",
+    "decay_w2": "time_mix_w2",
+    "unused_v1": "time_mix_v1",
+    "unused_v2": "time_mix_v2",
+    "six_shares": "time_mix_lerp_fused",
     **{f"{kind}_{x}_norm": f"attn_{x}_norm" for kind in ("head", "row", "own") for x in "qk"},
 }
 # Names that end without `.weight`.
@@ -120,7 +139,7 @@ BARE = {
     "dt_bias": "ssm_dt.bias",
     "bare_ffn_norm": "ffn_norm",
 }
-F32_MATRICES = {"mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm"}
+F32_MATRICES = {"time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm"}
 # What scales the additions to the residual stream: smaller in deep models, which are chaotic otherwise.
 ADDED = {"attn_output", "mla_output", "ffn_down", "post_attention_norm", "post_ffw_norm"}
 
@@ -206,7 +225,9 @@ def _weights(part: str, shape: tuple[int, ...], random: np.random.Generator) -> 
         return -random.uniform(0.3, 4, shape)
     if part.startswith("rope_f"):
         return random.uniform(1, 4, shape)
-    if "norm" in part or part == "layer_output_scale":
+    if "lerp" in part or part == "six_shares":
+        return random.uniform(0, 1, shape)
+    if "norm" in part or part == "time_mix_ln" or part == "layer_output_scale":
         return 1 + 0.3 * np.clip(normal, -2, 2)
     if part in ("token_embd", "position_embd", "token_types", "attn_sinks", "per_layer_token_embd"):
         return 0.5 * normal
@@ -245,6 +266,15 @@ DELTA_NET = "net_qkv attn_gate ssm_conv dt_bias net_a net_norm ssm_out"
 GATED_HEADS = "gated_q attn_k attn_v attn_output head_q_norm head_k_norm"
 SHORT = "shortconv.in_proj shortconv.conv shortconv.out_proj"
 
+WKV6 = "time_mix_lerp_x time_mix_w1 time_mix_w2 {} time_mix_decay time_mix_decay_w1 time_mix_decay_w2 time_mix_key time_mix_value time_mix_receptance time_mix_gate time_mix_output"
+SHARES = "time_mix_lerp_w time_mix_lerp_k time_mix_lerp_v time_mix_lerp_r time_mix_lerp_g"
+RWKV6 = f"attn_norm+ {WKV6} time_mix_first time_mix_ln+ attn_norm_2+ channel_mix_lerp_k channel_mix_lerp_r channel_mix_key channel_mix_value channel_mix_receptance"
+WKV7 = "time_mix_w0 decay_w1 decay_w2 time_mix_a0 time_mix_a1 time_mix_a2 time_mix_v0 {} time_mix_k_k time_mix_k_a time_mix_r_k time_mix_key time_mix_value time_mix_receptance time_mix_output"
+VALUES, UNUSED_VALUES = "time_mix_v1 time_mix_v2", "unused_v1 unused_v2"
+GATED_WKV7 = f"{WKV7} six_shares time_mix_g1 time_mix_g2 time_mix_ln+"
+RWKV7 = f"attn_norm+ {GATED_WKV7} attn_norm_2+ channel_mix_lerp_k channel_mix_key channel_mix_value"
+ARWKV7 = f"attn_norm {WKV7} time_mix_lerp_fused ffn_norm {GATED}"
+
 D = Dims()
 STATE_SPACE = {"ssm.conv_kernel": 4, "ssm.inner_size": 48, "ssm.state_size": 16, "ssm.time_step_rank": 4}
 GROUPS = {"ssm.group_count": 2}
@@ -253,6 +283,13 @@ ALONE = {
     **STATE_SPACE,
     **{key: None for key in ("attention.head_count", "attention.head_count_kv", "rope.dimension_count", "feed_forward_length")},
 }
+NO_HEADS = {key: None for key in ("attention.head_count", "attention.head_count_kv", "rope.dimension_count")}
+WKV6_KEYS = {"wkv.head_size": 8, "time_mix_extra_dim": 6, "time_decay_extra_dim": 5}
+WKV7_DIMS = replace(D, embd=64, wkv=64)  # the reference reads heads in steps of up to 64
+WKV7_KEYS = {
+    "wkv.head_size": 64, "attention.decay_lora_rank": 5, "attention.iclr_lora_rank": 6, "attention.value_residual_mix_lora_rank": 7, "attention.gate_lora_rank": 9,
+}  # fmt: skip
+RWKV = "token_embd token_embd_norm+ output_norm+ output"
 NEXT = replace(D, layer=4, k=12, v=12, inner=64)
 NEXT_MOE = replace(NEXT, expert=4)
 NEXT_KEYS = {**STATE_SPACE, **GROUPS, "ssm.inner_size": 64, "rope.freq_base": 20000.0}
@@ -452,6 +489,13 @@ CASES = [
     Case("lfm2moe", "token_embd token_embd_norm", f"attn_norm {QKV} attn_output {HEAD_NORMS} ffn_norm {EXPERTS} exp_probs_b", replace(D, layer=3, expert=4), {
         "attention.head_count_kv": [0, 2, 0], "shortconv.l_cache": 3, "leading_dense_block_count": 1, "expert_feed_forward_length": 12, "expert_gating_func": 2,
     }, blocks={0: (f"attn_norm {SHORT} ffn_norm {GATED}", D), 2: (f"attn_norm {SHORT} ffn_norm {EXPERTS} exp_probs_b", replace(D, expert=4))}),
+
+    Case("rwkv6", RWKV, RWKV6.format(SHARES), D, {**NO_HEADS, **WKV6_KEYS, "rescale_every_n_layers": 2}, LN, first=RWKV6.format("time_mix_lerp_fused")),
+    Case("rwkv6qwen2", LAYER_UNTIED.replace("+", ""), f"attn_norm {WKV6.format('time_mix_lerp_fused')} ffn_norm {GATED}".replace("key", "key+").replace("value", "value+"), replace(D, wkv=8, embd=32, wkv_kv=2), {
+        **NO_HEADS, **WKV6_KEYS, "attention.head_count_kv": 2, "token_shift_count": 1,
+    }),
+    Case("rwkv7", RWKV, RWKV7.format(VALUES), WKV7_DIMS, {**NO_HEADS, **WKV7_KEYS}, LN, first=RWKV7.format(UNUSED_VALUES)),
+    Case("arwkv7", UNTIED, ARWKV7.format(VALUES), WKV7_DIMS, {**NO_HEADS, **WKV7_KEYS, "token_shift_count": 1}, first=ARWKV7.format(UNUSED_VALUES)),
 
     Case("gpt2", f"{LAYER_TIED} position_embd", GPT, MHA, {"attention.head_count_kv": None, "rope.dimension_count": None}, LN),
     Case("starcoder", f"{LAYER_UNTIED} position_embd", GPT, MQA, {"rope.dimension_count": None}, LN),

@@ -101,11 +101,11 @@ fn a_tensor_of_another_shape_is_refused_by_name() {
         {
             // The same number of elements, so that nothing else changes; and of rows, since those of one
             // expert's matrix say how wide the others must be.
-            let [cols, rows, count, _] = wrong.dims;
+            let [cols, rows, count, last] = wrong.dims;
             let dims = match (wrong.ty.block_len(), count) {
-                (1, _) => [1, rows, cols, count],
-                (_, 1) => [cols, 1, rows, 1],
-                _ => [cols, rows, 1, count],
+                (1, _) => [1, rows, cols, count * last],
+                (_, 1) => [cols, 1, rows, last],
+                _ => [cols, rows, 1, count * last],
             };
             let reshaped = rewritten(
                 &gguf,

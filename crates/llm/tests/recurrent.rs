@@ -19,8 +19,19 @@ use golden_models::{FileBytes, cases};
 use threads::Threads;
 
 /// One model of each mixer, and of each way in which mixers share a model.
-const CASES: [&str; 8] =
-    ["mamba", "mamba-normalised", "mamba2", "jamba", "granitehybrid", "falcon-h1", "qwen35", "lfm2"];
+const CASES: [&str; 11] = [
+    "mamba",
+    "mamba-normalised",
+    "mamba2",
+    "jamba",
+    "granitehybrid",
+    "falcon-h1",
+    "qwen35",
+    "lfm2",
+    "rwkv6",
+    "rwkv6qwen2",
+    "rwkv7",
+];
 const N_CTX: usize = 40;
 
 /// Calls `work` with a session whose memory holds no number at first.

@@ -2,7 +2,7 @@
 
 mod random;
 
-use llm::simd::{Columns, Convolve, DeltaScan, Kernels, Mamba2Scan, MambaScan, state_len};
+use llm::simd::{Columns, Convolve, DeltaScan, DiagonalScan, Kernels, Mamba2Scan, MambaScan, state_len};
 use random::Random;
 
 const N_TOKENS: usize = 5;
@@ -18,7 +18,7 @@ struct Inputs {
     /// `[rows][cols]`
     matrix: Vec<f32>,
     of_rows: [Vec<f32>; 2],
-    of_cols: [Vec<f32>; 2],
+    of_cols: [Vec<f32>; 5],
     /// `[N_TOKENS]`: between 0 and 1.
     scalars: [Vec<f32>; 2],
 }
@@ -41,7 +41,7 @@ impl Inputs {
         shapes.map(|(rows, cols)| {
             let mut random = Random(rows as u64 * 1000 + cols as u64);
             let mut vectors = |len: usize| random.normals(N_TOKENS * (len + BESIDE));
-            let (of_rows, of_cols) = ([rows; 2].map(&mut vectors), [cols; 2].map(&mut vectors));
+            let (of_rows, of_cols) = ([rows; 2].map(&mut vectors), [cols; 5].map(&mut vectors));
             let state = random.normals(rows * cols);
             let matrix = random.normals(rows * cols).iter().map(|x| -x.abs()).collect();
             let scalars = [0; 2].map(|_| random.normals(N_TOKENS).iter().map(|x| x.abs() / 4.0).collect());
@@ -103,7 +103,7 @@ fn product(state: &[f64], x: &[f32]) -> f64 {
 #[test]
 fn a_state_space_decays_each_element_by_itself() {
     for inputs in Inputs::all() {
-        let Inputs { rows, cols, matrix: a, of_rows: [dt, x], of_cols: [b, c], .. } = &inputs;
+        let Inputs { rows, cols, matrix: a, of_rows: [dt, x], of_cols: [b, c, ..], .. } = &inputs;
         let dt: Vec<f32> = dt.iter().map(|x| x.abs()).collect();
         let (dt, x) = (columns(&dt, *rows), columns(x, *rows));
         let (b, c) = (columns(b, *cols), columns(c, *cols));
@@ -127,7 +127,7 @@ fn a_state_space_decays_each_element_by_itself() {
 #[test]
 fn a_state_space_decays_a_head_as_a_whole() {
     for inputs in Inputs::all() {
-        let Inputs { rows, cols, of_rows: [_, x], of_cols: [b, c], scalars: [decay, dt], .. } = &inputs;
+        let Inputs { rows, cols, of_rows: [_, x], of_cols: [b, c, ..], scalars: [decay, dt], .. } = &inputs;
         let (x, b, c) = (columns(x, *rows), columns(b, *cols), columns(c, *cols));
         inputs.check(
             |kernels, tokens, state, y| {
@@ -149,7 +149,7 @@ fn a_state_space_decays_a_head_as_a_whole() {
 #[test]
 fn a_delta_net_corrects_what_it_has_stored_for_a_key() {
     for inputs in Inputs::all() {
-        let Inputs { rows, cols, of_rows: [_, v], of_cols: [k, q], scalars: [decay, beta], .. } = &inputs;
+        let Inputs { rows, cols, of_rows: [_, v], of_cols: [k, q, ..], scalars: [decay, beta], .. } = &inputs;
         // Of length 1, as a model's are.
         let mut keys = k.clone();
         for key in keys.chunks_exact_mut(cols + BESIDE) {
@@ -171,6 +171,48 @@ fn a_delta_net_corrects_what_it_has_stored_for_a_key() {
                 product(state, q.token(token))
             },
         );
+    }
+}
+
+#[test]
+fn linear_attention_decays_each_column_by_itself() {
+    for inputs in Inputs::all() {
+        let Inputs { rows, cols, of_rows: [_, v], of_cols: [decay, k, q, a, b], .. } = &inputs;
+        let decay: Vec<f32> = decay.iter().map(|x| x.abs() / 4.0).collect();
+        let [k, q, a, b] = [k, q, a, b].map(|x| columns(x, *cols));
+        let (decay, v) = (columns(&decay, *cols), columns(v, *rows));
+        for (corrects, reads_before) in [(false, false), (false, true), (true, false), (true, true)] {
+            // Short, so that a state stays as large as it is.
+            let b: Vec<f32> = b.matrix.iter().map(|x| x / (4.0 * *cols as f32)).collect();
+            let b = columns(&b, *cols);
+            inputs.check(
+                |kernels, tokens, state, y| {
+                    let of_tokens = [decay, k, v, q, a, b].map(|x| x.tokens(tokens.start, tokens.len()));
+                    let [decay, k, v, q, a, b] = of_tokens;
+                    let correction = corrects.then_some([a, b]);
+                    kernels.diagonal_scan(DiagonalScan {
+                        state,
+                        decay,
+                        k,
+                        v,
+                        q,
+                        correction,
+                        reads_before,
+                        y,
+                    });
+                },
+                |token, row, state| {
+                    let sum = if corrects { product(state, a.token(token)) } else { 0.0 };
+                    let before = product(state, q.token(token));
+                    for (col, s) in state.iter_mut().enumerate() {
+                        *s = wide(decay.token(token), col) * *s
+                            + wide(k.token(token), col) * wide(v.token(token), row)
+                            + wide(b.token(token), col) * sum;
+                    }
+                    if reads_before { before } else { product(state, q.token(token)) }
+                },
+            );
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A [`Normalisation`] is the rule, a [`Norm`] what a model has learned for one place.
 
+use core::ops::Range;
+
 use crate::simd::Kernels;
 
 /// The kinds of normalisation.
@@ -29,6 +31,14 @@ pub struct Norm<'a> {
     pub weight: Option<&'a [f32]>,
     /// Added.
     pub bias: Option<&'a [f32]>,
+}
+
+impl Norm<'_> {
+    /// What belongs to some elements of the row.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let part = |x| &(x as &[f32])[range.clone()];
+        Norm { weight: self.weight.map(part), bias: self.bias.map(part) }
+    }
 }
 
 impl Normalisation {

@@ -38,7 +38,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + libm::expf(-x))
 }
 
-fn relu_squared(x: f32) -> f32 {
+pub(super) fn relu_squared(x: f32) -> f32 {
     let x = x.max(0.0);
     x * x
 }

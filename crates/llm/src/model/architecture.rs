@@ -281,6 +281,11 @@ pub enum RecurrenceKind {
     DeltaNet(KeyHeads),
     /// A convolution over a few positions between two gates (LFM2).
     ShortConvolution,
+    /// A decay for each channel, which each token says, and a bonus for the current token (Peng et al. 2024); or gated
+    /// linear attention, in files without a bonus.
+    Rwkv6,
+    /// The generalised delta rule with a decay for each channel (Peng et al. 2025).
+    Rwkv7,
 }
 
 /// Which queries and keys go with which values, where several values share them.
@@ -341,6 +346,8 @@ pub enum FeedForwardKind {
     FusedGated,
     /// Gated, half as wide as `feed_forward_length` says.
     HalfGated,
+    /// `down(max(0, up(x'))²)`, gated in some models, where `x'` is each token mixed with the one before it (RWKV).
+    ChannelMix,
     /// There is none, whatever `feed_forward_length` says.
     None,
 }

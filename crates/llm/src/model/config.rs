@@ -65,6 +65,8 @@ pub struct Config {
     pub temperature: Option<Temperature>,
     /// Elements of the embedding that a token has for each layer, in models that have such.
     pub n_embd_per_layer: Option<usize>,
+    /// After each so many layers the stream is halved, in models that do.
+    pub n_layer_halving: Option<usize>,
 }
 
 /// How queries grow with the position: `1 + scale · ln(1 + floor((position + offset) / length))`.
@@ -166,6 +168,10 @@ impl Config {
                 true => keys.optional_number(PER_LAYER)?.filter(|&len| len > 0),
                 false => None,
             },
+            n_layer_halving: match architecture.reads(HALVING) {
+                true => keys.optional_number(HALVING)?.filter(|&n_layer| n_layer > 0),
+                false => None,
+            },
             n_nextn: keys.optional_number("nextn_predict_layers")?.unwrap_or(0),
             architecture,
             layers,
@@ -211,6 +217,8 @@ impl Config {
     }
 }
 
+/// After how many layers the stream is halved.
+const HALVING: &str = "rescale_every_n_layers";
 /// Elements of the embedding that a token has for each layer.
 const PER_LAYER: &str = "embedding_length_per_layer_input";
 

@@ -59,6 +59,22 @@ const MAMBA: Architecture = Architecture {
     ..LLAMA
 };
 
+/// The form of RWKV: LayerNorm, a recurrence and a channel mixer, both of which read shifted tokens.
+const RWKV: Architecture = Architecture {
+    norm: NormKind::Layer,
+    norm_weights: NormWeights::WeightAndBias,
+    norms: Norms { ffn: Some("attn_norm_2"), ..PRE_NORMS },
+    positions: Positions::None,
+    feed_forward: FeedForwardKind::ChannelMix,
+    routing: None,
+    required: Required { model: &["token_embd_norm.weight", "output.weight"], ..Required::NOTHING },
+    ..LLAMA
+};
+
+/// The form of Qwen2 with a recurrence in the place of attention.
+const ARWKV: Architecture =
+    Architecture { positions: Positions::None, routing: None, required: OUTPUT, ..LLAMA };
+
 /// The form of Qwen3-Next: of four layers, three have a gated delta net, and one has gated attention.
 const QWEN3_NEXT: Architecture = Architecture {
     norms: RENAMED_FFN_NORM,
@@ -92,6 +108,11 @@ const SANDWICH_NORMS: Norms =
 const POST_NORMS: Norms = Norms { attn: None, ffn: None, ..SANDWICH_NORMS };
 /// The normalisation before the feed-forward block goes by another name.
 const RENAMED_FFN_NORM: Norms = Norms { ffn: Some("post_attention_norm"), ..PRE_NORMS };
+
+const RWKV6: Recurrence = Recurrence { kind: RecurrenceKind::Rwkv6, layers: RecurrentLayers::All };
+const RWKV7: Recurrence = Recurrence { kind: RecurrenceKind::Rwkv7, layers: RecurrentLayers::All };
+const RWKV6_PARTS: &[&str] = &["time_mix_first.weight", "channel_mix_receptance.weight"];
+const RWKV7_PARTS: &[&str] = &["time_mix_g1.weight", "time_mix_ln.weight"];
 
 const GRANITE_SCALES: &[(&str, Option<f32>)] =
     &[("attention.scale", None), ("embedding_scale", None), ("residual_scale", None), ("logit_scale", None)];
@@ -298,6 +319,11 @@ pub static ARCHITECTURES: &[Architecture] = &[
         routing: Some(Routing { gating: Gating::Sigmoid, normalise: Normalise::Yes, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
         ..LFM2
     },
+
+    Architecture { name: "rwkv6", recurrence: Some(RWKV6), required: Required { recurrent_layer: RWKV6_PARTS, ..RWKV.required }, reads: &[("rescale_every_n_layers", None)], ..RWKV },
+    Architecture { name: "rwkv6qwen2", recurrence: Some(RWKV6), required: Required { recurrent_layer: &["time_mix_lerp_fused.weight"], ..OUTPUT }, ..ARWKV },
+    Architecture { name: "rwkv7", recurrence: Some(RWKV7), required: Required { recurrent_layer: RWKV7_PARTS, ..RWKV.required }, ..RWKV },
+    Architecture { name: "arwkv7", recurrence: Some(RWKV7), ..ARWKV },
 
     Architecture { name: "gpt2", positions: Positions::Learned, biases: Biases::All, ..GPT },
     Architecture { name: "starcoder", positions: Positions::Learned, biases: Biases::All, ..GPT },

@@ -43,7 +43,8 @@ impl Forward<'_, '_> {
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> ControlFlow<(), &'s [f32]> {
         let config = self.model.config();
-        let Scratch { widths, x, block, parallel_block, angles, per_layer_inputs, workspace } = scratch;
+        let Scratch { widths, x, block, parallel_block, angles, per_layer_inputs, first_values, workspace } =
+            scratch;
         let mut workspace = Workspace::new(widths, workspace);
         let batch = Batch::new(spans, config.n_embd);
         let n_stream = batch.n_tokens * config.n_embd;
@@ -84,14 +85,14 @@ impl Forward<'_, '_> {
                     block.copy_from_slice(output);
                 }
                 Mixer::Recurrent(weights) => {
-                    self.recurrent(weights, batch, block, state, workspace.lend());
+                    self.recurrent(weights, batch, block, state, first_values, workspace.lend());
                 }
                 Mixer::Both(attention, weights) => {
                     // Free: a family whose mixers are parallel has no layers with both.
                     let beside = &mut parallel_block[..n_stream];
                     beside.copy_from_slice(block);
                     self.head_attention(attention, batch, block, state, angles, workspace.lend());
-                    self.recurrent(weights, batch, beside, state, workspace.lend());
+                    self.recurrent(weights, batch, beside, state, first_values, workspace.lend());
                     self.compute.kernels.add(block, beside);
                 }
                 Mixer::None => {}
@@ -110,6 +111,7 @@ impl Forward<'_, '_> {
             match &layer.feed_forward {
                 FeedForward::Dense(dense) => self.feed_forward(dense, block, workspace.lend()),
                 FeedForward::Experts(experts) => self.experts(experts, block, workspace.lend()),
+                FeedForward::ChannelMix(mix) => self.channel_mix(mix, batch, block, state, workspace.lend()),
                 FeedForward::None => {}
             }
             if !matches!(layer.feed_forward, FeedForward::None) {
@@ -120,7 +122,7 @@ impl Forward<'_, '_> {
                 self.compute.kernels.add(x, block);
             }
             if let Some(output_scale) = layer.output_scale {
-                self.compute.kernels.scale(x, output_scale[0]);
+                self.compute.kernels.scale(x, output_scale);
             }
         }
 

@@ -64,7 +64,9 @@ pub(super) fn layers(
                 (true, has_attention) => {
                     let recurrent = match recurrent {
                         Some(recurrent) => recurrent,
-                        None => *recurrent.insert(RecurrentConfig::from_keys(keys, kind, n_embd)?),
+                        None => {
+                            *recurrent.insert(RecurrentConfig::from_keys(keys, architecture, kind, n_embd)?)
+                        }
                     };
                     match has_attention.then(attention).transpose()? {
                         Some(MixerConfig::Heads(heads)) => MixerConfig::Both(heads, recurrent),

@@ -68,6 +68,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             feed_forward: match (self.layer.has_experts, self.config.experts) {
                 (true, Some(experts)) => FeedForward::Experts(self.experts(&experts)?),
                 _ if self.layer.n_ff == 0 => FeedForward::None,
+                _ if self.config.architecture.feed_forward == FeedForwardKind::ChannelMix => {
+                    FeedForward::ChannelMix(self.channel_mix()?)
+                }
                 _ => FeedForward::Dense(self.feed_forward()?),
             },
             ffn_post_norm: self.optional_norm(norms.ffn_post)?,
@@ -80,8 +83,15 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 None => None,
             },
             changes_nothing: self.config.architecture.has_empty_layers && !self.has_channel_mixer(),
-            output_scale: self.tensors.optional_vector(&self.name("layer_output_scale.weight"), 1)?,
+            output_scale: self.output_scale()?,
         })
+    }
+
+    /// That of the file; in models that halve the stream after each so many layers, a half there.
+    fn output_scale(&mut self) -> Result<Option<f32>, ModelError> {
+        let scale = self.tensors.optional_vector(&self.name("layer_output_scale.weight"), 1)?;
+        let halves = self.config.n_layer_halving.is_some_and(|n| (self.index + 1).is_multiple_of(n));
+        Ok(scale.map(|scale| scale[0]).or(halves.then_some(0.5)))
     }
 
     fn has_channel_mixer(&self) -> bool {
@@ -205,7 +215,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let (n_embd, n_ff) = (self.config.n_embd, self.layer.n_ff);
         let biased = self.biased();
         let (gate, up) = match self.config.architecture.feed_forward {
-            FeedForwardKind::None | FeedForwardKind::Plain => {
+            FeedForwardKind::None | FeedForwardKind::ChannelMix | FeedForwardKind::Plain => {
                 (None, self.linear("ffn_up", n_ff, n_embd, biased)?)
             }
             FeedForwardKind::Gated | FeedForwardKind::HalfGated => (

@@ -29,6 +29,7 @@ pub mod recurrent;
 mod recurrent_config;
 mod recurrent_tensors;
 mod rope;
+mod rwkv_tensors;
 mod scratch;
 mod span;
 mod tensors;
@@ -45,7 +46,8 @@ pub use latent_config::LatentConfig;
 pub use layer_config::LayerConfig;
 pub use mixer_config::{LayerState, MixerConfig};
 pub use recurrent_config::{
-    DeltaNetConfig, Mamba2Config, MambaConfig, RecurrentConfig, ShortConvolutionConfig,
+    DeltaNetConfig, Mamba2Config, MambaConfig, RecurrentConfig, Rwkv6Config, Rwkv7Config, RwkvHeads,
+    ShortConvolutionConfig,
 };
 pub use rope::{Rope, RopeConfig, Ropes, Sections, Yarn};
 pub use scratch::Scratch;

@@ -1,8 +1,9 @@
 //! The hyper-parameters of recurrent sequence mixers.
 
-use super::architecture::{KeyHeads, RecurrenceKind};
+use super::architecture::{Architecture, FeedForwardKind, KeyHeads, RecurrenceKind};
 use super::error::ModelError;
 use super::keys::Keys;
+use super::recurrent::HeadLens;
 use crate::recurrent_state::RecurrentShape;
 use crate::simd::state_len;
 
@@ -17,6 +18,10 @@ pub enum RecurrentConfig {
     DeltaNet(DeltaNetConfig),
     /// A convolution over a few positions between two gates.
     ShortConvolution(ShortConvolutionConfig),
+    /// RWKV's sixth generation.
+    Rwkv6(Rwkv6Config),
+    /// RWKV's seventh generation.
+    Rwkv7(Rwkv7Config),
 }
 
 /// A selective state space with a decay for each element of its state.
@@ -75,6 +80,45 @@ pub struct ShortConvolutionConfig {
     pub n_conv: usize,
 }
 
+/// The heads of RWKV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RwkvHeads {
+    /// Channels, as many as the stream has.
+    pub n_inner: usize,
+    /// Channels of a head: of its keys as of its values.
+    pub head_len: usize,
+    /// Heads with keys and values of their own; each serves neighbouring heads.
+    pub n_head_kv: usize,
+    /// Mixers of the layer that read tokens mixed with those before: this one, or both.
+    pub n_shift: usize,
+}
+
+/// RWKV's sixth generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rwkv6Config {
+    /// Its heads.
+    pub heads: RwkvHeads,
+    /// Width that the shares of the token before are compressed to, for each of five inputs.
+    pub mix_rank: usize,
+    /// Width that decays are compressed to.
+    pub decay_rank: usize,
+}
+
+/// RWKV's seventh generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rwkv7Config {
+    /// Its heads.
+    pub heads: RwkvHeads,
+    /// Width that decays are compressed to.
+    pub decay_rank: usize,
+    /// Width that learning rates are compressed to.
+    pub rate_rank: usize,
+    /// Width that the shares of the first layer's values are compressed to.
+    pub value_rank: usize,
+    /// Width that gates are compressed to; 0 in models without.
+    pub gate_rank: usize,
+}
+
 const INNER: &str = "ssm.inner_size";
 const STATE: &str = "ssm.state_size";
 const CONV: &str = "ssm.conv_kernel";
@@ -87,6 +131,7 @@ const ROW_MULTIPLE: usize = 8;
 impl RecurrentConfig {
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
+        architecture: &Architecture,
         kind: RecurrenceKind,
         n_embd: usize,
     ) -> Result<Self, ModelError> {
@@ -123,16 +168,30 @@ impl RecurrentConfig {
                 n_inner: n_embd,
                 n_conv: keys.width("shortconv.l_cache")?,
             }),
+            RecurrenceKind::Rwkv6 => RecurrentConfig::Rwkv6(Rwkv6Config {
+                heads: RwkvHeads::from_keys(keys, architecture, n_embd)?,
+                mix_rank: keys.width("time_mix_extra_dim")?,
+                decay_rank: keys.width("time_decay_extra_dim")?,
+            }),
+            RecurrenceKind::Rwkv7 => RecurrentConfig::Rwkv7(Rwkv7Config {
+                heads: RwkvHeads::from_keys(keys, architecture, n_embd)?.each_with_own(),
+                decay_rank: keys.width("attention.decay_lora_rank")?,
+                rate_rank: keys.width("attention.iclr_lora_rank")?,
+                value_rank: keys.width("attention.value_residual_mix_lora_rank")?,
+                gate_rank: keys.optional_number("attention.gate_lora_rank")?.unwrap_or(0),
+            }),
         })
     }
 
-    /// Channels that the convolution runs over.
+    /// Channels that the convolution, or the mix with the token before, runs over.
     pub fn n_channels(&self) -> usize {
         match self {
             RecurrentConfig::Mamba(config) => config.n_inner,
             RecurrentConfig::Mamba2(config) => config.n_channels(),
             RecurrentConfig::DeltaNet(config) => config.n_channels(),
             RecurrentConfig::ShortConvolution(config) => config.n_inner,
+            RecurrentConfig::Rwkv6(Rwkv6Config { heads, .. }) => heads.n_inner,
+            RecurrentConfig::Rwkv7(Rwkv7Config { heads, .. }) => heads.n_inner,
         }
     }
 
@@ -148,6 +207,10 @@ impl RecurrentConfig {
                 (config.n_conv, of_heads(config.n_head_v, config.head_len_v, config.head_len_k))
             }
             RecurrentConfig::ShortConvolution(config) => (config.n_conv, 0),
+            RecurrentConfig::Rwkv6(Rwkv6Config { heads, .. })
+            | RecurrentConfig::Rwkv7(Rwkv7Config { heads, .. }) => {
+                (heads.n_shift + 1, of_heads(heads.n_head(), heads.head_len, heads.head_len))
+            }
         };
         // Each of the numbers is small, but a product of four need not fit.
         RecurrentShape { n_history: (n_conv - 1).saturating_mul(self.n_channels()), n_state }
@@ -188,6 +251,55 @@ impl DeltaNetConfig {
             KeyHeads::Neighbours => head / (self.n_head_v / self.n_head_k),
             KeyHeads::Cyclic => head % self.n_head_k,
         }
+    }
+}
+
+impl RwkvHeads {
+    fn from_keys(
+        keys: &Keys<'_, '_>,
+        architecture: &Architecture,
+        n_embd: usize,
+    ) -> Result<Self, ModelError> {
+        const LEN: &str = "wkv.head_size";
+        const KV: &str = "attention.head_count_kv";
+        const SHIFTS: &str = "token_shift_count";
+        let head_len = divisor(keys, LEN, n_embd, "a divisor of embedding_length")?;
+        if !head_len.is_multiple_of(ROW_MULTIPLE) {
+            return Err(keys.invalid(LEN, head_len, "a multiple of 8"));
+        }
+        let n_head = n_embd / head_len;
+        let n_head_kv = match architecture.feed_forward {
+            FeedForwardKind::ChannelMix => n_head,
+            // 0 is as many as heads.
+            _ => keys.optional_number(KV)?.filter(|&n_head_kv| n_head_kv > 0).unwrap_or(n_head),
+        };
+        if !n_head.is_multiple_of(n_head_kv) {
+            return Err(keys.invalid(KV, n_head_kv, "a divisor of embedding_length / wkv.head_size"));
+        }
+        let (n_shift, expected) = match architecture.feed_forward {
+            FeedForwardKind::ChannelMix => (2, "2"),
+            _ => (1, "1"),
+        };
+        match keys.optional_number(SHIFTS)? {
+            Some(count) if count != n_shift => Err(keys.invalid(SHIFTS, count, expected)),
+            _ => Ok(RwkvHeads { n_inner: n_embd, head_len, n_head_kv, n_shift }),
+        }
+    }
+
+    /// The same with keys and values of each head's own.
+    fn each_with_own(self) -> Self {
+        RwkvHeads { n_head_kv: self.n_head(), ..self }
+    }
+
+    /// Heads, each with a state.
+    pub fn n_head(&self) -> usize {
+        self.n_inner / self.head_len
+    }
+
+    /// What a core computes of a head.
+    pub(super) fn lens(&self) -> HeadLens {
+        let RwkvHeads { n_inner, head_len, .. } = *self;
+        HeadLens { state: state_len(head_len, head_len), output: head_len, all_outputs: n_inner }
     }
 }
 

@@ -21,6 +21,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             RecurrentConfig::ShortConvolution(config) => {
                 Recurrent::ShortConvolution(self.short_convolution(config)?)
             }
+            RecurrentConfig::Rwkv6(config) => Recurrent::Rwkv6(self.rwkv6(config)?),
+            RecurrentConfig::Rwkv7(config) => Recurrent::Rwkv7(self.rwkv7(config)?),
         })
     }
 
@@ -134,7 +136,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// `[count][len]`, F32.
-    fn vectors(&mut self, part: &str, count: usize, len: usize) -> Result<&'a [f32], ModelError> {
+    pub(super) fn vectors(&mut self, part: &str, count: usize, len: usize) -> Result<&'a [f32], ModelError> {
         let name = self.name(part);
         self.tensors.optional_vectors(&name, count, len)?.ok_or(ModelError::MissingTensor(name))
     }

@@ -9,6 +9,7 @@
 //!           ├ recurrence                             RecurrentScratch
 //!           ├ feed-forward          HiddenScratch ┬  GateScratch
 //!           │                                     └  DownScratch
+//!           ├ feed-forward of shifted tokens         ChannelMixScratch
 //!           ├ experts               ExpertScratch ┬  RouterScratch
 //!           │                                     └  a feed-forward, as above
 //!           ├ input per layer                        PerLayerInputScratch
@@ -48,6 +49,8 @@ pub struct Scratch<'m> {
     pub(super) angles: BatchAngles<'m>,
     /// `[n_batch][n_layer][n_embd_per_layer]`: what each layer will be given of embeddings per layer.
     pub(super) per_layer_inputs: &'m mut [f32],
+    /// `[n_batch][n_embd]`: the values of the first layer, in models whose other layers take a share of them.
+    pub(super) first_values: &'m mut [f32],
     /// What the phases share; between two passes, the logits of the last.
     pub(super) workspace: &'m mut [u8],
 }
@@ -91,6 +94,9 @@ impl Widths {
             for phases in experts {
                 most_bytes = most_bytes.max(self.measure(phases)?);
             }
+        }
+        if self.mixes_channels {
+            most_bytes = most_bytes.max(self.measure(&[ChannelMixScratch::measure])?);
         }
         if self.n_embd_per_layer > 0 {
             most_bytes = most_bytes.max(self.measure(&[PerLayerEmbedScratch::measure])?);
@@ -136,6 +142,7 @@ impl<'m> Scratch<'m> {
                 windowed: rows.angles(config.window_rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
             },
             per_layer_inputs: rows.take(widths.n_layer.saturating_mul(widths.n_embd_per_layer))?,
+            first_values: rows.take(widths.recurrent.first_values)?,
             workspace: rows.arena.take(widths.workspace_bytes()?)?,
         })
     }
@@ -269,17 +276,18 @@ impl<'p> Phase<'p> for LatentScratch<'p> {
 
 /// A recurrent mixer; none has all of the buffers.
 pub struct RecurrentScratch<'p> {
-    /// What the first matrix gives of each token; of gated delta nets, queries, keys and values.
+    /// What the first matrix gives of each token; of gated delta nets, queries, keys and values; of RWKV, these and what
+    /// the state is forgotten and corrected by, each of all tokens in a run.
     pub(super) projected: &'p mut [f32],
     /// `[n_batch][n_value]`: gates of the output, where they have a matrix of their own.
     pub(super) gate: &'p mut [f32],
-    /// `[n_batch][n_channels]`: the outputs of the convolution.
+    /// `[n_batch][n_channels]`: the outputs of the convolution, or a mix with the token before.
     pub(super) convolved: &'p mut [f32],
     /// What the state is written, read or forgotten by, of each token.
     pub(super) parameters: &'p mut [f32],
-    /// `[n_batch][dt_rank]`: the compressed lengths of steps.
+    /// `[n_batch][dt_rank]`: the compressed lengths of steps, or others of few dimensions.
     pub(super) gathered: &'p mut [f32],
-    /// `[n_batch][n_inner]`: the lengths of steps.
+    /// `[n_batch][n_inner]`: the lengths of steps, or the differences to the token before.
     pub(super) steps: &'p mut [f32],
     /// `[n_inner / length of a block][n_batch][length of a block]`: what the state gives, for each core in a run of
     /// memory of its own.
@@ -355,6 +363,32 @@ pub struct DownScratch<'p> {
 impl<'p> Phase<'p> for DownScratch<'p> {
     fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
         Ok(DownScratch { quantized: arena.take(widths.quantized.hidden)? })
+    }
+}
+
+/// A feed-forward block that reads shifted tokens.
+pub struct ChannelMixScratch<'p> {
+    /// `[n_batch][n_embd]`: what a token lacks to the one before it.
+    pub(super) differences: &'p mut [f32],
+    /// `[n_batch][n_embd]`: a token mixed with the one before it.
+    pub(super) mixed: &'p mut [f32],
+    /// `[n_batch][n_embd]`: what gates the outputs.
+    pub(super) receptance: &'p mut [f32],
+    /// `[n_batch][n_ff]`
+    pub(super) keys: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for ChannelMixScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(ChannelMixScratch {
+            differences: rows.take(widths.n_embd)?,
+            mixed: rows.take(widths.n_embd)?,
+            receptance: rows.take(widths.n_embd)?,
+            keys: rows.take(widths.n_ff)?,
+            quantized: arena.take(widths.quantized.stream.max(widths.quantized.hidden))?,
+        })
     }
 }
 

@@ -96,6 +96,11 @@ impl<'g, 'a> Tensors<'g, 'a> {
         }
     }
 
+    /// The fourth dimension of a tensor.
+    pub fn planes_of(&self, name: &Name) -> Result<u64, ModelError> {
+        Ok(required(self.gguf.tensor(name.as_str()), name)?.dims[3])
+    }
+
     /// F32 `[len]`.
     pub fn vector(&mut self, name: &Name, len: usize) -> Result<&'a [f32], ModelError> {
         required(self.optional_vector(name, len)?, name)
@@ -126,6 +131,16 @@ impl<'g, 'a> Tensors<'g, 'a> {
         len: usize,
     ) -> Result<Option<&'a [f32]>, ModelError> {
         self.floats(name, [len as u64, count as u64, 1, 1])
+    }
+
+    /// The same in a tensor `[count][1][1][len]`.
+    pub fn optional_shares(
+        &mut self,
+        name: &Name,
+        count: usize,
+        len: usize,
+    ) -> Result<Option<&'a [f32]>, ModelError> {
+        self.floats(name, [len as u64, 1, 1, count as u64])
     }
 
     /// `<name>.weight` and `<name>.bias`, as far as the family has them.

@@ -13,7 +13,7 @@ use super::expert_config::ExpertConfig;
 use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
 use super::layer_tensors::LayerTensors;
-use super::recurrent::Recurrent;
+use super::recurrent::{ChannelMix, Recurrent};
 use super::tensors::Tensors;
 pub use crate::compute::{Linear, Norm};
 use crate::gguf::{Gguf, Name};
@@ -73,8 +73,8 @@ pub struct Layer<'a> {
     pub per_layer_input: Option<PerLayerInput<'a>>,
     /// Whether the stream goes on as it is, whatever else the layer has.
     pub changes_nothing: bool,
-    /// `[1]`: what the stream is multiplied by after the layer.
-    pub output_scale: Option<&'a [f32]>,
+    /// What the stream is multiplied by after the layer.
+    pub output_scale: Option<f32>,
 }
 
 /// How a token's embedding for one layer enters its stream (Gemma 3n).
@@ -181,6 +181,8 @@ pub enum FeedForward<'a> {
     Dense(DenseFeedForward<'a>),
     /// A mixture of experts.
     Experts(Experts<'a>),
+    /// One block for all tokens, each mixed with the one before it.
+    ChannelMix(ChannelMix<'a>),
     /// None.
     None,
 }

@@ -3,6 +3,7 @@
 //! Neighbours: [`scratch`](super::scratch) has the buffers; what a layer needs of each follows from its
 //! [`MixerConfig`].
 
+use super::architecture::FeedForwardKind;
 use super::config::Config;
 use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
@@ -31,6 +32,8 @@ pub struct Widths {
     pub(super) latent: LatentWidths,
     pub(super) recurrent: RecurrentWidths,
     pub(super) n_ff: usize,
+    /// Whether feed-forward blocks read shifted tokens.
+    pub(super) mixes_channels: bool,
     pub(super) n_expert: usize,
     pub(super) n_expert_used: usize,
     pub(super) n_layer: usize,
@@ -110,6 +113,7 @@ impl Widths {
             latent,
             recurrent,
             n_ff,
+            mixes_channels: config.architecture.feed_forward == FeedForwardKind::ChannelMix,
             n_expert: config.experts.map_or(0, |experts| experts.n_expert),
             n_expert_used: config.experts.map_or(0, |experts| experts.n_expert_used),
             n_layer: config.layers.len(),
@@ -180,11 +184,17 @@ pub(super) struct RecurrentWidths {
     pub(super) gathered: usize,
     pub(super) steps: usize,
     pub(super) inner: usize,
+    pub(super) first_values: usize,
     /// Of the longest vector that a matrix is multiplied with.
     widest_input: usize,
 }
 
 impl RecurrentWidths {
+    /// Gates, differences to the token before, outputs.
+    fn of_rwkv(n_inner: usize) -> Self {
+        RecurrentWidths { gate: n_inner, steps: n_inner, inner: n_inner, ..RecurrentWidths::default() }
+    }
+
     fn new(recurrent: &RecurrentConfig, n_embd: usize) -> Self {
         let convolved = recurrent.n_channels();
         let widths = match recurrent {
@@ -211,6 +221,20 @@ impl RecurrentWidths {
             RecurrentConfig::ShortConvolution(convolution) => {
                 RecurrentWidths { projected: 3 * convolution.n_inner, ..RecurrentWidths::default() }
             }
+            RecurrentConfig::Rwkv6(rwkv) => RecurrentWidths {
+                // Decays, keys, values, receptance.
+                projected: 4 * convolved,
+                parameters: 5 * rwkv.mix_rank,
+                gathered: rwkv.mix_rank.max(rwkv.decay_rank),
+                ..RecurrentWidths::of_rwkv(convolved)
+            },
+            RecurrentConfig::Rwkv7(rwkv) => RecurrentWidths {
+                // The same, and what the state is corrected by.
+                projected: 6 * convolved,
+                gathered: rwkv.decay_rank.max(rwkv.rate_rank).max(rwkv.value_rank).max(rwkv.gate_rank),
+                first_values: convolved,
+                ..RecurrentWidths::of_rwkv(convolved)
+            },
         };
         let widest_input = n_embd.max(widths.inner).max(widths.gathered);
         RecurrentWidths { convolved, widest_input, ..widths }
@@ -225,6 +249,7 @@ impl RecurrentWidths {
             gathered: self.gathered.max(other.gathered),
             steps: self.steps.max(other.steps),
             inner: self.inner.max(other.inner),
+            first_values: self.first_values.max(other.first_values),
             widest_input: self.widest_input.max(other.widest_input),
         }
     }

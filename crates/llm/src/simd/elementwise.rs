@@ -20,6 +20,7 @@ pub struct Elementwise {
     pub sum: fn(&[f32]) -> f64,
     pub sum_of_squares: fn(&[f32]) -> f64,
     pub exp: fn(&mut [f32]),
+    pub sigmoid: fn(&mut [f32]),
     pub softplus: fn(&mut [f32]),
     pub silu: fn(&mut [f32]),
     pub silu_gated: fn(&mut [f32], &[f32]),
@@ -48,6 +49,7 @@ impl Elementwise {
             sum: |x| fold::<V>(x, Values {}),
             sum_of_squares: |x| fold::<V>(x, Squares {}),
             exp: |x| map::<V>(x, Exp {}),
+            sigmoid: |x| map::<V>(x, Sigmoid {}),
             softplus: |x| map::<V>(x, Softplus {}),
             silu: |x| map::<V>(x, Silu {}),
             silu_gated: |up, gate| zip::<V>(up, gate, SiluGated {}),
@@ -104,6 +106,7 @@ functions! {
     Unary Scale { factor } |x| x.mul(factor);
     Unary Shift { addend } |x| x.add(addend);
     Unary Exp {} |x| exp::exp(x);
+    Unary Sigmoid {} |x| exp::sigmoid_gated(V::splat(1.0), x);
     Unary Softplus {} |x| exp::softplus(x);
     Unary Silu {} |x| exp::silu(x);
     Unary Gelu {} |x| exp::gelu(x);

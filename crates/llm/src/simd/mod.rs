@@ -52,7 +52,7 @@ pub use attend::{Attend, BLOCK_LEN, MAX_QUERIES, Query, Vectors};
 pub use columns::Columns;
 pub use convolution::Convolve;
 pub use q8::{Q8, Q8Format, Q8Mut};
-pub use recurrence::{DeltaScan, Mamba2Scan, MambaScan, state_len};
+pub use recurrence::{DeltaScan, DiagonalScan, Mamba2Scan, MambaScan, state_len};
 pub use table::Kernels;
 
 impl Kernels {

@@ -9,6 +9,7 @@
 //! | [`MambaScan`] | `s'[j] = exp(dt[i] · a[i][j]) · s[j] + b[j] · (dt[i] · x[i])` | `Σ s'[j] · c[j]` |
 //! | [`Mamba2Scan`] | `s'[j] = decay · s[j] + b[j] · (dt · x[i])` | `Σ s'[j] · c[j]` |
 //! | [`DeltaScan`] | `s'[j] = decay · s[j] + k[j] · beta · (v[i] - Σ decay · s[j] · k[j])` | `Σ s'[j] · q[j]` |
+//! | [`DiagonalScan`] | `s'[j] = decay[j] · s[j] + k[j] · v[i] + b[j] · Σ s[j] · a[j]` | `Σ s'[j] · q[j]` or `Σ s[j] · q[j]` |
 //!
 //! A sum has a partial sum for each lane, made by fused multiply-adds in order, and adds them up as
 //! [`Lanes::fold`] does. A group of rows goes through all tokens before the next does, so that it stays in the
@@ -87,11 +88,33 @@ pub struct DeltaScan<'a> {
     pub y: &'a mut [f32],
 }
 
+/// Linear attention with a decay for each column (Yang et al. 2023), and with the generalised delta rule (Peng et al. 2025).
+pub struct DiagonalScan<'a> {
+    /// As long as [`state_len`] says.
+    pub state: &'a mut [f32],
+    /// Of each column: what the state is multiplied by.
+    pub decay: Columns<'a>,
+    /// Of each column: the keys.
+    pub k: Columns<'a>,
+    /// Of each row: the values.
+    pub v: Columns<'a>,
+    /// Of each column: the queries.
+    pub q: Columns<'a>,
+    /// Of each column: what the state is read by (`a`), and what the result is written by (`b`); none of plain linear
+    /// attention.
+    pub correction: Option<[Columns<'a>; 2]>,
+    /// Whether a query reads the state before the step.
+    pub reads_before: bool,
+    /// `[n_tokens][rows]`: the output.
+    pub y: &'a mut [f32],
+}
+
 /// Recurrences and the convolution before them, as entries of a set's table.
 pub(super) struct Recurrence {
     pub mamba: fn(MambaScan<'_>),
     pub mamba2: fn(Mamba2Scan<'_>),
     pub delta: fn(DeltaScan<'_>),
+    pub diagonal: fn(DiagonalScan<'_>),
     pub convolve: fn(Convolve<'_>),
 }
 
@@ -109,6 +132,8 @@ impl Recurrence {
             mamba2: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
             // SAFETY: the CPU has the instructions, as is asked of who makes this.
             delta: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
+            // SAFETY: the CPU has the instructions, as is asked of who makes this.
+            diagonal: |scan| unsafe { Q::enter(In { scan, set: PhantomData::<Q> }) },
             // SAFETY: the CPU has the instructions, as is asked of who makes this.
             convolve: |work| unsafe { convolution::convolve::<V>(work) },
         }
@@ -207,6 +232,41 @@ impl<Q: Quad> Work for In<Mamba2Scan<'_>, Q> {
                     sums = new.fma(Q::of_columns(c), sums);
                 }
                 to_rows(sums.fold(), y, first);
+            }
+        }
+    }
+}
+
+impl<Q: Quad> Work for In<DiagonalScan<'_>, Q> {
+    #[inline(always)]
+    fn run(self) {
+        let DiagonalScan { state, decay, k, v, q, correction, reads_before, y } = self.scan;
+        let (n_rows, n_vectors) = (v.len, k.len / LANES);
+        for (group, state) in groups(state, n_vectors).enumerate() {
+            let first = group * ROWS;
+            for (token, y) in y.chunks_exact_mut(n_rows).enumerate() {
+                let [decay, k, q] = [decay, k, q].map(|x| &vectors(x.token(token))[..n_vectors]);
+                let value = Q::of_rows(of_rows(v.token(token), first));
+                let correction = correction.map(|columns| {
+                    let [a, b] = columns.map(|x| &vectors(x.token(token))[..n_vectors]);
+                    let mut sums = Q::splat(0.0);
+                    for (state, a) in state.iter().zip(a) {
+                        sums = Q::of(state).fma(Q::of_columns(a), sums);
+                    }
+                    (b, Q::of_rows(sums.fold()))
+                });
+                let mut outputs = Q::splat(0.0);
+                for (index, state) in state.iter_mut().enumerate() {
+                    let old = Q::of(state);
+                    let mut written = Q::of_columns(&k[index]).mul(value);
+                    if let Some((b, sums)) = correction {
+                        written = Q::of_columns(&b[index]).fma(sums, written);
+                    }
+                    let new = old.fma(Q::of_columns(&decay[index]), written);
+                    new.store(state);
+                    outputs = if reads_before { old } else { new }.fma(Q::of_columns(&q[index]), outputs);
+                }
+                to_rows(outputs.fold(), y, first);
             }
         }
     }

@@ -4,7 +4,7 @@ use super::attend::{self, Arithmetic, Attend, Query};
 use super::convolution::Convolve;
 use super::elementwise::Elementwise;
 use super::lanes::Lanes;
-use super::recurrence::{self, DeltaScan, Mamba2Scan, MambaScan, Recurrence};
+use super::recurrence::{self, DeltaScan, DiagonalScan, Mamba2Scan, MambaScan, Recurrence};
 use super::tiles::Tile;
 use super::{Q8, Q8Format, Q8Mut};
 use crate::blocks::{BlockQ8_0, GgmlType, Packing};
@@ -177,6 +177,11 @@ impl Kernels {
         (self.elementwise.exp)(x);
     }
 
+    /// `x[i] = 1 / (1 + exp(-x[i]))`.
+    pub fn sigmoid(&self, x: &mut [f32]) {
+        (self.elementwise.sigmoid)(x);
+    }
+
     /// `x[i] = ln(1 + exp(x[i]))`.
     pub fn softplus(&self, x: &mut [f32]) {
         (self.elementwise.softplus)(x);
@@ -283,6 +288,15 @@ impl Kernels {
         recurrence::check(state, *v, [*k, *q], decay.len(), y);
         assert_eq!(beta.len(), decay.len());
         (self.recurrence.delta)(scan);
+    }
+
+    /// Some tokens of linear attention with a decay for each column.
+    pub fn diagonal_scan(&self, scan: DiagonalScan<'_>) {
+        let DiagonalScan { state, decay, k, v, q, correction, y, .. } = &scan;
+        recurrence::check(state, *v, [*k, *q], y.len() / v.len, y);
+        let [a, b] = correction.unwrap_or([*k, *k]);
+        assert_eq!([decay.len, a.len, b.len], [k.len; 3]);
+        (self.recurrence.diagonal)(scan);
     }
 
     /// The convolution of some tokens.

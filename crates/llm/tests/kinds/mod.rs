@@ -43,7 +43,7 @@ pub fn with_runner<T>(
 }
 
 /// A model of each kind of sequence mixer, and of each way in which kinds share a model.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 14] = [
     "llama",
     "gemma2",
     "deepseek2",
@@ -56,6 +56,8 @@ const KINDS: [&str; 12] = [
     "granitehybrid",
     "gemma4-shared-kv",
     "lfm2-window",
+    "rwkv6",
+    "rwkv7",
 ];
 
 /// Calls `work` with the small model of each kind of mixer, as if it were trained for `n_ctx` positions.

@@ -4,24 +4,32 @@
 //! text gives the same bits in batches of any length. Heads, or blocks of channels, of all spans are divided among the
 //! cores: each is gone through by one core, in order.
 
+mod channel_mix;
 mod convolution;
 mod delta_net;
 mod mamba;
 mod mamba2;
+mod rwkv6;
+mod rwkv7;
 mod short_convolution;
+mod token_shift;
 
+pub use channel_mix::{ChannelMix, Receptance};
 pub use convolution::Convolution;
 pub use delta_net::{DeltaNet, DeltaNetGates};
 pub use mamba::{Mamba, MambaNorms};
 pub use mamba2::Mamba2;
+pub use rwkv6::{Rwkv6, Rwkv6Bonus, Rwkv6Input};
+pub use rwkv7::{LowRank, Rwkv7};
 pub use short_convolution::ShortConvolution;
 
 use super::forward::Forward;
 use super::scratch::Workspace;
 use super::span::Batch;
-use crate::compute::BatchSpan;
+use crate::compute::{BatchSpan, NormKind, Normalisation};
 use crate::parallel::{for_each, for_tokens};
 use crate::recurrent_state::{Checkpoint, LayerMemory};
+use crate::simd::Columns;
 use crate::state::StateStore;
 
 /// The weights of a recurrent mixer.
@@ -35,17 +43,23 @@ pub enum Recurrent<'a> {
     DeltaNet(DeltaNet<'a>),
     /// A convolution between two gates.
     ShortConvolution(ShortConvolution<'a>),
+    /// RWKV's sixth generation.
+    Rwkv6(Rwkv6<'a>),
+    /// RWKV's seventh generation.
+    Rwkv7(Rwkv7<'a>),
 }
 
 impl Forward<'_, '_> {
     /// The mixer of one layer, in the place of its input `x`, `[n_tokens][n_embd]`; what the layer keeps in the spans'
-    /// slots of `store` becomes what it keeps after these tokens.
+    /// slots of `store` becomes what it keeps after these tokens. `first_values` is what RWKV-7 passes from the first layer
+    /// to the others.
     pub(super) fn recurrent(
         &self,
         weights: &Recurrent<'_>,
         batch: Batch<'_>,
         x: &mut [f32],
         store: &mut StateStore<'_>,
+        first_values: &mut [f32],
         workspace: Workspace<'_>,
     ) {
         match weights {
@@ -55,9 +69,14 @@ impl Forward<'_, '_> {
             Recurrent::ShortConvolution(convolution) => {
                 self.short_convolution(convolution, batch, x, store, workspace);
             }
+            Recurrent::Rwkv6(rwkv) => self.rwkv6(rwkv, batch, x, store, workspace),
+            Recurrent::Rwkv7(rwkv) => self.rwkv7(rwkv, batch, x, store, first_values, workspace),
         }
     }
 }
+
+/// The normalisation of a head's outputs in RWKV.
+const RWKV_HEAD_NORM: Normalisation = Normalisation { kind: NormKind::Layer, eps: 64e-5 };
 
 /// Sequences whose tokens are divided among the cores in one run.
 const SEQUENCES: usize = 16;
@@ -79,15 +98,22 @@ struct Piece<'p> {
     y: &'p mut [f32],
 }
 
+impl Piece<'_> {
+    /// What `x` has for the piece's tokens and, of heads of this length, its head.
+    fn part<'x>(&self, x: Columns<'x>, head_len: usize) -> Columns<'x> {
+        x.tokens(self.first_token, self.n_tokens).part(self.head * head_len, head_len)
+    }
+}
+
 /// The lengths of one head, or of one block of channels; the last block may have fewer.
 #[derive(Clone, Copy)]
-struct HeadLens {
+pub(super) struct HeadLens {
     /// Elements of its state.
-    state: usize,
+    pub state: usize,
     /// Outputs of a token.
-    output: usize,
+    pub output: usize,
     /// Outputs of a token of all heads.
-    all_outputs: usize,
+    pub all_outputs: usize,
 }
 
 impl Forward<'_, '_> {
