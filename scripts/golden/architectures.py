@@ -60,6 +60,8 @@ class Dims:
     gate_rank: int = 9
     wkv: int = 8  # length of RWKV's heads
     wkv_kv: int = 0  # its heads with keys and values, if not all
+    kda: int = 8  # length of the heads of Kimi delta attention
+    dt: int = 64  # what PLaMo 2 compresses the lengths of steps to
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor by its name without `blk.N.`, rows first."""
@@ -67,7 +69,7 @@ class Dims:
         k, v = self.head_kv * self.k, self.head_kv * self.v
         x, nope = self.expert, self.mla_k - self.rot
         inner, channels = self.inner, self.inner + 2 * self.group * self.state
-        wkv_kv = self.wkv_kv * self.wkv or e
+        wkv_kv, kda = self.wkv_kv * self.wkv or e, self.kda * self.head
         return {
             "token_embd": (self.vocab, e), "output": (self.vocab, e), "position_embd": (self.ctx, e), "token_types": (2, e),
             "rope_freqs": (self.rot // 2,), "rope_factors_long": (self.rot // 2,), "rope_factors_short": (self.rot // 2,),
@@ -102,6 +104,13 @@ class Dims:
             "decay_w1": (self.decay, e), "decay_w2": (e, self.decay), "time_mix_a1": (self.mix, e), "time_mix_a2": (e, self.mix),
             "time_mix_v1": (self.value_rank, e), "time_mix_v2": (e, self.value_rank), "unused_v1": (self.mix, e), "unused_v2": (e, self.mix),
             "time_mix_g1": (self.gate_rank, e), "time_mix_g2": (e, self.gate_rank), "six_shares": (6, 1, 1, e),
+            "kda_q": (kda, e), "kda_k": (kda, e), "kda_v": (kda, e), "kda_output": (e, kda),
+            "ssm_conv1d_q": (kda, 1, self.conv), "ssm_conv1d_k": (kda, 1, self.conv), "ssm_conv1d_v": (kda, 1, self.conv),
+            "ssm_f_a": (self.kda, e), "ssm_f_b": (kda, self.kda), "ssm_g_a": (self.kda, e), "ssm_g_b": (kda, self.kda), "full_f": (kda, e), "full_g": (kda, e),
+            "kda_beta": (self.head, e), "kda_a": (self.head, 1), "positive_a": (self.head, 1), "kda_bias": (kda,), "kda_norm": (self.kda,), "head_gate": (self.head, e),
+            "lightning_qkv": (3 * q, e), "lightning_gate": (q, e), "lightning_norm": (q,), "lightning_output": (e, q),
+            "plamo_x": (2 * self.state + self.dt, inner), "plamo_dt": (self.rank, self.dt), "plamo_a": (self.rank,), "plamo_d": (self.rank,),
+            "bare_dt_norm": (self.dt,), "bare_b_norm": (self.state,), "bare_c_norm": (self.state,),
             "head_q_norm": (self.k,), "head_k_norm": (self.k,),
             "row_q_norm": (q,), "row_k_norm": (k,),
             "own_q_norm": (self.head, self.k), "own_k_norm": (self.head_kv, self.k),
@@ -122,6 +131,21 @@ RENAMED = {
     "net_norm": "ssm_norm",
     "net_qkv": "attn_qkv",
     "gated_q": "attn_q",
+    "kda_q": "attn_q",
+    "kda_k": "attn_k",
+    "kda_v": "attn_v",
+    "kda_output": "attn_output",
+    "full_f": "ssm_f_a",
+    "full_g": "ssm_g_a",
+    "kda_beta": "ssm_beta",
+    "kda_norm": "ssm_norm",
+    "head_gate": "attn_gate",
+    "lightning_qkv": "attn_qkv",
+    "lightning_gate": "attn_gate",
+    "lightning_norm": "attn_norm_2",
+    "lightning_output": "attn_output",
+    "plamo_x": "ssm_x",
+    "plamo_dt": "ssm_dt",
     "decay_w1": "time_mix_w1",
     "decay_w2": "time_mix_w2",
     "unused_v1": "time_mix_v1",
@@ -138,8 +162,18 @@ BARE = {
     "net_a": "ssm_a",
     "dt_bias": "ssm_dt.bias",
     "bare_ffn_norm": "ffn_norm",
+    "kda_a": "ssm_a",
+    "positive_a": "ssm_a",
+    "kda_bias": "ssm_dt.bias",
+    "plamo_a": "ssm_a",
+    "plamo_d": "ssm_d",
+    "bare_dt_norm": "ssm_dt_norm",
+    "bare_b_norm": "ssm_b_norm",
+    "bare_c_norm": "ssm_c_norm",
+    "bare_attn_post": "post_attention_norm",
+    "bare_ffn_post": "post_ffw_norm",
 }
-F32_MATRICES = {"time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm"}
+F32_MATRICES = {"ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm"}
 # What scales the additions to the residual stream: smaller in deep models, which are chaotic otherwise.
 ADDED = {"attn_output", "mla_output", "ffn_down", "post_attention_norm", "post_ffw_norm"}
 
@@ -221,7 +255,9 @@ class Case:
 
 def _weights(part: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     normal = random.normal(size=shape)
-    if part in ("mamba_a", "mamba2_a", "net_a"):
+    if part == "positive_a":
+        return random.uniform(0.3, 4, shape)
+    if part in ("mamba_a", "mamba2_a", "net_a", "kda_a", "plamo_a"):
         return -random.uniform(0.3, 4, shape)
     if part.startswith("rope_f"):
         return random.uniform(1, 4, shape)
@@ -264,6 +300,9 @@ MAMBA = "mamba_in mamba_conv+ mamba_x mamba_dt+ mamba_a mamba_d ssm_out"
 MAMBA2 = "mamba2_in ssm_conv+ dt_bias mamba2_a mamba2_d group_norm ssm_out"
 DELTA_NET = "net_qkv attn_gate ssm_conv dt_bias net_a net_norm ssm_out"
 GATED_HEADS = "gated_q attn_k attn_v attn_output head_q_norm head_k_norm"
+KDA = "kda_q kda_k kda_v ssm_conv1d_q ssm_conv1d_k ssm_conv1d_v {} {} kda_beta kda_bias kda_norm kda_output"
+LIGHTNING = "lightning_qkv lightning_gate lightning_norm lightning_output"
+PLAMO_MAMBA = "mamba_in mamba_conv plamo_x bare_dt_norm bare_b_norm bare_c_norm plamo_dt+ plamo_a plamo_d ssm_out"
 SHORT = "shortconv.in_proj shortconv.conv shortconv.out_proj"
 
 WKV6 = "time_mix_lerp_x time_mix_w1 time_mix_w2 {} time_mix_decay time_mix_decay_w1 time_mix_decay_w2 time_mix_key time_mix_value time_mix_receptance time_mix_gate time_mix_output"
@@ -283,6 +322,12 @@ ALONE = {
     **STATE_SPACE,
     **{key: None for key in ("attention.head_count", "attention.head_count_kv", "rope.dimension_count", "feed_forward_length")},
 }
+LN_KEY = "attention.layer_norm_epsilon"
+KIMI_KEYS = {
+    "attention.key_length": 20, "attention.value_length": 16, "attention.key_length_mla": 12, "attention.value_length_mla": 10, "attention.kv_lora_rank": 16,
+    "attention.head_count_kv": [0, 1, 0], "kda.head_dim": 8, "ssm.conv_kernel": 4,
+    "leading_dense_block_count": 1, "expert_shared_count": 1, "expert_gating_func": 2, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 12,
+}  # fmt: skip
 NO_HEADS = {key: None for key in ("attention.head_count", "attention.head_count_kv", "rope.dimension_count")}
 WKV6_KEYS = {"wkv.head_size": 8, "time_mix_extra_dim": 6, "time_decay_extra_dim": 5}
 WKV7_DIMS = replace(D, embd=64, wkv=64)  # the reference reads heads in steps of up to 64
@@ -490,6 +535,26 @@ CASES = [
         "attention.head_count_kv": [0, 2, 0], "shortconv.l_cache": 3, "leading_dense_block_count": 1, "expert_feed_forward_length": 12, "expert_gating_func": 2,
     }, blocks={0: (f"attn_norm {SHORT} ffn_norm {GATED}", D), 2: (f"attn_norm {SHORT} ffn_norm {EXPERTS} exp_probs_b", replace(D, expert=4))}),
 
+    Case("plamo2", TIED, f"attn_norm attn_qkv own_q_norm own_k_norm attn_output bare_attn_post ffn_norm {FUSED} bare_ffn_post", replace(D, layer=3), {
+        **STATE_SPACE, "ssm.group_count": 0, "attention.head_count_kv": [0, 2, 0],
+    }, blocks={layer: (f"attn_norm {PLAMO_MAMBA} bare_attn_post ffn_norm {FUSED} bare_ffn_post", D) for layer in (0, 2)}),
+    Case("nemotron_h", TIED, f"attn_norm {QKV_BIASED} attn_output+", replace(D, layer=4), {
+        **STATE_SPACE, **GROUPS, LN_KEY: 0.004, "attention.head_count_kv": [0, 2, 0, 0], "feed_forward_length": [0, 0, 28, 0], "rope.dimension_count": None, "attention.scale": 0.3,
+    }, blocks={**{layer: (f"attn_norm {MAMBA2}", D) for layer in (0, 3)}, 2: ("attn_norm ffn_up+ ffn_down+", D)}),
+    Case("nemotron_h_moe", UNTIED, f"attn_norm {QKV} attn_output", replace(D, layer=3), {
+        **STATE_SPACE, **GROUPS, LN_KEY: 0.004, "attention.head_count_kv": [0, 2, 0], "feed_forward_length": [0, 0, 28], "rope.dimension_count": None,
+    }, blocks={0: (f"attn_norm {MAMBA2}", D), 2: ("attn_norm ffn_up ffn_down", D)}),
+    Case("kimi-linear", UNTIED, without(LATENT, "attn_q_a", "attn_q_a_norm", "attn_q_b").replace("attn_kv_a_mqa", "mla_q attn_kv_a_mqa") + f" {EXPERTS} exp_probs_b {SHARED}",
+         replace(MLA, shared_ff=12), {**KIMI_KEYS, "expert_weights_scale": 1.75},
+         first=f"attn_norm {KDA.format('ssm_f_a ssm_f_b ssm_g_a ssm_g_b', 'kda_a')} ffn_norm {GATED}",
+         blocks={2: (f"attn_norm {KDA.format('ssm_f_a ssm_f_b ssm_g_a ssm_g_b', 'kda_a')} ffn_norm {EXPERTS} exp_probs_b {SHARED}", replace(MLA, shared_ff=12))}),
+    Case("bailingmoe3", TIED, f"{LATENT} head_gate {EXPERTS} exp_probs_b {SHARED}", replace(MLA, shared_ff=12), {
+        **KIMI_KEYS, **MLA_RANKS, "expert_weights_norm": True, "rope.freq_base": 20000.0, "kda.gate_lower_bound": -5.0,
+    }, first=f"attn_norm {KDA.format('full_f full_g', 'positive_a')} ffn_norm {GATED}",
+         blocks={2: (f"attn_norm {KDA.format('full_f full_g', 'positive_a')} ffn_norm {EXPERTS} exp_probs_b {SHARED}", replace(MLA, shared_ff=12))}),
+    Case("minimax-01", UNTIED, f"attn_norm {LIGHTNING} ffn_norm {EXPERTS}", replace(MOE, layer=3, k=8, v=8, rot=6, expert_ff=20), {
+        "residual_scale": 1.5, "attention.recurrent_layers": [True, False, True],
+    }, blocks={1: (f"attn_norm {QKV} attn_output ffn_norm {EXPERTS}", replace(MOE, k=8, v=8, rot=6, expert_ff=20))}),
     Case("rwkv6", RWKV, RWKV6.format(SHARES), D, {**NO_HEADS, **WKV6_KEYS, "rescale_every_n_layers": 2}, LN, first=RWKV6.format("time_mix_lerp_fused")),
     Case("rwkv6qwen2", LAYER_UNTIED.replace("+", ""), f"attn_norm {WKV6.format('time_mix_lerp_fused')} ffn_norm {GATED}".replace("key", "key+").replace("value", "value+"), replace(D, wkv=8, embd=32, wkv_kv=2), {
         **NO_HEADS, **WKV6_KEYS, "attention.head_count_kv": 2, "token_shift_count": 1,

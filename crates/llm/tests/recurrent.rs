@@ -19,7 +19,7 @@ use golden_models::{FileBytes, cases};
 use threads::Threads;
 
 /// One model of each mixer, and of each way in which mixers share a model.
-const CASES: [&str; 11] = [
+const CASES: [&str; 15] = [
     "mamba",
     "mamba-normalised",
     "mamba2",
@@ -31,6 +31,10 @@ const CASES: [&str; 11] = [
     "rwkv6",
     "rwkv6qwen2",
     "rwkv7",
+    "plamo2",
+    "nemotron_h",
+    "kimi-linear",
+    "minimax-01",
 ];
 const N_CTX: usize = 40;
 

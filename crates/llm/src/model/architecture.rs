@@ -74,6 +74,11 @@ pub struct Architecture {
     pub has_empty_layers: bool,
     /// Whether queries come with a gate for each element of a head's output (Qwen3-Next).
     pub gates_heads: bool,
+    /// Whether a layer with a feed-forward block (`feed_forward_length` above 0) has no sequence mixer, and each other has
+    /// nothing else (Nemotron-H).
+    pub has_one_mixer: bool,
+    /// Whether the outputs of latent attention are gated, a head or an element at a time (`attn_gate`).
+    pub gates_latent_heads: bool,
     /// The name of the normalisation before the output matrix.
     pub output_norm: &'static str,
     /// Whether values are normalised, without weights; a layer without a projection to values takes
@@ -120,6 +125,8 @@ pub enum Block {
     ParallelWithoutFfnNorm,
     /// The stream itself is normalised after each addition (encoders).
     PostNorm,
+    /// As sequential, but what a mixer gives is added to what it has read, times `residual_scale` (MiniMax-01).
+    AddToRead,
 }
 
 /// The ways in which a position enters.
@@ -281,11 +288,26 @@ pub enum RecurrenceKind {
     DeltaNet(KeyHeads),
     /// A convolution over a few positions between two gates (LFM2).
     ShortConvolution,
+    /// A selective state space made up as Mamba is, with a decay for each head (PLaMo 2).
+    HeadMamba,
+    /// The gated delta rule with a decay for each channel (Kimi Team 2025).
+    KimiDelta(KimiDecay),
+    /// Linear attention with a decay that each head has once and for all (Qin et al. 2024).
+    Lightning,
     /// A decay for each channel, which each token says, and a bonus for the current token (Peng et al. 2024); or gated
     /// linear attention, in files without a bonus.
     Rwkv6,
     /// The generalised delta rule with a decay for each channel (Peng et al. 2025).
     Rwkv7,
+}
+
+/// What the logarithms of decays are in Kimi delta attention, with `a` of the head (`ssm_a`) and what the token says, `f`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KimiDecay {
+    /// `a · softplus(f)`.
+    Softplus,
+    /// `kda.gate_lower_bound · sigmoid(a · f)`; the key is required.
+    Bounded,
 }
 
 /// Which queries and keys go with which values, where several values share them.
@@ -305,8 +327,8 @@ pub enum RecurrentLayers {
     /// Those that `attention.head_count_kv` gives no heads.
     WithoutHeads,
     /// Those that `attention.recurrent_layers` lists; without the key all but each n-th, n being
-    /// `full_attention_interval`, or 4.
-    AllButEach,
+    /// `full_attention_interval`, or this.
+    AllButEach(usize),
     /// All, beside attention: both read the same, and what they give is added.
     BesideAttention,
 }
@@ -366,6 +388,8 @@ pub struct Routing {
     pub layers: ExpertLayers,
     /// Whether experts without a gate are possible.
     pub gate_is_optional: bool,
+    /// Whether `expert_gating_func`, which is required, says the function whatever `normalise` is.
+    pub reads_gating: bool,
 }
 
 /// The function that makes probabilities of a router's logits.

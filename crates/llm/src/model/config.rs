@@ -51,6 +51,9 @@ pub struct Config {
     pub embedding_scale: f32,
     /// What each mixer's output is multiplied by before it is added.
     pub residual_scale: f32,
+    /// What the stream becomes before a mixer's output is added: what the mixer has read, times this; in models that do not
+    /// add to the stream as it was.
+    pub read_scale: Option<f32>,
     /// What the logits are multiplied by.
     pub logit_scale: f32,
     /// Logits are bent to `c · tanh(logit / c)`.
@@ -139,6 +142,8 @@ impl Config {
             EmbeddingScale::MiniCpm => (12.0, 1.4 / libm::sqrtf(n_layer as f32), Some(256.0 / n_embd as f32)),
         };
         let logit_scale = keys.scale(architecture, "logit_scale")?.or(default_logit_scale);
+        let residual_scale = keys.scale(architecture, "residual_scale")?.unwrap_or(default_residual_scale);
+        let adds_to_read = architecture.block == Block::AddToRead;
         Ok(Config {
             n_vocab: n_vocab(gguf, embedding.dims[1])?,
             n_ctx_train,
@@ -150,7 +155,8 @@ impl Config {
             block: block(&keys, architecture)?,
             max_alibi_bias: max_alibi_bias(&keys, architecture, pairs)?,
             embedding_scale: keys.scale(architecture, "embedding_scale")?.unwrap_or(default_embedding_scale),
-            residual_scale: keys.scale(architecture, "residual_scale")?.unwrap_or(default_residual_scale),
+            residual_scale: if adds_to_read { 1.0 } else { residual_scale },
+            read_scale: adds_to_read.then_some(residual_scale),
             logit_scale: match (architecture.logit_scale, logit_scale) {
                 (_, None) => 1.0,
                 (LogitScale::Multiplies, Some(scale)) => scale,
@@ -319,6 +325,7 @@ fn window_rope(
 fn block(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Block, ModelError> {
     let parallel_if = |is_parallel| if is_parallel { Block::Parallel } else { Block::Sequential };
     Ok(match architecture.block {
+        Block::AddToRead => Block::Sequential,
         Block::ParallelByKey => parallel_if(keys.bool("use_parallel_residual")?),
         Block::ParallelWithoutFfnNorm => parallel_if(keys.gguf.tensor("blk.0.ffn_norm.weight").is_none()),
         block => block,
@@ -349,9 +356,9 @@ fn attention_scale(
     latent: Option<&LatentConfig>,
     rope: Option<&RopeConfig>,
 ) -> f32 {
-    if let (Some(latent), Some(rope)) = (latent, rope) {
-        let factor = match architecture.attention_scale {
-            AttentionScale::HeadLengthAndStretch => rope.latent_attention_factor(),
+    if let Some(latent) = latent {
+        let factor = match (architecture.attention_scale, rope) {
+            (AttentionScale::HeadLengthAndStretch, Some(rope)) => rope.latent_attention_factor(),
             _ => 1.0,
         };
         return factor / libm::sqrtf(latent.head_len_k as f32);

@@ -64,7 +64,7 @@ impl ExpertConfig {
                 "1 to expert_count",
             )?,
             gating: match keys.optional_number("expert_gating_func")?.unwrap_or(0) {
-                _ if routing.normalise != Normalise::ByKey => routing.gating,
+                _ if routing.normalise != Normalise::ByKey && !routing.reads_gating => routing.gating,
                 0 => default_gating,
                 1 => Gating::Softmax,
                 2 => Gating::Sigmoid,

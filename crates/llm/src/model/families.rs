@@ -32,6 +32,8 @@ const LLAMA: Architecture = Architecture {
     output_embeds: false,
     has_empty_layers: false,
     gates_heads: false,
+    has_one_mixer: false,
+    gates_latent_heads: false,
     output_norm: "output_norm",
     normalises_values: false,
 };
@@ -75,6 +77,25 @@ const RWKV: Architecture = Architecture {
 const ARWKV: Architecture =
     Architecture { positions: Positions::None, routing: None, required: OUTPUT, ..LLAMA };
 
+/// The form of Nemotron-H: of each layer a state space, attention or a feed-forward block.
+const NEMOTRON_H: Architecture = Architecture {
+    norms: Norms { ffn: Some("attn_norm"), ..PRE_NORMS },
+    has_one_mixer: true,
+    positions: Positions::None,
+    recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::WithoutHeads }),
+    activation: Activation::ReluSquared,
+    feed_forward: FeedForwardKind::Plain,
+    reads: &[("expert_weights_scale", None)],
+    required: Required {
+        expert_layer: &["exp_probs_b.bias", "ffn_up_shexp.weight"],
+        recurrent_layer: &["ssm_norm.weight"],
+        ..Required::NOTHING
+    },
+    routing: Some(Routing { gating: Gating::Sigmoid, normalise: Normalise::ByKey, ..UNGATED_ROUTING }),
+    unscaled: NO_PART,
+    ..LLAMA
+};
+
 /// The form of Qwen3-Next: of four layers, three have a gated delta net, and one has gated attention.
 const QWEN3_NEXT: Architecture = Architecture {
     norms: RENAMED_FFN_NORM,
@@ -82,7 +103,7 @@ const QWEN3_NEXT: Architecture = Architecture {
     gates_heads: true,
     recurrence: Some(Recurrence {
         kind: RecurrenceKind::DeltaNet(KeyHeads::Cyclic),
-        layers: RecurrentLayers::AllButEach,
+        layers: RecurrentLayers::AllButEach(4),
     }),
     ..NEOX
 };
@@ -148,6 +169,7 @@ const SOFTMAX_ROUTING: Routing = Routing {
     weighs_input: false,
     layers: ExpertLayers::All,
     gate_is_optional: false,
+    reads_gating: false,
 };
 const UNGATED_ROUTING: Routing = Routing { gate_is_optional: true, ..SOFTMAX_ROUTING };
 /// The routing of DeepSeek's line: some dense layers first, the rest by keys.
@@ -157,6 +179,7 @@ const DEEPSEEK_ROUTING: Routing = Routing {
     weighs_input: false,
     layers: ExpertLayers::AfterLeading,
     gate_is_optional: false,
+    reads_gating: false,
 };
 
 /// All families that can be run.
@@ -300,7 +323,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "falcon-h1", recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::BesideAttention }), ..NEOX },
     Architecture {
         name: "qwen3next", unscaled: ALL_BUT_HEADS,
-        recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Neighbours), layers: RecurrentLayers::AllButEach }),
+        recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Neighbours), layers: RecurrentLayers::AllButEach(4) }),
         required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: &["ssm_ba.weight"], ..Required::NOTHING },
         ..QWEN3_NEXT
     },
@@ -320,6 +343,40 @@ pub static ARCHITECTURES: &[Architecture] = &[
         ..LFM2
     },
 
+    Architecture {
+        name: "plamo2", unscaled: &["attn_qkv", "ssm_", "ffn_"],
+        norms: SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, feed_forward: FeedForwardKind::FusedGated,
+        recurrence: Some(Recurrence { kind: RecurrenceKind::HeadMamba, layers: RecurrentLayers::WithoutHeads }),
+        routing: None,
+        ..NEOX
+    },
+    Architecture { name: "nemotron_h", ..NEMOTRON_H },
+    Architecture { name: "nemotron_h_moe", ..NEMOTRON_H },
+    Architecture {
+        name: "kimi-linear", unscaled: &["attn_q", "attn_kv", "ssm_", "ffn_", "output"],
+        positions: Positions::None, attention: AttentionKind::Latent,
+        recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::Softplus), layers: RecurrentLayers::WithoutHeads }),
+        reads: &[("expert_weights_scale", None)],
+        required: Required { keys: &["expert_gating_func", "expert_shared_count"], expert_layer: &["exp_probs_b.bias"], ..OUTPUT },
+        routing: Some(Routing { reads_gating: true, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
+        ..LLAMA
+    },
+    Architecture {
+        name: "bailingmoe3", unscaled: &["attn_", "ssm_", "ffn_", "output"],
+        attention: AttentionKind::Latent, gates_latent_heads: true, rope_sections: RopeSections::Consecutive,
+        recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::Bounded), layers: RecurrentLayers::WithoutHeads }),
+        reads: &[("expert_weights_scale", None)],
+        required: Required { keys: &["expert_gating_func", "expert_shared_count", "leading_dense_block_count"], expert_layer: &["exp_probs_b.bias", "ffn_up_shexp.weight"], ..Required::NOTHING },
+        routing: Some(DEEPSEEK_ROUTING),
+        ..LLAMA
+    },
+    Architecture {
+        name: "minimax-01",
+        block: Block::AddToRead,
+        recurrence: Some(Recurrence { kind: RecurrenceKind::Lightning, layers: RecurrentLayers::AllButEach(8) }),
+        reads: &[("residual_scale", None)], required: Required { keys: &["residual_scale"], ..Required::NOTHING },
+        ..NEOX
+    },
     Architecture { name: "rwkv6", recurrence: Some(RWKV6), required: Required { recurrent_layer: RWKV6_PARTS, ..RWKV.required }, reads: &[("rescale_every_n_layers", None)], ..RWKV },
     Architecture { name: "rwkv6qwen2", recurrence: Some(RWKV6), required: Required { recurrent_layer: &["time_mix_lerp_fused.weight"], ..OUTPUT }, ..ARWKV },
     Architecture { name: "rwkv7", recurrence: Some(RWKV7), required: Required { recurrent_layer: RWKV7_PARTS, ..RWKV.required }, ..RWKV },

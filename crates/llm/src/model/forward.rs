@@ -61,7 +61,7 @@ impl Forward<'_, '_> {
                 continue;
             }
             let batch = batch.in_layer(index);
-            self.normalise(layer.attn_norm.as_ref(), x, block);
+            self.read(layer.attn_norm.as_ref(), x, block);
             if config.block == Block::Parallel {
                 // Both mixers read the stream as it was before either adds to it.
                 let parallel_block = &mut parallel_block[..n_stream];
@@ -103,7 +103,7 @@ impl Forward<'_, '_> {
             let block = match config.block {
                 Block::Parallel => &mut parallel_block[..n_stream],
                 _ => {
-                    self.normalise(layer.ffn_norm.as_ref(), x, block);
+                    self.read(layer.ffn_norm.as_ref(), x, block);
                     &mut *block
                 }
             };
@@ -177,6 +177,15 @@ impl Forward<'_, '_> {
         if let Some(norm) = &weights.token_embd_norm {
             let rows = x.chunks_exact_mut(config.n_embd);
             self.compute.each_token(rows, |row| self.normalise_row(norm, row));
+        }
+    }
+
+    /// What a mixer reads of the stream `x`, into `block`; the stream becomes what the mixer's output is added to.
+    fn read(&self, norm: Option<&Norm<'_>>, x: &mut [f32], block: &mut [f32]) {
+        self.normalise(norm, x, block);
+        if let Some(scale) = self.model.config().read_scale {
+            x.copy_from_slice(block);
+            self.compute.kernels.scale(x, scale);
         }
     }
 

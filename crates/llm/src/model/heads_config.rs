@@ -94,13 +94,15 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
             RecurrentLayers::WithoutHeads => {
                 self.keys.optional_layer_number(N_HEAD_KV, index, self.n_block)? == Some(0)
             }
-            RecurrentLayers::AllButEach => match self.keys.gguf.get((self.keys.prefix, LIST)) {
-                Some(Value::Array(_)) => self.keys.layer_flag(LIST, index)?,
-                _ => {
-                    let interval = self.keys.optional_width(INTERVAL)?.unwrap_or(4);
-                    !(index + 1).is_multiple_of(interval)
+            RecurrentLayers::AllButEach(default_interval) => {
+                match self.keys.gguf.get((self.keys.prefix, LIST)) {
+                    Some(Value::Array(_)) => self.keys.layer_flag(LIST, index)?,
+                    _ => {
+                        let interval = self.keys.optional_width(INTERVAL)?.unwrap_or(default_interval);
+                        !(index + 1).is_multiple_of(interval)
+                    }
                 }
-            },
+            }
         };
         Ok((is_recurrent, !is_recurrent))
     }
@@ -139,7 +141,8 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
     ) -> Result<HeadsConfig, ModelError> {
         let HeadKeys { keys, architecture, n_embd, n_block, n_layer, n_own_kv } = *self;
         // By the heads of the first layer.
-        let default_head_len = n_embd / keys.layer_width("attention.head_count", 0, n_block)?;
+        let first_count = keys.optional_layer_number("attention.head_count", 0, n_block)?;
+        let default_head_len = n_embd.checked_div(first_count.unwrap_or(0)).unwrap_or(0);
         let sight = sight(keys, architecture, index, n_layer)?;
         // Layers with a window can have heads of their own length.
         let length = |suffix, window_suffix| -> Result<usize, ModelError> {

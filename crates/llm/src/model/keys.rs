@@ -167,6 +167,19 @@ impl Keys<'_, '_> {
         }
     }
 
+    /// A finite number below zero.
+    pub fn below_zero(&self, suffix: &str) -> Result<f32, ModelError> {
+        match self.gguf.f32_value((self.prefix, suffix))? {
+            None => Err(self.missing(suffix)),
+            Some(x) if x < 0.0 && x.is_finite() => Ok(x),
+            Some(x) => Err(ModelError::InvalidKey {
+                key: self.name(suffix),
+                value: x.into(),
+                expected: "a finite number below 0",
+            }),
+        }
+    }
+
     /// A scale, cap or limit, if this family reads it; none of them is 0.
     pub fn scale(&self, architecture: &Architecture, suffix: &str) -> Result<Option<f32>, ModelError> {
         match architecture.reads.iter().find(|(key, _)| *key == suffix) {

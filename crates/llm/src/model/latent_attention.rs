@@ -39,12 +39,14 @@ impl Forward<'_, '_> {
         angles: &Angles<'_>,
         workspace: Workspace<'_>,
     ) {
-        let LatentConfig { n_head, kv_lora_rank: rank, n_rot, head_len_k, head_len_v, .. } = weights.config;
+        let LatentConfig { n_head, kv_lora_rank: rank, n_rot, head_len_k, head_len_v, n_gate, .. } =
+            weights.config;
         let lengths = Lengths { n_head, rank, n_rot, head_len_k, head_len_v };
         let (mut scratch, _) = workspace.take::<LatentScratch<'_>>();
         self.compress(weights, batch, x, lengths, &mut scratch);
+        self.normalise_compressed(weights, batch, lengths, &mut scratch);
         if let Some(rope) = &self.ropes.full {
-            self.turn(weights, batch, (rope, angles), lengths, &mut scratch);
+            self.turn(batch, (rope, angles), lengths, &mut scratch);
         }
         match weights.expansion {
             Expansion::Absorbed { wk_b, wv_b } => {
@@ -52,8 +54,20 @@ impl Forward<'_, '_> {
             }
             Expansion::Expanded(wkv_b) => self.expanded(wkv_b, batch, lengths, state, &mut scratch),
         }
-        let heads = &scratch.heads[..batch.n_tokens * n_head * head_len_v];
-        self.compute.linear(&weights.wo, heads, scratch.quantized, x);
+        let LatentScratch { heads, gates, quantized, .. } = scratch;
+        let heads = &mut heads[..batch.n_tokens * n_head * head_len_v];
+        if let Some(gate) = &weights.gate {
+            let gates = &mut gates[..batch.n_tokens * n_head * n_gate];
+            self.compute.linear(gate, x, quantized, gates);
+            self.compute.kernels.sigmoid(gates);
+            for (head, gate) in heads.chunks_exact_mut(head_len_v).zip(gates.chunks_exact(n_gate)) {
+                match gate {
+                    [gate] => self.compute.kernels.scale(head, *gate),
+                    gates => self.compute.kernels.multiply(head, gates),
+                }
+            }
+        }
+        self.compute.linear(&weights.wo, heads, quantized, x);
     }
 
     /// Queries, and compressed keys and values, of each token of `x`.
@@ -83,10 +97,23 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Turns the last elements of each query and of the key that all heads share; normalises the rest of that.
-    fn turn(
+    /// Normalises the compressed part of each token's vector.
+    fn normalise_compressed(
         &self,
         weights: &LatentAttention<'_>,
+        batch: Batch<'_>,
+        lengths: Lengths,
+        scratch: &mut LatentScratch<'_>,
+    ) {
+        let Lengths { rank, n_rot, .. } = lengths;
+        for kv in scratch.kv[..batch.n_tokens * (rank + n_rot)].chunks_exact_mut(rank + n_rot) {
+            self.normalise_row(&weights.kv_a_norm, &mut kv[..rank]);
+        }
+    }
+
+    /// Turns the last elements of each query and of the key that all heads share.
+    fn turn(
+        &self,
         batch: Batch<'_>,
         (rope, angles): (&Rope, &Angles<'_>),
         lengths: Lengths,
@@ -97,7 +124,6 @@ impl Forward<'_, '_> {
         let rows = angles.cos.chunks_exact(n_rot / 2).zip(angles.sin.chunks_exact(n_rot / 2));
         for (token, ((cos, sin), position)) in rows.zip(batch.positions()).enumerate() {
             let kv = &mut scratch.kv[token * key_len..][..key_len];
-            self.normalise_row(&weights.kv_a_norm, &mut kv[..rank]);
             rope.rotate(self.compute.kernels, &mut kv[rank..], cos, sin);
             let q = &mut scratch.q[token * n_head * head_len_k..][..n_head * head_len_k];
             for head in q.chunks_exact_mut(head_len_k) {

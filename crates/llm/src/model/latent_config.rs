@@ -1,7 +1,9 @@
 //! The hyper-parameters of latent attention.
 
+use super::architecture::Architecture;
 use super::error::ModelError;
 use super::keys::Keys;
+use crate::gguf::Name;
 use crate::kv_cache::KvShape;
 
 /// Keys and values compressed to one vector per position.
@@ -21,11 +23,19 @@ pub struct LatentConfig {
     pub head_len_v: usize,
     /// Whether keys and values of heads are cached, not what they are compressed to.
     pub is_expanded: bool,
+    /// Gates of each head's output: one, one for each element, or 0 where it is not gated.
+    pub n_gate: usize,
 }
 
 impl LatentConfig {
-    /// That of a layer with `n_head` query heads.
-    pub(super) fn from_keys(keys: &Keys<'_, '_>, n_embd: usize, n_head: usize) -> Result<Self, ModelError> {
+    /// That of layer `index`, which has `n_head` query heads.
+    pub(super) fn from_keys(
+        keys: &Keys<'_, '_>,
+        architecture: &Architecture,
+        index: usize,
+        n_embd: usize,
+        n_head: usize,
+    ) -> Result<Self, ModelError> {
         let not_zero =
             |suffix| Ok::<_, ModelError>(keys.optional_number(suffix)?.filter(|&number| number > 0));
         let expanded = (not_zero("attention.key_length_mla")?, not_zero("attention.value_length_mla")?);
@@ -45,6 +55,12 @@ impl LatentConfig {
         if head_len_v == 0 {
             return Err(keys.invalid("attention.value_length", head_len_v, "at least 1"));
         }
+        let gate = Name::format(format_args!("blk.{index}.attn_gate.weight"));
+        let n_gate = match keys.gguf.tensor(gate.as_str()) {
+            Some(gate) if architecture.gates_latent_heads && gate.dims[1] == n_head as u64 => 1,
+            Some(_) if architecture.gates_latent_heads => head_len_v,
+            _ => 0,
+        };
         let kv_lora_rank = keys.width("attention.kv_lora_rank")?;
         Ok(LatentConfig {
             n_head,
@@ -54,6 +70,7 @@ impl LatentConfig {
             head_len_k,
             head_len_v,
             is_expanded,
+            n_gate,
         })
     }
 

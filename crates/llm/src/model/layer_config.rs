@@ -12,7 +12,7 @@ use super::recurrent_config::RecurrentConfig;
 use crate::gguf::Name;
 
 /// What can differ from layer to layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerConfig {
     /// The sequence mixer.
     pub mixer: MixerConfig,
@@ -55,9 +55,13 @@ pub(super) fn layers(
     // All layers with one have the same.
     let mut recurrent = None;
     for index in 0..n_layer {
+        let has_one_mixer = architecture.has_one_mixer;
+        let n_ff_number = || keys.optional_layer_number("feed_forward_length", index, n_block);
+        let has_channel_mixer = !has_one_mixer || n_ff_number()?.unwrap_or(0) > 0;
         let owner = |layer: usize| layers.get(layer)?.mixer.heads().copied();
         let attention = || attention(keys, architecture, &head_keys, n_embd, index, owner);
         let mixer = match architecture.recurrence {
+            _ if has_one_mixer && has_channel_mixer => MixerConfig::None,
             None => attention()?,
             Some(Recurrence { kind, layers }) => match head_keys.mixers(layers, index)? {
                 (false, _) => attention()?,
@@ -76,6 +80,7 @@ pub(super) fn layers(
             },
         };
         let has_experts = has_experts
+            && has_channel_mixer
             && match expert_layers {
                 ExpertLayers::All => true,
                 ExpertLayers::AfterLeading => index >= n_dense,
@@ -89,9 +94,9 @@ pub(super) fn layers(
                 }
             };
         // Experts are as wide as their tensors.
-        let n_ff = match has_experts || architecture.has_empty_layers {
+        let n_ff = match has_experts || has_one_mixer || architecture.has_empty_layers {
             _ if architecture.feed_forward == FeedForwardKind::None => 0,
-            true => keys.optional_layer_number("feed_forward_length", index, n_block)?.unwrap_or(0),
+            true => n_ff_number()?.unwrap_or(0),
             false => keys.layer_width("feed_forward_length", index, n_block)?,
         };
         let n_ff = match architecture.feed_forward {
@@ -114,7 +119,7 @@ fn attention(
 ) -> Result<MixerConfig, ModelError> {
     let n_head = head_keys.n_head(index)?;
     if architecture.attention == AttentionKind::Latent {
-        return Ok(MixerConfig::Latent(LatentConfig::from_keys(keys, n_embd, n_head)?));
+        return Ok(MixerConfig::Latent(LatentConfig::from_keys(keys, architecture, index, n_embd, n_head)?));
     }
     Ok(match (n_head, head_keys.n_head_kv(n_head, index)?) {
         (0, _) => MixerConfig::None,

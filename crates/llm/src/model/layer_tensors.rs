@@ -177,8 +177,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     fn latent_attention(&mut self, latent: LatentConfig) -> Result<LatentAttention<'a>, ModelError> {
-        let LatentConfig { n_head, q_lora_rank, kv_lora_rank, n_rot, head_len_k, head_len_v, is_expanded } =
-            latent;
+        let LatentConfig { n_head, q_lora_rank, kv_lora_rank, n_rot, head_len_k, head_len_v, .. } = latent;
         let n_embd = self.config.n_embd;
         let (wq_a, q_b) = match q_lora_rank {
             Some(rank) => {
@@ -189,7 +188,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             None => (self.linear("attn_q", n_head * head_len_k, n_embd, false)?, None),
         };
         let n_nope = head_len_k - n_rot;
-        let expansion = match is_expanded {
+        let expansion = match latent.is_expanded {
             true => Expansion::Expanded(self.tensors.matrix(
                 &self.name("attn_kv_b.weight"),
                 n_head * (n_nope + head_len_v),
@@ -207,6 +206,10 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             wkv_a: self.linear("attn_kv_a_mqa", kv_lora_rank + n_rot, n_embd, false)?,
             kv_a_norm: self.norm_of("attn_kv_a_norm", kv_lora_rank)?,
             expansion,
+            gate: match latent.n_gate {
+                0 => None,
+                n_gate => Some(self.linear("attn_gate", n_head * n_gate, n_embd, false)?),
+            },
             wo: self.linear("attn_output", n_embd, n_head * head_len_v, false)?,
         })
     }

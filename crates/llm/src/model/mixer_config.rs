@@ -9,7 +9,7 @@ use crate::kv_cache::KvShape;
 use crate::recurrent_state::RecurrentShape;
 
 /// The sequence mixer of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MixerConfig {
     /// None: the stream goes on as it is.
     None,

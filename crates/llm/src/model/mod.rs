@@ -46,8 +46,8 @@ pub use latent_config::LatentConfig;
 pub use layer_config::LayerConfig;
 pub use mixer_config::{LayerState, MixerConfig};
 pub use recurrent_config::{
-    DeltaNetConfig, Mamba2Config, MambaConfig, RecurrentConfig, Rwkv6Config, Rwkv7Config, RwkvHeads,
-    ShortConvolutionConfig,
+    DecayRange, DeltaNetConfig, HeadMambaConfig, KimiDeltaConfig, LightningConfig, Mamba2Config, MambaConfig,
+    RecurrentConfig, Rwkv6Config, Rwkv7Config, RwkvHeads, ShortConvolutionConfig,
 };
 pub use rope::{Rope, RopeConfig, Ropes, Sections, Yarn};
 pub use scratch::Scratch;

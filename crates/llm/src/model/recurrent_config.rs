@@ -1,6 +1,6 @@
 //! The hyper-parameters of recurrent sequence mixers.
 
-use super::architecture::{Architecture, FeedForwardKind, KeyHeads, RecurrenceKind};
+use super::architecture::{Architecture, FeedForwardKind, KeyHeads, KimiDecay, RecurrenceKind};
 use super::error::ModelError;
 use super::keys::Keys;
 use super::recurrent::HeadLens;
@@ -8,7 +8,7 @@ use crate::recurrent_state::RecurrentShape;
 use crate::simd::state_len;
 
 /// A recurrent sequence mixer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RecurrentConfig {
     /// A selective state space with a decay for each element of its state.
     Mamba(MambaConfig),
@@ -18,6 +18,12 @@ pub enum RecurrentConfig {
     DeltaNet(DeltaNetConfig),
     /// A convolution over a few positions between two gates.
     ShortConvolution(ShortConvolutionConfig),
+    /// A selective state space made up as Mamba is, with a decay for each head.
+    HeadMamba(HeadMambaConfig),
+    /// The gated delta rule with a decay for each channel.
+    KimiDelta(KimiDeltaConfig),
+    /// Linear attention with a decay that does not change.
+    Lightning(LightningConfig),
     /// RWKV's sixth generation.
     Rwkv6(Rwkv6Config),
     /// RWKV's seventh generation.
@@ -78,6 +84,57 @@ pub struct ShortConvolutionConfig {
     pub n_inner: usize,
     /// Positions that the convolution sees.
     pub n_conv: usize,
+}
+
+/// A selective state space made up as Mamba is, with a decay for each head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadMambaConfig {
+    /// Channels.
+    pub n_inner: usize,
+    /// Elements of each channel's state.
+    pub n_state: usize,
+    /// Positions that the convolution sees.
+    pub n_conv: usize,
+    /// Heads that the channels are divided into.
+    pub n_head: usize,
+    /// Width that the lengths of steps are compressed to.
+    pub dt_rank: usize,
+}
+
+/// The gated delta rule with a decay for each channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KimiDeltaConfig {
+    /// Heads.
+    pub n_head: usize,
+    /// Elements of a query, key or value.
+    pub head_len: usize,
+    /// Positions that the convolutions see.
+    pub n_conv: usize,
+    /// What the logarithms of decays can be.
+    pub decay_range: DecayRange,
+}
+
+/// The logarithms of decays, with `a` of the head and what the token says, `f`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DecayRange {
+    /// Any below 0: `a · softplus(f)`.
+    All,
+    /// Those above the least one: `least · sigmoid(sign · a · f)`.
+    Above {
+        /// Below 0.
+        least: f32,
+        /// 1, or -1 where `a` is below 0.
+        sign: f32,
+    },
+}
+
+/// Linear attention with a decay that does not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LightningConfig {
+    /// Heads.
+    pub n_head: usize,
+    /// Elements of a query, key or value.
+    pub head_len: usize,
 }
 
 /// The heads of RWKV.
@@ -168,6 +225,27 @@ impl RecurrentConfig {
                 n_inner: n_embd,
                 n_conv: keys.width("shortconv.l_cache")?,
             }),
+            RecurrenceKind::HeadMamba => RecurrentConfig::HeadMamba(HeadMambaConfig {
+                n_inner: keys.width(INNER)?,
+                n_state: row(keys)?,
+                n_conv: keys.width(CONV)?,
+                n_head: divisor(keys, RANK, keys.width(INNER)?, "a divisor of ssm.inner_size")?,
+                dt_rank: (n_embd / 16).max(64),
+            }),
+            RecurrenceKind::KimiDelta(decay) => RecurrentConfig::KimiDelta(KimiDeltaConfig {
+                n_head: n_head(keys)?,
+                head_len: row_of(keys, "kda.head_dim")?,
+                n_conv: keys.width(CONV)?,
+                decay_range: decay_range(keys, decay)?,
+            }),
+            RecurrenceKind::Lightning => {
+                let n_head = n_head(keys)?;
+                let head_len = match keys.optional_width("attention.key_length")? {
+                    Some(_) => row_of(keys, "attention.key_length")?,
+                    None => n_embd / n_head,
+                };
+                RecurrentConfig::Lightning(LightningConfig { n_head, head_len })
+            }
             RecurrenceKind::Rwkv6 => RecurrentConfig::Rwkv6(Rwkv6Config {
                 heads: RwkvHeads::from_keys(keys, architecture, n_embd)?,
                 mix_rank: keys.width("time_mix_extra_dim")?,
@@ -190,6 +268,9 @@ impl RecurrentConfig {
             RecurrentConfig::Mamba2(config) => config.n_channels(),
             RecurrentConfig::DeltaNet(config) => config.n_channels(),
             RecurrentConfig::ShortConvolution(config) => config.n_inner,
+            RecurrentConfig::HeadMamba(config) => config.n_inner,
+            RecurrentConfig::KimiDelta(config) => 3 * config.n_inner(),
+            RecurrentConfig::Lightning(_) => 0,
             RecurrentConfig::Rwkv6(Rwkv6Config { heads, .. }) => heads.n_inner,
             RecurrentConfig::Rwkv7(Rwkv7Config { heads, .. }) => heads.n_inner,
         }
@@ -207,6 +288,15 @@ impl RecurrentConfig {
                 (config.n_conv, of_heads(config.n_head_v, config.head_len_v, config.head_len_k))
             }
             RecurrentConfig::ShortConvolution(config) => (config.n_conv, 0),
+            RecurrentConfig::HeadMamba(config) => {
+                (config.n_conv, of_heads(config.n_head, config.head_len(), config.n_state))
+            }
+            RecurrentConfig::KimiDelta(config) => {
+                (config.n_conv, of_heads(config.n_head, config.head_len, config.head_len))
+            }
+            RecurrentConfig::Lightning(config) => {
+                (1, of_heads(config.n_head, config.head_len, config.head_len))
+            }
             RecurrentConfig::Rwkv6(Rwkv6Config { heads, .. })
             | RecurrentConfig::Rwkv7(Rwkv7Config { heads, .. }) => {
                 (heads.n_shift + 1, of_heads(heads.n_head(), heads.head_len, heads.head_len))
@@ -254,6 +344,38 @@ impl DeltaNetConfig {
     }
 }
 
+impl HeadMambaConfig {
+    /// Channels of a head.
+    pub fn head_len(&self) -> usize {
+        self.n_inner / self.n_head
+    }
+}
+
+impl KimiDeltaConfig {
+    /// Elements of all queries, keys or values.
+    pub fn n_inner(&self) -> usize {
+        self.n_head.saturating_mul(self.head_len)
+    }
+}
+
+/// Heads of the first layer, which recurrent layers have too.
+fn n_head(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {
+    keys.layer_width("attention.head_count", 0, keys.width("block_count")?)
+}
+
+fn decay_range(keys: &Keys<'_, '_>, decay: KimiDecay) -> Result<DecayRange, ModelError> {
+    const LEAST: &str = "kda.gate_lower_bound";
+    Ok(match decay {
+        KimiDecay::Softplus => DecayRange::All,
+        KimiDecay::Bounded => {
+            if keys.optional_bool("kda.safe_gate")? == Some(false) {
+                return Err(keys.unsupported("kda.safe_gate", "false", "true in this architecture"));
+            }
+            DecayRange::Above { least: keys.below_zero(LEAST)?, sign: 1.0 }
+        }
+    })
+}
+
 impl RwkvHeads {
     fn from_keys(
         keys: &Keys<'_, '_>,
@@ -264,9 +386,7 @@ impl RwkvHeads {
         const KV: &str = "attention.head_count_kv";
         const SHIFTS: &str = "token_shift_count";
         let head_len = divisor(keys, LEN, n_embd, "a divisor of embedding_length")?;
-        if !head_len.is_multiple_of(ROW_MULTIPLE) {
-            return Err(keys.invalid(LEN, head_len, "a multiple of 8"));
-        }
+        row_of(keys, LEN)?;
         let n_head = n_embd / head_len;
         let n_head_kv = match architecture.feed_forward {
             FeedForwardKind::ChannelMix => n_head,
@@ -305,9 +425,14 @@ impl RwkvHeads {
 
 /// The length of a row of the state.
 fn row(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {
-    match keys.width(STATE)? {
+    row_of(keys, STATE)
+}
+
+/// The length of a row of the state, by this key.
+fn row_of(keys: &Keys<'_, '_>, suffix: &str) -> Result<usize, ModelError> {
+    match keys.width(suffix)? {
         len if len.is_multiple_of(ROW_MULTIPLE) => Ok(len),
-        len => Err(keys.invalid(STATE, len, "a multiple of 8")),
+        len => Err(keys.invalid(suffix, len, "a multiple of 8")),
     }
 }
 

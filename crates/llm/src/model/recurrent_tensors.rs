@@ -4,12 +4,14 @@ use super::architecture::NormWeights;
 use super::error::ModelError;
 use super::layer_tensors::LayerTensors;
 use super::recurrent::{
-    Convolution, DeltaNet, DeltaNetGates, Mamba, Mamba2, MambaNorms, Recurrent, ShortConvolution,
+    Convolution, DeltaNet, DeltaNetGates, HeadMamba, KimiDelta, Lightning, Mamba, Mamba2, MambaNorms,
+    Projection, Recurrent, ShortConvolution,
 };
 use super::recurrent_config::{
-    DeltaNetConfig, Mamba2Config, MambaConfig, RecurrentConfig, ShortConvolutionConfig,
+    DeltaNetConfig, HeadMambaConfig, KimiDeltaConfig, LightningConfig, Mamba2Config, MambaConfig,
+    RecurrentConfig, ShortConvolutionConfig,
 };
-use super::weights::Norm;
+use super::weights::{Linear, Norm};
 use crate::gguf::Name;
 
 impl<'a> LayerTensors<'_, '_, 'a> {
@@ -22,6 +24,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 Recurrent::ShortConvolution(self.short_convolution(config)?)
             }
             RecurrentConfig::Rwkv6(config) => Recurrent::Rwkv6(self.rwkv6(config)?),
+            RecurrentConfig::HeadMamba(config) => Recurrent::HeadMamba(self.head_mamba(config)?),
+            RecurrentConfig::KimiDelta(config) => Recurrent::KimiDelta(self.kimi_delta(config)?),
+            RecurrentConfig::Lightning(config) => Recurrent::Lightning(self.lightning(config)?),
             RecurrentConfig::Rwkv7(config) => Recurrent::Rwkv7(self.rwkv7(config)?),
         })
     }
@@ -98,6 +103,115 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    fn head_mamba(&mut self, config: HeadMambaConfig) -> Result<HeadMamba<'a>, ModelError> {
+        let HeadMambaConfig { n_inner, n_state, n_conv, n_head, dt_rank } = config;
+        let n_embd = self.config.n_embd;
+        Ok(HeadMamba {
+            config,
+            w_in: self.linear("ssm_in", 2 * n_inner, n_embd, false)?,
+            convolution: self.convolution("ssm_conv1d", n_conv, n_inner, false)?,
+            w_x: self.linear("ssm_x", 2 * n_state + dt_rank, n_inner, false)?,
+            norms: MambaNorms {
+                dt: self.inner_norm("ssm_dt_norm", NormWeights::Weight, dt_rank)?,
+                b: self.inner_norm("ssm_b_norm", NormWeights::Weight, n_state)?,
+                c: self.inner_norm("ssm_c_norm", NormWeights::Weight, n_state)?,
+            },
+            w_dt: self.linear("ssm_dt", n_head, dt_rank, true)?,
+            a: self.vectors("ssm_a", 1, n_head)?,
+            d: self.vectors("ssm_d", 1, n_head)?,
+            w_out: self.linear("ssm_out", n_embd, n_inner, false)?,
+        })
+    }
+
+    fn kimi_delta(&mut self, config: KimiDeltaConfig) -> Result<KimiDelta<'a>, ModelError> {
+        let KimiDeltaConfig { n_head, head_len, n_conv, .. } = config;
+        let (n_embd, n_inner) = (self.config.n_embd, config.n_inner());
+        let mut convolution = |part: &str, index: usize| {
+            let name = self.name(part);
+            let weight = self.tensors.optional_floats(&name, [n_conv, 1, n_inner, 1])?;
+            let weight = weight.ok_or(ModelError::MissingTensor(name))?;
+            let first_history = index * (n_conv - 1) * n_inner;
+            Ok::<_, ModelError>(Convolution {
+                weight,
+                bias: None,
+                n_conv,
+                n_channels: n_inner,
+                first_history,
+            })
+        };
+        let convolutions = [
+            convolution("ssm_conv1d_q.weight", 0)?,
+            convolution("ssm_conv1d_k.weight", 1)?,
+            convolution("ssm_conv1d_v.weight", 2)?,
+        ];
+        let qkv = match self.has("attn_qkv.weight") {
+            true => {
+                let all = self.plain_linear("attn_qkv", 3 * n_inner, n_embd)?;
+                [0, 1, 2].map(|index| all.rows(index * n_inner..(index + 1) * n_inner))
+            }
+            false => [
+                self.plain_linear("attn_q", n_inner, n_embd)?,
+                self.plain_linear("attn_k", n_inner, n_embd)?,
+                self.plain_linear("attn_v", n_inner, n_embd)?,
+            ],
+        };
+        // Some files have a dimension more.
+        let a = self.name("ssm_a");
+        let is_row = self.tensors.rows_of(&a)? == n_head;
+        let a_dims = if is_row { [1, n_head, 1, 1] } else { [n_head, 1, 1, 1] };
+        let a = self.tensors.optional_floats(&a, a_dims)?.ok_or(ModelError::MissingTensor(a))?;
+        Ok(KimiDelta {
+            config,
+            qkv,
+            convolutions,
+            forget: self.projection(["ssm_f_a", "ssm_f_b"], n_inner, head_len)?,
+            forget_bias: self.vectors("ssm_dt.bias", 1, n_inner)?,
+            a,
+            beta: self.plain_linear("ssm_beta", n_head, n_embd)?,
+            gate: match self.has("ssm_g.weight") {
+                true => Projection::Full(self.plain_linear("ssm_g", n_inner, n_embd)?),
+                false => self.projection(["ssm_g_a", "ssm_g_b"], n_inner, head_len)?,
+            },
+            norm: self.vectors("ssm_norm.weight", 1, head_len)?,
+            w_out: self.plain_linear("attn_output", n_embd, n_inner)?,
+        })
+    }
+
+    /// The product of two matrices with `rank` dimensions between them, or one where the file has no second.
+    fn projection(
+        &mut self,
+        parts: [&str; 2],
+        rows: usize,
+        rank: usize,
+    ) -> Result<Projection<'a>, ModelError> {
+        let n_embd = self.config.n_embd;
+        let [first, second] = parts;
+        Ok(match self.has(Name::format(format_args!("{second}.weight")).as_str()) {
+            true => Projection::LowRank([
+                self.plain_linear(first, rank, n_embd)?,
+                self.plain_linear(second, rows, rank)?,
+            ]),
+            false => Projection::Full(self.plain_linear(first, rows, n_embd)?),
+        })
+    }
+
+    fn lightning(&mut self, config: LightningConfig) -> Result<Lightning<'a>, ModelError> {
+        let LightningConfig { n_head, head_len } = config;
+        let (n_embd, n_inner) = (self.config.n_embd, n_head * head_len);
+        Ok(Lightning {
+            config,
+            wqkv: self.plain_linear("attn_qkv", 3 * n_inner, n_embd)?,
+            gate: self.plain_linear("attn_gate", n_inner, n_embd)?,
+            norm: self.norm_of("attn_norm_2", n_inner)?,
+            w_out: self.plain_linear("attn_output", n_embd, n_inner)?,
+        })
+    }
+
+    /// A matrix alone, as the reference multiplies with it here: what a file has beside it counts for nothing.
+    fn plain_linear(&mut self, part: &str, rows: usize, cols: usize) -> Result<Linear<'a>, ModelError> {
+        Ok(Linear::new(self.linear(part, rows, cols, false)?.weight))
+    }
+
     fn short_convolution(
         &mut self,
         config: ShortConvolutionConfig,
@@ -132,6 +246,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             },
             n_conv,
             n_channels,
+            first_history: 0,
         })
     }
 

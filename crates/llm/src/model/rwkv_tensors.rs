@@ -20,7 +20,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let n_kv = n_head_kv * head_len;
         let w2 = self.tensors.stack(&self.name("time_mix_w2.weight"), INPUTS.len(), n_inner, mix_rank)?;
         // Files have the shares of each input, of all of them together, or both, which say the same.
-        let fused = self.tensors.optional_shares(&self.name(FUSED_SHARES), INPUTS.len(), n_inner)?;
+        let fused = self.tensors.optional_floats(&self.name(FUSED_SHARES), [n_inner, 1, 1, INPUTS.len()])?;
         let mut shares = [&[][..]; INPUTS.len()];
         for (index, (shares, input)) in shares.iter_mut().zip(INPUTS).enumerate() {
             let name = self.name(Name::format(format_args!("time_mix_lerp_{input}.weight")).as_str());
@@ -66,7 +66,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         // Files without gates can have the shares of their input all the same.
         let name = self.name(FUSED_SHARES);
         let has_six = gate.is_some() || self.tensors.planes_of(&name)? == 6;
-        let shares = self.tensors.optional_shares(&name, if has_six { 6 } else { 5 }, n_inner)?;
+        let shares = self.tensors.optional_floats(&name, [n_inner, 1, 1, if has_six { 6 } else { 5 }])?;
         let shares = shares.ok_or(ModelError::MissingTensor(name))?;
         // The first layer has the tensors too, in another shape, and no use for them.
         let value_share =

@@ -250,6 +250,8 @@ pub struct LatentScratch<'p> {
     pub(super) values: &'p mut [f32],
     /// `[n_batch][n_head][head_len_v]`: the heads' outputs.
     pub(super) heads: &'p mut [f32],
+    /// `[n_batch][n_head][n_gate]`: what they are multiplied by, where they are gated.
+    pub(super) gates: &'p mut [f32],
     pub(super) quantized: &'p mut [u8],
 }
 
@@ -269,6 +271,7 @@ impl<'p> Phase<'p> for LatentScratch<'p> {
             keys: rows.arena.take(latent.keys)?,
             values: rows.arena.take(latent.values)?,
             heads: rows.take(latent.heads)?,
+            gates: rows.take(latent.gates)?,
             quantized: arena.take(widths.quantized.in_attention)?,
         })
     }

@@ -133,14 +133,13 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.floats(name, [len as u64, count as u64, 1, 1])
     }
 
-    /// The same in a tensor `[count][1][1][len]`.
-    pub fn optional_shares(
+    /// F32 of these dimensions, the innermost first, if it is there.
+    pub fn optional_floats(
         &mut self,
         name: &Name,
-        count: usize,
-        len: usize,
+        dims: [usize; 4],
     ) -> Result<Option<&'a [f32]>, ModelError> {
-        self.floats(name, [len as u64, 1, 1, count as u64])
+        self.floats(name, dims.map(|dim| dim as u64))
     }
 
     /// `<name>.weight` and `<name>.bias`, as far as the family has them.

@@ -154,6 +154,8 @@ pub struct LatentAttention<'a> {
     pub kv_a_norm: Norm<'a>,
     /// Between the compressed vectors and the heads.
     pub expansion: Expansion<'a>,
+    /// `[n_head · n_gate × n_embd]`: gates of the heads' outputs, through a sigmoid, where they are gated.
+    pub gate: Option<Linear<'a>>,
     /// `[n_embd × n_head · head_len_v]`
     pub wo: Linear<'a>,
 }

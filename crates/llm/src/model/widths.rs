@@ -66,6 +66,7 @@ pub(super) struct LatentWidths {
     pub(super) keys: usize,
     pub(super) values: usize,
     pub(super) heads: usize,
+    pub(super) gates: usize,
     /// Of the longest vector that a matrix is multiplied with.
     widest_input: usize,
 }
@@ -133,6 +134,7 @@ impl LatentWidths {
             q: n_head * head_len_k,
             kv: rank + n_rot,
             heads,
+            gates: n_head * latent.n_gate,
             widest_input: q_compressed.max(rank).max(head_len_k).max(heads),
             ..LatentWidths::default()
         };
@@ -169,6 +171,7 @@ impl LatentWidths {
             keys: self.keys.max(other.keys),
             values: self.values.max(other.values),
             heads: self.heads.max(other.heads),
+            gates: self.gates.max(other.gates),
             widest_input: self.widest_input.max(other.widest_input),
         }
     }
@@ -220,6 +223,33 @@ impl RecurrentWidths {
             },
             RecurrentConfig::ShortConvolution(convolution) => {
                 RecurrentWidths { projected: 3 * convolution.n_inner, ..RecurrentWidths::default() }
+            }
+            RecurrentConfig::HeadMamba(mamba) => RecurrentWidths {
+                projected: 2 * mamba.n_inner,
+                gate: mamba.n_inner,
+                parameters: 2 * mamba.n_state + mamba.dt_rank,
+                gathered: mamba.dt_rank,
+                steps: mamba.n_head,
+                inner: mamba.n_inner,
+                ..RecurrentWidths::default()
+            },
+            RecurrentConfig::KimiDelta(delta) => RecurrentWidths {
+                projected: convolved,
+                gate: delta.n_inner(),
+                parameters: delta.n_head,
+                gathered: delta.head_len,
+                steps: delta.n_inner(),
+                inner: delta.n_inner(),
+                ..RecurrentWidths::default()
+            },
+            RecurrentConfig::Lightning(lightning) => {
+                let n_inner = lightning.n_head.saturating_mul(lightning.head_len);
+                RecurrentWidths {
+                    projected: 3 * n_inner,
+                    gate: n_inner,
+                    inner: n_inner,
+                    ..RecurrentWidths::default()
+                }
             }
             RecurrentConfig::Rwkv6(rwkv) => RecurrentWidths {
                 // Decays, keys, values, receptance.

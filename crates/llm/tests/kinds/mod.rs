@@ -43,7 +43,7 @@ pub fn with_runner<T>(
 }
 
 /// A model of each kind of sequence mixer, and of each way in which kinds share a model.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "llama",
     "gemma2",
     "deepseek2",
@@ -58,6 +58,7 @@ const KINDS: [&str; 14] = [
     "lfm2-window",
     "rwkv6",
     "rwkv7",
+    "kimi-linear",
 ];
 
 /// Calls `work` with the small model of each kind of mixer, as if it were trained for `n_ctx` positions.

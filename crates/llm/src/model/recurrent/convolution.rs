@@ -1,7 +1,9 @@
 //! The causal convolution that recurrent mixers begin with: each channel's last few inputs, weighted.
 //!
-//! What lies before the batch is the history, `[n_conv - 1][n_channels]`: the last inputs of the batch before, zeros at
-//! first.
+//! What lies before the batch is the history, `[n_conv - 1][n_channels]` of each convolution of the layer in turn: the last
+//! inputs of the batch before, zeros at first.
+
+use core::ops::Range;
 
 use super::super::forward::Forward;
 use super::super::span::Batch;
@@ -22,6 +24,8 @@ pub struct Convolution<'a> {
     pub n_conv: usize,
     /// Channels.
     pub n_channels: usize,
+    /// Where its part of the layer's history begins.
+    pub first_history: usize,
 }
 
 /// Tokens that a core takes at a time.
@@ -47,7 +51,7 @@ impl Forward<'_, '_> {
             let parts = parts.into_iter().flatten().zip(spans.clone()).flat_map(|([history, _], span)| {
                 let of_span = take_front(&mut output, span.n_tokens * weights.n_channels);
                 let parts = of_span.chunks_mut(TOKENS * weights.n_channels).enumerate();
-                let history = &*history;
+                let history = &history[weights.history()];
                 parts.map(move |(part, output)| (span, history, part * TOKENS, output))
             });
             for_each(workers, parts, |(span, history, first, output)| {
@@ -65,16 +69,22 @@ impl Forward<'_, '_> {
                 let LayerMemory { history, mut checkpoints, .. } = store.recurrent(span.slot, batch.layer);
                 let inputs = inputs.tokens(span.first_token, span.n_tokens);
                 while let Some(Checkpoint { after, history: saved, .. }) = checkpoints.next_due() {
-                    saved.copy_from_slice(history);
+                    let saved = &mut saved[weights.history()];
+                    saved.copy_from_slice(&history[weights.history()]);
                     weights.advance(saved, inputs, after);
                 }
-                weights.advance(history, inputs, span.n_tokens);
+                weights.advance(&mut history[weights.history()], inputs, span.n_tokens);
             }
         }
     }
 }
 
 impl Convolution<'_> {
+    /// Its part of the layer's history.
+    fn history(&self) -> Range<usize> {
+        self.first_history..self.first_history + (self.n_conv - 1) * self.n_channels
+    }
+
     /// Makes of a history before a batch that after `n_tokens` of it.
     fn advance(&self, history: &mut [f32], inputs: Columns<'_>, n_tokens: usize) {
         if n_tokens == 0 {
@@ -98,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_history_holds_the_last_inputs_however_a_text_is_cut() {
-        let weights = Convolution { weight: &[0.0; 8], bias: None, n_conv: 4, n_channels: 2 };
+        let weights =
+            Convolution { weight: &[0.0; 8], bias: None, n_conv: 4, n_channels: 2, first_history: 0 };
         let text: [f32; 18] = core::array::from_fn(|i| i as f32);
         let whole = Columns { matrix: &text, width: 3, first: 1, len: 2 };
         let mut expected = [-1.0; 6];

@@ -7,6 +7,9 @@
 mod channel_mix;
 mod convolution;
 mod delta_net;
+mod head_mamba;
+mod kimi_delta;
+mod lightning;
 mod mamba;
 mod mamba2;
 mod rwkv6;
@@ -17,6 +20,9 @@ mod token_shift;
 pub use channel_mix::{ChannelMix, Receptance};
 pub use convolution::Convolution;
 pub use delta_net::{DeltaNet, DeltaNetGates};
+pub use head_mamba::HeadMamba;
+pub use kimi_delta::{KimiDelta, Projection};
+pub use lightning::Lightning;
 pub use mamba::{Mamba, MambaNorms};
 pub use mamba2::Mamba2;
 pub use rwkv6::{Rwkv6, Rwkv6Bonus, Rwkv6Input};
@@ -43,6 +49,12 @@ pub enum Recurrent<'a> {
     DeltaNet(DeltaNet<'a>),
     /// A convolution between two gates.
     ShortConvolution(ShortConvolution<'a>),
+    /// A state space made up as Mamba is, with a decay for each head.
+    HeadMamba(HeadMamba<'a>),
+    /// The gated delta rule with a decay for each channel.
+    KimiDelta(KimiDelta<'a>),
+    /// Linear attention with a decay that does not change.
+    Lightning(Lightning<'a>),
     /// RWKV's sixth generation.
     Rwkv6(Rwkv6<'a>),
     /// RWKV's seventh generation.
@@ -69,6 +81,9 @@ impl Forward<'_, '_> {
             Recurrent::ShortConvolution(convolution) => {
                 self.short_convolution(convolution, batch, x, store, workspace);
             }
+            Recurrent::HeadMamba(mamba) => self.head_mamba(mamba, batch, x, store, workspace),
+            Recurrent::KimiDelta(delta) => self.kimi_delta(delta, batch, x, store, workspace),
+            Recurrent::Lightning(lightning) => self.lightning(lightning, batch, x, store, workspace),
             Recurrent::Rwkv6(rwkv) => self.rwkv6(rwkv, batch, x, store, workspace),
             Recurrent::Rwkv7(rwkv) => self.rwkv7(rwkv, batch, x, store, first_values, workspace),
         }
