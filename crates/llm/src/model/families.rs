@@ -87,6 +87,7 @@ const NEMOTRON_H: Architecture = Architecture {
     feed_forward: FeedForwardKind::Plain,
     reads: &[("expert_weights_scale", None)],
     required: Required {
+        keys: &["attention.layer_norm_epsilon"],
         expert_layer: &["exp_probs_b.bias", "ffn_up_shexp.weight"],
         recurrent_layer: &["ssm_norm.weight"],
         ..Required::NOTHING
@@ -347,6 +348,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "plamo2", unscaled: &["attn_qkv", "ssm_", "ffn_"],
         norms: SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, feed_forward: FeedForwardKind::FusedGated,
         recurrence: Some(Recurrence { kind: RecurrenceKind::HeadMamba, layers: RecurrentLayers::WithoutHeads }),
+        required: Required { keys: &["ssm.group_count"], ..Required::NOTHING },
         routing: None,
         ..NEOX
     },

@@ -59,6 +59,7 @@ impl LatentConfig {
         let n_gate = match keys.gguf.tensor(gate.as_str()) {
             Some(gate) if architecture.gates_latent_heads && gate.dims[1] == n_head as u64 => 1,
             Some(_) if architecture.gates_latent_heads => head_len_v,
+            None if architecture.gates_latent_heads => return Err(ModelError::MissingTensor(gate)),
             _ => 0,
         };
         let kv_lora_rank = keys.width("attention.kv_lora_rank")?;

@@ -225,6 +225,9 @@ impl RecurrentConfig {
                 n_inner: n_embd,
                 n_conv: keys.width("shortconv.l_cache")?,
             }),
+            RecurrenceKind::HeadMamba if keys.optional_number(GROUPS)? != Some(0) => {
+                return Err(keys.invalid(GROUPS, keys.width(GROUPS)?, "0 in this architecture"));
+            }
             RecurrenceKind::HeadMamba => RecurrentConfig::HeadMamba(HeadMambaConfig {
                 n_inner: keys.width(INNER)?,
                 n_state: row(keys)?,

@@ -177,7 +177,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    /// The product of two matrices with `rank` dimensions between them, or one where the file has no second.
+    /// The product of two matrices with `rank` dimensions between them, or one, as the rows of the first tell.
     fn projection(
         &mut self,
         parts: [&str; 2],
@@ -186,7 +186,10 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     ) -> Result<Projection<'a>, ModelError> {
         let n_embd = self.config.n_embd;
         let [first, second] = parts;
-        Ok(match self.has(Name::format(format_args!("{second}.weight")).as_str()) {
+        let weight = |part: &str| Name::format(format_args!("{part}.weight"));
+        let n_first = self.tensors.rows_of(&self.name(weight(first).as_str()))?;
+        let has_second = self.has(weight(second).as_str());
+        Ok(match n_first == rank && (rank != rows || has_second) {
             true => Projection::LowRank([
                 self.plain_linear(first, rank, n_embd)?,
                 self.plain_linear(second, rows, rank)?,
