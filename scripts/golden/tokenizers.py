@@ -9,7 +9,7 @@ run had llama-cpp-python 0.3.36.
 The byte-level vocabulary is trained on the texts without cutting them into words first, so that
 wherever two pre-tokenizers cut differently the ids differ too. The file holds the vocabularies, the
 texts, and for each vocabulary the lists of ids, each with the names of the pre-tokenizers that give
-it.
+it. Cases with `more` are of the first of `more_texts`.
 """
 
 import ctypes
@@ -33,6 +33,31 @@ stablelm2 hunyuan solar-open grok-2 bailingmoe bailingmoe2 llada-moe qwen35 lagu
 jais-2 tekken gpt-4o llama4 kanana2 talkie minimax-m2 granite-embed-multi-97m kimi-k2 deepseek-llm
 deepseek-coder deepseek-v3 hunyuan-dense joyai-llm hy_v4 bloom poro-chat gpt3-finnish viking
 """.split()
+
+# Those with `more_texts` alone.
+MORE_NAMES = "spark2_5 youtu tiny_aya cohere2moe exaone-moe afmoe superbpe chameleon".split()
+
+# What only the vocabularies and pre-tokenizers tell apart that came last.
+MORE_TEXTS = [
+    "x1234567 12345 123 99 1000000 abc1234def",
+    "٣1234567 ٣٣٣ ½123456",
+    "the cat  sat on\nthe mat. e\u0301te\u0301 a \u0301b",
+    "!! //\n/ a!\n\n",
+    "a\n\nb \n c\r\nd",
+    "\ufeffa b\ufeff",
+    "한국어ㄱㄴ ㄅㄆ、。〿 ﹏你好ひらカナ…“a”",
+    "<sentinel:12> <sentinel:> IMGIMGABCDZ IMGIMGABCDEZ IMGIMGZ",
+    "\t\t    x       y  z",
+    "ﬁn ﬀ ﷺ Ａ１ ㎞",
+    "a\tb\u00a0c\u3000d",
+    "caf\u00e9 cafe\u0301",
+    "<ext <extra <extr<extra>",
+    "日本語ไทยລາວខ្មែរမြန်မာ 12豈\ue000",
+    "<|plamo:eos|>x</s>",
+    "\\n \\x41 \n\x00\x7f",
+    "ABC Éa ÀB",
+    "<0x41>\u0416",
+]
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
@@ -179,7 +204,7 @@ def train_merges(sequences, n):
     merges = []
     for _ in range(n):
         pairs = Counter(pair for s in sequences for pair in zip(s, s[1:]))
-        (left, right), count = min(pairs.items(), key=lambda item: (-item[1], item[0]))
+        (left, right), count = min(pairs.items(), key=lambda item: (-item[1], item[0]), default=(("", ""), 0))
         if count < 2:
             break
         merges.append((left, right))
@@ -300,6 +325,119 @@ def sentencepiece(texts, seed, **flags):
     } | flags
 
 
+def character_map(replacements):
+    """A map as SentencePiece writes it: see crates/llm/src/tokenizer/charsmap.rs."""
+    texts, places = bytearray(), {}
+    for replacement in replacements.values():
+        places.setdefault(replacement, len(texts))
+        if places[replacement] == len(texts):
+            texts += replacement.encode() + b"\0"
+    tree = {}
+    for sequence, replacement in replacements.items():
+        node = tree
+        for byte in sequence.encode():
+            node = node.setdefault(byte, {})
+        node[0] = places[replacement]
+    entries = {0: 0}
+    waiting = [(0, tree)]
+    while waiting:
+        place, node = waiting.pop(0)
+        offset = next(o for o in range(1, 1 << 21) if all(place ^ o ^ byte not in entries for byte in node))
+        entries[place] |= offset << 10 | (0 in node) << 8
+        for byte, child in node.items():
+            entries[place ^ offset ^ byte] = 1 << 31 | child if byte == 0 else byte
+        waiting += [(place ^ offset ^ byte, child) for byte, child in node.items() if byte]
+    array = b"".join(entries.get(i, 0).to_bytes(4, "little") for i in range(max(entries) | 255))
+    return list(len(array).to_bytes(4, "little") + array + bytes(texts))
+
+
+REPLACEMENTS = {
+    "\t": " ", "\n": " ", "\u00a0": " ", "\u3000": " ", "ﬁ": "fi", "ﬀ": "ff", "ﷺ": "صلى الله عليه وسلم", "Ａ": "A",
+    "１": "1", "㎞": "km", "e\u0301": "é", "\u200b": "", "\u0001": "", "…": "...",
+}  # fmt: skip
+
+
+def unigram(texts, seed, **flags):
+    """Pieces with random scores, some of them longer than a word, some unused, and no bytes."""
+    rng = random.Random(seed)
+    escaped = [t.replace(" ", "▁") for t in without_special(texts)]
+    merges = train_merges([list(t) for t in escaped], 150)
+    chars = [c for c, n in Counter("".join(escaped)).most_common() if n > 4]
+    pieces = list(dict.fromkeys(chars + [left + right for left, right in merges] + ["fi", "ff", "km", "صل", "..."]))
+    tokens = ["<pad>", "</s>", "<unk>"] + [p for p in pieces if p not in dict(SPECIAL)]
+    tokens += [text for text, _ in SPECIAL if text not in tokens] + ["café"]
+    kinds = dict(SPECIAL) | {"<pad>": CONTROL, "<unk>": UNKNOWN, "café": USER_DEFINED, "the": UNUSED, "fi": UNUSED}
+    scores = [round(-len(t) - rng.uniform(0, 12) if i % 7 else rng.uniform(-4, 1), 2) for i, t in enumerate(tokens)]
+    return {
+        "tokenizer.ggml.model": "t5",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [kinds.get(t, NORMAL) for t in tokens],
+        "tokenizer.ggml.scores": scores,
+    } | flags
+
+
+def rwkv(texts):
+    """All bytes, and sequences of bytes that need not be characters, written as Python writes them."""
+    merges = train_merges([[bytes([b]) for b in t.encode()] for t in without_special(texts)], 200)
+    sequences = [bytes([b]) for b in range(256)] + [left + right for left, right in merges] + [b"\\n", b"it's", b"\n\n\t"]
+
+    def written(sequence):
+        try:
+            return repr(sequence.decode())[1:-1]
+        except UnicodeDecodeError:
+            return repr(sequence)[2:-1]
+
+    tokens = ["<s>"] + list(dict.fromkeys(written(s) for s in sequences)) + ["<|user|>"]
+    return {
+        "tokenizer.ggml.model": "rwkv",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [CONTROL if t in ("<s>", "<|user|>") else NORMAL for t in tokens],
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.ggml.bos_token_id": 0,
+    }
+
+
+def plamo2(texts, seed):
+    rng = random.Random(seed)
+    merges = train_merges([list(t) for t in without_special(texts)], 150)
+    chars = [c for c, n in Counter("".join(texts)).most_common() if n > 4]
+    pieces = list(dict.fromkeys(chars + [left + right for left, right in merges]))
+    byte_tokens = ["<0x%02X>" % b for b in range(256)]
+    roles = ["<|plamo:unk|>", "<|plamo:bos|>", "<|plamo:eos|>", "<|plamo:pad|>"]
+    tokens = roles + byte_tokens + [p for p in pieces if p not in dict(SPECIAL)]
+    tokens += [text for text, _ in SPECIAL if text not in tokens]
+    kinds = dict(SPECIAL) | dict.fromkeys(roles, CONTROL) | {"<|plamo:unk|>": UNKNOWN}
+    scores = [round(-len(t) - rng.uniform(0, 12) if i % 7 else rng.uniform(-4, 1), 3) for i, t in enumerate(tokens)]
+    return {
+        "tokenizer.ggml.model": "plamo2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [BYTE if t in byte_tokens else kinds.get(t, NORMAL) for t in tokens],
+        "tokenizer.ggml.scores": scores,
+        "tokenizer.ggml.add_bos_token": True,
+    }
+
+
+def whitespace(texts, **flags):
+    """Characters as they are, as jina-embeddings-v2-base-zh has them."""
+    lower = [t.lower() for t in without_special(texts)]
+    merges = train_merges([list(word) for t in lower for word in t.split()], 100)
+    chars = [c for c, n in Counter("".join("".join(t.split()) for t in lower)).most_common() if n > 2]
+    pieces = list(dict.fromkeys(chars + [left + right for left, right in merges]))
+    byte_tokens = ["<0x%02X>" % b for b in range(256)]
+    tokens = ["<s>", "</s>"] + byte_tokens + pieces + ["<extra>"]
+    kinds = {"<s>": CONTROL, "</s>": CONTROL, "<extra>": USER_DEFINED}
+    return {
+        "tokenizer.ggml.model": "whitespace",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [BYTE if t in byte_tokens else kinds.get(t, NORMAL) for t in tokens],
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in merges],
+        "tokenizer.ggml.pre": "whitespace",
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.ggml.add_bos_token": True,
+    } | flags
+
+
 def wordpiece():
     types = [CONTROL if t.startswith("[") else NORMAL for t in WORDPIECE]
     return {
@@ -321,6 +459,8 @@ def write(vocabulary, path):
             writer.add_uint32(key, value)
         elif isinstance(value, str):
             writer.add_string(key, value)
+        elif key.endswith("charsmap"):
+            writer.add_array(key, bytes(value))
         else:
             writer.add_array(key, value)
     writer.write_header_to_file()
@@ -353,6 +493,8 @@ def main():
     keep_silent = llama_cpp.llama_log_callback(lambda *_: None)
     llama_cpp.llama_log_set(keep_silent, ctypes.c_void_p(0))
     texts = TEXTS + list(random_texts(160, 7))
+    short_texts = MORE_TEXTS + list(random_texts(50, 8))
+    more_texts = short_texts + TEXTS[::2]
     vocabularies = {
         "byte-level": byte_level(texts),
         "char-level": char_level(texts),
@@ -369,6 +511,21 @@ def main():
         "wordpiece": wordpiece(),
         "wordpiece-cased": wordpiece() | {"tokenizer.ggml.normalizer.lowercase": False},
     }
+    charsmap = {"tokenizer.ggml.precompiled_charsmap": character_map(REPLACEMENTS)}
+    merged_spaces = {"tokenizer.ggml.add_space_prefix": True, "tokenizer.ggml.remove_extra_whitespaces": True}
+    no_merges = byte_level(["the they"] * 3) | {"tokenizer.ggml.pre": "kimi-k2"}
+    del no_merges["tokenizer.ggml.merges"]
+    later = {
+        "unigram": unigram(texts, 4, **charsmap, **merged_spaces),
+        "unigram-spaces": unigram(texts, 5, **{"tokenizer.ggml.add_space_prefix": True}),
+        "unigram-bare": unigram(texts, 6, **charsmap),
+        "rwkv": rwkv(texts),
+        "plamo2": plamo2(texts, 7),
+        "whitespace": whitespace(texts, **{"tokenizer.ggml.normalizer.lowercase": True}),
+        "whitespace-cased": whitespace(texts),
+        "char-level-sarvam": char_level(TEXTS[:60]) | {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "sarvam-moe"},
+        "without-merges": no_merges,
+    }
     cases = []
     for name, vocabulary in vocabularies.items():
         if name == "byte-level":
@@ -382,13 +539,26 @@ def main():
                 )
             lists = reference_ids(vocabulary | {"tokenizer.ggml.pre": "llama-bpe"}, texts, True, True)
             cases.append(dict(vocabulary=name, pre=["llama-bpe"], add_special=True, parse_special=True, ids=lists))
+            by_ids = {}
+            for pre in NAMES + MORE_NAMES:
+                used = short_texts if pre in MORE_NAMES else MORE_TEXTS
+                lists = reference_ids(vocabulary | {"tokenizer.ggml.pre": pre}, used, False, False)
+                by_ids.setdefault(json.dumps(lists), []).append(pre)
+            for lists, names in by_ids.items():
+                case = dict(vocabulary=name, pre=names, add_special=False, parse_special=False, more=True)
+                cases.append(case | dict(ids=json.loads(lists)))
         else:
             for special in (False, True):
                 lists = reference_ids(vocabulary, texts, special, special)
                 cases.append(dict(vocabulary=name, pre=[], add_special=special, parse_special=special, ids=lists))
-    json.dump(
-        dict(texts=texts, vocabularies=vocabularies, cases=cases), sys.stdout, ensure_ascii=True, separators=(",", ":")
-    )
+    for name, vocabulary in later.items():
+        lists = reference_ids(vocabulary, short_texts if name == "without-merges" else more_texts, True, True)
+        cases.append(dict(vocabulary=name, pre=[], add_special=True, parse_special=True, more=True, ids=lists))
+        lists = reference_ids(vocabulary, MORE_TEXTS, False, False)
+        cases.append(dict(vocabulary=name, pre=[], add_special=False, parse_special=False, more=True, ids=lists))
+    vocabularies |= later
+    golden = dict(texts=texts, more_texts=more_texts, vocabularies=vocabularies, cases=cases)
+    json.dump(golden, sys.stdout, ensure_ascii=True, separators=(",", ":"))
     sys.stdout.write("\n")
 
 

@@ -5,9 +5,10 @@ mod vocabulary;
 use llm::gguf::Gguf;
 use llm::tokenizer::{EncodeOptions, StreamDecoder, Tokenizer};
 use proptest::prelude::*;
+use vocabulary::{BYTE, CONTROL, NORMAL, UNKNOWN, finish, writer};
 
 /// One name of each way to cut text.
-const PRE_TOKENIZERS: [&str; 21] = [
+const PRE_TOKENIZERS: [&str; 28] = [
     "default",
     "gpt-2",
     "starcoder",
@@ -29,6 +30,13 @@ const PRE_TOKENIZERS: [&str; 21] = [
     "deepseek-coder",
     "deepseek-v3",
     "viking",
+    "spark2_5",
+    "youtu",
+    "tiny_aya",
+    "exaone-moe",
+    "afmoe",
+    "superbpe",
+    "chameleon",
 ];
 
 /// Bytes, with and without sense.
@@ -107,6 +115,72 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_come_back_from_the_longest_tokens_first(
+        sequences in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..6), 0..60),
+        text in text(),
+    ) {
+        let escaped = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+        let all = (0..=255u8).map(|byte| vec![byte]).chain(sequences);
+        let tokens: Vec<_> = all.map(|sequence| (escaped(&sequence), NORMAL)).collect();
+        check(&finish(writer("rwkv", &tokens)), &text)?;
+    }
+
+    #[test]
+    fn any_bytes_come_back_from_the_likeliest_tokens(
+        pieces in proptest::collection::vec(("[ab é字.]{0,5}", any::<i16>()), 0..80),
+        text in text(),
+    ) {
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
+        let mut tokens: Vec<_> = (0..=255u8).map(|byte| (format!("<0x{byte:02X}>"), BYTE)).collect();
+        tokens.extend(pieces.iter().map(|(piece, _)| (piece.clone(), NORMAL)));
+        let mut scores = vec![0.0; 256];
+        scores.extend(pieces.iter().map(|&(_, score)| f32::from(score) / 32.0));
+        let mut writer = writer("plamo2", &tokens);
+        writer.put_f32s("tokenizer.ggml.scores", &scores).unwrap();
+        // A byte order mark is dropped.
+        if !text.starts_with("\u{feff}".as_bytes()) {
+            check(&finish(writer), text)?;
+        }
+    }
+
+    /// Whatever the map of characters is: ids or an error, and ids that exist.
+    #[test]
+    fn no_map_of_characters_is_too_wild(
+        pieces in proptest::collection::vec(("[ab▁é字.]{0,5}", 1..7i32, any::<f32>()), 0..40),
+        entries in proptest::collection::vec(prop_oneof![any::<u32>(), 0..600u32, (0..300u32).prop_map(|e| e | 256)], 0..300),
+        size_error in prop_oneof![9 => Just(0u32), 1 => any::<u32>()],
+        replacements in proptest::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..40),
+        flags: [bool; 3],
+        text in text(),
+    ) {
+        let mut map = Vec::from((entries.len() as u32 * 4).wrapping_add(size_error).to_le_bytes());
+        map.extend(entries.iter().flat_map(|entry| entry.to_le_bytes()));
+        map.extend(replacements);
+        let mut tokens = vec![("<unk>".to_owned(), UNKNOWN), ("</s>".to_owned(), CONTROL)];
+        tokens.extend(pieces.iter().map(|(piece, kind, _)| (piece.clone(), *kind)));
+        let mut scores = vec![0.0; 2];
+        scores.extend(pieces.iter().map(|&(_, _, score)| if score.is_nan() { 1.0 } else { score }));
+        let mut writer = writer("t5", &tokens);
+        writer.put_f32s("tokenizer.ggml.scores", &scores).unwrap();
+        writer.put_u32("tokenizer.ggml.unknown_token_id", 0).unwrap();
+        let keys = ["tokenizer.ggml.add_space_prefix", "tokenizer.ggml.remove_extra_whitespaces"];
+        for (key, flag) in keys.iter().zip(flags) {
+            writer.put_bool(key, flag).unwrap();
+        }
+        if flags[2] {
+            writer.put_bytes("tokenizer.ggml.precompiled_charsmap", &map).unwrap();
+        }
+        let file = finish(writer);
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let Ok(tokenizer) = Tokenizer::from_gguf(&gguf) else { return Ok(()) };
+        let mut ids = Vec::new();
+        let result = tokenizer.encode_bytes(&text, EncodeOptions::default(), &mut ids);
+        prop_assert!(result.is_ok() || flags[2]);
+        tokenizer.decode(&ids).unwrap();
+        stream(&tokenizer, &ids);
+    }
+
+    #[test]
     fn a_stream_holds_back_only_what_can_become_a_character(text in text()) {
         let file = vocabulary::byte_level("gpt-2", &[]);
         let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
@@ -122,6 +196,19 @@ proptest! {
             let held_back = whole.strip_suffix(char::REPLACEMENT_CHARACTER) == Some(&shown);
             prop_assert!(shown == whole || held_back, "{} of {}", shown, whole);
         }
+    }
+}
+
+/// Encoding a long text costs no more per byte than a short one, however alike tokens and text are.
+#[test]
+fn long_texts_that_tokens_almost_cover_come_back() {
+    let longest = "a".repeat(1000);
+    let text = "a".repeat(100_000);
+    let bytes = (0..=255u8).map(|byte| (format!("<0x{byte:02X}>"), BYTE));
+    let tokens: Vec<_> =
+        bytes.chain([("a".to_owned(), NORMAL), (longest.clone() + "b", NORMAL), (longest, NORMAL)]).collect();
+    for model in ["rwkv", "plamo2", "t5"] {
+        check(&finish(writer(model, &tokens)), text.as_bytes()).unwrap();
     }
 }
 

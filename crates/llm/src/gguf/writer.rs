@@ -124,6 +124,15 @@ impl GgufWriter {
         Ok(())
     }
 
+    /// Adds an array of bytes.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_bytes(&mut self, key: &str, values: &[u8]) -> Result<(), GgufError> {
+        self.begin_array(key, ValueType::U8, values.len())?;
+        append(&mut self.metadata, values)
+    }
+
     /// Adds an array of integers with sign.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use super::hash::{Table, hash_pair};
 use super::merge::{Joint, Merger, NO_TOKEN};
 use super::outside::Outside;
 use super::pre_tokenizer::{Alphabet, PreTokenizer};
+use super::unicode::{char_at, lower};
 use super::vocabulary::{Spelling, Vocabulary, append_escaped};
 use crate::gguf::Gguf;
 
@@ -20,6 +21,14 @@ pub(super) struct Bpe {
     merges: Merges,
     /// The token of each byte: what a word begins with, or what a character without a token becomes.
     byte_tokens: [u32; 256],
+    dropped_space: Option<DroppedSpace>,
+}
+
+/// White space only separates what is encoded, and is no part of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DroppedSpace {
+    /// Whether upper case becomes lower case.
+    pub(super) lowercase: bool,
 }
 
 impl Bpe {
@@ -27,15 +36,17 @@ impl Bpe {
         gguf: &Gguf<'_>,
         vocabulary: &mut Vocabulary<'_>,
         pre_tokenizer: &'static PreTokenizer,
+        dropped_space: Option<DroppedSpace>,
     ) -> Result<Self, TokenizerError> {
-        let merges = Merges::from_gguf(gguf, vocabulary)?;
+        let merges = Merges::from_gguf(gguf, vocabulary, pre_tokenizer.optional_merges)?;
         Ok(Self {
             pre_tokenizer,
             byte_tokens: match vocabulary.spelling() {
-                Spelling::Escaped => vocabulary.byte_tokens(),
                 Spelling::ByteLevel => core::array::from_fn(|byte| merges.id_of(vocabulary, &[byte as u8])),
+                Spelling::Plain | Spelling::Escaped | Spelling::Backslashes => vocabulary.byte_tokens(),
             },
             merges,
+            dropped_space,
         })
     }
 
@@ -48,11 +59,43 @@ impl Bpe {
         text: &[u8],
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
+        let Some(DroppedSpace { lowercase }) = self.dropped_space else {
+            return self.encode_stretch(vocabulary, text, out);
+        };
+        let mut stretch = Vec::new();
+        let mut at = 0;
+        while let Some((c, len)) = char_at(text, at) {
+            let bytes = &text[at..at + len];
+            at += len;
+            if c.is_whitespace() {
+                self.encode_stretch(vocabulary, &stretch, out)?;
+                stretch.clear();
+                continue;
+            }
+            let mut utf8 = [0; 4];
+            let lower = if lowercase { lower(c) } else { c };
+            // Bytes that are no character stay what they are.
+            let bytes = if lower == c { bytes } else { lower.encode_utf8(&mut utf8).as_bytes() };
+            reserve(&mut stretch, bytes.len())?;
+            stretch.extend_from_slice(bytes);
+        }
+        self.encode_stretch(vocabulary, &stretch, out)
+    }
+
+    fn encode_stretch(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        text: &[u8],
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
         let mut merger = Merger::default();
         match self.pre_tokenizer.alphabet {
             Alphabet::Bytes => self
                 .pre_tokenizer
                 .split(text, &mut |word| self.encode_bytes(vocabulary, word, &mut merger, out)),
+            Alphabet::PlainChars => self
+                .pre_tokenizer
+                .split(text, &mut |word| self.encode_chars(vocabulary, word, &mut merger, out)),
             Alphabet::Chars | Alphabet::CharsWholeNewlines => {
                 let mut escaped = Vec::new();
                 append_escaped(text, &mut escaped)?;
@@ -164,7 +207,14 @@ struct Merge {
 }
 
 impl Merges {
-    fn from_gguf(gguf: &Gguf<'_>, vocabulary: &mut Vocabulary<'_>) -> Result<Self, TokenizerError> {
+    fn from_gguf(
+        gguf: &Gguf<'_>,
+        vocabulary: &mut Vocabulary<'_>,
+        optional: bool,
+    ) -> Result<Self, TokenizerError> {
+        if optional && gguf.get(MERGES_KEY).is_none() {
+            return Ok(Self { table: Table::new(0, Merge::FREE)?, outside: None });
+        }
         let array = gguf.require_array(MERGES_KEY)?;
         let strings =
             array.strings().ok_or(TokenizerError::ElementType { key: MERGES_KEY, expected: "strings" })?;

@@ -4,6 +4,7 @@ use core::fmt;
 
 use alloc::vec::Vec;
 
+use super::charsmap::CHARSMAP_KEY;
 use crate::gguf::{GgufError, Name};
 
 /// The longest text that is encoded. Escaping makes a text up to three times as long, and places in
@@ -56,6 +57,20 @@ pub enum TokenizerError {
         /// The token's id.
         id: u32,
     },
+    /// A token longer than this crate looks for.
+    TokenTooLong {
+        /// The token's id.
+        id: u32,
+        /// Its length.
+        len_bytes: usize,
+        /// The most that is possible.
+        most_bytes: usize,
+    },
+    /// A character map that leads out of itself.
+    BrokenCharsmap {
+        /// The entry, or the place among the replacements, that is not there.
+        place: usize,
+    },
     /// The text cannot be encoded, because a token is missing that every vocabulary of this kind
     /// must name.
     MissingToken {
@@ -97,7 +112,10 @@ impl fmt::Display for TokenizerError {
         match *self {
             Self::Gguf(error) => error.fmt(f),
             Self::UnsupportedModel { model } => {
-                write!(f, "tokenizer.ggml.model is {model}: supported are llama, gpt2, gemma4, bert")
+                write!(
+                    f,
+                    "tokenizer.ggml.model is {model}: supported are llama, gpt2, gemma4, whitespace, bert, t5, rwkv, plamo2"
+                )
             }
             Self::UnsupportedPreTokenizer { name } => {
                 write!(
@@ -117,6 +135,12 @@ impl fmt::Display for TokenizerError {
             }
             Self::ScoreNotANumber { id } => {
                 write!(f, "tokenizer.ggml.scores: the score of token {id} is not a number")
+            }
+            Self::TokenTooLong { id, len_bytes, most_bytes } => {
+                write!(f, "tokenizer.ggml.tokens: token {id} has {len_bytes} bytes, the most is {most_bytes}")
+            }
+            Self::BrokenCharsmap { place } => {
+                write!(f, "{CHARSMAP_KEY}: the map leads to its place {place}, which is not there")
             }
             Self::MissingToken { key } => {
                 write!(f, "the text needs a token that the file does not name in {key}")

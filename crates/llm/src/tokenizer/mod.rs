@@ -9,7 +9,13 @@
 //! | `llama` | SentencePiece-style: characters joined by the scores of the results | `sentencepiece` |
 //! | `gpt2` | byte-level BPE: words cut by a [pre-tokenizer](self), bytes joined by a list of merges | `bpe`, `pre_tokenizer` |
 //! | `gemma4` | BPE on characters, with bytes for those that are no token | `bpe` |
+//! | `whitespace` | BPE on the characters of words, white space dropped | `bpe` |
 //! | `bert` | WordPiece: words covered by the longest pieces | `wordpiece` |
+//! | `t5` | Unigram: the likeliest tokens that cover a text, which is normalised first | `unigram`, `charsmap` |
+//! | `rwkv` | the longest token first, on bytes | `rwkv` |
+//! | `plamo2` | the likeliest tokens that cover a text | `plamo2` |
+//!
+//! The last four find tokens with `prefixes`.
 //!
 //! The ids are those of llama.cpp, whose rules are followed also where a family's own code does
 //! otherwise.
@@ -17,16 +23,21 @@
 mod adjacency;
 mod bpe;
 mod byte_level;
+mod charsmap;
 mod error;
 mod hash;
 mod merge;
 mod outside;
+mod plamo2;
 mod pre_tokenizer;
+mod prefixes;
 mod roles;
+mod rwkv;
 mod sentencepiece;
 mod special;
 mod stream;
 mod unicode;
+mod unigram;
 mod vocabulary;
 mod wordpiece;
 
@@ -36,12 +47,16 @@ pub use error::TokenizerError;
 pub use stream::StreamDecoder;
 pub use vocabulary::TokenKind;
 
-use bpe::Bpe;
+use bpe::{Bpe, DroppedSpace};
 use error::{MAX_TEXT_BYTES, push};
+use plamo2::Plamo2;
 use pre_tokenizer::{Alphabet, PreTokenizer};
+use prefixes::Prefixes;
 use roles::{BOS_KEY, Defaults, EOS_KEY, Roles, SEP_KEY};
+use rwkv::Rwkv;
 use sentencepiece::SentencePiece;
 use special::{Fragment, SpecialTokens};
+use unigram::Unigram;
 use vocabulary::{Spelling, Vocabulary};
 use wordpiece::WordPiece;
 
@@ -63,15 +78,18 @@ pub struct Tokenizer<'a> {
     vocabulary: Vocabulary<'a>,
     special: SpecialTokens,
     roles: Roles,
-    algorithm: Algorithm,
+    algorithm: Algorithm<'a>,
     longest_piece_bytes: usize,
 }
 
 #[derive(Debug)]
-enum Algorithm {
+enum Algorithm<'a> {
     SentencePiece(SentencePiece),
     Bpe(Bpe),
     WordPiece(WordPiece),
+    Unigram(Unigram<'a>),
+    Rwkv(Rwkv),
+    Plamo2(Plamo2),
 }
 
 impl<'a> Tokenizer<'a> {
@@ -81,42 +99,55 @@ impl<'a> Tokenizer<'a> {
     /// Names the key that is missing or wrong, or the kind of tokenizer that this crate does not
     /// have.
     pub fn from_gguf(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
+        let pre_tokenizer = || PreTokenizer::by_name(gguf.str_value("tokenizer.ggml.pre")?);
         match gguf.require_str("tokenizer.ggml.model")? {
             "llama" => Self::sentencepiece(gguf),
-            "gpt2" => {
-                let name = gguf.str_value("tokenizer.ggml.pre")?;
-                Self::bpe(gguf, PreTokenizer::by_name(name)?)
+            "gpt2" => Self::bpe(gguf, pre_tokenizer()?, FIRST_SPECIAL, None),
+            "whitespace" => {
+                let pre_tokenizer = pre_tokenizer()?;
+                let lowercase = lowercase(gguf, pre_tokenizer.alphabet != Alphabet::PlainChars)?;
+                Self::bpe(gguf, pre_tokenizer, FIRST_SPECIAL, Some(DroppedSpace { lowercase }))
             }
-            "gemma4" => Self::bpe(gguf, PreTokenizer::by_name(Some("gemma4"))?),
+            "gemma4" => Self::bpe(gguf, PreTokenizer::by_name(Some("gemma4"))?, None, None),
             "bert" => Self::wordpiece(gguf),
+            "t5" => Self::unigram(gguf),
+            "rwkv" => {
+                let rwkv = |vocabulary: &mut _| Rwkv::new(vocabulary).map(Algorithm::Rwkv);
+                Self::new(gguf, Spelling::Backslashes, Defaults::default(), rwkv).map(Self::adding_nothing)
+            }
+            "plamo2" => {
+                let defaults =
+                    Defaults { bos: Some(1), eos: Some(2), unknown: Some(0), ..Defaults::default() };
+                let plamo2 = |vocabulary: &mut _| Plamo2::new(vocabulary).map(Algorithm::Plamo2);
+                Self::new(gguf, Spelling::Plain, defaults, plamo2).map(Self::adding_nothing)
+            }
             model => Err(TokenizerError::UnsupportedModel { model: Name::from(model) }),
         }
     }
 
     fn sentencepiece(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
         let defaults =
-            Defaults { bos: Some(1), eos: Some(2), unknown: Some(0), separator: None, add_bos: true };
+            Defaults { bos: Some(1), eos: Some(2), unknown: Some(0), add_bos: true, ..Defaults::default() };
         let add_space_prefix = gguf.bool_value("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
-        Self::new(gguf, Spelling::Escaped, defaults, |vocabulary, roles| {
-            Ok(Algorithm::SentencePiece(SentencePiece::new(vocabulary, add_space_prefix, roles.unknown)))
+        Self::new(gguf, Spelling::Escaped, defaults, |vocabulary| {
+            Ok(Algorithm::SentencePiece(SentencePiece::new(vocabulary, add_space_prefix)))
         })
     }
 
-    fn bpe(gguf: &Gguf<'a>, pre_tokenizer: &'static PreTokenizer) -> Result<Self, TokenizerError> {
-        let spelling = match pre_tokenizer.alphabet {
-            Alphabet::Bytes => Spelling::ByteLevel,
-            Alphabet::Chars | Alphabet::CharsWholeNewlines => Spelling::Escaped,
-        };
-        // Those of the first family of this kind, which the reference takes for all.
-        let first_special = (spelling == Spelling::ByteLevel).then_some(11);
+    fn bpe(
+        gguf: &Gguf<'a>,
+        pre_tokenizer: &'static PreTokenizer,
+        first_special: Option<u32>,
+        dropped_space: Option<DroppedSpace>,
+    ) -> Result<Self, TokenizerError> {
         let defaults = Defaults {
             bos: first_special,
             eos: first_special,
             add_bos: pre_tokenizer.add_bos,
             ..Defaults::default()
         };
-        let mut tokenizer = Self::new(gguf, spelling, defaults, |vocabulary, _| {
-            Bpe::from_gguf(gguf, vocabulary, pre_tokenizer).map(Algorithm::Bpe)
+        let mut tokenizer = Self::new(gguf, pre_tokenizer.alphabet.spelling(), defaults, |vocabulary| {
+            Bpe::from_gguf(gguf, vocabulary, pre_tokenizer, dropped_space).map(Algorithm::Bpe)
         })?;
         // The first files of this family say no and mean yes.
         tokenizer.roles.add_bos |= pre_tokenizer.alphabet == Alphabet::CharsWholeNewlines;
@@ -124,28 +155,51 @@ impl<'a> Tokenizer<'a> {
     }
 
     fn wordpiece(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
-        let defaults =
-            Defaults { bos: Some(101), eos: None, unknown: Some(100), separator: Some(102), add_bos: true };
-        let lowercase = gguf.bool_value("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(true);
+        let defaults = Defaults {
+            bos: Some(101),
+            unknown: Some(100),
+            separator: Some(102),
+            add_bos: true,
+            ..Defaults::default()
+        };
+        let lowercase = lowercase(gguf, true)?;
         let strip_accents = gguf.bool_value("tokenizer.ggml.normalizer.strip_accents")?.unwrap_or(lowercase);
-        Self::new(gguf, Spelling::Escaped, defaults, |_, roles| {
-            Ok(Algorithm::WordPiece(WordPiece { lowercase, strip_accents, unknown: roles.unknown }))
+        Self::new(gguf, Spelling::Escaped, defaults, |vocabulary| {
+            let tokens = Prefixes::of_those(vocabulary.pieces(), &|_| true)?;
+            Ok(Algorithm::WordPiece(WordPiece { tokens, lowercase, strip_accents }))
         })
+    }
+
+    fn unigram(gguf: &Gguf<'a>) -> Result<Self, TokenizerError> {
+        let defaults = Defaults { eos: Some(1), unknown: Some(2), add_eos: true, ..Defaults::default() };
+        Self::new(gguf, Spelling::Escaped, defaults, |vocabulary| {
+            Unigram::from_gguf(gguf, vocabulary).map(Algorithm::Unigram)
+        })
+    }
+
+    /// One that puts no tokens around a text, whatever the file asks for, as the reference does with some
+    /// kinds.
+    fn adding_nothing(mut self) -> Self {
+        self.roles.add_bos = false;
+        self.roles.add_eos = false;
+        self
     }
 
     fn new(
         gguf: &Gguf<'a>,
         spelling: Spelling,
         defaults: Defaults,
-        algorithm: impl FnOnce(&mut Vocabulary<'a>, &Roles) -> Result<Algorithm, TokenizerError>,
+        algorithm: impl FnOnce(&mut Vocabulary<'a>) -> Result<Algorithm<'a>, TokenizerError>,
     ) -> Result<Self, TokenizerError> {
         let mut vocabulary = Vocabulary::from_gguf(gguf, spelling)?;
+        // Before kinds are corrected: what a text is covered with goes by those of the file.
+        let algorithm = algorithm(&mut vocabulary)?;
         let roles = Roles::from_gguf(gguf, &mut vocabulary, defaults)?;
         let mut special = SpecialTokens::new(&vocabulary)?;
         special.find_stripping(gguf, &vocabulary)?;
         let longest_piece_bytes = (0..vocabulary.n_vocab() as u32).map(|id| vocabulary.piece(id).len()).max();
         Ok(Self {
-            algorithm: algorithm(&mut vocabulary, &roles)?,
+            algorithm,
             special,
             roles,
             longest_piece_bytes: longest_piece_bytes.unwrap_or(0),
@@ -197,10 +251,14 @@ impl<'a> Tokenizer<'a> {
                 Fragment::Text(range) => range,
             };
             let first = core::mem::replace(&mut behind_special, false);
+            let (text, unknown) = (&text[range], self.roles.unknown);
             match &self.algorithm {
-                Algorithm::SentencePiece(model) => model.encode(vocabulary, &text[range], first, out),
-                Algorithm::Bpe(model) => model.encode(vocabulary, &text[range], out),
-                Algorithm::WordPiece(model) => model.encode(vocabulary, &text[range], out),
+                Algorithm::SentencePiece(model) => model.encode(vocabulary, unknown, text, first, out),
+                Algorithm::Bpe(model) => model.encode(vocabulary, text, out),
+                Algorithm::WordPiece(model) => model.encode(vocabulary, unknown, text, out),
+                Algorithm::Unigram(model) => model.encode(vocabulary, unknown, text, out),
+                Algorithm::Rwkv(model) => model.encode(unknown, text, out),
+                Algorithm::Plamo2(model) => model.encode(vocabulary, text, out),
             }
         })?;
         if options.add_special {
@@ -216,13 +274,14 @@ impl<'a> Tokenizer<'a> {
     /// The text of the ids that [`Tokenizer::encode_bytes`] gave, exactly as it was.
     ///
     /// The spaces that encoding put in front are taken away again; control tokens give nothing.
-    /// WordPiece forgets upper case, accents and white space.
+    /// WordPiece forgets upper case, accents and white space, Unigram what its map of characters replaces.
     ///
     /// # Errors
     /// [`TokenizerError::NoSuchToken`], [`TokenizerError::OutOfMemory`].
     pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, TokenizerError> {
         let prefixed = match &self.algorithm {
             Algorithm::SentencePiece(model) => model.add_space_prefix,
+            Algorithm::Unigram(model) => model.prefixes_space(),
             _ => false,
         };
         let mut text = Vec::new();
@@ -312,6 +371,14 @@ impl<'a> Tokenizer<'a> {
         }
         Ok(())
     }
+}
+
+/// The token that the first byte-level vocabulary began and ended texts with, which the reference takes for all.
+const FIRST_SPECIAL: Option<u32> = Some(11);
+
+/// Whether upper case becomes lower case.
+fn lowercase(gguf: &Gguf<'_>, default: bool) -> Result<bool, TokenizerError> {
+    Ok(gguf.bool_value("tokenizer.ggml.normalizer.lowercase")?.unwrap_or(default))
 }
 
 fn required(id: Option<u32>, key: &'static str) -> Result<u32, TokenizerError> {

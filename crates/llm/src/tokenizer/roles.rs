@@ -102,6 +102,9 @@ const FIM_TEXTS: &[(&str, bool, &[&str])] = &[
 /// Tokens of gpt-oss that are part of its visible output.
 const VISIBLE_TEXTS: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
+/// Tokens that end a generation in families where `</s>` is ordinary text.
+const ENDS_BESIDE_ORDINARY_S: &[&str] = &["<|tool_response>", "<|plamo:eos|>"];
+
 /// What a kind of tokenizer assumes of a file that does not say.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Defaults {
@@ -110,6 +113,7 @@ pub(super) struct Defaults {
     pub(super) unknown: Option<u32>,
     pub(super) separator: Option<u32>,
     pub(super) add_bos: bool,
+    pub(super) add_eos: bool,
 }
 
 /// The tokens with a role.
@@ -151,7 +155,7 @@ impl Roles {
             unknown: or_default(UNKNOWN_KEY, defaults.unknown)?,
             separator: or_default(SEP_KEY, defaults.separator)?,
             add_bos: gguf.bool_value("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.add_bos),
-            add_eos: gguf.bool_value("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
+            add_eos: gguf.bool_value("tokenizer.ggml.add_eos_token")?.unwrap_or(defaults.add_eos),
             ends: Vec::new(),
         };
 
@@ -203,7 +207,7 @@ impl Roles {
             self.ends.retain(|&id| id != end);
             vocabulary.set_kind(end, TokenKind::UserDefined);
         }
-        if is_end(&self.ends, "<|tool_response>")
+        if ENDS_BESIDE_ORDINARY_S.iter().any(|&text| is_end(&self.ends, text))
             && let Some(end) = texts.id_of("</s>")
         {
             self.ends.retain(|&id| id != end);
@@ -217,8 +221,10 @@ struct Texts(Vec<(&'static str, u32)>);
 
 impl Texts {
     fn find(vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
-        let known =
-            || FIM_TEXTS.iter().flat_map(|&(_, _, texts)| texts).chain(END_TEXTS).chain(VISIBLE_TEXTS);
+        let known = || {
+            let by_key = FIM_TEXTS.iter().flat_map(|&(_, _, texts)| texts);
+            by_key.chain(END_TEXTS).chain(VISIBLE_TEXTS).chain(ENDS_BESIDE_ORDINARY_S)
+        };
         let mut found = Vec::new();
         for id in 0..vocabulary.n_vocab() as u32 {
             let piece = vocabulary.piece(id);

@@ -14,27 +14,27 @@ pub(super) struct SentencePiece {
     pub(super) add_space_prefix: bool,
     /// The token of each byte.
     byte_tokens: [u32; 256],
-    /// Stands for a byte without a token.
-    unknown: Option<u32>,
 }
 
 impl SentencePiece {
-    pub(super) fn new(vocabulary: &Vocabulary<'_>, add_space_prefix: bool, unknown: Option<u32>) -> Self {
+    pub(super) fn new(vocabulary: &Vocabulary<'_>, add_space_prefix: bool) -> Self {
         let mut byte_tokens = vocabulary.byte_tokens();
         for (byte, id) in (0..=u8::MAX).zip(&mut byte_tokens) {
             if *id == NO_TOKEN {
                 *id = vocabulary.id_of(&[byte]).unwrap_or(NO_TOKEN);
             }
         }
-        Self { add_space_prefix, byte_tokens, unknown }
+        Self { add_space_prefix, byte_tokens }
     }
 
     /// Appends the ids of a text without special tokens.
     ///
-    /// `first` says that it begins the input or stands behind a special token.
+    /// `first` says that it begins the input or stands behind a special token; `unknown` stands for a byte
+    /// without a token.
     pub(super) fn encode(
         &self,
         vocabulary: &Vocabulary<'_>,
+        unknown: Option<u32>,
         text: &[u8],
         first: bool,
         out: &mut Vec<u32>,
@@ -56,7 +56,7 @@ impl SentencePiece {
             for (symbol, end) in merger.symbols(part.len()) {
                 match symbol.id {
                     NO_TOKEN => {
-                        self.push_char(vocabulary, &part[symbol.start as usize..end], out)?;
+                        self.push_char(vocabulary, unknown, &part[symbol.start as usize..end], out)?;
                     }
                     id => push(out, id)?,
                 }
@@ -70,6 +70,7 @@ impl SentencePiece {
     fn push_char(
         &self,
         vocabulary: &Vocabulary<'_>,
+        unknown: Option<u32>,
         char_bytes: &[u8],
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
@@ -78,7 +79,7 @@ impl SentencePiece {
         }
         for &byte in char_bytes {
             let id = match self.byte_tokens[usize::from(byte)] {
-                NO_TOKEN => self.unknown.ok_or(TokenizerError::UnknownByte { byte })?,
+                NO_TOKEN => unknown.ok_or(TokenizerError::UnknownByte { byte })?,
                 id => id,
             };
             push(out, id)?;

@@ -126,6 +126,11 @@ const ASCII: [Class; 128] = {
     table
 };
 
+/// The first character of the lower-case form.
+pub(super) fn lower(c: char) -> char {
+    c.to_lowercase().next().unwrap_or(c)
+}
+
 /// The character that begins at a position, and its length in bytes.
 ///
 /// A byte that begins no valid character counts as U+FFFD, one byte long, so that any bytes can be

@@ -7,6 +7,8 @@ use super::adjacency::Adjacency;
 use super::byte_level;
 use super::error::{TokenizerError, reserve};
 use super::hash::{Table, hash_bytes};
+use super::prefixes::Pieces;
+use super::rwkv;
 use super::unicode::char_at;
 use crate::gguf::{Array, Gguf, ValueType};
 
@@ -58,8 +60,12 @@ impl TokenKind {
 /// How pieces are written in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spelling {
+    /// As they are.
+    Plain,
     /// As they are, but for spaces, which are `▁`.
     Escaped,
+    /// With backslashes, as Python writes bytes, see [`rwkv`].
+    Backslashes,
     /// In GPT-2's byte alphabet, see [`byte_level`].
     ByteLevel,
 }
@@ -70,7 +76,7 @@ impl Spelling {
     pub(super) fn symbol_len(self, text: &[u8]) -> usize {
         match self {
             Self::ByteLevel => 1,
-            Self::Escaped => char_at(text, 0).map_or(1, |(_, len)| len),
+            Self::Plain | Self::Escaped | Self::Backslashes => char_at(text, 0).map_or(1, |(_, len)| len),
         }
     }
 }
@@ -168,6 +174,11 @@ impl<'a> Vocabulary<'a> {
         &self.encoded[start..end]
     }
 
+    /// All pieces as the file writes them.
+    pub(super) fn pieces(&self) -> Pieces<'_> {
+        Pieces { bytes: self.encoded, starts: &self.starts, gap: LENGTH_BYTES }
+    }
+
     /// What the token is for. The id must exist.
     pub(super) fn kind(&self, id: u32) -> TokenKind {
         self.kinds[id as usize]
@@ -205,8 +216,8 @@ impl<'a> Vocabulary<'a> {
             return None;
         }
         self.index.find(hash_bytes(text), |id| match self.spelling {
-            Spelling::Escaped => self.piece(id) == text,
             Spelling::ByteLevel => byte_level::stands_for(self.piece(id), text),
+            Spelling::Plain | Spelling::Escaped | Spelling::Backslashes => self.piece(id) == text,
         })
     }
 
@@ -216,7 +227,7 @@ impl<'a> Vocabulary<'a> {
         piece: &'t [u8],
         decoded: &'t mut Vec<u8>,
     ) -> Result<Option<&'t [u8]>, TokenizerError> {
-        if self.spelling == Spelling::Escaped {
+        if self.spelling != Spelling::ByteLevel {
             return Ok(Some(piece));
         }
         decoded.clear();
@@ -247,21 +258,21 @@ impl<'a> Vocabulary<'a> {
     pub(super) fn append_text(&self, id: u32, out: &mut Vec<u8>) -> Result<(), TokenizerError> {
         let piece = self.piece(id);
         reserve(out, piece.len())?;
-        match self.kind(id) {
-            TokenKind::UserDefined => out.extend_from_slice(piece),
-            TokenKind::Byte => out.extend(self.byte_of(id)),
-            TokenKind::Normal => match self.spelling {
-                Spelling::Escaped => append_unescaped(piece, out),
-                Spelling::ByteLevel => {
-                    let before = out.len();
-                    // A piece outside the byte alphabet stands for itself.
-                    if !byte_level::decode(piece, out)? {
-                        out.truncate(before);
-                        out.extend_from_slice(piece);
-                    }
+        match (self.kind(id), self.spelling) {
+            (TokenKind::Control | TokenKind::Unknown, _) => {}
+            (_, Spelling::Backslashes) => rwkv::append_unescaped(piece, out)?,
+            (TokenKind::Byte, _) => out.extend(self.byte_of(id)),
+            (_, Spelling::Plain) | (TokenKind::UserDefined, _) => out.extend_from_slice(piece),
+            (TokenKind::Normal, Spelling::Escaped) => append_unescaped(piece, out),
+            (TokenKind::Normal, Spelling::ByteLevel) => {
+                let before = out.len();
+                // A piece outside the byte alphabet stands for itself.
+                if !byte_level::decode(piece, out)? {
+                    out.truncate(before);
+                    out.extend_from_slice(piece);
                 }
-            },
-            TokenKind::Control | TokenKind::Unknown | TokenKind::Unused | TokenKind::Undefined => {}
+            }
+            (TokenKind::Unused | TokenKind::Undefined, Spelling::Escaped | Spelling::ByteLevel) => {}
         }
         Ok(())
     }

@@ -8,26 +8,29 @@ use alloc::vec::Vec;
 use unicode_normalization::char::decompose_canonical;
 
 use super::error::{TokenizerError, push, reserve};
+use super::prefixes::Prefixes;
 use super::roles::UNKNOWN_KEY;
-use super::unicode::{Class, char_at};
+use super::unicode::{Class, char_at, lower};
 use super::vocabulary::{ESCAPED_SPACE, Vocabulary};
 
 /// A WordPiece encoder.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct WordPiece {
+    /// What a word may be covered with.
+    pub(super) tokens: Prefixes,
     /// Whether upper case becomes lower case.
     pub(super) lowercase: bool,
     /// Whether accents are dropped.
     pub(super) strip_accents: bool,
-    /// Stands for a word that the vocabulary cannot spell.
-    pub(super) unknown: Option<u32>,
 }
 
 impl WordPiece {
-    /// Appends the ids of a text without special tokens.
+    /// Appends the ids of a text without special tokens. `unknown` stands for a word that the vocabulary
+    /// cannot spell.
     pub(super) fn encode(
         &self,
         vocabulary: &Vocabulary<'_>,
+        unknown: Option<u32>,
         text: &[u8],
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
@@ -39,7 +42,7 @@ impl WordPiece {
             let c = if self.strip_accents { base_char(c) } else { c };
             let class = Class::of(c);
             if class.is(Class::SPACE) {
-                self.finish_word(vocabulary, &mut word, out)?;
+                self.finish_word(vocabulary, unknown, &mut word, out)?;
                 continue;
             }
             if c == char::REPLACEMENT_CHARACTER
@@ -51,20 +54,21 @@ impl WordPiece {
             let alone =
                 class.is(Class::PUNCTUATION) || class.is(Class::SYMBOL) && c.is_ascii() || is_ideograph(c);
             if alone {
-                self.finish_word(vocabulary, &mut word, out)?;
+                self.finish_word(vocabulary, unknown, &mut word, out)?;
             }
             push_char(if self.lowercase { lower(c) } else { c }, &mut word)?;
             if alone {
-                self.finish_word(vocabulary, &mut word, out)?;
+                self.finish_word(vocabulary, unknown, &mut word, out)?;
             }
         }
-        self.finish_word(vocabulary, &mut word, out)
+        self.finish_word(vocabulary, unknown, &mut word, out)
     }
 
     /// Appends the ids of a word, `▁` in front, and empties it.
     fn finish_word(
         &self,
         vocabulary: &Vocabulary<'_>,
+        unknown: Option<u32>,
         word: &mut Vec<u8>,
         out: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
@@ -74,17 +78,13 @@ impl WordPiece {
         let before = out.len();
         let mut start = 0;
         while start < word.len() {
-            let longest_end = word.len().min(start + vocabulary.longest_bytes());
-            let found = (start + 1..=longest_end)
-                .rev()
-                .find_map(|end| Some((vocabulary.id_of(&word[start..end])?, end)));
-            let Some((id, end)) = found else {
+            let Some((len, id)) = self.tokens.longest(vocabulary.pieces(), &word[start..]) else {
                 out.truncate(before);
-                push(out, self.unknown.ok_or(TokenizerError::MissingToken { key: UNKNOWN_KEY })?)?;
+                push(out, unknown.ok_or(TokenizerError::MissingToken { key: UNKNOWN_KEY })?)?;
                 break;
             };
             push(out, id)?;
-            start = end;
+            start += len;
         }
         word.clear();
         Ok(())
@@ -115,11 +115,6 @@ fn base_char(c: char) -> char {
         first.get_or_insert(part);
     });
     first.unwrap_or(c)
-}
-
-/// The first character of the lower-case form.
-fn lower(c: char) -> char {
-    c.to_lowercase().next().unwrap_or(c)
 }
 
 /// The blocks of Chinese characters that BERT sets apart. Extension E begins where the published

@@ -15,6 +15,7 @@ mod words;
 use pattern::Pattern;
 
 use super::error::TokenizerError;
+use super::vocabulary::Spelling;
 use crate::gguf::Name;
 
 /// A family's way to cut text.
@@ -28,6 +29,8 @@ pub(super) struct PreTokenizer {
     pub(super) ignore_merges: bool,
     /// Whether a BOS token is added when the file does not say.
     pub(super) add_bos: bool,
+    /// Whether a file may come without merges, so that only single bytes and whole words are found.
+    pub(super) optional_merges: bool,
     /// Which byte sequences BPE begins with.
     pub(super) alphabet: Alphabet,
 }
@@ -37,10 +40,23 @@ pub(super) struct PreTokenizer {
 pub(super) enum Alphabet {
     /// Bytes, in GPT-2's spelling.
     Bytes,
+    /// Characters as they are; `<0xNN>` for the bytes of those that are no token.
+    PlainChars,
     /// Characters with `▁` for a space; `<0xNN>` for the bytes of those that are no token.
     Chars,
     /// As [`Alphabet::Chars`], and a word of newlines that is a token is taken whole.
     CharsWholeNewlines,
+}
+
+impl Alphabet {
+    /// How tokens of these are written.
+    pub(super) fn spelling(self) -> Spelling {
+        match self {
+            Self::Bytes => Spelling::ByteLevel,
+            Self::PlainChars => Spelling::Plain,
+            Self::Chars | Self::CharsWholeNewlines => Spelling::Escaped,
+        }
+    }
 }
 
 impl PreTokenizer {

@@ -1,6 +1,6 @@
 //! The regular expressions of the families, as data.
 
-use super::words::{Words, deepseek_v3_word, gpt2_word};
+use super::words::{Newlines, Words, deepseek_v3_word, gpt2_word};
 use crate::tokenizer::error::TokenizerError;
 use crate::tokenizer::unicode::{Class, char_at};
 
@@ -9,6 +9,15 @@ use crate::tokenizer::unicode::{Class, char_at};
 pub(super) enum Pattern {
     /// A run of characters.
     Run(Run),
+    /// The first of these that matches.
+    FirstOf(&'static [Run]),
+    /// A run between two texts that begin and end with no character of it.
+    Between(&'static str, Run, &'static str),
+    /// `\p{N}` by three, counted from the end of the run. What comes before a run is part of its first word,
+    /// as the reference has it.
+    NumbersFromTheRight,
+    /// `(?=(\d{3})+(?!\d))`: the places in front of each three digits, counted from the end of the run.
+    DigitGroups,
     /// `\s+$`
     TrailingSpace,
     /// `[^\n]+|[\n]+`
@@ -18,7 +27,7 @@ pub(super) enum Pattern {
     /// The expressions that grew out of GPT-4's.
     Words(Words),
     /// The third expression of DeepSeek-V3.
-    DeepSeekV3,
+    DeepSeekV3(Newlines),
 }
 
 /// `lead? class{min,max}`
@@ -64,7 +73,8 @@ impl Chars {
                 Class::of(c).is(*class) || u8::try_from(c).is_ok_and(|c| ascii.contains(&c))
             }
             Self::In(ranges) => {
-                ranges.iter().any(|&(first, last)| (first..=last).contains(&c)) && !c.is_whitespace()
+                ranges.iter().any(|&(first, last)| (first..=last).contains(&c))
+                    && (c.is_ascii() || !c.is_whitespace())
             }
             Self::NotSpaceNor(excluded) => !c.is_whitespace() && !excluded.contains(&c),
         }
@@ -104,7 +114,25 @@ impl Pattern {
             Self::Lines => split_matches(text, part, |at| Some(line_end(text, at))),
             Self::Gpt2 => split_matches(text, part, |at| Some(gpt2_word(text, at))),
             Self::Words(words) => split_matches(text, part, |at| Some(words.end(text, at))),
-            Self::DeepSeekV3 => split_matches(text, part, |at| deepseek_v3_word(text, at)),
+            Self::DeepSeekV3(newlines) => {
+                split_matches(text, part, |at| deepseek_v3_word(text, at, *newlines))
+            }
+            Self::FirstOf(runs) => {
+                split_matches(text, part, |at| runs.iter().find_map(|run| run.match_at(text, at)))
+            }
+            Self::Between(open, run, close) => split_matches(text, part, |at| {
+                let begin = text[at..].starts_with(open.as_bytes()).then_some(at + open.len())?;
+                let end = run.match_at(text, begin)?;
+                text[end..].starts_with(close.as_bytes()).then_some(end + close.len())
+            }),
+            Self::NumbersFromTheRight => split_by_three(
+                text,
+                part,
+                Numbers { digit: |c| Class::of(c).is(Class::NUMBER), apart: false },
+            ),
+            Self::DigitGroups => {
+                split_by_three(text, part, Numbers { digit: |c| c.is_ascii_digit(), apart: true })
+            }
             Self::TrailingSpace => {
                 let (kept, trailing) = text.split_at(trailing_space_start(text));
                 non_empty(kept, part)?;
@@ -141,6 +169,47 @@ fn split_matches<'t>(
         }
     }
     non_empty(&text[gap_start..], part)
+}
+
+/// What is cut by three.
+struct Numbers {
+    digit: fn(char) -> bool,
+    /// Whether a run of so many digits that no group is shorter is cut off what comes before it.
+    apart: bool,
+}
+
+/// Cuts runs of digits by three, counted from their ends.
+fn split_by_three<'t>(
+    text: &'t [u8],
+    part: &mut dyn FnMut(&'t [u8]) -> Result<(), TokenizerError>,
+    numbers: Numbers,
+) -> Result<(), TokenizerError> {
+    let digit_end =
+        |at: usize| char_at(text, at).filter(|&(c, _)| (numbers.digit)(c)).map(|(_, len)| at + len);
+    let mut part_start = 0;
+    let mut at = 0;
+    while let Some((_, len)) = char_at(text, at) {
+        let mut n = core::iter::successors(digit_end(at), |&end| digit_end(end)).count();
+        if n == 0 {
+            at += len;
+            continue;
+        }
+        let mut cut_before = numbers.apart;
+        while let Some(end) = digit_end(at) {
+            if n.is_multiple_of(3) && cut_before {
+                non_empty(&text[part_start..at], part)?;
+                part_start = at;
+            }
+            cut_before = true;
+            n -= 1;
+            at = end;
+        }
+        if !numbers.apart {
+            part(&text[part_start..at])?;
+            part_start = at;
+        }
+    }
+    non_empty(&text[part_start..], part)
 }
 
 /// The end of the run of newlines, or of other characters, that begins here.

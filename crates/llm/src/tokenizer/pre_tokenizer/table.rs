@@ -4,7 +4,7 @@
 //! `tokenizer.json` that its family publishes.
 
 use super::pattern::{Chars, Lead, Pattern, Run};
-use super::words::{Contractions, Letters, Space, Words};
+use super::words::{Contractions, Letters, Newlines, Space, Words};
 use super::{Alphabet, PreTokenizer};
 use crate::tokenizer::unicode::Class;
 
@@ -14,6 +14,7 @@ const PLAIN: PreTokenizer = PreTokenizer {
     patterns: &[],
     ignore_merges: false,
     add_bos: false,
+    optional_merges: false,
     alphabet: Alphabet::Bytes,
 };
 
@@ -127,7 +128,11 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
     },
     PreTokenizer {
         names: &["qwen35"],
-        patterns: &[Pattern::Words(Words { letters: Letters::Of(Class::LETTER.or(Class::MARK)), ..QWEN2 })],
+        patterns: &[Pattern::Words(Words {
+            letters: Letters::Of(LETTERS_AND_MARKS),
+            not_punctuation: LETTERS_AND_MARKS,
+            ..QWEN2
+        })],
         ..PLAIN
     },
     PreTokenizer { names: &["laguna"], patterns: &[Pattern::Lines, Pattern::Words(QWEN2)], ..PLAIN },
@@ -160,11 +165,32 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
     },
     PreTokenizer {
         names: &["granite-embed-multi-97m"],
-        patterns: &[Pattern::Words(Words {
-            letters: Letters::Cased(Class::LETTER.or(Class::MARK)),
-            ..GPT_4O
-        })],
+        patterns: &[Pattern::Words(Words { letters: Letters::Cased(LETTERS_AND_MARKS), ..GPT_4O })],
         ignore_merges: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["tiny_aya", "cohere2moe"],
+        patterns: &[Pattern::NumbersFromTheRight, Pattern::Words(CASELESS_GPT_4O)],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["youtu"],
+        patterns: &[
+            Pattern::FirstOf(&YOUTU_SCRIPTS),
+            Pattern::Words(Words { max_digits: 1, ..CASELESS_GPT_4O }),
+        ],
+        ignore_merges: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["exaone-moe"],
+        patterns: &[Pattern::Words(Words {
+            letters: Letters::Phrase,
+            after_punctuation: Class::NEWLINE.or(Class::SLASH),
+            max_after: 1,
+            ..QWEN2
+        })],
         ..PLAIN
     },
     PreTokenizer {
@@ -174,6 +200,7 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
             letters: Letters::ApartFromHan,
             ..Words::LLAMA3
         })],
+        optional_merges: true,
         ..PLAIN
     },
     PreTokenizer {
@@ -201,11 +228,39 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
     },
     PreTokenizer {
         names: &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
+        patterns: &[numbers(3), IDEOGRAPHS_AND_KANA, Pattern::DeepSeekV3(Newlines::Runs)],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["spark2_5"],
+        patterns: &[numbers(3), IDEOGRAPHS_AND_KANA, Pattern::DeepSeekV3(Newlines::Single), numbers(1)],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["afmoe"],
         patterns: &[
-            numbers(3),
-            run(Chars::In(&[('一', '龥'), ('\u{3040}', 'ゟ'), ('゠', 'ヿ')])),
-            Pattern::DeepSeekV3,
+            Pattern::NumbersFromTheRight,
+            run(Chars::In(AFMOE_SCRIPTS)),
+            Pattern::DeepSeekV3(Newlines::Runs),
         ],
+        ..PLAIN
+    },
+    PreTokenizer { names: &["superbpe"], patterns: &[numbers(usize::MAX), Pattern::DigitGroups], ..PLAIN },
+    PreTokenizer {
+        names: &["chameleon"],
+        patterns: &[
+            Pattern::Between("<sentinel:", several(Chars::In(&[('0', '9')]), 1, usize::MAX), ">"),
+            Pattern::Between("IMGIMG", several(Chars::In(&[('A', 'I')]), 1, 4), "Z"),
+            Pattern::FirstOf(&CHAMELEON_SPACES),
+            numbers(1),
+            Pattern::Run(several(
+                Chars::OfOrAscii(Class::PUNCTUATION, b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
+                1,
+                1,
+            )),
+            Pattern::Gpt2,
+        ],
+        add_bos: true,
         ..PLAIN
     },
     PreTokenizer { names: &["bloom", "poro-chat", "gpt3-finnish"], patterns: &[BLOOM], ..PLAIN },
@@ -218,7 +273,15 @@ pub(super) const PRE_TOKENIZERS: &[PreTokenizer] = &[
         ..PLAIN
     },
     PreTokenizer { names: &["sarvam-moe"], patterns: &[Pattern::Lines], alphabet: Alphabet::Chars, ..PLAIN },
+    PreTokenizer {
+        names: &["whitespace"],
+        patterns: &[run(Chars::NotSpaceNor(&[]))],
+        alphabet: Alphabet::PlainChars,
+        ..PLAIN
+    },
 ];
+
+const LETTERS_AND_MARKS: Class = Class::LETTER.or(Class::MARK);
 
 const QWEN2: Words = Words { max_digits: 1, ..Words::LLAMA3 };
 
@@ -229,9 +292,17 @@ const GPT_4O: Words = Words {
     ..Words::LLAMA3
 };
 
+/// GPT-4o's expression as the reference reads it where it names the kinds of letters: all alike, marks too.
+const CASELESS_GPT_4O: Words = Words { letters: Letters::Of(LETTERS_AND_MARKS), ..GPT_4O };
+
+/// `[class]{min,max}`
+const fn several(chars: Chars, min: usize, max: usize) -> Run {
+    Run { lead: Lead::None, chars, min, max }
+}
+
 /// `[class]+`
 const fn run(chars: Chars) -> Pattern {
-    Pattern::Run(Run { lead: Lead::None, chars, min: 1, max: usize::MAX })
+    Pattern::Run(several(chars, 1, usize::MAX))
 }
 
 /// `\s?[class]+`
@@ -241,16 +312,66 @@ const fn behind_space(chars: Chars) -> Pattern {
 
 /// `\p{N}{1,max}`
 const fn numbers(max: usize) -> Pattern {
-    Pattern::Run(Run { lead: Lead::None, chars: Chars::Of(Class::NUMBER), min: 1, max })
+    Pattern::Run(several(Chars::Of(Class::NUMBER), 1, max))
 }
 
 /// `[0-9][0-9][0-9]`
-const THREE_DIGITS: Pattern =
-    Pattern::Run(Run { lead: Lead::None, chars: Chars::In(&[('0', '9')]), min: 3, max: 3 });
+const THREE_DIGITS: Pattern = Pattern::Run(several(Chars::In(&[('0', '9')]), 3, 3));
 
 /// `[\r\n]`
-const NEWLINE: Pattern =
-    Pattern::Run(Run { lead: Lead::None, chars: Chars::Of(Class::NEWLINE), min: 1, max: 1 });
+const NEWLINE: Pattern = Pattern::Run(several(Chars::Of(Class::NEWLINE), 1, 1));
+
+/// `[一-龥぀-ゟ゠-ヿ]+`
+const IDEOGRAPHS_AND_KANA: Pattern = run(Chars::In(&[('一', '龥'), ('\u{3040}', 'ヿ')]));
+
+/// `[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+`
+const YOUTU_SCRIPTS: [Run; 4] = [
+    several(Chars::In(&[('가', '힣'), ('ㄱ', 'ㆎ')]), 1, usize::MAX),
+    several(
+        Chars::In(&[
+            ('！', '！'),
+            ('…', '…'),
+            ('“', '”'),
+            ('‘', '’'),
+            ('—', '—'),
+            ('：', '；'),
+            ('，', '，'),
+            ('、', '\u{303f}'),
+            ('︰', '﹏'),
+        ]),
+        1,
+        usize::MAX,
+    ),
+    several(Chars::In(&[('ㄅ', 'ㄯ')]), 1, usize::MAX),
+    several(Chars::In(&[('一', '龥'), ('\u{3040}', 'ヿ')]), 1, usize::MAX),
+];
+
+/// The scripts of East and South-East Asia, by block: ideographs, kana, Thai, Lao, Khmer, Burmese, Hangul. In
+/// the reference the first compatibility ideograph is written as the ideograph that it is compatible with,
+/// U+8C48, so that all up to U+FAFF is here.
+const AFMOE_SCRIPTS: &[(char, char)] = &[
+    ('\u{4e00}', '\u{9fff}'),
+    ('\u{3400}', '\u{4dbf}'),
+    ('\u{8c48}', '\u{faff}'),
+    ('\u{3040}', '\u{30ff}'),
+    ('\u{ff65}', '\u{ff9f}'),
+    ('\u{2f00}', '\u{2fdf}'),
+    ('\u{e40}', '\u{e7f}'),
+    ('\u{e80}', '\u{eff}'),
+    ('\u{1780}', '\u{17ff}'),
+    ('\u{1000}', '\u{109f}'),
+    ('\u{aa60}', '\u{aa7f}'),
+    ('\u{a9e0}', '\u{a9ff}'),
+    ('\u{ac00}', '\u{d7af}'),
+    ('\u{1100}', '\u{11ff}'),
+];
+
+/// `[\t\n]|    |  `
+const CHAMELEON_SPACES: [Run; 3] = [
+    several(Chars::In(&[('\t', '\n')]), 1, 1),
+    several(Chars::In(&[(' ', ' ')]), 4, 4),
+    several(Chars::In(&[(' ', ' ')]), 2, 2),
+];
 
 /// ` ?[^(\s|.,!?…。，、।۔،)]+`
 const BLOOM: Pattern = Pattern::Run(Run {

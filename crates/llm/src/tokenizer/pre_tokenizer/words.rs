@@ -7,7 +7,7 @@ use crate::tokenizer::unicode::{Class, class_at};
 /// An expression of GPT-4's kind:
 ///
 /// ```text
-/// CONTRACTION | [^\r\n\p{L}\p{N}]?LETTERS+ | \p{N}{1,max_digits} |  ?[^\s\p{L}\p{N}]+AFTER* | SPACE
+/// CONTRACTION | [^\r\n\p{L}\p{N}]?LETTERS | \p{N}{1,max_digits} |  ?[^\s\p{N}NOT]+AFTER{0,max_after} | SPACE
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Words {
@@ -17,8 +17,12 @@ pub(super) struct Words {
     pub(super) letters: Letters,
     /// How many numbers stand together.
     pub(super) max_digits: usize,
+    /// What is not punctuation, besides white space and numbers.
+    pub(super) not_punctuation: Class,
     /// What may follow a run of punctuation.
     pub(super) after_punctuation: Class,
+    /// How many of these.
+    pub(super) max_after: usize,
     /// How a run of white space is cut.
     pub(super) space: Space,
 }
@@ -44,6 +48,8 @@ pub(super) enum Letters {
     /// Upper case before lower case: `U*L+ | U+L*`, where U is the class without `a-z` and L the
     /// class without `A-Z`.
     Cased(Class),
+    /// Words with single blanks between them: `(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+`.
+    Phrase,
 }
 
 /// How a run of white space is cut.
@@ -61,7 +67,9 @@ impl Words {
         contractions: Contractions::Words,
         letters: Letters::Of(Class::LETTER),
         max_digits: 3,
+        not_punctuation: Class::LETTER,
         after_punctuation: Class::NEWLINE,
+        max_after: usize::MAX,
         space: Space::Whole,
     };
 
@@ -83,20 +91,13 @@ impl Words {
             };
         }
         if class.is(Class::NUMBER) {
-            let mut end = start + len;
-            for _ in 1..self.max_digits {
-                match class_at(text, end) {
-                    (class, len) if class.is(Class::NUMBER) => end += len,
-                    _ => break,
-                }
-            }
-            return end;
+            return run_end_of(text, start + len, self.max_digits - 1, |c| c.is(Class::NUMBER));
         }
-        let not_punctuation = self.letters.class() | Class::LETTER | Class::NUMBER | Class::SPACE;
+        let not_punctuation = self.not_punctuation | Class::NUMBER | Class::SPACE;
         let begin = start + usize::from(text[start] == b' ');
         let end = run_end(text, begin, |c| c.is_not(not_punctuation));
         if end > begin {
-            return run_end(text, end, |c| c.is(self.after_punctuation));
+            return run_end_of(text, end, self.max_after, |c| c.is(self.after_punctuation));
         }
         match self.space {
             Space::Whole => space_end(text, start, true),
@@ -119,6 +120,7 @@ impl Words {
         match self.letters {
             Letters::Of(letters) => first_run(&|c| c.is(letters)),
             Letters::ApartFromHan => first_run(&|c| c.is(Class::LETTER) && !c.is(Class::HAN)),
+            Letters::Phrase => begins().find_map(|begin| phrase_end(text, begin)),
             Letters::Cased(letters) => {
                 begins().find_map(|begin| upper_then_some_lower_end(text, begin, letters)).or_else(|| {
                     // What is left are words without lower case.
@@ -129,25 +131,35 @@ impl Words {
     }
 }
 
-impl Letters {
-    fn class(self) -> Class {
-        match self {
-            // Case-splitting expressions count marks outside a word as punctuation.
-            Self::Cased(_) | Self::ApartFromHan => Class::LETTER,
-            Self::Of(class) => class,
-        }
-    }
-}
-
 /// The end of the longest run of characters for which `belongs` holds.
 fn run_end(text: &[u8], start: usize, belongs: impl Fn(Class) -> bool) -> usize {
+    run_end_of(text, start, usize::MAX, belongs)
+}
+
+/// The end of the longest run of at most `max` characters for which `belongs` holds.
+fn run_end_of(text: &[u8], start: usize, max: usize, belongs: impl Fn(Class) -> bool) -> usize {
     let mut end = start;
-    loop {
+    for _ in 0..max {
         match class_at(text, end) {
             (class, len @ 1..) if belongs(class) => end += len,
-            _ => return end,
+            _ => break,
         }
     }
+    end
+}
+
+/// [`Letters::Phrase`]
+fn phrase_end(text: &[u8], begin: usize) -> Option<usize> {
+    let letter_end = |at: usize| match class_at(text, at) {
+        (class, len) if class.is(Class::LETTER) => Some(run_end(text, at + len, |c| c.is(Class::MARK))),
+        _ => None,
+    };
+    let mut end = letter_end(begin)?;
+    let behind_blank = |at: usize| letter_end(at + usize::from(text.get(at) == Some(&b' ')));
+    while let Some(next) = behind_blank(end) {
+        end = next;
+    }
+    Some(end)
 }
 
 /// `U*L+`, with the longest U that leaves something for L.
@@ -261,13 +273,28 @@ pub(super) fn gpt2_word(text: &[u8], start: usize) -> usize {
     }
 }
 
+/// How DeepSeek-V3's third expression takes newlines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Newlines {
+    /// Runs of them, with the punctuation or the white space in front.
+    Runs,
+    /// Each by itself.
+    Single,
+}
+
 /// Where the match of DeepSeek-V3's third expression that begins at `start` ends:
 ///
 /// ```text
 /// [ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|
 /// \s*[\r\n]+|\s+(?!\S)|\s+
 /// ```
-pub(super) fn deepseek_v3_word(text: &[u8], start: usize) -> Option<usize> {
+///
+/// With single newlines, its second line is
+///
+/// ```text
+///  ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+
+/// ```
+pub(super) fn deepseek_v3_word(text: &[u8], start: usize, newlines: Newlines) -> Option<usize> {
     let (class, len) = class_at(text, start);
     if text[start].is_ascii_punctuation() {
         let end = run_end(text, start + 1, |c| c.is(Class::ASCII_UPPER | Class::ASCII_LOWER));
@@ -286,8 +313,11 @@ pub(super) fn deepseek_v3_word(text: &[u8], start: usize) -> Option<usize> {
     }
     let begin = start + usize::from(text[start] == b' ');
     let end = run_end(text, begin, |c| c.is(punctuation));
-    if end > begin {
-        return Some(run_end(text, end, |c| c.is(Class::NEWLINE)));
+    match newlines {
+        Newlines::Runs if end > begin => Some(run_end(text, end, |c| c.is(Class::NEWLINE))),
+        Newlines::Runs => space_end(text, start, true),
+        Newlines::Single if end > begin => Some(end),
+        Newlines::Single if class.is(Class::NEWLINE) => Some(start + len),
+        Newlines::Single => space_end(text, start, false),
     }
-    space_end(text, start, true)
 }
