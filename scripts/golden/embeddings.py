@@ -15,7 +15,7 @@ import reference
 from architectures import CASES, FOLDER
 
 MODELS = ["bert", "llama", "qwen3", "gemma2", "mamba"]
-POOLING_TYPES = [1, 2, 3]  # mean, the first token's, the last token's
+POOLING_TYPES = [0, 1, 2, 3]  # none, mean, the first token's, the last token's
 
 
 def main() -> None:
@@ -25,11 +25,13 @@ def main() -> None:
     for case in CASES:
         if case.name not in MODELS:
             continue
-        tokens, width = tokens_of[case.name], case.dims.embd
+        width = case.dims.embd
         with tempfile.TemporaryDirectory() as scratch:
             exact = Path(scratch) / "exact.gguf"
             reference.write_exact(exact, case.family, case.metadata(), case.tensors())
             for pooling in POOLING_TYPES:
+                # A vector of each token: a few say enough.
+                tokens = tokens_of[case.name][: 5 if pooling == 0 else None]
                 expected = reference.embedding(exact, tokens, width, pooling)
                 usual = reference.embedding(FOLDER / f"{case.name}.gguf", tokens, width, pooling, is_exact=False)
                 entries.append(

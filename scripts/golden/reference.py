@@ -198,9 +198,11 @@ def logits(path: Path, tokens: list[int], width: int, is_encoder: bool = False, 
 
 
 def embedding(path: Path, tokens: list[int], width: int, pooling: int, is_exact: bool = True) -> np.ndarray:
-    """The tokens' last hidden states, pooled and then scaled to length 1, `[width]`."""
+    """The tokens' last hidden states, pooled and then scaled to length 1, `[width]`; with pooling 0 as they are."""
 
     def read(context: object) -> np.ndarray:
+        if pooling == 0:
+            return np.ctypeslib.as_array(llama_cpp.llama_get_embeddings(context), (len(tokens) * width,)).copy()
         pooled = np.ctypeslib.as_array(llama_cpp.llama_get_embeddings_seq(context, 0), (width,))
         return pooled / np.linalg.norm(pooled.astype(np.float64))
 

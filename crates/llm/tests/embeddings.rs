@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use golden_models::{FileBytes, nmse};
-use llm::front::embedding::{self, Pooling};
+use llm::front::embedding::{EmbeddingOptions, EmbeddingWish, Pooling};
 use llm::front::{FrontError, PROMPT_ENCODING, Prompt, Prompter, Responder};
 use llm::gguf::{Gguf, GgufWriter};
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
 use llm::quant::{ModelBytes, Precision};
+use llm::scheduler::{Output, Scheduler};
 use llm::session::{Runner, RunnerOptions, SessionError};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
@@ -60,30 +61,45 @@ fn embeddings_are_those_of_the_reference() {
         let tokens: Vec<u32> = numbers("tokens").map(|id| id.as_u64().unwrap() as u32).collect();
         let expected: Vec<f32> = numbers("embedding").map(|value| value.as_f64().unwrap() as f32).collect();
         let pooling = match entry["pooling_type"].as_u64().unwrap() {
+            0 => Pooling::None,
             1 => Pooling::Mean,
-            2 => Pooling::First,
+            2 => Pooling::Cls,
             3 => Pooling::Last,
             other => panic!("pooling type {other}"),
         };
+        let options = EmbeddingOptions { pooling, normalise: pooling != Pooling::None };
         let file = FileBytes::new(&std::fs::read(golden(&format!("architectures/{name}.gguf"))).unwrap());
         let mut all: Vec<Vec<f32>> = vec![];
         for kernels in Kernels::available() {
             // An encoder reads the whole text at once.
             let batches = if name == "bert" { &[tokens.len()][..] } else { &[tokens.len(), 5] };
             for &n_batch in batches {
-                let found = with_runner(&file.gguf(), n_batch, kernels, |mut runner| {
-                    embedding::run(&mut runner, pooling, &tokens, &mut go_on).unwrap()
+                let found = with_runner(&file.gguf(), n_batch, kernels, |runner| {
+                    let mut scheduler = Scheduler::new(runner, 0).unwrap();
+                    scheduler.submit_embedding(&tokens, options).unwrap();
+                    let mut found = vec![];
+                    while scheduler
+                        .step(&mut go_on, &mut |_, output| {
+                            if let Output::Embedding { values } = output {
+                                found.push(values.to_vec());
+                            }
+                            ControlFlow::Continue(())
+                        })
+                        .unwrap()
+                        > 0
+                    {}
+                    found
                 });
-                assert_eq!(found.n_tokens, tokens.len());
-                let error = nmse(&found.values, &expected);
+                let [values] = &found[..] else { panic!("{} results", found.len()) };
+                let error = nmse(values, &expected);
                 let limit = entry["limit"].as_f64().unwrap();
                 assert!(error <= limit, "{name}, {pooling:?}, {}: NMSE {error:.2e}", kernels.name());
-                all.push(found.values);
+                all.push(values.clone());
             }
         }
         assert!(all.iter().all(|values| *values == all[0]), "{name}");
     }
-    assert_eq!(entries.len(), 15);
+    assert_eq!(entries.len(), 20);
 }
 
 /// The default model's small sibling, with a pooling type.
@@ -124,15 +140,16 @@ fn with_responder<T>(pooling_type: Option<u32>, test: impl FnOnce(&mut Responder
 #[test]
 fn a_responder_pools_as_the_file_says_while_there_are_no_requests() {
     let text = Prompt::Text("Once upon a time there was a robot", PROMPT_ENCODING);
+    let wish = EmbeddingWish::default();
     let embed = |pooling_type| {
         with_responder(pooling_type, |responder| {
             let mut ids = vec![];
             let tokenizer = responder.prompter().tokenizer();
             tokenizer.encode("Once upon a time there was a robot", PROMPT_ENCODING, &mut ids).unwrap();
-            let found = responder.embed(&text, &mut go_on)?;
+            let found = responder.embed(&text, wish, &mut go_on)?;
             let length: f64 = found.values.iter().map(|&value| f64::from(value).powi(2)).sum();
             assert!((length - 1.0).abs() < 1e-6 && found.n_tokens == ids.len(), "{length}");
-            assert_eq!(responder.embed(&Prompt::Ids(&ids), &mut go_on)?, found);
+            assert_eq!(responder.embed(&Prompt::Ids(&ids), wish, &mut go_on)?, found);
             Ok::<_, FrontError>(found.values)
         })
     };
@@ -149,19 +166,19 @@ fn a_responder_pools_as_the_file_says_while_there_are_no_requests() {
             responder.generate(ask(), || 0, &mut |_| ControlFlow::Continue(())).unwrap().ids
         };
         let before = answer(responder);
-        assert_eq!(responder.embed(&text, &mut go_on).unwrap().values, mean);
+        assert_eq!(responder.embed(&text, wish, &mut go_on).unwrap().values, mean);
         assert_eq!(answer(responder), before);
-        let stopped = responder.embed(&text, &mut || ControlFlow::Break(()));
+        let stopped = responder.embed(&text, wish, &mut || ControlFlow::Break(()));
         assert_eq!(stopped, Err(FrontError::Session(SessionError::Stopped)));
-        let refused = responder.embed(&Prompt::Ids(&[]), &mut go_on);
+        let refused = responder.embed(&Prompt::Ids(&[]), wish, &mut go_on);
         assert_eq!(refused, Err(FrontError::Session(SessionError::NoTokens)));
-        let too_long = responder.embed(&Prompt::Ids(&[5; N_CTX + 1]), &mut go_on);
+        let too_long = responder.embed(&Prompt::Ids(&[5; N_CTX + 1]), wish, &mut go_on);
         let expected = SessionError::PromptTooLong { n_tokens: N_CTX + 1, n_ctx: N_CTX };
         assert_eq!(too_long, Err(FrontError::Session(expected)));
         let id = responder.submit(ask(), || 0).unwrap();
-        assert_eq!(responder.embed(&text, &mut go_on), Err(FrontError::Busy));
+        assert_eq!(responder.embed(&text, wish, &mut go_on), Err(FrontError::Busy));
         responder.cancel(id, || 0).unwrap();
-        assert_eq!(responder.embed(&text, &mut go_on).unwrap().values, mean);
+        assert_eq!(responder.embed(&text, wish, &mut go_on).unwrap().values, mean);
         assert_eq!(answer(responder), before);
     });
 }

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use llm::chat::Message;
-use llm::front::embedding::Embedding;
+use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, FrontError, Prompt, Report, Request, Responder};
 use llm::sampling::SamplingError;
 use llm::session::SessionError;
@@ -152,11 +152,16 @@ pub trait Engine {
     /// See [`EngineError`].
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Self::Ticket, EngineError>;
 
-    /// A prompt as one vector, by the model of this name, or by the first.
+    /// Takes a text that the model of this name, or the first, is to make a vector of.
     ///
     /// # Errors
-    /// See [`EngineError`]; [`FrontError::Busy`] if that has to wait for what is being generated.
-    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError>;
+    /// See [`EngineError`].
+    fn submit_embedding(
+        &mut self,
+        model: Option<&str>,
+        prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
+    ) -> Result<Self::Ticket, EngineError>;
 
     /// Ends a request, of which nothing more is told.
     fn cancel(&mut self, ticket: Self::Ticket) -> Option<Report>;

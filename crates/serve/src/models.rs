@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use llm::chat::Message;
-use llm::front::embedding::Embedding;
+use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, Event, FrontError, Prompt, Report, Request, RequestId, Responder};
 
 use crate::engine::{Engine, EngineError, EngineStatus, ModelInfo};
@@ -139,7 +139,7 @@ impl<M: Model> Engine for Models<M> {
 
     fn status(&self) -> EngineStatus {
         let mut status = EngineStatus::default();
-        for scheduler in self.entries.iter().filter_map(|entry| entry.model.responder().scheduler()) {
+        for scheduler in self.entries.iter().map(|entry| entry.model.responder().scheduler()) {
             let counts = scheduler.counts();
             status.n_running += scheduler.n_running();
             status.n_waiting += scheduler.n_waiting();
@@ -159,9 +159,16 @@ impl<M: Model> Engine for Models<M> {
         Ok(Ticket { model: *id, request })
     }
 
-    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
-        let go_on = &mut || ControlFlow::Continue(());
-        Ok(self.get_mut(model)?.with_responder(|responder| responder.embed(prompt, go_on))?)
+    fn submit_embedding(
+        &mut self,
+        model: Option<&str>,
+        prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
+    ) -> Result<Ticket, EngineError> {
+        let index = self.index(model)?;
+        let Entry { model, id, .. } = &mut self.entries[index];
+        let request = model.with_responder(|responder| responder.submit_embedding(prompt, wish))?;
+        Ok(Ticket { model: *id, request })
     }
 
     fn cancel(&mut self, ticket: Ticket) -> Option<Report> {

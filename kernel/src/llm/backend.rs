@@ -8,7 +8,7 @@ use llm::{
     front::{
         ChatFormat, Event, Prompt, Report, Request, RequestId, Responder,
         bench::{BenchPlan, BenchResult},
-        embedding::Embedding,
+        embedding::EmbeddingWish,
     },
     gguf::Gguf,
     kv_cache::KvType,
@@ -245,11 +245,16 @@ pub trait InferenceBackend: Steps + Send {
         on_ids: &mut dyn FnMut(&[u32]),
     ) -> Result<(), BackendError>;
 
-    /// A prompt as one vector, see [`Responder::embed`](Responder::embed).
+    /// Takes a text that is to become a vector, see [`Responder::submit_embedding`].
     ///
     /// # Errors
     /// If the model is not loaded, and as there.
-    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, BackendError>;
+    fn submit_embedding(
+        &mut self,
+        model: Option<&str>,
+        prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
+    ) -> Result<Ticket, BackendError>;
 
     /// What answers for a loaded model.
     ///

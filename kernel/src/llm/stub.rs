@@ -8,7 +8,7 @@ use llm::{
     front::{
         ChatFormat, Event, Prompt, Report, Request, Responder,
         bench::{BenchPlan, BenchResult},
-        embedding::Embedding,
+        embedding::EmbeddingWish,
     },
     scheduler::Counts,
     tokenizer::EncodeOptions,
@@ -104,7 +104,12 @@ impl InferenceBackend for StubBackend {
         Err(BackendError::NoInference)
     }
 
-    fn embed(&mut self, _model: Option<&str>, _prompt: &Prompt<'_>) -> Result<Embedding, BackendError> {
+    fn submit_embedding(
+        &mut self,
+        _model: Option<&str>,
+        _prompt: &Prompt<'_>,
+        _wish: EmbeddingWish,
+    ) -> Result<Ticket, BackendError> {
         Err(BackendError::NoInference)
     }
 

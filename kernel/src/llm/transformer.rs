@@ -17,7 +17,7 @@ use llm::{
     front::{
         ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Report, Request, Responder,
         bench::{BenchPlan, BenchResult, Meter},
-        embedding::Embedding,
+        embedding::EmbeddingWish,
         trace,
     },
     kv_cache::KvType,
@@ -550,9 +550,15 @@ impl InferenceBackend for TransformerBackend {
         tokenized.map_err(|error| error.in_file(&path))
     }
 
-    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, BackendError> {
-        let model = &mut self.models.get_mut(model)?.model;
-        model.with_responder(|responder| responder.embed(prompt, &mut || ControlFlow::Continue(())))
+    fn submit_embedding(
+        &mut self,
+        model: Option<&str>,
+        prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
+    ) -> Result<Ticket, BackendError> {
+        let (loaded, id) = self.models.get_with_id(model)?;
+        let request = loaded.model.with_responder(|responder| responder.submit_embedding(prompt, wish))?;
+        Ok(Ticket { model: id, request })
     }
 
     fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, BackendError> {

@@ -4,7 +4,7 @@ use alloc::{borrow::ToOwned, format, string::String};
 
 use ::llm::{
     chat::Message,
-    front::{ChatFormat, Prompt, Report, Request, Responder, embedding::Embedding},
+    front::{ChatFormat, Prompt, Report, Request, Responder, embedding::EmbeddingWish},
 };
 use ::serve::{Engine, EngineError, EngineStatus, ModelInfo};
 
@@ -74,8 +74,13 @@ impl Engine for BackendEngine<'_> {
         status
     }
 
-    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
-        self.backend.embed(model, prompt).map_err(refusal)
+    fn submit_embedding(
+        &mut self,
+        model: Option<&str>,
+        prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
+    ) -> Result<Ticket, EngineError> {
+        self.backend.submit_embedding(model, prompt, wish).map_err(refusal)
     }
 
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {

@@ -143,10 +143,6 @@ impl<'a> Serving<'a> {
         self.desk.borrow().as_ref().is_some_and(|desk| desk.server.is_generating())
     }
 
-    fn is_embedding(&self) -> bool {
-        self.desk.borrow().as_ref().is_some_and(|desk| desk.server.is_embedding())
-    }
-
     /// Sends, receives, makes the changes of the models that clients ask for, and computes a batch if there is a request; returns
     /// when it is to be called again unless there is an interrupt before.
     pub fn work(&self, backend: &mut dyn InferenceBackend) -> u64 {
@@ -162,10 +158,7 @@ impl<'a> Serving<'a> {
         let has_computed = self.compute(backend);
         // What was answered is sent at once.
         let wake_us = self.exchange();
-        match has_computed || self.is_embedding() {
-            true => 0,
-            false => wake_us,
-        }
+        if has_computed { 0 } else { wake_us }
     }
 
     /// Computes a batch if there is a request; whether there may be more to compute.

@@ -176,7 +176,7 @@ impl Host<'_> {
             }
         });
         loop {
-            let is_idle = self.models.is_idle() && !door.borrow().server.is_embedding();
+            let is_idle = self.models.is_idle();
             let timeout = if is_idle { IDLE } else { Duration::ZERO };
             {
                 let Door { server, sockets, .. } = &mut *door.borrow_mut();

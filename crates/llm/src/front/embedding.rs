@@ -1,31 +1,28 @@
 //! A text as one vector: what the last layer gives for its tokens, pooled.
 
 use alloc::vec::Vec;
-use core::ops::ControlFlow;
 
-use super::{FrontError, logits};
+use super::{FrontError, RequestId};
 use crate::gguf::Gguf;
-use crate::model::{Input, Logits, Span};
-use crate::session::{Runner, RunnerOptions};
 
-/// What becomes of the vectors of a text's tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// Their mean.
-    Mean,
-    /// That of the first token, which stands for the whole text in BERT's family.
-    First,
-    /// That of the last token, which has seen the whole text.
-    Last,
-}
+pub use crate::scheduler::{EmbeddingOptions, Pooling};
 
-/// A text as one vector.
+/// A text as one vector, or as one of each token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
-    /// `[n_embd]`, of length 1.
+    /// `[n_embd]`, or without pooling `[n_tokens][n_embd]`.
     pub values: Vec<f32>,
     /// Tokens of the text, special ones included.
     pub n_tokens: usize,
+}
+
+/// What is asked for of a vector, or left to the model's file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EmbeddingWish {
+    /// How the tokens' vectors become one; as the file says, unless it is stated.
+    pub pooling: Option<Pooling>,
+    /// Whether vectors have length 1; those that are pooled do, unless it is stated.
+    pub normalise: Option<bool>,
 }
 
 impl Pooling {
@@ -36,73 +33,45 @@ impl Pooling {
     pub fn of(gguf: &Gguf<'_>, architecture: &str) -> Result<Self, FrontError> {
         match gguf.u32_value((architecture, "pooling_type"))? {
             None | Some(0 | 1) => Ok(Self::Mean),
-            Some(2) => Ok(Self::First),
+            Some(2) => Ok(Self::Cls),
             Some(3) => Ok(Self::Last),
             Some(pooling_type) => Err(FrontError::Pooling { pooling_type }),
         }
     }
+}
 
-    /// Of the rows of some of a text's tokens, which are the first or the last ones or both, those that count.
-    fn pooled(self, rows: &[f32], n_embd: usize, is_first: bool, is_last: bool) -> &[f32] {
-        match self {
-            Self::Mean => rows,
-            Self::First if is_first => &rows[..n_embd],
-            Self::Last if is_last => &rows[rows.len() - n_embd..],
-            Self::First | Self::Last => &[],
-        }
+impl EmbeddingWish {
+    /// What is wanted of a model whose file has this architecture.
+    ///
+    /// # Errors
+    /// As [`Pooling::of`], unless a pooling is stated.
+    pub fn options(self, gguf: &Gguf<'_>, architecture: &str) -> Result<EmbeddingOptions, FrontError> {
+        let pooling = self.pooling.map_or_else(|| Pooling::of(gguf, architecture), Ok)?;
+        Ok(EmbeddingOptions { pooling, normalise: self.normalise.unwrap_or(pooling != Pooling::None) })
     }
 }
 
-/// Runs exactly these tokens on a runner whose first slot is empty, as it is again afterwards, and pools what the last layer
-/// gives for them, normalised as before an output matrix, to a vector of length 1. Models of all kinds can do that; of an encoder
-/// all tokens must fit a batch. `go_on` is asked twice in each layer and may end it.
-///
-/// # Errors
-/// If there are no tokens, an id is not in the vocabulary, the tokens do not fit the context, the heap has no room for the vector,
-/// or `go_on` breaks off ([`SessionError::Stopped`](crate::session::SessionError::Stopped)).
-pub fn run(
-    runner: &mut Runner<'_>,
-    pooling: Pooling,
-    tokens: &[u32],
-    go_on: &mut dyn FnMut() -> ControlFlow<()>,
-) -> Result<Embedding, FrontError> {
-    logits::check(runner, tokens)?;
-    let n_embd = runner.model().config().n_embd;
-    let needed_bytes = n_embd * (size_of::<f32>() + size_of::<f64>());
-    let (mut sums, mut values) = (Vec::<f64>::new(), Vec::<f32>::new());
-    let reserved = sums.try_reserve_exact(n_embd).and_then(|()| values.try_reserve_exact(n_embd));
-    reserved.map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
-    sums.resize(n_embd, 0.0);
-    let added = add_up(runner, pooling, tokens, &mut sums, go_on);
-    runner.truncate(logits::SLOT, 0);
-    added?;
-    // How many were added makes no difference to a vector of length 1.
-    let length = libm::sqrt(sums.iter().map(|sum| sum * sum).sum());
-    let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
-    values.extend(sums.iter().map(|sum| (sum * scale) as f32));
-    Ok(Embedding { values, n_tokens: tokens.len() })
+/// A text that is becoming a vector.
+pub(super) struct Vectors {
+    pub id: RequestId,
+    n_tokens: usize,
+    /// The vector, or why there is none, once it is over.
+    pub result: Option<Result<Embedding, FrontError>>,
 }
 
-/// Adds what counts of the tokens' vectors to `sums`, in their order.
-fn add_up(
-    runner: &mut Runner<'_>,
-    pooling: Pooling,
-    tokens: &[u32],
-    sums: &mut [f64],
-    go_on: &mut dyn FnMut() -> ControlFlow<()>,
-) -> Result<(), FrontError> {
-    let RunnerOptions { n_batch, .. } = *runner.options();
-    let n_batches = tokens.len().div_ceil(n_batch);
-    for (index, tokens) in tokens.chunks(n_batch).enumerate() {
-        let (first_position, input) = (index * n_batch, Input::Tokens(tokens));
-        let span = Span { slot: logits::SLOT, first_position, input, logits: Logits::None };
-        let rows = runner.hidden_states(span, go_on)?;
-        let pooled = pooling.pooled(rows, sums.len(), index == 0, index + 1 == n_batches);
-        for row in pooled.chunks_exact(sums.len()) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += f64::from(value);
-            }
-        }
+impl Vectors {
+    /// That of the request of this name, a text of `n_tokens`.
+    pub fn new(id: RequestId, n_tokens: usize) -> Self {
+        Self { id, n_tokens, result: None }
     }
-    Ok(())
+
+    /// Takes the result.
+    pub fn take(&mut self, result: &[f32]) {
+        let (mut values, needed_bytes) = (Vec::new(), size_of_val(result));
+        let reserved = values.try_reserve_exact(result.len());
+        self.result = Some(reserved.map_err(|_| FrontError::OutOfHeap { needed_bytes }).map(|()| {
+            values.extend_from_slice(result);
+            Embedding { values, n_tokens: self.n_tokens }
+        }));
+    }
 }

@@ -168,6 +168,7 @@ impl From<SubmitError> for FrontError {
             SubmitError::PromptTooLong { n_tokens, n_positions } => {
                 SessionError::PromptTooLong { n_tokens, n_ctx: n_positions }.into()
             }
+            SubmitError::Encoder => Self::Encoder,
             SubmitError::QueueFull { n_waiting } => Self::QueueFull { n_waiting },
             SubmitError::OutOfHeap { needed_bytes } => Self::OutOfHeap { needed_bytes },
         }

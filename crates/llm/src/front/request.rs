@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::embedding::Embedding;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
 use super::{FrontError, Logprobs};
@@ -105,6 +106,8 @@ pub enum Event<'e> {
         /// The range of its logits.
         logits: LogitsRange,
     },
+    /// What the text became that was to be a vector; nothing comes after it.
+    Embedding(&'e Embedding),
     /// The end; nothing comes after it, and it cannot be broken off.
     Finished {
         /// Text that was held back.
@@ -127,7 +130,11 @@ impl Event<'_> {
     pub fn text(&self) -> &str {
         match self {
             Self::Token { text, .. } | Self::Finished { text, .. } => text,
-            Self::Forgotten(_) | Self::Prompt | Self::Trace { .. } | Self::Failed { .. } => "",
+            Self::Forgotten(_)
+            | Self::Prompt
+            | Self::Trace { .. }
+            | Self::Embedding(_)
+            | Self::Failed { .. } => "",
         }
     }
 }

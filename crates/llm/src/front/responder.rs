@@ -7,14 +7,13 @@ use core::ops::ControlFlow;
 
 use super::answer::{Answer, Draft, Failure, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
-use super::embedding::{self, Embedding, Pooling};
+use super::embedding::{Embedding, EmbeddingWish, Vectors};
 use super::logprobs::LogprobTable;
 use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
 use crate::chat::{Message, Room};
 use crate::sampling::Sampler;
 use crate::scheduler::{Counts, Output, Scheduler, Submission};
-use crate::session::{Runner, RunnerOptions, SessionError, TextStream};
-use crate::state::StateOptions;
+use crate::session::{Runner, SessionError, TextStream};
 
 /// Requests that may wait for a slot, for who has no reason to let more.
 pub const MAX_WAITING: usize = 64;
@@ -29,20 +28,15 @@ pub const CHECKPOINTS_PER_TEXT: usize = 4;
 /// one that the request has alone. [`generate`](Self::generate) is for who has one request and wants to wait for it.
 pub struct Responder<'m> {
     prompter: Prompter<'m>,
-    engine: Engine<'m>,
+    scheduler: Scheduler<'m>,
     /// Requests that are not over, and those that are and of which that was not told yet.
     answers: Vec<Answer>,
+    /// The same of texts that become vectors.
+    vectors: Vec<Vectors>,
     /// Requests that can be waiting or running.
     most_answers: usize,
     /// The prompt's ids; kept to be used again.
     prompt_ids: Vec<u32>,
-}
-
-/// What computes.
-enum Engine<'m> {
-    Decoder(Scheduler<'m>),
-    /// A model that generates nothing.
-    Encoder(Runner<'m>),
 }
 
 impl<'m> Responder<'m> {
@@ -53,14 +47,13 @@ impl<'m> Responder<'m> {
     /// If texts cannot be scheduled on the runner, or the heap has no room.
     pub fn new(prompter: Prompter<'m>, runner: Runner<'m>, max_waiting: usize) -> Result<Self, FrontError> {
         let most_answers = runner.options().state.n_slots.saturating_add(max_waiting);
-        let mut answers = Vec::new();
-        let needed_bytes = most_answers.saturating_mul(size_of::<Answer>());
-        answers.try_reserve_exact(most_answers).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
-        let engine = match runner.model().config().is_encoder() {
-            true => Engine::Encoder(runner),
-            false => Engine::Decoder(Scheduler::new(runner, max_waiting)?),
-        };
-        Ok(Self { prompter, engine, answers, most_answers, prompt_ids: Vec::new() })
+        let (mut answers, mut vectors) = (Vec::new(), Vec::new());
+        let needed_bytes = most_answers.saturating_mul(size_of::<Answer>() + size_of::<Vectors>());
+        let reserved = answers.try_reserve_exact(most_answers);
+        let reserved = reserved.and_then(|()| vectors.try_reserve_exact(most_answers));
+        reserved.map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        let scheduler = Scheduler::new(runner, max_waiting)?;
+        Ok(Self { prompter, scheduler, answers, vectors, most_answers, prompt_ids: Vec::new() })
     }
 
     /// What makes prompts.
@@ -70,18 +63,12 @@ impl<'m> Responder<'m> {
 
     /// What computes the batches.
     pub fn runner(&self) -> &Runner<'m> {
-        match &self.engine {
-            Engine::Decoder(scheduler) => scheduler.runner(),
-            Engine::Encoder(runner) => runner,
-        }
+        self.scheduler.runner()
     }
 
-    /// What decides about batches; an encoder has none.
-    pub fn scheduler(&self) -> Option<&Scheduler<'m>> {
-        match &self.engine {
-            Engine::Decoder(scheduler) => Some(scheduler),
-            Engine::Encoder(_) => None,
-        }
+    /// What decides about batches.
+    pub fn scheduler(&self) -> &Scheduler<'m> {
+        &self.scheduler
     }
 
     /// See [`Prompter::prepare_chat`].
@@ -104,24 +91,26 @@ impl<'m> Responder<'m> {
         self.prompter.render(messages, format)
     }
 
-    /// What was computed so far, 0 with an encoder.
+    /// What was computed so far.
     pub fn counts(&self) -> Counts {
-        self.scheduler().map(Scheduler::counts).unwrap_or_default()
+        self.scheduler.counts()
     }
 
     /// Whether there is no request.
     pub fn is_idle(&self) -> bool {
-        self.answers.is_empty()
+        self.answers.is_empty() && self.vectors.is_empty()
     }
 
     /// Requests of which the end was not told yet.
     pub fn n_requests(&self) -> usize {
-        self.answers.len()
+        self.answers.len() + self.vectors.len()
     }
 
     /// Whether another request would be taken now, as far as the queue goes.
     pub fn has_room(&self) -> bool {
-        self.answers.iter().filter(|answer| !answer.is_over).count() < self.most_answers
+        let n_answers = self.answers.iter().filter(|answer| !answer.is_over).count();
+        let n_vectors = self.vectors.iter().filter(|vectors| vectors.result.is_none()).count();
+        n_answers + n_vectors < self.most_answers
     }
 
     /// Takes a request, which waits until there is a slot for it. Times are by `clock_us`, in microseconds.
@@ -130,7 +119,10 @@ impl<'m> Responder<'m> {
     /// If the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, more
     /// log-probabilities are wanted than there can be, the heap has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
     pub fn submit(&mut self, request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
-        let Engine::Decoder(scheduler) = &mut self.engine else { return Err(FrontError::Encoder) };
+        let scheduler = &mut self.scheduler;
+        if scheduler.runner().model().config().is_encoder() {
+            return Err(FrontError::Encoder);
+        }
         let needed_bytes = size_of::<Answer>();
         self.answers.try_reserve(1).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
         let n_ctx = scheduler.n_positions();
@@ -157,12 +149,35 @@ impl<'m> Responder<'m> {
         Ok(id)
     }
 
-    /// Ends a request of which the end was not told yet; what came of it, with [`FinishReason::Cancelled`](crate::session::FinishReason). Nothing more is told
-    /// of it.
+    /// Takes a text that is to become a vector, which [`Event::Embedding`] brings. It waits until there is a slot for it, and is
+    /// computed together with other texts. Models of all kinds can do that; turns of a dialogue that have no room are not part
+    /// of the text.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and as [`Pooling::of`](super::embedding::Pooling::of) if pooling is left to the file. A text
+    /// of an encoder must fit a batch.
+    pub fn submit_embedding(
+        &mut self,
+        prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
+    ) -> Result<RequestId, FrontError> {
+        let architecture = self.runner().model().config().architecture.name;
+        let options = wish.options(self.prompter.gguf(), architecture)?;
+        let needed_bytes = size_of::<Vectors>();
+        self.vectors.try_reserve(1).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        self.prompt_ids.clear();
+        let room = Room { n_ctx: self.scheduler.n_positions(), max_tokens: 0 };
+        self.prompter.encode(prompt, room, &mut self.prompt_ids)?;
+        let id = self.scheduler.submit_embedding(&self.prompt_ids, options)?;
+        self.vectors.push(Vectors::new(id, self.prompt_ids.len()));
+        Ok(id)
+    }
+
+    /// Ends a request of which the end was not told yet; what came of it, with [`FinishReason::Cancelled`](crate::session::FinishReason),
+    /// unless it asked for a vector. Nothing more is told of it.
     pub fn cancel(&mut self, id: RequestId, clock_us: fn() -> u64) -> Option<Report> {
-        if let Engine::Decoder(scheduler) = &mut self.engine {
-            scheduler.cancel(id);
-        }
+        self.scheduler.cancel(id);
+        self.vectors.retain(|vectors| vectors.id != id);
         let index = self.answers.iter().position(|answer| answer.id == id)?;
         Some(self.answers.remove(index).cancelled(clock_us))
     }
@@ -188,6 +203,13 @@ impl<'m> Responder<'m> {
                 let _ = on_event(id, Event::Failed { error: &error, output: &output });
             }
         }
+        while let Some((id, result)) = self.take_vectors() {
+            // It is over either way.
+            let _ = match &result {
+                Ok(embedding) => on_event(id, Event::Embedding(embedding)),
+                Err(error) => on_event(id, Event::Failed { error, output: "" }),
+            };
+        }
         Ok(stepped?)
     }
 
@@ -198,7 +220,7 @@ impl<'m> Responder<'m> {
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
         on_event: &mut dyn FnMut(RequestId, Event<'_>) -> ControlFlow<()>,
     ) -> Result<usize, SessionError> {
-        let Self { engine: Engine::Decoder(scheduler), answers, prompter, .. } = self else { return Ok(0) };
+        let Self { scheduler, answers, vectors, prompter, .. } = self;
         for answer in &mut *answers {
             if answer.tell_forgotten(clock_us, on_event).is_break() {
                 scheduler.cancel(answer.id);
@@ -206,6 +228,12 @@ impl<'m> Responder<'m> {
         }
         let tokenizer = prompter.tokenizer();
         scheduler.step(go_on, &mut |id, output| {
+            if let Some(vectors) = vectors.iter_mut().find(|vectors| vectors.id == id) {
+                if let Output::Embedding { values } = output {
+                    vectors.take(values);
+                }
+                return ControlFlow::Continue(());
+            }
             let Some(answer) = answers.iter_mut().find(|answer| answer.id == id) else {
                 return ControlFlow::Break(());
             };
@@ -221,6 +249,7 @@ impl<'m> Responder<'m> {
                     answer.finish(finish, speculation, clock_us);
                     ControlFlow::Continue(())
                 }
+                Output::Embedding { .. } => ControlFlow::Continue(()),
             }
         })
     }
@@ -229,6 +258,13 @@ impl<'m> Responder<'m> {
     fn take_finished(&mut self) -> Option<Answer> {
         let index = self.answers.iter().position(|answer| answer.is_over)?;
         Some(self.answers.remove(index))
+    }
+
+    /// What came of a text that is a vector by now, of which that was not told yet.
+    fn take_vectors(&mut self) -> Option<(RequestId, Result<Embedding, FrontError>)> {
+        let index = self.vectors.iter().position(|vectors| vectors.result.is_some())?;
+        let Vectors { id, result, .. } = self.vectors.remove(index);
+        Some((id, result?))
     }
 
     /// What a request that is not over has said so far.
@@ -248,7 +284,7 @@ impl<'m> Responder<'m> {
         clock_us: fn() -> u64,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, FrontError> {
-        if !self.answers.is_empty() {
+        if !self.is_idle() {
             return Err(FrontError::Busy);
         }
         let id = self.submit(request, clock_us)?;
@@ -284,25 +320,31 @@ impl<'m> Responder<'m> {
         Ok(logits::run(self.idle_runner()?, tokens, on_row)?)
     }
 
-    /// A prompt as one vector, pooled as the model's file says; see [`embedding::run`]. Turns of a dialogue that have no room are
-    /// not part of it.
+    /// Makes a prompt a vector, while there is no other request; see [`submit_embedding`](Self::submit_embedding). `go_on` is
+    /// asked twice in each layer and may end it.
     ///
     /// # Errors
-    /// As there and [`Pooling::of`], if the prompt cannot be encoded, and [`FrontError::Busy`] if there are requests.
+    /// As there, and if `go_on` breaks off ([`SessionError::Stopped`]); [`FrontError::Busy`] if there are other requests.
     pub fn embed(
         &mut self,
         prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Embedding, FrontError> {
-        let RunnerOptions { state: StateOptions { n_ctx, .. }, .. } = *self.runner().options();
-        let pooling = Pooling::of(self.prompter.gguf(), self.runner().model().config().architecture.name)?;
-        self.prompt_ids.clear();
-        self.prompter.encode(prompt, Room { n_ctx, max_tokens: 0 }, &mut self.prompt_ids)?;
-        let runner = match &mut self.engine {
-            Engine::Decoder(scheduler) => scheduler.idle_runner().ok_or(FrontError::Busy)?,
-            Engine::Encoder(runner) => runner,
-        };
-        embedding::run(runner, pooling, &self.prompt_ids, go_on)
+        if !self.is_idle() {
+            return Err(FrontError::Busy);
+        }
+        let id = self.submit_embedding(prompt, wish)?;
+        loop {
+            let computed = self.compute(|| 0, go_on, &mut |_, _| ControlFlow::Continue(()));
+            if let Some((_, result)) = self.take_vectors() {
+                return result;
+            }
+            if let Err(error) = computed {
+                self.cancel(id, || 0);
+                return Err(error.into());
+            }
+        }
     }
 
     /// See [`bench::run`].
@@ -319,9 +361,6 @@ impl<'m> Responder<'m> {
     }
 
     fn idle_runner(&mut self) -> Result<&mut Runner<'m>, FrontError> {
-        match &mut self.engine {
-            Engine::Decoder(scheduler) => scheduler.idle_runner().ok_or(FrontError::Busy),
-            Engine::Encoder(runner) => Ok(runner),
-        }
+        self.scheduler.idle_runner().ok_or(FrontError::Busy)
     }
 }

@@ -12,7 +12,7 @@ use super::span::{Batch, Input, Span};
 use super::weights::{FeedForward, Mixer, Norm};
 use crate::compute::Compute;
 use crate::state::StateStore;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
 /// What a forward pass runs with.
 pub struct Forward<'f, 'a> {
@@ -137,10 +137,11 @@ impl Forward<'_, '_> {
         ControlFlow::Continue(logits)
     }
 
-    /// What the last layer gave for the `n_tokens` tokens of the last pass, `[n_tokens][n_embd]`: normalised, which happens in place
-    /// and once, or as it is in an encoder.
-    pub fn hidden_states<'s>(&self, n_tokens: usize, scratch: &'s mut Scratch<'_>) -> &'s [f32] {
-        let x = &mut scratch.x[..n_tokens * self.model.config().n_embd];
+    /// What the last layer gave for these tokens of the last pass, `[tokens][n_embd]`: normalised, which happens in place and
+    /// once, or as it is in an encoder.
+    pub fn hidden_states<'s>(&self, tokens: Range<usize>, scratch: &'s mut Scratch<'_>) -> &'s [f32] {
+        let n_embd = self.model.config().n_embd;
+        let x = &mut scratch.x[tokens.start * n_embd..tokens.end * n_embd];
         self.normalise_output(x);
         x
     }

@@ -127,6 +127,18 @@ impl Sampler {
 }
 
 impl Chain {
+    /// That of a text of which no token is wanted.
+    pub(crate) fn nothing(n_vocab: usize) -> Self {
+        let config = SamplingConfig::greedy();
+        Self {
+            config,
+            biases: Vec::new(),
+            n_vocab,
+            recent: Recent::default(),
+            generator: generator(config.seed),
+        }
+    }
+
     /// See [`Sampler::reset`].
     pub(crate) fn reset(&mut self) {
         self.recent.clear();
@@ -207,7 +219,7 @@ fn generator(seed: u64) -> oorandom::Rand64 {
 }
 
 /// The last tokens, a ring.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Recent {
     ids: Vec<u32>,
     capacity: usize,

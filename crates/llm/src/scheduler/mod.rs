@@ -10,7 +10,7 @@
 //! There is no clock here, no input or output, and no text: tokens come in and tokens go out. Nothing is allocated per
 //! step.
 //!
-//! Files: `sequence` (a text and how far it is), `plan` (what goes into a batch), `sharing` (who waits for what another one
+//! Files: `sequence` (a text and how far it is), `pool` (one that becomes a vector), `plan` (what goes into a batch), `sharing` (who waits for what another one
 //! computes). Neighbours: [`session`](crate::session) computes batches, [`sampling`](crate::sampling) chooses tokens.
 
 use alloc::collections::VecDeque;
@@ -20,16 +20,20 @@ use core::ops::ControlFlow;
 
 use crate::kv_cache::PAGE_LEN;
 use crate::model::{Input, Logits, Span};
-use crate::sampling::{Candidates, Sampler, SamplingError};
-use crate::session::{Runner, SessionError, Speculation, Trust};
+use crate::sampling::{Candidates, Chain, Sampler, SamplingError};
+use crate::session::{Runner, RunnerOptions, SessionError, Speculation, Trust};
 use crate::state::StateOptions;
 
 mod plan;
+mod pool;
 mod sequence;
 mod sharing;
 
 use plan::Part;
+use pool::Pool;
 use sequence::Sequence;
+
+pub use pool::{EmbeddingOptions, Pooling};
 
 /// Most texts that can be computed at the same time.
 pub const MAX_RUNNING: usize = 64;
@@ -83,6 +87,11 @@ pub enum Output<'l> {
         /// The logits of all tokens.
         logits: &'l [f32],
     },
+    /// What became of a text that is to be a vector; its end comes after it.
+    Embedding {
+        /// The vector, `[n_embd]`, or without pooling one of each token, `[n_tokens][n_embd]`.
+        values: &'l [f32],
+    },
     /// The end of an answer, after its last token.
     Finished {
         /// Why it ended.
@@ -95,7 +104,7 @@ pub enum Output<'l> {
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Finish {
-    /// As many tokens as were asked for.
+    /// As many tokens as were asked for: none, if the text became a vector.
     MaxTokens,
     /// Who was given the last token wanted no more.
     Stopped,
@@ -124,6 +133,8 @@ pub enum SubmitError {
         /// Positions of a text.
         n_positions: usize,
     },
+    /// A text to be continued, by an encoder.
+    Encoder,
     /// As many texts wait as can.
     QueueFull {
         /// How many that is.
@@ -140,7 +151,7 @@ pub enum SubmitError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchedulerError {
     /// A runner whose batches have no room for a token of each slot, or for its logits; or with more slots than
-    /// [`MAX_RUNNING`], or none; or without pages; or of an encoder.
+    /// [`MAX_RUNNING`], or none; or without pages.
     Runner,
     /// The heap is too small.
     OutOfHeap {
@@ -208,7 +219,6 @@ impl<'m> Scheduler<'m> {
         let n_slots = options.state.n_slots;
         if !(1..=MAX_RUNNING.min(options.n_batch).min(options.n_logits)).contains(&n_slots)
             || options.state.n_pages == 0
-            || runner.model().config().is_encoder()
         {
             return Err(SchedulerError::Runner);
         }
@@ -282,10 +292,11 @@ impl<'m> Scheduler<'m> {
         self.counts
     }
 
-    /// Most positions of a text: those of a context, if there are pages for them.
+    /// Most positions of a text: those of a context, if there are pages for them, and in an encoder those of a batch.
     pub fn n_positions(&self) -> usize {
-        let state = &self.runner.options().state;
-        state.n_ctx.min(state.n_pages.saturating_mul(PAGE_LEN))
+        let RunnerOptions { state, n_batch, .. } = self.runner.options();
+        let n_of_text = if self.runner.model().config().is_encoder() { *n_batch } else { usize::MAX };
+        state.n_ctx.min(state.n_pages.saturating_mul(PAGE_LEN)).min(n_of_text)
     }
 
     /// Takes a text, which waits until there is a slot for it.
@@ -295,6 +306,51 @@ impl<'m> Scheduler<'m> {
     /// [`SubmitError`] says what is wrong with the text, or what it would have to wait for.
     pub fn submit(&mut self, submission: Submission<'_>) -> Result<SequenceId, SubmitError> {
         let Submission { prompt, max_tokens, sampler, speculate } = submission;
+        if self.runner.model().config().is_encoder() {
+            return Err(SubmitError::Encoder);
+        }
+        let n_positions = self.check(prompt)?;
+        let trust = self.runner.model().config().is_recurrent().then(Trust::default);
+        let (sampling, candidates) = sampler.into_parts();
+        let id = self.next_id();
+        let speculation = (speculate, trust);
+        self.waiting.push_back(Sequence::new(id, prompt, max_tokens, speculation, n_positions, sampling)?);
+        if candidates.capacity() > self.candidates.capacity() {
+            self.candidates = candidates;
+        }
+        Ok(id)
+    }
+
+    /// Takes a text that is to become a vector: all its tokens are computed, whatever is known of its beginning. It waits and
+    /// has its turn as others do. What the last layer gives is normalised as before an output matrix.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit), of models of all kinds.
+    pub fn submit_embedding(
+        &mut self,
+        tokens: &[u32],
+        options: EmbeddingOptions,
+    ) -> Result<SequenceId, SubmitError> {
+        let n_positions = self.check(tokens)?;
+        let config = self.runner.model().config();
+        let out_of_heap = |needed_bytes| SubmitError::OutOfHeap { needed_bytes };
+        let pool = Pool::new(options, tokens.len(), config.n_embd).map_err(out_of_heap)?;
+        let sampling = Chain::nothing(config.n_vocab);
+        let id = self.next_id();
+        let mut sequence = Sequence::new(id, tokens, 1, (0, None), n_positions, sampling)?;
+        sequence.pool = Some(pool);
+        self.waiting.push_back(sequence);
+        Ok(id)
+    }
+
+    fn next_id(&mut self) -> SequenceId {
+        self.last_id += 1;
+        SequenceId(self.last_id)
+    }
+
+    /// Whether a text of these tokens can be taken; the most positions that it can have.
+    fn check(&self, prompt: &[u32]) -> Result<usize, SubmitError> {
         let (n_vocab, n_positions) = (self.runner.model().config().n_vocab, self.n_positions());
         if prompt.is_empty() {
             return Err(SubmitError::NoTokens);
@@ -309,22 +365,7 @@ impl<'m> Scheduler<'m> {
         if self.waiting.len() >= self.max_waiting.saturating_add(self.free_slots.len()) {
             return Err(SubmitError::QueueFull { n_waiting: self.waiting.len() });
         }
-        self.last_id += 1;
-        let id = SequenceId(self.last_id);
-        let trust = self.runner.model().config().is_recurrent().then(Trust::default);
-        let (sampling, candidates) = sampler.into_parts();
-        self.waiting.push_back(Sequence::new(
-            id,
-            prompt,
-            max_tokens,
-            (speculate, trust),
-            n_positions,
-            sampling,
-        )?);
-        if candidates.capacity() > self.candidates.capacity() {
-            self.candidates = candidates;
-        }
-        Ok(id)
+        Ok(n_positions)
     }
 
     /// Ends a text, of which nothing more is told; whether there was one of this name.
@@ -383,12 +424,16 @@ impl<'m> Scheduler<'m> {
             let (before, younger) = self.running.split_at_mut(part.index + 1);
             let sequence = &mut before[part.index];
             let n_of_part = part.n_rows(sequence);
+            if let Some(pool) = &mut sequence.pool {
+                pool.add(sequence.n_computed, self.runner.hidden_states(n_tokens..n_tokens + part.n_tokens));
+            }
             let rows = n_rows_before * n_vocab..(n_rows_before + n_of_part) * n_vocab;
             n_rows_before += n_of_part;
             sequence.n_computed += part.n_tokens;
             n_tokens += part.n_tokens + part.n_guessed;
             let logits = &self.runner.logits(n_rows)[rows.clone()];
             sequence.choose(logits, n_vocab, &mut self.candidates, on_output);
+            sequence.end_embedding(on_output);
             if n_of_part == 0 || part.n_guessed > 0 {
                 continue;
             }
@@ -419,8 +464,8 @@ impl<'m> Scheduler<'m> {
         }
         self.begin_awaiting(on_output);
         while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front()) {
-            let n_awaited = self.awaited(&next.tokens, &self.running);
-            let n_needed = self.pages_lacking(&next.tokens, n_awaited) + self.pages_promised();
+            let n_awaited = self.awaited(next, &self.running);
+            let n_needed = self.pages_lacking(next, n_awaited) + self.pages_promised();
             if !self.running.is_empty() && n_needed > self.runner.n_free_pages() {
                 break;
             }
@@ -428,7 +473,8 @@ impl<'m> Scheduler<'m> {
             self.free_slots.pop();
             (sequence.slot, sequence.n_awaited) = (slot, n_awaited);
             if n_awaited == 0 {
-                let n_known = self.runner.reuse(slot, &sequence.tokens);
+                let n_known =
+                    if sequence.can_reuse() { self.runner.reuse(slot, &sequence.tokens) } else { 0 };
                 sequence.begin(n_known, &mut self.counts, on_output);
             }
             if let Some(finish) = sequence.finish {
@@ -449,7 +495,7 @@ impl<'m> Scheduler<'m> {
                 StateOptions::pages_of(sequence.tokens.len()) + self.pages_to_copy(sequence)
                     - StateOptions::pages_of(self.runner.len(sequence.slot))
             }
-            n_awaited => self.pages_lacking(&sequence.tokens, n_awaited),
+            n_awaited => self.pages_lacking(sequence, n_awaited),
         };
         self.running.iter().map(lacking).sum()
     }
@@ -517,6 +563,7 @@ impl fmt::Display for SubmitError {
             SubmitError::PromptTooLong { n_tokens, n_positions } => {
                 write!(f, "the prompt has {n_tokens} tokens, a text can have {n_positions}")
             }
+            SubmitError::Encoder => f.write_str("an encoder continues no text"),
             SubmitError::QueueFull { n_waiting } => {
                 write!(f, "{n_waiting} texts are waiting, which is as many as can; try again later")
             }
@@ -532,7 +579,7 @@ impl fmt::Display for SchedulerError {
         match self {
             SchedulerError::Runner => write!(
                 f,
-                "texts can be scheduled on a decoder with 1 to {MAX_RUNNING} slots and at least one page, whose batches \
+                "texts can be scheduled on a runner with 1 to {MAX_RUNNING} slots and at least one page, whose batches \
                  have room for a token and its logits of each"
             ),
             SchedulerError::OutOfHeap { needed_bytes } => {

@@ -33,15 +33,18 @@ impl Part {
 
     /// How many rows of logits that gives.
     pub fn n_rows(&self, sequence: &Sequence) -> usize {
-        if self.n_tokens == sequence.n_pending() { 1 + self.n_guessed } else { 0 }
+        let ends_there = sequence.pool.is_none() && self.n_tokens == sequence.n_pending();
+        if ends_there { 1 + self.n_guessed } else { 0 }
     }
 }
 
 impl Scheduler<'_> {
     /// Fills `parts`: first the next token of each answer, then parts of prompts, then guesses at what follows in the
-    /// answers; each from the oldest text on, without those that wait for another one.
+    /// answers; each from the oldest text on, without those that wait for another one. An encoder's texts are not parted: those
+    /// that have no room wait for the next batch.
     pub(super) fn plan(&mut self) {
         self.parts.clear();
+        let is_encoder = self.runner.model().config().is_encoder();
         let mut room = Room { n_tokens: self.runner.options().n_batch, n_pages: self.runner.n_free_pages() };
         for is_prompt in [false, true] {
             let mut index = 0;
@@ -53,11 +56,14 @@ impl Scheduler<'_> {
                     // Of what room there is, prompts get equal shares; answers get theirs, but leave a token for each other.
                     let n_others = self.running[index + 1..].iter().filter(|other| is_next(other)).count();
                     let share = match is_prompt {
+                        _ if is_encoder => room.n_tokens,
                         true => room.n_tokens.div_ceil(1 + n_others),
                         false => room.n_tokens - n_others,
                     };
-                    let most = sequence.n_pending().min(share);
-                    self.add(index, most, &mut room);
+                    let n_pending = sequence.n_pending();
+                    if !is_encoder || n_pending <= share {
+                        self.add(index, n_pending.min(share), &mut room);
+                    }
                 }
                 index += 1;
             }

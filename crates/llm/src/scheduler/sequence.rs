@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+use super::pool::Pool;
 use super::{Counts, Finish, Output, Running, SequenceId, SubmitError};
 use crate::sampling::{Candidates, Chain};
 use crate::session::{Speculation, Trust, continuation};
@@ -38,6 +39,8 @@ pub(super) struct Sequence {
     /// Most tokens of prompt and answer.
     n_positions: usize,
     sampling: Chain,
+    /// What its tokens give, if that is what is wanted, and no answer.
+    pub pool: Option<Pool>,
 }
 
 impl Sequence {
@@ -74,6 +77,7 @@ impl Sequence {
             trust,
             n_positions,
             sampling,
+            pool: None,
         })
     }
 
@@ -98,6 +102,11 @@ impl Sequence {
         let &Self { slot, n_prompt, n_computed, n_left, .. } = self;
         let n_generated = self.tokens.len() - self.n_guessed - n_prompt;
         Running { slot, n_prompt, n_computed, n_generated, n_left }
+    }
+
+    /// Whether a beginning that is known need not be computed, as it must be where what each token gives is wanted.
+    pub fn can_reuse(&self) -> bool {
+        self.pool.is_none()
     }
 
     /// Tokens to be computed before the next one can be chosen.
@@ -175,6 +184,17 @@ impl Sequence {
             self.choose_one(logits, candidates, on_output);
         }
         self.drop_guesses();
+    }
+
+    /// If a vector is wanted and all tokens have been computed, tells it, and is over.
+    pub fn end_embedding(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
+        if self.n_pending() == 0
+            && let Some(pool) = &mut self.pool
+        {
+            // It is over either way.
+            let _ = on_output(self.id, Output::Embedding { values: pool.finish() });
+            self.finish = Some(Finish::MaxTokens);
+        }
     }
 
     fn choose_one(

@@ -16,11 +16,15 @@ impl Scheduler<'_> {
     /// least half of what is to be computed of it; 0 if it had better be computed itself.
     ///
     /// Where layers are recurrent, only equal texts are waited for: in the middle of another one there may be no checkpoint.
-    pub(super) fn awaited(&self, tokens: &[u32], older: &[Sequence]) -> usize {
+    pub(super) fn awaited(&self, text: &Sequence, older: &[Sequence]) -> usize {
+        let tokens = &text.tokens;
+        if !text.can_reuse() {
+            return 0;
+        }
         let is_recurrent = self.runner.model().config().is_recurrent();
         let shared = |other: &Sequence| {
             let n_common = other.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
-            match other.tokens == tokens {
+            match other.tokens == *tokens {
                 true => n_common,
                 false if is_recurrent => 0,
                 false => n_common.min(tokens.len() - 1),
@@ -45,7 +49,7 @@ impl Scheduler<'_> {
         for index in 0..self.running.len() {
             let (older, rest) = self.running.split_at(index);
             let Some(sequence) = rest.first().filter(|sequence| sequence.n_awaited > 0) else { continue };
-            let n_awaited = self.awaited(&sequence.tokens, older);
+            let n_awaited = self.awaited(sequence, older);
             let sequence = &mut self.running[index];
             sequence.n_awaited = n_awaited;
             if n_awaited == 0 {
@@ -57,10 +61,10 @@ impl Scheduler<'_> {
     }
 
     /// Free pages that a waiting text takes, of which it gets the first `n_awaited` tokens from another one.
-    pub(super) fn pages_lacking(&self, tokens: &[u32], n_awaited: usize) -> usize {
+    pub(super) fn pages_lacking(&self, text: &Sequence, n_awaited: usize) -> usize {
         match n_awaited {
-            0 => self.runner.pages_lacking(tokens),
-            _ => StateOptions::pages_of(tokens.len()) - n_awaited / PAGE_LEN,
+            0 if text.can_reuse() => self.runner.pages_lacking(&text.tokens),
+            _ => StateOptions::pages_of(text.tokens.len()) - n_awaited / PAGE_LEN,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Neighbours: [`Forward`] computes, [`StateStore`] has the slots, [`Session`](super::Session) drives a runner of one slot.
 
 use alloc::sync::Arc;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
 use super::error::{SessionError, SpanError};
 use crate::arena::{Arena, OutOfMemory};
@@ -290,21 +290,11 @@ impl<'m> Runner<'m> {
         Ok(self.logits(n_rows))
     }
 
-    /// Computes one span and returns what the last layer gives for each of its tokens, `[tokens][n_embd]`: what an output matrix
-    /// is multiplied with, or the hidden states of an encoder.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Self::run).
-    pub fn hidden_states(
-        &mut self,
-        span: Span<'_>,
-        go_on: &mut dyn FnMut() -> ControlFlow<()>,
-    ) -> Result<&[f32], SessionError> {
-        self.compute(&[span], go_on)?;
-        let n_tokens = span.input.n_tokens(self.model.config().n_embd);
+    /// What the last layer gave for these tokens of the last batch, counted from its first, `[tokens][n_embd]`: what an output
+    /// matrix is multiplied with, or the hidden states of an encoder. To be asked once for each token.
+    pub(crate) fn hidden_states(&mut self, tokens: Range<usize>) -> &[f32] {
         let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
-        Ok(forward.hidden_states(n_tokens, &mut self.scratch))
+        forward.hidden_states(tokens, &mut self.scratch)
     }
 
     /// As [`run`](Self::run); answers how many rows of [logits](Self::logits) there are.

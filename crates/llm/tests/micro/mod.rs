@@ -1,5 +1,7 @@
 //! The small model, as if it were trained for more positions.
 
+#![allow(dead_code, reason = "no test needs all of them")]
+
 use std::path::{Path, PathBuf};
 
 /// Its file, with a context of `n_ctx_train`.

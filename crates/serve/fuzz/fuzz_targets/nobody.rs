@@ -1,7 +1,7 @@
 //! An engine without models: requests get as far as the name of theirs.
 
 use llm::chat::Message;
-use llm::front::embedding::Embedding;
+use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, Prompt, Report, Request, Responder};
 use serve::{ConnectionId, Engine, EngineError, EngineStatus, Limits, ModelInfo, Server, Settings};
 
@@ -20,7 +20,12 @@ impl Engine for Nobody {
         Err(EngineError::NoModel)
     }
 
-    fn embed(&mut self, _model: Option<&str>, _prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
+    fn submit_embedding(
+        &mut self,
+        _model: Option<&str>,
+        _prompt: &Prompt<'_>,
+        _wish: EmbeddingWish,
+    ) -> Result<u32, EngineError> {
         Err(EngineError::NoModel)
     }
 

@@ -81,21 +81,26 @@ struct Usage {
 }
 
 impl<'a> Answer<'a> {
-    /// These vectors of a model.
+    /// These `n` vectors of a model.
     ///
     /// # Errors
     /// If there is no memory for them.
-    pub fn new(model: &'a str, embeddings: &'a [Embedding], encoding: Encoding) -> Result<Self, ApiError> {
-        let mut data = Vec::new();
-        data.try_reserve_exact(embeddings.len()).map_err(|_| ApiError::out_of_memory())?;
-        for (index, embedding) in embeddings.iter().enumerate() {
+    pub fn new(
+        model: &'a str,
+        embeddings: impl Iterator<Item = &'a Embedding>,
+        n: usize,
+        encoding: Encoding,
+    ) -> Result<Self, ApiError> {
+        let (mut data, mut n_tokens) = (Vec::new(), 0);
+        data.try_reserve_exact(n).map_err(|_| ApiError::out_of_memory())?;
+        for (index, embedding) in embeddings.enumerate() {
+            n_tokens += embedding.n_tokens;
             let embedding = match encoding {
                 Encoding::Float => Vector::Numbers(&embedding.values),
                 Encoding::Base64 => Vector::Base64(in_base64(&embedding.values)?),
             };
             data.push(Item { object: "embedding", index, embedding });
         }
-        let n_tokens = embeddings.iter().map(|embedding| embedding.n_tokens).sum();
         let usage = Usage { prompt_tokens: n_tokens, total_tokens: n_tokens };
         Ok(Self { object: "list", data, model, usage })
     }

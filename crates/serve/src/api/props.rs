@@ -149,7 +149,7 @@ impl Slot {
             n_prompt_tokens_processed: None,
             next_token: None,
         }));
-        for text in responder.scheduler().into_iter().flat_map(|scheduler| scheduler.running()) {
+        for text in responder.scheduler().running() {
             let slot = &mut slots[text.slot];
             slot.is_processing = true;
             slot.n_prompt_tokens = Some(text.n_prompt);

@@ -35,7 +35,7 @@ pub(super) enum State<T> {
     /// Text.
     Generating(Generation<T>),
     /// Vectors.
-    Embedding(Embeddings),
+    Embedding(Embeddings<T>),
 }
 
 impl<T: Copy + PartialEq> Client<T> {
@@ -112,25 +112,26 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Whether text is being generated for it.
+    /// Whether text or vectors are being computed for it.
     pub fn is_generating(&self) -> bool {
-        matches!(self.state, State::Generating(_))
-    }
-
-    /// Whether vectors are being computed for it.
-    pub fn is_embedding(&self) -> bool {
-        matches!(self.state, State::Embedding(_))
+        matches!(self.state, State::Generating(_) | State::Embedding(_))
     }
 
     /// Whether it waits for the request of this name.
     pub fn has(&self, ticket: T) -> bool {
-        matches!(&self.state, State::Generating(generation) if generation.has(ticket))
+        match &self.state {
+            State::Generating(generation) => generation.has(ticket),
+            State::Embedding(embeddings) => embeddings.tickets().any(|other| other == ticket),
+            State::Idle | State::Queued(..) | State::Changing(..) => false,
+        }
     }
 
     /// It waits for nothing any more.
     pub fn give_up(&mut self, desk: &mut Desk<'_, T>) {
-        if let State::Generating(generation) = core::mem::replace(&mut self.state, State::Idle) {
-            desk.unwanted.extend(generation.tickets());
+        match core::mem::replace(&mut self.state, State::Idle) {
+            State::Generating(generation) => desk.unwanted.extend(generation.tickets()),
+            State::Embedding(embeddings) => desk.unwanted.extend(embeddings.tickets()),
+            State::Idle | State::Queued(..) | State::Changing(..) => {}
         }
     }
 
@@ -143,9 +144,16 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Goes on with what takes the engine: has it take the other answers to a request for several, and tells tokens by the
-    /// vocabulary.
+    /// Goes on with what takes the engine: has it take the other answers to a request for several, or more texts of a list, and
+    /// tells tokens by the vocabulary.
     pub fn go_on<E: Engine<Ticket = T>>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) {
+        if let State::Embedding(embeddings) = &mut self.state {
+            if let Err(error) = embeddings.submit(engine) {
+                self.give_up(desk);
+                self.refuse(&error, desk);
+            }
+            return;
+        }
         let State::Generating(generation) = &mut self.state else { return };
         if let Err(error) = generation.submit_others(engine) {
             self.fail(&error, desk);
@@ -158,23 +166,37 @@ impl<T: Copy + PartialEq> Client<T> {
         }
     }
 
-    /// Has the engine compute the next of the vectors that it waits for; whether it waits for any.
-    pub fn embed<E: Engine>(&mut self, engine: &mut E, desk: &mut Desk<'_, T>) -> bool {
-        let State::Embedding(embeddings) = &mut self.state else { return false };
+    /// Sends its vectors, if there are all of them.
+    fn end_embeddings(&mut self, desk: &mut Desk<'_, T>) {
+        let State::Embedding(embeddings) = &self.state else { return };
+        if !embeddings.is_finished() {
+            return;
+        }
         desk.scratch.clear();
-        match embeddings.go_on(engine) {
-            Ok(false) => {}
-            Ok(true) => match embeddings.write(desk.scratch) {
-                Ok(()) => self.respond(&Response::ok(ContentType::Json), desk),
-                Err(error) => self.refuse(&error, desk),
-            },
+        match embeddings.write(desk.scratch) {
+            Ok(()) => self.respond(&Response::ok(ContentType::Json), desk),
             Err(error) => self.refuse(&error, desk),
         }
-        true
     }
 
     /// Takes what the engine tells of a request that it waits for.
     pub fn event(&mut self, ticket: T, event: &Event<'_>, desk: &mut Desk<'_, T>) {
+        if let State::Embedding(embeddings) = &mut self.state {
+            desk.metrics.add(event);
+            let taken = match event {
+                Event::Embedding(embedding) => embeddings.take(ticket, embedding),
+                Event::Failed { error, .. } => Err(EngineError::Front((*error).clone()).into()),
+                _ => Ok(()),
+            };
+            match taken {
+                Ok(()) => self.end_embeddings(desk),
+                Err(error) => {
+                    self.give_up(desk);
+                    self.refuse(&error, desk);
+                }
+            }
+            return;
+        }
         let State::Generating(generation) = &mut self.state else { return };
         let taken = match event {
             Event::Failed { error, .. } => {

@@ -39,6 +39,7 @@ impl Metrics {
         match event {
             Event::Token { .. } => self.n_generated_tokens += 1,
             Event::Finished { report, .. } => self.add_report(report),
+            Event::Embedding(embedding) => self.n_prompt_tokens += embedding.n_tokens as u64,
             _ => {}
         }
     }

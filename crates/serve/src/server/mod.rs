@@ -69,8 +69,6 @@ pub struct Server<T> {
     clients: Vec<Option<Client<T>>>,
     /// Clients with a request for the engine, in the order in which they came.
     queue: VecDeque<usize>,
-    /// The client for whom a vector was computed last.
-    last_embedded: usize,
     /// Requests that nobody waits for any more.
     unwanted: Vec<T>,
     metrics: Metrics,
@@ -93,16 +91,7 @@ impl<T: Copy + PartialEq> Server<T> {
         unwanted.try_reserve_exact(n_choices).map_err(|_| ApiError::out_of_memory())?;
         clients.resize_with(n, || None);
         let metrics = Metrics::default();
-        Ok(Self {
-            settings,
-            clients,
-            queue,
-            last_embedded: 0,
-            unwanted,
-            metrics,
-            n_answers: 0,
-            scratch: Vec::new(),
-        })
+        Ok(Self { settings, clients, queue, unwanted, metrics, n_answers: 0, scratch: Vec::new() })
     }
 
     /// Takes a new connection. If there are as many as can be, the one that has waited longest for a request
@@ -185,18 +174,12 @@ impl<T: Copy + PartialEq> Server<T> {
         self.clients.iter().flatten().count()
     }
 
-    /// Whether text is being generated that somebody waits for.
+    /// Whether text is being generated, or vectors are being computed, that somebody waits for.
     pub fn is_generating(&self) -> bool {
         self.clients.iter().flatten().any(Client::is_generating)
     }
 
-    /// Whether [`serve`](Self::serve) has more vectors to compute, and is to be called again soon.
-    pub fn is_embedding(&self) -> bool {
-        self.clients.iter().flatten().any(Client::is_embedding)
-    }
-
-    /// Takes requests to the engine: those that are wanted no more, and those that wait for it. Of texts that become vectors it
-    /// computes one, those of several clients in turns.
+    /// Takes requests to the engine: those that are wanted no more, and those that wait for it.
     pub fn serve<E: Engine<Ticket = T>>(&mut self, engine: &mut E, now_us: u64) {
         for ticket in self.unwanted.drain(..) {
             engine.cancel(ticket);
@@ -213,16 +196,6 @@ impl<T: Copy + PartialEq> Server<T> {
                 client.go_on(engine, &mut desk);
             }
             self.go_on(ConnectionId(index), now_us);
-        }
-        let (n, last) = (self.clients.len(), self.last_embedded);
-        for index in (1..=n).map(|distance| (last + distance) % n) {
-            if let Some((client, mut desk)) = self.client(ConnectionId(index), now_us)
-                && client.embed(engine, &mut desk)
-            {
-                self.last_embedded = index;
-                self.go_on(ConnectionId(index), now_us);
-                break;
-            }
         }
     }
 

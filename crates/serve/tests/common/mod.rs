@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::Mutex;
 
 use llm::chat::Message;
-use llm::front::embedding::Embedding;
+use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, Event, Prompt, Prompter, Report, Request, Responder};
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
@@ -99,10 +99,10 @@ impl Model for TestModel {
     }
 }
 
-/// Models, and how many vectors they have computed.
+/// Models, and how many texts they were given to make vectors of.
 pub struct TestEngine {
     models: Models<TestModel>,
-    pub n_embedded: usize,
+    pub n_embeddings: usize,
 }
 
 impl Deref for TestEngine {
@@ -134,10 +134,15 @@ impl Engine for TestEngine {
         self.models.submit(model, request)
     }
 
-    fn embed(&mut self, model: Option<&str>, prompt: &Prompt<'_>) -> Result<Embedding, EngineError> {
-        let embedding = self.models.embed(model, prompt)?;
-        self.n_embedded += 1;
-        Ok(embedding)
+    fn submit_embedding(
+        &mut self,
+        model: Option<&str>,
+        prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
+    ) -> Result<Ticket, EngineError> {
+        let ticket = self.models.submit_embedding(model, prompt, wish)?;
+        self.n_embeddings += 1;
+        Ok(ticket)
     }
 
     fn cancel(&mut self, ticket: Ticket) -> Option<Report> {
@@ -189,7 +194,7 @@ impl Harness {
     pub fn new(settings: Settings) -> Self {
         Self {
             server: Server::new(settings).unwrap(),
-            engine: TestEngine { models: Models::new(clock_us), n_embedded: 0 },
+            engine: TestEngine { models: Models::new(clock_us), n_embeddings: 0 },
             now_us: 1,
         }
         .with(TestModel::new("micro"))
@@ -226,14 +231,12 @@ impl Harness {
 
     /// Lets the engine compute one batch; whether there was something to do.
     pub fn step(&mut self) -> bool {
-        let n_embedded = self.engine.n_embedded;
         self.server.serve(&mut self.engine, self.now_us);
         let Self { server, engine, now_us } = self;
-        let has_embedded = engine.n_embedded > n_embedded;
         let step = engine.models.step(&mut || ControlFlow::Continue(()), &mut |ticket, event| {
             server.event(ticket, &event, *now_us)
         });
-        step.unwrap() > 0 || !engine.models.is_idle() || has_embedded
+        step.unwrap() > 0 || !engine.models.is_idle()
     }
 
     /// Takes what is to be sent on a connection.

@@ -221,7 +221,7 @@ impl LoadedModel {
             n_used_pages: scheduler.n_used_pages(),
             n_pages: scheduler.n_pages(),
         };
-        self.responder().scheduler().map(occupancy).unwrap_or_default()
+        occupancy(self.responder().scheduler())
     }
 
     /// What it takes of the pool.
