@@ -151,7 +151,7 @@ impl Output {
     fn write(&mut self, event: &Event<'_>) -> io::Result<()> {
         let mut output = stdout().lock();
         match event {
-            Event::Prompt | Event::Failed { .. } => return Ok(()),
+            Event::Prompt | Event::Embedding(_) | Event::Failed { .. } => return Ok(()),
             Event::Forgotten(forgotten) => complain(&forgotten.to_string()),
             Event::Trace { step, logits } => complain(&format!("step {step}: {logits}")),
             Event::Token { id, .. } if self.as_ids => {

@@ -224,9 +224,7 @@ fn a_prompt_can_be_stopped_in_the_middle_of_a_batch() {
                 is_finished = true;
                 ControlFlow::Continue(())
             }
-            Event::Forgotten(_) | Event::Token { .. } | Event::Trace { .. } | Event::Failed { .. } => {
-                panic!("{event:?} after the end")
-            }
+            event => panic!("{event:?} after the end"),
         });
         assert!(is_finished);
         let stopped = stopped.unwrap();
