@@ -198,13 +198,14 @@ def logits(path: Path, tokens: list[int], width: int, is_encoder: bool = False, 
 
 
 def embedding(path: Path, tokens: list[int], width: int, pooling: int, is_exact: bool = True) -> np.ndarray:
-    """The tokens' last hidden states, pooled and then scaled to length 1, `[width]`; with pooling 0 as they are."""
+    """The tokens' last hidden states, pooled and then scaled to length 1, `[width]`; with pooling 0 as they are;
+    with pooling 4 the scores of a classifier."""
 
     def read(context: object) -> np.ndarray:
         if pooling == 0:
             return np.ctypeslib.as_array(llama_cpp.llama_get_embeddings(context), (len(tokens) * width,)).copy()
         pooled = np.ctypeslib.as_array(llama_cpp.llama_get_embeddings_seq(context, 0), (width,))
-        return pooled / np.linalg.norm(pooled.astype(np.float64))
+        return pooled.copy() if pooling == 4 else pooled / np.linalg.norm(pooled.astype(np.float64))
 
     return _evaluate(path, tokens, pooling, is_exact, read)
 

@@ -65,14 +65,16 @@ fn embeddings_are_those_of_the_reference() {
             1 => Pooling::Mean,
             2 => Pooling::Cls,
             3 => Pooling::Last,
+            4 => Pooling::Rank,
             other => panic!("pooling type {other}"),
         };
-        let options = EmbeddingOptions { pooling, normalise: pooling != Pooling::None };
-        let file = FileBytes::new(&std::fs::read(golden(&format!("architectures/{name}.gguf"))).unwrap());
+        let options =
+            EmbeddingOptions { pooling, normalise: !matches!(pooling, Pooling::None | Pooling::Rank) };
+        let file = FileBytes::new(&std::fs::read(golden(&format!("{name}.gguf"))).unwrap());
         let mut all: Vec<Vec<f32>> = vec![];
         for kernels in Kernels::available() {
             // An encoder reads the whole text at once.
-            let batches = if name == "bert" { &[tokens.len()][..] } else { &[tokens.len(), 5] };
+            let batches = if name.contains("bert") { &[tokens.len()][..] } else { &[tokens.len(), 5] };
             for &n_batch in batches {
                 let found = with_runner(&file.gguf(), n_batch, kernels, |runner| {
                     let mut scheduler = Scheduler::new(runner, 0).unwrap();
@@ -99,7 +101,7 @@ fn embeddings_are_those_of_the_reference() {
         }
         assert!(all.iter().all(|values| *values == all[0]), "{name}");
     }
-    assert_eq!(entries.len(), 20);
+    assert_eq!(entries.len(), 23);
 }
 
 /// The default model's small sibling, with a pooling type.
@@ -158,7 +160,8 @@ fn a_responder_pools_as_the_file_says_while_there_are_no_requests() {
     assert_eq!(embed(Some(1)).unwrap(), mean);
     let (first, last) = (embed(Some(2)).unwrap(), embed(Some(3)).unwrap());
     assert!(first != mean && last != mean && first != last);
-    assert_eq!(embed(Some(4)), Err(FrontError::Pooling { pooling_type: 4 }));
+    assert_eq!(embed(Some(4)), Err(FrontError::NoClassifier));
+    assert_eq!(embed(Some(5)), Err(FrontError::Pooling { pooling_type: 5 }));
 
     with_responder(None, |responder| {
         let ask = || llm::front::Request::new(Prompt::Ids(&[5, 6, 7]), 4);

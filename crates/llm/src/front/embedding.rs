@@ -10,7 +10,7 @@ pub use crate::scheduler::{EmbeddingOptions, Pooling};
 /// A text as one vector, or as one of each token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
-    /// `[n_embd]`, or without pooling `[n_tokens][n_embd]`.
+    /// `[n_embd]`; without pooling `[n_tokens][n_embd]`; of a classifier `[n_labels]`.
     pub values: Vec<f32>,
     /// Tokens of the text, special ones included.
     pub n_tokens: usize,
@@ -35,6 +35,7 @@ impl Pooling {
             None | Some(0 | 1) => Ok(Self::Mean),
             Some(2) => Ok(Self::Cls),
             Some(3) => Ok(Self::Last),
+            Some(4) => Ok(Self::Rank),
             Some(pooling_type) => Err(FrontError::Pooling { pooling_type }),
         }
     }
@@ -47,7 +48,10 @@ impl EmbeddingWish {
     /// As [`Pooling::of`], unless a pooling is stated.
     pub fn options(self, gguf: &Gguf<'_>, architecture: &str) -> Result<EmbeddingOptions, FrontError> {
         let pooling = self.pooling.map_or_else(|| Pooling::of(gguf, architecture), Ok)?;
-        Ok(EmbeddingOptions { pooling, normalise: self.normalise.unwrap_or(pooling != Pooling::None) })
+        Ok(EmbeddingOptions {
+            pooling,
+            normalise: self.normalise.unwrap_or(!matches!(pooling, Pooling::None | Pooling::Rank)),
+        })
     }
 }
 

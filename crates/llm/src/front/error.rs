@@ -28,6 +28,8 @@ pub enum FrontError {
     Scheduler(SchedulerError),
     /// The model generates nothing.
     Encoder,
+    /// The model scores no texts.
+    NoClassifier,
     /// An option that an encoder has no use for.
     EncoderOption {
         /// Its name.
@@ -78,6 +80,9 @@ impl fmt::Display for FrontError {
             Self::Session(error) => error.fmt(f),
             Self::Scheduler(error) => error.fmt(f),
             Self::Encoder => f.write_str("the model is an encoder, which generates no text"),
+            Self::NoClassifier => f.write_str(
+                "the model has no classifier (cls tensors), so that it scores no text: a reranker has one",
+            ),
             Self::EncoderOption { option } => {
                 write!(
                     f,
@@ -93,7 +98,7 @@ impl fmt::Display for FrontError {
             Self::Pooling { pooling_type } => {
                 write!(
                     f,
-                    "pooling_type {pooling_type} is not computed, expected 0 or 1 (mean), 2 (first token) or 3 (last token)"
+                    "pooling_type {pooling_type} is not computed, expected 0 or 1 (mean), 2 (first token), 3 (last token) or 4 (rank)"
                 )
             }
             Self::Gguf(error) => error.fmt(f),
@@ -169,6 +174,7 @@ impl From<SubmitError> for FrontError {
                 SessionError::PromptTooLong { n_tokens, n_ctx: n_positions }.into()
             }
             SubmitError::Encoder => Self::Encoder,
+            SubmitError::NoClassifier => Self::NoClassifier,
             SubmitError::QueueFull { n_waiting } => Self::QueueFull { n_waiting },
             SubmitError::OutOfHeap { needed_bytes } => Self::OutOfHeap { needed_bytes },
         }

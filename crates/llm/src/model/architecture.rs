@@ -67,6 +67,8 @@ pub struct Architecture {
     /// Beginnings of the names of projections whose factors (`.scale`) the family leaves alone; all others multiply what
     /// the projection gives.
     pub unscaled: &'static [&'static str],
+    /// What makes scores of hidden states, in families whose files can have that.
+    pub classifier: Option<ClassifierHead>,
     /// Whether a file without `token_embd` embeds tokens by its output matrix.
     pub output_embeds: bool,
     /// Whether a layer can be without heads, which then passes the stream on; with query heads only, which then is
@@ -84,6 +86,17 @@ pub struct Architecture {
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
+}
+
+/// What a classifier does besides multiplying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClassifierHead {
+    /// The hyperbolic tangent after the first matrix.
+    Tanh,
+    /// GELU after the first matrix.
+    Gelu,
+    /// Scores become probabilities.
+    Softmax,
 }
 
 /// The learned part of a normalisation.

@@ -6,9 +6,10 @@
 use alloc::vec::Vec;
 
 use super::architecture::{
-    Architecture, AttentionKind, AttentionScale, Block, EmbeddingScale, LogitScale, NormKind, Positions,
-    QueryTemperature, RopePairs, RopeSections, WindowRope,
+    Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale, LogitScale, NormKind,
+    Positions, QueryTemperature, RopePairs, RopeSections, WindowRope,
 };
+use super::classifier::ClassifierInput;
 use super::error::ModelError;
 use super::expert_config::ExpertConfig;
 use super::heads_config::{HeadsConfig, Sight, has_no_window};
@@ -68,6 +69,10 @@ pub struct Config {
     pub temperature: Option<Temperature>,
     /// Elements of the embedding that a token has for each layer, in models that have such.
     pub n_embd_per_layer: Option<usize>,
+    /// What a classifier reads.
+    pub classifier_input: ClassifierInput,
+    /// What a classifier scores: `classifier.output_labels`, one if the file names none.
+    pub n_labels: usize,
     /// After each so many layers the stream is halved, in models that do.
     pub n_layer_halving: Option<usize>,
 }
@@ -177,6 +182,17 @@ impl Config {
             n_layer_halving: match architecture.reads(HALVING) {
                 true => keys.optional_number(HALVING)?.filter(|&n_layer| n_layer > 0),
                 false => None,
+            },
+            classifier_input: match (architecture.attention, keys.optional_number("classifier.pooling_type")?)
+            {
+                (AttentionKind::Causal, _) => ClassifierInput::Last,
+                (_, Some(1)) => ClassifierInput::Mean,
+                (_, None) if architecture.classifier == Some(ClassifierHead::Gelu) => ClassifierInput::Mean,
+                _ => ClassifierInput::First,
+            },
+            n_labels: match gguf.get((architecture.name, "classifier.output_labels")) {
+                Some(value) => value.as_array().map_or(1, |labels| labels.len().max(1)),
+                None => 1,
             },
             n_nextn: keys.optional_number("nextn_predict_layers")?.unwrap_or(0),
             architecture,

@@ -29,6 +29,7 @@ const LLAMA: Architecture = Architecture {
     reads: &[],
     unused: &[],
     unscaled: CHANNEL_MIXERS,
+    classifier: None,
     output_embeds: false,
     has_empty_layers: false,
     gates_heads: false,
@@ -161,9 +162,6 @@ const ALL_BUT_HEADS: &[&str] = &["attn_qkv", "attn_gate", "ssm_"];
 /// Factors multiply what all projections give.
 const NO_PART: &[&str] = &[];
 
-/// What scores a text by its hidden states.
-const SCORES: &[&str] = &["cls."];
-
 const SOFTMAX_ROUTING: Routing = Routing {
     gating: Gating::Softmax,
     normalise: Normalise::Yes,
@@ -291,9 +289,9 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "qwen2", ..NEOX },
     Architecture { name: "qwen2vl", rope_sections: RopeSections::Consecutive, required: SECTIONS, ..NEOX },
     Architecture { name: "qwen2moe", required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], ..OUTPUT }, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
-    Architecture { name: "qwen3", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, unused: SCORES, ..NEOX },
+    Architecture { name: "qwen3", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, classifier: Some(ClassifierHead::Softmax), ..NEOX },
     Architecture { name: "qwen3moe", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, ..NEOX },
-    Architecture { name: "qwen3vl", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, unused: SCORES, required: SECTIONS, ..NEOX },
+    Architecture { name: "qwen3vl", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, classifier: Some(ClassifierHead::Softmax), required: SECTIONS, ..NEOX },
     Architecture { name: "qwen3vlmoe", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, required: SECTIONS, ..NEOX },
     Architecture { name: "seed_oss", norms: RENAMED_FFN_NORM, ..NEOX },
     Architecture { name: "orion", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, required: OUTPUT, ..NEOX },
@@ -396,7 +394,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "falcon", block: Block::Parallel, ..GPT },
     Architecture {
         name: "bert",
-        positions: Positions::Learned, block: Block::PostNorm, attention: AttentionKind::Bidirectional, unused: SCORES,
+        positions: Positions::Learned, block: Block::PostNorm, attention: AttentionKind::Bidirectional, classifier: Some(ClassifierHead::Tanh),
         norms: Norms { attn: None, attn_post: Some("attn_output_norm"), ffn: None, ffn_post: Some("layer_output_norm") },
         ..GPT
     },

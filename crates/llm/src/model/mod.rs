@@ -10,6 +10,7 @@
 mod activation;
 mod architecture;
 mod attention;
+mod classifier;
 mod config;
 mod error;
 mod expert_config;
@@ -37,6 +38,7 @@ pub mod weights;
 mod widths;
 
 pub use architecture::*;
+pub use classifier::{Classifier, ClassifierInput, ClassifierScratch};
 pub use config::{Config, Temperature};
 pub use error::ModelError;
 pub use expert_config::ExpertConfig;

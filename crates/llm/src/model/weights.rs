@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::architecture::{NormWeights, Positions};
+use super::classifier::Classifier;
 use super::config::{Config, token_embd_name};
 use super::error::ModelError;
 use super::expert_config::ExpertConfig;
@@ -37,6 +38,8 @@ pub struct Weights<'a> {
     /// `[n_vocab × n_embd]`: the output matrix; the embedding again where the file has none. None in
     /// encoders.
     pub output: Option<Linear<'a>>,
+    /// What makes scores of hidden states, in files that have that.
+    pub classifier: Option<Classifier<'a>>,
     /// What the rotary frequencies are divided by.
     pub rope_factors: RopeFactors<'a>,
     /// The tokens' embeddings for each layer, in models that have such.
@@ -307,8 +310,10 @@ impl<'a> Weights<'a> {
             long: factors("rope_factors_long.weight")?,
         };
         let norm_weights = config.architecture.norm_weights;
+        let classifier = Classifier::load(&mut tensors, config)?;
         let weights = Weights {
             token_embd,
+            classifier,
             token_embd_norm: match tensors.has("token_embd_norm.weight") {
                 _ if config.architecture.output_norm == "token_embd_norm" => None,
                 true => Some(tensors.norm("token_embd_norm", norm_weights, n_embd)?),

@@ -89,7 +89,7 @@ pub enum Output<'l> {
     },
     /// What became of a text that is to be a vector; its end comes after it.
     Embedding {
-        /// The vector, `[n_embd]`, or without pooling one of each token, `[n_tokens][n_embd]`.
+        /// The vector, `[n_embd]`; without pooling one of each token, `[n_tokens][n_embd]`; or scores, `[n_labels]`.
         values: &'l [f32],
     },
     /// The end of an answer, after its last token.
@@ -135,6 +135,8 @@ pub enum SubmitError {
     },
     /// A text to be continued, by an encoder.
     Encoder,
+    /// A text to be scored, by a model without a classifier.
+    NoClassifier,
     /// As many texts wait as can.
     QueueFull {
         /// How many that is.
@@ -334,8 +336,8 @@ impl<'m> Scheduler<'m> {
     ) -> Result<SequenceId, SubmitError> {
         let n_positions = self.check(tokens)?;
         let config = self.runner.model().config();
-        let out_of_heap = |needed_bytes| SubmitError::OutOfHeap { needed_bytes };
-        let pool = Pool::new(options, tokens.len(), config.n_embd).map_err(out_of_heap)?;
+        let classifier = self.runner.model().weights().classifier.as_ref();
+        let pool = Pool::of_text(options, tokens.len(), config, classifier)?;
         let sampling = Chain::nothing(config.n_vocab);
         let id = self.next_id();
         let mut sequence = Sequence::new(id, tokens, 1, (0, None), n_positions, sampling)?;
@@ -433,7 +435,7 @@ impl<'m> Scheduler<'m> {
             n_tokens += part.n_tokens + part.n_guessed;
             let logits = &self.runner.logits(n_rows)[rows.clone()];
             sequence.choose(logits, n_vocab, &mut self.candidates, on_output);
-            sequence.end_embedding(on_output);
+            sequence.end_embedding(&self.runner, on_output);
             if n_of_part == 0 || part.n_guessed > 0 {
                 continue;
             }
@@ -562,6 +564,9 @@ impl fmt::Display for SubmitError {
             }
             SubmitError::PromptTooLong { n_tokens, n_positions } => {
                 write!(f, "the prompt has {n_tokens} tokens, a text can have {n_positions}")
+            }
+            SubmitError::NoClassifier => {
+                f.write_str("the model has no classifier (cls tensors), so that it scores no text")
             }
             SubmitError::Encoder => f.write_str("an encoder continues no text"),
             SubmitError::QueueFull { n_waiting } => {

@@ -2,6 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::SubmitError;
+use crate::model::{Classifier, ClassifierInput, ClassifierScratch, Config};
+use crate::session::Runner;
+
 /// What becomes of what the last layer gives for a text's tokens, `[n_tokens][n_embd]`: llama.cpp's `--pooling`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
@@ -13,6 +17,8 @@ pub enum Pooling {
     Cls,
     /// The vector of the last token, which has seen the whole text.
     Last,
+    /// The scores that the model's classifier gives the text, `[n_labels]`.
+    Rank,
 }
 
 /// What is wanted of a text that is not continued.
@@ -36,20 +42,47 @@ pub(super) struct Pool {
     sums: Vec<f64>,
     /// The result: `[n_embd]`, or `[n_tokens][n_embd]`.
     values: Vec<f32>,
+    /// What the classifier computes in, if the result is its scores.
+    scores: Option<ClassifierScratch>,
 }
 
 impl Pool {
-    /// Room for the result for a text of `n_tokens`; if there is none, how many bytes it takes.
-    pub fn new(options: EmbeddingOptions, n_tokens: usize, n_embd: usize) -> Result<Self, usize> {
+    /// Room for the result for a text of `n_tokens`.
+    ///
+    /// # Errors
+    /// If there is none, or no classifier.
+    pub fn of_text(
+        options: EmbeddingOptions,
+        n_tokens: usize,
+        config: &Config,
+        classifier: Option<&Classifier<'_>>,
+    ) -> Result<Self, SubmitError> {
+        let out_of_heap = |needed_bytes| SubmitError::OutOfHeap { needed_bytes };
+        if options.pooling != Pooling::Rank {
+            return Self::new(options, n_tokens, config.n_embd).map_err(out_of_heap);
+        }
+        let classifier = classifier.ok_or(SubmitError::NoClassifier)?;
+        let pooling = match config.classifier_input {
+            ClassifierInput::Mean => Pooling::Mean,
+            ClassifierInput::First => Pooling::Cls,
+            ClassifierInput::Last => Pooling::Last,
+        };
+        let options = EmbeddingOptions { pooling, normalise: false };
+        let pool = Self::new(options, n_tokens, config.n_embd).map_err(out_of_heap)?;
+        Ok(Self { scores: Some(classifier.scratch(config.n_embd).map_err(out_of_heap)?), ..pool })
+    }
+
+    /// Room for the rows of a text of `n_tokens`; if there is none, how many bytes it takes.
+    fn new(options: EmbeddingOptions, n_tokens: usize, n_embd: usize) -> Result<Self, usize> {
         let (n_sums, n_values) = match options.pooling {
             Pooling::None => (0, n_tokens.saturating_mul(n_embd)),
-            Pooling::Mean | Pooling::Cls | Pooling::Last => (n_embd, n_embd),
+            Pooling::Mean | Pooling::Cls | Pooling::Last | Pooling::Rank => (n_embd, n_embd),
         };
         let (mut sums, mut values) = (Vec::new(), Vec::new());
         let reserved = sums.try_reserve_exact(n_sums).and_then(|()| values.try_reserve_exact(n_values));
         reserved.map_err(|_| n_sums * size_of::<f64>() + n_values.saturating_mul(size_of::<f32>()))?;
         sums.resize(n_sums, 0.0);
-        Ok(Pool { options, n_embd, n_added: 0, n_tokens, sums, values })
+        Ok(Pool { options, n_embd, n_added: 0, n_tokens, sums, values, scores: None })
     }
 
     /// Takes the rows of the tokens from position `first` on. A text that was computed again brings some of them again, with
@@ -65,7 +98,7 @@ impl Pool {
                 Pooling::None => self.values.extend_from_slice(row),
                 Pooling::Cls if position != 0 => {}
                 Pooling::Last if position + 1 != self.n_tokens => {}
-                Pooling::Mean | Pooling::Cls | Pooling::Last => {
+                Pooling::Mean | Pooling::Cls | Pooling::Last | Pooling::Rank => {
                     self.sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
                 }
             }
@@ -73,7 +106,16 @@ impl Pool {
     }
 
     /// The result, once all rows were added.
-    pub fn finish(&mut self) -> &[f32] {
+    pub fn finish(&mut self, runner: &Runner<'_>) -> &[f32] {
+        self.pooled();
+        match &mut self.scores {
+            Some(scratch) => runner.classify(&self.values, scratch),
+            None => &self.values,
+        }
+    }
+
+    /// The rows as one, or each as it is.
+    fn pooled(&mut self) -> &[f32] {
         let Self { options: EmbeddingOptions { pooling, normalise }, n_embd, n_tokens, .. } = *self;
         if pooling == Pooling::None {
             for row in self.values.chunks_exact_mut(n_embd).filter(|_| normalise) {
@@ -87,7 +129,7 @@ impl Pool {
             // How many were added makes no difference to a vector of length 1.
             _ if normalise => scale_to_one(self.sums.iter().map(|sum| sum * sum).sum()),
             Pooling::Mean => 1.0 / n_tokens as f64,
-            Pooling::None | Pooling::Cls | Pooling::Last => 1.0,
+            Pooling::None | Pooling::Cls | Pooling::Last | Pooling::Rank => 1.0,
         };
         self.values.clear();
         self.values.extend(self.sums.iter().map(|sum| (sum * scale) as f32));
@@ -114,7 +156,7 @@ mod tests {
     fn pooled(pooling: Pooling, normalise: bool, parts: &[(usize, &[f32])]) -> Vec<f32> {
         let mut pool = Pool::new(EmbeddingOptions { pooling, normalise }, 3, 2).unwrap();
         parts.iter().for_each(|(first, rows)| pool.add(*first, rows));
-        pool.finish().to_vec()
+        pool.pooled().to_vec()
     }
 
     #[test]
@@ -148,6 +190,6 @@ mod tests {
         let mut nothing =
             Pool::new(EmbeddingOptions { pooling: Pooling::Mean, normalise: true }, 1, 2).unwrap();
         nothing.add(0, &[0.0, 0.0]);
-        assert_eq!(nothing.finish(), [0.0, 0.0]);
+        assert_eq!(nothing.pooled(), [0.0, 0.0]);
     }
 }

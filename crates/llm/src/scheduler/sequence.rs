@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 use super::pool::Pool;
 use super::{Counts, Finish, Output, Running, SequenceId, SubmitError};
 use crate::sampling::{Candidates, Chain};
-use crate::session::{Speculation, Trust, continuation};
+use crate::session::{Runner, Speculation, Trust, continuation};
 
 /// A prompt and the answer so far.
 pub(super) struct Sequence {
@@ -187,12 +187,16 @@ impl Sequence {
     }
 
     /// If a vector is wanted and all tokens have been computed, tells it, and is over.
-    pub fn end_embedding(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
+    pub fn end_embedding(
+        &mut self,
+        runner: &Runner<'_>,
+        on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>,
+    ) {
         if self.n_pending() == 0
             && let Some(pool) = &mut self.pool
         {
             // It is over either way.
-            let _ = on_output(self.id, Output::Embedding { values: pool.finish() });
+            let _ = on_output(self.id, Output::Embedding { values: pool.finish(runner) });
             self.finish = Some(Finish::MaxTokens);
         }
     }

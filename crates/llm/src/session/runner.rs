@@ -13,7 +13,7 @@ use crate::arena::{Arena, OutOfMemory};
 use crate::compute::Compute;
 use crate::kv_cache::{KvCache, KvShape};
 use crate::model::forward::Forward;
-use crate::model::{Config, Input, Model, Ropes, Scratch, Span};
+use crate::model::{ClassifierScratch, Config, Input, Model, Ropes, Scratch, Span};
 use crate::parallel::Workers;
 use crate::quant::Precision;
 use crate::recurrent_state::{RecurrentShape, RecurrentState, SavedStates};
@@ -295,6 +295,16 @@ impl<'m> Runner<'m> {
     pub(crate) fn hidden_states(&mut self, tokens: Range<usize>) -> &[f32] {
         let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
         forward.hidden_states(tokens, &mut self.scratch)
+    }
+
+    /// The scores that the model's classifier gives a text that `x`, `[n_embd]`, stands for; none if it has no classifier.
+    pub(crate) fn classify<'s>(&self, x: &[f32], scratch: &'s mut ClassifierScratch) -> &'s [f32] {
+        match &self.model.weights().classifier {
+            Some(classifier) => {
+                classifier.scores(&self.compute, self.model.config().normalisation().eps, x, scratch)
+            }
+            None => &[],
+        }
     }
 
     /// As [`run`](Self::run); answers how many rows of [logits](Self::logits) there are.
