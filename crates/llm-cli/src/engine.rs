@@ -9,7 +9,7 @@ use clap::Args;
 use llm::front::options::NParallel;
 use llm::front::{CHECKPOINTS_PER_TEXT, Prompter, Responder, kernels_called};
 use llm::gguf::Gguf;
-use llm::kv_cache::KvType;
+use llm::kv_cache::{CacheType, KvType};
 use llm::model::{Config, Model};
 use llm::quant::Precision;
 use llm::session::{Runner, RunnerOptions};
@@ -35,8 +35,14 @@ pub struct EngineArguments {
     #[arg(long)]
     exact: bool,
 
-    #[arg(long, default_value = "f16", hide_default_value = true, value_parser = kv_type)]
-    kv_type: KvType,
+    #[arg(long, default_value = "f16", hide_default_value = true, value_parser = cache_type)]
+    kv_type: CacheType,
+
+    #[arg(long, value_parser = cache_type)]
+    type_k: Option<CacheType>,
+
+    #[arg(long, value_parser = cache_type)]
+    type_v: Option<CacheType>,
 
     #[arg(long, value_parser = positive)]
     ctx: Option<usize>,
@@ -71,8 +77,10 @@ impl EngineArguments {
     ) -> RunnerOptions {
         let n_ctx = self.ctx.unwrap_or(needed.min(config.n_ctx_train).max(1));
         let options = runner_options(config, n_ctx, n_logits, n_slots);
+        let kv_type =
+            KvType { keys: self.type_k.unwrap_or(self.kv_type), values: self.type_v.unwrap_or(self.kv_type) };
         RunnerOptions {
-            state: StateOptions { kv_type: self.kv_type, ..options.state },
+            state: StateOptions { kv_type, ..options.state },
             precision: if self.exact { Precision::Exact } else { Precision::Quantized },
             ..options
         }
@@ -185,8 +193,8 @@ impl EngineMemory {
 }
 
 /// Parses the name of a number format.
-fn kv_type(name: &str) -> Result<KvType, String> {
-    KvType::from_name(name).ok_or_else(|| String::from("expected f16, f32 or q8_0"))
+fn cache_type(name: &str) -> Result<CacheType, String> {
+    CacheType::from_name(name).ok_or_else(|| format!("expected {}", CacheType::EXPECTED))
 }
 
 /// A count that must not be 0.

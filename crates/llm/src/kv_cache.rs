@@ -11,39 +11,101 @@ use zerocopy::IntoBytes;
 
 use crate::arena::{Arena, OutOfMemory};
 use crate::blocks::BlockQ8_0;
-use crate::quant::{GgmlType, quantize};
-use crate::simd::{BLOCK_LEN, Kernels};
+use crate::quant::{GgmlType, dequantize, quantize};
+use crate::simd::{BLOCK_LEN, Kernels, MAX_UNPACKED_LEN, RowFormat};
 
-/// The number format of a cache.
+/// The number format of keys, or of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KvType {
-    /// Half precision: half the memory, as accurate as the weights of most files.
+pub enum CacheType {
+    /// Half precision: half the memory of [`F32`](Self::F32), as accurate as the weights of most files.
     #[default]
     F16,
     /// Single precision, for comparison with a reference.
     F32,
-    /// Integers of 8 bits with a half-precision scale for each 32 elements of a vector: little more
-    /// than half the memory of [`F16`](Self::F16). Vectors must be whole blocks.
+    /// Integers of 8 bits with a half-precision scale for each 32 elements of a vector. Vectors must be whole blocks,
+    /// here and in the next two.
     Q8_0,
+    /// Integers of 5 bits, likewise.
+    Q5_0,
+    /// Integers of 4 bits, likewise.
+    Q4_0,
 }
 
-impl KvType {
-    /// The type of this name (`f16`, `f32`, `q8_0`).
+impl CacheType {
+    /// All types, as ggml calls them.
+    const ALL: [(CacheType, GgmlType, &'static str); 5] = [
+        (CacheType::F16, GgmlType::F16, "f16"),
+        (CacheType::F32, GgmlType::F32, "f32"),
+        (CacheType::Q8_0, GgmlType::Q8_0, "q8_0"),
+        (CacheType::Q5_0, GgmlType::Q5_0, "q5_0"),
+        (CacheType::Q4_0, GgmlType::Q4_0, "q4_0"),
+    ];
+
+    /// What [`from_name`](Self::from_name) knows, for messages.
+    pub const EXPECTED: &'static str = "f16, f32, q8_0, q5_0 or q4_0";
+
+    /// The type of this name (`f16`, `q8_0`).
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "f16" => Some(KvType::F16),
-            "f32" => Some(KvType::F32),
-            "q8_0" => Some(KvType::Q8_0),
-            _ => None,
+        Self::ALL.iter().find(|(_, _, known)| *known == name).map(|&(ty, _, _)| ty)
+    }
+
+    /// ggml's type.
+    pub fn ggml_type(self) -> GgmlType {
+        match Self::ALL.iter().find(|(ty, _, _)| *ty == self) {
+            Some(&(_, ty, _)) => ty,
+            None => unreachable!("all types are in the table"),
         }
     }
 
-    /// Elements that are stored together: keys and values must be a multiple of them.
+    /// Elements that are stored together: vectors must be a multiple of them.
     pub fn block_len(self) -> usize {
-        match self {
-            KvType::F16 | KvType::F32 => 1,
-            KvType::Q8_0 => Q8_0_LEN,
-        }
+        self.ggml_type().block_len()
+    }
+
+    /// How a vector of `len` elements, whole blocks, is unpacked.
+    pub fn row_format(self, len: usize) -> RowFormat {
+        let unpack: fn(&[u8], &mut [f32]) = match self {
+            CacheType::F16 => |bytes, out| dequantize(GgmlType::F16, bytes, out),
+            CacheType::F32 => |bytes, out| dequantize(GgmlType::F32, bytes, out),
+            CacheType::Q8_0 => |bytes, out| dequantize(GgmlType::Q8_0, bytes, out),
+            CacheType::Q5_0 => |bytes, out| dequantize(GgmlType::Q5_0, bytes, out),
+            CacheType::Q4_0 => |bytes, out| dequantize(GgmlType::Q4_0, bytes, out),
+        };
+        RowFormat { unpack, bytes: self.bytes_of(len) }
+    }
+
+    /// What so many elements take, whole blocks; no wrapped number.
+    fn bytes_of(self, len: usize) -> usize {
+        (len / self.block_len()).saturating_mul(self.ggml_type().block_bytes())
+    }
+}
+
+/// The number formats of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KvType {
+    /// That of keys, and of values that are the beginnings of keys.
+    pub keys: CacheType,
+    /// That of values.
+    pub values: CacheType,
+}
+
+impl KvType {
+    /// Keys and values in half precision.
+    pub const F16: Self = Self::both(CacheType::F16);
+    /// Keys and values in single precision.
+    pub const F32: Self = Self::both(CacheType::F32);
+    /// Keys and values in 8-bit integers.
+    pub const Q8_0: Self = Self::both(CacheType::Q8_0);
+
+    /// Keys and values in the same format.
+    pub const fn both(ty: CacheType) -> Self {
+        Self { keys: ty, values: ty }
+    }
+
+    /// The longest vector that can be cached, if there is a bound.
+    pub fn max_head_len(self) -> Option<usize> {
+        let has_own_routine = [Self::F16, Self::F32, Self::Q8_0].contains(&self);
+        (!has_own_routine).then_some(MAX_UNPACKED_LEN)
     }
 }
 
@@ -63,6 +125,12 @@ pub struct KvShape {
 }
 
 impl KvShape {
+    /// The lengths of a key and of a value, and the types that they have.
+    pub fn vectors(&self, kv_type: KvType) -> [(usize, CacheType); 2] {
+        let value_type = if self.values_in_keys { kv_type.keys } else { kv_type.values };
+        [(self.head_len_k, kv_type.keys), (self.head_len_v, value_type)]
+    }
+
     /// Elements of a value that are kept beside the key's.
     fn stored_len_v(&self) -> usize {
         if self.values_in_keys { 0 } else { self.head_len_v }
@@ -101,6 +169,8 @@ enum Elements<'m> {
     F16(&'m mut [f16]),
     F32(&'m mut [f32]),
     Q8_0(&'m mut [BlockQ8_0]),
+    /// Blocks of another type.
+    Blocks(CacheType, &'m mut [u8]),
 }
 
 /// The keys or values of one head, in all pages.
@@ -108,9 +178,9 @@ enum Elements<'m> {
 pub struct HeadPages<'c> {
     /// The elements of all pages.
     pub elements: HeadElements<'c>,
-    /// Elements from the start of one page to the next one's.
+    /// Values of the slice's type from the start of one page to the next one's.
     pub page_len: usize,
-    /// Elements from the start of a page to the head's `[PAGE_LEN][head_len]`.
+    /// Values of the slice's type from the start of a page to the head's `[PAGE_LEN][head_len]`.
     pub first: usize,
 }
 
@@ -123,6 +193,31 @@ pub enum HeadElements<'c> {
     F32(&'c [f32]),
     /// In blocks of 32.
     Q8_0(&'c [BlockQ8_0]),
+    /// In blocks of another type.
+    Blocks(CacheType, &'c [u8]),
+}
+
+impl<'c> HeadPages<'c> {
+    /// The type of the elements.
+    pub fn ty(&self) -> CacheType {
+        match self.elements {
+            HeadElements::F16(_) => CacheType::F16,
+            HeadElements::F32(_) => CacheType::F32,
+            HeadElements::Q8_0(_) => CacheType::Q8_0,
+            HeadElements::Blocks(ty, _) => ty,
+        }
+    }
+
+    /// The same as bytes, and lengths in bytes.
+    pub fn bytes(&self) -> (&'c [u8], [usize; 2]) {
+        let (bytes, size): (&[u8], _) = match self.elements {
+            HeadElements::F16(elements) => (elements.as_bytes(), size_of::<f16>()),
+            HeadElements::F32(elements) => (elements.as_bytes(), size_of::<f32>()),
+            HeadElements::Q8_0(blocks) => (blocks.as_bytes(), size_of::<BlockQ8_0>()),
+            HeadElements::Blocks(_, bytes) => (bytes, 1),
+        };
+        (bytes, [self.page_len * size, self.first * size])
+    }
 }
 
 impl<'m> KvCache<'m> {
@@ -134,7 +229,7 @@ impl<'m> KvCache<'m> {
     ///
     /// # Panics
     ///
-    /// If a length is not a multiple of the type's [`block_len`](KvType::block_len).
+    /// If a length is not a multiple of its type's [`block_len`](CacheType::block_len).
     pub fn carve(
         shapes: impl ExactSizeIterator<Item = KvShape>,
         n_pages: usize,
@@ -149,22 +244,22 @@ impl<'m> KvCache<'m> {
         // Lengths past the address space are refused by `take` like any others that do not fit.
         let (mut page_len_k, mut page_len_v) = (0_usize, 0_usize);
         for shape in shapes {
-            let block_len = kv_type.block_len();
-            assert!([shape.head_len_k, shape.head_len_v].iter().all(|len| len.is_multiple_of(block_len)));
+            assert!(shape.vectors(kv_type).iter().all(|(len, ty)| len.is_multiple_of(ty.block_len())));
             places.push(Place { shape, first_key: page_len_k, first_value: page_len_v });
             let vectors = shape.n_head_kv.saturating_mul(PAGE_LEN);
             page_len_k = page_len_k.saturating_add(vectors.saturating_mul(shape.head_len_k));
             page_len_v = page_len_v.saturating_add(vectors.saturating_mul(shape.stored_len_v()));
         }
-        let mut elements = |page_len: usize| {
+        let mut elements = |ty: CacheType, page_len: usize| {
             let len = page_len.saturating_mul(n_pages);
-            Ok(match kv_type {
-                KvType::F16 => Elements::F16(arena.take(len)?),
-                KvType::F32 => Elements::F32(arena.take(len)?),
-                KvType::Q8_0 => Elements::Q8_0(arena.take(len / Q8_0_LEN)?),
+            Ok(match ty {
+                CacheType::F16 => Elements::F16(arena.take(len)?),
+                CacheType::F32 => Elements::F32(arena.take(len)?),
+                CacheType::Q8_0 => Elements::Q8_0(arena.take(len / Q8_0_LEN)?),
+                CacheType::Q5_0 | CacheType::Q4_0 => Elements::Blocks(ty, arena.take(ty.bytes_of(len))?),
             })
         };
-        let (keys, values) = (elements(page_len_k)?, elements(page_len_v)?);
+        let (keys, values) = (elements(kv_type.keys, page_len_k)?, elements(kv_type.values, page_len_v)?);
         Ok(KvCache { n_pages, places, keys, values, page_len_k, page_len_v })
     }
 
@@ -241,6 +336,10 @@ impl Elements<'_> {
                 let blocks = &mut blocks[at / Q8_0_LEN..][..vector.len() / Q8_0_LEN];
                 quantize(GgmlType::Q8_0, vector, blocks.as_mut_bytes());
             }
+            Elements::Blocks(ty, bytes) => {
+                let bytes = &mut bytes[ty.bytes_of(at)..][..ty.bytes_of(vector.len())];
+                quantize(ty.ggml_type(), vector, bytes);
+            }
         }
     }
 
@@ -253,6 +352,11 @@ impl Elements<'_> {
                 page_len: page_len / Q8_0_LEN,
                 first: first / Q8_0_LEN,
             },
+            Elements::Blocks(ty, bytes) => HeadPages {
+                elements: HeadElements::Blocks(*ty, bytes),
+                page_len: ty.bytes_of(page_len),
+                first: ty.bytes_of(first),
+            },
         }
     }
 
@@ -262,6 +366,9 @@ impl Elements<'_> {
             Elements::F32(elements) => elements.copy_within(from..from + len, to),
             Elements::Q8_0(blocks) => {
                 blocks.copy_within(from / Q8_0_LEN..(from + len) / Q8_0_LEN, to / Q8_0_LEN);
+            }
+            Elements::Blocks(ty, bytes) => {
+                bytes.copy_within(ty.bytes_of(from)..ty.bytes_of(from + len), ty.bytes_of(to));
             }
         }
     }
@@ -304,6 +411,11 @@ mod tests {
                 let values = blocks.iter().map(|block| block.qs.map(|q| f32::from(q) * block.d.to_f32()));
                 values.flatten().collect()
             }
+            HeadElements::Blocks(ty, bytes) => {
+                let mut values = vec![0.0; PAGE_LEN * len];
+                dequantize(ty.ggml_type(), &bytes[at..][..ty.bytes_of(values.len())], &mut values);
+                values
+            }
         }
     }
 
@@ -336,31 +448,47 @@ mod tests {
     #[test]
     fn blocks_of_32_keep_each_vector_to_half_a_step() {
         let shape = KvShape { n_head_kv: 2, head_len_k: 64, head_len_v: 32, values_in_keys: false };
-        let carve = |arena: &mut Arena<'_>| {
-            KvCache::carve([shape; 2].into_iter(), N_PAGES, KvType::Q8_0, arena).map(|_| arena.used_bytes())
-        };
-        let used_bytes = carve(&mut Arena::measuring()).unwrap();
-        let n_vectors = 2 * 2 * N_PAGES * PAGE_LEN;
-        assert_eq!(used_bytes, 34 * n_vectors * 2 + (34 * n_vectors).next_multiple_of(crate::arena::ALIGN));
-        let mut memory = vec![0xff; used_bytes + crate::arena::ALIGN];
-        let mut arena = Arena::new(&mut memory);
-        let mut cache = KvCache::carve([shape; 2].into_iter(), N_PAGES, KvType::Q8_0, &mut arena).unwrap();
-        let keys: Vec<f32> = (0..128).map(|i| (i as f32 - 40.0) / 7.0).collect();
-        let values: Vec<f32> = (0..64).map(|i| i as f32 * -0.01).collect();
-        cache.store(Kernels::scalar(), 1, (2, 5), &keys, &values);
-        let found_keys = as_f32(cache.keys(1, 1), 2, 64);
-        let found_values = as_f32(cache.values(1, 0), 2, 32);
-        cache.copy_page(2, 0);
-        // Other positions hold what was in the memory, which may be no number.
-        assert_eq!(as_f32(cache.keys(1, 1), 0, 64)[5 * 64..][..64], found_keys[5 * 64..][..64]);
-        assert_eq!(as_f32(cache.values(1, 0), 0, 32)[5 * 32..][..32], found_values[5 * 32..][..32]);
-        for (given, found) in [(&keys[64..], &found_keys[5 * 64..]), (&values[..32], &found_values[5 * 32..])]
-        {
-            for (given, found) in given.chunks(32).zip(found.chunks(32)) {
-                let amax = given.iter().map(|x| x.abs()).fold(0.0, f32::max);
-                for (x, y) in given.iter().zip(found) {
-                    // Half a step, and the scale's own rounding to 11 bits.
-                    assert!((x - y).abs() <= amax * (0.5 / 127.0 + 1.0 / 2048.0), "{x} became {y}");
+        // Bytes of a block, and of the largest magnitude what half a step is: with 4 and 5 bits the range is not
+        // symmetrical, so that on one side it is a whole step.
+        let types = [
+            (CacheType::Q8_0, 34, 0.5 / 127.0),
+            (CacheType::Q5_0, 22, 1.0 / 16.0),
+            (CacheType::Q4_0, 18, 1.0 / 8.0),
+        ];
+        for (keys_type, k_bytes, _) in types {
+            for (values_type, v_bytes, _) in types {
+                let kv_type = KvType { keys: keys_type, values: values_type };
+                let mut arena = Arena::measuring();
+                KvCache::carve([shape; 2].into_iter(), N_PAGES, kv_type, &mut arena).unwrap();
+                let used_bytes = arena.used_bytes();
+                let n_vectors = 2 * 2 * N_PAGES * PAGE_LEN;
+                let align = crate::arena::ALIGN;
+                let k_bytes = (k_bytes * 2 * n_vectors).next_multiple_of(align);
+                assert_eq!(used_bytes, k_bytes + (v_bytes * n_vectors).next_multiple_of(align));
+                let mut memory = vec![0xff; used_bytes + align];
+                let mut arena = Arena::new(&mut memory);
+                let mut cache = KvCache::carve([shape; 2].into_iter(), N_PAGES, kv_type, &mut arena).unwrap();
+                let keys: Vec<f32> = (0..128).map(|i| (i as f32 - 40.0) / 7.0).collect();
+                let values: Vec<f32> = (0..64).map(|i| i as f32 * -0.01).collect();
+                cache.store(Kernels::scalar(), 1, (2, 5), &keys, &values);
+                let found_keys = as_f32(cache.keys(1, 1), 2, 64);
+                let found_values = as_f32(cache.values(1, 0), 2, 32);
+                cache.copy_page(2, 0);
+                // Other positions hold what was in the memory, which may be no number.
+                assert_eq!(as_f32(cache.keys(1, 1), 0, 64)[5 * 64..][..64], found_keys[5 * 64..][..64]);
+                assert_eq!(as_f32(cache.values(1, 0), 0, 32)[5 * 32..][..32], found_values[5 * 32..][..32]);
+                let step = |ty| types.iter().find(|(known, _, _)| *known == ty).unwrap().2;
+                for (ty, given, found) in [
+                    (keys_type, &keys[64..], &found_keys[5 * 64..]),
+                    (values_type, &values[..32], &found_values[5 * 32..]),
+                ] {
+                    for (given, found) in given.chunks(32).zip(found.chunks(32)) {
+                        let amax = given.iter().map(|x| x.abs()).fold(0.0, f32::max);
+                        for (x, y) in given.iter().zip(found) {
+                            // Half a step, and the scale's own rounding to 11 bits.
+                            assert!((x - y).abs() <= amax * (step(ty) + 1.0 / 2048.0), "{x} became {y}");
+                        }
+                    }
                 }
             }
         }

@@ -5,14 +5,15 @@ mod random;
 
 use half::f16;
 use llm::blocks::BlockQ8_0;
+use llm::kv_cache::CacheType;
 use llm::quant::{GgmlType, dequantize, quantize};
 use llm::simd::{Attend, BLOCK_LEN, Kernels, Query, Vectors};
 use random::Random;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 const N_CTX: usize = 150;
 
-/// One head's keys and values in every type that a cache can have.
+/// One head's keys and values in every type that has a routine of its own.
 struct Head {
     f32: Vec<f32>,
     f16: Vec<f16>,
@@ -32,8 +33,19 @@ impl Head {
         Self { f32, f16, q8_0, len }
     }
 
-    /// What the elements of a type stand for.
-    fn values(&self, kv: Kv) -> Vec<f32> {
+    /// The elements in a type, as bytes.
+    fn bytes(&self, ty: CacheType) -> Vec<u8> {
+        let mut bytes = vec![0; ty.row_format(self.f32.len()).bytes];
+        match ty {
+            CacheType::F16 => bytes.copy_from_slice(self.f16.as_bytes()),
+            CacheType::F32 => bytes.copy_from_slice(self.f32.as_bytes()),
+            _ => quantize(ty.ggml_type(), &self.f32, &mut bytes),
+        }
+        bytes
+    }
+
+    /// What the elements of a type stand for, those of keys or of values.
+    fn values(&self, kv: Kv, are_keys: bool) -> Vec<f32> {
         match kv {
             Kv::F32 => self.f32.clone(),
             Kv::F16 => self.f16.iter().map(|x| x.to_f32()).collect(),
@@ -42,6 +54,12 @@ impl Head {
                 quantize(GgmlType::Q8_0, &self.f32, &mut bytes);
                 let mut values = vec![0.0; self.f32.len()];
                 dequantize(GgmlType::Q8_0, &bytes, &mut values);
+                values
+            }
+            Kv::Unpacked(keys, values) => {
+                let ty = if are_keys { keys } else { values };
+                let mut values = vec![0.0; self.f32.len()];
+                dequantize(ty.ggml_type(), &self.bytes(ty), &mut values);
                 values
             }
         }
@@ -58,6 +76,35 @@ enum Kv {
     F32,
     F16,
     Q8_0,
+    /// Keys and values of these types, by the routine that unpacks any.
+    Unpacked(CacheType, CacheType),
+}
+
+/// Every routine; of that for any types all types, and pairs of them.
+const KVS: [Kv; 11] = [
+    Kv::F32,
+    Kv::F16,
+    Kv::Q8_0,
+    Kv::Unpacked(CacheType::F32, CacheType::F32),
+    Kv::Unpacked(CacheType::F16, CacheType::F16),
+    Kv::Unpacked(CacheType::Q8_0, CacheType::Q8_0),
+    Kv::Unpacked(CacheType::Q5_0, CacheType::Q5_0),
+    Kv::Unpacked(CacheType::Q4_0, CacheType::Q4_0),
+    Kv::Unpacked(CacheType::Q8_0, CacheType::Q4_0),
+    Kv::Unpacked(CacheType::F16, CacheType::Q5_0),
+    Kv::Unpacked(CacheType::Q4_0, CacheType::F32),
+];
+
+impl Kv {
+    /// Whether keys and values of these lengths are whole blocks.
+    fn suits(self, len_k: usize, len_v: usize) -> bool {
+        let (keys, values) = match self {
+            Kv::F32 | Kv::F16 => return true,
+            Kv::Q8_0 => (CacheType::Q8_0, CacheType::Q8_0),
+            Kv::Unpacked(keys, values) => (keys, values),
+        };
+        len_k.is_multiple_of(keys.block_len()) && len_v.is_multiple_of(values.block_len())
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +141,20 @@ fn attend(
         Kv::F32 => run!(attend_f32, f32, 1),
         Kv::F16 => run!(attend_f16, f16, 1),
         Kv::Q8_0 => run!(attend_q8_0, q8_0, 32),
+        Kv::Unpacked(keys_type, values_type) => {
+            let formats = [keys_type.row_format(keys.len), values_type.row_format(values.len)];
+            let (keys_bytes, values_bytes) = (keys.bytes(keys_type), values.bytes(values_type));
+            let attend = Attend {
+                q,
+                keys: in_order(&keys_bytes[..], formats[0].bytes),
+                values: in_order(&values_bytes[..], formats[1].bytes),
+                head_len_k: keys.len,
+                head_len_v: values.len,
+                scale: scores.scale,
+                softcap: scores.softcap,
+            };
+            kernels.attend_unpacked(&attend, formats, queries, &mut output);
+        }
     }
     output
 }
@@ -145,8 +206,8 @@ fn each_case(mut check: impl FnMut(Kv, &Head, &Head, &[f32], Scores, &[Query])) 
     let shapes = [(64, 64), (128, 96), (32, 32), (8, 6), (24, 40), (1, 1), (13, 43), (80, 8)];
     for (len_k, len_v) in shapes {
         let (keys, values) = (Head::new(&mut random, len_k), Head::new(&mut random, len_v));
-        for kv in [Kv::F32, Kv::F16, Kv::Q8_0] {
-            if kv == Kv::Q8_0 && len_k % 32 + len_v % 32 > 0 {
+        for kv in KVS {
+            if !kv.suits(len_k, len_v) {
                 continue;
             }
             for n in 1..=8 {
@@ -171,7 +232,7 @@ fn largest_error(
     queries: &[Query],
 ) -> f64 {
     let got = attend(kernels, kv, q, keys, values, scores, queries);
-    let (exact_keys, exact_values) = (keys.values(kv), values.values(kv));
+    let (exact_keys, exact_values) = (keys.values(kv, true), values.values(kv, false));
     let errors = queries.iter().zip(got.chunks_exact(values.len)).flat_map(|(query, got)| {
         let q = &q[query.at..][..keys.len];
         let want = definition(q, &exact_keys, &exact_values, values.len, scores, *query);
@@ -243,6 +304,20 @@ fn every_set_gives_the_same_bits() {
             let got = attend(kernels, kv, q, keys, values, scores, queries);
             assert_eq!(got, want, "{kernels:?} {kv:?} {queries:?}");
         }
+    });
+}
+
+#[test]
+fn unpacked_vectors_give_the_bits_of_a_routine_of_their_own() {
+    each_case(|kv, keys, values, q, scores, queries| {
+        let own = match kv {
+            Kv::Unpacked(CacheType::F32, CacheType::F32) => Kv::F32,
+            Kv::Unpacked(CacheType::F16, CacheType::F16) => Kv::F16,
+            Kv::Unpacked(CacheType::Q8_0, CacheType::Q8_0) => Kv::Q8_0,
+            _ => return,
+        };
+        let want = attend(Kernels::detect(), own, q, keys, values, scores, queries);
+        assert_eq!(attend(Kernels::detect(), kv, q, keys, values, scores, queries), want, "{own:?}");
     });
 }
 

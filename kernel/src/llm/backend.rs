@@ -11,7 +11,7 @@ use llm::{
         embedding::EmbeddingWish,
     },
     gguf::Gguf,
-    kv_cache::KvType,
+    kv_cache::CacheType,
     quant::ModelBytes,
     scheduler::Counts,
     simd::Kernels,
@@ -39,8 +39,10 @@ pub struct Resources {
 pub struct EngineOptions {
     /// Positions of the context: what the model has and the memory allows, up to [`DEFAULT_N_CTX`].
     pub n_ctx: Option<usize>,
-    /// Number format of cached keys and values: F16.
-    pub kv_type: Option<KvType>,
+    /// Number format of cached keys: F16.
+    pub type_k: Option<CacheType>,
+    /// Number format of cached values: F16.
+    pub type_v: Option<CacheType>,
     /// The inner loops: the machine's fastest.
     pub kernels: Option<&'static Kernels>,
     /// Cores that compute at most: all.
@@ -58,7 +60,8 @@ impl EngineOptions {
     pub fn or(self, others: Self) -> Self {
         Self {
             n_ctx: self.n_ctx.or(others.n_ctx),
-            kv_type: self.kv_type.or(others.kv_type),
+            type_k: self.type_k.or(others.type_k),
+            type_v: self.type_v.or(others.type_v),
             kernels: self.kernels.or(others.kernels),
             n_cores: self.n_cores.or(others.n_cores),
             exact: self.exact || others.exact,

@@ -152,7 +152,10 @@ impl TransformerBackend {
         Engine {
             kernels: options.kernels.unwrap_or(machine.kernels),
             workers: Limited::new(machine.workers, options.n_cores.unwrap_or(usize::MAX)),
-            kv_type: options.kv_type.unwrap_or(KvType::F16),
+            kv_type: KvType {
+                keys: options.type_k.unwrap_or_default(),
+                values: options.type_v.unwrap_or_default(),
+            },
             precision: if options.exact { Precision::Exact } else { Precision::Quantized },
             n_slots: options.n_parallel.or(options.n_parallel_if_room).unwrap_or(1),
             may_have_fewer_slots: options.n_parallel.is_none(),

@@ -48,6 +48,12 @@ fn caches_of_fewer_bits_change_it_little() {
         let (found, _) = run(&model, &text, &["--kv-type", kv_type]);
         assert!((found / exact - 1.0).abs() < 0.01, "{kv_type}: {found}, not {exact}");
     }
+    // Each option means its half, before the one for both.
+    let (both, _) = run(&model, &text, &["--type-k", "q8_0", "--type-v", "q8_0"]);
+    assert_eq!(both, run(&model, &text, &["--kv-type", "q8_0"]).0);
+    let (apart, _) = run(&model, &text, &["--kv-type", "q4_0", "--type-k", "f16"]);
+    assert_eq!(apart, run(&model, &text, &["--type-v", "q4_0"]).0);
+    assert_ne!(apart, run(&model, &text, &["--type-k", "q4_0"]).0);
 }
 
 #[test]

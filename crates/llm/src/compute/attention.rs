@@ -7,7 +7,7 @@
 use core::ops::Range;
 
 use super::Compute;
-use crate::kv_cache::{HeadElements, HeadPages, KvType};
+use crate::kv_cache::{CacheType, HeadElements, HeadPages};
 use crate::parallel::for_each;
 use crate::simd::{Attend, MAX_QUERIES, Query, Vectors};
 
@@ -213,10 +213,25 @@ impl BatchAttention<'_> {
             (HeadElements::F16(k), HeadElements::F16(v)) => attend!(attend_f16, k, v, 1),
             (HeadElements::F32(k), HeadElements::F32(v)) => attend!(attend_f32, k, v, 1),
             (HeadElements::Q8_0(k), HeadElements::Q8_0(v)) => {
-                attend!(attend_q8_0, k, v, KvType::Q8_0.block_len());
+                attend!(attend_q8_0, k, v, CacheType::Q8_0.block_len());
             }
-            (keys, values) => unreachable!("a cache of one type has {keys:?} and {values:?}"),
+            _ => self.attend_unpacked(q, context, queries, output),
         }
+    }
+
+    /// Keys and values of types without a routine of their own, or of two types.
+    fn attend_unpacked<'c>(&self, q: &'c [f32], context: Context<'c>, queries: &[Query], output: &mut [f32]) {
+        let BatchAttention { head_len_k, head_len_v, scale, softcap, .. } = *self;
+        let vectors = |head: HeadPages<'c>, stride| {
+            let (elements, [page_len, first]) = head.bytes();
+            let stride = head.ty().row_format(stride).bytes;
+            Vectors { elements, page_len, first, stride, pages: context.pages }
+        };
+        let Context { keys, values, stride_k, stride_v, .. } = context;
+        let formats = [keys.ty().row_format(head_len_k), values.ty().row_format(head_len_v)];
+        let (keys, values) = (vectors(keys, stride_k), vectors(values, stride_v));
+        let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap };
+        self.compute.kernels.attend_unpacked(&attend, formats, queries, output);
     }
 }
 

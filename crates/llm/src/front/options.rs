@@ -246,8 +246,14 @@ pub const CTX: OptionSpec = OptionSpec::new(
 pub const KV_TYPE: OptionSpec = OptionSpec::new(
     "kv-type",
     "TYPE",
-    "number format of cached keys and values: f16, as unless told, f32 or q8_0",
+    "number format of cached keys and values: f16, as unless told, f32, q8_0, q5_0 or q4_0",
 );
+/// `--type-k`.
+pub const TYPE_K: OptionSpec =
+    OptionSpec::new("type-k", "TYPE", "number format of cached keys alone").or(&["cache-type-k", "ctk"]);
+/// `--type-v`.
+pub const TYPE_V: OptionSpec =
+    OptionSpec::new("type-v", "TYPE", "number format of cached values alone").or(&["cache-type-v", "ctv"]);
 /// `--threads`.
 pub const THREADS: OptionSpec =
     OptionSpec::new("threads", "N", "cores that compute at most, all unless told").or(&["t"]);
@@ -289,6 +295,8 @@ pub const INFER: &[OptionSpec] = &[
     VERBOSE,
     CTX,
     KV_TYPE,
+    TYPE_K,
+    TYPE_V,
     THREADS,
     KERNELS,
     EXACT,
@@ -316,6 +324,8 @@ pub const CHAT: &[OptionSpec] = &[
     VERBOSE,
     CTX,
     KV_TYPE,
+    TYPE_K,
+    TYPE_V,
     THREADS,
     KERNELS,
     EXACT,
@@ -348,6 +358,8 @@ pub const BATCH: &[OptionSpec] = &[
     BATCH_VERBOSE,
     CTX,
     KV_TYPE,
+    TYPE_K,
+    TYPE_V,
     THREADS,
     KERNELS,
     EXACT,
@@ -378,6 +390,8 @@ pub const BENCH: &[OptionSpec] = &[
     OptionSpec::flag("json", "one JSON object instead of a table"),
     CTX,
     KV_TYPE,
+    TYPE_K,
+    TYPE_V,
     THREADS,
     KERNELS,
     EXACT,
@@ -406,6 +420,8 @@ pub const LOGITS: &[OptionSpec] = &[
     .host_only("the kernel writes no files: it shows the logits, to the last bit"),
     CTX,
     KV_TYPE,
+    TYPE_K,
+    TYPE_V,
     THREADS,
     KERNELS,
     EXACT,

@@ -46,6 +46,13 @@ pub enum SessionError {
         /// Elements of a block.
         block_len: usize,
     },
+    /// Keys or values that are too long for the types of the cache.
+    LongVectors {
+        /// Elements of a key or value.
+        head_len: usize,
+        /// The most that these types can have.
+        most: usize,
+    },
     /// The model's small tables cannot be made.
     Model(ModelError),
     /// The memory that was lent is too small.
@@ -243,6 +250,11 @@ impl fmt::Display for SessionError {
                      multiple, or another type of cache"
                 )
             }
+            SessionError::LongVectors { head_len, most } => write!(
+                f,
+                "keys or values of {head_len} elements cannot be cached in these types: expected at most {most}, or f16, \
+                 f32 or q8_0 for both"
+            ),
             SessionError::Span(error) => error.fmt(f),
             SessionError::Pages(error) => error.fmt(f),
             SessionError::Stopped => f.write_str("stopped in the middle of a batch"),

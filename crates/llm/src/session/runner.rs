@@ -56,10 +56,12 @@ impl RunnerOptions {
         if self.n_batch == 0 {
             return Err(SessionError::BatchLength { n_batch: self.n_batch, n_ctx });
         }
-        let block_len = kv_type.block_len();
-        let mut lengths = kv_shapes(config).flat_map(|shape| [shape.head_len_k, shape.head_len_v]);
-        match lengths.find(|len| !len.is_multiple_of(block_len)) {
-            Some(head_len) => Err(SessionError::HeadLength { head_len, block_len }),
+        let mut vectors = kv_shapes(config).flat_map(|shape| shape.vectors(kv_type));
+        let most = kv_type.max_head_len().unwrap_or(usize::MAX);
+        let refused = vectors.find(|(len, ty)| !len.is_multiple_of(ty.block_len()) || *len > most);
+        match refused {
+            Some((head_len, _)) if head_len > most => Err(SessionError::LongVectors { head_len, most }),
+            Some((head_len, ty)) => Err(SessionError::HeadLength { head_len, block_len: ty.block_len() }),
             None => Ok(()),
         }
     }

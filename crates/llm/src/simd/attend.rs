@@ -11,7 +11,7 @@
 //! - an output adds up weighted values in the order of positions, by fused multiply-adds.
 
 use super::exp::{exp, exp_below_highest, tanh};
-use super::lanes::{Elements, LANES, Lanes, Work};
+use super::lanes::{Elements, LANES, Lanes, Stored, Work};
 use core::marker::PhantomData;
 
 /// Queries that can be computed at once.
@@ -102,7 +102,7 @@ pub struct Attend<'c, E> {
 /// # Safety
 ///
 /// The CPU must have the instructions of `V`'s set and of `A`.
-pub unsafe fn run<V: Lanes, A: Arithmetic<V, E>, E: Elements>(
+pub unsafe fn run<V: Lanes, A: Prepare<V, E>, E: Elements>(
     attend: &Attend<'_, E>,
     queries: &[Query],
     output: &mut [f32],
@@ -120,10 +120,11 @@ struct Checked<'a, S, E> {
     set: PhantomData<S>,
 }
 
-impl<V: Lanes, A: Arithmetic<V, E>, E: Elements> Work for Checked<'_, (V, A), E> {
+impl<V: Lanes, A: Prepare<V, E>, E: Elements> Work for Checked<'_, (V, A), E> {
     #[inline(always)]
     fn run(self) {
-        self.attend.run::<V, A>(self.queries, self.output);
+        let arithmetic = A::new(self.attend, self.queries);
+        self.attend.run::<V, A>(&arithmetic, self.queries, self.output);
     }
 }
 
@@ -139,9 +140,6 @@ fn multiply<V: Lanes>(output: &mut [f32], factor: f32) {
 ///
 /// Its functions are called with what [`Attend::check`] has found to be right.
 pub trait Arithmetic<V, E> {
-    /// Prepares the queries.
-    fn new(attend: &Attend<'_, E>, queries: &[Query]) -> Self;
-
     /// What the products of each query with a key are to be multiplied by to be scores.
     fn scales(&self, attend: &Attend<'_, E>) -> V;
 
@@ -165,10 +163,16 @@ pub trait Arithmetic<V, E> {
     );
 }
 
-impl<E: Elements> Attend<'_, E> {
+/// A precision that takes nothing but the queries.
+pub trait Prepare<V, E>: Arithmetic<V, E> {
+    /// Prepares the queries.
+    fn new(attend: &Attend<'_, E>, queries: &[Query]) -> Self;
+}
+
+impl<E: Stored> Attend<'_, E> {
     /// Makes sure that all queries and outputs lie within their slices, that all positions have pages, and that what is
     /// computed of a page's length is no wrapped number.
-    fn check(&self, queries: &[Query], output_len: usize) {
+    pub(super) fn check(&self, queries: &[Query], output_len: usize) {
         assert!(queries.len() <= MAX_QUERIES, "{} queries", queries.len());
         assert!(self.head_len_k.is_multiple_of(E::LEN) && self.head_len_v.is_multiple_of(E::LEN));
         for (vectors, len) in [(&self.keys, self.head_len_k), (&self.values, self.head_len_v)] {
@@ -188,8 +192,12 @@ impl<E: Elements> Attend<'_, E> {
 
     /// [`check`](Self::check) has found everything within its slice.
     #[inline(always)]
-    fn run<V: Lanes, A: Arithmetic<V, E>>(&self, queries: &[Query], output: &mut [f32]) {
-        let arithmetic = A::new(self, queries);
+    pub(super) fn run<V: Lanes, A: Arithmetic<V, E>>(
+        &self,
+        arithmetic: &A,
+        queries: &[Query],
+        output: &mut [f32],
+    ) {
         let mut first = usize::MAX;
         let mut end = 0;
         // Lanes without a query compute with zeros.

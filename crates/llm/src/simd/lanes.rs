@@ -176,11 +176,31 @@ pub trait Lanes: Copy {
     }
 }
 
-/// Elements of one head's keys or values, as a cache holds them.
-pub trait Elements: Copy {
+/// What a cache holds of keys and values.
+pub trait Stored: Copy {
     /// How many elements one value of this type stands for.
     const LEN: usize;
+}
 
+impl Stored for f32 {
+    const LEN: usize = 1;
+}
+
+impl Stored for f16 {
+    const LEN: usize = 1;
+}
+
+impl Stored for BlockQ8_0 {
+    const LEN: usize = 32;
+}
+
+/// Vectors of any type, whose lengths are told in bytes.
+impl Stored for u8 {
+    const LEN: usize = 1;
+}
+
+/// Elements of one head's keys or values, as a cache holds them.
+pub trait Elements: Stored {
     /// Elements `8 · group..8 · (group + 1)` of the row at `p`; `group` is at most 3.
     ///
     /// # Safety
@@ -241,8 +261,6 @@ macro_rules! with_group {
 }
 
 impl Elements for f32 {
-    const LEN: usize = 1;
-
     #[inline(always)]
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
         // SAFETY: the caller vouches for the values.
@@ -257,8 +275,6 @@ impl Elements for f32 {
 }
 
 impl Elements for f16 {
-    const LEN: usize = 1;
-
     #[inline(always)]
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
         // SAFETY: the caller vouches for the values.
@@ -297,8 +313,6 @@ impl Elements for f16 {
 }
 
 impl Elements for BlockQ8_0 {
-    const LEN: usize = 32;
-
     #[inline(always)]
     unsafe fn load<V: Lanes>(p: *const Self, group: usize) -> V {
         // SAFETY: the caller vouches for the block.

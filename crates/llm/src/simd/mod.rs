@@ -3,7 +3,7 @@
 //! [`Kernels`] is a table of functions for one instruction set. [`scalar`] defines what each of them
 //! computes; the others compute the same faster and are tested against it. [`tiles`] divides a
 //! result among cores. What is not a matrix product is written once, in `elementwise`, `attend`,
-//! `single_attention`, `recurrence` and `convolution`, over the vectors (`lanes`) of each set.
+//! `single_attention`, `unpacked_attention`, `recurrence` and `convolution`, over the vectors (`lanes`) of each set.
 //!
 //! Neighbours: [`crate::blocks`] below defines the weights; [`crate::quant`] above chooses which
 //! function multiplies which matrix.
@@ -17,7 +17,7 @@
 //! | `aarch64`, `x86_64` | the sets of these architectures |
 //! | `scalar` | the set for every CPU |
 //! | `table` | what a set consists of |
-//! | `single_attention` | products of attention in single precision |
+//! | `single_attention`, `unpacked_attention` | products of attention in single precision; of vectors of any type, unpacked |
 //! | `attend`, `elementwise`, `recurrence` | attention; what is done to each element of a row; recurrences |
 //! | `convolution`, `exp`, `portable`, `quads` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows of a recurrence's state |
 //! | `columns`, `lanes`, `q8`, `tiles` | parts of the rows of a matrix; vectors of eight; activations rounded to 8 bits; parts of a result |
@@ -43,6 +43,7 @@ pub mod scalar;
 mod single_attention;
 pub(crate) mod table;
 pub mod tiles;
+mod unpacked_attention;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -54,6 +55,7 @@ pub use convolution::Convolve;
 pub use q8::{Q8, Q8Format, Q8Mut};
 pub use recurrence::{DeltaScan, DiagonalScan, Mamba2Scan, MambaScan, state_len};
 pub use table::Kernels;
+pub use unpacked_attention::{MAX_UNPACKED_LEN, RowFormat};
 
 impl Kernels {
     /// Plain Rust, for every CPU: the definition of what the others compute.

@@ -11,7 +11,7 @@
 //! - What is done to each element, and attention's softmax, is written once over vectors of `LANES`
 //!   (`lanes`), of which `portable` has this set's.
 
-use super::attend::{Arithmetic, Attend, Query};
+use super::attend::{Arithmetic, Attend, Prepare, Query};
 use super::elementwise::Elementwise;
 use super::lanes::{Elements, LANES, add_lanes};
 use super::quads::Four;
@@ -232,13 +232,16 @@ fn add_group_256(
 }
 
 /// Attention's products: a query, a position and an element at a time.
+#[derive(Default)]
 struct Plain;
 
-impl<E: Elements> Arithmetic<[f32; LANES], E> for Plain {
+impl<E: Elements> Prepare<[f32; LANES], E> for Plain {
     fn new(_: &Attend<'_, E>, _: &[Query]) -> Self {
         Plain
     }
+}
 
+impl<E: Elements> Arithmetic<[f32; LANES], E> for Plain {
     fn scales(&self, attend: &Attend<'_, E>) -> [f32; LANES] {
         [attend.scale; LANES]
     }

@@ -2,7 +2,7 @@
 //!
 //! Neighbours: [`attend`](super::attend) has the softmax between them and says in which order sums are made.
 
-use super::attend::{Arithmetic, Attend, Query};
+use super::attend::{Arithmetic, Attend, Prepare, Query};
 use super::lanes::{Elements, LANES, Lanes};
 use core::ops::Range;
 
@@ -10,14 +10,17 @@ use core::ops::Range;
 const CHUNK: usize = 4 * LANES;
 
 /// Everything in single precision.
+#[derive(Default)]
 pub struct Single;
 
-impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
+impl<V: Lanes, E: Elements> Prepare<V, E> for Single {
     #[inline(always)]
     fn new(_: &Attend<'_, E>, _: &[Query]) -> Self {
         Single
     }
+}
 
+impl<V: Lanes, E: Elements> Arithmetic<V, E> for Single {
     #[inline(always)]
     fn scales(&self, attend: &Attend<'_, E>) -> V {
         V::splat(attend.scale)

@@ -1,11 +1,12 @@
 //! [`Kernels`]: the table of functions that each set of instructions fills.
 
-use super::attend::{self, Arithmetic, Attend, Query};
+use super::attend::{self, Attend, Prepare, Query};
 use super::convolution::Convolve;
 use super::elementwise::Elementwise;
 use super::lanes::Lanes;
 use super::recurrence::{self, DeltaScan, DiagonalScan, Mamba2Scan, MambaScan, Recurrence};
 use super::tiles::Tile;
+use super::unpacked_attention::{self, RowFormat};
 use super::{Q8, Q8Format, Q8Mut};
 use crate::blocks::{BlockQ8_0, GgmlType, Packing};
 use core::fmt;
@@ -93,23 +94,29 @@ impl fmt::Debug for Kernels {
 /// names it.
 pub type AttendFn<E> = unsafe fn(&Attend<'_, E>, &[Query], &mut [f32]);
 
+/// As [`AttendFn`], over keys and values in these formats, their lengths in bytes.
+pub type UnpackedAttendFn = unsafe fn(&Attend<'_, u8>, [RowFormat; 2], &[Query], &mut [f32]);
+
 /// The routine for each type of cache, as entries of a set's table.
 pub struct AttendFns {
     pub f32: AttendFn<f32>,
     pub f16: AttendFn<f16>,
     pub q8_0: AttendFn<BlockQ8_0>,
+    /// Of all other types, and of two different ones.
+    pub unpacked: UnpackedAttendFn,
 }
 
 impl AttendFns {
     /// The routines in vectors of type `V`, the products in `A`.
     pub const fn of<V: Lanes, A>() -> Self
     where
-        A: Arithmetic<V, f32> + Arithmetic<V, f16> + Arithmetic<V, BlockQ8_0>,
+        A: Prepare<V, f32> + Prepare<V, f16> + Prepare<V, BlockQ8_0> + Default,
     {
         AttendFns {
             f32: attend::run::<V, A, f32>,
             f16: attend::run::<V, A, f16>,
             q8_0: attend::run::<V, A, BlockQ8_0>,
+            unpacked: unpacked_attention::run_unpacked::<V, A>,
         }
     }
 }
@@ -259,6 +266,23 @@ impl Kernels {
     pub fn attend_q8_0(&self, attend: &Attend<'_, BlockQ8_0>, queries: &[Query], output: &mut [f32]) {
         // SAFETY: who has a table has a CPU with its instructions.
         unsafe { (self.attend.q8_0)(attend, queries, output) }
+    }
+
+    /// As [`attend_f32`](Self::attend_f32), from a cache of keys and of values in these formats; strides and lengths of pages
+    /// are in bytes.
+    ///
+    /// # Panics
+    ///
+    /// As there, and if a vector is longer than [`MAX_UNPACKED_LEN`](super::MAX_UNPACKED_LEN).
+    pub fn attend_unpacked(
+        &self,
+        attend: &Attend<'_, u8>,
+        formats: [RowFormat; 2],
+        queries: &[Query],
+        output: &mut [f32],
+    ) {
+        // SAFETY: who has a table has a CPU with its instructions.
+        unsafe { (self.attend.unpacked)(attend, formats, queries, output) }
     }
 
     /// Some tokens of a state space with a decay for each element.

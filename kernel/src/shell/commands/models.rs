@@ -7,12 +7,13 @@ use llm::{
     front::{
         Event, FrontError, describe, kernels_called,
         options::{
-            self, CTX, EXACT, KERNELS, KV_TYPE, MODEL, NParallel, OptionSpec, PARALLEL, THREADS, VERBOSE,
+            self, CTX, EXACT, KERNELS, KV_TYPE, MODEL, NParallel, OptionSpec, PARALLEL, THREADS, TYPE_K,
+            TYPE_V, VERBOSE,
         },
         trace,
         units::{Count, Rate, Size, per_second},
     },
-    kv_cache::{KvType, PAGE_LEN},
+    kv_cache::{CacheType, PAGE_LEN},
 };
 
 use crate::llm::{
@@ -30,7 +31,8 @@ use crate::shell::{
 const LISTS: [(&str, describe::List); 2] = [("metadata", describe::metadata), ("tensors", describe::tensors)];
 
 /// Those of `llm load`, which the host program does not have.
-const LOAD: &[OptionSpec] = &[MODEL, CTX, PARALLEL, KV_TYPE, THREADS, KERNELS, EXACT, VERBOSE];
+const LOAD: &[OptionSpec] =
+    &[MODEL, CTX, PARALLEL, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT, VERBOSE];
 
 /// Those of `llm unload`, which the host program does not have.
 const UNLOAD: &[OptionSpec] = &[MODEL, OptionSpec::flag(ALL, "every model that is loaded")];
@@ -186,13 +188,13 @@ pub(super) fn engine_options(
     shell: &Shell<'_>,
     arguments: &Arguments<'_>,
 ) -> Result<EngineOptions, CommandError> {
-    struct Name(KvType);
+    struct Name(CacheType);
 
     impl FromStr for Name {
         type Err = ();
 
         fn from_str(name: &str) -> Result<Self, ()> {
-            KvType::from_name(name).map(Self).ok_or(())
+            CacheType::from_name(name).map(Self).ok_or(())
         }
     }
 
@@ -203,10 +205,16 @@ pub(super) fn engine_options(
             Some(kernels_called(name, available).map_err(CommandError::UnknownKernels)?)
         }
     };
+    let cache_type = |option: OptionSpec| {
+        let given = arguments.option(option.name, CacheType::EXPECTED)?;
+        Ok::<_, CommandError>(given.map(|Name(ty)| ty))
+    };
+    let both = cache_type(KV_TYPE)?;
     Ok(EngineOptions {
         n_parallel_if_room: None,
         n_ctx: arguments.option(CTX.name, "a number of tokens")?,
-        kv_type: arguments.option(KV_TYPE.name, "f16, f32 or q8_0")?.map(|Name(kv_type)| kv_type),
+        type_k: cache_type(TYPE_K)?.or(both),
+        type_v: cache_type(TYPE_V)?.or(both),
         kernels,
         n_cores: arguments.option(THREADS.name, "a number of cores, 1 or more")?.map(NonZeroUsize::get),
         exact: arguments.has(EXACT.name),

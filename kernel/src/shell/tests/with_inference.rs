@@ -293,7 +293,11 @@ fn logits_are_shown_to_the_last_bit_and_hold_what_is_chosen() {
     assert_ne!(rows(&line.replace("f32", "f16")), logits, "the cache's format changes nothing");
 
     let mut backend = llm::backend(host::resources(host::pool(64 << 20), vec![("s", fixtures::micro())]));
-    let options = EngineOptions { kv_type: Some(::llm::kv_cache::KvType::F32), ..EngineOptions::default() };
+    let options = EngineOptions {
+        type_k: Some(::llm::kv_cache::CacheType::F32),
+        type_v: Some(::llm::kv_cache::CacheType::F32),
+        ..EngineOptions::default()
+    };
     backend.load("ferrite-micro", options, &mut |_, _| core::ops::ControlFlow::Continue(())).unwrap();
     let ids: Vec<u32> = ids.trim().split(' ').map(|id| id.parse().unwrap()).collect();
     let mut exact = Vec::new();
@@ -414,7 +418,7 @@ fn what_is_no_token_has_no_logits() {
         b"llm logits 1",
     ]);
     let expected =
-        ["usage: llm logits ID,ID...", "ID,ID... is", "ID,ID... is", "99999", "f16, f32 or q8_0", "65"];
+        ["usage: llm logits ID,ID...", "ID,ID... is", "ID,ID... is", "99999", "f16, f32, q8_0, q5_0 or q4_0", "65"];
     for (answer, expected) in answers.iter().zip(expected) {
         assert!(answer.contains("error: ") && answer.contains(expected), "{answer:?}: {expected}");
     }

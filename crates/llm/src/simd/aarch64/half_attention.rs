@@ -15,7 +15,7 @@ use super::lanes::F32x8;
 use super::load::{next_16, next_32};
 use super::{dotprod, i8mm};
 use crate::simd::Kernels;
-use crate::simd::attend::{self, Arithmetic, Attend, BLOCK_LEN, MAX_QUERIES, Query};
+use crate::simd::attend::{self, Arithmetic, Attend, BLOCK_LEN, MAX_QUERIES, Prepare, Query};
 use crate::simd::lanes::{LANES, Lanes};
 use crate::simd::single_attention::Single;
 use crate::simd::table::AttendFns;
@@ -53,7 +53,7 @@ struct Half {
     scales: [f32; MAX_QUERIES],
 }
 
-impl Arithmetic<F32x8, f16> for Half {
+impl Prepare<F32x8, f16> for Half {
     #[inline(always)]
     fn new(attend: &Attend<'_, f16>, queries: &[Query]) -> Self {
         let mut half = Half { queries: [MaybeUninit::uninit(); MAX_LEN / LANES], scales: [0.0; MAX_QUERIES] };
@@ -79,7 +79,9 @@ impl Arithmetic<F32x8, f16> for Half {
         }
         half
     }
+}
 
+impl Arithmetic<F32x8, f16> for Half {
     #[inline(always)]
     fn scales(&self, attend: &Attend<'_, f16>) -> F32x8 {
         F32x8::of(&self.scales).mul(F32x8::splat(attend.scale))
