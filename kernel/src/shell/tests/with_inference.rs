@@ -417,8 +417,14 @@ fn what_is_no_token_has_no_logits() {
         std::format!("llm logits 1{}", ",1".repeat(64)).as_bytes(),
         b"llm logits 1",
     ]);
-    let expected =
-        ["usage: llm logits ID,ID...", "ID,ID... is", "ID,ID... is", "99999", "f16, f32, q8_0, q5_0 or q4_0", "65"];
+    let expected = [
+        "usage: llm logits ID,ID...",
+        "ID,ID... is",
+        "ID,ID... is",
+        "99999",
+        "f16, f32, q8_0, q5_0 or q4_0",
+        "65",
+    ];
     for (answer, expected) in answers.iter().zip(expected) {
         assert!(answer.contains("error: ") && answer.contains(expected), "{answer:?}: {expected}");
     }
