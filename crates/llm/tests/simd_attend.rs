@@ -7,7 +7,7 @@ use half::f16;
 use llm::blocks::BlockQ8_0;
 use llm::kv_cache::CacheType;
 use llm::quant::{GgmlType, dequantize, quantize};
-use llm::simd::{Attend, BLOCK_LEN, Kernels, Query, Vectors};
+use llm::simd::{Attend, BLOCK_LEN, Kernels, Query, RelativeBias, RelativeBuckets, Vectors};
 use random::Random;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -111,7 +111,16 @@ impl Kv {
 struct Scores {
     scale: f32,
     softcap: Option<f32>,
+    /// Whether they gain something by the distance.
+    has_relative: bool,
 }
+
+/// Buckets of distances, and what scores gain in each, of three heads.
+fn relative() -> (RelativeBuckets, Vec<f32>) {
+    (RelativeBuckets::new(16), Random(7).normals(16 * N_HEAD))
+}
+
+const N_HEAD: usize = 3;
 
 fn attend(
     kernels: &Kernels,
@@ -123,6 +132,8 @@ fn attend(
     queries: &[Query],
 ) -> Vec<f32> {
     let mut output = vec![f32::NAN; queries.len() * values.len];
+    let (buckets, weights) = relative();
+    let relative = RelativeBias { buckets: &buckets, weights: &weights, n_head: N_HEAD };
     macro_rules! run {
         ($function:ident, $elements:ident, $len:expr) => {{
             let attend = Attend {
@@ -133,6 +144,7 @@ fn attend(
                 head_len_v: values.len,
                 scale: scores.scale,
                 softcap: scores.softcap,
+                relative: scores.has_relative.then_some(relative),
             };
             kernels.$function(&attend, queries, &mut output);
         }};
@@ -152,6 +164,7 @@ fn attend(
                 head_len_v: values.len,
                 scale: scores.scale,
                 softcap: scores.softcap,
+                relative: scores.has_relative.then_some(relative),
             };
             kernels.attend_unpacked(&attend, formats, queries, &mut output);
         }
@@ -170,11 +183,16 @@ fn definition(
 ) -> Vec<f64> {
     let len_k = q.len();
     let visible = query.first..query.end;
+    let (buckets, weights) = relative();
     let score = |p: usize| {
         let dot: f64 = q.iter().zip(&keys[p * len_k..]).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
         let score = dot * f64::from(scores.scale);
         let score = scores.softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
-        score - f64::from(query.slope) * query.position.abs_diff(p) as f64
+        let gained = match scores.has_relative {
+            true => f64::from(weights[buckets.bucket(p, query.position) * N_HEAD + query.head]),
+            false => 0.0,
+        };
+        score + gained - f64::from(query.slope) * query.position.abs_diff(p) as f64
     };
     let weights: Vec<f64> = visible.clone().map(|p| score(p).exp()).collect();
     let sum = weights.iter().sum::<f64>() + query.sink.map_or(0.0, |sink| f64::from(sink).exp());
@@ -191,11 +209,13 @@ fn queries(n: usize, len_k: usize, len_v: usize, random: &mut Random) -> Vec<Que
             Query {
                 at: i * len_k,
                 output_at: i * len_v,
-                position: visible.end - 1,
+                // Somewhere among what it sees.
+                position: visible.start + random.below(visible.len()),
                 first: visible.start,
                 end: visible.end,
                 slope: [0.0, 0.25][random.below(2)],
                 sink: [None, Some(1.5)][random.below(2)],
+                head: random.below(N_HEAD),
             }
         })
         .collect()
@@ -215,7 +235,7 @@ fn each_case(mut check: impl FnMut(Kv, &Head, &Head, &[f32], Scores, &[Query])) 
                 let scale = 1.0 / (len_k as f32).sqrt();
                 let softcap = [None, Some(2.0)][n % 2];
                 let queries = queries(n, len_k, len_v, &mut random);
-                check(kv, &keys, &values, &q, Scores { scale, softcap }, &queries);
+                check(kv, &keys, &values, &q, Scores { scale, softcap, has_relative: n % 3 == 0 }, &queries);
             }
         }
     }
@@ -289,7 +309,7 @@ fn nothing_overflows_in_half_precision() {
     for kernels in Kernels::in_half_precision() {
         for scale in [1e-24, 1e-18] {
             let query = Query { end: N_CTX, position: N_CTX - 1, ..Query::default() };
-            let scores = Scores { scale, softcap: None };
+            let scores = Scores { scale, softcap: None, has_relative: false };
             let error = largest_error(kernels, Kv::F16, &q, &keys, &values, scores, &[query]);
             assert!(error < 60000.0 * 2e-3, "{kernels:?} {scores:?}: {error}");
         }
@@ -346,6 +366,7 @@ fn large_scores_do_not_overflow() {
             head_len_v: 1,
             scale: 1.0,
             softcap: None,
+            relative: None,
         };
         let mut output = [0.0];
         kernels.attend_f32(&attend, &[Query { end: 3, position: 2, ..Query::default() }], &mut output);
@@ -368,6 +389,7 @@ fn every_f16_becomes_the_f32_it_is() {
                 head_len_v: 41,
                 scale: 1.0,
                 softcap: None,
+                relative: None,
             };
             let mut output = [0.0; 41];
             kernels.attend_f16(&attend, &[Query { end: 1, ..Query::default() }], &mut output);
@@ -390,6 +412,7 @@ fn a_query_that_sees_past_the_cache_is_refused() {
         head_len_v: 1,
         scale: 1.0,
         softcap: None,
+        relative: None,
     };
     Kernels::detect().attend_f32(&attend, &[Query { end: 3, ..Query::default() }], &mut [0.0]);
 }
@@ -407,6 +430,7 @@ fn a_query_that_sees_past_the_pages_is_refused() {
         head_len_v: 1,
         scale: 1.0,
         softcap: None,
+        relative: None,
     };
     Kernels::detect().attend_f32(&attend, &[Query { end: 65, ..Query::default() }], &mut [0.0]);
 }
@@ -424,6 +448,7 @@ fn lengths_that_wrap_are_refused() {
             head_len_v: 1,
             scale: 1.0,
             softcap: None,
+            relative: None,
         };
         let query = Query { at, output_at, end: 2, ..Query::default() };
         let mut output = [0.0];
@@ -455,6 +480,8 @@ fn where_the_pages_lie_changes_no_bit() {
         let vectors =
             |elements, page_len, stride| Vectors { elements, page_len, first: 7, stride, pages: &[5, 1, 3] };
         for kernels in Kernels::available() {
+            let (buckets, weights) = relative();
+            let relative = RelativeBias { buckets: &buckets, weights: &weights, n_head: N_HEAD };
             let attend_scattered = Attend {
                 q,
                 keys: vectors(&keys_at[..], keys_len, keys.len),
@@ -463,6 +490,7 @@ fn where_the_pages_lie_changes_no_bit() {
                 head_len_v: values.len,
                 scale: scores.scale,
                 softcap: scores.softcap,
+                relative: scores.has_relative.then_some(relative),
             };
             let mut got = vec![f32::NAN; queries.len() * values.len];
             kernels.attend_f32(&attend_scattered, queries, &mut got);

@@ -9,7 +9,7 @@ use core::ops::Range;
 use super::Compute;
 use crate::kv_cache::{CacheType, HeadElements, HeadPages};
 use crate::parallel::for_each;
-use crate::simd::{Attend, MAX_QUERIES, Query, Vectors};
+use crate::simd::{Attend, MAX_QUERIES, Query, RelativeBias, Vectors};
 
 /// Pieces of work for each core at least, so that a core taken away for a while holds little back.
 const CHUNKS_PER_WORKER: usize = 2;
@@ -30,6 +30,8 @@ pub struct BatchAttention<'a> {
     pub scale: f32,
     /// Scores are bent to `c · tanh(score / c)`.
     pub softcap: Option<f32>,
+    /// What scores gain by the distance between key and query, after that.
+    pub relative: Option<RelativeBias<'a>>,
 }
 
 /// Consecutive tokens of one sequence within a batch.
@@ -158,6 +160,7 @@ impl BatchAttention<'_> {
                         end: visible.end,
                         slope,
                         sink,
+                        head,
                     };
                 }
                 self.attend(q, context(span.slot, head / n_group), queries, output);
@@ -186,7 +189,13 @@ impl BatchAttention<'_> {
 
     fn attend(&self, q: &[f32], context: Context<'_>, queries: &[Query], output: &mut [f32]) {
         let BatchAttention {
-            compute: Compute { kernels, .. }, head_len_k, head_len_v, scale, softcap, ..
+            compute: Compute { kernels, .. },
+            head_len_k,
+            head_len_v,
+            scale,
+            softcap,
+            relative,
+            ..
         } = *self;
         let Context { keys, values, pages, .. } = context;
         macro_rules! attend {
@@ -205,7 +214,7 @@ impl BatchAttention<'_> {
                     stride: context.stride_v / $block_len,
                     pages,
                 };
-                let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap };
+                let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap, relative };
                 kernels.$function(&attend, queries, output);
             }};
         }
@@ -221,7 +230,7 @@ impl BatchAttention<'_> {
 
     /// Keys and values of types without a routine of their own, or of two types.
     fn attend_unpacked<'c>(&self, q: &'c [f32], context: Context<'c>, queries: &[Query], output: &mut [f32]) {
-        let BatchAttention { head_len_k, head_len_v, scale, softcap, .. } = *self;
+        let BatchAttention { head_len_k, head_len_v, scale, softcap, relative, .. } = *self;
         let vectors = |head: HeadPages<'c>, stride| {
             let (elements, [page_len, first]) = head.bytes();
             let stride = head.ty().row_format(stride).bytes;
@@ -230,7 +239,7 @@ impl BatchAttention<'_> {
         let Context { keys, values, stride_k, stride_v, .. } = context;
         let formats = [keys.ty().row_format(head_len_k), values.ty().row_format(head_len_v)];
         let (keys, values) = (vectors(keys, stride_k), vectors(values, stride_v));
-        let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap };
+        let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap, relative };
         self.compute.kernels.attend_unpacked(&attend, formats, queries, output);
     }
 }
@@ -284,6 +293,7 @@ mod tests {
                         head_len_v: LEN,
                         scale: 1.0,
                         softcap: None,
+                        relative: None,
                     };
                     let context = |_, head: usize| {
                         let at = head * n_ctx * LEN..(head + 1) * n_ctx * LEN;

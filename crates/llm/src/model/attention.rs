@@ -96,6 +96,7 @@ impl Forward<'_, '_> {
             head_len_v,
             scale: config.attention_scale,
             softcap: config.attention_softcap,
+            relative: None,
         };
         let context = |slot: usize, head_kv| Context {
             keys: state.keys(layer.kv_layer, head_kv),

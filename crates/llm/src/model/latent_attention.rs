@@ -253,6 +253,7 @@ impl Forward<'_, '_> {
             head_len_v: lengths.head_len_v,
             scale: config.attention_scale,
             softcap: None,
+            relative: None,
         }
     }
 

@@ -12,6 +12,7 @@
 
 use super::exp::{exp, exp_below_highest, tanh};
 use super::lanes::{Elements, LANES, Lanes, Stored, Work};
+use super::relative_bias::RelativeBias;
 use core::marker::PhantomData;
 
 /// Queries that can be computed at once.
@@ -76,6 +77,8 @@ pub struct Query {
     pub slope: f32,
     /// A score that takes its share of the softmax and gives nothing.
     pub sink: Option<f32>,
+    /// Its head, which [`Attend::relative`] has weights of.
+    pub head: usize,
 }
 
 /// What queries are compared with and what they gather.
@@ -95,6 +98,8 @@ pub struct Attend<'c, E> {
     pub scale: f32,
     /// Scores are bent to `c · tanh(score / c)`.
     pub softcap: Option<f32>,
+    /// What scores gain by the distance between key and query, after that.
+    pub relative: Option<RelativeBias<'c>>,
 }
 
 /// Computes `attend` in vectors of type `V`, the products in `A`.
@@ -233,6 +238,15 @@ impl<E: Stored> Attend<'_, E> {
                 }
                 score.store(scores);
                 new_max = new_max.max(score);
+            }
+            if let Some(relative) = &self.relative {
+                new_max = V::of(&max);
+                for (scores, position) in weights.iter_mut().zip(block..) {
+                    for (score, query) in scores.iter_mut().zip(queries) {
+                        *score += relative.of(query.head, position, query.position);
+                    }
+                    new_max = new_max.max(V::of(scores));
+                }
             }
             if queries.iter().any(|query| block < query.first || query.end < block_end) {
                 for (lane, query) in queries.iter().enumerate() {

@@ -19,7 +19,7 @@
 //! | `table` | what a set consists of |
 //! | `single_attention`, `unpacked_attention` | products of attention in single precision; of vectors of any type, unpacked |
 //! | `attend`, `elementwise`, `recurrence` | attention; what is done to each element of a row; recurrences |
-//! | `convolution`, `exp`, `portable`, `quads` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows of a recurrence's state |
+//! | `convolution`, `exp`, `portable`, `quads`, `relative_bias` | the convolution before a recurrence; the exponential function; vectors for every CPU; four rows of a recurrence's state; what scores gain by the distance |
 //! | `columns`, `lanes`, `q8`, `tiles` | parts of the rows of a matrix; vectors of eight; activations rounded to 8 bits; parts of a result |
 
 #![allow(unsafe_code, reason = "instructions of the CPU, and pointers that no bounds check slows down")]
@@ -39,6 +39,7 @@ mod portable;
 mod q8;
 mod quads;
 mod recurrence;
+mod relative_bias;
 pub mod scalar;
 mod single_attention;
 pub(crate) mod table;
@@ -54,6 +55,7 @@ pub use columns::Columns;
 pub use convolution::Convolve;
 pub use q8::{Q8, Q8Format, Q8Mut};
 pub use recurrence::{DeltaScan, DiagonalScan, Mamba2Scan, MambaScan, state_len};
+pub use relative_bias::{RelativeBias, RelativeBuckets};
 pub use table::Kernels;
 pub use unpacked_attention::{MAX_UNPACKED_LEN, RowFormat};
 

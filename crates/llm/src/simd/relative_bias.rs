@@ -1,0 +1,97 @@
+//! The relative position bias of T5 (Raffel et al. 2020): what a score gains by the distance of a key from the query.
+//!
+//! Distances are sorted into buckets: near ones have one each, farther ones share one, the more the farther they are, and
+//! all from [`FARTHEST`] on are in the last. Keys before the query and behind it have buckets of their own.
+
+/// Distances that are told apart at most.
+pub const FARTHEST: usize = 128;
+
+/// The bucket of each distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelativeBuckets {
+    /// Of the distances from `-FARTHEST` on.
+    of: [u16; 2 * FARTHEST + 1],
+}
+
+/// What scores gain, of each head.
+#[derive(Debug, Clone, Copy)]
+pub struct RelativeBias<'c> {
+    /// The bucket of each distance.
+    pub buckets: &'c RelativeBuckets,
+    /// `[n_buckets][n_head]`
+    pub weights: &'c [f32],
+    /// Heads.
+    pub n_head: usize,
+}
+
+impl RelativeBuckets {
+    /// `n_buckets` of them, half for keys behind the query.
+    ///
+    /// # Panics
+    ///
+    /// If they are fewer than 4 or more than 65536.
+    pub fn new(n_buckets: usize) -> Self {
+        assert!((4..=0x1_0000).contains(&n_buckets), "{n_buckets} buckets");
+        let n_half = n_buckets / 2;
+        let n_exact = n_half / 2;
+        let of_distance = |distance: usize| match distance {
+            _ if distance < n_exact => distance,
+            _ => {
+                let octaves = f64::from(libm::logf(distance as f32 / n_exact as f32));
+                let all_octaves = libm::log(FARTHEST as f64 / n_exact as f64);
+                let beyond = octaves * (n_half - n_exact) as f64 / all_octaves;
+                ((n_exact as f64 + beyond) as f32 as usize).min(n_half - 1)
+            }
+        };
+        RelativeBuckets {
+            of: core::array::from_fn(|index| match index.checked_sub(FARTHEST) {
+                Some(0) | None => of_distance(FARTHEST - index) as u16,
+                Some(behind) => (n_half + of_distance(behind)) as u16,
+            }),
+        }
+    }
+
+    /// The bucket of a key at position `key` for the query at `query`.
+    #[inline(always)]
+    pub fn bucket(&self, key: usize, query: usize) -> usize {
+        let index = (key + FARTHEST).saturating_sub(query).min(2 * FARTHEST);
+        usize::from(self.of[index])
+    }
+}
+
+impl RelativeBias<'_> {
+    /// What the score of a key at position `key` gains for the query of a head at position `query`.
+    #[inline(always)]
+    pub(super) fn of(&self, head: usize, key: usize, query: usize) -> f32 {
+        self.weights[self.buckets.bucket(key, query) * self.n_head + head]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Buckets that llama.cpp gives, of 32: of the distances behind, 16 more.
+    #[test]
+    fn near_distances_have_buckets_of_their_own_and_farther_ones_share() {
+        let buckets = RelativeBuckets::new(32);
+        for (distance, bucket) in [
+            (0, 0),
+            (1, 1),
+            (7, 7),
+            (8, 8),
+            (11, 8),
+            (12, 9),
+            (15, 9),
+            (16, 10),
+            (64, 14),
+            (91, 15),
+            (127, 15),
+            (500, 15),
+        ] {
+            assert_eq!(buckets.bucket(1000 - distance, 1000), bucket, "{distance} before");
+            let behind = if distance == 0 { 0 } else { 16 + bucket };
+            assert_eq!(buckets.bucket(1000 + distance, 1000), behind, "{distance} behind");
+        }
+    }
+}
