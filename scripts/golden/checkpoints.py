@@ -1,8 +1,8 @@
-"""Makes small checkpoints of the llama and qwen2 families, plain and as AutoAWQ packs them, with expected logits.
+"""Makes small checkpoints of several families, plain and as AutoAWQ packs them, with expected logits.
 
-    python3 scripts/golden/checkpoints.py crates/llm-cli/tests/golden/checkpoints
+    python3 -P scripts/golden/checkpoints.py crates/llm-cli/tests/golden/checkpoints
 
-Needs numpy, safetensors and tokenizers. The logits come from `forward` below: the models as their papers and the
+Needs numpy, safetensors and tokenizers (`-P`: the package, not the script of this name beside this one). The logits come from `forward` below: the models as their papers and the
 reference implementations in PyTorch define them, in double precision, with the rotary embedding that turns halves.
 Each folder has config.json, tokenizer.json, the tensors, `tokens` and `logits` (little-endian f32).
 """
@@ -81,31 +81,62 @@ def forward(config: dict, weights: dict[str, np.ndarray], tokens: list[int]) -> 
     """Logits of every position, [tokens, vocab]."""
     w = {name: value.astype(np.float64) for name, value in weights.items()}
     n_head, n_kv = config["num_attention_heads"], config["num_key_value_heads"]
-    head_len, eps = config["hidden_size"] // n_head, config["rms_norm_eps"]
+    head_len, eps = config.get("head_dim") or config["hidden_size"] // n_head, config["rms_norm_eps"]
+    scale = config.get("attention_multiplier", head_len**-0.5)
+    residual_scale = config.get("residual_multiplier", 1.0)
+    has_rope = config.get("no_rope_layers", [1] * config["num_hidden_layers"])
+    norms_behind = config["model_type"] == "olmo2"
     positions = np.arange(len(tokens), dtype=np.float64)
     mask = np.triu(np.full((len(tokens), len(tokens)), -np.inf), 1)
-    x = w["model.embed_tokens.weight"][tokens]
+    x = w["model.embed_tokens.weight"][tokens] * config.get("embedding_multiplier", 1.0)
     for layer in range(config["num_hidden_layers"]):
         at = f"model.layers.{layer}."
 
         def linear(part: str, value: np.ndarray) -> np.ndarray:
             return value @ w[f"{at}{part}.weight"].T + w.get(f"{at}{part}.bias", 0.0)
 
-        h = rms_norm(x, w[at + "input_layernorm.weight"], eps)
-        q = rotate(linear("self_attn.q_proj", h).reshape(-1, n_head, head_len), positions, config["rope_theta"])
-        k = rotate(linear("self_attn.k_proj", h).reshape(-1, n_kv, head_len), positions, config["rope_theta"])
+        def norm(part: str, value: np.ndarray) -> np.ndarray:
+            return rms_norm(value, w[f"{at}{part}.weight"], eps)
+
+        def heads_of(part: str, value: np.ndarray, n: int) -> np.ndarray:
+            rows = linear(f"self_attn.{part}_proj", value)
+            if norms_behind:
+                rows = norm(f"self_attn.{part}_norm", rows)
+            heads = rows.reshape(-1, n, head_len)
+            if f"{at}self_attn.{part}_norm.weight" in w and not norms_behind:
+                heads = norm(f"self_attn.{part}_norm", heads)
+            return rotate(heads, positions, config["rope_theta"]) if has_rope[layer] else heads
+
+        def gated(part: str, value: np.ndarray) -> np.ndarray:
+            gate = linear(f"{part}.gate_proj", value)
+            return linear(f"{part}.down_proj", gate / (1 + np.exp(-gate)) * linear(f"{part}.up_proj", value))
+
+        def experts(value: np.ndarray) -> np.ndarray:
+            chances = np.exp(value @ w[f"{at}mlp.gate.weight"].T)
+            chosen = np.argsort(-chances, axis=-1)[:, : config["num_experts_per_tok"]]
+            out = np.zeros_like(value)
+            for token, ids in enumerate(chosen):
+                shares = chances[token, ids] / chances[token, ids].sum()
+                row = value[token : token + 1]
+                out[token] = sum(s * gated(f"mlp.experts.{i}", row)[0] for i, s in zip(ids, shares))
+            return out
+
+        h = x if norms_behind else norm("input_layernorm", x)
+        q, k = heads_of("q", h, n_head), heads_of("k", h, n_kv)
         v = linear("self_attn.v_proj", h).reshape(-1, n_kv, head_len)
         k, v = (np.repeat(t, n_head // n_kv, axis=1) for t in (k, v))
-        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(head_len) + mask
+        scores = np.einsum("qhd,khd->hqk", q, k) * scale + mask
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         scores /= scores.sum(-1, keepdims=True)
         heads = np.einsum("hqk,khd->qhd", scores, v).reshape(len(tokens), -1)
-        x = x + linear("self_attn.o_proj", heads)
-        h = rms_norm(x, w[at + "post_attention_layernorm.weight"], eps)
-        gate = linear("mlp.gate_proj", h)
-        x = x + linear("mlp.down_proj", gate / (1 + np.exp(-gate)) * linear("mlp.up_proj", h))
+        attended = linear("self_attn.o_proj", heads)
+        x = x + (norm("post_attention_layernorm", attended) if norms_behind else attended) * residual_scale
+        h = x if norms_behind else norm("post_attention_layernorm", x)
+        out = experts(h) if "num_experts" in config else gated("mlp", h)
+        x = x + (norm("post_feedforward_layernorm", out) if norms_behind else out) * residual_scale
     x = rms_norm(x, w["model.norm.weight"], eps)
-    return x @ w["lm_head.weight" if "lm_head.weight" in w else "model.embed_tokens.weight"].T
+    logits = x @ w["lm_head.weight" if "lm_head.weight" in w else "model.embed_tokens.weight"].T
+    return logits / config.get("logits_scaling", 1.0)
 
 
 def quantize(weight: np.ndarray, group: int, has_zeros: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -132,12 +163,28 @@ def quantize(weight: np.ndarray, group: int, has_zeros: bool) -> tuple[dict[str,
     return tensors, exact
 
 
+# What config.json of a family has beside what all have.
+MORE_KEYS = {
+    "qwen3": {"head_dim": 12},
+    "qwen3_moe": {
+        "head_dim": 12, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+        "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [],
+    },
+    "granite": {
+        "attention_multiplier": 0.25, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "logits_scaling": 2.0,
+    },
+    "smollm3": {"num_hidden_layers": 4, "no_rope_layers": [1, 1, 1, 0]},
+    "olmo2": {},
+}  # fmt: skip
+
+
 def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bool, sharded: bool, seed: int) -> None:
     """One checkpoint: plain if there is no group size."""
     rng = np.random.default_rng(seed)
-    n_embd, n_ff = (64, 128) if group is None else (128, 256)
-    n_head, n_kv, n_layer = 4, 2, 2
-    head_len = n_embd // n_head
+    more_keys = MORE_KEYS.get(family, {})
+    n_embd, n_ff = (128, 256) if group is not None else (32, 64) if family in MORE_KEYS else (64, 128)
+    n_head, n_kv, n_layer = 4, 2, more_keys.get("num_hidden_layers", 2)
+    head_len = more_keys.get("head_dim", n_embd // n_head)
     config = {
         "model_type": family,
         "_name_or_path": f"ferrite/{folder.name}",
@@ -154,16 +201,28 @@ def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bo
         "tie_word_embeddings": tied,
         "bos_token_id": 1,
         "eos_token_id": 2,
-    }
+    } | more_keys
     shapes = {
-        "self_attn.q_proj": (n_embd, n_embd),
+        "self_attn.q_proj": (n_head * head_len, n_embd),
         "self_attn.k_proj": (n_kv * head_len, n_embd),
         "self_attn.v_proj": (n_kv * head_len, n_embd),
-        "self_attn.o_proj": (n_embd, n_embd),
-        "mlp.gate_proj": (n_ff, n_embd),
-        "mlp.up_proj": (n_ff, n_embd),
-        "mlp.down_proj": (n_embd, n_ff),
+        "self_attn.o_proj": (n_embd, n_head * head_len),
     }
+    n_expert, n_ff_expert = more_keys.get("num_experts", 0), more_keys.get("moe_intermediate_size", n_ff)
+    for part in [f"mlp.experts.{i}" for i in range(n_expert)] or ["mlp"]:
+        shapes |= {
+            f"{part}.gate_proj": (n_ff_expert, n_embd),
+            f"{part}.up_proj": (n_ff_expert, n_embd),
+            f"{part}.down_proj": (n_embd, n_ff_expert),
+        }
+    if n_expert:
+        shapes["mlp.gate"] = (n_expert, n_embd)
+    norms = {"input_layernorm": n_embd, "post_attention_layernorm": n_embd}
+    if family == "olmo2":
+        norms = {"post_attention_layernorm": n_embd, "post_feedforward_layernorm": n_embd}
+        norms |= {"self_attn.q_norm": n_head * head_len, "self_attn.k_norm": n_kv * head_len}
+    elif family.startswith("qwen3"):
+        norms |= {"self_attn.q_norm": head_len, "self_attn.k_norm": head_len}
 
     def half(*shape: int, scale: float = 1.0, mean: float = 0.0) -> np.ndarray:
         return (mean + scale * rng.standard_normal(shape)).astype(np.float16)
@@ -175,8 +234,8 @@ def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bo
     stored["model.norm.weight"] = half(n_embd, scale=0.1, mean=1.0)
     for layer in range(n_layer):
         at = f"model.layers.{layer}."
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            stored[f"{at}{norm}.weight"] = half(n_embd, scale=0.1, mean=1.0)
+        for norm, n in norms.items():
+            stored[f"{at}{norm}.weight"] = half(n, scale=0.1, mean=1.0)
         for part, (rows, cols) in shapes.items():
             weight = half(rows, cols, scale=cols**-0.5)
             if group is None:
@@ -202,7 +261,7 @@ def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bo
         save_file(stored, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
-    tokenizer = byte_level_tokenizer() if family == "qwen2" else sentencepiece_style_tokenizer()
+    tokenizer = sentencepiece_style_tokenizer() if family == "llama" else byte_level_tokenizer()
     tokenizer.save(str(folder / "tokenizer.json"))
     tokens = tokenizer.encode(TEXT[0], add_special_tokens=False).ids[:16]
     logits = forward(config, {**stored, **exact}, tokens)
@@ -219,6 +278,8 @@ def main() -> None:
     make(root / "llama-awq-32", "llama", 32, True, tied=True, sharded=False, seed=3)
     make(root / "llama-awq-128-symmetric", "llama", 128, False, tied=True, sharded=False, seed=4)
     make(root / "qwen2-awq-64", "qwen2", 64, True, tied=False, sharded=True, seed=5)
+    for seed, family in enumerate(MORE_KEYS, 6):
+        make(root / f"{family}-plain", family, None, True, tied=family == "qwen3", sharded=False, seed=seed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 //! Checkpoints in the format of the Hugging Face hub to GGUF: bytes in, bytes out.
 //!
-//! [`convert`] reads [`Files`] and writes a model of the llama, mistral or qwen2 family. `Checkpoint` is the tensors
+//! [`convert`] reads [`Files`] and writes a model of one of the families in the table of `family`. `Checkpoint` is the tensors
 //! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer and the chat templates.
 //! `plan` says which tensor becomes which; matrices that AutoAWQ quantised go through `awq`. [`MatrixTypes`] chooses the
 //! types of the others, here and wherever else files are written.
@@ -10,6 +10,7 @@
 
 mod awq;
 mod checkpoint;
+mod family;
 mod file_type;
 mod matrix_types;
 mod model_config;
@@ -88,7 +89,7 @@ pub enum Matrices {
 ///
 /// # Errors
 ///
-/// When a file is missing or broken, the model is of another family than llama, mistral and qwen2, or the output fails.
+/// When a file is missing or broken, the model is of a family that is not known, or the output fails.
 pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) -> Result<Vec<String>> {
     if let Matrices::Plain(MatrixTypes::All(ty)) = matrices
         && !can_quantize(ty)
@@ -143,7 +144,8 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
 /// A tensor as it stands in the file.
 fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
     let row_bytes = tensor.ty.row_bytes(tensor.cols).context("a row is no whole number of blocks")?;
-    let n_bytes = tensor.rows.checked_mul(row_bytes).context("the tensor is too large")?;
+    let n_bytes = (tensor.rows.checked_mul(tensor.n_matrices)).and_then(|rows| rows.checked_mul(row_bytes));
+    let n_bytes = n_bytes.context("the tensor is too large")?;
     let mut bytes = Vec::new();
     bytes
         .try_reserve_exact(n_bytes)
@@ -155,6 +157,14 @@ fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
             let mut row = vec![0.0; tensor.cols];
             for (index, out) in bytes.chunks_exact_mut(row_bytes).enumerate() {
                 floats.read(tensor.order.source_row(index) * tensor.cols, &mut row);
+                quantize(tensor.ty, &row, out);
+            }
+        }
+        Source::Experts(experts) => {
+            let mut row = vec![0.0; tensor.cols];
+            for (index, out) in bytes.chunks_exact_mut(row_bytes).enumerate() {
+                let (expert, row_of_expert) = (index / tensor.rows, index % tensor.rows);
+                experts[expert].read(row_of_expert * tensor.cols, &mut row);
                 quantize(tensor.ty, &row, out);
             }
         }

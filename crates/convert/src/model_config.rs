@@ -5,13 +5,14 @@ use llm::gguf::GgufWriter;
 use serde::Deserialize;
 
 use super::awq::AwqFormat;
+use super::family::Family;
 use super::rope_scaling::RopeScaling;
-use super::{Files, read, read_optional};
+use super::{Files, put_optional_u32, read, read_optional};
 
 /// What config.json says, by its own names.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ModelConfig {
-    model_type: String,
+    pub model_type: String,
     pub hidden_size: u32,
     pub intermediate_size: u32,
     pub num_hidden_layers: u32,
@@ -26,6 +27,18 @@ pub struct ModelConfig {
     rope_parameters: Option<RopeScaling>,
     original_max_position_embeddings: Option<u32>,
     partial_rotary_factor: Option<f32>,
+    pub attention_multiplier: Option<f32>,
+    pub embedding_multiplier: Option<f32>,
+    pub residual_multiplier: Option<f32>,
+    pub logits_scaling: Option<f32>,
+    num_experts: Option<u32>,
+    num_experts_per_tok: Option<u32>,
+    moe_intermediate_size: Option<u32>,
+    norm_topk_prob: Option<bool>,
+    decoder_sparse_step: Option<u32>,
+    mlp_only_layers: Option<Vec<u32>>,
+    /// For each layer, whether it has the rotary embedding, despite the name.
+    no_rope_layers: Option<Vec<u32>>,
     sliding_window: Option<u32>,
     use_sliding_window: Option<bool>,
     #[serde(default)]
@@ -107,9 +120,7 @@ impl ModelConfig {
     }
 
     fn check(&self) -> Result<()> {
-        if !matches!(self.model_type.as_str(), "llama" | "mistral" | "qwen2") {
-            bail!("model_type is {:?}, expected llama, mistral or qwen2", self.model_type);
-        }
+        Family::of(self)?;
         if self.hidden_act.as_deref().is_some_and(|function| function != "silu") {
             bail!("hidden_act is {:?}, expected silu", self.hidden_act);
         }
@@ -135,24 +146,69 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// `general.architecture`.
-    pub fn architecture(&self) -> &str {
-        match self.model_type.as_str() {
-            // Llama's form, but for a window that llama.cpp does not have there either.
-            "mistral" => "llama",
-            model_type => model_type,
+    /// Makes sure that all layers have experts, as GGUF's architectures with experts have them.
+    pub fn check_experts(&self) -> Result<()> {
+        for (key, value) in [
+            ("num_experts", self.num_experts),
+            ("num_experts_per_tok", self.num_experts_per_tok),
+            ("moe_intermediate_size", self.moe_intermediate_size),
+        ] {
+            if value.is_none_or(|value| value == 0) {
+                bail!("{key} is {value:?}, expected a positive number");
+            }
         }
+        if self.num_experts_per_tok > self.num_experts {
+            bail!("num_experts_per_tok is greater than num_experts");
+        }
+        // Without the key, transformers does not normalise.
+        if self.norm_topk_prob != Some(true) {
+            bail!("norm_topk_prob is {:?}, expected true", self.norm_topk_prob);
+        }
+        if let Some(step) = self.decoder_sparse_step.filter(|&step| step != 1) {
+            bail!("decoder_sparse_step is {step}, expected 1");
+        }
+        if self.mlp_only_layers.as_ref().is_some_and(|layers| !layers.is_empty()) {
+            bail!("mlp_only_layers is {:?}, expected none", self.mlp_only_layers);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that each fourth layer is without the rotary embedding, as GGUF's architecture has it.
+    pub fn check_layers_without_rope(&self) -> Result<()> {
+        let Some(layers) = &self.no_rope_layers else { return Ok(()) };
+        let differs = |&(layer, &has_rope): &(usize, &u32)| (has_rope != 0) != (layer % 4 != 3);
+        match layers.iter().enumerate().find(differs) {
+            Some((layer, has_rope)) => bail!(
+                "no_rope_layers is {has_rope} for layer {layer}, expected 0 for each fourth layer and 1 for the others"
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// The number of experts of a layer, 0 without any.
+    pub fn n_expert(&self) -> u32 {
+        if self.family().has_experts() { self.num_experts.unwrap_or(0) } else { 0 }
+    }
+
+    /// The length of an expert's hidden layer, 0 without experts.
+    pub fn expert_feed_forward(&self) -> u32 {
+        self.moe_intermediate_size.unwrap_or(0)
+    }
+
+    /// The family, which [`ModelConfig::read`] has found.
+    pub fn family(&self) -> &'static Family {
+        Family::of(self).expect("the family was found when the file was read")
+    }
+
+    /// `general.architecture`.
+    pub fn architecture(&self) -> &'static str {
+        self.family().architecture
     }
 
     /// How many positions back the original looks, where that is less than its context.
     pub fn left_out_window(&self) -> Option<u32> {
-        let is_used = self.use_sliding_window.unwrap_or(self.model_type == "mistral");
+        let is_used = self.use_sliding_window.unwrap_or(self.family().uses_window);
         self.sliding_window.filter(|&window| is_used && window < self.max_position_embeddings)
-    }
-
-    /// Whether rows of queries and keys have to change places: GGUF's `llama` turns neighbours.
-    pub fn turns_neighbours(&self) -> bool {
-        self.architecture() == "llama"
     }
 
     /// Heads that have keys and values of their own.
@@ -205,6 +261,16 @@ impl ModelConfig {
         writer.put_f32(&key("attention.layer_norm_rms_epsilon"), self.rms_norm_eps)?;
         writer.put_u32(&key("rope.dimension_count"), self.head_dim())?;
         writer.put_f32(&key("rope.freq_base"), self.rope_theta())?;
+        for (suffix, number) in self.family().numbers {
+            if let Some(number) = number(self) {
+                writer.put_f32(&key(suffix), number)?;
+            }
+        }
+        if self.family().has_experts() {
+            writer.put_u32(&key("expert_count"), self.n_expert())?;
+            put_optional_u32(writer, &key("expert_used_count"), self.num_experts_per_tok)?;
+            writer.put_u32(&key("expert_feed_forward_length"), self.expert_feed_forward())?;
+        }
         match self.rope_scaling() {
             Some(scaling) => scaling.describe(writer, architecture, self.original_max_position_embeddings),
             None => Ok(()),

@@ -7,6 +7,7 @@ use llm::quant::GgmlType;
 
 use super::awq::{AwqFormat, AwqMatrix};
 use super::checkpoint::{Checkpoint, Floats};
+use super::family::{Form, LayerTensor, Size};
 use super::{Fallbacks, MatrixTypes, ModelConfig, ModelShape, RowOrder, TypeChooser};
 
 /// A tensor to be written.
@@ -18,8 +19,19 @@ pub struct OutputTensor<'c> {
     pub cols: usize,
     pub order: RowOrder,
     pub source: Source<'c>,
-    /// Whether it has one dimension.
-    is_vector: bool,
+    /// How many matrices of this size stand behind each other, one of each expert; 1 without experts.
+    pub n_matrices: usize,
+    shape: Shape,
+}
+
+/// How many dimensions a tensor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Vector,
+    Matrix,
+    /// A matrix that keeps the type it has.
+    RouterMatrix,
+    Experts,
 }
 
 /// Where the values come from.
@@ -27,6 +39,8 @@ pub struct OutputTensor<'c> {
 pub enum Source<'c> {
     /// A plain tensor.
     Floats(Floats<'c>),
+    /// Plain matrices, one of each expert.
+    Experts(Vec<Floats<'c>>),
     /// A quantised matrix.
     Awq(AwqMatrix<'c>),
     /// Computed.
@@ -36,7 +50,12 @@ pub enum Source<'c> {
 impl OutputTensor<'_> {
     /// In ggml's order.
     pub fn dims(&self) -> Vec<u64> {
-        if self.is_vector { vec![self.cols as u64] } else { vec![self.cols as u64, self.rows as u64] }
+        let [cols, rows, n_matrices] = [self.cols, self.rows, self.n_matrices].map(|n| n as u64);
+        match self.shape {
+            Shape::Vector => vec![cols],
+            Shape::Matrix | Shape::RouterMatrix => vec![cols, rows],
+            Shape::Experts => vec![cols, rows, n_matrices],
+        }
     }
 }
 
@@ -59,7 +78,17 @@ pub fn plan<'c>(
             .map(|n| n as usize);
     let n_q = config.num_attention_heads as usize * head_len;
     let n_kv = config.num_key_value_heads() as usize * head_len;
-    let turned = match config.turns_neighbours() {
+    let size = |size: Size| match size {
+        Size::Embedding => n_embd,
+        Size::FeedForward => n_ff,
+        Size::ExpertFeedForward => config.expert_feed_forward() as usize,
+        Size::Queries => n_q,
+        Size::Keys => n_kv,
+        Size::Head => head_len,
+    };
+    let family = config.family();
+    let n_expert = config.n_expert() as usize;
+    let turned = match family.turns_neighbours {
         true => RowOrder::Interleaved { head_len },
         false => RowOrder::Same,
     };
@@ -68,24 +97,24 @@ pub fn plan<'c>(
     for layer in 0..config.num_hidden_layers {
         let to = |part: &str| format!("blk.{layer}.{part}");
         let from = |part: &str| format!("model.layers.{layer}.{part}");
-        planner.vector(&to("attn_norm.weight"), &from("input_layernorm.weight"), n_embd, RowOrder::Same)?;
-        for (to_part, from_part, rows, order) in [
-            ("attn_q", "q_proj", n_q, turned),
-            ("attn_k", "k_proj", n_kv, turned),
-            ("attn_v", "v_proj", n_kv, RowOrder::Same),
-        ] {
-            planner.matrix(&to(to_part), &from(&format!("self_attn.{from_part}")), [rows, n_embd], order)?;
+        for &LayerTensor { to: to_part, from: from_part, form } in family.layer.iter().copied().flatten() {
+            let (to, from_layer) = (to(to_part), from(from_part));
+            match form {
+                Form::Matrix(rows, cols) => {
+                    planner.matrix(&to, &from_layer, [size(rows), size(cols)], RowOrder::Same)?;
+                }
+                Form::TurnedMatrix(rows, cols) => {
+                    planner.matrix(&to, &from_layer, [size(rows), size(cols)], turned)?;
+                }
+                Form::Vector(len) => planner.vector(&to, &from_layer, size(len), RowOrder::Same)?,
+                Form::Router => planner.router(&to, &from_layer, [n_expert, n_embd])?,
+                Form::Experts(rows, cols) => {
+                    let names =
+                        (0..n_expert).map(|expert| from(&format!("mlp.experts.{expert}.{from_part}")));
+                    planner.experts(&to, names, [size(rows), size(cols)])?;
+                }
+            }
         }
-        planner.matrix(&to("attn_output"), &from("self_attn.o_proj"), [n_embd, n_q], RowOrder::Same)?;
-        planner.vector(
-            &to("ffn_norm.weight"),
-            &from("post_attention_layernorm.weight"),
-            n_embd,
-            RowOrder::Same,
-        )?;
-        planner.matrix(&to("ffn_gate"), &from("mlp.gate_proj"), [n_ff, n_embd], RowOrder::Same)?;
-        planner.matrix(&to("ffn_up"), &from("mlp.up_proj"), [n_ff, n_embd], RowOrder::Same)?;
-        planner.matrix(&to("ffn_down"), &from("mlp.down_proj"), [n_embd, n_ff], RowOrder::Same)?;
     }
     // Only now, since as many of them are made as the heads that were found say; they stand before the layers.
     if let Some(factors) = config.rope_factors()? {
@@ -96,7 +125,8 @@ pub fn plan<'c>(
             cols: factors.len(),
             order: RowOrder::Same,
             source: Source::Values(factors),
-            is_vector: true,
+            n_matrices: 1,
+            shape: Shape::Vector,
         };
         planner.tensors.insert(1, tensor);
     }
@@ -117,11 +147,12 @@ pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], type
         n_layer: config.num_hidden_layers,
         n_head: config.num_attention_heads,
         n_head_kv: config.num_key_value_heads(),
-        n_expert: 0,
+        n_expert: config.n_expert(),
     };
-    let matrices = tensors.iter().filter(|tensor| !tensor.is_vector).map(|tensor| tensor.name.as_str());
+    let has_choice = |tensor: &OutputTensor<'_>| matches!(tensor.shape, Shape::Matrix | Shape::Experts);
+    let matrices = tensors.iter().filter(|tensor| has_choice(tensor)).map(|tensor| tensor.name.as_str());
     let mut chooser = TypeChooser::new(types, shape, matrices);
-    for tensor in tensors.iter_mut().filter(|tensor| !tensor.is_vector) {
+    for tensor in tensors.iter_mut().filter(|tensor| has_choice(tensor)) {
         tensor.ty = chooser.choose(&tensor.name, tensor.cols);
     }
     chooser.fallbacks()
@@ -149,7 +180,8 @@ impl<'c> Planner<'c> {
                     cols: shape[1],
                     order,
                     source: Source::Awq(matrix),
-                    is_vector: false,
+                    n_matrices: 1,
+                    shape: Shape::Matrix,
                 });
             }
             _ => self.ordered_float_matrix(to, from, shape, order)?,
@@ -176,7 +208,43 @@ impl<'c> Planner<'c> {
         let from = format!("{from}.weight");
         let floats = self.checkpoint.floats(&from)?;
         check_shape(&from, floats.shape, shape)?;
-        self.push_floats(format!("{to}.weight"), from, GgmlType::F16, shape, order, floats, false);
+        self.push_floats(format!("{to}.weight"), from, GgmlType::F16, shape, order, floats, Shape::Matrix);
+        Ok(())
+    }
+
+    /// The matrix that chooses among experts, in F32.
+    fn router(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
+        let from = format!("{from}.weight");
+        let floats = self.checkpoint.floats(&from)?;
+        check_shape(&from, floats.shape, shape)?;
+        let (to, ty) = (format!("{to}.weight"), GgmlType::F32);
+        self.push_floats(to, from, ty, shape, RowOrder::Same, floats, Shape::RouterMatrix);
+        Ok(())
+    }
+
+    /// One tensor of the matrices of all experts, each at `<name>.weight`.
+    fn experts(&mut self, to: &str, names: impl Iterator<Item = String>, shape: [usize; 2]) -> Result<()> {
+        if self.awq.is_some() {
+            bail!("experts that AutoAWQ quantised are not understood; expected plain ones");
+        }
+        let mut experts = Vec::new();
+        for name in names {
+            let from = format!("{name}.weight");
+            let floats = self.checkpoint.floats(&from)?;
+            check_shape(&from, floats.shape, shape)?;
+            self.taken.insert(from);
+            experts.push(floats);
+        }
+        self.tensors.push(OutputTensor {
+            name: format!("{to}.weight"),
+            ty: GgmlType::F16,
+            rows: shape[0],
+            cols: shape[1],
+            order: RowOrder::Same,
+            n_matrices: experts.len(),
+            source: Source::Experts(experts),
+            shape: Shape::Experts,
+        });
         Ok(())
     }
 
@@ -184,7 +252,15 @@ impl<'c> Planner<'c> {
         let floats = self.checkpoint.floats(from)?;
         check_shape(from, floats.shape, [1, len])?;
         if order == RowOrder::Same {
-            self.push_floats(to.to_owned(), from.to_owned(), GgmlType::F32, [1, len], order, floats, true);
+            self.push_floats(
+                to.to_owned(),
+                from.to_owned(),
+                GgmlType::F32,
+                [1, len],
+                order,
+                floats,
+                Shape::Vector,
+            );
         } else {
             let values = (0..len).map(|index| floats.at(0, order.source_row(index))).collect();
             self.taken.insert(from.to_owned());
@@ -195,7 +271,8 @@ impl<'c> Planner<'c> {
                 cols: len,
                 order: RowOrder::Same,
                 source: Source::Values(values),
-                is_vector: true,
+                n_matrices: 1,
+                shape: Shape::Vector,
             });
         }
         Ok(())
@@ -210,7 +287,7 @@ impl<'c> Planner<'c> {
         [rows, cols]: [usize; 2],
         order: RowOrder,
         floats: Floats<'c>,
-        is_vector: bool,
+        shape: Shape,
     ) {
         self.taken.insert(from);
         self.tensors.push(OutputTensor {
@@ -220,7 +297,8 @@ impl<'c> Planner<'c> {
             cols,
             order,
             source: Source::Floats(floats),
-            is_vector,
+            n_matrices: 1,
+            shape,
         });
     }
 

@@ -132,6 +132,36 @@ fn mistral_is_of_the_llama_family() {
     assert!(matches!(&notes[..], [note] if note.contains("sliding_window 64")), "{notes:?}");
 }
 
+/// What the scales of Granite become.
+#[test]
+fn scales_have_keys_of_their_own() {
+    let (file, _) = converted(&checkpoint("granite-plain", json!({ "embedding_multiplier": 12 })), F16);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    for (key, value) in
+        [("attention.scale", 0.25), ("embedding_scale", 12.0), ("residual_scale", 0.5), ("logit_scale", 2.0)]
+    {
+        assert_eq!(gguf.f32_value(format!("granite.{key}").as_str()), Ok(Some(value)), "{key}");
+    }
+}
+
+#[test]
+fn what_a_family_has_no_way_to_say_is_refused() {
+    for (name, keys, parts) in [
+        ("qwen2-plain", json!({ "model_type": "gemma9" }), &["gemma9", "qwen3_moe", "olmo2"][..]),
+        ("smollm3-plain", json!({ "no_rope_layers": [1, 0, 1, 0] }), &["no_rope_layers", "layer 1"]),
+        ("qwen3_moe-plain", json!({ "norm_topk_prob": false }), &["norm_topk_prob"]),
+        ("qwen3_moe-plain", json!({ "norm_topk_prob": null }), &["norm_topk_prob"]),
+        ("qwen3_moe-plain", json!({ "mlp_only_layers": [0] }), &["mlp_only_layers"]),
+        ("qwen3_moe-plain", json!({ "decoder_sparse_step": 2 }), &["decoder_sparse_step is 2"]),
+        ("qwen3_moe-plain", json!({ "num_experts": 0 }), &["num_experts"]),
+        ("qwen3_moe-plain", json!({ "num_experts": 5 }), &["mlp.gate.weight", "[5, 32]"]),
+        ("qwen3_moe-plain", json!({ "num_experts_per_tok": 9 }), &["num_experts_per_tok"]),
+        ("qwen3_moe-plain", json!({ "moe_intermediate_size": 31 }), &["experts.0.gate_proj"]),
+    ] {
+        refused(&checkpoint(name, keys), F16, parts);
+    }
+}
+
 #[test]
 fn awq_is_told_by_any_of_its_names() {
     let config =

@@ -12,8 +12,8 @@ use llm::quant::GgmlType;
 use super::quantize;
 use crate::model_file::map;
 
-/// Convert a checkpoint (config.json, tokenizer.json or tokenizer.model, safetensors) of the llama, mistral or qwen2
-/// family to GGUF.
+/// Convert a checkpoint (config.json, tokenizer.json or tokenizer.model, safetensors) of a family such as llama or
+/// qwen3 to GGUF.
 ///
 /// Lines tell what the file has otherwise than was asked for.
 #[derive(Args)]

@@ -7,7 +7,15 @@ use llm::quant::{GgmlType, dequantize};
 
 use crate::{fail_saying, scratch_file, succeed, text_path};
 
-const PLAIN: [&str; 2] = ["llama-plain", "qwen2-plain"];
+const PLAIN: [&str; 7] = [
+    "llama-plain",
+    "qwen2-plain",
+    "qwen3-plain",
+    "qwen3_moe-plain",
+    "granite-plain",
+    "smollm3-plain",
+    "olmo2-plain",
+];
 const AWQ: [&str; 3] = ["llama-awq-32", "llama-awq-128-symmetric", "qwen2-awq-64"];
 
 fn checkpoint(name: &str) -> PathBuf {
