@@ -90,7 +90,10 @@ impl EngineArguments {
 /// Options of a runner of `n_slots` texts of up to `n_ctx` positions, with keys and values in f16.
 pub fn runner_options(config: &Config, n_ctx: usize, n_logits: usize, n_slots: usize) -> RunnerOptions {
     // In an encoder every token sees every other, so that they cannot be cut into batches.
-    let n_batch = if config.is_encoder() { n_ctx } else { N_BATCH.min(n_ctx).max(n_slots) };
+    let n_batch = match config.is_encoder() {
+        true => N_BATCH.min(n_ctx.saturating_mul(n_slots)).max(n_ctx),
+        false => N_BATCH.min(n_ctx).max(n_slots),
+    };
     let n_pages = StateOptions::pages_of(n_ctx).saturating_mul(n_slots);
     let n_checkpoints = if config.is_recurrent() { n_slots * CHECKPOINTS_PER_TEXT } else { 0 };
     let kv_type = KvType::F16;

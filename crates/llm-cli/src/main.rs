@@ -41,6 +41,7 @@ Examples:
   llm infer --model model.gguf --prompt 'Once upon a time' -n 200 --temp 0.8 --top-p 0.95 --seed 7
   llm batch --model model.gguf --prompts prompts.txt --parallel 8
   llm chat --model model.gguf --system 'Answer briefly.'
+  llm embed --model model.gguf 'A text' 'Another one'
   llm serve --model model.gguf --port 8080
   llm tokenize --model model.gguf 'How many tokens is this?'
   llm info --model model.gguf --metadata
@@ -55,6 +56,8 @@ enum Command {
     Infer(commands::infer::Arguments),
     Batch(commands::batch::Arguments),
     Chat(commands::chat::Arguments),
+    Embed(commands::embed::Arguments),
+    Rerank(commands::rerank::Arguments),
     Serve(commands::serve::Arguments),
     Logits(commands::logits::Arguments),
     Tokenize(commands::tokenize::Arguments),
@@ -81,6 +84,8 @@ fn main() -> ExitCode {
         Command::Infer(arguments) => commands::infer::run(&arguments),
         Command::Batch(arguments) => commands::batch::run(&arguments),
         Command::Chat(arguments) => commands::chat::run(&arguments),
+        Command::Embed(arguments) => commands::embed::run(&arguments),
+        Command::Rerank(arguments) => commands::rerank::run(&arguments),
         Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::Logits(arguments) => commands::logits::run(&arguments),
         Command::Tokenize(arguments) => commands::tokenize::run(&arguments),

@@ -10,8 +10,9 @@ use core::fmt;
 use core::ops::ControlFlow;
 
 use super::answer::Failure;
+use super::embedding::EmbeddingWish;
 use super::units::{Duration, Rate, per_second};
-use super::{Event, FrontError, Report, Request, RequestId, Responder, Task};
+use super::{Event, FrontError, Prompt, Report, Request, RequestId, Responder, Task};
 use crate::chat::Dialogue;
 use crate::scheduler::Counts;
 use crate::session::SessionError;
@@ -141,6 +142,12 @@ pub trait Answers {
     /// As there.
     fn submit(&mut self, request: Request<'_>) -> Result<Self::Id, FrontError>;
 
+    /// See [`Responder::submit_embedding`].
+    ///
+    /// # Errors
+    /// As there.
+    fn submit_embedding(&mut self, prompt: &Prompt<'_>, wish: EmbeddingWish) -> Result<Self::Id, FrontError>;
+
     /// What a request that is not over has said so far.
     fn output(&self, id: Self::Id) -> &str;
 
@@ -163,9 +170,9 @@ pub trait Answers {
 }
 
 /// A responder that nobody else asks.
-struct Alone<'r, 'm> {
-    responder: &'r mut Responder<'m>,
-    clock_us: fn() -> u64,
+pub(super) struct Alone<'r, 'm> {
+    pub responder: &'r mut Responder<'m>,
+    pub clock_us: fn() -> u64,
 }
 
 impl Answers for Alone<'_, '_> {
@@ -181,6 +188,14 @@ impl Answers for Alone<'_, '_> {
 
     fn submit(&mut self, request: Request<'_>) -> Result<RequestId, FrontError> {
         self.responder.submit(request, self.clock_us)
+    }
+
+    fn submit_embedding(
+        &mut self,
+        prompt: &Prompt<'_>,
+        wish: EmbeddingWish,
+    ) -> Result<RequestId, FrontError> {
+        self.responder.submit_embedding(prompt, wish)
     }
 
     fn output(&self, id: RequestId) -> &str {

@@ -1,6 +1,7 @@
 //! A text as one vector: what the last layer gives for its tokens, pooled.
 
 use alloc::vec::Vec;
+use core::str::FromStr;
 
 use super::{FrontError, RequestId};
 use crate::gguf::Gguf;
@@ -39,6 +40,27 @@ impl Pooling {
             Some(pooling_type) => Err(FrontError::Pooling { pooling_type }),
         }
     }
+}
+
+impl FromStr for Pooling {
+    type Err = ();
+
+    /// By its name in llama.cpp.
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Ok(match name {
+            "none" => Self::None,
+            "mean" => Self::Mean,
+            "cls" => Self::Cls,
+            "last" => Self::Last,
+            "rank" => Self::Rank,
+            _ => return Err(()),
+        })
+    }
+}
+
+impl Pooling {
+    /// What [`FromStr`] expects.
+    pub const EXPECTED: &'static str = "none, mean, cls, last or rank";
 }
 
 impl EmbeddingWish {

@@ -24,6 +24,7 @@ pub mod roofs;
 mod task;
 pub mod trace;
 pub mod units;
+pub mod vectors;
 
 pub use error::FrontError;
 pub use kernels::{UnknownKernels, kernels_called};

@@ -331,6 +331,43 @@ pub const CHAT: &[OptionSpec] = &[
     EXACT,
 ];
 
+/// `--texts` of `embed`.
+pub const TEXTS: OptionSpec = OptionSpec::new(
+    "texts",
+    "DISK",
+    "a disk, by its serial number, that is a text with one of the texts in each line, instead of arguments",
+)
+.or(&["f", "file"])
+.on_host(
+    "a file with one of the texts in each line, instead of arguments; lines of nothing but blanks are none",
+)
+.with_host_value("FILE");
+/// `--parallel` of `embed` and `rerank`.
+pub const TEXTS_PARALLEL: OptionSpec = OptionSpec::new(
+    "parallel",
+    "N",
+    "texts computed together, 64 at most; unless told what llm load was, or else 8, or as many as there are",
+)
+.or(&["np"])
+.on_host("texts computed together, 64 at most; unless told 8, or as many as there are");
+/// `--pooling`.
+pub const POOLING: OptionSpec = OptionSpec::new(
+    "pooling",
+    "TYPE",
+    "how the vectors of tokens become one: none, mean, cls (the first), last, or rank (scores); as the file says unless told",
+);
+/// `--no-normalise`.
+pub const NO_NORMALISE: OptionSpec =
+    OptionSpec::flag("no-normalise", "leave vectors as they are, instead of making their length 1")
+        .or(&["no-normalize"]);
+
+/// `embed`.
+pub const EMBED: &[OptionSpec] =
+    &[MODEL, TEXTS, POOLING, NO_NORMALISE, TEXTS_PARALLEL, CTX, KV_TYPE, THREADS, KERNELS, EXACT];
+
+/// `rerank`.
+pub const RERANK: &[OptionSpec] = &[MODEL, TEXTS, TEXTS_PARALLEL, CTX, KV_TYPE, THREADS, KERNELS, EXACT];
+
 /// `batch`.
 pub const BATCH: &[OptionSpec] = &[
     MODEL,
@@ -442,6 +479,8 @@ pub const VERIFY: &[OptionSpec] = &[MODEL];
 pub const COMMANDS: &[(&str, &[OptionSpec])] = &[
     ("infer", INFER),
     ("batch", BATCH),
+    ("embed", EMBED),
+    ("rerank", RERANK),
     ("chat", CHAT),
     ("bench", BENCH),
     ("tokenize", TOKENIZE),
@@ -453,6 +492,9 @@ pub const COMMANDS: &[(&str, &[OptionSpec])] = &[
 /// What is said to who gives options of a chat without one.
 pub const CHAT_IS_MISSING: &str =
     "--system, --template, --thinking and --no-thinking are about a chat: give --chat too";
+
+/// What is said to who gives a file without texts.
+pub const NO_TEXTS: &str = "there are no texts in the file, expected one in each line";
 
 /// What is said to who gives a text without prompts.
 pub const NO_PROMPTS: &str = "there are no prompts in the file, expected one in each line";

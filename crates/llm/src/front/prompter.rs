@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::{ChatFormat, FrontError, Prompt};
 use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Message, Room};
 use crate::gguf::Gguf;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{EncodeOptions, Tokenizer};
 
 /// The chat format that was used last, and its name if it is not the file's own.
 type NamedFormat = (Option<String>, ChatTemplate);
@@ -79,6 +79,39 @@ impl<'m> Prompter<'m> {
             }
         }
         Ok(None)
+    }
+
+    /// Appends the ids of a query and a document that is to be ranked by it, as the file's model was trained to read them: by its
+    /// format `tokenizer.chat_template.rerank`, or else one behind the other, with the tokens between and around them that
+    /// the file asks for.
+    ///
+    /// # Errors
+    /// [`FrontError::Tokenizer`]; [`FrontError::Gguf`] if a key has another type.
+    pub fn encode_pair(&self, query: &str, document: &str, out: &mut Vec<u32>) -> Result<(), FrontError> {
+        let plain = EncodeOptions { add_special: false, parse_special: false };
+        if let Some(format) = self.gguf.str_value("tokenizer.chat_template.rerank")? {
+            let pair = format.replace("{query}", query).replace("{document}", document);
+            self.tokenizer.encode(&pair, EncodeOptions { parse_special: true, ..plain }, out)?;
+            return Ok(());
+        }
+        let adds_separator = match self.gguf.bool_value("tokenizer.ggml.add_sep_token")? {
+            Some(adds_separator) => adds_separator,
+            None => self.tokenizer.ends_with_separator(),
+        };
+        let end = self.tokenizer.eos_id().or(self.tokenizer.separator_id());
+        let end = end.filter(|_| self.tokenizer.add_eos());
+        let begin = self.tokenizer.bos_id().filter(|_| self.tokenizer.add_bos());
+        let separator = self.tokenizer.separator_id().filter(|_| adds_separator);
+        out.try_reserve(4).map_err(|_| FrontError::OutOfHeap { needed_bytes: 4 * size_of::<u32>() })?;
+        out.extend(begin);
+        self.tokenizer.encode(query, plain, out)?;
+        out.try_reserve(2).map_err(|_| FrontError::OutOfHeap { needed_bytes: 2 * size_of::<u32>() })?;
+        out.extend(end);
+        out.extend(separator);
+        self.tokenizer.encode(document, plain, out)?;
+        out.try_reserve(1).map_err(|_| FrontError::OutOfHeap { needed_bytes: size_of::<u32>() })?;
+        out.extend(end);
+        Ok(())
     }
 
     /// A conversation as the text that [`Prompt::Messages`] makes a prompt of.

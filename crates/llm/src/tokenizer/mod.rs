@@ -346,6 +346,21 @@ impl<'a> Tokenizer<'a> {
         self.roles.eos
     }
 
+    /// The token between two texts, if the file names one or its kind has one.
+    pub fn separator_id(&self) -> Option<u32> {
+        self.roles.separator
+    }
+
+    /// Whether texts end with [`Tokenizer::separator_id`], as those of BERT's family do.
+    pub fn ends_with_separator(&self) -> bool {
+        matches!(self.algorithm, Algorithm::WordPiece(_))
+    }
+
+    /// Whether encoding with [`EncodeOptions::add_special`] puts [`Tokenizer::eos_id`] at the end.
+    pub fn add_eos(&self) -> bool {
+        self.roles.add_eos && !self.ends_with_separator()
+    }
+
     /// Whether encoding with [`EncodeOptions::add_special`] puts [`Tokenizer::bos_id`] in front.
     pub fn add_bos(&self) -> bool {
         match self.algorithm {

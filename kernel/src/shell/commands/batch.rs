@@ -5,8 +5,9 @@ use core::ops::ControlFlow;
 
 use llm::{
     front::{
-        Event, FrontError, Report, Request, Task,
+        Event, FrontError, Prompt, Report, Request, Task,
         batch::{self, Answers, Batch, BatchEvent, NumberedLines},
+        embedding::EmbeddingWish,
         options::{self, BATCH_N_PARALLEL, IDS, INFER_MAX_TOKENS, MODEL, NO_PROMPTS, PROMPTS},
     },
     scheduler::Counts,
@@ -73,7 +74,7 @@ fn arguments_as_prompts<'a>(arguments: &Arguments<'a>) -> Result<Vec<&'a str>, C
 
 /// How many texts the model gets room for if neither the command nor `llm load` was told: as it has from an earlier batch
 /// that was as large, so that what it knows of texts remains.
-fn n_parallel_if_room(
+pub(super) fn n_parallel_if_room(
     shell: &Shell<'_>,
     arguments: &Arguments<'_>,
     n_prompts: usize,
@@ -134,12 +135,12 @@ fn answer(
 }
 
 /// The current model, which clients ask as well.
-struct Beside<'s, 'a> {
-    backend: &'s mut dyn InferenceBackend,
-    serving: &'s Serving<'a>,
-    n_slots: usize,
+pub(super) struct Beside<'s, 'a> {
+    pub backend: &'s mut dyn InferenceBackend,
+    pub serving: &'s Serving<'a>,
+    pub n_slots: usize,
     /// What kept a batch from being computed, if that was nothing that a responder tells.
-    error: Option<BackendError>,
+    pub error: Option<BackendError>,
 }
 
 impl Beside<'_, '_> {
@@ -168,6 +169,10 @@ impl Answers for Beside<'_, '_> {
 
     fn submit(&mut self, request: Request<'_>) -> Result<Ticket, FrontError> {
         self.backend.submit(None, request).map_err(|error| self.refused(error))
+    }
+
+    fn submit_embedding(&mut self, prompt: &Prompt<'_>, wish: EmbeddingWish) -> Result<Ticket, FrontError> {
+        self.backend.submit_embedding(None, prompt, wish).map_err(|error| self.refused(error))
     }
 
     fn output(&self, ticket: Ticket) -> &str {

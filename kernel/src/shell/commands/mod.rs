@@ -2,6 +2,7 @@
 
 mod batch;
 mod chat;
+mod embedding;
 mod general;
 mod generation;
 mod inference;
@@ -20,10 +21,11 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 10] = [
+static GROUPS: [&[Command]; 11] = [
     inference::COMMANDS,
     batch::COMMANDS,
     chat::COMMANDS,
+    embedding::COMMANDS,
     numbers::COMMANDS,
     models::COMMANDS,
     machine::COMMANDS,

@@ -1,0 +1,118 @@
+//! Many texts, made vectors together and told in their order: [`run`], [`run_with`].
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::ops::ControlFlow;
+
+use super::batch::{Alone, Answers};
+use super::embedding::{Embedding, EmbeddingWish};
+use super::{Event, FrontError, Prompt, Responder};
+use crate::session::SessionError;
+
+/// Makes texts, each a list of ids, vectors, as many at once as there are slots; `on_vector` learns of them in their order and
+/// may end it. `go_on` is asked twice in each layer, and may too.
+///
+/// # Errors
+/// As [`run_with`], and [`FrontError::Busy`] if there are other requests.
+pub fn run(
+    responder: &mut Responder<'_>,
+    texts: &[Vec<u32>],
+    wish: EmbeddingWish,
+    clock_us: fn() -> u64,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    on_vector: &mut dyn FnMut(usize, &Embedding) -> ControlFlow<()>,
+) -> Result<(), FrontError> {
+    if !responder.is_idle() {
+        return Err(FrontError::Busy);
+    }
+    run_with(&mut Alone { responder, clock_us }, texts, wish, go_on, on_vector)
+}
+
+/// As [`run`], by something that others may ask as well.
+///
+/// # Errors
+/// What is wrong with a text, after the vectors of those before it; what keeps batches from being computed;
+/// [`SessionError::Stopped`] if it was ended.
+pub fn run_with<A: Answers>(
+    answers: &mut A,
+    texts: &[Vec<u32>],
+    wish: EmbeddingWish,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    on_vector: &mut dyn FnMut(usize, &Embedding) -> ControlFlow<()>,
+) -> Result<(), FrontError> {
+    // Of the texts after those that were told: each a name, and what came of it.
+    let mut asked: VecDeque<Asked<A::Id>> = VecDeque::new();
+    let n_kept = texts.len().min(2 * answers.n_slots());
+    let needed_bytes = n_kept * size_of::<Asked<A::Id>>();
+    asked.try_reserve_exact(n_kept).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+    let ended = compute(answers, (texts, wish, n_kept), &mut asked, go_on, on_vector);
+    // What is not over now is wanted no more.
+    for (id, _) in asked.into_iter().filter(|(_, result)| result.is_none()) {
+        answers.cancel(id);
+    }
+    ended
+}
+
+/// The name of a request, and what came of it, if it is over.
+type Asked<I> = (I, Option<Result<Embedding, FrontError>>);
+
+fn compute<A: Answers>(
+    answers: &mut A,
+    (texts, wish, n_kept): (&[Vec<u32>], EmbeddingWish, usize),
+    asked: &mut VecDeque<Asked<A::Id>>,
+    go_on: &mut dyn FnMut() -> ControlFlow<()>,
+    on_vector: &mut dyn FnMut(usize, &Embedding) -> ControlFlow<()>,
+) -> Result<(), FrontError> {
+    let mut n_told = 0;
+    let mut refused = None;
+    while n_told < texts.len() {
+        while refused.is_none() && asked.len() < n_kept && answers.has_room() {
+            let Some(text) = texts.get(n_told + asked.len()) else { break };
+            match answers.submit_embedding(&Prompt::Ids(text), wish) {
+                Ok(id) => asked.push_back((id, None)),
+                Err(FrontError::QueueFull { .. }) => break,
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let (true, Some(error)) = (asked.is_empty(), refused.take()) {
+            return Err(error);
+        }
+        answers.step(go_on, &mut |id, event| {
+            let Some((_, result)) = asked.iter_mut().find(|(other, _)| *other == id) else { return false };
+            match event {
+                Event::Embedding(embedding) => *result = Some(Ok((*embedding).clone())),
+                Event::Failed { error, .. } => *result = Some(Err((*error).clone())),
+                _ => {}
+            }
+            true
+        })?;
+        while let Some((_, Some(_))) = asked.front() {
+            let Some((_, Some(result))) = asked.pop_front() else { break };
+            if on_vector(n_told, &result?).is_break() {
+                return Err(SessionError::Stopped.into());
+            }
+            n_told += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The places of scores, best first; equal ones in their order, and what is no number last.
+pub fn ranking(scores: &[f32]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..scores.len()).collect();
+    let key = |&place: &usize| if scores[place].is_nan() { f32::NEG_INFINITY } else { scores[place] };
+    places.sort_by(|a, b| key(b).partial_cmp(&key(a)).unwrap_or(Ordering::Equal).then(a.cmp(b)));
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranking;
+
+    #[test]
+    fn the_best_comes_first_and_what_is_no_number_last() {
+        assert_eq!(ranking(&[0.1, f32::NAN, 0.7, 0.1, -3.0]), [2, 0, 3, 4, 1]);
+        assert!(ranking(&[]).is_empty());
+    }
+}
