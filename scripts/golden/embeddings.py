@@ -32,6 +32,18 @@ CLASSIFIERS = {
 }
 
 
+# Words of one letter, so that texts can be ranked.
+VOCABULARY = {
+    "tokenizer.ggml.model": "bert",
+    "tokenizer.ggml.tokens": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"▁{c}" for c in "abcdefghijklmnopqrstuvwxyz?")],
+    "tokenizer.ggml.token_type": [3, 2, 3, 3, 3] + [1] * 27,
+    "tokenizer.ggml.bos_token_id": 2,
+    "tokenizer.ggml.seperator_token_id": 3,
+    "tokenizer.ggml.unknown_token_id": 1,
+    "tokenizer.ggml.padding_token_id": 0,
+}
+
+
 def classifier(name: str, width: int) -> tuple[list[Tensor], dict[str, object]]:
     """Random tensors of a classifier, the same on every run, and its keys."""
     random = np.random.default_rng(zlib.crc32(f"{name} classifier".encode()))
@@ -80,6 +92,8 @@ def main() -> None:
         case = cases[name.removesuffix("-dense")]
         tensors, keys = classifier(name, case.dims.embd)
         all_tensors, all_keys = case.tensors() + tensors, case.metadata() | keys
+        if name == "bert":
+            all_keys |= VOCABULARY
         reference.write(folder / f"{name}.gguf", case.family, all_keys, all_tensors)
         with tempfile.TemporaryDirectory() as scratch:
             exact = Path(scratch) / "exact.gguf"

@@ -116,7 +116,8 @@ def _dequantized(tensor: Tensor) -> Tensor:
 def write(path: Path, architecture: str, keys: dict[str, object], tensors: list[Tensor]) -> None:
     """Writes a GGUF file. Whole numbers become u32, floats f32; keys get the architecture in front."""
     writer = gguf.GGUFWriter(path, architecture)
-    writer.add_string("tokenizer.ggml.model", "none")
+    if "tokenizer.ggml.model" not in keys:
+        writer.add_string("tokenizer.ggml.model", "none")
     for key, value in keys.items():
         key = key if key.startswith("tokenizer.") else f"{architecture}.{key}"
         match value:

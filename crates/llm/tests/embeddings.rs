@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use golden_models::{FileBytes, nmse};
 use llm::front::embedding::{EmbeddingOptions, EmbeddingWish, Pooling};
-use llm::front::{FrontError, PROMPT_ENCODING, Prompt, Prompter, Responder};
+use llm::front::{FrontError, PROMPT_ENCODING, Prompt, Prompter, Responder, vectors};
 use llm::gguf::{Gguf, GgufWriter};
 use llm::kv_cache::KvType;
 use llm::model::Model;
@@ -102,6 +102,59 @@ fn embeddings_are_those_of_the_reference() {
         assert!(all.iter().all(|values| *values == all[0]), "{name}");
     }
     assert_eq!(entries.len(), 23);
+}
+
+/// A model of one-letter words with a classifier.
+const RERANKER: &str = "classifiers/bert.gguf";
+
+#[test]
+fn documents_are_scored_behind_the_query_and_in_their_order() {
+    let file = FileBytes::new(&std::fs::read(golden(RERANKER)).unwrap());
+    let documents = ["b c", "z", "a b c d e f", "?"];
+    let scores = with_runner(&file.gguf(), N_CTX, Kernels::detect(), |runner| {
+        let mut responder = Responder::new(Prompter::new(file.gguf()).unwrap(), runner, 4).unwrap();
+        let pair = |document: &str| {
+            let mut ids = vec![];
+            responder.prompter().encode_pair("a b", document, &mut ids).unwrap();
+            ids
+        };
+        assert_eq!(pair("b c"), [2, 5, 6, 3, 6, 7]);
+        let pairs: Vec<Vec<u32>> = documents.iter().map(|document| pair(document)).collect();
+        let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None };
+        let mut scores = vec![];
+        vectors::run(&mut responder, &pairs, wish, || 0, &mut go_on, &mut |place, embedding| {
+            assert_eq!((place, embedding.n_tokens), (scores.len(), pairs[place].len()));
+            scores.extend_from_slice(&embedding.values);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        // Alone it is the same.
+        let alone = responder.embed(&Prompt::Ids(&pairs[2]), wish, &mut go_on).unwrap();
+        assert_eq!(alone.values, scores[2..3]);
+        // A text that cannot be computed is told after those before it, and nothing remains.
+        let too_long = vec![5; N_CTX + 1];
+        let mut n_told = 0;
+        let refused = vectors::run(
+            &mut responder,
+            &[pairs[0].clone(), too_long],
+            wish,
+            || 0,
+            &mut go_on,
+            &mut |_, _| {
+                n_told += 1;
+                ControlFlow::Continue(())
+            },
+        );
+        let expected = SessionError::PromptTooLong { n_tokens: N_CTX + 1, n_ctx: N_CTX };
+        assert_eq!((refused, n_told), (Err(FrontError::Session(expected)), 1));
+        let stopped =
+            vectors::run(&mut responder, &pairs, wish, || 0, &mut go_on, &mut |_, _| ControlFlow::Break(()));
+        assert_eq!(stopped, Err(FrontError::Session(SessionError::Stopped)));
+        assert!(responder.is_idle());
+        scores
+    });
+    assert_eq!(scores.len(), documents.len());
+    assert!(scores.windows(2).all(|pair| pair[0] != pair[1]), "{scores:?}");
 }
 
 /// The default model's small sibling, with a pooling type.

@@ -117,6 +117,8 @@ impl From<EngineError> for ApiError {
             | FrontError::FileTemplate(_)
             | FrontError::Tokenizer(_)
             | FrontError::Encoder
+            | FrontError::NoClassifier
+            | FrontError::Pooling { .. }
             | FrontError::EncoderOption { .. } => Self::bad(message),
             _ => Self::new(Status::InternalServerError, message),
         }

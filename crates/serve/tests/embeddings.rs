@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Harness, post};
+use common::{Harness, TestModel, post};
 use std::ops::ControlFlow;
 
 use llm::front::embedding::EmbeddingWish;
@@ -62,6 +62,81 @@ fn texts_become_vectors_as_numbers_or_in_base64() {
         harness.post("/v1/embeddings", &long.to_string()).1["error"]["code"],
         "context_length_exceeded"
     );
+}
+
+#[test]
+fn vectors_are_pooled_and_scaled_as_is_asked() {
+    let mut harness = Harness::default();
+    let mut vector = |fields: &str| -> Vec<f64> {
+        let (status, answer) =
+            harness.post("/v1/embeddings", &format!(r#"{{"input":"Hello world"{fields}}}"#));
+        assert_eq!(status, 200, "{answer}");
+        answer["data"][0]["embedding"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|value| value.as_f64().unwrap())
+            .collect()
+    };
+    let length = |vector: &[f64]| vector.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let (mean, last) = (vector(r#","pooling":"mean","embd_normalize":2"#), vector(r#","pooling":"last""#));
+    assert_eq!(mean, vector(""));
+    assert!(mean != last && (length(&mean) - 1.0).abs() < 1e-5 && (length(&last) - 1.0).abs() < 1e-5);
+    let as_it_is = vector(r#","embd_normalize":-1"#);
+    let factor = length(&as_it_is);
+    assert!(factor > 1.1, "{factor}");
+    assert!(as_it_is.iter().zip(&mean).all(|(value, of_mean)| (value / factor - of_mean).abs() < 1e-5));
+
+    for (body, param) in [
+        (r#"{"input":"a","pooling":"none"}"#, Some("pooling")),
+        (r#"{"input":"a","pooling":"median"}"#, Some("pooling")),
+        (r#"{"input":"a","embd_normalize":1}"#, Some("embd_normalize")),
+        (r#"{"input":"a","pooling":"rank"}"#, None),
+    ] {
+        let (status, answer) = harness.post("/v1/embeddings", body);
+        assert_eq!((status, answer["error"]["param"].as_str()), (400, param), "{body}: {answer}");
+    }
+}
+
+#[test]
+fn documents_are_ranked_by_a_model_with_a_classifier() {
+    let mut harness = Harness::default();
+    let body = r#"{"query":"a b","documents":["b c","z"]}"#;
+    let (status, answer) = harness.post("/v1/rerank", body);
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(status == 400 && message.contains("no classifier"), "{answer}");
+
+    harness.engine.remove(None).unwrap();
+    let model = TestModel::at("reranker", "../llm/tests/golden/classifiers/bert.gguf");
+    let mut harness = harness.with(model);
+    let (status, answer) =
+        harness.post("/v1/rerank", r#"{"query":"a b","documents":["b c","z","a b c d","?"]}"#);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!((&answer["object"], &answer["model"]), (&json!("list"), &json!("reranker")));
+    // [CLS] a b [SEP] and a document.
+    assert_eq!(answer["usage"], json!({ "prompt_tokens": 4 * 4 + 2 + 1 + 4 + 1, "total_tokens": 24 }));
+    let results = answer["results"].as_array().unwrap();
+    let scores: Vec<f64> = results.iter().map(|result| result["relevance_score"].as_f64().unwrap()).collect();
+    assert!(scores.len() == 4 && scores.is_sorted_by(|a, b| a > b), "{scores:?}");
+    let (_, best) =
+        harness.post("/rerank", r#"{"query":"a b","documents":["b c","z","a b c d","?"],"top_n":1}"#);
+    assert_eq!(best["results"], json!([results[0]]));
+    // In the form of Text Embeddings Inference.
+    let (_, bare) = harness.post("/rerank", r#"{"query":"a b","texts":["b c","z","a b c d","?"]}"#);
+    let of_bare = |index: usize| (bare[index]["index"].clone(), bare[index]["score"].as_f64().unwrap());
+    assert_eq!(bare.as_array().unwrap().len(), 4);
+    for (index, result) in results.iter().enumerate() {
+        assert_eq!(of_bare(index), (result["index"].clone(), scores[index]));
+    }
+    for (body, param) in [
+        (r#"{"query":"a"}"#, "documents"),
+        (r#"{"query":"a","documents":[]}"#, "documents"),
+        (r#"{"query":"a","documents":[[1]]}"#, "documents"),
+        (r#"{"query":1,"documents":["a"]}"#, "query"),
+    ] {
+        let (status, answer) = harness.post("/v1/rerank", body);
+        assert_eq!((status, answer["error"]["param"].as_str()), (400, Some(param)), "{body}: {answer}");
+    }
 }
 
 #[test]

@@ -494,6 +494,8 @@ fn what_stands_in_a_quotation_that_is_too_long_is_no_command() {
 #[cfg(feature = "llm-transformer")]
 mod batches;
 #[cfg(feature = "llm-transformer")]
+mod embedding;
+#[cfg(feature = "llm-transformer")]
 mod with_inference;
 
 #[test]

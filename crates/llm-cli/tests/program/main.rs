@@ -4,6 +4,7 @@ mod batch;
 mod bench;
 mod chat;
 mod convert;
+mod embed;
 mod infer;
 mod info;
 mod logits;

@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use llm::front::embedding::Embedding;
+use llm::front::embedding::{Embedding, EmbeddingWish, Pooling};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::fields::Prompts;
 use super::json::Text;
+use super::usage::Counted;
 use crate::error::ApiError;
 
 /// Most bytes of a number in JSON, and a comma.
@@ -30,6 +31,34 @@ pub struct Asked<'b> {
     /// How many of a vector's elements are wanted.
     #[serde(default)]
     pub dimensions: Option<usize>,
+    /// How the vectors of tokens become one.
+    #[serde(borrow, default)]
+    pooling: Option<Text<'b>>,
+    /// As llama.cpp's server has it: 2 for vectors of length 1, -1 for vectors as they are.
+    #[serde(default)]
+    embd_normalize: Option<i64>,
+}
+
+impl Asked<'_> {
+    /// What is asked of the engine.
+    ///
+    /// # Errors
+    /// If a vector cannot be made so.
+    pub fn wish(&self) -> Result<EmbeddingWish, ApiError> {
+        let pooling = self.pooling.as_ref().map(|name| name.0.parse::<Pooling>());
+        let pooling = pooling.transpose().ok().filter(|pooling| *pooling != Some(Pooling::None));
+        let pooling =
+            pooling.ok_or_else(|| ApiError::field("pooling", "expected mean, cls, last or rank"))?;
+        let normalise = match self.embd_normalize {
+            None => None,
+            Some(2) => Some(true),
+            Some(-1) => Some(false),
+            Some(_) => {
+                return Err(ApiError::field("embd_normalize", "expected 2 (length 1) or -1 (as they are)"));
+            }
+        };
+        Ok(EmbeddingWish { pooling, normalise })
+    }
 }
 
 /// The form of a vector.
@@ -49,7 +78,7 @@ pub struct Answer<'a> {
     object: &'static str,
     data: Vec<Item<'a>>,
     model: &'a str,
-    usage: Usage,
+    usage: Counted,
 }
 
 #[derive(Serialize)]
@@ -74,12 +103,6 @@ impl Serialize for Vector<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct Usage {
-    prompt_tokens: usize,
-    total_tokens: usize,
-}
-
 impl<'a> Answer<'a> {
     /// These `n` vectors of a model.
     ///
@@ -101,7 +124,7 @@ impl<'a> Answer<'a> {
             };
             data.push(Item { object: "embedding", index, embedding });
         }
-        let usage = Usage { prompt_tokens: n_tokens, total_tokens: n_tokens };
+        let usage = Counted::new(n_tokens);
         Ok(Self { object: "list", data, model, usage })
     }
 

@@ -9,6 +9,7 @@
 //! | [`props`] | how a model is asked, and the places for its texts |
 //! | [`wish`] | what a request for text asks of the engine |
 //! | [`embeddings`] | texts as vectors |
+//! | [`rerank`] | documents ranked by a query |
 //! | [`fields`] | the fields of a request for text |
 //! | [`answer`] | text, as it is generated, in the shape of the route |
 //! | [`models`] | the lists of models |
@@ -24,6 +25,7 @@ pub mod json;
 pub mod logprobs;
 pub mod models;
 pub mod props;
+pub mod rerank;
 pub mod route;
 pub mod usage;
 pub mod wish;

@@ -24,6 +24,8 @@ pub enum Route {
     Generate(Shape),
     /// Texts become vectors.
     Embeddings,
+    /// Documents are ranked.
+    Rerank,
     /// A text becomes ids.
     Tokenize,
     /// Ids become a text.
@@ -73,6 +75,10 @@ const ROUTES: &[(&str, Route)] = &[
     ("/completion", Route::Generate(Shape::Native)),
     ("/v1/embeddings", Route::Embeddings),
     ("/embeddings", Route::Embeddings),
+    ("/v1/rerank", Route::Rerank),
+    ("/v1/reranking", Route::Rerank),
+    ("/rerank", Route::Rerank),
+    ("/reranking", Route::Rerank),
     ("/tokenize", Route::Tokenize),
     ("/detokenize", Route::Detokenize),
     ("/apply-template", Route::ApplyTemplate),

@@ -81,3 +81,17 @@ impl Timings {
         }
     }
 }
+
+/// Tokens that were computed, where none are generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    prompt_tokens: usize,
+    total_tokens: usize,
+}
+
+impl Counted {
+    /// So many.
+    pub fn new(n_tokens: usize) -> Self {
+        Self { prompt_tokens: n_tokens, total_tokens: n_tokens }
+    }
+}

@@ -1,16 +1,17 @@
-//! [`Embeddings`]: a request for vectors.
+//! [`Embeddings`]: a request for vectors, or for what is made of them.
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use llm::front::embedding::{Embedding, EmbeddingWish};
+use llm::front::embedding::{Embedding, EmbeddingWish, Pooling};
 use llm::front::{FrontError, PROMPT_ENCODING, Prompt};
 
 use super::admission::{chosen, models};
-use crate::api::embeddings::{Answer, Asked, Encoding};
+use crate::api::embeddings::{self, Encoding};
 use crate::api::fields;
 use crate::api::json;
+use crate::api::rerank;
 use crate::api::wish::MAX_CHOICES;
 use crate::engine::{Engine, EngineError};
 use crate::error::ApiError;
@@ -22,7 +23,17 @@ pub(super) struct Embeddings<T> {
     /// How many of them, the first ones, the engine has been asked for.
     n_asked: usize,
     wish: EmbeddingWish,
-    encoding: Encoding,
+    form: Form,
+}
+
+/// What is answered.
+enum Form {
+    Vectors(Encoding),
+    /// The best of documents; in the form of Text Embeddings Inference or Jina's.
+    Ranks {
+        top_n: usize,
+        is_bare: bool,
+    },
 }
 
 /// One of the texts.
@@ -36,30 +47,66 @@ enum Text<T> {
 }
 
 impl<T: Copy + PartialEq> Embeddings<T> {
-    /// Has the engine take a request.
+    /// Has the engine take a request for vectors.
     ///
     /// # Errors
     /// What is wrong with it, that there is no such model, or why the engine does not take it.
     pub fn begin<E: Engine<Ticket = T>>(engine: &mut E, body: &[u8]) -> Result<Self, ApiError> {
-        let Asked { model, input, encoding_format, dimensions } = json::read(body)?;
-        if input.0.is_empty() {
+        let asked: embeddings::Asked<'_> = json::read(body)?;
+        if asked.input.0.is_empty() {
             return Err(ApiError::field("input", "expected at least one text"));
         }
         let models = models(engine);
-        let name = model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty());
+        let name = asked.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty());
         let model = chosen(&models, name)?;
-        if dimensions.is_some_and(|n| n != model.n_embd) {
+        if asked.dimensions.is_some_and(|n| n != model.n_embd) {
             let message = format!("not supported; the vectors of this model have {} elements", model.n_embd);
             return Err(ApiError::field("dimensions", message));
         }
-        let mut texts = Vec::new();
-        texts.try_reserve_exact(input.0.len()).map_err(|_| ApiError::out_of_memory())?;
+        let wish = asked.wish()?;
         // The body is not kept while vectors are computed.
-        for prompt in input.0 {
-            texts.push(Text::Waiting(prompt.into_owned()?));
+        let texts = asked.input.0.into_iter().map(fields::Prompt::into_owned);
+        let form = Form::Vectors(asked.encoding_format.unwrap_or_default());
+        Self::of_texts(engine, &model.name, texts, wish, form)
+    }
+
+    /// Has the engine take a request for the ranks of documents.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_ranks<E: Engine<Ticket = T>>(engine: &mut E, body: &[u8]) -> Result<Self, ApiError> {
+        let mut asked: rerank::Asked<'_> = json::read(body)?;
+        let (documents, is_bare) = asked.documents()?;
+        let models = models(engine);
+        let name = asked.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty());
+        let model = chosen(&models, name)?;
+        let prompter = engine.responder(Some(&model.name))?.prompter();
+        let mut pairs = Vec::new();
+        pairs.try_reserve_exact(documents.len()).map_err(|_| ApiError::out_of_memory())?;
+        for document in &documents {
+            let fields::Prompt::Text(document) = document else { continue };
+            let mut ids = Vec::new();
+            prompter.encode_pair(&asked.query.0, document, &mut ids).map_err(EngineError::from)?;
+            pairs.push(fields::Prompt::Ids(ids));
         }
-        let (model, encoding) = (model.name.clone(), encoding_format.unwrap_or_default());
-        let mut embeddings = Self { model, texts, n_asked: 0, wish: EmbeddingWish::default(), encoding };
+        let form = Form::Ranks { top_n: asked.top_n.unwrap_or(usize::MAX), is_bare };
+        let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None };
+        Self::of_texts(engine, &model.name, pairs.into_iter().map(Ok), wish, form)
+    }
+
+    fn of_texts<E: Engine<Ticket = T>>(
+        engine: &mut E,
+        model: &str,
+        prompts: impl ExactSizeIterator<Item = Result<fields::Prompt<'static>, ApiError>>,
+        wish: EmbeddingWish,
+        form: Form,
+    ) -> Result<Self, ApiError> {
+        let mut texts = Vec::new();
+        texts.try_reserve_exact(prompts.len()).map_err(|_| ApiError::out_of_memory())?;
+        for prompt in prompts {
+            texts.push(Text::Waiting(prompt?));
+        }
+        let mut embeddings = Self { model: model.into(), texts, n_asked: 0, wish, form };
         embeddings.submit(engine)?;
         Ok(embeddings)
     }
@@ -125,7 +172,23 @@ impl<T: Copy + PartialEq> Embeddings<T> {
             Text::Done(embedding) => Some(embedding),
             Text::Waiting(_) | Text::Asked(_) => None,
         });
-        let answer = Answer::new(&self.model, vectors, self.texts.len(), self.encoding)?;
-        json::write(out, &answer, answer.text_bytes()).map_err(|_| ApiError::out_of_memory())
+        let written = match self.form {
+            Form::Vectors(encoding) => {
+                let answer = embeddings::Answer::new(&self.model, vectors, self.texts.len(), encoding)?;
+                json::write(out, &answer, answer.text_bytes())
+            }
+            Form::Ranks { top_n, is_bare } => {
+                let mut scores = Vec::new();
+                scores.try_reserve_exact(self.texts.len()).map_err(|_| ApiError::out_of_memory())?;
+                let mut n_tokens = 0;
+                for vector in vectors {
+                    scores.push(vector.values.first().copied().unwrap_or(f32::NAN));
+                    n_tokens += vector.n_tokens;
+                }
+                let answer = rerank::Answer::new(&self.model, &scores, n_tokens, top_n, is_bare);
+                json::write(out, &answer, answer.text_bytes())
+            }
+        };
+        written.map_err(|_| ApiError::out_of_memory())
     }
 }

@@ -210,6 +210,8 @@ impl<T: Copy + PartialEq> Server<T> {
                 .map(|generation| client.state = State::Generating(generation)),
             Route::Embeddings => Embeddings::begin(engine, &asked)
                 .map(|embeddings| client.state = State::Embedding(embeddings)),
+            Route::Rerank => Embeddings::begin_ranks(engine, &asked)
+                .map(|embeddings| client.state = State::Embedding(embeddings)),
             Route::Load | Route::Unload => question::change(route, &asked)
                 .map(|change| client.state = State::Changing(number, Some(change))),
             _ => question::answer(engine, route, &asked, &mut desk)

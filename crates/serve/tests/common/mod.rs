@@ -39,11 +39,16 @@ fn clock_us() -> u64 {
 impl TestModel {
     /// One in `test_models`.
     pub fn new(name: &'static str) -> Self {
+        Self::at(name, &format!("../../test_models/{name}.gguf"))
+    }
+
+    /// The one in this file, seen from this crate.
+    pub fn at(name: &'static str, path: &str) -> Self {
         static FILES: Mutex<Vec<(&str, &[u8])>> = Mutex::new(Vec::new());
         let mut files = FILES.lock().unwrap();
         let known = files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
         let bytes = known.unwrap_or_else(|| {
-            let path = format!("{}/../../test_models/{name}.gguf", env!("CARGO_MANIFEST_DIR"));
+            let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
             std::fs::read(path).unwrap().leak()
         });
         if known.is_none() {

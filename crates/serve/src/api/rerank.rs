@@ -1,0 +1,106 @@
+//! Documents ranked by a query.
+
+use alloc::vec::Vec;
+
+use llm::front::vectors::ranking;
+use serde::{Deserialize, Serialize};
+
+use super::fields::{Prompt, Prompts};
+use super::json::Text;
+use super::usage::Counted;
+use crate::error::ApiError;
+
+/// Most bytes of what is written of a document beside its text.
+const MAX_RESULT_BYTES: usize = 96;
+
+/// What is asked.
+#[derive(Debug, Deserialize)]
+pub struct Asked<'b> {
+    /// The name of a model.
+    #[serde(borrow, default)]
+    pub model: Option<Text<'b>>,
+    /// What documents are to suit.
+    #[serde(borrow)]
+    pub query: Text<'b>,
+    /// The documents, as Jina and Cohere name them.
+    #[serde(borrow, default)]
+    documents: Option<Prompts<'b>>,
+    /// The documents, as Text Embeddings Inference names them, whose answer then has another form.
+    #[serde(borrow, default)]
+    texts: Option<Prompts<'b>>,
+    /// Of how many documents the best are wanted.
+    #[serde(default)]
+    pub top_n: Option<usize>,
+}
+
+impl<'b> Asked<'b> {
+    /// The documents, and whether they are named `texts`.
+    ///
+    /// # Errors
+    /// If there are none, or some are no texts.
+    pub fn documents(&mut self) -> Result<(Vec<Prompt<'b>>, bool), ApiError> {
+        let (field, documents) = match (self.documents.take(), self.texts.take()) {
+            (Some(documents), _) => ("documents", documents),
+            (None, Some(texts)) => ("texts", texts),
+            (None, None) => return Err(ApiError::field("documents", "expected an array of strings")),
+        };
+        let is_text = |document: &Prompt<'_>| matches!(document, Prompt::Text(_));
+        if documents.0.is_empty() || !documents.0.iter().all(is_text) {
+            return Err(ApiError::field(field, "expected an array of strings, at least one"));
+        }
+        Ok((documents.0, field == "texts"))
+    }
+}
+
+/// The documents, best first.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Answer<'a> {
+    /// In Jina's form.
+    Results {
+        /// The name of the model.
+        model: &'a str,
+        /// Always `list`.
+        object: &'static str,
+        /// Tokens of queries and documents.
+        usage: Counted,
+        /// The documents.
+        results: Vec<Ranked>,
+    },
+    /// In that of Text Embeddings Inference.
+    Bare(Vec<Scored>),
+}
+
+/// A document's place among those of the request, and its score.
+#[derive(Serialize)]
+pub struct Ranked {
+    index: usize,
+    relevance_score: f32,
+}
+
+/// The same under other names.
+#[derive(Serialize)]
+pub struct Scored {
+    index: usize,
+    score: f32,
+}
+
+impl<'a> Answer<'a> {
+    /// The `top_n` best of documents with these scores.
+    pub fn new(model: &'a str, scores: &[f32], n_tokens: usize, top_n: usize, is_bare: bool) -> Self {
+        let best = ranking(scores).into_iter().take(top_n);
+        if is_bare {
+            return Self::Bare(best.map(|index| Scored { index, score: scores[index] }).collect());
+        }
+        let results = best.map(|index| Ranked { index, relevance_score: scores[index] }).collect();
+        Self::Results { model, object: "list", usage: Counted::new(n_tokens), results }
+    }
+
+    /// Bytes of its texts, at most.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Results { model, results, .. } => model.len() + results.len() * MAX_RESULT_BYTES,
+            Self::Bare(results) => results.len() * MAX_RESULT_BYTES,
+        }
+    }
+}
