@@ -362,11 +362,24 @@ pub const NO_NORMALISE: OptionSpec =
         .or(&["no-normalize"]);
 
 /// `embed`.
-pub const EMBED: &[OptionSpec] =
-    &[MODEL, TEXTS, POOLING, NO_NORMALISE, TEXTS_PARALLEL, CTX, KV_TYPE, THREADS, KERNELS, EXACT];
+pub const EMBED: &[OptionSpec] = &[
+    MODEL,
+    TEXTS,
+    POOLING,
+    NO_NORMALISE,
+    TEXTS_PARALLEL,
+    CTX,
+    KV_TYPE,
+    TYPE_K,
+    TYPE_V,
+    THREADS,
+    KERNELS,
+    EXACT,
+];
 
 /// `rerank`.
-pub const RERANK: &[OptionSpec] = &[MODEL, TEXTS, TEXTS_PARALLEL, CTX, KV_TYPE, THREADS, KERNELS, EXACT];
+pub const RERANK: &[OptionSpec] =
+    &[MODEL, TEXTS, TEXTS_PARALLEL, CTX, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT];
 
 /// `batch`.
 pub const BATCH: &[OptionSpec] = &[
