@@ -62,6 +62,7 @@ class Dims:
     wkv_kv: int = 0  # its heads with keys and values, if not all
     kda: int = 8  # length of the heads of Kimi delta attention
     dt: int = 64  # what PLaMo 2 compresses the lengths of steps to
+    chunk_ff: int = 8
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor by its name without `blk.N.`, rows first."""
@@ -113,7 +114,13 @@ class Dims:
             "bare_dt_norm": (self.dt,), "bare_b_norm": (self.state,), "bare_c_norm": (self.state,),
             "head_q_norm": (self.k,), "head_k_norm": (self.k,),
             "row_q_norm": (q,), "row_k_norm": (k,),
-            "own_q_norm": (self.head, self.k), "own_k_norm": (self.head_kv, self.k),
+            "own_q_norm": (self.head, self.k), "own_k_norm": (self.head_kv, self.k), "factor_q_norm": (self.head, 1),
+            "element_gate": (self.head * self.v, e),
+            "square_gate": (e, e), "square_up": (e, e), "square_down": (e, e),
+            "fused_up_shexp": (2 * self.shared_ff, e),
+            "ffn_gate_chexps": (x // 2, self.chunk_ff, e), "ffn_up_chexps": (x // 2, self.chunk_ff, e), "ffn_down_chexps": (x // 2, e, self.chunk_ff),
+            "vis_attn_qkv": (q + k + v, e), "vis_attn_output": (e, self.head * self.v), "vis_gate": (self.ff, e), "vis_up": (self.ff, e), "vis_down": (e, self.ff),
+            "act_scales": (self.ff,), "plain_k_norm": (k,),
         }  # fmt: skip
 
 
@@ -139,7 +146,6 @@ RENAMED = {
     "full_g": "ssm_g_a",
     "kda_beta": "ssm_beta",
     "kda_norm": "ssm_norm",
-    "head_gate": "attn_gate",
     "lightning_qkv": "attn_qkv",
     "lightning_gate": "attn_gate",
     "lightning_norm": "attn_norm_2",
@@ -151,6 +157,14 @@ RENAMED = {
     "unused_v1": "time_mix_v1",
     "unused_v2": "time_mix_v2",
     "six_shares": "time_mix_lerp_fused",
+    "element_gate": "attn_gate",
+    "head_gate": "attn_gate",
+    "square_gate": "ffn_gate",
+    "square_up": "ffn_up",
+    "square_down": "ffn_down",
+    "fused_up_shexp": "ffn_up_shexp",
+    "factor_q_norm": "attn_q_norm",
+    "plain_k_norm": "attn_k_norm",
     **{f"{kind}_{x}_norm": f"attn_{x}_norm" for kind in ("head", "row", "own") for x in "qk"},
 }
 # Names that end without `.weight`.
@@ -172,10 +186,12 @@ BARE = {
     "bare_c_norm": "ssm_c_norm",
     "bare_attn_post": "post_attention_norm",
     "bare_ffn_post": "post_ffw_norm",
+    "act_scales": "ffn.act.scales",
+    "hrm.z_l_init": "hrm.z_l_init",
 }
-F32_MATRICES = {"ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm"}
+F32_MATRICES = {"ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm", "factor_q_norm"}
 # What scales the additions to the residual stream: smaller in deep models, which are chaotic otherwise.
-ADDED = {"attn_output", "mla_output", "ffn_down", "post_attention_norm", "post_ffw_norm"}
+ADDED = {"attn_output", "mla_output", "ffn_down", "square_down", "post_attention_norm", "post_ffw_norm"}
 
 
 @dataclass(frozen=True)
@@ -259,7 +275,7 @@ def _weights(part: str, shape: tuple[int, ...], random: np.random.Generator) -> 
         return random.uniform(0.3, 4, shape)
     if part in ("mamba_a", "mamba2_a", "net_a", "kda_a", "plamo_a"):
         return -random.uniform(0.3, 4, shape)
-    if part.startswith("rope_f"):
+    if part.startswith("rope_f") or part == "act_scales":
         return random.uniform(1, 4, shape)
     if "lerp" in part or part == "six_shares":
         return random.uniform(0, 1, shape)
@@ -376,6 +392,17 @@ GEMMA4_BLOCK = SANDWICH.format(HEAD_NORMS) + " layer_output_scale inp_gate proj 
 GEMMA4_MODEL = f"{TIED} per_layer_token_embd per_layer_model_proj per_layer_proj_norm rope_freqs"
 GEMMA4_BLOCKS = {layer: (GEMMA4_BLOCK, GEMMA4_WINDOW) for layer in (0, 1, 3, 4)}
 LN = "layer_norm_epsilon"
+ENCODERS = {"bert", "gemma-embedding", "llama-embed"}
+SMALL = replace(D, embd=16, head=2, head_kv=1, k=8, v=8, rot=8, ff=12, vocab=24)
+SMALL_MHA = replace(SMALL, head_kv=2)
+SMALL_MOE = replace(SMALL, expert=3, expert_ff=8, shared_ff=8)
+SMALL_QKV = f"attn_norm {QKV_BIASED} attn_output"
+NEXT_TO_LEADING = {
+    "leading_dense_block_count": 1, "expert_shared_count": 1, "expert_feed_forward_length": 8, "expert_weights_scale": 1.75,
+    "expert_weights_norm": True, "expert_gating_func": 2,
+}
+YARN_BETAS = {"rope.scaling.yarn_beta_fast": 0.5, "rope.scaling.yarn_beta_slow": 0.02}
+SMALL_YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 8.0, "rope.scaling.original_context_length": 4, **YARN_BETAS}
 
 
 def without(words: str, *gone: str) -> str:
@@ -580,6 +607,102 @@ CASES = [
          f"{QKV_BIASED} attn_output+ attn_output_norm+ ffn_up+ ffn_down+ layer_output_norm+", MHA, {
         "attention.head_count_kv": None, "rope.dimension_count": None, "attention.causal": False, "tokenizer.ggml.token_type_count": 2,
     }, LN),
+    Case("afmoe", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} element_gate post_attention_norm ffn_norm {EXPERTS} exp_probs_b {SHARED} post_ffw_norm",
+         replace(SMALL_MOE, layer=4), {**NEXT_TO_LEADING, "rope.freq_base": 20000.0, "rope.freq_base_swa": 8000.0, **WINDOW},
+         first=f"{SMALL_QKV} {HEAD_NORMS} element_gate post_attention_norm ffn_norm {GATED} post_ffw_norm"),
+    Case("arctic", UNTIED, f"{SMALL_QKV} ffn_norm square_gate square_up square_down ffn_norm_exps {EXPERTS}", replace(SMALL_MOE, expert_ff=12)),
+    Case("bailingmoe", UNTIED, f"{SMALL_QKV} ffn_norm {EXPERTS} {SHARED}", SMALL_MOE, {
+        "expert_shared_count": 1, "expert_feed_forward_length": 8, "expert_weights_scale": 1.75, "expert_weights_norm": True, "leading_dense_block_count": 1,
+    }),
+    Case("cogvlm", f"{UNTIED} rope_freqs", f"attn_norm attn_qkv attn_output ffn_norm {GATED} vis_attn_qkv vis_attn_output vis_gate vis_up vis_down", SMALL_MHA,
+         {"rope.freq_base": 500.0}),
+    Case("cohere2moe", TIED, f"{SMALL_QKV} ffn_gate_inp ffn_gate_exps ffn_up_exps ffn_down_exps {SHARED}", replace(SMALL_MOE, layer=5), {
+        **NEXT_TO_LEADING, "expert_shared_feed_forward_length": 8, "logit_scale": 0.4, "rope.freq_base_swa": 500.0, **WINDOW,
+    }, LN, first=f"{SMALL_QKV} {GATED}"),
+    Case("cohere2moe:rms", TIED, f"{SMALL_QKV} ffn_gate_inp ffn_gate_exps ffn_up_exps ffn_down_exps", SMALL_MOE, {
+        "leading_dense_block_count": 0, "expert_feed_forward_length": 8, "logit_scale": 0.4, **WINDOW,
+    }),
+    Case("dbrx", UNTIED, f"attn_norm attn_qkv attn_output attn_output_norm {EXPERTS}", replace(SMALL_MOE, expert_ff=12), {"attention.clamp_kqv": 1.25}, LN),
+    Case("exaone-moe", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} ffn_norm {EXPERTS} exp_probs_b {SHARED}", replace(SMALL_MOE, layer=4), {
+        **NEXT_TO_LEADING, "expert_shared_feed_forward_length": 8, "rope.freq_base_swa": 500.0, **WINDOW,
+    }, first=f"{SMALL_QKV} {HEAD_NORMS} ffn_norm {GATED}"),
+    Case("gemma-embedding", TIED, SANDWICH.format(HEAD_NORMS), replace(SMALL, layer=7, ff=12), {
+        "attention.causal": False, "rope.freq_base": 30000.0, "attention.sliding_window": 6,
+    }),
+    Case("granite_swa", TIED, f"{SMALL_QKV}+ attn_sinks ffn_norm ffn_gate+ ffn_up+ ffn_down+", replace(SMALL, layer=4), {
+        **GRANITE, "attention.sliding_window_pattern": [True, True, False, True], "attention.rope_pattern": [1, 0, 1, 1], "rope.freq_base_swa": 500.0, **WINDOW,
+    }),
+    Case("granite_swa:moe", TIED, f"{SMALL_QKV} attn_sinks ffn_norm {EXPERTS} fused_up_shexp ffn_down_shexp", replace(SMALL_MOE, expert_ff=12), {
+        **GRANITE, "expert_shared_feed_forward_length": 8, "attention.sliding_window_pattern": [False, True], **WINDOW,
+    }),
+    Case("grok", UNTIED, f"{SMALL_QKV} attn_output_norm ffn_norm {GATED} {EXPERTS} layer_output_norm", SMALL_MOE, {
+        "expert_feed_forward_length": 8, "logit_scale": 0.4, "embedding_scale": 2.5, "attention.output_scale": 0.3, **SOFTCAPS, **SMALL_YARN,
+        "rope.scaling.yarn_ext_factor": 0.75,
+    }),
+    Case("grok:defaults", TIED, f"{SMALL_QKV} attn_output_norm ffn_norm {EXPERTS} post_ffw_norm", replace(SMALL_MOE, expert_ff=12)),
+    Case("grovemoe", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} ffn_norm {EXPERTS} ffn_gate_chexps ffn_up_chexps ffn_down_chexps", replace(SMALL_MOE, expert=4), {
+        "expert_feed_forward_length": 8, "expert_chunk_feed_forward_length": 8, "expert_group_scale": 0.3, "experts_per_group": 2,
+    }),
+    Case("hrm_text", "token_embd output hrm.z_l_init", f"attn_q attn_k attn_v attn_output element_gate {GATED}", SMALL, {
+        "block_count": 6, "hrm.layers_per_stack": 1, "hrm.h_cycles": 2, "hrm.l_cycles": 2, "embedding_scale": 2.5,
+    }),
+    Case("hunyuan_vl", TIED, QK_NORMED, SMALL, {"rope.dimension_sections": [2, 1, 1, 0], "rope.scaling.alpha": 3.0}),
+    Case("hy_v3", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} ffn_norm {EXPERTS} {SHARED}", SMALL_MOE, {
+        "expert_feed_forward_length": 8, "expert_shared_feed_forward_length": 8, "expert_weights_scale": 1.75, "expert_weights_norm": True,
+    }, first=f"{SMALL_QKV} {HEAD_NORMS} ffn_norm {GATED}"),
+    Case("jais", LAYER_UNTIED, "attn_norm+ attn_qkv+ attn_output+ ffn_norm+ ffn_gate+ ffn_up+ ffn_down+", SMALL, {"rope.dimension_count": None, "attention.max_alibi_bias": 6.0}, LN),
+    Case("jais2", LAYER_TIED, "attn_norm+ attn_q+ attn_k+ attn_v+ attn_output+ ffn_norm+ ffn_up+ ffn_down+", SMALL, {}, LN),
+    Case("laguna", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} head_gate ffn_norm {EXPERTS} exp_probs_b {SHARED}", replace(SMALL_MOE, layer=5), {
+        **NEXT_TO_LEADING, "rope.freq_base": 20000.0, "rope.freq_base_swa": 8000.0, "rope.dimension_count_swa": 4, **SMALL_YARN, **WINDOW,
+    }, first=f"{SMALL_QKV} {HEAD_NORMS} head_gate ffn_norm {GATED}"),
+    Case("laguna:element-gates", TIED, f"{SMALL_QKV} {HEAD_NORMS} element_gate ffn_norm {GATED}", SMALL_MOE, {**NEXT_TO_LEADING, "leading_dense_block_count": 2}),
+    Case("llama-embed", TIED, LLAMA, SMALL, {"attention.causal": False}),
+    Case("llama-embed:causal", UNTIED, LLAMA, SMALL),
+    Case("maincoder", TIED, QK_NORMED, SMALL),
+    Case("maple", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} ffn_norm {EXPERTS}", SMALL_MOE, {
+        "expert_feed_forward_length": 8, "swiglu_clamp_exp": [0.75, 0.5], "attention.sliding_window_pattern": [True, False], "rope.freq_base_swa": 8000.0, **WINDOW,
+    }),
+    Case("mellum", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} ffn_norm {EXPERTS}", replace(SMALL_MOE, layer=4), {
+        "expert_feed_forward_length": 8, "rope.freq_base_swa": 500.0, **SMALL_YARN, **WINDOW,
+    }),
+    Case("mimo2", UNTIED, f"attn_norm {QKV} attn_output attn_sinks ffn_norm {EXPERTS} exp_probs_b", replace(SMALL_MOE, v=4), {
+        "expert_feed_forward_length": 8, "attention.key_length": 8, "attention.value_length": 4, "attention.value_scale": 0.6, "attention.sliding_window_pattern": [False, True], "rope.freq_base": 20000.0, **WINDOW,
+    }, first=f"attn_norm attn_qkv attn_output ffn_norm {GATED}"),
+    Case("minimax-m2", UNTIED, f"{SMALL_QKV} {ROW_NORMS} ffn_norm {EXPERTS} exp_probs_b", replace(SMALL_MOE, expert_ff=12), {
+        "expert_feed_forward_length": 12, "expert_gating_func": 2,
+    }),
+    Case("mistral4", UNTIED, f"{LATENT} {EXPERTS} {SHARED}", replace(MLA, layer=2, expert=3, embd=16, vocab=24, ff=12, kv_lora=8, q_lora=8, expert_ff=8, head=2, k=12, v=8, rot=4, mla_k=8, mla_v=6, shared_ff=8), {
+        "attention.key_length": 12, "attention.value_length": 8, "attention.key_length_mla": 8, "attention.value_length_mla": 6,
+        "attention.q_lora_rank": 8, "attention.kv_lora_rank": 8, **SMALL_YARN, "rope.scaling.yarn_log_multiplier": 0.08,
+        "leading_dense_block_count": 1, "expert_shared_count": 1, "expert_feed_forward_length": 8,
+    }, first=f"{LATENT} {GATED}"),
+    Case("mpt:act-scales", f"{LAYER_TIED} position_embd", "attn_norm+ attn_qkv+ attn_output+ plain_k_norm+ ffn_norm+ ffn_up+ ffn_down+ act_scales",
+         SMALL_MHA, {"rope.dimension_count": None}, LN),
+    Case("muse-glimmer", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} element_gate post_attention_norm ffn_norm {GATED} post_ffw_norm", replace(SMALL, layer=4), {
+        "logit_scale": 0.4, "final_logit_softcapping": 1.5, "rope.freq_base": 20000.0, **SMALL_YARN, **WINDOW,
+    }),
+    Case("nanbeige", f"{TIED} rope_freqs", BIASED, SMALL, {"num_loops": 3}),
+    Case("nanbeige:not-normalised", TIED, LLAMA, SMALL, {"num_loops": 2, "skip_loop_final_norm": True}),
+    Case("openelm", TIED, f"attn_norm attn_qkv attn_output {HEAD_NORMS} ffn_norm {GATED}", replace(SMALL, head=4, head_kv=2, ff=16), {
+        "attention.head_count": [2, 4], "attention.head_count_kv": [1, 2], "feed_forward_length": [12, 16], "attention.key_length": 8, "attention.value_length": 8,
+    }, first=f"attn_norm attn_qkv attn_output {HEAD_NORMS} ffn_norm {GATED}", blocks={0: (f"attn_norm attn_qkv attn_output {HEAD_NORMS} ffn_norm {GATED}", SMALL)}),
+    Case("paddleocr", TIED, f"{SMALL_QKV}+ ffn_norm {GATED}", SMALL, {"rope.dimension_sections": [2, 1, 1, 0]}),
+    Case("pangu-embedded", f"{UNTIED} rope_freqs", f"{SMALL_QKV}+ ffn_norm {GATED}", SMALL),
+    Case("plamo", UNTIED, f"{SMALL_QKV} {GATED}", SMALL),
+    Case("plamo3", TIED, f"attn_norm attn_qkv attn_output {HEAD_NORMS} bare_attn_post ffn_norm {FUSED} bare_ffn_post", replace(SMALL, layer=8, ff=12, v=4), {
+        "attention.key_length": 8, "attention.value_length": 4, "rope.freq_base": 20000.0, **WINDOW,
+    }),
+    Case("refact", f"{UNTIED} rope_freqs", f"{SMALL_QKV}+ ffn_norm ffn_gate+ ffn_up+ ffn_down+", SMALL, {"rope.dimension_count": None}),
+    Case("refact:moe", TIED, f"{SMALL_QKV} ffn_norm {EXPERTS}", replace(SMALL_MOE, expert_ff=12), {"rope.dimension_count": None}),
+    Case("smallthinker", TIED, f"{SMALL_QKV} ffn_norm {EXPERTS}", replace(SMALL_MOE, layer=5), {
+        "expert_feed_forward_length": 8, "expert_gating_func": 2, "rope.freq_base_swa": 8000.0, **WINDOW,
+    }),
+    Case("smallthinker:no-window", UNTIED, f"{SMALL_QKV} ffn_norm {EXPERTS}", SMALL_MOE, {"expert_feed_forward_length": 8, "expert_gating_func": 1}),
+    Case("spark2_5", TIED, f"{SMALL_QKV} head_gate ffn_norm {GATED}", SMALL, {
+        "attention.sliding_window_pattern": [True, False], "rope.freq_base_swa": 8000.0, **WINDOW,
+    }),
+    Case("talkie", "token_embd output", f"{QKV} attn_output factor_q_norm {GATED} layer_output_scale", SMALL, {"logit_scale": 0.4}),
+    Case("baichuan:neither", UNTIED, LLAMA, SMALL),
 ]  # fmt: skip
 
 
@@ -592,7 +715,7 @@ def make(case: Case, folder: Path) -> dict[str, object]:
     random = np.random.default_rng(zlib.crc32(f"{case.name} tokens".encode()))
     tokens = [int(token) for token in random.integers(0, case.dims.vocab, N_TOKENS)]
     tokens[-3] = tokens[2]
-    is_encoder = case.family == "bert"
+    is_encoder = case.family in ENCODERS
     width = case.dims.embd if is_encoder else case.dims.vocab
     with tempfile.TemporaryDirectory() as scratch:
         exact = Path(scratch) / "exact.gguf"

@@ -1,4 +1,4 @@
-//! docs/models.md against the code: what it lists is what there is, and each line has its test.
+//! docs/models.md and README.md against the code: what they list is what there is, and each line has its test.
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,7 @@ use llm::quant::{GgmlType, is_supported};
 mod golden_models;
 
 const DOCUMENT: &str = include_str!("../../../docs/models.md");
+const README: &str = include_str!("../../../README.md");
 
 /// The cells of the table rows below a heading, without their quotes.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
@@ -56,6 +57,9 @@ fn every_architecture_has_a_line_and_a_case() {
     let documented: Vec<&str> = rows.iter().map(|row| row[0]).collect();
     let families: Vec<&str> = ARCHITECTURES.iter().map(|architecture| architecture.name).collect();
     assert_eq!(documented, families, "in the order of the table in families.rs");
+
+    let count = format!("| architectures | {} families:", families.len());
+    assert!(README.contains(&count), "README.md does not say \"{count}\"");
 
     let cases = cases("architectures");
     for row in rows {

@@ -15,7 +15,12 @@ impl Activation {
             Activation::Silu => kernels.silu(x),
             Activation::Gelu => kernels.gelu(x),
             Activation::ReluSquared => x.iter_mut().for_each(|x| *x = relu_squared(*x)),
+            Activation::Relu => x.iter_mut().for_each(|x| *x = x.max(0.0)),
             Activation::ClampedSwiglu => x.iter_mut().for_each(|x| *x = clamped_gate(*x)),
+            Activation::ClampedSilu(limit) => {
+                x.iter_mut().for_each(|x| *x = x.min(limit));
+                kernels.silu(x);
+            }
         }
     }
 
@@ -26,6 +31,11 @@ impl Activation {
             Activation::Silu => kernels.silu_gated(up, gate),
             Activation::Gelu => kernels.gelu_gated(up, gate),
             Activation::ReluSquared => elements.for_each(|(up, gate)| *up *= relu_squared(*gate)),
+            Activation::Relu => elements.for_each(|(up, gate)| *up *= gate.max(0.0)),
+            Activation::ClampedSilu(limit) => elements.for_each(|(up, gate)| {
+                let gate = gate.min(limit);
+                *up = gate * sigmoid(gate) * up.clamp(-limit, limit);
+            }),
             Activation::ClampedSwiglu => elements.for_each(|(up, gate)| {
                 *up = clamped_gate(*gate) * (up.clamp(-CLAMPED_LIMIT, CLAMPED_LIMIT) + 1.0);
             }),

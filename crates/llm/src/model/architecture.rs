@@ -18,14 +18,22 @@ pub struct Architecture {
     pub name: &'static str,
     /// How activations are normalised.
     pub norm: NormKind,
+    /// Whether they are by the root of the mean square in files with `attention.layer_norm_rms_epsilon` above 0.
+    pub rms_by_key: bool,
     /// The learned part of a normalisation.
     pub norm_weights: NormWeights,
+    /// Added to the mean square in normalisations of what a mixer gives, in families in which it is a constant.
+    pub post_norm_eps: Option<f32>,
+    /// Whether the token's embedding is normalised, without weights.
+    pub normalises_embedding: bool,
     /// Where a layer normalises.
     pub norms: Norms,
     /// How the two mixers of a layer are joined.
     pub block: Block,
     /// How the position of a token enters.
     pub positions: Positions,
+    /// Which keys the rotary embedding follows.
+    pub rope_keys: RopeKeys,
     /// How the pairs of a rotary embedding are divided.
     pub rope_sections: RopeSections,
     /// The layers whose queries and keys are turned, in families with a rotary embedding.
@@ -34,6 +42,8 @@ pub struct Architecture {
     pub window_rope: WindowRope,
     /// The layers that see the last positions only.
     pub window: Window,
+    /// Which layer of a period sees all positions.
+    pub window_order: WindowOrder,
     /// Normalisation of queries and keys.
     pub qk_norm: QkNorm,
     /// The form of attention.
@@ -61,8 +71,8 @@ pub struct Architecture {
     /// The scales, caps and limits that the family reads, and other keys that others do not, with what a missing
     /// scale means. Those of other families change nothing.
     pub reads: &'static [(&'static str, Option<f32>)],
-    /// Beginnings of the names of tensors that a file can have and that are not used: what makes embeddings or
-    /// scores of hidden states.
+    /// Beginnings of the names of tensors, those of layers without `blk.N.`, that a file can have and that are not
+    /// used: what makes embeddings or scores of hidden states, what images need, what the family leaves alone.
     pub unused: &'static [&'static str],
     /// Beginnings of the names of projections whose factors (`.scale`) the family leaves alone; all others multiply what
     /// the projection gives.
@@ -74,15 +84,19 @@ pub struct Architecture {
     /// Whether a layer can be without heads, which then passes the stream on; with query heads only, which then is
     /// linear; or without a feed-forward block, which then changes nothing.
     pub has_empty_layers: bool,
-    /// Whether queries come with a gate for each element of a head's output (Qwen3-Next).
-    pub gates_heads: bool,
     /// Whether a layer with a feed-forward block (`feed_forward_length` above 0) has no sequence mixer, and each other has
     /// nothing else (Nemotron-H).
     pub has_one_mixer: bool,
     /// Whether the outputs of latent attention are gated, a head or an element at a time (`attn_gate`).
     pub gates_latent_heads: bool,
-    /// The name of the normalisation before the output matrix.
-    pub output_norm: &'static str,
+    /// What opens and closes the heads' outputs.
+    pub head_gate: HeadGate,
+    /// What the number behind each layer multiplies, in files that have it.
+    pub layer_scale: LayerScale,
+    /// How often a token goes through the layers.
+    pub stacks: Stacks,
+    /// The name of the normalisation before the output matrix, in families that have one.
+    pub output_norm: Option<&'static str>,
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
@@ -155,8 +169,59 @@ pub enum Positions {
     Alibi,
     /// ALiBi where `attention.max_alibi_bias` is above 0, and a learned vector where the file has them.
     AlibiByKey,
-    /// ALiBi in models of this many layers, in others a rotary embedding.
-    AlibiAtLayers(usize, RopePairs),
+    /// By the number of layers.
+    ByLayers {
+        /// A rotary embedding in models of so many layers.
+        rope: usize,
+        /// Its pairs.
+        pairs: RopePairs,
+        /// ALiBi in models of so many; in others nothing.
+        alibi: usize,
+    },
+}
+
+/// Which keys a rotary embedding follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopeKeys {
+    /// All that there are.
+    All,
+    /// None: the whole head is turned, with the base 10000.
+    None,
+}
+
+/// What opens and closes each head's output, before the matrix that joins the heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadGate {
+    /// Nothing.
+    None,
+    /// The sigmoid of a gate for each element, which comes with its query (Qwen3-Next).
+    WithQuery,
+    /// The sigmoid of what `attn_gate` gives, for each element or for each head as the matrix has rows.
+    Sigmoid,
+    /// The same with softplus, `ln(1 + exp(x))`.
+    Softplus,
+}
+
+/// What `layer_output_scale` multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerScale {
+    /// The stream behind the layer.
+    Stream,
+    /// The token's embedding, which is then added to the stream.
+    Embedding,
+}
+
+/// How often a token goes through the layers; each time they have keys and values of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stacks {
+    /// Once.
+    Once,
+    /// As often as `num_loops` says; between two times the stream is normalised as before the output matrix, unless
+    /// `skip_loop_final_norm` is there and true.
+    Loops,
+    /// Two stacks of `hrm.layers_per_stack` layers in turns, each with a stream of its own that it reads the sum of
+    /// (Wang et al. 2025): `hrm.h_cycles` times, the lower one `hrm.l_cycles` times, then the upper one.
+    Hierarchical,
 }
 
 /// Which two elements of a head a rotary embedding turns together, of `n_rot` that it turns.
@@ -191,22 +256,42 @@ pub enum RopeLayers {
     Windowed,
     /// Every layer, or none if `rope.scaling.finetuned` says no.
     UnlessNotFinetuned,
+    /// Layers with a window, and the first ones, which have no experts.
+    WindowedOrLeading,
+    /// All but the first of each so many, in models with windows; every layer in others.
+    AllButFirstOfEach(usize),
+    /// Those that `attention.rope_pattern` lists; without a list every layer.
+    Listed,
 }
 
 /// The rotary embedding of layers with a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum WindowRope {
     /// That of the other layers.
+    Shared,
+    /// That of the other layers, but for a base of its own where the file has `rope.freq_base_swa`.
     Same,
-    /// Not scaled to longer contexts, nor by factors; base `rope.freq_base_swa`, or that of the other
-    /// layers.
+    /// Not scaled to longer contexts, nor by factors; base that of the other layers.
     Unscaled,
-    /// The same, but without the key this base, and with `rope.scaling.attn_factor`.
+    /// The same, with a base of its own where the file has one.
+    UnscaledOwnBase,
+    /// The same, with `rope.scaling.attn_factor`, and without `rope.freq_base_swa` this base.
     UnscaledBase(f32),
+    /// The same, but without the key the base of the other layers.
+    UnscaledMagnitude,
 }
 
-/// Layers that see the last positions only; of each `period` layers, all but the last, unless the file's
-/// `attention.sliding_window_pattern` says otherwise.
+/// Which of the layers of a period sees all positions, if the file does not list those with a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowOrder {
+    /// The last.
+    LastSeesAll,
+    /// The first.
+    FirstSeesAll,
+}
+
+/// Layers that see the last positions only; of each `period` layers, all but the one that [`WindowOrder`] names, unless
+/// the file's `attention.sliding_window_pattern` says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     /// None, whatever `attention.sliding_window` says.
@@ -225,6 +310,18 @@ pub enum Window {
     },
     /// As many positions as `attention.sliding_window` says; no layer has one without the key, or if it is 0.
     Optional {
+        /// Of how many layers the last sees all.
+        period: usize,
+    },
+    /// So many positions; no layer has a window without `attention.sliding_window`, or if it is 0.
+    Fixed {
+        /// Of how many layers the last sees all.
+        period: usize,
+        /// Positions.
+        length: usize,
+    },
+    /// Half as many positions before and behind as `attention.sliding_window` says, which is required.
+    Symmetric {
         /// Of how many layers the last sees all.
         period: usize,
     },
@@ -267,6 +364,15 @@ pub enum QkNorm {
     /// After the rotary embedding, without weights, in layers that have one, in models of fewer than
     /// 128 experts.
     AfterRopeWeightless,
+    /// After the rotary embedding; queries with a factor for each head, keys without weights.
+    AfterRopeByHead,
+}
+
+impl QkNorm {
+    /// Whether queries and keys are turned first.
+    pub(super) fn is_after_rope(self) -> bool {
+        matches!(self, QkNorm::AfterRope | QkNorm::AfterRopeWeightless | QkNorm::AfterRopeByHead)
+    }
 }
 
 /// The forms of attention.
@@ -276,6 +382,8 @@ pub enum AttentionKind {
     Causal,
     /// Over all positions of the batch.
     Bidirectional,
+    /// Causal or over all positions, as `attention.causal` says; causal without it. What comes out are hidden states.
+    EncoderByKey,
     /// Causal, with keys and values compressed to one vector (DeepSeek-AI 2024), which is cached; or expanded and then
     /// cached, in files that do not give the lengths of expanded heads (`attention.key_length_mla`).
     Latent,
@@ -358,7 +466,7 @@ pub enum Biases {
 }
 
 /// Nonlinearities of the feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// `x · sigmoid(x)`.
     Silu,
@@ -366,8 +474,12 @@ pub enum Activation {
     Gelu,
     /// `max(0, x)²` (So et al. 2021).
     ReluSquared,
+    /// `max(0, x)`.
+    Relu,
     /// `g · sigmoid(1.702 g) · (u + 1)` with gate `g` at most 7 and `u` from -7 to 7 (gpt-oss).
     ClampedSwiglu,
+    /// `silu(g) · u` with gate `g` at most this and `u` from minus this to this.
+    ClampedSilu(f32),
 }
 
 /// How a dense feed-forward block is made up.
@@ -383,16 +495,19 @@ pub enum FeedForwardKind {
     HalfGated,
     /// `down(max(0, up(x'))²)`, gated in some models, where `x'` is each token mixed with the one before it (RWKV).
     ChannelMix,
+    /// Gated; in models with experts, which the family does not use, the nonlinearity alone.
+    GatedOrBare,
     /// There is none, whatever `feed_forward_length` says.
     None,
 }
 
 /// How the experts of a mixture are chosen and weighted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Routing {
-    /// The function that makes probabilities of the router's logits, if `expert_gating_func` does
-    /// not say; in families whose `normalise` is not by key, whatever it says.
+    /// The function that makes probabilities of the router's logits.
     pub gating: Gating,
+    /// Whether `expert_gating_func` says otherwise, where a file has it and it is not 0.
+    pub gating_by_key: bool,
     /// Whether the weights of the chosen are divided by their sum.
     pub normalise: Normalise,
     /// Whether the weight multiplies an expert's input instead of its output.
@@ -401,8 +516,32 @@ pub struct Routing {
     pub layers: ExpertLayers,
     /// Whether experts without a gate are possible.
     pub gate_is_optional: bool,
-    /// Whether `expert_gating_func`, which is required, says the function whatever `normalise` is.
-    pub reads_gating: bool,
+    /// What router and experts read.
+    pub inputs: ExpertInputs,
+    /// The block that every token is sent to, in files that have it.
+    pub shared: SharedExpert,
+}
+
+/// What router and experts read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpertInputs {
+    /// What other channel mixers read.
+    Same,
+    /// The experts the same, the router what comes into the layer.
+    RouterBefore,
+    /// Both what comes into the layer, normalised by `ffn_norm_exps`; the shared block what other channel mixers read.
+    Before,
+}
+
+/// The block beside the experts that every token is sent to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SharedExpert {
+    /// The names of its gate, up and down.
+    pub parts: [&'static str; 3],
+    /// Whether the rows of gate and up are in one tensor, the second.
+    pub is_fused: bool,
+    /// What its sum with the experts is multiplied by.
+    pub sum_scale: f32,
 }
 
 /// The function that makes probabilities of a router's logits.
@@ -414,6 +553,8 @@ pub enum Gating {
     Sigmoid,
     /// Softmax over the chosen experts.
     SoftmaxOfChosen,
+    /// The square root of softplus, each expert by itself.
+    RootOfSoftplus,
 }
 
 /// Whether the weights of the chosen experts are divided by their sum.
@@ -436,7 +577,7 @@ pub enum ExpertLayers {
     AfterLeading,
     /// From `leading_dense_block_count` on, each `interleave_moe_layer_step`-th.
     Interleaved,
-    /// Those with a router.
+    /// Those with a router; a dense block beside it is left alone.
     WithRouter,
 }
 
@@ -472,6 +613,8 @@ pub enum AttentionScale {
     WidthAtLayers(usize),
     /// One.
     One,
+    /// One over a head's length.
+    InverseHeadLength,
 }
 
 /// How queries grow with the position, by `1 + scale · ln(1 + floor((position + offset) / length))`.

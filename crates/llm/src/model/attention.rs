@@ -1,6 +1,9 @@
 //! The sequence mixer with keys and values per head: multi-head, grouped-query, multi-query.
 
-use super::architecture::QkNorm;
+use core::ops::Range;
+
+use super::activation::sigmoid;
+use super::architecture::HeadGate;
 use super::forward::Forward;
 use super::heads_config::{HeadsConfig, Sight};
 use super::rope::Rope;
@@ -25,7 +28,7 @@ impl Forward<'_, '_> {
         let config = self.model.config();
         let layer = &weights.config;
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
-        let (HeadScratch { q_and_gate, q, k, v, heads, quantized }, _) = workspace.take();
+        let (HeadScratch { q_and_gate, q, k, v, heads, gate, quantized }, _) = workspace.take();
         let q = &mut q[..batch.n_tokens * n_head * head_len_k];
         let k = &mut k[..batch.n_tokens * n_head_kv * head_len_k];
         let v = &mut v[..batch.n_tokens * n_head_kv * head_len_v];
@@ -40,6 +43,14 @@ impl Forward<'_, '_> {
             }
         }
         let compute = self.compute;
+        let gate = match &weights.gate {
+            Some(linear) => {
+                let gate = &mut gate[..batch.n_tokens * linear.weight.n_rows()];
+                compute.linear_of(linear, &mut input, gate);
+                gate
+            }
+            None => &mut gate[..0],
+        };
         match (layer.is_gated, &weights.wk, &weights.wv) {
             (false, Some(wk), Some(wv)) => {
                 compute.linear_each([&weights.wq, wk, wv], &mut input, [&mut *q, k, v]);
@@ -60,8 +71,7 @@ impl Forward<'_, '_> {
             self.normalise_heads(Some(HeadNorm::Head(None)), v, n_head_kv, head_len_v);
         }
 
-        let norms_after =
-            matches!(config.architecture.qk_norm, QkNorm::AfterRope | QkNorm::AfterRopeWeightless);
+        let norms_after = config.architecture.qk_norm.is_after_rope();
         let rope = if layer.has_rope { self.rope(layer.sight, angles) } else { None };
         for (heads, norm, n_head) in [(&mut *q, weights.q_norm, n_head), (&mut *k, weights.k_norm, n_head_kv)]
         {
@@ -106,9 +116,9 @@ impl Forward<'_, '_> {
             pages: state.pages(slot),
         };
         let sight = |span: &BatchSpan, position, head| QuerySight {
-            visible: match config.is_encoder() {
-                true => 0..span.first_position + span.n_tokens,
-                false => layer.sight.first_visible(position)..position + 1,
+            visible: match config.is_causal {
+                true => layer.sight.first_visible(position)..position + 1,
+                false => layer.sight.around(position, span.first_position + span.n_tokens),
             },
             slope: config.max_alibi_bias.map_or(0.0, |max_bias| alibi_slope(max_bias, head, n_head)),
             sink: weights.sinks.map(|sinks| sinks[head]),
@@ -121,7 +131,21 @@ impl Forward<'_, '_> {
                 self.compute.kernels.sigmoid_gated(head, &both[head_len_k..]);
             }
         }
+        if let Some(linear) = &weights.gate {
+            self.gate_heads(gate, heads, n_head * head_len_v / linear.weight.n_rows());
+        }
         self.compute.linear(&weights.wo, heads, quantized, x);
+    }
+
+    /// Multiplies each `len` elements of `heads` with what their gate lets through.
+    fn gate_heads(&self, gate: &mut [f32], heads: &mut [f32], len: usize) {
+        match self.model.config().architecture.head_gate {
+            HeadGate::Softplus => self.compute.kernels.softplus(gate),
+            _ => gate.iter_mut().for_each(|x| *x = sigmoid(*x)),
+        }
+        for (head, gate) in heads.chunks_exact_mut(len).zip(gate) {
+            self.compute.kernels.scale(head, *gate);
+        }
     }
 
     /// The rotary embedding of layers with this sight, and its angles at the batch's positions.
@@ -161,6 +185,12 @@ impl Forward<'_, '_> {
                     self.normalise_row(&Norm { weight: Some(weight), bias: None }, head);
                 }
             }
+            HeadNorm::Factor(factors) => {
+                for (head, factor) in row.chunks_exact_mut(head_len).zip(factors) {
+                    self.normalise_row(&Norm { weight: None, bias: None }, head);
+                    self.compute.kernels.scale(head, *factor);
+                }
+            }
             HeadNorm::Row(weight) => self.normalise_row(&Norm { weight: Some(weight), bias: None }, row),
         });
     }
@@ -173,6 +203,15 @@ impl Sight {
             Sight::All => 0,
             Sight::Window(length) => (position + 1).saturating_sub(length),
             Sight::Chunk(length) => position / length * length,
+            Sight::Around(length) => position.saturating_sub(length),
+        }
+    }
+
+    /// The positions that a query at `position` of a text of `len` sees where none is hidden because it comes later.
+    fn around(self, position: usize, len: usize) -> Range<usize> {
+        match self {
+            Sight::Around(length) => self.first_visible(position)..len.min(position + length + 1),
+            _ => 0..len,
         }
     }
 }

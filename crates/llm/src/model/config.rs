@@ -6,8 +6,9 @@
 use alloc::vec::Vec;
 
 use super::architecture::{
-    Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale, LogitScale, NormKind,
-    Positions, QueryTemperature, RopePairs, RopeSections, WindowRope,
+    Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale, ExpertInputs,
+    LayerScale, LogitScale, NormKind, Positions, QueryTemperature, RopePairs, RopeSections, Stacks,
+    WindowRope,
 };
 use super::classifier::ClassifierInput;
 use super::error::ModelError;
@@ -36,8 +37,10 @@ pub struct Config {
     pub layers: Vec<LayerConfig>,
     /// Layers that follow in the file and predict further tokens at once; not used.
     pub n_nextn: usize,
-    /// Added to the variance before the square root of a normalisation.
-    pub norm_eps: f32,
+    /// How activations are normalised.
+    pub normalisation: Normalisation,
+    /// How what a mixer gives is normalised, where it is.
+    pub post_normalisation: Normalisation,
     /// How the mixers of a layer are joined; never one of the variants that depend on the file.
     pub block: Block,
     /// The rotary embedding of layers without a window, in families that have one.
@@ -50,6 +53,8 @@ pub struct Config {
     pub experts: Option<ExpertConfig>,
     /// What the token's embedding is multiplied by.
     pub embedding_scale: f32,
+    /// Whether a position sees none behind it.
+    pub is_causal: bool,
     /// What each mixer's output is multiplied by before it is added.
     pub residual_scale: f32,
     /// What the stream becomes before a mixer's output is added: what the mixer has read, times this; in models that do not
@@ -75,6 +80,8 @@ pub struct Config {
     pub n_labels: usize,
     /// After each so many layers the stream is halved, in models that do.
     pub n_layer_halving: Option<usize>,
+    /// What the output of attention is multiplied by beyond [`residual_scale`](Self::residual_scale).
+    pub attention_output_scale: Option<f32>,
 }
 
 /// How queries grow with the position: `1 + scale · ln(1 + floor((position + offset) / length))`.
@@ -110,7 +117,6 @@ impl Config {
         for key in architecture.required.keys {
             keys.require(key)?;
         }
-        require_direction(&keys, architecture)?;
         let embedding = gguf
             .tensor(token_embd_name(gguf, architecture))
             .ok_or_else(|| ModelError::missing_tensor("token_embd.weight"))?;
@@ -134,7 +140,10 @@ impl Config {
         let window_head_len = shortest_head(true);
         let head_len = latent.map(|latent| latent.head_len_k).or(shortest_head(false)).or(window_head_len);
         let head_len = head_len.unwrap_or(0);
-        let rope = pairs.map(|_| RopeConfig::from_keys(&keys, head_len, sections)).transpose()?.flatten();
+        let rope = pairs
+            .map(|_| RopeConfig::from_keys(&keys, architecture, head_len, sections))
+            .transpose()?
+            .flatten();
         let window_rope = match (&rope, window_head_len) {
             (Some(rope), Some(head_len)) => Some(window_rope(&keys, architecture, rope, head_len)?),
             _ => None,
@@ -149,16 +158,23 @@ impl Config {
         let logit_scale = keys.scale(architecture, "logit_scale")?.or(default_logit_scale);
         let residual_scale = keys.scale(architecture, "residual_scale")?.unwrap_or(default_residual_scale);
         let adds_to_read = architecture.block == Block::AddToRead;
+        let normalisation = normalisation(&keys, architecture)?;
+        let attention_scale_by_key = match keys.scale(architecture, "attention.scale")? {
+            None => keys.scale(architecture, "attention.output_scale")?,
+            scale => scale,
+        };
         Ok(Config {
             n_vocab: n_vocab(gguf, embedding.dims[1])?,
             n_ctx_train,
             n_embd,
-            norm_eps: keys.not_negative(match architecture.norm {
-                NormKind::Rms => "attention.layer_norm_rms_epsilon",
-                NormKind::Layer => "attention.layer_norm_epsilon",
-            })?,
+            post_normalisation: Normalisation {
+                eps: architecture.post_norm_eps.unwrap_or(normalisation.eps),
+                ..normalisation
+            },
+            normalisation,
+            is_causal: is_causal(&keys, architecture)?,
             block: block(&keys, architecture)?,
-            max_alibi_bias: max_alibi_bias(&keys, architecture, pairs)?,
+            max_alibi_bias: max_alibi_bias(&keys, architecture, n_layer, pairs)?,
             embedding_scale: keys.scale(architecture, "embedding_scale")?.unwrap_or(default_embedding_scale),
             residual_scale: if adds_to_read { 1.0 } else { residual_scale },
             read_scale: adds_to_read.then_some(residual_scale),
@@ -168,7 +184,7 @@ impl Config {
                 (LogitScale::Divides, Some(scale)) => 1.0 / scale,
             },
             logit_softcap: keys.scale(architecture, "final_logit_softcapping")?,
-            attention_scale: match keys.scale(architecture, "attention.scale")? {
+            attention_scale: match attention_scale_by_key {
                 Some(scale) => scale,
                 None => attention_scale(architecture, heads().next(), n_embd, n_layer, latent, rope.as_ref()),
             },
@@ -194,6 +210,7 @@ impl Config {
                 Some(value) => value.as_array().map_or(1, |labels| labels.len().max(1)),
                 None => 1,
             },
+            attention_output_scale: keys.scale(architecture, "attention.value_scale")?,
             n_nextn: keys.optional_number("nextn_predict_layers")?.unwrap_or(0),
             architecture,
             layers,
@@ -211,7 +228,18 @@ impl Config {
 
     /// Whether the model gives hidden states of a whole text instead of continuing it.
     pub fn is_encoder(&self) -> bool {
-        self.architecture.attention == AttentionKind::Bidirectional
+        matches!(self.architecture.attention, AttentionKind::Bidirectional | AttentionKind::EncoderByKey)
+    }
+
+    /// Streams beside the residual one that a pass keeps, for each token.
+    pub fn n_side_streams(&self) -> usize {
+        let reads_before =
+            self.architecture.routing.is_some_and(|routing| routing.inputs != ExpertInputs::Same);
+        match (self.architecture.stacks, self.architecture.layer_scale) {
+            (Stacks::Hierarchical, _) => 2,
+            (_, LayerScale::Embedding) => 1,
+            _ => usize::from(reads_before && self.experts.is_some()),
+        }
     }
 
     /// Heads with queries, and heads with keys and values, of the first layer that has attention; 0 in models
@@ -219,11 +247,6 @@ impl Config {
     pub fn head_counts(&self) -> (usize, usize) {
         let mut counts = self.layers.iter().map(|layer| layer.mixer.head_counts());
         counts.find(|counts| *counts != (0, 0)).unwrap_or((0, 0))
-    }
-
-    /// How activations are normalised.
-    pub fn normalisation(&self) -> Normalisation {
-        Normalisation { kind: self.architecture.norm, eps: self.norm_eps }
     }
 
     /// Whether a layer keeps a state that is replaced at each position, so that a text cannot be cut back to any
@@ -252,23 +275,40 @@ pub(super) fn token_embd_name(gguf: &Gguf<'_>, architecture: &Architecture) -> &
     }
 }
 
-/// Fails if the file asks for attention in another direction than the family's.
-fn require_direction(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<(), ModelError> {
+/// Whether a position sees none behind it. Fails if the file asks for another direction than the family's.
+fn is_causal(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<bool, ModelError> {
     const KEY: &str = "attention.causal";
-    let is_causal = architecture.attention != AttentionKind::Bidirectional;
-    match (keys.optional_bool(KEY)?, is_causal) {
-        (Some(false), true) => Err(keys.unsupported(KEY, "false", "true in this architecture")),
-        (Some(true), false) => Err(keys.unsupported(KEY, "true", "false in this architecture")),
-        _ => Ok(()),
+    let by_key = keys.optional_bool(KEY)?;
+    match (architecture.attention, by_key) {
+        (AttentionKind::EncoderByKey, _) => Ok(by_key.unwrap_or(true)),
+        (AttentionKind::Bidirectional, Some(true)) => {
+            Err(keys.unsupported(KEY, "true", "false in this architecture"))
+        }
+        (AttentionKind::Bidirectional, _) => Ok(false),
+        (_, Some(false)) => Err(keys.unsupported(KEY, "false", "true in this architecture")),
+        _ => Ok(true),
     }
+}
+
+fn normalisation(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Normalisation, ModelError> {
+    const RMS_EPS: &str = "attention.layer_norm_rms_epsilon";
+    let kind = match architecture.rms_by_key {
+        true if keys.optional_not_negative(RMS_EPS)?.is_some_and(|eps| eps > 0.0) => NormKind::Rms,
+        _ => architecture.norm,
+    };
+    let eps = keys.not_negative(match kind {
+        NormKind::Rms => RMS_EPS,
+        NormKind::Layer => "attention.layer_norm_epsilon",
+    })?;
+    Ok(Normalisation { kind, eps })
 }
 
 fn rope_pairs(architecture: &Architecture, n_layer: usize, has_sections: bool) -> Option<RopePairs> {
     match architecture.positions {
         Positions::Rope(_) if has_sections => Some(RopePairs::Halves),
         Positions::Rope(pairs) => Some(pairs),
-        Positions::AlibiAtLayers(at, pairs) if at != n_layer => Some(pairs),
-        Positions::AlibiAtLayers(..)
+        Positions::ByLayers { rope, pairs, .. } if rope == n_layer => Some(pairs),
+        Positions::ByLayers { .. }
         | Positions::None
         | Positions::Learned
         | Positions::Alibi
@@ -318,7 +358,10 @@ fn window_rope(
     rope: &RopeConfig,
     head_len: usize,
 ) -> Result<RopeConfig, ModelError> {
-    let base = keys.optional_positive("rope.freq_base_swa")?;
+    let base = match architecture.window_rope {
+        WindowRope::Shared | WindowRope::Unscaled => None,
+        _ => keys.optional_positive("rope.freq_base_swa")?,
+    };
     let n_rot = keys.optional_width("rope.dimension_count_swa")?.unwrap_or(rope.n_rot);
     if n_rot > head_len || !n_rot.is_multiple_of(2) {
         return Err(keys.invalid(
@@ -329,12 +372,20 @@ fn window_rope(
     }
     let rope = RopeConfig { n_rot, ..rope.clone() };
     Ok(match architecture.window_rope {
-        WindowRope::Same => RopeConfig { freq_base: base.unwrap_or(rope.freq_base), ..rope },
-        WindowRope::Unscaled => rope.unscaled(base.unwrap_or(rope.freq_base)),
-        WindowRope::UnscaledBase(default_base) => RopeConfig {
-            magnitude: rope.unstretched_magnitude(),
-            ..rope.unscaled(base.unwrap_or(default_base))
-        },
+        WindowRope::Shared | WindowRope::Same => {
+            RopeConfig { freq_base: base.unwrap_or(rope.freq_base), ..rope }
+        }
+        WindowRope::Unscaled | WindowRope::UnscaledOwnBase => rope.unscaled(base.unwrap_or(rope.freq_base)),
+        WindowRope::UnscaledBase(_) | WindowRope::UnscaledMagnitude => {
+            let default_base = match architecture.window_rope {
+                WindowRope::UnscaledBase(base) => base,
+                _ => rope.freq_base,
+            };
+            RopeConfig {
+                magnitude: rope.unstretched_magnitude(),
+                ..rope.unscaled(base.unwrap_or(default_base))
+            }
+        }
     })
 }
 
@@ -351,15 +402,15 @@ fn block(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Block, Mode
 fn max_alibi_bias(
     keys: &Keys<'_, '_>,
     architecture: &Architecture,
+    n_layer: usize,
     pairs: Option<RopePairs>,
 ) -> Result<Option<f32>, ModelError> {
     /// That of the paper, and of the reference for families without the key.
     const DEFAULT: f32 = 8.0;
     match (architecture.positions, pairs) {
         (Positions::AlibiByKey, _) => keys.scale(architecture, "attention.max_alibi_bias"),
-        (Positions::Alibi | Positions::AlibiAtLayers(..), None) => {
-            Ok(Some(keys.scale(architecture, "attention.max_alibi_bias")?.unwrap_or(DEFAULT)))
-        }
+        (Positions::ByLayers { alibi, .. }, _) if alibi == n_layer => Ok(Some(DEFAULT)),
+        (Positions::Alibi, None) => Ok(Some(DEFAULT)),
         _ => Ok(None),
     }
 }
@@ -381,6 +432,7 @@ fn attention_scale(
     }
     let head_len = match (architecture.attention_scale, heads) {
         (AttentionScale::One, _) | (_, None) => return 1.0,
+        (AttentionScale::InverseHeadLength, Some(heads)) => return 1.0 / heads.head_len_k as f32,
         (AttentionScale::WidthAtLayers(at), Some(heads)) if at == n_layer => n_embd / heads.n_head,
         (_, Some(heads)) => heads.head_len_k,
     };

@@ -24,6 +24,17 @@ pub struct ExpertConfig {
     pub n_group_used: usize,
     /// Width of the widest expert, the shared one included.
     pub n_ff: usize,
+    /// Experts of a second kind, which read what the first ones give, in models that have them.
+    pub chunks: Option<ChunkConfig>,
+}
+
+/// Experts that each stand beside several others: who is sent to one of these is sent to it as well (Wu et al. 2025).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChunkConfig {
+    /// Experts of the first kind for each of the second.
+    pub n_expert: usize,
+    /// What their sum is multiplied by.
+    pub scale: f32,
 }
 
 impl ExpertConfig {
@@ -37,9 +48,6 @@ impl ExpertConfig {
         else {
             return Ok(None);
         };
-        if architecture.name == "hunyuan-dense" && n_expert == 1 {
-            return Ok(None);
-        }
         let up_to = |suffix, value: usize, most: usize, expected| {
             if (1..=most).contains(&value) { Ok(value) } else { Err(keys.invalid(suffix, value, expected)) }
         };
@@ -64,12 +72,13 @@ impl ExpertConfig {
                 "1 to expert_count",
             )?,
             gating: match keys.optional_number("expert_gating_func")?.unwrap_or(0) {
-                _ if routing.normalise != Normalise::ByKey && !routing.reads_gating => routing.gating,
+                _ if !routing.gating_by_key => routing.gating,
                 0 => default_gating,
                 1 => Gating::Softmax,
                 2 => Gating::Sigmoid,
                 3 => Gating::SoftmaxOfChosen,
-                other => return Err(keys.invalid("expert_gating_func", other, "0 to 3")),
+                4 => Gating::RootOfSoftplus,
+                other => return Err(keys.invalid("expert_gating_func", other, "0 to 4")),
             },
             normalise: match routing.normalise {
                 Normalise::Yes => true,
@@ -79,10 +88,20 @@ impl ExpertConfig {
             weights_scale: keys.scale(architecture, "expert_weights_scale")?.unwrap_or(1.0),
             n_group,
             n_ff: widest_expert(keys.gguf),
+            chunks: match architecture.reads(CHUNK_LEN) {
+                true => Some(ChunkConfig {
+                    n_expert: up_to(CHUNK_LEN, keys.width(CHUNK_LEN)?, n_expert, "1 to expert_count")?,
+                    scale: keys.not_negative("expert_group_scale")?,
+                }),
+                false => None,
+            },
             n_group_used: up_to("expert_group_used_count", n_group_used, n_group, "1 to expert_group_count")?,
         }))
     }
 }
+
+/// Experts of the first kind for each of the second.
+const CHUNK_LEN: &str = "experts_per_group";
 
 /// Whether this is the one model of DeepSeek's form that means another function if it does not say.
 fn is_glm_lite(keys: &Keys<'_, '_>, architecture: &Architecture, n_vocab: u64) -> Result<bool, ModelError> {
@@ -94,7 +113,12 @@ fn is_glm_lite(keys: &Keys<'_, '_>, architecture: &Architecture, n_vocab: u64) -
 /// The width is not the same key in every family; the tensors say it.
 fn widest_expert(gguf: &Gguf<'_>) -> usize {
     let width = |name: &str, rows: u64| match name {
-        _ if name.ends_with(".ffn_up_exps.weight") || name.ends_with(".ffn_up_shexp.weight") => rows,
+        _ if [".ffn_up.weight", ".ffn_up_exps.weight", ".ffn_up_shexp.weight", ".ffn_up_chexps.weight"]
+            .iter()
+            .any(|end| name.ends_with(end)) =>
+        {
+            rows
+        }
         _ if name.ends_with(".ffn_gate_up_exps.weight") => rows / 2,
         _ => 0,
     };

@@ -4,17 +4,25 @@
 //! Tokens of a batch are gathered by expert, so that an expert's weights are read once per batch.
 
 use super::activation::sigmoid;
-use super::architecture::Gating;
-use super::expert_config::ExpertConfig;
+use super::architecture::{ExpertInputs, Gating, Routing, SharedExpert};
+use super::expert_config::{ChunkConfig, ExpertConfig};
 use super::forward::Forward;
 use super::scratch::{ExpertScratch, RouterScratch, Workspace};
-use super::weights::{DenseFeedForward, Experts, Linear};
+use super::weights::{ExpertBlock, Experts, Linear};
 
 impl Forward<'_, '_> {
     /// The weighted sum of the chosen experts, and the shared one, in the place of their input `x`,
-    /// `[n_tokens][n_embd]`.
-    pub(super) fn experts(&self, weights: &Experts<'_>, x: &mut [f32], workspace: Workspace<'_>) {
+    /// `[n_tokens][n_embd]`. `before` is what came into the layer, in families that read it.
+    pub(super) fn experts(
+        &self,
+        weights: &Experts<'_>,
+        x: &mut [f32],
+        before: &[f32],
+        workspace: Workspace<'_>,
+    ) {
         let experts = &weights.config;
+        let routing = self.model.config().architecture.routing;
+        let inputs = routing.map_or(ExpertInputs::Same, |routing| routing.inputs);
         let (n_embd, n_used) = (self.model.config().n_embd, experts.n_expert_used);
         let n_tokens = x.len() / n_embd;
         let (mut scratch, mut workspace): (ExpertScratch<'_>, _) = workspace.take();
@@ -22,7 +30,8 @@ impl Forward<'_, '_> {
             let ExpertScratch { probabilities, selection, chosen, weights: shares, .. } = &mut scratch;
             let (RouterScratch { quantized }, _) = workspace.lend().take();
             let probabilities = &mut probabilities[..n_tokens * experts.n_expert];
-            self.compute.linear(&weights.router, x, quantized, probabilities);
+            let router_input = if inputs == ExpertInputs::Same { &*x } else { before };
+            self.compute.linear(&weights.router, router_input, quantized, probabilities);
             let choices = chosen.chunks_exact_mut(n_used).zip(shares.chunks_exact_mut(n_used));
             for (probabilities, (chosen, shares)) in
                 probabilities.chunks_exact_mut(experts.n_expert).zip(choices)
@@ -48,16 +57,54 @@ impl Forward<'_, '_> {
             }
             None => sum.fill(0.0),
         }
+        let expert_input = if inputs == ExpertInputs::Before { before } else { &*x };
         for expert in 0..experts.n_expert {
-            self.expert(weights, expert, n_used, x, &mut scratch, workspace.lend());
+            self.expert(&weights.block, expert, n_used, expert_input, &mut scratch, workspace.lend());
         }
         x.copy_from_slice(&scratch.sum[..x.len()]);
+        if let Some(chunks) = &weights.chunks {
+            self.chunks(weights, chunks, x, &mut scratch, workspace);
+        }
+        match routing {
+            Some(Routing { shared: SharedExpert { sum_scale, .. }, .. })
+                if sum_scale != 1.0 && weights.shared.is_some() =>
+            {
+                self.compute.kernels.scale(x, sum_scale);
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds to `x`, which is what the experts gave, what those of the second kind make of it.
+    fn chunks(
+        &self,
+        weights: &Experts<'_>,
+        (config, block): &(ChunkConfig, ExpertBlock<'_>),
+        x: &mut [f32],
+        scratch: &mut ExpertScratch<'_>,
+        mut workspace: Workspace<'_>,
+    ) {
+        let experts = &weights.config;
+        let n_tokens = x.len() / self.model.config().n_embd;
+        let n_chunk = experts.n_expert / config.n_expert;
+        let n_used = experts.n_expert_used.min(n_chunk);
+        let ExpertScratch { probabilities, selection, chosen, weights: shares, sum, .. } = &mut *scratch;
+        let choices = chosen.chunks_exact_mut(n_used).zip(shares.chunks_exact_mut(n_used));
+        let tokens = probabilities[..n_tokens * experts.n_expert].chunks_exact(experts.n_expert);
+        for (probabilities, (chosen, shares)) in tokens.zip(choices) {
+            experts.choose(probabilities, None, selection, config.n_expert, chosen, shares);
+        }
+        sum[..x.len()].fill(0.0);
+        for chunk in 0..n_chunk {
+            self.expert(block, chunk, n_used, x, scratch, workspace.lend());
+        }
+        self.compute.kernels.add_scaled(x, config.scale, &scratch.sum[..x.len()]);
     }
 
     /// Adds what one expert makes of the tokens that were sent to it.
     fn expert(
         &self,
-        weights: &Experts<'_>,
+        experts: &ExpertBlock<'_>,
         expert: usize,
         n_used: usize,
         x: &[f32],
@@ -86,11 +133,7 @@ impl Forward<'_, '_> {
             n_gathered += 1;
         }
         if n_gathered > 0 {
-            let block = DenseFeedForward {
-                gate: weights.gate.map(|gate| gate.of(expert)),
-                up: weights.up.of(expert),
-                down: weights.down.of(expert),
-            };
+            let block = experts.of(expert);
             let gathered = &mut gathered[..n_gathered * n_embd];
             self.feed_forward(&block, gathered, workspace);
             let mut rows = gathered.chunks_exact(n_embd);
@@ -118,9 +161,24 @@ impl ExpertConfig {
         match self.gating {
             Gating::Softmax => softmax(logits),
             Gating::Sigmoid => logits.iter_mut().for_each(|x| *x = sigmoid(*x)),
+            Gating::RootOfSoftplus => logits.iter_mut().for_each(|x| *x = libm::sqrtf(softplus(*x))),
             Gating::SoftmaxOfChosen => {}
         }
-        selection.copy_from_slice(logits);
+        self.choose(logits, bias, selection, 1, chosen, shares);
+    }
+
+    /// Chooses a token's experts by their probabilities, `[n_expert]`, and weighs them. Where each stands for `n_each`
+    /// others, the probability of one of these that has the same number is the weight, as in the reference.
+    fn choose(
+        &self,
+        probabilities: &[f32],
+        bias: Option<&[f32]>,
+        selection: &mut [f32],
+        n_each: usize,
+        chosen: &mut [u32],
+        shares: &mut [f32],
+    ) {
+        selection.copy_from_slice(probabilities);
         if let Some(bias) = bias {
             selection.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
         }
@@ -130,8 +188,8 @@ impl ExpertConfig {
         for (chosen, share) in chosen.iter_mut().zip(shares.iter_mut()) {
             let best = argmax(selection);
             selection[best] = f32::NEG_INFINITY;
-            *chosen = best as u32;
-            *share = logits[best];
+            *chosen = (best / n_each) as u32;
+            *share = probabilities[best / n_each];
         }
         if self.gating == Gating::SoftmaxOfChosen {
             softmax(shares);
@@ -143,6 +201,9 @@ impl ExpertConfig {
             scale(shares, 1.0 / sum.max(LEAST_SUM));
         }
         scale(shares, self.weights_scale);
+        if n_each > 1 {
+            join_equal(chosen, shares);
+        }
     }
 
     /// Rules out the experts of all groups but the best, by the sum of a group's two best.
@@ -169,6 +230,21 @@ impl ExpertConfig {
             }
         }
     }
+}
+
+/// Leaves of each expert that was chosen several times the first, with the sum of the weights.
+fn join_equal(chosen: &mut [u32], shares: &mut [f32]) {
+    for later in 1..chosen.len() {
+        if let Some(first) = chosen[..later].iter().position(|&expert| expert == chosen[later]) {
+            shares[first] += shares[later];
+            chosen[later] = u32::MAX;
+        }
+    }
+}
+
+/// `ln(1 + exp(x))`.
+fn softplus(x: f32) -> f32 {
+    if x > 20.0 { x } else { libm::log1pf(libm::expf(x)) }
 }
 
 /// `x[i] *= factor`, for the few numbers of a router.

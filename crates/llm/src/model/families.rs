@@ -6,14 +6,19 @@ use super::architecture::*;
 const LLAMA: Architecture = Architecture {
     name: "llama",
     norm: NormKind::Rms,
+    rms_by_key: false,
     norm_weights: NormWeights::Weight,
+    post_norm_eps: None,
+    normalises_embedding: false,
     norms: PRE_NORMS,
     block: Block::Sequential,
     positions: Positions::Rope(RopePairs::Adjacent),
+    rope_keys: RopeKeys::All,
     rope_sections: RopeSections::None,
     rope_layers: RopeLayers::All,
     window_rope: WindowRope::Same,
     window: Window::None,
+    window_order: WindowOrder::LastSeesAll,
     qk_norm: QkNorm::None,
     attention: AttentionKind::Causal,
     recurrence: None,
@@ -32,10 +37,12 @@ const LLAMA: Architecture = Architecture {
     classifier: None,
     output_embeds: false,
     has_empty_layers: false,
-    gates_heads: false,
     has_one_mixer: false,
     gates_latent_heads: false,
-    output_norm: "output_norm",
+    head_gate: HeadGate::None,
+    layer_scale: LayerScale::Stream,
+    stacks: Stacks::Once,
+    output_norm: Some("output_norm"),
     normalises_values: false,
 };
 
@@ -102,7 +109,7 @@ const NEMOTRON_H: Architecture = Architecture {
 const QWEN3_NEXT: Architecture = Architecture {
     norms: RENAMED_FFN_NORM,
     qk_norm: QkNorm::BeforeRope,
-    gates_heads: true,
+    head_gate: HeadGate::WithQuery,
     recurrence: Some(Recurrence {
         kind: RecurrenceKind::DeltaNet(KeyHeads::Cyclic),
         layers: RecurrentLayers::AllButEach(4),
@@ -118,7 +125,7 @@ const LFM2: Architecture = Architecture {
         kind: RecurrenceKind::ShortConvolution,
         layers: RecurrentLayers::WithoutHeads,
     }),
-    output_norm: "token_embd_norm",
+    output_norm: Some("token_embd_norm"),
     unused: &["dense_2."],
     routing: None,
     ..NEOX
@@ -144,6 +151,36 @@ const MINICPM_SCALES: &[(&str, Option<f32>)] =
 const GEMMA2_CAPS: &[(&str, Option<f32>)] =
     &[("attn_logit_softcapping", Some(50.0)), ("final_logit_softcapping", Some(30.0))];
 
+/// Grok-1's, where a file does not say.
+const GROK_SCALES: &[(&str, Option<f32>)] = &[
+    ("embedding_scale", Some(78.383_67)),
+    ("attention.output_scale", Some(0.088_388_346)),
+    ("attn_logit_softcapping", Some(30.0)),
+    ("final_logit_softcapping", None),
+    ("logit_scale", Some(0.577_350_26)),
+    ("rope.scaling.yarn_ext_factor", None),
+    ("rope.scaling.yarn_beta_fast", Some(8.0)),
+    ("rope.scaling.yarn_beta_slow", None),
+];
+const MISTRAL3_KEYS: &[(&str, Option<f32>)] = &[
+    ("attention.temperature_scale", None),
+    ("rope.scaling.yarn_log_multiplier", None),
+    ("rope.scaling.yarn_beta_fast", None),
+    ("rope.scaling.yarn_beta_slow", None),
+];
+const DEEPSEEK2_KEYS: &[(&str, Option<f32>)] = &[
+    ("attention.temperature_scale", None),
+    ("expert_weights_scale", None),
+    ("rope.scaling.yarn_log_multiplier", None),
+];
+const GROVE_KEYS: &[(&str, Option<f32>)] = &[("expert_group_scale", None), ("experts_per_group", None)];
+/// What stretches the base of the rotary embedding.
+const ROPE_ALPHA: &[(&str, Option<f32>)] = &[("rope.scaling.alpha", None)];
+const WEIGHTS_SCALE: &[(&str, Option<f32>)] = &[("expert_weights_scale", None)];
+
+/// The bias of the matrix that joins the heads, which the reference loads but does not add.
+const OUTPUT_PROJECTION_BIAS: &[&str] = &["attn_output.bias"];
+
 const LOGIT_SCALE: Required = Required { keys: &["logit_scale"], ..Required::NOTHING };
 const QUERY_RANK: Required = Required { keys: &["attention.q_lora_rank"], ..Required::NOTHING };
 /// The output matrix is never the embedding.
@@ -157,35 +194,49 @@ const APART_GATES: &[&str] = &["ssm_beta.weight", "ssm_alpha.weight"];
 
 /// The projections of channel mixers, whose factors most families do not read; what does multiplies all.
 const CHANNEL_MIXERS: &[&str] = &["ffn_"];
+/// With the gates of heads' outputs.
+const FFN_AND_GATES: &[&str] = &["ffn_", "attn_gate"];
 /// With the gates of a delta net, and what other projections it has.
-const ALL_BUT_HEADS: &[&str] = &["attn_qkv", "attn_gate", "ssm_"];
+const ALL_BUT_ATTENTION: &[&str] = &["attn_qkv", "attn_gate", "ssm_"];
 /// Factors multiply what all projections give.
 const NO_PART: &[&str] = &[];
 
 const SOFTMAX_ROUTING: Routing = Routing {
     gating: Gating::Softmax,
+    gating_by_key: false,
     normalise: Normalise::Yes,
     weighs_input: false,
     layers: ExpertLayers::All,
     gate_is_optional: false,
-    reads_gating: false,
+    inputs: ExpertInputs::Same,
+    shared: SHARED,
 };
+/// The shared expert as most families have it.
+const SHARED: SharedExpert = SharedExpert {
+    parts: ["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"],
+    is_fused: false,
+    sum_scale: 1.0,
+};
+/// The dense block itself beside the experts.
+const BESIDE_DENSE: SharedExpert = SharedExpert { parts: ["ffn_gate", "ffn_up", "ffn_down"], ..SHARED };
 const UNGATED_ROUTING: Routing = Routing { gate_is_optional: true, ..SOFTMAX_ROUTING };
 /// The routing of DeepSeek's line: some dense layers first, the rest by keys.
 const DEEPSEEK_ROUTING: Routing = Routing {
-    gating: Gating::Softmax,
+    gating_by_key: true,
     normalise: Normalise::ByKey,
-    weighs_input: false,
     layers: ExpertLayers::AfterLeading,
-    gate_is_optional: false,
-    reads_gating: false,
+    ..SOFTMAX_ROUTING
 };
+/// The same, by sigmoid if the file does not say.
+const SIGMOID_ROUTING: Routing = Routing { gating: Gating::Sigmoid, ..DEEPSEEK_ROUTING };
+/// Experts in the layers with a router, by sigmoid.
+const ROUTER_ROUTING: Routing = Routing { layers: ExpertLayers::WithRouter, ..SIGMOID_ROUTING };
 
 /// All families that can be run.
 #[rustfmt::skip]
 pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { unscaled: NO_PART, ..LLAMA },
-    Architecture { name: "mistral3", unscaled: NO_PART, reads: &[("attention.temperature_scale", None)], ..LLAMA },
+    Architecture { name: "mistral3", unscaled: NO_PART, reads: MISTRAL3_KEYS, ..LLAMA },
     Architecture {
         name: "llama4",
         rope_layers: RopeLayers::AllButEach(4), window: Window::Chunked { period: 4 }, qk_norm: QkNorm::AfterRopeWeightless,
@@ -195,15 +246,58 @@ pub static ARCHITECTURES: &[Architecture] = &[
     },
     Architecture { name: "deci", has_empty_layers: true, ..LLAMA },
     Architecture { name: "arcee", activation: Activation::ReluSquared, feed_forward: FeedForwardKind::Plain, ..LLAMA },
-    Architecture { name: "baichuan", positions: Positions::AlibiAtLayers(40, RopePairs::Adjacent), required: OUTPUT, ..LLAMA },
+    Architecture { name: "baichuan", positions: Positions::ByLayers { rope: 32, pairs: RopePairs::Adjacent, alibi: 40 }, required: OUTPUT, ..LLAMA },
     Architecture { name: "chatglm", feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
-    Architecture { name: "deepseek", reads: &[("expert_weights_scale", None)], routing: Some(Routing { normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
-    Architecture { name: "deepseek2", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: &[("attention.temperature_scale", None), ("expert_weights_scale", None)], routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
-    Architecture { name: "ernie4_5", ..LLAMA },
-    Architecture { name: "ernie4_5-moe", routing: Some(Routing { layers: ExpertLayers::Interleaved, ..UNGATED_ROUTING }), ..LLAMA },
+    Architecture { name: "deepseek", reads: &[("expert_weights_scale", None)], routing: Some(Routing { gating_by_key: false, normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
+    Architecture { name: "deepseek2", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: DEEPSEEK2_KEYS, routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
+    Architecture { name: "ernie4_5", unused: OUTPUT_PROJECTION_BIAS, routing: None, ..LLAMA },
+    Architecture { name: "ernie4_5-moe", unused: OUTPUT_PROJECTION_BIAS, routing: Some(Routing { layers: ExpertLayers::Interleaved, ..UNGATED_ROUTING }), ..LLAMA },
     Architecture { name: "glm4", rope_sections: RopeSections::Consecutive, norms: SANDWICH_NORMS, feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
     Architecture { name: "granite", rope_layers: RopeLayers::UnlessNotFinetuned, logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
     Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
+    Architecture {
+        name: "granite_swa",
+        window: Window::Pattern, window_rope: WindowRope::Shared, rope_layers: RopeLayers::Listed,
+        logit_scale: LogitScale::Divides, reads: GRANITE_SCALES,
+        required: Required { layer: &["attn_sinks.weight"], ..LOGIT_SCALE },
+        routing: Some(Routing { shared: SharedExpert { is_fused: true, ..SHARED }, ..SOFTMAX_ROUTING }),
+        ..LLAMA
+    },
+    Architecture {
+        name: "arctic",
+        routing: Some(Routing { inputs: ExpertInputs::Before, shared: BESIDE_DENSE, ..SOFTMAX_ROUTING }),
+        ..LLAMA
+    },
+    Architecture { name: "bailingmoe", required: OUTPUT, reads: WEIGHTS_SCALE, routing: Some(Routing { gating_by_key: false, layers: ExpertLayers::All, ..DEEPSEEK_ROUTING }), ..LLAMA },
+    Architecture { name: "paddleocr", rope_sections: RopeSections::Consecutive, routing: None, ..LLAMA },
+    Architecture { name: "llama-embed", unused: &["output."], unscaled: NO_PART, attention: AttentionKind::EncoderByKey, ..LLAMA },
+    Architecture { name: "maincoder", qk_norm: QkNorm::AfterRope, routing: None, ..LLAMA },
+    Architecture { name: "nanbeige", unscaled: NO_PART, stacks: Stacks::Loops, routing: None, ..LLAMA },
+    Architecture { name: "mistral4", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: DEEPSEEK2_KEYS, routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
+    Architecture {
+        name: "muse-glimmer",
+        norms: SANDWICH_NORMS, post_norm_eps: Some(1e-8), normalises_embedding: true,
+        window: Window::Required { period: 4 }, window_rope: WindowRope::UnscaledMagnitude, rope_layers: RopeLayers::Windowed,
+        qk_norm: QkNorm::BeforeRope, head_gate: HeadGate::Sigmoid, unscaled: FFN_AND_GATES,
+        reads: &[("logit_scale", None), ("final_logit_softcapping", None)], required: Required { keys: &["logit_scale"], ..OUTPUT },
+        routing: None,
+        ..LLAMA
+    },
+    Architecture {
+        name: "refact",
+        positions: Positions::Alibi, feed_forward: FeedForwardKind::GatedOrBare, routing: None,
+        unused: &["attn_output.bias", "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias", "ffn_gate_inp.", "ffn_gate_exps.", "ffn_up_exps.", "ffn_down_exps.", "ffn_gate_shexp.", "ffn_up_shexp.", "ffn_down_shexp.", "rope_f"],
+        ..LLAMA
+    },
+    Architecture {
+        name: "cohere2moe",
+        norm: NormKind::Layer, rms_by_key: true, block: Block::Parallel, unscaled: &["output"],
+        window: Window::Required { period: 4 }, window_order: WindowOrder::FirstSeesAll, window_rope: WindowRope::Shared, rope_layers: RopeLayers::WindowedOrLeading,
+        reads: &[("logit_scale", None), ("expert_weights_scale", None)],
+        required: Required { keys: &["logit_scale", "leading_dense_block_count"], ..Required::NOTHING },
+        routing: Some(Routing { shared: SharedExpert { sum_scale: 0.5, ..SHARED }, ..SIGMOID_ROUTING }),
+        ..LLAMA
+    },
     Architecture { name: "internlm2", required: OUTPUT, ..LLAMA },
     Architecture { name: "minicpm", embedding_scale: EmbeddingScale::MiniCpm, logit_scale: LogitScale::Divides, reads: MINICPM_SCALES, ..LLAMA },
     Architecture { name: "minicpm3", attention: AttentionKind::Latent, embedding_scale: EmbeddingScale::MiniCpm, required: QUERY_RANK, routing: None, ..NEOX },
@@ -214,18 +308,48 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "cohere2", unscaled: NO_PART,
         norm: NormKind::Layer, block: Block::Parallel,
-        window: Window::Required { period: 4 }, rope_layers: RopeLayers::Windowed,
+        window: Window::Required { period: 4 }, rope_layers: RopeLayers::Windowed, window_rope: WindowRope::Shared,
         reads: &[("logit_scale", None)], required: LOGIT_SCALE,
         ..LLAMA
     },
 
+    Architecture {
+        name: "afmoe",
+        norms: SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, head_gate: HeadGate::Sigmoid, embedding_scale: EmbeddingScale::SqrtWidth,
+        unscaled: FFN_AND_GATES,
+        window: Window::Optional { period: 4 }, rope_layers: RopeLayers::AllButEach(4),
+        reads: WEIGHTS_SCALE, required: Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
+        routing: Some(SIGMOID_ROUTING),
+        ..NEOX
+    },
     Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), reads: &[("expert_weights_scale", None)], required: Required { keys: &["expert_gating_func"], ..OUTPUT }, ..NEOX },
+    Architecture {
+        name: "cogvlm",
+        rope_keys: RopeKeys::None, routing: None,
+        unused: &["vis_", "rope_freqs."], unscaled: &["ffn_", "attn_qkv"],
+        required: Required { layer: &["attn_qkv.weight"], ..Required::NOTHING },
+        ..NEOX
+    },
+    Architecture {
+        name: "dbrx",
+        norm: NormKind::Layer, norms: Norms { ffn: Some("attn_output_norm"), ..PRE_NORMS },
+        reads: &[("attention.clamp_kqv", None)], required: Required { keys: &["attention.clamp_kqv"], ..OUTPUT },
+        ..NEOX
+    },
     Architecture { name: "dots1", qk_norm: QkNorm::BeforeRope, reads: &[("expert_weights_scale", None)], required: OUTPUT, routing: Some(DEEPSEEK_ROUTING), ..NEOX },
     Architecture { name: "exaone", ..NEOX },
     Architecture {
         name: "exaone4",
         norms: POST_NORMS, qk_norm: QkNorm::BeforeRope,
-        window: Window::AtLayers { period: 4, length: 4096, n_layer: 64 }, rope_layers: RopeLayers::Windowed,
+        window: Window::AtLayers { period: 4, length: 4096, n_layer: 64 }, rope_layers: RopeLayers::Windowed, window_rope: WindowRope::Shared,
+        ..NEOX
+    },
+    Architecture {
+        name: "exaone-moe",
+        qk_norm: QkNorm::BeforeRope,
+        window: Window::Required { period: 4 }, window_rope: WindowRope::Shared, rope_layers: RopeLayers::Windowed,
+        reads: WEIGHTS_SCALE, required: Required { keys: &["attention.sliding_window", "expert_gating_func"], ..OUTPUT },
+        routing: Some(DEEPSEEK_ROUTING),
         ..NEOX
     },
     Architecture { name: "gemma", activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth, ..NEOX },
@@ -245,6 +369,14 @@ pub static ARCHITECTURES: &[Architecture] = &[
         ..NEOX
     },
     Architecture {
+        name: "gemma-embedding",
+        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
+        window: Window::Symmetric { period: 6 }, window_rope: WindowRope::UnscaledBase(10_000.0),
+        qk_norm: QkNorm::BeforeRope, attention: AttentionKind::Bidirectional, unused: &["dense_2.", "dense_3.", "output."],
+        routing: None,
+        ..NEOX
+    },
+    Architecture {
         name: "gemma4", unscaled: NO_PART,
         norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Pattern, window_rope: WindowRope::UnscaledBase(10_000.0),
@@ -259,7 +391,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
         norms: RENAMED_FFN_NORM, qk_norm: QkNorm::MaybeBeforeRope, rope_sections: RopeSections::Consecutive,
         required: Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
         reads: &[("expert_weights_scale", None)],
-        routing: Some(Routing { gating: Gating::Sigmoid, ..DEEPSEEK_ROUTING }),
+        routing: Some(SIGMOID_ROUTING),
         ..NEOX
     },
     Architecture {
@@ -273,8 +405,54 @@ pub static ARCHITECTURES: &[Architecture] = &[
         activation: Activation::ClampedSwiglu, routing: Some(Routing { gating: Gating::SoftmaxOfChosen, normalise: Normalise::No, ..SOFTMAX_ROUTING }),
         ..NEOX
     },
-    Architecture { name: "hunyuan-dense", qk_norm: QkNorm::AfterRope, ..NEOX },
+    Architecture { name: "hunyuan-dense", qk_norm: QkNorm::AfterRope, reads: ROPE_ALPHA, routing: None, ..NEOX },
+    Architecture { name: "hunyuan_vl", qk_norm: QkNorm::AfterRope, rope_sections: RopeSections::Consecutive, reads: ROPE_ALPHA, routing: None, ..NEOX },
     Architecture { name: "hunyuan-moe", qk_norm: QkNorm::AfterRope, ..NEOX },
+    Architecture {
+        name: "grok",
+        norms: Norms { attn_post: Some("attn_output_norm"), ffn_post: Some("layer_output_norm"), ..PRE_NORMS },
+        activation: Activation::Gelu, reads: GROK_SCALES,
+        routing: Some(Routing { gate_is_optional: true, shared: SharedExpert { sum_scale: core::f32::consts::FRAC_1_SQRT_2, ..BESIDE_DENSE }, ..SOFTMAX_ROUTING }),
+        ..NEOX
+    },
+    Architecture { name: "grovemoe", qk_norm: QkNorm::BeforeRope, reads: GROVE_KEYS, required: Required { keys: &["expert_group_scale", "experts_per_group"], expert_layer: &["ffn_up_chexps.weight"], ..Required::NOTHING }, ..NEOX },
+    Architecture {
+        name: "hrm_text",
+        norm_weights: NormWeights::None, stacks: Stacks::Hierarchical, output_norm: None, head_gate: HeadGate::Sigmoid,
+        unscaled: FFN_AND_GATES, reads: &[("embedding_scale", None)], routing: None,
+        ..NEOX
+    },
+    Architecture {
+        name: "hy_v3",
+        qk_norm: QkNorm::BeforeRope, unscaled: NO_PART, reads: WEIGHTS_SCALE, routing: Some(ROUTER_ROUTING),
+        ..NEOX
+    },
+    Architecture { name: "jais2", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, biases: Biases::AllButQkv, activation: Activation::ReluSquared, feed_forward: FeedForwardKind::Plain, routing: None, ..NEOX },
+    Architecture {
+        name: "laguna",
+        qk_norm: QkNorm::BeforeRope, head_gate: HeadGate::Softplus, unscaled: &["ffn_", "attn_gate", "output"],
+        window: Window::Optional { period: 4 }, window_order: WindowOrder::FirstSeesAll, window_rope: WindowRope::UnscaledOwnBase,
+        reads: WEIGHTS_SCALE,
+        required: Required { keys: &["leading_dense_block_count"], expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
+        routing: Some(SIGMOID_ROUTING),
+        ..NEOX
+    },
+    Architecture {
+        name: "maple",
+        qk_norm: QkNorm::BeforeRope, window: Window::Pattern, rope_layers: RopeLayers::Windowed,
+        reads: &[("swiglu_clamp_exp", None)], required: Required { keys: &["swiglu_clamp_exp"], ..OUTPUT },
+        ..NEOX
+    },
+    Architecture { name: "mellum", qk_norm: QkNorm::BeforeRope, unscaled: NO_PART, window: Window::Optional { period: 4 }, window_rope: WindowRope::Unscaled, required: OUTPUT, ..NEOX },
+    Architecture {
+        name: "mimo2",
+        window: Window::Pattern, window_rope: WindowRope::UnscaledBase(10_000.0),
+        unused: &["attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_qkv.bias"], unscaled: &["ffn_", "attn_q", "attn_k", "attn_v"],
+        reads: &[("attention.value_scale", None)], required: OUTPUT,
+        routing: Some(Routing { gating_by_key: false, normalise: Normalise::Yes, ..ROUTER_ROUTING }),
+        ..NEOX
+    },
+    Architecture { name: "minimax-m2", qk_norm: QkNorm::BeforeRope, required: Required { expert_layer: &["exp_probs_b.bias"], ..OUTPUT }, routing: Some(Routing { gating_by_key: true, ..SOFTMAX_ROUTING }), ..NEOX },
     Architecture {
         name: "olmo2",
         norms: POST_NORMS, qk_norm: QkNorm::BeforeRope,
@@ -283,17 +461,44 @@ pub static ARCHITECTURES: &[Architecture] = &[
         ..NEOX
     },
     Architecture { name: "olmoe", qk_norm: QkNorm::BeforeRope, required: OUTPUT, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
+    Architecture { name: "openelm", qk_norm: QkNorm::BeforeRope, unused: &["output."], unscaled: &["ffn_", "attn_qkv"], required: Required { layer: &["attn_qkv.weight"], ..Required::NOTHING }, routing: None, ..NEOX },
+    Architecture { name: "pangu-embedded", unused: &["rope_f"], required: Required { layer: &["attn_output.bias"], ..Required::NOTHING }, routing: None, ..NEOX },
     Architecture { name: "phi3", feed_forward: FeedForwardKind::FusedGated, ..NEOX },
     Architecture { name: "phimoe", norm_weights: NormWeights::WeightAndBias, required: Required { layer: &["attn_output.bias"], ..OUTPUT_AND_BIAS }, ..NEOX },
+    Architecture { name: "plamo", block: Block::Parallel, required: OUTPUT, routing: None, ..NEOX },
+    Architecture {
+        name: "plamo3",
+        norms: SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, feed_forward: FeedForwardKind::FusedGated, unscaled: &["ffn_", "attn_qkv"],
+        window: Window::Optional { period: 8 }, window_rope: WindowRope::UnscaledBase(10_000.0),
+        required: Required { layer: &["attn_qkv.weight"], ..Required::NOTHING }, routing: None,
+        ..NEOX
+    },
     Architecture { name: "qwen", feed_forward: FeedForwardKind::HalfGated, required: Required { layer: &["attn_qkv.bias"], ..OUTPUT }, ..NEOX },
     Architecture { name: "qwen2", ..NEOX },
-    Architecture { name: "qwen2vl", rope_sections: RopeSections::Consecutive, required: SECTIONS, ..NEOX },
+    Architecture { name: "qwen2vl", rope_sections: RopeSections::Consecutive, unused: &["output.bias"], required: SECTIONS, ..NEOX },
     Architecture { name: "qwen2moe", required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], ..OUTPUT }, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
     Architecture { name: "qwen3", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, classifier: Some(ClassifierHead::Softmax), ..NEOX },
     Architecture { name: "qwen3moe", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, ..NEOX },
     Architecture { name: "qwen3vl", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, classifier: Some(ClassifierHead::Softmax), required: SECTIONS, ..NEOX },
     Architecture { name: "qwen3vlmoe", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, required: SECTIONS, ..NEOX },
     Architecture { name: "seed_oss", norms: RENAMED_FFN_NORM, ..NEOX },
+    Architecture {
+        name: "smallthinker",
+        activation: Activation::Relu,
+        window: Window::Fixed { period: 4, length: 4096 }, window_order: WindowOrder::FirstSeesAll, rope_layers: RopeLayers::AllButFirstOfEach(4),
+        required: Required { keys: &["expert_gating_func"], ..Required::NOTHING },
+        routing: Some(Routing { gating_by_key: true, inputs: ExpertInputs::RouterBefore, ..SOFTMAX_ROUTING }),
+        ..NEOX
+    },
+    Architecture { name: "spark2_5", activation: Activation::Gelu, window: Window::Pattern, head_gate: HeadGate::Sigmoid, unscaled: &["ffn_", "attn_gate", "output"], routing: None, ..NEOX },
+    Architecture {
+        name: "talkie",
+        norm_weights: NormWeights::None, normalises_embedding: true, qk_norm: QkNorm::AfterRopeByHead, layer_scale: LayerScale::Embedding,
+        unscaled: &["ffn_gate", "ffn_up", "output"], reads: &[("logit_scale", None)],
+        required: Required { keys: &["logit_scale"], layer: &["layer_output_scale.weight"], ..OUTPUT },
+        routing: None,
+        ..NEOX
+    },
     Architecture { name: "orion", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, required: OUTPUT, ..NEOX },
     Architecture {
         name: "stablelm",
@@ -319,9 +524,9 @@ pub static ARCHITECTURES: &[Architecture] = &[
         required: Required { recurrent_layer: &["ssm_norm.weight"], ..Required::NOTHING },
         ..LLAMA
     },
-    Architecture { name: "falcon-h1", recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::BesideAttention }), ..NEOX },
+    Architecture { name: "falcon-h1", unused: &["attn_output.bias", "rope_f"], recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::BesideAttention }), ..NEOX },
     Architecture {
-        name: "qwen3next", unscaled: ALL_BUT_HEADS,
+        name: "qwen3next", unscaled: ALL_BUT_ATTENTION,
         recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Neighbours), layers: RecurrentLayers::AllButEach(4) }),
         required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: &["ssm_ba.weight"], ..Required::NOTHING },
         ..QWEN3_NEXT
@@ -338,7 +543,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "lfm2moe",
         required: Required { keys: &["expert_gating_func"], expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
         reads: &[("expert_weights_scale", None)],
-        routing: Some(Routing { gating: Gating::Sigmoid, normalise: Normalise::Yes, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
+        routing: Some(Routing { gating: Gating::Sigmoid, gating_by_key: true, normalise: Normalise::Yes, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
         ..LFM2
     },
 
@@ -358,7 +563,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
         recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::Softplus), layers: RecurrentLayers::WithoutHeads }),
         reads: &[("expert_weights_scale", None)],
         required: Required { keys: &["expert_gating_func", "expert_shared_count"], expert_layer: &["exp_probs_b.bias"], ..OUTPUT },
-        routing: Some(Routing { reads_gating: true, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
+        routing: Some(Routing { gating_by_key: true, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
         ..LLAMA
     },
     Architecture {
@@ -385,7 +590,13 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "gpt2", positions: Positions::Learned, biases: Biases::All, ..GPT },
     Architecture { name: "starcoder", positions: Positions::Learned, biases: Biases::All, ..GPT },
     Architecture { name: "bloom", positions: Positions::Alibi, biases: Biases::All, ..GPT },
-    Architecture { name: "mpt", positions: Positions::AlibiByKey, norm_weights: NormWeights::WeightMaybeBias, reads: &[("attention.clamp_kqv", None), ("attention.max_alibi_bias", None)], ..GPT },
+    Architecture { name: "mpt", unused: &["attn_k_norm."], positions: Positions::AlibiByKey, norm_weights: NormWeights::WeightMaybeBias, reads: &[("attention.clamp_kqv", None), ("attention.max_alibi_bias", None)], ..GPT },
+    Architecture {
+        name: "jais",
+        positions: Positions::AlibiByKey, feed_forward: FeedForwardKind::Gated, activation: Activation::Silu, biases: Biases::All,
+        attention_scale: AttentionScale::InverseHeadLength, reads: &[("attention.max_alibi_bias", None)], required: OUTPUT,
+        ..GPT
+    },
     Architecture { name: "codeshell", biases: Biases::AllButQkv, output_embeds: true, required: OUTPUT, ..GPT },
     Architecture { name: "starcoder2", biases: Biases::AllButQkv, ..GPT },
     Architecture { name: "nemotron", activation: Activation::ReluSquared, required: OUTPUT, ..GPT },

@@ -14,7 +14,7 @@ impl Forward<'_, '_> {
         x: &mut [f32],
         workspace: Workspace<'_>,
     ) {
-        let activation = self.model.config().architecture.activation;
+        let DenseFeedForward { activation, divisors, .. } = *weights;
         let n_tokens = x.len() / weights.up.weight.n_cols();
         let n_ff = weights.up.weight.n_rows();
         let (HiddenScratch { up }, mut workspace) = workspace.take();
@@ -26,8 +26,11 @@ impl Forward<'_, '_> {
             let mut input =
                 Activations::new(x, weights.up.weight.n_cols(), quantized, self.compute.precision);
             match &weights.gate {
-                None => self.compute.linear_then(&weights.up, &mut input, up, |up, _, _| {
+                None => self.compute.linear_then(&weights.up, &mut input, up, |up, rows, _| {
                     activation.apply(self.compute.kernels, up);
+                    if let Some(divisors) = divisors {
+                        up.iter_mut().zip(&divisors[rows]).for_each(|(x, divisor)| *x /= divisor);
+                    }
                 }),
                 Some(weight) if rows_at_once == n_ff => {
                     let gate = &mut gate[..n_tokens * n_ff];

@@ -43,8 +43,17 @@ impl Forward<'_, '_> {
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> ControlFlow<(), &'s [f32]> {
         let config = self.model.config();
-        let Scratch { widths, x, block, parallel_block, angles, per_layer_inputs, first_values, workspace } =
-            scratch;
+        let Scratch {
+            widths,
+            x,
+            block,
+            parallel_block,
+            side_streams,
+            angles,
+            per_layer_inputs,
+            first_values,
+            workspace,
+        } = scratch;
         let mut workspace = Workspace::new(widths, workspace);
         let batch = Batch::new(spans, config.n_embd);
         let n_stream = batch.n_tokens * config.n_embd;
@@ -56,11 +65,14 @@ impl Forward<'_, '_> {
             self.per_layer_embed(embedding, batch, x, per_layer_inputs, workspace.lend());
         }
         self.ropes.set_angles(batch.positions(), angles);
+        let side_streams = &mut side_streams[..n_stream * config.n_side_streams()];
+        self.begin_streams(x, side_streams);
         for (index, layer) in self.model.weights().layers.iter().enumerate() {
             if layer.changes_nothing {
                 continue;
             }
             let batch = batch.in_layer(index);
+            self.begin_layer(layer, x, side_streams);
             self.read(layer.attn_norm.as_ref(), x, block);
             if config.block == Block::Parallel {
                 // Both mixers read the stream as it was before either adds to it.
@@ -110,8 +122,11 @@ impl Forward<'_, '_> {
             go_on()?;
             match &layer.feed_forward {
                 FeedForward::Dense(dense) => self.feed_forward(dense, block, workspace.lend()),
-                FeedForward::Experts(experts) => self.experts(experts, block, workspace.lend()),
                 FeedForward::ChannelMix(mix) => self.channel_mix(mix, batch, block, state, workspace.lend()),
+                FeedForward::Experts(experts) => {
+                    self.experts(experts, block, side_streams, workspace.lend());
+                }
+                FeedForward::Bare(activation) => activation.apply(self.compute.kernels, block),
                 FeedForward::None => {}
             }
             if !matches!(layer.feed_forward, FeedForward::None) {
@@ -121,9 +136,7 @@ impl Forward<'_, '_> {
                 self.per_layer_input(input, index, x, block, per_layer_inputs, workspace.lend());
                 self.compute.kernels.add(x, block);
             }
-            if let Some(output_scale) = layer.output_scale {
-                self.compute.kernels.scale(x, output_scale);
-            }
+            self.end_layer(layer, x, side_streams);
         }
 
         let n_rows = batch.n_rows();
@@ -194,12 +207,17 @@ impl Forward<'_, '_> {
     fn join(&self, addend: &mut [f32], post_norm: Option<&Norm<'_>>, x: &mut [f32]) {
         let config = self.model.config();
         let rows = x.chunks_exact_mut(config.n_embd).zip(addend.chunks_exact_mut(config.n_embd));
+        let normalise = |row: &mut [f32]| {
+            if let Some(norm) = post_norm {
+                config.post_normalisation.apply(self.compute.kernels, norm, row);
+            }
+        };
         self.compute.each_token(rows, |(x, addend)| {
             if config.block == Block::PostNorm {
                 self.compute.kernels.add(x, addend);
-                self.normalise_if_any(post_norm, x);
+                normalise(x);
             } else {
-                self.normalise_if_any(post_norm, addend);
+                normalise(addend);
                 self.compute.kernels.scale(addend, config.residual_scale);
                 self.compute.kernels.add(x, addend);
             }
@@ -212,11 +230,11 @@ impl Forward<'_, '_> {
         if logits.is_empty() {
             return;
         }
+        self.normalise_output(x);
         let Some(output) = &weights.output else {
             logits.copy_from_slice(x);
             return;
         };
-        self.normalise_output(x);
         self.compute.linear(output, x, quantized, logits);
         self.compute.kernels.scale(logits, config.logit_scale);
         if let Some(cap) = config.logit_softcap {
@@ -227,16 +245,16 @@ impl Forward<'_, '_> {
     }
 
     /// Normalises the tokens of `x` as the output matrix takes them.
-    fn normalise_output(&self, x: &mut [f32]) {
+    pub(super) fn normalise_output(&self, x: &mut [f32]) {
         let norm = self.model.weights().output_norm.as_ref();
         let rows = x.chunks_exact_mut(self.model.config().n_embd);
         self.compute.each_token(rows, |row| self.normalise_if_any(norm, row));
     }
 
     /// Normalises each token of `x` into `output`; without a normalisation, copies.
-    fn normalise(&self, norm: Option<&Norm<'_>>, x: &[f32], output: &mut [f32]) {
+    pub(super) fn normalise(&self, norm: Option<&Norm<'_>>, x: &[f32], output: &mut [f32]) {
         let config = self.model.config();
-        self.compute.normalise(config.normalisation(), norm, config.n_embd, x, output);
+        self.compute.normalise(config.normalisation, norm, config.n_embd, x, output);
     }
 
     /// Normalises one row, if there is a normalisation.
@@ -248,6 +266,6 @@ impl Forward<'_, '_> {
 
     /// Normalises one row.
     pub(super) fn normalise_row(&self, norm: &Norm<'_>, row: &mut [f32]) {
-        self.model.config().normalisation().apply(self.compute.kernels, norm, row);
+        self.model.config().normalisation.apply(self.compute.kernels, norm, row);
     }
 }

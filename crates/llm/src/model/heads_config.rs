@@ -1,8 +1,9 @@
 //! The hyper-parameters of attention with keys and values per head.
 
-use super::architecture::{Architecture, RecurrentLayers, RopeLayers, Window};
+use super::architecture::{Architecture, HeadGate, RecurrentLayers, RopeLayers, Window, WindowOrder};
 use super::error::ModelError;
 use super::keys::Keys;
+use super::layer_config::n_dense;
 use crate::gguf::Value;
 use crate::kv_cache::KvShape;
 
@@ -36,6 +37,8 @@ pub enum Sight {
     Window(usize),
     /// Those of its own chunk of so many.
     Chunk(usize),
+    /// Its own, and so many before and behind it; in encoders.
+    Around(usize),
 }
 
 impl HeadsConfig {
@@ -160,7 +163,7 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         let kv_layer = match sight {
             _ if index < n_own_kv => index,
             Sight::All => n_own_kv - 1,
-            Sight::Window(_) | Sight::Chunk(_) => n_own_kv - 2,
+            Sight::Window(_) | Sight::Chunk(_) | Sight::Around(_) => n_own_kv.saturating_sub(2),
         };
         if kv_layer != index {
             let owner = owner(kv_layer).filter(|owner| owner.sight == sight).ok_or_else(|| {
@@ -181,9 +184,17 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
                 !(index + 1).is_multiple_of(n)
             }
             RopeLayers::Windowed => sight != Sight::All || !architecture.window.is_in(n_layer),
+            RopeLayers::WindowedOrLeading => sight != Sight::All || index < n_dense(keys)?,
+            RopeLayers::AllButFirstOfEach(n) => {
+                keys.optional_length(WINDOW)?.unwrap_or(0) == 0 || !index.is_multiple_of(n)
+            }
+            RopeLayers::Listed => match keys.gguf.get((keys.prefix, ROPE_PATTERN)) {
+                Some(Value::Array(_)) => keys.layer_flag(ROPE_PATTERN, index)?,
+                _ => true,
+            },
             RopeLayers::UnlessNotFinetuned => keys.optional_bool("rope.scaling.finetuned")?.unwrap_or(true),
         };
-        let is_gated = architecture.gates_heads;
+        let is_gated = architecture.head_gate == HeadGate::WithQuery;
         if is_gated && head_len_v != head_len_k {
             return Err(keys.invalid(
                 "attention.value_length",
@@ -221,7 +232,7 @@ fn sight(
 ) -> Result<Sight, ModelError> {
     // Here 0 positions are a window without an end: the layer stays what it is but for that.
     let window = |length: usize| Sight::Window(if length == 0 { usize::MAX } else { length });
-    let is_windowed = |period: usize| is_windowed(keys, period, index);
+    let is_windowed = |period: usize| is_windowed(keys, architecture.window_order, period, index);
     Ok(match architecture.window {
         Window::Required { period } if is_windowed(period)? => window(keys.length(WINDOW)?),
         Window::OrLength { period, length } if is_windowed(period)? => {
@@ -234,6 +245,11 @@ fn sight(
             Some(length @ 1..) if is_windowed(period)? => Sight::Window(length),
             _ => Sight::All,
         },
+        Window::Fixed { period, length } => match keys.optional_length(WINDOW)? {
+            Some(1..) if is_windowed(period)? => Sight::Window(length),
+            _ => Sight::All,
+        },
+        Window::Symmetric { period } if is_windowed(period)? => Sight::Around(keys.length(WINDOW)? / 2),
         Window::Everywhere => match keys.optional_length(WINDOW)? {
             Some(length @ 1..) => Sight::Window(length),
             _ => Sight::All,
@@ -252,12 +268,23 @@ fn sight(
 /// Which layers have a window: a truth value for each, or of how many the last has none.
 const PATTERN: &str = "attention.sliding_window_pattern";
 
-/// Whether a layer has a window, in families where of each `period` layers the last has none if the
-/// file does not say.
-fn is_windowed(keys: &Keys<'_, '_>, period: usize, index: usize) -> Result<bool, ModelError> {
+/// Layers with a rotary embedding: a truth value for each.
+const ROPE_PATTERN: &str = "attention.rope_pattern";
+
+/// Whether a layer has a window, in families where of each `period` layers one has none if the file does not say.
+fn is_windowed(
+    keys: &Keys<'_, '_>,
+    order: WindowOrder,
+    period: usize,
+    index: usize,
+) -> Result<bool, ModelError> {
     if let Some(Value::Array(_)) = keys.gguf.get((keys.prefix, PATTERN)) {
         return keys.layer_flag(PATTERN, index);
     }
     let period = keys.optional_number(PATTERN)?.unwrap_or(period);
-    Ok(period == 0 || !(index + 1).is_multiple_of(period))
+    let place = match order {
+        WindowOrder::LastSeesAll => index + 1,
+        WindowOrder::FirstSeesAll => index,
+    };
+    Ok(period == 0 || !place.is_multiple_of(period))
 }

@@ -118,6 +118,22 @@ impl Keys<'_, '_> {
         }
     }
 
+    /// A number of layer `index` of `n_layer` that may be absent: one for all layers, or an array with one for each.
+    pub fn optional_layer_float(
+        &self,
+        suffix: &str,
+        index: usize,
+        n_layer: usize,
+    ) -> Result<Option<f32>, ModelError> {
+        let Some(Value::Array(array)) = self.gguf.get((self.prefix, suffix)) else {
+            return self.optional_not_negative(suffix);
+        };
+        match array.values().nth(index).and_then(|value| value.as_f32()) {
+            Some(number) if array.len() == n_layer && number >= 0.0 && number.is_finite() => Ok(Some(number)),
+            _ => Err(self.invalid(suffix, array.len(), "a finite number per layer, not negative")),
+        }
+    }
+
     /// The truth value of layer `index` in an array of them.
     pub fn layer_flag(&self, suffix: &str, index: usize) -> Result<bool, ModelError> {
         let array = self.gguf.array_value((self.prefix, suffix))?.ok_or_else(|| self.missing(suffix))?;
@@ -145,6 +161,11 @@ impl Keys<'_, '_> {
     /// A number that is zero or above.
     pub fn not_negative(&self, suffix: &str) -> Result<f32, ModelError> {
         self.optional_not_negative(suffix)?.ok_or_else(|| self.missing(suffix))
+    }
+
+    /// Any finite number that may be absent.
+    pub fn float(&self, suffix: &str) -> Result<Option<f32>, ModelError> {
+        Ok(self.gguf.f32_value((self.prefix, suffix))?.filter(|x| x.is_finite()))
     }
 
     /// A number above zero that may be absent.

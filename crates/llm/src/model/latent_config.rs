@@ -49,8 +49,8 @@ impl LatentConfig {
             }
         };
         let n_rot = keys.width("rope.dimension_count")?;
-        if n_rot >= head_len_k {
-            return Err(keys.invalid("rope.dimension_count", n_rot, "less than the length of a key"));
+        if n_rot > head_len_k || (n_rot == head_len_k && !is_expanded) {
+            return Err(keys.invalid("rope.dimension_count", n_rot, "at most the length of a key"));
         }
         if head_len_v == 0 {
             return Err(keys.invalid("attention.value_length", head_len_v, "at least 1"));

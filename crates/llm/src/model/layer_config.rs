@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::architecture::{Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence};
+use super::architecture::{Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence, Stacks};
 use super::error::ModelError;
 use super::heads_config::{HeadKeys, HeadsConfig};
 use super::keys::Keys;
@@ -14,6 +14,8 @@ use crate::gguf::Name;
 /// What can differ from layer to layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerConfig {
+    /// The block of the file that has its tensors; several layers can share one.
+    pub block: usize,
     /// The sequence mixer.
     pub mixer: MixerConfig,
     /// What the sequence mixer keeps of a text.
@@ -22,6 +24,28 @@ pub struct LayerConfig {
     pub n_ff: usize,
     /// Whether the channel mixer is a mixture of experts.
     pub has_experts: bool,
+    /// Whether the channel mixer is a nonlinearity without matrices.
+    pub is_bare: bool,
+    /// What the gates of experts are cut to.
+    pub gate_limit: Option<f32>,
+    /// What is done to the stream behind it.
+    pub end: LayerEnd,
+}
+
+/// What is done to the stream behind a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerEnd {
+    /// Nothing.
+    None,
+    /// It is normalised as before the output matrix.
+    Normalised,
+    /// It is normalised and kept in the place of the lower or upper side stream, whose sum is read next.
+    Kept {
+        /// 0 for the upper, 1 for the lower.
+        side: usize,
+        /// Whether no layer follows, so that the stream is what was kept.
+        is_last: bool,
+    },
 }
 
 /// Reads all layers.
@@ -40,8 +64,11 @@ pub(super) fn layers(
         Some(n_layer) if n_layer > 0 => n_layer,
         _ => return Err(keys.invalid("nextn_predict_layers", n_nextn, "less than block_count")),
     };
-    let n_dense = keys.optional_number("leading_dense_block_count")?.unwrap_or(0);
     let expert_layers = architecture.routing.map_or(ExpertLayers::All, |routing| routing.layers);
+    let n_dense = match expert_layers {
+        ExpertLayers::AfterLeading | ExpertLayers::Interleaved => n_dense(keys)?,
+        ExpertLayers::All | ExpertLayers::WithRouter => 0,
+    };
     let expert_step = match expert_layers {
         ExpertLayers::Interleaved => keys.optional_number("interleave_moe_layer_step")?.unwrap_or(1),
         _ => 1,
@@ -103,10 +130,86 @@ pub(super) fn layers(
             FeedForwardKind::HalfGated => n_ff / 2,
             _ => n_ff,
         };
-        layers.push(LayerConfig { mixer, state: mixer.state(index), n_ff, has_experts });
+        layers.push(LayerConfig {
+            block: index,
+            mixer,
+            state: mixer.state(index),
+            n_ff,
+            has_experts,
+            is_bare: architecture.feed_forward == FeedForwardKind::GatedOrBare
+                && keys.optional_number("expert_count")?.unwrap_or(0) > 0,
+            gate_limit: match architecture.reads(GATE_LIMIT) {
+                true => keys.optional_layer_float(GATE_LIMIT, index, n_block)?.filter(|&limit| limit > 1e-6),
+                false => None,
+            },
+            end: LayerEnd::None,
+        });
     }
+    stack(keys, architecture, &mut layers)?;
     Ok(layers)
 }
+
+/// What the gates of experts are cut to.
+const GATE_LIMIT: &str = "swiglu_clamp_exp";
+
+/// Layers at the beginning that have no experts.
+pub(super) fn n_dense(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {
+    Ok(keys.optional_number("leading_dense_block_count")?.unwrap_or(0))
+}
+
+/// Repeats the layers that a token goes through several times.
+fn stack(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+    layers: &mut Vec<LayerConfig>,
+) -> Result<(), ModelError> {
+    match architecture.stacks {
+        Stacks::Once => {}
+        Stacks::Loops => {
+            const LOOPS: &str = "num_loops";
+            let n_loops = keys.optional_width(LOOPS)?.unwrap_or(1);
+            let n_block = layers.len();
+            if n_loops.saturating_mul(n_block) > MAX_LAYERS {
+                return Err(keys.invalid(LOOPS, n_loops, "at most 512 layers in all"));
+            }
+            let is_normalised = !keys.optional_bool("skip_loop_final_norm")?.unwrap_or(false);
+            let n_layer = n_loops * n_block;
+            layers
+                .try_reserve_exact(n_layer - n_block)
+                .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_layer * size_of::<LayerConfig>() })?;
+            for index in n_block..n_layer {
+                if index.is_multiple_of(n_block) && is_normalised {
+                    layers[index - 1].end = LayerEnd::Normalised;
+                }
+                let again = layers[index % n_block];
+                layers.push(LayerConfig { mixer: again.mixer.in_layer(index), end: LayerEnd::None, ..again });
+            }
+        }
+        Stacks::Hierarchical => {
+            let [n_stack, n_upper, n_lower] = [
+                keys.width("hrm.layers_per_stack")?,
+                keys.width("hrm.h_cycles")?,
+                keys.width("hrm.l_cycles")?,
+            ];
+            let n_layer = n_upper.saturating_mul(n_lower + 1).saturating_mul(n_stack);
+            if n_layer != layers.len() {
+                return Err(keys.invalid("block_count", layers.len(), "the layers of all cycles"));
+            }
+            for (index, layer) in layers.iter_mut().enumerate() {
+                let is_upper = (index / n_stack + 1).is_multiple_of(n_lower + 1);
+                layer.block = index % n_stack + if is_upper { n_stack } else { 0 };
+                if (index + 1).is_multiple_of(n_stack) {
+                    layer.end =
+                        LayerEnd::Kept { side: usize::from(!is_upper), is_last: index + 1 == n_layer };
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Layers that a token goes through at most, where they are repeated; as in the reference.
+const MAX_LAYERS: usize = 512;
 
 /// The attention of layer `index`.
 fn attention(

@@ -1,6 +1,9 @@
 //! The tensors of one layer, taken by name and shape; fused ones are taken apart here.
 
-use super::architecture::{Biases, Block, FeedForwardKind, NormWeights, QkNorm};
+use super::architecture::{
+    Activation, Biases, Block, ExpertInputs, ExpertLayers, FeedForwardKind, HeadGate, NormWeights, QkNorm,
+    Routing, SharedExpert,
+};
 use super::config::Config;
 use super::error::ModelError;
 use super::expert_config::ExpertConfig;
@@ -10,13 +13,21 @@ use super::layer_config::LayerConfig;
 use super::mixer_config::MixerConfig;
 use super::tensors::Tensors;
 use super::weights::{
-    DenseFeedForward, Expansion, ExpertLinear, Experts, FeedForward, HeadAttention, HeadNorm,
+    DenseFeedForward, Expansion, ExpertBlock, ExpertLinear, Experts, FeedForward, HeadAttention, HeadNorm,
     LatentAttention, Layer, Linear, Mixer, Norm, PerLayerInput,
 };
 use crate::gguf::Name;
 
 /// The projections of a dense feed-forward block, whose factors multiply their biases too.
 const FFN_PARTS: [&str; 3] = ["ffn_gate", "ffn_up", "ffn_down"];
+
+/// The parts of a mixture of experts: gate, up, down, gate and up in one.
+const EXPERT_PARTS: [&str; 4] = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", "ffn_gate_up_exps"];
+/// Those of the experts that read what others give.
+const CHUNK_PARTS: [&str; 4] = ["ffn_gate_chexps", "ffn_up_chexps", "ffn_down_chexps", "ffn_gate_up_chexps"];
+
+/// Other names of normalisations in some files.
+const OTHER_NAMES: [(&str, &str); 1] = [("layer_output_norm", "post_ffw_norm")];
 
 /// Takes the tensors of one layer.
 pub(super) struct LayerTensors<'t, 'g, 'a> {
@@ -32,6 +43,12 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         if self.layer.mixer == MixerConfig::None {
             (norms.attn, norms.attn_post) = (None, None);
         }
+        let before_norm = match self.config.architecture.routing {
+            Some(Routing { inputs: ExpertInputs::Before, .. }) if self.layer.has_experts => {
+                Some(self.norm("ffn_norm_exps")?)
+            }
+            _ => None,
+        };
         if !self.has_channel_mixer() {
             (norms.ffn, norms.ffn_post) = (None, None);
         }
@@ -71,6 +88,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 _ if self.config.architecture.feed_forward == FeedForwardKind::ChannelMix => {
                     FeedForward::ChannelMix(self.channel_mix()?)
                 }
+                _ if self.layer.is_bare => FeedForward::Bare(self.config.architecture.activation),
                 _ => FeedForward::Dense(self.feed_forward()?),
             },
             ffn_post_norm: self.optional_norm(norms.ffn_post)?,
@@ -84,6 +102,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             },
             changes_nothing: self.config.architecture.has_empty_layers && !self.has_channel_mixer(),
             output_scale: self.output_scale()?,
+            before_norm,
+            end: self.layer.end,
         })
     }
 
@@ -101,16 +121,31 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     fn head_attention(&mut self, heads: HeadsConfig) -> Result<HeadAttention<'a>, ModelError> {
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, has_rope, .. } = heads;
         let (wq, wk, wv) = self.qkv(heads)?;
-        let q_norm = self.qk_norm("attn_q_norm.weight", n_head, head_len_k, has_rope)?;
+        let q_norm = self.qk_norm("attn_q_norm", n_head, head_len_k, has_rope)?;
+        let mut wo = self.linear("attn_output", self.config.n_embd, n_head * head_len_v, self.biased())?;
+        if let Some(scale) = self.config.attention_output_scale {
+            (wo.scale, wo.scales_bias) = (Some(scale * wo.scale.unwrap_or(1.0)), true);
+        }
+        let gate = match self.config.architecture.head_gate {
+            HeadGate::Sigmoid | HeadGate::Softplus => {
+                let rows = match self.tensors.rows_of(&self.name("attn_gate.weight"))? {
+                    rows if rows == n_head => n_head,
+                    _ => n_head * head_len_v,
+                };
+                Some(self.linear("attn_gate", rows, self.config.n_embd, false)?)
+            }
+            HeadGate::None | HeadGate::WithQuery => None,
+        };
         Ok(HeadAttention {
             config: heads,
             wq,
             wk,
             wv,
-            wo: self.linear("attn_output", self.config.n_embd, n_head * head_len_v, self.biased())?,
+            wo,
+            gate,
             q_norm,
             k_norm: match wk {
-                Some(_) => self.qk_norm("attn_k_norm.weight", n_head_kv, head_len_k, has_rope)?,
+                Some(_) => self.qk_norm("attn_k_norm", n_head_kv, head_len_k, has_rope)?,
                 None => None,
             },
             sinks: self.tensors.optional_vector(&self.name("attn_sinks.weight"), n_head)?,
@@ -160,7 +195,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         head_len: usize,
         has_rope: bool,
     ) -> Result<Option<HeadNorm<'a>>, ModelError> {
-        let name = self.name(part);
+        let name = self.name(Name::format(format_args!("{part}.weight")).as_str());
         match self.config.architecture.qk_norm {
             QkNorm::None => Ok(None),
             QkNorm::MaybeBeforeRope if !self.tensors.has(name.as_str()) => Ok(None),
@@ -169,6 +204,11 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 let is_small = self.config.experts.is_none_or(|experts| experts.n_expert < 128);
                 Ok((has_rope && is_small).then_some(HeadNorm::Head(None)))
             }
+            QkNorm::AfterRopeByHead if part == "attn_q_norm" => {
+                let factors = self.tensors.optional_vectors(&name, n_head, 1)?;
+                Ok(Some(HeadNorm::Factor(factors.ok_or(ModelError::MissingTensor(name))?)))
+            }
+            QkNorm::AfterRopeByHead => Ok(Some(HeadNorm::Head(None))),
             QkNorm::BeforeRope
             | QkNorm::MaybeBeforeRope
             | QkNorm::BeforeRopeFromLayers(_)
@@ -221,7 +261,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             FeedForwardKind::None | FeedForwardKind::ChannelMix | FeedForwardKind::Plain => {
                 (None, self.linear("ffn_up", n_ff, n_embd, biased)?)
             }
-            FeedForwardKind::Gated | FeedForwardKind::HalfGated => (
+            FeedForwardKind::Gated | FeedForwardKind::HalfGated | FeedForwardKind::GatedOrBare => (
                 Some(self.linear("ffn_gate", n_ff, n_embd, biased)?),
                 self.linear("ffn_up", n_ff, n_embd, biased)?,
             ),
@@ -230,49 +270,68 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 (Some(fused.rows(0..n_ff)), fused.rows(n_ff..2 * n_ff))
             }
         };
-        Ok(DenseFeedForward { gate, up, down: self.linear("ffn_down", n_embd, n_ff, biased)? })
+        Ok(DenseFeedForward {
+            gate,
+            up,
+            down: self.linear("ffn_down", n_embd, n_ff, biased)?,
+            activation: self.config.architecture.activation,
+            divisors: self.tensors.optional_vector(&self.name("ffn.act.scales"), n_ff)?,
+        })
+    }
+
+    /// The block beside the experts, if the file has it.
+    fn shared_expert(&mut self, shared: SharedExpert) -> Result<Option<DenseFeedForward<'a>>, ModelError> {
+        let SharedExpert { parts, is_fused, .. } = shared;
+        let n_embd = self.config.n_embd;
+        let weight = |part: &str| Name::format(format_args!("{part}.weight"));
+        if !parts.iter().any(|part| self.has(weight(part).as_str())) {
+            return Ok(None);
+        }
+        let [gate, up, down] = parts;
+        let (gate, up) = match is_fused {
+            true => {
+                let n_ff = self.tensors.rows_of(&self.name(weight(up).as_str()))? / 2;
+                let fused = self.linear(up, 2 * n_ff, n_embd, false)?;
+                (fused.rows(0..n_ff), fused.rows(n_ff..2 * n_ff))
+            }
+            false => {
+                let n_ff = self.tensors.rows_of(&self.name(weight(up).as_str()))?;
+                (self.linear(gate, n_ff, n_embd, false)?, self.linear(up, n_ff, n_embd, false)?)
+            }
+        };
+        Ok(Some(DenseFeedForward {
+            gate: Some(gate),
+            up,
+            down: self.linear(down, n_embd, up.weight.n_rows(), false)?,
+            activation: self.config.architecture.activation,
+            divisors: None,
+        }))
     }
 
     fn experts(&mut self, config: &ExpertConfig) -> Result<Experts<'a>, ModelError> {
         let (n_embd, n_expert) = (self.config.n_embd, config.n_expert);
-        // The width is not the same key in every family; the tensors agree on it among themselves.
-        let fused = "ffn_gate_up_exps.weight";
-        let (gate, up) = match self.has(fused) {
-            true => {
-                let n_ff = self.tensors.rows_of(&self.name(fused))? / 2;
-                let both = self.expert_linear("ffn_gate_up_exps", n_expert, 2 * n_ff, n_embd)?;
-                (Some(both.part(0, n_ff)), both.part(n_ff, n_ff))
-            }
-            false => {
-                let n_ff = self.tensors.rows_of(&self.name("ffn_up_exps.weight"))?;
-                let is_gated = self.has("ffn_gate_exps.weight")
-                    || self.config.architecture.routing.is_none_or(|routing| !routing.gate_is_optional);
-                let gate = match is_gated {
-                    true => Some(self.expert_linear("ffn_gate_exps", n_expert, n_ff, n_embd)?),
-                    false => None,
-                };
-                (gate, self.expert_linear("ffn_up_exps", n_expert, n_ff, n_embd)?)
-            }
+        let routing = self.config.architecture.routing;
+        let shared = match routing {
+            Some(routing) => self.shared_expert(routing.shared)?,
+            None => None,
         };
-        let shared_parts = ["ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight"];
-        let shared = match shared_parts.iter().any(|part| self.has(part)) {
-            true => {
-                let n_ff = self.tensors.rows_of(&self.name("ffn_up_shexp.weight"))?;
-                Some(DenseFeedForward {
-                    gate: Some(self.linear("ffn_gate_shexp", n_ff, n_embd, false)?),
-                    up: self.linear("ffn_up_shexp", n_ff, n_embd, false)?,
-                    down: self.linear("ffn_down_shexp", n_embd, n_ff, false)?,
-                })
+        if routing.is_some_and(|routing| routing.layers == ExpertLayers::WithRouter) {
+            for part in FFN_PARTS {
+                self.leave(part);
             }
-            false => None,
-        };
+        }
         Ok(Experts {
             config: *config,
             router: self.linear("ffn_gate_inp", n_expert, n_embd, false)?,
-            selection_bias: self.tensors.optional_vector(&self.name("exp_probs_b.bias"), n_expert)?,
-            gate,
-            up,
-            down: self.expert_linear("ffn_down_exps", n_expert, n_embd, up.n_rows())?,
+            selection_bias: match self.tensors.optional_vector(&self.name("exp_probs_b.bias"), n_expert)? {
+                None => self.tensors.optional_vector(&self.name("exp_probs_b"), n_expert)?,
+                bias => bias,
+            },
+            block: self.expert_block(n_expert, EXPERT_PARTS)?,
+            chunks: match config.chunks {
+                Some(chunks) => Some((chunks, self.expert_block(n_expert / chunks.n_expert, CHUNK_PARTS)?)),
+                None => None,
+            },
             shared_gate: match shared {
                 Some(_) => self.tensors.optional_row(&self.name("ffn_gate_inp_shexp.weight"), n_embd)?,
                 None => None,
@@ -281,8 +340,56 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    /// The feed-forward blocks of `n_expert` experts. Their width is not the same key in every family; the tensors
+    /// agree on it among themselves.
+    fn expert_block(
+        &mut self,
+        n_expert: usize,
+        [gate, up, down, fused]: [&str; 4],
+    ) -> Result<ExpertBlock<'a>, ModelError> {
+        let n_embd = self.config.n_embd;
+        let weight = |part: &str| Name::format(format_args!("{part}.weight"));
+        let (gate, up) = match self.has(weight(fused).as_str()) {
+            true => {
+                let n_ff = self.tensors.rows_of(&self.name(weight(fused).as_str()))? / 2;
+                let both = self.expert_linear(fused, n_expert, 2 * n_ff, n_embd)?;
+                (Some(both.part(0, n_ff)), both.part(n_ff, n_ff))
+            }
+            false => {
+                let n_ff = self.tensors.rows_of(&self.name(weight(up).as_str()))?;
+                let is_gated = self.has(weight(gate).as_str())
+                    || self.config.architecture.routing.is_none_or(|routing| !routing.gate_is_optional);
+                let gate = match is_gated {
+                    true => Some(self.expert_linear(gate, n_expert, n_ff, n_embd)?),
+                    false => None,
+                };
+                (gate, self.expert_linear(up, n_expert, n_ff, n_embd)?)
+            }
+        };
+        Ok(ExpertBlock {
+            gate,
+            up,
+            down: self.expert_linear(down, n_expert, n_embd, up.n_rows())?,
+            activation: match self.layer.gate_limit {
+                Some(limit) => Activation::ClampedSilu(limit),
+                None => self.config.architecture.activation,
+            },
+        })
+    }
+
     pub(super) fn name(&self, part: &str) -> Name {
+        Name::format(format_args!("blk.{}.{part}", self.layer.block))
+    }
+
+    /// A part as its factors name it: each layer has its own, also where several share a block.
+    fn scaled_name(&self, part: &str) -> Name {
         Name::format(format_args!("blk.{}.{part}", self.index))
+    }
+
+    /// Leaves the tensors of a part alone.
+    fn leave(&mut self, part: &str) {
+        let beginning = self.name(Name::format(format_args!("{part}.")).as_str());
+        self.tensors.leave(beginning.as_str());
     }
 
     pub(super) fn has(&self, part: &str) -> bool {
@@ -303,7 +410,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     ) -> Result<Linear<'a>, ModelError> {
         let of_part = |what: &str| self.name(Name::format(format_args!("{part}.{what}")).as_str());
         let (weight, bias) = (of_part("weight"), of_part("bias"));
-        let scale = self.tensors.scale(self.name(part).as_str())?;
+        let scale = self.tensors.scale(self.scaled_name(part).as_str())?;
         Ok(Linear {
             weight: self.tensors.matrix(&weight, rows, cols)?,
             scale: scale.filter(|_| self.config.architecture.scales(part)),
@@ -325,7 +432,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     ) -> Result<ExpertLinear<'a>, ModelError> {
         let of_part = |what: &str| self.name(Name::format(format_args!("{part}.{what}")).as_str());
         let (weight, bias) = (of_part("weight"), of_part("bias"));
-        let scales = self.tensors.scales(self.name(part).as_str(), n_expert)?;
+        let scales = self.tensors.scales(self.scaled_name(part).as_str(), n_expert)?;
         let scales = scales.filter(|_| self.config.architecture.scales(part));
         let all = Linear {
             weight: self.tensors.stack(&weight, n_expert, rows, cols)?,
@@ -342,6 +449,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
 
     fn norm(&mut self, part: &str) -> Result<Norm<'a>, ModelError> {
         let weights = self.config.architecture.norm_weights;
+        let other = OTHER_NAMES.iter().find(|(name, _)| *name == part).map(|(_, other)| *other);
+        let has = |part: &str| self.has(Name::format(format_args!("{part}.weight")).as_str());
+        let part = other.filter(|other| !has(part) && has(other)).unwrap_or(part);
         self.tensors.norm(self.name(part).as_str(), weights, self.config.n_embd)
     }
 

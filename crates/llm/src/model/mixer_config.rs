@@ -41,6 +41,14 @@ pub enum LayerState {
 }
 
 impl MixerConfig {
+    /// The same as that of layer `index`, with keys and values of its own.
+    pub(super) fn in_layer(self, index: usize) -> Self {
+        match self {
+            MixerConfig::Heads(heads) => MixerConfig::Heads(HeadsConfig { kv_layer: index, ..heads }),
+            other => other,
+        }
+    }
+
     /// What layer `index` with this mixer keeps of a text.
     pub fn state(&self, index: usize) -> LayerState {
         match self {

@@ -32,6 +32,7 @@ mod recurrent_tensors;
 mod rope;
 mod rwkv_tensors;
 mod scratch;
+mod side_streams;
 mod span;
 mod tensors;
 pub mod weights;
@@ -41,11 +42,11 @@ pub use architecture::*;
 pub use classifier::{Classifier, ClassifierInput, ClassifierScratch};
 pub use config::{Config, Temperature};
 pub use error::ModelError;
-pub use expert_config::ExpertConfig;
+pub use expert_config::{ChunkConfig, ExpertConfig};
 pub use families::ARCHITECTURES;
 pub use heads_config::{HeadsConfig, Sight};
 pub use latent_config::LatentConfig;
-pub use layer_config::LayerConfig;
+pub use layer_config::{LayerConfig, LayerEnd};
 pub use mixer_config::{LayerState, MixerConfig};
 pub use recurrent_config::{
     DecayRange, DeltaNetConfig, HeadMambaConfig, KimiDeltaConfig, LightningConfig, Mamba2Config, MambaConfig,

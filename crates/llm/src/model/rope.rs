@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::Model;
-use super::architecture::RopePairs;
+use super::architecture::{Architecture, AttentionScale, RopeKeys, RopePairs};
 use super::error::ModelError;
 use super::keys::Keys;
 use crate::simd::Kernels;
@@ -62,9 +62,14 @@ pub struct Yarn {
     pub beta_fast: f32,
     /// Turns over the original context below which a wave is stretched.
     pub beta_slow: f32,
+    /// How much of the blend applies, 0 to 1.
+    pub share: f32,
     /// The multiplier `k` of the logarithm in `1 + 0.1 k ln(factor)`, 0 for none.
     pub log_multiplier: f32,
 }
+
+/// How much of YaRN's blend applies, in families that say.
+const YARN_SHARE: &str = "rope.scaling.yarn_ext_factor";
 
 /// The base of a file that names none: that of the paper, and of the reference.
 const DEFAULT_FREQ_BASE: f32 = 10_000.0;
@@ -73,10 +78,14 @@ impl RopeConfig {
     /// None in files that turn no elements.
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
+        architecture: &Architecture,
         head_len: usize,
         sections: Option<Sections>,
     ) -> Result<Option<Self>, ModelError> {
-        let n_rot = keys.optional_number("rope.dimension_count")?.unwrap_or(head_len);
+        let n_rot = match architecture.rope_keys {
+            RopeKeys::All => keys.optional_number("rope.dimension_count")?.unwrap_or(head_len),
+            RopeKeys::None => head_len,
+        };
         if n_rot > head_len || !n_rot.is_multiple_of(2) {
             return Err(keys.invalid(
                 "rope.dimension_count",
@@ -86,6 +95,9 @@ impl RopeConfig {
         }
         if n_rot == 0 {
             return Ok(None);
+        }
+        if architecture.rope_keys == RopeKeys::None {
+            return Ok(Some(RopeConfig::plain(n_rot, keys.length("context_length")?)));
         }
         // The older name counts only where the newer one is missing; 0 is no scaling.
         let factor = match keys.optional_not_negative("rope.scaling.factor")? {
@@ -108,32 +120,65 @@ impl RopeConfig {
                 None => keys.length("context_length")?,
             },
         };
+        let mut share = 0.0;
         match keys.optional_str("rope.scaling.type")? {
             Some("none") => {}
             None | Some("linear" | "longrope") => rope.freq_scale = 1.0 / factor,
-            Some("yarn") => rope.set_yarn(keys, factor)?,
+            Some("yarn") => (rope.freq_scale, share) = (1.0 / factor, 1.0),
             Some(other) => {
                 return Err(keys.unsupported("rope.scaling.type", other, "none, linear, yarn, longrope"));
             }
         }
+        if architecture.reads(YARN_SHARE) {
+            share = keys.float(YARN_SHARE)?.filter(|&share| share >= 0.0).unwrap_or(share);
+        }
+        if share > 0.0 {
+            rope.set_yarn(keys, architecture, share)?;
+        } else if architecture.reads(YARN_SHARE) {
+            rope.magnitude *= keys.optional_not_negative("rope.scaling.yarn_attn_factor")?.unwrap_or(1.0);
+        }
+        if let Some(alpha) = keys.scale(architecture, "rope.scaling.alpha")? {
+            let exponent = head_len as f32 / head_len.saturating_sub(2).max(1) as f32;
+            rope.freq_base *= libm::powf(alpha, exponent);
+        }
         Ok(Some(rope))
     }
 
-    fn set_yarn(&mut self, keys: &Keys<'_, '_>, factor: f32) -> Result<(), ModelError> {
-        let log_multiplier = keys.optional_not_negative("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
-        self.freq_scale = 1.0 / factor;
-        let is_latent = keys.prefix == "deepseek2";
-        // DeepSeek's files have the 0.1 of the formula multiplied in, and the magnitudes cancel.
+    /// That of the paper, with nothing scaled.
+    fn plain(n_rot: usize, n_ctx_orig: usize) -> Self {
+        RopeConfig {
+            n_rot,
+            sections: None,
+            freq_base: DEFAULT_FREQ_BASE,
+            freq_scale: 1.0,
+            yarn: None,
+            has_factors: false,
+            magnitude: 1.0,
+            n_ctx_orig,
+        }
+    }
+
+    fn set_yarn(
+        &mut self,
+        keys: &Keys<'_, '_>,
+        architecture: &Architecture,
+        share: f32,
+    ) -> Result<(), ModelError> {
+        let log_multiplier = keys.scale(architecture, "rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
+        // DeepSeek's files have the 0.1 of the formula multiplied in.
+        let is_latent = architecture.attention_scale == AttentionScale::HeadLengthAndStretch;
         let log_multiplier = if is_latent { log_multiplier / 0.1 } else { log_multiplier };
         self.magnitude *= match log_multiplier {
             0.0 => self.log_factor(1.0),
-            _ if is_latent => 1.0,
+            // The magnitudes cancel.
+            _ if architecture.name == "deepseek2" => 1.0,
             k => self.log_factor(1.0) / self.log_factor(k),
         };
         self.yarn = Some(Yarn {
-            beta_fast: keys.optional_positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
-            beta_slow: keys.optional_positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+            beta_fast: keys.scale(architecture, "rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+            beta_slow: keys.scale(architecture, "rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
             log_multiplier,
+            share,
         });
         Ok(())
     }
@@ -172,7 +217,7 @@ impl RopeConfig {
         let low = libm::floorf(pair_of(yarn.beta_fast)).max(0.0);
         let high = libm::ceilf(pair_of(yarn.beta_slow)).min(self.n_rot as f32 - 1.0);
         let ramp = (i as f32 - low) / (high - low).max(0.001);
-        1.0 - ramp.clamp(0.0, 1.0)
+        (1.0 - ramp.clamp(0.0, 1.0)) * yarn.share
     }
 }
 

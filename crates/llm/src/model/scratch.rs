@@ -45,6 +45,8 @@ pub struct Scratch<'m> {
     pub(super) block: &'m mut [f32],
     /// `[n_batch][n_embd]`: the same for the second mixer, where both read the same stream.
     pub(super) parallel_block: &'m mut [f32],
+    /// `[n_side_streams][n_batch][n_embd]`: streams that are kept beside the residual one, in models that have such.
+    pub(super) side_streams: &'m mut [f32],
     /// Cosines and sines of the batch's positions.
     pub(super) angles: BatchAngles<'m>,
     /// `[n_batch][n_layer][n_embd_per_layer]`: what each layer will be given of embeddings per layer.
@@ -137,6 +139,7 @@ impl<'m> Scratch<'m> {
             x: rows.take(widths.n_embd)?,
             block: rows.take(widths.n_embd)?,
             parallel_block: rows.take(if is_parallel { widths.n_embd } else { 0 })?,
+            side_streams: rows.take(widths.n_embd.saturating_mul(config.n_side_streams()))?,
             angles: BatchAngles {
                 full: rows.angles(config.rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
                 windowed: rows.angles(config.window_rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
@@ -207,6 +210,8 @@ pub struct HeadScratch<'p> {
     pub(super) v: &'p mut [f32],
     /// `[n_batch][n_head · head_len_v]`: the heads' outputs.
     pub(super) heads: &'p mut [f32],
+    /// As many, or one for each head: what opens and closes these, where it has a matrix of its own.
+    pub(super) gate: &'p mut [f32],
     /// What matrices are multiplied with, quantised; here and below.
     pub(super) quantized: &'p mut [u8],
 }
@@ -220,6 +225,7 @@ impl<'p> Phase<'p> for HeadScratch<'p> {
             k: rows.take(widths.n_k)?,
             v: rows.take(widths.n_v)?,
             heads: rows.take(widths.n_heads)?,
+            gate: rows.take(widths.n_gate)?,
             quantized: arena.take(widths.quantized.in_attention)?,
         })
     }

@@ -21,25 +21,48 @@ pub(super) struct Tensors<'g, 'a> {
     gguf: &'g Gguf<'g>,
     file: ModelBytes<&'a [u8]>,
     taken: Vec<bool>,
+    /// Beginnings of the names, without a layer's prefix, of tensors that are as good as not there.
+    unused: &'static [&'static str],
 }
 
 impl<'g, 'a> Tensors<'g, 'a> {
-    pub fn new(gguf: &'g Gguf<'_>, file: ModelBytes<&'a [u8]>) -> Result<Self, ModelError> {
+    pub fn new(
+        gguf: &'g Gguf<'_>,
+        file: ModelBytes<&'a [u8]>,
+        unused: &'static [&'static str],
+    ) -> Result<Self, ModelError> {
         let n_tensors = gguf.tensors().len();
         let mut taken = Vec::new();
         taken.try_reserve_exact(n_tensors).map_err(|_| ModelError::OutOfHeap { needed_bytes: n_tensors })?;
         taken.resize(n_tensors, false);
-        Ok(Tensors { gguf, file, taken })
+        Ok(Tensors { gguf, file, taken, unused })
     }
 
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.gguf.tensor_index(name).is_some()
+        self.index(name).is_some()
+    }
+
+    /// Where the tensor of this name is, if it is there and of use.
+    fn index(&self, name: &str) -> Option<usize> {
+        self.gguf.tensor_index(name).filter(|_| !self.is_unused(name))
+    }
+
+    fn is_unused(&self, name: &str) -> bool {
+        let part = layer_of(name).map_or(name, |(_, part)| part);
+        self.unused.iter().any(|beginning| part.starts_with(beginning))
     }
 
     /// Fails if there is no tensor of this name.
     pub fn require(&self, name: &Name) -> Result<(), ModelError> {
         required(self.gguf.tensor(name.as_str()), name).map(|_| ())
+    }
+
+    /// Leaves alone all tensors whose names begin so.
+    pub fn leave(&mut self, beginning: &str) {
+        for (tensor, taken) in self.gguf.tensors().iter().zip(&mut self.taken) {
+            *taken |= tensor.name.starts_with(beginning);
+        }
     }
 
     /// `[rows × cols]`.
@@ -180,14 +203,11 @@ impl<'g, 'a> Tensors<'g, 'a> {
         }
     }
 
-    /// Fails if a tensor is left over that is not of the layers `unused`, nor has a name that begins like one of
-    /// `unused_names`.
-    pub fn all_taken(&self, unused: Range<usize>, unused_names: &[&str]) -> Result<(), ModelError> {
+    /// Fails if a tensor is left over that is not of the layers `unused`, nor one that the family leaves alone.
+    pub fn all_taken(&self, unused: Range<usize>) -> Result<(), ModelError> {
         let is_known = |name: &str| {
-            let layer =
-                name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-            layer.is_some_and(|layer| unused.contains(&layer))
-                || unused_names.iter().any(|beginning| name.starts_with(beginning))
+            layer_of(name).is_some_and(|(layer, _)| unused.contains(&layer))
+                || self.is_unused(name)
                 || REDUNDANT.iter().any(|part| name.contains(part))
         };
         let mut left_over = self.gguf.tensors().iter().zip(&self.taken).filter(|(_, taken)| !**taken);
@@ -231,7 +251,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
 
     /// Marks a tensor as taken, if it is there and has these dimensions.
     fn take(&mut self, name: &Name, expected: [u64; 4]) -> Result<Option<&'g TensorInfo<'g>>, ModelError> {
-        let Some(index) = self.gguf.tensor_index(name.as_str()) else { return Ok(None) };
+        let Some(index) = self.index(name.as_str()) else { return Ok(None) };
         let tensor = &self.gguf.tensors()[index];
         if tensor.dims != expected {
             return Err(ModelError::WrongShape { tensor: *name, dims: tensor.dims, expected });
@@ -239,6 +259,12 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.taken[index] = true;
         Ok(Some(tensor))
     }
+}
+
+/// The layer of a tensor, and its name within.
+fn layer_of(name: &str) -> Option<(usize, &str)> {
+    let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
+    Some((layer.parse().ok()?, part))
 }
 
 fn required<T>(found: Option<T>, name: &Name) -> Result<T, ModelError> {

@@ -6,13 +6,14 @@
 
 use alloc::vec::Vec;
 
-use super::architecture::{NormWeights, Positions};
+use super::architecture::{Activation, Block, NormWeights, Positions, Stacks};
 use super::classifier::Classifier;
 use super::config::{Config, token_embd_name};
 use super::error::ModelError;
-use super::expert_config::ExpertConfig;
+use super::expert_config::{ChunkConfig, ExpertConfig};
 use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
+use super::layer_config::LayerEnd;
 use super::layer_tensors::LayerTensors;
 use super::recurrent::{ChannelMix, Recurrent};
 use super::tensors::Tensors;
@@ -27,13 +28,15 @@ pub struct Weights<'a> {
     pub token_embd: Matrix<'a>,
     /// Of the token's embedding, in families that have one.
     pub token_embd_norm: Option<Norm<'a>>,
+    /// `[n_embd]`: the lower stream at the beginning, in models with two (`hrm.z_l_init`).
+    pub lower_stream: Option<&'a [f32]>,
     /// `[n_embd]`: the type of a text's tokens, in encoders.
     pub token_type: Option<Matrix<'a>>,
     /// One row of `n_embd` per position, in families with learned positions.
     pub position_embd: Option<Matrix<'a>>,
     /// The layers, first to last.
     pub layers: Vec<Layer<'a>>,
-    /// The normalisation before the output matrix; none in encoders.
+    /// The normalisation before the output matrix, in families that have one.
     pub output_norm: Option<Norm<'a>>,
     /// `[n_vocab × n_embd]`: the output matrix; the embedding again where the file has none. None in
     /// encoders.
@@ -76,8 +79,12 @@ pub struct Layer<'a> {
     pub per_layer_input: Option<PerLayerInput<'a>>,
     /// Whether the stream goes on as it is, whatever else the layer has.
     pub changes_nothing: bool,
-    /// What the stream is multiplied by after the layer.
+    /// What the stream is multiplied by after the layer, or what the token's embedding is before it is added.
     pub output_scale: Option<f32>,
+    /// Of what comes into the layer, in families whose experts read that.
+    pub before_norm: Option<Norm<'a>>,
+    /// What is done to the stream behind the layer.
+    pub end: LayerEnd,
 }
 
 /// How a token's embedding for one layer enters its stream (Gemma 3n).
@@ -139,6 +146,9 @@ pub struct HeadAttention<'a> {
     pub k_norm: Option<HeadNorm<'a>>,
     /// `[n_head]`: a score that takes its share of the softmax and gives nothing (gpt-oss).
     pub sinks: Option<&'a [f32]>,
+    /// `[n_head · head_len_v × n_embd]` or `[n_head × n_embd]`: what opens and closes the heads' outputs, in families in
+    /// which it has a matrix of its own.
+    pub gate: Option<Linear<'a>>,
 }
 
 /// Attention with keys and values compressed to one vector (DeepSeek-AI 2024).
@@ -188,6 +198,8 @@ pub enum FeedForward<'a> {
     Experts(Experts<'a>),
     /// One block for all tokens, each mixed with the one before it.
     ChannelMix(ChannelMix<'a>),
+    /// A nonlinearity without matrices.
+    Bare(Activation),
     /// None.
     None,
 }
@@ -201,6 +213,10 @@ pub struct DenseFeedForward<'a> {
     pub up: Linear<'a>,
     /// `[n_embd × n_ff]`
     pub down: Linear<'a>,
+    /// The nonlinearity.
+    pub activation: Activation,
+    /// `[n_ff]`: what it gives is divided by these, in files that have them.
+    pub divisors: Option<&'a [f32]>,
 }
 
 /// A mixture of experts (Shazeer et al. 2017).
@@ -212,16 +228,40 @@ pub struct Experts<'a> {
     pub router: Linear<'a>,
     /// `[n_expert]`: added to the probabilities for the choice only.
     pub selection_bias: Option<&'a [f32]>,
+    /// The experts.
+    pub block: ExpertBlock<'a>,
+    /// Experts of a second kind, which read what the first ones give, in models that have them.
+    pub chunks: Option<(ChunkConfig, ExpertBlock<'a>)>,
+    /// The expert that every token is sent to.
+    pub shared: Option<DenseFeedForward<'a>>,
+    /// `[1 × n_embd]`: gates the shared expert, through a sigmoid.
+    pub shared_gate: Option<Matrix<'a>>,
+}
+
+/// The feed-forward blocks of all experts.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertBlock<'a> {
     /// Of each expert, `[n_ff × n_embd]`, its bias `[n_ff]`; where experts are gated.
     pub gate: Option<ExpertLinear<'a>>,
     /// Of each expert, `[n_ff × n_embd]`, its bias `[n_ff]`.
     pub up: ExpertLinear<'a>,
     /// Of each expert, `[n_embd × n_ff]`, its bias `[n_embd]`.
     pub down: ExpertLinear<'a>,
-    /// The expert that every token is sent to.
-    pub shared: Option<DenseFeedForward<'a>>,
-    /// `[1 × n_embd]`: gates the shared expert, through a sigmoid.
-    pub shared_gate: Option<Matrix<'a>>,
+    /// The nonlinearity.
+    pub activation: Activation,
+}
+
+impl<'a> ExpertBlock<'a> {
+    /// That of one expert.
+    pub fn of(&self, expert: usize) -> DenseFeedForward<'a> {
+        DenseFeedForward {
+            gate: self.gate.map(|gate| gate.of(expert)),
+            up: self.up.of(expert),
+            down: self.down.of(expert),
+            activation: self.activation,
+            divisors: None,
+        }
+    }
 }
 
 /// An affine map of each expert.
@@ -246,6 +286,8 @@ pub enum HeadNorm<'a> {
     Head(Option<&'a [f32]>),
     /// Of each head with weights of its own, `[n_head][head_len]`.
     OwnHead(&'a [f32]),
+    /// Of each head, without weights, then times its own factor, `[n_head]`.
+    Factor(&'a [f32]),
     /// Of the row of all heads, `[n_head · head_len]`.
     Row(&'a [f32]),
 }
@@ -280,7 +322,7 @@ impl<'a> Weights<'a> {
         file: ModelBytes<&'a [u8]>,
         config: &Config,
     ) -> Result<Self, ModelError> {
-        let mut tensors = Tensors::new(gguf, file)?;
+        let mut tensors = Tensors::new(gguf, file, config.architecture.unused)?;
         let (n_vocab, n_embd) = (config.n_vocab, config.n_embd);
         require(&tensors, config)?;
         let token_embd_name = token_embd_name(gguf, config.architecture);
@@ -315,7 +357,8 @@ impl<'a> Weights<'a> {
             token_embd,
             classifier,
             token_embd_norm: match tensors.has("token_embd_norm.weight") {
-                _ if config.architecture.output_norm == "token_embd_norm" => None,
+                _ if config.architecture.normalises_embedding => Some(Norm { weight: None, bias: None }),
+                _ if config.architecture.output_norm == Some("token_embd_norm") => None,
                 true => Some(tensors.norm("token_embd_norm", norm_weights, n_embd)?),
                 false => None,
             },
@@ -332,9 +375,16 @@ impl<'a> Weights<'a> {
                 _ => None,
             },
             layers,
-            output_norm: match config.is_encoder() {
-                true => None,
-                false => Some(tensors.norm(config.architecture.output_norm, norm_weights, n_embd)?),
+            output_norm: match config.architecture.output_norm {
+                // Encoders that normalise after each addition end with that.
+                Some(name) if config.block != Block::PostNorm => {
+                    Some(tensors.norm(name, norm_weights, n_embd)?)
+                }
+                _ => None,
+            },
+            lower_stream: match config.architecture.stacks {
+                Stacks::Hierarchical => Some(tensors.vector(&Name::from("hrm.z_l_init"), n_embd)?),
+                Stacks::Once | Stacks::Loops => None,
             },
             output,
             rope_factors,
@@ -343,8 +393,8 @@ impl<'a> Weights<'a> {
                 None => None,
             },
         };
-        let n_layer = config.layers.len();
-        tensors.all_taken(n_layer..n_layer + config.n_nextn, config.architecture.unused)?;
+        let n_block = config.layers.iter().map(|layer| layer.block + 1).max().unwrap_or(0);
+        tensors.all_taken(n_block..n_block + config.n_nextn)?;
         Ok(weights)
     }
 }
@@ -355,7 +405,8 @@ fn require(tensors: &Tensors<'_, '_>, config: &Config) -> Result<(), ModelError>
     for name in required.model {
         tensors.require(&Name::from(*name))?;
     }
-    for (index, layer) in config.layers.iter().enumerate() {
+    for layer in &config.layers {
+        let index = layer.block;
         let of_experts = if layer.has_experts { required.expert_layer } else { &[] };
         let of_recurrence = match layer.mixer.recurrent() {
             Some(_) => required.recurrent_layer,

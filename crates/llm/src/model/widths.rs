@@ -3,7 +3,7 @@
 //! Neighbours: [`scratch`](super::scratch) has the buffers; what a layer needs of each follows from its
 //! [`MixerConfig`].
 
-use super::architecture::FeedForwardKind;
+use super::architecture::{FeedForwardKind, HeadGate};
 use super::config::Config;
 use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
@@ -29,6 +29,7 @@ pub struct Widths {
     pub(super) n_v: usize,
     pub(super) n_heads: usize,
     pub(super) n_q_and_gate: usize,
+    pub(super) n_gate: usize,
     pub(super) latent: LatentWidths,
     pub(super) recurrent: RecurrentWidths,
     pub(super) n_ff: usize,
@@ -108,6 +109,10 @@ impl Widths {
             n_k: of_heads(&|heads| heads.n_head_kv * heads.head_len_k),
             n_v: of_heads(&|heads| heads.n_head_kv * heads.head_len_v),
             n_heads,
+            n_gate: match config.architecture.head_gate {
+                HeadGate::Sigmoid | HeadGate::Softplus => n_heads,
+                HeadGate::None | HeadGate::WithQuery => 0,
+            },
             n_q_and_gate: of_heads(&|heads| {
                 if heads.is_gated { 2 * heads.n_head * heads.head_len_k } else { 0 }
             }),

@@ -303,7 +303,7 @@ impl<'m> Runner<'m> {
     pub(crate) fn classify<'s>(&self, x: &[f32], scratch: &'s mut ClassifierScratch) -> &'s [f32] {
         match &self.model.weights().classifier {
             Some(classifier) => {
-                classifier.scores(&self.compute, self.model.config().normalisation().eps, x, scratch)
+                classifier.scores(&self.compute, self.model.config().normalisation.eps, x, scratch)
             }
             None => &[],
         }

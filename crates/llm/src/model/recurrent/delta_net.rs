@@ -156,7 +156,8 @@ impl Forward<'_, '_> {
 
     /// `vector · scale / |vector|`, with the model's epsilon in the square of the length.
     pub(super) fn normalise_length(&self, vector: &mut [f32], scale: f32) {
-        let square = self.compute.kernels.sum_of_squares(vector) + f64::from(self.model.config().norm_eps);
+        let square =
+            self.compute.kernels.sum_of_squares(vector) + f64::from(self.model.config().normalisation.eps);
         self.compute.kernels.scale(vector, scale / libm::sqrtf(square as f32));
     }
 }

@@ -1,0 +1,64 @@
+//! Streams that are kept beside the residual one: what came into a layer, the tokens' embeddings, or the two between
+//! which stacks of layers alternate.
+
+use super::architecture::{ExpertInputs, LayerScale, Routing, Stacks};
+use super::forward::Forward;
+use super::layer_config::LayerEnd;
+use super::weights::{FeedForward, Layer, Norm};
+
+impl Forward<'_, '_> {
+    /// Keeps what the family needs of the tokens' embeddings `x`; of two streams, the sum is what the layers read.
+    pub(super) fn begin_streams(&self, x: &mut [f32], side_streams: &mut [f32]) {
+        let config = self.model.config();
+        match (config.architecture.stacks, config.architecture.layer_scale) {
+            (Stacks::Hierarchical, _) => {
+                let (upper, lower) = side_streams.split_at_mut(x.len());
+                upper.copy_from_slice(x);
+                let Some(start) = self.model.weights().lower_stream else { return };
+                for (lower, x) in lower.chunks_exact_mut(config.n_embd).zip(x.chunks_exact_mut(config.n_embd))
+                {
+                    lower.copy_from_slice(start);
+                    self.compute.kernels.add(x, start);
+                }
+            }
+            (_, LayerScale::Embedding) => side_streams.copy_from_slice(x),
+            _ => {}
+        }
+    }
+
+    /// Keeps what comes into a layer, in families whose routers or experts read that.
+    pub(super) fn begin_layer(&self, layer: &Layer<'_>, x: &[f32], side_streams: &mut [f32]) {
+        let routing = self.model.config().architecture.routing;
+        match (routing, &layer.feed_forward) {
+            (Some(Routing { inputs: ExpertInputs::Same, .. }) | None, _) => {}
+            (_, FeedForward::Experts(_)) => self.normalise(layer.before_norm.as_ref(), x, side_streams),
+            _ => {}
+        }
+    }
+
+    /// What is done to the stream `x` behind a layer.
+    pub(super) fn end_layer(&self, layer: &Layer<'_>, x: &mut [f32], side_streams: &mut [f32]) {
+        let config = self.model.config();
+        if let Some(scale) = layer.output_scale {
+            match config.architecture.layer_scale {
+                LayerScale::Stream => self.compute.kernels.scale(x, scale),
+                LayerScale::Embedding => self.compute.kernels.add_scaled(x, scale, side_streams),
+            }
+        }
+        match layer.end {
+            LayerEnd::None => {}
+            LayerEnd::Normalised => self.normalise_output(x),
+            LayerEnd::Kept { side, is_last } => {
+                let rows = x.chunks_exact_mut(config.n_embd);
+                let norm = Norm { weight: None, bias: None };
+                self.compute.each_token(rows, |row| self.normalise_row(&norm, row));
+                let (upper, lower) = side_streams.split_at_mut(x.len());
+                let (own, other) = if side == 0 { (upper, lower) } else { (lower, upper) };
+                own.copy_from_slice(x);
+                if !is_last {
+                    self.compute.kernels.add(x, other);
+                }
+            }
+        }
+    }
+}
