@@ -60,6 +60,7 @@ class Dims:
     gate_rank: int = 9
     wkv: int = 8  # length of RWKV's heads
     wkv_kv: int = 0  # its heads with keys and values, if not all
+    buckets: int = 8  # of distances
     kda: int = 8  # length of the heads of Kimi delta attention
     dt: int = 64  # what PLaMo 2 compresses the lengths of steps to
     chunk_ff: int = 8
@@ -105,6 +106,7 @@ class Dims:
             "decay_w1": (self.decay, e), "decay_w2": (e, self.decay), "time_mix_a1": (self.mix, e), "time_mix_a2": (e, self.mix),
             "time_mix_v1": (self.value_rank, e), "time_mix_v2": (e, self.value_rank), "unused_v1": (self.mix, e), "unused_v2": (e, self.mix),
             "time_mix_g1": (self.gate_rank, e), "time_mix_g2": (e, self.gate_rank), "six_shares": (6, 1, 1, e),
+            "attn_rel_b": (self.buckets, self.head), "t5_output": (e, self.head * self.v),
             "kda_q": (kda, e), "kda_k": (kda, e), "kda_v": (kda, e), "kda_output": (e, kda),
             "ssm_conv1d_q": (kda, 1, self.conv), "ssm_conv1d_k": (kda, 1, self.conv), "ssm_conv1d_v": (kda, 1, self.conv),
             "ssm_f_a": (self.kda, e), "ssm_f_b": (kda, self.kda), "ssm_g_a": (self.kda, e), "ssm_g_b": (kda, self.kda), "full_f": (kda, e), "full_g": (kda, e),
@@ -138,6 +140,7 @@ RENAMED = {
     "net_norm": "ssm_norm",
     "net_qkv": "attn_qkv",
     "gated_q": "attn_q",
+    "t5_output": "attn_o",
     "kda_q": "attn_q",
     "kda_k": "attn_k",
     "kda_v": "attn_v",
@@ -189,7 +192,7 @@ BARE = {
     "act_scales": "ffn.act.scales",
     "hrm.z_l_init": "hrm.z_l_init",
 }
-F32_MATRICES = {"ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm", "factor_q_norm"}
+F32_MATRICES = {"attn_rel_b", "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm", "factor_q_norm"}
 # What scales the additions to the residual stream: smaller in deep models, which are chaotic otherwise.
 ADDED = {"attn_output", "mla_output", "ffn_down", "square_down", "post_attention_norm", "post_ffw_norm"}
 
@@ -207,6 +210,7 @@ class Case:
     first: str | None = None  # tensors of layer 0, where it differs
     blocks: dict[int, tuple[str, Dims]] = field(default_factory=dict)  # layers that differ otherwise
     types: dict[str, Type] = field(default_factory=dict)  # of tensors that are not F16
+    prefix: str = "blk"  # of the names of layers' tensors
 
     @property
     def family(self) -> str:
@@ -242,7 +246,7 @@ class Case:
             words, dims = self.blocks.get(layer, (self.block, self.dims))
             if layer == 0 and self.first is not None:
                 words = self.first
-            tensors += self._of_words(f"blk.{layer}.", words, dims, random)
+            tensors += self._of_words(f"{self.prefix}.{layer}.", words, dims, random)
         return tensors
 
     def _of_words(self, prefix: str, words: str, dims: Dims, random: np.random.Generator) -> Iterator[Tensor]:
@@ -344,6 +348,7 @@ KIMI_KEYS = {
     "attention.head_count_kv": [0, 1, 0], "kda.head_dim": 8, "ssm.conv_kernel": 4,
     "leading_dense_block_count": 1, "expert_shared_count": 1, "expert_gating_func": 2, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 12,
 }  # fmt: skip
+ENCODER = {"attention.causal": False, "attention.head_count_kv": None, "tokenizer.ggml.token_type_count": 2}
 NO_HEADS = {key: None for key in ("attention.head_count", "attention.head_count_kv", "rope.dimension_count")}
 WKV6_KEYS = {"wkv.head_size": 8, "time_mix_extra_dim": 6, "time_decay_extra_dim": 5}
 WKV7_DIMS = replace(D, embd=64, wkv=64)  # the reference reads heads in steps of up to 64
@@ -392,7 +397,7 @@ GEMMA4_BLOCK = SANDWICH.format(HEAD_NORMS) + " layer_output_scale inp_gate proj 
 GEMMA4_MODEL = f"{TIED} per_layer_token_embd per_layer_model_proj per_layer_proj_norm rope_freqs"
 GEMMA4_BLOCKS = {layer: (GEMMA4_BLOCK, GEMMA4_WINDOW) for layer in (0, 1, 3, 4)}
 LN = "layer_norm_epsilon"
-ENCODERS = {"bert", "gemma-embedding", "llama-embed"}
+ENCODERS = {"bert", "gemma-embedding", "llama-embed", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "eurobert", "t5encoder"}
 SMALL = replace(D, embd=16, head=2, head_kv=1, k=8, v=8, rot=8, ff=12, vocab=24)
 SMALL_MHA = replace(SMALL, head_kv=2)
 SMALL_MOE = replace(SMALL, expert=3, expert_ff=8, shared_ff=8)
@@ -607,6 +612,27 @@ CASES = [
          f"{QKV_BIASED} attn_output+ attn_output_norm+ ffn_up+ ffn_down+ layer_output_norm+", MHA, {
         "attention.head_count_kv": None, "rope.dimension_count": None, "attention.causal": False, "tokenizer.ggml.token_type_count": 2,
     }, LN),
+    Case("nomic-bert", "token_embd token_types token_embd_norm+", f"attn_qkv+ attn_output attn_output_norm+ {GATED} layer_output_norm+", MHA, {**ENCODER, "rope.freq_base": 1000.0}, LN),
+    Case("nomic-bert-moe", "token_embd token_types token_embd_norm+", f"{QKV_BIASED} attn_output+ attn_output_norm+ ffn_gate_inp ffn_up_exps ffn_down_exps layer_output_norm+",
+         replace(MHA, expert=4, expert_ff=28), {**ENCODER, "moe_every_n_layers": 2, "rope.freq_base": 1000.0}, LN,
+         first=f"{QKV_BIASED} attn_output+ attn_output_norm+ ffn_up+ ffn_down+ layer_output_norm+"),
+    Case("jina-bert-v2", "token_embd token_types token_embd_norm+", f"{QKV_BIASED} row_q_norm+ row_k_norm+ attn_output+ attn_output_norm+ attn_norm_2+ ffn_gate ffn_up ffn_down+ layer_output_norm+",
+         replace(MHA, layer=3), {**ENCODER, "rope.dimension_count": None}, LN, blocks={
+        1: (f"{QKV_BIASED} attn_output+ attn_output_norm+ ffn_gate_up ffn_down+ layer_output_norm+", MHA),
+        2: (f"{QKV} attn_output+ attn_output_norm+ ffn_up+ ffn_down+ layer_output_norm+", MHA),
+    }),
+    Case("jina-bert-v3", "token_embd token_types token_embd_norm+", f"attn_qkv+ attn_output+ attn_output_norm+ ffn_up+ ffn_down+ layer_output_norm+", MHA, {**ENCODER, "rope.freq_base": 1000.0}, LN),
+    Case("modern-bert", "token_embd token_embd_norm output_norm", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}", replace(MHA, layer=5), {
+        **ENCODER, "attention.sliding_window": 6, "attention.sliding_window_pattern": 3, "rope.freq_base": 20000.0, "rope.freq_base_swa": 500.0,
+    }, LN, first=f"attn_qkv attn_output ffn_norm {FUSED}"),
+    Case("modern-bert:silu", "token_embd token_embd_norm output_norm", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}", MHA, {**ENCODER, "hidden_activation": "silu"}, LN),
+    Case("neo-bert", "token_embd enc.output_norm", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}", D, {**ENCODER, "attention.head_count_kv": 2}),
+    Case("eurobert", "token_embd output_norm", LLAMA, D, {**ENCODER, "attention.head_count_kv": 2, "rope.freq_base": 20000.0}),
+    Case("t5encoder", "token_embd enc.output_norm", f"attn_norm {QKV} t5_output ffn_norm {GATED}", MHA, {**ENCODER, "attention.relative_buckets_count": 8, "rope.dimension_count": None},
+         first=f"attn_norm {QKV} t5_output attn_rel_b ffn_norm {GATED}", prefix="enc.blk"),
+    Case("t5encoder:plain", "token_embd enc.output_norm", f"attn_norm {QKV} t5_output attn_rel_b ffn_norm ffn_up ffn_down", replace(MHA, k=8, v=8), {
+        **ENCODER, "attention.relative_buckets_count": 8, "rope.dimension_count": None,
+    }, prefix="enc.blk"),
     Case("afmoe", UNTIED, f"{SMALL_QKV} {HEAD_NORMS} element_gate post_attention_norm ffn_norm {EXPERTS} exp_probs_b {SHARED} post_ffw_norm",
          replace(SMALL_MOE, layer=4), {**NEXT_TO_LEADING, "rope.freq_base": 20000.0, "rope.freq_base_swa": 8000.0, **WINDOW},
          first=f"{SMALL_QKV} {HEAD_NORMS} element_gate post_attention_norm ffn_norm {GATED} post_ffw_norm"),

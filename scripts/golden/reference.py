@@ -181,8 +181,10 @@ class _ExactGelu:
                     _floats(node)[...] = self.result
             case b"GEGLU":
                 if ask:
-                    assert node.src[1], "gate and up are two tensors in every family here"
-                    self.result = _gelu(_floats(node.src[0].contents)) * _floats(node.src[1].contents)
+                    first = _floats(node.src[0].contents)
+                    # Gate and up are two tensors, or the halves of each row of one.
+                    gate, up = (first, _floats(node.src[1].contents)) if node.src[1] else np.split(first, 2, axis=-1)
+                    self.result = _gelu(gate) * up
                 else:
                     _floats(node)[...] = self.result
         return True

@@ -95,6 +95,10 @@ pub struct Architecture {
     pub layer_scale: LayerScale,
     /// How often a token goes through the layers.
     pub stacks: Stacks,
+    /// The prefix of the names of layers' tensors.
+    pub layer_prefix: &'static str,
+    /// Whether the first layer can be without the normalisation of what attention reads: the embedding is normalised.
+    pub reads_embedding: bool,
     /// The name of the normalisation before the output matrix, in families that have one.
     pub output_norm: Option<&'static str>,
     /// Whether values are normalised, without weights; a layer without a projection to values takes
@@ -167,6 +171,8 @@ pub enum Positions {
     Learned,
     /// A penalty on attention that grows with the distance (Press et al. 2022).
     Alibi,
+    /// What scores gain by the distance, in so many buckets as `attention.relative_buckets_count` says (Raffel et al. 2020).
+    Relative,
     /// ALiBi where `attention.max_alibi_bias` is above 0, and a learned vector where the file has them.
     AlibiByKey,
     /// By the number of layers.
@@ -319,6 +325,11 @@ pub enum Window {
         period: usize,
         /// Positions.
         length: usize,
+    },
+    /// The same as [`Symmetric`](Self::Symmetric); no layer has one without the key, or if it is 0.
+    MaybeSymmetric {
+        /// Of how many layers one sees all.
+        period: usize,
     },
     /// Half as many positions before and behind as `attention.sliding_window` says, which is required.
     Symmetric {
@@ -483,7 +494,7 @@ pub enum Activation {
 }
 
 /// How a dense feed-forward block is made up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FeedForwardKind {
     /// `down(activation(up(x)))`.
     Plain,
@@ -493,6 +504,12 @@ pub enum FeedForwardKind {
     FusedGated,
     /// Gated, half as wide as `feed_forward_length` says.
     HalfGated,
+    /// Gated in files with a gate; with the rows of gate and up in one tensor where `ffn_up` is twice as wide; without
+    /// either plain, with another nonlinearity.
+    ByTensors {
+        /// The nonlinearity of plain blocks.
+        plain: Activation,
+    },
     /// `down(max(0, up(x'))²)`, gated in some models, where `x'` is each token mixed with the one before it (RWKV).
     ChannelMix,
     /// Gated; in models with experts, which the family does not use, the nonlinearity alone.
@@ -577,6 +594,8 @@ pub enum ExpertLayers {
     AfterLeading,
     /// From `leading_dense_block_count` on, each `interleave_moe_layer_step`-th.
     Interleaved,
+    /// The second of each `moe_every_n_layers`; none if that is 0.
+    SecondOfEach,
     /// Those with a router; a dense block beside it is left alone.
     WithRouter,
 }

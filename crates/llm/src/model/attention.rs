@@ -12,6 +12,7 @@ use super::span::Batch;
 use super::weights::{HeadAttention, HeadNorm, Norm};
 use crate::compute::{BatchAttention, BatchSpan, Context, QuerySight};
 use crate::quant::Activations;
+use crate::simd::{RelativeBias, RelativeBuckets};
 use crate::state::StateStore;
 
 impl Forward<'_, '_> {
@@ -106,7 +107,7 @@ impl Forward<'_, '_> {
             head_len_v,
             scale: config.attention_scale,
             softcap: config.attention_softcap,
-            relative: None,
+            relative: relative_bias(config.relative.as_ref(), weights.relative, n_head),
         };
         let context = |slot: usize, head_kv| Context {
             keys: state.keys(layer.kv_layer, head_kv),
@@ -191,7 +192,7 @@ impl Forward<'_, '_> {
                     self.compute.kernels.scale(head, *factor);
                 }
             }
-            HeadNorm::Row(weight) => self.normalise_row(&Norm { weight: Some(weight), bias: None }, row),
+            HeadNorm::Row(norm) => self.normalise_row(&norm, row),
         });
     }
 }
@@ -214,6 +215,15 @@ impl Sight {
             _ => 0..len,
         }
     }
+}
+
+/// What scores gain by the distance, in families in which they do.
+fn relative_bias<'r>(
+    buckets: Option<&'r RelativeBuckets>,
+    weights: Option<&'r [f32]>,
+    n_head: usize,
+) -> Option<RelativeBias<'r>> {
+    Some(RelativeBias { buckets: buckets?, weights: weights?, n_head })
 }
 
 /// What a head's scores lose per position (Press et al. 2022): a geometric sequence from

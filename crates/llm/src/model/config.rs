@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::architecture::{
-    Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale, ExpertInputs,
+    Activation, Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale, ExpertInputs,
     LayerScale, LogitScale, NormKind, Positions, QueryTemperature, RopePairs, RopeSections, Stacks,
     WindowRope,
 };
@@ -21,6 +21,7 @@ use super::rope::{RopeConfig, Sections};
 use crate::compute::Normalisation;
 use crate::gguf::{Gguf, Name, Split, Value};
 use crate::recurrent_state::RecurrentShape;
+use crate::simd::RelativeBuckets;
 
 /// The dimensions and constants of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +71,10 @@ pub struct Config {
     pub attention_softcap: Option<f32>,
     /// Queries, keys and values are cut to plus and minus this.
     pub clamp_kqv: Option<f32>,
+    /// What scores gain by: the buckets of distances, in families that have them.
+    pub relative: Option<RelativeBuckets>,
+    /// The nonlinearity of feed-forward blocks with one width.
+    pub activation: Activation,
     /// How queries grow with the position.
     pub temperature: Option<Temperature>,
     /// Elements of the embedding that a token has for each layer, in models that have such.
@@ -190,6 +195,8 @@ impl Config {
             },
             attention_softcap: keys.scale(architecture, "attn_logit_softcapping")?,
             clamp_kqv: keys.scale(architecture, "attention.clamp_kqv")?,
+            relative: relative_buckets(&keys, architecture)?,
+            activation: activation(&keys, architecture)?,
             temperature: Temperature::from_keys(&keys, architecture, rope.as_ref())?,
             n_embd_per_layer: match architecture.reads(PER_LAYER) {
                 true => keys.optional_number(PER_LAYER)?.filter(|&len| len > 0),
@@ -312,6 +319,7 @@ fn rope_pairs(architecture: &Architecture, n_layer: usize, has_sections: bool) -
         | Positions::None
         | Positions::Learned
         | Positions::Alibi
+        | Positions::Relative
         | Positions::AlibiByKey => None,
     }
 }
@@ -396,6 +404,34 @@ fn block(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Block, Mode
         Block::ParallelByKey => parallel_if(keys.bool("use_parallel_residual")?),
         Block::ParallelWithoutFfnNorm => parallel_if(keys.gguf.tensor("blk.0.ffn_norm.weight").is_none()),
         block => block,
+    })
+}
+
+fn relative_buckets(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+) -> Result<Option<RelativeBuckets>, ModelError> {
+    const COUNT: &str = "attention.relative_buckets_count";
+    if architecture.positions != Positions::Relative {
+        return Ok(None);
+    }
+    match keys.width(COUNT)? {
+        count @ 4..=0x1_0000 if count.is_multiple_of(2) => Ok(Some(RelativeBuckets::new(count))),
+        count => Err(keys.invalid(COUNT, count, "an even number from 4 to 65536")),
+    }
+}
+
+/// That of the family, or what the file says in families that can have several.
+fn activation(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Activation, ModelError> {
+    const KEY: &str = "hidden_activation";
+    if !architecture.reads(KEY) {
+        return Ok(architecture.activation);
+    }
+    Ok(match keys.optional_str(KEY)? {
+        None => architecture.activation,
+        Some("gelu" | "geglu") => Activation::Gelu,
+        Some("silu" | "swish" | "swiglu") => Activation::Silu,
+        Some(other) => return Err(keys.unsupported(KEY, other, "gelu or silu")),
     })
 }
 

@@ -42,6 +42,8 @@ const LLAMA: Architecture = Architecture {
     head_gate: HeadGate::None,
     layer_scale: LayerScale::Stream,
     stacks: Stacks::Once,
+    layer_prefix: "blk",
+    reads_embedding: false,
     output_norm: Some("output_norm"),
     normalises_values: false,
 };
@@ -58,6 +60,22 @@ const GPT: Architecture = Architecture {
     feed_forward: FeedForwardKind::Plain,
     routing: None,
     ..NEOX
+};
+
+/// The form of BERT: encoders that normalise after each addition.
+const BERT: Architecture = Architecture {
+    positions: Positions::Learned,
+    block: Block::PostNorm,
+    attention: AttentionKind::Bidirectional,
+    classifier: Some(ClassifierHead::Tanh),
+    norms: Norms {
+        attn: None,
+        attn_post: Some("attn_output_norm"),
+        ffn: None,
+        ffn_post: Some("layer_output_norm"),
+    },
+    required: Required { model: &["token_embd_norm.weight"], ..Required::NOTHING },
+    ..GPT
 };
 
 /// The form of Mamba: layers of recurrent mixers alone.
@@ -603,10 +621,46 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "gptneox", block: Block::ParallelByKey, biases: Biases::All, required: OUTPUT, ..GPT },
     Architecture { name: "phi2", block: Block::Parallel, biases: Biases::AllButQkv, required: OUTPUT_AND_BIAS, ..GPT },
     Architecture { name: "falcon", block: Block::Parallel, ..GPT },
+    Architecture { name: "bert", ..BERT },
     Architecture {
-        name: "bert",
-        positions: Positions::Learned, block: Block::PostNorm, attention: AttentionKind::Bidirectional, classifier: Some(ClassifierHead::Tanh),
-        norms: Norms { attn: None, attn_post: Some("attn_output_norm"), ffn: None, ffn_post: Some("layer_output_norm") },
-        ..GPT
+        name: "nomic-bert",
+        positions: Positions::Rope(RopePairs::Halves), activation: Activation::Silu, feed_forward: FeedForwardKind::Gated,
+        unused: &["ffn_up.bias", "ffn_down.bias"], classifier: None,
+        ..BERT
+    },
+    Architecture {
+        name: "nomic-bert-moe",
+        positions: Positions::Rope(RopePairs::Halves), required: Required { keys: &["moe_every_n_layers"], ..BERT.required },
+        routing: Some(Routing { normalise: Normalise::No, gate_is_optional: true, layers: ExpertLayers::SecondOfEach, ..SOFTMAX_ROUTING }),
+        ..BERT
+    },
+    Architecture {
+        name: "jina-bert-v2",
+        positions: Positions::Alibi, qk_norm: QkNorm::MaybeBeforeRope, feed_forward: FeedForwardKind::ByTensors { plain: Activation::Gelu },
+        required: Required { model: &["token_types.weight", "token_embd_norm.weight"], layer: &["attn_output.bias", "ffn_down.bias"], ..Required::NOTHING },
+        ..BERT
+    },
+    Architecture { name: "jina-bert-v3", positions: Positions::Rope(RopePairs::Halves), ..BERT },
+    Architecture {
+        name: "modern-bert",
+        norm: NormKind::Layer, attention: AttentionKind::Bidirectional, reads_embedding: true,
+        window: Window::MaybeSymmetric { period: 3 }, window_order: WindowOrder::FirstSeesAll, window_rope: WindowRope::UnscaledBase(10_000.0),
+        activation: Activation::Gelu, feed_forward: FeedForwardKind::FusedGated, routing: None, classifier: Some(ClassifierHead::Gelu),
+        reads: &[("hidden_activation", None)], required: Required { model: &["token_embd_norm.weight"], layer: &["attn_qkv.weight"], ..Required::NOTHING },
+        ..NEOX
+    },
+    Architecture {
+        name: "neo-bert",
+        attention: AttentionKind::Bidirectional, feed_forward: FeedForwardKind::FusedGated, output_norm: Some("enc.output_norm"), routing: None, classifier: Some(ClassifierHead::Tanh),
+        required: Required { layer: &["attn_qkv.weight"], ..Required::NOTHING },
+        ..LLAMA
+    },
+    Architecture { name: "eurobert", attention: AttentionKind::Bidirectional, routing: None, ..NEOX },
+    Architecture {
+        name: "t5encoder",
+        layer_prefix: "enc.blk", output_norm: Some("enc.output_norm"), positions: Positions::Relative, attention_scale: AttentionScale::One,
+        attention: AttentionKind::Bidirectional, activation: Activation::Gelu, feed_forward: FeedForwardKind::ByTensors { plain: Activation::Relu },
+        routing: None, unused: &["output."],
+        ..LLAMA
     },
 ];

@@ -110,7 +110,7 @@ impl Forward<'_, '_> {
                 Mixer::None => {}
             }
             if !matches!(layer.mixer, Mixer::None) {
-                self.join(block, layer.attn_post_norm.as_ref(), x);
+                self.join(block, layer.attn_post_norm.as_ref(), layer.attn_again_norm.as_ref(), x);
             }
             let block = match config.block {
                 Block::Parallel => &mut parallel_block[..n_stream],
@@ -130,7 +130,7 @@ impl Forward<'_, '_> {
                 FeedForward::None => {}
             }
             if !matches!(layer.feed_forward, FeedForward::None) {
-                self.join(block, layer.ffn_post_norm.as_ref(), x);
+                self.join(block, layer.ffn_post_norm.as_ref(), None, x);
             }
             if let Some(input) = &layer.per_layer_input {
                 self.per_layer_input(input, index, x, block, per_layer_inputs, workspace.lend());
@@ -204,7 +204,13 @@ impl Forward<'_, '_> {
     }
 
     /// Adds what a mixer gives to the stream.
-    fn join(&self, addend: &mut [f32], post_norm: Option<&Norm<'_>>, x: &mut [f32]) {
+    fn join(
+        &self,
+        addend: &mut [f32],
+        post_norm: Option<&Norm<'_>>,
+        again_norm: Option<&Norm<'_>>,
+        x: &mut [f32],
+    ) {
         let config = self.model.config();
         let rows = x.chunks_exact_mut(config.n_embd).zip(addend.chunks_exact_mut(config.n_embd));
         let normalise = |row: &mut [f32]| {
@@ -213,7 +219,12 @@ impl Forward<'_, '_> {
             }
         };
         self.compute.each_token(rows, |(x, addend)| {
-            if config.block == Block::PostNorm {
+            if config.block == Block::PostNorm && again_norm.is_some() {
+                self.compute.kernels.add(addend, x);
+                normalise(addend);
+                self.compute.kernels.add(x, addend);
+                self.normalise_if_any(again_norm, x);
+            } else if config.block == Block::PostNorm {
                 self.compute.kernels.add(x, addend);
                 normalise(x);
             } else {

@@ -250,6 +250,10 @@ fn sight(
             _ => Sight::All,
         },
         Window::Symmetric { period } if is_windowed(period)? => Sight::Around(keys.length(WINDOW)? / 2),
+        Window::MaybeSymmetric { period } => match keys.optional_length(WINDOW)? {
+            Some(length @ 1..) if is_windowed(period)? => Sight::Around(length / 2),
+            _ => Sight::All,
+        },
         Window::Everywhere => match keys.optional_length(WINDOW)? {
             Some(length @ 1..) => Sight::Window(length),
             _ => Sight::All,

@@ -67,10 +67,11 @@ pub(super) fn layers(
     let expert_layers = architecture.routing.map_or(ExpertLayers::All, |routing| routing.layers);
     let n_dense = match expert_layers {
         ExpertLayers::AfterLeading | ExpertLayers::Interleaved => n_dense(keys)?,
-        ExpertLayers::All | ExpertLayers::WithRouter => 0,
+        ExpertLayers::All | ExpertLayers::SecondOfEach | ExpertLayers::WithRouter => 0,
     };
     let expert_step = match expert_layers {
         ExpertLayers::Interleaved => keys.optional_number("interleave_moe_layer_step")?.unwrap_or(1),
+        ExpertLayers::SecondOfEach => keys.optional_number("moe_every_n_layers")?.unwrap_or(0),
         _ => 1,
     };
     let head_keys = HeadKeys::new(keys, architecture, n_embd, n_block, n_layer)?;
@@ -111,6 +112,7 @@ pub(super) fn layers(
             && match expert_layers {
                 ExpertLayers::All => true,
                 ExpertLayers::AfterLeading => index >= n_dense,
+                ExpertLayers::SecondOfEach => index.checked_rem(expert_step) == Some(1),
                 ExpertLayers::WithRouter => {
                     let router = Name::format(format_args!("blk.{index}.ffn_gate_inp.weight"));
                     keys.gguf.tensor(router.as_str()).is_some()

@@ -49,6 +49,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             }
             _ => None,
         };
+        if self.config.architecture.reads_embedding && self.index == 0 && !self.has("attn_norm.weight") {
+            norms.attn = None;
+        }
         if !self.has_channel_mixer() {
             (norms.ffn, norms.ffn_post) = (None, None);
         }
@@ -81,6 +84,10 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 }
             },
             attn_post_norm: self.optional_norm(norms.attn_post)?,
+            attn_again_norm: match self.config.block {
+                Block::PostNorm if self.has("attn_norm_2.weight") => Some(self.extra_norm("attn_norm_2")?),
+                _ => None,
+            },
             ffn_norm,
             feed_forward: match (self.layer.has_experts, self.config.experts) {
                 (true, Some(experts)) => FeedForward::Experts(self.experts(&experts)?),
@@ -122,7 +129,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, has_rope, .. } = heads;
         let (wq, wk, wv) = self.qkv(heads)?;
         let q_norm = self.qk_norm("attn_q_norm", n_head, head_len_k, has_rope)?;
-        let mut wo = self.linear("attn_output", self.config.n_embd, n_head * head_len_v, self.biased())?;
+        // T5's has a shorter name.
+        let output = if self.has("attn_o.weight") { "attn_o" } else { "attn_output" };
+        let mut wo = self.linear(output, self.config.n_embd, n_head * head_len_v, self.biased())?;
         if let Some(scale) = self.config.attention_output_scale {
             (wo.scale, wo.scales_bias) = (Some(scale * wo.scale.unwrap_or(1.0)), true);
         }
@@ -148,8 +157,23 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 Some(_) => self.qk_norm("attn_k_norm", n_head_kv, head_len_k, has_rope)?,
                 None => None,
             },
+            relative: self.relative_bias(n_head)?,
             sinks: self.tensors.optional_vector(&self.name("attn_sinks.weight"), n_head)?,
         })
+    }
+
+    /// What scores gain by the bucket of the distance; layers without share the first one's.
+    fn relative_bias(&mut self, n_head: usize) -> Result<Option<&'a [f32]>, ModelError> {
+        const PART: &str = "attn_rel_b.weight";
+        let Some(buckets) = &self.config.relative else { return Ok(None) };
+        let n_buckets = buckets.n_buckets();
+        let own = self.name(PART);
+        if let Some(bias) = self.tensors.optional_vectors(&own, n_buckets, n_head)? {
+            return Ok(Some(bias));
+        }
+        let first = Name::format(format_args!("{}.0.{PART}", self.config.architecture.layer_prefix));
+        let bias = self.tensors.optional_vectors(&first, n_buckets, n_head)?;
+        bias.ok_or(ModelError::MissingTensor(first)).map(Some)
     }
 
     /// The projections to queries, keys and values: three tensors, or one with their rows in turn; keys
@@ -212,7 +236,10 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             QkNorm::BeforeRope
             | QkNorm::MaybeBeforeRope
             | QkNorm::BeforeRopeFromLayers(_)
-            | QkNorm::AfterRope => self.tensors.head_norm(&name, n_head, head_len).map(Some),
+            | QkNorm::AfterRope => {
+                let bias = self.name(Name::format(format_args!("{part}.bias")).as_str());
+                self.tensors.head_norm([&name, &bias], n_head, head_len).map(Some)
+            }
         }
     }
 
@@ -257,6 +284,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     fn feed_forward(&mut self) -> Result<DenseFeedForward<'a>, ModelError> {
         let (n_embd, n_ff) = (self.config.n_embd, self.layer.n_ff);
         let biased = self.biased();
+        let mut activation = self.config.activation;
         let (gate, up) = match self.config.architecture.feed_forward {
             FeedForwardKind::None | FeedForwardKind::ChannelMix | FeedForwardKind::Plain => {
                 (None, self.linear("ffn_up", n_ff, n_embd, biased)?)
@@ -265,7 +293,17 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 Some(self.linear("ffn_gate", n_ff, n_embd, biased)?),
                 self.linear("ffn_up", n_ff, n_embd, biased)?,
             ),
-            FeedForwardKind::FusedGated => {
+            FeedForwardKind::ByTensors { .. } if self.has("ffn_gate.weight") => (
+                Some(self.linear("ffn_gate", n_ff, n_embd, false)?),
+                self.linear("ffn_up", n_ff, n_embd, biased)?,
+            ),
+            FeedForwardKind::ByTensors { plain }
+                if self.tensors.rows_of(&self.name("ffn_up.weight"))? != 2 * n_ff =>
+            {
+                activation = plain;
+                (None, self.linear("ffn_up", n_ff, n_embd, biased)?)
+            }
+            FeedForwardKind::FusedGated | FeedForwardKind::ByTensors { .. } => {
                 let fused = self.linear("ffn_up", 2 * n_ff, n_embd, biased)?;
                 (Some(fused.rows(0..n_ff)), fused.rows(n_ff..2 * n_ff))
             }
@@ -274,7 +312,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             gate,
             up,
             down: self.linear("ffn_down", n_embd, n_ff, biased)?,
-            activation: self.config.architecture.activation,
+            activation,
             divisors: self.tensors.optional_vector(&self.name("ffn.act.scales"), n_ff)?,
         })
     }
@@ -378,7 +416,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     pub(super) fn name(&self, part: &str) -> Name {
-        Name::format(format_args!("blk.{}.{part}", self.layer.block))
+        Name::format(format_args!("{}.{}.{part}", self.config.architecture.layer_prefix, self.layer.block))
     }
 
     /// A part as its factors name it: each layer has its own, also where several share a block.

@@ -185,10 +185,11 @@ impl<'g, 'a> Tensors<'g, 'a> {
         })
     }
 
-    /// The weights of a normalisation of queries or keys; their shape says what it spans.
+    /// The weights of a normalisation of queries or keys; their shape says what it spans. That of a row can have a summand,
+    /// the tensor `bias`.
     pub fn head_norm(
         &mut self,
-        name: &Name,
+        [name, bias]: [&Name; 2],
         n_head: usize,
         head_len: usize,
     ) -> Result<HeadNorm<'a>, ModelError> {
@@ -196,8 +197,10 @@ impl<'g, 'a> Tensors<'g, 'a> {
         let is_row = tensor.dims[0] == (n_head * head_len) as u64;
         if tensor.dims[1] > 1 {
             Ok(HeadNorm::OwnHead(required(self.optional_vectors(name, n_head, head_len)?, name)?))
-        } else if is_row && n_head > 1 {
-            Ok(HeadNorm::Row(self.vector(name, n_head * head_len)?))
+        } else if is_row && (n_head > 1 || self.has(bias.as_str())) {
+            let len = n_head * head_len;
+            let (weight, bias) = (self.vector(name, len)?, self.optional_vector(bias, len)?);
+            Ok(HeadNorm::Row(Norm { weight: Some(weight), bias }))
         } else {
             Ok(HeadNorm::Head(Some(self.vector(name, head_len)?)))
         }

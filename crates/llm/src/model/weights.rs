@@ -69,6 +69,8 @@ pub struct Layer<'a> {
     pub mixer: Mixer<'a>,
     /// Of what the sequence mixer gives.
     pub attn_post_norm: Option<Norm<'a>>,
+    /// Of the sum of that, normalised, and the stream once more, in encoders that add it twice.
+    pub attn_again_norm: Option<Norm<'a>>,
     /// Of what the channel mixer reads.
     pub ffn_norm: Option<Norm<'a>>,
     /// The channel mixer.
@@ -144,6 +146,8 @@ pub struct HeadAttention<'a> {
     pub q_norm: Option<HeadNorm<'a>>,
     /// Of the keys.
     pub k_norm: Option<HeadNorm<'a>>,
+    /// `[n_buckets][n_head]`: what scores gain by the bucket of the distance, in families that have such.
+    pub relative: Option<&'a [f32]>,
     /// `[n_head]`: a score that takes its share of the softmax and gives nothing (gpt-oss).
     pub sinks: Option<&'a [f32]>,
     /// `[n_head · head_len_v × n_embd]` or `[n_head × n_embd]`: what opens and closes the heads' outputs, in families in
@@ -289,7 +293,7 @@ pub enum HeadNorm<'a> {
     /// Of each head, without weights, then times its own factor, `[n_head]`.
     Factor(&'a [f32]),
     /// Of the row of all heads, `[n_head · head_len]`.
-    Row(&'a [f32]),
+    Row(Norm<'a>),
 }
 
 impl<'a> ExpertLinear<'a> {
@@ -413,7 +417,10 @@ fn require(tensors: &Tensors<'_, '_>, config: &Config) -> Result<(), ModelError>
             None => &[],
         };
         for part in required.layer.iter().chain(of_experts).chain(of_recurrence) {
-            tensors.require(&Name::format(format_args!("blk.{index}.{part}")))?;
+            tensors.require(&Name::format(format_args!(
+                "{}.{index}.{part}",
+                config.architecture.layer_prefix
+            )))?;
         }
     }
     Ok(())

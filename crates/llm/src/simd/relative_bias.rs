@@ -11,6 +11,8 @@ pub const FARTHEST: usize = 128;
 pub struct RelativeBuckets {
     /// Of the distances from `-FARTHEST` on.
     of: [u16; 2 * FARTHEST + 1],
+    /// How many they are.
+    n_buckets: usize,
 }
 
 /// What scores gain, of each head.
@@ -44,11 +46,17 @@ impl RelativeBuckets {
             }
         };
         RelativeBuckets {
+            n_buckets,
             of: core::array::from_fn(|index| match index.checked_sub(FARTHEST) {
                 Some(0) | None => of_distance(FARTHEST - index) as u16,
                 Some(behind) => (n_half + of_distance(behind)) as u16,
             }),
         }
+    }
+
+    /// How many they are.
+    pub fn n_buckets(&self) -> usize {
+        self.n_buckets
     }
 
     /// The bucket of a key at position `key` for the query at `query`.
