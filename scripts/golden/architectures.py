@@ -61,6 +61,7 @@ class Dims:
     wkv: int = 8  # length of RWKV's heads
     wkv_kv: int = 0  # its heads with keys and values, if not all
     buckets: int = 8  # of distances
+    routed: int = 16  # what tokens are compressed to for experts
     kda: int = 8  # length of the heads of Kimi delta attention
     dt: int = 64  # what PLaMo 2 compresses the lengths of steps to
     chunk_ff: int = 8
@@ -114,6 +115,8 @@ class Dims:
             "lightning_qkv": (3 * q, e), "lightning_gate": (q, e), "lightning_norm": (q,), "lightning_output": (e, q),
             "plamo_x": (2 * self.state + self.dt, inner), "plamo_dt": (self.rank, self.dt), "plamo_a": (self.rank,), "plamo_d": (self.rank,),
             "bare_dt_norm": (self.dt,), "bare_b_norm": (self.state,), "bare_c_norm": (self.state,),
+            "latent_gate": (self.head * self.mla_v, e), "full_gate": (kda, e), "ffn_routed_down": (self.routed, e), "ffn_routed_up": (e, self.routed), "ffn_routed_norm": (self.routed,),
+            "routed_gate_exps": (x, self.expert_ff, self.routed), "routed_up_exps": (x, self.expert_ff, self.routed), "routed_down_exps": (x, self.routed, self.expert_ff),
             "head_q_norm": (self.k,), "head_k_norm": (self.k,),
             "row_q_norm": (q,), "row_k_norm": (k,),
             "own_q_norm": (self.head, self.k), "own_k_norm": (self.head_kv, self.k), "factor_q_norm": (self.head, 1),
@@ -141,6 +144,11 @@ RENAMED = {
     "net_qkv": "attn_qkv",
     "gated_q": "attn_q",
     "t5_output": "attn_o",
+    "latent_gate": "attn_gate",
+    "full_gate": "ssm_g",
+    "routed_gate_exps": "ffn_gate_exps",
+    "routed_up_exps": "ffn_up_exps",
+    "routed_down_exps": "ffn_down_exps",
     "kda_q": "attn_q",
     "kda_k": "attn_k",
     "kda_v": "attn_v",
@@ -192,7 +200,7 @@ BARE = {
     "act_scales": "ffn.act.scales",
     "hrm.z_l_init": "hrm.z_l_init",
 }
-F32_MATRICES = {"attn_rel_b", "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm", "factor_q_norm"}
+F32_MATRICES = {"full_gate", "attn_rel_b", "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm", "factor_q_norm"}
 # What scales the additions to the residual stream: smaller in deep models, which are chaotic otherwise.
 ADDED = {"attn_output", "mla_output", "ffn_down", "square_down", "post_attention_norm", "post_ffw_norm"}
 
@@ -323,6 +331,7 @@ GATED_HEADS = "gated_q attn_k attn_v attn_output head_q_norm head_k_norm"
 KDA = "kda_q kda_k kda_v ssm_conv1d_q ssm_conv1d_k ssm_conv1d_v {} {} kda_beta kda_bias kda_norm kda_output"
 LIGHTNING = "lightning_qkv lightning_gate lightning_norm lightning_output"
 PLAMO_MAMBA = "mamba_in mamba_conv plamo_x bare_dt_norm bare_b_norm bare_c_norm plamo_dt+ plamo_a plamo_d ssm_out"
+ROUTED = "ffn_gate_inp routed_gate_exps routed_up_exps routed_down_exps exp_probs_b ffn_routed_down ffn_routed_norm ffn_routed_up"
 SHORT = "shortconv.in_proj shortconv.conv shortconv.out_proj"
 
 WKV6 = "time_mix_lerp_x time_mix_w1 time_mix_w2 {} time_mix_decay time_mix_decay_w1 time_mix_decay_w2 time_mix_key time_mix_value time_mix_receptance time_mix_gate time_mix_output"
@@ -349,6 +358,10 @@ KIMI_KEYS = {
     "leading_dense_block_count": 1, "expert_shared_count": 1, "expert_gating_func": 2, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 12,
 }  # fmt: skip
 ENCODER = {"attention.causal": False, "attention.head_count_kv": None, "tokenizer.ggml.token_type_count": 2}
+K3_KEYS = {
+    "expert_latent_length": 16, "expert_weights_norm": True, "expert_weights_scale": 1.75, "kda.gate_lower_bound": -5.0,
+    "attn_res.block_size": 2, "activation.situ_beta": 2.0, "activation.situ_linear_beta": 1.5,
+}  # fmt: skip
 NO_HEADS = {key: None for key in ("attention.head_count", "attention.head_count_kv", "rope.dimension_count")}
 WKV6_KEYS = {"wkv.head_size": 8, "time_mix_extra_dim": 6, "time_decay_extra_dim": 5}
 WKV7_DIMS = replace(D, embd=64, wkv=64)  # the reference reads heads in steps of up to 64
@@ -580,8 +593,13 @@ CASES = [
          replace(MLA, shared_ff=12), {**KIMI_KEYS, "expert_weights_scale": 1.75},
          first=f"attn_norm {KDA.format('ssm_f_a ssm_f_b ssm_g_a ssm_g_b', 'kda_a')} ffn_norm {GATED}",
          blocks={2: (f"attn_norm {KDA.format('ssm_f_a ssm_f_b ssm_g_a ssm_g_b', 'kda_a')} ffn_norm {EXPERTS} exp_probs_b {SHARED}", replace(MLA, shared_ff=12))}),
+    Case("kimi-k3", f"{UNTIED} output_res_score", f"{LATENT} latent_gate {ROUTED} {SHARED} attn_res_score ffn_res_score", replace(MLA, shared_ff=12, layer=4), {
+        **KIMI_KEYS, **MLA_RANKS, **K3_KEYS, "attention.head_count_kv": [0, 1, 0, 1],
+    }, first=f"attn_norm {KDA.format('ssm_f_a ssm_f_b full_gate', 'plamo_a')} ffn_norm {GATED} attn_res_score ffn_res_score",
+         blocks={2: (f"attn_norm {KDA.format('ssm_f_a ssm_f_b full_gate', 'plamo_a')} ffn_norm {ROUTED} {SHARED} attn_res_score ffn_res_score", replace(MLA, shared_ff=12))}),
     Case("bailingmoe3", TIED, f"{LATENT} head_gate {EXPERTS} exp_probs_b {SHARED}", replace(MLA, shared_ff=12), {
         **KIMI_KEYS, **MLA_RANKS, "expert_weights_norm": True, "rope.freq_base": 20000.0, "kda.gate_lower_bound": -5.0,
+        "swiglu_clamp_exp": [0.0, 0.5, 0.4], "swiglu_clamp_shexp": [0.3, 0.0, 0.2],
     }, first=f"attn_norm {KDA.format('full_f full_g', 'positive_a')} ffn_norm {GATED}",
          blocks={2: (f"attn_norm {KDA.format('full_f full_g', 'positive_a')} ffn_norm {EXPERTS} exp_probs_b {SHARED}", replace(MLA, shared_ff=12))}),
     Case("minimax-01", UNTIED, f"attn_norm {LIGHTNING} ffn_norm {EXPERTS}", replace(MOE, layer=3, k=8, v=8, rot=6, expert_ff=20), {

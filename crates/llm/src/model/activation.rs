@@ -17,6 +17,11 @@ impl Activation {
             Activation::ReluSquared => x.iter_mut().for_each(|x| *x = relu_squared(*x)),
             Activation::Relu => x.iter_mut().for_each(|x| *x = x.max(0.0)),
             Activation::ClampedSwiglu => x.iter_mut().for_each(|x| *x = clamped_gate(*x)),
+            Activation::ClampedOutput(limit) => {
+                kernels.silu(x);
+                x.iter_mut().for_each(|x| *x = x.min(limit));
+            }
+            Activation::Situ { beta, .. } => x.iter_mut().for_each(|x| *x = situ_gate(*x, beta)),
             Activation::ClampedSilu(limit) => {
                 x.iter_mut().for_each(|x| *x = x.min(limit));
                 kernels.silu(x);
@@ -32,6 +37,15 @@ impl Activation {
             Activation::Gelu => kernels.gelu_gated(up, gate),
             Activation::ReluSquared => elements.for_each(|(up, gate)| *up *= relu_squared(*gate)),
             Activation::Relu => elements.for_each(|(up, gate)| *up *= gate.max(0.0)),
+            Activation::ClampedOutput(limit) => elements.for_each(|(up, gate)| {
+                *up = (gate * sigmoid(*gate)).min(limit) * up.clamp(-limit, limit);
+            }),
+            Activation::Situ { beta, linear_beta } => elements.for_each(|(up, gate)| {
+                if linear_beta > 0.0 {
+                    *up = linear_beta * libm::tanhf(*up / linear_beta);
+                }
+                *up *= situ_gate(*gate, beta);
+            }),
             Activation::ClampedSilu(limit) => elements.for_each(|(up, gate)| {
                 let gate = gate.min(limit);
                 *up = gate * sigmoid(gate) * up.clamp(-limit, limit);
@@ -51,6 +65,10 @@ pub(super) fn sigmoid(x: f32) -> f32 {
 pub(super) fn relu_squared(x: f32) -> f32 {
     let x = x.max(0.0);
     x * x
+}
+
+fn situ_gate(gate: f32, beta: f32) -> f32 {
+    beta * libm::tanhf(gate / beta) * sigmoid(gate)
 }
 
 fn clamped_gate(gate: f32) -> f32 {

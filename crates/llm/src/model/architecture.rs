@@ -87,8 +87,11 @@ pub struct Architecture {
     /// Whether a layer with a feed-forward block (`feed_forward_length` above 0) has no sequence mixer, and each other has
     /// nothing else (Nemotron-H).
     pub has_one_mixer: bool,
-    /// Whether the outputs of latent attention are gated, a head or an element at a time (`attn_gate`).
-    pub gates_latent_heads: bool,
+    /// What opens and closes the outputs of latent attention, through a sigmoid (`attn_gate`).
+    pub latent_gate: LatentGate,
+    /// Whether the gates of experts and blocks that are cut (`swiglu_clamp_exp`, `swiglu_clamp_shexp`) are so after the
+    /// nonlinearity.
+    pub clamps_after: bool,
     /// What opens and closes the heads' outputs.
     pub head_gate: HeadGate,
     /// What the number behind each layer multiplies, in files that have it.
@@ -206,6 +209,17 @@ pub enum HeadGate {
     Sigmoid,
     /// The same with softplus, `ln(1 + exp(x))`.
     Softplus,
+}
+
+/// What opens and closes the outputs of latent attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LatentGate {
+    /// Nothing.
+    None,
+    /// A gate for each head.
+    Heads,
+    /// A gate for each element, in files that have it.
+    MaybeElements,
 }
 
 /// What `layer_output_scale` multiplies.
@@ -440,6 +454,8 @@ pub enum KimiDecay {
     Softplus,
     /// `kda.gate_lower_bound · sigmoid(a · f)`; the key is required.
     Bounded,
+    /// `kda.gate_lower_bound · sigmoid(-a · f)`; as [`Softplus`](Self::Softplus) without the key, or if it has no end.
+    MaybeBounded,
 }
 
 /// Which queries and keys go with which values, where several values share them.
@@ -489,6 +505,16 @@ pub enum Activation {
     Relu,
     /// `g · sigmoid(1.702 g) · (u + 1)` with gate `g` at most 7 and `u` from -7 to 7 (gpt-oss).
     ClampedSwiglu,
+    /// `min(silu(g), limit) · u` with `u` from minus the limit to it.
+    ClampedOutput(f32),
+    /// `b · tanh(g / b) · sigmoid(g) · l · tanh(u / l)`; the last is `u` if `l` is 0. The numbers are those of the keys
+    /// `activation.situ_beta` and `activation.situ_linear_beta` (Kimi K3).
+    Situ {
+        /// `b`
+        beta: f32,
+        /// `l`
+        linear_beta: f32,
+    },
     /// `silu(g) · u` with gate `g` at most this and `u` from minus this to this.
     ClampedSilu(f32),
 }

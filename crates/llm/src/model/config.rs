@@ -73,8 +73,10 @@ pub struct Config {
     pub clamp_kqv: Option<f32>,
     /// What scores gain by: the buckets of distances, in families that have them.
     pub relative: Option<RelativeBuckets>,
-    /// The nonlinearity of feed-forward blocks with one width.
+    /// The nonlinearity of feed-forward blocks.
     pub activation: Activation,
+    /// Before each so many layers the stream is kept, and begins anew, in models that attend to earlier ones.
+    pub residual_block: Option<usize>,
     /// How queries grow with the position.
     pub temperature: Option<Temperature>,
     /// Elements of the embedding that a token has for each layer, in models that have such.
@@ -197,6 +199,10 @@ impl Config {
             clamp_kqv: keys.scale(architecture, "attention.clamp_kqv")?,
             relative: relative_buckets(&keys, architecture)?,
             activation: activation(&keys, architecture)?,
+            residual_block: match architecture.reads(RESIDUAL_BLOCK) {
+                true => keys.optional_number(RESIDUAL_BLOCK)?.filter(|&n_layer| n_layer > 0),
+                false => None,
+            },
             temperature: Temperature::from_keys(&keys, architecture, rope.as_ref())?,
             n_embd_per_layer: match architecture.reads(PER_LAYER) {
                 true => keys.optional_number(PER_LAYER)?.filter(|&len| len > 0),
@@ -238,8 +244,16 @@ impl Config {
         matches!(self.architecture.attention, AttentionKind::Bidirectional | AttentionKind::EncoderByKey)
     }
 
+    /// Streams that are kept by the layers before the `n_layer`-th, in models that attend to these.
+    pub fn n_kept_streams(&self, n_layer: usize) -> usize {
+        self.residual_block.map_or(0, |block| n_layer.div_ceil(block))
+    }
+
     /// Streams beside the residual one that a pass keeps, for each token.
     pub fn n_side_streams(&self) -> usize {
+        if self.residual_block.is_some() {
+            return self.n_kept_streams(self.layers.len());
+        }
         let reads_before =
             self.architecture.routing.is_some_and(|routing| routing.inputs != ExpertInputs::Same);
         match (self.architecture.stacks, self.architecture.layer_scale) {
@@ -269,6 +283,8 @@ impl Config {
     }
 }
 
+/// Before how many layers the stream is kept.
+const RESIDUAL_BLOCK: &str = "attn_res.block_size";
 /// After how many layers the stream is halved.
 const HALVING: &str = "rescale_every_n_layers";
 /// Elements of the embedding that a token has for each layer.
@@ -424,6 +440,13 @@ fn relative_buckets(
 /// That of the family, or what the file says in families that can have several.
 fn activation(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<Activation, ModelError> {
     const KEY: &str = "hidden_activation";
+    if let Activation::Situ { .. } = architecture.activation {
+        let beta = "activation.situ_beta";
+        return Ok(Activation::Situ {
+            beta: keys.optional_positive(beta)?.ok_or_else(|| keys.missing(beta))?,
+            linear_beta: keys.not_negative("activation.situ_linear_beta")?,
+        });
+    }
     if !architecture.reads(KEY) {
         return Ok(architecture.activation);
     }

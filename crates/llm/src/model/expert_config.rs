@@ -24,6 +24,8 @@ pub struct ExpertConfig {
     pub n_group_used: usize,
     /// Width of the widest expert, the shared one included.
     pub n_ff: usize,
+    /// Width that the tokens are compressed to for experts, but the shared one; 0 in models that do not.
+    pub n_latent: usize,
     /// Experts of a second kind, which read what the first ones give, in models that have them.
     pub chunks: Option<ChunkConfig>,
 }
@@ -88,6 +90,7 @@ impl ExpertConfig {
             weights_scale: keys.scale(architecture, "expert_weights_scale")?.unwrap_or(1.0),
             n_group,
             n_ff: widest_expert(keys.gguf),
+            n_latent: latent_width(keys.gguf),
             chunks: match architecture.reads(CHUNK_LEN) {
                 true => Some(ChunkConfig {
                     n_expert: up_to(CHUNK_LEN, keys.width(CHUNK_LEN)?, n_expert, "1 to expert_count")?,
@@ -108,6 +111,14 @@ fn is_glm_lite(keys: &Keys<'_, '_>, architecture: &Architecture, n_vocab: u64) -
     let n_block = keys.optional_number("block_count")?.unwrap_or(0);
     let n_layer = n_block.saturating_sub(keys.optional_number("nextn_predict_layers")?.unwrap_or(0));
     Ok(architecture.attention == AttentionKind::Latent && matches!(n_layer, 47 | 48) && n_vocab == 154_880)
+}
+
+/// The width that tensors compress tokens to for experts.
+fn latent_width(gguf: &Gguf<'_>) -> usize {
+    let is_down =
+        |name: &str| name.ends_with(".ffn_latent_down.weight") || name.ends_with(".ffn_routed_down.weight");
+    let widths = gguf.tensors().iter().filter(|tensor| is_down(tensor.name)).map(|tensor| tensor.dims[1]);
+    widths.max().map_or(0, |width| usize::try_from(width).unwrap_or(usize::MAX))
 }
 
 /// The width is not the same key in every family; the tensors say it.

@@ -58,8 +58,28 @@ impl Forward<'_, '_> {
             None => sum.fill(0.0),
         }
         let expert_input = if inputs == ExpertInputs::Before { before } else { &*x };
+        if let Some(latent) = &weights.latent {
+            let (RouterScratch { quantized }, _) = workspace.lend().take();
+            let compressed = &mut scratch.compressed[..n_tokens * experts.n_latent];
+            self.compute.linear(&latent.down, expert_input, quantized, compressed);
+            scratch.compressed_sum.fill(0.0);
+        }
         for expert in 0..experts.n_expert {
-            self.expert(&weights.block, expert, n_used, expert_input, &mut scratch, workspace.lend());
+            let is_latent = weights.latent.is_some();
+            let sent = (expert_input, n_tokens, is_latent);
+            self.expert(&weights.block, expert, n_used, sent, &mut scratch, workspace.lend());
+        }
+        if let Some(latent) = &weights.latent {
+            let ExpertScratch { gathered, sum, compressed_sum, .. } = &mut scratch;
+            let (RouterScratch { quantized }, _) = workspace.lend().take();
+            let compressed_sum = &mut compressed_sum[..n_tokens * experts.n_latent];
+            if let Some(norm) = &latent.norm {
+                let rows = compressed_sum.chunks_exact_mut(experts.n_latent);
+                self.compute.each_token(rows, |row| self.normalise_row(norm, row));
+            }
+            let expanded = &mut gathered[..x.len()];
+            self.compute.linear(&latent.up, compressed_sum, quantized, expanded);
+            self.compute.kernels.add(&mut sum[..x.len()], expanded);
         }
         x.copy_from_slice(&scratch.sum[..x.len()]);
         if let Some(chunks) = &weights.chunks {
@@ -96,7 +116,7 @@ impl Forward<'_, '_> {
         }
         sum[..x.len()].fill(0.0);
         for chunk in 0..n_chunk {
-            self.expert(block, chunk, n_used, x, scratch, workspace.lend());
+            self.expert(block, chunk, n_used, (x, n_tokens, false), scratch, workspace.lend());
         }
         self.compute.kernels.add_scaled(x, config.scale, &scratch.sum[..x.len()]);
     }
@@ -107,15 +127,21 @@ impl Forward<'_, '_> {
         experts: &ExpertBlock<'_>,
         expert: usize,
         n_used: usize,
-        x: &[f32],
+        (x, n_tokens, is_latent): (&[f32], usize, bool),
         scratch: &mut ExpertScratch<'_>,
         workspace: Workspace<'_>,
     ) {
         let config = self.model.config();
-        let n_embd = config.n_embd;
         let weighs_input = config.architecture.routing.is_some_and(|routing| routing.weighs_input);
 
-        let ExpertScratch { chosen, weights: shares, gathered, sum, .. } = scratch;
+        let ExpertScratch { chosen, weights: shares, gathered, sum, compressed, compressed_sum, .. } =
+            scratch;
+        // What the tokens are, and where what becomes of them goes.
+        let width = experts.up.n_cols();
+        let (x, sum) = match is_latent {
+            true => (&compressed[..n_tokens * width], &mut **compressed_sum),
+            false => (x, &mut **sum),
+        };
         // The weight of this expert for a token, if the token is sent to it.
         let share_of = |token: usize| {
             let of_token = token * n_used..(token + 1) * n_used;
@@ -123,9 +149,9 @@ impl Forward<'_, '_> {
             Some(shares[of_token][place])
         };
         let mut n_gathered = 0;
-        for (token, x) in x.chunks_exact(n_embd).enumerate() {
+        for (token, x) in x.chunks_exact(width).enumerate() {
             let Some(share) = share_of(token) else { continue };
-            let row = &mut gathered[n_gathered * n_embd..][..n_embd];
+            let row = &mut gathered[n_gathered * width..][..width];
             row.copy_from_slice(x);
             if weighs_input {
                 self.compute.kernels.scale(row, share);
@@ -134,10 +160,10 @@ impl Forward<'_, '_> {
         }
         if n_gathered > 0 {
             let block = experts.of(expert);
-            let gathered = &mut gathered[..n_gathered * n_embd];
+            let gathered = &mut gathered[..n_gathered * width];
             self.feed_forward(&block, gathered, workspace);
-            let mut rows = gathered.chunks_exact(n_embd);
-            for (token, sum) in sum[..x.len()].chunks_exact_mut(n_embd).enumerate() {
+            let mut rows = gathered.chunks_exact(width);
+            for (token, sum) in sum[..x.len()].chunks_exact_mut(width).enumerate() {
                 let Some(share) = share_of(token) else { continue };
                 let Some(row) = rows.next() else { break };
                 self.compute.kernels.add_scaled(sum, if weighs_input { 1.0 } else { share }, row);

@@ -38,7 +38,8 @@ const LLAMA: Architecture = Architecture {
     output_embeds: false,
     has_empty_layers: false,
     has_one_mixer: false,
-    gates_latent_heads: false,
+    latent_gate: LatentGate::None,
+    clamps_after: false,
     head_gate: HeadGate::None,
     layer_scale: LayerScale::Stream,
     stacks: Stacks::Once,
@@ -585,10 +586,20 @@ pub static ARCHITECTURES: &[Architecture] = &[
         ..LLAMA
     },
     Architecture {
+        name: "kimi-k3", unscaled: &["attn_", "ssm_", "ffn_", "output"],
+        positions: Positions::None, attention: AttentionKind::Latent, latent_gate: LatentGate::MaybeElements,
+        recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::MaybeBounded), layers: RecurrentLayers::WithoutHeads }),
+        activation: Activation::Situ { beta: 1.0, linear_beta: 0.0 },
+        reads: &[("expert_weights_scale", None), ("attn_res.block_size", None)],
+        required: Required { keys: &["expert_gating_func", "expert_shared_count", "attn_res.block_size"], expert_layer: &["exp_probs_b.bias"], ..OUTPUT },
+        routing: Some(DEEPSEEK_ROUTING),
+        ..LLAMA
+    },
+    Architecture {
         name: "bailingmoe3", unscaled: &["attn_", "ssm_", "ffn_", "output"],
-        attention: AttentionKind::Latent, gates_latent_heads: true, rope_sections: RopeSections::Consecutive,
+        attention: AttentionKind::Latent, latent_gate: LatentGate::Heads, clamps_after: true, rope_sections: RopeSections::Consecutive,
         recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::Bounded), layers: RecurrentLayers::WithoutHeads }),
-        reads: &[("expert_weights_scale", None)],
+        reads: &[("expert_weights_scale", None), ("swiglu_clamp_exp", None), ("swiglu_clamp_shexp", None)],
         required: Required { keys: &["expert_gating_func", "expert_shared_count", "leading_dense_block_count"], expert_layer: &["exp_probs_b.bias", "ffn_up_shexp.weight"], ..Required::NOTHING },
         routing: Some(DEEPSEEK_ROUTING),
         ..LLAMA

@@ -73,7 +73,14 @@ impl Forward<'_, '_> {
             }
             let batch = batch.in_layer(index);
             self.begin_layer(layer, x, side_streams);
-            self.read(layer.attn_norm.as_ref(), x, block);
+            let [attn_scores, ffn_scores] = layer.residual_scores;
+            let kept = &side_streams[..n_stream * config.n_kept_streams(index)];
+            self.read(layer.attn_norm.as_ref(), attn_scores, kept, x, block);
+            if config.residual_block.is_some_and(|n_layer| index.is_multiple_of(n_layer)) {
+                // What follows is added to nothing.
+                side_streams[n_stream * config.n_kept_streams(index)..][..n_stream].copy_from_slice(x);
+                x.fill(0.0);
+            }
             if config.block == Block::Parallel {
                 // Both mixers read the stream as it was before either adds to it.
                 let parallel_block = &mut parallel_block[..n_stream];
@@ -115,7 +122,8 @@ impl Forward<'_, '_> {
             let block = match config.block {
                 Block::Parallel => &mut parallel_block[..n_stream],
                 _ => {
-                    self.read(layer.ffn_norm.as_ref(), x, block);
+                    let kept = &side_streams[..n_stream * config.n_kept_streams(index + 1)];
+                    self.read(layer.ffn_norm.as_ref(), ffn_scores, kept, x, block);
                     &mut *block
                 }
             };
@@ -137,6 +145,11 @@ impl Forward<'_, '_> {
                 self.compute.kernels.add(x, block);
             }
             self.end_layer(layer, x, side_streams);
+        }
+
+        if let Some(scores) = self.model.weights().output_scores {
+            self.mix_residuals(scores, side_streams, x, block);
+            x.copy_from_slice(block);
         }
 
         let n_rows = batch.n_rows();
@@ -195,8 +208,23 @@ impl Forward<'_, '_> {
     }
 
     /// What a mixer reads of the stream `x`, into `block`; the stream becomes what the mixer's output is added to.
-    fn read(&self, norm: Option<&Norm<'_>>, x: &mut [f32], block: &mut [f32]) {
-        self.normalise(norm, x, block);
+    /// Where there are `scores` of earlier streams, it reads the mixture of `x` and those that are `kept`.
+    fn read(
+        &self,
+        norm: Option<&Norm<'_>>,
+        scores: Option<&[f32]>,
+        kept: &[f32],
+        x: &mut [f32],
+        block: &mut [f32],
+    ) {
+        match scores {
+            None => self.normalise(norm, x, block),
+            Some(scores) => {
+                self.mix_residuals(scores, kept, x, block);
+                let rows = block.chunks_exact_mut(scores.len());
+                self.compute.each_token(rows, |row| self.normalise_if_any(norm, row));
+            }
+        }
         if let Some(scale) = self.model.config().read_scale {
             x.copy_from_slice(block);
             self.compute.kernels.scale(x, scale);

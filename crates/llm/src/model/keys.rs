@@ -18,7 +18,8 @@ impl Keys<'_, '_> {
         Name::format(format_args!("{}.{suffix}", self.prefix))
     }
 
-    fn missing(&self, suffix: &str) -> ModelError {
+    /// The error for a key that must be there.
+    pub fn missing(&self, suffix: &str) -> ModelError {
         ModelError::MissingKey(self.name(suffix))
     }
 
@@ -185,6 +186,14 @@ impl Keys<'_, '_> {
                 expected: "a finite number, not negative",
             }),
             x => Ok(x),
+        }
+    }
+
+    /// A number below zero that may be absent; one without an end counts as absent.
+    pub fn optional_below_zero(&self, suffix: &str) -> Result<Option<f32>, ModelError> {
+        match self.gguf.f32_value((self.prefix, suffix))? {
+            None | Some(f32::NEG_INFINITY) => Ok(None),
+            Some(_) => self.below_zero(suffix).map(Some),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The hyper-parameters of latent attention.
 
-use super::architecture::Architecture;
+use super::architecture::{Architecture, LatentGate};
 use super::error::ModelError;
 use super::keys::Keys;
 use crate::gguf::Name;
@@ -56,11 +56,11 @@ impl LatentConfig {
             return Err(keys.invalid("attention.value_length", head_len_v, "at least 1"));
         }
         let gate = Name::format(format_args!("blk.{index}.attn_gate.weight"));
-        let n_gate = match keys.gguf.tensor(gate.as_str()) {
-            Some(gate) if architecture.gates_latent_heads && gate.dims[1] == n_head as u64 => 1,
-            Some(_) if architecture.gates_latent_heads => head_len_v,
-            None if architecture.gates_latent_heads => return Err(ModelError::MissingTensor(gate)),
-            _ => 0,
+        let n_gate = match (architecture.latent_gate, keys.gguf.tensor(gate.as_str())) {
+            (LatentGate::Heads, Some(_)) => 1,
+            (LatentGate::Heads, None) => return Err(ModelError::MissingTensor(gate)),
+            (LatentGate::MaybeElements, Some(_)) => head_len_v,
+            (LatentGate::None | LatentGate::MaybeElements, _) => 0,
         };
         let kv_lora_rank = keys.width("attention.kv_lora_rank")?;
         Ok(LatentConfig {

@@ -28,6 +28,8 @@ pub struct LayerConfig {
     pub is_bare: bool,
     /// What the gates of experts are cut to.
     pub gate_limit: Option<f32>,
+    /// What those of other blocks are.
+    pub dense_limit: Option<f32>,
     /// What is done to the stream behind it.
     pub end: LayerEnd,
 }
@@ -132,6 +134,12 @@ pub(super) fn layers(
             FeedForwardKind::HalfGated => n_ff / 2,
             _ => n_ff,
         };
+        let limit = |key: &str| match architecture.reads(key) {
+            true => Ok::<_, ModelError>(
+                keys.optional_layer_float(key, index, n_block)?.filter(|&limit| limit > 1e-6),
+            ),
+            false => Ok(None),
+        };
         layers.push(LayerConfig {
             block: index,
             mixer,
@@ -140,10 +148,8 @@ pub(super) fn layers(
             has_experts,
             is_bare: architecture.feed_forward == FeedForwardKind::GatedOrBare
                 && keys.optional_number("expert_count")?.unwrap_or(0) > 0,
-            gate_limit: match architecture.reads(GATE_LIMIT) {
-                true => keys.optional_layer_float(GATE_LIMIT, index, n_block)?.filter(|&limit| limit > 1e-6),
-                false => None,
-            },
+            gate_limit: limit(GATE_LIMIT)?,
+            dense_limit: limit(DENSE_LIMIT)?,
             end: LayerEnd::None,
         });
     }
@@ -153,6 +159,8 @@ pub(super) fn layers(
 
 /// What the gates of experts are cut to.
 const GATE_LIMIT: &str = "swiglu_clamp_exp";
+/// What those of other blocks are.
+const DENSE_LIMIT: &str = "swiglu_clamp_shexp";
 
 /// Layers at the beginning that have no experts.
 pub(super) fn n_dense(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {

@@ -13,8 +13,8 @@ use super::layer_config::LayerConfig;
 use super::mixer_config::MixerConfig;
 use super::tensors::Tensors;
 use super::weights::{
-    DenseFeedForward, Expansion, ExpertBlock, ExpertLinear, Experts, FeedForward, HeadAttention, HeadNorm,
-    LatentAttention, Layer, Linear, Mixer, Norm, PerLayerInput,
+    DenseFeedForward, Expansion, ExpertBlock, ExpertLatent, ExpertLinear, Experts, FeedForward,
+    HeadAttention, HeadNorm, LatentAttention, Layer, Linear, Mixer, Norm, PerLayerInput,
 };
 use crate::gguf::Name;
 
@@ -89,6 +89,10 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 _ => None,
             },
             ffn_norm,
+            residual_scores: match self.config.residual_block {
+                Some(_) => [self.scores("attn_res_score")?, self.scores("ffn_res_score")?],
+                None => [None; 2],
+            },
             feed_forward: match (self.layer.has_experts, self.config.experts) {
                 (true, Some(experts)) => FeedForward::Experts(self.experts(&experts)?),
                 _ if self.layer.n_ff == 0 => FeedForward::None,
@@ -112,6 +116,11 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             before_norm,
             end: self.layer.end,
         })
+    }
+
+    fn scores(&mut self, part: &str) -> Result<Option<&'a [f32]>, ModelError> {
+        let name = self.name(Name::format(format_args!("{part}.weight")).as_str());
+        self.tensors.vector(&name, self.config.n_embd).map(Some)
     }
 
     /// That of the file; in models that halve the stream after each so many layers, a half there.
@@ -284,7 +293,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     fn feed_forward(&mut self) -> Result<DenseFeedForward<'a>, ModelError> {
         let (n_embd, n_ff) = (self.config.n_embd, self.layer.n_ff);
         let biased = self.biased();
-        let mut activation = self.config.activation;
+        let mut activation = self.dense_activation();
         let (gate, up) = match self.config.architecture.feed_forward {
             FeedForwardKind::None | FeedForwardKind::ChannelMix | FeedForwardKind::Plain => {
                 (None, self.linear("ffn_up", n_ff, n_embd, biased)?)
@@ -317,6 +326,11 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    /// The nonlinearity of blocks that all tokens are sent to.
+    fn dense_activation(&self) -> Activation {
+        self.layer.dense_limit.map_or(self.config.activation, Activation::ClampedOutput)
+    }
+
     /// The block beside the experts, if the file has it.
     fn shared_expert(&mut self, shared: SharedExpert) -> Result<Option<DenseFeedForward<'a>>, ModelError> {
         let SharedExpert { parts, is_fused, .. } = shared;
@@ -330,18 +344,24 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             true => {
                 let n_ff = self.tensors.rows_of(&self.name(weight(up).as_str()))? / 2;
                 let fused = self.linear(up, 2 * n_ff, n_embd, false)?;
-                (fused.rows(0..n_ff), fused.rows(n_ff..2 * n_ff))
+                (Some(fused.rows(0..n_ff)), fused.rows(n_ff..2 * n_ff))
             }
             false => {
                 let n_ff = self.tensors.rows_of(&self.name(weight(up).as_str()))?;
-                (self.linear(gate, n_ff, n_embd, false)?, self.linear(up, n_ff, n_embd, false)?)
+                let is_gated = self.has(weight(gate).as_str())
+                    || self.config.architecture.routing.is_none_or(|routing| !routing.gate_is_optional);
+                let gate = match is_gated {
+                    true => Some(self.linear(gate, n_ff, n_embd, false)?),
+                    false => None,
+                };
+                (gate, self.linear(up, n_ff, n_embd, false)?)
             }
         };
         Ok(Some(DenseFeedForward {
-            gate: Some(gate),
+            gate,
             up,
             down: self.linear(down, n_embd, up.weight.n_rows(), false)?,
-            activation: self.config.architecture.activation,
+            activation: self.dense_activation(),
             divisors: None,
         }))
     }
@@ -349,6 +369,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     fn experts(&mut self, config: &ExpertConfig) -> Result<Experts<'a>, ModelError> {
         let (n_embd, n_expert) = (self.config.n_embd, config.n_expert);
         let routing = self.config.architecture.routing;
+        let latent = self.expert_latent(config.n_latent)?;
         let shared = match routing {
             Some(routing) => self.shared_expert(routing.shared)?,
             None => None,
@@ -365,9 +386,16 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 None => self.tensors.optional_vector(&self.name("exp_probs_b"), n_expert)?,
                 bias => bias,
             },
-            block: self.expert_block(n_expert, EXPERT_PARTS)?,
+            block: self.expert_block(
+                n_expert,
+                EXPERT_PARTS,
+                if latent.is_some() { config.n_latent } else { n_embd },
+            )?,
+            latent,
             chunks: match config.chunks {
-                Some(chunks) => Some((chunks, self.expert_block(n_expert / chunks.n_expert, CHUNK_PARTS)?)),
+                Some(chunks) => {
+                    Some((chunks, self.expert_block(n_expert / chunks.n_expert, CHUNK_PARTS, n_embd)?))
+                }
                 None => None,
             },
             shared_gate: match shared {
@@ -378,14 +406,35 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    /// What compresses tokens for experts to this width, which goes by two names.
+    fn expert_latent(&mut self, n_latent: usize) -> Result<Option<ExpertLatent<'a>>, ModelError> {
+        let n_embd = self.config.n_embd;
+        for [down, norm, up] in [
+            ["ffn_latent_down", "ffn_latent_norm", "ffn_latent_up"],
+            ["ffn_routed_down", "ffn_routed_norm", "ffn_routed_up"],
+        ] {
+            if self.has(Name::format(format_args!("{down}.weight")).as_str()) {
+                return Ok(Some(ExpertLatent {
+                    down: self.linear(down, n_latent, n_embd, false)?,
+                    norm: match self.has(Name::format(format_args!("{norm}.weight")).as_str()) {
+                        true => Some(self.norm_of(norm, n_latent)?),
+                        false => None,
+                    },
+                    up: self.linear(up, n_embd, n_latent, false)?,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
     /// The feed-forward blocks of `n_expert` experts. Their width is not the same key in every family; the tensors
     /// agree on it among themselves.
     fn expert_block(
         &mut self,
         n_expert: usize,
         [gate, up, down, fused]: [&str; 4],
+        n_embd: usize,
     ) -> Result<ExpertBlock<'a>, ModelError> {
-        let n_embd = self.config.n_embd;
         let weight = |part: &str| Name::format(format_args!("{part}.weight"));
         let (gate, up) = match self.has(weight(fused).as_str()) {
             true => {
@@ -409,8 +458,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             up,
             down: self.expert_linear(down, n_expert, n_embd, up.n_rows())?,
             activation: match self.layer.gate_limit {
+                Some(limit) if self.config.architecture.clamps_after => Activation::ClampedOutput(limit),
                 Some(limit) => Activation::ClampedSilu(limit),
-                None => self.config.architecture.activation,
+                None => self.config.activation,
             },
         })
     }

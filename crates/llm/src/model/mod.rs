@@ -29,6 +29,7 @@ mod per_layer_input;
 pub mod recurrent;
 mod recurrent_config;
 mod recurrent_tensors;
+mod residual_attention;
 mod rope;
 mod rwkv_tensors;
 mod scratch;

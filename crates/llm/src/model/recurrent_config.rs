@@ -370,6 +370,10 @@ fn decay_range(keys: &Keys<'_, '_>, decay: KimiDecay) -> Result<DecayRange, Mode
     const LEAST: &str = "kda.gate_lower_bound";
     Ok(match decay {
         KimiDecay::Softplus => DecayRange::All,
+        KimiDecay::MaybeBounded => match keys.optional_below_zero(LEAST)? {
+            Some(least) => DecayRange::Above { least, sign: -1.0 },
+            None => DecayRange::All,
+        },
         KimiDecay::Bounded => {
             if keys.optional_bool("kda.safe_gate")? == Some(false) {
                 return Err(keys.unsupported("kda.safe_gate", "false", "true in this architecture"));

@@ -415,6 +415,10 @@ pub struct ExpertScratch<'p> {
     pub(super) gathered: &'p mut [f32],
     /// `[n_batch][n_embd]`: the sum of what the experts give.
     pub(super) sum: &'p mut [f32],
+    /// `[n_batch][n_latent]`: the tokens as they are compressed for the experts.
+    pub(super) compressed: &'p mut [f32],
+    /// `[n_batch][n_latent]`: the sum of what the experts make of these.
+    pub(super) compressed_sum: &'p mut [f32],
 }
 
 impl<'p> Phase<'p> for ExpertScratch<'p> {
@@ -425,8 +429,10 @@ impl<'p> Phase<'p> for ExpertScratch<'p> {
             selection: rows.arena.take(widths.n_expert)?,
             chosen: rows.take(widths.n_expert_used)?,
             weights: rows.take(widths.n_expert_used)?,
-            gathered: rows.take(widths.n_embd)?,
+            gathered: rows.take(widths.n_embd.max(widths.n_latent))?,
             sum: rows.take(widths.n_embd)?,
+            compressed: rows.take(widths.n_latent)?,
+            compressed_sum: rows.take(widths.n_latent)?,
         })
     }
 }

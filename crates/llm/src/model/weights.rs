@@ -38,6 +38,8 @@ pub struct Weights<'a> {
     pub layers: Vec<Layer<'a>>,
     /// The normalisation before the output matrix, in families that have one.
     pub output_norm: Option<Norm<'a>>,
+    /// `[n_embd]`: the scores of earlier streams before the output matrix, in models that attend to these.
+    pub output_scores: Option<&'a [f32]>,
     /// `[n_vocab × n_embd]`: the output matrix; the embedding again where the file has none. None in
     /// encoders.
     pub output: Option<Linear<'a>>,
@@ -73,6 +75,8 @@ pub struct Layer<'a> {
     pub attn_again_norm: Option<Norm<'a>>,
     /// Of what the channel mixer reads.
     pub ffn_norm: Option<Norm<'a>>,
+    /// `[n_embd]` each: the scores of earlier streams for what the mixers read, in models that attend to these.
+    pub residual_scores: [Option<&'a [f32]>; 2],
     /// The channel mixer.
     pub feed_forward: FeedForward<'a>,
     /// Of what the channel mixer gives.
@@ -234,6 +238,8 @@ pub struct Experts<'a> {
     pub selection_bias: Option<&'a [f32]>,
     /// The experts.
     pub block: ExpertBlock<'a>,
+    /// What compresses tokens for experts, in models that do.
+    pub latent: Option<ExpertLatent<'a>>,
     /// Experts of a second kind, which read what the first ones give, in models that have them.
     pub chunks: Option<(ChunkConfig, ExpertBlock<'a>)>,
     /// The expert that every token is sent to.
@@ -266,6 +272,17 @@ impl<'a> ExpertBlock<'a> {
             divisors: None,
         }
     }
+}
+
+/// What compresses tokens for experts, and expands the sum of what they give.
+#[derive(Debug)]
+pub struct ExpertLatent<'a> {
+    /// `[n_latent × n_embd]`
+    pub down: Linear<'a>,
+    /// Of the sum, in models that normalise it.
+    pub norm: Option<Norm<'a>>,
+    /// `[n_embd × n_latent]`
+    pub up: Linear<'a>,
 }
 
 /// An affine map of each expert.
@@ -310,6 +327,11 @@ impl<'a> ExpertLinear<'a> {
     /// The rows of an expert's map.
     pub fn n_rows(&self) -> usize {
         self.n_rows
+    }
+
+    /// The length of what an expert's map is given.
+    pub fn n_cols(&self) -> usize {
+        self.all.weight.n_cols()
     }
 
     /// That of one expert.
@@ -385,6 +407,10 @@ impl<'a> Weights<'a> {
                     Some(tensors.norm(name, norm_weights, n_embd)?)
                 }
                 _ => None,
+            },
+            output_scores: match config.residual_block {
+                Some(_) => Some(tensors.vector(&Name::from("output_res_score.weight"), n_embd)?),
+                None => None,
             },
             lower_stream: match config.architecture.stacks {
                 Stacks::Hierarchical => Some(tensors.vector(&Name::from("hrm.z_l_init"), n_embd)?),

@@ -37,6 +37,7 @@ pub struct Widths {
     pub(super) mixes_channels: bool,
     pub(super) n_expert: usize,
     pub(super) n_expert_used: usize,
+    pub(super) n_latent: usize,
     pub(super) n_layer: usize,
     pub(super) n_embd_per_layer: usize,
 }
@@ -90,11 +91,12 @@ impl Widths {
         let n_linear = widest(&|layer| if layer.mixer == MixerConfig::Linear { n_embd } else { 0 });
         let n_heads = of_heads(&|heads| heads.n_head * heads.head_len_v).max(n_linear);
         let n_ff = widest(&|layer| layer.n_ff).max(config.experts.map_or(0, |experts| experts.n_ff));
+        let n_latent = config.experts.map_or(0, |experts| experts.n_latent);
         let n_embd_per_layer = config.n_embd_per_layer.unwrap_or(0);
         let attention_input = n_embd.max(n_heads).max(latent.widest_input);
         Widths {
             quantized: QuantizedBytes {
-                stream: activation_bytes(n_embd, n_batch),
+                stream: activation_bytes(n_embd.max(n_latent), n_batch),
                 in_attention: activation_bytes(attention_input, n_batch),
                 in_recurrence: activation_bytes(recurrent.widest_input, n_batch),
                 hidden: activation_bytes(n_ff, n_batch),
@@ -122,6 +124,7 @@ impl Widths {
             mixes_channels: config.architecture.feed_forward == FeedForwardKind::ChannelMix,
             n_expert: config.experts.map_or(0, |experts| experts.n_expert),
             n_expert_used: config.experts.map_or(0, |experts| experts.n_expert_used),
+            n_latent,
             n_layer: config.layers.len(),
             n_embd_per_layer,
         }

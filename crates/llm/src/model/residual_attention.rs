@@ -1,0 +1,31 @@
+//! Attention over the residual stream of earlier layers (Kimi K3, Moonshot AI 2026).
+//!
+//! The stream is kept before each so many layers, and begins anew there with what the sequence mixer gives. A mixer reads the
+//! kept ones and the stream, weighted by a softmax of scores: the sum of each, normalised and multiplied by learned weights.
+
+use super::forward::Forward;
+
+impl Forward<'_, '_> {
+    /// The mixture of the `kept` streams, `[n_kept][n_tokens][n_embd]`, and of `x`, by these scores, into `mixture`.
+    pub(super) fn mix_residuals(&self, scores: &[f32], kept: &[f32], x: &[f32], mixture: &mut [f32]) {
+        let (kernels, n_embd) = (self.compute.kernels, scores.len());
+        let eps = self.model.config().normalisation.eps;
+        let stream_len = x.len();
+        let rows = mixture.chunks_exact_mut(n_embd).zip(x.chunks_exact(n_embd)).enumerate();
+        self.compute.each_token(rows, |(token, (mixture, x))| {
+            let kept = kept.chunks_exact(stream_len).map(|stream| &stream[token * n_embd..][..n_embd]);
+            mixture.fill(0.0);
+            let (mut max, mut sum) = (f32::MIN, 0.0);
+            for source in kept.chain([x]) {
+                let mean_square = (kernels.sum_of_squares(source) / n_embd as f64) as f32;
+                let score = kernels.dot_f32(source, scores) / libm::sqrtf(mean_square + eps);
+                let new_max = score.max(max);
+                let (rescale, weight) = (libm::expf(max - new_max), libm::expf(score - new_max));
+                kernels.scale(mixture, rescale);
+                kernels.add_scaled(mixture, weight, source);
+                (max, sum) = (new_max, sum * rescale + weight);
+            }
+            kernels.scale(mixture, 1.0 / sum);
+        });
+    }
+}
