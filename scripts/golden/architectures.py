@@ -115,7 +115,7 @@ class Dims:
             "lightning_qkv": (3 * q, e), "lightning_gate": (q, e), "lightning_norm": (q,), "lightning_output": (e, q),
             "plamo_x": (2 * self.state + self.dt, inner), "plamo_dt": (self.rank, self.dt), "plamo_a": (self.rank,), "plamo_d": (self.rank,),
             "bare_dt_norm": (self.dt,), "bare_b_norm": (self.state,), "bare_c_norm": (self.state,),
-            "latent_gate": (self.head * self.mla_v, e), "full_gate": (kda, e), "ffn_routed_down": (self.routed, e), "ffn_routed_up": (e, self.routed), "ffn_routed_norm": (self.routed,),
+            "latent_gate": (self.head * self.mla_v, e), "full_gate": (kda, e), "ffn_latent_down": (self.routed, e), "ffn_latent_up": (e, self.routed), "ffn_routed_down": (self.routed, e), "ffn_routed_up": (e, self.routed), "ffn_routed_norm": (self.routed,),
             "routed_gate_exps": (x, self.expert_ff, self.routed), "routed_up_exps": (x, self.expert_ff, self.routed), "routed_down_exps": (x, self.routed, self.expert_ff),
             "head_q_norm": (self.k,), "head_k_norm": (self.k,),
             "row_q_norm": (q,), "row_k_norm": (k,),
@@ -331,6 +331,7 @@ GATED_HEADS = "gated_q attn_k attn_v attn_output head_q_norm head_k_norm"
 KDA = "kda_q kda_k kda_v ssm_conv1d_q ssm_conv1d_k ssm_conv1d_v {} {} kda_beta kda_bias kda_norm kda_output"
 LIGHTNING = "lightning_qkv lightning_gate lightning_norm lightning_output"
 PLAMO_MAMBA = "mamba_in mamba_conv plamo_x bare_dt_norm bare_b_norm bare_c_norm plamo_dt+ plamo_a plamo_d ssm_out"
+NEMOTRON_EXPERTS = "ffn_gate_inp exp_probs_b ffn_latent_down routed_up_exps routed_down_exps ffn_latent_up ffn_up_shexp ffn_down_shexp"
 ROUTED = "ffn_gate_inp routed_gate_exps routed_up_exps routed_down_exps exp_probs_b ffn_routed_down ffn_routed_norm ffn_routed_up"
 SHORT = "shortconv.in_proj shortconv.conv shortconv.out_proj"
 
@@ -586,9 +587,15 @@ CASES = [
     Case("nemotron_h", TIED, f"attn_norm {QKV_BIASED} attn_output+", replace(D, layer=4), {
         **STATE_SPACE, **GROUPS, LN_KEY: 0.004, "attention.head_count_kv": [0, 2, 0, 0], "feed_forward_length": [0, 0, 28, 0], "rope.dimension_count": None, "attention.scale": 0.3,
     }, blocks={**{layer: (f"attn_norm {MAMBA2}", D) for layer in (0, 3)}, 2: ("attn_norm ffn_up+ ffn_down+", D)}),
-    Case("nemotron_h_moe", UNTIED, f"attn_norm {QKV} attn_output", replace(D, layer=3), {
-        **STATE_SPACE, **GROUPS, LN_KEY: 0.004, "attention.head_count_kv": [0, 2, 0], "feed_forward_length": [0, 0, 28], "rope.dimension_count": None,
-    }, blocks={0: (f"attn_norm {MAMBA2}", D), 2: ("attn_norm ffn_up ffn_down", D)}),
+    Case("nemotron_h_moe", UNTIED, f"attn_norm {QKV} attn_output", replace(D, layer=4), {
+        **STATE_SPACE, **GROUPS, LN_KEY: 0.004, "attention.head_count_kv": [0, 2, 0, 0], "feed_forward_length": [0, 0, 12, 12], "rope.dimension_count": None,
+        "expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 20, "expert_shared_count": 1,
+        "expert_weights_norm": True, "expert_weights_scale": 1.5, "moe_latent_size": 16,
+    }, blocks={
+        0: (f"attn_norm {MAMBA2}", D),
+        2: (f"attn_norm {NEMOTRON_EXPERTS}", replace(D, expert=4)),
+        3: (f"attn_norm {NEMOTRON_EXPERTS}", replace(D, expert=4)),
+    }),
     Case("kimi-linear", UNTIED, without(LATENT, "attn_q_a", "attn_q_a_norm", "attn_q_b").replace("attn_kv_a_mqa", "mla_q attn_kv_a_mqa") + f" {EXPERTS} exp_probs_b {SHARED}",
          replace(MLA, shared_ff=12), {**KIMI_KEYS, "expert_weights_scale": 1.75},
          first=f"attn_norm {KDA.format('ssm_f_a ssm_f_b ssm_g_a ssm_g_b', 'kda_a')} ffn_norm {GATED}",
