@@ -222,9 +222,10 @@ fn defaults(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
         Window::OrLength { length, .. } | Window::AtLayers { length, .. } => {
             defaults.push(("attention.sliding_window", Set::U32(length as u32)));
         }
-        Window::Optional { .. } | Window::Everywhere | Window::Fixed { .. } => {
-            defaults.push(("attention.sliding_window", Set::U32(0)))
-        }
+        Window::Optional { .. }
+        | Window::MaybeSymmetric { .. }
+        | Window::Everywhere
+        | Window::Fixed { .. } => defaults.push(("attention.sliding_window", Set::U32(0))),
         Window::None
         | Window::Chunked { .. }
         | Window::Required { .. }
@@ -238,6 +239,7 @@ fn defaults(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
         | Window::AtLayers { period, .. }
         | Window::Fixed { period, .. }
         | Window::Symmetric { period }
+        | Window::MaybeSymmetric { period }
         | Window::Chunked { period } => {
             defaults.push(("attention.sliding_window_pattern", Set::U32(period as u32)));
         }

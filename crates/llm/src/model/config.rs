@@ -6,9 +6,9 @@
 use alloc::vec::Vec;
 
 use super::architecture::{
-    Activation, Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale, ExpertInputs,
-    LayerScale, LogitScale, NormKind, Positions, QueryTemperature, RopePairs, RopeSections, Stacks,
-    WindowRope,
+    Activation, Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale,
+    ExpertInputs, LayerScale, LogitScale, NormKind, Positions, QueryTemperature, RopePairs, RopeSections,
+    Stacks, WindowRope,
 };
 use super::classifier::ClassifierInput;
 use super::error::ModelError;
