@@ -650,7 +650,7 @@ CASES = [
     Case("modern-bert", "token_embd token_embd_norm output_norm", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}", replace(MHA, layer=5), {
         **ENCODER, "attention.sliding_window": 6, "attention.sliding_window_pattern": 3, "rope.freq_base": 20000.0, "rope.freq_base_swa": 500.0,
     }, LN, first=f"attn_qkv attn_output ffn_norm {FUSED}"),
-    Case("modern-bert:silu", "token_embd token_embd_norm output_norm", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}", MHA, {**ENCODER, "hidden_activation": "silu"}, LN),
+    Case("modern-bert:silu", "token_embd token_embd_norm output_norm", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}", MHA, {**ENCODER, "hidden_activation": "silu"}, LN, first=f"attn_qkv attn_output ffn_norm {FUSED}"),
     Case("neo-bert", "token_embd enc.output_norm", f"attn_norm attn_qkv attn_output ffn_norm {FUSED}", D, {**ENCODER, "attention.head_count_kv": 2}),
     Case("eurobert", "token_embd output_norm", LLAMA, D, {**ENCODER, "attention.head_count_kv": 2, "rope.freq_base": 20000.0}),
     Case("t5encoder", "token_embd enc.output_norm", f"attn_norm {QKV} t5_output ffn_norm {GATED}", MHA, {**ENCODER, "attention.relative_buckets_count": 8, "rope.dimension_count": None},

@@ -98,6 +98,8 @@ pub struct Architecture {
     pub layer_scale: LayerScale,
     /// How often a token goes through the layers.
     pub stacks: Stacks,
+    /// The name of the matrix that joins the heads.
+    pub heads_output: &'static str,
     /// The prefix of the names of layers' tensors.
     pub layer_prefix: &'static str,
     /// Whether the first layer can be without the normalisation of what attention reads: the embedding is normalised.

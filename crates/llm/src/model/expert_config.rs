@@ -90,7 +90,7 @@ impl ExpertConfig {
             weights_scale: keys.scale(architecture, "expert_weights_scale")?.unwrap_or(1.0),
             n_group,
             n_ff: widest_expert(keys.gguf),
-            n_latent: latent_width(keys.gguf),
+            n_latent: latent_width(keys, architecture)?,
             chunks: match architecture.reads(CHUNK_LEN) {
                 true => Some(ChunkConfig {
                     n_expert: up_to(CHUNK_LEN, keys.width(CHUNK_LEN)?, n_expert, "1 to expert_count")?,
@@ -113,12 +113,15 @@ fn is_glm_lite(keys: &Keys<'_, '_>, architecture: &Architecture, n_vocab: u64) -
     Ok(architecture.attention == AttentionKind::Latent && matches!(n_layer, 47 | 48) && n_vocab == 154_880)
 }
 
-/// The width that tensors compress tokens to for experts.
-fn latent_width(gguf: &Gguf<'_>) -> usize {
-    let is_down =
-        |name: &str| name.ends_with(".ffn_latent_down.weight") || name.ends_with(".ffn_routed_down.weight");
-    let widths = gguf.tensors().iter().filter(|tensor| is_down(tensor.name)).map(|tensor| tensor.dims[1]);
-    widths.max().map_or(0, |width| usize::try_from(width).unwrap_or(usize::MAX))
+/// The keys that say what width tokens are compressed to for experts.
+pub(super) const LATENT_KEYS: [&str; 2] = ["moe_latent_size", "expert_latent_length"];
+
+/// The width that tokens are compressed to for experts, in families that do so.
+fn latent_width(keys: &Keys<'_, '_>, architecture: &Architecture) -> Result<usize, ModelError> {
+    match LATENT_KEYS.iter().find(|key| architecture.reads(key)) {
+        Some(key) => Ok(keys.optional_number(key)?.unwrap_or(0)),
+        None => Ok(0),
+    }
 }
 
 /// The width is not the same key in every family; the tensors say it.

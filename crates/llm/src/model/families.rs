@@ -43,6 +43,7 @@ const LLAMA: Architecture = Architecture {
     head_gate: HeadGate::None,
     layer_scale: LayerScale::Stream,
     stacks: Stacks::Once,
+    heads_output: "attn_output",
     layer_prefix: "blk",
     reads_embedding: false,
     output_norm: Some("output_norm"),
@@ -112,7 +113,7 @@ const NEMOTRON_H: Architecture = Architecture {
     recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::WithoutHeads }),
     activation: Activation::ReluSquared,
     feed_forward: FeedForwardKind::Plain,
-    reads: &[("expert_weights_scale", None)],
+    reads: &[("expert_weights_scale", None), ("moe_latent_size", None)],
     required: Required {
         keys: &["attention.layer_norm_epsilon"],
         expert_layer: &["exp_probs_b.bias", "ffn_up_shexp.weight"],
@@ -590,8 +591,8 @@ pub static ARCHITECTURES: &[Architecture] = &[
         positions: Positions::None, attention: AttentionKind::Latent, latent_gate: LatentGate::MaybeElements,
         recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::MaybeBounded), layers: RecurrentLayers::WithoutHeads }),
         activation: Activation::Situ { beta: 1.0, linear_beta: 0.0 },
-        reads: &[("expert_weights_scale", None), ("attn_res.block_size", None)],
-        required: Required { keys: &["expert_gating_func", "expert_shared_count", "attn_res.block_size"], expert_layer: &["exp_probs_b.bias"], ..OUTPUT },
+        reads: &[("expert_weights_scale", None), ("attn_res.block_size", None), ("expert_latent_length", None)],
+        required: Required { keys: &["expert_gating_func", "expert_shared_count", "attn_res.block_size"], expert_layer: &["exp_probs_b.bias"], recurrent_layer: &["ssm_g.weight"], ..OUTPUT },
         routing: Some(DEEPSEEK_ROUTING),
         ..LLAMA
     },
@@ -669,7 +670,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "eurobert", attention: AttentionKind::Bidirectional, routing: None, ..NEOX },
     Architecture {
         name: "t5encoder",
-        layer_prefix: "enc.blk", output_norm: Some("enc.output_norm"), positions: Positions::Relative, attention_scale: AttentionScale::One,
+        layer_prefix: "enc.blk", heads_output: "attn_o", output_norm: Some("enc.output_norm"), positions: Positions::Relative, attention_scale: AttentionScale::One,
         attention: AttentionKind::Bidirectional, activation: Activation::Gelu, feed_forward: FeedForwardKind::ByTensors { plain: Activation::Relu },
         routing: None, unused: &["output."],
         ..LLAMA

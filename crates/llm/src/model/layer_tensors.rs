@@ -6,7 +6,7 @@ use super::architecture::{
 };
 use super::config::Config;
 use super::error::ModelError;
-use super::expert_config::ExpertConfig;
+use super::expert_config::{ExpertConfig, LATENT_KEYS};
 use super::heads_config::HeadsConfig;
 use super::latent_config::LatentConfig;
 use super::layer_config::LayerConfig;
@@ -138,9 +138,12 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, has_rope, .. } = heads;
         let (wq, wk, wv) = self.qkv(heads)?;
         let q_norm = self.qk_norm("attn_q_norm", n_head, head_len_k, has_rope)?;
-        // T5's has a shorter name.
-        let output = if self.has("attn_o.weight") { "attn_o" } else { "attn_output" };
-        let mut wo = self.linear(output, self.config.n_embd, n_head * head_len_v, self.biased())?;
+        let mut wo = self.linear(
+            self.config.architecture.heads_output,
+            self.config.n_embd,
+            n_head * head_len_v,
+            self.biased(),
+        )?;
         if let Some(scale) = self.config.attention_output_scale {
             (wo.scale, wo.scales_bias) = (Some(scale * wo.scale.unwrap_or(1.0)), true);
         }
@@ -348,7 +351,9 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             }
             false => {
                 let n_ff = self.tensors.rows_of(&self.name(weight(up).as_str()))?;
+                // As the experts are.
                 let is_gated = self.has(weight(gate).as_str())
+                    || self.has("ffn_gate_exps.weight")
                     || self.config.architecture.routing.is_none_or(|routing| !routing.gate_is_optional);
                 let gate = match is_gated {
                     true => Some(self.linear(gate, n_ff, n_embd, false)?),
@@ -406,25 +411,22 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
-    /// What compresses tokens for experts to this width, which goes by two names.
+    /// What compresses tokens for experts to this width, in models that do; it goes by two names.
     fn expert_latent(&mut self, n_latent: usize) -> Result<Option<ExpertLatent<'a>>, ModelError> {
         let n_embd = self.config.n_embd;
-        for [down, norm, up] in [
-            ["ffn_latent_down", "ffn_latent_norm", "ffn_latent_up"],
-            ["ffn_routed_down", "ffn_routed_norm", "ffn_routed_up"],
-        ] {
-            if self.has(Name::format(format_args!("{down}.weight")).as_str()) {
-                return Ok(Some(ExpertLatent {
-                    down: self.linear(down, n_latent, n_embd, false)?,
-                    norm: match self.has(Name::format(format_args!("{norm}.weight")).as_str()) {
-                        true => Some(self.norm_of(norm, n_latent)?),
-                        false => None,
-                    },
-                    up: self.linear(up, n_embd, n_latent, false)?,
-                }));
-            }
-        }
-        Ok(None)
+        let [down, norm, up] = match self.config.architecture.reads(LATENT_KEYS[0]) {
+            _ if n_latent == 0 => return Ok(None),
+            true => ["ffn_latent_down", "ffn_latent_norm", "ffn_latent_up"],
+            false => ["ffn_routed_down", "ffn_routed_norm", "ffn_routed_up"],
+        };
+        Ok(Some(ExpertLatent {
+            down: self.linear(down, n_latent, n_embd, false)?,
+            norm: match self.has(Name::format(format_args!("{norm}.weight")).as_str()) {
+                true => Some(self.norm_of(norm, n_latent)?),
+                false => None,
+            },
+            up: self.linear(up, n_embd, n_latent, false)?,
+        }))
     }
 
     /// The feed-forward blocks of `n_expert` experts. Their width is not the same key in every family; the tensors
