@@ -247,9 +247,12 @@ fn defaults(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
     }
     // What the reference requires has no default; minicpm's follows from its width, grok's own come with it.
     defaults.retain(|(key, _)| {
-        !architecture.required.keys.contains(key)
-            && !(file.family == "minicpm" && *key == "logit_scale")
-            && !(file.family == "grok" && key.starts_with("rope.scaling.yarn"))
+        let is_derived = match file.family {
+            "minicpm" => *key == "logit_scale",
+            "grok" => key.starts_with("rope.scaling.yarn"),
+            _ => false,
+        };
+        !is_derived && !architecture.required.keys.contains(key)
     });
     defaults
 }
