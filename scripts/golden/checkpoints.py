@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 TEXT = ["Once upon a time there was a kernel that could speak.", "It read 42 models from its disks, and 7 from memory!"]
 N_VOCAB = 320
@@ -137,6 +137,43 @@ def forward(config: dict, weights: dict[str, np.ndarray], tokens: list[int]) -> 
     x = rms_norm(x, w["model.norm.weight"], eps)
     logits = x @ w["lm_head.weight" if "lm_head.weight" in w else "model.embed_tokens.weight"].T
     return logits / config.get("logits_scaling", 1.0)
+
+
+def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float) -> np.ndarray:
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight + bias
+
+
+def forward_bert(config: dict, weights: dict[str, np.ndarray], tokens: list[int]) -> np.ndarray:
+    """Hidden states of every position, [tokens, n_embd]; GELU in its tanh form, as in GGUF's bert."""
+    w = {name: value.astype(np.float64) for name, value in weights.items()}
+    n_head, eps = config["num_attention_heads"], config["layer_norm_eps"]
+    head_len = config["hidden_size"] // n_head
+    part = "embeddings."
+    x = w[part + "word_embeddings.weight"][tokens] + w[part + "position_embeddings.weight"][: len(tokens)]
+    x = x + w[part + "token_type_embeddings.weight"][0]
+    x = layer_norm(x, w[part + "LayerNorm.weight"], w[part + "LayerNorm.bias"], eps)
+    for layer in range(config["num_hidden_layers"]):
+        at = f"encoder.layer.{layer}."
+
+        def linear(part: str, value: np.ndarray) -> np.ndarray:
+            return value @ w[f"{at}{part}.weight"].T + w[f"{at}{part}.bias"]
+
+        def norm(part: str, value: np.ndarray) -> np.ndarray:
+            return layer_norm(value, w[f"{at}{part}.weight"], w[f"{at}{part}.bias"], eps)
+
+        q, k, v = (
+            linear(f"attention.self.{part}", x).reshape(-1, n_head, head_len) for part in ("query", "key", "value")
+        )
+        scores = np.einsum("qhd,khd->hqk", q, k) * head_len**-0.5
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        scores /= scores.sum(-1, keepdims=True)
+        heads = np.einsum("hqk,khd->qhd", scores, v).reshape(len(tokens), -1)
+        x = norm("attention.output.LayerNorm", x + linear("attention.output.dense", heads))
+        h = linear("intermediate.dense", x)
+        h = h / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + 0.044715 * h**3)))
+        x = norm("output.LayerNorm", x + linear("output.dense", h))
+    return x
 
 
 def quantize(weight: np.ndarray, group: int, has_zeros: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -271,6 +308,81 @@ def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bo
     logits.astype("<f4").tofile(folder / "logits")
 
 
+def make_bert(folder: Path, seed: int) -> None:
+    """A checkpoint of BERT's family, as sentence-transformers stores them, with a WordPiece vocabulary."""
+    rng = np.random.default_rng(seed)
+    n_embd, n_ff, n_layer = 32, 64, 2
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = sorted(set("".join(TEXT).lower()) - {" "})
+    words = "once upon a time there was kernel that could speak".split()[::2] + ["##pon", "##ere", "##ul", "##ak"]
+    pieces = list(dict.fromkeys(special + letters + ["##" + c for c in letters if c.isalnum()] + words))
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(special)
+    around = [("[CLS]", 2), ("[SEP]", 3)]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", around)
+    n_vocab = tokenizer.get_vocab_size()
+    config = {
+        "model_type": "bert",
+        "_name_or_path": f"ferrite/{folder.name}",
+        "hidden_size": n_embd,
+        "intermediate_size": n_ff,
+        "num_hidden_layers": n_layer,
+        "num_attention_heads": 4,
+        "vocab_size": n_vocab,
+        "type_vocab_size": 2,
+        "max_position_embeddings": 64,
+        "layer_norm_eps": 0.002,
+        "hidden_act": "gelu",
+        "position_embedding_type": "absolute",
+        "pad_token_id": 0,
+    }
+    shapes = {
+        "embeddings.word_embeddings.weight": (n_vocab, n_embd),
+        "embeddings.position_embeddings.weight": (64, n_embd),
+        "embeddings.token_type_embeddings.weight": (2, n_embd),
+        "pooler.dense.weight": (n_embd, n_embd),
+        "pooler.dense.bias": (n_embd,),
+    }
+    norms = ["embeddings.LayerNorm"]
+    for layer in range(n_layer):
+        at = f"encoder.layer.{layer}."
+        for part, rows, cols in [
+            ("attention.self.query", n_embd, n_embd),
+            ("attention.self.key", n_embd, n_embd),
+            ("attention.self.value", n_embd, n_embd),
+            ("attention.output.dense", n_embd, n_embd),
+            ("intermediate.dense", n_ff, n_embd),
+            ("output.dense", n_embd, n_ff),
+        ]:
+            shapes |= {f"{at}{part}.weight": (rows, cols), f"{at}{part}.bias": (rows,)}
+        norms += [at + "attention.output.LayerNorm", at + "output.LayerNorm"]
+    scale = {True: n_embd**-0.5, False: 0.5}
+    stored = {
+        name: (scale["dense" in name or "self" in name] * rng.standard_normal(shape)).astype(np.float16)
+        for name, shape in shapes.items()
+    }
+    for norm in norms:
+        stored[norm + ".weight"] = (1 + 0.1 * rng.standard_normal(n_embd)).astype(np.float16)
+        stored[norm + ".bias"] = (0.1 * rng.standard_normal(n_embd)).astype(np.float16)
+
+    (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
+    save_file(stored, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    roles = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"} | roles) + "\n")
+    modules = [{"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]
+    (folder / "modules.json").write_text(json.dumps(modules) + "\n")
+    (folder / "1_Pooling/config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}) + "\n")
+    tokens = tokenizer.encode(TEXT[0]).ids
+    (folder / "tokens").write_text(",".join(map(str, tokens)) + "\n")
+    (folder / "text").write_text(TEXT[0])
+    (folder / "ids").write_text(" ".join(map(str, tokens[1:-1])) + "\n")
+    forward_bert(config, stored, tokens).astype("<f4").tofile(folder / "logits")
+
+
 def main() -> None:
     root = Path(sys.argv[1])
     make(root / "llama-plain", "llama", None, True, tied=False, sharded=True, seed=1)
@@ -280,6 +392,7 @@ def main() -> None:
     make(root / "qwen2-awq-64", "qwen2", 64, True, tied=False, sharded=True, seed=5)
     for seed, family in enumerate(MORE_KEYS, 6):
         make(root / f"{family}-plain", family, None, True, tied=family == "qwen3", sharded=False, seed=seed)
+    make_bert(root / "bert-plain", seed=30)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ pub struct Family {
     pub turns_neighbours: bool,
     /// Whether attention looks back `sliding_window` positions where config.json does not say whether it does.
     pub uses_window: bool,
+    /// What `hidden_act` may be.
+    pub activation: &'static str,
+    /// The tensors around the layers.
+    pub frame: &'static Frame,
     /// The tensors of a layer, in the order of the file.
     pub layer: &'static [&'static [LayerTensor]],
     /// The hyper-parameters that only some families have: keys of GGUF behind the architecture, and the numbers.
@@ -27,10 +31,28 @@ pub struct Family {
     check: fn(&ModelConfig) -> Result<()>,
 }
 
+/// The tensors around the layers, and whether it is a decoder that they make.
+#[derive(Debug)]
+pub struct Frame {
+    /// What the names of all tensors may have in front.
+    pub prefixes: &'static [&'static str],
+    /// The tensors in front of the layers; their `from` is a whole name.
+    pub before: &'static [LayerTensor],
+    /// What stands in front of the numbers of layers.
+    pub layers: &'static str,
+    /// The tensors behind the layers.
+    pub after: &'static [LayerTensor],
+    /// Whether positions are rotations of queries and keys, and texts are continued, through a matrix of their own
+    /// or the embedding.
+    pub is_decoder: bool,
+    /// Beginnings of the names of tensors that are for training, or for other uses than embeddings.
+    pub left_out: &'static [&'static str],
+}
+
 /// A key of GGUF, without the architecture in front, and its value.
 type Number = (&'static str, fn(&ModelConfig) -> Option<f32>);
 
-/// A tensor of each layer: its name behind `blk.N.`, that behind `model.layers.N.`, and its form.
+/// A tensor: its name, behind `blk.N.` in a layer, that in the checkpoint, behind the layer's number, and its form.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerTensor {
     pub to: &'static str,
@@ -49,8 +71,10 @@ pub enum Form {
     Vector(Size),
     /// A matrix of each expert: `from` is what comes behind the expert's number.
     Experts(Size, Size),
-    /// The matrix that chooses among experts, which stays in F32.
-    Router,
+    /// A matrix that is never quantised.
+    Float(Size, Size),
+    /// A small matrix, which is in F32.
+    Exact(Size, Size),
 }
 
 /// A length that config.json gives.
@@ -68,10 +92,20 @@ pub enum Size {
     Keys,
     /// One head.
     Head,
+    /// `num_experts`.
+    ExpertCount,
+    /// `vocab_size`.
+    Vocabulary,
+    /// `max_position_embeddings`.
+    Positions,
+    /// `type_vocab_size`.
+    Types,
 }
 
-use Form::{Experts, Matrix, Router, TurnedMatrix, Vector};
-use Size::{Embedding, ExpertFeedForward, FeedForward, Head, Keys, Queries};
+use Form::{Exact, Experts, Float, Matrix, TurnedMatrix, Vector};
+use Size::{
+    Embedding, ExpertCount, ExpertFeedForward, FeedForward, Head, Keys, Positions, Queries, Types, Vocabulary,
+};
 
 const fn tensor(to: &'static str, from: &'static str, form: Form) -> LayerTensor {
     LayerTensor { to, from, form }
@@ -115,10 +149,47 @@ const POST_NORMS: &[LayerTensor] = &[
 ];
 
 const EXPERTS: &[LayerTensor] = &[
-    tensor("ffn_gate_inp", "mlp.gate", Router),
+    tensor("ffn_gate_inp", "mlp.gate", Exact(ExpertCount, Embedding)),
     tensor("ffn_gate_exps", "gate_proj", Experts(ExpertFeedForward, Embedding)),
     tensor("ffn_up_exps", "up_proj", Experts(ExpertFeedForward, Embedding)),
     tensor("ffn_down_exps", "down_proj", Experts(Embedding, ExpertFeedForward)),
+];
+
+const DECODER: Frame = Frame {
+    prefixes: &[""],
+    before: &[tensor("token_embd", "model.embed_tokens", Float(Vocabulary, Embedding))],
+    layers: "model.layers",
+    after: &[tensor("output_norm.weight", "model.norm.weight", Vector(Embedding))],
+    is_decoder: true,
+    left_out: &[],
+};
+
+const BERT: Frame = Frame {
+    prefixes: &["", "bert."],
+    before: &[
+        tensor("token_embd", "embeddings.word_embeddings", Float(Vocabulary, Embedding)),
+        tensor("position_embd", "embeddings.position_embeddings", Exact(Positions, Embedding)),
+        tensor("token_types", "embeddings.token_type_embeddings", Exact(Types, Embedding)),
+        tensor("token_embd_norm.weight", "embeddings.LayerNorm.weight", Vector(Embedding)),
+        tensor("token_embd_norm.bias", "embeddings.LayerNorm.bias", Vector(Embedding)),
+    ],
+    layers: "encoder.layer",
+    after: &[],
+    is_decoder: false,
+    left_out: &["pooler.", "cls.", "embeddings.position_ids"],
+};
+
+const BERT_LAYER: &[LayerTensor] = &[
+    tensor("attn_q", "attention.self.query", Matrix(Queries, Embedding)),
+    tensor("attn_k", "attention.self.key", Matrix(Keys, Embedding)),
+    tensor("attn_v", "attention.self.value", Matrix(Keys, Embedding)),
+    tensor("attn_output", "attention.output.dense", Matrix(Embedding, Queries)),
+    tensor("attn_output_norm.weight", "attention.output.LayerNorm.weight", Vector(Embedding)),
+    tensor("attn_output_norm.bias", "attention.output.LayerNorm.bias", Vector(Embedding)),
+    tensor("ffn_up", "intermediate.dense", Matrix(FeedForward, Embedding)),
+    tensor("ffn_down", "output.dense", Matrix(Embedding, FeedForward)),
+    tensor("layer_output_norm.weight", "output.LayerNorm.weight", Vector(Embedding)),
+    tensor("layer_output_norm.bias", "output.LayerNorm.bias", Vector(Embedding)),
 ];
 
 const LLAMA: Family = Family {
@@ -126,6 +197,8 @@ const LLAMA: Family = Family {
     architecture: "llama",
     turns_neighbours: true,
     uses_window: false,
+    activation: "silu",
+    frame: &DECODER,
     layer: &[ATTENTION_NORM, ATTENTION, FEED_FORWARD_NORM, GATED_FEED_FORWARD],
     numbers: &[],
     check: |_| Ok(()),
@@ -176,6 +249,16 @@ const FAMILIES: &[Family] = &[
         layer: &[ATTENTION, ROW_NORMS, POST_NORMS, GATED_FEED_FORWARD],
         ..LLAMA
     },
+    Family {
+        model_type: "bert",
+        architecture: "bert",
+        turns_neighbours: false,
+        activation: "gelu",
+        frame: &BERT,
+        layer: &[BERT_LAYER],
+        check: ModelConfig::check_encoder,
+        ..LLAMA
+    },
 ];
 
 impl Family {
@@ -191,6 +274,6 @@ impl Family {
 
     /// Whether the layers have experts.
     pub fn has_experts(&self) -> bool {
-        self.layer.iter().copied().flatten().any(|tensor| matches!(tensor.form, Router))
+        self.layer.iter().copied().flatten().any(|tensor| matches!(tensor.form, Experts(..)))
     }
 }

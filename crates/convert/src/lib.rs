@@ -15,6 +15,7 @@ mod file_type;
 mod matrix_types;
 mod model_config;
 mod plan;
+mod pooling;
 mod rope_scaling;
 mod vocabulary;
 

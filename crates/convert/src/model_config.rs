@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::awq::AwqFormat;
 use super::family::Family;
+use super::pooling;
 use super::rope_scaling::RopeScaling;
 use super::{Files, put_optional_u32, read, read_optional};
 
@@ -20,8 +21,11 @@ pub struct ModelConfig {
     num_key_value_heads: Option<u32>,
     head_dim: Option<u32>,
     pub vocab_size: u32,
-    max_position_embeddings: u32,
-    rms_norm_eps: f32,
+    pub max_position_embeddings: u32,
+    rms_norm_eps: Option<f32>,
+    layer_norm_eps: Option<f32>,
+    type_vocab_size: Option<u32>,
+    position_embedding_type: Option<String>,
     rope_theta: Option<f32>,
     rope_scaling: Option<RopeScaling>,
     rope_parameters: Option<RopeScaling>,
@@ -46,6 +50,9 @@ pub struct ModelConfig {
     hidden_act: Option<String>,
     #[serde(rename = "_name_or_path")]
     name_or_path: Option<String>,
+    /// `pooling_type` of GGUF, from the files of sentence-transformers.
+    #[serde(skip)]
+    pooling: Option<u32>,
     #[serde(rename = "quantization_config")]
     pub quantization: Option<Quantization>,
 }
@@ -116,14 +123,16 @@ impl ModelConfig {
             let quantization = serde_json::from_slice((*bytes).as_ref()).context(QUANTIZATION_FILE)?;
             config.quantization = Some(quantization);
         }
+        config.pooling = pooling::read_type(files)?;
         Ok(config)
     }
 
     fn check(&self) -> Result<()> {
-        Family::of(self)?;
-        if self.hidden_act.as_deref().is_some_and(|function| function != "silu") {
-            bail!("hidden_act is {:?}, expected silu", self.hidden_act);
+        let family = Family::of(self)?;
+        if self.hidden_act.as_deref().is_some_and(|function| function != family.activation) {
+            bail!("hidden_act is {:?}, expected {}", self.hidden_act, family.activation);
         }
+        self.epsilon()?;
         let heads = self.num_attention_heads;
         if heads == 0 || self.num_key_value_heads() == 0 || !heads.is_multiple_of(self.num_key_value_heads())
         {
@@ -144,6 +153,28 @@ impl ModelConfig {
             bail!("partial_rotary_factor is {rotated}, expected 1");
         }
         Ok(())
+    }
+
+    /// Makes sure that positions are learned.
+    pub fn check_encoder(&self) -> Result<()> {
+        match self.position_embedding_type.as_deref() {
+            None | Some("absolute") => Ok(()),
+            Some(other) => bail!("position_embedding_type is {other:?}, expected \"absolute\""),
+        }
+    }
+
+    /// What is added to a variance: the key of GGUF and the value.
+    fn epsilon(&self) -> Result<(&'static str, f32)> {
+        let (from, to, value) = match self.family().frame.is_decoder {
+            true => ("rms_norm_eps", "attention.layer_norm_rms_epsilon", self.rms_norm_eps),
+            false => ("layer_norm_eps", "attention.layer_norm_epsilon", self.layer_norm_eps),
+        };
+        Ok((to, value.with_context(|| format!("{from} is missing"))?))
+    }
+
+    /// The kinds of tokens that have an embedding of their own.
+    pub fn type_vocab_size(&self) -> u32 {
+        self.type_vocab_size.unwrap_or(1)
     }
 
     /// Makes sure that all layers have experts, as GGUF's architectures with experts have them.
@@ -258,9 +289,16 @@ impl ModelConfig {
         writer.put_u32(&key("attention.head_count_kv"), self.num_key_value_heads())?;
         writer.put_u32(&key("attention.key_length"), self.head_dim())?;
         writer.put_u32(&key("attention.value_length"), self.head_dim())?;
-        writer.put_f32(&key("attention.layer_norm_rms_epsilon"), self.rms_norm_eps)?;
-        writer.put_u32(&key("rope.dimension_count"), self.head_dim())?;
-        writer.put_f32(&key("rope.freq_base"), self.rope_theta())?;
+        let (epsilon_key, epsilon) = self.epsilon()?;
+        writer.put_f32(&key(epsilon_key), epsilon)?;
+        if self.family().frame.is_decoder {
+            writer.put_u32(&key("rope.dimension_count"), self.head_dim())?;
+            writer.put_f32(&key("rope.freq_base"), self.rope_theta())?;
+        } else {
+            writer.put_bool(&key("attention.causal"), false)?;
+            writer.put_u32("tokenizer.ggml.token_type_count", self.type_vocab_size())?;
+            put_optional_u32(writer, &key("pooling_type"), self.pooling)?;
+        }
         for (suffix, number) in self.family().numbers {
             if let Some(number) = number(self) {
                 writer.put_f32(&key(suffix), number)?;

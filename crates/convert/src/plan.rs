@@ -30,7 +30,7 @@ enum Shape {
     Vector,
     Matrix,
     /// A matrix that keeps the type it has.
-    RouterMatrix,
+    ExactMatrix,
     Experts,
 }
 
@@ -53,7 +53,7 @@ impl OutputTensor<'_> {
         let [cols, rows, n_matrices] = [self.cols, self.rows, self.n_matrices].map(|n| n as u64);
         match self.shape {
             Shape::Vector => vec![cols],
-            Shape::Matrix | Shape::RouterMatrix => vec![cols, rows],
+            Shape::Matrix | Shape::ExactMatrix => vec![cols, rows],
             Shape::Experts => vec![cols, rows, n_matrices],
         }
     }
@@ -72,7 +72,8 @@ pub fn plan<'c>(
     checkpoint: &'c Checkpoint<'c>,
     awq: Option<AwqFormat>,
 ) -> Result<Vec<OutputTensor<'c>>> {
-    let mut planner = Planner { checkpoint, awq, tensors: Vec::new(), taken: BTreeSet::new() };
+    let mut planner =
+        Planner { checkpoint, awq, prefix: None, left_out: &[], tensors: Vec::new(), taken: BTreeSet::new() };
     let [n_embd, n_ff, n_vocab, head_len] =
         [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim()]
             .map(|n| n as usize);
@@ -85,6 +86,10 @@ pub fn plan<'c>(
         Size::Queries => n_q,
         Size::Keys => n_kv,
         Size::Head => head_len,
+        Size::ExpertCount => config.n_expert() as usize,
+        Size::Vocabulary => n_vocab,
+        Size::Positions => config.max_position_embeddings as usize,
+        Size::Types => config.type_vocab_size() as usize,
     };
     let family = config.family();
     let n_expert = config.n_expert() as usize;
@@ -93,27 +98,33 @@ pub fn plan<'c>(
         false => RowOrder::Same,
     };
 
-    planner.float_matrix("token_embd", "model.embed_tokens", [n_vocab, n_embd])?;
-    for layer in 0..config.num_hidden_layers {
-        let to = |part: &str| format!("blk.{layer}.{part}");
-        let from = |part: &str| format!("model.layers.{layer}.{part}");
-        for &LayerTensor { to: to_part, from: from_part, form } in family.layer.iter().copied().flatten() {
-            let (to, from_layer) = (to(to_part), from(from_part));
-            match form {
-                Form::Matrix(rows, cols) => {
-                    planner.matrix(&to, &from_layer, [size(rows), size(cols)], RowOrder::Same)?;
-                }
-                Form::TurnedMatrix(rows, cols) => {
-                    planner.matrix(&to, &from_layer, [size(rows), size(cols)], turned)?;
-                }
-                Form::Vector(len) => planner.vector(&to, &from_layer, size(len), RowOrder::Same)?,
-                Form::Router => planner.router(&to, &from_layer, [n_expert, n_embd])?,
-                Form::Experts(rows, cols) => {
-                    let names =
-                        (0..n_expert).map(|expert| from(&format!("mlp.experts.{expert}.{from_part}")));
-                    planner.experts(&to, names, [size(rows), size(cols)])?;
-                }
+    let frame = family.frame;
+    planner.prefix = frame.prefixes.iter().copied().find(|prefix| {
+        let first = frame.before.first().map(|tensor| format!("{prefix}{}.weight", tensor.from));
+        first.is_some_and(|name| checkpoint.has(&name))
+    });
+    let add = |planner: &mut Planner<'c>, to: &str, layer: &str, tensor: &LayerTensor| {
+        let from = format!("{layer}{}", tensor.from);
+        match tensor.form {
+            Form::Matrix(rows, cols) => planner.matrix(to, &from, [size(rows), size(cols)], RowOrder::Same),
+            Form::TurnedMatrix(rows, cols) => planner.matrix(to, &from, [size(rows), size(cols)], turned),
+            Form::Vector(len) => planner.vector(to, &from, size(len), RowOrder::Same),
+            Form::Float(rows, cols) => planner.float_matrix(to, &from, [size(rows), size(cols)]),
+            Form::Exact(rows, cols) => planner.exact_matrix(to, &from, [size(rows), size(cols)]),
+            Form::Experts(rows, cols) => {
+                let names =
+                    (0..n_expert).map(|expert| format!("{layer}mlp.experts.{expert}.{}", tensor.from));
+                planner.experts(to, names, [size(rows), size(cols)])
             }
+        }
+    };
+    for tensor in frame.before {
+        add(&mut planner, tensor.to, "", tensor)?;
+    }
+    for layer in 0..config.num_hidden_layers {
+        let from = format!("{}.{layer}.", frame.layers);
+        for tensor in family.layer.iter().copied().flatten() {
+            add(&mut planner, &format!("blk.{layer}.{}", tensor.to), &from, tensor)?;
         }
     }
     // Only now, since as many of them are made as the heads that were found say; they stand before the layers.
@@ -130,8 +141,12 @@ pub fn plan<'c>(
         };
         planner.tensors.insert(1, tensor);
     }
-    planner.vector("output_norm.weight", "model.norm.weight", n_embd, RowOrder::Same)?;
-    if config.tie_word_embeddings {
+    for tensor in frame.after {
+        add(&mut planner, tensor.to, "", tensor)?;
+    }
+    if !frame.is_decoder {
+        planner.left_out = frame.left_out;
+    } else if config.tie_word_embeddings {
         // Some writers store the tied matrix twice.
         planner.taken.insert("lm_head.weight".to_owned());
     } else {
@@ -161,6 +176,10 @@ pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], type
 struct Planner<'c> {
     checkpoint: &'c Checkpoint<'c>,
     awq: Option<AwqFormat>,
+    /// What the names of all tensors have in front.
+    prefix: Option<&'static str>,
+    /// Beginnings of the names of tensors that have no place and need none.
+    left_out: &'static [&'static str],
     tensors: Vec<OutputTensor<'c>>,
     taken: BTreeSet<String>,
 }
@@ -168,6 +187,7 @@ struct Planner<'c> {
 impl<'c> Planner<'c> {
     /// `<from>.weight`, and `<from>.bias` where there is one; or what AutoAWQ made of the weight.
     fn matrix(&mut self, to: &str, from: &str, shape: [usize; 2], order: RowOrder) -> Result<()> {
+        let from = &self.full_name(from);
         match self.awq {
             Some(format) if self.checkpoint.has(&format!("{from}.qweight")) => {
                 let matrix = AwqMatrix::open(self.checkpoint, from, format)?;
@@ -188,14 +208,20 @@ impl<'c> Planner<'c> {
         }
         let bias = format!("{from}.bias");
         if self.checkpoint.has(&bias) {
-            self.vector(&format!("{to}.bias"), &bias, shape[0], order)
+            self.vector_named(&format!("{to}.bias"), &bias, shape[0], order)
         } else {
             Ok(())
         }
     }
 
     fn float_matrix(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
-        self.ordered_float_matrix(to, from, shape, RowOrder::Same)
+        let from = self.full_name(from);
+        self.ordered_float_matrix(to, &from, shape, RowOrder::Same)
+    }
+
+    /// The name of a tensor, or of a part of a model, in the checkpoint.
+    fn full_name(&self, from: &str) -> String {
+        format!("{}{from}", self.prefix.unwrap_or_default())
     }
 
     fn ordered_float_matrix(
@@ -212,13 +238,13 @@ impl<'c> Planner<'c> {
         Ok(())
     }
 
-    /// The matrix that chooses among experts, in F32.
-    fn router(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
-        let from = format!("{from}.weight");
+    /// A matrix in F32, whatever is asked for.
+    fn exact_matrix(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
+        let from = self.full_name(&format!("{from}.weight"));
         let floats = self.checkpoint.floats(&from)?;
         check_shape(&from, floats.shape, shape)?;
         let (to, ty) = (format!("{to}.weight"), GgmlType::F32);
-        self.push_floats(to, from, ty, shape, RowOrder::Same, floats, Shape::RouterMatrix);
+        self.push_floats(to, from, ty, shape, RowOrder::Same, floats, Shape::ExactMatrix);
         Ok(())
     }
 
@@ -249,6 +275,11 @@ impl<'c> Planner<'c> {
     }
 
     fn vector(&mut self, to: &str, from: &str, len: usize, order: RowOrder) -> Result<()> {
+        let from = self.full_name(from);
+        self.vector_named(to, &from, len, order)
+    }
+
+    fn vector_named(&mut self, to: &str, from: &str, len: usize, order: RowOrder) -> Result<()> {
         let floats = self.checkpoint.floats(from)?;
         check_shape(from, floats.shape, [1, len])?;
         if order == RowOrder::Same {
@@ -303,8 +334,12 @@ impl<'c> Planner<'c> {
     }
 
     fn finish(self) -> Result<Vec<OutputTensor<'c>>> {
+        let is_left_out = |name: &str| {
+            let name = name.strip_prefix(self.prefix.unwrap_or_default()).unwrap_or(name);
+            name.ends_with(REDUNDANT) || self.left_out.iter().any(|beginning| name.starts_with(beginning))
+        };
         let left_over =
-            self.checkpoint.names().find(|name| !self.taken.contains(*name) && !name.ends_with(REDUNDANT));
+            self.checkpoint.names().find(|name| !self.taken.contains(*name) && !is_left_out(name));
         match left_over {
             Some(name) => bail!("tensor {name} has no place in this family"),
             None => Ok(self.tensors),

@@ -148,6 +148,11 @@ fn scales_have_keys_of_their_own() {
 fn what_a_family_has_no_way_to_say_is_refused() {
     for (name, keys, parts) in [
         ("qwen2-plain", json!({ "model_type": "gemma9" }), &["gemma9", "qwen3_moe", "olmo2"][..]),
+        ("bert-plain", json!({ "position_embedding_type": "relative_key" }), &["position_embedding_type"]),
+        ("bert-plain", json!({ "layer_norm_eps": null }), &["layer_norm_eps is missing"]),
+        ("bert-plain", json!({ "hidden_act": "silu" }), &["hidden_act", "expected gelu"]),
+        ("bert-plain", json!({ "type_vocab_size": 3 }), &["token_type_embeddings", "[3, 32]"]),
+        ("bert-plain", json!({ "vocab_size": 99 }), &["word_embeddings", "[99, 32]"]),
         ("smollm3-plain", json!({ "no_rope_layers": [1, 0, 1, 0] }), &["no_rope_layers", "layer 1"]),
         ("qwen3_moe-plain", json!({ "norm_topk_prob": false }), &["norm_topk_prob"]),
         ("qwen3_moe-plain", json!({ "norm_topk_prob": null }), &["norm_topk_prob"]),
@@ -160,6 +165,46 @@ fn what_a_family_has_no_way_to_say_is_refused() {
     ] {
         refused(&checkpoint(name, keys), F16, parts);
     }
+}
+
+#[test]
+fn an_encoder_says_how_texts_become_one_vector() {
+    let with = |files: &[(&str, &str)]| {
+        let mut all = checkpoint("bert-plain", json!({}));
+        all.extend(files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())));
+        all
+    };
+    let modules =
+        r#"[{ "path": "", "type": "T.Transformer" }, { "path": "1_Pooling", "type": "T.Pooling" }]"#;
+    for (pooling, expected) in [
+        (r#"{ "pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false }"#, Some(1)),
+        (r#"{ "pooling_mode_cls_token": true }"#, Some(2)),
+        (r#"{ "pooling_mode": "lasttoken" }"#, Some(3)),
+    ] {
+        let files = with(&[("modules.json", modules), ("1_Pooling/config.json", pooling)]);
+        let (file, _) = converted(&files, F16);
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        assert_eq!(gguf.u32_value("bert.pooling_type"), Ok(expected), "{pooling}");
+    }
+    let (file, _) = converted(&with(&[]), F16);
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    assert_eq!(gguf.u32_value("bert.pooling_type"), Ok(None));
+    assert_eq!(gguf.bool_value("bert.attention.causal"), Ok(Some(false)));
+
+    let max = r#"{ "pooling_mode_max_tokens": true }"#;
+    refused(&with(&[("modules.json", modules), ("1_Pooling/config.json", max)]), F16, &["1_Pooling", "mean"]);
+    refused(&with(&[("modules.json", modules)]), F16, &["1_Pooling/config.json"]);
+    let outside = r#"[{ "path": "../x", "type": "T.Pooling" }]"#;
+    refused(&with(&[("modules.json", outside)]), F16, &["modules.json", "../x"]);
+    let mut vocabulary: Value = serde_json::from_slice(&with(&[])["tokenizer.json"]).unwrap();
+    vocabulary["normalizer"]["strip_accents"] = json!(false);
+    refused(&with(&[("tokenizer.json", &vocabulary.to_string())]), F16, &["strip_accents"]);
+    vocabulary["pre_tokenizer"] = Value::Null;
+    refused(
+        &with(&[("tokenizer.json", &vocabulary.to_string())]),
+        F16,
+        &["pre_tokenizer", "BertPreTokenizer"],
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The vocabulary of a checkpoint: tokenizer.json or tokenizer.model, and their companions.
 //!
-//! `tokenizer_json` and `sentencepiece_model` read the tokens; `text_rules` and `pre_tokenizers` say what the file does
+//! `tokenizer_json`, `word_piece` and `sentencepiece_model` read the tokens; `text_rules` and `pre_tokenizers` say what the file does
 //! to a text before, `chat_templates` brings the templates.
 
 mod chat_templates;
@@ -8,6 +8,7 @@ mod pre_tokenizers;
 mod sentencepiece_model;
 mod text_rules;
 mod tokenizer_json;
+mod word_piece;
 
 use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
@@ -24,6 +25,7 @@ pub struct Vocabulary {
     eos_id: Option<u32>,
     unknown_id: Option<u32>,
     pad_id: Option<u32>,
+    mask_id: Option<u32>,
     add_bos: Option<bool>,
     add_eos: Option<bool>,
     chat_templates: ChatTemplates,
@@ -59,6 +61,8 @@ enum Kind {
     CharacterBpe { merges: Vec<String> },
     /// SentencePiece-style: scores.
     SentencePiece { scores: Vec<f32>, add_space_prefix: bool },
+    /// WordPiece, as BERT has it.
+    WordPiece { lowercase: bool },
 }
 
 /// `tokenizer.ggml.token_type`.
@@ -96,7 +100,14 @@ impl Vocabulary {
         };
         let flag = |name: &str| settings.get(name).and_then(Value::as_bool);
         let roles = tokens.roles;
-        let (bos_id, eos_id) = (id_of("bos_token").or(roles.bos), id_of("eos_token").or(roles.eos));
+        // BERT's names for the tokens around a text stand for the others' where these are missing.
+        let first_of = |names: [&str; 2]| names.into_iter().find_map(id_of);
+        let is_word_piece = matches!(tokens.kind, Kind::WordPiece { .. });
+        let (bos_id, eos_id) = match is_word_piece {
+            true => (first_of(["bos_token", "cls_token"]), first_of(["eos_token", "sep_token"])),
+            false => (id_of("bos_token"), id_of("eos_token")),
+        };
+        let (bos_id, eos_id) = (bos_id.or(roles.bos), eos_id.or(roles.eos));
         // Newer files say by their post-processor, not by a flag, that texts begin with the start token.
         let is_first = bos_id.is_some() && tokens.first == bos_id;
         let is_last = eos_id.is_some() && tokens.last == eos_id;
@@ -105,6 +116,7 @@ impl Vocabulary {
             eos_id,
             unknown_id: id_of("unk_token").or(roles.unknown),
             pad_id: id_of("pad_token").or(roles.pad),
+            mask_id: id_of("mask_token"),
             add_bos: flag("add_bos_token").or(Some(is_first)),
             add_eos: flag("add_eos_token").or(is_last.then_some(true)),
             chat_templates: ChatTemplates::read(files, &settings)?,
@@ -131,6 +143,16 @@ impl Vocabulary {
                 writer.put_f32s("tokenizer.ggml.scores", scores)?;
                 writer.put_bool("tokenizer.ggml.add_space_prefix", *add_space_prefix)?;
             }
+            // Below, with the tokens that it needs.
+            Kind::WordPiece { .. } => {}
+        }
+        if let Kind::WordPiece { lowercase } = &self.tokens.kind {
+            writer.put_str("tokenizer.ggml.model", "bert")?;
+            writer.put_str("tokenizer.ggml.pre", "jina-v1-en")?;
+            writer.put_bool("tokenizer.ggml.normalizer.lowercase", *lowercase)?;
+            writer.put_bool("tokenizer.ggml.add_sep_token", false)?;
+            put_optional_u32(writer, "tokenizer.ggml.seperator_token_id", self.eos_id)?;
+            put_optional_u32(writer, "tokenizer.ggml.mask_token_id", self.mask_id)?;
         }
         writer.put_strings("tokenizer.ggml.tokens", self.tokens.texts.iter())?;
         writer.put_i32s("tokenizer.ggml.token_type", &self.tokens.types)?;

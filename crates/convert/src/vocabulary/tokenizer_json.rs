@@ -8,6 +8,7 @@ use tokenizers::{Model, Tokenizer};
 
 use super::pre_tokenizers::Rule;
 use super::text_rules::{SPACE, TextRules};
+use super::word_piece;
 use super::{
     BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, USER_DEFINED, check_added_token,
     is_byte_token,
@@ -18,6 +19,9 @@ pub const FILE: &str = "tokenizer.json";
 /// Reads the file, for an embedding of `n_vocab` rows.
 pub fn read(bytes: &[u8], n_vocab: usize, notes: &mut Vec<String>) -> Result<Tokens> {
     let file: Value = serde_json::from_slice(bytes)?;
+    if file["model"]["type"] == "WordPiece" {
+        return word_piece::read(&file, n_vocab);
+    }
     check_model(&file["model"])?;
     let merges = merges(&file["model"])?;
     let rules = TextRules::read(&file, notes)?;
@@ -157,7 +161,7 @@ fn out_of_reach(tokenizer: &Tokenizer) -> Result<Option<String>> {
     Ok(None)
 }
 
-fn added_tokens(file: &Value) -> &[Value] {
+pub fn added_tokens(file: &Value) -> &[Value] {
     file["added_tokens"].as_array().map_or(&[][..], Vec::as_slice)
 }
 
@@ -211,13 +215,13 @@ fn load(file: &Value, merges: &[[String; 2]]) -> Result<Tokenizer> {
 
 /// The ends of a text.
 #[derive(Clone, Copy)]
-enum End {
+pub enum End {
     First,
     Last,
 }
 
 /// The token that a post-processor puts before or behind every text.
-fn added_id(post_processor: &Value, end: End) -> Option<u64> {
+pub fn added_id(post_processor: &Value, end: End) -> Option<u64> {
     match post_processor.get("type")?.as_str()? {
         "TemplateProcessing" => {
             let parts = post_processor.get("single")?.as_array()?;

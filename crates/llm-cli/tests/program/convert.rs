@@ -7,7 +7,7 @@ use llm::quant::{GgmlType, dequantize};
 
 use crate::{fail_saying, scratch_file, succeed, text_path};
 
-const PLAIN: [&str; 7] = [
+const PLAIN: [&str; 8] = [
     "llama-plain",
     "qwen2-plain",
     "qwen3-plain",
@@ -15,6 +15,7 @@ const PLAIN: [&str; 7] = [
     "granite-plain",
     "smollm3-plain",
     "olmo2-plain",
+    "bert-plain",
 ];
 const AWQ: [&str; 3] = ["llama-awq-32", "llama-awq-128-symmetric", "qwen2-awq-64"];
 
@@ -77,7 +78,9 @@ fn awq_checkpoints_give_the_logits_of_the_weights_they_stand_for() {
 
 #[test]
 fn converted_vocabularies_give_the_ids_of_the_original_tokenizer() {
-    for (name, flag) in [("llama-plain", "--hf"), ("qwen2-plain", "--hf"), ("qwen2-awq-64", "--awq")] {
+    for (name, flag) in
+        [("bert-plain", "--hf"), ("llama-plain", "--hf"), ("qwen2-plain", "--hf"), ("qwen2-awq-64", "--awq")]
+    {
         let file = scratch_file(&format!("{name}-vocabulary.gguf"));
         succeed(&["convert", flag, &text_path(&checkpoint(name)), &file]);
         let text = text_path(&checkpoint(name).join("text"));
