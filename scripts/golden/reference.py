@@ -190,14 +190,22 @@ class _ExactGelu:
         return True
 
 
-def logits(path: Path, tokens: list[int], width: int, is_encoder: bool = False, is_exact: bool = True) -> np.ndarray:
+def logits(
+    path: Path,
+    tokens: list[int],
+    width: int,
+    is_encoder: bool = False,
+    is_exact: bool = True,
+    adapters: list[tuple[Path, float]] = [],
+) -> np.ndarray:
     """Logits of every token, `[len(tokens)][width]`; of an encoder its last hidden states."""
 
     def read(context: object) -> np.ndarray:
         rows = llama_cpp.llama_get_embeddings(context) if is_encoder else llama_cpp.llama_get_logits(context)
         return np.ctypeslib.as_array(rows, (len(tokens), width)).copy()
 
-    return _evaluate(path, tokens, llama_cpp.LLAMA_POOLING_TYPE_NONE if is_encoder else None, is_exact, read)
+    pooling = llama_cpp.LLAMA_POOLING_TYPE_NONE if is_encoder else None
+    return _evaluate(path, tokens, pooling, is_exact, read, adapters)
 
 
 def embedding(path: Path, tokens: list[int], width: int, pooling: int, is_exact: bool = True) -> np.ndarray:
@@ -214,9 +222,14 @@ def embedding(path: Path, tokens: list[int], width: int, pooling: int, is_exact:
 
 
 def _evaluate(
-    path: Path, tokens: list[int], pooling: int | None, is_exact: bool, read: Callable[[object], np.ndarray]
+    path: Path,
+    tokens: list[int],
+    pooling: int | None,
+    is_exact: bool,
+    read: Callable[[object], np.ndarray],
+    adapters: list[tuple[Path, float]] = [],
 ) -> np.ndarray:
-    """What `read` finds in a context that computed the tokens; with `pooling`, for embeddings."""
+    """What `read` finds in a context that computed the tokens; with `pooling`, for embeddings. Adapters have scales."""
     llama_cpp.llama_backend_init()
     model_params = llama_cpp.llama_model_default_params()
     model_params.use_extra_bufts = False
@@ -237,6 +250,14 @@ def _evaluate(
     context = llama_cpp.llama_init_from_model(model, params)
     if not context:
         raise RuntimeError(f"llama.cpp makes no context for {path}")
+    if adapters:
+        loaded = [llama_cpp.llama_adapter_lora_init(model, str(file).encode()) for file, _ in adapters]
+        if not all(loaded):
+            raise RuntimeError(f"llama.cpp does not load the adapters of {path}: {_log[-2:]}")
+        pointers = (llama_cpp.llama_adapter_lora_p_ctypes * len(loaded))(*loaded)
+        scales = (ctypes.c_float * len(loaded))(*(scale for _, scale in adapters))
+        if llama_cpp.llama_set_adapters_lora(context, pointers, len(loaded), scales) != 0:
+            raise RuntimeError(f"llama.cpp does not apply the adapters of {path}")
     batch = llama_cpp.llama_batch_init(len(tokens), 0, 1)
     batch.n_tokens = len(tokens)
     for index, token in enumerate(tokens):

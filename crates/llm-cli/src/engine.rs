@@ -1,6 +1,8 @@
 //! How the engine is run on the host: instruction set, threads, precision, cache, memory.
 
-use std::path::Path;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -46,6 +48,9 @@ pub struct EngineArguments {
 
     #[arg(long, value_parser = positive)]
     ctx: Option<usize>,
+
+    #[arg(long)]
+    lora: Vec<LoraFile>,
 }
 
 impl EngineArguments {
@@ -63,7 +68,8 @@ impl EngineArguments {
         let kernels = self.kernels()?;
         let mut file = ModelFile::open(path)?;
         file.pack(kernels, &*workers)?;
-        Ok(Opened { file, kernels, workers })
+        let adapters = self.lora.iter().map(|LoraFile { path, scale }| Ok((ModelFile::open(path)?, *scale)));
+        Ok(Opened { file, adapters: adapters.collect::<Result<_>>()?, kernels, workers })
     }
 
     /// Options of a runner of `n_slots` texts, each of up to `needed` positions, which gives the logits of up to
@@ -113,10 +119,32 @@ pub fn runner_options(config: &Config, n_ctx: usize, n_logits: usize, n_slots: u
     }
 }
 
+/// An adapter's file, and what it is multiplied by.
+#[derive(Debug, Clone)]
+pub struct LoraFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Its scale.
+    pub scale: f32,
+}
+
+impl FromStr for LoraFile {
+    type Err = Infallible;
+
+    /// `FILE` or `FILE:SCALE`.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let scaled = text.rsplit_once(':').and_then(|(path, scale)| Some((path, scale.parse::<f32>().ok()?)));
+        let (path, scale) = scaled.filter(|(_, scale)| scale.is_finite()).unwrap_or((text, 1.0));
+        Ok(Self { path: path.into(), scale })
+    }
+}
+
 /// A model's file with what computes it.
 pub struct Opened {
     /// The file.
     pub file: ModelFile,
+    /// Adapters that change the model, and what each is multiplied by.
+    adapters: Vec<(ModelFile, f32)>,
     /// The instruction set.
     pub kernels: &'static Kernels,
     /// The threads, which models can share.
@@ -124,6 +152,11 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// A file as it is: adapters are those of one model.
+    pub fn without_adapters(file: ModelFile, kernels: &'static Kernels, workers: Arc<ThreadPool>) -> Self {
+        Self { file, adapters: Vec::new(), kernels, workers }
+    }
+
     /// The model in the file, of which `gguf` is the header.
     pub fn model(&self, gguf: &Gguf<'_>) -> Result<Model<'_>> {
         Ok(Model::load(gguf, self.file.bytes())?)
@@ -141,7 +174,12 @@ impl Opened {
         options: RunnerOptions,
         memory: &'m mut EngineMemory,
     ) -> Result<Runner<'m>> {
-        Ok(Runner::new(model, options, self.kernels, &*self.workers, memory.as_mut_slice())?)
+        let adapters = self.adapters.iter().map(|(file, _)| Ok(file.adapter(&model, &self.file)?.low_ranks));
+        let adapters = adapters.collect::<Result<Vec<_>>>()?;
+        let scales = self.adapters.iter().map(|(_, scale)| *scale).collect();
+        let mut runner = Runner::new(model, options, self.kernels, &*self.workers, memory.as_mut_slice())?;
+        runner.set_adapters(adapters, scales)?;
+        Ok(runner)
     }
 
     /// What answers requests on such a runner, of which up to `max_waiting` may wait for their turn.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use llm::gguf::{Gguf, Value};
+use llm::model::{Adapter, Model};
 use llm::parallel::Workers;
 use llm::quant::{ModelBytes, Packer};
 use llm::simd::Kernels;
@@ -68,6 +69,14 @@ impl ModelFile {
     /// Checks the header and returns the view of the file.
     pub fn gguf(&self) -> Result<Gguf<'_>> {
         Gguf::parse_at(self.bytes().bytes(), &self.places).with_context(|| self.path.display().to_string())
+    }
+
+    /// The adapter of a model in the file, called by its path; `of` is the model's.
+    pub fn adapter(&self, model: &Model<'_>, of: &Self) -> Result<Adapter> {
+        let path = self.path.display().to_string();
+        let mut adapter = Adapter::load(&self.gguf()?, model, &of.gguf()?).with_context(|| path.clone())?;
+        adapter.low_ranks.name = path;
+        Ok(adapter)
     }
 
     /// The bytes, with what [`pack`](Self::pack) has made of the weights.

@@ -99,7 +99,8 @@ fn run_schedules(name: &str, model: &Arc<Model<'_>>, random: &mut Random) -> Cou
                 if !is_encoder && random.below(2) == 0 {
                     let prompt = &texts[text][..1 + random.below(texts[text].len())];
                     let sampler = Sampler::new(SamplingConfig::greedy(), n_vocab).unwrap();
-                    let submission = Submission { prompt, max_tokens: 40, sampler, speculate: 0 };
+                    let submission =
+                        Submission { prompt, max_tokens: 40, sampler, speculate: 0, adapters: None };
                     scheduler.submit(submission).unwrap();
                 } else {
                     submitted.push((scheduler.submit_embedding(&texts[text], OPTIONS).unwrap(), text));

@@ -119,7 +119,9 @@ fn steps(model: Arc<Model<'_>>, n_ctx: usize, n_checkpoints: usize, prompt: &[u3
             ..SamplingConfig::default()
         };
         let sampler = Sampler::with_biases(sampling, n_vocab, &[(3, -1.0)]).unwrap();
-        scheduler.submit(Submission { prompt, max_tokens: 20, sampler, speculate: 4 }).unwrap();
+        scheduler
+            .submit(Submission { prompt, max_tokens: 20, sampler, speculate: 4, adapters: None })
+            .unwrap();
     }
     without_allocation(|| {
         let go_on = &mut || ControlFlow::Continue(());

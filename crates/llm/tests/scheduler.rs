@@ -156,6 +156,7 @@ fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
                     max_tokens,
                     sampler: texts.sampler(text),
                     speculate: [0, 0, 2, 9][random.below(4)],
+                    adapters: None,
                 };
                 match scheduler.submit(submission) {
                     Ok(id) => {
@@ -332,7 +333,7 @@ fn guessed_answer(
     let n_before = scheduler.counts().n_computed;
     let sampler =
         Sampler::new(SamplingConfig::greedy(), scheduler.runner().model().config().n_vocab).unwrap();
-    scheduler.submit(Submission { prompt, max_tokens, sampler, speculate }).unwrap();
+    scheduler.submit(Submission { prompt, max_tokens, sampler, speculate, adapters: None }).unwrap();
     let mut answer = vec![];
     let mut on_output = |_, output: Output<'_>| {
         if let Output::Token { token, .. } = output {
@@ -471,7 +472,8 @@ fn prompts_for_which_there_are_no_pages_wait() {
             let mut prompt = [7; 200];
             prompt[0] = first;
             let sampler = Sampler::new(SamplingConfig::greedy(), n_vocab).unwrap();
-            let submission = Submission { prompt: &prompt, max_tokens: 3, sampler, speculate: 0 };
+            let submission =
+                Submission { prompt: &prompt, max_tokens: 3, sampler, speculate: 0, adapters: None };
             scheduler.submit(submission).unwrap();
         }
         let mut most_running = 0;
@@ -503,7 +505,9 @@ fn guesses_take_fewer_steps_and_change_no_token() {
                 let sampler = Sampler::new(sampling, n_vocab).unwrap();
                 let prompt = [5, 6, 7, 8, 5, 6, 7, 8, 5, 6 + seed as u32];
                 let max_tokens = [80, 30][seed as usize % 2];
-                scheduler.submit(Submission { prompt: &prompt, max_tokens, sampler, speculate }).unwrap();
+                scheduler
+                    .submit(Submission { prompt: &prompt, max_tokens, sampler, speculate, adapters: None })
+                    .unwrap();
             }
             let (mut answers, mut sum) = (BTreeMap::<_, Vec<_>>::new(), Speculation::default());
             let mut on_output = |id, output: Output<'_>| {
@@ -580,7 +584,8 @@ fn guesses_of_batches_that_are_broken_off_do_not_count() {
                 let mut scheduler = Scheduler::new(runner, 1).unwrap();
                 let prompt = [1, 2, 3, 4].repeat(10);
                 let sampler = Sampler::new(SamplingConfig::greedy(), model.config().n_vocab).unwrap();
-                let submission = Submission { prompt: &prompt, max_tokens: 60, sampler, speculate: 5 };
+                let submission =
+                    Submission { prompt: &prompt, max_tokens: 60, sampler, speculate: 5, adapters: None };
                 scheduler.submit(submission).unwrap();
                 let mut found = None;
                 let mut is_broken_off = false;
@@ -617,7 +622,9 @@ fn a_text_can_be_ended_when_it_gets_its_slot() {
         let ids = [9, 5, 5].map(|token| {
             let sampler = Sampler::new(SamplingConfig::greedy(), model.config().n_vocab).unwrap();
             let prompt = [token; 40];
-            scheduler.submit(Submission { prompt: &prompt, max_tokens: 2, sampler, speculate: 0 }).unwrap()
+            scheduler
+                .submit(Submission { prompt: &prompt, max_tokens: 2, sampler, speculate: 0, adapters: None })
+                .unwrap()
         });
         let mut told = vec![];
         let mut on_output = |id, output: Output<'_>| {
@@ -661,7 +668,9 @@ fn what_cannot_be_computed_is_refused() {
         let mut scheduler = Scheduler::new(runner, 1).unwrap();
         let mut submit = |prompt: &[u32]| {
             let sampler = Sampler::new(SamplingConfig::default(), n_vocab).unwrap();
-            scheduler.submit(Submission { prompt, max_tokens: 1, sampler, speculate: 0 }).map(drop)
+            scheduler
+                .submit(Submission { prompt, max_tokens: 1, sampler, speculate: 0, adapters: None })
+                .map(drop)
         };
         let id = n_vocab as u32;
         assert_eq!(submit(&[]), Err(SubmitError::NoTokens));
@@ -679,6 +688,7 @@ fn what_cannot_be_computed_is_refused() {
             max_tokens: 2,
             sampler: Sampler::new(SamplingConfig::default(), n_vocab).unwrap(),
             speculate: 0,
+            adapters: None,
         };
         let step = |scheduler: &mut Scheduler<'_>| {
             scheduler.step(&mut || ControlFlow::Continue(()), &mut |_, _| ControlFlow::Continue(()))
@@ -703,7 +713,13 @@ fn the_runner_is_lent_while_there_is_no_text_and_leaves_no_trace() {
         let mut scheduler = Scheduler::new(runner, 1).unwrap();
         let prompt = [7; 70];
         let answer = |scheduler: &mut Scheduler<'_>| {
-            let submission = Submission { prompt: &prompt, max_tokens: 5, sampler: greedy(), speculate: 0 };
+            let submission = Submission {
+                prompt: &prompt,
+                max_tokens: 5,
+                sampler: greedy(),
+                speculate: 0,
+                adapters: None,
+            };
             scheduler.submit(submission).unwrap();
             assert!(scheduler.idle_runner().is_none());
             let mut answer = vec![];
@@ -739,7 +755,9 @@ fn a_text_of_which_no_token_is_wanted_ends_without_a_slot() {
         let mut scheduler = Scheduler::new(runner, 2).unwrap();
         let [long, none] = [20, 0].map(|max_tokens| {
             let sampler = Sampler::new(SamplingConfig::greedy(), n_vocab).unwrap();
-            scheduler.submit(Submission { prompt: &[1], max_tokens, sampler, speculate: 0 }).unwrap()
+            scheduler
+                .submit(Submission { prompt: &[1], max_tokens, sampler, speculate: 0, adapters: None })
+                .unwrap()
         });
         let mut ended = vec![];
         let mut on_output = |id, output: Output<'_>| {

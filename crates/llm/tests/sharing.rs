@@ -52,7 +52,7 @@ impl<'m> Texts<'m> {
         let sampling = SamplingConfig { temperature: 0.9, seed, ..SamplingConfig::default() };
         let n_vocab = self.scheduler.runner().model().config().n_vocab;
         let sampler = Sampler::new(sampling, n_vocab).unwrap();
-        let submission = Submission { prompt, max_tokens, sampler, speculate: 0 };
+        let submission = Submission { prompt, max_tokens, sampler, speculate: 0, adapters: None };
         let id = self.scheduler.submit(submission).unwrap();
         self.answers.insert(id, Answer::default());
         id

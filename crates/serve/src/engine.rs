@@ -112,6 +112,7 @@ impl From<EngineError> for ApiError {
                 Self::bad(message).with_code("context_length_exceeded")
             }
             FrontError::Sampling(SamplingError::BiasedToken { .. }) => Self::field("logit_bias", message),
+            FrontError::NoAdapter { .. } => Self::field("lora", message),
             FrontError::Session(SessionError::NoTokens | SessionError::TokenId { .. })
             | FrontError::Chat(_)
             | FrontError::FileTemplate(_)

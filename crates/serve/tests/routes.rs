@@ -137,6 +137,45 @@ fn a_template_is_applied_as_for_a_chat() {
 }
 
 #[test]
+fn adapters_are_told_and_chosen_by_each_request() {
+    let mut harness = Harness::with_chat().with(TestModel::adapted("tiny", 2).called("adapted"));
+    assert_eq!(harness.get("/lora-adapters").1, json!([]));
+    assert_eq!(
+        harness.get("/lora-adapters?model=adapted").1,
+        json!([
+            { "id": 0, "path": "adapter-0.gguf", "scale": 0.0 },
+            { "id": 1, "path": "adapter-1.gguf", "scale": 0.0 },
+        ])
+    );
+    let mut text = |model: &str, lora: Value| -> String {
+        let mut body = json!({ "model": model, "prompt": "Hello", "max_tokens": 12, "temperature": 0 });
+        if !lora.is_null() {
+            body["lora"] = lora;
+        }
+        let (status, answer) = harness.post(COMPLETIONS, &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        answer["choices"][0]["text"].as_str().unwrap().to_owned()
+    };
+    let plain = text("tiny", Value::Null);
+    let all =
+        [json!([{ "id": 0, "scale": 1.0 }]), json!([{ "id": 1, "scale": 1.5 }, { "id": 0, "scale": -1.0 }])];
+    let [first, both] = all.map(|lora| text("adapted", lora));
+    assert!(first != plain && both != plain && first != both, "{plain:?}, {first:?}, {both:?}");
+    for nothing in [Value::Null, json!([]), json!([{ "id": 1, "scale": 0 }])] {
+        assert_eq!(text("adapted", nothing), plain);
+    }
+    for (model, n_adapters) in [("tiny", 0), ("adapted", 2)] {
+        let body = json!({ "model": model, "prompt": "Hello", "lora": [{ "id": 2, "scale": 1 }] });
+        let (status, answer) = harness.post(COMPLETIONS, &body.to_string());
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!("lora")), "{answer}");
+        let expected = format!("there is no adapter 2: the model has {n_adapters}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(&expected), "{answer}");
+    }
+    let broken = json!({ "prompt": "Hello", "lora": [{ "id": 0 }] });
+    assert_eq!(harness.post(COMPLETIONS, &broken.to_string()).0, 400);
+}
+
+#[test]
 fn what_a_model_is_asked_by_and_where_its_texts_are_is_told() {
     let mut harness = Harness::with_chat().with(TestModel::new("micro").called("a+b & c"));
     let (_, props) = harness.get("/props");

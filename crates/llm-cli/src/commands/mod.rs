@@ -8,6 +8,7 @@ pub mod embed;
 pub mod infer;
 pub mod info;
 pub mod logits;
+pub mod lora;
 pub mod mem_bench;
 pub mod merge;
 pub mod perplexity;

@@ -232,7 +232,7 @@ impl Host<'_> {
             }
             let added = file.and_then(|file| {
                 let (kernels, workers) = (self.kernels, self.workers.clone());
-                self.add(&path, Opened { file, kernels, workers })
+                self.add(&path, Opened::without_adapters(file, kernels, workers))
             });
             let refused = |error| ApiError::field("model", format!("{error:#}"));
             server.changed(id, added.map_err(refused), clock_us());

@@ -8,6 +8,7 @@ mod embed;
 mod infer;
 mod info;
 mod logits;
+mod lora;
 mod perplexity;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod pull;

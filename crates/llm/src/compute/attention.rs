@@ -249,7 +249,7 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::{parallel::Workers, quant::Precision, simd::Kernels};
+    use crate::{compute::Adaptation, parallel::Workers, quant::Precision, simd::Kernels};
     use std::{vec, vec::Vec};
 
     /// So many cores, of which all but one never come.
@@ -286,6 +286,7 @@ mod tests {
                             kernels: Kernels::detect(),
                             workers: &Absent(n_cores),
                             precision: Precision::Exact,
+                            adaptation: Adaptation::default(),
                         },
                         n_head,
                         n_head_kv,

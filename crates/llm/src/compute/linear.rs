@@ -15,21 +15,26 @@ pub struct Linear<'a> {
     pub scales_bias: bool,
     /// `b`, one element per output.
     pub bias: Option<&'a [f32]>,
+    /// The number, among the model's tensors, of the one that `W` is rows of, for [adapters](super::LowRanks): none where they
+    /// change nothing.
+    pub tensor: Option<usize>,
+    /// The row of the tensor that is the first of `W`.
+    pub first_row: usize,
 }
 
 impl<'a> Linear<'a> {
     /// A map without a summand.
     pub fn new(weight: Matrix<'a>) -> Self {
-        Linear { weight, scale: None, scales_bias: false, bias: None }
+        Linear { weight, scale: None, scales_bias: false, bias: None, tensor: None, first_row: 0 }
     }
 
     /// The outputs `range` alone.
     pub fn rows(&self, range: Range<usize>) -> Self {
         Linear {
             weight: self.weight.rows(range.clone()),
-            scale: self.scale,
-            scales_bias: self.scales_bias,
+            first_row: self.first_row + range.start,
             bias: self.bias.map(|bias| &bias[range]),
+            ..*self
         }
     }
 }

@@ -14,10 +14,12 @@ use crate::simd::{Kernels, tiles::Tile};
 
 mod attention;
 mod linear;
+mod low_rank;
 mod normalisation;
 
 pub use attention::{BatchAttention, BatchSpan, Context, QuerySight};
 pub use linear::Linear;
+pub use low_rank::{Adaptation, LowRank, LowRanks, Rows};
 pub use normalisation::{Norm, NormKind, Normalisation};
 
 /// What a network is computed with.
@@ -29,6 +31,8 @@ pub struct Compute<'c> {
     pub workers: &'c dyn Workers,
     /// How activations enter matrix products.
     pub precision: Precision,
+    /// What is added to products with some matrices.
+    pub adaptation: Adaptation<'c>,
 }
 
 impl Compute<'_> {
@@ -43,7 +47,7 @@ impl Compute<'_> {
     pub fn linear_of(&self, linear: &Linear<'_>, input: &mut Activations<'_>, output: &mut [f32]) {
         match linear {
             // Nothing is left to be done to each token.
-            Linear { weight, scale: None, bias: None, .. } => {
+            Linear { weight, scale: None, bias: None, .. } if !self.adaptation.changes(linear.tensor) => {
                 matmul(self.kernels, self.workers, weight, input, output);
             }
             _ => self.linear_then(linear, input, output, |_, _, _| {}),
@@ -59,6 +63,15 @@ impl Compute<'_> {
         output: &mut [f32],
         finish: impl Fn(&mut [f32], Range<usize>, usize) + Sync,
     ) {
+        if self.adaptation.changes(linear.tensor) {
+            matmul_then(self.kernels, self.workers, &linear.weight, input, output, &|tile| {
+                self.finish_linear(linear, tile);
+            });
+            self.add_low_ranks(linear, input.x(), output);
+            let n_rows = linear.weight.n_rows();
+            let tokens = output.chunks_exact_mut(n_rows).enumerate();
+            return self.each_token(tokens, |(token, output)| finish(output, 0..n_rows, token));
+        }
         matmul_then(self.kernels, self.workers, &linear.weight, input, output, &|tile| {
             self.finish_linear(linear, tile);
             for (index, token) in tile.tokens().enumerate() {
@@ -73,12 +86,18 @@ impl Compute<'_> {
         &self,
         linears: [&Linear<'_>; N],
         input: &mut Activations<'_>,
-        outputs: [&mut [f32]; N],
+        mut outputs: [&mut [f32]; N],
     ) {
         let weights = linears.map(|linear| &linear.weight);
-        matmul_each(self.kernels, self.workers, weights, input, outputs, &|number, tile| {
+        let lent = outputs.each_mut().map(|output| &mut **output);
+        matmul_each(self.kernels, self.workers, weights, input, lent, &|number, tile| {
             self.finish_linear(linears[number], tile);
         });
+        if !self.adaptation.adapters.is_empty() {
+            for (linear, output) in linears.into_iter().zip(outputs) {
+                self.add_low_ranks(linear, input.x(), output);
+            }
+        }
     }
 
     /// As [`linear_of`](Self::linear_of) of two of the same shape, and calls `finish` with some outputs of a token of
@@ -90,6 +109,13 @@ impl Compute<'_> {
         outputs: [&mut [f32]; 2],
         finish: impl Fn([&mut [f32]; 2]) + Sync,
     ) {
+        if linears.iter().any(|linear| self.adaptation.changes(linear.tensor)) {
+            let [first, second] = outputs;
+            self.linear_each(linears, input, [&mut *first, &mut *second]);
+            let n_rows = linears[0].weight.n_rows();
+            let tokens = first.chunks_exact_mut(n_rows).zip(second.chunks_exact_mut(n_rows));
+            return self.each_token(tokens, |(first, second)| finish([first, second]));
+        }
         let weights = linears.map(|linear| &linear.weight);
         matmul_pair(self.kernels, self.workers, weights, input, outputs, &|tiles| {
             let [first, second] = tiles;

@@ -61,6 +61,13 @@ pub enum FrontError {
         /// Texts that there is room for.
         n_slots: usize,
     },
+    /// An adapter that the model does not have.
+    NoAdapter {
+        /// Its number.
+        id: u32,
+        /// How many there are.
+        n_adapters: usize,
+    },
     /// The heap has no room for the output, or the numbers of so many runs.
     OutOfHeap {
         /// Bytes that were asked for.
@@ -71,6 +78,9 @@ pub enum FrontError {
 impl fmt::Display for FrontError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            FrontError::NoAdapter { id, n_adapters } => {
+                write!(f, "there is no adapter {id}: the model has {n_adapters}, numbered from 0")
+            }
             Self::FileTemplate(error) => {
                 write!(f, "{error}; --template NAME uses another: {FamilyNames}")
             }

@@ -254,6 +254,13 @@ pub const TYPE_K: OptionSpec =
 /// `--type-v`.
 pub const TYPE_V: OptionSpec =
     OptionSpec::new("type-v", "TYPE", "number format of cached values alone").or(&["cache-type-v", "ctv"]);
+/// `--lora`.
+pub const LORA: OptionSpec = OptionSpec::new(
+    "lora",
+    "FILE[:SCALE]",
+    "adapter (LoRA) that changes the model, times SCALE, 1 unless told; may be given again",
+)
+.host_only("the kernel has no adapters");
 /// `--threads`.
 pub const THREADS: OptionSpec =
     OptionSpec::new("threads", "N", "cores that compute at most, all unless told").or(&["t"]);
@@ -294,6 +301,7 @@ pub const INFER: &[OptionSpec] = &[
     NO_THINKING,
     VERBOSE,
     CTX,
+    LORA,
     KV_TYPE,
     TYPE_K,
     TYPE_V,
@@ -323,6 +331,7 @@ pub const CHAT: &[OptionSpec] = &[
     STOP,
     VERBOSE,
     CTX,
+    LORA,
     KV_TYPE,
     TYPE_K,
     TYPE_V,
@@ -407,6 +416,7 @@ pub const BATCH: &[OptionSpec] = &[
     NO_THINKING,
     BATCH_VERBOSE,
     CTX,
+    LORA,
     KV_TYPE,
     TYPE_K,
     TYPE_V,
@@ -439,6 +449,7 @@ pub const BENCH: &[OptionSpec] = &[
         .or(&["np"]),
     OptionSpec::flag("json", "one JSON object instead of a table"),
     CTX,
+    LORA,
     KV_TYPE,
     TYPE_K,
     TYPE_V,
@@ -469,6 +480,7 @@ pub const LOGITS: &[OptionSpec] = &[
     .or(&["o"])
     .host_only("the kernel writes no files: it shows the logits, to the last bit"),
     CTX,
+    LORA,
     KV_TYPE,
     TYPE_K,
     TYPE_V,

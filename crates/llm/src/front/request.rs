@@ -37,6 +37,8 @@ pub struct Request<'r> {
     pub n_logprobs: Option<usize>,
     /// Whether an [`Event::Trace`] comes with each token.
     pub trace: bool,
+    /// What each adapter adds is multiplied by, see [`Submission::adapters`](crate::scheduler::Submission).
+    pub adapters: Option<&'r [f32]>,
 }
 
 impl<'r> Request<'r> {
@@ -52,6 +54,7 @@ impl<'r> Request<'r> {
             speculate: 0,
             n_logprobs: None,
             trace: false,
+            adapters: None,
         }
     }
 }

@@ -141,6 +141,7 @@ impl<'m> Responder<'m> {
             max_tokens: request.max_tokens,
             sampler,
             speculate: request.speculate,
+            adapters: request.adapters,
         })?;
         if let (Prompt::Chat(dialogue, _), Some(forgotten)) = (request.prompt, forgotten) {
             dialogue.forget(forgotten.n_turns);

@@ -9,6 +9,7 @@ use super::expert_config::{ChunkConfig, ExpertConfig};
 use super::forward::Forward;
 use super::scratch::{ExpertScratch, RouterScratch, Workspace};
 use super::weights::{ExpertBlock, Experts, Linear};
+use crate::compute::Rows;
 
 impl Forward<'_, '_> {
     /// The weighted sum of the chosen experts, and the shared one, in the place of their input `x`,
@@ -161,7 +162,12 @@ impl Forward<'_, '_> {
         if n_gathered > 0 {
             let block = experts.of(expert);
             let gathered = &mut gathered[..n_gathered * width];
-            self.feed_forward(&block, gathered, workspace);
+            let rows = match self.compute.adaptation.rows {
+                Rows::OfSlots(slots) => Rows::OfExpert { slots, chosen, n_used, expert: expert as u32 },
+                rows => rows,
+            };
+            let of_expert = Forward { compute: self.compute.of_rows(rows), ..*self };
+            of_expert.feed_forward(&block, gathered, workspace);
             let mut rows = gathered.chunks_exact(width);
             for (token, sum) in sum[..x.len()].chunks_exact_mut(width).enumerate() {
                 let Some(share) = share_of(token) else { continue };

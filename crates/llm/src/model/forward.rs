@@ -10,7 +10,7 @@ use super::rope::Ropes;
 use super::scratch::{HeadScratch, OutputScratch, Scratch, Workspace};
 use super::span::{Batch, Input, Span};
 use super::weights::{FeedForward, Mixer, Norm};
-use crate::compute::Compute;
+use crate::compute::{Compute, Rows};
 use crate::state::StateStore;
 use core::ops::{ControlFlow, Range};
 
@@ -22,6 +22,8 @@ pub struct Forward<'f, 'a> {
     pub ropes: &'f Ropes,
     /// What computes.
     pub compute: Compute<'f>,
+    /// The slots of the rows of logits, where there are adapters.
+    pub row_slots: &'f [u32],
 }
 
 impl Forward<'_, '_> {
@@ -177,16 +179,20 @@ impl Forward<'_, '_> {
         let (config, weights) = (self.model.config(), self.model.weights());
         let (kernels, row) = (self.compute.kernels, &mut row[..config.n_embd]);
         let mut rows = x.chunks_exact_mut(config.n_embd);
+        let mut index = 0;
         for input in batch.inputs() {
             match input {
                 Input::Tokens(tokens) => {
                     for (&token, x) in tokens.iter().zip(&mut rows) {
                         weights.token_embd.dequantize_row(token as usize, x);
+                        self.compute.adapt_embedding(weights.token_embd_tensor, token, index, x);
+                        index += 1;
                         kernels.scale(x, config.embedding_scale);
                     }
                 }
                 Input::Embeddings(embeddings) => {
                     let embeddings = embeddings.chunks_exact(config.n_embd);
+                    index += embeddings.len();
                     embeddings.zip(&mut rows).for_each(|(embedding, x)| x.copy_from_slice(embedding));
                 }
             }
@@ -274,7 +280,7 @@ impl Forward<'_, '_> {
             logits.copy_from_slice(x);
             return;
         };
-        self.compute.linear(output, x, quantized, logits);
+        self.compute.of_rows(Rows::OfSlots(self.row_slots)).linear(output, x, quantized, logits);
         self.compute.kernels.scale(logits, config.logit_scale);
         if let Some(cap) = config.logit_softcap {
             self.compute.kernels.scale(logits, 1.0 / cap);

@@ -509,6 +509,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 true => Some(self.tensors.vector(&bias, rows)?),
                 false => self.tensors.optional_vector(&bias, rows)?,
             },
+            tensor: self.tensors.adaptable(&weight),
+            first_row: 0,
         })
     }
 
@@ -529,6 +531,8 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             scale: None,
             scales_bias: false,
             bias: self.tensors.optional_vectors(&bias, n_expert, rows)?,
+            tensor: self.tensors.adaptable(&weight),
+            first_row: 0,
         };
         Ok(ExpertLinear::new(all, scales, rows))
     }

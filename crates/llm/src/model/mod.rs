@@ -8,6 +8,7 @@
 //! [`session`](crate::session) drives.
 
 mod activation;
+mod adapter;
 mod architecture;
 mod attention;
 mod classifier;
@@ -39,6 +40,7 @@ mod tensors;
 pub mod weights;
 mod widths;
 
+pub use adapter::{Adapter, AdapterError};
 pub use architecture::*;
 pub use classifier::{Classifier, ClassifierInput, ClassifierScratch};
 pub use config::{Config, Temperature};

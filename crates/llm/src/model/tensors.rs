@@ -23,6 +23,8 @@ pub(super) struct Tensors<'g, 'a> {
     taken: Vec<bool>,
     /// Beginnings of the names, without a layer's prefix, of tensors that are as good as not there.
     unused: &'static [&'static str],
+    /// Those that adapters can add to.
+    adaptable: Vec<bool>,
 }
 
 impl<'g, 'a> Tensors<'g, 'a> {
@@ -35,7 +37,24 @@ impl<'g, 'a> Tensors<'g, 'a> {
         let mut taken = Vec::new();
         taken.try_reserve_exact(n_tensors).map_err(|_| ModelError::OutOfHeap { needed_bytes: n_tensors })?;
         taken.resize(n_tensors, false);
-        Ok(Tensors { gguf, file, taken, unused })
+        let mut adaptable = Vec::new();
+        adaptable
+            .try_reserve_exact(n_tensors)
+            .map_err(|_| ModelError::OutOfHeap { needed_bytes: n_tensors })?;
+        adaptable.resize(n_tensors, false);
+        Ok(Tensors { gguf, file, taken, unused, adaptable })
+    }
+
+    /// The number of a tensor that adapters can add to from now on, if it is there.
+    pub fn adaptable(&mut self, name: &Name) -> Option<usize> {
+        let index = self.gguf.tensor_index(name.as_str())?;
+        self.adaptable[index] = true;
+        Some(index)
+    }
+
+    /// Which tensors adapters can add to.
+    pub fn into_adaptable(self) -> Vec<bool> {
+        self.adaptable
     }
 
     /// Whether there is a tensor of this name.

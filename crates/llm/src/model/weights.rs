@@ -49,6 +49,10 @@ pub struct Weights<'a> {
     pub rope_factors: RopeFactors<'a>,
     /// The tokens' embeddings for each layer, in models that have such.
     pub per_layer: Option<PerLayerEmbedding<'a>>,
+    /// Which of the file's tensors adapters can add to; the embedding is [apart](Self::token_embd_tensor).
+    pub adaptable: Vec<bool>,
+    /// The number of the embedding's tensor.
+    pub token_embd_tensor: usize,
 }
 
 /// What the rotary frequencies are divided by, `[n_rot / 2]` each.
@@ -368,6 +372,8 @@ impl<'a> Weights<'a> {
                 scale: tensors.scale("output")?.filter(|_| config.architecture.scales("output")),
                 scales_bias: false,
                 bias: tensors.optional_vector(&Name::from("output.bias"), n_vocab)?,
+                tensor: tensors.adaptable(&Name::from("output.weight")),
+                first_row: 0,
             }),
         };
         let n_pairs = config.rope.as_ref().map_or(0, |rope| rope.n_rot / 2);
@@ -381,6 +387,8 @@ impl<'a> Weights<'a> {
         let classifier = Classifier::load(&mut tensors, config)?;
         let weights = Weights {
             token_embd,
+            token_embd_tensor: gguf.tensor_index(token_embd_name).unwrap_or(usize::MAX),
+            adaptable: Vec::new(),
             classifier,
             token_embd_norm: match tensors.has("token_embd_norm.weight") {
                 _ if config.architecture.normalises_embedding => Some(Norm { weight: None, bias: None }),
@@ -425,7 +433,7 @@ impl<'a> Weights<'a> {
         };
         let n_block = config.layers.iter().map(|layer| layer.block + 1).max().unwrap_or(0);
         tensors.all_taken(n_block..n_block + config.n_nextn)?;
-        Ok(weights)
+        Ok(Weights { adaptable: tensors.into_adaptable(), ..weights })
     }
 }
 

@@ -54,6 +54,9 @@ pub struct Submission<'t> {
     /// computed and no token, and are made as far as a batch has room for them and for their logits; with recurrent layers
     /// only if there is a checkpoint to go back to, and where guesses before have held.
     pub speculate: usize,
+    /// What each adapter adds is multiplied by, none of those after the last; the [usual scales](Runner::usual_scales)
+    /// unless told.
+    pub adapters: Option<&'t [f32]>,
 }
 
 /// A text with a slot, and how far it is.
@@ -307,7 +310,7 @@ impl<'m> Scheduler<'m> {
     ///
     /// [`SubmitError`] says what is wrong with the text, or what it would have to wait for.
     pub fn submit(&mut self, submission: Submission<'_>) -> Result<SequenceId, SubmitError> {
-        let Submission { prompt, max_tokens, sampler, speculate } = submission;
+        let Submission { prompt, max_tokens, sampler, speculate, adapters } = submission;
         if self.runner.model().config().is_encoder() {
             return Err(SubmitError::Encoder);
         }
@@ -316,7 +319,10 @@ impl<'m> Scheduler<'m> {
         let (sampling, candidates) = sampler.into_parts();
         let id = self.next_id();
         let speculation = (speculate, trust);
-        self.waiting.push_back(Sequence::new(id, prompt, max_tokens, speculation, n_positions, sampling)?);
+        let usual = self.runner.usual_scales();
+        let adapters = adapters.map_or(usual, |scales| &scales[..scales.len().min(usual.len())]);
+        let sequence = Sequence::new(id, prompt, max_tokens, speculation, n_positions, sampling)?;
+        self.waiting.push_back(sequence.adapted(adapters)?);
         if candidates.capacity() > self.candidates.capacity() {
             self.candidates = candidates;
         }
@@ -342,7 +348,7 @@ impl<'m> Scheduler<'m> {
         let id = self.next_id();
         let mut sequence = Sequence::new(id, tokens, 1, (0, None), n_positions, sampling)?;
         sequence.pool = Some(pool);
-        self.waiting.push_back(sequence);
+        self.waiting.push_back(sequence.adapted(self.runner.usual_scales())?);
         Ok(id)
     }
 
@@ -439,8 +445,10 @@ impl<'m> Scheduler<'m> {
             if n_of_part == 0 || part.n_guessed > 0 {
                 continue;
             }
-            let computed = &sequence.tokens[..sequence.n_computed];
-            for equal in younger.iter_mut().filter(|other| other.n_awaited > 0 && other.tokens == computed) {
+            let (computed, adapters) = (&sequence.tokens[..sequence.n_computed], &sequence.adapters);
+            for equal in younger.iter_mut().filter(|other| {
+                other.n_awaited > 0 && other.tokens == computed && other.adapters == *adapters
+            }) {
                 self.runner.fork(sequence.slot, equal.slot);
                 equal.begin(sequence.n_computed, &mut self.counts, on_output);
                 let logits = &self.runner.logits(n_rows)[rows.clone()];
@@ -465,7 +473,10 @@ impl<'m> Scheduler<'m> {
             self.free_slots.iter().for_each(|&slot| _ = self.runner.truncate(slot, 0));
         }
         self.begin_awaiting(on_output);
-        while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front()) {
+        while let (Some(&slot), Some(next)) = (self.free_slots.last(), self.waiting.front_mut()) {
+            next.slot = slot;
+            self.runner.adapt(slot, &next.adapters);
+            let Some(next) = self.waiting.front() else { break };
             let n_awaited = self.awaited(next, &self.running);
             let n_needed = self.pages_lacking(next, n_awaited) + self.pages_promised();
             if !self.running.is_empty() && n_needed > self.runner.n_free_pages() {

@@ -39,6 +39,8 @@ pub(super) struct Sequence {
     /// Most tokens of prompt and answer.
     n_positions: usize,
     sampling: Chain,
+    /// What adapters are multiplied by in it, none of them after the last.
+    pub adapters: Vec<f32>,
     /// What its tokens give, if that is what is wanted, and no answer.
     pub pool: Option<Pool>,
 }
@@ -77,8 +79,17 @@ impl Sequence {
             trust,
             n_positions,
             sampling,
+            adapters: Vec::new(),
             pool: None,
         })
+    }
+
+    /// The same, by a network that adapters change so.
+    pub fn adapted(mut self, scales: &[f32]) -> Result<Self, SubmitError> {
+        let needed_bytes = size_of_val(scales);
+        self.adapters.try_reserve_exact(scales.len()).map_err(|_| SubmitError::OutOfHeap { needed_bytes })?;
+        self.adapters.extend_from_slice(scales);
+        Ok(self)
     }
 
     /// States that it is computed from now on, after `n_known` tokens that the slot holds.

@@ -30,11 +30,12 @@ impl Scheduler<'_> {
                 false => n_common.min(tokens.len() - 1),
             }
         };
-        let in_prompt = older.iter().filter(|other| other.is_in_prompt());
+        let alike = older.iter().filter(|other| other.adapters == text.adapters);
+        let in_prompt = alike.filter(|other| other.is_in_prompt());
         let to_come =
             in_prompt.map(|other| (other, shared(other))).filter(|(other, n)| other.n_computed < *n);
         let Some(n_shared) = to_come.map(|(_, n_shared)| n_shared).max() else { return 0 };
-        let n_known = self.runner.n_known(tokens);
+        let n_known = self.runner.n_known(text.slot, tokens);
         match 2 * n_shared.saturating_sub(n_known) >= tokens.len() - n_known {
             true => n_shared,
             false => 0,
@@ -63,7 +64,7 @@ impl Scheduler<'_> {
     /// Free pages that a waiting text takes, of which it gets the first `n_awaited` tokens from another one.
     pub(super) fn pages_lacking(&self, text: &Sequence, n_awaited: usize) -> usize {
         match n_awaited {
-            0 if text.can_reuse() => self.runner.pages_lacking(&text.tokens),
+            0 if text.can_reuse() => self.runner.pages_lacking(text.slot, &text.tokens),
             _ => StateOptions::pages_of(text.tokens.len()) - n_awaited / PAGE_LEN,
         }
     }

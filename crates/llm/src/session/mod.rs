@@ -17,6 +17,7 @@ use crate::simd::Kernels;
 use crate::state::StateOptions;
 use crate::tokenizer::Tokenizer;
 
+mod adapters;
 mod error;
 mod generation;
 mod runner;

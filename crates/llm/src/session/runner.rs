@@ -6,11 +6,13 @@
 //! Neighbours: [`Forward`] computes, [`StateStore`] has the slots, [`Session`](super::Session) drives a runner of one slot.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::{ControlFlow, Range};
 
+use super::adapters::Adapters;
 use super::error::{SessionError, SpanError};
 use crate::arena::{Arena, OutOfMemory};
-use crate::compute::Compute;
+use crate::compute::{Adaptation, Compute, LowRanks};
 use crate::kv_cache::{KvCache, KvShape};
 use crate::model::forward::Forward;
 use crate::model::{ClassifierScratch, Config, Input, Model, Ropes, Scratch, Span};
@@ -41,6 +43,7 @@ pub struct Runner<'m> {
     options: RunnerOptions,
     state: StateStore<'m>,
     scratch: Scratch<'m>,
+    adapters: Adapters,
 }
 
 impl RunnerOptions {
@@ -162,10 +165,12 @@ impl<'m> Runner<'m> {
     ) -> Result<Self, SessionError> {
         assert!(model.can_run_on(kernels), "packed for another set of instructions than {}", kernels.name());
         options.check(model.config())?;
-        let compute = Compute { kernels, workers, precision: options.precision };
+        let (precision, adaptation) = (options.precision, Adaptation::default());
+        let compute = Compute { kernels, workers, precision, adaptation };
         let (state, scratch) = options.carve(model.config(), arena)?;
         let ropes = Ropes::new(&model, options.state.n_ctx)?;
-        Ok(Runner { model, ropes, compute, options, state, scratch })
+        let adapters = Adapters::default();
+        Ok(Runner { model, ropes, compute, options, state, scratch, adapters })
     }
 
     /// The model.
@@ -176,6 +181,47 @@ impl<'m> Runner<'m> {
     /// What the runner was made for.
     pub fn options(&self) -> &RunnerOptions {
         &self.options
+    }
+
+    /// Lets slots be [adapted](Self::adapt) by these from now on, which must be adapters of this model. All slots are
+    /// emptied, and adapted with the `usual` scales, one of each adapter.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::OutOfMemory`] if the heap is too small.
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer scales than adapters.
+    pub fn set_adapters(&mut self, adapters: Vec<LowRanks>, usual: Vec<f32>) -> Result<(), SessionError> {
+        let n_slots = self.options.state.n_slots;
+        self.adapters.set(adapters, usual, n_slots, self.options.n_batch, self.options.n_logits)?;
+        for slot in 0..n_slots {
+            self.state.join_group(slot, 0);
+        }
+        Ok(())
+    }
+
+    /// The adapters.
+    pub fn adapters(&self) -> &[LowRanks] {
+        self.adapters.list()
+    }
+
+    /// What slots are adapted with that are not adapted otherwise: one scale of each adapter.
+    pub fn usual_scales(&self) -> &[f32] {
+        self.adapters.usual()
+    }
+
+    /// Adapts a slot: what each adapter adds is multiplied by its scale there; 0 for those after the last scale. A slot that
+    /// was adapted otherwise is emptied. What is computed is shared between slots that are adapted alike.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such slot, or there are more scales than adapters.
+    pub fn adapt(&mut self, slot: usize, scales: &[f32]) {
+        if let Some(group) = self.adapters.adapt(slot, scales) {
+            self.state.join_group(slot, group);
+        }
     }
 
     /// The instruction set in use.
@@ -211,14 +257,14 @@ impl<'m> Runner<'m> {
         self.state.n_free_checkpoints()
     }
 
-    /// How many of these tokens [`reuse`](Self::reuse) would find, if there are pages for it.
-    pub(crate) fn n_known(&self, tokens: &[u32]) -> usize {
-        self.state.n_known(tokens)
+    /// How many of these tokens [`reuse`](Self::reuse) would find in a slot, if there are pages for it.
+    pub(crate) fn n_known(&self, slot: usize, tokens: &[u32]) -> usize {
+        self.state.n_known(slot, tokens)
     }
 
-    /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
-    pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
-        self.state.pages_lacking(tokens)
+    /// Free pages that a text of these tokens would take in a slot, if [`reuse`](Self::reuse) found its beginning.
+    pub fn pages_lacking(&self, slot: usize, tokens: &[u32]) -> usize {
+        self.state.pages_lacking(slot, tokens)
     }
 
     /// Forgets the positions of a slot from `len` on, and returns how many it has then: what recurrent layers keep cannot
@@ -235,6 +281,7 @@ impl<'m> Runner<'m> {
     /// Makes slot `to` the same sequence as slot `from`, and forgets what it was. They share their pages until one goes
     /// on.
     pub fn fork(&mut self, from: usize, to: usize) {
+        self.adapters.copy(from, to);
         self.state.fork(from, to);
     }
 
@@ -295,7 +342,8 @@ impl<'m> Runner<'m> {
     /// What the last layer gave for these tokens of the last batch, counted from its first, `[tokens][n_embd]`: what an output
     /// matrix is multiplied with, or the hidden states of an encoder. To be asked once for each token.
     pub(crate) fn hidden_states(&mut self, tokens: Range<usize>) -> &[f32] {
-        let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
+        let compute = self.compute;
+        let forward = Forward { model: &self.model, ropes: &self.ropes, compute, row_slots: &[] };
         forward.hidden_states(tokens, &mut self.scratch)
     }
 
@@ -323,7 +371,10 @@ impl<'m> Runner<'m> {
             n: span.input.n_tokens(n_embd),
         });
         self.state.prepare(rooms).map_err(SessionError::Pages)?;
-        let forward = Forward { model: &self.model, ropes: &self.ropes, compute: self.compute };
+        self.adapters.place(spans, n_embd);
+        let (adaptation, row_slots) = self.adapters.of_batch();
+        let compute = Compute { adaptation, ..self.compute };
+        let forward = Forward { model: &self.model, ropes: &self.ropes, compute, row_slots };
         match forward.run(spans, &mut self.state, &mut self.scratch, go_on) {
             ControlFlow::Continue(_) => {}
             ControlFlow::Break(()) => {

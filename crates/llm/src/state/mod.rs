@@ -31,7 +31,7 @@ mod reuse;
 
 use checkpoints::{Checkpoints, Kind};
 use pages::Pages;
-use prefix::{EMPTY, NO_TOKEN, PrefixIndex};
+use prefix::{ContentId, EMPTY, NO_TOKEN, PrefixIndex};
 
 /// Fewest positions from one checkpoint of recurrent layers to the next.
 pub const CHECKPOINT_EVERY: usize = 32;
@@ -77,6 +77,8 @@ pub struct StateStore<'m> {
     kv: KvCache<'m>,
     pages: Pages<'m>,
     prefixes: PrefixIndex<'m>,
+    /// What the first page of each slot's text comes after.
+    roots: Vec<ContentId>,
     /// `[n_slots][n_ctx.div_ceil(PAGE_LEN)]`: the pages of each.
     tables: &'m mut [u32],
     /// `[n_slots]`: positions, and pages with those for which room was made.
@@ -173,6 +175,11 @@ impl<'m> StateStore<'m> {
         for _ in 0..n_slots {
             recurrent.push(RecurrentState::carve(recurrent_shapes.clone(), own_checkpoints, arena)?);
         }
+        let mut roots = Vec::new();
+        let needed_bytes = n_slots.saturating_mul(size_of::<ContentId>());
+        let out_of_heap = |_| OutOfMemory { needed_bytes, available_bytes: 0 };
+        roots.try_reserve_exact(n_slots).map_err(out_of_heap)?;
+        roots.resize(n_slots, EMPTY);
         let n_checkpoints = if finds_prefixes { n_checkpoints } else { 0 };
         let n_elements = recurrent_shapes.clone().map(|shape| shape.n_history.saturating_add(shape.n_state));
         let n_elements = n_elements.fold(0, usize::saturating_add);
@@ -185,6 +192,7 @@ impl<'m> StateStore<'m> {
             kv,
             pages,
             prefixes,
+            roots,
             tables,
             slots,
             texts,
@@ -294,6 +302,7 @@ impl<'m> StateStore<'m> {
             to.copy_from(from);
         }
         self.texts[to] = self.texts[from];
+        self.roots[to] = self.roots[from];
         for index in 0..self.n_pages(to) {
             let page = self.table(from)[index];
             self.pages.hold(page);
@@ -455,7 +464,7 @@ impl<'m> StateStore<'m> {
             }
             for index in first / PAGE_LEN..(first + n) / PAGE_LEN {
                 let before = match index {
-                    0 => Some(EMPTY),
+                    0 => Some(self.roots[slot]),
                     _ => self.prefixes.content(self.table(slot)[index - 1]),
                 };
                 let page = self.table(slot)[index];

@@ -17,17 +17,26 @@ struct Known {
 }
 
 impl StateStore<'_> {
+    /// Empties a slot, and lets its texts from now on share what is computed with those of this group alone: those of other
+    /// groups are computed by another network. Groups are numbered from 0, the one of all slots at first.
+    pub fn join_group(&mut self, slot: usize, group: u64) {
+        self.truncate(slot, 0);
+        // Contents of pages are numbered upwards.
+        self.roots[slot] = if group == 0 { EMPTY } else { ContentId::MAX - group };
+    }
+
     /// Makes a slot the longest known beginning of `tokens`, without their last, and returns its length. Where layers are
     /// recurrent, it ends where there is a checkpoint.
     pub fn reuse(&mut self, slot: usize, tokens: &[u32]) -> usize {
         self.truncate(slot, 0);
-        let mut known = self.known(tokens, PAGE_LEN - 1);
-        if known.part.is_some_and(|part| self.is_page_missing(tokens, known.len, part)) {
-            known = self.known(tokens, 0);
+        let root = self.roots[slot];
+        let mut known = self.known(root, tokens, PAGE_LEN - 1);
+        if known.part.is_some_and(|part| self.is_page_missing(root, tokens, known.len, part)) {
+            known = self.known(root, tokens, 0);
         }
         let Known { len, part, checkpoint, .. } = known;
         let n_whole = len / PAGE_LEN;
-        let mut before = EMPTY;
+        let mut before = root;
         for index in 0..n_whole {
             let of_page = &tokens[index * PAGE_LEN..][..PAGE_LEN];
             let Some((page, content)) = self.prefixes.find(before, of_page) else {
@@ -73,15 +82,16 @@ impl StateStore<'_> {
         }
     }
 
-    /// How many of these tokens are known, without their last.
-    pub fn n_known(&self, tokens: &[u32]) -> usize {
-        self.known(tokens, PAGE_LEN - 1).len
+    /// How many of these tokens are known in a slot, without their last.
+    pub fn n_known(&self, slot: usize, tokens: &[u32]) -> usize {
+        self.known(self.roots[slot], tokens, PAGE_LEN - 1).len
     }
 
-    /// Free pages that a text of these tokens would take, if [`reuse`](Self::reuse) found its beginning.
-    pub fn pages_lacking(&self, tokens: &[u32]) -> usize {
-        let n_whole = self.known(tokens, PAGE_LEN - 1).len / PAGE_LEN;
-        let whole = self.known_pages(tokens).take(n_whole);
+    /// Free pages that a text of these tokens would take in a slot, if [`reuse`](Self::reuse) found its beginning.
+    pub fn pages_lacking(&self, slot: usize, tokens: &[u32]) -> usize {
+        let root = self.roots[slot];
+        let n_whole = self.known(root, tokens, PAGE_LEN - 1).len / PAGE_LEN;
+        let whole = self.known_pages(root, tokens).take(n_whole);
         let n_shared = whole.filter(|&(page, _)| self.pages.n_holders(page) > 0).count();
         StateOptions::pages_of(tokens.len()) - n_shared
     }
@@ -104,7 +114,7 @@ impl StateStore<'_> {
     pub(super) fn end_of_beginning(&self, slot: usize, len: usize) -> Option<(ContentId, u32, usize)> {
         let index = len.checked_sub(1).filter(|_| self.prefixes.is_used())? / PAGE_LEN;
         let before = match index {
-            0 => EMPTY,
+            0 => self.roots[slot],
             _ => self.prefixes.content(self.table(slot)[index - 1])?,
         };
         Some((before, self.table(slot)[index], len - index * PAGE_LEN))
@@ -121,11 +131,12 @@ impl StateStore<'_> {
         })
     }
 
-    /// The longest known beginning of `tokens` without their last, of which at most `most_part` positions are no whole page.
-    fn known(&self, tokens: &[u32], most_part: usize) -> Known {
+    /// The longest known beginning of `tokens` without their last, of texts that begin after `root`, of which at most
+    /// `most_part` positions are no whole page.
+    fn known(&self, root: ContentId, tokens: &[u32], most_part: usize) -> Known {
         let tokens = &tokens[..tokens.len().saturating_sub(1).min(self.options.n_ctx)];
         let mut known = Known::default();
-        let mut before = EMPTY;
+        let mut before = root;
         for (index, tokens) in tokens.chunks(PAGE_LEN).enumerate() {
             let whole = match tokens.len() {
                 PAGE_LEN => self.prefixes.find(before, tokens),
@@ -170,8 +181,8 @@ impl StateStore<'_> {
     }
 
     /// The known whole pages that `tokens` begin with, and the numbers of their contents.
-    fn known_pages(&self, tokens: &[u32]) -> impl Iterator<Item = (u32, ContentId)> {
-        tokens.chunks_exact(PAGE_LEN).scan(EMPTY, |before, of_page| {
+    fn known_pages(&self, root: ContentId, tokens: &[u32]) -> impl Iterator<Item = (u32, ContentId)> {
+        tokens.chunks_exact(PAGE_LEN).scan(root, |before, of_page| {
             let (page, content) = self.prefixes.find(*before, of_page)?;
             *before = content;
             Some((page, content))
@@ -179,8 +190,8 @@ impl StateStore<'_> {
     }
 
     /// Whether no page is left for a copy of `part`, beside the whole pages of the first `len` tokens.
-    fn is_page_missing(&self, tokens: &[u32], len: usize, part: u32) -> bool {
-        let whole = self.known_pages(tokens).take(len / PAGE_LEN);
+    fn is_page_missing(&self, root: ContentId, tokens: &[u32], len: usize, part: u32) -> bool {
+        let whole = self.known_pages(root, tokens).take(len / PAGE_LEN);
         let n_taken = whole.filter(|&(page, _)| self.pages.n_holders(page) == 0).count();
         let is_free = self.pages.n_holders(part) == 0;
         // A free one is among those that are left.

@@ -258,7 +258,7 @@ fn try_operations(finds_prefixes: bool, is_recurrent: bool, n_checkpoints: usize
                 text.truncate(below(text.len() + 1));
                 text.push(77);
                 store.truncate(slot, 0);
-                let (n_lacking, n_free) = (store.pages_lacking(&text), store.n_free_pages());
+                let (n_lacking, n_free) = (store.pages_lacking(slot, &text), store.n_free_pages());
                 let len = store.reuse(slot, &text);
                 assert!(len < text.len() && n_free - store.n_free_pages() <= n_lacking);
                 n_in_part += len % PAGE_LEN;

@@ -62,6 +62,11 @@ impl FileBytes {
         FileBytes { words, len: bytes.len() }
     }
 
+    /// The bytes, for ever.
+    pub fn leak(self) -> &'static [u8] {
+        &self.words.leak().as_bytes()[..self.len]
+    }
+
     pub fn gguf(&self) -> Gguf<'_> {
         Gguf::parse(&self.words.as_bytes()[..self.len], self.len as u64).unwrap()
     }

@@ -19,6 +19,8 @@ pub const MAX_PARTS: usize = 256;
 pub const MAX_BIASES: usize = 1024;
 /// Most texts that become vectors at a time.
 const MAX_PROMPTS: usize = 2048;
+/// Most adapters of a model.
+pub const MAX_ADAPTERS: usize = 256;
 /// Most ids of a prompt or of a text to be decoded.
 pub const MAX_IDS: usize = 1 << 20;
 
@@ -88,9 +90,20 @@ pub struct Fields<'b> {
     pub best_of: Option<u32>,
     /// Whether a known beginning may be used, which changes no answer.
     pub cache_prompt: Option<bool>,
+    /// What adapters are multiplied by: those that are not named by 0.
+    pub lora: Option<List<AdapterScale, MAX_ADAPTERS>>,
     /// For whom it is.
     #[serde(borrow)]
     pub user: Option<Text<'b>>,
+}
+
+/// What an adapter is multiplied by.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct AdapterScale {
+    /// Its number.
+    pub id: u32,
+    /// What it is multiplied by.
+    pub scale: f32,
 }
 
 /// What is said beside the text of a stream.

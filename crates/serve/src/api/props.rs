@@ -18,6 +18,34 @@ const MAX_FIXED_BYTES: usize = 1024;
 /// Most bytes of what is said of a slot.
 const MAX_SLOT_BYTES: usize = 512;
 
+/// An adapter of a model.
+#[derive(Serialize)]
+pub struct AdapterInfo<'a> {
+    id: usize,
+    path: &'a str,
+    scale: f32,
+}
+
+impl<'a> AdapterInfo<'a> {
+    /// Those of the model of a responder.
+    ///
+    /// # Errors
+    /// If there is no memory for the list.
+    pub fn all(responder: &'a Responder<'_>) -> Result<Vec<Self>, ApiError> {
+        let runner = responder.runner();
+        let adapters = runner.adapters().iter().zip(runner.usual_scales()).enumerate();
+        let mut list = Vec::new();
+        list.try_reserve_exact(adapters.len()).map_err(|_| ApiError::out_of_memory())?;
+        list.extend(adapters.map(|(id, (adapter, &scale))| Self { id, path: &adapter.name, scale }));
+        Ok(list)
+    }
+
+    /// About the most bytes that this takes as JSON.
+    pub fn text_bytes(&self) -> usize {
+        MAX_SLOT_BYTES + 6 * self.path.len()
+    }
+}
+
 /// How a model is asked.
 #[derive(Serialize)]
 pub struct Props<'p> {

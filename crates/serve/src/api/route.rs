@@ -32,6 +32,8 @@ pub enum Route {
     Detokenize,
     /// A conversation becomes the text that a model is prompted with.
     ApplyTemplate,
+    /// The adapters of a model.
+    Adapters,
     /// A model is loaded.
     Load,
     /// A model is unloaded.
@@ -68,6 +70,7 @@ const ROUTES: &[(&str, Route)] = &[
     ("/models/unload", Route::Unload),
     ("/props", Route::Props),
     ("/slots", Route::Slots),
+    ("/lora-adapters", Route::Adapters),
     ("/v1/chat/completions", Route::Generate(Shape::Chat)),
     ("/chat/completions", Route::Generate(Shape::Chat)),
     ("/v1/completions", Route::Generate(Shape::Completion)),
@@ -111,8 +114,8 @@ impl Route {
 
     /// Whether it only shows something: what is asked is in the query, and there is no body to read.
     pub fn shows(self) -> bool {
-        use Route::{Files, Health, Metrics, Models, Page, Props, Slots};
-        matches!(self, Page | Health | Metrics | Models | Files | Props | Slots)
+        use Route::{Adapters, Files, Health, Metrics, Models, Page, Props, Slots};
+        matches!(self, Page | Adapters | Health | Metrics | Models | Files | Props | Slots)
     }
 
     /// Whether it changes what is there for others.

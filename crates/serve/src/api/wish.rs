@@ -7,7 +7,7 @@ use llm::chat::Message;
 use llm::front::MAX_LOGPROBS;
 use llm::sampling::SamplingConfig;
 
-use super::fields::{Fields, Logprobs, Prompt};
+use super::fields::{AdapterScale, Fields, Logprobs, Prompt};
 use super::route::Shape;
 use crate::error::ApiError;
 
@@ -39,6 +39,8 @@ pub struct Wish<'b> {
     pub stop: Vec<&'b str>,
     /// What is added to logits.
     pub logit_bias: &'b [(u32, f32)],
+    /// What adapters are multiplied by.
+    pub adapters: Option<&'b [AdapterScale]>,
     /// For how many tokens at each place log-probabilities are wanted.
     pub n_logprobs: Option<usize>,
     /// Whether the answer is wanted as it is generated.
@@ -85,6 +87,7 @@ impl<'b> Wish<'b> {
             seed: seed(fields)?,
             stop,
             logit_bias: fields.logit_bias.as_ref().map_or(&[], |biases| &biases.0),
+            adapters: fields.lora.as_ref().map(|scales| &scales.0[..]),
             n_logprobs: n_logprobs(shape, fields)?,
             stream: fields.stream.unwrap_or(false),
             include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
@@ -107,6 +110,10 @@ fn refuse_unsupported(shape: Shape, fields: &Fields<'_>) -> Result<(), ApiError>
     }
     if fields.best_of.is_some_and(|best_of| best_of > 1) {
         return Err(ApiError::field("best_of", "not supported; n gives several answers"));
+    }
+    let scales = fields.lora.as_ref().map_or(&[][..], |scales| &scales.0);
+    if scales.iter().any(|scale| !scale.scale.is_finite()) {
+        return Err(ApiError::field("lora", "expected finite scales"));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use llm::tokenizer::Tokenizer;
 use super::admission::{chosen, models};
 use super::settings::Settings;
 use crate::api::answer::{self, Answer, End};
-use crate::api::fields::Fields;
+use crate::api::fields::{AdapterScale, Fields};
 use crate::api::json;
 use crate::api::logprobs::{LogprobLog, Told};
 use crate::api::route::Shape;
@@ -368,6 +368,20 @@ fn text_of<'p>(engine: &impl Engine, model: &str, prompt: &Asked<'p>) -> Result<
     }
 }
 
+/// What each adapter of a model is multiplied by.
+fn scales(engine: &impl Engine, model: &str, asked: &[AdapterScale]) -> Result<Vec<f32>, EngineError> {
+    let n_adapters = engine.responder(Some(model))?.runner().adapters().len();
+    let mut scales = Vec::new();
+    let needed_bytes = n_adapters * size_of::<f32>();
+    scales.try_reserve_exact(n_adapters).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+    scales.resize(n_adapters, 0.0);
+    for &AdapterScale { id, scale } in asked {
+        let own = scales.get_mut(id as usize).ok_or(FrontError::NoAdapter { id, n_adapters })?;
+        *own = scale;
+    }
+    Ok(scales)
+}
+
 /// Has the engine take one answer to a prompt of a request.
 fn submit<E: Engine>(
     engine: &mut E,
@@ -382,7 +396,9 @@ fn submit<E: Engine>(
         Asked::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
         Asked::Ids(ids) => Prompt::Ids(ids),
     };
+    let adapters = wish.adapters.map(|asked| scales(engine, model, asked)).transpose()?;
     let request = Request {
+        adapters: adapters.as_deref(),
         max_tokens: wish.max_tokens,
         sampling: SamplingConfig { seed, ..wish.sampling },
         logit_bias: wish.logit_bias,

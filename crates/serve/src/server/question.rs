@@ -13,7 +13,7 @@ use super::desk::Desk;
 use crate::api::fields::{Detokenize, Fields, ModelName, Tokenize};
 use crate::api::json::{self, Text};
 use crate::api::models::ModelList;
-use crate::api::props::{Props, Slot};
+use crate::api::props::{AdapterInfo, Props, Slot};
 use crate::api::route::Route;
 use crate::api::wish;
 use crate::engine::{Change, Engine};
@@ -102,6 +102,7 @@ pub(super) fn answer<E: Engine>(
         Route::Files => list_models(engine, desk.settings.admin, desk),
         Route::Props => props(engine, asked, desk.scratch),
         Route::Slots => slots(engine, asked, desk),
+        Route::Adapters => adapters(engine, asked, desk.scratch),
         Route::Tokenize => tokenize(engine, asked, desk.scratch),
         Route::Detokenize => detokenize(engine, asked, desk.scratch),
         Route::ApplyTemplate => apply_template(engine, asked, desk.scratch),
@@ -157,6 +158,14 @@ fn slots<E: Engine>(engine: &E, query: &[u8], desk: &mut Desk<'_, E::Ticket>) ->
         return Err(ApiError::new(Status::ServiceUnavailable, "no slot is free"));
     }
     write(desk.scratch, &slots, Slot::text_bytes(slots.len()))
+}
+
+fn adapters<E: Engine>(engine: &E, query: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+    let models = models(engine);
+    let model = chosen(&models, parameter(query, "model").as_deref())?;
+    let adapters = AdapterInfo::all(engine.responder(Some(&model.name))?)?;
+    let text_bytes = adapters.iter().map(AdapterInfo::text_bytes).sum();
+    write(out, &adapters, text_bytes)
 }
 
 fn apply_template<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {

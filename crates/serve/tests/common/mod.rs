@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::Mutex;
 
 use llm::chat::Message;
+use llm::compute::{LowRank, LowRanks};
 use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, Event, Prompt, Prompter, Report, Request, Responder};
 use llm::gguf::Gguf;
@@ -44,6 +45,15 @@ impl TestModel {
 
     /// The one in this file, seen from this crate.
     pub fn at(name: &'static str, path: &str) -> Self {
+        Self::made(name, path, 0)
+    }
+
+    /// One in `test_models` with adapters, which change nothing unless that is asked for.
+    pub fn adapted(name: &'static str, n_adapters: usize) -> Self {
+        Self::made(name, &format!("../../test_models/{name}.gguf"), n_adapters)
+    }
+
+    fn made(name: &'static str, path: &str, n_adapters: usize) -> Self {
         static FILES: Mutex<Vec<(&str, &[u8])>> = Mutex::new(Vec::new());
         let mut files = FILES.lock().unwrap();
         let known = files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
@@ -76,7 +86,17 @@ impl TestModel {
         let memory: &'static mut [u8] = vec![0; len + 64].leak();
         let start = memory.as_ptr().align_offset(64);
         let memory = &mut memory[start..start + len];
-        let runner = Runner::new(model, options, Kernels::detect(), &Serial, memory).unwrap();
+        let mut runner = Runner::new(model, options, Kernels::detect(), &Serial, memory).unwrap();
+        let tensor = gguf.tensor_index("blk.0.attn_output.weight").unwrap();
+        let [n_cols, n_rows, ..] = gguf.tensors()[tensor].dims.map(|dim| dim as usize);
+        let adapters = (0..n_adapters).map(|index| {
+            // As large as the stream, in a direction of its own.
+            let a = (0..n_cols).map(|i| (i % (index + 3)) as f32 - 1.0).collect();
+            let b = (0..n_rows).map(|i| (i % (index + 5)) as f32 - 2.0).collect();
+            let low_rank = LowRank { tensor, a, b, rank: 1, n_cols, n_rows, scale: 1.0 };
+            LowRanks { name: format!("adapter-{index}.gguf"), list: vec![low_rank] }
+        });
+        runner.set_adapters(adapters.collect(), vec![0.0; n_adapters]).unwrap();
         let prompter = Prompter::new(gguf).unwrap();
         let responder = Responder::new(prompter, runner, N_WAITING).unwrap();
         let info = ModelInfo::of(name, &format!("/models/{name}.gguf"), &responder);

@@ -1,0 +1,154 @@
+//! What adapters add to affine maps: products with matrices of low rank (LoRA, Hu et al. 2021).
+
+use alloc::{string::String, vec::Vec};
+
+use super::{Compute, Linear};
+
+/// `s B A x`, added to the product `W x` with one tensor `W`; for a stack of matrices, of as many `A` and `B`.
+#[derive(Debug, Clone)]
+pub struct LowRank {
+    /// The number of the tensor among the model's.
+    pub tensor: usize,
+    /// `[n_matrices][rank][n_cols]`
+    pub a: Vec<f32>,
+    /// `[n_matrices][rank][n_rows]`: transposed.
+    pub b: Vec<f32>,
+    /// Rows of `A`.
+    pub rank: usize,
+    /// Elements of `x`.
+    pub n_cols: usize,
+    /// Elements of the product.
+    pub n_rows: usize,
+    /// `s`, as the file has it.
+    pub scale: f32,
+}
+
+/// What an adapter adds.
+#[derive(Debug, Clone, Default)]
+pub struct LowRanks {
+    /// What the adapter is called, by who loaded it.
+    pub name: String,
+    /// In the order of the tensors' numbers.
+    pub list: Vec<LowRank>,
+}
+
+/// Which adapters change the rows of a batch, and how much.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Adaptation<'c> {
+    /// The adapters.
+    pub adapters: &'c [LowRanks],
+    /// `[n_slots][n_adapters]`: what each adds is multiplied by this; nothing is computed where it is 0.
+    pub scales: &'c [f32],
+    /// Whose rows these are.
+    pub rows: Rows<'c>,
+}
+
+/// Whose rows the activations of a product are.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'c> {
+    /// One of each of these slots, in this order.
+    OfSlots(&'c [u32]),
+    /// Of the tokens of these slots those that were sent to an expert.
+    OfExpert {
+        /// The slots of all tokens.
+        slots: &'c [u32],
+        /// `[n_tokens][n_used]`: the experts that each token was sent to.
+        chosen: &'c [u32],
+        /// How many experts a token is sent to.
+        n_used: usize,
+        /// The expert.
+        expert: u32,
+    },
+}
+
+impl Default for Rows<'_> {
+    fn default() -> Self {
+        Rows::OfSlots(&[])
+    }
+}
+
+impl LowRanks {
+    /// What is added to the product with a tensor.
+    pub fn of(&self, tensor: usize) -> Option<&LowRank> {
+        let place = self.list.binary_search_by_key(&tensor, |low_rank| low_rank.tensor).ok()?;
+        Some(&self.list[place])
+    }
+}
+
+impl Adaptation<'_> {
+    /// Whether an adapter changes a product with this tensor.
+    pub fn changes(&self, tensor: Option<usize>) -> bool {
+        !self.adapters.is_empty()
+            && tensor.is_some_and(|tensor| self.adapters.iter().any(|adapter| adapter.of(tensor).is_some()))
+    }
+
+    /// What adapter number `index` adds is multiplied by this in a slot.
+    pub fn scale(&self, slot: u32, index: usize) -> f32 {
+        self.scales[slot as usize * self.adapters.len() + index]
+    }
+}
+
+impl<'c> Compute<'c> {
+    /// The same for other rows.
+    pub fn of_rows(&self, rows: Rows<'c>) -> Self {
+        Self { adaptation: Adaptation { rows, ..self.adaptation }, ..*self }
+    }
+
+    /// Adds what adapters give to the outputs, `[n_rows]` each, of a map of the rows of `x`.
+    pub(super) fn add_low_ranks(&self, linear: &Linear<'_>, x: &[f32], output: &mut [f32]) {
+        let Some(tensor) = linear.tensor else { return };
+        let Adaptation { adapters, rows, .. } = self.adaptation;
+        let n_outputs = linear.weight.n_rows();
+        for (index, adapter) in adapters.iter().enumerate() {
+            let Some(low_rank) = adapter.of(tensor) else { continue };
+            let x = x.chunks_exact(low_rank.n_cols);
+            let rows_of_x = output.chunks_exact_mut(n_outputs).zip(x);
+            let add = |slot: u32, output: &mut [f32], x: &[f32]| {
+                self.add_low_rank(low_rank, self.adaptation.scale(slot, index), linear.first_row, x, output);
+            };
+            match rows {
+                Rows::OfSlots(slots) => {
+                    self.each_token(rows_of_x.zip(slots), |((output, x), &slot)| add(slot, output, x));
+                }
+                Rows::OfExpert { slots, chosen, n_used, expert } => {
+                    let choices = slots.iter().zip(chosen.chunks_exact(n_used));
+                    let sent = choices.filter(|(_, chosen)| chosen.contains(&expert));
+                    sent.zip(rows_of_x).for_each(|((&slot, _), (output, x))| add(slot, output, x));
+                }
+            }
+        }
+    }
+
+    /// Adds what adapters give to a token's embedding, which is row `token` of a tensor; the token has number `row` among
+    /// the batch's.
+    pub fn adapt_embedding(&self, tensor: usize, token: u32, row: usize, embedding: &mut [f32]) {
+        let Adaptation { adapters, rows: Rows::OfSlots(slots), .. } = self.adaptation else { return };
+        for (index, adapter) in adapters.iter().enumerate() {
+            let Some(low_rank) = adapter.of(tensor) else { continue };
+            let scale = self.adaptation.scale(slots[row], index) * low_rank.scale;
+            if scale == 0.0 {
+                continue;
+            }
+            // What is multiplied is the token's row of the identity matrix: `A` has a column for each token.
+            let a = low_rank.a.chunks_exact(low_rank.n_cols);
+            for (a, b) in a.zip(low_rank.b.chunks_exact(low_rank.n_rows)) {
+                self.kernels.add_scaled(embedding, scale * a[token as usize], b);
+            }
+        }
+    }
+
+    /// `output += scale · s B A x`, of the rows of `B` from `first_row` on, counted through all matrices.
+    fn add_low_rank(&self, low_rank: &LowRank, scale: f32, first_row: usize, x: &[f32], output: &mut [f32]) {
+        let LowRank { a, b, rank, n_cols, n_rows, .. } = low_rank;
+        if scale == 0.0 {
+            return;
+        }
+        let (matrix, first_row) = (first_row / n_rows, first_row % n_rows);
+        let a = a[matrix * rank * n_cols..].chunks_exact(*n_cols);
+        let b = b[matrix * rank * n_rows..].chunks_exact(*n_rows);
+        for (a, b) in a.zip(b).take(*rank) {
+            let factor = scale * low_rank.scale * self.kernels.dot_f32(a, x);
+            self.kernels.add_scaled(output, factor, &b[first_row..][..output.len()]);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! [`Adapter`]: a GGUF file of low-rank matrices that change a model (LoRA), checked against the model.
+//!
+//! Keys: `general.type` is `adapter`, `adapter.type` is `lora`, `general.architecture` the model's, `adapter.lora.alpha` what
+//! addends are multiplied by, over the rank. Tensors: for each tensor `NAME` of the model that is changed `NAME.lora_a`, `A`, and
+//! `NAME.lora_b`, `B`; for the embedding, whose rows are looked up and not multiplied, `A` has a row for each token.
+//!
+//! Source: llama.cpp's reader of such files.
+
+use alloc::{string::String, vec::Vec};
+use core::fmt;
+
+use super::Model;
+use crate::compute::{LowRank, LowRanks};
+use crate::gguf::{Gguf, GgufError, Name, TensorInfo};
+use crate::quant::{GgmlType, dequantize};
+
+/// What an adapter's file says, and what it adds to a model.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// `adapter.lora.alpha`; 0 where the file has none, and addends are as they are.
+    pub alpha: f32,
+    /// What it adds.
+    pub low_ranks: LowRanks,
+}
+
+/// Why a file is no adapter of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AdapterError {
+    /// The file's format is broken.
+    Gguf(GgufError),
+    /// A key has another value than an adapter's.
+    Key {
+        /// The key.
+        key: &'static str,
+        /// Its value; empty if it is missing.
+        value: Name,
+        /// What it should be.
+        expected: Name,
+    },
+    /// A tensor whose name says neither `A` nor `B`.
+    UnknownTensor(Name),
+    /// One of a pair is missing.
+    Half {
+        /// The name of the one that is there.
+        tensor: Name,
+    },
+    /// The model has no such tensor.
+    NotInModel(Name),
+    /// The tensor is none that a vector is multiplied with.
+    NotAdaptable(Name),
+    /// The dimensions of a pair do not fit the model's tensor.
+    Shape {
+        /// The tensor of the model.
+        tensor: Name,
+        /// Its dimensions.
+        dims: [u64; 3],
+        /// Those of `A`.
+        a: [u64; 3],
+        /// Those of `B`.
+        b: [u64; 3],
+    },
+    /// A type that cannot be read.
+    Type {
+        /// The tensor.
+        tensor: Name,
+        /// Its type.
+        ty: GgmlType,
+    },
+    /// There is nothing in it.
+    Empty,
+    /// The heap has no room for it.
+    OutOfHeap {
+        /// Bytes that were asked for.
+        needed_bytes: u64,
+    },
+}
+
+impl Adapter {
+    /// Reads an adapter of `model`, whose file has the header `model_gguf`.
+    ///
+    /// # Errors
+    ///
+    /// [`AdapterError`] if the file is no adapter, or none of this model.
+    pub fn load(gguf: &Gguf<'_>, model: &Model<'_>, model_gguf: &Gguf<'_>) -> Result<Self, AdapterError> {
+        let architecture = model.config().architecture.name;
+        for (key, expected) in
+            [("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", architecture)]
+        {
+            let value = gguf.str_value(key)?.unwrap_or_default();
+            if value != expected {
+                let (value, expected) = (Name::from(value), Name::from(expected));
+                return Err(AdapterError::Key { key, value, expected });
+            }
+        }
+        let alpha = gguf.f32_value("adapter.lora.alpha")?.unwrap_or(0.0);
+        let mut low_ranks = Vec::new();
+        let needed_bytes = gguf.tensors().len() as u64 * size_of::<LowRank>() as u64;
+        let out_of_heap = |_| AdapterError::OutOfHeap { needed_bytes };
+        low_ranks.try_reserve_exact(gguf.tensors().len() / 2).map_err(out_of_heap)?;
+        for tensor in gguf.tensors() {
+            let pair = |of: &str, other: &str| {
+                let of = tensor.name.strip_suffix(of)?;
+                Some((of, gguf.tensor(Name::format(format_args!("{of}{other}")).as_str())))
+            };
+            if let Some((_, None)) = pair(".lora_b", ".lora_a") {
+                return Err(AdapterError::Half { tensor: Name::from(tensor.name) });
+            }
+            let Some((of, b)) = pair(".lora_a", ".lora_b") else {
+                // llama.cpp passes over changes of normalisations; to be told is better than to get another model.
+                match tensor.name.ends_with(".lora_b") {
+                    true => continue,
+                    false => return Err(AdapterError::UnknownTensor(Name::from(tensor.name))),
+                }
+            };
+            let Some(b) = b else { return Err(AdapterError::Half { tensor: Name::from(tensor.name) }) };
+            low_ranks.push(low_rank(gguf, [tensor, b], of, alpha, model, model_gguf)?);
+        }
+        if low_ranks.is_empty() {
+            return Err(AdapterError::Empty);
+        }
+        low_ranks.sort_unstable_by_key(|low_rank| low_rank.tensor);
+        Ok(Adapter { alpha, low_ranks: LowRanks { name: String::new(), list: low_ranks } })
+    }
+
+    /// The highest rank of its matrices.
+    pub fn rank(&self) -> usize {
+        self.low_ranks.list.iter().map(|low_rank| low_rank.rank).max().unwrap_or(0)
+    }
+}
+
+/// A pair of matrices, checked against the tensor that they change.
+fn low_rank(
+    gguf: &Gguf<'_>,
+    [a, b]: [&TensorInfo<'_>; 2],
+    of: &str,
+    alpha: f32,
+    model: &Model<'_>,
+    model_gguf: &Gguf<'_>,
+) -> Result<LowRank, AdapterError> {
+    let name = Name::from(of);
+    let tensor = model_gguf.tensor_index(of).ok_or(AdapterError::NotInModel(name))?;
+    let weights = model.weights();
+    let is_embedding = tensor == weights.token_embd_tensor;
+    if !is_embedding && !weights.adaptable.get(tensor).is_some_and(|is| *is) {
+        return Err(AdapterError::NotAdaptable(name));
+    }
+    let dims = |tensor: &TensorInfo<'_>| [tensor.dims[0], tensor.dims[1], tensor.dims[2]];
+    let [n_in, n_out, n_matrices] = dims(&model_gguf.tensors()[tensor]);
+    let rank = b.dims[0];
+    let expected_a = if is_embedding { [rank, n_out, 1] } else { [n_in, rank, n_matrices] };
+    let expected_b = if is_embedding { [rank, n_in, 1] } else { [rank, n_out, n_matrices] };
+    if dims(a) != expected_a || dims(b) != expected_b || a.dims[3] * b.dims[3] != 1 {
+        let dims = [n_in, n_out, n_matrices];
+        return Err(AdapterError::Shape { tensor: name, dims, a: self::dims(a), b: self::dims(b) });
+    }
+    // The model's dimensions are addressable, and so are those of the tensors.
+    let [n_in, n_out, rank] = [n_in, n_out, rank].map(|n| n as usize);
+    let values = |tensor| floats(gguf, tensor);
+    let (a, b) = (values(a)?, transposed(&values(b)?, rank, if is_embedding { n_in } else { n_out })?);
+    let (a, n_cols, n_rows) = match is_embedding {
+        true => (transposed(&a, rank, n_out)?, n_out, n_in),
+        false => (a, n_in, n_out),
+    };
+    let scale = if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
+    Ok(LowRank { tensor, a, b, rank, n_cols, n_rows, scale })
+}
+
+fn dims(tensor: &TensorInfo<'_>) -> [u64; 3] {
+    [tensor.dims[0], tensor.dims[1], tensor.dims[2]]
+}
+
+/// A tensor's elements.
+fn floats(gguf: &Gguf<'_>, tensor: &TensorInfo<'_>) -> Result<Vec<f32>, AdapterError> {
+    if !crate::quant::is_supported(tensor.ty) {
+        return Err(AdapterError::Type { tensor: Name::from(tensor.name), ty: tensor.ty });
+    }
+    let mut floats = zeros(usize::try_from(tensor.n_elements()).unwrap_or(usize::MAX))?;
+    dequantize(tensor.ty, gguf.tensor_data(tensor)?, &mut floats);
+    Ok(floats)
+}
+
+fn zeros(len: usize) -> Result<Vec<f32>, AdapterError> {
+    let mut zeros = Vec::new();
+    let needed_bytes = len as u64 * size_of::<f32>() as u64;
+    zeros.try_reserve_exact(len).map_err(|_| AdapterError::OutOfHeap { needed_bytes })?;
+    zeros.resize(len, 0.0);
+    Ok(zeros)
+}
+
+/// Of matrices `[rows][cols]` in turn those `[cols][rows]`.
+fn transposed(matrices: &[f32], cols: usize, rows: usize) -> Result<Vec<f32>, AdapterError> {
+    let mut result = zeros(matrices.len())?;
+    for (matrix, result) in matrices.chunks_exact(rows * cols).zip(result.chunks_exact_mut(rows * cols)) {
+        for (row, values) in matrix.chunks_exact(cols).enumerate() {
+            values.iter().enumerate().for_each(|(col, value)| result[col * rows + row] = *value);
+        }
+    }
+    Ok(result)
+}
+
+impl From<GgufError> for AdapterError {
+    fn from(error: GgufError) -> Self {
+        AdapterError::Gguf(error)
+    }
+}
+
+impl fmt::Display for AdapterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdapterError::Gguf(error) => error.fmt(f),
+            AdapterError::Key { key, value, expected } if value.as_str().is_empty() => {
+                write!(f, "`{key}` is missing, expected {expected:?}")
+            }
+            AdapterError::Key { key, value, expected } => {
+                write!(f, "`{key}` is {:?}, expected {:?}", value.as_str(), expected.as_str())
+            }
+            AdapterError::UnknownTensor(tensor) => {
+                write!(f, "tensor {tensor} is not of an adapter, whose names end in .lora_a and .lora_b")
+            }
+            AdapterError::Half { tensor } => {
+                write!(f, "tensor {tensor} is alone: .lora_a and .lora_b come in pairs")
+            }
+            AdapterError::NotInModel(tensor) => {
+                write!(f, "the model has no tensor {tensor}: the adapter is of another model")
+            }
+            AdapterError::NotAdaptable(tensor) => write!(f, "tensor {tensor} cannot be adapted"),
+            AdapterError::Shape { tensor, dims, a, b } => write!(
+                f,
+                "{tensor} has dimensions {dims:?} in the model, which do not fit {a:?} and {b:?} of .lora_a and .lora_b: \
+                 the adapter is of another model"
+            ),
+            AdapterError::Type { tensor, ty } => {
+                write!(f, "tensor {tensor} has type {ty}, which cannot be read")
+            }
+            AdapterError::Empty => f.write_str("the adapter has no tensors"),
+            AdapterError::OutOfHeap { needed_bytes } => {
+                write!(f, "the heap has no {needed_bytes} bytes for the adapter")
+            }
+        }
+    }
+}
+
+impl core::error::Error for AdapterError {}
