@@ -125,7 +125,7 @@ class Dims:
             "fused_up_shexp": (2 * self.shared_ff, e),
             "ffn_gate_chexps": (x // 2, self.chunk_ff, e), "ffn_up_chexps": (x // 2, self.chunk_ff, e), "ffn_down_chexps": (x // 2, e, self.chunk_ff),
             "vis_attn_qkv": (q + k + v, e), "vis_attn_output": (e, self.head * self.v), "vis_gate": (self.ff, e), "vis_up": (self.ff, e), "vis_down": (e, self.ff),
-            "act_scales": (self.ff,), "plain_k_norm": (k,),
+            "act_scales": (self.ff,), "attn_sub_norm": (self.head * self.v,), "ffn_sub_norm": (self.ff,), "plain_k_norm": (k,),
         }  # fmt: skip
 
 
@@ -754,6 +754,10 @@ CASES = [
     }),
     Case("talkie", "token_embd output", f"{QKV} attn_output factor_q_norm {GATED} layer_output_scale", SMALL, {"logit_scale": 0.4}),
     Case("baichuan:neither", UNTIED, LLAMA, SMALL),
+    Case("apertus", f"{UNTIED} rope_freqs", f"{SMALL_QKV}+ {HEAD_NORMS} ffn_norm ffn_up ffn_down", SMALL, {
+        "xielu.alpha_n": [0.8, -0.4], "xielu.alpha_p": [0.3, 1.1], "xielu.beta": 0.5, "xielu.eps": -1e-6,
+    }),
+    Case("bitnet", TIED, f"attn_norm {QKV} attn_sub_norm attn_output ffn_norm ffn_gate ffn_up ffn_sub_norm ffn_down", SMALL),
 ]  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def write(path: Path, architecture: str, keys: dict[str, object], tensors: list[
     if "tokenizer.ggml.model" not in keys:
         writer.add_string("tokenizer.ggml.model", "none")
     for key, value in keys.items():
-        key = key if key.startswith("tokenizer.") else f"{architecture}.{key}"
+        key = key if key.startswith(("tokenizer.", "xielu.")) else f"{architecture}.{key}"
         match value:
             case bool():
                 writer.add_bool(key, value)

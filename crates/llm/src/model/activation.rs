@@ -1,6 +1,6 @@
 //! The nonlinearities of feed-forward blocks.
 
-use super::architecture::Activation;
+use super::architecture::{Activation, Xielu};
 use crate::simd::Kernels;
 
 /// gpt-oss: how steep its sigmoid is.
@@ -22,6 +22,7 @@ impl Activation {
                 x.iter_mut().for_each(|x| *x = x.min(limit));
             }
             Activation::Situ { beta, .. } => x.iter_mut().for_each(|x| *x = situ_gate(*x, beta)),
+            Activation::Xielu(xielu) => x.iter_mut().for_each(|x| *x = xielu.of(*x)),
             Activation::ClampedSilu(limit) => {
                 x.iter_mut().for_each(|x| *x = x.min(limit));
                 kernels.silu(x);
@@ -46,6 +47,7 @@ impl Activation {
                 }
                 *up *= situ_gate(*gate, beta);
             }),
+            Activation::Xielu(xielu) => elements.for_each(|(up, gate)| *up *= xielu.of(*gate)),
             Activation::ClampedSilu(limit) => elements.for_each(|(up, gate)| {
                 let gate = gate.min(limit);
                 *up = gate * sigmoid(gate) * up.clamp(-limit, limit);
@@ -55,6 +57,21 @@ impl Activation {
             }),
         }
     }
+}
+
+impl Xielu {
+    fn of(self, x: f32) -> f32 {
+        let Xielu { alpha_n, alpha_p, beta, eps } = self;
+        match x > 0.0 {
+            true => alpha_p * x * x + beta * x,
+            false => (libm::expm1f(x.min(eps)) - x) * alpha_n + beta * x,
+        }
+    }
+}
+
+/// `ln(1 + exp(x))`, for the few numbers of routers and constants.
+pub(super) fn softplus(x: f32) -> f32 {
+    if x > 20.0 { x } else { libm::log1pf(libm::expf(x)) }
 }
 
 /// `1 / (1 + exp(-x))`, for the few numbers of routers and gates of heads.

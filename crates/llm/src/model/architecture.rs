@@ -146,6 +146,10 @@ pub struct Norms {
     pub ffn: Option<&'static str>,
     /// What the feed-forward block gives, before it is added.
     pub ffn_post: Option<&'static str>,
+    /// What the heads of attention give, before the matrix that joins them.
+    pub heads: Option<&'static str>,
+    /// What the nonlinearity of the feed-forward block gives.
+    pub hidden: Option<&'static str>,
 }
 
 /// How the two mixers of a layer are joined.
@@ -519,6 +523,21 @@ pub enum Activation {
     },
     /// `silu(g) · u` with gate `g` at most this and `u` from minus this to this.
     ClampedSilu(f32),
+    /// The integral of the exponential linear unit (Huang 2024), with each layer's constants (`xielu.*`).
+    Xielu(Xielu),
+}
+
+/// The constants of xIELU: `α_p x² + β x` above zero, else `α_n (exp(min(x, ε)) - 1 - x) + β x`.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Xielu {
+    /// `α_n`
+    pub alpha_n: f32,
+    /// `α_p`
+    pub alpha_p: f32,
+    /// `β`
+    pub beta: f32,
+    /// `ε`, below zero
+    pub eps: f32,
 }
 
 /// How a dense feed-forward block is made up.
@@ -707,6 +726,17 @@ impl Architecture {
         !self.unscaled.iter().any(|beginning| part.starts_with(beginning))
     }
 
+    /// The name of a family that begins most like `name`, which is none's.
+    pub fn nearest(name: &str) -> &'static str {
+        let likeness = |other: &str| {
+            let n_same =
+                other.bytes().zip(name.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+            (n_same, core::cmp::Reverse(other.len().abs_diff(name.len())))
+        };
+        let nearest = ARCHITECTURES.iter().max_by_key(|architecture| likeness(architecture.name));
+        nearest.map_or("", |architecture| architecture.name)
+    }
+
     /// The family of this `general.architecture`.
     pub fn from_name(name: &str) -> Option<&'static Self> {
         ARCHITECTURES.iter().find(|architecture| architecture.name == name)
@@ -733,5 +763,18 @@ mod tests {
             assert_eq!(Architecture::from_name(architecture.name), Some(architecture));
         }
         assert_eq!(Architecture::from_name("Llama"), None);
+    }
+
+    #[test]
+    fn an_unknown_name_has_a_nearest() {
+        for (name, nearest) in [
+            ("Llama", "llama"),
+            ("qwen5", "qwen3"),
+            ("deepseek32", "deepseek2"),
+            ("mistral", "mistral4"),
+            ("glm5-next", "glm4moe"),
+        ] {
+            assert_eq!(Architecture::nearest(name), nearest, "{name}");
+        }
     }
 }

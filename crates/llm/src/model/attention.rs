@@ -135,6 +135,10 @@ impl Forward<'_, '_> {
         if let Some(linear) = &weights.gate {
             self.gate_heads(gate, heads, n_head * head_len_v / linear.weight.n_rows());
         }
+        if let Some(norm) = &weights.norm {
+            let rows = heads.chunks_exact_mut(n_head * head_len_v);
+            self.compute.each_token(rows, |row| self.normalise_row(norm, row));
+        }
         self.compute.linear(&weights.wo, heads, quantized, x);
     }
 

@@ -90,8 +90,9 @@ impl fmt::Display for ModelError {
             ModelError::Gguf(error) => error.fmt(f),
             ModelError::UnknownArchitecture(name) => write!(
                 f,
-                "architecture {name:?} is not implemented, expected one of {} such as llama, qwen3 or gpt2",
-                super::ARCHITECTURES.len()
+                "architecture {name:?} is not implemented; of the {} that docs/models.md lists, {} is nearest by name",
+                super::ARCHITECTURES.len(),
+                super::Architecture::nearest(name.as_str())
             ),
             ModelError::MissingKey(key) => write!(f, "required key {key} is missing"),
             ModelError::InvalidKey { key, value, expected } => {

@@ -3,7 +3,7 @@
 //!
 //! Tokens of a batch are gathered by expert, so that an expert's weights are read once per batch.
 
-use super::activation::sigmoid;
+use super::activation::{sigmoid, softplus};
 use super::architecture::{ExpertInputs, Gating, Routing, SharedExpert};
 use super::expert_config::{ChunkConfig, ExpertConfig};
 use super::forward::Forward;
@@ -272,11 +272,6 @@ fn join_equal(chosen: &mut [u32], shares: &mut [f32]) {
             chosen[later] = u32::MAX;
         }
     }
-}
-
-/// `ln(1 + exp(x))`.
-fn softplus(x: f32) -> f32 {
-    if x > 20.0 { x } else { libm::log1pf(libm::expf(x)) }
 }
 
 /// `x[i] *= factor`, for the few numbers of a router.

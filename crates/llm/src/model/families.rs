@@ -75,6 +75,7 @@ const BERT: Architecture = Architecture {
         attn_post: Some("attn_output_norm"),
         ffn: None,
         ffn_post: Some("layer_output_norm"),
+        ..PRE_NORMS
     },
     required: Required { model: &["token_embd_norm.weight"], ..Required::NOTHING },
     ..GPT
@@ -151,8 +152,14 @@ const LFM2: Architecture = Architecture {
     ..NEOX
 };
 
-const PRE_NORMS: Norms =
-    Norms { attn: Some("attn_norm"), attn_post: None, ffn: Some("ffn_norm"), ffn_post: None };
+const PRE_NORMS: Norms = Norms {
+    attn: Some("attn_norm"),
+    attn_post: None,
+    ffn: Some("ffn_norm"),
+    ffn_post: None,
+    heads: None,
+    hidden: None,
+};
 const SANDWICH_NORMS: Norms =
     Norms { attn_post: Some("post_attention_norm"), ffn_post: Some("post_ffw_norm"), ..PRE_NORMS };
 const POST_NORMS: Norms = Norms { attn: None, ffn: None, ..SANDWICH_NORMS };
@@ -342,7 +349,18 @@ pub static ARCHITECTURES: &[Architecture] = &[
         routing: Some(SIGMOID_ROUTING),
         ..NEOX
     },
+    Architecture {
+        name: "apertus",
+        qk_norm: QkNorm::BeforeRope, activation: Activation::Xielu(Xielu { alpha_n: 0.0, alpha_p: 0.0, beta: 0.0, eps: 0.0 }),
+        feed_forward: FeedForwardKind::Plain, unused: &["attn_q_norm.bias", "attn_k_norm.bias"], required: OUTPUT, routing: None,
+        ..NEOX
+    },
     Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), reads: &[("expert_weights_scale", None)], required: Required { keys: &["expert_gating_func"], ..OUTPUT }, ..NEOX },
+    Architecture {
+        name: "bitnet",
+        norms: Norms { heads: Some("attn_sub_norm"), hidden: Some("ffn_sub_norm"), ..PRE_NORMS }, unscaled: NO_PART, routing: None,
+        ..NEOX
+    },
     Architecture {
         name: "cogvlm",
         rope_keys: RopeKeys::None, routing: None,

@@ -53,6 +53,9 @@ impl Forward<'_, '_> {
                 }
             }
         }
+        if let Some(norm) = &weights.hidden_norm {
+            self.compute.each_token(up.chunks_exact_mut(n_ff), |row| self.normalise_row(norm, row));
+        }
         let (DownScratch { quantized }, _) = workspace.take();
         self.compute.linear(&weights.down, up, quantized, x);
     }

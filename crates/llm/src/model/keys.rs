@@ -135,6 +135,28 @@ impl Keys<'_, '_> {
         }
     }
 
+    /// A number of layer `index` of `n_layer` under a key without the family's prefix, one for all or one for each.
+    pub fn unprefixed_layer_float(
+        &self,
+        name: &str,
+        index: usize,
+        n_layer: usize,
+    ) -> Result<f32, ModelError> {
+        let value = self.gguf.get(name).ok_or_else(|| ModelError::missing_key(name))?;
+        let (len, number) = match value {
+            Value::Array(array) => (array.len(), array.values().nth(index).and_then(|value| value.as_f32())),
+            value => (n_layer, value.as_f32()),
+        };
+        match number {
+            Some(number) if len == n_layer && number.is_finite() => Ok(number),
+            _ => Err(ModelError::InvalidKey {
+                key: Name::from(name),
+                value: len as f64,
+                expected: "one finite number, or one per layer",
+            }),
+        }
+    }
+
     /// The truth value of layer `index` in an array of them.
     pub fn layer_flag(&self, suffix: &str, index: usize) -> Result<bool, ModelError> {
         let array = self.gguf.array_value((self.prefix, suffix))?.ok_or_else(|| self.missing(suffix))?;

@@ -2,7 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::architecture::{Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence, Stacks};
+use super::activation::softplus;
+use super::architecture::{
+    Activation, Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence, Stacks, Xielu,
+};
 use super::error::ModelError;
 use super::heads_config::{HeadKeys, HeadsConfig};
 use super::keys::Keys;
@@ -30,6 +33,8 @@ pub struct LayerConfig {
     pub gate_limit: Option<f32>,
     /// What those of other blocks are.
     pub dense_limit: Option<f32>,
+    /// The constants of its nonlinearity, in families in which they are the layer's.
+    pub xielu: Option<Xielu>,
     /// What is done to the stream behind it.
     pub end: LayerEnd,
 }
@@ -150,6 +155,7 @@ pub(super) fn layers(
                 && keys.optional_number("expert_count")?.unwrap_or(0) > 0,
             gate_limit: limit(GATE_LIMIT)?,
             dense_limit: limit(DENSE_LIMIT)?,
+            xielu: xielu(keys, architecture, index, n_block)?,
             end: LayerEnd::None,
         });
     }
@@ -161,6 +167,24 @@ pub(super) fn layers(
 const GATE_LIMIT: &str = "swiglu_clamp_exp";
 /// What those of other blocks are.
 const DENSE_LIMIT: &str = "swiglu_clamp_shexp";
+
+/// The constants of the nonlinearity of layer `index`, of `n_block`.
+fn xielu(
+    keys: &Keys<'_, '_>,
+    architecture: &Architecture,
+    index: usize,
+    n_block: usize,
+) -> Result<Option<Xielu>, ModelError> {
+    let Activation::Xielu(_) = architecture.activation else { return Ok(None) };
+    let constant = |name: &str| keys.unprefixed_layer_float(name, index, n_block);
+    let beta = constant("xielu.beta")?;
+    Ok(Some(Xielu {
+        alpha_n: beta + softplus(constant("xielu.alpha_n")?),
+        alpha_p: softplus(constant("xielu.alpha_p")?),
+        beta,
+        eps: constant("xielu.eps")?,
+    }))
+}
 
 /// Layers at the beginning that have no experts.
 pub(super) fn n_dense(keys: &Keys<'_, '_>) -> Result<usize, ModelError> {

@@ -164,6 +164,10 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             wv,
             wo,
             gate,
+            norm: match self.config.architecture.norms.heads {
+                Some(part) => Some(self.norm_of(part, n_head * head_len_v)?),
+                None => None,
+            },
             q_norm,
             k_norm: match wk {
                 Some(_) => self.qk_norm("attn_k_norm", n_head_kv, head_len_k, has_rope)?,
@@ -326,12 +330,20 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             down: self.linear("ffn_down", n_embd, n_ff, biased)?,
             activation,
             divisors: self.tensors.optional_vector(&self.name("ffn.act.scales"), n_ff)?,
+            hidden_norm: match self.config.architecture.norms.hidden {
+                Some(part) => Some(self.norm_of(part, n_ff)?),
+                None => None,
+            },
         })
     }
 
     /// The nonlinearity of blocks that all tokens are sent to.
     fn dense_activation(&self) -> Activation {
-        self.layer.dense_limit.map_or(self.config.activation, Activation::ClampedOutput)
+        match (self.layer.xielu, self.layer.dense_limit) {
+            (Some(xielu), _) => Activation::Xielu(xielu),
+            (None, Some(limit)) => Activation::ClampedOutput(limit),
+            (None, None) => self.config.activation,
+        }
     }
 
     /// The block beside the experts, if the file has it.
@@ -368,6 +380,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             down: self.linear(down, n_embd, up.weight.n_rows(), false)?,
             activation: self.dense_activation(),
             divisors: None,
+            hidden_norm: None,
         }))
     }
 

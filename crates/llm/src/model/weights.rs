@@ -161,6 +161,8 @@ pub struct HeadAttention<'a> {
     /// `[n_head · head_len_v × n_embd]` or `[n_head × n_embd]`: what opens and closes the heads' outputs, in families in
     /// which it has a matrix of its own.
     pub gate: Option<Linear<'a>>,
+    /// Of the row of all heads' outputs, in families that normalise it.
+    pub norm: Option<Norm<'a>>,
 }
 
 /// Attention with keys and values compressed to one vector (DeepSeek-AI 2024).
@@ -229,6 +231,8 @@ pub struct DenseFeedForward<'a> {
     pub activation: Activation,
     /// `[n_ff]`: what it gives is divided by these, in files that have them.
     pub divisors: Option<&'a [f32]>,
+    /// Of what the nonlinearity gives, `[n_ff]`, in families that normalise it.
+    pub hidden_norm: Option<Norm<'a>>,
 }
 
 /// A mixture of experts (Shazeer et al. 2017).
@@ -274,6 +278,7 @@ impl<'a> ExpertBlock<'a> {
             down: self.down.of(expert),
             activation: self.activation,
             divisors: None,
+            hidden_norm: None,
         }
     }
 }
