@@ -24,6 +24,7 @@
 //! | [`quant`] | weights as matrices, and products over them |
 //! | [`gguf`], [`simd`] | the file format; the inner loops for each instruction set, the only unsafe code |
 //! | [`blocks`] | layout and meaning of the blocks that weights are stored in |
+//! | `sort` | what is sorted once |
 //! | [`parallel`], [`arena`] | the two things a caller lends: cores and memory |
 #![no_std]
 #![deny(unsafe_code)]
@@ -47,5 +48,6 @@ pub mod sampling;
 pub mod scheduler;
 pub mod session;
 pub mod simd;
+mod sort;
 pub mod state;
 pub mod tokenizer;

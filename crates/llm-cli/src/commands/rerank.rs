@@ -60,7 +60,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })?;
     let documents: Vec<&str> = documents.iter().collect();
     let mut output = BufWriter::new(stdout().lock());
-    for place in ranking(&scores) {
+    for place in ranking(&scores)? {
+        let place = place as usize;
         writeln!(output, "{:.6} [{}] {}", scores[place], place + 1, documents[place])?;
     }
     Ok(output.flush()?)

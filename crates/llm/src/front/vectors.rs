@@ -9,6 +9,7 @@ use super::batch::{Alone, Answers};
 use super::embedding::{Embedding, EmbeddingWish};
 use super::{Event, FrontError, Prompt, Responder};
 use crate::session::SessionError;
+use crate::sort;
 
 /// Makes texts, each a list of ids, vectors, as many at once as there are slots; `on_vector` learns of them in their order and
 /// may end it. `go_on` is asked twice in each layer, and may too.
@@ -99,11 +100,14 @@ fn compute<A: Answers>(
 }
 
 /// The places of scores, best first; equal ones in their order, and what is no number last.
-pub fn ranking(scores: &[f32]) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..scores.len()).collect();
-    let key = |&place: &usize| if scores[place].is_nan() { f32::NEG_INFINITY } else { scores[place] };
-    places.sort_by(|a, b| key(b).partial_cmp(&key(a)).unwrap_or(Ordering::Equal).then(a.cmp(b)));
-    places
+///
+/// # Errors
+/// [`FrontError::OutOfHeap`].
+pub fn ranking(scores: &[f32]) -> Result<Vec<u32>, FrontError> {
+    let key = |place: usize| if scores[place].is_nan() { f32::NEG_INFINITY } else { scores[place] };
+    let compare = |a, b: usize| key(b).partial_cmp(&key(a)).unwrap_or(Ordering::Equal).then(a.cmp(&b));
+    let needed_bytes = size_of_val(scores);
+    sort::places(scores.len(), &compare).map_err(|_| FrontError::OutOfHeap { needed_bytes })
 }
 
 #[cfg(test)]
@@ -112,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_best_comes_first_and_what_is_no_number_last() {
-        assert_eq!(ranking(&[0.1, f32::NAN, 0.7, 0.1, -3.0]), [2, 0, 3, 4, 1]);
-        assert!(ranking(&[]).is_empty());
+        assert_eq!(ranking(&[0.1, f32::NAN, 0.7, 0.1, -3.0]).unwrap(), [2, 0, 3, 4, 1]);
+        assert!(ranking(&[]).unwrap().is_empty());
     }
 }

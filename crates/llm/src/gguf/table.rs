@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::{GgufError, Name, TensorInfo, Value};
+use crate::sort;
 
 /// An entry with a name that no other entry has.
 pub(super) trait Named {
@@ -85,11 +86,8 @@ impl<T: Named> Table<T> {
 
 /// The places of at most `u32::MAX` entries, sorted.
 pub(super) fn places<T>(entries: &[T], compare: impl Fn(&T, &T) -> Ordering) -> Result<Vec<u32>, GgufError> {
-    let mut places = Vec::new();
-    reserve(&mut places, entries.len())?;
-    places.extend(0..entries.len() as u32);
-    places.sort_unstable_by(|&a, &b| compare(&entries[a as usize], &entries[b as usize]));
-    Ok(places)
+    let places = sort::places(entries.len(), &|a, b| compare(&entries[a], &entries[b]));
+    places.map_err(|needed_bytes| GgufError::OutOfMemory { needed_bytes: needed_bytes as u64 })
 }
 
 fn reserve<T>(table: &mut Vec<T>, additional: usize) -> Result<(), GgufError> {

@@ -14,11 +14,13 @@ pub(super) struct Keys<'g, 'a> {
 const MAX_NUMBER: u32 = 1 << 24;
 
 impl Keys<'_, '_> {
+    #[inline(never)]
     fn name(&self, suffix: &str) -> Name {
         Name::format(format_args!("{}.{suffix}", self.prefix))
     }
 
     /// The error for a key that must be there.
+    #[inline(never)]
     pub fn missing(&self, suffix: &str) -> ModelError {
         ModelError::MissingKey(self.name(suffix))
     }
@@ -29,16 +31,19 @@ impl Keys<'_, '_> {
     }
 
     /// The error for a value that cannot be.
+    #[inline(never)]
     pub fn invalid(&self, suffix: &str, value: usize, expected: &'static str) -> ModelError {
         ModelError::InvalidKey { key: self.name(suffix), value: value as f64, expected }
     }
 
     /// The error for a value that selects something not implemented.
+    #[inline(never)]
     pub fn unsupported(&self, suffix: &str, value: &str, supported: &'static str) -> ModelError {
         ModelError::UnsupportedKey { key: self.name(suffix), value: Name::from(value), supported }
     }
 
     /// A whole number that may be absent, 0 to 2^24; an array that repeats one number is that number.
+    #[inline(never)]
     pub fn optional_number(&self, suffix: &str) -> Result<Option<usize>, ModelError> {
         match self.optional_length(suffix)? {
             Some(number) if number > MAX_NUMBER as usize => {
@@ -50,6 +55,7 @@ impl Keys<'_, '_> {
 
     /// A number of positions that may be absent: any of 32 bits, since none are allocated for it. An array counts as
     /// in [`optional_number`](Self::optional_number).
+    #[inline(never)]
     pub fn optional_length(&self, suffix: &str) -> Result<Option<usize>, ModelError> {
         let Some(Value::Array(array)) = self.gguf.get((self.prefix, suffix)) else {
             return Ok(self.gguf.u32_value((self.prefix, suffix))?.map(|number| number as usize));
@@ -63,16 +69,19 @@ impl Keys<'_, '_> {
     }
 
     /// A number of positions that must be there.
+    #[inline(never)]
     pub fn length(&self, suffix: &str) -> Result<usize, ModelError> {
         self.optional_length(suffix)?.ok_or_else(|| self.missing(suffix))
     }
 
     /// A dimension: 1 to 2^24.
+    #[inline(never)]
     pub fn width(&self, suffix: &str) -> Result<usize, ModelError> {
         self.optional_width(suffix)?.ok_or_else(|| self.missing(suffix))
     }
 
     /// A dimension that may be absent.
+    #[inline(never)]
     pub fn optional_width(&self, suffix: &str) -> Result<Option<usize>, ModelError> {
         match self.optional_number(suffix)? {
             Some(0) => Err(self.invalid(suffix, 0, "1 to 16777216")),
@@ -82,6 +91,7 @@ impl Keys<'_, '_> {
 
     /// A number of layer `index` of `n_layer` that may be absent, 0 to 2^24: one for all layers, or an array with one
     /// for each.
+    #[inline(never)]
     pub fn optional_layer_number(
         &self,
         suffix: &str,
@@ -102,11 +112,13 @@ impl Keys<'_, '_> {
 
     /// A dimension of layer `index` of `n_layer`: as [`optional_layer_number`](Self::optional_layer_number), but there
     /// and above 0.
+    #[inline(never)]
     pub fn layer_width(&self, suffix: &str, index: usize, n_layer: usize) -> Result<usize, ModelError> {
         self.optional_layer_width(suffix, index, n_layer)?.ok_or_else(|| self.missing(suffix))
     }
 
     /// A dimension of one layer that may be absent, but not 0.
+    #[inline(never)]
     pub fn optional_layer_width(
         &self,
         suffix: &str,
@@ -120,6 +132,7 @@ impl Keys<'_, '_> {
     }
 
     /// A number of layer `index` of `n_layer` that may be absent: one for all layers, or an array with one for each.
+    #[inline(never)]
     pub fn optional_layer_float(
         &self,
         suffix: &str,
@@ -158,6 +171,7 @@ impl Keys<'_, '_> {
     }
 
     /// The truth value of layer `index` in an array of them.
+    #[inline(never)]
     pub fn layer_flag(&self, suffix: &str, index: usize) -> Result<bool, ModelError> {
         let array = self.gguf.array_value((self.prefix, suffix))?.ok_or_else(|| self.missing(suffix))?;
         let flag = array.values().nth(index);
@@ -182,16 +196,19 @@ impl Keys<'_, '_> {
     }
 
     /// A number that is zero or above.
+    #[inline(never)]
     pub fn not_negative(&self, suffix: &str) -> Result<f32, ModelError> {
         self.optional_not_negative(suffix)?.ok_or_else(|| self.missing(suffix))
     }
 
     /// Any finite number that may be absent.
+    #[inline(never)]
     pub fn float(&self, suffix: &str) -> Result<Option<f32>, ModelError> {
         Ok(self.gguf.f32_value((self.prefix, suffix))?.filter(|x| x.is_finite()))
     }
 
     /// A number above zero that may be absent.
+    #[inline(never)]
     pub fn optional_positive(&self, suffix: &str) -> Result<Option<f32>, ModelError> {
         match self.optional_not_negative(suffix)? {
             Some(0.0) => Err(self.invalid(suffix, 0, "a finite number above 0")),
@@ -200,6 +217,7 @@ impl Keys<'_, '_> {
     }
 
     /// A number that is zero or above and may be absent.
+    #[inline(never)]
     pub fn optional_not_negative(&self, suffix: &str) -> Result<Option<f32>, ModelError> {
         match self.gguf.f32_value((self.prefix, suffix))? {
             Some(x) if !(x >= 0.0 && x.is_finite()) => Err(ModelError::InvalidKey {
@@ -212,6 +230,7 @@ impl Keys<'_, '_> {
     }
 
     /// A number below zero that may be absent; one without an end counts as absent.
+    #[inline(never)]
     pub fn optional_below_zero(&self, suffix: &str) -> Result<Option<f32>, ModelError> {
         match self.gguf.f32_value((self.prefix, suffix))? {
             None | Some(f32::NEG_INFINITY) => Ok(None),
@@ -220,6 +239,7 @@ impl Keys<'_, '_> {
     }
 
     /// A finite number below zero.
+    #[inline(never)]
     pub fn below_zero(&self, suffix: &str) -> Result<f32, ModelError> {
         match self.gguf.f32_value((self.prefix, suffix))? {
             None => Err(self.missing(suffix)),
@@ -233,6 +253,7 @@ impl Keys<'_, '_> {
     }
 
     /// A scale, cap or limit, if this family reads it; none of them is 0.
+    #[inline(never)]
     pub fn scale(&self, architecture: &Architecture, suffix: &str) -> Result<Option<f32>, ModelError> {
         match architecture.reads.iter().find(|(key, _)| *key == suffix) {
             Some((_, default)) => {
@@ -243,16 +264,19 @@ impl Keys<'_, '_> {
     }
 
     /// A truth value.
+    #[inline(never)]
     pub fn bool(&self, suffix: &str) -> Result<bool, ModelError> {
         self.optional_bool(suffix)?.ok_or_else(|| self.missing(suffix))
     }
 
     /// A truth value that may be absent.
+    #[inline(never)]
     pub fn optional_bool(&self, suffix: &str) -> Result<Option<bool>, ModelError> {
         Ok(self.gguf.bool_value((self.prefix, suffix))?)
     }
 
     /// A name that may be absent.
+    #[inline(never)]
     pub fn optional_str(&self, suffix: &str) -> Result<Option<&str>, ModelError> {
         Ok(self.gguf.str_value((self.prefix, suffix))?)
     }

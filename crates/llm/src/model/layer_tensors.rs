@@ -118,6 +118,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn scores(&mut self, part: &str) -> Result<Option<&'a [f32]>, ModelError> {
         let name = self.name(Name::format(format_args!("{part}.weight")).as_str());
         self.tensors.vector(&name, self.config.n_embd).map(Some)
@@ -134,6 +135,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         self.layer.has_experts || self.layer.n_ff > 0
     }
 
+    #[inline(never)]
     fn head_attention(&mut self, heads: HeadsConfig) -> Result<HeadAttention<'a>, ModelError> {
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, has_rope, .. } = heads;
         let (wq, wk, wv) = self.qkv(heads)?;
@@ -179,6 +181,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// What scores gain by the bucket of the distance; layers without share the first one's.
+    #[inline(never)]
     fn relative_bias(&mut self, n_head: usize) -> Result<Option<&'a [f32]>, ModelError> {
         const PART: &str = "attn_rel_b.weight";
         let Some(buckets) = &self.config.relative else { return Ok(None) };
@@ -194,6 +197,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
 
     /// The projections to queries, keys and values: three tensors, or one with their rows in turn; keys
     /// and values only where the layer has its own.
+    #[inline(never)]
     fn qkv(
         &mut self,
         heads: HeadsConfig,
@@ -228,6 +232,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         Ok((q, Some(k), Some(self.linear("attn_v", n_v, n_embd, biased)?)))
     }
 
+    #[inline(never)]
     fn qk_norm(
         &mut self,
         part: &str,
@@ -259,6 +264,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         }
     }
 
+    #[inline(never)]
     fn latent_attention(&mut self, latent: LatentConfig) -> Result<LatentAttention<'a>, ModelError> {
         let LatentConfig { n_head, q_lora_rank, kv_lora_rank, n_rot, head_len_k, head_len_v, .. } = latent;
         let n_embd = self.config.n_embd;
@@ -297,6 +303,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn feed_forward(&mut self) -> Result<DenseFeedForward<'a>, ModelError> {
         let (n_embd, n_ff) = (self.config.n_embd, self.layer.n_ff);
         let biased = self.biased();
@@ -347,6 +354,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// The block beside the experts, if the file has it.
+    #[inline(never)]
     fn shared_expert(&mut self, shared: SharedExpert) -> Result<Option<DenseFeedForward<'a>>, ModelError> {
         let SharedExpert { parts, is_fused, .. } = shared;
         let n_embd = self.config.n_embd;
@@ -384,6 +392,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         }))
     }
 
+    #[inline(never)]
     fn experts(&mut self, config: &ExpertConfig) -> Result<Experts<'a>, ModelError> {
         let (n_embd, n_expert) = (self.config.n_embd, config.n_expert);
         let routing = self.config.architecture.routing;
@@ -425,6 +434,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// What compresses tokens for experts to this width, in models that do; it goes by two names.
+    #[inline(never)]
     fn expert_latent(&mut self, n_latent: usize) -> Result<Option<ExpertLatent<'a>>, ModelError> {
         let n_embd = self.config.n_embd;
         let [down, norm, up] = match self.config.architecture.reads(LATENT_KEYS[0]) {
@@ -444,6 +454,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
 
     /// The feed-forward blocks of `n_expert` experts. Their width is not the same key in every family; the tensors
     /// agree on it among themselves.
+    #[inline(never)]
     fn expert_block(
         &mut self,
         n_expert: usize,
@@ -480,21 +491,25 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     pub(super) fn name(&self, part: &str) -> Name {
         Name::format(format_args!("{}.{}.{part}", self.config.architecture.layer_prefix, self.layer.block))
     }
 
     /// A part as its factors name it: each layer has its own, also where several share a block.
+    #[inline(never)]
     fn scaled_name(&self, part: &str) -> Name {
         Name::format(format_args!("blk.{}.{part}", self.index))
     }
 
     /// Leaves the tensors of a part alone.
+    #[inline(never)]
     fn leave(&mut self, part: &str) {
         let beginning = self.name(Name::format(format_args!("{part}.")).as_str());
         self.tensors.leave(beginning.as_str());
     }
 
+    #[inline(never)]
     pub(super) fn has(&self, part: &str) -> bool {
         self.tensors.has(self.name(part).as_str())
     }
@@ -504,6 +519,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         self.config.architecture.biases != Biases::Optional
     }
 
+    #[inline(never)]
     pub(super) fn linear(
         &mut self,
         part: &str,
@@ -528,6 +544,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// A matrix per expert, with a factor and a bias each where the file has them.
+    #[inline(never)]
     fn expert_linear(
         &mut self,
         part: &str,
@@ -550,10 +567,12 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         Ok(ExpertLinear::new(all, scales, rows))
     }
 
+    #[inline(never)]
     fn optional_norm(&mut self, part: Option<&str>) -> Result<Option<Norm<'a>>, ModelError> {
         part.map(|part| self.norm(part)).transpose()
     }
 
+    #[inline(never)]
     fn norm(&mut self, part: &str) -> Result<Norm<'a>, ModelError> {
         let weights = self.config.architecture.norm_weights;
         let other = OTHER_NAMES.iter().find(|(name, _)| *name == part).map(|(_, other)| *other);
@@ -563,11 +582,13 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// A normalisation that not all files of the family have; nor then its summand.
+    #[inline(never)]
     fn extra_norm(&mut self, part: &str) -> Result<Norm<'a>, ModelError> {
         self.tensors.norm(self.name(part).as_str(), NormWeights::WeightMaybeBias, self.config.n_embd)
     }
 
     /// A normalisation of a row of this length, without a summand.
+    #[inline(never)]
     pub(super) fn norm_of(&mut self, part: &str, len: usize) -> Result<Norm<'a>, ModelError> {
         self.tensors.norm(self.name(part).as_str(), NormWeights::Weight, len)
     }

@@ -27,6 +27,7 @@ pub(super) struct Tensors<'g, 'a> {
     adaptable: Vec<bool>,
 }
 
+// What is here is called for each tensor of each family: inlined, that made the kernel larger by a tenth.
 impl<'g, 'a> Tensors<'g, 'a> {
     pub fn new(
         gguf: &'g Gguf<'_>,
@@ -58,6 +59,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// Whether there is a tensor of this name.
+    #[inline(never)]
     pub fn has(&self, name: &str) -> bool {
         self.index(name).is_some()
     }
@@ -73,6 +75,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// Fails if there is no tensor of this name.
+    #[inline(never)]
     pub fn require(&self, name: &Name) -> Result<(), ModelError> {
         required(self.gguf.tensor(name.as_str()), name).map(|_| ())
     }
@@ -85,11 +88,13 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// `[rows × cols]`.
+    #[inline(never)]
     pub fn matrix(&mut self, name: &Name, rows: usize, cols: usize) -> Result<Matrix<'a>, ModelError> {
         required(self.optional_matrix(name, rows, cols)?, name)
     }
 
     /// `[rows × cols]`, if it is there.
+    #[inline(never)]
     pub fn optional_matrix(
         &mut self,
         name: &Name,
@@ -100,6 +105,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// As many rows of `cols` as there are, if it is there.
+    #[inline(never)]
     pub fn optional_rows(&mut self, name: &Name, cols: usize) -> Result<Option<Matrix<'a>>, ModelError> {
         if !self.has(name.as_str()) {
             return Ok(None);
@@ -109,11 +115,13 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// A vector as the only row of a matrix, if it is there.
+    #[inline(never)]
     pub fn optional_row(&mut self, name: &Name, cols: usize) -> Result<Option<Matrix<'a>>, ModelError> {
         self.rows_of_shape(name, 1, cols, [cols as u64, 1, 1, 1])
     }
 
     /// `count` matrices `[rows × cols]` in turn.
+    #[inline(never)]
     pub fn stack(
         &mut self,
         name: &Name,
@@ -126,6 +134,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// The number of rows of a matrix, or of each of a stack.
+    #[inline(never)]
     pub fn rows_of(&self, name: &Name) -> Result<usize, ModelError> {
         let tensor = required(self.gguf.tensor(name.as_str()), name)?;
         match usize::try_from(tensor.dims[1]) {
@@ -139,33 +148,39 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// The fourth dimension of a tensor.
+    #[inline(never)]
     pub fn planes_of(&self, name: &Name) -> Result<u64, ModelError> {
         Ok(required(self.gguf.tensor(name.as_str()), name)?.dims[3])
     }
 
     /// F32 `[len]`.
+    #[inline(never)]
     pub fn vector(&mut self, name: &Name, len: usize) -> Result<&'a [f32], ModelError> {
         required(self.optional_vector(name, len)?, name)
     }
 
     /// F32 `[len]`, if it is there.
+    #[inline(never)]
     pub fn optional_vector(&mut self, name: &Name, len: usize) -> Result<Option<&'a [f32]>, ModelError> {
         self.floats(name, [len as u64, 1, 1, 1])
     }
 
     /// `<name>.scale`, the factor of a matrix that goes beyond its blocks' own, if it is there. What the file says of
     /// the scale of inputs (`<name>.input_scale`) is for devices that round them to few bits.
+    #[inline(never)]
     pub fn scale(&mut self, name: &str) -> Result<Option<f32>, ModelError> {
         Ok(self.scales(name, 1)?.map(|scale| scale[0]))
     }
 
     /// The same, of `count` matrices.
+    #[inline(never)]
     pub fn scales(&mut self, name: &str, count: usize) -> Result<Option<&'a [f32]>, ModelError> {
         self.optional_vector(&Name::format(format_args!("{name}.input_scale")), count)?;
         self.optional_vector(&Name::format(format_args!("{name}.scale")), count)
     }
 
     /// `count` vectors of F32 `[len]` in turn, if they are there.
+    #[inline(never)]
     pub fn optional_vectors(
         &mut self,
         name: &Name,
@@ -176,6 +191,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// F32 of these dimensions, the innermost first, if it is there.
+    #[inline(never)]
     pub fn optional_floats(
         &mut self,
         name: &Name,
@@ -185,6 +201,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// `<name>.weight` and `<name>.bias`, as far as the family has them.
+    #[inline(never)]
     pub fn norm(&mut self, name: &str, weights: NormWeights, len: usize) -> Result<Norm<'a>, ModelError> {
         let mut weight = Name::format(format_args!("{name}.weight"));
         if !self.has(weight.as_str()) && self.has(name) {
@@ -206,6 +223,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
 
     /// The weights of a normalisation of queries or keys; their shape says what it spans. That of a row can have a summand,
     /// the tensor `bias`.
+    #[inline(never)]
     pub fn head_norm(
         &mut self,
         [name, bias]: [&Name; 2],
@@ -239,6 +257,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
         }
     }
 
+    #[inline(never)]
     fn rows_of_shape(
         &mut self,
         name: &Name,
@@ -258,6 +277,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
         }
     }
 
+    #[inline(never)]
     fn floats(&mut self, name: &Name, dims: [u64; 4]) -> Result<Option<&'a [f32]>, ModelError> {
         let Some(tensor) = self.take(name, dims)? else { return Ok(None) };
         let data = self.gguf.tensor_data_in(tensor, self.file.bytes())?;
@@ -272,6 +292,7 @@ impl<'g, 'a> Tensors<'g, 'a> {
     }
 
     /// Marks a tensor as taken, if it is there and has these dimensions.
+    #[inline(never)]
     fn take(&mut self, name: &Name, expected: [u64; 4]) -> Result<Option<&'g TensorInfo<'g>>, ModelError> {
         let Some(index) = self.index(name.as_str()) else { return Ok(None) };
         let tensor = &self.gguf.tensors()[index];

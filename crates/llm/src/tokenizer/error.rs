@@ -180,3 +180,8 @@ pub(super) fn push<T>(vec: &mut Vec<T>, element: T) -> Result<(), TokenizerError
     vec.push(element);
     Ok(())
 }
+
+/// What is told of memory that there is not.
+pub(super) fn out_of_memory(needed_bytes: usize) -> TokenizerError {
+    TokenizerError::OutOfMemory { needed_bytes }
+}

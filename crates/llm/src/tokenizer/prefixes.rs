@@ -6,7 +6,8 @@
 
 use alloc::vec::Vec;
 
-use super::error::{TokenizerError, reserve};
+use super::error::{TokenizerError, out_of_memory, reserve};
+use crate::sort;
 
 /// The longest token that is looked for. What encoding costs per byte of a text is bounded by it; the
 /// longest in a published vocabulary of these kinds has 128 bytes.
@@ -50,7 +51,11 @@ impl Prefixes {
             let len_bytes = pieces.get(id).len();
             return Err(TokenizerError::TokenTooLong { id, len_bytes, most_bytes: MAX_TOKEN_BYTES });
         }
-        ids.sort_unstable_by(|&a, &b| pieces.get(a).cmp(pieces.get(b)).then(b.cmp(&a)));
+        let compare =
+            |a: usize, b: usize| pieces.get(ids[a]).cmp(pieces.get(ids[b])).then(ids[b].cmp(&ids[a]));
+        let mut places = sort::places(ids.len(), &compare).map_err(out_of_memory)?;
+        places.iter_mut().for_each(|place| *place = ids[*place as usize]);
+        ids = places;
         ids.dedup_by(|&mut later, &mut first| pieces.get(later) == pieces.get(first));
         let by_first_byte = core::array::from_fn(|byte| {
             ids.partition_point(|&id| usize::from(pieces.get(id)[0]) < byte) as u32

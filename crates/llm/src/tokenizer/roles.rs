@@ -5,9 +5,10 @@
 
 use alloc::vec::Vec;
 
-use super::error::{TokenizerError, push};
+use super::error::{TokenizerError, out_of_memory, push};
 use super::vocabulary::{TokenKind, Vocabulary};
 use crate::gguf::Gguf;
+use crate::sort;
 
 pub(super) const BOS_KEY: &str = "tokenizer.ggml.bos_token_id";
 pub(super) const EOS_KEY: &str = "tokenizer.ggml.eos_token_id";
@@ -190,8 +191,10 @@ impl Roles {
             push(&mut roles.ends, id)?;
         }
         roles.drop_false_ends(&texts, vocabulary);
-        roles.ends.sort_unstable();
-        roles.ends.dedup();
+        let ends = core::mem::take(&mut roles.ends);
+        for id in ends {
+            sort::insert(&mut roles.ends, id).map_err(out_of_memory)?;
+        }
         Ok(roles)
     }
 

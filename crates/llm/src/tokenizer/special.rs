@@ -8,10 +8,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::adjacency::Adjacency;
-use super::error::{TokenizerError, push, reserve};
+use super::error::{TokenizerError, out_of_memory, push, reserve};
 use super::hash::{Table, hash_bytes};
 use super::vocabulary::{TokenKind, Vocabulary};
 use crate::gguf::{Gguf, Value};
+use crate::sort;
 
 /// The special tokens of a vocabulary.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) struct SpecialTokens {
     lengths: Vec<Length>,
     /// Where the lengths of each first byte begin in `lengths`, and where the last end.
     by_first_byte: [u32; 257],
-    /// All lengths that occur, longest first.
+    /// All lengths that occur, shortest first.
     all_lengths: Vec<u32>,
     /// Which bytes stand next to each other in any of them.
     adjacent: Adjacency,
@@ -84,18 +85,16 @@ impl SpecialTokens {
                 special.adjacent.insert(pair[0], &pair[1..]);
             }
             special.has_user_defined |= vocabulary.kind(id) == TokenKind::UserDefined;
-            special.lengths.push(Length { first_byte: text[0], descending: !(text.len() as u32) });
+            let length = Length { first_byte: text[0], descending: !(text.len() as u32) };
+            sort::insert(&mut special.lengths, length).map_err(out_of_memory)?;
         }
-        special.lengths.sort_unstable();
-        special.lengths.dedup();
         for (first_byte, start) in special.by_first_byte.iter_mut().enumerate() {
             *start =
                 special.lengths.partition_point(|length| usize::from(length.first_byte) < first_byte) as u32;
         }
-        reserve(&mut special.all_lengths, special.lengths.len())?;
-        special.all_lengths.extend(special.lengths.iter().map(|length| !length.descending));
-        special.all_lengths.sort_unstable_by(|a, b| b.cmp(a));
-        special.all_lengths.dedup();
+        for length in &special.lengths {
+            sort::insert(&mut special.all_lengths, !length.descending).map_err(out_of_memory)?;
+        }
         Ok(special)
     }
 
@@ -243,7 +242,7 @@ impl Search<'_, '_> {
     /// the earlier ones left room. White space in front of the first may go back to `text_start`.
     fn resolve(&self, text_start: usize, cluster: Range<usize>) -> Result<Vec<Found>, TokenizerError> {
         let mut taken: Vec<Found> = Vec::new();
-        for &len in &self.special.all_lengths {
+        for &len in self.special.all_lengths.iter().rev() {
             let mut with_these = Vec::new();
             reserve(&mut with_these, taken.len())?;
             let mut gap_start = text_start;

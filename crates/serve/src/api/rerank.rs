@@ -87,13 +87,23 @@ pub struct Scored {
 
 impl<'a> Answer<'a> {
     /// The `top_n` best of documents with these scores.
-    pub fn new(model: &'a str, scores: &[f32], n_tokens: usize, top_n: usize, is_bare: bool) -> Self {
-        let best = ranking(scores).into_iter().take(top_n);
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn new(
+        model: &'a str,
+        scores: &[f32],
+        n_tokens: usize,
+        top_n: usize,
+        is_bare: bool,
+    ) -> Result<Self, ApiError> {
+        let best = ranking(scores).map_err(|_| ApiError::out_of_memory())?;
+        let best = best.into_iter().map(|place| place as usize).take(top_n);
         if is_bare {
-            return Self::Bare(best.map(|index| Scored { index, score: scores[index] }).collect());
+            return Ok(Self::Bare(best.map(|index| Scored { index, score: scores[index] }).collect()));
         }
         let results = best.map(|index| Ranked { index, relevance_score: scores[index] }).collect();
-        Self::Results { model, object: "list", usage: Counted::new(n_tokens), results }
+        Ok(Self::Results { model, object: "list", usage: Counted::new(n_tokens), results })
     }
 
     /// Bytes of its texts, at most.

@@ -185,7 +185,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
                     scores.push(vector.values.first().copied().unwrap_or(f32::NAN));
                     n_tokens += vector.n_tokens;
                 }
-                let answer = rerank::Answer::new(&self.model, &scores, n_tokens, top_n, is_bare);
+                let answer = rerank::Answer::new(&self.model, &scores, n_tokens, top_n, is_bare)?;
                 json::write(out, &answer, answer.text_bytes())
             }
         };

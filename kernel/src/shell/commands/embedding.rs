@@ -87,7 +87,8 @@ fn rerank(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
     compute(shell, &ids, wish, &mut |_, embedding| {
         scores.push(embedding.values.first().copied().unwrap_or(f32::NAN));
     })?;
-    for place in ranking(&scores) {
+    for place in ranking(&scores).map_err(front)? {
+        let place = place as usize;
         shell.terminal.print(format_args!("{:.6} [{}] {}\n", scores[place], place + 1, documents[place]));
     }
     Ok(())

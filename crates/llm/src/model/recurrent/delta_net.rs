@@ -121,7 +121,7 @@ impl Forward<'_, '_> {
         let inputs = Columns { matrix: convolved, width: n_channels, first: 0, len: n_channels };
         let lens =
             HeadLens { state: state_len(head_len_v, head_len_k), output: head_len_v, all_outputs: n_value };
-        self.scan(batch, store, lens, y, |Piece { head, first_token, n_tokens, state, y }| {
+        self.scan(batch, store, lens, y, &|Piece { head, first_token, n_tokens, state, y }| {
             let inputs = inputs.tokens(first_token, n_tokens);
             let key = net.key_head(head) * head_len_k;
             let [mut betas, mut raw_betas, mut decays] = [[1.0; TOKENS]; 3];
@@ -145,7 +145,7 @@ impl Forward<'_, '_> {
                 y,
             });
         });
-        self.gather(batch, lens, y, inner, |token, inner| {
+        self.gather(batch, lens, y, inner, &|token, inner| {
             for inner in inner.chunks_exact_mut(head_len_v) {
                 self.normalise_row(&Norm { weight: Some(weights.norm), bias: None }, inner);
             }

@@ -110,7 +110,7 @@ impl Forward<'_, '_> {
         let inputs = Columns { matrix: convolved, width: n_inner, first: 0, len: n_inner };
         let parameters = Columns { matrix: parameters, width: n_parameters, first: 0, len: n_parameters };
         let lens = HeadLens { state: state_len(head_len, n_state), output: head_len, all_outputs: n_inner };
-        self.scan(batch, store, lens, y, |piece| {
+        self.scan(batch, store, lens, y, &|piece| {
             let x = piece.part(inputs, head_len);
             let Piece { head, first_token, n_tokens, state, y } = piece;
             let parameters = parameters.tokens(first_token, n_tokens);
@@ -125,7 +125,7 @@ impl Forward<'_, '_> {
             let (b, c) = (parameters.part(0, n_state), parameters.part(n_state, n_state));
             kernels.mamba2_scan(Mamba2Scan { state, decay, dt, x, b, c, y });
         });
-        self.gather(batch, lens, y, inner, |token, inner| {
+        self.gather(batch, lens, y, inner, &|token, inner| {
             let heads = inner.chunks_exact_mut(head_len).zip(inputs.token(token).chunks_exact(head_len));
             for ((inner, x), d) in heads.zip(weights.d) {
                 kernels.add_scaled(inner, *d, x);

@@ -119,13 +119,13 @@ impl Forward<'_, '_> {
         let columns = |matrix| Columns { matrix, width: n_inner, first: 0, len: n_inner };
         let columns = [&*decay, key, value, query, read_by, written_by].map(columns);
         let lens = HeadLens { state: state_len(head_len, head_len), output: head_len, all_outputs: n_inner };
-        self.scan(batch, store, lens, y, |piece| {
+        self.scan(batch, store, lens, y, &|piece| {
             let [decay, k, v, q, read_by, written_by] = columns.map(|x| piece.part(x, head_len));
             let Piece { state, y, .. } = piece;
             let correction = Some([read_by, written_by]);
             kernels.diagonal_scan(DiagonalScan { state, decay, k, v, q, correction, reads_before: false, y });
         });
-        self.gather(batch, lens, y, inner, |token, inner| {
+        self.gather(batch, lens, y, inner, &|token, inner| {
             for head in inner.chunks_exact_mut(head_len) {
                 self.normalise_row(&Norm { weight: Some(weights.norm), bias: None }, head);
             }

@@ -60,7 +60,7 @@ impl Forward<'_, '_> {
         let inputs = Columns { matrix: projected, width: 3 * n_inner, first: 0, len: 3 * n_inner };
         let lens = HeadLens { state: state_len(head_len, head_len), output: head_len, all_outputs: n_inner };
         let layer_scale = layer_scale(batch.layer, config.layers.len());
-        self.scan(batch, store, lens, y, |piece| {
+        self.scan(batch, store, lens, y, &|piece| {
             let decay = libm::expf(-slope(piece.head, n_head) * layer_scale);
             let of_head = piece.part(inputs, 3 * head_len);
             let [q, k, v] = [0, 1, 2].map(|index| of_head.part(index * head_len, head_len));
@@ -76,7 +76,7 @@ impl Forward<'_, '_> {
                 y,
             });
         });
-        self.gather(batch, lens, y, inner, |token, inner| {
+        self.gather(batch, lens, y, inner, &|token, inner| {
             self.normalise_row(&weights.norm, inner);
             kernels.sigmoid_gated(inner, &gate[token * n_inner..][..n_inner]);
         });

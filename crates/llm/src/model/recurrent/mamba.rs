@@ -107,7 +107,7 @@ impl Forward<'_, '_> {
         let parameters =
             Columns { matrix: parameters, width: n_parameters, first: dt_rank, len: 2 * n_state };
         let lens = HeadLens { state: CHANNELS * n_state, output: CHANNELS, all_outputs: n_inner };
-        self.scan(batch, store, lens, y, |Piece { head, first_token, n_tokens, state, y }| {
+        self.scan(batch, store, lens, y, &|Piece { head, first_token, n_tokens, state, y }| {
             let (first, n_channels) = (head * CHANNELS, y.len() / n_tokens);
             let parameters = parameters.tokens(first_token, n_tokens);
             kernels.mamba_scan(MambaScan {
@@ -120,7 +120,7 @@ impl Forward<'_, '_> {
                 y,
             });
         });
-        self.gather(batch, lens, y, inner, |token, inner| {
+        self.gather(batch, lens, y, inner, &|token, inner| {
             for ((inner, x), d) in inner.iter_mut().zip(inputs.token(token)).zip(weights.d) {
                 *inner += d * x;
             }

@@ -70,7 +70,7 @@ impl Forward<'_, '_> {
         let (projected, convolved) = (&*projected, &*convolved);
         let inputs = Columns { matrix: convolved, width: n_channels, first: 0, len: n_channels };
         let lens = HeadLens { state: state_len(head_len, n_state), output: head_len, all_outputs: n_inner };
-        self.scan(batch, store, lens, y, |Piece { head, first_token, n_tokens, state, y }| {
+        self.scan(batch, store, lens, y, &|Piece { head, first_token, n_tokens, state, y }| {
             let inputs = inputs.tokens(first_token, n_tokens);
             let group = head / (n_head / n_group);
             let (mut dts, mut decays) = ([0.0; TOKENS], [0.0; TOKENS]);
@@ -91,7 +91,7 @@ impl Forward<'_, '_> {
                 y,
             });
         });
-        self.gather(batch, lens, y, inner, |token, inner| {
+        self.gather(batch, lens, y, inner, &|token, inner| {
             let x = inputs.part(0, n_inner).token(token);
             let heads = inner.chunks_exact_mut(head_len).zip(x.chunks_exact(head_len));
             for ((inner, x), d) in heads.zip(weights.d) {

@@ -142,7 +142,7 @@ impl Forward<'_, '_> {
         store: &mut StateStore<'_>,
         lens: HeadLens,
         y: &mut [f32],
-        scan: impl Fn(Piece<'_>) + Sync,
+        scan: &(dyn Fn(Piece<'_>) + Sync),
     ) {
         for spans in some_spans(batch) {
             let first_token = spans[0].map_or(0, |span| span.first_token);
@@ -195,7 +195,7 @@ impl Forward<'_, '_> {
         lens: HeadLens,
         y: &[f32],
         output: &mut [f32],
-        finish: impl Fn(usize, &mut [f32]) + Sync,
+        finish: &(dyn Fn(usize, &mut [f32]) + Sync),
     ) {
         let places = batch.spans().flat_map(|span| (0..span.n_tokens).map(move |token| (span, token)));
         let rows = places.zip(output.chunks_exact_mut(lens.all_outputs));

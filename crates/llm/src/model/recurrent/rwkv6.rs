@@ -165,7 +165,7 @@ impl Forward<'_, '_> {
             first: 0,
             len: n_inner,
         });
-        self.scan(batch, store, heads.lens(), y, |piece| {
+        self.scan(batch, store, heads.lens(), y, &|piece| {
             let [decay, k, v, q] = [decay, key, value, query].map(|x| piece.part(x, head_len));
             let Piece { state, y, .. } = piece;
             kernels.diagonal_scan(DiagonalScan {
@@ -179,7 +179,7 @@ impl Forward<'_, '_> {
                 y,
             });
         });
-        self.gather(batch, heads.lens(), y, inner, |token, inner| {
+        self.gather(batch, heads.lens(), y, inner, &|token, inner| {
             let gate = &gate[token * n_inner..][..n_inner];
             let Some(Rwkv6Bonus { first, norm }) = &weights.bonus else {
                 kernels.sigmoid_gated(inner, gate);

@@ -188,7 +188,7 @@ impl Forward<'_, '_> {
         let columns = |matrix| Columns { matrix, width: n_inner, first: 0, len: n_inner };
         let [decay, key, value, query] = [&*decay, key, value, receptance].map(columns);
         let [read_by, written_by] = [&*rate, corrected].map(columns);
-        self.scan(batch, store, heads.lens(), y, |piece| {
+        self.scan(batch, store, heads.lens(), y, &|piece| {
             let parts = [decay, key, value, query, read_by, written_by].map(|x| piece.part(x, head_len));
             let [decay, k, v, q, read_by, written_by] = parts;
             let Piece { state, y, .. } = piece;
@@ -203,7 +203,7 @@ impl Forward<'_, '_> {
                 y,
             });
         });
-        self.gather(batch, heads.lens(), y, inner, |token, inner| {
+        self.gather(batch, heads.lens(), y, inner, &|token, inner| {
             for (head, y) in inner.chunks_exact_mut(head_len).enumerate() {
                 let part = head * head_len..(head + 1) * head_len;
                 let [key, value, query] = [key, value, query].map(|x| &x.token(token)[part.clone()]);

@@ -1,0 +1,46 @@
+//! Sorting for what is sorted once, by code that is there once: that of [`slice::sort_unstable_by`] is there for each type and order.
+
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+/// The places of `n` ≤ `u32::MAX` elements in order, by what is said of two places.
+///
+/// # Errors
+/// If the heap has no room: how many bytes were asked for.
+pub fn places(n: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Result<Vec<u32>, usize> {
+    let mut places = Vec::new();
+    places.try_reserve_exact(n).map_err(|_| n.saturating_mul(size_of::<u32>()))?;
+    places.extend(0..n as u32);
+    places.sort_unstable_by(|&a, &b| compare(a as usize, b as usize));
+    Ok(places)
+}
+
+/// Puts an element into a list that `Ord` has sorted, if none is equal to it.
+///
+/// # Errors
+/// As [`places`].
+pub fn insert<T: Ord>(sorted: &mut Vec<T>, element: T) -> Result<(), usize> {
+    if let Err(place) = sorted.binary_search(&element) {
+        sorted.try_reserve(1).map_err(|_| (sorted.len() + 1).saturating_mul(size_of::<T>()))?;
+        sorted.insert(place, element);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+
+    #[test]
+    fn both_sort() {
+        let elements = [5, -1, 5, 3, 0, i32::MAX, 3];
+        let order = places(elements.len(), &|a, b| elements[a].cmp(&elements[b]).then(a.cmp(&b))).unwrap();
+        assert_eq!(order, [1, 4, 3, 6, 0, 2, 5]);
+        let mut without_equals = Vec::new();
+        elements.into_iter().for_each(|element| insert(&mut without_equals, element).unwrap());
+        assert_eq!(without_equals, [-1, 0, 3, 5, i32::MAX]);
+        assert!(places(0, &|_, _| Ordering::Equal).unwrap().is_empty());
+    }
+}
