@@ -106,8 +106,12 @@ pub unsafe fn few<R: Rows8, const MOST: usize>(
         for (w, out) in w.chunks_exact(2 * group_bytes).zip(outputs) {
             // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` a token; the CPU has the features of `R`.
             let sums = unsafe { R::one_token([w.as_ptr(), w[group_bytes..].as_ptr()], n_blocks, &x) };
-            let (outputs, _) = out.as_chunks_mut();
-            outputs.iter_mut().zip(sums).for_each(|(out, sums)| store_f32x8(out, sums));
+            let [first_sums, second_sums] = sums;
+            let (first, second) = out.split_at_mut(ROWS);
+            if let (Some(first), Some(second)) = (first.first_chunk_mut(), second.first_chunk_mut()) {
+                store_f32x8(first, first_sums);
+                store_f32x8(second, second_sums);
+            }
             pairs += 1;
         }
     }
@@ -192,9 +196,9 @@ impl<W: Weights32> Rows8 for Of32<W> {
             unsafe {
                 let x = next_32(&mut quants);
                 let scale = vmulq_n_f32(next_f32(&mut scales), W::UNIT);
-                for (w, sums) in w.iter_mut().zip(&mut sums) {
-                    *sums = add_products::<W>(&W::next::<Fcvtl>(w), x, scale, x_sum, *sums);
-                }
+                // Written out: a loop would keep the sums in memory where the compiler saves code.
+                sums[0] = add_products::<W>(&W::next::<Fcvtl>(&mut w[0]), x, scale, x_sum, sums[0]);
+                sums[1] = add_products::<W>(&W::next::<Fcvtl>(&mut w[1]), x, scale, x_sum, sums[1]);
             }
         }
         sums
