@@ -378,6 +378,7 @@ pub const EMBED: &[OptionSpec] = &[
     NO_NORMALISE,
     TEXTS_PARALLEL,
     CTX,
+    LORA,
     KV_TYPE,
     TYPE_K,
     TYPE_V,
@@ -388,7 +389,7 @@ pub const EMBED: &[OptionSpec] = &[
 
 /// `rerank`.
 pub const RERANK: &[OptionSpec] =
-    &[MODEL, TEXTS, TEXTS_PARALLEL, CTX, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT];
+    &[MODEL, TEXTS, TEXTS_PARALLEL, CTX, LORA, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT];
 
 /// `batch`.
 pub const BATCH: &[OptionSpec] = &[
