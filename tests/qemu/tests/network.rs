@@ -30,11 +30,13 @@ fn a_server_gives_it_an_address() {
     ] {
         let mut session = user_network(device).start();
         session.wait_for("ferrite> ");
-        let shown = session.ask_until("net\r", |shown| shown.contains("10.0.2.15/24"));
-        assert!(shown.contains(name) && shown.contains("link up"), "{device}: {shown}");
+        // The log tells of the address as well.
+        let shown =
+            session.ask_until("net\r", |shown| shown.contains("link up") && shown.contains("10.0.2.15/24"));
+        assert!(shown.contains(name), "{device}: {shown}");
         assert!(!shown.contains("without an interrupt"), "{device}: {shown}");
         // QEMU's router tells of a prefix as well.
-        let shown = session.ask_until("net\r", |shown| shown.contains("fec0::"));
+        let shown = session.ask_until("net\r", |shown| shown.contains("link up") && shown.contains("fec0::"));
         assert!(shown.contains("10.0.2.2\r\n") && shown.contains(" 0 refused"), "{device}: {shown}");
         session.send("poweroff\r");
         session.finish().expect_status(0);
