@@ -7,8 +7,15 @@ use libfuzzer_sys::fuzz_target;
 
 mod nobody;
 
-const PATHS: [&str; 6] =
-    ["/v1/chat/completions", "/v1/completions", "/completion", "/tokenize", "/detokenize", "/v1/embeddings"];
+const PATHS: [&str; 7] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/completion",
+    "/tokenize",
+    "/detokenize",
+    "/v1/embeddings",
+    "/v1/rerank",
+];
 
 fuzz_target!(|input: &[u8]| {
     let Some((&path, body)) = input.split_first() else { return };
