@@ -241,8 +241,8 @@ fn each_case(mut check: impl FnMut(Kv, &Head, &Head, &[f32], Scores, &[Query])) 
     }
 }
 
-/// The largest difference between what a set gives and the definition; NaN if there is one.
-fn largest_error(
+/// The differences between what a set gives and the definition.
+fn errors(
     kernels: &Kernels,
     kv: Kv,
     q: &[f32],
@@ -250,7 +250,7 @@ fn largest_error(
     values: &Head,
     scores: Scores,
     queries: &[Query],
-) -> f64 {
+) -> Vec<f64> {
     let got = attend(kernels, kv, q, keys, values, scores, queries);
     let (exact_keys, exact_values) = (keys.values(kv, true), values.values(kv, false));
     let errors = queries.iter().zip(got.chunks_exact(values.len)).flat_map(|(query, got)| {
@@ -258,29 +258,37 @@ fn largest_error(
         let want = definition(q, &exact_keys, &exact_values, values.len, scores, *query);
         got.iter().zip(want).map(|(got, want)| (f64::from(*got) - want).abs()).collect::<Vec<_>>()
     });
+    errors.collect()
+}
+
+/// The largest; NaN if there is one.
+fn largest(errors: &[f64]) -> f64 {
     // In this order a NaN is above all numbers.
-    errors.max_by(f64::total_cmp).expect("there are queries")
+    errors.iter().copied().max_by(f64::total_cmp).expect("there are queries")
 }
 
 #[test]
 fn outputs_are_those_of_the_definition() {
     each_case(|kv, keys, values, q, scores, queries| {
         for kernels in [Kernels::scalar(), Kernels::detect()] {
-            let error = largest_error(kernels, kv, q, keys, values, scores, queries);
+            let error = largest(&errors(kernels, kv, q, keys, values, scores, queries));
             assert!(error < 3e-6, "{kernels:?} {kv:?} {queries:?} {scores:?}: {error}");
         }
     });
 }
 
+/// A rounding to eleven bits errs by at most 2^-11, and what a block adds up is rounded many times. The mean square over
+/// all cases says whether the arithmetic is as good as it should be: other random numbers hardly move it. The largest
+/// error, of 8640 a set, lies at their mercy: from 1.2e-3 to 3.6e-3 with twenty seeds.
 #[test]
 fn half_precision_is_as_good_as_its_eleven_bits() {
-    let mut largest: f64 = 0.0;
+    let mut all = Vec::new();
     each_case(|kv, keys, values, q, scores, queries| {
         for kernels in Kernels::in_half_precision() {
             if kv == Kv::F16 && keys.len.is_multiple_of(8) && values.len.is_multiple_of(8) {
-                let error = largest_error(kernels, kv, q, keys, values, scores, queries);
-                assert!(error < 2e-3, "{kernels:?} {queries:?} {scores:?}: {error}");
-                largest = largest.max(error);
+                let errors = errors(kernels, kv, q, keys, values, scores, queries);
+                assert!(largest(&errors) < 5e-3, "{kernels:?} {queries:?} {scores:?}: {}", largest(&errors));
+                all.extend(errors);
             } else {
                 let got = attend(kernels, kv, q, keys, values, scores, queries);
                 let single = attend(Kernels::scalar(), kv, q, keys, values, scores, queries);
@@ -288,10 +296,11 @@ fn half_precision_is_as_good_as_its_eleven_bits() {
             }
         }
     });
-    assert!(
-        largest > 1e-5 || Kernels::in_half_precision().next().is_none(),
-        "in single precision: {largest}"
-    );
+    if Kernels::in_half_precision().next().is_some() {
+        let root_mean_square = (all.iter().map(|error| error * error).sum::<f64>() / all.len() as f64).sqrt();
+        // Half a rounding; less than 1e-5 would be single precision.
+        assert!((1e-5..3e-4).contains(&root_mean_square), "{root_mean_square} of {} outputs", all.len());
+    }
 }
 
 #[test]
@@ -310,7 +319,7 @@ fn nothing_overflows_in_half_precision() {
         for scale in [1e-24, 1e-18] {
             let query = Query { end: N_CTX, position: N_CTX - 1, ..Query::default() };
             let scores = Scores { scale, softcap: None, has_relative: false };
-            let error = largest_error(kernels, Kv::F16, &q, &keys, &values, scores, &[query]);
+            let error = largest(&errors(kernels, Kv::F16, &q, &keys, &values, scores, &[query]));
             assert!(error < 60000.0 * 2e-3, "{kernels:?} {scores:?}: {error}");
         }
     }
