@@ -1,6 +1,9 @@
-"""Makes small checkpoints of several families, plain and as AutoAWQ packs them, with expected logits.
+"""Makes small checkpoints of several families, plain and as AutoAWQ and GPTQ pack them, with expected logits.
 
     python3 -P scripts/golden/checkpoints.py crates/llm-cli/tests/golden/checkpoints
+    python3 -P scripts/golden/checkpoints.py FOLDER --every-gptq
+
+The second makes the ones for scripts/check-conversion that are not kept, for every way of GPTQ.
 
 Needs numpy, safetensors and tokenizers (`-P`: the package, not the script of this name beside this one). The logits come from `forward` below: the models as their papers and the
 reference implementations in PyTorch define them, in double precision, with the rotary embedding that turns halves.
@@ -200,6 +203,48 @@ def quantize(weight: np.ndarray, group: int, has_zeros: bool) -> tuple[dict[str,
     return tensors, exact
 
 
+def quantize_gptq(weight: np.ndarray, scheme: dict, rng) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """GPTQ's tensors for a matrix [out, in], and the weights that they stand for."""
+    bits, n_in = scheme["bits"], weight.shape[1]
+    group = n_in if scheme["group_size"] == -1 else scheme["group_size"]
+    most, offset = 2**bits - 1, {"gptq": 1, "gptq_v2": 0}[scheme["checkpoint_format"]]
+    groups_of = np.arange(n_in, dtype=np.int32) // group
+    if scheme["desc_act"]:
+        groups_of = rng.permutation(groups_of)
+    by_group = [weight[:, groups_of == index] for index in range(groups_of.max() + 1)]
+    low, high = (np.stack([extreme(values, axis=1) for values in by_group], axis=1) for extreme in (np.min, np.max))
+    if scheme["sym"]:
+        scales = np.maximum(np.maximum(-low, high) / (most // 2), 1e-5).astype(np.float16).astype(np.float64)
+        zeros = np.full_like(scales, (most + 1) // 2)
+    else:
+        scales = np.maximum((high - low) / most, 1e-5).astype(np.float16).astype(np.float64)
+        zeros = np.clip(np.round(-low / scales), offset, most + offset)
+    q = np.clip(np.round(weight / scales[:, groups_of]) + zeros[:, groups_of], 0, most)
+    exact = (q - zeros[:, groups_of]) * scales[:, groups_of]
+
+    def pack(values: np.ndarray) -> np.ndarray:
+        """Neighbouring rows into words."""
+        n = 32 // bits
+        rows = values.astype(np.uint32).reshape(-1, n, values.shape[1])
+        words = sum(rows[:, i] << np.uint32(bits * i) for i in range(n))
+        return np.ascontiguousarray(words.astype(np.uint32).view(np.int32))
+
+    return {
+        "qweight": pack(q.T),
+        "qzeros": pack(zeros - offset).T.copy(),
+        "scales": scales.T.astype(np.float16).copy(),
+        "g_idx": groups_of,
+    }, exact
+
+
+def gptq(bits: int, group: int, desc_act: bool, sym: bool, version: str = "gptq") -> dict:
+    """`quantization_config`."""
+    return {
+        "quant_method": "gptq", "bits": bits, "group_size": group, "desc_act": desc_act, "sym": sym,
+        "checkpoint_format": version,
+    }  # fmt: skip
+
+
 # What config.json of a family has beside what all have.
 MORE_KEYS = {
     "qwen3": {"head_dim": 12},
@@ -215,11 +260,14 @@ MORE_KEYS = {
 }  # fmt: skip
 
 
-def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bool, sharded: bool, seed: int) -> None:
-    """One checkpoint: plain if there is no group size."""
+def make(
+    folder: Path, family: str, group: int | None, has_zeros: bool, tied: bool, sharded: bool, seed: int,
+    scheme: dict | None = None,
+) -> None:  # fmt: skip
+    """One checkpoint: AutoAWQ's if there is a group size, GPTQ's if there is a scheme, or else plain."""
     rng = np.random.default_rng(seed)
     more_keys = MORE_KEYS.get(family, {})
-    n_embd, n_ff = (128, 256) if group is not None else (32, 64) if family in MORE_KEYS else (64, 128)
+    n_embd, n_ff = (128, 256) if group is not None or scheme and scheme["group_size"] == 128 else (32, 64) if family in MORE_KEYS else (64, 128)
     n_head, n_kv, n_layer = 4, 2, more_keys.get("num_hidden_layers", 2)
     head_len = more_keys.get("head_dim", n_embd // n_head)
     config = {
@@ -275,7 +323,10 @@ def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bo
             stored[f"{at}{norm}.weight"] = half(n, scale=0.1, mean=1.0)
         for part, (rows, cols) in shapes.items():
             weight = half(rows, cols, scale=cols**-0.5)
-            if group is None:
+            if scheme is not None and part != "mlp.gate":
+                packed, exact[f"{at}{part}.weight"] = quantize_gptq(weight.astype(np.float64), scheme, rng)
+                stored.update({f"{at}{part}.{name}": value for name, value in packed.items()})
+            elif group is None:
                 stored[f"{at}{part}.weight"] = weight
             else:
                 packed, exact[f"{at}{part}.weight"] = quantize(weight.astype(np.float64), group, has_zeros)
@@ -286,6 +337,9 @@ def make(folder: Path, family: str, group: int | None, has_zeros: bool, tied: bo
         config["quantization_config"] = {
             "quant_method": "awq", "bits": 4, "group_size": group, "version": "gemm", "zero_point": has_zeros,
         }
+
+    if scheme is not None:
+        config["quantization_config"] = scheme
 
     folder.mkdir(parents=True, exist_ok=True)
     if sharded:
@@ -383,13 +437,31 @@ def make_bert(folder: Path, seed: int) -> None:
     forward_bert(config, stored, tokens).astype("<f4").tofile(folder / "logits")
 
 
+def make_gptq(root: Path) -> None:
+    """Every family that `make` knows, and llama in every way that GPTQ has to pack."""
+    for seed, family in enumerate(["llama", "qwen2", *MORE_KEYS], 100):
+        make(root / f"{family}-gptq", family, None, True, True, False, seed, gptq(4, 32, seed % 2 == 0, seed % 3 == 0))
+    ways = [(bits, group, act, sym) for bits in (4, 8) for group in (32, 64, -1) for act in (0, 1) for sym in (0, 1)]
+    for seed, (bits, group, act, sym) in enumerate(ways, 200):
+        name = f"llama-gptq-{bits}-{group}-{'act' if act else 'same'}-{'sym' if sym else 'asym'}"
+        make(root / name, "llama", None, True, True, False, seed, gptq(bits, group, bool(act), bool(sym)))
+    make(root / "llama-gptq-2-32", "llama", None, True, True, False, 250, gptq(2, 32, True, False))
+    make(root / "qwen2-gptq-128", "qwen2", None, True, True, False, 251, gptq(4, 128, True, False))
+    make(root / "llama-gptq-v2", "llama", None, True, True, False, 252, gptq(4, 32, True, False, "gptq_v2"))
+
+
 def main() -> None:
     root = Path(sys.argv[1])
+    if sys.argv[2:] == ["--every-gptq"]:
+        return make_gptq(root)
     make(root / "llama-plain", "llama", None, True, tied=False, sharded=True, seed=1)
     make(root / "qwen2-plain", "qwen2", None, True, tied=True, sharded=False, seed=2)
     make(root / "llama-awq-32", "llama", 32, True, tied=True, sharded=False, seed=3)
     make(root / "llama-awq-128-symmetric", "llama", 128, False, tied=True, sharded=False, seed=4)
     make(root / "qwen2-awq-64", "qwen2", 64, True, tied=False, sharded=True, seed=5)
+    make(root / "llama-gptq-4-act", "llama", None, True, True, False, 40, gptq(4, 32, True, False))
+    make(root / "qwen2-gptq-8-symmetric", "qwen2", None, True, True, False, 41, gptq(8, -1, False, True))
+    make(root / "qwen3_moe-gptq-4", "qwen3_moe", None, True, True, False, 42, gptq(4, 32, False, True, "gptq_v2"))
     for seed, family in enumerate(MORE_KEYS, 6):
         make(root / f"{family}-plain", family, None, True, tied=family == "qwen3", sharded=False, seed=seed)
     make_bert(root / "bert-plain", seed=30)

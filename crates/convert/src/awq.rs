@@ -11,8 +11,8 @@ use anyhow::{Result, bail};
 use half::f16;
 use llm::quant::GgmlType;
 
-use super::RowOrder;
 use super::checkpoint::{Checkpoint, Floats, Integers};
+use super::weight::Order;
 
 /// Outputs in one word.
 const PACKED: usize = 8;
@@ -71,12 +71,12 @@ impl<'c> AwqMatrix<'c> {
     }
 
     /// Writes all rows, one per output, as blocks of Q4_1.
-    pub fn write_q4_1(&self, order: &RowOrder, out: &mut [u8]) {
+    pub fn write_q4_1(&self, order: Order, out: &mut [u8]) {
         let [n_out, n_in] = self.shape();
         let block_bytes = GgmlType::Q4_1.block_bytes();
         let row_bytes = n_in / BLOCK_LEN * block_bytes;
         for (index, row) in out.chunks_exact_mut(row_bytes).take(n_out).enumerate() {
-            let output = order.source_row(index);
+            let output = order.source(index);
             for (block_index, block) in row.chunks_exact_mut(block_bytes).enumerate() {
                 let first = block_index * BLOCK_LEN;
                 let group = first / self.group_size;

@@ -2,8 +2,9 @@
 //!
 //! [`convert`] reads [`Files`] and writes a model of one of the families in the table of `family`. `Checkpoint` is the tensors
 //! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer and the chat templates.
-//! `plan` says which tensor becomes which; matrices that AutoAWQ quantised go through `awq`. [`MatrixTypes`] chooses the
-//! types of the others, here and wherever else files are written.
+//! `plan` says which tensor becomes which, `weight` what its numbers are; matrices that AutoAWQ or GPTQ quantised go through
+//! `awq` and `gptq`, as `quantization` says. [`MatrixTypes`] chooses the types of the others, here and wherever else files
+//! are written.
 //!
 //! Checkpoints are other people's files: whatever is in them, the answer is a model or an error.
 #![forbid(unsafe_code)]
@@ -12,12 +13,15 @@ mod awq;
 mod checkpoint;
 mod family;
 mod file_type;
+mod gptq;
 mod matrix_types;
 mod model_config;
 mod plan;
 mod pooling;
+mod quantization;
 mod rope_scaling;
 mod vocabulary;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -29,7 +33,9 @@ use llm::quant::{GgmlType, can_quantize, quantize};
 use checkpoint::Checkpoint;
 use model_config::ModelConfig;
 use plan::{OutputTensor, Source};
+use quantization::{Quantization, Scheme};
 use vocabulary::Vocabulary;
+use weight::Order;
 
 pub use file_type::file_type;
 pub use matrix_types::{Fallbacks, MatrixTypes, Mixture, ModelShape, TypeChooser};
@@ -78,7 +84,7 @@ fn read<'f>(files: &'f dyn Files, name: &str) -> Result<Bytes<'f>> {
 /// How the matrices of a checkpoint are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matrices {
-    /// As f32, f16 or bf16; to be written in these types.
+    /// As f32, f16 or bf16, or as GPTQ packs them, which are dequantised; to be written in these types.
     Plain(MatrixTypes),
     /// As AutoAWQ packs them, 4 bits each; to be written as Q4_1, which holds the same values but for the
     /// rounding of `zero · scale` to f16.
@@ -98,19 +104,20 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
         bail!("matrices cannot be written as {ty}");
     }
     let config = ModelConfig::read(files)?;
-    let awq = match (matrices, &config.quantization) {
-        (Matrices::Awq, Some(quantization)) => Some(quantization.check()?),
+    let scheme = config.quantization.as_ref().map(Quantization::scheme).transpose()?;
+    match (matrices, scheme) {
+        (Matrices::Plain(_), None | Some(Scheme::Gptq(_))) | (Matrices::Awq, Some(Scheme::Awq(_))) => {}
         (Matrices::Awq, None) => {
             bail!("config.json has no quantization_config; --hf converts plain checkpoints")
         }
-        (Matrices::Plain(_), Some(_)) => {
+        (Matrices::Awq, Some(Scheme::Gptq(_))) => bail!("the checkpoint is GPTQ's; --hf converts it"),
+        (Matrices::Plain(_), Some(Scheme::Awq(_))) => {
             bail!("the checkpoint is quantised; --awq converts those of AutoAWQ")
         }
-        (Matrices::Plain(_), None) => None,
-    };
+    }
     let checkpoint = Checkpoint::open(files)?;
     // Before the vocabulary: from here on, the numbers in config.json are those of tensors that are there.
-    let mut tensors = plan::plan(&config, &checkpoint, awq)?;
+    let mut tensors = plan::plan(&config, &checkpoint, scheme)?;
     let mut notes = Vec::new();
     if let Some(window) = config.left_out_window() {
         notes.push(format!(
@@ -154,65 +161,26 @@ fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
     bytes.resize(n_bytes, 0);
     match &tensor.source {
         Source::Values(values) => quantize(tensor.ty, values, &mut bytes),
-        Source::Floats(floats) => {
-            let mut row = vec![0.0; tensor.cols];
+        Source::Weights(weights) => {
+            let (mut row, mut ordered) = (vec![0.0; tensor.cols], vec![0.0; tensor.cols]);
             for (index, out) in bytes.chunks_exact_mut(row_bytes).enumerate() {
-                floats.read(tensor.order.source_row(index) * tensor.cols, &mut row);
+                let (weight, row_of_weight) = (index / tensor.rows, index % tensor.rows);
+                weights[weight].read_row(tensor.order.source(row_of_weight), &mut row);
+                if tensor.col_order != Order::Same {
+                    for (col, value) in ordered.iter_mut().enumerate() {
+                        *value = row[tensor.col_order.source(col)];
+                    }
+                    row.copy_from_slice(&ordered);
+                }
                 quantize(tensor.ty, &row, out);
             }
         }
-        Source::Experts(experts) => {
-            let mut row = vec![0.0; tensor.cols];
-            for (index, out) in bytes.chunks_exact_mut(row_bytes).enumerate() {
-                let (expert, row_of_expert) = (index / tensor.rows, index % tensor.rows);
-                experts[expert].read(row_of_expert * tensor.cols, &mut row);
-                quantize(tensor.ty, &row, out);
-            }
-        }
-        Source::Awq(matrix) => matrix.write_q4_1(&tensor.order, &mut bytes),
+        Source::Awq(matrix) => matrix.write_q4_1(tensor.order, &mut bytes),
     }
     Ok(bytes)
-}
-
-/// The order of a matrix's rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowOrder {
-    /// As they are.
-    Same,
-    /// Of heads of this length, the halves that the checkpoint turns together brought side by side, as the
-    /// rotary embedding of GGUF's `llama` wants them.
-    Interleaved {
-        /// Rows of one head.
-        head_len: usize,
-    },
-}
-
-impl RowOrder {
-    /// The row of the checkpoint that becomes row `index`.
-    fn source_row(self, index: usize) -> usize {
-        match self {
-            RowOrder::Same => index,
-            RowOrder::Interleaved { head_len } => {
-                let (head, row) = (index / head_len, index % head_len);
-                head * head_len + row % 2 * (head_len / 2) + row / 2
-            }
-        }
-    }
 }
 
 /// Adds a number where there is one.
 fn put_optional_u32(writer: &mut GgufWriter, key: &str, value: Option<u32>) -> Result<(), GgufError> {
     value.map_or(Ok(()), |value| writer.put_u32(key, value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_of_each_head_come_to_lie_side_by_side() {
-        let order = RowOrder::Interleaved { head_len: 6 };
-        let rows: Vec<usize> = (0..12).map(|index| order.source_row(index)).collect();
-        assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
-    }
 }

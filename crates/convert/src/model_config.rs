@@ -4,11 +4,11 @@ use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
 use serde::Deserialize;
 
-use super::awq::AwqFormat;
 use super::family::Family;
 use super::pooling;
+use super::quantization::Quantization;
 use super::rope_scaling::RopeScaling;
-use super::{Files, put_optional_u32, read, read_optional};
+use super::{Files, put_optional_u32, read};
 
 /// What config.json says, by its own names.
 #[derive(Debug, Clone, Deserialize)]
@@ -57,71 +57,15 @@ pub struct ModelConfig {
     pub quantization: Option<Quantization>,
 }
 
-/// How the matrices are quantised.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Quantization {
-    quant_method: Option<String>,
-    bits: Option<u32>,
-    group_size: Option<i64>,
-    /// What AutoAWQ's own files call `bits` and `group_size`; some have both.
-    w_bit: Option<u32>,
-    q_group_size: Option<i64>,
-    version: Option<String>,
-}
-
-impl Quantization {
-    /// Makes sure that the matrices are AutoAWQ's in the format that is understood.
-    pub fn check(&self) -> Result<AwqFormat> {
-        let is = |value: &Option<String>, expected: &str| {
-            value.as_deref().is_none_or(|value| value.eq_ignore_ascii_case(expected))
-        };
-        let bits = agreed("bits", self.bits, "w_bit", self.w_bit)?;
-        let group_size = agreed("group_size", self.group_size, "q_group_size", self.q_group_size)?;
-        if !is(&self.quant_method, "awq") || !is(&self.version, "gemm") || bits.is_some_and(|bits| bits != 4)
-        {
-            bail!(
-                "quantization_config is method {:?}, version {:?}, bits {:?}; expected awq, gemm, 4",
-                self.quant_method.as_deref().unwrap_or("awq"),
-                self.version.as_deref().unwrap_or("gemm"),
-                bits.unwrap_or(4),
-            );
-        }
-        match group_size {
-            Some(size @ (32 | 64 | 128)) => Ok(AwqFormat { group_size: Some(size as usize) }),
-            Some(-1) => Ok(AwqFormat { group_size: None }),
-            other => bail!("quantization_config has group_size {other:?}, expected 32, 64, 128 or -1"),
-        }
-    }
-}
-
-/// What two keys of one meaning say.
-fn agreed<T: Copy + PartialEq + std::fmt::Display>(
-    key: &str,
-    value: Option<T>,
-    other_key: &str,
-    other: Option<T>,
-) -> Result<Option<T>> {
-    match (value, other) {
-        (Some(value), Some(other)) if value != other => {
-            bail!("quantization_config has {key} {value} and {other_key} {other}")
-        }
-        _ => Ok(value.or(other)),
-    }
-}
-
 impl ModelConfig {
-    /// Reads and checks config.json, and quant_config.json, where older versions of AutoAWQ wrote how they quantised.
+    /// Reads and checks config.json, and what stands beside it of how the matrices were quantised and of pooling.
     pub fn read(files: &dyn Files) -> Result<Self> {
         const FILE: &str = "config.json";
-        const QUANTIZATION_FILE: &str = "quant_config.json";
         let bytes = read(files, FILE)?;
         let mut config: ModelConfig = serde_json::from_slice((*bytes).as_ref()).context(FILE)?;
         config.check().context(FILE)?;
-        if config.quantization.is_none()
-            && let Some(bytes) = read_optional(files, QUANTIZATION_FILE)?
-        {
-            let quantization = serde_json::from_slice((*bytes).as_ref()).context(QUANTIZATION_FILE)?;
-            config.quantization = Some(quantization);
+        if config.quantization.is_none() {
+            config.quantization = Quantization::read(files)?;
         }
         config.pooling = pooling::read_type(files)?;
         Ok(config)

@@ -6,9 +6,12 @@ use anyhow::{Result, bail};
 use llm::quant::GgmlType;
 
 use super::awq::{AwqFormat, AwqMatrix};
-use super::checkpoint::{Checkpoint, Floats};
+use super::checkpoint::Checkpoint;
 use super::family::{Form, LayerTensor, Size};
-use super::{Fallbacks, MatrixTypes, ModelConfig, ModelShape, RowOrder, TypeChooser};
+use super::gptq::{self, GptqMatrix};
+use super::quantization::Scheme;
+use super::weight::{Order, Weight};
+use super::{Fallbacks, MatrixTypes, ModelConfig, ModelShape, TypeChooser};
 
 /// A tensor to be written.
 #[derive(Debug)]
@@ -17,7 +20,9 @@ pub struct OutputTensor<'c> {
     pub ty: GgmlType,
     pub rows: usize,
     pub cols: usize,
-    pub order: RowOrder,
+    /// Of the rows.
+    pub order: Order,
+    pub col_order: Order,
     pub source: Source<'c>,
     /// How many matrices of this size stand behind each other, one of each expert; 1 without experts.
     pub n_matrices: usize,
@@ -37,17 +42,25 @@ enum Shape {
 /// Where the values come from.
 #[derive(Debug)]
 pub enum Source<'c> {
-    /// A plain tensor.
-    Floats(Floats<'c>),
-    /// Plain matrices, one of each expert.
-    Experts(Vec<Floats<'c>>),
-    /// A quantised matrix.
+    /// One tensor, or one of each expert.
+    Weights(Vec<Weight<'c>>),
+    /// A matrix that stays quantised.
     Awq(AwqMatrix<'c>),
     /// Computed.
     Values(Vec<f32>),
 }
 
-impl OutputTensor<'_> {
+impl<'c> OutputTensor<'c> {
+    fn new(name: String, ty: GgmlType, [rows, cols]: [usize; 2], source: Source<'c>, shape: Shape) -> Self {
+        let (order, col_order) = (Order::Same, Order::Same);
+        OutputTensor { name, ty, rows, cols, order, col_order, source, n_matrices: 1, shape }
+    }
+
+    /// A vector of these values.
+    fn computed(name: &str, values: Vec<f32>) -> Self {
+        let len = values.len();
+        OutputTensor::new(name.to_owned(), GgmlType::F32, [1, len], Source::Values(values), Shape::Vector)
+    }
     /// In ggml's order.
     pub fn dims(&self) -> Vec<u64> {
         let [cols, rows, n_matrices] = [self.cols, self.rows, self.n_matrices].map(|n| n as u64);
@@ -70,10 +83,16 @@ const REDUNDANT: &str = ".rotary_emb.inv_freq";
 pub fn plan<'c>(
     config: &ModelConfig,
     checkpoint: &'c Checkpoint<'c>,
-    awq: Option<AwqFormat>,
+    scheme: Option<Scheme>,
 ) -> Result<Vec<OutputTensor<'c>>> {
-    let mut planner =
-        Planner { checkpoint, awq, prefix: None, left_out: &[], tensors: Vec::new(), taken: BTreeSet::new() };
+    let mut planner = Planner {
+        checkpoint,
+        scheme,
+        prefix: None,
+        left_out: &[],
+        tensors: Vec::new(),
+        taken: BTreeSet::new(),
+    };
     let [n_embd, n_ff, n_vocab, head_len] =
         [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim()]
             .map(|n| n as usize);
@@ -94,8 +113,8 @@ pub fn plan<'c>(
     let family = config.family();
     let n_expert = config.n_expert() as usize;
     let turned = match family.turns_neighbours {
-        true => RowOrder::Interleaved { head_len },
-        false => RowOrder::Same,
+        true => Order::Interleaved { head_len },
+        false => Order::Same,
     };
 
     let frame = family.frame;
@@ -106,9 +125,9 @@ pub fn plan<'c>(
     let add = |planner: &mut Planner<'c>, to: &str, layer: &str, tensor: &LayerTensor| {
         let from = format!("{layer}{}", tensor.from);
         match tensor.form {
-            Form::Matrix(rows, cols) => planner.matrix(to, &from, [size(rows), size(cols)], RowOrder::Same),
+            Form::Matrix(rows, cols) => planner.matrix(to, &from, [size(rows), size(cols)], Order::Same),
             Form::TurnedMatrix(rows, cols) => planner.matrix(to, &from, [size(rows), size(cols)], turned),
-            Form::Vector(len) => planner.vector(to, &from, size(len), RowOrder::Same),
+            Form::Vector(len) => planner.vector(to, &from, size(len)),
             Form::Float(rows, cols) => planner.float_matrix(to, &from, [size(rows), size(cols)]),
             Form::Exact(rows, cols) => planner.exact_matrix(to, &from, [size(rows), size(cols)]),
             Form::Experts(rows, cols) => {
@@ -129,16 +148,7 @@ pub fn plan<'c>(
     }
     // Only now, since as many of them are made as the heads that were found say; they stand before the layers.
     if let Some(factors) = config.rope_factors()? {
-        let tensor = OutputTensor {
-            name: "rope_freqs.weight".to_owned(),
-            ty: GgmlType::F32,
-            rows: 1,
-            cols: factors.len(),
-            order: RowOrder::Same,
-            source: Source::Values(factors),
-            n_matrices: 1,
-            shape: Shape::Vector,
-        };
+        let tensor = OutputTensor::computed("rope_freqs.weight", factors);
         planner.tensors.insert(1, tensor);
     }
     for tensor in frame.after {
@@ -175,7 +185,7 @@ pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], type
 
 struct Planner<'c> {
     checkpoint: &'c Checkpoint<'c>,
-    awq: Option<AwqFormat>,
+    scheme: Option<Scheme>,
     /// What the names of all tensors have in front.
     prefix: Option<&'static str>,
     /// Beginnings of the names of tensors that have no place and need none.
@@ -185,38 +195,67 @@ struct Planner<'c> {
 }
 
 impl<'c> Planner<'c> {
-    /// `<from>.weight`, and `<from>.bias` where there is one; or what AutoAWQ made of the weight.
-    fn matrix(&mut self, to: &str, from: &str, shape: [usize; 2], order: RowOrder) -> Result<()> {
-        let from = &self.full_name(from);
-        match self.awq {
-            Some(format) if self.checkpoint.has(&format!("{from}.qweight")) => {
-                let matrix = AwqMatrix::open(self.checkpoint, from, format)?;
-                check_shape(from, matrix.shape(), shape)?;
-                self.taken.extend(["qweight", "qzeros", "scales"].map(|part| format!("{from}.{part}")));
-                self.tensors.push(OutputTensor {
-                    name: format!("{to}.weight"),
-                    ty: GgmlType::Q4_1,
-                    rows: shape[0],
-                    cols: shape[1],
-                    order,
-                    source: Source::Awq(matrix),
-                    n_matrices: 1,
-                    shape: Shape::Matrix,
-                });
+    /// `<from>.weight`, and `<from>.bias` where there is one; or what was made of the weight when it was quantised.
+    fn matrix(&mut self, to: &str, from: &str, shape: [usize; 2], order: Order) -> Result<()> {
+        let name = format!("{to}.weight");
+        let tensor = match self.scheme {
+            Some(Scheme::Awq(format)) if self.is_quantized(from) => {
+                self.awq_matrix(name, from, shape, format)?
             }
-            _ => self.ordered_float_matrix(to, from, shape, order)?,
-        }
+            _ => {
+                let weight = Source::Weights(vec![self.weight(from, shape)?]);
+                OutputTensor::new(name, GgmlType::F16, shape, weight, Shape::Matrix)
+            }
+        };
+        self.tensors.push(OutputTensor { order, ..tensor });
         let bias = format!("{from}.bias");
-        if self.checkpoint.has(&bias) {
-            self.vector_named(&format!("{to}.bias"), &bias, shape[0], order)
-        } else {
-            Ok(())
+        if self.checkpoint.has(&self.full_name(&bias)) {
+            let tensor = self.vector_tensor(&format!("{to}.bias"), &bias, shape[0])?;
+            self.tensors.push(OutputTensor { col_order: order, ..tensor });
+        }
+        Ok(())
+    }
+
+    /// Whether there is a matrix of this name that was quantised.
+    fn is_quantized(&self, from: &str) -> bool {
+        self.scheme.is_some() && self.checkpoint.has(&self.full_name(&format!("{from}.qweight")))
+    }
+
+    fn awq_matrix(
+        &mut self,
+        name: String,
+        from: &str,
+        shape: [usize; 2],
+        format: AwqFormat,
+    ) -> Result<OutputTensor<'c>> {
+        let from = self.full_name(from);
+        let matrix = AwqMatrix::open(self.checkpoint, &from, format)?;
+        check_shape(&from, matrix.shape(), shape)?;
+        self.taken.extend(["qweight", "qzeros", "scales"].map(|part| format!("{from}.{part}")));
+        Ok(OutputTensor::new(name, GgmlType::Q4_1, shape, Source::Awq(matrix), Shape::Matrix))
+    }
+
+    /// `<from>.weight`, or what GPTQ made of it.
+    fn weight(&mut self, from: &str, shape: [usize; 2]) -> Result<Weight<'c>> {
+        match self.scheme {
+            Some(Scheme::Gptq(format)) if self.is_quantized(from) => {
+                let from = self.full_name(from);
+                let matrix = GptqMatrix::open(self.checkpoint, &from, format)?;
+                check_shape(&from, matrix.shape(), shape)?;
+                self.taken.extend(gptq::PARTS.map(|part| format!("{from}.{part}")));
+                Ok(Weight::Gptq(matrix))
+            }
+            _ => self.floats(&format!("{from}.weight"), shape),
         }
     }
 
-    fn float_matrix(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
+    /// The tensor of this whole name.
+    fn floats(&mut self, from: &str, shape: [usize; 2]) -> Result<Weight<'c>> {
         let from = self.full_name(from);
-        self.ordered_float_matrix(to, &from, shape, RowOrder::Same)
+        let floats = self.checkpoint.floats(&from)?;
+        check_shape(&from, floats.shape, shape)?;
+        self.taken.insert(from);
+        Ok(Weight::Floats(floats))
     }
 
     /// The name of a tensor, or of a part of a model, in the checkpoint.
@@ -224,113 +263,43 @@ impl<'c> Planner<'c> {
         format!("{}{from}", self.prefix.unwrap_or_default())
     }
 
-    fn ordered_float_matrix(
-        &mut self,
-        to: &str,
-        from: &str,
-        shape: [usize; 2],
-        order: RowOrder,
-    ) -> Result<()> {
-        let from = format!("{from}.weight");
-        let floats = self.checkpoint.floats(&from)?;
-        check_shape(&from, floats.shape, shape)?;
-        self.push_floats(format!("{to}.weight"), from, GgmlType::F16, shape, order, floats, Shape::Matrix);
+    /// A matrix that AutoAWQ leaves as it is.
+    fn float_matrix(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
+        let weight = Source::Weights(vec![self.weight(from, shape)?]);
+        let name = format!("{to}.weight");
+        self.tensors.push(OutputTensor::new(name, GgmlType::F16, shape, weight, Shape::Matrix));
         Ok(())
     }
 
     /// A matrix in F32, whatever is asked for.
     fn exact_matrix(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
-        let from = self.full_name(&format!("{from}.weight"));
-        let floats = self.checkpoint.floats(&from)?;
-        check_shape(&from, floats.shape, shape)?;
-        let (to, ty) = (format!("{to}.weight"), GgmlType::F32);
-        self.push_floats(to, from, ty, shape, RowOrder::Same, floats, Shape::ExactMatrix);
+        let weight = Source::Weights(vec![self.weight(from, shape)?]);
+        let name = format!("{to}.weight");
+        self.tensors.push(OutputTensor::new(name, GgmlType::F32, shape, weight, Shape::ExactMatrix));
         Ok(())
     }
 
     /// One tensor of the matrices of all experts, each at `<name>.weight`.
     fn experts(&mut self, to: &str, names: impl Iterator<Item = String>, shape: [usize; 2]) -> Result<()> {
-        if self.awq.is_some() {
+        if matches!(self.scheme, Some(Scheme::Awq(_))) {
             bail!("experts that AutoAWQ quantised are not understood; expected plain ones");
         }
-        let mut experts = Vec::new();
-        for name in names {
-            let from = format!("{name}.weight");
-            let floats = self.checkpoint.floats(&from)?;
-            check_shape(&from, floats.shape, shape)?;
-            self.taken.insert(from);
-            experts.push(floats);
-        }
-        self.tensors.push(OutputTensor {
-            name: format!("{to}.weight"),
-            ty: GgmlType::F16,
-            rows: shape[0],
-            cols: shape[1],
-            order: RowOrder::Same,
-            n_matrices: experts.len(),
-            source: Source::Experts(experts),
-            shape: Shape::Experts,
-        });
+        let experts = names.map(|name| self.weight(&name, shape)).collect::<Result<Vec<_>>>()?;
+        let (name, n_matrices) = (format!("{to}.weight"), experts.len());
+        let tensor = OutputTensor::new(name, GgmlType::F16, shape, Source::Weights(experts), Shape::Experts);
+        self.tensors.push(OutputTensor { n_matrices, ..tensor });
         Ok(())
     }
 
-    fn vector(&mut self, to: &str, from: &str, len: usize, order: RowOrder) -> Result<()> {
-        let from = self.full_name(from);
-        self.vector_named(to, &from, len, order)
-    }
-
-    fn vector_named(&mut self, to: &str, from: &str, len: usize, order: RowOrder) -> Result<()> {
-        let floats = self.checkpoint.floats(from)?;
-        check_shape(from, floats.shape, [1, len])?;
-        if order == RowOrder::Same {
-            self.push_floats(
-                to.to_owned(),
-                from.to_owned(),
-                GgmlType::F32,
-                [1, len],
-                order,
-                floats,
-                Shape::Vector,
-            );
-        } else {
-            let values = (0..len).map(|index| floats.at(0, order.source_row(index))).collect();
-            self.taken.insert(from.to_owned());
-            self.tensors.push(OutputTensor {
-                name: to.to_owned(),
-                ty: GgmlType::F32,
-                rows: 1,
-                cols: len,
-                order: RowOrder::Same,
-                source: Source::Values(values),
-                n_matrices: 1,
-                shape: Shape::Vector,
-            });
-        }
+    fn vector(&mut self, to: &str, from: &str, len: usize) -> Result<()> {
+        let tensor = self.vector_tensor(to, from, len)?;
+        self.tensors.push(tensor);
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one tensor")]
-    fn push_floats(
-        &mut self,
-        name: String,
-        from: String,
-        ty: GgmlType,
-        [rows, cols]: [usize; 2],
-        order: RowOrder,
-        floats: Floats<'c>,
-        shape: Shape,
-    ) {
-        self.taken.insert(from);
-        self.tensors.push(OutputTensor {
-            name,
-            ty,
-            rows,
-            cols,
-            order,
-            source: Source::Floats(floats),
-            n_matrices: 1,
-            shape,
-        });
+    fn vector_tensor(&mut self, to: &str, from: &str, len: usize) -> Result<OutputTensor<'c>> {
+        let weight = Source::Weights(vec![self.floats(from, [1, len])?]);
+        Ok(OutputTensor::new(to.to_owned(), GgmlType::F32, [1, len], weight, Shape::Vector))
     }
 
     fn finish(self) -> Result<Vec<OutputTensor<'c>>> {

@@ -235,6 +235,37 @@ fn awq_is_told_by_any_of_its_names() {
 }
 
 #[test]
+fn gptq_is_described_here_or_beside() {
+    let described =
+        json!({ "quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "gptq" });
+    let config =
+        |quantization: Value| checkpoint("llama-gptq-4-act", json!({ "quantization_config": quantization }));
+    let reference = converted(&checkpoint("llama-gptq-4-act", json!({})), F16).0;
+    assert!(converted(&config(described), F16).0 == reference);
+    // What AutoGPTQ wrote, without a method and a version.
+    let beside = json!({ "bits": 4, "group_size": 32, "desc_act": true, "sym": false });
+    let mut files = config(Value::Null);
+    files.insert("quantize_config.json".to_owned(), beside.to_string().into_bytes());
+    assert!(converted(&files, F16).0 == reference);
+    let second =
+        json!({ "quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "gptq_v2" });
+    assert!(converted(&config(second), F16).0 != reference, "zeros are one less");
+    for (key, value, parts) in [
+        ("bits", json!(3), ["bits Some(3)", "2, 4 or 8"]),
+        ("bits", Value::Null, ["bits None", "2, 4 or 8"]),
+        ("bits", json!(8), ["model.layers.0.self_attn.q_proj.qzeros", "expected [2, 16]"]),
+        ("group_size", json!(0), ["group_size 0", "-1"]),
+        ("checkpoint_format", json!("marlin"), ["marlin", "gptq_v2"]),
+        ("is_marlin_format", json!(true), ["marlin", "gptq_v2"]),
+        ("quant_method", json!("bitsandbytes"), ["bitsandbytes", "--hf with --type"]),
+    ] {
+        let mut quantization = json!({ "quant_method": "gptq", "bits": 4, "group_size": 32 });
+        quantization[key] = value;
+        refused(&config(quantization), F16, &parts);
+    }
+}
+
+#[test]
 fn chat_templates_are_found_where_gguf_py_finds_them() {
     let templates = |more: &[(&str, &str)]| {
         let mut files = checkpoint("qwen2-plain", json!({}));

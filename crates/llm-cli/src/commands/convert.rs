@@ -22,7 +22,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", conflicts_with = "types", required_unless_present = "hf")]
     awq: Option<PathBuf>,
 
-    /// Directory of a checkpoint in f32, f16 or bf16.
+    /// Directory of a checkpoint in f32, f16 or bf16, or quantised by GPTQ, whose weights are taken as they are.
     #[arg(long, value_name = "DIR", conflicts_with = "awq")]
     hf: Option<PathBuf>,
 

@@ -17,6 +17,8 @@ const PLAIN: [&str; 8] = [
     "olmo2-plain",
     "bert-plain",
 ];
+/// The first with its inputs in the order of their activations; the last with zeros of the format's second version.
+const GPTQ: [&str; 3] = ["llama-gptq-4-act", "qwen2-gptq-8-symmetric", "qwen3_moe-gptq-4"];
 const AWQ: [&str; 3] = ["llama-awq-32", "llama-awq-128-symmetric", "qwen2-awq-64"];
 
 fn checkpoint(name: &str) -> PathBuf {
@@ -73,6 +75,20 @@ fn awq_checkpoints_give_the_logits_of_the_weights_they_stand_for() {
         // All that is lost is the rounding of `zero · scale` to f16: 2^-11 of it at most.
         assert!(nmse < 1e-5, "{name}: {nmse:e}");
         assert!(succeed(&["info", "--model", &file]).contains("14 of Q4_1"), "{name}");
+    }
+}
+
+#[test]
+fn gptq_checkpoints_give_the_logits_of_the_weights_they_stand_for() {
+    for name in GPTQ {
+        let file = scratch_file(&format!("{name}.gguf"));
+        succeed(&["convert", "--hf", &text_path(&checkpoint(name)), &file, "--type", "F32"]);
+        let nmse = logits_nmse(name, &file);
+        assert!(nmse < 1e-9, "{name}: {nmse:e}");
+        // Products of a scale and a whole number, rounded to F16.
+        succeed(&["convert", "--hf", &text_path(&checkpoint(name)), &file]);
+        let nmse = logits_nmse(name, &file);
+        assert!(nmse < 1e-5, "{name}: {nmse:e}");
     }
 }
 
@@ -142,10 +158,12 @@ fn mistakes_are_explained() {
     let out = scratch_file("never.gguf");
     let plain = text_path(&checkpoint("llama-plain"));
     let awq = text_path(&checkpoint("llama-awq-32"));
+    let gptq = text_path(&checkpoint("llama-gptq-4-act"));
     fail_saying(&["convert", &out], &["--awq <DIR>"]);
     fail_saying(&["convert", "--hf", "/nowhere", &out], &["/nowhere: config.json: there is no such file"]);
     fail_saying(&["convert", "--hf", &awq, &out], &["--awq"]);
     fail_saying(&["convert", "--awq", &plain, &out], &["--hf"]);
+    fail_saying(&["convert", "--awq", &gptq, &out], &["GPTQ", "--hf"]);
     for name in ["IQ1_S", "Q3_K_L"] {
         fail_saying(
             &["convert", "--hf", &plain, &out, "--type", name],
