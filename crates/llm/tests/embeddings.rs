@@ -199,7 +199,7 @@ fn a_responder_pools_as_the_file_says_while_there_are_no_requests() {
     let embed = |pooling_type| {
         with_responder(pooling_type, |responder| {
             let mut ids = vec![];
-            let tokenizer = responder.prompter().tokenizer();
+            let tokenizer = responder.prompter().tokenizer().unwrap();
             tokenizer.encode("Once upon a time there was a robot", PROMPT_ENCODING, &mut ids).unwrap();
             let found = responder.embed(&text, wish, &mut go_on)?;
             let length: f64 = found.values.iter().map(|&value| f64::from(value).powi(2)).sum();

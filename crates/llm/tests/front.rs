@@ -96,10 +96,11 @@ fn generated(n_tokens: usize) -> Vec<u32> {
     let mut memory = vec![0; Session::required_bytes(model.config(), &options).unwrap() + 64];
     let mut session = Session::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
     let mut prompt = Vec::new();
-    prompter.tokenizer().encode(PROMPT, PROMPT_ENCODING, &mut prompt).unwrap();
-    let mut sampler = Sampler::new(SamplingConfig::greedy(), prompter.tokenizer().n_vocab()).unwrap();
+    prompter.tokenizer().unwrap().encode(PROMPT, PROMPT_ENCODING, &mut prompt).unwrap();
+    let mut sampler =
+        Sampler::new(SamplingConfig::greedy(), prompter.tokenizer().unwrap().n_vocab()).unwrap();
     let mut generation =
-        session.generate(prompter.tokenizer(), &mut sampler, &prompt, n_tokens, &[]).unwrap();
+        session.generate(prompter.tokenizer().unwrap(), &mut sampler, &prompt, n_tokens, &[]).unwrap();
     let mut ids = Vec::new();
     while let Step::Token { id, .. } = generation.step().unwrap() {
         ids.push(id);
@@ -179,7 +180,7 @@ fn biases_and_penalties_of_a_request_reach_its_sampler() {
         assert!(even[0] == first && even[1] != first, "{even:?}");
         assert_eq!(answer(responder, Request { logit_bias: &[(first, 0.0)], ..text(24) }).ids, plain);
 
-        let n_vocab = responder.prompter().tokenizer().n_vocab();
+        let n_vocab = responder.prompter().tokenizer().unwrap().n_vocab();
         let outside = [(n_vocab as u32, 1.0)];
         let refused = responder.submit(Request { logit_bias: &outside, ..text(1) }, clock_us).unwrap_err();
         assert!(refused.to_string().contains(&format!("logit_bias is for token {n_vocab}, ")), "{refused}");
@@ -191,7 +192,7 @@ fn log_probabilities_are_those_of_the_logits_before_sampling() {
     with_responder(|responder| {
         let mut prompt = Vec::new();
         let options = PROMPT_ENCODING;
-        let tokenizer = responder.prompter().tokenizer();
+        let tokenizer = responder.prompter().tokenizer().unwrap();
         tokenizer.encode("one two one two one two one", options, &mut prompt).unwrap();
         // The same token again and again is guessed.
         let guessing =
@@ -285,12 +286,73 @@ fn each_event_but_the_last_can_end_it() {
     });
 }
 
+/// The small model with a kind of vocabulary that there is not.
+fn without_vocabulary() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_models/micro.gguf");
+    let mut file = std::fs::read(path).unwrap();
+    let key = b"tokenizer.ggml.model";
+    let place = file.windows(key.len()).position(|bytes| bytes == key).unwrap();
+    // Behind the key are the type and the length of the text.
+    file[place + key.len() + 4 + 8] = b'x';
+    file
+}
+
+#[test]
+fn without_a_vocabulary_only_what_needs_text_is_refused() {
+    let ids = [1, 5, 9];
+    let vectors = |responder: &mut Responder<'_>| {
+        let go_on = &mut || ControlFlow::Continue(());
+        let wish = llm::front::embedding::EmbeddingWish::default();
+        responder.embed(&Prompt::Ids(&ids), wish, go_on).unwrap().values
+    };
+    let logits = |responder: &mut Responder<'_>| {
+        let mut logits = Vec::new();
+        let mut take = |row: &[f32]| {
+            logits.extend_from_slice(row);
+            ControlFlow::Continue(())
+        };
+        responder.logits(&ids, &mut take).unwrap();
+        logits
+    };
+    let mut expected = None;
+    with_responder(|responder| expected = Some((vectors(responder), logits(responder))));
+    let (expected_vectors, expected_logits) = expected.unwrap();
+    with_file(&without_vocabulary(), N_CTX, 1, StateOptions::pages_of(N_CTX), |responder| {
+        assert_eq!(vectors(responder), expected_vectors);
+        assert_eq!(logits(responder), expected_logits);
+        let mut dialogue = Dialogue::default();
+        dialogue.ask(PROMPT).unwrap();
+        let format = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
+        let messages = [Message { role: "user", content: PROMPT }];
+        let prompts = [
+            Prompt::Text(PROMPT, PROMPT_ENCODING),
+            // The answer would be text.
+            Prompt::Ids(&ids),
+            Prompt::Chat(&mut dialogue, format),
+            Prompt::Messages(&messages, format),
+        ];
+        for prompt in prompts {
+            let refused = responder.submit(Request::new(prompt, 4), clock_us).unwrap_err();
+            assert!(refused.to_string().starts_with("tokenizer.ggml.model is x"), "{refused}");
+        }
+        let refused = [
+            responder.prompter().encode_pair("a", "b", &mut Vec::new()).unwrap_err(),
+            responder.prepare_chat(Some("chatml")).unwrap_err(),
+            responder.render(&messages, &format).unwrap_err(),
+        ];
+        for refused in refused {
+            assert!(refused.to_string().starts_with("tokenizer.ggml.model is x"), "{refused}");
+        }
+        assert!(responder.is_idle());
+    });
+}
+
 #[test]
 fn ids_texts_and_dialogues_are_prompts() {
     with_responder(|responder| {
         let of_text = answer(responder, text(8));
         let mut ids = Vec::new();
-        responder.prompter().tokenizer().encode(PROMPT, PROMPT_ENCODING, &mut ids).unwrap();
+        responder.prompter().tokenizer().unwrap().encode(PROMPT, PROMPT_ENCODING, &mut ids).unwrap();
         assert_eq!(answer(responder, Request::new(Prompt::Ids(&ids), 8)).ids, of_text.ids);
 
         let mut dialogue = Dialogue::default();

@@ -8,6 +8,7 @@ use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, FrontError, Prompt, Report, Request, Responder};
 use llm::sampling::SamplingError;
 use llm::session::SessionError;
+use llm::tokenizer::Tokenizer;
 
 use crate::error::{ApiError, Status};
 
@@ -174,6 +175,14 @@ pub trait Engine {
     /// # Errors
     /// [`EngineError::NoModel`].
     fn responder(&self, model: Option<&str>) -> Result<&Responder<'_>, EngineError>;
+
+    /// The vocabulary of the model of this name, or of the first.
+    ///
+    /// # Errors
+    /// [`EngineError::NoModel`], or why the vocabulary cannot be used.
+    fn tokenizer(&self, model: Option<&str>) -> Result<&Tokenizer<'_>, EngineError> {
+        Ok(self.responder(model)?.prompter().tokenizer().map_err(FrontError::from)?)
+    }
 
     /// A conversation as the text that the model of this name, or the first, is prompted with.
     ///

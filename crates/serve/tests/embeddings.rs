@@ -195,3 +195,32 @@ fn vectors_and_texts_are_computed_together_and_who_hangs_up_ends_a_list() {
     assert!(!harness.server.is_generating() && harness.engine.n_embeddings < 32 + 30);
     assert!(harness.responder().is_idle());
 }
+
+#[test]
+fn without_a_vocabulary_only_what_needs_text_is_refused() {
+    let mut harness = Harness::default().with(TestModel::without_vocabulary("micro").called("silent"));
+    let of_ids = |model: &str| json!({ "model": model, "input": [1, 5, 9] }).to_string();
+    let (status, vector) = harness.post("/v1/embeddings", &of_ids("silent"));
+    assert_eq!(status, 200, "{vector}");
+    assert_eq!(vector["data"], harness.post("/v1/embeddings", &of_ids("micro")).1["data"]);
+    for (path, body) in [
+        ("/v1/embeddings", json!({ "input": "Hello" })),
+        ("/v1/rerank", json!({ "query": "Hello", "documents": ["a"] })),
+        ("/v1/completions", json!({ "prompt": "Hello" })),
+        ("/v1/completions", json!({ "prompt": [1, 5, 9] })),
+        ("/completion", json!({ "prompt": [1, 5, 9] })),
+        ("/v1/chat/completions", json!({ "messages": [{ "role": "user", "content": "Hello" }] })),
+        ("/tokenize", json!({ "content": "Hello" })),
+        ("/detokenize", json!({ "tokens": [1] })),
+        ("/apply-template", json!({ "messages": [{ "role": "user", "content": "Hello" }] })),
+    ] {
+        let mut body = body;
+        body["model"] = json!("silent");
+        let (status, answer) = harness.post(path, &body.to_string());
+        assert_eq!(status, 400, "{path}: {answer}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains("tokenizer.ggml.model is x"), "{path}: {message}");
+    }
+    let (status, props) = harness.get("/props?model=silent");
+    assert_eq!((status, &props["bos_token"]), (200, &json!("")), "{props}");
+}

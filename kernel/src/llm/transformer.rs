@@ -140,9 +140,9 @@ impl TransformerBackend {
     /// The text of these ids, by the current model's vocabulary; broken characters become U+FFFD.
     ///
     /// # Errors
-    /// If no model is loaded.
+    /// If no model is loaded, or its vocabulary cannot be used.
     pub fn detokenize(&self, ids: &[u32]) -> Result<String, BackendError> {
-        let bytes = self.models.get(None)?.model.responder().prompter().tokenizer().decode(ids)?;
+        let bytes = self.models.get(None)?.model.responder().prompter().tokenizer()?.decode(ids)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -543,7 +543,7 @@ impl InferenceBackend for TransformerBackend {
             None if self.models.get(None).is_err() => self.catalog.first()?,
             None | Some(Found::Loaded(_)) => {
                 let prompter = self.models.get(model)?.model.responder().prompter();
-                return tokenize(prompter.tokenizer(), texts, options, on_ids);
+                return tokenize(prompter.tokenizer()?, texts, options, on_ids);
             }
         };
         let path = self.catalog.path(file);

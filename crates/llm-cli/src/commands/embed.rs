@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut ids = Vec::new();
     for text in texts.iter() {
         let mut of_text = Vec::new();
-        prompter.tokenizer().encode(text, PROMPT_ENCODING, &mut of_text)?;
+        prompter.tokenizer()?.encode(text, PROMPT_ENCODING, &mut of_text)?;
         ids.push(of_text);
     }
     let mut output = BufWriter::new(stdout().lock());

@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("an encoder does not predict text");
     }
     let mut tokens = Vec::new();
-    prompter.tokenizer().encode(&read_text(&arguments.file)?, PROMPT_ENCODING, &mut tokens)?;
+    prompter.tokenizer()?.encode(&read_text(&arguments.file)?, PROMPT_ENCODING, &mut tokens)?;
     if tokens.len() < 2 {
         bail!("a text of {} tokens has none to predict, expected at least 2", tokens.len());
     }

@@ -6,26 +6,28 @@ use alloc::vec::Vec;
 use super::{ChatFormat, FrontError, Prompt};
 use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Message, Room};
 use crate::gguf::Gguf;
-use crate::tokenizer::{EncodeOptions, Tokenizer};
+use crate::tokenizer::{EncodeOptions, Tokenizer, TokenizerError};
 
 /// The chat format that was used last, and its name if it is not the file's own.
 type NamedFormat = (Option<String>, ChatTemplate);
 
-/// The vocabulary and the chat format of a model.
+/// The vocabulary and the chat format of a model. Of one without a vocabulary that can be used, prompts are made of token ids.
 pub struct Prompter<'m> {
     gguf: Gguf<'m>,
-    tokenizer: Tokenizer<'m>,
+    tokenizer: Result<Tokenizer<'m>, TokenizerError>,
     chat: Option<NamedFormat>,
 }
 
 impl<'m> Prompter<'m> {
-    /// That of a file.
+    /// That of a file. If the file's vocabulary cannot be used, only what needs it is refused, when it is needed.
     ///
     /// # Errors
-    /// [`FrontError::Tokenizer`] if the file's vocabulary cannot be used.
+    /// [`FrontError::Tokenizer`] if there is no memory for the vocabulary's tables.
     pub fn new(gguf: Gguf<'m>) -> Result<Self, FrontError> {
-        let tokenizer = Tokenizer::from_gguf(&gguf)?;
-        Ok(Self { gguf, tokenizer, chat: None })
+        match Tokenizer::from_gguf(&gguf) {
+            Err(error @ TokenizerError::OutOfMemory { .. }) => Err(error.into()),
+            tokenizer => Ok(Self { gguf, tokenizer, chat: None }),
+        }
     }
 
     /// The file.
@@ -34,8 +36,11 @@ impl<'m> Prompter<'m> {
     }
 
     /// The vocabulary.
-    pub fn tokenizer(&self) -> &Tokenizer<'m> {
-        &self.tokenizer
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn tokenizer(&self) -> Result<&Tokenizer<'m>, TokenizerError> {
+        usable(&self.tokenizer)
     }
 
     /// Makes the chat format of this name, or else the file's, ready, unless it is the one that was used last; so one
@@ -45,7 +50,7 @@ impl<'m> Prompter<'m> {
     /// [`FrontError::FileTemplate`] if the file brings none or a broken one, [`FrontError::Chat`] if there is none of
     /// this name.
     pub fn prepare_chat(&mut self, name: Option<&str>) -> Result<(), FrontError> {
-        ready(&mut self.chat, &self.gguf, &self.tokenizer, name).map(drop)
+        ready(&mut self.chat, &self.gguf, usable(&self.tokenizer)?, name).map(drop)
     }
 
     /// Appends the ids of a prompt to `out`. The turns of a dialogue that have no room are left out, and counted; who uses the
@@ -60,21 +65,23 @@ impl<'m> Prompter<'m> {
         out: &mut Vec<u32>,
     ) -> Result<Option<Forgotten>, FrontError> {
         match prompt {
-            Prompt::Text(text, options) => self.tokenizer.encode(text, *options, out)?,
+            Prompt::Text(text, options) => self.tokenizer()?.encode(text, *options, out)?,
             Prompt::Ids(ids) => {
                 let needed_bytes = size_of_val(*ids);
                 out.try_reserve(ids.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
                 out.extend_from_slice(ids);
             }
             Prompt::Chat(dialogue, format) => {
-                let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, format.template)?;
+                let tokenizer = usable(&self.tokenizer)?;
+                let chat = ready(&mut self.chat, &self.gguf, tokenizer, format.template)?;
                 return chat
-                    .encode_dialogue(&self.tokenizer, dialogue, &conversation(&[], format), room, out)
+                    .encode_dialogue(tokenizer, dialogue, &conversation(&[], format), room, out)
                     .map_err(of_format(format.template));
             }
             Prompt::Messages(messages, format) => {
-                let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, format.template)?;
-                chat.encode(&self.tokenizer, &conversation(messages, format), out)
+                let tokenizer = usable(&self.tokenizer)?;
+                let chat = ready(&mut self.chat, &self.gguf, tokenizer, format.template)?;
+                chat.encode(tokenizer, &conversation(messages, format), out)
                     .map_err(of_format(format.template))?;
             }
         }
@@ -88,27 +95,28 @@ impl<'m> Prompter<'m> {
     /// # Errors
     /// [`FrontError::Tokenizer`]; [`FrontError::Gguf`] if a key has another type.
     pub fn encode_pair(&self, query: &str, document: &str, out: &mut Vec<u32>) -> Result<(), FrontError> {
+        let tokenizer = self.tokenizer()?;
         let plain = EncodeOptions { add_special: false, parse_special: false };
         if let Some(format) = self.gguf.str_value("tokenizer.chat_template.rerank")? {
             let pair = format.replace("{query}", query).replace("{document}", document);
-            self.tokenizer.encode(&pair, EncodeOptions { parse_special: true, ..plain }, out)?;
+            tokenizer.encode(&pair, EncodeOptions { parse_special: true, ..plain }, out)?;
             return Ok(());
         }
         let adds_separator = match self.gguf.bool_value("tokenizer.ggml.add_sep_token")? {
             Some(adds_separator) => adds_separator,
-            None => self.tokenizer.ends_with_separator(),
+            None => tokenizer.ends_with_separator(),
         };
-        let end = self.tokenizer.eos_id().or(self.tokenizer.separator_id());
-        let end = end.filter(|_| self.tokenizer.add_eos());
-        let begin = self.tokenizer.bos_id().filter(|_| self.tokenizer.add_bos());
-        let separator = self.tokenizer.separator_id().filter(|_| adds_separator);
+        let end = tokenizer.eos_id().or(tokenizer.separator_id());
+        let end = end.filter(|_| tokenizer.add_eos());
+        let begin = tokenizer.bos_id().filter(|_| tokenizer.add_bos());
+        let separator = tokenizer.separator_id().filter(|_| adds_separator);
         out.try_reserve(4).map_err(|_| FrontError::OutOfHeap { needed_bytes: 4 * size_of::<u32>() })?;
         out.extend(begin);
-        self.tokenizer.encode(query, plain, out)?;
+        tokenizer.encode(query, plain, out)?;
         out.try_reserve(2).map_err(|_| FrontError::OutOfHeap { needed_bytes: 2 * size_of::<u32>() })?;
         out.extend(end);
         out.extend(separator);
-        self.tokenizer.encode(document, plain, out)?;
+        tokenizer.encode(document, plain, out)?;
         out.try_reserve(1).map_err(|_| FrontError::OutOfHeap { needed_bytes: size_of::<u32>() })?;
         out.extend(end);
         Ok(())
@@ -123,9 +131,15 @@ impl<'m> Prompter<'m> {
         messages: &[Message<'_>],
         format: &ChatFormat<'_>,
     ) -> Result<String, FrontError> {
-        let chat = ready(&mut self.chat, &self.gguf, &self.tokenizer, format.template)?;
+        let chat = ready(&mut self.chat, &self.gguf, usable(&self.tokenizer)?, format.template)?;
         chat.render(&conversation(messages, format)).map_err(of_format(format.template))
     }
+}
+
+fn usable<'t, 'm>(
+    tokenizer: &'t Result<Tokenizer<'m>, TokenizerError>,
+) -> Result<&'t Tokenizer<'m>, TokenizerError> {
+    tokenizer.as_ref().map_err(|error| *error)
 }
 
 /// A conversation that the model is to answer.

@@ -116,7 +116,7 @@ impl<'m> Responder<'m> {
     /// Takes a request, which waits until there is a slot for it. Times are by `clock_us`, in microseconds.
     ///
     /// # Errors
-    /// If the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, more
+    /// If the model's vocabulary cannot be used, so that its tokens are no text, the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, more
     /// log-probabilities are wanted than there can be, the heap has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
     pub fn submit(&mut self, request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
         let scheduler = &mut self.scheduler;
@@ -135,7 +135,7 @@ impl<'m> Responder<'m> {
         let start_us = clock_us();
         let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, forgotten)?;
         let logprobs = request.n_logprobs.map(LogprobTable::new).transpose()?;
-        let text = TextStream::new(self.prompter.tokenizer(), request.stop)?;
+        let text = TextStream::new(self.prompter.tokenizer()?, request.stop)?;
         let id = scheduler.submit(Submission {
             prompt: &self.prompt_ids,
             max_tokens: request.max_tokens,
@@ -227,7 +227,6 @@ impl<'m> Responder<'m> {
                 scheduler.cancel(answer.id);
             }
         }
-        let tokenizer = prompter.tokenizer();
         scheduler.step(go_on, &mut |id, output| {
             if let Some(vectors) = vectors.iter_mut().find(|vectors| vectors.id == id) {
                 if let Output::Embedding { values } = output {
@@ -235,7 +234,9 @@ impl<'m> Responder<'m> {
                 }
                 return ControlFlow::Continue(());
             }
-            let Some(answer) = answers.iter_mut().find(|answer| answer.id == id) else {
+            // An answer was begun with a vocabulary.
+            let answer = answers.iter_mut().find(|answer| answer.id == id);
+            let (Some(answer), Ok(tokenizer)) = (answer, prompter.tokenizer()) else {
                 return ControlFlow::Break(());
             };
             match output {

@@ -93,7 +93,8 @@ impl<'p> Props<'p> {
         let SamplingConfig { temperature, top_k, top_p, min_p, repeat_penalty, .. } = SAMPLING;
         let SamplingConfig { frequency_penalty, presence_penalty, repeat_last_n, .. } = SAMPLING;
         let prompter = responder.prompter();
-        let tokenizer = prompter.tokenizer();
+        // Of a vocabulary that cannot be used no token has a name.
+        let tokenizer = prompter.tokenizer().ok();
         let template = prompter.gguf().str_value("tokenizer.chat_template");
         Self {
             default_generation_settings: Defaults {
@@ -117,8 +118,8 @@ impl<'p> Props<'p> {
             model_path: &model.path,
             modalities: Modalities { vision: false, audio: false },
             chat_template: template.ok().flatten().unwrap_or_default(),
-            bos_token: token(tokenizer, tokenizer.bos_id()),
-            eos_token: token(tokenizer, tokenizer.eos_id()),
+            bos_token: token(tokenizer, Tokenizer::bos_id),
+            eos_token: token(tokenizer, Tokenizer::eos_id),
             build_info: FINGERPRINT,
             is_sleeping: false,
         }
@@ -132,8 +133,8 @@ impl<'p> Props<'p> {
 }
 
 /// The name of a token; empty if there is none.
-fn token<'t>(tokenizer: &Tokenizer<'t>, id: Option<u32>) -> Cow<'t, str> {
-    let piece = id.and_then(|id| tokenizer.piece(id).ok()).unwrap_or_default();
+fn token<'t>(tokenizer: Option<&Tokenizer<'t>>, id: fn(&Tokenizer<'t>) -> Option<u32>) -> Cow<'t, str> {
+    let piece = tokenizer.and_then(|tokenizer| tokenizer.piece(id(tokenizer)?).ok()).unwrap_or_default();
     alloc::string::String::from_utf8_lossy(piece)
 }
 

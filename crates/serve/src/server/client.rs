@@ -160,8 +160,8 @@ impl<T: Copy + PartialEq> Client<T> {
             return;
         }
         let Some(model) = generation.wants_vocabulary() else { return };
-        match engine.responder(Some(model)) {
-            Ok(responder) => self.relay(Some(responder.prompter().tokenizer()), desk),
+        match engine.tokenizer(Some(model)) {
+            Ok(tokenizer) => self.relay(Some(tokenizer), desk),
             Err(error) => self.fail(&error.into(), desk),
         }
     }

@@ -361,7 +361,7 @@ fn text_of<'p>(engine: &impl Engine, model: &str, prompt: &Asked<'p>) -> Result<
         Asked::Messages(_) => Ok(Cow::Borrowed("")),
         Asked::Text(text) => Ok(Cow::Borrowed(text)),
         Asked::Ids(ids) => {
-            let bytes = engine.responder(Some(model))?.prompter().tokenizer().decode(ids);
+            let bytes = engine.tokenizer(Some(model))?.decode(ids);
             let bytes = bytes.map_err(|error| ApiError::field("prompt", error))?;
             Ok(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
         }

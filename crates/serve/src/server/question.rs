@@ -181,7 +181,7 @@ fn tokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(),
     let asked: Tokenize<'_> = json::read(body)?;
     let models = models(engine);
     let model = chosen(&models, name(asked.model.as_ref()))?;
-    let tokenizer = engine.responder(Some(&model.name))?.prompter().tokenizer();
+    let tokenizer = engine.tokenizer(Some(&model.name))?;
     let options = EncodeOptions { add_special: asked.add_special, parse_special: asked.parse_special };
     let mut tokens = Vec::new();
     let encoded = tokenizer.encode(&asked.content.0, options, &mut tokens);
@@ -194,7 +194,7 @@ fn detokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(
     let asked: Detokenize<'_> = json::read(body)?;
     let models = models(engine);
     let model = chosen(&models, name(asked.model.as_ref()))?;
-    let tokenizer = engine.responder(Some(&model.name))?.prompter().tokenizer();
+    let tokenizer = engine.tokenizer(Some(&model.name))?;
     let bytes = tokenizer.decode(&asked.tokens.0).map_err(|error| ApiError::field("tokens", error))?;
     let content = String::from_utf8_lossy(&bytes);
     write(out, &Content { content: &content }, content.len())

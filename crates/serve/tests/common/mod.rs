@@ -37,6 +37,19 @@ fn clock_us() -> u64 {
     0
 }
 
+/// A file, seen from this crate, which is read once.
+fn file(name: &'static str, path: &str) -> &'static [u8] {
+    static FILES: Mutex<Vec<(&str, &[u8])>> = Mutex::new(Vec::new());
+    let mut files = FILES.lock().unwrap();
+    if let Some((_, bytes)) = files.iter().find(|(known, _)| *known == name) {
+        return bytes;
+    }
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    let bytes: &'static [u8] = std::fs::read(path).unwrap().leak();
+    files.push((name, bytes));
+    bytes
+}
+
 impl TestModel {
     /// One in `test_models`.
     pub fn new(name: &'static str) -> Self {
@@ -48,23 +61,26 @@ impl TestModel {
         Self::made(name, path, 0)
     }
 
+    /// One in `test_models` with a kind of vocabulary that there is not.
+    pub fn without_vocabulary(name: &'static str) -> Self {
+        let mut bytes = file(name, &format!("../../test_models/{name}.gguf")).to_vec();
+        let key = b"tokenizer.ggml.model";
+        let place = bytes.windows(key.len()).position(|bytes| bytes == key).unwrap();
+        // Behind the key are the type and the length of the text.
+        bytes[place + key.len() + 4 + 8] = b'x';
+        Self::of(name, bytes.leak(), 0)
+    }
+
     /// One in `test_models` with adapters, which change nothing unless that is asked for.
     pub fn adapted(name: &'static str, n_adapters: usize) -> Self {
         Self::made(name, &format!("../../test_models/{name}.gguf"), n_adapters)
     }
 
     fn made(name: &'static str, path: &str, n_adapters: usize) -> Self {
-        static FILES: Mutex<Vec<(&str, &[u8])>> = Mutex::new(Vec::new());
-        let mut files = FILES.lock().unwrap();
-        let known = files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes);
-        let bytes = known.unwrap_or_else(|| {
-            let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-            std::fs::read(path).unwrap().leak()
-        });
-        if known.is_none() {
-            files.push((name, bytes));
-        }
-        drop(files);
+        Self::of(name, file(name, path), n_adapters)
+    }
+
+    fn of(name: &'static str, bytes: &'static [u8], n_adapters: usize) -> Self {
         let gguf = Gguf::parse(bytes, bytes.len() as u64).unwrap();
         let model = llm::model::Model::load(&gguf, ModelBytes::as_in_file(bytes)).unwrap();
         let n_ctx = N_CTX.min(model.config().n_ctx_train);

@@ -52,6 +52,7 @@ fn embed(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     let texts = texts(shell, arguments, 0)?;
     load(shell, arguments, texts.len())?;
     let tokenizer = shell.backend.responder(None)?.prompter().tokenizer();
+    let tokenizer = tokenizer.map_err(|error| front(error.into()))?;
     let mut ids = Vec::new();
     for text in &texts {
         let mut of_text = Vec::new();
