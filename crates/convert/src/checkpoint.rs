@@ -99,43 +99,83 @@ impl<'f> Checkpoint<'f> {
         self.places.contains_key(name)
     }
 
-    /// A tensor of floating-point numbers with one or two dimensions.
+    /// A tensor of floating-point numbers with one or two dimensions, or of filters of one channel each.
     pub fn floats(&self, name: &str) -> Result<Floats<'_>> {
         let (shape, dtype, bytes) = self.tensor(name)?;
-        match dtype {
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(Floats { shape, dtype, bytes }),
-            other => bail!("tensor {name} is of type {other:?}, expected F32, F16 or BF16"),
+        let shape = match *shape {
+            [n_filters, 1, len] => [n_filters, len],
+            _ => flat(name, shape)?,
+        };
+        is_float(name, dtype)?;
+        Ok(Floats { shape, dtype, bytes })
+    }
+
+    /// Matrices of floating-point numbers that are one tensor of three dimensions, as one below the other, and how
+    /// many there are.
+    pub fn stacked_floats(&self, name: &str) -> Result<(usize, Floats<'_>)> {
+        let (shape, dtype, bytes) = self.tensor(name)?;
+        is_float(name, dtype)?;
+        match *shape {
+            // The bytes are there, so that their number is one that can be computed.
+            [n, rows, cols] => Ok((n, Floats { shape: [n * rows, cols], dtype, bytes })),
+            _ => bail!("tensor {name} has {} dimensions, expected 3", shape.len()),
         }
     }
 
     /// A matrix of 32-bit integers.
     pub fn integers(&self, name: &str) -> Result<Integers<'_>> {
         match self.tensor(name)? {
-            (shape, Dtype::I32, bytes) => Ok(Integers { shape, bytes }),
+            (shape, Dtype::I32, bytes) => Ok(Integers { shape: flat(name, shape)?, bytes }),
             (_, other, _) => bail!("tensor {name} is of type {other:?}, expected I32"),
         }
     }
 
-    fn tensor(&self, name: &str) -> Result<([usize; 2], Dtype, &[u8])> {
+    fn tensor(&self, name: &str) -> Result<(&[usize], Dtype, &[u8])> {
         let shard =
             &self.shards[*self.places.get(name).with_context(|| format!("tensor {name} is missing"))?];
         let info = shard.metadata.info(name).with_context(|| format!("tensor {name} is missing"))?;
         let (begin, end) = info.data_offsets;
         let bytes = (*shard.bytes).as_ref().get(shard.data_offset + begin..shard.data_offset + end);
         let bytes = bytes.with_context(|| format!("tensor {name} lies beyond the end of its file"))?;
-        let shape = match info.shape[..] {
-            [len] => [1, len],
-            [rows, cols] => [rows, cols],
-            _ => bail!("tensor {name} has {} dimensions, expected 1 or 2", info.shape.len()),
-        };
         if bytes.is_empty() {
             bail!("tensor {name} is empty");
         }
-        Ok((shape, info.dtype, bytes))
+        Ok((&info.shape, info.dtype, bytes))
     }
 }
 
-impl Floats<'_> {
+/// Rows and columns; a vector is one row.
+fn flat(name: &str, shape: &[usize]) -> Result<[usize; 2]> {
+    match *shape {
+        [len] => Ok([1, len]),
+        [rows, cols] => Ok([rows, cols]),
+        _ => bail!("tensor {name} has {} dimensions, expected 1 or 2", shape.len()),
+    }
+}
+
+fn is_float(name: &str, dtype: Dtype) -> Result<()> {
+    match dtype {
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
+        other => bail!("tensor {name} is of type {other:?}, expected F32, F16 or BF16"),
+    }
+}
+
+impl<'c> Floats<'c> {
+    /// Some of the rows.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    pub fn rows(&self, first: usize, n: usize) -> Floats<'c> {
+        let row_bytes = self.shape[1] * self.element_bytes();
+        let bytes = &self.bytes[first * row_bytes..(first + n) * row_bytes];
+        Floats { shape: [n, self.shape[1]], dtype: self.dtype, bytes }
+    }
+
+    fn element_bytes(&self) -> usize {
+        if self.dtype == Dtype::F32 { 4 } else { 2 }
+    }
+
     /// The values from element `first` on.
     ///
     /// # Panics
@@ -146,7 +186,7 @@ impl Floats<'_> {
             let (elements, _) = bytes.as_chunks::<N>();
             values.iter_mut().zip(elements).for_each(|(value, bytes)| *value = to_f32(*bytes));
         }
-        let size = if self.dtype == Dtype::F32 { 4 } else { 2 };
+        let size = self.element_bytes();
         let bytes = &self.bytes[first * size..(first + values.len()) * size];
         match self.dtype {
             Dtype::F32 => convert(bytes, values, f32::from_le_bytes),

@@ -124,11 +124,14 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
             "sliding_window {window} is left out, as by llama.cpp: all positions are looked at"
         ));
     }
+    if checkpoint.names().any(|name| name.split('.').take(2).any(|part| part == "mtp")) {
+        notes.push("the layers that predict several tokens at once (mtp) are left out".to_owned());
+    }
     let (file_type, fallbacks) = match matrices {
         Matrices::Plain(types) => (types.file_type(), plan::choose_types(&config, &mut tensors, types)),
         Matrices::Awq => (file_type(GgmlType::Q4_1), Fallbacks::default()),
     };
-    let vocabulary = Vocabulary::read(files, config.vocab_size, &mut notes)?;
+    let vocabulary = Vocabulary::read(files, &config, &mut notes)?;
 
     let mut writer = GgufWriter::new();
     config.describe(&mut writer, file_type)?;
@@ -172,6 +175,7 @@ fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
                     }
                     row.copy_from_slice(&ordered);
                 }
+                tensor.change.apply(&mut row);
                 quantize(tensor.ty, &row, out);
             }
         }

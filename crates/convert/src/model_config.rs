@@ -3,11 +3,13 @@
 use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::family::Family;
+use super::family::{Entry, Family, Size, VocabularyRules, Window};
 use super::pooling;
 use super::quantization::Quantization;
-use super::rope_scaling::RopeScaling;
+use super::rope_scaling::{LongRope, RopeScaling};
+use super::weight::Order;
 use super::{Files, put_optional_u32, read};
 
 /// What config.json says, by its own names.
@@ -23,6 +25,7 @@ pub struct ModelConfig {
     pub vocab_size: u32,
     pub max_position_embeddings: u32,
     rms_norm_eps: Option<f32>,
+    norm_eps: Option<f32>,
     layer_norm_eps: Option<f32>,
     type_vocab_size: Option<u32>,
     position_embedding_type: Option<String>,
@@ -43,11 +46,39 @@ pub struct ModelConfig {
     mlp_only_layers: Option<Vec<u32>>,
     /// For each layer, whether it has the rotary embedding, despite the name.
     no_rope_layers: Option<Vec<u32>>,
-    sliding_window: Option<u32>,
+    pub sliding_window: Option<u32>,
     use_sliding_window: Option<bool>,
+    sliding_window_pattern: Option<u32>,
+    /// The mixer of each layer.
+    layer_types: Option<Vec<String>>,
+    /// Of how many layers the last has attention, where `layer_types` does not say.
+    pub full_attention_interval: Option<u32>,
+    /// The layers with attention, likewise.
+    full_attn_idxs: Option<Vec<u32>>,
+    rope_local_base_freq: Option<f32>,
+    query_pre_attn_scalar: Option<f32>,
+    pub attn_logit_softcapping: Option<f32>,
+    pub final_logit_softcapping: Option<f32>,
+    use_bidirectional_attention: Option<bool>,
+    linear_conv_kernel_dim: Option<u32>,
+    pub linear_key_head_dim: Option<u32>,
+    linear_value_head_dim: Option<u32>,
+    pub linear_num_key_heads: Option<u32>,
+    pub linear_num_value_heads: Option<u32>,
+    pub shared_expert_intermediate_size: Option<u32>,
+    #[serde(rename = "conv_L_cache")]
+    conv_l_cache: Option<u32>,
+    /// An older name of `intermediate_size`.
+    block_ff_dim: Option<u32>,
+    block_auto_adjust_ff_dim: Option<bool>,
+    block_ffn_dim_multiplier: Option<f64>,
+    block_multiple_of: Option<u32>,
     #[serde(default)]
     pub tie_word_embeddings: bool,
+    /// An older name of it.
+    tie_embedding: Option<bool>,
     hidden_act: Option<String>,
+    hidden_activation: Option<String>,
     #[serde(rename = "_name_or_path")]
     name_or_path: Option<String>,
     /// `pooling_type` of GGUF, from the files of sentence-transformers.
@@ -57,12 +88,16 @@ pub struct ModelConfig {
     pub quantization: Option<Quantization>,
 }
 
+/// What `layer_types` calls mixers.
+const ATTENTION: &str = "full_attention";
+const RECURRENT: [&str; 2] = ["linear_attention", "conv"];
+
 impl ModelConfig {
     /// Reads and checks config.json, and what stands beside it of how the matrices were quantised and of pooling.
     pub fn read(files: &dyn Files) -> Result<Self> {
         const FILE: &str = "config.json";
         let bytes = read(files, FILE)?;
-        let mut config: ModelConfig = serde_json::from_slice((*bytes).as_ref()).context(FILE)?;
+        let mut config = Self::parse((*bytes).as_ref()).context(FILE)?;
         config.check().context(FILE)?;
         if config.quantization.is_none() {
             config.quantization = Quantization::read(files)?;
@@ -71,10 +106,32 @@ impl ModelConfig {
         Ok(config)
     }
 
+    /// The keys, those of the part for texts where a model sees, too, and those that a family may leave out.
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut keys: serde_json::Map<String, Value> = serde_json::from_slice(bytes)?;
+        if let Some(Value::Object(text)) = keys.remove("text_config") {
+            keys.extend(text);
+        }
+        if let Some(model_type) = keys.get("model_type").and_then(Value::as_str) {
+            let defaults: serde_json::Map<String, Value> =
+                serde_json::from_str(Family::of(model_type)?.defaults)?;
+            for (key, value) in defaults {
+                if keys.get(&key).is_none_or(Value::is_null) {
+                    keys.insert(key, value);
+                }
+            }
+        }
+        let mut config: ModelConfig = serde_json::from_value(Value::Object(keys))?;
+        config.tie_word_embeddings = config.tie_embedding.unwrap_or(config.tie_word_embeddings);
+        Ok(config)
+    }
+
     fn check(&self) -> Result<()> {
-        let family = Family::of(self)?;
-        if self.hidden_act.as_deref().is_some_and(|function| function != family.activation) {
-            bail!("hidden_act is {:?}, expected {}", self.hidden_act, family.activation);
+        let family = self.family();
+        family.check(self)?;
+        let activation = self.hidden_activation.as_ref().or(self.hidden_act.as_ref());
+        if activation.is_some_and(|function| function != family.activation) {
+            bail!("hidden_act is {activation:?}, expected {}", family.activation);
         }
         self.epsilon()?;
         let heads = self.num_attention_heads;
@@ -91,11 +148,17 @@ impl ModelConfig {
         if self.num_hidden_layers == 0 {
             bail!("num_hidden_layers is 0");
         }
-        let rotated =
-            self.partial_rotary_factor.or(self.rope_scaling().and_then(|rope| rope.partial_rotary_factor));
-        if let Some(rotated) = rotated.filter(|&rotated| rotated != 1.0) {
+        let rotated = self.rotated_part();
+        if rotated != 1.0 && !family.rotates_parts {
             bail!("partial_rotary_factor is {rotated}, expected 1");
         }
+        if self.rotated_len() == 0 || !self.rotated_len().is_multiple_of(2) {
+            bail!(
+                "partial_rotary_factor is {rotated}, expected an even part of {} elements",
+                self.head_dim()
+            );
+        }
+        self.check_layer_types()?;
         Ok(())
     }
 
@@ -110,7 +173,7 @@ impl ModelConfig {
     /// What is added to a variance: the key of GGUF and the value.
     fn epsilon(&self) -> Result<(&'static str, f32)> {
         let (from, to, value) = match self.family().frame.is_decoder {
-            true => ("rms_norm_eps", "attention.layer_norm_rms_epsilon", self.rms_norm_eps),
+            true => ("rms_norm_eps", "attention.layer_norm_rms_epsilon", self.norm_eps.or(self.rms_norm_eps)),
             false => ("layer_norm_eps", "attention.layer_norm_epsilon", self.layer_norm_eps),
         };
         Ok((to, value.with_context(|| format!("{from} is missing"))?))
@@ -172,7 +235,7 @@ impl ModelConfig {
 
     /// The family, which [`ModelConfig::read`] has found.
     pub fn family(&self) -> &'static Family {
-        Family::of(self).expect("the family was found when the file was read")
+        Family::of(&self.model_type).expect("the family was found when the file was read")
     }
 
     /// `general.architecture`.
@@ -180,10 +243,196 @@ impl ModelConfig {
         self.family().architecture
     }
 
-    /// How many positions back the original looks, where that is less than its context.
+    /// How its vocabulary is read.
+    pub fn vocabulary_rules(&self) -> VocabularyRules {
+        self.family().vocabulary
+    }
+
+    /// How many positions back the original looks, where that is less than its context and GGUF's does not.
     pub fn left_out_window(&self) -> Option<u32> {
-        let is_used = self.use_sliding_window.unwrap_or(self.family().uses_window);
+        let is_used = match self.family().window {
+            Window::IfSaid => self.use_sliding_window.unwrap_or(false),
+            Window::LeftOut => self.use_sliding_window.unwrap_or(true),
+            Window::Kept => false,
+        };
         self.sliding_window.filter(|&window| is_used && window < self.max_position_embeddings)
+    }
+
+    /// Whether there are layers that look back so many positions only.
+    pub fn has_window(&self) -> bool {
+        self.sliding_window_pattern != Some(1)
+    }
+
+    /// Makes sure that each layer but each `period`-th looks back, and that queries are scaled as GGUF's architecture has
+    /// it, where models of `n_layer` layers differ.
+    pub fn check_window_and_scale(&self, period: u32, n_layer: u32) -> Result<()> {
+        if let Some(other) = self.sliding_window_pattern.filter(|&pattern| pattern != period && pattern != 1)
+        {
+            bail!("sliding_window_pattern is {other}, expected {period}");
+        }
+        for (layer, kind) in (0..).zip(self.layer_types.iter().flatten()) {
+            let expected = match (layer + 1_u32).is_multiple_of(period) || !self.has_window() {
+                true => "full_attention",
+                false => "sliding_attention",
+            };
+            if kind != expected {
+                bail!("layer_types has {kind:?} for layer {layer}, expected {expected}");
+            }
+        }
+        let expected = match self.num_hidden_layers == n_layer {
+            true => self.hidden_size as f32 / self.num_attention_heads as f32,
+            false => self.head_dim.unwrap_or(0) as f32,
+        };
+        if let Some(scalar) = self.query_pre_attn_scalar.filter(|&scalar| scalar != expected) {
+            bail!("query_pre_attn_scalar is {scalar}, expected {expected}");
+        }
+        if self.use_bidirectional_attention == Some(true) {
+            bail!("use_bidirectional_attention is true, expected false");
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the heads of a gated delta net are whole and not too many.
+    pub fn check_delta_net(&self) -> Result<()> {
+        for (key, value) in [
+            ("linear_conv_kernel_dim", self.linear_conv_kernel_dim),
+            ("linear_key_head_dim", self.linear_key_head_dim),
+            ("linear_value_head_dim", self.linear_value_head_dim),
+            ("linear_num_key_heads", self.linear_num_key_heads),
+            ("linear_num_value_heads", self.linear_num_value_heads),
+        ] {
+            if value.is_none_or(|value| value == 0 || value > u32::from(u16::MAX)) {
+                bail!("{key} is {value:?}, expected 1 to {}", u16::MAX);
+            }
+        }
+        if let (Some(values), Some(keys)) = (self.linear_num_value_heads, self.linear_num_key_heads)
+            && !values.is_multiple_of(keys)
+        {
+            bail!("linear_num_key_heads must be a divisor of linear_num_value_heads");
+        }
+        Ok(())
+    }
+
+    /// Makes sure that short convolutions have a length and no bias.
+    pub fn check_short_convolutions(&self) -> Result<()> {
+        if self.conv_l_cache.is_none_or(|len| len == 0) {
+            bail!("conv_L_cache is {:?}, expected a positive number", self.conv_l_cache);
+        }
+        if self.block_multiple_of == Some(0) {
+            bail!("block_multiple_of is 0");
+        }
+        Ok(())
+    }
+
+    /// Makes sure that each layer's mixer is known.
+    fn check_layer_types(&self) -> Result<()> {
+        if self.family().recurrent_layer.is_empty() {
+            return Ok(());
+        }
+        if let Some(types) = &self.layer_types {
+            if types.len() != self.num_hidden_layers as usize {
+                bail!(
+                    "layer_types has {} entries, expected num_hidden_layers, {}",
+                    types.len(),
+                    self.num_hidden_layers
+                );
+            }
+            let is_known = |kind: &&String| ATTENTION == kind.as_str() || RECURRENT.contains(&kind.as_str());
+            if let Some(other) = types.iter().find(|kind| !is_known(kind)) {
+                bail!("layer_types has {other:?}, expected {ATTENTION} or one of {RECURRENT:?}");
+            }
+        } else if self.full_attention_interval == Some(0) {
+            bail!("full_attention_interval is 0");
+        }
+        Ok(())
+    }
+
+    /// Whether a layer has a recurrent mixer in place of attention.
+    pub fn is_recurrent(&self, layer: u32) -> bool {
+        if self.family().recurrent_layer.is_empty() {
+            return false;
+        }
+        if let Some(types) = &self.layer_types {
+            return types.get(layer as usize).is_some_and(|kind| kind != ATTENTION);
+        }
+        match (&self.full_attn_idxs, self.full_attention_interval) {
+            (Some(indices), _) => !indices.contains(&layer),
+            (None, Some(interval)) => !(layer + 1).is_multiple_of(interval),
+            (None, None) => false,
+        }
+    }
+
+    /// Elements of a filter of a layer's convolution.
+    pub fn filter_len(&self) -> Option<u32> {
+        self.linear_conv_kernel_dim.or(self.conv_l_cache)
+    }
+
+    /// Elements of all of a delta net's heads of values.
+    pub fn delta_values(&self) -> Option<u32> {
+        self.linear_num_value_heads?.checked_mul(self.linear_value_head_dim?)
+    }
+
+    /// The order in GGUF of a delta net's heads of values of this length, behind so many other rows.
+    pub fn value_order(&self, n_before: usize, head_len: usize) -> Order {
+        match (self.linear_num_key_heads, self.linear_num_value_heads) {
+            (Some(keys), Some(values)) if keys != values => Order::Tiled {
+                n_before,
+                n_key_heads: keys as usize,
+                n_values: (values / keys) as usize,
+                head_len,
+            },
+            _ => Order::Same,
+        }
+    }
+
+    /// `intermediate_size`, or what LFM2 makes of it.
+    pub fn feed_forward(&self) -> u32 {
+        let len = self.block_ff_dim.unwrap_or(self.intermediate_size);
+        match (self.block_auto_adjust_ff_dim, self.block_multiple_of) {
+            (Some(true), Some(multiple)) => {
+                let len = (f64::from(len) * 2.0 / 3.0).floor();
+                let len = (self.block_ffn_dim_multiplier.unwrap_or(1.0) * len) as u32;
+                len.div_ceil(multiple).saturating_mul(multiple)
+            }
+            _ => len,
+        }
+    }
+
+    /// A length of a tensor.
+    pub fn size(&self, size: Size) -> usize {
+        let [n_embd, n_ff, head_len] =
+            [self.hidden_size, self.feed_forward(), self.head_dim()].map(|n| n as usize);
+        let n_q = self.num_attention_heads as usize * head_len;
+        let n_kv = self.num_key_value_heads() as usize * head_len;
+        let number = |number: Option<u32>| number.unwrap_or(0) as usize;
+        let delta_keys = number(self.linear_num_key_heads) * number(self.linear_key_head_dim);
+        let delta_values = number(self.linear_num_value_heads) * number(self.linear_value_head_dim);
+        match size {
+            Size::Embedding => n_embd,
+            Size::ThreeEmbeddings => 3 * n_embd,
+            Size::FeedForward => n_ff,
+            Size::GateUp => 2 * n_ff,
+            Size::ExpertFeedForward => self.expert_feed_forward() as usize,
+            Size::SharedFeedForward => number(self.shared_expert_intermediate_size),
+            Size::Queries => n_q,
+            // Products of two numbers of 32 bits; three of them, where the sum does not fit, are in no checkpoint.
+            Size::GatedQueries => n_q.saturating_mul(2),
+            Size::Keys => n_kv,
+            Size::QueriesKeysValues => n_q.saturating_add(n_kv).saturating_add(n_kv),
+            Size::Head => head_len,
+            Size::ExpertCount => self.n_expert() as usize,
+            Size::Vocabulary => self.vocab_size as usize,
+            Size::Positions => self.max_position_embeddings as usize,
+            Size::Types => self.type_vocab_size() as usize,
+            Size::DeltaValues => delta_values,
+            Size::DeltaValue => number(self.linear_value_head_dim),
+            Size::DeltaValueCount => number(self.linear_num_value_heads),
+            Size::DeltaQueriesKeys => 2 * delta_keys,
+            Size::DeltaChannels => 2 * delta_keys + delta_values,
+            Size::Filter => number(self.filter_len()),
+            Size::One => 1,
+            Size::Zero => 0,
+        }
     }
 
     /// Heads that have keys and values of their own.
@@ -197,7 +446,47 @@ impl ModelConfig {
     }
 
     fn rope_scaling(&self) -> Option<&RopeScaling> {
-        self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()).map(RopeScaling::of_full_attention)
+        self.all_rope_scaling().map(RopeScaling::of_full_attention)
+    }
+
+    fn all_rope_scaling(&self) -> Option<&RopeScaling> {
+        self.rope_parameters.as_ref().or(self.rope_scaling.as_ref())
+    }
+
+    /// The base of the rotary embedding of layers that look back so many positions only.
+    pub fn window_rope_theta(&self) -> Option<f32> {
+        self.all_rope_scaling().and_then(RopeScaling::window_theta).or(self.rope_local_base_freq)
+    }
+
+    /// For each of the ways to count positions, how many pairs of a head it turns.
+    pub fn rope_sections(&self) -> Vec<i32> {
+        let sections =
+            self.rope_scaling().and_then(|rope| rope.mrope_section.as_deref()).unwrap_or(&[11, 11, 10]);
+        sections.iter().copied().chain([0; 4]).take(4).collect()
+    }
+
+    fn rotated_part(&self) -> f64 {
+        let part =
+            self.rope_scaling().and_then(|rope| rope.partial_rotary_factor).or(self.partial_rotary_factor);
+        part.map_or(1.0, f64::from)
+    }
+
+    /// Elements of a head that are rotated.
+    fn rotated_len(&self) -> u32 {
+        (f64::from(self.head_dim()) * self.rotated_part()) as u32
+    }
+
+    /// The number of positions that the model was trained for first.
+    pub fn original_context(&self) -> Option<u32> {
+        let nested = self.rope_scaling().and_then(|rope| rope.original_max_position_embeddings);
+        nested.or(self.original_max_position_embeddings)
+    }
+
+    fn long_rope(&self) -> Result<Option<LongRope>> {
+        match (self.rope_scaling(), self.original_context()) {
+            (Some(scaling), Some(original)) => scaling.long(original, self.max_position_embeddings),
+            _ => Ok(None),
+        }
     }
 
     fn rope_theta(&self) -> f32 {
@@ -205,11 +494,24 @@ impl ModelConfig {
         nested.or(self.rope_theta).unwrap_or(10_000.0)
     }
 
-    /// The divisors of the rotary frequencies that Llama 3.1 and later have.
-    pub fn rope_factors(&self) -> Result<Option<Vec<f32>>> {
-        self.rope_scaling().map_or(Ok(None), |scaling| {
-            scaling.factors(self.head_dim(), self.rope_theta(), self.original_max_position_embeddings)
-        })
+    /// Tensors of divisors of the rotary frequencies, as Llama 3.1 and later have them, or Phi 3, and their names.
+    pub fn rope_factors(&self) -> Result<Vec<(&'static str, Vec<f32>)>> {
+        let Some(scaling) = self.rope_scaling() else { return Ok(Vec::new()) };
+        if let Some(long) = self.long_rope()? {
+            let n_pairs = self.rotated_len() as usize / 2;
+            for (key, factors) in [("long_factor", &long.long), ("short_factor", &long.short)] {
+                if factors.len() != n_pairs {
+                    bail!("rope_scaling has {} numbers in {key}, expected {n_pairs}", factors.len());
+                }
+            }
+            return Ok(vec![
+                ("rope_factors_short.weight", long.short),
+                ("rope_factors_long.weight", long.long),
+            ]);
+        }
+        let factors =
+            scaling.factors(self.head_dim(), self.rope_theta(), self.original_max_position_embeddings)?;
+        Ok(factors.map(|factors| ("rope_freqs.weight", factors)).into_iter().collect())
     }
 
     /// Adds the hyper-parameters to a GGUF header.
@@ -228,30 +530,46 @@ impl ModelConfig {
         writer.put_u32(&key("context_length"), self.max_position_embeddings)?;
         writer.put_u32(&key("embedding_length"), self.hidden_size)?;
         writer.put_u32(&key("block_count"), self.num_hidden_layers)?;
-        writer.put_u32(&key("feed_forward_length"), self.intermediate_size)?;
+        if self.feed_forward() > 0 {
+            writer.put_u32(&key("feed_forward_length"), self.feed_forward())?;
+        }
         writer.put_u32(&key("attention.head_count"), self.num_attention_heads)?;
-        writer.put_u32(&key("attention.head_count_kv"), self.num_key_value_heads())?;
+        let n_kv = self.num_key_value_heads();
+        if self.family().tells_by_heads {
+            let of_layer = |layer| if self.is_recurrent(layer) { 0 } else { n_kv as i32 };
+            let heads: Vec<i32> = (0..self.num_hidden_layers).map(of_layer).collect();
+            writer.put_i32s(&key("attention.head_count_kv"), &heads)?;
+        } else {
+            writer.put_u32(&key("attention.head_count_kv"), n_kv)?;
+        }
         writer.put_u32(&key("attention.key_length"), self.head_dim())?;
         writer.put_u32(&key("attention.value_length"), self.head_dim())?;
         let (epsilon_key, epsilon) = self.epsilon()?;
         writer.put_f32(&key(epsilon_key), epsilon)?;
         if self.family().frame.is_decoder {
-            writer.put_u32(&key("rope.dimension_count"), self.head_dim())?;
+            writer.put_u32(&key("rope.dimension_count"), self.rotated_len())?;
             writer.put_f32(&key("rope.freq_base"), self.rope_theta())?;
         } else {
             writer.put_bool(&key("attention.causal"), false)?;
             writer.put_u32("tokenizer.ggml.token_type_count", self.type_vocab_size())?;
             put_optional_u32(writer, &key("pooling_type"), self.pooling)?;
         }
-        for (suffix, number) in self.family().numbers {
-            if let Some(number) = number(self) {
-                writer.put_f32(&key(suffix), number)?;
+        for (suffix, entry) in self.family().keys {
+            match entry(self) {
+                Some(Entry::U32(value)) => writer.put_u32(&key(suffix), value)?,
+                Some(Entry::F32(value)) => writer.put_f32(&key(suffix), value)?,
+                Some(Entry::I32s(values)) => writer.put_i32s(&key(suffix), &values)?,
+                Some(Entry::Bools(values)) => writer.put_bools(&key(suffix), &values)?,
+                None => {}
             }
         }
         if self.family().has_experts() {
             writer.put_u32(&key("expert_count"), self.n_expert())?;
             put_optional_u32(writer, &key("expert_used_count"), self.num_experts_per_tok)?;
             writer.put_u32(&key("expert_feed_forward_length"), self.expert_feed_forward())?;
+        }
+        if let Some(long) = self.long_rope()? {
+            return Ok(writer.put_f32(&key("rope.scaling.attn_factor"), long.attention_factor)?);
         }
         match self.rope_scaling() {
             Some(scaling) => scaling.describe(writer, architecture, self.original_max_position_embeddings),

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use llm::quant::GgmlType;
 
 use super::awq::{AwqFormat, AwqMatrix};
 use super::checkpoint::Checkpoint;
-use super::family::{Form, LayerTensor, Size};
+use super::family::{Form, LayerTensor, Rows, Size, Stack};
 use super::gptq::{self, GptqMatrix};
 use super::quantization::Scheme;
-use super::weight::{Order, Weight};
+use super::weight::{Change, Order, Weight};
 use super::{Fallbacks, MatrixTypes, ModelConfig, ModelShape, TypeChooser};
 
 /// A tensor to be written.
@@ -23,6 +23,7 @@ pub struct OutputTensor<'c> {
     /// Of the rows.
     pub order: Order,
     pub col_order: Order,
+    pub change: Change,
     pub source: Source<'c>,
     /// How many matrices of this size stand behind each other, one of each expert; 1 without experts.
     pub n_matrices: usize,
@@ -52,8 +53,8 @@ pub enum Source<'c> {
 
 impl<'c> OutputTensor<'c> {
     fn new(name: String, ty: GgmlType, [rows, cols]: [usize; 2], source: Source<'c>, shape: Shape) -> Self {
-        let (order, col_order) = (Order::Same, Order::Same);
-        OutputTensor { name, ty, rows, cols, order, col_order, source, n_matrices: 1, shape }
+        let (order, col_order, change) = (Order::Same, Order::Same, Change::None);
+        OutputTensor { name, ty, rows, cols, order, col_order, change, source, n_matrices: 1, shape }
     }
 
     /// A vector of these values.
@@ -88,79 +89,81 @@ pub fn plan<'c>(
     let mut planner = Planner {
         checkpoint,
         scheme,
-        prefix: None,
+        prefix: "",
         left_out: &[],
         tensors: Vec::new(),
         taken: BTreeSet::new(),
     };
-    let [n_embd, n_ff, n_vocab, head_len] =
-        [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim()]
-            .map(|n| n as usize);
-    let n_q = config.num_attention_heads as usize * head_len;
-    let n_kv = config.num_key_value_heads() as usize * head_len;
-    let size = |size: Size| match size {
-        Size::Embedding => n_embd,
-        Size::FeedForward => n_ff,
-        Size::ExpertFeedForward => config.expert_feed_forward() as usize,
-        Size::Queries => n_q,
-        Size::Keys => n_kv,
-        Size::Head => head_len,
-        Size::ExpertCount => config.n_expert() as usize,
-        Size::Vocabulary => n_vocab,
-        Size::Positions => config.max_position_embeddings as usize,
-        Size::Types => config.type_vocab_size() as usize,
-    };
     let family = config.family();
-    let n_expert = config.n_expert() as usize;
-    let turned = match family.turns_neighbours {
-        true => Order::Interleaved { head_len },
-        false => Order::Same,
-    };
-
     let frame = family.frame;
-    planner.prefix = frame.prefixes.iter().copied().find(|prefix| {
+    let is_first = |(prefix, _): &&(&str, &str)| {
         let first = frame.before.first().map(|tensor| format!("{prefix}{}.weight", tensor.from));
-        first.is_some_and(|name| checkpoint.has(&name))
-    });
+        first
+            .is_some_and(|name| checkpoint.has(&name) || checkpoint.has(&name.replace(".weight", ".qweight")))
+    };
+    let (prefix, output_prefix) = *frame.prefixes.iter().find(is_first).unwrap_or(&frame.prefixes[0]);
+    planner.prefix = prefix;
+
+    let n_expert = config.n_expert() as usize;
+    let size = |size| config.size(size);
+    let order = |rows| match rows {
+        Rows::AsTheyAre => Order::Same,
+        Rows::Turned if family.turns_neighbours => Order::Interleaved { head_len: size(Size::Head) },
+        Rows::Turned => Order::Same,
+        Rows::Values { before, head } => config.value_order(size(before), size(head)),
+    };
     let add = |planner: &mut Planner<'c>, to: &str, layer: &str, tensor: &LayerTensor| {
         let from = format!("{layer}{}", tensor.from);
+        let first = planner.tensors.len();
         match tensor.form {
-            Form::Matrix(rows, cols) => planner.matrix(to, &from, [size(rows), size(cols)], Order::Same),
-            Form::TurnedMatrix(rows, cols) => planner.matrix(to, &from, [size(rows), size(cols)], turned),
-            Form::Vector(len) => planner.vector(to, &from, size(len)),
-            Form::Float(rows, cols) => planner.float_matrix(to, &from, [size(rows), size(cols)]),
-            Form::Exact(rows, cols) => planner.exact_matrix(to, &from, [size(rows), size(cols)]),
-            Form::Experts(rows, cols) => {
-                let names =
-                    (0..n_expert).map(|expert| format!("{layer}mlp.experts.{expert}.{}", tensor.from));
-                planner.experts(to, names, [size(rows), size(cols)])
+            Form::Matrix(rows, cols) => {
+                let orders = [order(tensor.rows), order(tensor.cols)];
+                planner.matrix(to, &from, [size(rows), size(cols)], orders)?;
+            }
+            Form::Vector(len) => planner.vector(to, &from, size(len))?,
+            Form::Float(rows, cols) => planner.float_matrix(to, &from, [size(rows), size(cols)])?,
+            Form::Exact(rows, cols) => planner.exact_matrix(to, &from, [size(rows), size(cols)])?,
+            Form::Experts(rows, cols, stack) => {
+                let experts = Experts { layer, n: n_expert, name: tensor.from, stack };
+                planner.experts(to, experts, [size(rows), size(cols)])?;
             }
         }
+        if !matches!(tensor.form, Form::Matrix(..)) {
+            for added in &mut planner.tensors[first..] {
+                (added.order, added.col_order) = (order(tensor.rows), order(tensor.cols));
+                added.change = tensor.change;
+            }
+        }
+        Ok::<(), anyhow::Error>(())
     };
     for tensor in frame.before {
         add(&mut planner, tensor.to, "", tensor)?;
     }
     for layer in 0..config.num_hidden_layers {
         let from = format!("{}.{layer}.", frame.layers);
-        for tensor in family.layer.iter().copied().flatten() {
+        let tensors = if config.is_recurrent(layer) { family.recurrent_layer } else { family.layer };
+        for tensor in tensors.iter().copied().flatten() {
             add(&mut planner, &format!("blk.{layer}.{}", tensor.to), &from, tensor)?;
         }
     }
     // Only now, since as many of them are made as the heads that were found say; they stand before the layers.
-    if let Some(factors) = config.rope_factors()? {
-        let tensor = OutputTensor::computed("rope_freqs.weight", factors);
-        planner.tensors.insert(1, tensor);
+    for (name, factors) in config.rope_factors()? {
+        planner.tensors.insert(1, OutputTensor::computed(name, factors));
     }
     for tensor in frame.after {
         add(&mut planner, tensor.to, "", tensor)?;
     }
-    if !frame.is_decoder {
-        planner.left_out = frame.left_out;
-    } else if config.tie_word_embeddings {
-        // Some writers store the tied matrix twice.
-        planner.taken.insert("lm_head.weight".to_owned());
-    } else {
-        planner.float_matrix("output", "lm_head", [n_vocab, n_embd])?;
+    planner.left_out = frame.left_out;
+    if frame.is_decoder {
+        let output = format!("{output_prefix}lm_head");
+        if config.tie_word_embeddings {
+            // Some writers store the tied matrix twice.
+            planner.taken.insert(format!("{output}.weight"));
+        } else {
+            planner.prefix = "";
+            planner.float_matrix("output", &output, [size(Size::Vocabulary), size(Size::Embedding)])?;
+            planner.prefix = prefix;
+        }
     }
     planner.finish()
 }
@@ -183,11 +186,21 @@ pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], type
     chooser.fallbacks()
 }
 
+/// The matrices of a layer's experts in the checkpoint.
+struct Experts<'n> {
+    /// What stands in front of the names of the layer's tensors.
+    layer: &'n str,
+    n: usize,
+    /// Behind an expert's number.
+    name: &'n str,
+    stack: Stack,
+}
+
 struct Planner<'c> {
     checkpoint: &'c Checkpoint<'c>,
     scheme: Option<Scheme>,
     /// What the names of all tensors have in front.
-    prefix: Option<&'static str>,
+    prefix: &'static str,
     /// Beginnings of the names of tensors that have no place and need none.
     left_out: &'static [&'static str],
     tensors: Vec<OutputTensor<'c>>,
@@ -196,7 +209,13 @@ struct Planner<'c> {
 
 impl<'c> Planner<'c> {
     /// `<from>.weight`, and `<from>.bias` where there is one; or what was made of the weight when it was quantised.
-    fn matrix(&mut self, to: &str, from: &str, shape: [usize; 2], order: Order) -> Result<()> {
+    fn matrix(
+        &mut self,
+        to: &str,
+        from: &str,
+        shape: [usize; 2],
+        [order, col_order]: [Order; 2],
+    ) -> Result<()> {
         let name = format!("{to}.weight");
         let tensor = match self.scheme {
             Some(Scheme::Awq(format)) if self.is_quantized(from) => {
@@ -207,7 +226,7 @@ impl<'c> Planner<'c> {
                 OutputTensor::new(name, GgmlType::F16, shape, weight, Shape::Matrix)
             }
         };
-        self.tensors.push(OutputTensor { order, ..tensor });
+        self.tensors.push(OutputTensor { order, col_order, ..tensor });
         let bias = format!("{from}.bias");
         if self.checkpoint.has(&self.full_name(&bias)) {
             let tensor = self.vector_tensor(&format!("{to}.bias"), &bias, shape[0])?;
@@ -260,7 +279,7 @@ impl<'c> Planner<'c> {
 
     /// The name of a tensor, or of a part of a model, in the checkpoint.
     fn full_name(&self, from: &str) -> String {
-        format!("{}{from}", self.prefix.unwrap_or_default())
+        format!("{}{from}", self.prefix)
     }
 
     /// A matrix that AutoAWQ leaves as it is.
@@ -279,14 +298,29 @@ impl<'c> Planner<'c> {
         Ok(())
     }
 
-    /// One tensor of the matrices of all experts, each at `<name>.weight`.
-    fn experts(&mut self, to: &str, names: impl Iterator<Item = String>, shape: [usize; 2]) -> Result<()> {
-        if matches!(self.scheme, Some(Scheme::Awq(_))) {
-            bail!("experts that AutoAWQ quantised are not understood; expected plain ones");
-        }
-        let experts = names.map(|name| self.weight(&name, shape)).collect::<Result<Vec<_>>>()?;
-        let (name, n_matrices) = (format!("{to}.weight"), experts.len());
-        let tensor = OutputTensor::new(name, GgmlType::F16, shape, Source::Weights(experts), Shape::Experts);
+    /// One tensor of the matrices of all experts, each at `<name>.weight` or all in one.
+    fn experts(&mut self, to: &str, experts: Experts<'_>, shape: [usize; 2]) -> Result<()> {
+        let Experts { layer, n, name, stack: (stack, part, n_parts) } = experts;
+        let stack = self.full_name(&format!("{layer}mlp.experts.{stack}"));
+        let weights = if self.checkpoint.has(&stack) {
+            let (n_stacked, floats) = self.checkpoint.stacked_floats(&stack)?;
+            let rows = shape[0].checked_mul(n_parts).context("the experts are too large")?;
+            if n_stacked != n || floats.shape[1] != shape[1] || Some(floats.shape[0]) != rows.checked_mul(n) {
+                let found = [n_stacked, floats.shape[0] / n_stacked, floats.shape[1]];
+                bail!("tensor {stack} has shape {found:?}, config.json says {:?}", [n, rows, shape[1]]);
+            }
+            self.taken.insert(stack);
+            let first = |expert| expert * rows + part * shape[0];
+            (0..n).map(|expert| Weight::Floats(floats.rows(first(expert), shape[0]))).collect()
+        } else {
+            if matches!(self.scheme, Some(Scheme::Awq(_))) {
+                bail!("experts that AutoAWQ quantised are not understood; expected plain ones");
+            }
+            let names = (0..n).map(|expert| format!("{layer}mlp.experts.{expert}.{name}"));
+            names.map(|name| self.weight(&name, shape)).collect::<Result<Vec<_>>>()?
+        };
+        let (name, n_matrices) = (format!("{to}.weight"), weights.len());
+        let tensor = OutputTensor::new(name, GgmlType::F16, shape, Source::Weights(weights), Shape::Experts);
         self.tensors.push(OutputTensor { n_matrices, ..tensor });
         Ok(())
     }
@@ -304,8 +338,9 @@ impl<'c> Planner<'c> {
 
     fn finish(self) -> Result<Vec<OutputTensor<'c>>> {
         let is_left_out = |name: &str| {
-            let name = name.strip_prefix(self.prefix.unwrap_or_default()).unwrap_or(name);
-            name.ends_with(REDUNDANT) || self.left_out.iter().any(|beginning| name.starts_with(beginning))
+            let rest = name.strip_prefix(self.prefix).unwrap_or(name);
+            let is_left_out = |beginning: &&str| name.starts_with(beginning) || rest.starts_with(beginning);
+            name.ends_with(REDUNDANT) || self.left_out.iter().any(is_left_out)
         };
         let left_over =
             self.checkpoint.names().find(|name| !self.taken.contains(*name) && !is_left_out(name));

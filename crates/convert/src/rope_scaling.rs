@@ -1,6 +1,6 @@
 //! `rope_scaling`, or `rope_parameters`: how the rotary embedding is stretched over longer texts.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
 use serde::Deserialize;
 
@@ -18,7 +18,12 @@ pub struct RopeScaling {
     factor: Option<f32>,
     low_freq_factor: Option<f32>,
     high_freq_factor: Option<f32>,
-    original_max_position_embeddings: Option<u32>,
+    pub original_max_position_embeddings: Option<u32>,
+    /// The divisors of the frequencies in texts that are longer than the original context, and in others.
+    long_factor: Option<Vec<f32>>,
+    short_factor: Option<Vec<f32>>,
+    /// For each of the ways to count positions, how many pairs of a head it turns.
+    pub mrope_section: Option<Vec<i32>>,
     attention_factor: Option<f32>,
     attn_factor: Option<f32>,
     beta_fast: Option<f32>,
@@ -29,12 +34,45 @@ pub struct RopeScaling {
     truncate: Option<bool>,
     /// The parameters of layers without a window, where layers differ.
     full_attention: Option<Box<RopeScaling>>,
+    /// Those of the others.
+    sliding_attention: Option<Box<RopeScaling>>,
+}
+
+/// LongRoPE's divisors (arXiv 2402.13753), as Phi 3 has them.
+#[derive(Debug, Clone)]
+pub struct LongRope {
+    pub long: Vec<f32>,
+    pub short: Vec<f32>,
+    /// What queries and keys are multiplied with.
+    pub attention_factor: f32,
 }
 
 impl RopeScaling {
     /// The parameters of layers without a window.
     pub fn of_full_attention(&self) -> &Self {
         self.full_attention.as_deref().unwrap_or(self)
+    }
+
+    /// The base of layers with a window.
+    pub fn window_theta(&self) -> Option<f32> {
+        self.sliding_attention.as_ref().and_then(|rope| rope.rope_theta)
+    }
+
+    /// The divisors of a model for `n_ctx` positions that was trained for `original` first, if it has them.
+    pub fn long(&self, original: u32, n_ctx: u32) -> Result<Option<LongRope>> {
+        let Some(long) = self.long_factor.clone() else { return Ok(None) };
+        let short = self.short_factor.clone().context("rope_scaling has long_factor and no short_factor")?;
+        if original < 2 {
+            bail!("original_max_position_embeddings is {original}, expected a longer context");
+        }
+        let scale = f64::from(n_ctx) / f64::from(original);
+        let factor = match self.kind() {
+            _ if scale <= 1.0 => 1.0,
+            Some("su" | "longrope") => (1.0 + scale.ln() / f64::from(original).ln()).sqrt(),
+            Some("yarn") => 0.1 * scale.ln() + 1.0,
+            other => bail!("rope_scaling with long_factor is {other:?}, expected longrope, su or yarn"),
+        };
+        Ok(Some(LongRope { long, short, attention_factor: factor as f32 }))
     }
 
     fn kind(&self) -> Option<&str> {

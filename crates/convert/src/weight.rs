@@ -1,5 +1,5 @@
-//! [`Weight`]: a matrix or vector of a checkpoint as numbers, however it is stored; [`Order`]: which of its rows or columns
-//! stands where in the file.
+//! [`Weight`]: a matrix or vector of a checkpoint as numbers, however it is stored; [`Order`] and [`Change`]: what they
+//! are in the file.
 
 use super::checkpoint::Floats;
 use super::gptq::GptqMatrix;
@@ -38,6 +38,37 @@ pub enum Order {
         /// Rows of one head.
         head_len: usize,
     },
+    /// Of heads of values, of which the checkpoint has those of one head of keys side by side, and GGUF the first of
+    /// each head of keys, then the second of each.
+    Tiled {
+        /// Rows in front of them, which stay where they are.
+        n_before: usize,
+        n_key_heads: usize,
+        /// Heads of values of each head of keys.
+        n_values: usize,
+        /// Rows of one head.
+        head_len: usize,
+    },
+}
+
+/// What becomes of the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    None,
+    /// 1 more, where the checkpoint has weights less 1.
+    PlusOne,
+    /// `-exp(x)`.
+    MinusExp,
+}
+
+impl Change {
+    pub fn apply(self, values: &mut [f32]) {
+        match self {
+            Change::None => {}
+            Change::PlusOne => values.iter_mut().for_each(|value| *value += 1.0),
+            Change::MinusExp => values.iter_mut().for_each(|value| *value = -f64::from(*value).exp() as f32),
+        }
+    }
 }
 
 impl Order {
@@ -49,6 +80,14 @@ impl Order {
                 let (head, row) = (index / head_len, index % head_len);
                 head * head_len + row % 2 * (head_len / 2) + row / 2
             }
+            Order::Tiled { n_before, n_key_heads, n_values, head_len } => match index.checked_sub(n_before) {
+                None => index,
+                Some(index) => {
+                    let (head, row) = (index / head_len, index % head_len);
+                    let (value, key_head) = (head / n_key_heads, head % n_key_heads);
+                    n_before + (key_head * n_values + value) * head_len + row
+                }
+            },
         }
     }
 }
@@ -62,5 +101,12 @@ mod tests {
         let order = Order::Interleaved { head_len: 6 };
         let rows: Vec<usize> = (0..12).map(|index| order.source(index)).collect();
         assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+
+    #[test]
+    fn the_first_values_of_all_heads_of_keys_come_first() {
+        let order = Order::Tiled { n_before: 3, n_key_heads: 2, n_values: 3, head_len: 2 };
+        let rows: Vec<usize> = (0..15).map(|index| order.source(index)).collect();
+        assert_eq!(rows, [0, 1, 2, 3, 4, 9, 10, 5, 6, 11, 12, 7, 8, 13, 14]);
     }
 }

@@ -14,9 +14,11 @@ const F16: Matrices = Matrices::Plain(MatrixTypes::All(GgmlType::F16));
 fn checkpoint(name: &str, keys: Value) -> BTreeMap<String, Vec<u8>> {
     let directory =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../llm-cli/tests/golden/checkpoints").join(name);
-    let mut files: BTreeMap<String, Vec<u8>> = ["config.json", "tokenizer.json", "model.safetensors"]
-        .map(|name| (name.to_owned(), std::fs::read(directory.join(name)).unwrap()))
-        .into();
+    let mut files: BTreeMap<String, Vec<u8>> =
+        ["config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "model.safetensors"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), std::fs::read(directory.join(name)).ok()?)))
+            .collect();
     let mut config: Value = serde_json::from_slice(&files["config.json"]).unwrap();
     for (key, value) in keys.as_object().unwrap() {
         config[key] = value.clone();
@@ -263,6 +265,210 @@ fn gptq_is_described_here_or_beside() {
         quantization[key] = value;
         refused(&config(quantization), F16, &parts);
     }
+}
+
+/// The tensors, with other names, shapes or types.
+fn change_header(
+    files: &mut BTreeMap<String, Vec<u8>>,
+    change: impl Fn(&mut serde_json::Map<String, Value>),
+) {
+    let file = files.get_mut("model.safetensors").unwrap();
+    let len = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let mut header = serde_json::from_slice(&file[8..8 + len]).unwrap();
+    change(&mut header);
+    let header = Value::Object(header).to_string();
+    *file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &file[8 + len..]].concat();
+}
+
+#[test]
+fn of_a_model_that_sees_the_part_for_texts_is_taken() {
+    for (name, model_type, prefix) in [
+        ("gemma3-plain", "gemma3", "language_model.model."),
+        ("gemma3-plain", "gemma3", "model.language_model."),
+        ("qwen3_5-plain", "qwen3_5", "model.language_model."),
+    ] {
+        let plain = checkpoint(name, json!({}));
+        let reference = converted(&plain, F16).0;
+        let mut files = plain;
+        let text: Value = serde_json::from_slice(&files["config.json"]).unwrap();
+        let whole = json!({
+            "model_type": model_type, "_name_or_path": text["_name_or_path"], "hidden_size": 7,
+            "tie_word_embeddings": text["tie_word_embeddings"], "text_config": text, "vision_config": {},
+        });
+        files.insert("config.json".to_owned(), whole.to_string().into_bytes());
+        change_header(&mut files, |header| {
+            let names: Vec<String> =
+                header.keys().filter(|name| name.starts_with("model.")).cloned().collect();
+            for name in names {
+                let tensor = header.remove(&name).unwrap();
+                header.insert(name.replacen("model.", prefix, 1), tensor);
+            }
+        });
+        assert!(converted(&files, F16).0 == reference, "{name} {prefix}");
+    }
+}
+
+#[test]
+fn what_gemma_leaves_out_has_its_usual_value() {
+    let reference = converted(&checkpoint("gemma3-plain", json!({})), F16).0;
+    let usual = json!({
+        "tie_word_embeddings": null, "layer_types": null, "hidden_activation": null, "use_bidirectional_attention": null,
+        "sliding_window_pattern": 6,
+    });
+    assert!(converted(&checkpoint("gemma3-plain", usual), F16).0 == reference);
+    for (name, keys, parts) in [
+        (
+            "gemma3-plain",
+            json!({ "query_pre_attn_scalar": 16 }),
+            ["query_pre_attn_scalar is 16", "expected 8"],
+        ),
+        (
+            "gemma3-plain",
+            json!({ "query_pre_attn_scalar": null }),
+            ["query_pre_attn_scalar is 256", "expected 8"],
+        ),
+        (
+            "gemma3-plain",
+            json!({ "sliding_window_pattern": 5 }),
+            ["sliding_window_pattern is 5", "expected 6"],
+        ),
+        (
+            "gemma3-plain",
+            json!({ "layer_types": ["full_attention"] }),
+            ["layer 0", "expected sliding_attention"],
+        ),
+        ("gemma3-plain", json!({ "attn_logit_softcapping": 50.0 }), ["attn_logit_softcapping is 50", "none"]),
+        (
+            "gemma3-plain",
+            json!({ "use_bidirectional_attention": true }),
+            ["use_bidirectional_attention", "false"],
+        ),
+        ("gemma2-plain", json!({ "hidden_activation": "silu" }), ["silu", "gelu_pytorch_tanh"]),
+    ] {
+        refused(&checkpoint(name, keys), F16, &parts);
+    }
+}
+
+#[test]
+fn rotary_embeddings_for_long_texts_have_two_sets_of_factors() {
+    let with = |changes: Value| {
+        let mut rope = json!({
+            "rope_type": "longrope", "long_factor": [1.5, 2.0, 3.0, 4.0], "short_factor": [1.0, 1.0, 1.0, 1.0],
+        });
+        rope.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        checkpoint("phi3-longrope-plain", json!({ "rope_parameters": null, "rope_scaling": rope }))
+    };
+    let factor = |changes| {
+        let file = converted(&with(changes), F16).0;
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        assert!(gguf.tensor("rope_factors_long.weight").is_some());
+        gguf.f32_value("phi3.rope.scaling.attn_factor").unwrap().unwrap()
+    };
+    // Of 128 positions, 64 were first: sqrt(1 + ln 2 / ln 64), and 0.1 ln 2 + 1.
+    assert_eq!(factor(json!({})), 1.080_123_4);
+    assert_eq!(factor(json!({ "rope_type": null, "type": "su" })), 1.080_123_4);
+    assert_eq!(factor(json!({ "rope_type": "yarn" })), 1.069_314_7);
+    assert_eq!(factor(json!({ "original_max_position_embeddings": 256 })), 1.0);
+    for (changes, parts) in [
+        (json!({ "long_factor": [1.0] }), ["1 numbers in long_factor", "expected 4"]),
+        (json!({ "short_factor": [] }), ["0 numbers in short_factor", "expected 4"]),
+        (json!({ "short_factor": null }), ["long_factor", "no short_factor"]),
+        (json!({ "rope_type": "dynamic" }), ["dynamic", "expected longrope"]),
+        (
+            json!({ "original_max_position_embeddings": 0 }),
+            ["original_max_position_embeddings is 0", "longer"],
+        ),
+        (json!({ "partial_rotary_factor": 0.1 }), ["partial_rotary_factor", "even part of 8"]),
+        (json!({ "partial_rotary_factor": 1e30 }), ["partial_rotary_factor", "even part of 8"]),
+    ] {
+        refused(&with(changes), F16, &parts);
+    }
+}
+
+#[test]
+fn mixers_of_layers_are_those_that_are_known() {
+    let all = json!(["linear_attention", "linear_attention", "linear_attention", "full_attention"]);
+    let reference = converted(&checkpoint("qwen3_5-plain", json!({ "layer_types": all })), F16).0;
+    let derived = json!({ "layer_types": null, "full_attention_interval": 4 });
+    assert!(converted(&checkpoint("qwen3_5-plain", derived), F16).0 == reference);
+    let by_index = json!({ "layer_types": null, "full_attn_idxs": [1] });
+    let lfm2 = converted(&checkpoint("lfm2-plain", json!({})), F16).0;
+    assert!(converted(&checkpoint("lfm2-plain", by_index), F16).0 == lfm2);
+    for (name, keys, parts) in [
+        ("qwen3_5-plain", json!({ "layer_types": ["full_attention"] }), ["layer_types has 1 entries", "4"]),
+        ("qwen3_5-plain", json!({ "layer_types": ["mamba", "", "", ""] }), ["mamba", "linear_attention"]),
+        ("qwen3_5-plain", json!({ "layer_types": null, "full_attention_interval": 0 }), ["interval", "0"]),
+        ("qwen3_5-plain", json!({ "linear_num_key_heads": 3 }), ["linear_num_key_heads", "divisor"]),
+        ("qwen3_5-plain", json!({ "linear_num_key_heads": 0 }), ["linear_num_key_heads is Some(0)", "1 to"]),
+        ("qwen3_5-plain", json!({ "linear_value_head_dim": u32::MAX }), ["linear_value_head_dim", "1 to"]),
+        ("qwen3_5-plain", json!({ "linear_conv_kernel_dim": 5 }), ["conv1d", "[64, 5]"]),
+        ("qwen3_5-plain", json!({ "head_dim": 4_294_967_292_u32 }), ["q_proj", "config.json says"]),
+        ("qwen3_5_moe-plain", json!({ "num_experts": 3 }), ["mlp.gate.weight has shape [4, 32]", "[3, 32]"]),
+        (
+            "qwen3_5_moe-plain",
+            json!({ "moe_intermediate_size": 4_294_967_295_u32 }),
+            ["gate_up_proj", "says"],
+        ),
+        (
+            "qwen3_5_moe-plain",
+            json!({ "shared_expert_intermediate_size": null }),
+            ["shared_expert", "[0, 32]"],
+        ),
+        ("lfm2-plain", json!({ "conv_L_cache": 0 }), ["conv_L_cache", "positive"]),
+        ("lfm2-plain", json!({ "block_multiple_of": 0 }), ["block_multiple_of", "0"]),
+        ("lfm2-plain", json!({ "block_multiple_of": u32::MAX }), ["feed_forward.w1", "says"]),
+        ("lfm2-plain", json!({ "block_ffn_dim_multiplier": 1e300 }), ["feed_forward.w1", "says"]),
+        (
+            "lfm2-plain",
+            json!({ "full_attn_idxs": [0], "layer_types": null }),
+            ["layers.0.self_attn", "missing"],
+        ),
+    ] {
+        refused(&checkpoint(name, keys), F16, &parts);
+    }
+}
+
+#[test]
+fn filters_and_stacks_have_three_dimensions() {
+    for (name, tensor, shape, part) in [
+        (
+            "lfm2-plain",
+            "model.layers.0.conv.conv.weight",
+            json!([1, 32, 3]),
+            "has 3 dimensions, expected 1 or 2",
+        ),
+        ("lfm2-plain", "model.layers.0.conv.conv.weight", json!([3, 1, 32]), "has shape [3, 32]"),
+        (
+            "qwen3_5_moe-plain",
+            "model.layers.0.mlp.experts.down_proj",
+            json!([128, 16]),
+            "2 dimensions, expected 3",
+        ),
+        (
+            "qwen3_5_moe-plain",
+            "model.layers.0.mlp.experts.down_proj",
+            json!([4, 16, 32]),
+            "has shape [4, 16, 32]",
+        ),
+    ] {
+        let mut files = checkpoint(name, json!({}));
+        change_header(&mut files, |header| header[tensor]["shape"] = shape.clone());
+        refused(&files, F16, &[tensor, part]);
+    }
+}
+
+#[test]
+fn added_tokens_that_take_spaces_are_known_by_name_or_refused() {
+    let with = |name: &str| {
+        let mut files = checkpoint(name, json!({}));
+        let mut settings: Value = serde_json::from_slice(&files["tokenizer_config.json"]).unwrap();
+        settings["added_tokens_decoder"]["317"]["rstrip"] = true.into();
+        files.insert("tokenizer_config.json".to_owned(), settings.to_string().into_bytes());
+        files
+    };
+    let notes = converted(&with("phi3-plain"), F16).1;
+    assert!(notes.iter().any(|note| note.contains("phi-3")), "{notes:?}");
+    refused(&with("gemma2-plain"), F16, &["<|turn|>", "rstrip"]);
 }
 
 #[test]

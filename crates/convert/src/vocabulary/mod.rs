@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
 use serde_json::Value;
 
-use super::{Files, put_optional_u32, read_optional};
+use super::family::VocabularyRules;
+use super::{Files, ModelConfig, put_optional_u32, read_optional};
 use chat_templates::ChatTemplates;
 
 /// A vocabulary as GGUF holds it.
@@ -74,17 +75,31 @@ const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
 impl Vocabulary {
-    /// Reads tokenizer.json, or tokenizer.model where there is none, and tokenizer_config.json, for an embedding of
-    /// `n_vocab` rows. Puts what is left out, as llama.cpp leaves it out, into `notes`.
-    pub fn read(files: &dyn Files, n_vocab: u32, notes: &mut Vec<String>) -> Result<Self> {
+    /// Reads tokenizer.json, or tokenizer.model where there is none or the family prefers it, and tokenizer_config.json,
+    /// for a model's embedding. Puts what is left out, as llama.cpp leaves it out, into `notes`.
+    pub fn read(files: &dyn Files, model: &ModelConfig, notes: &mut Vec<String>) -> Result<Self> {
+        let (n_vocab, rules) = (model.vocab_size, model.vocabulary_rules());
         let settings = optional_json(files, "tokenizer_config.json")?;
         let config = optional_json(files, "config.json")?;
-        let tokens = if let Some(bytes) = read_optional(files, tokenizer_json::FILE)? {
-            tokenizer_json::read((*bytes).as_ref(), n_vocab as usize, notes).context(tokenizer_json::FILE)?
-        } else if let Some(bytes) = read_optional(files, sentencepiece_model::FILE)? {
+        let json = read_optional(files, tokenizer_json::FILE)?;
+        let model = match json {
+            Some(_) if !rules.prefers_sentencepiece => None,
+            _ => read_optional(files, sentencepiece_model::FILE)?,
+        };
+        let mut added_tokens = AddedTokens { rules, notes };
+        let tokens = if let Some(bytes) = model {
             let added = optional_json(files, "added_tokens.json")?;
-            sentencepiece_model::read((*bytes).as_ref(), &added, &settings, n_vocab as usize)
-                .context(sentencepiece_model::FILE)?
+            sentencepiece_model::read(
+                (*bytes).as_ref(),
+                &added,
+                &settings,
+                n_vocab as usize,
+                &mut added_tokens,
+            )
+            .context(sentencepiece_model::FILE)?
+        } else if let Some(bytes) = json {
+            tokenizer_json::read((*bytes).as_ref(), n_vocab as usize, &mut added_tokens)
+                .context(tokenizer_json::FILE)?
         } else {
             bail!("there is neither {} nor {}", tokenizer_json::FILE, sentencepiece_model::FILE);
         };
@@ -93,7 +108,10 @@ impl Vocabulary {
                 .get(name)
                 .and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
             let listed = || {
-                let id = config.get(format!("{name}_id"))?;
+                let key = format!("{name}_id");
+                // Of a model that sees, the part for texts may have it.
+                let of_texts = || config.get("text_config")?.get(&key);
+                let id = config.get(&key).filter(|id| !id.is_null()).or_else(of_texts)?;
                 id.get(0).unwrap_or(id).as_u64()?.try_into().ok().filter(|&id| id < n_vocab)
             };
             content.and_then(|content| tokens.id_of(content)).or_else(listed)
@@ -177,17 +195,48 @@ impl Tokens {
     }
 }
 
-/// Makes sure that an added token is found wherever its text stands, and takes nothing else with it.
-fn check_added_token(token: &Value) -> Result<()> {
-    for flag in ["lstrip", "rstrip", "single_word"] {
-        if token[flag].as_bool() == Some(true) {
-            bail!(
-                "added token {} has {flag} true, which has no place in GGUF; expected false",
-                token["content"]
-            );
+/// How added tokens are taken.
+struct AddedTokens<'n> {
+    rules: VocabularyRules,
+    notes: &'n mut Vec<String>,
+}
+
+impl AddedTokens<'_> {
+    /// Makes sure that an added token is found wherever its text stands, and takes nothing else with it but what programs
+    /// know by the name of the model.
+    fn check(&mut self, token: &Value) -> Result<()> {
+        for flag in ["lstrip", "rstrip", "single_word"] {
+            if token[flag].as_bool() != Some(true) {
+                continue;
+            }
+            if flag != "rstrip" || !self.rules.strips_by_name {
+                bail!(
+                    "added token {} has {flag} true, which has no place in GGUF; expected false",
+                    token["content"]
+                );
+            }
+            const NOTE: &str = "added tokens take the spaces behind them with them (rstrip) only if general.name has phi-3 in it";
+            if !self.notes.iter().any(|note| note == NOTE) {
+                self.notes.push(NOTE.to_owned());
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// `tokenizer.ggml.token_type` of an added token.
+    fn ty(&self, text: &str, is_special: bool) -> i32 {
+        let is_control = is_special || self.rules.judges_by_looks && looks_special(text);
+        if is_control { CONTROL } else { USER_DEFINED }
+    }
+}
+
+/// Whether a token looks like one that no text has: llama.cpp's rule for files that do not call such tokens special.
+fn looks_special(text: &str) -> bool {
+    let is_between = |begin: &str, end: &str| text.starts_with(begin) && text.ends_with(end);
+    ["<pad>", "<mask>", "<2mass>", "[@BOS@]"].contains(&text)
+        || is_between("<|", "|>")
+        || is_between("<｜", "｜>")
+        || is_between("<unused", ">")
 }
 
 /// Whether this is `<0x00>` to `<0xFF>`.

@@ -8,7 +8,7 @@ use prost::Message;
 use serde_json::Value;
 
 use super::text_rules::SPACE;
-use super::{BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, USER_DEFINED, check_added_token};
+use super::{AddedTokens, BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, USER_DEFINED};
 
 pub const FILE: &str = "tokenizer.model";
 
@@ -72,7 +72,13 @@ const UNUSED_SCORE: f32 = -10_000.0;
 const ADDED_SCORE: f32 = -1000.0;
 
 /// Reads the file, with added_tokens.json and tokenizer_config.json, for an embedding of `n_vocab` rows.
-pub fn read(bytes: &[u8], added: &Value, settings: &Value, n_vocab: usize) -> Result<Tokens> {
+pub fn read(
+    bytes: &[u8],
+    added: &Value,
+    settings: &Value,
+    n_vocab: usize,
+    added_tokens: &mut AddedTokens<'_>,
+) -> Result<Tokens> {
     let model = ModelProto::decode(bytes).context("it is no SentencePiece model")?;
     let trainer = model.trainer.unwrap_or_default();
     let normalizer = model.normalizer.unwrap_or_default();
@@ -112,9 +118,9 @@ pub fn read(bytes: &[u8], added: &Value, settings: &Value, n_vocab: usize) -> Re
     for (id, token) in settings["added_tokens_decoder"].as_object().into_iter().flatten() {
         let context = || format!("tokenizer_config.json: added token {id} is {token}");
         let number = id.parse().with_context(context)?;
-        check_added_token(token).with_context(context)?;
-        let ty = if token["special"].as_bool() == Some(true) { CONTROL } else { USER_DEFINED };
+        added_tokens.check(token).with_context(context)?;
         let text = token["content"].as_str().with_context(context)?;
+        let ty = added_tokens.ty(text, token["special"].as_bool() == Some(true));
         // The token for what is not known stays that.
         let is_unknown = trainer.unk_id.unwrap_or(0) == i32::try_from(number).unwrap_or(-1);
         add(number, text, if is_unknown { UNKNOWN } else { ty })?;

@@ -9,30 +9,28 @@ use tokenizers::{Model, Tokenizer};
 use super::pre_tokenizers::Rule;
 use super::text_rules::{SPACE, TextRules};
 use super::word_piece;
-use super::{
-    BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, USER_DEFINED, check_added_token,
-    is_byte_token,
-};
+use super::{AddedTokens, BYTE, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, is_byte_token};
 
 pub const FILE: &str = "tokenizer.json";
 
 /// Reads the file, for an embedding of `n_vocab` rows.
-pub fn read(bytes: &[u8], n_vocab: usize, notes: &mut Vec<String>) -> Result<Tokens> {
+pub fn read(bytes: &[u8], n_vocab: usize, added: &mut AddedTokens<'_>) -> Result<Tokens> {
     let file: Value = serde_json::from_slice(bytes)?;
     if file["model"]["type"] == "WordPiece" {
-        return word_piece::read(&file, n_vocab);
+        return word_piece::read(&file, n_vocab, added);
     }
     check_model(&file["model"])?;
     let merges = merges(&file["model"])?;
-    let rules = TextRules::read(&file, notes)?;
+    let rules = TextRules::read(&file, added.notes)?;
     let tokenizer = load(&file, &merges)?;
     for token in added_tokens(&file) {
-        check_added_token(token)?;
+        added.check(token)?;
     }
-    let (mut texts, mut types) = tokens(&tokenizer, n_vocab)?;
+    let (mut texts, mut types) = tokens(&tokenizer, n_vocab, added)?;
     let ignores_merges = file["model"]["ignore_merges"].as_bool() == Some(true);
     if let Some(dropout) = file["model"]["dropout"].as_f64().filter(|&dropout| dropout != 0.0) {
-        notes
+        added
+            .notes
             .push(format!("the model's dropout {dropout} is left out, as by llama.cpp: every merge is done"));
     }
     let kind = match rules {
@@ -69,7 +67,7 @@ pub fn read(bytes: &[u8], n_vocab: usize, notes: &mut Vec<String>) -> Result<Tok
                 },
                 joined => {
                     if let Some([left, right]) = joined {
-                        notes.push(format!(
+                        added.notes.push(format!(
                             "no merge joins {left:?} with {right:?}, which together are a token; by scores, which GGUF \
                              has in their place, they may be joined"
                         ));
@@ -79,14 +77,14 @@ pub fn read(bytes: &[u8], n_vocab: usize, notes: &mut Vec<String>) -> Result<Tok
             }
         }
     };
-    let added = |end| added_id(&file["post_processor"], end).and_then(|id| u32::try_from(id).ok());
+    let around = |end| added_id(&file["post_processor"], end).and_then(|id| u32::try_from(id).ok());
     Ok(Tokens {
         kind,
         texts,
         types,
         roles: Roles::default(),
-        first: added(End::First),
-        last: added(End::Last),
+        first: around(End::First),
+        last: around(End::Last),
     })
 }
 
@@ -244,7 +242,7 @@ pub fn added_id(post_processor: &Value, end: End) -> Option<u64> {
 }
 
 /// Texts and types of all tokens by id, up to the rows of the embedding.
-fn tokens(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32>)> {
+fn tokens(tokenizer: &Tokenizer, n_vocab: usize, added: &AddedTokens<'_>) -> Result<(Vec<String>, Vec<i32>)> {
     // Rows without a token, which writers add to round the number up.
     let mut tokens: Vec<String> = (0..n_vocab).map(|id| format!("[PAD{id}]")).collect();
     let mut types = vec![UNUSED; n_vocab];
@@ -258,7 +256,7 @@ fn tokens(tokenizer: &Tokenizer, n_vocab: usize) -> Result<(Vec<String>, Vec<i32
     for (id, token) in tokenizer.get_added_tokens_decoder() {
         let ty = types.get_mut(id as usize);
         let ty = ty.with_context(|| format!("an added token has id {id}, but vocab_size is {n_vocab}"))?;
-        *ty = if token.special { CONTROL } else { USER_DEFINED };
+        *ty = added.ty(&token.content, token.special);
     }
     Ok((tokens, types))
 }
@@ -288,6 +286,7 @@ fn scores(tokens: &[String], merges: &[[String; 2]]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::CONTROL;
     use super::*;
 
     #[test]

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::text_rules::SPACE;
 use super::tokenizer_json::{End, added_id, added_tokens};
-use super::{CONTROL, Kind, NORMAL, Roles, Tokens, UNUSED, USER_DEFINED, check_added_token};
+use super::{AddedTokens, CONTROL, Kind, NORMAL, Roles, Tokens, UNUSED};
 
 /// What a piece that continues a word has in front.
 const CONTINUES: &str = "##";
 
 /// Reads the tokens, for an embedding of `n_vocab` rows.
-pub fn read(file: &Value, n_vocab: usize) -> Result<Tokens> {
+pub fn read(file: &Value, n_vocab: usize, added: &mut AddedTokens<'_>) -> Result<Tokens> {
     let model = &file["model"];
     let prefix = model["continuing_subword_prefix"].as_str().unwrap_or(CONTINUES);
     if prefix != CONTINUES {
@@ -47,12 +47,11 @@ pub fn read(file: &Value, n_vocab: usize) -> Result<Tokens> {
         types[place] = NORMAL;
     }
     for token in added_tokens(file) {
-        check_added_token(token)?;
+        added.check(token)?;
         let content = token["content"].as_str().context("an added token has no content")?;
         let place = place(content, &token["id"], n_vocab)?;
-        let is_special = token["special"].as_bool() == Some(true);
-        types[place] = if is_special { CONTROL } else { USER_DEFINED };
-        if is_special {
+        types[place] = added.ty(content, token["special"].as_bool() == Some(true));
+        if types[place] == CONTROL {
             texts[place] = content.to_owned();
         }
     }

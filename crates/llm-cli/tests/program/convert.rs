@@ -1,4 +1,4 @@
-//! Checkpoints made by scripts/golden/checkpoints.py, which also computed what they must give.
+//! Checkpoints made by scripts/golden/checkpoints.py and family_checkpoints.py, which also computed what they must give.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,8 @@ use llm::quant::{GgmlType, dequantize};
 
 use crate::{fail_saying, scratch_file, succeed, text_path};
 
-const PLAIN: [&str; 8] = [
+/// From phi3 on, the logits are those of the package transformers.
+const PLAIN: [&str; 16] = [
     "llama-plain",
     "qwen2-plain",
     "qwen3-plain",
@@ -16,6 +17,14 @@ const PLAIN: [&str; 8] = [
     "smollm3-plain",
     "olmo2-plain",
     "bert-plain",
+    "phi3-plain",
+    "phi3-longrope-plain",
+    "gemma2-plain",
+    "gemma3-plain",
+    "gemma3-linear-plain",
+    "qwen3_5-plain",
+    "qwen3_5_moe-plain",
+    "lfm2-plain",
 ];
 /// The first with its inputs in the order of their activations; the last with zeros of the format's second version.
 const GPTQ: [&str; 3] = ["llama-gptq-4-act", "qwen2-gptq-8-symmetric", "qwen3_moe-gptq-4"];
@@ -94,9 +103,15 @@ fn gptq_checkpoints_give_the_logits_of_the_weights_they_stand_for() {
 
 #[test]
 fn converted_vocabularies_give_the_ids_of_the_original_tokenizer() {
-    for (name, flag) in
-        [("bert-plain", "--hf"), ("llama-plain", "--hf"), ("qwen2-plain", "--hf"), ("qwen2-awq-64", "--awq")]
-    {
+    for (name, flag) in [
+        ("bert-plain", "--hf"),
+        ("llama-plain", "--hf"),
+        ("qwen2-plain", "--hf"),
+        ("phi3-plain", "--hf"),
+        ("gemma2-plain", "--hf"),
+        ("lfm2-plain", "--hf"),
+        ("qwen2-awq-64", "--awq"),
+    ] {
         let file = scratch_file(&format!("{name}-vocabulary.gguf"));
         succeed(&["convert", flag, &text_path(&checkpoint(name)), &file]);
         let text = text_path(&checkpoint(name).join("text"));

@@ -142,6 +142,15 @@ impl GgufWriter {
         values.iter().try_for_each(|value| append(&mut self.metadata, &value.to_le_bytes()))
     }
 
+    /// Adds an array of truth values.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::put`].
+    pub fn put_bools(&mut self, key: &str, values: &[bool]) -> Result<(), GgufError> {
+        self.begin_array(key, ValueType::Bool, values.len())?;
+        values.iter().try_for_each(|&value| append(&mut self.metadata, &[u8::from(value)]))
+    }
+
     /// Adds an array of floats.
     ///
     /// # Errors
