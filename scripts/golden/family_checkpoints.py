@@ -2,7 +2,7 @@
 
     python3 -P scripts/golden/family_checkpoints.py crates/llm-cli/tests/golden/checkpoints [FAMILY...]
 
-Needs torch, transformers, safetensors, tokenizers and sentencepiece. Weights are random numbers of F16; the logits come from
+Needs torch, transformers, safetensors, tokenizers, protobuf and sentencepiece. Weights are random numbers of F16; the logits come from
 the model in double precision. Each folder is as `checkpoints.py` makes them.
 """
 
@@ -16,6 +16,8 @@ import sentencepiece
 import torch
 import transformers
 from safetensors.torch import save_file
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 # By its path: other files beside it have the names of packages.
 CHECKPOINTS = runpy.run_path(str(Path(__file__).with_name("checkpoints.py")))
@@ -117,6 +119,71 @@ def byte_level(folder: Path) -> list[int]:
     return tokenizer.encode(TEXT[0], add_special_tokens=False).ids
 
 
+def unigram(folder: Path, is_json: bool) -> list[int]:
+    """XLM-R's vocabulary, as tokenizer.json or as sentencepiece.bpe.model; the ids of the first text without what is around it.
+
+    Its map of characters makes capital letters small.
+    """
+    rules = folder / "rules.tsv"
+    rules.write_text("".join(f"{ord(c):X}\t{ord(c.lower()):X}\n" for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXT * 8), model_writer=written, model_type="unigram", vocab_size=36,
+        normalization_rule_tsv=str(rules), minloglevel=2,
+    )  # fmt: skip
+    rules.unlink()
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(written.getvalue())
+    pieces = [(piece.piece, piece.score) for piece in model.pieces[3:]]
+    vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *pieces, ("<mask>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=False))
+    tokenizer.normalizer = normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap)
+    metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    around = [("<s>", 0), ("</s>", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> </s> $B </s>", around)
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", AddedToken("<mask>", lstrip=True, special=True)])
+    if is_json:
+        tokenizer.save(str(folder / "tokenizer.json"))
+    else:
+        (folder / "sentencepiece.bpe.model").write_bytes(written.getvalue())
+    settings = {
+        "tokenizer_class": "XLMRobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>",
+        "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>", "clean_up_tokenization_spaces": True,
+    }  # fmt: skip
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
+    return tokenizer.encode(TEXT[0]).ids
+
+
+def make_xlm_roberta(folder: Path, is_json: bool, seed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    ids = unigram(folder, is_json)
+    config = transformers.XLMRobertaConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, type_vocab_size=1,
+        max_position_embeddings=66, layer_norm_eps=0.002, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        hidden_act="gelu_pytorch_tanh", attn_implementation="eager",
+    )  # fmt: skip
+    model = transformers.XLMRobertaModel(config).eval().double()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            mean = 1.0 if "LayerNorm.weight" in name else 0.0
+            scale = 0.1 if parameter.ndim == 1 else 0.5 if "embeddings" in name else parameter.shape[-1] ** -0.5
+            parameter.copy_((mean + scale * torch.randn_like(parameter)).half().double())
+        output = model(torch.tensor([ids])).last_hidden_state[0]
+    tensors = {name: value.half().contiguous() for name, value in model.state_dict().items() if value.is_floating_point()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    # GGUF's bert has the form of tanh.
+    keys = {key: value for key, value in config.to_diff_dict().items() if not key.startswith(("transformers", "_attn", "attn"))}
+    keys |= {"hidden_act": "gelu", "_name_or_path": f"ferrite/{folder.name}", "position_embedding_type": "absolute"}
+    keys |= {key: getattr(config, key) for key in ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")}
+    (folder / "config.json").write_text(json.dumps(keys, indent=1) + "\n")
+    (folder / "tokens").write_text(",".join(map(str, ids)) + "\n")
+    (folder / "text").write_text(TEXT[0])
+    (folder / "ids").write_text(" ".join(map(str, ids[1:-1])) + "\n")
+    output.numpy().astype("<f4").tofile(folder / "logits")
+
+
 VOCABULARIES = {
     "spm": lambda folder: sentencepiece_model(folder, add_space_prefix=False),
     "spm-prefix": lambda folder: sentencepiece_model(folder, add_space_prefix=True),
@@ -163,6 +230,9 @@ def main() -> None:
     for seed, (family, (name, keys, vocabulary)) in enumerate(FAMILIES.items(), 60):
         if not chosen or family in chosen:
             make(Path(root) / f"{family}-plain", name, keys, vocabulary, seed)
+    for seed, (family, is_json) in enumerate([("xlm-roberta", True), ("xlm-roberta-model", False)], 90):
+        if not chosen or family in chosen:
+            make_xlm_roberta(Path(root) / f"{family}-plain", is_json, seed)
 
 
 if __name__ == "__main__":

@@ -59,8 +59,11 @@ pub struct VocabularyRules {
     pub prefers_sentencepiece: bool,
     /// Whether added tokens that look like control tokens are such.
     pub judges_by_looks: bool,
-    /// Whether the spaces behind added tokens are taken off by programs that know the family by its name.
-    pub strips_by_name: bool,
+    /// A flag of added tokens, `lstrip` or `rstrip`, that the family's have and that is left out: programs that know a model
+    /// by its name take the spaces beside them away, or no text has them.
+    pub strips: Option<&'static str>,
+    /// Whether it is XLM-R's, which comes from sentencepiece.bpe.model or a tokenizer.json of kind Unigram.
+    pub is_unigram: bool,
 }
 
 /// The tensors around the layers, and whether it is a decoder that they make.
@@ -116,6 +119,8 @@ pub enum Rows {
         before: Size,
         head: Size,
     },
+    /// Those behind so many others, which are left out.
+    Behind(Size),
 }
 
 /// The form of a layer's tensor.
@@ -180,8 +185,10 @@ pub enum Size {
     ExpertCount,
     /// `vocab_size`.
     Vocabulary,
-    /// `max_position_embeddings`.
+    /// `max_position_embeddings`, but for rows that no position has.
     Positions,
+    /// These rows: those of the padding and in front of it.
+    Unplaced,
     /// `type_vocab_size`.
     Types,
 }
@@ -190,7 +197,7 @@ use Form::{Exact, Experts, Float, Matrix, Vector};
 use Size::{
     DeltaChannels, DeltaQueriesKeys, DeltaValue, DeltaValueCount, DeltaValues, Embedding, ExpertCount,
     ExpertFeedForward, FeedForward, Filter, GateUp, GatedQueries, Head, Keys, One, Positions, Queries,
-    QueriesKeysValues, SharedFeedForward, ThreeEmbeddings, Types, Vocabulary, Zero,
+    QueriesKeysValues, SharedFeedForward, ThreeEmbeddings, Types, Unplaced, Vocabulary, Zero,
 };
 
 const fn tensor(to: &'static str, from: &'static str, form: Form) -> LayerTensor {
@@ -391,6 +398,21 @@ const BERT: Frame = Frame {
     left_out: &["pooler.", "cls.", "embeddings.position_ids"],
 };
 
+/// Positions are counted from behind the padding's id on.
+const XLM_R: Frame = Frame {
+    prefixes: &[("", ""), ("roberta.", "")],
+    before: &[
+        tensor("token_embd", "embeddings.word_embeddings", Float(Vocabulary, Embedding)),
+        tensor("position_embd", "embeddings.position_embeddings", Exact(Positions, Embedding))
+            .rows(Rows::Behind(Unplaced)),
+        tensor("token_types", "embeddings.token_type_embeddings", Exact(Types, Embedding)),
+        tensor("token_embd_norm.weight", "embeddings.LayerNorm.weight", Vector(Embedding)),
+        tensor("token_embd_norm.bias", "embeddings.LayerNorm.bias", Vector(Embedding)),
+    ],
+    left_out: &["pooler.", "lm_head.", "embeddings.position_ids"],
+    ..BERT
+};
+
 const BERT_LAYER: &[LayerTensor] = &[
     tensor("attn_q", "attention.self.query", Matrix(Queries, Embedding)),
     tensor("attn_k", "attention.self.key", Matrix(Keys, Embedding)),
@@ -420,7 +442,8 @@ const LLAMA: Family = Family {
     vocabulary: VocabularyRules {
         prefers_sentencepiece: false,
         judges_by_looks: true,
-        strips_by_name: false,
+        strips: None,
+        is_unigram: false,
     },
     check: |_| Ok(()),
 };
@@ -524,7 +547,8 @@ const FAMILIES: &[Family] = &[
         vocabulary: VocabularyRules {
             prefers_sentencepiece: true,
             judges_by_looks: false,
-            strips_by_name: true,
+            strips: Some("rstrip"),
+            ..LLAMA.vocabulary
         },
         ..LLAMA
     },
@@ -603,6 +627,18 @@ const FAMILIES: &[Family] = &[
         activation: "gelu",
         frame: &BERT,
         layer: &[BERT_LAYER],
+        check: ModelConfig::check_encoder,
+        ..LLAMA
+    },
+    Family {
+        model_types: &["xlm-roberta"],
+        architecture: "bert",
+        turns_neighbours: false,
+        activation: "gelu",
+        frame: &XLM_R,
+        layer: &[BERT_LAYER],
+        defaults: r#"{ "pad_token_id": 1, "layer_norm_eps": 1e-5 }"#,
+        vocabulary: VocabularyRules { is_unigram: true, strips: Some("lstrip"), ..LLAMA.vocabulary },
         check: ModelConfig::check_encoder,
         ..LLAMA
     },

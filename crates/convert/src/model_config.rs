@@ -23,7 +23,8 @@ pub struct ModelConfig {
     num_key_value_heads: Option<u32>,
     head_dim: Option<u32>,
     pub vocab_size: u32,
-    pub max_position_embeddings: u32,
+    max_position_embeddings: u32,
+    pad_token_id: Option<u32>,
     rms_norm_eps: Option<f32>,
     norm_eps: Option<f32>,
     layer_norm_eps: Option<f32>,
@@ -177,6 +178,19 @@ impl ModelConfig {
             false => ("layer_norm_eps", "attention.layer_norm_epsilon", self.layer_norm_eps),
         };
         Ok((to, value.with_context(|| format!("{from} is missing"))?))
+    }
+
+    /// Rows of learned positions that no position has, where they are counted from behind the padding's id on.
+    fn n_unplaced(&self) -> u32 {
+        match (self.vocabulary_rules().is_unigram, self.pad_token_id) {
+            (true, Some(id)) => id.saturating_add(1),
+            _ => 0,
+        }
+    }
+
+    /// The longest text, in tokens.
+    fn n_positions(&self) -> u32 {
+        self.max_position_embeddings.saturating_sub(self.n_unplaced())
     }
 
     /// The kinds of tokens that have an embedding of their own.
@@ -422,7 +436,8 @@ impl ModelConfig {
             Size::Head => head_len,
             Size::ExpertCount => self.n_expert() as usize,
             Size::Vocabulary => self.vocab_size as usize,
-            Size::Positions => self.max_position_embeddings as usize,
+            Size::Positions => self.n_positions() as usize,
+            Size::Unplaced => self.n_unplaced() as usize,
             Size::Types => self.type_vocab_size() as usize,
             Size::DeltaValues => delta_values,
             Size::DeltaValue => number(self.linear_value_head_dim),
@@ -527,7 +542,7 @@ impl ModelConfig {
         writer.put_u32("general.file_type", file_type)?;
         writer.put_u32("general.quantization_version", 2)?;
         writer.put_u32(&key("vocab_size"), self.vocab_size)?;
-        writer.put_u32(&key("context_length"), self.max_position_embeddings)?;
+        writer.put_u32(&key("context_length"), self.n_positions())?;
         writer.put_u32(&key("embedding_length"), self.hidden_size)?;
         writer.put_u32(&key("block_count"), self.num_hidden_layers)?;
         if self.feed_forward() > 0 {

@@ -111,6 +111,7 @@ pub fn plan<'c>(
         Rows::Turned if family.turns_neighbours => Order::Interleaved { head_len: size(Size::Head) },
         Rows::Turned => Order::Same,
         Rows::Values { before, head } => config.value_order(size(before), size(head)),
+        Rows::Behind(before) => Order::Behind { n_before: size(before) },
     };
     let add = |planner: &mut Planner<'c>, to: &str, layer: &str, tensor: &LayerTensor| {
         let from = format!("{layer}{}", tensor.from);
@@ -122,7 +123,10 @@ pub fn plan<'c>(
             }
             Form::Vector(len) => planner.vector(to, &from, size(len))?,
             Form::Float(rows, cols) => planner.float_matrix(to, &from, [size(rows), size(cols)])?,
-            Form::Exact(rows, cols) => planner.exact_matrix(to, &from, [size(rows), size(cols)])?,
+            Form::Exact(rows, cols) => {
+                let n_before = if let Rows::Behind(before) = tensor.rows { size(before) } else { 0 };
+                planner.exact_matrix(to, &from, [size(rows), size(cols)], n_before)?;
+            }
             Form::Experts(rows, cols, stack) => {
                 let experts = Experts { layer, n: n_expert, name: tensor.from, stack };
                 planner.experts(to, experts, [size(rows), size(cols)])?;
@@ -290,9 +294,9 @@ impl<'c> Planner<'c> {
         Ok(())
     }
 
-    /// A matrix in F32, whatever is asked for.
-    fn exact_matrix(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
-        let weight = Source::Weights(vec![self.weight(from, shape)?]);
+    /// A matrix in F32, whatever is asked for, behind so many rows that are left out.
+    fn exact_matrix(&mut self, to: &str, from: &str, shape: [usize; 2], n_before: usize) -> Result<()> {
+        let weight = Source::Weights(vec![self.weight(from, [n_before + shape[0], shape[1]])?]);
         let name = format!("{to}.weight");
         self.tensors.push(OutputTensor::new(name, GgmlType::F32, shape, weight, Shape::ExactMatrix));
         Ok(())

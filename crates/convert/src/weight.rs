@@ -49,6 +49,8 @@ pub enum Order {
         /// Rows of one head.
         head_len: usize,
     },
+    /// Those behind so many others.
+    Behind { n_before: usize },
 }
 
 /// What becomes of the numbers.
@@ -76,6 +78,7 @@ impl Order {
     pub fn source(self, index: usize) -> usize {
         match self {
             Order::Same => index,
+            Order::Behind { n_before } => n_before + index,
             Order::Interleaved { head_len } => {
                 let (head, row) = (index / head_len, index % head_len);
                 head * head_len + row % 2 * (head_len / 2) + row / 2

@@ -14,11 +14,17 @@ const F16: Matrices = Matrices::Plain(MatrixTypes::All(GgmlType::F16));
 fn checkpoint(name: &str, keys: Value) -> BTreeMap<String, Vec<u8>> {
     let directory =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../llm-cli/tests/golden/checkpoints").join(name);
-    let mut files: BTreeMap<String, Vec<u8>> =
-        ["config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "model.safetensors"]
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), std::fs::read(directory.join(name)).ok()?)))
-            .collect();
+    let mut files: BTreeMap<String, Vec<u8>> = [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "sentencepiece.bpe.model",
+        "tokenizer_config.json",
+        "model.safetensors",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name.to_owned(), std::fs::read(directory.join(name)).ok()?)))
+    .collect();
     let mut config: Value = serde_json::from_slice(&files["config.json"]).unwrap();
     for (key, value) in keys.as_object().unwrap() {
         config[key] = value.clone();
@@ -467,8 +473,59 @@ fn added_tokens_that_take_spaces_are_known_by_name_or_refused() {
         files
     };
     let notes = converted(&with("phi3-plain"), F16).1;
-    assert!(notes.iter().any(|note| note.contains("phi-3")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.contains("rstrip of added tokens is left out")), "{notes:?}");
     refused(&with("gemma2-plain"), F16, &["<|turn|>", "rstrip"]);
+}
+
+#[test]
+fn unigram_vocabularies_that_do_otherwise_are_refused_by_name() {
+    for (pointer, value, parts) in [
+        ("/model/vocab", json!({}), ["tokenizer.json", "no vocab"]),
+        ("/model/vocab/4", json!(["a"]), ["token 4", "a text and a score"]),
+        ("/model/vocab", json!(vec![("a", 0.0); 41]), ["41 tokens", "vocab_size is 40"]),
+        ("/normalizer", json!({ "type": "NFKC" }), ["NFKC", "expected Precompiled"]),
+        ("/normalizer/precompiled_charsmap", json!("?"), ["precompiled_charsmap", "base64"]),
+        ("/pre_tokenizer", json!({ "type": "WhitespaceSplit" }), ["pre-tokenizer", "Metaspace"]),
+        ("/pre_tokenizer", json!([]), ["pre-tokenizer", "Metaspace"]),
+        ("/added_tokens/0/id", json!(4_000_000_000_u32), ["<s>", "4000000000"]),
+        ("/added_tokens/0/rstrip", json!(true), ["<s>", "rstrip"]),
+    ] {
+        let mut files = checkpoint("xlm-roberta-plain", json!({}));
+        let mut file: Value = serde_json::from_slice(&files["tokenizer.json"]).unwrap();
+        *file.pointer_mut(pointer).unwrap() = value;
+        files.insert("tokenizer.json".to_owned(), file.to_string().into_bytes());
+        refused(&files, F16, &parts);
+    }
+    // Beyond the model's tokens an added one is one all the same; what is no id of a token is none.
+    let mut files = checkpoint("xlm-roberta-plain", json!({}));
+    let mut file: Value = serde_json::from_slice(&files["tokenizer.json"]).unwrap();
+    file["model"]["unk_id"] = json!(4_000_000_000_u32);
+    file["added_tokens"][4]["id"] = json!(39);
+    files.insert("tokenizer.json".to_owned(), file.to_string().into_bytes());
+    converted(&files, F16);
+    let mut files = checkpoint("xlm-roberta-model-plain", json!({}));
+    files.insert("sentencepiece.bpe.model".to_owned(), vec![0xff; 9]);
+    refused(&files, F16, &["sentencepiece.bpe.model", "no SentencePiece model"]);
+}
+
+#[test]
+fn learned_positions_begin_behind_the_padding() {
+    for (keys, parts) in [
+        (
+            json!({ "max_position_embeddings": 65 }),
+            ["position_embeddings", "[66, 32], config.json says [65, 32]"],
+        ),
+        (json!({ "pad_token_id": u32::MAX }), ["position_embeddings", "config.json says"]),
+        (json!({ "position_embedding_type": "relative_key" }), ["relative_key", "absolute"]),
+    ] {
+        refused(&checkpoint("xlm-roberta-plain", keys), F16, &parts);
+    }
+    for (pad, n_positions) in [(1, 64), (0, 65)] {
+        let file = converted(&checkpoint("xlm-roberta-plain", json!({ "pad_token_id": pad })), F16).0;
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        assert_eq!(gguf.u32_value("bert.context_length"), Ok(Some(n_positions)));
+        assert_eq!(gguf.tensor("position_embd.weight").unwrap().dims[1], u64::from(n_positions));
+    }
 }
 
 #[test]

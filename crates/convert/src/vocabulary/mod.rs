@@ -1,6 +1,6 @@
 //! The vocabulary of a checkpoint: tokenizer.json or tokenizer.model, and their companions.
 //!
-//! `tokenizer_json`, `word_piece` and `sentencepiece_model` read the tokens; `text_rules` and `pre_tokenizers` say what the file does
+//! `tokenizer_json`, `word_piece`, `unigram` and `sentencepiece_model` read the tokens; `text_rules` and `pre_tokenizers` say what the file does
 //! to a text before, `chat_templates` brings the templates.
 
 mod chat_templates;
@@ -8,6 +8,7 @@ mod pre_tokenizers;
 mod sentencepiece_model;
 mod text_rules;
 mod tokenizer_json;
+mod unigram;
 mod word_piece;
 
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,7 @@ pub struct Vocabulary {
     mask_id: Option<u32>,
     add_bos: Option<bool>,
     add_eos: Option<bool>,
+    add_sep: Option<bool>,
     chat_templates: ChatTemplates,
 }
 
@@ -62,6 +64,8 @@ enum Kind {
     CharacterBpe { merges: Vec<String> },
     /// SentencePiece-style: scores.
     SentencePiece { scores: Vec<f32>, add_space_prefix: bool },
+    /// Unigram, as XLM-R has it: scores, and SentencePiece's map of characters.
+    Unigram { scores: Vec<f32>, add_space_prefix: bool, remove_extra_whitespaces: bool, charsmap: Vec<u8> },
     /// WordPiece, as BERT has it.
     WordPiece { lowercase: bool },
 }
@@ -84,10 +88,14 @@ impl Vocabulary {
         let json = read_optional(files, tokenizer_json::FILE)?;
         let model = match json {
             Some(_) if !rules.prefers_sentencepiece => None,
+            _ if rules.is_unigram => None,
             _ => read_optional(files, sentencepiece_model::FILE)?,
         };
+        let unigram = if rules.is_unigram { read_optional(files, unigram::FILE)? } else { None };
         let mut added_tokens = AddedTokens { rules, notes };
-        let tokens = if let Some(bytes) = model {
+        let tokens = if let Some(bytes) = unigram {
+            unigram::read_model((*bytes).as_ref(), n_vocab as usize).context(unigram::FILE)?
+        } else if let Some(bytes) = model {
             let added = optional_json(files, "added_tokens.json")?;
             sentencepiece_model::read(
                 (*bytes).as_ref(),
@@ -137,6 +145,13 @@ impl Vocabulary {
             mask_id: id_of("mask_token"),
             add_bos: flag("add_bos_token").or(Some(is_first)),
             add_eos: flag("add_eos_token").or(is_last.then_some(true)),
+            add_sep: match rules.is_unigram {
+                true => {
+                    let file = optional_json(files, tokenizer_json::FILE)?;
+                    file.get("post_processor").and_then(unigram::doubles_separator)
+                }
+                false => is_word_piece.then_some(false),
+            },
             chat_templates: ChatTemplates::read(files, &settings)?,
             tokens,
         })
@@ -161,6 +176,18 @@ impl Vocabulary {
                 writer.put_f32s("tokenizer.ggml.scores", scores)?;
                 writer.put_bool("tokenizer.ggml.add_space_prefix", *add_space_prefix)?;
             }
+            Kind::Unigram { scores, add_space_prefix, remove_extra_whitespaces, charsmap } => {
+                writer.put_str("tokenizer.ggml.model", "t5")?;
+                writer.put_str("tokenizer.ggml.pre", "default")?;
+                writer.put_f32s("tokenizer.ggml.scores", scores)?;
+                writer.put_bool("tokenizer.ggml.add_space_prefix", *add_space_prefix)?;
+                writer.put_bool("tokenizer.ggml.remove_extra_whitespaces", *remove_extra_whitespaces)?;
+                if !charsmap.is_empty() {
+                    writer.put_bytes("tokenizer.ggml.precompiled_charsmap", charsmap)?;
+                }
+                put_optional_u32(writer, "tokenizer.ggml.seperator_token_id", self.eos_id)?;
+                put_optional_u32(writer, "tokenizer.ggml.mask_token_id", self.mask_id)?;
+            }
             // Below, with the tokens that it needs.
             Kind::WordPiece { .. } => {}
         }
@@ -168,7 +195,6 @@ impl Vocabulary {
             writer.put_str("tokenizer.ggml.model", "bert")?;
             writer.put_str("tokenizer.ggml.pre", "jina-v1-en")?;
             writer.put_bool("tokenizer.ggml.normalizer.lowercase", *lowercase)?;
-            writer.put_bool("tokenizer.ggml.add_sep_token", false)?;
             put_optional_u32(writer, "tokenizer.ggml.seperator_token_id", self.eos_id)?;
             put_optional_u32(writer, "tokenizer.ggml.mask_token_id", self.mask_id)?;
         }
@@ -183,6 +209,9 @@ impl Vocabulary {
         }
         if let Some(add_eos) = self.add_eos {
             writer.put_bool("tokenizer.ggml.add_eos_token", add_eos)?;
+        }
+        if let Some(add_sep) = self.add_sep {
+            writer.put_bool("tokenizer.ggml.add_sep_token", add_sep)?;
         }
         self.chat_templates.describe(writer)
     }
@@ -209,15 +238,18 @@ impl AddedTokens<'_> {
             if token[flag].as_bool() != Some(true) {
                 continue;
             }
-            if flag != "rstrip" || !self.rules.strips_by_name {
+            if self.rules.strips != Some(flag) {
                 bail!(
                     "added token {} has {flag} true, which has no place in GGUF; expected false",
                     token["content"]
                 );
             }
-            const NOTE: &str = "added tokens take the spaces behind them with them (rstrip) only if general.name has phi-3 in it";
-            if !self.notes.iter().any(|note| note == NOTE) {
-                self.notes.push(NOTE.to_owned());
+            let note = format!(
+                "{flag} of added tokens is left out, as by llama.cpp: spaces beside them stay, unless a program knows the model by \
+                 its name"
+            );
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
             }
         }
         Ok(())

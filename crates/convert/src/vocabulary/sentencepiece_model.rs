@@ -13,59 +13,66 @@ use super::{AddedTokens, BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UN
 pub const FILE: &str = "tokenizer.model";
 
 #[derive(Clone, PartialEq, Message)]
-struct ModelProto {
+pub struct ModelProto {
     #[prost(message, repeated, tag = "1")]
-    pieces: Vec<Piece>,
+    pub pieces: Vec<Piece>,
     #[prost(message, optional, tag = "2")]
-    trainer: Option<TrainerSpec>,
+    pub trainer: Option<TrainerSpec>,
     #[prost(message, optional, tag = "3")]
-    normalizer: Option<NormalizerSpec>,
+    pub normalizer: Option<NormalizerSpec>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Piece {
+pub struct Piece {
     #[prost(string, optional, tag = "1")]
-    piece: Option<String>,
+    pub piece: Option<String>,
     #[prost(float, optional, tag = "2")]
-    score: Option<f32>,
+    pub score: Option<f32>,
     /// GGUF's numbers, but for 5 and 6, are the same.
     #[prost(int32, optional, tag = "3")]
-    ty: Option<i32>,
+    pub ty: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct TrainerSpec {
+pub struct TrainerSpec {
     #[prost(int32, optional, tag = "3")]
-    model_type: Option<i32>,
+    pub model_type: Option<i32>,
     #[prost(bool, optional, tag = "24")]
-    treat_whitespace_as_suffix: Option<bool>,
+    pub treat_whitespace_as_suffix: Option<bool>,
     #[prost(int32, optional, tag = "40")]
-    unk_id: Option<i32>,
+    pub unk_id: Option<i32>,
     #[prost(int32, optional, tag = "41")]
-    bos_id: Option<i32>,
+    pub bos_id: Option<i32>,
     #[prost(int32, optional, tag = "42")]
-    eos_id: Option<i32>,
+    pub eos_id: Option<i32>,
     #[prost(int32, optional, tag = "43")]
-    pad_id: Option<i32>,
+    pub pad_id: Option<i32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct NormalizerSpec {
+pub struct NormalizerSpec {
     #[prost(string, optional, tag = "1")]
-    name: Option<String>,
+    pub name: Option<String>,
     #[prost(bytes = "vec", optional, tag = "2")]
-    precompiled_charsmap: Option<Vec<u8>>,
+    pub precompiled_charsmap: Option<Vec<u8>>,
     #[prost(bool, optional, tag = "3")]
-    add_dummy_prefix: Option<bool>,
+    pub add_dummy_prefix: Option<bool>,
     #[prost(bool, optional, tag = "4")]
-    remove_extra_whitespaces: Option<bool>,
+    pub remove_extra_whitespaces: Option<bool>,
     #[prost(bool, optional, tag = "5")]
-    escape_whitespaces: Option<bool>,
+    pub escape_whitespaces: Option<bool>,
 }
 
 /// `TrainerSpec.model_type`.
 const MODEL_TYPES: [&str; 5] = ["0", "UNIGRAM", "BPE", "WORD", "CHAR"];
+pub const UNIGRAM: i32 = 1;
 const BPE: i32 = 2;
+
+impl ModelProto {
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        ModelProto::decode(bytes).context("it is no SentencePiece model")
+    }
+}
 
 /// The scores of tokens that no merge gives, which are llama.cpp's.
 const UNUSED_SCORE: f32 = -10_000.0;
@@ -79,7 +86,7 @@ pub fn read(
     n_vocab: usize,
     added_tokens: &mut AddedTokens<'_>,
 ) -> Result<Tokens> {
-    let model = ModelProto::decode(bytes).context("it is no SentencePiece model")?;
+    let model = ModelProto::parse(bytes)?;
     let trainer = model.trainer.unwrap_or_default();
     let normalizer = model.normalizer.unwrap_or_default();
     check(&trainer, &normalizer)?;
@@ -148,7 +155,7 @@ pub fn read(
 
 /// Makes sure that texts are joined by scores, and are not changed before but for their spaces.
 fn check(trainer: &TrainerSpec, normalizer: &NormalizerSpec) -> Result<()> {
-    let model_type = trainer.model_type.unwrap_or(1);
+    let model_type = trainer.model_type.unwrap_or(UNIGRAM);
     if model_type != BPE {
         let name = usize::try_from(model_type).ok().and_then(|ty| MODEL_TYPES.get(ty)).unwrap_or(&"unknown");
         bail!("model_type is {name}, expected BPE");

@@ -8,6 +8,7 @@ use tokenizers::{Model, Tokenizer};
 
 use super::pre_tokenizers::Rule;
 use super::text_rules::{SPACE, TextRules};
+use super::unigram;
 use super::word_piece;
 use super::{AddedTokens, BYTE, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, is_byte_token};
 
@@ -18,6 +19,9 @@ pub fn read(bytes: &[u8], n_vocab: usize, added: &mut AddedTokens<'_>) -> Result
     let file: Value = serde_json::from_slice(bytes)?;
     if file["model"]["type"] == "WordPiece" {
         return word_piece::read(&file, n_vocab, added);
+    }
+    if file["model"]["type"] == "Unigram" && added.rules.is_unigram {
+        return unigram::read_json(&file, n_vocab, added);
     }
     check_model(&file["model"])?;
     let merges = merges(&file["model"])?;
