@@ -1,6 +1,6 @@
 //! Checkpoints in the format of the Hugging Face hub to GGUF: bytes in, bytes out.
 //!
-//! [`convert`] reads [`Files`] and writes a model of one of the families in the table of `family`. `Checkpoint` is the tensors
+//! [`convert`] reads [`Files`] and writes a model of one of the families in the table of `families`. `Checkpoint` is the tensors
 //! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer and the chat templates.
 //! `plan` says which tensor becomes which, `weight` what its numbers are; matrices that AutoAWQ or GPTQ quantised go through
 //! `awq` and `gptq`, as `quantization` says. [`MatrixTypes`] chooses the types of the others, here and wherever else files
@@ -11,6 +11,7 @@
 
 mod awq;
 mod checkpoint;
+mod families;
 mod family;
 mod file_type;
 mod gptq;

@@ -1,11 +1,14 @@
 //! config.json: the hyper-parameters of a checkpoint.
 
+mod checks;
+mod sizes;
+
 use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::family::{Entry, Family, Size, VocabularyRules, Window};
+use super::family::{Entry, Family, VocabularyRules, Window};
 use super::pooling;
 use super::quantization::Quantization;
 use super::rope_scaling::{LongRope, RopeScaling};
@@ -127,50 +130,6 @@ impl ModelConfig {
         Ok(config)
     }
 
-    fn check(&self) -> Result<()> {
-        let family = self.family();
-        family.check(self)?;
-        let activation = self.hidden_activation.as_ref().or(self.hidden_act.as_ref());
-        if activation.is_some_and(|function| function != family.activation) {
-            bail!("hidden_act is {activation:?}, expected {}", family.activation);
-        }
-        self.epsilon()?;
-        let heads = self.num_attention_heads;
-        if heads == 0 || self.num_key_value_heads() == 0 || !heads.is_multiple_of(self.num_key_value_heads())
-        {
-            bail!("num_key_value_heads must be a divisor of num_attention_heads");
-        }
-        if self.head_dim.is_none() && !self.hidden_size.is_multiple_of(heads) {
-            bail!("num_attention_heads must be a divisor of hidden_size");
-        }
-        if self.head_dim() == 0 || !self.head_dim().is_multiple_of(2) {
-            bail!("heads have {} elements, expected an even number", self.head_dim());
-        }
-        if self.num_hidden_layers == 0 {
-            bail!("num_hidden_layers is 0");
-        }
-        let rotated = self.rotated_part();
-        if rotated != 1.0 && !family.rotates_parts {
-            bail!("partial_rotary_factor is {rotated}, expected 1");
-        }
-        if self.rotated_len() == 0 || !self.rotated_len().is_multiple_of(2) {
-            bail!(
-                "partial_rotary_factor is {rotated}, expected an even part of {} elements",
-                self.head_dim()
-            );
-        }
-        self.check_layer_types()?;
-        Ok(())
-    }
-
-    /// Makes sure that positions are learned.
-    pub fn check_encoder(&self) -> Result<()> {
-        match self.position_embedding_type.as_deref() {
-            None | Some("absolute") => Ok(()),
-            Some(other) => bail!("position_embedding_type is {other:?}, expected \"absolute\""),
-        }
-    }
-
     /// What is added to a variance: the key of GGUF and the value.
     fn epsilon(&self) -> Result<(&'static str, f32)> {
         let (from, to, value) = match self.family().frame.is_decoder {
@@ -196,45 +155,6 @@ impl ModelConfig {
     /// The kinds of tokens that have an embedding of their own.
     pub fn type_vocab_size(&self) -> u32 {
         self.type_vocab_size.unwrap_or(1)
-    }
-
-    /// Makes sure that all layers have experts, as GGUF's architectures with experts have them.
-    pub fn check_experts(&self) -> Result<()> {
-        for (key, value) in [
-            ("num_experts", self.num_experts),
-            ("num_experts_per_tok", self.num_experts_per_tok),
-            ("moe_intermediate_size", self.moe_intermediate_size),
-        ] {
-            if value.is_none_or(|value| value == 0) {
-                bail!("{key} is {value:?}, expected a positive number");
-            }
-        }
-        if self.num_experts_per_tok > self.num_experts {
-            bail!("num_experts_per_tok is greater than num_experts");
-        }
-        // Without the key, transformers does not normalise.
-        if self.norm_topk_prob != Some(true) {
-            bail!("norm_topk_prob is {:?}, expected true", self.norm_topk_prob);
-        }
-        if let Some(step) = self.decoder_sparse_step.filter(|&step| step != 1) {
-            bail!("decoder_sparse_step is {step}, expected 1");
-        }
-        if self.mlp_only_layers.as_ref().is_some_and(|layers| !layers.is_empty()) {
-            bail!("mlp_only_layers is {:?}, expected none", self.mlp_only_layers);
-        }
-        Ok(())
-    }
-
-    /// Makes sure that each fourth layer is without the rotary embedding, as GGUF's architecture has it.
-    pub fn check_layers_without_rope(&self) -> Result<()> {
-        let Some(layers) = &self.no_rope_layers else { return Ok(()) };
-        let differs = |&(layer, &has_rope): &(usize, &u32)| (has_rope != 0) != (layer % 4 != 3);
-        match layers.iter().enumerate().find(differs) {
-            Some((layer, has_rope)) => bail!(
-                "no_rope_layers is {has_rope} for layer {layer}, expected 0 for each fourth layer and 1 for the others"
-            ),
-            None => Ok(()),
-        }
     }
 
     /// The number of experts of a layer, 0 without any.
@@ -275,90 +195,6 @@ impl ModelConfig {
     /// Whether there are layers that look back so many positions only.
     pub fn has_window(&self) -> bool {
         self.sliding_window_pattern != Some(1)
-    }
-
-    /// Makes sure that each layer but each `period`-th looks back, and that queries are scaled as GGUF's architecture has
-    /// it, where models of `n_layer` layers differ.
-    pub fn check_window_and_scale(&self, period: u32, n_layer: u32) -> Result<()> {
-        if let Some(other) = self.sliding_window_pattern.filter(|&pattern| pattern != period && pattern != 1)
-        {
-            bail!("sliding_window_pattern is {other}, expected {period}");
-        }
-        for (layer, kind) in (0..).zip(self.layer_types.iter().flatten()) {
-            let expected = match (layer + 1_u32).is_multiple_of(period) || !self.has_window() {
-                true => "full_attention",
-                false => "sliding_attention",
-            };
-            if kind != expected {
-                bail!("layer_types has {kind:?} for layer {layer}, expected {expected}");
-            }
-        }
-        let expected = match self.num_hidden_layers == n_layer {
-            true => self.hidden_size as f32 / self.num_attention_heads as f32,
-            false => self.head_dim.unwrap_or(0) as f32,
-        };
-        if let Some(scalar) = self.query_pre_attn_scalar.filter(|&scalar| scalar != expected) {
-            bail!("query_pre_attn_scalar is {scalar}, expected {expected}");
-        }
-        if self.use_bidirectional_attention == Some(true) {
-            bail!("use_bidirectional_attention is true, expected false");
-        }
-        Ok(())
-    }
-
-    /// Makes sure that the heads of a gated delta net are whole and not too many.
-    pub fn check_delta_net(&self) -> Result<()> {
-        for (key, value) in [
-            ("linear_conv_kernel_dim", self.linear_conv_kernel_dim),
-            ("linear_key_head_dim", self.linear_key_head_dim),
-            ("linear_value_head_dim", self.linear_value_head_dim),
-            ("linear_num_key_heads", self.linear_num_key_heads),
-            ("linear_num_value_heads", self.linear_num_value_heads),
-        ] {
-            if value.is_none_or(|value| value == 0 || value > u32::from(u16::MAX)) {
-                bail!("{key} is {value:?}, expected 1 to {}", u16::MAX);
-            }
-        }
-        if let (Some(values), Some(keys)) = (self.linear_num_value_heads, self.linear_num_key_heads)
-            && !values.is_multiple_of(keys)
-        {
-            bail!("linear_num_key_heads must be a divisor of linear_num_value_heads");
-        }
-        Ok(())
-    }
-
-    /// Makes sure that short convolutions have a length and no bias.
-    pub fn check_short_convolutions(&self) -> Result<()> {
-        if self.conv_l_cache.is_none_or(|len| len == 0) {
-            bail!("conv_L_cache is {:?}, expected a positive number", self.conv_l_cache);
-        }
-        if self.block_multiple_of == Some(0) {
-            bail!("block_multiple_of is 0");
-        }
-        Ok(())
-    }
-
-    /// Makes sure that each layer's mixer is known.
-    fn check_layer_types(&self) -> Result<()> {
-        if self.family().recurrent_layer.is_empty() {
-            return Ok(());
-        }
-        if let Some(types) = &self.layer_types {
-            if types.len() != self.num_hidden_layers as usize {
-                bail!(
-                    "layer_types has {} entries, expected num_hidden_layers, {}",
-                    types.len(),
-                    self.num_hidden_layers
-                );
-            }
-            let is_known = |kind: &&String| ATTENTION == kind.as_str() || RECURRENT.contains(&kind.as_str());
-            if let Some(other) = types.iter().find(|kind| !is_known(kind)) {
-                bail!("layer_types has {other:?}, expected {ATTENTION} or one of {RECURRENT:?}");
-            }
-        } else if self.full_attention_interval == Some(0) {
-            bail!("full_attention_interval is 0");
-        }
-        Ok(())
     }
 
     /// Whether a layer has a recurrent mixer in place of attention.
@@ -409,44 +245,6 @@ impl ModelConfig {
                 len.div_ceil(multiple).saturating_mul(multiple)
             }
             _ => len,
-        }
-    }
-
-    /// A length of a tensor.
-    pub fn size(&self, size: Size) -> usize {
-        let [n_embd, n_ff, head_len] =
-            [self.hidden_size, self.feed_forward(), self.head_dim()].map(|n| n as usize);
-        let n_q = self.num_attention_heads as usize * head_len;
-        let n_kv = self.num_key_value_heads() as usize * head_len;
-        let number = |number: Option<u32>| number.unwrap_or(0) as usize;
-        let delta_keys = number(self.linear_num_key_heads) * number(self.linear_key_head_dim);
-        let delta_values = number(self.linear_num_value_heads) * number(self.linear_value_head_dim);
-        match size {
-            Size::Embedding => n_embd,
-            Size::ThreeEmbeddings => 3 * n_embd,
-            Size::FeedForward => n_ff,
-            Size::GateUp => 2 * n_ff,
-            Size::ExpertFeedForward => self.expert_feed_forward() as usize,
-            Size::SharedFeedForward => number(self.shared_expert_intermediate_size),
-            Size::Queries => n_q,
-            // Products of two numbers of 32 bits; three of them, where the sum does not fit, are in no checkpoint.
-            Size::GatedQueries => n_q.saturating_mul(2),
-            Size::Keys => n_kv,
-            Size::QueriesKeysValues => n_q.saturating_add(n_kv).saturating_add(n_kv),
-            Size::Head => head_len,
-            Size::ExpertCount => self.n_expert() as usize,
-            Size::Vocabulary => self.vocab_size as usize,
-            Size::Positions => self.n_positions() as usize,
-            Size::Unplaced => self.n_unplaced() as usize,
-            Size::Types => self.type_vocab_size() as usize,
-            Size::DeltaValues => delta_values,
-            Size::DeltaValue => number(self.linear_value_head_dim),
-            Size::DeltaValueCount => number(self.linear_num_value_heads),
-            Size::DeltaQueriesKeys => 2 * delta_keys,
-            Size::DeltaChannels => 2 * delta_keys + delta_values,
-            Size::Filter => number(self.filter_len()),
-            Size::One => 1,
-            Size::Zero => 0,
         }
     }
 
