@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use llm::front::options::NParallel;
+use llm::front::options::{NParallel, scaled};
 use llm::front::{CHECKPOINTS_PER_TEXT, Prompter, Responder, kernels_called};
 use llm::gguf::Gguf;
 use llm::kv_cache::{CacheType, KvType};
@@ -133,8 +133,7 @@ impl FromStr for LoraFile {
 
     /// `FILE` or `FILE:SCALE`.
     fn from_str(text: &str) -> Result<Self, Infallible> {
-        let scaled = text.rsplit_once(':').and_then(|(path, scale)| Some((path, scale.parse::<f32>().ok()?)));
-        let (path, scale) = scaled.filter(|(_, scale)| scale.is_finite()).unwrap_or((text, 1.0));
+        let (path, scale) = scaled(text);
         Ok(Self { path: path.into(), scale })
     }
 }

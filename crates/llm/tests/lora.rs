@@ -209,6 +209,33 @@ fn a_scheduler_answers_each_text_with_its_adapters() {
     assert!(together[0] != together[1] && together[1] != together[2], "{together:?}");
 }
 
+#[test]
+fn what_is_usual_changes_for_texts_that_are_submitted_from_then_on() {
+    let runner = runner(model_with_adapters("llama"), Kernels::detect(), Precision::Quantized);
+    let n_vocab = runner.model().config().n_vocab;
+    let mut scheduler = Scheduler::new(runner, 8).unwrap();
+    let mut answers: Vec<(_, Vec<u32>)> = Vec::new();
+    for usual in [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]] {
+        scheduler.set_usual_scales(&usual);
+        for adapters in [None, Some(&usual[..])] {
+            let sampler = Sampler::new(SamplingConfig::greedy(), n_vocab).unwrap();
+            let text =
+                Submission { prompt: &[1, 5, 9, 11, 2, 7], max_tokens: 12, sampler, speculate: 0, adapters };
+            answers.push((scheduler.submit(text).unwrap(), Vec::new()));
+        }
+    }
+    let step = &mut |id, output: Output<'_>| {
+        if let Output::Token { token, .. } = output {
+            answers.iter_mut().find(|(known, _)| *known == id).unwrap().1.push(token);
+        }
+        ControlFlow::Continue(())
+    };
+    while scheduler.step(&mut || ControlFlow::Continue(()), step).unwrap() > 0 {}
+    let ids: Vec<_> = answers.iter().map(|(_, ids)| ids).collect();
+    assert!(ids.iter().all(|ids| !ids.is_empty()) && ids[0] != ids[2], "{ids:?}");
+    assert!(ids[0] == ids[1] && ids[2] == ids[3] && ids[4] == ids[0] && ids[5] == ids[0], "{ids:?}");
+}
+
 /// An adapter of these tensors, F32 `[n1][n0]`.
 fn adapter(keys: &[(&str, &str)], tensors: &[(&str, [u64; 2])]) -> Vec<u8> {
     let mut writer = GgufWriter::new();

@@ -18,7 +18,7 @@ use llm::{
     tokenizer::EncodeOptions,
 };
 
-use super::{BackendError, Catalog, ModelFile, Statistics, name_of};
+use super::{AdapterFile, BackendError, Catalog, Lora, ModelFile, Statistics, name_of};
 use crate::{offload::Offload, storage::Disks, system::Machine};
 
 /// Context length that a model gets unless told, if it has as much.
@@ -35,7 +35,7 @@ pub struct Resources {
 }
 
 /// How a model is run. What is `None` is the default.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct EngineOptions {
     /// Positions of the context: what the model has and the memory allows, up to [`DEFAULT_N_CTX`].
     pub n_ctx: Option<usize>,
@@ -53,6 +53,8 @@ pub struct EngineOptions {
     pub n_parallel: Option<usize>,
     /// Texts that are computed together if `n_parallel` says nothing: as many as there is room for, up to this.
     pub n_parallel_if_room: Option<usize>,
+    /// Adapters that change the model, each as often as it is here: none.
+    pub lora: Vec<Lora>,
 }
 
 impl EngineOptions {
@@ -67,6 +69,7 @@ impl EngineOptions {
             exact: self.exact || others.exact,
             n_parallel: self.n_parallel.or(others.n_parallel),
             n_parallel_if_room: self.n_parallel_if_room.or(others.n_parallel_if_room),
+            lora: if self.lora.is_empty() { others.lora } else { self.lora },
         }
     }
 }
@@ -138,7 +141,7 @@ pub trait InferenceBackend: Steps + Send {
     ///
     /// # Errors
     /// If there is no such model, it is broken, it does not fit the memory beside the others or have this context
-    /// length, its disk fails, or `progress` breaks off.
+    /// length, an adapter that is asked for is none of it, a disk fails, or `progress` breaks off.
     fn load(
         &mut self,
         path: &str,
@@ -159,10 +162,11 @@ pub trait InferenceBackend: Steps + Send {
     fn select(&mut self, name: &str) -> Result<(), BackendError>;
 
     /// Has a model run like this from now on; the context starts empty if that changes anything. `false` if
-    /// its weights lie in memory as another set of inner loops wants them: it must be loaded anew.
+    /// its weights lie in memory as another set of inner loops wants them, or an adapter that is asked for has come since
+    /// it was loaded: it must be loaded anew.
     ///
     /// # Errors
-    /// If it is not loaded, cannot have such a context or the memory does not suffice for it; the model runs on as
+    /// If it is not loaded, cannot have such a context, the memory does not suffice for it, or an adapter is none of it; the model runs on as
     /// before. Only if the heap has no room for a runner, not even for the one that it had, it is unloaded.
     fn adapt(&mut self, model: Option<&str>, options: EngineOptions) -> Result<bool, BackendError>;
 
@@ -178,6 +182,20 @@ pub trait InferenceBackend: Steps + Send {
     /// # Errors
     /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
     fn model(&self, model: Option<&str>) -> Result<&ModelMetadata, BackendError>;
+
+    /// The adapters that were on disks when a model was loaded, those that change nothing unless they are asked for and those
+    /// that are none of it.
+    ///
+    /// # Errors
+    /// [`BackendError::NotLoaded`] and [`BackendError::NotAmongLoaded`].
+    fn adapters(&self, model: Option<&str>) -> Result<&[AdapterFile], BackendError>;
+
+    /// Has requests to a loaded model that do not say what adapters are multiplied by use these scales from now on, or else those
+    /// that the model's [standing options](Self::standing_options) ask for; gives back what they used before. There is nothing to
+    /// change in a model that is not loaded, or has no adapters.
+    fn set_scales(&mut self, _model: Option<&str>, _scales: Option<Vec<f32>>) -> Option<Vec<f32>> {
+        None
+    }
 
     /// Shows `look` the file of a loaded model: its header, and its weights as they lie in memory.
     ///

@@ -14,6 +14,7 @@ use alloc::{borrow::ToOwned, boxed::Box, format, string::String, vec::Vec};
 use core::ops::{ControlFlow, Range};
 
 use llm::gguf::{Gguf, GgufError, Split, split::places};
+use llm::model::Adapter;
 use llm::quant::GgmlType;
 
 use super::{BackendError, Progress, error::Sha256Digest};
@@ -41,6 +42,9 @@ pub struct Catalog {
     /// One entry a disk, in the order of the disks; empty until asked for.
     files: Vec<ModelFile>,
 }
+
+/// Looks at a header, and where in memory the file, or each part of a model, is to lie.
+type LookAtHeader<'l> = dyn FnMut(&Gguf<'_>, Vec<Range<u64>>) -> Result<(), BackendError> + 'l;
 
 /// Which disks are waited for that do not answer at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,16 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
+    /// Whether its header is sound, and a model's.
+    pub fn is_model(&self) -> bool {
+        self.header.as_ref().is_ok_and(|header| !header.is_adapter)
+    }
+
+    /// Whether its header is sound, and an adapter's.
+    pub fn is_adapter(&self) -> bool {
+        self.header.as_ref().is_ok_and(|header| header.is_adapter)
+    }
+
     /// True if the disk has not answered, or there was no memory for what it says.
     fn is_unread(&self) -> bool {
         self.header.as_ref().is_err_and(BackendError::is_not_read)
@@ -91,6 +105,8 @@ pub struct Header {
     pub n_params: u64,
     /// Which part of a model the file is; `None` if it is whole.
     pub split: Option<Split>,
+    /// Whether it is an adapter, and no model.
+    pub is_adapter: bool,
     /// How many weights of matrices each type has.
     types: Vec<(GgmlType, u64)>,
 }
@@ -111,6 +127,7 @@ impl Header {
             architecture: architecture.to_owned(),
             n_params: gguf.tensors().iter().map(|tensor| tensor.n_elements()).sum(),
             split,
+            is_adapter: Adapter::is_adapter(gguf),
             types: types(gguf),
         })
     }
@@ -334,7 +351,7 @@ impl Catalog {
     /// [`BackendError::NoDisks`], or [`BackendError::NoModel`] with what is wrong on the first disk.
     pub fn first(&mut self) -> Result<usize, BackendError> {
         self.ask_silent_disks(Patience::WithNews);
-        if let Some(first) = self.files().iter().position(|file| file.header.is_ok()) {
+        if let Some(first) = self.files().iter().position(ModelFile::is_model) {
             return Ok(first);
         }
         let n_disks = self.files.len();
@@ -344,7 +361,7 @@ impl Catalog {
             Some(ModelFile { path, header, .. }) => Err(BackendError::NoModel {
                 n_disks,
                 path,
-                cause: Box::new(header.err().unwrap_or(BackendError::EmptyDisk)),
+                cause: Box::new(header.err().unwrap_or(BackendError::IsAdapter)),
             }),
         }
     }
@@ -363,11 +380,22 @@ impl Catalog {
         file: usize,
         look: impl FnOnce(&Gguf<'_>, Vec<Range<u64>>) -> Result<R, BackendError>,
     ) -> Result<R, BackendError> {
+        let (mut look, mut result) = (Some(look), None);
+        self.show_header(file, &mut |gguf, places| {
+            result = look.take().map(|look| look(gguf, places)).transpose()?;
+            Ok(())
+        })?;
+        result.ok_or(BackendError::EmptyDisk)
+    }
+
+    /// As [`with_header`](Self::with_header), once for all that `look` may be.
+    fn show_header(&mut self, file: usize, look: &mut LookAtHeader<'_>) -> Result<(), BackendError> {
         let parts = match &self.files()[file] {
             ModelFile { header: Err(BackendError::Part(error)), .. } => return Err((*error).into()),
             // No header has been read of it when its disk has not answered.
             ModelFile { parts, .. } if parts.len() <= 1 => {
-                return self.with_disk_header(file, |gguf| look(gguf, places(core::slice::from_ref(gguf))?));
+                return self
+                    .show_disk_header(file, &mut |gguf| look(gguf, places(core::slice::from_ref(gguf))?));
             }
             ModelFile { parts, .. } => parts.clone(),
         };
@@ -394,6 +422,20 @@ impl Catalog {
         disk: usize,
         look: impl FnOnce(&Gguf<'_>) -> Result<R, BackendError>,
     ) -> Result<R, BackendError> {
+        let (mut look, mut result) = (Some(look), None);
+        self.show_disk_header(disk, &mut |gguf| {
+            result = look.take().map(|look| look(gguf)).transpose()?;
+            Ok(())
+        })?;
+        result.ok_or(BackendError::EmptyDisk)
+    }
+
+    /// As [`with_disk_header`](Self::with_disk_header), once for all that `look` may be.
+    fn show_disk_header(
+        &mut self,
+        disk: usize,
+        look: &mut dyn FnMut(&Gguf<'_>) -> Result<(), BackendError>,
+    ) -> Result<(), BackendError> {
         let disk = &mut self.disks[disk];
         let file_bytes = disk.length_bytes();
         if file_bytes == 0 {

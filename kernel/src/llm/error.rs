@@ -83,6 +83,23 @@ pub enum BackendError {
     },
     /// The disk holds nothing.
     EmptyDisk,
+    /// The file is an adapter, and no model.
+    IsAdapter,
+    /// The file is no adapter.
+    NotAdapter {
+        /// Its path.
+        path: String,
+    },
+    /// The adapter is none of the model.
+    AdapterRefused {
+        /// Its path.
+        path: String,
+        /// Why, in a line.
+        reason: String,
+    },
+    /// The file is no adapter of the model.
+    #[cfg(feature = "llm-transformer")]
+    Adapter(llm::model::AdapterError),
     /// The disk did not give its bytes.
     Read {
         /// Number of the disk.
@@ -308,6 +325,15 @@ impl fmt::Display for BackendError {
             }
             Self::InFile { path, cause } => write!(f, "{path}: {cause}"),
             Self::EmptyDisk => f.write_str("the disk is empty, expected a GGUF file"),
+            Self::IsAdapter => {
+                f.write_str("the file is an adapter, expected a model; `--lora NAME` changes a model by it")
+            }
+            Self::NotAdapter { path } => {
+                write!(f, "{path} is no adapter; `llm lora` lists those that there are")
+            }
+            Self::AdapterRefused { path, reason } => write!(f, "{path}: {reason}"),
+            #[cfg(feature = "llm-transformer")]
+            Self::Adapter(error) => error.fmt(f),
             Self::Read { disk, error: ReadError::NoAnswer { waited_us } } => {
                 let (s, tenths) = (waited_us / 1_000_000, waited_us / 100_000 % 10);
                 write!(f, "disk {disk} has not answered for {s}.{tenths} s")
@@ -400,6 +426,13 @@ impl From<llm::quant::PackError> for BackendError {
 impl From<llm::model::ModelError> for BackendError {
     fn from(error: llm::model::ModelError) -> Self {
         Self::Model(error)
+    }
+}
+
+#[cfg(feature = "llm-transformer")]
+impl From<llm::model::AdapterError> for BackendError {
+    fn from(error: llm::model::AdapterError) -> Self {
+        Self::Adapter(error)
     }
 }
 

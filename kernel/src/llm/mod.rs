@@ -11,6 +11,7 @@
 //! in as [`Resources`], so all of it runs and is tested on the host. What is asked and answered is the engine's
 //! [`front`](::llm::front). Above it is the shell; below it the engine and [`storage`](crate::storage).
 
+mod adapters;
 mod backend;
 mod catalog;
 mod error;
@@ -20,6 +21,7 @@ mod stub;
 #[cfg(feature = "llm-transformer")]
 mod transformer;
 
+pub use adapters::{AdapterFacts, AdapterFile, Lora};
 pub use backend::{
     DEFAULT_N_CTX, EngineOptions, Found, InferenceBackend, LoadProgress, Look, ModelMemory, ModelMetadata,
     ModelStatus, Occupancy, Progress, Resources, RunsOn, Steps, Ticket, Unloaded,

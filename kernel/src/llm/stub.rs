@@ -15,8 +15,8 @@ use llm::{
 };
 
 use super::{
-    BackendError, Catalog, EngineOptions, InferenceBackend, LoadProgress, Look, ModelMetadata, ModelStatus,
-    Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
+    AdapterFile, BackendError, Catalog, EngineOptions, InferenceBackend, LoadProgress, Look, ModelMetadata,
+    ModelStatus, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
 };
 use crate::offload::Offload;
 
@@ -88,6 +88,10 @@ impl InferenceBackend for StubBackend {
     }
 
     fn with_gguf(&self, _model: Option<&str>, _look: &mut Look<'_>) -> Result<(), BackendError> {
+        Err(BackendError::NotLoaded)
+    }
+
+    fn adapters(&self, _model: Option<&str>) -> Result<&[AdapterFile], BackendError> {
         Err(BackendError::NotLoaded)
     }
 

@@ -2,8 +2,9 @@
 //!
 //! [`TransformerBackend`] reserves memory, lets the disk fill it, and has a [`Responder`] answer
 //! over it. What a model needs is worked out in `plan.rs`, what borrows from what is in `loaded.rs`, how the weights get
-//! into memory in `reading.rs`; `models.rs` is the list of those that are loaded.
+//! into memory in `reading.rs`, which adapters change it in `adapters.rs`; `models.rs` is the list of those that are loaded.
 
+mod adapters;
 mod loaded;
 mod models;
 mod plan;
@@ -34,8 +35,8 @@ use self::models::{Loaded, Models};
 use self::plan::{Plan, plan_runner, wanted_bytes};
 use self::reading::Reader;
 use super::{
-    BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, LoadProgress, Look, ModelFile,
-    ModelMetadata, ModelStatus, Progress, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
+    AdapterFile, BackendError, Catalog, EngineOptions, Found, Header, InferenceBackend, LoadProgress, Look,
+    ModelFile, ModelMetadata, ModelStatus, Progress, Resources, RunsOn, Statistics, Steps, Ticket, Unloaded,
 };
 use crate::{
     memory::pool::{Footprint, GRANULE_BYTES, Shortage},
@@ -147,7 +148,7 @@ impl TransformerBackend {
     }
 
     /// What computes, if `options` are asked for.
-    fn engine(&self, options: EngineOptions) -> Engine {
+    fn engine(&self, options: &EngineOptions) -> Engine {
         let machine = &self.machine;
         Engine {
             kernels: options.kernels.unwrap_or(machine.kernels),
@@ -164,10 +165,14 @@ impl TransformerBackend {
 
     /// Reads the header and works out what the model takes; nothing is reserved or unloaded yet. What has the same
     /// path makes room.
-    fn plan(&mut self, file: usize, path: &str, options: EngineOptions) -> Result<Plan, BackendError> {
+    fn plan(&mut self, file: usize, path: &str, options: &EngineOptions) -> Result<Plan, BackendError> {
         let engine = self.engine(options);
         let (header, config, packer, places) = self.catalog.with_header(file, |gguf, places| {
-            let (header, config) = (Header::new(gguf)?, Config::from_gguf(gguf)?);
+            let header = Header::new(gguf)?;
+            if header.is_adapter {
+                return Err(BackendError::IsAdapter);
+            }
+            let config = Config::from_gguf(gguf)?;
             Ok((header, config, Packer::new(engine.kernels.packing(), gguf)?, places))
         })?;
         // A file beyond the address space is more than any memory.
@@ -205,7 +210,7 @@ impl TransformerBackend {
         options: EngineOptions,
         progress: &mut LoadProgress<'_>,
     ) -> Result<(), BackendError> {
-        let plan = self.plan(file, path, options);
+        let plan = self.plan(file, path, &options);
         let plan = plan.map_err(|error| error.beside(self.models.taken_by_others(path)))?;
         let Plan {
             header,
@@ -245,7 +250,12 @@ impl TransformerBackend {
             reader.read(self.catalog.disk(part), place.clone(), &mut weights)?;
         }
         let weights = packer.finish(weights);
-        let model = LoadedModel::load(weights, memory, places, runner_options, engine)?;
+        let mut model = LoadedModel::load(weights, memory, places, runner_options, engine)?;
+        let adapters = adapters::take_in(&mut self.catalog, self.machine.pool, &mut model)?;
+        let scales = adapters::scales(&mut self.catalog, &adapters, &options.lora)?;
+        // A disk that has just come is for the next load.
+        let scales = scales.ok_or(BackendError::NotLoaded)?;
+        model.set_usual_scales(&scales);
         let load_us = clock_us().saturating_sub(start_us);
         self.statistics.loads += 1;
         self.statistics.load_bytes += model.file_bytes() as u64;
@@ -277,6 +287,7 @@ impl TransformerBackend {
                 n_ctx_train: config.n_ctx_train,
             },
             model,
+            adapters,
             asked_n_ctx: options.n_ctx,
             standing_options: options,
             load_us,
@@ -391,7 +402,7 @@ impl InferenceBackend for TransformerBackend {
     }
 
     fn standing_options(&self) -> EngineOptions {
-        self.models.get(None).map(|loaded| loaded.standing_options).unwrap_or_default()
+        self.models.get(None).map(|loaded| loaded.standing_options.clone()).unwrap_or_default()
     }
 
     fn set_standing_options(&mut self, options: EngineOptions) {
@@ -405,12 +416,13 @@ impl InferenceBackend for TransformerBackend {
     }
 
     fn adapt(&mut self, model: Option<&str>, options: EngineOptions) -> Result<bool, BackendError> {
-        let engine = self.engine(options);
+        let engine = self.engine(&options);
         let pool = self.machine.pool;
-        let Loaded { metadata, model: loaded, asked_n_ctx, .. } = self.models.get(model)?;
-        if !loaded.is_packed_for(engine.kernels) {
+        let Loaded { metadata, model: loaded, adapters, asked_n_ctx, .. } = self.models.get(model)?;
+        let scales = adapters::scales(&mut self.catalog, adapters, &options.lora)?;
+        let Some(scales) = scales.filter(|_| loaded.is_packed_for(engine.kernels)) else {
             return Ok(false);
-        }
+        };
         let config = loaded.config();
         let takes_as_much = options.n_ctx == *asked_n_ctx
             && engine.kv_type == loaded.engine().kv_type
@@ -435,20 +447,24 @@ impl InferenceBackend for TransformerBackend {
             }
         };
         if loaded.runs_like(&runner_options, &engine) {
+            self.models.get_mut(model)?.model.set_usual_scales(&scales);
             return Ok(true);
         }
         if loaded.n_requests() > 0 {
             return Err(FrontError::Busy.into());
         }
         let changed = self.models.replace(model, |loaded| {
-            let Loaded { mut metadata, model, asked_n_ctx, standing_options, load_us } = loaded;
-            let (model, changed) = model.with_runner(runner_options, engine, pool)?;
+            let Loaded { mut metadata, model, adapters, asked_n_ctx, standing_options, load_us } = loaded;
+            let (mut model, changed) = model.with_runner(runner_options, engine, pool)?;
+            if changed.is_ok() {
+                model.set_usual_scales(&scales);
+            }
             let asked_n_ctx = if changed.is_ok() { options.n_ctx } else { asked_n_ctx };
             let state = model.runner_options().state;
             metadata.n_ctx = state.n_ctx;
             metadata.n_parallel = state.n_slots;
             metadata.n_pages = state.n_pages;
-            Ok((Loaded { metadata, model, asked_n_ctx, standing_options, load_us }, changed))
+            Ok((Loaded { metadata, model, adapters, asked_n_ctx, standing_options, load_us }, changed))
         })?;
         self.mark_high_water(0);
         changed.map(|()| true)
@@ -461,6 +477,20 @@ impl InferenceBackend for TransformerBackend {
 
     fn model(&self, model: Option<&str>) -> Result<&ModelMetadata, BackendError> {
         Ok(&self.models.get(model)?.metadata)
+    }
+
+    fn adapters(&self, model: Option<&str>) -> Result<&[AdapterFile], BackendError> {
+        Ok(&self.models.get(model)?.adapters)
+    }
+
+    fn set_scales(&mut self, model: Option<&str>, scales: Option<Vec<f32>>) -> Option<Vec<f32>> {
+        let Loaded { model, adapters, standing_options, .. } = self.models.get_mut(model).ok()?;
+        let before = model.responder().runner().usual_scales();
+        let before = (!before.is_empty()).then(|| before.to_vec())?;
+        model.set_usual_scales(
+            &scales.unwrap_or_else(|| adapters::scales_of(adapters, &standing_options.lora)),
+        );
+        Some(before)
     }
 
     fn with_gguf(&self, model: Option<&str>, look: &mut Look<'_>) -> Result<(), BackendError> {

@@ -51,7 +51,7 @@ impl Engine for BackendEngine<'_> {
     }
 
     fn each_file(&mut self, tell: &mut dyn FnMut(&str, &str)) {
-        let sound = self.backend.catalog().files().iter().filter(|file| file.header.is_ok());
+        let sound = self.backend.catalog().files().iter().filter(|file| file.is_model());
         sound.for_each(|file| tell(name_of(&file.path), &file.path));
     }
 
@@ -80,11 +80,18 @@ impl Engine for BackendEngine<'_> {
         prompt: &Prompt<'_>,
         wish: EmbeddingWish,
     ) -> Result<Ticket, EngineError> {
-        self.backend.submit_embedding(model, prompt, wish).map_err(refusal)
+        let scales = self.backend.set_scales(model, None);
+        let submitted = self.backend.submit_embedding(model, prompt, wish);
+        self.backend.set_scales(model, scales);
+        submitted.map_err(refusal)
     }
 
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {
-        self.backend.submit(model, request).map_err(refusal)
+        // A command of the shell may have other adapters than the model has for those that ask for none.
+        let scales = self.backend.set_scales(model, None);
+        let submitted = self.backend.submit(model, request);
+        self.backend.set_scales(model, scales);
+        submitted.map_err(refusal)
     }
 
     fn cancel(&mut self, ticket: Ticket) -> Option<Report> {

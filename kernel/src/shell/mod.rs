@@ -220,7 +220,12 @@ impl<'a> Shell<'a> {
         }
         let (command, rest) = commands::find(words)?;
         match Arguments::parse(command, rest)? {
-            Some(arguments) => (command.run)(self, &arguments),
+            Some(arguments) => {
+                let ran = (command.run)(self, &arguments);
+                // The adapters that it asked for were for itself.
+                self.backend.set_scales(None, None);
+                ran
+            }
             None => commands::explain(self, &words[..words.len() - rest.len()]),
         }
     }

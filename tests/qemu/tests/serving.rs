@@ -1,5 +1,9 @@
 //! The API inside the kernel, over QEMU's network.
 
+use llm::{
+    gguf::{Gguf, GgufWriter},
+    quant::GgmlType,
+};
 use qemu_tests::{Directory, Run, Session, build_host_program, repository};
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -187,6 +191,76 @@ fn the_api_answers_as_the_shell_does() {
     let shown = session.ask_until("serve status\r", |shown| shown.contains(" 0 connections"));
     assert!(shown.contains("on, port 8080"), "{shown}");
     session.ask_until("llm stats\r", |shown| shown.contains("0 texts running, 0 waiting"));
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
+/// An adapter of rank 1 that says other things than the model.
+fn loud_adapter(model: &[u8]) -> Vec<u8> {
+    const CHANGED: &str = "blk.0.attn_output.weight";
+    let gguf = Gguf::parse(model, model.len() as u64).expect("the model is sound");
+    let dims = gguf.tensor(CHANGED).expect("it is there").dims;
+    let (a, b) = (format!("{CHANGED}.lora_a"), format!("{CHANGED}.lora_b"));
+    let mut writer = GgufWriter::new();
+    let architecture = gguf.require_str("general.architecture").expect("it is there");
+    for (key, value) in [
+        ("general.type", "adapter"),
+        ("adapter.type", "lora"),
+        ("general.architecture", architecture),
+        ("general.name", "loud"),
+    ] {
+        writer.put_str(key, value).expect("a key");
+    }
+    writer.declare_tensor(&a, GgmlType::F32, &[dims[0], 1]).expect("a tensor");
+    writer.declare_tensor(&b, GgmlType::F32, &[1, dims[1]]).expect("a tensor");
+    let mut file = Vec::new();
+    let sink = |bytes: &[u8]| {
+        file.extend_from_slice(bytes);
+        Ok::<_, std::fmt::Error>(())
+    };
+    let mut data = writer.write_header(sink).expect("a header");
+    for (len, period) in [(dims[0], 3), (dims[1], 5)] {
+        let bytes = (0..len).flat_map(|i| ((i % period) as f32 - 1.0).to_le_bytes());
+        data.write(&bytes.collect::<Vec<u8>>()).expect("a tensor's bytes");
+    }
+    data.finish().expect("all tensors");
+    file
+}
+
+#[test]
+fn requests_choose_adapters_and_commands_do_for_themselves() {
+    let port = free_port();
+    let directory = Directory::new("adapters");
+    let adapter = std::fs::read(model("tiny.gguf")).map(|model| loud_adapter(&model)).expect("it is there");
+    let adapter = directory.file("loud.gguf", &adapter);
+    let run = Run::new().args(["--serve", &port.to_string(), "--lora"]).args([adapter]);
+    let mut session = served(run.boot_args("log=warn"), port);
+    let listed = || ask(port, "GET /lora-adapters HTTP/1.0\r\n\r\n");
+    let line = |scale: &str| format!(r#"[{{"id":0,"path":"/models/loud.gguf","scale":{scale}}}]"#);
+    assert!(listed().ends_with(&line("0.0")), "{}", listed());
+    let says = |more: &str| text(&ask(port, &completion("Once upon a time", 12, more)));
+    let plain = says("");
+    let loud = says(r#","lora":[{"id":0,"scale":0.5}]"#);
+    assert!(plain.len() > 20 && !loud.is_empty() && plain != loud, "{plain:?} {loud:?}");
+    assert_eq!(infer(&mut session, "Once upon a time", 12), plain);
+    let refused = ask(port, &completion("Hello", 2, r#","lora":[{"id":1,"scale":1}]"#));
+    assert!(refused.contains(" 400 ") && refused.contains("there is no adapter 1"), "{refused}");
+
+    session.send("llm infer --lora loud:0.5 --ids \"Once upon a time\" 12\r");
+    session.wait_for("\r\n");
+    let by_command = String::from_utf8_lossy(&session.wait_for(PROMPT)).into_owned();
+    assert_eq!(says(""), plain);
+    session.send("llm load --lora loud:0.5\r");
+    session.wait_for("\r\n");
+    session.wait_for(PROMPT);
+    assert!(listed().ends_with(&line("0.5")), "{}", listed());
+    assert_eq!(says(""), loud);
+    assert_eq!(says(r#","lora":[]"#), plain);
+    session.send("llm infer --ids \"Once upon a time\" 12\r");
+    session.wait_for("\r\n");
+    let as_loaded = String::from_utf8_lossy(&session.wait_for(PROMPT)).into_owned();
+    let ids = |shown: &str| shown.split("\r\n").next().map(str::to_owned);
+    assert_eq!(ids(&by_command), ids(&as_loaded));
     session.send("poweroff\r");
     session.finish().expect_status(0);
 }

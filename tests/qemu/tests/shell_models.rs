@@ -370,6 +370,48 @@ fn no_disk_an_empty_disk_and_noise() {
     power_off(session);
 }
 
+/// The files and numbers come from `scripts/golden/lora.py`; this is the third of its cases.
+#[test]
+fn adapters_on_disks_of_their_own_give_the_logits_of_the_reference() {
+    let golden = repository().join("crates/llm/tests/golden");
+    let machine = || {
+        let run = Run::new().model(&golden.join("architectures/llama.gguf")).args(["--mem", "256M"]);
+        let adapters = ["llama-0", "llama-moe-0", "llama-1"];
+        adapters.iter().fold(run, |run, name| {
+            run.args([OsStr::new("--lora"), golden.join(format!("lora/{name}.gguf")).as_os_str()])
+        })
+    };
+    let logits = |lora: &str| -> Vec<f32> {
+        let line = format!("llm logits --kv-type f32 {lora} 5,7,28,27,23,5,5,7,11,28,30,8");
+        let text = machine().command(line).finish().expect_status(0).text();
+        text.split_whitespace().map(|logit| logit.parse().unwrap()).collect()
+    };
+    let adapted = logits("--lora llama-0:0.75 --lora llama-1:1.5");
+    let reference = fs::read(golden.join("lora/logits")).unwrap();
+    let floats = reference.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+    let expected: Vec<f32> = floats.skip(2 * adapted.len()).take(adapted.len()).collect();
+    let nmse = |found: &[f32]| {
+        let squares =
+            found.iter().zip(&expected).map(|(found, expected)| f64::from(found - expected).powi(2));
+        squares.sum::<f64>() / expected.iter().map(|expected| f64::from(*expected).powi(2)).sum::<f64>()
+    };
+    assert!(nmse(&adapted) < 2.264881382303507e-06, "{}", nmse(&adapted));
+    assert!(nmse(&logits("")) > 1e-3, "nothing was asked for");
+
+    let mut session = start(machine());
+    let listed = answer(&mut session, b"llm lora");
+    let lines: Vec<_> = listed.lines().filter(|line| line.contains("  /models/llama-")).collect();
+    assert!(lines[0].starts_with("0  /models/llama-0.gguf  llama-0, rank 4, alpha 8, changes "), "{listed}");
+    assert!(lines[1].starts_with("-  /models/llama-moe-0.gguf  "), "{listed}");
+    assert!(lines[2].starts_with("1  /models/llama-1.gguf  llama-1, rank 3, alpha 0, changes "), "{listed}");
+    assert!(lines[2].ends_with(", times 0"), "{listed}");
+    assert!(answer(&mut session, b"llm load --lora llama-1:0.5").contains("llama"));
+    assert!(answer(&mut session, b"llm lora").contains(", times 0.5\n"));
+    let refused = answer(&mut session, b"llm logits --lora llama-moe-0 5,7");
+    assert_is_error(&refused, "/models/llama-moe-0.gguf: ");
+    power_off(session);
+}
+
 #[test]
 fn every_kind_of_broken_file_is_refused_and_a_good_one_runs_after_it() {
     const DISKS_PER_MACHINE: usize = 25;

@@ -28,7 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let adapter_file = ModelFile::open(path)?;
         let adapter = adapter_file.adapter(&model, &file)?;
         let name = adapter_file.display_name(&adapter_file.gguf()?);
-        let (rank, n_tensors) = (adapter.rank(), adapter.low_ranks.list.len());
+        let (rank, n_tensors) = (adapter.rank, adapter.low_ranks.list.len());
         let path = path.display();
         writeln!(
             stdout(),

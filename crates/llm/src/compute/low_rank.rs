@@ -1,18 +1,39 @@
 //! What adapters add to affine maps: products with matrices of low rank (LoRA, Hu et al. 2021).
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::fmt;
+use core::ops::Range;
 
 use super::{Compute, Linear};
+
+/// What holds matrices: a vector, or memory of another kind that the caller has.
+pub trait Floats: fmt::Debug + Send + Sync {
+    /// All of them.
+    fn floats(&self) -> &[f32];
+
+    /// The same, to be filled.
+    fn floats_mut(&mut self) -> &mut [f32];
+}
+
+impl Floats for Vec<f32> {
+    fn floats(&self) -> &[f32] {
+        self
+    }
+
+    fn floats_mut(&mut self) -> &mut [f32] {
+        self
+    }
+}
 
 /// `s B A x`, added to the product `W x` with one tensor `W`; for a stack of matrices, of as many `A` and `B`.
 #[derive(Debug, Clone)]
 pub struct LowRank {
     /// The number of the tensor among the model's.
     pub tensor: usize,
-    /// `[n_matrices][rank][n_cols]`
-    pub a: Vec<f32>,
-    /// `[n_matrices][rank][n_rows]`: transposed.
-    pub b: Vec<f32>,
+    /// Where among the adapter's floats `A` is, `[n_matrices][rank][n_cols]`.
+    pub a: Range<usize>,
+    /// Where `B` is, `[n_matrices][rank][n_rows]`: transposed.
+    pub b: Range<usize>,
     /// Rows of `A`.
     pub rank: usize,
     /// Elements of `x`.
@@ -24,12 +45,14 @@ pub struct LowRank {
 }
 
 /// What an adapter adds.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct LowRanks {
     /// What the adapter is called, by who loaded it.
     pub name: String,
     /// In the order of the tensors' numbers.
     pub list: Vec<LowRank>,
+    /// The elements of all matrices.
+    pub floats: Box<dyn Floats>,
 }
 
 /// Which adapters change the rows of a batch, and how much.
@@ -73,6 +96,12 @@ impl LowRanks {
         let place = self.list.binary_search_by_key(&tensor, |low_rank| low_rank.tensor).ok()?;
         Some(&self.list[place])
     }
+
+    /// `A` and `B` of what it adds to a product.
+    fn matrices(&self, low_rank: &LowRank) -> [&[f32]; 2] {
+        let floats = self.floats.floats();
+        [&floats[low_rank.a.clone()], &floats[low_rank.b.clone()]]
+    }
 }
 
 impl Adaptation<'_> {
@@ -101,10 +130,12 @@ impl<'c> Compute<'c> {
         let n_outputs = linear.weight.n_rows();
         for (index, adapter) in adapters.iter().enumerate() {
             let Some(low_rank) = adapter.of(tensor) else { continue };
+            let matrices = adapter.matrices(low_rank);
             let x = x.chunks_exact(low_rank.n_cols);
             let rows_of_x = output.chunks_exact_mut(n_outputs).zip(x);
             let add = |slot: u32, output: &mut [f32], x: &[f32]| {
-                self.add_low_rank(low_rank, self.adaptation.scale(slot, index), linear.first_row, x, output);
+                let scale = self.adaptation.scale(slot, index);
+                self.add_low_rank(low_rank, matrices, scale, linear.first_row, x, output);
             };
             match rows {
                 Rows::OfSlots(slots) => {
@@ -130,16 +161,24 @@ impl<'c> Compute<'c> {
                 continue;
             }
             // What is multiplied is the token's row of the identity matrix: `A` has a column for each token.
-            let a = low_rank.a.chunks_exact(low_rank.n_cols);
-            for (a, b) in a.zip(low_rank.b.chunks_exact(low_rank.n_rows)) {
+            let [a, b] = adapter.matrices(low_rank);
+            for (a, b) in a.chunks_exact(low_rank.n_cols).zip(b.chunks_exact(low_rank.n_rows)) {
                 self.kernels.add_scaled(embedding, scale * a[token as usize], b);
             }
         }
     }
 
     /// `output += scale · s B A x`, of the rows of `B` from `first_row` on, counted through all matrices.
-    fn add_low_rank(&self, low_rank: &LowRank, scale: f32, first_row: usize, x: &[f32], output: &mut [f32]) {
-        let LowRank { a, b, rank, n_cols, n_rows, .. } = low_rank;
+    fn add_low_rank(
+        &self,
+        low_rank: &LowRank,
+        [a, b]: [&[f32]; 2],
+        scale: f32,
+        first_row: usize,
+        x: &[f32],
+        output: &mut [f32],
+    ) {
+        let LowRank { rank, n_cols, n_rows, .. } = low_rank;
         if scale == 0.0 {
             return;
         }

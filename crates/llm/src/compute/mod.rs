@@ -19,7 +19,7 @@ mod normalisation;
 
 pub use attention::{BatchAttention, BatchSpan, Context, QuerySight};
 pub use linear::Linear;
-pub use low_rank::{Adaptation, LowRank, LowRanks, Rows};
+pub use low_rank::{Adaptation, Floats, LowRank, LowRanks, Rows};
 pub use normalisation::{Norm, NormKind, Normalisation};
 
 /// What a network is computed with.

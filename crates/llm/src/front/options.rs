@@ -257,10 +257,11 @@ pub const TYPE_V: OptionSpec =
 /// `--lora`.
 pub const LORA: OptionSpec = OptionSpec::new(
     "lora",
-    "FILE[:SCALE]",
-    "adapter (LoRA) that changes the model, times SCALE, 1 unless told; may be given again",
+    "NAME[:SCALE]",
+    "adapter (LoRA) on a disk, by its name, that changes the model, times SCALE, 1 unless told; may be given again",
 )
-.host_only("the kernel has no adapters");
+.on_host("adapter (LoRA) that changes the model, times SCALE, 1 unless told; may be given again")
+.with_host_value("FILE[:SCALE]");
 /// `--threads`.
 pub const THREADS: OptionSpec =
     OptionSpec::new("threads", "N", "cores that compute at most, all unless told").or(&["t"]);
@@ -275,6 +276,12 @@ pub const EXACT: OptionSpec = OptionSpec::flag(
     "exact",
     "multiply f32 activations with dequantised weights: slow, tells a model's error from the arithmetic's",
 );
+
+/// What `--lora` names, and what it is multiplied by: 1, unless a finite number stands behind a colon.
+pub fn scaled(text: &str) -> (&str, f32) {
+    let scaled = text.rsplit_once(':').and_then(|(name, scale)| Some((name, scale.parse().ok()?)));
+    scaled.filter(|(_, scale): &(_, f32)| scale.is_finite()).unwrap_or((text, 1.0))
+}
 
 /// `infer`.
 pub const INFER: &[OptionSpec] = &[

@@ -11,6 +11,7 @@ use super::embedding::{Embedding, EmbeddingWish, Vectors};
 use super::logprobs::LogprobTable;
 use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
 use crate::chat::{Message, Room};
+use crate::compute::LowRanks;
 use crate::sampling::Sampler;
 use crate::scheduler::{Counts, Output, Scheduler, Submission};
 use crate::session::{Runner, SessionError, TextStream};
@@ -362,7 +363,39 @@ impl<'m> Responder<'m> {
         bench::run(self.idle_runner()?, plan, meter, go_on)
     }
 
+    /// Gives adapters of the model to the runner, and what each adds is multiplied by in requests that do not say that; see
+    /// [`Runner::set_adapters`].
+    ///
+    /// # Errors
+    /// As there, and [`FrontError::Busy`] if there are requests.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn set_adapters(&mut self, adapters: Vec<LowRanks>, usual: Vec<f32>) -> Result<(), FrontError> {
+        Ok(self.idle_runner()?.set_adapters(adapters, usual)?)
+    }
+
+    /// See [`Runner::take_adapters`].
+    ///
+    /// # Errors
+    /// [`FrontError::Busy`] if there are requests.
+    pub fn take_adapters(&mut self) -> Result<(Vec<LowRanks>, Vec<f32>), FrontError> {
+        Ok(self.idle_runner()?.take_adapters())
+    }
+
+    /// See [`Scheduler::set_usual_scales`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn set_usual_scales(&mut self, usual: &[f32]) {
+        self.scheduler.set_usual_scales(usual);
+    }
+
+    /// The runner, adapted as is usual.
     fn idle_runner(&mut self) -> Result<&mut Runner<'m>, FrontError> {
-        self.scheduler.idle_runner().ok_or(FrontError::Busy)
+        let runner = self.scheduler.idle_runner().ok_or(FrontError::Busy)?;
+        // The last request may have been adapted otherwise.
+        runner.adapt_as_usual();
+        Ok(runner)
     }
 }

@@ -6,19 +6,22 @@
 //!
 //! Source: llama.cpp's reader of such files.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
+use core::ops::Range;
 
 use super::Model;
-use crate::compute::{LowRank, LowRanks};
+use crate::compute::{Floats, LowRank, LowRanks};
 use crate::gguf::{Gguf, GgufError, Name, TensorInfo};
 use crate::quant::{GgmlType, dequantize};
 
 /// What an adapter's file says, and what it adds to a model.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Adapter {
     /// `adapter.lora.alpha`; 0 where the file has none, and addends are as they are.
     pub alpha: f32,
+    /// The highest rank of its matrices.
+    pub rank: usize,
     /// What it adds.
     pub low_ranks: LowRanks,
 }
@@ -76,13 +79,17 @@ pub enum AdapterError {
 }
 
 impl Adapter {
-    /// Reads an adapter of `model`, whose file has the header `model_gguf`.
+    /// Whether a file says that it is an adapter.
+    pub fn is_adapter(gguf: &Gguf<'_>) -> bool {
+        matches!(gguf.str_value("general.type"), Ok(Some("adapter")))
+    }
+
+    /// How many floats the matrices of an adapter of a model of this family are.
     ///
     /// # Errors
     ///
-    /// [`AdapterError`] if the file is no adapter, or none of this model.
-    pub fn load(gguf: &Gguf<'_>, model: &Model<'_>, model_gguf: &Gguf<'_>) -> Result<Self, AdapterError> {
-        let architecture = model.config().architecture.name;
+    /// [`AdapterError::Key`] if the file is no adapter, or of another family.
+    pub fn n_floats(gguf: &Gguf<'_>, architecture: &str) -> Result<usize, AdapterError> {
         for (key, expected) in
             [("general.type", "adapter"), ("adapter.type", "lora"), ("general.architecture", architecture)]
         {
@@ -92,7 +99,38 @@ impl Adapter {
                 return Err(AdapterError::Key { key, value, expected });
             }
         }
+        let n_elements = gguf.tensors().iter().map(TensorInfo::n_elements).fold(0, u64::saturating_add);
+        Ok(usize::try_from(n_elements).unwrap_or(usize::MAX))
+    }
+
+    /// Reads an adapter of `model`, whose file has the header `model_gguf`, onto the heap.
+    ///
+    /// # Errors
+    ///
+    /// [`AdapterError`] if the file is no adapter, or none of this model.
+    pub fn load(gguf: &Gguf<'_>, model: &Model<'_>, model_gguf: &Gguf<'_>) -> Result<Self, AdapterError> {
+        let n_floats = Self::n_floats(gguf, model.config().architecture.name)?;
+        Self::load_into(gguf, model, model_gguf, Box::new(zeros(n_floats)?))
+    }
+
+    /// As [`load`](Self::load), into memory for as many floats [as there are](Self::n_floats).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// If the memory is too short.
+    pub fn load_into(
+        gguf: &Gguf<'_>,
+        model: &Model<'_>,
+        model_gguf: &Gguf<'_>,
+        mut floats: Box<dyn Floats>,
+    ) -> Result<Self, AdapterError> {
+        Self::n_floats(gguf, model.config().architecture.name)?;
         let alpha = gguf.f32_value("adapter.lora.alpha")?.unwrap_or(0.0);
+        let mut matrices = Matrices { gguf, floats: floats.floats_mut(), n_taken: 0 };
         let mut low_ranks = Vec::new();
         let needed_bytes = gguf.tensors().len() as u64 * size_of::<LowRank>() as u64;
         let out_of_heap = |_| AdapterError::OutOfHeap { needed_bytes };
@@ -113,24 +151,20 @@ impl Adapter {
                 }
             };
             let Some(b) = b else { return Err(AdapterError::Half { tensor: Name::from(tensor.name) }) };
-            low_ranks.push(low_rank(gguf, [tensor, b], of, alpha, model, model_gguf)?);
+            low_ranks.push(low_rank(&mut matrices, [tensor, b], of, alpha, model, model_gguf)?);
         }
         if low_ranks.is_empty() {
             return Err(AdapterError::Empty);
         }
         low_ranks.sort_unstable_by_key(|low_rank| low_rank.tensor);
-        Ok(Adapter { alpha, low_ranks: LowRanks { name: String::new(), list: low_ranks } })
-    }
-
-    /// The highest rank of its matrices.
-    pub fn rank(&self) -> usize {
-        self.low_ranks.list.iter().map(|low_rank| low_rank.rank).max().unwrap_or(0)
+        let rank = low_ranks.iter().map(|low_rank| low_rank.rank).max().unwrap_or(0);
+        Ok(Adapter { alpha, rank, low_ranks: LowRanks { name: String::new(), list: low_ranks, floats } })
     }
 }
 
 /// A pair of matrices, checked against the tensor that they change.
 fn low_rank(
-    gguf: &Gguf<'_>,
+    matrices: &mut Matrices<'_>,
     [a, b]: [&TensorInfo<'_>; 2],
     of: &str,
     alpha: f32,
@@ -149,18 +183,15 @@ fn low_rank(
     let rank = b.dims[0];
     let expected_a = if is_embedding { [rank, n_out, 1] } else { [n_in, rank, n_matrices] };
     let expected_b = if is_embedding { [rank, n_in, 1] } else { [rank, n_out, n_matrices] };
-    if dims(a) != expected_a || dims(b) != expected_b || a.dims[3] * b.dims[3] != 1 {
+    if rank == 0 || dims(a) != expected_a || dims(b) != expected_b || a.dims[3] * b.dims[3] != 1 {
         let dims = [n_in, n_out, n_matrices];
         return Err(AdapterError::Shape { tensor: name, dims, a: self::dims(a), b: self::dims(b) });
     }
     // The model's dimensions are addressable, and so are those of the tensors.
     let [n_in, n_out, rank] = [n_in, n_out, rank].map(|n| n as usize);
-    let values = |tensor| floats(gguf, tensor);
-    let (a, b) = (values(a)?, transposed(&values(b)?, rank, if is_embedding { n_in } else { n_out })?);
-    let (a, n_cols, n_rows) = match is_embedding {
-        true => (transposed(&a, rank, n_out)?, n_out, n_in),
-        false => (a, n_in, n_out),
-    };
+    let (n_cols, n_rows) = if is_embedding { (n_out, n_in) } else { (n_in, n_out) };
+    // The embedding's `A` has a row for each token, which are the columns of what is computed with.
+    let (a, b) = (matrices.take(a, is_embedding)?, matrices.take(b, true)?);
     let scale = if alpha == 0.0 { 1.0 } else { alpha / rank as f32 };
     Ok(LowRank { tensor, a, b, rank, n_cols, n_rows, scale })
 }
@@ -169,14 +200,39 @@ fn dims(tensor: &TensorInfo<'_>) -> [u64; 3] {
     [tensor.dims[0], tensor.dims[1], tensor.dims[2]]
 }
 
-/// A tensor's elements.
-fn floats(gguf: &Gguf<'_>, tensor: &TensorInfo<'_>) -> Result<Vec<f32>, AdapterError> {
-    if !crate::quant::is_supported(tensor.ty) {
-        return Err(AdapterError::Type { tensor: Name::from(tensor.name), ty: tensor.ty });
+/// Where the matrices of an adapter go.
+struct Matrices<'m> {
+    gguf: &'m Gguf<'m>,
+    floats: &'m mut [f32],
+    n_taken: usize,
+}
+
+impl Matrices<'_> {
+    /// Reads a tensor's matrices, or their transposes, to the next place; where that is.
+    fn take(&mut self, tensor: &TensorInfo<'_>, transposed: bool) -> Result<Range<usize>, AdapterError> {
+        if !crate::quant::is_supported(tensor.ty) {
+            return Err(AdapterError::Type { tensor: Name::from(tensor.name), ty: tensor.ty });
+        }
+        // Tensors are addressable, and so are their elements, which the caller has memory for.
+        let [n_cols, n_rows, n_matrices] = dims(tensor).map(|dim| dim as usize);
+        let place = self.n_taken..self.n_taken + n_cols * n_rows * n_matrices;
+        self.n_taken = place.end;
+        let (floats, data) = (&mut self.floats[place.clone()], self.gguf.tensor_data(tensor)?);
+        if !transposed {
+            dequantize(tensor.ty, data, floats);
+            return Ok(place);
+        }
+        let mut row = zeros(n_cols)?;
+        let rows = data.chunks_exact(data.len() / (n_rows * n_matrices));
+        for (index, bytes) in rows.enumerate() {
+            dequantize(tensor.ty, bytes, &mut row);
+            let first = index / n_rows * n_rows * n_cols + index % n_rows;
+            for (col, value) in row.iter().enumerate() {
+                floats[first + col * n_rows] = *value;
+            }
+        }
+        Ok(place)
     }
-    let mut floats = zeros(usize::try_from(tensor.n_elements()).unwrap_or(usize::MAX))?;
-    dequantize(tensor.ty, gguf.tensor_data(tensor)?, &mut floats);
-    Ok(floats)
 }
 
 fn zeros(len: usize) -> Result<Vec<f32>, AdapterError> {
@@ -185,17 +241,6 @@ fn zeros(len: usize) -> Result<Vec<f32>, AdapterError> {
     zeros.try_reserve_exact(len).map_err(|_| AdapterError::OutOfHeap { needed_bytes })?;
     zeros.resize(len, 0.0);
     Ok(zeros)
-}
-
-/// Of matrices `[rows][cols]` in turn those `[cols][rows]`.
-fn transposed(matrices: &[f32], cols: usize, rows: usize) -> Result<Vec<f32>, AdapterError> {
-    let mut result = zeros(matrices.len())?;
-    for (matrix, result) in matrices.chunks_exact(rows * cols).zip(result.chunks_exact_mut(rows * cols)) {
-        for (row, values) in matrix.chunks_exact(cols).enumerate() {
-            values.iter().enumerate().for_each(|(col, value)| result[col * rows + row] = *value);
-        }
-    }
-    Ok(result)
 }
 
 impl From<GgufError> for AdapterError {

@@ -257,6 +257,15 @@ impl<'m> Scheduler<'m> {
         &self.runner
     }
 
+    /// See [`Runner::set_usual_scales`]; texts that were submitted before are adapted as they were to be.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    pub fn set_usual_scales(&mut self, usual: &[f32]) {
+        self.runner.set_usual_scales(usual);
+    }
+
     /// Texts with a slot.
     pub fn n_running(&self) -> usize {
         self.running.len()

@@ -16,6 +16,8 @@ pub(super) struct Adapters {
     adapters: Vec<LowRanks>,
     /// What slots are adapted by that are not adapted otherwise.
     usual: Vec<f32>,
+    /// The scales of group 0: what was usual at first.
+    first: Vec<f32>,
     /// `[n_slots][n_adapters]`
     scales: Vec<f32>,
     /// The scales of groups of texts that share what is computed, and the numbers of these groups; the oldest first.
@@ -55,9 +57,22 @@ impl Adapters {
         new.token_slots.try_reserve_exact(n_batch).map_err(out_of_heap)?;
         new.row_slots.try_reserve_exact(n_logits).map_err(out_of_heap)?;
         new.groups.try_reserve_exact(REMEMBERED).map_err(out_of_heap)?;
+        new.first.try_reserve_exact(usual.len()).map_err(out_of_heap)?;
+        new.first.extend_from_slice(&usual);
         (new.adapters, new.usual) = (adapters, usual);
         *self = new;
         Ok(())
+    }
+
+    /// Changes what is usual.
+    pub fn set_usual(&mut self, usual: &[f32]) {
+        self.usual.copy_from_slice(usual);
+    }
+
+    /// Takes the adapters away, with what was usual.
+    pub fn take(&mut self) -> (Vec<LowRanks>, Vec<f32>) {
+        let Adapters { adapters, usual, .. } = core::mem::take(self);
+        (adapters, usual)
     }
 
     /// Changes the scales of a slot; answers the group that its texts belong to, if that is another one now.
@@ -70,7 +85,7 @@ impl Adapters {
             return None;
         }
         of_slot.iter_mut().zip(padded()).for_each(|(own, scale)| *own = scale);
-        if *of_slot == *self.usual {
+        if *of_slot == *self.first {
             return Some(0);
         }
         if let Some((_, group)) = self.groups.iter().find(|(known, _)| known == of_slot) {

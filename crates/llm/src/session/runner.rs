@@ -202,6 +202,27 @@ impl<'m> Runner<'m> {
         Ok(())
     }
 
+    /// Takes the adapters away, to be [set](Self::set_adapters) in another runner of the model, and their usual scales. This one
+    /// is to run nothing any more.
+    pub fn take_adapters(&mut self) -> (Vec<LowRanks>, Vec<f32>) {
+        self.adapters.take()
+    }
+
+    /// Changes the [usual scales](Self::usual_scales); slots stay as they are until they are [adapted](Self::adapt).
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer scales than adapters.
+    pub fn set_usual_scales(&mut self, usual: &[f32]) {
+        self.adapters.set_usual(usual);
+    }
+
+    /// Adapts all slots as is usual.
+    pub fn adapt_as_usual(&mut self) {
+        let usual = self.usual_scales().to_vec();
+        (0..self.options.state.n_slots).for_each(|slot| self.adapt(slot, &usual));
+    }
+
     /// The adapters.
     pub fn adapters(&self) -> &[LowRanks] {
         self.adapters.list()

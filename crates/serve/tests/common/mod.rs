@@ -107,10 +107,13 @@ impl TestModel {
         let [n_cols, n_rows, ..] = gguf.tensors()[tensor].dims.map(|dim| dim as usize);
         let adapters = (0..n_adapters).map(|index| {
             // As large as the stream, in a direction of its own.
-            let a = (0..n_cols).map(|i| (i % (index + 3)) as f32 - 1.0).collect();
-            let b = (0..n_rows).map(|i| (i % (index + 5)) as f32 - 2.0).collect();
+            let a = (0..n_cols).map(|i| (i % (index + 3)) as f32 - 1.0);
+            let b = (0..n_rows).map(|i| (i % (index + 5)) as f32 - 2.0);
+            let floats: Vec<f32> = a.chain(b).collect();
+            let (a, b) = (0..n_cols, n_cols..n_cols + n_rows);
             let low_rank = LowRank { tensor, a, b, rank: 1, n_cols, n_rows, scale: 1.0 };
-            LowRanks { name: format!("adapter-{index}.gguf"), list: vec![low_rank] }
+            let name = format!("adapter-{index}.gguf");
+            LowRanks { name, list: vec![low_rank], floats: Box::new(floats) }
         });
         runner.set_adapters(adapters.collect(), vec![0.0; n_adapters]).unwrap();
         let prompter = Prompter::new(gguf).unwrap();

@@ -122,7 +122,7 @@ impl LoadedModel {
     /// # Errors
     /// If not even the old runner could be made again; the model is gone then.
     pub fn with_runner(
-        self,
+        mut self,
         options: RunnerOptions,
         engine: Engine,
         pool: &'static Pool,
@@ -132,6 +132,7 @@ impl LoadedModel {
             Ok(bytes) => bytes,
             Err(error) => return Ok((self, Err(error.into()))),
         };
+        let (adapters, usual) = self.with_responder(|responder| responder.take_adapters())?;
         let old_options = *self.runner_options();
         let old_bytes = self.session_footprint().size_bytes();
         let mut regions = self.0.into_owner();
@@ -149,7 +150,11 @@ impl LoadedModel {
                 (old_options, Err(regions.refused(n_ctx, error)))
             }
         };
-        Ok((Self(Cell::make(regions, options)?), resized))
+        let mut model = Self(Cell::make(regions, options)?);
+        if !adapters.is_empty() {
+            model.with_responder(|responder| responder.set_adapters(adapters, usual))?;
+        }
+        Ok((model, resized))
     }
 
     /// Has the model do something.
@@ -158,6 +163,11 @@ impl LoadedModel {
         work: impl FnOnce(&mut Responder<'_>) -> Result<R, FrontError>,
     ) -> Result<R, BackendError> {
         Ok(self.0.with_dependent_mut(|_, responder| work(responder))?)
+    }
+
+    /// See [`Responder::set_usual_scales`].
+    pub fn set_usual_scales(&mut self, usual: &[f32]) {
+        self.0.with_dependent_mut(|_, responder| responder.set_usual_scales(usual));
     }
 
     /// What answers requests.

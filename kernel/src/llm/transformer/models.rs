@@ -3,13 +3,17 @@
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 use super::loaded::LoadedModel;
-use crate::llm::{BackendError, EngineOptions, ModelMetadata, ModelStatus, Taken, name_of};
+use crate::llm::{
+    AdapterFile, BackendError, EngineOptions, ModelMemory, ModelMetadata, ModelStatus, Taken, name_of,
+};
 use crate::memory::pool::Footprint;
 
 /// A model in memory, and what is known of it.
 pub(super) struct Loaded {
     pub metadata: ModelMetadata,
     pub model: LoadedModel,
+    /// The adapters that were on disks when it was loaded.
+    pub adapters: Vec<AdapterFile>,
     /// The context length that was asked for.
     pub asked_n_ctx: Option<usize>,
     /// How it is run by who does not say otherwise.
@@ -19,6 +23,18 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// What it takes of the pool; adapters are weights.
+    pub fn memory(&self) -> ModelMemory {
+        let mut memory = self.model.memory();
+        memory.weights_bytes +=
+            self.adapter_footprints().map(|footprint| footprint.size_bytes()).sum::<usize>();
+        memory
+    }
+
+    fn adapter_footprints(&self) -> impl Iterator<Item = Footprint> {
+        self.adapters.iter().filter_map(|file| Some(file.facts.as_ref().ok()?.footprint))
+    }
+
     fn name(&self) -> &str {
         name_of(&self.metadata.path)
     }
@@ -105,8 +121,8 @@ impl Models {
     /// has. Its memory comes back at once, or when the last of these is over.
     pub fn retire(&mut self, name: Option<&str>) -> Result<(usize, usize), BackendError> {
         let entry = self.list.remove(self.index(name)?);
-        let model = &entry.loaded.model;
-        let (size_bytes, n_requests) = (model.memory().total_bytes(), model.n_requests());
+        let n_requests = entry.loaded.model.n_requests();
+        let size_bytes = entry.loaded.memory().total_bytes();
         if n_requests > 0 {
             self.retiring.push(entry);
         }
@@ -139,7 +155,7 @@ impl Models {
         let current = self.index(None).ok().map(|index| self.list[index].id);
         let statuses = self.all().map(|(entry, is_retiring)| ModelStatus {
             metadata: &entry.loaded.metadata,
-            memory: entry.loaded.model.memory(),
+            memory: entry.loaded.memory(),
             is_current: current == Some(entry.id),
             n_requests: entry.loaded.model.n_requests(),
             occupancy: entry.loaded.model.occupancy(),
@@ -149,16 +165,18 @@ impl Models {
     }
 
     /// Where the model of this name lies, if it has no requests, so that its memory could be had at once.
-    pub fn idle_footprints(&self, name: &str) -> Option<[Footprint; 2]> {
-        let model = &self.get(Some(name)).ok()?.model;
-        (model.n_requests() == 0).then(|| [model.weights_footprint(), model.session_footprint()])
+    pub fn idle_footprints(&self, name: &str) -> Option<Vec<Footprint>> {
+        let loaded = self.get(Some(name)).ok()?;
+        let model = &loaded.model;
+        let own = [model.weights_footprint(), model.session_footprint()];
+        (model.n_requests() == 0).then(|| own.into_iter().chain(loaded.adapter_footprints()).collect())
     }
 
     /// What each of them takes, but for the one of this name if it has no requests.
     pub fn taken_by_others(&self, name: &str) -> Vec<Taken> {
         let taken = self.all().map(|(entry, is_retiring)| Taken {
             name: entry.loaded.name().to_owned(),
-            size_bytes: entry.loaded.model.memory().total_bytes(),
+            size_bytes: entry.loaded.memory().total_bytes(),
             n_requests: entry.loaded.model.n_requests(),
             is_retiring,
         });

@@ -10,6 +10,7 @@ use ::llm::session::FinishReason;
 use llm::simd::Kernels;
 use std::{format, string::ToString, vec};
 
+mod adapters;
 mod parts;
 mod several;
 
@@ -77,7 +78,7 @@ fn there_are_fewer_texts_before_the_context_is_shorter() {
     let mut seen = Vec::new();
     for pool_bytes in (file.len()..3 << 20).step_by(8192) {
         let mut backend = backend(pool_bytes / 64 * 64, vec![("s", file.clone())]);
-        if backend.load("ferrite-micro", asked, &mut |_, _| ControlFlow::Continue(())).is_err() {
+        if backend.load("ferrite-micro", asked.clone(), &mut |_, _| ControlFlow::Continue(())).is_err() {
             continue;
         }
         let &ModelMetadata { n_ctx, n_parallel, .. } = backend.model(None).unwrap();
@@ -86,7 +87,7 @@ fn there_are_fewer_texts_before_the_context_is_shorter() {
             seen.push((n_ctx, n_parallel));
         }
         // As many as were asked for, or none.
-        let firm = EngineOptions { n_parallel: Some(8), n_ctx: Some(n_ctx), ..asked };
+        let firm = EngineOptions { n_parallel: Some(8), n_ctx: Some(n_ctx), ..asked.clone() };
         let adapted = backend.adapt(None, firm);
         assert_eq!(adapted.is_ok(), n_parallel == 8, "{adapted:?}");
     }
@@ -250,8 +251,8 @@ fn a_model_runs_as_asked_and_gives_the_same_text() {
     let asked = EngineOptions::default();
     let packing = |kernels: &Kernels| kernels.packing().map(|packing| format!("{packing:?}"));
     for &kernels in backend.machine.all_kernels.iter().filter(|kernels| !kernels.name().contains("fp16")) {
-        let options = EngineOptions { kernels: Some(kernels), n_cores: Some(1), ..asked };
-        if !backend.adapt(None, options).unwrap() {
+        let options = EngineOptions { kernels: Some(kernels), n_cores: Some(1), ..asked.clone() };
+        if !backend.adapt(None, options.clone()).unwrap() {
             assert_ne!(packing(kernels), packing(backend.models.get(None).unwrap().model.engine().kernels));
             backend.load("ferrite-micro", options, &mut |_, _| ControlFlow::Continue(())).unwrap();
         }
@@ -271,9 +272,9 @@ fn a_model_runs_as_asked_and_gives_the_same_text() {
         logits
     };
     let plain = rows(&mut backend);
-    assert!(backend.adapt(None, EngineOptions { exact: true, ..asked }).unwrap());
+    assert!(backend.adapt(None, EngineOptions { exact: true, ..asked.clone() }).unwrap());
     assert_ne!(rows(&mut backend), plain);
-    assert!(backend.adapt(None, EngineOptions { n_ctx: Some(n_ctx / 2), ..asked }).unwrap());
+    assert!(backend.adapt(None, EngineOptions { n_ctx: Some(n_ctx / 2), ..asked.clone() }).unwrap());
     assert_eq!(rows(&mut backend), plain);
     assert_eq!(backend.model_metadata().unwrap().n_ctx, n_ctx / 2);
     assert!(backend.adapt(None, asked).unwrap());

@@ -1,5 +1,6 @@
 //! The table of commands, and how a line finds its command in it.
 
+mod adapters;
 mod batch;
 mod chat;
 mod embedding;
@@ -21,13 +22,14 @@ use super::{
 };
 
 /// All commands, in the order in which `help` lists them, one group after the other.
-static GROUPS: [&[Command]; 11] = [
+static GROUPS: [&[Command]; 12] = [
     inference::COMMANDS,
     batch::COMMANDS,
     chat::COMMANDS,
     embedding::COMMANDS,
     numbers::COMMANDS,
     models::COMMANDS,
+    adapters::COMMANDS,
     machine::COMMANDS,
     network::COMMANDS,
     serving::COMMANDS,

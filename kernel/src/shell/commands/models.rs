@@ -7,8 +7,8 @@ use llm::{
     front::{
         Event, FrontError, describe, kernels_called,
         options::{
-            self, CTX, EXACT, KERNELS, KV_TYPE, MODEL, NParallel, OptionSpec, PARALLEL, THREADS, TYPE_K,
-            TYPE_V, VERBOSE,
+            self, CTX, EXACT, KERNELS, KV_TYPE, LORA, MODEL, NParallel, OptionSpec, PARALLEL, THREADS,
+            TYPE_K, TYPE_V, VERBOSE,
         },
         trace,
         units::{Count, Rate, Size, per_second},
@@ -17,8 +17,8 @@ use llm::{
 };
 
 use crate::llm::{
-    BackendError, EngineOptions, Found, InferenceBackend, ModelMemory, ModelMetadata, ModelStatus, PartError,
-    Progress, Unloaded,
+    BackendError, EngineOptions, Found, InferenceBackend, Lora, ModelMemory, ModelMetadata, ModelStatus,
+    PartError, Progress, Unloaded,
 };
 use crate::shell::{
     Shell,
@@ -32,7 +32,7 @@ const LISTS: [(&str, describe::List); 2] = [("metadata", describe::metadata), ("
 
 /// Those of `llm load`, which the host program does not have.
 const LOAD: &[OptionSpec] =
-    &[MODEL, CTX, PARALLEL, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT, VERBOSE];
+    &[MODEL, CTX, LORA, PARALLEL, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT, VERBOSE];
 
 /// Those of `llm unload`, which the host program does not have.
 const UNLOAD: &[OptionSpec] = &[MODEL, OptionSpec::flag(ALL, "every model that is loaded")];
@@ -150,8 +150,9 @@ fn list(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         let mark = model.as_ref().map_or(' ', |model| model.mark);
         match &file.header {
             Ok(header) => shell.terminal.print(format_args!(
-                "{mark} {:<32} {} {}, {} parameters, {}",
+                "{mark} {:<32} {}{} {}, {} parameters, {}",
                 file.path,
+                if header.is_adapter { "adapter of " } else { "" },
                 header.architecture,
                 header.quantisation(),
                 Count(header.n_params),
@@ -210,7 +211,13 @@ pub(super) fn engine_options(
         Ok::<_, CommandError>(given.map(|Name(ty)| ty))
     };
     let both = cache_type(KV_TYPE)?;
+    let mut lora = Vec::new();
+    for asked in arguments.option_texts(LORA.name) {
+        let (name, scale) = options::scaled(asked?);
+        lora.push(Lora { name: name.into(), scale });
+    }
     Ok(EngineOptions {
+        lora,
         n_parallel_if_room: None,
         n_ctx: arguments.option(CTX.name, "a number of tokens")?,
         type_k: cache_type(TYPE_K)?.or(both),
@@ -244,11 +251,11 @@ pub(super) fn ensure_loaded(
     };
     let Some(options) = options else { return Ok(()) };
     let standing = shell.backend.standing_options();
-    let options = options.or(standing);
-    let adapted = match shell.backend.adapt(None, options) {
+    let options = options.or(standing.clone());
+    let adapted = match shell.backend.adapt(None, options.clone()) {
         Err(BackendError::Front(FrontError::Busy)) => {
             wait_until_idle(shell)?;
-            shell.backend.adapt(None, options)
+            shell.backend.adapt(None, options.clone())
         }
         adapted => adapted,
     };
@@ -293,12 +300,12 @@ fn load_first(shell: &mut Shell<'_>, options: EngineOptions, verbose: bool) -> R
         return Err(BackendError::Cancelled.into());
     }
     let catalog = shell.backend.catalog();
-    let sound = catalog.files()[first..].iter().filter(|file| file.header.is_ok());
+    let sound = catalog.files()[first..].iter().filter(|file| file.is_model());
     let paths: Vec<String> = sound.map(|file| file.path.clone()).collect();
     let mut first_error = None;
     for path in paths {
         log::info!("no model is loaded: loading {path}");
-        match load_for_a_command(shell, &path, options, verbose) {
+        match load_for_a_command(shell, &path, options.clone(), verbose) {
             Err(CommandError::Backend(error)) if !matches!(error, BackendError::Cancelled) => {
                 log::warn!("{error}");
                 first_error.get_or_insert(error);

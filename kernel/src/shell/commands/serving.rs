@@ -60,7 +60,7 @@ pub(in crate::shell) fn begin(shell: &mut Shell<'_>) {
     }
     let files = shell.backend.catalog().files();
     let paths: Vec<String> =
-        files.iter().filter(|file| file.header.is_ok()).map(|file| file.path.clone()).collect();
+        files.iter().filter(|file| file.is_model()).map(|file| file.path.clone()).collect();
     for path in &paths {
         let Shell { backend, terminal, .. } = &mut *shell;
         match backend.load(path, serving::options(), &mut |_, _| terminal.check_interrupt()) {
