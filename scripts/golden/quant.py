@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes crates/llm/tests/golden/{dequantize,quantize}.bin with the gguf package and ggml.
+"""Writes crates/llm/tests/golden/{dequantize,quantize,quantize_row}.bin with the gguf package and ggml.
 
     pip install gguf && scripts/golden/quant.py LIBGGML_BASE
 
@@ -8,7 +8,7 @@ the gguf package cannot quantise to K types.
 
 dequantize.bin: for each type its number and a count of blocks as u32, the blocks, their weights as
 f32. quantize.bin: for each type its number and a count of weights as u32, the weights as f32, the
-blocks. All little-endian. The blocks to dequantise are random bytes with finite scales, so that they
+blocks. quantize_row.bin: the same for rows with importances, which follow the weights. All little-endian. The blocks to dequantise are random bytes with finite scales, so that they
 contain every code; the weights to quantise are normal, with a block of zeros, one of a single value,
 one of ties and one whose extremes are negative; for the
 K types, with groups of such kinds.
@@ -34,11 +34,8 @@ SCALES = {
 }  # fmt: skip
 QUANTIZED = [Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0]
 # Those that only ggml itself quantises to.
-REFERENCE = {
-    Type.Q4_K: "quantize_row_q4_K_ref",
-    Type.Q5_K: "quantize_row_q5_K_ref",
-    Type.Q6_K: "quantize_row_q6_K_ref",
-}
+REFERENCE = [Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.Q2_K, Type.Q3_K, Type.IQ4_NL, Type.IQ4_XS, Type.MXFP4]
+WITH_IMPORTANCE = [Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, *REFERENCE]
 
 random = np.random.default_rng(1)
 FOLDER.mkdir(exist_ok=True)
@@ -78,8 +75,27 @@ with open(FOLDER / "quantize.bin", "wb") as file:
     weights[1, 64:96] = 0.125
     weights[2] += 1
     weights[3] *= np.geomspace(1e-3, 1, 256, dtype=np.float32)
-    for ty, name in REFERENCE.items():
-        blocks = np.empty((6, GGML_QUANT_SIZES[ty][1]), np.uint8)
-        pointer = lambda array: array.ctypes.data_as(ctypes.c_void_p)
-        getattr(ggml, name)(pointer(weights), pointer(blocks), ctypes.c_int64(weights.size))
-        write(ty, weights, blocks)
+    pointer = lambda array: None if array is None else array.ctypes.data_as(ctypes.c_void_p)
+
+    def reference(ty, weights, importances):
+        block_len, block_bytes = GGML_QUANT_SIZES[ty]
+        blocks = np.empty(weights.size // block_len * block_bytes, np.uint8)
+        n_rows, n_cols = weights.shape
+        number = ctypes.c_int64
+        ggml.ggml_quantize_chunk(
+            ty, pointer(weights), pointer(blocks), number(0), number(n_rows), number(n_cols), pointer(importances)
+        )
+        return blocks
+
+    for ty in REFERENCE:
+        write(ty, weights, reference(ty, weights, None))
+
+with open(FOLDER / "quantize_row.bin", "wb") as file:
+    weights = weights.reshape(3, 512)
+    importances = np.exp(random.normal(0, 2, 512)).astype(np.float32)
+    importances[100:110] = 0
+    for ty in WITH_IMPORTANCE:
+        blocks = reference(ty, weights, importances)
+        for row, blocks in zip(weights, np.split(blocks, len(weights))):
+            file.write(struct.pack("<II", ty, row.size))
+            file.write(row.astype("<f4").tobytes() + importances.astype("<f4").tobytes() + blocks.tobytes())

@@ -15,6 +15,7 @@ mod families;
 mod family;
 mod file_type;
 mod gptq;
+mod imatrix;
 mod matrix_types;
 mod model_config;
 mod plan;
@@ -39,6 +40,7 @@ use vocabulary::Vocabulary;
 use weight::Order;
 
 pub use file_type::file_type;
+pub use imatrix::ImportanceMatrix;
 pub use matrix_types::{Fallbacks, MatrixTypes, Mixture, ModelShape, TypeChooser};
 
 /// The files of a checkpoint, by their names in its directory.
@@ -129,7 +131,18 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
         notes.push("the layers that predict several tokens at once (mtp) are left out".to_owned());
     }
     let (file_type, fallbacks) = match matrices {
-        Matrices::Plain(types) => (types.file_type(), plan::choose_types(&config, &mut tensors, types)),
+        Matrices::Plain(types) => {
+            let fallbacks = plan::choose_types(&config, &mut tensors, types);
+            if let Some(tensor) =
+                tensors.iter().find(|tensor| types.needs_importance(&tensor.name, tensor.ty))
+            {
+                let (name, ty) = (&tensor.name, tensor.ty);
+                bail!(
+                    "{name}: {ty} needs the importance of each column: convert to F16, then `llm quantize --imatrix`"
+                );
+            }
+            (types.file_type(), fallbacks)
+        }
         Matrices::Awq => (file_type(GgmlType::Q4_1), Fallbacks::default()),
     };
     let vocabulary = Vocabulary::read(files, &config, &mut notes)?;

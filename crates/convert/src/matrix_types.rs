@@ -20,9 +20,19 @@ pub enum MatrixTypes {
     Mixture(Mixture),
 }
 
-/// A mixture of K types.
+/// A mixture of types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mixture {
+    /// `Q2_K`.
+    Q2K,
+    /// `Q2_K_S`, which asks for an importance matrix.
+    Q2KSmall,
+    /// `Q3_K_S`.
+    Q3KSmall,
+    /// `Q3_K_M`.
+    Q3KMedium,
+    /// `Q3_K_L`.
+    Q3KLarge,
     /// `Q4_K_S`.
     Q4KSmall,
     /// `Q4_K_M`.
@@ -33,35 +43,53 @@ pub enum Mixture {
     Q5KMedium,
     /// `Q6_K`.
     Q6K,
+    /// `IQ4_NL`.
+    Iq4Nl,
+    /// `IQ4_XS`.
+    Iq4Xs,
+    /// `MXFP4_MOE`.
+    Mxfp4Moe,
 }
 
-/// By name, the ones that llama.cpp takes for an abbreviation last.
-const MIXTURES: [(&str, Mixture); 7] = [
-    ("Q4_K_S", Mixture::Q4KSmall),
-    ("Q4_K_M", Mixture::Q4KMedium),
-    ("Q5_K_S", Mixture::Q5KSmall),
-    ("Q5_K_M", Mixture::Q5KMedium),
-    ("Q6_K", Mixture::Q6K),
-    ("Q4_K", Mixture::Q4KMedium),
-    ("Q5_K", Mixture::Q5KMedium),
+/// Name, type of most matrices and `general.file_type` (`enum llama_ftype`) of each.
+const MIXTURES: [(&str, Mixture, GgmlType, u32); 13] = [
+    ("Q2_K", Mixture::Q2K, GgmlType::Q2_K, 10),
+    ("Q2_K_S", Mixture::Q2KSmall, GgmlType::Q2_K, 21),
+    ("Q3_K_S", Mixture::Q3KSmall, GgmlType::Q3_K, 11),
+    ("Q3_K_M", Mixture::Q3KMedium, GgmlType::Q3_K, 12),
+    ("Q3_K_L", Mixture::Q3KLarge, GgmlType::Q3_K, 13),
+    ("Q4_K_S", Mixture::Q4KSmall, GgmlType::Q4_K, 14),
+    ("Q4_K_M", Mixture::Q4KMedium, GgmlType::Q4_K, 15),
+    ("Q5_K_S", Mixture::Q5KSmall, GgmlType::Q5_K, 16),
+    ("Q5_K_M", Mixture::Q5KMedium, GgmlType::Q5_K, 17),
+    ("Q6_K", Mixture::Q6K, GgmlType::Q6_K, 18),
+    ("IQ4_NL", Mixture::Iq4Nl, GgmlType::IQ4_NL, 25),
+    ("IQ4_XS", Mixture::Iq4Xs, GgmlType::IQ4_XS, 30),
+    ("MXFP4_MOE", Mixture::Mxfp4Moe, GgmlType::MXFP4, 38),
 ];
 
+/// What llama.cpp takes for an abbreviation.
+const SHORT: [(&str, Mixture); 3] =
+    [("Q3_K", Mixture::Q3KMedium), ("Q4_K", Mixture::Q4KMedium), ("Q5_K", Mixture::Q5KMedium)];
+
 impl Mixture {
+    fn row(self) -> &'static (&'static str, Mixture, GgmlType, u32) {
+        // In the order of the names.
+        &MIXTURES[self as usize]
+    }
+
     /// The type of most matrices.
     fn base(self) -> GgmlType {
-        match self {
-            Mixture::Q4KSmall | Mixture::Q4KMedium => GgmlType::Q4_K,
-            Mixture::Q5KSmall | Mixture::Q5KMedium => GgmlType::Q5_K,
-            Mixture::Q6K => GgmlType::Q6_K,
-        }
+        self.row().2
     }
 }
 
 impl MatrixTypes {
     /// By name, whatever its case: that of a mixture, or of a type that can be written.
     pub fn from_name(name: &str) -> Option<Self> {
-        let mixture = MIXTURES.iter().find(|(mixture, _)| mixture.eq_ignore_ascii_case(name));
-        let mixture = mixture.map(|&(_, mixture)| Self::Mixture(mixture));
+        let mixtures = MIXTURES.iter().map(|row| (row.0, row.1)).chain(SHORT);
+        let mixture = { mixtures }.find(|(mixture, _)| mixture.eq_ignore_ascii_case(name));
+        let mixture = mixture.map(|(_, mixture)| Self::Mixture(mixture));
         mixture.or_else(|| GgmlType::from_name(name).filter(|&ty| can_quantize(ty)).map(Self::All))
     }
 
@@ -69,20 +97,23 @@ impl MatrixTypes {
     pub fn names() -> String {
         let types = (0..u8::MAX).filter_map(|id| GgmlType::from_id(id.into()));
         let types = types.filter(|&ty| can_quantize(ty)).map(GgmlType::name);
-        let types = types.filter(|ty| MIXTURES.iter().all(|(mixture, _)| mixture != ty));
-        types.chain(MIXTURES.iter().map(|&(name, _)| name)).collect::<Vec<_>>().join(", ")
+        let mixtures = MIXTURES.iter().map(|row| row.0).chain(SHORT.map(|(name, _)| name));
+        let types = types.filter(|ty| !mixtures.clone().any(|mixture| mixture == *ty));
+        types.chain(mixtures.clone()).collect::<Vec<_>>().join(", ")
     }
 
     /// `general.file_type` (`enum llama_ftype`).
     pub fn file_type(self) -> u32 {
         match self {
             Self::All(ty) => file_type(ty),
-            Self::Mixture(Mixture::Q4KSmall) => 14,
-            Self::Mixture(Mixture::Q4KMedium) => 15,
-            Self::Mixture(Mixture::Q5KSmall) => 16,
-            Self::Mixture(Mixture::Q5KMedium) => 17,
-            Self::Mixture(Mixture::Q6K) => 18,
+            Self::Mixture(mixture) => mixture.row().3,
         }
+    }
+
+    /// Whether a matrix that was given this type must not do without an importance matrix, as in llama.cpp.
+    pub fn needs_importance(self, name: &str, ty: GgmlType) -> bool {
+        let is_end = matches!(Kind::of(name), Kind::Output | Kind::Embedding);
+        self == Self::Mixture(Mixture::Q2KSmall) && ty == GgmlType::Q2_K && !is_end
     }
 }
 
@@ -102,6 +133,11 @@ pub struct ModelShape<'m> {
 }
 
 impl ModelShape<'_> {
+    /// How many heads share keys and values, 0 where there are none.
+    fn n_sharing(&self) -> u32 {
+        self.n_head.checked_div(self.n_head_kv).unwrap_or(0)
+    }
+
     /// Whether llama.cpp takes this for a model of 70 billion weights whose heads share values by eight.
     fn is_70b(&self) -> bool {
         match self.architecture {
@@ -118,6 +154,7 @@ impl ModelShape<'_> {
 pub struct TypeChooser<'m> {
     types: MatrixTypes,
     shape: ModelShape<'m>,
+    has_importance: bool,
     /// Whether the embedding is the output matrix too.
     is_tied: bool,
     n_values: usize,
@@ -174,6 +211,7 @@ impl<'m> TypeChooser<'m> {
         Self {
             types,
             shape,
+            has_importance: false,
             is_tied: !by_kind.contains_key(&Kind::Output),
             n_values: by_kind[&Kind::Values].len(),
             numbers,
@@ -181,11 +219,16 @@ impl<'m> TypeChooser<'m> {
         }
     }
 
-    /// The type of a matrix with rows of `n_cols` weights.
-    pub fn choose(&mut self, name: &str, n_cols: usize) -> GgmlType {
+    /// For weights that are rounded by an importance matrix, which makes some exceptions needless.
+    pub fn with_importance(self) -> Self {
+        Self { has_importance: true, ..self }
+    }
+
+    /// The type of a tensor with rows of `n_cols` weights, of `n_matrices` matrices: more than one are those of experts.
+    pub fn choose(&mut self, name: &str, n_cols: usize, n_matrices: usize) -> GgmlType {
         let wanted = match self.types {
             MatrixTypes::All(ty) => ty,
-            MatrixTypes::Mixture(mixture) => self.of_mixture(mixture, name),
+            MatrixTypes::Mixture(mixture) => self.of_mixture(mixture, name, n_matrices),
         };
         let ty =
             if n_cols.is_multiple_of(wanted.block_len()) { wanted } else { shorter_blocks(wanted, n_cols) };
@@ -200,7 +243,8 @@ impl<'m> TypeChooser<'m> {
         self.fallbacks
     }
 
-    fn of_mixture(&self, mixture: Mixture, name: &str) -> GgmlType {
+    fn of_mixture(&self, mixture: Mixture, name: &str, n_matrices: usize) -> GgmlType {
+        use Mixture::*;
         let base = mixture.base();
         let kind = match Kind::of(name) {
             Kind::Embedding if self.is_tied => Kind::Output,
@@ -208,40 +252,74 @@ impl<'m> TypeChooser<'m> {
         };
         let is_falcon = self.shape.architecture == "falcon";
         let has_eight_experts = self.shape.n_expert == 8;
-        let number = || self.numbers.get(name).copied().unwrap_or(0);
         match kind {
-            Kind::Output if is_falcon => GgmlType::Q8_0,
+            Kind::Output if is_falcon || mixture == Mxfp4Moe => GgmlType::Q8_0,
             Kind::Output => GgmlType::Q6_K,
-            Kind::Values if has_eight_experts => GgmlType::Q8_0,
-            Kind::Values => {
-                let ty = match mixture {
-                    Mixture::Q4KMedium | Mixture::Q5KMedium if needs_more_bits(number(), self.n_values) => {
-                        GgmlType::Q6_K
-                    }
-                    Mixture::Q4KSmall if number() < 4 => GgmlType::Q5_K,
-                    _ => base,
-                };
-                if self.shape.is_70b() && ty == GgmlType::Q4_K { GgmlType::Q5_K } else { ty }
+            _ if mixture == Mxfp4Moe => {
+                // Ling 3's projections of latent attention are many matrices too.
+                let are_experts = self.shape.architecture != "bailingmoe3" || name.contains("ffn_");
+                if n_matrices > 1 && are_experts { GgmlType::MXFP4 } else { GgmlType::Q8_0 }
             }
-            Kind::Keys if has_eight_experts => GgmlType::Q8_0,
-            Kind::AttentionOutput if has_eight_experts && !is_falcon && base == GgmlType::Q4_K => {
-                GgmlType::Q5_K
-            }
+            Kind::Values | Kind::Keys if has_eight_experts => GgmlType::Q8_0,
+            Kind::Values => self.of_values(mixture, self.numbers.get(name).copied().unwrap_or(0)),
+            Kind::AttentionOutput => match mixture {
+                Q3KLarge if is_falcon => GgmlType::Q4_K,
+                _ if is_falcon => base,
+                Q2KSmall | Q3KLarge | Q5KSmall | Q5KMedium | Q6K if has_eight_experts => base,
+                _ if has_eight_experts => GgmlType::Q5_K,
+                Q2K => GgmlType::Q3_K,
+                Q3KMedium => GgmlType::Q4_K,
+                Q3KLarge => GgmlType::Q5_K,
+                _ => base,
+            },
             Kind::FeedForwardDown => {
-                let n_layer = self.shape.n_layer as usize;
-                let layer = if self.shape.n_expert > 1 { layer(name).unwrap_or(0) } else { number() };
-                match mixture {
-                    Mixture::Q4KMedium if is_falcon && layer < n_layer / 16 => GgmlType::Q6_K,
-                    Mixture::Q4KMedium if is_falcon && needs_more_bits(layer, n_layer) => GgmlType::Q5_K,
-                    Mixture::Q4KMedium if is_falcon => base,
-                    Mixture::Q4KMedium | Mixture::Q5KMedium if needs_more_bits(layer, n_layer) => {
-                        GgmlType::Q6_K
-                    }
-                    Mixture::Q4KSmall if !is_falcon && layer < n_layer / 8 => GgmlType::Q5_K,
-                    _ => base,
-                }
+                let number = self.numbers.get(name).copied().unwrap_or(0);
+                self.of_down(mixture, if self.shape.n_expert > 1 { layer(name).unwrap_or(0) } else { number })
             }
             _ => base,
+        }
+    }
+
+    /// The type of the values' matrix with this number.
+    fn of_values(&self, mixture: Mixture, number: usize) -> GgmlType {
+        use Mixture::*;
+        let are_shared = self.shape.n_sharing() >= 4;
+        let ty = match mixture {
+            Q2K | Q2KSmall if are_shared => GgmlType::Q4_K,
+            Q2K => GgmlType::Q3_K,
+            Q3KMedium if number < 2 => GgmlType::Q5_K,
+            Q3KMedium => GgmlType::Q4_K,
+            Q3KLarge => GgmlType::Q5_K,
+            Iq4Nl | Iq4Xs if are_shared => GgmlType::Q5_K,
+            Q4KMedium | Q5KMedium if needs_more_bits(number, self.n_values) => GgmlType::Q6_K,
+            Q4KSmall if number < 4 => GgmlType::Q5_K,
+            _ => mixture.base(),
+        };
+        let is_small = matches!(ty, GgmlType::Q3_K | GgmlType::Q4_K);
+        if self.shape.is_70b() && is_small { GgmlType::Q5_K } else { ty }
+    }
+
+    /// The type of the matrix at the end of this layer's feed-forward block.
+    fn of_down(&self, mixture: Mixture, layer: usize) -> GgmlType {
+        use Mixture::*;
+        let is_falcon = self.shape.architecture == "falcon";
+        let n_layer = self.shape.n_layer as usize;
+        let (is_early, is_first) = (layer < n_layer / 8, layer < n_layer / 16);
+        let needs_more = needs_more_bits(layer, n_layer);
+        match mixture {
+            Q2K => GgmlType::Q3_K,
+            Q2KSmall if is_early => GgmlType::Q4_K,
+            Q3KMedium if is_first => GgmlType::Q5_K,
+            Q3KMedium if !is_falcon || needs_more => GgmlType::Q4_K,
+            Q3KLarge if is_falcon => GgmlType::Q4_K,
+            Q3KLarge => GgmlType::Q5_K,
+            Q4KMedium if is_falcon && is_first => GgmlType::Q6_K,
+            Q4KMedium if is_falcon && needs_more => GgmlType::Q5_K,
+            Q4KMedium if is_falcon => GgmlType::Q4_K,
+            Q4KMedium | Q5KMedium if needs_more => GgmlType::Q6_K,
+            Q4KSmall if !is_falcon && is_early => GgmlType::Q5_K,
+            Iq4Nl | Iq4Xs if is_early && !self.has_importance => GgmlType::Q5_K,
+            _ => mixture.base(),
         }
     }
 }
@@ -260,6 +338,8 @@ fn needs_more_bits(layer: usize, n_layer: usize) -> bool {
 /// What takes the place of a type whose blocks do not fit.
 fn shorter_blocks(ty: GgmlType, n_cols: usize) -> GgmlType {
     let shorter = match ty {
+        GgmlType::IQ4_XS => GgmlType::IQ4_NL,
+        GgmlType::Q2_K | GgmlType::Q3_K => GgmlType::Q4_0,
         GgmlType::Q4_K => GgmlType::Q5_0,
         GgmlType::Q5_K => GgmlType::Q5_1,
         GgmlType::Q6_K => GgmlType::Q8_0,
@@ -309,30 +389,38 @@ mod tests {
     #[test]
     fn mixtures_are_those_of_llama_cpp() {
         let mut n_compared = 0;
-        for case in GOLDEN.split("\n\n") {
-            let mut lines = case.lines();
-            let title = lines.next().unwrap();
-            let words: Vec<&str> = title.split(' ').collect();
-            let [architecture, mixture, numbers @ ..] = &words[..] else { panic!("{title}") };
-            let numbers: Vec<u32> = numbers.iter().map(|number| number.parse().unwrap()).collect();
+        for model in GOLDEN.split("\n\n") {
+            let (title, rest) = model.split_once('\n').unwrap();
+            let (architecture, numbers) = title.split_once(' ').unwrap();
+            let numbers: Vec<u32> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();
             let &[n_layer, n_head, n_head_kv, n_expert] = &numbers[..] else { panic!("{title}") };
-            let tensors = lines.map(|line| {
-                let (name, rest) = line.split_once(' ').unwrap();
-                let (n_cols, ty) = rest.split_once(' ').unwrap();
-                (name, n_cols.parse().unwrap(), ty)
-            });
-            let mut tensors: Vec<(&str, usize, &str)> = tensors.collect();
-            // The order in a file says nothing.
-            tensors.reverse();
-            let types = MatrixTypes::from_name(mixture).unwrap();
             let shape = ModelShape { architecture, n_layer, n_head, n_head_kv, n_expert };
-            let mut chooser = TypeChooser::new(types, shape, tensors.iter().map(|tensor| tensor.0));
-            for (name, n_cols, want) in tensors {
-                assert_eq!(chooser.choose(name, n_cols).name(), want, "{title}: {name}");
-                n_compared += 1;
+            let mut matrices: Vec<(&str, usize, usize)> = Vec::new();
+            for line in rest.lines() {
+                let words: Vec<&str> = line.split(' ').collect();
+                let ["=", mixture, importance, runs @ ..] = &words[..] else {
+                    matrices.push((words[0], words[1].parse().unwrap(), words[2].parse().unwrap()));
+                    continue;
+                };
+                let wanted = runs.iter().flat_map(|run| {
+                    let (n, ty) = run.split_once('x').unwrap();
+                    std::iter::repeat_n(ty, n.parse().unwrap())
+                });
+                // The order in a file says nothing.
+                let names = matrices.iter().rev().map(|matrix| matrix.0);
+                let types = MatrixTypes::from_name(mixture).unwrap();
+                let mut chooser = TypeChooser::new(types, shape, names);
+                if *importance == "imatrix" {
+                    chooser = chooser.with_importance();
+                }
+                for (&(name, n_cols, n), want) in matrices.iter().zip(wanted) {
+                    let ty = chooser.choose(name, n_cols, n);
+                    assert_eq!(ty.name(), want, "{title}, {mixture} {importance}: {name}");
+                    n_compared += 1;
+                }
             }
         }
-        assert!(n_compared > 1000, "{n_compared} tensors");
+        assert!(n_compared > 10000, "{n_compared} tensors");
     }
 
     #[test]
@@ -348,10 +436,21 @@ mod tests {
             ("q5_k", 17),
             ("Q6_K", 18),
             ("q8_0", 7),
+            ("q2_k", 10),
+            ("q3_k", 12),
+            ("iq4_xs", 30),
+            ("MXFP4_MOE", 38),
         ] {
             assert_eq!(MatrixTypes::from_name(name).unwrap().file_type(), file_type, "{name}");
         }
-        for name in ["IQ1_S", "Q3_K_L", "Q2_K", "Q4_K_X", ""] {
+        for (index, row) in MIXTURES.iter().enumerate() {
+            assert_eq!(row.1 as usize, index, "{}", row.0);
+        }
+        let small = MatrixTypes::Mixture(Mixture::Q2KSmall);
+        assert!(small.needs_importance("blk.0.ffn_up.weight", GgmlType::Q2_K));
+        assert!(!small.needs_importance("blk.0.ffn_up.weight", GgmlType::Q4_0));
+        assert!(!small.needs_importance("token_embd.weight", GgmlType::Q2_K));
+        for name in ["IQ1_S", "IQ3_M", "Q4_K_X", ""] {
             assert_eq!(MatrixTypes::from_name(name), None);
         }
     }
@@ -361,7 +460,8 @@ mod tests {
         let shape = ModelShape { architecture: "llama", n_layer: 1, n_head: 1, n_head_kv: 1, n_expert: 0 };
         let choose = |types, matrices: &[(&str, usize)]| {
             let mut chooser = TypeChooser::new(types, shape, matrices.iter().map(|matrix| matrix.0));
-            let types: Vec<_> = matrices.iter().map(|&(name, n_cols)| chooser.choose(name, n_cols)).collect();
+            let types: Vec<_> =
+                matrices.iter().map(|&(name, n_cols)| chooser.choose(name, n_cols, 1)).collect();
             (types, chooser.fallbacks())
         };
         let matrices =

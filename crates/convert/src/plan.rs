@@ -185,7 +185,8 @@ pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], type
     let matrices = tensors.iter().filter(|tensor| has_choice(tensor)).map(|tensor| tensor.name.as_str());
     let mut chooser = TypeChooser::new(types, shape, matrices);
     for tensor in tensors.iter_mut().filter(|tensor| has_choice(tensor)) {
-        tensor.ty = chooser.choose(&tensor.name, tensor.cols);
+        let n_matrices = if matches!(tensor.shape, Shape::Experts) { shape.n_expert as usize } else { 1 };
+        tensor.ty = chooser.choose(&tensor.name, tensor.cols, n_matrices);
     }
     chooser.fallbacks()
 }

@@ -11,7 +11,7 @@ use zerocopy::IntoBytes;
 
 use crate::arena::{Arena, OutOfMemory};
 use crate::blocks::BlockQ8_0;
-use crate::quant::{GgmlType, dequantize, quantize};
+use crate::quant::{GgmlType, dequantize, quantize_plain};
 use crate::simd::{BLOCK_LEN, Kernels, MAX_UNPACKED_LEN, RowFormat};
 
 /// The number format of keys, or of values.
@@ -334,11 +334,11 @@ impl Elements<'_> {
             Elements::F32(elements) => elements[at..][..vector.len()].copy_from_slice(vector),
             Elements::Q8_0(blocks) => {
                 let blocks = &mut blocks[at / Q8_0_LEN..][..vector.len() / Q8_0_LEN];
-                quantize(GgmlType::Q8_0, vector, blocks.as_mut_bytes());
+                quantize_plain(GgmlType::Q8_0, vector, blocks.as_mut_bytes());
             }
             Elements::Blocks(ty, bytes) => {
                 let bytes = &mut bytes[ty.bytes_of(at)..][..ty.bytes_of(vector.len())];
-                quantize(ty.ggml_type(), vector, bytes);
+                quantize_plain(ty.ggml_type(), vector, bytes);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Blocks to f32 and back against the gguf package and ggml; `scripts/golden/quant.py` wrote the numbers.
 
-use llm::quant::{GgmlType, can_quantize, dequantize, is_supported, quantize};
+use llm::quant::{GgmlType, can_quantize, dequantize, is_supported, quantize, quantize_row};
 
 /// Takes `n` bytes from the front.
 fn take<'a>(bytes: &mut &'a [u8], n: usize) -> &'a [u8] {
@@ -49,18 +49,40 @@ fn quantises_to_the_bit() {
         assert!(can_quantize(ty), "{ty}");
         let mut got = vec![0; want.len()];
         quantize(ty, &weights, &mut got);
-        // As weights, because codes under a scale of 0 mean nothing and may differ.
-        let [got, want] = [&got, want].map(|blocks| {
-            let mut weights = vec![0.0; n];
-            dequantize(ty, blocks, &mut weights);
-            weights
-        });
-        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-            assert!(got == want, "{ty}, weight {i}: {got} instead of {want}");
-        }
+        assert_same_weights(ty, &got, want);
         n_types += 1;
     }
-    assert_eq!(n_types, 10);
+    assert_eq!(n_types, 15);
+}
+
+/// As weights, because codes under a scale of 0 mean nothing and may differ.
+fn assert_same_weights(ty: GgmlType, got: &[u8], want: &[u8]) {
+    let [got, want] = [got, want].map(|blocks| {
+        let mut weights = vec![0.0; blocks.len() / ty.block_bytes() * ty.block_len()];
+        dequantize(ty, blocks, &mut weights);
+        weights
+    });
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        assert!(got == want, "{ty}, weight {i}: {got} instead of {want}");
+    }
+}
+
+#[test]
+fn quantises_by_importance_to_the_bit() {
+    let mut file = include_bytes!("golden/quantize_row.bin").as_slice();
+    let mut n_rows = 0;
+    while !file.is_empty() {
+        let ty = GgmlType::from_id(take_u32(&mut file)).unwrap();
+        let n = take_u32(&mut file) as usize;
+        let row = take_f32s(&mut file, n);
+        let importance = take_f32s(&mut file, n);
+        let want = take(&mut file, ty.row_bytes(n).unwrap());
+        let mut got = vec![0; want.len()];
+        quantize_row(ty, &row, &importance, &mut got);
+        assert_same_weights(ty, &got, want);
+        n_rows += 1;
+    }
+    assert_eq!(n_rows, 13 * 3);
 }
 
 #[test]

@@ -85,7 +85,9 @@ fn tensor_types(tensors: &[Tensor], shape: &Shape, types: MatrixTypes) -> (Vec<G
         (Content::Around(_), _) => GgmlType::F32,
         // Who measures one type wants no other.
         (Content::Matrix, MatrixTypes::All(ty)) => ty,
-        (Content::Matrix, MatrixTypes::Mixture(_)) => chooser.choose(&tensor.name, tensor.dims[0] as usize),
+        (Content::Matrix, MatrixTypes::Mixture(_)) => {
+            chooser.choose(&tensor.name, tensor.dims[0] as usize, 1)
+        }
     });
     (types.collect(), chooser.fallbacks())
 }

@@ -183,7 +183,7 @@ fn mistakes_are_explained() {
     fail_saying(&["convert", "--hf", &awq, &out], &["--awq"]);
     fail_saying(&["convert", "--awq", &plain, &out], &["--hf"]);
     fail_saying(&["convert", "--awq", &gptq, &out], &["GPTQ", "--hf"]);
-    for name in ["IQ1_S", "Q3_K_L"] {
+    for name in ["IQ1_S", "IQ3_M"] {
         fail_saying(
             &["convert", "--hf", &plain, &out, "--type", name],
             &[name, "expected one of", "Q8_0", "Q4_K_M"],
@@ -268,4 +268,60 @@ fn quantize_changes_the_matrices_only() {
     }
     fail_saying(&["quantize", &plain, &plain, "Q4_0"], &["read and written at once"]);
     fail_saying(&["quantize", &plain, &quantized, "Q9_9"], &["Q9_9"]);
+}
+
+#[test]
+fn importances_are_used_and_named() {
+    let plain = scratch_file("to-weigh.gguf");
+    succeed(&["synth", "--shape", "n_embd=256,n_ff=256,n_ctx=64", "--type", "F32", "-o", &plain]);
+    let bytes = std::fs::read(&plain).unwrap();
+    let gguf = Gguf::parse(&bytes, bytes.len() as u64).unwrap();
+    let is_measured =
+        |name: &str| name.starts_with("blk.") && name.ends_with("weight") && !name.contains("norm");
+    let tensors = gguf.tensors().iter().filter(|tensor| is_measured(tensor.name));
+    let entries: Vec<_> = tensors.map(|tensor| (tensor.name, tensor.dims[0])).collect();
+    // The older format: a name, in how many calls it was measured, and the sums over them.
+    let mut list = (entries.len() as i32).to_le_bytes().to_vec();
+    for (name, n_cols) in &entries {
+        list.extend((name.len() as i32).to_le_bytes());
+        list.extend(name.as_bytes());
+        list.extend(2_i32.to_le_bytes());
+        list.extend((*n_cols as i32).to_le_bytes());
+        list.extend((0..*n_cols).flat_map(|column| (0.5 + (column % 7) as f32).to_le_bytes()));
+    }
+    list.extend(9_i32.to_le_bytes());
+    list.extend(5_i32.to_le_bytes());
+    list.extend(b"a.txt");
+    let imatrix = scratch_file("importances.dat");
+    std::fs::write(&imatrix, &list).unwrap();
+
+    let [weighed, unweighed] = ["weighed.gguf", "unweighed.gguf"].map(scratch_file);
+    let told = succeed(&["quantize", &plain, &weighed, "Q3_K_S", "--imatrix", &imatrix]);
+    assert!(told.starts_with(&format!("{imatrix} has no importances for ")), "{told}");
+    assert!(told.contains("token_embd.weight") && told.lines().count() == 1, "{told}");
+    succeed(&["quantize", &plain, &unweighed, "Q3_K_S"]);
+    let [weighed, unweighed] = [weighed, unweighed].map(|path| std::fs::read(path).unwrap());
+    let weighed = Gguf::parse(&weighed, weighed.len() as u64).unwrap();
+    let unweighed = Gguf::parse(&unweighed, unweighed.len() as u64).unwrap();
+    assert_eq!(weighed.str_value("quantize.imatrix.file").unwrap(), Some(&imatrix[..]));
+    assert_eq!(weighed.str_value("quantize.imatrix.dataset").unwrap(), Some("a.txt"));
+    assert_eq!(weighed.u32_value("quantize.imatrix.entries_count").unwrap(), Some(entries.len() as u32));
+    assert_eq!(weighed.u32_value("quantize.imatrix.chunks_count").unwrap(), Some(9));
+    assert_eq!(weighed.u32_value("general.file_type").unwrap(), Some(11));
+    assert!(unweighed.get("quantize.imatrix.file").is_none());
+    for (a, b) in weighed.tensors().iter().zip(unweighed.tensors()) {
+        assert_eq!((a.name, a.ty), (b.name, b.ty));
+        let differ = weighed.tensor_data(a).unwrap() != unweighed.tensor_data(b).unwrap();
+        assert_eq!(differ, is_measured(a.name), "{}", a.name);
+    }
+
+    let out = scratch_file("not-written.gguf");
+    fail_saying(&["quantize", &plain, &out, "Q2_K_S"], &["Q2_K needs the importance", "--imatrix FILE"]);
+    succeed(&["quantize", &plain, &out, "Q2_K_S", "--imatrix", &imatrix]);
+    std::fs::write(&imatrix, &list[..list.len() / 2]).unwrap();
+    fail_saying(
+        &["quantize", &plain, &out, "Q4_K_M", "--imatrix", &imatrix],
+        &["importances.dat", "within entry"],
+    );
+    fail_saying(&["quantize", &plain, &out, "Q4_K_M", "--imatrix", &plain], &["expected imatrix"]);
 }

@@ -8,6 +8,7 @@
 
 mod activations;
 mod dequantize;
+mod fit;
 mod matmul;
 mod matrix;
 mod model_bytes;
@@ -16,6 +17,7 @@ mod packer;
 mod packing_tests;
 mod quantize;
 mod quantize_k;
+mod quantize_table;
 
 pub use crate::blocks::{GgmlType, Packing};
 pub use activations::{Activations, Precision, activation_bytes};
@@ -24,4 +26,5 @@ pub use matmul::{matmul, matmul_each, matmul_pair, matmul_then};
 pub use matrix::{Matrix, MatrixError};
 pub use model_bytes::ModelBytes;
 pub use packer::{PackError, Packer, Span};
-pub use quantize::{can_quantize, quantize};
+pub(crate) use quantize::quantize_plain;
+pub use quantize::{can_quantize, quantize, quantize_row};

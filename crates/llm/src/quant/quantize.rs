@@ -1,6 +1,7 @@
 //! f32 to blocks, by the rules of ggml's reference quantisers.
 
-use super::{GgmlType, quantize_k};
+use super::fit::{self, by_importance, extreme, mean_square};
+use super::{GgmlType, quantize_k, quantize_table};
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, HalfBytes};
 use half::{bf16, f16};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -8,7 +9,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Whether [`quantize`] can write this type.
 pub fn can_quantize(ty: GgmlType) -> bool {
     use GgmlType::*;
-    matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q4_K | Q5_K | Q6_K)
+    is_plain(ty) || matches!(ty, Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS | MXFP4)
+}
+
+/// Whether [`quantize_plain`] can write this type.
+fn is_plain(ty: GgmlType) -> bool {
+    use GgmlType::*;
+    matches!(ty, F32 | F16 | BF16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0)
 }
 
 /// Writes `x` to `out` as whole blocks of type `ty`.
@@ -17,19 +24,84 @@ pub fn can_quantize(ty: GgmlType) -> bool {
 ///
 /// If the type is not one that [can be written](can_quantize) or the lengths do not agree.
 pub fn quantize(ty: GgmlType, x: &[f32], out: &mut [u8]) {
+    if is_plain(ty) {
+        return quantize_plain(ty, x, out);
+    }
+    assert_eq!(ty.row_bytes(x.len()), Some(out.len()), "{} weights as {ty}", x.len());
+    searched(ty, x, None, out);
+}
+
+/// As [`quantize`], for types whose codes follow without a search; a program that needs no others has no code for them.
+///
+/// # Panics
+///
+/// If the type is another one or the lengths do not agree.
+pub(crate) fn quantize_plain(ty: GgmlType, x: &[f32], out: &mut [u8]) {
     assert_eq!(ty.row_bytes(x.len()), Some(out.len()), "{} weights as {ty}", x.len());
     match ty {
         GgmlType::F32 => floats(x, out, f32::to_le_bytes),
         GgmlType::F16 => floats(x, out, |x| f16::from_f32(x).to_le_bytes()),
         GgmlType::BF16 => floats(x, out, |x| bf16::from_f32(x).to_le_bytes()),
-        GgmlType::Q4_0 => each(x, out, q4_0),
-        GgmlType::Q4_1 => each(x, out, q4_1),
-        GgmlType::Q5_0 => each(x, out, q5_0),
-        GgmlType::Q5_1 => each(x, out, q5_1),
-        GgmlType::Q8_0 => each(x, out, q8_0),
-        GgmlType::Q4_K => each(x, out, quantize_k::q4_k),
-        GgmlType::Q5_K => each(x, out, quantize_k::q5_k),
-        GgmlType::Q6_K => each(x, out, quantize_k::q6_k),
+        GgmlType::Q4_0 => each(x, None, out, |x, _| q4_0(x)),
+        GgmlType::Q4_1 => each(x, None, out, |x, _| q4_1(x)),
+        GgmlType::Q5_0 => each(x, None, out, |x, _| q5_0(x)),
+        GgmlType::Q5_1 => each(x, None, out, |x, _| q5_1(x)),
+        GgmlType::Q8_0 => each(x, None, out, |x, _| q8_0(x)),
+        _ => panic!("cannot quantise to {ty} without a search"),
+    }
+}
+
+/// Writes a row to `out` as whole blocks of type `ty`, so that errors in columns of more `importance` are smaller: by the mean
+/// square of what each column is multiplied with.
+///
+/// To types that no importance changes (floats, Q8_0, MXFP4) as [`quantize`].
+///
+/// # Panics
+///
+/// If the type is not one that [can be written](can_quantize) or the lengths do not agree.
+pub fn quantize_row(ty: GgmlType, row: &[f32], importance: &[f32], out: &mut [u8]) {
+    assert_eq!(row.len(), importance.len(), "weights and importances of a row");
+    assert_eq!(ty.row_bytes(row.len()), Some(out.len()), "{} weights as {ty}", row.len());
+    let square = mean_square(row);
+    let weights = |x: &[f32; 32], w: Option<&[f32; 32]>| by_importance(x, w.unwrap_or(&[1.0; 32]), square);
+    let importance = Some(importance);
+    match ty {
+        GgmlType::Q4_0 => each(row, importance, out, |x, w| {
+            let grid = fit::symmetric(x, &weights(x, w), 8);
+            BlockQ4_0 { d: HalfBytes::from_f32(grid.scale), qs: pack_nibbles(&x.map(|x| grid.code(x))) }
+        }),
+        GgmlType::Q4_1 => each(row, importance, out, |x, w| {
+            let grid = fit::with_min(x, &weights(x, w), 15, fit::weighted_widths(), false);
+            let [d, m] = [grid.scale, -grid.min].map(HalfBytes::from_f32);
+            BlockQ4_1 { d, m, qs: pack_nibbles(&grid.codes) }
+        }),
+        GgmlType::Q5_0 => each(row, importance, out, |x, w| {
+            let grid = fit::symmetric(x, &weights(x, w), 16);
+            let codes = x.map(|x| grid.code(x));
+            let (qh, qs) = (pack_fifth_bits(&codes), pack_nibbles(&codes));
+            BlockQ5_0 { d: HalfBytes::from_f32(grid.scale), qh, qs }
+        }),
+        GgmlType::Q5_1 => each(row, importance, out, |x, w| {
+            let grid = fit::with_min(x, &weights(x, w), 31, fit::weighted_widths(), false);
+            let [d, m] = [grid.scale, -grid.min].map(HalfBytes::from_f32);
+            BlockQ5_1 { d, m, qh: pack_fifth_bits(&grid.codes), qs: pack_nibbles(&grid.codes) }
+        }),
+        _ if is_plain(ty) => quantize_plain(ty, row, out),
+        _ => searched(ty, row, importance, out),
+    }
+}
+
+/// The types whose scales are always searched for.
+fn searched(ty: GgmlType, x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    match ty {
+        GgmlType::Q2_K => each(x, importance, out, quantize_k::q2_k),
+        GgmlType::Q3_K => each(x, importance, out, quantize_k::q3_k),
+        GgmlType::Q4_K => each(x, importance, out, quantize_k::q4_k),
+        GgmlType::Q5_K => each(x, importance, out, quantize_k::q5_k),
+        GgmlType::Q6_K => each(x, importance, out, quantize_k::q6_k),
+        GgmlType::IQ4_NL => each(x, importance, out, quantize_table::iq4_nl),
+        GgmlType::IQ4_XS => each(x, importance, out, quantize_table::iq4_xs),
+        GgmlType::MXFP4 => each(x, importance, out, |x, _| quantize_table::mxfp4(x)),
         _ => panic!("cannot quantise to {ty}"),
     }
 }
@@ -41,15 +113,21 @@ fn floats<const BYTES: usize>(x: &[f32], out: &mut [u8], to_bytes: impl Fn(f32) 
     }
 }
 
-fn each<B, const LEN: usize>(x: &[f32], out: &mut [u8], block: impl Fn(&[f32; LEN]) -> B)
-where
+/// Writes blocks of `LEN` weights, each with the importances of its columns where there are any.
+fn each<B, const LEN: usize>(
+    x: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+    block: impl Fn(&[f32; LEN], Option<&[f32; LEN]>) -> B,
+) where
     B: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned,
 {
     let (inputs, _) = x.as_chunks();
+    let importances = importance.map(|importance| importance.as_chunks().0);
     match <[B]>::mut_from_bytes(out) {
         Ok(blocks) => {
-            for (out, x) in blocks.iter_mut().zip(inputs) {
-                *out = block(x);
+            for (index, (out, x)) in blocks.iter_mut().zip(inputs).enumerate() {
+                *out = block(x, importances.map(|importances| &importances[index]));
             }
         }
         Err(_) => unreachable!("`quantize` checked that the output is whole blocks"),
@@ -59,11 +137,6 @@ where
 /// `1 / d`, and 0 for a block of zeros.
 fn inverse(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
-}
-
-/// The first value of largest magnitude, with its sign.
-fn extreme(x: &[f32]) -> f32 {
-    x.iter().fold(0.0, |best, &x| if x.abs() > f32::abs(best) { x } else { best })
 }
 
 /// The smallest and the largest value.

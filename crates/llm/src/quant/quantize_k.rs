@@ -1,101 +1,87 @@
-//! f32 to the K blocks of 4, 5 and 6 bits, by the searches of ggml's reference quantisers.
-//!
-//! Both searches try grids somewhat wider and narrower than the one that just covers the values, fit
-//! the scale (and minimum) to the rounded values by weighted least squares and keep the best.
+//! f32 to the K blocks of 2 to 6 bits, by the searches of ggml's quantisers.
 
-use crate::blocks::{BlockQ4K, BlockQ5K, BlockQ6K, HalfBytes, six_bits};
+use super::fit::{self, TINY, WithMin, by_importance, mean_square, round_to, steps};
+use crate::blocks::{BlockQ2K, BlockQ3K, BlockQ4K, BlockQ5K, BlockQ6K, HalfBytes, six_bits};
 
-/// The nearest integer, ties to even, in `0..=max`.
-fn round_to(x: f32, max: u8) -> u8 {
-    (libm::rintf(x) as i32).clamp(0, i32::from(max)) as u8
+/// What a block is made of: 256 weights, and how important their columns are, where that is known.
+pub type Importance<'w> = Option<&'w [f32; 256]>;
+
+/// How groups with a minimum are fitted where no importances are known.
+struct Plain<W> {
+    /// The first of the grids tried, in steps beyond the largest code; each is a tenth wider.
+    first_width: f32,
+    n_steps: u8,
+    /// Whether magnitudes of errors count, not squares.
+    is_absolute: bool,
+    /// What is added to the magnitude of each weight, so that small ones count too, by the mean square of the group.
+    floor: W,
 }
 
-/// Rounds 32 values to `0..=max` on a grid that starts at a minimum not above 0. Returns its scale
-/// and the minimum's magnitude.
-///
-/// `widths` are the grids tried, in steps beyond `max`.
-fn fit_with_min(x: &[f32; 32], max: u8, widths: impl Iterator<Item = f32>) -> (f32, f32) {
-    let mean_square = x.iter().map(|x| x * x).sum::<f32>() / 32.0;
-    let weights = x.map(|x| libm::sqrtf(mean_square) + x.abs());
-    let lowest = x.iter().copied().fold(x[0], f32::min).min(0.0);
-    let highest = x.iter().copied().fold(x[0], f32::max);
-    if highest == lowest {
-        return (0.0, -lowest);
-    }
-    let error = |scale: f32, min: f32, codes: &[u8; 32]| -> f32 {
-        let errors = codes.iter().zip(x).map(|(&code, x)| scale * f32::from(code) + min - x);
-        errors.zip(&weights).map(|(error, w)| w * (error * error)).sum()
-    };
-    let sum_w: f32 = weights.iter().sum();
-    let sum_x: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
-
-    let inverse = f32::from(max) / (highest - lowest);
-    let codes = x.map(|x| round_to(inverse * (x - lowest), max));
-    let (mut scale, mut min) = (1.0 / inverse, lowest);
-    let mut least_error = error(scale, min, &codes);
-    for width in widths {
-        // From the best minimum so far, not from the lowest value.
-        let inverse = (width + f32::from(max)) / (highest - min);
-        let codes = x.map(|x| round_to(inverse * (x - min), max));
-        let (mut sum_l, mut sum_ll, mut sum_lx) = (0.0, 0.0, 0.0);
-        for ((&code, &x), &w) in codes.iter().zip(x).zip(&weights) {
-            let l = f32::from(code);
-            sum_l += w * l;
-            sum_ll += w * l * l;
-            sum_lx += w * l * x;
-        }
-        let determinant = sum_w * sum_ll - sum_l * sum_l;
-        if determinant <= 0.0 {
-            continue;
-        }
-        let mut fitted_scale = (sum_w * sum_lx - sum_x * sum_l) / determinant;
-        let mut fitted_min = (sum_ll * sum_x - sum_l * sum_lx) / determinant;
-        if fitted_min > 0.0 {
-            (fitted_scale, fitted_min) = (sum_lx / sum_ll, 0.0);
-        }
-        let fitted_error = error(fitted_scale, fitted_min, &codes);
-        if fitted_error < least_error {
-            (scale, min, least_error) = (fitted_scale, fitted_min, fitted_error);
-        }
-    }
-    (scale, -min)
-}
-
-/// Scales and minimums of a block of 4 or 5 bits, and its codes.
-struct WithMins {
+/// Scales and minimums of `N` groups of `LEN` weights.
+struct WithMins<const N: usize> {
     d: HalfBytes,
     d_min: HalfBytes,
-    scales: [u8; 12],
-    codes: [u8; 256],
+    scales: [u8; N],
+    mins: [u8; N],
 }
 
-impl WithMins {
-    fn new(x: &[f32; 256], max: u8, widths: impl Iterator<Item = f32> + Clone) -> Self {
-        let (groups, _) = x.as_chunks::<32>();
-        let fits: [(f32, f32); 8] = core::array::from_fn(|j| fit_with_min(&groups[j], max, widths.clone()));
-        let max_scale = fits.iter().map(|fit| fit.0).fold(0.0, f32::max);
-        let max_min = fits.iter().map(|fit| fit.1).fold(0.0, f32::max);
-        let inverse = |max: f32| if max > 0.0 { 63.0 / max } else { 0.0 };
-        let scales = pack_six_bits(
-            fits.map(|fit| round_to(inverse(max_scale) * fit.0, 63)),
-            fits.map(|fit| round_to(inverse(max_min) * fit.1, 63)),
-        );
-        let d = HalfBytes::from_f32(max_scale / 63.0);
-        let d_min = HalfBytes::from_f32(max_min / 63.0);
+impl<const N: usize> WithMins<N> {
+    /// Fits groups to codes of `0..=max`, and their scales and minimums to `0..=max_scale`.
+    ///
+    /// `spread` times the mean square of the block is what every weight counts where importances are known.
+    fn new<const LEN: usize>(
+        x: &[f32; 256],
+        importance: Importance<'_>,
+        (max, max_scale, spread): (u8, u8, f32),
+        plain: &Plain<impl Fn(f32) -> f32>,
+    ) -> Self {
+        let (groups, _) = x.as_chunks::<LEN>();
+        let (scale_of_scales, scales, scale_of_mins, mins);
+        if let Some(importance) = importance {
+            let (importance, _) = importance.as_chunks::<LEN>();
+            let square = spread * mean_square(x);
+            let weights: [[f32; LEN]; N] =
+                core::array::from_fn(|j| by_importance(&groups[j], &importance[j], square));
+            let fits: [WithMin<LEN>; N] = core::array::from_fn(|j| {
+                fit::with_min(&groups[j], &weights[j], max, fit::weighted_widths(), false)
+            });
+            let sums = weights.map(|weights| weights.iter().sum());
+            (scale_of_scales, scales) =
+                fit::positive(&fits.each_ref().map(|fit| fit.scale), &sums, max_scale);
+            (scale_of_mins, mins) = fit::positive(&fits.map(|fit| fit.min), &sums, max_scale);
+        } else {
+            let fits: [WithMin<LEN>; N] = core::array::from_fn(|j| {
+                let floor = (plain.floor)(mean_square(&groups[j]));
+                let weights = groups[j].map(|x| floor + x.abs());
+                let widths = steps(plain.first_width, 0.1, plain.n_steps);
+                fit::with_min(&groups[j], &weights, max, widths, plain.is_absolute)
+            });
+            let rounded = |values: [f32; N]| {
+                let highest = values.iter().copied().fold(0.0, f32::max);
+                let inverse = if highest > 0.0 { f32::from(max_scale) / highest } else { 0.0 };
+                (highest / f32::from(max_scale), values.map(|value| round_to(inverse * value, max_scale)))
+            };
+            (scale_of_scales, scales) = rounded(fits.each_ref().map(|fit| fit.scale));
+            (scale_of_mins, mins) = rounded(fits.map(|fit| fit.min));
+        }
+        let (d, d_min) = (HalfBytes::from_f32(scale_of_scales), HalfBytes::from_f32(scale_of_mins));
+        Self { d, d_min, scales, mins }
+    }
 
-        // The codes follow from the scales as they are stored.
+    /// The codes, `0..=max`, which follow from the scales as they are stored.
+    fn codes(&self, x: &[f32; 256], max: u8) -> [u8; 256] {
         let mut codes = [0; 256];
-        let (rounded_scales, rounded_mins) = six_bits(&scales);
-        for (j, (codes, x)) in codes.chunks_exact_mut(32).zip(groups).enumerate() {
-            let scale = d.to_f32() * f32::from(rounded_scales[j]);
-            let min = d_min.to_f32() * f32::from(rounded_mins[j]);
+        let len = 256 / N;
+        for (j, (codes, x)) in codes.chunks_exact_mut(len).zip(x.chunks_exact(len)).enumerate() {
+            let scale = self.d.to_f32() * f32::from(self.scales[j]);
+            let min = self.d_min.to_f32() * f32::from(self.mins[j]);
             if scale != 0.0 {
                 for (code, x) in codes.iter_mut().zip(x) {
                     *code = round_to((x + min) / scale, max);
                 }
             }
         }
-        Self { d, d_min, scales, codes }
+        codes
     }
 }
 
@@ -116,55 +102,107 @@ fn pack_nibbles(codes: &[u8; 256]) -> [u8; 128] {
     })
 }
 
-/// Steps of a tenth from `first` on, `first` included.
-fn tenths(first: f32, n_steps: u8) -> impl Iterator<Item = f32> + Clone {
-    (0..=n_steps).map(move |step| first + 0.1 * f32::from(step))
+/// The low two bits of weight `128 c + 32 s + m` in bits `2 s` of byte `32 c + m`.
+fn pack_pairs(codes: &[u8; 256]) -> [u8; 64] {
+    core::array::from_fn(|i| {
+        (0..4).fold(0, |bits, s| bits | (codes[128 * (i / 32) + 32 * s + i % 32] & 3) << (2 * s))
+    })
 }
 
-pub fn q4_k(x: &[f32; 256]) -> BlockQ4K {
-    let WithMins { d, d_min, scales, codes } = WithMins::new(x, 15, tenths(-1.0, 20));
-    BlockQ4K { d, d_min, scales, qs: pack_nibbles(&codes) }
+/// Bit `bit` of weight `32 s + m` in bit `s` of byte `m`.
+fn pack_bit(codes: &[u8; 256], bit: u8) -> [u8; 32] {
+    core::array::from_fn(|m| (0..8).fold(0, |bits, s| bits | (codes[32 * s + m] >> bit & 1) << s))
 }
 
-pub fn q5_k(x: &[f32; 256]) -> BlockQ5K {
-    let WithMins { d, d_min, scales, codes } = WithMins::new(x, 31, tenths(-0.5, 15));
-    let qh = core::array::from_fn(|m| (0..8).fold(0, |bits, s| bits | codes[32 * s + m] >> 4 << s));
-    BlockQ5K { d, d_min, scales, qh, qs: pack_nibbles(&codes) }
-}
-
-/// Below this magnitude a group counts as zero.
-const TINY: f32 = 1e-15;
-
-/// The scale that fits 16 values rounded to -32..=31 best, weighted by their squares.
-fn fit_symmetric(x: &[f32; 16]) -> f32 {
-    let extreme = x.iter().fold(0.0, |best, &x| if x.abs() > f32::abs(best) { x } else { best });
-    if extreme.abs() < TINY {
-        return 0.0;
+pub fn q2_k(x: &[f32; 256], importance: Importance<'_>) -> BlockQ2K {
+    let plain = Plain { first_width: -0.5, n_steps: 15, is_absolute: true, floor: |_| 0.0 };
+    let made = WithMins::<16>::new::<16>(x, importance, (3, 15, 1.0), &plain);
+    BlockQ2K {
+        scales: core::array::from_fn(|j| made.scales[j] | made.mins[j] << 4),
+        qs: pack_pairs(&made.codes(x, 3)),
+        d: made.d,
+        d_min: made.d_min,
     }
-    let fit = |inverse: f32| {
-        x.iter().fold((0.0, 0.0), |(sum_lx, sum_ll), &x| {
-            let l = libm::rintf(inverse * x).clamp(-32.0, 31.0);
-            let w = x * x;
-            (sum_lx + w * x * l, sum_ll + w * l * l)
-        })
-    };
-    let (sum_lx, sum_ll) = fit(-32.0 / extreme);
-    let mut scale = if sum_ll != 0.0 { sum_lx / sum_ll } else { 0.0 };
-    let mut best = scale * sum_lx;
-    for step in (-9_i8..=9).filter(|&step| step != 0) {
-        let (sum_lx, sum_ll) = fit(-(32.0 + 0.1 * f32::from(step)) / extreme);
-        if sum_ll > 0.0 && sum_lx * sum_lx > best * sum_ll {
-            scale = sum_lx / sum_ll;
-            best = scale * sum_lx;
+}
+
+pub fn q4_k(x: &[f32; 256], importance: Importance<'_>) -> BlockQ4K {
+    let plain = Plain { first_width: -1.0, n_steps: 20, is_absolute: false, floor: libm::sqrtf };
+    let made = WithMins::<8>::new::<32>(x, importance, (15, 63, 2.0), &plain);
+    let scales = pack_six_bits(made.scales, made.mins);
+    debug_assert_eq!(six_bits(&scales), (made.scales, made.mins));
+    BlockQ4K { d: made.d, d_min: made.d_min, scales, qs: pack_nibbles(&made.codes(x, 15)) }
+}
+
+pub fn q5_k(x: &[f32; 256], importance: Importance<'_>) -> BlockQ5K {
+    let plain = Plain { first_width: -0.5, n_steps: 15, is_absolute: false, floor: libm::sqrtf };
+    let made = WithMins::<8>::new::<32>(x, importance, (31, 63, 2.0), &plain);
+    let codes = made.codes(x, 31);
+    BlockQ5K {
+        d: made.d,
+        d_min: made.d_min,
+        scales: pack_six_bits(made.scales, made.mins),
+        qh: pack_bit(&codes, 4),
+        qs: pack_nibbles(&codes),
+    }
+}
+
+/// The codes, `0..2 n`, of 16 groups of 16 weights under scales as they are stored.
+fn codes_about_zero(x: &[f32; 256], d: HalfBytes, scales: &[i8; 16], n: i8) -> [u8; 256] {
+    let mut codes = [n as u8; 256];
+    for ((codes, x), &scale) in codes.chunks_exact_mut(16).zip(x.chunks_exact(16)).zip(scales) {
+        let scale = d.to_f32() * f32::from(scale);
+        if scale != 0.0 {
+            let limit = f32::from(n);
+            for (code, x) in codes.iter_mut().zip(x) {
+                *code = (libm::rintf(x / scale).clamp(-limit, limit - 1.0) as i8 + n) as u8;
+            }
         }
     }
-    scale
+    codes
 }
 
-pub fn q6_k(x: &[f32; 256]) -> BlockQ6K {
+pub fn q3_k(x: &[f32; 256], importance: Importance<'_>) -> BlockQ3K {
     let (groups, _) = x.as_chunks::<16>();
-    let fits: [f32; 16] = core::array::from_fn(|j| fit_symmetric(&groups[j]));
-    let largest = fits.iter().fold(0.0, |best, &fit| if fit.abs() > f32::abs(best) { fit } else { best });
+    let (d, scales): (f32, [i8; 16]);
+    if let Some(importance) = importance {
+        let (importance, _) = importance.as_chunks::<16>();
+        let square = 2.0 * mean_square(x);
+        let weights: [[f32; 16]; 16] =
+            core::array::from_fn(|j| by_importance(&groups[j], &importance[j], square));
+        let fits: [f32; 16] = core::array::from_fn(|j| fit::symmetric(&groups[j], &weights[j], 4).scale);
+        let of_scales = fit::symmetric(&fits, &weights.map(|weights| weights.iter().sum()), 32);
+        scales = fits.map(|fit| of_scales.code(fit) as i8 - 32);
+        d = of_scales.scale;
+    } else {
+        let fits: [f32; 16] = core::array::from_fn(|j| fit::improved_about_zero(&groups[j], 4));
+        let largest = fit::extreme(&fits);
+        let inverse = -32.0 / largest;
+        d = if largest == 0.0 { 0.0 } else { 1.0 / inverse };
+        scales =
+            fits.map(
+                |fit| if largest == 0.0 { -32 } else { libm::rintf(inverse * fit).clamp(-32.0, 31.0) as i8 },
+            );
+    }
+    let d = HalfBytes::from_f32(d);
+    let codes = codes_about_zero(x, d, &scales, 4);
+    let stored = scales.map(|scale| (scale + 32) as u8);
+    BlockQ3K {
+        hmask: pack_bit(&codes, 2),
+        qs: pack_pairs(&codes),
+        scales: core::array::from_fn(|i| match i {
+            0..8 => stored[i] & 0xf | stored[i + 8] << 4,
+            _ => (0..4).fold(0, |bits, k| bits | stored[4 * k + i - 8] >> 4 << (2 * k)),
+        }),
+        d,
+    }
+}
+
+pub fn q6_k(x: &[f32; 256], importance: Importance<'_>) -> BlockQ6K {
+    let (groups, _) = x.as_chunks::<16>();
+    let squares = x.map(|x| x * x);
+    let (weights, _) = importance.unwrap_or(&squares).as_chunks::<16>();
+    let fits: [f32; 16] = core::array::from_fn(|j| fit::symmetric(&groups[j], &weights[j], 32).scale);
+    let largest = fit::extreme(&fits);
     if largest.abs() < TINY {
         // The code 0 stands for -32, but under a scale of 0.
         return BlockQ6K { ql: [0; 128], qh: [0; 64], scales: [0; 16], d: HalfBytes::from_f32(0.0) };
@@ -172,16 +210,7 @@ pub fn q6_k(x: &[f32; 256]) -> BlockQ6K {
     let inverse = -128.0 / largest;
     let d = HalfBytes::from_f32(1.0 / inverse);
     let scales = fits.map(|fit| libm::rintf(inverse * fit).min(127.0) as i8);
-
-    let mut codes = [32; 256];
-    for ((codes, x), &scale) in codes.chunks_exact_mut(16).zip(groups).zip(&scales) {
-        let scale = d.to_f32() * f32::from(scale);
-        if scale != 0.0 {
-            for (code, x) in codes.iter_mut().zip(x) {
-                *code = (libm::rintf(x / scale).clamp(-32.0, 31.0) as i8 + 32) as u8;
-            }
-        }
-    }
+    let codes = codes_about_zero(x, d, &scales, 32);
     BlockQ6K {
         ql: core::array::from_fn(|i| {
             let first = 128 * (i / 64) + i % 64;
