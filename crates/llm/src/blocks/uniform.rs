@@ -69,7 +69,12 @@ const _: () = assert!(size_of::<BlockQ8_0>() == 34);
 
 /// The 32 nibbles of `qs`, low ones first.
 pub(super) fn nibbles(qs: &[u8; 16]) -> [i8; 32] {
-    core::array::from_fn(|i| (if i < 16 { qs[i] & 0xf } else { qs[i - 16] >> 4 }) as i8)
+    let mut quants = [0; 32];
+    let (low, high) = quants.split_at_mut(16);
+    for ((low, high), byte) in low.iter_mut().zip(high).zip(qs) {
+        (*low, *high) = ((byte & 0xf) as i8, (byte >> 4) as i8);
+    }
+    quants
 }
 
 /// Nibbles with their fifth bits.

@@ -27,7 +27,7 @@ pub struct Architecture {
     /// Whether the token's embedding is normalised, without weights.
     pub normalises_embedding: bool,
     /// Where a layer normalises.
-    pub norms: Norms,
+    pub norms: &'static Norms,
     /// How the two mixers of a layer are joined.
     pub block: Block,
     /// How the position of a token enters.
@@ -57,7 +57,7 @@ pub struct Architecture {
     /// How a dense feed-forward block is made up.
     pub feed_forward: FeedForwardKind,
     /// How a mixture of experts is routed, in families that can have one.
-    pub routing: Option<Routing>,
+    pub routing: Option<&'static Routing>,
     /// What the token's embedding is multiplied by.
     pub embedding_scale: EmbeddingScale,
     /// What `logit_scale` does.
@@ -67,7 +67,7 @@ pub struct Architecture {
     /// How queries at far positions are sharpened.
     pub temperature: QueryTemperature,
     /// What else a file must have.
-    pub required: Required,
+    pub required: &'static Required,
     /// The scales, caps and limits that the family reads, and other keys that others do not, with what a missing
     /// scale means. Those of other families change nothing.
     pub reads: &'static [(&'static str, Option<f32>)],

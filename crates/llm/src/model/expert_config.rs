@@ -46,7 +46,7 @@ impl ExpertConfig {
         n_vocab: u64,
     ) -> Result<Option<Self>, ModelError> {
         let (Some(n_expert @ 1..), Some(routing)) =
-            (keys.optional_number("expert_count")?, &architecture.routing)
+            (keys.optional_number("expert_count")?, architecture.routing)
         else {
             return Ok(None);
         };

@@ -87,7 +87,7 @@ impl Forward<'_, '_> {
             self.chunks(weights, chunks, x, &mut scratch, workspace);
         }
         match routing {
-            Some(Routing { shared: SharedExpert { sum_scale, .. }, .. })
+            Some(&Routing { shared: SharedExpert { sum_scale, .. }, .. })
                 if sum_scale != 1.0 && weights.shared.is_some() =>
             {
                 self.compute.kernels.scale(x, sum_scale);

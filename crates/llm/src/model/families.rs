@@ -10,7 +10,7 @@ const LLAMA: Architecture = Architecture {
     norm_weights: NormWeights::Weight,
     post_norm_eps: None,
     normalises_embedding: false,
-    norms: PRE_NORMS,
+    norms: &PRE_NORMS,
     block: Block::Sequential,
     positions: Positions::Rope(RopePairs::Adjacent),
     rope_keys: RopeKeys::All,
@@ -25,12 +25,12 @@ const LLAMA: Architecture = Architecture {
     biases: Biases::Optional,
     activation: Activation::Silu,
     feed_forward: FeedForwardKind::Gated,
-    routing: Some(UNGATED_ROUTING),
+    routing: Some(&UNGATED_ROUTING),
     embedding_scale: EmbeddingScale::One,
     logit_scale: LogitScale::Multiplies,
     attention_scale: AttentionScale::HeadLength,
     temperature: QueryTemperature::ByKey,
-    required: Required::NOTHING,
+    required: &Required::NOTHING,
     reads: &[],
     unused: &[],
     unscaled: CHANNEL_MIXERS,
@@ -52,7 +52,7 @@ const LLAMA: Architecture = Architecture {
 
 /// Llama's form with rotary pairs of halves.
 const NEOX: Architecture =
-    Architecture { positions: Positions::Rope(RopePairs::Halves), routing: Some(SOFTMAX_ROUTING), ..LLAMA };
+    Architecture { positions: Positions::Rope(RopePairs::Halves), routing: Some(&SOFTMAX_ROUTING), ..LLAMA };
 
 /// The form of GPT-2: LayerNorm, biases, a plain feed-forward block with GELU.
 const GPT: Architecture = Architecture {
@@ -70,14 +70,14 @@ const BERT: Architecture = Architecture {
     block: Block::PostNorm,
     attention: AttentionKind::Bidirectional,
     classifier: Some(ClassifierHead::Tanh),
-    norms: Norms {
+    norms: &Norms {
         attn: None,
         attn_post: Some("attn_output_norm"),
         ffn: None,
         ffn_post: Some("layer_output_norm"),
         ..PRE_NORMS
     },
-    required: Required { model: &["token_embd_norm.weight"], ..Required::NOTHING },
+    required: &Required { model: &["token_embd_norm.weight"], ..Required::NOTHING },
     ..GPT
 };
 
@@ -94,41 +94,41 @@ const MAMBA: Architecture = Architecture {
 const RWKV: Architecture = Architecture {
     norm: NormKind::Layer,
     norm_weights: NormWeights::WeightAndBias,
-    norms: Norms { ffn: Some("attn_norm_2"), ..PRE_NORMS },
+    norms: &Norms { ffn: Some("attn_norm_2"), ..PRE_NORMS },
     positions: Positions::None,
     feed_forward: FeedForwardKind::ChannelMix,
     routing: None,
-    required: Required { model: &["token_embd_norm.weight", "output.weight"], ..Required::NOTHING },
+    required: &Required { model: &["token_embd_norm.weight", "output.weight"], ..Required::NOTHING },
     ..LLAMA
 };
 
 /// The form of Qwen2 with a recurrence in the place of attention.
 const ARWKV: Architecture =
-    Architecture { positions: Positions::None, routing: None, required: OUTPUT, ..LLAMA };
+    Architecture { positions: Positions::None, routing: None, required: &OUTPUT, ..LLAMA };
 
 /// The form of Nemotron-H: of each layer a state space, attention or a feed-forward block.
 const NEMOTRON_H: Architecture = Architecture {
-    norms: Norms { ffn: Some("attn_norm"), ..PRE_NORMS },
+    norms: &Norms { ffn: Some("attn_norm"), ..PRE_NORMS },
     has_one_mixer: true,
     positions: Positions::None,
     recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::WithoutHeads }),
     activation: Activation::ReluSquared,
     feed_forward: FeedForwardKind::Plain,
     reads: &[("expert_weights_scale", None), ("moe_latent_size", None)],
-    required: Required {
+    required: &Required {
         keys: &["attention.layer_norm_epsilon"],
         expert_layer: &["exp_probs_b.bias", "ffn_up_shexp.weight"],
         recurrent_layer: &["ssm_norm.weight"],
         ..Required::NOTHING
     },
-    routing: Some(Routing { gating: Gating::Sigmoid, normalise: Normalise::ByKey, ..UNGATED_ROUTING }),
+    routing: Some(&Routing { gating: Gating::Sigmoid, normalise: Normalise::ByKey, ..UNGATED_ROUTING }),
     unscaled: NO_PART,
     ..LLAMA
 };
 
 /// The form of Qwen3-Next: of four layers, three have a gated delta net, and one has gated attention.
 const QWEN3_NEXT: Architecture = Architecture {
-    norms: RENAMED_FFN_NORM,
+    norms: &RENAMED_FFN_NORM,
     qk_norm: QkNorm::BeforeRope,
     head_gate: HeadGate::WithQuery,
     recurrence: Some(Recurrence {
@@ -268,45 +268,45 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "llama4",
         rope_layers: RopeLayers::AllButEach(4), window: Window::Chunked { period: 4 }, qk_norm: QkNorm::AfterRopeWeightless,
         temperature: QueryTemperature::WithoutRope,
-        routing: Some(Routing { gating: Gating::Sigmoid, normalise: Normalise::No, weighs_input: true, layers: ExpertLayers::Interleaved, ..SOFTMAX_ROUTING }),
+        routing: Some(&Routing { gating: Gating::Sigmoid, normalise: Normalise::No, weighs_input: true, layers: ExpertLayers::Interleaved, ..SOFTMAX_ROUTING }),
         ..LLAMA
     },
     Architecture { name: "deci", has_empty_layers: true, ..LLAMA },
     Architecture { name: "arcee", activation: Activation::ReluSquared, feed_forward: FeedForwardKind::Plain, ..LLAMA },
-    Architecture { name: "baichuan", positions: Positions::ByLayers { rope: 32, pairs: RopePairs::Adjacent, alibi: 40 }, required: OUTPUT, ..LLAMA },
+    Architecture { name: "baichuan", positions: Positions::ByLayers { rope: 32, pairs: RopePairs::Adjacent, alibi: 40 }, required: &OUTPUT, ..LLAMA },
     Architecture { name: "chatglm", feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
-    Architecture { name: "deepseek", reads: &[("expert_weights_scale", None)], routing: Some(Routing { gating_by_key: false, normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
-    Architecture { name: "deepseek2", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: DEEPSEEK2_KEYS, routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
+    Architecture { name: "deepseek", reads: &[("expert_weights_scale", None)], routing: Some(&Routing { gating_by_key: false, normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
+    Architecture { name: "deepseek2", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: DEEPSEEK2_KEYS, routing: Some(&DEEPSEEK_ROUTING), ..LLAMA },
     Architecture { name: "ernie4_5", unused: OUTPUT_PROJECTION_BIAS, routing: None, ..LLAMA },
-    Architecture { name: "ernie4_5-moe", unused: OUTPUT_PROJECTION_BIAS, routing: Some(Routing { layers: ExpertLayers::Interleaved, ..UNGATED_ROUTING }), ..LLAMA },
-    Architecture { name: "glm4", rope_sections: RopeSections::Consecutive, norms: SANDWICH_NORMS, feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
-    Architecture { name: "granite", rope_layers: RopeLayers::UnlessNotFinetuned, logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
-    Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: LOGIT_SCALE, ..LLAMA },
+    Architecture { name: "ernie4_5-moe", unused: OUTPUT_PROJECTION_BIAS, routing: Some(&Routing { layers: ExpertLayers::Interleaved, ..UNGATED_ROUTING }), ..LLAMA },
+    Architecture { name: "glm4", rope_sections: RopeSections::Consecutive, norms: &SANDWICH_NORMS, feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
+    Architecture { name: "granite", rope_layers: RopeLayers::UnlessNotFinetuned, logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: &LOGIT_SCALE, ..LLAMA },
+    Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: &LOGIT_SCALE, ..LLAMA },
     Architecture {
         name: "granite_swa",
         window: Window::Pattern, window_rope: WindowRope::Shared, rope_layers: RopeLayers::Listed,
         logit_scale: LogitScale::Divides, reads: GRANITE_SCALES,
-        required: Required { layer: &["attn_sinks.weight"], ..LOGIT_SCALE },
-        routing: Some(Routing { shared: SharedExpert { is_fused: true, ..SHARED }, ..SOFTMAX_ROUTING }),
+        required: &Required { layer: &["attn_sinks.weight"], ..LOGIT_SCALE },
+        routing: Some(&Routing { shared: SharedExpert { is_fused: true, ..SHARED }, ..SOFTMAX_ROUTING }),
         ..LLAMA
     },
     Architecture {
         name: "arctic",
-        routing: Some(Routing { inputs: ExpertInputs::Before, shared: BESIDE_DENSE, ..SOFTMAX_ROUTING }),
+        routing: Some(&Routing { inputs: ExpertInputs::Before, shared: BESIDE_DENSE, ..SOFTMAX_ROUTING }),
         ..LLAMA
     },
-    Architecture { name: "bailingmoe", required: OUTPUT, reads: WEIGHTS_SCALE, routing: Some(Routing { gating_by_key: false, layers: ExpertLayers::All, ..DEEPSEEK_ROUTING }), ..LLAMA },
+    Architecture { name: "bailingmoe", required: &OUTPUT, reads: WEIGHTS_SCALE, routing: Some(&Routing { gating_by_key: false, layers: ExpertLayers::All, ..DEEPSEEK_ROUTING }), ..LLAMA },
     Architecture { name: "paddleocr", rope_sections: RopeSections::Consecutive, routing: None, ..LLAMA },
     Architecture { name: "llama-embed", unused: &["output."], unscaled: NO_PART, attention: AttentionKind::EncoderByKey, ..LLAMA },
     Architecture { name: "maincoder", qk_norm: QkNorm::AfterRope, routing: None, ..LLAMA },
     Architecture { name: "nanbeige", unscaled: NO_PART, stacks: Stacks::Loops, routing: None, ..LLAMA },
-    Architecture { name: "mistral4", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: DEEPSEEK2_KEYS, routing: Some(DEEPSEEK_ROUTING), ..LLAMA },
+    Architecture { name: "mistral4", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: DEEPSEEK2_KEYS, routing: Some(&DEEPSEEK_ROUTING), ..LLAMA },
     Architecture {
         name: "muse-glimmer",
-        norms: SANDWICH_NORMS, post_norm_eps: Some(1e-8), normalises_embedding: true,
+        norms: &SANDWICH_NORMS, post_norm_eps: Some(1e-8), normalises_embedding: true,
         window: Window::Required { period: 4 }, window_rope: WindowRope::UnscaledMagnitude, rope_layers: RopeLayers::Windowed,
         qk_norm: QkNorm::BeforeRope, head_gate: HeadGate::Sigmoid, unscaled: FFN_AND_GATES,
-        reads: &[("logit_scale", None), ("final_logit_softcapping", None)], required: Required { keys: &["logit_scale"], ..OUTPUT },
+        reads: &[("logit_scale", None), ("final_logit_softcapping", None)], required: &Required { keys: &["logit_scale"], ..OUTPUT },
         routing: None,
         ..LLAMA
     },
@@ -321,64 +321,64 @@ pub static ARCHITECTURES: &[Architecture] = &[
         norm: NormKind::Layer, rms_by_key: true, block: Block::Parallel, unscaled: &["output"],
         window: Window::Required { period: 4 }, window_order: WindowOrder::FirstSeesAll, window_rope: WindowRope::Shared, rope_layers: RopeLayers::WindowedOrLeading,
         reads: &[("logit_scale", None), ("expert_weights_scale", None)],
-        required: Required { keys: &["logit_scale", "leading_dense_block_count"], ..Required::NOTHING },
-        routing: Some(Routing { shared: SharedExpert { sum_scale: 0.5, ..SHARED }, ..SIGMOID_ROUTING }),
+        required: &Required { keys: &["logit_scale", "leading_dense_block_count"], ..Required::NOTHING },
+        routing: Some(&Routing { shared: SharedExpert { sum_scale: 0.5, ..SHARED }, ..SIGMOID_ROUTING }),
         ..LLAMA
     },
-    Architecture { name: "internlm2", required: OUTPUT, ..LLAMA },
+    Architecture { name: "internlm2", required: &OUTPUT, ..LLAMA },
     Architecture { name: "minicpm", embedding_scale: EmbeddingScale::MiniCpm, logit_scale: LogitScale::Divides, reads: MINICPM_SCALES, ..LLAMA },
-    Architecture { name: "minicpm3", attention: AttentionKind::Latent, embedding_scale: EmbeddingScale::MiniCpm, required: QUERY_RANK, routing: None, ..NEOX },
+    Architecture { name: "minicpm3", attention: AttentionKind::Latent, embedding_scale: EmbeddingScale::MiniCpm, required: &QUERY_RANK, routing: None, ..NEOX },
     Architecture { name: "smollm3", rope_layers: RopeLayers::AllButEach(4), ..LLAMA },
-    Architecture { name: "xverse", required: OUTPUT, ..LLAMA },
+    Architecture { name: "xverse", required: &OUTPUT, ..LLAMA },
     Architecture { name: "olmo", norm: NormKind::Layer, norm_weights: NormWeights::None, reads: &[("attention.clamp_kqv", None)], ..LLAMA },
     Architecture { name: "command-r", norm: NormKind::Layer, block: Block::Parallel, qk_norm: QkNorm::BeforeRopeFromLayers(64), reads: &[("logit_scale", None)], ..LLAMA },
     Architecture {
         name: "cohere2", unscaled: NO_PART,
         norm: NormKind::Layer, block: Block::Parallel,
         window: Window::Required { period: 4 }, rope_layers: RopeLayers::Windowed, window_rope: WindowRope::Shared,
-        reads: &[("logit_scale", None)], required: LOGIT_SCALE,
+        reads: &[("logit_scale", None)], required: &LOGIT_SCALE,
         ..LLAMA
     },
 
     Architecture {
         name: "afmoe",
-        norms: SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, head_gate: HeadGate::Sigmoid, embedding_scale: EmbeddingScale::SqrtWidth,
+        norms: &SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, head_gate: HeadGate::Sigmoid, embedding_scale: EmbeddingScale::SqrtWidth,
         unscaled: FFN_AND_GATES,
         window: Window::Optional { period: 4 }, rope_layers: RopeLayers::AllButEach(4),
-        reads: WEIGHTS_SCALE, required: Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
-        routing: Some(SIGMOID_ROUTING),
+        reads: WEIGHTS_SCALE, required: &Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
+        routing: Some(&SIGMOID_ROUTING),
         ..NEOX
     },
     Architecture {
         name: "apertus",
         qk_norm: QkNorm::BeforeRope, activation: Activation::Xielu(Xielu { alpha_n: 0.0, alpha_p: 0.0, beta: 0.0, eps: 0.0 }),
-        feed_forward: FeedForwardKind::Plain, unused: &["attn_q_norm.bias", "attn_k_norm.bias"], required: OUTPUT, routing: None,
+        feed_forward: FeedForwardKind::Plain, unused: &["attn_q_norm.bias", "attn_k_norm.bias"], required: &OUTPUT, routing: None,
         ..NEOX
     },
-    Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(DEEPSEEK_ROUTING), reads: &[("expert_weights_scale", None)], required: Required { keys: &["expert_gating_func"], ..OUTPUT }, ..NEOX },
+    Architecture { name: "bailingmoe2", qk_norm: QkNorm::BeforeRope, routing: Some(&DEEPSEEK_ROUTING), reads: &[("expert_weights_scale", None)], required: &Required { keys: &["expert_gating_func"], ..OUTPUT }, ..NEOX },
     Architecture {
         name: "bitnet",
-        norms: Norms { heads: Some("attn_sub_norm"), hidden: Some("ffn_sub_norm"), ..PRE_NORMS }, unscaled: NO_PART, routing: None,
+        norms: &Norms { heads: Some("attn_sub_norm"), hidden: Some("ffn_sub_norm"), ..PRE_NORMS }, unscaled: NO_PART, routing: None,
         ..NEOX
     },
     Architecture {
         name: "cogvlm",
         rope_keys: RopeKeys::None, routing: None,
         unused: &["vis_", "rope_freqs."], unscaled: &["ffn_", "attn_qkv"],
-        required: Required { layer: &["attn_qkv.weight"], ..Required::NOTHING },
+        required: &Required { layer: &["attn_qkv.weight"], ..Required::NOTHING },
         ..NEOX
     },
     Architecture {
         name: "dbrx",
-        norm: NormKind::Layer, norms: Norms { ffn: Some("attn_output_norm"), ..PRE_NORMS },
-        reads: &[("attention.clamp_kqv", None)], required: Required { keys: &["attention.clamp_kqv"], ..OUTPUT },
+        norm: NormKind::Layer, norms: &Norms { ffn: Some("attn_output_norm"), ..PRE_NORMS },
+        reads: &[("attention.clamp_kqv", None)], required: &Required { keys: &["attention.clamp_kqv"], ..OUTPUT },
         ..NEOX
     },
-    Architecture { name: "dots1", qk_norm: QkNorm::BeforeRope, reads: &[("expert_weights_scale", None)], required: OUTPUT, routing: Some(DEEPSEEK_ROUTING), ..NEOX },
+    Architecture { name: "dots1", qk_norm: QkNorm::BeforeRope, reads: &[("expert_weights_scale", None)], required: &OUTPUT, routing: Some(&DEEPSEEK_ROUTING), ..NEOX },
     Architecture { name: "exaone", ..NEOX },
     Architecture {
         name: "exaone4",
-        norms: POST_NORMS, qk_norm: QkNorm::BeforeRope,
+        norms: &POST_NORMS, qk_norm: QkNorm::BeforeRope,
         window: Window::AtLayers { period: 4, length: 4096, n_layer: 64 }, rope_layers: RopeLayers::Windowed, window_rope: WindowRope::Shared,
         ..NEOX
     },
@@ -386,21 +386,21 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "exaone-moe",
         qk_norm: QkNorm::BeforeRope,
         window: Window::Required { period: 4 }, window_rope: WindowRope::Shared, rope_layers: RopeLayers::Windowed,
-        reads: WEIGHTS_SCALE, required: Required { keys: &["attention.sliding_window", "expert_gating_func"], ..OUTPUT },
-        routing: Some(DEEPSEEK_ROUTING),
+        reads: WEIGHTS_SCALE, required: &Required { keys: &["attention.sliding_window", "expert_gating_func"], ..OUTPUT },
+        routing: Some(&DEEPSEEK_ROUTING),
         ..NEOX
     },
     Architecture { name: "gemma", activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth, ..NEOX },
     Architecture {
         name: "gemma2",
-        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
+        norms: &SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::OrLength { period: 2, length: 4096 }, attention_scale: AttentionScale::WidthAtLayers(46),
         reads: GEMMA2_CAPS,
         ..NEOX
     },
     Architecture {
         name: "gemma3",
-        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
+        norms: &SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Optional { period: 6 }, window_rope: WindowRope::UnscaledBase(10_000.0),
         qk_norm: QkNorm::BeforeRope, attention_scale: AttentionScale::WidthAtLayers(62),
         reads: &[("final_logit_softcapping", None)], unused: &["dense_2.", "dense_3."],
@@ -408,7 +408,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "gemma-embedding",
-        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
+        norms: &SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Symmetric { period: 6 }, window_rope: WindowRope::UnscaledBase(10_000.0),
         qk_norm: QkNorm::BeforeRope, attention: AttentionKind::Bidirectional, unused: &["dense_2.", "dense_3.", "output."],
         routing: None,
@@ -416,31 +416,31 @@ pub static ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "gemma4", unscaled: NO_PART,
-        norms: SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
+        norms: &SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Pattern, window_rope: WindowRope::UnscaledBase(10_000.0),
         qk_norm: QkNorm::BeforeRope, normalises_values: true, attention_scale: AttentionScale::One,
-        required: Required { model: &["rope_freqs.weight"], ..Required::NOTHING },
+        required: &Required { model: &["rope_freqs.weight"], ..Required::NOTHING },
         reads: &[("final_logit_softcapping", Some(30.0)), ("attention.shared_kv_layers", None), ("embedding_length_per_layer_input", None)],
         routing: None,
         ..NEOX
     },
     Architecture {
         name: "glm4moe",
-        norms: RENAMED_FFN_NORM, qk_norm: QkNorm::MaybeBeforeRope, rope_sections: RopeSections::Consecutive,
-        required: Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
+        norms: &RENAMED_FFN_NORM, qk_norm: QkNorm::MaybeBeforeRope, rope_sections: RopeSections::Consecutive,
+        required: &Required { expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
         reads: &[("expert_weights_scale", None)],
-        routing: Some(SIGMOID_ROUTING),
+        routing: Some(&SIGMOID_ROUTING),
         ..NEOX
     },
     Architecture {
         name: "gpt-oss",
-        norms: RENAMED_FFN_NORM, window: Window::Required { period: 2 },
-        required: Required {
+        norms: &RENAMED_FFN_NORM, window: Window::Required { period: 2 },
+        required: &Required {
             layer: &["attn_output.bias", "attn_sinks.weight"],
             expert_layer: &["ffn_gate_inp.bias", "ffn_gate_exps.bias", "ffn_up_exps.bias", "ffn_down_exps.bias"],
             ..OUTPUT
         },
-        activation: Activation::ClampedSwiglu, routing: Some(Routing { gating: Gating::SoftmaxOfChosen, normalise: Normalise::No, ..SOFTMAX_ROUTING }),
+        activation: Activation::ClampedSwiglu, routing: Some(&Routing { gating: Gating::SoftmaxOfChosen, normalise: Normalise::No, ..SOFTMAX_ROUTING }),
         ..NEOX
     },
     Architecture { name: "hunyuan-dense", qk_norm: QkNorm::AfterRope, reads: ROPE_ALPHA, routing: None, ..NEOX },
@@ -448,12 +448,12 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "hunyuan-moe", qk_norm: QkNorm::AfterRope, ..NEOX },
     Architecture {
         name: "grok",
-        norms: Norms { attn_post: Some("attn_output_norm"), ffn_post: Some("layer_output_norm"), ..PRE_NORMS },
+        norms: &Norms { attn_post: Some("attn_output_norm"), ffn_post: Some("layer_output_norm"), ..PRE_NORMS },
         activation: Activation::Gelu, reads: GROK_SCALES,
-        routing: Some(Routing { gate_is_optional: true, shared: SharedExpert { sum_scale: core::f32::consts::FRAC_1_SQRT_2, ..BESIDE_DENSE }, ..SOFTMAX_ROUTING }),
+        routing: Some(&Routing { gate_is_optional: true, shared: SharedExpert { sum_scale: core::f32::consts::FRAC_1_SQRT_2, ..BESIDE_DENSE }, ..SOFTMAX_ROUTING }),
         ..NEOX
     },
-    Architecture { name: "grovemoe", qk_norm: QkNorm::BeforeRope, reads: GROVE_KEYS, required: Required { keys: &["expert_group_scale", "experts_per_group"], expert_layer: &["ffn_up_chexps.weight"], ..Required::NOTHING }, ..NEOX },
+    Architecture { name: "grovemoe", qk_norm: QkNorm::BeforeRope, reads: GROVE_KEYS, required: &Required { keys: &["expert_group_scale", "experts_per_group"], expert_layer: &["ffn_up_chexps.weight"], ..Required::NOTHING }, ..NEOX },
     Architecture {
         name: "hrm_text",
         norm_weights: NormWeights::None, stacks: Stacks::Hierarchical, output_norm: None, head_gate: HeadGate::Sigmoid,
@@ -462,7 +462,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "hy_v3",
-        qk_norm: QkNorm::BeforeRope, unscaled: NO_PART, reads: WEIGHTS_SCALE, routing: Some(ROUTER_ROUTING),
+        qk_norm: QkNorm::BeforeRope, unscaled: NO_PART, reads: WEIGHTS_SCALE, routing: Some(&ROUTER_ROUTING),
         ..NEOX
     },
     Architecture { name: "jais2", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, biases: Biases::AllButQkv, activation: Activation::ReluSquared, feed_forward: FeedForwardKind::Plain, routing: None, ..NEOX },
@@ -471,61 +471,61 @@ pub static ARCHITECTURES: &[Architecture] = &[
         qk_norm: QkNorm::BeforeRope, head_gate: HeadGate::Softplus, unscaled: &["ffn_", "attn_gate", "output"],
         window: Window::Optional { period: 4 }, window_order: WindowOrder::FirstSeesAll, window_rope: WindowRope::UnscaledOwnBase,
         reads: WEIGHTS_SCALE,
-        required: Required { keys: &["leading_dense_block_count"], expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
-        routing: Some(SIGMOID_ROUTING),
+        required: &Required { keys: &["leading_dense_block_count"], expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
+        routing: Some(&SIGMOID_ROUTING),
         ..NEOX
     },
     Architecture {
         name: "maple",
         qk_norm: QkNorm::BeforeRope, window: Window::Pattern, rope_layers: RopeLayers::Windowed,
-        reads: &[("swiglu_clamp_exp", None)], required: Required { keys: &["swiglu_clamp_exp"], ..OUTPUT },
+        reads: &[("swiglu_clamp_exp", None)], required: &Required { keys: &["swiglu_clamp_exp"], ..OUTPUT },
         ..NEOX
     },
-    Architecture { name: "mellum", qk_norm: QkNorm::BeforeRope, unscaled: NO_PART, window: Window::Optional { period: 4 }, window_rope: WindowRope::Unscaled, required: OUTPUT, ..NEOX },
+    Architecture { name: "mellum", qk_norm: QkNorm::BeforeRope, unscaled: NO_PART, window: Window::Optional { period: 4 }, window_rope: WindowRope::Unscaled, required: &OUTPUT, ..NEOX },
     Architecture {
         name: "mimo2",
         window: Window::Pattern, window_rope: WindowRope::UnscaledBase(10_000.0),
         unused: &["attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_qkv.bias"], unscaled: &["ffn_", "attn_q", "attn_k", "attn_v"],
-        reads: &[("attention.value_scale", None)], required: OUTPUT,
-        routing: Some(Routing { gating_by_key: false, normalise: Normalise::Yes, ..ROUTER_ROUTING }),
+        reads: &[("attention.value_scale", None)], required: &OUTPUT,
+        routing: Some(&Routing { gating_by_key: false, normalise: Normalise::Yes, ..ROUTER_ROUTING }),
         ..NEOX
     },
-    Architecture { name: "minimax-m2", qk_norm: QkNorm::BeforeRope, required: Required { expert_layer: &["exp_probs_b.bias"], ..OUTPUT }, routing: Some(Routing { gating_by_key: true, ..SOFTMAX_ROUTING }), ..NEOX },
+    Architecture { name: "minimax-m2", qk_norm: QkNorm::BeforeRope, required: &Required { expert_layer: &["exp_probs_b.bias"], ..OUTPUT }, routing: Some(&Routing { gating_by_key: true, ..SOFTMAX_ROUTING }), ..NEOX },
     Architecture {
         name: "olmo2",
-        norms: POST_NORMS, qk_norm: QkNorm::BeforeRope,
+        norms: &POST_NORMS, qk_norm: QkNorm::BeforeRope,
         window: Window::Optional { period: 4 }, window_rope: WindowRope::Unscaled,
-        required: OUTPUT,
+        required: &OUTPUT,
         ..NEOX
     },
-    Architecture { name: "olmoe", qk_norm: QkNorm::BeforeRope, required: OUTPUT, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
-    Architecture { name: "openelm", qk_norm: QkNorm::BeforeRope, unused: &["output."], unscaled: &["ffn_", "attn_qkv"], required: Required { layer: &["attn_qkv.weight"], ..Required::NOTHING }, routing: None, ..NEOX },
-    Architecture { name: "pangu-embedded", unused: &["rope_f"], required: Required { layer: &["attn_output.bias"], ..Required::NOTHING }, routing: None, ..NEOX },
+    Architecture { name: "olmoe", qk_norm: QkNorm::BeforeRope, required: &OUTPUT, routing: Some(&Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
+    Architecture { name: "openelm", qk_norm: QkNorm::BeforeRope, unused: &["output."], unscaled: &["ffn_", "attn_qkv"], required: &Required { layer: &["attn_qkv.weight"], ..Required::NOTHING }, routing: None, ..NEOX },
+    Architecture { name: "pangu-embedded", unused: &["rope_f"], required: &Required { layer: &["attn_output.bias"], ..Required::NOTHING }, routing: None, ..NEOX },
     Architecture { name: "phi3", feed_forward: FeedForwardKind::FusedGated, ..NEOX },
-    Architecture { name: "phimoe", norm_weights: NormWeights::WeightAndBias, required: Required { layer: &["attn_output.bias"], ..OUTPUT_AND_BIAS }, ..NEOX },
-    Architecture { name: "plamo", block: Block::Parallel, required: OUTPUT, routing: None, ..NEOX },
+    Architecture { name: "phimoe", norm_weights: NormWeights::WeightAndBias, required: &Required { layer: &["attn_output.bias"], ..OUTPUT_AND_BIAS }, ..NEOX },
+    Architecture { name: "plamo", block: Block::Parallel, required: &OUTPUT, routing: None, ..NEOX },
     Architecture {
         name: "plamo3",
-        norms: SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, feed_forward: FeedForwardKind::FusedGated, unscaled: &["ffn_", "attn_qkv"],
+        norms: &SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, feed_forward: FeedForwardKind::FusedGated, unscaled: &["ffn_", "attn_qkv"],
         window: Window::Optional { period: 8 }, window_rope: WindowRope::UnscaledBase(10_000.0),
-        required: Required { layer: &["attn_qkv.weight"], ..Required::NOTHING }, routing: None,
+        required: &Required { layer: &["attn_qkv.weight"], ..Required::NOTHING }, routing: None,
         ..NEOX
     },
-    Architecture { name: "qwen", feed_forward: FeedForwardKind::HalfGated, required: Required { layer: &["attn_qkv.bias"], ..OUTPUT }, ..NEOX },
+    Architecture { name: "qwen", feed_forward: FeedForwardKind::HalfGated, required: &Required { layer: &["attn_qkv.bias"], ..OUTPUT }, ..NEOX },
     Architecture { name: "qwen2", ..NEOX },
-    Architecture { name: "qwen2vl", rope_sections: RopeSections::Consecutive, unused: &["output.bias"], required: SECTIONS, ..NEOX },
-    Architecture { name: "qwen2moe", required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], ..OUTPUT }, routing: Some(Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
+    Architecture { name: "qwen2vl", rope_sections: RopeSections::Consecutive, unused: &["output.bias"], required: &SECTIONS, ..NEOX },
+    Architecture { name: "qwen2moe", required: &Required { expert_layer: &["ffn_gate_inp_shexp.weight"], ..OUTPUT }, routing: Some(&Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },
     Architecture { name: "qwen3", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, classifier: Some(ClassifierHead::Softmax), ..NEOX },
     Architecture { name: "qwen3moe", unscaled: NO_PART, qk_norm: QkNorm::BeforeRope, ..NEOX },
-    Architecture { name: "qwen3vl", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, classifier: Some(ClassifierHead::Softmax), required: SECTIONS, ..NEOX },
-    Architecture { name: "qwen3vlmoe", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, required: SECTIONS, ..NEOX },
-    Architecture { name: "seed_oss", norms: RENAMED_FFN_NORM, ..NEOX },
+    Architecture { name: "qwen3vl", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, classifier: Some(ClassifierHead::Softmax), required: &SECTIONS, ..NEOX },
+    Architecture { name: "qwen3vlmoe", qk_norm: QkNorm::BeforeRope, rope_sections: RopeSections::Interleaved, required: &SECTIONS, ..NEOX },
+    Architecture { name: "seed_oss", norms: &RENAMED_FFN_NORM, ..NEOX },
     Architecture {
         name: "smallthinker",
         activation: Activation::Relu,
         window: Window::Fixed { period: 4, length: 4096 }, window_order: WindowOrder::FirstSeesAll, rope_layers: RopeLayers::AllButFirstOfEach(4),
-        required: Required { keys: &["expert_gating_func"], ..Required::NOTHING },
-        routing: Some(Routing { gating_by_key: true, inputs: ExpertInputs::RouterBefore, ..SOFTMAX_ROUTING }),
+        required: &Required { keys: &["expert_gating_func"], ..Required::NOTHING },
+        routing: Some(&Routing { gating_by_key: true, inputs: ExpertInputs::RouterBefore, ..SOFTMAX_ROUTING }),
         ..NEOX
     },
     Architecture { name: "spark2_5", activation: Activation::Gelu, window: Window::Pattern, head_gate: HeadGate::Sigmoid, unscaled: &["ffn_", "attn_gate", "output"], routing: None, ..NEOX },
@@ -533,63 +533,63 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "talkie",
         norm_weights: NormWeights::None, normalises_embedding: true, qk_norm: QkNorm::AfterRopeByHead, layer_scale: LayerScale::Embedding,
         unscaled: &["ffn_gate", "ffn_up", "output"], reads: &[("logit_scale", None)],
-        required: Required { keys: &["logit_scale"], layer: &["layer_output_scale.weight"], ..OUTPUT },
+        required: &Required { keys: &["logit_scale"], layer: &["layer_output_scale.weight"], ..OUTPUT },
         routing: None,
         ..NEOX
     },
-    Architecture { name: "orion", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, required: OUTPUT, ..NEOX },
+    Architecture { name: "orion", norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias, required: &OUTPUT, ..NEOX },
     Architecture {
         name: "stablelm",
         norm: NormKind::Layer, norm_weights: NormWeights::WeightAndBias,
         block: Block::ParallelWithoutFfnNorm, qk_norm: QkNorm::MaybeBeforeRope,
-        required: OUTPUT,
+        required: &OUTPUT,
         ..NEOX
     },
 
     Architecture { name: "mamba", ..MAMBA },
-    Architecture { name: "mamba2", recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::All }), required: Required { recurrent_layer: &["ssm_conv1d.bias", "ssm_norm.weight"], ..Required::NOTHING }, ..MAMBA },
+    Architecture { name: "mamba2", recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::All }), required: &Required { recurrent_layer: &["ssm_conv1d.bias", "ssm_norm.weight"], ..Required::NOTHING }, ..MAMBA },
     Architecture {
         name: "jamba",
         positions: Positions::None, recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba, layers: RecurrentLayers::WithoutHeads }),
-        required: Required { recurrent_layer: &["ssm_dt_norm.weight", "ssm_b_norm.weight", "ssm_c_norm.weight"], ..Required::NOTHING },
-        routing: Some(Routing { normalise: Normalise::No, layers: ExpertLayers::WithRouter, ..SOFTMAX_ROUTING }),
+        required: &Required { recurrent_layer: &["ssm_dt_norm.weight", "ssm_b_norm.weight", "ssm_c_norm.weight"], ..Required::NOTHING },
+        routing: Some(&Routing { normalise: Normalise::No, layers: ExpertLayers::WithRouter, ..SOFTMAX_ROUTING }),
         ..LLAMA
     },
     Architecture {
         name: "granitehybrid",
         recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::WithoutHeads }),
         rope_layers: RopeLayers::UnlessNotFinetuned, logit_scale: LogitScale::Divides, reads: GRANITE_SCALES,
-        required: Required { recurrent_layer: &["ssm_norm.weight"], ..Required::NOTHING },
+        required: &Required { recurrent_layer: &["ssm_norm.weight"], ..Required::NOTHING },
         ..LLAMA
     },
     Architecture { name: "falcon-h1", unused: &["attn_output.bias", "rope_f"], recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::BesideAttention }), ..NEOX },
     Architecture {
         name: "qwen3next", unscaled: ALL_BUT_ATTENTION,
         recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Neighbours), layers: RecurrentLayers::AllButEach(4) }),
-        required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: &["ssm_ba.weight"], ..Required::NOTHING },
+        required: &Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: &["ssm_ba.weight"], ..Required::NOTHING },
         ..QWEN3_NEXT
     },
-    Architecture { name: "qwen35", unscaled: NO_PART, rope_sections: RopeSections::Interleaved, required: Required { recurrent_layer: APART_GATES, ..SECTIONS }, routing: None, ..QWEN3_NEXT },
+    Architecture { name: "qwen35", unscaled: NO_PART, rope_sections: RopeSections::Interleaved, required: &Required { recurrent_layer: APART_GATES, ..SECTIONS }, routing: None, ..QWEN3_NEXT },
     Architecture {
         name: "qwen35moe", unscaled: NO_PART,
         rope_sections: RopeSections::Interleaved,
-        required: Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: APART_GATES, ..SECTIONS },
+        required: &Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: APART_GATES, ..SECTIONS },
         ..QWEN3_NEXT
     },
     Architecture { name: "lfm2", ..LFM2 },
     Architecture {
         name: "lfm2moe",
-        required: Required { keys: &["expert_gating_func"], expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
+        required: &Required { keys: &["expert_gating_func"], expert_layer: &["exp_probs_b.bias"], ..Required::NOTHING },
         reads: &[("expert_weights_scale", None)],
-        routing: Some(Routing { gating: Gating::Sigmoid, gating_by_key: true, normalise: Normalise::Yes, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
+        routing: Some(&Routing { gating: Gating::Sigmoid, gating_by_key: true, normalise: Normalise::Yes, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
         ..LFM2
     },
 
     Architecture {
         name: "plamo2", unscaled: &["attn_qkv", "ssm_", "ffn_"],
-        norms: SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, feed_forward: FeedForwardKind::FusedGated,
+        norms: &SANDWICH_NORMS, qk_norm: QkNorm::BeforeRope, feed_forward: FeedForwardKind::FusedGated,
         recurrence: Some(Recurrence { kind: RecurrenceKind::HeadMamba, layers: RecurrentLayers::WithoutHeads }),
-        required: Required { keys: &["ssm.group_count"], ..Required::NOTHING },
+        required: &Required { keys: &["ssm.group_count"], ..Required::NOTHING },
         routing: None,
         ..NEOX
     },
@@ -600,8 +600,8 @@ pub static ARCHITECTURES: &[Architecture] = &[
         positions: Positions::None, attention: AttentionKind::Latent,
         recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::Softplus), layers: RecurrentLayers::WithoutHeads }),
         reads: &[("expert_weights_scale", None)],
-        required: Required { keys: &["expert_gating_func", "expert_shared_count"], expert_layer: &["exp_probs_b.bias"], ..OUTPUT },
-        routing: Some(Routing { gating_by_key: true, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
+        required: &Required { keys: &["expert_gating_func", "expert_shared_count"], expert_layer: &["exp_probs_b.bias"], ..OUTPUT },
+        routing: Some(&Routing { gating_by_key: true, layers: ExpertLayers::AfterLeading, ..SOFTMAX_ROUTING }),
         ..LLAMA
     },
     Architecture {
@@ -610,8 +610,8 @@ pub static ARCHITECTURES: &[Architecture] = &[
         recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::MaybeBounded), layers: RecurrentLayers::WithoutHeads }),
         activation: Activation::Situ { beta: 1.0, linear_beta: 0.0 },
         reads: &[("expert_weights_scale", None), ("attn_res.block_size", None), ("expert_latent_length", None)],
-        required: Required { keys: &["expert_gating_func", "expert_shared_count", "attn_res.block_size"], expert_layer: &["exp_probs_b.bias"], recurrent_layer: &["ssm_g.weight"], ..OUTPUT },
-        routing: Some(DEEPSEEK_ROUTING),
+        required: &Required { keys: &["expert_gating_func", "expert_shared_count", "attn_res.block_size"], expert_layer: &["exp_probs_b.bias"], recurrent_layer: &["ssm_g.weight"], ..OUTPUT },
+        routing: Some(&DEEPSEEK_ROUTING),
         ..LLAMA
     },
     Architecture {
@@ -619,20 +619,20 @@ pub static ARCHITECTURES: &[Architecture] = &[
         attention: AttentionKind::Latent, latent_gate: LatentGate::Heads, clamps_after: true, rope_sections: RopeSections::Consecutive,
         recurrence: Some(Recurrence { kind: RecurrenceKind::KimiDelta(KimiDecay::Bounded), layers: RecurrentLayers::WithoutHeads }),
         reads: &[("expert_weights_scale", None), ("swiglu_clamp_exp", None), ("swiglu_clamp_shexp", None)],
-        required: Required { keys: &["expert_gating_func", "expert_shared_count", "leading_dense_block_count"], expert_layer: &["exp_probs_b.bias", "ffn_up_shexp.weight"], ..Required::NOTHING },
-        routing: Some(DEEPSEEK_ROUTING),
+        required: &Required { keys: &["expert_gating_func", "expert_shared_count", "leading_dense_block_count"], expert_layer: &["exp_probs_b.bias", "ffn_up_shexp.weight"], ..Required::NOTHING },
+        routing: Some(&DEEPSEEK_ROUTING),
         ..LLAMA
     },
     Architecture {
         name: "minimax-01",
         block: Block::AddToRead,
         recurrence: Some(Recurrence { kind: RecurrenceKind::Lightning, layers: RecurrentLayers::AllButEach(8) }),
-        reads: &[("residual_scale", None)], required: Required { keys: &["residual_scale"], ..Required::NOTHING },
+        reads: &[("residual_scale", None)], required: &Required { keys: &["residual_scale"], ..Required::NOTHING },
         ..NEOX
     },
-    Architecture { name: "rwkv6", recurrence: Some(RWKV6), required: Required { recurrent_layer: RWKV6_PARTS, ..RWKV.required }, reads: &[("rescale_every_n_layers", None)], ..RWKV },
-    Architecture { name: "rwkv6qwen2", recurrence: Some(RWKV6), required: Required { recurrent_layer: &["time_mix_lerp_fused.weight"], ..OUTPUT }, ..ARWKV },
-    Architecture { name: "rwkv7", recurrence: Some(RWKV7), required: Required { recurrent_layer: RWKV7_PARTS, ..RWKV.required }, ..RWKV },
+    Architecture { name: "rwkv6", recurrence: Some(RWKV6), required: &Required { recurrent_layer: RWKV6_PARTS, ..*RWKV.required }, reads: &[("rescale_every_n_layers", None)], ..RWKV },
+    Architecture { name: "rwkv6qwen2", recurrence: Some(RWKV6), required: &Required { recurrent_layer: &["time_mix_lerp_fused.weight"], ..OUTPUT }, ..ARWKV },
+    Architecture { name: "rwkv7", recurrence: Some(RWKV7), required: &Required { recurrent_layer: RWKV7_PARTS, ..*RWKV.required }, ..RWKV },
     Architecture { name: "arwkv7", recurrence: Some(RWKV7), ..ARWKV },
 
     Architecture { name: "gpt2", positions: Positions::Learned, biases: Biases::All, ..GPT },
@@ -642,14 +642,14 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "jais",
         positions: Positions::AlibiByKey, feed_forward: FeedForwardKind::Gated, activation: Activation::Silu, biases: Biases::All,
-        attention_scale: AttentionScale::InverseHeadLength, reads: &[("attention.max_alibi_bias", None)], required: OUTPUT,
+        attention_scale: AttentionScale::InverseHeadLength, reads: &[("attention.max_alibi_bias", None)], required: &OUTPUT,
         ..GPT
     },
-    Architecture { name: "codeshell", biases: Biases::AllButQkv, output_embeds: true, required: OUTPUT, ..GPT },
+    Architecture { name: "codeshell", biases: Biases::AllButQkv, output_embeds: true, required: &OUTPUT, ..GPT },
     Architecture { name: "starcoder2", biases: Biases::AllButQkv, ..GPT },
-    Architecture { name: "nemotron", activation: Activation::ReluSquared, required: OUTPUT, ..GPT },
-    Architecture { name: "gptneox", block: Block::ParallelByKey, biases: Biases::All, required: OUTPUT, ..GPT },
-    Architecture { name: "phi2", block: Block::Parallel, biases: Biases::AllButQkv, required: OUTPUT_AND_BIAS, ..GPT },
+    Architecture { name: "nemotron", activation: Activation::ReluSquared, required: &OUTPUT, ..GPT },
+    Architecture { name: "gptneox", block: Block::ParallelByKey, biases: Biases::All, required: &OUTPUT, ..GPT },
+    Architecture { name: "phi2", block: Block::Parallel, biases: Biases::AllButQkv, required: &OUTPUT_AND_BIAS, ..GPT },
     Architecture { name: "falcon", block: Block::Parallel, ..GPT },
     Architecture { name: "bert", ..BERT },
     Architecture {
@@ -660,14 +660,14 @@ pub static ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "nomic-bert-moe",
-        positions: Positions::Rope(RopePairs::Halves), required: Required { keys: &["moe_every_n_layers"], ..BERT.required },
-        routing: Some(Routing { normalise: Normalise::No, gate_is_optional: true, layers: ExpertLayers::SecondOfEach, ..SOFTMAX_ROUTING }),
+        positions: Positions::Rope(RopePairs::Halves), required: &Required { keys: &["moe_every_n_layers"], ..*BERT.required },
+        routing: Some(&Routing { normalise: Normalise::No, gate_is_optional: true, layers: ExpertLayers::SecondOfEach, ..SOFTMAX_ROUTING }),
         ..BERT
     },
     Architecture {
         name: "jina-bert-v2",
         positions: Positions::Alibi, qk_norm: QkNorm::MaybeBeforeRope, feed_forward: FeedForwardKind::ByTensors { plain: Activation::Gelu },
-        required: Required { model: &["token_types.weight", "token_embd_norm.weight"], layer: &["attn_output.bias", "ffn_down.bias"], ..Required::NOTHING },
+        required: &Required { model: &["token_types.weight", "token_embd_norm.weight"], layer: &["attn_output.bias", "ffn_down.bias"], ..Required::NOTHING },
         ..BERT
     },
     Architecture { name: "jina-bert-v3", positions: Positions::Rope(RopePairs::Halves), ..BERT },
@@ -676,13 +676,13 @@ pub static ARCHITECTURES: &[Architecture] = &[
         norm: NormKind::Layer, attention: AttentionKind::Bidirectional, reads_embedding: true,
         window: Window::MaybeSymmetric { period: 3 }, window_order: WindowOrder::FirstSeesAll, window_rope: WindowRope::UnscaledBase(10_000.0),
         activation: Activation::Gelu, feed_forward: FeedForwardKind::FusedGated, routing: None, classifier: Some(ClassifierHead::Gelu),
-        reads: &[("hidden_activation", None)], required: Required { model: &["token_embd_norm.weight"], layer: &["attn_qkv.weight"], ..Required::NOTHING },
+        reads: &[("hidden_activation", None)], required: &Required { model: &["token_embd_norm.weight"], layer: &["attn_qkv.weight"], ..Required::NOTHING },
         ..NEOX
     },
     Architecture {
         name: "neo-bert",
         attention: AttentionKind::Bidirectional, feed_forward: FeedForwardKind::FusedGated, output_norm: Some("enc.output_norm"), routing: None, classifier: Some(ClassifierHead::Tanh),
-        required: Required { layer: &["attn_qkv.weight"], ..Required::NOTHING },
+        required: &Required { layer: &["attn_qkv.weight"], ..Required::NOTHING },
         ..LLAMA
     },
     Architecture { name: "eurobert", attention: AttentionKind::Bidirectional, routing: None, ..NEOX },

@@ -39,7 +39,7 @@ pub(super) struct LayerTensors<'t, 'g, 'a> {
 
 impl<'a> LayerTensors<'_, '_, 'a> {
     pub fn load(mut self) -> Result<Layer<'a>, ModelError> {
-        let mut norms = self.config.architecture.norms;
+        let mut norms = *self.config.architecture.norms;
         if self.layer.mixer == MixerConfig::None {
             (norms.attn, norms.attn_post) = (None, None);
         }

@@ -41,8 +41,11 @@ fn groups_32<B: Block32>(bytes: &[u8], out: &mut [f32]) {
     let groups =
         blocks::cast::<B>(bytes).iter().flat_map(|block| (0..B::GROUPS).map(|index| block.unpack(index)));
     for (group, out) in groups.zip(out.chunks_exact_mut(32)) {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = group.scales[i / 16] * f32::from(group.quants[i]) + group.min;
+        let (halves, _) = group.quants.as_chunks::<16>();
+        for ((quants, out), scale) in halves.iter().zip(out.chunks_exact_mut(16)).zip(group.scales) {
+            for (out, quant) in out.iter_mut().zip(quants) {
+                *out = scale * f32::from(*quant) + group.min;
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use super::exp::{exp, exp_below_highest, tanh};
 use super::lanes::{Elements, LANES, Lanes, Stored, Work};
 use super::relative_bias::RelativeBias;
 use core::marker::PhantomData;
+use zerocopy::FromZeros;
 
 /// Queries that can be computed at once.
 pub const MAX_QUERIES: usize = LANES;
@@ -217,7 +218,7 @@ impl<E: Stored> Attend<'_, E> {
             output[query.output_at..][..self.head_len_v].fill(0.0);
         }
         let has_slope = slopes != [0.0; LANES];
-        let mut weights = [[0.0; LANES]; BLOCK_LEN];
+        let mut weights = <[[f32; LANES]; BLOCK_LEN]>::new_zeroed();
 
         let mut block = first;
         while block < end {

@@ -9,6 +9,19 @@ use core::ops::Range;
 /// Elements that a loop over a row takes at once.
 const CHUNK: usize = 4 * LANES;
 
+/// The body for each index below a length, written out: as a loop it would keep the sums in memory where the compiler
+/// saves code.
+macro_rules! each_below {
+    ($len:ident in $($index:literal)+, |$i:ident| $body:expr) => {
+        $(
+            if $index < $len {
+                let $i: usize = $index;
+                $body
+            }
+        )+
+    };
+}
+
 /// Everything in single precision.
 #[derive(Default)]
 pub struct Single;
@@ -276,12 +289,13 @@ impl<E: Elements> Attend<'_, E> {
         }
         let stride = self.values.stride;
         let (fours, rest) = weights.as_chunks::<4>();
-        for weights in fours {
-            for (index, weights) in weights.iter().enumerate() {
-                // SAFETY: the caller vouches for the values.
-                unsafe {
-                    add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values.add(index * stride), weights)
-                };
+        for [a, b, c, d] in fours {
+            // SAFETY: the caller vouches for the values.
+            unsafe {
+                add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values, a);
+                add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values.add(stride), b);
+                add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values.add(2 * stride), c);
+                add_value::<V, E, Q, D, LANE, GROUP>(&mut sums, values.add(3 * stride), d);
             }
             values = values.wrapping_add(4 * stride);
         }
@@ -318,22 +332,22 @@ unsafe fn add_value<
     weights: &[f32; LANES],
 ) {
     let weights = V::weights(weights);
-    for d in 0..D {
+    each_below!(D in 0 1 2 3, |d| {
         // SAFETY: the caller vouches for the value.
         let value = unsafe { E::load::<V>(value, GROUP + d) };
-        for (i, sums) in sums.iter_mut().enumerate() {
-            sums[d] = match LANE + i {
-                0 => sums[d].add_weighted::<0>(value, weights),
-                1 => sums[d].add_weighted::<1>(value, weights),
-                2 => sums[d].add_weighted::<2>(value, weights),
-                3 => sums[d].add_weighted::<3>(value, weights),
-                4 => sums[d].add_weighted::<4>(value, weights),
-                5 => sums[d].add_weighted::<5>(value, weights),
-                6 => sums[d].add_weighted::<6>(value, weights),
-                _ => sums[d].add_weighted::<7>(value, weights),
+        each_below!(Q in 0 1 2 3 4 5 6 7, |i| {
+            sums[i][d] = match LANE + i {
+                0 => sums[i][d].add_weighted::<0>(value, weights),
+                1 => sums[i][d].add_weighted::<1>(value, weights),
+                2 => sums[i][d].add_weighted::<2>(value, weights),
+                3 => sums[i][d].add_weighted::<3>(value, weights),
+                4 => sums[i][d].add_weighted::<4>(value, weights),
+                5 => sums[i][d].add_weighted::<5>(value, weights),
+                6 => sums[i][d].add_weighted::<6>(value, weights),
+                _ => sums[i][d].add_weighted::<7>(value, weights),
             };
-        }
-    }
+        });
+    });
 }
 
 /// The product of each query with each key.

@@ -1,7 +1,7 @@
 //! Eight floats in two NEON registers.
 
 use super::attention;
-use super::load::store_f32x8;
+use super::load::{load_16, store_f32x8};
 use crate::simd::lanes::{LANES, Lanes};
 use core::arch::{aarch64::*, asm};
 use half::f16;
@@ -188,9 +188,9 @@ impl Lanes for F32x8 {
     #[inline(always)]
     fn turn_pairs(self, cos: &[f32; LANES / 2], sin: &[f32; LANES / 2]) -> Self {
         const MINUS_EVEN: u64 = 1 << 31;
-        // SAFETY: NEON; four floats are as large as the vector.
+        // SAFETY: NEON; the four floats are readable.
         unsafe {
-            let [cos, sin] = [cos, sin].map(|x| core::mem::transmute::<[f32; 4], float32x4_t>(*x));
+            let [cos, sin] = [cos, sin].map(|x| vreinterpretq_f32_u8(load_16::<0>(x.as_ptr().cast())));
             let turn = |x, cos, sin| {
                 let products = vreinterpretq_u64_f32(vmulq_f32(vrev64q_f32(x), sin));
                 let products = vreinterpretq_f32_u64(veorq_u64(products, vdupq_n_u64(MINUS_EVEN)));

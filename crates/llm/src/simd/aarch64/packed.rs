@@ -102,18 +102,11 @@ pub unsafe fn few<R: Rows8, const MOST: usize>(
     let mut pairs = 0;
     if n_tokens == done + 1 && skipped_rows == 0 {
         let x = x.tokens(done..n_tokens);
-        let (outputs, _) = out.token(done).as_chunks_mut::<{ 2 * ROWS }>();
-        for (w, out) in w.chunks_exact(2 * group_bytes).zip(outputs) {
-            // SAFETY: `w` holds `n_blocks` blocks of sixteen rows, `x` a token; the CPU has the features of `R`.
-            let sums = unsafe { R::one_token([w.as_ptr(), w[group_bytes..].as_ptr()], n_blocks, &x) };
-            let [first_sums, second_sums] = sums;
-            let (first, second) = out.split_at_mut(ROWS);
-            if let (Some(first), Some(second)) = (first.first_chunk_mut(), second.first_chunk_mut()) {
-                store_f32x8(first, first_sums);
-                store_f32x8(second, second_sums);
-            }
-            pairs += 1;
-        }
+        let (outputs, _) = out.token(done).as_chunks_mut();
+        // The tile's rows have their groups in `w`.
+        pairs = outputs.len();
+        // SAFETY: `w` holds `n_blocks` blocks of all these rows, `x` a token; the CPU has the features of `R`.
+        unsafe { R::one_token(w.as_ptr(), n_blocks, &x, outputs) };
     }
     for (group, w) in w.chunks_exact(group_bytes).enumerate().skip(2 * pairs) {
         let mut token = done;
@@ -187,21 +180,31 @@ impl<W: Weights32> Rows8 for Of32<W> {
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
-    unsafe fn one_token(mut w: [*const u8; 2], n_blocks: usize, x: &Q8<'_>) -> [Sums; 2] {
-        let mut sums = [[vdupq_n_f32(0.0); 2]; 2];
-        let mut quants = x.quants.as_ptr().cast::<u8>();
-        let mut scales = x.scales.as_ptr();
-        for &x_sum in &x.sums[..n_blocks] {
-            // SAFETY: the loop visits each block of the rows and each group of the token once.
-            unsafe {
-                let x = next_32(&mut quants);
-                let scale = vmulq_n_f32(next_f32(&mut scales), W::UNIT);
-                // Written out: a loop would keep the sums in memory where the compiler saves code.
-                sums[0] = add_products::<W>(&W::next::<Fcvtl>(&mut w[0]), x, scale, x_sum, sums[0]);
-                sums[1] = add_products::<W>(&W::next::<Fcvtl>(&mut w[1]), x, scale, x_sum, sums[1]);
+    unsafe fn one_token(w: *const u8, n_blocks: usize, x: &Q8<'_>, outputs: &mut [[f32; 2 * ROWS]]) {
+        let x_sums = &x.sums[..n_blocks];
+        // SAFETY: within the first pair of groups.
+        let mut w = [w, unsafe { w.add(n_blocks * W::BYTES) }];
+        for out in outputs {
+            let mut sums = [[vdupq_n_f32(0.0); 2]; 2];
+            let mut quants = x.quants.as_ptr().cast::<u8>();
+            let mut scales = x.scales.as_ptr();
+            for &x_sum in x_sums {
+                // SAFETY: the loop visits each block of the rows and each group of the token once.
+                unsafe {
+                    let x = next_32(&mut quants);
+                    let scale = vmulq_n_f32(next_f32(&mut scales), W::UNIT);
+                    // Written out: a loop would keep the sums in memory where the compiler saves code.
+                    sums[0] = add_products::<W>(&W::next::<Fcvtl>(&mut w[0]), x, scale, x_sum, sums[0]);
+                    sums[1] = add_products::<W>(&W::next::<Fcvtl>(&mut w[1]), x, scale, x_sum, sums[1]);
+                }
+            }
+            // Each pointer is behind its group: the second where the next pair begins.
+            w = [w[1], w[1].wrapping_add(n_blocks * W::BYTES)];
+            if let ([first, second], _) = out.as_chunks_mut() {
+                store_f32x8(first, sums[0]);
+                store_f32x8(second, sums[1]);
             }
         }
-        sums
     }
 
     #[target_feature(enable = "neon,dotprod")]

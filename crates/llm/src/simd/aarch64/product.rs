@@ -107,14 +107,19 @@ pub fn row_pointers(w: &[u8], row_bytes: usize, n_rows: usize, first: usize) -> 
 pub fn store(out: &mut Tile<'_>, row: usize, token: usize, sums: &[float32x4_t]) {
     for (i, &sums) in sums.iter().enumerate() {
         let out = &mut out.token(token + i)[row..];
-        let sums = [
-            vgetq_lane_f32(sums, 0),
-            vgetq_lane_f32(sums, 1),
-            vgetq_lane_f32(sums, 2),
-            vgetq_lane_f32(sums, 3),
-        ];
-        let n = out.len().min(4);
-        out[..n].copy_from_slice(&sums[..n]);
+        // SAFETY: four floats are as large as the vector.
+        let sums = unsafe { core::mem::transmute::<float32x4_t, [f32; 4]>(sums) };
+        store_rows(out, &sums);
+    }
+}
+
+/// Writes the sums of four rows, of those that exist. There once for all types: each would have a copy of a length that is
+/// not known to compile.
+#[inline(never)]
+fn store_rows(out: &mut [f32], sums: &[f32; 4]) {
+    match out.first_chunk_mut() {
+        Some(out) => *out = *sums,
+        None => out.copy_from_slice(&sums[..out.len()]),
     }
 }
 

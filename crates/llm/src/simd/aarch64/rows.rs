@@ -3,7 +3,7 @@
 //! Neighbours: [`packed`](super::packed) and [`packed256`](super::packed256) have the types of blocks, and multiply
 //! a token or a few; [`sdot`](super::sdot) and [`smmla`](super::smmla) many; [`mla`](super::mla) any number.
 
-use super::load::next_f16x8;
+use super::load::{next_f16x8, store_f32x8};
 use crate::simd::Q8;
 use core::arch::{aarch64::*, asm};
 
@@ -28,17 +28,23 @@ pub trait Rows8 {
     /// weights, and the CPU must have the features of the set.
     unsafe fn product<const T: usize>(w: *const u8, n_blocks: usize, x: &Q8<'_>) -> [Sums; T];
 
-    /// Sixteen rows times one token, which they share each load of.
+    /// One token times rows, of which each sixteen share its loads.
+    ///
+    /// The loop over rows is inside, where the features are: it could not take in a function that has more of them.
     ///
     /// # Safety
     ///
-    /// As for [`product`](Self::product), the groups being at each of `w`.
+    /// As for [`product`](Self::product), two groups being at `w` for each sixteen of `outputs`, one after the other.
     #[target_feature(enable = "neon")]
     #[inline]
-    unsafe fn one_token(w: [*const u8; 2], n_blocks: usize, x: &Q8<'_>) -> [Sums; 2] {
-        // SAFETY: the groups at each pointer are readable, `x` holds the token, and the CPU has the features, as is asked of
-        // the caller.
-        w.map(|w| unsafe { Self::product::<1>(w, n_blocks, x)[0] })
+    unsafe fn one_token(w: *const u8, n_blocks: usize, x: &Q8<'_>, outputs: &mut [[f32; 2 * ROWS]]) {
+        let (groups, _) = outputs.as_flattened_mut().as_chunks_mut();
+        for (index, out) in groups.iter_mut().enumerate() {
+            // SAFETY: there is a group for each eight outputs, `x` holds the token, and the CPU has the features, as is
+            // asked of the caller.
+            let [sums] = unsafe { Self::product(w.add(index * n_blocks * Self::BYTES), n_blocks, x) };
+            store_f32x8(out, sums);
+        }
     }
 }
 
