@@ -65,6 +65,13 @@ class Dims:
     kda: int = 8  # length of the heads of Kimi delta attention
     dt: int = 64  # what PLaMo 2 compresses the lengths of steps to
     chunk_ff: int = 8
+    streams: int = 3  # residual ones
+    low: int = 5  # what their gates are compressed to
+    index_head: int = 2
+    index: int = 8  # length of an indexer's heads
+    row: int = 6  # of the table of n-grams
+    rows: int = 90
+    laurel: int = 64
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor by its name without `blk.N.`, rows first."""
@@ -125,6 +132,16 @@ class Dims:
             "fused_up_shexp": (2 * self.shared_ff, e),
             "ffn_gate_chexps": (x // 2, self.chunk_ff, e), "ffn_up_chexps": (x // 2, self.chunk_ff, e), "ffn_down_chexps": (x // 2, e, self.chunk_ff),
             "vis_attn_qkv": (q + k + v, e), "vis_attn_output": (e, self.head * self.v), "vis_gate": (self.ff, e), "vis_up": (self.ff, e), "vis_down": (e, self.ff),
+            **{f"{of}_norm": (self.streams, e) for of in ("output_hc", "hc_attn", "hc_ffn")},
+            **{f"{of}_down": (self.low, self.streams * e) for of in ("output_hc", "hc_attn", "hc_ffn")},
+            **{f"{of}_up": (self.streams * e, self.low) for of in ("output_hc", "hc_attn", "hc_ffn")},
+            **{f"{of}_inject": (self.streams, self.streams * e) for of in ("hc_attn", "hc_ffn")},
+            "indexer.q_proj": (self.index_head * self.index, e), "indexer.k_proj": (self.index, e), "indexer.q_norm": (self.index,), "indexer.k_norm": (self.index,),
+            "ngram_table": (self.rows, self.row), "ple_key": (self.streams * e, e), "ple_value": (e, e), "ple_conv1d": (self.streams * e, self.conv),
+            "ple_norm_key": (self.streams, e), "ple_norm_query": (self.streams, e), "ple_norm_conv": (self.streams, e),
+            "altup_proj": (self.streams - 1, e, e), "altup_unembd_proj": (self.streams - 1, e, e), "altup_router": (self.streams, e),
+            "altup_predict_coef": (self.streams**2, self.streams), "altup_correct_coef": (self.streams, self.streams),
+            "laurel_l": (self.laurel, e), "laurel_r": (e, self.laurel),
             "act_scales": (self.ff,), "attn_sub_norm": (self.head * self.v,), "ffn_sub_norm": (self.ff,), "plain_k_norm": (k,),
         }  # fmt: skip
 
@@ -176,6 +193,7 @@ RENAMED = {
     "fused_up_shexp": "ffn_up_shexp",
     "factor_q_norm": "attn_q_norm",
     "plain_k_norm": "attn_k_norm",
+    "ngram_table": "per_layer_token_embd",
     **{f"{kind}_{x}_norm": f"attn_{x}_norm" for kind in ("head", "row", "own") for x in "qk"},
 }
 # Names that end without `.weight`.
@@ -200,7 +218,7 @@ BARE = {
     "act_scales": "ffn.act.scales",
     "hrm.z_l_init": "hrm.z_l_init",
 }
-F32_MATRICES = {"full_gate", "attn_rel_b", "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm", "factor_q_norm"}
+F32_MATRICES = {"output_hc_norm", "hc_attn_norm", "hc_ffn_norm", "ple_norm_key", "ple_norm_query", "ple_norm_conv", "altup_router", "altup_predict_coef", "altup_correct_coef", "full_gate", "attn_rel_b", "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "kda_beta", "ssm_f_a", "ssm_f_b", "ssm_g_a", "ssm_g_b", "full_f", "full_g", "time_mix_lerp_fused", "six_shares", "time_mix_first", "mamba_conv", "ssm_conv", "shortconv.conv", "mamba_x", "mamba_dt", "group_norm", "ssm_ba", "ssm_alpha", "ssm_beta", "ffn_gate_inp", "token_types", "position_embd", "per_layer_model_proj", "inp_gate", "proj", "own_q_norm", "own_k_norm", "factor_q_norm"}
 # What scales the additions to the residual stream: smaller in deep models, which are chaotic otherwise.
 ADDED = {"attn_output", "mla_output", "ffn_down", "square_down", "post_attention_norm", "post_ffw_norm"}
 
@@ -291,7 +309,11 @@ def _weights(part: str, shape: tuple[int, ...], random: np.random.Generator) -> 
         return random.uniform(1, 4, shape)
     if "lerp" in part or part == "six_shares":
         return random.uniform(0, 1, shape)
-    if "norm" in part or part == "time_mix_ln" or part == "layer_output_scale":
+    if part == "altup_router":
+        return 3 * normal
+    if part in ("altup_predict_coef", "altup_correct_coef"):
+        return 0.15 * normal
+    if "norm" in part or part == "altup_correct_scale" or part == "time_mix_ln" or part == "layer_output_scale":
         return 1 + 0.3 * np.clip(normal, -2, 2)
     if part in ("token_embd", "position_embd", "token_types", "attn_sinks", "per_layer_token_embd"):
         return 0.5 * normal
@@ -410,6 +432,23 @@ SHARED_KV = {"attention.shared_kv_layers": 2, "attention.sliding_window_pattern"
 GEMMA4_BLOCK = SANDWICH.format(HEAD_NORMS) + " layer_output_scale inp_gate proj post_norm"
 GEMMA4_MODEL = f"{TIED} per_layer_token_embd per_layer_model_proj per_layer_proj_norm rope_freqs"
 GEMMA4_BLOCKS = {layer: (GEMMA4_BLOCK, GEMMA4_WINDOW) for layer in (0, 1, 3, 4)}
+GEMMA3N = replace(D, embd=16, head=2, head_kv=1, k=8, v=8, rot=8, ff=32, vocab=24, layer=6, per_layer=256, streams=4)
+GEMMA3N_KEYS = {"rope.freq_base": 30000.0, "embedding_length_per_layer_input": 256, "final_logit_softcapping": 30.0, **WINDOW}
+GEMMA3N_MODEL = f"{TIED} per_layer_token_embd per_layer_model_proj per_layer_proj_norm altup_proj altup_unembd_proj"
+GEMMA3N_BLOCK = (
+    SANDWICH.format(HEAD_NORMS)
+    + " inp_gate proj post_norm altup_router altup_router_norm altup_predict_coef altup_correct_coef altup_correct_scale laurel_l laurel_r laurel_post_norm"
+)
+GEMMA3N_TYPES = dict.fromkeys(("inp_gate", "proj", "per_layer_model_proj"), Type.F16)
+STREAMS = " ".join(f"hc_{of}_{part}" for of in ("attn", "ffn") for part in ("norm", "down", "up", "inject"))
+NGRAMS = "ple_key ple_value ple_norm_key ple_norm_query ple_norm_conv ple_conv1d"
+INDEXER = "indexer.q_proj indexer.k_proj indexer.q_norm indexer.k_norm"
+QWEN4_KEYS = {
+    "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 20, "hyper_connection.count": 3, "hyper_connection.low_rank": 5,
+    "attention.indexer.head_count": 2, "attention.indexer.key_length": 8, "attention.indexer.top_k": 4, "attention.compress_ratios": 2,
+    "ple.layers": [0], "ple.ngram_size": 3, "ple.heads_per_ngram": 2, "ple.conv_kernel": 4, "ple.eos_token_id": 3, "embedding_length_per_layer_input": 6,
+    "ple.layer_multipliers": [2654435761, 40503, 2246822519], "ple.head_offsets": [0, 20, 40, 64], "ple.head_vocab_sizes": [19, 20, 23, 26],
+}  # fmt: skip
 LN = "layer_norm_epsilon"
 ENCODERS = {"bert", "gemma-embedding", "llama-embed", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "eurobert", "t5encoder"}
 SMALL = replace(D, embd=16, head=2, head_kv=1, k=8, v=8, rot=8, ff=12, vocab=24)
@@ -511,6 +550,10 @@ CASES = [
     Case("gemma3:62-layers", TIED, SANDWICH.format(HEAD_NORMS), replace(EMBD_8, layer=62, k=6, v=6, rot=6), {
         "rope.freq_base": 30000.0, "rope.scaling.type": "linear", "rope.scaling.factor": 4.0, **WINDOW,
     }),
+    Case("gemma3n", GEMMA3N_MODEL, GEMMA3N_BLOCK, GEMMA3N, GEMMA3N_KEYS, types=GEMMA3N_TYPES),
+    Case("gemma3n:shared-kv", f"{GEMMA3N_MODEL} output", GEMMA3N_BLOCK, replace(GEMMA3N, layer=22), {
+        **GEMMA3N_KEYS, "rope.freq_base_swa": 8000.0, "attention.sliding_window_pattern": [layer % 3 != 1 for layer in range(18)] + [True, False, True, False],
+    }, types=GEMMA3N_TYPES),
     Case("gemma4", GEMMA4_MODEL, GEMMA4_BLOCK, GEMMA4, {**GEMMA4_KEYS, "attention.shared_kv_layers": 0}, blocks=GEMMA4_BLOCKS),
     Case("gemma4:shared-kv", GEMMA4_MODEL, without(GEMMA4_BLOCK, "attn_v"), GEMMA4, {**GEMMA4_KEYS, **SHARED_KV}, blocks={
         **{layer: (GEMMA4_BLOCK, GEMMA4_WINDOW) for layer in (0, 1, 2)},
@@ -572,6 +615,13 @@ CASES = [
     Case("qwen35moe", UNTIED, f"attn_norm {DELTA_NET} ssm_alpha ssm_beta post_attention_norm {EXPERTS} ffn_gate_inp_shexp {SHARED}", NEXT_MOE,
          {**NEXT_KEYS, **NEXT_SECTIONS, "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 20},
          blocks={3: (f"attn_norm {GATED_HEADS} post_attention_norm {EXPERTS} ffn_gate_inp_shexp {SHARED}", NEXT_MOE)}),
+    Case("qwen4exp", "token_embd output output_hc_norm output_hc_down output_hc_up ngram_table", f"{STREAMS} {DELTA_NET} ssm_alpha ssm_beta {EXPERTS} ffn_gate_inp_shexp {SHARED}", NEXT_MOE,
+         {**NEXT_KEYS, **NEXT_SECTIONS, **QWEN4_KEYS}, first=f"{STREAMS} {NGRAMS} {DELTA_NET} ssm_alpha ssm_beta {EXPERTS} ffn_gate_inp_shexp {SHARED}",
+         blocks={3: (f"{STREAMS} {GATED_HEADS} {INDEXER} {EXPERTS} ffn_gate_inp_shexp {SHARED}", NEXT_MOE)}),
+    Case("qwen4exp:dense-layers", "token_embd output_hc_norm output_hc_down output_hc_up", f"{STREAMS} {GATED_HEADS} {INDEXER} {EXPERTS} ffn_gate_inp_shexp {SHARED}", replace(NEXT_MOE, layer=3, streams=2),
+         {**NEXT_KEYS, **NEXT_SECTIONS, **{key: value for key, value in QWEN4_KEYS.items() if "ple" not in key and "per_layer" not in key},
+          "hyper_connection.count": 2, "attention.recurrent_layers": [True, False, False], "attention.compress_ratios": [0, 0, 3], "attention.indexer.top_k": 3},
+         first=f"{STREAMS} {DELTA_NET} ssm_alpha ssm_beta {EXPERTS} ffn_gate_inp_shexp {SHARED}"),
     Case("lfm2", "token_embd token_embd_norm", QK_NORMED, replace(D, layer=3), {"attention.head_count_kv": [0, 2, 0], "shortconv.l_cache": 3},
          blocks={layer: (f"attn_norm {SHORT} ffn_norm {GATED}", D) for layer in (0, 2)}),
     Case("lfm2:window", "token_embd token_embd_norm", QK_NORMED, replace(D, layer=3, short=4),
@@ -818,16 +868,14 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     manifest = FOLDER / "manifest.json"
     before = {entry["name"]: entry for entry in json.loads(manifest.read_text())} if chosen else {}
-    entries: list[dict[str, object]] = []
+    entries: dict[str, dict[str, object]] = dict(before)
     for case in CASES:
         stem = case.name.replace(":", "-")
         if chosen and stem not in chosen:
-            entries += [before[stem]] if stem in before else []
             continue
-        entry = make(case, FOLDER)
-        print(f"{stem:24} yardstick {entry['yardstick']:.1e}")
-        entries.append(entry)
-    manifest.write_text("[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n")
+        entries[stem] = make(case, FOLDER)
+        print(f"{stem:24} yardstick {entries[stem]['yardstick']:.1e}")
+    manifest.write_text("[\n" + ",\n".join(json.dumps(entry) for entry in entries.values()) + "\n]\n")
 
 
 if __name__ == "__main__":

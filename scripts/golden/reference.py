@@ -20,6 +20,8 @@ from llama_cpp._ggml import libggml
 
 os.environ["GGML_NO_BACKTRACE"] = "1"
 N_CTX = 256  # llama.cpp rounds up to this
+# Keys that llama.cpp reads as arrays of u64.
+U64_ARRAYS = {"ple.layer_multipliers", "ple.head_offsets", "ple.head_vocab_sizes"}
 
 
 @dataclass
@@ -129,6 +131,8 @@ def write(path: Path, architecture: str, keys: dict[str, object], tensors: list[
                 writer.add_float32(key, value)
             case str():
                 writer.add_string(key, value)
+            case list() if key.split(".", 1)[1] in U64_ARRAYS:
+                writer.add_key_value(key, value, gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT64)
             case list():
                 writer.add_array(key, value)
             case _:

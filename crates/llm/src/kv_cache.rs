@@ -122,13 +122,15 @@ pub struct KvShape {
     pub head_len_v: usize,
     /// Whether values are the beginnings of keys, and not kept beside them.
     pub values_in_keys: bool,
+    /// Elements of the key of an indexer, which chooses the positions that queries attend to; 0 without.
+    pub index_len: usize,
 }
 
 impl KvShape {
-    /// The lengths of a key and of a value, and the types that they have.
-    pub fn vectors(&self, kv_type: KvType) -> [(usize, CacheType); 2] {
+    /// The lengths of a key, of a value and of an indexer's key, and the types that they have.
+    pub fn vectors(&self, kv_type: KvType) -> [(usize, CacheType); 3] {
         let value_type = if self.values_in_keys { kv_type.keys } else { kv_type.values };
-        [(self.head_len_k, kv_type.keys), (self.head_len_v, value_type)]
+        [(self.head_len_k, kv_type.keys), (self.head_len_v, value_type), (self.index_len, kv_type.keys)]
     }
 
     /// Elements of a value that are kept beside the key's.
@@ -146,7 +148,7 @@ pub struct KvCache<'m> {
     n_pages: usize,
     /// One per layer.
     places: Vec<Place>,
-    /// Of each page, of each layer, `[n_head_kv][PAGE_LEN][head_len_k]`.
+    /// Of each page, of each layer, `[n_head_kv][PAGE_LEN][head_len_k]`, then `[PAGE_LEN][index_len]`.
     keys: Elements<'m>,
     /// Of each page, of each layer, `[n_head_kv][PAGE_LEN][head_len_v]`.
     values: Elements<'m>,
@@ -162,6 +164,13 @@ struct Place {
     shape: KvShape,
     first_key: usize,
     first_value: usize,
+}
+
+impl Place {
+    /// Where the keys of the indexer begin.
+    fn first_index_key(&self) -> usize {
+        self.first_key + self.shape.n_head_kv * PAGE_LEN * self.shape.head_len_k
+    }
 }
 
 #[derive(Debug)]
@@ -248,6 +257,7 @@ impl<'m> KvCache<'m> {
             places.push(Place { shape, first_key: page_len_k, first_value: page_len_v });
             let vectors = shape.n_head_kv.saturating_mul(PAGE_LEN);
             page_len_k = page_len_k.saturating_add(vectors.saturating_mul(shape.head_len_k));
+            page_len_k = page_len_k.saturating_add(shape.index_len.saturating_mul(PAGE_LEN));
             page_len_v = page_len_v.saturating_add(vectors.saturating_mul(shape.stored_len_v()));
         }
         let mut elements = |ty: CacheType, page_len: usize| {
@@ -292,6 +302,32 @@ impl<'m> KvCache<'m> {
             self.keys.store(kernels, first_key + vector * head_len_k, key);
             self.values.store(kernels, first_value + vector * head_len_v, value);
         }
+    }
+
+    /// Stores the key of a layer's indexer at position number `row` of a page.
+    ///
+    /// # Panics
+    ///
+    /// If `layer`, `page`, `row` or the length is outside of the shape.
+    pub fn store_index(&mut self, kernels: &Kernels, layer: usize, (page, row): (usize, usize), key: &[f32]) {
+        let place = &self.places[layer];
+        assert!(page < self.n_pages && row < PAGE_LEN && key.len() == place.shape.index_len);
+        let first = page * self.page_len_k + place.first_index_key();
+        self.keys.store(kernels, first + row * key.len(), key);
+    }
+
+    /// Unpacks the key of a layer's indexer at position number `row` of a page.
+    ///
+    /// # Panics
+    ///
+    /// As [`store_index`](Self::store_index).
+    pub fn index_key(&self, layer: usize, (page, row): (usize, usize), key: &mut [f32]) {
+        let place = &self.places[layer];
+        assert!(page < self.n_pages && row < PAGE_LEN && key.len() == place.shape.index_len);
+        let pages = self.keys.pages(self.page_len_k, place.first_index_key());
+        let format = pages.ty().row_format(key.len());
+        let (bytes, [page_bytes, first]) = pages.bytes();
+        (format.unpack)(&bytes[page * page_bytes + first + row * format.bytes..][..format.bytes], key);
     }
 
     /// The keys of one head.
@@ -384,8 +420,8 @@ mod tests {
 
     const N_PAGES: usize = 3;
     const SHAPES: [KvShape; 2] = [
-        KvShape { n_head_kv: 3, head_len_k: 2, head_len_v: 1, values_in_keys: false },
-        KvShape { n_head_kv: 1, head_len_k: 5, head_len_v: 3, values_in_keys: true },
+        KvShape { n_head_kv: 3, head_len_k: 2, head_len_v: 1, values_in_keys: false, index_len: 3 },
+        KvShape { n_head_kv: 1, head_len_k: 5, head_len_v: 3, values_in_keys: true, index_len: 0 },
     ];
 
     fn carve<'m>(n_pages: usize, kv_type: KvType, arena: &mut Arena<'m>) -> Result<KvCache<'m>, OutOfMemory> {
@@ -434,6 +470,7 @@ mod tests {
                     &[base, base + 1.0, base + 2.0],
                 );
                 cache.store(Kernels::scalar(), 1, (page, row), &[base + 300.0; 5], &[]);
+                cache.store_index(Kernels::scalar(), 0, (page, row), &[base + 0.25; 3]);
             }
             cache.copy_page(2, 1);
             for (page, row, base) in [(0, 0, 0.0), (0, 63, 63.0), (2, 1, 201.0), (1, 1, 201.0)] {
@@ -441,13 +478,17 @@ mod tests {
                 assert_eq!(as_f32(cache.values(0, 1), page, 1)[row], base + 1.0);
                 assert_eq!(as_f32(cache.keys(1, 0), page, 5)[5 * row..][..5], [base + 300.0; 5]);
                 assert!(as_f32(cache.values(1, 0), page, 0).is_empty());
+                let mut key = [0.0; 3];
+                cache.index_key(0, (page, row), &mut key);
+                assert_eq!(key, [base + 0.25; 3]);
             }
         }
     }
 
     #[test]
     fn blocks_of_32_keep_each_vector_to_half_a_step() {
-        let shape = KvShape { n_head_kv: 2, head_len_k: 64, head_len_v: 32, values_in_keys: false };
+        let shape =
+            KvShape { n_head_kv: 2, head_len_k: 64, head_len_v: 32, values_in_keys: false, index_len: 0 };
         // Bytes of a block, and of the largest magnitude what half a step is: with 4 and 5 bits the range is not
         // symmetrical, so that on one side it is a whole step.
         let types = [

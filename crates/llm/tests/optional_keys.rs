@@ -259,7 +259,7 @@ fn defaults(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
 
 /// What logits are bent to without the key, where the family reads it.
 fn final_softcap(family: &str) -> f32 {
-    if matches!(family, "gemma2" | "gemma4") { 30.0 } else { 0.0 }
+    if matches!(family, "gemma2" | "gemma3n" | "gemma4") { 30.0 } else { 0.0 }
 }
 
 /// Values that mean nothing where they stand, or mean what is there already. (What llama.cpp's own writer puts into
@@ -294,7 +294,9 @@ fn harmless(file: &Edited<'_>) -> Vec<(&'static str, Set)> {
     }
     if !architecture.reads("attention.shared_kv_layers") {
         values.push(("attention.shared_kv_layers", Set::U32(99)));
-        values.push(("embedding_length_per_layer_input", Set::U32(7)));
+        if !architecture.reads("ple.layers") {
+            values.push(("embedding_length_per_layer_input", Set::U32(7)));
+        }
     }
     if number("attention.kv_lora_rank").is_none() {
         for key in ["attention.q_lora_rank", "attention.kv_lora_rank", "attention.key_length_mla"] {

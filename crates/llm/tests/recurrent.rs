@@ -19,7 +19,7 @@ use golden_models::{FileBytes, cases};
 use threads::Threads;
 
 /// One model of each mixer, and of each way in which mixers share a model.
-const CASES: [&str; 15] = [
+const CASES: [&str; 16] = [
     "mamba",
     "mamba-normalised",
     "mamba2",
@@ -34,6 +34,7 @@ const CASES: [&str; 15] = [
     "plamo2",
     "nemotron_h",
     "kimi-linear",
+    "qwen4exp",
     "minimax-01",
 ];
 const N_CTX: usize = 40;

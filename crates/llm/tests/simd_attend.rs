@@ -113,6 +113,26 @@ struct Scores {
     softcap: Option<f32>,
     /// Whether they gain something by the distance.
     has_relative: bool,
+    /// Whether some positions are hidden.
+    has_mask: bool,
+}
+
+/// Words of a query's mask.
+const MASK_WORDS: usize = 3;
+
+fn is_hidden(query: &Query, position: usize) -> bool {
+    position % (query.mask_at / MASK_WORDS + 2) == 1 && position != query.position
+}
+
+fn mask(queries: &[Query]) -> Vec<u64> {
+    let n_words = queries.iter().map(|query| query.mask_at + MASK_WORDS).max().unwrap_or(0);
+    let mut mask = vec![0; n_words];
+    for query in queries {
+        for position in (0..MASK_WORDS * BLOCK_LEN).filter(|position| !is_hidden(query, *position)) {
+            mask[query.mask_at + position / BLOCK_LEN] |= 1 << (position % BLOCK_LEN);
+        }
+    }
+    mask
 }
 
 /// Buckets of distances, and what scores gain in each, of three heads.
@@ -134,6 +154,7 @@ fn attend(
     let mut output = vec![f32::NAN; queries.len() * values.len];
     let (buckets, weights) = relative();
     let relative = RelativeBias { buckets: &buckets, weights: &weights, n_head: N_HEAD };
+    let mask = mask(queries);
     macro_rules! run {
         ($function:ident, $elements:ident, $len:expr) => {{
             let attend = Attend {
@@ -145,6 +166,7 @@ fn attend(
                 scale: scores.scale,
                 softcap: scores.softcap,
                 relative: scores.has_relative.then_some(relative),
+                mask: scores.has_mask.then_some(&mask[..]),
             };
             kernels.$function(&attend, queries, &mut output);
         }};
@@ -165,6 +187,7 @@ fn attend(
                 scale: scores.scale,
                 softcap: scores.softcap,
                 relative: scores.has_relative.then_some(relative),
+                mask: scores.has_mask.then_some(&mask[..]),
             };
             kernels.attend_unpacked(&attend, formats, queries, &mut output);
         }
@@ -194,9 +217,11 @@ fn definition(
         };
         score + gained - f64::from(query.slope) * query.position.abs_diff(p) as f64
     };
-    let weights: Vec<f64> = visible.clone().map(|p| score(p).exp()).collect();
+    let is_hidden = |p: &usize| scores.has_mask && is_hidden(&query, *p);
+    let visible: Vec<usize> = visible.filter(|p| !is_hidden(p)).collect();
+    let weights: Vec<f64> = visible.iter().map(|p| score(*p).exp()).collect();
     let sum = weights.iter().sum::<f64>() + query.sink.map_or(0.0, |sink| f64::from(sink).exp());
-    let output = |i: usize| weights.iter().zip(visible.clone()).map(move |(w, p)| (w, values[p * len_v + i]));
+    let output = |i: usize| weights.iter().zip(&visible).map(move |(w, p)| (w, values[p * len_v + i]));
     (0..len_v).map(|i| output(i).map(|(w, v)| w / sum * f64::from(v)).sum()).collect()
 }
 
@@ -216,6 +241,7 @@ fn queries(n: usize, len_k: usize, len_v: usize, random: &mut Random) -> Vec<Que
                 slope: [0.0, 0.25][random.below(2)],
                 sink: [None, Some(1.5)][random.below(2)],
                 head: random.below(N_HEAD),
+                mask_at: i * MASK_WORDS,
             }
         })
         .collect()
@@ -235,7 +261,14 @@ fn each_case(mut check: impl FnMut(Kv, &Head, &Head, &[f32], Scores, &[Query])) 
                 let scale = 1.0 / (len_k as f32).sqrt();
                 let softcap = [None, Some(2.0)][n % 2];
                 let queries = queries(n, len_k, len_v, &mut random);
-                check(kv, &keys, &values, &q, Scores { scale, softcap, has_relative: n % 3 == 0 }, &queries);
+                check(
+                    kv,
+                    &keys,
+                    &values,
+                    &q,
+                    Scores { scale, softcap, has_relative: n % 3 == 0, has_mask: n % 4 > 1 },
+                    &queries,
+                );
             }
         }
     }
@@ -318,7 +351,7 @@ fn nothing_overflows_in_half_precision() {
     for kernels in Kernels::in_half_precision() {
         for scale in [1e-24, 1e-18] {
             let query = Query { end: N_CTX, position: N_CTX - 1, ..Query::default() };
-            let scores = Scores { scale, softcap: None, has_relative: false };
+            let scores = Scores { scale, softcap: None, has_relative: false, has_mask: false };
             let error = largest(&errors(kernels, Kv::F16, &q, &keys, &values, scores, &[query]));
             assert!(error < 60000.0 * 2e-3, "{kernels:?} {scores:?}: {error}");
         }
@@ -376,6 +409,7 @@ fn large_scores_do_not_overflow() {
             scale: 1.0,
             softcap: None,
             relative: None,
+            mask: None,
         };
         let mut output = [0.0];
         kernels.attend_f32(&attend, &[Query { end: 3, position: 2, ..Query::default() }], &mut output);
@@ -399,6 +433,7 @@ fn every_f16_becomes_the_f32_it_is() {
                 scale: 1.0,
                 softcap: None,
                 relative: None,
+                mask: None,
             };
             let mut output = [0.0; 41];
             kernels.attend_f16(&attend, &[Query { end: 1, ..Query::default() }], &mut output);
@@ -422,6 +457,7 @@ fn a_query_that_sees_past_the_cache_is_refused() {
         scale: 1.0,
         softcap: None,
         relative: None,
+        mask: None,
     };
     Kernels::detect().attend_f32(&attend, &[Query { end: 3, ..Query::default() }], &mut [0.0]);
 }
@@ -440,6 +476,7 @@ fn a_query_that_sees_past_the_pages_is_refused() {
         scale: 1.0,
         softcap: None,
         relative: None,
+        mask: None,
     };
     Kernels::detect().attend_f32(&attend, &[Query { end: 65, ..Query::default() }], &mut [0.0]);
 }
@@ -458,6 +495,7 @@ fn lengths_that_wrap_are_refused() {
             scale: 1.0,
             softcap: None,
             relative: None,
+            mask: None,
         };
         let query = Query { at, output_at, end: 2, ..Query::default() };
         let mut output = [0.0];
@@ -491,6 +529,7 @@ fn where_the_pages_lie_changes_no_bit() {
         for kernels in Kernels::available() {
             let (buckets, weights) = relative();
             let relative = RelativeBias { buckets: &buckets, weights: &weights, n_head: N_HEAD };
+            let mask = mask(queries);
             let attend_scattered = Attend {
                 q,
                 keys: vectors(&keys_at[..], keys_len, keys.len),
@@ -500,6 +539,7 @@ fn where_the_pages_lie_changes_no_bit() {
                 scale: scores.scale,
                 softcap: scores.softcap,
                 relative: scores.has_relative.then_some(relative),
+                mask: scores.has_mask.then_some(&mask[..]),
             };
             let mut got = vec![f32::NAN; queries.len() * values.len];
             kernels.attend_f32(&attend_scattered, queries, &mut got);

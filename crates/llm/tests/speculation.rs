@@ -184,7 +184,7 @@ fn tokens_and_logits<'a>(
 #[test]
 fn recurrent_layers_go_back_to_where_a_guess_was_wrong() {
     let mut sum = Speculation::default();
-    for kind in ["mamba", "mamba2", "jamba", "granitehybrid", "falcon-h1", "qwen35", "lfm2"] {
+    for kind in ["mamba", "mamba2", "jamba", "granitehybrid", "falcon-h1", "qwen35", "lfm2", "qwen4exp"] {
         let path = repository_file("tests/golden/architectures").join(kind).with_extension("gguf");
         let mut file = std::fs::read(path).unwrap();
         set_number(&mut file, &format!("{kind}.context_length"), 128);

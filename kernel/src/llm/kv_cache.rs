@@ -45,7 +45,7 @@ fn worst_difference(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn what_is_stored_is_read_back() {
-    let shape = KvShape { n_head_kv: 2, head_len_k: 8, head_len_v: 8, values_in_keys: false };
+    let shape = KvShape { n_head_kv: 2, head_len_k: 8, head_len_v: 8, values_in_keys: false, index_len: 0 };
     let keys: Vec<f32> = (0..16).map(|i| i as f32 / 3.0).collect();
     let values: Vec<f32> = (0..16).map(|i| -(i as f32) / 7.0).collect();
     for (kv_type, tolerance) in [(KvType::F32, 0.0), (KvType::F16, 1.0 / 1024.0)] {

@@ -32,6 +32,8 @@ pub struct BatchAttention<'a> {
     pub softcap: Option<f32>,
     /// What scores gain by the distance between key and query, after that.
     pub relative: Option<RelativeBias<'a>>,
+    /// The positions that queries attend to, as [`Attend::mask`] has them, where that is not all that they see.
+    pub mask: Option<&'a [u64]>,
 }
 
 /// Consecutive tokens of one sequence within a batch.
@@ -78,6 +80,8 @@ pub struct QuerySight {
     pub slope: f32,
     /// A score that takes its share of the softmax and gives nothing.
     pub sink: Option<f32>,
+    /// Where the query's words begin in [`BatchAttention::mask`].
+    pub mask_at: usize,
 }
 
 /// How a span is cut: into so many tokens with all heads, or a single token with so many heads that share keys
@@ -151,7 +155,7 @@ impl BatchAttention<'_> {
                 for (index, query) in queries.iter_mut().enumerate() {
                     let (token, head) = (index / n_together, head + index % n_together);
                     let position = span.first_position + first_token + token;
-                    let QuerySight { visible, slope, sink } = sight(&span, position, head);
+                    let QuerySight { visible, slope, sink, mask_at } = sight(&span, position, head);
                     *query = Query {
                         at: ((span.first_token + first_token + token) * n_head + head) * head_len_k,
                         output_at: (token * n_heads + head - first_head) * head_len_v,
@@ -161,6 +165,7 @@ impl BatchAttention<'_> {
                         slope,
                         sink,
                         head,
+                        mask_at,
                     };
                 }
                 self.attend(q, context(span.slot, head / n_group), queries, output);
@@ -195,6 +200,7 @@ impl BatchAttention<'_> {
             scale,
             softcap,
             relative,
+            mask,
             ..
         } = *self;
         let Context { keys, values, pages, .. } = context;
@@ -214,7 +220,8 @@ impl BatchAttention<'_> {
                     stride: context.stride_v / $block_len,
                     pages,
                 };
-                let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap, relative };
+                let attend =
+                    Attend { q, keys, values, head_len_k, head_len_v, scale, softcap, relative, mask };
                 kernels.$function(&attend, queries, output);
             }};
         }
@@ -230,7 +237,7 @@ impl BatchAttention<'_> {
 
     /// Keys and values of types without a routine of their own, or of two types.
     fn attend_unpacked<'c>(&self, q: &'c [f32], context: Context<'c>, queries: &[Query], output: &mut [f32]) {
-        let BatchAttention { head_len_k, head_len_v, scale, softcap, relative, .. } = *self;
+        let BatchAttention { head_len_k, head_len_v, scale, softcap, relative, mask, .. } = *self;
         let vectors = |head: HeadPages<'c>, stride| {
             let (elements, [page_len, first]) = head.bytes();
             let stride = head.ty().row_format(stride).bytes;
@@ -239,7 +246,7 @@ impl BatchAttention<'_> {
         let Context { keys, values, stride_k, stride_v, .. } = context;
         let formats = [keys.ty().row_format(head_len_k), values.ty().row_format(head_len_v)];
         let (keys, values) = (vectors(keys, stride_k), vectors(values, stride_v));
-        let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap, relative };
+        let attend = Attend { q, keys, values, head_len_k, head_len_v, scale, softcap, relative, mask };
         self.compute.kernels.attend_unpacked(&attend, formats, queries, output);
     }
 }
@@ -295,6 +302,7 @@ mod tests {
                         scale: 1.0,
                         softcap: None,
                         relative: None,
+                        mask: None,
                     };
                     let context = |_, head: usize| {
                         let at = head * n_ctx * LEN..(head + 1) * n_ctx * LEN;
@@ -316,6 +324,7 @@ mod tests {
                         visible: head % 5..position + 1,
                         slope: 0.0,
                         sink: None,
+                        mask_at: 0,
                     };
                     let mut output = vec![f32::NAN; n_tokens * n_head * LEN];
                     let spans = spans.iter().map(|&(first_token, n_tokens)| BatchSpan {

@@ -109,6 +109,9 @@ pub struct Architecture {
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
+    /// The first layers that have keys and values of their own, which serve the rest, in families in which no key says
+    /// how many.
+    pub n_own_kv: Option<u8>,
 }
 
 /// What a classifier does besides multiplying.
@@ -437,7 +440,7 @@ pub enum RecurrenceKind {
     /// A selective state space with a decay for each head (Dao and Gu 2024).
     Mamba2,
     /// Linear attention with the gated delta rule (Yang et al. 2024).
-    DeltaNet(KeyHeads),
+    DeltaNet(KeyHeads, OutputGate),
     /// A convolution over a few positions between two gates (LFM2).
     ShortConvolution,
     /// A selective state space made up as Mamba is, with a decay for each head (PLaMo 2).
@@ -462,6 +465,15 @@ pub enum KimiDecay {
     Bounded,
     /// `kda.gate_lower_bound · sigmoid(-a · f)`; as [`Softplus`](Self::Softplus) without the key, or if it has no end.
     MaybeBounded,
+}
+
+/// What the gates of a gated delta net's outputs go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputGate {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// The sigmoid.
+    Sigmoid,
 }
 
 /// Which queries and keys go with which values, where several values share them.
@@ -719,6 +731,11 @@ impl Architecture {
     /// Whether the family reads a key that only some do.
     pub fn reads(&self, key: &str) -> bool {
         self.reads.iter().any(|(read, _)| *read == key)
+    }
+
+    /// What a key that the family reads means where it is missing.
+    pub(super) fn default_of(&self, key: &str) -> Option<f32> {
+        self.reads.iter().find(|(read, _)| *read == key).and_then(|(_, default)| *default)
     }
 
     /// Whether the factor of a projection, where a file has one, multiplies what the projection gives.

@@ -29,7 +29,11 @@ impl Forward<'_, '_> {
         let config = self.model.config();
         let layer = &weights.config;
         let HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, .. } = *layer;
-        let (HeadScratch { q_and_gate, q, k, v, heads, gate, quantized }, _) = workspace.take();
+        let (HeadScratch { q_and_gate, q, k, v, heads, gate, quantized }, workspace) = workspace.take();
+        let mask = weights.indexer.as_ref().filter(|indexer| indexer.config.is_used()).and_then(|indexer| {
+            let rope = if layer.has_rope { self.rope(layer.sight, angles) } else { None };
+            self.choose_positions(indexer, batch, x, state, rope, workspace.take().0)
+        });
         let q = &mut q[..batch.n_tokens * n_head * head_len_k];
         let k = &mut k[..batch.n_tokens * n_head_kv * head_len_k];
         let v = &mut v[..batch.n_tokens * n_head_kv * head_len_v];
@@ -108,6 +112,7 @@ impl Forward<'_, '_> {
             scale: config.attention_scale,
             softcap: config.attention_softcap,
             relative: relative_bias(config.relative.as_ref(), weights.relative, n_head),
+            mask: mask.map(|(mask, _)| mask),
         };
         let context = |slot: usize, head_kv| Context {
             keys: state.keys(layer.kv_layer, head_kv),
@@ -123,6 +128,8 @@ impl Forward<'_, '_> {
             },
             slope: config.max_alibi_bias.map_or(0.0, |max_bias| alibi_slope(max_bias, head, n_head)),
             sink: weights.sinks.map(|sinks| sinks[head]),
+            mask_at: mask
+                .map_or(0, |(_, n_words)| (span.first_token + position - span.first_position) * n_words),
         };
         attention.run(batch.spans(), q, context, sight, heads);
         if layer.is_gated {
@@ -163,7 +170,7 @@ impl Forward<'_, '_> {
     }
 
     /// Turns all heads of each token, `[n_tokens][n_head][head_len]`.
-    fn rope_heads(
+    pub(super) fn rope_heads(
         &self,
         rope: &Rope,
         angles: &Angles<'_>,
@@ -178,7 +185,13 @@ impl Forward<'_, '_> {
         });
     }
 
-    fn normalise_heads(&self, norm: Option<HeadNorm<'_>>, heads: &mut [f32], n_head: usize, head_len: usize) {
+    pub(super) fn normalise_heads(
+        &self,
+        norm: Option<HeadNorm<'_>>,
+        heads: &mut [f32],
+        n_head: usize,
+        head_len: usize,
+    ) {
         let Some(norm) = norm else { return };
         self.compute.each_token(heads.chunks_exact_mut(n_head * head_len), |row| match norm {
             HeadNorm::Head(weight) => {

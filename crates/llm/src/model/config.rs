@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use super::alt_up::AltUpConfig;
 use super::architecture::{
     Activation, Architecture, AttentionKind, AttentionScale, Block, ClassifierHead, EmbeddingScale,
     ExpertInputs, LayerScale, LogitScale, NormKind, Positions, QueryTemperature, RopePairs, RopeSections,
@@ -14,9 +15,11 @@ use super::classifier::ClassifierInput;
 use super::error::ModelError;
 use super::expert_config::ExpertConfig;
 use super::heads_config::{HeadsConfig, Sight, has_no_window};
+use super::hyper_connections::HyperConfig;
 use super::keys::Keys;
 use super::latent_config::LatentConfig;
 use super::layer_config::{LayerConfig, layers};
+use super::ngram_embedding::NgramConfig;
 use super::rope::{RopeConfig, Sections};
 use crate::compute::Normalisation;
 use crate::gguf::{Gguf, Name, Split, Value};
@@ -89,6 +92,12 @@ pub struct Config {
     pub n_layer_halving: Option<usize>,
     /// What the output of attention is multiplied by beyond [`residual_scale`](Self::residual_scale).
     pub attention_output_scale: Option<f32>,
+    /// Several residual streams that mixers read a mixture of, in models with such.
+    pub hyper_connections: Option<HyperConfig>,
+    /// Several residual streams of which layers compute with one, in models with such.
+    pub alt_up: Option<AltUpConfig>,
+    /// Embeddings of n-grams, in models that have such.
+    pub ngrams: Option<NgramConfig>,
 }
 
 /// How queries grow with the position: `1 + scale · ln(1 + floor((position + offset) / length))`.
@@ -134,7 +143,11 @@ impl Config {
             return Err(keys.invalid("context_length", 0, "at least 1"));
         }
         let experts = ExpertConfig::from_keys(&keys, architecture, embedding.dims[1])?;
-        let layers = layers(&keys, architecture, n_embd, experts.is_some())?;
+        let mut layers = layers(&keys, architecture, n_embd, experts.is_some())?;
+        let hyper_connections = HyperConfig::from_keys(&keys, architecture)?;
+        let alt_up = AltUpConfig::from_keys(&keys, architecture)?;
+        let n_streams_embd = n_embd * hyper_connections.map_or(1, |hyper| hyper.n_stream);
+        let ngrams = NgramConfig::from_keys(&keys, architecture, &mut layers, n_streams_embd)?;
         let n_layer = layers.len();
         let sections = rope_sections(&keys, architecture)?;
         let pairs = rope_pairs(architecture, n_layer, sections.is_some());
@@ -204,9 +217,12 @@ impl Config {
                 false => None,
             },
             temperature: Temperature::from_keys(&keys, architecture, rope.as_ref())?,
-            n_embd_per_layer: match architecture.reads(PER_LAYER) {
-                true => keys.optional_number(PER_LAYER)?.filter(|&len| len > 0),
-                false => None,
+            n_embd_per_layer: match alt_up {
+                Some(alt_up) => Some(alt_up.n_embd_per_layer),
+                None if architecture.reads(PER_LAYER) => {
+                    keys.optional_number(PER_LAYER)?.filter(|&len| len > 0)
+                }
+                None => None,
             },
             n_layer_halving: match architecture.reads(HALVING) {
                 true => keys.optional_number(HALVING)?.filter(|&n_layer| n_layer > 0),
@@ -225,6 +241,9 @@ impl Config {
             },
             attention_output_scale: keys.scale(architecture, "attention.value_scale")?,
             n_nextn: keys.optional_number("nextn_predict_layers")?.unwrap_or(0),
+            hyper_connections,
+            alt_up,
+            ngrams,
             architecture,
             layers,
             rope,
@@ -251,6 +270,12 @@ impl Config {
 
     /// Streams beside the residual one that a pass keeps, for each token.
     pub fn n_side_streams(&self) -> usize {
+        if let Some(hyper) = self.hyper_connections {
+            return hyper.n_stream;
+        }
+        if let Some(alt_up) = self.alt_up {
+            return alt_up.n_stream;
+        }
         if self.residual_block.is_some() {
             return self.n_kept_streams(self.layers.len());
         }

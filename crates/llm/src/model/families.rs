@@ -48,6 +48,7 @@ const LLAMA: Architecture = Architecture {
     reads_embedding: false,
     output_norm: Some("output_norm"),
     normalises_values: false,
+    n_own_kv: None,
 };
 
 /// Llama's form with rotary pairs of halves.
@@ -132,7 +133,7 @@ const QWEN3_NEXT: Architecture = Architecture {
     qk_norm: QkNorm::BeforeRope,
     head_gate: HeadGate::WithQuery,
     recurrence: Some(Recurrence {
-        kind: RecurrenceKind::DeltaNet(KeyHeads::Cyclic),
+        kind: RecurrenceKind::DeltaNet(KeyHeads::Cyclic, OutputGate::Silu),
         layers: RecurrentLayers::AllButEach(4),
     }),
     ..NEOX
@@ -162,6 +163,8 @@ const PRE_NORMS: Norms = Norms {
 };
 const SANDWICH_NORMS: Norms =
     Norms { attn_post: Some("post_attention_norm"), ffn_post: Some("post_ffw_norm"), ..PRE_NORMS };
+/// Mixers read mixtures of streams, which are normalised already.
+const NO_NORMS: Norms = Norms { attn: None, ffn: None, ..PRE_NORMS };
 const POST_NORMS: Norms = Norms { attn: None, ffn: None, ..SANDWICH_NORMS };
 /// The normalisation before the feed-forward block goes by another name.
 const RENAMED_FFN_NORM: Norms = Norms { ffn: Some("post_attention_norm"), ..PRE_NORMS };
@@ -415,6 +418,18 @@ pub static ARCHITECTURES: &[Architecture] = &[
         ..NEOX
     },
     Architecture {
+        name: "gemma3n",
+        norms: &SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
+        window: Window::Required { period: 5 }, window_rope: WindowRope::UnscaledBase(10_000.0), n_own_kv: Some(20), required: &Required { layer: &["attn_v.weight"], ..Required::NOTHING },
+        qk_norm: QkNorm::BeforeRope, normalises_values: true, attention_scale: AttentionScale::One,
+        reads: &[
+            ("final_logit_softcapping", Some(30.0)), ("altup.num_inputs", None),
+            ("activation_sparsity_scale", Some(1.644_853_6)),
+        ],
+        routing: None,
+        ..NEOX
+    },
+    Architecture {
         name: "gemma4", unscaled: NO_PART,
         norms: &SANDWICH_NORMS, activation: Activation::Gelu, embedding_scale: EmbeddingScale::SqrtWidth,
         window: Window::Pattern, window_rope: WindowRope::UnscaledBase(10_000.0),
@@ -565,7 +580,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "falcon-h1", unused: &["attn_output.bias", "rope_f"], recurrence: Some(Recurrence { kind: RecurrenceKind::Mamba2, layers: RecurrentLayers::BesideAttention }), ..NEOX },
     Architecture {
         name: "qwen3next", unscaled: ALL_BUT_ATTENTION,
-        recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Neighbours), layers: RecurrentLayers::AllButEach(4) }),
+        recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Neighbours, OutputGate::Silu), layers: RecurrentLayers::AllButEach(4) }),
         required: &Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: &["ssm_ba.weight"], ..Required::NOTHING },
         ..QWEN3_NEXT
     },
@@ -574,6 +589,17 @@ pub static ARCHITECTURES: &[Architecture] = &[
         name: "qwen35moe", unscaled: NO_PART,
         rope_sections: RopeSections::Interleaved,
         required: &Required { expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: APART_GATES, ..SECTIONS },
+        ..QWEN3_NEXT
+    },
+    Architecture {
+        name: "qwen4exp", unscaled: NO_PART, unused: &["attn_q.bias", "attn_k.bias", "attn_v.bias"],
+        rope_sections: RopeSections::Interleaved, norms: &NO_NORMS, output_norm: None,
+        recurrence: Some(Recurrence { kind: RecurrenceKind::DeltaNet(KeyHeads::Cyclic, OutputGate::Sigmoid), layers: RecurrentLayers::AllButEach(4) }),
+        reads: &[("hyper_connection.count", None), ("attention.indexer.top_k", None), ("ple.layers", None)],
+        required: &Required {
+            layer: &["ffn_gate_inp.weight", "ffn_up_shexp.weight"], expert_layer: &["ffn_gate_inp_shexp.weight"], recurrent_layer: APART_GATES,
+            ..SECTIONS
+        },
         ..QWEN3_NEXT
     },
     Architecture { name: "lfm2", ..LFM2 },

@@ -32,6 +32,23 @@ impl Forward<'_, '_> {
                         up.iter_mut().zip(&divisors[rows]).for_each(|(x, divisor)| *x /= divisor);
                     }
                 }),
+                Some(weight) if weights.gate_cutoff.is_some() => {
+                    let cutoff = weights.gate_cutoff.unwrap_or(0.0);
+                    // Gates first, in the place of the output: they are cut off by all of a token's.
+                    self.compute.linear_of(weight, &mut input, up);
+                    self.compute.each_token(up.chunks_exact_mut(n_ff), |gates| {
+                        self.cut_off(cutoff, gates);
+                        activation.apply(self.compute.kernels, gates);
+                    });
+                    for start in (0..n_ff).step_by(rows_at_once) {
+                        let rows = start..n_ff.min(start + rows_at_once);
+                        let part = &mut gate[..n_tokens * rows.len()];
+                        self.compute.linear_of(&weights.up.rows(rows.clone()), &mut input, part);
+                        for (up, part) in up.chunks_exact_mut(n_ff).zip(part.chunks_exact(rows.len())) {
+                            self.compute.kernels.multiply(&mut up[rows.clone()], part);
+                        }
+                    }
+                }
                 Some(weight) if rows_at_once == n_ff => {
                     let gate = &mut gate[..n_tokens * n_ff];
                     let linears = [weight, &weights.up];
@@ -58,5 +75,17 @@ impl Forward<'_, '_> {
         }
         let (DownScratch { quantized }, _) = workspace.take();
         self.compute.linear(&weights.down, up, quantized, x);
+    }
+
+    /// What gates are above their mean plus so many standard deviations, or 0: of normally distributed ones, a known share
+    /// stays.
+    #[inline(never)]
+    fn cut_off(&self, n_deviations: f32, gates: &mut [f32]) {
+        let kernels = self.compute.kernels;
+        let mean = (kernels.sum(gates) / gates.len() as f64) as f32;
+        kernels.shift(gates, -mean);
+        let variance = kernels.sum_of_squares(gates) / (gates.len() - 1).max(1) as f64;
+        kernels.shift(gates, -n_deviations * libm::sqrtf(variance as f32));
+        gates.iter_mut().for_each(|gate| *gate = gate.max(0.0));
     }
 }

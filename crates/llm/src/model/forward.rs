@@ -51,6 +51,7 @@ impl Forward<'_, '_> {
             block,
             parallel_block,
             side_streams,
+            shares,
             angles,
             per_layer_inputs,
             first_values,
@@ -69,15 +70,34 @@ impl Forward<'_, '_> {
         self.ropes.set_angles(batch.positions(), angles);
         let side_streams = &mut side_streams[..n_stream * config.n_side_streams()];
         self.begin_streams(x, side_streams);
+        let weights = self.model.weights();
+        if let Some(ends) = &weights.alt_up {
+            self.spread_streams(ends, x, side_streams, workspace.lend());
+        }
         for (index, layer) in self.model.weights().layers.iter().enumerate() {
             if layer.changes_nothing {
                 continue;
             }
             let batch = batch.in_layer(index);
             self.begin_layer(layer, x, side_streams);
+            if let Some(alt_up) = &layer.alt_up {
+                self.predict_streams(alt_up, x, side_streams, workspace.lend());
+            }
+            if let (Some(ngrams), Some(config)) = (&weights.ngrams, &config.ngrams)
+                && config.layer == index
+            {
+                self.add_ngrams(ngrams, batch, side_streams, state, workspace.lend());
+            }
             let [attn_scores, ffn_scores] = layer.residual_scores;
-            let kept = &side_streams[..n_stream * config.n_kept_streams(index)];
-            self.read(layer.attn_norm.as_ref(), attn_scores, kept, x, block);
+            match &layer.hyper_connections {
+                Some([of_mixer, _]) => {
+                    self.mix_streams(of_mixer, side_streams, block, shares, workspace.lend());
+                }
+                None => {
+                    let kept = &side_streams[..n_stream * config.n_kept_streams(index)];
+                    self.read(layer.attn_norm.as_ref(), attn_scores, kept, x, block);
+                }
+            }
             if config.residual_block.is_some_and(|n_layer| index.is_multiple_of(n_layer)) {
                 // What follows is added to nothing.
                 side_streams[n_stream * config.n_kept_streams(index)..][..n_stream].copy_from_slice(x);
@@ -90,6 +110,9 @@ impl Forward<'_, '_> {
                     Some(norm) => self.normalise(Some(norm), x, parallel_block),
                     None => parallel_block.copy_from_slice(block),
                 }
+            }
+            if let Some(alt_up) = &layer.alt_up {
+                self.laurel(&alt_up.laurel, block, &mut parallel_block[..n_stream], workspace.lend());
             }
             go_on()?;
             match &layer.mixer {
@@ -118,14 +141,27 @@ impl Forward<'_, '_> {
                 }
                 Mixer::None => {}
             }
-            if !matches!(layer.mixer, Mixer::None) {
-                self.join(block, layer.attn_post_norm.as_ref(), layer.attn_again_norm.as_ref(), x);
+            match (&layer.mixer, &layer.hyper_connections) {
+                (Mixer::None, _) => {}
+                (_, Some(_)) => self.inject(block, shares, side_streams),
+                _ => self.join(block, layer.attn_post_norm.as_ref(), layer.attn_again_norm.as_ref(), x),
+            }
+            if layer.alt_up.is_some() {
+                self.compute.kernels.add(x, &parallel_block[..n_stream]);
+                self.compute.kernels.scale(x, core::f32::consts::FRAC_1_SQRT_2);
             }
             let block = match config.block {
                 Block::Parallel => &mut parallel_block[..n_stream],
                 _ => {
-                    let kept = &side_streams[..n_stream * config.n_kept_streams(index + 1)];
-                    self.read(layer.ffn_norm.as_ref(), ffn_scores, kept, x, block);
+                    match &layer.hyper_connections {
+                        Some([_, of_mixer]) => {
+                            self.mix_streams(of_mixer, side_streams, block, shares, workspace.lend());
+                        }
+                        None => {
+                            let kept = &side_streams[..n_stream * config.n_kept_streams(index + 1)];
+                            self.read(layer.ffn_norm.as_ref(), ffn_scores, kept, x, block);
+                        }
+                    }
                     &mut *block
                 }
             };
@@ -139,16 +175,35 @@ impl Forward<'_, '_> {
                 FeedForward::Bare(activation) => activation.apply(self.compute.kernels, block),
                 FeedForward::None => {}
             }
-            if !matches!(layer.feed_forward, FeedForward::None) {
-                self.join(block, layer.ffn_post_norm.as_ref(), None, x);
+            match (&layer.feed_forward, &layer.hyper_connections) {
+                (FeedForward::None, _) => {}
+                (_, Some(_)) => self.inject(block, shares, side_streams),
+                _ => self.join(block, layer.ffn_post_norm.as_ref(), None, x),
+            }
+            if let Some(alt_up) = &layer.alt_up {
+                self.correct_streams(alt_up, x, side_streams, workspace.lend());
             }
             if let Some(input) = &layer.per_layer_input {
-                self.per_layer_input(input, index, x, block, per_layer_inputs, workspace.lend());
-                self.compute.kernels.add(x, block);
+                block.copy_from_slice(x);
+                if let Some(alt_up) = &layer.alt_up {
+                    let rows = block.chunks_exact_mut(config.n_embd);
+                    rows.for_each(|row| self.compute.kernels.multiply(row, alt_up.correct_scale));
+                }
+                self.per_layer_input(input, index, block, per_layer_inputs, workspace.lend());
+                match layer.alt_up {
+                    Some(_) => self.add_to_others(block, side_streams),
+                    None => self.compute.kernels.add(x, block),
+                }
             }
             self.end_layer(layer, x, side_streams);
         }
 
+        if let Some(mixture) = &weights.output_mixture {
+            self.mix_streams(mixture, side_streams, x, shares, workspace.lend());
+        }
+        if let Some(ends) = &weights.alt_up {
+            self.merge_streams(ends, x, side_streams, workspace.lend());
+        }
         if let Some(scores) = self.model.weights().output_scores {
             self.mix_residuals(scores, side_streams, x, block);
             x.copy_from_slice(block);

@@ -2,6 +2,7 @@
 
 use super::architecture::{Architecture, HeadGate, RecurrentLayers, RopeLayers, Window, WindowOrder};
 use super::error::ModelError;
+use super::indexer::IndexerConfig;
 use super::keys::Keys;
 use super::layer_config::n_dense;
 use crate::gguf::Value;
@@ -26,6 +27,8 @@ pub struct HeadsConfig {
     pub is_gated: bool,
     /// The layer whose keys and values are attended to: itself, or an earlier one.
     pub kv_layer: usize,
+    /// What chooses the positions that a query attends to, in families that have that.
+    pub indexer: Option<IndexerConfig>,
 }
 
 /// The positions that a query sees, of those that causality allows.
@@ -45,7 +48,8 @@ impl HeadsConfig {
     /// What the cache keeps of a position.
     pub fn kv_shape(&self) -> KvShape {
         let HeadsConfig { n_head_kv, head_len_k, head_len_v, .. } = *self;
-        KvShape { n_head_kv, head_len_k, head_len_v, values_in_keys: false }
+        let index_len = self.indexer.filter(IndexerConfig::is_used).map_or(0, |indexer| indexer.head_len);
+        KvShape { n_head_kv, head_len_k, head_len_v, values_in_keys: false, index_len }
     }
 }
 
@@ -75,9 +79,10 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         n_block: usize,
         n_layer: usize,
     ) -> Result<Self, ModelError> {
-        let n_shared_kv = match architecture.reads(SHARED_KV) {
-            true => keys.optional_number(SHARED_KV)?.unwrap_or(0),
-            false => 0,
+        let n_shared_kv = match architecture.n_own_kv {
+            Some(n_own_kv) => n_layer.saturating_sub(n_own_kv.into()),
+            None if architecture.reads(SHARED_KV) => keys.optional_number(SHARED_KV)?.unwrap_or(0),
+            None => 0,
         };
         // The last two layers that have keys and values, one with a window and one without, serve the rest.
         let n_own_kv = match n_layer.checked_sub(n_shared_kv) {
@@ -202,7 +207,17 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
                 "the same as attention.key_length",
             ));
         }
-        Ok(HeadsConfig { n_head, n_head_kv, head_len_k, head_len_v, sight, has_rope, is_gated, kv_layer })
+        Ok(HeadsConfig {
+            n_head,
+            n_head_kv,
+            head_len_k,
+            head_len_v,
+            sight,
+            has_rope,
+            is_gated,
+            kv_layer,
+            indexer: IndexerConfig::from_keys(keys, architecture, index, n_block)?,
+        })
     }
 }
 

@@ -254,6 +254,7 @@ impl Forward<'_, '_> {
             scale: config.attention_scale,
             softcap: None,
             relative: None,
+            mask: None,
         }
     }
 
@@ -263,5 +264,5 @@ impl Forward<'_, '_> {
 }
 
 fn sees_all(_: &BatchSpan, position: usize, _: usize) -> QuerySight {
-    QuerySight { visible: 0..position + 1, slope: 0.0, sink: None }
+    QuerySight { visible: 0..position + 1, slope: 0.0, sink: None, mask_at: 0 }
 }

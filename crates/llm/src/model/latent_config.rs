@@ -89,12 +89,14 @@ impl LatentConfig {
                 head_len_k: self.head_len_k,
                 head_len_v: self.head_len_v,
                 values_in_keys: false,
+                index_len: 0,
             },
             false => KvShape {
                 n_head_kv,
                 head_len_k: self.kv_lora_rank + self.n_rot,
                 head_len_v: self.kv_lora_rank,
                 values_in_keys: true,
+                index_len: 0,
             },
         }
     }

@@ -37,6 +37,9 @@ pub struct LayerConfig {
     pub xielu: Option<Xielu>,
     /// What is done to the stream behind it.
     pub end: LayerEnd,
+    /// Standard deviations above the mean of a token's gates that these are counted from, in layers of which only the
+    /// largest gates open.
+    pub gate_cutoff: Option<f32>,
 }
 
 /// What is done to the stream behind a layer.
@@ -157,12 +160,17 @@ pub(super) fn layers(
             dense_limit: limit(DENSE_LIMIT)?,
             xielu: xielu(keys, architecture, index, n_block)?,
             end: LayerEnd::None,
+            gate_cutoff: architecture.default_of(SPARSITY).filter(|_| index < N_SPARSE),
         });
     }
     stack(keys, architecture, &mut layers)?;
     Ok(layers)
 }
 
+/// How sparse gates are, in families whose first layers have that. The reference takes the same for each model.
+const SPARSITY: &str = "activation_sparsity_scale";
+/// The layers that have.
+const N_SPARSE: usize = 10;
 /// What the gates of experts are cut to.
 const GATE_LIMIT: &str = "swiglu_clamp_exp";
 /// What those of other blocks are.

@@ -1,5 +1,6 @@
 //! The tensors of one layer, taken by name and shape; fused ones are taken apart here.
 
+use super::alt_up::{AltUp, AltUpConfig, Laurel};
 use super::architecture::{
     Activation, Biases, Block, ExpertInputs, ExpertLayers, FeedForwardKind, HeadGate, NormWeights, QkNorm,
     Routing, SharedExpert,
@@ -8,9 +9,12 @@ use super::config::Config;
 use super::error::ModelError;
 use super::expert_config::{ExpertConfig, LATENT_KEYS};
 use super::heads_config::HeadsConfig;
+use super::hyper_connections::{HyperConfig, HyperConnection};
+use super::indexer::{Indexer, IndexerConfig};
 use super::latent_config::LatentConfig;
 use super::layer_config::LayerConfig;
 use super::mixer_config::MixerConfig;
+use super::ngram_embedding::{NgramConfig, NgramEmbedding};
 use super::tensors::Tensors;
 use super::weights::{
     DenseFeedForward, Expansion, ExpertBlock, ExpertLatent, ExpertLinear, Experts, FeedForward,
@@ -115,7 +119,98 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             output_scale: self.output_scale()?,
             before_norm,
             end: self.layer.end,
+            hyper_connections: match self.config.hyper_connections {
+                Some(hyper) => {
+                    Some([self.hyper_connection("hc_attn", hyper)?, self.hyper_connection("hc_ffn", hyper)?])
+                }
+                None => None,
+            },
+            alt_up: match self.config.alt_up {
+                Some(alt_up) => Some(self.alt_up(alt_up)?),
+                None => None,
+            },
         })
+    }
+
+    #[inline(never)]
+    fn hyper_connection(
+        &mut self,
+        part: &str,
+        HyperConfig { n_stream, rank }: HyperConfig,
+    ) -> Result<HyperConnection<'a>, ModelError> {
+        let n_embd = self.config.n_embd;
+        let width = n_stream * n_embd;
+        let name = |what: &str| Name::format(format_args!("{part}_{what}"));
+        let norm = self.name(name("norm.weight").as_str());
+        Ok(HyperConnection {
+            norm: self.tensors.streams_norm(&norm, n_stream, n_embd)?,
+            down: self.linear(name("down").as_str(), rank, width, false)?,
+            up: self.linear(name("up").as_str(), width, rank, false)?,
+            inject: Some(self.linear(name("inject").as_str(), n_stream, width, false)?),
+        })
+    }
+
+    #[inline(never)]
+    fn alt_up(
+        &mut self,
+        AltUpConfig { n_stream, laurel_rank, .. }: AltUpConfig,
+    ) -> Result<AltUp<'a>, ModelError> {
+        let n_embd = self.config.n_embd;
+        Ok(AltUp {
+            router: self.linear("altup_router", n_stream, n_embd, false)?,
+            router_norm: self.norm_of("altup_router_norm", n_embd)?,
+            predict: self.linear("altup_predict_coef", n_stream * n_stream, n_stream, false)?,
+            correct: self.linear("altup_correct_coef", n_stream, n_stream, false)?,
+            correct_scale: self.vectors("altup_correct_scale.weight", 1, n_embd)?,
+            laurel: Laurel {
+                left: self.linear("laurel_l", laurel_rank, n_embd, false)?,
+                right: self.linear("laurel_r", n_embd, laurel_rank, false)?,
+                post_norm: self.norm_of("laurel_post_norm", n_embd)?,
+            },
+        })
+    }
+
+    /// The embeddings of n-grams that this layer adds.
+    #[inline(never)]
+    pub fn ngram_embedding(&mut self, config: &NgramConfig) -> Result<NgramEmbedding<'a>, ModelError> {
+        let n_embd = self.config.n_embd;
+        let n_stream = self.config.hyper_connections.map_or(1, |hyper| hyper.n_stream);
+        let table = Name::from("per_layer_token_embd.weight");
+        let n_rows = self.tensors.rows_of(&table)?;
+        if n_rows < config.n_rows() || config.heads.len() * config.row_len != n_embd {
+            let expected = "a row for each head's last one, and rows that together are as wide as the stream";
+            return Err(ModelError::InvalidKey { key: table, value: n_rows as f64, expected });
+        }
+        let mut norm = |part: &str| {
+            let name = self.name(part);
+            self.tensors.streams_norm(&name, n_stream, n_embd)
+        };
+        let norms =
+            [norm("ple_norm_key.weight")?, norm("ple_norm_query.weight")?, norm("ple_norm_conv.weight")?];
+        let convolution = self.name("ple_conv1d.weight");
+        Ok(NgramEmbedding {
+            table: self.tensors.matrix(&table, n_rows, config.row_len)?,
+            key: self.linear("ple_key", n_stream * n_embd, n_embd, false)?,
+            value: self.linear("ple_value", n_embd, n_embd, false)?,
+            norms,
+            convolution: self.tensors.matrix(&convolution, n_stream * n_embd, config.n_conv)?,
+            first_history: self.layer.mixer.state(self.index).recurrent_shape().n_history,
+        })
+    }
+
+    /// What chooses positions; a layer that attends to all has it too.
+    #[inline(never)]
+    fn indexer(&mut self, config: Option<IndexerConfig>) -> Result<Option<Indexer<'a>>, ModelError> {
+        let Some(config) = config else { return Ok(None) };
+        let IndexerConfig { n_head, head_len, .. } = config;
+        let n_embd = self.config.n_embd;
+        Ok(Some(Indexer {
+            config,
+            wq: self.linear("indexer.q_proj", n_head * head_len, n_embd, false)?,
+            wk: self.linear("indexer.k_proj", head_len, n_embd, false)?,
+            q_norm: self.vectors("indexer.q_norm.weight", 1, head_len)?,
+            k_norm: self.vectors("indexer.k_norm.weight", 1, head_len)?,
+        }))
     }
 
     #[inline(never)]
@@ -172,11 +267,12 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             },
             q_norm,
             k_norm: match wk {
-                Some(_) => self.qk_norm("attn_k_norm", n_head_kv, head_len_k, has_rope)?,
-                None => None,
+                None if !self.has("attn_k_norm.weight") => None,
+                _ => self.qk_norm("attn_k_norm", n_head_kv, head_len_k, has_rope)?,
             },
             relative: self.relative_bias(n_head)?,
             sinks: self.tensors.optional_vector(&self.name("attn_sinks.weight"), n_head)?,
+            indexer: self.indexer(heads.indexer)?,
         })
     }
 
@@ -223,6 +319,12 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         }
         let q = self.linear("attn_q", n_q, n_embd, biased)?;
         if heads.kv_layer != self.index {
+            // Some files have what would be its own.
+            for (part, rows) in [("attn_k", n_k), ("attn_v", n_v)] {
+                if self.has(Name::format(format_args!("{part}.weight")).as_str()) {
+                    self.linear(part, rows, n_embd, biased)?;
+                }
+            }
             return Ok((q, None, None));
         }
         let k = self.linear("attn_k", n_k, n_embd, biased)?;
@@ -341,6 +443,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 Some(part) => Some(self.norm_of(part, n_ff)?),
                 None => None,
             },
+            gate_cutoff: self.layer.gate_cutoff,
         })
     }
 
@@ -389,6 +492,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             activation: self.dense_activation(),
             divisors: None,
             hidden_norm: None,
+            gate_cutoff: None,
         }))
     }
 

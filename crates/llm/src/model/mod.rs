@@ -9,6 +9,7 @@
 
 mod activation;
 mod adapter;
+mod alt_up;
 mod architecture;
 mod attention;
 mod classifier;
@@ -20,12 +21,15 @@ mod families;
 mod feed_forward;
 pub mod forward;
 mod heads_config;
+mod hyper_connections;
+mod indexer;
 mod keys;
 mod latent_attention;
 mod latent_config;
 mod layer_config;
 mod layer_tensors;
 mod mixer_config;
+mod ngram_embedding;
 mod per_layer_input;
 pub mod recurrent;
 mod recurrent_config;
@@ -41,6 +45,7 @@ pub mod weights;
 mod widths;
 
 pub use adapter::{Adapter, AdapterError};
+pub use alt_up::AltUpConfig;
 pub use architecture::*;
 pub use classifier::{Classifier, ClassifierInput, ClassifierScratch};
 pub use config::{Config, Temperature};
@@ -48,9 +53,12 @@ pub use error::ModelError;
 pub use expert_config::{ChunkConfig, ExpertConfig};
 pub use families::ARCHITECTURES;
 pub use heads_config::{HeadsConfig, Sight};
+pub use hyper_connections::HyperConfig;
+pub use indexer::IndexerConfig;
 pub use latent_config::LatentConfig;
 pub use layer_config::{LayerConfig, LayerEnd};
 pub use mixer_config::{LayerState, MixerConfig};
+pub use ngram_embedding::{NgramConfig, NgramHead};
 pub use recurrent_config::{
     DecayRange, DeltaNetConfig, HeadMambaConfig, KimiDeltaConfig, LightningConfig, Mamba2Config, MambaConfig,
     RecurrentConfig, Rwkv6Config, Rwkv7Config, RwkvHeads, ShortConvolutionConfig,

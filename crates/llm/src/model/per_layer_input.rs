@@ -34,14 +34,12 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// What one layer adds to the stream `x`, given its part of `inputs`, into `addend`; stream and
-    /// addend are `[n_tokens][n_embd]`.
+    /// What one layer adds to the stream, given its part of `inputs`, in the place of the stream `x`, `[n_tokens][n_embd]`.
     pub(super) fn per_layer_input(
         &self,
         weights: &PerLayerInput<'_>,
         layer: usize,
-        x: &[f32],
-        addend: &mut [f32],
+        x: &mut [f32],
         inputs: &[f32],
         workspace: Workspace<'_>,
     ) {
@@ -55,7 +53,7 @@ impl Forward<'_, '_> {
         for (gate, inputs) in gate.chunks_exact_mut(len).zip(inputs) {
             self.compute.kernels.multiply(gate, &inputs[layer * len..][..len]);
         }
-        self.compute.linear(&weights.projection, gate, quantized, addend);
-        addend.chunks_exact_mut(config.n_embd).for_each(|row| self.normalise_row(&weights.post_norm, row));
+        self.compute.linear(&weights.projection, gate, quantized, x);
+        x.chunks_exact_mut(config.n_embd).for_each(|row| self.normalise_row(&weights.post_norm, row));
     }
 }

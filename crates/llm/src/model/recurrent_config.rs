@@ -1,6 +1,6 @@
 //! The hyper-parameters of recurrent sequence mixers.
 
-use super::architecture::{Architecture, FeedForwardKind, KeyHeads, KimiDecay, RecurrenceKind};
+use super::architecture::{Architecture, FeedForwardKind, KeyHeads, KimiDecay, OutputGate, RecurrenceKind};
 use super::error::ModelError;
 use super::keys::Keys;
 use super::recurrent::HeadLens;
@@ -73,6 +73,8 @@ pub struct DeltaNetConfig {
     pub n_head_v: usize,
     /// Which queries and keys go with which values.
     pub key_heads: KeyHeads,
+    /// What opens and closes the outputs.
+    pub output_gate: OutputGate,
     /// Positions that the convolution sees.
     pub n_conv: usize,
 }
@@ -210,7 +212,7 @@ impl RecurrentConfig {
                 };
                 RecurrentConfig::Mamba2(config)
             }
-            RecurrenceKind::DeltaNet(key_heads) => {
+            RecurrenceKind::DeltaNet(key_heads, output_gate) => {
                 let n_head_v = divisor(keys, RANK, keys.width(INNER)?, "a divisor of ssm.inner_size")?;
                 RecurrentConfig::DeltaNet(DeltaNetConfig {
                     head_len_k: row(keys)?,
@@ -218,6 +220,7 @@ impl RecurrentConfig {
                     n_head_k: divisor(keys, GROUPS, n_head_v, "a divisor of ssm.time_step_rank")?,
                     n_head_v,
                     key_heads,
+                    output_gate,
                     n_conv: keys.width(CONV)?,
                 })
             }

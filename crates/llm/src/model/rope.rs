@@ -291,6 +291,8 @@ pub struct Ropes {
     pub full: Option<Rope>,
     /// In layers with a window, where it is another one.
     pub windowed: Option<Rope>,
+    /// Of keys that indexers have of blocks of positions, in models with such. A block is no text: it turns all sections.
+    pub blocks: Option<Rope>,
 }
 
 impl Ropes {
@@ -313,7 +315,13 @@ impl Ropes {
             }
             _ => Ok(None),
         };
-        Ok(Ropes { full: rope(config.rope.as_ref())?, windowed: rope(config.window_rope.as_ref())? })
+        let has_indexer = config.layers.iter().any(|layer| layer.state.kv_shape().index_len > 0);
+        let blocks = config.rope.clone().filter(|_| has_indexer);
+        Ok(Ropes {
+            full: rope(config.rope.as_ref())?,
+            windowed: rope(config.window_rope.as_ref())?,
+            blocks: rope(blocks.map(|rope| RopeConfig { sections: None, ..rope }).as_ref())?,
+        })
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! workspace ┬ embeddings per layer                   PerLayerEmbedScratch
-//!           ├ attention                              HeadScratch or LatentScratch
+//!           ├ attention             HeadScratch   ─  IndexScratch
+//!           │                                        or LatentScratch
 //!           ├ recurrence                             RecurrentScratch
 //!           ├ feed-forward          HiddenScratch ┬  GateScratch
 //!           │                                     └  DownScratch
@@ -13,6 +14,8 @@
 //!           ├ experts               ExpertScratch ┬  RouterScratch
 //!           │                                     └  a feed-forward, as above
 //!           ├ input per layer                        PerLayerInputScratch
+//!           ├ several streams                        HyperScratch or AltUpScratch
+//!           ├ embeddings of n-grams                  NgramScratch
 //!           └ output                                 OutputScratch
 //! ```
 //!
@@ -22,10 +25,12 @@
 
 use super::architecture::Block;
 use super::config::Config;
+use super::indexer::ROWS;
 use super::mixer_config::MixerConfig;
 use super::rope::Ropes;
 use super::widths::Widths;
 use crate::arena::{Arena, OutOfMemory};
+use crate::quant::activation_bytes;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Tokens whose gates are computed over the whole width of a feed-forward block at once. More have theirs
@@ -45,8 +50,11 @@ pub struct Scratch<'m> {
     pub(super) block: &'m mut [f32],
     /// `[n_batch][n_embd]`: the same for the second mixer, where both read the same stream.
     pub(super) parallel_block: &'m mut [f32],
-    /// `[n_side_streams][n_batch][n_embd]`: streams that are kept beside the residual one, in models that have such.
+    /// `[n_side_streams][n_batch][n_embd]`: streams that are kept beside the residual one, in models that have such; of
+    /// hyper-connections `[n_batch][n_stream][n_embd]`, in the place of the residual one.
     pub(super) side_streams: &'m mut [f32],
+    /// `[n_batch][n_stream]`: what each stream takes of the output of the mixer at work, in models with several.
+    pub(super) shares: &'m mut [f32],
     /// Cosines and sines of the batch's positions.
     pub(super) angles: BatchAngles<'m>,
     /// `[n_batch][n_layer][n_embd_per_layer]`: what each layer will be given of embeddings per layer.
@@ -78,7 +86,7 @@ impl Widths {
     fn workspace_bytes(&self) -> Result<usize, OutOfMemory> {
         let mut most_bytes = 0;
         let phases: [&[Measure]; 5] = [
-            &[HeadScratch::measure],
+            &[HeadScratch::measure, IndexScratch::measure],
             &[RecurrentScratch::measure],
             &[LatentScratch::measure],
             &[HiddenScratch::measure, GateScratch::measure],
@@ -100,6 +108,15 @@ impl Widths {
         if self.mixes_channels {
             most_bytes = most_bytes.max(self.measure(&[ChannelMixScratch::measure])?);
         }
+        for (is_there, phase) in [
+            (self.streams.n > 0, HyperScratch::measure as Measure),
+            (self.streams.n_predicted > 0, AltUpScratch::measure),
+            (self.ngrams.tokens > 0, NgramScratch::measure),
+        ] {
+            if is_there {
+                most_bytes = most_bytes.max(self.measure(&[phase])?);
+            }
+        }
         if self.n_embd_per_layer > 0 {
             most_bytes = most_bytes.max(self.measure(&[PerLayerEmbedScratch::measure])?);
             most_bytes = most_bytes.max(self.measure(&[PerLayerInputScratch::measure])?);
@@ -119,7 +136,7 @@ type Measure = fn(&Widths, &mut Arena<'static>) -> Result<(), OutOfMemory>;
 
 impl<'m> Scratch<'m> {
     /// Takes the buffers from `arena`, for batches of `n_batch` tokens of which `n_logits` have
-    /// their logits computed.
+    /// their logits computed, of texts of up to `n_ctx`.
     ///
     /// # Errors
     ///
@@ -128,11 +145,12 @@ impl<'m> Scratch<'m> {
         config: &Config,
         n_batch: usize,
         n_logits: usize,
+        n_ctx: usize,
         arena: &mut Arena<'m>,
     ) -> Result<Self, OutOfMemory> {
-        let widths = Widths::new(config, n_batch, n_logits);
+        let widths = Widths::new(config, n_batch, n_logits, n_ctx);
         let has_both = config.layers.iter().any(|layer| matches!(layer.mixer, MixerConfig::Both(..)));
-        let is_parallel = config.block == Block::Parallel || has_both;
+        let is_parallel = config.block == Block::Parallel || has_both || config.alt_up.is_some();
         let mut rows = Rows { n_rows: n_batch, arena };
         Ok(Scratch {
             widths,
@@ -140,6 +158,7 @@ impl<'m> Scratch<'m> {
             block: rows.take(widths.n_embd)?,
             parallel_block: rows.take(if is_parallel { widths.n_embd } else { 0 })?,
             side_streams: rows.take(widths.n_embd.saturating_mul(config.n_side_streams()))?,
+            shares: rows.take(widths.streams.n)?,
             angles: BatchAngles {
                 full: rows.angles(config.rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
                 windowed: rows.angles(config.window_rope.as_ref().map_or(0, |rope| rope.n_rot / 2))?,
@@ -227,6 +246,136 @@ impl<'p> Phase<'p> for HeadScratch<'p> {
             heads: rows.take(widths.n_heads)?,
             gate: rows.take(widths.n_gate)?,
             quantized: arena.take(widths.quantized.in_attention)?,
+        })
+    }
+}
+
+/// What chooses the positions that queries attend to.
+pub struct IndexScratch<'p> {
+    /// `[n_batch][n_head · head_len]`
+    pub(super) q: &'p mut [f32],
+    /// `[n_batch][head_len]`
+    pub(super) k: &'p mut [f32],
+    /// `[ROWS][head_len]`, of queries that choose at a time: a block's key.
+    pub(super) keys: &'p mut [f32],
+    /// `[ROWS][n_ctx / block_len]`
+    pub(super) scores: &'p mut [f32],
+    /// `[ROWS][n_chosen]`
+    pub(super) chosen: &'p mut [u32],
+    /// `[n_rot / 2]`, of a block's key; here and in the next.
+    pub(super) cos: &'p mut [f32],
+    pub(super) sin: &'p mut [f32],
+    /// `[n_batch][n_words]`
+    pub(super) mask: &'p mut [u64],
+    /// Words of a token's mask.
+    pub(super) n_words: usize,
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for IndexScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let index = widths.index;
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        let (q, k, mask) = (rows.take(index.q)?, rows.take(index.k)?, rows.take(index.mask)?);
+        let mut rows = Rows { n_rows: ROWS, arena };
+        Ok(IndexScratch {
+            q,
+            k,
+            keys: rows.take(index.k)?,
+            scores: rows.take(index.scores)?,
+            chosen: rows.take(index.chosen)?,
+            cos: arena.take(index.n_rot / 2)?,
+            sin: arena.take(index.n_rot / 2)?,
+            mask,
+            n_words: index.mask,
+            quantized: arena.take(if index.q > 0 { widths.quantized.stream } else { 0 })?,
+        })
+    }
+}
+
+/// What a mixer reads of several streams.
+pub struct HyperScratch<'p> {
+    /// `[n_batch][n_stream · n_embd]`
+    pub(super) normalised: &'p mut [f32],
+    /// `[n_batch][rank]`
+    pub(super) low: &'p mut [f32],
+    /// `[n_batch][n_stream · n_embd]`
+    pub(super) gates: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for HyperScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(HyperScratch {
+            normalised: rows.take(widths.streams.row)?,
+            low: rows.take(widths.streams.rank)?,
+            gates: rows.take(widths.streams.row)?,
+            quantized: arena.take(widths.quantized.streams)?,
+        })
+    }
+}
+
+/// Predictions and corrections of streams.
+pub struct AltUpScratch<'p> {
+    /// `[n_batch][n_embd]`
+    pub(super) normalised: &'p mut [f32],
+    /// `[n_batch][n_stream]`
+    pub(super) routed: &'p mut [f32],
+    /// `[n_batch][n_stream][n_stream]`, or one of each stream.
+    pub(super) shares: &'p mut [f32],
+    /// `[n_batch][laurel_rank]`
+    pub(super) low: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for AltUpScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let (n_stream, laurel) = (widths.streams.n_predicted, widths.streams.laurel);
+        let widest = widths.n_embd.max(n_stream).max(laurel);
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(AltUpScratch {
+            normalised: rows.take(widths.n_embd)?,
+            routed: rows.take(n_stream)?,
+            shares: rows.take(n_stream * n_stream)?,
+            low: rows.take(laurel)?,
+            quantized: arena.take(activation_bytes(widest, widths.n_batch))?,
+        })
+    }
+}
+
+/// Embeddings of n-grams.
+pub struct NgramScratch<'p> {
+    /// `[n_batch]`: ids and one.
+    pub(super) tokens: &'p mut [f32],
+    /// `[n_batch][n_embd]`
+    pub(super) embedding: &'p mut [f32],
+    /// `[n_batch][n_stream][n_embd]`: keys, then what is added.
+    pub(super) key: &'p mut [f32],
+    /// `[n_batch][n_embd]`
+    pub(super) value: &'p mut [f32],
+    /// `[n_batch][n_stream][n_embd]`: what the convolution reads.
+    pub(super) inputs: &'p mut [f32],
+    /// `[n_batch][n_stream][n_embd]`: what it gives.
+    pub(super) convolved: &'p mut [f32],
+    /// `[n_stream · n_embd][n_conv]`: its weights.
+    pub(super) taps: &'p mut [f32],
+    pub(super) quantized: &'p mut [u8],
+}
+
+impl<'p> Phase<'p> for NgramScratch<'p> {
+    fn carve(widths: &Widths, arena: &mut Arena<'p>) -> Result<Self, OutOfMemory> {
+        let ngrams = widths.ngrams;
+        let mut rows = Rows { n_rows: widths.n_batch, arena };
+        Ok(NgramScratch {
+            tokens: rows.take(ngrams.tokens)?,
+            embedding: rows.take(widths.n_embd)?,
+            key: rows.take(ngrams.row)?,
+            value: rows.take(widths.n_embd)?,
+            inputs: rows.take(ngrams.row)?,
+            convolved: rows.take(ngrams.row)?,
+            taps: arena.take(ngrams.taps)?,
+            quantized: arena.take(widths.quantized.stream)?,
         })
     }
 }

@@ -10,6 +10,12 @@ impl Forward<'_, '_> {
     /// Keeps what the family needs of the tokens' embeddings `x`; of two streams, the sum is what the layers read.
     pub(super) fn begin_streams(&self, x: &mut [f32], side_streams: &mut [f32]) {
         let config = self.model.config();
+        if let Some(hyper) = config.hyper_connections {
+            let rows = side_streams.chunks_exact_mut(hyper.n_stream * config.n_embd);
+            for (row, x) in rows.zip(x.chunks_exact(config.n_embd)) {
+                row.chunks_exact_mut(config.n_embd).for_each(|stream| stream.copy_from_slice(x));
+            }
+        }
         match (config.architecture.stacks, config.architecture.layer_scale) {
             (Stacks::Hierarchical, _) => {
                 let (upper, lower) = side_streams.split_at_mut(x.len());

@@ -190,6 +190,20 @@ impl<'g, 'a> Tensors<'g, 'a> {
         self.floats(name, [len as u64, count as u64, 1, 1])
     }
 
+    /// F32 `[n_stream][len]`, of one dimension or two.
+    #[inline(never)]
+    pub fn streams_norm(
+        &mut self,
+        name: &Name,
+        n_stream: usize,
+        len: usize,
+    ) -> Result<&'a [f32], ModelError> {
+        match required(self.gguf.tensor(name.as_str()), name)?.dims[0] == len as u64 {
+            true => required(self.optional_vectors(name, n_stream, len)?, name),
+            false => self.vector(name, n_stream * len),
+        }
+    }
+
     /// F32 of these dimensions, the innermost first, if it is there.
     #[inline(never)]
     pub fn optional_floats(

@@ -6,15 +6,19 @@
 
 use alloc::vec::Vec;
 
+use super::alt_up::{AltUp, AltUpConfig, AltUpEnds};
 use super::architecture::{Activation, Block, NormWeights, Positions, Stacks};
 use super::classifier::Classifier;
 use super::config::{Config, token_embd_name};
 use super::error::ModelError;
 use super::expert_config::{ChunkConfig, ExpertConfig};
 use super::heads_config::HeadsConfig;
+use super::hyper_connections::{HyperConfig, HyperConnection};
+use super::indexer::Indexer;
 use super::latent_config::LatentConfig;
 use super::layer_config::LayerEnd;
 use super::layer_tensors::LayerTensors;
+use super::ngram_embedding::NgramEmbedding;
 use super::recurrent::{ChannelMix, Recurrent};
 use super::tensors::Tensors;
 pub use crate::compute::{Linear, Norm};
@@ -49,6 +53,12 @@ pub struct Weights<'a> {
     pub rope_factors: RopeFactors<'a>,
     /// The tokens' embeddings for each layer, in models that have such.
     pub per_layer: Option<PerLayerEmbedding<'a>>,
+    /// What the output matrix reads of several streams, in models with such.
+    pub output_mixture: Option<HyperConnection<'a>>,
+    /// From one stream to several and back, in models that predict streams.
+    pub alt_up: Option<AltUpEnds<'a>>,
+    /// The embeddings of n-grams, in models that have such.
+    pub ngrams: Option<NgramEmbedding<'a>>,
     /// Which of the file's tensors adapters can add to; the embedding is [apart](Self::token_embd_tensor).
     pub adaptable: Vec<bool>,
     /// The number of the embedding's tensor.
@@ -95,6 +105,10 @@ pub struct Layer<'a> {
     pub before_norm: Option<Norm<'a>>,
     /// What is done to the stream behind the layer.
     pub end: LayerEnd,
+    /// What the mixers read of several streams, and what these take of their outputs, in models with such.
+    pub hyper_connections: Option<[HyperConnection<'a>; 2]>,
+    /// How streams are predicted and corrected, in models that do.
+    pub alt_up: Option<AltUp<'a>>,
 }
 
 /// How a token's embedding for one layer enters its stream (Gemma 3n).
@@ -163,6 +177,8 @@ pub struct HeadAttention<'a> {
     pub gate: Option<Linear<'a>>,
     /// Of the row of all heads' outputs, in families that normalise it.
     pub norm: Option<Norm<'a>>,
+    /// What chooses the positions that queries attend to, in families that have that.
+    pub indexer: Option<Indexer<'a>>,
 }
 
 /// Attention with keys and values compressed to one vector (DeepSeek-AI 2024).
@@ -233,6 +249,9 @@ pub struct DenseFeedForward<'a> {
     pub divisors: Option<&'a [f32]>,
     /// Of what the nonlinearity gives, `[n_ff]`, in families that normalise it.
     pub hidden_norm: Option<Norm<'a>>,
+    /// In layers of which only the largest gates open: so many standard deviations above the mean of a token's gates is
+    /// what they are counted from.
+    pub gate_cutoff: Option<f32>,
 }
 
 /// A mixture of experts (Shazeer et al. 2017).
@@ -279,6 +298,7 @@ impl<'a> ExpertBlock<'a> {
             activation: self.activation,
             divisors: None,
             hidden_norm: None,
+            gate_cutoff: None,
         }
     }
 }
@@ -368,6 +388,13 @@ impl<'a> Weights<'a> {
         for (index, layer) in config.layers.iter().enumerate() {
             layers.push(LayerTensors { tensors: &mut tensors, config, layer, index }.load()?);
         }
+        let ngrams = match &config.ngrams {
+            Some(ngrams) => {
+                let (layer, index) = (&config.layers[ngrams.layer], ngrams.layer);
+                Some(LayerTensors { tensors: &mut tensors, config, layer, index }.ngram_embedding(ngrams)?)
+            }
+            None => None,
+        };
         let output = match config.is_encoder() {
             true => None,
             false => Some(Linear {
@@ -435,6 +462,15 @@ impl<'a> Weights<'a> {
                 Some(len) => Some(per_layer_embedding(&mut tensors, config, len)?),
                 None => None,
             },
+            output_mixture: match config.hyper_connections {
+                Some(hyper) => Some(output_mixture(&mut tensors, n_embd, hyper)?),
+                None => None,
+            },
+            alt_up: match config.alt_up {
+                Some(AltUpConfig { n_stream, .. }) => Some(alt_up_ends(&mut tensors, n_embd, n_stream)?),
+                None => None,
+            },
+            ngrams,
         };
         let n_block = config.layers.iter().map(|layer| layer.block + 1).max().unwrap_or(0);
         tensors.all_taken(n_block..n_block + config.n_nextn)?;
@@ -479,5 +515,40 @@ fn per_layer_embedding<'a>(
             config.n_embd,
         )?),
         projection_norm: tensors.norm("per_layer_proj_norm", NormWeights::Weight, len)?,
+    })
+}
+
+/// What the output matrix reads of several streams.
+#[inline(never)]
+fn output_mixture<'a>(
+    tensors: &mut Tensors<'_, 'a>,
+    n_embd: usize,
+    HyperConfig { n_stream, rank }: HyperConfig,
+) -> Result<HyperConnection<'a>, ModelError> {
+    let width = n_stream * n_embd;
+    let mut linear = |name: &str, rows, cols| {
+        let name = Name::from(name);
+        let tensor = tensors.adaptable(&name);
+        Ok::<_, ModelError>(Linear { tensor, ..Linear::new(tensors.matrix(&name, rows, cols)?) })
+    };
+    Ok(HyperConnection {
+        down: linear("output_hc_down.weight", rank, width)?,
+        up: linear("output_hc_up.weight", width, rank)?,
+        norm: tensors.streams_norm(&Name::from("output_hc_norm.weight"), n_stream, n_embd)?,
+        inject: None,
+    })
+}
+
+/// From one stream to several and back.
+#[inline(never)]
+fn alt_up_ends<'a>(
+    tensors: &mut Tensors<'_, 'a>,
+    n_embd: usize,
+    n_stream: usize,
+) -> Result<AltUpEnds<'a>, ModelError> {
+    let mut stack = |name: &str| tensors.stack(&Name::from(name), n_stream - 1, n_embd, n_embd);
+    Ok(AltUpEnds {
+        spread: Linear::new(stack("altup_proj.weight")?),
+        merge: Linear::new(stack("altup_unembd_proj.weight")?),
     })
 }

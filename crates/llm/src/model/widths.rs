@@ -6,10 +6,12 @@
 use super::architecture::{FeedForwardKind, HeadGate};
 use super::config::Config;
 use super::heads_config::HeadsConfig;
+use super::indexer::IndexerConfig;
 use super::latent_config::LatentConfig;
 use super::layer_config::LayerConfig;
 use super::mixer_config::MixerConfig;
 use super::recurrent_config::RecurrentConfig;
+use crate::kv_cache::PAGE_LEN;
 use crate::quant::activation_bytes;
 
 /// Elements that buffers have, for each token unless it says otherwise; of what differs from layer to layer,
@@ -40,6 +42,50 @@ pub struct Widths {
     pub(super) n_latent: usize,
     pub(super) n_layer: usize,
     pub(super) n_embd_per_layer: usize,
+    pub(super) streams: StreamWidths,
+    pub(super) index: IndexWidths,
+    pub(super) ngrams: NgramWidths,
+}
+
+/// Elements for each token of several residual streams; 0 in models with one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StreamWidths {
+    /// Streams.
+    pub(super) n: usize,
+    /// All streams in a row, where mixers read a mixture.
+    pub(super) row: usize,
+    /// What gates are compressed to.
+    pub(super) rank: usize,
+    /// Streams that are predicted.
+    pub(super) n_predicted: usize,
+    /// Dimensions of the map beside the sequence mixer.
+    pub(super) laurel: usize,
+}
+
+/// Elements for each token of what chooses positions, unless it says otherwise; 0 in models without.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct IndexWidths {
+    pub(super) q: usize,
+    pub(super) k: usize,
+    /// Words of a mask; here and below 0 where all positions are attended to.
+    pub(super) mask: usize,
+    /// Blocks, of a query that chooses.
+    pub(super) scores: usize,
+    /// Positions, of the same.
+    pub(super) chosen: usize,
+    /// Of one key.
+    pub(super) n_rot: usize,
+}
+
+/// What embeddings of n-grams need; 0 in models without.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct NgramWidths {
+    /// 1 for each token.
+    pub(super) tokens: usize,
+    /// Elements of all streams of a token.
+    pub(super) row: usize,
+    /// Elements of the convolution's weights, in all.
+    pub(super) taps: usize,
 }
 
 /// Bytes of what matrices are multiplied with, quantised, of all tokens.
@@ -51,6 +97,7 @@ pub(super) struct QuantizedBytes {
     pub(super) hidden: usize,
     pub(super) per_layer: usize,
     pub(super) to_output: usize,
+    pub(super) streams: usize,
 }
 
 /// Elements for each token of latent attention, and of what it makes of the compressed vector; 0 in models
@@ -74,8 +121,8 @@ pub(super) struct LatentWidths {
 }
 
 impl Widths {
-    /// Those for batches of `n_batch` tokens of which `n_logits` have their logits computed.
-    pub(super) fn new(config: &Config, n_batch: usize, n_logits: usize) -> Self {
+    /// Those for batches of `n_batch` tokens of which `n_logits` have their logits computed, of texts of up to `n_ctx`.
+    pub(super) fn new(config: &Config, n_batch: usize, n_logits: usize, n_ctx: usize) -> Self {
         let widest =
             |width: &dyn Fn(&LayerConfig) -> usize| config.layers.iter().map(width).max().unwrap_or(0);
         let of_heads = |width: &dyn Fn(&HeadsConfig) -> usize| {
@@ -93,6 +140,13 @@ impl Widths {
         let n_ff = widest(&|layer| layer.n_ff).max(config.experts.map_or(0, |experts| experts.n_ff));
         let n_latent = config.experts.map_or(0, |experts| experts.n_latent);
         let n_embd_per_layer = config.n_embd_per_layer.unwrap_or(0);
+        let streams = StreamWidths {
+            n: config.hyper_connections.map_or(0, |hyper| hyper.n_stream),
+            row: config.hyper_connections.map_or(0, |hyper| hyper.n_stream.saturating_mul(n_embd)),
+            rank: config.hyper_connections.map_or(0, |hyper| hyper.rank),
+            n_predicted: config.alt_up.map_or(0, |alt_up| alt_up.n_stream),
+            laurel: config.alt_up.map_or(0, |alt_up| alt_up.laurel_rank),
+        };
         let attention_input = n_embd.max(n_heads).max(latent.widest_input);
         Widths {
             quantized: QuantizedBytes {
@@ -102,6 +156,7 @@ impl Widths {
                 hidden: activation_bytes(n_ff, n_batch),
                 per_layer: activation_bytes(n_embd.max(n_embd_per_layer), n_batch),
                 to_output: activation_bytes(n_embd, n_logits),
+                streams: activation_bytes(streams.row.max(streams.rank), n_batch),
             },
             n_batch,
             n_logits,
@@ -127,8 +182,35 @@ impl Widths {
             n_latent,
             n_layer: config.layers.len(),
             n_embd_per_layer,
+            streams,
+            index: of_indexers(config, n_ctx),
+            ngrams: match &config.ngrams {
+                Some(ngrams) => {
+                    let row = streams.row.max(n_embd);
+                    NgramWidths { tokens: 1, row, taps: row.saturating_mul(ngrams.n_conv) }
+                }
+                None => NgramWidths::default(),
+            },
         }
     }
+}
+
+/// Those of all layers, in texts of up to `n_ctx`.
+fn of_indexers(config: &Config, n_ctx: usize) -> IndexWidths {
+    let mut widths = IndexWidths::default();
+    let indexers =
+        config.layers.iter().filter_map(|layer| layer.mixer.heads()?.indexer.filter(IndexerConfig::is_used));
+    for indexer in indexers {
+        widths.q = widths.q.max(indexer.n_head.saturating_mul(indexer.head_len));
+        widths.k = widths.k.max(indexer.head_len);
+        widths.n_rot = config.rope.as_ref().map_or(0, |rope| rope.n_rot);
+        if indexer.n_chosen() < n_ctx {
+            widths.mask = n_ctx.div_ceil(PAGE_LEN);
+            widths.scores = widths.scores.max(n_ctx / indexer.block_len);
+            widths.chosen = widths.chosen.max(indexer.n_chosen());
+        }
+    }
+    widths
 }
 
 impl LatentWidths {

@@ -98,7 +98,7 @@ impl RunnerOptions {
         let n_weights = config.n_embd.saturating_mul(config.n_embd).saturating_mul(8 * config.layers.len());
         let (kv_shapes, recurrent_shapes) = (kv_shapes(config), recurrent_shapes(config));
         let state = StateStore::carve(kv_shapes, recurrent_shapes, n_weights, self.kept(config), arena)?;
-        Ok((state, Scratch::carve(config, self.n_batch, self.n_logits, arena)?))
+        Ok((state, Scratch::carve(config, self.n_batch, self.n_logits, self.state.n_ctx, arena)?))
     }
 }
 

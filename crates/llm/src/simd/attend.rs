@@ -80,6 +80,8 @@ pub struct Query {
     pub sink: Option<f32>,
     /// Its head, which [`Attend::relative`] has weights of.
     pub head: usize,
+    /// Where its words begin in [`Attend::mask`].
+    pub mask_at: usize,
 }
 
 /// What queries are compared with and what they gather.
@@ -101,6 +103,9 @@ pub struct Attend<'c, E> {
     pub softcap: Option<f32>,
     /// What scores gain by the distance between key and query, after that.
     pub relative: Option<RelativeBias<'c>>,
+    /// Of what a query sees, the positions that it attends to, where that is not all: a bit each, the lowest first, a word
+    /// for each [`BLOCK_LEN`] from position 0 on.
+    pub mask: Option<&'c [u64]>,
 }
 
 /// Computes `attend` in vectors of type `V`, the products in `A`.
@@ -187,6 +192,13 @@ impl<E: Stored> Attend<'_, E> {
         let is_within = |at: usize, len, end: usize| end.checked_sub(len).is_some_and(|most| at <= most);
         for query in queries {
             assert!(query.first < query.end, "{query:?} sees nothing");
+            if let Some(mask) = self.mask {
+                assert!(
+                    is_within(query.mask_at, query.end.div_ceil(BLOCK_LEN), mask.len()),
+                    "{query:?} of {}",
+                    mask.len()
+                );
+            }
             assert!(is_within(query.at, self.head_len_k, self.q.len()), "{query:?} of {}", self.q.len());
             assert!(is_within(query.output_at, self.head_len_v, output_len), "{query:?} into {output_len}");
             for vectors in [&self.keys, &self.values] {
@@ -249,8 +261,17 @@ impl<E: Stored> Attend<'_, E> {
                     new_max = new_max.max(V::of(scores));
                 }
             }
-            if queries.iter().any(|query| block < query.first || query.end < block_end) {
+            let is_cut = queries.iter().any(|query| block < query.first || query.end < block_end);
+            if is_cut || self.mask.is_some() {
                 for (lane, query) in queries.iter().enumerate() {
+                    if let Some(mask) = self.mask {
+                        let word = mask[query.mask_at + block / BLOCK_LEN];
+                        for position in
+                            (block..block_end).filter(|position| word >> (position % BLOCK_LEN) & 1 == 0)
+                        {
+                            weights[position - block][lane] = f32::NEG_INFINITY;
+                        }
+                    }
                     let hidden = (block..query.first.min(block_end)).chain(query.end.max(block)..block_end);
                     hidden.for_each(|position| weights[position - block][lane] = f32::NEG_INFINITY);
                 }

@@ -76,8 +76,8 @@ impl RowFormat {
 #[inline(always)]
 fn with_rows<'r>(attend: &Attend<'r, u8>, rows: &'r [f32], stride: usize) -> Attend<'r, f32> {
     let vectors = Vectors { elements: rows, page_len: 0, first: 0, stride, pages: &[0] };
-    let Attend { q, head_len_k, head_len_v, scale, softcap, relative, .. } = *attend;
-    Attend { q, keys: vectors, values: vectors, head_len_k, head_len_v, scale, softcap, relative }
+    let Attend { q, head_len_k, head_len_v, scale, softcap, relative, mask, .. } = *attend;
+    Attend { q, keys: vectors, values: vectors, head_len_k, head_len_v, scale, softcap, relative, mask }
 }
 
 impl<V: Lanes, A: Arithmetic<V, f32>> Arithmetic<V, u8> for Unpacking<A> {

@@ -548,6 +548,32 @@ impl<'m> StateStore<'m> {
         self.kv.store(kernels, layer, (page, position % PAGE_LEN), keys, values);
     }
 
+    /// Stores the key of an indexer at one position of one layer, for which room was made, in the place of another.
+    ///
+    /// # Panics
+    ///
+    /// As [`store`](Self::store).
+    pub fn store_index(
+        &mut self,
+        kernels: &Kernels,
+        layer: usize,
+        (slot, position): (usize, usize),
+        key: &[f32],
+    ) {
+        let page = self.pages(slot)[position / PAGE_LEN] as usize;
+        self.kv.store_index(kernels, layer, (page, position % PAGE_LEN), key);
+    }
+
+    /// Unpacks the key of an indexer at one position of one layer.
+    ///
+    /// # Panics
+    ///
+    /// If `layer` or the length is outside of the shape, or the position has no page.
+    pub fn index_key(&self, layer: usize, (slot, position): (usize, usize), key: &mut [f32]) {
+        let page = self.pages(slot)[position / PAGE_LEN] as usize;
+        self.kv.index_key(layer, (page, position % PAGE_LEN), key);
+    }
+
     /// The keys of one head, of all sequences.
     pub fn keys(&self, layer: usize, head: usize) -> HeadPages<'_> {
         self.kv.keys(layer, head)

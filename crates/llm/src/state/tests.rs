@@ -5,7 +5,8 @@ use std::{vec, vec::Vec};
 use super::*;
 use crate::kv_cache::HeadElements;
 
-const SHAPE: KvShape = KvShape { n_head_kv: 1, head_len_k: 1, head_len_v: 1, values_in_keys: false };
+const SHAPE: KvShape =
+    KvShape { n_head_kv: 1, head_len_k: 1, head_len_v: 1, values_in_keys: false, index_len: 0 };
 
 /// A layer that keeps nothing, and one that keeps two numbers.
 const RECURRENT: [RecurrentShape; 2] =

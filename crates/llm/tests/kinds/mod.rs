@@ -43,7 +43,7 @@ pub fn with_runner<T>(
 }
 
 /// A model of each kind of sequence mixer, and of each way in which kinds share a model.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 17] = [
     "llama",
     "gemma2",
     "deepseek2",
@@ -59,6 +59,8 @@ const KINDS: [&str; 15] = [
     "rwkv6",
     "rwkv7",
     "kimi-linear",
+    "qwen4exp",
+    "gemma3n-shared-kv",
 ];
 
 /// Calls `work` with the small model of each kind of mixer, as if it were trained for `n_ctx` positions.

@@ -65,17 +65,28 @@ impl Forward<'_, '_> {
                 });
                 output.chunks_exact_mut(weights.n_channels).for_each(&finish);
             });
-            for span in spans {
-                let LayerMemory { history, mut checkpoints, .. } = store.recurrent(span.slot, batch.layer);
-                let inputs = inputs.tokens(span.first_token, span.n_tokens);
-                while let Some(Checkpoint { after, history: saved, .. }) = checkpoints.next_due() {
-                    let saved = &mut saved[weights.history()];
-                    saved.copy_from_slice(&history[weights.history()]);
-                    weights.advance(saved, inputs, after);
-                }
-                weights.advance(&mut history[weights.history()], inputs, span.n_tokens);
-            }
         }
+        advance_history(batch, store, weights.history(), inputs);
+    }
+}
+
+/// Makes of a part of the layer's history in each span's slot, `[positions][inputs.len]`, that after the span's tokens, and
+/// of the same part of checkpoints that after theirs.
+pub(in super::super) fn advance_history(
+    batch: Batch<'_>,
+    store: &mut StateStore<'_>,
+    part: Range<usize>,
+    inputs: Columns<'_>,
+) {
+    for span in batch.spans() {
+        let LayerMemory { history, mut checkpoints, .. } = store.recurrent(span.slot, batch.layer);
+        let inputs = inputs.tokens(span.first_token, span.n_tokens);
+        while let Some(Checkpoint { after, history: saved, .. }) = checkpoints.next_due() {
+            let saved = &mut saved[part.clone()];
+            saved.copy_from_slice(&history[part.clone()]);
+            advance(saved, inputs, after);
+        }
+        advance(&mut history[part.clone()], inputs, span.n_tokens);
     }
 }
 
@@ -84,20 +95,20 @@ impl Convolution<'_> {
     fn history(&self) -> Range<usize> {
         self.first_history..self.first_history + (self.n_conv - 1) * self.n_channels
     }
+}
 
-    /// Makes of a history before a batch that after `n_tokens` of it.
-    fn advance(&self, history: &mut [f32], inputs: Columns<'_>, n_tokens: usize) {
-        if n_tokens == 0 {
-            return;
-        }
-        for index in 0..self.n_conv - 1 {
-            let (to, from) = (index * self.n_channels, (index + n_tokens) * self.n_channels);
-            if index + n_tokens < self.n_conv - 1 {
-                history.copy_within(from..from + self.n_channels, to);
-            } else {
-                let row = inputs.token(index + n_tokens - (self.n_conv - 1));
-                history[to..][..self.n_channels].copy_from_slice(row);
-            }
+/// Makes of a history before a batch that after `n_tokens` of it.
+fn advance(history: &mut [f32], inputs: Columns<'_>, n_tokens: usize) {
+    if n_tokens == 0 {
+        return;
+    }
+    let (width, n_positions) = (inputs.len, history.len() / inputs.len);
+    for index in 0..n_positions {
+        let (to, from) = (index * width, (index + n_tokens) * width);
+        if index + n_tokens < n_positions {
+            history.copy_within(from..from + width, to);
+        } else {
+            history[to..][..width].copy_from_slice(inputs.token(index + n_tokens - n_positions));
         }
     }
 }
@@ -108,18 +119,16 @@ mod tests {
 
     #[test]
     fn a_history_holds_the_last_inputs_however_a_text_is_cut() {
-        let weights =
-            Convolution { weight: &[0.0; 8], bias: None, n_conv: 4, n_channels: 2, first_history: 0 };
         let text: [f32; 18] = core::array::from_fn(|i| i as f32);
         let whole = Columns { matrix: &text, width: 3, first: 1, len: 2 };
         let mut expected = [-1.0; 6];
-        weights.advance(&mut expected, whole, 6);
+        advance(&mut expected, whole, 6);
         assert_eq!(expected, [10.0, 11.0, 13.0, 14.0, 16.0, 17.0]);
         for cut in 0..6 {
             let mut history = [-1.0; 6];
-            weights.advance(&mut history, whole, cut);
+            advance(&mut history, whole, cut);
             for token in 0..6 - cut {
-                weights.advance(&mut history, whole.tokens(cut + token, 1), 1);
+                advance(&mut history, whole.tokens(cut + token, 1), 1);
             }
             assert_eq!(history, expected, "cut after {cut}");
         }

@@ -11,9 +11,10 @@
 //! S       = decay · S                         [head_len_v][head_len_k]
 //! S       = S + beta · (v - S · k) · kᵀ       what is stored for this key is corrected
 //! y       = S · q
-//! output  = W_out · (norm(y) · silu(z))
+//! output  = W_out · (norm(y) · silu(z))      or sigmoid(z)
 //! ```
 
+use super::super::architecture::OutputGate;
 use super::super::forward::Forward;
 use super::super::recurrent_config::DeltaNetConfig;
 use super::super::scratch::{RecurrentScratch, Workspace};
@@ -149,7 +150,11 @@ impl Forward<'_, '_> {
             for inner in inner.chunks_exact_mut(head_len_v) {
                 self.normalise_row(&Norm { weight: Some(weights.norm), bias: None }, inner);
             }
-            kernels.silu_gated(inner, &gate[token * n_value..][..n_value]);
+            let gate = &gate[token * n_value..][..n_value];
+            match net.output_gate {
+                OutputGate::Silu => kernels.silu_gated(inner, gate),
+                OutputGate::Sigmoid => kernels.sigmoid_gated(inner, gate),
+            }
         });
         self.compute.linear(&weights.w_out, inner, quantized, x);
     }

@@ -19,6 +19,7 @@ mod token_shift;
 
 pub use channel_mix::{ChannelMix, Receptance};
 pub use convolution::Convolution;
+pub(super) use convolution::advance_history;
 pub use delta_net::{DeltaNet, DeltaNetGates};
 pub use head_mamba::HeadMamba;
 pub use kimi_delta::{KimiDelta, Projection};
