@@ -47,7 +47,6 @@ impl Head {
     /// What the elements of a type stand for, those of keys or of values.
     fn values(&self, kv: Kv, are_keys: bool) -> Vec<f32> {
         match kv {
-            Kv::F32 => self.f32.clone(),
             Kv::F16 => self.f16.iter().map(|x| x.to_f32()).collect(),
             Kv::Q8_0 => {
                 let mut bytes = vec![0; self.f32.len() / 32 * 34];
@@ -73,7 +72,6 @@ fn in_order<E>(elements: &[E], stride: usize) -> Vectors<'_, E> {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kv {
-    F32,
     F16,
     Q8_0,
     /// Keys and values of these types, by the routine that unpacks any.
@@ -81,8 +79,7 @@ enum Kv {
 }
 
 /// Every routine; of that for any types all types, and pairs of them.
-const KVS: [Kv; 11] = [
-    Kv::F32,
+const KVS: [Kv; 10] = [
     Kv::F16,
     Kv::Q8_0,
     Kv::Unpacked(CacheType::F32, CacheType::F32),
@@ -99,7 +96,7 @@ impl Kv {
     /// Whether keys and values of these lengths are whole blocks.
     fn suits(self, len_k: usize, len_v: usize) -> bool {
         let (keys, values) = match self {
-            Kv::F32 | Kv::F16 => return true,
+            Kv::F16 => return true,
             Kv::Q8_0 => (CacheType::Q8_0, CacheType::Q8_0),
             Kv::Unpacked(keys, values) => (keys, values),
         };
@@ -172,7 +169,6 @@ fn attend(
         }};
     }
     match kv {
-        Kv::F32 => run!(attend_f32, f32, 1),
         Kv::F16 => run!(attend_f16, f16, 1),
         Kv::Q8_0 => run!(attend_q8_0, q8_0, 32),
         Kv::Unpacked(keys_type, values_type) => {
@@ -373,7 +369,6 @@ fn every_set_gives_the_same_bits() {
 fn unpacked_vectors_give_the_bits_of_a_routine_of_their_own() {
     each_case(|kv, keys, values, q, scores, queries| {
         let own = match kv {
-            Kv::Unpacked(CacheType::F32, CacheType::F32) => Kv::F32,
             Kv::Unpacked(CacheType::F16, CacheType::F16) => Kv::F16,
             Kv::Unpacked(CacheType::Q8_0, CacheType::Q8_0) => Kv::Q8_0,
             _ => return,
@@ -399,11 +394,12 @@ fn a_query_gets_the_same_bits_alone_and_in_company() {
 
 #[test]
 fn large_scores_do_not_overflow() {
+    let (keys, values) = ([100.0, -100.0, 90.0].map(f16::from_f32), [1.0, 2.0, 3.0].map(f16::from_f32));
     for kernels in Kernels::available() {
         let attend = Attend {
             q: &[50.0],
-            keys: in_order(&[100.0, -100.0, 90.0], 1),
-            values: in_order(&[1.0, 2.0, 3.0], 1),
+            keys: in_order(&keys, 1),
+            values: in_order(&values, 1),
             head_len_k: 1,
             head_len_v: 1,
             scale: 1.0,
@@ -412,7 +408,7 @@ fn large_scores_do_not_overflow() {
             mask: None,
         };
         let mut output = [0.0];
-        kernels.attend_f32(&attend, &[Query { end: 3, position: 2, ..Query::default() }], &mut output);
+        kernels.attend_f16(&attend, &[Query { end: 3, position: 2, ..Query::default() }], &mut output);
         assert_eq!(output, [1.0], "{kernels:?}");
     }
 }
@@ -447,7 +443,7 @@ fn every_f16_becomes_the_f32_it_is() {
 #[test]
 #[should_panic(expected = "out of range")]
 fn a_query_that_sees_past_the_cache_is_refused() {
-    let vectors = in_order(&[1.0, 2.0][..], 1);
+    let vectors = in_order(&[f16::ONE; 2], 1);
     let attend = Attend {
         q: &[1.0],
         keys: vectors,
@@ -459,13 +455,13 @@ fn a_query_that_sees_past_the_cache_is_refused() {
         relative: None,
         mask: None,
     };
-    Kernels::detect().attend_f32(&attend, &[Query { end: 3, ..Query::default() }], &mut [0.0]);
+    Kernels::detect().attend_f16(&attend, &[Query { end: 3, ..Query::default() }], &mut [0.0]);
 }
 
 #[test]
 #[should_panic(expected = "of 1")]
 fn a_query_that_sees_past_the_pages_is_refused() {
-    let elements = [1.0; 100];
+    let elements = [f16::ONE; 100];
     let vectors = Vectors { pages: &[0], ..in_order(&elements, 1) };
     let attend = Attend {
         q: &[1.0],
@@ -478,12 +474,12 @@ fn a_query_that_sees_past_the_pages_is_refused() {
         relative: None,
         mask: None,
     };
-    Kernels::detect().attend_f32(&attend, &[Query { end: 65, ..Query::default() }], &mut [0.0]);
+    Kernels::detect().attend_f16(&attend, &[Query { end: 65, ..Query::default() }], &mut [0.0]);
 }
 
 #[test]
 fn lengths_that_wrap_are_refused() {
-    let elements = [1.0; 100];
+    let elements = [f16::ONE; 100];
     let refused = |stride, at, output_at| {
         let vectors = Vectors { stride, ..in_order(&elements, 1) };
         let attend = Attend {
@@ -499,7 +495,7 @@ fn lengths_that_wrap_are_refused() {
         };
         let query = Query { at, output_at, end: 2, ..Query::default() };
         let mut output = [0.0];
-        let run = || Kernels::scalar().attend_f32(&attend, &[query], &mut output);
+        let run = || Kernels::scalar().attend_f16(&attend, &[query], &mut output);
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
         panic.downcast_ref::<String>().unwrap().clone()
     };
@@ -511,14 +507,14 @@ fn lengths_that_wrap_are_refused() {
 #[test]
 fn where_the_pages_lie_changes_no_bit() {
     each_case(|kv, keys, values, q, scores, queries| {
-        if kv != Kv::F32 {
+        if kv != Kv::F16 {
             return;
         }
         let scattered = |head: &Head| {
             // Page 0 at 5, page 1 at 1, page 2 at 3, each behind 7 elements of something else.
             let page_len = 7 + BLOCK_LEN * head.len;
-            let mut elements = vec![f32::NAN; 6 * page_len];
-            for (page, vectors) in [5, 1, 3].into_iter().zip(head.f32.chunks(BLOCK_LEN * head.len)) {
+            let mut elements = vec![f16::NAN; 6 * page_len];
+            for (page, vectors) in [5, 1, 3].into_iter().zip(head.f16.chunks(BLOCK_LEN * head.len)) {
                 elements[page * page_len + 7..][..vectors.len()].copy_from_slice(vectors);
             }
             (elements, page_len)
@@ -542,7 +538,7 @@ fn where_the_pages_lie_changes_no_bit() {
                 mask: scores.has_mask.then_some(&mask[..]),
             };
             let mut got = vec![f32::NAN; queries.len() * values.len];
-            kernels.attend_f32(&attend_scattered, queries, &mut got);
+            kernels.attend_f16(&attend_scattered, queries, &mut got);
             assert_eq!(got, attend(kernels, kv, q, keys, values, scores, queries), "{kernels:?}");
         }
     });

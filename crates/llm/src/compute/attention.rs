@@ -227,7 +227,6 @@ impl BatchAttention<'_> {
         }
         match (keys.elements, values.elements) {
             (HeadElements::F16(k), HeadElements::F16(v)) => attend!(attend_f16, k, v, 1),
-            (HeadElements::F32(k), HeadElements::F32(v)) => attend!(attend_f32, k, v, 1),
             (HeadElements::Q8_0(k), HeadElements::Q8_0(v)) => {
                 attend!(attend_q8_0, k, v, CacheType::Q8_0.block_len());
             }

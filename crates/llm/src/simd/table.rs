@@ -99,7 +99,6 @@ pub type UnpackedAttendFn = unsafe fn(&Attend<'_, u8>, [RowFormat; 2], &[Query],
 
 /// The routine for each type of cache, as entries of a set's table.
 pub struct AttendFns {
-    pub f32: AttendFn<f32>,
     pub f16: AttendFn<f16>,
     pub q8_0: AttendFn<BlockQ8_0>,
     /// Of all other types, and of two different ones.
@@ -113,7 +112,6 @@ impl AttendFns {
         A: Prepare<V, f32> + Prepare<V, f16> + Prepare<V, BlockQ8_0> + Default,
     {
         AttendFns {
-            f32: attend::run::<V, A, f32>,
             f16: attend::run::<V, A, f16>,
             q8_0: attend::run::<V, A, BlockQ8_0>,
             unpacked: unpacked_attention::run_unpacked::<V, A>,
@@ -245,30 +243,24 @@ impl Kernels {
         (self.elementwise.to_f16)(x, out);
     }
 
-    /// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees.
+    /// For each query, `softmax(scores(q · keysᵀ)) · values` over the positions that it sees, from a cache in half precision.
     ///
     /// # Panics
     ///
     /// If there are more than [`MAX_QUERIES`](super::attend::MAX_QUERIES), one sees nothing, or something lies
     /// outside of its slice.
-    pub fn attend_f32(&self, attend: &Attend<'_, f32>, queries: &[Query], output: &mut [f32]) {
-        // SAFETY: who has a table has a CPU with its instructions.
-        unsafe { (self.attend.f32)(attend, queries, output) }
-    }
-
-    /// As [`attend_f32`](Self::attend_f32), from a cache in half precision.
     pub fn attend_f16(&self, attend: &Attend<'_, f16>, queries: &[Query], output: &mut [f32]) {
         // SAFETY: who has a table has a CPU with its instructions.
         unsafe { (self.attend.f16)(attend, queries, output) }
     }
 
-    /// As [`attend_f32`](Self::attend_f32), from a cache in blocks of 8-bit integers.
+    /// As [`attend_f16`](Self::attend_f16), from a cache in blocks of 8-bit integers.
     pub fn attend_q8_0(&self, attend: &Attend<'_, BlockQ8_0>, queries: &[Query], output: &mut [f32]) {
         // SAFETY: who has a table has a CPU with its instructions.
         unsafe { (self.attend.q8_0)(attend, queries, output) }
     }
 
-    /// As [`attend_f32`](Self::attend_f32), from a cache of keys and of values in these formats; strides and lengths of pages
+    /// As [`attend_f16`](Self::attend_f16), from a cache of keys and of values in these formats; strides and lengths of pages
     /// are in bytes.
     ///
     /// # Panics
