@@ -184,6 +184,45 @@ def make_xlm_roberta(folder: Path, is_json: bool, seed: int) -> None:
     output.numpy().astype("<f4").tofile(folder / "logits")
 
 
+def make_modern_bert(folder: Path, seed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    config = transformers.ModernBertConfig(
+        vocab_size=N_VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
+        max_position_embeddings=128, norm_eps=0.002, local_attention=8, global_attn_every_n_layers=3, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2, hidden_activation="gelu_pytorch_tanh",
+        attn_implementation="eager",
+    )  # fmt: skip
+    tokenizer = byte_level_tokenizer()
+    around = [("<|im_start|>", 1), ("<|im_end|>", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "<|im_start|> $A <|im_end|>", "<|im_start|> $A <|im_end|> $B <|im_end|>", around
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    roles = {"cls_token": "<|im_start|>", "sep_token": "<|im_end|>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(roles) + "\n")
+    ids = tokenizer.encode(TEXT[0]).ids
+    model = transformers.ModernBertModel(config).eval().double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            mean, scale = (1.0, 0.1) if parameter.ndim == 1 else (0.0, parameter.shape[-1] ** -0.5)
+            parameter.copy_((mean + scale * torch.randn_like(parameter)).half().double())
+        output = model(torch.tensor([ids])).last_hidden_state[0]
+    tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    keys = config.to_diff_dict()
+    for key in ("transformers_version", "dtype", "attn_implementation"):
+        keys.pop(key, None)
+    # GGUF's modern-bert has the form of tanh.
+    keys |= {"hidden_activation": "gelu", "layer_norm_eps": 0.002, "_name_or_path": f"ferrite/{folder.name}"}
+    keys |= {key: getattr(config, key) for key in ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")}
+    (folder / "config.json").write_text(json.dumps(keys, indent=1) + "\n")
+    (folder / "tokens").write_text(",".join(map(str, ids)) + "\n")
+    (folder / "text").write_text(TEXT[0])
+    (folder / "ids").write_text(" ".join(map(str, ids[1:-1])) + "\n")
+    output.numpy().astype("<f4").tofile(folder / "logits")
+
+
 VOCABULARIES = {
     "spm": lambda folder: sentencepiece_model(folder, add_space_prefix=False),
     "spm-prefix": lambda folder: sentencepiece_model(folder, add_space_prefix=True),
@@ -233,6 +272,8 @@ def main() -> None:
     for seed, (family, is_json) in enumerate([("xlm-roberta", True), ("xlm-roberta-model", False)], 90):
         if not chosen or family in chosen:
             make_xlm_roberta(Path(root) / f"{family}-plain", is_json, seed)
+    if not chosen or "modernbert" in chosen:
+        make_modern_bert(Path(root) / "modernbert-plain", 95)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ use super::family::{
 };
 use super::weight::Change;
 
-use Form::{Exact, Experts, Float, Matrix, Vector};
+use Form::{Exact, Experts, Float, Matrix, MaybeVector, Vector};
 use Size::{
     DeltaChannels, DeltaQueriesKeys, DeltaValue, DeltaValueCount, DeltaValues, Embedding, ExpertCount,
     ExpertFeedForward, FeedForward, Filter, GateUp, GatedQueries, Head, Keys, One, Positions, Queries,
@@ -225,6 +225,28 @@ const BERT_LAYER: &[LayerTensor] = &[
     tensor("layer_output_norm.bias", "output.LayerNorm.bias", Vector(Embedding)),
 ];
 
+const MODERN_BERT: Frame = Frame {
+    prefixes: &[("", ""), ("model.", "")],
+    before: &[
+        tensor("token_embd", "embeddings.tok_embeddings", Float(Vocabulary, Embedding)),
+        tensor("token_embd_norm.weight", "embeddings.norm.weight", Vector(Embedding)),
+    ],
+    layers: "layers",
+    after: &[tensor("output_norm.weight", "final_norm.weight", Vector(Embedding))],
+    left_out: &["head.", "decoder."],
+    ..BERT
+};
+
+/// Without a norm in front of the first.
+const MODERN_BERT_LAYER: &[LayerTensor] = &[
+    tensor("attn_norm.weight", "attn_norm.weight", MaybeVector(Embedding)),
+    tensor("attn_qkv", "attn.Wqkv", Matrix(QueriesKeysValues, Embedding)),
+    tensor("attn_output", "attn.Wo", Matrix(Embedding, Queries)),
+    tensor("ffn_norm.weight", "mlp_norm.weight", Vector(Embedding)),
+    tensor("ffn_up", "mlp.Wi", Matrix(GateUp, Embedding)),
+    tensor("ffn_down", "mlp.Wo", Matrix(Embedding, FeedForward)),
+];
+
 const LLAMA: Family = Family {
     model_types: &["llama"],
     architecture: "llama",
@@ -243,6 +265,7 @@ const LLAMA: Family = Family {
         judges_by_looks: true,
         strips: None,
         is_unigram: false,
+        is_framed: false,
     },
     check: |_| Ok(()),
 };
@@ -439,6 +462,32 @@ pub const FAMILIES: &[Family] = &[
         defaults: r#"{ "pad_token_id": 1, "layer_norm_eps": 1e-5 }"#,
         vocabulary: VocabularyRules { is_unigram: true, strips: Some("lstrip"), ..LLAMA.vocabulary },
         check: ModelConfig::check_encoder,
+        ..LLAMA
+    },
+    Family {
+        model_types: &["modernbert"],
+        architecture: "modern-bert",
+        turns_neighbours: false,
+        window: Window::Kept,
+        activation: "gelu",
+        frame: &MODERN_BERT,
+        layer: &[MODERN_BERT_LAYER],
+        keys: &[
+            ("rope.freq_base", |config| Some(Entry::F32(config.rope_theta()))),
+            ("rope.freq_base_swa", |config| config.window_rope_theta().map(Entry::F32)),
+            ("rope.scaling.type", |_| Some(Entry::Text("none"))),
+            ("attention.layer_norm_rms_epsilon", |config| config.norm_eps.map(Entry::F32)),
+            ("attention.sliding_window", |config| config.local_attention.map(Entry::U32)),
+            ("attention.sliding_window_pattern", |config| config.global_attn_every_n_layers.map(Entry::U32)),
+            ("hidden_activation", |_| Some(Entry::Text("gelu"))),
+            ("classifier.pooling_type", |config| config.classifier_pooling().map(Entry::U32)),
+        ],
+        defaults: r#"{
+            "global_rope_theta": 160000.0, "local_rope_theta": 10000.0, "local_attention": 128, "norm_eps": 1e-5,
+            "global_attn_every_n_layers": 3, "hidden_activation": "gelu"
+        }"#,
+        vocabulary: VocabularyRules { strips: Some("lstrip"), is_framed: true, ..LLAMA.vocabulary },
+        check: ModelConfig::check_every_nth,
         ..LLAMA
     },
 ];

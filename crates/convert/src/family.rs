@@ -63,6 +63,8 @@ pub struct VocabularyRules {
     pub strips: Option<&'static str>,
     /// Whether it is XLM-R's, which comes from sentencepiece.bpe.model or a tokenizer.json of kind Unigram.
     pub is_unigram: bool,
+    /// Whether each text stands between two tokens, as BERT's, though the vocabulary is byte-level BPE.
+    pub is_framed: bool,
 }
 
 /// The tensors around the layers, and whether it is a decoder that they make.
@@ -91,6 +93,7 @@ pub type Key = (&'static str, fn(&ModelConfig) -> Option<Entry>);
 pub enum Entry {
     U32(u32),
     F32(f32),
+    Text(&'static str),
     I32s(Vec<i32>),
     Bools(Vec<bool>),
 }
@@ -129,6 +132,8 @@ pub enum Form {
     Matrix(Size, Size),
     /// A vector of this length.
     Vector(Size),
+    /// The same, if it is there.
+    MaybeVector(Size),
     /// A matrix of each expert: `from` is what comes behind the expert's number. Where all experts are one tensor, that is
     /// its name, and this is which of how many parts of each expert's rows.
     Experts(Size, Size, Stack),

@@ -121,7 +121,8 @@ pub fn plan<'c>(
                 let orders = [order(tensor.rows), order(tensor.cols)];
                 planner.matrix(to, &from, [size(rows), size(cols)], orders)?;
             }
-            Form::Vector(len) => planner.vector(to, &from, size(len))?,
+            Form::MaybeVector(_) if !checkpoint.has(&planner.full_name(&from)) => {}
+            Form::Vector(len) | Form::MaybeVector(len) => planner.vector(to, &from, size(len))?,
             Form::Float(rows, cols) => planner.float_matrix(to, &from, [size(rows), size(cols)])?,
             Form::Exact(rows, cols) => {
                 let n_before = if let Rows::Behind(before) = tensor.rows { size(before) } else { 0 };

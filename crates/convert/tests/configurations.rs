@@ -529,6 +529,21 @@ fn learned_positions_begin_behind_the_padding() {
 }
 
 #[test]
+fn layers_that_see_all_are_every_nth_from_the_first_on() {
+    let plain = converted(&checkpoint("modernbert-plain", json!({})), F16).0;
+    let derived = json!({ "layer_types": null, "rope_parameters": null, "hidden_activation": null });
+    assert!(converted(&checkpoint("modernbert-plain", derived), F16).0 == plain);
+    for (keys, parts) in [
+        (json!({ "global_attn_every_n_layers": 0 }), ["global_attn_every_n_layers is 0", ""]),
+        (json!({ "layer_types": ["sliding_attention"] }), ["layer 0", "expected full_attention"]),
+        (json!({ "hidden_activation": "silu" }), ["silu", "expected gelu"]),
+        (json!({ "num_hidden_layers": 3 }), ["layers.3.", "has no place"]),
+    ] {
+        refused(&checkpoint("modernbert-plain", keys), F16, &parts);
+    }
+}
+
+#[test]
 fn chat_templates_are_found_where_gguf_py_finds_them() {
     let templates = |more: &[(&str, &str)]| {
         let mut files = checkpoint("qwen2-plain", json!({}));

@@ -171,4 +171,19 @@ impl ModelConfig {
         }
         Ok(())
     }
+
+    /// Makes sure that the first of so many layers sees all positions, and the others look back and ahead.
+    pub fn check_every_nth(&self) -> Result<()> {
+        let n = self.global_attn_every_n_layers.unwrap_or(1);
+        if n == 0 {
+            bail!("global_attn_every_n_layers is 0");
+        }
+        for (layer, kind) in (0..).zip(self.layer_types.iter().flatten()) {
+            let expected = if u32::is_multiple_of(layer, n) { ATTENTION } else { "sliding_attention" };
+            if kind != expected {
+                bail!("layer_types has {kind:?} for layer {layer}, expected {expected}");
+            }
+        }
+        Ok(())
+    }
 }

@@ -29,7 +29,7 @@ pub struct ModelConfig {
     max_position_embeddings: u32,
     pad_token_id: Option<u32>,
     rms_norm_eps: Option<f32>,
-    norm_eps: Option<f32>,
+    pub norm_eps: Option<f32>,
     layer_norm_eps: Option<f32>,
     type_vocab_size: Option<u32>,
     position_embedding_type: Option<String>,
@@ -60,6 +60,12 @@ pub struct ModelConfig {
     /// The layers with attention, likewise.
     full_attn_idxs: Option<Vec<u32>>,
     rope_local_base_freq: Option<f32>,
+    /// Names of ModernBERT for these two.
+    global_rope_theta: Option<f32>,
+    local_rope_theta: Option<f32>,
+    pub local_attention: Option<u32>,
+    pub global_attn_every_n_layers: Option<u32>,
+    classifier_pooling: Option<String>,
     query_pre_attn_scalar: Option<f32>,
     pub attn_logit_softcapping: Option<f32>,
     pub final_logit_softcapping: Option<f32>,
@@ -134,7 +140,9 @@ impl ModelConfig {
     fn epsilon(&self) -> Result<(&'static str, f32)> {
         let (from, to, value) = match self.family().frame.is_decoder {
             true => ("rms_norm_eps", "attention.layer_norm_rms_epsilon", self.norm_eps.or(self.rms_norm_eps)),
-            false => ("layer_norm_eps", "attention.layer_norm_epsilon", self.layer_norm_eps),
+            false => {
+                ("layer_norm_eps", "attention.layer_norm_epsilon", self.layer_norm_eps.or(self.norm_eps))
+            }
         };
         Ok((to, value.with_context(|| format!("{from} is missing"))?))
     }
@@ -268,7 +276,10 @@ impl ModelConfig {
 
     /// The base of the rotary embedding of layers that look back so many positions only.
     pub fn window_rope_theta(&self) -> Option<f32> {
-        self.all_rope_scaling().and_then(RopeScaling::window_theta).or(self.rope_local_base_freq)
+        self.all_rope_scaling()
+            .and_then(RopeScaling::window_theta)
+            .or(self.rope_local_base_freq)
+            .or(self.local_rope_theta)
     }
 
     /// For each of the ways to count positions, how many pairs of a head it turns.
@@ -302,9 +313,19 @@ impl ModelConfig {
         }
     }
 
-    fn rope_theta(&self) -> f32 {
+    /// `pooling_type` of GGUF in front of a classifier.
+    pub fn classifier_pooling(&self) -> Option<u32> {
+        match self.classifier_pooling.as_deref()? {
+            "mean" => Some(1),
+            "cls" => Some(2),
+            _ => None,
+        }
+    }
+
+    /// The base of the rotary embedding.
+    pub fn rope_theta(&self) -> f32 {
         let nested = self.rope_scaling().and_then(|rope| rope.rope_theta);
-        nested.or(self.rope_theta).unwrap_or(10_000.0)
+        nested.or(self.rope_theta).or(self.global_rope_theta).unwrap_or(10_000.0)
     }
 
     /// Tensors of divisors of the rotary frequencies, as Llama 3.1 and later have them, or Phi 3, and their names.
@@ -371,6 +392,7 @@ impl ModelConfig {
             match entry(self) {
                 Some(Entry::U32(value)) => writer.put_u32(&key(suffix), value)?,
                 Some(Entry::F32(value)) => writer.put_f32(&key(suffix), value)?,
+                Some(Entry::Text(text)) => writer.put_str(&key(suffix), text)?,
                 Some(Entry::I32s(values)) => writer.put_i32s(&key(suffix), &values)?,
                 Some(Entry::Bools(values)) => writer.put_bools(&key(suffix), &values)?,
                 None => {}

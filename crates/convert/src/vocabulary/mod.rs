@@ -31,6 +31,8 @@ pub struct Vocabulary {
     add_bos: Option<bool>,
     add_eos: Option<bool>,
     add_sep: Option<bool>,
+    /// Whether texts stand between tokens that have a role of their own.
+    is_framed: bool,
     chat_templates: ChatTemplates,
 }
 
@@ -128,8 +130,8 @@ impl Vocabulary {
         let roles = tokens.roles;
         // BERT's names for the tokens around a text stand for the others' where these are missing.
         let first_of = |names: [&str; 2]| names.into_iter().find_map(id_of);
-        let is_word_piece = matches!(tokens.kind, Kind::WordPiece { .. });
-        let (bos_id, eos_id) = match is_word_piece {
+        let is_framed = rules.is_framed || matches!(tokens.kind, Kind::WordPiece { .. });
+        let (bos_id, eos_id) = match is_framed {
             true => (first_of(["bos_token", "cls_token"]), first_of(["eos_token", "sep_token"])),
             false => (id_of("bos_token"), id_of("eos_token")),
         };
@@ -143,14 +145,16 @@ impl Vocabulary {
             unknown_id: id_of("unk_token").or(roles.unknown),
             pad_id: id_of("pad_token").or(roles.pad),
             mask_id: id_of("mask_token"),
-            add_bos: flag("add_bos_token").or(Some(is_first)),
-            add_eos: flag("add_eos_token").or(is_last.then_some(true)),
-            add_sep: match rules.is_unigram {
+            add_bos: flag("add_bos_token").or(Some(is_first || rules.is_framed)),
+            add_eos: flag("add_eos_token").or((is_last || rules.is_framed).then_some(true)),
+            is_framed: is_framed || rules.is_unigram,
+            add_sep: match rules.is_unigram || rules.is_framed {
                 true => {
                     let file = optional_json(files, tokenizer_json::FILE)?;
-                    file.get("post_processor").and_then(unigram::doubles_separator)
+                    let told = file.get("post_processor").and_then(unigram::doubles_separator);
+                    told.or(rules.is_framed.then_some(true))
                 }
-                false => is_word_piece.then_some(false),
+                false => is_framed.then_some(false),
             },
             chat_templates: ChatTemplates::read(files, &settings)?,
             tokens,
@@ -185,8 +189,6 @@ impl Vocabulary {
                 if !charsmap.is_empty() {
                     writer.put_bytes("tokenizer.ggml.precompiled_charsmap", charsmap)?;
                 }
-                put_optional_u32(writer, "tokenizer.ggml.seperator_token_id", self.eos_id)?;
-                put_optional_u32(writer, "tokenizer.ggml.mask_token_id", self.mask_id)?;
             }
             // Below, with the tokens that it needs.
             Kind::WordPiece { .. } => {}
@@ -195,8 +197,6 @@ impl Vocabulary {
             writer.put_str("tokenizer.ggml.model", "bert")?;
             writer.put_str("tokenizer.ggml.pre", "jina-v1-en")?;
             writer.put_bool("tokenizer.ggml.normalizer.lowercase", *lowercase)?;
-            put_optional_u32(writer, "tokenizer.ggml.seperator_token_id", self.eos_id)?;
-            put_optional_u32(writer, "tokenizer.ggml.mask_token_id", self.mask_id)?;
         }
         writer.put_strings("tokenizer.ggml.tokens", self.tokens.texts.iter())?;
         writer.put_i32s("tokenizer.ggml.token_type", &self.tokens.types)?;
@@ -209,6 +209,10 @@ impl Vocabulary {
         }
         if let Some(add_eos) = self.add_eos {
             writer.put_bool("tokenizer.ggml.add_eos_token", add_eos)?;
+        }
+        if self.is_framed {
+            put_optional_u32(writer, "tokenizer.ggml.seperator_token_id", self.eos_id)?;
+            put_optional_u32(writer, "tokenizer.ggml.mask_token_id", self.mask_id)?;
         }
         if let Some(add_sep) = self.add_sep {
             writer.put_bool("tokenizer.ggml.add_sep_token", add_sep)?;

@@ -8,7 +8,7 @@ use llm::quant::{GgmlType, dequantize};
 use crate::{fail_saying, scratch_file, succeed, text_path};
 
 /// From phi3 on, the logits are those of the package transformers.
-const PLAIN: [&str; 18] = [
+const PLAIN: [&str; 19] = [
     "llama-plain",
     "qwen2-plain",
     "qwen3-plain",
@@ -27,6 +27,7 @@ const PLAIN: [&str; 18] = [
     "lfm2-plain",
     "xlm-roberta-plain",
     "xlm-roberta-model-plain",
+    "modernbert-plain",
 ];
 /// The first with its inputs in the order of their activations; the last with zeros of the format's second version.
 const GPTQ: [&str; 3] = ["llama-gptq-4-act", "qwen2-gptq-8-symmetric", "qwen3_moe-gptq-4"];
@@ -114,6 +115,7 @@ fn converted_vocabularies_give_the_ids_of_the_original_tokenizer() {
         ("lfm2-plain", "--hf"),
         ("xlm-roberta-plain", "--hf"),
         ("xlm-roberta-model-plain", "--hf"),
+        ("modernbert-plain", "--hf"),
         ("qwen2-awq-64", "--awq"),
     ] {
         let file = scratch_file(&format!("{name}-vocabulary.gguf"));
