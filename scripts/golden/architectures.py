@@ -646,6 +646,15 @@ CASES = [
         2: (f"attn_norm {NEMOTRON_EXPERTS}", replace(D, expert=4)),
         3: (f"attn_norm {NEMOTRON_EXPERTS}", replace(D, expert=4)),
     }),
+    Case("nemotron_h_moe:layers", UNTIED, f"attn_norm {QKV} attn_output", replace(D, layer=4), {
+        **STATE_SPACE, **GROUPS, LN_KEY: 0.004, "attention.head_count_kv": [0, 2, 0, 0], "feed_forward_length": [0, 0, 12, 10], "rope.dimension_count": None,
+        "expert_count": 4, "expert_used_count": [0, 0, 1, 3], "expert_feed_forward_length": [0, 0, 12, 10], "expert_shared_feed_forward_length": 20, "expert_shared_count": 1,
+        "expert_weights_norm": True, "expert_weights_scale": 1.5, "moe_latent_size": 16,
+    }, blocks={
+        0: (f"attn_norm {MAMBA2}", D),
+        2: (f"attn_norm {NEMOTRON_EXPERTS}", replace(D, expert=4)),
+        3: (f"attn_norm {NEMOTRON_EXPERTS}", replace(D, expert=4, expert_ff=10)),
+    }),
     Case("kimi-linear", UNTIED, without(LATENT, "attn_q_a", "attn_q_a_norm", "attn_q_b").replace("attn_kv_a_mqa", "mla_q attn_kv_a_mqa") + f" {EXPERTS} exp_probs_b {SHARED}",
          replace(MLA, shared_ff=12), {**KIMI_KEYS, "expert_weights_scale": 1.75},
          first=f"attn_norm {KDA.format('ssm_f_a ssm_f_b ssm_g_a ssm_g_b', 'kda_a')} ffn_norm {GATED}",

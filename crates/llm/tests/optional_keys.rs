@@ -709,8 +709,15 @@ fn what_scores_texts_is_not_needed_to_continue_them() {
 fn a_pattern_can_be_numbers() {
     let case = case("cohere2-pattern");
     let file = case.file();
-    let numbers = Edited::new(&file).set("attention.sliding_window_pattern", Set::Numbers(vec![0, 1, 0]));
-    assert_eq!(numbers.logits(&case.tokens), Edited::new(&file).logits(&case.tokens));
+    let with = |numbers: &[i32]| {
+        let numbers = Set::Numbers(numbers.to_vec());
+        Edited::new(&file).set("attention.sliding_window_pattern", numbers).logits(&case.tokens)
+    };
+    let expected = Edited::new(&file).logits(&case.tokens);
+    assert_eq!(with(&[0, 1, 0]), expected);
+    // Layers behind its end have no window.
+    assert_eq!(with(&[0, 1]), expected);
+    assert_ne!(with(&[0]), expected);
 }
 
 #[test]

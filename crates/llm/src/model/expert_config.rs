@@ -10,7 +10,7 @@ use crate::gguf::Gguf;
 pub struct ExpertConfig {
     /// Experts per layer.
     pub n_expert: usize,
-    /// Experts that a token is sent to.
+    /// Experts that a token is sent to, at most: layers can differ in it.
     pub n_expert_used: usize,
     /// The function that makes probabilities of the router's logits.
     pub gating: Gating,
@@ -68,8 +68,8 @@ impl ExpertConfig {
         Ok(Some(ExpertConfig {
             n_expert,
             n_expert_used: up_to(
-                "expert_used_count",
-                keys.width("expert_used_count")?,
+                EXPERTS_USED,
+                keys.largest_width(EXPERTS_USED)?,
                 n_expert,
                 "1 to expert_count",
             )?,
@@ -102,6 +102,9 @@ impl ExpertConfig {
         }))
     }
 }
+
+/// Experts that a token is sent to: one number, or one of each layer, 0 where a layer has no experts.
+pub(super) const EXPERTS_USED: &str = "expert_used_count";
 
 /// Experts of the first kind for each of the second.
 const CHUNK_LEN: &str = "experts_per_group";

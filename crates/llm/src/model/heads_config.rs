@@ -273,7 +273,7 @@ fn sight(
             Some(length @ 1..) => Sight::Window(length),
             _ => Sight::All,
         },
-        Window::Pattern => match keys.layer_flag(PATTERN, index)? {
+        Window::Pattern => match has_window(keys, index)? {
             true => window(keys.length(WINDOW)?),
             false => Sight::All,
         },
@@ -290,6 +290,11 @@ const PATTERN: &str = "attention.sliding_window_pattern";
 /// Layers with a rotary embedding: a truth value for each.
 const ROPE_PATTERN: &str = "attention.rope_pattern";
 
+/// Whether an array says that a layer has a window; layers behind its end have none.
+fn has_window(keys: &Keys<'_, '_>, index: usize) -> Result<bool, ModelError> {
+    Ok(keys.first_flags(PATTERN, index)?.unwrap_or(false))
+}
+
 /// Whether a layer has a window, in families where of each `period` layers one has none if the file does not say.
 fn is_windowed(
     keys: &Keys<'_, '_>,
@@ -298,7 +303,7 @@ fn is_windowed(
     index: usize,
 ) -> Result<bool, ModelError> {
     if let Some(Value::Array(_)) = keys.gguf.get((keys.prefix, PATTERN)) {
-        return keys.layer_flag(PATTERN, index);
+        return has_window(keys, index);
     }
     let period = keys.optional_number(PATTERN)?.unwrap_or(period);
     let place = match order {

@@ -117,6 +117,20 @@ impl Keys<'_, '_> {
         self.optional_layer_width(suffix, index, n_layer)?.ok_or_else(|| self.missing(suffix))
     }
 
+    /// The largest of the dimensions that layers have: of one for all, or of an array; in the array some may be 0.
+    #[inline(never)]
+    pub fn largest_width(&self, suffix: &str) -> Result<usize, ModelError> {
+        let Some(Value::Array(array)) = self.gguf.get((self.prefix, suffix)) else {
+            return self.width(suffix);
+        };
+        // What is no number is refused where a layer reads its own.
+        let largest = array.values().filter_map(|value| value.as_integer()).max();
+        match largest {
+            Some(largest @ 1..=0x100_0000) => Ok(largest as usize),
+            _ => Err(self.invalid(suffix, array.len(), "an array of numbers of which one is 1 to 16777216")),
+        }
+    }
+
     /// A dimension of one layer that may be absent, but not 0.
     #[inline(never)]
     pub fn optional_layer_width(
@@ -173,11 +187,22 @@ impl Keys<'_, '_> {
     /// The truth value of layer `index` in an array of them.
     #[inline(never)]
     pub fn layer_flag(&self, suffix: &str, index: usize) -> Result<bool, ModelError> {
+        self.first_flags(suffix, index)?.ok_or_else(|| {
+            let len =
+                self.gguf.array_value((self.prefix, suffix)).ok().flatten().map_or(0, |array| array.len());
+            self.invalid(suffix, len, "one truth value per layer")
+        })
+    }
+
+    /// The truth value of layer `index` in an array of those of the first layers; `None` behind these.
+    pub fn first_flags(&self, suffix: &str, index: usize) -> Result<Option<bool>, ModelError> {
         let array = self.gguf.array_value((self.prefix, suffix))?.ok_or_else(|| self.missing(suffix))?;
-        let flag = array.values().nth(index);
+        let Some(flag) = array.values().nth(index) else { return Ok(None) };
         // Some files write the truth as a number.
-        flag.and_then(|flag| flag.as_bool().or(flag.as_integer().map(|number| number != 0)))
-            .ok_or_else(|| self.invalid(suffix, array.len(), "one truth value per layer"))
+        match flag.as_bool().or(flag.as_integer().map(|number| number != 0)) {
+            Some(flag) => Ok(Some(flag)),
+            None => Err(self.invalid(suffix, array.len(), "one truth value per layer")),
+        }
     }
 
     /// The first `N` numbers of an array that may be absent.

@@ -7,6 +7,7 @@ use super::architecture::{
     Activation, Architecture, AttentionKind, ExpertLayers, FeedForwardKind, Recurrence, Stacks, Xielu,
 };
 use super::error::ModelError;
+use super::expert_config::EXPERTS_USED;
 use super::heads_config::{HeadKeys, HeadsConfig};
 use super::keys::Keys;
 use super::latent_config::LatentConfig;
@@ -27,6 +28,8 @@ pub struct LayerConfig {
     pub n_ff: usize,
     /// Whether the channel mixer is a mixture of experts.
     pub has_experts: bool,
+    /// Experts that a token is sent to; 0 in layers without.
+    pub n_expert_used: usize,
     /// Whether the channel mixer is a nonlinearity without matrices.
     pub is_bare: bool,
     /// What the gates of experts are cut to.
@@ -154,6 +157,10 @@ pub(super) fn layers(
             state: mixer.state(index),
             n_ff,
             has_experts,
+            n_expert_used: match has_experts {
+                true => keys.layer_width(EXPERTS_USED, index, n_block)?,
+                false => 0,
+            },
             is_bare: architecture.feed_forward == FeedForwardKind::GatedOrBare
                 && keys.optional_number("expert_count")?.unwrap_or(0) > 0,
             gate_limit: limit(GATE_LIMIT)?,

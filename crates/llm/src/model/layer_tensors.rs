@@ -511,7 +511,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             }
         }
         Ok(Experts {
-            config: *config,
+            config: ExpertConfig { n_expert_used: self.layer.n_expert_used, ..*config },
             router: self.linear("ffn_gate_inp", n_expert, n_embd, false)?,
             selection_bias: match self.tensors.optional_vector(&self.name("exp_probs_b.bias"), n_expert)? {
                 None => self.tensors.optional_vector(&self.name("exp_probs_b"), n_expert)?,
