@@ -79,18 +79,19 @@ fn a_text_gives_the_same_bits_however_it_is_computed() {
     for_each_case(|gguf| {
         let want =
             with_session(gguf, 1, Kernels::scalar(), &Serial, |session| one_at_a_time(session, &tokens));
-        for kernels in Kernels::available() {
-            for (n_cores, n_batch) in [(1, 1), (3, 2), (1, 3), (3, 8), (1, 23), (3, 23)] {
-                with_session(gguf, n_batch, kernels, &Threads(n_cores), |session| {
-                    for first in [1, 2, 5, 22] {
-                        session.reset();
-                        let logits = session.forward(&tokens[..first], Logits::Last).unwrap();
-                        assert!(logits == want[first - 1], "{first} tokens in batches of {n_batch}");
-                        let logits = session.forward(&tokens[first..], Logits::Last).unwrap();
-                        assert!(logits == want[22], "after {first} in batches of {n_batch}");
-                    }
-                });
-            }
+        // With every set of instructions alone, with the fastest in company too.
+        let alone = |kernels| [1, 2, 3, 8, 23].map(|n_batch| (kernels, 1, n_batch));
+        let together = [2, 8, 23].map(|n_batch| (Kernels::detect(), 3, n_batch));
+        for (kernels, n_cores, n_batch) in Kernels::available().flat_map(alone).chain(together) {
+            with_session(gguf, n_batch, kernels, &Threads(n_cores), |session| {
+                for first in [1, 2, 5, 22] {
+                    session.reset();
+                    let logits = session.forward(&tokens[..first], Logits::Last).unwrap();
+                    assert!(logits == want[first - 1], "{first} tokens in batches of {n_batch}");
+                    let logits = session.forward(&tokens[first..], Logits::Last).unwrap();
+                    assert!(logits == want[22], "after {first} in batches of {n_batch}");
+                }
+            });
         }
     });
 }
