@@ -580,6 +580,7 @@ CASES = [
     Case("phimoe", "token_embd output_norm+ output+ rope_factors_long rope_factors_short",
          f"attn_norm+ {QKV_BIASED} attn_output+ ffn_norm+ {EXPERTS}", replace(MOE, ff=12), LONG_FACTORS),
     Case("qwen", UNTIED, f"attn_norm attn_qkv+ attn_output ffn_norm {GATED}", MHA, {"feed_forward_length": 56, "attention.head_count_kv": None}),
+    Case("qwen:few-kv", UNTIED, f"attn_norm attn_qkv+ attn_output ffn_norm {GATED}", SMALL_MHA, {"feed_forward_length": 24, "attention.head_count_kv": 1}),
     Case("qwen2", TIED, BIASED, D, {"rope.freq_base": 30000.0}),
     Case("qwen2moe", UNTIED, f"attn_norm {QKV_BIASED} attn_output ffn_norm {EXPERTS} ffn_gate_inp_shexp {SHARED}", replace(MOE, expert=6), {
         "expert_feed_forward_length": 12, "expert_shared_feed_forward_length": 20, "rope.freq_base": 30000.0,
@@ -726,6 +727,7 @@ CASES = [
     }),
     Case("cogvlm", f"{UNTIED} rope_freqs", f"attn_norm attn_qkv attn_output ffn_norm {GATED} vis_attn_qkv vis_attn_output vis_gate vis_up vis_down", SMALL_MHA,
          {"rope.freq_base": 500.0}),
+    Case("cogvlm:few-kv", UNTIED, f"attn_norm attn_qkv attn_output ffn_norm {GATED} vis_attn_qkv vis_attn_output vis_gate vis_up vis_down", SMALL_MHA, {"attention.head_count_kv": 1}),
     Case("cohere2moe", TIED, f"{SMALL_QKV} ffn_gate_inp ffn_gate_exps ffn_up_exps ffn_down_exps {SHARED}", replace(SMALL_MOE, layer=5), {
         **NEXT_TO_LEADING, "expert_shared_feed_forward_length": 8, "logit_scale": 0.4, "rope.freq_base_swa": 500.0, **WINDOW,
     }, LN, first=f"{SMALL_QKV} {GATED}"),
@@ -806,6 +808,9 @@ CASES = [
     Case("refact:moe", TIED, f"{SMALL_QKV} ffn_norm {EXPERTS}", replace(SMALL_MOE, expert_ff=12), {"rope.dimension_count": None}),
     Case("smallthinker", TIED, f"{SMALL_QKV} ffn_norm {EXPERTS}", replace(SMALL_MOE, layer=5), {
         "expert_feed_forward_length": 8, "expert_gating_func": 2, "rope.freq_base_swa": 8000.0, **WINDOW,
+    }),
+    Case("smallthinker:four-layers", TIED, f"{SMALL_QKV} ffn_norm {EXPERTS}", replace(SMALL_MOE, layer=4), {
+        "expert_feed_forward_length": 8, "expert_gating_func": 2, **WINDOW,
     }),
     Case("smallthinker:no-window", UNTIED, f"{SMALL_QKV} ffn_norm {EXPERTS}", SMALL_MOE, {"expert_feed_forward_length": 8, "expert_gating_func": 1}),
     Case("spark2_5", TIED, f"{SMALL_QKV} head_gate ffn_norm {GATED}", SMALL, {

@@ -106,12 +106,26 @@ pub struct Architecture {
     pub reads_embedding: bool,
     /// The name of the normalisation before the output matrix, in families that have one.
     pub output_norm: Option<&'static str>,
+    /// The rows of a joint projection to queries, keys and values.
+    pub joint_rows: JointRows,
     /// Whether values are normalised, without weights; a layer without a projection to values takes
     /// the keys as they are before their own normalisation.
     pub normalises_values: bool,
     /// The first layers that have keys and values of their own, which serve the rest, in families in which no key says
     /// how many.
     pub n_own_kv: Option<u8>,
+}
+
+/// The rows of a joint projection to queries, keys and values (`attn_qkv`). The heads of keys can be fewer than its rows
+/// are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JointRows {
+    /// Those of queries, keys and values in turn, no others.
+    All,
+    /// The same, of three times as many as those of the queries; the rest is not used.
+    First,
+    /// The first of each third.
+    FirstOfThirds,
 }
 
 /// What a classifier does besides multiplying.
@@ -287,7 +301,7 @@ pub enum RopeLayers {
     UnlessNotFinetuned,
     /// Layers with a window, and the first ones, which have no experts.
     WindowedOrLeading,
-    /// All but the first of each so many, in models with windows; every layer in others.
+    /// All but the first of each so many, in models with windows; every layer in others, and in models of just so many.
     AllButFirstOfEach(usize),
     /// Those that `attention.rope_pattern` lists; without a list every layer.
     Listed,

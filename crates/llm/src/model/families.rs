@@ -47,6 +47,7 @@ const LLAMA: Architecture = Architecture {
     layer_prefix: "blk",
     reads_embedding: false,
     output_norm: Some("output_norm"),
+    joint_rows: JointRows::All,
     normalises_values: false,
     n_own_kv: None,
 };
@@ -366,7 +367,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "cogvlm",
-        rope_keys: RopeKeys::None, routing: None,
+        rope_keys: RopeKeys::None, joint_rows: JointRows::FirstOfThirds, routing: None,
         unused: &["vis_", "rope_freqs."], unscaled: &["ffn_", "attn_qkv"],
         required: &Required { layer: &["attn_qkv.weight"], ..Required::NOTHING },
         ..NEOX
@@ -526,7 +527,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
         required: &Required { layer: &["attn_qkv.weight"], ..Required::NOTHING }, routing: None,
         ..NEOX
     },
-    Architecture { name: "qwen", feed_forward: FeedForwardKind::HalfGated, required: &Required { layer: &["attn_qkv.bias"], ..OUTPUT }, ..NEOX },
+    Architecture { name: "qwen", joint_rows: JointRows::First, feed_forward: FeedForwardKind::HalfGated, required: &Required { layer: &["attn_qkv.bias"], ..OUTPUT }, ..NEOX },
     Architecture { name: "qwen2", ..NEOX },
     Architecture { name: "qwen2vl", rope_sections: RopeSections::Consecutive, unused: &["output.bias"], required: &SECTIONS, ..NEOX },
     Architecture { name: "qwen2moe", required: &Required { expert_layer: &["ffn_gate_inp_shexp.weight"], ..OUTPUT }, routing: Some(&Routing { normalise: Normalise::No, ..SOFTMAX_ROUTING }), ..NEOX },

@@ -191,7 +191,7 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
             RopeLayers::Windowed => sight != Sight::All || !architecture.window.is_in(n_layer),
             RopeLayers::WindowedOrLeading => sight != Sight::All || index < n_dense(keys)?,
             RopeLayers::AllButFirstOfEach(n) => {
-                keys.optional_length(WINDOW)?.unwrap_or(0) == 0 || !index.is_multiple_of(n)
+                keys.optional_length(WINDOW)?.unwrap_or(0) == 0 || n_layer == n || !index.is_multiple_of(n)
             }
             RopeLayers::Listed => match keys.gguf.get((keys.prefix, ROPE_PATTERN)) {
                 Some(Value::Array(_)) => keys.layer_flag(ROPE_PATTERN, index)?,

@@ -2,8 +2,8 @@
 
 use super::alt_up::{AltUp, AltUpConfig, Laurel};
 use super::architecture::{
-    Activation, Biases, Block, ExpertInputs, ExpertLayers, FeedForwardKind, HeadGate, NormWeights, QkNorm,
-    Routing, SharedExpert,
+    Activation, Biases, Block, ExpertInputs, ExpertLayers, FeedForwardKind, HeadGate, JointRows, NormWeights,
+    QkNorm, Routing, SharedExpert,
 };
 use super::config::Config;
 use super::error::ModelError;
@@ -304,9 +304,14 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         let n_embd = self.config.n_embd;
         let biased = self.config.architecture.biases == Biases::All;
         if self.has("attn_qkv.weight") {
-            let qkv = self.linear("attn_qkv", n_q + n_k + n_v, n_embd, biased)?;
-            let mut parts =
-                [qkv.rows(0..n_q), qkv.rows(n_q..n_q + n_k), qkv.rows(n_q + n_k..n_q + n_k + n_v)];
+            let third = n_q.max(n_k).max(n_v);
+            let (k, v, n_rows) = match self.config.architecture.joint_rows {
+                JointRows::All => (n_q, n_q + n_k, n_q + n_k + n_v),
+                JointRows::First => (n_q, n_q + n_k, 3 * third),
+                JointRows::FirstOfThirds => (third, 2 * third, 3 * third),
+            };
+            let qkv = self.linear("attn_qkv", n_rows, n_embd, biased)?;
+            let mut parts = [qkv.rows(0..n_q), qkv.rows(k..k + n_k), qkv.rows(v..v + n_v)];
             if qkv.bias.is_none() {
                 // Biases can be apart though the weights are together.
                 for (part, name) in parts.iter_mut().zip(["attn_q.bias", "attn_k.bias", "attn_v.bias"]) {
