@@ -257,6 +257,7 @@ const LLAMA: Family = Family {
     frame: &DECODER,
     layer: &[ATTENTION_NORM, ATTENTION, FEED_FORWARD_NORM, GATED_FEED_FORWARD],
     recurrent_layer: &[],
+    recurrent: "",
     tells_by_heads: false,
     keys: &[],
     defaults: "{}",
@@ -287,6 +288,7 @@ const QWEN3_5: Family = Family {
     frame: &DECODER_LESS_ONE,
     layer: &[PRE_NORMS_LESS_ONE, GATED_ATTENTION, HEAD_NORMS_LESS_ONE, GATED_FEED_FORWARD],
     recurrent_layer: &[PRE_NORMS_LESS_ONE, DELTA_NET, GATED_FEED_FORWARD],
+    recurrent: "linear_attention",
     keys: &[
         ("rope.dimension_sections", |config| Some(Entry::I32s(config.rope_sections()))),
         ("ssm.conv_kernel", |config| config.filter_len().map(Entry::U32)),
@@ -433,6 +435,7 @@ pub const FAMILIES: &[Family] = &[
         frame: &LFM2,
         layer: &[LFM2_NORMS, LFM2_ATTENTION, LFM2_FEED_FORWARD],
         recurrent_layer: &[LFM2_NORMS, SHORT_CONVOLUTION, LFM2_FEED_FORWARD],
+        recurrent: "conv",
         tells_by_heads: true,
         keys: &[("shortconv.l_cache", |config| config.filter_len().map(Entry::U32))],
         defaults: r#"{

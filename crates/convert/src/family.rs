@@ -29,6 +29,8 @@ pub struct Family {
     pub layer: &'static [&'static [LayerTensor]],
     /// Those of a layer with a recurrent mixer in place of attention; none where all have attention.
     pub recurrent_layer: &'static [&'static [LayerTensor]],
+    /// What `layer_types` calls such a layer.
+    pub recurrent: &'static str,
     /// Whether GGUF tells such layers by their number of key and value heads, which is 0.
     pub tells_by_heads: bool,
     /// The hyper-parameters that only some families have: keys of GGUF behind the architecture, and the values.

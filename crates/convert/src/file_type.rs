@@ -2,8 +2,8 @@
 
 use llm::quant::GgmlType;
 
-/// The number for matrices of this type (`enum llama_ftype`); for K types that of the small mixture, for types
-/// without one that of Q6_K, which readers show and do not rely on.
+/// The number for matrices of this type (`enum llama_ftype`); for types without one that of Q6_K, which readers show and
+/// do not rely on.
 pub fn file_type(ty: GgmlType) -> u32 {
     match ty {
         GgmlType::F32 => 0,
@@ -16,6 +16,7 @@ pub fn file_type(ty: GgmlType) -> u32 {
         GgmlType::Q4_K => 14,
         GgmlType::Q5_K => 16,
         GgmlType::BF16 => 32,
+        GgmlType::MXFP4 => 38,
         _ => 18,
     }
 }

@@ -151,6 +151,9 @@ pub fn plan<'c>(
             add(&mut planner, &format!("blk.{layer}.{}", tensor.to), &from, tensor)?;
         }
     }
+    if (0..config.num_hidden_layers).all(|layer| config.is_recurrent(layer)) {
+        bail!("no layer has attention, expected at least one");
+    }
     // Only now, since as many of them are made as the heads that were found say; they stand before the layers.
     for (name, factors) in config.rope_factors()? {
         planner.tensors.insert(1, OutputTensor::computed(name, factors));
@@ -224,6 +227,11 @@ impl<'c> Planner<'c> {
     ) -> Result<()> {
         let name = format!("{to}.weight");
         let tensor = match self.scheme {
+            Some(Scheme::Awq(_)) if self.is_quantized(from) && col_order != Order::Same => {
+                bail!(
+                    "{from} is quantised by AutoAWQ, and its columns change places; expected a plain matrix"
+                )
+            }
             Some(Scheme::Awq(format)) if self.is_quantized(from) => {
                 self.awq_matrix(name, from, shape, format)?
             }
@@ -288,7 +296,7 @@ impl<'c> Planner<'c> {
         format!("{}{from}", self.prefix)
     }
 
-    /// A matrix that AutoAWQ leaves as it is.
+    /// A matrix without a bias, which AutoAWQ leaves as it is.
     fn float_matrix(&mut self, to: &str, from: &str, shape: [usize; 2]) -> Result<()> {
         let weight = Source::Weights(vec![self.weight(from, shape)?]);
         let name = format!("{to}.weight");
@@ -319,7 +327,8 @@ impl<'c> Planner<'c> {
             let first = |expert| expert * rows + part * shape[0];
             (0..n).map(|expert| Weight::Floats(floats.rows(first(expert), shape[0]))).collect()
         } else {
-            if matches!(self.scheme, Some(Scheme::Awq(_))) {
+            let is_awq = matches!(self.scheme, Some(Scheme::Awq(_)));
+            if is_awq && self.is_quantized(&format!("{layer}mlp.experts.0.{name}")) {
                 bail!("experts that AutoAWQ quantised are not understood; expected plain ones");
             }
             let names = (0..n).map(|expert| format!("{layer}mlp.experts.{expert}.{name}"));

@@ -386,6 +386,7 @@ fn rotary_embeddings_for_long_texts_have_two_sets_of_factors() {
         ),
         (json!({ "partial_rotary_factor": 0.1 }), ["partial_rotary_factor", "even part of 8"]),
         (json!({ "partial_rotary_factor": 1e30 }), ["partial_rotary_factor", "even part of 8"]),
+        (json!({ "partial_rotary_factor": 2.0 }), ["partial_rotary_factor", "even part of 8"]),
     ] {
         refused(&with(changes), F16, &parts);
     }
@@ -403,6 +404,7 @@ fn mixers_of_layers_are_those_that_are_known() {
     for (name, keys, parts) in [
         ("qwen3_5-plain", json!({ "layer_types": ["full_attention"] }), ["layer_types has 1 entries", "4"]),
         ("qwen3_5-plain", json!({ "layer_types": ["mamba", "", "", ""] }), ["mamba", "linear_attention"]),
+        ("qwen3_5-plain", json!({ "layer_types": ["conv", "", "", ""] }), ["conv", "linear_attention"]),
         ("qwen3_5-plain", json!({ "layer_types": null, "full_attention_interval": 0 }), ["interval", "0"]),
         ("qwen3_5-plain", json!({ "linear_num_key_heads": 3 }), ["linear_num_key_heads", "divisor"]),
         ("qwen3_5-plain", json!({ "linear_num_key_heads": 0 }), ["linear_num_key_heads is Some(0)", "1 to"]),

@@ -54,6 +54,16 @@ fn numbers_that_the_tensors_do_not_bear_out() {
     }
 }
 
+#[test]
+fn a_multiple_of_nothing_is_none() {
+    let mut files = checkpoint("qwen2-plain");
+    change(&mut files, "config.json", |config| {
+        config["block_auto_adjust_ff_dim"] = true.into();
+        config["block_multiple_of"] = 0.into();
+    });
+    convert(&files, F16, std::io::sink()).unwrap();
+}
+
 /// As many as a head has pairs: no more may be made than there are in the tensors.
 #[test]
 fn rope_factors_of_heads_that_are_not_there() {

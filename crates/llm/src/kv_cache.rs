@@ -104,7 +104,7 @@ impl KvType {
 
     /// The longest vector that can be cached, if there is a bound.
     pub fn max_head_len(self) -> Option<usize> {
-        let has_own_routine = [Self::F16, Self::F32, Self::Q8_0].contains(&self);
+        let has_own_routine = [Self::F16, Self::Q8_0].contains(&self);
         (!has_own_routine).then_some(MAX_UNPACKED_LEN)
     }
 }
@@ -483,6 +483,13 @@ mod tests {
                 assert_eq!(key, [base + 0.25; 3]);
             }
         }
+    }
+
+    #[test]
+    fn what_is_unpacked_has_a_longest_vector() {
+        assert_eq!([KvType::F16, KvType::Q8_0].map(KvType::max_head_len), [None; 2]);
+        let mixed = KvType { keys: CacheType::F16, values: CacheType::F32 };
+        assert_eq!([KvType::F32, mixed].map(KvType::max_head_len), [Some(MAX_UNPACKED_LEN); 2]);
     }
 
     #[test]

@@ -721,6 +721,20 @@ fn a_pattern_can_be_numbers() {
 }
 
 #[test]
+fn an_indexers_keys_have_room_for_what_is_turned() {
+    // Without a key that says how much of a head is turned, it is all of it.
+    let case = case("qwen4exp");
+    let file = case.file();
+    let edited = Edited::new(&file).without("rope.dimension_count");
+    let short = edited.number("attention.key_length").unwrap() - 2;
+    let error = edited.set("attention.indexer.key_length", Set::U32(short)).logits(&case.tokens).unwrap_err();
+    assert!(
+        error.contains(&format!("attention.indexer.key_length is {short}, expected at least")),
+        "{error}"
+    );
+}
+
+#[test]
 fn sections_make_glm_a_model_that_sees_images() {
     // Then its pairs are halves; the default of no sections is zeros.
     let case = case("glm4");

@@ -210,6 +210,10 @@ impl TransformerBackend {
         options: EngineOptions,
         progress: &mut LoadProgress<'_>,
     ) -> Result<(), BackendError> {
+        // Before anything is read, and before the model that runs makes room.
+        for lora in &options.lora {
+            adapters::find(&mut self.catalog, &lora.name)?;
+        }
         let plan = self.plan(file, path, &options);
         let plan = plan.map_err(|error| error.beside(self.models.taken_by_others(path)))?;
         let Plan {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{ATTENTION, ModelConfig, RECURRENT};
+use super::{ATTENTION, ModelConfig};
 
 impl ModelConfig {
     pub(super) fn check(&self) -> Result<()> {
@@ -31,7 +31,8 @@ impl ModelConfig {
         if rotated != 1.0 && !family.rotates_parts {
             bail!("partial_rotary_factor is {rotated}, expected 1");
         }
-        if self.rotated_len() == 0 || !self.rotated_len().is_multiple_of(2) {
+        let n_rotated = self.rotated_len();
+        if n_rotated == 0 || n_rotated > self.head_dim() || !n_rotated.is_multiple_of(2) {
             bail!(
                 "partial_rotary_factor is {rotated}, expected an even part of {} elements",
                 self.head_dim()
@@ -162,9 +163,9 @@ impl ModelConfig {
                     self.num_hidden_layers
                 );
             }
-            let is_known = |kind: &&String| ATTENTION == kind.as_str() || RECURRENT.contains(&kind.as_str());
-            if let Some(other) = types.iter().find(|kind| !is_known(kind)) {
-                bail!("layer_types has {other:?}, expected {ATTENTION} or one of {RECURRENT:?}");
+            let recurrent = self.family().recurrent;
+            if let Some(other) = types.iter().find(|kind| *kind != ATTENTION && *kind != recurrent) {
+                bail!("layer_types has {other:?}, expected {ATTENTION} or {recurrent}");
             }
         } else if self.full_attention_interval == Some(0) {
             bail!("full_attention_interval is 0");

@@ -98,9 +98,8 @@ pub struct ModelConfig {
     pub quantization: Option<Quantization>,
 }
 
-/// What `layer_types` calls mixers.
+/// What `layer_types` calls attention.
 const ATTENTION: &str = "full_attention";
-const RECURRENT: [&str; 2] = ["linear_attention", "conv"];
 
 impl ModelConfig {
     /// Reads and checks config.json, and what stands beside it of how the matrices were quantised and of pooling.
@@ -247,7 +246,7 @@ impl ModelConfig {
     pub fn feed_forward(&self) -> u32 {
         let len = self.block_ff_dim.unwrap_or(self.intermediate_size);
         match (self.block_auto_adjust_ff_dim, self.block_multiple_of) {
-            (Some(true), Some(multiple)) => {
+            (Some(true), Some(multiple @ 1..)) => {
                 let len = (f64::from(len) * 2.0 / 3.0).floor();
                 let len = (self.block_ffn_dim_multiplier.unwrap_or(1.0) * len) as u32;
                 len.div_ceil(multiple).saturating_mul(multiple)

@@ -111,7 +111,8 @@ impl Vocabulary {
             tokenizer_json::read((*bytes).as_ref(), n_vocab as usize, &mut added_tokens)
                 .context(tokenizer_json::FILE)?
         } else {
-            bail!("there is neither {} nor {}", tokenizer_json::FILE, sentencepiece_model::FILE);
+            let other = if rules.is_unigram { unigram::FILE } else { sentencepiece_model::FILE };
+            bail!("there is neither {} nor {other}", tokenizer_json::FILE);
         };
         let id_of = |name: &str| {
             let content = settings

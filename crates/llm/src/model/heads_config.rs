@@ -216,7 +216,7 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
             has_rope,
             is_gated,
             kv_layer,
-            indexer: IndexerConfig::from_keys(keys, architecture, index, n_block)?,
+            indexer: IndexerConfig::from_keys(keys, architecture, index, n_block, head_len_k)?,
         })
     }
 }

@@ -35,12 +35,13 @@ pub struct IndexerConfig {
 const TOP_K: &str = "attention.indexer.top_k";
 
 impl IndexerConfig {
-    /// That of layer `index`; none in families without.
+    /// That of layer `index`, whose keys have `head_len_k` elements; none in families without.
     pub(super) fn from_keys(
         keys: &Keys<'_, '_>,
         architecture: &Architecture,
         index: usize,
         n_block: usize,
+        head_len_k: usize,
     ) -> Result<Option<Self>, ModelError> {
         if !architecture.reads(TOP_K) {
             return Ok(None);
@@ -51,7 +52,7 @@ impl IndexerConfig {
             top_k: keys.width(TOP_K)?,
             block_len: keys.optional_layer_number("attention.compress_ratios", index, n_block)?.unwrap_or(0),
         };
-        let n_rot = keys.optional_number("rope.dimension_count")?.unwrap_or(0);
+        let n_rot = keys.optional_number("rope.dimension_count")?.unwrap_or(head_len_k);
         if config.head_len < n_rot {
             return Err(keys.invalid(
                 "attention.indexer.key_length",

@@ -1,5 +1,5 @@
-//! Attention over keys and values of any types, the two apart: a few vectors at a time are unpacked to f32 and then
-//! multiplied as those of an f32 cache are.
+//! Attention over keys and values of any types, the two apart: a few vectors at a time are unpacked to f32 and
+//! multiplied in the set's arithmetic; those of an f32 cache are copied.
 //!
 //! One routine serves all pairs of types that have none of their own. Sums have the order that
 //! [`attend`](super::attend) tells, so that a type gives the same bits here as in a routine of its own.

@@ -24,7 +24,7 @@ impl Floats for Region {
 /// Takes the adapters on all disks into a model that has just been loaded, each multiplied by 0.
 ///
 /// # Errors
-/// If the user breaks off, or the heap has no room.
+/// If the disk was given up by the user, or the heap has no room.
 #[inline(never)]
 pub(super) fn take_in(
     catalog: &mut Catalog,
@@ -106,6 +106,25 @@ pub(super) fn scales_of(known: &[AdapterFile], lora: &[Lora]) -> Vec<f32> {
     facts.map(|(path, _)| scale(path)).collect()
 }
 
+/// Where the adapter of this name is on a disk.
+///
+/// # Errors
+/// If there is none, or the file is no adapter.
+#[inline(never)]
+pub(super) fn find(catalog: &mut Catalog, name: &str) -> Result<usize, BackendError> {
+    let place = catalog.find(name)?;
+    let file = &catalog.files()[place];
+    if file.is_adapter() {
+        return Ok(place);
+    }
+    let path = file.path.clone();
+    // Of a file that is no sound one it says what is wrong.
+    Err(match catalog.with_header(place, |_, _| Ok(())) {
+        Ok(()) => BackendError::NotAdapter { path },
+        Err(error) => error.in_file(&path),
+    })
+}
+
 /// What each adapter of a model, of which `known` were on disks when it was loaded, is multiplied by if these are asked for;
 /// `None` if one has come since.
 ///
@@ -120,14 +139,9 @@ pub(super) fn scales(
     for Lora { name, .. } in lora {
         let found = known.iter().find(|file| name_of(&file.path) == name_of(name));
         // What is in memory is of use without its disk, but not if that is another one by now.
-        let on_disk = match catalog.find(name) {
-            Ok(place) => {
-                let file = &catalog.files()[place];
-                if !file.is_adapter() && file.header.is_ok() {
-                    return Err(BackendError::NotAdapter { path: file.path.clone() });
-                }
-                Some(file.disk_identity)
-            }
+        let on_disk = match find(catalog, name) {
+            Ok(place) => Some(catalog.files()[place].disk_identity),
+            Err(error @ BackendError::NotAdapter { .. }) => return Err(error),
             Err(_) if found.is_some() => None,
             Err(error) => return Err(error),
         };

@@ -16,7 +16,8 @@ pub(super) static COMMANDS: &[Command] = &[Command {
     options: &[MODEL],
     summary: "show the adapters on the disks, and whether they fit a model, the current one unless told",
     details: "Each adapter that fits was loaded with the model and has a number, by which requests over the network choose it,\n\
-              and says what it adds is multiplied by: 0 unless --lora is given, here or with llm load. The others say why not.",
+              and says what it adds is multiplied by in what does not ask otherwise: 0 unless llm load --lora said more.\n\
+              The others say why not.",
     run: lora,
 }];
 

@@ -19,6 +19,7 @@ fn computer() -> TransformerBackend {
         ("m", model),
         ("b", adapter("llama-1")),
         ("c", adapter("llama-moe-0")),
+        ("text", b"no file of GGUF".to_vec()),
     ];
     backend(16 << 20, disks)
 }
@@ -107,6 +108,10 @@ fn what_is_no_adapter_of_a_model_is_refused_in_a_line() {
         says(load_with(&mut backend, &path, &[("llama-moe-0", 1.0)]), "/models/llama-moe-0.gguf: ");
         says(load_with(&mut backend, &path, &[(&path, 1.0)]), "is no adapter");
         says(load_with(&mut backend, &path, &[("nothing", 1.0)]), "\"nothing\"");
+        // Before the model is read.
+        let before = backend.statistics().load_bytes;
+        says(load_with(&mut backend, &path, &[("text", 1.0)]), "/models/text.gguf: not a GGUF file");
+        assert_eq!(backend.statistics().load_bytes, before);
         says(load_with(&mut backend, "llama-0", &[]), "the file is an adapter, expected a model");
         load_with(&mut backend, &path, &[]).unwrap();
         let adapt = |backend: &mut TransformerBackend, name: &str| {
@@ -115,6 +120,7 @@ fn what_is_no_adapter_of_a_model_is_refused_in_a_line() {
         says(adapt(&mut backend, "llama-moe-0"), "/models/llama-moe-0.gguf: ");
         says(adapt(&mut backend, &path), "is no adapter");
         says(adapt(&mut backend, "nothing"), "\"nothing\"");
+        says(adapt(&mut backend, "text"), "/models/text.gguf: not a GGUF file");
     }
     let refused: Vec<&AdapterFile> = backend.adapters(None).unwrap().iter().collect();
     assert_eq!(refused[2].path, "/models/llama-moe-0.gguf");
