@@ -389,6 +389,14 @@ pub struct Grammar {
     root: Rule,
 }
 
+#[cfg(test)]
+impl Grammar {
+    /// The expressions and the rule that everything starts from.
+    pub(crate) fn parts(&self) -> (&Builder, Rule) {
+        (&self.builder, self.root)
+    }
+}
+
 /// Appends `new` to an array that may hold `limit` elements.
 pub(crate) fn append<T: Copy>(
     array: &mut Vec<T>,

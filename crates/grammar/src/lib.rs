@@ -11,17 +11,21 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`json_schema`] | JSON schemas as grammars |
 //! | [`expression`] | what a grammar is made of, and how one is built |
 //! | [`error`] | why there is no grammar |
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod error;
 // Nothing reads a grammar yet.
 #[allow(dead_code)]
 pub mod expression;
+pub mod json_schema;
 
 pub use error::GrammarError;
 pub use expression::{Builder, Expression, Grammar, Interleave, Rule};

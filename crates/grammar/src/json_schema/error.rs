@@ -1,0 +1,119 @@
+//! Why a schema has no grammar.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::error::GrammarError;
+
+/// What is wrong with a schema, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// The text is not JSON.
+    Syntax {
+        /// Line, counted from 1.
+        line: usize,
+        /// Column in bytes, counted from 1.
+        column: usize,
+    },
+    /// The text is longer than a schema may be.
+    TooLong {
+        /// Most bytes.
+        limit: usize,
+    },
+    /// A part of the schema that is wrong, or that no grammar expresses.
+    At {
+        /// JSON pointer (RFC 6901) to the keyword or the schema.
+        pointer: String,
+        /// What is wrong with it.
+        why: Why,
+    },
+    /// No value at all is valid.
+    Unsatisfiable,
+    /// The grammar that it becomes is larger than one may be.
+    Grammar(GrammarError),
+}
+
+/// What is wrong with a part of a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The value of the keyword has another type or value than it may have.
+    Expected(&'static str),
+    /// No grammar expresses it, or none of a reasonable size, and why.
+    NotExpressible(&'static str),
+    /// A reference to what is not in the document.
+    Unresolved,
+    /// References, or schemas inside one another, that come back to where they were without a step into the value.
+    Cyclic,
+    /// A pattern that is no regular expression of ECMA-262, or uses something that is not supported.
+    Pattern {
+        /// Characters before the place, counted from 0.
+        at: usize,
+        /// What is wrong there.
+        problem: &'static str,
+    },
+    /// It takes more states or combinations than a schema may.
+    TooLarge,
+    /// No memory is left.
+    OutOfMemory,
+    /// The grammar is larger than one may be.
+    Grammar(GrammarLimit),
+}
+
+/// The limit of a grammar that was exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrammarLimit {
+    /// Of what there is too much.
+    pub what: &'static str,
+    /// How much there may be.
+    pub limit: u32,
+}
+
+impl From<alloc::collections::TryReserveError> for Why {
+    fn from(_: alloc::collections::TryReserveError) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<GrammarError> for Why {
+    fn from(error: GrammarError) -> Self {
+        match error {
+            GrammarError::TooMany { what, limit } => Self::Grammar(GrammarLimit { what, limit }),
+            GrammarError::OutOfMemory => Self::OutOfMemory,
+            _ => Self::TooLarge,
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expected(what) => write!(f, "expected {what}"),
+            Self::NotExpressible(why) => write!(f, "no grammar expresses this: {why}"),
+            Self::Unresolved => {
+                f.write_str("the reference leads to nothing in this document, and others are not fetched")
+            }
+            Self::Cyclic => f.write_str("the schema applies itself to the same value without end"),
+            Self::Pattern { at, problem } => write!(f, "the pattern, after {at} characters: {problem}"),
+            Self::TooLarge => f.write_str("it takes more states than a schema may"),
+            Self::OutOfMemory => f.write_str("no memory is left for it"),
+            Self::Grammar(GrammarLimit { what, limit }) => write!(f, "it takes more than {limit} {what}"),
+        }
+    }
+}
+
+impl fmt::Display for SchemaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { line, column } => write!(f, "line {line}, column {column}: this is not JSON"),
+            Self::TooLong { limit } => write!(f, "the schema has more than {limit} bytes"),
+            Self::At { pointer, why } if pointer.is_empty() => write!(f, "the schema: {why}"),
+            Self::At { pointer, why } => write!(f, "{pointer}: {why}"),
+            Self::Unsatisfiable => f.write_str("no value is valid against the schema"),
+            Self::Grammar(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SchemaError {}

@@ -1,0 +1,457 @@
+//! What values of each type may be: the normal form of a schema.
+//!
+//! Booleans, numbers and strings are sets, closed under union, intersection and complement. Arrays and objects are lists of
+//! alternatives, [`Array`] and [`Object`]; an intersection has one for each pair that does not exclude itself. What is
+//! inside arrays and objects stays a conjunction of schemas, looked at when it is needed.
+
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::automaton::{Automaton, Budget};
+use super::document::Literal;
+use super::error::Why;
+use super::number;
+
+/// Most alternatives for arrays, and for objects.
+const MAX_ALTERNATIVES: usize = 512;
+
+/// All of these; sorted, without repetitions.
+pub(super) type Conjunction = Vec<Literal>;
+
+/// Adds to a conjunction.
+pub(super) fn also(conjunction: &mut Conjunction, literal: Literal) {
+    if literal == Literal::TRUE {
+        return;
+    }
+    if let Err(at) = conjunction.binary_search(&literal) {
+        conjunction.insert(at, literal);
+    }
+}
+
+/// Numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Numbers {
+    /// Any, with an exponent too.
+    All,
+    /// Those of an automaton over their texts.
+    Set(Rc<Automaton>),
+}
+
+impl Numbers {
+    pub fn none() -> Self {
+        Self::Set(Rc::new(Automaton::constant(false)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Set(set) if set.is_empty())
+    }
+
+    pub fn intersect(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
+        Ok(match (self, other) {
+            (Self::All, set) | (set, Self::All) => set.clone(),
+            (Self::Set(a), Self::Set(b)) if Rc::ptr_eq(a, b) || a.is_empty() => self.clone(),
+            (Self::Set(a), Self::Set(b)) => Self::Set(Rc::new(a.intersect(b, budget)?)),
+        })
+    }
+
+    pub fn unite(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
+        Ok(match (self, other) {
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::Set(a), set) if a.is_empty() => set.clone(),
+            (set, Self::Set(b)) if b.is_empty() => set.clone(),
+            (Self::Set(a), Self::Set(b)) => Self::Set(Rc::new(a.unite(b, budget)?)),
+        })
+    }
+
+    pub fn complement(&self, budget: &mut Budget) -> Result<Self, Why> {
+        Ok(match self {
+            Self::All => Self::none(),
+            Self::Set(set) if set.is_empty() => Self::All,
+            Self::Set(set) => Self::Set(Rc::new(number::others(set, budget)?)),
+        })
+    }
+}
+
+/// Strings.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Strings {
+    /// By their length in characters.
+    Lengths(u64, Option<u64>),
+    /// Those of an automaton.
+    Set(Rc<Automaton>),
+}
+
+impl Strings {
+    pub const ALL: Self = Self::Lengths(0, None);
+
+    pub fn none() -> Self {
+        Self::Set(Rc::new(Automaton::constant(false)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Lengths(min, max) => max.is_some_and(|max| max < *min),
+            Self::Set(set) => set.is_empty(),
+        }
+    }
+
+    /// The automaton that accepts these.
+    pub fn automaton(&self, budget: &mut Budget) -> Result<Rc<Automaton>, Why> {
+        Ok(match self {
+            Self::Set(set) => set.clone(),
+            _ if self.is_empty() => Rc::new(Automaton::constant(false)),
+            Self::Lengths(min, max) => Rc::new(Automaton::lengths(*min, *max, budget)?),
+        })
+    }
+
+    pub fn intersect(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
+        Ok(match (self, other) {
+            (&Self::ALL, set) | (set, &Self::ALL) => set.clone(),
+            (Self::Lengths(min, max), Self::Lengths(other_min, other_max)) => {
+                let max = max.map_or(*other_max, |max| Some(other_max.map_or(max, |other| other.min(max))));
+                Self::Lengths(*min.max(other_min), max)
+            }
+            (Self::Set(set), _) | (_, Self::Set(set)) if set.is_empty() => Self::Set(set.clone()),
+            (Self::Set(a), Self::Set(b)) if Rc::ptr_eq(a, b) => self.clone(),
+            _ => Self::Set(Rc::new(self.automaton(budget)?.intersect(&*other.automaton(budget)?, budget)?)),
+        })
+    }
+
+    pub fn unite(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
+        Ok(match (self, other) {
+            (&Self::ALL, _) | (_, &Self::ALL) => Self::ALL,
+            (a, b) if a.is_empty() => b.clone(),
+            (a, b) if b.is_empty() => a.clone(),
+            (a, b) if a == b => a.clone(),
+            _ => Self::Set(Rc::new(self.automaton(budget)?.unite(&*other.automaton(budget)?, budget)?)),
+        })
+    }
+
+    pub fn complement(&self, budget: &mut Budget) -> Result<Self, Why> {
+        Ok(match self {
+            _ if self.is_empty() => Self::ALL,
+            Self::Lengths(0, None) => Self::none(),
+            Self::Lengths(0, Some(max)) => Self::Lengths(max + 1, None),
+            Self::Lengths(min, None) => Self::Lengths(0, Some(min - 1)),
+            _ => Self::Set(Rc::new(self.automaton(budget)?.complement())),
+        })
+    }
+}
+
+/// How many elements are valid against a schema.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Count {
+    pub literal: Literal,
+    /// Elements before this one do not count.
+    pub from: usize,
+    pub min: u64,
+    pub max: Option<u64>,
+}
+
+/// Which elements schemas have looked at, for `unevaluatedItems`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EvaluatedItems {
+    pub all: bool,
+    pub first: usize,
+    /// Those that are valid against one of these.
+    pub matching: Conjunction,
+}
+
+/// What an array may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Array {
+    pub prefix: Vec<Conjunction>,
+    /// What is asked of the elements behind the prefix.
+    pub rest: Conjunction,
+    pub min: u64,
+    pub max: Option<u64>,
+    pub counts: Vec<Count>,
+    pub unique: bool,
+    pub evaluated: EvaluatedItems,
+}
+
+impl Array {
+    /// What is asked of an element.
+    pub fn element(&self, index: usize) -> &Conjunction {
+        self.prefix.get(index).unwrap_or(&self.rest)
+    }
+
+    /// Lets the prefix have at least `len` elements.
+    pub fn extend(&mut self, len: usize) {
+        while self.prefix.len() < len {
+            self.prefix.push(self.rest.clone());
+        }
+    }
+
+    fn intersect(&self, other: &Self) -> Option<Self> {
+        let mut result = self.clone();
+        result.extend(other.prefix.len());
+        for (index, element) in result.prefix.iter_mut().enumerate() {
+            other.element(index).iter().for_each(|literal| also(element, *literal));
+        }
+        other.rest.iter().for_each(|literal| also(&mut result.rest, *literal));
+        result.min = self.min.max(other.min);
+        result.max = least(self.max, other.max);
+        result.counts.extend(other.counts.iter().cloned());
+        result.counts.sort_unstable();
+        result.counts.dedup();
+        result.unique |= other.unique;
+        result.evaluated.all |= other.evaluated.all;
+        result.evaluated.first = self.evaluated.first.max(other.evaluated.first);
+        other.evaluated.matching.iter().for_each(|literal| also(&mut result.evaluated.matching, *literal));
+        result.max.is_none_or(|max| result.min <= max).then_some(result)
+    }
+
+    /// Whether everything that this allows is allowed by `other` too, as far as that can be seen at once.
+    fn is_within(&self, other: &Self) -> bool {
+        let elements = self.prefix.len().max(other.prefix.len());
+        self.evaluated == other.evaluated
+            && self.min >= other.min
+            && other.max.is_none_or(|max| self.max.is_some_and(|own| own <= max))
+            && self.unique >= other.unique
+            && is_subset(&other.counts, &self.counts)
+            && (0..=elements).all(|index| is_subset(other.element(index), self.element(index)))
+    }
+}
+
+fn least(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Whether all of `small` are in `large`; both are sorted.
+fn is_subset<T: Ord>(small: &[T], large: &[T]) -> bool {
+    small.iter().all(|element| large.binary_search(element).is_ok())
+}
+
+/// Some names of members.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Keys<'a> {
+    /// One.
+    Name(&'a str),
+    /// Those that the automaton of this number accepts.
+    Pattern(u32),
+    /// Those that are not among these, and that none of these automata accepts.
+    Others { names: Vec<&'a str>, patterns: Vec<u32> },
+}
+
+/// Which members schemas have looked at, for `unevaluatedProperties`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EvaluatedMembers<'a> {
+    pub all: bool,
+    pub names: Vec<&'a str>,
+    pub patterns: Vec<u32>,
+}
+
+/// What an object may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Object<'a> {
+    /// What is asked of the values of members with these names.
+    pub rules: Vec<(Keys<'a>, Literal)>,
+    /// Names of members that must be there.
+    pub required: Vec<&'a str>,
+    pub min: u64,
+    pub max: Option<u64>,
+    /// There is a member with one of these names and such a value.
+    pub exists: Vec<(Keys<'a>, Literal)>,
+    /// The names in `properties`, in their order.
+    pub order: Vec<&'a str>,
+    /// Whether a schema says what members may be there that it does not name.
+    pub is_open: bool,
+    pub evaluated: EvaluatedMembers<'a>,
+}
+
+impl<'a> Object<'a> {
+    /// Asks something of the values of some members.
+    pub fn rule(&mut self, keys: Keys<'a>, literal: Literal) {
+        let rule = (keys, literal);
+        if literal == Literal::TRUE {
+            return;
+        }
+        if let Err(at) = self.rules.binary_search(&rule) {
+            self.rules.insert(at, rule);
+        }
+    }
+
+    /// An object with this member.
+    pub fn with(name: &'a str) -> Self {
+        Self { required: vec![name], ..Self::default() }
+    }
+
+    /// An object without this member.
+    pub fn without(name: &'a str) -> Self {
+        Self { rules: vec![(Keys::Name(name), Literal::FALSE)], ..Self::default() }
+    }
+
+    fn intersect(&self, other: &Self) -> Option<Self> {
+        let mut result = self.clone();
+        merge(&mut result.rules, &other.rules);
+        merge(&mut result.required, &other.required);
+        merge(&mut result.exists, &other.exists);
+        for name in &other.order {
+            if !result.order.contains(name) {
+                result.order.push(name);
+            }
+        }
+        result.min = self.min.max(other.min).max(result.required.len() as u64);
+        result.max = least(self.max, other.max);
+        result.is_open |= other.is_open;
+        result.evaluated.all |= other.evaluated.all;
+        merge(&mut result.evaluated.names, &other.evaluated.names);
+        merge(&mut result.evaluated.patterns, &other.evaluated.patterns);
+        result.is_possible().then_some(result)
+    }
+
+    /// False where a member that must be there may not be there, or there are more than may be.
+    fn is_possible(&self) -> bool {
+        let forbidden = |name: &&str| {
+            self.rules.iter().any(|(keys, literal)| {
+                *literal == Literal::FALSE
+                    && match keys {
+                        Keys::Name(forbidden) => forbidden == name,
+                        Keys::Pattern(_) => false,
+                        Keys::Others { names, patterns } => patterns.is_empty() && !names.contains(name),
+                    }
+            })
+        };
+        self.max.is_none_or(|max| self.min <= max) && !self.required.iter().any(forbidden)
+    }
+
+    /// Whether everything that this allows is allowed by `other` too, as far as that can be seen at once.
+    fn is_within(&self, other: &Self) -> bool {
+        self.evaluated == other.evaluated
+            && self.min >= other.min
+            && other.max.is_none_or(|max| self.max.is_some_and(|own| own <= max))
+            && is_subset(&other.rules, &self.rules)
+            && is_subset(&other.required, &self.required)
+            && is_subset(&other.exists, &self.exists)
+            && self.is_open <= other.is_open
+            && self.order.iter().all(|name| other.order.contains(name))
+    }
+}
+
+fn merge<T: Ord + Clone>(set: &mut Vec<T>, other: &[T]) {
+    set.extend_from_slice(other);
+    set.sort_unstable();
+    set.dedup();
+}
+
+/// See the module's documentation.
+#[derive(Debug, Clone)]
+pub(super) struct Union<'a> {
+    pub null: bool,
+    /// Whether it may be false, and true.
+    pub booleans: [bool; 2],
+    pub numbers: Numbers,
+    pub strings: Strings,
+    pub arrays: Vec<Array>,
+    pub objects: Vec<Object<'a>>,
+}
+
+/// The pairs of alternatives that do not exclude each other.
+fn pairs<T: Clone + PartialEq>(
+    a: &[T],
+    b: &[T],
+    budget: &mut Budget,
+    intersect: impl Fn(&T, &T) -> Option<T>,
+    is_within: impl Fn(&T, &T) -> bool,
+) -> Result<Vec<T>, Why> {
+    let mut all = Vec::new();
+    for x in a {
+        for y in b {
+            budget.spend(8)?;
+            if let Some(both) = intersect(x, y) {
+                add(&mut all, both, budget, &is_within)?;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Adds an alternative, unless another one allows all that it does; takes out those of which it allows all.
+fn add<T>(
+    all: &mut Vec<T>,
+    new: T,
+    budget: &mut Budget,
+    is_within: impl Fn(&T, &T) -> bool,
+) -> Result<(), Why> {
+    budget.spend(1 + all.len())?;
+    if all.iter().any(|known| is_within(&new, known)) {
+        return Ok(());
+    }
+    all.retain(|known| !is_within(known, &new));
+    if all.len() >= MAX_ALTERNATIVES {
+        return Err(Why::TooLarge);
+    }
+    all.try_reserve(1)?;
+    all.push(new);
+    Ok(())
+}
+
+impl<'a> Union<'a> {
+    /// Every value.
+    pub fn all() -> Self {
+        Self {
+            null: true,
+            booleans: [true; 2],
+            numbers: Numbers::All,
+            strings: Strings::ALL,
+            arrays: vec![Array::default()],
+            objects: vec![Object::default()],
+        }
+    }
+
+    /// No value.
+    pub fn none() -> Self {
+        Self {
+            null: false,
+            booleans: [false; 2],
+            numbers: Numbers::none(),
+            strings: Strings::none(),
+            arrays: Vec::new(),
+            objects: Vec::new(),
+        }
+    }
+
+    /// What is valid both here and there.
+    pub fn intersect(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
+        Ok(Self {
+            null: self.null && other.null,
+            booleans: [0, 1].map(|i| self.booleans[i] && other.booleans[i]),
+            numbers: self.numbers.intersect(&other.numbers, budget)?,
+            strings: self.strings.intersect(&other.strings, budget)?,
+            arrays: pairs(&self.arrays, &other.arrays, budget, Array::intersect, Array::is_within)?,
+            objects: pairs(&self.objects, &other.objects, budget, Object::intersect, Object::is_within)?,
+        })
+    }
+
+    /// What is valid here or there.
+    pub fn unite(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
+        let mut result = self.clone();
+        result.null |= other.null;
+        result.booleans = [0, 1].map(|i| self.booleans[i] || other.booleans[i]);
+        result.numbers = self.numbers.unite(&other.numbers, budget)?;
+        result.strings = self.strings.unite(&other.strings, budget)?;
+        for array in &other.arrays {
+            add(&mut result.arrays, array.clone(), budget, Array::is_within)?;
+        }
+        for object in &other.objects {
+            add(&mut result.objects, object.clone(), budget, Object::is_within)?;
+        }
+        Ok(result)
+    }
+
+    /// Forgets what schemas have looked at.
+    pub fn forget_evaluated(&mut self) {
+        self.arrays.iter_mut().for_each(|array| array.evaluated = EvaluatedItems::default());
+        self.objects.iter_mut().for_each(|object| object.evaluated = EvaluatedMembers::default());
+    }
+
+    /// Whether no value of a type other than arrays and objects is valid.
+    pub fn has_no_scalar(&self) -> bool {
+        !self.null && self.booleans == [false; 2] && self.numbers.is_empty() && self.strings.is_empty()
+    }
+}

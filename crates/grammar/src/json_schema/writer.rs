@@ -1,0 +1,132 @@
+//! Rules for the values that a schema allows.
+//!
+//! Each conjunction of schemas that values inside of others must be valid against becomes a rule, once. So schemas that refer
+//! to themselves become rules that do. `write_arrays` and `write_objects` have what is more than a choice.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::document::{Document, Literal};
+use super::error::{SchemaError, Why};
+use super::json_text::JsonText;
+use super::meaning::Meanings;
+use super::union::{Conjunction, also};
+use crate::error::GrammarError;
+use crate::expression::{Builder, Expression, Grammar, Rule};
+
+/// See the module's documentation.
+pub(super) struct Writer<'a> {
+    pub meanings: Meanings<'a>,
+    pub text: JsonText,
+    rules: BTreeMap<Conjunction, Rule>,
+    open: Vec<Conjunction>,
+    /// What the rule that is being written is for.
+    at: Conjunction,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(meanings: Meanings<'a>, builder: Builder) -> Result<Self, SchemaError> {
+        let text = JsonText::new(builder, meanings.options);
+        let text = meanings.at(Document::ROOT, "", text)?;
+        Ok(Self { meanings, text, rules: BTreeMap::new(), open: Vec::new(), at: Vec::new() })
+    }
+
+    /// The grammar of the whole schema.
+    pub fn grammar(mut self) -> Result<Grammar, SchemaError> {
+        let mut root = Vec::new();
+        also(&mut root, self.meanings.literal(Document::ROOT, 0));
+        if self.reference(&root)? == Expression::NEVER {
+            return Err(SchemaError::Unsatisfiable);
+        }
+        while let Some(conjunction) = self.open.pop() {
+            let expression = self.value(&conjunction)?;
+            if let Some(rule) = self.rules.get(&conjunction) {
+                self.text.builder.define(*rule, expression).map_err(SchemaError::Grammar)?;
+            }
+        }
+        let Some(rule) = self.rules.get(&root) else { return Err(SchemaError::Unsatisfiable) };
+        self.text.builder.finish(*rule).map_err(|error| match error {
+            GrammarError::MatchesNothing { .. } => SchemaError::Unsatisfiable,
+            error => SchemaError::Grammar(error),
+        })
+    }
+
+    /// Says that the schema at hand is what is wrong.
+    pub fn here<T>(&self, result: Result<T, Why>) -> Result<T, SchemaError> {
+        let node = self.at.first().map_or(Document::ROOT, |literal| literal.node);
+        self.meanings.at(node, "", result)
+    }
+
+    /// The error that a keyword of the schema at hand says what no grammar does.
+    pub fn refused<T>(&self, keyword: &str, why: &'static str) -> Result<T, SchemaError> {
+        let document = &self.meanings.document;
+        let has = |literal: &&Literal| document.value(literal.node).get(keyword).is_some();
+        match self.at.iter().find(has) {
+            Some(literal) => self.meanings.at(literal.node, keyword, Err(Why::NotExpressible(why))),
+            None => self.here(Err(Why::NotExpressible(why))),
+        }
+    }
+
+    /// The values that are valid against all of these.
+    pub fn reference(&mut self, conjunction: &Conjunction) -> Result<Expression, SchemaError> {
+        if self.meanings.is_void_conjunction(conjunction, 0)? {
+            return Ok(Expression::NEVER);
+        }
+        let rule = match self.rules.get(conjunction) {
+            Some(rule) => *rule,
+            None => {
+                let spent = self.meanings.budget.spend(4 + conjunction.len());
+                self.here(spent)?;
+                let rule = self.text.builder.declare("value");
+                let rule = self.here(rule.map_err(Why::from))?;
+                self.rules.insert(conjunction.clone(), rule);
+                self.open.push(conjunction.clone());
+                rule
+            }
+        };
+        let rule = self.text.builder.rule(rule);
+        self.here(rule.map_err(Why::from))
+    }
+
+    /// The values that are valid against all of these and one more.
+    pub fn reference_with(
+        &mut self,
+        conjunction: &Conjunction,
+        literal: Literal,
+    ) -> Result<Expression, SchemaError> {
+        let mut all = conjunction.clone();
+        also(&mut all, literal);
+        self.reference(&all)
+    }
+
+    fn value(&mut self, conjunction: &Conjunction) -> Result<Expression, SchemaError> {
+        self.at.clone_from(conjunction);
+        let union = self.meanings.conjunction(conjunction)?;
+        let mut ways = Vec::new();
+        for (is_there, text) in
+            [(union.null, "null"), (union.booleans[0], "false"), (union.booleans[1], "true")]
+        {
+            if is_there {
+                let literal = self.text.builder.literal(text);
+                ways.push(self.here(literal.map_err(Why::from))?);
+            }
+        }
+        if !union.numbers.is_empty() {
+            let Meanings { integers, budget, .. } = &mut self.meanings;
+            let number = self.text.number(&union.numbers, integers.as_ref(), budget);
+            ways.push(self.here(number)?);
+        }
+        if !union.strings.is_empty() {
+            let string = self.text.string(&union.strings);
+            ways.push(self.here(string)?);
+        }
+        for array in &union.arrays {
+            ways.push(self.array(array)?);
+        }
+        for object in &union.objects {
+            ways.push(self.object(object)?);
+        }
+        let choice = self.text.choice(&ways);
+        self.here(choice)
+    }
+}
