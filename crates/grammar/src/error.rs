@@ -18,7 +18,7 @@ pub enum GrammarError {
         /// What would be right there.
         expected: &'static str,
     },
-    /// A rule that is used but not defined.
+    /// A rule that is needed but not defined.
     Undefined {
         /// The rule's name.
         rule: String,
@@ -74,7 +74,7 @@ impl fmt::Display for GrammarError {
             Self::Syntax { line, column, problem, expected } => {
                 write!(f, "line {line}, column {column}: {problem}; expected {expected}")
             }
-            Self::Undefined { rule } => write!(f, "the rule {rule} is used but not defined"),
+            Self::Undefined { rule } => write!(f, "the rule {rule} is not defined"),
             Self::DefinedTwice { rule } => write!(f, "the rule {rule} is defined twice"),
             Self::LeftRecursion { rule } => {
                 write!(

@@ -1,4 +1,4 @@
-//! What a grammar is made of, and how one is built.
+//! What a grammar is made of.
 //!
 //! A [`Builder`] holds all expressions of a grammar in one array. An [`Expression`] is the number of one of them, made from
 //! those before it; so it may be used several times, and there is no tree of boxes that could be too deep to be dropped. Rules
@@ -96,6 +96,11 @@ impl Span {
     pub fn of<T>(self, array: &[T]) -> &[T] {
         &array[self.start as usize..][..self.len as usize]
     }
+
+    /// The same to be changed.
+    pub fn of_mut<T>(self, array: &mut [T]) -> &mut [T] {
+        &mut array[self.start as usize..][..self.len as usize]
+    }
 }
 
 /// An [`Interleave`] as a builder keeps it.
@@ -120,8 +125,9 @@ pub(crate) struct RuleNode {
     pub body: Option<Expression>,
 }
 
-/// Expressions and rules that become a [`Grammar`].
+/// Expressions and rules that become a [`Grammar`](crate::Grammar) by [`Builder::finish`].
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Builder {
     pub(crate) nodes: Vec<Node>,
     /// How many expressions are inside one another, for each.
@@ -333,19 +339,6 @@ impl Builder {
         self.nodes.len() <= 2 && self.rules.is_empty()
     }
 
-    /// The grammar of the texts that `root` stands for.
-    ///
-    /// # Errors
-    /// [`GrammarError::Undefined`] by the name of a rule without a definition.
-    pub fn finish(self, root: Rule) -> Result<Grammar, GrammarError> {
-        for number in 0..self.rules.len() as u32 {
-            if !self.is_defined(Rule(number)) {
-                return Err(GrammarError::Undefined { rule: self.name(Rule(number)).into() });
-            }
-        }
-        Ok(Grammar { builder: self, root })
-    }
-
     fn depth(&self, expression: Expression) -> u16 {
         self.depths[expression.0 as usize] + 1
     }
@@ -379,21 +372,6 @@ impl Builder {
         let span = append(&mut self.nodes, &[node], MAX_EXPRESSIONS, "expressions")?;
         self.depths.push(depth);
         Ok(Expression(span.start))
-    }
-}
-
-/// A set of texts, ready to be kept to. It does not depend on a vocabulary, except where it refers to tokens.
-#[derive(Debug)]
-pub struct Grammar {
-    builder: Builder,
-    root: Rule,
-}
-
-#[cfg(test)]
-impl Grammar {
-    /// The expressions and the rule that everything starts from.
-    pub(crate) fn parts(&self) -> (&Builder, Rule) {
-        (&self.builder, self.root)
     }
 }
 

@@ -1,9 +1,22 @@
 //! Which tokens may come next, so that a model's text keeps to a grammar.
 //!
-//! A grammar is built from [`Expression`]s with a [`Builder`]. Nothing in it depends on a vocabulary, except for references to
-//! tokens.
+//! ```text
+//! GBNF, JSON schema --> Builder --> Grammar --+
+//!                                             +--> Constraint: allowed() -> Mask, accept(token), rollback(n)
+//! pieces of tokens --> Vocabulary ------------+
+//! ```
 //!
-//! A grammar is input. It is never trusted: its size and its nesting are limited.
+//! A [`Grammar`] is text in GBNF or is built from [`Expression`]s with a [`Builder`]. A [`Vocabulary`] is made once for a model.
+//! A [`Constraint`] is a text at some point: it says which tokens may come next, and goes on after one.
+//!
+//! All is about bytes, so characters that are divided among tokens, tokens of single bytes and tokens that span several rules
+//! need no care.
+//!
+//! # Memory and time
+//!
+//! A grammar is input. It is never trusted: its size and its nesting are limited when it is built. A constraint allocates what
+//! [`Limits`] say when it is made and nothing later, and what it does for one token is bounded. A grammar that needs more is
+//! refused with an error that says which limit.
 //!
 //! # Layers
 //!
@@ -11,8 +24,15 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`json_schema`] | JSON schemas as grammars |
-//! | [`expression`] | what a grammar is made of, and how one is built |
+//! | [`constraint`] | a text that keeps to a grammar |
+//! | `mask` | which tokens may come: a bit for each |
+//! | `machine` | reads bytes, knows what can come next |
+//! | [`tokens`], [`gbnf`], [`json_schema`] | the vocabulary as a tree of bytes; grammars in GBNF; JSON schemas as grammars |
+//! | `compile` | expressions to instructions |
+//! | `analysis` | which expressions may be empty, which begin with themselves |
+//! | `program` | the instructions: a compiled grammar |
+//! | `class` | classes of characters as bytes of UTF-8 |
+//! | [`expression`] | what a grammar is made of |
 //! | [`error`] | why there is no grammar |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -21,11 +41,23 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod analysis;
+mod class;
+mod compile;
+pub mod constraint;
 pub mod error;
-// Nothing reads a grammar yet.
-#[allow(dead_code)]
 pub mod expression;
+pub mod gbnf;
 pub mod json_schema;
+mod machine;
+mod mask;
+mod program;
+pub mod tokens;
 
+pub use compile::MAX_INSTRUCTIONS;
+pub use constraint::{Constraint, ConstraintError, Limits};
 pub use error::GrammarError;
-pub use expression::{Builder, Expression, Grammar, Interleave, Rule};
+pub use expression::{Builder, Expression, Interleave, Rule};
+pub use mask::Mask;
+pub use program::Grammar;
+pub use tokens::{Piece, Vocabulary, VocabularyError};

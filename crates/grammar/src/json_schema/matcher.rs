@@ -1,9 +1,13 @@
 //! Whether a text is one of an expression's, by trying everything: slow, and right by its simplicity.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::expression::{Builder, Expression, Grammar, Node};
+use crate::constraint::{Constraint, ConstraintError, Limits};
+use crate::expression::{Builder, Expression, Node};
+use crate::program::Grammar;
+use crate::tokens::{Piece, Vocabulary};
 
 /// Where texts of expressions can end, by where they begin.
 pub(super) struct Matcher<'g> {
@@ -12,11 +16,21 @@ pub(super) struct Matcher<'g> {
     known: BTreeMap<(u32, usize), BTreeSet<usize>>,
 }
 
-/// Whether `text` is one of the grammar's.
-pub(super) fn accepts(grammar: &Grammar, text: &str) -> bool {
+/// Whether `text` is one of the grammar's. The machine must be of the same opinion.
+pub(crate) fn accepts(grammar: &Arc<Grammar>, text: &str) -> bool {
     let (builder, root) = grammar.parts();
     let body = builder.rules[root.0 as usize].body.unwrap();
-    Matcher { builder, text, known: BTreeMap::new() }.ends(body, 0).contains(&text.len())
+    let accepts = Matcher { builder, text, known: BTreeMap::new() }.ends(body, 0).contains(&text.len());
+    let vocabulary = Vocabulary::new(0, &|_| Piece::End).unwrap();
+    let mut constraint =
+        Constraint::new(Arc::clone(grammar), Arc::new(vocabulary), Limits::default()).unwrap();
+    let machine_accepts = match constraint.accept_bytes(text.as_bytes()) {
+        Ok(()) => constraint.can_end(),
+        Err(ConstraintError::BytesNotAllowed) => false,
+        Err(error) => panic!("{error}: {text}"),
+    };
+    assert_eq!(machine_accepts, accepts, "{text}");
+    accepts
 }
 
 impl Matcher<'_> {

@@ -39,7 +39,8 @@ use alloc::string::String;
 
 use serde_json::Value;
 
-use crate::expression::{Builder, Grammar};
+use crate::expression::Builder;
+use crate::program::Grammar;
 
 pub use self::error::{GrammarLimit, SchemaError, Why};
 

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::println;
 
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::matcher::accepts;
 use super::{Options, SchemaError};
-use crate::expression::Grammar;
+use crate::program::Grammar;
 
 const SUITE: &str = include_str!("../../tests/json_schema_suite.json");
 
@@ -63,7 +64,7 @@ fn groups_that_are_not_refused() {
     for group in groups {
         let name = group[0].as_str().unwrap();
         let grammar = match Grammar::of_json_schema(&group[1].to_string(), Options::VALID) {
-            Ok(grammar) => Some(grammar),
+            Ok(grammar) => Some(Arc::new(grammar)),
             Err(SchemaError::Unsatisfiable) => None,
             Err(error) => {
                 refused.push(format!("{name}: {error}"));

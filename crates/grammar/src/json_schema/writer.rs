@@ -12,7 +12,8 @@ use super::json_text::JsonText;
 use super::meaning::Meanings;
 use super::union::{Conjunction, also};
 use crate::error::GrammarError;
-use crate::expression::{Builder, Expression, Grammar, Rule};
+use crate::expression::{Builder, Expression, Rule};
+use crate::program::Grammar;
 
 /// See the module's documentation.
 pub(super) struct Writer<'a> {

@@ -1,0 +1,262 @@
+//! A text that keeps to a grammar: which tokens may come next, and what came.
+
+use alloc::collections::TryReserveError;
+use alloc::sync::Arc;
+use core::fmt;
+
+use crate::machine::{DEAD, Machine, Sizes, Stop};
+use crate::mask::{Mask, Masks};
+use crate::program::Grammar;
+use crate::tokens::Vocabulary;
+
+/// What a [`Constraint`] may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all its tables, which are allocated when it is made. What the grammar and the vocabulary take is theirs.
+    pub memory_bytes: usize,
+    /// How many tokens can be taken back by [`Constraint::rollback`].
+    pub n_rollback: usize,
+    /// Steps of the machine for one mask or one token, each some ten nanoseconds.
+    pub steps: u64,
+}
+
+impl Default for Limits {
+    /// 3.5 MiB, enough for the objects of large schemas and a vocabulary of 152 000 tokens; 64 tokens; some 50 ms.
+    fn default() -> Self {
+        Self { memory_bytes: 7 << 19, n_rollback: 64, steps: 2_000_000 }
+    }
+}
+
+/// Why a text cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConstraintError {
+    /// The token may not come here.
+    NotAllowed {
+        /// The token.
+        token: u32,
+    },
+    /// Bytes that may not come here.
+    BytesNotAllowed,
+    /// No token of the vocabulary continues the text as the grammar demands.
+    NothingAllowed,
+    /// The grammar refers to a token that the vocabulary does not have.
+    NoSuchToken {
+        /// The token.
+        token: u32,
+        /// How many there are.
+        n_vocab: u32,
+    },
+    /// More tokens to be taken back than are remembered.
+    RollbackTooLong {
+        /// How many were to be taken back.
+        n_tokens: usize,
+        /// How many can be.
+        n_kept: usize,
+    },
+    /// The text can be read in too many ways for [`Limits::memory_bytes`], or is nested too deeply for it.
+    TooManyStates {
+        /// The limit.
+        memory_bytes: usize,
+    },
+    /// More work than [`Limits::steps`].
+    TooManySteps {
+        /// The limit.
+        steps: u64,
+    },
+    /// No memory is left for the tables.
+    OutOfMemory,
+}
+
+impl fmt::Display for ConstraintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed { token } => write!(f, "the grammar does not allow token {token} here"),
+            Self::BytesNotAllowed => f.write_str("the grammar does not allow these bytes here"),
+            Self::NothingAllowed => {
+                f.write_str("no token of the vocabulary continues the text as the grammar demands")
+            }
+            Self::NoSuchToken { token, n_vocab } => {
+                write!(f, "the grammar refers to token {token}, but the vocabulary has {n_vocab}")
+            }
+            Self::RollbackTooLong { n_tokens, n_kept } => {
+                write!(f, "{n_tokens} tokens cannot be taken back, {n_kept} are remembered")
+            }
+            Self::TooManyStates { memory_bytes } => {
+                write!(f, "the grammar can be read in too many ways here for {memory_bytes} bytes")
+            }
+            Self::TooManySteps { steps } => {
+                write!(f, "the grammar takes more than {steps} steps for a token here")
+            }
+            Self::OutOfMemory => f.write_str("no memory is left for the tables of a grammar"),
+        }
+    }
+}
+
+impl core::error::Error for ConstraintError {}
+
+impl From<TryReserveError> for ConstraintError {
+    fn from(_: TryReserveError) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+/// A text that keeps to a grammar, at some point. Nothing is allocated after it was made.
+#[derive(Debug)]
+pub struct Constraint {
+    vocabulary: Arc<Vocabulary>,
+    machine: Machine,
+    masks: Masks,
+    limits: Limits,
+}
+
+impl Constraint {
+    /// A constraint at the beginning of a text.
+    ///
+    /// # Errors
+    /// [`ConstraintError::NoSuchToken`]; [`ConstraintError::OutOfMemory`]; [`ConstraintError::TooManyStates`] or
+    /// [`ConstraintError::TooManySteps`] if the beginning alone is too much.
+    pub fn new(
+        grammar: Arc<Grammar>,
+        vocabulary: Arc<Vocabulary>,
+        limits: Limits,
+    ) -> Result<Self, ConstraintError> {
+        let n_vocab = vocabulary.n_vocab();
+        if let Some(token) = grammar.max_token
+            && token >= n_vocab
+        {
+            return Err(ConstraintError::NoSuchToken { token, n_vocab });
+        }
+        let n_masks = n_masks(limits, n_vocab);
+        let sizes = sizes(&grammar, &vocabulary, limits);
+        let machine = Machine::new(grammar, sizes, limits.steps).map_err(|error| match error {
+            Ok(error) => error.into(),
+            Err(stop) => stopped(stop, limits),
+        })?;
+        Ok(Self { machine, masks: Masks::new(n_masks, n_vocab)?, vocabulary, limits })
+    }
+
+    /// Bytes that the tables of a constraint take. It is more than [`Limits::memory_bytes`] only if that is too little for
+    /// any text.
+    pub fn memory_bytes(grammar: &Grammar, vocabulary: &Vocabulary, limits: Limits) -> usize {
+        let n_vocab = vocabulary.n_vocab();
+        Masks::bytes(n_masks(limits, n_vocab), n_vocab) + sizes(grammar, vocabulary, limits).bytes(grammar)
+    }
+
+    /// The tokens that may come next. Those that end the text are among them where the text may end, and are alone where it
+    /// must.
+    ///
+    /// # Errors
+    /// [`ConstraintError::NothingAllowed`], [`ConstraintError::TooManyStates`], [`ConstraintError::TooManySteps`]. The text
+    /// stays where it is.
+    pub fn allowed(&mut self) -> Result<Mask<'_>, ConstraintError> {
+        self.machine.allow_steps(self.limits.steps);
+        let mask =
+            self.masks.get(&mut self.machine, &self.vocabulary).map_err(|stop| stopped(stop, self.limits))?;
+        match mask.words().iter().any(|&word| word != 0) {
+            true => Ok(mask),
+            false => Err(ConstraintError::NothingAllowed),
+        }
+    }
+
+    /// Goes on after a token.
+    ///
+    /// # Errors
+    /// [`ConstraintError::NotAllowed`], [`ConstraintError::TooManyStates`], [`ConstraintError::TooManySteps`]. The text
+    /// stays where it is, but one token fewer can be taken back.
+    pub fn accept(&mut self, token: u32) -> Result<(), ConstraintError> {
+        if token >= self.vocabulary.n_vocab() {
+            return Err(ConstraintError::NotAllowed { token });
+        }
+        let is_end = self.vocabulary.is_end(token);
+        let may_end = is_end && self.can_end();
+        self.machine.push();
+        self.machine.allow_steps(self.limits.steps);
+        let read = self.machine.read_token(token, self.vocabulary.bytes(token), !is_end);
+        if read.is_ok() && self.machine.state() == DEAD && may_end {
+            self.machine.end();
+        }
+        self.settle(read, ConstraintError::NotAllowed { token })
+    }
+
+    /// Goes on after bytes of text, which count as one token for [`Constraint::rollback`].
+    ///
+    /// # Errors
+    /// [`ConstraintError::BytesNotAllowed`], and as [`Constraint::accept`].
+    pub fn accept_bytes(&mut self, bytes: &[u8]) -> Result<(), ConstraintError> {
+        self.machine.push();
+        self.machine.allow_steps(self.limits.steps.saturating_mul(bytes.len() as u64));
+        let read = self.machine.read(bytes);
+        self.settle(read, ConstraintError::BytesNotAllowed)
+    }
+
+    /// Takes back what was read last if it led nowhere.
+    fn settle(&mut self, read: Result<(), Stop>, error: ConstraintError) -> Result<(), ConstraintError> {
+        let result = match read {
+            Err(stop) => Err(stopped(stop, self.limits)),
+            Ok(()) if self.machine.state() == DEAD => Err(error),
+            Ok(()) => return Ok(()),
+        };
+        self.machine.rollback(1);
+        result
+    }
+
+    /// Takes back the last `n_tokens` tokens.
+    ///
+    /// # Errors
+    /// [`ConstraintError::RollbackTooLong`] if that is more than [`Limits::n_rollback`], or more than came.
+    pub fn rollback(&mut self, n_tokens: usize) -> Result<(), ConstraintError> {
+        let n_kept = self.machine.n_kept();
+        if n_tokens > n_kept {
+            return Err(ConstraintError::RollbackTooLong { n_tokens, n_kept });
+        }
+        self.machine.rollback(n_tokens);
+        Ok(())
+    }
+
+    /// Goes back to the beginning of a text.
+    pub fn reset(&mut self) {
+        self.machine.reset();
+    }
+
+    /// Makes the next masks anew, though they are remembered: for measurements.
+    pub fn forget_masks(&mut self) {
+        self.masks.forget();
+    }
+
+    /// Whether the text may end here.
+    pub fn can_end(&self) -> bool {
+        self.machine.can_end(self.machine.state())
+    }
+
+    /// Whether the text must end here.
+    pub fn must_end(&self) -> bool {
+        self.machine.must_end(self.machine.state())
+    }
+
+    /// The tokens that it is about.
+    pub fn vocabulary(&self) -> &Arc<Vocabulary> {
+        &self.vocabulary
+    }
+}
+
+/// How many masks are remembered: a sixteenth of the memory, at least one.
+fn n_masks(limits: Limits, n_vocab: u32) -> usize {
+    (limits.memory_bytes / 16 / Masks::bytes(1, n_vocab).max(1)).clamp(1, 64)
+}
+
+fn sizes(grammar: &Grammar, vocabulary: &Vocabulary, limits: Limits) -> Sizes {
+    let masks = Masks::bytes(n_masks(limits, vocabulary.n_vocab()), vocabulary.n_vocab());
+    let rest = limits.memory_bytes.saturating_sub(masks);
+    // The state before a token that turns out not to be allowed is always kept.
+    Sizes::divided(grammar, rest, limits.n_rollback.max(1) + 1, vocabulary.longest() + 1)
+}
+
+fn stopped(stop: Stop, limits: Limits) -> ConstraintError {
+    match stop {
+        Stop::Full | Stop::TooManyStates => {
+            ConstraintError::TooManyStates { memory_bytes: limits.memory_bytes }
+        }
+        Stop::TooManySteps => ConstraintError::TooManySteps { steps: limits.steps },
+    }
+}

@@ -1,0 +1,386 @@
+//! The machine that reads a text byte by byte and knows at any point what can come next.
+//!
+//! A state is a set of entries ([`sets`]), found from the one before by following the grammar ([`closure`]). Where a byte leads
+//! from a state is found once and then looked up in a table, a row for each state and a column for each class of bytes; so
+//! what was read before costs a look-up per byte.
+//!
+//! All memory is allocated when a machine is made. When a part of it is full, what no state to be kept leads to is dropped
+//! ([`Machine::collect`]); only if that does not make room is an error returned.
+
+mod closure;
+mod members;
+mod sets;
+
+use alloc::collections::TryReserveError;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::program::{Grammar, Op};
+use closure::Closure;
+use members::MemberSets;
+pub(crate) use sets::DEAD;
+use sets::{BOTTOM, Entry, Sets};
+
+/// The row from which no byte leads anywhere.
+pub(crate) const DEAD_ROW: u32 = 0;
+/// Where a byte leads is not known yet.
+pub(crate) const UNKNOWN: u32 = u32::MAX;
+
+/// Why the machine cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// A table is full.
+    Full,
+    /// The states that must be kept are too many or too large.
+    TooManyStates,
+    /// More work than allowed.
+    TooManySteps,
+}
+
+/// Sizes of a machine's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub sets: usize,
+    pub entries: usize,
+    pub rows: usize,
+    /// Most states that must be kept.
+    pub kept: usize,
+    /// Most members of a path.
+    pub path: usize,
+}
+
+impl Sizes {
+    /// Divides `bytes` among the tables for a grammar.
+    pub fn divided(grammar: &Grammar, bytes: usize, kept: usize, path: usize) -> Self {
+        let per_set = Sets::BYTES_PER_SET + if has_members(grammar) { MemberSets::BYTES_PER_SET } else { 0 };
+        let rest = bytes.saturating_sub(Closure::BYTES + 4 * (kept + path));
+        Self {
+            // Half for the rows, a quarter for entries, the rest for sets.
+            sets: (rest / 4 / per_set).max(16),
+            entries: (rest / 4 / size_of::<Entry>()).max(16),
+            rows: (rest / 2 / row_bytes(grammar)).max(path + 2),
+            kept,
+            path,
+        }
+    }
+
+    /// Bytes that a machine with these tables takes.
+    pub fn bytes(&self, grammar: &Grammar) -> usize {
+        Closure::BYTES
+            + 4 * (self.kept + self.path)
+            + self.sets * Sets::BYTES_PER_SET
+            + if has_members(grammar) { self.sets * MemberSets::BYTES_PER_SET } else { 0 }
+            + self.entries * size_of::<Entry>()
+            + self.rows * row_bytes(grammar)
+    }
+}
+
+fn has_members(grammar: &Grammar) -> bool {
+    !grammar.interleaves.is_empty()
+}
+
+fn row_bytes(grammar: &Grammar) -> usize {
+    4 * (grammar.representatives.len() + 1)
+}
+
+/// A machine at some point of a text.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    grammar: Arc<Grammar>,
+    sets: Sets,
+    members: MemberSets,
+    closure: Closure,
+    /// Rows: for each class of bytes, where it leads. A row is named by where it begins.
+    next: Vec<u32>,
+    /// The state of each row.
+    row_sets: Vec<u32>,
+    max_rows: usize,
+    /// The state at the beginning of a text.
+    start: u32,
+    /// The states at the ends of the last tokens, the current one last.
+    kept: Vec<u32>,
+    max_kept: usize,
+    /// Rows on the way to where a walk over many texts is.
+    path: Vec<u32>,
+    /// How often states got new numbers.
+    n_collections: u64,
+}
+
+impl Machine {
+    /// A machine at the beginning of a text.
+    pub fn new(
+        grammar: Arc<Grammar>,
+        sizes: Sizes,
+        max_steps: u64,
+    ) -> Result<Self, Result<TryReserveError, Stop>> {
+        let mut machine = Self::allocated(grammar, sizes).map_err(Ok)?;
+        machine.closure.steps = max_steps;
+        machine.closure.begin();
+        let start = machine.grammar.start;
+        let closed = machine
+            .closure
+            .add(Entry { place: start, stack: BOTTOM, number: 0 })
+            .and_then(|()| machine.closure.finish(&machine.grammar, &mut machine.sets, &mut machine.members));
+        machine.start = closed.map_err(Err)?;
+        machine.reset();
+        Ok(machine)
+    }
+
+    fn allocated(grammar: Arc<Grammar>, sizes: Sizes) -> Result<Self, TryReserveError> {
+        let n_members = if has_members(&grammar) { sizes.sets } else { 0 };
+        let mut machine = Self {
+            sets: Sets::new(sizes.sets, sizes.entries)?,
+            members: MemberSets::new(n_members)?,
+            closure: Closure::new()?,
+            next: Vec::new(),
+            row_sets: Vec::new(),
+            max_rows: sizes.rows,
+            start: DEAD,
+            kept: Vec::new(),
+            max_kept: sizes.kept,
+            path: Vec::new(),
+            n_collections: 0,
+            grammar,
+        };
+        let n_classes = machine.grammar.representatives.len();
+        machine.next.try_reserve_exact(sizes.rows * n_classes)?;
+        machine.row_sets.try_reserve_exact(sizes.rows)?;
+        machine.kept.try_reserve_exact(sizes.kept + 1)?;
+        machine.path.try_reserve_exact(sizes.path)?;
+        machine.path.resize(sizes.path, DEAD_ROW);
+        machine.clear_rows();
+        Ok(machine)
+    }
+
+    fn clear_rows(&mut self) {
+        self.next.clear();
+        self.next.resize(self.grammar.representatives.len(), DEAD_ROW);
+        self.row_sets.clear();
+        self.row_sets.push(DEAD);
+    }
+
+    /// Goes back to the beginning of a text.
+    pub fn reset(&mut self) {
+        self.kept.clear();
+        self.kept.push(self.start);
+    }
+
+    /// The state where the machine is. It stays the same number until the next call of a method that reads.
+    pub fn state(&self) -> u32 {
+        self.kept[self.kept.len() - 1]
+    }
+
+    /// Changes whenever states get other numbers.
+    pub fn n_collections(&self) -> u64 {
+        self.n_collections
+    }
+
+    /// How many tokens [`Machine::rollback`] can take back.
+    pub fn n_kept(&self) -> usize {
+        self.kept.len() - 1
+    }
+
+    /// Takes back what was read since the state `n` before this one was left. There are so many.
+    pub fn rollback(&mut self, n: usize) {
+        self.kept.truncate(self.kept.len() - n);
+    }
+
+    /// Whether a text may end in a state.
+    pub fn can_end(&self, state: u32) -> bool {
+        self.sets.get(state).first().is_some_and(|entry| entry.place == 0)
+    }
+
+    /// Whether nothing but an end can come.
+    pub fn must_end(&self, state: u32) -> bool {
+        state == BOTTOM
+    }
+
+    /// The tokens that the grammar names in a state: their numbers, and whether all but them are meant.
+    pub fn tokens(&self, state: u32) -> impl Iterator<Item = (u32, bool)> {
+        let ops = self.sets.get(state).iter().map(|entry| self.grammar.ops[entry.place as usize]);
+        ops.filter_map(|op| match op {
+            Op::Token { id, negated } => Some((id, negated)),
+            _ => None,
+        })
+    }
+
+    /// How much more work may be done before [`Stop::TooManySteps`].
+    pub fn allow_steps(&mut self, steps: u64) {
+        self.closure.steps = steps;
+    }
+
+    /// Keeps the current state and goes on in another of the same number: what is read next can be taken back.
+    pub fn push(&mut self) {
+        if self.kept.len() == self.max_kept {
+            self.kept.remove(0);
+        }
+        self.kept.push(self.state());
+    }
+
+    /// Goes on to the end of the text: nothing but another end can come.
+    pub fn end(&mut self) {
+        let last = self.kept.len() - 1;
+        self.kept[last] = BOTTOM;
+    }
+
+    /// Reads bytes. If they cannot come, the state is [`DEAD`].
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        for &byte in bytes {
+            let class = self.grammar.byte_class[usize::from(byte)];
+            let last = self.kept.len() - 1;
+            self.kept[last] = self.with_room(0, |machine| {
+                let row = machine.row(machine.kept[last])?;
+                let next = machine.advance(row, class)?;
+                Ok(machine.row_sets[machine.row_number(next)])
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reads a token by its bytes, if it is text, and by the grammar's references to it. If it cannot come, the state is
+    /// [`DEAD`]. With `by_others` it is meant, too, where the grammar says any token but another.
+    pub fn read_token(&mut self, id: u32, bytes: &[u8], by_others: bool) -> Result<(), Stop> {
+        let last = self.kept.len() - 1;
+        let is_meant = |(named, negated)| if negated { by_others && named != id } else { named == id };
+        if !self.tokens(self.kept[last]).any(is_meant) {
+            if bytes.is_empty() {
+                self.kept[last] = DEAD;
+            }
+            return self.read(bytes);
+        }
+        // The state before stays until both are known.
+        self.kept.push(if bytes.is_empty() { DEAD } else { self.kept[last] });
+        let state = self.read(bytes).and_then(|()| {
+            self.with_room(0, |machine| {
+                let Self { grammar, sets, members, closure, kept, .. } = machine;
+                closure.begin();
+                for &entry in sets.get(kept[last]) {
+                    if let Op::Token { id, negated } = grammar.ops[entry.place as usize]
+                        && is_meant((id, negated))
+                    {
+                        closure.add(Entry { place: entry.place + 1, ..entry })?;
+                    }
+                }
+                sets.get(kept[last + 1]).iter().try_for_each(|&entry| closure.add(entry))?;
+                closure.finish(grammar, sets, members)
+            })
+        });
+        self.kept.truncate(last + 1);
+        self.kept[last] = state?;
+        Ok(())
+    }
+
+    /// Begins a walk from the current state.
+    pub fn begin_walk(&mut self) -> Result<(), Stop> {
+        let state = self.state();
+        self.path[0] = self.with_room(0, |machine| machine.row(machine.kept[machine.kept.len() - 1]))?;
+        debug_assert!(state == DEAD || self.path[0] != DEAD_ROW);
+        Ok(())
+    }
+
+    /// What a walk goes by: where bytes lead, by a row and the class of a byte; these classes; and the rows after each of the
+    /// bytes on the way, which the walk writes.
+    pub fn tables(&mut self) -> (&[u32], &[u8; 256], &mut [u32]) {
+        (&self.next, &self.grammar.byte_class, &mut self.path)
+    }
+
+    /// Finds out where a byte leads after the first `depth` bytes of the path.
+    pub fn learn(&mut self, depth: usize, byte: u8) -> Result<(), Stop> {
+        let class = self.grammar.byte_class[usize::from(byte)];
+        self.with_room(depth + 1, |machine| machine.advance(machine.path[depth], class))?;
+        Ok(())
+    }
+
+    fn row_number(&self, row: u32) -> usize {
+        row as usize / self.grammar.representatives.len()
+    }
+
+    /// The row of a state.
+    fn row(&mut self, state: u32) -> Result<u32, Stop> {
+        if state == DEAD {
+            return Ok(DEAD_ROW);
+        }
+        if self.sets.rows[state as usize] == 0 {
+            if self.row_sets.len() == self.max_rows {
+                return Err(Stop::Full);
+            }
+            self.sets.rows[state as usize] = self.next.len() as u32;
+            self.next.resize(self.next.len() + self.grammar.representatives.len(), UNKNOWN);
+            self.row_sets.push(state);
+        }
+        Ok(self.sets.rows[state as usize])
+    }
+
+    /// Where bytes of a class lead from a row.
+    fn advance(&mut self, row: u32, class: u8) -> Result<u32, Stop> {
+        let at = row as usize + usize::from(class);
+        if self.next[at] == UNKNOWN {
+            let state = self.row_sets[self.row_number(row)];
+            let byte = self.grammar.representatives[usize::from(class)];
+            self.closure.begin();
+            let n = self.sets.get(state).len();
+            self.closure.steps = self.closure.steps.checked_sub(n as u64).ok_or(Stop::TooManySteps)?;
+            for i in 0..n {
+                let entry = self.sets.get(state)[i];
+                self.closure.read(&self.grammar, entry, byte)?;
+            }
+            let next = self.closure.finish(&self.grammar, &mut self.sets, &mut self.members)?;
+            self.next[at] = self.row(next)?;
+        }
+        Ok(self.next[at])
+    }
+
+    /// Does `work`, once more after room was made if there is none. The first `n_path` rows of the path are kept.
+    fn with_room<T>(
+        &mut self,
+        n_path: usize,
+        mut work: impl FnMut(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        match work(self) {
+            Err(Stop::Full) => {
+                self.collect(n_path)?;
+                work(self).map_err(|stop| if stop == Stop::Full { Stop::TooManyStates } else { stop })
+            }
+            done => done,
+        }
+    }
+
+    /// Drops all but the states that are kept, and renumbers them. All rows but those of the first `n_path` of the path are
+    /// dropped as well.
+    fn collect(&mut self, n_path: usize) -> Result<(), Stop> {
+        for i in 0..n_path {
+            self.path[i] = self.row_sets[self.row_number(self.path[i])];
+        }
+        let (grammar, members) = (&self.grammar, &mut self.members);
+        let has_members =
+            |entry: &Entry| matches!(grammar.ops[entry.place as usize], Op::Interleave(_) | Op::Member(_));
+        members.begin_collection();
+        self.sets.begin_marks();
+        self.sets.mark(&[self.start]);
+        self.sets.mark(&self.kept);
+        self.sets.mark(&self.path[..n_path]);
+        self.sets.spread_marks(|entry| {
+            if has_members(entry) {
+                members.mark(entry.number);
+            }
+        });
+        members.sweep();
+        self.sets.sweep(|entry| {
+            if has_members(entry) {
+                entry.number = members.renumbered(entry.number);
+            }
+        });
+        for state in self.kept.iter_mut().chain(&mut self.path[..n_path]).chain([&mut self.start]) {
+            *state = self.sets.renumbered(*state);
+        }
+        self.n_collections += 1;
+        self.clear_rows();
+        for i in 0..n_path {
+            self.path[i] = self.row(self.path[i])?;
+        }
+        if self.sets.is_crowded() || self.members.is_crowded() {
+            return Err(Stop::TooManyStates);
+        }
+        Ok(())
+    }
+}

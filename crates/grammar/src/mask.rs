@@ -1,0 +1,176 @@
+//! Which tokens may come: a bit for each, found by a walk over the tree of the vocabulary.
+
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+
+use crate::machine::{DEAD_ROW, Machine, Stop, UNKNOWN};
+use crate::tokens::{HAS_TWINS, NONE, Node, Vocabulary};
+
+/// A set of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mask<'a> {
+    words: &'a [u64],
+}
+
+impl<'a> Mask<'a> {
+    /// Whether the token may come.
+    pub fn allows(&self, token: u32) -> bool {
+        self.words.get(token as usize / 64).is_some_and(|word| word >> (token % 64) & 1 == 1)
+    }
+
+    /// The bits, 64 tokens to a word, the first in the lowest bit. Those beyond the last token are 0.
+    pub fn words(&self) -> &'a [u64] {
+        self.words
+    }
+
+    /// How many tokens may come.
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The tokens that may come, in ascending order.
+    pub fn tokens(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.words.iter().enumerate().flat_map(|(i, &word)| {
+            let rest = core::iter::successors(Some(word), |word| Some(word & word.wrapping_sub(1)));
+            rest.take_while(|&word| word != 0).map(move |word| 64 * i as u32 + word.trailing_zeros())
+        })
+    }
+}
+
+/// The masks of some states, those that were asked for last.
+#[derive(Debug)]
+pub(crate) struct Masks {
+    words: Vec<u64>,
+    /// For each mask: the state, or none; and when it was asked for.
+    keys: Vec<(Option<u32>, u64)>,
+    n_words: usize,
+    now: u64,
+    /// States had other numbers when this was another one.
+    n_collections: u64,
+}
+
+impl Masks {
+    /// Bytes that `n` masks take.
+    pub fn bytes(n: usize, n_vocab: u32) -> usize {
+        n * (8 * n_words(n_vocab) + size_of::<(Option<u32>, u64)>())
+    }
+
+    /// Room for `n` masks.
+    pub fn new(n: usize, n_vocab: u32) -> Result<Self, TryReserveError> {
+        let n_words = n_words(n_vocab);
+        let mut masks = Self { words: Vec::new(), keys: Vec::new(), n_words, now: 0, n_collections: 0 };
+        masks.words.try_reserve_exact(n * n_words)?;
+        masks.words.resize(n * n_words, 0);
+        masks.keys.try_reserve_exact(n)?;
+        masks.keys.resize(n, (None, 0));
+        Ok(masks)
+    }
+
+    /// Forgets all of them.
+    pub fn forget(&mut self) {
+        self.keys.fill((None, 0));
+    }
+
+    /// The mask of the state where the machine is.
+    pub fn get(&mut self, machine: &mut Machine, vocabulary: &Vocabulary) -> Result<Mask<'_>, Stop> {
+        self.now += 1;
+        if self.n_collections != machine.n_collections() {
+            self.keys.fill((None, 0));
+        }
+        let found = self.keys.iter().position(|&(state, _)| state == Some(machine.state()));
+        let slot = match found {
+            Some(slot) => slot,
+            None => {
+                let oldest = self.keys.iter().enumerate().min_by_key(|(_, (_, used))| *used);
+                let slot = oldest.map_or(0, |(slot, _)| slot);
+                self.keys[slot].0 = None;
+                let words = &mut self.words[slot * self.n_words..][..self.n_words];
+                fill(machine, vocabulary, words)?;
+                if self.n_collections != machine.n_collections() {
+                    self.n_collections = machine.n_collections();
+                    self.keys.fill((None, 0));
+                }
+                slot
+            }
+        };
+        self.keys[slot] = (Some(machine.state()), self.now);
+        Ok(Mask { words: &self.words[slot * self.n_words..][..self.n_words] })
+    }
+}
+
+fn n_words(n_vocab: u32) -> usize {
+    n_vocab.div_ceil(64) as usize
+}
+
+/// Sets the bits of the tokens that may come.
+fn fill(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Result<(), Stop> {
+    words.fill(0);
+    walk(machine, vocabulary, words)?;
+    let state = machine.state();
+    for (id, negated) in machine.tokens(state) {
+        if negated {
+            for token in 0..vocabulary.n_vocab() {
+                if token != id && !vocabulary.is_end(token) {
+                    set(words, token);
+                }
+            }
+        } else {
+            set(words, id);
+        }
+    }
+    if machine.can_end(state) {
+        vocabulary.ends().iter().for_each(|&token| set(words, token));
+    }
+    Ok(())
+}
+
+fn set(words: &mut [u64], token: u32) {
+    words[token as usize / 64] |= 1 << (token % 64);
+}
+
+/// Sets the bits of the tokens whose bytes can come.
+fn walk(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Result<(), Stop> {
+    machine.begin_walk()?;
+    let mut at = 0;
+    loop {
+        let (next, byte_class, path) = machine.tables();
+        at = walk_known(next, byte_class, path, vocabulary, at, words);
+        match vocabulary.nodes().get(at) {
+            None => return Ok(()),
+            Some(node) => machine.learn(usize::from(node.depth), node.byte)?,
+        }
+    }
+}
+
+/// Walks from a node until the end, or to where it is not known where the byte leads. Each node costs a look-up.
+fn walk_known(
+    next: &[u32],
+    byte_class: &[u8; 256],
+    path: &mut [u32],
+    vocabulary: &Vocabulary,
+    mut at: usize,
+    words: &mut [u64],
+) -> usize {
+    let nodes = vocabulary.nodes();
+    while let Some(&Node { token, end, depth, byte }) = nodes.get(at) {
+        let depth = usize::from(depth);
+        let row = path[depth] as usize + usize::from(byte_class[usize::from(byte)]);
+        let to = next[row];
+        if to == DEAD_ROW {
+            at = end as usize;
+            continue;
+        }
+        if to == UNKNOWN {
+            break;
+        }
+        path[depth + 1] = to;
+        if token < HAS_TWINS {
+            set(words, token);
+        } else if token != NONE {
+            set(words, token & !HAS_TWINS);
+            vocabulary.twins(token & !HAS_TWINS).for_each(|twin| set(words, twin));
+        }
+        at += 1;
+    }
+    at
+}

@@ -1,0 +1,238 @@
+//! The vocabulary of a model as a tree of bytes, so that all tokens with the same beginning are judged together.
+
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// What a token is to a grammar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A part of the text. A character may be divided among several tokens.
+    Text(&'a [u8]),
+    /// It ends the text.
+    End,
+    /// No text, as marks of a chat format. It comes only where a grammar refers to it.
+    Mark,
+}
+
+/// Why there is no [`Vocabulary`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VocabularyError {
+    /// A token longer than it may be.
+    TooLong {
+        /// The token.
+        token: u32,
+        /// Its length in bytes.
+        n_bytes: usize,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// More bytes in all tokens than can be counted.
+    TooLarge,
+    /// No memory is left for it.
+    OutOfMemory,
+}
+
+impl From<TryReserveError> for VocabularyError {
+    fn from(_: TryReserveError) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl fmt::Display for VocabularyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { token, n_bytes, limit } => {
+                write!(f, "token {token} has {n_bytes} bytes, {limit} are possible")
+            }
+            Self::TooLarge => f.write_str("the tokens have more than 2^31 bytes"),
+            Self::OutOfMemory => f.write_str("no memory is left for the tree of tokens"),
+        }
+    }
+}
+
+impl core::error::Error for VocabularyError {}
+
+/// Longest token in bytes.
+pub const MAX_TOKEN_BYTES: usize = 4096;
+/// No token.
+pub(crate) const NONE: u32 = u32::MAX;
+/// Set in the token of a node if further tokens have the same bytes.
+pub(crate) const HAS_TWINS: u32 = 1 << 31;
+
+/// A node of the tree. Nodes stand in the order of a walk, each before its children.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    /// The token that ends here, [`HAS_TWINS`] with it; or [`NONE`].
+    pub token: u32,
+    /// The first node after it that is not below it.
+    pub end: u32,
+    /// How many bytes are before this one.
+    pub depth: u16,
+    pub byte: u8,
+}
+
+/// All tokens of a model, to be shared by all constraints on its texts.
+#[derive(Debug)]
+pub struct Vocabulary {
+    n_vocab: u32,
+    nodes: Vec<Node>,
+    /// The bytes of all tokens, and where each one's begin, and one more.
+    bytes: Vec<u8>,
+    starts: Vec<u32>,
+    /// Tokens that end the text, sorted.
+    ends: Vec<u32>,
+    /// Tokens with the same bytes as one in the tree: that one and the other, sorted.
+    twins: Vec<(u32, u32)>,
+    longest: usize,
+}
+
+impl Vocabulary {
+    /// Builds the tree of the tokens 0 to `n_vocab`, of which `piece_of` knows the bytes.
+    ///
+    /// It takes 12 bytes for each node, of which there are two to three for a token of a usual vocabulary, and 8 and the
+    /// token's own bytes for each token.
+    ///
+    /// # Errors
+    /// [`VocabularyError::TooLong`] for a token of more than [`MAX_TOKEN_BYTES`]; the others if there is no room.
+    pub fn new<'a>(n_vocab: u32, piece_of: &dyn Fn(u32) -> Piece<'a>) -> Result<Self, VocabularyError> {
+        let mut vocabulary = Self {
+            n_vocab,
+            nodes: Vec::new(),
+            bytes: Vec::new(),
+            starts: Vec::new(),
+            ends: Vec::new(),
+            twins: Vec::new(),
+            longest: 0,
+        };
+        let mut n_bytes = 0_usize;
+        for token in 0..n_vocab {
+            if let Piece::Text(piece) = piece_of(token) {
+                if piece.len() > MAX_TOKEN_BYTES {
+                    return Err(VocabularyError::TooLong {
+                        token,
+                        n_bytes: piece.len(),
+                        limit: MAX_TOKEN_BYTES,
+                    });
+                }
+                n_bytes += piece.len();
+            }
+        }
+        if n_bytes >= HAS_TWINS as usize || n_vocab >= HAS_TWINS {
+            return Err(VocabularyError::TooLarge);
+        }
+        vocabulary.bytes.try_reserve_exact(n_bytes)?;
+        vocabulary.starts.try_reserve_exact(n_vocab as usize + 1)?;
+        let mut sorted = Vec::new();
+        sorted.try_reserve_exact(n_vocab as usize)?;
+        for token in 0..n_vocab {
+            vocabulary.starts.push(vocabulary.bytes.len() as u32);
+            match piece_of(token) {
+                // A function that answers differently the second time is a fault of the caller's, but no more than that.
+                Piece::Text(piece) if vocabulary.bytes.len() + piece.len() <= n_bytes => {
+                    vocabulary.bytes.extend_from_slice(piece);
+                    if !piece.is_empty() {
+                        sorted.push(token);
+                    }
+                }
+                Piece::Text(_) | Piece::Mark => {}
+                Piece::End => {
+                    vocabulary.ends.try_reserve(1)?;
+                    vocabulary.ends.push(token);
+                }
+            }
+        }
+        vocabulary.starts.push(vocabulary.bytes.len() as u32);
+        sorted.sort_unstable_by(|&a, &b| vocabulary.bytes(a).cmp(vocabulary.bytes(b)).then(a.cmp(&b)));
+        vocabulary.build(&sorted)?;
+        Ok(vocabulary)
+    }
+
+    fn build(&mut self, sorted: &[u32]) -> Result<(), VocabularyError> {
+        let common = |a: &[u8], b: &[u8]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        let (mut n_nodes, mut n_twins) = (0, 0);
+        let mut before: &[u8] = &[];
+        for &token in sorted {
+            let bytes = self.bytes(token);
+            n_nodes += bytes.len() - common(before, bytes);
+            n_twins += usize::from(before == bytes);
+            self.longest = self.longest.max(bytes.len());
+            before = self.bytes(token);
+        }
+        self.nodes.try_reserve_exact(n_nodes)?;
+        self.twins.try_reserve_exact(n_twins)?;
+        // Nodes on the way to the last token.
+        let mut path: Vec<u32> = Vec::new();
+        path.try_reserve_exact(self.longest)?;
+        for (i, &token) in sorted.iter().enumerate() {
+            let bytes =
+                &self.bytes[self.starts[token as usize] as usize..self.starts[token as usize + 1] as usize];
+            let before = if i == 0 { &[] } else { self.bytes(sorted[i - 1]) };
+            let n_common = common(before, bytes);
+            if bytes == before {
+                // The first of them is in the tree, and is the last node.
+                let last = path[path.len() - 1] as usize;
+                self.twins.push((self.nodes[last].token & !HAS_TWINS, token));
+                self.nodes[last].token |= HAS_TWINS;
+                continue;
+            }
+            let end = self.nodes.len() as u32;
+            path.drain(n_common..).for_each(|node| self.nodes[node as usize].end = end);
+            for (depth, &byte) in bytes.iter().enumerate().skip(n_common) {
+                path.push(self.nodes.len() as u32);
+                let is_last = depth + 1 == bytes.len();
+                let token = if is_last { token } else { NONE };
+                self.nodes.push(Node { token, end: 0, depth: depth as u16, byte });
+            }
+        }
+        let end = self.nodes.len() as u32;
+        path.iter().for_each(|&node| self.nodes[node as usize].end = end);
+        Ok(())
+    }
+
+    /// How many tokens there are.
+    pub fn n_vocab(&self) -> u32 {
+        self.n_vocab
+    }
+
+    /// The text of a token; empty if it has none.
+    pub fn bytes(&self, token: u32) -> &[u8] {
+        let [start, end] = [token, token + 1].map(|i| self.starts[i as usize] as usize);
+        &self.bytes[start..end]
+    }
+
+    /// The tokens that end a text.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// Whether the token ends a text.
+    pub fn is_end(&self, token: u32) -> bool {
+        self.ends.binary_search(&token).is_ok()
+    }
+
+    /// Length of the longest token in bytes.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// How much memory it takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.nodes)
+            + self.bytes.len()
+            + size_of_val(&*self.starts)
+            + size_of_val(&*self.ends)
+            + size_of_val(&*self.twins)
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The other tokens with the bytes of this one.
+    pub(crate) fn twins(&self, token: u32) -> impl Iterator<Item = u32> {
+        let first = self.twins.partition_point(|&(of, _)| of < token);
+        self.twins[first..].iter().take_while(move |&&(of, _)| of == token).map(|&(_, twin)| twin)
+    }
+}
