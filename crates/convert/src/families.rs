@@ -494,3 +494,16 @@ pub const FAMILIES: &[Family] = &[
         ..LLAMA
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docs_models_md_lists_them() {
+        let (_, list) = include_str!("../../../docs/models.md").split_once("whose `model_type` is ").unwrap();
+        let (list, _) = list.split_once(" (the table is").unwrap();
+        let documented = list.split('`').skip(1).step_by(2);
+        assert!(documented.eq(FAMILIES.iter().flat_map(|family| family.model_types).copied()), "{list}");
+    }
+}

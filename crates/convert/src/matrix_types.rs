@@ -424,6 +424,20 @@ mod tests {
     }
 
     #[test]
+    fn docs_models_md_lists_the_names() {
+        let (_, section) = include_str!("../../../docs/models.md").split_once("\n## Quantisation\n").unwrap();
+        let (_, list) = section.split_once("are named as llama.cpp names them: ").unwrap();
+        let (list, _) = list.split_once(". Where rows").unwrap();
+        let mut documented: Vec<&str> =
+            list.split('`').skip(1).step_by(2).filter(|name| *name != "--pure").collect();
+        documented.sort_unstable();
+        let names = MatrixTypes::names();
+        let mut in_code: Vec<&str> = names.split(", ").collect();
+        in_code.sort_unstable();
+        assert_eq!(documented, in_code);
+    }
+
+    #[test]
     fn names_are_found_again() {
         for name in MatrixTypes::names().split(", ") {
             assert!(MatrixTypes::from_name(name).is_some(), "{name}");

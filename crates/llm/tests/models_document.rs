@@ -26,6 +26,24 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
     list.split(", ").map(|name| name.trim_matches('`'))
 }
 
+/// The second cell of the row of README.md's table of what is supported.
+fn readme_row(name: &str) -> &'static str {
+    let row =
+        README.lines().find_map(|line| line.strip_prefix("| ")?.strip_prefix(name)?.strip_prefix(" | "));
+    row.unwrap_or_else(|| panic!("README.md has no row \"{name}\""))
+}
+
+/// What stands in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The texts in quotation marks after each `before`, up to the next `after`.
+fn in_source<'s>(source: &'s str, before: &str, after: char) -> Vec<Vec<&'s str>> {
+    let lists = source.split(before).skip(1).filter_map(|rest| rest.split(after).next());
+    lists.map(|list| list.split('"').skip(1).step_by(2).collect()).collect()
+}
+
 /// The rows of a table, but for its head.
 fn table(heading: &str, n_columns: usize) -> Vec<Vec<&'static str>> {
     let rows = rows(heading).into_iter().filter(|row| row.len() == n_columns);
@@ -49,6 +67,18 @@ fn every_tensor_type_has_a_line_and_a_case() {
     let supported: BTreeSet<u32> =
         (0..64).filter(|&id| GgmlType::from_id(id).is_some_and(is_supported)).collect();
     assert_eq!(types, supported);
+    let listed: BTreeSet<&str> = readme_row("tensor types")
+        .trim_end_matches(" |")
+        .split(", ")
+        .map(|name| name.trim_matches('`'))
+        .collect();
+    let names: BTreeSet<&str> = types
+        .iter()
+        .filter_map(|&id| GgmlType::from_id(id))
+        .map(GgmlType::name)
+        .chain(["in any mixture"])
+        .collect();
+    assert_eq!(listed, names, "README.md");
 }
 
 #[test]
@@ -58,8 +88,11 @@ fn every_architecture_has_a_line_and_a_case() {
     let families: Vec<&str> = ARCHITECTURES.iter().map(|architecture| architecture.name).collect();
     assert_eq!(documented, families, "in the order of the table in families.rs");
 
-    let count = format!("| architectures | {} families:", families.len());
-    assert!(README.contains(&count), "README.md does not say \"{count}\"");
+    let row = readme_row("architectures");
+    assert!(row.starts_with(&format!("{} families", families.len())), "{row}");
+    for name in quoted(row) {
+        assert!(families.contains(&name), "README.md names {name}");
+    }
 
     let cases = cases("architectures");
     for row in rows {
@@ -71,16 +104,49 @@ fn every_architecture_has_a_line_and_a_case() {
 }
 
 #[test]
-fn every_pre_tokenizer_has_a_line() {
-    let table_in_code = include_str!("../src/tokenizer/pre_tokenizer/table.rs");
-    let lists = table_in_code.split("names: &[").skip(1).filter_map(|rest| rest.split(']').next());
-    let in_code: Vec<&str> = lists.flat_map(|list| list.split('"').skip(1).step_by(2)).collect();
+fn every_kind_of_tokenizer_has_a_line() {
+    let source = include_str!("../src/tokenizer/mod.rs");
+    let (_, source) = source.split_once("match gguf.require_str(\"tokenizer.ggml.model\")? {").unwrap();
+    let arms = source.lines().take_while(|line| !line.contains("UnsupportedModel"));
+    let in_code: BTreeSet<&str> = arms
+        .filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" =>"))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(in_code.len() > 5);
     let rows = table("Tokenizers", 2);
-    let documented: Vec<&str> = rows.iter().flat_map(|row| names(row[0])).collect();
-    assert!(in_code.len() > 50);
-    for name in in_code {
-        assert!(documented.contains(&name), "{name}");
-    }
+    let documented: BTreeSet<&str> =
+        rows.iter().map(|row| row[0]).take_while(|name| *name != "tokenizer.ggml.pre").collect();
+    assert_eq!(documented, in_code);
+    let readme: BTreeSet<&str> = quoted(readme_row("tokenizers")).collect();
+    assert_eq!(readme, in_code, "README.md");
+}
+
+#[test]
+fn every_pre_tokenizer_has_a_line() {
+    let in_code = in_source(include_str!("../src/tokenizer/pre_tokenizer/table.rs"), "names: &[", ']');
+    let in_code: Vec<Vec<&str>> = in_code.into_iter().filter(|names| !names.is_empty()).collect();
+    let rows = table("Tokenizers", 2);
+    let rows = rows.iter().map(|row| row[0]).skip_while(|name| *name != "tokenizer.ggml.pre").skip(2);
+    let documented: Vec<Vec<&str>> = rows.map(|list| names(list).collect()).collect();
+    assert_eq!(documented, in_code, "in the order of the table in table.rs");
+}
+
+#[test]
+fn every_set_of_instructions_is_named() {
+    let sources = [
+        include_str!("../src/simd/scalar.rs"),
+        include_str!("../src/simd/aarch64/neon.rs"),
+        include_str!("../src/simd/aarch64/mla.rs"),
+        include_str!("../src/simd/aarch64/dotprod.rs"),
+        include_str!("../src/simd/aarch64/i8mm.rs"),
+        include_str!("../src/simd/aarch64/half_attention.rs"),
+        include_str!("../src/simd/x86_64/avx2.rs"),
+        include_str!("../src/simd/x86_64/avx512_vnni.rs"),
+    ];
+    let in_code: BTreeSet<&str> =
+        sources.iter().flat_map(|source| in_source(source, "name: ", ',')).flatten().collect();
+    let readme: BTreeSet<&str> = quoted(readme_row("instruction sets")).collect();
+    assert_eq!(readme, in_code);
 }
 
 #[test]

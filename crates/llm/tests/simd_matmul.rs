@@ -104,7 +104,7 @@ fn float_rows_may_have_any_length() {
     for kernels in Kernels::available() {
         for ty in [GgmlType::F32, GgmlType::F16, GgmlType::BF16] {
             for cols in 1..40 {
-                for (rows, n_tokens) in [(1, 1), (6, 2), (3, 3), (5, 5), (4, 35)] {
+                for (rows, n_tokens) in [(1, 1), (6, 2), (3, 3), (5, 5), (4, 35), (17, 13)] {
                     let mut bytes = vec![0; rows * ty.row_bytes(cols).unwrap() + 1];
                     quantize(ty, &random.normals(rows * cols), &mut bytes[1..]);
                     let w = Matrix::new(ty, rows, cols, &bytes[1..]).unwrap();
@@ -260,7 +260,7 @@ fn every_set_gives_the_bits_of_the_scalar_one_with_floats() {
     let mut random = Random(6);
     for ty in [GgmlType::F32, GgmlType::F16, GgmlType::BF16] {
         for cols in [1, 3, 7, 8, 9, 31, 64, 100, 777] {
-            for (rows, n_tokens) in [(1, 1), (6, 2), (3, 3), (5, 5), (4, 35)] {
+            for (rows, n_tokens) in [(1, 1), (6, 2), (3, 3), (5, 5), (4, 35), (17, 13)] {
                 let mut bytes = vec![0; rows * ty.row_bytes(cols).unwrap() + 1];
                 quantize(ty, &random.normals(rows * cols), &mut bytes[1..]);
                 let w = Matrix::new(ty, rows, cols, &bytes[1..]).unwrap();

@@ -217,6 +217,22 @@ fn the_power_key_ends_the_shell_at_once() {
 }
 
 #[test]
+fn readme_md_lists_every_command() {
+    let (_, table) = include_str!("../../../README.md").split_once("| command | |\n|---|---|\n").unwrap();
+    let rows = table.lines().map_while(|line| line.strip_prefix("| ")?.split_once("` | "));
+    let mut documented: Vec<&str> = Vec::new();
+    for usage in rows.flat_map(|(usages, _)| usages.split('`').skip(1).step_by(2)) {
+        let words: Vec<Vec<u8>> = usage.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let (command, _) = commands::find(&words).unwrap_or_else(|error| panic!("{usage}: {error}"));
+        documented.push(command.name);
+    }
+    documented.sort_unstable();
+    let mut in_code: Vec<&str> = commands::all().map(|command| command.name).collect();
+    in_code.sort_unstable();
+    assert_eq!(documented, in_code);
+}
+
+#[test]
 fn every_command_is_listed_and_explained() {
     let computer = Computer::new();
     let list = computer.command("help").unwrap();
