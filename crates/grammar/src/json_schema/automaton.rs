@@ -12,7 +12,7 @@ use super::error::Why;
 /// The last character of Unicode.
 pub(super) const LAST: u32 = 0x10_FFFF;
 /// Most states of one automaton.
-const MAX_STATES: usize = 1 << 13;
+const MAX_STATES: usize = 1 << 15;
 /// Automata larger than this are not minimised, which takes quadratic time.
 const MINIMIZED: usize = 160;
 

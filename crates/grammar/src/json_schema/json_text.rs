@@ -47,6 +47,8 @@ pub(super) struct JsonText {
     quote: Expression,
     characters: BTreeMap<Ranges, Expression>,
     hexadecimals: BTreeMap<(u32, u32, u32), Expression>,
+    /// Any number, an integer of the plain spelling, any string, once they are there.
+    common: [Option<Expression>; 3],
     /// By the address of the automaton, which is kept, so that no other one has it.
     automata: BTreeMap<(usize, bool), (Rc<Automaton>, Expression)>,
 }
@@ -79,6 +81,7 @@ impl JsonText {
             quote,
             characters: BTreeMap::new(),
             hexadecimals: BTreeMap::new(),
+            common: [None; 3],
             automata: BTreeMap::new(),
         })
     }
@@ -142,6 +145,17 @@ impl JsonText {
 
     /// Strings, in quotation marks.
     pub fn string(&mut self, strings: &Strings) -> Result<Expression, Why> {
+        if *strings != Strings::ALL {
+            return self.some_string(strings);
+        }
+        if self.common[2].is_none() {
+            let any = self.some_string(strings)?;
+            self.common[2] = Some(self.named("string", any)?);
+        }
+        Ok(self.common[2].unwrap_or(Expression::NEVER))
+    }
+
+    fn some_string(&mut self, strings: &Strings) -> Result<Expression, Why> {
         let content = match strings {
             Strings::Lengths(min, max) => {
                 let any = self.character(&[(0, LAST)])?;
@@ -176,6 +190,15 @@ impl JsonText {
     }
 
     fn any_number(&mut self, with_fraction: bool) -> Result<Expression, Why> {
+        let place = usize::from(!with_fraction);
+        if self.common[place].is_none() {
+            let any = self.new_number(with_fraction)?;
+            self.common[place] = Some(self.named("number", any)?);
+        }
+        Ok(self.common[place].unwrap_or(Expression::NEVER))
+    }
+
+    fn new_number(&mut self, with_fraction: bool) -> Result<Expression, Why> {
         let is_plain = self.options.spelling == Spelling::Plain;
         let most = is_plain.then_some(MAX_DIGITS);
         let b = &mut self.builder;

@@ -272,7 +272,11 @@ impl<'a> Meanings<'a> {
         part: &Union<'a>,
     ) -> Result<(), SchemaError> {
         let budget = &mut self.budget;
-        let joined = if place.holds { all.intersect(part, budget) } else { all.unite(part, budget) };
+        let joined = if place.holds {
+            all.intersect(part, budget)
+        } else {
+            core::mem::replace(all, Union::none()).unite(part, budget)
+        };
         *all = self.at(place.node, keyword, joined)?;
         Ok(())
     }

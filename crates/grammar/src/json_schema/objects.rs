@@ -7,9 +7,12 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 use super::document::Literal;
-use super::error::SchemaError;
+use super::error::{SchemaError, Why};
 use super::meaning::{Meanings, Place};
 use super::union::{Conjunction, Keys, Object, Strings, Union, also};
+
+/// Most names in one schema.
+pub(super) const MAX_NAMES: usize = 1024;
 
 /// An object in which a member with one of these names has such a value.
 fn with_member<'a>(keys: Keys<'a>, literal: Literal) -> Object<'a> {
@@ -23,7 +26,11 @@ impl<'a> Meanings<'a> {
         let mut object = Object::default();
         let mut others = Vec::new();
 
-        for (name, literal) in self.inner_map(place, "properties")? {
+        let properties = self.inner_map(place, "properties")?;
+        if properties.len() > MAX_NAMES {
+            return self.at(node, "properties", Err(Why::TooLarge));
+        }
+        for (name, literal) in properties {
             object.order.push(name);
             object.rule(Keys::Name(name), literal);
             if literal != Literal::TRUE {
@@ -73,6 +80,9 @@ impl<'a> Meanings<'a> {
         }
         object.required.sort_unstable();
         object.required.dedup();
+        if object.required.len() > MAX_NAMES {
+            return self.at(node, "required", Err(Why::TooLarge));
+        }
         if let Some(min) = self.count(place, "minProperties")? {
             object.min = min;
             others.extend(min.checked_sub(1).map(|max| Object { max: Some(max), ..Object::default() }));

@@ -427,7 +427,7 @@ impl Matcher {
         let first = closure(&nfa, &[start], true, false);
         let mut closures: BTreeMap<Vec<u32>, Vec<u32>> = BTreeMap::new();
         Automaton::explore(first, budget, |state, ways, budget| {
-            budget.spend(state.len() + nfa.len() / 8)?;
+            budget.spend(4 * state.len() + nfa.len() / 8)?;
             if state[..] == [0] {
                 ways.push((LAST, state.clone()));
                 return Ok(true);
@@ -460,7 +460,7 @@ impl Matcher {
                 }
                 next.sort_unstable();
                 next.dedup();
-                budget.spend(1 + next.len())?;
+                budget.spend(1 + 3 * next.len())?;
                 if let Some(known) = closures.get(&next) {
                     ways.push((last, known.clone()));
                     continue;

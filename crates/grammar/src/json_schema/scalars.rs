@@ -13,6 +13,7 @@ use super::error::{SchemaError, Why};
 use super::format;
 use super::meaning::{Meanings, Place};
 use super::number::{self, Decimal};
+use super::objects::MAX_NAMES;
 use super::pattern;
 use super::union::{Array, Keys, Numbers, Object, Strings, Union};
 
@@ -239,7 +240,12 @@ impl<'a> Meanings<'a> {
         let mut words = Vec::new();
         let mut numbers = Vec::new();
         for value in values {
-            let spent = self.budget.spend(1);
+            let len = match value {
+                Value::Array(list) => list.len(),
+                Value::Object(map) => map.len(),
+                _ => 0,
+            };
+            let spent = if len > MAX_NAMES { Err(Why::TooLarge) } else { self.budget.spend(1 + 4 * len) };
             self.at(node, "", spent)?;
             match value {
                 Value::Null => union.null = true,

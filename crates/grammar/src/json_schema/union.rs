@@ -14,7 +14,7 @@ use super::error::Why;
 use super::number;
 
 /// Most alternatives for arrays, and for objects.
-const MAX_ALTERNATIVES: usize = 512;
+const MAX_ALTERNATIVES: usize = 256;
 
 /// All of these; sorted, without repetitions.
 pub(super) type Conjunction = Vec<Literal>;
@@ -351,8 +351,32 @@ pub(super) struct Union<'a> {
     pub objects: Vec<Object<'a>>,
 }
 
+/// What it takes to keep an alternative, and to compare it, in steps.
+trait Cost {
+    fn cost(&self) -> usize;
+}
+
+impl Cost for Array {
+    fn cost(&self) -> usize {
+        16 + self.prefix.iter().map(|element| 2 + element.len()).sum::<usize>()
+            + self.rest.len()
+            + 4 * self.counts.len()
+    }
+}
+
+impl Cost for Object<'_> {
+    fn cost(&self) -> usize {
+        let names = self.required.len() + self.order.len();
+        // It is searched whether what is required is forbidden, and for names that two schemas have.
+        16 + 2 * self.rules.len()
+            + names
+            + self.exists.len()
+            + (names * (self.rules.len() + self.order.len())) / 16
+    }
+}
+
 /// The pairs of alternatives that do not exclude each other.
-fn pairs<T: Clone + PartialEq>(
+fn pairs<T: Clone + PartialEq + Cost>(
     a: &[T],
     b: &[T],
     budget: &mut Budget,
@@ -362,7 +386,7 @@ fn pairs<T: Clone + PartialEq>(
     let mut all = Vec::new();
     for x in a {
         for y in b {
-            budget.spend(8)?;
+            budget.spend(x.cost() + y.cost())?;
             if let Some(both) = intersect(x, y) {
                 add(&mut all, both, budget, &is_within)?;
             }
@@ -418,6 +442,7 @@ impl<'a> Union<'a> {
 
     /// What is valid both here and there.
     pub fn intersect(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
+        budget.spend(16)?;
         Ok(Self {
             null: self.null && other.null,
             booleans: [0, 1].map(|i| self.booleans[i] && other.booleans[i]),
@@ -429,19 +454,19 @@ impl<'a> Union<'a> {
     }
 
     /// What is valid here or there.
-    pub fn unite(&self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
-        let mut result = self.clone();
-        result.null |= other.null;
-        result.booleans = [0, 1].map(|i| self.booleans[i] || other.booleans[i]);
-        result.numbers = self.numbers.unite(&other.numbers, budget)?;
-        result.strings = self.strings.unite(&other.strings, budget)?;
+    pub fn unite(mut self, other: &Self, budget: &mut Budget) -> Result<Self, Why> {
+        budget.spend(16)?;
+        self.null |= other.null;
+        self.booleans = [0, 1].map(|i| self.booleans[i] || other.booleans[i]);
+        self.numbers = self.numbers.unite(&other.numbers, budget)?;
+        self.strings = self.strings.unite(&other.strings, budget)?;
         for array in &other.arrays {
-            add(&mut result.arrays, array.clone(), budget, Array::is_within)?;
+            add(&mut self.arrays, array.clone(), budget, Array::is_within)?;
         }
         for object in &other.objects {
-            add(&mut result.objects, object.clone(), budget, Object::is_within)?;
+            add(&mut self.objects, object.clone(), budget, Object::is_within)?;
         }
-        Ok(result)
+        Ok(self)
     }
 
     /// Forgets what schemas have looked at.

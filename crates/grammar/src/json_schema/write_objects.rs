@@ -38,6 +38,7 @@ impl<'a> Writer<'a> {
         let mut open: Vec<(Object<'a>, Option<(Keys<'a>, Literal)>)> = vec![(object.clone(), None)];
         let mut ways = Vec::new();
         while let Some((mut object, one)) = open.pop() {
+            let names = names(&object, one.as_ref());
             let Some((keys, literal)) = object.exists.pop() else {
                 ways.push(self.members(&object, one.as_ref())?);
                 if ways.len() > MAX_ALTERNATIVES {
@@ -45,7 +46,7 @@ impl<'a> Writer<'a> {
                 }
                 continue;
             };
-            for name in names(&object) {
+            for name in names {
                 if self.meanings.is_among(name, &keys) {
                     let mut other = object.clone();
                     other.rule(Keys::Name(name), literal);
@@ -70,7 +71,7 @@ impl<'a> Writer<'a> {
         object: &Object<'a>,
         one: Option<&(Keys<'a>, Literal)>,
     ) -> Result<Expression, SchemaError> {
-        let names = names(object);
+        let names = names(object, one);
         let spent = self.meanings.budget.spend(names.len() * (1 + object.rules.len()));
         self.here(spent)?;
         let mut named = Vec::new();
@@ -305,10 +306,10 @@ impl<'a> Writer<'a> {
 }
 
 /// The names that a schema says something of, in the order of `properties`; then the others.
-fn names<'a>(object: &Object<'a>) -> Vec<&'a str> {
+fn names<'a>(object: &Object<'a>, one: Option<&(Keys<'a>, Literal)>) -> Vec<&'a str> {
     let mut all = object.order.clone();
     let mut more: Vec<&'a str> = object.required.clone();
-    for (keys, _) in &object.rules {
+    for (keys, _) in object.rules.iter().chain(&object.exists).chain(one) {
         match keys {
             Keys::Name(name) => more.push(name),
             Keys::Pattern(_) => {}

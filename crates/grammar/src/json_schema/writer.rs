@@ -10,7 +10,7 @@ use super::document::{Document, Literal};
 use super::error::{SchemaError, Why};
 use super::json_text::JsonText;
 use super::meaning::Meanings;
-use super::union::{Conjunction, also};
+use super::union::{Array, Conjunction, Object, also};
 use crate::error::GrammarError;
 use crate::expression::{Builder, Expression, Rule};
 use crate::program::Grammar;
@@ -21,6 +21,8 @@ pub(super) struct Writer<'a> {
     pub text: JsonText,
     rules: BTreeMap<Conjunction, Rule>,
     open: Vec<Conjunction>,
+    arrays: BTreeMap<Array, Expression>,
+    objects: BTreeMap<Object<'a>, Expression>,
     /// What the rule that is being written is for.
     at: Conjunction,
 }
@@ -29,7 +31,15 @@ impl<'a> Writer<'a> {
     pub fn new(meanings: Meanings<'a>, builder: Builder) -> Result<Self, SchemaError> {
         let text = JsonText::new(builder, meanings.options);
         let text = meanings.at(Document::ROOT, "", text)?;
-        Ok(Self { meanings, text, rules: BTreeMap::new(), open: Vec::new(), at: Vec::new() })
+        Ok(Self {
+            meanings,
+            text,
+            rules: BTreeMap::new(),
+            open: Vec::new(),
+            arrays: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            at: Vec::new(),
+        })
     }
 
     /// The grammar of the whole schema.
@@ -76,7 +86,7 @@ impl<'a> Writer<'a> {
         let rule = match self.rules.get(conjunction) {
             Some(rule) => *rule,
             None => {
-                let spent = self.meanings.budget.spend(4 + conjunction.len());
+                let spent = self.meanings.budget.spend(96 + conjunction.len());
                 self.here(spent)?;
                 let rule = self.text.builder.declare("value");
                 let rule = self.here(rule.map_err(Why::from))?;
@@ -122,10 +132,30 @@ impl<'a> Writer<'a> {
             ways.push(self.here(string)?);
         }
         for array in &union.arrays {
-            ways.push(self.array(array)?);
+            let known = self.arrays.get(array).copied();
+            let expression = match known {
+                Some(known) => known,
+                None => {
+                    let new = self.array(array)?;
+                    let new = self.text.named("array", new);
+                    self.here(new)?
+                }
+            };
+            self.arrays.insert(array.clone(), expression);
+            ways.push(expression);
         }
         for object in &union.objects {
-            ways.push(self.object(object)?);
+            let known = self.objects.get(object).copied();
+            let expression = match known {
+                Some(known) => known,
+                None => {
+                    let new = self.object(object)?;
+                    let new = self.text.named("object", new);
+                    self.here(new)?
+                }
+            };
+            self.objects.insert(object.clone(), expression);
+            ways.push(expression);
         }
         let choice = self.text.choice(&ways);
         self.here(choice)

@@ -4,10 +4,7 @@ use llm::{
     chat::Dialogue,
     front::{
         ChatFormat, Prompt, Task, Wanted,
-        options::{
-            self, CHAT_FLAG, CHAT_MAX_TOKENS, NO_THINKING, REASONING_EFFORT, SPECIAL, SYSTEM, TEMPLATE,
-            THINKING,
-        },
+        options::{self, CHAT_FLAG, CHAT_MAX_TOKENS, NO_THINKING, SPECIAL, SYSTEM, TEMPLATE, THINKING},
     },
 };
 
@@ -51,8 +48,6 @@ impl<'a> ChatOptions<'a> {
         let format = ChatFormat {
             template: arguments.option_text(TEMPLATE.name)?,
             enable_thinking: thinking.map(|option| option == THINKING.name),
-            reasoning_effort: arguments.option_text(REASONING_EFFORT.name)?,
-            tools: &[],
             now_seconds: (shell.machine.now_seconds)(),
         };
         Ok(Self { system: arguments.option_text(SYSTEM.name)?, format })
