@@ -32,6 +32,7 @@
 //! | `analysis` | which expressions may be empty, which begin with themselves |
 //! | `program` | the instructions: a compiled grammar |
 //! | `class` | classes of characters as bytes of UTF-8 |
+//! | `kinds` | kinds of bytes |
 //! | [`expression`] | what a grammar is made of |
 //! | [`error`] | why there is no grammar |
 #![no_std]
@@ -49,6 +50,7 @@ pub mod error;
 pub mod expression;
 pub mod gbnf;
 pub mod json_schema;
+mod kinds;
 mod machine;
 mod mask;
 mod program;

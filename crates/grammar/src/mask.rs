@@ -3,8 +3,8 @@
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
-use crate::machine::{DEAD_ROW, Machine, Stop, UNKNOWN};
-use crate::tokens::{HAS_TWINS, NONE, Node, Vocabulary};
+use crate::machine::{DEAD_ROW, Machine, Stop, Tables, UNKNOWN};
+use crate::tokens::{HAS_TWINS, N_SPARE_WORDS, Node, Vocabulary};
 
 /// A set of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +52,17 @@ pub(crate) struct Masks {
 impl Masks {
     /// Bytes that `n` masks take.
     pub fn bytes(n: usize, n_vocab: u32) -> usize {
-        n * (8 * n_words(n_vocab) + size_of::<(Option<u32>, u64)>())
+        n * (8 * n_words(n_vocab) + size_of::<(Option<u32>, u64)>()) + 8 * N_SPARE_WORDS as usize
     }
 
     /// Room for `n` masks.
     pub fn new(n: usize, n_vocab: u32) -> Result<Self, TryReserveError> {
         let n_words = n_words(n_vocab);
         let mut masks = Self { words: Vec::new(), keys: Vec::new(), n_words, now: 0, n_collections: 0 };
-        masks.words.try_reserve_exact(n * n_words)?;
-        masks.words.resize(n * n_words, 0);
+        // The words after a mask that is made are spare: the next mask's, put by meanwhile, or those at the end.
+        let n_all = n * n_words + N_SPARE_WORDS as usize;
+        masks.words.try_reserve_exact(n_all)?;
+        masks.words.resize(n_all, 0);
         masks.keys.try_reserve_exact(n)?;
         masks.keys.resize(n, (None, 0));
         Ok(masks)
@@ -84,8 +86,12 @@ impl Masks {
                 let oldest = self.keys.iter().enumerate().min_by_key(|(_, (_, used))| *used);
                 let slot = oldest.map_or(0, |(slot, _)| slot);
                 self.keys[slot].0 = None;
-                let words = &mut self.words[slot * self.n_words..][..self.n_words];
-                fill(machine, vocabulary, words)?;
+                let words = &mut self.words[slot * self.n_words..][..self.n_words + N_SPARE_WORDS as usize];
+                let mut next = [0; N_SPARE_WORDS as usize];
+                next.copy_from_slice(&words[self.n_words..]);
+                let filled = fill(machine, vocabulary, words);
+                words[self.n_words..].copy_from_slice(&next);
+                filled?;
                 if self.n_collections != machine.n_collections() {
                     self.n_collections = machine.n_collections();
                     self.keys.fill((None, 0));
@@ -124,6 +130,7 @@ fn fill(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Re
     Ok(())
 }
 
+#[inline(always)]
 fn set(words: &mut [u64], token: u32) {
     words[token as usize / 64] |= 1 << (token % 64);
 }
@@ -133,8 +140,7 @@ fn walk(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Re
     machine.begin_walk()?;
     let mut at = 0;
     loop {
-        let (next, byte_class, path) = machine.tables();
-        at = walk_known(next, byte_class, path, vocabulary, at, words);
+        at = walk_known(machine.tables(), vocabulary, at, words);
         match vocabulary.nodes().get(at) {
             None => return Ok(()),
             Some(node) => machine.learn(usize::from(node.depth), node.byte)?,
@@ -142,20 +148,14 @@ fn walk(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Re
     }
 }
 
-/// Walks from a node until the end, or to where it is not known where the byte leads. Each node costs a look-up.
-fn walk_known(
-    next: &[u32],
-    byte_class: &[u8; 256],
-    path: &mut [u32],
-    vocabulary: &Vocabulary,
-    mut at: usize,
-    words: &mut [u64],
-) -> usize {
+/// Walks from a node until the end, or to where something is not known yet. Each node costs a look-up.
+fn walk_known(tables: Tables<'_>, vocabulary: &Vocabulary, mut at: usize, words: &mut [u64]) -> usize {
+    let Tables { next, byte_class, n_classes, path } = tables;
     let nodes = vocabulary.nodes();
     while let Some(&Node { token, end, depth, byte }) = nodes.get(at) {
         let depth = usize::from(depth);
-        let row = path[depth] as usize + usize::from(byte_class[usize::from(byte)]);
-        let to = next[row];
+        let from = path[depth];
+        let to = next[from as usize + usize::from(byte_class[usize::from(byte)])];
         if to == DEAD_ROW {
             at = end as usize;
             continue;
@@ -163,14 +163,37 @@ fn walk_known(
         if to == UNKNOWN {
             break;
         }
-        path[depth + 1] = to;
-        if token < HAS_TWINS {
-            set(words, token);
-        } else if token != NONE {
-            set(words, token & !HAS_TWINS);
-            vocabulary.twins(token & !HAS_TWINS).for_each(|twin| set(words, twin));
+        if to == from && end as usize > at + 1 {
+            let breaking = next[to as usize + n_classes];
+            if breaking == UNKNOWN {
+                break;
+            }
+            if breaking & u32::from(vocabulary.kinds()[at]) == 0 {
+                // All that is below leads back here, too.
+                for node in &nodes[at..end as usize] {
+                    allow(vocabulary, node.token, words);
+                }
+                at = end as usize;
+                continue;
+            }
         }
+        path[depth + 1] = to;
+        allow(vocabulary, token, words);
         at += 1;
     }
     at
+}
+
+/// Sets the bits of the tokens that end at a node.
+#[inline(always)]
+fn allow(vocabulary: &Vocabulary, token: u32, words: &mut [u64]) {
+    set(words, token & !HAS_TWINS);
+    if token & HAS_TWINS != 0 {
+        allow_twins(vocabulary, token & !HAS_TWINS, words);
+    }
+}
+
+#[cold]
+fn allow_twins(vocabulary: &Vocabulary, token: u32, words: &mut [u64]) {
+    vocabulary.twins(token).for_each(|twin| set(words, twin));
 }

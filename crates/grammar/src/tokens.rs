@@ -4,6 +4,8 @@ use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::kinds::Below;
+
 /// What a token is to a grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
@@ -56,15 +58,16 @@ impl core::error::Error for VocabularyError {}
 
 /// Longest token in bytes.
 pub const MAX_TOKEN_BYTES: usize = 4096;
-/// No token.
-pub(crate) const NONE: u32 = u32::MAX;
 /// Set in the token of a node if further tokens have the same bytes.
 pub(crate) const HAS_TWINS: u32 = 1 << 31;
+/// Words after those of the tokens in a mask under construction, for nodes without a token.
+pub(crate) const N_SPARE_WORDS: u32 = 16;
 
 /// A node of the tree. Nodes stand in the order of a walk, each before its children.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
-    /// The token that ends here, [`HAS_TWINS`] with it; or [`NONE`].
+    /// The token that ends here, [`HAS_TWINS`] with it. Where there is none, a number beyond all tokens, the bit of which in
+    /// one of the spare words of a mask is of no meaning: to set it costs less than to ask whether there is a token.
     pub token: u32,
     /// The first node after it that is not below it.
     pub end: u32,
@@ -78,6 +81,8 @@ pub(crate) struct Node {
 pub struct Vocabulary {
     n_vocab: u32,
     nodes: Vec<Node>,
+    /// For each node, the kinds of all bytes below it.
+    kinds: Vec<u16>,
     /// The bytes of all tokens, and where each one's begin, and one more.
     bytes: Vec<u8>,
     starts: Vec<u32>,
@@ -91,7 +96,7 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// Builds the tree of the tokens 0 to `n_vocab`, of which `piece_of` knows the bytes.
     ///
-    /// It takes 12 bytes for each node, of which there are two to three for a token of a usual vocabulary, and 8 and the
+    /// It takes 14 bytes for each node, of which there are two to three for a token of a usual vocabulary, and 8 and the
     /// token's own bytes for each token.
     ///
     /// # Errors
@@ -100,6 +105,7 @@ impl Vocabulary {
         let mut vocabulary = Self {
             n_vocab,
             nodes: Vec::new(),
+            kinds: Vec::new(),
             bytes: Vec::new(),
             starts: Vec::new(),
             ends: Vec::new(),
@@ -119,7 +125,7 @@ impl Vocabulary {
                 n_bytes += piece.len();
             }
         }
-        if n_bytes >= HAS_TWINS as usize || n_vocab >= HAS_TWINS {
+        if n_bytes >= HAS_TWINS as usize || n_vocab >= HAS_TWINS / 2 {
             return Err(VocabularyError::TooLarge);
         }
         vocabulary.bytes.try_reserve_exact(n_bytes)?;
@@ -182,18 +188,42 @@ impl Vocabulary {
             for (depth, &byte) in bytes.iter().enumerate().skip(n_common) {
                 path.push(self.nodes.len() as u32);
                 let is_last = depth + 1 == bytes.len();
-                let token = if is_last { token } else { NONE };
+                // Not always the same word, as one store would wait for the other.
+                let spare = 64 * (self.n_words() + self.nodes.len() as u32 % N_SPARE_WORDS);
+                let token = if is_last { token } else { spare };
                 self.nodes.push(Node { token, end: 0, depth: depth as u16, byte });
             }
         }
         let end = self.nodes.len() as u32;
         path.iter().for_each(|&node| self.nodes[node as usize].end = end);
+        self.find_kinds()
+    }
+
+    /// From the last node to the first, so children come before their parents.
+    fn find_kinds(&mut self) -> Result<(), VocabularyError> {
+        self.kinds.try_reserve_exact(self.nodes.len())?;
+        self.kinds.resize(self.nodes.len(), 0);
+        // For each depth, what the children of the next node above it make.
+        let mut gathered = Vec::new();
+        gathered.try_reserve_exact(self.longest + 2)?;
+        gathered.resize(self.longest + 2, Below::NOTHING);
+        for (node, kinds) in self.nodes.iter().zip(&mut self.kinds).rev() {
+            let depth = usize::from(node.depth);
+            let below = core::mem::replace(&mut gathered[depth + 1], Below::NOTHING);
+            *kinds = below.kinds();
+            gathered[depth] = gathered[depth].with_child(node.byte, below);
+        }
         Ok(())
     }
 
     /// How many tokens there are.
     pub fn n_vocab(&self) -> u32 {
         self.n_vocab
+    }
+
+    /// How many words of 64 bits a mask has.
+    pub(crate) fn n_words(&self) -> u32 {
+        self.n_vocab.div_ceil(64)
     }
 
     /// The text of a token; empty if it has none.
@@ -220,6 +250,7 @@ impl Vocabulary {
     /// How much memory it takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
         size_of_val(&*self.nodes)
+            + size_of_val(&*self.kinds)
             + self.bytes.len()
             + size_of_val(&*self.starts)
             + size_of_val(&*self.ends)
@@ -228,6 +259,11 @@ impl Vocabulary {
 
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// For each node, the kinds of all bytes below it, read from between characters.
+    pub(crate) fn kinds(&self) -> &[u16] {
+        &self.kinds
     }
 
     /// The other tokens with the bytes of this one.

@@ -15,6 +15,7 @@ use alloc::collections::TryReserveError;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::kinds::{CHARACTERS, MALFORMED, Reader, kind};
 use crate::program::{Grammar, Op};
 use closure::Closure;
 use members::MemberSets;
@@ -23,7 +24,7 @@ use sets::{BOTTOM, Entry, Sets};
 
 /// The row from which no byte leads anywhere.
 pub(crate) const DEAD_ROW: u32 = 0;
-/// Where a byte leads is not known yet.
+/// Where a byte leads is not known yet, or which kinds lead back.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
 
 /// Why the machine cannot go on.
@@ -80,7 +81,19 @@ fn has_members(grammar: &Grammar) -> bool {
 }
 
 fn row_bytes(grammar: &Grammar) -> usize {
-    4 * (grammar.representatives.len() + 1)
+    // The row, its kinds, its state.
+    4 * (grammar.representatives.len() + 2)
+}
+
+/// What a walk over many texts goes by.
+pub(crate) struct Tables<'a> {
+    /// Rows: for each class of bytes the row that it leads to, then the kinds that do not lead back. A row is named by where it
+    /// begins.
+    pub next: &'a [u32],
+    pub byte_class: &'a [u8; 256],
+    pub n_classes: usize,
+    /// The rows after each of the bytes on the way, which the walk writes. The first is that of the current state.
+    pub path: &'a mut [u32],
 }
 
 /// A machine at some point of a text.
@@ -90,7 +103,8 @@ pub(crate) struct Machine {
     sets: Sets,
     members: MemberSets,
     closure: Closure,
-    /// Rows: for each class of bytes, where it leads. A row is named by where it begins.
+    /// Rows: for each class of bytes, where it leads; then the kinds of bytes of which some do not lead back to the row
+    /// itself. A row is named by where it begins.
     next: Vec<u32>,
     /// The state of each row.
     row_sets: Vec<u32>,
@@ -142,8 +156,8 @@ impl Machine {
             n_collections: 0,
             grammar,
         };
-        let n_classes = machine.grammar.representatives.len();
-        machine.next.try_reserve_exact(sizes.rows * n_classes)?;
+        let width = machine.width();
+        machine.next.try_reserve_exact(sizes.rows * width)?;
         machine.row_sets.try_reserve_exact(sizes.rows)?;
         machine.kept.try_reserve_exact(sizes.kept + 1)?;
         machine.path.try_reserve_exact(sizes.path)?;
@@ -154,7 +168,7 @@ impl Machine {
 
     fn clear_rows(&mut self) {
         self.next.clear();
-        self.next.resize(self.grammar.representatives.len(), DEAD_ROW);
+        self.next.resize(self.width(), DEAD_ROW);
         self.row_sets.clear();
         self.row_sets.push(DEAD);
     }
@@ -278,21 +292,82 @@ impl Machine {
         Ok(())
     }
 
-    /// What a walk goes by: where bytes lead, by a row and the class of a byte; these classes; and the rows after each of the
-    /// bytes on the way, which the walk writes.
-    pub fn tables(&mut self) -> (&[u32], &[u8; 256], &mut [u32]) {
-        (&self.next, &self.grammar.byte_class, &mut self.path)
+    /// What a walk goes by: see [`Tables`].
+    pub fn tables(&mut self) -> Tables<'_> {
+        let n_classes = self.grammar.representatives.len();
+        Tables { next: &self.next, byte_class: &self.grammar.byte_class, n_classes, path: &mut self.path }
     }
 
-    /// Finds out where a byte leads after the first `depth` bytes of the path.
+    /// Finds out what a walk did not know: where a byte leads after the first `depth` bytes of the path, or which kinds of
+    /// bytes lead from there back to the same state.
     pub fn learn(&mut self, depth: usize, byte: u8) -> Result<(), Stop> {
         let class = self.grammar.byte_class[usize::from(byte)];
-        self.with_room(depth + 1, |machine| machine.advance(machine.path[depth], class))?;
+        self.with_room(depth + 1, |machine| {
+            let row = machine.path[depth];
+            let at = row as usize + usize::from(class);
+            if machine.next[at] == UNKNOWN {
+                machine.advance(row, class)?;
+            } else {
+                machine.find_loops(row)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Finds out which kinds of bytes do not lead from a row back to it.
+    fn find_loops(&mut self, row: u32) -> Result<(), Stop> {
+        let mut breaking = MALFORMED;
+        for byte in 0..0x80 {
+            if breaking & kind(byte) == 0 && self.after(row, byte)? != row {
+                breaking |= kind(byte);
+            }
+        }
+        if !self.reads_characters(row, row, Reader::Between)? {
+            breaking |= CHARACTERS;
+        }
+        let at = row as usize + self.grammar.representatives.len();
+        self.next[at] = u32::from(breaking);
         Ok(())
     }
 
+    /// Whether all characters beyond ASCII, of which `reader` has read the first bytes on the way from `start` to `row`, lead
+    /// back to `start`. It goes three levels deep.
+    fn reads_characters(&mut self, start: u32, row: u32, reader: Reader) -> Result<bool, Stop> {
+        let mut before = None;
+        for byte in 0x80..=0xFF {
+            let Some(next_reader) = reader.after(byte) else {
+                before = None;
+                continue;
+            };
+            // Bytes that neither the grammar nor UTF-8 tells apart need not be tried twice.
+            let class = self.grammar.byte_class[usize::from(byte)];
+            if before == Some((class, next_reader)) {
+                continue;
+            }
+            before = Some((class, next_reader));
+            let next = self.advance(row, class)?;
+            let is_right = match next_reader {
+                Reader::Between => next == start,
+                _ => next != DEAD_ROW && self.reads_characters(start, next, next_reader)?,
+            };
+            if !is_right {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn after(&mut self, row: u32, byte: u8) -> Result<u32, Stop> {
+        self.advance(row, self.grammar.byte_class[usize::from(byte)])
+    }
+
     fn row_number(&self, row: u32) -> usize {
-        row as usize / self.grammar.representatives.len()
+        row as usize / self.width()
+    }
+
+    /// How long a row is.
+    fn width(&self) -> usize {
+        self.grammar.representatives.len() + 1
     }
 
     /// The row of a state.
@@ -305,7 +380,7 @@ impl Machine {
                 return Err(Stop::Full);
             }
             self.sets.rows[state as usize] = self.next.len() as u32;
-            self.next.resize(self.next.len() + self.grammar.representatives.len(), UNKNOWN);
+            self.next.resize(self.next.len() + self.width(), UNKNOWN);
             self.row_sets.push(state);
         }
         Ok(self.sets.rows[state as usize])
