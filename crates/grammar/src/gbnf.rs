@@ -121,7 +121,8 @@ impl Parser<'_> {
     fn rule_named(&mut self, name: &str) -> Result<Rule, GrammarError> {
         let hash = name.bytes().fold(0_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         let mask = self.slots.len() - 1;
-        let mut slot = (hash ^ hash >> 15) as usize & mask;
+        let hash = (hash ^ hash >> 15).wrapping_mul(0x2C1B_3C6D);
+        let mut slot = (hash ^ hash >> 13) as usize & mask;
         let mut n_probes = 0;
         while let Some(rule) = self.slots[slot] {
             if self.builder.name(rule) == name {

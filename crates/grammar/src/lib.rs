@@ -42,6 +42,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(test)]
+mod agreement;
 mod analysis;
 mod class;
 mod compile;

@@ -72,6 +72,8 @@ impl Matcher<'_> {
             }
             Node::Repeat { of, min, max } => {
                 // By the number of times and the place; beyond `min` without a limit the number does not matter.
+                // What may be empty fills up those that are missing.
+                let min = if self.ends(of, from).contains(&from) { 0 } else { min };
                 let cap = if max == u32::MAX { min } else { max };
                 let mut open = alloc::vec![(0, from)];
                 let mut seen = BTreeSet::new();

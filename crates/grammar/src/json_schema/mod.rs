@@ -21,7 +21,7 @@ mod error;
 mod format;
 mod json_text;
 #[cfg(test)]
-mod matcher;
+pub(crate) mod matcher;
 mod meaning;
 mod number;
 mod objects;

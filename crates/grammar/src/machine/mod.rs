@@ -27,6 +27,10 @@ pub(crate) const DEAD_ROW: u32 = 0;
 /// Where a byte leads is not known yet, or which kinds lead back.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
 
+/// Fewest states for which there is room beside those of the longest token: more than the bytes of all characters lead to from
+/// a state of free text, so that all of them can be known at once.
+const MIN_STATES: usize = 64;
+
 /// Why the machine cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -57,9 +61,9 @@ impl Sizes {
         let rest = bytes.saturating_sub(Closure::BYTES + 4 * (kept + path));
         Self {
             // Half for the rows, a quarter for entries, the rest for sets.
-            sets: (rest / 4 / per_set).max(16),
-            entries: (rest / 4 / size_of::<Entry>()).max(16),
-            rows: (rest / 2 / row_bytes(grammar)).max(path + 2),
+            sets: (rest / 4 / per_set).max(path + MIN_STATES),
+            entries: (rest / 4 / size_of::<Entry>()).max(4 * (path + MIN_STATES)),
+            rows: (rest / 2 / row_bytes(grammar)).max(path + MIN_STATES),
             kept,
             path,
         }

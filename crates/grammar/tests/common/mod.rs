@@ -8,22 +8,52 @@ use grammar::{Constraint, Grammar, Limits, Piece, Vocabulary};
 /// The token that ends texts in [`bytes`].
 pub const END: u32 = 256;
 
+/// A vocabulary of these texts and an end, which is the last token; empty ones are marks.
+pub fn vocabulary(pieces: &[Vec<u8>]) -> Arc<Vocabulary> {
+    let piece_of = |token: u32| match pieces.get(token as usize) {
+        None => Piece::End,
+        Some(piece) if piece.is_empty() => Piece::Mark,
+        Some(piece) => Piece::Text(piece),
+    };
+    Arc::new(Vocabulary::new(pieces.len() as u32 + 1, &piece_of).unwrap())
+}
+
 /// A token for each byte, and an end.
 pub fn bytes() -> Arc<Vocabulary> {
-    let bytes: Vec<u8> = (0..=255).collect();
-    let piece_of = |token: u32| bytes.get(token as usize..token as usize + 1).map_or(Piece::End, Piece::Text);
-    Arc::new(Vocabulary::new(END + 1, &piece_of).unwrap())
+    vocabulary(&all_bytes())
+}
+
+fn all_bytes() -> Vec<Vec<u8>> {
+    (0..=255).map(|byte| vec![byte]).collect()
+}
+
+/// Tokens as byte-level BPE makes them: all bytes, then longer ones, some of which begin or end within a character.
+pub fn byte_level() -> Arc<Vocabulary> {
+    let mut pieces = all_bytes();
+    let long = [
+        "ab", "ba", "aab", "bb", " a", "\"a", "a\"", "é", "aé", "éa", "日", "日本", "\\n", "\n\n", ", ",
+        "\"}", "a,b",
+    ];
+    pieces.extend(long.map(|text| text.as_bytes().to_vec()));
+    pieces.extend([b"a\xC3".to_vec(), b"\xA9b".to_vec(), b"\xE6\x97".to_vec(), b"\xA5\xE6\x9C".to_vec()]);
+    // Two marks, and a text that is there twice.
+    pieces.extend([vec![], vec![], b"ab".to_vec()]);
+    vocabulary(&pieces)
+}
+
+/// Tokens as SentencePiece makes them: marks, tokens of single bytes, then texts, single characters among them once more.
+pub fn byte_fallback() -> Arc<Vocabulary> {
+    let mut pieces = vec![vec![], vec![]];
+    pieces.extend(all_bytes());
+    let texts =
+        ["a", "b", ",", "é", "日", " a", " ab", "abab", "b,", "\"", "\"a", "aa", "本", "日本", "é,", " "];
+    pieces.extend(texts.map(|text| text.as_bytes().to_vec()));
+    vocabulary(&pieces)
 }
 
 /// Tokens for printable ASCII, marks below 32, and an end.
 pub fn marks() -> Arc<Vocabulary> {
-    let bytes: Vec<u8> = (0..=126).collect();
-    let piece_of = |token: u32| match token {
-        0..32 => Piece::Mark,
-        32..127 => Piece::Text(&bytes[token as usize..][..1]),
-        _ => Piece::End,
-    };
-    Arc::new(Vocabulary::new(128, &piece_of).unwrap())
+    vocabulary(&(0..127).map(|byte| if byte < 32 { vec![] } else { vec![byte] }).collect::<Vec<_>>())
 }
 
 pub fn parse(grammar: &str) -> Arc<Grammar> {
