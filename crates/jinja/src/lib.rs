@@ -20,6 +20,7 @@
 //! | `interpreter` | the tree and a context to text |
 //! | `filters`, `text_filters`, `predicates`, `methods`, `functions` | `x \| f`, `x is f`, `x.f()`, `f()` |
 //! | `json`, `date`, `format` | `tojson`, `strftime_now`, `%` and `format` |
+//! | `deserialize` | values from JSON |
 //! | `markup` | texts that are HTML: `safe`, `escape`, `autoescape` |
 //!
 //! Source: the template designer documentation of Jinja 3.1; `chat_template_utils` of transformers.
@@ -30,6 +31,7 @@ extern crate alloc;
 
 mod ast;
 mod date;
+mod deserialize;
 mod error;
 mod filters;
 mod format;
@@ -49,6 +51,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use date::format_time;
+pub use deserialize::JsonError;
 pub use error::{Error, ErrorKind};
 pub use value::{Callable, Map, Value};
 

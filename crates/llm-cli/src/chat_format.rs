@@ -21,6 +21,9 @@ pub struct ChatArguments {
 
     #[arg(long, overrides_with = "thinking")]
     no_thinking: bool,
+
+    #[arg(long)]
+    reasoning_effort: Option<String>,
 }
 
 impl ChatArguments {
@@ -49,6 +52,8 @@ impl ChatArguments {
         ChatFormat {
             template: self.template.as_deref(),
             enable_thinking: self.enable_thinking(),
+            reasoning_effort: self.reasoning_effort.as_deref(),
+            tools: &[],
             now_seconds: local_seconds(&ZonedDateTime::now()),
         }
     }

@@ -30,18 +30,10 @@ fn file_with(key: &str, template: Option<&str>) -> Vec<u8> {
     file
 }
 
-const MESSAGES: [Message<'_>; 3] = [
-    Message { role: "user", content: "ab" },
-    Message { role: "assistant", content: "c</s>" },
-    Message { role: "user", content: " d " },
-];
+const MESSAGES: [Message<'_>; 3] =
+    [Message::new("user", "ab"), Message::new("assistant", "c</s>"), Message::new("user", " d ")];
 
-const CONVERSATION: Conversation<'_> = Conversation {
-    messages: &MESSAGES,
-    add_generation_prompt: true,
-    enable_thinking: None,
-    now_seconds: None,
-};
+const CONVERSATION: Conversation<'_> = Conversation::new(&MESSAGES);
 
 fn render(template: &str, conversation: &Conversation<'_>) -> Result<(String, Vec<u32>), ChatError> {
     let file = file(Some(template));
@@ -111,7 +103,7 @@ fn a_template_for_tools_stands_in_for_one_that_is_missing() {
 
 /// A conversation of these messages, each a role and a content.
 fn text_of(template: &str, messages: &[(&str, &str)]) -> Result<String, ChatError> {
-    let messages: Vec<_> = messages.iter().map(|&(role, content)| Message { role, content }).collect();
+    let messages: Vec<_> = messages.iter().map(|&(role, content)| Message::new(role, content)).collect();
     render(template, &Conversation { messages: &messages, ..CONVERSATION }).map(|(text, _)| text)
 }
 
@@ -170,13 +162,12 @@ fn formats_with_a_name_are_those_that_models_bring() {
         for case in cases {
             let turns = case["messages"].as_array().unwrap().iter();
             let messages: Vec<_> = turns
-                .map(|turn| Message { role: turn[0].as_str().unwrap(), content: turn[1].as_str().unwrap() })
+                .map(|turn| Message::new(turn[0].as_str().unwrap(), turn[1].as_str().unwrap()))
                 .collect();
             let conversation = Conversation {
-                messages: &messages,
-                add_generation_prompt: true,
                 enable_thinking: case["enable_thinking"].as_bool(),
                 now_seconds: Some(NOW_SECONDS),
+                ..Conversation::new(&messages)
             };
             let text = chat.render(&conversation).unwrap();
             assert_eq!(text, case["text"].as_str().unwrap(), "{}: {messages:?}", family.name);

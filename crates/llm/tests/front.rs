@@ -323,7 +323,7 @@ fn without_a_vocabulary_only_what_needs_text_is_refused() {
         let mut dialogue = Dialogue::default();
         dialogue.ask(PROMPT).unwrap();
         let format = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
-        let messages = [Message { role: "user", content: PROMPT }];
+        let messages = [Message::new("user", PROMPT)];
         let prompts = [
             Prompt::Text(PROMPT, PROMPT_ENCODING),
             // The answer would be text.
@@ -383,16 +383,16 @@ fn ids_texts_and_dialogues_are_prompts() {
 fn a_conversation_given_whole_is_a_prompt_and_forgets_nothing() {
     with_contexts(256, 1, 4, |responder| {
         let format = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
-        let message = |role, content| Message { role, content };
+        let message = |role, content| Message::new(role, content);
         let messages = [
             message("system", "Be brief."),
             message("user", PROMPT),
             message("assistant", "there was a robot"),
-            message("tool", "{}"),
+            message("user", "And then?"),
         ];
         let written: String = messages
             .iter()
-            .map(|Message { role, content }| format!("<|im_start|>{role}\n{content}<|im_end|>\n"))
+            .map(|Message { role, content, .. }| format!("<|im_start|>{role}\n{content}<|im_end|>\n"))
             .chain(["<|im_start|>assistant\n".into()])
             .collect();
         assert_eq!(responder.render(&messages, &format).unwrap(), written);

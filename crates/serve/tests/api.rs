@@ -106,7 +106,7 @@ fn a_stream_says_the_same_in_pieces() {
 #[test]
 fn a_conversation_is_what_the_template_makes_of_it() {
     let said = [("system", "Be brief."), ("user", "Hello\nthere"), ("assistant", "Hi"), ("user", "Bye")];
-    let messages = said.map(|(role, content)| Message { role, content });
+    let messages = said.map(|(role, content)| Message::new(role, content));
     let mut harness = Harness::with_chat();
     let request = Request::new(Prompt::Messages(&messages, ChatFormat::default()), 8);
     let expected = harness.alone(request).output;

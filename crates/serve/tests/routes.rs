@@ -118,7 +118,7 @@ fn an_echo_is_the_prompt_before_the_answer() {
 #[test]
 fn a_template_is_applied_as_for_a_chat() {
     let said = [("system", "Be brief."), ("user", "Hello \"there\"")];
-    let messages = said.map(|(role, content)| Message { role, content });
+    let messages = said.map(|(role, content)| Message::new(role, content));
     let mut harness = Harness::with_chat();
     let request = Request::new(Prompt::Messages(&messages, ChatFormat::default()), 4);
     let expected = harness.alone(request).output;

@@ -2,16 +2,15 @@
 //!
 //! Most templates take the content of a message as a text. Some take a list of parts,
 //! `[{"type": "text", "text": "…"}]`, and of a text show nothing, or fail. Some know no system messages:
-//! they refuse them or leave them out. No template says so; but from one that is filled in with a
-//! conversation of markers, the markers that it can read come out.
+//! they refuse them or leave them out. Some show tools, calls and results, some the arguments of a call only as a
+//! dict, some only as text. No template says so; but from one that is filled in with a conversation of markers, the
+//! markers that it can read come out.
 //!
 //! Source: llama.cpp tries templates out for the same properties (`common/jinja/caps.cpp`).
 
-use alloc::borrow::Cow;
 use alloc::string::String;
-use alloc::vec::Vec;
 
-use super::{ChatError, Message};
+use super::{Message, Tool, ToolCall};
 
 /// How a template takes the content of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +19,15 @@ pub(super) enum ContentForm {
     Text,
     /// As a list of parts, one of which is the text.
     Parts,
+}
+
+/// How a template takes the arguments of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ArgumentsForm {
+    /// As a dict.
+    Object,
+    /// As the text of a JSON object.
+    Text,
 }
 
 /// What a template can read.
@@ -33,15 +41,54 @@ pub(super) struct Capabilities {
     pub system: Option<ContentForm>,
     /// Whether it goes through a list of tools without asking if there is one: it then gets an empty list.
     pub needs_tools: bool,
+    /// Whether it shows tools.
+    pub tools: bool,
+    /// The form of the arguments of calls; `None` if it does not show both calls and results.
+    pub tool_calls: Option<ArgumentsForm>,
+    /// Whether it shows several calls of one message.
+    pub parallel_calls: bool,
+    /// The form of results.
+    pub result: ContentForm,
+    /// Whether it tells a developer's message from a system's.
+    pub developer: bool,
+    /// Whether it wants thoughts under gpt-oss's name for them, `thinking`.
+    pub thinking_key: bool,
 }
 
-const SYSTEM: Message<'_> = Message { role: "system", content: "FerriteProbeSystem" };
-const QUESTION: Message<'_> = Message { role: "user", content: "FerriteProbeQuestion" };
-const ANSWER: Message<'_> = Message { role: "assistant", content: "FerriteProbeAnswer" };
-const NEXT_QUESTION: Message<'_> = Message { role: "user", content: "FerriteProbeNext" };
+const SYSTEM: Message<'_> = Message::new("system", "FerriteProbeSystem");
+const DEVELOPER: Message<'_> = Message::new("developer", "FerriteProbeDeveloper");
+const QUESTION: Message<'_> = Message::new("user", "FerriteProbeQuestion");
+const ANSWER: Message<'_> = Message::new("assistant", "FerriteProbeAnswer");
+const NEXT_QUESTION: Message<'_> = Message::new("user", "FerriteProbeNext");
+
+const TOOL: Tool<'_> = Tool {
+    name: "ferrite_probe_tool",
+    description: "FerriteProbeDescription",
+    parameters: r#"{"type": "object", "properties": {"ferrite_key": {"type": "string", "description": "a"}},
+        "required": ["ferrite_key"]}"#,
+};
+const CALLS: [ToolCall<'_>; 2] = [
+    ToolCall {
+        id: "call00001",
+        name: "ferrite_probe_call",
+        arguments: r#"{"ferrite_key": "FerriteProbeValue"}"#,
+    },
+    ToolCall {
+        id: "call00002",
+        name: "ferrite_probe_other",
+        arguments: r#"{"ferrite_key": "FerriteProbeMore"}"#,
+    },
+];
+const RESULT: Message<'_> =
+    Message { tool_call_id: CALLS[0].id, name: CALLS[0].name, ..Message::new("tool", "FerriteProbeResult") };
+const OTHER_RESULT: Message<'_> =
+    Message { tool_call_id: CALLS[1].id, name: CALLS[1].name, ..Message::new("tool", "FerriteProbeOther") };
 
 /// What the last user message of a conversation is replaced by, to see whether that makes a difference.
 pub(super) const OTHER_QUESTION: &str = QUESTION.content;
+
+/// Fills in a template as if it had some capabilities.
+type Render<'r> = &'r dyn Fn(&[Message<'_>], &[Tool<'_>], Capabilities) -> Option<String>;
 
 impl Capabilities {
     /// Those of a template that takes every message as a text.
@@ -50,14 +97,36 @@ impl Capabilities {
         assistant: ContentForm::Text,
         system: Some(ContentForm::Text),
         needs_tools: false,
+        tools: false,
+        tool_calls: None,
+        parallel_calls: false,
+        result: ContentForm::Text,
+        developer: false,
+        thinking_key: false,
     };
 
-    /// Finds out what a template can read. `render` fills it in as if it had these capabilities; `None`
-    /// if it fails.
-    pub fn probe(render: impl Fn(&[Message<'_>], Self) -> Option<String>) -> Self {
+    /// Finds out what a template with this source can read. `render` fills it in as if it had these capabilities;
+    /// `None` if it fails.
+    pub fn probe(source: &str, render: Render<'_>) -> Self {
+        let found = Self::probe_texts(render);
+        let found = Self {
+            // Most that show it have never seen another role than they know.
+            developer: source.contains("developer") && {
+                let tried = Self { developer: true, ..found };
+                let text = render(&[DEVELOPER, QUESTION], &[], tried);
+                text.is_some_and(|text| shows(&text, DEVELOPER.content))
+            },
+            thinking_key: source.contains("message.thinking") && source.contains("<|channel|>"),
+            ..found
+        };
+        found.probe_tools(render)
+    }
+
+    /// What it makes of texts.
+    fn probe_texts(render: Render<'_>) -> Self {
         use ContentForm::{Parts, Text};
         // Whether all messages are shown, or else how many.
-        let shown = |messages: &[Message<'_>], capabilities| match render(messages, capabilities) {
+        let shown = |messages: &[Message<'_>], capabilities| match render(messages, &[], capabilities) {
             Some(text) => messages.iter().filter(|message| shows(&text, message.content)).count(),
             None => 0,
         };
@@ -75,7 +144,7 @@ impl Capabilities {
                 if most_shown == conversation.len() {
                     break;
                 }
-                let tried = Self { user, assistant, system: Some(user), needs_tools };
+                let tried = Self { user, assistant, system: Some(user), needs_tools, ..Self::TEXT };
                 let n_shown = shown(conversation, tried);
                 if n_shown > most_shown {
                     (found, most_shown) = (tried, n_shown);
@@ -93,11 +162,40 @@ impl Capabilities {
         known.unwrap_or(Self { system: None, ..found })
     }
 
+    /// What it makes of tools, calls and results.
+    fn probe_tools(self, render: Render<'_>) -> Self {
+        let shows_tools = |conversation: &[Message<'_>]| {
+            let text = render(conversation, &[TOOL], Self { tools: true, ..self });
+            text.is_some_and(|text| text.contains(TOOL.name))
+        };
+        let mut found = self;
+        found.tools = shows_tools(&[QUESTION]) || shows_tools(&[SYSTEM, QUESTION]);
+        let called = |calls| Message { tool_calls: calls, ..Message::new("assistant", "") };
+        let conversation = [QUESTION, called(&CALLS[..1]), RESULT];
+        'forms: for form in [ArgumentsForm::Object, ArgumentsForm::Text] {
+            for result in [ContentForm::Text, ContentForm::Parts] {
+                let tried = Self { tools: true, tool_calls: Some(form), result, ..found };
+                if render(&conversation, &[TOOL], tried).is_some_and(|text| {
+                    shows_call(&text, CALLS[0].name, "FerriteProbeValue") && text.contains(RESULT.content)
+                }) {
+                    found = Self { tools: found.tools, ..tried };
+                    break 'forms;
+                }
+            }
+        }
+        let conversation = [QUESTION, called(&CALLS), RESULT, OTHER_RESULT];
+        found.parallel_calls = found.tool_calls.is_none()
+            || render(&conversation, &[TOOL], Self { tools: true, ..found })
+                .is_some_and(|text| shows_call(&text, CALLS[1].name, "FerriteProbeMore"));
+        found
+    }
+
     /// The form of a message with this role.
     pub fn form_of(&self, role: &str) -> ContentForm {
         match role {
             "system" => self.system.unwrap_or(self.user),
             "assistant" => self.assistant,
+            "tool" => self.result,
             _ => self.user,
         }
     }
@@ -108,66 +206,10 @@ fn shows(text: &str, content: &str) -> bool {
     text.match_indices(content).any(|(at, _)| !text[..at].ends_with(['\'', '"']))
 }
 
-/// The messages, with those of the system in front of the user's next.
-///
-/// # Errors
-/// [`ChatError::OutOfMemory`].
-pub(super) fn without_system<'m>(
-    messages: &[Message<'m>],
-) -> Result<Vec<(&'m str, Cow<'m, str>)>, ChatError> {
-    let mut merged: Vec<(&str, Cow<'_, str>)> = Vec::new();
-    let needed_bytes = messages.len().saturating_mul(size_of::<(&str, Cow<'_, str>)>());
-    merged.try_reserve(messages.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
-    let mut system: Option<Cow<'_, str>> = None;
-    for &Message { role, content } in messages {
-        let in_front = match role {
-            "system" | "user" => system.take(),
-            _ => None,
-        };
-        let content = match in_front {
-            Some(before) => Cow::Owned(joined(&before, content)?),
-            None => Cow::Borrowed(content),
-        };
-        match role {
-            "system" => system = Some(content),
-            _ => merged.push((role, content)),
-        }
-    }
-    // Nothing that was said is lost.
-    if let Some(system) = system {
-        merged.push(("user", system));
-    }
-    Ok(merged)
-}
-
-/// Two texts as two lines.
-fn joined(first: &str, second: &str) -> Result<String, ChatError> {
-    let needed_bytes = first.len().saturating_add(second.len()).saturating_add(1);
-    let mut text = String::new();
-    text.try_reserve_exact(needed_bytes).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
-    text.extend([first, "\n", second]);
-    Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn system_messages_go_before_what_the_user_says_next() {
-        let message = |(role, content)| Message { role, content };
-        let merged = |messages: &[(&'static str, &'static str)]| {
-            let messages: Vec<_> = messages.iter().copied().map(message).collect();
-            let merged = without_system(&messages).unwrap();
-            merged.into_iter().map(|(role, text)| (role, text.into_owned())).collect::<Vec<_>>()
-        };
-        let said = |role, text: &str| (role, String::from(text));
-        assert_eq!(merged(&[("system", "s"), ("user", "u")]), [said("user", "s\nu")]);
-        assert_eq!(
-            merged(&[("system", "a"), ("system", "b"), ("assistant", "c"), ("user", "d"), ("user", "e")]),
-            [said("assistant", "c"), said("user", "a\nb\nd"), said("user", "e")]
-        );
-        assert_eq!(merged(&[("user", "u"), ("system", "s")]), [said("user", "u"), said("user", "s")]);
-        assert_eq!(merged(&[]), []);
-    }
+/// Whether a call is shown with its argument: neither a text of JSON within JSON nor a dict as Python writes it.
+fn shows_call(text: &str, name: &str, value: &str) -> bool {
+    text.contains(name)
+        && text.contains(value)
+        && !text.contains("\\\"ferrite_key")
+        && !text.contains("'ferrite_key'")
 }

@@ -89,7 +89,7 @@ impl Dialogue {
         let mut messages = Vec::new();
         let needed_bytes = self.turns.len() * size_of::<Message<'_>>();
         messages.try_reserve(self.turns.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
-        messages.extend(kept.map(|(role, content)| Message { role: role.name(), content }));
+        messages.extend(kept.map(|(role, content)| Message::new(role.name(), content)));
         Ok(messages)
     }
 

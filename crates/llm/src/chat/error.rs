@@ -23,6 +23,10 @@ pub enum ChatError {
     MessageLost,
     /// The conversation cannot be given to a template.
     Context(jinja::ErrorKind),
+    /// The arguments of a call of this tool are no JSON object, or one too deep or large.
+    Arguments(Box<str>),
+    /// The parameters of this tool are no JSON object, or one too deep or large.
+    Parameters(Box<str>),
     /// The text could not be encoded.
     Tokenizer(TokenizerError),
     /// A message that is longer than the context, even if all turns before it are forgotten.
@@ -96,6 +100,8 @@ impl fmt::Display for ChatError {
                 "chat template: it leaves out what the user says, given as a text and as a list of parts",
             ),
             Self::Context(error) => write!(f, "the conversation cannot be given to a template: {error}"),
+            Self::Arguments(name) => write!(f, "the arguments of a call of {name:?} are no JSON object"),
+            Self::Parameters(name) => write!(f, "the parameters of the tool {name:?} are no JSON object"),
             Self::Tokenizer(error) => error.fmt(f),
         }
     }

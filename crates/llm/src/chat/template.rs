@@ -1,13 +1,14 @@
 //! The chat format of a model: [`ChatTemplate`].
 
-use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use jinja::{ErrorKind, Limits, Map, Template, Value};
 
-use super::capabilities::{Capabilities, ContentForm, OTHER_QUESTION, without_system};
-use super::{ChatError, Conversation, DEFAULT_NOW_SECONDS, Message, families};
+use super::capabilities::{Capabilities, OTHER_QUESTION};
+use super::fallback::fallback;
+use super::variables::{message_value, tool_value};
+use super::{ChatError, Conversation, DEFAULT_NOW_SECONDS, families};
 use crate::gguf::Gguf;
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
@@ -22,7 +23,9 @@ const PROBE_LIMITS: Limits =
 /// The chat format of a model.
 ///
 /// A template is tried out once: messages are then given to it in the form that it reads, and a system
-/// message that it has no place for goes in front of what the user says next.
+/// message that it has no place for goes in front of what the user says next. Tools that it does not show are
+/// described in the system message, with a form to call them in; calls and results that it does not show become text
+/// of messages.
 #[derive(Debug)]
 pub struct ChatTemplate {
     template: Template,
@@ -71,23 +74,24 @@ impl ChatTemplate {
             bos: piece(tokenizer.bos_id()),
             eos: piece(tokenizer.eos_id()),
         };
-        chat.capabilities = Capabilities::probe(|messages, capabilities| {
-            let conversation = Conversation {
-                messages,
-                add_generation_prompt: true,
-                enable_thinking: None,
-                now_seconds: PROBE_LIMITS.now_seconds,
-            };
+        chat.capabilities = Capabilities::probe(source, &|messages, tools, capabilities| {
+            let conversation = Conversation { tools, ..Conversation::new(messages) };
             chat.fill_in(&conversation, capabilities, PROBE_LIMITS).ok()
         });
         Ok(chat)
+    }
+
+    /// Whether a message of an assistant can have several calls; otherwise the template refuses them, or shows one.
+    pub fn takes_parallel_calls(&self) -> bool {
+        self.capabilities.parallel_calls
     }
 
     /// A conversation as text.
     ///
     /// # Errors
     /// [`ChatError::Template`], for example if the template refuses an order of roles;
-    /// [`ChatError::MessageLost`] if it leaves out what the user says.
+    /// [`ChatError::MessageLost`] if it leaves out what the user says; [`ChatError::Arguments`] and
+    /// [`ChatError::Parameters`] if a call or a tool is no JSON.
     pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, ChatError> {
         let limits = Limits { now_seconds: Some(conversation.now()), ..Limits::default() };
         let text = self.fill_in(conversation, self.capabilities, limits)?;
@@ -153,20 +157,16 @@ impl ChatTemplate {
 
     /// The variables that a template sees: those of `apply_chat_template`, and llama.cpp's.
     fn context(&self, conversation: &Conversation<'_>, capabilities: Capabilities) -> Result<Map, ChatError> {
-        let mut messages = Vec::new();
-        let mut add = |role: &str, content: &str| {
-            messages.push(message_value(role, content, capabilities.form_of(role))?);
-            Ok::<_, ErrorKind>(())
+        let said = fallback(conversation, &capabilities)?;
+        let messages = said.iter().map(|said| message_value(said, &capabilities));
+        let messages = messages.collect::<Result<Vec<_>, _>>()?;
+        // Each is looked at, whether the template shows tools or not.
+        let tools = conversation.tools.iter().map(tool_value).collect::<Result<Vec<_>, _>>()?;
+        let tools = match capabilities.tools && !tools.is_empty() {
+            true => Value::list(tools),
+            false if capabilities.needs_tools => Value::list(Vec::new()),
+            false => Ok(Value::None),
         };
-        let has_system = conversation.messages.iter().any(|message| message.role == "system");
-        let added = if has_system && capabilities.system.is_none() {
-            let merged = without_system(conversation.messages)?;
-            merged.iter().try_for_each(|(role, content): &(&str, Cow<'_, str>)| add(role, content))
-        } else {
-            conversation.messages.iter().try_for_each(|&Message { role, content }| add(role, content))
-        };
-        added.map_err(ChatError::Context)?;
-        let tools = if capabilities.needs_tools { Value::list(Vec::new()) } else { Ok(Value::None) };
         tools.and_then(|tools| self.variables(conversation, messages, tools)).map_err(ChatError::Context)
     }
 
@@ -192,22 +192,11 @@ impl ChatTemplate {
             // Another name for it, of DeepSeek, Granite and Kimi.
             context.insert("thinking", enable_thinking)?;
         }
+        if let Some(effort) = conversation.reasoning_effort {
+            // The other is Apriel's name for it.
+            context.insert("reasoning_effort", effort)?;
+            context.insert("reasoning_strength", effort)?;
+        }
         Ok(context)
     }
-}
-
-/// A message as a template takes it.
-fn message_value(role: &str, content: &str, form: ContentForm) -> Result<Value, ErrorKind> {
-    let mut message = Map::new();
-    message.insert("role", role)?;
-    match form {
-        ContentForm::Text => message.insert("content", content)?,
-        ContentForm::Parts => {
-            let mut part = Map::new();
-            part.insert("type", "text")?;
-            part.insert("text", content)?;
-            message.insert("content", Value::list(alloc::vec![part.into()])?)?;
-        }
-    }
-    Ok(message.into())
 }

@@ -220,6 +220,12 @@ pub const THINKING: OptionSpec = OptionSpec::flag(
 /// `--no-thinking`.
 pub const NO_THINKING: OptionSpec =
     OptionSpec::flag("no-thinking", "ask a model that can think first not to");
+/// `--reasoning-effort`.
+pub const REASONING_EFFORT: OptionSpec = OptionSpec::new(
+    "reasoning-effort",
+    "LEVEL",
+    "how much a model thinks first, if its format has levels: low, medium or high for most",
+);
 /// `--verbose`.
 pub const VERBOSE: OptionSpec = OptionSpec::flag(
     "verbose",
@@ -306,6 +312,7 @@ pub const INFER: &[OptionSpec] = &[
     TEMPLATE,
     THINKING,
     NO_THINKING,
+    REASONING_EFFORT,
     VERBOSE,
     CTX,
     LORA,
@@ -325,6 +332,7 @@ pub const CHAT: &[OptionSpec] = &[
     TEMPLATE,
     THINKING,
     NO_THINKING,
+    REASONING_EFFORT,
     TEMP,
     TOP_K,
     TOP_P,
@@ -422,6 +430,7 @@ pub const BATCH: &[OptionSpec] = &[
     TEMPLATE,
     THINKING,
     NO_THINKING,
+    REASONING_EFFORT,
     BATCH_VERBOSE,
     CTX,
     LORA,
@@ -523,8 +532,7 @@ pub const COMMANDS: &[(&str, &[OptionSpec])] = &[
 ];
 
 /// What is said to who gives options of a chat without one.
-pub const CHAT_IS_MISSING: &str =
-    "--system, --template, --thinking and --no-thinking are about a chat: give --chat too";
+pub const CHAT_IS_MISSING: &str = "--system, --template, --thinking, --no-thinking and --reasoning-effort are about a chat: give --chat too";
 
 /// What is said to who gives a file without texts.
 pub const NO_TEXTS: &str = "there are no texts in the file, expected one in each line";

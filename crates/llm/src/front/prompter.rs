@@ -143,9 +143,16 @@ fn usable<'t, 'm>(
 }
 
 /// A conversation that the model is to answer.
-fn conversation<'c>(messages: &'c [Message<'c>], format: &ChatFormat<'_>) -> Conversation<'c> {
-    let &ChatFormat { enable_thinking, now_seconds, .. } = format;
-    Conversation { messages, add_generation_prompt: true, enable_thinking, now_seconds }
+fn conversation<'c>(messages: &'c [Message<'c>], format: &ChatFormat<'c>) -> Conversation<'c> {
+    let &ChatFormat { template: _, enable_thinking, reasoning_effort, tools, now_seconds } = format;
+    Conversation {
+        messages,
+        tools,
+        add_generation_prompt: true,
+        enable_thinking,
+        reasoning_effort,
+        now_seconds,
+    }
 }
 
 /// The chat format of this name, or else the file's: that in `kept`, or a new one, which takes its place.

@@ -8,7 +8,7 @@ use super::embedding::Embedding;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
 use super::{FrontError, Logprobs};
-use crate::chat::{Dialogue, Forgotten, Message};
+use crate::chat::{Dialogue, Forgotten, Message, Tool};
 use crate::sampling::SamplingConfig;
 use crate::session::{FinishReason, Speculation};
 use crate::tokenizer::EncodeOptions;
@@ -81,6 +81,10 @@ pub struct ChatFormat<'f> {
     pub template: Option<&'f str>,
     /// Whether the model is to think first, see [`Conversation::enable_thinking`](crate::chat::Conversation).
     pub enable_thinking: Option<bool>,
+    /// How much, see [`Conversation::reasoning_effort`](crate::chat::Conversation).
+    pub reasoning_effort: Option<&'f str>,
+    /// What the model may call.
+    pub tools: &'f [Tool<'f>],
     /// The local time in seconds, see [`Conversation::now_seconds`](crate::chat::Conversation).
     pub now_seconds: Option<u64>,
 }

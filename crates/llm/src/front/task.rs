@@ -33,7 +33,10 @@ impl<'t> Task<'t> {
         system: Option<&'t str>,
         format: ChatFormat<'t>,
     ) -> Result<Self, &'static str> {
-        let is_of_chat = system.is_some() || format.template.is_some() || format.enable_thinking.is_some();
+        let is_of_chat = system.is_some()
+            || format.template.is_some()
+            || format.enable_thinking.is_some()
+            || format.reasoning_effort.is_some();
         match is_chat {
             true if parse_special => Err(SPECIAL_IN_CHAT),
             false if is_of_chat => Err(CHAT_IS_MISSING),

@@ -152,9 +152,7 @@ pub fn messages<'b>(fields: &'b Fields<'b>) -> Result<Vec<Message<'b>>, ApiError
     }
     let mut messages = Vec::new();
     messages.try_reserve_exact(said.len()).map_err(|_| ApiError::out_of_memory())?;
-    messages.extend(
-        said.iter().map(|message| Message { role: message.role.name(), content: &message.content.0 }),
-    );
+    messages.extend(said.iter().map(|message| Message::new(message.role.name(), &message.content.0)));
     Ok(messages)
 }
 

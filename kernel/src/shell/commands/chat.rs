@@ -4,7 +4,10 @@ use llm::{
     chat::Dialogue,
     front::{
         ChatFormat, Prompt, Task, Wanted,
-        options::{self, CHAT_FLAG, CHAT_MAX_TOKENS, NO_THINKING, SPECIAL, SYSTEM, TEMPLATE, THINKING},
+        options::{
+            self, CHAT_FLAG, CHAT_MAX_TOKENS, NO_THINKING, REASONING_EFFORT, SPECIAL, SYSTEM, TEMPLATE,
+            THINKING,
+        },
     },
 };
 
@@ -48,6 +51,8 @@ impl<'a> ChatOptions<'a> {
         let format = ChatFormat {
             template: arguments.option_text(TEMPLATE.name)?,
             enable_thinking: thinking.map(|option| option == THINKING.name),
+            reasoning_effort: arguments.option_text(REASONING_EFFORT.name)?,
+            tools: &[],
             now_seconds: (shell.machine.now_seconds)(),
         };
         Ok(Self { system: arguments.option_text(SYSTEM.name)?, format })

@@ -1,0 +1,98 @@
+//! What a template sees of messages and tools: values of Jinja.
+
+use alloc::vec::Vec;
+
+use jinja::{ErrorKind, Map, Value};
+
+use super::capabilities::{ArgumentsForm, Capabilities, ContentForm};
+use super::fallback::{NO_PARAMETERS, Said};
+use super::{ChatError, Tool, ToolCall};
+
+/// A message as a template takes it.
+///
+/// # Errors
+/// [`ChatError::Arguments`] if arguments of a call are no JSON object.
+pub(super) fn message_value(said: &Said<'_>, capabilities: &Capabilities) -> Result<Value, ChatError> {
+    let Said { message, content } = said;
+    let calls = message.tool_calls.iter().map(|call| call_value(call, capabilities));
+    let calls = calls.collect::<Result<Vec<_>, _>>()?;
+    let has_calls = !calls.is_empty();
+    let value = || {
+        let mut value = Map::new();
+        value.insert("role", message.role)?;
+        let thought = message.reasoning_content;
+        // gpt-oss's template refuses both with a call.
+        let leaves_out = capabilities.thinking_key && has_calls && !thought.is_empty();
+        match capabilities.form_of(message.role) {
+            _ if leaves_out => {}
+            ContentForm::Text => value.insert("content", &**content)?,
+            ContentForm::Parts => {
+                let mut part = Map::new();
+                part.insert("type", "text")?;
+                part.insert("text", &**content)?;
+                value.insert("content", Value::list(alloc::vec![part.into()])?)?;
+            }
+        }
+        let thought_keys = ["reasoning_content", "thinking"];
+        let n_keys = if capabilities.thinking_key { 2 } else { 1 };
+        let texts = [("tool_call_id", message.tool_call_id), ("name", message.name)];
+        let texts = texts.into_iter().chain(thought_keys.into_iter().take(n_keys).map(|key| (key, thought)));
+        for (key, text) in texts.filter(|(_, text)| !text.is_empty()) {
+            value.insert(key, text)?;
+        }
+        if has_calls {
+            value.insert("tool_calls", Value::list(calls)?)?;
+        }
+        Ok(value.into())
+    };
+    value().map_err(ChatError::Context)
+}
+
+/// A call as a template takes it.
+fn call_value(call: &ToolCall<'_>, capabilities: &Capabilities) -> Result<Value, ChatError> {
+    let blank = call.arguments.trim_ascii().is_empty();
+    let text = if blank { "{}" } else { call.arguments };
+    let arguments = match capabilities.tool_calls {
+        Some(ArgumentsForm::Object) => object(text).ok_or_else(|| ChatError::Arguments(call.name.into()))?,
+        _ => text.into(),
+    };
+    let value = || {
+        let mut function = Map::new();
+        function.insert("name", call.name)?;
+        function.insert("arguments", arguments)?;
+        let mut value = Map::new();
+        if !call.id.is_empty() {
+            value.insert("id", call.id)?;
+        }
+        value.insert("type", "function")?;
+        value.insert("function", function)?;
+        Ok(value.into())
+    };
+    value().map_err(ChatError::Context)
+}
+
+/// A tool as a template takes it: in the form of OpenAI's API.
+///
+/// # Errors
+/// [`ChatError::Parameters`] if its parameters are no JSON object.
+pub(super) fn tool_value(tool: &Tool<'_>) -> Result<Value, ChatError> {
+    let blank = tool.parameters.trim_ascii().is_empty();
+    let parameters = object(if blank { NO_PARAMETERS } else { tool.parameters });
+    let parameters = parameters.ok_or_else(|| ChatError::Parameters(tool.name.into()))?;
+    let value = || {
+        let mut function = Map::new();
+        function.insert("name", tool.name)?;
+        function.insert("description", tool.description)?;
+        function.insert("parameters", parameters)?;
+        let mut value = Map::new();
+        value.insert("type", "function")?;
+        value.insert("function", function)?;
+        Ok::<Value, ErrorKind>(value.into())
+    };
+    value().map_err(ChatError::Context)
+}
+
+/// The dict of a JSON object.
+fn object(json: &str) -> Option<Value> {
+    Value::from_json(json).ok().filter(Value::is_map)
+}

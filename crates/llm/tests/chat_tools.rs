@@ -1,0 +1,147 @@
+//! Conversations with tools, as templates show them.
+
+use llm::chat::{ChatError, ChatTemplate, Conversation, Message, Tool, ToolCall};
+use llm::gguf::Gguf;
+use llm::tokenizer::Tokenizer;
+use serde_json::Value;
+
+/// A template over the small vocabulary.
+fn chat(template: &str) -> ChatTemplate {
+    let file = broken_gguf::good();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    ChatTemplate::new(template, &Tokenizer::from_gguf(&gguf).unwrap()).unwrap()
+}
+
+/// A message of OpenAI's API, whose calls are in `calls`.
+fn message<'m>(json: &'m Value, calls: &'m [ToolCall<'m>]) -> Message<'m> {
+    let text = |key: &str| json[key].as_str().unwrap_or("");
+    Message {
+        role: text("role"),
+        content: text("content"),
+        reasoning_content: text("reasoning_content"),
+        tool_calls: calls,
+        tool_call_id: text("tool_call_id"),
+        name: text("name"),
+    }
+}
+
+fn calls(json: &Value) -> Vec<ToolCall<'_>> {
+    let calls = json["tool_calls"].as_array().map_or(&[][..], Vec::as_slice).iter();
+    calls
+        .map(|call| ToolCall {
+            id: call["id"].as_str().unwrap(),
+            name: call["function"]["name"].as_str().unwrap(),
+            arguments: call["function"]["arguments"].as_str().unwrap(),
+        })
+        .collect()
+}
+
+#[test]
+fn templates_show_tools_calls_and_results() {
+    let golden: Value = serde_json::from_str(include_str!("golden/chat_tools.json")).unwrap();
+    let parameters: Vec<_> = golden["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["function"]["parameters"].to_string())
+        .collect();
+    let tools: Vec<_> = golden["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(&parameters)
+        .map(|(tool, parameters)| Tool {
+            name: tool["function"]["name"].as_str().unwrap(),
+            description: tool["function"]["description"].as_str().unwrap(),
+            parameters,
+        })
+        .collect();
+    let templates = golden["templates"].as_array().unwrap();
+    assert!(templates.len() >= 11);
+    for template in templates {
+        let name = template["name"].as_str().unwrap();
+        let chat = chat(template["template"].as_str().unwrap());
+        assert_eq!(chat.takes_parallel_calls(), template["parallel"].as_bool().unwrap(), "{name}");
+        let cases = template["cases"].as_array().unwrap();
+        assert!(cases.len() >= 8);
+        for case in cases {
+            let turns =
+                golden["conversations"][case["conversation"].as_u64().unwrap() as usize].as_array().unwrap();
+            let calls: Vec<_> = turns.iter().map(calls).collect();
+            let messages: Vec<_> =
+                turns.iter().zip(&calls).map(|(json, calls)| message(json, calls)).collect();
+            let conversation = Conversation {
+                tools: if case["tools"].as_bool().unwrap() { &tools } else { &[] },
+                ..Conversation::new(&messages)
+            };
+            let text = chat.render(&conversation).unwrap();
+            assert_eq!(text, case["text"].as_str().unwrap(), "{name}: {messages:?}");
+        }
+    }
+}
+
+const CALL: [ToolCall<'_>; 1] = [ToolCall { id: "call00001", name: "clock", arguments: "" }];
+const CLOCK: Tool<'_> = Tool { name: "clock", description: "Tells the time.", parameters: "" };
+
+#[test]
+fn a_template_that_knows_no_tools_is_told_of_them_in_words() {
+    let chat = chat("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>");
+    let messages = [
+        Message::new("user", "When?"),
+        Message { tool_calls: &CALL, ..Message::new("assistant", "") },
+        Message { tool_call_id: "call00001", name: "clock", ..Message::new("tool", "12:00") },
+    ];
+    let text = chat.render(&Conversation { tools: &[CLOCK], ..Conversation::new(&messages) }).unwrap();
+    let (tools, turns) = text.split_once("<user>").unwrap();
+    let line = r#"{"name": "clock", "description": "Tells the time.", "parameters": {"type": "object", "properties": {}}}"#;
+    assert!(tools.starts_with("<system>You can call these tools") && tools.contains(line), "{tools}");
+    assert_eq!(
+        turns,
+        "When?<assistant><tool_call>\n{\"name\": \"clock\", \"arguments\": {}}\n</tool_call>\
+         <user><tool_response>\n12:00\n</tool_response><assistant>"
+    );
+    assert!(chat.takes_parallel_calls());
+}
+
+#[test]
+fn arguments_and_parameters_that_are_no_objects_are_refused_by_name() {
+    let chat = chat(
+        "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}{% for m in messages %}{{ m.content }}\
+         {% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}",
+    );
+    for arguments in ["{", "[]", "x", "{} {}"] {
+        let calls = [ToolCall { arguments, ..CALL[0] }];
+        let messages = [Message { tool_calls: &calls, ..Message::new("assistant", "") }];
+        let error = chat.render(&Conversation::new(&messages)).unwrap_err();
+        assert_eq!(error, ChatError::Arguments("clock".into()), "{arguments}");
+        assert_eq!(error.to_string(), "the arguments of a call of \"clock\" are no JSON object");
+        let tools = [Tool { parameters: arguments, ..CLOCK }];
+        let error = chat.render(&Conversation { tools: &tools, ..Conversation::new(&[]) }).unwrap_err();
+        assert_eq!(error, ChatError::Parameters("clock".into()), "{arguments}");
+    }
+    let messages = [Message { tool_calls: &CALL, ..Message::new("assistant", "") }];
+    assert_eq!(chat.render(&Conversation::new(&messages)).unwrap(), "clock{}");
+}
+
+#[test]
+fn developers_are_system_where_the_template_knows_none() {
+    let messages = [Message::new("developer", "Be brief."), Message::new("user", "Hi")];
+    let text = |template: &str| chat(template).render(&Conversation::new(&messages)).unwrap();
+    let any_role = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+    assert_eq!(text(any_role), "<system>Be brief.<user>Hi");
+    let known = format!("{any_role}{{# system or developer #}}");
+    assert_eq!(text(&known), "<developer>Be brief.<user>Hi");
+}
+
+#[test]
+fn effort_is_told_where_it_is_asked() {
+    let messages = [Message::new("user", "Hi")];
+    let chat = chat(
+        "{{ messages[0].content }} {{ reasoning_effort | default('none') }} {{ reasoning_strength is defined }}",
+    );
+    let of = |reasoning_effort| {
+        chat.render(&Conversation { reasoning_effort, ..Conversation::new(&messages) }).unwrap()
+    };
+    assert_eq!(of(None), "Hi none False");
+    assert_eq!(of(Some("low")), "Hi low True");
+}

@@ -1,0 +1,449 @@
+//! [`Form`]: how a family of models calls tools.
+
+use core::fmt::{self, Write};
+
+/// How a family of models calls tools.
+///
+/// An answer has its calls as `before`, then per call `open`, the name, `name_end`, the arguments and `close`, with
+/// `separator` between calls, then `after`. Where `each` is set, `before` and `after` stand around every call. White
+/// space at the ends of these texts is as templates write it; a parser does not insist on it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What it is called here.
+    pub name: &'static str,
+    /// What all stand in a template of such a model, or in what it makes of a call.
+    pub evidence: &'static [&'static str],
+    /// What comes before the calls.
+    pub before: &'static str,
+    /// What may come there too.
+    pub also_before: &'static str,
+    /// What comes before a name.
+    pub open: &'static str,
+    /// Between a name and the arguments.
+    pub name_end: &'static str,
+    /// Behind the arguments.
+    pub close: &'static str,
+    /// Between calls.
+    pub separator: &'static str,
+    /// Behind the calls.
+    pub after: &'static str,
+    /// Whether each call has its own `before` and `after`.
+    pub each: bool,
+    /// Whether an answer that begins with a JSON object may be a call without marks.
+    pub bare: bool,
+    /// How arguments are written.
+    pub arguments: Arguments,
+}
+
+/// How the arguments of a call are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arguments {
+    /// The call is a JSON object with keys of these names, the second of which has an object. An empty first one
+    /// stands for any key, which is the tool's name, and the arguments its value.
+    Object(&'static str, &'static str),
+    /// A JSON object behind the name.
+    Json,
+    /// As JSON, but keys without quotes, and texts between two of this mark as they are.
+    Quoted(&'static str),
+    /// Keys and values, each between marks; texts as they are, other values as JSON.
+    Keyed {
+        /// Before a key.
+        key_open: &'static str,
+        /// Behind a key.
+        key_close: &'static str,
+        /// Before a value.
+        value_open: &'static str,
+        /// Behind a value.
+        value_close: &'static str,
+    },
+    /// Keyword arguments of Python, in parentheses.
+    Python,
+    /// gpt-oss's channels: the name is the recipient of a message of JSON.
+    Channels,
+}
+
+/// What most rows have.
+const PLAIN: Form = Form {
+    name: "",
+    evidence: &[],
+    before: "",
+    also_before: "",
+    open: "{\"name\": \"",
+    name_end: "\", \"arguments\": ",
+    close: "}",
+    separator: ", ",
+    after: "",
+    each: false,
+    bare: false,
+    arguments: Arguments::Object("name", "arguments"),
+};
+
+/// What a model is asked for whose template says nothing of tools.
+pub static GENERIC: Form = Form {
+    name: "generic",
+    before: "<tool_call>\n",
+    after: "\n</tool_call>",
+    separator: "\n",
+    each: true,
+    bare: true,
+    ..PLAIN
+};
+
+/// All forms, those with more evidence before those that share some of it.
+pub static FORMS: &[Form] = &[
+    Form {
+        name: "gpt-oss",
+        evidence: &["<|channel|>", "<|message|>"],
+        open: " to=functions.",
+        name_end: "<|channel|>commentary json<|message|>",
+        close: "",
+        separator: "",
+        arguments: Arguments::Channels,
+        ..PLAIN
+    },
+    Form {
+        name: "kimi-k2",
+        evidence: &["<|tool_calls_section_begin|>"],
+        before: "<|tool_calls_section_begin|>",
+        open: "<|tool_call_begin|>functions.",
+        name_end: ":0<|tool_call_argument_begin|>",
+        close: "<|tool_call_end|>",
+        separator: "",
+        after: "<|tool_calls_section_end|>",
+        arguments: Arguments::Json,
+        ..PLAIN
+    },
+    Form {
+        name: "deepseek-r1",
+        evidence: &["<｜tool▁sep｜>", "```json"],
+        before: "<｜tool▁calls▁begin｜>",
+        open: "<｜tool▁call▁begin｜>function<｜tool▁sep｜>",
+        name_end: "\n```json\n",
+        close: "\n```<｜tool▁call▁end｜>",
+        separator: "\n",
+        after: "<｜tool▁calls▁end｜>",
+        arguments: Arguments::Json,
+        ..PLAIN
+    },
+    Form {
+        name: "deepseek-3.1",
+        evidence: &["<｜tool▁sep｜>"],
+        before: "<｜tool▁calls▁begin｜>",
+        open: "<｜tool▁call▁begin｜>",
+        name_end: "<｜tool▁sep｜>",
+        close: "<｜tool▁call▁end｜>",
+        separator: "",
+        after: "<｜tool▁calls▁end｜>",
+        arguments: Arguments::Json,
+        ..PLAIN
+    },
+    Form {
+        name: "mistral",
+        evidence: &["[TOOL_CALLS]", "[ARGS]"],
+        open: "[TOOL_CALLS]",
+        name_end: "[ARGS]",
+        close: "",
+        separator: "",
+        arguments: Arguments::Json,
+        ..PLAIN
+    },
+    Form { name: "mistral-array", evidence: &["[TOOL_CALLS]"], before: "[TOOL_CALLS][", after: "]", ..PLAIN },
+    Form {
+        name: "command-r",
+        evidence: &["<|START_ACTION|>"],
+        before: "<|START_ACTION|>[\n    ",
+        open: "{\"tool_call_id\": \"0\", \"tool_name\": \"",
+        name_end: "\", \"parameters\": ",
+        separator: ",\n    ",
+        after: "\n]<|END_ACTION|>",
+        arguments: Arguments::Object("tool_name", "parameters"),
+        ..PLAIN
+    },
+    Form {
+        name: "gemma-4",
+        evidence: &["<|tool_call>call:"],
+        open: "<|tool_call>call:",
+        name_end: "",
+        close: "<tool_call|>",
+        separator: "",
+        arguments: Arguments::Quoted("<|\"|>"),
+        ..PLAIN
+    },
+    Form {
+        name: "function-gemma",
+        evidence: &["<start_function_call>"],
+        open: "<start_function_call>call:",
+        name_end: "",
+        close: "<end_function_call>",
+        separator: "",
+        arguments: Arguments::Quoted("<escape>"),
+        ..PLAIN
+    },
+    Form {
+        name: "lfm2",
+        evidence: &["<|tool_call_start|>"],
+        before: "<|tool_call_start|>[",
+        open: "",
+        name_end: "(",
+        close: ")",
+        after: "]<|tool_call_end|>",
+        arguments: Arguments::Python,
+        ..PLAIN
+    },
+    Form {
+        name: "lfm2",
+        evidence: &["List of tools: "],
+        before: "<|tool_call_start|>[",
+        open: "",
+        name_end: "(",
+        close: ")",
+        after: "]<|tool_call_end|>",
+        arguments: Arguments::Python,
+        ..PLAIN
+    },
+    Form {
+        name: "minimax-m2",
+        evidence: &["<minimax:tool_call>", "<invoke name="],
+        before: "<minimax:tool_call>\n",
+        open: "<invoke name=\"",
+        name_end: "\">\n",
+        close: "</invoke>\n",
+        separator: "",
+        after: "</minimax:tool_call>",
+        arguments: Arguments::Keyed {
+            key_open: "<parameter name=\"",
+            key_close: "\">",
+            value_open: "",
+            value_close: "</parameter>\n",
+        },
+        ..PLAIN
+    },
+    Form {
+        name: "seed",
+        evidence: &["<seed:tool_call>"],
+        before: "<seed:tool_call>\n",
+        open: "<function=",
+        name_end: ">\n",
+        close: "</function>\n",
+        separator: "\n",
+        after: "</seed:tool_call>",
+        each: true,
+        arguments: Arguments::Keyed {
+            key_open: "<parameter=",
+            key_close: ">",
+            value_open: "",
+            value_close: "</parameter>\n",
+        },
+        ..PLAIN
+    },
+    Form {
+        name: "qwen3-coder",
+        evidence: &["<tool_call>", "<function=", "<parameter="],
+        before: "<tool_call>\n",
+        open: "<function=",
+        name_end: ">\n",
+        close: "</function>\n",
+        separator: "\n",
+        after: "</tool_call>",
+        each: true,
+        arguments: Arguments::Keyed {
+            key_open: "<parameter=",
+            key_close: ">\n",
+            value_open: "",
+            value_close: "\n</parameter>\n",
+        },
+        ..PLAIN
+    },
+    Form {
+        name: "glm-4.5",
+        evidence: &["<arg_key>", "<tool_call>"],
+        open: "<tool_call>",
+        name_end: "\n",
+        close: "</tool_call>",
+        separator: "\n",
+        arguments: Arguments::Keyed {
+            key_open: "<arg_key>",
+            key_close: "</arg_key>\n",
+            value_open: "<arg_value>",
+            value_close: "</arg_value>\n",
+        },
+        ..PLAIN
+    },
+    Form {
+        name: "minicpm5",
+        evidence: &["<function name=", "<param name="],
+        open: "<function name=\"",
+        name_end: "\">",
+        close: "</function>",
+        separator: "\n",
+        arguments: Arguments::Keyed {
+            key_open: "<param name=\"",
+            key_close: "\">",
+            value_open: "",
+            value_close: "</param>",
+        },
+        ..PLAIN
+    },
+    Form {
+        name: "functionary-3.1",
+        evidence: &["<function=", "</function>"],
+        open: "<function=",
+        name_end: ">",
+        close: "</function>",
+        separator: "",
+        arguments: Arguments::Json,
+        ..PLAIN
+    },
+    Form {
+        name: "phi-4-mini",
+        evidence: &["<|tool_call|>", "<|/tool_call|>"],
+        before: "<|tool_call|>[",
+        after: "]<|/tool_call|>",
+        ..PLAIN
+    },
+    Form { name: "granite", evidence: &["<|tool_call|>"], before: "<|tool_call|>[", after: "]", ..PLAIN },
+    Form { name: "gigachat-3", evidence: &["<|function_call|>"], before: "<|function_call|>", ..PLAIN },
+    Form {
+        name: "apertus",
+        evidence: &["<|tools_prefix|>"],
+        before: "<|tools_prefix|>[",
+        open: "{\"",
+        name_end: "\": ",
+        after: "]<|tools_suffix|>",
+        arguments: Arguments::Object("", ""),
+        ..PLAIN
+    },
+    Form {
+        name: "nemotron",
+        evidence: &["<TOOLCALL>"],
+        before: "<TOOLCALL>[",
+        after: "]</TOOLCALL>",
+        ..PLAIN
+    },
+    Form {
+        name: "apriel",
+        evidence: &["<tool_calls>"],
+        before: "<tool_calls>[",
+        after: "]</tool_calls>",
+        ..PLAIN
+    },
+    Form {
+        name: "hermes",
+        evidence: &["<tool_call>"],
+        before: "<tool_call>\n",
+        after: "\n</tool_call>",
+        separator: "\n",
+        each: true,
+        ..PLAIN
+    },
+    Form {
+        name: "llama-3",
+        evidence: &["<|start_header_id|>", "ipython"],
+        also_before: "<|python_tag|>",
+        name_end: "\", \"parameters\": ",
+        separator: "; ",
+        bare: true,
+        arguments: Arguments::Object("name", "parameters"),
+        ..PLAIN
+    },
+];
+
+impl Form {
+    /// The form that one of these texts, a template or what it makes of a call, has all evidence of; [`GENERIC`] if it
+    /// is none.
+    pub fn of(texts: &[&str]) -> &'static Self {
+        let has = |evidence: &&str| texts.iter().any(|text| text.contains(evidence));
+        FORMS.iter().find(|form| form.evidence.iter().all(has)).unwrap_or(&GENERIC)
+    }
+
+    /// The text that a call begins with, after which a grammar can hold that is not to hold before; empty if it is
+    /// the beginning of the answer, see [`bare`](Self::bare).
+    pub fn trigger(&self) -> &'static str {
+        let text = if self.before.is_empty() { self.open } else { self.before };
+        match self.arguments {
+            Arguments::Object(..) if self.before.is_empty() => "",
+            _ => mark(text),
+        }
+    }
+
+    /// Whether arguments are JSON between the literals, as a grammar for JSON has it.
+    pub fn has_json_arguments(&self) -> bool {
+        matches!(self.arguments, Arguments::Object(..) | Arguments::Json | Arguments::Channels)
+    }
+
+    /// Writes calls as GBNF: the rule `calls`, of one call of any of `tools` or, if they may be `parallel`, of one or
+    /// more. Each tool is its name and the name of the rule of its arguments, which has to be written beside it.
+    ///
+    /// # Errors
+    /// If `out` takes no more; also if arguments are not [JSON](Self::has_json_arguments).
+    pub fn write_gbnf(&self, tools: &[(&str, &str)], parallel: bool, out: &mut dyn Write) -> fmt::Result {
+        if !self.has_json_arguments() {
+            return Err(fmt::Error);
+        }
+        let (before, after) = (Quoted(self.before), Quoted(self.after));
+        write!(out, "calls ::= {before} call")?;
+        if parallel {
+            let separator = Quoted(self.separator);
+            match self.each {
+                true => write!(out, " ({after} {separator} {before} call)*")?,
+                false => write!(out, " ({separator} call)*")?,
+            }
+        }
+        write!(out, " {after}\ncall ::= ")?;
+        for (index, (name, rule)) in tools.iter().enumerate() {
+            let (open, name_end, close) = (Quoted(self.open), Quoted(self.name_end), Quoted(self.close));
+            let or = if index == 0 { "" } else { " | " };
+            write!(out, "{or}{open} {} {name_end} {rule} {close}", Quoted(name))?;
+        }
+        out.write_str("\n")
+    }
+
+    /// Writes what a call looks like, for a model to be told.
+    ///
+    /// # Errors
+    /// If `out` takes no more.
+    pub fn write_example(&self, out: &mut dyn Write) -> fmt::Result {
+        let Self { before, open, name_end, close, after, .. } = self;
+        write!(out, "{before}{open}NAME{name_end}")?;
+        match self.arguments {
+            Arguments::Object(..) | Arguments::Json | Arguments::Channels => {
+                out.write_str("{\"ARGUMENT\": \"VALUE\"}")?;
+            }
+            Arguments::Quoted(quote) => write!(out, "{{ARGUMENT:{quote}VALUE{quote}}}")?,
+            Arguments::Keyed { key_open, key_close, value_open, value_close } => {
+                write!(out, "{key_open}ARGUMENT{key_close}{value_open}VALUE{value_close}")?;
+            }
+            Arguments::Python => out.write_str("ARGUMENT=\"VALUE\"")?,
+        }
+        write!(out, "{close}{after}")
+    }
+
+    /// All its texts, as far as they are marks.
+    pub(crate) fn marks(&self) -> [&'static str; 6] {
+        [self.before, self.also_before, self.open, self.name_end, self.close, self.after]
+    }
+}
+
+/// A text without white space and brackets at its ends: what a parser looks for.
+pub(crate) fn mark(text: &'static str) -> &'static str {
+    let text = text.trim();
+    let text = text.strip_suffix('[').unwrap_or(text);
+    text.strip_prefix(']').unwrap_or(text).trim()
+}
+
+/// A literal of GBNF.
+struct Quoted<'t>(&'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                '\n' => f.write_str("\\n")?,
+                _ => f.write_char(character)?,
+            }
+        }
+        f.write_char('"')
+    }
+}

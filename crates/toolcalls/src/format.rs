@@ -1,0 +1,58 @@
+//! [`Format`]: what a template's text tells of its model.
+
+use crate::form::{Form, GENERIC};
+use crate::reasoning::Reasoning;
+
+/// How a model writes its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// How it calls tools.
+    pub form: &'static Form,
+    /// How it marks thoughts, if it does.
+    pub reasoning: Option<&'static Reasoning>,
+    /// Whether the prompt ends within a thought.
+    pub starts_open: bool,
+}
+
+impl Default for Format {
+    /// That of a model that is not known.
+    fn default() -> Self {
+        Self { form: &GENERIC, reasoning: None, starts_open: false }
+    }
+}
+
+impl Format {
+    /// That which these texts, the template and what it makes of a call, show.
+    pub fn of(texts: &[&str]) -> Self {
+        Self { form: Form::of(texts), reasoning: Reasoning::of(texts), starts_open: false }
+    }
+
+    /// The same behind this prompt.
+    pub fn behind(self, prompt: &str) -> Self {
+        let starts_open = self.reasoning.is_some_and(|reasoning| prompt.trim_end().ends_with(reasoning.open));
+        Self { starts_open, ..self }
+    }
+
+    /// Whether a token of this name is part of a mark. Tokens without a text of their own have to come as their names,
+    /// if so.
+    pub fn has_mark(&self, name: &str) -> bool {
+        let is_in = |text: &&str| text.contains(name);
+        // What else stands in the heads of gpt-oss's messages.
+        const HEADS: [&str; 6] =
+            ["<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|constrain|>", "<|call|>"];
+        let of_reasoning = self.reasoning.is_some_and(|reasoning| {
+            let Reasoning { open, close, around_content, .. } = reasoning;
+            [open, close].into_iter().chain(around_content.iter()).any(is_in)
+        });
+        let of_form = match self.form.arguments {
+            crate::Arguments::Channels => HEADS.contains(&name),
+            crate::Arguments::Quoted(quote) => is_in(&quote),
+            crate::Arguments::Keyed { key_open, key_close, value_open, value_close } => {
+                [key_open, key_close, value_open, value_close].iter().any(is_in)
+            }
+            _ => false,
+        };
+        !name.is_empty()
+            && (of_reasoning || of_form || self.form.marks().iter().any(is_in) || name == "[CALL_ID]")
+    }
+}

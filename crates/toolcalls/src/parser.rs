@@ -1,0 +1,209 @@
+//! [`Parser`]: an answer, piece by piece, to its parts.
+
+use alloc::string::String;
+use core::fmt;
+
+use crate::call::{Match, look_up};
+use crate::channels::MARKS;
+use crate::form::{Arguments, mark};
+use crate::format::Format;
+pub use crate::state::Event;
+use crate::state::{Mode, State, To};
+
+/// The heap has no room for what is held back of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// Bytes that were asked for.
+    pub needed_bytes: usize,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the heap has no {} bytes left for an answer", self.needed_bytes)
+    }
+}
+
+impl core::error::Error for OutOfMemory {}
+
+/// An answer that comes in pieces, cut anywhere; the parts that are told do not depend on where.
+///
+/// White space around marks is told as nothing's; all else that is not part of a call or a mark is content or
+/// reasoning. Only what may become a mark, or a call of which the name is not known yet, is held back: some 64 KiB at
+/// most. A character takes a bounded number of steps.
+#[derive(Debug, Clone)]
+pub struct Parser {
+    state: State,
+}
+
+/// What a mark in a text does.
+#[derive(Clone, Copy)]
+enum Mark {
+    Reasoning,
+    EndOfReasoning,
+    Calls,
+    /// A call, whose name follows.
+    Call,
+    AroundContent,
+    OfChannel(&'static str),
+}
+
+impl Parser {
+    /// An answer in this format.
+    pub fn new(format: Format) -> Self {
+        let mut state = State::new(format);
+        if format.form.arguments == Arguments::Channels {
+            state.mode = Mode::Header;
+        } else if format.starts_open {
+            state.mode = Mode::Thought;
+            state.drops_space = true;
+        }
+        Self { state }
+    }
+
+    /// Makes known that the argument `key` of `tool` is a text. Some forms write texts without quotes: there `3` is a
+    /// number unless it is known to be a text.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn add_text_argument(&mut self, tool: &str, key: &str) -> Result<(), OutOfMemory> {
+        let needed_bytes = tool.len().saturating_add(key.len()).saturating_add(size_of::<(String, String)>());
+        let out_of_memory = |_| OutOfMemory { needed_bytes };
+        let (mut own_tool, mut own_key) = (String::new(), String::new());
+        own_tool.try_reserve_exact(tool.len()).map_err(out_of_memory)?;
+        own_key.try_reserve_exact(key.len()).map_err(out_of_memory)?;
+        own_tool.push_str(tool);
+        own_key.push_str(key);
+        self.state.texts.try_reserve(1).map_err(out_of_memory)?;
+        self.state.texts.push((own_tool, own_key));
+        Ok(())
+    }
+
+    /// Takes the next piece and tells what has become certain.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], before anything is told.
+    pub fn push(&mut self, piece: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), OutOfMemory> {
+        let state = &mut self.state;
+        state.reserve(piece.len()).map_err(|needed_bytes| OutOfMemory { needed_bytes })?;
+        for character in piece.chars() {
+            while take(state, character, on_event) {}
+            state.n_bytes += character.len_utf8();
+        }
+        state.tell(on_event);
+        Ok(())
+    }
+
+    /// Ends the answer, and tells what was held back.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], before anything is told.
+    pub fn finish(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), OutOfMemory> {
+        let state = &mut self.state;
+        state.reserve(0).map_err(|needed_bytes| OutOfMemory { needed_bytes })?;
+        match state.mode {
+            Mode::Text | Mode::Thought => {
+                let held = core::mem::take(&mut state.held);
+                held.chars().for_each(|character| state.say(character, on_event));
+                // Nothing follows that the white space could be around.
+                if !state.drops_space && !state.space.is_empty() {
+                    state.raw.clear();
+                    let is_thought = state.mode == Mode::Thought;
+                    if !is_thought {
+                        state.say_raw(on_event);
+                    }
+                }
+            }
+            _ if state.has_begun => {
+                state.break_off(on_event);
+            }
+            // The end of a mark is missing behind a call.
+            Mode::Between if state.n_in_section > 0 => {}
+            _ if state.raw.is_empty() => {}
+            _ => state.say_raw(on_event),
+        }
+        state.tell(on_event);
+        Ok(())
+    }
+}
+
+/// Takes a character; whether it is to be taken again.
+fn take(state: &mut State, character: char, to: To<'_>) -> bool {
+    match state.mode {
+        Mode::Text | Mode::Thought => {
+            take_text(state, character, to);
+            false
+        }
+        Mode::Header => state.take_of_header(character, to),
+        _ => state.take_of_call(character, to),
+    }
+}
+
+/// Takes a character of what is said or thought.
+fn take_text(state: &mut State, character: char, to: To<'_>) {
+    state.held.push(character);
+    loop {
+        match look_up(&state.held, marks(state)) {
+            Match::Beginning => return,
+            Match::Whole(mark) => return take_mark(state, mark, character, to),
+            Match::Nothing => {}
+        }
+        let first = state.held.remove(0);
+        let is_bare = state.format.form.bare && !state.has_said && state.n_calls == 0;
+        if first == '{' && is_bare && state.mode == Mode::Text && state.held.is_empty() {
+            state.open(Mode::Between, "{", state.n_bytes);
+            state.is_bare = true;
+            state.open_object();
+            return;
+        }
+        state.say(first, to);
+        if state.held.is_empty() {
+            return;
+        }
+    }
+}
+
+/// The marks in what is said or thought.
+fn marks(state: &State) -> impl Iterator<Item = (Mark, &'static str)> {
+    let Format { form, reasoning, .. } = state.format;
+    let is_thought = state.mode == Mode::Thought;
+    let has_channels = state.has_channels();
+    let of_channels = MARKS.iter().filter(move |_| has_channels).map(|&mark| (Mark::OfChannel(mark), mark));
+    let reasoning = reasoning.filter(|_| !has_channels);
+    let of_thought =
+        reasoning.filter(|_| is_thought).map(|reasoning| (Mark::EndOfReasoning, reasoning.close));
+    let reasoning = reasoning.filter(|_| !is_thought);
+    let begins = reasoning.map(|reasoning| (Mark::Reasoning, reasoning.open));
+    let around = reasoning.map_or(&[][..], |reasoning| reasoning.around_content);
+    let around = around.iter().map(|&mark| (Mark::AroundContent, mark));
+    let has_names = !matches!(form.arguments, Arguments::Object(..) | Arguments::Python);
+    let before = mark(form.before);
+    let open = if before.is_empty() && has_names { mark(form.open) } else { "" };
+    let calls = [(Mark::Calls, before), (Mark::Calls, form.also_before), (Mark::Call, open)];
+    let calls = calls.into_iter().filter(move |_| !is_thought && !has_channels);
+    of_channels.chain(of_thought).chain(begins).chain(around).chain(calls)
+}
+
+fn take_mark(state: &mut State, mark: Mark, character: char, to: To<'_>) {
+    let held = core::mem::take(&mut state.held);
+    let start = (state.n_bytes + character.len_utf8()).saturating_sub(held.len());
+    match mark {
+        Mark::Reasoning | Mark::EndOfReasoning | Mark::AroundContent => {
+            state.drop_space();
+            match mark {
+                Mark::Reasoning => state.mode = Mode::Thought,
+                Mark::EndOfReasoning => {
+                    state.mode = Mode::Text;
+                    state.has_said = false;
+                }
+                _ => {}
+            }
+        }
+        Mark::Calls => {
+            state.open(Mode::Between, &held, start);
+        }
+        Mark::Call => state.open(Mode::Name, &held, start),
+        Mark::OfChannel(mark) => state.end_message(mark, to),
+    }
+    state.held = held;
+    state.held.clear();
+}

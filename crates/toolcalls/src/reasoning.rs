@@ -1,0 +1,100 @@
+//! [`Reasoning`]: how a family of models marks what it thinks.
+
+/// How a family of models marks what it thinks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reasoning {
+    /// What all stand in a template of such a model.
+    pub evidence: &'static [&'static str],
+    /// What comes before a thought, if the prompt does not end with it already.
+    pub open: &'static str,
+    /// What comes behind it.
+    pub close: &'static str,
+    /// What a model is to go on with whose thoughts have become too long.
+    pub forced_close: &'static str,
+    /// Marks around what is said.
+    pub around_content: &'static [&'static str],
+}
+
+const THINK: Reasoning = Reasoning {
+    evidence: &["<think>"],
+    open: "<think>",
+    close: "</think>",
+    forced_close: "\n</think>\n\n",
+    around_content: &[],
+};
+
+/// All of them, those with more evidence before those that share some of it.
+static REASONINGS: &[Reasoning] = &[
+    Reasoning {
+        evidence: &["<|channel|>", "<|message|>"],
+        open: "<|channel|>analysis<|message|>",
+        close: "<|end|>",
+        forced_close: "<|end|><|start|>assistant<|channel|>final<|message|>",
+        around_content: &[],
+    },
+    Reasoning {
+        evidence: &["<|channel>"],
+        open: "<|channel>thought",
+        close: "<channel|>",
+        forced_close: "<channel|>",
+        around_content: &[],
+    },
+    Reasoning {
+        evidence: &["[THINK]"],
+        open: "[THINK]",
+        close: "[/THINK]",
+        forced_close: "[/THINK]",
+        around_content: &[],
+    },
+    Reasoning {
+        evidence: &["<|START_THINKING|>"],
+        open: "<|START_THINKING|>",
+        close: "<|END_THINKING|>",
+        forced_close: "<|END_THINKING|><|START_RESPONSE|>",
+        around_content: &["<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"],
+    },
+    Reasoning {
+        evidence: &["<|START_RESPONSE|>"],
+        open: "<|START_THINKING|>",
+        close: "<|END_THINKING|>",
+        forced_close: "<|END_THINKING|><|START_RESPONSE|>",
+        around_content: &["<|START_RESPONSE|>", "<|END_RESPONSE|>"],
+    },
+    Reasoning {
+        evidence: &["<seed:think>"],
+        open: "<seed:think>",
+        close: "</seed:think>",
+        forced_close: "</seed:think>",
+        around_content: &[],
+    },
+    Reasoning {
+        evidence: &["<mm:think>"],
+        open: "<mm:think>",
+        close: "</mm:think>",
+        forced_close: "</mm:think>",
+        around_content: &[],
+    },
+    Reasoning {
+        evidence: &["[BEGIN FINAL RESPONSE]"],
+        open: "Here are my reasoning steps:",
+        close: "[BEGIN FINAL RESPONSE]",
+        forced_close: "\n[BEGIN FINAL RESPONSE]\n",
+        around_content: &["[END FINAL RESPONSE]"],
+    },
+    Reasoning {
+        evidence: &["<think>", "<response>"],
+        around_content: &["<response>", "</response>"],
+        ..THINK
+    },
+    THINK,
+    // Some templates only cut thoughts off.
+    Reasoning { evidence: &["</think>"], ..THINK },
+];
+
+impl Reasoning {
+    /// That which one of these texts has all evidence of, if there is one.
+    pub fn of(texts: &[&str]) -> Option<&'static Self> {
+        let has = |evidence: &&str| texts.iter().any(|text| text.contains(evidence));
+        REASONINGS.iter().find(|reasoning| reasoning.evidence.iter().all(has))
+    }
+}
