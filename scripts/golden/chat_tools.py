@@ -105,7 +105,7 @@ TEMPLATES = {
         True,
         True,
     ),
-    "mistral-args": (
+    "mistral": (
         "{{ bos_token }}{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}"
         "{% for m in messages %}{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]"
         "{% elif m.role == 'system' %}[SYSTEM_PROMPT]{{ m.content }}[/SYSTEM_PROMPT]"

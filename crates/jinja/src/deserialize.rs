@@ -41,9 +41,12 @@ impl Value {
         serde_json::from_str(json).map_err(|error| JsonError { line: error.line(), column: error.column() })
     }
 
-    /// Whether it is a dict.
-    pub fn is_map(&self) -> bool {
-        matches!(self, Self::Map(_))
+    /// The entries of a dict.
+    pub fn as_map(&self) -> Option<&Map> {
+        match self {
+            Self::Map(map) => Some(map),
+            _ => None,
+        }
     }
 }
 

@@ -202,7 +202,8 @@ impl Map {
         self.entries.iter().find(|(known, _)| known.is_same_key(key)).map(|(_, value)| value)
     }
 
-    pub(crate) fn entries(&self) -> &[(Value, Value)] {
+    /// Keys and values, in their order.
+    pub fn entries(&self) -> &[(Value, Value)] {
         &self.entries
     }
 }
@@ -335,7 +336,8 @@ impl Value {
         }
     }
 
-    pub(crate) fn as_str(&self) -> Option<&str> {
+    /// What a text says.
+    pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) | Self::Markup(text) => Some(text),
             _ => None,

@@ -1,12 +1,12 @@
 //! [`GenerationArguments`]: how many tokens, how they are chosen and where they end, from the command line.
 
-use std::io::{self, Write, stdout};
+use std::io::{self, IsTerminal, Write, stdout};
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use llm::front::options::{MAX_SPECULATED, MaxTokens};
-use llm::front::{Event, Report, Wanted, trace};
+use llm::front::{Apart, Event, Report, Wanted, trace};
 use llm::gguf::Gguf;
 use llm::quant::ModelBytes;
 use llm::sampling::{SamplingConfig, SamplingRequest, Seed};
@@ -128,6 +128,8 @@ pub fn tell(wanted: &Wanted<'_>, report: &Report, n_ctx: usize) {
 pub struct Output {
     as_ids: bool,
     has_ids: bool,
+    /// For answers that are told apart.
+    apart: Option<Apart>,
     error: Option<io::Error>,
 }
 
@@ -135,6 +137,11 @@ impl Output {
     /// Shows the ids of tokens instead of text.
     pub fn of_ids(as_ids: bool) -> Self {
         Self { as_ids, ..Self::default() }
+    }
+
+    /// Shows what is said and, at a terminal, what is thought.
+    pub fn told_apart() -> Self {
+        Self { apart: Some(Apart::new(stdout().is_terminal())), ..Self::default() }
     }
 
     /// Shows what an event brings; breaks off if that fails.
@@ -160,7 +167,18 @@ impl Output {
                 write!(output, "{separator}{id}")?;
             }
             Event::Finished { .. } if self.as_ids => {}
-            event => output.write_all(event.text().as_bytes())?,
+            event => match &mut self.apart {
+                None => output.write_all(event.text().as_bytes())?,
+                Some(apart) => {
+                    let mut written = Ok(());
+                    apart.show(event, &mut |text| {
+                        if written.is_ok() {
+                            written = output.write_all(text.as_bytes());
+                        }
+                    });
+                    written?;
+                }
+            },
         }
         output.flush()
     }

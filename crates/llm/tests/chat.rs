@@ -1,7 +1,7 @@
 //! Chat templates of files, from a conversation to ids. How templates are rendered is tested in the
 //! crate `jinja`.
 
-use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FAMILIES, Message, Room};
+use llm::chat::{ChatError, ChatTemplate, Conversation, Dialogue, FAMILIES, Format, Message, Room};
 use llm::gguf::{Gguf, GgufWriter};
 use llm::tokenizer::Tokenizer;
 
@@ -184,7 +184,7 @@ fn long_dialogue(system: Option<&str>, n_turns: usize) -> Dialogue {
     for turn in 0..n_turns {
         dialogue.ask(&"ab".repeat(turn + 1)).unwrap();
         if turn + 1 < n_turns {
-            dialogue.answer("c").unwrap();
+            dialogue.answer("c", Format::default()).unwrap();
         }
     }
     dialogue
@@ -214,7 +214,7 @@ fn a_dialogue_longer_than_the_context_loses_its_oldest_turns() {
                 for message in &whole.messages().unwrap()[n_first + 2 * n_forgotten..] {
                     match message.role {
                         "user" => dialogue.ask(message.content).unwrap(),
-                        _ => dialogue.answer(message.content).unwrap(),
+                        _ => dialogue.answer(message.content, Format::default()).unwrap(),
                     }
                 }
                 let ids = encode(&dialogue);
@@ -235,7 +235,7 @@ fn a_dialogue_longer_than_the_context_loses_its_oldest_turns() {
                     assert_eq!((result, &dialogue), (Err(error), &whole), "{case}");
                     continue;
                 }
-                let forgotten = result.unwrap();
+                let (_, forgotten) = result.unwrap();
                 let n_forgotten = forgotten.map_or(0, |forgotten| forgotten.n_turns);
                 dialogue.forget(n_forgotten);
                 assert!(forgotten.is_none_or(|forgotten| forgotten.n_turns > 0 && forgotten.n_ctx == n_ctx));

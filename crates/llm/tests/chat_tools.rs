@@ -1,6 +1,6 @@
 //! Conversations with tools, as templates show them.
 
-use llm::chat::{ChatError, ChatTemplate, Conversation, Message, Tool, ToolCall};
+use llm::chat::{ChatError, ChatTemplate, Conversation, Format, Message, Tool, ToolCall};
 use llm::gguf::Gguf;
 use llm::tokenizer::Tokenizer;
 use serde_json::Value;
@@ -61,6 +61,7 @@ fn templates_show_tools_calls_and_results() {
     for template in templates {
         let name = template["name"].as_str().unwrap();
         let chat = chat(template["template"].as_str().unwrap());
+        assert_eq!(chat.format().form.name, name);
         assert_eq!(chat.takes_parallel_calls(), template["parallel"].as_bool().unwrap(), "{name}");
         let cases = template["cases"].as_array().unwrap();
         assert!(cases.len() >= 8);
@@ -78,6 +79,31 @@ fn templates_show_tools_calls_and_results() {
             assert_eq!(text, case["text"].as_str().unwrap(), "{name}: {messages:?}");
         }
     }
+}
+
+/// How the answer to a question is read.
+fn format_of(template: &str, tools: &[Tool<'_>]) -> Format {
+    let file = broken_gguf::good();
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+    let messages = [Message::new("user", "Hi")];
+    let conversation = Conversation { tools, ..Conversation::new(&messages) };
+    ChatTemplate::new(template, &tokenizer).unwrap().encode(&tokenizer, &conversation, &mut vec![]).unwrap()
+}
+
+#[test]
+fn an_answer_is_read_as_the_template_and_the_prompt_have_it() {
+    let plain = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    assert_eq!(format_of(plain, &[]), Format::default().without_calls());
+    assert_eq!(format_of(plain, &[CLOCK]), Format::default());
+    // It cannot show tools: they are asked for in words, whatever marks it has.
+    let marks = format!("{plain}{{# [TOOL_CALLS] #}}");
+    assert_eq!(format_of(&marks, &[CLOCK]).form.name, "generic");
+    let opens = format!("{plain}<think>\n");
+    assert!(format_of(&opens, &[]).starts_open);
+    assert_eq!(format_of(&opens, &[]).reasoning.unwrap().close, "</think>");
+    let closes = format!("{plain}<think>\n\n</think>\n\n");
+    assert!(!format_of(&closes, &[]).starts_open && format_of(&closes, &[]).reasoning.is_some());
 }
 
 const CALL: [ToolCall<'_>; 1] = [ToolCall { id: "call00001", name: "clock", arguments: "" }];

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use llm::chat::{Dialogue, Message};
+use llm::chat::{Dialogue, Format, Message, Part};
 use llm::front::batch::{self, Batch, BatchEvent, BatchReport, NumberedLines};
 use llm::front::bench::{BenchPlan, Meter};
 use llm::front::{
@@ -124,7 +124,7 @@ fn a_report_is_the_sum_of_its_events() {
                     traced.push(step);
                     assert!(logits.min < logits.max);
                 }
-                Event::Embedding(_) | Event::Failed { .. } => panic!("{event:?}"),
+                Event::Part(_) | Event::Embedding(_) | Event::Failed { .. } => panic!("{event:?}"),
                 Event::Finished { report, .. } => {
                     n_finished += 1;
                     assert_eq!(report.ids, ids);
@@ -476,7 +476,7 @@ fn what_is_forgotten_is_told_before_the_answer() {
         let mut dialogue = Dialogue::default();
         for _ in 0..6 {
             dialogue.ask("Where did the little robot go?").unwrap();
-            dialogue.answer("It went down to the river.").unwrap();
+            dialogue.answer("It went down to the river.", Format::default()).unwrap();
         }
         dialogue.ask("And then?").unwrap();
         let mut first = None;
@@ -493,7 +493,7 @@ fn what_is_forgotten_is_told_before_the_answer() {
         assert!(report.forgotten.is_some() && first == Some(report.forgotten), "{first:?}");
         // It can be broken off there as everywhere.
         for _ in 0..6 {
-            dialogue.answer("It went home.").unwrap();
+            dialogue.answer("It went home.", Format::default()).unwrap();
             dialogue.ask("Where did the little robot go?").unwrap();
         }
         let request = Request::new(Prompt::Chat(&mut dialogue, format), 4);
@@ -513,7 +513,7 @@ fn a_dialogue_that_is_refused_forgets_nothing() {
         let mut dialogue = Dialogue::default();
         for _ in 0..6 {
             dialogue.ask("Where did the little robot go?").unwrap();
-            dialogue.answer("It went down to the river.").unwrap();
+            dialogue.answer("It went down to the river.", Format::default()).unwrap();
         }
         dialogue.ask("And then?").unwrap();
         let whole = dialogue.clone();
@@ -898,7 +898,7 @@ fn the_next_turn_of_a_conversation_computes_what_is_new() {
         let mut dialogue = Dialogue::default();
         dialogue.ask("Hi").unwrap();
         let first = answer(responder, Request::new(Prompt::Chat(&mut dialogue, format), 5));
-        dialogue.answer(&first.output).unwrap();
+        dialogue.answer(&first.output, Format::default()).unwrap();
         dialogue.ask("And").unwrap();
         let before = responder.counts();
         let second = answer(responder, Request::new(Prompt::Chat(&mut dialogue, format), 1));
@@ -906,5 +906,39 @@ fn the_next_turn_of_a_conversation_computes_what_is_new() {
         assert_eq!(second.forgotten, None);
         assert!(counts.n_reused >= first.prompt_tokens, "{counts:?}");
         assert_eq!(counts.n_computed + counts.n_reused, second.prompt_tokens);
+    });
+}
+
+#[test]
+fn an_answer_is_told_apart_where_that_is_wanted() {
+    with_contexts(256, 1, 4, |responder| {
+        let messages = [Message::new("user", PROMPT)];
+        let mut of = |prompt, tell_apart| {
+            let (mut parts, mut shown, mut is_over) = (String::new(), String::new(), false);
+            let request = Request { tell_apart, ..Request::new(prompt, 12) };
+            let report = responder.generate(request, clock_us, &mut |event| {
+                assert!(!is_over);
+                shown += event.text();
+                match event {
+                    Event::Part(Part::Content(text)) => parts += text,
+                    Event::Part(part) => panic!("{part:?}"),
+                    Event::Finished { .. } => is_over = true,
+                    _ => {}
+                }
+                ControlFlow::Continue(())
+            });
+            let report = report.unwrap();
+            assert_eq!(report.output, shown);
+            (parts, report)
+        };
+        let chatml = ChatFormat { template: Some("chatml"), ..ChatFormat::default() };
+        let (parts, report) = of(Prompt::Messages(&messages, chatml), true);
+        assert!(!parts.is_empty());
+        assert_eq!(parts, report.output);
+        assert_eq!(report.format.map(|format| (format.form.name, format.starts_open)), Some(("none", false)));
+        let (parts, report) = of(Prompt::Messages(&messages, chatml), false);
+        assert_eq!((parts.as_str(), report.format.is_some()), ("", true));
+        let (parts, report) = of(Prompt::Text(PROMPT, PROMPT_ENCODING), true);
+        assert_eq!((parts.as_str(), report.format), ("", None));
     });
 }

@@ -89,6 +89,9 @@ pub static GENERIC: Form = Form {
     ..PLAIN
 };
 
+/// What a model is read by that has no tools: no marks.
+pub static NO_CALLS: Form = Form { name: "none", open: "", name_end: "", close: "", separator: "", ..PLAIN };
+
 /// All forms, those with more evidence before those that share some of it.
 pub static FORMS: &[Form] = &[
     Form {
@@ -371,33 +374,6 @@ impl Form {
         matches!(self.arguments, Arguments::Object(..) | Arguments::Json | Arguments::Channels)
     }
 
-    /// Writes calls as GBNF: the rule `calls`, of one call of any of `tools` or, if they may be `parallel`, of one or
-    /// more. Each tool is its name and the name of the rule of its arguments, which has to be written beside it.
-    ///
-    /// # Errors
-    /// If `out` takes no more; also if arguments are not [JSON](Self::has_json_arguments).
-    pub fn write_gbnf(&self, tools: &[(&str, &str)], parallel: bool, out: &mut dyn Write) -> fmt::Result {
-        if !self.has_json_arguments() {
-            return Err(fmt::Error);
-        }
-        let (before, after) = (Quoted(self.before), Quoted(self.after));
-        write!(out, "calls ::= {before} call")?;
-        if parallel {
-            let separator = Quoted(self.separator);
-            match self.each {
-                true => write!(out, " ({after} {separator} {before} call)*")?,
-                false => write!(out, " ({separator} call)*")?,
-            }
-        }
-        write!(out, " {after}\ncall ::= ")?;
-        for (index, (name, rule)) in tools.iter().enumerate() {
-            let (open, name_end, close) = (Quoted(self.open), Quoted(self.name_end), Quoted(self.close));
-            let or = if index == 0 { "" } else { " | " };
-            write!(out, "{or}{open} {} {name_end} {rule} {close}", Quoted(name))?;
-        }
-        out.write_str("\n")
-    }
-
     /// Writes what a call looks like, for a model to be told.
     ///
     /// # Errors
@@ -418,6 +394,17 @@ impl Form {
         write!(out, "{close}{after}")
     }
 
+    /// Writes a call with these arguments, the text of a JSON object. Forms that have them otherwise are written as
+    /// [`GENERIC`].
+    ///
+    /// # Errors
+    /// If `out` takes no more.
+    pub fn write_call(&self, name: &str, arguments: &str, out: &mut dyn Write) -> fmt::Result {
+        let form = if self.has_json_arguments() { self } else { &GENERIC };
+        let Self { before, open, name_end, close, after, .. } = form;
+        write!(out, "{before}{open}{name}{name_end}{arguments}{close}{after}")
+    }
+
     /// All its texts, as far as they are marks.
     pub(crate) fn marks(&self) -> [&'static str; 6] {
         [self.before, self.also_before, self.open, self.name_end, self.close, self.after]
@@ -429,21 +416,4 @@ pub(crate) fn mark(text: &'static str) -> &'static str {
     let text = text.trim();
     let text = text.strip_suffix('[').unwrap_or(text);
     text.strip_prefix(']').unwrap_or(text).trim()
-}
-
-/// A literal of GBNF.
-struct Quoted<'t>(&'t str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for character in self.0.chars() {
-            match character {
-                '"' | '\\' => write!(f, "\\{character}")?,
-                '\n' => f.write_str("\\n")?,
-                _ => f.write_char(character)?,
-            }
-        }
-        f.write_char('"')
-    }
 }

@@ -1,6 +1,6 @@
 //! [`Format`]: what a template's text tells of its model.
 
-use crate::form::{Form, GENERIC};
+use crate::form::{Arguments, Form, GENERIC, NO_CALLS};
 use crate::reasoning::Reasoning;
 
 /// How a model writes its answers.
@@ -33,6 +33,12 @@ impl Format {
         Self { starts_open, ..self }
     }
 
+    /// The same for who has no tools: what looks like a call is text. gpt-oss's channels stay.
+    pub fn without_calls(self) -> Self {
+        let form = if self.form.arguments == Arguments::Channels { self.form } else { &NO_CALLS };
+        Self { form, ..self }
+    }
+
     /// Whether a token of this name is part of a mark. Tokens without a text of their own have to come as their names,
     /// if so.
     pub fn has_mark(&self, name: &str) -> bool {
@@ -45,9 +51,9 @@ impl Format {
             [open, close].into_iter().chain(around_content.iter()).any(is_in)
         });
         let of_form = match self.form.arguments {
-            crate::Arguments::Channels => HEADS.contains(&name),
-            crate::Arguments::Quoted(quote) => is_in(&quote),
-            crate::Arguments::Keyed { key_open, key_close, value_open, value_close } => {
+            Arguments::Channels => HEADS.contains(&name),
+            Arguments::Quoted(quote) => is_in(&quote),
+            Arguments::Keyed { key_open, key_close, value_open, value_close } => {
                 [key_open, key_close, value_open, value_close].iter().any(is_in)
             }
             _ => false,

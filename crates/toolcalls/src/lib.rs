@@ -3,14 +3,15 @@
 //! Each family of models has marks of its own for that, which its chat template shows. [`Form`] is how a family calls
 //! tools, [`Reasoning`] how it marks thoughts: a table each, of which a template's text chooses a row ([`Format::of`]).
 //! [`Parser`] takes an answer piece by piece, as it is generated, and tells its parts as [`Event`]s; arguments come as
-//! JSON whatever form the model has for them. [`Answer`] is a whole one. [`Form`] also says between which literals a
-//! grammar has to put names and arguments, so that a model cannot but call a tool.
+//! JSON whatever form the model has for them. [`Answer`] is a whole one. [`Form::calls`] are calls as part
+//! of a grammar, so that a model cannot but call a tool.
 //!
 //! # Layers
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `answer` | a whole answer |
+//! | `forced` | calls as part of a grammar |
 //! | `parser` | pieces to events |
 //! | `call`, `channels` | the parser's ways through a call, and through the channels of gpt-oss |
 //! | `state` | what the parser knows, and how it tells |
@@ -25,6 +26,7 @@ extern crate alloc;
 mod answer;
 mod call;
 mod channels;
+mod forced;
 mod form;
 mod format;
 mod literal;
@@ -33,7 +35,7 @@ mod reasoning;
 mod state;
 
 pub use answer::{Answer, Call};
-pub use form::{Arguments, FORMS, Form, GENERIC};
+pub use form::{Arguments, FORMS, Form, GENERIC, NO_CALLS};
 pub use format::Format;
 pub use parser::{Event, OutOfMemory, Parser};
 pub use reasoning::Reasoning;

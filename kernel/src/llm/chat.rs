@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 
 use super::*;
 use ::llm::{
-    chat::Dialogue,
+    chat::{Dialogue, Format},
     front::{ChatFormat, Prompt, Report, Request},
     session::FinishReason,
 };
@@ -62,7 +62,7 @@ fn a_conversation_outlives_the_context() {
         let messages = dialogue.messages().unwrap();
         assert_eq!((messages[0].role, messages[0].content), ("system", "Be brief."));
         assert_eq!(messages[1].role, "user");
-        dialogue.answer(&result.output).unwrap();
+        dialogue.answer(&result.output, Format::default()).unwrap();
     }
     assert!((1..12).contains(&times_forgotten), "{times_forgotten}");
 }
@@ -73,7 +73,7 @@ fn a_message_longer_than_the_context_is_refused_by_name() {
     let mut dialogue = Dialogue::default();
     dialogue.ask("What is a key?").unwrap();
     let result = answer(&mut backend, &mut dialogue, 8).unwrap();
-    dialogue.answer(&result.output).unwrap();
+    dialogue.answer(&result.output, Format::default()).unwrap();
     dialogue.ask(&"What is a key? ".repeat(20)).unwrap();
     let before = dialogue.clone();
     let refused = answer(&mut backend, &mut dialogue, 8).unwrap_err().to_string();
@@ -88,7 +88,7 @@ fn an_answer_that_fills_the_context_says_so_and_the_next_goes_on() {
     dialogue.ask("Once upon a time there was").unwrap();
     let result = answer(&mut backend, &mut dialogue, 1000).unwrap();
     assert_eq!(result.finish_reason, FinishReason::ContextFull);
-    dialogue.answer(&result.output).unwrap();
+    dialogue.answer(&result.output, Format::default()).unwrap();
     dialogue.ask("Once upon a time there was").unwrap();
     let next = answer(&mut backend, &mut dialogue, 1000).unwrap();
     assert_eq!(next.forgotten.map(|forgotten| forgotten.n_turns), Some(1));

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use llm::chat::Dialogue;
 use llm::front::options::CHAT_MAX_TOKENS;
-use llm::front::{ChatFormat, MAX_WAITING, Prompt, Responder, Wanted};
+use llm::front::{ChatFormat, MAX_WAITING, Prompt, Report, Request, Responder, Wanted};
 
 use crate::chat_format::ChatArguments;
 use crate::complain;
@@ -99,7 +99,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             message => dialogue.ask(message)?,
         }
         match speaker.answer(&mut dialogue) {
-            Ok(answer) => dialogue.answer(&answer)?,
+            Ok(report) => dialogue.answer(&report.output, report.format.unwrap_or_default())?,
             // At a terminal, there is somebody who can do something about it.
             Err(error) if is_terminal => {
                 complain(&format!("{error:#} (/clear begins a new conversation)"));
@@ -123,11 +123,11 @@ struct Speaker<'s, 'm> {
 
 impl Speaker<'_, '_> {
     /// Prints the model's answer, and returns it.
-    fn answer(&mut self, dialogue: &mut Dialogue) -> Result<String> {
+    fn answer(&mut self, dialogue: &mut Dialogue) -> Result<Report> {
         let format: ChatFormat<'_> = self.format.format();
-        let request = self.wanted.request(Prompt::Chat(dialogue, format));
+        let request = Request { tell_apart: true, ..self.wanted.request(Prompt::Chat(dialogue, format)) };
         let listening = interrupt::while_answering();
-        let mut output = Output::default();
+        let mut output = Output::told_apart();
         let report = self.responder.generate(request, clock_us, &mut |event| {
             output.show(&event)?;
             match listening.is_interrupted() {
@@ -137,6 +137,6 @@ impl Speaker<'_, '_> {
         })?;
         output.finish()?;
         tell(&self.wanted, &report, self.responder.runner().options().state.n_ctx);
-        Ok(report.output)
+        Ok(report)
     }
 }

@@ -190,6 +190,12 @@ impl Capabilities {
         found
     }
 
+    /// What `render` makes of a call of a tool.
+    pub fn call_conversation(render: impl FnOnce(&[Message<'_>], &[Tool<'_>]) -> String) -> String {
+        let call = Message { tool_calls: &CALLS[..1], ..Message::new("assistant", "") };
+        render(&[QUESTION, call, RESULT], &[TOOL])
+    }
+
     /// The form of a message with this role.
     pub fn form_of(&self, role: &str) -> ContentForm {
         match role {

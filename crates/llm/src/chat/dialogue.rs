@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{ChatError, Message};
+use super::{Answer, ChatError, Format, Message};
 
 /// Who says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,16 @@ impl Role {
 /// none, with [`take_back`](Self::take_back).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dialogue {
-    turns: Vec<(Role, String)>,
+    turns: Vec<Turn>,
+}
+
+/// What somebody said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Turn {
+    role: Role,
+    content: String,
+    /// What the model thought before.
+    reasoning: String,
 }
 
 impl Dialogue {
@@ -55,12 +64,15 @@ impl Dialogue {
         self.push(Role::User, message)
     }
 
-    /// Adds what the model said, as it generated it.
+    /// Adds what the model said and thought, as it generated it in this format. The template decides whether it is
+    /// told again what it thought.
     ///
     /// # Errors
     /// [`ChatError::OutOfMemory`].
-    pub fn answer(&mut self, generated: &str) -> Result<(), ChatError> {
-        self.push(Role::Assistant, final_channel(generated))
+    pub fn answer(&mut self, generated: &str, format: Format) -> Result<(), ChatError> {
+        let out_of_memory = |_| ChatError::OutOfMemory { needed_bytes: generated.len() };
+        let Answer { content, reasoning, .. } = Answer::of(generated, format).map_err(out_of_memory)?;
+        self.push_turn(Turn { role: Role::Assistant, content, reasoning })
     }
 
     /// Forgets the last message.
@@ -89,7 +101,10 @@ impl Dialogue {
         let mut messages = Vec::new();
         let needed_bytes = self.turns.len() * size_of::<Message<'_>>();
         messages.try_reserve(self.turns.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
-        messages.extend(kept.map(|(role, content)| Message::new(role.name(), content)));
+        messages.extend(kept.map(|Turn { role, content, reasoning }| Message {
+            reasoning_content: reasoning,
+            ..Message::new(role.name(), content)
+        }));
         Ok(messages)
     }
 
@@ -107,7 +122,7 @@ impl Dialogue {
 
     /// The places of what the user says, with which turns begin.
     fn questions(&self) -> impl Iterator<Item = usize> + '_ {
-        self.turns.iter().enumerate().filter(|(_, (role, _))| *role == Role::User).map(|(place, _)| place)
+        self.turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::User).map(|(place, _)| place)
     }
 
     fn push(&mut self, role: Role, content: &str) -> Result<(), ChatError> {
@@ -115,19 +130,15 @@ impl Dialogue {
         let mut copy = String::new();
         copy.try_reserve_exact(content.len()).map_err(out_of_memory)?;
         copy.push_str(content);
-        self.turns.try_reserve(1).map_err(out_of_memory)?;
-        self.turns.push((role, copy));
+        self.push_turn(Turn { role, content: copy, reasoning: String::new() })
+    }
+
+    fn push_turn(&mut self, turn: Turn) -> Result<(), ChatError> {
+        let needed_bytes = size_of::<Turn>();
+        self.turns.try_reserve(1).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
+        self.turns.push(turn);
         Ok(())
     }
-}
-
-/// What gpt-oss says aloud: its template refuses an answer that brings other channels with it.
-/// Anything else is taken whole.
-fn final_channel(generated: &str) -> &str {
-    const CHANNEL: &str = "<|channel|>";
-    const MESSAGE: &str = "<|message|>";
-    let Some((_, last)) = generated.rsplit_once(CHANNEL) else { return generated };
-    last.split_once(MESSAGE).map_or(generated, |(_, message)| message)
 }
 
 #[cfg(test)]
@@ -144,7 +155,7 @@ mod tests {
         dialogue.ask("lost").unwrap();
         dialogue.begin(Some("be brief")).unwrap();
         dialogue.ask("a").unwrap();
-        dialogue.answer("b").unwrap();
+        dialogue.answer("b", Format::default()).unwrap();
         dialogue.ask("c").unwrap();
         dialogue.take_back();
         assert_eq!(contents(&dialogue), [("system", "be brief"), ("user", "a"), ("assistant", "b")]);
@@ -153,16 +164,24 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_said_aloud_is_kept_of_channels() {
-        let thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant";
-        for (generated, said) in [
-            ("plain <|message|> text", "plain <|message|> text"),
-            ("<|channel|>final<|message|>Four.", "Four."),
-            (&alloc::format!("{thought}<|channel|>final<|message|>Four."), "Four."),
-            ("<|channel|>analysis<|message|>Cut off", "Cut off"),
-            ("<|channel|>ana", "<|channel|>ana"),
+    fn thoughts_are_kept_apart() {
+        for (template, generated, thought, said) in [
+            ("", "plain <think> text", "", "plain <think> text"),
+            ("<think>", "<think>\nHm.\n</think>\n\nFour.", "Hm.", "Four."),
+            ("<|channel|><|message|>", "<|channel|>final<|message|>Four.", "", "Four."),
+            (
+                "<|channel|><|message|>",
+                "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Four.",
+                "Hm.",
+                "Four.",
+            ),
+            ("<|channel|><|message|>", "<|channel|>analysis<|message|>Cut off", "Cut off", ""),
         ] {
-            assert_eq!(final_channel(generated), said);
+            let mut dialogue = Dialogue::default();
+            dialogue.answer(generated, Format::of(&[template]).without_calls()).unwrap();
+            let messages = dialogue.messages().unwrap();
+            let expected = Message { reasoning_content: thought, ..Message::new("assistant", said) };
+            assert_eq!(messages, [expected], "{generated}");
         }
     }
 }

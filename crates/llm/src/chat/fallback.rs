@@ -11,6 +11,7 @@ use core::fmt::{self, Write};
 
 use super::capabilities::Capabilities;
 use super::{ChatError, Conversation, Message, Tool};
+use toolcalls::Form;
 
 /// A message with what takes the place of its content.
 #[derive(Debug, Clone)]
@@ -21,13 +22,15 @@ pub(super) struct Said<'m> {
     pub content: Cow<'m, str>,
 }
 
-/// The messages of a conversation, of which a template with these capabilities can show all.
+/// The messages of a conversation, of which a template with these capabilities can show all. Calls are written, and
+/// asked for, in `form`.
 ///
 /// # Errors
 /// [`ChatError::OutOfMemory`].
 pub(super) fn fallback<'m>(
     conversation: &Conversation<'m>,
     capabilities: &Capabilities,
+    form: &Form,
 ) -> Result<Vec<Said<'m>>, ChatError> {
     let mut said: Vec<Said<'_>> = Vec::new();
     // One more for tools, and one for a system message that nothing follows.
@@ -42,10 +45,10 @@ pub(super) fn fallback<'m>(
         said.push(Said { message: Message { role, ..message }, content: Cow::Borrowed(message.content) });
     }
     if !conversation.tools.is_empty() && !capabilities.tools {
-        describe_tools(&mut said, conversation.tools)?;
+        describe_tools(&mut said, conversation.tools, form)?;
     }
     if capabilities.tool_calls.is_none() {
-        write_out_calls(&mut said)?;
+        write_out_calls(&mut said, form)?;
     }
     if capabilities.system.is_none() {
         without_system(&mut said)?;
@@ -54,7 +57,7 @@ pub(super) fn fallback<'m>(
 }
 
 /// Adds what tools there are to the first system message, or as one.
-fn describe_tools(said: &mut Vec<Said<'_>>, tools: &[Tool<'_>]) -> Result<(), ChatError> {
+fn describe_tools(said: &mut Vec<Said<'_>>, tools: &[Tool<'_>], form: &Form) -> Result<(), ChatError> {
     if said.first().is_none_or(|first| first.message.role != "system") {
         said.insert(0, Said { message: Message::new("system", ""), content: Cow::Borrowed("") });
     }
@@ -65,10 +68,10 @@ fn describe_tools(said: &mut Vec<Said<'_>>, tools: &[Tool<'_>]) -> Result<(), Ch
         for tool in tools {
             writeln!(text, "{}", ToolJson(tool))?;
         }
+        text.write_str("To call one, answer with its name and arguments in this form:\n")?;
+        form.write_example(&mut text)?;
         text.write_str(
-            "To call one, answer with its name and arguments as JSON, in this form:\n\
-             <tool_call>\n{\"name\": \"NAME\", \"arguments\": {\"ARGUMENT\": \"VALUE\"}}\n</tool_call>\n\
-             Call a tool only if it helps; then you are told its result. Otherwise answer in words.",
+            "\nCall a tool only if it helps; then you are told its result. Otherwise answer in words.",
         )
     })();
     text.finish(described).map(|text| said[0].content = Cow::Owned(text))
@@ -76,7 +79,7 @@ fn describe_tools(said: &mut Vec<Said<'_>>, tools: &[Tool<'_>]) -> Result<(), Ch
 
 /// Puts calls into the content of the messages that have some, and makes results messages of the user, those that
 /// follow each other one.
-fn write_out_calls(said: &mut Vec<Said<'_>>) -> Result<(), ChatError> {
+fn write_out_calls(said: &mut Vec<Said<'_>>, form: &Form) -> Result<(), ChatError> {
     let mut last_was_result = false;
     let mut kept = 0;
     for index in 0..said.len() {
@@ -98,11 +101,8 @@ fn write_out_calls(said: &mut Vec<Said<'_>>) -> Result<(), ChatError> {
                 for call in message.tool_calls {
                     let separator = if text.text.is_empty() { "" } else { "\n" };
                     let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments };
-                    write!(
-                        text,
-                        "{separator}<tool_call>\n{{\"name\": {}, \"arguments\": {arguments}}}\n</tool_call>",
-                        JsonText(call.name)
-                    )?;
+                    text.write_str(separator)?;
+                    form.write_call(call.name, arguments, &mut text)?;
                 }
                 Ok(())
             })();
@@ -240,7 +240,8 @@ mod tests {
         tools: &[Tool<'_>],
         capabilities: Capabilities,
     ) -> Vec<(String, String)> {
-        let said = fallback(&Conversation { tools, ..Conversation::new(messages) }, &capabilities).unwrap();
+        let conversation = Conversation { tools, ..Conversation::new(messages) };
+        let said = fallback(&conversation, &capabilities, &toolcalls::GENERIC).unwrap();
         said.into_iter().map(|said| (said.message.role.into(), said.content.into_owned())).collect()
     }
 
@@ -269,7 +270,7 @@ mod tests {
     fn tools_calls_and_results_are_said_in_words() {
         let calls = [
             ToolCall { id: "1", name: "a", arguments: r#"{"x": 1}"# },
-            ToolCall { id: "2", name: "b\"", arguments: " " },
+            ToolCall { id: "2", name: "b", arguments: " " },
         ];
         let messages = [
             Message::new("user", "u"),
@@ -295,7 +296,7 @@ mod tests {
         assert_eq!(found[0].0, "system");
         assert!(found[0].1.starts_with(described), "{}", found[0].1);
         let first_call = "<tool_call>\n{\"name\": \"a\", \"arguments\": {\"x\": 1}}\n</tool_call>";
-        let second_call = "<tool_call>\n{\"name\": \"b\\\"\", \"arguments\": {}}\n</tool_call>";
+        let second_call = "<tool_call>\n{\"name\": \"b\", \"arguments\": {}}\n</tool_call>";
         assert_eq!(
             found[1..],
             [

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{ChatError, ChatTemplate, Conversation, Dialogue};
+use super::{ChatError, ChatTemplate, Conversation, Dialogue, Format};
 use crate::tokenizer::Tokenizer;
 
 /// The room that a prompt and the answer to it have.
@@ -47,7 +47,7 @@ impl ChatTemplate {
     ///
     /// Where they and an answer are more than the context, the dialogue's oldest turns are left out until
     /// half of it is free, so that it is not full again at the next message; the system's message and the
-    /// user's last stay. The dialogue can [forget](Dialogue::forget) them when the prompt is used. Everything but the messages is taken from `settings`.
+    /// user's last stay. Returns how the answer is to be read, and what was left out. The dialogue can [forget](Dialogue::forget) them when the prompt is used. Everything but the messages is taken from `settings`.
     ///
     /// # Errors
     /// [`ChatError::MessageTooLong`] if the last message alone is longer than the context, and as
@@ -59,22 +59,23 @@ impl ChatTemplate {
         settings: &Conversation<'_>,
         room: Room,
         out: &mut Vec<u32>,
-    ) -> Result<Option<Forgotten>, ChatError> {
+    ) -> Result<(Format, Option<Forgotten>), ChatError> {
         let start = out.len();
         let n_ctx = room.n_ctx;
         let n_forgettable = dialogue.n_forgettable();
         let mut encode = |dialogue: &Dialogue, n_turns| {
             let messages = dialogue.messages_without(n_turns)?;
             out.truncate(start);
-            self.encode(tokenizer, &Conversation { messages: &messages, ..*settings }, out)?;
-            Ok::<_, ChatError>(out.len() - start)
+            let conversation = Conversation { messages: &messages, ..*settings };
+            let format = self.encode(tokenizer, &conversation, out)?;
+            Ok::<_, ChatError>((format, out.len() - start))
         };
         let most = n_ctx - room.for_an_answer();
-        let n_tokens = encode(dialogue, 0)?;
+        let (format, n_tokens) = encode(dialogue, 0)?;
         if n_tokens <= most || (n_forgettable == 0 && n_tokens <= n_ctx) {
-            return Ok(None);
+            return Ok((format, None));
         }
-        let n_least = if n_forgettable == 0 { n_tokens } else { encode(dialogue, n_forgettable)? };
+        let n_least = if n_forgettable == 0 { n_tokens } else { encode(dialogue, n_forgettable)?.1 };
         if n_least > n_ctx {
             return Err(ChatError::MessageTooLong { n_tokens: n_least, n_ctx });
         }
@@ -83,13 +84,13 @@ impl ChatTemplate {
         let (mut too_few, mut enough) = (0, n_forgettable);
         while too_few + 1 < enough {
             let middle = too_few.midpoint(enough);
-            if encode(dialogue, middle)? <= limit {
+            if encode(dialogue, middle)?.1 <= limit {
                 enough = middle;
             } else {
                 too_few = middle;
             }
         }
-        encode(dialogue, enough)?;
-        Ok(Some(Forgotten { n_turns: enough, n_ctx }))
+        let (format, _) = encode(dialogue, enough)?;
+        Ok((format, Some(Forgotten { n_turns: enough, n_ctx })))
     }
 }

@@ -19,6 +19,8 @@ pub use error::{ChatError, FamilyNames};
 pub use families::{FAMILIES, Family};
 pub use fitting::{Forgotten, Room};
 pub use template::ChatTemplate;
+pub use toolcalls::{Answer, Event as Part, Format, Parser};
+pub use variables::parser;
 
 /// The time that templates are told where none is known: the beginning of 26 July 2024, the date that the
 /// templates of Llama 3 themselves fall back to.

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use jinja::{ErrorKind, Limits, Map, Template, Value};
+use toolcalls::{Format, GENERIC};
 
 use super::capabilities::{Capabilities, OTHER_QUESTION};
 use super::fallback::fallback;
@@ -30,6 +31,8 @@ const PROBE_LIMITS: Limits =
 pub struct ChatTemplate {
     template: Template,
     capabilities: Capabilities,
+    /// How the model writes its answers.
+    format: Format,
     /// The texts of the tokens that begin and end a text; empty where there are none.
     bos: String,
     eos: String,
@@ -71,6 +74,7 @@ impl ChatTemplate {
         let mut chat = Self {
             template: Template::parse(source)?,
             capabilities: Capabilities::TEXT,
+            format: Format::default(),
             bos: piece(tokenizer.bos_id()),
             eos: piece(tokenizer.eos_id()),
         };
@@ -78,7 +82,20 @@ impl ChatTemplate {
             let conversation = Conversation { tools, ..Conversation::new(messages) };
             chat.fill_in(&conversation, capabilities, PROBE_LIMITS).ok()
         });
+        let call = Capabilities::call_conversation(|messages, tools| {
+            let conversation = Conversation { tools, ..Conversation::new(messages) };
+            chat.fill_in(&conversation, chat.capabilities, PROBE_LIMITS).unwrap_or_default()
+        });
+        chat.format = Format::of(&[source, &call]);
+        if !chat.capabilities.tools && chat.capabilities.tool_calls.is_none() {
+            chat.format.form = &GENERIC;
+        }
         Ok(chat)
+    }
+
+    /// How the model writes its answers, as far as no prompt is known.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Whether a message of an assistant can have several calls; otherwise the template refuses them, or shows one.
@@ -104,7 +121,7 @@ impl ChatTemplate {
     /// A conversation as ids, ready for the model: the token that begins a text is there once, as
     /// the file asks for it, whether the template writes it or not.
     ///
-    /// Control tokens are recognised wherever they stand, in messages too.
+    /// Control tokens are recognised wherever they stand, in messages too. Returns how the answer is to be read.
     ///
     /// # Errors
     /// As [`ChatTemplate::render`] and [`Tokenizer::encode`].
@@ -113,11 +130,13 @@ impl ChatTemplate {
         tokenizer: &Tokenizer<'_>,
         conversation: &Conversation<'_>,
         out: &mut Vec<u32>,
-    ) -> Result<(), ChatError> {
+    ) -> Result<Format, ChatError> {
         let text = self.render(conversation)?;
         let begins_with_bos = !self.bos.is_empty() && text.starts_with(&self.bos);
         let options = EncodeOptions { add_special: !begins_with_bos, parse_special: true };
-        Ok(tokenizer.encode(&text, options, out)?)
+        tokenizer.encode(&text, options, out)?;
+        let format = self.format.behind(&text);
+        Ok(if conversation.tools.is_empty() { format.without_calls() } else { format })
     }
 
     fn fill_in(
@@ -157,7 +176,7 @@ impl ChatTemplate {
 
     /// The variables that a template sees: those of `apply_chat_template`, and llama.cpp's.
     fn context(&self, conversation: &Conversation<'_>, capabilities: Capabilities) -> Result<Map, ChatError> {
-        let said = fallback(conversation, &capabilities)?;
+        let said = fallback(conversation, &capabilities, self.format.form)?;
         let messages = said.iter().map(|said| message_value(said, &capabilities));
         let messages = messages.collect::<Result<Vec<_>, _>>()?;
         // Each is looked at, whether the template shows tools or not.

@@ -1,12 +1,13 @@
-//! What a template sees of messages and tools: values of Jinja.
+//! What a template sees of messages and tools, values of Jinja; and what is known of tools when they are called.
 
 use alloc::vec::Vec;
 
 use jinja::{ErrorKind, Map, Value};
+use toolcalls::{Arguments, OutOfMemory};
 
 use super::capabilities::{ArgumentsForm, Capabilities, ContentForm};
 use super::fallback::{NO_PARAMETERS, Said};
-use super::{ChatError, Tool, ToolCall};
+use super::{ChatError, Format, Parser, Tool, ToolCall};
 
 /// A message as a template takes it.
 ///
@@ -94,5 +95,28 @@ pub(super) fn tool_value(tool: &Tool<'_>) -> Result<Value, ChatError> {
 
 /// The dict of a JSON object.
 fn object(json: &str) -> Option<Value> {
-    Value::from_json(json).ok().filter(Value::is_map)
+    Value::from_json(json).ok().filter(|value| value.as_map().is_some())
+}
+
+/// What tells an answer in this format apart that may call these tools.
+///
+/// # Errors
+/// [`ChatError::OutOfMemory`]; [`ChatError::Parameters`] if a tool's are no JSON object.
+pub fn parser(format: Format, tools: &[Tool<'_>]) -> Result<Parser, ChatError> {
+    let mut parser = Parser::new(format);
+    if !matches!(format.form.arguments, Arguments::Keyed { .. }) {
+        return Ok(parser);
+    }
+    for tool in tools.iter().filter(|tool| !tool.parameters.trim_ascii().is_empty()) {
+        let parameters = object(tool.parameters).ok_or_else(|| ChatError::Parameters(tool.name.into()))?;
+        let properties = parameters.as_map().and_then(|parameters| parameters.get("properties")?.as_map());
+        for (key, schema) in properties.map_or(&[][..], Map::entries) {
+            let kind = schema.as_map().and_then(|schema| schema.get("type")?.as_str());
+            if let (Some(key), Some("string")) = (key.as_str(), kind) {
+                let out_of_memory = |OutOfMemory { needed_bytes }| ChatError::OutOfMemory { needed_bytes };
+                parser.add_text_argument(tool.name, key).map_err(out_of_memory)?;
+            }
+        }
+    }
+    Ok(parser)
 }

@@ -4,10 +4,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
+use toolcalls::OutOfMemory;
+
 use super::logprobs::LogprobTable;
 use super::trace::LogitsRange;
-use super::{Event, FrontError, Report, RequestId};
-use crate::chat::Forgotten;
+use super::{Encoded, Event, FrontError, Report, RequestId};
+use crate::chat::{Forgotten, Parser, Part};
 use crate::scheduler::Finish;
 use crate::session::{FinishReason, SessionError, Speculation, TextStream};
 use crate::tokenizer::Tokenizer;
@@ -23,6 +25,8 @@ pub(super) struct Answer {
     pub id: RequestId,
     pub report: Report,
     text: TextStream,
+    /// What tells the text apart, if that is wanted.
+    parser: Option<Parser>,
     logprobs: Option<LogprobTable>,
     trace: bool,
     start_us: u64,
@@ -41,6 +45,7 @@ pub(super) struct Answer {
 /// What is known of a request before it is scheduled.
 pub(super) struct Draft {
     pub text: TextStream,
+    pub parser: Option<Parser>,
     pub report: Report,
     pub logprobs: Option<LogprobTable>,
     pub trace: bool,
@@ -57,12 +62,13 @@ pub(super) struct Failure {
 impl Draft {
     /// The answer to the request of this name.
     pub fn named(self, id: RequestId) -> Answer {
-        let Self { text, report, logprobs, trace, start_us } = self;
+        let Self { text, parser, report, logprobs, trace, start_us } = self;
         let untold = report.forgotten;
         Answer {
             id,
             report,
             text,
+            parser,
             logprobs,
             trace,
             start_us,
@@ -133,6 +139,17 @@ impl Answer {
         report.tokens_emitted += 1;
         let logprobs = self.logprobs.as_mut().map(|table| table.of(id, logits));
         let mut wants_more = on_event(self.id, Event::Token { id, text, logprobs });
+        if let (Some(parser), true) = (&mut self.parser, wants_more.is_continue()) {
+            let told = parser.push(text, &mut |part| {
+                if wants_more.is_continue() {
+                    wants_more = on_event(self.id, Event::Part(part));
+                }
+            });
+            if let Err(OutOfMemory { needed_bytes }) = told {
+                self.end = Some(Err(FrontError::OutOfHeap { needed_bytes }));
+                return ControlFlow::Break(());
+            }
+        }
         if self.trace && wants_more.is_continue() {
             let logits = LogitsRange::of(logits);
             wants_more = on_event(self.id, Event::Trace { step: report.tokens_emitted, logits });
@@ -175,10 +192,26 @@ impl Answer {
     }
 
     /// Tells of the end, unless that is an error.
-    pub fn tell_end(self, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<Report, Failure> {
+    pub fn tell_end(
+        mut self,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Report, Failure> {
         let n_held_back = self.n_held_back;
+        let parser = self.parser.take();
         let report = self.into_end()?;
         let text = &report.output[report.output.len() - n_held_back..];
+        if let Some(mut parser) = parser {
+            // It is over either way.
+            let mut tell = |part: Part<'_>| {
+                let _ = on_event(Event::Part(part));
+            };
+            if let Err(OutOfMemory { needed_bytes }) =
+                parser.push(text, &mut tell).and_then(|()| parser.finish(&mut tell))
+            {
+                let error = FrontError::OutOfHeap { needed_bytes };
+                return Err(Failure { output: report.output, error });
+            }
+        }
         // It is over either way.
         let _ = on_event(Event::Finished { text, report: &report });
         Ok(report)
@@ -209,7 +242,7 @@ pub(super) fn new_report(
     prompt_tokens: usize,
     max_tokens: usize,
     n_ctx: usize,
-    forgotten: Option<Forgotten>,
+    encoded: Encoded,
 ) -> Result<Report, FrontError> {
     // The last token of an answer needs no position.
     let n_left = (n_ctx + 1).saturating_sub(prompt_tokens);
@@ -226,7 +259,8 @@ pub(super) fn new_report(
         first_token_us: 0,
         finish_reason: FinishReason::Cancelled,
         speculation: Speculation::default(),
-        forgotten,
+        forgotten: encoded.forgotten,
+        format: encoded.format,
     };
     report.output.try_reserve(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
     reserve_ids(&mut report.ids, n_reserved)?;

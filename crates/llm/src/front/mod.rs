@@ -8,6 +8,7 @@
 //! Neighbours: the [`scheduler`](crate::scheduler) has the tokens computed, [`chat`](crate::chat) makes prompts of conversations.
 
 mod answer;
+mod apart;
 pub mod batch;
 pub mod bench;
 pub mod describe;
@@ -26,10 +27,11 @@ pub mod trace;
 pub mod units;
 pub mod vectors;
 
+pub use apart::Apart;
 pub use error::FrontError;
 pub use kernels::{UnknownKernels, kernels_called};
 pub use logprobs::{Logprobs, MAX_LOGPROBS, TokenLogprob};
-pub use prompter::Prompter;
+pub use prompter::{Encoded, Prompter};
 pub use request::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Report, Request};
 pub use responder::{CHECKPOINTS_PER_TEXT, MAX_WAITING, Responder};
 pub use task::{Task, Wanted};

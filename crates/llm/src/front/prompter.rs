@@ -4,12 +4,21 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{ChatFormat, FrontError, Prompt};
-use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Message, Room};
+use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Format, Message, Room};
 use crate::gguf::Gguf;
 use crate::tokenizer::{EncodeOptions, Tokenizer, TokenizerError};
 
 /// The chat format that was used last, and its name if it is not the file's own.
 type NamedFormat = (Option<String>, ChatTemplate);
+
+/// What is known of a prompt that was encoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// What of a dialogue had no room.
+    pub forgotten: Option<Forgotten>,
+    /// How the answer is to be read, if a chat format made the prompt.
+    pub format: Option<Format>,
+}
 
 /// The vocabulary and the chat format of a model. Of one without a vocabulary that can be used, prompts are made of token ids.
 pub struct Prompter<'m> {
@@ -53,7 +62,7 @@ impl<'m> Prompter<'m> {
         ready(&mut self.chat, &self.gguf, usable(&self.tokenizer)?, name).map(drop)
     }
 
-    /// Appends the ids of a prompt to `out`. The turns of a dialogue that have no room are left out, and counted; who uses the
+    /// Appends the ids of a prompt to `out`, and says how the answer is to be read. The turns of a dialogue that have no room are left out, and counted; who uses the
     /// prompt has the dialogue [forget](crate::chat::Dialogue::forget) them.
     ///
     /// # Errors
@@ -63,7 +72,7 @@ impl<'m> Prompter<'m> {
         prompt: &Prompt<'_>,
         room: Room,
         out: &mut Vec<u32>,
-    ) -> Result<Option<Forgotten>, FrontError> {
+    ) -> Result<Encoded, FrontError> {
         match prompt {
             Prompt::Text(text, options) => self.tokenizer()?.encode(text, *options, out)?,
             Prompt::Ids(ids) => {
@@ -74,18 +83,21 @@ impl<'m> Prompter<'m> {
             Prompt::Chat(dialogue, format) => {
                 let tokenizer = usable(&self.tokenizer)?;
                 let chat = ready(&mut self.chat, &self.gguf, tokenizer, format.template)?;
-                return chat
+                let (format, forgotten) = chat
                     .encode_dialogue(tokenizer, dialogue, &conversation(&[], format), room, out)
-                    .map_err(of_format(format.template));
+                    .map_err(of_format(format.template))?;
+                return Ok(Encoded { forgotten, format: Some(format) });
             }
             Prompt::Messages(messages, format) => {
                 let tokenizer = usable(&self.tokenizer)?;
                 let chat = ready(&mut self.chat, &self.gguf, tokenizer, format.template)?;
-                chat.encode(tokenizer, &conversation(messages, format), out)
+                let format = chat
+                    .encode(tokenizer, &conversation(messages, format), out)
                     .map_err(of_format(format.template))?;
+                return Ok(Encoded { forgotten: None, format: Some(format) });
             }
         }
-        Ok(None)
+        Ok(Encoded::default())
     }
 
     /// Appends the ids of a query and a document that is to be ranked by it, as the file's model was trained to read them: by its

@@ -8,7 +8,7 @@ use super::embedding::Embedding;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
 use super::{FrontError, Logprobs};
-use crate::chat::{Dialogue, Forgotten, Message, Tool};
+use crate::chat::{Dialogue, Forgotten, Format, Message, Part, Tool};
 use crate::sampling::SamplingConfig;
 use crate::session::{FinishReason, Speculation};
 use crate::tokenizer::EncodeOptions;
@@ -37,6 +37,9 @@ pub struct Request<'r> {
     pub n_logprobs: Option<usize>,
     /// Whether an [`Event::Trace`] comes with each token.
     pub trace: bool,
+    /// Whether what is said, thought and called is to be told apart, by [`Event::Part`]s. For [`Prompt::Chat`] and
+    /// [`Prompt::Messages`]; the text then has the names of tokens that are marks.
+    pub tell_apart: bool,
     /// What each adapter adds is multiplied by, see [`Submission::adapters`](crate::scheduler::Submission).
     pub adapters: Option<&'r [f32]>,
 }
@@ -54,6 +57,7 @@ impl<'r> Request<'r> {
             speculate: 0,
             n_logprobs: None,
             trace: false,
+            tell_apart: false,
             adapters: None,
         }
     }
@@ -106,6 +110,9 @@ pub enum Event<'e> {
         /// How likely it was, if the request has [`n_logprobs`](Request::n_logprobs).
         logprobs: Option<Logprobs<'e>>,
     },
+    /// A part of the text that came, if the request is to be told [apart](Request::tell_apart). Comes after the token that
+    /// made it certain, or before the end.
+    Part(Part<'e>),
     /// What the last token was chosen from, if the request has [`trace`](Request::trace).
     Trace {
         /// Number of the token, from 1.
@@ -139,6 +146,7 @@ impl Event<'_> {
             Self::Token { text, .. } | Self::Finished { text, .. } => text,
             Self::Forgotten(_)
             | Self::Prompt
+            | Self::Part(_)
             | Self::Trace { .. }
             | Self::Embedding(_)
             | Self::Failed { .. } => "",
@@ -173,6 +181,8 @@ pub struct Report {
     pub speculation: Speculation,
     /// What of a dialogue had no room any more.
     pub forgotten: Option<Forgotten>,
+    /// How the answer is to be read, if a chat format made the prompt.
+    pub format: Option<Format>,
 }
 
 impl Report {

@@ -10,7 +10,7 @@ use super::bench::{self, BenchPlan, BenchResult, Meter};
 use super::embedding::{Embedding, EmbeddingWish, Vectors};
 use super::logprobs::LogprobTable;
 use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
-use crate::chat::{Message, Room};
+use crate::chat::{self, Message, Room};
 use crate::compute::LowRanks;
 use crate::sampling::Sampler;
 use crate::scheduler::{Counts, Output, Scheduler, Submission};
@@ -132,11 +132,17 @@ impl<'m> Responder<'m> {
         let n_vocab = scheduler.runner().model().config().n_vocab;
         let sampling = request.sampling.within_context(n_ctx);
         let sampler = Sampler::with_biases(sampling, n_vocab, request.logit_bias)?;
-        let forgotten = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
+        let encoded = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
         let start_us = clock_us();
-        let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, forgotten)?;
+        let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, encoded)?;
         let logprobs = request.n_logprobs.map(LogprobTable::new).transpose()?;
-        let text = TextStream::new(self.prompter.tokenizer()?, request.stop)?;
+        let format = encoded.format.filter(|_| request.tell_apart);
+        let text = TextStream::new(self.prompter.tokenizer()?, request.stop, format)?;
+        let tools = match &request.prompt {
+            Prompt::Chat(_, format) | Prompt::Messages(_, format) => format.tools,
+            Prompt::Text(..) | Prompt::Ids(_) => &[],
+        };
+        let parser = format.map(|format| chat::parser(format, tools)).transpose()?;
         let id = scheduler.submit(Submission {
             prompt: &self.prompt_ids,
             max_tokens: request.max_tokens,
@@ -144,10 +150,10 @@ impl<'m> Responder<'m> {
             speculate: request.speculate,
             adapters: request.adapters,
         })?;
-        if let (Prompt::Chat(dialogue, _), Some(forgotten)) = (request.prompt, forgotten) {
+        if let (Prompt::Chat(dialogue, _), Some(forgotten)) = (request.prompt, encoded.forgotten) {
             dialogue.forget(forgotten.n_turns);
         }
-        self.answers.push(Draft { text, report, logprobs, trace: request.trace, start_us }.named(id));
+        self.answers.push(Draft { text, parser, report, logprobs, trace: request.trace, start_us }.named(id));
         Ok(id)
     }
 

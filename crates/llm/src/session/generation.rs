@@ -87,7 +87,7 @@ impl<'g, 'm> Generation<'g, 'm> {
             session,
             tokenizer,
             sampler,
-            text: TextStream::new(tokenizer, stop)?,
+            text: TextStream::new(tokenizer, stop, None)?,
             pending: None,
             draft: Draft::new(0, false)?,
             row: 0,

@@ -53,10 +53,18 @@ impl StopText {
         Ok(StopText { stop: stops, text, n_taken: 0, n_certain: 0, is_stopped: false, beginnings })
     }
 
-    /// Adds text.
+    /// Adds text, and removes what was given out.
     pub(super) fn push(&mut self, text: &str) {
         self.text.drain(..self.n_taken);
         self.n_taken = 0;
+        self.push_more(text);
+    }
+
+    /// Adds text to what was just pushed.
+    pub(super) fn push_more(&mut self, text: &str) {
+        if self.is_stopped {
+            return;
+        }
         let old_len = self.text.len();
         self.text.push_str(text);
         if self.stop.is_empty() {

@@ -3,7 +3,7 @@
 use llm::{
     chat::Dialogue,
     front::{
-        ChatFormat, Prompt, Task, Wanted,
+        ChatFormat, Prompt, Request, Task, Wanted,
         options::{
             self, CHAT_FLAG, CHAT_MAX_TOKENS, NO_THINKING, REASONING_EFFORT, SPECIAL, SYSTEM, TEMPLATE,
             THINKING,
@@ -135,8 +135,12 @@ fn answer(
     message: &str,
 ) -> Result<(), CommandError> {
     dialogue.ask(message).map_err(BackendError::from)?;
-    match generate(shell, wanted.request(Prompt::Chat(dialogue, chat.format)), false) {
-        Ok(report) => Ok(dialogue.answer(&report.output).map_err(BackendError::from)?),
+    let request = Request { tell_apart: true, ..wanted.request(Prompt::Chat(dialogue, chat.format)) };
+    match generate(shell, request, false) {
+        Ok(report) => {
+            let format = report.format.unwrap_or_default();
+            Ok(dialogue.answer(&report.output, format).map_err(BackendError::from)?)
+        }
         Err(error) => {
             dialogue.take_back();
             Err(error.into())

@@ -5,7 +5,7 @@ use core::{cell::RefCell, num::NonZeroUsize, ops::ControlFlow};
 use llm::{
     chat::Dialogue,
     front::{
-        Event, Report, Request,
+        Apart, Event, Report, Request,
         bench::{BenchPlan, BenchReport},
         options::{self, IDS, INFER_MAX_TOKENS, PROMPT},
         units::{Duration, Rate, Size, per_second},
@@ -92,13 +92,20 @@ pub(super) fn generate(
     as_ids: bool,
 ) -> Result<Report, BackendError> {
     let mut printed = false;
+    let tells_apart = request.tell_apart;
+    let mut apart = Apart::new(shell.terminal.is_interactive());
     let result = answer(shell, request, &mut |terminal, event| {
         match event {
             Event::Trace { step, logits } => log::info!("step {step}: {logits}"),
             Event::Forgotten(forgotten) => terminal.note(format_args!("[{forgotten}]")),
             _ => {}
         }
-        if !as_ids && !event.text().is_empty() {
+        if tells_apart {
+            apart.show(event, &mut |text| {
+                printed = true;
+                terminal.print(format_args!("{text}"));
+            });
+        } else if !as_ids && !event.text().is_empty() {
             printed = true;
             terminal.print(format_args!("{}", event.text()));
         }
@@ -106,7 +113,7 @@ pub(super) fn generate(
     let terminal = &mut shell.terminal;
     match &result {
         Ok(report) if as_ids => print_ids(terminal, &report.ids),
-        Ok(report) if report.output.ends_with('\n') => {}
+        Ok(report) if !tells_apart && report.output.ends_with('\n') => {}
         // Text may have been shown before an error.
         Err(_) if !printed => {}
         _ => terminal.print(format_args!("\n")),
