@@ -13,7 +13,7 @@ use crate::expression::{Span, append};
 /// The node that a byte leads to once a character is complete.
 pub(crate) const COMPLETE: u32 = u32::MAX;
 /// Most nodes of all classes of a grammar, and most ranges in them.
-const MAX_NODES: u32 = 1 << 18;
+const MAX_NODES: u32 = 1 << 17;
 
 /// A range of bytes and where it leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

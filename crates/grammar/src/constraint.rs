@@ -16,14 +16,14 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// How many tokens can be taken back by [`Constraint::rollback`].
     pub n_rollback: usize,
-    /// Steps of the machine for one mask or one token, each some ten nanoseconds.
+    /// Steps of the machine for one mask or one token, each some forty nanoseconds.
     pub steps: u64,
 }
 
 impl Default for Limits {
-    /// 3.5 MiB, enough for the objects of large schemas and a vocabulary of 152 000 tokens; 64 tokens; some 50 ms.
+    /// 3.5 MiB, enough for large schemas, with a vocabulary of 152 000 tokens; 64 tokens; some 40 ms.
     fn default() -> Self {
-        Self { memory_bytes: 7 << 19, n_rollback: 64, steps: 2_000_000 }
+        Self { memory_bytes: 7 << 19, n_rollback: 64, steps: 1_000_000 }
     }
 }
 

@@ -111,23 +111,35 @@ fn n_words(n_vocab: u32) -> usize {
 /// Sets the bits of the tokens that may come.
 fn fill(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Result<(), Stop> {
     words.fill(0);
-    walk(machine, vocabulary, words)?;
     let state = machine.state();
-    for (id, negated) in machine.tokens(state) {
-        if negated {
-            for token in 0..vocabulary.n_vocab() {
-                if token != id && !vocabulary.is_end(token) {
-                    set(words, token);
-                }
-            }
-        } else {
-            set(words, id);
-        }
+    if machine.tokens(state).any(|(_, negated)| negated) {
+        allow_others(machine, vocabulary, words);
     }
+    walk(machine, vocabulary, words)?;
+    // The walk may have given the state another number.
+    let state = machine.state();
+    machine.tokens(state).filter(|(_, negated)| !negated).for_each(|(id, _)| set(words, id));
     if machine.can_end(state) {
         vocabulary.ends().iter().for_each(|&token| set(words, token));
     }
     Ok(())
+}
+
+/// Sets the bits of all tokens but those that end the text, and one that the grammar leaves out; if it leaves out one here and
+/// another there, neither is left out.
+fn allow_others(machine: &Machine, vocabulary: &Vocabulary, words: &mut [u64]) {
+    let mut left_out = machine.tokens(machine.state()).filter(|(_, negated)| *negated).map(|(id, _)| id);
+    let first = left_out.next();
+    for token in 0..vocabulary.n_vocab() {
+        set(words, token);
+    }
+    let clear = |words: &mut [u64], token: u32| words[token as usize / 64] &= !(1 << (token % 64));
+    vocabulary.ends().iter().for_each(|&token| clear(words, token));
+    if let Some(first) = first
+        && left_out.all(|other| other == first)
+    {
+        clear(words, first);
+    }
 }
 
 #[inline(always)]

@@ -86,6 +86,18 @@ fn chains_of_rules_are_refused_or_followed() {
     assert!(matches!(error(&circle), GrammarError::LeftRecursion { .. }));
 }
 
+/// Each of them allows nearly all tokens.
+#[test]
+fn many_negated_tokens_are_one() {
+    let many: String = (0..3000).map(|i| format!(" | !<[{}]> \"{i}\"", i % 200)).collect();
+    let mut constraint = constraint_of(parse(&format!("root ::= !<[0]>{many}")), byte_level());
+    // All but the end.
+    let n_vocab = constraint.vocabulary().n_vocab();
+    assert_eq!(constraint.allowed().unwrap().count() as u32, n_vocab - 1);
+    let mut constraint = constraint_of(parse("root ::= !<[7]> | !<[7]> \"a\" | \"b\""), byte_level());
+    assert_eq!(constraint.allowed().unwrap().count() as u32, n_vocab - 2);
+}
+
 #[test]
 fn nesting_is_limited() {
     let nested = |n: usize| format!("root ::= {}\"a\"{}", "(".repeat(n), ")".repeat(n));

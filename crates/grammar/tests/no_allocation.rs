@@ -1,4 +1,4 @@
-//! Nothing is allocated per token.
+//! Nothing is allocated per token, and no more than stated when a constraint is made.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::alloc::System;
 use std::sync::Arc;
 
 use common::{byte_level, parse};
-use grammar::{Constraint, Limits};
+use grammar::{Constraint, Limits, Piece, Vocabulary};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -14,6 +14,12 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 // No test of a harness: the allocator counts for the whole process.
 fn main() {
+    // As many tokens as Qwen 2 has.
+    let piece_of = |token: u32| if token == 0 { Piece::End } else { Piece::Text(b"a") };
+    let large = Vocabulary::new(151_936, &piece_of).unwrap();
+    let stated = Constraint::memory_bytes(&parse("root ::= .*"), &large, Limits::default());
+    assert!(stated < 4 << 20, "{stated} bytes");
+
     let grammars = [
         "root ::= [a-zé]+ (\" \" root)?",
         "root ::= \"a\" root \"b\" | \"a\" root \",\" | \"é\"",
@@ -25,7 +31,11 @@ fn main() {
         let limits = Limits { memory_bytes: 600_000, n_rollback: 4, ..Limits::default() };
         let grammar = parse(text);
         let vocabulary = byte_level();
+        let stated = Constraint::memory_bytes(&grammar, &vocabulary, limits);
+        let region = Region::new(ALLOCATOR);
         let mut constraint = Constraint::new(grammar, Arc::clone(&vocabulary), limits).unwrap();
+        let allocated = region.change().bytes_allocated;
+        assert!(allocated <= stated && 2 * allocated > stated, "{allocated} bytes instead of {stated}");
         let region = Region::new(ALLOCATOR);
         let mut n_tokens = 0;
         for _ in 0..10 {
