@@ -1,18 +1,20 @@
 //! [`GenerationArguments`]: how many tokens, how they are chosen and where they end, from the command line.
 
+pub mod sampling;
+
 use std::io::{self, IsTerminal, Write, stdout};
 use std::ops::ControlFlow;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use llm::front::options::{MAX_SPECULATED, MaxTokens};
-use llm::front::{Apart, Event, Report, Wanted, trace};
+use llm::front::options::{MAX_SPECULATED, MaxTokens, NLogprobs};
+use llm::front::{Apart, Event, LogprobLine, LogprobWish, Report, Wanted, trace};
 use llm::gguf::Gguf;
 use llm::quant::ModelBytes;
-use llm::sampling::{SamplingConfig, SamplingRequest, Seed};
 use llm::session::FinishReason;
 
 use crate::complain;
+use sampling::SamplingArguments;
 
 /// Options of every command that generates text.
 #[derive(Args)]
@@ -21,32 +23,8 @@ pub struct GenerationArguments {
     #[arg(long = "max-tokens", allow_negative_numbers = true, value_parser = max_tokens)]
     n: Option<usize>,
 
-    #[arg(long, allow_negative_numbers = true)]
-    temp: Option<f32>,
-
-    #[arg(long, allow_negative_numbers = true)]
-    top_k: Option<i64>,
-
-    #[arg(long, allow_negative_numbers = true)]
-    top_p: Option<f32>,
-
-    #[arg(long, allow_negative_numbers = true)]
-    min_p: Option<f32>,
-
-    #[arg(long, allow_negative_numbers = true)]
-    repeat_penalty: Option<f32>,
-
-    #[arg(long, allow_negative_numbers = true)]
-    frequency_penalty: Option<f32>,
-
-    #[arg(long, allow_negative_numbers = true)]
-    presence_penalty: Option<f32>,
-
-    #[arg(long, allow_negative_numbers = true)]
-    repeat_last_n: Option<i64>,
-
-    #[arg(long, allow_negative_numbers = true)]
-    seed: Option<Seed>,
+    #[command(flatten)]
+    sampling: SamplingArguments,
 
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     speculate: usize,
@@ -77,35 +55,42 @@ impl GenerationArguments {
 
     /// What the options ask for. A random seed is shown.
     pub fn wanted(&self, max_tokens: usize) -> Result<Wanted<'_>> {
+        let request = self.sampling.request();
         Ok(Wanted {
             max_tokens,
-            sampling: self.sampling()?,
+            sampling: sampling::config(&request)?,
+            breakers: request.breakers().to_vec(),
+            ignore_eos: request.ignores_eos(),
+            logprobs: None,
             stop: self.stop.iter().map(String::as_str).collect(),
             speculate: self.speculate.min(MAX_SPECULATED),
             trace: self.verbose,
         })
     }
+}
 
-    fn sampling(&self) -> Result<SamplingConfig> {
-        let request = SamplingRequest {
-            temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            frequency_penalty: self.frequency_penalty,
-            presence_penalty: self.presence_penalty,
-            repeat_last_n: self.repeat_last_n,
-            seed: self.seed,
-        };
-        let is_random = self.seed == Some(Seed::Random);
-        let random_seed = if is_random { getrandom::u32().context("cannot make a random seed")? } else { 0 };
-        let config = request.config(|| random_seed.into())?;
-        if is_random {
-            complain(&format!("seed {}", config.seed));
-        }
-        Ok(config)
+/// Options of the commands that can tell how likely tokens were.
+#[derive(Args)]
+pub struct LogprobArguments {
+    #[arg(long, value_parser = n_logprobs)]
+    logprobs: Option<usize>,
+
+    #[arg(long)]
+    post_sampling_probs: bool,
+}
+
+impl LogprobArguments {
+    /// What is to be told of each token.
+    ///
+    /// # Errors
+    /// If it is said how, but not that.
+    pub fn wish(&self) -> Result<Option<LogprobWish>> {
+        LogprobWish::asked(self.logprobs, self.post_sampling_probs).map_err(anyhow::Error::msg)
     }
+}
+
+fn n_logprobs(text: &str) -> Result<usize, String> {
+    text.parse().map(|NLogprobs(n)| n).map_err(|()| format!("expected {}", NLogprobs::EXPECTED))
 }
 
 /// Says at the end what is not to be missed, and all of it if the options ask for it.
@@ -122,14 +107,16 @@ pub fn tell(wanted: &Wanted<'_>, report: &Report, n_ctx: usize) {
     }
 }
 
-/// Standard output, to which events are shown: text as it comes or, if only these are wanted, ids. Traces go to
-/// standard error.
+/// Standard output, to which events are shown: text as it comes or, if only these are wanted, ids, or lines that tell how likely
+/// tokens were. Traces go to standard error.
 #[derive(Default)]
 pub struct Output {
     as_ids: bool,
     has_ids: bool,
     /// For answers that are told apart.
     apart: Option<Apart>,
+    /// Whether each token has a line, which tells how likely it was.
+    has_lines: bool,
     error: Option<io::Error>,
 }
 
@@ -161,12 +148,18 @@ impl Output {
             Event::Prompt | Event::Embedding(_) | Event::Failed { .. } => return Ok(()),
             Event::Forgotten(forgotten) => complain(&forgotten.to_string()),
             Event::Trace { step, logits } => complain(&format!("step {step}: {logits}")),
+            &Event::Token { id, logprobs: Some(logprobs), tokenizer, .. } => {
+                let tokenizer = Some(tokenizer).filter(|_| !self.as_ids);
+                self.has_lines = true;
+                writeln!(output, "{}", LogprobLine { id, logprobs, tokenizer })?;
+            }
             Event::Token { id, .. } if self.as_ids => {
                 let separator = if self.has_ids { " " } else { "" };
                 self.has_ids = true;
                 write!(output, "{separator}{id}")?;
             }
             Event::Finished { .. } if self.as_ids => {}
+            _ if self.has_lines => {}
             event => match &mut self.apart {
                 None => output.write_all(event.text().as_bytes())?,
                 Some(apart) => {
@@ -190,6 +183,7 @@ impl Output {
     pub fn finish(self) -> io::Result<()> {
         match self.error {
             Some(error) => Err(error),
+            None if self.has_lines => Ok(()),
             None => writeln!(stdout()),
         }
     }

@@ -10,7 +10,7 @@ pub fn with_table(program: Command) -> Command {
         // Commands that the kernel does not have share the engine's options with `infer`.
         let options = COMMANDS.iter().find(|(command, _)| *command == name);
         let options = options.map_or(INFER, |(_, options)| options);
-        program.mut_subcommand(name, |command| options.iter().fold(command, described))
+        program.mut_subcommand(name, |command| options.iter().copied().flatten().fold(command, described))
     })
 }
 
@@ -55,6 +55,8 @@ mod tests {
             };
             let expected: BTreeSet<BTreeSet<String>> = options
                 .iter()
+                .copied()
+                .flatten()
                 .map(|option| {
                     names(option.name, option.aliases.iter().map(|alias| alias.to_string()).collect())
                 })

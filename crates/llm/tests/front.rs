@@ -10,7 +10,8 @@ use llm::chat::{Dialogue, Format, Message, Part};
 use llm::front::batch::{self, Batch, BatchEvent, BatchReport, NumberedLines};
 use llm::front::bench::{BenchPlan, Meter};
 use llm::front::{
-    ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Responder, Task,
+    ChatFormat, Event, FrontError, LogprobLine, LogprobWish, PROMPT_ENCODING, Prompt, Prompter, Report,
+    Request, Responder, Task,
 };
 use llm::gguf::{Gguf, GgufWriter};
 use llm::kv_cache::KvType;
@@ -187,6 +188,65 @@ fn biases_and_penalties_of_a_request_reach_its_sampler() {
     });
 }
 
+fn wish(n_top: usize) -> LogprobWish {
+    LogprobWish { n_top, after_sampling: false }
+}
+
+#[test]
+fn log_probabilities_after_sampling_are_those_of_what_was_left() {
+    with_responder(|responder| {
+        let sampling = SamplingConfig { temperature: 1.5, top_k: 4, seed: 5, ..SamplingConfig::greedy() };
+        let logprobs = Some(LogprobWish { n_top: 20, after_sampling: true });
+        let mut n_lines = 0;
+        let report = responder.generate(Request { sampling, logprobs, ..text(10) }, clock_us, &mut |event| {
+            let Event::Token { id, logprobs: Some(logprobs), tokenizer, .. } = event else {
+                return ControlFlow::Continue(());
+            };
+            let sum: f64 = logprobs.top.iter().map(|token| f64::from(token.logprob).exp()).sum();
+            assert!((sum - 1.0).abs() < 1e-5 && logprobs.top.len() == 4, "{logprobs:?}");
+            let chosen = logprobs.top.iter().find(|token| token.id == id).unwrap();
+            assert_eq!(chosen.logprob, logprobs.chosen);
+            // A line has five texts, or as many ids.
+            let line = LogprobLine { id, logprobs, tokenizer: Some(tokenizer) }.to_string();
+            assert!(line.matches('"').count() >= 10 && line.contains(&format!(" {:.4} | ", logprobs.chosen)));
+            let of_ids = LogprobLine { id, logprobs, tokenizer: None }.to_string();
+            assert!(of_ids.starts_with(&format!("{id} {:.4} | {} ", logprobs.chosen, logprobs.top[0].id)));
+            n_lines += 1;
+            ControlFlow::Continue(())
+        });
+        assert!(n_lines > 0 && report.unwrap().tokens_emitted == n_lines);
+    });
+}
+
+#[test]
+fn a_text_that_must_not_end_goes_on_and_repetitions_break_off() {
+    with_responder(|responder| {
+        let tokenizer = responder.prompter().tokenizer().unwrap();
+        let ends = (0..tokenizer.n_vocab() as u32).filter(|&id| tokenizer.is_end_of_generation(id));
+        // Ends are all but certain.
+        let likely: Vec<(u32, f32)> = ends.map(|id| (id, 1000.0)).collect();
+        assert!(!likely.is_empty());
+        let mut output = |ignore_eos, sampling, breakers: &[&str]| {
+            let request = Request { logit_bias: &likely, ignore_eos, sampling, breakers, ..text(30) };
+            responder.generate(request, clock_us, &mut |_| ControlFlow::Continue(())).unwrap()
+        };
+        let greedy = SamplingConfig::greedy();
+        assert_eq!(output(false, greedy, &[]).finish_reason, FinishReason::EndOfText);
+        let plain = output(true, greedy, &[]);
+        assert_eq!(plain.ids.len(), 30);
+        // All of the vocabulary's tokens break: nothing is repeated then.
+        let all_letters: Vec<String> = (0..128u8).map(|byte| char::from(byte).to_string()).collect();
+        let all_letters: Vec<&str> = all_letters.iter().map(String::as_str).collect();
+        let dry = SamplingConfig { dry_multiplier: 50.0, dry_allowed_length: 1, ..greedy };
+        let without = output(true, dry, &[]);
+        assert_eq!(output(true, dry, &all_letters).ids, plain.ids);
+        let repeats = |ids: &[u32]| {
+            (2..ids.len()).any(|at| ids[..at - 1].windows(2).any(|two| *two == ids[at - 1..=at]))
+        };
+        assert!(repeats(&plain.ids) && !repeats(&without.ids), "{:?} {:?}", plain.ids, without.ids);
+    });
+}
+
 #[test]
 fn log_probabilities_are_those_of_the_logits_before_sampling() {
     with_responder(|responder| {
@@ -208,7 +268,7 @@ fn log_probabilities_are_those_of_the_logits_before_sampling() {
             Request { sampling: hot, logit_bias: &[(5, -2.0)], ..Request::new(Prompt::Ids(&prompt), 12) };
         for (request, n_top) in [(guessing, 3), (sampled, 20)] {
             let mut told = Vec::new();
-            let request = Request { n_logprobs: Some(n_top), ..request };
+            let request = Request { logprobs: Some(wish(n_top)), ..request };
             let report = responder.generate(request, clock_us, &mut |event| {
                 if let Event::Token { id, logprobs, .. } = event {
                     let logprobs = logprobs.unwrap();
@@ -238,7 +298,7 @@ fn log_probabilities_are_those_of_the_logits_before_sampling() {
                 assert!(top.iter().all(|token| is_right(token.id, token.logprob)), "{top:?}");
             }
         }
-        let none = Request { n_logprobs: Some(0), ..text(2) };
+        let none = Request { logprobs: Some(wish(0)), ..text(2) };
         let report = responder.generate(none, clock_us, &mut |event| {
             if let Event::Token { logprobs, .. } = event {
                 assert!(logprobs.is_some_and(|logprobs| logprobs.chosen < 0.0 && logprobs.top.is_empty()));
@@ -246,7 +306,8 @@ fn log_probabilities_are_those_of_the_logits_before_sampling() {
             ControlFlow::Continue(())
         });
         assert_eq!(report.unwrap().tokens_emitted, 2);
-        let refused = responder.submit(Request { n_logprobs: Some(21), ..text(1) }, clock_us).unwrap_err();
+        let refused =
+            responder.submit(Request { logprobs: Some(wish(21)), ..text(1) }, clock_us).unwrap_err();
         assert_eq!(refused, FrontError::TooManyLogprobs { n_logprobs: 21 });
         assert!(responder.is_idle());
     });

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use llm::front::{Event, MAX_LOGPROBS, PROMPT_ENCODING, Prompt, Prompter, Request, Responder};
+use llm::front::{Event, LogprobWish, MAX_LOGPROBS, PROMPT_ENCODING, Prompt, Prompter, Request, Responder};
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
@@ -69,15 +69,39 @@ fn answers(file: &[u8]) {
     };
     let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + llm::arena::ALIGN];
     let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
-    let mut responder = Responder::new(Prompter::new(gguf).unwrap(), runner, 0).unwrap();
-    for n_logprobs in [0, MAX_LOGPROBS] {
+    let mut responder = Responder::new(Prompter::new(gguf).unwrap(), runner, 1).unwrap();
+    let all_stages = SamplingConfig {
+        temperature: 0.9,
+        dynatemp_range: 0.3,
+        top_k: 200,
+        top_p: 0.95,
+        min_p: 0.001,
+        typical_p: 0.95,
+        top_n_sigma: 3.0,
+        xtc_probability: 0.5,
+        xtc_threshold: 0.05,
+        repeat_penalty: 1.1,
+        presence_penalty: 0.1,
+        dry_multiplier: 0.5,
+        dry_penalty_last_n: SamplingConfig::WHOLE_CONTEXT,
+        ..SamplingConfig::greedy()
+    };
+    let mirostat = SamplingConfig { temperature: 0.9, mirostat: 1, ..SamplingConfig::greedy() };
+    let greedy = SamplingConfig { presence_penalty: 0.1, ..SamplingConfig::greedy() };
+    let wish = |n_top, after_sampling| Some(LogprobWish { n_top, after_sampling });
+    for (sampling, logprobs) in [
+        (greedy, wish(0, false)),
+        (all_stages, wish(MAX_LOGPROBS, true)),
+        (mirostat, wish(MAX_LOGPROBS, false)),
+    ] {
         let prompt = Prompt::Text("one two one two one", PROMPT_ENCODING);
         let request = Request {
-            sampling: SamplingConfig { presence_penalty: 0.1, ..SamplingConfig::greedy() },
+            sampling,
+            ignore_eos: true,
             logit_bias: &[(3, -1.0)],
             stop: &["zebra"],
             speculate: 4,
-            n_logprobs: Some(n_logprobs),
+            logprobs,
             trace: true,
             ..Request::new(prompt, 20)
         };
@@ -94,7 +118,7 @@ fn answers(file: &[u8]) {
             responder.step(|| 0, go_on, on_event).unwrap();
         }
     });
-    assert_eq!(n_tokens, 40);
+    assert_eq!(n_tokens, 60);
 }
 
 fn state(n_slots: usize, n_ctx: usize, n_pages: usize, n_checkpoints: usize) -> StateOptions {

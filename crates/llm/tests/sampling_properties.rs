@@ -1,9 +1,10 @@
 //! What holds for every configuration and all logits.
 
-use llm::sampling::{Sampler, SamplingConfig, SamplingError};
+use llm::sampling::{Breakers, Sampler, SamplingConfig, SamplingError, Stages};
 use proptest::prelude::*;
 
-fn configs() -> impl Strategy<Value = SamplingConfig> {
+/// Configurations of what has been there always: temperature, top-k, top-p, min-p and penalties.
+fn usual_configs() -> impl Strategy<Value = SamplingConfig> {
     let temperature = prop_oneof![Just(0.0f32), 0.01f32..5.0, Just(f32::MIN_POSITIVE)];
     let repeat = prop_oneof![Just(1.0f32), 0.5f32..2.0, Just(1e-38f32), Just(1e38f32)];
     let taken = || prop_oneof![2 => Just(0.0f32), 2 => -2f32..2.0, 1 => Just(f32::MIN), 1 => Just(f32::MAX)];
@@ -19,8 +20,54 @@ fn configs() -> impl Strategy<Value = SamplingConfig> {
             presence_penalty: penalties.2,
             repeat_last_n: 16,
             seed,
+            ..SamplingConfig::greedy()
         },
     )
+}
+
+/// A number from 0 on, extreme ones among them.
+fn amount() -> impl Strategy<Value = f32> {
+    prop_oneof![2 => Just(0.0f32), 4 => 0f32..5.0, 1 => Just(f32::MIN_POSITIVE), 1 => Just(f32::MAX)]
+}
+
+/// What `samplers` names: any stages, in any order.
+fn orders() -> impl Strategy<Value = Stages> {
+    let any_order = prop::collection::vec(prop::sample::select(Stages::USUAL.as_slice()), 0..=Stages::MOST);
+    let any_order = any_order.prop_map(|list| {
+        let mut stages = Stages::NONE;
+        assert!(list.into_iter().all(|stage| stages.push(stage)));
+        stages
+    });
+    prop_oneof![1 => Just(Stages::USUAL), 1 => any_order]
+}
+
+/// Configurations of everything.
+fn configs() -> impl Strategy<Value = SamplingConfig> {
+    let off_or = || prop_oneof![1 => Just(1.0f32), 2 => 0f32..=1.0];
+    let filters = (off_or(), prop_oneof![-1f32..4.0, Just(f32::MAX)], off_or(), 0f32..=0.6);
+    let dry = (amount(), prop_oneof![1f32..3.0, Just(1.0f32), Just(f32::MAX)], 0u32..4, 0u32..20);
+    let mirostat = (prop_oneof![3 => Just(0u32), 2 => 1u32..=2], amount(), amount());
+    let rest = (amount(), amount(), prop_oneof![Just(0u32), 0u32..400], orders());
+    (usual_configs(), filters, dry, mirostat, rest).prop_map(|(usual, filters, dry, mirostat, rest)| {
+        SamplingConfig {
+            typical_p: filters.0,
+            top_n_sigma: filters.1,
+            xtc_probability: filters.2,
+            xtc_threshold: filters.3,
+            dry_multiplier: dry.0,
+            dry_base: dry.1,
+            dry_allowed_length: dry.2,
+            dry_penalty_last_n: dry.3,
+            mirostat: mirostat.0,
+            mirostat_tau: mirostat.1,
+            mirostat_eta: mirostat.2,
+            dynatemp_range: rest.0,
+            dynatemp_exponent: rest.1,
+            min_keep: rest.2,
+            stages: rest.3,
+            ..usual
+        }
+    })
 }
 
 /// What is added to the logits of the first tokens.
@@ -51,7 +98,7 @@ proptest! {
 
     #[test]
     fn the_distribution_is_a_head_of_the_vocabulary(
-        config in configs(),
+        config in usual_configs(),
         logits in logits(),
         mut biases in biases(),
     ) {
@@ -82,6 +129,48 @@ proptest! {
         let drawn = sampler.sample(&logits).unwrap();
         prop_assert!(!is_banned(drawn), "{} is banned", drawn);
         prop_assert!(kept.iter().any(|c| c.id == drawn && c.probability > 0.0));
+    }
+
+    #[test]
+    fn every_chain_keeps_a_token_and_none_that_is_excluded(
+        config in configs(),
+        logits in logits(),
+        mut biases in biases(),
+    ) {
+        biases.retain(|&(id, _)| (id as usize) < logits.len());
+        let is_excluded = |id: u32| {
+            logits[id as usize] == f32::NEG_INFINITY || biases.contains(&(id, f32::NEG_INFINITY))
+        };
+        let sampler = || {
+            let mut breakers = Breakers::default();
+            breakers.add(3, &[]).unwrap();
+            breakers.add(1, &[7]).unwrap();
+            let mut sampler = Sampler::with_biases(config, logits.len(), &biases).unwrap().with_breakers(breakers);
+            for id in [0, 1, 2, 1, 7, 0, 1, 2, 0, 1, u32::MAX, 0, 1, 2, 0, 1] {
+                sampler.accept(id);
+            }
+            sampler
+        };
+        let (mut one, mut other) = (sampler(), sampler());
+        if (0..logits.len() as u32).all(is_excluded) {
+            prop_assert_eq!(one.sample(&logits), Err(SamplingError::NoCandidate));
+            return Ok(());
+        }
+        for _ in 0..4 {
+            let kept = one.distribution(&logits).unwrap().to_vec();
+            let sum: f64 = kept.iter().map(|candidate| f64::from(candidate.probability)).sum();
+            prop_assert!((sum - 1.0).abs() < 1e-5, "sum {}", sum);
+            for candidate in &kept {
+                prop_assert!(!candidate.logit.is_nan() && candidate.logit < f32::INFINITY);
+                prop_assert!(candidate.probability == 0.0 || !is_excluded(candidate.id));
+            }
+            let drawn = one.sample(&logits).unwrap();
+            prop_assert!(kept.iter().any(|c| c.id == drawn && c.probability > 0.0), "{} of {:?}", drawn, kept);
+            // A look at what there is to draw from changes nothing.
+            prop_assert_eq!(other.sample(&logits), Ok(drawn));
+            one.accept(drawn);
+            other.accept(drawn);
+        }
     }
 
     #[test]

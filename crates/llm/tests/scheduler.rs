@@ -203,7 +203,7 @@ fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
                             submitted.n_reused = Some(n_reused);
                             return ControlFlow::Continue(());
                         }
-                        Output::Token { token, logits } => {
+                        Output::Token { token, logits, .. } => {
                             assert!(submitted.n_reused.is_some());
                             let answer = &texts.texts[submitted.text].alone[kernels.name()];
                             let (want, of_want) = &answer[submitted.n_answer];
@@ -513,7 +513,7 @@ fn guesses_take_fewer_steps_and_change_no_token() {
             let mut on_output = |id, output: Output<'_>| {
                 match output {
                     Output::Started { .. } => {}
-                    Output::Token { token, logits } => {
+                    Output::Token { token, logits, .. } => {
                         answers.entry(id).or_default().push((token, logits.to_vec()));
                     }
                     Output::Finished { speculation, .. } => {
@@ -724,7 +724,7 @@ fn the_runner_is_lent_while_there_is_no_text_and_leaves_no_trace() {
             assert!(scheduler.idle_runner().is_none());
             let mut answer = vec![];
             let mut on_output = |_, output: Output<'_>| {
-                if let Output::Token { token, logits } = output {
+                if let Output::Token { token, logits, .. } = output {
                     answer.push((token, logits.to_vec()));
                 }
                 ControlFlow::Continue(())

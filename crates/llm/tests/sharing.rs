@@ -65,7 +65,7 @@ impl<'m> Texts<'m> {
             let answer = answers.get_mut(&id).unwrap();
             match output {
                 Output::Started { n_reused } => assert_eq!(answer.n_reused.replace(n_reused), None),
-                Output::Token { token, logits } => answer.tokens.push((token, logits.to_vec())),
+                Output::Token { token, logits, .. } => answer.tokens.push((token, logits.to_vec())),
                 Output::Finished { finish, .. } => answer.finish = Some(finish),
                 Output::Embedding { .. } => panic!("a vector that nobody asked for"),
             }

@@ -465,6 +465,126 @@ fn tokens_and_their_probabilities_are_told_in_each_shape() {
 }
 
 #[test]
+fn fields_of_sampling_are_those_of_the_engine() {
+    let usual =
+        SamplingConfig { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, ..SamplingConfig::greedy() };
+    let stages = |names: &str| names.parse().unwrap();
+    for (fields, sampling) in [
+        (json!({ "typical_p": 0.5, "top_k": 0 }), SamplingConfig { typical_p: 0.5, top_k: 0, ..usual }),
+        (json!({ "top_n_sigma": 0.4 }), SamplingConfig { top_n_sigma: 0.4, ..usual }),
+        (
+            json!({ "xtc_probability": 1, "xtc_threshold": 0.01 }),
+            SamplingConfig { xtc_probability: 1.0, xtc_threshold: 0.01, ..usual },
+        ),
+        (
+            json!({ "dynatemp_range": 0.7, "dynatemp_exponent": 0.5 }),
+            SamplingConfig { dynatemp_range: 0.7, dynatemp_exponent: 0.5, ..usual },
+        ),
+        (
+            json!({ "mirostat": 1, "mirostat_tau": 3 }),
+            SamplingConfig { mirostat: 1, mirostat_tau: 3.0, ..usual },
+        ),
+        (
+            json!({ "mirostat": 2, "mirostat_eta": 0.7 }),
+            SamplingConfig { mirostat: 2, mirostat_eta: 0.7, ..usual },
+        ),
+        (
+            json!({ "dry_multiplier": 5, "dry_base": 2, "dry_allowed_length": 1, "dry_penalty_last_n": -1 }),
+            SamplingConfig {
+                dry_multiplier: 5.0,
+                dry_base: 2.0,
+                dry_allowed_length: 1,
+                dry_penalty_last_n: SamplingConfig::WHOLE_CONTEXT,
+                ..usual
+            },
+        ),
+        (json!({ "min_keep": 30, "top_p": 0.01 }), SamplingConfig { min_keep: 30, top_p: 0.01, ..usual }),
+        (
+            json!({ "samplers": ["top_k", "temp"] }),
+            SamplingConfig { stages: stages("top_k;temperature"), ..usual },
+        ),
+        (json!({ "samplers": "kt" }), SamplingConfig { stages: stages("top_k;temperature"), ..usual }),
+        (json!({ "samplers": "top_k;xtc" }), SamplingConfig { stages: stages("top_k;xtc"), ..usual }),
+        (json!({ "samplers": [] }), SamplingConfig { stages: stages(""), ..usual }),
+    ] {
+        let mut body = json!({ "prompt": "Hello", "max_tokens": 24, "seed": 11 });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let (status, answer) = Harness::default().post(COMPLETIONS, &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        let expected = alone("Hello", 24, SamplingConfig { seed: 11, ..sampling }.within_context(64));
+        assert_eq!(answer["choices"][0]["text"], expected, "{fields}");
+    }
+    for (fields, field) in [
+        (r#""typical_p":2"#, "typical_p"),
+        (r#""dry_base":0.5"#, "dry_base"),
+        (r#""dry_penalty_last_n":-2"#, "dry_penalty_last_n"),
+        (r#""dry_allowed_length":-1"#, "dry_allowed_length"),
+        (r#""dry_sequence_breakers":"x""#, "dry_sequence_breakers"),
+        (r#""mirostat":3"#, "mirostat"),
+        (r#""min_keep":-1"#, "min_keep"),
+        (r#""samplers":["top_k","infill"]"#, "samplers"),
+        (r#""samplers":"kq""#, "samplers"),
+    ] {
+        let (status, answer) = Harness::default().post(COMPLETIONS, &format!(r#"{{"prompt":"a",{fields}}}"#));
+        assert_eq!((status, &answer["error"]["param"]), (400, &json!(field)), "{answer}");
+    }
+}
+
+#[test]
+fn after_sampling_probabilities_are_those_of_what_was_kept() {
+    let mut harness = Harness::with_chat();
+    let rest = json!({ "top_k": 3, "top_p": 1, "min_p": 0, "temperature": 1.5, "seed": 1, "post_sampling_probs": true });
+    let with = |more: Value| {
+        let mut all = rest.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let body = with(json!({ "prompt": "Hello", "n_predict": 5, "n_probs": 20 }));
+    let (_, native) = harness.post("/completion", &body.to_string());
+    let asked = with(json!({ "logprobs": true, "top_logprobs": 20, "max_tokens": 5 }));
+    let (_, chat) = harness.post(CHAT, &chat(&json!("Hello"), asked));
+    for records in [&native["completion_probabilities"], &chat["choices"][0]["logprobs"]["content"]] {
+        let records = records.as_array().unwrap();
+        assert!(!records.is_empty());
+        for record in records {
+            let top = record["top_probs"].as_array().unwrap();
+            let sum: f64 = top.iter().map(|entry| entry["prob"].as_f64().unwrap()).sum();
+            assert!(top.len() == 3 && (sum - 1.0).abs() < 1e-5, "{record}");
+            assert!(
+                top.iter().any(|entry| entry["token"] == record["token"] && entry["prob"] == record["prob"])
+            );
+            assert_eq!((&record["logprob"], &record["top_logprobs"]), (&Value::Null, &Value::Null));
+        }
+    }
+    let body = with(json!({ "prompt": "Hello", "max_tokens": 5, "logprobs": 20 }));
+    let (_, answer) = harness.post(COMPLETIONS, &body.to_string());
+    let logprobs = &answer["choices"][0]["logprobs"];
+    let sum: f64 =
+        logprobs["top_logprobs"][0].as_object().unwrap().values().map(|x| x.as_f64().unwrap().exp()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{logprobs}");
+}
+
+#[test]
+fn a_text_whose_end_is_ignored_goes_on() {
+    let mut harness = Harness::default();
+    // What ends a text is all but certain.
+    let (_, props) = harness.get("/props");
+    let eos = props["eos_token"].as_str().unwrap().to_owned();
+    let body = json!({ "content": eos }).to_string();
+    let (_, tokens) = harness.post("/tokenize", &body);
+    let [id] = &tokens["tokens"].as_array().unwrap()[..] else { panic!("{tokens}") };
+    let ask = |harness: &mut Harness, ignore_eos: bool| {
+        let bias = json!([[id, 1000]]);
+        let body = json!({ "prompt": "Hello", "n_predict": 9, "logit_bias": bias, "ignore_eos": ignore_eos });
+        harness.post("/completion", &body.to_string()).1
+    };
+    let ended = ask(&mut harness, false);
+    assert_eq!((&ended["stop_type"], &ended["content"]), (&json!("eos"), &json!("")));
+    let went_on = ask(&mut harness, true);
+    assert_eq!((&went_on["stop_type"], &went_on["tokens_predicted"]), (&json!("limit"), &json!(9)));
+}
+
+#[test]
 fn a_bias_bans_a_token_and_penalties_change_the_text() {
     let ask = |rest: Value| {
         let mut body = json!({ "prompt": "Hello", "max_tokens": 24, "temperature": 0 });

@@ -52,7 +52,7 @@ impl<'a> Arguments<'a> {
             };
             let is_short = matches!(word, Arg::Short(_));
             let spec =
-                command.options.iter().find(|spec| (name.len() == 1) == is_short && spec.is_called(name));
+                command.all_options().find(|spec| (name.len() == 1) == is_short && spec.is_called(name));
             let Some(spec) = spec else {
                 if name == if is_short { &b"h"[..] } else { b"help" } {
                     return Ok(None);
@@ -205,10 +205,10 @@ mod tests {
         name: "llm infer",
         usage: "PROMPT N",
         n_positional: 1..=2,
-        options: &[
+        options: &[&[
             OptionSpec::new("temp", "T", "").or(&["temperature", "t"]),
             OptionSpec::flag("verbose", "").or(&["v"]),
-        ],
+        ]],
         summary: "",
         details: "",
         run: |_, _| Ok(()),

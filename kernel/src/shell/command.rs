@@ -3,7 +3,10 @@
 use alloc::string::String;
 use core::{fmt, ops::RangeInclusive};
 
-use llm::front::{UnknownKernels, options::OptionSpec};
+use llm::front::{
+    UnknownKernels,
+    options::{OptionSpec, Options},
+};
 
 use super::{Shell, arguments::Arguments, line_editor::MAX_LINE_BYTES};
 use crate::llm::BackendError;
@@ -18,7 +21,7 @@ pub struct Command {
     /// How many positional arguments there may be.
     pub n_positional: RangeInclusive<usize>,
     /// The options.
-    pub options: &'static [OptionSpec],
+    pub options: Options,
     /// One line for the list of commands.
     pub summary: &'static str,
     /// What `help COMMAND` adds to the summary; may be empty.
@@ -30,7 +33,12 @@ pub struct Command {
 impl Command {
     /// The options, but for those that only the host program has.
     pub fn own_options(&self) -> impl Iterator<Item = &'static OptionSpec> {
-        self.options.iter().filter(|option| option.host_only.is_none())
+        self.all_options().filter(|option| option.host_only.is_none())
+    }
+
+    /// The options.
+    pub fn all_options(&self) -> impl Iterator<Item = &'static OptionSpec> {
+        self.options.iter().copied().flatten()
     }
 
     /// `llm unload`, `llm load [PATH] [--model NAME] [--ctx N]`, `llm infer PROMPT [N] [OPTION...]`.

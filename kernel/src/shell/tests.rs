@@ -327,7 +327,7 @@ fn mistakes_are_answered_in_one_line_and_the_shell_lives_on() {
         "PROMPT is given twice",
         "--seed is \"x\", expected a whole number, or -1",
         "--seed is \"-2\"",
-        "--repeat-last-n is -2, but must be -1 or more",
+        "--repeat-last-n is \"-2\", expected a number of tokens, or -1 for the whole context",
         "expected a number of tokens",
         "no model is called \"nothing\"",
         "no model is loaded",

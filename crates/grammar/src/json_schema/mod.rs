@@ -27,7 +27,6 @@ mod number;
 mod objects;
 mod pattern;
 mod scalars;
-mod search;
 #[cfg(test)]
 mod suite;
 mod union;

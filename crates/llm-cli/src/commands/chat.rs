@@ -13,7 +13,7 @@ use llm::front::{ChatFormat, MAX_WAITING, Prompt, Report, Request, Responder, Wa
 use crate::chat_format::ChatArguments;
 use crate::complain;
 use crate::engine::{EngineArguments, EngineMemory, clock_us};
-use crate::generation::{GenerationArguments, Output, max_tokens, tell};
+use crate::generation::{GenerationArguments, LogprobArguments, Output, max_tokens, tell};
 use crate::interrupt;
 
 /// Talk with a model: each line is a message, to which it answers.
@@ -41,6 +41,9 @@ pub struct Arguments {
     generation: GenerationArguments,
 
     #[command(flatten)]
+    logprobs: LogprobArguments,
+
+    #[command(flatten)]
     engine: EngineArguments,
 }
 
@@ -52,7 +55,8 @@ const HELP: &str = "/clear begins a new conversation, /quit ends the program, Ct
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let n = arguments.generation.max_tokens().or(arguments.n_argument);
-    let wanted = arguments.generation.wanted(n.unwrap_or(CHAT_MAX_TOKENS))?;
+    let logprobs = arguments.logprobs.wish()?;
+    let wanted = Wanted { logprobs, ..arguments.generation.wanted(n.unwrap_or(CHAT_MAX_TOKENS))? };
     let opened = arguments.engine.open(&arguments.model)?;
     let mut prompter = opened.prompter()?;
     prompter.prepare_chat(arguments.format.format().template)?;

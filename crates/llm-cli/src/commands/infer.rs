@@ -7,11 +7,11 @@ use clap::Args;
 use llm::chat::{Dialogue, Room};
 
 use llm::front::options::INFER_MAX_TOKENS;
-use llm::front::{MAX_WAITING, Prompt};
+use llm::front::{MAX_WAITING, Prompt, Wanted};
 
 use crate::chat_format::ChatArguments;
 use crate::engine::{EngineArguments, EngineMemory, clock_us};
-use crate::generation::{GenerationArguments, Output, max_tokens, tell};
+use crate::generation::{GenerationArguments, LogprobArguments, Output, max_tokens, tell};
 
 /// Continue a prompt and print the generated text, token by token.
 ///
@@ -53,6 +53,9 @@ pub struct Arguments {
     generation: GenerationArguments,
 
     #[command(flatten)]
+    logprobs: LogprobArguments,
+
+    #[command(flatten)]
     engine: EngineArguments,
 }
 
@@ -87,7 +90,8 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (text, n) = arguments.prompt_and_n()?;
     let task = arguments.format.task(arguments.chat, arguments.special)?;
-    let wanted = arguments.generation.wanted(n.unwrap_or(INFER_MAX_TOKENS))?;
+    let logprobs = arguments.logprobs.wish()?;
+    let wanted = Wanted { logprobs, ..arguments.generation.wanted(n.unwrap_or(INFER_MAX_TOKENS))? };
     let max_tokens = wanted.max_tokens;
     let opened = arguments.engine.open(&arguments.model)?;
     let mut prompter = opened.prompter()?;

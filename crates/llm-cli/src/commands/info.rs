@@ -11,21 +11,29 @@ use clap::Args;
 use llm::front::describe;
 use llm::gguf::Gguf;
 use llm::model::Config;
+use llm::sampling::ChainLines;
 use llm::session::Runner;
 use llm::simd::Kernels;
 use llm::tokenizer::Tokenizer;
 
 use crate::engine::runner_options;
+use crate::generation::sampling::{self, SamplingArguments};
 use crate::model_file::ModelFile;
 
 /// Show a model's architecture, hyper-parameters, tensor types, tokenizer and sizes.
 #[derive(Args)]
 pub struct Arguments {
-    #[arg(long, required_unless_present = "kernels")]
+    #[arg(long, required_unless_present_any = ["kernels", "shows_sampling"])]
     model: Option<PathBuf>,
 
     #[arg(long)]
     kernels: bool,
+
+    #[arg(long = "sampling")]
+    shows_sampling: bool,
+
+    #[command(flatten)]
+    sampling: SamplingArguments,
 
     #[arg(long)]
     metadata: bool,
@@ -41,6 +49,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for kernels in Kernels::all() {
             writeln!(output, "{}", kernels.name())?;
         }
+    }
+    if arguments.shows_sampling {
+        let request = arguments.sampling.request();
+        let config = sampling::config(&request)?;
+        write!(output, "{}", ChainLines { config: &config, request: &request })?;
     }
     if let Some(path) = &arguments.model {
         let file = ModelFile::open(path)?;

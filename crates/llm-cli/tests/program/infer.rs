@@ -165,7 +165,7 @@ fn mistakes_are_explained() {
     run("abc def", &["--ctx", "3"], &["tokens", "3"]);
     run("abc", &["--temp", "-1"], &["--temp is -1"]);
     run("abc", &["--top-p", "1.5"], &["--top-p is 1.5"]);
-    run("abc", &["--repeat-last-n", "-2"], &["--repeat-last-n is -2", "-1 or more"]);
+    run("abc", &["--repeat-last-n", "-2"], &["'-2' for '--repeat-last-n", "or -1 for the whole context"]);
     run("abc", &["--seed", "-2"], &["--seed"]);
     run("abc", &["-n", "-3"], &["-1"]);
     let no_start = ["infer", "--model", &GPT2, "--prompt", ""];

@@ -12,6 +12,7 @@ mod lora;
 mod perplexity;
 #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
 mod pull;
+mod sampling;
 mod serve;
 mod split;
 mod synth;

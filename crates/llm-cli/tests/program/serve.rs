@@ -192,7 +192,7 @@ fn models_are_loaded_and_unloaded_by_requests_while_others_are_answered() {
 }
 
 /// The commands of a document, and what it shows as their output.
-fn examples(document: &str) -> Vec<(&str, &str)> {
+pub fn examples(document: &str) -> Vec<(&str, &str)> {
     let mut examples = Vec::new();
     let mut rest = document;
     while let Some((_, from)) = rest.split_once("```console\n") {
@@ -205,7 +205,7 @@ fn examples(document: &str) -> Vec<(&str, &str)> {
 }
 
 /// Sends what a command with curl would, and returns the body of the answer.
-fn curl(served: &Served, command: &str) -> String {
+pub fn curl(served: &Served, command: &str) -> String {
     let command = command.strip_prefix("$ curl ").unwrap_or_else(|| panic!("no curl: {command}"));
     let words = shlex::split(command).expect("quotes are closed");
     let mut words = words.iter();
@@ -244,7 +244,7 @@ fn unchunked(mut body: &str) -> String {
 }
 
 /// Makes what differs from run to run the same.
-fn without_times(value: &mut Value) {
+pub fn without_times(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {

@@ -10,6 +10,7 @@ use super::logprobs::LogprobTable;
 use super::trace::LogitsRange;
 use super::{Encoded, Event, FrontError, Report, RequestId};
 use crate::chat::{Forgotten, Parser, Part};
+use crate::sampling::Candidate;
 use crate::scheduler::Finish;
 use crate::session::{FinishReason, SessionError, Speculation, TextStream};
 use crate::tokenizer::Tokenizer;
@@ -106,7 +107,7 @@ impl Answer {
     pub fn take_token(
         &mut self,
         tokenizer: &Tokenizer<'_>,
-        (id, logits): (u32, &[f32]),
+        (id, logits, candidates): (u32, &[f32], &[Candidate]),
         clock_us: fn() -> u64,
         on_event: &mut dyn FnMut(RequestId, Event<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
@@ -137,8 +138,8 @@ impl Answer {
         }
         report.ids.push(id);
         report.tokens_emitted += 1;
-        let logprobs = self.logprobs.as_mut().map(|table| table.of(id, logits));
-        let mut wants_more = on_event(self.id, Event::Token { id, text, logprobs });
+        let logprobs = self.logprobs.as_mut().map(|table| table.of(id, logits, candidates));
+        let mut wants_more = on_event(self.id, Event::Token { id, text, logprobs, tokenizer });
         if let (Some(parser), true) = (&mut self.parser, wants_more.is_continue()) {
             let told = parser.push(text, &mut |part| {
                 if wants_more.is_continue() {

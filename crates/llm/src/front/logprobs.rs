@@ -1,13 +1,39 @@
 //! [`Logprobs`]: how likely a token was, and which were the likeliest.
 
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::FrontError;
+use crate::sampling::Candidate;
+use crate::tokenizer::Tokenizer;
 
 /// Most of the likeliest tokens that a request can ask for.
 pub const MAX_LOGPROBS: usize = 20;
 
-/// How likely a token was by the model alone: from the softmax of its logits, before any step of sampling.
+/// What is to be told of the likelihood of tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogprobWish {
+    /// How many of the likeliest tokens: 0 to [`MAX_LOGPROBS`].
+    pub n_top: usize,
+    /// Whether by what was left of the tokens when one of them was drawn, instead of by the model alone: the softmax of its logits.
+    pub after_sampling: bool,
+}
+
+impl LogprobWish {
+    /// What `--logprobs` and `--post-sampling-probs` ask for.
+    ///
+    /// # Errors
+    /// What is wrong, if only the second was given.
+    pub fn asked(n_top: Option<usize>, after_sampling: bool) -> Result<Option<Self>, &'static str> {
+        match n_top {
+            None if after_sampling => Err("--post-sampling-probs is about --logprobs: give that too"),
+            n_top => Ok(n_top.map(|n_top| Self { n_top, after_sampling })),
+        }
+    }
+}
+
+/// How likely a token was, as a [`LogprobWish`] says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Logprobs<'l> {
     /// The natural logarithm of the chosen token's probability. Finite.
@@ -26,27 +52,44 @@ pub struct TokenLogprob {
     pub logprob: f32,
 }
 
+impl TokenLogprob {
+    /// Its probability.
+    pub fn probability(&self) -> f32 {
+        libm::expf(self.logprob)
+    }
+}
+
 /// Where the likeliest tokens are gathered; allocates when it is made and never again.
 pub(super) struct LogprobTable {
-    n_top: usize,
+    wish: LogprobWish,
     top: Vec<TokenLogprob>,
 }
 
 impl LogprobTable {
-    /// A table for the `n_top` likeliest tokens.
-    pub fn new(n_top: usize) -> Result<Self, FrontError> {
+    /// A table for the likeliest tokens.
+    pub fn new(wish: LogprobWish) -> Result<Self, FrontError> {
+        let n_top = wish.n_top;
         if n_top > MAX_LOGPROBS {
             return Err(FrontError::TooManyLogprobs { n_logprobs: n_top });
         }
         let mut top = Vec::new();
         let needed_bytes = n_top * size_of::<TokenLogprob>();
         top.try_reserve_exact(n_top).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
-        Ok(Self { n_top, top })
+        Ok(Self { wish, top })
     }
 
-    /// How likely the token `id` was, and which were the likeliest. Logits are finite or negative infinity, that of `id` is finite.
-    pub fn of(&mut self, id: u32, logits: &[f32]) -> Logprobs<'_> {
-        let max = self.gather(logits);
+    /// How likely the token `id` was, and which were the likeliest. Logits are finite or negative infinity, that of `id` is finite;
+    /// it is among the candidates, with a probability.
+    pub fn of(&mut self, id: u32, logits: &[f32], candidates: &[Candidate]) -> Logprobs<'_> {
+        if self.wish.after_sampling {
+            let probabilities = || candidates.iter().map(|entry| (entry.id, entry.probability));
+            self.gather(probabilities().filter(|&(_, probability)| probability > 0.0));
+            let chosen =
+                probabilities().find(|&(other, _)| other == id).map_or(1.0, |(_, probability)| probability);
+            self.top.iter_mut().for_each(|entry| entry.logprob = libm::logf(entry.logprob));
+            return Logprobs { chosen: libm::logf(chosen), top: &self.top };
+        }
+        let max = self.gather((0..).zip(logits.iter().copied()));
         // In order, and in f64: the tail of a large vocabulary would be lost in f32.
         let sum: f64 = logits.iter().map(|logit| f64::from(libm::expf(logit - max))).sum();
         let log_sum = f64::from(max) + libm::log(sum);
@@ -57,26 +100,63 @@ impl LogprobTable {
         Logprobs { chosen: logprob(logits[id as usize]), top: &self.top }
     }
 
-    /// Gathers the highest logits, which stand in for the logarithms; returns the highest.
-    fn gather(&mut self, logits: &[f32]) -> f32 {
-        self.top.clear();
+    /// Gathers the tokens with the highest numbers, which stand in for the logarithms, of equal ones those with the lowest ids;
+    /// returns the highest number.
+    fn gather(&mut self, numbers: impl Iterator<Item = (u32, f32)>) -> f32 {
+        let Self { wish: LogprobWish { n_top, .. }, ref mut top } = *self;
+        top.clear();
         let mut max = f32::NEG_INFINITY;
-        // What a logit must exceed to be among the highest so far.
-        let mut least = if self.n_top == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
-        for (id, &logit) in (0..).zip(logits) {
-            max = max.max(logit);
-            if logit > least {
-                if self.top.len() == self.n_top {
-                    self.top.pop();
-                }
-                let place = self.top.partition_point(|other| other.logprob >= logit);
-                self.top.insert(place, TokenLogprob { id, logprob: logit });
-                if self.top.len() == self.n_top {
-                    least = self.top[self.n_top - 1].logprob;
-                }
+        for (id, number) in numbers {
+            max = max.max(number);
+            if number == f32::NEG_INFINITY || n_top == 0 {
+                continue;
             }
+            let is_before =
+                |other: &TokenLogprob| other.logprob > number || (other.logprob == number && other.id < id);
+            if top.len() == n_top {
+                if top.last().is_some_and(is_before) {
+                    continue;
+                }
+                top.pop();
+            }
+            let place = top.partition_point(is_before);
+            top.insert(place, TokenLogprob { id, logprob: number });
         }
         max
+    }
+}
+
+/// Shows how likely a token was as a line: its text in quotes and the logarithm, then those of the likeliest. Without a tokenizer
+/// ids stand for texts.
+pub struct LogprobLine<'l> {
+    /// The token.
+    pub id: u32,
+    /// How likely it was.
+    pub logprobs: Logprobs<'l>,
+    /// What has the texts.
+    pub tokenizer: Option<&'l Tokenizer<'l>>,
+}
+
+impl fmt::Display for LogprobLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |f: &mut fmt::Formatter<'_>, token: TokenLogprob| {
+            match self.tokenizer {
+                None => write!(f, "{}", token.id)?,
+                Some(tokenizer) => {
+                    let mut bytes = Vec::new();
+                    // Ids come from the model, whose vocabulary this is.
+                    let _ = tokenizer.token_bytes(token.id, &mut bytes);
+                    write!(f, "{:?}", String::from_utf8_lossy(&bytes))?;
+                }
+            }
+            write!(f, " {:.4}", token.logprob)
+        };
+        show(f, TokenLogprob { id: self.id, logprob: self.logprobs.chosen })?;
+        for (index, &token) in self.logprobs.top.iter().enumerate() {
+            f.write_str(if index == 0 { " | " } else { ", " })?;
+            show(f, token)?;
+        }
+        Ok(())
     }
 }
 
@@ -84,8 +164,12 @@ impl LogprobTable {
 mod tests {
     use super::*;
 
+    fn table(n_top: usize) -> LogprobTable {
+        LogprobTable::new(LogprobWish { n_top, after_sampling: false }).unwrap()
+    }
+
     fn ids(logits: &[f32], n_top: usize) -> Vec<u32> {
-        LogprobTable::new(n_top).unwrap().of(0, logits).top.iter().map(|token| token.id).collect()
+        table(n_top).of(0, logits, &[]).top.iter().map(|token| token.id).collect()
     }
 
     #[test]
@@ -97,11 +181,11 @@ mod tests {
         assert_eq!(ids(&logits, 6), [1, 3, 5, 0, 6, 7]);
         assert_eq!(ids(&logits, 20), [1, 3, 5, 0, 6, 7, 4]);
         // From any place, whatever was gathered before.
-        let mut table = LogprobTable::new(3).unwrap();
+        let mut table = table(3);
         for shift in 0..50 {
             let logits: Vec<f32> = (0..50).map(|i| ((i * 37 + shift) % 50) as f32).collect();
             let found: Vec<f32> =
-                table.of(0, &logits).top.iter().map(|token| logits[token.id as usize]).collect();
+                table.of(0, &logits, &[]).top.iter().map(|token| logits[token.id as usize]).collect();
             assert_eq!(found, [49.0, 48.0, 47.0]);
         }
     }
@@ -110,9 +194,9 @@ mod tests {
     fn logarithms_are_those_of_the_probabilities() {
         let logits: Vec<f32> = (0..3000).map(|i| ((i * 7919) % 3001) as f32 / 150.0 - 12.0).collect();
         let sum: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
-        let mut table = LogprobTable::new(5).unwrap();
+        let mut table = table(5);
         for id in [0, 7, 2999] {
-            let Logprobs { chosen, top } = table.of(id, &logits);
+            let Logprobs { chosen, top } = table.of(id, &logits, &[]);
             let is_right = |id: u32, found: f32| {
                 let expected = f64::from(logits[id as usize]) - sum.ln();
                 (f64::from(found) - expected).abs() < 1e-6 * expected.abs()
@@ -124,11 +208,26 @@ mod tests {
 
     #[test]
     fn what_is_certain_or_all_but_impossible_has_a_number() {
-        let mut table = LogprobTable::new(3).unwrap();
-        let certain = table.of(1, &[f32::NEG_INFINITY, 5.0]);
+        let mut table = table(3);
+        let certain = table.of(1, &[f32::NEG_INFINITY, 5.0], &[]);
         assert_eq!((certain.chosen, certain.top), (0.0, &[TokenLogprob { id: 1, logprob: 0.0 }][..]));
-        let impossible = table.of(0, &[f32::MIN, f32::MAX]);
+        let impossible = table.of(0, &[f32::MIN, f32::MAX], &[]);
         assert_eq!((impossible.chosen, impossible.top[1].logprob), (f32::MIN, f32::MIN));
-        assert!(matches!(LogprobTable::new(21), Err(FrontError::TooManyLogprobs { n_logprobs: 21 })));
+        let too_many = LogprobWish { n_top: 21, after_sampling: true };
+        assert!(matches!(LogprobTable::new(too_many), Err(FrontError::TooManyLogprobs { n_logprobs: 21 })));
+    }
+
+    #[test]
+    fn after_sampling_they_are_those_of_what_was_kept() {
+        let candidate = |id, probability| Candidate { id, logit: 0.0, probability };
+        let kept = [candidate(7, 0.25), candidate(2, 0.5), candidate(1, 0.25), candidate(3, 0.0)];
+        let mut table = LogprobTable::new(LogprobWish { n_top: 3, after_sampling: true }).unwrap();
+        let Logprobs { chosen, top } = table.of(7, &[0.0; 8], &kept);
+        let quarter = libm::logf(0.25);
+        assert_eq!(chosen, quarter);
+        let expected = [(2, libm::logf(0.5)), (1, quarter), (7, quarter)];
+        assert_eq!(top, expected.map(|(id, logprob)| TokenLogprob { id, logprob }));
+        let mut table = LogprobTable::new(LogprobWish { n_top: 9, after_sampling: true }).unwrap();
+        assert_eq!(table.of(2, &[0.0; 8], &kept).top.len(), 3);
     }
 }

@@ -7,11 +7,11 @@ use core::fmt;
 use super::embedding::Embedding;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
-use super::{FrontError, Logprobs};
+use super::{FrontError, LogprobWish, Logprobs};
 use crate::chat::{Dialogue, Forgotten, Format, Message, Part, Tool};
-use crate::sampling::SamplingConfig;
+use crate::sampling::{DRY_BREAKERS, SamplingConfig};
 use crate::session::{FinishReason, Speculation};
-use crate::tokenizer::EncodeOptions;
+use crate::tokenizer::{EncodeOptions, Tokenizer};
 
 /// How a text is encoded as a prompt: the start token in front where the model asks for one, and names of special
 /// tokens as plain text.
@@ -28,13 +28,16 @@ pub struct Request<'r> {
     pub sampling: SamplingConfig,
     /// Tokens, and what is added to their logits before anything else; negative infinity bans a token.
     pub logit_bias: &'r [(u32, f32)],
+    /// Whether tokens that end a text are never chosen.
+    pub ignore_eos: bool,
+    /// Texts across which DRY finds no repetitions.
+    pub breakers: &'r [&'r str],
     /// Texts that end the generation, as [`Session::generate`](crate::session::Session::generate) takes them.
     pub stop: &'r [&'r str],
     /// Tokens that are guessed at a time, see [`Submission::speculate`](crate::scheduler::Submission).
     pub speculate: usize,
-    /// With how many of the likeliest tokens [`Logprobs`] come with each token: 0 to [`MAX_LOGPROBS`](super::MAX_LOGPROBS), or
-    /// `None` for no [`Logprobs`] at all.
-    pub n_logprobs: Option<usize>,
+    /// What [`Logprobs`] come with each token, if any.
+    pub logprobs: Option<LogprobWish>,
     /// Whether an [`Event::Trace`] comes with each token.
     pub trace: bool,
     /// Whether what is said, thought and called is to be told apart, by [`Event::Part`]s. For [`Prompt::Chat`] and
@@ -53,9 +56,11 @@ impl<'r> Request<'r> {
             max_tokens,
             sampling,
             logit_bias: &[],
+            ignore_eos: false,
+            breakers: DRY_BREAKERS,
             stop: &[],
             speculate: 0,
-            n_logprobs: None,
+            logprobs: None,
             trace: false,
             tell_apart: false,
             adapters: None,
@@ -107,8 +112,10 @@ pub enum Event<'e> {
         id: u32,
         /// Text that is certain now: see [`Step::Token`](crate::session::Step::Token).
         text: &'e str,
-        /// How likely it was, if the request has [`n_logprobs`](Request::n_logprobs).
+        /// How likely it was, if the request has [`logprobs`](Request::logprobs).
         logprobs: Option<Logprobs<'e>>,
+        /// What has the texts of its tokens.
+        tokenizer: &'e Tokenizer<'e>,
     },
     /// A part of the text that came, if the request is to be told [apart](Request::tell_apart). Comes after the token that
     /// made it certain, or before the end.

@@ -9,10 +9,10 @@ use super::answer::{Answer, Draft, Failure, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
 use super::embedding::{Embedding, EmbeddingWish, Vectors};
 use super::logprobs::LogprobTable;
-use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, logits};
+use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, breakers, logits};
 use crate::chat::{self, Message, Room};
 use crate::compute::LowRanks;
-use crate::sampling::Sampler;
+use crate::sampling::{Sampler, Stage};
 use crate::scheduler::{Counts, Output, Scheduler, Submission};
 use crate::session::{Runner, SessionError, TextStream};
 
@@ -131,11 +131,25 @@ impl<'m> Responder<'m> {
         self.prompt_ids.clear();
         let n_vocab = scheduler.runner().model().config().n_vocab;
         let sampling = request.sampling.within_context(n_ctx);
-        let sampler = Sampler::with_biases(sampling, n_vocab, request.logit_bias)?;
+        let mut biases = Vec::new();
+        if request.ignore_eos {
+            let tokenizer = self.prompter.tokenizer()?;
+            let ends = (0..n_vocab as u32).filter(|&id| tokenizer.is_end_of_generation(id));
+            let needed_bytes = (request.logit_bias.len() + ends.clone().count()) * size_of::<(u32, f32)>();
+            let reserved = biases.try_reserve_exact(needed_bytes / size_of::<(u32, f32)>());
+            reserved.map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+            biases.extend_from_slice(request.logit_bias);
+            biases.extend(ends.map(|id| (id, f32::NEG_INFINITY)));
+        }
+        let biases = if request.ignore_eos { &biases[..] } else { request.logit_bias };
+        let mut sampler = Sampler::with_biases(sampling, n_vocab, biases)?;
+        if sampler.has(Stage::Dry) {
+            sampler = sampler.with_breakers(breakers(self.prompter.tokenizer()?, request.breakers)?);
+        }
         let encoded = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
         let start_us = clock_us();
         let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, encoded)?;
-        let logprobs = request.n_logprobs.map(LogprobTable::new).transpose()?;
+        let logprobs = request.logprobs.map(LogprobTable::new).transpose()?;
         let format = encoded.format.filter(|_| request.tell_apart);
         let text = TextStream::new(self.prompter.tokenizer()?, request.stop, format)?;
         let tools = match &request.prompt {
@@ -251,8 +265,8 @@ impl<'m> Responder<'m> {
                     answer.start(n_reused, clock_us);
                     ControlFlow::Continue(())
                 }
-                Output::Token { token, logits } => {
-                    answer.take_token(tokenizer, (token, logits), clock_us, on_event)
+                Output::Token { token, logits, candidates } => {
+                    answer.take_token(tokenizer, (token, logits, candidates), clock_us, on_event)
                 }
                 Output::Finished { finish, speculation } => {
                     answer.finish(finish, speculation, clock_us);

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::options::{CHAT_IS_MISSING, SPECIAL_IN_CHAT};
-use super::{ChatFormat, FrontError, PROMPT_ENCODING, Prompt, Request};
+use super::{ChatFormat, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
 use crate::chat::Dialogue;
 use crate::sampling::SamplingConfig;
 use crate::tokenizer::EncodeOptions;
@@ -71,10 +71,16 @@ pub struct Wanted<'w> {
     pub max_tokens: usize,
     /// How they are chosen.
     pub sampling: SamplingConfig,
+    /// Texts across which DRY finds no repetitions.
+    pub breakers: Vec<&'w str>,
+    /// Whether tokens that end a text are never chosen.
+    pub ignore_eos: bool,
     /// Texts that end the generation.
     pub stop: Vec<&'w str>,
     /// Tokens that are guessed at a time.
     pub speculate: usize,
+    /// What is told of each token's likelihood, if anything.
+    pub logprobs: Option<LogprobWish>,
     /// Whether how it goes is to be told, `--verbose`.
     pub trace: bool,
 }
@@ -82,8 +88,10 @@ pub struct Wanted<'w> {
 impl Wanted<'_> {
     /// The request with this prompt.
     pub fn request<'r>(&'r self, prompt: Prompt<'r>) -> Request<'r> {
-        let &Self { max_tokens, sampling, ref stop, speculate, trace } = self;
-        Request { sampling, stop, speculate, trace, ..Request::new(prompt, max_tokens) }
+        let &Self { max_tokens, sampling, ref breakers, ignore_eos, ref stop, speculate, logprobs, trace } =
+            self;
+        let plain = Request::new(prompt, max_tokens);
+        Request { sampling, breakers, ignore_eos, stop, speculate, logprobs, trace, ..plain }
     }
 
     /// What is asked of each prompt of a batch, without one: what its tokens are chosen from is not told.

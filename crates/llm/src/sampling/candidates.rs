@@ -1,9 +1,9 @@
-//! The tokens still in the draw, and the filters that thin them out.
+//! The tokens still in the draw: [`Candidates`], whose filters are in `filters` and `entropy`.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::{SamplingConfig, SamplingError, reserve};
+use super::{SamplingError, reserve};
 
 /// A token that may be drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,7 +18,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// Highest logit first; of equal ones, lowest id first.
-    fn cmp(&self, other: &Self) -> Ordering {
+    pub(super) fn cmp(&self, other: &Self) -> Ordering {
         let by_logit = other.logit.partial_cmp(&self.logit);
         by_logit.unwrap_or(Ordering::Equal).then(self.id.cmp(&other.id))
     }
@@ -29,19 +29,20 @@ impl Candidate {
 /// Logits are finite or negative infinity, and at least one is finite.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
-    entries: Vec<Candidate>,
+    pub(super) entries: Vec<Candidate>,
     /// How many entries from the first are the highest ones, in order.
-    n_sorted: usize,
+    pub(super) n_sorted: usize,
+    /// Whether each token of the vocabulary is at the place of its id.
+    is_whole: bool,
+    /// What logits are divided by where probabilities are made of them. Above 0.
+    pub(super) temperature: f32,
 }
 
 impl Candidates {
-    /// How many candidates top-p puts in order first, before it asks whether they suffice.
-    const TOP_P_STEP: usize = 64;
-
     pub(super) fn with_capacity(capacity: usize) -> Result<Self, SamplingError> {
         let mut entries = Vec::new();
         reserve(&mut entries, capacity)?;
-        Ok(Self { entries, n_sorted: 0 })
+        Ok(Self { entries, n_sorted: 0, is_whole: false, temperature: 1.0 })
     }
 
     /// How many there can be.
@@ -49,7 +50,8 @@ impl Candidates {
         self.entries.capacity()
     }
 
-    pub(super) fn entries(&self) -> &[Candidate] {
+    /// The candidates, in no order that means anything.
+    pub(crate) fn entries(&self) -> &[Candidate] {
         &self.entries
     }
 
@@ -64,6 +66,7 @@ impl Candidates {
         self.entries.clear();
         self.entries.push(best);
         self.n_sorted = 1;
+        self.is_whole = false;
     }
 
     /// Starts over with all tokens.
@@ -72,6 +75,8 @@ impl Candidates {
         self.entries.clear();
         self.entries.extend(all.map(|(id, &logit)| Candidate { id, logit, probability: 0.0 }));
         self.n_sorted = 0;
+        self.is_whole = true;
+        self.temperature = 1.0;
     }
 
     /// Adds to the logits of some tokens. To be called on all tokens, before any filter.
@@ -89,82 +94,64 @@ impl Candidates {
         if any_finite { Ok(()) } else { Err(SamplingError::NoCandidate) }
     }
 
-    /// Makes the tokens that are among `recent` less likely, each once. To be called on all tokens, before any filter.
-    pub(super) fn penalize(&mut self, recent: &[u32], config: &SamplingConfig) {
-        let &SamplingConfig { repeat_penalty, frequency_penalty, presence_penalty, .. } = config;
-        // Until there are probabilities, their places have room for how often a token is there.
-        for &id in recent {
-            if let Some(entry) = self.entries.get_mut(id as usize) {
-                entry.probability += 1.0;
+    /// Changes the logits of the tokens in `pairs`, as [`pair`](super::penalties::pair) makes them, in order and none twice:
+    /// `change` is given the logit and the number of the pair. What is excluded stays so.
+    pub(super) fn change(&mut self, pairs: &[u64], change: &mut dyn FnMut(f32, u32) -> f32) {
+        let mut change_one = |entry: &mut Candidate, pair: u64| {
+            if entry.logit.is_finite() {
+                entry.logit = change(entry.logit, pair as u32);
+            }
+        };
+        if self.is_whole {
+            for &pair in pairs {
+                if let Some(entry) = self.entries.get_mut((pair >> 32) as usize) {
+                    change_one(entry, pair);
+                }
+            }
+        } else {
+            for entry in &mut self.entries {
+                if let Ok(place) = pairs.binary_search_by_key(&entry.id, |pair| (pair >> 32) as u32) {
+                    change_one(entry, pairs[place]);
+                }
             }
         }
-        for &id in recent {
-            let Some(entry) = self.entries.get_mut(id as usize) else { continue };
-            let count = core::mem::take(&mut entry.probability);
-            let logit = entry.logit;
-            if count > 0.0 && logit.is_finite() {
-                let scaled = if logit > 0.0 { logit / repeat_penalty } else { logit * repeat_penalty };
-                entry.logit = finite(finite(scaled) - (count * frequency_penalty + presence_penalty));
+        self.n_sorted = 0;
+    }
+
+    /// Has logits divided by `temperature` > 0: where probabilities are made of them, which loses least, if nothing else looks at
+    /// them any more (`is_last`).
+    pub(super) fn set_temperature(&mut self, temperature: f32, is_last: bool) {
+        if is_last {
+            self.temperature = temperature;
+            return;
+        }
+        for entry in &mut self.entries {
+            if entry.logit.is_finite() {
+                entry.logit = finite(entry.logit / temperature);
             }
         }
     }
 
-    /// Keeps the `k` most likely, `k` ≥ 1.
-    pub(super) fn keep_top_k(&mut self, k: usize) {
-        if k < self.entries.len() {
-            self.sort_first(k);
-            self.entries.truncate(k);
-        }
-    }
-
-    /// Keeps the most likely until their probabilities reach `p`, at least one.
-    pub(super) fn keep_top_p(&mut self, p: f32) {
+    /// Fills in the probabilities.
+    pub(super) fn set_probabilities(&mut self) {
         let max = self.max_logit();
-        let total = self.sum_of_weights(max, 1.0);
-        let mut sum = 0.0;
-        for place in 0..self.entries.len() {
-            if place == self.n_sorted {
-                self.sort_first((2 * place).max(Self::TOP_P_STEP));
-            }
-            sum += weight(self.entries[place].logit, max, 1.0);
-            if sum >= f64::from(p) * total {
-                self.entries.truncate(place + 1);
-                self.n_sorted = self.n_sorted.min(place + 1);
-                return;
-            }
-        }
-    }
-
-    /// Keeps those at least `min_p` times as likely as the first, at least one.
-    pub(super) fn keep_min_p(&mut self, min_p: f32) {
-        let threshold = self.max_logit() + libm::logf(min_p);
-        let n_before = self.entries.len();
-        self.entries.retain(|entry| entry.logit >= threshold);
-        // The sorted ones are the highest: if any of them went, nothing else is left.
-        if self.entries.len() < n_before {
-            self.n_sorted = self.n_sorted.min(self.entries.len());
-        }
-    }
-
-    /// Fills in the probabilities at `temperature` > 0.
-    pub(super) fn set_probabilities(&mut self, temperature: f32) {
-        let max = self.max_logit();
-        let total = self.sum_of_weights(max, temperature);
+        let total = self.sum_of_weights(max);
+        let temperature = self.temperature;
         for entry in &mut self.entries {
             entry.probability = (weight(entry.logit, max, temperature) / total) as f32;
         }
     }
 
-    /// The token at `place` (0 ≤ `place` < 1) of the distribution. The probabilities must be set.
-    pub(super) fn draw(&self, place: f64) -> u32 {
+    /// The candidate at `place` (0 ≤ `place` < 1) of the distribution. The probabilities must be set.
+    pub(super) fn draw(&self, place: f64) -> Candidate {
         let probabilities = || self.entries.iter().map(|entry| f64::from(entry.probability));
         // Each probability was rounded, so that they need not sum up to 1.
         let target = place * probabilities().sum::<f64>();
         let mut sum = 0.0;
-        let mut drawn = 0;
+        let mut drawn = self.entries[0];
         for (entry, probability) in self.entries.iter().zip(probabilities()) {
             if probability > 0.0 {
-                drawn = entry.id;
+                drawn = *entry;
                 sum += probability;
                 if sum > target {
                     break;
@@ -174,7 +161,7 @@ impl Candidates {
         drawn
     }
 
-    fn max_logit(&self) -> f32 {
+    pub(super) fn max_logit(&self) -> f32 {
         match self.n_sorted {
             0 => self.entries.iter().map(|entry| entry.logit).fold(f32::NEG_INFINITY, f32::max),
             _ => self.entries[0].logit,
@@ -182,17 +169,46 @@ impl Candidates {
     }
 
     /// Sums in f64: the tail of a large vocabulary would be lost in f32.
-    fn sum_of_weights(&self, max: f32, temperature: f32) -> f64 {
+    pub(super) fn sum_of_weights(&self, max: f32) -> f64 {
+        let temperature = self.temperature;
         self.entries.iter().map(|entry| weight(entry.logit, max, temperature)).sum()
+    }
+
+    /// The weight of a logit beside the highest one, `max`.
+    pub(super) fn weight(&self, logit: f32, max: f32) -> f64 {
+        weight(logit, max, self.temperature)
+    }
+
+    /// Drops the candidates behind the first `n`, which are the highest.
+    pub(super) fn truncate(&mut self, n: usize) {
+        self.entries.truncate(n);
+        self.n_sorted = self.n_sorted.min(n);
+        self.is_whole = false;
+    }
+
+    /// Keeps some candidates; whatever is dropped leaves the order of the others.
+    pub(super) fn retain(&mut self, keep: &mut dyn FnMut(&Candidate) -> bool) {
+        let mut place = 0;
+        let n_sorted = self.n_sorted;
+        let mut n_sorted_left = 0;
+        self.entries.retain(|entry| {
+            let is_kept = keep(entry);
+            n_sorted_left += usize::from(is_kept && place < n_sorted);
+            place += 1;
+            is_kept
+        });
+        self.n_sorted = n_sorted_left;
+        self.is_whole &= self.entries.len() == place;
     }
 
     /// Puts the `n` highest candidates in order at the front; cheaper than sorting all when `n` is
     /// small.
-    fn sort_first(&mut self, n: usize) {
+    pub(super) fn sort_first(&mut self, n: usize) {
         let n = n.min(self.entries.len());
         if n <= self.n_sorted {
             return;
         }
+        self.is_whole = false;
         let unsorted = &mut self.entries[self.n_sorted..];
         let n_new = n - self.n_sorted;
         if n_new < unsorted.len() {
@@ -204,7 +220,7 @@ impl Candidates {
 }
 
 /// What extreme biases and penalties make of a logit: no infinities.
-fn finite(logit: f32) -> f32 {
+pub(super) fn finite(logit: f32) -> f32 {
     logit.clamp(f32::MIN, f32::MAX)
 }
 

@@ -1,31 +1,54 @@
 //! From logits to the next token.
 //!
-//! [`SamplingConfig`] says how to choose, made from what a person asks for by [`SamplingRequest`]; [`Sampler`] chooses. The steps and their order are those
-//! of llama.cpp's default chain:
+//! [`SamplingConfig`] says how to choose, made from what a person asks for by [`SamplingRequest`]; [`Sampler`] chooses. The stages, their
+//! order and their meaning are those of llama.cpp's chain:
 //!
 //! 1. biases: what the caller wants added to the logits of some tokens is added,
 //! 2. penalties: tokens seen lately become less likely, for being there and for how often they are,
-//! 3. top-k: the k most likely tokens stay,
-//! 4. top-p: the most likely tokens stay, as many as it takes for p of the probability,
-//! 5. min-p: tokens at least min-p times as likely as the first stay,
-//! 6. temperature: the differences between those left are divided by it,
-//! 7. one of them is drawn by a seeded generator.
+//! 3. DRY: tokens that would continue a repetition become less likely,
+//! 4. top-n-sigma: tokens with logits within n standard deviations of the highest stay,
+//! 5. top-k: the k most likely tokens stay,
+//! 6. typical-p: the tokens with the most expectable surprise stay, as many as it takes for p of the probability,
+//! 7. top-p: the most likely tokens stay, as many as it takes for p of the probability,
+//! 8. min-p: tokens at least min-p times as likely as the first stay,
+//! 9. XTC: of several likely tokens the likeliest go, by chance,
+//! 10. temperature: the differences between those left are divided by it, or by one that goes with their entropy,
+//! 11. one of them is drawn by a seeded generator.
+//!
+//! The order of 2 to 10 can be chosen ([`Stages`]). Mirostat replaces all but 1, 10 and 11.
 //!
 //! Everything is computed by software routines (`libm`) in an order that does not depend on the
-//! machine, so that equal logits and an equal seed give equal tokens everywhere.
+//! machine, so that equal logits and an equal seed give equal tokens everywhere. Numbers are drawn from the generator in the order of
+//! the stages: one each time that XTC has more than one candidate, then one for the token if it has.
+//!
+//! Files: `config` (parameters), `stage` (names and order), `request` (options), `describe` (the chain as text); `candidates` (the tokens in the draw),
+//! `filters`, `entropy` (stages that thin them out), `penalties`, `dry`, `recent` (stages that look back).
 
 mod candidates;
 mod config;
+mod describe;
+mod dry;
+mod entropy;
+mod filters;
+mod penalties;
+mod recent;
 mod request;
+mod stage;
 
 use alloc::vec::Vec;
 use core::fmt;
 
 pub use candidates::Candidate;
 pub use config::SamplingConfig;
-pub use request::{SamplingRequest, Seed};
+pub use describe::ChainLines;
+pub use dry::Breakers;
+pub use request::{DRY_BREAKERS, SamplingRequest, Seed};
+pub use stage::{Stage, Stages};
 
 pub(crate) use candidates::Candidates;
+
+use dry::Dry;
+use recent::Recent;
 
 /// Chooses tokens as a [`SamplingConfig`] says. Allocates when it is made and never again.
 #[derive(Debug)]
@@ -39,10 +62,19 @@ pub struct Sampler {
 #[derive(Debug)]
 pub(crate) struct Chain {
     config: SamplingConfig,
+    /// The stages that change something.
+    plan: Stages,
+    /// Whether the most likely token is all that is asked for.
+    is_plain_greedy: bool,
     /// Tokens, and what is added to their logits.
     biases: Vec<(u32, f32)>,
     n_vocab: usize,
     recent: Recent,
+    /// What penalties and DRY gather of the tokens in their windows.
+    pairs: Vec<u64>,
+    dry: Dry,
+    /// What mirostat aims at, in bits.
+    mu: f32,
     generator: oorandom::Rand64,
 }
 
@@ -51,8 +83,8 @@ impl Sampler {
     ///
     /// # Errors
     /// If a parameter is out of its range, or if there is no memory for the tables:
-    /// 12 bytes for each token of the vocabulary (none for plain greedy sampling) and 4 for each of
-    /// the repetition window.
+    /// 12 bytes for each token of the vocabulary (none for plain greedy sampling), 12 for each of the longer window, and 8 for
+    /// each of DRY's.
     pub fn new(config: SamplingConfig, n_vocab: usize) -> Result<Self, SamplingError> {
         Self::with_biases(config, n_vocab, &[])
     }
@@ -80,11 +112,23 @@ impl Sampler {
         let mut own_biases = Vec::new();
         reserve(&mut own_biases, biases.len())?;
         own_biases.extend_from_slice(biases);
-        let window = if config.penalizes() { config.repeat_last_n as usize } else { 0 };
-        let recent = Recent::new(window)?;
-        let chain = Chain { config, biases: own_biases, n_vocab, recent, generator: generator(config.seed) };
-        let n_candidates = if chain.is_plain_greedy() { 1 } else { n_vocab };
+        let mut chain = Chain::nothing(n_vocab);
+        chain.biases = own_biases;
+        chain.set_config(config)?;
+        let n_candidates = if chain.is_plain_greedy { 1 } else { n_vocab };
         Ok(Self { chain, candidates: Candidates::with_capacity(n_candidates)? })
+    }
+
+    /// The same with sequences of tokens across which DRY finds no repetitions; there are none unless told.
+    #[must_use]
+    pub fn with_breakers(mut self, breakers: Breakers) -> Self {
+        self.chain.dry.breakers = breakers;
+        self
+    }
+
+    /// Whether it has this stage, and the stage changes something.
+    pub fn has(&self, stage: Stage) -> bool {
+        self.chain.plan.as_slice().contains(&stage)
     }
 
     /// The parameters it was made with.
@@ -92,12 +136,12 @@ impl Sampler {
         &self.chain.config
     }
 
-    /// Goes back to the beginning: an empty repetition window and the generator as seeded.
+    /// Goes back to the beginning: empty windows and the generator as seeded.
     pub fn reset(&mut self) {
         self.chain.reset();
     }
 
-    /// Notes a token of the prompt or of the answer for the penalties.
+    /// Notes a token of the prompt or of the answer for penalties and DRY.
     pub fn accept(&mut self, id: u32) {
         self.chain.accept(id);
     }
@@ -111,12 +155,15 @@ impl Sampler {
         self.chain.sample(&mut self.candidates, logits)
     }
 
-    /// The tokens that [`Sampler::sample`] would draw from, with their probabilities.
+    /// The tokens that [`Sampler::sample`] would draw from, with their probabilities, in no order that means anything.
     ///
     /// # Errors
     /// As [`Sampler::sample`].
     pub fn distribution(&mut self, logits: &[f32]) -> Result<&[Candidate], SamplingError> {
-        self.chain.keep_candidates(&mut self.candidates, logits)?;
+        let generator = self.chain.generator;
+        let kept = self.chain.keep_candidates(&mut self.candidates, logits);
+        self.chain.generator = generator;
+        kept?;
         Ok(self.candidates.entries())
     }
 
@@ -132,16 +179,37 @@ impl Chain {
         let config = SamplingConfig::greedy();
         Self {
             config,
+            plan: Stages::NONE,
+            is_plain_greedy: true,
             biases: Vec::new(),
             n_vocab,
             recent: Recent::default(),
+            pairs: Vec::new(),
+            dry: Dry::default(),
+            mu: 0.0,
             generator: generator(config.seed),
         }
+    }
+
+    fn set_config(&mut self, config: SamplingConfig) -> Result<(), SamplingError> {
+        self.plan = config.plan();
+        self.is_plain_greedy =
+            config.is_greedy() && self.plan.as_slice() == [Stage::Temperature] && self.biases.is_empty();
+        let window = |stage, n: u32| if self.plan.as_slice().contains(&stage) { n as usize } else { 0 };
+        let dry = window(Stage::Dry, config.dry_penalty_last_n);
+        let longest = window(Stage::Penalties, config.repeat_last_n).max(dry);
+        self.recent = Recent::new(longest)?;
+        reserve(&mut self.pairs, longest)?;
+        self.dry = Dry::new(dry)?;
+        self.config = config;
+        self.reset();
+        Ok(())
     }
 
     /// See [`Sampler::reset`].
     pub(crate) fn reset(&mut self) {
         self.recent.clear();
+        self.mu = 2.0 * self.config.mirostat_tau.min(f32::MAX / 2.0);
         self.generator = generator(self.config.seed);
     }
 
@@ -150,29 +218,27 @@ impl Chain {
         self.recent.push(id);
     }
 
-    /// See [`Sampler::sample`]. Nothing is left in `candidates` that the next draw needs.
+    /// See [`Sampler::sample`]. What it was drawn from is left in `candidates`, but nothing that the next draw needs.
     pub(crate) fn sample(
         &mut self,
         candidates: &mut Candidates,
         logits: &[f32],
     ) -> Result<u32, SamplingError> {
         self.keep_candidates(candidates, logits)?;
-        if let [only] = candidates.entries() {
-            return Ok(only.id);
+        let drawn = match *candidates.entries() {
+            [only] => only,
+            _ => candidates.draw(self.generator.rand_float()),
+        };
+        if self.config.mirostat != 0 {
+            self.mu = entropy::next_mu(self.mu, drawn.probability, &self.config);
         }
-        Ok(candidates.draw(self.generator.rand_float()))
+        Ok(drawn.id)
     }
 
-    /// Whether the most likely token is all that is asked for.
-    fn is_plain_greedy(&self) -> bool {
-        self.config.is_greedy() && !self.config.penalizes() && self.biases.is_empty()
-    }
-
-    /// Runs steps 1 to 6.
-    fn keep_candidates(&self, candidates: &mut Candidates, logits: &[f32]) -> Result<(), SamplingError> {
+    /// Runs all stages but the last, the draw.
+    fn keep_candidates(&mut self, candidates: &mut Candidates, logits: &[f32]) -> Result<(), SamplingError> {
         self.check(logits)?;
-        let config = &self.config;
-        if self.is_plain_greedy() {
+        if self.is_plain_greedy {
             candidates.set_most_likely(logits);
             return Ok(());
         }
@@ -180,23 +246,48 @@ impl Chain {
         if !self.biases.is_empty() {
             candidates.bias(&self.biases)?;
         }
-        if config.penalizes() {
-            candidates.penalize(self.recent.ids(), config);
+        let plan = self.plan;
+        for (index, &stage) in plan.as_slice().iter().enumerate() {
+            self.run(stage, index + 1 == plan.as_slice().len(), candidates);
         }
-        if config.is_greedy() {
-            candidates.keep_top_k(1);
+        match self.config.mirostat {
+            1 => candidates.keep_mirostat_1(self.mu, self.n_vocab),
+            2 => candidates.keep_mirostat_2(self.mu),
+            _ => {}
         }
-        if config.top_k > 0 {
-            candidates.keep_top_k(config.top_k as usize);
-        }
-        if config.top_p < 1.0 {
-            candidates.keep_top_p(config.top_p);
-        }
-        if config.min_p > 0.0 {
-            candidates.keep_min_p(config.min_p);
-        }
-        candidates.set_probabilities(if config.is_greedy() { 1.0 } else { config.temperature });
+        candidates.set_probabilities();
         Ok(())
+    }
+
+    fn run(&mut self, stage: Stage, is_last: bool, candidates: &mut Candidates) {
+        let Self { config, recent, pairs, .. } = self;
+        let min_keep = config.min_keep as usize;
+        match stage {
+            Stage::Penalties => penalties::apply(candidates, recent, config, pairs),
+            Stage::Dry => self.dry.apply(candidates, recent, config, pairs),
+            Stage::TopNSigma => candidates.exclude_below_sigma(config.top_n_sigma),
+            Stage::TopK => candidates.keep_top_k(config.top_k as usize),
+            Stage::TypicalP => candidates.keep_typical(config.typical_p, min_keep),
+            Stage::TopP => candidates.keep_top_p(config.top_p, min_keep),
+            Stage::MinP => candidates.keep_min_p(config.min_p, min_keep),
+            Stage::Xtc => {
+                if candidates.entries().len() > 1
+                    && self.generator.rand_float() < config.xtc_probability.into()
+                {
+                    candidates.drop_top_choices(config.xtc_threshold, min_keep);
+                }
+            }
+            Stage::Temperature => {
+                let temperature = match config.dynatemp_range > 0.0 && config.mirostat == 0 {
+                    true => candidates.dynamic_temperature(config),
+                    false => config.temperature,
+                };
+                match temperature > 0.0 {
+                    true => candidates.set_temperature(temperature, is_last),
+                    false => candidates.keep_top_k(1),
+                }
+            }
+        }
     }
 
     fn check(&self, logits: &[f32]) -> Result<(), SamplingError> {
@@ -216,41 +307,6 @@ impl Chain {
 
 fn generator(seed: u64) -> oorandom::Rand64 {
     oorandom::Rand64::new(seed.into())
-}
-
-/// The last tokens, a ring.
-#[derive(Debug, Default)]
-struct Recent {
-    ids: Vec<u32>,
-    capacity: usize,
-    /// Place of the oldest once the ring is full.
-    oldest: usize,
-}
-
-impl Recent {
-    fn new(capacity: usize) -> Result<Self, SamplingError> {
-        let mut ids = Vec::new();
-        reserve(&mut ids, capacity)?;
-        Ok(Self { ids, capacity, oldest: 0 })
-    }
-
-    fn push(&mut self, id: u32) {
-        if self.ids.len() < self.capacity {
-            self.ids.push(id);
-        } else if let Some(slot) = self.ids.get_mut(self.oldest) {
-            *slot = id;
-            self.oldest = (self.oldest + 1) % self.capacity;
-        }
-    }
-
-    fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    fn clear(&mut self) {
-        self.ids.clear();
-        self.oldest = 0;
-    }
 }
 
 fn reserve<T>(table: &mut Vec<T>, len: usize) -> Result<(), SamplingError> {
@@ -332,20 +388,6 @@ impl core::error::Error for SamplingError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_window_forgets_the_oldest_token() {
-        let mut recent = Recent::new(3).unwrap();
-        for id in 0..5 {
-            recent.push(id);
-        }
-        let mut ids = recent.ids().to_vec();
-        ids.sort_unstable();
-        assert_eq!(ids, [2, 3, 4]);
-        recent.clear();
-        recent.push(9);
-        assert_eq!(recent.ids(), [9]);
-    }
 
     #[test]
     fn greedy_takes_the_lowest_of_equal_tokens() {

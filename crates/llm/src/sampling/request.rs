@@ -3,33 +3,27 @@
 //! Every program that lets people choose makes its [`SamplingConfig`] here, so that the same options mean the same
 //! everywhere.
 
+use alloc::vec::Vec;
 use core::num::ParseIntError;
 use core::str::FromStr;
 
-use super::{SamplingConfig, SamplingError};
+use super::config::{Kind, MIROSTAT, Negative, PARAMETERS, Parameter};
+use super::{SamplingConfig, SamplingError, Stages};
 
-/// The options that somebody gave; `None` is one that they did not.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct SamplingRequest {
-    /// `--temp`.
-    pub temperature: Option<f32>,
-    /// `--top-k`; 0 or less keeps all tokens.
-    pub top_k: Option<i64>,
-    /// `--top-p`.
-    pub top_p: Option<f32>,
-    /// `--min-p`.
-    pub min_p: Option<f32>,
-    /// `--repeat-penalty`.
-    pub repeat_penalty: Option<f32>,
-    /// `--frequency-penalty`.
-    pub frequency_penalty: Option<f32>,
-    /// `--presence-penalty`.
-    pub presence_penalty: Option<f32>,
-    /// `--repeat-last-n`; -1 is the whole context.
-    pub repeat_last_n: Option<i64>,
-    /// `--seed`.
-    pub seed: Option<Seed>,
+/// The options that somebody gave.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SamplingRequest<'t> {
+    config: SamplingConfig,
+    /// The options of the table that were given, a bit for each.
+    given: u32,
+    seed: Option<Seed>,
+    /// `--dry-sequence-breaker`, each time; none if one of them was `none`.
+    breakers: Option<Vec<&'t str>>,
+    ignore_eos: bool,
 }
+
+/// Texts across which DRY finds no repetitions, unless told.
+pub const DRY_BREAKERS: &[&str] = &["\n", ":", "\"", "*"];
 
 /// A seed, or -1 for a random one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,45 +45,99 @@ impl FromStr for Seed {
     }
 }
 
-impl SamplingRequest {
-    /// The configuration that the options ask for: the most likely token each time, unless one of `--temp`, `--top-k`,
-    /// `--top-p`, `--min-p` and `--seed` was given; the temperature is then that of [`SamplingConfig::creative`] if it
-    /// was not. `random_seed` is called if the seed is to be random, which the caller should show, so that the text can
-    /// be had again.
+impl<'t> SamplingRequest<'t> {
+    /// Takes an option, by its name without hyphens. One that is given again counts the last time, but for
+    /// `dry-sequence-breaker`, of which there can be several.
+    ///
+    /// # Errors
+    /// What is expected, if the value is something else; its range is looked at by [`config`](Self::config).
+    pub fn set(&mut self, option: &str, value: &'t str) -> Result<(), &'static str> {
+        match option {
+            "seed" => self.seed = Some(value.parse().map_err(|_| "a whole number, or -1 for a random one")?),
+            "samplers" => self.config.stages = value.parse().map_err(|()| Stages::EXPECTED)?,
+            "ignore-eos" => self.ignore_eos = true,
+            "dry-sequence-breaker" => {
+                let breakers = self.breakers.get_or_insert_default();
+                match value {
+                    "none" => breakers.clear(),
+                    _ => breakers.push(value),
+                }
+            }
+            _ => return self.set_parameter(option, value),
+        }
+        Ok(())
+    }
+
+    fn set_parameter(&mut self, option: &str, value: &str) -> Result<(), &'static str> {
+        let is_it = |parameter: &Parameter| parameter.option.strip_prefix("--") == Some(option);
+        let Some(index) = PARAMETERS.iter().position(is_it) else { return Err("an option of sampling") };
+        match PARAMETERS[index].kind {
+            Kind::Number(at, _) => *at(&mut self.config) = value.parse().map_err(|_| "a number")?,
+            Kind::Whole(at, negative, most) => {
+                let expected = match negative {
+                    Negative::Zero => "a whole number",
+                    Negative::Whole => "a number of tokens, or -1 for the whole context",
+                    Negative::Nothing if most == u32::MAX => "a number of tokens",
+                    Negative::Nothing => MIROSTAT,
+                };
+                let number: i64 = value.parse().map_err(|_| expected)?;
+                let number = negative.meaning(number).ok_or(expected)?;
+                *at(&mut self.config) = Some(number).filter(|number| *number <= most).ok_or(expected)?;
+            }
+        }
+        self.given |= 1 << index;
+        Ok(())
+    }
+
+    /// The configuration that the options ask for: the most likely token each time, unless one was given that lets tokens vary
+    /// (`--temp` and those of the filters, of mirostat and of the seed); the temperature is then that of
+    /// [`SamplingConfig::creative`] if it was not. `random_seed` is called if the seed is to be random, which the caller should
+    /// show, so that the text can be had again.
     ///
     /// # Errors
     /// [`SamplingError::Parameter`] for the first option that is out of its range, by its name on the command line.
     pub fn config(&self, random_seed: impl FnOnce() -> u64) -> Result<SamplingConfig, SamplingError> {
-        let plain = SamplingConfig::greedy();
-        let varies =
-            self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some() || self.seed.is_some();
-        let temperature = if varies { SamplingConfig::creative().temperature } else { plain.temperature };
-        let config = SamplingConfig {
-            temperature: self.temperature.unwrap_or(temperature),
-            top_k: self.top_k.map_or(plain.top_k, |k| k.clamp(0, u32::MAX.into()) as u32),
-            top_p: self.top_p.unwrap_or(plain.top_p),
-            min_p: self.min_p.unwrap_or(plain.min_p),
-            repeat_penalty: self.repeat_penalty.unwrap_or(plain.repeat_penalty),
-            frequency_penalty: self.frequency_penalty.unwrap_or(plain.frequency_penalty),
-            presence_penalty: self.presence_penalty.unwrap_or(plain.presence_penalty),
-            repeat_last_n: match self.repeat_last_n {
-                None => plain.repeat_last_n,
-                Some(-1) => SamplingConfig::WHOLE_CONTEXT,
-                Some(n @ 0..) => u32::try_from(n).unwrap_or(SamplingConfig::WHOLE_CONTEXT),
-                Some(n) => {
-                    let (name, expected) = ("--repeat-last-n", "-1 or more");
-                    return Err(SamplingError::Parameter { name, value: n as f32, expected });
-                }
-            },
-            seed: plain.seed,
-        };
+        let mut config = self.config;
+        let is_given = |(index, _): &(usize, &Parameter)| self.given >> index & 1 == 1;
+        let mut given = PARAMETERS.iter().enumerate().filter(is_given).map(|(_, parameter)| parameter);
+        let has_temperature = given.clone().any(|parameter| parameter.field == "temperature");
+        if !has_temperature && (self.seed.is_some() || given.any(|parameter| parameter.varies)) {
+            config.temperature = SamplingConfig::creative().temperature;
+        }
         config.validate().map_err(by_option)?;
-        let seed = match self.seed {
-            None => plain.seed,
+        config.seed = match self.seed {
+            None => config.seed,
             Some(Seed::Fixed(seed)) => seed,
             Some(Seed::Random) => random_seed(),
         };
-        Ok(SamplingConfig { seed, ..config })
+        Ok(config)
+    }
+
+    /// Whether the seed is to be a random one.
+    pub fn is_random(&self) -> bool {
+        self.seed == Some(Seed::Random)
+    }
+
+    /// Whether tokens that end a text are never to be chosen.
+    pub fn ignores_eos(&self) -> bool {
+        self.ignore_eos
+    }
+
+    /// Texts across which DRY finds no repetitions: [`DRY_BREAKERS`] unless told.
+    pub fn breakers(&self) -> &[&'t str] {
+        self.breakers.as_deref().unwrap_or(DRY_BREAKERS)
+    }
+}
+
+impl Negative {
+    /// What a number stands for, if it can be one.
+    pub fn meaning(self, number: i64) -> Option<u32> {
+        match (self, number) {
+            (Self::Zero, ..0) => Some(0),
+            (Self::Whole, -1) => Some(SamplingConfig::WHOLE_CONTEXT),
+            (_, ..0) => None,
+            (_, number) => Some(u32::try_from(number).unwrap_or(u32::MAX)),
+        }
     }
 }
 
@@ -98,16 +146,8 @@ fn by_option(error: SamplingError) -> SamplingError {
     let SamplingError::Parameter { name, value, expected } = error else {
         return error;
     };
-    let name = match name {
-        "temperature" => "--temp",
-        "top_p" => "--top-p",
-        "min_p" => "--min-p",
-        "repeat_penalty" => "--repeat-penalty",
-        "frequency_penalty" => "--frequency-penalty",
-        "presence_penalty" => "--presence-penalty",
-        name => name,
-    };
-    SamplingError::Parameter { name, value, expected }
+    let parameter = PARAMETERS.iter().find(|parameter| parameter.field == name);
+    SamplingError::Parameter { name: parameter.map_or(name, |parameter| parameter.option), value, expected }
 }
 
 #[cfg(test)]
@@ -115,51 +155,72 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
 
-    fn config(request: SamplingRequest) -> SamplingConfig {
-        request.config(|| 4711).unwrap()
+    fn request<'t>(options: &[(&str, &'t str)]) -> SamplingRequest<'t> {
+        let mut request = SamplingRequest::default();
+        options.iter().for_each(|(option, value)| request.set(option, value).unwrap());
+        request
+    }
+
+    fn config(options: &[(&str, &str)]) -> SamplingConfig {
+        request(options).config(|| 4711).unwrap()
     }
 
     #[test]
     fn nothing_asked_for_is_greedy_and_one_option_lets_tokens_vary() {
-        let none = SamplingRequest::default();
-        assert_eq!(config(none), SamplingConfig::greedy());
+        let greedy = SamplingConfig::greedy();
+        assert_eq!(config(&[]), greedy);
         let creative = SamplingConfig::creative().temperature;
-        for request in [
-            SamplingRequest { top_k: Some(40), ..none },
-            SamplingRequest { top_p: Some(0.9), ..none },
-            SamplingRequest { min_p: Some(0.1), ..none },
-            SamplingRequest { seed: Some(Seed::Fixed(0)), ..none },
+        for option in [
+            ("top-k", "40"),
+            ("top-p", "0.9"),
+            ("min-p", "0.1"),
+            ("typical", "0.9"),
+            ("top-nsigma", "1"),
+            ("xtc-probability", "0.5"),
+            ("xtc-threshold", "0.2"),
+            ("dynatemp-range", "0.5"),
+            ("dynatemp-exp", "2"),
+            ("mirostat", "2"),
+            ("mirostat-ent", "4"),
+            ("mirostat-lr", "0.2"),
+            ("seed", "0"),
         ] {
-            assert_eq!(config(request).temperature, creative, "{request:?}");
-            assert_eq!(config(SamplingRequest { temperature: Some(0.0), ..request }).temperature, 0.0);
+            assert_eq!(config(&[option]).temperature, creative, "{option:?}");
+            assert_eq!(config(&[option, ("temp", "0")]).temperature, 0.0);
         }
-        let penalty = SamplingRequest { repeat_penalty: Some(1.2), repeat_last_n: Some(8), ..none };
-        assert_eq!(
-            config(penalty),
-            SamplingConfig { repeat_penalty: 1.2, repeat_last_n: 8, ..SamplingConfig::greedy() }
-        );
-        let penalties =
-            SamplingRequest { frequency_penalty: Some(0.5), presence_penalty: Some(-1.5), ..none };
-        assert_eq!(
-            config(penalties),
-            SamplingConfig { frequency_penalty: 0.5, presence_penalty: -1.5, ..SamplingConfig::greedy() }
-        );
+        let penalty = [("repeat-penalty", "1.2"), ("repeat-last-n", "8")];
+        assert_eq!(config(&penalty), SamplingConfig { repeat_penalty: 1.2, repeat_last_n: 8, ..greedy });
+        let penalties = [("frequency-penalty", "0.5"), ("presence-penalty", "-1.5")];
+        let expected = SamplingConfig { frequency_penalty: 0.5, presence_penalty: -1.5, ..greedy };
+        assert_eq!(config(&penalties), expected);
+        let dry = [("dry-multiplier", "0.8"), ("dry-base", "2"), ("dry-allowed-length", "3")];
+        let expected = SamplingConfig { dry_multiplier: 0.8, dry_base: 2.0, dry_allowed_length: 3, ..greedy };
+        assert_eq!(config(&dry), expected);
+        let stages = "top_k;temperature".parse().unwrap();
+        assert_eq!(config(&[("samplers", "top_k;temperature")]), SamplingConfig { stages, ..greedy });
+    }
+
+    #[test]
+    fn breakers_add_up_and_none_forgets_them() {
+        let breaker = "dry-sequence-breaker";
+        assert_eq!(request(&[]).breakers(), ["\n", ":", "\"", "*"]);
+        assert_eq!(request(&[(breaker, "."), (breaker, "!")]).breakers(), [".", "!"]);
+        assert!(request(&[(breaker, "."), (breaker, "none")]).breakers().is_empty());
+        assert!(request(&[("ignore-eos", "")]).ignores_eos() && !request(&[]).ignores_eos());
     }
 
     #[test]
     fn minus_one_means_all_or_random() {
-        let none = SamplingRequest::default();
-        for top_k in [-1, 0, i64::MIN] {
-            assert_eq!(config(SamplingRequest { top_k: Some(top_k), ..none }).top_k, 0);
+        for top_k in ["-1", "0", "-9223372036854775808"] {
+            assert_eq!(config(&[("top-k", top_k)]).top_k, 0);
         }
-        let whole = config(SamplingRequest { repeat_last_n: Some(-1), ..none });
-        assert_eq!(whole.within_context(300).repeat_last_n, 300);
-        assert_eq!(
-            config(SamplingRequest { repeat_last_n: Some(64), ..none }).within_context(300).repeat_last_n,
-            64
-        );
-        let seed = |text: &str| config(SamplingRequest { seed: Some(text.parse().unwrap()), ..none }).seed;
+        let whole = config(&[("repeat-last-n", "-1"), ("dry-penalty-last-n", "-1")]).within_context(300);
+        assert_eq!((whole.repeat_last_n, whole.dry_penalty_last_n), (300, 300));
+        let short = config(&[("repeat-last-n", "64"), ("dry-penalty-last-n", "9")]).within_context(300);
+        assert_eq!((short.repeat_last_n, short.dry_penalty_last_n), (64, 9));
+        let seed = |text: &str| config(&[("seed", text)]).seed;
         assert_eq!((seed("-1"), seed("7"), seed("18446744073709551615")), (4711, 7, u64::MAX));
+        assert!(request(&[("seed", "-1")]).is_random() && !request(&[("seed", "1")]).is_random());
         for no_seed in ["-2", "x", "", "18446744073709551616"] {
             assert!(no_seed.parse::<Seed>().is_err(), "{no_seed}");
         }
@@ -167,29 +228,29 @@ mod tests {
 
     #[test]
     fn errors_name_the_options() {
-        let none = SamplingRequest::default();
-        for (request, said) in [
-            (SamplingRequest { temperature: Some(-1.0), ..none }, "--temp is -1, but must be 0 or more"),
-            (SamplingRequest { top_p: Some(2.0), ..none }, "--top-p is 2, but must be from 0 to 1"),
-            (SamplingRequest { min_p: Some(-1.0), ..none }, "--min-p is -1, but must be from 0 to 1"),
-            (
-                SamplingRequest { repeat_penalty: Some(0.0), ..none },
-                "--repeat-penalty is 0, but must be above 0",
-            ),
-            (
-                SamplingRequest { frequency_penalty: Some(f32::NAN), ..none },
-                "--frequency-penalty is NaN, but must be a finite number",
-            ),
-            (
-                SamplingRequest { presence_penalty: Some(f32::INFINITY), ..none },
-                "--presence-penalty is inf, but must be a finite number",
-            ),
-            (
-                SamplingRequest { repeat_last_n: Some(-2), ..none },
-                "--repeat-last-n is -2, but must be -1 or more",
-            ),
+        for (option, value, said) in [
+            ("temp", "-1", "--temp is -1, but must be 0 or more"),
+            ("top-p", "2", "--top-p is 2, but must be from 0 to 1"),
+            ("min-p", "-1", "--min-p is -1, but must be from 0 to 1"),
+            ("repeat-penalty", "0", "--repeat-penalty is 0, but must be above 0"),
+            ("frequency-penalty", "NaN", "--frequency-penalty is NaN, but must be a finite number"),
+            ("presence-penalty", "inf", "--presence-penalty is inf, but must be a finite number"),
+            ("dry-base", "0.5", "--dry-base is 0.5, but must be 1 or more"),
+            ("mirostat-lr", "-1", "--mirostat-lr is -1, but must be 0 or more"),
+            ("typical", "1.5", "--typical is 1.5, but must be from 0 to 1"),
         ] {
-            assert_eq!(request.config(|| 0).unwrap_err().to_string(), said);
+            assert_eq!(request(&[(option, value)]).config(|| 0).unwrap_err().to_string(), said);
+        }
+        for (option, value, expected) in [
+            ("temp", "hot", "a number"),
+            ("repeat-last-n", "-2", "a number of tokens, or -1 for the whole context"),
+            ("dry-allowed-length", "-1", "a number of tokens"),
+            ("mirostat", "3", "0, 1 or 2"),
+            ("samplers", "top_k;infill", Stages::EXPECTED),
+            ("seed", "-2", "a whole number, or -1 for a random one"),
+            ("min-keep", "1", "an option of sampling"),
+        ] {
+            assert_eq!(SamplingRequest::default().set(option, value), Err(expected), "{option} {value}");
         }
     }
 }

@@ -20,7 +20,7 @@ use core::ops::ControlFlow;
 
 use crate::kv_cache::PAGE_LEN;
 use crate::model::{Input, Logits, Span};
-use crate::sampling::{Candidates, Chain, Sampler, SamplingError};
+use crate::sampling::{Candidate, Candidates, Chain, Sampler, SamplingError};
 use crate::session::{Runner, RunnerOptions, SessionError, Speculation, Trust};
 use crate::state::StateOptions;
 
@@ -83,12 +83,14 @@ pub enum Output<'l> {
         /// came to its first token just now.
         n_reused: usize,
     },
-    /// The next token of an answer, and the logits that it was drawn from, `[n_vocab]`.
+    /// The next token of an answer, and what it was drawn from.
     Token {
         /// Its id.
         token: u32,
-        /// The logits of all tokens.
+        /// The logits of all tokens, `[n_vocab]`.
         logits: &'l [f32],
+        /// The tokens that the sampler kept, with their probabilities; where the likeliest one is all that was asked for, it alone.
+        candidates: &'l [Candidate],
     },
     /// What became of a text that is to be a vector; its end comes after it.
     Embedding {

@@ -227,7 +227,8 @@ impl Sequence {
         };
         self.sampling.accept(token);
         self.n_left -= 1;
-        let wants_more = on_output(self.id, Output::Token { token, logits });
+        let candidates = candidates.entries();
+        let wants_more = on_output(self.id, Output::Token { token, logits, candidates });
         let is_full = self.tokens.len() - self.n_guessed == self.n_positions;
         self.push(token);
         self.finish = match wants_more {

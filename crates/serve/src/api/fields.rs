@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use llm::sampling::Stages;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -17,6 +18,8 @@ pub const MAX_MESSAGES: usize = 4096;
 pub const MAX_PARTS: usize = 256;
 /// Most biases.
 pub const MAX_BIASES: usize = 1024;
+/// Most texts across which nothing counts as repeated.
+const MAX_BREAKERS: usize = 32;
 /// Most texts that become vectors at a time.
 const MAX_PROMPTS: usize = 2048;
 /// Most adapters of a model.
@@ -53,6 +56,41 @@ pub struct Fields<'b> {
     pub top_p: Option<f32>,
     /// From 0 to 1.
     pub min_p: Option<f32>,
+    /// From 0 to 1.
+    pub typical_p: Option<f32>,
+    /// 0 or less changes nothing.
+    pub top_n_sigma: Option<f32>,
+    /// From 0 to 1.
+    pub xtc_probability: Option<f32>,
+    /// From 0 to 1.
+    pub xtc_threshold: Option<f32>,
+    /// 0 changes nothing.
+    pub dynatemp_range: Option<f32>,
+    /// 0 or more.
+    pub dynatemp_exponent: Option<f32>,
+    /// 0 changes nothing.
+    pub dry_multiplier: Option<f32>,
+    /// 1 or more.
+    pub dry_base: Option<f32>,
+    /// 0 or more.
+    pub dry_allowed_length: Option<i64>,
+    /// -1 is the whole context.
+    pub dry_penalty_last_n: Option<i64>,
+    /// Texts across which nothing counts as repeated.
+    #[serde(borrow)]
+    pub dry_sequence_breakers: Option<List<Text<'b>, MAX_BREAKERS>>,
+    /// 0, 1 or 2.
+    pub mirostat: Option<i64>,
+    /// 0 or more.
+    pub mirostat_tau: Option<f32>,
+    /// 0 or more.
+    pub mirostat_eta: Option<f32>,
+    /// Candidates that some filters leave at least.
+    pub min_keep: Option<i64>,
+    /// The stages in their order.
+    pub samplers: Option<Samplers>,
+    /// Whether tokens that end a text are never chosen.
+    pub ignore_eos: Option<bool>,
     /// 1 changes nothing.
     pub repeat_penalty: Option<f32>,
     /// -1 is the whole context.
@@ -74,6 +112,8 @@ pub struct Fields<'b> {
     pub top_logprobs: Option<u32>,
     /// llama.cpp's name for it in its own completion.
     pub n_probs: Option<u32>,
+    /// Whether likelihoods are those of what the filters left.
+    pub post_sampling_probs: Option<bool>,
     /// Whether the answer is wanted as it is generated.
     pub stream: Option<bool>,
     /// What is said beside it.
@@ -431,6 +471,42 @@ impl<'de> Deserialize<'de> for Biases {
             }
         }
         deserializer.deserialize_any(BiasVisitor)
+    }
+}
+
+/// The stages in their order: an array of names, or a string of letters, as in llama.cpp; also a string of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Samplers(pub Stages);
+
+impl<'de> Deserialize<'de> for Samplers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SamplersVisitor;
+        impl<'de> Visitor<'de> for SamplersVisitor {
+            type Value = Samplers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of names, or a string of letters from edskypmxt")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Samplers, E> {
+                let stages = Stages::of_letters(text).or_else(|| text.parse().ok());
+                stages.map(Samplers).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Samplers, A::Error> {
+                let mut stages = Stages::NONE;
+                while let Some(Text(name)) = names.next_element::<Text<'de>>()? {
+                    if !stages.push_called(&name) {
+                        let expected = Stages::EXPECTED;
+                        return Err(de::Error::custom(format_args!(
+                            "{name:?} is not taken, expected {expected}"
+                        )));
+                    }
+                }
+                Ok(Samplers(stages))
+            }
+        }
+        deserializer.deserialize_any(SamplersVisitor)
     }
 }
 

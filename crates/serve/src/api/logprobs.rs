@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use llm::front::{Logprobs, TokenLogprob};
+use llm::front::{LogprobWish, Logprobs, TokenLogprob};
 use llm::tokenizer::Tokenizer;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
@@ -66,12 +66,12 @@ impl LogprobLog {
 
 /// The tokens of a piece of an answer, in the shape of its route; `null` where they were not asked for.
 #[derive(Clone, Copy, Default)]
-pub struct Told<'l>(Option<(&'l LogprobLog, &'l Tokenizer<'l>, Shape)>);
+pub struct Told<'l>(Option<(&'l LogprobLog, &'l Tokenizer<'l>, Shape, LogprobWish)>);
 
 impl<'l> Told<'l> {
     /// Those of a log.
-    pub fn new(log: &'l LogprobLog, tokenizer: &'l Tokenizer<'l>, shape: Shape) -> Self {
-        Self(Some((log, tokenizer, shape)))
+    pub fn new(log: &'l LogprobLog, tokenizer: &'l Tokenizer<'l>, shape: Shape, wish: LogprobWish) -> Self {
+        Self(Some((log, tokenizer, shape, wish)))
     }
 
     /// Whether there is nothing to tell.
@@ -81,7 +81,7 @@ impl<'l> Told<'l> {
 
     /// Bytes of its texts, at most: each stands there as a text, and as numbers.
     pub fn text_bytes(&self) -> usize {
-        let Some((log, tokenizer, _)) = self.0 else { return 0 };
+        let Some((log, tokenizer, ..)) = self.0 else { return 0 };
         let mut bytes = Vec::new();
         let mut record = |token: &TokenLogprob| {
             text(tokenizer, token.id, &mut bytes);
@@ -96,8 +96,9 @@ impl<'l> Told<'l> {
 
 impl Serialize for Told<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some((log, tokenizer, shape)) = self.0 else { return serializer.serialize_none() };
-        let places = Places { log, tokenizer, with_ids: shape == Shape::Native };
+        let Some((log, tokenizer, shape, wish)) = self.0 else { return serializer.serialize_none() };
+        let as_probabilities = wish.after_sampling;
+        let places = Places { log, tokenizer, with_ids: shape == Shape::Native, as_probabilities };
         match shape {
             Shape::Native => places.serialize(serializer),
             Shape::Chat => {
@@ -123,6 +124,8 @@ struct Places<'l> {
     log: &'l LogprobLog,
     tokenizer: &'l Tokenizer<'l>,
     with_ids: bool,
+    /// Whether probabilities are told instead of their logarithms, as llama.cpp tells those after sampling.
+    as_probabilities: bool,
 }
 
 impl Serialize for Places<'_> {
@@ -151,10 +154,14 @@ impl Serialize for Record<'_> {
             object.serialize_entry("id", &self.token.id)?;
         }
         object.serialize_entry("token", &text)?;
-        object.serialize_entry("logprob", &self.token.logprob)?;
+        let (name, number, top_name) = match self.places.as_probabilities {
+            true => ("prob", self.token.probability(), "top_probs"),
+            false => ("logprob", self.token.logprob, "top_logprobs"),
+        };
+        object.serialize_entry(name, &number)?;
         object.serialize_entry("bytes", &bytes)?;
         if let Some(top) = self.top {
-            object.serialize_entry("top_logprobs", &TopRecords { places: self.places, top })?;
+            object.serialize_entry(top_name, &TopRecords { places: self.places, top })?;
         }
         object.end()
     }

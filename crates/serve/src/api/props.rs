@@ -4,9 +4,10 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use llm::front::Responder;
-use llm::sampling::SamplingConfig;
+use llm::sampling::{DRY_BREAKERS, SamplingConfig, Stages};
 use llm::tokenizer::Tokenizer;
 use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer};
 
 use super::answer::FINGERPRINT;
 use super::wish::SAMPLING;
@@ -14,7 +15,7 @@ use crate::engine::ModelInfo;
 use crate::error::ApiError;
 
 /// Most bytes of what is said beside texts.
-const MAX_FIXED_BYTES: usize = 1024;
+const MAX_FIXED_BYTES: usize = 2048;
 /// Most bytes of what is said of a slot.
 const MAX_SLOT_BYTES: usize = 512;
 
@@ -72,13 +73,43 @@ struct Params {
     n_predict: i32,
     seed: i32,
     temperature: f32,
+    dynatemp_range: f32,
+    dynatemp_exponent: f32,
     top_k: u32,
     top_p: f32,
     min_p: f32,
+    top_n_sigma: f32,
+    xtc_probability: f32,
+    xtc_threshold: f32,
+    typical_p: f32,
     repeat_last_n: u32,
     repeat_penalty: f32,
     presence_penalty: f32,
     frequency_penalty: f32,
+    dry_multiplier: f32,
+    dry_base: f32,
+    dry_allowed_length: u32,
+    dry_penalty_last_n: u32,
+    dry_sequence_breakers: &'static [&'static str],
+    mirostat: u32,
+    mirostat_tau: f32,
+    mirostat_eta: f32,
+    ignore_eos: bool,
+    min_keep: u32,
+    samplers: Names,
+    post_sampling_probs: bool,
+}
+
+/// The stages, by their names.
+struct Names(Stages);
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stages = self.0.as_slice();
+        let mut list = serializer.serialize_seq(Some(stages.len()))?;
+        stages.iter().try_for_each(|stage| list.serialize_element(stage.name()))?;
+        list.end()
+    }
 }
 
 #[derive(Serialize)]
@@ -90,8 +121,7 @@ struct Modalities {
 impl<'p> Props<'p> {
     /// That of the model of a responder.
     pub fn new(model: &'p ModelInfo, responder: &'p Responder<'_>) -> Self {
-        let SamplingConfig { temperature, top_k, top_p, min_p, repeat_penalty, .. } = SAMPLING;
-        let SamplingConfig { frequency_penalty, presence_penalty, repeat_last_n, .. } = SAMPLING;
+        const S: SamplingConfig = SAMPLING;
         let prompter = responder.prompter();
         // Of a vocabulary that cannot be used no token has a name.
         let tokenizer = prompter.tokenizer().ok();
@@ -102,14 +132,32 @@ impl<'p> Props<'p> {
                     // As many as there is room for, and any.
                     n_predict: -1,
                     seed: -1,
-                    temperature,
-                    top_k,
-                    top_p,
-                    min_p,
-                    repeat_last_n,
-                    repeat_penalty,
-                    presence_penalty,
-                    frequency_penalty,
+                    temperature: S.temperature,
+                    dynatemp_range: S.dynatemp_range,
+                    dynatemp_exponent: S.dynatemp_exponent,
+                    top_k: S.top_k,
+                    top_p: S.top_p,
+                    min_p: S.min_p,
+                    top_n_sigma: S.top_n_sigma,
+                    xtc_probability: S.xtc_probability,
+                    xtc_threshold: S.xtc_threshold,
+                    typical_p: S.typical_p,
+                    repeat_last_n: S.repeat_last_n,
+                    repeat_penalty: S.repeat_penalty,
+                    presence_penalty: S.presence_penalty,
+                    frequency_penalty: S.frequency_penalty,
+                    dry_multiplier: S.dry_multiplier,
+                    dry_base: S.dry_base,
+                    dry_allowed_length: S.dry_allowed_length,
+                    dry_penalty_last_n: S.dry_penalty_last_n,
+                    dry_sequence_breakers: DRY_BREAKERS,
+                    mirostat: S.mirostat,
+                    mirostat_tau: S.mirostat_tau,
+                    mirostat_eta: S.mirostat_eta,
+                    ignore_eos: false,
+                    min_keep: S.min_keep,
+                    samplers: Names(S.stages),
+                    post_sampling_probs: false,
                 },
                 n_ctx: model.n_ctx,
             },

@@ -4,10 +4,10 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use llm::chat::Message;
-use llm::front::MAX_LOGPROBS;
-use llm::sampling::SamplingConfig;
+use llm::front::{LogprobWish, MAX_LOGPROBS};
+use llm::sampling::{DRY_BREAKERS, SamplingConfig};
 
-use super::fields::{AdapterScale, Fields, Logprobs, Prompt};
+use super::fields::{AdapterScale, Fields, Logprobs, Prompt, Samplers};
 use super::route::Shape;
 use crate::error::ApiError;
 
@@ -41,8 +41,12 @@ pub struct Wish<'b> {
     pub logit_bias: &'b [(u32, f32)],
     /// What adapters are multiplied by.
     pub adapters: Option<&'b [AdapterScale]>,
-    /// For how many tokens at each place log-probabilities are wanted.
-    pub n_logprobs: Option<usize>,
+    /// Texts across which DRY finds no repetitions.
+    pub breakers: Vec<&'b str>,
+    /// Whether tokens that end a text are never chosen.
+    pub ignore_eos: bool,
+    /// What is wanted of the likelihood of tokens.
+    pub logprobs: Option<LogprobWish>,
     /// Whether the answer is wanted as it is generated.
     pub stream: bool,
     /// Whether a stream ends with the counts.
@@ -77,6 +81,7 @@ impl<'b> Wish<'b> {
         // An empty text would end every answer before its first token.
         stop.extend(stop_texts.iter().map(|text| &*text.0).filter(|text| !text.is_empty()));
         let stream_options = fields.stream_options.as_ref();
+        let after_sampling = fields.post_sampling_probs.unwrap_or(false);
         Ok(Self {
             model: fields.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty()),
             prompts: prompts(shape, fields, n)?,
@@ -88,7 +93,9 @@ impl<'b> Wish<'b> {
             stop,
             logit_bias: fields.logit_bias.as_ref().map_or(&[], |biases| &biases.0),
             adapters: fields.lora.as_ref().map(|scales| &scales.0[..]),
-            n_logprobs: n_logprobs(shape, fields)?,
+            breakers: breakers(fields)?,
+            ignore_eos: fields.ignore_eos.unwrap_or(false),
+            logprobs: n_logprobs(shape, fields)?.map(|n_top| LogprobWish { n_top, after_sampling }),
             stream: fields.stream.unwrap_or(false),
             include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
         })
@@ -173,22 +180,39 @@ fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<usize, ApiError> {
 }
 
 fn sampling(fields: &Fields<'_>) -> Result<SamplingConfig, ApiError> {
-    let repeat_last_n = match fields.repeat_last_n {
-        None => SAMPLING.repeat_last_n,
-        Some(-1) => SamplingConfig::WHOLE_CONTEXT,
-        Some(n) => {
-            u32::try_from(n).map_err(|_| ApiError::field("repeat_last_n", "expected 0 or more, or -1"))?
-        }
-    };
+    let or = |value: Option<f32>, usual: f32| value.unwrap_or(usual);
     let config = SamplingConfig {
-        temperature: fields.temperature.unwrap_or(SAMPLING.temperature),
+        temperature: or(fields.temperature, SAMPLING.temperature),
+        dynatemp_range: or(fields.dynatemp_range, SAMPLING.dynatemp_range),
+        dynatemp_exponent: or(fields.dynatemp_exponent, SAMPLING.dynatemp_exponent),
         top_k: fields.top_k.map_or(SAMPLING.top_k, |k| k.clamp(0, u32::MAX.into()) as u32),
-        top_p: fields.top_p.unwrap_or(SAMPLING.top_p),
-        min_p: fields.min_p.unwrap_or(SAMPLING.min_p),
-        repeat_penalty: fields.repeat_penalty.unwrap_or(SAMPLING.repeat_penalty),
-        frequency_penalty: fields.frequency_penalty.unwrap_or(SAMPLING.frequency_penalty),
-        presence_penalty: fields.presence_penalty.unwrap_or(SAMPLING.presence_penalty),
-        repeat_last_n,
+        top_p: or(fields.top_p, SAMPLING.top_p),
+        min_p: or(fields.min_p, SAMPLING.min_p),
+        typical_p: or(fields.typical_p, SAMPLING.typical_p),
+        top_n_sigma: or(fields.top_n_sigma, SAMPLING.top_n_sigma),
+        xtc_probability: or(fields.xtc_probability, SAMPLING.xtc_probability),
+        xtc_threshold: or(fields.xtc_threshold, SAMPLING.xtc_threshold),
+        repeat_penalty: or(fields.repeat_penalty, SAMPLING.repeat_penalty),
+        frequency_penalty: or(fields.frequency_penalty, SAMPLING.frequency_penalty),
+        presence_penalty: or(fields.presence_penalty, SAMPLING.presence_penalty),
+        repeat_last_n: window("repeat_last_n", fields.repeat_last_n, SAMPLING.repeat_last_n)?,
+        dry_multiplier: or(fields.dry_multiplier, SAMPLING.dry_multiplier),
+        dry_base: or(fields.dry_base, SAMPLING.dry_base),
+        dry_allowed_length: count(
+            "dry_allowed_length",
+            fields.dry_allowed_length,
+            SAMPLING.dry_allowed_length,
+        )?,
+        dry_penalty_last_n: window(
+            "dry_penalty_last_n",
+            fields.dry_penalty_last_n,
+            SAMPLING.dry_penalty_last_n,
+        )?,
+        mirostat: count("mirostat", fields.mirostat, SAMPLING.mirostat)?,
+        mirostat_tau: or(fields.mirostat_tau, SAMPLING.mirostat_tau),
+        mirostat_eta: or(fields.mirostat_eta, SAMPLING.mirostat_eta),
+        min_keep: count("min_keep", fields.min_keep, SAMPLING.min_keep)?,
+        stages: fields.samplers.map_or(SAMPLING.stages, |Samplers(stages)| stages),
         seed: 0,
     };
     match config.validate() {
@@ -197,6 +221,35 @@ fn sampling(fields: &Fields<'_>) -> Result<SamplingConfig, ApiError> {
         }
         Err(error) => Err(ApiError::bad(format!("{error}"))),
         Ok(()) => Ok(config),
+    }
+}
+
+fn breakers<'b>(fields: &'b Fields<'b>) -> Result<Vec<&'b str>, ApiError> {
+    let mut breakers = Vec::new();
+    let asked = fields.dry_sequence_breakers.as_ref().map(|texts| texts.0.iter().map(|text| &*text.0));
+    let n_asked = asked.as_ref().map_or(DRY_BREAKERS.len(), ExactSizeIterator::len);
+    breakers.try_reserve_exact(n_asked).map_err(|_| ApiError::out_of_memory())?;
+    match asked {
+        Some(texts) => breakers.extend(texts),
+        None => breakers.extend_from_slice(DRY_BREAKERS),
+    }
+    Ok(breakers)
+}
+
+/// A number of tokens to look back at.
+fn window(name: &'static str, n: Option<i64>, usual: u32) -> Result<u32, ApiError> {
+    match n {
+        Some(-1) => Ok(SamplingConfig::WHOLE_CONTEXT),
+        Some(..-1) => Err(ApiError::field(name, "expected 0 or more, or -1")),
+        n => count(name, n, usual),
+    }
+}
+
+fn count(name: &'static str, n: Option<i64>, usual: u32) -> Result<u32, ApiError> {
+    match n {
+        None => Ok(usual),
+        Some(..0) => Err(ApiError::field(name, "expected 0 or more")),
+        Some(n) => Ok(u32::try_from(n).unwrap_or(u32::MAX)),
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use llm::front::{ChatFormat, Event, FrontError, PROMPT_ENCODING, Prompt, Request};
+use llm::front::{ChatFormat, Event, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
@@ -40,8 +40,8 @@ pub(super) struct Generation<T> {
     seed: u64,
     speculate: usize,
     is_stream: bool,
-    /// Whether the tokens are told too, which takes the vocabulary.
-    has_logprobs: bool,
+    /// What is told of the tokens too, which takes the vocabulary.
+    logprobs: Option<LogprobWish>,
     /// Whether the head of the answer has been sent.
     has_begun: bool,
     told_us: u64,
@@ -107,7 +107,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             seed: wish.seed.unwrap_or_else(settings.random),
             speculate: settings.speculate,
             is_stream: wish.stream,
-            has_logprobs: wish.n_logprobs.is_some(),
+            logprobs: wish.logprobs,
             has_begun: false,
             told_us: now_us,
             usage: Usage::default(),
@@ -213,7 +213,7 @@ impl<T: Copy + PartialEq> Generation<T> {
 
     /// The name of the model if its vocabulary is needed to tell what has come.
     pub fn wants_vocabulary(&self) -> Option<&str> {
-        self.has_logprobs.then_some(&*self.answer.model)
+        self.logprobs.map(|_| &*self.answer.model)
     }
 
     /// Sends what a stream has to tell, as far as the client takes it: text that waits grows into larger pieces. Without the
@@ -226,7 +226,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         limits: &Limits,
         now_us: u64,
     ) {
-        if !self.is_stream || (self.has_logprobs && vocabulary.is_none()) {
+        if !self.is_stream || (self.logprobs.is_some() && vocabulary.is_none()) {
             return;
         }
         for index in 0..self.choices.len() {
@@ -258,7 +258,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             self.answer.begin(out, index)?;
         }
         if !choice.text.is_empty() {
-            let told = told(&self.answer, &choice.log, vocabulary, self.has_logprobs);
+            let told = told(&self.answer, &choice.log, vocabulary, self.logprobs);
             self.answer.text(out, index, &choice.text, told)?;
             choice.text.clear();
             if let Some(vocabulary) = vocabulary {
@@ -292,7 +292,7 @@ impl<T: Copy + PartialEq> Generation<T> {
     /// Whether all answers have ended, and a stream has said so. Without the `vocabulary` an answer whose tokens are to be told
     /// has not.
     pub fn is_finished(&self, vocabulary: Option<&Tokenizer<'_>>) -> bool {
-        if self.has_logprobs && vocabulary.is_none() {
+        if self.logprobs.is_some() && vocabulary.is_none() {
             return false;
         }
         let is_over = |choice: &Choice<T>| choice.end.is_some() && (!self.is_stream || choice.is_end_told);
@@ -309,7 +309,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         ends.try_reserve_exact(self.choices.len()).map_err(|_| fmt::Error)?;
         ends.extend(self.choices.iter().filter_map(|choice| {
             let (reason, timings) = choice.end?;
-            let logprobs = told(&self.answer, &choice.log, vocabulary, self.has_logprobs);
+            let logprobs = told(&self.answer, &choice.log, vocabulary, self.logprobs);
             Some(End { text: &choice.text, reason, timings, logprobs })
         }));
         self.answer.whole(out, &ends, self.usage)
@@ -347,10 +347,10 @@ fn told<'t>(
     answer: &Answer,
     log: &'t LogprobLog,
     vocabulary: Option<&'t Tokenizer<'t>>,
-    has_logprobs: bool,
+    wish: Option<LogprobWish>,
 ) -> Told<'t> {
-    match vocabulary {
-        Some(vocabulary) if has_logprobs => Told::new(log, vocabulary, answer.shape),
+    match (vocabulary, wish) {
+        (Some(vocabulary), Some(wish)) => Told::new(log, vocabulary, answer.shape, wish),
         _ => Told::default(),
     }
 }
@@ -402,7 +402,9 @@ fn submit<E: Engine>(
         max_tokens: wish.max_tokens,
         sampling: SamplingConfig { seed, ..wish.sampling },
         logit_bias: wish.logit_bias,
-        n_logprobs: wish.n_logprobs,
+        breakers: &wish.breakers,
+        ignore_eos: wish.ignore_eos,
+        logprobs: wish.logprobs,
         stop: &wish.stop,
         speculate,
         ..Request::new(prompt, wish.max_tokens)

@@ -13,7 +13,7 @@ pub(super) static COMMANDS: &[Command] = &[Command {
     name: "llm lora",
     usage: "",
     n_positional: 0..=0,
-    options: &[MODEL],
+    options: &[&[MODEL]],
     summary: "show the adapters on the disks, and whether they fit a model, the current one unless told",
     details: "Each adapter that fits was loaded with the model and has a number, by which requests over the network choose it,\n\
               and says what it adds is multiplied by in what does not ask otherwise: 0 unless llm load --lora said more.\n\

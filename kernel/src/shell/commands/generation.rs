@@ -3,17 +3,21 @@
 
 use llm::{
     front::{
-        Wanted,
+        LogprobWish, Wanted,
         options::{
-            FREQUENCY_PENALTY, MAX_SPECULATED, MAX_TOKENS, MIN_P, MaxTokens, PRESENCE_PENALTY, REPEAT_LAST_N,
-            REPEAT_PENALTY, SEED, SPECULATE, STOP, TEMP, TOP_K, TOP_P, VERBOSE,
+            LOGPROBS, MAX_SPECULATED, MAX_TOKENS, MaxTokens, NLogprobs, POST_SAMPLING_PROBS, SAMPLING,
+            SPECULATE, STOP, VERBOSE,
         },
     },
-    sampling::{SamplingConfig, SamplingRequest, Seed},
+    sampling::{SamplingConfig, SamplingRequest},
 };
 
 use crate::llm::BackendError;
-use crate::shell::{Shell, arguments::Arguments, command::CommandError};
+use crate::shell::{
+    Shell,
+    arguments::{Arguments, lossy},
+    command::{CommandError, Name},
+};
 
 /// What the arguments ask for; positional argument `n_index` may be the number of tokens. A random seed is shown.
 pub(super) fn wanted<'a>(
@@ -42,30 +46,44 @@ fn with_max_tokens<'a>(
     max_tokens: usize,
 ) -> Result<Wanted<'a>, CommandError> {
     let speculate = arguments.option(SPECULATE.name, "a number of tokens")?.unwrap_or(0);
+    let request = sampling_request(arguments)?;
+    let n_logprobs = arguments.option(LOGPROBS.name, NLogprobs::EXPECTED)?.map(|NLogprobs(n)| n);
     Ok(Wanted {
         max_tokens,
-        sampling: sampling(shell, arguments)?,
+        sampling: sampling(shell, &request)?,
+        breakers: request.breakers().to_vec(),
+        ignore_eos: request.ignores_eos(),
+        logprobs: LogprobWish::asked(n_logprobs, arguments.has(POST_SAMPLING_PROBS.name))
+            .map_err(CommandError::Contradiction)?,
         stop: arguments.option_texts(STOP.name).collect::<Result<_, _>>()?,
         speculate: speculate.min(MAX_SPECULATED),
         trace: arguments.has(VERBOSE.name),
     })
 }
 
-fn sampling(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<SamplingConfig, CommandError> {
-    const NUMBER: &str = "a number";
-    let request = SamplingRequest {
-        temperature: arguments.option(TEMP.name, NUMBER)?,
-        top_k: arguments.option(TOP_K.name, "a number of tokens")?,
-        top_p: arguments.option(TOP_P.name, NUMBER)?,
-        min_p: arguments.option(MIN_P.name, NUMBER)?,
-        repeat_penalty: arguments.option(REPEAT_PENALTY.name, NUMBER)?,
-        frequency_penalty: arguments.option(FREQUENCY_PENALTY.name, NUMBER)?,
-        presence_penalty: arguments.option(PRESENCE_PENALTY.name, NUMBER)?,
-        repeat_last_n: arguments.option(REPEAT_LAST_N.name, MaxTokens::EXPECTED)?,
-        seed: arguments.option(SEED.name, "a whole number, or -1 for a random one")?,
-    };
+/// What the options of sampling ask for.
+pub(super) fn sampling_request<'a>(arguments: &Arguments<'a>) -> Result<SamplingRequest<'a>, CommandError> {
+    let mut request = SamplingRequest::default();
+    for option in SAMPLING {
+        for value in arguments.option_texts(option.name) {
+            let value = value?;
+            request.set(option.name, value).map_err(|expected| CommandError::InvalidValue {
+                name: Name::Option(option.name),
+                value: lossy(value.as_bytes()),
+                expected,
+            })?;
+        }
+    }
+    Ok(request)
+}
+
+/// How tokens are chosen by a request. A random seed is shown.
+pub(super) fn sampling(
+    shell: &mut Shell<'_>,
+    request: &SamplingRequest<'_>,
+) -> Result<SamplingConfig, CommandError> {
     let config = request.config(shell.machine.random_seed).map_err(BackendError::from)?;
-    if request.seed == Some(Seed::Random) {
+    if request.is_random() {
         shell.terminal.warn(format_args!("seed {}", config.seed));
     }
     Ok(config)

@@ -5,7 +5,7 @@ use core::{cell::RefCell, num::NonZeroUsize, ops::ControlFlow};
 use llm::{
     chat::Dialogue,
     front::{
-        Apart, Event, Report, Request,
+        Apart, Event, LogprobLine, Report, Request,
         bench::{BenchPlan, BenchReport},
         options::{self, IDS, INFER_MAX_TOKENS, PROMPT},
         units::{Duration, Rate, Size, per_second},
@@ -85,20 +85,30 @@ fn infer(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     Ok(())
 }
 
-/// Has a request answered and shows what comes: the text as it comes or, at the end, the ids; then how it went.
+/// Has a request answered and shows what comes: the text as it comes or, at the end, the ids, or a line for each token that tells
+/// how likely it was; then how it went.
 pub(super) fn generate(
     shell: &mut Shell<'_>,
     request: Request<'_>,
     as_ids: bool,
 ) -> Result<Report, BackendError> {
     let mut printed = false;
+    let mut has_lines = false;
     let tells_apart = request.tell_apart;
     let mut apart = Apart::new(shell.terminal.is_interactive());
     let result = answer(shell, request, &mut |terminal, event| {
         match event {
             Event::Trace { step, logits } => log::info!("step {step}: {logits}"),
             Event::Forgotten(forgotten) => terminal.note(format_args!("[{forgotten}]")),
+            &Event::Token { id, logprobs: Some(logprobs), tokenizer, .. } => {
+                has_lines = true;
+                let tokenizer = Some(tokenizer).filter(|_| !as_ids);
+                terminal.print(format_args!("{}\n", LogprobLine { id, logprobs, tokenizer }));
+            }
             _ => {}
+        }
+        if has_lines {
+            return;
         }
         if tells_apart {
             apart.show(event, &mut |text| {
@@ -112,6 +122,7 @@ pub(super) fn generate(
     });
     let terminal = &mut shell.terminal;
     match &result {
+        _ if has_lines => {}
         Ok(report) if as_ids => print_ids(terminal, &report.ids),
         Ok(report) if !tells_apart && report.output.ends_with('\n') => {}
         // Text may have been shown before an error.

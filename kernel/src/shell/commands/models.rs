@@ -7,14 +7,17 @@ use llm::{
     front::{
         Event, FrontError, describe, kernels_called,
         options::{
-            self, CTX, EXACT, KERNELS, KV_TYPE, LORA, MODEL, NParallel, OptionSpec, PARALLEL, THREADS,
-            TYPE_K, TYPE_V, VERBOSE,
+            self, CTX, EXACT, KERNELS, KV_TYPE, LORA, MODEL, NParallel, OptionSpec, Options, PARALLEL,
+            THREADS, TYPE_K, TYPE_V, VERBOSE,
         },
         trace,
         units::{Count, Rate, Size, per_second},
     },
     kv_cache::{CacheType, PAGE_LEN},
+    sampling::ChainLines,
 };
+
+use super::generation;
 
 use crate::llm::{
     BackendError, EngineOptions, Found, InferenceBackend, Lora, ModelMemory, ModelMetadata, ModelStatus,
@@ -31,11 +34,11 @@ use crate::shell::{
 const LISTS: [(&str, describe::List); 2] = [("metadata", describe::metadata), ("tensors", describe::tensors)];
 
 /// Those of `llm load`, which the host program does not have.
-const LOAD: &[OptionSpec] =
-    &[MODEL, CTX, LORA, PARALLEL, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT, VERBOSE];
+const LOAD: Options =
+    &[&[MODEL, CTX, LORA, PARALLEL, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT, VERBOSE]];
 
 /// Those of `llm unload`, which the host program does not have.
-const UNLOAD: &[OptionSpec] = &[MODEL, OptionSpec::flag(ALL, "every model that is loaded")];
+const UNLOAD: Options = &[&[MODEL, OptionSpec::flag(ALL, "every model that is loaded")]];
 
 const ALL: &str = "all";
 
@@ -443,9 +446,15 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         for kernels in shell.machine.all_kernels {
             shell.terminal.print(format_args!("{}\n", kernels.name()));
         }
-        if !["model", "metadata", "tensors"].iter().any(|option| arguments.has(option)) {
-            return Ok(());
-        }
+    }
+    if arguments.has("sampling") {
+        let request = generation::sampling_request(arguments)?;
+        let config = generation::sampling(shell, &request)?;
+        shell.terminal.print(format_args!("{}", ChainLines { config: &config, request: &request }));
+    }
+    let is_asked = |options: &[&str]| options.iter().any(|option| arguments.has(option));
+    if is_asked(&["kernels", "sampling"]) && !is_asked(&["model", "metadata", "tensors"]) {
+        return Ok(());
     }
     ensure_loaded(shell, arguments, None)?;
     let model = shell.backend.model(None)?;

@@ -95,11 +95,71 @@ fn the_options_of_the_host_program_mean_the_same() {
 }
 
 #[test]
+fn the_chain_that_options_ask_for_is_shown_and_used() {
+    let text =
+        |line: &str| Computer::new().disk("s", fixtures::micro()).converse(&[line.as_bytes()]).remove(0);
+    assert_eq!(
+        text("llm info --sampling --samplers 'top_k;temperature' --top-k 40 --seed 3"),
+        "top_k        40\ntemperature  0.8\ndist         seed 3\n"
+    );
+    assert!(text("llm info --sampling --typical 2").contains("--typical is 2, but must be from 0 to 1"));
+    // Each option of the chain changes a text that is drawn, or one that repeats itself.
+    let drawn = text("llm infer 'One day' 24 --temp 2 --seed 1");
+    for options in [
+        "--typical 0.3",
+        "--top-nsigma 0.3",
+        "--xtc-probability 1 --xtc-threshold 0.001",
+        "--dynatemp-range 1.9",
+        "--mirostat 1 --mirostat-ent 1",
+        "--mirostat 2 --mirostat-ent 1 --mirostat-lr 0.5",
+        "--samplers top_k",
+    ] {
+        assert_ne!(
+            text(&std::format!("llm infer 'One day' 24 --temp 2 --seed 1 {options}")),
+            drawn,
+            "{options}"
+        );
+    }
+    let greedy = text("llm infer 'One day' 40");
+    let dry = "--dry-multiplier 50 --dry-allowed-length 1 --dry-sequence-breaker none";
+    assert_ne!(text(&std::format!("llm infer 'One day' 40 {dry}")), greedy);
+}
+
+#[test]
+fn tokens_have_lines_with_their_probabilities_if_asked_for() {
+    let text =
+        |line: &str| Computer::new().disk("s", fixtures::micro()).converse(&[line.as_bytes()]).remove(0);
+    let lines = text("llm infer 'One day' 4 --logprobs 2");
+    assert_eq!(
+        lines.lines().filter(|line| line.contains(" | ") && line.starts_with('"')).count(),
+        4,
+        "{lines}"
+    );
+    let ids = text("llm infer 'One day' 4 --logprobs 0 --ids");
+    let is_of_id = |line: &&str| {
+        let two = line.split_once(' ');
+        two.is_some_and(|(id, logprob)| id.parse::<u32>().is_ok() && logprob.parse::<f32>().is_ok())
+    };
+    assert_eq!(ids.lines().filter(is_of_id).count(), 4, "{ids}");
+    // The likeliest token is all that is left, greedily.
+    let after = text("llm infer 'One day' 4 --logprobs 3 --post-sampling-probs");
+    assert_eq!(after.lines().filter(|line| line.matches(" 0.0000").count() == 2).count(), 4, "{after}");
+    let refused = text("llm infer a --post-sampling-probs");
+    assert!(refused.contains("--post-sampling-probs is about --logprobs"), "{refused}");
+    assert!(text("llm infer a --logprobs 21").contains("expected a number of tokens, 0 to 20"));
+}
+
+#[test]
 fn options_are_those_of_the_table_and_what_the_host_alone_has_says_why() {
     for (name, options) in ::llm::front::options::COMMANDS {
         let command = commands::all().find(|command| command.name == std::format!("llm {name}")).unwrap();
-        let names = |options: &[::llm::front::options::OptionSpec]| -> Vec<_> {
-            options.iter().map(|option| (option.name, option.aliases, option.value)).collect()
+        let names = |options: ::llm::front::options::Options| -> Vec<_> {
+            options
+                .iter()
+                .copied()
+                .flatten()
+                .map(|option| (option.name, option.aliases, option.value))
+                .collect()
         };
         assert_eq!(names(command.options), names(options), "{name}");
     }

@@ -3,9 +3,14 @@
 //! Both have a command of each name, and take the options of [`INFER`], [`CHAT`] and so on under the same names, with
 //! the same meaning and defaults. What means something on one side only says why ([`OptionSpec::host_only`]).
 
+mod sampling;
+
 use core::num::ParseIntError;
 use core::str::FromStr;
 
+pub use sampling::*;
+
+use super::MAX_LOGPROBS;
 use crate::scheduler::MAX_RUNNING;
 
 /// An option of a command.
@@ -143,47 +148,17 @@ pub const BATCH_PARALLEL: OptionSpec = OptionSpec::new(
 )
 .or(&["np"])
 .on_host("answers computed together, 64 at most; unless told 8, or as many as there are prompts");
-/// `--temp`.
-pub const TEMP: OptionSpec = OptionSpec::new(
-    "temp",
-    "T",
-    "temperature; 0, as unless told, takes the likeliest token; 0.8 with --top-k, --top-p, --min-p or --seed",
-)
-.or(&["temperature"]);
-/// `--top-k`.
-pub const TOP_K: OptionSpec =
-    OptionSpec::new("top-k", "K", "draw from the K likeliest tokens; 0 or -1 from all");
-/// `--top-p`.
-pub const TOP_P: OptionSpec =
-    OptionSpec::new("top-p", "P", "draw from the likeliest tokens that together reach probability P");
-/// `--min-p`.
-pub const MIN_P: OptionSpec =
-    OptionSpec::new("min-p", "P", "leave out tokens less than P times as likely as the likeliest");
-/// `--repeat-penalty`.
-pub const REPEAT_PENALTY: OptionSpec =
-    OptionSpec::new("repeat-penalty", "R", "make recent tokens less likely by this factor; 1 does not");
-/// `--frequency-penalty`.
-pub const FREQUENCY_PENALTY: OptionSpec = OptionSpec::new(
-    "frequency-penalty",
-    "F",
-    "take F from the logits of recent tokens for each time that they came; 0 does not",
-);
-/// `--presence-penalty`.
-pub const PRESENCE_PENALTY: OptionSpec =
-    OptionSpec::new("presence-penalty", "P", "take P from the logits of recent tokens; 0 does not");
-/// `--repeat-last-n`.
-pub const REPEAT_LAST_N: OptionSpec = OptionSpec::new(
-    "repeat-last-n",
+/// `--logprobs`.
+pub const LOGPROBS: OptionSpec = OptionSpec::new(
+    "logprobs",
     "N",
-    "how many tokens the three penalties look back at, 64 unless told; -1 at all",
+    "print each token in a line, with the logarithm of its probability and those of the N likeliest, 20 at most",
 );
-/// `--seed`.
-pub const SEED: OptionSpec = OptionSpec::new(
-    "seed",
-    "S",
-    "start of the random numbers, 0 unless told; -1 for a random one, which is shown",
-)
-.or(&["s"]);
+/// `--post-sampling-probs`.
+pub const POST_SAMPLING_PROBS: OptionSpec = OptionSpec::flag(
+    "post-sampling-probs",
+    "with --logprobs, of what the filters left, instead of by the model alone",
+);
 /// `--speculate`.
 pub const SPECULATE: OptionSpec = OptionSpec::new(
     "speculate",
@@ -289,70 +264,40 @@ pub fn scaled(text: &str) -> (&str, f32) {
     scaled.filter(|(_, scale): &(_, f32)| scale.is_finite()).unwrap_or((text, 1.0))
 }
 
+/// The options of a command, in groups that several may share.
+pub type Options = &'static [&'static [OptionSpec]];
+
+/// How what is asked for is computed.
+const ENGINE: &[OptionSpec] = &[CTX, LORA, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT];
+
 /// `infer`.
-pub const INFER: &[OptionSpec] = &[
-    MODEL,
-    PROMPT,
-    MAX_TOKENS,
-    TEMP,
-    TOP_K,
-    TOP_P,
-    MIN_P,
-    REPEAT_PENALTY,
-    FREQUENCY_PENALTY,
-    PRESENCE_PENALTY,
-    REPEAT_LAST_N,
-    SEED,
-    SPECULATE,
-    STOP,
-    IDS,
-    SPECIAL,
-    CHAT_FLAG,
-    SYSTEM,
-    TEMPLATE,
-    THINKING,
-    NO_THINKING,
-    REASONING_EFFORT,
-    VERBOSE,
-    CTX,
-    LORA,
-    KV_TYPE,
-    TYPE_K,
-    TYPE_V,
-    THREADS,
-    KERNELS,
-    EXACT,
+pub const INFER: Options = &[
+    &[MODEL, PROMPT, MAX_TOKENS],
+    SAMPLING,
+    &[
+        LOGPROBS,
+        POST_SAMPLING_PROBS,
+        SPECULATE,
+        STOP,
+        IDS,
+        SPECIAL,
+        CHAT_FLAG,
+        SYSTEM,
+        TEMPLATE,
+        THINKING,
+        NO_THINKING,
+        REASONING_EFFORT,
+        VERBOSE,
+    ],
+    ENGINE,
 ];
 
 /// `chat`.
-pub const CHAT: &[OptionSpec] = &[
-    MODEL,
-    ANSWER_MAX_TOKENS,
-    SYSTEM,
-    TEMPLATE,
-    THINKING,
-    NO_THINKING,
-    REASONING_EFFORT,
-    TEMP,
-    TOP_K,
-    TOP_P,
-    MIN_P,
-    REPEAT_PENALTY,
-    FREQUENCY_PENALTY,
-    PRESENCE_PENALTY,
-    REPEAT_LAST_N,
-    SEED,
-    SPECULATE,
-    STOP,
-    VERBOSE,
-    CTX,
-    LORA,
-    KV_TYPE,
-    TYPE_K,
-    TYPE_V,
-    THREADS,
-    KERNELS,
-    EXACT,
+pub const CHAT: Options = &[
+    &[MODEL, ANSWER_MAX_TOKENS, SYSTEM, TEMPLATE, THINKING, NO_THINKING, REASONING_EFFORT],
+    SAMPLING,
+    &[LOGPROBS, POST_SAMPLING_PROBS, SPECULATE, STOP, VERBOSE],
+    ENGINE,
 ];
 
 /// `--texts` of `embed`.
@@ -386,139 +331,105 @@ pub const NO_NORMALISE: OptionSpec =
         .or(&["no-normalize"]);
 
 /// `embed`.
-pub const EMBED: &[OptionSpec] = &[
-    MODEL,
-    TEXTS,
-    POOLING,
-    NO_NORMALISE,
-    TEXTS_PARALLEL,
-    CTX,
-    LORA,
-    KV_TYPE,
-    TYPE_K,
-    TYPE_V,
-    THREADS,
-    KERNELS,
-    EXACT,
-];
+pub const EMBED: Options = &[&[MODEL, TEXTS, POOLING, NO_NORMALISE, TEXTS_PARALLEL], ENGINE];
 
 /// `rerank`.
-pub const RERANK: &[OptionSpec] =
-    &[MODEL, TEXTS, TEXTS_PARALLEL, CTX, LORA, KV_TYPE, TYPE_K, TYPE_V, THREADS, KERNELS, EXACT];
+pub const RERANK: Options = &[&[MODEL, TEXTS, TEXTS_PARALLEL], ENGINE];
 
 /// `batch`.
-pub const BATCH: &[OptionSpec] = &[
-    MODEL,
-    PROMPTS,
-    BATCH_PARALLEL,
-    EACH_MAX_TOKENS,
-    TEMP,
-    TOP_K,
-    TOP_P,
-    MIN_P,
-    REPEAT_PENALTY,
-    FREQUENCY_PENALTY,
-    PRESENCE_PENALTY,
-    REPEAT_LAST_N,
-    SEED,
-    SPECULATE,
-    STOP,
-    IDS,
-    SPECIAL,
-    CHAT_FLAG,
-    SYSTEM,
-    TEMPLATE,
-    THINKING,
-    NO_THINKING,
-    REASONING_EFFORT,
-    BATCH_VERBOSE,
-    CTX,
-    LORA,
-    KV_TYPE,
-    TYPE_K,
-    TYPE_V,
-    THREADS,
-    KERNELS,
-    EXACT,
+pub const BATCH: Options = &[
+    &[MODEL, PROMPTS, BATCH_PARALLEL, EACH_MAX_TOKENS],
+    SAMPLING,
+    &[
+        SPECULATE,
+        STOP,
+        IDS,
+        SPECIAL,
+        CHAT_FLAG,
+        SYSTEM,
+        TEMPLATE,
+        THINKING,
+        NO_THINKING,
+        REASONING_EFFORT,
+        BATCH_VERBOSE,
+    ],
+    ENGINE,
 ];
 
 /// `bench`.
-pub const BENCH: &[OptionSpec] = &[
-    MODEL,
-    OptionSpec::new("prompt", "N", "tokens of the prompt, 128 unless told").or(&[
-        "p",
-        "prompt-tokens",
-        "n-prompt",
-    ]),
-    OptionSpec::new("generate", "N", "tokens generated, 32 unless told").or(&[
-        "n",
-        "generate-tokens",
-        "n-gen",
-    ]),
-    OptionSpec::new("depth", "N", "tokens before those, 0 unless told").or(&["d", "n-depth"]),
-    OptionSpec::new(
-        "runs",
-        "N",
-        "how often, 3 unless told; of several the medians are shown, and one before them does not count",
-    )
-    .or(&["r", "repetitions"]),
-    OptionSpec::new("parallel", "N", "also measure N texts, 64 at most, that are generated together")
-        .or(&["np"]),
-    OptionSpec::flag("json", "one JSON object instead of a table"),
-    CTX,
-    LORA,
-    KV_TYPE,
-    TYPE_K,
-    TYPE_V,
-    THREADS,
-    KERNELS,
-    EXACT,
+pub const BENCH: Options = &[
+    &[
+        MODEL,
+        OptionSpec::new("prompt", "N", "tokens of the prompt, 128 unless told").or(&[
+            "p",
+            "prompt-tokens",
+            "n-prompt",
+        ]),
+        OptionSpec::new("generate", "N", "tokens generated, 32 unless told").or(&[
+            "n",
+            "generate-tokens",
+            "n-gen",
+        ]),
+        OptionSpec::new("depth", "N", "tokens before those, 0 unless told").or(&["d", "n-depth"]),
+        OptionSpec::new(
+            "runs",
+            "N",
+            "how often, 3 unless told; of several the medians are shown, and one before them does not count",
+        )
+        .or(&["r", "repetitions"]),
+        OptionSpec::new("parallel", "N", "also measure N texts, 64 at most, that are generated together")
+            .or(&["np"]),
+        OptionSpec::flag("json", "one JSON object instead of a table"),
+    ],
+    ENGINE,
 ];
 
 /// `tokenize`.
-pub const TOKENIZE: &[OptionSpec] = &[
+pub const TOKENIZE: Options = &[&[
     MODEL,
     OptionSpec::flag("no-bos", "add no start or end token"),
     SPECIAL,
     OptionSpec::new("file", "FILE", "file with the text, taken whole: also a newline at its end")
         .or(&["f"])
         .host_only("the kernel has no files but models: give the text as an argument"),
-];
+]];
 
 /// `logits`.
-pub const LOGITS: &[OptionSpec] = &[
-    MODEL,
-    OptionSpec::new("tokens", "ID,ID...", "as the argument"),
-    OptionSpec::new(
-        "output",
-        "FILE",
-        "write little-endian f32, one row of the vocabulary per token, to a file instead of showing them",
-    )
-    .or(&["o"])
-    .host_only("the kernel writes no files: it shows the logits, to the last bit"),
-    CTX,
-    LORA,
-    KV_TYPE,
-    TYPE_K,
-    TYPE_V,
-    THREADS,
-    KERNELS,
-    EXACT,
+pub const LOGITS: Options = &[
+    &[
+        MODEL,
+        OptionSpec::new("tokens", "ID,ID...", "as the argument"),
+        OptionSpec::new(
+            "output",
+            "FILE",
+            "write little-endian f32, one row of the vocabulary per token, to a file instead of showing them",
+        )
+        .or(&["o"])
+        .host_only("the kernel writes no files: it shows the logits, to the last bit"),
+    ],
+    ENGINE,
 ];
 
 /// `info`.
-pub const INFO: &[OptionSpec] = &[
-    MODEL,
-    OptionSpec::flag("metadata", "list all metadata keys with their values too; long ones are cut"),
-    OptionSpec::flag("tensors", "list all tensors with type, shape, place and size too"),
-    OptionSpec::flag("kernels", "list the names that --kernels of the other commands takes"),
+pub const INFO: Options = &[
+    &[
+        MODEL,
+        OptionSpec::flag("metadata", "list all metadata keys with their values too; long ones are cut"),
+        OptionSpec::flag("tensors", "list all tensors with type, shape, place and size too"),
+        OptionSpec::flag("kernels", "list the names that --kernels of the other commands takes"),
+        OptionSpec::flag(
+            "sampling",
+            "show how tokens are chosen with the options of infer that stand beside it, a line for each stage",
+        ),
+    ],
+    SAMPLING,
 ];
 
 /// `verify`.
-pub const VERIFY: &[OptionSpec] = &[MODEL];
+pub const VERIFY: Options = &[&[MODEL]];
 
 /// All commands that both have, by their names in the host program; the kernel's begin with `llm `.
-pub const COMMANDS: &[(&str, &[OptionSpec])] = &[
+pub const COMMANDS: &[(&str, Options)] = &[
     ("infer", INFER),
     ("batch", BATCH),
     ("embed", EMBED),
@@ -564,6 +475,24 @@ impl FromStr for MaxTokens {
     }
 }
 
+/// A number of the likeliest tokens whose log-probabilities are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NLogprobs(pub usize);
+
+impl NLogprobs {
+    /// What [`FromStr`] expects.
+    pub const EXPECTED: &'static str = "a number of tokens, 0 to 20";
+}
+
+impl FromStr for NLogprobs {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let n_tokens = text.parse().map_err(drop)?;
+        (n_tokens <= MAX_LOGPROBS).then_some(Self(n_tokens)).ok_or(())
+    }
+}
+
 /// A number of texts that are computed together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NParallel(pub usize);
@@ -592,7 +521,7 @@ mod tests {
     fn no_name_means_two_things_in_a_command() {
         for (command, options) in COMMANDS {
             let mut names = BTreeSet::from(["help", "h"]);
-            for option in *options {
+            for option in options.iter().copied().flatten() {
                 for name in option.aliases.iter().chain([&option.name]) {
                     assert!(names.insert(name), "{command}: {name}");
                 }
@@ -602,8 +531,8 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_that_the_help_tells() {
-        let told = |options: &[OptionSpec], name: &str, default: usize| {
-            let option = options.iter().find(|option| option.name == name).unwrap();
+        let told = |options: Options, name: &str, default: usize| {
+            let option = options.iter().copied().flatten().find(|option| option.name == name).unwrap();
             assert!(option.help.contains(&alloc::format!(" {default} unless told")), "{}", option.help);
         };
         told(INFER, "max-tokens", INFER_MAX_TOKENS);
@@ -611,7 +540,13 @@ mod tests {
         assert!(BATCH_PARALLEL.help.contains(&alloc::format!(" {BATCH_N_PARALLEL}, or as many")));
         assert!(BATCH_PARALLEL.help.contains(&alloc::format!(" {MAX_RUNNING} at most")));
         let BenchPlan { n_prompt, n_generate, depth, n_runs, .. } = BenchPlan::DEFAULT;
-        assert!(BENCH.iter().any(|option| option.help.contains(&alloc::format!(" {MAX_RUNNING} at most"))));
+        assert!(
+            BENCH
+                .iter()
+                .copied()
+                .flatten()
+                .any(|option| option.help.contains(&alloc::format!(" {MAX_RUNNING} at most")))
+        );
         told(BENCH, "prompt", n_prompt);
         told(BENCH, "generate", n_generate);
         told(BENCH, "depth", depth);
@@ -627,6 +562,17 @@ mod tests {
         assert!(NParallel::EXPECTED.ends_with(&alloc::format!(" {MAX_RUNNING}")));
         for wrong in ["", "0", "65", "-1", "x"] {
             assert!(wrong.parse::<NParallel>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_log_probabilities_are_those_that_can_be_told() {
+        assert_eq!("0".parse(), Ok(NLogprobs(0)));
+        assert_eq!("20".parse(), Ok(NLogprobs(MAX_LOGPROBS)));
+        assert!(NLogprobs::EXPECTED.ends_with(&alloc::format!(" {MAX_LOGPROBS}")));
+        assert!(LOGPROBS.help.contains(&alloc::format!(" {MAX_LOGPROBS} at most")));
+        for wrong in ["", "21", "-1", "x"] {
+            assert!(wrong.parse::<NLogprobs>().is_err(), "{wrong}");
         }
     }
 
