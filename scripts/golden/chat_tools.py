@@ -116,6 +116,13 @@ TEMPLATES = {
         True,
         True,
     ),
+    "hermes, tools as Python writes them": (
+        "{% if tools %}{{ tools }}\n{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}"
+        '<tool_call>\n{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>'
+        "{% endfor %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
+        True,
+        True,
+    ),
     "granite": (
         "{% if tools %}<|start_of_role|>available_tools<|end_of_role|>{{ tools | tojson(indent=4) }}<|end_of_text|>\n{% endif %}"
         "{% for m in messages %}<|start_of_role|>{{ m.role }}<|end_of_role|>{{ m.content }}"

@@ -30,6 +30,8 @@ def main():
                         text = template.render(
                             messages=form,
                             tools=tools,
+                            # SmolLM 3's name for them.
+                            xml_tools=tools,
                             documents=None,
                             bos_token=BOS,
                             eos_token=EOS,

@@ -61,7 +61,7 @@ fn templates_show_tools_calls_and_results() {
     for template in templates {
         let name = template["name"].as_str().unwrap();
         let chat = chat(template["template"].as_str().unwrap());
-        assert_eq!(chat.format().form.name, name);
+        assert!(name.starts_with(chat.format().form.name), "{name}");
         assert_eq!(chat.takes_parallel_calls(), template["parallel"].as_bool().unwrap(), "{name}");
         let cases = template["cases"].as_array().unwrap();
         assert!(cases.len() >= 8);

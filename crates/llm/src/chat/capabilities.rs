@@ -71,12 +71,12 @@ const CALLS: [ToolCall<'_>; 2] = [
     ToolCall {
         id: "call00001",
         name: "ferrite_probe_call",
-        arguments: r#"{"ferrite_key": "FerriteProbeValue"}"#,
+        arguments: r#"{"ferrite_argument": "FerriteProbeValue"}"#,
     },
     ToolCall {
         id: "call00002",
         name: "ferrite_probe_other",
-        arguments: r#"{"ferrite_key": "FerriteProbeMore"}"#,
+        arguments: r#"{"ferrite_argument": "FerriteProbeMore"}"#,
     },
 ];
 const RESULT: Message<'_> =
@@ -216,6 +216,6 @@ fn shows(text: &str, content: &str) -> bool {
 fn shows_call(text: &str, name: &str, value: &str) -> bool {
     text.contains(name)
         && text.contains(value)
-        && !text.contains("\\\"ferrite_key")
-        && !text.contains("'ferrite_key'")
+        && !text.contains("\\\"ferrite_argument")
+        && !text.contains("'ferrite_argument'")
 }

@@ -197,6 +197,8 @@ impl ChatTemplate {
     ) -> Result<Map, ErrorKind> {
         let mut context = Map::new();
         context.insert("messages", Value::list(messages)?)?;
+        // SmolLM 3's name for them.
+        context.insert("xml_tools", tools.clone())?;
         context.insert("tools", tools)?;
         context.insert("documents", Value::None)?;
         context.insert("add_generation_prompt", conversation.add_generation_prompt)?;
