@@ -208,3 +208,14 @@ fn the_end_comes_where_the_text_may_end() {
     constraint.rollback(1).unwrap();
     constraint.accept(97).unwrap();
 }
+
+/// A token that ends texts may be named as well, as some chat formats end a part of an answer with one.
+#[test]
+fn the_end_may_be_referred_to() {
+    let mut constraint = constraint("root ::= \"a\" (<[256]> \"b\")? | !<[97]> \"c\"");
+    assert!(!constraint.allowed().unwrap().allows(common::END), "any other token is no end");
+    constraint.accept(97).unwrap();
+    assert!(constraint.can_end());
+    constraint.accept(common::END).unwrap();
+    assert_eq!(constraint.allowed().unwrap().tokens().collect::<Vec<_>>(), [98]);
+}
