@@ -15,6 +15,7 @@ const MAX_PREFIX: usize = 512;
 
 impl<'a> Meanings<'a> {
     /// What is allowed by the keywords for arrays; `None` where there is none of them.
+    #[inline(never)]
     pub fn arrays(&mut self, place: Place<'a>) -> Result<Option<Union<'a>>, SchemaError> {
         let Place { node, map, holds, .. } = place;
         let mut array = Array::default();
@@ -101,6 +102,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// Asks of the elements that no other schema has looked at what `unevaluatedItems` says.
+    #[inline(never)]
     pub fn unevaluated_items(&mut self, place: Place<'a>, all: &mut Union<'a>) -> Result<(), SchemaError> {
         const KEYWORD: &str = "unevaluatedItems";
         let Some(literal) = self.inner(place, KEYWORD) else { return Ok(()) };

@@ -86,7 +86,7 @@ impl Automaton {
         while states.len() < found.len() {
             ways.clear();
             let accepts = step(&found[states.len()], &mut ways, budget)?;
-            budget.spend(1 + ways.len())?;
+            budget.spend(2 + 2 * ways.len())?;
             let mut edges = Vec::new();
             edges.try_reserve(ways.len())?;
             for (last, to) in ways.drain(..) {

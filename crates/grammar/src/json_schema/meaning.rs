@@ -17,7 +17,7 @@ use super::error::{SchemaError, Why};
 use super::union::{Array, Conjunction, Object, Union};
 
 /// Most schemas that look at the same value through one another.
-const MAX_DEPTH: usize = 48;
+const MAX_DEPTH: usize = 32;
 /// How far inside a value it is searched for what no value can be.
 const SEARCHED_DEPTH: u32 = 4;
 
@@ -133,6 +133,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// The schemas in the list that a keyword has.
+    #[inline(never)]
     pub fn inner_list(&mut self, place: Place<'a>, keyword: &str) -> Result<Vec<Literal>, SchemaError> {
         let Some(node) = self.document.child(place.node, keyword) else { return Ok(Vec::new()) };
         let Value::Array(list) = self.document.value(node) else {
@@ -264,6 +265,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// Takes a keyword's meaning to those before: both hold, or one of the opposites does.
+    #[inline(never)]
     pub fn join(
         &mut self,
         place: Place<'a>,
@@ -307,6 +309,7 @@ impl<'a> Meanings<'a> {
         }
     }
 
+    #[inline(never)]
     fn all_of(&mut self, node: u32, literals: &[Literal], tracks: bool) -> Result<Union<'a>, SchemaError> {
         let mut all = Union::all();
         for literal in literals {
@@ -341,6 +344,7 @@ impl<'a> Meanings<'a> {
         Ok(any)
     }
 
+    #[inline(never)]
     fn one_of(&mut self, node: u32, literals: &[Literal], tracks: bool) -> Result<Union<'a>, SchemaError> {
         let mut any = Union::none();
         let disjoint = self.disjoint(node, literals)?;
@@ -360,6 +364,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// The pairs of schemas of which no value is valid against both.
+    #[inline(never)]
     fn disjoint(&mut self, node: u32, literals: &[Literal]) -> Result<Vec<(usize, usize)>, SchemaError> {
         let mut pairs = Vec::new();
         for (i, first) in literals.iter().enumerate() {
@@ -376,6 +381,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// None of them holds, or at least two.
+    #[inline(never)]
     fn not_one_of(&mut self, node: u32, literals: &[Literal]) -> Result<Union<'a>, SchemaError> {
         let mut any = self.all_of(node, &negated(literals), false)?;
         for (i, first) in literals.iter().enumerate() {
@@ -388,6 +394,7 @@ impl<'a> Meanings<'a> {
         Ok(any)
     }
 
+    #[inline(never)]
     fn condition(&mut self, place: Place<'a>) -> Result<Union<'a>, SchemaError> {
         let Place { node, holds, tracks, .. } = place;
         let condition = self.inner(place, "if").unwrap_or(Literal::TRUE);
@@ -410,6 +417,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// Whether it is clear that no value is in a conjunction. It is not searched for ever.
+    #[inline(never)]
     pub fn is_void_conjunction(
         &mut self,
         conjunction: &Conjunction,

@@ -27,6 +27,7 @@ mod number;
 mod objects;
 mod pattern;
 mod scalars;
+mod search;
 #[cfg(test)]
 mod suite;
 mod union;

@@ -21,6 +21,7 @@ fn with_member<'a>(keys: Keys<'a>, literal: Literal) -> Object<'a> {
 
 impl<'a> Meanings<'a> {
     /// What is allowed by the keywords for objects; `None` where there is none of them.
+    #[inline(never)]
     pub fn objects(&mut self, place: Place<'a>) -> Result<Option<Union<'a>>, SchemaError> {
         let Place { node, map, holds, .. } = place;
         let mut object = Object::default();
@@ -131,6 +132,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// `dependentRequired` and `dependentSchemas`: a member is missing, or something else holds.
+    #[inline(never)]
     pub fn dependent(&mut self, place: Place<'a>, all: &mut Union<'a>) -> Result<(), SchemaError> {
         let Place { node, map, holds, tracks, .. } = place;
         let mut dependencies = Vec::new();
@@ -171,6 +173,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// Asks of the members that no other schema has looked at what `unevaluatedProperties` says.
+    #[inline(never)]
     pub fn unevaluated_properties(
         &mut self,
         place: Place<'a>,

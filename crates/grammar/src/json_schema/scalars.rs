@@ -56,6 +56,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// What is allowed by the keywords for scalars; `None` where there is none of them.
+    #[inline(never)]
     pub fn scalars(&mut self, place: Place<'a>) -> Result<Option<Union<'a>>, SchemaError> {
         let Place { node, map, holds, .. } = place;
         let mut all: Option<Union<'a>> = None;
@@ -105,6 +106,7 @@ impl<'a> Meanings<'a> {
         Ok(union)
     }
 
+    #[inline(never)]
     fn types(&mut self, node: u32, types: &'a Value, holds: bool) -> Result<Union<'a>, SchemaError> {
         let types = match types {
             Value::Array(types) => types.as_slice(),
@@ -230,6 +232,7 @@ impl<'a> Meanings<'a> {
     }
 
     /// The values that are equal to one of these, or to none of them.
+    #[inline(never)]
     pub fn constants(
         &mut self,
         node: u32,
