@@ -16,6 +16,7 @@
 
 mod arrays;
 mod automaton;
+mod categories;
 mod document;
 mod error;
 mod format;

@@ -7,7 +7,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use serde_json::Number;
+use serde_json::{Number, Value};
 
 use super::automaton::{Automaton, Budget, LAST};
 use super::error::Why;
@@ -65,6 +65,22 @@ impl Decimal {
             return None;
         }
         self.whole.iter().try_fold(0u64, |n, &d| n.checked_mul(10)?.checked_add(d.into()))
+    }
+}
+
+/// Whether two values are equal: numbers by their value, members in any order.
+pub(super) fn are_equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            matches!((Decimal::of(a), Decimal::of(b)), (Ok(a), Ok(b)) if a == b)
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| are_equal(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| are_equal(a, b)))
+        }
+        (a, b) => a == b,
     }
 }
 
@@ -261,6 +277,18 @@ mod tests {
         assert_eq!(decimal("1.7976931348623157e+308").whole.len(), 309);
         assert_eq!(Decimal::parse("1e999999"), Err(Why::TooLarge));
         assert_eq!(Decimal::parse("1e99999999999999999999"), Err(Why::TooLarge));
+    }
+
+    #[test]
+    fn equal_values() {
+        let value = |text| serde_json::from_str::<Value>(text).unwrap();
+        let equal = |a, b| are_equal(&value(a), &value(b));
+        assert!(equal(r#"[1, {"a": 1.0, "b": null}]"#, r#"[1.0, {"b": null, "a": 1}]"#));
+        for (a, b) in
+            [("1", "true"), ("[1]", "[1, 1]"), (r#"{"a": 1}"#, r#"{"b": 1}"#), ("0.1", "0.10000000000000002")]
+        {
+            assert!(!equal(a, b), "{a} {b}");
+        }
     }
 
     #[test]

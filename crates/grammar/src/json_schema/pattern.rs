@@ -3,17 +3,25 @@
 //! This is their syntax; `search` makes automata of it. A pattern is looked for anywhere in the text unless `^` and `$` say
 //! otherwise. Groups, quantifiers (lazy ones too, which
 //! match the same texts), classes, escapes, and lookaheads directly behind a `^` that begins an alternative are supported.
-//! Back references, lookbehinds, word boundaries, lookaheads elsewhere and classes by Unicode properties are not.
+//! Of Unicode's properties there are the general categories. Back references, lookbehinds, word boundaries and lookaheads
+//! elsewhere are not supported.
 
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use super::automaton::{Automaton, Budget, LAST};
+use super::categories;
 use super::error::Why;
 use super::search;
 
 /// Most groups inside one another.
 const MAX_DEPTH: u32 = 32;
+
+/// Most classes by Unicode's categories in a pattern: each takes a look at most characters.
+const MAX_CATEGORIES: u32 = 4;
+/// What such a class takes of the budget.
+const CATEGORY_STEPS: usize = 40_000;
 
 /// Characters, by sorted and disjoint ranges.
 pub(super) type Class = Vec<(u32, u32)>;
@@ -53,8 +61,9 @@ pub(super) fn automaton(pattern: &str, budget: &mut Budget) -> Result<Automaton,
     text.try_reserve(pattern.len())?;
     text.extend(pattern.chars());
     budget.spend(text.len())?;
-    let mut parser = Parser { text, at: 0, parts: Vec::new() };
+    let mut parser = Parser { text, at: 0, n_categories: 0, parts: Vec::new() };
     let root = parser.choice(0)?;
+    budget.spend(parser.n_categories as usize * CATEGORY_STEPS)?;
     if parser.at < parser.text.len() {
         return Err(parser.problem("a closing parenthesis without an opening one"));
     }
@@ -99,6 +108,8 @@ enum Atom {
 struct Parser {
     text: Vec<char>,
     at: usize,
+    /// Classes by category so far.
+    n_categories: u32,
     parts: Vec<Part>,
 }
 
@@ -332,12 +343,35 @@ impl Parser {
                 }
                 Atom::One(first)
             }
-            'p' | 'P' => return Err(self.problem("classes by Unicode properties are not supported")),
+            'p' | 'P' => Atom::Several(self.category(c == 'P')?),
             'b' | 'B' => return Err(self.problem("word boundaries are not supported")),
             'k' | '1'..='9' => return Err(self.problem("back references are not supported")),
             c if c.is_alphanumeric() => return Err(self.problem("an unknown escape")),
             c => Atom::One(c.into()),
         })
+    }
+
+    /// What follows `\p` or `\P`.
+    fn category(&mut self, is_negated: bool) -> Result<Class, Why> {
+        self.n_categories += 1;
+        if self.n_categories > MAX_CATEGORIES {
+            return Err(Why::TooLarge);
+        }
+        let start = self.at;
+        let mut name = String::new();
+        if self.takes("{") {
+            while let Some(c) = self.peek().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '=')) {
+                name.push(c);
+                self.at += 1;
+            }
+        }
+        match categories::class(&name) {
+            Some(class) if self.takes("}") => Ok(if is_negated { negated(&class) } else { class }),
+            _ => {
+                self.at = start;
+                Err(self.problem("of Unicode properties only general categories are supported"))
+            }
+        }
     }
 
     fn hexadecimal(&mut self, digits: u32) -> Result<u32, Why> {
@@ -396,6 +430,13 @@ mod tests {
     }
 
     #[test]
+    fn general_categories() {
+        check(r"^\p{L}[\p{Ll}\d]*$", &["Äb1", "日", "ß"], &["1", "ÄB", "", "a b"]);
+        check(r"^\P{Letter}\p{gc=Sc}$", &["1€", " $"], &["a€", "1a"]);
+        check(r"^\p{Zs}\p{Other}$", &[" \u{0}", "\u{3000}\u{E000}"], &["a\u{0}", "  "]);
+    }
+
+    #[test]
     fn lookaheads_behind_the_beginning() {
         check(r"^(?=.*\d)(?=.*[a-z]).{4,}$", &["abc1", "1abcd"], &["abcd", "a1", "1234"]);
         check("^(?!foo)[a-z]+$", &["bar", "fo"], &["foobar", "foo", "1"]);
@@ -412,7 +453,9 @@ mod tests {
                 other => panic!("{pattern}: {other:?}"),
             }
         }
-        for pattern in [r"a\b", r"\p{L}", "(?<=a)b", r"\", r"\q", r"\u12", "(?", "(?<a"] {
+        for pattern in
+            [r"a\b", r"\p{Script=Greek}", r"\p{L", r"\pL", "(?<=a)b", r"\", r"\q", r"\u12", "(?", "(?<a"]
+        {
             assert!(
                 matches!(automaton(pattern, &mut Budget::new(100_000)), Err(Why::Pattern { .. })),
                 "{pattern}"

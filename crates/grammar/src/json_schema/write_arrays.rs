@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::document::{Content, Literal};
 use super::error::{SchemaError, Why};
+use super::number;
 use super::union::{Array, Conjunction, also};
 use super::writer::Writer;
 use crate::expression::{Expression, Interleave, MAX_MEMBERS, Rule};
@@ -165,12 +166,10 @@ impl<'a> Writer<'a> {
         };
         let mut members: Vec<(Literal, Expression)> = Vec::new();
         for value in values {
-            let mut is_known = false;
-            for (known, _) in &members {
-                let mut both = vec![*known];
-                also(&mut both, value);
-                is_known |= *known == value || !self.meanings.is_void_conjunction(&both, 0)?;
-            }
+            let document = &self.meanings.document;
+            let own = document.value(value.node);
+            let is_known =
+                members.iter().any(|(known, _)| number::are_equal(document.value(known.node), own));
             let expression = self.reference_with(&array.rest, value)?;
             if !is_known && expression != Expression::NEVER {
                 members.push((value, expression));
