@@ -31,7 +31,7 @@ impl ImportanceMatrix {
         ensure!(!matrix.entries.is_empty(), "has no importances");
         for (name, values) in &matrix.entries {
             if let Some(value) = values.iter().find(|value| !(value.is_finite() && **value >= 0.0)) {
-                bail!("{name}: {value} is no mean square");
+                bail!("{}: {value} is no mean square", name.escape_debug());
             }
         }
         Ok(matrix)
@@ -67,15 +67,17 @@ impl ImportanceMatrix {
         const COUNTS: &str = ".counts";
         let gguf = Gguf::parse(bytes, bytes.len() as u64)?;
         let ty = gguf.str_value("general.type")?.unwrap_or("missing");
-        ensure!(ty == "imatrix", "general.type is {ty}, expected imatrix");
+        ensure!(ty == "imatrix", "general.type is {}, expected imatrix", ty.escape_debug());
         let datasets = gguf.require_array("imatrix.datasets")?;
         let datasets = datasets.strings().context("imatrix.datasets has no texts")?;
         let dataset = datasets.filter_map(|name| str::from_utf8(name).ok().map(str::to_owned)).next();
         let n_chunks = gguf.require_u32("imatrix.chunk_count")?;
         gguf.require_u32("imatrix.chunk_size")?;
         let floats = |name: &str| -> Result<Vec<f32>> {
-            let tensor = gguf.tensor(name).with_context(|| format!("has no tensor {name}"))?;
-            ensure!(tensor.ty == GgmlType::F32, "{name} is of type {}, expected F32", tensor.ty);
+            let tensor =
+                gguf.tensor(name).with_context(|| format!("has no tensor {}", name.escape_debug()))?;
+            let shown = name.escape_debug();
+            ensure!(tensor.ty == GgmlType::F32, "{shown} is of type {}, expected F32", tensor.ty);
             let (values, _) = gguf.tensor_data(tensor)?.as_chunks();
             Ok(values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
         };
@@ -83,7 +85,8 @@ impl ImportanceMatrix {
         for tensor in gguf.tensors() {
             if let Some(name) = tensor.name.strip_suffix(COUNTS) {
                 let sums = format!("{name}{SUMS}");
-                ensure!(gguf.tensor(&sums).is_some(), "has no tensor {sums} beside {}", tensor.name);
+                let (sums_shown, shown) = (sums.escape_debug(), tensor.name.escape_debug());
+                ensure!(gguf.tensor(&sums).is_some(), "has no tensor {sums_shown} beside {shown}");
             }
             let Some(name) = tensor.name.strip_suffix(SUMS) else { continue };
             let mut values = floats(tensor.name)?;
@@ -91,7 +94,8 @@ impl ImportanceMatrix {
             let n_cols = values.len().checked_div(counts.len()).unwrap_or(0);
             ensure!(
                 n_cols > 0 && n_cols * counts.len() == values.len(),
-                "{name} has {} sums, which {} counts do not divide",
+                "{} has {} sums, which {} counts do not divide",
+                name.escape_debug(),
                 values.len(),
                 counts.len()
             );
@@ -128,7 +132,7 @@ fn entry(rest: &mut &[u8]) -> Result<(String, Vec<f32>)> {
     let name = text(rest)?;
     let n_calls = count(rest)?;
     let n_values = count(rest)?;
-    ensure!(n_values > 0, "{name} has no values");
+    ensure!(n_values > 0, "{} has no values", name.escape_debug());
     let (values, _) = take(rest, n_values.saturating_mul(4))?.as_chunks();
     let divisor = if n_calls > 0 { n_calls as f32 } else { 1.0 };
     Ok((name, values.iter().map(|&bytes| f32::from_le_bytes(bytes) / divisor).collect()))
@@ -199,6 +203,17 @@ mod tests {
 
     fn error(bytes: &[u8]) -> String {
         format!("{:#}", ImportanceMatrix::parse(bytes).unwrap_err())
+    }
+
+    #[test]
+    fn names_with_line_ends_are_shown_in_one_line() {
+        assert_eq!(
+            error(&list(&[("a\nb", 1, &[])], &[])),
+            "ends or is broken within entry 1 of 1: a\\nb has no values"
+        );
+        assert_eq!(error(&list(&[("a\nb", 1, &[-1.0])], &[])), "a\\nb: -1 is no mean square");
+        let named = gguf("imatrix", &[("a\nb.counts", &[1], &[1.0])]);
+        assert_eq!(error(&named), "has no tensor a\\nb.in_sum2 beside a\\nb.counts");
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 pub mod sampling;
 
+use std::fs;
 use std::io::{self, IsTerminal, Write, stdout};
 use std::ops::ControlFlow;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use llm::front::options::{MAX_SPECULATED, MaxTokens, NLogprobs};
-use llm::front::{Apart, Event, LogprobLine, LogprobWish, Report, Wanted, trace};
+use llm::front::{Apart, Event, GrammarText, LogprobLine, LogprobWish, Report, Wanted, trace};
 use llm::gguf::Gguf;
 use llm::quant::ModelBytes;
 use llm::session::FinishReason;
@@ -31,6 +32,12 @@ pub struct GenerationArguments {
 
     #[arg(long, allow_hyphen_values = true)]
     stop: Vec<String>,
+
+    #[arg(long)]
+    grammar: Option<String>,
+
+    #[arg(long)]
+    json_schema: Option<String>,
 
     #[arg(long)]
     verbose: bool,
@@ -60,6 +67,12 @@ impl GenerationArguments {
             max_tokens,
             sampling: sampling::config(&request)?,
             breakers: request.breakers().to_vec(),
+            grammar: GrammarText::asked(
+                self.grammar.as_deref(),
+                self.json_schema.as_deref(),
+                anyhow::Error::msg,
+                |file| fs::read_to_string(file).with_context(|| format!("cannot read {file}")),
+            )?,
             ignore_eos: request.ignores_eos(),
             logprobs: None,
             stop: self.stop.iter().map(String::as_str).collect(),

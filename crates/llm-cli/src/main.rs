@@ -21,6 +21,7 @@ mod split;
 mod synth;
 mod thread_pool;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -131,7 +132,20 @@ fn causes(error: &anyhow::Error) -> String {
 
 /// Prints one line on standard error. If that is gone too, the exit status must do.
 fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "llm: {message}");
+    let _ = writeln!(io::stderr(), "llm: {}", Harmless(message));
+}
+
+/// A text that does nothing to a terminal: names that files bring may have control characters, which are shown escaped, but for
+/// line ends.
+struct Harmless<'t>(&'t str);
+
+impl fmt::Display for Harmless<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c.is_control() && c != '\n' {
+            true => write!(f, "{}", c.escape_default()),
+            false => fmt::Write::write_char(f, c),
+        })
+    }
 }
 
 /// Whether the reader of standard output has gone: it has what it wanted, which is no error.
@@ -168,6 +182,11 @@ fn report_usage(error: &clap::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_of_names_are_shown_escaped() {
+        assert_eq!(Harmless("a\nb\x1b[2J é").to_string(), "a\nb\\u{1b}[2J é");
+    }
 
     #[test]
     fn a_cause_that_its_effect_has_told_is_told_once() {

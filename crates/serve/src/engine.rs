@@ -113,6 +113,11 @@ impl From<EngineError> for ApiError {
                 Self::bad(message).with_code("context_length_exceeded")
             }
             FrontError::Sampling(SamplingError::BiasedToken { .. }) => Self::field("logit_bias", message),
+            FrontError::Grammar(_) => Self::field("grammar", message),
+            FrontError::Schema(_) => Self::field("json_schema", message),
+            FrontError::Sampling(SamplingError::Constraint(_)) | FrontError::GrammarVocabulary(_) => {
+                Self::bad(message)
+            }
             FrontError::NoAdapter { .. } => Self::field("lora", message),
             FrontError::Session(SessionError::NoTokens | SessionError::TokenId { .. })
             | FrontError::Chat(_)

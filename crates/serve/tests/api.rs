@@ -198,7 +198,7 @@ fn wrong_fields_are_named() {
             r#"{"prompt":"a","stream_options":{"include_usage":1}}"#,
             "stream_options.include_usage",
         ),
-        (COMPLETIONS, r#"{"prompt":"a","response_format":{"type":"json_object"}}"#, "response_format.type"),
+        (COMPLETIONS, r#"{"prompt":"a","response_format":{"type":"xml"}}"#, "response_format.type"),
         (COMPLETIONS, r#"{"prompt":"a","logit_bias":{"x":1}}"#, "logit_bias"),
         (CHAT, r#"{"messages":[{"role":"user","content":"a"}],"logprobs":3}"#, "logprobs"),
         (CHAT, r#"{"messages":[{"role":"user","content":"a"}],"top_logprobs":3}"#, "top_logprobs"),

@@ -17,8 +17,8 @@ const LOADER: u64 = 0x4700_0000;
 
 const CANNOT_BOOT: &str = "Ferrite cannot boot: ";
 
-/// What the Image may have at most: 2.5 MiB.
-const MAX_IMAGE_BYTES: u64 = 5 << 19;
+/// What the Image may have at most: 3 MiB.
+const MAX_IMAGE_BYTES: u64 = 3 << 20;
 
 #[test]
 fn the_image_stays_small() {

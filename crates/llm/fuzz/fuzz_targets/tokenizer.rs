@@ -5,6 +5,8 @@
 #![no_main]
 
 use core::convert::Infallible;
+use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use llm::gguf::{Gguf, GgufWriter};
@@ -49,15 +51,31 @@ const USER_DEFINED: i32 = 4;
 const BYTE: i32 = 6;
 
 /// A vocabulary on its way to a file.
+#[derive(Clone, Default)]
 struct Vocabulary {
     tokens: Vec<String>,
     types: Vec<i32>,
     merges: Vec<String>,
+    known: HashSet<String>,
 }
 
+/// Tokens of all bytes, as the kinds write them: they are made once, which took most of an input's time.
+static BYTES: LazyLock<Vocabulary> =
+    LazyLock::new(|| Vocabulary::of_bytes(BYTE, |byte| format!("<0x{byte:02X}>")));
+static ESCAPED_BYTES: LazyLock<Vocabulary> =
+    LazyLock::new(|| Vocabulary::of_bytes(NORMAL, |byte| format!("\\x{byte:02x}")));
+static BYTE_CHARS: LazyLock<Vocabulary> =
+    LazyLock::new(|| Vocabulary::of_bytes(NORMAL, |byte| byte_char(byte).to_string()));
+
 impl Vocabulary {
+    fn of_bytes(kind: i32, name: impl Fn(u8) -> String) -> Self {
+        let mut vocabulary = Self::default();
+        (0..=255).for_each(|byte| vocabulary.push(name(byte), kind));
+        vocabulary
+    }
+
     fn push(&mut self, token: String, kind: i32) {
-        if !token.is_empty() && !self.tokens.contains(&token) {
+        if !token.is_empty() && self.known.insert(token.clone()) {
             self.tokens.push(token);
             self.types.push(kind);
         }
@@ -103,7 +121,6 @@ impl Vocabulary {
 fuzz_target!(|input: &[u8]| {
     let [kind, n_joins, input @ ..] = input else { return };
     let (joins, text) = input.split_at(input.len().min(3 * usize::from(n_joins % 64)));
-    let mut vocabulary = Vocabulary { tokens: Vec::new(), types: Vec::new(), merges: Vec::new() };
     let pre = PRE_TOKENIZERS[usize::from(*kind) % PRE_TOKENIZERS.len()];
     let model = match kind {
         0..192 => "gpt2",
@@ -119,21 +136,22 @@ fuzz_target!(|input: &[u8]| {
     } else {
         text.to_vec()
     };
+    let of_bytes = match model {
+        "rwkv" => &ESCAPED_BYTES,
+        "plamo2" => &BYTES,
+        _ if escaped => &BYTES,
+        _ => &BYTE_CHARS,
+    };
+    let mut vocabulary = Vocabulary::clone(of_bytes);
     if model == "plamo2" {
-        (0..=255u8).for_each(|byte| vocabulary.push(format!("<0x{byte:02X}>"), BYTE));
         text.utf8_chunks().flat_map(|chunk| chunk.valid().chars()).take(40).for_each(|c| {
             vocabulary.push(c.to_string(), NORMAL);
         });
-    } else if model == "rwkv" {
-        (0..=255u8).for_each(|byte| vocabulary.push(format!("\\x{byte:02x}"), NORMAL));
     } else if escaped {
-        (0..=255u8).for_each(|byte| vocabulary.push(format!("<0x{byte:02X}>"), BYTE));
         vocabulary.push("▁".into(), NORMAL);
         for c in core::str::from_utf8(&text).unwrap_or_default().chars().take(40) {
             vocabulary.push(c.to_string().replace(' ', "▁"), NORMAL);
         }
-    } else {
-        (0..=255).for_each(|byte| vocabulary.push(byte_char(byte).to_string(), NORMAL));
     }
     for join in joins.chunks_exact(3) {
         match join {
@@ -155,8 +173,8 @@ fuzz_target!(|input: &[u8]| {
             return;
         }
     };
-    // What is dropped, or replaced, does not come back.
-    let is_lossy = model == "t5" || model == "plamo2" && text.starts_with("\u{feff}".as_bytes());
+    // What is dropped, or replaced, does not come back: of PLaMo 2 a byte order mark, also behind a special token.
+    let is_lossy = model == "t5" || model == "plamo2" && text.windows(3).any(|bytes| bytes == "\u{feff}".as_bytes());
     check(&tokenizer, &text, is_lossy);
 });
 

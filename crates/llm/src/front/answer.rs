@@ -168,6 +168,7 @@ impl Answer {
         let end = self.end.take().unwrap_or(match finish {
             Finish::MaxTokens => Ok(FinishReason::MaxTokens),
             Finish::Stopped => Ok(FinishReason::Cancelled),
+            Finish::Complete => Ok(FinishReason::EndOfText),
             Finish::ContextFull => Ok(FinishReason::ContextFull),
             Finish::Sampling(error) => Err(SessionError::Sampling(error).into()),
         });

@@ -3,6 +3,9 @@
 use core::fmt;
 
 use super::MAX_LOGPROBS;
+use grammar::json_schema::SchemaError;
+use grammar::{GrammarError, VocabularyError};
+
 use crate::chat::{ChatError, FamilyNames};
 use crate::gguf::GgufError;
 use crate::sampling::SamplingError;
@@ -22,6 +25,12 @@ pub enum FrontError {
     Tokenizer(TokenizerError),
     /// The sampling settings make no sense.
     Sampling(SamplingError),
+    /// The grammar that an answer has to keep to is none.
+    Grammar(GrammarError),
+    /// The JSON schema that an answer has to keep to is none, or cannot be kept to.
+    Schema(SchemaError),
+    /// The vocabulary cannot be used with a grammar.
+    GrammarVocabulary(VocabularyError),
     /// The prompt cannot be computed, or the logits are not numbers.
     Session(SessionError),
     /// Texts cannot be scheduled on this runner.
@@ -87,6 +96,9 @@ impl fmt::Display for FrontError {
             Self::Chat(error) => error.fmt(f),
             Self::Tokenizer(error) => error.fmt(f),
             Self::Sampling(error) => error.fmt(f),
+            Self::Grammar(error) => error.fmt(f),
+            Self::Schema(error) => error.fmt(f),
+            Self::GrammarVocabulary(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
             Self::Scheduler(error) => error.fmt(f),
             Self::Encoder => f.write_str("the model is an encoder, which generates no text"),

@@ -1,9 +1,12 @@
 //! [`Prompter`]: what makes prompts of texts and dialogues.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{ChatFormat, FrontError, Prompt};
+use ::grammar::Vocabulary;
+
+use super::{ChatFormat, FrontError, Prompt, grammar};
 use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Format, Message, Room};
 use crate::gguf::Gguf;
 use crate::tokenizer::{EncodeOptions, Tokenizer, TokenizerError};
@@ -25,6 +28,8 @@ pub struct Prompter<'m> {
     gguf: Gguf<'m>,
     tokenizer: Result<Tokenizer<'m>, TokenizerError>,
     chat: Option<NamedFormat>,
+    /// The tree of the tokens, once a grammar has needed it.
+    tree: Option<Arc<Vocabulary>>,
 }
 
 impl<'m> Prompter<'m> {
@@ -35,7 +40,7 @@ impl<'m> Prompter<'m> {
     pub fn new(gguf: Gguf<'m>) -> Result<Self, FrontError> {
         match Tokenizer::from_gguf(&gguf) {
             Err(error @ TokenizerError::OutOfMemory { .. }) => Err(error.into()),
-            tokenizer => Ok(Self { gguf, tokenizer, chat: None }),
+            tokenizer => Ok(Self { gguf, tokenizer, chat: None, tree: None }),
         }
     }
 
@@ -50,6 +55,18 @@ impl<'m> Prompter<'m> {
     /// Why it cannot be used.
     pub fn tokenizer(&self) -> Result<&Tokenizer<'m>, TokenizerError> {
         usable(&self.tokenizer)
+    }
+
+    /// What grammars need of the vocabulary, for a model with logits of `n_vocab` tokens. It is made when it is needed first.
+    ///
+    /// # Errors
+    /// Why the vocabulary cannot be used, or that the heap has no room.
+    pub fn grammar_vocabulary(&mut self, n_vocab: usize) -> Result<Arc<Vocabulary>, FrontError> {
+        let tree = match self.tree.take() {
+            Some(tree) => tree,
+            None => Arc::new(grammar::vocabulary(usable(&self.tokenizer)?, n_vocab)?),
+        };
+        Ok(self.tree.insert(tree).clone())
     }
 
     /// Makes the chat format of this name, or else the file's, ready, unless it is the one that was used last; so one

@@ -7,7 +7,7 @@ use core::fmt;
 use super::embedding::Embedding;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
-use super::{FrontError, LogprobWish, Logprobs};
+use super::{AnswerGrammar, FrontError, LogprobWish, Logprobs};
 use crate::chat::{Dialogue, Forgotten, Format, Message, Part, Tool};
 use crate::sampling::{DRY_BREAKERS, SamplingConfig};
 use crate::session::{FinishReason, Speculation};
@@ -28,6 +28,8 @@ pub struct Request<'r> {
     pub sampling: SamplingConfig,
     /// Tokens, and what is added to their logits before anything else; negative infinity bans a token.
     pub logit_bias: &'r [(u32, f32)],
+    /// What the answer has to keep to.
+    pub grammar: Option<AnswerGrammar<'r>>,
     /// Whether tokens that end a text are never chosen.
     pub ignore_eos: bool,
     /// Texts across which DRY finds no repetitions.
@@ -56,6 +58,7 @@ impl<'r> Request<'r> {
             max_tokens,
             sampling,
             logit_bias: &[],
+            grammar: None,
             ignore_eos: false,
             breakers: DRY_BREAKERS,
             stop: &[],

@@ -146,6 +146,10 @@ impl<'m> Responder<'m> {
         if sampler.has(Stage::Dry) {
             sampler = sampler.with_breakers(breakers(self.prompter.tokenizer()?, request.breakers)?);
         }
+        if let Some(grammar) = request.grammar {
+            let vocabulary = self.prompter.grammar_vocabulary(n_vocab)?;
+            sampler = sampler.with_constraint(grammar.constraint(self.prompter.tokenizer()?, vocabulary)?);
+        }
         let encoded = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
         let start_us = clock_us();
         let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, encoded)?;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::options::{CHAT_IS_MISSING, SPECIAL_IN_CHAT};
-use super::{ChatFormat, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
+use super::{ChatFormat, FrontError, GrammarText, LogprobWish, PROMPT_ENCODING, Prompt, Request};
 use crate::chat::Dialogue;
 use crate::sampling::SamplingConfig;
 use crate::tokenizer::EncodeOptions;
@@ -73,6 +73,8 @@ pub struct Wanted<'w> {
     pub sampling: SamplingConfig,
     /// Texts across which DRY finds no repetitions.
     pub breakers: Vec<&'w str>,
+    /// What answers have to keep to.
+    pub grammar: Option<GrammarText<'w>>,
     /// Whether tokens that end a text are never chosen.
     pub ignore_eos: bool,
     /// Texts that end the generation.
@@ -88,10 +90,20 @@ pub struct Wanted<'w> {
 impl Wanted<'_> {
     /// The request with this prompt.
     pub fn request<'r>(&'r self, prompt: Prompt<'r>) -> Request<'r> {
-        let &Self { max_tokens, sampling, ref breakers, ignore_eos, ref stop, speculate, logprobs, trace } =
-            self;
+        let &Self {
+            max_tokens,
+            sampling,
+            ref breakers,
+            ignore_eos,
+            ref stop,
+            speculate,
+            logprobs,
+            trace,
+            ..
+        } = self;
+        let grammar = self.grammar.as_ref().map(GrammarText::grammar);
         let plain = Request::new(prompt, max_tokens);
-        Request { sampling, breakers, ignore_eos, stop, speculate, logprobs, trace, ..plain }
+        Request { sampling, breakers, grammar, ignore_eos, stop, speculate, logprobs, trace, ..plain }
     }
 
     /// What is asked of each prompt of a batch, without one: what its tokens are chosen from is not told.

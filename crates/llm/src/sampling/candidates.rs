@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use grammar::Mask;
+
 use super::{SamplingError, reserve};
 
 /// A token that may be drawn.
@@ -56,10 +58,10 @@ impl Candidates {
     }
 
     /// Starts over with the most likely token alone.
-    pub(super) fn set_most_likely(&mut self, logits: &[f32]) {
+    pub(super) fn set_most_likely(&mut self, logits: &[f32], allowed: Option<Mask<'_>>) {
         let mut best = Candidate { id: 0, logit: f32::NEG_INFINITY, probability: 1.0 };
         for (id, &logit) in (0..).zip(logits) {
-            if logit > best.logit {
+            if logit > best.logit && allowed.is_none_or(|mask| mask.allows(id)) {
                 best = Candidate { id, logit, ..best };
             }
         }
@@ -79,6 +81,24 @@ impl Candidates {
         self.temperature = 1.0;
     }
 
+    /// Whether one of them may be drawn.
+    pub(super) fn has_any(&self) -> bool {
+        self.entries.iter().any(|entry| entry.logit.is_finite())
+    }
+
+    /// Leaves the tokens of a mask alone. To be called on all tokens, before any filter.
+    ///
+    /// # Errors
+    /// [`SamplingError::NoCandidate`] if no token is left that may be drawn.
+    pub(super) fn exclude_others(&mut self, allowed: Mask<'_>) -> Result<(), SamplingError> {
+        for entry in &mut self.entries {
+            if !allowed.allows(entry.id) {
+                entry.logit = f32::NEG_INFINITY;
+            }
+        }
+        if self.has_any() { Ok(()) } else { Err(SamplingError::NoCandidate) }
+    }
+
     /// Adds to the logits of some tokens. To be called on all tokens, before any filter.
     ///
     /// # Errors
@@ -90,8 +110,7 @@ impl Candidates {
                 entry.logit = if is_banned { f32::NEG_INFINITY } else { finite(entry.logit + bias) };
             }
         }
-        let any_finite = self.entries.iter().any(|entry| entry.logit.is_finite());
-        if any_finite { Ok(()) } else { Err(SamplingError::NoCandidate) }
+        if self.has_any() { Ok(()) } else { Err(SamplingError::NoCandidate) }
     }
 
     /// Changes the logits of the tokens in `pairs`, as [`pair`](super::penalties::pair) makes them, in order and none twice:

@@ -3,6 +3,7 @@
 //! [`SamplingConfig`] says how to choose, made from what a person asks for by [`SamplingRequest`]; [`Sampler`] chooses. The stages, their
 //! order and their meaning are those of llama.cpp's chain:
 //!
+//! 0. a grammar: tokens that may not come by it are out before everything else,
 //! 1. biases: what the caller wants added to the logits of some tokens is added,
 //! 2. penalties: tokens seen lately become less likely, for being there and for how often they are,
 //! 3. DRY: tokens that would continue a repetition become less likely,
@@ -35,8 +36,11 @@ mod recent;
 mod request;
 mod stage;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+
+use grammar::{Constraint, ConstraintError, Limits};
 
 pub use candidates::Candidate;
 pub use config::SamplingConfig;
@@ -75,6 +79,8 @@ pub(crate) struct Chain {
     dry: Dry,
     /// What mirostat aims at, in bits.
     mu: f32,
+    /// What the text has to keep to.
+    constraint: Option<Box<Constraint>>,
     generator: oorandom::Rand64,
 }
 
@@ -123,6 +129,14 @@ impl Sampler {
     #[must_use]
     pub fn with_breakers(mut self, breakers: Breakers) -> Self {
         self.chain.dry.breakers = breakers;
+        self
+    }
+
+    /// The same for a text that has to keep to something: each token that is drawn is one that may come, and the text goes on
+    /// after it.
+    #[must_use]
+    pub fn with_constraint(mut self, constraint: Constraint) -> Self {
+        self.chain.constraint = Some(Box::new(constraint));
         self
     }
 
@@ -187,6 +201,7 @@ impl Chain {
             pairs: Vec::new(),
             dry: Dry::default(),
             mu: 0.0,
+            constraint: None,
             generator: generator(config.seed),
         }
     }
@@ -208,6 +223,9 @@ impl Chain {
 
     /// See [`Sampler::reset`].
     pub(crate) fn reset(&mut self) {
+        if let Some(constraint) = &mut self.constraint {
+            constraint.reset();
+        }
         self.recent.clear();
         self.mu = 2.0 * self.config.mirostat_tau.min(f32::MAX / 2.0);
         self.generator = generator(self.config.seed);
@@ -232,17 +250,40 @@ impl Chain {
         if self.config.mirostat != 0 {
             self.mu = entropy::next_mu(self.mu, drawn.probability, &self.config);
         }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(drawn.id)?;
+        }
         Ok(drawn.id)
+    }
+
+    /// Whether the text has all that its constraint wants, and may have no more.
+    pub(crate) fn must_end(&self) -> bool {
+        self.constraint.as_ref().is_some_and(|constraint| constraint.must_end())
+    }
+
+    /// How many of these tokens, the first ones, may come next.
+    pub(crate) fn n_possible(&mut self, tokens: &[u32]) -> usize {
+        let Some(constraint) = &mut self.constraint else { return tokens.len() };
+        let most = tokens.len().min(Limits::default().n_rollback);
+        let n = tokens[..most].iter().take_while(|&&token| constraint.accept(token).is_ok()).count();
+        match constraint.rollback(n) {
+            Ok(()) => n,
+            Err(_) => unreachable!("as many are remembered"),
+        }
     }
 
     /// Runs all stages but the last, the draw.
     fn keep_candidates(&mut self, candidates: &mut Candidates, logits: &[f32]) -> Result<(), SamplingError> {
         self.check(logits)?;
+        let mask = self.constraint.as_mut().map(|constraint| constraint.allowed()).transpose()?;
         if self.is_plain_greedy {
-            candidates.set_most_likely(logits);
-            return Ok(());
+            candidates.set_most_likely(logits, mask);
+            return if candidates.has_any() { Ok(()) } else { Err(SamplingError::NoCandidate) };
         }
         candidates.set_all(logits);
+        if let Some(mask) = mask {
+            candidates.exclude_others(mask)?;
+        }
         if !self.biases.is_empty() {
             candidates.bias(&self.biases)?;
         }
@@ -351,6 +392,8 @@ pub enum SamplingError {
     },
     /// All logits are negative infinity, with the biases.
     NoCandidate,
+    /// The text cannot go on as it has to.
+    Constraint(ConstraintError),
     /// No memory for the tables.
     OutOfMemory {
         /// Size of the allocation that failed.
@@ -375,6 +418,7 @@ impl fmt::Display for SamplingError {
                 write!(f, "{found} logits were given for a vocabulary of {expected} tokens")
             }
             Self::BadLogit { index, value } => write!(f, "the logit of token {index} is {value}"),
+            Self::Constraint(error) => error.fmt(f),
             Self::NoCandidate => write!(f, "the logits of all tokens are -inf, with their biases"),
             Self::OutOfMemory { needed_bytes } => {
                 write!(f, "no memory for {needed_bytes} bytes of the sampler's tables")
@@ -384,6 +428,12 @@ impl fmt::Display for SamplingError {
 }
 
 impl core::error::Error for SamplingError {}
+
+impl From<ConstraintError> for SamplingError {
+    fn from(error: ConstraintError) -> Self {
+        Self::Constraint(error)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -113,6 +113,8 @@ pub enum Finish {
     MaxTokens,
     /// Who was given the last token wanted no more.
     Stopped,
+    /// The text has all that its constraint wants.
+    Complete,
     /// There are no more positions.
     ContextFull,
     /// No token could be chosen.
@@ -571,6 +573,7 @@ impl fmt::Display for Finish {
         match self {
             Finish::MaxTokens => f.write_str("token limit"),
             Finish::Stopped => f.write_str("stopped"),
+            Finish::Complete => f.write_str("complete"),
             Finish::ContextFull => f.write_str("context full"),
             Finish::Sampling(error) => error.fmt(f),
         }

@@ -165,7 +165,7 @@ impl Sequence {
         if let Some(trust) = self.trust.as_mut().filter(|_| n_trusted == 0) {
             trust.expect(guess.first().copied());
         }
-        let n_guessed = guess.len().min(n_trusted);
+        let n_guessed = self.sampling.n_possible(&guess[..guess.len().min(n_trusted)]);
         let first = self.tokens.len() - 1 - guess.len();
         self.tokens.extend_from_within(first..first + n_guessed);
         self.n_guessed = n_guessed;
@@ -233,6 +233,7 @@ impl Sequence {
         self.push(token);
         self.finish = match wants_more {
             ControlFlow::Break(()) => Some(Finish::Stopped),
+            _ if self.sampling.must_end() => Some(Finish::Complete),
             _ if self.n_left == 0 => Some(Finish::MaxTokens),
             _ if is_full => Some(Finish::ContextFull),
             ControlFlow::Continue(()) => None,

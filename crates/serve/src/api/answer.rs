@@ -1,5 +1,6 @@
 //! Text as it is generated, in the shape of the route: [`Answer`] is what all pieces of an answer have in common.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -7,6 +8,7 @@ use core::fmt;
 use llm::session::FinishReason;
 use serde::Serialize;
 
+use super::blocks::{Block, Blocks, Kind};
 use super::json;
 use super::logprobs::Told;
 use super::route::Shape;
@@ -30,8 +32,8 @@ pub struct Answer {
 
 /// One of the answers to a request, at its end.
 pub struct End<'e> {
-    /// Its text.
-    pub text: &'e str,
+    /// Its parts.
+    pub blocks: &'e Blocks,
     /// Why it ended.
     pub reason: FinishReason,
     /// Its times.
@@ -41,8 +43,9 @@ pub struct End<'e> {
 }
 
 /// Why an answer ended, in OpenAI's words.
-fn finish_reason(reason: FinishReason) -> &'static str {
+fn finish_reason(reason: FinishReason, has_calls: bool) -> &'static str {
     match reason {
+        FinishReason::EndOfText | FinishReason::StopString if has_calls => "tool_calls",
         FinishReason::EndOfText | FinishReason::StopString => "stop",
         FinishReason::MaxTokens | FinishReason::ContextFull | FinishReason::Cancelled => "length",
     }
@@ -87,8 +90,68 @@ struct ChatChoice<'c> {
 struct Message<'m> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
+    /// `null` where there is nothing but calls.
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<&'m str>,
+    content: Option<Option<&'m str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'m str>,
+    #[serde(skip_serializing_if = "<[ToolCall]>::is_empty")]
+    tool_calls: &'m [ToolCall<'m>],
+}
+
+/// A call, or a piece of one.
+#[derive(Serialize, Clone, Copy)]
+struct ToolCall<'c> {
+    /// Its number, in a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'c str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
+    kind: Option<&'static str>,
+    function: Function<'c>,
+}
+
+#[derive(Serialize, Clone, Copy)]
+struct Function<'f> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'f str>,
+    arguments: &'f str,
+}
+
+impl<'c> ToolCall<'c> {
+    /// The call of a block, with these arguments; `None` if the block is none.
+    fn of(block: &'c Block, arguments: &'c str) -> Option<Self> {
+        let Kind::Call { id, name } = &block.kind else { return None };
+        let function = Function { name: Some(name), arguments };
+        Some(Self { index: None, id: Some(id), kind: Some("function"), function })
+    }
+}
+
+/// The calls among blocks.
+fn calls(blocks: &[Block]) -> Result<Vec<ToolCall<'_>>, fmt::Error> {
+    let mut calls = Vec::new();
+    calls.try_reserve_exact(blocks.len()).map_err(|_| fmt::Error)?;
+    calls.extend(blocks.iter().filter_map(|block| ToolCall::of(block, &block.text)));
+    Ok(calls)
+}
+
+/// The texts of all blocks of a kind, one after the other; `None` if there are none.
+fn joined<'b>(blocks: &'b [Block], kind: &Kind) -> Result<Option<Cow<'b, str>>, fmt::Error> {
+    let mut joined: Option<Cow<'b, str>> = None;
+    for block in blocks.iter().filter(|block| block.kind == *kind) {
+        joined = Some(match joined {
+            None => Cow::Borrowed(&block.text),
+            Some(before) => {
+                let mut text = String::new();
+                text.try_reserve(before.len() + block.text.len()).map_err(|_| fmt::Error)?;
+                text.push_str(&before);
+                text.push_str(&block.text);
+                Cow::Owned(text)
+            }
+        });
+    }
+    Ok(joined)
 }
 
 #[derive(Serialize)]
@@ -123,6 +186,9 @@ struct Native<'n> {
 /// Most bytes of what is said of one of several answers beside its text.
 const MAX_END_BYTES: usize = 128;
 
+/// Most bytes of what is said of a call beside its texts.
+const MAX_CALL_BYTES: usize = 128;
+
 /// The name of this build.
 pub const FINGERPRINT: &str = concat!("ferrite-", env!("CARGO_PKG_VERSION"));
 
@@ -134,7 +200,8 @@ impl Answer {
     pub fn begin(&self, out: &mut Vec<u8>, index: usize) -> fmt::Result {
         match self.shape {
             Shape::Chat => {
-                let delta = Some(Message { role: Some("assistant"), content: Some("") });
+                let delta =
+                    Some(Message { role: Some("assistant"), content: Some(Some("")), ..Message::default() });
                 let choice = ChatChoice {
                     index,
                     message: None,
@@ -148,14 +215,67 @@ impl Answer {
         }
     }
 
-    /// Writes the event of a piece of text, and of its tokens, if they were asked for.
-    pub fn text(&self, out: &mut Vec<u8>, index: usize, text: &str, logprobs: Told<'_>) -> fmt::Result {
+    /// Writes the events of what a stream has not told of an answer, and of its tokens, if they were asked for.
+    pub fn news(
+        &self,
+        out: &mut Vec<u8>,
+        index: usize,
+        blocks: &mut Blocks,
+        logprobs: Told<'_>,
+    ) -> fmt::Result {
+        // Tokens are told once.
+        let mut logprobs = Some(logprobs);
+        let mut n_calls = 0;
+        for block in blocks.all_mut() {
+            let text = &block.text[block.n_told..];
+            if let Kind::Call { id, name } = &block.kind {
+                if !block.is_begin_told {
+                    let function = Function { name: Some(name), arguments: "" };
+                    let call =
+                        ToolCall { index: Some(n_calls), id: Some(id), kind: Some("function"), function };
+                    let delta = Message { tool_calls: &[call], ..Message::default() };
+                    self.delta(
+                        out,
+                        index,
+                        delta,
+                        logprobs.take().unwrap_or_default(),
+                        id.len() + name.len(),
+                    )?;
+                }
+                if !text.is_empty() {
+                    let function = Function { name: None, arguments: text };
+                    let call = ToolCall { index: Some(n_calls), id: None, kind: None, function };
+                    let delta = Message { tool_calls: &[call], ..Message::default() };
+                    self.delta(out, index, delta, logprobs.take().unwrap_or_default(), text.len())?;
+                }
+                n_calls += 1;
+            } else if !text.is_empty() {
+                let logprobs = logprobs.take().unwrap_or_default();
+                self.text(out, index, text, block.kind == Kind::Reasoning, logprobs)?;
+            }
+            (block.is_begin_told, block.n_told) = (true, block.text.len());
+        }
+        blocks.forget_told();
+        Ok(())
+    }
+
+    /// Writes the event of a piece of text.
+    fn text(
+        &self,
+        out: &mut Vec<u8>,
+        index: usize,
+        text: &str,
+        is_thought: bool,
+        logprobs: Told<'_>,
+    ) -> fmt::Result {
         let text_bytes = text.len() + logprobs.text_bytes();
         match self.shape {
             Shape::Chat => {
-                let delta = Some(Message { role: None, content: Some(text) });
-                let choice = ChatChoice { index, message: None, delta, logprobs, finish_reason: None };
-                self.event(out, &[choice], text_bytes)
+                let delta = match is_thought {
+                    true => Message { reasoning_content: Some(text), ..Message::default() },
+                    false => Message { content: Some(Some(text)), ..Message::default() },
+                };
+                self.delta(out, index, delta, logprobs, text.len())
             }
             Shape::Completion => {
                 self.event(out, &[TextChoice { index, text, logprobs, finish_reason: None }], text_bytes)
@@ -167,9 +287,23 @@ impl Answer {
         }
     }
 
+    /// Writes the event of a piece of a chat's answer with so many bytes of text.
+    fn delta(
+        &self,
+        out: &mut Vec<u8>,
+        index: usize,
+        delta: Message<'_>,
+        logprobs: Told<'_>,
+        text_bytes: usize,
+    ) -> fmt::Result {
+        let text_bytes = text_bytes + logprobs.text_bytes();
+        let choice = ChatChoice { index, message: None, delta: Some(delta), logprobs, finish_reason: None };
+        self.event(out, &[choice], text_bytes)
+    }
+
     /// Writes the event that an answer has ended, all of whose text was told.
     pub fn end(&self, out: &mut Vec<u8>, index: usize, end: &End<'_>) -> fmt::Result {
-        let reason = Some(finish_reason(end.reason));
+        let reason = Some(finish_reason(end.reason, end.blocks.has_calls()));
         match self.shape {
             Shape::Chat => {
                 let delta = Some(Message::default());
@@ -210,31 +344,51 @@ impl Answer {
     /// Writes a whole answer.
     pub fn whole(&self, out: &mut Vec<u8>, ends: &[End<'_>], counts: Usage) -> fmt::Result {
         let usage = Some(Some(counts));
-        let of_end = |end: &End<'_>| end.text.len() + end.logprobs.text_bytes() + MAX_END_BYTES;
+        let of_block = |block: &Block| block.text.len() + MAX_CALL_BYTES;
+        let of_end = |end: &End<'_>| {
+            end.blocks.all().iter().map(of_block).sum::<usize>() + end.logprobs.text_bytes() + MAX_END_BYTES
+        };
         let text_bytes = ends.iter().map(of_end).sum::<usize>() + self.name_bytes();
         let timings = ends.first().map(|end| end.timings);
+        let texts = each(ends, |_, end| joined(end.blocks.all(), &Kind::Text))?;
+        let texts = texts.into_iter().collect::<Result<Vec<_>, _>>()?;
         match self.shape {
             Shape::Chat => {
-                let choices = each(ends, |index, end| ChatChoice {
-                    index,
-                    message: Some(Message { role: Some("assistant"), content: Some(end.text) }),
-                    delta: None,
-                    logprobs: end.logprobs,
-                    finish_reason: Some(finish_reason(end.reason)),
+                let thoughts = each(ends, |_, end| joined(end.blocks.all(), &Kind::Reasoning))?;
+                let thoughts = thoughts.into_iter().collect::<Result<Vec<_>, _>>()?;
+                let calls = each(ends, |_, end| calls(end.blocks.all()))?;
+                let calls = calls.into_iter().collect::<Result<Vec<_>, _>>()?;
+                let choices = each(ends, |index, end| {
+                    let text = texts[index].as_deref();
+                    // An answer of nothing is a text, an answer of calls alone is none.
+                    let content = if calls[index].is_empty() { Some(text.unwrap_or("")) } else { text };
+                    ChatChoice {
+                        index,
+                        message: Some(Message {
+                            role: Some("assistant"),
+                            content: Some(content),
+                            reasoning_content: thoughts[index].as_deref(),
+                            tool_calls: &calls[index],
+                        }),
+                        delta: None,
+                        logprobs: end.logprobs,
+                        finish_reason: Some(finish_reason(end.reason, !calls[index].is_empty())),
+                    }
                 })?;
                 json::write(out, &Object { usage, timings, ..self.object(false, &choices) }, text_bytes)
             }
             Shape::Completion => {
                 let choices = each(ends, |index, end| TextChoice {
                     index,
-                    text: end.text,
+                    text: texts[index].as_deref().unwrap_or(""),
                     logprobs: end.logprobs,
-                    finish_reason: Some(finish_reason(end.reason)),
+                    finish_reason: Some(finish_reason(end.reason, false)),
                 })?;
                 json::write(out, &Object { usage, timings, ..self.object(false, &choices) }, text_bytes)
             }
             Shape::Native => {
-                let answers = each(ends, |index, end| self.native(index, end.text, end))?;
+                let answers =
+                    each(ends, |index, end| self.native(index, texts[index].as_deref().unwrap_or(""), end))?;
                 match &answers[..] {
                     [only] => json::write(out, only, text_bytes),
                     several => json::write(out, &several, text_bytes),
@@ -328,4 +482,86 @@ fn append(out: &mut Vec<u8>, bytes: &[u8]) -> fmt::Result {
     out.try_reserve(bytes.len()).map_err(|_| fmt::Error)?;
     out.extend_from_slice(bytes);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+    use llm::chat::Part;
+
+    fn answer() -> Answer {
+        let (id, model) = ("chatcmpl-1".to_string(), "m".to_string());
+        Answer { shape: Shape::Chat, id, created: 0, model, include_usage: false }
+    }
+
+    fn parts(blocks: &mut Blocks, parts: &[Part<'_>]) {
+        parts.iter().for_each(|part| blocks.take(part, "chatcmpl-1", 0).unwrap());
+    }
+
+    #[test]
+    fn a_stream_tells_calls_as_openai_does_and_a_whole_answer_has_them() {
+        let mut blocks = Blocks::new(true);
+        let mut out = Vec::new();
+        let steps: [&[Part<'_>]; 4] = [
+            &[Part::Reasoning("Hm."), Part::Content("I ask.")],
+            &[Part::ToolCallBegin { index: 0, name: "f" }, Part::ToolCallArguments("{\"a\"")],
+            &[Part::ToolCallArguments(": 1}"), Part::ToolCallEnd],
+            &[Part::ToolCallBegin { index: 1, name: "g" }, Part::ToolCallArguments("{}"), Part::ToolCallEnd],
+        ];
+        for step in steps {
+            parts(&mut blocks, step);
+            answer().news(&mut out, 0, &mut blocks, Told::default()).unwrap();
+        }
+        let text = core::str::from_utf8(&out).unwrap();
+        let deltas: Vec<&str> = text
+            .split("data: ")
+            .skip(1)
+            .map(|event| event.split_once("\"delta\":").unwrap().1.split(",\"logprobs\"").next().unwrap())
+            .collect();
+        let ids: Vec<&str> =
+            text.split("\"id\":\"").skip(1).map(|rest| &rest[..9]).filter(|id| *id != "chatcmpl-").collect();
+        assert!(ids.len() == 2 && ids[0] != ids[1], "{text}");
+        let begin = |index: usize, name: &str| {
+            alloc::format!(
+                r#"{{"tool_calls":[{{"index":{index},"id":"{}","type":"function","function":{{"name":"{name}","arguments":""}}}}]}}"#,
+                ids[index]
+            )
+        };
+        let more = |index: usize, text: &str| {
+            alloc::format!(r#"{{"tool_calls":[{{"index":{index},"function":{{"arguments":"{text}"}}}}]}}"#)
+        };
+        let expected = [
+            r#"{"reasoning_content":"Hm."}"#.to_string(),
+            r#"{"content":"I ask."}"#.to_string(),
+            begin(0, "f"),
+            more(0, r#"{\"a\""#),
+            more(0, ": 1}"),
+            begin(1, "g"),
+            more(1, "{}"),
+        ];
+        assert_eq!(deltas, expected);
+
+        let mut whole = Blocks::new(true);
+        steps.iter().for_each(|step| parts(&mut whole, step));
+        let mut out = Vec::new();
+        let reason = FinishReason::EndOfText;
+        let end = End { blocks: &whole, reason, timings: Timings::default(), logprobs: Told::default() };
+        answer().whole(&mut out, &[end], Usage::default()).unwrap();
+        let text = core::str::from_utf8(&out).unwrap();
+        assert!(
+            text.contains(r#""content":"I ask.","reasoning_content":"Hm.","tool_calls":[{"id":"#),
+            "{text}"
+        );
+        assert!(text.contains(r#""function":{"name":"f","arguments":"{\"a\": 1}"}}"#), "{text}");
+        assert!(text.contains(r#""finish_reason":"tool_calls""#), "{text}");
+
+        let mut calls_alone = Blocks::new(true);
+        parts(&mut calls_alone, steps[3]);
+        let end =
+            End { blocks: &calls_alone, reason, timings: Timings::default(), logprobs: Told::default() };
+        out.clear();
+        answer().whole(&mut out, &[end], Usage::default()).unwrap();
+        assert!(core::str::from_utf8(&out).unwrap().contains(r#""content":null,"tool_calls""#));
+    }
 }

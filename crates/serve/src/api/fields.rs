@@ -9,11 +9,16 @@ use llm::sampling::Stages;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::json::{List, Text, no_memory, push};
+use serde_json::value::RawValue;
+
+use super::conversation::{Message, Tool};
+use super::json::{List, Text, push};
 use crate::error::ApiError;
 
 /// Most messages of a conversation.
 pub const MAX_MESSAGES: usize = 4096;
+/// Most tools.
+pub const MAX_TOOLS: usize = 128;
 /// Most parts of a message, and most texts that end an answer.
 pub const MAX_PARTS: usize = 256;
 /// Most biases.
@@ -121,6 +126,26 @@ pub struct Fields<'b> {
     /// The form of the answer.
     #[serde(borrow)]
     pub response_format: Option<ResponseFormat<'b>>,
+    /// A grammar in GBNF that the answer keeps to.
+    #[serde(borrow)]
+    pub grammar: Option<Text<'b>>,
+    /// A JSON schema that it is valid against.
+    #[serde(borrow)]
+    pub json_schema: Option<&'b RawValue>,
+    /// What the model may call.
+    #[serde(borrow)]
+    pub tools: Option<List<Tool<'b>, MAX_TOOLS>>,
+    /// Whether it may, or must.
+    #[serde(borrow)]
+    pub tool_choice: Option<&'b RawValue>,
+    /// How much it is to think.
+    #[serde(borrow)]
+    pub reasoning_effort: Option<Text<'b>>,
+    /// Whether thoughts are told apart: `none` if not.
+    #[serde(borrow)]
+    pub reasoning_format: Option<Text<'b>>,
+    /// What the template is told.
+    pub chat_template_kwargs: Option<TemplateArguments>,
     /// Whether the prompt comes before the answer.
     pub echo: Option<bool>,
     /// Where in a text the answer goes.
@@ -146,6 +171,14 @@ pub struct AdapterScale {
     pub scale: f32,
 }
 
+/// What a template is told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TemplateArguments {
+    /// Whether the model is to think first.
+    pub enable_thinking: Option<bool>,
+}
+
 /// What is said beside the text of a stream.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -158,127 +191,26 @@ pub struct StreamOptions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ResponseFormat<'b> {
-    /// `text`.
+    /// `text`, `json_object` or `json_schema`.
     #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'b>>,
+    /// OpenAI's place for a schema.
+    #[serde(borrow)]
+    pub json_schema: Option<NamedSchema<'b>>,
+    /// llama.cpp's.
+    #[serde(borrow)]
+    pub schema: Option<&'b RawValue>,
 }
 
-/// A message of a conversation.
-#[derive(Debug, Deserialize)]
-pub struct Message<'b> {
-    /// Who says it.
-    pub role: Role,
-    /// What.
-    #[serde(borrow, default)]
-    pub content: Content<'b>,
-}
-
-/// Who says something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Whoever sets the model's task.
-    System,
-    /// The newer name for it.
-    Developer,
-    /// Whoever asks.
-    User,
-    /// The model.
-    Assistant,
-    /// What a function returned.
-    Tool,
-}
-
-impl Role {
-    /// What templates call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::System | Self::Developer => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-            Self::Tool => "tool",
-        }
-    }
-}
-
-/// What a message says: a text, or several of which each is a line.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Content<'b>(pub Cow<'b, str>);
-
-impl<'de: 'b, 'b> Deserialize<'de> for Content<'b> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
-    }
-}
-
-struct ContentVisitor;
-
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, null, or an array of parts of type text")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Content<'de>, E> {
-        Ok(Content::default())
-    }
-
-    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'de>, E> {
-        Ok(Content(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'de>, E> {
-        super::json::copy(text).map(|copy| Content(Cow::Owned(copy)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content<'de>, A::Error> {
-        let Some(Part(mut joined)) = parts.next_element()? else { return Ok(Content::default()) };
-        let mut n_parts = 1;
-        while let Some(Part(text)) = parts.next_element()? {
-            n_parts += 1;
-            if n_parts > MAX_PARTS {
-                return Err(de::Error::custom(format_args!("more than {MAX_PARTS} parts")));
-            }
-            let joined: &mut String = joined.to_mut();
-            joined.try_reserve(text.len() + 1).map_err(|_| no_memory())?;
-            joined.push('\n');
-            joined.push_str(&text);
-        }
-        Ok(Content(joined))
-    }
-}
-
-/// A part of a message.
-struct Part<'b>(Cow<'b, str>);
-
-impl<'de: 'b, 'b> Deserialize<'de> for Part<'b> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Fields<'f> {
-            #[serde(borrow, rename = "type")]
-            kind: TextKind<'f>,
-            #[serde(borrow, default)]
-            text: Option<Text<'f>>,
-        }
-        let Fields { kind: TextKind(_), text } = Fields::deserialize(deserializer)?;
-        text.map(|Text(text)| Self(text)).ok_or_else(|| de::Error::missing_field("text"))
-    }
-}
-
-/// The type of a part, which is `text`.
-struct TextKind<'b>(core::marker::PhantomData<&'b ()>);
-
-impl<'de: 'b, 'b> Deserialize<'de> for TextKind<'b> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(kind) = Text::deserialize(deserializer)?;
-        match &*kind {
-            "text" => Ok(Self(core::marker::PhantomData)),
-            other => {
-                Err(de::Error::custom(format_args!("parts of type {other:?} are not supported, only text")))
-            }
-        }
-    }
+/// A JSON schema, and what is said beside it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NamedSchema<'b> {
+    /// The schema.
+    #[serde(borrow)]
+    pub schema: Option<&'b RawValue>,
+    /// Whether members come in the order of the schema, and no others.
+    pub strict: Option<bool>,
 }
 
 /// A prompt: a text, or its tokens.

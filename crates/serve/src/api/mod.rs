@@ -11,7 +11,9 @@
 //! | [`embeddings`] | texts as vectors |
 //! | [`rerank`] | documents ranked by a query |
 //! | [`fields`] | the fields of a request for text |
+//! | [`conversation`] | messages and tools |
 //! | [`answer`] | text, as it is generated, in the shape of the route |
+//! | [`blocks`] | an answer as what is said, thought and called |
 //! | [`models`] | the lists of models |
 //! | [`usage`] | counts and times of an answer |
 //! | [`logprobs`] | log-probabilities of tokens |
@@ -19,6 +21,8 @@
 //! | [`json`] | reading with bounds and names, writing without surprise |
 
 pub mod answer;
+pub mod blocks;
+pub mod conversation;
 pub mod embeddings;
 pub mod fields;
 pub mod json;

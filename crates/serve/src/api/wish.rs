@@ -3,10 +3,14 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use llm::chat::Message;
-use llm::front::{LogprobWish, MAX_LOGPROBS};
+use llm::chat::Tool;
+use llm::front::{AnswerGrammar, ChatFormat, LogprobWish, MAX_LOGPROBS};
 use llm::sampling::{DRY_BREAKERS, SamplingConfig};
 
+use grammar::json_schema::{Options, Order};
+use serde_json::value::RawValue;
+
+use super::conversation::{self, Said, ToolChoice};
 use super::fields::{AdapterScale, Fields, Logprobs, Prompt, Samplers};
 use super::route::Shape;
 use crate::error::ApiError;
@@ -47,6 +51,16 @@ pub struct Wish<'b> {
     pub ignore_eos: bool,
     /// What is wanted of the likelihood of tokens.
     pub logprobs: Option<LogprobWish>,
+    /// What the answer has to keep to.
+    pub grammar: Option<AnswerGrammar<'b>>,
+    /// What the model may call.
+    pub tools: Vec<Tool<'b>>,
+    /// Whether the model is to think first.
+    pub enable_thinking: Option<bool>,
+    /// How much.
+    pub reasoning_effort: Option<&'b str>,
+    /// Whether what is said, thought and called comes apart.
+    pub is_apart: bool,
     /// Whether the answer is wanted as it is generated.
     pub stream: bool,
     /// Whether a stream ends with the counts.
@@ -57,7 +71,7 @@ pub struct Wish<'b> {
 #[derive(Debug)]
 pub enum Asked<'b> {
     /// A conversation.
-    Messages(Vec<Message<'b>>),
+    Messages(Vec<Said<'b>>),
     /// A text.
     Text(&'b str),
     /// Tokens.
@@ -96,19 +110,100 @@ impl<'b> Wish<'b> {
             breakers: breakers(fields)?,
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             logprobs: n_logprobs(shape, fields)?.map(|n_top| LogprobWish { n_top, after_sampling }),
+            grammar: grammar(fields)?,
+            tools: tools(shape, fields)?,
+            enable_thinking: fields.chat_template_kwargs.as_ref().and_then(|known| known.enable_thinking),
+            reasoning_effort: fields.reasoning_effort.as_ref().map(|effort| &*effort.0),
+            is_apart: is_apart(shape, fields)?,
             stream: fields.stream.unwrap_or(false),
             include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
         })
     }
 }
 
+impl Wish<'_> {
+    /// How a conversation becomes a prompt.
+    pub fn format(&self) -> ChatFormat<'_> {
+        let &Self { enable_thinking, reasoning_effort, ref tools, .. } = self;
+        ChatFormat { enable_thinking, reasoning_effort, tools, ..ChatFormat::default() }
+    }
+}
+
+/// What the answer has to keep to.
+fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiError> {
+    let gbnf = fields.grammar.as_ref().map(|text| &*text.0).filter(|text| !text.is_empty());
+    let of_schema = |schema: &'b RawValue, strict: Option<bool>| {
+        // Unless the request would rather have any, members come in the order of the schema.
+        let order = if strict == Some(false) { Order::Any } else { Order::Schema };
+        AnswerGrammar::JsonSchema(schema.get(), Options { order, ..Options::GENERATED })
+    };
+    let of_format = match fields.response_format.as_ref() {
+        None => None,
+        Some(format) => match format.kind.as_ref().map(|kind| &*kind.0) {
+            None | Some("text") => None,
+            Some("json_object") => {
+                Some(format.schema.map_or(AnswerGrammar::JsonObject, |schema| of_schema(schema, None)))
+            }
+            Some("json_schema") => {
+                let named = format.json_schema.as_ref();
+                let schema = named.and_then(|named| named.schema).or(format.schema).ok_or_else(|| {
+                    ApiError::field("response_format.json_schema", "expected an object with a schema")
+                })?;
+                Some(of_schema(schema, named.and_then(|named| named.strict)))
+            }
+            Some(kind) => {
+                let message =
+                    format!("{kind:?} is not supported, only \"text\", \"json_object\" and \"json_schema\"");
+                return Err(ApiError::field("response_format.type", message));
+            }
+        },
+    };
+    let schema = fields.json_schema.map(|schema| of_schema(schema, None));
+    let mut asked = [gbnf.map(AnswerGrammar::Gbnf), schema, of_format].into_iter().flatten();
+    let grammar = asked.next();
+    if asked.next().is_some() {
+        return Err(ApiError::field(
+            "grammar",
+            "only one of grammar, json_schema and response_format can be kept to",
+        ));
+    }
+    let has_tools = fields.tools.as_ref().is_some_and(|tools| !tools.0.is_empty());
+    if grammar.is_some() && has_tools && ToolChoice::of(fields.tool_choice)? != ToolChoice::None {
+        return Err(ApiError::field(
+            "tools",
+            "an answer that keeps to a grammar or a schema cannot call tools",
+        ));
+    }
+    Ok(grammar)
+}
+
+/// What the model may call: nothing, where it may not call anything.
+fn tools<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Tool<'b>>, ApiError> {
+    let asked = fields.tools.as_ref().map_or(&[][..], |tools| &tools.0);
+    if shape != Shape::Chat && !asked.is_empty() {
+        return Err(ApiError::field("tools", "supported in /v1/chat/completions only"));
+    }
+    match ToolChoice::of(fields.tool_choice)? {
+        ToolChoice::Auto => conversation::tools(asked),
+        ToolChoice::None => Ok(Vec::new()),
+        ToolChoice::Required | ToolChoice::Named(_) => {
+            Err(ApiError::field("tool_choice", "only \"auto\" and \"none\" are supported"))
+        }
+    }
+}
+
+/// Whether what is said, thought and called is to come apart: in a chat, unless the request would rather not.
+fn is_apart(shape: Shape, fields: &Fields<'_>) -> Result<bool, ApiError> {
+    let format = fields.reasoning_format.as_ref().map(|format| &*format.0);
+    match format {
+        None | Some("auto" | "deepseek") => Ok(shape == Shape::Chat),
+        Some("none") => Ok(false),
+        Some(_) => Err(ApiError::field("reasoning_format", "expected \"auto\", \"deepseek\" or \"none\"")),
+    }
+}
+
 /// Names a field that changes the answer and is not supported, rather than ignore it.
 fn refuse_unsupported(shape: Shape, fields: &Fields<'_>) -> Result<(), ApiError> {
-    let kind = fields.response_format.as_ref().and_then(|format| format.kind.as_ref());
-    if let Some(kind) = kind.filter(|kind| kind.0 != "text") {
-        let message = format!("{:?} is not supported, only \"text\"", kind.0);
-        return Err(ApiError::field("response_format.type", message));
-    }
     if fields.echo == Some(true) && (shape != Shape::Completion || fields.logprobs.is_some()) {
         return Err(ApiError::field("echo", "supported in /v1/completions only, and without logprobs"));
     }
@@ -152,14 +247,16 @@ fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Ask
 ///
 /// # Errors
 /// If that is nothing.
-pub fn messages<'b>(fields: &'b Fields<'b>) -> Result<Vec<Message<'b>>, ApiError> {
+pub fn messages<'b>(fields: &'b Fields<'b>) -> Result<Vec<Said<'b>>, ApiError> {
     let said = fields.messages.as_ref().map_or(&[][..], |messages| &messages.0);
     if said.is_empty() {
         return Err(ApiError::field("messages", "expected an array of at least one message"));
     }
     let mut messages = Vec::new();
     messages.try_reserve_exact(said.len()).map_err(|_| ApiError::out_of_memory())?;
-    messages.extend(said.iter().map(|message| Message::new(message.role.name(), &message.content.0)));
+    for message in said {
+        messages.push(message.said()?);
+    }
     Ok(messages)
 }
 

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use llm::front::{ChatFormat, Event, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
+use llm::front::{Event, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
@@ -14,6 +14,8 @@ use llm::tokenizer::Tokenizer;
 use super::admission::{chosen, models};
 use super::settings::Settings;
 use crate::api::answer::{self, Answer, End};
+use crate::api::blocks::Blocks;
+use crate::api::conversation::messages_of;
 use crate::api::fields::{AdapterScale, Fields};
 use crate::api::json;
 use crate::api::logprobs::{LogprobLog, Told};
@@ -42,6 +44,8 @@ pub(super) struct Generation<T> {
     is_stream: bool,
     /// What is told of the tokens too, which takes the vocabulary.
     logprobs: Option<LogprobWish>,
+    /// Whether what is said, thought and called comes apart.
+    is_apart: bool,
     /// Whether the head of the answer has been sent.
     has_begun: bool,
     told_us: u64,
@@ -52,8 +56,8 @@ pub(super) struct Generation<T> {
 struct Choice<T> {
     /// Its name, until its end.
     ticket: Option<T>,
-    /// Text that has come and was not sent.
-    text: String,
+    /// What has come, as far as it was not sent.
+    blocks: Blocks,
     /// Tokens likewise, if they were asked for.
     log: LogprobLog,
     /// Whether the stream has said that it begins.
@@ -95,7 +99,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         for prompt in &wish.prompts {
             let echo = if wish.echo { text_of(engine, &answer.model, prompt)? } else { Cow::Borrowed("") };
             for _ in 0..wish.n {
-                choices.push(Choice::new(&echo)?);
+                choices.push(Choice::new(&echo, !wish.tools.is_empty())?);
             }
         }
         let mut generation = Self {
@@ -108,6 +112,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             speculate: settings.speculate,
             is_stream: wish.stream,
             logprobs: wish.logprobs,
+            is_apart: wish.is_apart,
             has_begun: false,
             told_us: now_us,
             usage: Usage::default(),
@@ -197,13 +202,16 @@ impl<T: Copy + PartialEq> Generation<T> {
         };
         let is_first = index.is_multiple_of(self.n_of_each);
         let choice = &mut self.choices[index];
-        let text = event.text();
-        choice.text.try_reserve(text.len()).map_err(|_| ApiError::out_of_memory())?;
-        choice.text.push_str(text);
+        match event {
+            Event::Part(part) => choice.blocks.take(part, &self.answer.id, index)?,
+            event if self.is_apart => choice.blocks.note_raw(event.text())?,
+            event => choice.blocks.say(event.text())?,
+        }
         if let Event::Token { id, logprobs: Some(logprobs), .. } = event {
             choice.log.push(*id, logprobs)?;
         }
         if let Event::Finished { report, .. } = event {
+            choice.blocks.finish(&report.output)?;
             choice.ticket = None;
             choice.end = Some((report.finish_reason, Timings::new(report)));
             self.usage.add(report, is_first);
@@ -232,7 +240,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         for index in 0..self.choices.len() {
             let has_room = connection.unsent().len() < limits.outbox_bytes;
             let choice = &self.choices[index];
-            let has_news = !choice.text.is_empty() || (choice.end.is_some() && !choice.is_end_told);
+            let has_news = choice.blocks.has_news() || (choice.end.is_some() && !choice.is_end_told);
             if !has_room || !has_news {
                 continue;
             }
@@ -257,17 +265,16 @@ impl<T: Copy + PartialEq> Generation<T> {
         if !core::mem::replace(&mut choice.is_begin_told, true) {
             self.answer.begin(out, index)?;
         }
-        if !choice.text.is_empty() {
+        if choice.blocks.has_news() {
             let told = told(&self.answer, &choice.log, vocabulary, self.logprobs);
-            self.answer.text(out, index, &choice.text, told)?;
-            choice.text.clear();
+            self.answer.news(out, index, &mut choice.blocks, told)?;
             if let Some(vocabulary) = vocabulary {
                 choice.log.clear(vocabulary);
             }
         }
         if let (Some((reason, timings)), false) = (choice.end, choice.is_end_told) {
             choice.is_end_told = true;
-            let end = End { text: "", reason, timings, logprobs: Told::default() };
+            let end = End { blocks: &choice.blocks, reason, timings, logprobs: Told::default() };
             self.answer.end(out, index, &end)?;
         }
         Ok(())
@@ -310,7 +317,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         ends.extend(self.choices.iter().filter_map(|choice| {
             let (reason, timings) = choice.end?;
             let logprobs = told(&self.answer, &choice.log, vocabulary, self.logprobs);
-            Some(End { text: &choice.text, reason, timings, logprobs })
+            Some(End { blocks: &choice.blocks, reason, timings, logprobs })
         }));
         self.answer.whole(out, &ends, self.usage)
     }
@@ -326,14 +333,13 @@ impl<T: Copy + PartialEq> Generation<T> {
 }
 
 impl<T> Choice<T> {
-    /// One that begins with this text.
-    fn new(begin: &str) -> Result<Self, ApiError> {
-        let mut text = String::new();
-        text.try_reserve_exact(begin.len()).map_err(|_| ApiError::out_of_memory())?;
-        text.push_str(begin);
+    /// One that begins with this text, and may call tools.
+    fn new(begin: &str, may_call: bool) -> Result<Self, ApiError> {
+        let mut blocks = Blocks::new(may_call);
+        blocks.say(begin)?;
         Ok(Self {
             ticket: None,
-            text,
+            blocks,
             log: LogprobLog::default(),
             is_begin_told: false,
             end: None,
@@ -391,8 +397,13 @@ fn submit<E: Engine>(
     seed: u64,
     speculate: usize,
 ) -> Result<E::Ticket, EngineError> {
+    let messages;
     let prompt = match prompt {
-        Asked::Messages(messages) => Prompt::Messages(messages, ChatFormat::default()),
+        Asked::Messages(said) => {
+            messages = messages_of(said)
+                .map_err(|_| FrontError::OutOfHeap { needed_bytes: size_of_val(&said[..]) })?;
+            Prompt::Messages(&messages, wish.format())
+        }
         Asked::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
         Asked::Ids(ids) => Prompt::Ids(ids),
     };
@@ -407,6 +418,8 @@ fn submit<E: Engine>(
         logprobs: wish.logprobs,
         stop: &wish.stop,
         speculate,
+        grammar: wish.grammar,
+        tell_apart: wish.is_apart,
         ..Request::new(prompt, wish.max_tokens)
     };
     engine.submit(Some(model), request)

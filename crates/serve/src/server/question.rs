@@ -4,18 +4,18 @@ use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use llm::front::ChatFormat;
 use llm::tokenizer::EncodeOptions;
 use serde::Serialize;
 
 use super::admission::{chosen, models};
 use super::desk::Desk;
+use crate::api::conversation::messages_of;
 use crate::api::fields::{Detokenize, Fields, ModelName, Tokenize};
 use crate::api::json::{self, Text};
 use crate::api::models::ModelList;
 use crate::api::props::{AdapterInfo, Props, Slot};
-use crate::api::route::Route;
-use crate::api::wish;
+use crate::api::route::{Route, Shape};
+use crate::api::wish::{self, Wish};
 use crate::engine::{Change, Engine};
 use crate::error::{ApiError, Status};
 use crate::http::{ContentType, Head, Response};
@@ -170,10 +170,12 @@ fn adapters<E: Engine>(engine: &E, query: &[u8], out: &mut Vec<u8>) -> Result<()
 
 fn apply_template<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
     let fields: Fields<'_> = json::read(body)?;
-    let messages = wish::messages(&fields)?;
+    let wish = Wish::new(Shape::Chat, &fields)?;
+    let said = wish::messages(&fields)?;
+    let messages = messages_of(&said)?;
     let models = models(engine);
     let model = chosen(&models, name(fields.model.as_ref()))?;
-    let prompt = engine.render(Some(&model.name), &messages, &ChatFormat::default())?;
+    let prompt = engine.render(Some(&model.name), &messages, &wish.format())?;
     write(out, &Rendered { prompt: &prompt }, prompt.len())
 }
 

@@ -3,10 +3,10 @@
 
 use llm::{
     front::{
-        LogprobWish, Wanted,
+        GrammarText, LogprobWish, Wanted,
         options::{
-            LOGPROBS, MAX_SPECULATED, MAX_TOKENS, MaxTokens, NLogprobs, POST_SAMPLING_PROBS, SAMPLING,
-            SPECULATE, STOP, VERBOSE,
+            GRAMMAR, JSON_SCHEMA, LOGPROBS, MAX_SPECULATED, MAX_TOKENS, MaxTokens, NLogprobs,
+            POST_SAMPLING_PROBS, SAMPLING, SPECULATE, STOP, VERBOSE,
         },
     },
     sampling::{SamplingConfig, SamplingRequest},
@@ -52,6 +52,12 @@ fn with_max_tokens<'a>(
         max_tokens,
         sampling: sampling(shell, &request)?,
         breakers: request.breakers().to_vec(),
+        grammar: GrammarText::asked(
+            arguments.option_text(GRAMMAR.name)?,
+            arguments.option_text(JSON_SCHEMA.name)?,
+            CommandError::Contradiction,
+            |disk| Ok(shell.backend.catalog().read_text(disk)?),
+        )?,
         ignore_eos: request.ignores_eos(),
         logprobs: LogprobWish::asked(n_logprobs, arguments.has(POST_SAMPLING_PROBS.name))
             .map_err(CommandError::Contradiction)?,

@@ -171,6 +171,22 @@ pub const STOP: OptionSpec = OptionSpec::new(
     "TEXT",
     "end at this text, or at the token of this name; may be given several times",
 );
+/// `--grammar`.
+pub const GRAMMAR: OptionSpec = OptionSpec::new(
+    "grammar",
+    "DISK",
+    "what answers keep to: a grammar in GBNF, the text of a disk by its serial number, or a text with ::= itself",
+)
+.on_host("what answers keep to: a grammar in GBNF, a file or a text with ::= itself")
+.with_host_value("FILE");
+/// `--json-schema`.
+pub const JSON_SCHEMA: OptionSpec = OptionSpec::new(
+    "json-schema",
+    "DISK",
+    "answer in JSON that is valid against a schema, the text of a disk by its serial number, or a text that begins with {",
+)
+.on_host("answer in JSON that is valid against a schema, a file or a text that begins with {")
+.with_host_value("FILE");
 /// `--ids`.
 pub const IDS: OptionSpec = OptionSpec::flag("ids", "print the ids of the tokens, not text");
 /// `--special` of `infer`.
@@ -279,6 +295,8 @@ pub const INFER: Options = &[
         POST_SAMPLING_PROBS,
         SPECULATE,
         STOP,
+        GRAMMAR,
+        JSON_SCHEMA,
         IDS,
         SPECIAL,
         CHAT_FLAG,
@@ -296,7 +314,7 @@ pub const INFER: Options = &[
 pub const CHAT: Options = &[
     &[MODEL, ANSWER_MAX_TOKENS, SYSTEM, TEMPLATE, THINKING, NO_THINKING, REASONING_EFFORT],
     SAMPLING,
-    &[LOGPROBS, POST_SAMPLING_PROBS, SPECULATE, STOP, VERBOSE],
+    &[LOGPROBS, POST_SAMPLING_PROBS, SPECULATE, STOP, GRAMMAR, JSON_SCHEMA, VERBOSE],
     ENGINE,
 ];
 
@@ -343,6 +361,8 @@ pub const BATCH: Options = &[
     &[
         SPECULATE,
         STOP,
+        GRAMMAR,
+        JSON_SCHEMA,
         IDS,
         SPECIAL,
         CHAT_FLAG,
@@ -444,6 +464,9 @@ pub const COMMANDS: &[(&str, Options)] = &[
 
 /// What is said to who gives options of a chat without one.
 pub const CHAT_IS_MISSING: &str = "--system, --template, --thinking, --no-thinking and --reasoning-effort are about a chat: give --chat too";
+
+/// What is said to who gives an answer two forms.
+pub const TWO_GRAMMARS: &str = "--grammar and --json-schema contradict each other: give one of them";
 
 /// What is said to who gives a file without texts.
 pub const NO_TEXTS: &str = "there are no texts in the file, expected one in each line";

@@ -1,0 +1,261 @@
+//! [`Blocks`]: an answer as what is said, thought and called, in the order in which it came.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use llm::chat::Part;
+
+use crate::error::ApiError;
+
+/// What a block is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Something is said.
+    Text,
+    /// Something is thought.
+    Reasoning,
+    /// A tool is called; the text is that of its arguments, a JSON object.
+    Call {
+        /// What the result is to refer to.
+        id: String,
+        /// Which tool.
+        name: String,
+    },
+}
+
+/// A part of an answer, without another kind of part within.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// What it is.
+    pub kind: Kind,
+    /// Its text, as far as it has come and is kept.
+    pub text: String,
+    /// Whether a stream has told that it begins.
+    pub is_begin_told: bool,
+    /// Bytes of the text that a stream has told.
+    pub n_told: usize,
+}
+
+/// An answer, block by block.
+#[derive(Debug, Default)]
+pub struct Blocks {
+    blocks: Vec<Block>,
+    /// The answer as the model wrote it, where a call may turn out to be none.
+    raw: String,
+    keeps_raw: bool,
+    /// A call that turned out to be none, as a range of bytes of the answer that has not come whole.
+    unsaid: Option<(usize, usize)>,
+}
+
+/// Characters of a call's id. Templates of Mistral want nine, letters or digits.
+const ID_LEN: usize = 9;
+
+/// A name for the call of this number in the answer of this name: the same ones give the same.
+fn call_id(answer: &str, choice: usize, call: usize) -> Result<String, ApiError> {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    // FNV-1a of both.
+    let bytes = answer.bytes().chain((choice as u32).to_le_bytes()).chain((call as u32).to_le_bytes());
+    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mut id = String::new();
+    id.try_reserve_exact(ID_LEN).map_err(|_| ApiError::out_of_memory())?;
+    for _ in 0..ID_LEN {
+        id.push(char::from(DIGITS[(hash % 36) as usize]));
+        hash /= 36;
+    }
+    Ok(id)
+}
+
+impl Blocks {
+    /// None yet. `keeps_raw` if calls may be among them.
+    pub fn new(keeps_raw: bool) -> Self {
+        Self { keeps_raw, ..Self::default() }
+    }
+
+    /// The blocks so far.
+    pub fn all(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// The same, to tell of them.
+    pub fn all_mut(&mut self) -> &mut [Block] {
+        &mut self.blocks
+    }
+
+    /// Whether there is something that a stream has not told.
+    pub fn has_news(&self) -> bool {
+        self.blocks.iter().any(|block| !block.is_begin_told || block.n_told < block.text.len())
+    }
+
+    /// Whether a tool is called.
+    pub fn has_calls(&self) -> bool {
+        self.blocks.iter().any(|block| matches!(block.kind, Kind::Call { .. }))
+    }
+
+    /// Adds what is said.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn say(&mut self, text: &str) -> Result<(), ApiError> {
+        self.append(Kind::Text, text)
+    }
+
+    /// Notes a piece of the answer as the model wrote it; the parts of it come after it.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn note_raw(&mut self, text: &str) -> Result<(), ApiError> {
+        if !self.keeps_raw {
+            return Ok(());
+        }
+        append(&mut self.raw, text)
+    }
+
+    /// Adds a part of the answer of this name and number.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn take(&mut self, part: &Part<'_>, answer: &str, choice: usize) -> Result<(), ApiError> {
+        match *part {
+            Part::Content(text) => self.append(Kind::Text, text),
+            Part::Reasoning(text) => self.append(Kind::Reasoning, text),
+            Part::ToolCallBegin { index, name } => {
+                let mut own_name = String::new();
+                append(&mut own_name, name)?;
+                self.begin(Kind::Call { id: call_id(answer, choice, index)?, name: own_name })
+            }
+            Part::ToolCallArguments(text) => match self.blocks.last_mut() {
+                Some(block) => append(&mut block.text, text),
+                None => Ok(()),
+            },
+            Part::ToolCallEnd => Ok(()),
+            Part::ToolCallBroken { start, end } => {
+                // A stream that has told of it cannot take it back.
+                if self
+                    .blocks
+                    .last()
+                    .is_some_and(|block| matches!(block.kind, Kind::Call { .. }) && !block.is_begin_told)
+                {
+                    self.blocks.pop();
+                }
+                match self.raw.get(start..end) {
+                    Some(text) => {
+                        let mut own = String::new();
+                        append(&mut own, text)?;
+                        self.say(&own)
+                    }
+                    None => {
+                        self.unsaid = Some((start, end));
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    /// The answer has ended, and this is all that the model wrote.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn finish(&mut self, output: &str) -> Result<(), ApiError> {
+        let unsaid = self.unsaid.take().and_then(|(start, end)| output.get(start..end));
+        unsaid.map_or(Ok(()), |text| self.say(text))
+    }
+
+    /// Forgets texts that a stream has told, but not that they were there.
+    pub fn forget_told(&mut self) {
+        for block in &mut self.blocks {
+            if block.n_told == block.text.len() {
+                block.text.clear();
+                block.n_told = 0;
+            }
+        }
+    }
+
+    fn append(&mut self, kind: Kind, text: &str) -> Result<(), ApiError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        if self.blocks.last().is_none_or(|block| block.kind != kind) {
+            self.begin(kind)?;
+        }
+        match self.blocks.last_mut() {
+            Some(block) => append(&mut block.text, text),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, kind: Kind) -> Result<(), ApiError> {
+        self.blocks.try_reserve(1).map_err(|_| ApiError::out_of_memory())?;
+        self.blocks.push(Block { kind, text: String::new(), is_begin_told: false, n_told: 0 });
+        Ok(())
+    }
+}
+
+fn append(text: &mut String, more: &str) -> Result<(), ApiError> {
+    text.try_reserve(more.len()).map_err(|_| ApiError::out_of_memory())?;
+    text.push_str(more);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(blocks: &Blocks) -> Vec<&str> {
+        blocks.all().iter().map(|block| block.text.as_str()).collect()
+    }
+
+    #[test]
+    fn parts_of_a_kind_are_one_block_and_a_broken_call_is_said() {
+        let mut blocks = Blocks::new(true);
+        let parts = [
+            ("<t>hm.</t>", &[Part::Reasoning("h"), Part::Reasoning("m.")][..]),
+            ("Yes", &[Part::Content("Yes")]),
+            (
+                "{f",
+                &[
+                    Part::ToolCallBegin { index: 0, name: "f" },
+                    Part::ToolCallArguments("{"),
+                    Part::ToolCallArguments("}"),
+                    Part::ToolCallEnd,
+                ],
+            ),
+            ("<c>{g", &[Part::ToolCallBegin { index: 1, name: "g" }, Part::ToolCallArguments("{")]),
+            ("x", &[Part::ToolCallBroken { start: 15, end: 21 }]),
+        ];
+        for (raw, parts) in parts {
+            blocks.note_raw(raw).unwrap();
+            parts.iter().for_each(|part| blocks.take(part, "a", 0).unwrap());
+        }
+        assert_eq!(texts(&blocks), ["hm.", "Yes", "{}", "<c>{gx"]);
+        assert!(blocks.has_calls() && blocks.has_news());
+        let Kind::Call { id, name } = &blocks.all()[2].kind else { panic!("no call") };
+        assert!(name == "f" && id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+        assert_ne!(*id, call_id("a", 0, 1).unwrap());
+        assert_ne!(*id, call_id("a", 1, 0).unwrap());
+
+        let mut blocks = Blocks::new(true);
+        blocks.note_raw("<c>{g").unwrap();
+        blocks.take(&Part::ToolCallBegin { index: 0, name: "g" }, "a", 0).unwrap();
+        blocks.take(&Part::ToolCallBroken { start: 0, end: 7 }, "a", 0).unwrap();
+        blocks.finish("<c>{g((").unwrap();
+        assert_eq!(texts(&blocks), ["<c>{g(("]);
+        assert!(!blocks.has_calls());
+    }
+
+    #[test]
+    fn what_a_stream_has_told_is_forgotten_and_what_follows_is_news() {
+        let mut blocks = Blocks::new(false);
+        blocks.say("one").unwrap();
+        for block in blocks.all_mut() {
+            (block.is_begin_told, block.n_told) = (true, block.text.len());
+        }
+        blocks.forget_told();
+        assert!(!blocks.has_news());
+        blocks.say(" two").unwrap();
+        assert!(blocks.has_news());
+        assert_eq!(texts(&blocks), [" two"]);
+    }
+}

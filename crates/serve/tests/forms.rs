@@ -1,0 +1,159 @@
+//! Answers that keep to a grammar or a schema, and conversations with tools, as requests ask for them.
+
+mod common;
+
+use common::Harness;
+use serde_json::{Value, json};
+
+const CHAT: &str = "/v1/chat/completions";
+const COMPLETIONS: &str = "/v1/completions";
+const NATIVE: &str = "/completion";
+
+fn schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "ok": { "type": "boolean" }, "n": { "type": "integer", "minimum": 1, "maximum": 9 } },
+        "required": ["ok", "n"],
+        "additionalProperties": false
+    })
+}
+
+fn is_valid(text: &str) -> bool {
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    value["ok"].is_boolean()
+        && (1..=9).contains(&value["n"].as_u64().unwrap())
+        && value.as_object().unwrap().len() == 2
+}
+
+#[test]
+fn each_route_takes_a_schema_or_a_grammar() {
+    let mut harness = Harness::with_chat();
+    let format =
+        json!({ "type": "json_schema", "json_schema": { "name": "x", "strict": true, "schema": schema() } });
+    let messages = json!([{ "role": "user", "content": "Is it?" }]);
+    for seed in 0..3 {
+        let body = json!({ "messages": messages, "response_format": format, "seed": seed, "temperature": 1 });
+        let (status, answer) = harness.post(CHAT, &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        let choice = &answer["choices"][0];
+        assert!(is_valid(choice["message"]["content"].as_str().unwrap()), "{answer}");
+        assert_eq!(choice["finish_reason"], "stop");
+
+        let body = json!({ "prompt": "a", "json_schema": schema(), "seed": seed });
+        let (_, answer) = harness.post(NATIVE, &body.to_string());
+        assert!(is_valid(answer["content"].as_str().unwrap()), "{answer}");
+        assert_eq!(answer["stop_type"], "eos");
+    }
+    let body = json!({ "prompt": "a", "grammar": "root ::= \"x\" [0-9]{3}", "n": 2 });
+    let (_, answer) = harness.post(COMPLETIONS, &body.to_string());
+    for choice in answer["choices"].as_array().unwrap() {
+        let text = choice["text"].as_str().unwrap();
+        assert!(text.len() == 4 && text.starts_with('x') && text[1..].parse::<u32>().is_ok(), "{text}");
+    }
+    let body = json!({ "messages": messages, "response_format": { "type": "json_object" }, "max_tokens": 40, "stream": true });
+    let stream = harness.ask(common::post(CHAT, &body.to_string()).as_bytes());
+    let deltas = stream.lines().filter_map(|line| line.strip_prefix("data: {"));
+    let deltas = deltas.map(|rest| serde_json::from_str::<Value>(&format!("{{{rest}")).unwrap());
+    let text: String = deltas
+        .filter_map(|delta| Some(delta["choices"][0]["delta"]["content"].as_str()?.to_owned()))
+        .collect();
+    assert!(text.starts_with('{'), "{stream}");
+}
+
+#[test]
+fn what_cannot_be_kept_to_is_named() {
+    let mut harness = Harness::with_chat();
+    let tool = json!({ "type": "function", "function": { "name": "f", "parameters": {} } });
+    let message = json!([{ "role": "user", "content": "a" }]);
+    for (path, body, param, says) in [
+        (COMPLETIONS, json!({ "prompt": "a", "grammar": "root ::= other" }), "grammar", "other"),
+        (
+            COMPLETIONS,
+            json!({ "prompt": "a", "grammar": "root ::= \"a\"", "json_schema": {} }),
+            "grammar",
+            "only one",
+        ),
+        (
+            NATIVE,
+            json!({ "prompt": "a", "json_schema": { "items": { "pattern": "(" } } }),
+            "json_schema",
+            "/items/pattern",
+        ),
+        (
+            COMPLETIONS,
+            json!({ "prompt": "a", "response_format": { "type": "xml" } }),
+            "response_format.type",
+            "xml",
+        ),
+        (
+            COMPLETIONS,
+            json!({ "prompt": "a", "response_format": { "type": "json_schema" } }),
+            "response_format.json_schema",
+            "schema",
+        ),
+        (COMPLETIONS, json!({ "prompt": "a", "tools": [tool] }), "tools", "chat"),
+        (
+            CHAT,
+            json!({ "messages": message, "tools": [tool], "tool_choice": "required" }),
+            "tool_choice",
+            "auto",
+        ),
+        (
+            CHAT,
+            json!({ "messages": message, "tools": [tool], "tool_choice": "maybe" }),
+            "tool_choice",
+            "expected",
+        ),
+        (
+            CHAT,
+            json!({ "messages": message, "tools": [{ "type": "mcp", "function": { "name": "f" } }] }),
+            "tools[0].type",
+            "mcp",
+        ),
+        (
+            CHAT,
+            json!({ "messages": message, "tools": [tool], "response_format": { "type": "json_object" } }),
+            "tools",
+            "schema",
+        ),
+        (CHAT, json!({ "messages": message, "reasoning_format": "x" }), "reasoning_format", "none"),
+    ] {
+        let (status, answer) = harness.post(path, &body.to_string());
+        assert_eq!(status, 400, "{body}: {answer}");
+        let error = &answer["error"];
+        assert_eq!(error["param"], param, "{body}: {answer}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{body}: {answer}");
+    }
+}
+
+#[test]
+fn conversations_have_tools_calls_and_results() {
+    let mut harness = Harness::with_chat();
+    let tools = json!([{ "type": "function", "function": {
+        "name": "get_time", "description": "Tells the time", "parameters": { "type": "object", "properties": { "zone": { "type": "string" } } },
+    } }]);
+    let messages = json!([
+        { "role": "user", "content": "What time is it?" },
+        { "role": "assistant", "content": null, "tool_calls": [
+            { "id": "abc123def", "type": "function", "function": { "name": "get_time", "arguments": "{\"zone\": \"CET\"}" } },
+        ] },
+        { "role": "tool", "tool_call_id": "abc123def", "content": "12:34" },
+    ]);
+    let render = |harness: &mut Harness, body: Value| {
+        let (status, answer) = harness.post("/apply-template", &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        answer["prompt"].as_str().unwrap().to_owned()
+    };
+    let prompt = render(&mut harness, json!({ "messages": messages, "tools": tools }));
+    for part in ["Tells the time", "get_time", "zone", "12:34"] {
+        assert!(prompt.contains(part), "{part}: {prompt}");
+    }
+    let without =
+        render(&mut harness, json!({ "messages": messages, "tools": tools, "tool_choice": "none" }));
+    assert!(!without.contains("Tells the time"), "{without}");
+
+    let body = json!({ "messages": [messages[0]], "tools": tools, "max_tokens": 8, "temperature": 0 });
+    let (status, answer) = harness.post(CHAT, &body.to_string());
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+}
