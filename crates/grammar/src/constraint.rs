@@ -234,6 +234,11 @@ impl Constraint {
         self.machine.must_end(self.machine.state())
     }
 
+    /// What it may use.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// The tokens that it is about.
     pub fn vocabulary(&self) -> &Arc<Vocabulary> {
         &self.vocabulary

@@ -196,6 +196,7 @@ impl Vocabulary {
         }
         let end = self.nodes.len() as u32;
         path.iter().for_each(|&node| self.nodes[node as usize].end = end);
+        self.twins.sort_unstable();
         self.find_kinds()
     }
 
@@ -270,5 +271,19 @@ impl Vocabulary {
     pub(crate) fn twins(&self, token: u32) -> impl Iterator<Item = u32> {
         let first = self.twins.partition_point(|&(of, _)| of < token);
         self.twins[first..].iter().take_while(move |&&(of, _)| of == token).map(|&(_, twin)| twin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_tokens_with_the_same_bytes_are_found_whatever_the_order_of_their_numbers() {
+        let pieces = ["b", "b", "a", "a", "c", "b"];
+        let vocabulary = Vocabulary::new(6, &|token| Piece::Text(pieces[token as usize].as_bytes())).unwrap();
+        assert!(vocabulary.twins(0).eq([1, 5]));
+        assert!(vocabulary.twins(2).eq([3]));
+        assert_eq!(vocabulary.twins(4).count(), 0);
     }
 }

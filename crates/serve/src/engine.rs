@@ -3,6 +3,8 @@
 use alloc::format;
 use alloc::string::String;
 
+use grammar::GrammarError;
+use grammar::json_schema::{SchemaError, Why};
 use llm::chat::Message;
 use llm::front::embedding::EmbeddingWish;
 use llm::front::{ChatFormat, FrontError, Prompt, Report, Request, Responder};
@@ -113,11 +115,15 @@ impl From<EngineError> for ApiError {
                 Self::bad(message).with_code("context_length_exceeded")
             }
             FrontError::Sampling(SamplingError::BiasedToken { .. }) => Self::field("logit_bias", message),
+            FrontError::Grammar(GrammarError::OutOfMemory)
+            | FrontError::Schema(SchemaError::At { why: Why::OutOfMemory, .. }) => {
+                Self::new(Status::ServiceUnavailable, message)
+            }
             FrontError::Grammar(_) => Self::field("grammar", message),
             FrontError::Schema(_) => Self::field("json_schema", message),
-            FrontError::Sampling(SamplingError::Constraint(_)) | FrontError::GrammarVocabulary(_) => {
-                Self::bad(message)
-            }
+            FrontError::Sampling(SamplingError::Constraint(_))
+            | FrontError::Session(SessionError::Sampling(SamplingError::Constraint(_)))
+            | FrontError::GrammarVocabulary(_) => Self::bad(message),
             FrontError::NoAdapter { .. } => Self::field("lora", message),
             FrontError::Session(SessionError::NoTokens | SessionError::TokenId { .. })
             | FrontError::Chat(_)

@@ -138,7 +138,7 @@ impl Literal {
         match (self.at, character) {
             (At::Value | At::FirstElement, _) => self.value(character, out),
             (At::FirstKey, '}') | (At::Next, '}') if self.is_in_dict() => self.close(character, out),
-            (At::Next, ']') if !self.is_in_dict() => self.close(character, out),
+            (At::Next, ']') if self.depth > 0 && !self.is_in_dict() => self.close(character, out),
             (At::FirstKey | At::Key, _) => self.key(character, out),
             (At::Colon, ':') => self.go_on(':', At::Value, out),
             (At::Next, ',') => {

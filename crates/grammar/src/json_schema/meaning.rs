@@ -351,7 +351,7 @@ impl<'a> Meanings<'a> {
         for (i, literal) in literals.iter().enumerate() {
             let mut one = (*self.expand(*literal, tracks)?).clone();
             for (j, other) in literals.iter().enumerate() {
-                if i != j && !disjoint.contains(&(i.min(j), i.max(j))) {
+                if i != j && disjoint.binary_search(&(i.min(j), i.max(j))).is_err() {
                     let not = self.expand(other.negated(), false)?;
                     let both = one.intersect(&not, &mut self.budget);
                     one = self.at(node, "oneOf", both)?;

@@ -38,6 +38,7 @@ mod write_objects;
 mod writer;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde_json::Value;
 
@@ -53,6 +54,9 @@ use self::writer::Writer;
 
 /// Most bytes of a schema.
 pub const MAX_BYTES: usize = 1 << 20;
+
+/// Most bytes that the values of a schema take for a byte of its text, while the largest list grows.
+const VALUE_BYTES: usize = 96;
 /// What may be computed for a schema: states, edges, alternatives. In an optimised build some 50 ns each.
 const STEPS: u32 = 1_000_000;
 
@@ -133,6 +137,11 @@ impl Grammar {
         if schema.len() > MAX_BYTES {
             return Err(SchemaError::TooLong { limit: MAX_BYTES });
         }
+        // What makes values of it cannot be told that there is no memory. So it is made sure of first.
+        let mut probe: Vec<u8> = Vec::new();
+        let out_of_memory = |_| SchemaError::At { pointer: String::new(), why: Why::OutOfMemory };
+        probe.try_reserve_exact(schema.len().saturating_mul(VALUE_BYTES)).map_err(out_of_memory)?;
+        drop(probe);
         let schema: Value = serde_json::from_str(schema)
             .map_err(|error| SchemaError::Syntax { line: error.line(), column: error.column() })?;
         check_dialect(&schema)?;

@@ -179,7 +179,16 @@ impl Matcher<'_> {
                         next = again;
                     }
                 }
-                (0..*min).try_fold(next, |next, _| self.build(*of, next, nfa))
+                // An empty text adds nothing, however often.
+                let mut first = next;
+                for _ in 0..*min {
+                    let before = first;
+                    first = self.build(*of, first, nfa)?;
+                    if first == before {
+                        break;
+                    }
+                }
+                Ok(first)
             }
             Part::Start => add(nfa, Nfa::AtStart(next)),
             Part::End => add(nfa, Nfa::AtEnd(next)),

@@ -132,7 +132,9 @@ impl Strings {
         Ok(match self {
             _ if self.is_empty() => Self::ALL,
             Self::Lengths(0, None) => Self::none(),
-            Self::Lengths(0, Some(max)) => Self::Lengths(max + 1, None),
+            Self::Lengths(0, Some(max)) => {
+                max.checked_add(1).map_or_else(Self::none, |min| Self::Lengths(min, None))
+            }
             Self::Lengths(min, None) => Self::Lengths(0, Some(min - 1)),
             _ => Self::Set(Rc::new(self.automaton(budget)?.complement())),
         })

@@ -48,6 +48,10 @@ impl<'a> Writer<'a> {
             };
             for name in names {
                 if self.meanings.is_among(name, &keys) {
+                    // Each that is open becomes one at least.
+                    if ways.len() + open.len() >= MAX_ALTERNATIVES {
+                        return self.here(Err(Why::TooLarge));
+                    }
                     let mut other = object.clone();
                     other.rule(Keys::Name(name), literal);
                     other.required.push(name);
@@ -96,7 +100,7 @@ impl<'a> Writer<'a> {
         }
         let n_required = named.iter().filter(|member| member.1).count() as u64 + u64::from(one.is_some());
         let most = others.is_none().then_some(n_named + u64::from(one.is_some()));
-        let max = object.max.filter(|max| most.is_none_or(|most| *max < most));
+        let max = object.max.filter(|max| limit(Some(*max)).is_some() && most.is_none_or(|most| *max < most));
         let members = Members { named, others, one, min: object.min.max(n_required), max };
         if most.is_some_and(|most| members.min > most)
             || object.max.is_some_and(|max| max < members.min)

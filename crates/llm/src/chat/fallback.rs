@@ -83,7 +83,8 @@ fn write_out_calls(said: &mut Vec<Said<'_>>, form: &Form) -> Result<(), ChatErro
     let mut last_was_result = false;
     let mut kept = 0;
     for index in 0..said.len() {
-        let Said { message, content } = said[index].clone();
+        let message = said[index].message;
+        let content = core::mem::take(&mut said[index].content);
         let is_result = message.role == "tool";
         let goes_on = is_result && last_was_result;
         let content = if is_result {
@@ -127,7 +128,8 @@ fn without_system(said: &mut Vec<Said<'_>>) -> Result<(), ChatError> {
     let mut system: Option<Cow<'_, str>> = None;
     let mut kept = 0;
     for index in 0..said.len() {
-        let Said { message, content } = said[index].clone();
+        let message = said[index].message;
+        let content = core::mem::take(&mut said[index].content);
         let in_front = match message.role {
             "system" | "user" => system.take(),
             _ => None,

@@ -10,6 +10,7 @@ use ::grammar::{Constraint, Grammar, Limits, Piece, Vocabulary};
 
 use super::FrontError;
 use super::options::TWO_GRAMMARS;
+use crate::chat::Format;
 use crate::tokenizer::Tokenizer;
 
 /// What an answer has to keep to. It ends where the grammar has no more to say.
@@ -84,6 +85,16 @@ impl AnswerGrammar<'_> {
             Self::JsonObject => {
                 Grammar::of_json_schema(ANY_OBJECT, Options::GENERATED).map_err(FrontError::Schema)
             }
+        }
+    }
+
+    /// How an answer that keeps to it is read: JSON has no marks, and a thought that the prompt began ends only where a grammar
+    /// says so.
+    pub(super) fn read_as(self, format: Format) -> Format {
+        match self {
+            Self::Gbnf(text) if format.reasoning.is_some_and(|marks| text.contains(marks.close)) => format,
+            Self::Gbnf(_) => Format { starts_open: false, ..format },
+            Self::JsonSchema(..) | Self::JsonObject => Format::default().without_calls(),
         }
     }
 

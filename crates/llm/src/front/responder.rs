@@ -120,10 +120,14 @@ impl<'m> Responder<'m> {
     /// If the model's vocabulary cannot be used, so that its tokens are no text, the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, more
     /// log-probabilities are wanted than there can be, the heap has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
     pub fn submit(&mut self, request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
-        let scheduler = &mut self.scheduler;
-        if scheduler.runner().model().config().is_encoder() {
+        if self.scheduler.runner().model().config().is_encoder() {
             return Err(FrontError::Encoder);
         }
+        // Before anything is made that costs.
+        if !self.has_room() {
+            return Err(FrontError::QueueFull { n_waiting: self.scheduler.n_waiting() });
+        }
+        let scheduler = &mut self.scheduler;
         let needed_bytes = size_of::<Answer>();
         self.answers.try_reserve(1).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
         let n_ctx = scheduler.n_positions();
@@ -150,7 +154,10 @@ impl<'m> Responder<'m> {
             let vocabulary = self.prompter.grammar_vocabulary(n_vocab)?;
             sampler = sampler.with_constraint(grammar.constraint(self.prompter.tokenizer()?, vocabulary)?);
         }
-        let encoded = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
+        let mut encoded = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
+        if let (Some(grammar), Some(format)) = (request.grammar, &mut encoded.format) {
+            *format = grammar.read_as(*format);
+        }
         let start_us = clock_us();
         let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, encoded)?;
         let logprobs = request.logprobs.map(LogprobTable::new).transpose()?;

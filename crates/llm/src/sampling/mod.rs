@@ -16,7 +16,7 @@
 //! 10. temperature: the differences between those left are divided by it, or by one that goes with their entropy,
 //! 11. one of them is drawn by a seeded generator.
 //!
-//! The order of 2 to 10 can be chosen ([`Stages`]). Mirostat replaces all but 1, 10 and 11.
+//! The order of 2 to 10 can be chosen ([`Stages`]). Mirostat replaces all but 0, 1, 10 and 11.
 //!
 //! Everything is computed by software routines (`libm`) in an order that does not depend on the
 //! machine, so that equal logits and an equal seed give equal tokens everywhere. Numbers are drawn from the generator in the order of
@@ -40,7 +40,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use grammar::{Constraint, ConstraintError, Limits};
+use grammar::{Constraint, ConstraintError};
 
 pub use candidates::Candidate;
 pub use config::SamplingConfig;
@@ -264,7 +264,7 @@ impl Chain {
     /// How many of these tokens, the first ones, may come next.
     pub(crate) fn n_possible(&mut self, tokens: &[u32]) -> usize {
         let Some(constraint) = &mut self.constraint else { return tokens.len() };
-        let most = tokens.len().min(Limits::default().n_rollback);
+        let most = tokens.len().min(constraint.limits().n_rollback);
         let n = tokens[..most].iter().take_while(|&&token| constraint.accept(token).is_ok()).count();
         match constraint.rollback(n) {
             Ok(()) => n,

@@ -307,21 +307,18 @@ impl Answer {
         match self.shape {
             Shape::Chat => {
                 let delta = Some(Message::default());
-                let choice = ChatChoice {
-                    index,
-                    message: None,
-                    delta,
-                    logprobs: Told::default(),
-                    finish_reason: reason,
-                };
-                self.event(out, &[choice], 0)
+                let choice =
+                    ChatChoice { index, message: None, delta, logprobs: end.logprobs, finish_reason: reason };
+                self.event(out, &[choice], end.logprobs.text_bytes())
             }
             Shape::Completion => self.event(
                 out,
-                &[TextChoice { index, text: "", logprobs: Told::default(), finish_reason: reason }],
-                0,
+                &[TextChoice { index, text: "", logprobs: end.logprobs, finish_reason: reason }],
+                end.logprobs.text_bytes(),
             ),
-            Shape::Native => event(out, &self.native(index, "", end), self.model.len()),
+            Shape::Native => {
+                event(out, &self.native(index, "", end), self.model.len() + end.logprobs.text_bytes())
+            }
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Block {
     pub is_begin_told: bool,
     /// Bytes of the text that a stream has told.
     pub n_told: usize,
+    /// Whether it is a call that turned out to be none after a stream had told of it.
+    pub is_broken: bool,
 }
 
 /// An answer, block by block.
@@ -90,7 +92,7 @@ impl Blocks {
 
     /// Whether a tool is called.
     pub fn has_calls(&self) -> bool {
-        self.blocks.iter().any(|block| matches!(block.kind, Kind::Call { .. }))
+        self.blocks.iter().any(|block| matches!(block.kind, Kind::Call { .. }) && !block.is_broken)
     }
 
     /// Adds what is said.
@@ -132,11 +134,12 @@ impl Blocks {
             Part::ToolCallEnd => Ok(()),
             Part::ToolCallBroken { start, end } => {
                 // A stream that has told of it cannot take it back.
-                if self
-                    .blocks
-                    .last()
-                    .is_some_and(|block| matches!(block.kind, Kind::Call { .. }) && !block.is_begin_told)
-                {
+                let call = self.blocks.last_mut().filter(|block| matches!(block.kind, Kind::Call { .. }));
+                let is_told = call.map(|block| {
+                    block.is_broken = true;
+                    block.is_begin_told
+                });
+                if is_told == Some(false) {
                     self.blocks.pop();
                 }
                 match self.raw.get(start..end) {
@@ -188,7 +191,13 @@ impl Blocks {
 
     fn begin(&mut self, kind: Kind) -> Result<(), ApiError> {
         self.blocks.try_reserve(1).map_err(|_| ApiError::out_of_memory())?;
-        self.blocks.push(Block { kind, text: String::new(), is_begin_told: false, n_told: 0 });
+        self.blocks.push(Block {
+            kind,
+            text: String::new(),
+            is_begin_told: false,
+            n_told: 0,
+            is_broken: false,
+        });
         Ok(())
     }
 }
@@ -243,6 +252,13 @@ mod tests {
         blocks.finish("<c>{g((").unwrap();
         assert_eq!(texts(&blocks), ["<c>{g(("]);
         assert!(!blocks.has_calls());
+
+        let mut blocks = Blocks::new(true);
+        blocks.note_raw("<c>{g").unwrap();
+        blocks.take(&Part::ToolCallBegin { index: 0, name: "g" }, "a", 0).unwrap();
+        blocks.all_mut()[0].is_begin_told = true;
+        blocks.take(&Part::ToolCallBroken { start: 0, end: 5 }, "a", 0).unwrap();
+        assert!(blocks.all().len() == 2 && !blocks.has_calls(), "what was told stays, but is no call");
     }
 
     #[test]

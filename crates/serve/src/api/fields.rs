@@ -209,7 +209,7 @@ pub struct NamedSchema<'b> {
     /// The schema.
     #[serde(borrow)]
     pub schema: Option<&'b RawValue>,
-    /// Whether members come in the order of the schema, and no others.
+    /// Whether members come in the order of the schema: they do unless this is false.
     pub strict: Option<bool>,
 }
 

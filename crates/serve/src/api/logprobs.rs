@@ -43,6 +43,11 @@ impl LogprobLog {
         Ok(())
     }
 
+    /// Whether no token has come that was not told.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Forgets the tokens, which have been told.
     pub fn clear(&mut self, tokenizer: &Tokenizer<'_>) {
         let mut bytes = Vec::new();

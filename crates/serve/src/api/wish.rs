@@ -197,6 +197,9 @@ fn is_apart(shape: Shape, fields: &Fields<'_>) -> Result<bool, ApiError> {
     let format = fields.reasoning_format.as_ref().map(|format| &*format.0);
     match format {
         None | Some("auto" | "deepseek") => Ok(shape == Shape::Chat),
+        Some("none") if !tools(shape, fields)?.is_empty() => {
+            Err(ApiError::field("reasoning_format", "\"none\" is not supported beside tools"))
+        }
         Some("none") => Ok(false),
         Some(_) => Err(ApiError::field("reasoning_format", "expected \"auto\", \"deepseek\" or \"none\"")),
     }

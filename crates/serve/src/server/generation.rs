@@ -274,7 +274,12 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
         if let (Some((reason, timings)), false) = (choice.end, choice.is_end_told) {
             choice.is_end_told = true;
-            let end = End { blocks: &choice.blocks, reason, timings, logprobs: Told::default() };
+            // Those of tokens behind the last piece.
+            let logprobs = match choice.log.is_empty() {
+                true => Told::default(),
+                false => told(&self.answer, &choice.log, vocabulary, self.logprobs),
+            };
+            let end = End { blocks: &choice.blocks, reason, timings, logprobs };
             self.answer.end(out, index, &end)?;
         }
         Ok(())
