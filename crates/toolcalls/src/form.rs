@@ -92,6 +92,18 @@ pub static GENERIC: Form = Form {
 /// What a model is read by that has no tools: no marks.
 pub static NO_CALLS: Form = Form { name: "none", open: "", name_end: "", close: "", separator: "", ..PLAIN };
 
+const LFM2: Form = Form {
+    name: "lfm2",
+    evidence: &["<|tool_call_start|>"],
+    before: "<|tool_call_start|>[",
+    open: "",
+    name_end: "(",
+    close: ")",
+    after: "]<|tool_call_end|>",
+    arguments: Arguments::Python,
+    ..PLAIN
+};
+
 /// All forms, those with more evidence before those that share some of it.
 pub static FORMS: &[Form] = &[
     Form {
@@ -182,28 +194,8 @@ pub static FORMS: &[Form] = &[
         arguments: Arguments::Quoted("<escape>"),
         ..PLAIN
     },
-    Form {
-        name: "lfm2",
-        evidence: &["<|tool_call_start|>"],
-        before: "<|tool_call_start|>[",
-        open: "",
-        name_end: "(",
-        close: ")",
-        after: "]<|tool_call_end|>",
-        arguments: Arguments::Python,
-        ..PLAIN
-    },
-    Form {
-        name: "lfm2",
-        evidence: &["List of tools: "],
-        before: "<|tool_call_start|>[",
-        open: "",
-        name_end: "(",
-        close: ")",
-        after: "]<|tool_call_end|>",
-        arguments: Arguments::Python,
-        ..PLAIN
-    },
+    LFM2,
+    Form { evidence: &["List of tools: "], ..LFM2 },
     Form {
         name: "minimax-m2",
         evidence: &["<minimax:tool_call>", "<invoke name="],

@@ -1,5 +1,5 @@
 //! Vocabularies and constraints for tests.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "no test needs all of them")]
 
 use std::sync::Arc;
 
