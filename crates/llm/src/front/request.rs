@@ -30,6 +30,10 @@ pub struct Request<'r> {
     pub logit_bias: &'r [(u32, f32)],
     /// What the answer has to keep to.
     pub grammar: Option<AnswerGrammar<'r>>,
+    /// Most tokens of the model's thoughts in the answer to [`Prompt::Chat`] or [`Prompt::Messages`], counted behind the mark
+    /// that begins a thought; 0 closes it at once. Where they have come, the mark follows by which models of the family end a
+    /// thought. `None` is no limit.
+    pub thinking_budget: Option<usize>,
     /// Whether tokens that end a text are never chosen.
     pub ignore_eos: bool,
     /// Texts across which DRY finds no repetitions.
@@ -59,6 +63,7 @@ impl<'r> Request<'r> {
             sampling,
             logit_bias: &[],
             grammar: None,
+            thinking_budget: None,
             ignore_eos: false,
             breakers: DRY_BREAKERS,
             stop: &[],
