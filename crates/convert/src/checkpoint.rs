@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use super::{Bytes, Files, read, read_optional};
 
+/// What stands behind the name of a weight, in place of `.weight`, where adapters stand beside it.
+pub const ADAPTED: &str = ".parametrizations.weight.original";
+
 /// All tensors of a checkpoint.
 pub struct Checkpoint<'f> {
     shards: Vec<Shard<'f>>,
@@ -97,6 +100,11 @@ impl<'f> Checkpoint<'f> {
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
+    }
+
+    /// Whether there is a tensor of this name, or a weight, however it is stored.
+    pub fn has_any(&self, name: &str) -> bool {
+        ["", ".weight", ".qweight", ADAPTED].iter().any(|end| self.has(&format!("{name}{end}")))
     }
 
     /// A tensor of floating-point numbers with one or two dimensions, or of filters of one channel each.

@@ -2,9 +2,10 @@
 //! table of them is `families`.
 
 use anyhow::{Result, bail};
+use serde_json::{Map, Value};
 
 use super::ModelConfig;
-use super::families::FAMILIES;
+use super::families;
 use super::weight::Change;
 
 /// A family of checkpoints.
@@ -12,6 +13,8 @@ use super::weight::Change;
 pub struct Family {
     /// `model_type` of config.json, and of the part `text_config` of one of a model that sees, too.
     pub model_types: &'static [&'static str],
+    /// What else tells it from others with the same `model_type`, which stand behind it in the table.
+    pub is_meant: fn(&Map<String, Value>) -> bool,
     /// `general.architecture` of GGUF.
     pub architecture: &'static str,
     /// Whether the rotary embedding of GGUF's architecture turns neighbours where the checkpoint's turns halves, so that
@@ -21,8 +24,10 @@ pub struct Family {
     pub window: Window,
     /// Whether a part of a head can be rotated.
     pub rotates_parts: bool,
-    /// What `hidden_act` may be.
+    /// What `hidden_act` may be, between `|`.
     pub activation: &'static str,
+    /// How learned positions are counted.
+    pub positions: Positions,
     /// The tensors around the layers.
     pub frame: &'static Frame,
     /// The tensors of a layer, in the order of the file.
@@ -37,6 +42,10 @@ pub struct Family {
     pub keys: &'static [Key],
     /// What config.json may leave out, as an object.
     pub defaults: &'static str,
+    /// Other names of keys: the usual one, and what config.json calls it.
+    pub names: &'static [(&'static str, &'static str)],
+    /// What keys may say, since GGUF has no way to say otherwise: an object of lists. They may always be missing.
+    pub fixed: &'static str,
     pub vocabulary: VocabularyRules,
     /// What must hold of config.json, since GGUF has no way to say otherwise.
     pub check: fn(&ModelConfig) -> Result<()>,
@@ -53,6 +62,30 @@ pub enum Window {
     Kept,
 }
 
+/// Which positions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// As many as `max_position_embeddings` says.
+    All,
+    /// Those behind the padding's id.
+    BehindPadding,
+    /// Nomic's: those that the model was trained for, which are fewer than its config.json says.
+    Trained,
+}
+
+/// Where the tokens of a Unigram vocabulary are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unigram {
+    /// It is none.
+    No,
+    /// XLM-R's: in sentencepiece.bpe.model, with tokens of its own in front, or tokenizer.json.
+    XlmR,
+    /// T5's: in spiece.model or tokenizer.model as they are, or tokenizer.json.
+    Plain,
+    /// CamemBERT's: in tokenizer.json alone.
+    JsonOnly,
+}
+
 /// How a family's vocabulary is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VocabularyRules {
@@ -63,8 +96,7 @@ pub struct VocabularyRules {
     /// A flag of added tokens, `lstrip` or `rstrip`, that the family's have and that is left out: programs that know a model
     /// by its name take the spaces beside them away, or no text has them.
     pub strips: Option<&'static str>,
-    /// Whether it is XLM-R's, which comes from sentencepiece.bpe.model or a tokenizer.json of kind Unigram.
-    pub is_unigram: bool,
+    pub unigram: Unigram,
     /// Whether each text stands between two tokens, as BERT's, though the vocabulary is byte-level BPE.
     pub is_framed: bool,
 }
@@ -76,15 +108,19 @@ pub struct Frame {
     pub prefixes: &'static [(&'static str, &'static str)],
     /// The tensors in front of the layers; their `from` is a whole name.
     pub before: &'static [LayerTensor],
-    /// What stands in front of the numbers of layers.
-    pub layers: &'static str,
+    /// What stands in front of the numbers of layers: in the checkpoint, and in GGUF.
+    pub layers: (&'static str, &'static str),
     /// The tensors behind the layers.
     pub after: &'static [LayerTensor],
+    /// The tensors of a classifier, the last of which makes a checkpoint have one. Their names may be without the prefix.
+    pub classifier: &'static [LayerTensor],
     /// Whether positions are rotations of queries and keys, and texts are continued, through a matrix of their own
     /// or the embedding.
     pub is_decoder: bool,
-    /// Beginnings of the names of tensors that are for training, or for other uses than embeddings.
+    /// Beginnings of the names of tensors that are for training, or for other uses than embeddings; behind `*`, ends.
     pub left_out: &'static [&'static str],
+    /// Parts of names of tensors that are left out, and the line that says so.
+    pub told: &'static [(&'static str, &'static str)],
 }
 
 /// A key of GGUF, without the architecture in front, and its value.
@@ -100,7 +136,8 @@ pub enum Entry {
     Bools(Vec<bool>),
 }
 
-/// A tensor: its name, behind `blk.N.` in a layer, that in the checkpoint, behind the layer's number, and its form.
+/// A tensor: its name, behind `blk.N.` in a layer, that in the checkpoint, behind the layer's number, and its form. Between
+/// `|` are several names, of which the first that is there counts.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerTensor {
     pub to: &'static str,
@@ -110,6 +147,19 @@ pub struct LayerTensor {
     /// Of the columns; of a vector, too.
     pub cols: Rows,
     pub change: Change,
+    pub needed: Needed,
+}
+
+/// Where a tensor must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    Always,
+    /// It is taken where it is there.
+    Never,
+    /// In layers without experts, where only some have them; in the others it is not.
+    WithoutExperts,
+    /// In layers with experts.
+    WithExperts,
 }
 
 /// The order of rows or columns.
@@ -134,11 +184,12 @@ pub enum Form {
     Matrix(Size, Size),
     /// A vector of this length.
     Vector(Size),
-    /// The same, if it is there.
-    MaybeVector(Size),
     /// A matrix of each expert: `from` is what comes behind the expert's number. Where all experts are one tensor, that is
     /// its name, and this is which of how many parts of each expert's rows.
     Experts(Size, Size, Stack),
+    /// A matrix of each expert, one below the other in one tensor of this whole name; there with rows and columns
+    /// exchanged, or not.
+    FlatExperts(Size, Size, bool),
     /// A matrix that is never quantised.
     Float(Size, Size),
     /// A small matrix, which is in F32.
@@ -197,10 +248,17 @@ pub enum Size {
     Unplaced,
     /// `type_vocab_size`.
     Types,
+    /// What a classifier tells apart.
+    Labels,
+    /// All heads, each a number.
+    Heads,
+    /// `relative_attention_num_buckets`.
+    Buckets,
 }
 
 pub const fn tensor(to: &'static str, from: &'static str, form: Form) -> LayerTensor {
-    LayerTensor { to, from, form, rows: Rows::AsTheyAre, cols: Rows::AsTheyAre, change: Change::None }
+    let (rows, cols) = (Rows::AsTheyAre, Rows::AsTheyAre);
+    LayerTensor { to, from, form, rows, cols, change: Change::None, needed: Needed::Always }
 }
 
 impl LayerTensor {
@@ -215,15 +273,37 @@ impl LayerTensor {
     pub const fn change(self, change: Change) -> Self {
         LayerTensor { change, ..self }
     }
+
+    pub const fn needed(self, needed: Needed) -> Self {
+        LayerTensor { needed, ..self }
+    }
+
+    /// Taken where it is there.
+    pub const fn maybe(self) -> Self {
+        self.needed(Needed::Never)
+    }
+
+    /// The names that it may have in the checkpoint.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.from.split('|')
+    }
 }
 
 impl Family {
-    /// The family that config.json names.
-    pub fn of(model_type: &str) -> Result<&'static Self> {
-        match FAMILIES.iter().find(|family| family.model_types.contains(&model_type)) {
+    /// The first of the table.
+    pub fn first() -> &'static Self {
+        &super::decoders::LLAMA
+    }
+
+    /// The family that config.json names, by its `model_type` and the rest.
+    pub fn of(model_type: &str, keys: &Map<String, Value>) -> Result<&'static Self> {
+        let is_meant = |family: &&Self| family.model_types.contains(&model_type) && (family.is_meant)(keys);
+        match families::all().find(is_meant) {
             Some(family) => Ok(family),
             None => {
-                let names: Vec<_> = FAMILIES.iter().filter_map(|family| family.model_types.first()).collect();
+                let mut names: Vec<_> =
+                    families::all().filter_map(|family| family.model_types.first()).collect();
+                names.dedup();
                 bail!(
                     "model_type is {model_type:?}, expected one of {}; files of other families are made by llama.cpp's \
                      convert_hf_to_gguf.py",
@@ -238,8 +318,39 @@ impl Family {
         (self.check)(config)
     }
 
-    /// Whether the layers have experts.
+    /// The same of what the keys say, whose names may be other ones, which become the usual ones; and what may be missing.
+    pub fn complete(&self, keys: &mut Map<String, Value>) -> Result<()> {
+        let is_missing = |keys: &Map<String, Value>, name: &str| keys.get(name).is_none_or(Value::is_null);
+        for (name, other) in self.names {
+            if is_missing(keys, name)
+                && let Some(value) = keys.get(*other).cloned()
+            {
+                keys.insert((*name).to_owned(), value);
+            }
+        }
+        let fixed: Map<String, Value> = serde_json::from_str(self.fixed)?;
+        for (name, allowed) in &fixed {
+            let is_same = |a: &Value, b: &Value| a == b || a.is_number() && a.as_f64() == b.as_f64();
+            if let Some(value) = keys.get(name).filter(|value| !value.is_null())
+                && !allowed
+                    .as_array()
+                    .is_some_and(|allowed| allowed.iter().any(|other| is_same(value, other)))
+            {
+                bail!("{name} is {value}, expected one of {allowed}");
+            }
+        }
+        let defaults: Map<String, Value> = serde_json::from_str(self.defaults)?;
+        for (name, value) in defaults {
+            if is_missing(keys, &name) {
+                keys.insert(name, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the layers, or some of them, have experts.
     pub fn has_experts(&self) -> bool {
-        self.layer.iter().copied().flatten().any(|tensor| matches!(tensor.form, Form::Experts(..)))
+        let is_experts = |form| matches!(form, Form::Experts(..) | Form::FlatExperts(..));
+        self.layer.iter().copied().flatten().any(|tensor| is_experts(tensor.form))
     }
 }

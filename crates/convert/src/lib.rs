@@ -1,6 +1,6 @@
 //! Checkpoints in the format of the Hugging Face hub to GGUF: bytes in, bytes out.
 //!
-//! [`convert`] reads [`Files`] and writes a model of one of the families in the table of `families`. `Checkpoint` is the tensors
+//! [`convert`] reads [`Files`] and writes a model of one of the families in the tables of `families`. `Checkpoint` is the tensors
 //! (safetensors), `ModelConfig` the hyper-parameters (config.json), `Vocabulary` the tokenizer and the chat templates.
 //! `plan` says which tensor becomes which, `weight` what its numbers are; matrices that AutoAWQ or GPTQ quantised go through
 //! `awq` and `gptq`, as `quantization` says. [`MatrixTypes`] chooses the types of the others, here and wherever else files
@@ -11,6 +11,8 @@
 
 mod awq;
 mod checkpoint;
+mod decoders;
+mod encoders;
 mod families;
 mod family;
 mod file_type;
@@ -127,8 +129,10 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
             "sliding_window {window} is left out, as by llama.cpp: all positions are looked at"
         ));
     }
-    if checkpoint.names().any(|name| name.split('.').take(2).any(|part| part == "mtp")) {
-        notes.push("the layers that predict several tokens at once (mtp) are left out".to_owned());
+    for (part, note) in config.family().frame.told {
+        if checkpoint.names().any(|name| name.contains(part)) {
+            notes.push((*note).to_owned());
+        }
     }
     let (file_type, fallbacks) = match matrices {
         Matrices::Plain(types) => {
@@ -148,7 +152,8 @@ pub fn convert(files: &dyn Files, matrices: Matrices, mut output: impl Write) ->
     let vocabulary = Vocabulary::read(files, &config, &mut notes)?;
 
     let mut writer = GgufWriter::new();
-    config.describe(&mut writer, file_type)?;
+    let has_classifier = tensors.iter().any(|tensor| tensor.name.starts_with("cls."));
+    config.describe(&mut writer, file_type, has_classifier)?;
     vocabulary.describe(&mut writer)?;
     for tensor in &tensors {
         writer.declare_tensor(&tensor.name, tensor.ty, &tensor.dims())?;

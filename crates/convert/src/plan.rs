@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use llm::quant::GgmlType;
 
 use super::awq::{AwqFormat, AwqMatrix};
-use super::checkpoint::Checkpoint;
-use super::family::{Form, LayerTensor, Rows, Size, Stack};
+use super::checkpoint::{ADAPTED, Checkpoint};
+use super::family::{Form, LayerTensor, Needed, Rows, Size, Stack};
 use super::gptq::{self, GptqMatrix};
 use super::quantization::Scheme;
 use super::weight::{Change, Order, Weight};
@@ -97,9 +97,8 @@ pub fn plan<'c>(
     let family = config.family();
     let frame = family.frame;
     let is_first = |(prefix, _): &&(&str, &str)| {
-        let first = frame.before.first().map(|tensor| format!("{prefix}{}.weight", tensor.from));
-        first
-            .is_some_and(|name| checkpoint.has(&name) || checkpoint.has(&name.replace(".weight", ".qweight")))
+        let mut names = frame.before.first().into_iter().flat_map(LayerTensor::names);
+        names.any(|name| checkpoint.has_any(&format!("{prefix}{name}")))
     };
     let (prefix, output_prefix) = *frame.prefixes.iter().find(is_first).unwrap_or(&frame.prefixes[0]);
     planner.prefix = prefix;
@@ -114,15 +113,21 @@ pub fn plan<'c>(
         Rows::Behind(before) => Order::Behind { n_before: size(before) },
     };
     let add = |planner: &mut Planner<'c>, to: &str, layer: &str, tensor: &LayerTensor| {
-        let from = format!("{layer}{}", tensor.from);
+        let is_there =
+            |name: &&str| planner.checkpoint.has_any(&planner.full_name(&format!("{layer}{name}")));
+        let name = match tensor.names().find(is_there) {
+            Some(name) => name,
+            None if tensor.needed == Needed::Never => return Ok(()),
+            None => tensor.names().next().unwrap_or_default(),
+        };
+        let from = format!("{layer}{name}");
         let first = planner.tensors.len();
         match tensor.form {
             Form::Matrix(rows, cols) => {
                 let orders = [order(tensor.rows), order(tensor.cols)];
                 planner.matrix(to, &from, [size(rows), size(cols)], orders)?;
             }
-            Form::MaybeVector(_) if !checkpoint.has(&planner.full_name(&from)) => {}
-            Form::Vector(len) | Form::MaybeVector(len) => planner.vector(to, &from, size(len))?,
+            Form::Vector(len) => planner.vector(to, &from, size(len))?,
             Form::Float(rows, cols) => planner.float_matrix(to, &from, [size(rows), size(cols)])?,
             Form::Exact(rows, cols) => {
                 let n_before = if let Rows::Behind(before) = tensor.rows { size(before) } else { 0 };
@@ -131,6 +136,9 @@ pub fn plan<'c>(
             Form::Experts(rows, cols, stack) => {
                 let experts = Experts { layer, n: n_expert, name: tensor.from, stack };
                 planner.experts(to, experts, [size(rows), size(cols)])?;
+            }
+            Form::FlatExperts(rows, cols, is_transposed) => {
+                planner.flat_experts(to, &from, n_expert, [size(rows), size(cols)], is_transposed)?;
             }
         }
         if !matches!(tensor.form, Form::Matrix(..)) {
@@ -145,10 +153,17 @@ pub fn plan<'c>(
         add(&mut planner, tensor.to, "", tensor)?;
     }
     for layer in 0..config.num_hidden_layers {
-        let from = format!("{}.{layer}.", frame.layers);
+        let (from, to) = frame.layers;
+        let from = format!("{from}.{layer}.");
         let tensors = if config.is_recurrent(layer) { family.recurrent_layer } else { family.layer };
-        for tensor in tensors.iter().copied().flatten() {
-            add(&mut planner, &format!("blk.{layer}.{}", tensor.to), &from, tensor)?;
+        let has_experts = config.has_experts(layer);
+        let is_here = |tensor: &&LayerTensor| match tensor.needed {
+            Needed::Always | Needed::Never => true,
+            Needed::WithExperts => has_experts,
+            Needed::WithoutExperts => !has_experts,
+        };
+        for tensor in tensors.iter().copied().flatten().filter(is_here) {
+            add(&mut planner, &format!("{to}.{layer}.{}", tensor.to), &from, tensor)?;
         }
     }
     if (0..config.num_hidden_layers).all(|layer| config.is_recurrent(layer)) {
@@ -160,6 +175,18 @@ pub fn plan<'c>(
     }
     for tensor in frame.after {
         add(&mut planner, tensor.to, "", tensor)?;
+    }
+    let is_there = |planner: &Planner<'_>, tensor: &LayerTensor| {
+        ["", planner.prefix]
+            .into_iter()
+            .find(|prefix| checkpoint.has_any(&format!("{prefix}{}", tensor.from)))
+    };
+    if frame.classifier.last().is_some_and(|tensor| is_there(&planner, tensor).is_some()) {
+        for tensor in frame.classifier {
+            planner.prefix = is_there(&planner, tensor).unwrap_or(prefix);
+            add(&mut planner, tensor.to, "", tensor)?;
+            planner.prefix = prefix;
+        }
     }
     planner.left_out = frame.left_out;
     if frame.is_decoder {
@@ -282,9 +309,14 @@ impl<'c> Planner<'c> {
         }
     }
 
-    /// The tensor of this whole name.
+    /// The tensor of this whole name, which has another where adapters stand beside it.
     fn floats(&mut self, from: &str, shape: [usize; 2]) -> Result<Weight<'c>> {
-        let from = self.full_name(from);
+        let mut from = self.full_name(from);
+        if let Some(name) = from.strip_suffix(".weight").map(|name| format!("{name}{ADAPTED}"))
+            && self.checkpoint.has(&name)
+        {
+            from = name;
+        }
         let floats = self.checkpoint.floats(&from)?;
         check_shape(&from, floats.shape, shape)?;
         self.taken.insert(from);
@@ -340,6 +372,29 @@ impl<'c> Planner<'c> {
         Ok(())
     }
 
+    /// One tensor of the matrices of all experts, which are one below the other.
+    fn flat_experts(
+        &mut self,
+        to: &str,
+        from: &str,
+        n: usize,
+        shape: [usize; 2],
+        is_transposed: bool,
+    ) -> Result<()> {
+        let [rows, cols] = if is_transposed { [shape[1], shape[0]] } else { shape };
+        let n_rows = rows.checked_mul(n).context("the experts are too large")?;
+        let Weight::Floats(floats) = self.floats(from, [n_rows, cols])? else { bail!("{from} is quantised") };
+        let weights = (0..n).map(|expert| floats.rows(expert * rows, rows));
+        let weights = match is_transposed {
+            true => weights.map(Weight::Transposed).collect(),
+            false => weights.map(Weight::Floats).collect::<Vec<_>>(),
+        };
+        let name = format!("{to}.weight");
+        let tensor = OutputTensor::new(name, GgmlType::F16, shape, Source::Weights(weights), Shape::Experts);
+        self.tensors.push(OutputTensor { n_matrices: n, ..tensor });
+        Ok(())
+    }
+
     fn vector(&mut self, to: &str, from: &str, len: usize) -> Result<()> {
         let tensor = self.vector_tensor(to, from, len)?;
         self.tensors.push(tensor);
@@ -354,7 +409,10 @@ impl<'c> Planner<'c> {
     fn finish(self) -> Result<Vec<OutputTensor<'c>>> {
         let is_left_out = |name: &str| {
             let rest = name.strip_prefix(self.prefix).unwrap_or(name);
-            let is_left_out = |beginning: &&str| name.starts_with(beginning) || rest.starts_with(beginning);
+            let is_left_out = |part: &&str| match part.strip_prefix('*') {
+                Some(end) => name.ends_with(end),
+                None => name.starts_with(part) || rest.starts_with(part),
+            };
             name.ends_with(REDUNDANT) || self.left_out.iter().any(is_left_out)
         };
         let left_over =

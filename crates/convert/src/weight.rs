@@ -9,6 +9,8 @@ use super::gptq::GptqMatrix;
 pub enum Weight<'c> {
     /// As it is.
     Floats(Floats<'c>),
+    /// With rows and columns exchanged.
+    Transposed(Floats<'c>),
     /// To be dequantised.
     Gptq(GptqMatrix<'c>),
 }
@@ -22,6 +24,9 @@ impl Weight<'_> {
     pub fn read_row(&self, row: usize, values: &mut [f32]) {
         match self {
             Weight::Floats(floats) => floats.read(row * floats.shape[1], values),
+            Weight::Transposed(floats) => {
+                values.iter_mut().enumerate().for_each(|(col, value)| *value = floats.at(col, row));
+            }
             Weight::Gptq(matrix) => matrix.read_row(row, values),
         }
     }

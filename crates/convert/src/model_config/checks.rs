@@ -9,8 +9,9 @@ impl ModelConfig {
         let family = self.family();
         family.check(self)?;
         let activation = self.hidden_activation.as_ref().or(self.hidden_act.as_ref());
-        if activation.is_some_and(|function| function != family.activation) {
-            bail!("hidden_act is {activation:?}, expected {}", family.activation);
+        let is_known = |function: &String| family.activation.split('|').any(|known| known == function);
+        if let Some(function) = activation.filter(|&function| !is_known(function)) {
+            bail!("hidden_act is {function:?}, expected {}", family.activation.replace('|', " or "));
         }
         self.epsilon()?;
         let heads = self.num_attention_heads;
@@ -42,12 +43,17 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Makes sure that positions are learned.
-    pub fn check_encoder(&self) -> Result<()> {
-        match self.position_embedding_type.as_deref() {
-            None | Some("absolute") => Ok(()),
-            Some(other) => bail!("position_embedding_type is {other:?}, expected \"absolute\""),
+    /// Makes sure that there are experts, and not more of them used than there are.
+    pub fn check_some_experts(&self) -> Result<()> {
+        for (key, value) in [("num_experts", self.num_experts), ("moe_top_k", self.num_experts_per_tok)] {
+            if value.is_none_or(|value| value == 0) {
+                bail!("{key} is {value:?}, expected a positive number");
+            }
         }
+        if self.num_experts_per_tok > self.num_experts {
+            bail!("moe_top_k is greater than num_experts");
+        }
+        Ok(())
     }
 
     /// Makes sure that all layers have experts, as GGUF's architectures with experts have them.

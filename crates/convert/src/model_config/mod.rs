@@ -8,7 +8,7 @@ use llm::gguf::GgufWriter;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::family::{Entry, Family, VocabularyRules, Window};
+use super::family::{Entry, Family, Positions, VocabularyRules, Window};
 use super::pooling;
 use super::quantization::Quantization;
 use super::rope_scaling::{LongRope, RopeScaling};
@@ -18,7 +18,6 @@ use super::{Files, put_optional_u32, read};
 /// What config.json says, by its own names.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ModelConfig {
-    pub model_type: String,
     pub hidden_size: u32,
     pub intermediate_size: u32,
     pub num_hidden_layers: u32,
@@ -32,7 +31,10 @@ pub struct ModelConfig {
     pub norm_eps: Option<f32>,
     layer_norm_eps: Option<f32>,
     type_vocab_size: Option<u32>,
-    position_embedding_type: Option<String>,
+    relative_attention_num_buckets: Option<u32>,
+    /// What a classifier tells apart, by its number.
+    #[serde(default)]
+    id2label: Value,
     rope_theta: Option<f32>,
     rope_scaling: Option<RopeScaling>,
     rope_parameters: Option<RopeScaling>,
@@ -46,6 +48,7 @@ pub struct ModelConfig {
     num_experts_per_tok: Option<u32>,
     moe_intermediate_size: Option<u32>,
     norm_topk_prob: Option<bool>,
+    pub moe_every_n_layers: Option<u32>,
     decoder_sparse_step: Option<u32>,
     mlp_only_layers: Option<Vec<u32>>,
     /// For each layer, whether it has the rotary embedding, despite the name.
@@ -94,6 +97,8 @@ pub struct ModelConfig {
     /// `pooling_type` of GGUF, from the files of sentence-transformers.
     #[serde(skip)]
     pooling: Option<u32>,
+    #[serde(skip, default = "Family::first")]
+    family: &'static Family,
     #[serde(rename = "quantization_config")]
     pub quantization: Option<Quantization>,
 }
@@ -121,16 +126,11 @@ impl ModelConfig {
         if let Some(Value::Object(text)) = keys.remove("text_config") {
             keys.extend(text);
         }
-        if let Some(model_type) = keys.get("model_type").and_then(Value::as_str) {
-            let defaults: serde_json::Map<String, Value> =
-                serde_json::from_str(Family::of(model_type)?.defaults)?;
-            for (key, value) in defaults {
-                if keys.get(&key).is_none_or(Value::is_null) {
-                    keys.insert(key, value);
-                }
-            }
-        }
+        let model_type = keys.get("model_type").and_then(Value::as_str).context("model_type is missing")?;
+        let family = Family::of(model_type, &keys)?;
+        family.complete(&mut keys)?;
         let mut config: ModelConfig = serde_json::from_value(Value::Object(keys))?;
+        config.family = family;
         config.tie_word_embeddings = config.tie_embedding.unwrap_or(config.tie_word_embeddings);
         Ok(config)
     }
@@ -148,14 +148,17 @@ impl ModelConfig {
 
     /// Rows of learned positions that no position has, where they are counted from behind the padding's id on.
     fn n_unplaced(&self) -> u32 {
-        match (self.vocabulary_rules().is_unigram, self.pad_token_id) {
-            (true, Some(id)) => id.saturating_add(1),
+        match (self.family.positions, self.pad_token_id) {
+            (Positions::BehindPadding, Some(id)) => id.saturating_add(1),
             _ => 0,
         }
     }
 
     /// The longest text, in tokens.
     fn n_positions(&self) -> u32 {
+        if self.family.positions == Positions::Trained {
+            return if self.max_position_embeddings == 8192 { 2048 } else { 512 };
+        }
         self.max_position_embeddings.saturating_sub(self.n_unplaced())
     }
 
@@ -176,7 +179,25 @@ impl ModelConfig {
 
     /// The family, which [`ModelConfig::read`] has found.
     pub fn family(&self) -> &'static Family {
-        Family::of(&self.model_type).expect("the family was found when the file was read")
+        self.family
+    }
+
+    /// What is added to a variance of LayerNorm.
+    pub fn layer_norm_eps(&self) -> Option<f32> {
+        self.layer_norm_eps
+    }
+
+    /// Into how many buckets distances fall.
+    pub fn n_buckets(&self) -> Option<u32> {
+        self.relative_attention_num_buckets
+    }
+
+    /// The function of the feed-forward blocks, of those that the family may have.
+    pub fn activation(&self) -> &'static str {
+        let said = self.hidden_activation.as_ref().or(self.hidden_act.as_ref());
+        let mut known = self.family.activation.split('|');
+        let first = known.clone().next().unwrap_or_default();
+        known.find(|known| said.is_some_and(|said| said == known)).unwrap_or(first)
     }
 
     /// `general.architecture`.
@@ -187,6 +208,27 @@ impl ModelConfig {
     /// How its vocabulary is read.
     pub fn vocabulary_rules(&self) -> VocabularyRules {
         self.family().vocabulary
+    }
+
+    /// Whether a layer has experts, where only some have them.
+    pub fn has_experts(&self, layer: u32) -> bool {
+        self.moe_every_n_layers.is_some_and(|n| n > 0 && layer % n == 1)
+    }
+
+    /// What a classifier tells apart, in the order of its rows; without another word two things without a name.
+    pub fn labels(&self) -> Vec<String> {
+        let Some(labels) = self.id2label.as_object().filter(|labels| !labels.is_empty()) else {
+            return (0..2).map(|number| format!("LABEL_{number}")).collect();
+        };
+        let mut labels: Vec<_> = labels.iter().collect();
+        labels.sort_by_key(|(number, _)| number.parse().unwrap_or(u64::MAX));
+        labels.into_iter().map(|(_, label)| label.as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Whether labels have names of their own, beyond those that transformers gives to any model.
+    fn has_labels(&self) -> bool {
+        let labels = self.labels();
+        labels.len() != 2 || labels[0] != "LABEL_0"
     }
 
     /// How many positions back the original looks, where that is less than its context and GGUF's does not.
@@ -348,7 +390,8 @@ impl ModelConfig {
     }
 
     /// Adds the hyper-parameters to a GGUF header.
-    pub fn describe(&self, writer: &mut GgufWriter, file_type: u32) -> Result<()> {
+    /// `has_classifier` says whether there are tensors of one.
+    pub fn describe(&self, writer: &mut GgufWriter, file_type: u32, has_classifier: bool) -> Result<()> {
         let architecture = self.architecture();
         let key = |suffix: &str| format!("{architecture}.{suffix}");
         writer.put_str("general.architecture", architecture)?;
@@ -386,6 +429,9 @@ impl ModelConfig {
             writer.put_bool(&key("attention.causal"), false)?;
             writer.put_u32("tokenizer.ggml.token_type_count", self.type_vocab_size())?;
             put_optional_u32(writer, &key("pooling_type"), self.pooling)?;
+            if !self.family().frame.classifier.is_empty() && (has_classifier || self.has_labels()) {
+                writer.put_strings(&key("classifier.output_labels"), self.labels().iter())?;
+            }
         }
         for (suffix, entry) in self.family().keys {
             match entry(self) {

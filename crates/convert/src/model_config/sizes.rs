@@ -37,6 +37,9 @@ impl ModelConfig {
             Size::DeltaQueriesKeys => 2 * delta_keys,
             Size::DeltaChannels => 2 * delta_keys + delta_values,
             Size::Filter => number(self.filter_len()),
+            Size::Labels => self.labels().len(),
+            Size::Heads => self.num_attention_heads as usize,
+            Size::Buckets => number(self.relative_attention_num_buckets),
             Size::One => 1,
             Size::Zero => 0,
         }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use llm::gguf::GgufWriter;
 use serde_json::Value;
 
-use super::family::VocabularyRules;
+use super::family::{Unigram, VocabularyRules};
 use super::{Files, ModelConfig, put_optional_u32, read_optional};
 use chat_templates::ChatTemplates;
 
@@ -87,16 +87,25 @@ impl Vocabulary {
         let (n_vocab, rules) = (model.vocab_size, model.vocabulary_rules());
         let settings = optional_json(files, "tokenizer_config.json")?;
         let config = optional_json(files, "config.json")?;
+        let is_unigram = rules.unigram != Unigram::No;
         let json = read_optional(files, tokenizer_json::FILE)?;
         let model = match json {
             Some(_) if !rules.prefers_sentencepiece => None,
-            _ if rules.is_unigram => None,
+            _ if is_unigram => None,
             _ => read_optional(files, sentencepiece_model::FILE)?,
         };
-        let unigram = if rules.is_unigram { read_optional(files, unigram::FILE)? } else { None };
+        let mut unigram = None;
+        for file in unigram::files(rules.unigram) {
+            unigram = match unigram {
+                None => read_optional(files, file)?.map(|bytes| (file, bytes)),
+                found => found,
+            };
+        }
         let mut added_tokens = AddedTokens { rules, notes };
-        let tokens = if let Some(bytes) = unigram {
-            unigram::read_model((*bytes).as_ref(), n_vocab as usize).context(unigram::FILE)?
+        let tokens = if let Some((file, bytes)) = unigram {
+            let has_own = rules.unigram == Unigram::XlmR;
+            let added = if has_own { Value::Null } else { optional_json(files, "added_tokens.json")? };
+            unigram::read_model((*bytes).as_ref(), n_vocab as usize, has_own, &added).context(*file)?
         } else if let Some(bytes) = model {
             let added = optional_json(files, "added_tokens.json")?;
             sentencepiece_model::read(
@@ -111,8 +120,8 @@ impl Vocabulary {
             tokenizer_json::read((*bytes).as_ref(), n_vocab as usize, &mut added_tokens)
                 .context(tokenizer_json::FILE)?
         } else {
-            let other = if rules.is_unigram { unigram::FILE } else { sentencepiece_model::FILE };
-            bail!("there is neither {} nor {other}", tokenizer_json::FILE);
+            let other = if is_unigram { unigram::files(rules.unigram) } else { &[sentencepiece_model::FILE] };
+            bail!("there is no {}", [&[tokenizer_json::FILE], other].concat().join(", nor "));
         };
         let id_of = |name: &str| {
             let content = settings
@@ -148,8 +157,8 @@ impl Vocabulary {
             mask_id: id_of("mask_token"),
             add_bos: flag("add_bos_token").or(Some(is_first || rules.is_framed)),
             add_eos: flag("add_eos_token").or((is_last || rules.is_framed).then_some(true)),
-            is_framed: is_framed || rules.is_unigram,
-            add_sep: match rules.is_unigram || rules.is_framed {
+            is_framed: is_framed || is_unigram && rules.unigram != Unigram::Plain,
+            add_sep: match is_unigram || rules.is_framed {
                 true => {
                     let file = optional_json(files, tokenizer_json::FILE)?;
                     let told = file.get("post_processor").and_then(unigram::doubles_separator);

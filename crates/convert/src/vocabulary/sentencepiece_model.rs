@@ -68,6 +68,21 @@ const MODEL_TYPES: [&str; 5] = ["0", "UNIGRAM", "BPE", "WORD", "CHAR"];
 pub const UNIGRAM: i32 = 1;
 const BPE: i32 = 2;
 
+impl TrainerSpec {
+    /// The tokens with a role.
+    pub fn roles(&self, n_vocab: usize) -> Roles {
+        let id = |id: Option<i32>, default: i32| {
+            u32::try_from(id.unwrap_or(default)).ok().filter(|&id| (id as usize) < n_vocab)
+        };
+        Roles {
+            bos: id(self.bos_id, 1),
+            eos: id(self.eos_id, 2),
+            unknown: id(self.unk_id, 0),
+            pad: id(self.pad_id, -1),
+        }
+    }
+}
+
 impl ModelProto {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         ModelProto::decode(bytes).context("it is no SentencePiece model")
@@ -76,7 +91,7 @@ impl ModelProto {
 
 /// The scores of tokens that no merge gives, which are llama.cpp's.
 const UNUSED_SCORE: f32 = -10_000.0;
-const ADDED_SCORE: f32 = -1000.0;
+pub const ADDED_SCORE: f32 = -1000.0;
 
 /// Reads the file, with added_tokens.json and tokenizer_config.json, for an embedding of `n_vocab` rows.
 pub fn read(
@@ -132,15 +147,7 @@ pub fn read(
         let is_unknown = trainer.unk_id.unwrap_or(0) == i32::try_from(number).unwrap_or(-1);
         add(number, text, if is_unknown { UNKNOWN } else { ty })?;
     }
-    let id = |id: Option<i32>, default: i32| {
-        u32::try_from(id.unwrap_or(default)).ok().filter(|&id| (id as usize) < n_vocab)
-    };
-    let roles = Roles {
-        bos: id(trainer.bos_id, 1),
-        eos: id(trainer.eos_id, 2),
-        unknown: id(trainer.unk_id, 0),
-        pad: id(trainer.pad_id, -1),
-    };
+    let roles = trainer.roles(n_vocab);
     let add_space_prefix = normalizer.add_dummy_prefix.unwrap_or(true);
     Ok(Tokens {
         kind: Kind::SentencePiece { scores, add_space_prefix },

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokenizers::{Model, Tokenizer};
 
+use super::super::family::Unigram;
 use super::pre_tokenizers::Rule;
 use super::text_rules::{SPACE, TextRules};
 use super::unigram;
@@ -20,7 +21,7 @@ pub fn read(bytes: &[u8], n_vocab: usize, added: &mut AddedTokens<'_>) -> Result
     if file["model"]["type"] == "WordPiece" {
         return word_piece::read(&file, n_vocab, added);
     }
-    if file["model"]["type"] == "Unigram" && added.rules.is_unigram {
+    if file["model"]["type"] == "Unigram" && added.rules.unigram != Unigram::No {
         return unigram::read_json(&file, n_vocab, added);
     }
     check_model(&file["model"])?;

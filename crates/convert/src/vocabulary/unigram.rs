@@ -1,16 +1,26 @@
-//! Unigram vocabularies: XLM-R's, of tokenizer.json or of sentencepiece.bpe.model.
+//! Unigram vocabularies: XLM-R's and T5's, of tokenizer.json or of a model of SentencePiece.
 //!
 //! A text is cut into the tokens whose scores add up to most, after characters were changed by a map that both files hold.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::sentencepiece_model::{ModelProto, UNIGRAM};
+use super::super::family::Unigram;
+use super::sentencepiece_model::{self, ADDED_SCORE, ModelProto, UNIGRAM};
 use super::text_rules::SPACE;
 use super::tokenizer_json::{End, added_id, added_tokens};
-use super::{AddedTokens, BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, is_byte_token};
+use super::{
+    AddedTokens, BYTE, CONTROL, Kind, NORMAL, Roles, Tokens, UNKNOWN, UNUSED, USER_DEFINED, is_byte_token,
+};
 
-pub const FILE: &str = "sentencepiece.bpe.model";
+/// The models of SentencePiece that a vocabulary may be in, the first that is there.
+pub fn files(kind: Unigram) -> &'static [&'static str] {
+    match kind {
+        Unigram::No | Unigram::JsonOnly => &[],
+        Unigram::XlmR => &["sentencepiece.bpe.model"],
+        Unigram::Plain => &[sentencepiece_model::FILE, "spiece.model"],
+    }
+}
 
 /// The score of rows without a token, which is llama.cpp's.
 const UNUSED_SCORE: f32 = -10_000.0;
@@ -64,9 +74,9 @@ pub fn read_json(file: &Value, n_vocab: usize, added: &mut AddedTokens<'_>) -> R
     })
 }
 
-/// Reads sentencepiece.bpe.model, for an embedding of `n_vocab` rows: XLM-R has four tokens of its own in front, and the
-/// model's from the fourth on behind them.
-pub fn read_model(bytes: &[u8], n_vocab: usize) -> Result<Tokens> {
+/// Reads a model of SentencePiece, for an embedding of `n_vocab` rows. XLM-R (`has_own`) has four tokens of its own in
+/// front, and the model's from the fourth on behind them. Tokens that were `added` by a file of their own have its ids.
+pub fn read_model(bytes: &[u8], n_vocab: usize, has_own: bool, added: &Value) -> Result<Tokens> {
     let model = ModelProto::parse(bytes)?;
     let (trainer, normalizer) = (model.trainer.unwrap_or_default(), model.normalizer.unwrap_or_default());
     if trainer.model_type.unwrap_or(UNIGRAM) != UNIGRAM {
@@ -75,18 +85,21 @@ pub fn read_model(bytes: &[u8], n_vocab: usize) -> Result<Tokens> {
     if normalizer.escape_whitespaces == Some(false) || trainer.treat_whitespace_as_suffix == Some(true) {
         bail!("spaces do not become {SPACE:?} in front of words");
     }
-    if model.pieces.len() >= n_vocab || n_vocab < FIRST.len() {
+    let (shift, n_left_out) = if has_own { (1, FIRST.len() - 1) } else { (0, 0) };
+    if model.pieces.len() + shift > n_vocab || has_own && n_vocab < FIRST.len() {
         bail!("it has {} pieces, and vocab_size is {n_vocab}; expected more", model.pieces.len());
     }
     let (mut texts, mut scores, mut types) = rows(n_vocab);
-    for (id, (text, ty)) in FIRST.into_iter().enumerate() {
-        (texts[id], scores[id], types[id]) = (text.to_owned(), 0.0, ty);
+    if has_own {
+        for (id, (text, ty)) in FIRST.into_iter().enumerate() {
+            (texts[id], scores[id], types[id]) = (text.to_owned(), 0.0, ty);
+        }
+        for (place, text) in texts.iter_mut().enumerate().skip(FIRST.len()) {
+            *text = format!("[PAD{}]", place - 1);
+        }
     }
-    for (place, text) in texts.iter_mut().enumerate().skip(FIRST.len()) {
-        *text = format!("[PAD{}]", place - 1);
-    }
-    for (id, piece) in model.pieces.into_iter().enumerate().skip(FIRST.len() - 1) {
-        let place = id + 1;
+    for (id, piece) in model.pieces.into_iter().enumerate().skip(n_left_out) {
+        let place = id + shift;
         types[place] = match piece.ty.unwrap_or(NORMAL) {
             ty @ (UNKNOWN | CONTROL | UNUSED | BYTE) => ty,
             _ => NORMAL,
@@ -94,6 +107,16 @@ pub fn read_model(bytes: &[u8], n_vocab: usize) -> Result<Tokens> {
         texts[place] = piece.piece.with_context(|| format!("piece {id} has no text"))?;
         scores[place] = piece.score.unwrap_or(0.0);
     }
+    for (text, id) in added.as_object().into_iter().flatten() {
+        // Those beyond the embedding are left out, as by llama.cpp.
+        if let Some(id) = id.as_u64().and_then(|id| usize::try_from(id).ok()).filter(|&id| id < n_vocab) {
+            (texts[id], scores[id], types[id]) = (text.clone(), ADDED_SCORE, USER_DEFINED);
+        }
+    }
+    let roles = match has_own {
+        true => Roles { bos: Some(0), eos: Some(2), unknown: Some(3), pad: Some(1) },
+        false => trainer.roles(n_vocab),
+    };
     Ok(Tokens {
         kind: Kind::Unigram {
             scores,
@@ -103,9 +126,9 @@ pub fn read_model(bytes: &[u8], n_vocab: usize) -> Result<Tokens> {
         },
         texts,
         types,
-        roles: Roles { bos: Some(0), eos: Some(2), unknown: Some(3), pad: Some(1) },
-        first: Some(0),
-        last: Some(2),
+        roles,
+        first: roles.bos,
+        last: roles.eos,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Checkpoints made by scripts/golden/checkpoints.py and family_checkpoints.py, which also computed what they must give.
+//! Checkpoints made by scripts/golden/checkpoints.py, family_checkpoints.py and encoder_checkpoints.py, which also computed what they must give.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use llm::quant::{GgmlType, dequantize};
 
 use crate::{fail_saying, scratch_file, succeed, text_path};
 
-/// From phi3 on, the logits are those of the package transformers.
-const PLAIN: [&str; 19] = [
+/// From phi3 on, the logits or hidden states are those of the package transformers, but for Nomic's and Jina's.
+const PLAIN: [&str; 33] = [
     "llama-plain",
     "qwen2-plain",
     "qwen3-plain",
@@ -28,6 +28,27 @@ const PLAIN: [&str; 19] = [
     "xlm-roberta-plain",
     "xlm-roberta-model-plain",
     "modernbert-plain",
+    "roberta-plain",
+    "roberta-classifier-plain",
+    "camembert-plain",
+    "distilbert-plain",
+    "bert-classifier-plain",
+    "xlm-roberta-classifier-plain",
+    "modernbert-classifier-plain",
+    "t5-plain",
+    "t5-relu-plain",
+    "nomic_bert-plain",
+    "nomic_bert_moe-plain",
+    "jina-bert-v2-plain",
+    "jina-bert-v2-code-plain",
+    "jina-bert-v3-plain",
+];
+/// Those that have the scores of a text, too.
+const CLASSIFIERS: [&str; 4] = [
+    "roberta-classifier-plain",
+    "bert-classifier-plain",
+    "xlm-roberta-classifier-plain",
+    "modernbert-classifier-plain",
 ];
 /// The first with its inputs in the order of their activations; the last with zeros of the format's second version.
 const GPTQ: [&str; 3] = ["llama-gptq-4-act", "qwen2-gptq-8-symmetric", "qwen3_moe-gptq-4"];
@@ -79,6 +100,24 @@ fn plain_checkpoints_give_the_logits_of_the_original_model() {
 }
 
 #[test]
+fn classifiers_give_the_scores_of_the_original_model() {
+    for name in CLASSIFIERS {
+        let file = scratch_file(&format!("{name}-scores.gguf"));
+        succeed(&["convert", "--hf", &text_path(&checkpoint(name)), &file, "--type", "F32"]);
+        let text = read_text(&checkpoint(name).join("text"));
+        let shown = succeed(&["embed", "--model", &file, "--pooling", "rank", "--no-normalise", &text]);
+        let numbers =
+            |line: &str| line.split_whitespace().map(|n| n.parse::<f64>().unwrap()).collect::<Vec<_>>();
+        let (got, want) = (numbers(&shown), numbers(&read_text(&checkpoint(name).join("scores"))));
+        assert_eq!(got.len(), want.len(), "{name}");
+        // Activations are rounded to 8 bits before each product.
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() < 1e-3, "{name}: {got}, expected {want}");
+        }
+    }
+}
+
+#[test]
 fn awq_checkpoints_give_the_logits_of_the_weights_they_stand_for() {
     for name in AWQ {
         let file = scratch_file(&format!("{name}.gguf"));
@@ -116,6 +155,12 @@ fn converted_vocabularies_give_the_ids_of_the_original_tokenizer() {
         ("xlm-roberta-plain", "--hf"),
         ("xlm-roberta-model-plain", "--hf"),
         ("modernbert-plain", "--hf"),
+        ("roberta-plain", "--hf"),
+        ("camembert-plain", "--hf"),
+        ("distilbert-plain", "--hf"),
+        ("t5-plain", "--hf"),
+        ("nomic_bert_moe-plain", "--hf"),
+        ("jina-bert-v2-code-plain", "--hf"),
         ("qwen2-awq-64", "--awq"),
     ] {
         let file = scratch_file(&format!("{name}-vocabulary.gguf"));

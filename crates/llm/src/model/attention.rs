@@ -111,7 +111,7 @@ impl Forward<'_, '_> {
             head_len_v,
             scale: config.attention_scale,
             softcap: config.attention_softcap,
-            relative: relative_bias(config.relative.as_ref(), weights.relative, n_head),
+            relative: relative_bias(config.relative.as_ref(), weights.relative.as_deref(), n_head),
             mask: mask.map(|(mask, _)| mask),
         };
         let context = |slot: usize, head_kv| Context {

@@ -1,5 +1,7 @@
 //! The tensors of one layer, taken by name and shape; fused ones are taken apart here.
 
+use alloc::vec::Vec;
+
 use super::alt_up::{AltUp, AltUpConfig, Laurel};
 use super::architecture::{
     Activation, Biases, Block, ExpertInputs, ExpertLayers, FeedForwardKind, HeadGate, JointRows, NormWeights,
@@ -278,17 +280,23 @@ impl<'a> LayerTensors<'_, '_, 'a> {
 
     /// What scores gain by the bucket of the distance; layers without share the first one's.
     #[inline(never)]
-    fn relative_bias(&mut self, n_head: usize) -> Result<Option<&'a [f32]>, ModelError> {
+    fn relative_bias(&mut self, n_head: usize) -> Result<Option<Vec<f32>>, ModelError> {
         const PART: &str = "attn_rel_b.weight";
         let Some(buckets) = &self.config.relative else { return Ok(None) };
         let n_buckets = buckets.n_buckets();
-        let own = self.name(PART);
-        if let Some(bias) = self.tensors.optional_vectors(&own, n_buckets, n_head)? {
-            return Ok(Some(bias));
+        let mut name = self.name(PART);
+        if !self.tensors.has(name.as_str()) {
+            name = Name::format(format_args!("{}.0.{PART}", self.config.architecture.layer_prefix));
         }
-        let first = Name::format(format_args!("{}.0.{PART}", self.config.architecture.layer_prefix));
-        let bias = self.tensors.optional_vectors(&first, n_buckets, n_head)?;
-        bias.ok_or(ModelError::MissingTensor(first)).map(Some)
+        let matrix = self.tensors.matrix(&name, n_buckets, n_head)?;
+        let (mut bias, n) = (Vec::new(), n_buckets * n_head);
+        bias.try_reserve_exact(n)
+            .map_err(|_| ModelError::OutOfHeap { needed_bytes: n * size_of::<f32>() })?;
+        bias.resize(n, 0.0);
+        for (row, values) in bias.chunks_exact_mut(n_head).enumerate() {
+            matrix.dequantize_row(row, values);
+        }
+        Ok(Some(bias))
     }
 
     /// The projections to queries, keys and values: three tensors, or one with their rows in turn; keys

@@ -169,7 +169,7 @@ pub struct HeadAttention<'a> {
     /// Of the keys.
     pub k_norm: Option<HeadNorm<'a>>,
     /// `[n_buckets][n_head]`: what scores gain by the bucket of the distance, in families that have such.
-    pub relative: Option<&'a [f32]>,
+    pub relative: Option<Vec<f32>>,
     /// `[n_head]`: a score that takes its share of the softmax and gives nothing (gpt-oss).
     pub sinks: Option<&'a [f32]>,
     /// `[n_head · head_len_v × n_embd]` or `[n_head × n_embd]`: what opens and closes the heads' outputs, in families in
