@@ -119,6 +119,9 @@ fn a_report_is_the_sum_of_its_events() {
             shown += event.text();
             match event {
                 Event::Forgotten(_) => panic!("no dialogue"),
+                Event::Started { prompt_tokens, cached_tokens } => {
+                    assert!(ids.is_empty() && prompt_tokens > cached_tokens);
+                }
                 Event::Prompt => assert!(ids.is_empty()),
                 Event::Token { id, .. } => ids.push(id),
                 Event::Trace { step, logits } => {

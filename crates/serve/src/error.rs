@@ -1,10 +1,8 @@
-//! [`ApiError`]: why a request is refused, in the envelope that OpenAI's clients read.
+//! [`ApiError`]: why a request is refused.
 
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
-
-use serde::Serialize;
 
 /// A status of HTTP. Source: RFC 9110, section 15; RFC 6585 for 429 and 431.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,19 +71,6 @@ impl Status {
     pub fn code(self) -> u16 {
         self.line().0
     }
-
-    /// What OpenAI calls this kind of error.
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Unauthorized => "authentication_error",
-            Self::Forbidden => "permission_error",
-            Self::NotFound => "not_found_error",
-            Self::TooManyRequests => "rate_limit_error",
-            Self::InternalServerError => "server_error",
-            Self::ServiceUnavailable => "unavailable_error",
-            _ => "invalid_request_error",
-        }
-    }
 }
 
 /// Why a request is refused.
@@ -135,31 +120,4 @@ impl ApiError {
     pub fn retry_after_s(&self) -> Option<u32> {
         matches!(self.status, Status::TooManyRequests | Status::ServiceUnavailable).then_some(1)
     }
-
-    /// Bytes of its texts.
-    pub fn text_bytes(&self) -> usize {
-        self.message.len() + self.param.as_ref().map_or(0, String::len)
-    }
-
-    /// The envelope, in JSON.
-    pub fn body(&self) -> Envelope<'_> {
-        let Self { status, message, param, code, .. } = self;
-        let error = Body { message, kind: status.kind(), param: param.as_deref(), code: *code };
-        Envelope { error }
-    }
-}
-
-/// What clients read.
-#[derive(Debug, Serialize)]
-pub struct Envelope<'e> {
-    error: Body<'e>,
-}
-
-#[derive(Debug, Serialize)]
-struct Body<'e> {
-    message: &'e str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    param: Option<&'e str>,
-    code: Option<&'static str>,
 }

@@ -1,4 +1,4 @@
-//! An OpenAI-compatible HTTP API for a language model, without I/O of its own.
+//! An HTTP API for a language model, compatible with OpenAI's, Anthropic's and llama.cpp's, without I/O of its own.
 //!
 //! A [`Server`] is given the bytes that arrive on connections, and gives the bytes that are to be sent on them; time is an
 //! argument. What computes is behind the trait [`Engine`]. So the same code serves over the sockets of an operating system and

@@ -243,15 +243,21 @@ fn unchunked(mut body: &str) -> String {
     text
 }
 
+/// What names of answers have in them.
+const NAMES: [&str; 3] = ["cmpl-", "msg_", "resp_"];
+
 /// Makes what differs from run to run the same.
 pub fn without_times(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let differs = name.ends_with("_ms") || name.ends_with("_per_second") || name == "created";
+                let differs =
+                    name.ends_with("_ms") || name.ends_with("_per_second") || name.starts_with("created");
                 match name.as_str() {
                     _ if differs => *value = json!(0),
-                    "id" if value.as_str().is_some_and(|id| id.contains("cmpl-")) => *value = json!("id"),
+                    "id" if value.as_str().is_some_and(|id| NAMES.iter().any(|name| id.contains(name))) => {
+                        *value = json!("id");
+                    }
                     _ => without_times(value),
                 }
             }

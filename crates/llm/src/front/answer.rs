@@ -97,10 +97,19 @@ impl Answer {
         told
     }
 
-    /// Takes that it has a slot, for the first time.
-    pub fn start(&mut self, n_reused: usize, clock_us: fn() -> u64) {
+    /// Takes that it has a slot, for the first time, and tells of it.
+    pub fn start(
+        &mut self,
+        n_reused: usize,
+        clock_us: fn() -> u64,
+        on_event: &mut dyn FnMut(RequestId, Event<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         self.report.cached_tokens = n_reused;
         self.report.queued_us = clock_us().saturating_sub(self.start_us);
+        on_event(
+            self.id,
+            Event::Started { prompt_tokens: self.report.prompt_tokens, cached_tokens: n_reused },
+        )
     }
 
     /// Takes the next token; breaks if that was the last one wanted.
@@ -175,7 +184,10 @@ impl Answer {
         self.end = Some(end.and_then(|reason| {
             match reason {
                 FinishReason::Cancelled => {}
-                FinishReason::StopString => self.hold_back()?,
+                FinishReason::StopString => {
+                    append(&mut self.report.stop, self.text.stopped_by().unwrap_or(""))?;
+                    self.hold_back()?;
+                }
                 FinishReason::MaxTokens | FinishReason::EndOfText | FinishReason::ContextFull => {
                     self.text.finish();
                     self.hold_back()?;
@@ -260,6 +272,7 @@ pub(super) fn new_report(
         queued_us: 0,
         first_token_us: 0,
         finish_reason: FinishReason::Cancelled,
+        stop: String::new(),
         speculation: Speculation::default(),
         forgotten: encoded.forgotten,
         format: encoded.format,

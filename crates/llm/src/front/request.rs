@@ -111,6 +111,13 @@ pub struct ChatFormat<'f> {
 pub enum Event<'e> {
     /// A dialogue had no room: these of its turns are no part of the prompt. Comes first, if at all.
     Forgotten(Forgotten),
+    /// The text has a slot. Comes once, before the tokens.
+    Started {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// How many of them are known from earlier texts.
+        cached_tokens: usize,
+    },
     /// The prompt is being computed; comes twice in each layer of each batch, so that it can be broken off. Only
     /// [`Responder::generate`](super::Responder::generate) tells of it.
     Prompt,
@@ -160,6 +167,7 @@ impl Event<'_> {
         match self {
             Self::Token { text, .. } | Self::Finished { text, .. } => text,
             Self::Forgotten(_)
+            | Self::Started { .. }
             | Self::Prompt
             | Self::Part(_)
             | Self::Trace { .. }
@@ -192,6 +200,8 @@ pub struct Report {
     pub first_token_us: u64,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// Which of the stop strings ended it; empty if none did.
+    pub stop: String,
     /// How tokens that were guessed have done.
     pub speculation: Speculation,
     /// What of a dialogue had no room any more.

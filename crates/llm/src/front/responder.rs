@@ -272,10 +272,7 @@ impl<'m> Responder<'m> {
                 return ControlFlow::Break(());
             };
             match output {
-                Output::Started { n_reused } => {
-                    answer.start(n_reused, clock_us);
-                    ControlFlow::Continue(())
-                }
+                Output::Started { n_reused } => answer.start(n_reused, clock_us, on_event),
                 Output::Token { token, logits, candidates } => {
                     answer.take_token(tokenizer, (token, logits, candidates), clock_us, on_event)
                 }

@@ -150,6 +150,16 @@ impl StopText {
         self.is_stopped
     }
 
+    /// The stop string that the text ended before, if it did.
+    pub(super) fn stopped_by(&self) -> Option<&str> {
+        let stops = self.stop.iter().filter(|stop| !stop.is_empty()).zip(self.stops());
+        let complete = stops.filter_map(|(stop, own)| {
+            let bytes = own.last().copied().filter(|&bytes| self.is_stopped && bytes != NONE)?;
+            Some((bytes, stop))
+        });
+        complete.max_by_key(|(bytes, _)| *bytes).map(|(_, stop)| stop.as_str())
+    }
+
     pub(super) fn take(&mut self) -> &str {
         self.n_taken = self.n_certain;
         &self.text[..self.n_certain]
@@ -180,8 +190,10 @@ mod tests {
             assert_eq!(text.text.capacity(), capacity);
             out += text.take();
             if text.is_stopped() {
+                assert!(text.stopped_by().is_some_and(|by| stop.contains(&by)));
                 return out + "!";
             }
+            assert_eq!(text.stopped_by(), None);
             out += "|";
         }
         text.push("");
@@ -287,6 +299,13 @@ mod tests {
                 assert_eq!(found, expected, "{stop:?} in {pieces:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_stop_string_that_ended_the_text_is_known() {
+        let mut text = StopText::new(&["", "x", "b", "ab"], 8).unwrap();
+        text.push("cab");
+        assert_eq!(text.stopped_by(), Some("ab"));
     }
 
     #[test]

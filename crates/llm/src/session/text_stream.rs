@@ -50,6 +50,11 @@ impl TextStream {
         self.text.release();
     }
 
+    /// The stop string that the text ended before, if it did.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.text.stopped_by()
+    }
+
     /// What has become certain since the last token was added.
     pub fn take(&mut self) -> &str {
         self.text.take()

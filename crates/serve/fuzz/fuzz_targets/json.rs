@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 mod nobody;
 
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 11] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/completion",
@@ -15,6 +15,10 @@ const PATHS: [&str; 7] = [
     "/detokenize",
     "/v1/embeddings",
     "/v1/rerank",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
+    "/apply-template",
 ];
 
 fuzz_target!(|input: &[u8]| {

@@ -9,37 +9,25 @@ use llm::session::FinishReason;
 use serde::Serialize;
 
 use super::blocks::{Block, Blocks, Kind};
-use super::json;
+use super::json::{self, append};
 use super::logprobs::Told;
+use super::messages;
+use super::responses;
 use super::route::Shape;
+use super::told::{End, Name, Step};
 use super::usage::{Timings, Usage};
-use crate::error::ApiError;
 
 /// What all pieces of an answer have in common.
 #[derive(Debug)]
 pub struct Answer {
     /// The shape.
     pub shape: Shape,
-    /// Its name, in all pieces the same.
-    pub id: String,
-    /// When the request came, in seconds since 1970; 0 where the time is not known.
-    pub created: u64,
-    /// The name of the model.
-    pub model: String,
+    /// In all pieces the same.
+    pub name: Name,
     /// Whether a stream tells the counts at its end.
     pub include_usage: bool,
-}
-
-/// One of the answers to a request, at its end.
-pub struct End<'e> {
-    /// Its parts.
-    pub blocks: &'e Blocks,
-    /// Why it ended.
-    pub reason: FinishReason,
-    /// Its times.
-    pub timings: Timings,
-    /// Its tokens, if they were asked for.
-    pub logprobs: Told<'e>,
+    /// Events that were told, where they have numbers.
+    pub n_events: usize,
 }
 
 /// Why an answer ended, in OpenAI's words.
@@ -193,11 +181,38 @@ const MAX_CALL_BYTES: usize = 128;
 pub const FINGERPRINT: &str = concat!("ferrite-", env!("CARGO_PKG_VERSION"));
 
 /// The bytes around an event's data.
-const EVENT: (&[u8], &[u8]) = (b"data: ", b"\n\n");
+const EVENT: (&str, &str) = ("data: ", "\n\n");
 
 impl Answer {
-    /// Writes the event that an answer begins, where the shape has one.
-    pub fn begin(&self, out: &mut Vec<u8>, index: usize) -> fmt::Result {
+    /// Whether a stream says that the answer begins as soon as the prompt is counted.
+    pub fn begins_early(&self) -> bool {
+        self.tells_blocks()
+    }
+
+    /// What says on a stream that nothing is to be told yet.
+    pub fn nothing(&self) -> &'static str {
+        match self.shape {
+            Shape::Messages => "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+            // A comment, which clients skip.
+            _ => ":\n\n",
+        }
+    }
+
+    /// Whether it is told block by block.
+    fn tells_blocks(&self) -> bool {
+        matches!(self.shape, Shape::Messages | Shape::Responses)
+    }
+
+    /// Writes the events of a step, where the answer is told block by block.
+    fn tell(&mut self, out: &mut Vec<u8>, step: &Step<'_>) -> fmt::Result {
+        match self.shape {
+            Shape::Messages => messages::tell(out, &self.name, step),
+            _ => responses::tell(out, &self.name, step, &mut self.n_events),
+        }
+    }
+
+    /// Writes the event that an answer begins, where the shape has one. Of the counts those of the prompt are known.
+    pub fn begin(&mut self, out: &mut Vec<u8>, index: usize, counts: Usage) -> fmt::Result {
         match self.shape {
             Shape::Chat => {
                 let delta =
@@ -212,17 +227,21 @@ impl Answer {
                 self.event(out, &[choice], 0)
             }
             Shape::Completion | Shape::Native => Ok(()),
+            Shape::Messages | Shape::Responses => self.tell(out, &Step::Begin(counts)),
         }
     }
 
     /// Writes the events of what a stream has not told of an answer, and of its tokens, if they were asked for.
     pub fn news(
-        &self,
+        &mut self,
         out: &mut Vec<u8>,
         index: usize,
         blocks: &mut Blocks,
         logprobs: Told<'_>,
     ) -> fmt::Result {
+        if self.tells_blocks() {
+            return self.block_news(out, blocks);
+        }
         // Tokens are told once.
         let mut logprobs = Some(logprobs);
         let mut n_calls = 0;
@@ -259,6 +278,30 @@ impl Answer {
         Ok(())
     }
 
+    /// The same, block by block.
+    fn block_news(&mut self, out: &mut Vec<u8>, blocks: &mut Blocks) -> fmt::Result {
+        let n_blocks = blocks.all().len();
+        for (index, block) in blocks.all_mut().iter_mut().enumerate() {
+            if !core::mem::replace(&mut block.is_begin_told, true) {
+                self.tell(out, &Step::Open(index, block))?;
+            }
+            let text = &block.text[block.n_told..];
+            if !text.is_empty() {
+                self.tell(out, &Step::More(index, block, text))?;
+            }
+            block.n_told = block.text.len();
+            // Nothing is added to one that another follows.
+            if index + 1 < n_blocks && !core::mem::replace(&mut block.is_end_told, true) {
+                self.tell(out, &Step::Close(index, block))?;
+            }
+        }
+        // The end of a response tells all of it again.
+        if self.shape != Shape::Responses {
+            blocks.forget_told();
+        }
+        Ok(())
+    }
+
     /// Writes the event of a piece of text.
     fn text(
         &self,
@@ -284,6 +327,7 @@ impl Answer {
                 let native = Native { completion_probabilities: logprobs, ..Native::piece(index, text) };
                 event(out, &native, text_bytes)
             }
+            Shape::Messages | Shape::Responses => Ok(()),
         }
     }
 
@@ -301,8 +345,8 @@ impl Answer {
         self.event(out, &[choice], text_bytes)
     }
 
-    /// Writes the event that an answer has ended, all of whose text was told.
-    pub fn end(&self, out: &mut Vec<u8>, index: usize, end: &End<'_>) -> fmt::Result {
+    /// Writes the event that an answer has ended, all of whose text was told; `counts` are those of a request for one answer.
+    pub fn end(&mut self, out: &mut Vec<u8>, index: usize, end: &End<'_>, counts: Usage) -> fmt::Result {
         let reason = Some(finish_reason(end.reason, end.blocks.has_calls()));
         match self.shape {
             Shape::Chat => {
@@ -317,14 +361,20 @@ impl Answer {
                 end.logprobs.text_bytes(),
             ),
             Shape::Native => {
-                event(out, &self.native(index, "", end), self.model.len() + end.logprobs.text_bytes())
+                event(out, &self.native(index, "", end), self.name.model.len() + end.logprobs.text_bytes())
+            }
+            Shape::Messages | Shape::Responses => {
+                if let Some((last, block)) = end.blocks.all().iter().enumerate().next_back() {
+                    self.tell(out, &Step::Close(last, block))?;
+                }
+                self.tell(out, &Step::End(end, counts))
             }
         }
     }
 
     /// Writes the events at the end of a stream, all answers of which have ended.
     pub fn finish(&self, out: &mut Vec<u8>, usage: Usage, timings: Timings) -> fmt::Result {
-        if self.shape == Shape::Native {
+        if self.shape == Shape::Native || self.tells_blocks() {
             return Ok(());
         }
         if self.include_usage {
@@ -335,11 +385,18 @@ impl Answer {
                 self.name_bytes(),
             )?;
         }
-        append(out, b"data: [DONE]\n\n")
+        append(out, "data: [DONE]\n\n")
     }
 
     /// Writes a whole answer.
     pub fn whole(&self, out: &mut Vec<u8>, ends: &[End<'_>], counts: Usage) -> fmt::Result {
+        match (self.shape, ends.first()) {
+            (Shape::Messages, end) => return messages::message(out, &self.name, end, counts),
+            (Shape::Responses, end) => {
+                return responses::response(out, &self.name, end.map(|end| (end, counts)));
+            }
+            _ => {}
+        }
         let usage = Some(Some(counts));
         let of_block = |block: &Block| block.text.len() + MAX_CALL_BYTES;
         let of_end = |end: &End<'_>| {
@@ -391,13 +448,14 @@ impl Answer {
                     several => json::write(out, &several, text_bytes),
                 }
             }
+            Shape::Messages | Shape::Responses => Ok(()),
         }
     }
 
     fn native<'n>(&'n self, index: usize, content: &'n str, end: &End<'n>) -> Native<'n> {
         Native {
             stop: true,
-            model: Some(&self.model),
+            model: Some(&self.name.model),
             stop_type: Some(stop_type(end.reason)),
             tokens_evaluated: Some(end.timings.cache_n + end.timings.prompt_n),
             tokens_predicted: Some(end.timings.predicted_n),
@@ -410,14 +468,14 @@ impl Answer {
 
     fn object<'o, C: Serialize>(&'o self, is_piece: bool, choices: &'o [C]) -> Object<'o, C> {
         Object {
-            id: &self.id,
+            id: &self.name.id,
             object: match (self.shape, is_piece) {
                 (Shape::Chat, true) => "chat.completion.chunk",
                 (Shape::Chat, false) => "chat.completion",
                 _ => "text_completion",
             },
-            created: self.created,
-            model: &self.model,
+            created: self.name.created,
+            model: &self.name.model,
             system_fingerprint: FINGERPRINT,
             choices,
             // Where the counts come at the end, the pieces before say that they are not known.
@@ -431,7 +489,7 @@ impl Answer {
     }
 
     fn name_bytes(&self) -> usize {
-        self.id.len() + self.model.len()
+        self.name.id.len() + self.name.model.len()
     }
 }
 
@@ -463,22 +521,11 @@ fn each<'e, C>(
     Ok(choices)
 }
 
-/// Writes the event that there is no more of an answer.
-pub fn failure(out: &mut Vec<u8>, error: &ApiError) -> fmt::Result {
-    event(out, &error.body(), error.message.len())
-}
-
 /// Writes a value as an event.
 fn event(out: &mut Vec<u8>, value: &impl Serialize, text_bytes: usize) -> fmt::Result {
     append(out, EVENT.0)?;
     json::write(out, value, text_bytes)?;
     append(out, EVENT.1)
-}
-
-fn append(out: &mut Vec<u8>, bytes: &[u8]) -> fmt::Result {
-    out.try_reserve(bytes.len()).map_err(|_| fmt::Error)?;
-    out.extend_from_slice(bytes);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -489,7 +536,7 @@ mod tests {
 
     fn answer() -> Answer {
         let (id, model) = ("chatcmpl-1".to_string(), "m".to_string());
-        Answer { shape: Shape::Chat, id, created: 0, model, include_usage: false }
+        Answer { shape: Shape::Chat, name: Name { id, created: 0, model }, include_usage: false, n_events: 0 }
     }
 
     fn parts(blocks: &mut Blocks, parts: &[Part<'_>]) {
@@ -543,7 +590,8 @@ mod tests {
         steps.iter().for_each(|step| parts(&mut whole, step));
         let mut out = Vec::new();
         let reason = FinishReason::EndOfText;
-        let end = End { blocks: &whole, reason, timings: Timings::default(), logprobs: Told::default() };
+        let end =
+            End { blocks: &whole, reason, stop: "", timings: Timings::default(), logprobs: Told::default() };
         answer().whole(&mut out, &[end], Usage::default()).unwrap();
         let text = core::str::from_utf8(&out).unwrap();
         assert!(
@@ -555,8 +603,13 @@ mod tests {
 
         let mut calls_alone = Blocks::new(true);
         parts(&mut calls_alone, steps[3]);
-        let end =
-            End { blocks: &calls_alone, reason, timings: Timings::default(), logprobs: Told::default() };
+        let end = End {
+            blocks: &calls_alone,
+            reason,
+            stop: "",
+            timings: Timings::default(),
+            logprobs: Told::default(),
+        };
         out.clear();
         answer().whole(&mut out, &[end], Usage::default()).unwrap();
         assert!(core::str::from_utf8(&out).unwrap().contains(r#""content":null,"tool_calls""#));

@@ -34,6 +34,8 @@ pub struct Block {
     pub is_begin_told: bool,
     /// Bytes of the text that a stream has told.
     pub n_told: usize,
+    /// Whether a stream has told that it is whole.
+    pub is_end_told: bool,
     /// Whether it is a call that turned out to be none after a stream had told of it.
     pub is_broken: bool,
 }
@@ -196,6 +198,7 @@ impl Blocks {
             text: String::new(),
             is_begin_told: false,
             n_told: 0,
+            is_end_told: false,
             is_broken: false,
         });
         Ok(())

@@ -1,8 +1,7 @@
-//! Conversations and tools, as requests have them and as the engine takes them.
+//! Conversations and tools, as requests of all routes have them: OpenAI's chats and responses, and Anthropic's messages.
 
 use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -11,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{List, Text, no_memory};
+use super::json::{List, ListVisitor, Text};
 use crate::error::ApiError;
 
 /// Most parts of a message.
@@ -19,26 +18,39 @@ const MAX_PARTS: usize = 256;
 /// Most calls of a message.
 const MAX_CALLS: usize = 128;
 
-/// A message of a conversation.
-#[derive(Debug, Deserialize)]
+/// A message of a conversation, or another item of one. Which fields count depends on the route.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Message<'b> {
+    /// Of an item of a response: what it is; a message unless told.
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'b>>,
     /// Who says it.
-    pub role: Role,
+    pub role: Option<Role>,
     /// What.
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     pub content: Content<'b>,
     /// What the model thought before.
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     pub reasoning_content: Option<Text<'b>>,
+    /// The same, of an item of a response, where that has no content.
+    #[serde(borrow)]
+    pub summary: Content<'b>,
     /// The tools that it called.
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     pub tool_calls: Option<List<Call<'b>, MAX_CALLS>>,
-    /// Of a result: the id of the call.
-    #[serde(borrow, default)]
+    /// Of a result: the id of the call. In responses, of a call too.
+    #[serde(borrow, alias = "call_id")]
     pub tool_call_id: Option<Text<'b>>,
-    /// Of a result: the tool's name; of others: who speaks.
-    #[serde(borrow, default)]
+    /// Of a result: the tool's name; of others: who speaks. In responses, of a call: the tool's.
+    #[serde(borrow)]
     pub name: Option<Text<'b>>,
+    /// Of a call in a response: its arguments.
+    #[serde(borrow)]
+    pub arguments: JsonText<'b>,
+    /// Of a result in a response: what it is.
+    #[serde(borrow)]
+    pub output: Content<'b>,
 }
 
 /// A call of a tool.
@@ -64,14 +76,24 @@ pub struct CalledFunction<'b> {
 }
 
 /// A tool that the model may call.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Tool<'b> {
-    /// `function`.
-    #[serde(borrow, rename = "type", default)]
+    /// `function`; of Anthropic `custom`.
+    #[serde(borrow, rename = "type")]
     pub kind: Option<Text<'b>>,
-    /// What it is.
+    /// What it is, in a chat; elsewhere that stands beside the type.
     #[serde(borrow)]
-    pub function: Function<'b>,
+    pub function: Option<Function<'b>>,
+    /// See [`Function`], as the next ones.
+    #[serde(borrow)]
+    pub name: Option<Text<'b>>,
+    /// What it does.
+    #[serde(borrow)]
+    pub description: Option<Text<'b>>,
+    /// The JSON schema of its arguments.
+    #[serde(borrow, alias = "input_schema")]
+    pub parameters: Option<&'b RawValue>,
 }
 
 /// What a tool is.
@@ -117,13 +139,15 @@ pub enum ToolChoice<'b> {
 }
 
 impl<'b> ToolChoice<'b> {
-    /// What the field says.
+    /// What the field says, in OpenAI's words or Anthropic's.
     ///
     /// # Errors
     /// If that is nothing that there is.
     pub fn of(field: Option<&'b RawValue>) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
         struct Named<'n> {
+            #[serde(borrow, rename = "type")]
+            kind: Option<Text<'n>>,
             #[serde(borrow)]
             function: Option<NamedFunction<'n>>,
             #[serde(borrow)]
@@ -143,7 +167,13 @@ impl<'b> ToolChoice<'b> {
         if json.starts_with('{') {
             let named: Named<'b> = serde_json::from_str(json).map_err(|_| wrong())?;
             let name = named.function.map(|function| function.name).or(named.name);
-            return name.map(|Text(name)| Self::Named(name)).ok_or_else(wrong);
+            return match (name, named.kind.as_ref().map(|kind| &*kind.0)) {
+                (Some(Text(name)), _) => Ok(Self::Named(name)),
+                (None, Some("auto")) => Ok(Self::Auto),
+                (None, Some("none")) => Ok(Self::None),
+                (None, Some("any")) => Ok(Self::Required),
+                (None, _) => Err(wrong()),
+            };
         }
         Ok(match json {
             "null" | r#""auto""# => Self::Auto,
@@ -154,54 +184,6 @@ impl<'b> ToolChoice<'b> {
     }
 }
 
-/// A message as the engine takes it, without its calls, and these.
-#[derive(Debug, Default)]
-pub struct Said<'b> {
-    /// The message.
-    pub message: chat::Message<'b>,
-    /// The tools that it calls.
-    pub calls: Vec<chat::ToolCall<'b>>,
-}
-
-/// Messages as the engine takes them.
-///
-/// # Errors
-/// If there is no memory for them.
-pub fn messages_of<'s>(said: &'s [Said<'s>]) -> Result<Vec<chat::Message<'s>>, ApiError> {
-    let mut messages = Vec::new();
-    messages.try_reserve_exact(said.len()).map_err(|_| ApiError::out_of_memory())?;
-    messages
-        .extend(said.iter().map(|Said { message, calls }| chat::Message { tool_calls: calls, ..*message }));
-    Ok(messages)
-}
-
-impl<'b> Message<'b> {
-    /// The same as the engine takes it.
-    ///
-    /// # Errors
-    /// If there is no memory for it.
-    pub fn said(&'b self) -> Result<Said<'b>, ApiError> {
-        let text = |field: &'b Option<Text<'b>>| field.as_ref().map_or("", |text| &*text.0);
-        let mut calls = Vec::new();
-        let asked = self.tool_calls.as_ref().map_or(&[][..], |calls| &calls.0);
-        calls.try_reserve_exact(asked.len()).map_err(|_| ApiError::out_of_memory())?;
-        calls.extend(asked.iter().map(|Call { id, function }| chat::ToolCall {
-            id: text(id),
-            name: &function.name.0,
-            arguments: &function.arguments.0,
-        }));
-        let message = chat::Message {
-            role: self.role.name(),
-            content: &self.content.0,
-            reasoning_content: text(&self.reasoning_content),
-            tool_calls: &[],
-            tool_call_id: text(&self.tool_call_id),
-            name: text(&self.name),
-        };
-        Ok(Said { message, calls })
-    }
-}
-
 /// What the model may call, as the engine takes it.
 ///
 /// # Errors
@@ -209,15 +191,23 @@ impl<'b> Message<'b> {
 pub fn tools<'b>(tools: &'b [Tool<'b>]) -> Result<Vec<chat::Tool<'b>>, ApiError> {
     let mut known = Vec::new();
     known.try_reserve_exact(tools.len()).map_err(|_| ApiError::out_of_memory())?;
-    for (index, Tool { kind, function }) in tools.iter().enumerate() {
-        if let Some(Text(kind)) = kind.as_ref().filter(|kind| kind.0 != "function") {
-            let message = format!("{kind:?} is not supported, only \"function\"");
+    for (index, tool) in tools.iter().enumerate() {
+        let Tool { kind, function, name, description, parameters } = tool;
+        if let Some(Text(kind)) = kind.as_ref().filter(|kind| !["function", "custom"].contains(&&*kind.0)) {
+            let message = format!("{kind:?} is not supported, only functions");
             return Err(ApiError::field(format!("tools[{index}].type"), message));
         }
-        let description = function.description.as_ref().map_or("", |text| &*text.0);
-        let parameters = function.parameters.map_or("", RawValue::get);
+        let (name, description, parameters) = match (function, name) {
+            (Some(Function { name, description, parameters }), _) => (name, description, parameters),
+            (None, Some(name)) => (name, description, parameters),
+            (None, None) => {
+                return Err(ApiError::field(format!("tools[{index}]"), "expected a function with a name"));
+            }
+        };
+        let parameters = parameters.map_or("", RawValue::get);
         let parameters = if parameters == "null" { "" } else { parameters };
-        known.push(chat::Tool { name: &function.name.0, description, parameters });
+        let description = description.as_ref().map_or("", |text| &*text.0);
+        known.push(chat::Tool { name: &name.0, description, parameters });
     }
     Ok(known)
 }
@@ -250,9 +240,20 @@ impl Role {
     }
 }
 
-/// What a message says: a text, or several of which each is a line.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Content<'b>(pub Cow<'b, str>);
+/// What a message says: a text, or parts.
+#[derive(Debug)]
+pub enum Content<'b> {
+    /// A text.
+    Text(Cow<'b, str>),
+    /// Parts.
+    Parts(List<Part<'b>, MAX_PARTS>),
+}
+
+impl Default for Content<'_> {
+    fn default() -> Self {
+        Self::Text(Cow::Borrowed(""))
+    }
+}
 
 impl<'de: 'b, 'b> Deserialize<'de> for Content<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -266,7 +267,7 @@ impl<'de> Visitor<'de> for ContentVisitor {
     type Value = Content<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, null, or an array of parts of type text")
+        f.write_str("a string, null, or an array of parts")
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Content<'de>, E> {
@@ -274,58 +275,41 @@ impl<'de> Visitor<'de> for ContentVisitor {
     }
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'de>, E> {
-        Ok(Content(Cow::Borrowed(text)))
+        Ok(Content::Text(Cow::Borrowed(text)))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'de>, E> {
-        super::json::copy(text).map(|copy| Content(Cow::Owned(copy)))
+        super::json::copy(text).map(|copy| Content::Text(Cow::Owned(copy)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Content<'de>, A::Error> {
-        let Some(Part(mut joined)) = parts.next_element()? else { return Ok(Content::default()) };
-        let mut n_parts = 1;
-        while let Some(Part(text)) = parts.next_element()? {
-            n_parts += 1;
-            if n_parts > MAX_PARTS {
-                return Err(de::Error::custom(format_args!("more than {MAX_PARTS} parts")));
-            }
-            let joined: &mut String = joined.to_mut();
-            joined.try_reserve(text.len() + 1).map_err(|_| no_memory())?;
-            joined.push('\n');
-            joined.push_str(&text);
-        }
-        Ok(Content(joined))
+    fn visit_seq<A: SeqAccess<'de>>(self, parts: A) -> Result<Content<'de>, A::Error> {
+        ListVisitor::default().visit_seq(parts).map(Content::Parts)
     }
 }
 
-/// A part of a message.
-struct Part<'b>(Cow<'b, str>);
-
-impl<'de: 'b, 'b> Deserialize<'de> for Part<'b> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Fields<'f> {
-            #[serde(borrow, rename = "type")]
-            kind: TextKind<'f>,
-            #[serde(borrow, default)]
-            text: Option<Text<'f>>,
-        }
-        let Fields { kind: TextKind(_), text } = Fields::deserialize(deserializer)?;
-        text.map(|Text(text)| Self(text)).ok_or_else(|| de::Error::missing_field("text"))
-    }
-}
-
-/// The type of a part, which is `text`.
-struct TextKind<'b>(core::marker::PhantomData<&'b ()>);
-
-impl<'de: 'b, 'b> Deserialize<'de> for TextKind<'b> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(kind) = Text::deserialize(deserializer)?;
-        match &*kind {
-            "text" => Ok(Self(core::marker::PhantomData)),
-            other => {
-                Err(de::Error::custom(format_args!("parts of type {other:?} are not supported, only text")))
-            }
-        }
-    }
+/// A part of a message. Which fields count depends on its type.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Part<'b> {
+    /// What it is.
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'b>>,
+    /// What is said, or thought.
+    #[serde(borrow, alias = "thinking")]
+    pub text: Option<Text<'b>>,
+    /// Of a call: what results refer to.
+    #[serde(borrow)]
+    pub id: Option<Text<'b>>,
+    /// Of a call: which tool.
+    #[serde(borrow)]
+    pub name: Option<Text<'b>>,
+    /// Of a call: its arguments.
+    #[serde(borrow)]
+    pub input: JsonText<'b>,
+    /// Of a result: the id of the call.
+    #[serde(borrow)]
+    pub tool_use_id: Option<Text<'b>>,
+    /// Of a result: what it is. Read when it is needed: parts of parts of parts would want a stack without a bound.
+    #[serde(borrow)]
+    pub content: Option<&'b RawValue>,
 }

@@ -11,8 +11,8 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use serde_json::value::RawValue;
 
-use super::conversation::{Message, Tool};
-use super::json::{List, Text, push};
+use super::conversation::{Content, Message, Role, Tool};
+use super::json::{List, ListVisitor, Text, push};
 use crate::error::ApiError;
 
 /// Most messages of a conversation.
@@ -42,6 +42,12 @@ pub struct Fields<'b> {
     /// A conversation.
     #[serde(borrow)]
     pub messages: Option<List<Message<'b>, MAX_MESSAGES>>,
+    /// What stands before a conversation of messages or a response.
+    #[serde(borrow, alias = "instructions")]
+    pub system: Content<'b>,
+    /// A conversation that is to be responded to.
+    #[serde(borrow)]
+    pub input: Option<Input<'b>>,
     /// Texts to be continued.
     #[serde(borrow)]
     pub prompt: Option<Prompts<'b>>,
@@ -49,6 +55,8 @@ pub struct Fields<'b> {
     pub max_tokens: Option<i64>,
     /// The newer name for it.
     pub max_completion_tokens: Option<i64>,
+    /// The name of responses for it.
+    pub max_output_tokens: Option<i64>,
     /// llama.cpp's name for it; -1 is as many as there is room for.
     pub n_predict: Option<i64>,
     /// How many answers.
@@ -107,7 +115,7 @@ pub struct Fields<'b> {
     /// -1 is one that is not known beforehand.
     pub seed: Option<i128>,
     /// Texts that end an answer.
-    #[serde(borrow)]
+    #[serde(borrow, alias = "stop_sequences")]
     pub stop: Option<Stop<'b>>,
     /// What is added to the logits of some tokens.
     pub logit_bias: Option<Biases>,
@@ -126,6 +134,9 @@ pub struct Fields<'b> {
     /// The form of the answer.
     #[serde(borrow)]
     pub response_format: Option<ResponseFormat<'b>>,
+    /// The form of a response.
+    #[serde(borrow)]
+    pub text: Option<TextForm<'b>>,
     /// A grammar in GBNF that the answer keeps to.
     #[serde(borrow)]
     pub grammar: Option<Text<'b>>,
@@ -141,6 +152,20 @@ pub struct Fields<'b> {
     /// How much it is to think.
     #[serde(borrow)]
     pub reasoning_effort: Option<Text<'b>>,
+    /// The same, of a response.
+    #[serde(borrow)]
+    pub reasoning: Option<Reasoning<'b>>,
+    /// Whether the model is to think, of messages.
+    #[serde(borrow)]
+    pub thinking: Option<Thinking<'b>>,
+    /// What responses have that answers would depend on.
+    #[serde(borrow)]
+    pub previous_response_id: Option<Text<'b>>,
+    /// The same.
+    #[serde(borrow)]
+    pub conversation: Option<&'b RawValue>,
+    /// Whether nobody waits for the response.
+    pub background: Option<bool>,
     /// Whether thoughts are told apart: `none` if not.
     #[serde(borrow)]
     pub reasoning_format: Option<Text<'b>>,
@@ -187,6 +212,35 @@ pub struct StreamOptions {
     pub include_usage: Option<bool>,
 }
 
+/// How much the model is to think.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Reasoning<'b> {
+    /// Such as `low`.
+    #[serde(borrow)]
+    pub effort: Option<Text<'b>>,
+}
+
+/// Whether the model is to think.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Thinking<'b> {
+    /// `enabled`, `disabled` or `adaptive`.
+    #[serde(borrow, rename = "type")]
+    pub kind: Option<Text<'b>>,
+    /// Most tokens of that.
+    pub budget_tokens: Option<i64>,
+}
+
+/// The form of a response.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TextForm<'b> {
+    /// As in a chat.
+    #[serde(borrow)]
+    pub format: Option<ResponseFormat<'b>>,
+}
+
 /// The form of an answer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -197,9 +251,11 @@ pub struct ResponseFormat<'b> {
     /// OpenAI's place for a schema.
     #[serde(borrow)]
     pub json_schema: Option<NamedSchema<'b>>,
-    /// llama.cpp's.
+    /// llama.cpp's, and that of responses.
     #[serde(borrow)]
     pub schema: Option<&'b RawValue>,
+    /// See [`NamedSchema`]: of responses.
+    pub strict: Option<bool>,
 }
 
 /// A JSON schema, and what is said beside it.
@@ -211,6 +267,47 @@ pub struct NamedSchema<'b> {
     pub schema: Option<&'b RawValue>,
     /// Whether members come in the order of the schema: they do unless this is false.
     pub strict: Option<bool>,
+}
+
+/// A conversation: items, or what the user says.
+#[derive(Debug)]
+pub struct Input<'b>(pub Vec<Message<'b>>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Input<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InputVisitor)
+    }
+}
+
+struct InputVisitor;
+
+impl<'de> Visitor<'de> for InputVisitor {
+    type Value = Input<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of items")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Input<'de>, E> {
+        asked(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Input<'de>, E> {
+        asked(Cow::Owned(super::json::copy(text)?))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Input<'de>, A::Error> {
+        let List(items) = ListVisitor::<_, MAX_MESSAGES>::default().visit_seq(items)?;
+        Ok(Input(items))
+    }
+}
+
+/// A conversation in which this was asked.
+fn asked<E: de::Error>(text: Cow<'_, str>) -> Result<Input<'_>, E> {
+    let mut items = Vec::new();
+    let role = Some(Role::User);
+    push(&mut items, Message { role, content: Content::Text(text), ..Message::default() }, 1)?;
+    Ok(Input(items))
 }
 
 /// A prompt: a text, or its tokens.

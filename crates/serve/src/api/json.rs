@@ -55,6 +55,52 @@ pub fn write(out: &mut Vec<u8>, value: &impl Serialize, text_bytes: usize) -> fm
     written.map(drop).map_err(|_| fmt::Error)
 }
 
+/// A value of a [template](fill).
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'v> {
+    /// A text, in quotes; `null` if there is none.
+    Text(Option<&'v str>),
+    /// A number.
+    Number(u64),
+    /// As it is.
+    Json(&'v str),
+}
+
+impl<'v> From<&'v str> for Value<'v> {
+    fn from(text: &'v str) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl From<usize> for Value<'_> {
+    fn from(number: usize) -> Self {
+        Self::Number(number as u64)
+    }
+}
+
+/// Appends a template in JSON, with the next of the values in the place of each `$`; fails if there is no memory.
+pub fn fill(out: &mut Vec<u8>, template: &str, values: &[Value<'_>]) -> fmt::Result {
+    let mut values = values.iter();
+    for (index, piece) in template.split('$').enumerate() {
+        if index > 0 {
+            match *values.next().ok_or(fmt::Error)? {
+                Value::Text(text) => write(out, &text, text.map_or(0, str::len))?,
+                Value::Number(number) => write(out, &number, 0)?,
+                Value::Json(json) => append(out, json)?,
+            }
+        }
+        append(out, piece)?;
+    }
+    Ok(())
+}
+
+/// Appends a text as it is; fails if there is no memory.
+pub fn append(out: &mut Vec<u8>, text: &str) -> fmt::Result {
+    out.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
 /// A text of a request: a part of the body where it stands there as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Text<'b>(pub Cow<'b, str>);
@@ -106,11 +152,18 @@ impl<T, const MAX: usize> Default for List<T, MAX> {
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ListVisitor(PhantomData))
+        deserializer.deserialize_seq(ListVisitor::default())
     }
 }
 
-struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
+/// What reads a [`List`].
+pub struct ListVisitor<T, const MAX: usize>(PhantomData<T>);
+
+impl<T, const MAX: usize> Default for ListVisitor<T, MAX> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for ListVisitor<T, MAX> {
     type Value = List<T, MAX>;

@@ -119,6 +119,8 @@ impl Serialize for Told<'_> {
                 object.serialize_entry("text_offset", &Offsets(places))?;
                 object.end()
             }
+            // These do not tell of tokens.
+            Shape::Messages | Shape::Responses => serializer.serialize_none(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The routes of the API: what requests say in JSON, and how answers say it.
 //!
-//! Names and shapes are OpenAI's; what OpenAI has not is as llama.cpp's server has it.
+//! Names and shapes are OpenAI's, or Anthropic's at its paths; what OpenAI has not is as llama.cpp's server has it.
 //!
 //! # Layers
 //!
@@ -10,9 +10,13 @@
 //! | [`wish`] | what a request for text asks of the engine |
 //! | [`embeddings`] | texts as vectors |
 //! | [`rerank`] | documents ranked by a query |
+//! | [`said`] | what was said, as the engine takes it |
 //! | [`fields`] | the fields of a request for text |
 //! | [`conversation`] | messages and tools |
 //! | [`answer`] | text, as it is generated, in the shape of the route |
+//! | [`messages`], [`responses`] | the same in Anthropic's shape, and in that of OpenAI's responses |
+//! | [`told`] | what these have in common |
+//! | [`refusal`] | errors |
 //! | [`blocks`] | an answer as what is said, thought and called |
 //! | [`models`] | the lists of models |
 //! | [`usage`] | counts and times of an answer |
@@ -27,9 +31,14 @@ pub mod embeddings;
 pub mod fields;
 pub mod json;
 pub mod logprobs;
+pub mod messages;
 pub mod models;
 pub mod props;
+pub mod refusal;
 pub mod rerank;
+pub mod responses;
 pub mod route;
+pub mod said;
+pub mod told;
 pub mod usage;
 pub mod wish;

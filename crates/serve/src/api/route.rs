@@ -30,6 +30,8 @@ pub enum Route {
     Tokenize,
     /// Ids become a text.
     Detokenize,
+    /// The tokens of a conversation are counted.
+    CountTokens,
     /// A conversation becomes the text that a model is prompted with.
     ApplyTemplate,
     /// The adapters of a model.
@@ -51,7 +53,21 @@ pub enum Shape {
     Completion,
     /// llama.cpp's completion.
     Native,
+    /// Anthropic's messages.
+    Messages,
+    /// OpenAI's responses.
+    Responses,
 }
+
+impl Shape {
+    /// Whether a conversation is answered.
+    pub fn is_chat(self) -> bool {
+        matches!(self, Self::Chat | Self::Messages | Self::Responses)
+    }
+}
+
+/// What the paths of Anthropic's API begin with.
+pub const ANTHROPIC: &str = "/v1/messages";
 
 /// Methods of paths that show something.
 const SHOWS: &str = "GET, HEAD, OPTIONS";
@@ -73,6 +89,10 @@ const ROUTES: &[(&str, Route)] = &[
     ("/lora-adapters", Route::Adapters),
     ("/v1/chat/completions", Route::Generate(Shape::Chat)),
     ("/chat/completions", Route::Generate(Shape::Chat)),
+    ("/v1/responses", Route::Generate(Shape::Responses)),
+    ("/responses", Route::Generate(Shape::Responses)),
+    ("/v1/messages", Route::Generate(Shape::Messages)),
+    ("/v1/messages/count_tokens", Route::CountTokens),
     ("/v1/completions", Route::Generate(Shape::Completion)),
     ("/completions", Route::Generate(Shape::Native)),
     ("/completion", Route::Generate(Shape::Native)),

@@ -14,6 +14,9 @@ pub struct Usage {
     pub total_tokens: usize,
     /// What is known of the prompts'.
     pub prompt_tokens_details: PromptDetails,
+    /// Tokens generated that are thoughts, where that is told.
+    #[serde(skip)]
+    pub reasoning_tokens: usize,
 }
 
 /// What is known of a prompt's tokens.
@@ -24,14 +27,17 @@ pub struct PromptDetails {
 }
 
 impl Usage {
-    /// Adds an answer: the first to its prompt, which computes that for the others, or one of these.
-    pub fn add(&mut self, report: &Report, is_first: bool) {
-        if is_first {
-            self.prompt_tokens += report.prompt_tokens;
-            self.prompt_tokens_details.cached_tokens += report.cached_tokens;
-        }
-        self.completion_tokens += report.tokens_emitted;
-        self.total_tokens = self.prompt_tokens + self.completion_tokens;
+    /// Adds a prompt, which is computed once for all answers to it, and how many of its tokens were known.
+    pub fn start(&mut self, prompt_tokens: usize, cached_tokens: usize) {
+        self.prompt_tokens += prompt_tokens;
+        self.prompt_tokens_details.cached_tokens += cached_tokens;
+        self.total_tokens += prompt_tokens;
+    }
+
+    /// Adds the tokens of an answer.
+    pub fn add(&mut self, n_tokens: usize) {
+        self.completion_tokens += n_tokens;
+        self.total_tokens += n_tokens;
     }
 }
 

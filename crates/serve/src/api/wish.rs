@@ -10,9 +10,10 @@ use llm::sampling::{DRY_BREAKERS, SamplingConfig};
 use grammar::json_schema::{Options, Order};
 use serde_json::value::RawValue;
 
-use super::conversation::{self, Said, ToolChoice};
+use super::conversation::{self, ToolChoice};
 use super::fields::{AdapterScale, Fields, Logprobs, Prompt, Samplers};
 use super::route::Shape;
+use super::said::{Said, said};
 use crate::error::ApiError;
 
 /// Most answers to one request, to all its prompts together.
@@ -85,7 +86,8 @@ impl<'b> Wish<'b> {
     /// The first field that is missing, out of its range or not supported.
     pub fn new(shape: Shape, fields: &'b Fields<'b>) -> Result<Self, ApiError> {
         refuse_unsupported(shape, fields)?;
-        let n = fields.n.map_or(1, |n| n as usize);
+        let has_choices = !matches!(shape, Shape::Messages | Shape::Responses);
+        let n = fields.n.filter(|_| has_choices).map_or(1, |n| n as usize);
         if !(1..=MAX_CHOICES).contains(&n) {
             return Err(ApiError::field("n", format!("expected 1 to {MAX_CHOICES}")));
         }
@@ -112,8 +114,8 @@ impl<'b> Wish<'b> {
             logprobs: n_logprobs(shape, fields)?.map(|n_top| LogprobWish { n_top, after_sampling }),
             grammar: grammar(fields)?,
             tools: tools(shape, fields)?,
-            enable_thinking: fields.chat_template_kwargs.as_ref().and_then(|known| known.enable_thinking),
-            reasoning_effort: fields.reasoning_effort.as_ref().map(|effort| &*effort.0),
+            enable_thinking: enable_thinking(fields)?,
+            reasoning_effort: reasoning_effort(fields),
             is_apart: is_apart(shape, fields)?,
             stream: fields.stream.unwrap_or(false),
             include_usage: stream_options.and_then(|options| options.include_usage).unwrap_or(false),
@@ -129,6 +131,25 @@ impl Wish<'_> {
     }
 }
 
+/// Whether the model is to think first.
+fn enable_thinking(fields: &Fields<'_>) -> Result<Option<bool>, ApiError> {
+    let known = fields.chat_template_kwargs.as_ref().and_then(|known| known.enable_thinking);
+    match fields.thinking.as_ref().map(|thinking| thinking.kind.as_ref().map_or("", |kind| &*kind.0)) {
+        None | Some("adaptive") => Ok(known),
+        Some("enabled") => Ok(Some(true)),
+        Some("disabled") => Ok(Some(false)),
+        Some(_) => {
+            Err(ApiError::field("thinking.type", "expected \"enabled\", \"disabled\" or \"adaptive\""))
+        }
+    }
+}
+
+/// How much.
+fn reasoning_effort<'b>(fields: &'b Fields<'b>) -> Option<&'b str> {
+    let of_response = fields.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_ref());
+    fields.reasoning_effort.as_ref().or(of_response).map(|effort| &*effort.0)
+}
+
 /// What the answer has to keep to.
 fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiError> {
     let gbnf = fields.grammar.as_ref().map(|text| &*text.0).filter(|text| !text.is_empty());
@@ -137,7 +158,12 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiE
         let order = if strict == Some(false) { Order::Any } else { Order::Schema };
         AnswerGrammar::JsonSchema(schema.get(), Options { order, ..Options::GENERATED })
     };
-    let of_format = match fields.response_format.as_ref() {
+    let of_response = fields.text.as_ref().and_then(|text| text.format.as_ref());
+    let (field, format) = match &fields.response_format {
+        None => ("text.format", of_response),
+        format => ("response_format", format.as_ref()),
+    };
+    let of_format = match format {
         None => None,
         Some(format) => match format.kind.as_ref().map(|kind| &*kind.0) {
             None | Some("text") => None,
@@ -147,14 +173,14 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiE
             Some("json_schema") => {
                 let named = format.json_schema.as_ref();
                 let schema = named.and_then(|named| named.schema).or(format.schema).ok_or_else(|| {
-                    ApiError::field("response_format.json_schema", "expected an object with a schema")
+                    ApiError::field(format!("{field}.json_schema"), "expected an object with a schema")
                 })?;
-                Some(of_schema(schema, named.and_then(|named| named.strict)))
+                Some(of_schema(schema, named.and_then(|named| named.strict).or(format.strict)))
             }
             Some(kind) => {
                 let message =
                     format!("{kind:?} is not supported, only \"text\", \"json_object\" and \"json_schema\"");
-                return Err(ApiError::field("response_format.type", message));
+                return Err(ApiError::field(format!("{field}.type"), message));
             }
         },
     };
@@ -180,8 +206,11 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiE
 /// What the model may call: nothing, where it may not call anything.
 fn tools<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Tool<'b>>, ApiError> {
     let asked = fields.tools.as_ref().map_or(&[][..], |tools| &tools.0);
-    if shape != Shape::Chat && !asked.is_empty() {
-        return Err(ApiError::field("tools", "supported in /v1/chat/completions only"));
+    if !shape.is_chat() && !asked.is_empty() {
+        return Err(ApiError::field(
+            "tools",
+            "supported in conversations only, such as /v1/chat/completions",
+        ));
     }
     match ToolChoice::of(fields.tool_choice)? {
         ToolChoice::Auto => conversation::tools(asked),
@@ -196,7 +225,7 @@ fn tools<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Tool<'b>>, ApiE
 fn is_apart(shape: Shape, fields: &Fields<'_>) -> Result<bool, ApiError> {
     let format = fields.reasoning_format.as_ref().map(|format| &*format.0);
     match format {
-        None | Some("auto" | "deepseek") => Ok(shape == Shape::Chat),
+        None | Some("auto" | "deepseek") => Ok(shape.is_chat()),
         Some("none") if !tools(shape, fields)?.is_empty() => {
             Err(ApiError::field("reasoning_format", "\"none\" is not supported beside tools"))
         }
@@ -216,6 +245,29 @@ fn refuse_unsupported(shape: Shape, fields: &Fields<'_>) -> Result<(), ApiError>
     if fields.best_of.is_some_and(|best_of| best_of > 1) {
         return Err(ApiError::field("best_of", "not supported; n gives several answers"));
     }
+    let of_response = [
+        (
+            "previous_response_id",
+            fields.previous_response_id.is_some(),
+            "nothing is stored here; send the whole conversation as input",
+        ),
+        (
+            "conversation",
+            fields.conversation.is_some(),
+            "nothing is stored here; send the whole conversation as input",
+        ),
+        ("background", fields.background == Some(true), "not supported; the answer comes when it is there"),
+        (
+            "top_logprobs",
+            fields.top_logprobs.is_some_and(|n| n > 0),
+            "supported in /v1/chat/completions only",
+        ),
+    ];
+    if let (Shape::Responses, Some((name, _, why))) =
+        (shape, of_response.iter().find(|(_, is_asked, _)| *is_asked))
+    {
+        return Err(ApiError::field(*name, why));
+    }
     let scales = fields.lora.as_ref().map_or(&[][..], |scales| &scales.0);
     if scales.iter().any(|scale| !scale.scale.is_finite()) {
         return Err(ApiError::field("lora", "expected finite scales"));
@@ -225,8 +277,8 @@ fn refuse_unsupported(shape: Shape, fields: &Fields<'_>) -> Result<(), ApiError>
 
 fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Asked<'b>>, ApiError> {
     let mut prompts = Vec::new();
-    if shape == Shape::Chat {
-        prompts.push(Asked::Messages(messages(fields)?));
+    if shape.is_chat() {
+        prompts.push(Asked::Messages(said(shape, fields)?));
         return Ok(prompts);
     }
     let asked = fields.prompt.as_ref().map_or(&[][..], |prompts| &prompts.0);
@@ -246,27 +298,11 @@ fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Ask
     Ok(prompts)
 }
 
-/// What was said in a conversation.
-///
-/// # Errors
-/// If that is nothing.
-pub fn messages<'b>(fields: &'b Fields<'b>) -> Result<Vec<Said<'b>>, ApiError> {
-    let said = fields.messages.as_ref().map_or(&[][..], |messages| &messages.0);
-    if said.is_empty() {
-        return Err(ApiError::field("messages", "expected an array of at least one message"));
-    }
-    let mut messages = Vec::new();
-    messages.try_reserve_exact(said.len()).map_err(|_| ApiError::out_of_memory())?;
-    for message in said {
-        messages.push(message.said()?);
-    }
-    Ok(messages)
-}
-
 /// Most tokens of an answer; as many as there is room for if the request does not say, but for OpenAI's completions, which have 16.
 fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<usize, ApiError> {
     let named = [
         ("max_completion_tokens", fields.max_completion_tokens),
+        ("max_output_tokens", fields.max_output_tokens),
         ("max_tokens", fields.max_tokens),
         ("n_predict", fields.n_predict),
     ];
@@ -366,6 +402,9 @@ fn seed(fields: &Fields<'_>) -> Result<Option<u64>, ApiError> {
 }
 
 fn n_logprobs(shape: Shape, fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
+    if matches!(shape, Shape::Messages | Shape::Responses) {
+        return Ok(None);
+    }
     let logprobs = match (shape, fields.n_probs) {
         (Shape::Native, Some(n @ 1..)) => Some(Logprobs::Of(n)),
         _ => fields.logprobs,

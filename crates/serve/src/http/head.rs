@@ -55,7 +55,7 @@ pub struct Head {
     pub path: String,
     /// The query, without its question mark; often empty.
     pub query: String,
-    /// What follows `Authorization: Bearer`.
+    /// What follows `Authorization: Bearer`, or else `x-api-key`, as Anthropic's clients send it.
     pub bearer: Option<Vec<u8>>,
     /// The media type of the body, without parameters, in lower case.
     pub content_type: Option<String>,
@@ -114,13 +114,16 @@ impl Head {
             let media_type = value.split(|&byte| byte == b';').next().unwrap_or_default();
             copy_lossy(media_type.trim_ascii()).map(|text| text.to_ascii_lowercase())
         });
-        let bearer = fields.one("authorization")?.and_then(bearer_token).map(copy);
+        let bearer = match fields.one("authorization")?.and_then(bearer_token) {
+            None => fields.one("x-api-key")?,
+            bearer => bearer,
+        };
         Ok(Some((
             Self {
                 method,
                 path: copy_lossy(path.as_bytes())?,
                 query: copy_lossy(query.as_bytes())?,
-                bearer: bearer.transpose()?,
+                bearer: bearer.map(copy).transpose()?,
                 content_type: content_type.transpose()?,
                 has_origin: fields.one("origin")?.is_some(),
                 requested_fields: fields

@@ -10,7 +10,7 @@ use super::admission::check;
 use super::desk::Desk;
 use super::embedding::Embeddings;
 use super::generation::Generation;
-use crate::api::json;
+use crate::api::refusal::Dialect;
 use crate::api::route::Route;
 use crate::engine::{Change, Engine, EngineError};
 use crate::error::{ApiError, Status};
@@ -20,6 +20,8 @@ use crate::http::{Connection, ContentType, Head, Limits, Method, Received, Respo
 pub(super) struct Client<T> {
     pub connection: Connection,
     pub state: State<T>,
+    /// How errors are told.
+    dialect: Dialect,
     /// For the log: what was asked, and when.
     asked: Option<(Method, String, u64)>,
 }
@@ -41,7 +43,12 @@ pub(super) enum State<T> {
 impl<T: Copy + PartialEq> Client<T> {
     /// One that has connected now.
     pub fn new(now_us: u64, limits: &Limits) -> Self {
-        Self { connection: Connection::new(now_us, limits), state: State::Idle, asked: None }
+        Self {
+            connection: Connection::new(now_us, limits),
+            state: State::Idle,
+            dialect: Dialect::default(),
+            asked: None,
+        }
     }
 
     /// Takes bytes that arrived; how many of them.
@@ -59,9 +66,11 @@ impl<T: Copy + PartialEq> Client<T> {
     /// The next request on the connection that has come whole and is wanted.
     pub fn next_request(&mut self, desk: &mut Desk<'_, T>) -> Option<(Route, Head, Vec<u8>)> {
         let settings = desk.settings;
-        let received = self
-            .connection
-            .next_request(desk.now_us, &settings.limits, &mut |head| check(head, settings).map(drop));
+        let dialect = &mut self.dialect;
+        let received = self.connection.next_request(desk.now_us, &settings.limits, &mut |head| {
+            *dialect = Dialect::of(&head.path);
+            check(head, settings).map(drop)
+        });
         let refused = match received {
             Received::Nothing => return None,
             Received::Refused(error) => error,
@@ -95,7 +104,7 @@ impl<T: Copy + PartialEq> Client<T> {
     pub fn refuse(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
         desk.metrics.n_refused += 1;
         desk.scratch.clear();
-        match json::write(desk.scratch, &error.body(), error.text_bytes()) {
+        match self.dialect.write(desk.scratch, error) {
             Ok(()) => self.respond(&Response::refusal(error), desk),
             Err(_) => {
                 self.connection.abort();
@@ -245,7 +254,11 @@ impl<T: Copy + PartialEq> Client<T> {
         let State::Generating(generation) = core::mem::replace(&mut self.state, State::Idle) else { return };
         desk.unwanted.extend(generation.tickets());
         if generation.has_begun() {
-            generation.tell_failure(&mut self.connection, desk.scratch, error);
+            desk.scratch.clear();
+            match self.dialect.write_event(desk.scratch, error) {
+                Ok(()) => self.connection.send(desk.scratch),
+                Err(_) => self.connection.abort(),
+            }
             self.end_stream(error.status, desk);
         } else {
             self.refuse(error, desk);

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use llm::chat::Part;
 use llm::front::{Event, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
@@ -13,13 +14,14 @@ use llm::tokenizer::Tokenizer;
 
 use super::admission::{chosen, models};
 use super::settings::Settings;
-use crate::api::answer::{self, Answer, End};
+use crate::api::answer::Answer;
 use crate::api::blocks::Blocks;
-use crate::api::conversation::messages_of;
 use crate::api::fields::{AdapterScale, Fields};
 use crate::api::json;
 use crate::api::logprobs::{LogprobLog, Told};
 use crate::api::route::Shape;
+use crate::api::said::messages_of;
+use crate::api::told::{End, Name};
 use crate::api::usage::{Timings, Usage};
 use crate::api::wish::{Asked, Wish};
 use crate::engine::{Engine, EngineError};
@@ -60,10 +62,16 @@ struct Choice<T> {
     blocks: Blocks,
     /// Tokens likewise, if they were asked for.
     log: LogprobLog,
+    /// Whether the prompt is counted.
+    is_started: bool,
+    /// Whether the last token is counted as one of a thought.
+    is_thought: bool,
     /// Whether the stream has said that it begins.
     is_begin_told: bool,
     /// How it ended.
     end: Option<(FinishReason, Timings)>,
+    /// By which stop string.
+    stop: String,
     /// Whether the stream has said so.
     is_end_told: bool,
 }
@@ -85,19 +93,24 @@ impl<T: Copy + PartialEq> Generation<T> {
         let wish = Wish::new(shape, &fields)?;
         let models = models(engine);
         let model = chosen(&models, wish.model)?;
-        let kind = if shape == Shape::Chat { "chatcmpl" } else { "cmpl" };
-        let answer = Answer {
-            shape,
-            id: format!("{kind}-{:016x}{number:08x}", settings.nonce),
+        let kind = match shape {
+            Shape::Chat => "chatcmpl-",
+            Shape::Completion | Shape::Native => "cmpl-",
+            Shape::Messages => "msg_",
+            Shape::Responses => "resp_",
+        };
+        let name = Name {
+            id: format!("{kind}{:016x}{number:08x}", settings.nonce),
             created: settings.unix_s(now_us),
             model: model.name.clone(),
-            include_usage: wish.include_usage,
         };
+        let answer = Answer { shape, name, include_usage: wish.include_usage, n_events: 0 };
         let mut choices = Vec::new();
         let n_choices = wish.prompts.len() * wish.n;
         choices.try_reserve_exact(n_choices).map_err(|_| ApiError::out_of_memory())?;
         for prompt in &wish.prompts {
-            let echo = if wish.echo { text_of(engine, &answer.model, prompt)? } else { Cow::Borrowed("") };
+            let echo =
+                if wish.echo { text_of(engine, &answer.name.model, prompt)? } else { Cow::Borrowed("") };
             for _ in 0..wish.n {
                 choices.push(Choice::new(&echo, !wish.tools.is_empty())?);
             }
@@ -135,7 +148,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         while self.n_asked < end {
             let (prompt, number) = (self.n_asked / self.n_of_each, self.n_asked % self.n_of_each);
             let seed = self.seed.wrapping_add(number as u64);
-            match submit(engine, &self.answer.model, wish, &wish.prompts[prompt], seed, self.speculate) {
+            match submit(engine, &self.answer.name.model, wish, &wish.prompts[prompt], seed, self.speculate) {
                 Ok(ticket) => self.choices[self.n_asked].ticket = Some(ticket),
                 Err(EngineError::Front(FrontError::QueueFull { .. })) if self.n_asked > 0 => break,
                 Err(error) => return Err(error),
@@ -203,25 +216,43 @@ impl<T: Copy + PartialEq> Generation<T> {
         let is_first = index.is_multiple_of(self.n_of_each);
         let choice = &mut self.choices[index];
         match event {
-            Event::Part(part) => choice.blocks.take(part, &self.answer.id, index)?,
+            Event::Started { prompt_tokens, cached_tokens } => {
+                choice.is_started = true;
+                if is_first {
+                    self.usage.start(*prompt_tokens, *cached_tokens);
+                }
+            }
+            Event::Part(Part::Reasoning(_)) if !core::mem::replace(&mut choice.is_thought, true) => {
+                self.usage.reasoning_tokens += 1;
+            }
+            _ => {}
+        }
+        match event {
+            Event::Part(part) => choice.blocks.take(part, &self.answer.name.id, index)?,
             event if self.is_apart => choice.blocks.note_raw(event.text())?,
             event => choice.blocks.say(event.text())?,
         }
+        choice.is_thought &= !matches!(event, Event::Token { .. });
         if let Event::Token { id, logprobs: Some(logprobs), .. } = event {
             choice.log.push(*id, logprobs)?;
         }
         if let Event::Finished { report, .. } = event {
             choice.blocks.finish(&report.output)?;
             choice.ticket = None;
+            choice.stop.try_reserve_exact(report.stop.len()).map_err(|_| ApiError::out_of_memory())?;
+            choice.stop.push_str(&report.stop);
             choice.end = Some((report.finish_reason, Timings::new(report)));
-            self.usage.add(report, is_first);
+            if is_first && !choice.is_started {
+                self.usage.start(report.prompt_tokens, report.cached_tokens);
+            }
+            self.usage.add(report.tokens_emitted);
         }
         Ok(())
     }
 
     /// The name of the model if its vocabulary is needed to tell what has come.
     pub fn wants_vocabulary(&self) -> Option<&str> {
-        self.logprobs.map(|_| &*self.answer.model)
+        self.logprobs.map(|_| &*self.answer.name.model)
     }
 
     /// Sends what a stream has to tell, as far as the client takes it: text that waits grows into larger pieces. Without the
@@ -240,7 +271,9 @@ impl<T: Copy + PartialEq> Generation<T> {
         for index in 0..self.choices.len() {
             let has_room = connection.unsent().len() < limits.outbox_bytes;
             let choice = &self.choices[index];
-            let has_news = choice.blocks.has_news() || (choice.end.is_some() && !choice.is_end_told);
+            let begins = self.answer.begins_early() && choice.is_started && !choice.is_begin_told;
+            let has_news =
+                begins || choice.blocks.has_news() || (choice.end.is_some() && !choice.is_end_told);
             if !has_room || !has_news {
                 continue;
             }
@@ -263,7 +296,7 @@ impl<T: Copy + PartialEq> Generation<T> {
     ) -> fmt::Result {
         let choice = &mut self.choices[index];
         if !core::mem::replace(&mut choice.is_begin_told, true) {
-            self.answer.begin(out, index)?;
+            self.answer.begin(out, index, self.usage)?;
         }
         if choice.blocks.has_news() {
             let told = told(&self.answer, &choice.log, vocabulary, self.logprobs);
@@ -279,8 +312,8 @@ impl<T: Copy + PartialEq> Generation<T> {
                 true => Told::default(),
                 false => told(&self.answer, &choice.log, vocabulary, self.logprobs),
             };
-            let end = End { blocks: &choice.blocks, reason, timings, logprobs };
-            self.answer.end(out, index, &end)?;
+            let end = End { blocks: &choice.blocks, reason, stop: &choice.stop, timings, logprobs };
+            self.answer.end(out, index, &end, self.usage)?;
         }
         Ok(())
     }
@@ -295,8 +328,7 @@ impl<T: Copy + PartialEq> Generation<T> {
     pub fn keep_alive(&mut self, connection: &mut Connection, now_us: u64) {
         if self.is_stream && connection.unsent().is_empty() && now_us > self.told_us + SILENCE_US {
             self.begin_stream(connection);
-            // A comment, which clients skip.
-            connection.send(b":\n\n");
+            connection.send(self.answer.nothing().as_bytes());
             self.told_us = now_us;
         }
     }
@@ -322,18 +354,9 @@ impl<T: Copy + PartialEq> Generation<T> {
         ends.extend(self.choices.iter().filter_map(|choice| {
             let (reason, timings) = choice.end?;
             let logprobs = told(&self.answer, &choice.log, vocabulary, self.logprobs);
-            Some(End { blocks: &choice.blocks, reason, timings, logprobs })
+            Some(End { blocks: &choice.blocks, reason, stop: &choice.stop, timings, logprobs })
         }));
         self.answer.whole(out, &ends, self.usage)
-    }
-
-    /// Tells on a stream that has begun that there is no more of it.
-    pub fn tell_failure(&self, connection: &mut Connection, scratch: &mut Vec<u8>, error: &ApiError) {
-        scratch.clear();
-        match answer::failure(scratch, error) {
-            Ok(()) => connection.send(scratch),
-            Err(_) => connection.abort(),
-        }
     }
 }
 
@@ -346,8 +369,11 @@ impl<T> Choice<T> {
             ticket: None,
             blocks,
             log: LogprobLog::default(),
+            is_started: false,
+            is_thought: false,
             is_begin_told: false,
             end: None,
+            stop: String::new(),
             is_end_told: false,
         })
     }

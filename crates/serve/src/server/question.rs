@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use super::admission::{chosen, models};
 use super::desk::Desk;
-use crate::api::conversation::messages_of;
 use crate::api::fields::{Detokenize, Fields, ModelName, Tokenize};
 use crate::api::json::{self, Text};
 use crate::api::models::ModelList;
 use crate::api::props::{AdapterInfo, Props, Slot};
 use crate::api::route::{Route, Shape};
-use crate::api::wish::{self, Wish};
+use crate::api::said::messages_of;
+use crate::api::wish::{Asked, Wish};
 use crate::engine::{Change, Engine};
 use crate::error::{ApiError, Status};
 use crate::http::{ContentType, Head, Response};
@@ -105,6 +105,7 @@ pub(super) fn answer<E: Engine>(
         Route::Adapters => adapters(engine, asked, desk.scratch),
         Route::Tokenize => tokenize(engine, asked, desk.scratch),
         Route::Detokenize => detokenize(engine, asked, desk.scratch),
+        Route::CountTokens => count_tokens(engine, asked, desk.scratch),
         Route::ApplyTemplate => apply_template(engine, asked, desk.scratch),
         _ => Err(ApiError::new(Status::NotFound, "there is nothing here")),
     }?;
@@ -168,15 +169,39 @@ fn adapters<E: Engine>(engine: &E, query: &[u8], out: &mut Vec<u8>) -> Result<()
     write(out, &adapters, text_bytes)
 }
 
-fn apply_template<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+/// The name of the model, and the text that it is prompted with.
+fn rendered<E: Engine>(engine: &mut E, shape: Shape, body: &[u8]) -> Result<(String, String), ApiError> {
     let fields: Fields<'_> = json::read(body)?;
-    let wish = Wish::new(Shape::Chat, &fields)?;
-    let said = wish::messages(&fields)?;
-    let messages = messages_of(&said)?;
+    let wish = Wish::new(shape, &fields)?;
+    let Some(Asked::Messages(said)) = wish.prompts.first() else { return Ok(Default::default()) };
+    let messages = messages_of(said)?;
     let models = models(engine);
-    let model = chosen(&models, name(fields.model.as_ref()))?;
+    let model = chosen(&models, wish.model)?;
     let prompt = engine.render(Some(&model.name), &messages, &wish.format())?;
+    Ok((model.name.clone(), prompt))
+}
+
+fn apply_template<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+    let (_, prompt) = rendered(engine, Shape::Chat, body)?;
     write(out, &Rendered { prompt: &prompt }, prompt.len())
+}
+
+fn count_tokens<E: Engine>(engine: &mut E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+    let (model, prompt) = rendered(engine, Shape::Messages, body)?;
+    let tokenizer = engine.tokenizer(Some(&model))?;
+    let mut tokens = Vec::new();
+    // As prompts are encoded: the token that begins a text is there once.
+    for add_special in [false, true] {
+        tokens.clear();
+        let encoded =
+            tokenizer.encode(&prompt, EncodeOptions { add_special, parse_special: true }, &mut tokens);
+        encoded.map_err(|error| ApiError::field("messages", error))?;
+        if tokens.first().copied() == tokenizer.bos_id() {
+            break;
+        }
+    }
+    let filled = json::fill(out, r#"{"input_tokens":$}"#, &[tokens.len().into()]);
+    filled.map_err(|_| ApiError::out_of_memory())
 }
 
 fn tokenize<E: Engine>(engine: &E, body: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {

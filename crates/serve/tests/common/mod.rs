@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use llm::chat::Message;
 use llm::compute::{LowRank, LowRanks};
 use llm::front::embedding::EmbeddingWish;
-use llm::front::{ChatFormat, Event, Prompt, Prompter, Report, Request, Responder};
-use llm::gguf::Gguf;
+use llm::front::{AnswerGrammar, ChatFormat, Event, Prompt, Prompter, Report, Request, Responder};
+use llm::gguf::{Gguf, GgufWriter, Value};
 use llm::kv_cache::KvType;
 use llm::parallel::Serial;
 use llm::quant::{ModelBytes, Precision};
@@ -68,7 +68,32 @@ impl TestModel {
         let place = bytes.windows(key.len()).position(|bytes| bytes == key).unwrap();
         // Behind the key are the type and the length of the text.
         bytes[place + key.len() + 4 + 8] = b'x';
-        Self::of(name, bytes.leak(), 0)
+        Self::of(name, bytes.leak(), 0, N_CTX)
+    }
+
+    /// The smallest one in `test_models`, with some metadata replaced or added, and room for 4096 positions.
+    pub fn with_metadata(name: &'static str, changes: &[(&str, Value<'_>)]) -> Self {
+        let bytes = file("micro", "../../test_models/micro.gguf");
+        let gguf = Gguf::parse(bytes, bytes.len() as u64).unwrap();
+        let room = [("llama.context_length", Value::U32(4096))];
+        let changes = || room.iter().chain(changes);
+        let mut writer = GgufWriter::new();
+        let kept = gguf.metadata().filter(|(key, _)| changes().all(|(changed, _)| changed != key));
+        kept.for_each(|(key, value)| writer.put(key, value).unwrap());
+        changes().for_each(|(key, value)| writer.put(key, *value).unwrap());
+        for tensor in gguf.tensors() {
+            writer.declare_tensor(tensor.name, tensor.ty, tensor.shape()).unwrap();
+        }
+        let mut changed = Vec::new();
+        let mut data = writer
+            .write_header(|bytes: &[u8]| {
+                changed.extend_from_slice(bytes);
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+        gguf.tensors().iter().for_each(|tensor| data.write(gguf.tensor_data(tensor).unwrap()).unwrap());
+        data.finish().unwrap();
+        Self::of(name, changed.leak(), 0, 4096)
     }
 
     /// One in `test_models` with adapters, which change nothing unless that is asked for.
@@ -77,13 +102,13 @@ impl TestModel {
     }
 
     fn made(name: &'static str, path: &str, n_adapters: usize) -> Self {
-        Self::of(name, file(name, path), n_adapters)
+        Self::of(name, file(name, path), n_adapters, N_CTX)
     }
 
-    fn of(name: &'static str, bytes: &'static [u8], n_adapters: usize) -> Self {
+    fn of(name: &'static str, bytes: &'static [u8], n_adapters: usize, n_ctx: usize) -> Self {
         let gguf = Gguf::parse(bytes, bytes.len() as u64).unwrap();
         let model = llm::model::Model::load(&gguf, ModelBytes::as_in_file(bytes)).unwrap();
-        let n_ctx = N_CTX.min(model.config().n_ctx_train);
+        let n_ctx = n_ctx.min(model.config().n_ctx_train);
         let options = RunnerOptions {
             state: StateOptions {
                 n_slots: N_SLOTS,
@@ -145,8 +170,24 @@ impl Model for TestModel {
 
 /// Models, and how many texts they were given to make vectors of.
 pub struct TestEngine {
-    models: Models<TestModel>,
+    pub models: Models<TestModel>,
     pub n_embeddings: usize,
+    /// Whether models say what they are [told](TestEngine::told) to.
+    pub is_told: bool,
+}
+
+impl TestEngine {
+    /// What a model is told to say: what follows the line `Say:` in what the user said last, or what the tool returned, if that
+    /// was the last word.
+    fn told(prompt: &Prompt<'_>) -> Option<String> {
+        let Prompt::Messages(messages, _) = prompt else { return None };
+        let last = messages.iter().rfind(|message| matches!(message.role, "user" | "tool"))?;
+        let content = last.content.strip_suffix('\n').unwrap_or(last.content);
+        match last.role {
+            "tool" => Some(content.to_owned()),
+            _ => content.split_once("Say:\n").map(|(_, told)| told.to_owned()),
+        }
+    }
 }
 
 impl Deref for TestEngine {
@@ -175,7 +216,11 @@ impl Engine for TestEngine {
     }
 
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {
-        self.models.submit(model, request)
+        let told = Self::told(&request.prompt).filter(|_| self.is_told);
+        // A model that cannot but say it takes the way of all others.
+        let grammar = told.map(|told| format!("root ::= {}", serde_json::to_string(&told).unwrap()));
+        let told = grammar.as_deref().map(AnswerGrammar::Gbnf);
+        self.models.submit(model, Request { grammar: told.or(request.grammar), ..request })
     }
 
     fn submit_embedding(
@@ -238,7 +283,7 @@ impl Harness {
     pub fn new(settings: Settings) -> Self {
         Self {
             server: Server::new(settings).unwrap(),
-            engine: TestEngine { models: Models::new(clock_us), n_embeddings: 0 },
+            engine: TestEngine { models: Models::new(clock_us), n_embeddings: 0, is_told: false },
             now_us: 1,
         }
         .with(TestModel::new("micro"))
@@ -249,6 +294,15 @@ impl Harness {
         let mut harness = Self::default();
         harness.engine.remove(None).unwrap();
         harness.with(TestModel::new("tiny"))
+    }
+
+    /// A server of a model with this template, which says what it is told.
+    pub fn told(template: &str) -> Self {
+        let mut harness = Self::default();
+        harness.engine.remove(None).unwrap();
+        harness.engine.is_told = true;
+        let template = [("tokenizer.chat_template", Value::String(template.into()))];
+        harness.with(TestModel::with_metadata("told", &template))
     }
 
     /// The same with another model.
@@ -350,6 +404,24 @@ impl Harness {
         (status(head), serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
+    /// The same, of events with names, in which the data says the name too.
+    pub fn named_stream(&mut self, path: &str, body: &str) -> Vec<serde_json::Value> {
+        let answer = self.ask(post(path, body).as_bytes());
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(status(head), 200, "{answer}");
+        let text = String::from_utf8(unchunked(body.as_bytes())).unwrap();
+        let events = text.split("\n\n").filter(|event| !event.is_empty());
+        events
+            .map(|event| {
+                let (name, data) = event.split_once('\n').expect(event);
+                let data: serde_json::Value =
+                    serde_json::from_str(data.strip_prefix("data: ").expect(event)).expect(event);
+                assert_eq!(name.strip_prefix("event: "), data["type"].as_str(), "{event}");
+                data
+            })
+            .collect()
+    }
+
     /// Posts JSON that asks for a stream; the data of its events.
     pub fn stream(&mut self, path: &str, body: &str) -> Vec<String> {
         let answer = self.ask(post(path, body).as_bytes());
@@ -360,6 +432,15 @@ impl Harness {
         let events = text.split("\n\n").filter(|event| !event.is_empty());
         events.map(|event| event.strip_prefix("data: ").expect(event).to_owned()).collect()
     }
+}
+
+/// The template of this name among the golden ones.
+pub fn template(name: &str) -> String {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../../llm/tests/golden/chat_tools.json")).unwrap();
+    let templates = golden["templates"].as_array().unwrap();
+    let template = templates.iter().find(|template| template["name"] == name).expect(name);
+    template["template"].as_str().unwrap().to_owned()
 }
 
 /// A request with a body of JSON.
