@@ -513,6 +513,11 @@ CASES = [
         "leading_dense_block_count": 1, "interleave_moe_layer_step": 1, "expert_feed_forward_length": 12,
         "expert_shared_count": 1, "expert_shared_feed_forward_length": 20,
     }, first=LLAMA),
+    # Every second layer uses its experts; the others after the first have some, too, which they do not use.
+    Case("ernie4_5-moe:interleaved", TIED, f"{LLAMA_EXPERTS} exp_probs_b {SHARED}", replace(MOE, layer=5), {
+        "leading_dense_block_count": 1, "interleave_moe_layer_step": 2, "expert_feed_forward_length": 12,
+        "expert_shared_count": 1, "expert_shared_feed_forward_length": 20,
+    }, first=LLAMA),
     Case("glm4", UNTIED, f"attn_norm {QKV_BIASED} attn_output post_attention_norm ffn_norm {FUSED} post_ffw_norm", HALF_TURNED),
     Case("granite", TIED, LLAMA, D, GRANITE),
     Case("granitemoe", TIED, f"{LLAMA_EXPERTS} {SHARED}", replace(MOE, ff=12), {**GRANITE, "expert_shared_feed_forward_length": 20}),
@@ -728,6 +733,11 @@ CASES = [
     Case("cogvlm", f"{UNTIED} rope_freqs", f"attn_norm attn_qkv attn_output ffn_norm {GATED} vis_attn_qkv vis_attn_output vis_gate vis_up vis_down", SMALL_MHA,
          {"rope.freq_base": 500.0}),
     Case("cogvlm:few-kv", UNTIED, f"attn_norm attn_qkv attn_output ffn_norm {GATED} vis_attn_qkv vis_attn_output vis_gate vis_up vis_down", SMALL_MHA, {"attention.head_count_kv": 1}),
+    # Heads that are together shorter than the model is wide, or longer: keys and values begin where its width says.
+    Case("cogvlm:short-heads", UNTIED, f"attn_norm attn_qkv attn_output ffn_norm {GATED} vis_attn_qkv vis_attn_output vis_gate vis_up vis_down",
+         replace(SMALL_MHA, embd=20), {"attention.head_count_kv": 1}),
+    Case("cogvlm:long-heads", UNTIED, f"attn_norm attn_qkv attn_output ffn_norm {GATED} vis_attn_qkv vis_attn_output vis_gate vis_up vis_down",
+         replace(SMALL_MHA, embd=12)),
     Case("cohere2moe", TIED, f"{SMALL_QKV} ffn_gate_inp ffn_gate_exps ffn_up_exps ffn_down_exps {SHARED}", replace(SMALL_MOE, layer=5), {
         **NEXT_TO_LEADING, "expert_shared_feed_forward_length": 8, "logit_scale": 0.4, "rope.freq_base_swa": 500.0, **WINDOW,
     }, LN, first=f"{SMALL_QKV} {GATED}"),

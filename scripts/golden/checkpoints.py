@@ -262,11 +262,11 @@ MORE_KEYS = {
 
 def make(
     folder: Path, family: str, group: int | None, has_zeros: bool, tied: bool, sharded: bool, seed: int,
-    scheme: dict | None = None,
+    scheme: dict | None = None, head_len: int | None = None,
 ) -> None:  # fmt: skip
     """One checkpoint: AutoAWQ's if there is a group size, GPTQ's if there is a scheme, or else plain."""
     rng = np.random.default_rng(seed)
-    more_keys = MORE_KEYS.get(family, {})
+    more_keys = MORE_KEYS.get(family, {}) | ({"head_dim": head_len} if head_len else {})
     n_embd, n_ff = (128, 256) if group is not None or scheme and scheme["group_size"] == 128 else (32, 64) if family in MORE_KEYS else (64, 128)
     n_head, n_kv, n_layer = 4, 2, more_keys.get("num_hidden_layers", 2)
     head_len = more_keys.get("head_dim", n_embd // n_head)
@@ -323,7 +323,9 @@ def make(
             stored[f"{at}{norm}.weight"] = half(n, scale=0.1, mean=1.0)
         for part, (rows, cols) in shapes.items():
             weight = half(rows, cols, scale=cols**-0.5)
-            if scheme is not None and part != "mlp.gate":
+            if part == "mlp.gate":
+                stored[f"{at}{part}.weight"] = weight
+            elif scheme is not None:
                 packed, exact[f"{at}{part}.weight"] = quantize_gptq(weight.astype(np.float64), scheme, rng)
                 stored.update({f"{at}{part}.{name}": value for name, value in packed.items()})
             elif group is None:
@@ -459,6 +461,7 @@ def main() -> None:
     make(root / "llama-awq-32", "llama", 32, True, tied=True, sharded=False, seed=3)
     make(root / "llama-awq-128-symmetric", "llama", 128, False, tied=True, sharded=False, seed=4)
     make(root / "qwen2-awq-64", "qwen2", 64, True, tied=False, sharded=True, seed=5)
+    make(root / "qwen3_moe-awq-32", "qwen3_moe", 32, True, tied=True, sharded=False, seed=43, head_len=16)
     make(root / "llama-gptq-4-act", "llama", None, True, True, False, 40, gptq(4, 32, True, False))
     make(root / "qwen2-gptq-8-symmetric", "qwen2", None, True, True, False, 41, gptq(8, -1, False, True))
     make(root / "qwen3_moe-gptq-4", "qwen3_moe", None, True, True, False, 42, gptq(4, 32, False, True, "gptq_v2"))

@@ -198,7 +198,11 @@ fn tensor_bytes(tensor: &OutputTensor<'_>) -> Result<Vec<u8>> {
                 quantize(tensor.ty, &row, out);
             }
         }
-        Source::Awq(matrix) => matrix.write_q4_1(tensor.order, &mut bytes),
+        Source::Awq(matrices) => {
+            for (matrix, out) in matrices.iter().zip(bytes.chunks_exact_mut(tensor.rows * row_bytes)) {
+                matrix.write_q4_1(tensor.order, out);
+            }
+        }
     }
     Ok(bytes)
 }

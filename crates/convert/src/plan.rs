@@ -45,8 +45,8 @@ enum Shape {
 pub enum Source<'c> {
     /// One tensor, or one of each expert.
     Weights(Vec<Weight<'c>>),
-    /// A matrix that stays quantised.
-    Awq(AwqMatrix<'c>),
+    /// A matrix that stays quantised, or one of each expert.
+    Awq(Vec<AwqMatrix<'c>>),
     /// Computed.
     Values(Vec<f32>),
 }
@@ -260,7 +260,8 @@ impl<'c> Planner<'c> {
                 )
             }
             Some(Scheme::Awq(format)) if self.is_quantized(from) => {
-                self.awq_matrix(name, from, shape, format)?
+                let matrix = self.awq_matrix(from, shape, format)?;
+                OutputTensor::new(name, GgmlType::Q4_1, shape, Source::Awq(vec![matrix]), Shape::Matrix)
             }
             _ => {
                 let weight = Source::Weights(vec![self.weight(from, shape)?]);
@@ -281,18 +282,12 @@ impl<'c> Planner<'c> {
         self.scheme.is_some() && self.checkpoint.has(&self.full_name(&format!("{from}.qweight")))
     }
 
-    fn awq_matrix(
-        &mut self,
-        name: String,
-        from: &str,
-        shape: [usize; 2],
-        format: AwqFormat,
-    ) -> Result<OutputTensor<'c>> {
+    fn awq_matrix(&mut self, from: &str, shape: [usize; 2], format: AwqFormat) -> Result<AwqMatrix<'c>> {
         let from = self.full_name(from);
         let matrix = AwqMatrix::open(self.checkpoint, &from, format)?;
         check_shape(&from, matrix.shape(), shape)?;
         self.taken.extend(["qweight", "qzeros", "scales"].map(|part| format!("{from}.{part}")));
-        Ok(OutputTensor::new(name, GgmlType::Q4_1, shape, Source::Awq(matrix), Shape::Matrix))
+        Ok(matrix)
     }
 
     /// `<from>.weight`, or what GPTQ made of it.
@@ -348,7 +343,7 @@ impl<'c> Planner<'c> {
     fn experts(&mut self, to: &str, experts: Experts<'_>, shape: [usize; 2]) -> Result<()> {
         let Experts { layer, n, name, stack: (stack, part, n_parts) } = experts;
         let stack = self.full_name(&format!("{layer}mlp.experts.{stack}"));
-        let weights = if self.checkpoint.has(&stack) {
+        let (ty, source) = if self.checkpoint.has(&stack) {
             let (n_stacked, floats) = self.checkpoint.stacked_floats(&stack)?;
             let rows = shape[0].checked_mul(n_parts).context("the experts are too large")?;
             if n_stacked != n || floats.shape[1] != shape[1] || Some(floats.shape[0]) != rows.checked_mul(n) {
@@ -357,18 +352,23 @@ impl<'c> Planner<'c> {
             }
             self.taken.insert(stack);
             let first = |expert| expert * rows + part * shape[0];
-            (0..n).map(|expert| Weight::Floats(floats.rows(first(expert), shape[0]))).collect()
+            let weights = (0..n).map(|expert| Weight::Floats(floats.rows(first(expert), shape[0])));
+            (GgmlType::F16, Source::Weights(weights.collect()))
         } else {
-            let is_awq = matches!(self.scheme, Some(Scheme::Awq(_)));
-            if is_awq && self.is_quantized(&format!("{layer}mlp.experts.0.{name}")) {
-                bail!("experts that AutoAWQ quantised are not understood; expected plain ones");
-            }
             let names = (0..n).map(|expert| format!("{layer}mlp.experts.{expert}.{name}"));
-            names.map(|name| self.weight(&name, shape)).collect::<Result<Vec<_>>>()?
+            match self.scheme {
+                Some(Scheme::Awq(format)) if self.is_quantized(&format!("{layer}mlp.experts.0.{name}")) => {
+                    let matrices = names.map(|name| self.awq_matrix(&name, shape, format));
+                    (GgmlType::Q4_1, Source::Awq(matrices.collect::<Result<_>>()?))
+                }
+                _ => {
+                    let weights = names.map(|name| self.weight(&name, shape));
+                    (GgmlType::F16, Source::Weights(weights.collect::<Result<_>>()?))
+                }
+            }
         };
-        let (name, n_matrices) = (format!("{to}.weight"), weights.len());
-        let tensor = OutputTensor::new(name, GgmlType::F16, shape, Source::Weights(weights), Shape::Experts);
-        self.tensors.push(OutputTensor { n_matrices, ..tensor });
+        let tensor = OutputTensor::new(format!("{to}.weight"), ty, shape, source, Shape::Experts);
+        self.tensors.push(OutputTensor { n_matrices: n, ..tensor });
         Ok(())
     }
 

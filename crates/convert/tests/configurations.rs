@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use convert::Matrices;
 use llm::gguf::Gguf;
+use llm::quant::GgmlType;
 use serde_json::{Value, json};
 
 mod common;
@@ -202,6 +203,27 @@ fn awq_is_told_by_any_of_its_names() {
         files
     };
     refused(&broken, Matrices::Awq, &["quant_config.json"]);
+}
+
+#[test]
+fn experts_that_autoawq_quantised_are_one_tensor() {
+    let files = checkpoint("qwen3_moe-awq-32", json!({}));
+    let file = converted(&files, Matrices::Awq).0;
+    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+    let down = gguf.tensor("blk.1.ffn_down_exps.weight").unwrap();
+    assert_eq!((down.ty, down.dims), (GgmlType::Q4_1, [32, 128, 4, 1]));
+    for (part, expected) in [("qweight", "is missing"), ("scales", "is missing"), ("qzeros", "has no place")]
+    {
+        let mut files = files.clone();
+        change_header(&mut files, |header| {
+            let name = "model.layers.1.mlp.experts.2.up_proj.";
+            let tensor = header.remove(&format!("{name}{part}")).unwrap();
+            header.insert(format!("{name}other"), tensor);
+        });
+        refused(&files, Matrices::Awq, &["layers.1.mlp.experts.2.up_proj", expected]);
+    }
+    let narrow = checkpoint("qwen3_moe-awq-32", json!({ "moe_intermediate_size": 64 }));
+    refused(&narrow, Matrices::Awq, &["experts.0.gate_proj", "[32, 128]", "[64, 128]"]);
 }
 
 #[test]

@@ -124,8 +124,8 @@ pub enum JointRows {
     All,
     /// The same, of three times as many as those of the queries; the rest is not used.
     First,
-    /// The first of each third.
-    FirstOfThirds,
+    /// Those from the first on, from as many as the model is wide on, and from twice as many; the rest is not used.
+    EachWidth,
 }
 
 /// What a classifier does besides multiplying.
@@ -667,6 +667,9 @@ pub enum ExpertLayers {
     AfterLeading,
     /// From `leading_dense_block_count` on, each `interleave_moe_layer_step`-th.
     Interleaved,
+    /// The same; layers between these that have tensors of experts and none of a dense block do not use them, and have the
+    /// activation in the place of the block.
+    InterleavedOrBare,
     /// The second of each `moe_every_n_layers`; none if that is 0.
     SecondOfEach,
     /// Those with a router; a dense block beside it is left alone.

@@ -282,7 +282,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "deepseek", reads: &[("expert_weights_scale", None)], routing: Some(&Routing { gating_by_key: false, normalise: Normalise::No, ..DEEPSEEK_ROUTING }), ..LLAMA },
     Architecture { name: "deepseek2", attention: AttentionKind::Latent, attention_scale: AttentionScale::HeadLengthAndStretch, reads: DEEPSEEK2_KEYS, routing: Some(&DEEPSEEK_ROUTING), ..LLAMA },
     Architecture { name: "ernie4_5", unused: OUTPUT_PROJECTION_BIAS, routing: None, ..LLAMA },
-    Architecture { name: "ernie4_5-moe", unused: OUTPUT_PROJECTION_BIAS, routing: Some(&Routing { layers: ExpertLayers::Interleaved, ..UNGATED_ROUTING }), ..LLAMA },
+    Architecture { name: "ernie4_5-moe", unused: OUTPUT_PROJECTION_BIAS, routing: Some(&Routing { layers: ExpertLayers::InterleavedOrBare, ..UNGATED_ROUTING }), ..LLAMA },
     Architecture { name: "glm4", rope_sections: RopeSections::Consecutive, norms: &SANDWICH_NORMS, feed_forward: FeedForwardKind::FusedGated, ..LLAMA },
     Architecture { name: "granite", rope_layers: RopeLayers::UnlessNotFinetuned, logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: &LOGIT_SCALE, ..LLAMA },
     Architecture { name: "granitemoe", logit_scale: LogitScale::Divides, reads: GRANITE_SCALES, required: &LOGIT_SCALE, ..LLAMA },
@@ -367,7 +367,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "cogvlm",
-        rope_keys: RopeKeys::None, joint_rows: JointRows::FirstOfThirds, routing: None,
+        rope_keys: RopeKeys::None, joint_rows: JointRows::EachWidth, routing: None,
         unused: &["vis_", "rope_freqs."], unscaled: &["ffn_", "attn_qkv"],
         required: &Required { layer: &["attn_qkv.weight"], ..Required::NOTHING },
         ..NEOX

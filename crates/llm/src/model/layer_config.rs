@@ -79,11 +79,15 @@ pub(super) fn layers(
     };
     let expert_layers = architecture.routing.map_or(ExpertLayers::All, |routing| routing.layers);
     let n_dense = match expert_layers {
-        ExpertLayers::AfterLeading | ExpertLayers::Interleaved => n_dense(keys)?,
+        ExpertLayers::AfterLeading | ExpertLayers::Interleaved | ExpertLayers::InterleavedOrBare => {
+            n_dense(keys)?
+        }
         ExpertLayers::All | ExpertLayers::SecondOfEach | ExpertLayers::WithRouter => 0,
     };
     let expert_step = match expert_layers {
-        ExpertLayers::Interleaved => keys.optional_number("interleave_moe_layer_step")?.unwrap_or(1),
+        ExpertLayers::Interleaved | ExpertLayers::InterleavedOrBare => {
+            keys.optional_number("interleave_moe_layer_step")?.unwrap_or(1)
+        }
         ExpertLayers::SecondOfEach => keys.optional_number("moe_every_n_layers")?.unwrap_or(0),
         _ => 1,
     };
@@ -120,18 +124,19 @@ pub(super) fn layers(
                 }
             },
         };
+        let has_tensor = |part: &str| {
+            keys.gguf.tensor(Name::format(format_args!("blk.{index}.{part}.weight")).as_str()).is_some()
+        };
+        let may_have_experts = has_experts && index >= n_dense;
         let has_experts = has_experts
             && has_channel_mixer
             && match expert_layers {
                 ExpertLayers::All => true,
                 ExpertLayers::AfterLeading => index >= n_dense,
                 ExpertLayers::SecondOfEach => index.checked_rem(expert_step) == Some(1),
-                ExpertLayers::WithRouter => {
-                    let router = Name::format(format_args!("blk.{index}.ffn_gate_inp.weight"));
-                    keys.gguf.tensor(router.as_str()).is_some()
-                }
+                ExpertLayers::WithRouter => has_tensor("ffn_gate_inp"),
                 // A step of 0 is none.
-                ExpertLayers::Interleaved => {
+                ExpertLayers::Interleaved | ExpertLayers::InterleavedOrBare => {
                     index >= n_dense && expert_step > 0 && (index + 1).is_multiple_of(expert_step)
                 }
             };
@@ -161,8 +166,15 @@ pub(super) fn layers(
                 true => keys.layer_width(EXPERTS_USED, index, n_block)?,
                 false => 0,
             },
-            is_bare: architecture.feed_forward == FeedForwardKind::GatedOrBare
-                && keys.optional_number("expert_count")?.unwrap_or(0) > 0,
+            is_bare: match architecture.feed_forward {
+                FeedForwardKind::GatedOrBare => keys.optional_number("expert_count")?.unwrap_or(0) > 0,
+                _ => {
+                    expert_layers == ExpertLayers::InterleavedOrBare
+                        && may_have_experts
+                        && !has_experts
+                        && !has_tensor("ffn_down")
+                }
+            },
             gate_limit: limit(GATE_LIMIT)?,
             dense_limit: limit(DENSE_LIMIT)?,
             xielu: xielu(keys, architecture, index, n_block)?,

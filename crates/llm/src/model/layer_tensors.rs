@@ -105,7 +105,13 @@ impl<'a> LayerTensors<'_, '_, 'a> {
                 _ if self.config.architecture.feed_forward == FeedForwardKind::ChannelMix => {
                     FeedForward::ChannelMix(self.channel_mix()?)
                 }
-                _ if self.layer.is_bare => FeedForward::Bare(self.config.architecture.activation),
+                (_, experts) if self.layer.is_bare => {
+                    // They must be there, and right, all the same.
+                    if let Some(experts) = experts {
+                        self.experts(&experts)?;
+                    }
+                    FeedForward::Bare(self.config.architecture.activation)
+                }
                 _ => FeedForward::Dense(self.feed_forward()?),
             },
             ffn_post_norm: self.optional_norm(norms.ffn_post)?,
@@ -293,7 +299,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         bias.try_reserve_exact(n)
             .map_err(|_| ModelError::OutOfHeap { needed_bytes: n * size_of::<f32>() })?;
         bias.resize(n, 0.0);
-        for (row, values) in bias.chunks_exact_mut(n_head).enumerate() {
+        for (row, values) in bias.chunks_exact_mut(n_head.max(1)).enumerate() {
             matrix.dequantize_row(row, values);
         }
         Ok(Some(bias))
@@ -316,7 +322,13 @@ impl<'a> LayerTensors<'_, '_, 'a> {
             let (k, v, n_rows) = match self.config.architecture.joint_rows {
                 JointRows::All => (n_q, n_q + n_k, n_q + n_k + n_v),
                 JointRows::First => (n_q, n_q + n_k, 3 * third),
-                JointRows::FirstOfThirds => (third, 2 * third, 3 * third),
+                JointRows::EachWidth if 2 * n_embd + n_v > 3 * third => {
+                    let key =
+                        Name::format(format_args!("{}.attention.key_length", self.config.architecture.name));
+                    let expected = "heads that are together as long as the model is wide";
+                    return Err(ModelError::InvalidKey { key, value: head_len_k as f64, expected });
+                }
+                JointRows::EachWidth => (n_embd, 2 * n_embd, 3 * third),
             };
             let qkv = self.linear("attn_qkv", n_rows, n_embd, biased)?;
             let mut parts = [qkv.rows(0..n_q), qkv.rows(k..k + n_k), qkv.rows(v..v + n_v)];
