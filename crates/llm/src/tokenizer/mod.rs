@@ -44,6 +44,7 @@ mod wordpiece;
 use alloc::vec::Vec;
 
 pub use error::TokenizerError;
+pub use roles::InfillTokens;
 pub use stream::StreamDecoder;
 pub use vocabulary::TokenKind;
 
@@ -344,6 +345,11 @@ impl<'a> Tokenizer<'a> {
     /// The token that ends a text.
     pub fn eos_id(&self) -> Option<u32> {
         self.roles.eos
+    }
+
+    /// The tokens around a gap in code.
+    pub fn infill(&self) -> InfillTokens {
+        self.roles.infill
     }
 
     /// The token between two texts, if the file names one or its kind has one.

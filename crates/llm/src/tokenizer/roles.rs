@@ -128,6 +128,22 @@ pub(super) struct Roles {
     pub(super) add_eos: bool,
     /// Sorted.
     pub(super) ends: Vec<u32>,
+    pub(super) infill: InfillTokens,
+}
+
+/// Tokens around a gap in code that a model fills, as far as a vocabulary has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InfillTokens {
+    /// In front of what stands before the gap.
+    pub prefix: Option<u32>,
+    /// In front of what stands behind it.
+    pub suffix: Option<u32>,
+    /// In front of what fills it.
+    pub middle: Option<u32>,
+    /// In front of the name of a repository.
+    pub repository: Option<u32>,
+    /// In front of the name of a file.
+    pub file: Option<u32>,
 }
 
 impl Roles {
@@ -158,6 +174,7 @@ impl Roles {
             add_bos: gguf.bool_value("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.add_bos),
             add_eos: gguf.bool_value("tokenizer.ggml.add_eos_token")?.unwrap_or(defaults.add_eos),
             ends: Vec::new(),
+            infill: InfillTokens::default(),
         };
 
         let texts = Texts::find(vocabulary)?;
@@ -172,6 +189,15 @@ impl Roles {
                     by_text
                 }
             };
+            let infill = &mut roles.infill;
+            match key {
+                FIM_PREFIX_KEY => infill.prefix = id,
+                FIM_SUFFIX_KEY => infill.suffix = id,
+                FIM_MIDDLE_KEY => infill.middle = id,
+                FIM_REPOSITORY_KEY => infill.repository = id,
+                FIM_FILE_KEY => infill.file = id,
+                _ => {}
+            }
             if ends && let Some(id) = id {
                 push(&mut roles.ends, id)?;
             }

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 mod nobody;
 
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/completion",
@@ -19,6 +19,7 @@ const PATHS: [&str; 11] = [
     "/v1/messages/count_tokens",
     "/v1/responses",
     "/apply-template",
+    "/infill",
 ];
 
 fuzz_target!(|input: &[u8]| {

@@ -198,6 +198,10 @@ impl Answer {
         }
     }
 
+    fn is_native(&self) -> bool {
+        matches!(self.shape, Shape::Native | Shape::Infill)
+    }
+
     /// Whether it is told block by block.
     fn tells_blocks(&self) -> bool {
         matches!(self.shape, Shape::Messages | Shape::Responses)
@@ -226,7 +230,7 @@ impl Answer {
                 };
                 self.event(out, &[choice], 0)
             }
-            Shape::Completion | Shape::Native => Ok(()),
+            Shape::Completion | Shape::Native | Shape::Infill => Ok(()),
             Shape::Messages | Shape::Responses => self.tell(out, &Step::Begin(counts)),
         }
     }
@@ -323,7 +327,7 @@ impl Answer {
             Shape::Completion => {
                 self.event(out, &[TextChoice { index, text, logprobs, finish_reason: None }], text_bytes)
             }
-            Shape::Native => {
+            Shape::Native | Shape::Infill => {
                 let native = Native { completion_probabilities: logprobs, ..Native::piece(index, text) };
                 event(out, &native, text_bytes)
             }
@@ -360,7 +364,7 @@ impl Answer {
                 &[TextChoice { index, text: "", logprobs: end.logprobs, finish_reason: reason }],
                 end.logprobs.text_bytes(),
             ),
-            Shape::Native => {
+            Shape::Native | Shape::Infill => {
                 event(out, &self.native(index, "", end), self.name.model.len() + end.logprobs.text_bytes())
             }
             Shape::Messages | Shape::Responses => {
@@ -374,7 +378,7 @@ impl Answer {
 
     /// Writes the events at the end of a stream, all answers of which have ended.
     pub fn finish(&self, out: &mut Vec<u8>, usage: Usage, timings: Timings) -> fmt::Result {
-        if self.shape == Shape::Native || self.tells_blocks() {
+        if self.is_native() || self.tells_blocks() {
             return Ok(());
         }
         if self.include_usage {
@@ -440,7 +444,7 @@ impl Answer {
                 })?;
                 json::write(out, &Object { usage, timings, ..self.object(false, &choices) }, text_bytes)
             }
-            Shape::Native => {
+            Shape::Native | Shape::Infill => {
                 let answers =
                     each(ends, |index, end| self.native(index, texts[index].as_deref().unwrap_or(""), end))?;
                 match &answers[..] {

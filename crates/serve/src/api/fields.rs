@@ -51,6 +51,15 @@ pub struct Fields<'b> {
     /// Texts to be continued.
     #[serde(borrow)]
     pub prompt: Option<Prompts<'b>>,
+    /// What stands before a gap that is to be filled.
+    #[serde(borrow)]
+    pub input_prefix: Option<Text<'b>>,
+    /// What stands behind it.
+    #[serde(borrow)]
+    pub input_suffix: Option<Text<'b>>,
+    /// What may help, such as other files; the last ones stay where there is no room for all.
+    #[serde(borrow)]
+    pub input_extra: Option<List<Extra<'b>, MAX_PARTS>>,
     /// Most tokens of an answer.
     pub max_tokens: Option<i64>,
     /// The newer name for it.
@@ -185,6 +194,17 @@ pub struct Fields<'b> {
     /// For whom it is.
     #[serde(borrow)]
     pub user: Option<Text<'b>>,
+}
+
+/// A text that may help to fill a gap.
+#[derive(Debug, Deserialize)]
+pub struct Extra<'b> {
+    /// The text.
+    #[serde(borrow)]
+    pub text: Text<'b>,
+    /// The file that it is of.
+    #[serde(borrow, default)]
+    pub filename: Option<Text<'b>>,
 }
 
 /// What an adapter is multiplied by.

@@ -103,9 +103,14 @@ impl Serialize for Told<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Some((log, tokenizer, shape, wish)) = self.0 else { return serializer.serialize_none() };
         let as_probabilities = wish.after_sampling;
-        let places = Places { log, tokenizer, with_ids: shape == Shape::Native, as_probabilities };
+        let places = Places {
+            log,
+            tokenizer,
+            with_ids: matches!(shape, Shape::Native | Shape::Infill),
+            as_probabilities,
+        };
         match shape {
-            Shape::Native => places.serialize(serializer),
+            Shape::Native | Shape::Infill => places.serialize(serializer),
             Shape::Chat => {
                 let mut object = serializer.serialize_map(Some(1))?;
                 object.serialize_entry("content", &places)?;

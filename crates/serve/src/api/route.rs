@@ -53,6 +53,8 @@ pub enum Shape {
     Completion,
     /// llama.cpp's completion.
     Native,
+    /// The same, of a gap that is filled.
+    Infill,
     /// Anthropic's messages.
     Messages,
     /// OpenAI's responses.
@@ -96,6 +98,7 @@ const ROUTES: &[(&str, Route)] = &[
     ("/v1/completions", Route::Generate(Shape::Completion)),
     ("/completions", Route::Generate(Shape::Native)),
     ("/completion", Route::Generate(Shape::Native)),
+    ("/infill", Route::Generate(Shape::Infill)),
     ("/v1/embeddings", Route::Embeddings),
     ("/embeddings", Route::Embeddings),
     ("/v1/rerank", Route::Rerank),

@@ -1,5 +1,6 @@
 //! [`Wish`]: what a request for text asks of the engine, from the fields that its route has.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -11,7 +12,7 @@ use grammar::json_schema::{Options, Order};
 use serde_json::value::RawValue;
 
 use super::conversation::{self, ToolChoice};
-use super::fields::{AdapterScale, Fields, Logprobs, Prompt, Samplers};
+use super::fields::{AdapterScale, Extra, Fields, Logprobs, Prompt, Samplers};
 use super::route::Shape;
 use super::said::{Said, said};
 use crate::error::ApiError;
@@ -76,7 +77,22 @@ pub enum Asked<'b> {
     /// A text.
     Text(&'b str),
     /// Tokens.
-    Ids(&'b [u32]),
+    Ids(Cow<'b, [u32]>),
+    /// A gap.
+    Gap(Gap<'b>),
+}
+
+/// A gap that is to be filled.
+#[derive(Debug, Clone, Copy)]
+pub struct Gap<'b> {
+    /// What stands before it.
+    pub prefix: &'b str,
+    /// What it begins with.
+    pub prompt: &'b str,
+    /// What stands behind it.
+    pub suffix: &'b str,
+    /// What may help.
+    pub extra: &'b [Extra<'b>],
 }
 
 impl<'b> Wish<'b> {
@@ -282,6 +298,20 @@ fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Ask
         return Ok(prompts);
     }
     let asked = fields.prompt.as_ref().map_or(&[][..], |prompts| &prompts.0);
+    if shape == Shape::Infill {
+        let prompt = match asked {
+            [] => "",
+            [Prompt::Text(text)] => text,
+            _ => return Err(ApiError::field("prompt", "expected a text")),
+        };
+        let (Some(prefix), Some(suffix)) = (&fields.input_prefix, &fields.input_suffix) else {
+            let missing = if fields.input_prefix.is_none() { "input_prefix" } else { "input_suffix" };
+            return Err(ApiError::field(missing, "expected a text"));
+        };
+        let extra = fields.input_extra.as_ref().map_or(&[][..], |extra| &extra.0);
+        prompts.push(Asked::Gap(Gap { prefix: &prefix.0, prompt, suffix: &suffix.0, extra }));
+        return Ok(prompts);
+    }
     match asked.len() {
         0 => return Err(ApiError::field("prompt", "expected a text, token ids, or an array of these")),
         n_prompts if n_prompts > MAX_CHOICES / n => {
@@ -293,7 +323,7 @@ fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Ask
     }
     prompts.extend(asked.iter().map(|prompt| match prompt {
         Prompt::Text(text) => Asked::Text(text),
-        Prompt::Ids(ids) => Asked::Ids(ids),
+        Prompt::Ids(ids) => Asked::Ids(Cow::Borrowed(ids)),
     }));
     Ok(prompts)
 }
@@ -406,7 +436,7 @@ fn n_logprobs(shape: Shape, fields: &Fields<'_>) -> Result<Option<usize>, ApiErr
         return Ok(None);
     }
     let logprobs = match (shape, fields.n_probs) {
-        (Shape::Native, Some(n @ 1..)) => Some(Logprobs::Of(n)),
+        (Shape::Native | Shape::Infill, Some(n @ 1..)) => Some(Logprobs::Of(n)),
         _ => fields.logprobs,
     };
     let (name, n) = match (shape, logprobs, fields.top_logprobs) {

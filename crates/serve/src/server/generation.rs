@@ -13,6 +13,7 @@ use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
 
 use super::admission::{chosen, models};
+use super::infill;
 use super::settings::Settings;
 use crate::api::answer::Answer;
 use crate::api::blocks::Blocks;
@@ -90,12 +91,13 @@ impl<T: Copy + PartialEq> Generation<T> {
         now_us: u64,
     ) -> Result<Self, ApiError> {
         let fields: Fields<'_> = json::read(&body)?;
-        let wish = Wish::new(shape, &fields)?;
+        let mut wish = Wish::new(shape, &fields)?;
         let models = models(engine);
         let model = chosen(&models, wish.model)?;
+        infill::encode(engine, &model.name, &mut wish)?;
         let kind = match shape {
             Shape::Chat => "chatcmpl-",
-            Shape::Completion | Shape::Native => "cmpl-",
+            Shape::Completion | Shape::Native | Shape::Infill => "cmpl-",
             Shape::Messages => "msg_",
             Shape::Responses => "resp_",
         };
@@ -172,7 +174,8 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
         let body = core::mem::take(&mut self.body);
         let fields: Fields<'_> = json::read(&body)?;
-        let wish = Wish::new(self.answer.shape, &fields)?;
+        let mut wish = Wish::new(self.answer.shape, &fields)?;
+        infill::encode(engine, &self.answer.name.model, &mut wish)?;
         self.submit_up_to(self.choices.len(), engine, &wish)?;
         self.keep_until_asked(body);
         Ok(())
@@ -395,7 +398,7 @@ fn told<'t>(
 /// A prompt as a text.
 fn text_of<'p>(engine: &impl Engine, model: &str, prompt: &Asked<'p>) -> Result<Cow<'p, str>, ApiError> {
     match prompt {
-        Asked::Messages(_) => Ok(Cow::Borrowed("")),
+        Asked::Messages(_) | Asked::Gap(_) => Ok(Cow::Borrowed("")),
         Asked::Text(text) => Ok(Cow::Borrowed(text)),
         Asked::Ids(ids) => {
             let bytes = engine.tokenizer(Some(model))?.decode(ids);
@@ -437,6 +440,8 @@ fn submit<E: Engine>(
         }
         Asked::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
         Asked::Ids(ids) => Prompt::Ids(ids),
+        // It has become ids.
+        Asked::Gap(_) => Prompt::Ids(&[]),
     };
     let adapters = wish.adapters.map(|asked| scales(engine, model, asked)).transpose()?;
     let request = Request {

@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `client` | a connection and what happens on it |
 //! | `generation`, `embedding` | a request for text, or for vectors, that is being answered |
+//! | `infill` | gaps as prompts |
 //! | `question` | requests that are answered at once |
 //! | `admission` | which requests are wanted |
 //! | `desk` | what a client needs of the server |
@@ -40,6 +41,7 @@ mod client;
 mod desk;
 mod embedding;
 mod generation;
+mod infill;
 mod metrics;
 mod question;
 mod settings;
