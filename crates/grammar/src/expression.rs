@@ -137,6 +137,8 @@ pub struct Builder {
     pub(crate) interleaves: Vec<InterleaveNode>,
     pub(crate) rules: Vec<RuleNode>,
     pub(crate) names: String,
+    /// What JSON schemas have cost so far.
+    pub(crate) schema_steps: u32,
 }
 
 impl Default for Builder {
@@ -156,6 +158,7 @@ impl Builder {
             interleaves: Vec::new(),
             rules: Vec::new(),
             names: String::new(),
+            schema_steps: 0,
         }
     }
 
@@ -327,6 +330,23 @@ impl Builder {
     pub fn name(&self, rule: Rule) -> &str {
         let span = self.rules[rule.0 as usize].name;
         &self.names[span.start as usize..][..span.len as usize]
+    }
+
+    /// Where it is, for [`Builder::go_back`].
+    pub(crate) fn place(&self) -> [usize; 6] {
+        let Self { nodes, lists, text, interleaves, rules, names, .. } = self;
+        [nodes.len(), lists.len(), text.len(), interleaves.len(), rules.len(), names.len()]
+    }
+
+    /// Forgets all that was added since it was there; no rule from before was defined since.
+    pub(crate) fn go_back(&mut self, [nodes, lists, text, interleaves, rules, names]: [usize; 6]) {
+        self.nodes.truncate(nodes);
+        self.depths.truncate(nodes);
+        self.lists.truncate(lists);
+        self.text.truncate(text);
+        self.interleaves.truncate(interleaves);
+        self.rules.truncate(rules);
+        self.names.truncate(names);
     }
 
     /// How many expressions and rules there are, for a limit of the caller's own.

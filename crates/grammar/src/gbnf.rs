@@ -35,6 +35,17 @@ impl Grammar {
     /// # Errors
     /// [`GrammarError::Syntax`] with line and column, and as [`Builder::finish`].
     pub fn parse(text: &str, token_of: &dyn Fn(&str) -> Option<u32>) -> Result<Self, GrammarError> {
+        let (builder, root) = Builder::of_gbnf(text, token_of)?;
+        builder.finish(root)
+    }
+}
+
+impl Builder {
+    /// The rules of a grammar in GBNF, and the one that is called `root`. `token_of` is as for [`Grammar::parse`].
+    ///
+    /// # Errors
+    /// [`GrammarError::Syntax`] with line and column.
+    pub fn of_gbnf(text: &str, token_of: &dyn Fn(&str) -> Option<u32>) -> Result<(Self, Rule), GrammarError> {
         let mut parser = Parser {
             text,
             at: 0,
@@ -48,7 +59,7 @@ impl Grammar {
         let n_slots = text.len().next_power_of_two().clamp(16, 2 * MAX_EXPRESSIONS as usize);
         parser.slots.try_reserve_exact(n_slots)?;
         parser.slots.resize(n_slots, None);
-        parser.grammar()
+        parser.rules()
     }
 }
 
@@ -66,13 +77,13 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn grammar(mut self) -> Result<Grammar, GrammarError> {
+    fn rules(mut self) -> Result<(Builder, Rule), GrammarError> {
         self.space(true);
         while self.peek().is_some() {
             self.rule()?;
         }
         let root = self.rule_named("root")?;
-        self.builder.finish(root)
+        Ok((self.builder, root))
     }
 
     fn error<T>(&self, at: usize, problem: &'static str, expected: &'static str) -> Result<T, GrammarError> {

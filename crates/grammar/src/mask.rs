@@ -13,6 +13,11 @@ pub struct Mask<'a> {
 }
 
 impl<'a> Mask<'a> {
+    /// The set of the tokens whose bits are set: 64 tokens to a word, the first in the lowest bit.
+    pub fn of(words: &'a [u64]) -> Self {
+        Self { words }
+    }
+
     /// Whether the token may come.
     pub fn allows(&self, token: u32) -> bool {
         self.words.get(token as usize / 64).is_some_and(|word| word >> (token % 64) & 1 == 1)

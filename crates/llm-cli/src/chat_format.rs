@@ -28,8 +28,14 @@ pub struct ChatArguments {
 
 impl ChatArguments {
     /// What a command with `--chat` and `--special` does with a text.
-    pub fn task(&self, is_chat: bool, parse_special: bool) -> Result<Task<'_>> {
-        Task::new(is_chat, parse_special, self.system.as_deref(), self.format()).map_err(Error::msg)
+    pub fn task(
+        &self,
+        is_chat: bool,
+        parse_special: bool,
+        thinking_budget: Option<usize>,
+    ) -> Result<Task<'_>> {
+        let task = Task::new(is_chat, parse_special, self.system.as_deref(), self.format(), thinking_budget);
+        task.map_err(Error::msg)
     }
 
     fn enable_thinking(&self) -> Option<bool> {

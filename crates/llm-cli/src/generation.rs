@@ -39,6 +39,9 @@ pub struct GenerationArguments {
     #[arg(long)]
     json_schema: Option<String>,
 
+    #[arg(long, allow_negative_numbers = true, value_parser = max_tokens)]
+    reasoning_budget: Option<usize>,
+
     #[arg(long)]
     verbose: bool,
 }
@@ -47,6 +50,11 @@ impl GenerationArguments {
     /// The number of tokens that was given as an option.
     pub fn max_tokens(&self) -> Option<usize> {
         self.n
+    }
+
+    /// The number of tokens that a model may think, if that is limited.
+    pub fn thinking_budget(&self) -> Option<usize> {
+        self.reasoning_budget.and_then(|n| MaxTokens(n).limit())
     }
 
     /// Shows the magnitudes of the weights in a file with this header, if the options ask for it.
@@ -73,6 +81,7 @@ impl GenerationArguments {
                 anyhow::Error::msg,
                 |file| fs::read_to_string(file).with_context(|| format!("cannot read {file}")),
             )?,
+            thinking_budget: self.thinking_budget(),
             ignore_eos: request.ignores_eos(),
             logprobs: None,
             stop: self.stop.iter().map(String::as_str).collect(),

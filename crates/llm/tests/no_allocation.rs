@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use grammar::{Constraint, Grammar, Limits, Piece, Vocabulary};
 use llm::front::{Event, LogprobWish, MAX_LOGPROBS, PROMPT_ENCODING, Prompt, Prompter, Request, Responder};
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
 use llm::quant::{ModelBytes, Precision};
-use llm::sampling::{Sampler, SamplingConfig};
+use llm::sampling::{Guide, Sampler, SamplingConfig, Thinking, Trigger};
 use llm::scheduler::{Scheduler, Submission};
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionOptions};
 use llm::simd::Kernels;
@@ -48,6 +49,7 @@ fn main() {
     });
 
     answers(&file);
+    guides();
 
     // Beginnings are found again, with recurrent layers at checkpoints.
     steps(model, 128, 0, &[7; 70]);
@@ -55,6 +57,28 @@ fn main() {
     let file = std::fs::read(path).unwrap();
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     steps(Arc::new(Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap()), 64, 3, &[7; 40]);
+}
+
+/// Answers that think, up to a budget, and then have a call, which a text begins.
+fn guides() {
+    let texts = ["a", "<", "c", ">", "{", "}", ">}"];
+    let piece = |id: u32| Piece::Text(texts[id as usize].as_bytes());
+    let vocabulary = Arc::new(Vocabulary::new(texts.len() as u32, &piece).unwrap());
+    let grammar = Grammar::parse("root ::= \"<c>\" (\"{\" [ac]* \"}\")+", &|_| None).unwrap();
+    let constraint = Constraint::new(Arc::new(grammar), vocabulary.clone(), Limits::default()).unwrap();
+    let thinking =
+        Thinking { open: "<a", close: "a>", starts_open: true, budget: Some(9), closing: vec![0, 3] };
+    let triggers = [Trigger { text: "<c>", is_first: false }];
+    let guide = Guide::new(vocabulary, Some(constraint), Some(thinking), &triggers, vec![]).unwrap();
+    let sampling = SamplingConfig { temperature: 1.0, ..SamplingConfig::greedy() };
+    let mut sampler = Sampler::new(sampling, texts.len()).unwrap().with_guide(guide);
+    let logits = vec![0.0; texts.len()];
+    without_allocation(|| {
+        for _ in 0..300 {
+            let token = sampler.sample(&logits).unwrap();
+            sampler.accept(token);
+        }
+    });
 }
 
 /// Two requests to a responder, with all that a request can ask for with each token.

@@ -7,7 +7,7 @@ use grammar::GrammarError;
 use grammar::json_schema::{SchemaError, Why};
 use llm::chat::Message;
 use llm::front::embedding::EmbeddingWish;
-use llm::front::{ChatFormat, FrontError, Prompt, Report, Request, Responder};
+use llm::front::{CallsError, ChatFormat, FrontError, Prompt, Report, Request, Responder};
 use llm::sampling::SamplingError;
 use llm::session::SessionError;
 use llm::tokenizer::Tokenizer;
@@ -121,6 +121,13 @@ impl From<EngineError> for ApiError {
             }
             FrontError::Grammar(_) => Self::field("grammar", message),
             FrontError::Schema(_) => Self::field("json_schema", message),
+            FrontError::NoTool { .. } => Self::field("tool_choice", message),
+            FrontError::Tool { tool, error: CallsError::Name { .. }, .. } => {
+                Self::field(format!("tools[{tool}].function.name"), message)
+            }
+            FrontError::Tool { tool, .. } => {
+                Self::field(format!("tools[{tool}].function.parameters"), message)
+            }
             FrontError::Sampling(SamplingError::Constraint(_))
             | FrontError::Session(SessionError::Sampling(SamplingError::Constraint(_)))
             | FrontError::GrammarVocabulary(_) => Self::bad(message),

@@ -64,6 +64,10 @@ fn each_route_takes_a_schema_or_a_grammar() {
 fn what_cannot_be_kept_to_is_named() {
     let mut harness = Harness::with_chat();
     let tool = json!({ "type": "function", "function": { "name": "f", "parameters": {} } });
+    let unique = json!({ "type": "function", "function": {
+        "name": "set", "parameters": { "properties": { "a": { "type": "array", "uniqueItems": true } } },
+    } });
+    let nameless = json!({ "type": "function", "function": { "name": "two words" } });
     let message = json!([{ "role": "user", "content": "a" }]);
     for (path, body, param, says) in [
         (COMPLETIONS, json!({ "prompt": "a", "grammar": "root ::= other" }), "grammar", "other"),
@@ -92,11 +96,37 @@ fn what_cannot_be_kept_to_is_named() {
             "schema",
         ),
         (COMPLETIONS, json!({ "prompt": "a", "tools": [tool] }), "tools", "chat"),
+        (CHAT, json!({ "messages": message, "tool_choice": "required" }), "tool_choice", "tools"),
         (
             CHAT,
-            json!({ "messages": message, "tools": [tool], "tool_choice": "required" }),
+            json!({ "messages": message, "tools": [tool], "tool_choice": { "type": "function", "function": { "name": "g" } } }),
             "tool_choice",
-            "auto",
+            "\"g\"",
+        ),
+        (
+            CHAT,
+            json!({ "messages": message, "tools": [tool, unique], "tool_choice": "required" }),
+            "tools[1].function.parameters",
+            "/properties/a",
+        ),
+        (
+            CHAT,
+            json!({ "messages": message, "tools": [nameless], "tool_choice": "required" }),
+            "tools[0].function.name",
+            "letters",
+        ),
+        (CHAT, json!({ "messages": message, "thinking_budget_tokens": -2 }), "thinking_budget_tokens", "-1"),
+        (
+            CHAT,
+            json!({ "messages": message, "response_format": { "type": "json_schema", "json_schema": { "schema": { "type": 3 } } } }),
+            "response_format.json_schema.schema",
+            "/type",
+        ),
+        (
+            CHAT,
+            json!({ "messages": message, "response_format": { "type": "json_object", "schema": { "type": 3 } } }),
+            "response_format.schema",
+            "/type",
         ),
         (
             CHAT,
@@ -156,4 +186,82 @@ fn conversations_have_tools_calls_and_results() {
     let (status, answer) = harness.post(CHAT, &body.to_string());
     assert_eq!(status, 200, "{answer}");
     assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+}
+
+/// The calls of an answer, or of a stream's pieces together: names and arguments, in order.
+fn calls(answer: &Value) -> Vec<(String, Value)> {
+    let calls =
+        answer["choices"][0]["message"]["tool_calls"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    calls
+        .iter()
+        .map(|call| {
+            assert_eq!(call["type"], "function");
+            let function = &call["function"];
+            let arguments = function["arguments"].as_str().unwrap();
+            (function["name"].as_str().unwrap().to_owned(), serde_json::from_str(arguments).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn a_call_comes_where_one_must() {
+    let mut harness = Harness::with_long_chat();
+    let place = json!({
+        "type": "object",
+        "properties": { "place": { "type": "string", "maxLength": 5 }, "n": { "enum": [1, 2] } },
+        "required": ["place", "n"],
+    });
+    let tools = json!([
+        { "type": "function", "function": { "name": "get_time" } },
+        { "type": "function", "function": { "name": "get_weather", "parameters": place } },
+    ]);
+    let named = json!({ "type": "function", "function": { "name": "get_weather" } });
+    let is_valid = |arguments: &Value| {
+        arguments["place"].as_str().unwrap().chars().count() <= 5
+            && [1, 2].map(Value::from).contains(&arguments["n"])
+    };
+    for seed in 0..4 {
+        let body = json!({
+            "messages": [{ "role": "user", "content": "Is it warm?" }], "tools": tools, "seed": seed, "temperature": 1.5,
+            "parallel_tool_calls": false, "tool_choice": "required",
+        });
+        let (status, answer) = harness.post(CHAT, &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls");
+        let called = calls(&answer);
+        assert_eq!(called.len(), 1, "{answer}");
+        for (name, arguments) in called {
+            assert!(
+                if name == "get_time" { arguments == json!({}) } else { is_valid(&arguments) },
+                "{answer}"
+            );
+        }
+        let mut body = body;
+        body["tool_choice"] = named.clone();
+        let (_, answer) = harness.post(CHAT, &body.to_string());
+        let called = calls(&answer);
+        assert!(called.len() == 1 && called[0].0 == "get_weather" && is_valid(&called[0].1), "{answer}");
+        // A stream has the same call in pieces.
+        body["stream"] = json!(true);
+        let stream = harness.ask(common::post(CHAT, &body.to_string()).as_bytes());
+        let deltas = stream.lines().filter_map(|line| line.strip_prefix("data: {"));
+        let deltas = deltas.map(|rest| serde_json::from_str::<Value>(&format!("{{{rest}")).unwrap());
+        let text: String = deltas
+            .filter_map(|delta| {
+                let call = &delta["choices"][0]["delta"]["tool_calls"][0];
+                assert!(call.is_null() || call["index"] == 0, "{delta}");
+                Some(call["function"]["arguments"].as_str()?.to_owned())
+            })
+            .collect();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), called[0].1, "{stream}");
+    }
+    let mut body = json!({
+        "messages": [{ "role": "user", "content": "Is it warm?" }], "tools": [tools[0]], "tool_choice": "required",
+        "logit_bias": {}, "max_tokens": 200, "temperature": 2, "seed": 1,
+    });
+    let (_, answer) = harness.post(CHAT, &body.to_string());
+    let n_parallel = calls(&answer).len();
+    body["parallel_tool_calls"] = json!(false);
+    let (_, answer) = harness.post(CHAT, &body.to_string());
+    assert!(n_parallel >= calls(&answer).len() && calls(&answer).len() == 1, "{answer}");
 }

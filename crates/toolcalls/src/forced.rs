@@ -1,198 +1,349 @@
 //! Calls as part of a grammar, so that a model cannot but call a tool.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use grammar::error::GrammarError;
 use grammar::expression::{Builder, Expression};
+use grammar::json_schema::{Members, Notation, Options, SchemaError, Whitespace};
 
 use crate::form::{Arguments, Form};
 
-/// Builds the parts of calls.
-struct Calls<'b> {
-    builder: &'b mut Builder,
-    /// Names and ids of the tokens without text that are marks.
-    marks: &'b [(&'b str, u32)],
+/// What calls are to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Calls<'c> {
+    /// What can be called: each tool's name and the JSON schema of its arguments, a blank one for none.
+    pub tools: &'c [(&'c str, &'c str)],
+    /// Whether there can be several.
+    pub parallel: bool,
+    /// Whether tools whose schemas no grammar expresses are called with any object; otherwise they are an error.
+    pub any_arguments: bool,
+    /// Names and ids of the vocabulary's tokens without a text that are part of [marks](crate::Format::has_mark): where a mark
+    /// has such a name, that token comes.
+    pub marks: &'c [(&'c str, u32)],
 }
 
-impl Form {
-    /// One call of any of `tools` or, if they may be `parallel`, one or more, with all marks around.
-    ///
-    /// Each tool has its name and what its arguments are as JSON. `marks` are names and ids of the vocabulary's tokens
-    /// without a text that are part of [marks](crate::Format::has_mark): where a mark has such a name, that token comes.
-    /// Forms that write arguments otherwise than as [JSON](Self::has_json_arguments) get any keys and values in their own
-    /// notation: there, only the names of tools are forced.
-    ///
-    /// # Errors
-    /// If the grammar becomes too large.
-    pub fn calls(
-        &self,
-        builder: &mut Builder,
-        tools: &[(&str, Expression)],
-        parallel: bool,
-        marks: &[(&str, u32)],
-    ) -> Result<Expression, GrammarError> {
-        let mut calls = Calls { builder, marks };
-        let mut alternatives = Vec::new();
-        for &(name, arguments) in tools {
-            let arguments = if self.has_json_arguments() { arguments } else { calls.any(self.arguments)? };
-            let open = calls.literal(self.open)?;
-            let name = calls.builder.literal(name)?;
-            let name_end = calls.literal(self.name_end)?;
-            let close = calls.literal(self.close)?;
-            alternatives.push(calls.builder.sequence(&[open, name, name_end, arguments, close])?);
+/// Why there is no grammar of calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallsError {
+    /// The name of a tool is none: letters, digits and `_-.:/$` make one.
+    Name {
+        /// The tool's number.
+        tool: usize,
+    },
+    /// The schema of a tool's arguments is wrong or cannot be expressed.
+    Schema {
+        /// The tool's number.
+        tool: usize,
+        /// What is wrong.
+        error: SchemaError,
+    },
+    /// The grammar becomes too large.
+    Grammar(GrammarError),
+}
+
+impl fmt::Display for CallsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { .. } => f.write_str("the name of a tool must be of letters, digits and _-.:/$"),
+            Self::Schema { error, .. } => error.fmt(f),
+            Self::Grammar(error) => error.fmt(f),
         }
-        let call = calls.builder.choice(&alternatives)?;
-        let (before, after) = (calls.literal(self.before)?, calls.literal(self.after)?);
-        let separator = calls.literal(self.separator)?;
-        let builder = calls.builder;
-        let more = match self.each {
-            true => builder.sequence(&[after, separator, before, call])?,
-            false => builder.sequence(&[separator, call])?,
-        };
-        // gpt-oss ends its turn with a call.
-        let most = if parallel && self.arguments != Arguments::Channels { None } else { Some(0) };
-        let more = builder.repeat(more, 0, most)?;
-        builder.sequence(&[before, call, more, after])
     }
 }
 
-impl Calls<'_> {
-    /// A text, whose marks are tokens where they have some.
-    fn literal(&mut self, text: &str) -> Result<Expression, GrammarError> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let places = self.marks.iter().filter(|(name, _)| !name.is_empty());
-            let first = places
-                .filter_map(|&(name, id)| rest.find(name).map(|at| (at, name.len(), id)))
-                .min_by_key(|&(at, len, _)| (at, usize::MAX - len));
-            let Some((at, len, id)) = first else {
-                parts.push(self.builder.literal(rest)?);
-                break;
-            };
-            if at > 0 {
-                parts.push(self.builder.literal(&rest[..at])?);
+impl core::error::Error for CallsError {}
+
+impl From<GrammarError> for CallsError {
+    fn from(error: GrammarError) -> Self {
+        Self::Grammar(error)
+    }
+}
+
+/// The schema of arguments that there are none of.
+const NO_ARGUMENTS: &str = r#"{"additionalProperties": false}"#;
+/// Any arguments.
+const ANY_ARGUMENTS: &str = "{}";
+
+/// Builds the parts of calls.
+struct Writer<'b> {
+    builder: &'b mut Builder,
+    calls: Calls<'b>,
+    form: &'static Form,
+    /// Each tool's name and arguments.
+    tools: Vec<(Expression, Expression)>,
+}
+
+impl Form {
+    /// One call or, if they may be parallel, one or more, with all marks around.
+    ///
+    /// Arguments are valid against the tool's schema, in the form's own notation.
+    ///
+    /// # Errors
+    /// [`CallsError`].
+    pub fn calls(&'static self, builder: &mut Builder, calls: Calls<'_>) -> Result<Expression, CallsError> {
+        let mut writer = Writer::new(builder, calls, self)?;
+        if self.arguments != Arguments::Channels {
+            let begin = [writer.literal(self.before)?, writer.literal(self.open)?];
+            return Ok(writer.calls_behind(&begin, true, self.name_ends())?);
+        }
+        let mut ways = Vec::new();
+        for (open, name_ends) in [(self.open, HEADS_BEFORE), (CHANNEL, HEADS_BEHIND)] {
+            let begin = [writer.literal(open)?];
+            ways.push(writer.calls_behind(&begin, true, name_ends)?);
+        }
+        Ok(writer.builder.choice(&ways)?)
+    }
+
+    /// The same of an answer that was free up to one of the form's [triggers](Self::triggers): the trigger's text, without tokens
+    /// for its marks, and what follows it.
+    ///
+    /// # Errors
+    /// [`CallsError`].
+    pub fn triggered_calls(
+        &'static self,
+        builder: &mut Builder,
+        calls: Calls<'_>,
+    ) -> Result<Expression, CallsError> {
+        let mut writer = Writer::new(builder, calls, self)?;
+        let mut ways = Vec::new();
+        for (trigger, _) in self.triggers() {
+            let mut begin = Vec::from([writer.builder.literal(trigger)?]);
+            let is_bare = self.open.starts_with(trigger);
+            // What is left of the marks.
+            let mut rests = [self.before, self.open];
+            if is_bare {
+                rests = ["", &self.open[trigger.len()..]];
+            } else if self.arguments == Arguments::Channels {
+                rests = ["", ""];
+            } else if let Some(at) = self.before.find(trigger) {
+                rests[0] = &self.before[at + trigger.len()..];
+            } else if self.before.is_empty()
+                && let Some(at) = self.open.find(trigger)
+            {
+                rests[1] = &self.open[at + trigger.len()..];
             }
-            parts.push(self.builder.token(id, false)?);
-            rest = &rest[at + len..];
+            let first = if rests[0].is_empty() { &mut rests[1] } else { &mut rests[0] };
+            if first.starts_with(['\n', ' ', '[', '{']) {
+                *first = first.trim_start();
+                let blank = writer.builder.class(&[(9, 10), (32, 32)])?;
+                begin.push(writer.builder.repeat(blank, 0, Some(2))?);
+            }
+            for rest in rests {
+                begin.push(writer.literal(rest)?);
+            }
+            let name_ends = match trigger {
+                CHANNEL => HEADS_BEHIND,
+                _ if self.arguments == Arguments::Channels => HEADS_BEFORE,
+                _ => self.name_ends(),
+            };
+            ways.push(writer.calls_behind(&begin, !is_bare || !self.each, name_ends)?);
+        }
+        Ok(writer.builder.choice(&ways)?)
+    }
+
+    /// The texts that calls begin with, after which a grammar can hold that is not to hold before; and whether each counts at
+    /// the beginning of an answer only.
+    pub fn triggers(&self) -> impl Iterator<Item = (&'static str, bool)> + use<> {
+        let all = match self.arguments {
+            Arguments::Channels => [
+                (self.open.trim_start(), true),
+                ("<|start|>assistant to=functions.", false),
+                (CHANNEL, false),
+            ],
+            _ => {
+                let bare = if self.bare { self.open.split(':').next().unwrap_or("") } else { "" };
+                // The first mark of several.
+                let trigger = self.trigger();
+                let end = trigger.find(['>', ']']).map_or(trigger.len(), |at| at + 1);
+                [(&trigger[..end], false), (self.also_before, false), (bare, true)]
+            }
+        };
+        all.into_iter().filter(|(text, _)| !text.is_empty())
+    }
+
+    fn name_ends(&self) -> &[&'static str] {
+        core::slice::from_ref(&self.name_end)
+    }
+}
+
+/// How a call of gpt-oss's begins whose channel comes first, as the model itself writes it.
+const CHANNEL: &str = "<|channel|>commentary to=functions.";
+/// What is behind the name in a head whose channel has come.
+const HEADS_BEHIND: &[&str] = &[" <|constrain|>json<|message|>", " json<|message|>", "<|message|>"];
+/// The same where it has not come.
+const HEADS_BEFORE: &[&str] =
+    &["<|channel|>commentary json<|message|>", "<|channel|>commentary <|constrain|>json<|message|>"];
+
+impl<'b> Writer<'b> {
+    fn new(builder: &'b mut Builder, calls: Calls<'b>, form: &'static Form) -> Result<Self, CallsError> {
+        let mut writer = Self { builder, calls, form, tools: Vec::new() };
+        let (options, members) = writer.notation()?;
+        writer.tools.try_reserve_exact(calls.tools.len()).map_err(GrammarError::from)?;
+        for (tool, &(name, schema)) in calls.tools.iter().enumerate() {
+            let is_name = |c: char| c.is_alphanumeric() || "_-.:/$".contains(c);
+            if name.is_empty() || !name.chars().all(is_name) {
+                return Err(CallsError::Name { tool });
+            }
+            let schema = if schema.trim_ascii().is_empty() { NO_ARGUMENTS } else { schema };
+            let builder = &mut *writer.builder;
+            let arguments = match builder.json_objects(schema, options, members) {
+                Err(SchemaError::At { .. } | SchemaError::Unsatisfiable) if calls.any_arguments => {
+                    builder.json_objects(ANY_ARGUMENTS, options, members)
+                }
+                written => written,
+            };
+            let arguments = arguments.map_err(|error| CallsError::Schema { tool, error })?;
+            let name = writer.builder.literal(name)?;
+            writer.tools.push((name, arguments));
+        }
+        Ok(writer)
+    }
+
+    /// One call behind `begin` and, if there can be several, more of them.
+    fn calls_behind(
+        &mut self,
+        begin: &[Expression],
+        has_marks: bool,
+        name_ends: &[&'static str],
+    ) -> Result<Expression, GrammarError> {
+        let form = self.form;
+        let call = self.call(name_ends)?;
+        let mut parts = Vec::from(begin);
+        parts.push(call);
+        // gpt-oss ends its turn with a call.
+        if self.calls.parallel && has_marks && form.arguments != Arguments::Channels {
+            let mut more = Vec::new();
+            for text in [if form.each { form.after } else { "" }, form.separator] {
+                more.push(self.literal(text)?);
+            }
+            if form.each {
+                more.push(self.literal(form.before)?);
+            }
+            more.push(self.literal(form.open)?);
+            more.push(call);
+            let more = self.builder.sequence(&more)?;
+            parts.push(self.builder.repeat(more, 0, None)?);
+        }
+        if has_marks {
+            parts.push(self.literal(form.after)?);
         }
         self.builder.sequence(&parts)
     }
 
-    /// Any arguments in this notation.
-    fn any(&mut self, arguments: Arguments) -> Result<Expression, GrammarError> {
-        let key_characters = [('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
-        let key_characters = key_characters.map(|(first, last)| (u32::from(first), u32::from(last)));
-        let character = self.builder.class(&key_characters)?;
-        let key = self.builder.repeat(character, 1, Some(64))?;
-        // What ends a text begins with `<` in all notations that have marks around texts.
-        let other = self.builder.not_in_class(&[(u32::from('<'), u32::from('<'))])?;
-        let lone = {
-            let begin = self.builder.literal("<")?;
-            let next = self.builder.not_in_class(&['/', '|', 'e'].map(|c| (u32::from(c), u32::from(c))))?;
-            self.builder.sequence(&[begin, next])?
-        };
-        let in_text = self.builder.choice(&[other, lone])?;
-        let text = self.builder.repeat(in_text, 0, None)?;
-        match arguments {
-            Arguments::Keyed { key_open, key_close, value_open, value_close } => {
-                let [open, close] = [self.literal(key_open)?, self.literal(key_close)?];
-                let [before, after] = [self.literal(value_open)?, self.literal(value_close)?];
-                let argument = self.builder.sequence(&[open, key, close, before, text, after])?;
-                self.builder.repeat(argument, 0, None)
-            }
+    /// A call behind what comes before its name, in a rule of its own.
+    fn call(&mut self, name_ends: &[&'static str]) -> Result<Expression, GrammarError> {
+        let mut ends = Vec::new();
+        for text in name_ends {
+            ends.push(self.literal(text)?);
+        }
+        let end = self.builder.choice(&ends)?;
+        let close = self.literal(self.form.close)?;
+        let mut ways = Vec::new();
+        for &(name, arguments) in &self.tools {
+            ways.push(self.builder.sequence(&[name, end, arguments, close])?);
+        }
+        let call = self.builder.choice(&ways)?;
+        let rule = self.builder.declare("call")?;
+        self.builder.define(rule, call)?;
+        self.builder.rule(rule)
+    }
+
+    /// A text, whose marks are tokens where they have some.
+    fn literal(&mut self, text: &str) -> Result<Expression, GrammarError> {
+        with_marks(self.builder, self.calls.marks, text)
+    }
+
+    /// How arguments are written.
+    fn notation(&mut self) -> Result<(Options, Option<Members>), GrammarError> {
+        let json = Options { whitespace: Whitespace::Spaces, ..Options::GENERATED };
+        let in_class = |c: char| (u32::from(c), u32::from(c));
+        Ok(match self.form.arguments {
+            Arguments::Object(..) | Arguments::Json | Arguments::Channels => (json, None),
             Arguments::Quoted(quote) => {
-                let quote = self.literal(quote)?;
-                let text = self.builder.sequence(&[quote, text, quote])?;
-                let [open, colon, comma, close] = self.texts(["{", ":", ",", "}"])?;
-                let pair = |builder: &mut Builder, value| builder.sequence(&[key, colon, value]);
-                let value =
-                    self.values(text, "value", &["true", "false", "null"], (open, comma, close), &pair)?;
-                let first = self.builder.sequence(&[key, colon, value])?;
-                self.in_list(open, first, comma, close)
+                let (mark, text) = (self.literal(quote)?, self.raw_text()?);
+                let notation = Notation::Quoted { mark, text };
+                (Options { notation, whitespace: Whitespace::None, ..json }, None)
+            }
+            Arguments::Keyed { key_open, key_close, value_open, value_close } => {
+                let after_key = [self.literal(key_close)?, self.literal(value_open)?];
+                let written = Members {
+                    before_key: self.literal(key_open)?,
+                    after_key: self.builder.sequence(&after_key)?,
+                    after_value: self.literal(value_close)?,
+                    separator: Expression::EMPTY,
+                    any_key: self.identifier(in_class('_'))?,
+                    is_key: |name| {
+                        let fits = |c: char| !c.is_control() && !"<>\"".contains(c);
+                        !name.is_empty() && name.trim() == name && name.chars().all(fits)
+                    },
+                    text: Some(self.raw_text()?),
+                };
+                (json, Some(written))
             }
             Arguments::Python => {
-                let plain = ['"', '\\', '\n'].map(|c| (u32::from(c), u32::from(c)));
-                let plain = self.builder.not_in_class(&plain)?;
-                let [backslash, quote] = self.texts(["\\", "\""])?;
-                let escaped =
-                    self.builder.class(&['"', '\\', 'n', 't'].map(|c| (u32::from(c), u32::from(c))))?;
-                let escape = self.builder.sequence(&[backslash, escaped])?;
-                let character = self.builder.choice(&[plain, escape])?;
-                let text = self.builder.repeat(character, 0, None)?;
-                let text = self.builder.sequence(&[quote, text, quote])?;
-                let [open, colon, comma, close] = self.texts(["{", ": ", ", ", "}"])?;
-                let pair = |builder: &mut Builder, value| builder.sequence(&[text, colon, value]);
-                let value =
-                    self.values(text, "value", &["True", "False", "None"], (open, comma, close), &pair)?;
-                let equals = self.builder.literal("=")?;
-                let first = self.builder.sequence(&[key, equals, value])?;
-                let nothing = self.builder.literal("")?;
-                self.in_list(nothing, first, comma, nothing)
+                let written = Members {
+                    before_key: Expression::EMPTY,
+                    after_key: self.literal("=")?,
+                    after_value: Expression::EMPTY,
+                    separator: self.literal(", ")?,
+                    any_key: self.identifier(in_class('_'))?,
+                    is_key: |name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'),
+                    text: None,
+                };
+                (Options { notation: Notation::Python, ..json }, Some(written))
             }
-            // Whoever calls knows what they are.
-            Arguments::Object(..) | Arguments::Json | Arguments::Channels => self.builder.literal("{}"),
+        })
+    }
+
+    fn identifier(&mut self, underscore: (u32, u32)) -> Result<Expression, GrammarError> {
+        let ranges = [('A', 'Z'), ('a', 'z')].map(|(first, last)| (u32::from(first), u32::from(last)));
+        let first = self.builder.class(&[ranges[0], ranges[1], underscore])?;
+        let digits = (u32::from('0'), u32::from('9'));
+        let next = self.builder.class(&[ranges[0], ranges[1], underscore, digits])?;
+        let rest = self.builder.repeat(next, 0, Some(63))?;
+        self.builder.sequence(&[first, rest])
+    }
+
+    /// Any text that stands as it is. What ends one begins with `<` in all notations that have marks around texts.
+    fn raw_text(&mut self) -> Result<Expression, GrammarError> {
+        let class = |characters: &[char]| -> Vec<(u32, u32)> {
+            characters.iter().map(|&c| (u32::from(c), u32::from(c))).collect()
+        };
+        let other = self.builder.not_in_class(&class(&['<']))?;
+        let begin = self.builder.literal("<")?;
+        let next = self.builder.not_in_class(&class(&['<', '/', '|', 'e']))?;
+        let lone = self.builder.sequence(&[begin, next])?;
+        let one = self.builder.choice(&[other, lone])?;
+        self.builder.repeat(one, 0, None)
+    }
+}
+
+/// A text, whose marks are tokens where they have some.
+///
+/// # Errors
+/// If the grammar becomes too large.
+pub fn with_marks(
+    builder: &mut Builder,
+    marks: &[(&str, u32)],
+    text: &str,
+) -> Result<Expression, GrammarError> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let places = marks.iter().filter(|(name, _)| !name.is_empty());
+        let first = places
+            .filter_map(|&(name, id)| rest.find(name).map(|at| (at, name.len(), id)))
+            .min_by_key(|&(at, len, _)| (at, usize::MAX - len));
+        let Some((at, len, id)) = first else {
+            parts.push(builder.literal(rest)?);
+            break;
+        };
+        if at > 0 {
+            parts.push(builder.literal(&rest[..at])?);
         }
+        parts.push(builder.token(id, false)?);
+        rest = &rest[at + len..];
     }
-
-    fn texts<const N: usize>(&mut self, texts: [&str; N]) -> Result<[Expression; N], GrammarError> {
-        let mut found = [self.builder.literal("")?; N];
-        for (found, text) in found.iter_mut().zip(texts) {
-            *found = self.builder.literal(text)?;
-        }
-        Ok(found)
-    }
-
-    /// Any value: a text, a word, a number, a list or a dict of values.
-    fn values(
-        &mut self,
-        text: Expression,
-        name: &str,
-        words: &[&str],
-        (open, comma, close): (Expression, Expression, Expression),
-        pair: &dyn Fn(&mut Builder, Expression) -> Result<Expression, GrammarError>,
-    ) -> Result<Expression, GrammarError> {
-        let rule = self.builder.declare(name)?;
-        let value = self.builder.rule(rule)?;
-        let mut alternatives = Vec::from([text, self.number()?]);
-        for word in words {
-            alternatives.push(self.builder.literal(word)?);
-        }
-        let [open_list, close_list] = self.texts(["[", "]"])?;
-        alternatives.push(self.in_list(open_list, value, comma, close_list)?);
-        let entry = pair(self.builder, value)?;
-        alternatives.push(self.in_list(open, entry, comma, close)?);
-        let any = self.builder.choice(&alternatives)?;
-        self.builder.define(rule, any)?;
-        Ok(value)
-    }
-
-    fn number(&mut self) -> Result<Expression, GrammarError> {
-        let digits = |first, last| [(u32::from(first), u32::from(last))];
-        let digit = self.builder.class(&digits('0', '9'))?;
-        let [sign, zero, point] = self.texts(["-", "0", "."])?;
-        let first = self.builder.class(&digits('1', '9'))?;
-        let more = self.builder.repeat(digit, 0, Some(15))?;
-        let whole = self.builder.sequence(&[first, more])?;
-        let whole = self.builder.choice(&[zero, whole])?;
-        let fraction = self.builder.repeat(digit, 1, Some(15))?;
-        let fraction = self.builder.sequence(&[point, fraction])?;
-        let [sign, fraction] = [self.builder.optional(sign)?, self.builder.optional(fraction)?];
-        self.builder.sequence(&[sign, whole, fraction])
-    }
-
-    /// Any number of `of` between these.
-    fn in_list(
-        &mut self,
-        open: Expression,
-        of: Expression,
-        comma: Expression,
-        close: Expression,
-    ) -> Result<Expression, GrammarError> {
-        let more = self.builder.sequence(&[comma, of])?;
-        let more = self.builder.repeat(more, 0, None)?;
-        let some = self.builder.sequence(&[of, more])?;
-        let some = self.builder.optional(some)?;
-        self.builder.sequence(&[open, some, close])
-    }
+    builder.sequence(&parts)
 }

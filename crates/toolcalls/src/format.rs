@@ -12,25 +12,35 @@ pub struct Format {
     pub reasoning: Option<&'static Reasoning>,
     /// Whether the prompt ends within a thought.
     pub starts_open: bool,
+    /// Whether the prompt ends behind one.
+    pub has_thought: bool,
+    /// Whether what is said keeps to a grammar of its own: once it has begun, nothing in it is a mark.
+    pub is_held: bool,
 }
 
 impl Default for Format {
     /// That of a model that is not known.
     fn default() -> Self {
-        Self { form: &GENERIC, reasoning: None, starts_open: false }
+        Self { form: &GENERIC, reasoning: None, starts_open: false, has_thought: false, is_held: false }
     }
 }
 
 impl Format {
     /// That which these texts, the template and what it makes of a call, show.
     pub fn of(texts: &[&str]) -> Self {
-        Self { form: Form::of(texts), reasoning: Reasoning::of(texts), starts_open: false }
+        Self { form: Form::of(texts), reasoning: Reasoning::of(texts), ..Self::default() }
     }
 
     /// The same behind this prompt.
     pub fn behind(self, prompt: &str) -> Self {
-        let starts_open = self.reasoning.is_some_and(|reasoning| prompt.trim_end().ends_with(reasoning.open));
-        Self { starts_open, ..self }
+        let ends_with = |mark: fn(&Reasoning) -> &'static str| {
+            self.reasoning.is_some_and(|reasoning| prompt.trim_end().ends_with(mark(reasoning)))
+        };
+        let starts_open = ends_with(|reasoning| reasoning.open);
+        // That of gpt-oss ends other messages, too.
+        let has_channels = self.form.arguments == Arguments::Channels;
+        let has_thought = !has_channels && ends_with(|reasoning| reasoning.close);
+        Self { starts_open, has_thought, ..self }
     }
 
     /// The same for who has no tools: what looks like a call is text. gpt-oss's channels stay.

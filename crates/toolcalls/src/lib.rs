@@ -13,7 +13,8 @@
 //! | `answer` | a whole answer |
 //! | `forced` | calls as part of a grammar |
 //! | `parser` | pieces to events |
-//! | `call`, `channels` | the parser's ways through a call, and through the channels of gpt-oss |
+//! | `keyed`, `object`, `channels` | the parser's ways through arguments with marks, through calls that are objects, through the channels of gpt-oss |
+//! | `call` | the parser's way through all other calls |
 //! | `state` | what the parser knows, and how it tells |
 //! | `format` | what a template's text tells of its model |
 //! | `form`, `reasoning` | the tables |
@@ -29,12 +30,15 @@ mod channels;
 mod forced;
 mod form;
 mod format;
+mod keyed;
 mod literal;
+mod object;
 mod parser;
 mod reasoning;
 mod state;
 
 pub use answer::{Answer, Call};
+pub use forced::{Calls, CallsError, with_marks};
 pub use form::{Arguments, FORMS, Form, GENERIC, NO_CALLS};
 pub use format::Format;
 pub use parser::{Event, OutOfMemory, Parser};

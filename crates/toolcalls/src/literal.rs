@@ -289,10 +289,10 @@ pub(crate) fn push_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Whether a text is a JSON value that is no text; `scrap` is for what comes out.
+/// Whether a text is a JSON value, with its quotes if that is a text; `scrap` is for what comes out.
 pub(crate) fn is_value(text: &str, scrap: &mut String) -> bool {
     // Python's names of values are texts here.
-    if text.starts_with(['"', 'T', 'F', 'N']) {
+    if text.starts_with(['T', 'F', 'N']) {
         return false;
     }
     let mut literal = Literal::new(Notation::Json);
@@ -388,10 +388,10 @@ mod tests {
     #[test]
     fn values_that_are_no_texts_are_told_from_texts() {
         let is = |text| is_value(text, &mut String::new());
-        for text in ["3", "-1.5", "true", "null", "[1]", r#"{"a": "b"}"#, "{} "] {
+        for text in ["3", "-1.5", "true", "null", "[1]", r#"{"a": "b"}"#, "{} ", "\"3\""] {
             assert!(is(text), "{text}");
         }
-        for text in ["", "Paris", "\"3\"", "3 days", "1.", "True", "{a}", "[1", "{} x", "01"] {
+        for text in ["", "Paris", "\"3", "\"3\" x", "3 days", "1.", "True", "{a}", "[1", "{} x", "01"] {
             assert!(!is(text), "{text}");
         }
     }

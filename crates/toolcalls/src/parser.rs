@@ -180,7 +180,10 @@ fn marks(state: &State) -> impl Iterator<Item = (Mark, &'static str)> {
     let open = if before.is_empty() && has_names { mark(form.open) } else { "" };
     let calls = [(Mark::Calls, before), (Mark::Calls, form.also_before), (Mark::Call, open)];
     let calls = calls.into_iter().filter(move |_| !is_thought && !has_channels);
-    of_channels.chain(of_thought).chain(begins).chain(around).chain(calls)
+    // All that has no mark any more is text.
+    let has_marks = is_thought || !state.format.is_held || !state.has_said;
+    let all = of_channels.chain(of_thought).chain(begins).chain(around).chain(calls);
+    all.filter(move |_| has_marks)
 }
 
 fn take_mark(state: &mut State, mark: Mark, character: char, to: To<'_>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use grammar::constraint::{Constraint, Limits};
 use grammar::expression::Builder;
 use grammar::tokens::{Piece, Vocabulary};
-use toolcalls::{Answer, Arguments, Call, FORMS, Form, Format, GENERIC};
+use toolcalls::{Answer, Arguments, Call, Calls, CallsError, FORMS, Form, Format, GENERIC};
 
 /// The text of a call as the form has it.
 fn call(form: &Form, name: &str) -> String {
@@ -13,19 +13,27 @@ fn call(form: &Form, name: &str) -> String {
         Arguments::Object(..) | Arguments::Json | Arguments::Channels => "{\"place\": \"x\"}".into(),
         Arguments::Quoted(quote) => format!("{{place:{quote}x{quote}}}"),
         Arguments::Keyed { key_open, key_close, value_open, value_close } => {
-            format!("{key_open}place{key_close}{value_open}x{value_close}")
+            format!("{key_open}place{key_close}{value_open}\"x\"{value_close}")
         }
         Arguments::Python => "place=\"x\"".into(),
     };
     format!("{}{name}{}{arguments}{}", form.open, form.name_end, form.close)
 }
 
-/// A text that keeps to the calls of `weather` and `clock`.
-fn constraint(form: &Form, parallel: bool, marks: &[(&str, u32)]) -> Constraint {
+const SCHEMA: &str = r#"{"properties": {"place": {"const": "x"}}, "required": ["place"]}"#;
+
+/// What may call `weather` and `clock`.
+fn wish<'c>(tools: &'c [(&'c str, &'c str)], parallel: bool, marks: &'c [(&'c str, u32)]) -> Calls<'c> {
+    Calls { tools, parallel, any_arguments: false, marks }
+}
+
+/// A text that keeps to calls, from a trigger on if `is_triggered`.
+fn constraint(form: &'static Form, calls: Calls<'_>, is_triggered: bool) -> Constraint {
     let mut builder = Builder::new();
-    let arguments = builder.literal("{\"place\": \"x\"}").unwrap();
-    let tools = [("weather", arguments), ("clock", arguments)];
-    let calls = form.calls(&mut builder, &tools, parallel, marks).unwrap();
+    let calls = match is_triggered {
+        true => form.triggered_calls(&mut builder, calls).unwrap(),
+        false => form.calls(&mut builder, calls).unwrap(),
+    };
     let root = builder.declare("root").unwrap();
     builder.define(root, calls).unwrap();
     let grammar = builder.finish(root).unwrap();
@@ -38,8 +46,10 @@ fn constraint(form: &Form, parallel: bool, marks: &[(&str, u32)]) -> Constraint 
     Constraint::new(Arc::new(grammar), Arc::new(vocabulary), Limits::default()).unwrap()
 }
 
-fn keeps(form: &Form, parallel: bool, text: &str) -> bool {
-    let mut constraint = constraint(form, parallel, &[]);
+const TOOLS: [(&str, &str); 2] = [("weather", SCHEMA), ("clock", SCHEMA)];
+
+fn keeps(form: &'static Form, parallel: bool, text: &str) -> bool {
+    let mut constraint = constraint(form, wish(&TOOLS, parallel, &[]), false);
     constraint.accept_bytes(text.as_bytes()).is_ok() && constraint.can_end()
 }
 
@@ -57,7 +67,18 @@ fn what_a_grammar_forces_is_read_as_it_was_meant() {
         assert_eq!(keeps(form, true, &two), has_several, "{name}: {two:?}");
         assert!(!keeps(form, true, &one.replace("weather", "whether")), "{name}");
         assert!(!keeps(form, true, ""), "{name}");
-        assert!(one.trim_start().starts_with(form.trigger().trim_start()), "{name}: {}", form.trigger());
+        for (text, is_whole) in [(&one, !form.bare || form.each), (&two, has_several)] {
+            let triggered = form.triggers().any(|(trigger, is_first)| {
+                let Some(at) =
+                    text.find(trigger).filter(|at| !is_first || *at == text.len() - text.trim_start().len())
+                else {
+                    return false;
+                };
+                let mut constraint = constraint(form, wish(&TOOLS, true, &[]), true);
+                constraint.accept_bytes(&text.as_bytes()[at..]).is_ok() && constraint.can_end()
+            });
+            assert!(triggered || !is_whole, "{name}: {text:?}");
+        }
 
         let format = Format { form, ..Format::default() };
         let json = |name: &str, text: &str| {
@@ -82,28 +103,104 @@ fn what_a_grammar_forces_is_read_as_it_was_meant() {
 
 #[test]
 fn marks_that_are_tokens_come_as_tokens() {
-    let form = FORMS.iter().find(|form| form.name == "mistral").unwrap();
-    let mut constraint = constraint(form, false, &[("[TOOL_CALLS]", 2), ("[ARGS]", 3)]);
-    assert_eq!(constraint.allowed().unwrap().tokens().collect::<Vec<_>>(), [2]);
-    constraint.accept(2).unwrap();
-    constraint.accept_bytes(b"clock").unwrap();
-    assert_eq!(constraint.allowed().unwrap().tokens().collect::<Vec<_>>(), [3]);
-    constraint.accept(3).unwrap();
-    constraint.accept_bytes(b"{\"place\": \"").unwrap();
-    constraint.accept(0).unwrap();
-    assert!(!constraint.can_end());
-    constraint.accept_bytes(b"\"}").unwrap();
-    assert!(constraint.can_end());
+    let form = form("mistral");
+    let schema = r#"{"properties": {"place": {"enum": ["x", "xx"]}}, "required": ["place"]}"#;
+    let tools = [("clock", schema)];
+    let marks = [("[TOOL_CALLS]", 2), ("[ARGS]", 3)];
+    let mut whole = constraint(form, wish(&tools, false, &marks), false);
+    assert_eq!(whole.allowed().unwrap().tokens().collect::<Vec<_>>(), [2]);
+    whole.accept(2).unwrap();
+    whole.accept_bytes(b"clock").unwrap();
+    assert_eq!(whole.allowed().unwrap().tokens().collect::<Vec<_>>(), [3]);
+    whole.accept(3).unwrap();
+    whole.accept_bytes(b"{\"place\": \"").unwrap();
+    whole.accept(0).unwrap();
+    assert!(!whole.can_end());
+    whole.accept_bytes(b"\"}").unwrap();
+    assert!(whole.can_end());
+    // The trigger itself came as a token, of which the guide tells as text.
+    let mut triggered = constraint(form, wish(&tools, false, &marks), true);
+    triggered.accept_bytes(b"[TOOL_CALLS]clock").unwrap();
+    triggered.accept(3).unwrap();
+    triggered.accept_bytes(b"{\"place\":\"xx\"}").unwrap();
+    assert!(triggered.can_end());
+}
+
+fn form(name: &str) -> &'static Form {
+    FORMS.iter().find(|form| form.name == name).unwrap()
+}
+
+/// All kinds of values, in the order that calls have them in.
+const MANY: &str = r#"{"properties": {
+    "text": {"type": "string"}, "unit": {"enum": ["C", "F"]}, "n": {"type": "integer", "minimum": 3, "maximum": 5},
+    "is": {"type": "boolean"}, "list": {"type": "array", "items": {"type": ["number", "null"]}, "maxItems": 2},
+    "more": {"type": "object", "properties": {"a-b": {"type": "string"}, "c": {"type": "boolean"}}, "required": ["a-b"]}
+}, "required": ["text", "n"]}"#;
+
+#[test]
+fn arguments_in_other_notations_are_valid_too() {
+    let keeps = |name: &str, arguments: &str| {
+        let form = form(name);
+        let text =
+            format!("{}{}f{}{arguments}{}{}", form.before, form.open, form.name_end, form.close, form.after);
+        let mut constraint = constraint(form, wish(&[("f", MANY)], false, &[]), false);
+        constraint.accept_bytes(text.as_bytes()).is_ok() && constraint.can_end()
+    };
+    let python = r#"text="a\"<b", unit="C", n=4, is=True, list=[1.5, None], more={"a-b": "", "c": False}"#;
+    assert!(keeps("lfm2", python));
+    for wrong in
+        ["text=\"a\"", "text=3, n=4", "text=\"\", n=6", "text=\"\", n=4, is=true", "n=4, text=\"\"", ""]
+    {
+        assert!(!keeps("lfm2", wrong), "{wrong}");
+    }
+    let gemma = r#"{text:<|"|>a "< b<|"|>,unit:<|"|>C<|"|>,n:4,is:true,list:[1,null],more:{<|"|>a-b<|"|>:<|"|><|"|>,c:false}}"#;
+    assert!(keeps("gemma-4", gemma));
+    for wrong in [r#"{text:"a",n:4}"#, r#"{text:<|"|>a<|"|>}"#, r#"{text:<|"|>a<|"|>,unit:<|"|>K<|"|>,n:4}"#]
+    {
+        assert!(!keeps("gemma-4", wrong), "{wrong}");
+    }
+    let keyed = |pairs: &[(&str, &str)]| -> String {
+        let pair = |(key, value): &(&str, &str)| {
+            format!("<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n")
+        };
+        pairs.iter().map(pair).collect()
+    };
+    let all = [
+        ("text", "if x < 3\n\"4\""),
+        ("unit", "\"F\""),
+        ("n", "5"),
+        ("is", "false"),
+        ("list", "[]"),
+        ("more", "{\"a-b\": \"\"}"),
+    ];
+    assert!(keeps("glm-4.5", &keyed(&all)));
+    for wrong in
+        [&[("text", "a"), ("n", "6")][..], &[("text", "a")], &[("text", "a"), ("n", "3"), ("o", "1")]]
+    {
+        assert!(!keeps("glm-4.5", &keyed(wrong)), "{wrong:?}");
+    }
 }
 
 #[test]
-fn arguments_in_other_notations_are_any() {
-    let form = |name| FORMS.iter().find(|form| form.name == name).unwrap();
-    let python = "<|tool_call_start|>[clock(a=[1, \"x\\\"\"], b={\"k\": None}, c=-0.5)]<|tool_call_end|>";
-    assert!(keeps(form("lfm2"), false, python));
-    assert!(!keeps(form("lfm2"), false, "<|tool_call_start|>[clock(a)]<|tool_call_end|>"));
-    let gemma = "<|tool_call>call:clock{a:<|\"|>x < y<|\"|>,b:[1,{c:true}]}<tool_call|>";
-    assert!(keeps(form("gemma-4"), false, gemma));
-    let glm = "<tool_call>clock\n<arg_key>a</arg_key>\n<arg_value>if x < 3\n</arg_value>\n</tool_call>";
-    assert!(keeps(form("glm-4.5"), false, glm));
+fn what_cannot_be_called_is_named() {
+    let form = form("hermes");
+    let unique = r#"{"properties": {"a": {"type": "array", "uniqueItems": true}}}"#;
+    let mut builder = Builder::new();
+    let mut refused = |tools: &[(&str, &str)]| form.calls(&mut builder, wish(tools, false, &[])).unwrap_err();
+    let error = refused(&[("f", ""), ("g", unique)]);
+    assert!(
+        matches!(&error, CallsError::Schema { tool: 1, error } if error.to_string().contains("/properties/a")),
+        "{error}"
+    );
+    assert_eq!(refused(&[("f", ""), ("two words", "")]), CallsError::Name { tool: 1 });
+    assert!(matches!(refused(&[("f", "{\"type\": \"array\"}")]), CallsError::Schema { tool: 0, .. }));
+    // Who may say something else calls such a tool with anything.
+    let tools = [("g", unique)];
+    let mut any = constraint(form, Calls { any_arguments: true, ..wish(&tools, false, &[]) }, true);
+    any.accept_bytes(br#"<tool_call>{"name": "g", "arguments": {"a": [1, 1]}}"#).unwrap();
+    any.accept_bytes(b"\n</tool_call>").unwrap();
+    assert!(any.must_end());
+    // A name without arguments.
+    let mut none = constraint(form, wish(&[("f", "")], false, &[]), false);
+    none.accept_bytes(b"<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>").unwrap();
 }

@@ -39,7 +39,7 @@ impl Case {
         let (name, template) = self.format;
         let form = FORMS.iter().find(|form| form.name == name).unwrap_or(&GENERIC);
         assert_eq!(form.name, name);
-        Format { form, reasoning: Reasoning::of(&[template]), starts_open: false }.behind(self.prompt)
+        Format { form, reasoning: Reasoning::of(&[template]), ..Format::default() }.behind(self.prompt)
     }
 
     fn expected(&self) -> Answer {
@@ -305,7 +305,7 @@ proptest! {
         starts_open in any::<bool>(),
     ) {
         let form = FORMS.get(format).unwrap_or(&GENERIC);
-        let format = Format { form, reasoning: Reasoning::of(&["<think>"]), starts_open };
+        let format = Format { form, reasoning: Reasoning::of(&["<think>"]), starts_open, ..Format::default() };
         let pieces = [
             "<think>", "</think>", form.before, form.open, form.name_end, form.close, form.after, "name", "{", "}", "[", "]", "\"",
             "\"name\"", ":", ",", "\"arguments\"", "1", " ", "\n", "é", "<", "a=", "'", ")", "<|\"|>", "<arg_key>", "</arg_key>", "<arg_value>",

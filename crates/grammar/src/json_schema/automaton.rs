@@ -27,6 +27,11 @@ impl Budget {
         Self { left: steps }
     }
 
+    /// How many steps are left.
+    pub fn left(&self) -> u32 {
+        self.left
+    }
+
     /// Takes `steps` off; fails when there are not so many.
     pub fn spend(&mut self, steps: usize) -> Result<(), Why> {
         let steps = u32::try_from(steps).map_err(|_| Why::TooLarge)?;

@@ -11,7 +11,7 @@ use super::automaton::{Automaton, LAST, State};
 use super::error::Why;
 use super::number;
 use super::union::{Numbers, Strings};
-use super::{Options, Spelling, Whitespace};
+use super::{Notation, Options, Spelling, Whitespace};
 use crate::expression::{Builder, Expression, Rule};
 
 /// Characters by ranges.
@@ -37,8 +37,8 @@ const ESCAPES: [(u32, &str); 8] = [
 ];
 
 /// Makes expressions, each of them once.
-pub(super) struct JsonText {
-    pub builder: Builder,
+pub(super) struct JsonText<'b> {
+    pub builder: &'b mut Builder,
     pub options: Options,
     pub space: Expression,
     /// A comma, a colon, with white space around.
@@ -53,10 +53,10 @@ pub(super) struct JsonText {
     automata: BTreeMap<(usize, bool), (Rc<Automaton>, Expression)>,
 }
 
-impl JsonText {
-    pub fn new(mut builder: Builder, options: Options) -> Result<Self, Why> {
+impl<'b> JsonText<'b> {
+    pub fn new(builder: &'b mut Builder, options: Options) -> Result<Self, Why> {
         let space = match options.whitespace {
-            Whitespace::None | Whitespace::UpTo(0) => Expression::EMPTY,
+            Whitespace::None | Whitespace::Spaces | Whitespace::UpTo(0) => Expression::EMPTY,
             Whitespace::UpTo(most) => {
                 let one = builder.class(&[(9, 10), (13, 13), (32, 32)])?;
                 builder.repeat(one, 0, Some(most))?
@@ -64,6 +64,11 @@ impl JsonText {
         };
         let mut spaced = |mark| {
             let mark = builder.literal(mark)?;
+            if options.whitespace == Whitespace::Spaces {
+                let space = builder.literal(" ")?;
+                let space = builder.optional(space)?;
+                return Ok(builder.sequence(&[mark, space])?);
+            }
             if space == Expression::EMPTY {
                 Ok::<_, Why>(mark)
             } else {
@@ -71,7 +76,10 @@ impl JsonText {
             }
         };
         let (comma, colon) = (spaced(",")?, spaced(":")?);
-        let quote = builder.literal("\"")?;
+        let quote = match options.notation {
+            Notation::Quoted { mark, .. } => mark,
+            Notation::Json | Notation::Python => builder.literal("\"")?,
+        };
         Ok(Self {
             builder,
             options,
@@ -119,8 +127,34 @@ impl JsonText {
         Ok(self.builder.choice(&ways)?)
     }
 
+    /// What `null`, `false` or `true` is in the notation.
+    pub fn constant(&mut self, json: &'static str) -> Result<Expression, Why> {
+        let word = match (self.options.notation, json) {
+            (Notation::Python, "null") => "None",
+            (Notation::Python, "false") => "False",
+            (Notation::Python, "true") => "True",
+            _ => json,
+        };
+        Ok(self.builder.literal(word)?)
+    }
+
+    /// The name of a member.
+    pub fn key(&mut self, name: &str) -> Result<Expression, Why> {
+        let is_plain = |c: char| c.is_alphanumeric() || c == '_';
+        let may_be_bare =
+            name.starts_with(|c: char| c.is_alphabetic() || c == '_') && name.chars().all(is_plain);
+        match self.options.notation {
+            Notation::Quoted { .. } if may_be_bare => Ok(self.builder.literal(name)?),
+            _ => self.word(name),
+        }
+    }
+
     /// One string.
     pub fn word(&mut self, text: &str) -> Result<Expression, Why> {
+        if let Notation::Quoted { .. } = self.options.notation {
+            let content = self.builder.literal(text)?;
+            return self.sequence(&[self.quote, content, self.quote]);
+        }
         if self.options.spelling == Spelling::Plain {
             let mut literal = String::from("\"");
             for c in text.chars() {
@@ -155,13 +189,34 @@ impl JsonText {
         Ok(self.common[2].unwrap_or(Expression::NEVER))
     }
 
+    /// Strings as they are, without quotation marks: `any` is any of them.
+    pub fn raw_string(&mut self, strings: &Strings, any: Expression) -> Result<Expression, Why> {
+        match strings {
+            Strings::Set(set) => self.automaton(set, false),
+            _ if *strings == Strings::ALL => Ok(any),
+            Strings::Lengths(min, max) => {
+                // What ends a text begins with `<`.
+                let one = self.builder.not_in_class(&[(0x3C, 0x3C)])?;
+                self.times(one, *min, *max)
+            }
+        }
+    }
+
+    fn times(&mut self, of: Expression, min: u64, max: Option<u64>) -> Result<Expression, Why> {
+        let Ok(min) = u32::try_from(min) else { return Ok(Expression::NEVER) };
+        let max = max.and_then(|max| u32::try_from(max).ok()).filter(|max| *max < u32::MAX);
+        Ok(self.builder.repeat(of, min, max)?)
+    }
+
     fn some_string(&mut self, strings: &Strings) -> Result<Expression, Why> {
+        if let Notation::Quoted { text, .. } = self.options.notation {
+            let content = self.raw_string(strings, text)?;
+            return self.sequence(&[self.quote, content, self.quote]);
+        }
         let content = match strings {
             Strings::Lengths(min, max) => {
                 let any = self.character(&[(0, LAST)])?;
-                let Ok(min) = u32::try_from(*min) else { return Ok(Expression::NEVER) };
-                let max = max.and_then(|max| u32::try_from(max).ok()).filter(|max| *max < u32::MAX);
-                self.builder.repeat(any, min, max)?
+                self.times(any, *min, *max)?
             }
             Strings::Set(set) => self.automaton(set, true)?,
         };
@@ -201,7 +256,7 @@ impl JsonText {
     fn new_number(&mut self, with_fraction: bool) -> Result<Expression, Why> {
         let is_plain = self.options.spelling == Spelling::Plain;
         let most = is_plain.then_some(MAX_DIGITS);
-        let b = &mut self.builder;
+        let b = &mut *self.builder;
         let (zero, minus, point) = (b.literal("0")?, b.literal("-")?, b.literal(".")?);
         let (first, digit) = (b.class(&[(0x31, 0x39)])?, b.class(&[(0x30, 0x39)])?);
         let more = b.repeat(digit, 0, most.map(|most| most - 1))?;
@@ -428,7 +483,7 @@ impl States {
     }
 
     /// What may follow in a state.
-    fn expression(&mut self, text: &mut JsonText, state: u32, depth: u32) -> Result<Expression, Why> {
+    fn expression(&mut self, text: &mut JsonText<'_>, state: u32, depth: u32) -> Result<Expression, Why> {
         let live = &self.states[state as usize];
         if !live.is_live {
             return Ok(Expression::NEVER);
@@ -449,7 +504,7 @@ impl States {
         self.body(text, state, depth)
     }
 
-    fn body(&mut self, text: &mut JsonText, mut state: u32, depth: u32) -> Result<Expression, Why> {
+    fn body(&mut self, text: &mut JsonText<'_>, mut state: u32, depth: u32) -> Result<Expression, Why> {
         let mut parts = Vec::new();
         loop {
             let Live { accepts, again, others, .. } = &self.states[state as usize];
@@ -487,7 +542,7 @@ impl States {
         text.sequence(&parts)
     }
 
-    fn character(&self, text: &mut JsonText, ranges: &[(u32, u32)]) -> Result<Expression, Why> {
+    fn character(&self, text: &mut JsonText<'_>, ranges: &[(u32, u32)]) -> Result<Expression, Why> {
         if self.in_string { text.character(ranges) } else { Ok(text.builder.class(ranges)?) }
     }
 }

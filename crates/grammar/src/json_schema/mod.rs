@@ -40,9 +40,10 @@ mod writer;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::expression::Builder;
+use crate::error::GrammarError;
+use crate::expression::{Builder, Expression};
 use crate::program::Grammar;
 
 pub use self::error::{GrammarLimit, SchemaError, Why};
@@ -74,6 +75,8 @@ pub enum Order {
 pub enum Whitespace {
     /// Nothing.
     None,
+    /// A space behind commas and colons, or nothing.
+    Spaces,
     /// Up to so many characters of white space, where JSON allows it inside a value.
     UpTo(u32),
 }
@@ -88,6 +91,41 @@ pub enum Spelling {
     Plain,
 }
 
+/// How values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notation {
+    /// As in JSON.
+    Json,
+    /// As in JSON, but with Python's words for `null`, `true` and `false`.
+    Python,
+    /// As in JSON, but strings stand as they are between two marks, and names of members without marks where they are identifiers.
+    Quoted {
+        /// The mark.
+        mark: Expression,
+        /// Any text that can stand between two. Texts of a limited length are without `<`, with which marks begin.
+        text: Expression,
+    },
+}
+
+/// How the members of an object are written that is not written as in JSON: a mark, the name, a mark, the value, a mark.
+#[derive(Debug, Clone, Copy)]
+pub struct Members {
+    /// Before a name.
+    pub before_key: Expression,
+    /// Between a name and its value.
+    pub after_key: Expression,
+    /// Behind a value.
+    pub after_value: Expression,
+    /// Between two members.
+    pub separator: Expression,
+    /// A name that a schema does not give. Where it names some, no others are written.
+    pub any_key: Expression,
+    /// Whether a name can be written.
+    pub is_key: fn(&str) -> bool,
+    /// Any text as it stands, if texts do: the values of members whose schemas have the type `string`.
+    pub text: Option<Expression>,
+}
+
 /// What a grammar is to accept of the texts of valid values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -97,6 +135,8 @@ pub struct Options {
     pub whitespace: Whitespace,
     /// How strings and numbers may be written.
     pub spelling: Spelling,
+    /// How values are written.
+    pub notation: Notation,
     /// Whether `format` is an assertion. In the specification it is an annotation.
     pub formats: bool,
     /// Whether an object whose schema names members may have others also where the schema does not say so, as the specification
@@ -110,6 +150,7 @@ impl Options {
         order: Order::Any,
         whitespace: Whitespace::UpTo(64),
         spelling: Spelling::Any,
+        notation: Notation::Json,
         formats: false,
         unnamed_members: true,
     };
@@ -119,6 +160,7 @@ impl Options {
         order: Order::Schema,
         whitespace: Whitespace::None,
         spelling: Spelling::Plain,
+        notation: Notation::Json,
         formats: true,
         unnamed_members: false,
     };
@@ -134,20 +176,89 @@ impl Grammar {
     /// [`SchemaError`], with a JSON pointer to what is wrong or cannot be expressed. A schema of hostile size or content is
     /// refused after a bounded number of steps.
     pub fn of_json_schema(schema: &str, options: Options) -> Result<Self, SchemaError> {
-        if schema.len() > MAX_BYTES {
-            return Err(SchemaError::TooLong { limit: MAX_BYTES });
-        }
-        // What makes values of it cannot be told that there is no memory. So it is made sure of first.
-        let mut probe: Vec<u8> = Vec::new();
-        let out_of_memory = |_| SchemaError::At { pointer: String::new(), why: Why::OutOfMemory };
-        probe.try_reserve_exact(schema.len().saturating_mul(VALUE_BYTES)).map_err(out_of_memory)?;
-        drop(probe);
-        let schema: Value = serde_json::from_str(schema)
-            .map_err(|error| SchemaError::Syntax { line: error.line(), column: error.column() })?;
-        check_dialect(&schema)?;
-        let meanings = Meanings::new(Document::new(&schema)?, options, Budget::new(STEPS));
-        Writer::new(meanings, Builder::new())?.grammar()
+        let mut builder = Builder::new();
+        let values = builder.json_schema(schema, options)?;
+        let root = builder.declare("root").map_err(SchemaError::Grammar)?;
+        builder.define(root, values).map_err(SchemaError::Grammar)?;
+        builder.finish(root).map_err(|error| match error {
+            GrammarError::MatchesNothing { .. } => SchemaError::Unsatisfiable,
+            error => SchemaError::Grammar(error),
+        })
     }
+}
+
+impl Builder {
+    /// The texts of the values that are valid against a JSON schema.
+    ///
+    /// # Errors
+    /// As [`Grammar::of_json_schema`]; the builder is then as it was.
+    pub fn json_schema(&mut self, schema: &str, options: Options) -> Result<Expression, SchemaError> {
+        self.values(&read(schema)?, options, None)
+    }
+
+    /// The objects that are valid against a JSON schema, in JSON or with members that are written otherwise.
+    ///
+    /// # Errors
+    /// As [`Grammar::of_json_schema`]; the builder is then as it was.
+    pub fn json_objects(
+        &mut self,
+        schema: &str,
+        options: Options,
+        members: Option<Members>,
+    ) -> Result<Expression, SchemaError> {
+        let mut schema = read(schema)?;
+        if schema == Value::Bool(true) {
+            schema = Value::Object(Map::new());
+        }
+        if let Value::Object(map) = &mut schema {
+            let object = Value::String(String::from("object"));
+            let may_be_object = match map.get("type") {
+                None => true,
+                Some(Value::Array(types)) => types.contains(&object),
+                Some(kind) => *kind == object,
+            };
+            if !may_be_object {
+                let why = Why::Expected("\"object\"");
+                return Err(SchemaError::At { pointer: String::from("/type"), why });
+            }
+            map.insert(String::from("type"), object);
+        }
+        self.values(&schema, options, members)
+    }
+
+    fn values(
+        &mut self,
+        schema: &Value,
+        options: Options,
+        members: Option<Members>,
+    ) -> Result<Expression, SchemaError> {
+        check_dialect(schema)?;
+        // What schemas of one grammar may cost is limited together.
+        let budget = Budget::new(STEPS.saturating_sub(self.schema_steps));
+        let meanings = Meanings::new(Document::new(schema)?, options, budget);
+        let place = self.place();
+        let written = Writer::new(meanings, self).and_then(|writer| writer.whole(members));
+        if written.is_err() {
+            self.go_back(place);
+        }
+        let (values, n_left) = written?;
+        self.schema_steps = STEPS - n_left;
+        Ok(values)
+    }
+}
+
+/// Reads the text of a schema.
+fn read(schema: &str) -> Result<Value, SchemaError> {
+    if schema.len() > MAX_BYTES {
+        return Err(SchemaError::TooLong { limit: MAX_BYTES });
+    }
+    // What makes values of it cannot be told that there is no memory. So it is made sure of first.
+    let mut probe: Vec<u8> = Vec::new();
+    let out_of_memory = |_| SchemaError::At { pointer: String::new(), why: Why::OutOfMemory };
+    probe.try_reserve_exact(schema.len().saturating_mul(VALUE_BYTES)).map_err(out_of_memory)?;
+    drop(probe);
+    serde_json::from_str(schema)
+        .map_err(|error| SchemaError::Syntax { line: error.line(), column: error.column() })
 }
 
 /// `$schema` must name a dialect whose keywords mean what they do here.

@@ -29,7 +29,7 @@ pub(super) fn limit(max: Option<u64>) -> Option<u32> {
     max.and_then(|max| u32::try_from(max).ok()).filter(|max| *max < u32::MAX)
 }
 
-impl<'a> Writer<'a> {
+impl<'a> Writer<'a, '_> {
     /// An array.
     pub fn array(&mut self, array: &Array) -> Result<Expression, SchemaError> {
         let mut array = array.clone();

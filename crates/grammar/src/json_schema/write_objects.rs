@@ -4,13 +4,13 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::Order;
 use super::automaton::Automaton;
-use super::document::Literal;
+use super::document::{Document, Literal};
 use super::error::{SchemaError, Why};
 use super::union::{Conjunction, Keys, Object, Strings, also};
 use super::write_arrays::limit;
 use super::writer::Writer;
+use super::{Members as Written, Order};
 use crate::expression::{Expression, Interleave, MAX_MEMBERS};
 
 /// Most patterns of names in one object.
@@ -31,7 +31,7 @@ struct Members {
     max: Option<u64>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> Writer<'a, '_> {
     /// An object.
     pub fn object(&mut self, object: &Object<'a>) -> Result<Expression, SchemaError> {
         // Of the members that must exist, each is one that has a name, or another one.
@@ -89,9 +89,15 @@ impl<'a> Writer<'a> {
                 }
                 continue;
             }
-            let member =
-                self.text.word(name).and_then(|key| self.text.sequence(&[key, self.text.colon, value]));
-            named.push((self.here(member)?, is_required));
+            let member = match self.members {
+                Some(written) => self.bare_member(name, &asked, value, written)?,
+                None => {
+                    let member = self.text.key(name);
+                    let member = member.and_then(|key| self.text.sequence(&[key, self.text.colon, value]));
+                    self.here(member)?
+                }
+            };
+            named.push((member, is_required));
         }
         let n_named = named.len() as u64;
         let (others, one) = self.other_members(object, &names, one, object.min > n_named)?;
@@ -115,7 +121,8 @@ impl<'a> Writer<'a> {
         } else {
             Some(self.in_order(&members, n_required)?)
         };
-        let object = self.text.between(["{", "}"], content, members.min == 0);
+        let marks = if self.members.is_some() { ["", ""] } else { ["{", "}"] };
+        let object = self.text.between(marks, content, members.min == 0);
         self.here(object)
     }
 
@@ -270,6 +277,53 @@ impl<'a> Writer<'a> {
         Ok((others, ones.map(|one| self.here(one)).transpose()?))
     }
 
+    /// An object whose members are not written as in JSON.
+    pub fn bare_object(
+        &mut self,
+        conjunction: &Conjunction,
+        written: Written,
+    ) -> Result<Expression, SchemaError> {
+        self.at.clone_from(conjunction);
+        let union = self.meanings.conjunction(conjunction)?;
+        let usual = (self.text.comma, self.text.space);
+        (self.text.comma, self.text.space) = (written.separator, Expression::EMPTY);
+        self.members = Some(written);
+        let ways: Result<Vec<_>, _> = union.objects.iter().map(|object| self.object(object)).collect();
+        self.members = None;
+        (self.text.comma, self.text.space) = usual;
+        let choice = self.text.choice(&ways?);
+        self.here(choice)
+    }
+
+    /// A member with this name, of values that are valid against all of `asked`, in JSON `value`.
+    fn bare_member(
+        &mut self,
+        name: &str,
+        asked: &Conjunction,
+        value: Expression,
+        written: Written,
+    ) -> Result<Expression, SchemaError> {
+        if !(written.is_key)(name) {
+            let why = "a name that the model's form of calls cannot write";
+            return self.refused("properties", why);
+        }
+        let Written { before_key, after_key, after_value, .. } = written;
+        let root = self.meanings.document.value(Document::ROOT);
+        let kind = root.get("properties").and_then(|properties| properties.get(name)?.get("type")?.as_str());
+        let value = match written.text {
+            Some(any) if kind == Some("string") => {
+                let union = self.meanings.conjunction(asked)?;
+                let text = self.text.raw_string(&union.strings, any);
+                self.here(text)?
+            }
+            _ => value,
+        };
+        let key = self.text.builder.literal(name).map_err(Why::from);
+        let key = self.here(key)?;
+        let member = self.text.sequence(&[before_key, key, after_key, value, after_value]);
+        self.here(member)
+    }
+
     /// A member whose name an automaton accepts.
     fn member_of(
         &mut self,
@@ -277,6 +331,16 @@ impl<'a> Writer<'a> {
         is_any: bool,
         value: Expression,
     ) -> Result<Expression, SchemaError> {
+        if let Some(written) = self.members {
+            // Of those that have names some may be left out.
+            if !is_any {
+                return Ok(Expression::NEVER);
+            }
+            let Written { before_key, after_key, after_value, .. } = written;
+            let parts = [before_key, written.any_key, after_key, value, after_value];
+            let member = self.text.sequence(&parts);
+            return self.here(member);
+        }
         let names = if is_any { Strings::ALL } else { Strings::Set(automaton.clone().into()) };
         let member =
             self.text.string(&names).and_then(|key| self.text.sequence(&[key, self.text.colon, value]));

@@ -6,34 +6,36 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::Members;
 use super::document::{Document, Literal};
 use super::error::{SchemaError, Why};
 use super::json_text::JsonText;
 use super::meaning::Meanings;
 use super::union::{Array, Conjunction, Object, also};
-use crate::error::GrammarError;
 use crate::expression::{Builder, Expression, Rule};
-use crate::program::Grammar;
 
 /// See the module's documentation.
-pub(super) struct Writer<'a> {
+pub(super) struct Writer<'a, 'b> {
     pub meanings: Meanings<'a>,
-    pub text: JsonText,
+    pub text: JsonText<'b>,
+    /// How the members of the object at hand are written, if not as in JSON.
+    pub members: Option<Members>,
     rules: BTreeMap<Conjunction, Rule>,
     open: Vec<Conjunction>,
     arrays: BTreeMap<Array, Expression>,
     objects: BTreeMap<Object<'a>, Expression>,
     /// What the rule that is being written is for.
-    at: Conjunction,
+    pub at: Conjunction,
 }
 
-impl<'a> Writer<'a> {
-    pub fn new(meanings: Meanings<'a>, builder: Builder) -> Result<Self, SchemaError> {
+impl<'a, 'b> Writer<'a, 'b> {
+    pub fn new(meanings: Meanings<'a>, builder: &'b mut Builder) -> Result<Self, SchemaError> {
         let text = JsonText::new(builder, meanings.options);
         let text = meanings.at(Document::ROOT, "", text)?;
         Ok(Self {
             meanings,
             text,
+            members: None,
             rules: BTreeMap::new(),
             open: Vec::new(),
             arrays: BTreeMap::new(),
@@ -42,11 +44,16 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// The grammar of the whole schema.
-    pub fn grammar(mut self) -> Result<Grammar, SchemaError> {
+    /// The values of the whole schema, and how many steps are left; objects with such members, if they are not to be written as
+    /// in JSON.
+    pub fn whole(mut self, members: Option<Members>) -> Result<(Expression, u32), SchemaError> {
         let mut root = Vec::new();
         also(&mut root, self.meanings.literal(Document::ROOT, 0));
-        if self.reference(&root)? == Expression::NEVER {
+        let all = match members {
+            None => self.reference(&root)?,
+            Some(written) => self.bare_object(&root, written)?,
+        };
+        if all == Expression::NEVER {
             return Err(SchemaError::Unsatisfiable);
         }
         while let Some(conjunction) = self.open.pop() {
@@ -55,11 +62,7 @@ impl<'a> Writer<'a> {
                 self.text.builder.define(*rule, expression).map_err(SchemaError::Grammar)?;
             }
         }
-        let Some(rule) = self.rules.get(&root) else { return Err(SchemaError::Unsatisfiable) };
-        self.text.builder.finish(*rule).map_err(|error| match error {
-            GrammarError::MatchesNothing { .. } => SchemaError::Unsatisfiable,
-            error => SchemaError::Grammar(error),
-        })
+        Ok((all, self.meanings.budget.left()))
     }
 
     /// Says that the schema at hand is what is wrong.
@@ -118,8 +121,8 @@ impl<'a> Writer<'a> {
             [(union.null, "null"), (union.booleans[0], "false"), (union.booleans[1], "true")]
         {
             if is_there {
-                let literal = self.text.builder.literal(text);
-                ways.push(self.here(literal.map_err(Why::from))?);
+                let constant = self.text.constant(text);
+                ways.push(self.here(constant)?);
             }
         }
         if !union.numbers.is_empty() {

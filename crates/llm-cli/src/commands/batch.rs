@@ -66,7 +66,8 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let task = arguments.format.task(arguments.chat, arguments.special)?;
+    let thinking_budget = arguments.generation.thinking_budget();
+    let task = arguments.format.task(arguments.chat, arguments.special, thinking_budget)?;
     let text = arguments.prompts.as_deref().map(read_text).transpose()?;
     let prompts: Vec<&str> = match &text {
         Some(text) => batch::prompts(text).collect(),

@@ -89,7 +89,8 @@ impl Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let (text, n) = arguments.prompt_and_n()?;
-    let task = arguments.format.task(arguments.chat, arguments.special)?;
+    let thinking_budget = arguments.generation.thinking_budget();
+    let task = arguments.format.task(arguments.chat, arguments.special, thinking_budget)?;
     let logprobs = arguments.logprobs.wish()?;
     let wanted = Wanted { logprobs, ..arguments.generation.wanted(n.unwrap_or(INFER_MAX_TOKENS))? };
     let max_tokens = wanted.max_tokens;

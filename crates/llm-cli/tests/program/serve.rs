@@ -250,12 +250,15 @@ const NAMES: [&str; 3] = ["cmpl-", "msg_", "resp_"];
 pub fn without_times(value: &mut Value) {
     match value {
         Value::Object(fields) => {
+            let is_call = fields.contains_key("function");
             for (name, value) in fields {
                 let differs =
                     name.ends_with("_ms") || name.ends_with("_per_second") || name.starts_with("created");
                 match name.as_str() {
                     _ if differs => *value = json!(0),
-                    "id" if value.as_str().is_some_and(|id| NAMES.iter().any(|name| id.contains(name))) => {
+                    "id" if is_call
+                        || value.as_str().is_some_and(|id| NAMES.iter().any(|name| id.contains(name))) =>
+                    {
                         *value = json!("id");
                     }
                     _ => without_times(value),

@@ -24,6 +24,8 @@ fuzz_target!(|input: &[u8]| {
         form: FORMS.get(usize::from(*form) % (FORMS.len() + 1)).unwrap_or(&GENERIC),
         reasoning: Reasoning::of(&[TEMPLATES[usize::from(reasoning & 7)]]),
         starts_open: reasoning & 8 != 0,
+        is_held: reasoning & 16 != 0,
+        ..Format::default()
     };
     let whole = Answer::of(&answer, format).unwrap();
     for call in &whole.calls {

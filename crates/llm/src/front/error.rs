@@ -1,10 +1,12 @@
 //! Why a request could not be answered.
 
+use alloc::string::String;
 use core::fmt;
 
 use super::MAX_LOGPROBS;
 use grammar::json_schema::SchemaError;
 use grammar::{GrammarError, VocabularyError};
+use toolcalls::CallsError;
 
 use crate::chat::{ChatError, FamilyNames};
 use crate::gguf::GgufError;
@@ -29,6 +31,20 @@ pub enum FrontError {
     Grammar(GrammarError),
     /// The JSON schema that an answer has to keep to is none, or cannot be kept to.
     Schema(SchemaError),
+    /// A tool has to be called, and there is none.
+    NoTool {
+        /// The name that it should have, empty if any would do.
+        name: String,
+    },
+    /// There is no grammar of the calls of a tool.
+    Tool {
+        /// The tool's number, from 0.
+        tool: usize,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        error: CallsError,
+    },
     /// The vocabulary cannot be used with a grammar.
     GrammarVocabulary(VocabularyError),
     /// The prompt cannot be computed, or the logits are not numbers.
@@ -98,6 +114,13 @@ impl fmt::Display for FrontError {
             Self::Sampling(error) => error.fmt(f),
             Self::Grammar(error) => error.fmt(f),
             Self::Schema(error) => error.fmt(f),
+            Self::NoTool { name } if name.is_empty() => {
+                f.write_str("a tool has to be called, but there are no tools")
+            }
+            Self::NoTool { name } => {
+                write!(f, "the tool {name:?} has to be called, but is not among the tools")
+            }
+            Self::Tool { name, error, .. } => write!(f, "the tool {name:?}: {error}"),
             Self::GrammarVocabulary(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
             Self::Scheduler(error) => error.fmt(f),

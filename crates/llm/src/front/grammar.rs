@@ -1,19 +1,17 @@
-//! [`AnswerGrammar`]: what an answer has to keep to, and the constraint that sees to it; [`GrammarText`]: the options about it.
+//! [`AnswerGrammar`]: what is said has to keep to; [`GrammarText`]: the options about it; the vocabulary as grammars have it.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ::grammar::json_schema::{ANY_OBJECT, Options};
-use ::grammar::{Constraint, Grammar, Limits, Piece, Vocabulary};
+use ::grammar::{Builder, Expression, Piece, Vocabulary};
 
 use super::FrontError;
 use super::options::TWO_GRAMMARS;
-use crate::chat::Format;
 use crate::tokenizer::Tokenizer;
 
-/// What an answer has to keep to. It ends where the grammar has no more to say.
+/// What is said has to keep to this, behind what may be thought. The answer ends where the grammar has no more to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerGrammar<'g> {
     /// A grammar in GBNF, as llama.cpp reads it: its rule `root`.
@@ -70,50 +68,23 @@ impl<'t> GrammarText<'t> {
 }
 
 impl AnswerGrammar<'_> {
-    /// The grammar; tokens that it names are those of a vocabulary.
+    /// Its rules; tokens that they name are those of a vocabulary.
     ///
     /// # Errors
     /// [`FrontError::Grammar`] and [`FrontError::Schema`] say where it is wrong.
-    pub fn read(self, tokenizer: &Tokenizer<'_>) -> Result<Grammar, FrontError> {
-        match self {
+    pub(super) fn rules(self, tokenizer: &Tokenizer<'_>) -> Result<(Builder, Expression), FrontError> {
+        let (schema, options) = match self {
             Self::Gbnf(text) => {
-                Grammar::parse(text, &|name| tokenizer.special_id(name)).map_err(FrontError::Grammar)
+                let read = Builder::of_gbnf(text, &|name| tokenizer.special_id(name));
+                let read = read.and_then(|(mut builder, root)| builder.rule(root).map(|all| (builder, all)));
+                return read.map_err(FrontError::Grammar);
             }
-            Self::JsonSchema(schema, options) => {
-                Grammar::of_json_schema(schema, options).map_err(FrontError::Schema)
-            }
-            Self::JsonObject => {
-                Grammar::of_json_schema(ANY_OBJECT, Options::GENERATED).map_err(FrontError::Schema)
-            }
-        }
-    }
-
-    /// How an answer that keeps to it is read: JSON has no marks, and a thought that the prompt began ends only where a grammar
-    /// says so.
-    pub(super) fn read_as(self, format: Format) -> Format {
-        match self {
-            Self::Gbnf(text) if format.reasoning.is_some_and(|marks| text.contains(marks.close)) => format,
-            Self::Gbnf(_) => Format { starts_open: false, ..format },
-            Self::JsonSchema(..) | Self::JsonObject => Format::default().without_calls(),
-        }
-    }
-
-    /// What sees to it that a text over this vocabulary keeps to it.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read), and if the heap has no room for its tables.
-    pub(super) fn constraint(
-        self,
-        tokenizer: &Tokenizer<'_>,
-        vocabulary: Arc<Vocabulary>,
-    ) -> Result<Constraint, FrontError> {
-        let grammar = Arc::new(self.read(tokenizer)?);
-        let limits = Limits::default();
-        let needed_bytes = Constraint::memory_bytes(&grammar, &vocabulary, limits);
-        Constraint::new(grammar, vocabulary, limits).map_err(|error| match error {
-            ::grammar::ConstraintError::OutOfMemory => FrontError::OutOfHeap { needed_bytes },
-            error => FrontError::Sampling(error.into()),
-        })
+            Self::JsonSchema(schema, options) => (schema, options),
+            Self::JsonObject => (ANY_OBJECT, Options::GENERATED),
+        };
+        let mut builder = Builder::new();
+        let values = builder.json_schema(schema, options).map_err(FrontError::Schema)?;
+        Ok((builder, values))
     }
 }
 

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use ::grammar::Vocabulary;
 
+use super::guide::Kept;
 use super::{ChatFormat, FrontError, Prompt, grammar};
 use crate::chat::{ChatError, ChatTemplate, Conversation, Forgotten, Format, Message, Room};
 use crate::gguf::Gguf;
@@ -26,10 +27,12 @@ pub struct Encoded {
 /// The vocabulary and the chat format of a model. Of one without a vocabulary that can be used, prompts are made of token ids.
 pub struct Prompter<'m> {
     gguf: Gguf<'m>,
-    tokenizer: Result<Tokenizer<'m>, TokenizerError>,
+    pub(super) tokenizer: Result<Tokenizer<'m>, TokenizerError>,
     chat: Option<NamedFormat>,
     /// The tree of the tokens, once a grammar has needed it.
     tree: Option<Arc<Vocabulary>>,
+    /// The grammar that was needed last.
+    pub(super) kept: Option<Kept>,
 }
 
 impl<'m> Prompter<'m> {
@@ -40,7 +43,7 @@ impl<'m> Prompter<'m> {
     pub fn new(gguf: Gguf<'m>) -> Result<Self, FrontError> {
         match Tokenizer::from_gguf(&gguf) {
             Err(error @ TokenizerError::OutOfMemory { .. }) => Err(error.into()),
-            tokenizer => Ok(Self { gguf, tokenizer, chat: None, tree: None }),
+            tokenizer => Ok(Self { gguf, tokenizer, chat: None, tree: None, kept: None }),
         }
     }
 

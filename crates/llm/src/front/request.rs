@@ -7,7 +7,7 @@ use core::fmt;
 use super::embedding::Embedding;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
-use super::{AnswerGrammar, FrontError, LogprobWish, Logprobs};
+use super::{AnswerGrammar, FrontError, LogprobWish, Logprobs, ToolChoice};
 use crate::chat::{Dialogue, Forgotten, Format, Message, Part, Tool};
 use crate::sampling::{DRY_BREAKERS, SamplingConfig};
 use crate::session::{FinishReason, Speculation};
@@ -28,8 +28,12 @@ pub struct Request<'r> {
     pub sampling: SamplingConfig,
     /// Tokens, and what is added to their logits before anything else; negative infinity bans a token.
     pub logit_bias: &'r [(u32, f32)],
-    /// What the answer has to keep to.
+    /// What is said has to keep to, behind what may be thought.
     pub grammar: Option<AnswerGrammar<'r>>,
+    /// Whether the tools of [`Prompt::Chat`] or [`Prompt::Messages`] may be called, unless there is a grammar.
+    pub tool_choice: ToolChoice<'r>,
+    /// Whether an answer may call several.
+    pub parallel_tool_calls: bool,
     /// Most tokens of the model's thoughts in the answer to [`Prompt::Chat`] or [`Prompt::Messages`], counted behind the mark
     /// that begins a thought; 0 closes it at once. Where they have come, the mark follows by which models of the family end a
     /// thought. `None` is no limit.
@@ -63,6 +67,8 @@ impl<'r> Request<'r> {
             sampling,
             logit_bias: &[],
             grammar: None,
+            tool_choice: ToolChoice::Auto,
+            parallel_tool_calls: true,
             thinking_budget: None,
             ignore_eos: false,
             breakers: DRY_BREAKERS,

@@ -117,7 +117,7 @@ impl<'m> Responder<'m> {
     /// Takes a request, which waits until there is a slot for it. Times are by `clock_us`, in microseconds.
     ///
     /// # Errors
-    /// If the model's vocabulary cannot be used, so that its tokens are no text, the prompt cannot be encoded, is empty or does not fit the context, the sampling settings make no sense, more
+    /// If the model's vocabulary cannot be used, so that its tokens are no text, the prompt cannot be encoded, is empty or does not fit the context, the sampling settings, a grammar, a schema or the choice of a tool make no sense, more
     /// log-probabilities are wanted than there can be, the heap has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
     pub fn submit(&mut self, request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
         if self.scheduler.runner().model().config().is_encoder() {
@@ -150,13 +150,9 @@ impl<'m> Responder<'m> {
         if sampler.has(Stage::Dry) {
             sampler = sampler.with_breakers(breakers(self.prompter.tokenizer()?, request.breakers)?);
         }
-        if let Some(grammar) = request.grammar {
-            let vocabulary = self.prompter.grammar_vocabulary(n_vocab)?;
-            sampler = sampler.with_constraint(grammar.constraint(self.prompter.tokenizer()?, vocabulary)?);
-        }
         let mut encoded = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
-        if let (Some(grammar), Some(format)) = (request.grammar, &mut encoded.format) {
-            *format = grammar.read_as(*format);
+        if let Some(guide) = self.prompter.guide(&request, n_vocab, &mut encoded.format)? {
+            sampler = sampler.with_guide(guide);
         }
         let start_us = clock_us();
         let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, encoded)?;

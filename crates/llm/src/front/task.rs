@@ -32,11 +32,13 @@ impl<'t> Task<'t> {
         parse_special: bool,
         system: Option<&'t str>,
         format: ChatFormat<'t>,
+        thinking_budget: Option<usize>,
     ) -> Result<Self, &'static str> {
         let is_of_chat = system.is_some()
             || format.template.is_some()
             || format.enable_thinking.is_some()
-            || format.reasoning_effort.is_some();
+            || format.reasoning_effort.is_some()
+            || thinking_budget.is_some();
         match is_chat {
             true if parse_special => Err(SPECIAL_IN_CHAT),
             false if is_of_chat => Err(CHAT_IS_MISSING),
@@ -75,6 +77,8 @@ pub struct Wanted<'w> {
     pub breakers: Vec<&'w str>,
     /// What answers have to keep to.
     pub grammar: Option<GrammarText<'w>>,
+    /// Most tokens of thoughts.
+    pub thinking_budget: Option<usize>,
     /// Whether tokens that end a text are never chosen.
     pub ignore_eos: bool,
     /// Texts that end the generation.
@@ -94,6 +98,7 @@ impl Wanted<'_> {
             max_tokens,
             sampling,
             ref breakers,
+            thinking_budget,
             ignore_eos,
             ref stop,
             speculate,
@@ -103,7 +108,18 @@ impl Wanted<'_> {
         } = self;
         let grammar = self.grammar.as_ref().map(GrammarText::grammar);
         let plain = Request::new(prompt, max_tokens);
-        Request { sampling, breakers, grammar, ignore_eos, stop, speculate, logprobs, trace, ..plain }
+        Request {
+            sampling,
+            breakers,
+            grammar,
+            thinking_budget,
+            ignore_eos,
+            stop,
+            speculate,
+            logprobs,
+            trace,
+            ..plain
+        }
     }
 
     /// What is asked of each prompt of a batch, without one: what its tokens are chosen from is not told.

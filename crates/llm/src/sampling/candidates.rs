@@ -71,6 +71,15 @@ impl Candidates {
         self.is_whole = false;
     }
 
+    /// Starts over with one token alone, whatever the logits say.
+    pub(super) fn set_only(&mut self, id: u32, logits: &[f32]) {
+        let logit = logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        self.entries.clear();
+        self.entries.push(Candidate { id, logit, probability: 1.0 });
+        self.n_sorted = 1;
+        self.is_whole = false;
+    }
+
     /// Starts over with all tokens.
     pub(super) fn set_all(&mut self, logits: &[f32]) {
         let all = (0..).zip(logits);

@@ -3,7 +3,7 @@
 //! [`SamplingConfig`] says how to choose, made from what a person asks for by [`SamplingRequest`]; [`Sampler`] chooses. The stages, their
 //! order and their meaning are those of llama.cpp's chain:
 //!
-//! 0. a grammar: tokens that may not come by it are out before everything else,
+//! 0. a guide: tokens that may not come by it, as by a grammar, are out before everything else,
 //! 1. biases: what the caller wants added to the logits of some tokens is added,
 //! 2. penalties: tokens seen lately become less likely, for being there and for how often they are,
 //! 3. DRY: tokens that would continue a repetition become less likely,
@@ -22,7 +22,7 @@
 //! machine, so that equal logits and an equal seed give equal tokens everywhere. Numbers are drawn from the generator in the order of
 //! the stages: one each time that XTC has more than one candidate, then one for the token if it has.
 //!
-//! Files: `config` (parameters), `stage` (names and order), `request` (options), `describe` (the chain as text); `candidates` (the tokens in the draw),
+//! Files: `guide` (what an answer keeps to), `config` (parameters), `stage` (names and order), `request` (options), `describe` (the chain as text); `candidates` (the tokens in the draw),
 //! `filters`, `entropy` (stages that thin them out), `penalties`, `dry`, `recent` (stages that look back).
 
 mod candidates;
@@ -31,6 +31,7 @@ mod describe;
 mod dry;
 mod entropy;
 mod filters;
+mod guide;
 mod penalties;
 mod recent;
 mod request;
@@ -40,12 +41,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use grammar::{Constraint, ConstraintError};
+use grammar::ConstraintError;
 
 pub use candidates::Candidate;
 pub use config::SamplingConfig;
 pub use describe::ChainLines;
 pub use dry::Breakers;
+pub use guide::{Guide, MAX_BLANKS, MAX_TRIGGERS, THOUGHT_TOKEN, Thinking, Trigger};
 pub use request::{DRY_BREAKERS, SamplingRequest, Seed};
 pub use stage::{Stage, Stages};
 
@@ -80,7 +82,7 @@ pub(crate) struct Chain {
     /// What mirostat aims at, in bits.
     mu: f32,
     /// What the text has to keep to.
-    constraint: Option<Box<Constraint>>,
+    guide: Option<Box<Guide>>,
     generator: oorandom::Rand64,
 }
 
@@ -135,8 +137,8 @@ impl Sampler {
     /// The same for a text that has to keep to something: each token that is drawn is one that may come, and the text goes on
     /// after it.
     #[must_use]
-    pub fn with_constraint(mut self, constraint: Constraint) -> Self {
-        self.chain.constraint = Some(Box::new(constraint));
+    pub fn with_guide(mut self, guide: Guide) -> Self {
+        self.chain.guide = Some(Box::new(guide));
         self
     }
 
@@ -201,7 +203,7 @@ impl Chain {
             pairs: Vec::new(),
             dry: Dry::default(),
             mu: 0.0,
-            constraint: None,
+            guide: None,
             generator: generator(config.seed),
         }
     }
@@ -223,8 +225,8 @@ impl Chain {
 
     /// See [`Sampler::reset`].
     pub(crate) fn reset(&mut self) {
-        if let Some(constraint) = &mut self.constraint {
-            constraint.reset();
+        if let Some(guide) = &mut self.guide {
+            guide.reset();
         }
         self.recent.clear();
         self.mu = 2.0 * self.config.mirostat_tau.min(f32::MAX / 2.0);
@@ -247,35 +249,41 @@ impl Chain {
             [only] => only,
             _ => candidates.draw(self.generator.rand_float()),
         };
-        if self.config.mirostat != 0 {
+        let is_forced = self.guide.as_ref().is_some_and(|guide| guide.forced().is_some());
+        if self.config.mirostat != 0 && !is_forced {
             self.mu = entropy::next_mu(self.mu, drawn.probability, &self.config);
         }
-        if let Some(constraint) = &mut self.constraint {
-            constraint.accept(drawn.id)?;
+        if let Some(guide) = &mut self.guide {
+            guide.accept(drawn.id)?;
         }
         Ok(drawn.id)
     }
 
-    /// Whether the text has all that its constraint wants, and may have no more.
+    /// Whether the text has all that its grammar wants, and may have no more.
     pub(crate) fn must_end(&self) -> bool {
-        self.constraint.as_ref().is_some_and(|constraint| constraint.must_end())
+        self.guide.as_ref().is_some_and(|guide| guide.must_end())
     }
 
     /// How many of these tokens, the first ones, may come next.
     pub(crate) fn n_possible(&mut self, tokens: &[u32]) -> usize {
-        let Some(constraint) = &mut self.constraint else { return tokens.len() };
-        let most = tokens.len().min(constraint.limits().n_rollback);
-        let n = tokens[..most].iter().take_while(|&&token| constraint.accept(token).is_ok()).count();
-        match constraint.rollback(n) {
-            Ok(()) => n,
-            Err(_) => unreachable!("as many are remembered"),
-        }
+        let Some(guide) = &mut self.guide else { return tokens.len() };
+        let most = tokens.len().min(guide.n_rollback());
+        let n = tokens[..most].iter().take_while(|&&token| guide.accept(token).is_ok()).count();
+        guide.rollback(n);
+        n
     }
 
     /// Runs all stages but the last, the draw.
     fn keep_candidates(&mut self, candidates: &mut Candidates, logits: &[f32]) -> Result<(), SamplingError> {
         self.check(logits)?;
-        let mask = self.constraint.as_mut().map(|constraint| constraint.allowed()).transpose()?;
+        if let Some(id) = self.guide.as_ref().and_then(|guide| guide.forced()) {
+            candidates.set_only(id, logits);
+            return Ok(());
+        }
+        let mask = match &mut self.guide {
+            Some(guide) => guide.allowed()?,
+            None => None,
+        };
         if self.is_plain_greedy {
             candidates.set_most_likely(logits, mask);
             return if candidates.has_any() { Ok(()) } else { Err(SamplingError::NoCandidate) };

@@ -96,7 +96,7 @@ mod tests {
         tokenizer.encode("ab</s>c", options, &mut ids).unwrap();
         assert_eq!((ids[0], ids.contains(&2)), (1, true));
         let text = |form: Option<&'static Form>, stop: &[&str]| {
-            let marks = form.map(|form| Format { form, reasoning: None, starts_open: false });
+            let marks = form.map(|form| Format { form, ..Format::default() });
             let mut stream = TextStream::new(&tokenizer, stop, marks).unwrap();
             let mut text = String::new();
             for &id in &ids {

@@ -182,6 +182,17 @@ impl<'b> ToolChoice<'b> {
             _ => return Err(wrong()),
         })
     }
+
+    /// Whether the field says, in Anthropic's words, that an answer may have one call only.
+    pub fn disables_parallel(field: Option<&RawValue>) -> bool {
+        #[derive(Deserialize)]
+        struct Parallel {
+            #[serde(default)]
+            disable_parallel_tool_use: bool,
+        }
+        let json = field.map_or("", RawValue::get);
+        serde_json::from_str::<Parallel>(json).is_ok_and(|parallel| parallel.disable_parallel_tool_use)
+    }
 }
 
 /// What the model may call, as the engine takes it.

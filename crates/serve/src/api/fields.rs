@@ -158,6 +158,11 @@ pub struct Fields<'b> {
     /// Whether it may, or must.
     #[serde(borrow)]
     pub tool_choice: Option<&'b RawValue>,
+    /// Whether an answer may call several.
+    pub parallel_tool_calls: Option<bool>,
+    /// Most tokens of its thoughts; -1 is no limit.
+    #[serde(alias = "reasoning_budget_tokens")]
+    pub thinking_budget_tokens: Option<i64>,
     /// How much it is to think.
     #[serde(borrow)]
     pub reasoning_effort: Option<Text<'b>>,

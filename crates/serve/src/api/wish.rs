@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use llm::chat::Tool;
-use llm::front::{AnswerGrammar, ChatFormat, LogprobWish, MAX_LOGPROBS};
+use llm::front::{self, AnswerGrammar, ChatFormat, FrontError, LogprobWish, MAX_LOGPROBS};
 use llm::sampling::{DRY_BREAKERS, SamplingConfig};
 
 use grammar::json_schema::{Options, Order};
@@ -15,6 +15,7 @@ use super::conversation::{self, ToolChoice};
 use super::fields::{AdapterScale, Extra, Fields, Logprobs, Prompt, Samplers};
 use super::route::Shape;
 use super::said::{Said, said};
+use crate::engine::EngineError;
 use crate::error::ApiError;
 
 /// Most answers to one request, to all its prompts together.
@@ -53,10 +54,18 @@ pub struct Wish<'b> {
     pub ignore_eos: bool,
     /// What is wanted of the likelihood of tokens.
     pub logprobs: Option<LogprobWish>,
-    /// What the answer has to keep to.
+    /// What is said has to keep to.
     pub grammar: Option<AnswerGrammar<'b>>,
+    /// The field that this stands in.
+    pub grammar_field: &'static str,
     /// What the model may call.
     pub tools: Vec<Tool<'b>>,
+    /// Whether it must.
+    pub tool_choice: ToolChoice<'b>,
+    /// Whether an answer may call several.
+    pub parallel_tool_calls: bool,
+    /// Most tokens of its thoughts.
+    pub thinking_budget: Option<usize>,
     /// Whether the model is to think first.
     pub enable_thinking: Option<bool>,
     /// How much.
@@ -113,6 +122,8 @@ impl<'b> Wish<'b> {
         // An empty text would end every answer before its first token.
         stop.extend(stop_texts.iter().map(|text| &*text.0).filter(|text| !text.is_empty()));
         let stream_options = fields.stream_options.as_ref();
+        let (grammar, grammar_field) = grammar(fields)?;
+        let tools = tools(shape, fields)?;
         let after_sampling = fields.post_sampling_probs.unwrap_or(false);
         Ok(Self {
             model: fields.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty()),
@@ -128,8 +139,14 @@ impl<'b> Wish<'b> {
             breakers: breakers(fields)?,
             ignore_eos: fields.ignore_eos.unwrap_or(false),
             logprobs: n_logprobs(shape, fields)?.map(|n_top| LogprobWish { n_top, after_sampling }),
-            grammar: grammar(fields)?,
-            tools: tools(shape, fields)?,
+            grammar,
+            grammar_field,
+            tool_choice: tool_choice(fields, &tools)?,
+            tools,
+            parallel_tool_calls: fields
+                .parallel_tool_calls
+                .unwrap_or_else(|| !ToolChoice::disables_parallel(fields.tool_choice)),
+            thinking_budget: thinking_budget(fields)?,
             enable_thinking: enable_thinking(fields)?,
             reasoning_effort: reasoning_effort(fields),
             is_apart: is_apart(shape, fields)?,
@@ -144,6 +161,26 @@ impl Wish<'_> {
     pub fn format(&self) -> ChatFormat<'_> {
         let &Self { enable_thinking, reasoning_effort, ref tools, .. } = self;
         ChatFormat { enable_thinking, reasoning_effort, tools, ..ChatFormat::default() }
+    }
+
+    /// Whether the tools may be called, as the engine takes it. If they may not, there are none.
+    pub fn engine_choice(&self) -> front::ToolChoice<'_> {
+        match &self.tool_choice {
+            ToolChoice::Auto | ToolChoice::None => front::ToolChoice::Auto,
+            ToolChoice::Required => front::ToolChoice::Required,
+            ToolChoice::Named(name) => front::ToolChoice::Named(name),
+        }
+    }
+
+    /// What this is refused with that the engine does not answer, by the names of its fields.
+    pub fn refusal(&self, error: EngineError) -> ApiError {
+        let EngineError::Front(front @ (FrontError::Schema(_) | FrontError::Grammar(_))) = &error else {
+            return error.into();
+        };
+        let field = if self.grammar.is_some() { self.grammar_field } else { "tools" };
+        let refusal = ApiError::field(field, front);
+        let usual = ApiError::from(error);
+        if usual.param.is_some() { refusal } else { usual }
     }
 }
 
@@ -166,8 +203,8 @@ fn reasoning_effort<'b>(fields: &'b Fields<'b>) -> Option<&'b str> {
     fields.reasoning_effort.as_ref().or(of_response).map(|effort| &*effort.0)
 }
 
-/// What the answer has to keep to.
-fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiError> {
+/// What is said has to keep to, and the field that says so.
+fn grammar<'b>(fields: &'b Fields<'b>) -> Result<(Option<AnswerGrammar<'b>>, &'static str), ApiError> {
     let gbnf = fields.grammar.as_ref().map(|text| &*text.0).filter(|text| !text.is_empty());
     let of_schema = |schema: &'b RawValue, strict: Option<bool>| {
         // Unless the request would rather have any, members come in the order of the schema.
@@ -175,10 +212,14 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiE
         AnswerGrammar::JsonSchema(schema.get(), Options { order, ..Options::GENERATED })
     };
     let of_response = fields.text.as_ref().and_then(|text| text.format.as_ref());
-    let (field, format) = match &fields.response_format {
-        None => ("text.format", of_response),
-        format => ("response_format", format.as_ref()),
+    let is_response = fields.response_format.is_none();
+    let format = fields.response_format.as_ref().or(of_response);
+    // Where the schema stands: in OpenAI's place, or in llama.cpp's and that of a response.
+    let [base, named_field, plain_field] = match is_response {
+        true => ["text.format", "text.format.json_schema.schema", "text.format.schema"],
+        false => ["response_format", "response_format.json_schema.schema", "response_format.schema"],
     };
+    let mut field = plain_field;
     let of_format = match format {
         None => None,
         Some(format) => match format.kind.as_ref().map(|kind| &*kind.0) {
@@ -188,21 +229,26 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiE
             }
             Some("json_schema") => {
                 let named = format.json_schema.as_ref();
-                let schema = named.and_then(|named| named.schema).or(format.schema).ok_or_else(|| {
-                    ApiError::field(format!("{field}.json_schema"), "expected an object with a schema")
+                let of_name = named.and_then(|named| named.schema);
+                let schema = of_name.or(format.schema).ok_or_else(|| {
+                    ApiError::field(format!("{base}.json_schema"), "expected an object with a schema")
                 })?;
+                if of_name.is_some() {
+                    field = named_field;
+                }
                 Some(of_schema(schema, named.and_then(|named| named.strict).or(format.strict)))
             }
             Some(kind) => {
                 let message =
                     format!("{kind:?} is not supported, only \"text\", \"json_object\" and \"json_schema\"");
-                return Err(ApiError::field(format!("{field}.type"), message));
+                return Err(ApiError::field(format!("{base}.type"), message));
             }
         },
     };
     let schema = fields.json_schema.map(|schema| of_schema(schema, None));
-    let mut asked = [gbnf.map(AnswerGrammar::Gbnf), schema, of_format].into_iter().flatten();
-    let grammar = asked.next();
+    let asked = [(gbnf.map(AnswerGrammar::Gbnf), "grammar"), (schema, "json_schema"), (of_format, field)];
+    let mut asked = asked.into_iter().filter(|(grammar, _)| grammar.is_some());
+    let (grammar, field) = asked.next().unwrap_or_default();
     if asked.next().is_some() {
         return Err(ApiError::field(
             "grammar",
@@ -216,7 +262,7 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<Option<AnswerGrammar<'b>>, ApiE
             "an answer that keeps to a grammar or a schema cannot call tools",
         ));
     }
-    Ok(grammar)
+    Ok((grammar, field))
 }
 
 /// What the model may call: nothing, where it may not call anything.
@@ -229,11 +275,41 @@ fn tools<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Tool<'b>>, ApiE
         ));
     }
     match ToolChoice::of(fields.tool_choice)? {
-        ToolChoice::Auto => conversation::tools(asked),
         ToolChoice::None => Ok(Vec::new()),
-        ToolChoice::Required | ToolChoice::Named(_) => {
-            Err(ApiError::field("tool_choice", "only \"auto\" and \"none\" are supported"))
+        _ => conversation::tools(asked),
+    }
+}
+
+/// Whether the model may call these tools, or must.
+fn tool_choice<'b>(fields: &'b Fields<'b>, tools: &[Tool<'_>]) -> Result<ToolChoice<'b>, ApiError> {
+    let choice = ToolChoice::of(fields.tool_choice)?;
+    match &choice {
+        ToolChoice::Required | ToolChoice::Named(_) if tools.is_empty() => {
+            Err(ApiError::field("tool_choice", "expected tools beside it, of which one is to be called"))
         }
+        ToolChoice::Named(name) if !tools.iter().any(|tool| tool.name == name) => {
+            Err(ApiError::field("tool_choice", format!("{name:?} is not among the tools")))
+        }
+        _ => Ok(choice),
+    }
+}
+
+/// Most tokens of a thought.
+fn thinking_budget(fields: &Fields<'_>) -> Result<Option<usize>, ApiError> {
+    let of_message = fields
+        .thinking
+        .as_ref()
+        .filter(|thinking| thinking.kind.as_ref().is_some_and(|kind| &*kind.0 == "enabled"));
+    let (field, asked) = match (fields.thinking_budget_tokens, of_message) {
+        (None, Some(thinking)) => ("thinking.budget_tokens", thinking.budget_tokens),
+        (asked, _) => ("thinking_budget_tokens", asked),
+    };
+    match asked {
+        None | Some(-1) => Ok(None),
+        Some(n) => match usize::try_from(n) {
+            Ok(n) => Ok(Some(n)),
+            Err(_) => Err(ApiError::field(field, "expected 0 or more, or -1 for no limit")),
+        },
     }
 }
 

@@ -132,7 +132,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             told_us: now_us,
             usage: Usage::default(),
         };
-        generation.submit_up_to(1, engine, &wish)?;
+        generation.submit_up_to(1, engine, &wish).map_err(|error| wish.refusal(error))?;
         generation.keep_until_asked(body);
         Ok(generation)
     }
@@ -176,7 +176,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         let fields: Fields<'_> = json::read(&body)?;
         let mut wish = Wish::new(self.answer.shape, &fields)?;
         infill::encode(engine, &self.answer.name.model, &mut wish)?;
-        self.submit_up_to(self.choices.len(), engine, &wish)?;
+        self.submit_up_to(self.choices.len(), engine, &wish).map_err(|error| wish.refusal(error))?;
         self.keep_until_asked(body);
         Ok(())
     }
@@ -455,6 +455,9 @@ fn submit<E: Engine>(
         stop: &wish.stop,
         speculate,
         grammar: wish.grammar,
+        tool_choice: wish.engine_choice(),
+        parallel_tool_calls: wish.parallel_tool_calls,
+        thinking_budget: wish.thinking_budget,
         tell_apart: wish.is_apart,
         ..Request::new(prompt, wish.max_tokens)
     };

@@ -96,6 +96,16 @@ impl TestModel {
         Self::of(name, changed.leak(), 0, 4096)
     }
 
+    /// One in `test_models` of family llama, as if it were trained for more positions.
+    pub fn longer(name: &'static str, n_ctx: u32) -> Self {
+        let mut bytes = file(name, &format!("../../test_models/{name}.gguf")).to_vec();
+        let key = b"llama.context_length";
+        let place = bytes.windows(key.len()).position(|bytes| bytes == key).unwrap();
+        // Behind the key is the type.
+        bytes[place + key.len() + 4..][..4].copy_from_slice(&n_ctx.to_le_bytes());
+        Self::of(name, bytes.leak(), 0, n_ctx as usize)
+    }
+
     /// One in `test_models` with adapters, which change nothing unless that is asked for.
     pub fn adapted(name: &'static str, n_adapters: usize) -> Self {
         Self::made(name, &format!("../../test_models/{name}.gguf"), n_adapters)
@@ -294,6 +304,13 @@ impl Harness {
         let mut harness = Self::default();
         harness.engine.remove(None).unwrap();
         harness.with(TestModel::new("tiny"))
+    }
+
+    /// The same with room for long conversations.
+    pub fn with_long_chat() -> Self {
+        let mut harness = Self::default();
+        harness.engine.remove(None).unwrap();
+        harness.with(TestModel::longer("tiny", 1024))
     }
 
     /// A server of a model with this template, which says what it is told.

@@ -60,7 +60,9 @@ impl<'a> ChatOptions<'a> {
 
     /// What a command with `--chat` and `--special` does with a text.
     pub fn task(&self, arguments: &Arguments<'_>) -> Result<Task<'a>, CommandError> {
-        Task::new(arguments.has(CHAT_FLAG.name), arguments.has(SPECIAL.name), self.system, self.format)
+        let (is_chat, parse_special) = (arguments.has(CHAT_FLAG.name), arguments.has(SPECIAL.name));
+        let thinking_budget = generation::thinking_budget(arguments)?;
+        Task::new(is_chat, parse_special, self.system, self.format, thinking_budget)
             .map_err(CommandError::Contradiction)
     }
 

@@ -6,7 +6,7 @@ use llm::{
         GrammarText, LogprobWish, Wanted,
         options::{
             GRAMMAR, JSON_SCHEMA, LOGPROBS, MAX_SPECULATED, MAX_TOKENS, MaxTokens, NLogprobs,
-            POST_SAMPLING_PROBS, SAMPLING, SPECULATE, STOP, VERBOSE,
+            POST_SAMPLING_PROBS, REASONING_BUDGET, SAMPLING, SPECULATE, STOP, VERBOSE,
         },
     },
     sampling::{SamplingConfig, SamplingRequest},
@@ -58,6 +58,7 @@ fn with_max_tokens<'a>(
             CommandError::Contradiction,
             |disk| Ok(shell.backend.catalog().read_text(disk)?),
         )?,
+        thinking_budget: thinking_budget(arguments)?,
         ignore_eos: request.ignores_eos(),
         logprobs: LogprobWish::asked(n_logprobs, arguments.has(POST_SAMPLING_PROBS.name))
             .map_err(CommandError::Contradiction)?,
@@ -65,6 +66,12 @@ fn with_max_tokens<'a>(
         speculate: speculate.min(MAX_SPECULATED),
         trace: arguments.has(VERBOSE.name),
     })
+}
+
+/// How many tokens a model may think, if that is limited.
+pub(super) fn thinking_budget(arguments: &Arguments<'_>) -> Result<Option<usize>, CommandError> {
+    let option: Option<MaxTokens> = arguments.option(REASONING_BUDGET.name, MaxTokens::EXPECTED)?;
+    Ok(option.and_then(MaxTokens::limit))
 }
 
 /// What the options of sampling ask for.

@@ -3,15 +3,11 @@
 //! Both have a command of each name, and take the options of [`INFER`], [`CHAT`] and so on under the same names, with
 //! the same meaning and defaults. What means something on one side only says why ([`OptionSpec::host_only`]).
 
+mod numbers;
 mod sampling;
 
-use core::num::ParseIntError;
-use core::str::FromStr;
-
+pub use numbers::*;
 pub use sampling::*;
-
-use super::MAX_LOGPROBS;
-use crate::scheduler::MAX_RUNNING;
 
 /// An option of a command.
 #[derive(Debug)]
@@ -217,6 +213,12 @@ pub const REASONING_EFFORT: OptionSpec = OptionSpec::new(
     "LEVEL",
     "how much a model thinks first, if its format has levels: low, medium or high for most",
 );
+/// `--reasoning-budget`.
+pub const REASONING_BUDGET: OptionSpec = OptionSpec::new(
+    "reasoning-budget",
+    "N",
+    "tokens that a model thinks at most, after which its thought is closed; -1 unless told: no limit",
+);
 /// `--verbose`.
 pub const VERBOSE: OptionSpec = OptionSpec::flag(
     "verbose",
@@ -305,6 +307,7 @@ pub const INFER: Options = &[
         THINKING,
         NO_THINKING,
         REASONING_EFFORT,
+        REASONING_BUDGET,
         VERBOSE,
     ],
     ENGINE,
@@ -312,7 +315,7 @@ pub const INFER: Options = &[
 
 /// `chat`.
 pub const CHAT: Options = &[
-    &[MODEL, ANSWER_MAX_TOKENS, SYSTEM, TEMPLATE, THINKING, NO_THINKING, REASONING_EFFORT],
+    &[MODEL, ANSWER_MAX_TOKENS, SYSTEM, TEMPLATE, THINKING, NO_THINKING, REASONING_EFFORT, REASONING_BUDGET],
     SAMPLING,
     &[LOGPROBS, POST_SAMPLING_PROBS, SPECULATE, STOP, GRAMMAR, JSON_SCHEMA, VERBOSE],
     ENGINE,
@@ -371,6 +374,7 @@ pub const BATCH: Options = &[
         THINKING,
         NO_THINKING,
         REASONING_EFFORT,
+        REASONING_BUDGET,
         BATCH_VERBOSE,
     ],
     ENGINE,
@@ -463,7 +467,7 @@ pub const COMMANDS: &[(&str, Options)] = &[
 ];
 
 /// What is said to who gives options of a chat without one.
-pub const CHAT_IS_MISSING: &str = "--system, --template, --thinking, --no-thinking and --reasoning-effort are about a chat: give --chat too";
+pub const CHAT_IS_MISSING: &str = "--system, --template, --thinking, --no-thinking, --reasoning-effort and --reasoning-budget are about a chat: give --chat too";
 
 /// What is said to who gives an answer two forms.
 pub const TWO_GRAMMARS: &str = "--grammar and --json-schema contradict each other: give one of them";
@@ -478,66 +482,11 @@ pub const NO_PROMPTS: &str = "there are no prompts in the file, expected one in 
 pub const SPECIAL_IN_CHAT: &str = "--special cannot be given with --chat: in a chat, names of special tokens always stand \
                                    for those tokens";
 
-/// A number of tokens; -1, or -2, is as many as there is room for, as in llama.cpp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxTokens(pub usize);
-
-impl MaxTokens {
-    /// What [`FromStr`] expects.
-    pub const EXPECTED: &'static str = "a number of tokens, or -1";
-}
-
-impl FromStr for MaxTokens {
-    type Err = ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "-1" | "-2" => Ok(Self(usize::MAX)),
-            _ => text.parse().map(Self),
-        }
-    }
-}
-
-/// A number of the likeliest tokens whose log-probabilities are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NLogprobs(pub usize);
-
-impl NLogprobs {
-    /// What [`FromStr`] expects.
-    pub const EXPECTED: &'static str = "a number of tokens, 0 to 20";
-}
-
-impl FromStr for NLogprobs {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let n_tokens = text.parse().map_err(drop)?;
-        (n_tokens <= MAX_LOGPROBS).then_some(Self(n_tokens)).ok_or(())
-    }
-}
-
-/// A number of texts that are computed together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NParallel(pub usize);
-
-impl NParallel {
-    /// What [`FromStr`] expects.
-    pub const EXPECTED: &'static str = "a number of texts, 1 to 64";
-}
-
-impl FromStr for NParallel {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let n_texts = text.parse().map_err(drop)?;
-        (1..=MAX_RUNNING).contains(&n_texts).then_some(Self(n_texts)).ok_or(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::front::bench::BenchPlan;
+    use crate::scheduler::MAX_RUNNING;
     use alloc::collections::BTreeSet;
 
     #[test]
@@ -576,34 +525,5 @@ mod tests {
         told(BENCH, "runs", n_runs);
         assert!(SPECULATE.help.contains(&alloc::format!(" {} at most", MAX_SPECULATED)));
         assert_eq!("-1".parse(), Ok(MaxTokens(CHAT_MAX_TOKENS)));
-    }
-
-    #[test]
-    fn numbers_of_texts_are_those_that_can_be_computed_together() {
-        assert_eq!("1".parse(), Ok(NParallel(1)));
-        assert_eq!("64".parse(), Ok(NParallel(MAX_RUNNING)));
-        assert!(NParallel::EXPECTED.ends_with(&alloc::format!(" {MAX_RUNNING}")));
-        for wrong in ["", "0", "65", "-1", "x"] {
-            assert!(wrong.parse::<NParallel>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn numbers_of_log_probabilities_are_those_that_can_be_told() {
-        assert_eq!("0".parse(), Ok(NLogprobs(0)));
-        assert_eq!("20".parse(), Ok(NLogprobs(MAX_LOGPROBS)));
-        assert!(NLogprobs::EXPECTED.ends_with(&alloc::format!(" {MAX_LOGPROBS}")));
-        assert!(LOGPROBS.help.contains(&alloc::format!(" {MAX_LOGPROBS} at most")));
-        for wrong in ["", "21", "-1", "x"] {
-            assert!(wrong.parse::<NLogprobs>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn numbers_of_tokens_are_whole_or_minus_one() {
-        assert_eq!("7".parse(), Ok(MaxTokens(7)));
-        for wrong in ["", "-3", "x", "1.5"] {
-            assert!(wrong.parse::<MaxTokens>().is_err(), "{wrong}");
-        }
     }
 }
