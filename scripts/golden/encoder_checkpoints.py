@@ -342,6 +342,12 @@ CHECKPOINTS = {
     "jina-bert-v2": own("jina-v2", ENCODE, word_piece, N_WORD_PIECES, JINA_V2_KEYS, 2),
     "jina-bert-v2-code": own("jina-v2-code", ENCODE, byte_level, N_BYTE_LEVEL, JINA_V2_KEYS | {"pad_token_id": 1}, 2),
     "jina-bert-v3": own("jina-v3", ENCODE | {"rope": 20000.0}, xlm_r, 40, JINA_V3_KEYS, 1),
+    "eurobert": of_transformers(
+        "EuroBertModel",
+        SIZES | {"num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 0.002, "rope_theta": 20000.0, "pad_token_id": 1,
+                 "bos_token_id": 0, "eos_token_id": 2, "mask_token_id": 4},
+        byte_level, N_BYTE_LEVEL, {"classifier_pooling": "mean"},
+    ),
 }  # fmt: skip
 
 

@@ -22,10 +22,10 @@ const fn norm_less_one(to: &'static str, from: &'static str, len: Size) -> Layer
     tensor(to, from, Vector(len)).change(Change::PlusOne)
 }
 
-const ATTENTION_NORM: &[LayerTensor] =
+pub const ATTENTION_NORM: &[LayerTensor] =
     &[tensor("attn_norm.weight", "input_layernorm.weight", Vector(Embedding))];
 
-const ATTENTION: &[LayerTensor] = &[
+pub const ATTENTION: &[LayerTensor] = &[
     tensor("attn_q", "self_attn.q_proj", Matrix(Queries, Embedding)).rows(Rows::Turned),
     tensor("attn_k", "self_attn.k_proj", Matrix(Keys, Embedding)).rows(Rows::Turned),
     tensor("attn_v", "self_attn.v_proj", Matrix(Keys, Embedding)),
@@ -44,10 +44,10 @@ const ROW_NORMS: &[LayerTensor] = &[
     tensor("attn_k_norm.weight", "self_attn.k_norm.weight", Vector(Keys)),
 ];
 
-const FEED_FORWARD_NORM: &[LayerTensor] =
+pub const FEED_FORWARD_NORM: &[LayerTensor] =
     &[tensor("ffn_norm.weight", "post_attention_layernorm.weight", Vector(Embedding))];
 
-const GATED_FEED_FORWARD: &[LayerTensor] = &[
+pub const GATED_FEED_FORWARD: &[LayerTensor] = &[
     tensor("ffn_gate", "mlp.gate_proj", Matrix(FeedForward, Embedding)),
     tensor("ffn_up", "mlp.up_proj", Matrix(FeedForward, Embedding)),
     tensor("ffn_down", "mlp.down_proj", Matrix(Embedding, FeedForward)),

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::ModelConfig;
-use super::decoders::LLAMA;
+use super::decoders::{ATTENTION, ATTENTION_NORM, FEED_FORWARD_NORM, GATED_FEED_FORWARD, LLAMA};
 use super::family::{
     self, Entry, Family, Form, Frame, Key, LayerTensor, Needed, Rows, Size, Unigram, VocabularyRules, Window,
     tensor,
@@ -233,6 +233,17 @@ const BERT_FEED_FORWARD: &[LayerTensor] = &[
     tensor("layer_output_norm.bias", "output.LayerNorm.bias|output.LayerNorm.beta", Vector(Embedding)),
 ];
 
+/// Llama's names.
+const EUROBERT: Frame = Frame {
+    prefixes: &[("", ""), ("model.", "")],
+    before: &[tensor("token_embd", "embed_tokens", Float(Vocabulary, Embedding))],
+    layers: ("layers", "blk"),
+    after: &[tensor("output_norm.weight", "norm.weight", Vector(Embedding))],
+    classifier: &[],
+    left_out: &["lm_head."],
+    ..BERT
+};
+
 const MODERN_BERT: Frame = Frame {
     prefixes: &[("", ""), ("model.", "")],
     before: &[
@@ -305,7 +316,7 @@ const NOMIC: Family = Family {
     fixed: r#"{
         "n_positions": [8192, 2048], "max_trained_positions": [2048], "causal": [false], "prenorm": [false], "rotary_emb_fraction": [1],
         "rotary_emb_interleaved": [false], "rotary_emb_scale_base": [], "qkv_proj_bias": [false], "mlp_fc1_bias": [false],
-        "mlp_fc2_bias": [false]
+        "mlp_fc2_bias": [false], "parallel_block": [false], "use_rms_norm": [false]
     }"#,
     ..ENCODER
 };
@@ -369,7 +380,8 @@ pub const ENCODERS: &[Family] = &[
         fixed: r#"{
             "n_positions": [2048], "max_trained_positions": [2048], "causal": [false], "prenorm": [false], "rotary_emb_fraction": [1],
             "rotary_emb_interleaved": [false], "rotary_emb_scale_base": [], "qkv_proj_bias": [true], "mlp_fc1_bias": [true],
-            "mlp_fc2_bias": [true]
+            "mlp_fc2_bias": [true], "parallel_block": [false], "use_rms_norm": [false], "num_shared_experts": [0],
+            "expert_choice_router": [false], "moe_normalize_expert_weights": [false]
         }"#,
         vocabulary: XLM_ROBERTA.vocabulary,
         check: ModelConfig::check_some_experts,
@@ -397,6 +409,22 @@ pub const ENCODERS: &[Family] = &[
         defaults: r#"{ "max_position_embeddings": 512, "relative_attention_num_buckets": 32 }"#,
         fixed: r#"{ "feed_forward_proj": ["relu", "gated-gelu"], "relative_attention_max_distance": [128] }"#,
         vocabulary: VocabularyRules { unigram: Unigram::Plain, ..LLAMA.vocabulary },
+        ..ENCODER
+    },
+    Family {
+        model_types: &["eurobert"],
+        architecture: "eurobert",
+        activation: "silu",
+        frame: &EUROBERT,
+        layer: &[ATTENTION_NORM, ATTENTION, FEED_FORWARD_NORM, GATED_FEED_FORWARD],
+        keys: &[
+            ("attention.layer_norm_rms_epsilon", |config| config.layer_norm_eps().map(Entry::F32)),
+            ("rope.freq_base", |config| Some(Entry::F32(config.rope_theta()))),
+            ("rope.scaling.type", |_| Some(Entry::Text("none"))),
+            ("classifier.pooling_type", |config| config.classifier_pooling().map(Entry::U32)),
+        ],
+        names: &[("layer_norm_eps", "rms_norm_eps")],
+        vocabulary: VocabularyRules { strips: Some("lstrip"), is_framed: true, ..LLAMA.vocabulary },
         ..ENCODER
     },
     Family {

@@ -182,6 +182,7 @@ pub fn plan<'c>(
             .find(|prefix| checkpoint.has_any(&format!("{prefix}{}", tensor.from)))
     };
     if frame.classifier.last().is_some_and(|tensor| is_there(&planner, tensor).is_some()) {
+        config.check_classifier()?;
         for tensor in frame.classifier {
             planner.prefix = is_there(&planner, tensor).unwrap_or(prefix);
             add(&mut planner, tensor.to, "", tensor)?;
@@ -212,7 +213,12 @@ pub fn choose_types(config: &ModelConfig, tensors: &mut [OutputTensor<'_>], type
         n_head_kv: config.num_key_value_heads(),
         n_expert: config.n_expert(),
     };
-    let has_choice = |tensor: &OutputTensor<'_>| matches!(tensor.shape, Shape::Matrix | Shape::Experts);
+    // Not what scores gain by the distance, which stays in F16, as with llama.cpp's quantiser.
+    let is_float = matches!(types, MatrixTypes::All(GgmlType::F32 | GgmlType::F16 | GgmlType::BF16));
+    let has_choice = |tensor: &OutputTensor<'_>| {
+        matches!(tensor.shape, Shape::Matrix | Shape::Experts)
+            && (is_float || !tensor.name.ends_with("attn_rel_b.weight"))
+    };
     let matrices = tensors.iter().filter(|tensor| has_choice(tensor)).map(|tensor| tensor.name.as_str());
     let mut chooser = TypeChooser::new(types, shape, matrices);
     for tensor in tensors.iter_mut().filter(|tensor| has_choice(tensor)) {

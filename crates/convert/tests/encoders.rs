@@ -5,7 +5,9 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{F16, change_header, checkpoint, converted, refused};
+use convert::{Matrices, MatrixTypes, Mixture};
 use llm::gguf::Gguf;
+use llm::quant::GgmlType;
 use serde_json::{Value, json};
 
 /// The labels that a file has.
@@ -63,6 +65,13 @@ fn a_classifier_has_a_score_for_each_label() {
         F16,
         &["classifier.out_proj", "[3, 32]", "[2, 32]"],
     );
+    let of_tokens = json!({ "architectures": ["RobertaForTokenClassification"] });
+    refused(
+        &checkpoint("roberta-classifier-plain", of_tokens),
+        F16,
+        &["ForTokenClassification", "ForSequenceClassification"],
+    );
+    converted(&checkpoint("roberta-classifier-plain", json!({ "architectures": null })), F16);
     // Without the last part there is no classifier, and the others have no place.
     let mut files = checkpoint("roberta-classifier-plain", json!({}));
     rename(&mut files, "classifier.out_proj", "classifier.other");
@@ -80,6 +89,7 @@ fn what_gguf_cannot_say_of_an_encoder_is_refused() {
         ("nomic_bert_moe-plain", json!({ "num_experts": 0 }), ["num_experts", "positive"]),
         ("nomic_bert_moe-plain", json!({ "num_experts": 8 }), ["mlp.router.layer", "[8, 32]"]),
         ("nomic_bert_moe-plain", json!({ "moe_every_n_layers": 1 }), ["mlp.fc1", "missing"]),
+        ("nomic_bert_moe-plain", json!({ "moe_normalize_expert_weights": true }), ["normalize", "[false]"]),
         ("jina-bert-v2-plain", json!({ "feed_forward_type": "reglu" }), ["feed_forward_type", "geglu"]),
         ("t5-plain", json!({ "feed_forward_proj": "gated-silu" }), ["feed_forward_proj", "gated-gelu"]),
         ("t5-plain", json!({ "relative_attention_max_distance": 64 }), ["max_distance is 64", "128"]),
@@ -135,6 +145,19 @@ fn t5_has_its_embedding_under_either_name() {
     let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
     let tokens = gguf.require_array("tokenizer.ggml.tokens").unwrap();
     assert_eq!(tokens.strings().unwrap().nth(38).unwrap(), b"<sep>");
+}
+
+#[test]
+fn scores_of_distances_stay_in_floats() {
+    for (types, expected) in [
+        (MatrixTypes::All(GgmlType::F32), GgmlType::F32),
+        (MatrixTypes::All(GgmlType::Q8_0), GgmlType::F16),
+        (MatrixTypes::Mixture(Mixture::Q6K), GgmlType::F16),
+    ] {
+        let file = converted(&checkpoint("t5-plain", json!({})), Matrices::Plain(types)).0;
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        assert_eq!(gguf.tensor("enc.blk.0.attn_rel_b.weight").unwrap().ty, expected);
+    }
 }
 
 #[test]

@@ -43,6 +43,16 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Makes sure that a classifier judges whole texts, and not each token, say.
+    pub fn check_classifier(&self) -> Result<()> {
+        match self.architectures.get(0).and_then(|class| class.as_str()) {
+            Some(class) if !class.ends_with("ForSequenceClassification") => {
+                bail!("the checkpoint has a classifier of {class}, expected one of ForSequenceClassification")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes sure that there are experts, and not more of them used than there are.
     pub fn check_some_experts(&self) -> Result<()> {
         for (key, value) in [("num_experts", self.num_experts), ("moe_top_k", self.num_experts_per_tok)] {

@@ -32,6 +32,9 @@ pub struct ModelConfig {
     layer_norm_eps: Option<f32>,
     type_vocab_size: Option<u32>,
     relative_attention_num_buckets: Option<u32>,
+    /// The class that the checkpoint was saved from, first of a list.
+    #[serde(default)]
+    architectures: Value,
     /// What a classifier tells apart, by its number.
     #[serde(default)]
     id2label: Value,

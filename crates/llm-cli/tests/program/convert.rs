@@ -8,7 +8,7 @@ use llm::quant::{GgmlType, dequantize};
 use crate::{fail_saying, scratch_file, succeed, text_path};
 
 /// From phi3 on, the logits or hidden states are those of the package transformers, but for Nomic's and Jina's.
-const PLAIN: [&str; 33] = [
+const PLAIN: [&str; 34] = [
     "llama-plain",
     "qwen2-plain",
     "qwen3-plain",
@@ -42,6 +42,7 @@ const PLAIN: [&str; 33] = [
     "jina-bert-v2-plain",
     "jina-bert-v2-code-plain",
     "jina-bert-v3-plain",
+    "eurobert-plain",
 ];
 /// Those that have the scores of a text, too.
 const CLASSIFIERS: [&str; 4] = [

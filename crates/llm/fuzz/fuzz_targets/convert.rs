@@ -25,6 +25,9 @@ const NAMES: [&str; 7] = [
     "a.safetensors",
     "b.safetensors",
 ];
+/// Files that few families have; the last choices are these.
+const MORE_NAMES: [&str; 5] =
+    ["tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "added_tokens.json", "modules.json"];
 const TYPES: [MatrixTypes; 7] = [
     MatrixTypes::All(GgmlType::F32),
     MatrixTypes::All(GgmlType::F16),
@@ -47,7 +50,10 @@ fuzz_target!(|input: &[u8]| {
     while let [choice, low, high, behind @ ..] = rest {
         let len = usize::from(u16::from_le_bytes([*low, *high])).min(behind.len());
         let (bytes, behind) = behind.split_at(len);
-        let name = NAMES[usize::from(*choice) % NAMES.len()];
+        let name = match MORE_NAMES.get(usize::from(u8::MAX - *choice)) {
+            Some(name) => name,
+            None => NAMES[usize::from(*choice) % NAMES.len()],
+        };
         let is_header = name.ends_with(".safetensors") && *choice < 128;
         files.insert(name.to_owned(), if is_header { with_data(bytes) } else { bytes.to_vec() });
         rest = behind;
