@@ -218,6 +218,32 @@ fn stop_sequences_and_thinking_are_told() {
 }
 
 #[test]
+fn a_call_comes_where_one_must() {
+    let mut harness = Harness::with_long_chat();
+    let mut tools = tools();
+    // A text of any length would be one, and any object.
+    tools[1]["input_schema"] = Value::Null;
+    tools[0]["input_schema"] =
+        json!({ "type": "object", "properties": { "zone": { "enum": ["CET", "UTC"] } } });
+    let body = |choice: Value| {
+        let rest = json!({ "tools": tools, "tool_choice": choice, "temperature": 1.5 });
+        request(json!("Is it late?"), rest)
+    };
+    for choice in [json!({ "type": "any" }), json!({ "type": "tool", "name": "f" })] {
+        let mut choice = choice;
+        choice["disable_parallel_tool_use"] = json!(true);
+        let (status, answer) = harness.post(MESSAGES, &body(choice.clone()));
+        assert_eq!(status, 200, "{answer}");
+        let content = answer["content"].as_array().unwrap();
+        assert!(content.len() == 1 && content[0]["input"].is_object(), "{answer}");
+        assert_eq!((&content[0]["type"], &answer["stop_reason"]), (&json!("tool_use"), &json!("tool_use")));
+        assert!(choice["name"].is_null() || choice["name"] == content[0]["name"], "{answer}");
+    }
+    let (_, answer) = harness.post(MESSAGES, &body(json!({ "type": "tool", "name": "g" })));
+    assert!(answer["error"]["message"].as_str().unwrap().starts_with("tool_choice: "), "{answer}");
+}
+
+#[test]
 fn errors_have_anthropics_form() {
     let image = json!([{ "type": "image", "source": { "type": "base64", "data": "" } }]);
     let result = json!([{ "type": "tool_result", "tool_use_id": "x", "content": image }]);

@@ -199,6 +199,23 @@ fn a_response_keeps_to_a_schema() {
 }
 
 #[test]
+fn a_call_comes_where_one_must() {
+    let mut harness = Harness::with_long_chat();
+    let mut tools = tools();
+    // A text of any length would be one.
+    tools[0]["parameters"] =
+        json!({ "type": "object", "properties": { "zone": { "enum": ["CET", "UTC"] } } });
+    for choice in [json!("required"), json!({ "type": "function", "name": "f" })] {
+        let rest = json!({ "tools": tools, "tool_choice": choice, "parallel_tool_calls": false });
+        let (status, answer) = harness.post(RESPONSES, &request("Is it late?", rest));
+        assert_eq!(status, 200, "{answer}");
+        let output = answer["output"].as_array().unwrap();
+        assert!(output.len() == 1 && output[0]["type"] == "function_call", "{answer}");
+        assert!(choice == "required" || output[0]["name"] == "f", "{answer}");
+    }
+}
+
+#[test]
 fn what_is_not_supported_is_named() {
     let mut harness = Harness::with_chat();
     let mcp = json!([{ "type": "mcp", "server_label": "x" }]);

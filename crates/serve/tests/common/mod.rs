@@ -4,10 +4,12 @@
 use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::Mutex;
 
-use llm::chat::Message;
+use llm::chat::{ChatTemplate, Conversation, Message, Parser, Part};
 use llm::compute::{LowRank, LowRanks};
 use llm::front::embedding::EmbeddingWish;
-use llm::front::{AnswerGrammar, ChatFormat, Event, Prompt, Prompter, Report, Request, Responder};
+use llm::front::{
+    AnswerGrammar, ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, Responder,
+};
 use llm::gguf::{Gguf, GgufWriter, Value};
 use llm::kv_cache::KvType;
 use llm::parallel::Serial;
@@ -184,6 +186,8 @@ pub struct TestEngine {
     pub n_embeddings: usize,
     /// Whether models say what they are [told](TestEngine::told) to.
     pub is_told: bool,
+    /// What tells these answers apart.
+    parsers: Vec<(Ticket, Parser)>,
 }
 
 impl TestEngine {
@@ -197,6 +201,54 @@ impl TestEngine {
             "tool" => Some(content.to_owned()),
             _ => content.split_once("Say:\n").map(|(_, told)| told.to_owned()),
         }
+    }
+
+    /// Has a model say this. It has no choice, and what it says is told apart here: a grammar of all of an answer, marks
+    /// included, is nothing that a conversation can have.
+    fn submit_told(
+        &mut self,
+        model: Option<&str>,
+        request: Request<'_>,
+        told: &str,
+    ) -> Result<Ticket, EngineError> {
+        let Prompt::Messages(messages, chat) = request.prompt else { panic!("no conversation") };
+        let prompter = self.models.responder(model)?.prompter();
+        let tokenizer = prompter.tokenizer().unwrap();
+        let template = ChatTemplate::from_gguf(prompter.gguf(), tokenizer).unwrap();
+        let ChatFormat { enable_thinking, reasoning_effort, tools, .. } = chat;
+        let conversation =
+            Conversation { tools, enable_thinking, reasoning_effort, ..Conversation::new(messages) };
+        let mut ids = Vec::new();
+        let mut format = template.encode(tokenizer, &conversation, &mut ids).map_err(FrontError::Chat)?;
+        format.starts_open &= format.reasoning.is_some_and(|marks| told.contains(marks.close));
+        let parser = llm::chat::parser(format, tools).map_err(FrontError::Chat)?;
+        let grammar = format!("root ::= {}", serde_json::to_string(told).unwrap());
+        let grammar = Some(AnswerGrammar::Gbnf(&grammar));
+        let request = Request { prompt: Prompt::Ids(&ids), grammar, tell_apart: false, ..request };
+        let ticket = self.models.submit(model, request)?;
+        self.parsers.push((ticket, parser));
+        Ok(ticket)
+    }
+
+    /// Tells of an event, and of the parts of what a model was told to say.
+    fn tell(
+        parsers: &mut [(Ticket, Parser)],
+        ticket: Ticket,
+        event: &Event<'_>,
+        on_event: &mut dyn FnMut(&Event<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Some((_, parser)) = parsers.iter_mut().find(|(known, _)| *known == ticket) else {
+            return on_event(event);
+        };
+        let is_end = matches!(event, Event::Finished { .. });
+        let mut told = if is_end { ControlFlow::Continue(()) } else { on_event(event) };
+        let mut on_part = |part: Part<'_>| told = on_event(&Event::Part(part));
+        parser.push(event.text(), &mut on_part).unwrap();
+        if is_end {
+            parser.finish(&mut on_part).unwrap();
+            told = on_event(event);
+        }
+        told
     }
 }
 
@@ -226,11 +278,10 @@ impl Engine for TestEngine {
     }
 
     fn submit(&mut self, model: Option<&str>, request: Request<'_>) -> Result<Ticket, EngineError> {
-        let told = Self::told(&request.prompt).filter(|_| self.is_told);
-        // A model that cannot but say it takes the way of all others.
-        let grammar = told.map(|told| format!("root ::= {}", serde_json::to_string(&told).unwrap()));
-        let told = grammar.as_deref().map(AnswerGrammar::Gbnf);
-        self.models.submit(model, Request { grammar: told.or(request.grammar), ..request })
+        match Self::told(&request.prompt).filter(|_| self.is_told) {
+            Some(told) => self.submit_told(model, request, &told),
+            None => self.models.submit(model, request),
+        }
     }
 
     fn submit_embedding(
@@ -293,7 +344,12 @@ impl Harness {
     pub fn new(settings: Settings) -> Self {
         Self {
             server: Server::new(settings).unwrap(),
-            engine: TestEngine { models: Models::new(clock_us), n_embeddings: 0, is_told: false },
+            engine: TestEngine {
+                models: Models::new(clock_us),
+                n_embeddings: 0,
+                is_told: false,
+                parsers: Vec::new(),
+            },
             now_us: 1,
         }
         .with(TestModel::new("micro"))
@@ -315,11 +371,18 @@ impl Harness {
 
     /// A server of a model with this template, which says what it is told.
     pub fn told(template: &str) -> Self {
+        Self::all_told(vec![("told".to_owned(), template.to_owned())])
+    }
+
+    /// A server of models of these names with these templates, which say what they are told.
+    pub fn all_told(templates: Vec<(String, String)>) -> Self {
         let mut harness = Self::default();
         harness.engine.remove(None).unwrap();
         harness.engine.is_told = true;
-        let template = [("tokenizer.chat_template", Value::String(template.into()))];
-        harness.with(TestModel::with_metadata("told", &template))
+        templates.into_iter().fold(harness, |harness, (name, template)| {
+            let template = [("tokenizer.chat_template", Value::String(template.as_str().into()))];
+            harness.with(TestModel::with_metadata(name.leak(), &template))
+        })
     }
 
     /// The same with another model.
@@ -348,8 +411,9 @@ impl Harness {
     pub fn step(&mut self) -> bool {
         self.server.serve(&mut self.engine, self.now_us);
         let Self { server, engine, now_us } = self;
-        let step = engine.models.step(&mut || ControlFlow::Continue(()), &mut |ticket, event| {
-            server.event(ticket, &event, *now_us)
+        let TestEngine { models, parsers, .. } = engine;
+        let step = models.step(&mut || ControlFlow::Continue(()), &mut |ticket, event| {
+            TestEngine::tell(parsers, ticket, &event, &mut |event| server.event(ticket, event, *now_us))
         });
         step.unwrap() > 0 || !engine.models.is_idle()
     }
@@ -451,13 +515,19 @@ impl Harness {
     }
 }
 
-/// The template of this name among the golden ones.
-pub fn template(name: &str) -> String {
+/// The golden templates, with their names.
+pub fn templates() -> Vec<(String, String)> {
     let golden: serde_json::Value =
         serde_json::from_str(include_str!("../../../llm/tests/golden/chat_tools.json")).unwrap();
-    let templates = golden["templates"].as_array().unwrap();
-    let template = templates.iter().find(|template| template["name"] == name).expect(name);
-    template["template"].as_str().unwrap().to_owned()
+    let templates = golden["templates"].as_array().unwrap().iter();
+    templates
+        .map(|template| ["name", "template"].map(|key| template[key].as_str().unwrap().to_owned()).into())
+        .collect()
+}
+
+/// The one of this name.
+pub fn template(name: &str) -> String {
+    templates().into_iter().find(|(known, _)| known == name).expect(name).1
 }
 
 /// A request with a body of JSON.
