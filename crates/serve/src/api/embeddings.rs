@@ -8,9 +8,9 @@ use base64::prelude::BASE64_STANDARD;
 use llm::front::embedding::{Embedding, EmbeddingWish, Pooling};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::fields::Prompts;
 use super::json::Text;
 use super::usage::Counted;
+use super::values::Prompts;
 use crate::error::ApiError;
 
 /// Most bytes of a number in JSON, and a comma.

@@ -12,6 +12,7 @@
 //! | [`rerank`] | documents ranked by a query |
 //! | [`said`] | what was said, as the engine takes it |
 //! | [`fields`] | the fields of a request for text |
+//! | [`values`] | values of fields that can be written in several ways |
 //! | [`conversation`] | messages and tools |
 //! | [`answer`] | text, as it is generated, in the shape of the route |
 //! | [`messages`], [`responses`] | the same in Anthropic's shape, and in that of OpenAI's responses |
@@ -41,4 +42,5 @@ pub mod route;
 pub mod said;
 pub mod told;
 pub mod usage;
+pub mod values;
 pub mod wish;

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use llm::front::vectors::ranking;
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Prompt, Prompts};
 use super::json::Text;
 use super::usage::Counted;
+use super::values::{Prompt, Prompts};
 use crate::error::ApiError;
 
 /// Most bytes of what is written of a document beside its text.

@@ -12,9 +12,10 @@ use grammar::json_schema::{Options, Order};
 use serde_json::value::RawValue;
 
 use super::conversation::{self, ToolChoice};
-use super::fields::{AdapterScale, Extra, Fields, Logprobs, Prompt, Samplers};
+use super::fields::{AdapterScale, Extra, Fields};
 use super::route::Shape;
 use super::said::{Said, said};
+use super::values::{Logprobs, Prompt, Samplers};
 use crate::engine::EngineError;
 use crate::error::ApiError;
 

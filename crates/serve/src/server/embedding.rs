@@ -9,9 +9,9 @@ use llm::front::{FrontError, PROMPT_ENCODING, Prompt};
 
 use super::admission::{chosen, models};
 use crate::api::embeddings::{self, Encoding};
-use crate::api::fields;
 use crate::api::json;
 use crate::api::rerank;
+use crate::api::values;
 use crate::api::wish::MAX_CHOICES;
 use crate::engine::{Engine, EngineError};
 use crate::error::ApiError;
@@ -39,7 +39,7 @@ enum Form {
 /// One of the texts.
 enum Text<T> {
     /// The engine is to be asked.
-    Waiting(fields::Prompt<'static>),
+    Waiting(values::Prompt<'static>),
     /// It has been asked.
     Asked(T),
     /// Its vector.
@@ -65,7 +65,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         }
         let wish = asked.wish()?;
         // The body is not kept while vectors are computed.
-        let texts = asked.input.0.into_iter().map(fields::Prompt::into_owned);
+        let texts = asked.input.0.into_iter().map(values::Prompt::into_owned);
         let form = Form::Vectors(asked.encoding_format.unwrap_or_default());
         Self::of_texts(engine, &model.name, texts, wish, form)
     }
@@ -84,10 +84,10 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         let mut pairs = Vec::new();
         pairs.try_reserve_exact(documents.len()).map_err(|_| ApiError::out_of_memory())?;
         for document in &documents {
-            let fields::Prompt::Text(document) = document else { continue };
+            let values::Prompt::Text(document) = document else { continue };
             let mut ids = Vec::new();
             prompter.encode_pair(&asked.query.0, document, &mut ids).map_err(EngineError::from)?;
-            pairs.push(fields::Prompt::Ids(ids));
+            pairs.push(values::Prompt::Ids(ids));
         }
         let form = Form::Ranks { top_n: asked.top_n.unwrap_or(usize::MAX), is_bare };
         let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None };
@@ -97,7 +97,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
     fn of_texts<E: Engine<Ticket = T>>(
         engine: &mut E,
         model: &str,
-        prompts: impl ExactSizeIterator<Item = Result<fields::Prompt<'static>, ApiError>>,
+        prompts: impl ExactSizeIterator<Item = Result<values::Prompt<'static>, ApiError>>,
         wish: EmbeddingWish,
         form: Form,
     ) -> Result<Self, ApiError> {
@@ -120,8 +120,8 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         while let (1.., Some(text)) = (n_left, self.texts.get_mut(self.n_asked)) {
             if let Text::Waiting(prompt) = text {
                 let prompt = match prompt {
-                    fields::Prompt::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
-                    fields::Prompt::Ids(ids) => Prompt::Ids(ids),
+                    values::Prompt::Text(text) => Prompt::Text(text, PROMPT_ENCODING),
+                    values::Prompt::Ids(ids) => Prompt::Ids(ids),
                 };
                 match engine.submit_embedding(Some(&self.model), &prompt, self.wish) {
                     Ok(ticket) => *text = Text::Asked(ticket),
