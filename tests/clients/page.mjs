@@ -61,12 +61,60 @@ await page.keyboard.press("Enter");
 assert.match(await log.locator(".failed").textContent(), /top_p/);
 await page.getByRole("spinbutton", { name: "Top p" }).fill("0.95");
 
+// A conversation that is left while an answer comes has no part in the next.
+let asked = null;
+page.on("request", (request) => request.url().endsWith("/v1/chat/completions") && (asked = request.postDataJSON()));
+await message.fill("Tell me a long story about a robot");
+await page.keyboard.press("Enter");
+await page.getByRole("button", { name: "New conversation" }).click();
+await page.waitForFunction(() => document.getElementById("stop").disabled);
+
+// A schema that is no JSON is told beside its field, and nothing is sent.
+await page.getByText("Schema and tools").click();
+const schema = page.getByRole("textbox", { name: "JSON schema of the answer" });
+asked = null;
+for (const [text, fault] of [['{"type": ', /^Error: .*JSON/], ['["object"]', /^Error: a schema is an object/]]) {
+  await schema.fill(text);
+  await message.fill("Is Ferrite a kernel?");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement.id === "schema");
+  assert.match(await page.getByRole("alert").first().textContent(), fault);
+  assert.equal(await schema.getAttribute("aria-invalid"), "true");
+  assert.equal(await message.inputValue(), "Is Ferrite a kernel?");
+}
+assert.equal(asked, null);
+assert.equal(await log.textContent(), "");
+
+// One that the server refuses is told in its words.
+await schema.fill('{"properties": {"answer": {"type": "king"}}}');
+await message.focus();
+assert.equal(await page.getByRole("alert").first().textContent(), "");
+await page.keyboard.press("Enter");
+await log.locator(".failed").waitFor();
+assert.match(await log.locator(".failed").textContent(), /\/properties\/answer/);
+
+// The answer keeps to one that it takes, whose members come in its order, those that look like numbers too.
+await schema.fill(`{"type": "object", "properties": {"answer": {"enum": ["yes", "no"]}, "7": {"type": "integer", "minimum": 0, "maximum": 9}},
+  "required": ["answer", "7"], "additionalProperties": false}`);
+await message.fill("Is Ferrite a kernel?");
+await page.keyboard.press("Enter");
+await log.locator(".figures").waitFor();
+assert.equal(asked.response_format.json_schema.strict, true);
+assert.equal(asked.messages.length, 1);
+const [, answer] = (await answers.last().textContent()).match(/^Ferrite: (.*)$/s);
+const { answer: yes, 7: seven, ...others } = JSON.parse(answer);
+assert.ok(["yes", "no"].includes(yes) && seven >= 0 && seven <= 9, answer);
+assert.deepEqual(others, {});
+assert.ok(answer.indexOf("answer") < answer.indexOf("7"), answer);
+await schema.fill("");
+
 // The machine's picture moves.
 await page.waitForFunction(() => /^\d+ of \d+$/.test(document.getElementById("page-count").textContent));
 await page.waitForFunction(() => document.querySelector("#curve polyline").getAttribute("points").includes(" "));
 
 if (screenshot) {
   await page.getByRole("button", { name: "New conversation" }).click();
+  await page.getByText("Settings").click();
   await page.getByRole("spinbutton", { name: "Temperature" }).fill("0");
   await page.getByText("Settings").click();
   for (const [n, text] of ["What is Ferrite?", "Who are you?"].entries()) {
@@ -78,13 +126,16 @@ if (screenshot) {
   await page.screenshot({ path: screenshot });
 }
 
-// On a phone nothing is wider than the screen, the settings neither, by day and by night.
-await page.evaluate(() => (document.querySelector("details").open = true));
+// On a phone nothing is wider than the screen, with settings, schema and tools neither, by day and by night.
+const more = page.locator("footer summary");
 for (const colorScheme of ["light", "dark"]) {
   await page.emulateMedia({ colorScheme });
   await page.setViewportSize({ width: 360, height: 640 });
-  const width = await page.evaluate(() => document.documentElement.scrollWidth);
-  assert.ok(width <= 360, `${width} pixels wide`);
+  for (let n = 0; n < (await more.count()); n++) {
+    await more.nth(n).evaluate((summary) => (summary.parentElement.open = true));
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(width <= 360, `${width} pixels wide`);
+  }
   // Contrast of text as WCAG 2 asks for it.
   const contrast = await page.evaluate(() => {
     const light = (css) => {
