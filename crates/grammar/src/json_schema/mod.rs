@@ -60,6 +60,10 @@ pub const MAX_BYTES: usize = 1 << 20;
 const VALUE_BYTES: usize = 96;
 /// What may be computed for a schema: states, edges, alternatives. In an optimised build some 50 ns each.
 const STEPS: u32 = 1_000_000;
+/// With fewer nothing of use is computed.
+const FEWEST_STEPS: u32 = 20_000;
+/// Most bytes that are taken for a step.
+const STEP_BYTES: usize = 48;
 
 /// In which order an object's members may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,17 +238,39 @@ impl Builder {
     ) -> Result<Expression, SchemaError> {
         check_dialect(schema)?;
         // What schemas of one grammar may cost is limited together.
-        let budget = Budget::new(STEPS.saturating_sub(self.schema_steps));
+        let n_wanted = STEPS.saturating_sub(self.schema_steps);
+        let n_steps = affordable(n_wanted)?;
+        let budget = Budget::new(n_steps);
         let meanings = Meanings::new(Document::new(schema)?, options, budget);
         let place = self.place();
-        let written = Writer::new(meanings, self).and_then(|writer| writer.whole(members));
-        if written.is_err() {
+        let (written, n_left) = match Writer::new(meanings, self) {
+            Ok(writer) => writer.whole(members),
+            Err(error) => (Err(error), n_steps),
+        };
+        self.schema_steps += n_steps - n_left;
+        written.map_err(|error| {
             self.go_back(place);
-        }
-        let (values, n_left) = written?;
-        self.schema_steps = STEPS - n_left;
-        Ok(values)
+            match error {
+                SchemaError::At { pointer, why: Why::TooLarge } if n_steps < n_wanted => {
+                    SchemaError::At { pointer, why: Why::OutOfMemory }
+                }
+                error => error,
+            }
+        })
     }
+}
+
+/// How many of `n_wanted` steps there is memory for: what is made of a schema by steps cannot be told that there is none.
+fn affordable(n_wanted: u32) -> Result<u32, SchemaError> {
+    let mut n_steps = n_wanted;
+    let mut probe: Vec<u8> = Vec::new();
+    while let Err(error) = probe.try_reserve_exact(n_steps as usize * STEP_BYTES) {
+        n_steps /= 2;
+        if n_steps < FEWEST_STEPS {
+            return Err(SchemaError::At { pointer: String::new(), why: error.into() });
+        }
+    }
+    Ok(n_steps)
 }
 
 /// Reads the text of a schema.

@@ -46,7 +46,12 @@ impl<'a, 'b> Writer<'a, 'b> {
 
     /// The values of the whole schema, and how many steps are left; objects with such members, if they are not to be written as
     /// in JSON.
-    pub fn whole(mut self, members: Option<Members>) -> Result<(Expression, u32), SchemaError> {
+    pub fn whole(mut self, members: Option<Members>) -> (Result<Expression, SchemaError>, u32) {
+        let all = self.root(members);
+        (all, self.meanings.budget.left())
+    }
+
+    fn root(&mut self, members: Option<Members>) -> Result<Expression, SchemaError> {
         let mut root = Vec::new();
         also(&mut root, self.meanings.literal(Document::ROOT, 0));
         let all = match members {
@@ -62,7 +67,7 @@ impl<'a, 'b> Writer<'a, 'b> {
                 self.text.builder.define(*rule, expression).map_err(SchemaError::Grammar)?;
             }
         }
-        Ok((all, self.meanings.budget.left()))
+        Ok(all)
     }
 
     /// Says that the schema at hand is what is wrong.
