@@ -199,7 +199,7 @@ fn a_dialogue_longer_than_the_context_loses_its_oldest_turns() {
     let settings = Conversation { messages: &[], ..CONVERSATION };
     let encode = |dialogue: &Dialogue| {
         let mut ids = vec![];
-        let messages = dialogue.messages().unwrap();
+        let messages = dialogue.messages(&[]).unwrap();
         chat.encode(&tokenizer, &Conversation { messages: &messages, ..settings }, &mut ids).unwrap();
         ids
     };
@@ -211,7 +211,7 @@ fn a_dialogue_longer_than_the_context_loses_its_oldest_turns() {
             .map(|n_forgotten| {
                 let mut dialogue = Dialogue::default();
                 dialogue.begin(system).unwrap();
-                for message in &whole.messages().unwrap()[n_first + 2 * n_forgotten..] {
+                for message in &whole.messages(&[]).unwrap()[n_first + 2 * n_forgotten..] {
                     match message.role {
                         "user" => dialogue.ask(message.content).unwrap(),
                         _ => dialogue.answer(message.content, Format::default()).unwrap(),

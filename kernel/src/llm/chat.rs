@@ -44,14 +44,14 @@ fn a_conversation_outlives_the_context() {
     dialogue.begin(Some("Be brief.")).unwrap();
     let mut times_forgotten = 0;
     for turn in 0..12 {
-        let n_before = dialogue.messages().unwrap().len();
+        let n_before = dialogue.messages(&[]).unwrap().len();
         dialogue.ask("What is a key and what does it open?").unwrap();
         let result = answer(&mut backend, &mut dialogue, 12).unwrap();
         assert!(result.tokens_emitted > 0 || result.finish_reason == FinishReason::EndOfText);
         if let Some(forgotten) = result.forgotten {
             times_forgotten += 1;
             assert_eq!(forgotten.n_ctx, N_CTX);
-            let n_messages = dialogue.messages().unwrap().len();
+            let n_messages = dialogue.messages(&[]).unwrap().len();
             assert_eq!(n_messages, n_before + 1 - 2 * forgotten.n_turns, "turn {turn}");
             // The same to the last token as if the conversation had begun there.
             let mut anew = load(TEMPLATE, N_CTX);
@@ -59,7 +59,7 @@ fn a_conversation_outlives_the_context() {
             assert_eq!((&again.ids, again.prompt_tokens), (&result.ids, result.prompt_tokens));
             assert_eq!(again.forgotten, None);
         }
-        let messages = dialogue.messages().unwrap();
+        let messages = dialogue.messages(&[]).unwrap();
         assert_eq!((messages[0].role, messages[0].content), ("system", "Be brief."));
         assert_eq!(messages[1].role, "user");
         dialogue.answer(&result.output, Format::default()).unwrap();

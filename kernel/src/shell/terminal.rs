@@ -14,6 +14,7 @@ use core::{
     ops::ControlFlow,
 };
 
+use llm::front::FrontError;
 use unicode_width::UnicodeWidthChar;
 
 use super::escape_sequences::INTERRUPT_BYTE;
@@ -39,6 +40,9 @@ const MAX_UNANSWERED: usize = 2;
 
 /// Sends the cursor to the right edge and asks where it is.
 const ASK_COLUMNS: &[u8] = b"\x1b[999C\x1b[6n";
+/// Bytes behind a copy that was cut.
+const MAX_REMARK_BYTES: usize = 64;
+
 const MARK_PASTES: &[u8] = b"\x1b[?2004h";
 const DO_NOT_MARK_PASTES: &[u8] = b"\x1b[?2004l";
 const WRAP: &[u8] = b"\x1b[?7h";
@@ -65,6 +69,28 @@ pub struct Terminal<'a> {
     is_screen: bool,
     /// The questions since the last answer; `None` where none may be asked.
     n_unanswered: Option<usize>,
+    /// What is printed, for who needs it beside the user.
+    copy: Option<Beginning>,
+}
+
+/// The beginning of a text.
+struct Beginning {
+    text: String,
+    max_bytes: usize,
+    /// Bytes of the whole text.
+    n_bytes: usize,
+}
+
+impl Write for Beginning {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.text.len() == self.n_bytes {
+            let n_left = self.max_bytes - self.text.len();
+            // Its room was made beforehand.
+            self.text.push_str(&text[..text.floor_char_boundary(n_left)]);
+        }
+        self.n_bytes = self.n_bytes.saturating_add(text.len());
+        Ok(())
+    }
 }
 
 impl<'a> Terminal<'a> {
@@ -96,6 +122,7 @@ impl<'a> Terminal<'a> {
             columns: columns.filter(|&columns| columns > 0).unwrap_or(DEFAULT_COLUMNS),
             is_screen,
             n_unanswered: (columns != Some(0)).then_some(0),
+            copy: None,
         }
     }
 
@@ -236,8 +263,33 @@ impl<'a> Terminal<'a> {
 
     /// Prints what a command was asked for.
     pub fn print(&mut self, text: fmt::Arguments<'_>) {
-        // The console never fails to take bytes.
+        // Neither the console nor a copy fails to take bytes.
         let _ = Text(self.console).write_fmt(text);
+        if let Some(copy) = &mut self.copy {
+            let _ = copy.write_fmt(text);
+        }
+    }
+
+    /// Keeps the first `max_bytes` of what is printed from now on.
+    ///
+    /// # Errors
+    /// [`FrontError::OutOfHeap`] if there is no room for so many.
+    pub fn begin_copy(&mut self, max_bytes: usize) -> Result<(), FrontError> {
+        let mut text = String::new();
+        let reserved = text.try_reserve_exact(max_bytes.saturating_add(MAX_REMARK_BYTES));
+        reserved.map_err(|_| FrontError::OutOfHeap { needed_bytes: max_bytes })?;
+        self.copy = Some(Beginning { text, max_bytes, n_bytes: 0 });
+        Ok(())
+    }
+
+    /// What was printed since [`begin_copy`](Self::begin_copy), with a remark behind it if that was more.
+    pub fn end_copy(&mut self) -> String {
+        let Some(Beginning { mut text, n_bytes, .. }) = self.copy.take() else { return String::new() };
+        if text.len() < n_bytes {
+            let n_kept = text.len();
+            let _ = write!(text, "\n[cut: {n_kept} of {n_bytes} bytes]");
+        }
+        text
     }
 
     /// Prints a status line: to the user if there is one, else to the log.

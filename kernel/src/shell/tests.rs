@@ -127,6 +127,13 @@ impl Computer {
     }
 
     fn run_on(&self, mut console: Typed, mode: RunMode) -> (Shutdown, String) {
+        let shutdown = run(self.system(&mut console), mode);
+        let output = String::from_utf8(console.output).expect("what the shell prints is UTF-8");
+        (shutdown, output)
+    }
+
+    /// What the shell is given of the machine.
+    fn system<'c>(&self, console: &'c mut Typed) -> System<'c> {
         let disks = self.disks.iter().enumerate().map(|(index, (disk, file))| {
             Disk::new(index, Box::new(disk.clone()) as Box<dyn BlockDevice>, *file)
         });
@@ -136,19 +143,16 @@ impl Computer {
         } else {
             disks.collect::<Vec<_>>().into()
         };
-        let system = System {
+        System {
             network: None,
             serve: ServeSettings::default(),
-            console: &mut console,
+            console,
             columns: Some(0),
             machine: Machine { now_seconds: self.now_seconds, ..host::machine(self.pool) },
             disks,
             pci: Vec::new(),
             offload: None,
-        };
-        let shutdown = run(system, mode);
-        let output = String::from_utf8(console.output).expect("what the shell prints is UTF-8");
-        (shutdown, output)
+        }
     }
 
     /// The output of one command, if it succeeded.
@@ -511,6 +515,8 @@ fn what_stands_in_a_quotation_that_is_too_long_is_no_command() {
 mod batches;
 #[cfg(feature = "llm-transformer")]
 mod embedding;
+#[cfg(feature = "llm-transformer")]
+mod tools;
 #[cfg(feature = "llm-transformer")]
 mod with_inference;
 

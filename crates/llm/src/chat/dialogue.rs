@@ -2,9 +2,10 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::Write;
 use core::ops::Range;
 
-use super::{Answer, ChatError, Format, Message};
+use super::{Answer, Call, ChatError, Format, Message, Tool, ToolCall, parser};
 
 /// Who says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model called.
+    Tool,
 }
 
 impl Role {
@@ -24,6 +27,7 @@ impl Role {
             Role::System => "system",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
         }
     }
 }
@@ -31,10 +35,13 @@ impl Role {
 /// What was said so far.
 ///
 /// Each turn begins with [`ask`](Self::ask) and ends with [`answer`](Self::answer) or, if there was
-/// none, with [`take_back`](Self::take_back).
+/// none, with [`take_back`](Self::take_back). Between them the model may have [called](Self::called) tools: each
+/// [call](Self::next_call) needs a [`result`](Self::result) before the model goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dialogue {
     turns: Vec<Turn>,
+    /// Calls since the beginning, of which each has the number in its id.
+    n_calls: u32,
 }
 
 /// What somebody said.
@@ -44,7 +51,19 @@ struct Turn {
     content: String,
     /// What the model thought before.
     reasoning: String,
+    /// The tools that it called.
+    calls: Vec<KeptCall>,
 }
+
+/// A call with its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct KeptCall {
+    id: String,
+    call: Call,
+}
+
+/// Length of ids: the templates of Mistral refuse others.
+const ID_BYTES: usize = 9;
 
 impl Dialogue {
     /// Begins anew, with a system message if there is one.
@@ -53,6 +72,7 @@ impl Dialogue {
     /// [`ChatError::OutOfMemory`].
     pub fn begin(&mut self, system: Option<&str>) -> Result<(), ChatError> {
         self.turns.clear();
+        self.n_calls = 0;
         system.map_or(Ok(()), |system| self.push(Role::System, system))
     }
 
@@ -64,28 +84,86 @@ impl Dialogue {
         self.push(Role::User, message)
     }
 
-    /// Adds what the model said and thought, as it generated it in this format. The template decides whether it is
-    /// told again what it thought.
+    /// Adds what the model said and thought, as it generated it in this format, but not what it called. The template
+    /// decides whether it is told again what it thought.
     ///
     /// # Errors
     /// [`ChatError::OutOfMemory`].
     pub fn answer(&mut self, generated: &str, format: Format) -> Result<(), ChatError> {
         let out_of_memory = |_| ChatError::OutOfMemory { needed_bytes: generated.len() };
         let Answer { content, reasoning, .. } = Answer::of(generated, format).map_err(out_of_memory)?;
-        self.push_turn(Turn { role: Role::Assistant, content, reasoning })
+        self.push_turn(Turn { role: Role::Assistant, content, reasoning, calls: Vec::new() })
     }
 
-    /// Forgets the last message.
-    pub fn take_back(&mut self) {
-        self.turns.pop();
+    /// Adds what the model said and thought, and which of these tools, or others, it called, as it generated it in this
+    /// format. Results of the calls come next, in their order.
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`]; [`ChatError::Parameters`] if a tool's are no JSON object.
+    pub fn called(&mut self, generated: &str, format: Format, tools: &[Tool<'_>]) -> Result<(), ChatError> {
+        let answer = Answer::parsed(generated, parser(format, tools)?);
+        let out_of_memory = |_| ChatError::OutOfMemory { needed_bytes: generated.len() };
+        let Answer { content, reasoning, calls } = answer.map_err(out_of_memory)?;
+        let needed_bytes = calls.len().saturating_mul(size_of::<KeptCall>());
+        let mut kept = Vec::new();
+        kept.try_reserve_exact(calls.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
+        for call in calls {
+            let mut id = String::new();
+            let out_of_memory = ChatError::OutOfMemory { needed_bytes: ID_BYTES };
+            id.try_reserve_exact(ID_BYTES).map_err(|_| out_of_memory)?;
+            self.n_calls = self.n_calls % 99_999 + 1;
+            // Writing to a text that has the room does not fail.
+            let _ = write!(id, "call{:05}", self.n_calls);
+            kept.push(KeptCall { id, call });
+        }
+        self.push_turn(Turn { role: Role::Assistant, content, reasoning, calls: kept })
     }
 
-    /// The messages, as a template takes them.
+    /// The first call of the last answer that has no result yet.
+    pub fn next_call(&self) -> Option<&Call> {
+        let n_results = self.turns.iter().rev().take_while(|turn| turn.role == Role::Tool).count();
+        let caller = self.turns.iter().rev().nth(n_results)?;
+        caller.calls.get(n_results).map(|kept| &kept.call)
+    }
+
+    /// Adds the result of the [next call](Self::next_call).
     ///
     /// # Errors
     /// [`ChatError::OutOfMemory`].
-    pub fn messages(&self) -> Result<Vec<Message<'_>>, ChatError> {
-        self.messages_without(0)
+    pub fn result(&mut self, content: &str) -> Result<(), ChatError> {
+        self.push(Role::Tool, content)
+    }
+
+    /// Forgets what the user said last, and what came of it.
+    pub fn take_back(&mut self) {
+        let last = self.turns.iter().rposition(|turn| turn.role == Role::User);
+        self.turns.truncate(last.unwrap_or(self.turns.len()));
+    }
+
+    /// The calls of all messages, which [`messages`](Self::messages) refers to.
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`].
+    pub fn calls(&self) -> Result<Vec<ToolCall<'_>>, ChatError> {
+        let kept = || self.turns.iter().flat_map(|turn| &turn.calls);
+        let n_calls = kept().count();
+        let needed_bytes = n_calls.saturating_mul(size_of::<ToolCall<'_>>());
+        let mut calls = Vec::new();
+        calls.try_reserve_exact(n_calls).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
+        calls.extend(kept().map(|KeptCall { id, call: Call { name, arguments } }| ToolCall {
+            id,
+            name,
+            arguments,
+        }));
+        Ok(calls)
+    }
+
+    /// The messages, as a template takes them, with these [calls](Self::calls).
+    ///
+    /// # Errors
+    /// [`ChatError::OutOfMemory`].
+    pub fn messages<'m>(&'m self, calls: &'m [ToolCall<'m>]) -> Result<Vec<Message<'m>>, ChatError> {
+        self.messages_without(calls, 0)
     }
 
     /// How many turns can be forgotten: all that the user began, but the last.
@@ -95,16 +173,29 @@ impl Dialogue {
 
     /// The messages without the `n_turns` oldest turns. What stands before the first turn, the system's
     /// message, stays.
-    pub(super) fn messages_without(&self, n_turns: usize) -> Result<Vec<Message<'_>>, ChatError> {
+    pub(super) fn messages_without<'m>(
+        &'m self,
+        calls: &'m [ToolCall<'m>],
+        n_turns: usize,
+    ) -> Result<Vec<Message<'m>>, ChatError> {
         let forgotten = self.oldest(n_turns);
-        let kept = self.turns[..forgotten.start].iter().chain(&self.turns[forgotten.end..]);
         let mut messages = Vec::new();
         let needed_bytes = self.turns.len() * size_of::<Message<'_>>();
         messages.try_reserve(self.turns.len()).map_err(|_| ChatError::OutOfMemory { needed_bytes })?;
-        messages.extend(kept.map(|Turn { role, content, reasoning }| Message {
-            reasoning_content: reasoning,
-            ..Message::new(role.name(), content)
-        }));
+        let (mut later, mut without_result) = (calls, &calls[..0]);
+        for (place, Turn { role, content, reasoning, calls }) in self.turns.iter().enumerate() {
+            let mut message = Message { reasoning_content: reasoning, ..Message::new(role.name(), content) };
+            if *role != Role::Tool {
+                (message.tool_calls, later) = later.split_at(calls.len().min(later.len()));
+                without_result = message.tool_calls;
+            } else if let Some((call, others)) = without_result.split_first() {
+                (message.tool_call_id, message.name) = (call.id, call.name);
+                without_result = others;
+            }
+            if !forgotten.contains(&place) {
+                messages.push(message);
+            }
+        }
         Ok(messages)
     }
 
@@ -130,7 +221,7 @@ impl Dialogue {
         let mut copy = String::new();
         copy.try_reserve_exact(content.len()).map_err(out_of_memory)?;
         copy.push_str(content);
-        self.push_turn(Turn { role, content: copy, reasoning: String::new() })
+        self.push_turn(Turn { role, content: copy, reasoning: String::new(), calls: Vec::new() })
     }
 
     fn push_turn(&mut self, turn: Turn) -> Result<(), ChatError> {
@@ -146,7 +237,7 @@ mod tests {
     use super::*;
 
     fn contents(dialogue: &Dialogue) -> Vec<(&str, &str)> {
-        dialogue.messages().unwrap().iter().map(|message| (message.role, message.content)).collect()
+        dialogue.messages(&[]).unwrap().iter().map(|message| (message.role, message.content)).collect()
     }
 
     #[test]
@@ -161,6 +252,53 @@ mod tests {
         assert_eq!(contents(&dialogue), [("system", "be brief"), ("user", "a"), ("assistant", "b")]);
         dialogue.begin(None).unwrap();
         assert_eq!(contents(&dialogue), []);
+    }
+
+    #[test]
+    fn calls_have_results_and_are_forgotten_with_their_turn() {
+        let call =
+            |name| alloc::format!("<tool_call>{{\"name\": \"{name}\", \"arguments\": {{}}}}</tool_call>");
+        let generated = alloc::format!("Well.{}{}", call("f"), call("g"));
+        let mut dialogue = Dialogue::default();
+        dialogue.begin(Some("s")).unwrap();
+        for question in ["a", "b"] {
+            dialogue.ask(question).unwrap();
+            assert_eq!(dialogue.next_call(), None);
+            dialogue.called(&generated, Format::default(), &[]).unwrap();
+            for result in ["1", "2"] {
+                let name = if result == "1" { "f" } else { "g" };
+                assert_eq!(dialogue.next_call().map(|call| &*call.name), Some(name));
+                dialogue.result(result).unwrap();
+            }
+            assert_eq!(dialogue.next_call(), None);
+            dialogue.answer("So.", Format::default()).unwrap();
+        }
+        let shown = |dialogue: &Dialogue| -> Vec<String> {
+            let calls = dialogue.calls().unwrap();
+            let messages = dialogue.messages(&calls).unwrap();
+            let show = |message: &Message<'_>| {
+                let ids: Vec<_> = message.tool_calls.iter().map(|call| call.id).collect();
+                alloc::format!(
+                    "{} {} {}{}",
+                    message.content,
+                    ids.join(","),
+                    message.tool_call_id,
+                    message.name
+                )
+            };
+            messages.iter().map(show).collect()
+        };
+        let of_b = ["b  ", "Well. call00003,call00004 ", "1  call00003f", "2  call00004g", "So.  "];
+        assert_eq!(shown(&dialogue)[..2], ["s  ", "a  "]);
+        assert_eq!(shown(&dialogue)[6..], of_b);
+        let calls = dialogue.calls().unwrap();
+        let shorter = dialogue.messages_without(&calls, 1).unwrap();
+        assert_eq!(shorter.len(), 6);
+        assert_eq!((shorter[2].tool_calls[0].id, shorter[3].tool_call_id), ("call00003", "call00003"));
+        dialogue.forget(1);
+        assert_eq!(shown(&dialogue)[1..], of_b);
+        dialogue.take_back();
+        assert_eq!(shown(&dialogue), ["s  "]);
     }
 
     #[test]
@@ -179,7 +317,7 @@ mod tests {
         ] {
             let mut dialogue = Dialogue::default();
             dialogue.answer(generated, Format::of(&[template]).without_calls()).unwrap();
-            let messages = dialogue.messages().unwrap();
+            let messages = dialogue.messages(&[]).unwrap();
             let expected = Message { reasoning_content: thought, ..Message::new("assistant", said) };
             assert_eq!(messages, [expected], "{generated}");
         }

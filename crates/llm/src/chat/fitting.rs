@@ -63,8 +63,9 @@ impl ChatTemplate {
         let start = out.len();
         let n_ctx = room.n_ctx;
         let n_forgettable = dialogue.n_forgettable();
+        let calls = dialogue.calls()?;
         let mut encode = |dialogue: &Dialogue, n_turns| {
-            let messages = dialogue.messages_without(n_turns)?;
+            let messages = dialogue.messages_without(&calls, n_turns)?;
             out.truncate(start);
             let conversation = Conversation { messages: &messages, ..*settings };
             let format = self.encode(tokenizer, &conversation, out)?;

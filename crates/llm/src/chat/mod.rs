@@ -19,7 +19,7 @@ pub use error::{ChatError, FamilyNames};
 pub use families::{FAMILIES, Family};
 pub use fitting::{Forgotten, Room};
 pub use template::ChatTemplate;
-pub use toolcalls::{Answer, Event as Part, Format, Parser};
+pub use toolcalls::{Answer, Call, Event as Part, Format, Parser};
 pub use variables::parser;
 
 /// The time that templates are told where none is known: the beginning of 26 July 2024, the date that the

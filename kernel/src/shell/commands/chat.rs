@@ -1,12 +1,14 @@
 //! `llm chat`: a conversation with a model.
 
+use alloc::vec::Vec;
+
 use llm::{
     chat::Dialogue,
     front::{
         ChatFormat, Prompt, Request, Task, Wanted,
         options::{
-            self, CHAT_FLAG, CHAT_MAX_TOKENS, NO_THINKING, REASONING_EFFORT, SPECIAL, SYSTEM, TEMPLATE,
-            THINKING,
+            self, CHAT_FLAG, CHAT_MAX_TOKENS, GRAMMAR, JSON_SCHEMA, NO_THINKING, OptionSpec, Options,
+            REASONING_EFFORT, SPECIAL, SYSTEM, TEMPLATE, THINKING,
         },
     },
 };
@@ -14,6 +16,7 @@ use llm::{
 use super::generation;
 use super::inference::generate;
 use super::models::{engine_options, ensure_loaded};
+use super::tools;
 use crate::llm::BackendError;
 use crate::shell::{
     Shell,
@@ -24,15 +27,25 @@ use crate::shell::{
 
 const PROMPT: &str = "> ";
 
+/// `--tools`, which the host program does not have.
+const TOOLS: OptionSpec = OptionSpec::flag(
+    "tools",
+    "let the model run mem, cpus, disks, uptime, llm list, llm info and llm stats, and answer from what they print",
+);
+
+/// Those of the host program, and [`TOOLS`].
+const OPTIONS: Options = &[&[TOOLS], options::CHAT[0], options::CHAT[1], options::CHAT[2], options::CHAT[3]];
+
 pub(super) static COMMANDS: &[Command] = &[Command {
     name: "llm chat",
     usage: "[MESSAGE [N]]",
     n_positional: 0..=2,
-    options: options::CHAT,
+    options: OPTIONS,
     summary: "answer MESSAGE by up to N tokens; without one, converse",
     details: "In a conversation each line is a message. /clear begins anew, /quit or Ctrl-C ends it; Ctrl-C\n\
               while the model answers ends the answer. Once the context is full, the oldest messages are\n\
-              forgotten, but not --system. Options are as for llm infer.",
+              forgotten, but not --system. Options are as for llm infer. What a model runs by --tools is shown; for a message\n\
+              that is 4 commands at most.",
     run: chat,
 }];
 
@@ -81,6 +94,13 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
     if message.is_none() && !shell.terminal.is_interactive() {
         return Err(CommandError::NotInteractive(arguments.command()));
     }
+    let is_held = arguments.has(GRAMMAR.name) || arguments.has(JSON_SCHEMA.name);
+    let tools = match arguments.has(TOOLS.name) {
+        true if is_held => return Err(CommandError::Contradiction(TOOLS_OR_GRAMMAR)),
+        true => tools::all(),
+        false => Vec::new(),
+    };
+    let chat = ChatOptions { format: ChatFormat { tools: &tools, ..chat.format }, ..chat };
     let wanted = generation::wanted(shell, arguments, 1, CHAT_MAX_TOKENS)?;
     ensure_loaded(shell, arguments, Some(engine))?;
     shell.backend.prepare_chat(None, chat.format.template)?;
@@ -91,6 +111,8 @@ fn chat(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         None => converse(shell, &wanted, &chat, &mut dialogue),
     }
 }
+
+const TOOLS_OR_GRAMMAR: &str = "--tools cannot be given with --grammar or --json-schema: an answer that keeps to a grammar calls no tools";
 
 const HELP: &str = "/clear begins a new conversation, /quit ends it.";
 
@@ -137,15 +159,13 @@ fn answer(
     message: &str,
 ) -> Result<(), CommandError> {
     dialogue.ask(message).map_err(BackendError::from)?;
-    let request = Request { tell_apart: true, ..wanted.request(Prompt::Chat(dialogue, chat.format)) };
-    match generate(shell, request, false) {
-        Ok(report) => {
-            let format = report.format.unwrap_or_default();
-            Ok(dialogue.answer(&report.output, format).map_err(BackendError::from)?)
-        }
-        Err(error) => {
-            dialogue.take_back();
-            Err(error.into())
-        }
+    let answered = tools::answer(shell, dialogue, chat.format.tools, &mut |shell, dialogue, tools| {
+        let format = ChatFormat { tools, ..chat.format };
+        let request = Request { tell_apart: true, ..wanted.request(Prompt::Chat(dialogue, format)) };
+        generate(shell, request, false)
+    });
+    if answered.is_err() {
+        dialogue.take_back();
     }
+    answered
 }

@@ -13,6 +13,7 @@ mod network;
 mod numbers;
 mod roofline;
 mod serving;
+pub(super) mod tools;
 
 use alloc::vec::Vec;
 

@@ -457,7 +457,25 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         return Ok(());
     }
     ensure_loaded(shell, arguments, None)?;
-    let model = shell.backend.model(None)?;
+    print_info(shell, None)?;
+    let Shell { backend, terminal, .. } = shell;
+    Ok(backend.with_gguf(None, &mut |gguf, _| {
+        for (option, list) in LISTS {
+            if arguments.has(option) {
+                terminal.print(format_args!("\n{option}\n"));
+                list(gguf, &mut |line| {
+                    terminal.print(format_args!("  {line}\n"));
+                    terminal.check_interrupt()
+                })?;
+            }
+        }
+        ControlFlow::Continue(())
+    })?)
+}
+
+/// Prints the facts about a loaded model, the current one unless told.
+pub(super) fn print_info(shell: &mut Shell<'_>, model: Option<&str>) -> Result<(), CommandError> {
+    let model = shell.backend.model(model)?;
     shell.terminal.print(format_args!(
         "path          {}\n\
          architecture  {}\n\
@@ -488,19 +506,7 @@ fn info(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandE
         model.n_parallel,
         model.n_pages,
     ));
-    let Shell { backend, terminal, .. } = shell;
-    Ok(backend.with_gguf(None, &mut |gguf, _| {
-        for (option, list) in LISTS {
-            if arguments.has(option) {
-                terminal.print(format_args!("\n{option}\n"));
-                list(gguf, &mut |line| {
-                    terminal.print(format_args!("  {line}\n"));
-                    terminal.check_interrupt()
-                })?;
-            }
-        }
-        ControlFlow::Continue(())
-    })?)
+    Ok(())
 }
 
 fn verify(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {

@@ -161,7 +161,9 @@ fn options_are_those_of_the_table_and_what_the_host_alone_has_says_why() {
                 .map(|option| (option.name, option.aliases, option.value))
                 .collect()
         };
-        assert_eq!(names(command.options), names(options), "{name}");
+        // The host program has no commands that a model could run.
+        let own = if *name == "chat" { &command.options[1..] } else { command.options };
+        assert_eq!(names(own), names(options), "{name}");
     }
     let answers = Computer::new().disk("s", fixtures::micro()).converse(&[
         b"llm tokenize --file x",
