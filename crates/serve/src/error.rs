@@ -73,6 +73,9 @@ impl Status {
     }
 }
 
+/// What is said where there is no memory.
+pub const NO_MEMORY: &str = "no memory for this request now; try again later";
+
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -108,7 +111,7 @@ impl ApiError {
 
     /// There is no memory for the request now.
     pub fn out_of_memory() -> Self {
-        Self::new(Status::ServiceUnavailable, "no memory for this request now; try again later")
+        Self::new(Status::ServiceUnavailable, NO_MEMORY)
     }
 
     /// The same with a name for programs.

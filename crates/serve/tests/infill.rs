@@ -126,3 +126,28 @@ fn what_a_gap_lacks_is_named() {
     assert_eq!(answer[0]["content"], answer[1]["content"]);
     assert_eq!(answer[0]["tokens_evaluated"], answer[1]["tokens_evaluated"]);
 }
+
+/// What llama.vim sends on each key, and beforehand, to have the prompt computed.
+#[test]
+fn an_editors_requests_are_answered() {
+    let mut harness = harness(&PLAIN);
+    let body = |n_predict: u32, samplers: Value| {
+        json!({
+            "id_slot": 0, "input_prefix": "fn main() {\n", "input_suffix": "}\n", "prompt": "    let", "stop": [], "n_indent": 4,
+            "input_extra": [{ "text": "struct A;", "time": 1, "filename": "a.rs" }], "n_predict": n_predict, "top_k": 40,
+            "top_p": 0.9, "samplers": samplers, "stream": false, "cache_prompt": true, "t_max_prompt_ms": 500,
+            "t_max_predict_ms": 1, "response_fields": ["content", "timings/prompt_n"],
+        })
+        .to_string()
+    };
+    let (status, answer) = harness.post("/infill", &body(0, json!([])));
+    assert_eq!(status, 200, "{answer}");
+    let n_prompt = answer["tokens_evaluated"].as_u64().unwrap();
+    let (status, answer) = harness.post("/infill", &body(8, json!(["top_k", "top_p", "infill"])));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["tokens_evaluated"], n_prompt);
+    assert!(answer["timings"]["cache_n"].as_u64().unwrap() > 0, "{answer}");
+    let elsewhere = json!({ "prompt": "a", "samplers": ["infill"] });
+    let (status, answer) = harness.post("/completion", &elsewhere.to_string());
+    assert_eq!((status, &answer["error"]["param"]), (400, &json!("samplers")));
+}

@@ -44,6 +44,13 @@ fn blocks(events: &[Value]) -> Vec<Value> {
                     "text_delta" => ("text", &delta["text"]),
                     "thinking_delta" => ("thinking", &delta["thinking"]),
                     "input_json_delta" => ("input", &delta["partial_json"]),
+                    "signature_delta" => {
+                        assert_eq!(
+                            (&delta["signature"], &blocks.last().unwrap()["type"]),
+                            (&json!(""), &json!("thinking"))
+                        );
+                        continue;
+                    }
                     other => panic!("{other}"),
                 };
                 let text = text.as_str().unwrap();
@@ -134,10 +141,12 @@ fn results_follow_calls_and_come_before_what_the_user_says() {
     let asked = json!([{ "type": "text", "text": "One" }, { "type": "text", "text": "two", "cache_control": { "type": "ephemeral" } }]);
     let messages = json!([
         { "role": "user", "content": asked },
+        { "role": "user", "content": "three" },
+        { "role": "assistant", "content": "I" },
         { "role": "assistant", "content": [
             { "type": "thinking", "thinking": "Hm.", "signature": "x" },
             { "type": "redacted_thinking", "data": "x" },
-            { "type": "text", "text": "I look." },
+            { "type": "text", "text": "look." },
             { "type": "tool_use", "id": "toolu_1", "name": "get_time", "input": { "zone": "CET" } },
             { "type": "tool_use", "id": "toolu_2", "name": "f", "input": {} },
         ] },
@@ -161,8 +170,8 @@ fn results_follow_calls_and_come_before_what_the_user_says() {
         .collect();
     let as_chat = json!({ "tools": functions, "messages": [
         { "role": "system", "content": "Be brief." },
-        { "role": "user", "content": "One\ntwo" },
-        { "role": "assistant", "content": "I look.", "reasoning_content": "Hm.",
+        { "role": "user", "content": "One\ntwo\nthree" },
+        { "role": "assistant", "content": "I\nlook.", "reasoning_content": "Hm.",
           "tool_calls": [call("toolu_1", "get_time", "{\"zone\":\"CET\"}"), call("toolu_2", "f", "{}")] },
         { "role": "tool", "tool_call_id": "toolu_1", "name": "get_time", "content": "12:34" },
         { "role": "tool", "tool_call_id": "toolu_2", "name": "f", "content": "no\nf" },
@@ -182,7 +191,7 @@ fn results_follow_calls_and_come_before_what_the_user_says() {
 
     // Results alone are all that the user says, and the last word.
     let results = json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "toolu_1", "content": "12:34" }] });
-    let body = json!({ "messages": [messages[0], messages[1], results], "max_tokens": 20 });
+    let body = json!({ "messages": [messages[0], messages[3], results], "max_tokens": 20 });
     let (_, answer) = harness.post(MESSAGES, &body.to_string());
     assert_eq!(
         (&answer["content"][0]["text"], &answer["stop_reason"]),
@@ -244,6 +253,26 @@ fn a_call_comes_where_one_must() {
 }
 
 #[test]
+fn a_message_keeps_to_a_schema() {
+    let mut harness = Harness::with_chat();
+    let schema = json!({ "type": "object", "properties": { "ok": { "type": "boolean" } }, "required": ["ok"], "additionalProperties": false });
+    let config = json!({ "effort": "low", "format": { "type": "json_schema", "schema": schema } });
+    let (status, answer) =
+        harness.post(MESSAGES, &request(json!("Is it?"), json!({ "output_config": config })));
+    assert_eq!(status, 200, "{answer}");
+    let text = answer["content"][0]["text"].as_str().unwrap();
+    assert!(serde_json::from_str::<Value>(text).unwrap()["ok"].is_boolean(), "{text}");
+    let config = json!({ "format": { "type": "xml" } });
+    let (status, answer) =
+        harness.post(MESSAGES, &request(json!("Is it?"), json!({ "output_config": config })));
+    assert_eq!(status, 400);
+    assert!(
+        answer["error"]["message"].as_str().unwrap().starts_with("output_config.format.type: "),
+        "{answer}"
+    );
+}
+
+#[test]
 fn errors_have_anthropics_form() {
     let image = json!([{ "type": "image", "source": { "type": "base64", "data": "" } }]);
     let result = json!([{ "type": "tool_result", "tool_use_id": "x", "content": image }]);
@@ -262,6 +291,11 @@ fn errors_have_anthropics_form() {
         (MESSAGES, request(json!("a"), json!({ "tools": [{}] })), "tools[0]: "),
         (MESSAGES, request(json!("a"), json!({ "tool_choice": { "type": "maybe" } })), "tool_choice: "),
         (MESSAGES, request(json!("a"), json!({ "temperature": -1 })), "temperature: "),
+        (
+            MESSAGES,
+            json!({ "messages": [{ "role": "assistant", "content": "I" }] }).to_string(),
+            "messages: the last",
+        ),
         (COUNT, "[".to_owned(), "the body is no JSON"),
     ] {
         let (status, answer) = harness.post(path, &body);

@@ -149,6 +149,7 @@ fn items_become_the_conversation_that_they_are() {
         { "type": "function_call_output", "call_id": "call_3", "output": "no f" },
         { "role": "assistant", "content": "It is 12:34." },
         { "role": "assistant", "content": "And late." },
+        { "type": "function_call", "status": "incomplete", "call_id": "call_4", "name": "f", "arguments": "{\"zo" },
         { "role": "user", "content": "And?" },
     ]);
     let call = |id: &str, name: &str, arguments: &str| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
@@ -160,8 +161,7 @@ fn items_become_the_conversation_that_they_are() {
         .map(|tool| json!({ "type": "function", "function": tool }))
         .collect();
     let chat = json!({ "tools": functions, "max_tokens": 1, "messages": [
-        { "role": "system", "content": "Be brief." },
-        { "role": "system", "content": "Be kind." },
+        { "role": "system", "content": "Be brief.\nBe kind." },
         { "role": "user", "content": "One\ntwo" },
         { "role": "assistant", "content": "I look.", "reasoning_content": "Hm.",
           "tool_calls": [call("call_1", "get_time", "{\"zone\": \"CET\"}"), call("call_2", "f", "{}")] },
@@ -184,6 +184,8 @@ fn items_become_the_conversation_that_they_are() {
     assert!(n_known + 64 >= n_prompt.as_u64().unwrap(), "the prompt is the same: {answer}");
     assert_eq!(answer["status"], "incomplete");
     assert_eq!(answer["incomplete_details"], json!({ "reason": "max_output_tokens" }));
+    let last = answer["output"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["status"], "incomplete", "{answer}");
 }
 
 #[test]
@@ -228,6 +230,7 @@ fn what_is_not_supported_is_named() {
         (json!([{ "type": "item_reference", "id": "x" }]), json!({}), "input[0].type", "item_reference"),
         (json!([{ "type": "function_call", "call_id": "x" }]), json!({}), "input[0]", "name"),
         (image, json!({}), "input[0].content[0].type", "input_image"),
+        (json!("a"), json!({ "tools": [{ "type": "custom", "name": "f" }] }), "tools[0].type", "custom"),
         (json!("a"), json!({ "tools": mcp }), "tools[0].type", "mcp"),
         (
             json!("a"),

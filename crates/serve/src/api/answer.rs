@@ -16,6 +16,7 @@ use super::responses;
 use super::route::Shape;
 use super::told::{End, Name, Step};
 use super::usage::{Timings, Usage};
+use crate::error::ApiError;
 
 /// What all pieces of an answer have in common.
 #[derive(Debug)]
@@ -203,7 +204,7 @@ impl Answer {
     }
 
     /// Whether it is told block by block.
-    fn tells_blocks(&self) -> bool {
+    pub fn tells_blocks(&self) -> bool {
         matches!(self.shape, Shape::Messages | Shape::Responses)
     }
 
@@ -296,7 +297,7 @@ impl Answer {
             block.n_told = block.text.len();
             // Nothing is added to one that another follows.
             if index + 1 < n_blocks && !core::mem::replace(&mut block.is_end_told, true) {
-                self.tell(out, &Step::Close(index, block))?;
+                self.tell(out, &Step::Close(index, block, true))?;
             }
         }
         // The end of a response tells all of it again.
@@ -369,11 +370,17 @@ impl Answer {
             }
             Shape::Messages | Shape::Responses => {
                 if let Some((last, block)) = end.blocks.all().iter().enumerate().next_back() {
-                    self.tell(out, &Step::Close(last, block))?;
+                    self.tell(out, &Step::Close(last, block, end.is_complete()))?;
                 }
                 self.tell(out, &Step::End(end, counts))
             }
         }
+    }
+
+    /// Writes the event that there is no more of a stream, and why, where the shape has one of its own.
+    pub fn fail(&mut self, out: &mut Vec<u8>, blocks: &Blocks, error: &ApiError) -> Option<fmt::Result> {
+        (self.shape == Shape::Responses)
+            .then(|| responses::fail(out, &self.name, blocks, error, &mut self.n_events))
     }
 
     /// Writes the events at the end of a stream, all answers of which have ended.
@@ -397,7 +404,7 @@ impl Answer {
         match (self.shape, ends.first()) {
             (Shape::Messages, end) => return messages::message(out, &self.name, end, counts),
             (Shape::Responses, end) => {
-                return responses::response(out, &self.name, end.map(|end| (end, counts)));
+                return responses::response(out, &self.name, responses::State::of(end, counts));
             }
             _ => {}
         }

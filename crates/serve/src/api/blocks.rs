@@ -47,6 +47,8 @@ pub struct Blocks {
     /// The answer as the model wrote it, where a call may turn out to be none.
     raw: String,
     keeps_raw: bool,
+    /// Whether what a stream has told as a call is not said too if it turns out to be none.
+    pub says_once: bool,
     /// A call that turned out to be none, as a range of bytes of the answer that has not come whole.
     unsaid: Option<(usize, usize)>,
 }
@@ -141,8 +143,10 @@ impl Blocks {
                     block.is_broken = true;
                     block.is_begin_told
                 });
-                if is_told == Some(false) {
-                    self.blocks.pop();
+                match is_told {
+                    Some(true) if self.says_once => return Ok(()),
+                    Some(false) => drop(self.blocks.pop()),
+                    _ => {}
                 }
                 match self.raw.get(start..end) {
                     Some(text) => {
@@ -262,6 +266,13 @@ mod tests {
         blocks.all_mut()[0].is_begin_told = true;
         blocks.take(&Part::ToolCallBroken { start: 0, end: 5 }, "a", 0).unwrap();
         assert!(blocks.all().len() == 2 && !blocks.has_calls(), "what was told stays, but is no call");
+
+        let mut blocks = Blocks { says_once: true, ..Blocks::new(true) };
+        blocks.note_raw("<c>{g").unwrap();
+        blocks.take(&Part::ToolCallBegin { index: 0, name: "g" }, "a", 0).unwrap();
+        blocks.all_mut()[0].is_begin_told = true;
+        blocks.take(&Part::ToolCallBroken { start: 0, end: 5 }, "a", 0).unwrap();
+        assert!(blocks.all().len() == 1 && !blocks.has_calls(), "it is not told again as a text");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::{List, ListVisitor, Text};
+use super::route::Shape;
 use crate::error::ApiError;
 
 /// Most parts of a message.
@@ -45,6 +46,9 @@ pub struct Message<'b> {
     /// Of a result: the tool's name; of others: who speaks. In responses, of a call: the tool's.
     #[serde(borrow)]
     pub name: Option<Text<'b>>,
+    /// Of an item of a response: whether it is whole.
+    #[serde(borrow)]
+    pub status: Option<Text<'b>>,
     /// Of a call in a response: its arguments.
     #[serde(borrow)]
     pub arguments: JsonText<'b>,
@@ -199,12 +203,14 @@ impl<'b> ToolChoice<'b> {
 ///
 /// # Errors
 /// If there is no memory for it, or a tool is no function.
-pub fn tools<'b>(tools: &'b [Tool<'b>]) -> Result<Vec<chat::Tool<'b>>, ApiError> {
+pub fn tools<'b>(shape: Shape, tools: &'b [Tool<'b>]) -> Result<Vec<chat::Tool<'b>>, ApiError> {
     let mut known = Vec::new();
     known.try_reserve_exact(tools.len()).map_err(|_| ApiError::out_of_memory())?;
+    // Elsewhere such a tool takes a text, which is no object of arguments.
+    let kinds = if shape == Shape::Messages { &["function", "custom"][..] } else { &["function"] };
     for (index, tool) in tools.iter().enumerate() {
         let Tool { kind, function, name, description, parameters } = tool;
-        if let Some(Text(kind)) = kind.as_ref().filter(|kind| !["function", "custom"].contains(&&*kind.0)) {
+        if let Some(Text(kind)) = kind.as_ref().filter(|kind| !kinds.contains(&&*kind.0)) {
             let message = format!("{kind:?} is not supported, only functions");
             return Err(ApiError::field(format!("tools[{index}].type"), message));
         }

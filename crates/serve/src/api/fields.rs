@@ -128,6 +128,9 @@ pub struct Fields<'b> {
     /// The form of a response.
     #[serde(borrow)]
     pub text: Option<TextForm<'b>>,
+    /// The form of a message, and how much the model is to think.
+    #[serde(borrow)]
+    pub output_config: Option<OutputConfig<'b>>,
     /// A grammar in GBNF that the answer keeps to.
     #[serde(borrow)]
     pub grammar: Option<Text<'b>>,
@@ -237,6 +240,18 @@ pub struct Thinking<'b> {
     pub kind: Option<Text<'b>>,
     /// Most tokens of that.
     pub budget_tokens: Option<i64>,
+}
+
+/// The form of a message, and how much the model is to think.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OutputConfig<'b> {
+    /// As in a chat, but that the schema stands beside the type.
+    #[serde(borrow)]
+    pub format: Option<ResponseFormat<'b>>,
+    /// Such as `low`.
+    #[serde(borrow)]
+    pub effort: Option<Text<'b>>,
 }
 
 /// The form of a response.

@@ -10,10 +10,19 @@ use core::marker::PhantomData;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::Serialize;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, NO_MEMORY};
 
 /// Most bytes of what is written for one character of a text: `\u0000`.
 const MAX_ESCAPED_BYTES: usize = 6;
+
+/// Most objects of a body: each becomes a message, a part of one, a call or a tool.
+const MAX_OBJECTS: usize = 1 << 16;
+
+/// Bytes that an object of a body takes at most, but for its texts.
+const OBJECT_BYTES: usize = 512;
+
+/// How often a text is in memory at most while a body is read: in a buffer that grows, as a copy, and in an error.
+const TEXT_COPIES: usize = 6;
 
 /// Most bytes of what is written beside texts.
 const MAX_FRAME_BYTES: usize = 1024;
@@ -23,15 +32,14 @@ const MAX_FRAME_BYTES: usize = 1024;
 /// # Errors
 /// What is wrong, with the path of the field.
 pub fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
-    // The library gathers a string with escapes in a buffer that doubles as it grows, and cannot be told that there is no
-    // memory. So it is made sure of first.
-    let mut probe: Vec<u8> = Vec::new();
-    probe.try_reserve(body.len().saturating_mul(3)).map_err(|_| ApiError::out_of_memory())?;
-    drop(probe);
+    ensure_room(body)?;
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
+        if error.is_data() && error.to_string().starts_with(NO_MEMORY) {
+            return ApiError::out_of_memory();
+        }
         match path.as_str() {
             "." if error.is_data() => ApiError::bad(error.to_string()),
             _ if !error.is_data() => ApiError::bad(format!("the body is no JSON: {error}")),
@@ -41,6 +49,56 @@ pub fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
     let end = deserializer.end();
     end.map_err(|error| ApiError::bad(format!("the body is no JSON: {error}")))?;
     Ok(value)
+}
+
+/// Makes sure that there is memory to read a body. The library gathers a string with escapes in a buffer that doubles as it grows,
+/// copies names of members, and makes texts of errors: it cannot be told that there is no memory for that.
+///
+/// # Errors
+/// If there is none, or the body has more objects than any request.
+pub fn ensure_room(body: &[u8]) -> Result<(), ApiError> {
+    let Extent { n_objects, longest_text } = Extent::of(body);
+    if n_objects > MAX_OBJECTS {
+        return Err(ApiError::bad(format!("the body has more than {MAX_OBJECTS} objects")));
+    }
+    let of_texts = longest_text.saturating_mul(TEXT_COPIES).saturating_add(body.len());
+    let mut probe: Vec<u8> = Vec::new();
+    let room = of_texts.saturating_add(n_objects * OBJECT_BYTES);
+    probe.try_reserve_exact(room).map_err(|_| ApiError::out_of_memory())
+}
+
+/// What the memory depends on that it takes to read a body.
+#[derive(Debug, PartialEq, Eq)]
+struct Extent {
+    /// Objects, at all depths.
+    n_objects: usize,
+    /// Bytes of the longest string.
+    longest_text: usize,
+}
+
+impl Extent {
+    fn of(body: &[u8]) -> Self {
+        let mut extent = Self { n_objects: 0, longest_text: 0 };
+        let mut bytes = body.iter();
+        while let Some(byte) = bytes.next() {
+            if *byte == b'{' {
+                extent.n_objects += 1;
+            }
+            if *byte != b'"' {
+                continue;
+            }
+            let n_left = bytes.len();
+            while let Some(byte) = bytes.next() {
+                match byte {
+                    b'"' => break,
+                    b'\\' => _ = bytes.next(),
+                    _ => {}
+                }
+            }
+            extent.longest_text = extent.longest_text.max(n_left - bytes.len());
+        }
+        extent
+    }
 }
 
 /// Appends `value` in JSON, the texts of which have up to `text_bytes` bytes in all; fails, with nothing appended, if there is no
@@ -196,5 +254,45 @@ pub fn push<T, E: de::Error>(list: &mut Vec<T>, element: T, max: usize) -> Resul
 
 /// That there is no memory.
 pub fn no_memory<E: de::Error>() -> E {
-    E::custom("no memory for this request now; try again later")
+    E::custom(NO_MEMORY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conversation::{Call, Message, Part};
+    use super::*;
+
+    #[test]
+    fn the_memory_that_a_body_takes_is_known_before_it_is_read() {
+        let of = |body: &str| {
+            let Extent { n_objects, longest_text } = Extent::of(body.as_bytes());
+            (n_objects, longest_text)
+        };
+        assert_eq!(of(r#"{"a": [{}, {"b": "{\"{"}], "c": "\\\\"}"#), (3, 5));
+        // What is no JSON ends somewhere.
+        assert_eq!(of(r#"{"a"#), (1, 1));
+        assert_eq!(of(r#""\"#), (0, 1));
+        for size in [size_of::<Message<'_>>(), size_of::<Part<'_>>(), size_of::<Call<'_>>()] {
+            assert!(size <= OBJECT_BYTES, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_too_many_objects_is_refused() {
+        let body = |n: usize| format!("[{}{{}}]", "{},".repeat(n - 1));
+        let is_taken = |n| read::<&serde_json::value::RawValue>(body(n).as_bytes()).is_ok();
+        assert!(is_taken(MAX_OBJECTS) && !is_taken(MAX_OBJECTS + 1));
+    }
+
+    #[test]
+    fn no_memory_is_the_servers_fault() {
+        struct Never;
+        impl<'de> Deserialize<'de> for Never {
+            fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+                Err(no_memory())
+            }
+        }
+        let error = read::<Never>(b"{}").map(drop).unwrap_err();
+        assert_eq!(error.status, crate::error::Status::ServiceUnavailable);
+    }
 }

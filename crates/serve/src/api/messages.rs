@@ -33,7 +33,13 @@ pub fn tell(out: &mut Vec<u8>, name: &Name, step: &Step<'_>) -> fmt::Result {
             let values = [index.into(), kind.into(), key.into(), text.into()];
             fill(out, ",\"index\":$,\"delta\":{\"type\":$,$:$}", &values)?;
         }
-        Step::Close(index, _) => {
+        Step::Close(index, block, _) => {
+            if block.kind == Kind::Reasoning {
+                open_event(out, "content_block", "_delta")?;
+                let delta = ",\"index\":$,\"delta\":{\"type\":\"signature_delta\",\"signature\":\"\"}";
+                fill(out, delta, &[index.into()])?;
+                close_event(out)?;
+            }
             open_event(out, "content_block", "_stop")?;
             fill(out, ",\"index\":$", &[index.into()])?;
         }
@@ -65,7 +71,8 @@ pub fn message(out: &mut Vec<u8>, name: &Name, end: Option<&End<'_>>, counts: Us
 fn ending<'e>(end: Option<&End<'e>>) -> [Value<'e>; 2] {
     let Some(end) = end else { return [Value::Text(None); 2] };
     let reason = match end.reason {
-        FinishReason::MaxTokens | FinishReason::ContextFull | FinishReason::Cancelled => "max_tokens",
+        FinishReason::ContextFull => "model_context_window_exceeded",
+        FinishReason::MaxTokens | FinishReason::Cancelled => "max_tokens",
         _ if end.blocks.has_calls() => "tool_use",
         FinishReason::StopString => return ["stop_sequence".into(), end.stop.into()],
         FinishReason::EndOfText => "end_turn",

@@ -3,12 +3,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use llm::session::FinishReason;
-
-use super::blocks::{Block, Kind};
+use super::blocks::{Block, Blocks, Kind};
 use super::json::{Value, append, fill};
 use super::told::{End, Name, Step, close_event, open_event};
 use super::usage::Usage;
+use crate::error::ApiError;
 
 /// Writes the events of a step; they go on with the number that is next.
 pub fn tell(out: &mut Vec<u8>, name: &Name, step: &Step<'_>, next: &mut usize) -> fmt::Result {
@@ -23,14 +22,14 @@ pub fn tell(out: &mut Vec<u8>, name: &Name, step: &Step<'_>, next: &mut usize) -
             for action in ["created", "in_progress"] {
                 event(out, "response.", action)?;
                 append(out, ",\"response\":")?;
-                response(out, name, None)?;
+                response(out, name, State::Begun)?;
                 close_event(out)?;
             }
         }
         Step::Open(index, block) => {
             event(out, "response.output_item.", "added")?;
             fill(out, ",\"output_index\":$,\"item\":", &[index.into()])?;
-            item(out, name, index, block, None)?;
+            item(out, name, index, block, None, false)?;
             close_event(out)?;
             if let Some(kind) = part_kind(block) {
                 event(out, "response.content_part.", "added")?;
@@ -46,7 +45,7 @@ pub fn tell(out: &mut Vec<u8>, name: &Name, step: &Step<'_>, next: &mut usize) -
             fill(out, ",\"delta\":$", &[text.into()])?;
             close_event(out)?;
         }
-        Step::Close(index, block) => {
+        Step::Close(index, block, is_whole) => {
             event(out, of(block).stream, "done")?;
             place(out, name, index, block)?;
             match &block.kind {
@@ -65,49 +64,90 @@ pub fn tell(out: &mut Vec<u8>, name: &Name, step: &Step<'_>, next: &mut usize) -
             }
             event(out, "response.output_item.", "done")?;
             fill(out, ",\"output_index\":$,\"item\":", &[index.into()])?;
-            item(out, name, index, block, Some(&block.text))?;
+            item(out, name, index, block, Some(&block.text), is_whole)?;
             close_event(out)?;
         }
         Step::End(end, counts) => {
-            event(out, "response.", if is_complete(end) { "completed" } else { "incomplete" })?;
+            event(out, "response.", if end.is_complete() { "completed" } else { "incomplete" })?;
             append(out, ",\"response\":")?;
-            response(out, name, Some((end, counts)))?;
+            response(out, name, State::Ended(end, counts))?;
             close_event(out)?;
         }
     }
     Ok(())
 }
 
-/// Writes a whole response, or one that has just begun.
-pub fn response(out: &mut Vec<u8>, name: &Name, end: Option<(&End<'_>, Usage)>) -> fmt::Result {
-    let (status, details) = match end {
-        None => ("in_progress", "null"),
-        Some((end, _)) if is_complete(end) => ("completed", "null"),
-        Some(_) => ("incomplete", r#"{"reason":"max_output_tokens"}"#),
+/// Writes the event that there is no more of a response; it has the number that is next.
+pub fn fail(
+    out: &mut Vec<u8>,
+    name: &Name,
+    blocks: &Blocks,
+    error: &ApiError,
+    next: &mut usize,
+) -> fmt::Result {
+    open_event(out, "response.", "failed")?;
+    fill(out, ",\"sequence_number\":$,\"response\":", &[Value::from(*next)])?;
+    *next += 1;
+    response(out, name, State::Failed(blocks, error))?;
+    close_event(out)
+}
+
+/// How far a response has come.
+#[derive(Clone, Copy)]
+pub enum State<'s> {
+    /// It has begun.
+    Begun,
+    /// It has ended.
+    Ended(&'s End<'s>, Usage),
+    /// There is no more of it, for this reason.
+    Failed(&'s Blocks, &'s ApiError),
+}
+
+impl<'s> State<'s> {
+    /// That of an answer that has ended, if there is one.
+    pub fn of(end: Option<&'s End<'s>>, counts: Usage) -> Self {
+        end.map_or(Self::Begun, |end| Self::Ended(end, counts))
+    }
+}
+
+/// Writes a whole response, or one that has just begun or failed.
+pub fn response(out: &mut Vec<u8>, name: &Name, state: State<'_>) -> fmt::Result {
+    let (status, details, blocks) = match state {
+        State::Begun => ("in_progress", "null", &[][..]),
+        State::Ended(end, _) if end.is_complete() => ("completed", "null", end.blocks.all()),
+        State::Ended(end, _) => ("incomplete", r#"{"reason":"max_output_tokens"}"#, end.blocks.all()),
+        State::Failed(blocks, _) => ("failed", "null", blocks.all()),
     };
-    let values = [
-        (&*name.id).into(),
-        Value::Number(name.created),
-        status.into(),
-        Value::Json(details),
-        (&*name.model).into(),
-    ];
+    let values = [(&*name.id).into(), Value::Number(name.created), status.into()];
     fill(
         out,
-        r#"{"id":$,"object":"response","created_at":$,"status":$,"background":false,"error":null,"incomplete_details":$,"instructions":null,"max_output_tokens":null,"metadata":{},"model":$,"output":["#,
+        r#"{"id":$,"object":"response","created_at":$,"status":$,"background":false,"error":"#,
         &values,
     )?;
-    for (index, block) in end.map_or(&[][..], |(end, _)| end.blocks.all()).iter().enumerate() {
+    match state {
+        State::Failed(_, error) => {
+            let code = error.code.unwrap_or("server_error");
+            fill(out, r#"{"code":$,"message":$}"#, &[code.into(), (&*error.message).into()])?;
+        }
+        _ => append(out, "null")?,
+    }
+    fill(
+        out,
+        r#","incomplete_details":$,"instructions":null,"max_output_tokens":null,"metadata":{},"model":$,"output":["#,
+        &[Value::Json(details), (&*name.model).into()],
+    )?;
+    for (index, block) in blocks.iter().enumerate() {
         append(out, if index > 0 { "," } else { "" })?;
-        item(out, name, index, block, Some(&block.text))?;
+        let is_whole = status == "completed" || index + 1 < blocks.len();
+        item(out, name, index, block, Some(&block.text), is_whole)?;
     }
     append(
         out,
         r#"],"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{"effort":null,"summary":null},"store":false,"temperature":null,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_p":null,"truncation":"disabled","usage":"#,
     )?;
-    match end {
-        None => append(out, "null")?,
-        Some((_, counts)) => {
+    match state {
+        State::Begun | State::Failed(..) => append(out, "null")?,
+        State::Ended(_, counts) => {
             let Usage {
                 prompt_tokens,
                 completion_tokens,
@@ -120,17 +160,12 @@ pub fn response(out: &mut Vec<u8>, name: &Name, end: Option<(&End<'_>, Usage)>) 
                 [prompt_tokens, cached, completion_tokens, reasoning_tokens, total_tokens].map(Value::from);
             fill(
                 out,
-                r#"{"input_tokens":$,"input_tokens_details":{"cached_tokens":$},"output_tokens":$,"output_tokens_details":{"reasoning_tokens":$},"total_tokens":$}"#,
+                r#"{"input_tokens":$,"input_tokens_details":{"cached_tokens":$,"cache_write_tokens":0},"output_tokens":$,"output_tokens_details":{"reasoning_tokens":$},"total_tokens":$}"#,
                 &values,
             )?;
         }
     }
     append(out, "}")
-}
-
-/// Whether an answer has come to its own end.
-fn is_complete(end: &End<'_>) -> bool {
-    matches!(end.reason, FinishReason::EndOfText | FinishReason::StopString)
 }
 
 /// What a kind of block is called.
@@ -181,11 +216,18 @@ fn place(out: &mut Vec<u8>, name: &Name, index: usize, block: &Block) -> fmt::Re
     }
 }
 
-/// A block as an item; one that has just begun has no text yet.
-fn item(out: &mut Vec<u8>, name: &Name, index: usize, block: &Block, text: Option<&str>) -> fmt::Result {
+/// A block as an item; one that has just begun has no text yet, and one that is not whole was cut.
+fn item(
+    out: &mut Vec<u8>,
+    name: &Name,
+    index: usize,
+    block: &Block,
+    text: Option<&str>,
+    is_whole: bool,
+) -> fmt::Result {
     let status = match text {
         None => "in_progress",
-        Some(_) if block.is_broken => "incomplete",
+        Some(_) if block.is_broken || !is_whole => "incomplete",
         Some(_) => "completed",
     };
     fill(out, "{\"id\":\"$_$_$\"", &block_id(name, index, block))?;

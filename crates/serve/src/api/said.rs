@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::conversation::{Content, Message, Part, Role};
 use super::fields::Fields;
-use super::json::Text;
+use super::json::{Text, ensure_room};
 use super::route::Shape;
 use crate::error::ApiError;
 
@@ -38,6 +38,20 @@ pub fn messages_of<'s>(said: &'s [Said<'s>]) -> Result<Vec<chat::Message<'s>>, A
     Ok(messages)
 }
 
+/// Refuses a conversation at the end of which the model speaks: an answer is a message of its own, and goes on with none.
+///
+/// # Errors
+/// If it is one.
+pub fn refuse_begun(said: &[Said<'_>]) -> Result<(), ApiError> {
+    match said.last() {
+        Some(last) if last.role == Role::Assistant.name() => Err(ApiError::field(
+            "messages",
+            "the last message is the assistant's; going on with one is not supported, end with the user's",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What was said in the conversation of a request to a route of this shape.
 ///
 /// # Errors
@@ -55,8 +69,7 @@ pub fn said<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Said<'b>>, A
     if shape != Shape::Chat {
         let system = text(&fields.system, "system", &TEXTS)?;
         if !system.is_empty() {
-            *talk.push(Role::System.name())? =
-                Said { role: Role::System.name(), content: system, ..Said::default() };
+            talk.push(Role::System.name())?.content = system;
         }
     }
     for (index, message) in messages.iter().enumerate() {
@@ -69,6 +82,9 @@ pub fn said<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Said<'b>>, A
     }
     Ok(talk.said)
 }
+
+/// How far back, in messages and in calls, the call is looked for that a result belongs to.
+const MAX_RESULTS: usize = 256;
 
 /// Types of parts that say something.
 const TEXTS: [&str; 3] = ["text", "input_text", "output_text"];
@@ -109,6 +125,23 @@ impl<'b> Joined<'b> {
         *before = Cow::Owned(joined);
         Ok(())
     }
+}
+
+/// Adds a text behind another, as a line of its own.
+fn add_line<'b>(before: &mut Cow<'b, str>, text: Cow<'b, str>) -> Result<(), ApiError> {
+    if before.is_empty() {
+        *before = text;
+        return Ok(());
+    }
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut joined = owned(core::mem::take(before))?;
+    joined.try_reserve(text.len() + 1).map_err(|_| ApiError::out_of_memory())?;
+    joined.push('\n');
+    joined.push_str(&text);
+    *before = Cow::Owned(joined);
+    Ok(())
 }
 
 fn owned(text: Cow<'_, str>) -> Result<String, ApiError> {
@@ -157,7 +190,8 @@ impl<'b> Talk<'b> {
 
     /// Adds the result of a call, with the name of the tool that was called.
     fn push_result(&mut self, id: &'b str, content: Cow<'b, str>) -> Result<(), ApiError> {
-        let mut calls = self.said.iter().rev().flat_map(|said| &said.calls);
+        let recent = self.said.iter().rev().take(MAX_RESULTS);
+        let mut calls = recent.flat_map(|said| said.calls.iter().rev()).take(MAX_RESULTS);
         let name = calls.find(|call| call.id == id).map_or("", |call| call.name);
         let said = self.push(Role::Tool.name())?;
         (said.content, said.tool_call_id, said.name) = (content, id, name);
@@ -166,7 +200,11 @@ impl<'b> Talk<'b> {
 
     /// What the model says next: part of what it said last, if nobody said anything in between.
     fn assistant(&mut self) -> Result<&mut Said<'b>, ApiError> {
-        let role = Role::Assistant.name();
+        self.of(Role::Assistant.name())
+    }
+
+    /// What somebody says next: part of what they said last, if nobody said anything in between.
+    fn of(&mut self, role: &'static str) -> Result<&mut Said<'b>, ApiError> {
         if self.said.last().is_none_or(|last| last.role != role) {
             self.push(role)?;
         }
@@ -196,8 +234,7 @@ impl<'b> Talk<'b> {
         let role = role(message, path)?.name();
         let parts = match &message.content {
             Content::Text(text) => {
-                self.push(role)?.content = Cow::Borrowed(text);
-                return Ok(());
+                return add_line(&mut self.of(role)?.content, Cow::Borrowed(text));
             }
             Content::Parts(parts) => &parts.0,
         };
@@ -221,7 +258,11 @@ impl<'b> Talk<'b> {
         let is_result_alone = self.said.len() > n_said && texts.0.is_none();
         if !is_result_alone {
             let (content, reasoning) = (texts.0.unwrap_or_default(), thoughts.0.unwrap_or_default());
-            *self.push(role)? = Said { role, content, reasoning, calls, ..Said::default() };
+            let said = self.of(role)?;
+            add_line(&mut said.content, content)?;
+            add_line(&mut said.reasoning, reasoning)?;
+            said.calls.try_reserve(calls.len()).map_err(|_| ApiError::out_of_memory())?;
+            said.calls.append(&mut calls);
         }
         Ok(())
     }
@@ -240,6 +281,10 @@ impl<'b> Talk<'b> {
                             if said.content.is_empty() { said } else { self.push(Role::Assistant.name())? };
                         said.content = content;
                     }
+                    // Many templates take one message of the system only.
+                    Role::System | Role::Developer => {
+                        add_line(&mut self.of(Role::System.name())?.content, content)?;
+                    }
                     role => self.push(role.name())?.content = content,
                 }
             }
@@ -249,6 +294,8 @@ impl<'b> Talk<'b> {
                 let said = self.push(Role::Assistant.name())?;
                 said.reasoning = if thought.is_empty() { summary } else { thought };
             }
+            // Its arguments were cut, so nobody has called anything.
+            "function_call" if or_empty(&item.status) == "incomplete" => {}
             "function_call" => {
                 let said = self.assistant()?;
                 push_call(&mut said.calls, &item.tool_call_id, &item.name, &item.arguments.0, || {
@@ -294,6 +341,7 @@ fn push_call<'b>(
 /// The text of a result, which is a text or parts.
 fn result<'b>(json: &'b str, path: impl FnOnce() -> String) -> Result<Cow<'b, str>, ApiError> {
     let path = path() + ".content";
+    ensure_room(json.as_bytes())?;
     let content: Content<'b> = serde_json::from_str(json).map_err(|error| ApiError::field(&*path, error))?;
     match content {
         Content::Text(text) => Ok(text),

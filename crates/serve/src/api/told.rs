@@ -37,6 +37,13 @@ pub struct End<'e> {
     pub logprobs: Told<'e>,
 }
 
+impl End<'_> {
+    /// Whether the answer has come to its own end.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.reason, FinishReason::EndOfText | FinishReason::StopString)
+    }
+}
+
 /// What a stream tells next. Blocks have numbers.
 pub enum Step<'s> {
     /// That it begins; of the counts those of the prompt are known.
@@ -45,8 +52,8 @@ pub enum Step<'s> {
     Open(usize, &'s Block),
     /// More of its text.
     More(usize, &'s Block, &'s str),
-    /// That it is whole.
-    Close(usize, &'s Block),
+    /// That it is over: whole, unless the answer was cut there.
+    Close(usize, &'s Block, bool),
     /// That all has been told.
     End(&'s End<'s>, Usage),
 }

@@ -260,7 +260,12 @@ impl<'de> Deserialize<'de> for Biases {
 
 /// The stages in their order: an array of names, or a string of letters, as in llama.cpp; also a string of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Samplers(pub Stages);
+pub struct Samplers {
+    /// Those that there are.
+    pub stages: Stages,
+    /// Whether `infill` is among them, which is for gaps only and changes nothing here.
+    pub has_infill: bool,
+}
 
 impl<'de> Deserialize<'de> for Samplers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -274,20 +279,24 @@ impl<'de> Deserialize<'de> for Samplers {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Samplers, E> {
                 let stages = Stages::of_letters(text).or_else(|| text.parse().ok());
-                stages.map(Samplers).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+                stages
+                    .map(|stages| Samplers { stages, has_infill: false })
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Samplers, A::Error> {
-                let mut stages = Stages::NONE;
+                let (mut stages, mut has_infill) = (Stages::NONE, false);
                 while let Some(Text(name)) = names.next_element::<Text<'de>>()? {
-                    if !stages.push_called(&name) {
+                    if name == "infill" {
+                        has_infill = true;
+                    } else if !stages.push_called(&name) {
                         let expected = Stages::EXPECTED;
                         return Err(de::Error::custom(format_args!(
                             "{name:?} is not taken, expected {expected}"
                         )));
                     }
                 }
-                Ok(Samplers(stages))
+                Ok(Samplers { stages, has_infill })
             }
         }
         deserializer.deserialize_any(SamplersVisitor)

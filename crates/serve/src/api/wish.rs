@@ -15,7 +15,7 @@ use super::conversation::{self, ToolChoice};
 use super::fields::{AdapterScale, Extra, Fields};
 use super::route::Shape;
 use super::said::{Said, said};
-use super::values::{Logprobs, Prompt, Samplers};
+use super::values::{Logprobs, Prompt};
 use crate::engine::EngineError;
 use crate::error::ApiError;
 
@@ -201,7 +201,8 @@ fn enable_thinking(fields: &Fields<'_>) -> Result<Option<bool>, ApiError> {
 /// How much.
 fn reasoning_effort<'b>(fields: &'b Fields<'b>) -> Option<&'b str> {
     let of_response = fields.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_ref());
-    fields.reasoning_effort.as_ref().or(of_response).map(|effort| &*effort.0)
+    let of_message = fields.output_config.as_ref().and_then(|config| config.effort.as_ref());
+    fields.reasoning_effort.as_ref().or(of_response).or(of_message).map(|effort| &*effort.0)
 }
 
 /// What is said has to keep to, and the field that says so.
@@ -213,12 +214,15 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<(Option<AnswerGrammar<'b>>, &'s
         AnswerGrammar::JsonSchema(schema.get(), Options { order, ..Options::GENERATED })
     };
     let of_response = fields.text.as_ref().and_then(|text| text.format.as_ref());
-    let is_response = fields.response_format.is_none();
-    let format = fields.response_format.as_ref().or(of_response);
+    let of_message = fields.output_config.as_ref().and_then(|config| config.format.as_ref());
+    let format = fields.response_format.as_ref().or(of_response).or(of_message);
     // Where the schema stands: in OpenAI's place, or in llama.cpp's and that of a response.
-    let [base, named_field, plain_field] = match is_response {
-        true => ["text.format", "text.format.json_schema.schema", "text.format.schema"],
-        false => ["response_format", "response_format.json_schema.schema", "response_format.schema"],
+    let [base, named_field, plain_field] = match (&fields.response_format, of_response) {
+        (None, None) => {
+            ["output_config.format", "output_config.format.json_schema.schema", "output_config.format.schema"]
+        }
+        (None, _) => ["text.format", "text.format.json_schema.schema", "text.format.schema"],
+        _ => ["response_format", "response_format.json_schema.schema", "response_format.schema"],
     };
     let mut field = plain_field;
     let of_format = match format {
@@ -277,7 +281,7 @@ fn tools<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Tool<'b>>, ApiE
     }
     match ToolChoice::of(fields.tool_choice)? {
         ToolChoice::None => Ok(Vec::new()),
-        _ => conversation::tools(asked),
+        _ => conversation::tools(shape, asked),
     }
 }
 
@@ -361,6 +365,9 @@ fn refuse_unsupported(shape: Shape, fields: &Fields<'_>) -> Result<(), ApiError>
     {
         return Err(ApiError::field(*name, why));
     }
+    if shape != Shape::Infill && fields.samplers.is_some_and(|samplers| samplers.has_infill) {
+        return Err(ApiError::field("samplers", "\"infill\" is supported in /infill only"));
+    }
     let scales = fields.lora.as_ref().map_or(&[][..], |scales| &scales.0);
     if scales.iter().any(|scale| !scale.scale.is_finite()) {
         return Err(ApiError::field("lora", "expected finite scales"));
@@ -418,6 +425,8 @@ fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<usize, ApiError> {
     };
     match n {
         -1 => Ok(usize::MAX),
+        // A client asks for no tokens to have the prompt computed, which a text without tokens is not.
+        0 if shape == Shape::Infill => Ok(1),
         _ => usize::try_from(n).map_err(|_| ApiError::field(name, "expected 0 or more, or -1 for no limit")),
     }
 }
@@ -455,7 +464,7 @@ fn sampling(fields: &Fields<'_>) -> Result<SamplingConfig, ApiError> {
         mirostat_tau: or(fields.mirostat_tau, SAMPLING.mirostat_tau),
         mirostat_eta: or(fields.mirostat_eta, SAMPLING.mirostat_eta),
         min_keep: count("min_keep", fields.min_keep, SAMPLING.min_keep)?,
-        stages: fields.samplers.map_or(SAMPLING.stages, |Samplers(stages)| stages),
+        stages: fields.samplers.map_or(SAMPLING.stages, |samplers| samplers.stages),
         seed: 0,
     };
     match config.validate() {

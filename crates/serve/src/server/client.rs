@@ -251,11 +251,14 @@ impl<T: Copy + PartialEq> Client<T> {
 
     /// There is no more of an answer.
     fn fail(&mut self, error: &ApiError, desk: &mut Desk<'_, T>) {
-        let State::Generating(generation) = core::mem::replace(&mut self.state, State::Idle) else { return };
+        let State::Generating(mut generation) = core::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
         desk.unwanted.extend(generation.tickets());
         if generation.has_begun() {
             desk.scratch.clear();
-            match self.dialect.write_event(desk.scratch, error) {
+            let own = generation.write_failure(desk.scratch, error);
+            match own.unwrap_or_else(|| self.dialect.write_event(desk.scratch, error)) {
                 Ok(()) => self.connection.send(desk.scratch),
                 Err(_) => self.connection.abort(),
             }

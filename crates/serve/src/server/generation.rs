@@ -21,7 +21,7 @@ use crate::api::fields::{AdapterScale, Fields};
 use crate::api::json;
 use crate::api::logprobs::{LogprobLog, Told};
 use crate::api::route::Shape;
-use crate::api::said::messages_of;
+use crate::api::said::{messages_of, refuse_begun};
 use crate::api::told::{End, Name};
 use crate::api::usage::{Timings, Usage};
 use crate::api::wish::{Asked, Wish};
@@ -92,6 +92,9 @@ impl<T: Copy + PartialEq> Generation<T> {
     ) -> Result<Self, ApiError> {
         let fields: Fields<'_> = json::read(&body)?;
         let mut wish = Wish::new(shape, &fields)?;
+        if let (Shape::Messages, Some(Asked::Messages(said))) = (shape, wish.prompts.first()) {
+            refuse_begun(said)?;
+        }
         let models = models(engine);
         let model = chosen(&models, wish.model)?;
         infill::encode(engine, &model.name, &mut wish)?;
@@ -114,7 +117,9 @@ impl<T: Copy + PartialEq> Generation<T> {
             let echo =
                 if wish.echo { text_of(engine, &answer.name.model, prompt)? } else { Cow::Borrowed("") };
             for _ in 0..wish.n {
-                choices.push(Choice::new(&echo, !wish.tools.is_empty())?);
+                let mut choice = Choice::new(&echo, !wish.tools.is_empty())?;
+                choice.blocks.says_once = answer.tells_blocks();
+                choices.push(choice);
             }
         }
         let mut generation = Self {
@@ -334,6 +339,12 @@ impl<T: Copy + PartialEq> Generation<T> {
             connection.send(self.answer.nothing().as_bytes());
             self.told_us = now_us;
         }
+    }
+
+    /// Writes the last event of a stream that has begun: that there is no more, and why. Whether the shape has one of its own.
+    pub fn write_failure(&mut self, out: &mut Vec<u8>, error: &ApiError) -> Option<fmt::Result> {
+        let blocks = &self.choices.first()?.blocks;
+        self.answer.fail(out, blocks, error)
     }
 
     /// Whether all answers have ended, and a stream has said so. Without the `vocabulary` an answer whose tokens are to be told

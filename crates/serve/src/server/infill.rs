@@ -4,7 +4,7 @@
 //! Source: llama.cpp's server, whose shares of the context these are, and Qwen2.5-Coder's report (arXiv 2409.12186), figure 3.
 
 use alloc::borrow::Cow;
-use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use llm::tokenizer::{EncodeOptions, InfillTokens, Tokenizer};
@@ -25,7 +25,7 @@ const SNIPPET: &str = "\n\n--- snippet ---\n\n";
 /// If the vocabulary has no tokens for gaps or cannot spell the texts, or there is no memory.
 pub(super) fn encode<E: Engine>(engine: &E, model: &str, wish: &mut Wish<'_>) -> Result<(), ApiError> {
     let Some(Asked::Gap(gap)) = wish.prompts.first() else { return Ok(()) };
-    let n_ctx = engine.responder(Some(model))?.runner().options().state.n_ctx;
+    let n_ctx = engine.responder(Some(model))?.scheduler().n_positions();
     let n_answer = wish.max_tokens.min(n_ctx / 4);
     let ids = prompt(engine.tokenizer(Some(model))?, gap, n_ctx.saturating_sub(n_answer))?;
     wish.prompts[0] = Asked::Ids(Cow::Owned(ids));
@@ -57,7 +57,11 @@ fn prompt(tokenizer: &Tokenizer<'_>, gap: &Gap<'_>, room: usize) -> Result<Vec<u
     let name_of = |name: &str, out: &mut Vec<u32>| {
         let Some(file) = file else { return Ok(()) };
         push(out, &[file])?;
-        encode(extra, &format!("{name}\n"), false, out)
+        let mut line = String::new();
+        line.try_reserve_exact(name.len() + 1).map_err(|_| ApiError::out_of_memory())?;
+        line.push_str(name);
+        line.push('\n');
+        encode(extra, &line, false, out)
     };
     for text in gap.extra {
         match file {
