@@ -248,8 +248,31 @@ fn a_call_comes_where_one_must() {
         assert_eq!((&content[0]["type"], &answer["stop_reason"]), (&json!("tool_use"), &json!("tool_use")));
         assert!(choice["name"].is_null() || choice["name"] == content[0]["name"], "{answer}");
     }
+    tools[0]["input_schema"] =
+        json!({ "type": "object", "properties": { "zone": { "pattern": "(?<=a)b", "type": "string" } } });
+    let rest = json!({ "tools": tools, "tool_choice": { "type": "any" } });
+    let (status, answer) = harness.post(MESSAGES, &request(json!("Is it late?"), rest));
+    assert_eq!(status, 400, "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().starts_with("tools[0].input_schema: "), "{answer}");
+    let body = |choice: Value| request(json!("Is it?"), json!({ "tools": tools, "tool_choice": choice }));
     let (_, answer) = harness.post(MESSAGES, &body(json!({ "type": "tool", "name": "g" })));
     assert!(answer["error"]["message"].as_str().unwrap().starts_with("tool_choice: "), "{answer}");
+}
+
+#[test]
+fn claude_codes_prompts_are_known_from_one_request_to_the_next() {
+    let mut harness = Harness::told(&template("hermes"));
+    let mut n_known = |stamp: &str| {
+        let header =
+            format!("x-anthropic-billing-header: cc_version=2.1.101.e51; cc_entrypoint=cli; cch={stamp};");
+        let system =
+            [header, "You are brief. ".repeat(40)].map(|text| json!({ "type": "text", "text": text }));
+        let (status, answer) = harness.post(MESSAGES, &request(json!("Hi"), json!({ "system": system })));
+        assert_eq!(status, 200, "{answer}");
+        answer["usage"]["cache_read_input_tokens"].as_u64().unwrap()
+    };
+    n_known("a5145");
+    assert!(n_known("0bef1") > 256);
 }
 
 #[test]

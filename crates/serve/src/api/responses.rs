@@ -245,3 +245,30 @@ fn item(
     }
     append(out, "]}")
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::*;
+
+    #[test]
+    fn a_response_that_fails_says_why() {
+        let name = Name { id: String::from("resp_1"), created: 1, model: String::from("m") };
+        let mut blocks = Blocks::new(false);
+        blocks.say("One").unwrap();
+        let (mut out, mut next) = (Vec::new(), 7);
+        fail(&mut out, &name, &blocks, &ApiError::out_of_memory(), &mut next).unwrap();
+        let text = core::str::from_utf8(&out).unwrap();
+        let json = text.strip_prefix("event: response.failed\ndata: ").unwrap();
+        let event: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!((&event["type"], &event["sequence_number"]), (&"response.failed".into(), &7.into()));
+        assert_eq!(next, 8);
+        let response = &event["response"];
+        assert_eq!((&response["status"], &response["usage"]), (&"failed".into(), &serde_json::Value::Null));
+        assert_eq!(response["error"]["code"], "server_error");
+        assert_eq!(response["error"]["message"], crate::error::NO_MEMORY);
+        let item = &response["output"][0];
+        assert_eq!((&item["status"], &item["content"][0]["text"]), (&"incomplete".into(), &"One".into()));
+    }
+}

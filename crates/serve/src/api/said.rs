@@ -68,6 +68,7 @@ pub fn said<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Said<'b>>, A
     let mut talk = Talk { said: Vec::new() };
     if shape != Shape::Chat {
         let system = text(&fields.system, "system", &TEXTS)?;
+        let system = if shape == Shape::Messages { without_stamp(system)? } else { system };
         if !system.is_empty() {
             talk.push(Role::System.name())?.content = system;
         }
@@ -81,6 +82,24 @@ pub fn said<'b>(shape: Shape, fields: &'b Fields<'b>) -> Result<Vec<Said<'b>>, A
         }
     }
     Ok(talk.said)
+}
+
+/// What Claude Code's system prompt begins with: a line of which a stamp, `cch=`, differs in each request.
+const STAMPED: &str = "x-anthropic-billing-header:";
+
+/// A system prompt with the same stamp in each request: else no prompt would begin as one that is known.
+fn without_stamp(system: Cow<'_, str>) -> Result<Cow<'_, str>, ApiError> {
+    const KEY: &str = "cch=";
+    const STAMP: &str = "00000";
+    let place = system.strip_prefix(STAMPED).and_then(|rest| rest.find(KEY));
+    let Some(start) = place.map(|place| STAMPED.len() + place + KEY.len()) else { return Ok(system) };
+    let (stamp, end) = (start..start + STAMP.len(), start + STAMP.len());
+    if system.get(stamp.clone()).is_none() || system.as_bytes().get(end) != Some(&b';') {
+        return Ok(system);
+    }
+    let mut system = owned(system)?;
+    system.replace_range(stamp, STAMP);
+    Ok(Cow::Owned(system))
 }
 
 /// How far back, in messages and in calls, the call is looked for that a result belongs to.
@@ -346,5 +365,26 @@ fn result<'b>(json: &'b str, path: impl FnOnce() -> String) -> Result<Cow<'b, st
     match content {
         Content::Text(text) => Ok(text),
         Content::Parts(_) => text(&content, &path, &TEXTS[..1]).and_then(owned).map(Cow::Owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_the_same_in_each_request() {
+        let same = |text: &str| without_stamp(Cow::Borrowed(text)).unwrap().into_owned();
+        let header = "x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=cli; cch=a5145;\nYou are";
+        assert_eq!(same(header), header.replace("a5145", "00000"));
+        for other in [
+            "Say cch=a5145;",
+            "x-anthropic-billing-header: cc_version=2.1;",
+            "x-anthropic-billing-header: cch=a5145",
+            "x-anthropic-billing-header: cch=a51456;",
+            "x-anthropic-billing-header: cch=\u{20ac}\u{20ac};",
+        ] {
+            assert_eq!(same(other), other);
+        }
     }
 }

@@ -29,6 +29,8 @@ pub const SAMPLING: SamplingConfig =
 /// What a request for text asks of the engine.
 #[derive(Debug)]
 pub struct Wish<'b> {
+    /// The shape of the answer.
+    pub shape: Shape,
     /// The name of the model that is to answer.
     pub model: Option<&'b str>,
     /// What is to be continued.
@@ -127,6 +129,7 @@ impl<'b> Wish<'b> {
         let tools = tools(shape, fields)?;
         let after_sampling = fields.post_sampling_probs.unwrap_or(false);
         Ok(Self {
+            shape,
             model: fields.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty()),
             prompts: prompts(shape, fields, n)?,
             max_tokens: max_tokens(shape, fields)?,
@@ -175,6 +178,19 @@ impl Wish<'_> {
 
     /// What this is refused with that the engine does not answer, by the names of its fields.
     pub fn refusal(&self, error: EngineError) -> ApiError {
+        if let EngineError::Front(front @ FrontError::Tool { .. }) = &error {
+            let usual = ApiError::from(EngineError::Front(front.clone()));
+            let field = usual.param.as_deref().unwrap_or("tools");
+            // Elsewhere a tool's fields stand beside its type.
+            return match self.shape {
+                Shape::Messages => ApiError::field(
+                    field.replace(".function", "").replace(".parameters", ".input_schema"),
+                    front,
+                ),
+                Shape::Responses => ApiError::field(field.replace(".function", ""), front),
+                _ => usual,
+            };
+        }
         let EngineError::Front(front @ (FrontError::Schema(_) | FrontError::Grammar(_))) = &error else {
             return error.into();
         };
