@@ -179,6 +179,18 @@ impl Constraint {
         self.settle(read, ConstraintError::NotAllowed { token })
     }
 
+    /// Goes on after a reference to a token, whatever text the token has: all that goes on by that text ends here. Counts as one
+    /// token for [`Constraint::rollback`].
+    ///
+    /// # Errors
+    /// As [`Constraint::accept`].
+    pub fn accept_reference(&mut self, token: u32) -> Result<(), ConstraintError> {
+        self.machine.push();
+        self.machine.allow_steps(self.limits.steps);
+        let read = self.machine.read_token(token, &[], false);
+        self.settle(read, ConstraintError::NotAllowed { token })
+    }
+
     /// Goes on after bytes of text, which count as one token for [`Constraint::rollback`].
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use core::fmt;
 
 use grammar::error::GrammarError;
 use grammar::expression::{Builder, Expression};
-use grammar::json_schema::{Members, Notation, Options, SchemaError, Whitespace};
+use grammar::json_schema::{Members, Notation, Options, RawText, SchemaError, Whitespace};
 
-use crate::form::{Arguments, Form};
+use crate::form::{Arguments, Form, mark};
 
 /// What calls are to be.
 #[derive(Debug, Clone, Copy)]
@@ -261,7 +261,7 @@ impl<'b> Writer<'b> {
         Ok(match self.form.arguments {
             Arguments::Object(..) | Arguments::Json | Arguments::Channels => (json, None),
             Arguments::Quoted(quote) => {
-                let (mark, text) = (self.literal(quote)?, self.raw_text()?);
+                let (mark, text) = (self.literal(quote)?, RawText::new(self.builder, quote)?);
                 let notation = Notation::Quoted { mark, text };
                 (Options { notation, whitespace: Whitespace::None, ..json }, None)
             }
@@ -277,7 +277,7 @@ impl<'b> Writer<'b> {
                         let fits = |c: char| !c.is_control() && !"<>\"".contains(c);
                         !name.is_empty() && name.trim() == name && name.chars().all(fits)
                     },
-                    text: Some(self.raw_text()?),
+                    text: Some(RawText::new(self.builder, mark(value_close))?),
                 };
                 (json, Some(written))
             }
@@ -303,19 +303,6 @@ impl<'b> Writer<'b> {
         let next = self.builder.class(&[ranges[0], ranges[1], underscore, digits])?;
         let rest = self.builder.repeat(next, 0, Some(63))?;
         self.builder.sequence(&[first, rest])
-    }
-
-    /// Any text that stands as it is. What ends one begins with `<` in all notations that have marks around texts.
-    fn raw_text(&mut self) -> Result<Expression, GrammarError> {
-        let class = |characters: &[char]| -> Vec<(u32, u32)> {
-            characters.iter().map(|&c| (u32::from(c), u32::from(c))).collect()
-        };
-        let other = self.builder.not_in_class(&class(&['<']))?;
-        let begin = self.builder.literal("<")?;
-        let next = self.builder.not_in_class(&class(&['<', '/', '|', 'e']))?;
-        let lone = self.builder.sequence(&[begin, next])?;
-        let one = self.builder.choice(&[other, lone])?;
-        self.builder.repeat(one, 0, None)
     }
 }
 

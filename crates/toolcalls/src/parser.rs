@@ -148,7 +148,8 @@ fn take_text(state: &mut State, character: char, to: To<'_>) {
             Match::Nothing => {}
         }
         let first = state.held.remove(0);
-        let is_bare = state.format.form.bare && !state.has_said && state.n_calls == 0;
+        let Format { form, is_held, .. } = state.format;
+        let is_bare = form.bare && !is_held && !state.has_said && state.n_calls == 0;
         if first == '{' && is_bare && state.mode == Mode::Text && state.held.is_empty() {
             state.open(Mode::Between, "{", state.n_bytes);
             state.is_bare = true;

@@ -102,6 +102,18 @@ fn what_a_grammar_forces_is_read_as_it_was_meant() {
 }
 
 #[test]
+fn what_is_held_to_a_schema_is_no_call() {
+    let text = r#"{"name": "f", "arguments": {}}"#;
+    let form = form("llama-3");
+    let bare = r#"{"name": "f", "parameters": {}}"#;
+    assert_eq!(Answer::of(bare, Format { form, ..Format::default() }).unwrap().calls.len(), 1);
+    let held = Answer::of(bare, Format { form, is_held: true, ..Format::default() }).unwrap();
+    assert_eq!((held.content.as_str(), held.calls.len()), (bare, 0));
+    let held = Answer::of(text, Format { is_held: true, ..Format::default() }).unwrap();
+    assert_eq!((held.content.as_str(), held.calls.len()), (text, 0));
+}
+
+#[test]
 fn marks_that_are_tokens_come_as_tokens() {
     let form = form("mistral");
     let schema = r#"{"properties": {"place": {"enum": ["x", "xx"]}}, "required": ["place"]}"#;
@@ -178,6 +190,113 @@ fn arguments_in_other_notations_are_valid_too() {
         [&[("text", "a"), ("n", "6")][..], &[("text", "a")], &[("text", "a"), ("n", "3"), ("o", "1")]]
     {
         assert!(!keeps("glm-4.5", &keyed(wrong)), "{wrong:?}");
+    }
+}
+
+/// The form's text of a call of `f` with these texts as arguments.
+fn call_with(form: &Form, arguments: &[(&str, &str)]) -> String {
+    let mut text = format!("{}{}f{}", form.before, form.open, form.name_end);
+    match form.arguments {
+        Arguments::Quoted(quote) => {
+            let pairs: Vec<_> =
+                arguments.iter().map(|(key, value)| format!("{key}:{quote}{value}{quote}")).collect();
+            text += &format!("{{{}}}", pairs.join(","));
+        }
+        Arguments::Keyed { key_open, key_close, value_open, value_close } => {
+            for (key, value) in arguments {
+                text += &format!("{key_open}{key}{key_close}{value_open}{value}{value_close}");
+            }
+        }
+        _ => unreachable!("a form without texts as they are"),
+    }
+    text + form.close + form.after
+}
+
+fn keeps_to(form: &'static Form, schema: &str, text: &str) -> bool {
+    let mut constraint = constraint(form, wish(&[("f", schema)], false, &[]), false);
+    constraint.accept_bytes(text.as_bytes()).is_ok() && constraint.can_end()
+}
+
+/// The end of a text, and the form.
+fn forms_with_texts() -> Vec<(&'static Form, &'static str)> {
+    let end = |form: &'static Form| match form.arguments {
+        Arguments::Quoted(quote) => Some((form, quote)),
+        Arguments::Keyed { value_close, .. } => Some((form, value_close.trim())),
+        _ => None,
+    };
+    let forms: Vec<_> = FORMS.iter().filter_map(end).collect();
+    assert_eq!(forms.len(), 7);
+    forms
+}
+
+#[test]
+fn texts_are_any_without_the_mark_that_ends_them() {
+    let any = r#"{"properties": {"text": {"type": "string"}}, "required": ["text"]}"#;
+    let limited = r#"{"properties": {"text": {"type": "string", "minLength": 1, "maxLength": 12}}, "required": ["text"]}"#;
+    let long = r#"{"properties": {"text": {"type": "string", "maxLength": 10000}}, "required": ["text"]}"#;
+    for (form, end) in forms_with_texts() {
+        let name = form.name;
+        let reads = |schema: &str, text: &str| {
+            let written = call_with(form, &[("text", text)]);
+            assert!(keeps_to(form, schema, &written), "{name}: {written:?}");
+            let mut parser = toolcalls::Parser::new(Format { form, ..Format::default() });
+            parser.add_text_argument("f", "text").unwrap();
+            let mut told = String::new();
+            parser
+                .push(&written, &mut |event| match event {
+                    toolcalls::Event::ToolCallArguments(text) => told += text,
+                    toolcalls::Event::ToolCallBroken { .. } => panic!("{name}: {written:?}"),
+                    _ => {}
+                })
+                .unwrap();
+            let value: serde_json::Value = serde_json::from_str(&told).unwrap();
+            assert_eq!(value["text"], text, "{name}");
+        };
+        let almost = &end[..end.len() - 1];
+        for text in [
+            "</div>",
+            "cout << x",
+            "1 << 3",
+            "cat <<EOF",
+            "<em>",
+            "Vec<enum>",
+            "<|im|>",
+            "</",
+            "<",
+            "a<<b\n<",
+            "é<é",
+            almost,
+            &format!("{almost}{almost}x"),
+        ] {
+            reads(any, text);
+            reads(long, text);
+            if text.chars().count() <= 12 {
+                reads(limited, text);
+            }
+        }
+        let keeps = |schema: &str, text: &str| keeps_to(form, schema, &call_with(form, &[("text", text)]));
+        for wrong in [end, &format!("a<{end}b")] {
+            assert!(!keeps(any, wrong) && !keeps(limited, wrong) && !keeps(long, wrong), "{name}: {wrong}");
+        }
+        assert!(!keeps(any, "\u{1}"), "{name}");
+        for (text, is_valid) in [("", false), ("<", true), ("é</é</é</é</", true), ("é</é</é</é</e", false)]
+        {
+            assert_eq!(keeps(limited, text), is_valid, "{name}: {text}");
+        }
+        // Patterns and lists of values do not write the mark either.
+        let pattern = r#"{"properties": {"text": {"type": "string", "pattern": "<"}}, "required": ["text"]}"#;
+        assert!(keeps(pattern, "a<b") && !keeps(pattern, "ab") && !keeps(pattern, end), "{name}");
+        let values = [&format!("a{end}b"), "c"];
+        let list = serde_json::json!({"properties": {"text": {"type": "string", "enum": values}}, "required": ["text"]});
+        assert!(keeps(&list.to_string(), "c") && !keeps(&list.to_string(), values[0]), "{name}");
+        let one = serde_json::json!({"properties": {"text": {"type": "string", "const": values[0]}}, "required": ["text"]});
+        let mut builder = Builder::new();
+        // Nothing is left to call with.
+        if let Ok(calls) = form.calls(&mut builder, wish(&[("f", &one.to_string())], false, &[])) {
+            let root = builder.declare("root").unwrap();
+            builder.define(root, calls).unwrap();
+            assert!(builder.finish(root).is_err(), "{name}");
+        }
     }
 }
 

@@ -7,11 +7,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-use super::automaton::{Automaton, LAST, State};
+use super::automaton::{Automaton, Budget, LAST, State};
 use super::error::Why;
 use super::number;
 use super::union::{Numbers, Strings};
-use super::{Notation, Options, Spelling, Whitespace};
+use super::{Notation, Options, RawText, Spelling, Whitespace};
 use crate::expression::{Builder, Expression, Rule};
 
 /// Characters by ranges.
@@ -19,6 +19,8 @@ type Ranges = Vec<(u32, u32)>;
 
 /// Most expressions that an automaton's states are inside one another before one gets a rule.
 const MAX_NESTING: u32 = 24;
+/// Most states of a text as it stands whose length is limited; where it would take more, the length is not.
+const MAX_COUNTED: u64 = 512;
 /// Most digits before and behind the point of a number in the plain spelling.
 const MAX_DIGITS: u32 = 16;
 
@@ -151,7 +153,10 @@ impl<'b> JsonText<'b> {
 
     /// One string.
     pub fn word(&mut self, text: &str) -> Result<Expression, Why> {
-        if let Notation::Quoted { .. } = self.options.notation {
+        if let Notation::Quoted { text: any, .. } = self.options.notation {
+            if !any.contains(text) {
+                return Ok(Expression::NEVER);
+            }
             let content = self.builder.literal(text)?;
             return self.sequence(&[self.quote, content, self.quote]);
         }
@@ -178,28 +183,36 @@ impl<'b> JsonText<'b> {
     }
 
     /// Strings, in quotation marks.
-    pub fn string(&mut self, strings: &Strings) -> Result<Expression, Why> {
+    pub fn string(&mut self, strings: &Strings, budget: &mut Budget) -> Result<Expression, Why> {
         if *strings != Strings::ALL {
-            return self.some_string(strings);
+            return self.some_string(strings, budget);
         }
         if self.common[2].is_none() {
-            let any = self.some_string(strings)?;
+            let any = self.some_string(strings, budget)?;
             self.common[2] = Some(self.named("string", any)?);
         }
         Ok(self.common[2].unwrap_or(Expression::NEVER))
     }
 
-    /// Strings as they are, without quotation marks: `any` is any of them.
-    pub fn raw_string(&mut self, strings: &Strings, any: Expression) -> Result<Expression, Why> {
-        match strings {
-            Strings::Set(set) => self.automaton(set, false),
-            _ if *strings == Strings::ALL => Ok(any),
+    /// Strings as they are, without quotation marks, of those that can stand so.
+    pub fn raw_string(
+        &mut self,
+        strings: &Strings,
+        any: RawText,
+        budget: &mut Budget,
+    ) -> Result<Expression, Why> {
+        let set = match strings {
+            Strings::Set(set) => set.intersect(&any.automaton(budget)?, budget)?,
+            _ if *strings == Strings::ALL => return Ok(any.any),
             Strings::Lengths(min, max) => {
-                // What ends a text begins with `<`.
-                let one = self.builder.not_in_class(&[(0x3C, 0x3C)])?;
-                self.times(one, *min, *max)
+                let counted = max.unwrap_or(*min).saturating_add(2);
+                if counted.saturating_mul(any.end.len() as u64) > MAX_COUNTED {
+                    return Ok(any.any);
+                }
+                Automaton::lengths(*min, *max, budget)?.intersect(&any.automaton(budget)?, budget)?
             }
-        }
+        };
+        self.automaton(&Rc::new(set), false)
     }
 
     fn times(&mut self, of: Expression, min: u64, max: Option<u64>) -> Result<Expression, Why> {
@@ -208,9 +221,9 @@ impl<'b> JsonText<'b> {
         Ok(self.builder.repeat(of, min, max)?)
     }
 
-    fn some_string(&mut self, strings: &Strings) -> Result<Expression, Why> {
+    fn some_string(&mut self, strings: &Strings, budget: &mut Budget) -> Result<Expression, Why> {
         if let Notation::Quoted { text, .. } = self.options.notation {
-            let content = self.raw_string(strings, text)?;
+            let content = self.raw_string(strings, text, budget)?;
             return self.sequence(&[self.quote, content, self.quote]);
         }
         let content = match strings {
@@ -228,7 +241,7 @@ impl<'b> JsonText<'b> {
         &mut self,
         numbers: &Numbers,
         integers: Option<&Rc<Automaton>>,
-        budget: &mut super::automaton::Budget,
+        budget: &mut Budget,
     ) -> Result<Expression, Why> {
         let is_plain = self.options.spelling == Spelling::Plain;
         match numbers {
@@ -417,7 +430,7 @@ impl<'b> JsonText<'b> {
     }
 
     /// The texts that an automaton accepts, as they stand or as what is in a string.
-    fn automaton(&mut self, automaton: &Rc<Automaton>, in_string: bool) -> Result<Expression, Why> {
+    pub fn automaton(&mut self, automaton: &Rc<Automaton>, in_string: bool) -> Result<Expression, Why> {
         let key = (Rc::as_ptr(automaton).addr(), in_string);
         if let Some((_, known)) = self.automata.get(&key) {
             return Ok(*known);

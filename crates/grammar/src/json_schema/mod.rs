@@ -2,6 +2,7 @@
 //!
 //! [`Grammar::of_json_schema`] takes the text of a schema. `document` finds what references lead to, `meaning` brings each schema to a normal
 //! form (`union`) in which numbers and strings are automata (`number`, `pattern`, `format`), and `writer` makes rules of it.
+//! `raw_text` has the texts that stand as they are in a model's form of calls.
 //!
 //! Nothing is left out: what no grammar expresses is an error that names its place. Keywords that the specification does not
 //! know, and those that only annotate, are ignored, as it says.
@@ -27,6 +28,7 @@ mod meaning;
 mod number;
 mod objects;
 mod pattern;
+mod raw_text;
 mod scalars;
 mod search;
 #[cfg(test)]
@@ -47,6 +49,7 @@ use crate::expression::{Builder, Expression};
 use crate::program::Grammar;
 
 pub use self::error::{GrammarLimit, SchemaError, Why};
+pub use self::raw_text::RawText;
 
 use self::automaton::Budget;
 use self::document::Document;
@@ -106,8 +109,8 @@ pub enum Notation {
     Quoted {
         /// The mark.
         mark: Expression,
-        /// Any text that can stand between two. Texts of a limited length are without `<`, with which marks begin.
-        text: Expression,
+        /// The texts that can stand between two.
+        text: RawText,
     },
 }
 
@@ -126,8 +129,8 @@ pub struct Members {
     pub any_key: Expression,
     /// Whether a name can be written.
     pub is_key: fn(&str) -> bool,
-    /// Any text as it stands, if texts do: the values of members whose schemas have the type `string`.
-    pub text: Option<Expression>,
+    /// The texts that can stand as they are, if texts do: the values of members whose schemas have the type `string`.
+    pub text: Option<RawText>,
 }
 
 /// What a grammar is to accept of the texts of valid values.

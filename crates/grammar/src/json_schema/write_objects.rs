@@ -313,7 +313,7 @@ impl<'a> Writer<'a, '_> {
         let value = match written.text {
             Some(any) if kind == Some("string") => {
                 let union = self.meanings.conjunction(asked)?;
-                let text = self.text.raw_string(&union.strings, any);
+                let text = self.text.raw_string(&union.strings, any, &mut self.meanings.budget);
                 self.here(text)?
             }
             _ => value,
@@ -342,8 +342,10 @@ impl<'a> Writer<'a, '_> {
             return self.here(member);
         }
         let names = if is_any { Strings::ALL } else { Strings::Set(automaton.clone().into()) };
-        let member =
-            self.text.string(&names).and_then(|key| self.text.sequence(&[key, self.text.colon, value]));
+        let member = self
+            .text
+            .string(&names, &mut self.meanings.budget)
+            .and_then(|key| self.text.sequence(&[key, self.text.colon, value]));
         self.here(member)
     }
 

@@ -136,7 +136,7 @@ impl<'a, 'b> Writer<'a, 'b> {
             ways.push(self.here(number)?);
         }
         if !union.strings.is_empty() {
-            let string = self.text.string(&union.strings);
+            let string = self.text.string(&union.strings, &mut self.meanings.budget);
             ways.push(self.here(string)?);
         }
         for array in &union.arrays {
