@@ -10,7 +10,7 @@ use toolcalls::{Arguments, Calls, CallsError, Reasoning, with_marks};
 
 use super::{AnswerGrammar, FrontError, Prompt, Prompter, Request};
 use crate::chat::{Format, Tool};
-use crate::sampling::{Guide, MAX_BLANKS, THOUGHT_TOKEN, Thinking, Trigger};
+use crate::sampling::{BLANKS, Guide, MAX_BLANKS, THOUGHT_TOKEN, Thinking, Trigger};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
 /// Whether a model may call the tools that it is told of. If it may not, it is told of none.
@@ -307,7 +307,7 @@ impl Source<'_> {
         let plain = with_head(builder, head.strip_prefix(START).unwrap_or(head))?;
         let Some(reasoning) = self.reasoning else { return Ok(plain) };
         let behind = with_head(builder, head)?;
-        let blank = builder.class(&[(9, 10), (13, 13), (32, 32)])?;
+        let blank = builder.class(&BLANKS.map(|blank| (blank.into(), blank.into())))?;
         let blanks = builder.repeat(blank, 0, Some(MAX_BLANKS))?;
         let thought = builder.token(THOUGHT_TOKEN, false)?;
         if format.starts_open {

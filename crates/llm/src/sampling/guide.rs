@@ -18,6 +18,8 @@ use super::{SamplingError, reserve};
 
 /// Most triggers of a guide.
 pub const MAX_TRIGGERS: usize = 4;
+/// The white space that may stand between a thought and what has to keep to a grammar.
+pub const BLANKS: [u8; 4] = *b"\t\n\r ";
 /// Characters of white space that may stand between a thought and what has to keep to a grammar.
 pub const MAX_BLANKS: u32 = 4;
 /// The token that a grammar has between the mark that begins a thought and what follows the thought. No text has it there: the
@@ -101,6 +103,8 @@ enum Part {
     Closing(usize),
     Free,
     Held,
+    /// A call that a trigger began, whose grammar became too much to be read: it goes on freely.
+    Released,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +113,8 @@ struct Needle {
     /// For each number of bytes that have come, how many of them are the beginning of the needle, too.
     back: Vec<u8>,
     is_first: bool,
+    /// Whether white space may come before, if it counts at the beginning only.
+    skips_blanks: bool,
 }
 
 #[derive(Debug, Default)]
@@ -143,6 +149,8 @@ impl Guide {
                 part => part,
             };
             needles.0[OPEN] = Needle::new(thinking.open, is_held)?;
+            // The grammar has none there.
+            needles.0[OPEN].skips_blanks = false;
             needles.0[CLOSE] = Needle::new(thinking.close, false)?;
             closing = thinking.closing;
             budget = thinking.budget.filter(|_| !closing.is_empty());
@@ -220,11 +228,16 @@ impl Guide {
     /// As [`Constraint::allowed`].
     pub(super) fn allowed(&mut self) -> Result<Option<Mask<'_>>, ConstraintError> {
         if let (Part::Held | Part::Begin, Some(constraint)) = (self.at.part, &mut self.constraint) {
+            // Who need not call is not to lose an answer for it. A mask that is there is found again.
+            if !self.is_held && constraint.allowed().is_err_and(is_too_much) {
+                self.at.part = Part::Released;
+                return Ok(None);
+            }
             return constraint.allowed().map(Some);
         }
-        let Self { vocabulary, needles, marks, spills, words, at, .. } = self;
+        let Self { vocabulary, needles, marks, spills, words, at, is_held, .. } = self;
         // An answer that has to keep to a grammar does not end within a thought.
-        let may_end = !self.is_held;
+        let may_end = !*is_held;
         let mut is_some = false;
         let mut forbid = |token: u32| {
             if !core::mem::replace(&mut is_some, true) {
@@ -240,9 +253,12 @@ impl Guide {
         if !may_end {
             vocabulary.ends().iter().for_each(|&token| forbid(token));
         }
-        for &(needle, token, end) in &*spills {
-            let found = needles.scan(&mut at.clone(), text_of(vocabulary, marks, token));
-            if found == Some((usize::from(needle), usize::from(end))) {
+        for &(number, token, end) in &*spills {
+            let (number, end) = (usize::from(number), usize::from(end));
+            // Most cannot end here, however they are read.
+            let may_end_here = usize::from(at.matched[number]) + end >= needles.0[number].bytes.len();
+            let text = text_of(vocabulary, marks, token);
+            if may_end_here && needles.ends(*at, text, number, end, *is_held) {
                 forbid(token);
             }
         }
@@ -257,7 +273,11 @@ impl Guide {
         let (before, mut n_states) = (self.at, 0);
         if let Err(error) = self.go_on(token, &mut n_states) {
             self.take_back(before, n_states);
-            return Err(error);
+            if self.is_held || !is_too_much(error) {
+                return Err(error);
+            }
+            n_states = 0;
+            self.at.part = Part::Released;
         }
         if self.past.len() > self.n_rollback {
             self.past.remove(0);
@@ -304,6 +324,7 @@ impl Guide {
             Part::Thought if self.is_held && self.vocabulary.is_end(token) => {
                 return Err(ConstraintError::NotAllowed { token });
             }
+            Part::Released => return Ok(()),
             Part::Thought | Part::Free => {}
         }
         let vocabulary = self.vocabulary.clone();
@@ -355,7 +376,7 @@ impl Guide {
         if !self.is_held {
             return Ok(());
         }
-        self.read(n_states, |constraint| constraint.accept(THOUGHT_TOKEN))?;
+        self.read(n_states, |constraint| constraint.accept_reference(THOUGHT_TOKEN))?;
         match rest {
             [] => Ok(()),
             rest => self.read(n_states, |constraint| constraint.accept_bytes(rest)),
@@ -421,13 +442,18 @@ impl Guide {
 
     fn can_follow(&mut self, number: usize, needle: &[u8], rest: &[u8]) -> bool {
         if number == CLOSE {
-            return rest.len() <= MAX_BLANKS as usize && rest.iter().all(u8::is_ascii_whitespace);
+            return rest.len() <= MAX_BLANKS as usize && rest.iter().all(|byte| BLANKS.contains(byte));
         }
         let Some(constraint) = &mut self.constraint else { return true };
         let can_follow = constraint.accept_bytes(needle).is_ok() && constraint.accept_bytes(rest).is_ok();
         constraint.reset();
         can_follow
     }
+}
+
+/// Whether a grammar takes more to be read than it may.
+fn is_too_much(error: ConstraintError) -> bool {
+    matches!(error, ConstraintError::TooManyStates { .. } | ConstraintError::TooManySteps { .. })
 }
 
 /// The text of a token, or its name if that is a mark.
@@ -450,7 +476,7 @@ impl Needle {
             let longest = (0..n).rev().find(|&len| text[..n].ends_with(&text[..len]));
             back.push(longest.unwrap_or(0) as u8);
         }
-        Ok(Self { bytes, back, is_first })
+        Ok(Self { bytes, back, is_first, skips_blanks: true })
     }
 
     /// How many bytes of it have come after one more.
@@ -459,7 +485,9 @@ impl Needle {
         loop {
             match self.bytes.get(usize::from(matched)) {
                 Some(&expected) if expected == byte => return matched + 1,
-                _ if self.is_first && matched == 0 && byte.is_ascii_whitespace() => return 0,
+                _ if self.is_first && self.skips_blanks && matched == 0 && byte.is_ascii_whitespace() => {
+                    return 0;
+                }
                 _ if self.is_first => return MISSED,
                 _ if matched == 0 => return 0,
                 _ => matched = self.back[usize::from(matched) - 1],
@@ -475,7 +503,7 @@ impl Needles {
             Part::Begin => OPEN..CLOSE,
             Part::Thought => CLOSE..CLOSE + 1,
             Part::Free => 0..N_NEEDLES,
-            Part::Closing(_) | Part::Held => return None,
+            Part::Closing(_) | Part::Held | Part::Released => return None,
         };
         for (index, &byte) in text.iter().enumerate() {
             for number in needles.clone() {
@@ -491,6 +519,24 @@ impl Needles {
         }
         None
     }
+
+    /// Whether this needle ends there in a text, as [`Guide::read_text`] reads it.
+    fn ends(&self, mut at: At, text: &[u8], number: usize, end: usize, is_held: bool) -> bool {
+        let mut read = 0;
+        while let Some((found, n)) = self.scan(&mut at, &text[read..]) {
+            read += n;
+            if (found, read) == (number, end) {
+                return true;
+            }
+            at.matched = [0; N_NEEDLES];
+            at.part = match found {
+                OPEN => Part::Thought,
+                CLOSE if !is_held => Part::Free,
+                _ => return false,
+            };
+        }
+        false
+    }
 }
 
 #[cfg(test)]
@@ -499,7 +545,8 @@ mod tests {
     use alloc::vec;
     use grammar::{Grammar, Limits, Piece};
 
-    const TEXTS: [&str; 12] = ["a", "<", "c", ">", ">{", "{", "}", "", "<c", ">\n", "", ">a"];
+    const TEXTS: [&str; 15] =
+        ["a", "<", "c", ">", ">{", "{", "}", "", "<c", ">\n", "", ">a", "\r", "</t>\u{c}", "}<c>a"];
     const END: u32 = 7;
     /// A token without a text, whose name is `</t>`.
     const MARK: u32 = 10;
@@ -595,7 +642,7 @@ mod tests {
         }
         let mut first = super::tests::guide(Some(CALL), None, &[Trigger { is_first: true, ..TRIGGER }]);
         [0, 8, 3].into_iter().for_each(|token| first.accept(token).unwrap());
-        assert_eq!(allowed(&mut first).len(), all);
+        assert_eq!(allowed(&mut first).len(), TEXTS.len());
         for seed in 0..40 {
             walk(&mut first, seed);
         }
@@ -610,14 +657,14 @@ mod tests {
         let open = "root ::= <[0]> [ \\n]{0,4} \"{\" \"}\"";
         let closed = "root ::= \"{a}\" | \"<c\" <[0]> [ \\n]{0,4} \"{}\"";
         let mut within = guide(Some(open), thinking(true, None), &[]);
-        // No end, nothing else is held.
-        assert_eq!(allowed(&mut within).len(), TEXTS.len() - 1);
+        // No end, and no white space that the grammar does not have; nothing else is held.
+        assert_eq!(allowed(&mut within).len(), TEXTS.len() - 2);
         [0, 11, MARK].into_iter().for_each(|token| within.accept(token).unwrap());
         assert_eq!(allowed(&mut within), [5]);
         let mut before = guide(Some(closed), thinking(false, None), &[]);
         assert_eq!(allowed(&mut before), [1, 5, 8]);
         [1, 2].into_iter().for_each(|token| before.accept(token).unwrap());
-        assert_eq!(allowed(&mut before).len(), TEXTS.len() - 1);
+        assert_eq!(allowed(&mut before).len(), TEXTS.len() - 2);
         [MARK, 5].into_iter().for_each(|token| before.accept(token).unwrap());
         assert_eq!(allowed(&mut before), [6]);
         before.rollback(4);
@@ -627,6 +674,69 @@ mod tests {
             walk(&mut within, seed);
             walk(&mut before, seed);
         }
+    }
+
+    #[test]
+    fn a_thought_begins_and_ends_where_the_grammar_has_it() {
+        let text = "root ::= \"\\r<ca\" | \"<ca{}\" | \"<c\" <[0]> \">\"";
+        let mut guide = guide(Some(text), thinking(false, None), &[]);
+        // Behind white space there is none.
+        [12, 8].into_iter().for_each(|token| guide.accept(token).unwrap());
+        assert_eq!(allowed(&mut guide), [0]);
+        guide.rollback(2);
+        // The end of a thought is not the text of the token that stands for it.
+        [8, MARK].into_iter().for_each(|token| guide.accept(token).unwrap());
+        assert_eq!(allowed(&mut guide), [3]);
+    }
+
+    #[test]
+    fn a_token_may_end_a_thought_and_a_trigger() {
+        let braces = Thinking { open: "{", close: "}", starts_open: false, budget: None, closing: vec![] };
+        let mut guide = guide(Some(CALL), Some(braces), &[TRIGGER]);
+        guide.accept(5).unwrap();
+        let may = allowed(&mut guide);
+        for token in 0..TEXTS.len() as u32 {
+            assert_eq!(guide.accept(token).is_ok(), may.contains(&token), "{token}");
+            guide.rollback(usize::from(may.contains(&token)));
+        }
+        // What follows the trigger in it cannot.
+        assert!(!may.contains(&14));
+    }
+
+    #[test]
+    fn a_call_that_becomes_too_much_goes_on_freely() {
+        let mut text = alloc::string::String::from("root ::= \"<c>\" \"{\" (\"ab\"");
+        (0..60).for_each(|i| text.push_str(&alloc::format!(" | \"a\" [a] \"{i}\"")));
+        text.push(')');
+        let mut n_released = 0;
+        for steps in 1..400 {
+            let make = |triggers: &[Trigger]| {
+                let piece = |id: u32| match id {
+                    END => Piece::End,
+                    id => Piece::Text(TEXTS[id as usize].as_bytes()),
+                };
+                let vocabulary = Arc::new(Vocabulary::new(TEXTS.len() as u32, &piece).unwrap());
+                let grammar = Arc::new(Grammar::parse(&text, &|_| None).unwrap());
+                let limits = Limits { steps, ..Limits::default() };
+                let constraint = Constraint::new(grammar, vocabulary.clone(), limits).ok()?;
+                Some(Guide::new(vocabulary, Some(constraint), None, triggers, vec![]).unwrap())
+            };
+            let (Some(mut held), Some(mut triggered)) = (make(&[]), make(&[TRIGGER])) else { continue };
+            let call = [8, 3, 5, 0, 0];
+            let is_read = call.iter().all(|&token| held.allowed().is_ok() && held.accept(token).is_ok());
+            for token in call {
+                triggered.allowed().unwrap();
+                triggered.accept(token).unwrap();
+            }
+            assert!(is_read || triggered.at.part == Part::Released, "{steps}");
+            if triggered.at.part == Part::Released {
+                assert_eq!(allowed(&mut triggered).len(), TEXTS.len());
+                n_released += 1;
+                triggered.rollback(call.len());
+                assert_eq!(triggered.at.part, Part::Free);
+            }
+        }
+        assert!((1..399).contains(&n_released), "{n_released}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use candidates::Candidate;
 pub use config::SamplingConfig;
 pub use describe::ChainLines;
 pub use dry::Breakers;
-pub use guide::{Guide, MAX_BLANKS, MAX_TRIGGERS, THOUGHT_TOKEN, Thinking, Trigger};
+pub use guide::{BLANKS, Guide, MAX_BLANKS, MAX_TRIGGERS, THOUGHT_TOKEN, Thinking, Trigger};
 pub use request::{DRY_BREAKERS, SamplingRequest, Seed};
 pub use stage::{Stage, Stages};
 
