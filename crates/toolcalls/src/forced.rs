@@ -8,6 +8,7 @@ use grammar::expression::{Builder, Expression};
 use grammar::json_schema::{Members, Notation, Options, RawText, SchemaError, Whitespace};
 
 use crate::form::{Arguments, Form, mark};
+use crate::state::MAX_NAME_BYTES;
 
 /// What calls are to be.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +17,8 @@ pub struct Calls<'c> {
     pub tools: &'c [(&'c str, &'c str)],
     /// Whether there can be several.
     pub parallel: bool,
-    /// Whether tools whose schemas no grammar expresses are called with any object; otherwise they are an error.
+    /// Whether tools whose schemas no grammar expresses are called with any object, in forms without JSON with the names that the
+    /// schema has; otherwise they are an error.
     pub any_arguments: bool,
     /// Names and ids of the vocabulary's tokens without a text that are part of [marks](crate::Format::has_mark): where a mark
     /// has such a name, that token comes.
@@ -26,7 +28,8 @@ pub struct Calls<'c> {
 /// Why there is no grammar of calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallsError {
-    /// The name of a tool is none: letters, digits and `_-.:/$` make one.
+    /// The name of a tool is none: up to 240 bytes of letters, digits and `_-.:/$` make one. In Python's notation it begins with a
+    /// letter or `_`.
     Name {
         /// The tool's number.
         tool: usize,
@@ -45,7 +48,9 @@ pub enum CallsError {
 impl fmt::Display for CallsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name { .. } => f.write_str("the name of a tool must be of letters, digits and _-.:/$"),
+            Self::Name { .. } => f.write_str(
+                "the name of a tool must be of letters, digits and _-.:/$, begin with a letter, and have at most 240 bytes",
+            ),
             Self::Schema { error, .. } => error.fmt(f),
             Self::Grammar(error) => error.fmt(f),
         }
@@ -60,6 +65,8 @@ impl From<GrammarError> for CallsError {
     }
 }
 
+/// Most bytes of the name of a tool or an argument: with what stands around it, a parser takes no more.
+const MAX_CALLED_BYTES: usize = MAX_NAME_BYTES - 16;
 /// The schema of arguments that there are none of.
 const NO_ARGUMENTS: &str = r#"{"additionalProperties": false}"#;
 /// Any arguments.
@@ -181,15 +188,22 @@ impl<'b> Writer<'b> {
         let (options, members) = writer.notation()?;
         writer.tools.try_reserve_exact(calls.tools.len()).map_err(GrammarError::from)?;
         for (tool, &(name, schema)) in calls.tools.iter().enumerate() {
-            let is_name = |c: char| c.is_alphanumeric() || "_-.:/$".contains(c);
-            if name.is_empty() || !name.chars().all(is_name) {
+            let is_in_name = |c: char| c.is_alphanumeric() || "_-.:/$".contains(c);
+            let begins = |c: char| form.arguments != Arguments::Python || c.is_alphabetic() || c == '_';
+            let is_name =
+                name.len() <= MAX_CALLED_BYTES && name.starts_with(begins) && name.chars().all(is_in_name);
+            if !is_name {
                 return Err(CallsError::Name { tool });
             }
             let schema = if schema.trim_ascii().is_empty() { NO_ARGUMENTS } else { schema };
             let builder = &mut *writer.builder;
             let arguments = match builder.json_objects(schema, options, members) {
                 Err(SchemaError::At { .. } | SchemaError::Unsatisfiable) if calls.any_arguments => {
-                    builder.json_objects(ANY_ARGUMENTS, options, members)
+                    match members {
+                        // A parser knows texts by their names.
+                        Some(members) => builder.objects_with_names(schema, options, members),
+                        None => builder.json_objects(ANY_ARGUMENTS, options, None),
+                    }
                 }
                 written => written,
             };
@@ -275,7 +289,10 @@ impl<'b> Writer<'b> {
                     any_key: self.identifier(in_class('_'))?,
                     is_key: |name| {
                         let fits = |c: char| !c.is_control() && !"<>\"".contains(c);
-                        !name.is_empty() && name.trim() == name && name.chars().all(fits)
+                        !name.is_empty()
+                            && name.len() <= MAX_CALLED_BYTES
+                            && name.trim() == name
+                            && name.chars().all(fits)
                     },
                     text: Some(RawText::new(self.builder, mark(value_close))?),
                 };
@@ -288,7 +305,11 @@ impl<'b> Writer<'b> {
                     after_value: Expression::EMPTY,
                     separator: self.literal(", ")?,
                     any_key: self.identifier(in_class('_'))?,
-                    is_key: |name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'),
+                    is_key: |name| {
+                        !name.is_empty()
+                            && name.len() <= MAX_CALLED_BYTES
+                            && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+                    },
                     text: None,
                 };
                 (Options { notation: Notation::Python, ..json }, Some(written))

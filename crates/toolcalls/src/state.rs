@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::form::{Arguments, Form};
 use crate::format::Format;
 use crate::literal::{Literal, Notation, push_escaped};
 
@@ -295,12 +296,16 @@ impl State {
     /// Tells the beginning of a call; whether it has a name.
     pub fn begin(&mut self, to: To<'_>) -> bool {
         let name = self.name.trim();
-        // Mistral's mark before an id, and Kimi's and gpt-oss's names, which are ids.
+        // Mistral's mark before an id, what gpt-oss's names begin with, and the numbers behind Kimi's.
         let name = name.split("[CALL_ID]").next().unwrap_or(name);
-        let name = name.strip_prefix("functions.").unwrap_or(name);
+        let Form { arguments, name_end, .. } = self.format.form;
+        let is_recipient = *arguments == Arguments::Channels;
+        let name = name.strip_prefix(if is_recipient { "functions." } else { "" }).unwrap_or(name);
         let name = match name.rsplit_once(':') {
             Some((before, number))
-                if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) =>
+                if name_end.starts_with(':')
+                    && !number.is_empty()
+                    && number.bytes().all(|byte| byte.is_ascii_digit()) =>
             {
                 before
             }

@@ -301,6 +301,70 @@ fn texts_are_any_without_the_mark_that_ends_them() {
 }
 
 #[test]
+fn names_are_read_as_they_are_or_refused() {
+    for form in FORMS.iter().chain([&GENERIC]) {
+        let refusal = |name: &str, schema: &str| {
+            let mut builder = Builder::new();
+            form.calls(&mut builder, wish(&[(name, schema)], false, &[])).err()
+        };
+        let long = "n".repeat(240);
+        for name in ["search:2", "functions.get", "functions.a:0", "_x", &long] {
+            assert_eq!(refusal(name, SCHEMA), None, "{}: {name}", form.name);
+            let text = format!("{}{}{}", form.before, call(form, name), form.after);
+            let answer = Answer::of(&text, Format { form, ..Format::default() }).unwrap();
+            assert_eq!(answer.calls.len(), 1, "{}: {text}", form.name);
+            assert_eq!(answer.calls[0].name, name, "{}: {text}", form.name);
+        }
+        let error = Some(CallsError::Name { tool: 0 });
+        assert_eq!(refusal(&"n".repeat(257), SCHEMA), error, "{}", form.name);
+        for name in ["3d_render", "-x"] {
+            assert_eq!(refusal(name, SCHEMA).is_some(), form.arguments == Arguments::Python, "{}", form.name);
+        }
+        let has_members = matches!(form.arguments, Arguments::Python | Arguments::Keyed { .. });
+        let key = SCHEMA.replace("place", &"k".repeat(257));
+        assert_eq!(refusal("f", &key).is_some(), has_members, "{}", form.name);
+        assert_eq!(refusal("f", &SCHEMA.replace("place", &"k".repeat(240))), None, "{}", form.name);
+    }
+}
+
+#[test]
+fn what_no_grammar_expresses_keeps_its_names() {
+    let schema = r#"{"properties": {"city": {"type": "string"}, "tags": {"type": "array", "uniqueItems": true}, "max-results": {}}}"#;
+    let keeps = |form: &'static Form, text: &str| {
+        let tools = [("f", schema)];
+        let mut any = constraint(form, Calls { any_arguments: true, ..wish(&tools, false, &[]) }, false);
+        any.accept_bytes(text.as_bytes()).is_ok() && any.can_end()
+    };
+    for (form, _) in forms_with_texts() {
+        if !matches!(form.arguments, Arguments::Keyed { .. }) {
+            continue;
+        }
+        let written = call_with(form, &[("city", "New <York>"), ("tags", "[1, 1]"), ("max-results", "3")]);
+        assert!(keeps(form, &written), "{}: {written:?}", form.name);
+        let mut parser = toolcalls::Parser::new(Format { form, ..Format::default() });
+        parser.add_text_argument("f", "city").unwrap();
+        let mut told = String::new();
+        let mut take = |event: toolcalls::Event<'_>| {
+            if let toolcalls::Event::ToolCallArguments(text) = event {
+                told += text;
+            }
+        };
+        parser.push(&written, &mut take).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(value, serde_json::json!({"city": "New <York>", "tags": [1, 1], "max-results": 3}));
+        assert!(!keeps(form, &call_with(form, &[("town", "x")])), "{}", form.name);
+        assert!(!keeps(form, &call_with(form, &[("tags", "x")])), "{}", form.name);
+    }
+    // A name that Python's notation has none for is left out.
+    let python = |arguments: &str| {
+        let form = form("lfm2");
+        let Form { before, open, name_end, close, after, .. } = form;
+        keeps(form, &format!("{before}{open}f{name_end}{arguments}{close}{after}"))
+    };
+    assert!(python("city=\"x\", tags=[1, 1]") && python("") && !python("max-results=3"));
+}
+
+#[test]
 fn what_cannot_be_called_is_named() {
     let form = form("hermes");
     let unique = r#"{"properties": {"a": {"type": "array", "uniqueItems": true}}}"#;

@@ -213,7 +213,15 @@ impl Builder {
         options: Options,
         members: Option<Members>,
     ) -> Result<Expression, SchemaError> {
-        let mut schema = read(schema)?;
+        self.json_objects_of(read(schema)?, options, members)
+    }
+
+    fn json_objects_of(
+        &mut self,
+        mut schema: Value,
+        options: Options,
+        members: Option<Members>,
+    ) -> Result<Expression, SchemaError> {
         if schema == Value::Bool(true) {
             schema = Value::Object(Map::new());
         }
@@ -231,6 +239,32 @@ impl Builder {
             map.insert(String::from("type"), object);
         }
         self.values(&schema, options, members)
+    }
+
+    /// Objects with the names that a schema gives, of any values: what is left of a schema that no grammar expresses. Members
+    /// whose schemas have the type `string` are strings. If it gives no name that can be written, members have any.
+    ///
+    /// # Errors
+    /// As [`Grammar::of_json_schema`]; the builder is then as it was.
+    pub fn objects_with_names(
+        &mut self,
+        schema: &str,
+        options: Options,
+        members: Members,
+    ) -> Result<Expression, SchemaError> {
+        let schema = read(schema).unwrap_or_default();
+        let object = |key: &str, value| Value::Object(Map::from_iter([(String::from(key), value)]));
+        let mut names = Map::new();
+        for (name, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if (members.is_key)(name) {
+                let kind = member.get("type").filter(|kind| *kind == "string");
+                names.insert(
+                    name.clone(),
+                    kind.map_or(Value::Bool(true), |kind| object("type", kind.clone())),
+                );
+            }
+        }
+        self.json_objects_of(object("properties", Value::Object(names)), options, Some(members))
     }
 
     fn values(
