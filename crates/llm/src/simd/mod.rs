@@ -27,6 +27,18 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+/// The body for each index below a length, written out: whether the compiler unrolls a loop
+/// depends on how much code it may make of it, and where it does not, sums are in memory.
+macro_rules! each_below {
+    ($len:tt in $($index:literal)+, |$i:ident| $body:expr) => {
+        $(
+            if $index < $len {
+                let $i: usize = $index;
+                $body
+            }
+        )+
+    };
+}
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod attend;

@@ -9,19 +9,6 @@ use core::ops::Range;
 /// Elements that a loop over a row takes at once.
 const CHUNK: usize = 4 * LANES;
 
-/// The body for each index below a length, written out: as a loop it would keep the sums in memory where the compiler
-/// saves code.
-macro_rules! each_below {
-    ($len:ident in $($index:literal)+, |$i:ident| $body:expr) => {
-        $(
-            if $index < $len {
-                let $i: usize = $index;
-                $body
-            }
-        )+
-    };
-}
-
 /// Everything in single precision.
 #[derive(Default)]
 pub struct Single;
@@ -423,12 +410,10 @@ unsafe fn add_products<V: Lanes, E: Elements, const Q: usize, const K: usize>(
     // SAFETY: the caller vouches for the elements.
     unsafe {
         let keys = keys.map(|key| E::load::<V>(key, group));
-        for (i, q) in q.into_iter().enumerate() {
-            let q = <f32 as Elements>::load::<V>(q, group);
-            for (sums, key) in sums.iter_mut().zip(keys) {
-                sums[i] = q.fma(key, sums[i]);
-            }
-        }
+        each_below!(Q in 0 1 2 3, |i| {
+            let q = <f32 as Elements>::load::<V>(q[i], group);
+            each_below!(K in 0 1 2 3, |k| sums[k][i] = q.fma(keys[k], sums[k][i]));
+        });
     }
 }
 

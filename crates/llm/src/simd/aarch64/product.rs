@@ -95,10 +95,11 @@ fn fold(v: [int32x4_t; 4]) -> int32x4_t {
     vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3]))
 }
 
-/// The first bytes of four rows from row `first` on, the last row standing in for those past it.
+/// The first bytes of four rows from row `first` on, the last of `n_rows` standing in for those past it: they are readable
+/// if `w` holds so many rows.
 #[inline(always)]
 pub fn row_pointers(w: &[u8], row_bytes: usize, n_rows: usize, first: usize) -> [*const u8; 4] {
-    core::array::from_fn(|i| w[(first + i).min(n_rows - 1) * row_bytes..].as_ptr())
+    core::array::from_fn(|i| w.as_ptr().wrapping_add((first + i).min(n_rows - 1) * row_bytes))
 }
 
 /// Writes the sums of four rows, of those that exist, for each token.
@@ -135,38 +136,29 @@ pub unsafe fn tile_32<D: Dot, W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<
     let n_blocks = x.cols / (32 * W::GROUPS);
     let row_bytes = n_blocks * W::BLOCK_BYTES;
     assert_eq!(w.len(), n_rows * row_bytes);
+    let n_groups = n_tokens * n_blocks * W::GROUPS;
+    assert!(x.scales.len() >= n_groups && x.sums.len() >= n_groups);
+    if n_tokens == 1 {
+        // A loop of its own, in which nothing depends on the number of a token.
+        for row in (0..n_rows).step_by(4) {
+            let rows = row_pointers(w, row_bytes, n_rows, row);
+            // SAFETY: as below.
+            unsafe { store(out, row, 0, &rows_32::<D, W, 1>(rows, n_blocks, &x, 0)) };
+        }
+        return;
+    }
     for row in (0..n_rows).step_by(4) {
         let rows = row_pointers(w, row_bytes, n_rows, row);
         let mut token = 0;
         while token < n_tokens {
-            // SAFETY: the assertion and `row_pointers` make the rows readable; `x` holds the tokens;
-            // the caller vouches for the instruction.
+            // SAFETY: the assertions and `row_pointers` make rows and tokens readable; the caller vouches for the
+            // instruction.
             unsafe {
                 match n_tokens - token {
-                    1 => store(
-                        out,
-                        row,
-                        token,
-                        &rows_32::<D, W, 1>(rows, n_blocks, x.tokens(token..token + 1)),
-                    ),
-                    2 => store(
-                        out,
-                        row,
-                        token,
-                        &rows_32::<D, W, 2>(rows, n_blocks, x.tokens(token..token + 2)),
-                    ),
-                    3 => store(
-                        out,
-                        row,
-                        token,
-                        &rows_32::<D, W, 3>(rows, n_blocks, x.tokens(token..token + 3)),
-                    ),
-                    _ => store(
-                        out,
-                        row,
-                        token,
-                        &rows_32::<D, W, 4>(rows, n_blocks, x.tokens(token..token + 4)),
-                    ),
+                    1 => store(out, row, token, &rows_32::<D, W, 1>(rows, n_blocks, &x, token)),
+                    2 => store(out, row, token, &rows_32::<D, W, 2>(rows, n_blocks, &x, token)),
+                    3 => store(out, row, token, &rows_32::<D, W, 3>(rows, n_blocks, &x, token)),
+                    _ => store(out, row, token, &rows_32::<D, W, 4>(rows, n_blocks, &x, token)),
                 }
             }
             token += 4;
@@ -174,24 +166,25 @@ pub unsafe fn tile_32<D: Dot, W: Weights32>(w: &[u8], x: Q8<'_>, out: &mut Tile<
     }
 }
 
-/// Four rows times `T` tokens; lane `r` of result `t` belongs to row `r` and token `t`.
+/// Four rows times `T` tokens from number `token` on; lane `r` of result `t` belongs to row `r` and the `t`-th of them.
 ///
 /// # Safety
 ///
-/// `n_blocks` blocks must be readable from each of `rows`, `x` must hold `T` tokens of as many
+/// `n_blocks` blocks must be readable from each of `rows`, `x` must hold the tokens, of as many
 /// weights, and the CPU must have the instruction that `D` names.
 #[inline(always)]
 unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
     mut rows: [*const u8; 4],
     n_blocks: usize,
-    x: Q8<'_>,
+    x: &Q8<'_>,
+    token: usize,
 ) -> [float32x4_t; T] {
     let n_groups = n_blocks * W::GROUPS;
     // SAFETY: NEON is part of every target that this module is built for.
     let mut sums = [unsafe { vdupq_n_f32(0.0) }; T];
-    let mut quants = x.quants.as_ptr().cast::<u8>();
-    let mut scales = x.scales.as_ptr();
-    let mut x_sums = x.sums.as_ptr();
+    let mut quants = x.quants.as_ptr().wrapping_add(token * x.cols).cast::<u8>();
+    let mut scales = x.scales.as_ptr().wrapping_add(token * n_groups);
+    let mut x_sums = x.sums.as_ptr().wrapping_add(token * n_groups);
     for _ in 0..n_blocks {
         for index in 0..W::GROUPS {
             // SAFETY: the loops visit each group of the rows and of the tokens once; the strides
@@ -199,7 +192,8 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
             // the caller vouches for.
             unsafe {
                 let w = W::load(rows, index);
-                for (t, sum) in sums.iter_mut().enumerate() {
+                each_below!(T in 0 1 2 3, |t| {
+                    let sum = &mut sums[t];
                     let x = quants.add(t * x.cols);
                     let x = [vreinterpretq_s8_u8(load_16::<0>(x)), vreinterpretq_s8_u8(load_16::<16>(x))];
                     let scale = *scales.add(t * n_groups);
@@ -208,18 +202,18 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
                         let high = fold(core::array::from_fn(|r| D::dot_16(w.quants[r][1], x[1])));
                         *sum = vfmaq_f32(*sum, vcvtq_f32_s32(low), vmulq_n_f32(w.scales[0], scale));
                         *sum = vfmaq_f32(*sum, vcvtq_f32_s32(high), vmulq_n_f32(w.scales[1], scale));
-                        continue;
+                    } else {
+                        let mut dots = fold(core::array::from_fn(|r| D::dot_32(w.quants[r], x, W::RANGE)));
+                        if W::OFFSET != 0 {
+                            dots = vsubq_s32(dots, vdupq_n_s32(*x_sums.add(t * n_groups) * W::OFFSET));
+                        }
+                        *sum = vfmaq_f32(*sum, vcvtq_f32_s32(dots), vmulq_n_f32(w.scales[0], scale));
+                        if W::MINS {
+                            let x_sum = *x_sums.add(t * n_groups) as f32;
+                            *sum = vfmaq_n_f32(*sum, vmulq_n_f32(w.mins, scale), x_sum);
+                        }
                     }
-                    let mut dots = fold(core::array::from_fn(|r| D::dot_32(w.quants[r], x, W::RANGE)));
-                    if W::OFFSET != 0 {
-                        dots = vsubq_s32(dots, vdupq_n_s32(*x_sums.add(t * n_groups) * W::OFFSET));
-                    }
-                    *sum = vfmaq_f32(*sum, vcvtq_f32_s32(dots), vmulq_n_f32(w.scales[0], scale));
-                    if W::MINS {
-                        let x_sum = *x_sums.add(t * n_groups) as f32;
-                        *sum = vfmaq_n_f32(*sum, vmulq_n_f32(w.mins, scale), x_sum);
-                    }
-                }
+                });
                 quants = quants.add(32);
                 scales = scales.add(1);
                 x_sums = x_sums.add(1);
@@ -299,7 +293,8 @@ unsafe fn dots<D: Dot, W: Weights256>(rows: &[Group256; 4], x: &[[i8; 16]]) -> i
         let load = |p: *const [i8; 16]| vreinterpretq_s8_u8(load_16::<0>(p.cast()));
         for (j, x) in x.as_chunks::<2>().0.iter().enumerate() {
             let x = [load(&x[0]), load(&x[1])];
-            for (sum, row) in sums.iter_mut().zip(rows) {
+            each_below!(4 in 0 1 2 3, |r| {
+                let (sum, row) = (&mut sums[r], &rows[r]);
                 let w = row.quants.as_ptr().add(32 * j).cast::<int8x16_t>();
                 let (w, scales) = ([w.read(), w.add(1).read()], &row.scales[2 * j..2 * j + 2]);
                 if W::PAIRED {
@@ -308,7 +303,7 @@ unsafe fn dots<D: Dot, W: Weights256>(rows: &[Group256; 4], x: &[[i8; 16]]) -> i
                     *sum = vmlaq_n_s32(*sum, D::dot_16(w[0], x[0]), i32::from(scales[0]));
                     *sum = vmlaq_n_s32(*sum, D::dot_16(w[1], x[1]), i32::from(scales[1]));
                 }
-            }
+            });
         }
         fold(sums)
     }
