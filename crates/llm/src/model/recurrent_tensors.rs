@@ -31,6 +31,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn mamba(&mut self, config: MambaConfig) -> Result<Mamba<'a>, ModelError> {
         let MambaConfig { n_inner, n_state, n_conv, dt_rank, is_normalised } = config;
         let n_embd = self.config.n_embd;
@@ -59,6 +60,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn mamba2(&mut self, config: Mamba2Config) -> Result<Mamba2<'a>, ModelError> {
         let Mamba2Config { n_inner, n_conv, n_head, n_group, .. } = config;
         let (n_embd, n_channels) = (self.config.n_embd, config.n_channels());
@@ -75,6 +77,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn delta_net(&mut self, config: DeltaNetConfig) -> Result<DeltaNet<'a>, ModelError> {
         let DeltaNetConfig { head_len_v, n_head_v, n_conv, .. } = config;
         let (n_embd, n_channels, n_value) = (self.config.n_embd, config.n_channels(), config.n_value());
@@ -103,6 +106,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn head_mamba(&mut self, config: HeadMambaConfig) -> Result<HeadMamba<'a>, ModelError> {
         let HeadMambaConfig { n_inner, n_state, n_conv, n_head, dt_rank } = config;
         let n_embd = self.config.n_embd;
@@ -123,6 +127,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn kimi_delta(&mut self, config: KimiDeltaConfig) -> Result<KimiDelta<'a>, ModelError> {
         let KimiDeltaConfig { n_head, head_len, n_conv, .. } = config;
         let (n_embd, n_inner) = (self.config.n_embd, config.n_inner());
@@ -178,6 +183,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// The product of two matrices with `rank` dimensions between them, or one, as the rows of the first tell.
+    #[inline(never)]
     fn projection(
         &mut self,
         parts: [&str; 2],
@@ -198,6 +204,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn lightning(&mut self, config: LightningConfig) -> Result<Lightning<'a>, ModelError> {
         let LightningConfig { n_head, head_len } = config;
         let (n_embd, n_inner) = (self.config.n_embd, n_head * head_len);
@@ -229,6 +236,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn convolution(
         &mut self,
         part: &str,
@@ -254,11 +262,13 @@ impl<'a> LayerTensors<'_, '_, 'a> {
     }
 
     /// `[count][len]`, F32.
+    #[inline(never)]
     pub(super) fn vectors(&mut self, part: &str, count: usize, len: usize) -> Result<&'a [f32], ModelError> {
         let name = self.name(part);
         self.tensors.optional_vectors(&name, count, len)?.ok_or(ModelError::MissingTensor(name))
     }
 
+    #[inline(never)]
     fn inner_norm(&mut self, part: &str, weights: NormWeights, len: usize) -> Result<Norm<'a>, ModelError> {
         let name = self.name(part);
         self.tensors.norm(name.as_str(), weights, len)

@@ -14,6 +14,7 @@ const INPUTS: [&str; 5] = ["w", "k", "v", "r", "g"];
 const FUSED_SHARES: &str = "time_mix_lerp_fused.weight";
 
 impl<'a> LayerTensors<'_, '_, 'a> {
+    #[inline(never)]
     pub(super) fn rwkv6(&mut self, config: Rwkv6Config) -> Result<Rwkv6<'a>, ModelError> {
         let Rwkv6Config { heads: RwkvHeads { n_inner, head_len, n_head_kv, .. }, mix_rank, decay_rank } =
             config;
@@ -53,6 +54,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     pub(super) fn rwkv7(&mut self, config: Rwkv7Config) -> Result<Rwkv7<'a>, ModelError> {
         let Rwkv7Config { heads: RwkvHeads { n_inner, .. }, decay_rank, rate_rank, value_rank, gate_rank } =
             config;
@@ -120,6 +122,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         })
     }
 
+    #[inline(never)]
     fn head_norm(&mut self, n_inner: usize) -> Result<Norm<'a>, ModelError> {
         self.tensors.norm(self.name("time_mix_ln").as_str(), NormWeights::WeightAndBias, n_inner)
     }
