@@ -7,9 +7,15 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets the directory");
         println!("cargo::rustc-link-arg-bins=-T{directory}/{LINKER_SCRIPT}");
-        for argument in
-            ["-pie", "--no-dynamic-linker", "-znotext", "--pack-dyn-relocs=relr", "--hash-style=gnu"]
-        {
+        // Of functions that are the same code one is kept.
+        for argument in [
+            "-pie",
+            "--no-dynamic-linker",
+            "-znotext",
+            "--pack-dyn-relocs=relr",
+            "--hash-style=gnu",
+            "--icf=all",
+        ] {
             println!("cargo::rustc-link-arg-bins={argument}");
         }
     }
