@@ -4,42 +4,17 @@
 use std::ops::ControlFlow;
 
 use grammar::json_schema::Options;
-use llm::front::{
-    AnswerGrammar, Event, FrontError, PROMPT_ENCODING, Prompt, Prompter, Report, Request, Responder,
-};
-use llm::gguf::Gguf;
-use llm::kv_cache::KvType;
-use llm::model::Model;
-use llm::parallel::Serial;
-use llm::quant::{ModelBytes, Precision};
+use llm::front::{AnswerGrammar, Event, FrontError, PROMPT_ENCODING, Prompt, Report, Request, Responder};
 use llm::sampling::SamplingConfig;
-use llm::session::{FinishReason, Runner, RunnerOptions};
-use llm::simd::Kernels;
-use llm::state::StateOptions;
+use llm::session::FinishReason;
 
 mod micro;
+mod responder;
 
 const N_CTX: usize = 256;
-const N_SLOTS: usize = 4;
 
 fn with_responder(test: impl FnOnce(&mut Responder<'_>)) {
-    let file = micro::micro(N_CTX as u32);
-    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
-    let state = StateOptions {
-        n_slots: N_SLOTS,
-        n_ctx: N_CTX,
-        n_pages: N_SLOTS * StateOptions::pages_of(N_CTX),
-        kv_type: KvType::F16,
-        finds_prefixes: true,
-        n_checkpoints: 4,
-        own_checkpoints: false,
-    };
-    let options =
-        RunnerOptions { state, n_batch: 64, n_logits: 4 * N_SLOTS, precision: Precision::Quantized };
-    let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + 64];
-    let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
-    test(&mut Responder::new(Prompter::new(gguf).unwrap(), runner, 8).unwrap());
+    responder::with_responder(&micro::micro(N_CTX as u32), N_CTX, 64, test);
 }
 
 fn request(grammar: AnswerGrammar<'_>, seed: u64) -> Request<'_> {

@@ -6,23 +6,17 @@ use std::ops::ControlFlow;
 use grammar::json_schema::Options;
 use llm::chat::{Message, Part, Tool};
 use llm::front::{
-    AnswerGrammar, ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, Responder, ToolChoice,
+    AnswerGrammar, ChatFormat, Event, FrontError, Prompt, Report, Request, Responder, ToolChoice,
 };
 use llm::gguf::{Gguf, GgufWriter};
-use llm::kv_cache::KvType;
-use llm::model::Model;
-use llm::parallel::Serial;
-use llm::quant::{ModelBytes, Precision};
 use llm::sampling::SamplingConfig;
-use llm::session::{FinishReason, Runner, RunnerOptions};
-use llm::simd::Kernels;
-use llm::state::StateOptions;
+use llm::session::FinishReason;
 use serde_json::Value;
 
 mod micro;
+mod responder;
 
 const N_CTX: usize = 3072;
-const N_SLOTS: usize = 4;
 /// The first of the tokens that become marks.
 const FIRST_MARK: usize = 700;
 
@@ -68,23 +62,7 @@ fn file(template: &str, marks: &[&str]) -> Vec<u8> {
 }
 
 fn with_responder<T>(template: &str, marks: &[&str], test: impl FnOnce(&mut Responder<'_>) -> T) -> T {
-    let file = file(template, marks);
-    let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
-    let model = Model::load(&gguf, ModelBytes::as_in_file(gguf.bytes())).unwrap();
-    let state = StateOptions {
-        n_slots: N_SLOTS,
-        n_ctx: N_CTX,
-        n_pages: N_SLOTS * StateOptions::pages_of(N_CTX),
-        kv_type: KvType::F16,
-        finds_prefixes: true,
-        n_checkpoints: 4,
-        own_checkpoints: false,
-    };
-    let options =
-        RunnerOptions { state, n_batch: 256, n_logits: 4 * N_SLOTS, precision: Precision::Quantized };
-    let mut memory = vec![0; Runner::required_bytes(model.config(), &options).unwrap() + 64];
-    let runner = Runner::new(model, options, Kernels::detect(), &Serial, &mut memory).unwrap();
-    test(&mut Responder::new(Prompter::new(gguf).unwrap(), runner, 8).unwrap())
+    responder::with_responder(&file(template, marks), N_CTX, 256, test)
 }
 
 const WEATHER: &str = r#"{

@@ -49,7 +49,7 @@ impl fmt::Display for CallsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name { .. } => f.write_str(
-                "the name of a tool must be of letters, digits and _-.:/$, begin with a letter, and have at most 240 bytes",
+                "the name of a tool must be of letters, digits and _-.:/$, have at most 240 bytes, and in Python's notation begin with a letter or _",
             ),
             Self::Schema { error, .. } => error.fmt(f),
             Self::Grammar(error) => error.fmt(f),

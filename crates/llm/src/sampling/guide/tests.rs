@@ -1,0 +1,224 @@
+//! Guides over a vocabulary of a few tokens: what may come, wherever tokens divide marks, and as far back as one goes.
+
+use super::*;
+use alloc::vec;
+use grammar::{Grammar, Limits, Piece};
+
+const TEXTS: [&str; 15] =
+    ["a", "<", "c", ">", ">{", "{", "}", "", "<c", ">\n", "", ">a", "\r", "</t>\u{c}", "}<c>a"];
+const END: u32 = 7;
+/// A token without a text, whose name is `</t>`.
+const MARK: u32 = 10;
+
+fn guide(grammar: Option<&str>, thinking: Option<Thinking>, triggers: &[Trigger]) -> Guide {
+    let piece = |id: u32| match id {
+        END => Piece::End,
+        MARK => Piece::Mark,
+        id => Piece::Text(TEXTS[id as usize].as_bytes()),
+    };
+    let vocabulary = Arc::new(Vocabulary::new(TEXTS.len() as u32, &piece).unwrap());
+    let constraint = grammar.map(|text| {
+        let grammar = Arc::new(Grammar::parse(text, &|_| None).unwrap());
+        Constraint::new(grammar, vocabulary.clone(), Limits::default()).unwrap()
+    });
+    Guide::new(vocabulary, constraint, thinking, triggers, vec![(MARK, b"</t>".to_vec())]).unwrap()
+}
+
+/// Those that may come; all, if all may.
+fn allowed(guide: &mut Guide) -> Vec<u32> {
+    match (guide.forced(), guide.allowed().unwrap()) {
+        (Some(token), _) => vec![token],
+        (None, None) => (0..TEXTS.len() as u32).collect(),
+        (None, Some(mask)) => mask.tokens().collect(),
+    }
+}
+
+/// Goes on by tokens that may come, now and then some steps back; what may come is the same each time.
+fn walk(guide: &mut Guide, seed: u64) {
+    let mut random = oorandom::Rand32::new(seed);
+    guide.reset();
+    let (mut tokens, mut sets): (Vec<u32>, Vec<Vec<u32>>) = (vec![], vec![allowed(guide)]);
+    for _ in 0..60 {
+        if random.rand_range(0..4) == 0 {
+            let n = random.rand_range(0..(tokens.len() as u32).min(9) + 1) as usize;
+            guide.rollback(n);
+            let at = tokens.len() - n;
+            assert_eq!(allowed(guide), sets[at]);
+            for i in at..tokens.len() {
+                assert_eq!(guide.accept(tokens[i]), Ok(()));
+                assert_eq!(allowed(guide), sets[i + 1]);
+            }
+        }
+        let may = sets[tokens.len()].clone();
+        for token in 0..TEXTS.len() as u32 {
+            if guide.accept(token).is_ok() {
+                guide.rollback(1);
+                assert!(may.contains(&token), "{token} after {tokens:?}");
+            }
+        }
+        let token = may[random.rand_range(0..may.len() as u32) as usize];
+        if token == END {
+            return;
+        }
+        guide.accept(token).unwrap_or_else(|error| panic!("{error}: {token} after {tokens:?}"));
+        tokens.push(token);
+        sets.push(allowed(guide));
+    }
+}
+
+const CALL: &str = "root ::= \"<c>\" \"\\n\"? \"{\" [a]{1,2} \"}\"";
+const TRIGGER: Trigger = Trigger { text: "<c>", is_first: false };
+
+#[test]
+fn a_trigger_counts_wherever_tokens_divide_it() {
+    let mut guide = guide(Some(CALL), None, &[TRIGGER]);
+    let all = allowed(&mut guide).len();
+    for (before, after) in [(&[0, 1, 2][..], 3), (&[8], 3), (&[1, 8], 3), (&[8, 8], 3)] {
+        guide.reset();
+        before.iter().for_each(|&token| guide.accept(token).unwrap());
+        // What cannot follow the trigger cannot come with its end.
+        assert_eq!(allowed(&mut guide).len(), all - 1, "{before:?}");
+        assert!(guide.accept(11).is_err());
+        guide.accept(after).unwrap();
+        assert_eq!(allowed(&mut guide), [5]);
+        guide.rollback(1);
+        guide.accept(4).unwrap();
+        assert_eq!(allowed(&mut guide), [0]);
+        guide.rollback(1 + before.len());
+        assert_eq!(allowed(&mut guide).len(), all);
+    }
+    guide.reset();
+    [8, 9, 5, 0, 6].into_iter().for_each(|token| guide.accept(token).unwrap());
+    assert!(guide.must_end());
+    guide.rollback(1);
+    assert!(!guide.must_end());
+    // What only looks like it is free.
+    guide.reset();
+    [1, 1, 2, 2, 3, 11].into_iter().for_each(|token| guide.accept(token).unwrap());
+    assert_eq!(allowed(&mut guide).len(), all);
+    for seed in 0..40 {
+        walk(&mut guide, seed);
+    }
+    let mut first = super::tests::guide(Some(CALL), None, &[Trigger { is_first: true, ..TRIGGER }]);
+    [0, 8, 3].into_iter().for_each(|token| first.accept(token).unwrap());
+    assert_eq!(allowed(&mut first).len(), TEXTS.len());
+    for seed in 0..40 {
+        walk(&mut first, seed);
+    }
+}
+
+fn thinking(starts_open: bool, budget: Option<usize>) -> Option<Thinking> {
+    Some(Thinking { open: "<c", close: "</t>", starts_open, budget, closing: vec![9, MARK] })
+}
+
+#[test]
+fn what_follows_a_thought_is_held() {
+    let open = "root ::= <[0]> [ \\n]{0,4} \"{\" \"}\"";
+    let closed = "root ::= \"{a}\" | \"<c\" <[0]> [ \\n]{0,4} \"{}\"";
+    let mut within = guide(Some(open), thinking(true, None), &[]);
+    // No end, and no white space that the grammar does not have; nothing else is held.
+    assert_eq!(allowed(&mut within).len(), TEXTS.len() - 2);
+    [0, 11, MARK].into_iter().for_each(|token| within.accept(token).unwrap());
+    assert_eq!(allowed(&mut within), [5]);
+    let mut before = guide(Some(closed), thinking(false, None), &[]);
+    assert_eq!(allowed(&mut before), [1, 5, 8]);
+    [1, 2].into_iter().for_each(|token| before.accept(token).unwrap());
+    assert_eq!(allowed(&mut before).len(), TEXTS.len() - 2);
+    [MARK, 5].into_iter().for_each(|token| before.accept(token).unwrap());
+    assert_eq!(allowed(&mut before), [6]);
+    before.rollback(4);
+    [5, 0].into_iter().for_each(|token| before.accept(token).unwrap());
+    assert_eq!(allowed(&mut before), [6]);
+    for seed in 0..40 {
+        walk(&mut within, seed);
+        walk(&mut before, seed);
+    }
+}
+
+#[test]
+fn a_thought_begins_and_ends_where_the_grammar_has_it() {
+    let text = "root ::= \"\\r<ca\" | \"<ca{}\" | \"<c\" <[0]> \">\"";
+    let mut guide = guide(Some(text), thinking(false, None), &[]);
+    // Behind white space there is none.
+    [12, 8].into_iter().for_each(|token| guide.accept(token).unwrap());
+    assert_eq!(allowed(&mut guide), [0]);
+    guide.rollback(2);
+    // The end of a thought is not the text of the token that stands for it.
+    [8, MARK].into_iter().for_each(|token| guide.accept(token).unwrap());
+    assert_eq!(allowed(&mut guide), [3]);
+}
+
+#[test]
+fn a_token_may_end_a_thought_and_a_trigger() {
+    let braces = Thinking { open: "{", close: "}", starts_open: false, budget: None, closing: vec![] };
+    let mut guide = guide(Some(CALL), Some(braces), &[TRIGGER]);
+    guide.accept(5).unwrap();
+    let may = allowed(&mut guide);
+    for token in 0..TEXTS.len() as u32 {
+        assert_eq!(guide.accept(token).is_ok(), may.contains(&token), "{token}");
+        guide.rollback(usize::from(may.contains(&token)));
+    }
+    // What follows the trigger in it cannot.
+    assert!(!may.contains(&14));
+}
+
+#[test]
+fn a_call_that_becomes_too_much_goes_on_freely() {
+    let mut text = alloc::string::String::from("root ::= \"<c>\" \"{\" (\"ab\"");
+    (0..60).for_each(|i| text.push_str(&alloc::format!(" | \"a\" [a] \"{i}\"")));
+    text.push(')');
+    let mut n_released = 0;
+    for steps in 1..400 {
+        let make = |triggers: &[Trigger]| {
+            let piece = |id: u32| match id {
+                END => Piece::End,
+                id => Piece::Text(TEXTS[id as usize].as_bytes()),
+            };
+            let vocabulary = Arc::new(Vocabulary::new(TEXTS.len() as u32, &piece).unwrap());
+            let grammar = Arc::new(Grammar::parse(&text, &|_| None).unwrap());
+            let limits = Limits { steps, ..Limits::default() };
+            let constraint = Constraint::new(grammar, vocabulary.clone(), limits).ok()?;
+            Some(Guide::new(vocabulary, Some(constraint), None, triggers, vec![]).unwrap())
+        };
+        let (Some(mut held), Some(mut triggered)) = (make(&[]), make(&[TRIGGER])) else { continue };
+        let call = [8, 3, 5, 0, 0];
+        let is_read = call.iter().all(|&token| held.allowed().is_ok() && held.accept(token).is_ok());
+        for token in call {
+            triggered.allowed().unwrap();
+            triggered.accept(token).unwrap();
+        }
+        assert!(is_read || triggered.at.part == Part::Released, "{steps}");
+        if triggered.at.part == Part::Released {
+            assert_eq!(allowed(&mut triggered).len(), TEXTS.len());
+            n_released += 1;
+            triggered.rollback(call.len());
+            assert_eq!(triggered.at.part, Part::Free);
+        }
+    }
+    assert!((1..399).contains(&n_released), "{n_released}");
+}
+
+#[test]
+fn budgets_end_thoughts() {
+    let open = "root ::= <[0]> [ \\n]{0,4} \"{\" \"}\"";
+    for grammar in [None, Some(open)] {
+        let mut guide = guide(grammar, thinking(true, Some(2)), &[]);
+        [0, 0, 9, MARK].into_iter().for_each(|token| guide.accept(token).unwrap());
+        assert_eq!(guide.forced(), None);
+        assert_eq!(allowed(&mut guide).len(), if grammar.is_some() { 1 } else { TEXTS.len() });
+        guide.rollback(1);
+        assert_eq!(guide.forced(), Some(MARK));
+        guide.rollback(2);
+        assert_eq!(guide.forced(), None);
+        for seed in 0..40 {
+            walk(&mut guide, seed);
+        }
+    }
+    assert_eq!(guide(None, thinking(true, Some(0)), &[]).forced(), Some(9));
+    // The thoughts of an answer count together.
+    let mut again = guide(None, thinking(false, Some(1)), &[]);
+    again.accept(8).unwrap();
+    assert_eq!(again.forced(), None);
+    [0, 9, MARK, 8].into_iter().for_each(|token| again.accept(token).unwrap());
+    assert_eq!(again.forced(), Some(9));
+}
