@@ -1,0 +1,96 @@
+//! The EFI system partition: a FAT32 volume with the kernel's Image where firmware looks for it on a disk that it was told
+//! nothing of (UEFI specification 2.10, section 3.5.1.1), and the boot arguments.
+
+use anyhow::{Context, Result};
+use fatfs::{Date, DateTime, Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use std::io::{Cursor, Read, Write};
+
+/// The least round number of blocks that makes FAT32, which firmware must read on disks (UEFI specification 2.10, section
+/// 13.3.1), with clusters of a block: FAT32 begins at 65525 clusters. It is 33 MiB of blocks of 512 bytes.
+pub const BLOCKS: u64 = 67_584;
+
+/// The folders and the file that firmware boots on aarch64.
+const FOLDERS: [&str; 2] = ["EFI", "EFI/BOOT"];
+const BOOT_FILE: &str = "EFI/BOOT/BOOTAA64.EFI";
+
+/// The file with the boot arguments, in the root.
+const CONFIG_FILE: &str = "ferrite.cfg";
+
+/// A volume of [`BLOCKS`] blocks with the Image and the boot arguments.
+///
+/// # Errors
+/// If they do not fit.
+pub fn make(block_bytes: u64, image: &[u8], config: &str, volume_id: u32) -> Result<Vec<u8>> {
+    let mut volume = vec![0; (BLOCKS * block_bytes) as usize];
+    let options = FormatVolumeOptions::new()
+        .bytes_per_sector(block_bytes as u16)
+        .bytes_per_cluster(block_bytes as u32)
+        .fat_type(FatType::Fat32)
+        .volume_id(volume_id)
+        .volume_label(*b"FERRITE    ");
+    fatfs::format_volume(Cursor::new(&mut volume[..]), options)?;
+    with_root(&mut volume, |root| {
+        for folder in FOLDERS {
+            root.create_dir(folder)?;
+        }
+        let full = || format!("the Image of {} bytes does not fit into the boot partition", image.len());
+        root.create_file(BOOT_FILE)?.write_all(image).with_context(full)?;
+        Ok(root.create_file(CONFIG_FILE)?.write_all(config.as_bytes())?)
+    })?;
+    mend_parent_of_first_folder(&mut volume);
+    Ok(volume)
+}
+
+/// Adds a line to the boot arguments of a volume.
+///
+/// # Errors
+/// If the volume is no FAT, has no boot arguments, or no room.
+pub fn add_to_config(volume: &mut [u8], line: &str) -> Result<()> {
+    with_root(volume, |root| {
+        let mut file = root.open_file(CONFIG_FILE).with_context(|| CONFIG_FILE.to_owned())?;
+        let mut config = String::new();
+        file.read_to_string(&mut config).with_context(|| CONFIG_FILE.to_owned())?;
+        if !config.is_empty() && !config.ends_with('\n') {
+            file.write_all(b"\n")?;
+        }
+        Ok(file.write_all(line.as_bytes())?)
+    })
+}
+
+/// Works in the root folder of a volume.
+fn with_root(volume: &mut [u8], work: impl FnOnce(&Dir<'_, Cursor<&mut [u8]>>) -> Result<()>) -> Result<()> {
+    let file_system = FileSystem::new(Cursor::new(volume), FsOptions::new().time_provider(&FixedTime))?;
+    work(&file_system.root_dir())?;
+    // Counts the free clusters, for those who believe the volume's own count.
+    file_system.stats()?;
+    Ok(file_system.unmount()?)
+}
+
+/// The time of everything on the volume: FAT's first.
+#[derive(Debug)]
+struct FixedTime;
+
+impl TimeProvider for FixedTime {
+    fn get_current_date(&self) -> Date {
+        Date { year: 1980, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
+}
+
+/// A folder in the root names cluster 0 as its parent's, whatever cluster the root has (Microsoft, FAT32 File System
+/// Specification 1.03, "FAT Directory Structure"). fatfs writes the root's. The first folder is in the cluster behind the root's.
+fn mend_parent_of_first_folder(volume: &mut [u8]) {
+    let number = |offset: usize, bytes: usize| {
+        volume[offset..offset + bytes].iter().rev().fold(0, |sum, &byte| sum << 8 | usize::from(byte))
+    };
+    let (block_bytes, reserved, fats, fat_blocks) =
+        (number(11, 2), number(14, 2), number(16, 1), number(36, 4));
+    let first_folder = (reserved + fats * fat_blocks + 1) * block_bytes;
+    let parent = first_folder + 32;
+    assert!(volume[parent..].starts_with(b".. "), "the second entry of the first folder");
+    volume[parent + 20..parent + 22].fill(0);
+    volume[parent + 26..parent + 28].fill(0);
+}

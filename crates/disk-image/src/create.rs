@@ -1,0 +1,83 @@
+//! A new disk.
+
+use crate::{
+    boot_partition, guid,
+    layout::Layout,
+    output::{CLUSTER_BYTES, Output},
+    source::Source,
+    table::{ENTRIES, MODEL_TYPE, Table},
+};
+use anyhow::{Context, Result, ensure};
+use gpt_disk_types::GptPartitionType;
+use std::{fs, path::Path};
+
+/// What a disk is to be.
+pub struct Plan<'p> {
+    /// The kernel's Image.
+    pub image: &'p Path,
+    /// Boot arguments.
+    pub boot_args: &'p str,
+    /// The files that become partitions.
+    pub files: &'p [Source],
+    /// Room for more.
+    pub spare_bytes: u64,
+    /// Size of the disk's blocks.
+    pub block_bytes: u64,
+    /// The disk.
+    pub output: &'p Path,
+    /// Whether it is a qcow2 file, and not raw.
+    pub is_qcow2: bool,
+}
+
+/// Writes a disk; returns a line that says what is on it.
+///
+/// # Errors
+/// If a file cannot be read, is not what its checksum says, or the disk cannot be written.
+pub fn create(plan: &Plan<'_>) -> Result<String> {
+    let image = fs::read(plan.image).with_context(|| plan.image.display().to_string())?;
+    ensure!(plan.files.len() < ENTRIES, "{} files; a disk has room for {}", plan.files.len(), ENTRIES - 1);
+    // To replace a file that is being read would lose it.
+    if let Ok(output) = plan.output.canonicalize() {
+        let inputs = plan.files.iter().map(|file| file.path.as_path()).chain([plan.image]);
+        let is_input = inputs.filter_map(|input| input.canonicalize().ok()).any(|input| input == output);
+        ensure!(!is_input, "{}: the disk would replace one of the files that go onto it", output.display());
+    }
+
+    let Layout { boot_bytes, starts_bytes, disk_bytes } =
+        Layout::new(plan.files, plan.spare_bytes, plan.block_bytes);
+    let mut output = Output::new(plan.output, plan.is_qcow2)?;
+    let mut config = plan.boot_args.trim().to_owned();
+    if !config.is_empty() {
+        config.push('\n');
+    }
+    let mut digests = Vec::new();
+    for (file, start_bytes) in plan.files.iter().zip(&starts_bytes) {
+        let digest = file.read(&mut |offset_bytes, piece| output.write(start_bytes + offset_bytes, piece))?;
+        config.push_str(&file.boot_arg(&digest));
+        digests.push(digest);
+    }
+
+    let disk_guid =
+        guid::of(&[&plan.block_bytes.to_le_bytes(), &disk_bytes.to_le_bytes(), &image, config.as_bytes()]);
+    let volume_id = disk_guid.to_bytes()[..4].try_into().map(u32::from_le_bytes)?;
+    let volume = boot_partition::make(plan.block_bytes, &image, &config, volume_id)?;
+    output.write(boot_bytes, &volume)?;
+
+    let mut table = Table::new(disk_guid, plan.block_bytes, disk_bytes);
+    table.add(GptPartitionType::EFI_SYSTEM, "EFI System", boot_bytes, volume.len() as u64, &[])?;
+    for ((file, start_bytes), digest) in plan.files.iter().zip(starts_bytes).zip(&digests) {
+        table.add(MODEL_TYPE, &file.name, start_bytes, file.length_bytes, digest.as_bytes())?;
+    }
+    output.write(0, &table.start())?;
+    let mut end = table.end();
+    end.splice(0..0, vec![0; CLUSTER_BYTES - end.len()]);
+    output.write(disk_bytes - CLUSTER_BYTES as u64, &end)?;
+    output.finish(disk_bytes)?;
+
+    let names: Vec<&str> = plan.files.iter().map(|file| file.name.as_str()).collect();
+    Ok(format!(
+        "{}: {}\n",
+        plan.output.display(),
+        if names.is_empty() { "no models".into() } else { names.join(", ") }
+    ))
+}
