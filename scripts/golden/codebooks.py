@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes crates/llm/src/blocks/codebooks.rs: the grids of the IQ types, from the gguf package.
+"""Writes crates/tensor/src/blocks/codebooks.rs: the grids of the IQ types, from the gguf package.
 
-    pip install gguf && scripts/golden/codebooks.py > crates/llm/src/blocks/codebooks.rs
+    pip install gguf && scripts/golden/codebooks.py > crates/tensor/src/blocks/codebooks.rs
 """
 
 import gguf.quants as quants

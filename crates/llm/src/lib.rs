@@ -17,37 +17,23 @@
 //! | [`tokenizer`], [`sampling`] | text to ids and back; logits to the next id |
 //! | [`model`] | hyper-parameters, weights, the forward pass |
 //! | [`state`] | the sequences computed so far, and the pages that they share |
-//! | [`compute`] | linear maps, normalisations, attention over a batch, divided among cores; knows no model |
-//! | [`kv_cache`], [`recurrent_state`] | keys and values, in pages of positions; what recurrent layers keep |
-//! | [`race`] | which set of inner loops is the fastest here |
-//! | [`roofline`] | what memory and multipliers can do at most |
-//! | [`quant`] | weights as matrices, and products over them |
-//! | [`gguf`], [`simd`] | the file format; the inner loops for each instruction set, the only unsafe code |
-//! | [`blocks`] | layout and meaning of the blocks that weights are stored in |
-//! | `sort` | what is sorted once |
-//! | [`parallel`], [`arena`] | the two things a caller lends: cores and memory |
+//!
+//! Below them is the crate [`tensor`]: files, weights as matrices, and all that is computed with them. Its modules are this
+//! crate's too.
 #![no_std]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 extern crate alloc;
 
-pub mod arena;
-pub mod blocks;
+pub use tensor::{
+    arena, blocks, compute, gguf, kv_cache, parallel, quant, race, recurrent_state, roofline, simd, sort,
+};
+
 pub mod chat;
-pub mod compute;
 pub mod front;
-pub mod gguf;
-pub mod kv_cache;
 pub mod model;
-pub mod parallel;
-pub mod quant;
-pub mod race;
-pub mod recurrent_state;
-pub mod roofline;
 pub mod sampling;
 pub mod scheduler;
 pub mod session;
-pub mod simd;
-mod sort;
 pub mod state;
 pub mod tokenizer;

@@ -134,14 +134,14 @@ fn every_pre_tokenizer_has_a_line() {
 #[test]
 fn every_set_of_instructions_is_named() {
     let sources = [
-        include_str!("../src/simd/scalar.rs"),
-        include_str!("../src/simd/aarch64/neon.rs"),
-        include_str!("../src/simd/aarch64/mla.rs"),
-        include_str!("../src/simd/aarch64/dotprod.rs"),
-        include_str!("../src/simd/aarch64/i8mm.rs"),
-        include_str!("../src/simd/aarch64/half_attention.rs"),
-        include_str!("../src/simd/x86_64/avx2.rs"),
-        include_str!("../src/simd/x86_64/avx512_vnni.rs"),
+        include_str!("../../tensor/src/simd/scalar.rs"),
+        include_str!("../../tensor/src/simd/aarch64/neon.rs"),
+        include_str!("../../tensor/src/simd/aarch64/mla.rs"),
+        include_str!("../../tensor/src/simd/aarch64/dotprod.rs"),
+        include_str!("../../tensor/src/simd/aarch64/i8mm.rs"),
+        include_str!("../../tensor/src/simd/aarch64/half_attention.rs"),
+        include_str!("../../tensor/src/simd/x86_64/avx2.rs"),
+        include_str!("../../tensor/src/simd/x86_64/avx512_vnni.rs"),
     ];
     let in_code: BTreeSet<&str> =
         sources.iter().flat_map(|source| in_source(source, "name: ", ',')).flatten().collect();

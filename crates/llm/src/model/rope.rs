@@ -271,6 +271,7 @@ impl Rope {
     }
 
     /// Turns the first elements of `head`, at the position that the angles are of.
+    #[inline(always)]
     pub fn rotate(&self, kernels: &Kernels, head: &mut [f32], cos: &[f32], sin: &[f32]) {
         let n_pairs = self.n_pairs();
         let turned = &mut head[..2 * n_pairs];

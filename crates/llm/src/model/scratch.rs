@@ -653,6 +653,7 @@ struct Rows<'r, 'm> {
 }
 
 impl<'m> Rows<'_, 'm> {
+    #[inline(always)]
     fn take<T: FromBytes + IntoBytes>(&mut self, width: usize) -> Result<&'m mut [T], OutOfMemory> {
         self.arena.take(self.n_rows.saturating_mul(width))
     }

@@ -4,7 +4,7 @@
 //! `[n_tokens][width]` and give the same bits whatever the cores, and for each token whatever its batch.
 //!
 //! Neighbours: [`quant`](crate::quant) and [`simd`](crate::simd) multiply, [`parallel`] divides
-//! among cores; [`model`](crate::model) says what is computed.
+//! among cores; the model above it says what is computed.
 
 use core::ops::Range;
 

@@ -17,8 +17,8 @@ const VERSION: u32 = 3;
 /// The header of a file to be written.
 ///
 /// ```
-/// use llm::gguf::{Gguf, GgufWriter};
-/// use llm::quant::GgmlType;
+/// use tensor::gguf::{Gguf, GgufWriter};
+/// use tensor::quant::GgmlType;
 ///
 /// let mut writer = GgufWriter::new();
 /// writer.put_str("general.architecture", "llama")?;

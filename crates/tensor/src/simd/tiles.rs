@@ -80,12 +80,14 @@ struct Grid<'a> {
 unsafe impl Sync for Grid<'_> {}
 
 impl<'a> Grid<'a> {
+    #[inline(always)]
     fn new(output: Output<'a>, size: TileSize) -> Self {
         let Output { out, n_rows } = output;
         assert!(out.len().is_multiple_of(n_rows));
         Self { origin: out.as_mut_ptr(), n_rows, n_tokens: out.len() / n_rows, size, owner: PhantomData }
     }
 
+    #[inline(always)]
     fn n_tiles(&self) -> usize {
         self.n_rows.div_ceil(self.size.rows) * self.n_tokens.div_ceil(self.size.tokens)
     }

@@ -2,7 +2,7 @@
 //!
 //! [`KvCache`] is allocated once, as pages of [`PAGE_LEN`] positions of all layers. Within a page, keys and values lie
 //! per layer and per head, positions one after the other, so that attention over one head reads a run of memory in each
-//! page. Which pages a sequence has, and in which order, is kept by [`state`](crate::state).
+//! page. Which pages a sequence has, and in which order, is kept by its owner.
 
 use alloc::vec::Vec;
 

@@ -3,7 +3,7 @@
 //! [`Gguf::parse`] checks a whole header at once, so that everything handed out later is known to
 //! be there: [`Value`]s by key, [`TensorInfo`]s by name, and the bytes of a tensor. Nothing is
 //! copied. [`GgufWriter`] makes such files, [`split`] makes one view of a model in several. This module knows the syntax; which keys and tensors a
-//! model needs is the business of [`crate::model`] and [`crate::tokenizer`].
+//! model needs is the business of whoever makes a model of them.
 //!
 //! Source: `docs/gguf.md` in the ggml repository; where the text leaves room, llama.cpp's reader.
 //!

@@ -36,8 +36,8 @@ const PACKED_TILE_TOKENS: usize = 128;
 ///
 /// # Panics
 ///
-/// If the shapes do not agree. The weights must not have been packed for another set than `kernels`, which who makes a
-/// [`Runner`](crate::session::Runner) is made sure of; in builds with debug assertions this is looked at here too.
+/// If the shapes do not agree. The weights must not have been packed for another set than `kernels`, which [`ModelBytes`](super::ModelBytes)
+/// make sure of for a whole model; in builds with debug assertions this is looked at here too.
 pub fn matmul(
     kernels: &Kernels,
     workers: &dyn Workers,
@@ -138,6 +138,7 @@ pub fn matmul_pair(
     });
 }
 
+#[inline(always)]
 fn check(kernels: &Kernels, w: &Matrix<'_>, x: &Activations<'_>, out: &[f32]) {
     assert_eq!(w.n_cols(), x.cols());
     assert_eq!(out.len(), x.n_tokens() * w.n_rows());
@@ -161,6 +162,7 @@ enum Loop {
 }
 
 impl Loop {
+    #[inline(always)]
     fn of(kernels: &Kernels, w: &Matrix<'_>, precision: Precision) -> Self {
         if precision == Precision::Quantized {
             if w.packing().is_some()
@@ -185,6 +187,7 @@ impl Loop {
 }
 
 /// The format of rounded activations that all loops take, if any does: `None` if they take several.
+#[inline(always)]
 fn common_format(loops: &[Loop]) -> Option<Option<Q8Format>> {
     let mut formats = loops.iter().filter_map(Loop::format);
     let first = formats.next();
@@ -192,6 +195,7 @@ fn common_format(loops: &[Loop]) -> Option<Option<Q8Format>> {
 }
 
 /// The calling core alone, if the others would take longer to wake up.
+#[inline(always)]
 fn workers_for<'w>(w: &[&Matrix<'_>], x: &Activations<'_>, workers: &'w dyn Workers) -> &'w dyn Workers {
     let macs: usize = w.iter().map(|w| w.n_rows() * w.n_cols() * x.n_tokens()).sum();
     if macs < SERIAL_MACS { &Serial } else { workers }

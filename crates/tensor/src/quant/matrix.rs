@@ -82,7 +82,7 @@ impl<'a> Matrix<'a> {
 
     /// The whole tensor of a file whose weights have been rearranged so, if at all; types and shapes
     /// that `packing` does not cover are as they were.
-    pub(crate) fn packed(self, packing: Option<&'a Packing>) -> Self {
+    pub fn packed(self, packing: Option<&'a Packing>) -> Self {
         Self { packing: packing.filter(|packing| packing.covers(self.ty, self.rows)), ..self }
     }
 
