@@ -1,7 +1,10 @@
 //! From the entry point to the shell, in order.
 
+mod source;
 mod tree;
+mod uefi;
 
+use self::source::Source;
 use crate::{
     arch,
     boot_args::BootArgs,
@@ -14,6 +17,7 @@ use crate::{
         host::{self, ExitStatus},
         interrupts, power, power_keys, uart, virtio,
     },
+    firmware::Told,
     logging::{self, Logger},
     machine::{InterruptController, Platform, Registers, Uart},
     memory::{boot_map::Kind, heap::Heap, layout, pool::Pool},
@@ -31,7 +35,6 @@ use crate::{
 use ::llm::simd::Kernels;
 use alloc::{boxed::Box, vec::Vec};
 use core::{cell::RefCell, mem::MaybeUninit, ops::Range, slice};
-use dtoolkit::fdt::Fdt;
 use log::{LevelFilter, debug, error, info, warn};
 
 #[global_allocator]
@@ -40,40 +43,37 @@ static HEAP: Heap = Heap::new();
 static POOL: Pool = Pool::new();
 
 /// Called by entry.s with the boot loader's x0, which is the address of the device tree or 0; the exception level
-/// that it was entered at; and the address that the image was linked for.
+/// that it was entered at; and what UEFI firmware has told, if it was that.
 #[unsafe(no_mangle)]
-extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
+extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> ! {
     arch::exceptions::set_handlers(&arch::exceptions::Handlers {
         interrupt: interrupts::dispatch,
         fault: panic::fault,
     });
     arch::entry::set_level(level as u8);
     arch::boot_map::activate();
-    let tree::Found { tree, range: tree_range, instead_of } =
-        tree::find(tree_address).unwrap_or_else(|error| cannot_boot(error));
-    prepare_last_words(&tree);
-    let image = arch::image::whole();
-    if image.start != linked_for {
-        cannot_boot(format_args!(
-            "the kernel was loaded at {:#x}; it runs at {linked_for:#x} only, so load it there",
-            image.start
-        ));
-    }
-    let heap = place_heap(&tree, &tree_range);
-    let platform = Platform::from_tree(&tree).expect("the heap was placed in its memory");
-    device_tree::random_seed(&tree).into_iter().for_each(arch::random::stir);
+    // SAFETY: entry.s hands over what uefi.rs gave it.
+    let source = unsafe { Source::find(tree_address, told) }.unwrap_or_else(|error| cannot_boot(error));
+    prepare_last_words(&source.last_words());
+    let heap = place_heap(&source);
+    let platform = source.platform();
+    let of_tree = source.tree().and_then(|found| device_tree::random_seed(&found.tree));
+    let of_firmware = source.told().and_then(|told| told.random_seed);
+    of_tree.into_iter().chain(of_firmware).for_each(arch::random::stir);
+    let time = source.told().and_then(|told| told.time);
+    let tree = source.tree().and_then(|found| Some((found.instead_of.clone()?, found.range.start)));
     let stacks = place_secondary_stacks(&platform, &heap);
-    // From here on the tree's memory is free for other use.
+    // From here on the memory of the tree, or of what firmware has told, is free for other use.
     let mut args = BootArgs::parse(&platform.boot_args);
 
     // SAFETY: the platform is this machine's; nothing else has been started.
     unsafe { map_memory(&platform) };
     start_console(&platform, &args);
-    if let Some((address, error)) = instead_of {
-        warn!(
-            "x0 is {address:#x}, where no device tree is: {error}; that at {:#x} is used",
-            tree_range.start
-        );
+    if let Some((seconds, ticks)) = time {
+        calendar_clock::set(seconds, arch::time::us(ticks));
+    }
+    if let Some(((address, error), instead)) = tree {
+        warn!("x0 is {address:#x}, where no device tree is: {error}; that at {instead:#x} is used");
     }
     for refused in &args.refused {
         warn!("{refused}");
@@ -139,8 +139,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, linked_for: u64) -> ! {
 }
 
 /// Lets a panic be read, and end the machine, from here on: what comes next can find too little memory.
-fn prepare_last_words(tree: &Fdt<'_>) {
-    let words = LastWords::from_tree(tree);
+fn prepare_last_words(words: &LastWords<'_>) {
     power::init(words.psci);
     let is_mapped = |uart: &Uart| arch::boot_map::map(uart.registers.range(), Kind::Device).is_ok();
     uart::set_emergency_uart(words.console.filter(is_mapped).as_ref());
@@ -153,14 +152,9 @@ fn prepare_last_words(tree: &Fdt<'_>) {
 }
 
 /// Gives the heap its memory and returns where that is.
-fn place_heap(tree: &Fdt<'_>, tree_range: &Range<u64>) -> Range<u64> {
-    let banks = device_tree::memory_banks(tree);
-    let ram_bytes = banks.iter().map(|bank| bank.end - bank.start).sum();
-    let taken = || {
-        let ours = [arch::image::whole(), tree_range.clone()];
-        ours.into_iter().chain(device_tree::reserved_memory(tree))
-    };
-    let heap = layout::place(banks.into_iter(), taken, layout::heap_bytes(ram_bytes))
+fn place_heap(source: &Source) -> Range<u64> {
+    let ram_bytes = source.banks().map(|bank| bank.end - bank.start).sum();
+    let heap = layout::place(source.banks(), || source.taken(), layout::heap_bytes(ram_bytes))
         .unwrap_or_else(|| cannot_boot(format_args!("no place for the heap in {ram_bytes} bytes of RAM")));
     if let Err(error) = arch::boot_map::map(heap.clone(), Kind::Ram) {
         cannot_boot(format_args!("the heap's place, {heap:#x?}: {error}"));

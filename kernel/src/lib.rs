@@ -14,11 +14,11 @@
 //! | [`cores`] | all of them, computing together |
 //! | [`drivers`] | registers behind one type a device: UART, interrupt controller, virtio, PCIe, power, the host |
 //! | `arch` | everything in assembly: entry, exceptions, page tables, counters |
-//! | [`boot_args`], [`device_tree`] | what the boot loader tells |
+//! | [`boot_args`], [`acpi`], [`device_tree`] | what the boot loader and the firmware tell |
 //! | [`system`] | the machine as the shell gets to see it |
 //! | [`storage`], [`net`], [`offload`], [`piped_console`] | disks; the network; a GPU behind PCIe; a console whose input ends |
 //! | [`memory`], [`pci`], [`console`] | the machine's resources, without registers |
-//! | [`machine`], [`cpu`], [`sha256`], [`wide_counter`], [`logging`] | what a machine consists of; what a CPU says of itself; checksums; counts beyond 32 bits; the log |
+//! | [`firmware`], [`machine`], [`cpu`], [`sha256`], [`wide_counter`], [`logging`] | what UEFI firmware tells; what a machine consists of; what a CPU says of itself; checksums; counts beyond 32 bits; the log |
 //! | [`undriven`] | what may have a disk behind it and is not driven |
 //!
 //! `boot`, `arch` and most of `drivers` exist on bare metal only; all the rest builds and is tested on the host. The
@@ -32,6 +32,7 @@
 
 extern crate alloc;
 
+pub mod acpi;
 #[cfg(target_os = "none")]
 #[allow(unsafe_code, reason = "assembly")]
 pub mod arch;
@@ -46,6 +47,7 @@ pub mod cpu;
 pub mod device_tree;
 #[allow(unsafe_code, reason = "registers of devices")]
 pub mod drivers;
+pub mod firmware;
 pub mod llm;
 pub mod logging;
 pub mod machine;

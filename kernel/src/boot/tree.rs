@@ -90,6 +90,12 @@ impl fmt::Display for NoTree {
     }
 }
 
+/// The device tree at an address, if one is there.
+pub fn at(address: u64) -> Option<Found> {
+    let (tree, range) = read(address).ok().filter(|_| address != 0)?;
+    Some(Found { tree, range, instead_of: None })
+}
+
 /// Looks for the device tree; `register` is x0 at the entry point.
 ///
 /// # Errors

@@ -88,13 +88,13 @@ impl<'a> LastWords<'a> {
 }
 
 impl Platform {
-    /// Reads everything that the kernel uses from `tree`.
+    /// Reads everything that the kernel uses from `tree`, and the RAM banks unless somebody else has told them.
     ///
     /// # Errors
     /// [`DeviceTreeError::NoMemory`] if there is no RAM; whatever else is missing or unreadable is
     /// left out.
-    pub fn from_tree(tree: &Fdt<'_>) -> Result<Self, DeviceTreeError> {
-        let banks: Vec<_> = memory::named_banks(tree).collect();
+    pub fn from_tree(tree: &Fdt<'_>, banks: Option<Vec<Range<u64>>>) -> Result<Self, DeviceTreeError> {
+        let banks = banks.unwrap_or_else(|| memory::named_banks(tree).collect());
         let memory = layout::join(banks.clone());
         if memory.is_empty() {
             return Err(DeviceTreeError::NoMemory);

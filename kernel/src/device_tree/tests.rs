@@ -69,7 +69,7 @@ fn identity_bus(name: &str) -> DeviceTreeNode {
 }
 
 fn platform(bytes: &[u8]) -> Platform {
-    Platform::from_tree(&open(bytes).unwrap()).unwrap()
+    Platform::from_tree(&open(bytes).unwrap(), None).unwrap()
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn cores_that_have_failed_are_told_from_those_that_wait() {
 fn last_words_are_what_the_platform_has() {
     for (bytes, method) in [(VIRT_GIC_V3, PsciMethod::Hvc), (VIRT_GIC_V2_EL2, PsciMethod::Smc)] {
         let tree = open(bytes).unwrap();
-        let platform = Platform::from_tree(&tree).unwrap();
+        let platform = Platform::from_tree(&tree, None).unwrap();
         let words = LastWords::from_tree(&tree);
         assert_eq!(words.console, platform.uart);
         assert!(words.console.is_some());
@@ -177,7 +177,7 @@ fn broken_trees_are_refused_without_a_panic() {
         if let Ok(tree) = open(&bytes) {
             let _ = LastWords::from_tree(&tree);
             let _ = memory_banks(&tree);
-            let Ok(platform) = Platform::from_tree(&tree) else {
+            let Ok(platform) = Platform::from_tree(&tree, None) else {
                 continue;
             };
             // What is to be mapped can be.
@@ -335,7 +335,7 @@ fn banks_of_several_nodes_are_found_by_their_type() {
     let none = changed(|tree| {
         tree.root.remove_child(MEMORY);
     });
-    assert_eq!(Platform::from_tree(&open(&none).unwrap()), Err(DeviceTreeError::NoMemory));
+    assert_eq!(Platform::from_tree(&open(&none).unwrap(), None), Err(DeviceTreeError::NoMemory));
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn banks_end_where_the_address_space_does() {
     assert_eq!(banks(&with_memory(&huge)), [0x4000_0000..1 << 48]);
     // An entry that is cut short makes the property unreadable.
     let bytes = with_memory(&[0, 0x4000_0000, 0]);
-    assert_eq!(Platform::from_tree(&open(&bytes).unwrap()), Err(DeviceTreeError::NoMemory));
+    assert_eq!(Platform::from_tree(&open(&bytes).unwrap(), None), Err(DeviceTreeError::NoMemory));
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! The clock that knows the date: Arm's PL031 (Arm DDI 0224).
+//! The clock that knows the date: Arm's PL031 (Arm DDI 0224), or what firmware said at the start, from which the generic timer counts on.
 
-use crate::machine::Registers;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use crate::{arch::time, machine::Registers};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Address of the registers; 0 where the machine has no such clock.
 static REGISTERS: AtomicUsize = AtomicUsize::new(0);
+
+/// When the generic timer started, in microseconds since the beginning of 1970; 0 if nobody has said.
+static STARTED_US: AtomicU64 = AtomicU64::new(0);
 
 /// Reads this clock from here on.
 ///
@@ -14,16 +17,26 @@ pub unsafe fn init(registers: &Registers) {
     REGISTERS.store(registers.address as usize, Ordering::Relaxed);
 }
 
+/// Says that it was so many seconds since the beginning of 1970 when the generic timer had counted `at_us` microseconds.
+pub fn set(seconds: u64, at_us: u64) {
+    STARTED_US.store((seconds * 1_000_000).saturating_sub(at_us), Ordering::Relaxed);
+}
+
 /// Seconds since the beginning of 1970 in universal time; `None` without a clock, or if it has never been set.
 pub fn now_seconds() -> Option<u64> {
     /// A clock that starts from zero when the machine does shows less.
-    const NEVER_SET_SECONDS: u32 = 365 * 86_400;
+    const NEVER_SET_SECONDS: u64 = 365 * 86_400;
     // The first register is the time.
     let time = core::ptr::with_exposed_provenance::<u32>(REGISTERS.load(Ordering::Relaxed));
-    if time.is_null() {
-        return None;
-    }
-    // SAFETY: `init` was promised that the register is mapped; reading it changes nothing.
-    let seconds = unsafe { time.read_volatile() };
-    (seconds >= NEVER_SET_SECONDS).then_some(u64::from(seconds))
+    let seconds = if time.is_null() {
+        let started_us = STARTED_US.load(Ordering::Relaxed);
+        if started_us == 0 {
+            return None;
+        }
+        (started_us + time::now_us()) / 1_000_000
+    } else {
+        // SAFETY: `init` was promised that the register is mapped; reading it changes nothing.
+        u64::from(unsafe { time.read_volatile() })
+    };
+    (seconds >= NEVER_SET_SECONDS).then_some(seconds)
 }

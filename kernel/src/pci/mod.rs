@@ -6,9 +6,11 @@
 //! tests implement over a made-up machine.
 
 mod enumeration;
+mod placed;
 mod window;
 
 pub use enumeration::{Buses, Shared};
+pub use placed::placed_windows;
 pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction as Address};
 
 use alloc::vec::Vec;

@@ -1,5 +1,6 @@
 //! The kernel boots however it was loaded, or says in a line why it cannot.
 
+use dtoolkit::Node;
 use std::ffi::OsStr;
 
 use qemu_tests::{
@@ -7,6 +8,7 @@ use qemu_tests::{
     device_tree::{qemu_tree, set},
     kernel_files,
     loader::{KERNEL_ADDRESS, load_register, loader, raw, with_kernel},
+    repository,
 };
 
 /// Where QEMU puts its own device tree for a program that leaves room there.
@@ -51,38 +53,56 @@ fn a_tree_that_qemu_dumped_can_be_given_back() {
     assert!(!machine(format!("-dtb {}", file.display())).stdout.is_empty());
 }
 
+/// Where Firecracker, crosvm and libkrun have their RAM and put a kernel; where Cloud Hypervisor puts one; further up, across a border of 1 GiB, and not on a page.
 #[test]
-fn an_image_at_another_address_says_where_it_belongs() {
+fn an_image_runs_at_any_address() {
     let directory = Directory::new("elsewhere");
     let (_, image) = kernel_files();
-    // In order, also across a border of 1 GiB, and not on a page.
-    for (address, memory) in [(0x4800_0000, "256M"), (0x7fe0_0000, "2G"), (0x4a00_0744, "256M")] {
+    let model = repository().join("test_models/tiny.gguf");
+    let text =
+        |run: Run| run.model(&model).command(r#"llm infer "Hello" 10"#).finish().expect_status(0).stdout;
+    let expected = text(Run::new());
+    let places = [
+        (0x8020_0000, "2G"),
+        (0x4040_0000, "256M"),
+        (0x4800_0000, "256M"),
+        (0x7fe0_0000, "2G"),
+        (0x4a00_0744, "256M"),
+    ];
+    for (address, memory) in places {
         let loader = loader(&directory, LOADER, &[], QEMU_TREE, address);
         let qemu = format!("-kernel {} {}", loader.display(), raw(&image, address));
-        let outcome = Run::new().args(["--mem", memory]).qemu(&qemu).command("help").finish();
-        let page = address.next_multiple_of(4096);
-        outcome.expect_status(104).expect_error(&format!(
-            "{CANNOT_BOOT}the kernel was loaded at {page:#x}; it runs at 0x40200000 only"
-        ));
+        assert_eq!(text(Run::new().args(["--mem", memory]).qemu(&qemu)), expected, "{address:#x}");
     }
 }
 
-/// The RAM of a Raspberry Pi 3 begins at 0, and its console is elsewhere, too.
+/// The RAM of a Raspberry Pi 3 begins at 0, and its console is elsewhere, too; its interrupt controller is not driven.
 #[test]
-fn an_image_on_another_machine_says_where_it_belongs() {
+fn an_image_runs_on_another_machine() {
     let directory = Directory::new("raspberry-pi");
     let mut tree = qemu_tree(&directory, "gic-version=2");
     set(tree.root.child_mut("memory@40000000").unwrap(), "reg", [0_u32, 0, 0, 0x3c00_0000]);
     set(tree.root.child_mut("pl011@9000000").unwrap(), "reg", [0_u32, 0x3f20_1000, 0, 0x200]);
-    set(tree.root.child_mut("chosen").unwrap(), "bootargs", "ferrite.host=semihosting");
+    // Nothing else of the tree is there.
+    for name in ["intc@8000000", "pcie@10000000", "fw-cfg@9020000", "pl031@9010000", "pl061@9030000", "psci"]
+    {
+        tree.root.remove_child(name);
+    }
+    let is_virtio = |name: &str| name.starts_with("virtio_mmio@");
+    let names: Vec<String> = tree.root.children().map(|node| node.name().to_string()).collect();
+    names.iter().filter(|name| is_virtio(name)).for_each(|name| drop(tree.root.remove_child(name)));
+    set(
+        tree.root.child_mut("chosen").unwrap(),
+        "bootargs",
+        "ferrite.host=semihosting ferrite.command=6d656d",
+    );
     let tree = directory.file("tree.dtb", &tree.to_dtb());
     let image = kernel_files().1;
     let machine = "-machine raspi3b -display none -monitor none -serial stdio -semihosting-config enable=on,target=native";
     let words = machine.split(' ').map(OsStr::new);
     let files = ["-kernel".as_ref(), image.as_os_str(), "-dtb".as_ref(), tree.as_os_str()];
-    let outcome = Session::of_qemu(words.chain(files)).finish().expect_status(104);
-    let said = format!("{CANNOT_BOOT}the kernel was loaded at 0x200000; it runs at 0x40200000 only");
-    assert!(outcome.text().contains(&said), "{}", outcome.text());
+    let outcome = Session::of_qemu(words.chain(files)).finish().expect_status(0);
+    assert!(outcome.text().contains("MiB"), "{}", outcome.text());
 }
 
 #[test]
@@ -140,7 +160,7 @@ fn a_loader_may_leave_the_core_big_endian() {
     run.finish().expect_status(102).expect_error("write to 0x40200000");
 }
 
-/// As U-Boot's `go` does, with the MMU and the caches on. Also where the kernel can only say that it cannot run.
+/// As U-Boot's `go` does, with the MMU and the caches on, also elsewhere.
 #[test]
 fn a_loader_may_leave_the_mmu_on() {
     const TABLE: u64 = 0x4600_0000;
@@ -171,8 +191,7 @@ fn a_loader_may_leave_the_mmu_on() {
     machine(format!("{} {table}", with_kernel(&in_place))).expect_status(0);
     let elsewhere = loader(&directory, LOADER, &turn_on, QEMU_TREE, 0x4800_0000);
     let image = raw(&kernel_files().1, 0x4800_0000);
-    let outcome = machine(format!("-kernel {} {image} {table}", elsewhere.display()));
-    outcome.expect_status(104).expect_error("the kernel was loaded at 0x48000000");
+    machine(format!("-kernel {} {image} {table}", elsewhere.display())).expect_status(0);
 }
 
 /// With `secure=on`, QEMU enters what is no Linux at EL3, with all cores at once, and has no PSCI.

@@ -1,6 +1,6 @@
 // The first instructions of every core. The boot core: image header, drop to EL1, MMU on, stack, bss,
-// relocation, then Rust. The others, which PSCI starts here later: the same, with a map and stacks made by
-// then.
+// relocation, then Rust. UEFI firmware starts it at `efi_entry`, from where it comes here when it has left the firmware. The
+// others, which PSCI starts here later: the same, with a map and stacks made by then.
 //
 // Before the MMU and the caches are on, nothing is written to memory but the boot map and an image that has to be
 // moved (`align_image`): stale cache lines are kept away from both. Nothing is read that the boot core wrote.
@@ -18,21 +18,60 @@
 .endm
 
 // Header of the Linux arm64 boot protocol (Documentation/arch/arm64/booting.rst). Boot loaders
-// that know it pass the physical address of the device tree in x0; QEMU passes 0 for an ELF file.
+// that know it pass the physical address of the device tree in x0; QEMU passes 0 for an ELF file. It is the header of a PE/COFF
+// application as well (PE Format, Microsoft), as UEFI firmware starts them: the first instruction reads "MZ".
 .section .text.head, "ax"
 .global _start
 _start:
+    add     x13, x18, #0x16                 // "MZ", and of no effect
     b       entry
-    .long   0
-    .quad   IMAGE_TEXT_OFFSET
+    .quad   0                               // text_offset
     .quad   IMAGE_BYTES                     // covers bss and stacks
-    .quad   0x2                             // little endian, 4 KiB pages, near the start of RAM
+    .quad   0xa                             // little endian, 4 KiB pages, anywhere in RAM
     .quad   0, 0, 0
     .ascii  "ARM\x64"
+    .long   pe_header - _start
+pe_header:
+    .ascii  "PE\0\0"
+    .short  0xaa64                          // Machine: arm64
+    .short  2                               // NumberOfSections
+    .long   0, 0, 0                         // no time, no symbols
+    .short  section_table - optional_header
+    .short  0x206                           // executable; no line numbers, no debugging information; may be relocated
+optional_header:
+    .short  0x20b                           // PE32+
+    .byte   0, 0                            // linker version
+    .long   CODE_BYTES, DATA_FILE_BYTES, 0  // code, initialised data, uninitialised data
+    .long   EFI_ENTRY_OFFSET
+    .long   HEADER_BYTES                    // BaseOfCode
+    .quad   0                               // ImageBase
+    .long   0x1000, 0x200                   // SectionAlignment, FileAlignment
+    .short  0, 0, 0, 0, 0, 0                // versions of the system, the image and the subsystem
     .long   0
+    .long   IMAGE_BYTES                     // SizeOfImage
+    .long   HEADER_BYTES                    // SizeOfHeaders
+    .long   0                               // CheckSum
+    .short  10                              // Subsystem: EFI application
+    .short  0x100                           // DllCharacteristics: no section is both writable and executable
+    .quad   0, 0, 0, 0                      // stack and heap
+    .long   0
+    .long   6                               // NumberOfRvaAndSizes, none of which is there
+    .quad   0, 0, 0, 0, 0, 0
+section_table:
+    .ascii  ".text\0\0\0"
+    .long   CODE_BYTES, HEADER_BYTES, CODE_BYTES, HEADER_BYTES
+    .long   0, 0, 0
+    .long   0x60000020                      // code, executable, readable
+    // What is constant once its addresses are right, too.
+    .ascii  ".data\0\0\0"
+    .long   DATA_BYTES, DATA_OFFSET, DATA_FILE_BYTES, DATA_OFFSET
+    .long   0, 0, 0
+    .long   0xc0000040                      // initialised data, readable, writable
 
 .section .text.entry, "ax"
 entry:
+    mov     x22, xzr
+entry_from_firmware:
     msr     daifset, #0xf
     mov     x19, x0
     mrs     x20, CurrentEL
@@ -78,7 +117,7 @@ aligned:
     bl      relocate
     mov     x0, x19
     mov     x1, x20
-    ldr     x2, =IMAGE_ADDRESS
+    mov     x2, x22
     mov     x29, xzr
     mov     x30, xzr
     bl      kernel_main
@@ -140,13 +179,38 @@ secondary_entry:
     bl      secondary_main
     b       park
 
-// An image that was loaded elsewhere than it was linked for: adds the difference to every address in its
-// constants and variables. They are listed as SHT_RELR has it (System V ABI, chapter 4): an address, then
+// Where UEFI firmware starts the image (UEFI 2.10, 4.1): x0 is the image's handle, x1 the system table. Firmware has the MMU
+// on, with memory where it is, and its own stack. An error is returned to it; otherwise the kernel goes on as if a boot
+// loader had started it, but for x22, which is the address of what the firmware has told (uefi.rs).
+.global efi_entry
+efi_entry:
+    stp     x29, x30, [sp, #-48]!
+    stp     x18, x21, [sp, #16]
+    stp     x0, x1, [sp, #32]
+    adrp    x21, _start
+    bl      relocate
+    ldp     x0, x1, [sp, #32]
+    bl      efi_main
+    ldp     x18, x21, [sp, #16]
+    ldp     x29, x30, [sp], #48
+    cbz     x1, 1f
+    mov     x22, x1
+    b       entry_from_firmware
+1:
+    ret
+
+// An image that is elsewhere than its addresses say: adds the difference to every address in its
+// constants and variables. They are listed as SHT_RELR has it (System V ABI, chapter 4): an address as linked, then
 // bitmaps of the 63 words behind the last one. x21 is where the image is.
 relocate:
-    ldr     x0, =IMAGE_ADDRESS
+    adrp    x1, relocated_for
+    add     x1, x1, :lo12:relocated_for
+    ldr     x0, [x1]
+    str     x21, [x1]
     subs    x0, x21, x0
     b.eq    5f
+    ldr     x7, =IMAGE_ADDRESS
+    sub     x7, x21, x7                     // from an address as linked to where that is
     adrp    x1, __relocations_start
     add     x1, x1, :lo12:__relocations_start
     adrp    x2, __relocations_end
@@ -156,7 +220,7 @@ relocate:
     b.hs    5f
     ldr     x3, [x1], #8
     tbnz    x3, #0, 2f
-    add     x4, x3, x0
+    add     x4, x3, x7
     ldr     x5, [x4]
     add     x5, x5, x0
     str     x5, [x4], #8
@@ -235,6 +299,9 @@ moved:
     b       aligned
 
 .section .data.boot_claim, "aw"
-.balign 4
+.balign 8
+// Where the image would have to be for its addresses to be right.
+relocated_for:
+    .quad   IMAGE_ADDRESS
 boot_claim:
     .word   0

@@ -18,8 +18,13 @@ static HAS_ALARM: AtomicBool = AtomicBool::new(false);
 
 /// Microseconds since the counter started, which is when the machine did.
 pub fn now_us() -> u64 {
+    us(ticks())
+}
+
+/// The microseconds that the counter takes for so many of its units.
+pub fn us(ticks: u64) -> u64 {
     let frequency_hz = u128::from(CNTFRQ_EL0.get().max(1));
-    (u128::from(CNTVCT_EL0.get()) * 1_000_000 / frequency_hz) as u64
+    (u128::from(ticks) * 1_000_000 / frequency_hz) as u64
 }
 
 /// The counter's value, in units of its frequency.

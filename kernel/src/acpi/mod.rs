@@ -1,0 +1,197 @@
+//! What ACPI's fixed tables say about the machine: cores, interrupt controller, timer, console, PCI host, PSCI.
+//!
+//! Devices that only the machine language of the DSDT describes are not found: there is no interpreter for it here. Section numbers are
+//! those of the ACPI Specification 6.5. Tables are read byte by byte as far as they say that they reach, so that no table can
+//! make the kernel read elsewhere.
+
+mod console;
+mod interrupts;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    machine::{Cpu, PcieHost, Platform, PsciMethod, Registers, Uart},
+    memory::layout,
+};
+use alloc::vec::Vec;
+use core::{fmt, ops::Range};
+
+/// The most tables that are looked at.
+const MAX_TABLES: usize = 32;
+
+/// What every table begins with (5.2.6).
+const HEADER_BYTES: usize = 36;
+
+/// No table of these is larger.
+const MAX_TABLE_BYTES: usize = 1 << 20;
+
+/// Why ACPI's tables cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcpiError {
+    /// Nothing can be read at this address.
+    Unreadable(u64),
+    /// The root pointer does not begin as one, or its sum is not zero.
+    RootPointer(u64),
+    /// The table of tables does not begin as one, or its sum is not zero.
+    TableOfTables(u64),
+}
+
+impl fmt::Display for AcpiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(address) => write!(f, "ACPI: nothing can be read at {address:#x}"),
+            Self::RootPointer(address) => write!(f, "ACPI: no root pointer (RSDP) at {address:#x}"),
+            Self::TableOfTables(address) => write!(f, "ACPI: no table of tables (XSDT) at {address:#x}"),
+        }
+    }
+}
+
+impl core::error::Error for AcpiError {}
+
+/// The tables, found but not read.
+#[derive(Debug)]
+pub struct Tables<'a> {
+    tables: heapless::Vec<Table<'a>, MAX_TABLES>,
+}
+
+/// The bytes of a table, or of a structure in one.
+#[derive(Debug, Clone, Copy)]
+struct Table<'a>(&'a [u8]);
+
+impl<'a> Table<'a> {
+    fn bytes<const N: usize>(self, at: usize) -> Option<[u8; N]> {
+        self.0.get(at..)?.first_chunk().copied()
+    }
+
+    fn u8(self, at: usize) -> Option<u8> {
+        self.0.get(at).copied()
+    }
+
+    fn u16(self, at: usize) -> Option<u16> {
+        self.bytes(at).map(u16::from_le_bytes)
+    }
+
+    fn u32(self, at: usize) -> Option<u32> {
+        self.bytes(at).map(u32::from_le_bytes)
+    }
+
+    fn u64(self, at: usize) -> Option<u64> {
+        self.bytes(at).map(u64::from_le_bytes)
+    }
+
+    fn has_signature(self, signature: &[u8; 4]) -> bool {
+        self.0.starts_with(signature)
+    }
+
+    /// The structures from `at` on, each of which begins with its type and its length.
+    fn structures(self, at: usize) -> impl Iterator<Item = (u8, Table<'a>)> {
+        let mut rest = self.0.get(at..).unwrap_or_default();
+        core::iter::from_fn(move || {
+            let &[kind, length, ..] = rest else { return None };
+            // What says that it is shorter than its own head would be met for ever.
+            let (structure, behind) = rest.split_at_checked(usize::from(length).max(2))?;
+            rest = behind;
+            Some((kind, Table(structure)))
+        })
+    }
+}
+
+fn sums_to_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0_u8, |sum, &byte| sum.wrapping_add(byte)) == 0
+}
+
+impl<'a> Tables<'a> {
+    /// Finds the tables that the root pointer leads to. `read` gives so many bytes at an address, or nothing. Tables whose sum is wrong are
+    /// left out, as are those beyond the first 32.
+    ///
+    /// # Errors
+    /// [`AcpiError`] if there is no root pointer of revision 2 or later, or no table of tables.
+    pub fn open(
+        root_pointer: u64,
+        read: &mut dyn FnMut(u64, usize) -> Option<&'a [u8]>,
+    ) -> Result<Self, AcpiError> {
+        const ROOT_POINTER_BYTES: usize = 36;
+        let root = Table(read(root_pointer, ROOT_POINTER_BYTES).ok_or(AcpiError::Unreadable(root_pointer))?);
+        let is_root = root.0.starts_with(b"RSD PTR ") && sums_to_zero(root.0) && root.u8(15) >= Some(2);
+        let at = root.u64(24).filter(|_| is_root).ok_or(AcpiError::RootPointer(root_pointer))?;
+        let list = table(at, read).filter(|list| list.has_signature(b"XSDT"));
+        let list = list.ok_or(AcpiError::TableOfTables(at))?;
+        let addresses = list.0[HEADER_BYTES..].as_chunks::<8>().0.iter();
+        let tables = addresses.filter_map(|address| table(u64::from_le_bytes(*address), read));
+        Ok(Self { tables: tables.take(MAX_TABLES).collect() })
+    }
+
+    fn find(&self, signature: &[u8; 4]) -> Option<Table<'a>> {
+        self.tables.iter().find(|table| table.has_signature(signature)).copied()
+    }
+
+    /// The console, if the firmware has one that is driven.
+    pub fn console(&self) -> Option<Uart> {
+        console::of(self.find(b"SPCR")?)
+    }
+
+    /// How PSCI is called, if it is there (5.2.9, ARM_BOOT_ARCH).
+    pub fn psci(&self) -> Option<PsciMethod> {
+        let flags = self.find(b"FACP")?.u16(129)?;
+        let method = if flags & 0b10 != 0 { PsciMethod::Hvc } else { PsciMethod::Smc };
+        (flags & 1 != 0).then_some(method)
+    }
+
+    /// All that the tables say, on a machine with these RAM banks, in any order. Without the PCI windows, which they do not tell.
+    pub fn platform(&self, memory: Vec<Range<u64>>, boot_args: &[u8]) -> Platform {
+        let madt = self.find(b"APIC");
+        Platform {
+            memory: layout::join(memory),
+            reserved_memory: Vec::new(),
+            cores: madt.map(|madt| cores(madt, self.psci().is_some())).unwrap_or_default(),
+            uart: self.console(),
+            interrupt_controller: madt.and_then(interrupts::controller),
+            virtio_mmio: Vec::new(),
+            pcie: self.find(b"MCFG").and_then(pcie_host),
+            undriven: Vec::new(),
+            timer_interrupt: self.find(b"GTDT").and_then(interrupts::virtual_timer),
+            pmu_interrupt: madt.and_then(interrupts::performance_counters),
+            clock: None,
+            fw_cfg: None,
+            power_keys: Vec::new(),
+            boot_args: boot_args.into(),
+            remarks: Vec::new(),
+        }
+    }
+}
+
+/// The table at an address, if its sum is right.
+fn table<'a>(address: u64, read: &mut dyn FnMut(u64, usize) -> Option<&'a [u8]>) -> Option<Table<'a>> {
+    let header = Table(read(address, HEADER_BYTES)?);
+    let length = usize::try_from(header.u32(4)?).ok()?;
+    let is_possible = (HEADER_BYTES..=MAX_TABLE_BYTES).contains(&length);
+    let table = read(address, is_possible.then_some(length)?)?;
+    sums_to_zero(table).then_some(Table(table))
+}
+
+/// The cores by their GIC CPU interfaces (5.2.12.14).
+fn cores(madt: Table<'_>, starts_by_psci: bool) -> Vec<Cpu> {
+    const ENABLED: u32 = 1;
+    const ONLINE_CAPABLE: u32 = 1 << 3;
+    let core = |interface: Table<'_>| {
+        let flags = interface.u32(12)?;
+        let is_unusable = flags & (ENABLED | ONLINE_CAPABLE) == 0;
+        Some(Cpu { mpidr: interface.u64(68)?, starts_by_psci, is_unusable })
+    };
+    interrupts::cpu_interfaces(madt).filter_map(core).collect()
+}
+
+/// The first host bridge that MCFG lists (PCI Firmware Specification 3.3, 4.1.2), of segment 0.
+fn pcie_host(mcfg: Table<'_>) -> Option<PcieHost> {
+    const BYTES_PER_BUS: u64 = 1 << 20;
+    let mut entries = mcfg.0.get(44..)?.as_chunks::<16>().0.iter().map(|entry| Table(entry));
+    let entry = entries.find(|entry| entry.u16(8) == Some(0))?;
+    let (first, last) = (entry.u8(10)?, entry.u8(11)?);
+    let n_buses = u64::from(last.checked_sub(first)?) + 1;
+    // The address is that of bus 0, whether it is there or not.
+    let address = entry.u64(0)?.checked_add(u64::from(first) * BYTES_PER_BUS)?;
+    let ecam = Registers { address, size_bytes: n_buses * BYTES_PER_BUS };
+    address.checked_add(ecam.size_bytes)?;
+    Some(PcieHost { ecam, buses: (first, last), windows: Vec::new(), interrupts: Vec::new() })
+}

@@ -1,0 +1,171 @@
+//! Who says what the machine consists of: a device tree, or UEFI firmware with a device tree or ACPI's tables.
+
+use super::tree;
+use crate::{
+    acpi::{AcpiError, Tables},
+    arch::{boot_map, image, probe},
+    device_tree::{self, LastWords},
+    drivers::pcie::Ecam,
+    firmware::{self, Told},
+    machine::Platform,
+    memory::{boot_map::Kind, layout},
+    pci,
+};
+use core::{fmt, ops::Range};
+
+/// What is known of the machine before there is a heap.
+pub struct Source {
+    teller: Teller,
+    told: Option<&'static Told>,
+}
+
+#[allow(clippy::large_enum_variant, reason = "there is one, on the stack, and no heap yet")]
+enum Teller {
+    Tree(tree::Found),
+    Acpi(Tables<'static>),
+}
+
+/// Nobody says anything that can be used.
+#[derive(Debug)]
+pub enum NoSource {
+    /// No firmware and no device tree.
+    Tree(tree::NoTree),
+    /// Firmware without a device tree, and with tables that cannot be used.
+    Acpi(AcpiError),
+    /// Firmware without either.
+    Nothing,
+}
+
+impl fmt::Display for NoSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tree(error) => error.fmt(f),
+            Self::Acpi(error) => error.fmt(f),
+            Self::Nothing => f.write_str("the firmware has neither a device tree nor ACPI tables"),
+        }
+    }
+}
+
+impl Source {
+    /// Finds it, by the address that the boot loader or the firmware gives for the device tree, and what firmware has told. Of a device
+    /// tree and ACPI's tables the tree is taken: it says more.
+    ///
+    /// # Errors
+    /// [`NoSource`].
+    ///
+    /// # Safety
+    /// `told` must be what uefi.rs has kept, if it is not null.
+    pub unsafe fn find(tree_address: u64, told: *const Told) -> Result<Self, NoSource> {
+        if told.is_null() {
+            let found = tree::find(tree_address).map_err(NoSource::Tree)?;
+            return Ok(Self { teller: Teller::Tree(found), told: None });
+        }
+        let start = told.addr() as u64;
+        // What it points to lies elsewhere, in whole pages as this is.
+        let _ = boot_map::map(start..start + size_of::<Told>() as u64, Kind::Ram);
+        // SAFETY: the caller promises it; mapped just now.
+        let told = unsafe { &*told };
+        for bytes in [Some(told.memory_map.descriptors), told.boot_args].into_iter().flatten() {
+            let _ = boot_map::map(range(bytes), Kind::Ram);
+        }
+        let teller = match tree::at(tree_address) {
+            Some(found) => Teller::Tree(found),
+            None if told.rsdp_address == 0 => return Err(NoSource::Nothing),
+            None => Teller::Acpi(Tables::open(told.rsdp_address, &mut read).map_err(NoSource::Acpi)?),
+        };
+        Ok(Self { teller, told: Some(told) })
+    }
+
+    /// What firmware has told.
+    pub fn told(&self) -> Option<&'static Told> {
+        self.told
+    }
+
+    /// The device tree, if there is one that is used.
+    pub fn tree(&self) -> Option<&tree::Found> {
+        match &self.teller {
+            Teller::Tree(found) => Some(found),
+            Teller::Acpi(_) => None,
+        }
+    }
+
+    /// What it takes to say why the machine cannot be booted on.
+    pub fn last_words(&self) -> LastWords<'static> {
+        let mut words = match &self.teller {
+            Teller::Tree(found) => LastWords::from_tree(&found.tree),
+            Teller::Acpi(tables) => {
+                LastWords { console: tables.console(), psci: tables.psci(), boot_args: &[] }
+            }
+        };
+        words.boot_args = self.told.and_then(|told| told.boot_args).unwrap_or(words.boot_args);
+        words
+    }
+
+    /// The RAM, in any order.
+    pub fn banks(&self) -> impl Iterator<Item = Range<u64>> {
+        let of_firmware = self.told.map(|told| told.memory_map.usable());
+        let of_tree = self.tree().filter(|_| self.told.is_none());
+        let of_tree = of_tree.map(|found| device_tree::memory_banks(&found.tree));
+        of_firmware.into_iter().flatten().chain(of_tree.into_iter().flatten())
+    }
+
+    /// What of the RAM is taken while this is in use.
+    pub fn taken(&self) -> impl Iterator<Item = Range<u64>> {
+        let of_tree = self.tree().into_iter().flat_map(|found| {
+            [found.range.clone()].into_iter().chain(device_tree::reserved_memory(&found.tree))
+        });
+        let of_firmware = self.told.into_iter().flat_map(|told| {
+            let start = core::ptr::from_ref(told).addr() as u64;
+            let itself = start..start + size_of::<Told>() as u64;
+            [itself, range(told.memory_map.descriptors), range(told.boot_args.unwrap_or_default())]
+        });
+        of_tree.chain(of_firmware).chain([image::whole()])
+    }
+
+    /// All that is said, of which nothing is taken any more afterwards.
+    pub fn platform(&self) -> Platform {
+        let memory = || layout::join(self.banks().collect());
+        let boot_args = self.told.and_then(|told| told.boot_args);
+        match &self.teller {
+            Teller::Tree(found) => {
+                let memory = self.told.map(|_| memory());
+                let mut platform =
+                    Platform::from_tree(&found.tree, memory).expect("the heap was placed in its memory");
+                if let Some(boot_args) = boot_args {
+                    platform.boot_args = boot_args.into();
+                }
+                platform
+            }
+            Teller::Acpi(tables) => {
+                let mut platform = tables.platform(memory(), boot_args.unwrap_or_default());
+                if let Some(host) = &mut platform.pcie
+                    && boot_map::map(host.ecam.range(), Kind::Device).is_ok()
+                {
+                    // SAFETY: mapped just now, and nothing else uses it.
+                    let ecam = unsafe { Ecam::new(host) };
+                    host.windows =
+                        ecam.map(|mut ecam| pci::placed_windows(host, &mut ecam)).unwrap_or_default();
+                }
+                platform
+            }
+        }
+    }
+}
+
+fn range(bytes: &[u8]) -> Range<u64> {
+    let start = bytes.as_ptr().addr() as u64;
+    start..start + bytes.len() as u64
+}
+
+/// Bytes of the firmware's, if there are any.
+fn read(address: u64, length: usize) -> Option<&'static [u8]> {
+    const PAGE_BYTES: u64 = 4096;
+    let end = address.checked_add(length as u64).filter(|_| address != 0)?;
+    boot_map::map(address..end, Kind::Ram).ok()?;
+    let first = address / PAGE_BYTES * PAGE_BYTES;
+    for page in (first..end).step_by(PAGE_BYTES as usize) {
+        probe::read_u32(page as usize)?;
+    }
+    // SAFETY: each of its pages could be read just now; the firmware has been left.
+    Some(unsafe { firmware::bytes(address, length) })
+}
