@@ -2,11 +2,12 @@
 //!
 //! [`all`] takes a model file that works and returns copies with one thing wrong each, together with
 //! the layer that must refuse it. The engine's tests use them on the host, the kernel's tests as
-//! disks. [`good`] makes a file to start from.
+//! disks. [`good`] makes a file to start from; [`with_metadata`] copies one that stays good.
 #![no_std]
 
 extern crate alloc;
 
+mod copy;
 mod file;
 mod good;
 mod model;
@@ -15,6 +16,7 @@ mod tokenizer;
 
 use alloc::vec::Vec;
 
+pub use copy::with_metadata;
 pub use good::good;
 
 /// A file with one thing wrong.

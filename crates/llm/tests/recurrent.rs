@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use llm::gguf::{Gguf, GgufWriter, Value};
+use llm::gguf::{Gguf, Value};
 use llm::kv_cache::KvType;
 use llm::model::{Input, Model, Span};
 use llm::parallel::{Serial, Workers};
@@ -290,28 +290,10 @@ fn the_state_takes_memory_whatever_the_context_and_the_context_none() {
 
 /// The file with this key set to a number, or to numbers.
 fn with_key(gguf: &Gguf<'_>, key: &str, numbers: &[u32]) -> FileBytes {
-    let mut writer = GgufWriter::new();
-    for (name, value) in gguf.metadata().filter(|(name, _)| *name != key) {
-        writer.put(name, value).unwrap();
-    }
-    match numbers {
+    let file = broken_gguf::with_metadata(gguf, &|name| name != key, &mut |writer| match numbers {
         [number] => writer.put(key, Value::U32(*number)).unwrap(),
         _ => writer.put_i32s(key, &numbers.iter().map(|number| *number as i32).collect::<Vec<_>>()).unwrap(),
-    }
-    for tensor in gguf.tensors() {
-        writer.declare_tensor(tensor.name, tensor.ty, tensor.shape()).unwrap();
-    }
-    let mut file = Vec::new();
-    let mut tensors = writer
-        .write_header(|bytes: &[u8]| {
-            file.extend_from_slice(bytes);
-            Ok::<(), std::convert::Infallible>(())
-        })
-        .unwrap();
-    for tensor in gguf.tensors() {
-        tensors.write(gguf.tensor_data(tensor).unwrap()).unwrap();
-    }
-    tensors.finish().unwrap();
+    });
     FileBytes::new(&file)
 }
 
