@@ -140,13 +140,26 @@ fn arguments_and_parameters_that_are_no_objects_are_refused_by_name() {
         let messages = [Message { tool_calls: &calls, ..Message::new("assistant", "") }];
         let error = chat.render(&Conversation::new(&messages)).unwrap_err();
         assert_eq!(error, ChatError::Arguments("clock".into()), "{arguments}");
-        assert_eq!(error.to_string(), "the arguments of a call of \"clock\" are no JSON object");
+        assert_eq!(
+            error.to_string(),
+            "the arguments of a call of \"clock\" are no JSON object, or nest too deep"
+        );
         let tools = [Tool { parameters: arguments, ..CLOCK }];
         let error = chat.render(&Conversation { tools: &tools, ..Conversation::new(&[]) }).unwrap_err();
         assert_eq!(error, ChatError::Parameters("clock".into()), "{arguments}");
     }
     let messages = [Message { tool_calls: &CALL, ..Message::new("assistant", "") }];
     assert_eq!(chat.render(&Conversation::new(&messages)).unwrap(), "clock{}");
+    // All that a model's calls can have.
+    let nested = |n: usize| format!("{}1{}", "{\"a\": ".repeat(n), "}".repeat(n));
+    let render = |arguments: &str| {
+        let calls = [ToolCall { arguments, ..CALL[0] }];
+        let messages = [Message { tool_calls: &calls, ..Message::new("assistant", "") }];
+        chat.render(&Conversation::new(&messages))
+    };
+    let deepest = nested(toolcalls::MAX_DEPTH as usize);
+    assert_eq!(render(&deepest).unwrap(), format!("clock{deepest}"));
+    assert!(render(&nested(65)).is_err());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use llm::chat::{Message, Part, Tool};
 use llm::front::{
     AnswerGrammar, ChatFormat, Event, FrontError, Prompt, Report, Request, Responder, ToolChoice,
 };
-use llm::gguf::{Gguf, GgufWriter};
+use llm::gguf::Gguf;
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
 use serde_json::Value;
@@ -24,41 +24,19 @@ const FIRST_MARK: usize = 700;
 fn file(template: &str, marks: &[&str]) -> Vec<u8> {
     let micro = micro::micro(N_CTX as u32);
     let gguf = Gguf::parse(&micro, micro.len() as u64).unwrap();
-    let mut writer = GgufWriter::new();
-    for (key, value) in gguf.metadata() {
-        let array = value.as_array();
-        match key {
-            "tokenizer.ggml.tokens" => {
-                let mut tokens: Vec<&[u8]> = array.unwrap().strings().unwrap().collect();
-                for (token, mark) in tokens[FIRST_MARK..].iter_mut().zip(marks) {
-                    *token = mark.as_bytes();
-                }
-                writer.put_strings(key, tokens.into_iter()).unwrap();
-            }
-            "tokenizer.ggml.token_type" => {
-                let mut kinds: Vec<i32> = array.unwrap().i32s().unwrap().collect();
-                kinds[FIRST_MARK..][..marks.len()].fill(3);
-                writer.put_i32s(key, &kinds).unwrap();
-            }
-            "tokenizer.chat_template" => {}
-            _ => writer.put(key, value).unwrap(),
+    let changed = ["tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.chat_template"];
+    let array = |key: &str| gguf.metadata().find(|(known, _)| *known == key).unwrap().1.as_array().unwrap();
+    broken_gguf::with_metadata(&gguf, &|key| !changed.contains(&key), &mut |writer| {
+        let mut tokens: Vec<&[u8]> = array(changed[0]).strings().unwrap().collect();
+        for (token, mark) in tokens[FIRST_MARK..].iter_mut().zip(marks) {
+            *token = mark.as_bytes();
         }
-    }
-    writer.put_str("tokenizer.chat_template", template).unwrap();
-    for tensor in gguf.tensors() {
-        writer.declare_tensor(tensor.name, tensor.ty, tensor.shape()).unwrap();
-    }
-    let mut file = Vec::new();
-    let sink = |bytes: &[u8]| {
-        file.extend_from_slice(bytes);
-        Ok::<_, String>(())
-    };
-    let mut tensors = writer.write_header(sink).unwrap();
-    for tensor in gguf.tensors() {
-        tensors.write(gguf.tensor_data(tensor).unwrap()).unwrap();
-    }
-    tensors.finish().unwrap();
-    file
+        writer.put_strings(changed[0], tokens.into_iter()).unwrap();
+        let mut kinds: Vec<i32> = array(changed[1]).i32s().unwrap().collect();
+        kinds[FIRST_MARK..][..marks.len()].fill(3);
+        writer.put_i32s(changed[1], &kinds).unwrap();
+        writer.put_str(changed[2], template).unwrap();
+    })
 }
 
 fn with_responder<T>(template: &str, marks: &[&str], test: impl FnOnce(&mut Responder<'_>) -> T) -> T {
@@ -482,5 +460,109 @@ fn tools_that_cannot_be_called_are_refused() {
         }
         assert!(responder.submit(wish(ToolChoice::Auto), || 0).is_ok());
         assert!(responder.submit(wish(ToolChoice::Named("get_weather")), || 0).is_ok());
+    });
+}
+
+#[test]
+fn a_thought_in_a_channel_that_is_held_has_no_other_marks() {
+    let (template, marks) = template("gpt-oss");
+    for marks in [&[][..], &marks] {
+        with_responder(&template, marks, |responder| {
+            // All its marks, so that they would come in thoughts.
+            let often: Vec<(u32, f32)> = (0..marks.len()).map(|mark| bias_of(mark, OFTEN)[0]).collect();
+            let mut n_thoughts = 0;
+            for seed in 0..12 {
+                let wish = Request { logit_bias: &often, thinking_budget: Some(20), ..with_schema(seed) };
+                let (told, report) = answer(responder, wish);
+                assert!(is_of_schema(&told.content), "{:?} {told:?}", report.output);
+                n_thoughts += usize::from(!told.reasoning.is_empty());
+            }
+            assert!(n_thoughts > 0 || marks.is_empty());
+        });
+    }
+}
+
+#[test]
+fn an_answer_of_a_schema_may_be_calls() {
+    for (name, template, marks) in templates() {
+        for marks in [&[][..], &marks] {
+            with_responder(&template, marks, |responder| {
+                let mut n_of_each = [0; 2];
+                for seed in 0..10 {
+                    // The mark of a call comes often, or never.
+                    let mark = if name == "gpt-oss" { 3 } else { 0 };
+                    let bias = bias_of(mark, if seed % 2 == 0 { OFTEN } else { f32::NEG_INFINITY });
+                    let wish = Request {
+                        grammar: Some(AnswerGrammar::JsonSchema(SCHEMA, Options::GENERATED)),
+                        logit_bias: if marks.is_empty() || name == "gpt-oss" { &[] } else { &bias },
+                        parallel_tool_calls: false,
+                        thinking_budget: Some(3),
+                        ..request(seed, 700)
+                    };
+                    let (told, report) = answer(responder, wish);
+                    let told_all = format!("{name} {marks:?} {seed}: {:?} {told:?}", report.output);
+                    assert_eq!(report.finish_reason, FinishReason::EndOfText, "{told_all}");
+                    assert!(!told.is_broken && told.calls.len() <= 1, "{told_all}");
+                    match &told.calls[..] {
+                        [(called, arguments)] => assert!(is_valid(called, arguments), "{told_all}"),
+                        _ => assert!(is_of_schema(&told.content), "{told_all}"),
+                    }
+                    assert!(told.calls.is_empty() || told.content.is_empty(), "{told_all}");
+                    n_of_each[told.calls.len()] += 1;
+                }
+                println!("{name}, {} marks: {n_of_each:?}", marks.len());
+                assert!(marks.is_empty() || n_of_each.iter().all(|n| *n > 0), "{name}: {n_of_each:?}");
+            });
+        }
+    }
+    // Who must call does so; a grammar of one's own has no calls.
+    let (template, _) = template("hermes");
+    with_responder(&template, &[], |responder| {
+        let of = |grammar, tool_choice| Request { grammar: Some(grammar), tool_choice, ..request(1, 400) };
+        let schema = AnswerGrammar::JsonSchema(SCHEMA, Options::GENERATED);
+        let parallel_tool_calls = false;
+        let wish = Request { parallel_tool_calls, ..of(schema, ToolChoice::Named("get_time")) };
+        let (told, _) = answer(responder, wish);
+        assert_eq!(told.calls, [("get_time".into(), "{}".into())]);
+        let gbnf = AnswerGrammar::Gbnf("root ::= [x-z]{3}");
+        let (told, _) = answer(responder, of(gbnf, ToolChoice::Auto));
+        assert!(told.calls.is_empty() && told.content.len() == 3, "{told:?}");
+    });
+}
+
+#[test]
+fn who_need_not_call_loses_no_answer_for_schemas_that_are_too_large() {
+    // Each of them is expressed, all together are more than a grammar can have.
+    let property =
+        |i: usize| format!(r#""p{i}": {{"type": "string", "pattern": "^([a-f]{{40}}|[0-9]{{30}}x{i})$"}}"#);
+    let properties: Vec<String> = (0..30).map(property).collect();
+    let schema = format!(
+        r#"{{"properties": {{{}}}, "required": ["p0"], "additionalProperties": false}}"#,
+        properties.join(", ")
+    );
+    let names: Vec<String> = (0..60).map(|i| format!("tool_{i}")).collect();
+    let tools: Vec<Tool<'_>> =
+        names.iter().map(|name| Tool { name, description: "", parameters: &schema }).collect();
+    // The template has no room for them, so that the model is not told.
+    let template = "{% for m in messages %}{{ m.content }}{% endfor %}{% for t in tools %}{{ t.function.name }}{% endfor %}{# <tool_call> #}";
+    with_responder(template, &["<tool_call>"], |responder| {
+        let wish = |n_tools: usize, tool_choice| {
+            let format = ChatFormat { tools: &tools[..n_tools], ..ChatFormat::default() };
+            let sampling = request(1, 300).sampling;
+            let plain = Request::new(Prompt::Messages(&MESSAGES, format), 300);
+            Request { sampling, tell_apart: true, tool_choice, parallel_tool_calls: false, ..plain }
+        };
+        let bias = bias_of(0, CERTAIN);
+        let auto = |n_tools| Request { logit_bias: &bias, ..wish(n_tools, ToolChoice::Auto) };
+        let (told, report) = answer(responder, auto(1));
+        let has_p0 = |told: &Told| told.calls.len() == 1 && told.calls[0].1.contains("\"p0\"");
+        assert!(has_p0(&told), "{:?} {told:?}", report.output);
+        let error = responder.submit(wish(60, ToolChoice::Required), || 0).unwrap_err();
+        assert!(matches!(error, FrontError::Tool { .. } | FrontError::Grammar(_)), "{error:?}");
+        let (told, report) = answer(responder, auto(60));
+        let called = told.calls.iter().all(|(name, arguments)| {
+            name.starts_with("tool_") && serde_json::from_str::<Value>(arguments).unwrap().is_object()
+        });
+        assert!(called && !told.calls.is_empty(), "{:?} {told:?}", report.output);
     });
 }

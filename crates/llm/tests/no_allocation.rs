@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use grammar::{Constraint, Grammar, Limits, Piece, Vocabulary};
+use grammar::{Grammar, Limits, Piece, Vocabulary};
 use llm::front::{Event, LogprobWish, MAX_LOGPROBS, PROMPT_ENCODING, Prompt, Prompter, Request, Responder};
 use llm::gguf::Gguf;
 use llm::kv_cache::KvType;
 use llm::model::Model;
 use llm::parallel::Serial;
 use llm::quant::{ModelBytes, Precision};
-use llm::sampling::{Guide, Sampler, SamplingConfig, Thinking, Trigger};
+use llm::sampling::{Guide, Rules, Sampler, SamplingConfig, Thinking, Trigger};
 use llm::scheduler::{Scheduler, Submission};
 use llm::session::{Logits, Runner, RunnerOptions, Session, SessionOptions};
 use llm::simd::Kernels;
@@ -65,14 +65,16 @@ fn guides() {
     let piece = |id: u32| Piece::Text(texts[id as usize].as_bytes());
     let vocabulary = Arc::new(Vocabulary::new(texts.len() as u32, &piece).unwrap());
     let grammar = Grammar::parse("root ::= \"<c>\" (\"{\" [ac]* \"}\")+", &|_| None).unwrap();
-    let constraint = Constraint::new(Arc::new(grammar), vocabulary.clone(), Limits::default()).unwrap();
+    let grammar = (Arc::new(grammar), Limits::default());
     let thinking =
-        Thinking { open: "<a", close: "a>", starts_open: true, budget: Some(9), closing: vec![0, 3] };
+        Thinking { open: "<a", close: "a>", also_close: &[], starts_open: true, closing: vec![0, 3] };
     let triggers = [Trigger { text: "<c>", is_first: false }];
-    let guide = Guide::new(vocabulary, Some(constraint), Some(thinking), &triggers, vec![]).unwrap();
+    let rules = Rules::new(vocabulary, Some(grammar), Some(thinking), &triggers, vec![]).unwrap();
+    let guide = Guide::new(Arc::new(rules), Some(9)).unwrap();
     let sampling = SamplingConfig { temperature: 1.0, ..SamplingConfig::greedy() };
     let mut sampler = Sampler::new(sampling, texts.len()).unwrap().with_guide(guide);
     let logits = vec![0.0; texts.len()];
+    sampler.prepare().unwrap();
     without_allocation(|| {
         for _ in 0..300 {
             let token = sampler.sample(&logits).unwrap();

@@ -17,12 +17,24 @@ pub struct Calls<'c> {
     pub tools: &'c [(&'c str, &'c str)],
     /// Whether there can be several.
     pub parallel: bool,
-    /// Whether tools whose schemas no grammar expresses are called with any object, in forms without JSON with the names that the
-    /// schema has; otherwise they are an error.
-    pub any_arguments: bool,
+    /// How far arguments keep to the schemas.
+    pub strictness: Strictness,
+    /// Whether a call needs a mark before it also where the form has calls without, since an answer may be JSON that is none.
+    pub is_marked: bool,
     /// Names and ids of the vocabulary's tokens without a text that are part of [marks](crate::Format::has_mark): where a mark
     /// has such a name, that token comes.
     pub marks: &'c [(&'c str, u32)],
+}
+
+/// How far arguments keep to the schemas of their tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strictness {
+    /// In all; a schema that no grammar expresses is an error.
+    All,
+    /// As far as a grammar expresses them: tools with other schemas are called with any object.
+    Expressible,
+    /// Not at all: all tools are called with any object.
+    Objects,
 }
 
 /// Why there is no grammar of calls.
@@ -91,7 +103,9 @@ impl Form {
     pub fn calls(&'static self, builder: &mut Builder, calls: Calls<'_>) -> Result<Expression, CallsError> {
         let mut writer = Writer::new(builder, calls, self)?;
         if self.arguments != Arguments::Channels {
-            let begin = [writer.literal(self.before)?, writer.literal(self.open)?];
+            let has_other_mark = calls.is_marked && self.bare && self.before.is_empty();
+            let before = if has_other_mark { self.also_before } else { self.before };
+            let begin = [writer.literal(before)?, writer.literal(self.open)?];
             return Ok(writer.calls_behind(&begin, true, self.name_ends())?);
         }
         let mut ways = Vec::new();
@@ -187,6 +201,14 @@ impl<'b> Writer<'b> {
         let mut writer = Self { builder, calls, form, tools: Vec::new() };
         let (options, members) = writer.notation()?;
         writer.tools.try_reserve_exact(calls.tools.len()).map_err(GrammarError::from)?;
+        // Before what takes steps from it.
+        let any_object = match (calls.strictness, members) {
+            (Strictness::All, _) | (_, Some(_)) => None,
+            _ => {
+                let any = writer.builder.json_objects(ANY_ARGUMENTS, options, None);
+                Some(any.map_err(|error| CallsError::Schema { tool: 0, error })?)
+            }
+        };
         for (tool, &(name, schema)) in calls.tools.iter().enumerate() {
             let is_in_name = |c: char| c.is_alphanumeric() || "_-.:/$".contains(c);
             let begins = |c: char| form.arguments != Arguments::Python || c.is_alphabetic() || c == '_';
@@ -197,16 +219,19 @@ impl<'b> Writer<'b> {
             }
             let schema = if schema.trim_ascii().is_empty() { NO_ARGUMENTS } else { schema };
             let builder = &mut *writer.builder;
-            let arguments = match builder.json_objects(schema, options, members) {
-                Err(SchemaError::At { .. } | SchemaError::Unsatisfiable) if calls.any_arguments => {
-                    match members {
-                        // A parser knows texts by their names.
-                        Some(members) => builder.objects_with_names(schema, options, members),
-                        None => builder.json_objects(ANY_ARGUMENTS, options, None),
-                    }
-                }
-                written => written,
+            let valid = match calls.strictness {
+                Strictness::Objects => Err(None),
+                _ => builder.json_objects(schema, options, members).map_err(Some),
             };
+            let arguments = valid.or_else(|error| match (error, any_object, members) {
+                (Some(error), ..) if calls.strictness == Strictness::All || error.is_out_of_memory() => {
+                    Err(error)
+                }
+                (_, Some(any), _) => Ok(any),
+                // A parser knows texts by their names.
+                (_, None, Some(members)) => builder.objects_with_names(schema, options, members),
+                (error, None, None) => Err(error.unwrap_or(SchemaError::Unsatisfiable)),
+            });
             let arguments = arguments.map_err(|error| CallsError::Schema { tool, error })?;
             let name = writer.builder.literal(name)?;
             writer.tools.push((name, arguments));

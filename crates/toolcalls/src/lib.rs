@@ -38,8 +38,9 @@ mod reasoning;
 mod state;
 
 pub use answer::{Answer, Call};
-pub use forced::{Calls, CallsError, with_marks};
+pub use forced::{Calls, CallsError, Strictness, with_marks};
 pub use form::{Arguments, FORMS, Form, GENERIC, NO_CALLS};
 pub use format::Format;
+pub use literal::MAX_DEPTH;
 pub use parser::{Event, OutOfMemory, Parser};
 pub use reasoning::Reasoning;

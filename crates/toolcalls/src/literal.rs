@@ -30,8 +30,9 @@ pub(crate) enum Step {
     Wrong,
 }
 
-/// How deep lists and dicts may nest.
-const MAX_DEPTH: u32 = 64;
+/// How deep lists and dicts in arguments may nest; what goes deeper is no call. So templates can have all calls that were made: what
+/// they are given nests up to 64 deep, and a call is some levels inside it.
+pub const MAX_DEPTH: u32 = 56;
 
 /// A value that is being read.
 #[derive(Debug, Clone)]
@@ -366,8 +367,9 @@ mod tests {
         ] {
             assert_eq!(json(Notation::Json, text), (text == "01").then(|| ("0".into(), "1")), "{text}");
         }
-        assert_eq!(json(Notation::Json, &"[".repeat(65)), None);
-        let deep = "[".repeat(64) + &"]".repeat(64);
+        let n_most = MAX_DEPTH as usize;
+        assert_eq!(json(Notation::Json, &"[".repeat(n_most + 1)), None);
+        let deep = "[".repeat(n_most) + &"]".repeat(n_most);
         assert_eq!(json(Notation::Json, &deep), Some((deep.clone(), "")));
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use grammar::constraint::{Constraint, Limits};
 use grammar::expression::Builder;
 use grammar::tokens::{Piece, Vocabulary};
-use toolcalls::{Answer, Arguments, Call, Calls, CallsError, FORMS, Form, Format, GENERIC};
+use toolcalls::{
+    Answer, Arguments, Call, Calls, CallsError, FORMS, Form, Format, GENERIC, MAX_DEPTH, Strictness,
+};
 
 /// The text of a call as the form has it.
 fn call(form: &Form, name: &str) -> String {
@@ -24,7 +26,7 @@ const SCHEMA: &str = r#"{"properties": {"place": {"const": "x"}}, "required": ["
 
 /// What may call `weather` and `clock`.
 fn wish<'c>(tools: &'c [(&'c str, &'c str)], parallel: bool, marks: &'c [(&'c str, u32)]) -> Calls<'c> {
-    Calls { tools, parallel, any_arguments: false, marks }
+    Calls { tools, parallel, strictness: Strictness::All, is_marked: false, marks }
 }
 
 /// A text that keeps to calls, from a trigger on if `is_triggered`.
@@ -43,7 +45,8 @@ fn constraint(form: &'static Form, calls: Calls<'_>, is_triggered: bool) -> Cons
         _ => Piece::Mark,
     };
     let vocabulary = Vocabulary::new(4, &piece).unwrap();
-    Constraint::new(Arc::new(grammar), Arc::new(vocabulary), Limits::default()).unwrap()
+    let limits = Limits { nesting: MAX_DEPTH - 1, ..Limits::default() };
+    Constraint::new(Arc::new(grammar), Arc::new(vocabulary), limits).unwrap()
 }
 
 const TOOLS: [(&str, &str); 2] = [("weather", SCHEMA), ("clock", SCHEMA)];
@@ -332,7 +335,11 @@ fn what_no_grammar_expresses_keeps_its_names() {
     let schema = r#"{"properties": {"city": {"type": "string"}, "tags": {"type": "array", "uniqueItems": true}, "max-results": {}}}"#;
     let keeps = |form: &'static Form, text: &str| {
         let tools = [("f", schema)];
-        let mut any = constraint(form, Calls { any_arguments: true, ..wish(&tools, false, &[]) }, false);
+        let mut any = constraint(
+            form,
+            Calls { strictness: Strictness::Expressible, ..wish(&tools, false, &[]) },
+            false,
+        );
         any.accept_bytes(text.as_bytes()).is_ok() && any.can_end()
     };
     for (form, _) in forms_with_texts() {
@@ -365,6 +372,83 @@ fn what_no_grammar_expresses_keeps_its_names() {
 }
 
 #[test]
+fn arguments_are_not_forced_deeper_than_they_are_read() {
+    let recursive = r##"{"properties": {"a": {"$ref": "#/$defs/list"}}, "required": ["a"],
+        "$defs": {"list": {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"$ref": "#/$defs/list"}},
+            {"type": "object", "properties": {"k": {"$ref": "#/$defs/list"}}}]}}}"##;
+    let mut n_levels = Vec::new();
+    for form in FORMS.iter().chain([&GENERIC]) {
+        let Form { before, open, name_end, close, after, arguments, .. } = form;
+        let (begin, end) = match arguments {
+            Arguments::Quoted(_) => ("{a:".into(), "}"),
+            Arguments::Keyed { key_open, key_close, value_open, value_close } => {
+                (format!("{key_open}a{key_close}{value_open}"), *value_close)
+            }
+            Arguments::Python => ("a=".into(), ""),
+            _ => ("{\"a\": ".into(), "}"),
+        };
+        for (schema, is_named) in [(r#"{"properties": {"a": {}}}"#, false), (recursive, true)] {
+            let member = match arguments {
+                Arguments::Quoted(_) if is_named => "{k:".into(),
+                Arguments::Quoted(quote) => format!("{{{quote}k{quote}:"),
+                _ => "{\"k\": ".into(),
+            };
+            for (opens, closes) in [("[", "]"), (member.as_str(), "}")] {
+                let tools = [("f", schema)];
+                let mut constraint = constraint(form, wish(&tools, false, &[]), false);
+                let mut text = format!("{before}{open}f{name_end}{begin}");
+                constraint.accept_bytes(text.as_bytes()).unwrap();
+                let mut n = 0;
+                while constraint.accept_bytes(opens.as_bytes()).is_ok() {
+                    n += 1;
+                    text += opens;
+                    assert!(n <= 2 * MAX_DEPTH, "{}: {text}", form.name);
+                }
+                let rest = format!("1{}{end}{close}{after}", closes.repeat(n as usize));
+                constraint.accept_bytes(rest.as_bytes()).unwrap();
+                let answer = Answer::of(&(text + &rest), Format { form, ..Format::default() }).unwrap();
+                assert!(
+                    answer.calls.len() == 1 && answer.content.is_empty(),
+                    "{}: {n} {answer:?}",
+                    form.name
+                );
+                n_levels.push(n);
+            }
+        }
+    }
+    assert!(n_levels.iter().all(|n| (MAX_DEPTH - 4..MAX_DEPTH).contains(n)), "{n_levels:?}");
+    // What a model does without being held to it is said.
+    let deep = |n: usize| {
+        format!(
+            "<tool_call>{{\"name\": \"f\", \"arguments\": {{\"a\": {}1{}}}}}</tool_call>",
+            "[".repeat(n),
+            "]".repeat(n)
+        )
+    };
+    let format = Format { form: form("hermes"), ..Format::default() };
+    let n_most = MAX_DEPTH as usize - 1;
+    assert_eq!(Answer::of(&deep(n_most), format).unwrap().calls.len(), 1);
+    let too_deep = Answer::of(&deep(n_most + 1), format).unwrap();
+    assert!(too_deep.calls.is_empty());
+    assert_eq!(too_deep.content, deep(n_most + 1));
+}
+
+#[test]
+fn calls_that_need_a_mark_have_one() {
+    for form in FORMS.iter().chain([&GENERIC]) {
+        let calls = Calls { is_marked: true, ..wish(&TOOLS, false, &[]) };
+        let mut constraint = constraint(form, calls, false);
+        assert!(constraint.accept_bytes(b"{").is_err(), "{}", form.name);
+        let before = if form.before.is_empty() { form.also_before } else { form.before };
+        let text = format!("{before}{}{}", call(form, "weather"), form.after);
+        constraint.accept_bytes(text.as_bytes()).unwrap();
+        let format = Format { form, is_held: true, ..Format::default() };
+        let answer = Answer::of(&text, format).unwrap();
+        assert!(answer.calls.len() == 1 && answer.content.is_empty(), "{}: {answer:?}", form.name);
+    }
+}
+
+#[test]
 fn what_cannot_be_called_is_named() {
     let form = form("hermes");
     let unique = r#"{"properties": {"a": {"type": "array", "uniqueItems": true}}}"#;
@@ -379,7 +463,8 @@ fn what_cannot_be_called_is_named() {
     assert!(matches!(refused(&[("f", "{\"type\": \"array\"}")]), CallsError::Schema { tool: 0, .. }));
     // Who may say something else calls such a tool with anything.
     let tools = [("g", unique)];
-    let mut any = constraint(form, Calls { any_arguments: true, ..wish(&tools, false, &[]) }, true);
+    let mut any =
+        constraint(form, Calls { strictness: Strictness::Expressible, ..wish(&tools, false, &[]) }, true);
     any.accept_bytes(br#"<tool_call>{"name": "g", "arguments": {"a": [1, 1]}}"#).unwrap();
     any.accept_bytes(b"\n</tool_call>").unwrap();
     assert!(any.must_end());

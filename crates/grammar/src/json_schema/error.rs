@@ -34,6 +34,13 @@ pub enum SchemaError {
     Grammar(GrammarError),
 }
 
+impl SchemaError {
+    /// Whether there is no memory for it, so that nothing is known of the schema.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Grammar(GrammarError::OutOfMemory) | Self::At { why: Why::OutOfMemory, .. })
+    }
+}
+
 /// What is wrong with a part of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -68,6 +68,8 @@ pub(crate) struct Closure {
     path: Vec<u32>,
     /// How much more may be done.
     pub steps: u64,
+    /// Most calls inside one another before a bracket: there is none deeper.
+    pub nesting: u32,
 }
 
 impl Closure {
@@ -89,6 +91,7 @@ impl Closure {
             built: Vec::new(),
             path: Vec::new(),
             steps: 0,
+            nesting: u32::MAX,
         };
         closure.items.try_reserve_exact(MAX_ITEMS)?;
         closure.calls.try_reserve_exact(MAX_ITEMS / 4)?;
@@ -173,6 +176,13 @@ impl Closure {
         for i in 0..self.found.len() {
             let stack = self.found[i].stack;
             self.found[i].stack = self.resolve(grammar, sets, stack)?;
+        }
+        if self.nesting < u32::MAX {
+            let is_open = |entry: &Entry| match grammar.ops[entry.place as usize] {
+                Op::Text(span) => entry.number == 0 && matches!(span.of(&grammar.text), [b'[' | b'{', ..]),
+                _ => false,
+            };
+            self.found.retain(|entry| sets.depth(entry.stack) <= self.nesting || !is_open(entry));
         }
         self.found.sort_unstable();
         self.found.dedup();

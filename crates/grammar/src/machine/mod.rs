@@ -129,10 +129,10 @@ impl Machine {
     pub fn new(
         grammar: Arc<Grammar>,
         sizes: Sizes,
-        max_steps: u64,
+        (max_steps, nesting): (u64, u32),
     ) -> Result<Self, Result<TryReserveError, Stop>> {
         let mut machine = Self::allocated(grammar, sizes).map_err(Ok)?;
-        machine.closure.steps = max_steps;
+        (machine.closure.steps, machine.closure.nesting) = (max_steps, nesting);
         machine.closure.begin();
         let start = machine.grammar.start;
         let closed = machine

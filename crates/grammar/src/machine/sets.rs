@@ -49,6 +49,8 @@ pub(crate) struct Sets {
     slots: Vec<u32>,
     /// The row of each set in the table of transitions, or 0.
     pub rows: Vec<u32>,
+    /// How many return addresses, of the longest stack, stand below the entries of each set.
+    depths: Vec<u16>,
     /// While collecting: the new number of each set that stays; otherwise of no meaning.
     renumbered: Vec<u32>,
     max_sets: usize,
@@ -57,7 +59,7 @@ pub(crate) struct Sets {
 
 impl Sets {
     /// Bytes that `max_sets` take beside their entries.
-    pub const BYTES_PER_SET: usize = size_of::<Span>() + 6 * size_of::<u32>();
+    pub const BYTES_PER_SET: usize = size_of::<Span>() + 6 * size_of::<u32>() + size_of::<u16>();
 
     /// Room for so many sets, with so many entries altogether.
     pub fn new(max_sets: usize, max_entries: usize) -> Result<Self, TryReserveError> {
@@ -66,6 +68,7 @@ impl Sets {
             spans: Vec::new(),
             slots: Vec::new(),
             rows: Vec::new(),
+            depths: Vec::new(),
             renumbered: Vec::new(),
             max_sets,
             max_entries,
@@ -73,6 +76,7 @@ impl Sets {
         sets.entries.try_reserve_exact(max_entries)?;
         sets.spans.try_reserve_exact(max_sets)?;
         sets.rows.try_reserve_exact(max_sets)?;
+        sets.depths.try_reserve_exact(max_sets)?;
         sets.renumbered.try_reserve_exact(max_sets)?;
         // At most half of them are taken.
         let n_slots = (2 * max_sets).next_power_of_two();
@@ -82,6 +86,7 @@ impl Sets {
         sets.spans.push(Span { start: 0, len: 0 });
         sets.spans.push(Span { start: 0, len: 1 });
         sets.rows.resize(2, 0);
+        sets.depths.resize(2, 0);
         sets.insert(BOTTOM);
         Ok(sets)
     }
@@ -89,6 +94,11 @@ impl Sets {
     /// The entries of a set, sorted.
     pub fn get(&self, set: u32) -> &[Entry] {
         self.spans[set as usize].of(&self.entries)
+    }
+
+    /// How many return addresses, of the longest stack, stand below the entries of a set.
+    pub fn depth(&self, set: u32) -> u32 {
+        self.depths[set as usize].into()
     }
 
     /// Whether so much is taken that room for more must be made.
@@ -113,6 +123,8 @@ impl Sets {
             return Err(Stop::Full);
         }
         let set = self.spans.len() as u32;
+        let below = sorted.iter().map(|entry| self.depths[entry.stack as usize]).max().unwrap_or(0);
+        self.depths.push(below.saturating_add(1));
         self.spans.push(Span { start: self.entries.len() as u32, len: sorted.len() as u32 });
         self.entries.extend_from_slice(sorted);
         self.rows.push(0);
@@ -177,10 +189,12 @@ impl Sets {
                 self.entries[n_entries + i] = entry;
             }
             self.spans[n_sets] = Span { start: n_entries as u32, len: span.len };
+            self.depths[n_sets] = self.depths[set];
             n_entries += span.len as usize;
             n_sets += 1;
         }
         self.spans.truncate(n_sets);
+        self.depths.truncate(n_sets);
         self.entries.truncate(n_entries);
         self.rows.clear();
         self.rows.resize(n_sets, 0);

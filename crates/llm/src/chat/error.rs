@@ -100,8 +100,12 @@ impl fmt::Display for ChatError {
                 "chat template: it leaves out what the user says, given as a text and as a list of parts",
             ),
             Self::Context(error) => write!(f, "the conversation cannot be given to a template: {error}"),
-            Self::Arguments(name) => write!(f, "the arguments of a call of {name:?} are no JSON object"),
-            Self::Parameters(name) => write!(f, "the parameters of the tool {name:?} are no JSON object"),
+            Self::Arguments(name) => {
+                write!(f, "the arguments of a call of {name:?} are no JSON object, or nest too deep")
+            }
+            Self::Parameters(name) => {
+                write!(f, "the parameters of the tool {name:?} are no JSON object, or nest too deep")
+            }
             Self::Tokenizer(error) => error.fmt(f),
         }
     }

@@ -5,12 +5,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ::grammar::json_schema::{Options, SchemaError};
-use ::grammar::{Builder, Constraint, Expression, Grammar, GrammarError, Limits};
-use toolcalls::{Arguments, Calls, CallsError, Reasoning, with_marks};
+use ::grammar::{Builder, Expression, Grammar, GrammarError, Limits, Vocabulary};
+use toolcalls::{Arguments, Calls, CallsError, Reasoning, Strictness, with_marks};
 
 use super::{AnswerGrammar, FrontError, Prompt, Prompter, Request};
 use crate::chat::{Format, Tool};
-use crate::sampling::{BLANKS, Guide, MAX_BLANKS, THOUGHT_TOKEN, Thinking, Trigger};
+use crate::sampling::{BLANKS, Guide, MAX_BLANKS, Rules, SamplingError, THOUGHT_TOKEN, Thinking, Trigger};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
 /// Whether a model may call the tools that it is told of. If it may not, it is told of none.
@@ -34,18 +34,29 @@ enum Held<'r> {
     Content(AnswerGrammar<'r>),
     /// The whole answer, calls.
     Calls,
+    /// The whole answer: what is said, or calls.
+    Either(AnswerGrammar<'r>),
     /// What follows the beginning of a call.
     Triggered,
 }
 
-/// The grammar that was needed last, and what it was made of.
-pub(super) struct Kept {
+/// Rules that were needed lately, and what they were made of.
+struct Known {
     key: Vec<u8>,
     options: Option<Options>,
-    grammar: Arc<Grammar>,
+    rules: Arc<Rules>,
 }
 
-/// What a grammar is made of.
+/// Rules that were needed lately, the last ones last.
+#[derive(Default)]
+pub(super) struct Kept(Vec<Known>);
+
+/// Most rules that are kept.
+const MAX_KEPT: usize = 8;
+/// Most bytes of all that are kept, but for those that were needed last.
+const MAX_KEPT_BYTES: usize = 4 << 20;
+
+/// What rules are made of.
 struct Source<'s> {
     held: Held<'s>,
     format: Option<Format>,
@@ -55,7 +66,6 @@ struct Source<'s> {
     tools: &'s [Tool<'s>],
     first_tool: usize,
     parallel: bool,
-    marks: &'s [(&'s str, u32)],
 }
 
 impl Prompter<'_> {
@@ -74,20 +84,22 @@ impl Prompter<'_> {
             Prompt::Text(..) | Prompt::Ids(_) => &[],
         };
         let (held, tools, first_tool) = match (request.grammar, request.tool_choice) {
-            (Some(grammar), _) => (Held::Content(grammar), &[][..], 0),
+            (Some(grammar @ AnswerGrammar::Gbnf(_)), _) => (Held::Content(grammar), &[][..], 0),
+            (Some(grammar), _) if tools.is_empty() => (Held::Content(grammar), tools, 0),
+            (Some(grammar), ToolChoice::Auto) => (Held::Either(grammar), tools, 0),
             (None, ToolChoice::Auto) if tools.is_empty() => (Held::Nothing, tools, 0),
             (None, ToolChoice::Auto) => (Held::Triggered, tools, 0),
-            (None, ToolChoice::Required) if tools.is_empty() => {
+            (_, ToolChoice::Required) if tools.is_empty() => {
                 return Err(FrontError::NoTool { name: String::new() });
             }
-            (None, ToolChoice::Required) => (Held::Calls, tools, 0),
-            (None, ToolChoice::Named(name)) => match tools.iter().position(|tool| tool.name == name) {
+            (_, ToolChoice::Required) => (Held::Calls, tools, 0),
+            (_, ToolChoice::Named(name)) => match tools.iter().position(|tool| tool.name == name) {
                 Some(index) => (Held::Calls, &tools[index..=index], index),
                 None => return Err(FrontError::NoTool { name: name.into() }),
             },
         };
         let mut reasoning = format.and_then(|format| format.reasoning);
-        if let (Held::Content(grammar), Some(format)) = (held, &mut *format) {
+        if let (Held::Content(grammar) | Held::Either(grammar), Some(format)) = (held, &mut *format) {
             let writes_thoughts = match grammar {
                 AnswerGrammar::Gbnf(text) => reasoning.is_some_and(|marks| text.contains(marks.close)),
                 AnswerGrammar::JsonSchema(..) | AnswerGrammar::JsonObject => false,
@@ -99,53 +111,95 @@ impl Prompter<'_> {
         }
         let format = *format;
         // Where a thought is over and a grammar holds, there is no other.
-        let is_whole = matches!(held, Held::Content(_) | Held::Calls);
+        let is_whole = !matches!(held, Held::Nothing | Held::Triggered);
         reasoning = reasoning.filter(|_| !(is_whole && format.is_some_and(|format| format.has_thought)));
         let has_budget = reasoning.is_some() && request.thinking_budget.is_some();
         if matches!(held, Held::Nothing) && !has_budget {
             return Ok(None);
         }
+        let parallel = request.parallel_tool_calls;
+        let source = Source { held, format, reasoning, tools, first_tool, parallel };
         let vocabulary = self.grammar_vocabulary(n_vocab)?;
         let tokenizer = self.tokenizer.as_ref().map_err(|error| *error)?;
-        let marks = marks(tokenizer, n_vocab, format)?;
-        let parallel = request.parallel_tool_calls;
-        let source = Source { held, format, reasoning, tools, first_tool, parallel, marks: &marks };
-        let constraint = match held {
-            Held::Nothing => None,
-            _ => {
-                let grammar = source.kept(&mut self.kept, tokenizer)?;
-                // Every chat with tools needs one.
-                let memory_bytes =
-                    Limits::default().memory_bytes >> u32::from(matches!(held, Held::Triggered));
-                let limits = Limits { memory_bytes, ..Limits::default() };
-                let needed_bytes = Constraint::memory_bytes(&grammar, &vocabulary, limits);
-                let constraint = Constraint::new(grammar, vocabulary.clone(), limits);
-                Some(constraint.map_err(|error| match error {
-                    ::grammar::ConstraintError::OutOfMemory => FrontError::OutOfHeap { needed_bytes },
-                    error => FrontError::Sampling(error.into()),
-                })?)
+        let rules = self.kept.rules(&source, tokenizer, &vocabulary)?;
+        Ok(Some(Guide::new(rules, request.thinking_budget)?))
+    }
+}
+
+impl Kept {
+    /// The rules of this source: those that are kept, if they were made of the same.
+    fn rules(
+        &mut self,
+        source: &Source<'_>,
+        tokenizer: &Tokenizer<'_>,
+        vocabulary: &Arc<Vocabulary>,
+    ) -> Result<Arc<Rules>, FrontError> {
+        let (key, options) = source.key()?;
+        let known = self.0.iter().position(|known| known.key == key && known.options == options);
+        let last = match known {
+            Some(index) => self.0.remove(index),
+            None => {
+                self.drop_beyond(MAX_KEPT - 1, MAX_KEPT_BYTES);
+                let rules = source.rules(tokenizer, vocabulary).or_else(|error| match error {
+                    error if !is_out_of_memory(&error) || self.0.is_empty() => Err(error),
+                    // Others may have taken it.
+                    _ => {
+                        self.0.clear();
+                        source.rules(tokenizer, vocabulary)
+                    }
+                });
+                Known { key, options, rules: Arc::new(rules?) }
             }
         };
-        let thinking = match reasoning {
-            None => None,
-            Some(reasoning) => Some(Thinking {
-                open: reasoning.open,
-                close: reasoning.close,
-                starts_open: format.is_some_and(|format| format.starts_open),
-                budget: request.thinking_budget,
-                closing: closing(tokenizer, reasoning, !matches!(held, Held::Nothing))?,
-            }),
-        };
-        let mut triggers = Vec::new();
-        if let (Held::Triggered, Some(format)) = (held, format) {
-            triggers.extend(format.form.triggers().map(|(text, is_first)| Trigger { text, is_first }));
+        let rules = last.rules.clone();
+        self.drop_beyond(MAX_KEPT - 1, MAX_KEPT_BYTES.saturating_sub(last.bytes()));
+        // Who is not kept is made again.
+        if self.0.try_reserve(1).is_ok() {
+            self.0.push(last);
         }
-        let mut names = Vec::new();
-        let needed_bytes = marks.len() * size_of::<(u32, Vec<u8>)>();
-        names.try_reserve_exact(marks.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
-        names.extend(marks.iter().map(|&(name, id)| (id, Vec::from(name))));
-        Ok(Some(Guide::new(vocabulary, constraint, thinking, &triggers, names)?))
+        Ok(rules)
     }
+
+    /// Drops those that were needed least lately, up to so many of so many bytes.
+    fn drop_beyond(&mut self, most: usize, most_bytes: usize) {
+        let mut n_bytes = 0;
+        let fits = |known: &&Known| {
+            n_bytes += known.bytes();
+            n_bytes <= most_bytes
+        };
+        let n_kept = self.0.iter().rev().take(most).take_while(fits).count();
+        self.0.drain(..self.0.len() - n_kept);
+    }
+}
+
+impl Known {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.rules.bytes()
+    }
+}
+
+/// Whether nothing is known of a grammar but that there is no memory for it.
+fn is_out_of_memory(error: &FrontError) -> bool {
+    match error {
+        FrontError::Schema(error) | FrontError::Tool { error: CallsError::Schema { error, .. }, .. } => {
+            error.is_out_of_memory()
+        }
+        FrontError::Grammar(error) => *error == GrammarError::OutOfMemory,
+        FrontError::OutOfHeap { .. } | FrontError::Sampling(SamplingError::OutOfMemory { .. }) => true,
+        _ => false,
+    }
+}
+
+/// Whether a grammar is too large, or takes too much at its beginning.
+fn is_too_large(error: &FrontError) -> bool {
+    let is_of_grammar = match error {
+        FrontError::Schema(_)
+        | FrontError::Grammar(_)
+        | FrontError::Sampling(SamplingError::Constraint(_)) => true,
+        FrontError::Tool { error, .. } => !matches!(error, CallsError::Name { .. }),
+        _ => false,
+    };
+    is_of_grammar && !is_out_of_memory(error)
 }
 
 /// The tokens without a text that are part of marks of answers in this format.
@@ -187,20 +241,75 @@ fn behind_thought(reasoning: &Reasoning) -> &'static str {
 }
 
 impl Source<'_> {
-    /// The grammar: the one that is kept, if it was made of the same.
-    fn kept(&self, kept: &mut Option<Kept>, tokenizer: &Tokenizer<'_>) -> Result<Arc<Grammar>, FrontError> {
-        let (key, options) = self.key()?;
-        if let Some(known) = kept.as_ref().filter(|known| known.key == key && known.options == options) {
-            return Ok(known.grammar.clone());
+    /// The rules. Who need not call a tool is not to lose an answer for what its schema demands: if the grammar becomes too large,
+    /// tools are called with any object, and if it still is, freely.
+    fn rules(&self, tokenizer: &Tokenizer<'_>, vocabulary: &Arc<Vocabulary>) -> Result<Rules, FrontError> {
+        let marks = marks(tokenizer, vocabulary.n_vocab() as usize, self.format)?;
+        let mut made = self.rules_of(tokenizer, vocabulary, &marks, self.strictness());
+        if let (Held::Triggered | Held::Either(_), Err(error)) = (self.held, &made)
+            && is_too_large(error)
+        {
+            made = self.rules_of(tokenizer, vocabulary, &marks, Some(Strictness::Objects));
         }
-        // Makes room before the new one is made.
-        *kept = None;
-        let grammar = Arc::new(self.grammar(tokenizer)?);
-        *kept = Some(Kept { key, options, grammar: grammar.clone() });
-        Ok(grammar)
+        match (self.held, &made) {
+            (Held::Triggered, Err(error)) if is_too_large(error) => {
+                self.rules_of(tokenizer, vocabulary, &marks, None)
+            }
+            _ => made,
+        }
     }
 
-    /// All that the grammar depends on.
+    /// How far arguments keep to their schemas; `None` if nothing is held.
+    fn strictness(&self) -> Option<Strictness> {
+        match self.held {
+            Held::Nothing => None,
+            Held::Triggered | Held::Either(_) => Some(Strictness::Expressible),
+            Held::Content(_) | Held::Calls => Some(Strictness::All),
+        }
+    }
+
+    fn rules_of(
+        &self,
+        tokenizer: &Tokenizer<'_>,
+        vocabulary: &Arc<Vocabulary>,
+        marks: &[(&str, u32)],
+        strictness: Option<Strictness>,
+    ) -> Result<Rules, FrontError> {
+        let defaults = Limits::default();
+        // Every chat with tools needs one.
+        let memory_bytes = defaults.memory_bytes >> u32::from(matches!(self.held, Held::Triggered));
+        let nesting = match self.held {
+            Held::Content(_) => defaults.nesting,
+            // The object of all arguments is around the others.
+            _ => toolcalls::MAX_DEPTH - 1,
+        };
+        let limits = Limits { memory_bytes, nesting, ..defaults };
+        let grammar = match strictness {
+            None => None,
+            Some(strictness) => Some((Arc::new(self.grammar(tokenizer, marks, strictness)?), limits)),
+        };
+        let thinking = match self.reasoning {
+            None => None,
+            Some(reasoning) => Some(Thinking {
+                open: reasoning.open,
+                close: reasoning.close,
+                also_close: reasoning.also_close,
+                starts_open: self.format.is_some_and(|format| format.starts_open),
+                closing: closing(tokenizer, reasoning, !matches!(self.held, Held::Nothing))?,
+            }),
+        };
+        let mut triggers = Vec::new();
+        if let (Held::Triggered, Some(format), Some(_)) = (self.held, self.format, &grammar) {
+            triggers.extend(format.form.triggers().map(|(text, is_first)| Trigger { text, is_first }));
+        }
+        let mut names = Vec::new();
+        let needed_bytes = size_of_val(marks);
+        names.try_reserve_exact(marks.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
+        names.extend(marks.iter().map(|&(name, id)| (id, Vec::from(name))));
+        Ok(Rules::new(vocabulary.clone(), grammar, thinking, &triggers, names)?)
+    }
+
+    /// All that the rules depend on.
     fn key(&self) -> Result<(Vec<u8>, Option<Options>), FrontError> {
         let mut key = Vec::new();
         let mut add = |text: &str| {
@@ -213,9 +322,11 @@ impl Source<'_> {
         };
         let (kind, text, options) = match self.held {
             Held::Nothing => ("nothing", "", None),
-            Held::Content(AnswerGrammar::Gbnf(text)) => ("gbnf", text, None),
-            Held::Content(AnswerGrammar::JsonSchema(schema, options)) => ("schema", schema, Some(options)),
-            Held::Content(AnswerGrammar::JsonObject) => ("object", "", None),
+            Held::Content(grammar) | Held::Either(grammar) => match grammar {
+                AnswerGrammar::Gbnf(text) => ("gbnf", text, None),
+                AnswerGrammar::JsonSchema(schema, options) => ("schema", schema, Some(options)),
+                AnswerGrammar::JsonObject => ("object", "", None),
+            },
             Held::Calls => ("calls", "", None),
             Held::Triggered => ("triggered", "", None),
         };
@@ -240,14 +351,35 @@ impl Source<'_> {
         Ok((key, options))
     }
 
-    fn grammar(&self, tokenizer: &Tokenizer<'_>) -> Result<Grammar, FrontError> {
-        let (mut builder, body) = match self.held {
-            Held::Content(grammar) => grammar.rules(tokenizer)?,
-            _ => self.calls()?,
+    fn grammar(
+        &self,
+        tokenizer: &Tokenizer<'_>,
+        marks: &[(&str, u32)],
+        strictness: Strictness,
+    ) -> Result<Grammar, FrontError> {
+        let (mut builder, said) = match self.held {
+            Held::Content(grammar) | Held::Either(grammar) => {
+                let (builder, said) = grammar.rules(tokenizer)?;
+                (builder, Some(said))
+            }
+            _ => (Builder::new(), None),
         };
-        let is_schema = matches!(self.held, Held::Content(AnswerGrammar::JsonSchema(..)));
+        let calls = match self.held {
+            Held::Content(_) => None,
+            _ => Some(self.calls(&mut builder, marks, strictness)?),
+        };
+        let is_schema = matches!(
+            self.held,
+            Held::Content(AnswerGrammar::JsonSchema(..)) | Held::Either(AnswerGrammar::JsonSchema(..))
+        );
         let finished = (|| {
-            let answer = self.answer(&mut builder, body)?;
+            let mut ways = Vec::new();
+            for (body, is_said) in [(said, true), (calls, false)] {
+                if let Some(body) = body {
+                    ways.push(self.answer(&mut builder, marks, body, is_said)?);
+                }
+            }
+            let answer = builder.choice(&ways)?;
             let root = builder.declare("answer")?;
             builder.define(root, answer)?;
             builder.finish(root)
@@ -261,46 +393,54 @@ impl Source<'_> {
         })
     }
 
-    fn calls(&self) -> Result<(Builder, Expression), FrontError> {
-        let mut builder = Builder::new();
+    fn calls(
+        &self,
+        builder: &mut Builder,
+        marks: &[(&str, u32)],
+        strictness: Strictness,
+    ) -> Result<Expression, FrontError> {
         let mut tools = Vec::new();
         let needed_bytes = self.tools.len() * size_of::<(&str, &str)>();
         tools.try_reserve_exact(self.tools.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
         tools.extend(self.tools.iter().map(|tool| (tool.name, tool.parameters)));
-        let any_arguments = matches!(self.held, Held::Triggered);
-        let calls = Calls { tools: &tools, parallel: self.parallel, any_arguments, marks: self.marks };
+        let is_marked = matches!(self.held, Held::Either(_));
+        let calls = Calls { tools: &tools, parallel: self.parallel, strictness, is_marked, marks };
         let form = self.format.unwrap_or_default().form;
-        let body = match any_arguments {
-            true => form.triggered_calls(&mut builder, calls),
-            false => form.calls(&mut builder, calls),
+        let body = match self.held {
+            Held::Triggered => form.triggered_calls(builder, calls),
+            _ => form.calls(builder, calls),
         };
-        let body = body.map_err(|error| match error {
+        body.map_err(|error| match error {
             CallsError::Grammar(error) => FrontError::Grammar(error),
             CallsError::Name { tool } | CallsError::Schema { tool, .. } => {
                 let name = self.tools[tool].name.into();
                 FrontError::Tool { tool: self.first_tool + tool, name, error }
             }
-        })?;
-        Ok((builder, body))
+        })
     }
 
-    /// The whole answer, in which `body` is what is said, or calls; as [`Guide::new`] takes it.
-    fn answer(&self, builder: &mut Builder, body: Expression) -> Result<Expression, GrammarError> {
-        let (Some(format), Held::Content(_) | Held::Calls) = (self.format, self.held) else {
+    /// The whole answer, in which `body` is what is said, or calls; as [`Rules::new`] takes it.
+    fn answer(
+        &self,
+        builder: &mut Builder,
+        token_marks: &[(&str, u32)],
+        body: Expression,
+        is_said: bool,
+    ) -> Result<Expression, GrammarError> {
+        let (Some(format), false) = (self.format, matches!(self.held, Held::Triggered)) else {
             return Ok(body);
         };
         let has_channels = format.form.arguments == Arguments::Channels;
-        let is_content = matches!(self.held, Held::Content(_));
         // Marks that may stand before what is said, and must where there are channels.
         let marks = format.reasoning.map_or("", behind_thought);
-        let head = match is_content {
+        let head = match is_said {
             true if !format.is_held => "",
             true => marks,
             false if has_channels => START,
             false => "",
         };
         let with_head = |builder: &mut Builder, head: &str| {
-            let head = with_marks(builder, self.marks, head)?;
+            let head = with_marks(builder, token_marks, head)?;
             let head = if has_channels { head } else { builder.optional(head)? };
             builder.sequence(&[head, body])
         };
@@ -313,7 +453,7 @@ impl Source<'_> {
         if format.starts_open {
             return builder.sequence(&[thought, blanks, behind]);
         }
-        let open = with_marks(builder, self.marks, reasoning.open)?;
+        let open = with_marks(builder, token_marks, reasoning.open)?;
         let thinking = builder.sequence(&[open, thought, blanks, behind])?;
         builder.choice(&[plain, thinking])
     }
@@ -324,39 +464,96 @@ const START: &str = "<|start|>assistant";
 
 #[cfg(test)]
 mod tests {
+    use super::super::grammar;
     use super::*;
     use crate::gguf::Gguf;
 
     #[test]
-    fn a_grammar_that_was_needed_last_is_not_made_again() {
+    fn what_was_needed_lately_is_not_made_again() {
         let file = broken_gguf::good();
         let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
         let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
-        let mut kept = None;
-        let mut grammar = |held, starts_open, tools: &[Tool<'_>]| {
+        let vocabulary = Arc::new(grammar::vocabulary(&tokenizer, tokenizer.n_vocab()).unwrap());
+        let mut kept = Kept::default();
+        let mut rules = |held, starts_open, tools: &[Tool<'_>]| {
             let format = Some(Format { starts_open, ..Format::default() });
-            let source =
-                Source { held, format, reasoning: None, tools, first_tool: 0, parallel: true, marks: &[] };
-            source.kept(&mut kept, &tokenizer).unwrap()
+            let source = Source { held, format, reasoning: None, tools, first_tool: 0, parallel: true };
+            let rules = kept.rules(&source, &tokenizer, &vocabulary).unwrap();
+            assert!(kept.0.len() <= MAX_KEPT);
+            rules
         };
         let gbnf = |text| Held::Content(AnswerGrammar::Gbnf(text));
-        let first = grammar(gbnf("root ::= \"a\""), false, &[]);
-        assert!(Arc::ptr_eq(&first, &grammar(gbnf("root ::= \"a\""), false, &[])));
         let tools = [Tool { name: "f", ..Tool::default() }, Tool { name: "g", ..Tool::default() }];
-        let mut last = first;
-        for (held, starts_open, tools) in [
-            (gbnf("root ::= \"b\""), false, &[][..]),
+        let schema = AnswerGrammar::JsonSchema("{}", Options::GENERATED);
+        let sources = [
+            (gbnf("root ::= \"a\""), false, &[][..]),
+            (gbnf("root ::= \"b\""), false, &[]),
             (gbnf("root ::= \"b\""), true, &[]),
-            (Held::Content(AnswerGrammar::JsonSchema("{}", Options::GENERATED)), true, &[]),
+            (Held::Content(schema), true, &[]),
             (Held::Content(AnswerGrammar::JsonSchema("{}", Options::VALID)), true, &[]),
+            (Held::Either(schema), true, &tools),
             (Held::Calls, true, &tools[..1]),
             (Held::Calls, true, &tools),
             (Held::Triggered, true, &tools),
-        ] {
-            let other = grammar(held, starts_open, tools);
-            assert!(!Arc::ptr_eq(&last, &other));
-            assert!(Arc::ptr_eq(&other, &grammar(held, starts_open, tools)));
-            last = other;
+            (Held::Nothing, true, &[]),
+        ];
+        let made = sources.map(|(held, starts_open, tools)| rules(held, starts_open, tools));
+        for (index, one) in made.iter().enumerate() {
+            assert!(made[..index].iter().all(|other| !Arc::ptr_eq(one, other)), "{index}");
+        }
+        // The last eight are there, and the one that was needed last stays longest.
+        for index in [2, 3, 4, 5, 6, 7, 8, 9, 2] {
+            let (held, starts_open, tools) = sources[index];
+            assert!(Arc::ptr_eq(&made[index], &rules(held, starts_open, tools)), "{index}");
+        }
+        for index in [0, 1, 2] {
+            let (held, starts_open, tools) = sources[index];
+            assert_eq!(Arc::ptr_eq(&made[index], &rules(held, starts_open, tools)), index == 2, "{index}");
+        }
+    }
+
+    #[test]
+    fn where_no_grammar_has_room_for_all_tools_nothing_is_held() {
+        let file = broken_gguf::good();
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+        let vocabulary = Arc::new(grammar::vocabulary(&tokenizer, tokenizer.n_vocab()).unwrap());
+        let names: Vec<String> = (0..60_000).map(|index| alloc::format!("f{index}")).collect();
+        let tools: Vec<_> = names.iter().map(|name| Tool { name, ..Tool::default() }).collect();
+        let format = Some(Format::default());
+        let mut source = Source {
+            held: Held::Calls,
+            format,
+            reasoning: None,
+            tools: &tools,
+            first_tool: 0,
+            parallel: true,
+        };
+        assert!(source.rules(&tokenizer, &vocabulary).is_err_and(|error| is_too_large(&error)));
+        source.held = Held::Either(AnswerGrammar::JsonObject);
+        assert!(source.rules(&tokenizer, &vocabulary).is_err_and(|error| is_too_large(&error)));
+        source.held = Held::Triggered;
+        let rules = source.rules(&tokenizer, &vocabulary).unwrap();
+        assert!(!rules.has_grammar());
+        source.tools = &tools[..100];
+        assert!(source.rules(&tokenizer, &vocabulary).unwrap().has_grammar());
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound_in_bytes() {
+        let file = broken_gguf::good();
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+        let vocabulary = Arc::new(grammar::vocabulary(&tokenizer, tokenizer.n_vocab()).unwrap());
+        let mut kept = Kept::default();
+        // A third of what is kept each, by their texts.
+        for (index, n_kept) in [1, 2, 3, 3, 3].into_iter().enumerate() {
+            let text = alloc::format!("root ::= \"a\" # {index} {}", " ".repeat(MAX_KEPT_BYTES / 3 - 10_000));
+            let held = Held::Content(AnswerGrammar::Gbnf(&text));
+            let source =
+                Source { held, format: None, reasoning: None, tools: &[], first_tool: 0, parallel: true };
+            kept.rules(&source, &tokenizer, &vocabulary).unwrap();
+            assert_eq!(kept.0.len(), n_kept);
         }
     }
 }

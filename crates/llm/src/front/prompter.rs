@@ -31,8 +31,8 @@ pub struct Prompter<'m> {
     chat: Option<NamedFormat>,
     /// The tree of the tokens, once a grammar has needed it.
     tree: Option<Arc<Vocabulary>>,
-    /// The grammar that was needed last.
-    pub(super) kept: Option<Kept>,
+    /// What answers kept to that were asked for lately.
+    pub(super) kept: Kept,
 }
 
 impl<'m> Prompter<'m> {
@@ -43,7 +43,7 @@ impl<'m> Prompter<'m> {
     pub fn new(gguf: Gguf<'m>) -> Result<Self, FrontError> {
         match Tokenizer::from_gguf(&gguf) {
             Err(error @ TokenizerError::OutOfMemory { .. }) => Err(error.into()),
-            tokenizer => Ok(Self { gguf, tokenizer, chat: None, tree: None, kept: None }),
+            tokenizer => Ok(Self { gguf, tokenizer, chat: None, tree: None, kept: Kept::default() }),
         }
     }
 

@@ -47,7 +47,7 @@ pub use candidates::Candidate;
 pub use config::SamplingConfig;
 pub use describe::ChainLines;
 pub use dry::Breakers;
-pub use guide::{BLANKS, Guide, MAX_BLANKS, MAX_TRIGGERS, THOUGHT_TOKEN, Thinking, Trigger};
+pub use guide::{BLANKS, Guide, MAX_BLANKS, MAX_TRIGGERS, Rules, THOUGHT_TOKEN, Thinking, Trigger};
 pub use request::{DRY_BREAKERS, SamplingRequest, Seed};
 pub use stage::{Stage, Stages};
 
@@ -56,7 +56,8 @@ pub(crate) use candidates::Candidates;
 use dry::Dry;
 use recent::Recent;
 
-/// Chooses tokens as a [`SamplingConfig`] says. Allocates when it is made and never again.
+/// Chooses tokens as a [`SamplingConfig`] says. Allocates when it is made, and [when it is prepared](Self::prepare) for what a guide needs; never
+/// again.
 #[derive(Debug)]
 pub struct Sampler {
     chain: Chain,
@@ -140,6 +141,14 @@ impl Sampler {
     pub fn with_guide(mut self, guide: Guide) -> Self {
         self.chain.guide = Some(Box::new(guide));
         self
+    }
+
+    /// Makes the tables that a guide needs, unless they are made: before the first token, if not before.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn prepare(&mut self) -> Result<(), SamplingError> {
+        self.chain.prepare()
     }
 
     /// Whether it has this stage, and the stage changes something.
@@ -233,6 +242,11 @@ impl Chain {
         self.generator = generator(self.config.seed);
     }
 
+    /// See [`Sampler::prepare`].
+    pub(crate) fn prepare(&mut self) -> Result<(), SamplingError> {
+        self.guide.as_mut().map_or(Ok(()), |guide| guide.prepare())
+    }
+
     /// See [`Sampler::accept`].
     pub(crate) fn accept(&mut self, id: u32) {
         self.recent.push(id);
@@ -276,6 +290,7 @@ impl Chain {
     /// Runs all stages but the last, the draw.
     fn keep_candidates(&mut self, candidates: &mut Candidates, logits: &[f32]) -> Result<(), SamplingError> {
         self.check(logits)?;
+        self.prepare()?;
         if let Some(id) = self.guide.as_ref().and_then(|guide| guide.forced()) {
             candidates.set_only(id, logits);
             return Ok(());

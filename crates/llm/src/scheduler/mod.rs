@@ -8,7 +8,7 @@
 //! again later: the same bits, so nobody notices but the clock.
 //!
 //! There is no clock here, no input or output, and no text: tokens come in and tokens go out. Nothing is allocated per
-//! step.
+//! step, but for the tables of a text that keeps to a grammar: it has them from its first slot to its end.
 //!
 //! Files: `sequence` (a text and how far it is), `pool` (one that becomes a vector), `plan` (what goes into a batch), `sharing` (who waits for what another one
 //! computes). Neighbours: [`session`](crate::session) computes batches, [`sampling`](crate::sampling) chooses tokens.
@@ -498,7 +498,8 @@ impl<'m> Scheduler<'m> {
             let Some(mut sequence) = self.waiting.pop_front() else { break };
             self.free_slots.pop();
             (sequence.slot, sequence.n_awaited) = (slot, n_awaited);
-            if n_awaited == 0 {
+            sequence.prepare();
+            if n_awaited == 0 && sequence.finish.is_none() {
                 let n_known =
                     if sequence.can_reuse() { self.runner.reuse(slot, &sequence.tokens) } else { 0 };
                 sequence.begin(n_known, &mut self.counts, on_output);

@@ -92,6 +92,13 @@ impl Sequence {
         Ok(self)
     }
 
+    /// Makes what only a text with a slot has.
+    pub fn prepare(&mut self) {
+        if let Err(error) = self.sampling.prepare() {
+            self.finish = Some(Finish::Sampling(error));
+        }
+    }
+
     /// States that it is computed from now on, after `n_known` tokens that the slot holds.
     pub fn begin(
         &mut self,

@@ -2,7 +2,7 @@
 
 use super::*;
 use alloc::vec;
-use grammar::{Grammar, Limits, Piece};
+use grammar::{Grammar, Limits, Piece, Vocabulary};
 
 const TEXTS: [&str; 15] =
     ["a", "<", "c", ">", ">{", "{", "}", "", "<c", ">\n", "", ">a", "\r", "</t>\u{c}", "}<c>a"];
@@ -10,18 +10,26 @@ const END: u32 = 7;
 /// A token without a text, whose name is `</t>`.
 const MARK: u32 = 10;
 
-fn guide(grammar: Option<&str>, thinking: Option<Thinking>, triggers: &[Trigger]) -> Guide {
+fn vocabulary() -> Arc<Vocabulary> {
     let piece = |id: u32| match id {
         END => Piece::End,
         MARK => Piece::Mark,
         id => Piece::Text(TEXTS[id as usize].as_bytes()),
     };
-    let vocabulary = Arc::new(Vocabulary::new(TEXTS.len() as u32, &piece).unwrap());
-    let constraint = grammar.map(|text| {
-        let grammar = Arc::new(Grammar::parse(text, &|_| None).unwrap());
-        Constraint::new(grammar, vocabulary.clone(), Limits::default()).unwrap()
-    });
-    Guide::new(vocabulary, constraint, thinking, triggers, vec![(MARK, b"</t>".to_vec())]).unwrap()
+    Arc::new(Vocabulary::new(TEXTS.len() as u32, &piece).unwrap())
+}
+
+fn prepared(rules: Rules, budget: Option<usize>) -> Guide {
+    let mut guide = Guide::new(Arc::new(rules), budget).unwrap();
+    guide.prepare().unwrap();
+    guide
+}
+
+fn guide(grammar: Option<&str>, thinking: Option<(Thinking, Option<usize>)>, triggers: &[Trigger]) -> Guide {
+    let grammar = grammar.map(|text| (Arc::new(Grammar::parse(text, &|_| None).unwrap()), Limits::default()));
+    let (thinking, budget) = thinking.unzip();
+    let marks = vec![(MARK, b"</t>".to_vec())];
+    prepared(Rules::new(vocabulary(), grammar, thinking, triggers, marks).unwrap(), budget.flatten())
 }
 
 /// Those that may come; all, if all may.
@@ -107,8 +115,9 @@ fn a_trigger_counts_wherever_tokens_divide_it() {
     }
 }
 
-fn thinking(starts_open: bool, budget: Option<usize>) -> Option<Thinking> {
-    Some(Thinking { open: "<c", close: "</t>", starts_open, budget, closing: vec![9, MARK] })
+fn thinking(starts_open: bool, budget: Option<usize>) -> Option<(Thinking, Option<usize>)> {
+    let closing = vec![9, MARK];
+    Some((Thinking { open: "<c", close: "</t>", also_close: &[], starts_open, closing }, budget))
 }
 
 #[test]
@@ -150,8 +159,8 @@ fn a_thought_begins_and_ends_where_the_grammar_has_it() {
 
 #[test]
 fn a_token_may_end_a_thought_and_a_trigger() {
-    let braces = Thinking { open: "{", close: "}", starts_open: false, budget: None, closing: vec![] };
-    let mut guide = guide(Some(CALL), Some(braces), &[TRIGGER]);
+    let braces = Thinking { open: "{", close: "}", also_close: &[], starts_open: false, closing: vec![] };
+    let mut guide = guide(Some(CALL), Some((braces, None)), &[TRIGGER]);
     guide.accept(5).unwrap();
     let may = allowed(&mut guide);
     for token in 0..TEXTS.len() as u32 {
@@ -170,15 +179,10 @@ fn a_call_that_becomes_too_much_goes_on_freely() {
     let mut n_released = 0;
     for steps in 1..400 {
         let make = |triggers: &[Trigger]| {
-            let piece = |id: u32| match id {
-                END => Piece::End,
-                id => Piece::Text(TEXTS[id as usize].as_bytes()),
-            };
-            let vocabulary = Arc::new(Vocabulary::new(TEXTS.len() as u32, &piece).unwrap());
             let grammar = Arc::new(Grammar::parse(&text, &|_| None).unwrap());
             let limits = Limits { steps, ..Limits::default() };
-            let constraint = Constraint::new(grammar, vocabulary.clone(), limits).ok()?;
-            Some(Guide::new(vocabulary, Some(constraint), None, triggers, vec![]).unwrap())
+            let rules = Rules::new(vocabulary(), Some((grammar, limits)), None, triggers, vec![]).ok()?;
+            Some(prepared(rules, None))
         };
         let (Some(mut held), Some(mut triggered)) = (make(&[]), make(&[TRIGGER])) else { continue };
         let call = [8, 3, 5, 0, 0];
@@ -221,4 +225,67 @@ fn budgets_end_thoughts() {
     assert_eq!(again.forced(), None);
     [0, 9, MARK, 8].into_iter().for_each(|token| again.accept(token).unwrap());
     assert_eq!(again.forced(), Some(9));
+}
+
+/// Marks that are texts here: `<c` ends a thought too, and `<c>` begins a call.
+const HEADS: Thinking =
+    Thinking { open: "{", close: "</t>", also_close: &["<c", "}>"], starts_open: true, closing: Vec::new() };
+
+#[test]
+fn what_ends_a_thought_otherwise_does_not_come_in_one_that_is_held() {
+    let mut guide = guide(Some("root ::= <[0]> \"{}\""), Some((HEADS, None)), &[]);
+    // The end of a text, white space behind the close that the grammar has not, `<c` whole, and with what is around it.
+    let may = allowed(&mut guide);
+    for token in [END, 8, 13, 14] {
+        assert!(!may.contains(&token) || token == 14, "{token}");
+    }
+    for (before, never) in [(&[1][..], &[2][..]), (&[1, 1], &[2]), (&[6], &[3, 4, 9, 11]), (&[0, 14], &[])] {
+        guide.reset();
+        for &token in before {
+            let may = allowed(&mut guide);
+            assert_eq!(guide.accept(token).is_ok(), may.contains(&token), "{token}");
+        }
+        let may = allowed(&mut guide);
+        for token in 0..TEXTS.len() as u32 {
+            let is_ok = guide.accept(token).is_ok();
+            assert_eq!(is_ok, may.contains(&token), "{token} after {before:?}");
+            guide.rollback(usize::from(is_ok));
+        }
+        assert!(never.iter().all(|token| !may.contains(token)), "{before:?}: {may:?}");
+    }
+    for seed in 0..40 {
+        walk(&mut guide, seed);
+    }
+}
+
+#[test]
+fn what_ends_a_thought_otherwise_begins_a_call_or_what_is_said() {
+    let within = || Some((Thinking { closing: vec![9, MARK], ..HEADS }, Some(3)));
+    let mut guide = guide(Some(CALL), within(), &[TRIGGER]);
+    // A call within a thought, whose mark ends the thought.
+    [0, 8, 3].into_iter().for_each(|token| guide.accept(token).unwrap());
+    assert_eq!(allowed(&mut guide), [5]);
+    guide.rollback(1);
+    // No call: what is said from there on is no thought, and has no budget.
+    [2, 0, 0, 0, 0].into_iter().for_each(|token| guide.accept(token).unwrap());
+    assert_eq!(guide.forced(), None);
+    guide.reset();
+    [0, 0, 0].into_iter().for_each(|token| guide.accept(token).unwrap());
+    assert_eq!(guide.forced(), Some(9));
+    for seed in 0..40 {
+        walk(&mut guide, seed);
+    }
+}
+
+#[test]
+fn little_is_taken_before_it_is_needed() {
+    let grammar = (Arc::new(Grammar::parse(CALL, &|_| None).unwrap()), Limits::default());
+    let rules = Arc::new(Rules::new(vocabulary(), Some(grammar), None, &[], vec![]).unwrap());
+    let mut guide = Guide::new(rules, None).unwrap();
+    assert!(guide.constraint.is_none() && guide.words.capacity() == 0);
+    guide.prepare().unwrap();
+    assert_eq!(allowed(&mut guide), [1, 8]);
+    guide.accept(1).unwrap();
+    guide.prepare().unwrap();
+    assert_eq!(allowed(&mut guide), [2]);
 }
