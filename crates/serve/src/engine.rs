@@ -115,7 +115,9 @@ impl From<EngineError> for ApiError {
                 Self::bad(message).with_code("context_length_exceeded")
             }
             FrontError::Sampling(SamplingError::BiasedToken { .. }) => Self::field("logit_bias", message),
-            FrontError::Grammar(GrammarError::OutOfMemory)
+            FrontError::Sampling(SamplingError::OutOfMemory { .. })
+            | FrontError::Session(SessionError::Sampling(SamplingError::OutOfMemory { .. }))
+            | FrontError::Grammar(GrammarError::OutOfMemory)
             | FrontError::Schema(SchemaError::At { why: Why::OutOfMemory, .. }) => {
                 Self::new(Status::ServiceUnavailable, message)
             }

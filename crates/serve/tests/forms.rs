@@ -142,9 +142,9 @@ fn what_cannot_be_kept_to_is_named() {
         ),
         (
             CHAT,
-            json!({ "messages": message, "tools": [tool], "response_format": { "type": "json_object" } }),
+            json!({ "messages": message, "tools": [tool], "grammar": "root ::= \"a\"" }),
             "tools",
-            "schema",
+            "grammar",
         ),
         (CHAT, json!({ "messages": message, "reasoning_format": "x" }), "reasoning_format", "none"),
     ] {
@@ -188,17 +188,20 @@ fn conversations_have_tools_calls_and_results() {
     assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
 }
 
-/// The calls of an answer, or of a stream's pieces together: names and arguments, in order.
+/// The calls of an answer that are whole: names and arguments, in order.
 fn calls(answer: &Value) -> Vec<(String, Value)> {
     let calls =
         answer["choices"][0]["message"]["tool_calls"].as_array().unwrap_or_else(|| panic!("{answer}"));
     calls
         .iter()
-        .map(|call| {
+        .filter_map(|call| {
             assert_eq!(call["type"], "function");
             let function = &call["function"];
             let arguments = function["arguments"].as_str().unwrap();
-            (function["name"].as_str().unwrap().to_owned(), serde_json::from_str(arguments).unwrap())
+            let value = serde_json::from_str(arguments);
+            let is_cut = answer["choices"][0]["finish_reason"] == "length" && Some(call) == calls.last();
+            assert!(value.is_ok() || is_cut, "{answer}");
+            Some((function["name"].as_str().unwrap().to_owned(), value.ok()?))
         })
         .collect()
 }
@@ -264,4 +267,103 @@ fn a_call_comes_where_one_must() {
     body["parallel_tool_calls"] = json!(false);
     let (_, answer) = harness.post(CHAT, &body.to_string());
     assert!(n_parallel >= calls(&answer).len() && calls(&answer).len() == 1, "{answer}");
+}
+
+#[test]
+fn an_answer_beside_tools_may_keep_to_a_schema() {
+    let mut harness = Harness::with_long_chat();
+    let tools = json!([{ "type": "function", "function": { "name": "get_time" } }]);
+    let format =
+        json!({ "type": "json_schema", "json_schema": { "name": "x", "strict": true, "schema": schema() } });
+    let mut body = json!({
+        "messages": [{ "role": "user", "content": "Is it late?" }], "tools": tools, "response_format": format,
+        "parallel_tool_calls": false, "temperature": 3,
+    });
+    let mut n_of_each = [0; 2];
+    for seed in 0..12 {
+        body["seed"] = json!(seed);
+        let (status, answer) = harness.post(CHAT, &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        let choice = &answer["choices"][0];
+        let is_call = choice["finish_reason"] == "tool_calls";
+        n_of_each[usize::from(is_call)] += 1;
+        match is_call {
+            true => assert_eq!(calls(&answer), [("get_time".into(), json!({}))]),
+            false => assert!(is_valid(choice["message"]["content"].as_str().unwrap()), "{answer}"),
+        }
+    }
+    assert!(n_of_each.iter().all(|n| *n > 0), "{n_of_each:?}");
+    body["tool_choice"] = json!("required");
+    assert_eq!(calls(&harness.post(CHAT, &body.to_string()).1).len(), 1);
+    body["tool_choice"] = json!("none");
+    let (_, answer) = harness.post(CHAT, &body.to_string());
+    assert!(is_valid(answer["choices"][0]["message"]["content"].as_str().unwrap()), "{answer}");
+    let item = json!({ "type": "json_schema", "name": "x", "strict": true, "schema": schema() });
+    let response = json!({ "input": "Is it late?", "text": { "format": item }, "tools": [{ "type": "function", "name": "get_time" }] });
+    assert_eq!(harness.post("/v1/responses", &response.to_string()).0, 200);
+}
+
+#[test]
+fn a_call_that_is_cut_is_told_as_a_stream_tells_it() {
+    let mut harness = Harness::with_long_chat();
+    let long = json!({ "type": "object", "properties": { "n": { "enum": [1] }, "text": { "type": "string", "minLength": 900 } }, "required": ["n", "text"] });
+    let tool = json!({ "name": "write", "parameters": long });
+    let question = json!([{ "role": "user", "content": "Write!" }]);
+    let mut body = json!({
+        "messages": question, "tools": [{ "type": "function", "function": tool }], "tool_choice": "required", "max_tokens": 70,
+        "seed": 5,
+    });
+    let (status, answer) = harness.post(CHAT, &body.to_string());
+    assert_eq!(status, 200, "{answer}");
+    let choice = &answer["choices"][0];
+    assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("length"), &Value::Null));
+    let function = &choice["message"]["tool_calls"][0]["function"];
+    let arguments = function["arguments"].as_str().unwrap();
+    assert_eq!(function["name"], "write");
+    assert!(arguments.starts_with("{\"n\": ") || arguments.starts_with("{\"n\":"), "{arguments}");
+    assert!(serde_json::from_str::<Value>(arguments).is_err(), "{arguments}");
+    body["stream"] = json!(true);
+    let (mut told, mut content) = (String::new(), String::new());
+    for event in harness.stream(CHAT, &body.to_string()) {
+        let event: Value = serde_json::from_str(&event).unwrap_or_default();
+        let delta = &event["choices"][0]["delta"];
+        told += delta["tool_calls"][0]["function"]["arguments"].as_str().unwrap_or("");
+        content += delta["content"].as_str().unwrap_or("");
+    }
+    assert_eq!((told.as_str(), content.as_str()), (arguments, ""));
+
+    // Where arguments are JSON and no text, those that are whole.
+    let own = json!({ "name": "write", "input_schema": long });
+    let body = json!({ "messages": question, "tools": [own], "tool_choice": { "type": "any" }, "max_tokens": 70, "seed": 5 });
+    let (_, answer) = harness.post("/v1/messages", &body.to_string());
+    assert_eq!(answer["stop_reason"], "max_tokens", "{answer}");
+    let content = answer["content"].as_array().unwrap();
+    assert!(content.len() == 1 && content[0]["type"] == "tool_use", "{answer}");
+    assert_eq!(content[0]["input"], json!({ "n": 1 }));
+
+    let own = json!({ "type": "function", "name": "write", "parameters": long });
+    let body = json!({ "input": "Write!", "tools": [own], "tool_choice": "required", "max_output_tokens": 70, "seed": 5 });
+    let (_, answer) = harness.post("/v1/responses", &body.to_string());
+    let output = answer["output"].as_array().unwrap();
+    assert!(output.len() == 1 && output[0]["type"] == "function_call", "{answer}");
+    assert_eq!((&output[0]["status"], &answer["status"]), (&json!("incomplete"), &json!("incomplete")));
+}
+
+#[test]
+fn there_may_be_many_tools() {
+    let mut harness = Harness::with_chat();
+    let tool = |index: usize| {
+        let place = json!({ "type": "object", "properties": { "path": { "type": "string", "description": "Where" } } });
+        json!({ "type": "function", "function": { "name": format!("tool_{index}"), "description": "Does", "parameters": place } })
+    };
+    let mut ask = |n: usize| {
+        let tools: Vec<Value> = (0..n).map(tool).collect();
+        let body = json!({ "messages": [{ "role": "user", "content": "a" }], "tools": tools });
+        harness.post("/apply-template", &body.to_string())
+    };
+    let (status, answer) = ask(512);
+    assert!(status == 200 && answer["prompt"].as_str().unwrap().contains("tool_511"), "{answer}");
+    let (status, answer) = ask(513);
+    assert_eq!(status, 400);
+    assert!(answer["error"]["message"].as_str().unwrap().contains("512"), "{answer}");
 }

@@ -174,7 +174,7 @@ fn results_follow_calls_and_come_before_what_the_user_says() {
         { "role": "assistant", "content": "I\nlook.", "reasoning_content": "Hm.",
           "tool_calls": [call("toolu_1", "get_time", "{\"zone\":\"CET\"}"), call("toolu_2", "f", "{}")] },
         { "role": "tool", "tool_call_id": "toolu_1", "name": "get_time", "content": "12:34" },
-        { "role": "tool", "tool_call_id": "toolu_2", "name": "f", "content": "no\nf" },
+        { "role": "tool", "tool_call_id": "toolu_2", "name": "f", "content": "Error: no\nf" },
         { "role": "user", "content": "And?" },
     ] });
     let (status, count) = harness.post(COUNT, &body.to_string());
@@ -220,6 +220,7 @@ fn stop_sequences_and_thinking_are_told() {
     let body =
         |kind: &str| request(json!("Hi"), json!({ "thinking": { "type": kind, "budget_tokens": 1024 } }));
     let mut count = |body: String| harness.post(COUNT, &body).1["input_tokens"].as_u64().unwrap();
+    assert_eq!(count(body("between_tools")), count(body("adaptive")));
     assert_ne!(count(body("enabled")), count(body("disabled")), "the template is told");
     let (status, answer) = harness.post(MESSAGES, &body("perhaps"));
     assert_eq!(status, 400);

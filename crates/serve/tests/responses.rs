@@ -149,6 +149,9 @@ fn items_become_the_conversation_that_they_are() {
         { "type": "function_call_output", "call_id": "call_3", "output": "no f" },
         { "role": "assistant", "content": "It is 12:34." },
         { "role": "assistant", "content": "And late." },
+        { "type": "reasoning", "summary": [], "content": [{ "type": "reasoning_text", "text": "Is that all?" }] },
+        { "type": "reasoning", "summary": [], "content": [{ "type": "reasoning_text", "text": "Yes." }] },
+        { "role": "assistant", "content": "That is all." },
         { "type": "function_call", "status": "incomplete", "call_id": "call_4", "name": "f", "arguments": "{\"zo" },
         { "role": "user", "content": "And?" },
     ]);
@@ -170,7 +173,8 @@ fn items_become_the_conversation_that_they_are() {
         { "role": "assistant", "tool_calls": [call("call_3", "f", "{}")] },
         result("call_3", "f", "no f"),
         { "role": "assistant", "content": "It is 12:34." },
-        { "role": "assistant", "content": "And late." },
+        { "role": "assistant", "content": "And late.", "reasoning_content": "Is that all?" },
+        { "role": "assistant", "content": "That is all.", "reasoning_content": "Yes." },
         { "role": "user", "content": "And?" },
     ] });
     let (status, chat) = harness.post("/v1/chat/completions", &chat.to_string());

@@ -250,7 +250,7 @@ impl Answer {
         // Tokens are told once.
         let mut logprobs = Some(logprobs);
         let mut n_calls = 0;
-        for block in blocks.all_mut() {
+        for block in blocks.certain_mut() {
             let text = &block.text[block.n_told..];
             if let Kind::Call { id, name } = &block.kind {
                 if !block.is_begin_told {
@@ -285,8 +285,9 @@ impl Answer {
 
     /// The same, block by block.
     fn block_news(&mut self, out: &mut Vec<u8>, blocks: &mut Blocks) -> fmt::Result {
-        let n_blocks = blocks.all().len();
-        for (index, block) in blocks.all_mut().iter_mut().enumerate() {
+        let certain = blocks.certain_mut();
+        let n_blocks = certain.len();
+        for (index, block) in certain.iter_mut().enumerate() {
             if !core::mem::replace(&mut block.is_begin_told, true) {
                 self.tell(out, &Step::Open(index, block))?;
             }

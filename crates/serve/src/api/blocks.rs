@@ -49,6 +49,8 @@ pub struct Blocks {
     keeps_raw: bool,
     /// Whether what a stream has told as a call is not said too if it turns out to be none.
     pub says_once: bool,
+    /// The last block is a call that ends here, which is none if more of the answer follows: a range of bytes of the answer.
+    broken: Option<(usize, usize)>,
     /// A call that turned out to be none, as a range of bytes of the answer that has not come whole.
     unsaid: Option<(usize, usize)>,
 }
@@ -84,14 +86,23 @@ impl Blocks {
         &self.blocks
     }
 
-    /// The same, to tell of them.
-    pub fn all_mut(&mut self) -> &mut [Block] {
-        &mut self.blocks
+    /// Those of which it is certain that they are told.
+    fn n_certain(&self) -> usize {
+        let is_uncertain =
+            self.broken.is_some() && self.blocks.last().is_some_and(|block| !block.is_begin_told);
+        self.blocks.len() - usize::from(is_uncertain)
+    }
+
+    /// The blocks of which a stream can tell.
+    pub fn certain_mut(&mut self) -> &mut [Block] {
+        let n_certain = self.n_certain();
+        &mut self.blocks[..n_certain]
     }
 
     /// Whether there is something that a stream has not told.
     pub fn has_news(&self) -> bool {
-        self.blocks.iter().any(|block| !block.is_begin_told || block.n_told < block.text.len())
+        let certain = &self.blocks[..self.n_certain()];
+        certain.iter().any(|block| !block.is_begin_told || block.n_told < block.text.len())
     }
 
     /// Whether a tool is called.
@@ -123,6 +134,7 @@ impl Blocks {
     /// # Errors
     /// If there is no memory for it.
     pub fn take(&mut self, part: &Part<'_>, answer: &str, choice: usize) -> Result<(), ApiError> {
+        self.unmake_broken()?;
         match *part {
             Part::Content(text) => self.append(Kind::Text, text),
             Part::Reasoning(text) => self.append(Kind::Reasoning, text),
@@ -137,37 +149,48 @@ impl Blocks {
             },
             Part::ToolCallEnd => Ok(()),
             Part::ToolCallBroken { start, end } => {
-                // A stream that has told of it cannot take it back.
                 let call = self.blocks.last_mut().filter(|block| matches!(block.kind, Kind::Call { .. }));
-                let is_told = call.map(|block| {
-                    block.is_broken = true;
-                    block.is_begin_told
-                });
-                match is_told {
-                    Some(true) if self.says_once => return Ok(()),
-                    Some(false) => drop(self.blocks.pop()),
-                    _ => {}
+                if let Some(call) = call {
+                    call.is_broken = true;
+                    self.broken = Some((start, end));
                 }
-                match self.raw.get(start..end) {
-                    Some(text) => {
-                        let mut own = String::new();
-                        append(&mut own, text)?;
-                        self.say(&own)
-                    }
-                    None => {
-                        self.unsaid = Some((start, end));
-                        Ok(())
-                    }
-                }
+                Ok(())
             }
         }
     }
 
-    /// The answer has ended, and this is all that the model wrote.
+    /// Says what looked like a call, if the last block is one that has become none.
+    fn unmake_broken(&mut self) -> Result<(), ApiError> {
+        let Some((start, end)) = self.broken.take() else { return Ok(()) };
+        // A stream that has told of it cannot take it back.
+        match self.blocks.last().map(|block| block.is_begin_told) {
+            Some(true) if self.says_once => return Ok(()),
+            Some(false) => drop(self.blocks.pop()),
+            _ => {}
+        }
+        match self.raw.get(start..end) {
+            Some(text) => {
+                let mut own = String::new();
+                append(&mut own, text)?;
+                self.say(&own)
+            }
+            None => {
+                self.unsaid = Some((start, end));
+                Ok(())
+            }
+        }
+    }
+
+    /// The answer has ended, and this is all that the model wrote. If it was cut, a call at its end stays one, as far as it has
+    /// come.
     ///
     /// # Errors
     /// If there is no memory.
-    pub fn finish(&mut self, output: &str) -> Result<(), ApiError> {
+    pub fn finish(&mut self, output: &str, is_cut: bool) -> Result<(), ApiError> {
+        if is_cut {
+            self.broken = None;
+        }
+        self.unmake_broken()?;
         let unsaid = self.unsaid.take().and_then(|(start, end)| output.get(start..end));
         unsaid.map_or(Ok(()), |text| self.say(text))
     }
@@ -209,6 +232,43 @@ impl Blocks {
     }
 }
 
+/// Writes a JSON object that was cut with those of its members that are whole; for nothing an object of none.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn close_object(cut: &str, out: &mut String) -> Result<(), ApiError> {
+    let mut closers = String::new();
+    let (mut is_text, mut is_escaped, mut is_key, mut n_whole) = (false, false, false, 0);
+    for (index, byte) in cut.bytes().enumerate() {
+        if is_text {
+            is_text = is_escaped || byte != b'"';
+            is_escaped = !is_escaped && byte == b'\\';
+            if !is_text && !is_key {
+                n_whole = index + 1;
+            }
+            continue;
+        }
+        match byte {
+            b'"' => is_text = true,
+            b'{' | b'[' => {
+                append(&mut closers, if byte == b'{' { "}" } else { "]" })?;
+                (is_key, n_whole) = (byte == b'{', index + 1);
+            }
+            b'}' | b']' => {
+                closers.pop();
+                (is_key, n_whole) = (false, index + 1);
+            }
+            b',' => (is_key, n_whole) = (closers.ends_with('}'), index),
+            b':' => is_key = false,
+            _ => {}
+        }
+    }
+    let whole = if n_whole == 0 { "{" } else { &cut[..n_whole] };
+    append(out, whole)?;
+    let rest = if n_whole == 0 { "}" } else { &*closers };
+    rest.chars().rev().try_for_each(|closer| append(out, if closer == '}' { "}" } else { "]" }))
+}
+
 fn append(text: &mut String, more: &str) -> Result<(), ApiError> {
     text.try_reserve(more.len()).map_err(|_| ApiError::out_of_memory())?;
     text.push_str(more);
@@ -245,6 +305,7 @@ mod tests {
             blocks.note_raw(raw).unwrap();
             parts.iter().for_each(|part| blocks.take(part, "a", 0).unwrap());
         }
+        blocks.finish("", false).unwrap();
         assert_eq!(texts(&blocks), ["hm.", "Yes", "{}", "<c>{gx"]);
         assert!(blocks.has_calls() && blocks.has_news());
         let Kind::Call { id, name } = &blocks.all()[2].kind else { panic!("no call") };
@@ -256,30 +317,67 @@ mod tests {
         blocks.note_raw("<c>{g").unwrap();
         blocks.take(&Part::ToolCallBegin { index: 0, name: "g" }, "a", 0).unwrap();
         blocks.take(&Part::ToolCallBroken { start: 0, end: 7 }, "a", 0).unwrap();
-        blocks.finish("<c>{g((").unwrap();
+        assert!(!blocks.has_news(), "it may be none");
+        blocks.finish("<c>{g((", false).unwrap();
         assert_eq!(texts(&blocks), ["<c>{g(("]);
         assert!(!blocks.has_calls());
 
         let mut blocks = Blocks::new(true);
         blocks.note_raw("<c>{g").unwrap();
         blocks.take(&Part::ToolCallBegin { index: 0, name: "g" }, "a", 0).unwrap();
-        blocks.all_mut()[0].is_begin_told = true;
+        blocks.certain_mut()[0].is_begin_told = true;
         blocks.take(&Part::ToolCallBroken { start: 0, end: 5 }, "a", 0).unwrap();
+        blocks.finish("<c>{g", false).unwrap();
         assert!(blocks.all().len() == 2 && !blocks.has_calls(), "what was told stays, but is no call");
 
         let mut blocks = Blocks { says_once: true, ..Blocks::new(true) };
         blocks.note_raw("<c>{g").unwrap();
         blocks.take(&Part::ToolCallBegin { index: 0, name: "g" }, "a", 0).unwrap();
-        blocks.all_mut()[0].is_begin_told = true;
+        blocks.certain_mut()[0].is_begin_told = true;
         blocks.take(&Part::ToolCallBroken { start: 0, end: 5 }, "a", 0).unwrap();
+        blocks.take(&Part::Content(""), "a", 0).unwrap();
         assert!(blocks.all().len() == 1 && !blocks.has_calls(), "it is not told again as a text");
+    }
+
+    #[test]
+    fn a_call_that_is_cut_stays_one_whether_a_stream_has_told_of_it_or_not() {
+        for is_told in [false, true] {
+            let mut blocks = Blocks::new(true);
+            blocks.note_raw("<c>{g: [1").unwrap();
+            blocks.take(&Part::ToolCallBegin { index: 0, name: "g" }, "a", 0).unwrap();
+            blocks.take(&Part::ToolCallArguments("[1"), "a", 0).unwrap();
+            blocks.certain_mut()[0].is_begin_told = is_told;
+            blocks.take(&Part::ToolCallBroken { start: 0, end: 9 }, "a", 0).unwrap();
+            blocks.finish("<c>{g: [1", true).unwrap();
+            assert_eq!(texts(&blocks), ["[1"]);
+            assert!(!blocks.has_calls() && blocks.has_news(), "it is not whole");
+        }
+    }
+
+    #[test]
+    fn an_object_that_was_cut_has_the_members_that_are_whole() {
+        let whole = r#"{"a": "x\\\"y,", "b": [1, {"c": true}, -2.5], "d": {}, "e": "]}"}"#;
+        let value: serde_json::Value = serde_json::from_str(whole).unwrap();
+        let mut n_members = 0;
+        for end in 0..=whole.len() {
+            let mut text = String::new();
+            close_object(&whole[..end], &mut text).unwrap();
+            let closed: serde_json::Value =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            let closed = closed.as_object().unwrap();
+            assert!(closed.len() >= n_members, "{text}");
+            n_members = closed.len();
+            let is_whole = |(key, member): (&String, &serde_json::Value)| value[key] == *member || key == "b";
+            assert!(closed.iter().all(is_whole), "{text}");
+        }
+        assert_eq!(n_members, 4);
     }
 
     #[test]
     fn what_a_stream_has_told_is_forgotten_and_what_follows_is_news() {
         let mut blocks = Blocks::new(false);
         blocks.say("one").unwrap();
-        for block in blocks.all_mut() {
+        for block in blocks.certain_mut() {
             (block.is_begin_told, block.n_told) = (true, block.text.len());
         }
         blocks.forget_told();

@@ -329,4 +329,6 @@ pub struct Part<'b> {
     /// Of a result: what it is. Read when it is needed: parts of parts of parts would want a stack without a bound.
     #[serde(borrow)]
     pub content: Option<&'b RawValue>,
+    /// Of a result: whether the tool has failed.
+    pub is_error: Option<bool>,
 }

@@ -8,7 +8,7 @@ use super::json::{List, Text};
 use super::values::{Biases, Input, Logprobs, MAX_IDS, MAX_MESSAGES, MAX_PARTS, Prompts, Samplers, Stop};
 
 /// Most tools.
-pub const MAX_TOOLS: usize = 128;
+pub const MAX_TOOLS: usize = 512;
 /// Most texts across which nothing counts as repeated.
 const MAX_BREAKERS: usize = 32;
 /// Most adapters of a model.

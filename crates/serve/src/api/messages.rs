@@ -1,11 +1,12 @@
 //! Answers in the shape of Anthropic's Messages. Source: <https://platform.claude.com/docs/en/api/messages>.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use llm::session::FinishReason;
 
-use super::blocks::{Block, Kind};
+use super::blocks::{Block, Kind, close_object};
 use super::json::{Value, append, fill};
 use super::told::{End, Name, Step, close_event, open_event};
 use super::usage::Usage;
@@ -86,7 +87,15 @@ fn block(out: &mut Vec<u8>, block: &Block, text: &str) -> fmt::Result {
         // A signature would say that the thought is the model's own; nobody here checks one.
         Kind::Reasoning => fill(out, r#"{"type":"thinking","thinking":$,"signature":""}"#, &[text.into()]),
         Kind::Call { id, name } => {
-            let input = if text.is_empty() { "{}" } else { text };
+            let mut closed = String::new();
+            let input = match text {
+                "" => "{}",
+                text if block.is_broken => {
+                    close_object(text, &mut closed).map_err(|_| fmt::Error)?;
+                    &closed
+                }
+                text => text,
+            };
             let values = [(&**id).into(), (&**name).into(), Value::Json(input)];
             fill(out, r#"{"type":"tool_use","id":$,"name":$,"input":$}"#, &values)
         }

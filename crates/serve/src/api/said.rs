@@ -269,7 +269,9 @@ impl<'b> Talk<'b> {
                 "tool_use" => push_call(&mut calls, &part.id, &part.name, &part.input.0, path)?,
                 "tool_result" => {
                     let json = part.content.map_or("null", RawValue::get);
-                    self.push_result(or_empty(&part.tool_use_id), result(json, path)?)?;
+                    let content = result(json, path)?;
+                    let content = if part.is_error == Some(true) { failed(content)? } else { content };
+                    self.push_result(or_empty(&part.tool_use_id), content)?;
                 }
                 _ => return Err(part.unsupported(path(), "text, thinking, tool_use and tool_result")),
             }
@@ -310,7 +312,9 @@ impl<'b> Talk<'b> {
             "reasoning" => {
                 let thought = text(&item.content, &field("content"), &THOUGHTS)?;
                 let summary = text(&item.summary, &field("summary"), &THOUGHTS)?;
-                let said = self.push(Role::Assistant.name())?;
+                let said = self.assistant()?;
+                // Of several thoughts each is of a message of its own.
+                let said = if said.reasoning.is_empty() { said } else { self.push(Role::Assistant.name())? };
                 said.reasoning = if thought.is_empty() { summary } else { thought };
             }
             // Its arguments were cut, so nobody has called anything.
@@ -368,9 +372,39 @@ fn result<'b>(json: &'b str, path: impl FnOnce() -> String) -> Result<Cow<'b, st
     }
 }
 
+/// The result of a tool that has failed: templates have no other place for that.
+fn failed(content: Cow<'_, str>) -> Result<Cow<'_, str>, ApiError> {
+    const MARK: &str = "Error";
+    let says_so = content.trim_start().get(..MARK.len()).is_some_and(|word| word.eq_ignore_ascii_case(MARK));
+    if says_so {
+        return Ok(content);
+    }
+    let mut text = String::new();
+    text.try_reserve_exact(MARK.len() + 2 + content.len()).map_err(|_| ApiError::out_of_memory())?;
+    text.push_str(MARK);
+    if !content.is_empty() {
+        text.push_str(": ");
+        text.push_str(&content);
+    }
+    Ok(Cow::Owned(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_says_that_the_tool_has_failed() {
+        for (content, said) in [
+            ("no file", "Error: no file"),
+            ("", "Error"),
+            ("Error: no file", "Error: no file"),
+            (" ERROR", " ERROR"),
+            ("\u{20ac}\u{20ac}", "Error: \u{20ac}\u{20ac}"),
+        ] {
+            assert_eq!(failed(Cow::Borrowed(content)).unwrap(), said);
+        }
+    }
 
     #[test]
     fn a_stamp_is_the_same_in_each_request() {

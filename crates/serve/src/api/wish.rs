@@ -205,7 +205,8 @@ impl Wish<'_> {
 fn enable_thinking(fields: &Fields<'_>) -> Result<Option<bool>, ApiError> {
     let known = fields.chat_template_kwargs.as_ref().and_then(|known| known.enable_thinking);
     match fields.thinking.as_ref().map(|thinking| thinking.kind.as_ref().map_or("", |kind| &*kind.0)) {
-        None | Some("adaptive") => Ok(known),
+        // Models decide that for themselves, between tools too.
+        None | Some("adaptive" | "between_tools") => Ok(known),
         Some("enabled") => Ok(Some(true)),
         Some("disabled") => Ok(Some(false)),
         Some(_) => {
@@ -277,11 +278,10 @@ fn grammar<'b>(fields: &'b Fields<'b>) -> Result<(Option<AnswerGrammar<'b>>, &'s
         ));
     }
     let has_tools = fields.tools.as_ref().is_some_and(|tools| !tools.0.is_empty());
-    if grammar.is_some() && has_tools && ToolChoice::of(fields.tool_choice)? != ToolChoice::None {
-        return Err(ApiError::field(
-            "tools",
-            "an answer that keeps to a grammar or a schema cannot call tools",
-        ));
+    // Beside a schema an answer is valid against it, or calls.
+    let is_gbnf = matches!(grammar, Some(AnswerGrammar::Gbnf(_)));
+    if is_gbnf && has_tools && ToolChoice::of(fields.tool_choice)? != ToolChoice::None {
+        return Err(ApiError::field("tools", "an answer that keeps to a grammar cannot call tools"));
     }
     Ok((grammar, field))
 }

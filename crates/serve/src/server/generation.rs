@@ -245,7 +245,8 @@ impl<T: Copy + PartialEq> Generation<T> {
             choice.log.push(*id, logprobs)?;
         }
         if let Event::Finished { report, .. } = event {
-            choice.blocks.finish(&report.output)?;
+            let is_cut = matches!(report.finish_reason, FinishReason::MaxTokens | FinishReason::ContextFull);
+            choice.blocks.finish(&report.output, is_cut)?;
             choice.ticket = None;
             choice.stop.try_reserve_exact(report.stop.len()).map_err(|_| ApiError::out_of_memory())?;
             choice.stop.push_str(&report.stop);
