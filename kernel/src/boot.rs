@@ -15,7 +15,9 @@ use crate::{
     drivers::{
         calendar_clock, fw_cfg,
         host::{self, ExitStatus},
-        interrupts, power, power_keys, uart, virtio,
+        interrupts, power, power_keys, probe,
+        requests::Surroundings,
+        uart,
     },
     firmware::Told,
     logging::{self, Logger},
@@ -305,19 +307,19 @@ fn fill_pool(platform: &Platform, used: [Range<u64>; 2]) {
 
 // The compiler would make one function of the whole boot, too long for its own short branches.
 #[inline(never)]
-fn find_devices(platform: &Platform) -> virtio::Bus {
-    let surroundings = virtio::Surroundings {
+fn find_devices(platform: &Platform) -> probe::Bus {
+    let surroundings = Surroundings {
         clock_us: arch::time::now_us,
         nap: arch::time::nap,
         is_interrupted: || uart::is_interrupted() || power_keys::request().is_some(),
         pool: &POOL,
     };
     // SAFETY: mapped by now, and nothing else uses them.
-    unsafe { virtio::Bus::new(platform, surroundings) }
+    unsafe { probe::Bus::new(platform, surroundings) }
 }
 
 #[inline(never)]
-fn start_network(bus: &mut virtio::Bus, args: &BootArgs) -> Option<Network> {
+fn start_network(bus: &mut probe::Bus, args: &BootArgs) -> Option<Network> {
     let link = bus.network()?;
     bus.entropy().into_iter().chain(power::entropy()).for_each(arch::random::stir);
     if !arch::random::has_source() {
@@ -337,7 +339,7 @@ fn start_network(bus: &mut virtio::Bus, args: &BootArgs) -> Option<Network> {
 }
 
 #[inline(never)]
-fn find_disks(bus: virtio::Bus, args: &BootArgs) -> Disks {
+fn find_disks(bus: probe::Bus, args: &BootArgs) -> Disks {
     let disks = Disks::find(Box::new(bus), &args.files);
     info!("{} disks, {} PCI functions", disks.len(), disks.pci_functions().len());
     for disk in disks.iter() {

@@ -4,10 +4,10 @@ use alloc::{borrow::Cow, string::String};
 use core::fmt;
 
 /// How to attach a file so that the kernel sees it.
-const ADVICE: &str = "attach the file with -device virtio-blk-device or virtio-blk-pci";
+const ADVICE: &str = "attach the file with -device virtio-blk-device, virtio-blk-pci or nvme";
 
 /// What is driven, for machines whose disks nobody can choose.
-const DRIVEN: &str = "models are read from virtio-blk disks only, which a virtual machine can be given";
+const DRIVEN: &str = "models are read from virtio-blk and virtio-scsi disks and from NVMe on PCI only, which a virtual machine can be given";
 
 /// Something that is plugged in and no disk for this kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,6 @@ impl Undriven {
             (0x01, 0x06, 0x01) => "an AHCI (SATA) controller",
             (0x01, 0x06, _) => "a SATA controller",
             (0x01, 0x07, _) => "a SAS controller",
-            (0x01, 0x08, 0x02) => "an NVMe controller",
             (0x01, 0x08, _) => "a controller of non-volatile memory",
             (0x01, 0x09, _) => "a UFS controller",
             (0x01, _, _) => "a mass storage controller",
@@ -61,7 +60,6 @@ impl Undriven {
     /// The controller of disks or files that a virtio device of this type is, if it is one (VIRTIO 1.2, 5).
     pub fn of_virtio(device_type: u32, place: String) -> Option<Self> {
         let what = match device_type {
-            8 => "a virtio-scsi controller",
             9 => "a virtio-9p file system",
             26 => "a virtio-fs file system",
             27 => "a virtio-pmem device",
@@ -120,15 +118,15 @@ impl Undriven {
         Self { what: "a bus with virtio disks".into(), place, reason: reason.into() }
     }
 
-    /// A block device that could not be started.
-    pub fn block_device(place: String, reason: String) -> Self {
-        Self { what: "a virtio-blk device".into(), place, reason: reason.into() }
+    /// A device of a kind that is driven, which itself is not.
+    pub fn device(what: &'static str, place: String, reason: String) -> Self {
+        Self { what: what.into(), place, reason: reason.into() }
     }
 
-    /// A block device that has nothing but I/O ports.
-    pub fn legacy_block_device(place: String) -> Self {
+    /// A virtio device that has nothing but I/O ports.
+    pub fn legacy(what: &'static str, place: String) -> Self {
         let reason = "attach it without disable-modern=on, or with disable-legacy=on";
-        Self { what: "a legacy virtio-blk device".into(), place, reason: reason.into() }
+        Self { what: what.into(), place, reason: reason.into() }
     }
 }
 
@@ -160,7 +158,7 @@ mod tests {
             found.map(|found| found.what.into_owned())
         };
         for (code, part) in [
-            (0x01_08_02, "NVMe"),
+            (0x01_08_01, "non-volatile memory"),
             (0x01_06_01, "AHCI"),
             (0x01_04_00, "RAID"),
             (0x01_80_00, "mass storage"),
@@ -174,9 +172,9 @@ mod tests {
             assert_eq!(name(code), None, "{code:#x}");
         }
         assert_eq!(
-            Undriven::of_pci_class(1, 8, 2, "PCI 00:01.0".into()).unwrap().to_string(),
-            "an NVMe controller at PCI 00:01.0 is not driven: attach the file with -device virtio-blk-device or \
-             virtio-blk-pci"
+            Undriven::of_pci_class(1, 6, 1, "PCI 00:01.0".into()).unwrap().to_string(),
+            "an AHCI (SATA) controller at PCI 00:01.0 is not driven: attach the file with -device virtio-blk-device, \
+             virtio-blk-pci or nvme"
         );
     }
 
@@ -224,9 +222,12 @@ mod tests {
         // QEMU's ivshmem, and another maker's device.
         assert_eq!(virtio_type_of_pci(0x1af4, 0x1110), None);
         assert_eq!(virtio_type_of_pci(0x1b36, 0x1042), None);
-        for (ty, part) in [(8, "scsi"), (9, "9p"), (26, "virtio-fs"), (27, "pmem")] {
+        for (ty, part) in [(9, "9p"), (26, "virtio-fs"), (27, "pmem")] {
             assert!(Undriven::of_virtio(ty, String::new()).unwrap().what.contains(part));
         }
-        assert_eq!(Undriven::of_virtio(1, String::new()), None);
+        // Network devices, and what is driven.
+        for ty in [1, 2, 8] {
+            assert_eq!(Undriven::of_virtio(ty, String::new()), None);
+        }
     }
 }

@@ -917,7 +917,7 @@ fn controllers_of_disks_that_are_not_driven_are_named() {
         tree.root.add_child(soc);
     });
     let undriven: Vec<_> = platform(&tree).undriven.iter().map(|undriven| undriven.to_string()).collect();
-    let only = "models are read from virtio-blk disks only, which a virtual machine can be given";
+    let only = "models are read from virtio-blk and virtio-scsi disks and from NVMe on PCI only, which a virtual machine can be given";
     assert_eq!(
         undriven,
         [

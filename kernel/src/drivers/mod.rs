@@ -3,6 +3,8 @@
 
 #[cfg(target_os = "none")]
 pub mod calendar_clock;
+#[cfg(any(test, target_os = "none"))]
+mod dma;
 pub mod fw_cfg;
 #[cfg(target_os = "none")]
 mod gic_security;
@@ -15,6 +17,8 @@ pub mod interrupts;
 #[cfg(target_os = "none")]
 pub(crate) mod last_words;
 pub mod ns16550;
+#[cfg(any(test, target_os = "none"))]
+pub mod nvme;
 #[cfg(target_os = "none")]
 pub mod pcie;
 pub mod pl061;
@@ -22,7 +26,13 @@ pub mod pl061;
 pub mod power;
 #[cfg(target_os = "none")]
 pub mod power_keys;
+#[cfg(target_os = "none")]
+pub mod probe;
 pub mod received;
+#[cfg(any(test, target_os = "none"))]
+pub mod requests;
+#[cfg(any(test, target_os = "none"))]
+pub mod scsi;
 #[cfg(target_os = "none")]
 pub mod serial_port;
 #[cfg(target_os = "none")]

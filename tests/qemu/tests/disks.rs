@@ -35,6 +35,11 @@ fn blocks_and_queues_of_every_size() {
         ("q4", format!("virtio-blk-pci,queue-size=4,{}", block(4096))),
         ("q8", "virtio-blk-pci,queue-size=8".into()),
         ("q4-direct", "virtio-blk-pci,queue-size=4,indirect_desc=off".into()),
+        ("nvme", "nvme".into()),
+        ("nvme4096", format!("nvme,mdts=0,{}", block(4096))),
+        ("scsi", "virtio-scsi-pci,id=s -device scsi-hd,bus=s.0,scsi-id=4,lun=0".into()),
+        ("scsi4096", format!("scsi-hd,bus=s.0,scsi-id=4,lun=300,{}", block(4096))),
+        ("scsi-mmio", "virtio-scsi-device,id=m,virtqueue_size=16 -device scsi-hd,bus=m.0".into()),
         ("packed", "virtio-blk-pci,packed=on,num-queues=2,disable-legacy=on,iommu_platform=on".into()),
     ];
     let words: Vec<_> = devices
@@ -51,7 +56,7 @@ fn blocks_and_queues_of_every_size() {
         .finish()
         .expect_status(0);
     for (name, _) in devices {
-        let line = outcome.stderr.lines().find(|line| line.contains(&format!("\"{name}\" on virtio-")));
+        let line = outcome.stderr.lines().find(|line| line.contains(&format!("\"{name}\" on ")));
         let line = line.unwrap_or_else(|| panic!("no {name} in\n{}", outcome.stderr));
         assert!(line.ends_with(&format!(": {} bytes, checksum {checksum:08x}", bytes.len())), "{line}");
     }
@@ -63,19 +68,21 @@ fn what_is_not_driven_is_named_with_what_to_do() {
     let file = directory.file("file", &[0; 1 << 20]);
     let nodes: Vec<_> = (0..5).map(|index| blockdev(&format!("d{index}"), &file)).collect();
     let qemu = format!(
-        "{} -device nvme,drive=d0,serial=x -device virtio-scsi-pci,id=s -device scsi-hd,bus=s.0,drive=d1 \
+        "{} -device nvme,id=n,serial=x -device nvme-ns,bus=n,drive=d0,ms=8 \
+         -device virtio-scsi-pci,id=s -device scsi-cd,bus=s.0,drive=d1 -device scsi-cd,bus=s.0 \
          -device qemu-xhci -device usb-storage,drive=d2 \
          -device virtio-blk-pci,drive=d3,disable-modern=on,disable-legacy=off -device ahci -device sdhci-pci \
-         -device virtio-scsi-device \
+         -device virtio-scsi-device,virtqueue_size=4,seg_max_adjust=off \
          -device virtio-blk-pci,drive=d4,logical_block_size=131072,physical_block_size=131072",
         nodes.join(" ")
     );
     let mut session = Run::new().qemu(&qemu).start();
     let boot = session.wait_for("ferrite> ");
     let expected = [
-        "an NVMe controller at PCI 00:",
-        "a virtio-scsi controller at PCI 00:",
-        "a virtio-scsi controller at virtio-mmio 0x",
+        "an NVMe namespace at nvme 00:",
+        "its blocks have 8 bytes of metadata",
+        "a SCSI CD-ROM drive at virtio-pci 00:",
+        " scsi 0:0 is not driven: models are read from disks only",
         "a USB controller (xHCI) at PCI 00:",
         "an AHCI (SATA) controller at PCI 00:",
         "an SD host controller (SDHCI) at PCI 00:",

@@ -3,20 +3,26 @@
 use super::{
     negotiation::{self, feature},
     queue::{Queue, RINGS_BYTES, SHORTEST},
-    requests::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings},
 };
-use crate::storage::{BlockDevice, ReadError, sectors, sectors::SECTOR_BYTES};
+use crate::{
+    drivers::requests::{
+        Ask, Broken, Channel, ChannelDisk, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings,
+    },
+    storage::sectors::SECTOR_BYTES,
+};
 use alloc::{boxed::Box, string::String};
 use core::{
     array, fmt,
     mem::{ManuallyDrop, forget, take},
-    ops::{ControlFlow, Range},
     ptr::{self, NonNull},
 };
 use virtio_drivers::{
     Error,
-    transport::{DeviceStatus, Transport},
+    transport::{DeviceStatus, SomeTransport, Transport},
 };
+
+/// Number of the only queue.
+const QUEUE: u16 = 0;
 
 /// Feature bits (VIRTIO 1.2, 5.2.3).
 const SIZE_MAX: u64 = 1 << 1;
@@ -180,7 +186,12 @@ impl<T: Transport> BlockChannel<T> {
             queue: None,
             slots: Box::default(),
             features: 0,
-            geometry: Geometry { sector_count: 0, block_bytes: SECTOR_BYTES, request_bytes: SECTOR_BYTES },
+            geometry: Geometry {
+                sector_count: 0,
+                block_bytes: SECTOR_BYTES,
+                request_bytes: SECTOR_BYTES,
+                align_bytes: 1,
+            },
             segment_bytes: SECTOR_BYTES,
             max_in_flight: 1,
         };
@@ -205,11 +216,11 @@ impl<T: Transport> BlockChannel<T> {
         self.features = features;
 
         let indirect = self.has(feature::INDIRECT_DESC);
-        let length = self.transport.max_queue_size(0);
+        let length = self.transport.max_queue_size(QUEUE);
         if length < SHORTEST {
             return Err(InitError::ShortQueue { length });
         }
-        let queue = Queue::new(&mut *self.transport, indirect)?;
+        let queue = Queue::new(&mut *self.transport, QUEUE, indirect)?;
         let n_descriptors = queue.len();
         self.queue = Some(queue);
         self.read_limits(n_descriptors)?;
@@ -253,7 +264,7 @@ impl<T: Transport> BlockChannel<T> {
             return Err(InitError::SegmentSize { size_max });
         }
         self.segment_bytes = segment_bytes;
-        self.geometry = Geometry { sector_count: 0, block_bytes, request_bytes };
+        self.geometry = Geometry { sector_count: 0, block_bytes, request_bytes, align_bytes: 1 };
         Ok(())
     }
 
@@ -336,9 +347,7 @@ impl<T: Transport> Channel for BlockChannel<T> {
     }
 
     fn is_broken(&self) -> bool {
-        let status = self.transport.get_status();
-        // Nothing is what a device says that was reset by somebody else.
-        status.contains(DeviceStatus::DEVICE_NEEDS_RESET) || !status.contains(DeviceStatus::DRIVER_OK)
+        negotiation::is_broken(&*self.transport)
     }
 
     fn halt(&mut self) -> Result<(), usize> {
@@ -376,84 +385,19 @@ impl<T: Transport> Channel for BlockChannel<T> {
     }
 }
 
-/// A block device on a virtio transport.
-pub struct VirtioDisk<T: Transport> {
-    requests: Requests<BlockChannel<T>>,
-    serial: String,
-    transport: String,
-}
-
-impl<T: Transport> VirtioDisk<T> {
-    /// Starts the device behind `transport` and asks it for its serial number, for which it may be silent for
-    /// `patience_us`.
-    ///
-    /// # Errors
-    /// [`InitError`].
-    pub fn new(
-        transport: T,
-        name: String,
-        surroundings: Surroundings,
-        patience_us: u64,
-    ) -> Result<Self, InitError> {
-        let channel = BlockChannel::new(transport, surroundings)?;
-        let mut requests = Requests::new(channel, surroundings);
-        let serial = requests.serial(patience_us);
-        Ok(Self { requests, serial: String::from_utf8_lossy(&serial).into_owned(), transport: name })
-    }
-}
-
-impl<T: Transport + Send> BlockDevice for VirtioDisk<T> {
-    fn capacity_bytes(&self) -> u64 {
-        use sectors::Sectors;
-        self.requests.sector_count().saturating_mul(SECTOR_BYTES as u64)
-    }
-
-    fn block_bytes(&self) -> usize {
-        sectors::Sectors::block_bytes(&self.requests)
-    }
-
-    fn serial(&self) -> &str {
-        &self.serial
-    }
-
-    fn transport(&self) -> &str {
-        &self.transport
-    }
-
-    fn is_silent(&self) -> bool {
-        self.requests.is_silent()
-    }
-
-    fn is_lost(&self) -> bool {
-        self.requests.is_lost()
-    }
-
-    fn set_patience(&mut self, patience_us: u64) {
-        self.requests.set_patience(patience_us);
-    }
-
-    fn refresh(&mut self) {
-        self.requests.refresh();
-    }
-
-    fn reset(&mut self) -> Result<(), ReadError> {
-        Ok(self.requests.reset()?)
-    }
-
-    fn unplugged(&mut self) {
-        self.requests.unplugged();
-    }
-
-    fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        sectors::read_bytes(&mut self.requests, offset_bytes, buffer)
-    }
-
-    fn read_pieces(
-        &mut self,
-        range: Range<u64>,
-        buffer: &mut [u8],
-        use_piece: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        sectors::read_pieces(&mut self.requests, range, buffer, use_piece)
-    }
+/// The disk behind `transport`, which is started and asked for its serial number; for that it may be silent for
+/// `patience_us`.
+///
+/// # Errors
+/// [`InitError`].
+pub fn disk(
+    transport: SomeTransport<'static>,
+    name: String,
+    surroundings: Surroundings,
+    patience_us: u64,
+) -> Result<ChannelDisk, InitError> {
+    let channel: Box<dyn Channel + Send> = Box::new(BlockChannel::new(transport, surroundings)?);
+    let mut requests = Requests::new(channel, surroundings);
+    let serial = requests.serial(patience_us);
+    Ok(ChannelDisk::new(requests, String::from_utf8_lossy(&serial).into_owned(), name))
 }

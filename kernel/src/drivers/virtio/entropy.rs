@@ -3,8 +3,8 @@
 use super::{
     hal::IdentityHal,
     negotiation::{self, feature},
-    requests::Surroundings,
 };
+use crate::drivers::requests::Surroundings;
 use alloc::boxed::Box;
 use core::mem::{ManuallyDrop, forget};
 use virtio_drivers::{
@@ -39,10 +39,7 @@ pub fn number(transport: impl Transport, surroundings: Surroundings) -> Option<u
     // device's for ever.
     let token = unsafe { queue.add(&[], &mut [&mut number[..]]) }.ok()?;
     transport.notify(QUEUE);
-    let until_us = (surroundings.clock_us)() + PATIENCE_US;
-    while !queue.can_pop() && (surroundings.clock_us)() < until_us {
-        (surroundings.nap)();
-    }
+    surroundings.wait_until(PATIENCE_US, &mut || queue.can_pop());
     // SAFETY: this is what was added under this token.
     let popped = unsafe { queue.pop_used(token, &[], &mut [&mut number[..]]) };
     if !negotiation::reset(&mut *transport, surroundings) {

@@ -1,4 +1,4 @@
-//! virtio block, network and entropy devices, over MMIO and PCI.
+//! virtio block, SCSI, network and entropy devices, over MMIO and PCI.
 //!
 //! The queues' rings and the transports are `virtio_drivers`'; here are
 //!
@@ -8,15 +8,13 @@
 //! - `entropy`: the entropy device, which is asked for a number once;
 //! - `interrupt`: the interrupts of those that do not only wait for what they asked for;
 //! - `queue`: a virtqueue of the size that a device has;
-//! - `block`: the block device, features and configuration, as a `storage::BlockDevice`;
-//! - `requests`: the order of its requests, several at a time, and what becomes of those that are not answered; it
-//!   needs no device, and is tested on the host;
-//! - `probe`: which devices there are.
+//! - `block`: the block device, features and configuration, as a channel of `requests`;
+//! - `scsi`: the SCSI host adapter, as a controller of `requests`.
 
 #[cfg(target_os = "none")]
-mod block;
+pub mod block;
 #[cfg(target_os = "none")]
-mod entropy;
+pub mod entropy;
 #[cfg(target_os = "none")]
 mod hal;
 #[cfg(target_os = "none")]
@@ -26,13 +24,9 @@ mod negotiation;
 #[cfg(target_os = "none")]
 mod net;
 #[cfg(target_os = "none")]
-mod probe;
-#[cfg(target_os = "none")]
 mod queue;
-#[cfg(any(test, target_os = "none"))]
-mod requests;
+#[cfg(target_os = "none")]
+pub mod scsi;
 
 #[cfg(target_os = "none")]
-pub use probe::Bus;
-#[cfg(target_os = "none")]
-pub use requests::Surroundings;
+pub use {hal::IdentityHal, interrupt::Line, net::VirtioNet};

@@ -1,6 +1,6 @@
 //! How any virtio device is started: reset, then the features that both sides know (VIRTIO 1.2, 3.1.1).
 
-use super::requests::{Surroundings, UNHEEDING_US};
+use crate::drivers::requests::Surroundings;
 use virtio_drivers::{
     PAGE_SIZE,
     transport::{DeviceStatus, Transport},
@@ -24,15 +24,7 @@ const RESET_US: u64 = 1_000_000;
 /// Resets the device; true if it confirms that before the user wants no more waiting.
 pub fn reset(transport: &mut impl Transport, surroundings: Surroundings) -> bool {
     transport.set_status(DeviceStatus::empty());
-    let start_us = (surroundings.clock_us)();
-    while transport.get_status() != DeviceStatus::empty() {
-        let waited_us = (surroundings.clock_us)().saturating_sub(start_us);
-        if waited_us > RESET_US || waited_us > UNHEEDING_US && (surroundings.is_interrupted)() {
-            return false;
-        }
-        (surroundings.nap)();
-    }
-    true
+    surroundings.wait_until(RESET_US, &mut || transport.get_status() == DeviceStatus::empty())
 }
 
 /// Tells a device that was reset which of its features are used: those that are `supported`. Returns them, and the status, to
@@ -57,4 +49,11 @@ pub fn negotiate(transport: &mut impl Transport, supported: u64) -> Result<(u64,
     }
     transport.set_guest_page_size(PAGE_SIZE as u32);
     Ok((features, status))
+}
+
+/// True if a device that was started will do nothing before it is reset.
+pub fn is_broken(transport: &impl Transport) -> bool {
+    let status = transport.get_status();
+    // Nothing is what a device says that was reset by somebody else.
+    status.contains(DeviceStatus::DEVICE_NEEDS_RESET) || !status.contains(DeviceStatus::DRIVER_OK)
 }

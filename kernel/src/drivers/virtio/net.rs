@@ -3,9 +3,11 @@
 use super::{
     hal::IdentityHal,
     negotiation::{self, feature},
-    requests::Surroundings,
 };
-use crate::net::{Buffer, Frame, Link, MAX_FRAME_BYTES};
+use crate::{
+    drivers::requests::Surroundings,
+    net::{Buffer, Frame, Link, MAX_FRAME_BYTES},
+};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{array, fmt, mem::ManuallyDrop};
 use virtio_drivers::{

@@ -6,22 +6,21 @@ use super::hal::IdentityHal;
 use alloc::boxed::Box;
 use virtio_drivers::{Error, PAGE_SIZE, queue::VirtQueue, transport::Transport};
 
-/// Number of the only queue that is used.
-const QUEUE: u16 = 0;
-
 /// The shortest queue that a read fits into: its descriptors are header, data and status.
 pub const SHORTEST: u32 = 4;
 
 /// What a queue's rings take: a page for the driver's, and one for the device's.
 pub const RINGS_BYTES: usize = 2 * PAGE_SIZE;
 
-/// Queue 0 of a device.
-pub enum Queue {
-    /// Sixteen descriptors.
+/// A queue of a device.
+pub struct Queue {
+    number: u16,
+    ring: Ring,
+}
+
+enum Ring {
     Of16(Box<VirtQueue<IdentityHal, 16>>),
-    /// Eight descriptors.
     Of8(Box<VirtQueue<IdentityHal, 8>>),
-    /// Four descriptors.
     Of4(Box<VirtQueue<IdentityHal, 4>>),
 }
 
@@ -29,36 +28,37 @@ pub enum Queue {
 macro_rules! with {
     ($queue:expr, $name:ident => $use:expr) => {
         match $queue {
-            Queue::Of16($name) => $use,
-            Queue::Of8($name) => $use,
-            Queue::Of4($name) => $use,
+            Ring::Of16($name) => $use,
+            Ring::Of8($name) => $use,
+            Ring::Of4($name) => $use,
         }
     };
 }
 
 impl Queue {
-    /// The longest queue, up to 16, that the device can have.
+    /// The longest queue with this number, up to 16 descriptors, that the device can have.
     ///
     /// # Errors
     /// If the device's is shorter than [`SHORTEST`], or there is no memory.
-    pub fn new(transport: &mut impl Transport, indirect: bool) -> Result<Self, Error> {
-        let mut queue = match transport.max_queue_size(QUEUE) {
-            16.. => Self::Of16(Box::new(VirtQueue::new(transport, QUEUE, indirect, false)?)),
-            8.. => Self::Of8(Box::new(VirtQueue::new(transport, QUEUE, indirect, false)?)),
-            SHORTEST.. => Self::Of4(Box::new(VirtQueue::new(transport, QUEUE, indirect, false)?)),
+    #[inline(never)]
+    pub fn new(transport: &mut impl Transport, number: u16, indirect: bool) -> Result<Self, Error> {
+        let mut ring = match transport.max_queue_size(number) {
+            16.. => Ring::Of16(Box::new(VirtQueue::new(transport, number, indirect, false)?)),
+            8.. => Ring::Of8(Box::new(VirtQueue::new(transport, number, indirect, false)?)),
+            SHORTEST.. => Ring::Of4(Box::new(VirtQueue::new(transport, number, indirect, false)?)),
             _ => return Err(Error::InvalidParam),
         };
         // Whoever waits looks at the queue itself.
-        with!(&mut queue, queue => queue.set_dev_notify(false));
-        Ok(queue)
+        with!(&mut ring, queue => queue.set_dev_notify(false));
+        Ok(Self { number, ring })
     }
 
     /// How many descriptors it has.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Of16(_) => 16,
-            Self::Of8(_) => 8,
-            Self::Of4(_) => 4,
+        match self.ring {
+            Ring::Of16(_) => 16,
+            Ring::Of8(_) => 8,
+            Ring::Of4(_) => 4,
         }
     }
 
@@ -70,6 +70,7 @@ impl Queue {
     /// # Safety
     /// The memory must stay, and nobody touch it, until [`finish`](Self::finish) has taken the token back or the
     /// device has been reset.
+    #[inline(never)]
     pub unsafe fn start<'a>(
         &mut self,
         transport: &mut impl Transport,
@@ -77,16 +78,16 @@ impl Queue {
         parts: &'a mut [&'a mut [u8]],
     ) -> Result<u16, Error> {
         // SAFETY: the caller promises what the queue asks for.
-        let token = unsafe { with!(&mut *self, queue => queue.add(header, parts)) }?;
-        if with!(&*self, queue => queue.should_notify()) {
-            transport.notify(QUEUE);
+        let token = unsafe { with!(&mut self.ring, queue => queue.add(header, parts)) }?;
+        if with!(&self.ring, queue => queue.should_notify()) {
+            transport.notify(self.number);
         }
         Ok(token)
     }
 
     /// The token of a request that the device has done with, if there is one.
     pub fn peek(&self) -> Option<u16> {
-        with!(self, queue => queue.peek_used())
+        with!(&self.ring, queue => queue.peek_used())
     }
 
     /// Takes the request back that [`peek`](Self::peek) has told.
@@ -96,6 +97,7 @@ impl Queue {
     ///
     /// # Safety
     /// The memory must be what [`start`](Self::start) was given with this token.
+    #[inline(never)]
     pub unsafe fn finish<'a>(
         &mut self,
         token: u16,
@@ -103,6 +105,6 @@ impl Queue {
         parts: &'a mut [&'a mut [u8]],
     ) -> Result<(), Error> {
         // SAFETY: the caller promises what the queue asks for.
-        unsafe { with!(self, queue => queue.pop_used(token, header, parts)) }.map(drop)
+        unsafe { with!(&mut self.ring, queue => queue.pop_used(token, header, parts)) }.map(drop)
     }
 }

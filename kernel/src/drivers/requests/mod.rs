@@ -1,11 +1,18 @@
 //! Which request next, and which one is done: keeps a disk busy until there is nothing left to read, and leaves
 //! it when it does not answer.
 //!
-//! [`Requests`] knows no device: a [`Channel`] carries the requests, a virtqueue in the kernel, a list in tests.
+//! [`Requests`] knows no device: a [`Channel`] carries the requests, a queue of a device in the kernel, a list in tests.
 //! What a device was asked for and did not answer stays its own: the memory that it may still write to is pinned
 //! in the pool until the answers come or the device has been reset, and no new request is made before.
+//! [`ChannelDisk`] is a `storage::BlockDevice` made of it; [`controller`] makes channels of what several disks share.
 
+pub mod controller;
+#[cfg(target_os = "none")]
+mod disk;
 mod transfers;
+
+#[cfg(target_os = "none")]
+pub use disk::ChannelDisk;
 
 use self::transfers::{InLots, InPlace, Next, Transfer};
 use crate::{
@@ -28,7 +35,7 @@ use core::{
 pub const REQUESTS_IN_FLIGHT: usize = 4;
 
 /// The most that one request transfers.
-const LARGEST_REQUEST_BYTES: usize = 4 << 20;
+pub const LARGEST_REQUEST_BYTES: usize = 4 << 20;
 
 /// The first requests, and those of slow disks: what a disk was asked for it cannot be asked to forget.
 const SMALLEST_REQUEST_BYTES: usize = 64 << 10;
@@ -64,6 +71,24 @@ pub struct Surroundings {
     pub pool: &'static Pool,
 }
 
+impl Surroundings {
+    /// Waits until `is_done`; false if that takes longer than `limit_us`, or the user wants no more waiting.
+    pub fn wait_until(&self, limit_us: u64, is_done: &mut dyn FnMut() -> bool) -> bool {
+        let start_us = (self.clock_us)();
+        while !is_done() {
+            let waited_us = (self.clock_us)().saturating_sub(start_us);
+            if waited_us > limit_us || waited_us > UNHEEDING_US && (self.is_interrupted)() {
+                return false;
+            }
+            match waited_us {
+                ..AWAKE_US => core::hint::spin_loop(),
+                _ => (self.nap)(),
+            }
+        }
+        true
+    }
+}
+
 /// What a device can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
@@ -82,6 +107,8 @@ pub struct Geometry {
     pub block_bytes: usize,
     /// The most that one request can transfer, a multiple of a block.
     pub request_bytes: usize,
+    /// Memory that a request writes to begins at a multiple of this.
+    pub align_bytes: usize,
 }
 
 /// The device did what it must not, or asks for a reset.
@@ -121,6 +148,15 @@ pub trait Channel {
     /// If the device does not say that it has stopped: how many bytes of the channel's own memory are given to it for ever.
     fn halt(&mut self) -> Result<(), usize>;
 
+    /// Takes back all memory that was lent, for ever: nothing is asked any more. A channel whose device serves others too
+    /// need not stop it if nothing is in flight.
+    ///
+    /// # Errors
+    /// As [`halt`](Self::halt).
+    fn close(&mut self) -> Result<(), usize> {
+        self.halt()
+    }
+
     /// Starts a device that was stopped.
     ///
     /// # Errors
@@ -132,8 +168,8 @@ pub trait Channel {
 }
 
 /// A disk behind a channel.
-pub struct Requests<C: Channel> {
-    channel: C,
+pub struct Requests<C: Channel + ?Sized = dyn Channel + Send> {
+    channel: Box<C>,
     surroundings: Surroundings,
     geometry: Geometry,
     /// Which slots the device has.
@@ -149,9 +185,9 @@ pub struct Requests<C: Channel> {
     patience_us: u64,
 }
 
-impl<C: Channel> Requests<C> {
+impl<C: Channel + ?Sized> Requests<C> {
     /// The disk behind a channel that has been started.
-    pub fn new(channel: C, surroundings: Surroundings) -> Self {
+    pub fn new(channel: Box<C>, surroundings: Surroundings) -> Self {
         let geometry = channel.geometry();
         Self {
             channel,
@@ -234,6 +270,12 @@ impl<C: Channel> Requests<C> {
         self.is_in_flight = [false; REQUESTS_IN_FLIGHT];
         self.abandoned = None;
         self.lost_with = Some(0);
+    }
+
+    /// Whether requests can be made for this memory, or parts of it that begin whole blocks behind its start.
+    fn can_write_to(&self, buffer: &[u8]) -> bool {
+        self.surroundings.pool.contains(buffer)
+            && buffer.as_ptr().addr().is_multiple_of(self.geometry.align_bytes)
     }
 
     fn now_us(&self) -> u64 {
@@ -434,15 +476,15 @@ impl<C: Channel> Requests<C> {
 }
 
 /// Requests are not dropped while a device may write to their memory.
-impl<C: Channel> Drop for Requests<C> {
+impl<C: Channel + ?Sized> Drop for Requests<C> {
     fn drop(&mut self) {
-        if !self.is_lost() && self.channel.halt().is_err() {
+        if !self.is_lost() && self.channel.close().is_err() {
             self.give_away();
         }
     }
 }
 
-impl<C: Channel> Sectors for Requests<C> {
+impl<C: Channel + ?Sized> Sectors for Requests<C> {
     fn sector_count(&self) -> u64 {
         self.geometry.sector_count
     }
@@ -453,10 +495,10 @@ impl<C: Channel> Sectors for Requests<C> {
 
     fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), Failure> {
         let block_bytes = self.geometry.block_bytes;
-        if self.surroundings.pool.contains(buffer) {
+        if self.can_write_to(buffer) {
             return self.transfer(&mut InPlace { first, rest: buffer, block_bytes });
         }
-        // Memory that could not be pinned.
+        // Memory that could not be pinned, or that begins where no request can.
         let n_sectors = block_bytes / SECTOR_BYTES;
         for (first, block) in (first..).step_by(n_sectors).zip(buffer.chunks_exact_mut(block_bytes)) {
             block.copy_from_slice(self.read_block(first, n_sectors)?);
@@ -476,7 +518,7 @@ impl<C: Channel> Sectors for Requests<C> {
     ) -> Result<(), Failure> {
         let block_bytes = self.geometry.block_bytes;
         let lot_bytes = buffer.len() / REQUESTS_IN_FLIGHT / block_bytes * block_bytes;
-        if lot_bytes == 0 || !self.surroundings.pool.contains(buffer) {
+        if lot_bytes == 0 || !self.can_write_to(buffer) {
             return sectors::read_one_by_one(self, sectors, use_lot);
         }
         let mut lots = buffer.chunks_exact_mut(lot_bytes);

@@ -1,18 +1,24 @@
 //! Which devices there are, behind MMIO transports and on the PCI bus.
 
 use super::{
-    block::VirtioDisk, entropy, hal::IdentityHal, interrupt::Line, net::VirtioNet, requests::Surroundings,
+    nvme::{self, Nvme},
+    pcie::Ecam,
+    requests::{
+        Channel, ChannelDisk, Requests, Surroundings,
+        controller::{Controller, FoundUnit, Shared as SharedController, UnitChannel},
+    },
+    virtio::{IdentityHal, Line, VirtioNet, block, entropy, scsi::VirtioScsi},
 };
 use crate::{
-    drivers::pcie::Ecam,
     machine::{PcieHost, Platform, Registers, VirtioMmio},
     net::Link,
     pci::{self, ConfigurationAccess, Shared},
     storage::{DiskBus, Found, PATIENCE_US, Undriven, Vanished, virtio_type_of_pci},
 };
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{cell::RefCell, mem::ManuallyDrop, ptr::NonNull};
 use log::{debug, warn};
+use spin::Mutex;
 use virtio_drivers::transport::{
     DeviceType, DeviceTypeError, SomeTransport, Transport,
     mmio::{MmioError, MmioTransport, VirtIOHeader},
@@ -22,15 +28,30 @@ use virtio_drivers::transport::{
 /// The number of block devices among virtio's device types (VIRTIO 1.2, 5).
 const BLOCK: u32 = DeviceType::Block as u32;
 
+/// That of SCSI host adapters.
+const SCSI: u32 = DeviceType::ScsiHost as u32;
+
+const BLOCK_DEVICE: &str = "a virtio-blk device";
+const ADAPTER: &str = "a virtio-scsi controller";
+
 /// The places where devices are plugged in.
 pub struct Bus {
     mmio: Vec<VirtioMmio>,
     pci: Option<PciBus>,
     /// What is not driven and can be neither plugged in nor out.
     built_in: Vec<Undriven>,
+    /// Those that have been started.
+    controllers: Vec<Attached>,
     surroundings: Surroundings,
     /// Until when the disks of a search are waited for, together, for their serial numbers.
     serials_until_us: u64,
+}
+
+/// A controller of several disks.
+struct Attached {
+    /// Where it is; the names of its disks begin with it.
+    name: String,
+    shared: Arc<Mutex<SharedController>>,
 }
 
 struct PciBus {
@@ -55,7 +76,7 @@ impl Bus {
             Some(PciBus { host: host.clone(), ecam, buses, leaving: Vec::new() })
         });
         let (mmio, built_in) = (platform.virtio_mmio.clone(), platform.undriven.clone());
-        Self { mmio, pci, built_in, surroundings, serials_until_us: 0 }
+        Self { mmio, pci, built_in, controllers: Vec::new(), surroundings, serials_until_us: 0 }
     }
 
     /// A number from the first entropy device that gives one.
@@ -117,9 +138,16 @@ impl Bus {
         devices
     }
 
-    fn add_mmio(&self, registers: &Registers, found: &mut Found) {
+    fn add_mmio(&mut self, registers: &Registers, known: &[&str], found: &mut Found) {
         let name = mmio_name(registers);
         match mmio_transport(registers) {
+            Ok(transport) if transport.device_type() == DeviceType::ScsiHost => match self.attached(&name) {
+                Some(shared) => self.add_units(ADAPTER, name, &shared, known, found),
+                None => {
+                    let started = start_scsi(ManuallyDrop::into_inner(transport).into(), self.surroundings);
+                    self.add_controller(ADAPTER, name, started, found);
+                }
+            },
             Ok(transport) if transport.device_type() == DeviceType::Block => {
                 self.add_disk(ManuallyDrop::into_inner(transport).into(), name, found);
             }
@@ -136,10 +164,106 @@ impl Bus {
         /// A disk that comes after silent ones has that long all the same.
         const LEAST_US: u64 = 300_000;
         let left_us = self.serials_until_us.saturating_sub((self.surroundings.clock_us)());
-        match VirtioDisk::new(transport, name.clone(), self.surroundings, left_us.max(LEAST_US)) {
+        match block::disk(transport, name.clone(), self.surroundings, left_us.max(LEAST_US)) {
             Ok(disk) => found.devices.push(Box::new(disk)),
-            Err(error) => found.undriven.push(Undriven::block_device(name, format!("{error}"))),
+            Err(error) => found.undriven.push(Undriven::device(BLOCK_DEVICE, name, format!("{error}"))),
         }
+    }
+
+    /// The controller at this place, if it has been started.
+    fn attached(&self, name: &str) -> Option<Arc<Mutex<SharedController>>> {
+        let attached = self.controllers.iter().find(|attached| attached.name == name);
+        attached.map(|attached| attached.shared.clone())
+    }
+
+    /// Adds what is behind a controller that has just been started, if that succeeded.
+    fn add_controller(
+        &mut self,
+        what: &'static str,
+        name: String,
+        started: Result<Box<dyn Controller>, String>,
+        found: &mut Found,
+    ) {
+        match started.map(SharedController::new) {
+            Ok(shared) => {
+                self.controllers.push(Attached { name: name.clone(), shared: shared.clone() });
+                self.add_units(what, name, &shared, &[], found);
+            }
+            Err(reason) => found.undriven.push(Undriven::device(what, name, reason)),
+        }
+    }
+
+    /// Adds what is behind a controller, but for the disks in `known`.
+    fn add_units(
+        &self,
+        what: &'static str,
+        name: String,
+        shared: &Arc<Mutex<SharedController>>,
+        known: &[&str],
+        found: &mut Found,
+    ) {
+        let units = shared.lock().units();
+        let max_units = shared.lock().max_units();
+        let mut refuse = |what, place, reason| found.undriven.push(Undriven::device(what, place, reason));
+        if !units.is_complete {
+            refuse(what, name.clone(), "it does not answer".into());
+        }
+        for (unit, what, reason) in units.refused {
+            refuse(what, format!("{name} {unit}"), reason);
+        }
+        let mut n_units = known.iter().filter(|known| is_at(known, &name)).count();
+        for FoundUnit { unit, name: unit_name, serial } in units.disks {
+            let place = format!("{name} {unit_name}");
+            if known.contains(&&*place) {
+                continue;
+            }
+            n_units += 1;
+            if n_units > max_units {
+                refuse("a disk", place, format!("there can be {max_units} disks behind its controller"));
+                continue;
+            }
+            let channel: Box<dyn Channel + Send> = Box::new(UnitChannel::new(shared, unit));
+            let requests = Requests::new(channel, self.surroundings);
+            found.devices.push(Box::new(ChannelDisk::new(requests, serial, place)));
+        }
+    }
+
+    /// Says what has become of the controllers, and of their disks in `known`.
+    fn check_controllers(&mut self, known: &[&str], vanished: &mut Vec<Vanished>) {
+        self.controllers.retain(|Attached { name, shared }| {
+            let mut shared = shared.lock();
+            let is_known = |place: &&&str| is_at(place, name);
+            let mut gone = |place: &str| {
+                vanished.push(Vanished { transport: place.into(), is_reachable: true });
+            };
+            if !shared.is_running() {
+                // All are found anew, behind a controller that is started anew.
+                shared.leave();
+                known.iter().filter(is_known).for_each(|place| gone(place));
+                return false;
+            }
+            let units = shared.units();
+            let is_there =
+                |place: &str| units.disks.iter().any(|unit| place[name.len()..].trim_start() == unit.name);
+            if units.is_complete {
+                known.iter().filter(is_known).filter(|place| !is_there(place)).for_each(|place| gone(place));
+            }
+            true
+        });
+    }
+
+    /// Gives up the controllers at a place that is to be vacant, or is so.
+    fn leave_controllers(&mut self, place: &str, is_reachable: bool) {
+        self.controllers.retain(|Attached { name, shared }| {
+            if name != place {
+                return true;
+            }
+            match is_reachable {
+                true => shared.lock().leave(),
+                false => shared.lock().unplugged(),
+            }
+            false
+        });
     }
 }
 
@@ -184,15 +308,20 @@ impl DiskBus for Bus {
                 vanished.push(Vanished { transport: name, is_reachable: false });
             }
         }
+        let mut vacant = Vec::new();
         if let Some(pci) = &mut self.pci {
-            for address in pci.buses.take_vanished(&mut pci.ecam) {
-                vanished.push(Vanished { transport: pci_name(address), is_reachable: false });
-            }
+            vacant.extend(pci.buses.take_vanished(&mut pci.ecam).into_iter().map(|address| (address, false)));
             pci.leaving = pci.buses.wanted_out(&mut pci.ecam);
-            for &address in &pci.leaving {
-                vanished.push(Vanished { transport: pci_name(address), is_reachable: true });
+            vacant.extend(pci.leaving.iter().map(|&address| (address, true)));
+        }
+        for (address, is_reachable) in vacant {
+            for name in [pci_name(address), nvme_name(address)] {
+                self.leave_controllers(&name, is_reachable);
+                let gone = known.iter().filter(|place| is_at(place, &name));
+                vanished.extend(gone.map(|&place| Vanished { transport: place.into(), is_reachable }));
             }
         }
+        self.check_controllers(known, &mut vanished);
         vanished
     }
 
@@ -205,9 +334,9 @@ impl DiskBus for Bus {
             pci.buses.scan(&mut pci.ecam);
         }
         self.serials_until_us = (self.surroundings.clock_us)() + PATIENCE_US;
-        for VirtioMmio { registers, .. } in &self.mmio {
-            if !known.contains(&&*mmio_name(registers)) {
-                self.add_mmio(registers, &mut found);
+        for VirtioMmio { registers, .. } in self.mmio.clone() {
+            if !known.contains(&&*mmio_name(&registers)) {
+                self.add_mmio(&registers, known, &mut found);
             }
         }
         for function in self.functions().to_vec() {
@@ -216,22 +345,47 @@ impl DiskBus for Bus {
                 continue;
             }
             match virtio_type_of_pci(function.vendor_id, function.device_id) {
-                Some(BLOCK) => {
+                Some(kind @ (BLOCK | SCSI)) => {
+                    if let Some(shared) = self.attached(&name) {
+                        self.add_units(ADAPTER, name, &shared, known, &mut found);
+                        continue;
+                    }
                     let place = pci_place(&function);
+                    let (what, legacy) = match kind {
+                        BLOCK => (BLOCK_DEVICE, "a legacy virtio-blk device"),
+                        _ => (ADAPTER, "a legacy virtio-scsi controller"),
+                    };
                     let transport = self.pci.as_mut().map(|pci| pci.transport(&function));
                     match transport {
-                        Some(Ok(transport)) => self.add_disk(transport.into(), name, &mut found),
+                        Some(Ok(transport)) if kind == BLOCK => {
+                            self.add_disk(transport.into(), name, &mut found);
+                        }
+                        Some(Ok(transport)) => {
+                            let started = start_scsi(transport.into(), self.surroundings);
+                            self.add_controller(what, name, started, &mut found);
+                        }
                         Some(Err(VirtioPciError::MissingCommonConfig)) => {
-                            found.undriven.push(Undriven::legacy_block_device(place));
+                            found.undriven.push(Undriven::legacy(legacy, place));
                         }
                         Some(Err(error)) => {
-                            found.undriven.push(Undriven::block_device(place, format!("{error}")));
+                            found.undriven.push(Undriven::device(what, place, format!("{error}")));
                         }
                         None => {}
                     }
                 }
                 Some(device_type) => {
                     found.undriven.extend(Undriven::of_virtio(device_type, pci_place(&function)));
+                }
+                None if (function.class, function.subclass, function.interface) == nvme::CLASS => {
+                    const WHAT: &str = "an NVMe controller";
+                    let name = nvme_name(function.address);
+                    match self.attached(&name) {
+                        Some(shared) => self.add_units(WHAT, name, &shared, known, &mut found),
+                        None => {
+                            let started = start_nvme(&function, self.surroundings);
+                            self.add_controller(WHAT, name, started, &mut found);
+                        }
+                    }
                 }
                 None => {
                     let pci::Function { class, subclass, interface, .. } = function;
@@ -250,6 +404,36 @@ fn mmio_name(registers: &Registers) -> String {
 
 fn pci_name(address: pci::Address) -> String {
     format!("virtio-pci {address}")
+}
+
+fn nvme_name(address: pci::Address) -> String {
+    format!("nvme {address}")
+}
+
+/// Whether a disk is at this place or behind the controller there.
+fn is_at(disk: &str, place: &str) -> bool {
+    disk.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+}
+
+fn start_scsi(
+    transport: SomeTransport<'static>,
+    surroundings: Surroundings,
+) -> Result<Box<dyn Controller>, String> {
+    match VirtioScsi::new(transport, surroundings) {
+        Ok(adapter) => Ok(Box::new(adapter)),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn start_nvme(function: &pci::Function, surroundings: Surroundings) -> Result<Box<dyn Controller>, String> {
+    let bar = function.bars.iter().find(|bar| bar.index == 0 && bar.address != 0);
+    // SAFETY: all BARs are mapped for ever, and this one is the driver's alone.
+    let registers = bar.and_then(|bar| unsafe { nvme::registers::Mmio::new(bar.address, bar.size_bytes) });
+    let registers = registers.ok_or("its registers have no address")?;
+    match Nvme::new(registers, surroundings) {
+        Ok(nvme) => Ok(Box::new(nvme)),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 fn pci_place(function: &pci::Function) -> String {

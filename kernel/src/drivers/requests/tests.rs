@@ -65,6 +65,7 @@ impl FakeDevice {
                 sector_count: SECTORS,
                 block_bytes: 4096,
                 request_bytes: usize::MAX / 4096 * 4096,
+                align_bytes: 1,
             },
             us_per_request: 20,
             us_per_kib: 0,
@@ -157,7 +158,7 @@ impl Bench {
     fn new(device: FakeDevice) -> Self {
         let pool = host::pool(64 << 20);
         let (switches, log) = (device.switches.clone(), device.log.clone());
-        Self { pool, switches, log, disk: Requests::new(device, surroundings(pool)) }
+        Self { pool, switches, log, disk: Requests::new(Box::new(device), surroundings(pool)) }
     }
 
     fn region(&self, length: usize) -> Region {
@@ -201,6 +202,29 @@ fn memory_that_cannot_be_pinned_is_not_given_to_the_device() {
     bench.disk.read_sectors(16, &mut buffer).unwrap();
     assert!(buffer.iter().zip(16 * 512..).all(|(&byte, offset)| byte == byte_at(offset)));
     assert_eq!(*bench.log.borrow(), [(16, 4096), (24, 4096), (32, 4096)]);
+}
+
+/// The unaligned half of a buffer is read through the disk's own block.
+#[test]
+fn a_device_writes_only_where_its_requests_can_begin() {
+    let geometry = Geometry { align_bytes: 4, ..FakeDevice::new().geometry };
+    let mut bench = Bench::new(FakeDevice { geometry, ..FakeDevice::new() });
+    let mut region = bench.region(64 << 10);
+    for start in [0, 4, 6] {
+        bench.log.borrow_mut().clear();
+        let buffer = &mut region[start..start + 8192];
+        bench.disk.read_sectors(16, buffer).unwrap();
+        assert!(buffer.iter().zip(16 * 512..).all(|(&byte, offset)| byte == byte_at(offset)));
+        assert_eq!(bench.log.borrow().len(), if start % 4 == 0 { 1 } else { 2 });
+    }
+    let mut next = 0;
+    let mut check = |lot: &[u8]| {
+        assert!(lot.iter().zip(next..).all(|(&byte, offset)| byte == byte_at(offset)));
+        next += lot.len() as u64;
+        ControlFlow::Continue(())
+    };
+    bench.disk.read_lots(0..64, &mut region[2..], &mut check).unwrap();
+    assert_eq!(next, 64 * 512);
 }
 
 #[test]

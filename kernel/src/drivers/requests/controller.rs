@@ -1,0 +1,347 @@
+//! Disks that share a controller: namespaces behind NVMe, logical units behind SCSI.
+//!
+//! A [`Controller`] carries requests of all of them in one queue. [`Shared`] tells whose each answer is, and
+//! [`UnitChannel`] is the [`Channel`] of one disk. To reset one disk is to reset the controller: what the others had
+//! asked for has failed then. What [`Shared`] has of the memory that devices write to, it has by its controller.
+
+use super::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT};
+use crate::storage::sectors::SECTOR_BYTES;
+use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
+use core::ptr::NonNull;
+use spin::Mutex;
+
+/// The most requests that drivers let a controller have at a time: enough for four disks that are busy.
+pub const MAX_IN_FLIGHT: usize = 16;
+
+/// A disk behind a controller, as the controller knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    /// The controller's name for it: a namespace, or a logical unit of a target.
+    pub number: u64,
+    /// Its size and shape.
+    pub geometry: Geometry,
+}
+
+/// A disk that a controller has.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FoundUnit {
+    /// What requests need to know of it.
+    pub unit: Unit,
+    /// What it is called behind the controller's name: `namespace 1`.
+    pub name: String,
+    /// Its serial number, empty if it gives none.
+    pub serial: String,
+}
+
+/// What a controller has that is no disk for this kernel: its name behind the controller's, what it is, and why it is not driven.
+pub type Refused = (String, &'static str, String);
+
+/// What is behind a controller.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Units {
+    /// The disks.
+    pub disks: Vec<FoundUnit>,
+    /// What is not driven.
+    pub refused: Vec<Refused>,
+    /// False if the controller did not answer, so that there may be more.
+    pub is_complete: bool,
+}
+
+/// Carries requests for several disks.
+pub trait Controller: Send {
+    /// How many requests there can be at a time, at least one.
+    fn max_in_flight(&self) -> usize;
+
+    /// What is behind the controller, asked anew.
+    fn units(&mut self) -> Units;
+
+    /// The size of a disk, asked anew; `None` if it is not told, or the disk has another shape now.
+    fn sector_count(&mut self, unit: &Unit) -> Option<u64>;
+
+    /// Gives the controller a request for blocks from block `first` on. `tag`, below
+    /// [`max_in_flight`](Self::max_in_flight), is free, and the request's name until it is finished.
+    ///
+    /// # Errors
+    /// If the controller takes none.
+    ///
+    /// # Safety
+    /// As for [`Channel::start`].
+    unsafe fn start(
+        &mut self,
+        tag: usize,
+        unit: &Unit,
+        first: u64,
+        place: NonNull<[u8]>,
+    ) -> Result<(), Broken>;
+
+    /// A request that the controller is done with, and whether it succeeded; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the controller claims to have done what it was not asked for.
+    fn finish(&mut self) -> Result<Option<(usize, bool)>, Broken>;
+
+    /// As [`Channel::is_broken`].
+    fn is_broken(&self) -> bool;
+
+    /// As [`Channel::halt`].
+    ///
+    /// # Errors
+    /// As [`Channel::halt`].
+    fn halt(&mut self) -> Result<(), usize>;
+
+    /// As [`Channel::restart`].
+    ///
+    /// # Errors
+    /// As [`Channel::restart`].
+    fn restart(&mut self) -> Result<(), Broken>;
+
+    /// As [`Channel::unplugged`].
+    fn unplugged(&mut self);
+}
+
+/// Whose a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    unit: u64,
+    slot: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tag {
+    Free,
+    Asked(Owner),
+    /// Answered, or lost by a reset; whether it succeeded. The disk has not been told yet.
+    Done(Owner, bool),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// It has let go of all memory.
+    Stopped,
+    /// It has not confirmed that it stopped.
+    Runaway,
+}
+
+/// A controller, and whose its requests are.
+pub struct Shared {
+    controller: Box<dyn Controller>,
+    tags: Vec<Tag>,
+    n_units: usize,
+    state: State,
+    /// Set when somebody else may drive the device from now on.
+    is_over: bool,
+}
+
+impl Shared {
+    /// Shares a controller that has been started.
+    pub fn new(controller: Box<dyn Controller>) -> Arc<Mutex<Self>> {
+        let tags = vec![Tag::Free; controller.max_in_flight().max(1)];
+        Arc::new(Mutex::new(Self { controller, tags, n_units: 0, state: State::Running, is_over: false }))
+    }
+
+    /// How many disks there can be at a time.
+    pub fn max_units(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// True if it can be asked.
+    pub fn is_running(&self) -> bool {
+        self.state == State::Running
+    }
+
+    /// What is behind the controller.
+    pub fn units(&mut self) -> Units {
+        self.controller.units()
+    }
+
+    /// Leaves the device to somebody else, or to nobody: these disks start it no more.
+    pub fn leave(&mut self) {
+        if self.is_running() {
+            let _ = self.halt();
+        }
+        self.is_over = true;
+    }
+
+    /// Says that the device is no longer there.
+    pub fn unplugged(&mut self) {
+        self.controller.unplugged();
+        self.state = State::Stopped;
+        self.is_over = true;
+    }
+
+    fn halt(&mut self) -> Result<(), usize> {
+        match self.state {
+            State::Running => {}
+            State::Stopped => return Ok(()),
+            // What it has of the controller's has been counted before.
+            State::Runaway => return Err(0),
+        }
+        let halted = self.controller.halt();
+        self.state = if halted.is_ok() { State::Stopped } else { State::Runaway };
+        if halted.is_ok() {
+            for tag in &mut self.tags {
+                if let Tag::Asked(owner) = *tag {
+                    *tag = Tag::Done(owner, false);
+                }
+            }
+        }
+        halted
+    }
+
+    fn restart(&mut self) -> Result<(), Broken> {
+        if self.is_over || self.state == State::Runaway {
+            return Err(Broken);
+        }
+        if self.state == State::Stopped {
+            self.controller.restart()?;
+            self.state = State::Running;
+        }
+        Ok(())
+    }
+
+    fn tag_of(&self, is_it: impl Fn(&Tag) -> bool) -> Option<usize> {
+        self.tags.iter().position(is_it)
+    }
+
+    fn forget(&mut self, unit: u64) {
+        for tag in &mut self.tags {
+            if let Tag::Asked(owner) | Tag::Done(owner, _) = *tag
+                && owner.unit == unit
+            {
+                *tag = Tag::Free;
+            }
+        }
+    }
+}
+
+/// A controller that nobody uses any more is stopped.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = self.halt();
+    }
+}
+
+/// The requests of one disk.
+pub struct UnitChannel {
+    shared: Arc<Mutex<Shared>>,
+    unit: Unit,
+}
+
+impl UnitChannel {
+    /// Those of a disk that the controller has named.
+    pub fn new(shared: &Arc<Mutex<Shared>>, unit: Unit) -> Self {
+        shared.lock().n_units += 1;
+        Self { shared: shared.clone(), unit }
+    }
+}
+
+impl Drop for UnitChannel {
+    fn drop(&mut self) {
+        self.shared.lock().n_units -= 1;
+    }
+}
+
+impl Channel for UnitChannel {
+    fn max_in_flight(&self) -> usize {
+        let shared = self.shared.lock();
+        (shared.tags.len() / shared.n_units.max(1)).clamp(1, REQUESTS_IN_FLIGHT)
+    }
+
+    fn geometry(&self) -> Geometry {
+        let mut shared = self.shared.lock();
+        let geometry = self.unit.geometry;
+        if !shared.is_running() {
+            return geometry;
+        }
+        let sector_count = shared.controller.sector_count(&self.unit);
+        Geometry { sector_count: sector_count.unwrap_or(geometry.sector_count), ..geometry }
+    }
+
+    unsafe fn start(&mut self, slot: usize, ask: Ask, place: NonNull<[u8]>) -> Result<(), Broken> {
+        let Geometry { block_bytes, align_bytes, .. } = self.unit.geometry;
+        let sectors_per_block = (block_bytes / SECTOR_BYTES) as u64;
+        let mut shared = self.shared.lock();
+        let Ask::Sectors(first) = ask else { return Err(Broken) };
+        let is_aligned = place.addr().get().is_multiple_of(align_bytes)
+            && place.len().is_multiple_of(block_bytes)
+            && first.is_multiple_of(sectors_per_block);
+        if !shared.is_running() || !is_aligned {
+            return Err(Broken);
+        }
+        let tag = shared.tag_of(|tag| *tag == Tag::Free).ok_or(Broken)?;
+        // SAFETY: the caller promises that the place is the device's from now on.
+        unsafe { shared.controller.start(tag, &self.unit, first / sectors_per_block, place) }?;
+        shared.tags[tag] = Tag::Asked(Owner { unit: self.unit.number, slot });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Option<(usize, bool)>, Broken> {
+        let mut shared = self.shared.lock();
+        let unit = self.unit.number;
+        loop {
+            let is_mine = |tag: &Tag| matches!(tag, Tag::Done(owner, _) if owner.unit == unit);
+            if let Some(tag) = shared.tag_of(is_mine)
+                && let Tag::Done(owner, succeeded) = shared.tags[tag]
+            {
+                shared.tags[tag] = Tag::Free;
+                return Ok(Some((owner.slot, succeeded)));
+            }
+            if !shared.is_running() {
+                return Err(Broken);
+            }
+            let Some((tag, succeeded)) = shared.controller.finish()? else { return Ok(None) };
+            match shared.tags.get_mut(tag) {
+                Some(tag @ Tag::Asked(_)) => {
+                    if let Tag::Asked(owner) = *tag {
+                        *tag = Tag::Done(owner, succeeded);
+                    }
+                }
+                _ => return Err(Broken),
+            }
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        let shared = self.shared.lock();
+        !shared.is_running() || shared.controller.is_broken()
+    }
+
+    fn halt(&mut self) -> Result<(), usize> {
+        let mut shared = self.shared.lock();
+        let halted = shared.halt();
+        if halted.is_ok() {
+            shared.forget(self.unit.number);
+        }
+        halted
+    }
+
+    fn close(&mut self) -> Result<(), usize> {
+        let unit = self.unit.number;
+        let is_asked = |tag: &Tag| matches!(tag, Tag::Asked(owner) if owner.unit == unit);
+        if self.shared.lock().tag_of(is_asked).is_none() {
+            self.shared.lock().forget(unit);
+            return Ok(());
+        }
+        let halted = self.halt();
+        // The other disks go on.
+        let _ = self.shared.lock().restart();
+        halted
+    }
+
+    fn restart(&mut self) -> Result<(), Broken> {
+        let mut shared = self.shared.lock();
+        shared.restart()?;
+        // One that is another one now has not been asked for its serial number.
+        shared.controller.sector_count(&self.unit).map(drop).ok_or(Broken)
+    }
+
+    fn unplugged(&mut self) {
+        let mut shared = self.shared.lock();
+        shared.unplugged();
+        shared.forget(self.unit.number);
+    }
+}
+
+#[cfg(test)]
+mod tests;

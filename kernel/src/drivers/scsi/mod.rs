@@ -1,0 +1,332 @@
+//! SCSI: which disks are behind a host adapter, and how they are read (SPC-4, SBC-3).
+//!
+//! [`find_units`] knows no adapter: a [`Carrier`] brings commands to logical units, `virtio::scsi` in the kernel, a list in
+//! tests. `request` is how virtio says commands and their outcome.
+
+pub mod request;
+
+use super::requests::{
+    Geometry, LARGEST_REQUEST_BYTES,
+    controller::{FoundUnit, Unit, Units},
+};
+use crate::storage::sectors::SECTOR_BYTES;
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+/// A command descriptor block.
+pub type Cdb = [u8; 16];
+
+/// The most that a command of [`find_units`] returns.
+pub const MAX_ANSWER_BYTES: usize = 8 + 8 * MAX_UNITS;
+
+/// The most logical units of a target that are looked at.
+const MAX_UNITS: usize = 64;
+
+/// Operation codes.
+mod operation {
+    pub const TEST_UNIT_READY: u8 = 0x00;
+    pub const INQUIRY: u8 = 0x12;
+    pub const READ_CAPACITY_10: u8 = 0x25;
+    pub const READ_16: u8 = 0x88;
+    pub const SERVICE_ACTION_IN_16: u8 = 0x9e;
+    pub const REPORT_LUNS: u8 = 0xa0;
+}
+
+/// Pages of vital product data.
+mod page {
+    pub const SERIAL_NUMBER: u8 = 0x80;
+    pub const BLOCK_LIMITS: u8 = 0xb0;
+}
+
+/// A logical unit: target and number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The target.
+    pub target: u8,
+    /// The logical unit's number, below 2^14.
+    pub lun: u16,
+}
+
+impl Address {
+    /// As one number, for [`Unit`].
+    pub fn number(self) -> u64 {
+        u64::from(self.target) << 16 | u64::from(self.lun)
+    }
+
+    /// The unit with this number.
+    pub fn from_number(number: u64) -> Self {
+        Self { target: (number >> 16) as u8, lun: number as u16 }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "scsi {}:{}", self.target, self.lun)
+    }
+}
+
+/// Why a command has failed: sense data (SPC-4, 4.5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sense {
+    /// The kind of failure.
+    pub key: u8,
+    /// The failure, and what it is due to.
+    pub code: [u8; 2],
+}
+
+impl Sense {
+    /// The unit has changed since it was last asked: it is to be asked again.
+    pub const UNIT_ATTENTION: u8 = 6;
+    const NOT_READY: u8 = 2;
+
+    /// Reads it, in either of its formats; all zero if it is in neither.
+    pub fn new(data: &[u8]) -> Self {
+        let byte = |index: usize| data.get(index).copied().unwrap_or(0);
+        match byte(0) & 0x7f {
+            0x70 | 0x71 => Self { key: byte(2) & 0xf, code: [byte(12), byte(13)] },
+            0x72 | 0x73 => Self { key: byte(1) & 0xf, code: [byte(2), byte(3)] },
+            _ => Self::default(),
+        }
+    }
+}
+
+/// A command that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such target or unit.
+    NoUnit,
+    /// There is no answer yet.
+    Silent,
+    /// The unit is busy and wants to be asked again.
+    Busy,
+    /// The unit has an objection.
+    Check(Sense),
+    /// Anything else.
+    Failed,
+}
+
+impl Refusal {
+    /// Whether the same command may succeed when it is given again.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Check(Sense { key: Sense::UNIT_ATTENTION, .. }))
+    }
+}
+
+/// Brings commands to logical units.
+pub trait Carrier {
+    /// Has a unit do a command, and waits for it: up to [`MAX_ANSWER_BYTES`] of data. Returns how much of `data` has come.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    fn execute(&mut self, unit: Address, command: &Cdb, data: &mut [u8]) -> Result<usize, Refusal>;
+}
+
+#[inline(never)]
+fn number(data: &[u8]) -> u64 {
+    data.iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+/// A command that reads blocks.
+pub fn read(first: u64, n_blocks: u32) -> Cdb {
+    let mut command = [0; 16];
+    command[0] = operation::READ_16;
+    command[2..10].copy_from_slice(&first.to_be_bytes());
+    command[10..14].copy_from_slice(&n_blocks.to_be_bytes());
+    command
+}
+
+/// A logical unit that is asked.
+struct Asked<'c> {
+    carrier: &'c mut dyn Carrier,
+    unit: Address,
+}
+
+impl Asked<'_> {
+    /// Has the unit do a command: an operation, and bytes of the command with their places. What has not come of the data is 0.
+    fn ask(&mut self, operation: u8, bytes: &[(usize, u8)], data: &mut [u8]) -> Result<usize, Refusal> {
+        /// A unit may have several changes to tell, one at a time.
+        const TRIES: usize = 8;
+        let mut command = [0; 16];
+        command[0] = operation;
+        bytes.iter().for_each(|&(place, byte)| command[place] = byte);
+        let mut outcome = Err(Refusal::Busy);
+        for _ in 0..TRIES {
+            data.fill(0);
+            outcome = self.carrier.execute(self.unit, &command, data);
+            if !outcome.is_err_and(|refusal| refusal.is_passing()) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// The logical units of the target (SPC-4, 6.33).
+    fn luns(&mut self) -> Result<Vec<u16>, Refusal> {
+        let mut data = [0; MAX_ANSWER_BYTES];
+        let [.., high, low] = (data.len() as u32).to_be_bytes();
+        let n_bytes = match self.ask(operation::REPORT_LUNS, &[(8, high), (9, low)], &mut data) {
+            Ok(n_bytes) => n_bytes,
+            Err(Refusal::Check(_)) => return Ok(Vec::from([0])),
+            Err(refusal) => return Err(refusal),
+        };
+        let end = n_bytes.min((number(&data[..4]) as usize).saturating_add(8));
+        let listed = data.get(8..end).unwrap_or_default().chunks_exact(8);
+        let mut luns = Vec::new();
+        for entry in listed {
+            let lun = match (entry[0] >> 6, entry[0] & 0x3f) {
+                // Peripheral device addressing, on no bus behind it; flat space addressing.
+                (0, 0) => u16::from(entry[1]),
+                (1, high) => u16::from(high) << 8 | u16::from(entry[1]),
+                _ => continue,
+            };
+            if !luns.contains(&lun) {
+                luns.push(lun);
+            }
+        }
+        Ok(luns)
+    }
+
+    /// What the unit says of itself (SPC-4, 6.6): the standard data, or a page.
+    fn inquire(&mut self, page: Option<u8>, data: &mut [u8]) -> Result<usize, Refusal> {
+        let length = (4, data.len() as u8);
+        match page {
+            None => self.ask(operation::INQUIRY, &[length], data),
+            Some(page) => {
+                let n_bytes = self.ask(operation::INQUIRY, &[(1, 1), (2, page), length], data)?;
+                if data[1] != page {
+                    return Err(Refusal::Failed);
+                }
+                Ok(n_bytes.min(4 + number(&data[2..4]) as usize))
+            }
+        }
+    }
+
+    /// The serial number, empty if there is none (SPC-4, 7.8.15).
+    fn serial(&mut self) -> String {
+        let mut data = [0; 255];
+        let n_bytes = self.inquire(Some(page::SERIAL_NUMBER), &mut data).unwrap_or(0);
+        let serial = String::from_utf8_lossy(data.get(4..n_bytes).unwrap_or_default());
+        serial.trim_matches([' ', '\0']).into()
+    }
+
+    /// How many blocks there are, and their size (SBC-3, 5.15 and 5.16).
+    fn capacity(&mut self) -> Result<(u64, u64), Refusal> {
+        const READ_CAPACITY_16: u8 = 0x10;
+        let mut data = [0; 32];
+        let long = [(1, READ_CAPACITY_16), (13, data.len() as u8)];
+        let (last, block_bytes) = match self.ask(operation::SERVICE_ACTION_IN_16, &long, &mut data) {
+            Ok(12..) => (number(&data[..8]), number(&data[8..12])),
+            Ok(_) => return Err(Refusal::Failed),
+            Err(Refusal::Silent) => return Err(Refusal::Silent),
+            Err(_) => match self.ask(operation::READ_CAPACITY_10, &[], &mut data[..8])? {
+                8.. => (number(&data[..4]), number(&data[4..8])),
+                _ => return Err(Refusal::Failed),
+            },
+        };
+        Ok((last.saturating_add(1), block_bytes))
+    }
+
+    /// The shape of a disk whose commands transfer up to `limit_bytes`.
+    fn geometry(&mut self, limit_bytes: usize) -> Result<Result<Geometry, String>, Refusal> {
+        const LARGEST_BLOCK_BYTES: u64 = 64 << 10;
+        match self.ask(operation::TEST_UNIT_READY, &[], &mut []) {
+            Err(Refusal::Check(Sense { key: Sense::NOT_READY, code: [0x3a, _] })) => {
+                return Ok(Err("there is no medium in it".into()));
+            }
+            Err(Refusal::Check(Sense { key, code: [code, qualifier] })) => {
+                return Ok(Err(format!("it is not ready: sense {key:x}/{code:02x}/{qualifier:02x}")));
+            }
+            other => other?,
+        };
+        let (n_blocks, block_bytes) = self.capacity()?;
+        if !block_bytes.is_power_of_two()
+            || !(SECTOR_BYTES as u64..=LARGEST_BLOCK_BYTES).contains(&block_bytes)
+        {
+            return Ok(Err(format!(
+                "its blocks have {block_bytes} bytes; expected a power of two from {SECTOR_BYTES} to {LARGEST_BLOCK_BYTES}"
+            )));
+        }
+        // In blocks; 0 is no limit (SBC-3, 6.5.3).
+        let mut data = [0; 64];
+        let n_bytes = self.inquire(Some(page::BLOCK_LIMITS), &mut data).unwrap_or(0);
+        let most = number(data.get(8..12.min(n_bytes)).unwrap_or_default());
+        let limit_bytes = match most {
+            0 => limit_bytes as u64,
+            _ => (most * block_bytes).min(limit_bytes as u64),
+        };
+        let request_bytes = (limit_bytes / block_bytes * block_bytes) as usize;
+        if request_bytes == 0 {
+            return Ok(Err(format!("its blocks have {block_bytes} bytes, more than a command transfers")));
+        }
+        let sector_count = n_blocks.saturating_mul(block_bytes / SECTOR_BYTES as u64);
+        let block_bytes = block_bytes as usize;
+        Ok(Ok(Geometry { sector_count, block_bytes, request_bytes, align_bytes: 1 }))
+    }
+
+    /// Adds the unit, if it is there.
+    fn add(&mut self, limit_bytes: usize, units: &mut Units) -> Result<(), Refusal> {
+        const DISK: u8 = 0x00;
+        let mut data = [0; 36];
+        self.inquire(None, &mut data)?;
+        // The qualifier in the upper bits says that nothing is attached.
+        let kind = match data[0] {
+            DISK => "a SCSI disk",
+            0x01 => "a SCSI tape drive",
+            0x05 => "a SCSI CD-ROM drive",
+            0x02..0x20 => "a SCSI device",
+            _ => return Ok(()),
+        };
+        let geometry = match data[0] {
+            DISK => self.geometry(limit_bytes)?,
+            _ => Err("models are read from disks only".into()),
+        };
+        let name = self.unit.to_string();
+        match geometry {
+            Ok(geometry) => {
+                let unit = Unit { number: self.unit.number(), geometry };
+                units.disks.push(FoundUnit { unit, name, serial: self.serial() });
+            }
+            Err(reason) => units.refused.push((name, kind, reason)),
+        }
+        Ok(())
+    }
+}
+
+/// What is behind an adapter with targets up to `max_target`, whose commands transfer up to `limit_bytes`.
+pub fn find_units(carrier: &mut dyn Carrier, max_target: u8, limit_bytes: usize) -> Units {
+    let mut units = Units { is_complete: true, ..Units::default() };
+    for target in 0..=max_target {
+        let mut asked = Asked { carrier, unit: Address { target, lun: 0 } };
+        let mut outcome = asked.luns();
+        if let Ok(luns) = &mut outcome {
+            for lun in core::mem::take(luns) {
+                asked.unit.lun = lun;
+                let added = asked.add(limit_bytes.min(LARGEST_REQUEST_BYTES), &mut units);
+                if added == Err(Refusal::Silent) {
+                    outcome = Err(Refusal::Silent);
+                    break;
+                }
+            }
+        }
+        if outcome == Err(Refusal::Silent) {
+            units.is_complete = false;
+            break;
+        }
+    }
+    units
+}
+
+/// The size of a disk in sectors, asked anew; `None` if it is not told, or its blocks have another size.
+pub fn sector_count(carrier: &mut dyn Carrier, unit: &Unit) -> Option<u64> {
+    let mut asked = Asked { carrier, unit: Address::from_number(unit.number) };
+    let (n_blocks, block_bytes) = asked.capacity().ok()?;
+    let same = block_bytes == unit.geometry.block_bytes as u64;
+    same.then(|| n_blocks.saturating_mul(block_bytes / SECTOR_BYTES as u64))
+}
+
+#[cfg(test)]
+mod tests;

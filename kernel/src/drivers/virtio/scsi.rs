@@ -1,0 +1,303 @@
+//! The SCSI host adapter: its features, its configuration, a queue of requests (VIRTIO 1.2, 5.6).
+
+use super::{
+    negotiation::{self, feature},
+    queue::{Queue, RINGS_BYTES, SHORTEST},
+};
+use crate::drivers::{
+    requests::{
+        Broken, LARGEST_REQUEST_BYTES, Surroundings,
+        controller::{Controller, MAX_IN_FLIGHT, Unit, Units},
+    },
+    scsi::{
+        self, Address, Carrier, Cdb, MAX_ANSWER_BYTES, Refusal,
+        request::{NO_RESPONSE, Request, Response, outcome, request},
+    },
+};
+use alloc::{boxed::Box, vec, vec::Vec};
+use core::{
+    mem::{ManuallyDrop, forget, take},
+    ptr::{self, NonNull},
+};
+use virtio_drivers::transport::{DeviceStatus, SomeTransport, Transport};
+
+use super::block::InitError;
+
+const SUPPORTED: u64 = feature::INDIRECT_DESC | feature::VERSION_1 | feature::ACCESS_PLATFORM;
+
+/// Number of the first queue for requests; those before it are for tasks to be ended, and for events.
+const QUEUE: u16 = 2;
+
+/// Offsets in the configuration (VIRTIO 1.2, 5.6.4).
+mod configuration {
+    pub const MAX_SECTORS: usize = 8;
+    pub const MAX_TARGET: usize = 30;
+}
+
+/// How often a request is made that a unit wants to be made again.
+const TRIES: u8 = 8;
+
+/// How long a command may take that is no read.
+const COMMAND_US: u64 = 5_000_000;
+
+/// A request, and what has become of it.
+struct Slot {
+    /// What the queue calls it; `None` while the device does not have it.
+    token: Option<u16>,
+    request: Request,
+    response: Response,
+    place: *mut [u8],
+    tries: u8,
+    outcome: Option<Result<usize, Refusal>>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            token: None,
+            request: [0; _],
+            response: NO_RESPONSE,
+            place: ptr::slice_from_raw_parts_mut(ptr::null_mut(), 0),
+            tries: 0,
+            outcome: None,
+        }
+    }
+}
+
+/// A host adapter.
+pub struct VirtioScsi {
+    /// Dropping a transport resets the device, and may wait for ever: [`halt`](Controller::halt) does it better.
+    transport: ManuallyDrop<SomeTransport<'static>>,
+    surroundings: Surroundings,
+    /// `None` while the device is stopped.
+    queue: Option<Queue>,
+    /// The last one is for commands that are no reads.
+    slots: Vec<Slot>,
+    /// What these return.
+    answer: Box<[u8]>,
+    limit_bytes: usize,
+    max_target: u8,
+}
+
+// SAFETY: the pointers in the slots go to memory that is the device's while a token is out, and are not followed
+// otherwise.
+unsafe impl Send for VirtioScsi {}
+
+impl VirtioScsi {
+    /// Starts the device behind `transport`.
+    ///
+    /// # Errors
+    /// [`InitError`].
+    pub fn new(transport: SomeTransport<'static>, surroundings: Surroundings) -> Result<Self, InitError> {
+        let mut adapter = Self {
+            transport: ManuallyDrop::new(transport),
+            surroundings,
+            queue: None,
+            slots: Vec::new(),
+            answer: Box::default(),
+            limit_bytes: 0,
+            max_target: 0,
+        };
+        let started = adapter.initialise();
+        if started.is_err() {
+            adapter.give_up();
+        }
+        started.map(|()| adapter)
+    }
+
+    /// Device initialisation (VIRTIO 1.2, 3.1.1).
+    fn initialise(&mut self) -> Result<(), InitError> {
+        if !negotiation::reset(&mut *self.transport, self.surroundings) {
+            return Err(InitError::NoReset);
+        }
+        let (features, status) = negotiation::negotiate(&mut *self.transport, SUPPORTED)
+            .map_err(|offered| InitError::Features { offered })?;
+        let indirect = features & feature::INDIRECT_DESC != 0;
+        let length = self.transport.max_queue_size(QUEUE);
+        // Request, response and data are three descriptors, for a read and a command that is none.
+        let per_request = if indirect { 1 } else { 3 };
+        if length < SHORTEST.max(2 * per_request) {
+            return Err(InitError::ShortQueue { length });
+        }
+        let queue = Queue::new(&mut *self.transport, QUEUE, indirect)?;
+        let n_slots = (queue.len() / per_request as usize).min(MAX_IN_FLIGHT);
+        self.queue = Some(queue);
+        self.slots = Vec::new();
+        self.slots.resize_with(n_slots, Slot::default);
+        self.answer = vec![0; MAX_ANSWER_BYTES].into();
+        let max_sectors: u32 = self.transport.read_config_space(configuration::MAX_SECTORS)?;
+        self.limit_bytes = (max_sectors as usize).saturating_mul(512).min(LARGEST_REQUEST_BYTES);
+        let max_target: u16 = self.transport.read_config_space(configuration::MAX_TARGET)?;
+        self.max_target = max_target.min(255) as u8;
+        self.transport.set_status(status | DeviceStatus::DRIVER_OK);
+        Ok(())
+    }
+
+    /// Tells the device that it will not be driven, and lets it have no memory.
+    fn give_up(&mut self) {
+        self.transport.set_status(DeviceStatus::FAILED);
+        let _ = self.halt();
+    }
+
+    /// Gives the device what is in a slot.
+    ///
+    /// # Safety
+    /// The slot's place must be valid, and nobody touch it before the slot has an outcome or the device was reset.
+    unsafe fn submit(&mut self, slot: usize) -> Result<(), Broken> {
+        let queue = self.queue.as_mut().ok_or(Broken)?;
+        let slot = self.slots.get_mut(slot).filter(|slot| slot.token.is_none()).ok_or(Broken)?;
+        slot.response = NO_RESPONSE;
+        slot.outcome = None;
+        // SAFETY: the caller promises that it is valid.
+        let place = unsafe { &mut *slot.place };
+        let mut parts = [&mut slot.response[..], place];
+        let n_parts = if parts[1].is_empty() { 1 } else { 2 };
+        // SAFETY: the caller promises that the place is the device's from now on; the slot is so by its token.
+        let token = unsafe { queue.start(&mut *self.transport, &[&slot.request], &mut parts[..n_parts]) };
+        slot.token = Some(token.map_err(|_| Broken)?);
+        Ok(())
+    }
+
+    /// Takes one answer back, if there is one; false if not.
+    fn poll(&mut self) -> Result<bool, Broken> {
+        let queue = self.queue.as_mut().ok_or(Broken)?;
+        let Some(token) = queue.peek() else { return Ok(false) };
+        let index = self.slots.iter().position(|slot| slot.token == Some(token)).ok_or(Broken)?;
+        let slot = &mut self.slots[index];
+        // SAFETY: these are the parts that `submit` gave to the device under this token.
+        let finished = unsafe {
+            let place = &mut *slot.place;
+            let mut parts = [&mut slot.response[..], place];
+            let n_parts = if parts[1].is_empty() { 1 } else { 2 };
+            queue.finish(token, &[&slot.request], &mut parts[..n_parts])
+        };
+        finished.map_err(|_| Broken)?;
+        slot.token = None;
+        // SAFETY: the response lies in the slot; the device has written to it behind the compiler's back.
+        let response = unsafe { (&raw const slot.response).read_volatile() };
+        let outcome = outcome(&response, slot.place.len());
+        slot.tries += 1;
+        if index + 1 < self.slots.len() && outcome.is_err_and(|refusal| refusal.is_passing()) {
+            let slot = &mut self.slots[index];
+            if slot.tries < TRIES {
+                // SAFETY: nobody has been told that the request is done.
+                unsafe { self.submit(index) }?;
+                return Ok(true);
+            }
+        }
+        self.slots[index].outcome = Some(outcome);
+        Ok(true)
+    }
+}
+
+impl Carrier for VirtioScsi {
+    fn execute(&mut self, unit: Address, command: &Cdb, data: &mut [u8]) -> Result<usize, Refusal> {
+        let last = self.slots.len().checked_sub(1).ok_or(Refusal::Silent)?;
+        if self.slots[last].token.is_some() {
+            while self.poll() == Ok(true) {}
+            if self.slots[last].token.is_some() {
+                // What it returns goes to the same memory.
+                return Err(Refusal::Silent);
+            }
+        }
+        let length = data.len().min(self.answer.len());
+        let slot = &mut self.slots[last];
+        slot.request = request(unit, command);
+        slot.place = &raw mut self.answer[..length];
+        // SAFETY: the answer is not looked at before the slot has an outcome.
+        if unsafe { self.submit(last) }.is_err() {
+            return Err(Refusal::Silent);
+        }
+        let surroundings = self.surroundings;
+        surroundings.wait_until(COMMAND_US, &mut || {
+            let _ = self.poll();
+            self.slots[last].outcome.is_some()
+        });
+        let n_bytes = self.slots[last].outcome.take().unwrap_or(Err(Refusal::Silent))?;
+        data[..length].copy_from_slice(&self.answer[..length]);
+        Ok(n_bytes)
+    }
+}
+
+impl Controller for VirtioScsi {
+    fn max_in_flight(&self) -> usize {
+        self.slots.len() - 1
+    }
+
+    fn units(&mut self) -> Units {
+        let (max_target, limit_bytes) = (self.max_target, self.limit_bytes);
+        scsi::find_units(self, max_target, limit_bytes)
+    }
+
+    fn sector_count(&mut self, unit: &Unit) -> Option<u64> {
+        scsi::sector_count(self, unit)
+    }
+
+    unsafe fn start(
+        &mut self,
+        tag: usize,
+        unit: &Unit,
+        first: u64,
+        place: NonNull<[u8]>,
+    ) -> Result<(), Broken> {
+        let slot = self.slots.get_mut(tag).ok_or(Broken)?;
+        let n_blocks = place.len() / unit.geometry.block_bytes;
+        slot.request = request(Address::from_number(unit.number), &scsi::read(first, n_blocks as u32));
+        slot.place = place.as_ptr();
+        slot.tries = 0;
+        // SAFETY: the caller promises that the place is the device's from now on.
+        unsafe { self.submit(tag) }
+    }
+
+    fn finish(&mut self) -> Result<Option<(usize, bool)>, Broken> {
+        loop {
+            let reads = self.slots.len().saturating_sub(1);
+            for (tag, slot) in self.slots[..reads].iter_mut().enumerate() {
+                if let Some(outcome) = slot.outcome.take() {
+                    return Ok(Some((tag, outcome == Ok(slot.place.len()))));
+                }
+            }
+            if !self.poll()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        negotiation::is_broken(&*self.transport)
+    }
+
+    fn halt(&mut self) -> Result<(), usize> {
+        if negotiation::reset(&mut *self.transport, self.surroundings) {
+            self.unplugged();
+            return Ok(());
+        }
+        // The device may go on to use them.
+        let queue_bytes = self.queue.take().map_or(0, |queue| {
+            forget(queue);
+            RINGS_BYTES
+        });
+        let (slots, answer) = (take(&mut self.slots), take(&mut self.answer));
+        let n_bytes = queue_bytes + size_of_val(&*slots) + answer.len();
+        forget((slots, answer));
+        Err(n_bytes)
+    }
+
+    fn restart(&mut self) -> Result<(), Broken> {
+        let (n_slots, limit_bytes) = (self.slots.len(), self.limit_bytes);
+        let started = self.initialise();
+        if started.is_ok() && self.slots.len() >= n_slots && self.limit_bytes >= limit_bytes {
+            self.limit_bytes = limit_bytes;
+            return Ok(());
+        }
+        self.give_up();
+        Err(Broken)
+    }
+
+    fn unplugged(&mut self) {
+        self.queue = None;
+        for slot in &mut self.slots {
+            (slot.token, slot.outcome) = (None, None);
+        }
+    }
+}
