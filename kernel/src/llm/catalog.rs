@@ -1,6 +1,6 @@
 //! Disks as named models.
 //!
-//! Every disk is a file, `/models/<name>.gguf`. The name is the model's own, `general.name`, in
+//! Every disk is a file, `/models/<name>.gguf`. The name is a partition's label, or else the model's own, `general.name`, in
 //! lower-case letters, digits and `. _ -`, or the disk's serial where there is none to be read; a name that
 //! is taken gets `-2`, `-3`. Finding the names reads no more of a disk than the GGUF header. A model may be on several
 //! disks, each with a part of it.
@@ -230,7 +230,7 @@ impl Catalog {
         let mut named = Vec::new();
         for (disk, header) in self.disks.iter().zip(headers) {
             let name = header.as_ref().ok().and_then(|header| header.name.as_deref());
-            let stem = [name.unwrap_or_default(), disk.serial()]
+            let stem = [disk.label(), name.unwrap_or_default(), disk.serial()]
                 .into_iter()
                 .map(path_safe)
                 .find(|stem| !stem.is_empty())

@@ -1,8 +1,11 @@
 //! All disks of the machine, and what is plugged in besides.
 
-use super::{BlockDevice, Disk, FileFacts, Undriven, number_disks};
+use super::{
+    BlockDevice, Disk, FileFacts, Undriven, number_disks,
+    partition::{DividedDisk, Look, look},
+};
 use crate::pci;
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{
     fmt,
     ops::{Deref, DerefMut},
@@ -44,6 +47,8 @@ pub struct Found {
 pub struct Disks {
     /// In the order of their numbers.
     list: Vec<Disk>,
+    /// Those whose partitions are in the list.
+    divided: Vec<DividedDisk>,
     undriven: Vec<Undriven>,
     bus: Option<Box<dyn DiskBus>>,
     /// What the host says about files, by serial number.
@@ -97,37 +102,100 @@ impl fmt::Display for Change {
 impl Disks {
     /// The disks on a bus; `files` is what the host says about the files on them, by serial number.
     pub fn find(mut bus: Box<dyn DiskBus>, files: &[(String, FileFacts)]) -> Self {
-        let Found { devices, undriven } = bus.find(&[]);
-        Self { list: number_disks(devices, files), undriven, bus: Some(bus), files: files.to_vec() }
+        let found = bus.find(&[]);
+        let mut disks = Self { bus: Some(bus), files: files.to_vec(), ..Self::default() };
+        let devices = disks.divide(found);
+        disks.list = number_disks(devices, files);
+        disks
+    }
+
+    /// Takes note of what was found, and returns the disks, of those that are divided the partitions.
+    fn divide(&mut self, Found { devices, undriven }: Found) -> Vec<Box<dyn BlockDevice>> {
+        /// For how long the disks may be silent until one is so, and those after it.
+        const PATIENCE_US: u64 = 1_000_000;
+        const LEAST_US: u64 = 50_000;
+        let mut patience_us = PATIENCE_US;
+        let mut parts = Vec::new();
+        for device in devices {
+            match look(device, patience_us) {
+                Look::Whole(device) => {
+                    if device.is_silent() {
+                        patience_us = LEAST_US;
+                    }
+                    parts.push(device);
+                }
+                Look::Divided(disk) => {
+                    parts.extend(disk.partitions());
+                    self.divided.push(disk);
+                }
+            }
+        }
+        self.undriven = undriven;
+        for disk in &self.divided {
+            if let Some(fault) = disk.fault() {
+                let (what, place) = ("a disk with a partition table (GPT)", disk.transport().into());
+                self.undriven.push(Undriven::device(what, place, format!("{fault}")));
+            }
+        }
+        parts
+    }
+
+    /// Takes the disks out of the list that are at a place, or on the disk there, and returns where they were, with their numbers.
+    fn take_out(
+        &mut self,
+        is_there: &dyn Fn(&str) -> bool,
+        is_reachable: bool,
+        changes: &mut Vec<Change>,
+    ) -> Vec<(String, usize)> {
+        let (gone, list) =
+            core::mem::take(&mut self.list).into_iter().partition(|disk| is_there(disk.transport()));
+        self.list = list;
+        let gone: Vec<Disk> = gone;
+        let note = |mut disk: Disk| {
+            if !is_reachable {
+                disk.unplugged();
+            }
+            changes.push(Change::Gone { disk: disk.index(), serial: disk.serial().into() });
+            (disk.transport().into(), disk.index())
+        };
+        gone.into_iter().map(note).collect()
+    }
+
+    /// The places of all devices.
+    fn places(&self) -> Vec<String> {
+        let is_whole = |disk: &&Disk| self.divided.iter().all(|divided| !divided.has(disk.transport()));
+        let whole = self.list.iter().filter(is_whole).map(Disk::transport);
+        whole.chain(self.divided.iter().map(DividedDisk::transport)).map(String::from).collect()
     }
 
     /// Looks at everything again. Disks that stay keep their numbers; those that are lost are started anew.
     pub fn rescan(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
-        let Some(bus) = &mut self.bus else { return changes };
-        let names =
-            |list: &[Disk]| -> Vec<String> { list.iter().map(|disk| disk.transport().into()).collect() };
         fn as_strs(names: &[String]) -> Vec<&str> {
             names.iter().map(String::as_str).collect()
         }
-        let mut vanished = bus.vanished(&as_strs(&names(&self.list)));
-        for disk in self.list.iter().filter(|disk| disk.is_lost()) {
-            if vanished.iter().all(|known| known.transport != disk.transport()) {
+        let Some(mut bus) = self.bus.take() else { return changes };
+        let mut vanished = bus.vanished(&as_strs(&self.places()));
+        let lost_disks = self.list.iter().filter(|disk| disk.is_lost()).map(Disk::transport);
+        let lost_divided = self.divided.iter().filter(|disk| disk.is_lost()).map(DividedDisk::transport);
+        for lost in lost_disks.chain(lost_divided) {
+            if vanished.iter().all(|known| known.transport != lost) {
                 // What the device may still write to is nobody's, so that nothing has to be known of it any more.
-                vanished.push(Vanished { transport: disk.transport().into(), is_reachable: true });
+                vanished.push(Vanished { transport: lost.into(), is_reachable: true });
             }
         }
         let mut gone = Vec::new();
         for Vanished { transport, is_reachable } in vanished {
-            let Some(position) = self.list.iter().position(|disk| disk.transport() == transport) else {
-                continue;
-            };
-            let mut disk = self.list.remove(position);
-            if !is_reachable {
+            let divided = self.divided.iter().position(|disk| disk.transport() == transport);
+            let divided = divided.map(|position| self.divided.remove(position));
+            let is_there =
+                |place: &str| place == transport || divided.as_ref().is_some_and(|disk| disk.has(place));
+            gone.extend(self.take_out(&is_there, is_reachable, &mut changes));
+            if let Some(disk) = &divided
+                && !is_reachable
+            {
                 disk.unplugged();
             }
-            changes.push(Change::Gone { disk: disk.index(), serial: disk.serial().into() });
-            gone.push((transport, disk.index()));
         }
         for disk in &mut self.list {
             let from_bytes = disk.capacity_bytes();
@@ -137,8 +205,16 @@ impl Disks {
                 changes.push(Change::Resized { disk: disk.index(), from_bytes, to_bytes });
             }
         }
-        let Found { devices, undriven } = bus.find(&as_strs(&names(&self.list)));
-        self.undriven = undriven;
+        let mut devices = Vec::new();
+        let mut divided = core::mem::take(&mut self.divided);
+        for disk in divided.iter_mut().filter_map(|disk| disk.refresh().then_some(disk)) {
+            gone.extend(self.take_out(&|place| disk.has(place), true, &mut changes));
+            devices.extend(disk.partitions());
+        }
+        self.divided = divided;
+        let found = bus.find(&as_strs(&self.places()));
+        self.bus = Some(bus);
+        devices.extend(self.divide(found));
         for device in devices {
             let before = gone.iter().find(|(transport, _)| transport == device.transport());
             let after_all = || self.list.iter().map(|disk| disk.index() + 1).max().unwrap_or(0);
@@ -160,6 +236,11 @@ impl Disks {
     /// What there may be disks behind that are not driven.
     pub fn undriven(&self) -> &[Undriven] {
         &self.undriven
+    }
+
+    /// The disks that are divided, and their partitions.
+    pub fn divided(&self) -> &[DividedDisk] {
+        &self.divided
     }
 
     /// The functions of the PCI bus.
@@ -198,7 +279,10 @@ impl fmt::Debug for Disks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::MemoryDisk;
+    use crate::storage::{
+        MemoryDisk,
+        gpt::tests::{Part, image},
+    };
     use std::{string::ToString, sync::Mutex, vec};
 
     /// What is plugged in: serial numbers and sizes, which are names of slots as well.
@@ -252,7 +336,7 @@ mod tests {
             let device = |&(slot, size): &(&'static str, usize)| -> Box<dyn BlockDevice> {
                 Box::new(FakeDisk(slot, MemoryDisk::new(slot, vec![0; size]), false))
             };
-            let undriven = Undriven::of_pci_class(1, 8, 2, "PCI 00:01.0".into());
+            let undriven = Undriven::of_pci_class(1, 6, 1, "PCI 00:01.0".into());
             Found { devices: new.map(device).collect(), undriven: undriven.into_iter().collect() }
         }
     }
@@ -290,6 +374,194 @@ mod tests {
         let changes: Vec<_> = disks.rescan().iter().map(Change::to_string).collect();
         assert_eq!(changes, ["disk 0 (\"a\") is gone", "disk 0 (\"a\") is new: 512 bytes"]);
         assert!(disks.iter().all(|disk| !disk.is_lost()));
+        assert_eq!(disks.rescan(), []);
+    }
+
+    /// What is plugged in: slots, and what the disks there hold.
+    type Images = std::sync::Arc<Mutex<Vec<(&'static str, Vec<u8>)>>>;
+
+    struct ImageBus(Images);
+
+    impl DiskBus for ImageBus {
+        fn functions(&self) -> &[pci::Function] {
+            &[]
+        }
+
+        fn vanished(&mut self, known: &[&str]) -> Vec<Vanished> {
+            let plugged = self.0.lock().unwrap();
+            let is_there = |name: &str| plugged.iter().any(|(slot, _)| *slot == name);
+            let gone = known.iter().filter(|name| !is_there(name));
+            gone.map(|name| Vanished { transport: name.to_string(), is_reachable: false }).collect()
+        }
+
+        fn find(&mut self, known: &[&str]) -> Found {
+            let device =
+                |slot: &'static str| -> Box<dyn BlockDevice> { Box::new(ImageDisk(slot, self.0.clone())) };
+            let plugged = self.0.lock().unwrap();
+            let new = plugged.iter().filter(|(slot, _)| !known.contains(slot));
+            Found { devices: new.map(|&(slot, _)| device(slot)).collect(), undriven: Vec::new() }
+        }
+    }
+
+    /// A disk whose serial number is its slot.
+    struct ImageDisk(&'static str, Images);
+
+    impl BlockDevice for ImageDisk {
+        fn capacity_bytes(&self) -> u64 {
+            let plugged = self.1.lock().unwrap();
+            plugged.iter().find(|(slot, _)| *slot == self.0).map_or(0, |(_, bytes)| bytes.len() as u64)
+        }
+
+        fn serial(&self) -> &str {
+            self.0
+        }
+
+        fn transport(&self) -> &str {
+            self.0
+        }
+
+        fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), crate::storage::ReadError> {
+            let plugged = self.1.lock().unwrap();
+            let bytes = plugged.iter().find(|(slot, _)| *slot == self.0).map_or(&[][..], |(_, bytes)| bytes);
+            MemoryDisk::new("", bytes.to_vec()).read_at(offset_bytes, buffer)
+        }
+    }
+
+    #[test]
+    fn partitions_are_disks_and_stay_while_the_table_does() {
+        const PARTS: [Part<'_>; 3] =
+            [("boot", 34, 40, true), ("tiny", 41, 80, false), ("micro", 90, 91, false)];
+        let mut bytes = image(512, &PARTS);
+        bytes[41 * 512..42 * 512].fill(0x41);
+        bytes[91 * 512..92 * 512].fill(0x91);
+        let plugged =
+            std::sync::Arc::new(Mutex::new(vec![("a", vec![0; 512]), ("b", bytes), ("c", vec![0; 1024])]));
+        let files = [("micro".to_string(), FileFacts { length_bytes: 600, sha256: None })];
+        let mut disks = Disks::find(Box::new(ImageBus(plugged.clone())), &files);
+        let shown = |disks: &Disks| -> Vec<String> {
+            let show = |disk: &Disk| {
+                std::format!(
+                    "{} {} {} {}",
+                    disk.index(),
+                    disk.serial(),
+                    disk.transport(),
+                    disk.length_bytes()
+                )
+            };
+            disks.iter().map(show).collect()
+        };
+        let expected = ["0 micro b partition 3 600", "1 a a 512", "2 tiny b partition 2 20480", "3 c c 1024"];
+        assert_eq!(shown(&disks), expected);
+        assert_eq!(disks.divided()[0].entries().len(), 3);
+        let mut sector = [0; 512];
+        disks[2].read_at(0, &mut sector).unwrap();
+        assert_eq!(sector, [0x41; 512]);
+        let mut last = Vec::new();
+        let mut take = |piece: &[u8]| {
+            last.extend_from_slice(piece);
+            core::ops::ControlFlow::Continue(())
+        };
+        disks[0].read_pieces(512..1024, &mut [0; 8192], &mut take).unwrap();
+        assert_eq!(last, [0x91; 512]);
+        let past = disks[0].read_at(1000, &mut [0; 25]);
+        assert!(matches!(past, Err(crate::storage::ReadError::OutOfRange { capacity_bytes: 1024, .. })));
+        let identities = |disks: &Disks| disks.iter().map(Disk::identity).collect::<Vec<_>>();
+        let before = identities(&disks);
+        assert_eq!(disks.rescan(), []);
+        assert_eq!(identities(&disks), before);
+
+        // Another table: its partitions are new ones, under the numbers of their places.
+        plugged.lock().unwrap()[1].1 = image(512, &[PARTS[0], ("large", 41, 85, false)]);
+        let changes: Vec<_> = disks.rescan().iter().map(Change::to_string).collect();
+        let expected = [
+            "disk 0 (\"micro\") is gone",
+            "disk 2 (\"tiny\") is gone",
+            "disk 2 (\"large\") is new: 23040 bytes",
+        ];
+        assert_eq!(changes, expected);
+        // A broken one is told, and the disk known all the same.
+        let broken = image(512, &[("bad", 41, 300, false)]);
+        plugged.lock().unwrap()[1].1 = broken;
+        assert_eq!(disks.rescan().len(), 1);
+        assert_eq!(disks.undriven().len(), 1);
+        assert_eq!(
+            disks.undriven()[0].to_string(),
+            "a disk with a partition table (GPT) at b is not driven: partition 1 cannot have the blocks 41 to 300"
+        );
+        assert_eq!(shown(&disks), ["1 a a 512", "3 c c 1024"]);
+        assert_eq!(disks.rescan(), []);
+        plugged.lock().unwrap()[1].1 = image(512, &PARTS);
+        assert_eq!(disks.rescan().len(), 2);
+        assert!(disks.undriven().is_empty());
+        // They go with their disk.
+        plugged.lock().unwrap().remove(1);
+        let changes: Vec<_> = disks.rescan().iter().map(Change::to_string).collect();
+        assert_eq!(changes, ["disk 4 (\"tiny\") is gone", "disk 5 (\"micro\") is gone"]);
+        assert!(disks.divided().is_empty());
+    }
+
+    #[test]
+    fn a_disk_that_is_lost_comes_back_with_its_partitions() {
+        /// Lost once it has been reset.
+        struct LostDisk(MemoryDisk, bool);
+
+        impl BlockDevice for LostDisk {
+            fn capacity_bytes(&self) -> u64 {
+                self.0.capacity_bytes()
+            }
+
+            fn serial(&self) -> &str {
+                self.0.serial()
+            }
+
+            fn transport(&self) -> &str {
+                self.0.transport()
+            }
+
+            fn is_lost(&self) -> bool {
+                self.1
+            }
+
+            fn reset(&mut self) -> Result<(), crate::storage::ReadError> {
+                self.1 = true;
+                Err(crate::storage::ReadError::Lost { lent_bytes: 0 })
+            }
+
+            fn read_at(
+                &mut self,
+                offset_bytes: u64,
+                buffer: &mut [u8],
+            ) -> Result<(), crate::storage::ReadError> {
+                self.0.read_at(offset_bytes, buffer)
+            }
+        }
+
+        struct LostBus;
+
+        impl DiskBus for LostBus {
+            fn functions(&self) -> &[pci::Function] {
+                &[]
+            }
+
+            fn vanished(&mut self, _: &[&str]) -> Vec<Vanished> {
+                Vec::new()
+            }
+
+            fn find(&mut self, known: &[&str]) -> Found {
+                let bytes = image(512, &[("one", 41, 41, false), ("two", 42, 42, false)]);
+                let mut devices: Vec<Box<dyn BlockDevice>> = Vec::new();
+                if !known.contains(&"memory") {
+                    devices.push(Box::new(LostDisk(MemoryDisk::new("d", bytes), false)));
+                }
+                Found { devices, undriven: Vec::new() }
+            }
+        }
+
+        let mut disks = Disks::find(Box::new(LostBus), &[]);
+        assert!(disks[1].reset().is_err() && disks[0].is_lost());
+        assert_eq!(disks.rescan().len(), 4);
+        let numbers: Vec<_> = disks.iter().map(|disk| (disk.index(), disk.is_lost())).collect();
+        assert_eq!(numbers, [(0, false), (1, false)]);
         assert_eq!(disks.rescan(), []);
     }
 }

@@ -1,19 +1,23 @@
 //! Disks: where models come from.
 //!
 //! A [`BlockDevice`] reads bytes at any offset into any buffer; [`Disk`] is one that the machine
-//! has, together with what the host told about the file on it, [`Disks`] are all of them. Real devices are
-//! made of [`sectors`]; [`MemoryDisk`] and [`FaultyDisk`] stand in for them in tests. [`Undriven`] is what may
+//! has, together with what the host told about the file on it, [`Disks`] are all of them. A [`DividedDisk`] has a
+//! table of partitions, each of which is a disk in its place. Real devices are made of [`sectors`]; [`MemoryDisk`] and [`FaultyDisk`] stand in for them in tests. [`Undriven`] is what may
 //! have disks that this kernel cannot read. What the bytes mean is for the layer above.
 
 mod disks;
 mod faulty_disk;
+mod gpt;
 mod memory_disk;
+mod partition;
 pub mod sectors;
 
 pub use crate::undriven::{Undriven, virtio_type_of_pci};
 pub use disks::{Change, DiskBus, Disks, Found, Vanished};
 pub use faulty_disk::FaultyDisk;
+pub use gpt::{Entry, Fault as PartitionFault};
 pub use memory_disk::MemoryDisk;
+pub use partition::DividedDisk;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{
@@ -35,6 +39,11 @@ pub trait BlockDevice: Send {
 
     /// The serial number that the device gives, empty if it gives none.
     fn serial(&self) -> &str;
+
+    /// The name that somebody has given to what the device holds, empty if nobody has.
+    fn label(&self) -> &str {
+        ""
+    }
 
     /// How the device is attached, for people: `virtio-mmio`, `virtio-pci 00:02.0`.
     fn transport(&self) -> &str;
@@ -233,6 +242,11 @@ impl Disk {
     /// The serial number, empty if the device gives none.
     pub fn serial(&self) -> &str {
         self.device.serial()
+    }
+
+    /// The name that somebody has given to what the disk holds, empty if nobody has.
+    pub fn label(&self) -> &str {
+        self.device.label()
     }
 
     /// How the disk is attached.

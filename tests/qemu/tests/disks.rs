@@ -1,7 +1,7 @@
 //! Disks that are not as most are: other blocks, other queues, slow ones, silent ones, and what is no disk at all.
 
-use qemu_tests::{Directory, Monitor, NbdServer, Run, repository};
-use std::{fs, time::Duration};
+use qemu_tests::{Directory, Monitor, NbdServer, Run, kernel_files, repository};
+use std::{fs, process::Command, time::Duration};
 
 /// QEMU's words for a file as a block node.
 fn blockdev(node: &str, file: &std::path::Path) -> String {
@@ -15,6 +15,12 @@ fn blockdev(node: &str, file: &std::path::Path) -> String {
 fn model(name: &str) -> Vec<u8> {
     let mut bytes = fs::read(repository().join("test_models").join(name)).expect("a model of the repository");
     bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+/// The same, filled up to whole blocks of 4096 bytes.
+fn whole_blocks(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
     bytes
 }
 
@@ -60,6 +66,73 @@ fn blocks_and_queues_of_every_size() {
         let line = line.unwrap_or_else(|| panic!("no {name} in\n{}", outcome.stderr));
         assert!(line.ends_with(&format!(": {} bytes, checksum {checksum:08x}", bytes.len())), "{line}");
     }
+}
+
+/// On disks of every kind, with blocks of 512 and of 4096 bytes, and in a partition.
+#[test]
+fn a_model_says_the_same_from_every_disk() {
+    let directory = Directory::new("kinds");
+    let file = repository().join("test_models/tiny.gguf");
+    let padded = directory.file("padded", &whole_blocks(model("tiny.gguf")));
+    let divided = directory.path().join("divided");
+    let made = Command::new(repository().join("scripts/disk"))
+        .args(["--image".as_ref(), kernel_files().1.as_os_str(), "-o".as_ref(), divided.as_os_str()])
+        .arg("--model")
+        .arg(format!("{}:part", file.display()))
+        .output()
+        .expect("scripts/disk starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let devices = [
+        ("blk4096", "virtio-blk-pci,logical_block_size=4096,physical_block_size=4096", &padded),
+        ("nvme512", "nvme", &file),
+        ("nvme4096", "nvme,logical_block_size=4096,physical_block_size=4096", &padded),
+        ("scsi-pci", "virtio-scsi-pci,id=p -device scsi-hd,bus=p.0", &file),
+        ("scsi-mmio", "virtio-scsi-device,id=m -device scsi-hd,bus=m.0", &file),
+        ("gpt", "virtio-blk-device", &divided),
+    ];
+    let words: Vec<_> = devices
+        .iter()
+        .map(|(name, device, file)| {
+            format!("{} -device {device},drive={name},serial={name}", blockdev(name, file))
+        })
+        .collect();
+    let mut session = Run::new().args(["--mem", "256M"]).qemu(&words.join(" ")).start();
+    session.wait_for("ferrite> ");
+    session.send("disks\r");
+    let disks = String::from_utf8_lossy(&session.wait_for("ferrite> ")).into_owned();
+    for expected in [
+        ": blk4096, virtio-pci 00:",
+        ": nvme512, nvme 00:",
+        ": nvme4096, nvme 00:",
+        " namespace 1, ",
+        ": scsi-pci, virtio-pci 00:",
+        ": scsi-mmio, virtio-mmio 0x",
+        " scsi 0:0, ",
+        ": part, virtio-mmio 0x",
+        " partition 2, ",
+        ": gpt, ",
+        "  partition 1: EFI System, 33.0 MiB, for the firmware",
+    ] {
+        assert!(disks.contains(expected), "no {expected:?} in\n{disks}");
+    }
+    let mut texts = Vec::new();
+    let whole = (1..devices.len()).map(|number| match number {
+        1 => "ferrite-tiny".into(),
+        _ => format!("ferrite-tiny-{number}"),
+    });
+    for name in whole.chain(["part".into()]) {
+        session.send(format!("llm infer \"What is Ferrite?\" 8 --model {name}\r"));
+        session.wait_for("MB/s\x1b[K\r\n");
+        let text = session.wait_for("[5 prompt tokens");
+        texts.push(String::from_utf8_lossy(&text).into_owned());
+        session.wait_for("ferrite> ");
+    }
+    assert!(texts[0].contains("Ferrite is a kernel"), "{texts:?}");
+    assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
+    session.send("disks rescan\r");
+    session.wait_for("nothing has changed");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
 }
 
 #[test]

@@ -121,6 +121,38 @@ fn a_failing_disk_is_an_error_of_that_disk_alone() {
     assert!(catalog.files()[1].header.is_ok());
 }
 
+/// A disk whose contents somebody has named.
+struct LabelledDisk(MemoryDisk);
+
+impl BlockDevice for LabelledDisk {
+    fn capacity_bytes(&self) -> u64 {
+        self.0.capacity_bytes()
+    }
+
+    fn serial(&self) -> &str {
+        self.0.serial()
+    }
+
+    fn label(&self) -> &str {
+        "My Model"
+    }
+
+    fn transport(&self) -> &str {
+        self.0.transport()
+    }
+
+    fn read_at(&mut self, offset_bytes: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        self.0.read_at(offset_bytes, buffer)
+    }
+}
+
+#[test]
+fn a_label_comes_before_the_models_own_name() {
+    let device = LabelledDisk(MemoryDisk::new("s", gguf(Some("Tiny Model"), 0)));
+    let mut catalog = catalog(vec![(Box::new(device), None)]);
+    assert_eq!(catalog.files()[0].path, "/models/my-model.gguf");
+}
+
 /// A disk that answers, does not, or is waited for by somebody who does not want to.
 struct MoodyDisk(MemoryDisk, Arc<Mutex<Option<ReadError>>>);
 

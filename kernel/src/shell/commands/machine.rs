@@ -36,7 +36,8 @@ pub(super) static COMMANDS: &[Command] = &[
         n_positional: 0..=0,
         options: &[],
         summary: "show the disks",
-        details: "Controllers that may have disks, and that this kernel does not drive, are named too.",
+        details: "Of a disk with a GPT each partition is shown as a disk, under its label, but for that of the firmware.\n\
+                  Controllers that may have disks, and that this kernel does not drive, are named too.",
         run: disks,
     },
     Command {
@@ -138,14 +139,30 @@ fn cpus(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
 fn disks(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     let Shell { backend, terminal, .. } = shell;
     let disks = backend.catalog().disks();
+    for disk in disks.divided() {
+        let (n_partitions, size) = (disk.entries().len(), Size(disk.capacity_bytes()));
+        terminal.print(format_args!(
+            "{}: {}, {size}, divided by a GPT: {n_partitions} partitions\n",
+            disk.transport(),
+            or_dash(disk.serial())
+        ));
+        for entry in disk.entries().iter().filter(|entry| entry.is_efi_system) {
+            let size = Size(entry.bytes.end - entry.bytes.start);
+            terminal.print(format_args!(
+                "  partition {}: {}, {size}, for the firmware\n",
+                entry.number,
+                or_dash(&entry.label)
+            ));
+        }
+    }
     if disks.is_empty() {
         terminal.print(format_args!("there are no disks\n"));
     }
     for disk in disks.iter() {
-        let serial = if disk.serial().is_empty() { "-" } else { disk.serial() };
         terminal.print(format_args!(
-            "disk {}: {serial}, {}, {} ({} bytes, file of {} bytes)",
+            "disk {}: {}, {}, {} ({} bytes, file of {} bytes)",
             disk.index(),
+            or_dash(disk.serial()),
             disk.transport(),
             Size(disk.capacity_bytes()),
             disk.capacity_bytes(),
@@ -163,6 +180,11 @@ fn disks(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         terminal.print(format_args!("{undriven}\n"));
     }
     Ok(())
+}
+
+/// A name, or that there is none.
+fn or_dash(name: &str) -> &str {
+    if name.is_empty() { "-" } else { name }
 }
 
 fn rescan(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
