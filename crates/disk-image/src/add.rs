@@ -29,8 +29,10 @@ pub fn add(disk: &Path, files: &[Source]) -> Result<String> {
     file.seek(SeekFrom::Start(boot_bytes.start)).with_context(context)?;
     file.read_exact(&mut volume).with_context(context)?;
     let before = volume.clone();
-    // Nothing is written if its boot arguments cannot be.
-    boot_partition::add_to_config(&mut volume, "").with_context(context)?;
+    // Nothing is written if the boot arguments cannot be, whose lengths do not depend on the checksums.
+    let lines: String = files.iter().map(|source| source.boot_arg(&"0".repeat(64))).collect();
+    boot_partition::add_to_config(&mut volume, &lines).with_context(context)?;
+    volume.copy_from_slice(&before);
     let mut boot_args = String::new();
     for source in files {
         let is_taken =

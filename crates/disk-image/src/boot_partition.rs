@@ -1,7 +1,7 @@
 //! The EFI system partition: a FAT32 volume with the kernel's Image where firmware looks for it on a disk that it was told
 //! nothing of (UEFI specification 2.10, section 3.5.1.1), and the boot arguments.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fatfs::{Date, DateTime, Dir, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use std::io::{Cursor, Read, Write};
 
@@ -16,11 +16,37 @@ const BOOT_FILE: &str = "EFI/BOOT/BOOTAA64.EFI";
 /// The file with the boot arguments, in the root.
 const CONFIG_FILE: &str = "ferrite.cfg";
 
+/// What that file begins with.
+pub const CONFIG_START: &str = "# Boot arguments of Ferrite, on any number of lines.\n";
+
+/// How much of it the kernel reads.
+const MAX_CONFIG_BYTES: usize = 64 << 10;
+
+/// Whether firmware on aarch64 takes these bytes for a program: whether they have the headers of PE/COFF (Microsoft, PE Format) and
+/// the machine in them is arm64. What else is wrong with them is for the firmware to say.
+pub fn is_application(image: &[u8]) -> bool {
+    let number = |offset: usize| Some(u32::from_le_bytes(*image.get(offset..)?.first_chunk()?));
+    let header = number(0x3c).map(|offset| offset as usize);
+    let is_pe = header
+        .is_some_and(|header| image.get(header..).is_some_and(|bytes| bytes.starts_with(b"PE\0\0\x64\xaa")));
+    image.starts_with(b"MZ") && is_pe
+}
+
+fn check_config(config: &str) -> Result<()> {
+    let length = config.len();
+    ensure!(
+        length <= MAX_CONFIG_BYTES,
+        "{length} bytes of boot arguments; the kernel reads {MAX_CONFIG_BYTES}"
+    );
+    Ok(())
+}
+
 /// A volume of [`BLOCKS`] blocks with the Image and the boot arguments.
 ///
 /// # Errors
-/// If they do not fit.
+/// If they do not fit, or the kernel would not read all arguments.
 pub fn make(block_bytes: u64, image: &[u8], config: &str, volume_id: u32) -> Result<Vec<u8>> {
+    check_config(config)?;
     let mut volume = vec![0; (BLOCKS * block_bytes) as usize];
     let options = FormatVolumeOptions::new()
         .bytes_per_sector(block_bytes as u16)
@@ -41,19 +67,19 @@ pub fn make(block_bytes: u64, image: &[u8], config: &str, volume_id: u32) -> Res
     Ok(volume)
 }
 
-/// Adds a line to the boot arguments of a volume.
+/// Adds lines to the boot arguments of a volume.
 ///
 /// # Errors
-/// If the volume is no FAT, has no boot arguments, or no room.
-pub fn add_to_config(volume: &mut [u8], line: &str) -> Result<()> {
+/// If the volume is no FAT, has no boot arguments, or no room; or if the kernel would not read all arguments.
+pub fn add_to_config(volume: &mut [u8], lines: &str) -> Result<()> {
     with_root(volume, |root| {
         let mut file = root.open_file(CONFIG_FILE).with_context(|| CONFIG_FILE.to_owned())?;
         let mut config = String::new();
         file.read_to_string(&mut config).with_context(|| CONFIG_FILE.to_owned())?;
-        if !config.is_empty() && !config.ends_with('\n') {
-            file.write_all(b"\n")?;
-        }
-        Ok(file.write_all(line.as_bytes())?)
+        let break_before = if config.is_empty() || config.ends_with('\n') { "" } else { "\n" };
+        let added = format!("{break_before}{lines}");
+        check_config(&(config + &added))?;
+        Ok(file.write_all(added.as_bytes())?)
     })
 }
 

@@ -35,6 +35,11 @@ pub struct Plan<'p> {
 /// If a file cannot be read, is not what its checksum says, or the disk cannot be written.
 pub fn create(plan: &Plan<'_>) -> Result<String> {
     let image = fs::read(plan.image).with_context(|| plan.image.display().to_string())?;
+    ensure!(
+        boot_partition::is_application(&image),
+        "{}: no UEFI application for aarch64, as the Image of scripts/image is",
+        plan.image.display()
+    );
     ensure!(plan.files.len() < ENTRIES, "{} files; a disk has room for {}", plan.files.len(), ENTRIES - 1);
     // To replace a file that is being read would lose it.
     if let Ok(output) = plan.output.canonicalize() {
@@ -46,10 +51,7 @@ pub fn create(plan: &Plan<'_>) -> Result<String> {
     let Layout { boot_bytes, starts_bytes, disk_bytes } =
         Layout::new(plan.files, plan.spare_bytes, plan.block_bytes);
     let mut output = Output::new(plan.output, plan.is_qcow2)?;
-    let mut config = plan.boot_args.trim().to_owned();
-    if !config.is_empty() {
-        config.push('\n');
-    }
+    let mut config = format!("{}{}\n", boot_partition::CONFIG_START, plan.boot_args.trim());
     let mut digests = Vec::new();
     for (file, start_bytes) in plan.files.iter().zip(&starts_bytes) {
         let digest = file.read(&mut |offset_bytes, piece| output.write(start_bytes + offset_bytes, piece))?;

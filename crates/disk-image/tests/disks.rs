@@ -32,7 +32,7 @@ impl Folder {
     /// The same with an Image, two models of odd lengths, one of which is mostly zero, and an adapter.
     fn with_files(name: &str) -> Self {
         let folder = Self::new(name);
-        folder.file("Image", &noise(1, 300_001));
+        folder.file("Image", &application(300_001));
         folder.file("tiny.gguf", &gguf(&noise(2, 1_234_567)));
         folder.file("Sparse Model.GGUF", &gguf(&[vec![0; 5 << 20], noise(3, 1)].concat()));
         folder.file("terse.gguf", &gguf(&noise(4, 4093)));
@@ -175,6 +175,15 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     (0..length).map(byte).collect()
 }
 
+/// What begins as an Image does: with the headers of a UEFI application for aarch64.
+fn application(length: usize) -> Vec<u8> {
+    let mut image = noise(1, length);
+    image[..2].copy_from_slice(b"MZ");
+    image[0x3c..0x40].copy_from_slice(&64_u32.to_le_bytes());
+    image[64..70].copy_from_slice(b"PE\0\0\x64\xaa");
+    image
+}
+
 /// What begins as a GGUF file does.
 fn gguf(rest: &[u8]) -> Vec<u8> {
     [b"GGUF", rest].concat()
@@ -201,7 +210,7 @@ fn a_disk_has_all_that_was_asked_for() {
         let image = files.iter().find(|(path, _)| path == "EFI/BOOT/BOOTAA64.EFI").unwrap();
         assert!(image.1 == folder.read("Image"));
         let args = folder.boot_args("disk.img", block_bytes);
-        assert!(args.starts_with("log=warn ferrite.serve=80\nferrite.model=tiny:1234571:"), "{args}");
+        assert!(args.contains("\nlog=warn ferrite.serve=80\nferrite.model=tiny:1234571:"), "{args}");
         // As the kernel shows them, and adapters behind models.
         folder.expect_model("disk.img", block_bytes, 2, "tiny", "tiny.gguf");
         folder.expect_model("disk.img", block_bytes, 3, "sparse-model", "Sparse Model.GGUF");
@@ -454,7 +463,20 @@ fn what_makes_no_disk_is_refused_by_a_line() {
     }
     folder.refuses(&["-o", "d"], 2, "--image FILE is missing");
     folder.refuses(&["--image", "none", "-o", "d"], 1, "none: No such file");
-    folder.file("Large", &vec![1; 40 << 20]);
+    folder.refuses(&["--image", "tiny.gguf", "-o", "d"], 1, "tiny.gguf: no UEFI application for aarch64");
+    for offset in [0, 0x3c, 0x3f, 67, 69] {
+        let mut image = application(100);
+        image[offset] ^= 1;
+        folder.file("Broken", &image);
+        folder.refuses(&["--image", "Broken", "-o", "d"], 1, "Broken: no UEFI application");
+    }
+    let args = format!("a={}", "x".repeat(64 << 10));
+    folder.refuses(
+        &["--image", "Image", "--args", &args, "-o", "d"],
+        1,
+        "bytes of boot arguments; the kernel reads 65536",
+    );
+    folder.file("Large", &application(40 << 20));
     folder.refuses(
         &["--image", "Large", "-o", "d"],
         1,
@@ -488,6 +510,9 @@ fn what_is_no_disk_of_ours_is_not_added_to() {
     let mut no_volume = disk.clone();
     no_volume[1 << 20..(1 << 20) + 4096].fill(0);
     refuses(&no_volume, "broken.img: ");
+    let args = format!("a={}", "x".repeat((64 << 10) - 100));
+    folder.make(&["--image", "Image", "--spare", "2M", "--args", &args, "-o", "full.img"]);
+    folder.refuses(&["--add", "terse.gguf:full", "full.img"], 1, "bytes of boot arguments");
     folder.refuses(&["--add", "terse.gguf", "disk.qcow2"], 1, "a qcow2 disk; expected a raw one");
     folder.refuses(&["--add", "terse.gguf", "none.img"], 1, "none.img: No such file");
     folder.refuses(&["--add", "terse.gguf", "--spare", "1M", "disk.img"], 2, "no other option goes with it");

@@ -12,13 +12,16 @@ use std::{
 /// What setup itself is written in.
 const TOOLS: [&str; 9] = ["bash", "env", "sed", "dirname", "grep", "cat", "chmod", "cp", "mkdir"];
 
+/// The file with UEFI firmware.
+const FIRMWARE: &str = "QEMU_EFI.fd";
+
 /// A PATH of one directory.
 struct Machine {
     directory: Directory,
 }
 
 impl Machine {
-    /// A machine with Rust and its targets, a C compiler, QEMU, and what the server is tried with.
+    /// A machine with Rust and its targets, a C compiler, QEMU, its firmware, and what the server is tried with.
     fn complete(name: &str) -> Self {
         let machine = Self { directory: Directory::new(name) };
         let path = std::env::var("PATH").unwrap();
@@ -32,6 +35,7 @@ impl Machine {
         for program in ["cargo", "cc", "qemu-system-aarch64", "qemu-aarch64"].into_iter().chain(clients) {
             machine.program(program, "");
         }
+        machine.program(FIRMWARE, "");
         machine.program("rustc", "echo /");
         machine.program("rustup", "case $1 in component) printf 'clippy\\nrustfmt\\n' ;; esac");
         machine
@@ -66,6 +70,7 @@ impl Machine {
             .args(arguments)
             .env("PATH", self.directory.path())
             .env("HOME", self.directory.path())
+            .env("FERRITE_FIRMWARE", self.path(FIRMWARE))
             .output()
             .unwrap()
     }
@@ -89,7 +94,7 @@ fn install_qemu(machine: &Machine) -> String {
 #[test]
 fn says_nothing_if_nothing_is_missing() {
     let machine = Machine::complete("complete");
-    for arguments in [&["run"][..], &[]] {
+    for arguments in [&["run"][..], &["uefi"], &[]] {
         let output = machine.setup(arguments);
         assert!(output.status.success(), "{output:?}");
         assert!(output.stderr.is_empty(), "{output:?}");
@@ -123,6 +128,23 @@ fn installs_with_sudo_where_the_user_is_not_root() {
     machine.program("apt-get", &install);
     machine.expect(&["run"], 0, "installing with apt");
     assert!(machine.notes().contains("sudo apt-get install"));
+}
+
+/// Only those need it who boot by it.
+#[test]
+fn installs_firmware_with_apt() {
+    let machine = Machine::complete("firmware").without(FIRMWARE);
+    let output = machine.setup(&["run"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let firmware = machine.path(FIRMWARE).display().to_string();
+    let install = format!("case $* in *install*) cp {} {firmware} ;; esac", machine.path("id").display());
+    let machine = machine.with_noting("apt-get", &install);
+    machine.expect(&["uefi"], 0, "installing with apt: qemu-efi-aarch64");
+    assert!(machine.notes().contains("install -y --no-install-recommends qemu-efi-aarch64\n"));
+
+    let machine = Machine::complete("firmware-dnf").without(FIRMWARE);
+    machine.program("dnf", "exit 9");
+    machine.expect(&["uefi"], 1, "\n    dnf install edk2-aarch64\n");
 }
 
 #[test]

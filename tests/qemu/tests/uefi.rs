@@ -1,0 +1,100 @@
+//! `scripts/disk` and `scripts/run --uefi`: UEFI firmware boots the kernel from a disk, with a device tree and with ACPI tables.
+
+use qemu_tests::{Directory, Run, repository};
+use std::{fs, process::Command};
+
+const USAGE_ERROR: i32 = 2;
+
+const TINY: &str = "test_models/tiny.gguf";
+
+/// A machine with the default model that firmware boots.
+fn by_firmware() -> Run {
+    Run::new().model(&repository().join(TINY)).args(["--uefi"])
+}
+
+/// A program in QEMU's place that says what firmware says, then prints its arguments and copies the disk.
+fn in_place_of_qemu(run: Run, directory: &Directory, says: &str) -> qemu_tests::Outcome {
+    let copy = directory.path().join("copy.img").display().to_string();
+    let script =
+        format!("printf 'UEFI firmware\\r\\n{says}\\r\\n'; printf '%s\\n' \"$@\"; cat /dev/fd/5 >'{copy}'");
+    let program = directory.program("qemu-system-aarch64", &script);
+    let path = std::env::var("PATH").unwrap();
+    let bin = program.parent().unwrap().display().to_string();
+    run.env("PATH", format!("{bin}:{path}")).finish()
+}
+
+#[test]
+fn a_disk_has_the_kernel_that_scripts_image_makes() {
+    let directory = Directory::new("disk");
+    let disk = directory.path().join("ferrite.img");
+    let (_, image) = qemu_tests::kernel_files();
+    let output = Command::new(repository().join("scripts/disk"))
+        .args(["--model", &repository().join(TINY).display().to_string(), "--args", "log=debug"])
+        .args(["-o", "ferrite.img"])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ferrite.img: tiny\n");
+    let bytes = fs::read(disk).unwrap();
+    // Files of a new volume lie in one piece.
+    let image = fs::read(image).unwrap();
+    let place = bytes.windows(64).position(|window| window == &image[..64]).unwrap();
+    assert!(bytes[place..place + image.len()] == image[..]);
+}
+
+#[test]
+fn the_machine_boots_from_a_disk_that_is_gone_with_it() {
+    let directory = Directory::new("uefi-disk");
+    let outcome = in_place_of_qemu(by_firmware().command("help"), &directory, "BdsDxe: starting Boot0001");
+    let outcome = outcome.expect_status(0);
+    let text = outcome.text();
+    let arguments: Vec<_> = text.lines().collect();
+    assert!(text.starts_with("-machine\nvirt,gic-version=3,acpi=off\n"), "{text}");
+    assert!(arguments.contains(&"-bios") && !arguments.contains(&"-kernel"), "{text}");
+    let disk = fs::read(directory.path().join("copy.img")).unwrap();
+    let holds = |text: &str| disk.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("log=warn ferrite.command=68656c70 ferrite.host=semihosting"));
+    assert!(holds(
+        "\nferrite.model=tiny:3027712:058ffcba55c189dc419a373ed61acea688cd86c43f2393aa5dc30db48185ac5a\n"
+    ));
+
+    let outcome = in_place_of_qemu(by_firmware().args(["--acpi"]), &directory, "BdsDxe: starting Boot0001");
+    assert!(outcome.expect_status(0).text().starts_with("-machine\nvirt,gic-version=3,acpi=on\n"));
+    Run::new()
+        .args(["--acpi"])
+        .finish()
+        .expect_status(USAGE_ERROR)
+        .expect_error("--acpi: only firmware has ACPI");
+}
+
+#[test]
+fn a_kernel_that_firmware_does_not_start_cannot_boot() {
+    let directory = Directory::new("uefi-refused");
+    let refused = "BdsDxe: failed to load Boot0001 \"UEFI Misc Device\": Not Found";
+    let outcome = in_place_of_qemu(by_firmware().command("help"), &directory, refused).expect_status(104);
+    outcome
+        .expect_error("does not start the kernel: failed to load Boot0001 \"UEFI Misc Device\": Not Found\n");
+    let outcome = in_place_of_qemu(by_firmware().command("help"), &directory, "off").expect_status(104);
+    assert!(outcome.expect_error("the machine has ended before").text().is_empty());
+}
+
+#[test]
+fn firmware_boots_the_kernel_with_a_device_tree_and_with_acpi_tables() {
+    let line = "llm infer \"Once upon a time\" 12";
+    let expected = Run::new().model(&repository().join(TINY)).command(line).finish().expect_status(0).text();
+    for tables in [&[][..], &["--acpi"]] {
+        let outcome = by_firmware().args(tables).command(line).finish().expect_status(0);
+        assert_eq!(outcome.text(), expected, "{tables:?}");
+        by_firmware().args(tables).command("no-such-command").finish().expect_status(1);
+    }
+}
+
+/// Firmware would take what comes before the kernel is there.
+#[test]
+fn what_is_typed_early_is_the_kernels() {
+    let mut session = by_firmware().boot_args("log=off").start();
+    session.send("uptime\nllm verify\n");
+    let outcome = session.finish().expect_status(0);
+    assert!(outcome.text().contains(" as expected"), "{}", outcome.text());
+}
