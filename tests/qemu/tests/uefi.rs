@@ -90,11 +90,42 @@ fn firmware_boots_the_kernel_with_a_device_tree_and_with_acpi_tables() {
     }
 }
 
+/// In both formats, with both sizes of blocks; one model was added later.
+#[test]
+fn the_kernel_finds_the_models_of_a_disk() {
+    let directory = Directory::new("models-of-a-disk");
+    let disk = |arguments: &[&str]| {
+        let mut program = Command::new(repository().join("scripts/disk"));
+        let output = program.args(arguments).current_dir(directory.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let [tiny, micro] = ["tiny", "micro"].map(|name| repository().join(format!("test_models/{name}.gguf")));
+    let (tiny, micro) = (format!("{}:first", tiny.display()), format!("{}:second", micro.display()));
+    disk(&["--model", &tiny, "--model", &micro, "--qcow2", "-o", "a.qcow2"]);
+    disk(&["--model", &tiny, "--block-size", "4096", "--spare", "1M", "-o", "b.img"]);
+    disk(&["--add", &micro, "b.img"]);
+    for (file, device) in [
+        ("format=qcow2,file=a.qcow2", "virtio-blk-pci"),
+        ("format=raw,file=b.img", "nvme,serial=x,logical_block_size=4096,physical_block_size=4096"),
+    ] {
+        let qemu = format!("-drive if=none,id=models,readonly=on,{file} -device {device},drive=models");
+        let run = Run::new().args(["--mem", "128M"]).qemu(&qemu).in_directory(directory.path());
+        let text = run.command("llm list").finish().expect_status(0).text();
+        let names: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(names, ["/models/first.gguf", "/models/second.gguf"], "{text}");
+    }
+}
+
 /// Firmware would take what comes before the kernel is there.
 #[test]
 fn what_is_typed_early_is_the_kernels() {
     let mut session = by_firmware().boot_args("log=off").start();
     session.send("uptime\nllm verify\n");
     let outcome = session.finish().expect_status(0);
-    assert!(outcome.text().contains(" as expected"), "{}", outcome.text());
+    // With the name that the partition has, and the file's exact length, or else its checksum would be another one.
+    let verified = outcome
+        .text()
+        .lines()
+        .any(|line| line.starts_with("/models/tiny.gguf: SHA-256") && line.ends_with(" as expected"));
+    assert!(verified, "{}", outcome.text());
 }
