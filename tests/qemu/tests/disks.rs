@@ -238,6 +238,40 @@ fn a_disk_that_stops_answering_leaves_the_shell_and_the_other_disks() {
     session.finish().expect_status(0);
 }
 
+/// The others behind the same controller go on.
+#[test]
+fn a_namespace_or_a_unit_that_stops_answering_leaves_the_others() {
+    let directory = Directory::new("silent-unit");
+    let server = NbdServer::start(directory.path(), model("tiny.gguf"));
+    let micro = directory.file("micro.gguf", &model("micro.gguf"));
+    for controller in [
+        "nvme,id=c,serial=c -device nvme-ns,bus=c,drive=tiny -device nvme-ns,bus=c,drive=micro",
+        "virtio-scsi-pci,id=c -device scsi-hd,bus=c.0,drive=tiny -device scsi-hd,bus=c.0,drive=micro",
+    ] {
+        let qemu = format!("{} {} -device {controller}", server.blockdev("tiny"), blockdev("micro", &micro));
+        let mut session = Run::new().args(["--mem", "256M"]).qemu(&qemu).start();
+        session.wait_for("ferrite> ");
+        session.ask_until("llm list\r", |list| list.contains("ferrite-micro.gguf       llama"));
+        server.stop_answering();
+        session.send("llm load ferrite-tiny\r");
+        session.wait_for("disk 0 has not answered for ");
+        session.wait_for("ferrite> ");
+        session.send("llm infer Hello 3 --model ferrite-micro\r");
+        session.wait_for("3 generated");
+        session.wait_for("ferrite> ");
+        session.send("disks\r");
+        session.wait_for("does not answer");
+        session.wait_for("ferrite> ");
+        server.answer_again();
+        session.send("llm load ferrite-tiny\r");
+        session.wait_for("/models/ferrite-tiny.gguf: llama Q4_0");
+        session
+            .ask_until("disks\r", |disks| disks.contains("disk 1: ") && !disks.contains("does not answer"));
+        session.send("poweroff\r");
+        session.finish().expect_status(0);
+    }
+}
+
 #[test]
 fn ctrl_c_does_not_wait_for_a_slow_disk() {
     // Half a minute for the larger model: also where the machine hardly gets a turn, its load has not ended before
@@ -279,7 +313,8 @@ fn disks_are_plugged_in_and_out_and_resized_beside_a_loaded_model() {
     let tiny = directory.file("tiny.gguf", &model("tiny.gguf"));
     let grown = directory.file("grown", &[0; 1 << 20]);
     let qemu = format!(
-        "{} -device pcie-root-port,id=rp0,chassis=1 {} -device virtio-blk-device,drive=micro,serial=micro {} \
+        "{} -device pcie-root-port,id=rp0,chassis=1 -device pcie-root-port,id=rp1,chassis=2 -device virtio-scsi-pci,id=s \
+         {} -device virtio-blk-device,drive=micro,serial=micro {} \
          -blockdev driver=raw,node-name=grown,file.driver=file,file.filename={} \
          -device virtio-blk-device,drive=grown,serial=grown",
         monitor.words(),
@@ -322,6 +357,33 @@ fn disks_are_plugged_in_and_out_and_resized_beside_a_loaded_model() {
     session.send("disks reset 2\r");
     session.send("llm verify ferrite-tiny\r");
     session.wait_for("no checksum came with the file");
+
+    // Behind a controller that is there already, and behind one that comes and goes with it.
+    monitor.command("device_del", r#"{"id": "hot"}"#);
+    session.send("disks rescan\r");
+    session.wait_for("disk 2 (\"hot\") is gone");
+    monitor.wait_until_deleted("hot");
+    for device in [
+        r#"{"driver": "scsi-hd", "drive": "tiny", "serial": "unit", "bus": "s.0", "scsi-id": 3, "lun": 7, "id": "unit"}"#,
+        r#"{"driver": "nvme", "drive": "tiny", "serial": "unit", "bus": "rp1", "id": "unit"}"#,
+    ] {
+        monitor.command("device_add", device);
+        session.send("disks rescan\r");
+        session.wait_for("disk 2 (\"unit\") is new: ");
+        session.send("llm load ferrite-tiny\r");
+        session.wait_for("/models/ferrite-tiny.gguf: llama");
+        session.send("disks reset 2\r");
+        session.send("llm verify ferrite-tiny\r");
+        session.wait_for("no checksum came with the file");
+        session.send("disks rescan\r");
+        session.wait_for("nothing has changed");
+        monitor.command("device_del", r#"{"id": "unit"}"#);
+        session.send("disks rescan\r");
+        session.wait_for("disk 2 (\"unit\") is gone");
+        monitor.wait_until_deleted("unit");
+    }
+    session.send("llm infer Hello 3\r");
+    session.wait_for("3 generated");
     session.send("poweroff\r");
     session.finish().expect_status(0);
 }

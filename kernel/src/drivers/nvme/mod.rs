@@ -159,7 +159,8 @@ impl<R: Registers> Nvme<R> {
             limit_us: 0,
         };
         let started = nvme.initialise();
-        if started.is_err() {
+        // Without queues it has no memory, and nobody waits for it again.
+        if started.is_err() && nvme.queues.is_some() {
             let _ = nvme.halt();
         }
         started.map(|()| nvme)
