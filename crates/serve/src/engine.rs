@@ -215,3 +215,17 @@ pub trait Engine {
         format: &ChatFormat<'_>,
     ) -> Result<String, EngineError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_room_now_may_be_asked_again() {
+        let sampling = SamplingError::OutOfMemory { needed_bytes: 1 };
+        for front in [FrontError::Sampling(sampling), FrontError::Session(SessionError::Sampling(sampling))] {
+            let refusal = ApiError::from(EngineError::Front(front));
+            assert_eq!(refusal.status, Status::ServiceUnavailable, "{}", refusal.message);
+        }
+    }
+}
