@@ -72,6 +72,7 @@ impl AnswerGrammar<'_> {
     ///
     /// # Errors
     /// [`FrontError::Grammar`] and [`FrontError::Schema`] say where it is wrong.
+    #[inline(never)]
     pub(super) fn rules(self, tokenizer: &Tokenizer<'_>) -> Result<(Builder, Expression), FrontError> {
         let (schema, options) = match self {
             Self::Gbnf(text) => {

@@ -351,6 +351,7 @@ impl Source<'_> {
         Ok((key, options))
     }
 
+    #[inline(never)]
     fn grammar(
         &self,
         tokenizer: &Tokenizer<'_>,
@@ -393,6 +394,7 @@ impl Source<'_> {
         })
     }
 
+    #[inline(never)]
     fn calls(
         &self,
         builder: &mut Builder,
@@ -420,6 +422,7 @@ impl Source<'_> {
     }
 
     /// The whole answer, in which `body` is what is said, or calls; as [`Rules::new`] takes it.
+    #[inline(never)]
     fn answer(
         &self,
         builder: &mut Builder,

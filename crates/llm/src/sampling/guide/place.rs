@@ -109,6 +109,7 @@ impl Needles {
     ///
     /// # Panics
     /// With more triggers, or texts that end a thought, than there can be.
+    #[inline(never)]
     pub fn new(
         thinking: Option<&Thinking>,
         triggers: &[Trigger],

@@ -46,6 +46,7 @@ impl Rules {
     ///
     /// # Panics
     /// With more than [`MAX_TRIGGERS`](super::MAX_TRIGGERS) triggers, or more than four texts that end a thought too.
+    #[inline(never)]
     pub fn new(
         vocabulary: Arc<Vocabulary>,
         grammar: Option<(Arc<Grammar>, Limits)>,
@@ -112,6 +113,7 @@ impl Rules {
 
     /// Finds the tokens that end a needle and go on in a way in which what follows cannot begin. Nothing follows what ends a held
     /// thought otherwise than it should.
+    #[inline(never)]
     fn find_spills(
         &mut self,
         number: usize,
