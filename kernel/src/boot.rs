@@ -89,6 +89,11 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     fill_pool(&platform, [heap, stacks]);
     cores::start_all(&platform.cores);
     let mut bus = find_devices(&platform);
+    if !uart::is_there()
+        && let Some((console, wakes)) = bus.console()
+    {
+        uart::attach(console, wakes);
+    }
     let network = start_network(&mut bus, &args).map(RefCell::new);
     let mut disks = find_disks(bus, &args);
     let pci = disks.pci_functions().to_vec();

@@ -126,12 +126,38 @@ pub struct PciWindow {
     pub is_64_bit: bool,
 }
 
-/// A PCIe host bridge with an enhanced configuration access mechanism (ECAM).
+/// How configuration space lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigurationSpace {
+    /// PCI Express's enhanced mechanism: 4 KiB a function (PCI Express Base 5.0, 7.2.2).
+    Ecam,
+    /// The first 256 bytes of each function, one after the other.
+    Cam,
+}
+
+impl ConfigurationSpace {
+    /// How much of it a function has.
+    pub fn bytes_per_function(self) -> u64 {
+        match self {
+            Self::Ecam => 4096,
+            Self::Cam => 256,
+        }
+    }
+
+    /// How much of it a bus has: 32 devices of 8 functions.
+    pub fn bytes_per_bus(self) -> u64 {
+        256 * self.bytes_per_function()
+    }
+}
+
+/// A PCI host bridge whose configuration space lies in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PcieHost {
-    /// Configuration space, 4 KiB a function.
+    /// Configuration space.
     pub ecam: Registers,
-    /// The buses that the ECAM covers, first and last.
+    /// What lies where in it.
+    pub space: ConfigurationSpace,
+    /// The buses that it covers, first and last.
     pub buses: (u8, u8),
     /// Memory windows; I/O windows are left out.
     pub windows: Vec<PciWindow>,
@@ -140,6 +166,13 @@ pub struct PcieHost {
 }
 
 impl PcieHost {
+    /// Where in configuration space a register of a function is; `None` for buses before the first one.
+    pub fn configuration_offset(&self, bus: u8, device: u8, function: u8, register: u8) -> Option<u64> {
+        let bus = u64::from(bus.checked_sub(self.buses.0)?);
+        let number = bus << 8 | u64::from(device) << 3 | u64::from(function);
+        Some(number * self.space.bytes_per_function() + u64::from(register))
+    }
+
     /// The interrupt of a pin of a device on the first bus.
     pub fn interrupt(&self, device: u8, pin: u8) -> Option<Interrupt> {
         let is_it = |entry: &&PciInterrupt| {
@@ -243,4 +276,27 @@ pub struct Platform {
     pub boot_args: Vec<u8>,
     /// What was found to be wrong or left out, a sentence each.
     pub remarks: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn functions_lie_closer_in_a_cam() {
+        let host = |space| PcieHost {
+            ecam: Registers { address: 0, size_bytes: 1 << 24 },
+            space,
+            buses: (1, 4),
+            windows: vec![],
+            interrupts: vec![],
+        };
+        let ecam = host(ConfigurationSpace::Ecam);
+        assert_eq!(ecam.configuration_offset(2, 3, 4, 0x10), Some(1 << 20 | 3 << 15 | 4 << 12 | 0x10));
+        let cam = host(ConfigurationSpace::Cam);
+        assert_eq!(cam.configuration_offset(2, 3, 4, 0x10), Some(1 << 16 | 3 << 11 | 4 << 8 | 0x10));
+        assert_eq!(cam.configuration_offset(0, 0, 0, 0), None);
+        assert_eq!(cam.space.bytes_per_bus(), 1 << 16);
+    }
 }

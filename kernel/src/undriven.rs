@@ -108,7 +108,7 @@ impl Undriven {
 
     /// A PCI host bridge that has not the standard's configuration space, and whatever is behind it.
     pub fn pci_host(place: String) -> Self {
-        let reason = "only those with an ECAM are (pci-host-ecam-generic)";
+        let reason = "only those are whose configuration space lies in memory (pci-host-ecam-generic, pci-host-cam-generic)";
         Self { what: "a PCI host bridge".into(), place, reason: reason.into() }
     }
 

@@ -11,7 +11,7 @@ mod interrupts;
 mod tests;
 
 use crate::{
-    machine::{Cpu, PcieHost, Platform, PsciMethod, Registers, Uart},
+    machine::{ConfigurationSpace, Cpu, PcieHost, Platform, PsciMethod, Registers, Uart},
     memory::layout,
 };
 use alloc::vec::Vec;
@@ -184,14 +184,14 @@ fn cores(madt: Table<'_>, starts_by_psci: bool) -> Vec<Cpu> {
 
 /// The first host bridge that MCFG lists (PCI Firmware Specification 3.3, 4.1.2), of segment 0.
 fn pcie_host(mcfg: Table<'_>) -> Option<PcieHost> {
-    const BYTES_PER_BUS: u64 = 1 << 20;
+    let space = ConfigurationSpace::Ecam;
     let mut entries = mcfg.0.get(44..)?.as_chunks::<16>().0.iter().map(|entry| Table(entry));
     let entry = entries.find(|entry| entry.u16(8) == Some(0))?;
     let (first, last) = (entry.u8(10)?, entry.u8(11)?);
     let n_buses = u64::from(last.checked_sub(first)?) + 1;
     // The address is that of bus 0, whether it is there or not.
-    let address = entry.u64(0)?.checked_add(u64::from(first) * BYTES_PER_BUS)?;
-    let ecam = Registers { address, size_bytes: n_buses * BYTES_PER_BUS };
+    let address = entry.u64(0)?.checked_add(u64::from(first) * space.bytes_per_bus())?;
+    let ecam = Registers { address, size_bytes: n_buses * space.bytes_per_bus() };
     address.checked_add(ecam.size_bytes)?;
-    Some(PcieHost { ecam, buses: (first, last), windows: Vec::new(), interrupts: Vec::new() })
+    Some(PcieHost { ecam, space, buses: (first, last), windows: Vec::new(), interrupts: Vec::new() })
 }

@@ -22,8 +22,8 @@ pub use self::{
 use self::walk::Place;
 use crate::{
     machine::{
-        Cpu, Interrupt, InterruptController, PciWindow, PcieHost, Platform, PsciMethod, Registers, Uart,
-        VirtioMmio,
+        ConfigurationSpace, Cpu, Interrupt, InterruptController, PciWindow, PcieHost, Platform, PsciMethod,
+        Registers, Uart, VirtioMmio,
     },
     memory::layout,
     undriven::Undriven,
@@ -158,9 +158,9 @@ impl Platform {
             self.set_interrupt_controller(registers.map(|(distributor, cpu_interface)| {
                 InterruptController::GicV2 { distributor, cpu_interface }
             }));
-        } else if place.is_compatible(&["pci-host-ecam-generic"]) {
+        } else if let Some(space) = configuration_space(place) {
             if self.pcie.is_none() && self.can_reach_ram(place, true) {
-                self.pcie = pcie_host(tree, place);
+                self.pcie = pcie_host(tree, place, space);
             }
         } else if place.is_compatible(&["arm,armv8-timer"]) {
             // Secure, non-secure, virtual, hypervisor's.
@@ -299,20 +299,28 @@ fn cores(tree: &Fdt<'_>) -> Vec<Cpu> {
     cores.collect()
 }
 
+/// What is in the registers of a generic PCI host bridge, if it is one.
+fn configuration_space(place: &Place<'_>) -> Option<ConfigurationSpace> {
+    if place.is_compatible(&["pci-host-ecam-generic"]) {
+        Some(ConfigurationSpace::Ecam)
+    } else {
+        place.is_compatible(&["pci-host-cam-generic"]).then_some(ConfigurationSpace::Cam)
+    }
+}
+
 /// See IEEE 1275's PCI bus binding: a child address has three cells, the first of which tells the
 /// space in bits 25:24 (2: 32-bit memory, 3: 64-bit memory).
-fn pcie_host(tree: &Fdt<'_>, place: &Place<'_>) -> Option<PcieHost> {
-    const BYTES_PER_BUS: u64 = 1 << 20;
-    const BYTES_PER_FUNCTION: u64 = 4096;
+fn pcie_host(tree: &Fdt<'_>, place: &Place<'_>, space: ConfigurationSpace) -> Option<PcieHost> {
+    let bytes_per_bus = space.bytes_per_bus();
     let node = &place.node;
-    let ecam = place.registers_of(0, BYTES_PER_BUS, BYTES_PER_FUNCTION)?;
+    let ecam = place.registers_of(0, bytes_per_bus, space.bytes_per_function())?;
     let bus_range = node.property("bus-range");
     let first_bus = bus_range
         .as_ref()
         .and_then(|range| range.as_prop_encoded_array([1, 1]).ok()?.next())
         .and_then(|[first, _last]| first.to_int::<u32>().ok())
         .unwrap_or(0);
-    let bus_count = (ecam.size_bytes / BYTES_PER_BUS).min(256);
+    let bus_count = (ecam.size_bytes / bytes_per_bus).min(256);
     let last_bus = u64::from(first_bus) + bus_count.checked_sub(1)?;
 
     let mut windows = Vec::new();
@@ -342,6 +350,7 @@ fn pcie_host(tree: &Fdt<'_>, place: &Place<'_>) -> Option<PcieHost> {
     }
     Some(PcieHost {
         ecam,
+        space,
         buses: (first_bus.try_into().ok()?, last_bus.try_into().ok()?),
         windows,
         interrupts: interrupts::of_pci(tree, node),

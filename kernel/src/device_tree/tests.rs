@@ -1,5 +1,5 @@
 use super::*;
-use crate::machine::{KeyAction, PowerKey, Trigger, UartKind};
+use crate::machine::{ConfigurationSpace, KeyAction, PowerKey, Trigger, UartKind};
 use dtoolkit::{
     ToPropertyValue,
     memreserve::MemoryReservation,
@@ -143,7 +143,7 @@ fn last_words_are_what_the_platform_has() {
 fn reads_the_pcie_host() {
     let pcie = platform(VIRT_GIC_V3).pcie.unwrap();
     assert_eq!(pcie.ecam.address, 0x40_1000_0000);
-    assert_eq!(pcie.buses, (0, 255));
+    assert_eq!((pcie.buses, pcie.space), ((0, 255), ConfigurationSpace::Ecam));
     let low = pcie.windows.iter().find(|window| !window.is_64_bit);
     let high = pcie.windows.iter().find(|window| window.is_64_bit);
     assert_eq!(low.unwrap().bus_address, 0x1000_0000);
@@ -437,6 +437,8 @@ fn windows_to_pci_within_the_ram_are_left_out() {
     let changed = host(&|node| set(node, "ranges", ranges.as_slice()));
     assert_eq!(changed.reserved_memory, [0x5000_0000..0x5001_0000, 0x6000_0000..0x6100_0000]);
     assert_eq!(changed.pcie.unwrap().windows.len(), 2);
+    let cam = host(&|node| set(node, "compatible", "pci-host-cam-generic")).pcie.unwrap();
+    assert_eq!((cam.space, cam.buses), (ConfigurationSpace::Cam, (0, 255)));
     // The same for a host bridge that is not driven.
     let other = host(&|node| {
         set(node, "compatible", "acme,pcie");
@@ -923,8 +925,8 @@ fn controllers_of_disks_that_are_not_driven_are_named() {
         [
             format!("a USB controller at usb@fe800000 is not driven: {only}"),
             format!("an SD or MMC host controller at mmc@fe330000 is not driven: {only}"),
-            "a PCI host bridge at pcie@fd500000 is not driven: only those with an ECAM are \
-             (pci-host-ecam-generic)"
+            "a PCI host bridge at pcie@fd500000 is not driven: only those are whose \
+             configuration space lies in memory (pci-host-ecam-generic, pci-host-cam-generic)"
                 .to_string(),
         ]
     );

@@ -1,4 +1,4 @@
-//! The PCIe host bridge: configuration space through its ECAM (PCI Express Base 5.0, 7.2.2).
+//! The PCI host bridge: configuration space that lies in memory.
 
 use crate::{machine::PcieHost, pci};
 use core::ptr::NonNull;
@@ -7,7 +7,7 @@ use safe_mmio::{UniqueMmioPointer, fields::ReadPureWrite};
 /// Configuration space of one host bridge.
 pub struct Ecam {
     words: UniqueMmioPointer<'static, [ReadPureWrite<u32>]>,
-    first_bus: u8,
+    host: PcieHost,
 }
 
 impl Ecam {
@@ -22,14 +22,14 @@ impl Ecam {
         Some(Self {
             // SAFETY: the caller promises mapped registers that nothing else uses.
             words: unsafe { UniqueMmioPointer::new(words) },
-            first_bus: host.buses.0,
+            host: host.clone(),
         })
     }
 
     fn word_index(&self, function: pci::Address, register_offset: u8) -> Option<usize> {
-        let bus = usize::from(function.bus.checked_sub(self.first_bus)?);
-        let number = bus << 8 | usize::from(function.device) << 3 | usize::from(function.function);
-        Some((number << 12 | usize::from(register_offset)) / size_of::<u32>())
+        let pci::Address { bus, device, function } = function;
+        let offset = self.host.configuration_offset(bus, device, function, register_offset)?;
+        Some(offset as usize / size_of::<u32>())
     }
 }
 
@@ -60,7 +60,7 @@ impl pci::ConfigurationAccess for Ecam {
             // SAFETY: the pointer is valid as it comes from `self.words`. The caller only reads
             // registers whose reads have no effect, so that a second pointer does no harm.
             words: unsafe { UniqueMmioPointer::new(words) },
-            first_bus: self.first_bus,
+            host: self.host.clone(),
         }
     }
 }

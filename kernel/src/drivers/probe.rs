@@ -7,7 +7,7 @@ use super::{
         Channel, ChannelDisk, Requests, Surroundings,
         controller::{Controller, FoundUnit, Shared as SharedController, UnitChannel},
     },
-    virtio::{IdentityHal, Line, VirtioNet, block, entropy, scsi::VirtioScsi},
+    virtio::{IdentityHal, Line, VirtioNet, block, console::VirtioConsole, entropy, scsi::VirtioScsi},
 };
 use crate::{
     machine::{PcieHost, Platform, Registers, VirtioMmio},
@@ -84,6 +84,16 @@ impl Bus {
         let surroundings = self.surroundings;
         let devices = self.devices(DeviceType::EntropySource);
         devices.into_iter().find_map(|device| entropy::number(device.transport, surroundings))
+    }
+
+    /// The first console device that can be started, and whether its interrupt wakes the core.
+    pub fn console(&mut self) -> Option<(VirtioConsole, bool)> {
+        let surroundings = self.surroundings;
+        let devices = self.devices(DeviceType::Console);
+        devices.into_iter().find_map(|Device { transport, line, .. }| {
+            let console = VirtioConsole::new(transport, surroundings)?;
+            Some((console, line.is_some_and(|line| line.enable().is_ok())))
+        })
     }
 
     /// The first network device that can be started.

@@ -1,10 +1,14 @@
-//! The registers of a UART of any [kind](UartKind), one byte at a time.
+//! The registers of a UART of any [kind](UartKind), or a virtio console, one byte at a time.
 
-use super::ns16550::{Ns16550, RegisterBlock};
+use super::{
+    ns16550::{Ns16550, RegisterBlock},
+    virtio::console::VirtioConsole,
+};
 use crate::{
     arch,
     machine::{self, UartKind},
 };
+use alloc::boxed::Box;
 use arm_pl011_uart::{DataBits, FifoLevel, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart};
 use core::ptr::NonNull;
 use safe_mmio::UniqueMmioPointer;
@@ -26,6 +30,8 @@ pub enum SerialPort {
         /// Whether the UART has failed to become ready for long.
         is_ready_unseen: bool,
     },
+    /// A virtio console, which is no UART and is polled.
+    Virtio(Box<VirtioConsole>),
 }
 
 /// How long a 16550 may take to send what its FIFO holds: sixteen bytes at 9600 bits per second, and more.
@@ -79,6 +85,7 @@ impl SerialPort {
                 uart.set_interrupt_masks(Interrupts::empty());
             }
             Self::Ns16550 { uart, .. } => uart.init(device.clock_hz, device.baud_rate),
+            Self::Virtio(_) => {}
         }
     }
 
@@ -94,6 +101,7 @@ impl SerialPort {
                 uart.set_interrupt_masks(masks);
             }
             Self::Ns16550 { uart, .. } => uart.set_receive_interrupt(enabled),
+            Self::Virtio(_) => {}
         }
     }
 
@@ -103,6 +111,7 @@ impl SerialPort {
         match self {
             Self::Pl011(uart) => uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI),
             Self::Ns16550 { uart, .. } => uart.acknowledge(),
+            Self::Virtio(_) => {}
         }
     }
 
@@ -119,6 +128,7 @@ impl SerialPort {
                     Ok(byte) => return Some(byte),
                     Err(_broken) => {}
                 },
+                Self::Virtio(console) => return console.read(),
             }
         }
     }
@@ -150,6 +160,14 @@ impl SerialPort {
                 };
                 uart.send(byte);
             }
+            Self::Virtio(console) => console.write(byte),
+        }
+    }
+
+    /// Sends what has been written: a UART has done so already.
+    pub fn flush(&mut self) {
+        if let Self::Virtio(console) = self {
+            console.flush();
         }
     }
 }

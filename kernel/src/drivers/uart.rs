@@ -1,16 +1,21 @@
 //! The console on a [serial port](SerialPort).
 //!
+//! Where there is none before devices have been found, what is written meanwhile is kept, and a [virtio console](attach) writes it.
+//!
 //! The interrupt handler moves received bytes into a queue, so that nothing is lost while the core
 //! computes. When the queue is full the receive interrupt is masked and bytes wait in the UART's
 //! FIFO, where the sender's flow control sees them, until the reader has made room.
 
-use super::{interrupts, power_keys, received::Received, serial_port::SerialPort};
+use super::{
+    interrupts, power_keys, received::Received, serial_port::SerialPort, virtio::console::VirtioConsole,
+};
 use crate::{
     arch,
     console::{Background, Console},
     machine::{Interrupt, KeyAction, Uart, UartKind},
     memory::boot_map::Kind,
 };
+use alloc::boxed::Box;
 use core::{
     fmt,
     sync::atomic::{AtomicUsize, Ordering},
@@ -26,17 +31,30 @@ struct Port {
     received: Received,
     /// Whether a person types: see [`Console::expect_person`].
     is_person: bool,
-    /// False where the device tree names no interrupt: the reader polls then.
+    /// False where there is no interrupt whose handler takes what comes in: the reader polls then.
     has_interrupt: bool,
+    /// Whether the core is woken when something comes in.
+    wakes: bool,
 }
 
 static PORT: Mutex<Option<Port>> = Mutex::new(None);
+
+/// What is kept of the text that is written while there is no port.
+const EARLY_BYTES: usize = 4096;
+
+static EARLY: Mutex<heapless::Vec<u8, EARLY_BYTES>> = Mutex::new(heapless::Vec::new());
+
+/// How long a console without an interrupt is not looked at.
+const POLL_US: u64 = 1000;
 
 /// Where QEMU's `virt` machine has its PL011.
 const QEMU_VIRT_ADDRESS: usize = 0x0900_0000;
 
 /// Until a device tree has been read.
 const UNKNOWN_ADDRESS: usize = usize::MAX;
+
+/// In the place of an address: the port itself is used.
+const PORT_ADDRESS: usize = usize::MAX - 1;
 
 /// The UART of [`write_in_emergency`]: address of its registers, or 0 if there is none, and its kind.
 static REGISTERS: AtomicUsize = AtomicUsize::new(UNKNOWN_ADDRESS);
@@ -87,8 +105,26 @@ pub unsafe fn init(device: &Uart) {
     };
     uart.init(device);
     set_emergency_uart(Some(device));
-    let port = Port { uart, received: Received::new(QUEUE_BYTES), is_person: false, has_interrupt: false };
+    set_port(uart, false);
+}
+
+fn set_port(uart: SerialPort, wakes: bool) {
+    let received = Received::new(QUEUE_BYTES);
+    let port = Port { uart, received, is_person: false, has_interrupt: false, wakes };
     arch::interrupts::masked(|| *PORT.lock() = Some(port));
+}
+
+/// Whether there is a console.
+pub fn is_there() -> bool {
+    with_port(|_| ()).is_some()
+}
+
+/// Makes a virtio console the console, where there is no other. `wakes` says whether its interrupt wakes the core.
+pub fn attach(console: VirtioConsole, wakes: bool) {
+    set_port(SerialPort::Virtio(Box::new(console)), wakes);
+    REGISTERS.store(PORT_ADDRESS, Ordering::Relaxed);
+    let early = core::mem::take(&mut *EARLY.lock());
+    write_text(&early);
 }
 
 /// Whether the UART has never said that it can take a byte, which then was written all the same.
@@ -161,19 +197,29 @@ pub fn is_interrupted() -> bool {
 
 /// Writes `bytes` as they are.
 pub fn write_raw(bytes: &[u8]) {
-    with_port(|port| bytes.iter().for_each(|&byte| port.uart.write(byte)));
+    write(bytes, false);
 }
 
 /// Writes text for a terminal: a line feed is preceded by a carriage return.
 pub fn write_text(bytes: &[u8]) {
-    with_port(|port| {
+    write(bytes, true);
+}
+
+fn write(bytes: &[u8], is_text: bool) {
+    let written = with_port(|port| {
         for &byte in bytes {
-            if byte == b'\n' {
+            if byte == b'\n' && is_text {
                 port.uart.write(b'\r');
             }
             port.uart.write(byte);
         }
+        port.uart.flush();
     });
+    if written.is_none() {
+        let mut early = EARLY.lock();
+        let room = early.capacity() - early.len();
+        let _ = early.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
 }
 
 /// Writes `bytes` past the lock, for a kernel that is about to stop and may hold it.
@@ -184,6 +230,11 @@ pub fn write_in_emergency(bytes: &[u8]) {
         set_emergency_uart(None);
         address = guess_address().unwrap_or(0);
         REGISTERS.store(address, Ordering::Relaxed);
+    }
+    if address == PORT_ADDRESS {
+        // SAFETY: whoever holds it never runs again: whoever calls this ends the machine.
+        unsafe { PORT.force_unlock() };
+        return write_raw(bytes);
     }
     let kind = kind_from_raw(KIND.load(Ordering::Relaxed));
     // SAFETY: `init` was promised mapped registers, and before it the boot map has them. The other owner, if it was
@@ -239,9 +290,11 @@ impl Console for SerialConsole {
             // What has come since the look at the count is not slept over, be it a byte or something for the background:
             // masked, nothing comes between the comparison and the WFI, which wakes for a masked interrupt too.
             arch::interrupts::masked(|| {
-                let has_interrupt = with_port(|port| port.has_interrupt) == Some(true);
-                if has_interrupt && interrupts::count() == n_interrupts {
-                    arch::time::sleep_until(until_us);
+                // Nobody waits for a console that is not there.
+                let is_woken = with_port(|port| port.has_interrupt || port.wakes) != Some(false);
+                if interrupts::count() == n_interrupts {
+                    let poll_us = if is_woken { u64::MAX } else { arch::time::now_us() + POLL_US };
+                    arch::time::sleep_until(until_us.min(poll_us));
                 }
             });
         }

@@ -457,6 +457,7 @@ mod tests {
         };
         PcieHost {
             ecam: Registers { address: 0, size_bytes: 256 * MIB },
+            space: crate::machine::ConfigurationSpace::Ecam,
             buses: (0, 255),
             windows: vec![
                 window(0x1000_0000, 0x2eff_0000, false),

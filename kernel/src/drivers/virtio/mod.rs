@@ -1,10 +1,11 @@
-//! virtio block, SCSI, network and entropy devices, over MMIO and PCI.
+//! virtio block, SCSI, network, console and entropy devices, over MMIO and PCI.
 //!
 //! The queues' rings and the transports are `virtio_drivers`'; here are
 //!
 //! - `hal`: its access to memory, which is identity-mapped and coherent;
 //! - `negotiation`: how any device is started;
 //! - `net`: the network device, as a `net::Link`;
+//! - `console`: the console device, as a `SerialPort`;
 //! - `entropy`: the entropy device, which is asked for a number once;
 //! - `interrupt`: the interrupts of those that do not only wait for what they asked for;
 //! - `queue`: a virtqueue of the size that a device has;
@@ -13,6 +14,8 @@
 
 #[cfg(target_os = "none")]
 pub mod block;
+#[cfg(target_os = "none")]
+pub mod console;
 #[cfg(target_os = "none")]
 pub mod entropy;
 #[cfg(target_os = "none")]

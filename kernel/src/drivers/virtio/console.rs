@@ -1,0 +1,157 @@
+//! The console device: its first port, a byte stream each way (VIRTIO 1.2, 5.3).
+
+use super::{
+    hal::IdentityHal,
+    negotiation::{self, feature},
+};
+use crate::{arch::time, drivers::requests::Surroundings};
+use alloc::boxed::Box;
+use core::mem::ManuallyDrop;
+use virtio_drivers::{
+    Error,
+    queue::VirtQueue,
+    transport::{DeviceStatus, SomeTransport, Transport},
+};
+
+const SUPPORTED: u64 = feature::VERSION_1 | feature::ACCESS_PLATFORM;
+
+/// The first port's queues.
+const RECEIVE: u16 = 0;
+const TRANSMIT: u16 = 1;
+
+const QUEUE_LENGTH: usize = 2;
+
+/// A buffer's length, each way.
+const BUFFER_BYTES: usize = 512;
+
+/// How long the device may take with what is sent. Nothing is sent any more until it has done with that.
+const PATIENCE_US: u64 = 1_000_000;
+
+type Buffer = [u8; BUFFER_BYTES];
+
+/// A console device. It is never stopped, so what it was lent is its own for ever.
+pub struct VirtioConsole {
+    /// Dropping a transport resets the device, and may wait for ever.
+    transport: ManuallyDrop<SomeTransport<'static>>,
+    receive: ManuallyDrop<VirtQueue<IdentityHal, QUEUE_LENGTH>>,
+    transmit: ManuallyDrop<VirtQueue<IdentityHal, QUEUE_LENGTH>>,
+    received: ManuallyDrop<Box<Buffer>>,
+    sent: ManuallyDrop<Box<Buffer>>,
+    /// What the queue calls the buffer while the device has it.
+    receiving: Option<u16>,
+    /// The same, and how many bytes of the buffer are to be sent.
+    sending: Option<(u16, usize)>,
+    /// How much of the received buffer has been read, and how much there is.
+    n_read: usize,
+    n_received: usize,
+    n_unsent: usize,
+}
+
+impl VirtioConsole {
+    /// Starts the device behind `transport`; `None` if it does not start.
+    pub fn new(transport: SomeTransport<'static>, surroundings: Surroundings) -> Option<Self> {
+        let mut transport = ManuallyDrop::new(transport);
+        let queues = start(&mut transport, surroundings);
+        let Some((receive, transmit, status)) = queues else {
+            transport.set_status(DeviceStatus::FAILED);
+            return None;
+        };
+        transport.set_status(status | DeviceStatus::DRIVER_OK);
+        let buffer = || ManuallyDrop::new(Box::new([0; BUFFER_BYTES]));
+        let mut console = Self {
+            transport,
+            receive: ManuallyDrop::new(receive),
+            transmit: ManuallyDrop::new(transmit),
+            received: buffer(),
+            sent: buffer(),
+            receiving: None,
+            sending: None,
+            n_read: 0,
+            n_received: 0,
+            n_unsent: 0,
+        };
+        console.lend();
+        Some(console)
+    }
+
+    /// Gives the device the buffer for what comes in.
+    fn lend(&mut self) {
+        // SAFETY: nobody touches the buffer before the device has given it back, and it is never freed.
+        let added = unsafe { self.receive.add(&[], &mut [&mut self.received[..]]) };
+        self.receiving = added.ok();
+        if self.receive.should_notify() {
+            self.transport.notify(RECEIVE);
+        }
+    }
+
+    /// The next byte that has come in.
+    pub fn read(&mut self) -> Option<u8> {
+        if self.n_read == self.n_received {
+            let token = self.receiving.filter(|&token| self.receive.peek_used() == Some(token))?;
+            // SAFETY: this is what was added under this token.
+            let length = unsafe { self.receive.pop_used(token, &[], &mut [&mut self.received[..]]) };
+            self.receiving = None;
+            (self.n_read, self.n_received) =
+                (0, length.map_or(0, |length| BUFFER_BYTES.min(length as usize)));
+        }
+        let byte = (self.n_read < self.n_received).then(|| self.received[self.n_read]);
+        self.n_read += usize::from(byte.is_some());
+        if self.n_read == self.n_received {
+            self.lend();
+        }
+        byte
+    }
+
+    /// Takes a byte to be sent, at the latest with the next [`flush`](Self::flush).
+    pub fn write(&mut self, byte: u8) {
+        if self.n_unsent == BUFFER_BYTES {
+            self.flush();
+        }
+        // The device may have the buffer still.
+        if self.sending.is_none() {
+            self.sent[self.n_unsent] = byte;
+            self.n_unsent += 1;
+        }
+    }
+
+    /// Sends what has been written, and waits until the device has taken it. What a device that is silent for a second was to send is lost.
+    pub fn flush(&mut self) {
+        if self.sending.is_none() && self.n_unsent > 0 {
+            let n_bytes = core::mem::take(&mut self.n_unsent);
+            // SAFETY: nobody touches the buffer before the device has given it back, and it is never freed.
+            let added = unsafe { self.transmit.add(&[&self.sent[..n_bytes]], &mut []) };
+            self.sending = added.ok().map(|token| (token, n_bytes));
+            if self.transmit.should_notify() {
+                self.transport.notify(TRANSMIT);
+            }
+        }
+        let Some((token, n_bytes)) = self.sending else { return };
+        let until_us = time::now_us() + PATIENCE_US;
+        while self.transmit.peek_used() != Some(token) {
+            if time::now_us() >= until_us {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        // SAFETY: this is what was added under this token.
+        let _ = unsafe { self.transmit.pop_used(token, &[&self.sent[..n_bytes]], &mut []) };
+        self.sending = None;
+    }
+}
+
+type Queues = (VirtQueue<IdentityHal, QUEUE_LENGTH>, VirtQueue<IdentityHal, QUEUE_LENGTH>, DeviceStatus);
+
+fn start(transport: &mut SomeTransport<'static>, surroundings: Surroundings) -> Option<Queues> {
+    if !negotiation::reset(transport, surroundings) {
+        return None;
+    }
+    let (_, status) = negotiation::negotiate(transport, SUPPORTED).ok()?;
+    let queue = |transport: &mut SomeTransport<'static>, number| -> Result<_, Error> {
+        VirtQueue::new(transport, number, false, false)
+    };
+    let receive = queue(transport, RECEIVE).ok()?;
+    let mut transmit = queue(transport, TRANSMIT).ok()?;
+    // Who sends waits.
+    transmit.set_dev_notify(false);
+    Some((receive, transmit, status))
+}

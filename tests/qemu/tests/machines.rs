@@ -1,0 +1,88 @@
+//! The same text on machines of every kind.
+
+use dtoolkit::model::DeviceTree;
+use qemu_tests::{
+    Directory, Run,
+    device_tree::{qemu_tree, set},
+    repository,
+};
+use std::fs;
+
+const COMMAND: &str = r#"llm infer "Hello" 10"#;
+
+/// A machine that infers a text by the default model, and ends.
+fn machine() -> Run {
+    model().command(COMMAND)
+}
+
+fn expected() -> Vec<u8> {
+    let text = machine().finish().expect_status(0).stdout;
+    assert!(text.len() > 20, "{text:?}");
+    text
+}
+
+#[test]
+fn controllers_cores_and_memory_of_many_kinds() {
+    const HUGE: &str = "-machine memory-backend=ram -object memory-backend-ram,id=ram,size=512G,reserve=off";
+    const NODES: &str = "-object memory-backend-ram,id=a,size=320M -object memory-backend-ram,id=b,size=192M \
+        -numa node,memdev=a,cpus=0 -numa node,memdev=b,cpus=1";
+    let expected = expected();
+    let kinds: [(&[&str], &str); 7] = [
+        (&["--smp", "16"], ""),
+        (&["--smp", "8"], "-machine gic-version=2"),
+        (&[], "-machine its=off"),
+        (&[], "-machine highmem=off"),
+        (&["--mem", "512G"], HUGE),
+        (&["--mem", "512M", "--smp", "2"], NODES),
+        (&["--mem", "64M"], ""),
+    ];
+    for (arguments, qemu) in kinds {
+        let outcome = machine().args(arguments).qemu(qemu).finish().expect_status(0);
+        assert_eq!(outcome.stdout, expected, "{arguments:?} {qemu}");
+    }
+}
+
+/// QEMU's machine without a UART, which infers the text.
+fn without_uart(directory: &Directory, change: impl FnOnce(&mut DeviceTree)) -> DeviceTree {
+    let mut tree = qemu_tree(directory, "gic-version=3");
+    tree.root.remove_child("pl011@9000000");
+    let chosen = tree.root.child_mut("chosen").unwrap();
+    let command: String = COMMAND.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let boot_args = format!("log=warn ferrite.host=semihosting ferrite.command={command}");
+    set(chosen, "bootargs", boot_args.as_str());
+    chosen.remove_property("stdout-path");
+    change(&mut tree);
+    tree
+}
+
+fn model() -> Run {
+    Run::new().emulated().model(&repository().join("test_models/tiny.gguf"))
+}
+
+/// On both transports; with an interrupt and, behind a host bridge that maps none, without.
+#[test]
+fn a_virtio_console_is_the_console_where_there_is_no_other() {
+    let directory = Directory::new("virtio-console");
+    let expected = expected();
+    for device in ["virtio-serial-device", "virtio-serial-pci"] {
+        let tree = without_uart(&directory, |tree| {
+            tree.root.child_mut("pcie@10000000").unwrap().remove_property("interrupt-map");
+        });
+        let written = directory.path().join(device);
+        let console = format!("-chardev file,id=virtio,path={}", written.display());
+        let console = format!("{console} -device {device} -device virtconsole,chardev=virtio");
+        let outcome = model().device_tree(&directory, &tree, &console).finish().expect_status(0);
+        assert!(outcome.stdout.is_empty());
+        assert_eq!(fs::read(written).unwrap(), expected, "{device}");
+    }
+}
+
+#[test]
+fn without_a_console_the_machine_works_all_the_same() {
+    let directory = Directory::new("no-console");
+    let tree = without_uart(&directory, |tree| {
+        set(tree.root.child_mut("chosen").unwrap(), "stdout-path", "/pl011@9000000");
+    });
+    let outcome = model().device_tree(&directory, &tree, "").finish().expect_status(0);
+    outcome.expect_error("stdout-path is \"/pl011@9000000\", which is no enabled device");
+}
