@@ -210,8 +210,8 @@ impl Carrier for VirtioScsi {
         }
         let surroundings = self.surroundings;
         surroundings.wait_until(COMMAND_US, &mut || {
-            let _ = self.poll();
-            self.slots[last].outcome.is_some()
+            // What breaks the rules is told by the next read.
+            self.poll().is_err() || self.slots[last].outcome.is_some()
         });
         let n_bytes = self.slots[last].outcome.take().unwrap_or(Err(Refusal::Silent))?;
         data[..length].copy_from_slice(&self.answer[..length]);
@@ -221,7 +221,7 @@ impl Carrier for VirtioScsi {
 
 impl Controller for VirtioScsi {
     fn max_in_flight(&self) -> usize {
-        self.slots.len() - 1
+        self.slots.len().saturating_sub(1)
     }
 
     fn units(&mut self) -> Units {
