@@ -16,7 +16,8 @@ use crate::tokenizer::{EncodeOptions, Tokenizer};
 /// Whether a model may call the tools that it is told of. If it may not, it is told of none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ToolChoice<'r> {
-    /// It may. Arguments are valid against the tool's schema; a tool whose schema no grammar expresses is called with any object.
+    /// It may. Arguments are valid against the tool's schema; a tool whose schema no grammar expresses is called with any object, and
+    /// so are all where their grammar would be too large. Where that is too large, too, nothing is held.
     #[default]
     Auto,
     /// It must call some tool.

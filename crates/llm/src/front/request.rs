@@ -30,7 +30,8 @@ pub struct Request<'r> {
     pub logit_bias: &'r [(u32, f32)],
     /// What is said has to keep to, behind what may be thought.
     pub grammar: Option<AnswerGrammar<'r>>,
-    /// Whether the tools of [`Prompt::Chat`] or [`Prompt::Messages`] may be called, unless there is a grammar.
+    /// Whether the tools of [`Prompt::Chat`] or [`Prompt::Messages`] may be called. Beside a grammar in GBNF they may not; beside a
+    /// schema, who need not call says what is valid, or calls.
     pub tool_choice: ToolChoice<'r>,
     /// Whether an answer may call several.
     pub parallel_tool_calls: bool,
