@@ -141,7 +141,8 @@ pub fn read_pieces(
         use_piece(&lot[piece])
     };
     // The last block may not be whole.
-    let whole_end = range.end.next_multiple_of(block_bytes).min(capacity_bytes / block_bytes * block_bytes);
+    let next = range.end.div_ceil(block_bytes).saturating_mul(block_bytes);
+    let whole_end = next.min(capacity_bytes / block_bytes * block_bytes);
     let sector_bytes = SECTOR_BYTES as u64;
     let sectors = range.start / block_bytes * block_bytes / sector_bytes..whole_end / sector_bytes;
     let mut end = ControlFlow::Continue(());
@@ -290,6 +291,48 @@ mod tests {
                     assert_eq!(buffer, device.bytes[start..end], "{start}..{end} in {block_bytes}");
                 }
             }
+        }
+    }
+
+    /// Says that it has more sectors than there are addresses, and has none.
+    struct Liar;
+
+    impl Sectors for Liar {
+        fn sector_count(&self) -> u64 {
+            u64::MAX
+        }
+
+        fn block_bytes(&self) -> usize {
+            4096
+        }
+
+        fn read_sectors(&mut self, first: u64, buffer: &mut [u8]) -> Result<(), Failure> {
+            Err(Failure::Request { first, count: buffer.len() / SECTOR_BYTES })
+        }
+
+        fn read_block(&mut self, first: u64, count: usize) -> Result<&[u8], Failure> {
+            Err(Failure::Request { first, count })
+        }
+
+        fn read_lots(
+            &mut self,
+            sectors: Range<u64>,
+            _: &mut [u8],
+            _: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+        ) -> Result<(), Failure> {
+            Err(Failure::Request { first: sectors.start, count: 1 })
+        }
+    }
+
+    #[test]
+    fn a_disk_may_say_that_it_is_larger_than_all_addresses() {
+        for start in [u64::MAX - 1, u64::MAX - 5000, u64::MAX / 2] {
+            for end in [u64::MAX, u64::MAX - 1] {
+                let read =
+                    read_pieces(&mut Liar, start..end, &mut [0; 8192], &mut |_| ControlFlow::Continue(()));
+                assert!(read.is_err() == (start < end), "{start}..{end}");
+            }
+            assert!(read_bytes(&mut Liar, start, &mut [0; 600]).is_err());
         }
     }
 
