@@ -243,7 +243,7 @@ fn start_console(platform: &Platform, args: &BootArgs) {
     if let Some(device) = platform.uart.filter(|_| uart::is_unready()) {
         let kind = device.kind;
         warn!(
-            "console: what the device tree calls {kind} at {:#x} does not answer like one: what is typed may not be heard",
+            "console: what is called {kind} at {:#x} does not answer like one: what is typed may not be heard",
             device.registers.address
         );
     }
@@ -273,7 +273,7 @@ fn start_interrupts(platform: &Platform) {
     match &platform.interrupt_controller {
         // SAFETY: mapped by now, and nothing else uses it.
         Some(controller) => unsafe { interrupts::init(controller) },
-        None => warn!("the device tree names no interrupt controller that this kernel knows"),
+        None => warn!("no interrupt controller is named that this kernel knows"),
     }
     arch::interrupts::unmask();
     if let Some(interrupt) = platform.uart.and_then(|uart| uart.interrupt) {

@@ -2,7 +2,7 @@
 //!
 //! Sections are those of the UEFI Specification 2.10.
 
-use core::{ops::Range, slice};
+use core::ops::Range;
 
 /// What the firmware has told, kept in memory of the type `EfiLoaderData`.
 #[derive(Debug)]
@@ -57,10 +57,11 @@ impl MemoryMap {
     }
 }
 
-/// The load options of an image (9.1) as boot arguments: `place`, which they fill from the start, or as much of them as it holds.
+/// The load options of an image (9.1) as boot arguments: `place`, which they fill from the start, or as many whole words of them as it
+/// holds.
 ///
-/// `None` if there are none. Firmware that has made the boot option itself puts numbers there: what does not begin with a letter, digit or mark of ASCII is taken
-/// for that. A shell begins them with the name of the program, which is left out.
+/// `None` if there are none. Firmware that has made the boot option itself puts numbers there: text that does not begin with a
+/// printable character of ASCII is taken for such numbers. A shell begins load options with the name of the program, which is left out.
 pub fn load_options<'p>(options: &[u8], place: &'p mut [u8]) -> Option<&'p [u8]> {
     let (units, []) = options.as_chunks::<2>() else { return None };
     let units = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|&unit| unit != 0);
@@ -72,6 +73,7 @@ pub fn load_options<'p>(options: &[u8], place: &'p mut [u8]) -> Option<&'p [u8]>
         }
         let rest = &mut place[length..];
         if rest.len() < character.len_utf8() {
+            length = whole_words(&place[..length]);
             break;
         }
         length += character.encode_utf8(rest).len();
@@ -82,6 +84,11 @@ pub fn load_options<'p>(options: &[u8], place: &'p mut [u8]) -> Option<&'p [u8]>
     let is_program = first.last_chunk::<4>().is_some_and(|end| end.eq_ignore_ascii_case(b".efi"));
     let arguments = if is_program { rest.trim_ascii() } else { text };
     arguments.first()?.is_ascii_graphic().then_some(arguments)
+}
+
+/// How long the part of `text` is that ends with a whole word, if what follows has been cut off.
+pub fn whole_words(text: &[u8]) -> usize {
+    text.iter().rposition(u8::is_ascii_whitespace).unwrap_or(0)
 }
 
 /// What is in a configuration file as boot arguments, in its place: words, on any number of lines. What follows a `#` at the start of a word
@@ -108,7 +115,14 @@ pub fn configuration(file: &mut [u8]) -> Option<&[u8]> {
 /// Day numbers as in "chrono-Compatible Low-Level Date Algorithms", Howard Hinnant.
 pub fn seconds_since_1970(date: (u16, u8, u8), time: (u8, u8, u8), minutes_east: i32) -> Option<u64> {
     let ((year, month, day), (hour, minute, second)) = (date, time);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let n_days = match month {
+        2 => 28 + u8::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    if !(1..=n_days).contains(&day) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     // Years begin in March, so that a leap day is the last one.
@@ -118,16 +132,6 @@ pub fn seconds_since_1970(date: (u16, u8, u8), time: (u8, u8, u8), minutes_east:
     let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468;
     let minutes = (days * 24 + i64::from(hour)) * 60 + i64::from(minute) - i64::from(minutes_east);
     u64::try_from(minutes * 60 + i64::from(second)).ok()
-}
-
-/// The bytes at an address that the firmware tells.
-///
-/// # Safety
-/// They must be mapped, and written by nobody from now on.
-#[allow(unsafe_code, reason = "what firmware has left in memory")]
-pub unsafe fn bytes(address: u64, length: usize) -> &'static [u8] {
-    // SAFETY: the caller promises it.
-    unsafe { slice::from_raw_parts(core::ptr::with_exposed_provenance(address as usize), length) }
 }
 
 #[cfg(test)]
@@ -179,7 +183,7 @@ mod tests {
         assert_eq!(read(&options("größe")).unwrap(), "größe".as_bytes());
         assert_eq!(
             read(&options("a=0123456789 b=0123456789 c=0123456789")).unwrap(),
-            b"a=0123456789 b=0123456789 c=0123"
+            b"a=0123456789 b=0123456789"
         );
         assert_eq!(read(&options("ferrite.efi")), None);
         assert_eq!(read(&options(" ")), None);
@@ -209,7 +213,10 @@ mod tests {
         assert_eq!(seconds_since_1970((2026, 11, 30), (3, 0, 0), 0), Some(1_796_007_600));
         assert_eq!(seconds_since_1970((2026, 11, 30), (3, 0, 0), 120), Some(1_796_000_400));
         assert_eq!(seconds_since_1970((1970, 1, 1), (0, 0, 0), 1), None);
-        assert_eq!(seconds_since_1970((2026, 13, 1), (0, 0, 0), 0), None);
+        for no_day in [(2026, 13, 1), (2026, 0, 1), (2026, 2, 29), (2100, 2, 29), (2026, 4, 31), (2026, 1, 0)]
+        {
+            assert_eq!(seconds_since_1970(no_day, (0, 0, 0), 0), None);
+        }
         assert_eq!(seconds_since_1970((0, 0, 0), (0, 0, 0), 0), None);
     }
 }

@@ -106,6 +106,9 @@ impl From<EngineError> for ApiError {
             EngineError::Front(error) => error,
         };
         let message = format!("{front}");
+        if front.is_out_of_memory() {
+            return Self::new(Status::ServiceUnavailable, message);
+        }
         match front {
             FrontError::QueueFull { .. } => {
                 Self::new(Status::TooManyRequests, message).with_code("rate_limit_exceeded")
@@ -223,7 +226,15 @@ mod tests {
     #[test]
     fn what_has_no_room_now_may_be_asked_again() {
         let sampling = SamplingError::OutOfMemory { needed_bytes: 1 };
-        for front in [FrontError::Sampling(sampling), FrontError::Session(SessionError::Sampling(sampling))] {
+        let schema = SchemaError::Grammar(GrammarError::OutOfMemory);
+        let of_tool = CallsError::Schema { tool: 1, error: schema.clone() };
+        let fronts = [
+            FrontError::Sampling(sampling),
+            FrontError::Session(SessionError::Sampling(sampling)),
+            FrontError::Schema(schema),
+            FrontError::Tool { tool: 1, name: "a".into(), error: of_tool },
+        ];
+        for front in fronts {
             let refusal = ApiError::from(EngineError::Front(front));
             assert_eq!(refusal.status, Status::ServiceUnavailable, "{}", refusal.message);
         }

@@ -1,7 +1,7 @@
 //! The console: Serial Port Console Redirection (SPCR), Microsoft, revision 4.
 
-use super::Table;
-use crate::machine::{Interrupt, Registers, Trigger, Uart, UartKind};
+use super::{Table, registers};
+use crate::machine::{Interrupt, Trigger, Uart, UartKind};
 
 /// The UART of the table, if it is one that is driven and its registers lie in memory.
 pub(super) fn of(spcr: Table<'_>) -> Option<Uart> {
@@ -45,18 +45,10 @@ pub(super) fn of(spcr: Table<'_>) -> Option<Uart> {
         }
         _ => return None,
     };
-    if address == 0 || address.checked_add(size_bytes).is_none() || !address.is_multiple_of(4) {
-        return None;
-    }
+    let registers = registers(address, size_bytes, 4)?;
     let number = spcr.u32(54)?;
     let has_interrupt = spcr.u8(52)? & GIC != 0 && number >= 32;
     let interrupt = has_interrupt.then_some(Interrupt { number, trigger: Trigger::Level });
-    // The firmware has set the line, and is trusted to have done it.
-    Some(Uart {
-        kind,
-        registers: Registers { address, size_bytes },
-        interrupt,
-        clock_hz: None,
-        baud_rate: None,
-    })
+    // A line that the firmware has set up stays as it is.
+    Some(Uart { kind, registers, interrupt, clock_hz: None, baud_rate: None })
 }

@@ -1,7 +1,7 @@
 //! The interrupt controller, and the interrupts of what each core has.
 
-use super::Table;
-use crate::machine::{Interrupt, InterruptController, Registers, Trigger};
+use super::{Table, registers};
+use crate::machine::{Interrupt, InterruptController, Trigger};
 use alloc::vec::Vec;
 
 /// Types of structures in MADT (5.2.12).
@@ -19,6 +19,11 @@ const DISTRIBUTOR_V2_BYTES: u64 = 0x1000;
 const DISTRIBUTOR_V3_BYTES: u64 = 0x1_0000;
 const CPU_INTERFACE_BYTES: u64 = 0x2000;
 const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
+const ALIGN_V2: u64 = 0x1000;
+const ALIGN_V3: u64 = 0x1_0000;
+
+/// The most regions of redistributors.
+const MAX_REGIONS: usize = 512;
 
 fn structures<'a>(madt: Table<'a>, wanted: u8) -> impl Iterator<Item = Table<'a>> {
     madt.structures(STRUCTURES).filter(move |&(kind, _)| kind == wanted).map(|(_, structure)| structure)
@@ -29,9 +34,16 @@ pub(super) fn cpu_interfaces(madt: Table<'_>) -> impl Iterator<Item = Table<'_>>
     structures(madt, kind::CPU_INTERFACE)
 }
 
-fn registers(address: u64, size_bytes: u64) -> Option<Registers> {
-    address.checked_add(size_bytes)?;
-    (address != 0).then_some(Registers { address, size_bytes })
+/// Those of cores that are there, or may come.
+fn usable(madt: Table<'_>) -> impl Iterator<Item = Table<'_>> {
+    cpu_interfaces(madt).filter(|interface| is_usable(*interface))
+}
+
+/// Whether a core is there, or may come.
+pub(super) fn is_usable(interface: Table<'_>) -> bool {
+    const ENABLED: u32 = 1;
+    const ONLINE_CAPABLE: u32 = 1 << 3;
+    interface.u32(12).is_some_and(|flags| flags & (ENABLED | ONLINE_CAPABLE) != 0)
 }
 
 /// The GIC: version 3 if there are redistributors, whatever the distributor says of its own version.
@@ -39,21 +51,24 @@ pub(super) fn controller(madt: Table<'_>) -> Option<InterruptController> {
     let distributor = structures(madt, kind::DISTRIBUTOR).next()?.u64(8)?;
     let regions = structures(madt, kind::REDISTRIBUTORS);
     let mut redistributors: Vec<_> = regions
-        .filter_map(|region| registers(region.u64(4)?, u64::from(region.u32(12)?)))
+        .filter_map(|region| registers(region.u64(4)?, u64::from(region.u32(12)?), ALIGN_V3))
         .filter(|region| region.size_bytes >= REDISTRIBUTOR_BYTES)
+        .take(MAX_REGIONS)
         .collect();
+    let mut stride_bytes = None;
     if redistributors.is_empty() {
-        let own =
-            cpu_interfaces(madt).filter_map(|interface| registers(interface.u64(60)?, REDISTRIBUTOR_BYTES));
-        redistributors.extend(own);
+        let own = |interface: Table<'_>| registers(interface.u64(60)?, REDISTRIBUTOR_BYTES, ALIGN_V3);
+        redistributors.extend(usable(madt).filter_map(own).take(MAX_REGIONS));
+        // One in each region, however much of it a GICv4 has besides.
+        stride_bytes = Some(REDISTRIBUTOR_BYTES);
     }
     if redistributors.is_empty() {
-        let cpu_interface = registers(cpu_interfaces(madt).next()?.u64(32)?, CPU_INTERFACE_BYTES)?;
-        let distributor = registers(distributor, DISTRIBUTOR_V2_BYTES)?;
+        let cpu_interface = registers(usable(madt).next()?.u64(32)?, CPU_INTERFACE_BYTES, ALIGN_V2)?;
+        let distributor = registers(distributor, DISTRIBUTOR_V2_BYTES, ALIGN_V2)?;
         return Some(InterruptController::GicV2 { distributor, cpu_interface });
     }
-    let distributor = registers(distributor, DISTRIBUTOR_V3_BYTES)?;
-    Some(InterruptController::GicV3 { distributor, redistributors, stride_bytes: None })
+    let distributor = registers(distributor, DISTRIBUTOR_V3_BYTES, ALIGN_V3)?;
+    Some(InterruptController::GicV3 { distributor, redistributors, stride_bytes })
 }
 
 fn private(number: u32, is_edge: bool) -> Option<Interrupt> {
@@ -66,8 +81,8 @@ pub(super) fn virtual_timer(gtdt: Table<'_>) -> Option<Interrupt> {
     private(gtdt.u32(64)?, gtdt.u32(68)? & 1 != 0)
 }
 
-/// The interrupt of the first core's performance counters.
+/// The interrupt of the performance counters of the first core that is there.
 pub(super) fn performance_counters(madt: Table<'_>) -> Option<Interrupt> {
-    let interface = cpu_interfaces(madt).next()?;
+    let interface = usable(madt).next()?;
     private(interface.u32(20)?, interface.u32(12)? & 0b10 != 0)
 }

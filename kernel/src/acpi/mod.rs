@@ -17,11 +17,20 @@ use crate::{
 use alloc::vec::Vec;
 use core::{fmt, ops::Range};
 
-/// The most tables that are looked at.
-const MAX_TABLES: usize = 32;
+/// The most tables that are kept.
+const MAX_TABLES: usize = 8;
+
+/// Registers of devices lie below this.
+const ADDRESS_END: u64 = 1 << 48;
 
 /// What every table begins with (5.2.6).
 const HEADER_BYTES: usize = 36;
+
+/// The tables that are read.
+const SIGNATURES: [&[u8; 4]; 5] = [b"FACP", b"APIC", b"GTDT", b"MCFG", b"SPCR"];
+
+/// The most tables among which they are looked for.
+const MAX_ADDRESSES: usize = 256;
 
 /// No table of these is larger.
 const MAX_TABLE_BYTES: usize = 1 << 20;
@@ -103,7 +112,7 @@ fn sums_to_zero(bytes: &[u8]) -> bool {
 
 impl<'a> Tables<'a> {
     /// Finds the tables that the root pointer leads to. `read` gives so many bytes at an address, or nothing. Tables whose sum is wrong are
-    /// left out, as are those beyond the first 32.
+    /// left out.
     ///
     /// # Errors
     /// [`AcpiError`] if there is no root pointer of revision 2 or later, or no table of tables.
@@ -118,8 +127,18 @@ impl<'a> Tables<'a> {
         let list = table(at, read).filter(|list| list.has_signature(b"XSDT"));
         let list = list.ok_or(AcpiError::TableOfTables(at))?;
         let addresses = list.0[HEADER_BYTES..].as_chunks::<8>().0.iter();
-        let tables = addresses.filter_map(|address| table(u64::from_le_bytes(*address), read));
+        let addresses = addresses.take(MAX_ADDRESSES).map(|address| u64::from_le_bytes(*address));
+        let tables = addresses.filter_map(|address| {
+            let header = Table(read(address, HEADER_BYTES)?);
+            let is_read = SIGNATURES.iter().any(|signature| header.has_signature(signature));
+            if is_read { table(address, read) } else { None }
+        });
         Ok(Self { tables: tables.take(MAX_TABLES).collect() })
+    }
+
+    /// The bytes of the tables, as they lie in memory.
+    pub fn bytes(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.tables.iter().map(|table| table.0)
     }
 
     fn find(&self, signature: &[u8; 4]) -> Option<Table<'a>> {
@@ -172,14 +191,18 @@ fn table<'a>(address: u64, read: &mut dyn FnMut(u64, usize) -> Option<&'a [u8]>)
 
 /// The cores by their GIC CPU interfaces (5.2.12.14).
 fn cores(madt: Table<'_>, starts_by_psci: bool) -> Vec<Cpu> {
-    const ENABLED: u32 = 1;
-    const ONLINE_CAPABLE: u32 = 1 << 3;
     let core = |interface: Table<'_>| {
-        let flags = interface.u32(12)?;
-        let is_unusable = flags & (ENABLED | ONLINE_CAPABLE) == 0;
+        let is_unusable = !interrupts::is_usable(interface);
         Some(Cpu { mpidr: interface.u64(68)?, starts_by_psci, is_unusable })
     };
     interrupts::cpu_interfaces(madt).filter_map(core).collect()
+}
+
+/// Registers at a multiple of `align_bytes`, where registers may lie.
+fn registers(address: u64, size_bytes: u64, align_bytes: u64) -> Option<Registers> {
+    let end = address.checked_add(size_bytes)?;
+    let is_sound = address != 0 && address.is_multiple_of(align_bytes) && end <= ADDRESS_END;
+    is_sound.then_some(Registers { address, size_bytes })
 }
 
 /// The first host bridge that MCFG lists (PCI Firmware Specification 3.3, 4.1.2), of segment 0.
@@ -191,7 +214,6 @@ fn pcie_host(mcfg: Table<'_>) -> Option<PcieHost> {
     let n_buses = u64::from(last.checked_sub(first)?) + 1;
     // The address is that of bus 0, whether it is there or not.
     let address = entry.u64(0)?.checked_add(u64::from(first) * space.bytes_per_bus())?;
-    let ecam = Registers { address, size_bytes: n_buses * space.bytes_per_bus() };
-    address.checked_add(ecam.size_bytes)?;
+    let ecam = registers(address, n_buses * space.bytes_per_bus(), space.bytes_per_bus())?;
     Some(PcieHost { ecam, space, buses: (first, last), windows: Vec::new(), interrupts: Vec::new() })
 }

@@ -6,12 +6,15 @@ use crate::{
     arch::{boot_map, image, probe},
     device_tree::{self, LastWords},
     drivers::pcie::Ecam,
-    firmware::{self, Told},
+    firmware::Told,
     machine::Platform,
-    memory::{boot_map::Kind, layout},
+    memory::{
+        boot_map::{Kind, MapError},
+        layout,
+    },
     pci,
 };
-use core::{fmt, ops::Range};
+use core::{fmt, ops::Range, slice};
 
 /// What is known of the machine before there is a heap.
 pub struct Source {
@@ -32,8 +35,8 @@ pub enum NoSource {
     Tree(tree::NoTree),
     /// Firmware without a device tree, and with tables that cannot be used.
     Acpi(AcpiError),
-    /// Firmware without either.
-    Nothing,
+    /// What firmware has left cannot be mapped.
+    Told(MapError),
 }
 
 impl fmt::Display for NoSource {
@@ -41,7 +44,7 @@ impl fmt::Display for NoSource {
         match self {
             Self::Tree(error) => error.fmt(f),
             Self::Acpi(error) => error.fmt(f),
-            Self::Nothing => f.write_str("the firmware has neither a device tree nor ACPI tables"),
+            Self::Told(error) => write!(f, "what the firmware has told: {error}"),
         }
     }
 }
@@ -61,16 +64,14 @@ impl Source {
             return Ok(Self { teller: Teller::Tree(found), told: None });
         }
         let start = told.addr() as u64;
-        // What it points to lies elsewhere, in whole pages as this is.
-        let _ = boot_map::map(start..start + size_of::<Told>() as u64, Kind::Ram);
+        map(start..start + size_of::<Told>() as u64)?;
         // SAFETY: the caller promises it; mapped just now.
         let told = unsafe { &*told };
         for bytes in [Some(told.memory_map.descriptors), told.boot_args].into_iter().flatten() {
-            let _ = boot_map::map(range(bytes), Kind::Ram);
+            map(range(bytes))?;
         }
         let teller = match tree::at(tree_address) {
             Some(found) => Teller::Tree(found),
-            None if told.rsdp_address == 0 => return Err(NoSource::Nothing),
             None => Teller::Acpi(Tables::open(told.rsdp_address, &mut read).map_err(NoSource::Acpi)?),
         };
         Ok(Self { teller, told: Some(told) })
@@ -119,7 +120,11 @@ impl Source {
             let itself = start..start + size_of::<Told>() as u64;
             [itself, range(told.memory_map.descriptors), range(told.boot_args.unwrap_or_default())]
         });
-        of_tree.chain(of_firmware).chain([image::whole()])
+        let tables = match &self.teller {
+            Teller::Acpi(tables) => Some(tables.bytes().map(range)),
+            Teller::Tree(_) => None,
+        };
+        of_tree.chain(of_firmware).chain(tables.into_iter().flatten()).chain([image::whole()])
     }
 
     /// All that is said, of which nothing is taken any more afterwards.
@@ -138,9 +143,10 @@ impl Source {
             }
             Teller::Acpi(tables) => {
                 let mut platform = tables.platform(memory(), boot_args.unwrap_or_default());
-                if let Some(host) = &mut platform.pcie
-                    && boot_map::map(host.ecam.range(), Kind::Device).is_ok()
-                {
+                // What cannot be mapped is not there.
+                platform.pcie =
+                    platform.pcie.filter(|host| boot_map::map(host.ecam.range(), Kind::Device).is_ok());
+                if let Some(host) = &mut platform.pcie {
                     // SAFETY: mapped just now, and nothing else uses it.
                     let ecam = unsafe { Ecam::new(host) };
                     host.windows =
@@ -150,6 +156,10 @@ impl Source {
             }
         }
     }
+}
+
+fn map(range: Range<u64>) -> Result<(), NoSource> {
+    boot_map::map(range, Kind::Ram).map_err(NoSource::Told)
 }
 
 fn range(bytes: &[u8]) -> Range<u64> {
@@ -166,6 +176,7 @@ fn read(address: u64, length: usize) -> Option<&'static [u8]> {
     for page in (first..end).step_by(PAGE_BYTES as usize) {
         probe::read_u32(page as usize)?;
     }
-    // SAFETY: each of its pages could be read just now; the firmware has been left.
-    Some(unsafe { firmware::bytes(address, length) })
+    // SAFETY: each of its pages could be read just now; the firmware has been left, and its memory is not used for anything else before
+    // the tables have been read.
+    Some(unsafe { slice::from_raw_parts(core::ptr::with_exposed_provenance(address as usize), length) })
 }

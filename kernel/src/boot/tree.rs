@@ -92,7 +92,10 @@ impl fmt::Display for NoTree {
 
 /// The device tree at an address, if one is there.
 pub fn at(address: u64) -> Option<Found> {
-    let (tree, range) = read(address).ok().filter(|_| address != 0)?;
+    if address == 0 {
+        return None;
+    }
+    let (tree, range) = read(address).ok()?;
     Some(Found { tree, range, instead_of: None })
 }
 

@@ -82,8 +82,12 @@ impl Firmware<'_> {
         // valid until boot services end, or, if allocated, for ever.
         unsafe {
             let told: *mut Told = self.allocate(size_of::<Told>())?.cast();
-            let (tree_address, rsdp_address) =
-                (self.configuration_table(DEVICE_TREE), self.configuration_table(ACPI_20));
+            let tree_address = self.configuration_table(DEVICE_TREE);
+            let rsdp_address = self.configuration_table(ACPI_20);
+            if tree_address == 0 && rsdp_address == 0 {
+                // Nobody would say what the machine consists of.
+                return Err(Status::UNSUPPORTED);
+            }
             let boot_args = self.boot_args();
             let (time, random_seed) = (self.time(), self.random_seed());
 
@@ -109,7 +113,7 @@ impl Firmware<'_> {
                 let descriptors = slice::from_raw_parts(map, map_bytes);
                 let memory_map = MemoryMap { descriptors, descriptor_bytes };
                 told.write(Told { memory_map, tree_address, rsdp_address, boot_args, time, random_seed });
-                // The map may have changed meanwhile: then it is asked for again, and nothing else is allowed (7.4.6).
+                // The map may have changed meanwhile: then it is asked for again (7.4.6).
                 if (self.boot.exit_boot_services)(self.image, key) == Status::SUCCESS {
                     return Ok(told);
                 }
@@ -162,7 +166,11 @@ impl Firmware<'_> {
                     return Some(slice::from_raw_parts(arguments.as_ptr(), arguments.len()));
                 }
             }
-            let n_bytes = self.read_configuration(image.device_handle, place).ok()?;
+            let mut n_bytes = self.read_configuration(image.device_handle, place).ok()?;
+            if n_bytes == place.len() {
+                // There may be more, which is not read.
+                n_bytes = firmware::whole_words(place);
+            }
             firmware::configuration(&mut place[..n_bytes])
         }
     }

@@ -89,11 +89,17 @@ impl Bus {
     /// The first console device that can be started, and whether its interrupt wakes the core.
     pub fn console(&mut self) -> Option<(VirtioConsole, bool)> {
         let surroundings = self.surroundings;
-        let devices = self.devices(DeviceType::Console);
-        devices.into_iter().find_map(|Device { transport, line, .. }| {
-            let console = VirtioConsole::new(transport, surroundings)?;
-            Some((console, line.is_some_and(|line| line.enable().is_ok())))
-        })
+        let mut found = None;
+        for Device { transport, line, .. } in self.devices(DeviceType::Console) {
+            if found.is_some() {
+                // Dropping a transport resets the device, and may wait for ever.
+                core::mem::forget(transport);
+                continue;
+            }
+            let console = VirtioConsole::new(transport, surroundings);
+            found = console.map(|console| (console, line.is_some_and(|line| line.enable().is_ok())));
+        }
+        found
     }
 
     /// The first network device that can be started.

@@ -232,7 +232,8 @@ pub fn write_in_emergency(bytes: &[u8]) {
         REGISTERS.store(address, Ordering::Relaxed);
     }
     if address == PORT_ADDRESS {
-        // SAFETY: whoever holds it never runs again: whoever calls this ends the machine.
+        // SAFETY: if this core holds it, what it was doing never goes on: whoever calls this ends the machine. If another one does, the
+        // worst is a line that is garbled or missing: buffers and rings stay where they are.
         unsafe { PORT.force_unlock() };
         return write_raw(bytes);
     }

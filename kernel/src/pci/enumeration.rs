@@ -263,16 +263,16 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             BarKind::Memory64 if size_bytes >= LARGE_BAR_BYTES => [high.as_mut(), low.as_mut()],
             BarKind::Memory64 => [low.as_mut(), high.as_mut()],
         };
-        for window in windows.into_iter().flatten() {
-            let Some(bus_address) = window.take(size_bytes) else {
-                continue;
-            };
+        let take = |window: &mut Window| Some((window.take(size_bytes)?, *window));
+        let taken = windows.into_iter().flatten().find_map(take);
+        // Firmware may have left an address that leads nowhere now.
+        let bus_address = taken.map_or(0, |(bus_address, window)| {
             bar.address = window.cpu_address(bus_address);
-            match kind {
-                BarKind::Memory64 => self.root.set_bar_64(function, index, bus_address),
-                _ => self.root.set_bar_32(function, index, bus_address as u32),
-            }
-            break;
+            bus_address
+        });
+        match kind {
+            BarKind::Memory64 => self.root.set_bar_64(function, index, bus_address),
+            _ => self.root.set_bar_32(function, index, bus_address as u32),
         }
         bar
     }

@@ -9,19 +9,36 @@ use virtio_drivers::transport::pci::bus::{BarInfo, HeaderType, PciRoot};
 /// Bridges divide addresses in units of this.
 const GRANULE_BYTES: u64 = 1 << 20;
 
-/// The windows in which the memory of all functions lies now, one below 4 GiB and one above. The CPU's addresses are taken for the
-/// bus's, as ACPI has it on machines that say nothing else.
+/// Memory of functions lies below this.
+const ADDRESS_END: u64 = 1 << 48;
+
+/// The windows in which the memory of all functions lies now, whether they answer or not, one below 4 GiB and one above. The CPU's addresses are taken for
+/// the bus's, as ACPI has it on machines that say nothing else.
 pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &mut C) -> Vec<PciWindow> {
+    /// Where a bridge has the number of the bus behind it (PCI-to-PCI Bridge Architecture 1.2, 3.2).
+    const BUS_NUMBERS: u8 = 0x18;
     let configuration = RefCell::new(configuration);
     let mut root = PciRoot::new(Shared::new(&configuration));
     // Below and above 4 GiB: first address and end.
     let mut ranges = [(u64::MAX, 0); 2];
-    for bus in host.buses.0..=host.buses.1 {
+    let mut buses = Vec::from([host.buses.0]);
+    // Each bus is looked at once, whatever bridges say.
+    let mut next = 0;
+    while let Some(&bus) = buses.get(next) {
+        next += 1;
         let functions: Vec<_> = root.enumerate_bus(bus).collect();
         for (address, info) in functions {
             let n_bars = match info.header_type {
                 HeaderType::Standard => 6,
-                HeaderType::PciPciBridge => 2,
+                HeaderType::PciPciBridge => {
+                    let [_, secondary, ..] =
+                        configuration.borrow().read_word(address, BUS_NUMBERS).to_le_bytes();
+                    let is_there = (host.buses.0..=host.buses.1).contains(&secondary);
+                    if is_there && !buses.contains(&secondary) {
+                        buses.push(secondary);
+                    }
+                    2
+                }
                 _ => 0,
             };
             let mut index = 0;
@@ -34,6 +51,7 @@ pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &m
                 if let BarInfo::Memory { address, size, .. } = bar
                     && address != 0
                     && let Some(end) = address.checked_add(size)
+                    && end <= ADDRESS_END
                 {
                     let (first, last) = &mut ranges[usize::from(address >> 32 != 0)];
                     (*first, *last) = ((*first).min(address), (*last).max(end));

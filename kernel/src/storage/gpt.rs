@@ -250,9 +250,12 @@ impl Entry {
         }
         let units = entry[56..128].chunks_exact(2).map(|unit| number(unit) as u16);
         let label = char::decode_utf16(units.take_while(|&unit| unit != 0));
+        // What a terminal would obey is no part of a name.
+        let legible =
+            |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
         Some(Self {
             number: place,
-            label: label.map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER)).collect(),
+            label: label.map(|character| legible(character.unwrap_or(char::REPLACEMENT_CHARACTER))).collect(),
             bytes: number(&entry[32..40])..number(&entry[40..48]),
             is_efi_system: *kind == EFI_SYSTEM,
             guid: *guid,

@@ -116,6 +116,14 @@ pub trait BlockDevice: Send {
     }
 }
 
+/// What a device says of itself as text: without the blanks and zeros around it, and with nothing in it that a terminal would obey.
+pub fn legible(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_matches([' ', '\0']).chars();
+    text.map(|character| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character })
+        .collect()
+}
+
 /// A read that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadError {
@@ -380,6 +388,14 @@ mod tests {
 
     fn device(serial: &str, size_bytes: usize) -> Box<dyn BlockDevice> {
         Box::new(MemoryDisk::new(serial, vec![0; size_bytes]))
+    }
+
+    #[test]
+    fn what_a_device_says_is_legible() {
+        assert_eq!(legible(b" QEMU\x1b[2J\x07disk  \0\0"), "QEMU\u{fffd}[2J\u{fffd}disk");
+        assert_eq!(legible("größe".as_bytes()), "größe");
+        assert_eq!(legible(&[0xff, b'a', 0]), "\u{fffd}a");
+        assert_eq!(legible(b"  \0"), "");
     }
 
     #[test]

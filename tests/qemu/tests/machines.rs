@@ -6,7 +6,14 @@ use qemu_tests::{
     device_tree::{qemu_tree, set},
     repository,
 };
-use std::fs;
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 const COMMAND: &str = r#"llm infer "Hello" 10"#;
 
@@ -44,12 +51,19 @@ fn controllers_cores_and_memory_of_many_kinds() {
 
 /// QEMU's machine without a UART, which infers the text.
 fn without_uart(directory: &Directory, change: impl FnOnce(&mut DeviceTree)) -> DeviceTree {
+    let command: String = COMMAND.bytes().map(|byte| format!("{byte:02x}")).collect();
+    without_uart_but(directory, &format!("ferrite.command={command}"), change)
+}
+
+fn without_uart_but(
+    directory: &Directory,
+    boot_args: &str,
+    change: impl FnOnce(&mut DeviceTree),
+) -> DeviceTree {
     let mut tree = qemu_tree(directory, "gic-version=3");
     tree.root.remove_child("pl011@9000000");
     let chosen = tree.root.child_mut("chosen").unwrap();
-    let command: String = COMMAND.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let boot_args = format!("log=warn ferrite.host=semihosting ferrite.command={command}");
-    set(chosen, "bootargs", boot_args.as_str());
+    set(chosen, "bootargs", format!("log=warn ferrite.host=semihosting {boot_args}").as_str());
     chosen.remove_property("stdout-path");
     change(&mut tree);
     tree
@@ -60,6 +74,55 @@ fn model() -> Run {
 }
 
 /// On both transports; with an interrupt and, behind a host bridge that maps none, without.
+#[test]
+fn a_virtio_console_is_typed_into() {
+    let directory = Directory::new("virtio-console-input");
+    for (number, device) in ["virtio-serial-device", "virtio-serial-pci"].into_iter().enumerate() {
+        let tree = without_uart_but(&directory, "ferrite.columns=0", |tree| {
+            tree.root.child_mut("pcie@10000000").unwrap().remove_property("interrupt-map");
+        });
+        let socket = directory.path().join(number.to_string());
+        let console = format!("-chardev socket,id=virtio,path={},server=on,wait=on", socket.display());
+        let console = format!("{console} -device {device} -device virtconsole,chardev=virtio");
+        let session = model().device_tree(&directory, &tree, &console).start();
+        let mut terminal = connect(&socket);
+        wait_for(&mut terminal, "ferrite> ");
+        // More than a buffer of the device's.
+        let line = format!("llm infer \"Hello\" 10 {}", "--temp 0 ".repeat(100));
+        terminal.write_all(line.as_bytes()).unwrap();
+        terminal.write_all(b"\r").unwrap();
+        let text = wait_for(&mut terminal, "tokens/s]");
+        assert!(text.contains(std::str::from_utf8(&expected()).unwrap().trim()), "{device}: {text}");
+        terminal.write_all(b"poweroff\r").unwrap();
+        session.wait_to_end().expect_status(0);
+    }
+}
+
+/// The socket, once QEMU has made it.
+fn connect(socket: &Path) -> UnixStream {
+    for _ in 0..600 {
+        if let Ok(stream) = UnixStream::connect(socket) {
+            stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            return stream;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("nobody listens at {}", socket.display());
+}
+
+/// What comes until `text`, that included.
+fn wait_for(stream: &mut UnixStream, text: &str) -> String {
+    let mut read = Vec::new();
+    let mut byte = [0];
+    while !read.ends_with(text.as_bytes()) {
+        stream.read_exact(&mut byte).unwrap_or_else(|error| {
+            panic!("{error} before {text:?}: {}", String::from_utf8_lossy(&read));
+        });
+        read.push(byte[0]);
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
 #[test]
 fn a_virtio_console_is_the_console_where_there_is_no_other() {
     let directory = Directory::new("virtio-console");

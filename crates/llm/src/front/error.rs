@@ -100,6 +100,24 @@ pub enum FrontError {
     },
 }
 
+impl FrontError {
+    /// Whether there is no memory for what was asked, and nothing else is wrong with it: the same request may be answered later.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Schema(error) | Self::Tool { error: CallsError::Schema { error, .. }, .. } => {
+                error.is_out_of_memory()
+            }
+            Self::Grammar(error) | Self::Tool { error: CallsError::Grammar(error), .. } => {
+                *error == GrammarError::OutOfMemory
+            }
+            Self::OutOfHeap { .. }
+            | Self::Sampling(SamplingError::OutOfMemory { .. })
+            | Self::Session(SessionError::Sampling(SamplingError::OutOfMemory { .. })) => true,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for FrontError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

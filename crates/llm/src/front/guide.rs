@@ -142,7 +142,7 @@ impl Kept {
             None => {
                 self.drop_beyond(MAX_KEPT - 1, MAX_KEPT_BYTES);
                 let rules = source.rules(tokenizer, vocabulary).or_else(|error| match error {
-                    error if !is_out_of_memory(&error) || self.0.is_empty() => Err(error),
+                    error if !error.is_out_of_memory() || self.0.is_empty() => Err(error),
                     // Others may have taken it.
                     _ => {
                         self.0.clear();
@@ -179,18 +179,6 @@ impl Known {
     }
 }
 
-/// Whether nothing is known of a grammar but that there is no memory for it.
-fn is_out_of_memory(error: &FrontError) -> bool {
-    match error {
-        FrontError::Schema(error) | FrontError::Tool { error: CallsError::Schema { error, .. }, .. } => {
-            error.is_out_of_memory()
-        }
-        FrontError::Grammar(error) => *error == GrammarError::OutOfMemory,
-        FrontError::OutOfHeap { .. } | FrontError::Sampling(SamplingError::OutOfMemory { .. }) => true,
-        _ => false,
-    }
-}
-
 /// Whether a grammar is too large, or takes too much at its beginning.
 fn is_too_large(error: &FrontError) -> bool {
     let is_of_grammar = match error {
@@ -200,7 +188,7 @@ fn is_too_large(error: &FrontError) -> bool {
         FrontError::Tool { error, .. } => !matches!(error, CallsError::Name { .. }),
         _ => false,
     };
-    is_of_grammar && !is_out_of_memory(error)
+    is_of_grammar && !error.is_out_of_memory()
 }
 
 /// The tokens without a text that are part of marks of answers in this format.

@@ -63,7 +63,7 @@ pub struct Thinking {
     pub closing: Vec<u32>,
 }
 
-/// What an answer has to keep to, at some point of it. Nothing is allocated after [`prepare`](Self::prepare).
+/// What an answer has to keep to, at some point of it. Nothing is allocated once it is prepared.
 #[derive(Debug)]
 pub struct Guide {
     rules: Arc<Rules>,
@@ -82,7 +82,7 @@ pub struct Guide {
 
 impl Guide {
     /// A guide to an answer that keeps to these rules, and whose thoughts have up to `budget` tokens, if there are some that end
-    /// one. It takes little memory until it is [prepared](Self::prepare).
+    /// one. It takes little memory until it is prepared.
     ///
     /// # Errors
     /// If there is none.

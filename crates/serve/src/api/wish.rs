@@ -178,6 +178,9 @@ impl Wish<'_> {
 
     /// What this is refused with that the engine does not answer, by the names of its fields.
     pub fn refusal(&self, error: EngineError) -> ApiError {
+        if matches!(&error, EngineError::Front(front) if front.is_out_of_memory()) {
+            return error.into();
+        }
         if let EngineError::Front(front @ FrontError::Tool { .. }) = &error {
             let usual = ApiError::from(EngineError::Front(front.clone()));
             let field = usual.param.as_deref().unwrap_or("tools");
@@ -209,9 +212,10 @@ fn enable_thinking(fields: &Fields<'_>) -> Result<Option<bool>, ApiError> {
         None | Some("adaptive" | "between_tools") => Ok(known),
         Some("enabled") => Ok(Some(true)),
         Some("disabled") => Ok(Some(false)),
-        Some(_) => {
-            Err(ApiError::field("thinking.type", "expected \"enabled\", \"disabled\" or \"adaptive\""))
-        }
+        Some(_) => Err(ApiError::field(
+            "thinking.type",
+            "expected \"enabled\", \"disabled\", \"adaptive\" or \"between_tools\"",
+        )),
     }
 }
 

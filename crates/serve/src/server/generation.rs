@@ -245,7 +245,10 @@ impl<T: Copy + PartialEq> Generation<T> {
             choice.log.push(*id, logprobs)?;
         }
         if let Event::Finished { report, .. } = event {
-            let is_cut = matches!(report.finish_reason, FinishReason::MaxTokens | FinishReason::ContextFull);
+            let is_cut = matches!(
+                report.finish_reason,
+                FinishReason::MaxTokens | FinishReason::ContextFull | FinishReason::StopString
+            );
             choice.blocks.finish(&report.output, is_cut)?;
             choice.ticket = None;
             choice.stop.try_reserve_exact(report.stop.len()).map_err(|_| ApiError::out_of_memory())?;

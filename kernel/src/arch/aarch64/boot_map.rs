@@ -9,7 +9,8 @@ use aarch64_cpu::{
 use core::ops::Range;
 use spin::Mutex;
 
-/// Enough for image, device tree, heap and console, each at the border of 512 GiB.
+/// Enough for image, device tree, heap and console, each at the border of 512 GiB; or for what firmware has told, its tables and the
+/// ECAM.
 const TABLES: usize = 24;
 
 static MAP: Mutex<BootMap<TABLES>> = Mutex::new(BootMap::new());

@@ -23,10 +23,10 @@
 .section .text.head, "ax"
 .global _start
 _start:
-    add     x13, x18, #0x16                 // "MZ", and of no effect
+    add     x13, x18, #0x16                 // "MZ"; has no effect
     b       entry
     .quad   0                               // text_offset
-    .quad   IMAGE_BYTES                     // covers bss and stacks
+    .quad   IMAGE_BYTES + 4096              // covers bss and stacks, and a page for `align_image`
     .quad   0xa                             // little endian, 4 KiB pages, anywhere in RAM
     .quad   0, 0, 0
     .ascii  "ARM\x64"
@@ -243,7 +243,7 @@ relocate:
 
 // An image that does not begin on a page, so that ADRP misses: moves its file's part up to the next page,
 // over memory that the header claims, and goes on there. That is one core's work: of several that enter such an image at
-// once, none may get through. The loop runs from the image's end, since it
+// once, it can be that none gets through. The loop runs from the image's end, since it
 // overwrites the place where it is now. x21 is where the image is.
 align_image:
     neg     x0, x21
@@ -262,6 +262,7 @@ align_image:
     str     w7, [x4], #4
     cmp     x5, x6
     b.lo    1b
+    dsb     sy
     ic      iallu
     dsb     sy
     isb
@@ -275,6 +276,7 @@ align_image:
     strb    w6, [x2, #-1]!
     cmp     x1, x5
     b.hi    2b
+    dsb     sy
     ic      iallu
     dsb     sy
     isb

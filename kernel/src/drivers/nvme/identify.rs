@@ -1,6 +1,6 @@
 //! What a controller and its namespaces say of themselves (NVM Express Base 2.0, 5.17; NVM Command Set 1.0, 4.1.5).
 
-use crate::drivers::requests::Geometry;
+use crate::{drivers::requests::Geometry, storage::legible};
 use alloc::{format, string::String, vec::Vec};
 use core::ops::Range;
 
@@ -38,10 +38,9 @@ pub struct Controller {
 impl Controller {
     /// Reads it.
     pub fn new(data: &[u8]) -> Self {
-        let serial = String::from_utf8_lossy(data.get(4..24).unwrap_or_default());
         let shift = number(data, 77..78) as u8;
         Self {
-            serial: serial.trim_matches([' ', '\0']).into(),
+            serial: legible(data.get(4..24).unwrap_or_default()),
             max_transfer_shift: (shift != 0).then_some(shift),
             n_namespaces: number(data, 516..520) as u32,
         }

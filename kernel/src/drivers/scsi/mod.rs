@@ -9,7 +9,7 @@ use super::requests::{
     Geometry, LARGEST_REQUEST_BYTES,
     controller::{FoundUnit, Unit, Units},
 };
-use crate::storage::sectors::SECTOR_BYTES;
+use crate::storage::{legible, sectors::SECTOR_BYTES};
 use alloc::{
     format,
     string::{String, ToString},
@@ -209,8 +209,7 @@ impl Asked<'_> {
     fn serial(&mut self) -> String {
         let mut data = [0; 255];
         let n_bytes = self.inquire(Some(page::SERIAL_NUMBER), &mut data).unwrap_or(0);
-        let serial = String::from_utf8_lossy(data.get(4..n_bytes).unwrap_or_default());
-        serial.trim_matches([' ', '\0']).into()
+        legible(data.get(4..n_bytes).unwrap_or_default())
     }
 
     /// How many blocks there are, and their size (SBC-3, 5.15 and 5.16).

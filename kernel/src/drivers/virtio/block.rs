@@ -8,7 +8,7 @@ use crate::{
     drivers::requests::{
         Ask, Broken, Channel, ChannelDisk, Geometry, REQUESTS_IN_FLIGHT, Requests, Surroundings,
     },
-    storage::sectors::SECTOR_BYTES,
+    storage::{legible, sectors::SECTOR_BYTES},
 };
 use alloc::{boxed::Box, string::String};
 use core::{
@@ -399,5 +399,5 @@ pub fn disk(
     let channel: Box<dyn Channel + Send> = Box::new(BlockChannel::new(transport, surroundings)?);
     let mut requests = Requests::new(channel, surroundings);
     let serial = requests.serial(patience_us);
-    Ok(ChannelDisk::new(requests, String::from_utf8_lossy(&serial).into_owned(), name))
+    Ok(ChannelDisk::new(requests, legible(&serial), name))
 }

@@ -45,6 +45,8 @@ pub struct VirtioConsole {
     n_read: usize,
     n_received: usize,
     n_unsent: usize,
+    /// Whether the device has been silent for too long: it is not waited for again before it has answered.
+    is_silent: bool,
 }
 
 impl VirtioConsole {
@@ -69,6 +71,7 @@ impl VirtioConsole {
             n_read: 0,
             n_received: 0,
             n_unsent: 0,
+            is_silent: false,
         };
         console.lend();
         Some(console)
@@ -108,13 +111,17 @@ impl VirtioConsole {
             self.flush();
         }
         // The device may have the buffer still.
+        if self.sending.is_some() {
+            self.flush();
+        }
         if self.sending.is_none() {
             self.sent[self.n_unsent] = byte;
             self.n_unsent += 1;
         }
     }
 
-    /// Sends what has been written, and waits until the device has taken it. What a device that is silent for a second was to send is lost.
+    /// Sends what has been written, and waits until the device has taken it. What is written while a device has been silent for more than
+    /// a second is lost.
     pub fn flush(&mut self) {
         if self.sending.is_none() && self.n_unsent > 0 {
             let n_bytes = core::mem::take(&mut self.n_unsent);
@@ -128,7 +135,8 @@ impl VirtioConsole {
         let Some((token, n_bytes)) = self.sending else { return };
         let until_us = time::now_us() + PATIENCE_US;
         while self.transmit.peek_used() != Some(token) {
-            if time::now_us() >= until_us {
+            if self.is_silent || time::now_us() >= until_us {
+                self.is_silent = true;
                 return;
             }
             core::hint::spin_loop();
@@ -136,6 +144,7 @@ impl VirtioConsole {
         // SAFETY: this is what was added under this token.
         let _ = unsafe { self.transmit.pop_used(token, &[&self.sent[..n_bytes]], &mut []) };
         self.sending = None;
+        self.is_silent = false;
     }
 }
 

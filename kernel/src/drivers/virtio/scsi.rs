@@ -176,7 +176,7 @@ impl VirtioScsi {
         // SAFETY: the response lies in the slot; the device has written to it behind the compiler's back.
         let response = unsafe { (&raw const slot.response).read_volatile() };
         let outcome = outcome(&response, slot.place.len());
-        slot.tries += 1;
+        slot.tries = slot.tries.saturating_add(1);
         if index + 1 < self.slots.len() && outcome.is_err_and(|refusal| refusal.is_passing()) {
             let slot = &mut self.slots[index];
             if slot.tries < TRIES {
@@ -214,7 +214,9 @@ impl Carrier for VirtioScsi {
             self.poll().is_err() || self.slots[last].outcome.is_some()
         });
         let n_bytes = self.slots[last].outcome.take().unwrap_or(Err(Refusal::Silent))?;
-        data[..length].copy_from_slice(&self.answer[..length]);
+        let (told, rest) = data.split_at_mut(n_bytes.min(length));
+        told.copy_from_slice(&self.answer[..told.len()]);
+        rest.fill(0);
         Ok(n_bytes)
     }
 }
