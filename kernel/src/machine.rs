@@ -6,6 +6,9 @@ use crate::undriven::Undriven;
 use alloc::{string::String, vec::Vec};
 use core::{fmt, ops::Range};
 
+/// Addresses that the kernel's page tables can name.
+pub const ADDRESS_SPACE: Range<u64> = 0..1 << 48;
+
 /// A device's registers: physical address and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registers {

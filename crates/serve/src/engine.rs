@@ -3,8 +3,6 @@
 use alloc::format;
 use alloc::string::String;
 
-use grammar::GrammarError;
-use grammar::json_schema::{SchemaError, Why};
 use llm::chat::Message;
 use llm::front::embedding::EmbeddingWish;
 use llm::front::{CallsError, ChatFormat, FrontError, Prompt, Report, Request, Responder};
@@ -113,17 +111,11 @@ impl From<EngineError> for ApiError {
             FrontError::QueueFull { .. } => {
                 Self::new(Status::TooManyRequests, message).with_code("rate_limit_exceeded")
             }
-            FrontError::OutOfHeap { .. } | FrontError::Busy => Self::new(Status::ServiceUnavailable, message),
+            FrontError::Busy => Self::new(Status::ServiceUnavailable, message),
             FrontError::Session(SessionError::PromptTooLong { .. }) => {
                 Self::bad(message).with_code("context_length_exceeded")
             }
             FrontError::Sampling(SamplingError::BiasedToken { .. }) => Self::field("logit_bias", message),
-            FrontError::Sampling(SamplingError::OutOfMemory { .. })
-            | FrontError::Session(SessionError::Sampling(SamplingError::OutOfMemory { .. }))
-            | FrontError::Grammar(GrammarError::OutOfMemory)
-            | FrontError::Schema(SchemaError::At { why: Why::OutOfMemory, .. }) => {
-                Self::new(Status::ServiceUnavailable, message)
-            }
             FrontError::Grammar(_) => Self::field("grammar", message),
             FrontError::Schema(_) => Self::field("json_schema", message),
             FrontError::NoTool { .. } => Self::field("tool_choice", message),
@@ -221,6 +213,9 @@ pub trait Engine {
 
 #[cfg(test)]
 mod tests {
+    use grammar::GrammarError;
+    use grammar::json_schema::SchemaError;
+
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@ mod interrupts;
 mod tests;
 
 use crate::{
-    machine::{ConfigurationSpace, Cpu, PcieHost, Platform, PsciMethod, Registers, Uart},
+    machine::{ADDRESS_SPACE, ConfigurationSpace, Cpu, PcieHost, Platform, PsciMethod, Registers, Uart},
     memory::layout,
 };
 use alloc::vec::Vec;
@@ -19,9 +19,6 @@ use core::{fmt, ops::Range};
 
 /// The most tables that are kept.
 const MAX_TABLES: usize = 8;
-
-/// Registers of devices lie below this.
-const ADDRESS_END: u64 = 1 << 48;
 
 /// What every table begins with (5.2.6).
 const HEADER_BYTES: usize = 36;
@@ -201,7 +198,7 @@ fn cores(madt: Table<'_>, starts_by_psci: bool) -> Vec<Cpu> {
 /// Registers at a multiple of `align_bytes`, where registers may lie.
 fn registers(address: u64, size_bytes: u64, align_bytes: u64) -> Option<Registers> {
     let end = address.checked_add(size_bytes)?;
-    let is_sound = address != 0 && address.is_multiple_of(align_bytes) && end <= ADDRESS_END;
+    let is_sound = address != 0 && address.is_multiple_of(align_bytes) && end <= ADDRESS_SPACE.end;
     is_sound.then_some(Registers { address, size_bytes })
 }
 

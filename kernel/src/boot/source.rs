@@ -3,7 +3,7 @@
 use super::tree;
 use crate::{
     acpi::{AcpiError, Tables},
-    arch::{boot_map, image, probe},
+    arch::{boot_map, image},
     device_tree::{self, LastWords},
     drivers::pcie::Ecam,
     firmware::Told,
@@ -169,13 +169,8 @@ fn range(bytes: &[u8]) -> Range<u64> {
 
 /// Bytes of the firmware's, if there are any.
 fn read(address: u64, length: usize) -> Option<&'static [u8]> {
-    const PAGE_BYTES: u64 = 4096;
     let end = address.checked_add(length as u64).filter(|_| address != 0)?;
-    boot_map::map(address..end, Kind::Ram).ok()?;
-    let first = address / PAGE_BYTES * PAGE_BYTES;
-    for page in (first..end).step_by(PAGE_BYTES as usize) {
-        probe::read_u32(page as usize)?;
-    }
+    tree::map_readable(address..end).ok()?;
     // SAFETY: each of its pages could be read just now; the firmware has been left, and its memory is not used for anything else before
     // the tables have been read.
     Some(unsafe { slice::from_raw_parts(core::ptr::with_exposed_provenance(address as usize), length) })

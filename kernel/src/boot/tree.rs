@@ -140,7 +140,7 @@ fn read(address: u64) -> Result<(Fdt<'static>, Range<u64>), TreeError> {
 }
 
 /// Maps what `range` touches, and reads a word of each page to see that something answers.
-fn map_readable(range: Range<u64>) -> Result<(), TreeError> {
+pub fn map_readable(range: Range<u64>) -> Result<(), TreeError> {
     boot_map::map(range.clone(), Kind::Ram).map_err(TreeError::Unmappable)?;
     let mut page = range.start / PAGE_BYTES * PAGE_BYTES;
     while page < range.end {

@@ -1,7 +1,7 @@
 //! RAM and what is not to be used of it, read without a heap.
 
-use super::walk::{self, ADDRESS_SPACE, is_enabled, text};
-use crate::memory::layout;
+use super::walk::{self, is_enabled, text};
+use crate::{machine::ADDRESS_SPACE, memory::layout};
 use core::ops::Range;
 use dtoolkit::{
     Node, Property, ToCellInt,

@@ -4,7 +4,10 @@
 //! A device's `reg` counts in the address space of the bus that it lies on; `ranges` of each bus on the way to the
 //! root say where that is in the next one (Devicetree Specification 0.4, 2.3.8).
 
-use crate::{machine::Registers, memory::layout};
+use crate::{
+    machine::{ADDRESS_SPACE, Registers},
+    memory::layout,
+};
 use alloc::vec::Vec;
 use core::ops::Range;
 use dtoolkit::{
@@ -12,9 +15,6 @@ use dtoolkit::{
     fdt::{Fdt, FdtNode},
     standard::NodeStandard,
 };
-
-/// Addresses that the kernel's page tables can name.
-pub const ADDRESS_SPACE: Range<u64> = 0..1 << 48;
 
 /// How many nodes there may be between a device and the root; what lies deeper is not found.
 const MAX_DEPTH: usize = 16;

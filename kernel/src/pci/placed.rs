@@ -1,16 +1,13 @@
 //! What firmware has set up, where nobody says which addresses lead to the bus.
 
 use super::{ConfigurationAccess, Shared};
-use crate::machine::{PciWindow, PcieHost};
+use crate::machine::{ADDRESS_SPACE, PciWindow, PcieHost};
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use virtio_drivers::transport::pci::bus::{BarInfo, HeaderType, PciRoot};
 
 /// Bridges divide addresses in units of this.
 const GRANULE_BYTES: u64 = 1 << 20;
-
-/// Memory of functions lies below this.
-const ADDRESS_END: u64 = 1 << 48;
 
 /// The windows in which the memory of all functions lies now, whether they answer or not, one below 4 GiB and one above. The CPU's addresses are taken for
 /// the bus's, as ACPI has it on machines that say nothing else.
@@ -51,7 +48,7 @@ pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &m
                 if let BarInfo::Memory { address, size, .. } = bar
                     && address != 0
                     && let Some(end) = address.checked_add(size)
-                    && end <= ADDRESS_END
+                    && end <= ADDRESS_SPACE.end
                 {
                     let (first, last) = &mut ranges[usize::from(address >> 32 != 0)];
                     (*first, *last) = ((*first).min(address), (*last).max(end));
