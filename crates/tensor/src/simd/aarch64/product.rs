@@ -4,7 +4,7 @@
 //! weights. The 16 partial sums of four rows are folded to one vector with a lane for each row
 //! before they become floats: one conversion and one multiply-add for 128 weights.
 
-use super::load::{load_16, load_f32x4};
+use super::load::{load_16, load_f32x4, next_32};
 use crate::blocks::Group256;
 use crate::simd::{Q8, tiles::Tile};
 use core::arch::aarch64::*;
@@ -182,7 +182,8 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
     let n_groups = n_blocks * W::GROUPS;
     // SAFETY: NEON is part of every target that this module is built for.
     let mut sums = [unsafe { vdupq_n_f32(0.0) }; T];
-    let mut quants = x.quants.as_ptr().wrapping_add(token * x.cols).cast::<u8>();
+    let first = x.quants.as_ptr().wrapping_add(token * x.cols).cast::<u8>();
+    let mut quants: [_; T] = core::array::from_fn(|t| first.wrapping_add(t * x.cols));
     let mut scales = x.scales.as_ptr().wrapping_add(token * n_groups);
     let mut x_sums = x.sums.as_ptr().wrapping_add(token * n_groups);
     for _ in 0..n_blocks {
@@ -191,11 +192,16 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
             // between tokens are `cols` quants and `n_groups` scales and sums. The rest is what
             // the caller vouches for.
             unsafe {
-                let w = W::load(rows, index);
+                let mut w = W::load(rows, index);
+                // Taken off the weights once where tokens enough share them, off the products of each where they do not.
+                let offset_of_products = if T > 2 { 0 } else { W::OFFSET };
+                if offset_of_products != W::OFFSET {
+                    let offset = vdupq_n_s8(W::OFFSET as i8);
+                    w.quants = w.quants.map(|row| row.map(|quants| vsubq_s8(quants, offset)));
+                }
                 each_below!(T in 0 1 2 3, |t| {
                     let sum = &mut sums[t];
-                    let x = quants.add(t * x.cols);
-                    let x = [vreinterpretq_s8_u8(load_16::<0>(x)), vreinterpretq_s8_u8(load_16::<16>(x))];
+                    let x = next_32(&mut quants[t]).map(|x| vreinterpretq_s8_u8(x));
                     let scale = *scales.add(t * n_groups);
                     if W::HALVES {
                         let low = fold(core::array::from_fn(|r| D::dot_16(w.quants[r][0], x[0])));
@@ -204,8 +210,9 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
                         *sum = vfmaq_f32(*sum, vcvtq_f32_s32(high), vmulq_n_f32(w.scales[1], scale));
                     } else {
                         let mut dots = fold(core::array::from_fn(|r| D::dot_32(w.quants[r], x, W::RANGE)));
-                        if W::OFFSET != 0 {
-                            dots = vsubq_s32(dots, vdupq_n_s32(*x_sums.add(t * n_groups) * W::OFFSET));
+                        if offset_of_products != 0 {
+                            let x_sum = *x_sums.add(t * n_groups);
+                            dots = vsubq_s32(dots, vdupq_n_s32(x_sum * offset_of_products));
                         }
                         *sum = vfmaq_f32(*sum, vcvtq_f32_s32(dots), vmulq_n_f32(w.scales[0], scale));
                         if W::MINS {
@@ -214,7 +221,6 @@ unsafe fn rows_32<D: Dot, W: Weights32, const T: usize>(
                         }
                     }
                 });
-                quants = quants.add(32);
                 scales = scales.add(1);
                 x_sums = x_sums.add(1);
             }
