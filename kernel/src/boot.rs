@@ -13,7 +13,7 @@ use crate::{
     cpu::InstructionSets,
     device_tree::{self, LastWords},
     drivers::{
-        calendar_clock, fw_cfg,
+        calendar_clock, fw_cfg, guest,
         host::{self, ExitStatus},
         interrupts, power, power_keys, probe,
         requests::Surroundings,
@@ -21,7 +21,7 @@ use crate::{
     },
     firmware::Told,
     logging::{self, Logger},
-    machine::{InterruptController, Platform, Registers, Uart},
+    machine::{self, InterruptController, Platform, Registers, Uart},
     memory::{boot_map::Kind, heap::Heap, layout, pool::Pool},
     net::Network,
     offload::{Offload, PassthroughDevice},
@@ -129,6 +129,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
             cores: cores::states,
             workers: &cores::TEAM,
             meanwhile: turns::meanwhile,
+            turn: guest::turn,
             heap_usage: || HEAP.usage(),
             pool: &POOL,
         },
@@ -138,7 +139,13 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
         network: network.as_ref(),
         serve: args.serve,
     };
-    match shell::run(system, args.run_mode) {
+    if let Some(watchdog) = platform.watchdog {
+        // SAFETY: mapped by now, and nothing else uses it.
+        unsafe { guest::start_watchdog(watchdog) };
+    }
+    let shutdown = shell::run(system, args.run_mode);
+    guest::stop_watchdog();
+    match shutdown {
         Shutdown::PowerOff { success: true } => host::exit(ExitStatus::Success),
         Shutdown::PowerOff { success: false } => host::exit(ExitStatus::CommandFailed),
         Shutdown::Reboot => power::reboot(),
@@ -202,6 +209,7 @@ unsafe fn map_memory(platform: &Platform) {
         None => {}
     }
     devices.extend(platform.clock.iter().chain(&platform.fw_cfg).map(Registers::range));
+    devices.extend(platform.watchdog.iter().flat_map(machine::Watchdog::frames).map(|frame| frame.range()));
     devices.extend(platform.power_keys.iter().map(|key| key.gpio.range()));
     if let Some(pcie) = &platform.pcie {
         devices.push(pcie.ecam.range());

@@ -245,6 +245,37 @@ pub struct PowerKey {
     pub interrupt: Interrupt,
 }
 
+/// A device that starts the machine again unless it is fed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watchdog {
+    /// Arm's generic watchdog.
+    Generic {
+        /// The frame by which it is fed.
+        refresh: Registers,
+        /// The frame by which it is set up.
+        control: Registers,
+    },
+    /// A detector of stalled virtual CPUs.
+    Stall {
+        /// Its registers, of which each CPU has a block.
+        registers: Registers,
+        /// How fast it counts down.
+        clock_hz: u32,
+        /// How long a CPU may stall.
+        timeout_s: u32,
+    },
+}
+
+impl Watchdog {
+    /// Its registers, which may be the same twice.
+    pub fn frames(&self) -> [Registers; 2] {
+        match *self {
+            Self::Generic { refresh, control } => [control, refresh],
+            Self::Stall { registers, .. } => [registers; 2],
+        }
+    }
+}
+
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
@@ -275,6 +306,8 @@ pub struct Platform {
     pub fw_cfg: Option<Registers>,
     /// The keys that end the machine.
     pub power_keys: Vec<PowerKey>,
+    /// The watchdog.
+    pub watchdog: Option<Watchdog>,
     /// The boot arguments.
     pub boot_args: Vec<u8>,
     /// What was found to be wrong or left out, a sentence each.

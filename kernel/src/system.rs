@@ -62,10 +62,19 @@ pub struct Machine {
     pub workers: &'static dyn Workers,
     /// Runs the second function. The first has its turn meanwhile, between the items of what the workers compute.
     pub meanwhile: fn(&dyn Fn(), &mut dyn FnMut()),
+    /// Is to be called each time that whoever waits, computes or loads looks up: what the machine is owed is done then.
+    pub turn: fn() -> Turn,
     /// State of the small heap.
     pub heap_usage: fn() -> HeapUsage,
     /// All memory beyond the kernel image and the heap.
     pub pool: &'static Pool,
+}
+
+/// What a turn of the main loop has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// When the next one must be, in microseconds of the machine's clock; never if it is [`u64::MAX`].
+    pub wake_us: u64,
 }
 
 /// What the shell is to do.

@@ -11,7 +11,7 @@ mod interrupts;
 mod tests;
 
 use crate::{
-    machine::{ADDRESS_SPACE, ConfigurationSpace, Cpu, PcieHost, Platform, PsciMethod, Registers, Uart},
+    machine::{ADDRESS_SPACE, ConfigurationSpace, Cpu, PcieHost, Platform, PsciMethod, Registers, Uart, Watchdog},
     memory::layout,
 };
 use alloc::vec::Vec;
@@ -171,6 +171,7 @@ impl<'a> Tables<'a> {
             clock: None,
             fw_cfg: None,
             power_keys: Vec::new(),
+            watchdog: self.find(b"GTDT").and_then(watchdog),
             boot_args: boot_args.into(),
             remarks: Vec::new(),
         }
@@ -200,6 +201,27 @@ fn registers(address: u64, size_bytes: u64, align_bytes: u64) -> Option<Register
     let end = address.checked_add(size_bytes)?;
     let is_sound = address != 0 && address.is_multiple_of(align_bytes) && end <= ADDRESS_SPACE.end;
     is_sound.then_some(Registers { address, size_bytes })
+}
+
+/// The non-secure generic watchdog that GTDT lists (5.2.25.2). Its structures have a length of two bytes.
+fn watchdog(gtdt: Table<'_>) -> Option<Watchdog> {
+    const WATCHDOG: u8 = 1;
+    const SECURE: u32 = 1 << 2;
+    const FRAME_BYTES: u64 = 0x1000;
+    let frame = |address| registers(address, FRAME_BYTES, FRAME_BYTES);
+    let mut rest = gtdt.0.get(gtdt.u32(92)? as usize..)?;
+    for _ in 0..gtdt.u32(88)? {
+        let structure = Table(rest);
+        if structure.u8(0)? == WATCHDOG && structure.u32(24)? & SECURE == 0 {
+            return Some(Watchdog::Generic {
+                refresh: frame(structure.u64(4)?)?,
+                control: frame(structure.u64(12)?)?,
+            });
+        }
+        // What says that it has no length would be met for ever.
+        rest = rest.get(usize::from(structure.u16(1)?.max(1))..)?;
+    }
+    None
 }
 
 /// The first host bridge that MCFG lists (PCI Firmware Specification 3.3, 4.1.2), of segment 0.

@@ -142,6 +142,39 @@ fn the_tables_of_a_virt_machine() {
 }
 
 #[test]
+fn the_watchdog_is_the_one_that_is_not_secure() {
+    let with = |n_structures: u32, structures: &[&[u8]]| {
+        let structures = structures.concat();
+        let gtdt = table_of(
+            b"GTDT",
+            &[(88, &n_structures.to_le_bytes()), (92, &104_u32.to_le_bytes()), (104, &structures)],
+        );
+        platform(&[gtdt]).watchdog
+    };
+    let watchdog = |refresh: u64, flags: u32| {
+        let mut bytes = vec![1, 28, 0, 0];
+        bytes.extend(refresh.to_le_bytes());
+        bytes.extend(0x2000_0000_u64.to_le_bytes());
+        bytes.extend(59_u32.to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        bytes
+    };
+    let timer = [&[0, 20, 0, 0][..], &[0; 16]].concat();
+    let registers = |address| Registers { address, size_bytes: 0x1000 };
+    let expected =
+        Some(Watchdog::Generic { refresh: registers(0x1000_0000), control: registers(0x2000_0000) });
+    let (secure, good) = (watchdog(0x3000_0000, 4), watchdog(0x1000_0000, 0));
+    assert_eq!(with(3, &[&timer, &secure, &good]), expected);
+    assert_eq!(with(2, &[&timer, &secure, &good]), None);
+    assert_eq!(with(9, &[&good]), expected);
+    assert_eq!(with(u32::MAX, &[&[0, 0, 0, 0]]), None);
+    assert_eq!(with(1, &[&watchdog(0x1000_0010, 0)]), None);
+    for length in 0..28 {
+        assert_eq!(with(1, &[&good[..length]]), None);
+    }
+}
+
+#[test]
 fn without_redistributors_it_is_a_gic_v2_unless_each_core_names_its_own() {
     let registers = |address, size_bytes| Registers { address, size_bytes };
     let controller = |tables: &[Vec<u8>]| platform(tables).interrupt_controller;

@@ -23,7 +23,7 @@ use self::walk::Place;
 use crate::{
     machine::{
         ConfigurationSpace, Cpu, Interrupt, InterruptController, PciWindow, PcieHost, Platform, PsciMethod,
-        Registers, Uart, VirtioMmio,
+        Registers, Uart, VirtioMmio, Watchdog,
     },
     memory::layout,
     undriven::Undriven,
@@ -126,6 +126,7 @@ impl Platform {
             clock: None,
             fw_cfg: None,
             power_keys: Vec::new(),
+            watchdog: None,
             boot_args: boot_args(tree).into(),
             remarks,
         };
@@ -171,6 +172,8 @@ impl Platform {
         } else if place.is_compatible(&["qemu,fw-cfg-mmio"]) {
             // Data, then the selector.
             self.fw_cfg = self.fw_cfg.or_else(|| place.registers_of(0, 10, 8));
+        } else if let Some(watchdog) = watchdog(place) {
+            self.watchdog = self.watchdog.or(Some(watchdog));
         } else if place.is_compatible(PMU) {
             self.pmu_interrupt = self.pmu_interrupt.or_else(|| private_interrupt(tree, place, 0));
         } else if place.registers(0).is_some() {
@@ -226,6 +229,27 @@ fn gic_v3(place: &Place<'_>) -> Option<InterruptController> {
         distributor,
         redistributors,
         stride_bytes,
+    })
+}
+
+/// The watchdog that a node is (Linux' arm,sbsa-gwdt.yaml and qemu,vcpu-stall-detector.yaml, which have these defaults and bounds).
+fn watchdog(place: &Place<'_>) -> Option<Watchdog> {
+    const FRAME_BYTES: u64 = 0x1000;
+    const STALL_BYTES: u64 = 0x10;
+    if place.is_compatible(&["arm,sbsa-gwdt"]) {
+        let frame = |index| place.registers_of(index, FRAME_BYTES, FRAME_BYTES);
+        return Some(Watchdog::Generic { control: frame(0)?, refresh: frame(1)? });
+    }
+    if !place.is_compatible(&["qemu,vcpu-stall-detector"]) {
+        return None;
+    }
+    let number = |name, default, max| {
+        walk::cell(&place.node, name).filter(|number| (1..=max).contains(number)).unwrap_or(default)
+    };
+    Some(Watchdog::Stall {
+        registers: place.registers_of(0, STALL_BYTES, 4)?,
+        clock_hz: number("clock-frequency", 10, 100),
+        timeout_s: number("timeout-sec", 8, 600),
     })
 }
 

@@ -839,6 +839,33 @@ fn power_keys_on_a_gpio_controller() {
 }
 
 #[test]
+fn watchdogs_are_found_with_their_defaults() {
+    let with = |compatible: &str, reg: &[u32], rest: &[(&str, u32)]| {
+        let tree = changed(|tree| {
+            let mut node =
+                node("watchdog@a100000", [("compatible", text(compatible)), ("reg", cells(reg))]);
+            rest.iter().for_each(|&(name, value)| set(&mut node, name, value));
+            tree.root.add_child(node);
+        });
+        platform(&tree).watchdog
+    };
+    let registers = |address, size_bytes| Registers { address, size_bytes };
+    let frames = [0, 0xa10_0000, 0, 0x1000, 0, 0xa20_0000, 0, 0x1000];
+    let (control, refresh) = (registers(0xa10_0000, 0x1000), registers(0xa20_0000, 0x1000));
+    assert_eq!(with("arm,sbsa-gwdt", &frames, &[]), Some(Watchdog::Generic { refresh, control }));
+    assert_eq!(with("arm,sbsa-gwdt", &frames[..4], &[]), None);
+    assert_eq!(with("arm,sbsa-gwdt", &[0, 0xa10_0004, 0, 0x1000, 0, 0xa20_0000, 0, 0x1000], &[]), None);
+    let stall = |rest: &[(&str, u32)]| with("qemu,vcpu-stall-detector", &[0, 0xa10_0000, 0, 0x20], rest);
+    let expected = |clock_hz, timeout_s| {
+        Some(Watchdog::Stall { registers: registers(0xa10_0000, 0x20), clock_hz, timeout_s })
+    };
+    assert_eq!(stall(&[]), expected(10, 8));
+    assert_eq!(stall(&[("clock-frequency", 100), ("timeout-sec", 600)]), expected(100, 600));
+    assert_eq!(stall(&[("clock-frequency", 101), ("timeout-sec", 0)]), expected(10, 8));
+    assert_eq!(with("qemu,vcpu-stall-detector", &[0, 0xa10_0000, 0, 0xf], &[]), None);
+}
+
+#[test]
 fn a_power_key_on_another_controller_is_told() {
     let tree = changed(|tree| {
         set(tree.root.child_mut("pl061@9030000").unwrap(), "compatible", "acme,gpio");

@@ -10,6 +10,8 @@ pub mod fw_cfg;
 mod gic_security;
 pub mod gic_v2;
 #[cfg(target_os = "none")]
+pub mod guest;
+#[cfg(target_os = "none")]
 pub mod host;
 pub mod interrupt_handlers;
 #[cfg(target_os = "none")]
@@ -38,3 +40,4 @@ pub mod serial_port;
 #[cfg(target_os = "none")]
 pub mod uart;
 pub mod virtio;
+pub mod watchdog;

@@ -16,7 +16,7 @@ use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings};
 use self::engine::BackendEngine;
 use crate::{
     llm::{BackendError, EngineOptions, InferenceBackend, Steps, Ticket},
-    net::{NEVER_US, Network, Sockets},
+    net::{Network, Sockets},
     system::{Machine, ServeSettings},
 };
 
@@ -94,11 +94,12 @@ impl<'a> Serving<'a> {
 
     /// Sends and receives; returns when it is to be called again unless there is an interrupt before.
     pub fn exchange(&self) -> u64 {
-        let Some(network) = self.network else { return NEVER_US };
+        let turn = (self.machine.turn)();
+        let Some(network) = self.network else { return turn.wake_us };
         let network = &mut *network.borrow_mut();
         let now_us = (self.machine.clock_us)();
         let has_come = network.receive(now_us);
-        match &mut *self.desk.borrow_mut() {
+        let wake_us = match &mut *self.desk.borrow_mut() {
             None if has_come => network.transmit(now_us),
             None => network.poll(now_us),
             Some(Desk { server, sockets }) => {
@@ -108,12 +109,14 @@ impl<'a> Serving<'a> {
                 sockets.exchange(network, server, has_room, now_us);
                 network.transmit(now_us)
             }
-        }
+        };
+        wake_us.min(turn.wake_us)
     }
 
     /// [`exchange`](Self::exchange)s if something may have come, and if nobody else is about that: for whoever computes, and
     /// looks up between.
     pub fn look(&self) {
+        (self.machine.turn)();
         let Some(network) = self.network else { return };
         let is_free = self.desk.try_borrow_mut().is_ok();
         let is_due = |network: &Network| network.is_due((self.machine.clock_us)());

@@ -52,9 +52,6 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
     let meanwhile = system.machine.meanwhile;
     let mut shell = Shell::new(system, mode == RunMode::Interactive);
     let serving = shell.serving.clone();
-    if serving.network().is_none() {
-        return shell.run(mode);
-    }
     let mut shutdown = None;
     meanwhile(&|| serving.look(), &mut || shutdown = Some(shell.run(mode.clone())));
     shutdown.expect("it has run")

@@ -67,6 +67,28 @@ impl Connection {
         assert!(answer.contains("\"return\""), "{name}: {answer}");
     }
 
+    /// What QEMU's monitor for people answers to a line; line ends are written as `\\r\\n`.
+    ///
+    /// # Panics
+    /// If QEMU has ended.
+    pub fn ask(&mut self, line: &str) -> String {
+        let arguments = format!("{{\"command-line\": \"{line}\"}}");
+        writeln!(self.stream, "{{\"execute\": \"human-monitor-command\", \"arguments\": {arguments}}}")
+            .expect("QEMU listens");
+        self.line_with(&["\"return\"", "\"error\""])
+    }
+
+    /// The word of 32 bits at a physical address.
+    ///
+    /// # Panics
+    /// If QEMU does not tell it.
+    pub fn word(&mut self, address: u64) -> u32 {
+        let answer = self.ask(&format!("xp /1wx {address:#x}"));
+        let word = answer.split_once(": 0x").and_then(|(_, word)| word.get(..8));
+        let word = word.and_then(|word| u32::from_str_radix(word, 16).ok());
+        word.unwrap_or_else(|| panic!("no word at {address:#x}: {answer}"))
+    }
+
     /// Waits until the device with this id, and not only a part of it, has gone.
     ///
     /// # Panics

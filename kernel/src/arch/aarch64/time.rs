@@ -27,6 +27,11 @@ pub fn us(ticks: u64) -> u64 {
     (u128::from(ticks) * 1_000_000 / frequency_hz) as u64
 }
 
+/// The counter's frequency.
+pub fn frequency_hz() -> u64 {
+    CNTFRQ_EL0.get()
+}
+
 /// The counter's value, in units of its frequency.
 pub fn ticks() -> u64 {
     CNTVCT_EL0.get()

@@ -1,0 +1,66 @@
+//! What a guest owes its hypervisor. QEMU's `virt` machine lacks most of the devices: memory that the tree does not name as RAM stands in
+//! for their registers, and the monitor looks at it.
+
+use std::time::{Duration, Instant};
+
+use dtoolkit::model::{DeviceTree, DeviceTreeNode};
+use qemu_tests::{
+    Directory, Monitor, Run,
+    device_tree::{qemu_tree, set},
+    repository,
+};
+
+/// Memory that is there, and that the tree does not name.
+const SPARE: u32 = 0x5f00_0000;
+
+/// QEMU's tree without the last of its 512 MiB.
+fn tree(directory: &Directory) -> DeviceTree {
+    let mut tree = qemu_tree(directory, "gic-version=3");
+    set(tree.root.child_mut("memory@40000000").unwrap(), "reg", [0, 0x4000_0000, 0, SPARE - 0x4000_0000]);
+    set(tree.root.child_mut("chosen").unwrap(), "bootargs", "log=info");
+    tree
+}
+
+/// Waits until `is_so`.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(300), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// It is turned on for twice 30 s of a counter of 62.5 MHz, and fed while the shell waits and while it computes.
+#[test]
+fn the_watchdog_is_fed_while_the_shell_waits_and_computes() {
+    let directory = Directory::new("watchdog");
+    let mut tree = tree(&directory);
+    let mut watchdog = DeviceTreeNode::new("watchdog@5f000000").unwrap();
+    set(&mut watchdog, "compatible", "arm,sbsa-gwdt");
+    set(&mut watchdog, "reg", [0, SPARE, 0, 0x1000, 0, SPARE + 0x1000, 0, 0x1000]);
+    tree.root.add_child(watchdog);
+    let monitor = Monitor::new(directory.path());
+    let mut session = Run::new()
+        .model(&repository().join("test_models/micro.gguf"))
+        .device_tree(&directory, &tree, &monitor.words())
+        .start();
+    session.wait_for("watchdog at 0x5f000000: 60 s");
+    session.wait_for("ferrite> ");
+    let mut qemu = monitor.connect();
+    let (control, refresh) = (u64::from(SPARE), u64::from(SPARE) + 0x1000);
+    assert_eq!((qemu.word(control), qemu.word(control + 8)), (1, 30 * 62_500_000));
+    let mut last = qemu.word(refresh);
+    let mut is_fed = || {
+        let now = qemu.word(refresh);
+        core::mem::replace(&mut last, now) != now
+    };
+    wait_until("it is fed while the shell waits", &mut is_fed);
+    session.send("llm bench --runs 100000\r");
+    session.wait_for("llm bench --runs 100000\r\n");
+    is_fed();
+    wait_until("it is fed while the shell computes", &mut is_fed);
+    session.send("\x03");
+    session.wait_for("ferrite> ");
+    session.send("poweroff\r");
+    session.finish();
+}
