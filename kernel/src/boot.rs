@@ -58,7 +58,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     let source = unsafe { Source::find(tree_address, told) }.unwrap_or_else(|error| cannot_boot(error));
     prepare_last_words(&source.last_words());
     let heap = place_heap(&source);
-    let platform = source.platform();
+    let mut platform = source.platform();
     let of_tree = source.tree().and_then(|found| device_tree::random_seed(&found.tree));
     let of_firmware = source.told().and_then(|told| told.random_seed);
     of_tree.into_iter().chain(of_firmware).for_each(arch::random::stir);
@@ -69,7 +69,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     let mut args = BootArgs::parse(&platform.boot_args);
 
     // SAFETY: the platform is this machine's; nothing else has been started.
-    unsafe { map_memory(&platform) };
+    unsafe { map_memory(&mut platform) };
     start_console(&platform, &args);
     if let Some((seconds, ticks)) = time {
         calendar_clock::set(seconds, arch::time::us(ticks));
@@ -119,7 +119,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
         machine: Machine {
             clock_us: arch::time::now_us,
             now_seconds: calendar_clock::now_seconds,
-            random_seed: arch::random::seed,
+            random_seed: guest::random_seed,
             instructions_retired: arch::counters::instructions_retired,
             cpu_model: arch::cpu::model(),
             instruction_sets: features,
@@ -194,7 +194,7 @@ fn place_secondary_stacks(platform: &Platform, heap: &Range<u64>) -> Range<u64> 
 
 /// # Safety
 /// To be called once, before anything but RAM is used.
-unsafe fn map_memory(platform: &Platform) {
+unsafe fn map_memory(platform: &mut Platform) {
     let mut devices: Vec<Range<u64>> =
         platform.virtio_mmio.iter().map(|transport| transport.registers.range()).collect();
     devices.extend(platform.uart.iter().map(|uart| uart.registers.range()));
@@ -218,7 +218,18 @@ unsafe fn map_memory(platform: &Platform) {
     }
     let devices = layout::whole_pages(devices);
     // What is reserved is not even mapped: the CPU may read ahead wherever it could read.
-    let ram = layout::remaining(&platform.memory, &platform.reserved_memory);
+    let mut ram = layout::remaining(&platform.memory, &platform.reserved_memory);
+    if let Some(generation) = &mut platform.generation {
+        // It is memory, whose page is the hypervisor's.
+        let start = generation.address / layout::PAGE_BYTES * layout::PAGE_BYTES;
+        let page = start..start + layout::PAGE_BYTES;
+        let is_taken = |ranges: &[Range<u64>]| ranges.iter().any(|range| layout::overlap(range, &page));
+        if is_taken(&devices) || layout::overlap(&arch::image::whole(), &page) {
+            platform.generation = None;
+        } else if !is_taken(&ram) {
+            ram.push(page);
+        }
+    }
     // SAFETY: RAM and devices are what the device tree says they are.
     unsafe { arch::paging::activate(&ram, &devices) };
 }
@@ -289,6 +300,10 @@ fn start_interrupts(platform: &Platform) {
     }
     // SAFETY: mapped by now, and nothing else uses them.
     unsafe { power_keys::init(&platform.power_keys) };
+    if let Some(generation) = &platform.generation {
+        // SAFETY: mapped by now.
+        unsafe { guest::watch_generation(generation) };
+    }
     // A loader may have left it running.
     arch::time::stop_timer();
     let timer = platform.timer_interrupt.unwrap_or(arch::time::VIRTUAL_TIMER_INTERRUPT);

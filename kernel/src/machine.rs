@@ -276,6 +276,20 @@ impl Watchdog {
     }
 }
 
+/// The identifier of the machine's generation, 16 bytes in memory, which is another one after the machine was restored from a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation {
+    /// Where it is, at a multiple of 8.
+    pub address: u64,
+    /// The interrupt that says that it is another one.
+    pub interrupt: Option<Interrupt>,
+}
+
+impl Generation {
+    /// How long it is.
+    pub const BYTES: u64 = 16;
+}
+
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
@@ -306,6 +320,8 @@ pub struct Platform {
     pub fw_cfg: Option<Registers>,
     /// The keys that end the machine.
     pub power_keys: Vec<PowerKey>,
+    /// The identifier of its generation.
+    pub generation: Option<Generation>,
     /// The watchdog.
     pub watchdog: Option<Watchdog>,
     /// The boot arguments.

@@ -75,6 +75,8 @@ pub struct Machine {
 pub struct Turn {
     /// When the next one must be, in microseconds of the machine's clock; never if it is [`u64::MAX`].
     pub wake_us: u64,
+    /// How often the machine has been restored from a snapshot.
+    pub n_restored: u64,
 }
 
 /// What the shell is to do.

@@ -11,7 +11,9 @@ mod interrupts;
 mod tests;
 
 use crate::{
-    machine::{ADDRESS_SPACE, ConfigurationSpace, Cpu, PcieHost, Platform, PsciMethod, Registers, Uart, Watchdog},
+    machine::{
+        ADDRESS_SPACE, ConfigurationSpace, Cpu, PcieHost, Platform, PsciMethod, Registers, Uart, Watchdog,
+    },
     memory::layout,
 };
 use alloc::vec::Vec;
@@ -171,6 +173,7 @@ impl<'a> Tables<'a> {
             clock: None,
             fw_cfg: None,
             power_keys: Vec::new(),
+            generation: None,
             watchdog: self.find(b"GTDT").and_then(watchdog),
             boot_args: boot_args.into(),
             remarks: Vec::new(),

@@ -22,8 +22,8 @@ pub use self::{
 use self::walk::Place;
 use crate::{
     machine::{
-        ConfigurationSpace, Cpu, Interrupt, InterruptController, PciWindow, PcieHost, Platform, PsciMethod,
-        Registers, Uart, VirtioMmio, Watchdog,
+        ConfigurationSpace, Cpu, Generation, Interrupt, InterruptController, PciWindow, PcieHost, Platform,
+        PsciMethod, Registers, Uart, VirtioMmio, Watchdog,
     },
     memory::layout,
     undriven::Undriven,
@@ -126,6 +126,7 @@ impl Platform {
             clock: None,
             fw_cfg: None,
             power_keys: Vec::new(),
+            generation: None,
             watchdog: None,
             boot_args: boot_args(tree).into(),
             remarks,
@@ -172,6 +173,12 @@ impl Platform {
         } else if place.is_compatible(&["qemu,fw-cfg-mmio"]) {
             // Data, then the selector.
             self.fw_cfg = self.fw_cfg.or_else(|| place.registers_of(0, 10, 8));
+        } else if place.is_compatible(&["microsoft,vmgenid"]) {
+            let registers = place.registers_of(0, Generation::BYTES, 8);
+            self.generation = self.generation.or_else(|| {
+                let interrupt = interrupts::interrupt(tree, place, 0);
+                Some(Generation { address: registers?.address, interrupt })
+            });
         } else if let Some(watchdog) = watchdog(place) {
             self.watchdog = self.watchdog.or(Some(watchdog));
         } else if place.is_compatible(PMU) {

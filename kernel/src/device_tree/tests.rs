@@ -839,11 +839,28 @@ fn power_keys_on_a_gpio_controller() {
 }
 
 #[test]
+fn the_identifier_of_the_generation_is_found() {
+    let with = |address: u32, size_bytes: u32| {
+        platform(&changed(|tree| {
+            let reg = cells(&[0, address, 0, size_bytes]);
+            let interrupts = cells(&[0, 35, 1]);
+            let properties =
+                [("compatible", text("microsoft,vmgenid")), ("reg", reg), ("interrupts", interrupts)];
+            tree.root.add_child(node("vmgenid", properties));
+        }))
+    };
+    let interrupt = Some(edge(67));
+    assert_eq!(with(0x3f00_0008, 16).generation, Some(Generation { address: 0x3f00_0008, interrupt }));
+    assert_eq!((with(0x3f00_0004, 16).generation, with(0x3f00_0008, 8).generation), (None, None));
+    // Within the RAM its page is not used for anything else.
+    assert!(with(0x5f00_0000, 16).reserved_memory.contains(&(0x5f00_0000..0x5f00_0010)));
+}
+
+#[test]
 fn watchdogs_are_found_with_their_defaults() {
     let with = |compatible: &str, reg: &[u32], rest: &[(&str, u32)]| {
         let tree = changed(|tree| {
-            let mut node =
-                node("watchdog@a100000", [("compatible", text(compatible)), ("reg", cells(reg))]);
+            let mut node = node("watchdog@a100000", [("compatible", text(compatible)), ("reg", cells(reg))]);
             rest.iter().for_each(|&(name, value)| set(&mut node, name, value));
             tree.root.add_child(node);
         });

@@ -1,14 +1,29 @@
-//! What a guest owes its hypervisor each time that the main loop turns: the watchdog is fed.
+//! What a guest owes its hypervisor each time that the main loop turns: the watchdog is fed, and random numbers begin anew
+//! when the machine has been restored from a snapshot.
 //!
 //! A turn is where whoever waits for a key, computes or loads looks up. A loop that hangs has none, and interrupts are none, so that what
 //! is fed is the loop.
 
-use super::watchdog::{Registers, Watchdog};
-use crate::{arch::time, machine, system::Turn};
+use super::{
+    interrupts, power,
+    watchdog::{Registers, Watchdog},
+};
+use crate::{
+    arch::{random, time},
+    machine::{self, Generation, Trigger},
+    system::Turn,
+};
+use core::sync::atomic::{AtomicU64, Ordering};
 use log::{info, warn};
 use spin::Mutex;
 
 static WATCHDOG: Mutex<Option<Watchdog<Mmio>>> = Mutex::new(None);
+
+/// Where the identifier of the machine's generation is, and what it was.
+static GENERATION: Mutex<Option<(usize, [u64; 2])>> = Mutex::new(None);
+
+/// How often the machine has been restored.
+static N_RESTORED: AtomicU64 = AtomicU64::new(0);
 
 /// Turns the watchdog on. It is to be fed by [`turn`] from here on.
 ///
@@ -33,13 +48,52 @@ pub fn stop_watchdog() {
     }
 }
 
+/// Looks at the identifier of the machine's generation from here on.
+///
+/// # Safety
+/// It must be mapped as memory.
+pub unsafe fn watch_generation(generation: &Generation) {
+    let address = generation.address as usize;
+    *GENERATION.lock() = Some((address, read_generation(address)));
+    // One that stays until it is acknowledged has nothing that would acknowledge it.
+    if let Some(interrupt) = generation.interrupt.filter(|interrupt| interrupt.trigger == Trigger::Edge) {
+        // To wake the core is all that it is for.
+        let _ = interrupts::enable(interrupt, |_| {}, 0);
+    }
+}
+
+fn read_generation(address: usize) -> [u64; 2] {
+    let identifier = core::ptr::with_exposed_provenance::<u64>(address);
+    // SAFETY: `watch_generation` was promised that it is mapped. It changes only while no CPU of the machine runs.
+    unsafe { [identifier.read_volatile(), identifier.add(1).read_volatile()] }
+}
+
+/// Has random numbers begin anew if the machine has been restored since the last look; returns how often it has been so.
+fn look_at_generation() -> u64 {
+    if let Some((address, seen)) = &mut *GENERATION.lock() {
+        let generation = read_generation(*address);
+        if core::mem::replace(seen, generation) != generation {
+            N_RESTORED.fetch_add(1, Ordering::Relaxed);
+            generation.into_iter().chain(power::entropy()).for_each(random::stir);
+            info!("the machine was restored from a snapshot: random numbers begin anew");
+        }
+    }
+    N_RESTORED.load(Ordering::Relaxed)
+}
+
+/// A number below 2^32, another one each time, and another one in each machine that was restored from the same snapshot.
+pub fn random_seed() -> u64 {
+    look_at_generation();
+    random::seed()
+}
+
 /// To be called wherever the main loop turns.
 pub fn turn() -> Turn {
     let wake_us = match &mut *WATCHDOG.lock() {
         Some(watchdog) => watchdog.feed(time::now_us()),
         None => u64::MAX,
     };
-    Turn { wake_us }
+    Turn { wake_us, n_restored: look_at_generation() }
 }
 
 /// Registers where they are mapped.

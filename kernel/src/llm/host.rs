@@ -49,7 +49,7 @@ pub fn machine(pool: &'static Pool) -> Machine {
         },
         workers: &Serial,
         meanwhile: |_, run| run(),
-        turn: || Turn { wake_us: u64::MAX },
+        turn: || Turn { wake_us: u64::MAX, n_restored: 0 },
         heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
         pool,
     }

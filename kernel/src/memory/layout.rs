@@ -7,7 +7,7 @@ use core::ops::Range;
 const HEAP_BYTES: Range<u64> = 16 << 20..128 << 20;
 
 /// Alignment of the heap and of everything that remains.
-const PAGE_BYTES: u64 = 4096;
+pub const PAGE_BYTES: u64 = 4096;
 
 /// The size of the heap on a machine with `ram_bytes` of RAM.
 pub fn heap_bytes(ram_bytes: u64) -> u64 {

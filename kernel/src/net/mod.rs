@@ -81,11 +81,7 @@ impl Network {
     ) -> Self {
         let mac = EthernetAddress(link.mac());
         let mut phy = Phy::new(link);
-        let now = instant(now_us);
-        let mut config = Config::new(HardwareAddress::Ethernet(mac));
-        config.random_seed = seed;
-        config.slaac = true;
-        let mut interface = Interface::new(config, &mut phy, now);
+        let mut interface = interface(mac, &mut phy, seed, now_us);
         let mut sockets = SocketSet::new(Vec::new());
         let dhcp = match addressing {
             Addressing::Dhcp => Some(sockets.add(dhcpv4::Socket::new())),
@@ -116,6 +112,19 @@ impl Network {
             told: Vec::new(),
             is_failure_told: false,
         }
+    }
+
+    /// Goes on with another seed, so that numbers are others than those of a copy of this machine. Addresses, routes and connections
+    /// stay; who is where on the network is found out anew.
+    pub fn reseed(&mut self, seed: u64, now_us: u64) {
+        let mac = self.phy.with_link(|link| EthernetAddress(link.mac()));
+        let mut interface = interface(mac, &mut self.phy, seed, now_us);
+        interface.update_ip_addrs(|addresses| addresses.extend(self.interface.ip_addrs().iter().copied()));
+        interface
+            .routes_mut()
+            .update(|routes| self.interface.routes_mut().update(|old| routes.clone_from(old)));
+        self.interface = interface;
+        self.wake_us = now_us;
     }
 
     /// Deals with what has come and what has become due; returns when it is to be called again unless there is an interrupt
@@ -243,6 +252,13 @@ impl Network {
     pub fn traffic(&self) -> Traffic {
         self.phy.traffic()
     }
+}
+
+fn interface(mac: EthernetAddress, phy: &mut Phy, seed: u64, now_us: u64) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ethernet(mac));
+    config.random_seed = seed;
+    config.slaac = true;
+    Interface::new(config, phy, instant(now_us))
 }
 
 /// A network as it is now.

@@ -8,7 +8,10 @@
 mod engine;
 
 use alloc::rc::Rc;
-use core::{cell::RefCell, ops::ControlFlow};
+use core::{
+    cell::{Cell, RefCell},
+    ops::ControlFlow,
+};
 
 use ::llm::front::Event;
 use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings};
@@ -31,6 +34,8 @@ pub struct Serving<'a> {
     machine: Machine,
     network: Option<&'a RefCell<Network>>,
     desk: RefCell<Option<Desk>>,
+    /// How often the machine had been restored from a snapshot when the last turn came.
+    n_restored: Cell<u64>,
 }
 
 /// What clients see.
@@ -63,7 +68,7 @@ impl<'a> Serving<'a> {
             let port = settings.port?;
             Desk::new(&machine, &mut network.borrow_mut(), port, settings)
         });
-        Rc::new(Self { machine, network, desk: RefCell::new(desk) })
+        Rc::new(Self { machine, network, desk: RefCell::new(desk), n_restored: Cell::new(0) })
     }
 
     /// The network, if there is one.
@@ -98,6 +103,9 @@ impl<'a> Serving<'a> {
         let Some(network) = self.network else { return turn.wake_us };
         let network = &mut *network.borrow_mut();
         let now_us = (self.machine.clock_us)();
+        if self.n_restored.replace(turn.n_restored) != turn.n_restored {
+            network.reseed((self.machine.random_seed)() << 32 | (self.machine.random_seed)(), now_us);
+        }
         let has_come = network.receive(now_us);
         let wake_us = match &mut *self.desk.borrow_mut() {
             None if has_come => network.transmit(now_us),

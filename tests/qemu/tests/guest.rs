@@ -1,7 +1,10 @@
 //! What a guest owes its hypervisor. QEMU's `virt` machine lacks most of the devices: memory that the tree does not name as RAM stands in
 //! for their registers, and the monitor looks at it.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::FileExt,
+    time::{Duration, Instant},
+};
 
 use dtoolkit::model::{DeviceTree, DeviceTreeNode};
 use qemu_tests::{
@@ -63,4 +66,36 @@ fn the_watchdog_is_fed_while_the_shell_waits_and_computes() {
     session.wait_for("ferrite> ");
     session.send("poweroff\r");
     session.finish();
+}
+
+/// Another identifier comes while the shell waits and while the network is there; the next seed is drawn after it.
+#[test]
+fn a_restored_machine_begins_its_random_numbers_anew() {
+    let directory = Directory::new("restored");
+    let mut tree = tree(&directory);
+    let mut generation = DeviceTreeNode::new("vmgenid").unwrap();
+    set(&mut generation, "compatible", "microsoft,vmgenid");
+    set(&mut generation, "reg", [0, SPARE + 0x10, 0, 16]);
+    tree.root.add_child(generation);
+    let ram = directory.path().join("ram");
+    let qemu = format!(
+        "-object memory-backend-file,id=ram,size=512M,share=on,mem-path={} -machine memory-backend=ram \
+         -netdev user,id=net -device virtio-net-device,netdev=net",
+        ram.display()
+    );
+    let mut session = Run::new()
+        .model(&repository().join("test_models/micro.gguf"))
+        .device_tree(&directory, &tree, &qemu)
+        .start();
+    session.wait_for("serve: port 8080");
+    let file = std::fs::OpenOptions::new().write(true).open(&ram).unwrap();
+    let lines = ["llm infer Hello 2 --temp 1 --seed -1\r", "net\r"];
+    for (number, line) in lines.into_iter().enumerate() {
+        file.write_all_at(&[number as u8 + 1], u64::from(SPARE - 0x4000_0000) + 0x1f).unwrap();
+        session.send(line);
+        session.wait_for("the machine was restored from a snapshot: random numbers begin anew");
+    }
+    session.ask_until("net\r", |answer| answer.contains("address   10.0.2."));
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
 }

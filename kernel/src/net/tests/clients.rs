@@ -196,3 +196,42 @@ fn who_keeps_connections_open_that_are_over_keeps_nobody_out() {
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "round {round}: {answer:?}");
     }
 }
+
+/// The sequence number with which a network answers the same client at the same time.
+fn sequence_number(seed: Option<u64>) -> [u8; 4] {
+    let mut clients = Clients::new();
+    if let Some(seed) = seed {
+        let before = clients.ends.network.status();
+        clients.ends.network.reseed(seed, clients.ends.now_us);
+        assert_eq!(clients.ends.network.status(), before);
+    }
+    clients.connect();
+    for _ in 0..100 {
+        let Clients {
+            ends: Ends { network, now_us, cable }, ours, server, interface, device, sockets, ..
+        } = &mut clients;
+        interface.poll(instant(*now_us), device, sockets);
+        network.receive(*now_us);
+        ours.exchange(network, server, true, *now_us);
+        network.transmit(*now_us);
+        *now_us += SECOND_US / 100;
+        let is_answer = |frame: &&Vec<u8>| frame[12..14] == [8, 0] && frame[23] == 6 && frame[47] == 0x12;
+        if let Some(answer) = cable.borrow().from_us.iter().find(is_answer) {
+            return answer[38..42].try_into().unwrap();
+        }
+    }
+    panic!("no answer");
+}
+
+#[test]
+fn a_restored_machine_answers_with_numbers_of_its_own() {
+    assert_eq!(sequence_number(None), sequence_number(None));
+    let restored = [1, 2].map(|seed| sequence_number(Some(seed)));
+    assert_ne!(restored[0], restored[1]);
+    // The seed that it began with.
+    assert_eq!(restored[0], sequence_number(None));
+    // Connections go on, and new ones are taken.
+    let mut clients = Clients::new();
+    clients.ends.network.reseed(7, clients.ends.now_us);
+    assert!(clients.ask(HEALTH).starts_with("HTTP/1.1 200 OK"));
+}
