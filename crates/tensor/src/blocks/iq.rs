@@ -5,6 +5,7 @@
 //! eighth making their number even.
 
 use super::{Block256, Group256, HalfBytes, codebooks};
+use spin::Once;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// `y = d / 8 * (2 s + 1) * grid`, eight weights to a code of 8 bits, s for each 32.
@@ -108,33 +109,37 @@ const _: () = assert!(size_of::<BlockIQ3S>() == 110);
 const _: () = assert!(size_of::<BlockIQ1S>() == 50);
 const _: () = assert!(size_of::<BlockIQ1M>() == 56);
 
-/// Looks up `N` indices of `BITS` bits in each packed entry.
-const fn expand<const ENTRIES: usize, const N: usize, const BITS: usize>(
-    packed: &[u16; ENTRIES],
-    values: &[i8],
-) -> [[i8; N]; ENTRIES] {
-    let mut grid = [[0; N]; ENTRIES];
-    let mut entry = 0;
-    while entry < ENTRIES {
-        let mut i = 0;
-        while i < N {
-            grid[entry][i] = values[(packed[entry] >> (BITS * i)) as usize & ((1 << BITS) - 1)];
-            i += 1;
-        }
-        entry += 1;
+/// A grid: `N` values for each code. A program holds it packed, a quarter as large, and unpacks it when it is first needed.
+struct Grid<const N: usize, const ENTRIES: usize> {
+    /// Of each entry `N` indices of values, the first in the lowest of its 16 bits.
+    packed: &'static [u16; ENTRIES],
+    values: &'static [i8],
+    unpacked: Once<[[i8; N]; ENTRIES]>,
+}
+
+impl<const N: usize, const ENTRIES: usize> Grid<N, ENTRIES> {
+    const fn new(packed: &'static [u16; ENTRIES], values: &'static [i8]) -> Self {
+        Grid { packed, values, unpacked: Once::new() }
     }
-    grid
+
+    #[inline]
+    fn entries(&self) -> &[[i8; N]; ENTRIES] {
+        self.unpacked.call_once(|| {
+            let bits = 16 / N;
+            let value = |entry: u16, i| self.values[usize::from(entry >> (bits * i)) & ((1 << bits) - 1)];
+            self.packed.map(|entry| core::array::from_fn(|i| value(entry, i)))
+        })
+    }
 }
 
 const IQ2_VALUES: [i8; 3] = [8, 25, 43];
-static GRID_IQ2_XXS: [[i8; 8]; 256] = expand::<256, 8, 2>(&codebooks::IQ2_XXS, &IQ2_VALUES);
-static GRID_IQ2_XS: [[i8; 8]; 512] = expand::<512, 8, 2>(&codebooks::IQ2_XS, &IQ2_VALUES);
-static GRID_IQ2_S: [[i8; 8]; 1024] = expand::<1024, 8, 2>(&codebooks::IQ2_S, &IQ2_VALUES);
-static GRID_IQ3_XXS: [[i8; 4]; 256] =
-    expand::<256, 4, 4>(&codebooks::IQ3_XXS, &[4, 12, 20, 28, 36, 44, 52, 62]);
-static GRID_IQ3_S: [[i8; 4]; 512] = expand::<512, 4, 4>(&codebooks::IQ3_S, &[1, 3, 5, 7, 9, 11, 13, 15]);
+static GRID_IQ2_XXS: Grid<8, 256> = Grid::new(&codebooks::IQ2_XXS, &IQ2_VALUES);
+static GRID_IQ2_XS: Grid<8, 512> = Grid::new(&codebooks::IQ2_XS, &IQ2_VALUES);
+static GRID_IQ2_S: Grid<8, 1024> = Grid::new(&codebooks::IQ2_S, &IQ2_VALUES);
+static GRID_IQ3_XXS: Grid<4, 256> = Grid::new(&codebooks::IQ3_XXS, &[4, 12, 20, 28, 36, 44, 52, 62]);
+static GRID_IQ3_S: Grid<4, 512> = Grid::new(&codebooks::IQ3_S, &[1, 3, 5, 7, 9, 11, 13, 15]);
 /// Eight times the values, so that the shift by an eighth is 1.
-static GRID_IQ1: [[i8; 8]; 2048] = expand::<2048, 8, 2>(&codebooks::IQ1, &[-8, 0, 8]);
+static GRID_IQ1: Grid<8, 2048> = Grid::new(&codebooks::IQ1, &[-8, 0, 8]);
 
 /// The eighth sign that makes the number of set bits even.
 fn eight_signs(seven: u32) -> u8 {
@@ -155,12 +160,13 @@ fn odd(s: u32, mask: u32) -> i16 {
 impl Block256 for BlockIQ2XXS {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let grid = GRID_IQ2_XXS.entries();
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (j, [c0, c1, c2, c3, packed @ ..]) in self.qs.iter().enumerate() {
             let packed = u32::from_le_bytes(*packed);
             for (l, code) in [c0, c1, c2, c3].into_iter().enumerate() {
                 let signs = eight_signs(packed >> (7 * l));
-                groups[4 * j + l] = negate(&GRID_IQ2_XXS[usize::from(*code)], signs);
+                groups[4 * j + l] = negate(&grid[usize::from(*code)], signs);
             }
         }
     }
@@ -178,11 +184,12 @@ impl Block256 for BlockIQ2XXS {
 impl Block256 for BlockIQ2XS {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let grid = GRID_IQ2_XS.entries();
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (group, &packed) in groups.iter_mut().zip(&self.qs) {
             let packed = u16::from_le_bytes(packed);
             let signs = eight_signs(u32::from(packed >> 9));
-            *group = negate(&GRID_IQ2_XS[usize::from(packed & 511)], signs);
+            *group = negate(&grid[usize::from(packed & 511)], signs);
         }
     }
 
@@ -203,11 +210,12 @@ fn nibble_scales(packed: &[u8; 8]) -> [i16; 16] {
 impl Block256 for BlockIQ2S {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let grid = GRID_IQ2_S.entries();
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (l, group) in groups.iter_mut().enumerate() {
             let high = self.qh[l / 4] >> (2 * (l % 4)) & 3;
             let code = usize::from(self.qs[l]) | usize::from(high) << 8;
-            *group = negate(&GRID_IQ2_S[code], self.signs[l]);
+            *group = negate(&grid[code], self.signs[l]);
         }
     }
 
@@ -223,14 +231,15 @@ impl Block256 for BlockIQ2S {
 impl Block256 for BlockIQ3XXS {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let grid = GRID_IQ3_XXS.entries();
         let (groups, _) = quants.as_chunks_mut::<4>();
         for (j, &packed) in self.scales_and_signs.iter().enumerate() {
             let packed = u32::from_le_bytes(packed);
             for l in 0..4 {
                 let signs = eight_signs(packed >> (7 * l));
                 let at = 8 * j + 2 * l;
-                groups[at] = negate(&GRID_IQ3_XXS[usize::from(self.qs[at])], signs);
-                groups[at + 1] = negate(&GRID_IQ3_XXS[usize::from(self.qs[at + 1])], signs >> 4);
+                groups[at] = negate(&grid[usize::from(self.qs[at])], signs);
+                groups[at + 1] = negate(&grid[usize::from(self.qs[at + 1])], signs >> 4);
             }
         }
     }
@@ -248,11 +257,12 @@ impl Block256 for BlockIQ3XXS {
 impl Block256 for BlockIQ3S {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let grid = GRID_IQ3_S.entries();
         let (groups, _) = quants.as_chunks_mut::<4>();
         for (k, group) in groups.iter_mut().enumerate() {
             let high = self.qh[k / 8] >> (k % 8) & 1;
             let code = usize::from(self.qs[k]) | usize::from(high) << 8;
-            *group = negate(&GRID_IQ3_S[code], self.signs[k / 2] >> (4 * (k % 2)));
+            *group = negate(&grid[code], self.signs[k / 2] >> (4 * (k % 2)));
         }
     }
 
@@ -266,20 +276,21 @@ impl Block256 for BlockIQ3S {
 }
 
 /// The grid's values (times eight), one less if the shift is downwards, one more otherwise.
-fn shifted(code: usize, down: bool) -> [i8; 8] {
-    GRID_IQ1[code].map(|value| if down { value - 1 } else { value + 1 })
+fn shifted(values: [i8; 8], down: bool) -> [i8; 8] {
+    values.map(|value| if down { value - 1 } else { value + 1 })
 }
 
 impl Block256 for BlockIQ1S {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let grid = GRID_IQ1.entries();
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (j, &packed) in self.qh.iter().enumerate() {
             let packed = u16::from_le_bytes(packed);
             for l in 0..4 {
                 let high = usize::from(packed >> (3 * l) & 7);
                 let code = usize::from(self.qs[4 * j + l]) | high << 8;
-                groups[4 * j + l] = shifted(code, packed & 0x8000 != 0);
+                groups[4 * j + l] = shifted(grid[code], packed & 0x8000 != 0);
             }
         }
     }
@@ -297,11 +308,12 @@ impl Block256 for BlockIQ1S {
 impl Block256 for BlockIQ1M {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
+        let grid = GRID_IQ1.entries();
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (l, group) in groups.iter_mut().enumerate() {
             let nibble = self.qh[l / 2] >> (4 * (l % 2)) & 0xf;
             let code = usize::from(self.qs[l]) | usize::from(nibble & 7) << 8;
-            *group = shifted(code, nibble & 8 != 0);
+            *group = shifted(grid[code], nibble & 8 != 0);
         }
     }
 
