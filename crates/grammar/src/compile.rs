@@ -50,6 +50,8 @@ impl Builder {
                 byte_class: [0; 256],
                 representatives: Vec::new(),
                 max_token: None,
+                nesting: 0,
+                needs: Vec::new(),
                 #[cfg(test)]
                 source,
             },

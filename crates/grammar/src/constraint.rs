@@ -18,15 +18,12 @@ pub struct Limits {
     pub n_rollback: usize,
     /// Steps of the machine for one mask or one token, each some forty nanoseconds.
     pub steps: u64,
-    /// Most calls of rules, and bodies of repetitions, inside one another before a text that begins with `[` or `{`: deeper there is
-    /// none. In a grammar of JSON each value inside another takes at least one, so values are inside no more than so many others.
-    pub nesting: u32,
 }
 
 impl Default for Limits {
-    /// 3.5 MiB, enough for large schemas, with a vocabulary of 152 000 tokens; 64 tokens; some 40 ms; any nesting.
+    /// 3.5 MiB, enough for large schemas, with a vocabulary of 152 000 tokens; 64 tokens; some 40 ms.
     fn default() -> Self {
-        Self { memory_bytes: 7 << 19, n_rollback: 64, steps: 1_000_000, nesting: u32::MAX }
+        Self { memory_bytes: 7 << 19, n_rollback: 64, steps: 1_000_000 }
     }
 }
 
@@ -132,8 +129,7 @@ impl Constraint {
         }
         let n_masks = n_masks(limits, n_vocab);
         let sizes = sizes(&grammar, &vocabulary, limits);
-        let bounds = (limits.steps, limits.nesting);
-        let machine = Machine::new(grammar, sizes, bounds).map_err(|error| match error {
+        let machine = Machine::new(grammar, sizes, limits.steps).map_err(|error| match error {
             Ok(error) => error.into(),
             Err(stop) => stopped(stop, limits),
         })?;

@@ -44,6 +44,11 @@ pub enum GrammarError {
         /// How many may be inside one another.
         limit: u32,
     },
+    /// Whatever keeps to the grammar nests deeper than allowed.
+    TooNested {
+        /// How many values may be inside one another.
+        limit: u32,
+    },
     /// More of something than allowed.
     TooMany {
         /// What there are too many of.
@@ -84,6 +89,9 @@ impl fmt::Display for GrammarError {
             }
             Self::MatchesNothing { rule } => write!(f, "no text keeps to the rule {rule}: it never ends"),
             Self::TooDeep { limit } => write!(f, "more than {limit} expressions are inside one another"),
+            Self::TooNested { limit } => {
+                write!(f, "no text keeps to the grammar with at most {limit} values inside one another")
+            }
             Self::TooMany { what, limit } => write!(f, "more than {limit} {what}"),
             Self::Invalid { problem, value } => write!(f, "{problem}: {value}"),
             Self::OutOfMemory => f.write_str("no memory is left for the grammar"),

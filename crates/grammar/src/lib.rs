@@ -26,7 +26,7 @@
 //! |---|---|
 //! | [`constraint`] | a text that keeps to a grammar |
 //! | `mask` | which tokens may come: a bit for each |
-//! | `machine` | reads bytes, knows what can come next |
+//! | `machine` | reads bytes, knows what can come next; keeps to a bound of nesting |
 //! | [`tokens`], [`gbnf`], [`json_schema`] | the vocabulary as a tree of bytes; grammars in GBNF; JSON schemas as grammars |
 //! | `compile` | expressions to instructions |
 //! | `analysis` | which expressions may be empty, which begin with themselves |

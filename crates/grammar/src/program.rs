@@ -79,6 +79,10 @@ pub struct Grammar {
     pub(crate) representatives: Vec<u8>,
     /// The largest token that is referred to.
     pub(crate) max_token: Option<u32>,
+    /// Most calls inside one another where brackets come, and for each instruction what it needs of them:
+    /// [`Grammar::nested`]. Without a limit nothing is known.
+    pub(crate) nesting: u32,
+    pub(crate) needs: Vec<u8>,
     /// What it was made from, for tests that compare it with that.
     #[cfg(test)]
     pub(crate) source: (crate::expression::Builder, crate::expression::Rule),
@@ -111,5 +115,6 @@ impl Grammar {
             + size_of_val(&*self.repeats)
             + size_of_val(&*self.interleaves)
             + size_of_val(self.classes.all_ranges())
+            + self.needs.len()
     }
 }

@@ -38,15 +38,14 @@ fn constraint(form: &'static Form, calls: Calls<'_>, is_triggered: bool) -> Cons
     };
     let root = builder.declare("root").unwrap();
     builder.define(root, calls).unwrap();
-    let grammar = builder.finish(root).unwrap();
+    let grammar = builder.finish(root).unwrap().nested(MAX_DEPTH - 1).unwrap();
     let piece = |id| match id {
         0 => Piece::Text(b"x"),
         1 => Piece::End,
         _ => Piece::Mark,
     };
     let vocabulary = Vocabulary::new(4, &piece).unwrap();
-    let limits = Limits { nesting: MAX_DEPTH - 1, ..Limits::default() };
-    Constraint::new(Arc::new(grammar), Arc::new(vocabulary), limits).unwrap()
+    Constraint::new(Arc::new(grammar), Arc::new(vocabulary), Limits::default()).unwrap()
 }
 
 const TOOLS: [(&str, &str); 2] = [("weather", SCHEMA), ("clock", SCHEMA)];

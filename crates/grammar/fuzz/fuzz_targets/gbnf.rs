@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use grammar::{Constraint, ConstraintError, Grammar, Limits, Piece, Vocabulary};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { memory_bytes: 0, n_rollback: 5, steps: 4_000, nesting: u32::MAX };
+const LIMITS: Limits = Limits { memory_bytes: 0, n_rollback: 5, steps: 4_000 };
 const N_VOCAB: u32 = 160;
 
 /// ASCII, longer texts, parts of characters, a text that is there twice, marks, an end.

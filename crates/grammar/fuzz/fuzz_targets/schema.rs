@@ -10,7 +10,7 @@ use grammar::json_schema::Options;
 use grammar::{Constraint, Grammar, Limits, Piece, Vocabulary};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { memory_bytes: 1 << 18, n_rollback: 0, steps: 200_000, nesting: u32::MAX };
+const LIMITS: Limits = Limits { memory_bytes: 1 << 18, n_rollback: 0, steps: 200_000 };
 
 /// A token for each byte, and an end.
 static VOCABULARY: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| {

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use super::Stop;
 use super::members::{MemberSets, Members};
-use super::sets::{Entry, Sets};
+use super::sets::{DEAD, Entry, Sets};
 use crate::class::COMPLETE;
 use crate::program::{Grammar, InterleaveOp, Op, Repeat};
 
@@ -68,8 +68,6 @@ pub(crate) struct Closure {
     path: Vec<u32>,
     /// How much more may be done.
     pub steps: u64,
-    /// Most calls inside one another before a bracket: there is none deeper.
-    pub nesting: u32,
 }
 
 impl Closure {
@@ -91,7 +89,6 @@ impl Closure {
             built: Vec::new(),
             path: Vec::new(),
             steps: 0,
-            nesting: u32::MAX,
         };
         closure.items.try_reserve_exact(MAX_ITEMS)?;
         closure.calls.try_reserve_exact(MAX_ITEMS / 4)?;
@@ -175,15 +172,9 @@ impl Closure {
         }
         for i in 0..self.found.len() {
             let stack = self.found[i].stack;
-            self.found[i].stack = self.resolve(grammar, sets, stack)?;
+            self.found[i].stack = self.resolve(grammar, sets, members, stack)?;
         }
-        if self.nesting < u32::MAX {
-            let is_open = |entry: &Entry| match grammar.ops[entry.place as usize] {
-                Op::Text(span) => entry.number == 0 && matches!(span.of(&grammar.text), [b'[' | b'{', ..]),
-                _ => false,
-            };
-            self.found.retain(|entry| sets.depth(entry.stack) <= self.nesting || !is_open(entry));
-        }
+        self.found.retain(|entry| stays(grammar, sets, members, entry));
         self.found.sort_unstable();
         self.found.dedup();
         sets.intern(&self.found)
@@ -332,7 +323,13 @@ impl Closure {
     }
 
     /// The set that a stack is, its callers' stacks first. There is no circle, as no rule begins with itself.
-    fn resolve(&mut self, grammar: &Grammar, sets: &mut Sets, stack: u32) -> Result<u32, Stop> {
+    fn resolve(
+        &mut self,
+        grammar: &Grammar,
+        sets: &mut Sets,
+        members: &MemberSets,
+        stack: u32,
+    ) -> Result<u32, Stop> {
         if stack & PENDING == 0 {
             return Ok(stack);
         }
@@ -359,14 +356,20 @@ impl Closure {
             }
             self.calls[number as usize].cursor = at;
             if at as usize == self.callers.len() {
-                self.calls[number as usize].stack = self.build(grammar, sets, call.first)?;
+                self.calls[number as usize].stack = self.build(grammar, sets, members, call.first)?;
             }
         }
         Ok(self.calls[top as usize].stack)
     }
 
     /// The set of the callers of a list, whose stacks are known.
-    fn build(&mut self, grammar: &Grammar, sets: &mut Sets, first: u32) -> Result<u32, Stop> {
+    fn build(
+        &mut self,
+        grammar: &Grammar,
+        sets: &mut Sets,
+        members: &MemberSets,
+        first: u32,
+    ) -> Result<u32, Stop> {
         self.built.clear();
         let mut at = first;
         while let Some(&Caller { mut entry, next }) = self.callers.get(at as usize) {
@@ -379,6 +382,7 @@ impl Closure {
                 Op::Return => {
                     sets.get(entry.stack).iter().try_for_each(|&entry| push(&mut self.built, entry))?
                 }
+                _ if !stays(grammar, sets, members, &entry) => {}
                 _ => push(&mut self.built, entry)?,
             }
             at = next;
@@ -389,6 +393,13 @@ impl Closure {
         prune(grammar, &mut self.built);
         sets.intern(&self.built)
     }
+}
+
+/// Whether an entry whose stack is known can be ended in the nesting that the grammar allows; no return has an empty stack.
+fn stays(grammar: &Grammar, sets: &Sets, members: &MemberSets, entry: &Entry) -> bool {
+    grammar.needs.is_empty()
+        || entry.place == 0
+        || (entry.stack != DEAD && grammar.can_return(members, entry, sets.depth(entry.stack)))
 }
 
 /// Whether required members can come next, and whether any can.

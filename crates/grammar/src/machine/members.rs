@@ -14,7 +14,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    const NONE: Self = Self { bits: 0, count: 0 };
+    pub const NONE: Self = Self { bits: 0, count: 0 };
 }
 
 /// Interned [`Members`]. Number 0 is that none came.

@@ -6,9 +6,12 @@
 //!
 //! All memory is allocated when a machine is made. When a part of it is full, what no state to be kept leads to is dropped
 //! ([`Machine::collect`]); only if that does not make room is an error returned.
+//!
+//! [`nesting`] keeps to a limit of nesting.
 
 mod closure;
 mod members;
+mod nesting;
 mod sets;
 
 use alloc::collections::TryReserveError;
@@ -129,10 +132,10 @@ impl Machine {
     pub fn new(
         grammar: Arc<Grammar>,
         sizes: Sizes,
-        (max_steps, nesting): (u64, u32),
+        max_steps: u64,
     ) -> Result<Self, Result<TryReserveError, Stop>> {
         let mut machine = Self::allocated(grammar, sizes).map_err(Ok)?;
-        (machine.closure.steps, machine.closure.nesting) = (max_steps, nesting);
+        machine.closure.steps = max_steps;
         machine.closure.begin();
         let start = machine.grammar.start;
         let closed = machine

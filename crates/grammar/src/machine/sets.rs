@@ -49,7 +49,7 @@ pub(crate) struct Sets {
     slots: Vec<u32>,
     /// The row of each set in the table of transitions, or 0.
     pub rows: Vec<u32>,
-    /// How many return addresses, of the longest stack, stand below the entries of each set.
+    /// How many return addresses, of the shortest stack, stand below the entries of each set.
     depths: Vec<u16>,
     /// While collecting: the new number of each set that stays; otherwise of no meaning.
     renumbered: Vec<u32>,
@@ -96,7 +96,7 @@ impl Sets {
         self.spans[set as usize].of(&self.entries)
     }
 
-    /// How many return addresses, of the longest stack, stand below the entries of a set.
+    /// How many return addresses, of the shortest stack, stand below the entries of a set.
     pub fn depth(&self, set: u32) -> u32 {
         self.depths[set as usize].into()
     }
@@ -123,7 +123,7 @@ impl Sets {
             return Err(Stop::Full);
         }
         let set = self.spans.len() as u32;
-        let below = sorted.iter().map(|entry| self.depths[entry.stack as usize]).max().unwrap_or(0);
+        let below = sorted.iter().map(|entry| self.depths[entry.stack as usize]).min().unwrap_or(0);
         self.depths.push(below.saturating_add(1));
         self.spans.push(Span { start: self.entries.len() as u32, len: sorted.len() as u32 });
         self.entries.extend_from_slice(sorted);

@@ -267,12 +267,7 @@ impl Source<'_> {
         let defaults = Limits::default();
         // Every chat with tools needs one.
         let memory_bytes = defaults.memory_bytes >> u32::from(matches!(self.held, Held::Triggered));
-        let nesting = match self.held {
-            Held::Content(_) => defaults.nesting,
-            // The object of all arguments is around the others.
-            _ => toolcalls::MAX_DEPTH - 1,
-        };
-        let limits = Limits { memory_bytes, nesting, ..defaults };
+        let limits = Limits { memory_bytes, ..defaults };
         let grammar = match strictness {
             None => None,
             Some(strictness) => Some((Arc::new(self.grammar(tokenizer, marks, strictness)?), limits)),
@@ -372,7 +367,12 @@ impl Source<'_> {
             let answer = builder.choice(&ways)?;
             let root = builder.declare("answer")?;
             builder.define(root, answer)?;
-            builder.finish(root)
+            let grammar = builder.finish(root)?;
+            match self.held {
+                Held::Content(_) => Ok(grammar),
+                // The object of all arguments is around the others.
+                _ => grammar.nested(toolcalls::MAX_DEPTH - 1),
+            }
         })();
         finished.map_err(|error| match error {
             GrammarError::MatchesNothing { .. } if is_schema => {
@@ -529,6 +529,46 @@ mod tests {
         assert!(!rules.has_grammar());
         source.tools = &tools[..100];
         assert!(source.rules(&tokenizer, &vocabulary).unwrap().has_grammar());
+    }
+
+    #[test]
+    fn a_tool_whose_arguments_never_end_within_the_bound_is_not_forced() {
+        let file = broken_gguf::good();
+        let gguf = Gguf::parse(&file, file.len() as u64).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+        let vocabulary = Arc::new(grammar::vocabulary(&tokenizer, tokenizer.n_vocab()).unwrap());
+        // Objects in objects, each of which must be there.
+        let schema = |n: usize| {
+            let inner = |i| {
+                alloc::format!(
+                    r##""d{i}":{{"type":"object","required":["x"],"properties":{{"x":{{"$ref":"#/$defs/d{}"}}}}}},"##,
+                    i + 1
+                )
+            };
+            let inner: String = (0..n).map(inner).collect();
+            alloc::format!(
+                r##"{{"required":["x"],"properties":{{"x":{{"$ref":"#/$defs/d0"}}}},"$defs":{{{inner}"d{n}":{{"type":"null"}}}}}}"##
+            )
+        };
+        for (n, ends) in [(10, true), (60, false)] {
+            let parameters = schema(n);
+            let tools = [Tool { name: "f", parameters: &parameters, ..Tool::default() }];
+            let format = Some(Format::default());
+            let mut source = Source {
+                held: Held::Calls,
+                format,
+                reasoning: None,
+                tools: &tools,
+                first_tool: 0,
+                parallel: true,
+            };
+            let forced = source.rules(&tokenizer, &vocabulary);
+            let is_nested = |error| matches!(error, FrontError::Grammar(GrammarError::TooNested { .. }));
+            assert!(if ends { forced.is_ok() } else { forced.is_err_and(is_nested) }, "{n}");
+            // Who need not call it may call it with any object.
+            source.held = Held::Triggered;
+            assert!(source.rules(&tokenizer, &vocabulary).unwrap().has_grammar());
+        }
     }
 
     #[test]

@@ -1,0 +1,240 @@
+//! Grammars whose values nest no deeper than a limit: [`Grammar::nested`].
+//!
+//! What leads to a bracket that may not come leads nowhere, so it may not come either. For each instruction it is known how deep
+//! brackets must at least come between it and the return of its rule. An entry of which that is too deep is dropped, so whatever
+//! stays can be ended.
+//!
+//! Source: D. E. Knuth, A generalization of Dijkstra's algorithm (1977).
+
+use alloc::vec::Vec;
+
+use super::members::{MemberSets, Members};
+use super::sets::Entry;
+use crate::error::GrammarError;
+use crate::program::{Grammar, InterleaveOp, Op};
+
+/// Deeper than any limit.
+const NEVER: u8 = u8::MAX;
+/// The largest limit.
+const MAX_LIMIT: u32 = 250;
+
+impl Grammar {
+    /// The texts of this grammar in which no more than `limit` calls of rules, and bodies of repetitions, are inside one another
+    /// where a text begins with `[` or `{`. In a grammar of JSON each value inside another takes at least one, so values are
+    /// inside no more than so many others. At most 250 are counted.
+    ///
+    /// # Errors
+    /// [`GrammarError::TooNested`] if there is no such text; [`GrammarError::OutOfMemory`].
+    pub fn nested(mut self, limit: u32) -> Result<Self, GrammarError> {
+        let limit = limit.min(MAX_LIMIT);
+        self.needs = needs(&self)?;
+        self.nesting = limit;
+        match fits(limit, 0, self.needs[self.start as usize]) {
+            true => Ok(self),
+            false => Err(GrammarError::TooNested { limit }),
+        }
+    }
+
+    /// Whether what stands at an entry, below whose stack are at least `depth` calls, can come to its return.
+    pub(super) fn can_return(&self, members: &MemberSets, entry: &Entry, depth: u32) -> bool {
+        if self.needs.is_empty() {
+            return true;
+        }
+        let place = entry.place as usize;
+        let (own, next) = (self.needs[place], || self.needs[place + 1]);
+        let need = match self.ops[place] {
+            Op::Text(_) if entry.number > 0 => next(),
+            Op::Repeat(i) if entry.number >= self.repeats[i as usize].min => next(),
+            Op::Interleave(i) | Op::Member(i) => {
+                let interleave = &self.interleaves[i as usize];
+                of_interleave(self, &self.needs, place, interleave, members.get(entry.number))
+            }
+            _ => own,
+        };
+        fits(self.nesting, depth, need)
+    }
+}
+
+fn fits(limit: u32, depth: u32, need: u8) -> bool {
+    need == 0 || depth + u32::from(need) <= limit + 1
+}
+
+/// For each instruction, one more than the calls that must at least be inside one another, within its rule, where brackets come
+/// before it returns; 0 if none need come.
+fn needs(grammar: &Grammar) -> Result<Vec<u8>, GrammarError> {
+    let n_ops = grammar.ops.len();
+    let users = Users::of(grammar)?;
+    let mut needs = Vec::new();
+    needs.try_reserve_exact(n_ops)?;
+    needs.resize(n_ops, NEVER);
+    // Those whose need is `level`, and those of which it is more, unless less is found out.
+    let (mut now, mut then) = (Vec::new(), Vec::new());
+    for place in 0..n_ops as u32 {
+        if matches!(grammar.ops[place as usize], Op::End | Op::Return) {
+            needs[place as usize] = 0;
+            push(&mut now, place)?;
+        }
+    }
+    for level in 0..NEVER {
+        while let Some(place) = now.pop() {
+            match needs[place as usize] {
+                need if need > level => {
+                    push(&mut then, place)?;
+                    continue;
+                }
+                need if need < level => continue,
+                _ => {}
+            }
+            let before = [1, 2].map(|n| (place.wrapping_sub(n), false));
+            let named = users.of_place(place).iter().map(|&user| (user, true));
+            for (user, is_named) in before.into_iter().chain(named) {
+                let Some(&known) = needs.get(user as usize) else { continue };
+                let need = match grammar.ops[user as usize] {
+                    // Needs are found in ascending order.
+                    Op::Choice(_) if is_named => level,
+                    _ => of_op(grammar, &needs, user as usize),
+                };
+                if need < known {
+                    needs[user as usize] = need;
+                    push(if need == level { &mut now } else { &mut then }, user)?;
+                }
+            }
+        }
+        core::mem::swap(&mut now, &mut then);
+    }
+    Ok(needs)
+}
+
+/// What an instruction needs, by what is known of others.
+fn of_op(grammar: &Grammar, needs: &[u8], place: usize) -> u8 {
+    let next = needs.get(place + 1).copied().unwrap_or(NEVER);
+    match grammar.ops[place] {
+        Op::End | Op::Return => 0,
+        Op::Text(span) => next.max(u8::from(matches!(span.of(&grammar.text), [b'[' | b'{', ..]))),
+        Op::Class(_) | Op::Token { .. } => next,
+        Op::Jump(target) => needs[target as usize],
+        // It is known as soon as one of them is.
+        Op::Choice(_) => NEVER,
+        // Before a return it is as deep as its caller.
+        Op::Call(target) if grammar.ops.get(place + 1) == Some(&Op::Return) => needs[target as usize],
+        Op::Call(target) => called(needs, target).max(next),
+        Op::Repeat(i) => {
+            let repeat = &grammar.repeats[i as usize];
+            if repeat.min == 0 { next } else { called(needs, repeat.body).max(next) }
+        }
+        Op::Interleave(i) | Op::Member(i) => {
+            of_interleave(grammar, needs, place, &grammar.interleaves[i as usize], Members::NONE)
+        }
+    }
+}
+
+/// The need of what is called.
+fn called(needs: &[u8], target: u32) -> u8 {
+    // A separator that never comes has no place.
+    match needs.get(target as usize) {
+        None | Some(0) => 0,
+        Some(need) => need.saturating_add(1),
+    }
+}
+
+/// The need of members in any order of which some came. A member must come next at [`Op::Member`].
+fn of_interleave(
+    grammar: &Grammar,
+    needs: &[u8],
+    place: usize,
+    interleave: &InterleaveOp,
+    came: Members,
+) -> u8 {
+    let (behind, n_next) = match grammar.ops[place] {
+        Op::Member(_) => (place + 1, 1),
+        _ => (place + 2, 0),
+    };
+    let (mut need, mut n_missing) = (needs[behind], 0);
+    let mut optional = [NEVER; crate::expression::MAX_MEMBERS];
+    for (i, &target) in interleave.members.of(&grammar.targets).iter().enumerate() {
+        let bit = 1 << i;
+        match called(needs, target) {
+            _ if came.bits & bit != 0 => {}
+            of_member if interleave.required & bit != 0 => {
+                (need, n_missing) = (need.max(of_member), n_missing + 1)
+            }
+            of_member => optional[i] = of_member,
+        }
+    }
+    let n_more = interleave.min.saturating_sub(came.count).max(n_next);
+    if n_more > 0 {
+        need = need.max(called(needs, interleave.separator));
+    }
+    // The others that are needed are those which need least.
+    if let Some(n_optional) = n_more.saturating_sub(n_missing).checked_sub(1) {
+        optional.sort_unstable();
+        let dearest = optional.get(n_optional as usize).copied().unwrap_or(NEVER);
+        let others = interleave.others.map_or(NEVER, |others| called(needs, others));
+        need = need.max(dearest.min(others));
+    }
+    need
+}
+
+/// For each instruction those that go on at it, but for those just before it.
+struct Users {
+    /// Where the users of each begin in `users`, and one more.
+    starts: Vec<u32>,
+    users: Vec<u32>,
+}
+
+impl Users {
+    fn of(grammar: &Grammar) -> Result<Self, GrammarError> {
+        let n_ops = grammar.ops.len();
+        let mut starts = Vec::new();
+        starts.try_reserve_exact(n_ops + 2)?;
+        starts.resize(n_ops + 2, 0_u32);
+        // Each count stands two places on, so that filling moves it to where it belongs.
+        for_each_use(grammar, &mut |target, _| {
+            if let Some(count) = starts.get_mut(target as usize + 2) {
+                *count += 1;
+            }
+        });
+        for i in 1..starts.len() {
+            starts[i] += starts[i - 1];
+        }
+        let mut users = Vec::new();
+        users.try_reserve_exact(starts[n_ops + 1] as usize)?;
+        users.resize(starts[n_ops + 1] as usize, 0);
+        for_each_use(grammar, &mut |target, user| {
+            if let Some(start) = starts[..n_ops + 1].get_mut(target as usize + 1) {
+                users[*start as usize] = user;
+                *start += 1;
+            }
+        });
+        Ok(Self { starts, users })
+    }
+
+    fn of_place(&self, place: u32) -> &[u32] {
+        &self.users[self.starts[place as usize] as usize..self.starts[place as usize + 1] as usize]
+    }
+}
+
+/// Calls `each` with every place that an instruction goes on at, or calls, and the instruction's own.
+fn for_each_use(grammar: &Grammar, each: &mut dyn FnMut(u32, u32)) {
+    for (place, op) in grammar.ops.iter().enumerate() {
+        let user = place as u32;
+        match *op {
+            Op::Jump(target) | Op::Call(target) => each(target, user),
+            Op::Choice(span) => span.of(&grammar.targets).iter().for_each(|&target| each(target, user)),
+            Op::Repeat(i) => each(grammar.repeats[i as usize].body, user),
+            Op::Interleave(i) | Op::Member(i) => {
+                let interleave = &grammar.interleaves[i as usize];
+                let members = interleave.members.of(&grammar.targets).iter();
+                let all = members.chain(&interleave.others).chain([&interleave.separator]);
+                all.for_each(|&target| each(target, user));
+            }
+            Op::End | Op::Return | Op::Text(_) | Op::Class(_) | Op::Token { .. } => {}
+        }
+    }
+}
+
+fn push(places: &mut Vec<u32>, place: u32) -> Result<(), GrammarError> {
+    places.try_reserve(1)?;
+    places.push(place);
+    Ok(())
+}
