@@ -63,9 +63,9 @@ fn tables_are_there_while_an_answer_is_computed() {
         assert_eq!(n_finished, n_requests);
         assert!(ALLOCATOR.allocated() < before + (64 << 10));
 
-        // There is room for the tables of two.
+        // There is room for the tables of two, and a mebibyte, but not for one more.
         (0..3).for_each(|_| submit(responder));
-        ALLOCATOR.set_limit(ALLOCATOR.allocated() + 2 * (4 << 20)).unwrap();
+        ALLOCATOR.set_limit(ALLOCATOR.allocated() + 2 * (4 << 20) + (1 << 20)).unwrap();
         let (_, errors) = step(responder);
         ALLOCATOR.set_limit(usize::MAX).unwrap();
         let [FrontError::Session(SessionError::Sampling(SamplingError::OutOfMemory { needed_bytes }))] =
@@ -80,5 +80,30 @@ fn tables_are_there_while_an_answer_is_computed() {
             n_finished += step(responder).0;
         }
         assert_eq!(n_finished, 3);
+
+        // Tables do not take the last of the memory.
+        submit(responder);
+        let free = |bytes| ALLOCATOR.set_limit(ALLOCATOR.allocated() + bytes).unwrap();
+        free(4 << 20);
+        let (_, errors) = step(responder);
+        ALLOCATOR.set_limit(usize::MAX).unwrap();
+        assert_eq!(errors.len(), 1);
+
+        // Rules that are kept for later answers, of two mebibytes, are dropped for the tables of this one.
+        let text = format!("root ::= \"a\" # {}", " ".repeat(2 << 20));
+        let grammar = Some(AnswerGrammar::Gbnf(&text));
+        let request = Request { grammar, ..Request::new(Prompt::Text("One", PROMPT_ENCODING), 2) };
+        responder.submit(request, || 0).unwrap();
+        while !responder.is_idle() {
+            step(responder);
+        }
+        submit(responder);
+        free(4 << 20);
+        let (_, errors) = step(responder);
+        ALLOCATOR.set_limit(usize::MAX).unwrap();
+        assert_eq!(errors, []);
+        while !responder.is_idle() {
+            step(responder);
+        }
     });
 }

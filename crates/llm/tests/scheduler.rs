@@ -216,7 +216,7 @@ fn check_schedule(texts: &mut Texts<'_>, random: &mut Random, sum: &mut Sum) {
                             sum.speculation.n_drafted += speculation.n_drafted;
                             sum.speculation.n_accepted += speculation.n_accepted;
                         }
-                        Output::Embedding { .. } => panic!("a vector that nobody asked for"),
+                        Output::Embedding { .. } | Output::Wanting => panic!("what nobody asked for"),
                     }
                     match submitted.n_answer == submitted.most {
                         true => ControlFlow::Break(()),
@@ -520,7 +520,7 @@ fn guesses_take_fewer_steps_and_change_no_token() {
                         sum.n_drafted += speculation.n_drafted;
                         sum.n_accepted += speculation.n_accepted;
                     }
-                    Output::Embedding { .. } => panic!("a vector that nobody asked for"),
+                    Output::Embedding { .. } | Output::Wanting => panic!("what nobody asked for"),
                 }
                 ControlFlow::Continue(())
             };
@@ -635,7 +635,7 @@ fn a_text_can_be_ended_when_it_gets_its_slot() {
                     Output::Started { n_reused } => format!("started, {n_reused} reused"),
                     Output::Token { .. } => "token".into(),
                     Output::Finished { finish, .. } => finish.to_string(),
-                    Output::Embedding { .. } => panic!("a vector that nobody asked for"),
+                    Output::Embedding { .. } | Output::Wanting => panic!("what nobody asked for"),
                 },
             ));
             if is_start_of_first { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -67,7 +67,7 @@ impl<'m> Texts<'m> {
                 Output::Started { n_reused } => assert_eq!(answer.n_reused.replace(n_reused), None),
                 Output::Token { token, logits, .. } => answer.tokens.push((token, logits.to_vec())),
                 Output::Finished { finish, .. } => answer.finish = Some(finish),
-                Output::Embedding { .. } => panic!("a vector that nobody asked for"),
+                Output::Embedding { .. } | Output::Wanting => panic!("what nobody asked for"),
             }
             ControlFlow::Continue(())
         };

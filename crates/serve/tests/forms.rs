@@ -67,6 +67,7 @@ fn what_cannot_be_kept_to_is_named() {
     let unique = json!({ "type": "function", "function": {
         "name": "set", "parameters": { "properties": { "a": { "type": "array", "uniqueItems": true } } },
     } });
+    let long = "f".repeat(100_000);
     let nameless = json!({ "type": "function", "function": { "name": "two words" } });
     let message = json!([{ "role": "user", "content": "a" }]);
     for (path, body, param, says) in [
@@ -147,6 +148,19 @@ fn what_cannot_be_kept_to_is_named() {
             "grammar",
         ),
         (CHAT, json!({ "messages": message, "reasoning_format": "x" }), "reasoning_format", "none"),
+        // A long name is not told back.
+        (
+            CHAT,
+            json!({ "messages": message, "tools": [tool, { "type": "function", "function": { "name": long } }] }),
+            "tools[1].function.name",
+            "at most 240 bytes, not 100000",
+        ),
+        (
+            CHAT,
+            json!({ "messages": message, "tools": [tool], "tool_choice": { "type": "function", "function": { "name": long } } }),
+            "tool_choice",
+            "at most 240 bytes, not 100000",
+        ),
     ] {
         let (status, answer) = harness.post(path, &body.to_string());
         assert_eq!(status, 400, "{body}: {answer}");

@@ -3,13 +3,14 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 use ::grammar::json_schema::{Options, SchemaError};
 use ::grammar::{Builder, Expression, Grammar, GrammarError, Limits, Vocabulary};
 use toolcalls::{Arguments, Calls, CallsError, Reasoning, Strictness, with_marks};
 
 use super::{AnswerGrammar, FrontError, Prompt, Prompter, Request};
-use crate::chat::{Format, Tool};
+use crate::chat::{Format, Tool, shown};
 use crate::sampling::{BLANKS, Guide, MAX_BLANKS, Rules, SamplingError, THOUGHT_TOKEN, Thinking, Trigger};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
 
@@ -70,6 +71,11 @@ struct Source<'s> {
 }
 
 impl Prompter<'_> {
+    /// Drops what later requests could need but do not have to find, for want of memory; breaks if there is nothing.
+    pub(super) fn give_back(&mut self) -> ControlFlow<()> {
+        self.kept.give_back()
+    }
+
     /// What the answer to a request keeps to, if to anything, whose prompt made `format`; that becomes how the answer is read.
     ///
     /// # Errors
@@ -96,7 +102,7 @@ impl Prompter<'_> {
             (_, ToolChoice::Required) => (Held::Calls, tools, 0),
             (_, ToolChoice::Named(name)) => match tools.iter().position(|tool| tool.name == name) {
                 Some(index) => (Held::Calls, &tools[index..=index], index),
-                None => return Err(FrontError::NoTool { name: name.into() }),
+                None => return Err(FrontError::NoTool { name: shown(name).into() }),
             },
         };
         let mut reasoning = format.and_then(|format| format.reasoning);
@@ -122,7 +128,13 @@ impl Prompter<'_> {
         let source = Source { held, format, reasoning, tools, first_tool, parallel };
         let vocabulary = self.grammar_vocabulary(n_vocab)?;
         let tokenizer = self.tokenizer.as_ref().map_err(|error| *error)?;
-        let rules = self.kept.rules(&source, tokenizer, &vocabulary)?;
+        let rules = match self.kept.rules(&source, tokenizer, &vocabulary) {
+            // Others may have it.
+            Err(error) if error.is_out_of_memory() && self.kept.give_back().is_continue() => {
+                self.kept.rules(&source, tokenizer, &vocabulary)
+            }
+            rules => rules,
+        }?;
         Ok(Some(Guide::new(rules, request.thinking_budget)?))
     }
 }
@@ -141,15 +153,8 @@ impl Kept {
             Some(index) => self.0.remove(index),
             None => {
                 self.drop_beyond(MAX_KEPT - 1, MAX_KEPT_BYTES);
-                let rules = source.rules(tokenizer, vocabulary).or_else(|error| match error {
-                    error if !error.is_out_of_memory() || self.0.is_empty() => Err(error),
-                    // Others may have taken it.
-                    _ => {
-                        self.0.clear();
-                        source.rules(tokenizer, vocabulary)
-                    }
-                });
-                Known { key, options, rules: Arc::new(rules?) }
+                let rules = source.rules(tokenizer, vocabulary)?;
+                Known { key, options, rules: Arc::new(rules) }
             }
         };
         let rules = last.rules.clone();
@@ -159,6 +164,14 @@ impl Kept {
             self.0.push(last);
         }
         Ok(rules)
+    }
+
+    /// Drops all of them, for want of memory; breaks if there are none.
+    fn give_back(&mut self) -> ControlFlow<()> {
+        match core::mem::take(&mut self.0).is_empty() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 
     /// Drops those that were needed least lately, up to so many of so many bytes.
@@ -404,7 +417,7 @@ impl Source<'_> {
         body.map_err(|error| match error {
             CallsError::Grammar(error) => FrontError::Grammar(error),
             CallsError::Name { tool } | CallsError::Schema { tool, .. } => {
-                let name = self.tools[tool].name.into();
+                let name = shown(self.tools[tool].name).into();
                 FrontError::Tool { tool: self.first_tool + tool, name, error }
             }
         })

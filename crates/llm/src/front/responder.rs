@@ -262,6 +262,9 @@ impl<'m> Responder<'m> {
                 }
                 return ControlFlow::Continue(());
             }
+            if matches!(output, Output::Wanting) {
+                return prompter.give_back();
+            }
             // An answer was begun with a vocabulary.
             let answer = answers.iter_mut().find(|answer| answer.id == id);
             let (Some(answer), Ok(tokenizer)) = (answer, prompter.tokenizer()) else {
@@ -276,7 +279,7 @@ impl<'m> Responder<'m> {
                     answer.finish(finish, speculation, clock_us);
                     ControlFlow::Continue(())
                 }
-                Output::Embedding { .. } => ControlFlow::Continue(()),
+                Output::Embedding { .. } | Output::Wanting => ControlFlow::Continue(()),
             }
         })
     }

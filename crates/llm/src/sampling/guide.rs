@@ -34,6 +34,8 @@ pub const MAX_BLANKS: u32 = 4;
 /// guide reads it where the thought ends.
 pub const THOUGHT_TOKEN: u32 = 0;
 
+/// Memory that is left for others when tables were made.
+const LEFT_BYTES: usize = 1 << 20;
 /// How many tokens can be taken back where nothing else limits it.
 const N_ROLLBACK: usize = 64;
 /// Further states that a token may lead to, beside one for each.
@@ -102,14 +104,21 @@ impl Guide {
     /// Makes the tables, unless they are made: what [`Limits`](grammar::Limits) say, and a bit for each token.
     ///
     /// # Errors
-    /// If there is no memory for them.
+    /// If there is no memory for them, or less than a mebibyte would be left.
     pub(super) fn prepare(&mut self) -> Result<(), SamplingError> {
         if self.words.capacity() > 0 {
             return Ok(());
         }
-        self.constraint = self.rules.constraint()?;
+        // What is left is for all else that the machine does meanwhile.
+        let mut left = Vec::<u8>::new();
+        reserve(&mut left, LEFT_BYTES)?;
+        // Room that is not used would not be asked for.
+        core::hint::black_box(&mut left);
+        let constraint = self.rules.constraint()?;
         // A vocabulary of no tokens has a word, too.
-        reserve(&mut self.words, self.rules.vocabulary.n_vocab() as usize / 64 + 1)
+        reserve(&mut self.words, self.rules.vocabulary.n_vocab() as usize / 64 + 1)?;
+        self.constraint = constraint;
+        Ok(())
     }
 
     /// Goes back to the beginning of an answer.

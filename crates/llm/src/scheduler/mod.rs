@@ -83,6 +83,9 @@ pub enum Output<'l> {
         /// came to its first token just now.
         n_reused: usize,
     },
+    /// The heap has no room for the tables of an answer. Who can give back memory does, and does not break: then it is tried
+    /// once more.
+    Wanting,
     /// The next token of an answer, and what it was drawn from.
     Token {
         /// Its id.
@@ -498,7 +501,7 @@ impl<'m> Scheduler<'m> {
             let Some(mut sequence) = self.waiting.pop_front() else { break };
             self.free_slots.pop();
             (sequence.slot, sequence.n_awaited) = (slot, n_awaited);
-            sequence.prepare();
+            sequence.prepare(on_output);
             if n_awaited == 0 && sequence.finish.is_none() {
                 let n_known =
                     if sequence.can_reuse() { self.runner.reuse(slot, &sequence.tokens) } else { 0 };

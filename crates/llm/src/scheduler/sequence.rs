@@ -93,8 +93,12 @@ impl Sequence {
     }
 
     /// Makes what only a text with a slot has.
-    pub fn prepare(&mut self) {
-        if let Err(error) = self.sampling.prepare() {
+    pub fn prepare(&mut self, on_output: &mut dyn FnMut(SequenceId, Output<'_>) -> ControlFlow<()>) {
+        let mut prepared = self.sampling.prepare();
+        if prepared.is_err() && on_output(self.id, Output::Wanting).is_continue() {
+            prepared = self.sampling.prepare();
+        }
+        if let Err(error) = prepared {
             self.finish = Some(Finish::Sampling(error));
         }
     }

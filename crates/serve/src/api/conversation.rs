@@ -2,6 +2,7 @@
 
 use alloc::borrow::Cow;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -172,7 +173,9 @@ impl<'b> ToolChoice<'b> {
             let named: Named<'b> = serde_json::from_str(json).map_err(|_| wrong())?;
             let name = named.function.map(|function| function.name).or(named.name);
             return match (name, named.kind.as_ref().map(|kind| &*kind.0)) {
-                (Some(Text(name)), _) => Ok(Self::Named(name)),
+                (Some(Text(name)), _) => {
+                    check_name(&name, || String::from("tool_choice")).map(|()| Self::Named(name))
+                }
                 (None, Some("auto")) => Ok(Self::Auto),
                 (None, Some("none")) => Ok(Self::None),
                 (None, Some("any")) => Ok(Self::Required),
@@ -199,6 +202,20 @@ impl<'b> ToolChoice<'b> {
     }
 }
 
+/// Most bytes of the name of a tool: with what stands around it, no call of a longer one is read.
+const MAX_NAME_BYTES: usize = 240;
+
+/// Refuses a name that is too long, before it is copied anywhere.
+fn check_name(name: &str, field: impl FnOnce() -> String) -> Result<(), ApiError> {
+    match name.len() {
+        0..=MAX_NAME_BYTES => Ok(()),
+        n => Err(ApiError::field(
+            field(),
+            format!("a tool's name has at most {MAX_NAME_BYTES} bytes, not {n}"),
+        )),
+    }
+}
+
 /// What the model may call, as the engine takes it.
 ///
 /// # Errors
@@ -221,6 +238,8 @@ pub fn tools<'b>(shape: Shape, tools: &'b [Tool<'b>]) -> Result<Vec<chat::Tool<'
                 return Err(ApiError::field(format!("tools[{index}]"), "expected a function with a name"));
             }
         };
+        let field = if function.is_some() { "tools[].function.name" } else { "tools[].name" };
+        check_name(&name.0, || field.replace("[]", &format!("[{index}]")))?;
         let parameters = parameters.map_or("", RawValue::get);
         let parameters = if parameters == "null" { "" } else { parameters };
         let description = description.as_ref().map_or("", |text| &*text.0);
