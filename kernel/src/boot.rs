@@ -15,7 +15,7 @@ use crate::{
     drivers::{
         calendar_clock, fw_cfg, guest,
         host::{self, ExitStatus},
-        interrupts, power, power_keys, probe,
+        interrupts, messages, power, power_keys, probe,
         requests::Surroundings,
         uart,
     },
@@ -130,6 +130,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
             workers: &cores::TEAM,
             meanwhile: turns::meanwhile,
             turn: guest::turn,
+            interrupt_count: interrupts::count_of,
             heap_usage: || HEAP.usage(),
             pool: &POOL,
         },
@@ -213,6 +214,7 @@ unsafe fn map_memory(platform: &mut Platform) {
     devices.extend(platform.power_keys.iter().map(|key| key.gpio.range()));
     if let Some(pcie) = &platform.pcie {
         devices.push(pcie.ecam.range());
+        devices.extend(pcie.msi.iter().map(|msi| msi.controller.registers().range()));
         let windows = pcie.windows.iter();
         devices.extend(windows.map(|w| w.cpu_address..w.cpu_address + w.size_bytes));
     }
@@ -293,6 +295,10 @@ fn start_interrupts(platform: &Platform) {
         // SAFETY: mapped by now, and nothing else uses it.
         Some(controller) => unsafe { interrupts::init(controller) },
         None => warn!("no interrupt controller is named that this kernel knows"),
+    }
+    if let Some(msi) = platform.pcie.as_ref().and_then(|host| host.msi.as_ref()) {
+        // SAFETY: as above.
+        unsafe { messages::init(msi) };
     }
     arch::interrupts::unmask();
     if let Some(interrupt) = platform.uart.and_then(|uart| uart.interrupt) {

@@ -9,6 +9,9 @@ use core::{fmt, ops::Range};
 /// Addresses that the kernel's page tables can name.
 pub const ADDRESS_SPACE: Range<u64> = 0..1 << 48;
 
+/// The first locality-specific interrupt of a GICv3; there are no others from here on (GICv3 architecture, 2.2.1).
+pub const FIRST_LPI: u32 = 8192;
+
 /// A device's registers: physical address and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registers {
@@ -116,6 +119,70 @@ pub enum InterruptController {
     },
 }
 
+/// What makes interrupts of the messages that PCI functions write (MSI-X; PCI Local Bus 3.0, 6.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MsiController {
+    /// A frame of GICv2m, which raises shared interrupts (Server Base System Architecture 2.3, appendix E).
+    V2m {
+        /// The frame.
+        frame: Registers,
+        /// Its first interrupt, where that is not the one that the frame names.
+        first: Option<u32>,
+        /// How many interrupts it has, where that is not what the frame says.
+        count: Option<u32>,
+    },
+    /// An Interrupt Translation Service of GICv3, which raises locality-specific interrupts.
+    Its {
+        /// Both frames, that of the messages behind that of control.
+        registers: Registers,
+    },
+}
+
+impl MsiController {
+    /// The registers.
+    pub fn registers(&self) -> Registers {
+        match self {
+            Self::V2m { frame: registers, .. } | Self::Its { registers } => *registers,
+        }
+    }
+}
+
+/// How the functions below a PCI host bridge interrupt by messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Msi {
+    /// Where their messages go.
+    pub controller: MsiController,
+    /// The bits of a requester ID that count: bus, device and function number, from bit 8, 3 and 0 on.
+    pub requester_mask: u16,
+    /// What the controller calls them; empty if it calls them by their requester IDs.
+    pub map: Vec<MsiRange>,
+}
+
+/// Requester IDs that a controller knows by consecutive numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MsiRange {
+    /// The first requester ID, as far as its bits count.
+    pub requester: u32,
+    /// What the controller calls that one.
+    pub device: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl Msi {
+    /// What the controller calls a function; `None` if the function's messages do not go there.
+    pub fn device(&self, requester: u16) -> Option<u32> {
+        let requester = u32::from(requester & self.requester_mask);
+        if self.map.is_empty() {
+            return Some(requester);
+        }
+        self.map.iter().find_map(|range| {
+            let offset = requester.checked_sub(range.requester)?;
+            (offset < range.count).then_some(range.device.checked_add(offset)?)
+        })
+    }
+}
+
 /// A window through which the CPU reaches PCI memory: bus and CPU addresses are often equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PciWindow {
@@ -166,6 +233,8 @@ pub struct PcieHost {
     pub windows: Vec<PciWindow>,
     /// Where the interrupt pins of the functions on the first bus lead.
     pub interrupts: Vec<PciInterrupt>,
+    /// Where the messages of the functions go.
+    pub msi: Option<Msi>,
 }
 
 impl PcieHost {
@@ -336,6 +405,20 @@ mod tests {
     use std::vec;
 
     #[test]
+    fn requesters_are_named_as_the_map_says() {
+        let registers = Registers { address: 0x808_0000, size_bytes: 0x2_0000 };
+        let range = |requester, device, count| MsiRange { requester, device, count };
+        let mut msi =
+            Msi { controller: MsiController::Its { registers }, requester_mask: u16::MAX, map: vec![] };
+        assert_eq!(msi.device(0x1234), Some(0x1234));
+        msi.map = vec![range(0x100, 0x1_0000, 0x100), range(0x300, u32::MAX, 2)];
+        let found = [0xff, 0x100, 0x1ff, 0x200, 0x300, 0x301].map(|requester| msi.device(requester));
+        assert_eq!(found, [None, Some(0x1_0000), Some(0x1_00ff), None, Some(u32::MAX), None]);
+        msi.requester_mask = 0xff00;
+        assert_eq!(msi.device(0x1ff), Some(0x1_0000));
+    }
+
+    #[test]
     fn functions_lie_closer_in_a_cam() {
         let host = |space| PcieHost {
             ecam: Registers { address: 0, size_bytes: 1 << 24 },
@@ -343,6 +426,7 @@ mod tests {
             buses: (1, 4),
             windows: vec![],
             interrupts: vec![],
+            msi: None,
         };
         let ecam = host(ConfigurationSpace::Ecam);
         assert_eq!(ecam.configuration_offset(2, 3, 4, 0x10), Some(1 << 20 | 3 << 15 | 4 << 12 | 0x10));

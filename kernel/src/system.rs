@@ -64,6 +64,8 @@ pub struct Machine {
     pub meanwhile: fn(&dyn Fn(), &mut dyn FnMut()),
     /// Is to be called each time that whoever waits, computes or loads looks up: what the machine is owed is done then.
     pub turn: fn() -> Turn,
+    /// How often this interrupt has been taken.
+    pub interrupt_count: fn(u32) -> u64,
     /// State of the small heap.
     pub heap_usage: fn() -> HeapUsage,
     /// All memory beyond the kernel image and the heap.

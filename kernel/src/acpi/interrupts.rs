@@ -1,14 +1,16 @@
 //! The interrupt controller, and the interrupts of what each core has.
 
 use super::{Table, registers};
-use crate::machine::{Interrupt, InterruptController, Trigger};
+use crate::machine::{Interrupt, InterruptController, Msi, MsiController, Trigger};
 use alloc::vec::Vec;
 
 /// Types of structures in MADT (5.2.12).
 mod kind {
     pub const CPU_INTERFACE: u8 = 0xb;
     pub const DISTRIBUTOR: u8 = 0xc;
+    pub const MESSAGE_FRAME: u8 = 0xd;
     pub const REDISTRIBUTORS: u8 = 0xe;
+    pub const TRANSLATION_SERVICE: u8 = 0xf;
 }
 
 /// Where the structures of MADT begin.
@@ -21,6 +23,9 @@ const CPU_INTERFACE_BYTES: u64 = 0x2000;
 const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
 const ALIGN_V2: u64 = 0x1000;
 const ALIGN_V3: u64 = 0x1_0000;
+
+const MESSAGE_FRAME_BYTES: u64 = 0x1000;
+const TRANSLATION_SERVICE_BYTES: u64 = 0x2_0000;
 
 /// The most regions of redistributors.
 const MAX_REGIONS: usize = 512;
@@ -69,6 +74,23 @@ pub(super) fn controller(madt: Table<'_>) -> Option<InterruptController> {
     }
     let distributor = registers(distributor, DISTRIBUTOR_V3_BYTES, ALIGN_V3)?;
     Some(InterruptController::GicV3 { distributor, redistributors, stride_bytes })
+}
+
+/// Where the messages of PCI functions go: to the first translation service, else to the first frame (5.2.12.18 and 5.2.12.16). Functions
+/// are taken to be known by their requester IDs; IORT, which could say otherwise, is not read.
+pub(super) fn messages(madt: Table<'_>) -> Option<Msi> {
+    let service = structures(madt, kind::TRANSLATION_SERVICE)
+        .find_map(|service| registers(service.u64(8)?, TRANSLATION_SERVICE_BYTES, ALIGN_V3));
+    let frame = |structure: Table<'_>| {
+        const ARE_OVERRIDDEN: u32 = 1;
+        let frame = registers(structure.u64(8)?, MESSAGE_FRAME_BYTES, ALIGN_V2)?;
+        let is_overridden = structure.u32(16)? & ARE_OVERRIDDEN != 0;
+        let number = |at| structure.u16(at).filter(|_| is_overridden).map(u32::from);
+        Some(MsiController::V2m { frame, first: number(22), count: number(20) })
+    };
+    let service = service.map(|registers| MsiController::Its { registers });
+    let controller = service.or_else(|| structures(madt, kind::MESSAGE_FRAME).find_map(frame))?;
+    Some(Msi { controller, requester_mask: u16::MAX, map: Vec::new() })
 }
 
 fn private(number: u32, is_edge: bool) -> Option<Interrupt> {

@@ -166,7 +166,10 @@ impl<'a> Tables<'a> {
             uart: self.console(),
             interrupt_controller: madt.and_then(interrupts::controller),
             virtio_mmio: Vec::new(),
-            pcie: self.find(b"MCFG").and_then(pcie_host),
+            pcie: self
+                .find(b"MCFG")
+                .and_then(pcie_host)
+                .map(|host| PcieHost { msi: madt.and_then(interrupts::messages), ..host }),
             undriven: Vec::new(),
             timer_interrupt: self.find(b"GTDT").and_then(interrupts::virtual_timer),
             pmu_interrupt: madt.and_then(interrupts::performance_counters),
@@ -237,5 +240,6 @@ fn pcie_host(mcfg: Table<'_>) -> Option<PcieHost> {
     // The address is that of bus 0, whether it is there or not.
     let address = entry.u64(0)?.checked_add(u64::from(first) * space.bytes_per_bus())?;
     let ecam = registers(address, n_buses * space.bytes_per_bus(), space.bytes_per_bus())?;
-    Some(PcieHost { ecam, space, buses: (first, last), windows: Vec::new(), interrupts: Vec::new() })
+    let (windows, interrupts) = (Vec::new(), Vec::new());
+    Some(PcieHost { ecam, space, buses: (first, last), windows, interrupts, msi: None })
 }

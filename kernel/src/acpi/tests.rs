@@ -1,7 +1,7 @@
 //! Tables as QEMU's `virt` machine has them, and broken ones.
 
 use super::*;
-use crate::machine::{Interrupt, InterruptController, Trigger, UartKind};
+use crate::machine::{Interrupt, InterruptController, MsiController, Trigger, UartKind};
 use std::{collections::BTreeMap, vec, vec::Vec};
 
 const ROOT: u64 = 0x1000;
@@ -98,13 +98,27 @@ fn spcr(kind: u8, width_bits: u8, access: u8, address: u64) -> Vec<u8> {
     table_of(b"SPCR", &[fields.as_slice(), &[(79, &[0])]].concat())
 }
 
+fn frame(flags: u32) -> Vec<u8> {
+    let fields: [(usize, &[u8]); 4] = [
+        (8, &0x802_0000_u64.to_le_bytes()),
+        (16, &flags.to_le_bytes()),
+        (20, &64_u16.to_le_bytes()),
+        (22, &80_u16.to_le_bytes()),
+    ];
+    structure(0xd, 24, &fields)
+}
+
+fn service(address: u64) -> Vec<u8> {
+    structure(0xf, 20, &[(8, &address.to_le_bytes())])
+}
+
 fn virt() -> Vec<Vec<u8>> {
     let redistributors =
         structure(0xe, 16, &[(4, &0x80a_0000_u64.to_le_bytes()), (12, &0xf6_0000_u32.to_le_bytes())]);
     let ecam = [0x40_1000_0000_u64.to_le_bytes().as_slice(), &[0, 0, 0, 255, 0, 0, 0, 0]].concat();
     vec![
         table_of(b"FACP", &[(129, &[0b11, 0]), (275, &[0])]),
-        madt(&[redistributors]),
+        madt(&[redistributors, frame(0), service(0x808_0000)]),
         table_of(b"GTDT", &[(64, &27_u32.to_le_bytes()), (103, &[0])]),
         table_of(b"MCFG", &[(44, &ecam)]),
         spcr(3, 32, 3, 0x900_0000),
@@ -198,6 +212,24 @@ fn without_redistributors_it_is_a_gic_v2_unless_each_core_names_its_own() {
 }
 
 #[test]
+fn messages_go_to_a_service_or_else_to_a_frame() {
+    let controller = |structures: &[Vec<u8>]| {
+        let mut tables = virt();
+        tables[1] = madt(structures);
+        platform(&tables).pcie.unwrap().msi.map(|msi| msi.controller)
+    };
+    let registers = |address, size_bytes| Registers { address, size_bytes };
+    let its = MsiController::Its { registers: registers(0x808_0000, 0x2_0000) };
+    assert_eq!(controller(&[frame(1), service(0x808_0000)]), Some(its));
+    let frame_at = registers(0x802_0000, 0x1000);
+    let v2m = |first, count| Some(MsiController::V2m { frame: frame_at, first, count });
+    // An address that no service has.
+    assert_eq!(controller(&[frame(0), service(0x808_1000)]), v2m(None, None));
+    assert_eq!(controller(&[frame(1)]), v2m(Some(80), Some(64)));
+    assert_eq!(controller(&[]), None);
+}
+
+#[test]
 fn consoles_of_each_kind() {
     let kind = |spcr: Vec<u8>| platform(&[spcr]).uart.map(|uart| uart.kind);
     let ns16550 = |register_shift, access_bytes| Some(UartKind::Ns16550 { register_shift, access_bytes });
@@ -239,6 +271,8 @@ fn what_is_no_table_is_told() {
 fn check(platform: &Platform) {
     let mut registers: Vec<_> = platform.uart.iter().map(|uart| (uart.registers, 4)).collect();
     registers.extend(platform.pcie.iter().map(|host| (host.ecam, 1 << 20)));
+    let msi = platform.pcie.iter().filter_map(|host| host.msi.as_ref());
+    registers.extend(msi.map(|msi| (msi.controller.registers(), 0x1000)));
     match &platform.interrupt_controller {
         Some(InterruptController::GicV2 { distributor, cpu_interface }) => {
             registers.extend([(*distributor, 0x1000), (*cpu_interface, 0x1000)]);

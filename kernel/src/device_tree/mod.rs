@@ -7,6 +7,7 @@
 mod console;
 mod interrupts;
 mod memory;
+mod messages;
 mod power_keys;
 mod structure;
 mod walk;
@@ -385,6 +386,7 @@ fn pcie_host(tree: &Fdt<'_>, place: &Place<'_>, space: ConfigurationSpace) -> Op
         buses: (first_bus.try_into().ok()?, last_bus.try_into().ok()?),
         windows,
         interrupts: interrupts::of_pci(tree, node),
+        msi: messages::of_pci(tree, node),
     })
 }
 

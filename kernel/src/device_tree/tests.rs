@@ -1,5 +1,7 @@
 use super::*;
-use crate::machine::{ConfigurationSpace, KeyAction, PowerKey, Trigger, UartKind};
+use crate::machine::{
+    ConfigurationSpace, KeyAction, Msi, MsiController, MsiRange, PowerKey, Trigger, UartKind,
+};
 use dtoolkit::{
     ToPropertyValue,
     memreserve::MemoryReservation,
@@ -423,6 +425,47 @@ fn reserved_parts_and_devices_are_left_out() {
 }
 
 const PCIE: &str = "pcie@10000000";
+
+#[test]
+fn messages_go_where_the_host_bridge_says() {
+    let msi = |change: &dyn Fn(&mut DeviceTreeNode)| {
+        let tree = changed(|tree| {
+            let its = [("compatible", text("arm,gic-v3-its")), ("phandle", cells(&[0x9000]))];
+            let mut its = node("its@8080000", its);
+            set(&mut its, "reg", cells(&[0, 0x808_0000, 0, 0x2_0000]).as_slice());
+            let frame = [("compatible", text("arm,gic-v2m-frame")), ("phandle", cells(&[0x9001]))];
+            let mut frame = node("v2m@8020000", frame);
+            set(&mut frame, "reg", cells(&[0, 0x802_0000, 0, 0x1000]).as_slice());
+            set(&mut frame, "arm,msi-base-spi", 96_u32);
+            [its, frame].into_iter().for_each(|node| tree.root.add_child(node));
+            let host = tree.root.child_mut(PCIE).unwrap();
+            host.remove_property("msi-map");
+            change(host);
+        });
+        platform(&tree).pcie.unwrap().msi
+    };
+    let registers = Registers { address: 0x808_0000, size_bytes: 0x2_0000 };
+    let its = Msi { controller: MsiController::Its { registers }, requester_mask: u16::MAX, map: Vec::new() };
+    assert_eq!(msi(&|_| ()), None);
+    assert_eq!(msi(&|host| set(host, "msi-parent", cells(&[0x9000]).as_slice())), Some(its.clone()));
+    let map = [0, 0x9000, 0x1_0000, 0x100, 0x100, 0x9001, 0, 0x100, 0x200, 0x9000, 0, 0x100];
+    let ranges = [(0, 0x1_0000), (0x200, 0)];
+    let ranges = ranges.map(|(requester, device)| MsiRange { requester, device, count: 0x100 });
+    let mapped = msi(&|host| {
+        set(host, "msi-map", cells(&map).as_slice());
+        set(host, "msi-map-mask", 0xff00_u32);
+    });
+    assert_eq!(mapped, Some(Msi { requester_mask: 0xff00, map: ranges.into(), ..its }));
+    let frame = Registers { address: 0x802_0000, size_bytes: 0x1000 };
+    let v2m = MsiController::V2m { frame, first: Some(96), count: None };
+    let found = msi(&|host| set(host, "msi-parent", 0x9001_u32));
+    assert_eq!(found.map(|msi| msi.controller), Some(v2m));
+    // Another kind, and nothing.
+    for phandle in [gic_phandle(&DeviceTree::from_fdt(&open(VIRT_GIC_V3).unwrap())), 0x9002] {
+        assert_eq!(msi(&|host| set(host, "msi-parent", phandle)), None);
+    }
+    assert_eq!(msi(&|host| set(host, "msi-map", cells(&[0, 0x9000]).as_slice())), None);
+}
 
 #[test]
 fn windows_to_pci_within_the_ram_are_left_out() {

@@ -5,9 +5,17 @@ use heapless::Vec;
 /// Is called with the context that was given with it.
 pub type Handler = fn(usize);
 
+#[derive(Debug)]
+struct Entry {
+    number: u32,
+    handler: Handler,
+    context: usize,
+    n_calls: u64,
+}
+
 /// Handlers, each with its context, by interrupt number.
 #[derive(Debug)]
-pub struct Handlers<const N: usize>(Vec<(u32, Handler, usize), N>);
+pub struct Handlers<const N: usize>(Vec<Entry, N>);
 
 impl<const N: usize> Default for Handlers<N> {
     fn default() -> Self {
@@ -23,7 +31,7 @@ impl<const N: usize> Handlers<N> {
 
     /// Adds a handler behind those that `number` has; `None` if there is no room.
     pub fn add(&mut self, number: u32, handler: Handler, context: usize) -> Option<()> {
-        self.0.push((number, handler, context)).ok()
+        self.0.push(Entry { number, handler, context, n_calls: 0 }).ok()
     }
 
     /// Takes back the one that was added last.
@@ -31,10 +39,16 @@ impl<const N: usize> Handlers<N> {
         self.0.pop();
     }
 
-    /// The handler of `number` with this index, and its context.
-    pub fn nth_of(&self, number: u32, index: usize) -> Option<(Handler, usize)> {
-        let of_number = self.0.iter().filter(|(of, ..)| *of == number);
-        of_number.map(|&(_, handler, context)| (handler, context)).nth(index)
+    /// The handler of `number` with this index, and its context, to be called.
+    pub fn call_nth_of(&mut self, number: u32, index: usize) -> Option<(Handler, usize)> {
+        let entry = self.0.iter_mut().filter(|entry| entry.number == number).nth(index)?;
+        entry.n_calls += 1;
+        Some((entry.handler, entry.context))
+    }
+
+    /// How often `number` has been handled.
+    pub fn count_of(&self, number: u32) -> u64 {
+        self.0.iter().find(|entry| entry.number == number).map_or(0, |entry| entry.n_calls)
     }
 }
 
@@ -46,17 +60,18 @@ mod tests {
     #[test]
     fn devices_share_a_number() {
         let mut handlers = Handlers::<3>::new();
-        let contexts = |handlers: &Handlers<3>, number| -> Vec<usize> {
-            (0..).map_while(|index| handlers.nth_of(number, index)).map(|(_, context)| context).collect()
+        let contexts = |handlers: &mut Handlers<3>, number| -> Vec<usize> {
+            (0..).map_while(|index| handlers.call_nth_of(number, index)).map(|(_, context)| context).collect()
         };
         for (number, context) in [(33, 1), (40, 2), (33, 3)] {
             handlers.add(number, |_| {}, context).unwrap();
         }
-        assert_eq!(contexts(&handlers, 33), [1, 3]);
-        assert_eq!(contexts(&handlers, 40), [2]);
-        assert_eq!(contexts(&handlers, 34), [0; 0]);
+        assert_eq!(contexts(&mut handlers, 33), [1, 3]);
+        assert_eq!(contexts(&mut handlers, 40), [2]);
+        assert_eq!(contexts(&mut handlers, 34), [0; 0]);
         assert_eq!(handlers.add(41, |_| {}, 4), None);
         handlers.remove_last();
-        assert_eq!(contexts(&handlers, 33), [1]);
+        assert_eq!(contexts(&mut handlers, 33), [1]);
+        assert_eq!([33, 40, 41].map(|number| handlers.count_of(number)), [2, 1, 0]);
     }
 }

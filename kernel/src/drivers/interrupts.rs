@@ -498,13 +498,18 @@ pub fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
+/// How many of them were `interrupt`.
+pub fn count_of(interrupt: u32) -> u64 {
+    crate::arch::interrupts::masked(|| HANDLERS.lock().count_of(interrupt))
+}
+
 /// Runs the handlers of everything that is pending. Called by the exception vector.
 pub fn dispatch() {
     while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {
         let number = interrupt.number();
         COUNT.fetch_add(1, Ordering::Relaxed);
         // Nothing is locked while one of them runs.
-        let nth = |index| HANDLERS.lock().nth_of(number, index);
+        let nth = |index| HANDLERS.lock().call_nth_of(number, index);
         let count = (0..).map_while(nth).map(|(handler, context)| handler(context)).count();
         // To be interrupted is all that the other cores want.
         if count == 0 && number != WAKE_UP.raw_value() {

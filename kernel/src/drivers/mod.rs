@@ -9,6 +9,7 @@ pub mod fw_cfg;
 #[cfg(target_os = "none")]
 mod gic_security;
 pub mod gic_v2;
+pub mod gic_v2m;
 #[cfg(target_os = "none")]
 pub mod guest;
 #[cfg(target_os = "none")]
@@ -18,6 +19,8 @@ pub mod interrupt_handlers;
 pub mod interrupts;
 #[cfg(target_os = "none")]
 pub(crate) mod last_words;
+#[cfg(target_os = "none")]
+pub mod messages;
 pub mod ns16550;
 #[cfg(any(test, target_os = "none"))]
 pub mod nvme;

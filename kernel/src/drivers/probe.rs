@@ -1,28 +1,30 @@
 //! Which devices there are, behind MMIO transports and on the PCI bus.
 
+mod pci_bus;
+
+use self::pci_bus::PciBus;
 use super::{
     nvme::{self, Nvme},
-    pcie::Ecam,
     requests::{
         Channel, ChannelDisk, Requests, Surroundings,
         controller::{Controller, FoundUnit, Shared as SharedController, UnitChannel},
     },
-    virtio::{IdentityHal, Line, VirtioNet, block, console::VirtioConsole, entropy, scsi::VirtioScsi},
+    virtio::{Line, Vectors, VirtioNet, block, console::VirtioConsole, entropy, scsi::VirtioScsi},
 };
 use crate::{
-    machine::{PcieHost, Platform, Registers, VirtioMmio},
+    machine::{Platform, Registers, VirtioMmio},
     net::Link,
-    pci::{self, ConfigurationAccess, Shared},
+    pci::{self, Notice},
     storage::{DiskBus, Found, PATIENCE_US, Undriven, Vanished, virtio_type_of_pci},
 };
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
-use core::{cell::RefCell, mem::ManuallyDrop, ptr::NonNull};
+use core::{mem::ManuallyDrop, ptr::NonNull};
 use log::{debug, warn};
 use spin::Mutex;
 use virtio_drivers::transport::{
     DeviceType, DeviceTypeError, SomeTransport, Transport,
     mmio::{MmioError, MmioTransport, VirtIOHeader},
-    pci::{PciTransport, VirtioPciError, bus::PciRoot},
+    pci::VirtioPciError,
 };
 
 /// The number of block devices among virtio's device types (VIRTIO 1.2, 5).
@@ -54,27 +56,14 @@ struct Attached {
     shared: Arc<Mutex<SharedController>>,
 }
 
-struct PciBus {
-    host: PcieHost,
-    ecam: Ecam,
-    buses: pci::Buses,
-    /// Functions that somebody wants to take out.
-    leaving: Vec<pci::Address>,
-}
-
 impl Bus {
     /// The virtio-mmio transports of this machine, and the functions below its host bridge, which are given their memory.
     ///
     /// # Safety
     /// The registers must be mapped for ever and used by nothing else.
     pub unsafe fn new(platform: &Platform, surroundings: Surroundings) -> Self {
-        let pci = platform.pcie.as_ref().and_then(|host| {
-            // SAFETY: the caller promises mapped registers that nothing else uses.
-            let mut ecam = unsafe { Ecam::new(host) }?;
-            let mut buses = pci::Buses::new(host);
-            buses.scan(&mut ecam);
-            Some(PciBus { host: host.clone(), ecam, buses, leaving: Vec::new() })
-        });
+        // SAFETY: the caller promises mapped registers that nothing else uses.
+        let pci = platform.pcie.as_ref().and_then(|host| unsafe { PciBus::new(host) });
         let (mmio, built_in) = (platform.virtio_mmio.clone(), platform.undriven.clone());
         Self { mmio, pci, built_in, controllers: Vec::new(), surroundings, serials_until_us: 0 }
     }
@@ -90,14 +79,15 @@ impl Bus {
     pub fn console(&mut self) -> Option<(VirtioConsole, bool)> {
         let surroundings = self.surroundings;
         let mut found = None;
-        for Device { transport, line, .. } in self.devices(DeviceType::Console) {
+        for Device { transport, name, function, line } in self.devices(DeviceType::Console) {
             if found.is_some() {
                 // Dropping a transport resets the device, and may wait for ever.
                 core::mem::forget(transport);
                 continue;
             }
-            let console = VirtioConsole::new(transport, surroundings);
-            found = console.map(|console| (console, line.is_some_and(|line| line.enable().is_ok())));
+            let (vectors, has_line) = self.enable_interrupts(&name, function.as_ref(), line);
+            let console = VirtioConsole::new(transport, vectors, surroundings);
+            found = console.map(|console| (console, vectors.is_some() || has_line));
         }
         found
     }
@@ -106,18 +96,15 @@ impl Bus {
     pub fn network(&mut self) -> Option<Box<dyn Link>> {
         let surroundings = self.surroundings;
         let mut network: Option<Box<dyn Link>> = None;
-        for Device { transport, name, line } in self.devices(DeviceType::Network) {
+        for Device { transport, name, function, line } in self.devices(DeviceType::Network) {
             if network.is_some() {
                 // Dropping a transport resets the device, and may wait for ever.
                 core::mem::forget(transport);
                 debug!("{name}: a network device is in use already");
                 continue;
             }
-            let enabled = line.map(|line| line.enable());
-            if let Some(Err(error)) = enabled {
-                warn!("{name}: {error}");
-            }
-            match VirtioNet::new(transport, name.clone(), matches!(enabled, Some(Ok(()))), surroundings) {
+            let (vectors, has_line) = self.enable_interrupts(&name, function.as_ref(), line);
+            match VirtioNet::new(transport, name.clone(), vectors, has_line, surroundings) {
                 Ok(device) => network = Some(Box::new(device)),
                 Err(error) => warn!("the network device at {name} is not driven: {error}"),
             }
@@ -134,7 +121,7 @@ impl Bus {
             {
                 let line = interrupt.map(|interrupt| Line::of_mmio(interrupt, registers.address));
                 let transport = ManuallyDrop::into_inner(transport).into();
-                devices.push(Device { transport, name: mmio_name(registers), line });
+                devices.push(Device { transport, name: mmio_name(registers), function: None, line });
             }
         }
         let Some(pci) = &mut self.pci else { return devices };
@@ -146,12 +133,60 @@ impl Bus {
                 Ok(transport) => devices.push(Device {
                     transport: transport.into(),
                     name: pci_name(function.address),
-                    line: pci.line(&function),
+                    function: Some(function),
+                    line: None,
                 }),
                 Err(error) => warn!("{} is not driven: {error}", pci_place(&function)),
             }
         }
         devices
+    }
+
+    /// Lets a device that is no disk interrupt, by messages or else by its line, and says whether its line has been enabled.
+    fn enable_interrupts(
+        &mut self,
+        name: &str,
+        function: Option<&pci::Function>,
+        line: Option<Line>,
+    ) -> (Option<Vectors>, bool) {
+        let vectors = function.and_then(|function| self.enable_vectors(function));
+        if vectors.is_some() {
+            return (vectors, false);
+        }
+        let mut pin = self.pci.as_mut().zip(function);
+        let line = line.or_else(|| pin.as_mut().and_then(|(pci, function)| pci.line(function)));
+        let Some(line) = line else { return (None, false) };
+        match line.enable() {
+            Ok(()) => {
+                if let Some((pci, function)) = pin {
+                    pci.buses.set_notice(function.address, Notice::Pin(line.interrupt()));
+                }
+                (None, true)
+            }
+            Err(error) => {
+                warn!("{name}: {error}");
+                (None, false)
+            }
+        }
+    }
+
+    /// Has a virtio device interrupt by messages, and returns what tells its queues; `None` if it cannot: it is polled then.
+    fn enable_vectors(&mut self, function: &pci::Function) -> Option<Vectors> {
+        let has_messages = self.enable_messages(function);
+        let pci = self.pci.as_mut().filter(|_| has_messages)?;
+        let vectors = Vectors::of_pci(&mut pci.ecam, function);
+        if vectors.is_none() {
+            pci.buses.set_notice(function.address, Notice::Polled);
+        }
+        vectors
+    }
+
+    /// Has a function interrupt by messages; false if it cannot: it is polled then.
+    fn enable_messages(&mut self, function: &pci::Function) -> bool {
+        let Some(pci) = &mut self.pci else { return false };
+        let interrupt = pci.enable_messages(function);
+        pci.buses.set_notice(function.address, interrupt.map_or(Notice::Polled, Notice::Message));
+        interrupt.is_some()
     }
 
     fn add_mmio(&mut self, registers: &Registers, known: &[&str], found: &mut Found) {
@@ -160,12 +195,13 @@ impl Bus {
             Ok(transport) if transport.device_type() == DeviceType::ScsiHost => match self.attached(&name) {
                 Some(shared) => self.add_units(ADAPTER, name, &shared, known, found),
                 None => {
-                    let started = start_scsi(ManuallyDrop::into_inner(transport).into(), self.surroundings);
+                    let started =
+                        start_scsi(ManuallyDrop::into_inner(transport).into(), None, self.surroundings);
                     self.add_controller(ADAPTER, name, started, found);
                 }
             },
             Ok(transport) if transport.device_type() == DeviceType::Block => {
-                self.add_disk(ManuallyDrop::into_inner(transport).into(), name, found);
+                self.add_disk(ManuallyDrop::into_inner(transport).into(), None, name, found);
             }
             Ok(transport) => found.undriven.extend(Undriven::of_virtio(transport.device_type() as u32, name)),
             // Type 0 is a transport with nothing plugged in.
@@ -176,11 +212,17 @@ impl Bus {
         }
     }
 
-    fn add_disk(&self, transport: SomeTransport<'static>, name: String, found: &mut Found) {
+    fn add_disk(
+        &self,
+        transport: SomeTransport<'static>,
+        vectors: Option<Vectors>,
+        name: String,
+        found: &mut Found,
+    ) {
         /// A disk that comes after silent ones has that long all the same.
         const LEAST_US: u64 = 300_000;
         let left_us = self.serials_until_us.saturating_sub((self.surroundings.clock_us)());
-        match block::disk(transport, name.clone(), self.surroundings, left_us.max(LEAST_US)) {
+        match block::disk(transport, vectors, name.clone(), self.surroundings, left_us.max(LEAST_US)) {
             Ok(disk) => found.devices.push(Box::new(disk)),
             Err(error) => found.undriven.push(Undriven::device(BLOCK_DEVICE, name, format!("{error}"))),
         }
@@ -287,26 +329,10 @@ impl Bus {
 struct Device {
     transport: SomeTransport<'static>,
     name: String,
+    /// What it is behind, if it is behind a PCI function.
+    function: Option<pci::Function>,
+    /// That of what is behind none.
     line: Option<Line>,
-}
-
-impl PciBus {
-    /// The transport of a device, or why it has none.
-    fn transport(&mut self, function: &pci::Function) -> Result<PciTransport, VirtioPciError> {
-        let configuration = RefCell::new(&mut self.ecam);
-        let mut root = PciRoot::new(Shared::new(&configuration));
-        PciTransport::new::<IdentityHal, _>(&mut root, function.address)
-    }
-
-    /// How a function interrupts.
-    fn line(&mut self, function: &pci::Function) -> Option<Line> {
-        /// The register with the pin in bits 15:8 (PCI Local Bus 3.0, 6.2.4).
-        const INTERRUPT: u8 = 0x3c;
-        let pin = (self.ecam.read_word(function.address, INTERRUPT) >> 8) as u8;
-        let (device, pin) = self.buses.root_pin(function.address, pin)?;
-        let interrupt = self.host.interrupt(device, pin)?;
-        Line::of_pci(&mut self.ecam, function, interrupt)
-    }
 }
 
 impl DiskBus for Bus {
@@ -374,10 +400,12 @@ impl DiskBus for Bus {
                     let transport = self.pci.as_mut().map(|pci| pci.transport(&function));
                     match transport {
                         Some(Ok(transport)) if kind == BLOCK => {
-                            self.add_disk(transport.into(), name, &mut found);
+                            let vectors = self.enable_vectors(&function);
+                            self.add_disk(transport.into(), vectors, name, &mut found);
                         }
                         Some(Ok(transport)) => {
-                            let started = start_scsi(transport.into(), self.surroundings);
+                            let vectors = self.enable_vectors(&function);
+                            let started = start_scsi(transport.into(), vectors, self.surroundings);
                             self.add_controller(what, name, started, &mut found);
                         }
                         Some(Err(VirtioPciError::MissingCommonConfig)) => {
@@ -398,7 +426,8 @@ impl DiskBus for Bus {
                     match self.attached(&name) {
                         Some(shared) => self.add_units(WHAT, name, &shared, known, &mut found),
                         None => {
-                            let started = start_nvme(&function, self.surroundings);
+                            let has_messages = self.enable_messages(&function);
+                            let started = start_nvme(&function, has_messages, self.surroundings);
                             self.add_controller(WHAT, name, started, &mut found);
                         }
                     }
@@ -433,20 +462,25 @@ fn is_at(disk: &str, place: &str) -> bool {
 
 fn start_scsi(
     transport: SomeTransport<'static>,
+    vectors: Option<Vectors>,
     surroundings: Surroundings,
 ) -> Result<Box<dyn Controller>, String> {
-    match VirtioScsi::new(transport, surroundings) {
+    match VirtioScsi::new(transport, vectors, surroundings) {
         Ok(adapter) => Ok(Box::new(adapter)),
         Err(error) => Err(format!("{error}")),
     }
 }
 
-fn start_nvme(function: &pci::Function, surroundings: Surroundings) -> Result<Box<dyn Controller>, String> {
+fn start_nvme(
+    function: &pci::Function,
+    has_messages: bool,
+    surroundings: Surroundings,
+) -> Result<Box<dyn Controller>, String> {
     let bar = function.bars.iter().find(|bar| bar.index == 0 && bar.address != 0);
     // SAFETY: all BARs are mapped for ever, and this one is the driver's alone.
     let registers = bar.and_then(|bar| unsafe { nvme::registers::Mmio::new(bar.address, bar.size_bytes) });
     let registers = registers.ok_or("its registers have no address")?;
-    match Nvme::new(registers, surroundings) {
+    match Nvme::new(registers, has_messages, surroundings) {
         Ok(nvme) => Ok(Box::new(nvme)),
         Err(error) => Err(format!("{error}")),
     }

@@ -50,6 +50,7 @@ pub fn machine(pool: &'static Pool) -> Machine {
         workers: &Serial,
         meanwhile: |_, run| run(),
         turn: || Turn { wake_us: u64::MAX, n_restored: 0 },
+        interrupt_count: u64::from,
         heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
         pool,
     }

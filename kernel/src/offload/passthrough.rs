@@ -69,6 +69,7 @@ mod tests {
                 bar(4, 0x1000, BarKind::Io),
             ]
             .into(),
+            notice: None,
         }
     }
 

@@ -4,7 +4,7 @@
 //! walked, rounded to the megabyte that bridge registers count in (PCI-to-PCI Bridge Architecture
 //! Specification 1.2, chapter 3).
 
-use super::{Address, Bar, BarKind, ConfigurationAccess, Function, window::Window};
+use super::{Address, Bar, BarKind, ConfigurationAccess, Function, Notice, window::Window};
 use crate::machine::PcieHost;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -31,6 +31,8 @@ mod bridge_register {
 /// Offsets in the PCI Express capability, and bits there (PCI Express Base 5.0, 7.5.3).
 mod express {
     pub const CAPABILITY: u8 = 0x10;
+    /// Types of ports: of a root complex, and of switches.
+    pub const PORTS: core::ops::RangeInclusive<u16> = 4..=6;
     pub const SLOT_CAPABILITIES: u8 = 0x14;
     pub const POWER_CONTROLLER_PRESENT: u32 = 1 << 1;
     /// Control in the lower half, status in the upper one.
@@ -89,6 +91,31 @@ impl Buses {
             (function, _) = *self.bridges.iter().find(|(_, secondary)| *secondary == function.bus)?;
         }
         Some((function.device, pin))
+    }
+
+    /// Says how a function that is driven now tells that it has done something.
+    pub fn set_notice(&mut self, address: Address, notice: Notice) {
+        let function = self.functions.iter_mut().find(|function| function.address == address);
+        function.into_iter().for_each(|function| function.notice = Some(notice));
+    }
+
+    /// The requester ID that the messages of a function have; `None` if one of the bridges on their way gives them another one, as
+    /// those to buses other than PCI Express may (PCI Express to PCI/PCI-X Bridge Specification 1.0, 2.3).
+    pub fn requester<C: ConfigurationAccess>(&self, configuration: &mut C, function: Address) -> Option<u16> {
+        let configuration = RefCell::new(configuration);
+        let root = PciRoot::new(Shared(&configuration));
+        let mut bus = function.bus;
+        while bus != self.first_bus {
+            let (bridge, _) = *self.bridges.iter().find(|(_, secondary)| *secondary == bus)?;
+            let capability = root.capabilities(bridge).find(|found| found.id == express::CAPABILITY)?;
+            let kind = capability.private_header >> 4 & 0xf;
+            if !express::PORTS.contains(&kind) || bridge.bus == bus {
+                return None;
+            }
+            bus = bridge.bus;
+        }
+        let pci_function = u16::from(function.device) << 3 | u16::from(function.function);
+        Some(u16::from(function.bus) << 8 | pci_function)
     }
 
     /// Finds functions and sets them up: all of them at first, later those that have been plugged in, as far as
@@ -244,6 +271,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             subclass: info.subclass,
             interface: info.prog_if,
             bars,
+            notice: None,
         });
     }
 
@@ -464,6 +492,7 @@ mod tests {
                 window(0x80_0000_0000, 0x80_0000_0000, true),
             ],
             interrupts: vec![],
+            msi: None,
         }
     }
 
@@ -534,6 +563,41 @@ mod tests {
         assert_eq!(buses.take_vanished(&mut machine), []);
         buses.scan(&mut machine);
         assert_eq!(buses.functions(), before);
+    }
+
+    #[test]
+    fn messages_keep_their_requester_on_express_buses_only() {
+        // Behind a root port, behind a bridge to conventional PCI, behind one that says nothing of itself.
+        for (kind, expected) in [(4, Some(0x0100)), (7, None), (0, None)] {
+            let mut machine = FakeMachine::default();
+            let mut bridge = FakeFunction::new(0x000c_1b36, 0x06_04_00, 1, &[]);
+            if kind != 0 {
+                bridge.registers.extend([(0x04, 1 << 20), (0x34, 0x40), (0x40, kind << 20 | 0x10)]);
+            }
+            machine.plug(0, 1, bridge);
+            machine.plug(1, 0, FakeFunction::new(1, 0, 0, &[]));
+            machine.plug(0, 2, FakeFunction::new(1, 0, 0, &[]));
+            let mut buses = Buses::new(&host());
+            buses.scan(&mut machine);
+            let mut of = |bus, device| buses.requester(&mut machine, Address { bus, device, function: 0 });
+            assert_eq!((of(1, 0), of(0, 2), of(5, 0)), (expected, Some(0x0010), None), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_notices_are_called() {
+        let mut machine = FakeMachine::default();
+        machine.plug(0, 2, FakeFunction::new(1, 0, 0, &[]));
+        let mut buses = Buses::new(&host());
+        buses.scan(&mut machine);
+        let address = buses.functions()[0].address;
+        assert_eq!(buses.functions()[0].notice, None);
+        let notices = [Notice::Polled, Notice::Pin(35), Notice::Message(80), Notice::Message(8192)];
+        let names = notices.map(|notice| {
+            buses.set_notice(address, notice);
+            std::format!("{}", buses.functions()[0].notice.unwrap())
+        });
+        assert_eq!(names, ["polled", "interrupt 35", "MSI 80", "LPI 8192"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! tests implement over a made-up machine.
 
 mod enumeration;
+pub mod msix;
 mod placed;
 mod window;
 
@@ -13,6 +14,7 @@ pub use enumeration::{Buses, Shared};
 pub use placed::placed_windows;
 pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunction as Address};
 
+use crate::machine::FIRST_LPI;
 use alloc::vec::Vec;
 
 /// A function of a PCI device.
@@ -32,6 +34,41 @@ pub struct Function {
     pub interface: u8,
     /// The regions that the function asks for.
     pub bars: Vec<Bar>,
+    /// How it tells that it has done something; `None` if it is not driven.
+    pub notice: Option<Notice>,
+}
+
+/// How a function tells that it has done something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Not at all: the driver looks.
+    Polled,
+    /// By one of its pins, which leads to this interrupt.
+    Pin(u32),
+    /// By a message, which raises this interrupt.
+    Message(u32),
+}
+
+impl Notice {
+    /// The number of the interrupt.
+    pub fn interrupt(self) -> Option<u32> {
+        match self {
+            Self::Polled => None,
+            Self::Pin(number) | Self::Message(number) => Some(number),
+        }
+    }
+}
+
+impl core::fmt::Display for Notice {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (name, number) = match *self {
+            Self::Polled => return f.write_str("polled"),
+            Self::Pin(number) => ("interrupt", number),
+            Self::Message(number) if number >= FIRST_LPI => ("LPI", number),
+            Self::Message(number) => ("MSI", number),
+        };
+        write!(f, "{name} {number}")
+    }
 }
 
 /// A region of a function, as its base address register describes it.

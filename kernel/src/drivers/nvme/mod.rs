@@ -1,7 +1,7 @@
 //! NVMe: disks behind PCI functions of class 01.08.02 (NVM Express Base 2.0, NVM Command Set 1.0).
 //!
 //! [`Nvme`] is a controller as `requests::controller` has them: a pair of queues for its administration and one for
-//! reads. As with other disks, nobody is interrupted: who waits looks at the completions. `registers` is all that the
+//! reads. Who waits looks at the completions, and sleeps between two looks until the controller interrupts, where it does. `registers` is all that the
 //! driver needs of the machine, and tests have a controller of their own behind it; `queue` has the queues, `identify`
 //! what the controller says of itself, `prp` how it is told where data goes.
 
@@ -125,6 +125,8 @@ struct Queues {
 /// A controller.
 pub struct Nvme<R: Registers> {
     registers: R,
+    /// Whether it interrupts by the message of vector 0.
+    has_messages: bool,
     surroundings: Surroundings,
     /// `None` while it is stopped.
     queues: Option<Queues>,
@@ -141,13 +143,14 @@ pub struct Nvme<R: Registers> {
 }
 
 impl<R: Registers> Nvme<R> {
-    /// Starts the controller behind `registers`.
+    /// Starts the controller behind `registers`. `has_messages` says whether somebody listens to its messages.
     ///
     /// # Errors
     /// [`InitError`].
-    pub fn new(registers: R, surroundings: Surroundings) -> Result<Self, InitError> {
+    pub fn new(registers: R, has_messages: bool, surroundings: Surroundings) -> Result<Self, InitError> {
         let mut nvme = Self {
             registers,
+            has_messages,
             surroundings,
             queues: None,
             lists: Vec::new(),
@@ -193,7 +196,10 @@ impl<R: Registers> Nvme<R> {
         self.max_in_flight = usize::from(reads.len() - 1).min(MAX_IN_FLIGHT);
         self.is_waiting = false;
         let last = u32::from(admin.len() - 1);
-        self.registers.write(INTMS, u32::MAX);
+        // With messages, the register must not be touched (NVM Express Base 2.0, 3.1.3.3).
+        if !self.has_messages {
+            self.registers.write(INTMS, u32::MAX);
+        }
         self.registers.write(AQA, last << 16 | last);
         for (register, address) in [(ASQ, admin.commands_address()), (ACQ, admin.completions_address())] {
             self.registers.write(register, address as u32);
@@ -227,6 +233,7 @@ impl<R: Registers> Nvme<R> {
     fn create_queues(&mut self) -> Result<(), InitError> {
         const NUMBER_OF_QUEUES: u32 = 7;
         const CONTIGUOUS: u32 = 1;
+        const INTERRUPTS: u32 = 1 << 1;
         let Some(Queues { reads, .. }) = &self.queues else { return Err(Fault::Silent.into()) };
         let size = u32::from(reads.len() - 1) << 16 | u32::from(READS);
         let (commands, completions) = (reads.commands_address(), reads.completions_address());
@@ -235,7 +242,9 @@ impl<R: Registers> Nvme<R> {
             Ok(()) | Err(Fault::Failed { .. }) => {}
             Err(fault) => return Err(fault.into()),
         }
-        self.administer(operation::CREATE_COMPLETIONS, 0, completions, [size, CONTIGUOUS])?;
+        // By vector 0, as the admin queue.
+        let how = if self.has_messages { CONTIGUOUS | INTERRUPTS } else { CONTIGUOUS };
+        self.administer(operation::CREATE_COMPLETIONS, 0, completions, [size, how])?;
         let of_completions = u32::from(READS) << 16;
         self.administer(operation::CREATE_COMMANDS, 0, commands, [size, of_completions | CONTIGUOUS])?;
         Ok(())

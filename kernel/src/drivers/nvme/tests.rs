@@ -41,6 +41,9 @@ struct Model {
     bad_block: Option<u64>,
     /// Lengths of reads.
     reads: Vec<usize>,
+    /// What its queue of completions was created with, and which interrupts were masked.
+    completions_flags: u32,
+    masked: u32,
 }
 
 #[derive(Clone)]
@@ -137,7 +140,7 @@ impl Model {
             }
             (operation::SET_FEATURES, 7) => {}
             (operation::CREATE_COMPLETIONS, 1) => {
-                assert_eq!(command[11], 1, "contiguous, without interrupts");
+                self.completions_flags = command[11];
                 self.bases[1][1] = data();
                 self.lengths[1][1] = (command[10] >> 16) as u16 + 1;
             }
@@ -209,7 +212,7 @@ impl Registers for Fake {
         let set_half =
             |base: &mut u64, shift: u32| *base = *base & !(0xffff_ffff << shift) | u64::from(value) << shift;
         match offset {
-            INTMS => {}
+            INTMS => model.masked = value,
             AQA => model.admin_lengths = value,
             ASQ => set_half(&mut model.bases[0][0], 0),
             0x2c => set_half(&mut model.bases[0][0], 32),
@@ -277,11 +280,24 @@ fn model(namespaces: &[Namespace]) -> Fake {
         lie: None,
         bad_block: None,
         reads: Vec::new(),
+        completions_flags: 0,
+        masked: 0,
     })))
 }
 
+/// Contiguous, and with interrupts by vector 0 only where somebody listens.
+#[test]
+fn it_interrupts_where_messages_are_heeded() {
+    for (has_messages, flags, masked) in [(false, 1, u32::MAX), (true, 3, 0)] {
+        let fake = model(&[namespace(1, 9)]);
+        Nvme::new(fake.clone(), has_messages, surroundings()).unwrap();
+        let model = fake.0.lock();
+        assert_eq!((model.completions_flags, model.masked), (flags, masked));
+    }
+}
+
 fn start(fake: &Fake) -> Result<Nvme<Fake>, InitError> {
-    Nvme::new(fake.clone(), surroundings())
+    Nvme::new(fake.clone(), false, surroundings())
 }
 
 /// One request, and whether it succeeded.

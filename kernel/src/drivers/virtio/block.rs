@@ -1,6 +1,7 @@
 //! The block device: its features, its configuration, its queue (VIRTIO 1.2, 5.2).
 
 use super::{
+    interrupt::Vectors,
     negotiation::{self, feature},
     queue::{Queue, RINGS_BYTES, SHORTEST},
 };
@@ -160,6 +161,8 @@ unsafe fn with_parts<R>(
 pub struct BlockChannel<T: Transport> {
     /// Dropping a transport resets the device, and may wait for ever: [`halt`](Channel::halt) does it better.
     transport: ManuallyDrop<T>,
+    /// If it interrupts by messages.
+    vectors: Option<Vectors>,
     surroundings: Surroundings,
     /// `None` while the device is stopped.
     queue: Option<Queue>,
@@ -175,13 +178,18 @@ pub struct BlockChannel<T: Transport> {
 unsafe impl<T: Transport + Send> Send for BlockChannel<T> {}
 
 impl<T: Transport> BlockChannel<T> {
-    /// Starts the device behind `transport`.
+    /// Starts the device behind `transport`, which interrupts if it has `vectors`.
     ///
     /// # Errors
     /// [`InitError`].
-    pub fn new(transport: T, surroundings: Surroundings) -> Result<Self, InitError> {
+    pub fn new(
+        transport: T,
+        vectors: Option<Vectors>,
+        surroundings: Surroundings,
+    ) -> Result<Self, InitError> {
         let mut channel = Self {
             transport: ManuallyDrop::new(transport),
+            vectors,
             surroundings,
             queue: None,
             slots: Box::default(),
@@ -220,7 +228,8 @@ impl<T: Transport> BlockChannel<T> {
         if length < SHORTEST {
             return Err(InitError::ShortQueue { length });
         }
-        let queue = Queue::new(&mut *self.transport, QUEUE, indirect)?;
+        let interrupts = self.vectors.is_some_and(|vectors| vectors.assign(QUEUE));
+        let queue = Queue::new(&mut *self.transport, QUEUE, indirect, interrupts)?;
         let n_descriptors = queue.len();
         self.queue = Some(queue);
         self.read_limits(n_descriptors)?;
@@ -392,11 +401,12 @@ impl<T: Transport> Channel for BlockChannel<T> {
 /// [`InitError`].
 pub fn disk(
     transport: SomeTransport<'static>,
+    vectors: Option<Vectors>,
     name: String,
     surroundings: Surroundings,
     patience_us: u64,
 ) -> Result<ChannelDisk, InitError> {
-    let channel: Box<dyn Channel + Send> = Box::new(BlockChannel::new(transport, surroundings)?);
+    let channel: Box<dyn Channel + Send> = Box::new(BlockChannel::new(transport, vectors, surroundings)?);
     let mut requests = Requests::new(channel, surroundings);
     let serial = requests.serial(patience_us);
     Ok(ChannelDisk::new(requests, legible(&serial), name))

@@ -2,6 +2,7 @@
 
 use super::{
     hal::IdentityHal,
+    interrupt::Vectors,
     negotiation::{self, feature},
 };
 use crate::{arch::time, drivers::requests::Surroundings};
@@ -50,10 +51,14 @@ pub struct VirtioConsole {
 }
 
 impl VirtioConsole {
-    /// Starts the device behind `transport`; `None` if it does not start.
-    pub fn new(transport: SomeTransport<'static>, surroundings: Surroundings) -> Option<Self> {
+    /// Starts the device behind `transport`, which interrupts if it has `vectors`; `None` if it does not start.
+    pub fn new(
+        transport: SomeTransport<'static>,
+        vectors: Option<Vectors>,
+        surroundings: Surroundings,
+    ) -> Option<Self> {
         let mut transport = ManuallyDrop::new(transport);
-        let queues = start(&mut transport, surroundings);
+        let queues = start(&mut transport, vectors, surroundings);
         let Some((receive, transmit, status)) = queues else {
             transport.set_status(DeviceStatus::FAILED);
             return None;
@@ -150,11 +155,18 @@ impl VirtioConsole {
 
 type Queues = (VirtQueue<IdentityHal, QUEUE_LENGTH>, VirtQueue<IdentityHal, QUEUE_LENGTH>, DeviceStatus);
 
-fn start(transport: &mut SomeTransport<'static>, surroundings: Surroundings) -> Option<Queues> {
+fn start(
+    transport: &mut SomeTransport<'static>,
+    vectors: Option<Vectors>,
+    surroundings: Surroundings,
+) -> Option<Queues> {
     if !negotiation::reset(transport, surroundings) {
         return None;
     }
     let (_, status) = negotiation::negotiate(transport, SUPPORTED).ok()?;
+    if vectors.is_some_and(|vectors| !vectors.assign(RECEIVE)) {
+        return None;
+    }
     let queue = |transport: &mut SomeTransport<'static>, number| -> Result<_, Error> {
         VirtQueue::new(transport, number, false, false)
     };

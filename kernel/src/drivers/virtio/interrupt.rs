@@ -1,4 +1,6 @@
-//! [`Line`]: the interrupt of a device. Its handler only takes the interrupt back, so that the device can raise the next one: that
+//! How a device interrupts: by a [`Line`], or, behind a PCI function, by messages, which its queues are told by [`Vectors`].
+//!
+//! The handler of a line only takes the interrupt back, so that the device can raise the next one; messages need not even that. That
 //! there was one is known to whoever waits for [any](crate::drivers::interrupts::count).
 
 use crate::{
@@ -34,12 +36,19 @@ impl Line {
         function: &pci::Function,
         interrupt: Interrupt,
     ) -> Option<Self> {
-        let address = isr_address(configuration, function)? as usize;
+        /// A structure of one byte, the interrupt status.
+        const ISR: u8 = 3;
+        let address = structure_address(configuration, function, ISR, 1)? as usize;
         let configuration = RefCell::new(configuration);
         let mut root = PciRoot::new(pci::Shared::new(&configuration));
         let (_, command) = root.get_status_command(function.address);
         root.set_command(function.address, command - Command::INTERRUPT_DISABLE);
         Some(Self { interrupt, handler: acknowledge_pci, address })
+    }
+
+    /// The number of the interrupt.
+    pub fn interrupt(&self) -> u32 {
+        self.interrupt.number
     }
 
     /// Takes the device's interrupts from now on.
@@ -51,16 +60,53 @@ impl Line {
     }
 }
 
-/// Where the interrupt status of a function is (VIRTIO 1.2, 4.1.4).
-fn isr_address<C: ConfigurationAccess>(configuration: &mut C, function: &pci::Function) -> Option<u64> {
+/// What tells a function's queues that they interrupt by messages, all of them by that of vector 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Vectors {
+    /// Where the common configuration is.
+    address: usize,
+}
+
+impl Vectors {
+    /// Those of a function that has its memory, and whose messages are enabled.
+    pub fn of_pci<C: ConfigurationAccess>(configuration: &mut C, function: &pci::Function) -> Option<Self> {
+        const COMMON: u8 = 1;
+        const COMMON_BYTES: u64 = 56;
+        let address = structure_address(configuration, function, COMMON, COMMON_BYTES)?;
+        let vectors = Self { address: address as usize };
+        (address.is_multiple_of(4) && vectors.assign(0)).then_some(vectors)
+    }
+
+    /// Has a queue interrupt, which has not been enabled since the device was reset; false if the device cannot do that.
+    pub fn assign(self, queue: u16) -> bool {
+        /// Offsets in the common configuration (VIRTIO 1.2, 4.1.4.3).
+        const QUEUE_SELECT: usize = 22;
+        const QUEUE_VECTOR: usize = 26;
+        const VECTOR: u16 = 0;
+        let register = |offset: usize| core::ptr::with_exposed_provenance_mut::<u16>(self.address + offset);
+        // SAFETY: registers in a BAR, all of which are mapped for ever; the transport selects a queue anew whenever it needs one.
+        unsafe {
+            register(QUEUE_SELECT).write_volatile(queue);
+            register(QUEUE_VECTOR).write_volatile(VECTOR);
+            register(QUEUE_VECTOR).read_volatile() == VECTOR
+        }
+    }
+}
+
+/// Where a structure of a function is that has `size_bytes` at least (VIRTIO 1.2, 4.1.4).
+fn structure_address<C: ConfigurationAccess>(
+    configuration: &mut C,
+    function: &pci::Function,
+    kind: u8,
+    size_bytes: u64,
+) -> Option<u64> {
     const VENDOR_SPECIFIC: u8 = 0x09;
-    const ISR: u8 = 3;
     /// In a capability: the number of the BAR, and the offset in that.
     const BAR: u8 = 4;
     const OFFSET: u8 = 8;
     let configuration = RefCell::new(configuration);
     let root = PciRoot::new(pci::Shared::new(&configuration));
-    let is_it = |id: u8, header: u16| id == VENDOR_SPECIFIC && (header >> 8) as u8 == ISR;
+    let is_it = |id: u8, header: u16| id == VENDOR_SPECIFIC && (header >> 8) as u8 == kind;
     let mut capabilities = root.capabilities(function.address);
     let found = capabilities.find(|capability| is_it(capability.id, capability.private_header))?;
     let read = |offset: u8| {
@@ -69,7 +115,7 @@ fn isr_address<C: ConfigurationAccess>(configuration: &mut C, function: &pci::Fu
     };
     let (bar_number, offset) = (read(BAR)? as u8, u64::from(read(OFFSET)?));
     let bar = function.bars.iter().find(|bar| bar.index == bar_number && bar.address != 0)?;
-    (offset < bar.size_bytes).then_some(bar.address + offset)
+    (offset + size_bytes <= bar.size_bytes).then_some(bar.address + offset)
 }
 
 fn acknowledge_mmio(address: usize) {

@@ -7,7 +7,7 @@
 //! - `net`: the network device, as a `net::Link`;
 //! - `console`: the console device, as a `SerialPort`;
 //! - `entropy`: the entropy device, which is asked for a number once;
-//! - `interrupt`: the interrupts of those that do not only wait for what they asked for;
+//! - `interrupt`: how they interrupt;
 //! - `queue`: a virtqueue of the size that a device has;
 //! - `block`: the block device, features and configuration, as a channel of `requests`;
 //! - `scsi`: the SCSI host adapter, as a controller of `requests`.
@@ -32,4 +32,8 @@ mod queue;
 pub mod scsi;
 
 #[cfg(target_os = "none")]
-pub use {hal::IdentityHal, interrupt::Line, net::VirtioNet};
+pub use {
+    hal::IdentityHal,
+    interrupt::{Line, Vectors},
+    net::VirtioNet,
+};

@@ -2,6 +2,7 @@
 
 use super::{
     hal::IdentityHal,
+    interrupt::Vectors,
     negotiation::{self, feature},
 };
 use crate::{
@@ -105,19 +106,21 @@ pub struct VirtioNet<T: Transport> {
 }
 
 impl<T: Transport> VirtioNet<T> {
-    /// Starts the device behind `transport`. `has_interrupt` says whether somebody listens to its interrupt.
+    /// Starts the device behind `transport`. It interrupts by messages if it has `vectors`; if not, `has_line` says whether somebody
+    /// listens to its line.
     ///
     /// # Errors
     /// [`InitError`].
     pub fn new(
         mut transport: T,
         name: String,
-        has_interrupt: bool,
+        vectors: Option<Vectors>,
+        has_line: bool,
         surroundings: Surroundings,
     ) -> Result<Self, InitError> {
-        let started = Self::start(&mut transport, surroundings);
+        let started = Self::start(&mut transport, vectors, surroundings);
         let mut transport = ManuallyDrop::new(transport);
-        let Started { features, status, mac, receive, transmit } = match started {
+        let Started { features, status, mac, interrupts, receive, transmit } = match started {
             Ok(started) => started,
             Err(error) => {
                 transport.set_status(DeviceStatus::FAILED);
@@ -130,7 +133,7 @@ impl<T: Transport> VirtioNet<T> {
             name,
             mac,
             features,
-            has_interrupt,
+            has_interrupt: interrupts.unwrap_or(has_line),
             failure: None,
             receive,
             transmit,
@@ -140,7 +143,7 @@ impl<T: Transport> VirtioNet<T> {
         };
         // Who sends looks at the queue itself, and so does who has no interrupt.
         device.transmit.set_dev_notify(false);
-        device.receive.set_dev_notify(has_interrupt);
+        device.receive.set_dev_notify(device.has_interrupt);
         device.transport.set_status(status | DeviceStatus::DRIVER_OK);
         for _ in 0..QUEUE_LENGTH {
             device.recycle(new_buffer());
@@ -149,7 +152,11 @@ impl<T: Transport> VirtioNet<T> {
     }
 
     /// Device initialisation (VIRTIO 1.2, 3.1.1 and 5.1.5), up to the queues.
-    fn start(transport: &mut T, surroundings: Surroundings) -> Result<Started, InitError> {
+    fn start(
+        transport: &mut T,
+        vectors: Option<Vectors>,
+        surroundings: Surroundings,
+    ) -> Result<Started, InitError> {
         if !negotiation::reset(transport, surroundings) {
             return Err(InitError::NoReset);
         }
@@ -168,12 +175,13 @@ impl<T: Transport> VirtioNet<T> {
         if (length as usize) < QUEUE_LENGTH {
             return Err(InitError::ShortQueue { length });
         }
+        let interrupts = vectors.map(|vectors| vectors.assign(RECEIVE));
         // The device knows where they are even if the other one cannot be made.
         let mut queue = |number| -> Result<_, Error> {
             Ok(ManuallyDrop::new(Box::new(VirtQueue::new(transport, number, false, false)?)))
         };
         let (receive, transmit) = (queue(RECEIVE)?, queue(TRANSMIT)?);
-        Ok(Started { features, status, mac, receive, transmit })
+        Ok(Started { features, status, mac, interrupts, receive, transmit })
     }
 
     fn header_bytes(&self) -> usize {
@@ -211,6 +219,8 @@ struct Started {
     features: u64,
     status: DeviceStatus,
     mac: [u8; 6],
+    /// Whether it interrupts by messages, if it was to.
+    interrupts: Option<bool>,
     receive: ManuallyDrop<Queue>,
     transmit: ManuallyDrop<Queue>,
 }

@@ -36,20 +36,26 @@ macro_rules! with {
 }
 
 impl Queue {
-    /// The longest queue with this number, up to 16 descriptors, that the device can have.
+    /// The longest queue with this number, up to 16 descriptors, that the device can have. `interrupts` says whether the device is to
+    /// interrupt when it has done something.
     ///
     /// # Errors
     /// If the device's is shorter than [`SHORTEST`], or there is no memory.
     #[inline(never)]
-    pub fn new(transport: &mut impl Transport, number: u16, indirect: bool) -> Result<Self, Error> {
+    pub fn new(
+        transport: &mut impl Transport,
+        number: u16,
+        indirect: bool,
+        interrupts: bool,
+    ) -> Result<Self, Error> {
         let mut ring = match transport.max_queue_size(number) {
             16.. => Ring::Of16(Box::new(VirtQueue::new(transport, number, indirect, false)?)),
             8.. => Ring::Of8(Box::new(VirtQueue::new(transport, number, indirect, false)?)),
             SHORTEST.. => Ring::Of4(Box::new(VirtQueue::new(transport, number, indirect, false)?)),
             _ => return Err(Error::InvalidParam),
         };
-        // Whoever waits looks at the queue itself.
-        with!(&mut ring, queue => queue.set_dev_notify(false));
+        // Whoever waits looks at the queue itself, but may sleep between two looks.
+        with!(&mut ring, queue => queue.set_dev_notify(interrupts));
         Ok(Self { number, ring })
     }
 

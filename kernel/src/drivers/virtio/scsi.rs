@@ -1,6 +1,7 @@
 //! The SCSI host adapter: its features, its configuration, a queue of requests (VIRTIO 1.2, 5.6).
 
 use super::{
+    interrupt::Vectors,
     negotiation::{self, feature},
     queue::{Queue, RINGS_BYTES, SHORTEST},
 };
@@ -68,6 +69,8 @@ impl Default for Slot {
 pub struct VirtioScsi {
     /// Dropping a transport resets the device, and may wait for ever: [`halt`](Controller::halt) does it better.
     transport: ManuallyDrop<SomeTransport<'static>>,
+    /// If it interrupts by messages.
+    vectors: Option<Vectors>,
     surroundings: Surroundings,
     /// `None` while the device is stopped.
     queue: Option<Queue>,
@@ -84,13 +87,18 @@ pub struct VirtioScsi {
 unsafe impl Send for VirtioScsi {}
 
 impl VirtioScsi {
-    /// Starts the device behind `transport`.
+    /// Starts the device behind `transport`, which interrupts if it has `vectors`.
     ///
     /// # Errors
     /// [`InitError`].
-    pub fn new(transport: SomeTransport<'static>, surroundings: Surroundings) -> Result<Self, InitError> {
+    pub fn new(
+        transport: SomeTransport<'static>,
+        vectors: Option<Vectors>,
+        surroundings: Surroundings,
+    ) -> Result<Self, InitError> {
         let mut adapter = Self {
             transport: ManuallyDrop::new(transport),
+            vectors,
             surroundings,
             queue: None,
             slots: Vec::new(),
@@ -119,7 +127,8 @@ impl VirtioScsi {
         if length < SHORTEST.max(2 * per_request) {
             return Err(InitError::ShortQueue { length });
         }
-        let queue = Queue::new(&mut *self.transport, QUEUE, indirect)?;
+        let interrupts = self.vectors.is_some_and(|vectors| vectors.assign(QUEUE));
+        let queue = Queue::new(&mut *self.transport, QUEUE, indirect, interrupts)?;
         let n_slots = (queue.len() / per_request as usize).min(MAX_IN_FLIGHT);
         self.queue = Some(queue);
         self.slots = Vec::new();

@@ -64,8 +64,9 @@ pub(super) static COMMANDS: &[Command] = &[
         usage: "",
         n_positional: 0..=0,
         options: &[],
-        summary: "show the PCI functions: address, ids, class, BARs",
-        details: "",
+        summary: "show the PCI functions: address, ids, class, how they notify, BARs",
+        details: "A function that is driven notifies by messages (an MSI of the GICv2m, or an LPI of the ITS), by an\n\
+                  interrupt of its pins, or not at all: it is polled then.",
         run: pci,
     },
     Command {
@@ -215,7 +216,7 @@ fn pci(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     }
     for function in &shell.pci {
         shell.terminal.print(format_args!(
-            "{} {:04x}:{:04x} class {:02x}{:02x}{:02x}\n",
+            "{} {:04x}:{:04x} class {:02x}{:02x}{:02x}",
             function.address,
             function.vendor_id,
             function.device_id,
@@ -223,6 +224,14 @@ fn pci(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
             function.subclass,
             function.interface
         ));
+        if let Some(notice) = function.notice {
+            shell.terminal.print(format_args!(", {notice}"));
+            if let Some(interrupt) = notice.interrupt() {
+                let count = (shell.machine.interrupt_count)(interrupt);
+                shell.terminal.print(format_args!(", taken {count} times"));
+            }
+        }
+        shell.terminal.print(format_args!("\n"));
         for bar in &function.bars {
             shell.terminal.print(format_args!(
                 "  BAR {}: {:#x}, {}, {:?}\n",

@@ -1,0 +1,69 @@
+//! The PCI bus as the drivers see it: a function's transport, and how it interrupts.
+
+use crate::{
+    drivers::{
+        messages,
+        pcie::Ecam,
+        virtio::{IdentityHal, Line},
+    },
+    machine::PcieHost,
+    pci::{self, ConfigurationAccess, Shared, msix::Msix},
+};
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use virtio_drivers::transport::pci::{PciTransport, VirtioPciError, bus::PciRoot};
+
+/// The functions below a host bridge, and what sets them up.
+pub struct PciBus {
+    host: PcieHost,
+    /// Their configuration space.
+    pub ecam: Ecam,
+    /// Which there are.
+    pub buses: pci::Buses,
+    /// Functions that somebody wants to take out.
+    pub leaving: Vec<pci::Address>,
+}
+
+impl PciBus {
+    /// Finds the functions and gives them their memory; `None` if configuration space has no address.
+    ///
+    /// # Safety
+    /// Configuration space must be mapped for ever and used by nothing else.
+    pub unsafe fn new(host: &PcieHost) -> Option<Self> {
+        // SAFETY: the caller promises mapped registers that nothing else uses.
+        let mut ecam = unsafe { Ecam::new(host) }?;
+        let mut buses = pci::Buses::new(host);
+        buses.scan(&mut ecam);
+        Some(Self { host: host.clone(), ecam, buses, leaving: Vec::new() })
+    }
+
+    /// The transport of a device, or why it has none.
+    pub fn transport(&mut self, function: &pci::Function) -> Result<PciTransport, VirtioPciError> {
+        let configuration = RefCell::new(&mut self.ecam);
+        let mut root = PciRoot::new(Shared::new(&configuration));
+        PciTransport::new::<IdentityHal, _>(&mut root, function.address)
+    }
+
+    /// Has a function interrupt by messages, and returns the number of the interrupt; `None` if it cannot.
+    pub fn enable_messages(&mut self, function: &pci::Function) -> Option<u32> {
+        let msix = Msix::find(&mut self.ecam, function)?;
+        let requester = self.buses.requester(&mut self.ecam, function.address)?;
+        let message = messages::message(requester)?;
+        let table = core::ptr::with_exposed_provenance_mut::<u32>(msix.table_address as usize);
+        msix.enable(&mut self.ecam, &message, &mut |offset, word| {
+            // SAFETY: a word of the table, which lies in one of the function's BARs, all of which are mapped for ever.
+            unsafe { table.byte_add(offset).write_volatile(word) };
+        });
+        Some(message.interrupt)
+    }
+
+    /// How a function interrupts by one of its pins.
+    pub fn line(&mut self, function: &pci::Function) -> Option<Line> {
+        /// The register with the pin in bits 15:8 (PCI Local Bus 3.0, 6.2.4).
+        const INTERRUPT: u8 = 0x3c;
+        let pin = (self.ecam.read_word(function.address, INTERRUPT) >> 8) as u8;
+        let (device, pin) = self.buses.root_pin(function.address, pin)?;
+        let interrupt = self.host.interrupt(device, pin)?;
+        Line::of_pci(&mut self.ecam, function, interrupt)
+    }
+}
