@@ -28,6 +28,23 @@ fn the_image_stays_small() {
     assert!(bytes <= MAX_IMAGE_BYTES, "the Image has {bytes} bytes, {MAX_IMAGE_BYTES} at most");
 }
 
+/// Two users' Images are the same only if nothing of it depends on where their folders are.
+#[test]
+fn the_image_names_no_folder_of_its_builder() {
+    let image = std::fs::read(kernel_files().1).expect("the Image");
+    let folders = [
+        Some(repository()),
+        std::env::var_os("HOME").map(Into::into),
+        std::env::var_os("CARGO_HOME").map(Into::into),
+    ];
+    for folder in folders.iter().flatten() {
+        let name = folder.to_str().expect("a folder's name").as_bytes();
+        let named = image.windows(name.len()).filter(|bytes| *bytes == name).count();
+        // Nothing can be told of folders as short as `/`.
+        assert!(name.len() < 5 || named == 0, "{} is in it {named} times", folder.display());
+    }
+}
+
 /// In RAM, but above the first 2 GiB of addresses and across a border of 1 GiB, where nothing is mapped at first.
 #[test]
 fn the_device_tree_may_lie_anywhere() {

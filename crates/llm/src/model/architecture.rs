@@ -204,11 +204,11 @@ pub enum Positions {
     /// By the number of layers.
     ByLayers {
         /// A rotary embedding in models of so many layers.
-        rope: usize,
+        rope: u8,
         /// Its pairs.
         pairs: RopePairs,
         /// ALiBi in models of so many; in others nothing.
-        alibi: usize,
+        alibi: u8,
     },
 }
 
@@ -294,7 +294,7 @@ pub enum RopeLayers {
     /// Every layer.
     All,
     /// All but each n-th.
-    AllButEach(usize),
+    AllButEach(u8),
     /// Layers with a window; every layer in models without a window.
     Windowed,
     /// Every layer, or none if `rope.scaling.finetuned` says no.
@@ -302,7 +302,7 @@ pub enum RopeLayers {
     /// Layers with a window, and the first ones, which have no experts.
     WindowedOrLeading,
     /// All but the first of each so many, in models with windows; every layer in others, and in models of just so many.
-    AllButFirstOfEach(usize),
+    AllButFirstOfEach(u8),
     /// Those that `attention.rope_pattern` lists; without a list every layer.
     Listed,
 }
@@ -342,47 +342,47 @@ pub enum Window {
     /// As many positions as `attention.sliding_window` says, which is required; 0 is a window without an end.
     Required {
         /// Of how many layers the last sees all.
-        period: usize,
+        period: u8,
     },
     /// The same, but without the key a window of this length.
     OrLength {
         /// Of how many layers the last sees all.
-        period: usize,
+        period: u8,
         /// Positions of a file that does not say.
-        length: usize,
+        length: u16,
     },
     /// As many positions as `attention.sliding_window` says; no layer has one without the key, or if it is 0.
     Optional {
         /// Of how many layers the last sees all.
-        period: usize,
+        period: u8,
     },
     /// So many positions; no layer has a window without `attention.sliding_window`, or if it is 0.
     Fixed {
         /// Of how many layers the last sees all.
-        period: usize,
+        period: u8,
         /// Positions.
-        length: usize,
+        length: u16,
     },
     /// The same as [`Symmetric`](Self::Symmetric); no layer has one without the key, or if it is 0.
     MaybeSymmetric {
         /// Of how many layers one sees all.
-        period: usize,
+        period: u8,
     },
     /// Half as many positions before and behind as `attention.sliding_window` says, which is required.
     Symmetric {
         /// Of how many layers the last sees all.
-        period: usize,
+        period: u8,
     },
     /// As many positions as `attention.sliding_window` says, in every layer; none without the key, or if it is 0.
     Everywhere,
     /// As [`OrLength`](Self::OrLength), in models of so many layers.
     AtLayers {
         /// Of how many layers the last sees all.
-        period: usize,
+        period: u8,
         /// Positions of a file that does not say.
-        length: usize,
+        length: u16,
         /// The number of layers.
-        n_layer: usize,
+        n_layer: u8,
     },
     /// As many positions as `attention.sliding_window` says, in the layers that
     /// `attention.sliding_window_pattern` lists.
@@ -391,7 +391,7 @@ pub enum Window {
     /// in all layers but the last, if `attention.sliding_window` is 0.
     Chunked {
         /// Of how many layers the last sees all.
-        period: usize,
+        period: u8,
     },
 }
 
@@ -406,7 +406,7 @@ pub enum QkNorm {
     /// Before the rotary embedding, in files that have the tensors.
     MaybeBeforeRope,
     /// Before the rotary embedding, in models of at least so many layers.
-    BeforeRopeFromLayers(usize),
+    BeforeRopeFromLayers(u8),
     /// After the rotary embedding.
     AfterRope,
     /// After the rotary embedding, without weights, in layers that have one, in models of fewer than
@@ -508,7 +508,7 @@ pub enum RecurrentLayers {
     WithoutHeads,
     /// Those that `attention.recurrent_layers` lists; without the key all but each n-th, n being
     /// `full_attention_interval`, or this.
-    AllButEach(usize),
+    AllButEach(u8),
     /// All, beside attention: both read the same, and what they give is added.
     BesideAttention,
 }
@@ -705,7 +705,7 @@ pub enum AttentionScale {
     /// The same, times what a stretched context multiplies the scores of latent attention by.
     HeadLengthAndStretch,
     /// The same, but one over the square root of `n_embd / n_head` in models of this many layers.
-    WidthAtLayers(usize),
+    WidthAtLayers(u8),
     /// One.
     One,
     /// One over a head's length.

@@ -355,7 +355,7 @@ fn rope_pairs(architecture: &Architecture, n_layer: usize, has_sections: bool) -
     match architecture.positions {
         Positions::Rope(_) if has_sections => Some(RopePairs::Halves),
         Positions::Rope(pairs) => Some(pairs),
-        Positions::ByLayers { rope, pairs, .. } if rope == n_layer => Some(pairs),
+        Positions::ByLayers { rope, pairs, .. } if usize::from(rope) == n_layer => Some(pairs),
         Positions::ByLayers { .. }
         | Positions::None
         | Positions::Learned
@@ -493,7 +493,7 @@ fn max_alibi_bias(
     const DEFAULT: f32 = 8.0;
     match (architecture.positions, pairs) {
         (Positions::AlibiByKey, _) => keys.scale(architecture, "attention.max_alibi_bias"),
-        (Positions::ByLayers { alibi, .. }, _) if alibi == n_layer => Ok(Some(DEFAULT)),
+        (Positions::ByLayers { alibi, .. }, _) if usize::from(alibi) == n_layer => Ok(Some(DEFAULT)),
         (Positions::Alibi, None) => Ok(Some(DEFAULT)),
         _ => Ok(None),
     }
@@ -517,7 +517,9 @@ fn attention_scale(
     let head_len = match (architecture.attention_scale, heads) {
         (AttentionScale::One, _) | (_, None) => return 1.0,
         (AttentionScale::InverseHeadLength, Some(heads)) => return 1.0 / heads.head_len_k as f32,
-        (AttentionScale::WidthAtLayers(at), Some(heads)) if at == n_layer => n_embd / heads.n_head,
+        (AttentionScale::WidthAtLayers(at), Some(heads)) if usize::from(at) == n_layer => {
+            n_embd / heads.n_head
+        }
         (_, Some(heads)) => heads.head_len_k,
     };
     1.0 / libm::sqrtf(head_len as f32)

@@ -106,7 +106,7 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
                 match self.keys.gguf.get((self.keys.prefix, LIST)) {
                     Some(Value::Array(_)) => self.keys.layer_flag(LIST, index)?,
                     _ => {
-                        let interval = self.keys.optional_width(INTERVAL)?.unwrap_or(default_interval);
+                        let interval = self.keys.optional_width(INTERVAL)?.unwrap_or(default_interval.into());
                         !(index + 1).is_multiple_of(interval)
                     }
                 }
@@ -185,12 +185,13 @@ impl<'k, 'g, 'a> HeadKeys<'k, 'g, 'a> {
         let has_rope = match architecture.rope_layers {
             RopeLayers::All => true,
             RopeLayers::AllButEach(n) => {
-                let n = if has_no_window(keys, architecture)? { n_layer } else { n };
+                let n = if has_no_window(keys, architecture)? { n_layer } else { n.into() };
                 !(index + 1).is_multiple_of(n)
             }
             RopeLayers::Windowed => sight != Sight::All || !architecture.window.is_in(n_layer),
             RopeLayers::WindowedOrLeading => sight != Sight::All || index < n_dense(keys)?,
             RopeLayers::AllButFirstOfEach(n) => {
+                let n = usize::from(n);
                 keys.optional_length(WINDOW)?.unwrap_or(0) == 0 || n_layer == n || !index.is_multiple_of(n)
             }
             RopeLayers::Listed => match keys.gguf.get((keys.prefix, ROPE_PATTERN)) {
@@ -226,7 +227,7 @@ impl Window {
     fn is_in(self, n_layer: usize) -> bool {
         match self {
             Window::None => false,
-            Window::AtLayers { n_layer: at, .. } => at == n_layer,
+            Window::AtLayers { n_layer: at, .. } => usize::from(at) == n_layer,
             _ => true,
         }
     }
@@ -247,21 +248,23 @@ fn sight(
 ) -> Result<Sight, ModelError> {
     // Here 0 positions are a window without an end: the layer stays what it is but for that.
     let window = |length: usize| Sight::Window(if length == 0 { usize::MAX } else { length });
-    let is_windowed = |period: usize| is_windowed(keys, architecture.window_order, period, index);
+    let is_windowed = |period| is_windowed(keys, architecture.window_order, period, index);
     Ok(match architecture.window {
         Window::Required { period } if is_windowed(period)? => window(keys.length(WINDOW)?),
         Window::OrLength { period, length } if is_windowed(period)? => {
-            window(keys.optional_length(WINDOW)?.unwrap_or(length))
+            window(keys.optional_length(WINDOW)?.unwrap_or(length.into()))
         }
-        Window::AtLayers { period, length, n_layer: at } if at == n_layer && is_windowed(period)? => {
-            window(keys.optional_length(WINDOW)?.unwrap_or(length))
+        Window::AtLayers { period, length, n_layer: at }
+            if usize::from(at) == n_layer && is_windowed(period)? =>
+        {
+            window(keys.optional_length(WINDOW)?.unwrap_or(length.into()))
         }
         Window::Optional { period } => match keys.optional_length(WINDOW)? {
             Some(length @ 1..) if is_windowed(period)? => Sight::Window(length),
             _ => Sight::All,
         },
         Window::Fixed { period, length } => match keys.optional_length(WINDOW)? {
-            Some(1..) if is_windowed(period)? => Sight::Window(length),
+            Some(1..) if is_windowed(period)? => Sight::Window(length.into()),
             _ => Sight::All,
         },
         Window::Symmetric { period } if is_windowed(period)? => Sight::Around(keys.length(WINDOW)? / 2),
@@ -299,13 +302,13 @@ fn has_window(keys: &Keys<'_, '_>, index: usize) -> Result<bool, ModelError> {
 fn is_windowed(
     keys: &Keys<'_, '_>,
     order: WindowOrder,
-    period: usize,
+    period: u8,
     index: usize,
 ) -> Result<bool, ModelError> {
     if let Some(Value::Array(_)) = keys.gguf.get((keys.prefix, PATTERN)) {
         return has_window(keys, index);
     }
-    let period = keys.optional_number(PATTERN)?.unwrap_or(period);
+    let period = keys.optional_number(PATTERN)?.unwrap_or(period.into());
     let place = match order {
         WindowOrder::LastSeesAll => index + 1,
         WindowOrder::FirstSeesAll => index,

@@ -371,7 +371,7 @@ impl<'a> LayerTensors<'_, '_, 'a> {
         match self.config.architecture.qk_norm {
             QkNorm::None => Ok(None),
             QkNorm::MaybeBeforeRope if !self.tensors.has(name.as_str()) => Ok(None),
-            QkNorm::BeforeRopeFromLayers(n_layer) if self.config.layers.len() < n_layer => Ok(None),
+            QkNorm::BeforeRopeFromLayers(n_layer) if self.config.layers.len() < n_layer.into() => Ok(None),
             QkNorm::AfterRopeWeightless => {
                 let is_small = self.config.experts.is_none_or(|experts| experts.n_expert < 128);
                 Ok((has_rope && is_small).then_some(HeadNorm::Head(None)))

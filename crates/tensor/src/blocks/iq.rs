@@ -109,37 +109,36 @@ const _: () = assert!(size_of::<BlockIQ3S>() == 110);
 const _: () = assert!(size_of::<BlockIQ1S>() == 50);
 const _: () = assert!(size_of::<BlockIQ1M>() == 56);
 
-/// A grid: `N` values for each code. A program holds it packed, a quarter as large, and unpacks it when it is first needed.
-struct Grid<const N: usize, const ENTRIES: usize> {
-    /// Of each entry `N` indices of values, the first in the lowest of its 16 bits.
-    packed: &'static [u16; ENTRIES],
-    values: &'static [i8],
-    unpacked: Once<[[i8; N]; ENTRIES]>,
-}
+/// The `N` values of each code, unpacked when they are first needed: a program holds grids packed, a quarter as large. What is not
+/// there yet takes up no room in it, if nothing else lies beside it.
+type Grid<const N: usize, const ENTRIES: usize> = Once<[[i8; N]; ENTRIES]>;
 
-impl<const N: usize, const ENTRIES: usize> Grid<N, ENTRIES> {
-    const fn new(packed: &'static [u16; ENTRIES], values: &'static [i8]) -> Self {
-        Grid { packed, values, unpacked: Once::new() }
-    }
+static GRID_IQ2_XXS: Grid<8, 256> = Once::new();
+static GRID_IQ2_XS: Grid<8, 512> = Once::new();
+static GRID_IQ2_S: Grid<8, 1024> = Once::new();
+static GRID_IQ3_XXS: Grid<4, 256> = Once::new();
+static GRID_IQ3_S: Grid<4, 512> = Once::new();
+static GRID_IQ1: Grid<8, 2048> = Once::new();
 
-    #[inline]
-    fn entries(&self) -> &[[i8; N]; ENTRIES] {
-        self.unpacked.call_once(|| {
-            let bits = 16 / N;
-            let value = |entry: u16, i| self.values[usize::from(entry >> (bits * i)) & ((1 << bits) - 1)];
-            self.packed.map(|entry| core::array::from_fn(|i| value(entry, i)))
-        })
-    }
-}
-
-const IQ2_VALUES: [i8; 3] = [8, 25, 43];
-static GRID_IQ2_XXS: Grid<8, 256> = Grid::new(&codebooks::IQ2_XXS, &IQ2_VALUES);
-static GRID_IQ2_XS: Grid<8, 512> = Grid::new(&codebooks::IQ2_XS, &IQ2_VALUES);
-static GRID_IQ2_S: Grid<8, 1024> = Grid::new(&codebooks::IQ2_S, &IQ2_VALUES);
-static GRID_IQ3_XXS: Grid<4, 256> = Grid::new(&codebooks::IQ3_XXS, &[4, 12, 20, 28, 36, 44, 52, 62]);
-static GRID_IQ3_S: Grid<4, 512> = Grid::new(&codebooks::IQ3_S, &[1, 3, 5, 7, 9, 11, 13, 15]);
+const IQ2_VALUES: &[i8] = &[8, 25, 43];
+const IQ3_XXS_VALUES: &[i8] = &[4, 12, 20, 28, 36, 44, 52, 62];
+const IQ3_S_VALUES: &[i8] = &[1, 3, 5, 7, 9, 11, 13, 15];
 /// Eight times the values, so that the shift by an eighth is 1.
-static GRID_IQ1: Grid<8, 2048> = Grid::new(&codebooks::IQ1, &[-8, 0, 8]);
+const IQ1_VALUES: &[i8] = &[-8, 0, 8];
+
+/// A grid's values. Each entry of `packed` has `N` indices of `values`, the first in the lowest of its 16 bits.
+#[inline]
+fn unpacked<const N: usize, const ENTRIES: usize>(
+    grid: &'static Grid<N, ENTRIES>,
+    packed: &[u16; ENTRIES],
+    values: &[i8],
+) -> &'static [[i8; N]; ENTRIES] {
+    grid.call_once(|| {
+        let bits = 16 / N;
+        let value = |entry: u16, i| values[usize::from(entry >> (bits * i)) & ((1 << bits) - 1)];
+        packed.map(|entry| core::array::from_fn(|i| value(entry, i)))
+    })
+}
 
 /// The eighth sign that makes the number of set bits even.
 fn eight_signs(seven: u32) -> u8 {
@@ -160,7 +159,7 @@ fn odd(s: u32, mask: u32) -> i16 {
 impl Block256 for BlockIQ2XXS {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
-        let grid = GRID_IQ2_XXS.entries();
+        let grid = unpacked(&GRID_IQ2_XXS, &codebooks::IQ2_XXS, IQ2_VALUES);
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (j, [c0, c1, c2, c3, packed @ ..]) in self.qs.iter().enumerate() {
             let packed = u32::from_le_bytes(*packed);
@@ -184,7 +183,7 @@ impl Block256 for BlockIQ2XXS {
 impl Block256 for BlockIQ2XS {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
-        let grid = GRID_IQ2_XS.entries();
+        let grid = unpacked(&GRID_IQ2_XS, &codebooks::IQ2_XS, IQ2_VALUES);
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (group, &packed) in groups.iter_mut().zip(&self.qs) {
             let packed = u16::from_le_bytes(packed);
@@ -210,7 +209,7 @@ fn nibble_scales(packed: &[u8; 8]) -> [i16; 16] {
 impl Block256 for BlockIQ2S {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
-        let grid = GRID_IQ2_S.entries();
+        let grid = unpacked(&GRID_IQ2_S, &codebooks::IQ2_S, IQ2_VALUES);
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (l, group) in groups.iter_mut().enumerate() {
             let high = self.qh[l / 4] >> (2 * (l % 4)) & 3;
@@ -231,7 +230,7 @@ impl Block256 for BlockIQ2S {
 impl Block256 for BlockIQ3XXS {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
-        let grid = GRID_IQ3_XXS.entries();
+        let grid = unpacked(&GRID_IQ3_XXS, &codebooks::IQ3_XXS, IQ3_XXS_VALUES);
         let (groups, _) = quants.as_chunks_mut::<4>();
         for (j, &packed) in self.scales_and_signs.iter().enumerate() {
             let packed = u32::from_le_bytes(packed);
@@ -257,7 +256,7 @@ impl Block256 for BlockIQ3XXS {
 impl Block256 for BlockIQ3S {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
-        let grid = GRID_IQ3_S.entries();
+        let grid = unpacked(&GRID_IQ3_S, &codebooks::IQ3_S, IQ3_S_VALUES);
         let (groups, _) = quants.as_chunks_mut::<4>();
         for (k, group) in groups.iter_mut().enumerate() {
             let high = self.qh[k / 8] >> (k % 8) & 1;
@@ -283,7 +282,7 @@ fn shifted(values: [i8; 8], down: bool) -> [i8; 8] {
 impl Block256 for BlockIQ1S {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
-        let grid = GRID_IQ1.entries();
+        let grid = unpacked(&GRID_IQ1, &codebooks::IQ1, IQ1_VALUES);
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (j, &packed) in self.qh.iter().enumerate() {
             let packed = u16::from_le_bytes(packed);
@@ -308,7 +307,7 @@ impl Block256 for BlockIQ1S {
 impl Block256 for BlockIQ1M {
     #[inline]
     fn unpack_quants(&self, quants: &mut [i8; 256]) {
-        let grid = GRID_IQ1.entries();
+        let grid = unpacked(&GRID_IQ1, &codebooks::IQ1, IQ1_VALUES);
         let (groups, _) = quants.as_chunks_mut::<8>();
         for (l, group) in groups.iter_mut().enumerate() {
             let nibble = self.qh[l / 2] >> (4 * (l % 2)) & 0xf;
