@@ -129,7 +129,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
             cores: cores::states,
             workers: &cores::TEAM,
             meanwhile: turns::meanwhile,
-            turn: guest::turn,
+            turn: (platform.watchdog.is_some() || platform.generation.is_some()).then_some(guest::turn),
             interrupt_count: interrupts::count_of,
             heap_usage: || HEAP.usage(),
             pool: &POOL,

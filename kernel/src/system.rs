@@ -62,8 +62,9 @@ pub struct Machine {
     pub workers: &'static dyn Workers,
     /// Runs the second function. The first has its turn meanwhile, between the items of what the workers compute.
     pub meanwhile: fn(&dyn Fn(), &mut dyn FnMut()),
-    /// Is to be called each time that whoever waits, computes or loads looks up: what the machine is owed is done then.
-    pub turn: fn() -> Turn,
+    /// Is to be called each time that whoever waits, computes or loads looks up: what the machine is owed is done then. None if
+    /// it is owed nothing.
+    pub turn: Option<fn() -> Turn>,
     /// How often this interrupt has been taken.
     pub interrupt_count: fn(u32) -> u64,
     /// State of the small heap.
@@ -79,6 +80,11 @@ pub struct Turn {
     pub wake_us: u64,
     /// How often the machine has been restored from a snapshot.
     pub n_restored: u64,
+}
+
+impl Turn {
+    /// That of a machine that is owed nothing.
+    pub const NOTHING: Self = Self { wake_us: u64::MAX, n_restored: 0 };
 }
 
 /// What the shell is to do.

@@ -13,7 +13,7 @@ use crate::{
     },
     sha256,
     storage::{BlockDevice, Disk, MemoryDisk},
-    system::{Core, CoreState, Machine, Turn},
+    system::{Core, CoreState, Machine},
 };
 
 /// A pool of this size, for ever.
@@ -49,7 +49,7 @@ pub fn machine(pool: &'static Pool) -> Machine {
         },
         workers: &Serial,
         meanwhile: |_, run| run(),
-        turn: || Turn { wake_us: u64::MAX, n_restored: 0 },
+        turn: None,
         interrupt_count: u64::from,
         heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
         pool,

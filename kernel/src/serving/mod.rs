@@ -20,7 +20,7 @@ use self::engine::BackendEngine;
 use crate::{
     llm::{BackendError, EngineOptions, InferenceBackend, Steps, Ticket},
     net::{Network, Sockets},
-    system::{Machine, ServeSettings},
+    system::{Machine, ServeSettings, Turn},
 };
 
 /// Texts that a model computes together if there is room.
@@ -99,7 +99,7 @@ impl<'a> Serving<'a> {
 
     /// Sends and receives; returns when it is to be called again unless there is an interrupt before.
     pub fn exchange(&self) -> u64 {
-        let turn = (self.machine.turn)();
+        let turn = self.machine.turn.map_or(Turn::NOTHING, |turn| turn());
         let Some(network) = self.network else { return turn.wake_us };
         let network = &mut *network.borrow_mut();
         let now_us = (self.machine.clock_us)();
@@ -124,7 +124,7 @@ impl<'a> Serving<'a> {
     /// [`exchange`](Self::exchange)s if something may have come, and if nobody else is about that: for whoever computes, and
     /// looks up between.
     pub fn look(&self) {
-        (self.machine.turn)();
+        self.machine.turn.map(|turn| turn());
         let Some(network) = self.network else { return };
         let is_free = self.desk.try_borrow_mut().is_ok();
         let is_due = |network: &Network| network.is_due((self.machine.clock_us)());

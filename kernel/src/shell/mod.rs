@@ -49,9 +49,13 @@ const CONTINUATION_PROMPT: &str = "> ";
 /// Runs the shell until it is told to stop, or one command in command mode.
 #[inline(never)]
 pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
-    let meanwhile = system.machine.meanwhile;
+    let (meanwhile, turn) = (system.machine.meanwhile, system.machine.turn);
     let mut shell = Shell::new(system, mode == RunMode::Interactive);
     let serving = shell.serving.clone();
+    // Nobody has a turn.
+    if serving.network().is_none() && turn.is_none() {
+        return shell.run(mode);
+    }
     let mut shutdown = None;
     meanwhile(&|| serving.look(), &mut || shutdown = Some(shell.run(mode.clone())));
     shutdown.expect("it has run")
