@@ -9,7 +9,7 @@ pub const PAGE_BYTES: usize = 4096;
 /// Some pages of the heap, zeroed at first. A device sees them at their address, and is coherent with the caches.
 pub struct Pages {
     start: NonNull<u32>,
-    count: usize,
+    layout: Layout,
 }
 
 // SAFETY: the memory belongs to the value alone, but for the device, which no thread is.
@@ -18,17 +18,19 @@ unsafe impl Send for Pages {}
 impl Pages {
     /// `count` pages, one at least.
     pub fn new(count: usize) -> Self {
-        let count = count.max(1);
-        let layout = Self::layout(count);
-        // SAFETY: there is one page at least.
-        match NonNull::new(unsafe { alloc_zeroed(layout) }) {
-            Some(start) => Self { start: start.cast(), count },
-            None => handle_alloc_error(layout),
+        match Self::aligned(count, PAGE_BYTES) {
+            Some(pages) => pages,
+            None => handle_alloc_error(Layout::new::<[u8; PAGE_BYTES]>()),
         }
     }
 
-    fn layout(count: usize) -> Layout {
-        Layout::from_size_align(count * PAGE_BYTES, PAGE_BYTES).expect("a queue is a few pages")
+    /// `count` pages, one at least, that begin at a multiple of `align_bytes`; `None` if there are none.
+    pub fn aligned(count: usize, align_bytes: usize) -> Option<Self> {
+        let size_bytes = count.max(1).checked_mul(PAGE_BYTES)?;
+        let layout = Layout::from_size_align(size_bytes, align_bytes.max(PAGE_BYTES)).ok()?;
+        // SAFETY: there is one page at least.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Self { start: start.cast(), layout })
     }
 
     /// Where the device finds them.
@@ -38,7 +40,7 @@ impl Pages {
 
     /// What they take.
     pub fn size_bytes(&self) -> usize {
-        self.count * PAGE_BYTES
+        self.layout.size()
     }
 
     /// Gives them to the device for ever.
@@ -49,7 +51,7 @@ impl Pages {
     /// # Panics
     /// If the word is beyond the pages.
     fn word(&self, index: usize) -> NonNull<u32> {
-        assert!(index < self.size_bytes() / size_of::<u32>(), "word {index} of {} pages", self.count);
+        assert!(index < self.size_bytes() / size_of::<u32>(), "word {index} of {} bytes", self.size_bytes());
         // SAFETY: within the pages.
         unsafe { self.start.add(index) }
     }
@@ -93,7 +95,7 @@ impl Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: they come from `new`, with this layout.
-        unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.count)) };
+        // SAFETY: they come from `aligned`, with this layout.
+        unsafe { dealloc(self.start.as_ptr().cast(), self.layout) };
     }
 }

@@ -5,20 +5,21 @@
 //! no interrupts: they only [sleep](sleep) until one of them is [woken](wake).
 
 use super::{
-    gic_security,
+    gic_its, gic_security,
     gic_v2::{Acknowledged, GicV2, RegisterBlocks},
+    gic_v3::{
+        EXTENDED_PRIVATE_END, EXTENDED_PRIVATE_START, EXTENDED_SHARED_END, EXTENDED_SHARED_START,
+        LOWEST_PRIORITY, V3, pointer,
+    },
     interrupt_handlers::{Handler, Handlers},
 };
 use crate::{
     arch::monitor::Monitor,
-    machine::{Interrupt, InterruptController, Registers, Trigger},
+    machine::{Interrupt, InterruptController, Trigger},
 };
 use arm_gic::{
     IntId, InterruptGroup,
-    gicv3::{
-        self, GicCpuInterface, GicRedistributor, GicRedistributorIterator, GicV3, SgiTargetGroup,
-        registers as v3,
-    },
+    gicv3::{self, GicCpuInterface, SgiTargetGroup},
 };
 use core::{
     fmt,
@@ -26,22 +27,12 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use log::warn;
-use safe_mmio::UniqueMmioPointer;
 use spin::Mutex;
-
-/// Only interrupts of a numerically lower priority are signalled: all of them.
-const LOWEST_PRIORITY: u8 = 0xff;
 
 const MAX_HANDLERS: usize = 128;
 
 /// Numbers from here on say that there is no interrupt.
 const FIRST_SPECIAL: u32 = 1020;
-
-/// The extended interrupts of GICv3.1: those of a core, and shared ones.
-const EXTENDED_PRIVATE_START: u32 = 1056;
-const EXTENDED_PRIVATE_END: u32 = 1120;
-const EXTENDED_SHARED_START: u32 = 4096;
-const EXTENDED_SHARED_END: u32 = 5120;
 
 /// The software-generated interrupt that ends a core's sleep.
 const WAKE_UP: IntId = IntId::sgi(0);
@@ -49,21 +40,6 @@ const WAKE_UP: IntId = IntId::sgi(0);
 enum Gic {
     V2(GicV2<Mmio>),
     V3(V3),
-}
-
-/// GICv3, whose redistributors lie in one region or several.
-struct V3 {
-    /// A driver a region; the distributor is the same for all.
-    regions: alloc::vec::Vec<Region>,
-}
-
-struct Region {
-    gic: GicV3<'static>,
-    distributor: NonNull<u8>,
-    first_redistributor: NonNull<u8>,
-    /// The distance between redistributors: two frames, or four of a GICv4.
-    stride_bytes: usize,
-    redistributors: usize,
 }
 
 // SAFETY: the register blocks that the drivers point to are the same on every core; the lock
@@ -118,14 +94,8 @@ pub unsafe fn init(controller: &InterruptController) {
             })
         }
         InterruptController::GicV3 { distributor, redistributors, stride_bytes } => {
-            let parts = |region: &Registers| match stride_bytes {
-                // SAFETY: as the caller promises.
-                Some(stride_bytes) => unsafe { redistributors_apart(region, *stride_bytes) },
-                None => alloc::vec![*region],
-            };
-            // SAFETY: as above.
-            let open = |region| unsafe { open_region(distributor, &region, stride_bytes.is_some()) };
-            let mut gic = V3 { regions: redistributors.iter().flat_map(parts).filter_map(open).collect() };
+            // SAFETY: as the caller promises.
+            let mut gic = unsafe { V3::open(distributor, redistributors, *stride_bytes) };
             gic.init().map(|()| {
                 IS_V3.store(true, Ordering::Relaxed);
                 Gic::V3(gic)
@@ -133,133 +103,6 @@ pub unsafe fn init(controller: &InterruptController) {
         }
     };
     *GIC.lock() = gic;
-}
-
-/// # Safety
-/// As for [`init`]. Of several regions' drivers, only one at a time may be used.
-unsafe fn open_region(distributor: &Registers, region: &Registers, is_single: bool) -> Option<Region> {
-    let gicd = pointer::<v3::Gicd>(distributor.address)?;
-    let gicr = pointer::<v3::GicrSgi>(region.address)?;
-    let room = region.size_bytes as usize / size_of::<v3::GicrSgi>();
-    if room == 0 || (distributor.size_bytes as usize) < size_of::<v3::Gicd>() {
-        warn!(
-            "interrupt controller: its registers at {:#x} and {:#x} are named too short",
-            distributor.address, region.address
-        );
-        return None;
-    }
-    // SAFETY: the caller promises mapped registers that nothing else uses; the iterator goes no further than the
-    // region's last redistributor.
-    let redistributors = unsafe { GicRedistributorIterator::new(gicr) };
-    // SAFETY: as above; there is room for one at least.
-    let first = GicRedistributor::new(unsafe { UniqueMmioPointer::new(gicr) });
-    let frame_pairs = if first.typer().virtual_lpis_supported() { 2 } else { 1 };
-    // Should the last one not say that it is the last: no further than the region.
-    let room = if is_single { 1 } else { room / frame_pairs };
-    let made = redistributors.map(|redistributors| redistributors.take(room).count()).and_then(|count| {
-        // SAFETY: as above.
-        let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, count) }?;
-        Ok(Region {
-            gic,
-            distributor: gicd.cast(),
-            first_redistributor: gicr.cast(),
-            stride_bytes: frame_pairs * size_of::<v3::GicrSgi>(),
-            redistributors: count,
-        })
-    });
-    made.inspect_err(|error| warn!("interrupt controller: {error}")).ok()
-}
-
-/// The redistributors of a region in which they lie `stride_bytes` apart, each as a region of its own.
-///
-/// # Safety
-/// The registers must be mapped.
-unsafe fn redistributors_apart(region: &Registers, stride_bytes: u64) -> alloc::vec::Vec<Registers> {
-    /// GICR_TYPER, and its bit Last (GICv3, 12.11.38).
-    const TYPE_OFFSET: u64 = 8;
-    const IS_LAST: u32 = 1 << 4;
-    let mut parts = alloc::vec::Vec::new();
-    let mut rest = *region;
-    while rest.size_bytes >= size_of::<v3::GicrSgi>() as u64 {
-        parts.push(Registers { size_bytes: rest.size_bytes.min(stride_bytes), ..rest });
-        let kind = core::ptr::with_exposed_provenance::<u32>((rest.address + TYPE_OFFSET) as usize);
-        // SAFETY: within the region, which the caller promises.
-        if unsafe { kind.read_volatile() } & IS_LAST != 0 {
-            break;
-        }
-        let Some(size_bytes) = rest.size_bytes.checked_sub(stride_bytes) else { break };
-        rest = Registers { address: rest.address + stride_bytes, size_bytes };
-    }
-    parts
-}
-
-impl V3 {
-    /// Sets everything up with every interrupt disabled.
-    fn init(&mut self) -> Option<()> {
-        let Some((own_region, own)) = self.own_redistributor() else {
-            warn!("interrupt controller: no redistributor belongs to this core");
-            return None;
-        };
-        for (index, region) in self.regions.iter_mut().enumerate() {
-            region.gic.enable_all_interrupts(false);
-            if index == own_region {
-                continue;
-            }
-            for redistributor in 0..region.redistributors {
-                let redistributor = region.gic.redistributor(redistributor);
-                redistributor.ok()?.configure_default_settings();
-            }
-        }
-        self.regions.get_mut(own_region)?.gic.setup(own);
-        GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
-        Some(())
-    }
-
-    /// The region and, in it, the redistributor of the core that runs this.
-    fn own_redistributor(&mut self) -> Option<(usize, usize)> {
-        let mpidr = crate::arch::cpu::mpidr();
-        self.regions.iter_mut().enumerate().find_map(|(index, region)| {
-            let gic = &mut region.gic;
-            let is_own =
-                |&index: &usize| gic.gicr_typer(index).is_ok_and(|typer| typer.core_mpidr() == mpidr);
-            Some((index, (0..region.redistributors).find(is_own)?))
-        })
-    }
-
-    /// The same, with the region itself.
-    fn own(&mut self) -> Option<(&mut Region, usize)> {
-        let (region, own) = self.own_redistributor()?;
-        Some((self.regions.get_mut(region)?, own))
-    }
-}
-
-impl Region {
-    /// Enables an interrupt, of this redistributor if it is a private one. `None` if the controller does not have it, or
-    /// keeps it for the secure side: it then reads as disabled.
-    fn enable(&mut self, interrupt: IntId, redistributor: usize) -> Option<()> {
-        /// GICD_ISENABLER, GICD_ISENABLERnE and, in a redistributor's second frame, GICR_ISENABLER0 with
-        /// GICR_ISENABLERnE behind it (GICv3, 12.9 and 12.11).
-        const ENABLED: usize = 0x100;
-        const EXTENDED_ENABLED: usize = 0x1200;
-        const SECOND_FRAME: usize = 0x1_0000;
-        self.gic.enable_interrupt(interrupt, Some(redistributor), true).ok()?;
-        let number = interrupt.raw_value();
-        let of_core = || (self.first_redistributor, redistributor * self.stride_bytes + SECOND_FRAME);
-        let ((block, start), index) = match number {
-            0..32 => (of_core(), 0),
-            EXTENDED_PRIVATE_START..EXTENDED_PRIVATE_END => {
-                (of_core(), 1 + (number - EXTENDED_PRIVATE_START) / 32)
-            }
-            EXTENDED_SHARED_START.. => {
-                ((self.distributor, EXTENDED_ENABLED - ENABLED), (number - EXTENDED_SHARED_START) / 32)
-            }
-            _ => ((self.distributor, 0), number / 32),
-        };
-        let offset = start + ENABLED + index as usize * size_of::<u32>();
-        // SAFETY: registers that `init` was promised to be mapped; reading them changes nothing.
-        let enabled = unsafe { block.add(offset).cast::<u32>().read_volatile() };
-        (enabled >> (number % 32) & 1 != 0).then_some(())
-    }
 }
 
 /// The registers of a GICv2.
@@ -313,10 +156,6 @@ impl RegisterBlocks for Mmio {
     }
 }
 
-fn pointer<T>(address: u64) -> Option<NonNull<T>> {
-    NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
-}
-
 /// Calls `handler` with `context` from now on whenever `interrupt` is pending on this core. Devices may share a number: the
 /// handlers of all of them are called.
 ///
@@ -332,6 +171,23 @@ pub fn enable(interrupt: Interrupt, handler: Handler, context: usize) -> Result<
         let mut handlers = HANDLERS.lock();
         handlers.add(number, handler, context).ok_or(unavailable)?;
         gic.enable(id, interrupt.trigger).ok_or(unavailable).inspect_err(|_| handlers.remove_last())
+    })
+}
+
+/// The same for an interrupt that an Interrupt Translation Service raises, which enables it itself.
+///
+/// # Errors
+/// [`InterruptError::Unavailable`] if the table of handlers is full.
+pub fn handle(number: u32, handler: Handler, context: usize) -> Result<(), InterruptError> {
+    let added = crate::arch::interrupts::masked(|| HANDLERS.lock().add(number, handler, context));
+    added.ok_or(InterruptError::Unavailable(number))
+}
+
+/// Whose interrupts such a service raises; `None` without a GICv3.
+pub fn message_target() -> Option<gic_its::Target> {
+    crate::arch::interrupts::masked(|| match GIC.lock().as_mut()? {
+        Gic::V3(gic) => gic.message_target(),
+        Gic::V2(_) => None,
     })
 }
 

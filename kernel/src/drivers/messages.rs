@@ -1,11 +1,17 @@
 //! Which interrupt each PCI function raises by its messages.
 
-use super::{gic_v2m, interrupts};
+use super::{
+    gic_its::{Its, ItsError},
+    gic_v2m,
+    gic_v3::Frame,
+    interrupts,
+};
 use crate::{
-    machine::{Interrupt, Msi, MsiController, Trigger},
+    arch::cpu,
+    machine::{Interrupt, Msi, MsiController, Registers, Trigger},
     pci::msix::Message,
 };
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::ops::Range;
 use log::warn;
 use spin::Mutex;
@@ -24,7 +30,11 @@ struct Messages {
 
 enum Controller {
     /// What is left of a frame's interrupts, and where they are raised.
-    V2m { left: Range<u32>, address: u64 },
+    V2m {
+        left: Range<u32>,
+        address: u64,
+    },
+    Its(Box<Its>),
 }
 
 /// Lets functions interrupt by messages.
@@ -40,10 +50,27 @@ pub unsafe fn init(msi: &Msi) {
             let left = gic_v2m::interrupts(unsafe { typer.read_volatile() }, first, count);
             Some(Controller::V2m { left, address: frame.address + gic_v2m::SET_SPI })
         }
-        MsiController::Its { .. } => None,
+        // SAFETY: as the caller promises.
+        MsiController::Its { registers } => match unsafe { open_its(&registers) } {
+            Ok(its) => Some(Controller::Its(Box::new(its))),
+            Err(error) => {
+                let address = registers.address;
+                warn!("pci: no messages through the ITS at {address:#x}: {error}");
+                None
+            }
+        },
     };
     *MESSAGES.lock() =
         controller.map(|controller| Messages { msi: msi.clone(), controller, given: Vec::new() });
+}
+
+/// # Safety
+/// As for [`init`].
+unsafe fn open_its(registers: &Registers) -> Result<Its, ItsError> {
+    let target = interrupts::message_target().ok_or(ItsError::NoInterrupts)?;
+    // SAFETY: as the caller promises.
+    let frame = unsafe { Frame::new(registers.address) }.ok_or(ItsError::NoInterrupts)?;
+    Its::new(Box::new(frame), registers.address, target, cpu::clean)
 }
 
 /// What the function with this requester ID is to write so as to interrupt, which is heeded from now on; `None` if it cannot.
@@ -56,24 +83,32 @@ pub fn message(requester: u16) -> Option<Message> {
     let device = msi.device(requester)?;
     let message = match given.len() {
         ..MAX_FUNCTIONS => controller.take(device),
-        _ => None,
+        _ => Err(ItsError::NoneLeft),
     };
     match message {
-        Some(message) => given.push((requester, message)),
-        None => warn!("pci: requester {requester:#06x} gets no interrupt for its messages"),
+        Ok(message) => given.push((requester, message)),
+        Err(error) => warn!("pci: no messages from requester {requester:#06x}: {error}"),
     }
-    message
+    message.ok()
 }
 
 impl Controller {
     /// An interrupt for a device.
-    fn take(&mut self, _device: u32) -> Option<Message> {
+    fn take(&mut self, device: u32) -> Result<Message, ItsError> {
         match self {
-            Self::V2m { left, address } => left.find_map(|number| {
-                let interrupt = Interrupt { number, trigger: Trigger::Edge };
-                interrupts::enable(interrupt, |_| {}, 0).ok()?;
-                Some(Message { address: *address, data: number, interrupt: number })
-            }),
+            Self::V2m { left, address } => {
+                let enabled = left.find_map(|number| {
+                    let interrupt = Interrupt { number, trigger: Trigger::Edge };
+                    interrupts::enable(interrupt, |_| {}, 0).ok()?;
+                    Some(Message { address: *address, data: number, interrupt: number })
+                });
+                enabled.ok_or(ItsError::NoneLeft)
+            }
+            Self::Its(its) => {
+                let message = its.message(device)?;
+                interrupts::handle(message.interrupt, |_| {}, 0).map_err(|_| ItsError::NoneLeft)?;
+                Ok(message)
+            }
         }
     }
 }

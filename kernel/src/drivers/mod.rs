@@ -6,10 +6,14 @@ pub mod calendar_clock;
 #[cfg(any(test, target_os = "none"))]
 mod dma;
 pub mod fw_cfg;
+#[cfg(any(test, target_os = "none"))]
+pub mod gic_its;
 #[cfg(target_os = "none")]
 mod gic_security;
 pub mod gic_v2;
 pub mod gic_v2m;
+#[cfg(target_os = "none")]
+mod gic_v3;
 #[cfg(target_os = "none")]
 pub mod guest;
 #[cfg(target_os = "none")]

@@ -465,6 +465,11 @@ mod tests {
             let data = match function.bars.get(index) {
                 Some(&(writable, fixed)) => data & writable | fixed,
                 None if (0x10..0x28).contains(&offset) && function.registers[&0x0c] == 0 => 0,
+                // The status is not written like that.
+                None if offset == 0x04 => {
+                    let status = function.registers.get(&offset).map_or(0, |before| before & 0xffff_0000);
+                    status | data & 0xffff
+                }
                 None => data,
             };
             function.registers.insert(offset, data);

@@ -77,6 +77,18 @@ fn messages_through_a_gicv2m_frame() {
 }
 
 #[test]
+fn messages_through_the_its_of_a_gicv3() {
+    let session = Run::new().qemu(&devices()).start();
+    expect_messages(&notices(session), "LPI", 8192..8256);
+
+    let directory = Directory::new("messages-its");
+    let mut tree = qemu_tree(&directory, "gic-version=3");
+    tree.root.child_mut("pcie@10000000").unwrap().remove_property("interrupt-map").unwrap();
+    let session = Run::new().device_tree(&directory, &tree, &devices()).start();
+    expect_messages(&notices(session), "LPI", 8192..8256);
+}
+
+#[test]
 fn pins_or_nothing_where_nobody_takes_messages() {
     let directory = Directory::new("no-messages");
     let mut tree = qemu_tree(&directory, "gic-version=3");

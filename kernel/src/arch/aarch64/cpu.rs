@@ -3,7 +3,7 @@
 use crate::cpu::{CpuModel, InstructionSets};
 use aarch64_cpu::{
     asm::{
-        barrier::{ISHST, dsb},
+        barrier::{self, ISHST, dsb},
         sev, wfe, wfi,
     },
     registers::{
@@ -26,6 +26,21 @@ pub fn number() -> usize {
 /// Waits until everything that this core has written can be seen by the others.
 pub fn finish_stores() {
     dsb(ISHST);
+}
+
+/// Writes what the caches have of a range of addresses back to memory, for who does not see the caches, and waits until that is done. Whoever
+/// does sees before what is written afterwards.
+pub fn clean(range: core::ops::Range<usize>) {
+    let kind: usize;
+    // SAFETY: reads a register that every level may read (Arm ARM, D19.2.34).
+    unsafe { core::arch::asm!("mrs {}, ctr_el0", out(reg) kind, options(nomem, nostack)) };
+    // DminLine counts words of four bytes.
+    let line_bytes = 4 << (kind >> 16 & 0xf);
+    for address in (range.start / line_bytes * line_bytes..range.end).step_by(line_bytes) {
+        // SAFETY: changes no contents.
+        unsafe { core::arch::asm!("dc civac, {}", in(reg) address, options(nostack)) };
+    }
+    dsb(barrier::SY);
 }
 
 /// Waits for a moment, or until another core [sends an event](send_event).

@@ -1,0 +1,278 @@
+//! The Interrupt Translation Service of a GICv3: turns messages of devices into locality-specific interrupts of the boot core
+//! (GIC architecture, Arm IHI 0069H, chapter 5).
+//!
+//! [`Its`] sets the service and the boot core's redistributor up, and maps one event a device to an interrupt. [`Block`] is all that it
+//! needs of the machine, and tests have a service of their own behind it; `commands` is what the service is told, `tables` the memory
+//! that it keeps its knowledge in. What never answers, or lies, is given up: a wait ends, and memory that the service may use is its own.
+
+mod commands;
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+use self::{
+    commands::{Command, Commands, clean_pages},
+    tables::{DeviceTable, MessageTables, set_base},
+};
+use crate::{
+    drivers::dma::{PAGE_BYTES, Pages},
+    machine::FIRST_LPI,
+    pci::msix::Message,
+};
+use alloc::{boxed::Box, vec::Vec};
+use core::{fmt, hint::spin_loop, ops::Range};
+
+/// Registers of the service (12.19).
+const GITS_CTLR: usize = 0x0000;
+const GITS_TYPER: usize = 0x0008;
+const GITS_CBASER: usize = 0x0080;
+const GITS_CWRITER: usize = 0x0088;
+const GITS_CREADR: usize = 0x0090;
+const GITS_BASER: usize = 0x0100;
+
+/// Where devices write, behind the registers: in a frame of its own.
+const GITS_TRANSLATER: u64 = 0x1_0040;
+
+/// In GITS_CTLR: it works; it does nothing any more.
+const ENABLED: u32 = 1 << 0;
+const QUIESCENT: u32 = 1 << 31;
+
+/// In GITS_TYPER: it has interrupts that are not virtual; targets are addresses, not numbers.
+const PHYSICAL: u64 = 1 << 0;
+const TARGETS_ARE_ADDRESSES: u64 = 1 << 19;
+
+/// Registers of a redistributor (12.11).
+const GICR_CTLR: usize = 0x0000;
+const GICR_TYPER: usize = 0x0008;
+const GICR_PROPBASER: usize = 0x0070;
+const GICR_PENDBASER: usize = 0x0078;
+
+/// In GICR_CTLR: it has locality-specific interrupts; a write has not come everywhere yet.
+const ENABLE_LPIS: u32 = 1 << 0;
+const IS_WRITE_PENDING: u32 = 1 << 3;
+
+/// In GICR_TYPER: it can have them.
+const HAS_LPIS: u64 = 1 << 0;
+
+/// In GICR_PENDBASER: the table is zero.
+const PENDING_IS_ZERO: u64 = 1 << 62;
+
+/// The most interrupts that are given away.
+const MAX_INTERRUPTS: u32 = 64;
+
+/// What a device's table of events takes: two of them, of at most 16 bytes, at a multiple of 256.
+const EVENTS_BYTES: usize = 256;
+
+/// How often a register is read that is to change: far more often than any service needs.
+const PATIENCE: usize = 1_000_000;
+
+/// Registers, by byte offset.
+pub trait Block: Send {
+    /// Reads a word.
+    fn read(&self, offset: usize) -> u32;
+
+    /// Writes a word.
+    fn write(&mut self, offset: usize, value: u32);
+
+    /// Reads a register of 64 bits.
+    fn read_u64(&self, offset: usize) -> u64;
+
+    /// Writes a register of 64 bits.
+    fn write_u64(&mut self, offset: usize, value: u64);
+}
+
+/// Why there are no interrupts by the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItsError {
+    /// The controller has no locality-specific interrupts, or the service is none for them.
+    NoInterrupts,
+    /// A loader has enabled them, and they cannot be disabled.
+    InUse,
+    /// There is not enough memory for a table.
+    NoMemory,
+    /// The service does not stop, or does not do a command.
+    NoAnswer,
+    /// Its table has no room for a device of this number.
+    NoRoom {
+        /// The device.
+        device: u32,
+    },
+    /// All have been given away.
+    NoneLeft,
+}
+
+impl fmt::Display for ItsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoInterrupts => "there are no locality-specific interrupts",
+            Self::InUse => "a loader's locality-specific interrupts cannot be disabled",
+            Self::NoMemory => "there is no memory for its tables",
+            Self::NoAnswer => "it does not do what it is told",
+            Self::NoRoom { device } => return write!(f, "it has no room for device {device:#x}"),
+            Self::NoneLeft => "it has no interrupt left",
+        })
+    }
+}
+
+/// A redistributor, and how the service is told that it is meant.
+pub struct Target {
+    /// Its registers.
+    pub registers: Box<dyn Block>,
+    /// Where they are.
+    pub address: u64,
+    /// How many locality-specific interrupts the controller has.
+    pub n_interrupts: u32,
+}
+
+/// The service.
+pub struct Its {
+    registers: Box<dyn Block>,
+    /// Where devices write.
+    translater: u64,
+    commands: Commands,
+    devices: DeviceTable,
+    messages: MessageTables,
+    /// The target, as commands have it.
+    target: u64,
+    /// Each page holds the events of some devices.
+    events: Vec<Pages>,
+    /// The numbers of interrupts that are left, from [`FIRST_LPI`] on.
+    left: Range<u32>,
+    clean: fn(Range<usize>),
+    /// Set when it does not do what it is told: it is told nothing any more.
+    is_broken: bool,
+}
+
+impl Its {
+    /// Sets up the service with these registers at `address`, whose interrupts are the target's. `clean` writes memory back, so that who does
+    /// not see the caches sees it.
+    ///
+    /// # Errors
+    /// [`ItsError`]; the service is disabled then, or does not answer.
+    pub fn new(
+        registers: Box<dyn Block>,
+        address: u64,
+        target: Target,
+        clean: fn(Range<usize>),
+    ) -> Result<Self, ItsError> {
+        let mut registers = registers;
+        let Target { registers: mut redistributor, address: target, n_interrupts } = target;
+        let kind = registers.read_u64(GITS_TYPER);
+        let kind_of_target = redistributor.read_u64(GICR_TYPER);
+        if kind & PHYSICAL == 0 || kind_of_target & HAS_LPIS == 0 || n_interrupts == 0 {
+            return Err(ItsError::NoInterrupts);
+        }
+        stop(&mut *registers)?;
+        disable(&mut *redistributor)?;
+
+        let messages = MessageTables::new(clean).ok_or(ItsError::NoMemory)?;
+        let devices = tables::set_up(&mut *registers, kind, clean)?;
+        let commands = Commands::new(clean).ok_or(ItsError::NoMemory)?;
+        const VALID: u64 = 1 << 63;
+        set_base(&mut *registers, GITS_CBASER, commands.address() | VALID, tables::SERVICE);
+        registers.write_u64(GITS_CWRITER, 0);
+
+        let (properties, pending) = messages.bases();
+        set_base(&mut *redistributor, GICR_PROPBASER, properties, tables::REDISTRIBUTOR);
+        set_base(&mut *redistributor, GICR_PENDBASER, pending | PENDING_IS_ZERO, tables::REDISTRIBUTOR);
+        redistributor.write(GICR_CTLR, redistributor.read(GICR_CTLR) | ENABLE_LPIS);
+        registers.write(GITS_CTLR, registers.read(GITS_CTLR) | ENABLED);
+
+        let number = kind_of_target >> 8 & 0xffff;
+        let target = if kind & TARGETS_ARE_ADDRESSES != 0 { target & !0xffff } else { number << 16 };
+        let mut its = Self {
+            registers,
+            translater: address + GITS_TRANSLATER,
+            commands,
+            devices,
+            messages,
+            target,
+            events: Vec::new(),
+            left: 0..n_interrupts.min(MAX_INTERRUPTS),
+            clean,
+            is_broken: false,
+        };
+        match its.order(&[Command::map_collection(its.target), Command::sync(its.target)]) {
+            Ok(()) => Ok(its),
+            Err(error) => {
+                // It may go on by itself, and use its tables.
+                core::mem::forget(its);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a device an interrupt, and says what it is to write for that.
+    ///
+    /// # Errors
+    /// [`ItsError`].
+    pub fn message(&mut self, device: u32) -> Result<Message, ItsError> {
+        if self.is_broken {
+            return Err(ItsError::NoAnswer);
+        }
+        self.devices.make_room(device)?;
+        let index = self.left.next().ok_or(ItsError::NoneLeft)?;
+        let events = self.events(index as usize).ok_or(ItsError::NoMemory)?;
+        let interrupt = FIRST_LPI + index;
+        self.messages.enable(index as usize);
+        self.order(&[
+            Command::map_device(device, events),
+            Command::map_event(device, interrupt),
+            Command::invalidate(device),
+            Command::sync(self.target),
+        ])?;
+        Ok(Message { address: self.translater, data: commands::EVENT, interrupt })
+    }
+
+    /// Where the table of events with this index is.
+    fn events(&mut self, index: usize) -> Option<u64> {
+        const PER_PAGE: usize = PAGE_BYTES / EVENTS_BYTES;
+        if index / PER_PAGE == self.events.len() {
+            self.events.push(clean_pages(1, PAGE_BYTES, self.clean)?);
+        }
+        let page = self.events.get(index / PER_PAGE)?;
+        Some(page.address() + (index % PER_PAGE * EVENTS_BYTES) as u64)
+    }
+
+    /// Has the service do some commands, and waits until it has.
+    fn order(&mut self, commands: &[Command]) -> Result<(), ItsError> {
+        const STALLED: u64 = 1;
+        for command in commands {
+            self.commands.push(command);
+        }
+        let end = self.commands.end();
+        self.registers.write_u64(GITS_CWRITER, end);
+        let registers = &*self.registers;
+        // What has stalled stays where it is.
+        let is_done = wait_until(|| registers.read_u64(GITS_CREADR) & !STALLED == end);
+        self.is_broken = !is_done;
+        is_done.then_some(()).ok_or(ItsError::NoAnswer)
+    }
+}
+
+/// Stops the service; tables cannot be changed before.
+fn stop(registers: &mut dyn Block) -> Result<(), ItsError> {
+    registers.write(GITS_CTLR, registers.read(GITS_CTLR) & !ENABLED);
+    let is_quiet = wait_until(|| registers.read(GITS_CTLR) & QUIESCENT != 0);
+    is_quiet.then_some(()).ok_or(ItsError::NoAnswer)
+}
+
+/// Disables a redistributor's locality-specific interrupts, which is not always possible.
+fn disable(redistributor: &mut dyn Block) -> Result<(), ItsError> {
+    let control = redistributor.read(GICR_CTLR);
+    if control & ENABLE_LPIS == 0 {
+        return Ok(());
+    }
+    redistributor.write(GICR_CTLR, control & !ENABLE_LPIS);
+    let is_done = wait_until(|| redistributor.read(GICR_CTLR) & (ENABLE_LPIS | IS_WRITE_PENDING) == 0);
+    is_done.then_some(()).ok_or(ItsError::InUse)
+}
+
+/// Whether it becomes so.
+fn wait_until(is_so: impl Fn() -> bool) -> bool {
+    (0..PATIENCE).any(|_| {
+        spin_loop();
+        is_so()
+    })
+}

@@ -1,0 +1,246 @@
+//! GICv3: a distributor, and redistributors in one region or several.
+
+use super::gic_its;
+use crate::machine::Registers;
+use alloc::boxed::Box;
+use arm_gic::{
+    IntId,
+    gicv3::{GicCpuInterface, GicRedistributor, GicRedistributorIterator, GicV3, registers as v3},
+};
+use core::ptr::NonNull;
+use log::warn;
+use safe_mmio::UniqueMmioPointer;
+
+/// Only interrupts of a numerically lower priority are signalled: all of them.
+pub const LOWEST_PRIORITY: u8 = 0xff;
+
+/// The extended interrupts of GICv3.1: those of a core, and shared ones.
+pub const EXTENDED_PRIVATE_START: u32 = 1056;
+pub const EXTENDED_PRIVATE_END: u32 = 1120;
+pub const EXTENDED_SHARED_START: u32 = 4096;
+pub const EXTENDED_SHARED_END: u32 = 5120;
+
+/// GICv3, whose redistributors lie in one region or several.
+pub struct V3 {
+    /// A driver a region; the distributor is the same for all.
+    regions: alloc::vec::Vec<Region>,
+}
+
+/// A region of redistributors.
+pub struct Region {
+    /// Its driver.
+    pub gic: GicV3<'static>,
+    distributor: NonNull<u8>,
+    first_redistributor: NonNull<u8>,
+    /// The distance between redistributors: two frames, or four of a GICv4.
+    stride_bytes: usize,
+    redistributors: usize,
+}
+
+/// # Safety
+/// As for [`V3::open`]. Of several regions' drivers, only one at a time may be used.
+unsafe fn open_region(distributor: &Registers, region: &Registers, is_single: bool) -> Option<Region> {
+    let gicd = pointer::<v3::Gicd>(distributor.address)?;
+    let gicr = pointer::<v3::GicrSgi>(region.address)?;
+    let room = region.size_bytes as usize / size_of::<v3::GicrSgi>();
+    if room == 0 || (distributor.size_bytes as usize) < size_of::<v3::Gicd>() {
+        warn!(
+            "interrupt controller: its registers at {:#x} and {:#x} are named too short",
+            distributor.address, region.address
+        );
+        return None;
+    }
+    // SAFETY: the caller promises mapped registers that nothing else uses; the iterator goes no further than the
+    // region's last redistributor.
+    let redistributors = unsafe { GicRedistributorIterator::new(gicr) };
+    // SAFETY: as above; there is room for one at least.
+    let first = GicRedistributor::new(unsafe { UniqueMmioPointer::new(gicr) });
+    let frame_pairs = if first.typer().virtual_lpis_supported() { 2 } else { 1 };
+    // Should the last one not say that it is the last: no further than the region.
+    let room = if is_single { 1 } else { room / frame_pairs };
+    let made = redistributors.map(|redistributors| redistributors.take(room).count()).and_then(|count| {
+        // SAFETY: as above.
+        let gic = unsafe { GicV3::new(UniqueMmioPointer::new(gicd), gicr, count) }?;
+        Ok(Region {
+            gic,
+            distributor: gicd.cast(),
+            first_redistributor: gicr.cast(),
+            stride_bytes: frame_pairs * size_of::<v3::GicrSgi>(),
+            redistributors: count,
+        })
+    });
+    made.inspect_err(|error| warn!("interrupt controller: {error}")).ok()
+}
+
+/// The redistributors of a region in which they lie `stride_bytes` apart, each as a region of its own.
+///
+/// # Safety
+/// The registers must be mapped.
+unsafe fn redistributors_apart(region: &Registers, stride_bytes: u64) -> alloc::vec::Vec<Registers> {
+    /// GICR_TYPER, and its bit Last (GICv3, 12.11.38).
+    const TYPE_OFFSET: u64 = 8;
+    const IS_LAST: u32 = 1 << 4;
+    let mut parts = alloc::vec::Vec::new();
+    let mut rest = *region;
+    while rest.size_bytes >= size_of::<v3::GicrSgi>() as u64 {
+        parts.push(Registers { size_bytes: rest.size_bytes.min(stride_bytes), ..rest });
+        let kind = core::ptr::with_exposed_provenance::<u32>((rest.address + TYPE_OFFSET) as usize);
+        // SAFETY: within the region, which the caller promises.
+        if unsafe { kind.read_volatile() } & IS_LAST != 0 {
+            break;
+        }
+        let Some(size_bytes) = rest.size_bytes.checked_sub(stride_bytes) else { break };
+        rest = Registers { address: rest.address + stride_bytes, size_bytes };
+    }
+    parts
+}
+
+impl V3 {
+    /// The controller with these registers, as it is.
+    ///
+    /// # Safety
+    /// The registers must be mapped and used by nothing else.
+    pub unsafe fn open(
+        distributor: &Registers,
+        redistributors: &[Registers],
+        stride_bytes: Option<u64>,
+    ) -> Self {
+        let parts = |region: &Registers| match stride_bytes {
+            // SAFETY: as the caller promises.
+            Some(stride_bytes) => unsafe { redistributors_apart(region, stride_bytes) },
+            None => alloc::vec![*region],
+        };
+        // SAFETY: as above.
+        let open = |region| unsafe { open_region(distributor, &region, stride_bytes.is_some()) };
+        Self { regions: redistributors.iter().flat_map(parts).filter_map(open).collect() }
+    }
+
+    /// Sets everything up with every interrupt disabled.
+    pub fn init(&mut self) -> Option<()> {
+        let Some((own_region, own)) = self.own_redistributor() else {
+            warn!("interrupt controller: no redistributor belongs to this core");
+            return None;
+        };
+        for (index, region) in self.regions.iter_mut().enumerate() {
+            region.gic.enable_all_interrupts(false);
+            if index == own_region {
+                continue;
+            }
+            for redistributor in 0..region.redistributors {
+                let redistributor = region.gic.redistributor(redistributor);
+                redistributor.ok()?.configure_default_settings();
+            }
+        }
+        self.regions.get_mut(own_region)?.gic.setup(own);
+        GicCpuInterface::set_priority_mask(LOWEST_PRIORITY);
+        Some(())
+    }
+
+    /// The region and, in it, the redistributor of the core that runs this.
+    fn own_redistributor(&mut self) -> Option<(usize, usize)> {
+        let mpidr = crate::arch::cpu::mpidr();
+        self.regions.iter_mut().enumerate().find_map(|(index, region)| {
+            let gic = &mut region.gic;
+            let is_own =
+                |&index: &usize| gic.gicr_typer(index).is_ok_and(|typer| typer.core_mpidr() == mpidr);
+            Some((index, (0..region.redistributors).find(is_own)?))
+        })
+    }
+
+    /// The same, with the region itself.
+    pub fn own(&mut self) -> Option<(&mut Region, usize)> {
+        let (region, own) = self.own_redistributor()?;
+        Some((self.regions.get_mut(region)?, own))
+    }
+
+    /// Whose interrupts an Interrupt Translation Service raises: this core's redistributor.
+    pub fn message_target(&mut self) -> Option<gic_its::Target> {
+        let (region, own) = self.own()?;
+        let kind = region.gic.typer();
+        // SAFETY: within the region.
+        let start = unsafe { region.first_redistributor.add(own * region.stride_bytes) };
+        Some(gic_its::Target {
+            registers: Box::new(Frame(start)),
+            address: start.as_ptr().expose_provenance() as u64,
+            n_interrupts: if kind.lpis_supported() { kind.num_lpis() } else { 0 },
+        })
+    }
+}
+
+impl Region {
+    /// Enables an interrupt, of this redistributor if it is a private one. `None` if the controller does not have it, or
+    /// keeps it for the secure side: it then reads as disabled.
+    pub fn enable(&mut self, interrupt: IntId, redistributor: usize) -> Option<()> {
+        /// GICD_ISENABLER, GICD_ISENABLERnE and, in a redistributor's second frame, GICR_ISENABLER0 with
+        /// GICR_ISENABLERnE behind it (GICv3, 12.9 and 12.11).
+        const ENABLED: usize = 0x100;
+        const EXTENDED_ENABLED: usize = 0x1200;
+        const SECOND_FRAME: usize = 0x1_0000;
+        self.gic.enable_interrupt(interrupt, Some(redistributor), true).ok()?;
+        let number = interrupt.raw_value();
+        let of_core = || (self.first_redistributor, redistributor * self.stride_bytes + SECOND_FRAME);
+        let ((block, start), index) = match number {
+            0..32 => (of_core(), 0),
+            EXTENDED_PRIVATE_START..EXTENDED_PRIVATE_END => {
+                (of_core(), 1 + (number - EXTENDED_PRIVATE_START) / 32)
+            }
+            EXTENDED_SHARED_START.. => {
+                ((self.distributor, EXTENDED_ENABLED - ENABLED), (number - EXTENDED_SHARED_START) / 32)
+            }
+            _ => ((self.distributor, 0), number / 32),
+        };
+        let offset = start + ENABLED + index as usize * size_of::<u32>();
+        // SAFETY: registers that `init` was promised to be mapped; reading them changes nothing.
+        let enabled = unsafe { block.add(offset).cast::<u32>().read_volatile() };
+        (enabled >> (number % 32) & 1 != 0).then_some(())
+    }
+}
+
+/// A frame of registers.
+pub struct Frame(NonNull<u8>);
+
+// SAFETY: registers are the same on every core.
+unsafe impl Send for Frame {}
+
+impl Frame {
+    /// The frame at this address; `None` if it is null.
+    ///
+    /// # Safety
+    /// Its 64 KiB must be mapped for ever, and be used by nothing else meanwhile.
+    pub unsafe fn new(address: u64) -> Option<Self> {
+        pointer(address).map(Self)
+    }
+
+    fn register<T>(&self, offset: usize) -> *mut T {
+        // SAFETY: the driver's offsets lie within the frame.
+        unsafe { self.0.add(offset) }.as_ptr().cast()
+    }
+}
+
+// Whoever made the frame promised that it is mapped; offsets of registers are multiples of their size.
+impl gic_its::Block for Frame {
+    fn read(&self, offset: usize) -> u32 {
+        // SAFETY: see above.
+        unsafe { self.register::<u32>(offset).read_volatile() }
+    }
+
+    fn write(&mut self, offset: usize, value: u32) {
+        // SAFETY: see above.
+        unsafe { self.register::<u32>(offset).write_volatile(value) }
+    }
+
+    fn read_u64(&self, offset: usize) -> u64 {
+        // SAFETY: see above.
+        unsafe { self.register::<u64>(offset).read_volatile() }
+    }
+
+    fn write_u64(&mut self, offset: usize, value: u64) {
+        // SAFETY: see above.
+        unsafe { self.register::<u64>(offset).write_volatile(value) }
+    }
+}
+
+/// A pointer to what is mapped at its address; `None` if that is null.
+pub fn pointer<T>(address: u64) -> Option<NonNull<T>> {
+    NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
+}
