@@ -231,6 +231,9 @@ pub struct PcieHost {
     pub buses: (u8, u8),
     /// Memory windows; I/O windows are left out.
     pub windows: Vec<PciWindow>,
+    /// Whether firmware has given the functions their memory, and the buses their numbers, which they keep: the windows are no more than
+    /// what it has used.
+    pub is_placed: bool,
     /// Where the interrupt pins of the functions on the first bus lead.
     pub interrupts: Vec<PciInterrupt>,
     /// Where the messages of the functions go.
@@ -425,6 +428,7 @@ mod tests {
             space,
             buses: (1, 4),
             windows: vec![],
+            is_placed: false,
             interrupts: vec![],
             msi: None,
         };

@@ -241,5 +241,5 @@ fn pcie_host(mcfg: Table<'_>) -> Option<PcieHost> {
     let address = entry.u64(0)?.checked_add(u64::from(first) * space.bytes_per_bus())?;
     let ecam = registers(address, n_buses * space.bytes_per_bus(), space.bytes_per_bus())?;
     let (windows, interrupts) = (Vec::new(), Vec::new());
-    Some(PcieHost { ecam, space, buses: (first, last), windows, interrupts, msi: None })
+    Some(PcieHost { ecam, space, buses: (first, last), windows, is_placed: true, interrupts, msi: None })
 }

@@ -385,6 +385,7 @@ fn pcie_host(tree: &Fdt<'_>, place: &Place<'_>, space: ConfigurationSpace) -> Op
         space,
         buses: (first_bus.try_into().ok()?, last_bus.try_into().ok()?),
         windows,
+        is_placed: false,
         interrupts: interrupts::of_pci(tree, node),
         msi: messages::of_pci(tree, node),
     })

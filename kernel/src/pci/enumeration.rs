@@ -4,8 +4,10 @@
 //! walked, rounded to the megabyte that bridge registers count in (PCI-to-PCI Bridge Architecture
 //! Specification 1.2, chapter 3).
 
-use super::{Address, Bar, BarKind, ConfigurationAccess, Function, Notice, window::Window};
-use crate::machine::PcieHost;
+use super::{
+    Address, Bar, BarKind, ConfigurationAccess, Function, Notice, placed::bridge_window, window::Window,
+};
+use crate::machine::{PciWindow, PcieHost};
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use log::warn;
@@ -47,8 +49,10 @@ mod express {
 /// The buses below a host bridge, as they have been set up.
 #[derive(Debug)]
 pub struct Buses {
+    /// What is left to give away. Where firmware has placed everything, that is nothing but what is left of a bridge's window.
     low: Option<Window>,
     high: Option<Window>,
+    is_placed: bool,
     first_bus: u8,
     next_bus: Option<u8>,
     last_bus: u8,
@@ -61,12 +65,13 @@ impl Buses {
     /// Nothing set up yet below `host`.
     pub fn new(host: &PcieHost) -> Self {
         let window = |is_64_bit| {
-            let mut windows = host.windows.iter();
+            let mut windows = host.windows.iter().filter(|_| !host.is_placed);
             windows.find(|window| window.is_64_bit == is_64_bit).map(Window::new)
         };
         Self {
             low: window(false),
             high: window(true),
+            is_placed: host.is_placed,
             first_bus: host.buses.0,
             next_bus: host.buses.0.checked_add(1),
             last_bus: host.buses.1,
@@ -284,6 +289,13 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             },
         };
         let mut bar = Bar { index, address: 0, size_bytes, kind };
+        if let BarInfo::Memory { address, .. } = *info
+            && self.buses.is_placed
+            && address != 0
+        {
+            // Where nobody says which addresses lead to the bus, they are the same there.
+            return Bar { address, ..bar };
+        }
         let Buses { low, high, .. } = &mut *self.buses;
         let windows = match kind {
             BarKind::Io => return bar,
@@ -306,6 +318,19 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
     }
 
     fn scan_bridge(&mut self, bridge: Address) {
+        if self.buses.is_placed {
+            let word = self.configuration.read_word(bridge, bridge_register::BUS_NUMBERS);
+            let [_, secondary, ..] = word.to_le_bytes();
+            let mut taken = self.buses.bridges.iter().map(|(_, bus)| *bus).chain([self.buses.first_bus]);
+            // A bus is behind one bridge, or there would be no end of them.
+            if (self.buses.first_bus..=self.buses.last_bus).contains(&secondary)
+                && taken.all(|bus| bus != secondary)
+            {
+                self.buses.bridges.push((bridge, secondary));
+                self.open_bridge(bridge, secondary);
+            }
+            return;
+        }
         let Some(secondary) = self.buses.next_bus.filter(|&bus| bus <= self.buses.last_bus) else {
             warn!("pci {bridge}: no bus number left for what is behind this bridge");
             return;
@@ -320,12 +345,38 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
 
     /// Sets up what is behind a bridge with nothing set up behind it, and opens the bridge for that.
     fn open_bridge(&mut self, bridge: Address, secondary: u8) {
+        if self.buses.is_placed {
+            let rest = self.rest_of_window(bridge, secondary);
+            let before = core::mem::replace(&mut self.buses.low, rest);
+            self.scan_bus(secondary);
+            self.buses.low = before;
+            return;
+        }
         let low_start = align(&mut self.buses.low);
         let high_start = align(&mut self.buses.high);
         self.scan_bus(secondary);
         let low_end = align(&mut self.buses.low);
         let high_end = align(&mut self.buses.high);
         self.write_windows(bridge, (low_start, low_end), (high_start, high_end));
+    }
+
+    /// What firmware has left of a bridge's window behind the memory of the functions there; nothing if bridges are among them.
+    fn rest_of_window(&mut self, bridge: Address, secondary: u8) -> Option<Window> {
+        let (mut start, end) = bridge_window(&self.configuration, bridge);
+        let functions: Vec<_> = self.root.enumerate_bus(secondary).collect();
+        for (address, info) in functions {
+            if info.header_type != HeaderType::Standard {
+                return None;
+            }
+            let bars = self.root.bars(address).ok()?;
+            for (address, size_bytes) in bars.iter().flatten().filter_map(BarInfo::memory_address_size) {
+                if (start..end).contains(&address) {
+                    start = start.max(address.checked_add(size_bytes)?);
+                }
+            }
+        }
+        let size_bytes = end.checked_sub(start).filter(|&size_bytes| start != 0 && size_bytes > 0)?;
+        Some(Window::new(&PciWindow { bus_address: start, cpu_address: start, size_bytes, is_64_bit: false }))
     }
 
     /// Where control and status of a bridge's slot are, if its power can be turned on and off.
@@ -496,6 +547,7 @@ mod tests {
                 window(0x1000_0000, 0x2eff_0000, false),
                 window(0x80_0000_0000, 0x80_0000_0000, true),
             ],
+            is_placed: false,
             interrupts: vec![],
             msi: None,
         }
@@ -568,6 +620,67 @@ mod tests {
         assert_eq!(buses.take_vanished(&mut machine), []);
         buses.scan(&mut machine);
         assert_eq!(buses.functions(), before);
+    }
+
+    /// Two root ports behind each of which firmware has placed a disk, and which have a megabyte each; its bus numbers are not those that
+    /// the kernel would give.
+    fn placed_machine() -> (FakeMachine, PcieHost) {
+        let mut machine = FakeMachine::default();
+        let disk = || FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[memory32(0x1000)]);
+        for (device, bus, window) in [(1, 4, 0x1020_1020), (2, 7, 0x1010_1010)] {
+            machine.plug(0, device, FakeFunction::new(0x000c_1b36, 0x06_04_00, 1, &[]));
+            let bridge = Address { bus: 0, device, function: 0 };
+            machine.write_word(
+                bridge,
+                bridge_register::BUS_NUMBERS,
+                u32::from(bus) << 8 | u32::from(bus) << 16,
+            );
+            machine.write_word(bridge, bridge_register::MEMORY_WINDOW, window);
+            machine.plug(usize::from(device), 0, disk());
+            machine.write_word(Address { bus, device: 0, function: 0 }, 0x10, (window & 0xfff0) << 16);
+        }
+        machine.plug(0, 3, disk());
+        machine.write_word(Address { bus: 0, device: 3, function: 0 }, 0x10, 0x1000_0000);
+        let mut host = PcieHost { windows: vec![], is_placed: true, ..host() };
+        host.windows = crate::pci::placed_windows(&host, &mut machine);
+        (machine, host)
+    }
+
+    #[test]
+    fn what_firmware_has_placed_stays_where_it_is() {
+        let (mut machine, host) = placed_machine();
+        let window = &host.windows[0];
+        assert_eq!((window.cpu_address, window.size_bytes, host.windows.len()), (0x1000_0000, 3 * MIB, 1));
+        let mut buses = Buses::new(&host);
+        buses.scan(&mut machine);
+        let placed = |buses: &Buses| -> Vec<_> {
+            let disks = buses.functions().iter().filter(|function| function.class == 1);
+            disks.map(|disk| (disk.address.bus, disk.bars[0].address)).collect()
+        };
+        assert_eq!(placed(&buses), [(4, 0x1020_0000), (7, 0x1010_0000), (0, 0x1000_0000)]);
+        assert_eq!(machine.register(0, 1, bridge_register::MEMORY_WINDOW), 0x1020_1020);
+        assert_eq!(machine.register(1, 0, 0x10), 0x1020_0000);
+        // Memory space and bus master.
+        assert_eq!(machine.register(1, 0, 0x04) & 0x6, 0x6);
+
+        // What takes its place gets what is left of the bridge's window.
+        machine.plug(1, 0, FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[memory32(0x2000)]));
+        machine.plug(1, 1, FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[memory32(0x10_0000)]));
+        buses.take_vanished(&mut machine);
+        buses.scan(&mut machine);
+        assert_eq!(placed(&buses)[2..], [(4, 0x1020_0000), (4, 0)]);
+        assert_eq!(buses.root_pin(Address { bus: 4, device: 0, function: 0 }, 1), Some((1, 1)));
+    }
+
+    #[test]
+    fn buses_that_firmware_has_numbered_in_a_circle_are_walked_once() {
+        let (mut machine, host) = placed_machine();
+        for device in [1, 2] {
+            machine.write_word(Address { bus: 0, device, function: 0 }, bridge_register::BUS_NUMBERS, 0);
+        }
+        let mut buses = Buses::new(&host);
+        buses.scan(&mut machine);
+        assert_eq!(buses.functions().len(), 3);
     }
 
     #[test]

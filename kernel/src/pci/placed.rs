@@ -1,6 +1,6 @@
 //! What firmware has set up, where nobody says which addresses lead to the bus.
 
-use super::{ConfigurationAccess, Shared};
+use super::{Address, ConfigurationAccess, Shared};
 use crate::machine::{ADDRESS_SPACE, PciWindow, PcieHost};
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -9,7 +9,7 @@ use virtio_drivers::transport::pci::bus::{BarInfo, HeaderType, PciRoot};
 /// Bridges divide addresses in units of this.
 const GRANULE_BYTES: u64 = 1 << 20;
 
-/// The windows in which the memory of all functions lies now, whether they answer or not, one below 4 GiB and one above. The CPU's addresses are taken for
+/// The windows in which the memory of all functions lies now, whether they answer or not, and what bridges are open for: one below 4 GiB and one above. The CPU's addresses are taken for
 /// the bus's, as ACPI has it on machines that say nothing else.
 pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &mut C) -> Vec<PciWindow> {
     /// Where a bridge has the number of the bus behind it (PCI-to-PCI Bridge Architecture 1.2, 3.2).
@@ -18,6 +18,12 @@ pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &m
     let mut root = PciRoot::new(Shared::new(&configuration));
     // Below and above 4 GiB: first address and end.
     let mut ranges = [(u64::MAX, 0); 2];
+    let mut add = |address: u64, end: u64| {
+        if address != 0 && address < end && end <= ADDRESS_SPACE.end {
+            let (first, last) = &mut ranges[usize::from(address >> 32 != 0)];
+            (*first, *last) = ((*first).min(address), (*last).max(end));
+        }
+    };
     let mut buses = Vec::from([host.buses.0]);
     // Each bus is looked at once, whatever bridges say.
     let mut next = 0;
@@ -34,6 +40,8 @@ pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &m
                     if is_there && !buses.contains(&secondary) {
                         buses.push(secondary);
                     }
+                    let (start, end) = bridge_window(&**configuration.borrow(), address);
+                    add(start, end);
                     2
                 }
                 _ => 0,
@@ -45,13 +53,8 @@ pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &m
                     continue;
                 };
                 index += if bar.takes_two_entries() { 2 } else { 1 };
-                if let BarInfo::Memory { address, size, .. } = bar
-                    && address != 0
-                    && let Some(end) = address.checked_add(size)
-                    && end <= ADDRESS_SPACE.end
-                {
-                    let (first, last) = &mut ranges[usize::from(address >> 32 != 0)];
-                    (*first, *last) = ((*first).min(address), (*last).max(end));
+                if let BarInfo::Memory { address, size, .. } = bar {
+                    add(address, address.saturating_add(size));
                 }
             }
         }
@@ -62,4 +65,12 @@ pub fn placed_windows<C: ConfigurationAccess>(host: &PcieHost, configuration: &m
         (end != 0).then_some(PciWindow { bus_address: first, cpu_address: first, size_bytes, is_64_bit })
     });
     windows.collect()
+}
+
+/// What a bridge is open for below 4 GiB, start and end; the end is not above the start if it is closed (PCI-to-PCI Bridge Architecture
+/// 1.2, 3.2.5.8).
+pub fn bridge_window<C: ConfigurationAccess>(configuration: &C, bridge: Address) -> (u64, u64) {
+    const MEMORY_WINDOW: u8 = 0x20;
+    let word = configuration.read_word(bridge, MEMORY_WINDOW);
+    (u64::from(word & 0xfff0) << 16, u64::from(word & 0xfff0_0000) + GRANULE_BYTES)
 }

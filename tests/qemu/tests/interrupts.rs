@@ -2,7 +2,7 @@
 
 use qemu_tests::{Directory, Run, Session, device_tree::qemu_tree, repository};
 
-/// A network device, and a disk of each kind, one of them behind a root port.
+/// A network device, and behind each of three root ports a disk of another kind.
 fn devices() -> String {
     let file = repository().join("test_models/tiny.gguf");
     let disk = |node: &str| {
@@ -11,10 +11,12 @@ fn devices() -> String {
             file.display()
         )
     };
+    let ports: String = (1..=3)
+        .map(|slot| format!(" -device pcie-root-port,id=port-{slot},chassis={slot},slot={slot}"))
+        .collect();
     format!(
-        "{} {} {} -device virtio-blk-pci,drive=a,serial=a -device nvme,drive=b,serial=b \
-         -device pcie-root-port,id=bridge -device virtio-scsi-pci,id=scsi,bus=bridge \
-         -device scsi-hd,bus=scsi.0,drive=c,serial=c \
+        "{} {} {}{ports} -device virtio-blk-pci,drive=a,serial=a,bus=port-1 -device nvme,drive=b,serial=b,bus=port-2 \
+         -device virtio-scsi-pci,id=scsi,bus=port-3 -device scsi-hd,bus=scsi.0,drive=c,serial=c \
          -netdev user,id=network -device virtio-net-pci,netdev=network,romfile=",
         disk("a"),
         disk("b"),
@@ -23,7 +25,7 @@ fn devices() -> String {
 }
 
 /// The ids of those devices.
-const DEVICES: [&str; 4] = ["1af4:1001", "1b36:0010", "1af4:1048", "1af4:1000"];
+const DEVICES: [&str; 4] = ["1af4:1042", "1b36:0010", "1af4:1048", "1af4:1000"];
 
 /// What `pci` says of how the devices notify, once frames have come and the models on all disks have been read.
 fn notices(mut session: Session) -> [String; 4] {
@@ -86,6 +88,17 @@ fn messages_through_the_its_of_a_gicv3() {
     tree.root.child_mut("pcie@10000000").unwrap().remove_property("interrupt-map").unwrap();
     let session = Run::new().device_tree(&directory, &tree, &devices()).start();
     expect_messages(&notices(session), "LPI", 8192..8256);
+}
+
+/// ACPI's tables say nothing of pins, nor of PCI's memory: the disks behind root ports keep what firmware has given them.
+#[test]
+fn messages_and_root_ports_under_acpi() {
+    for (machine, name, numbers) in [("gic-version=2", "MSI", 80..144), ("gic-version=3", "LPI", 8192..8256)]
+    {
+        let run = Run::new().model(&repository().join("test_models/micro.gguf")).args(["--uefi", "--acpi"]);
+        let session = run.qemu(&format!("-machine {machine} {}", devices())).start();
+        expect_messages(&notices(session), name, numbers);
+    }
 }
 
 #[test]
