@@ -7,10 +7,35 @@ use std::{
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// What is written at a time, and left out where it is zero.
 pub const CLUSTER_BYTES: usize = qcow2::CLUSTER_BYTES;
+
+/// The file that is not whole yet, if there is one.
+fn is_unfinished() -> MutexGuard<'static, Option<PathBuf>> {
+    static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has Ctrl-C end the program, as it does anyway, without the file that is not whole.
+fn remove_if_interrupted() -> Result<()> {
+    // What a shell gives programs that SIGINT has ended.
+    const INTERRUPTED: i32 = 130;
+    let set = ctrlc::set_handler(|| {
+        // Nobody goes on with it meanwhile.
+        let unfinished = is_unfinished();
+        if let Some(path) = &*unfinished {
+            let _ = fs::remove_file(path);
+        }
+        process::exit(INTERRUPTED)
+    });
+    match set {
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(()),
+        Err(error) => Err(error).context("Ctrl-C"),
+    }
+}
 
 /// How the disk's bytes lie in the file.
 enum Format {
@@ -39,7 +64,9 @@ impl Output {
             "{shown}: not a regular file; write the disk to one, and that to the device, as `dd` does"
         );
         let name = path.file_name().with_context(|| format!("{shown}: expected a file"))?;
+        remove_if_interrupted()?;
         let unfinished = path.with_file_name(format!(".{}.{}", name.display(), process::id()));
+        *is_unfinished() = Some(unfinished.clone());
         let file = File::create(&unfinished).with_context(|| shown.to_string())?;
         let format = if is_qcow2 { Format::Qcow2(Qcow2::new()) } else { Format::Raw };
         Ok(Self { path: path.into(), unfinished, file, format })
@@ -87,6 +114,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
+        *is_unfinished() = None;
         // There is none any more if it is finished.
         let _ = fs::remove_file(&self.unfinished);
     }

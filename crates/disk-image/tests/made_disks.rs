@@ -517,3 +517,24 @@ fn what_is_no_disk_of_ours_is_not_added_to() {
     folder.refuses(&["--add", "terse.gguf", "none.img"], 1, "none.img: No such file");
     folder.refuses(&["--add", "terse.gguf", "--spare", "1M", "disk.img"], 2, "no other option goes with it");
 }
+
+#[test]
+fn what_is_interrupted_leaves_nothing() {
+    let folder = Folder::with_files("interrupted");
+    // Nobody makes a disk of it before the signal comes.
+    let large = File::create(folder.0.join("large.gguf")).unwrap();
+    large.write_all_at(&gguf(&[1; 4096]), 0).unwrap();
+    large.set_len(4 << 30).unwrap();
+    let before = folder.names();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_disk-image"));
+    let arguments = ["--image", "Image", "--model", "large.gguf", "-o", "disk.img"];
+    let mut program = program.args(arguments).current_dir(&folder.0).spawn().unwrap();
+    while folder.names() == before {
+        assert_eq!(program.try_wait().unwrap(), None);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let id = program.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(program.wait().unwrap().code(), Some(130));
+    assert_eq!(folder.names(), before);
+}

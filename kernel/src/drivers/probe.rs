@@ -33,6 +33,9 @@ const BLOCK: u32 = DeviceType::Block as u32;
 /// That of SCSI host adapters.
 const SCSI: u32 = DeviceType::ScsiHost as u32;
 
+/// How long all of a search may take until no other device is started.
+const ALL_US: u64 = 30_000_000;
+
 const BLOCK_DEVICE: &str = "a virtio-blk device";
 const ADAPTER: &str = "a virtio-scsi controller";
 
@@ -301,10 +304,13 @@ impl Bus {
                 return false;
             }
             let units = shared.units();
-            let is_there =
-                |place: &str| units.disks.iter().any(|unit| place[name.len()..].trim_start() == unit.name);
-            if units.is_complete {
-                known.iter().filter(is_known).filter(|place| !is_there(place)).for_each(|place| gone(place));
+            for place in known.iter().filter(is_known) {
+                let unit_name = place[name.len()..].trim_start();
+                let has_name = |found: &&FoundUnit| found.name == unit_name;
+                let found = units.disks.iter().find(has_name);
+                if !units.may_have(unit_name) || found.is_some_and(|found| shared.is_stale(&found.unit)) {
+                    gone(place);
+                }
             }
             true
         });
@@ -375,16 +381,34 @@ impl DiskBus for Bus {
             }
             pci.buses.scan(&mut pci.ecam);
         }
-        self.serials_until_us = (self.surroundings.clock_us)() + PATIENCE_US;
-        for VirtioMmio { registers, .. } in self.mmio.clone() {
-            if !known.contains(&&*mmio_name(&registers)) {
-                self.add_mmio(&registers, known, &mut found);
+        let start_us = (self.surroundings.clock_us)();
+        self.serials_until_us = start_us + PATIENCE_US;
+        let clock_us = self.surroundings.clock_us;
+        let is_late = |name: &str, found: &mut Found| {
+            let is_late = clock_us() - start_us > ALL_US;
+            if is_late {
+                let reason = "others have taken 30 s; a rescan looks at it".into();
+                found.undriven.push(Undriven::device("what may be a disk", name.into(), reason));
             }
+            is_late
+        };
+        for VirtioMmio { registers, .. } in self.mmio.clone() {
+            let name = mmio_name(&registers);
+            if known.contains(&&*name) {
+                continue;
+            }
+            if is_late(&name, &mut found) {
+                return found;
+            }
+            self.add_mmio(&registers, known, &mut found);
         }
         for function in self.functions().to_vec() {
             let name = pci_name(function.address);
             if known.contains(&&*name) {
                 continue;
+            }
+            if is_late(&name, &mut found) {
+                return found;
             }
             match virtio_type_of_pci(function.vendor_id, function.device_id) {
                 Some(kind @ (BLOCK | SCSI)) => {

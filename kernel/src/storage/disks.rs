@@ -1,7 +1,7 @@
 //! All disks of the machine, and what is plugged in besides.
 
 use super::{
-    BlockDevice, Disk, FileFacts, Undriven, number_disks,
+    BlockDevice, Disk, FileFacts, Undriven, fills, number_disks,
     partition::{DividedDisk, Look, look},
 };
 use crate::pci;
@@ -221,10 +221,8 @@ impl Disks {
             let number = before.map_or_else(after_all, |&(_, number)| number);
             let capacity_bytes = device.capacity_bytes();
             // What the host said at the start holds for a file of that size.
-            let file = self.files.iter().find(|(serial, facts)| {
-                let rest_bytes = capacity_bytes.checked_sub(facts.length_bytes);
-                serial == device.serial() && rest_bytes.is_some_and(|rest| rest < device.block_bytes() as u64)
-            });
+            let mut files = self.files.iter();
+            let file = files.find(|(serial, facts)| serial == device.serial() && fills(facts, &*device));
             let disk = Disk::new(number, device, file.map(|&(_, facts)| facts));
             changes.push(Change::New { disk: number, serial: disk.serial().into(), capacity_bytes });
             self.list.push(disk);

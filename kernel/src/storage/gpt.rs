@@ -81,6 +81,11 @@ pub enum Fault {
         /// Its last block.
         last: u64,
     },
+    /// Two partitions have blocks in common.
+    Overlap {
+        /// Their numbers.
+        numbers: [u32; 2],
+    },
     /// The disk has failed.
     Read(ReadError),
 }
@@ -105,6 +110,9 @@ impl fmt::Display for Fault {
             Self::EntriesChecksum => f.write_str("the checksum of the entries is wrong"),
             Self::Place { number, first, last } => {
                 write!(f, "partition {number} cannot have the blocks {first} to {last}")
+            }
+            Self::Overlap { numbers: [first, second] } => {
+                write!(f, "the partitions {first} and {second} overlap")
             }
             Self::Read(error) => error.fmt(f),
         }
@@ -209,12 +217,22 @@ fn read_table(disk: &mut dyn BlockDevice, place: u64, n_blocks: u64) -> Result<V
         return Err(Fault::Entries { count, entry_bytes, block });
     }
     let expected = number_32(&header[88..92]);
-    read_entries(disk, block * block_bytes as u64, count, entry_bytes as usize, expected).and_then(
-        |entries| {
-            // In blocks until now.
-            entries.into_iter().map(|entry| entry.placed(block_bytes as u64, n_blocks, &usable)).collect()
-        },
-    )
+    let entries = read_entries(disk, block * block_bytes as u64, count, entry_bytes as usize, expected)?;
+    // In blocks until now.
+    let placed = entries.into_iter().map(|entry| entry.placed(block_bytes as u64, n_blocks, &usable));
+    let entries = placed.collect::<Result<Vec<_>, _>>()?;
+    check_overlap(&entries)?;
+    Ok(entries)
+}
+
+/// Refuses partitions that have blocks in common, which none may (UEFI 2.10, 5.3.1).
+fn check_overlap(entries: &[Entry]) -> Result<(), Fault> {
+    let mut in_order: Vec<&Entry> = entries.iter().collect();
+    in_order.sort_unstable_by_key(|entry| entry.bytes.start);
+    match in_order.array_windows().find(|[first, second]| first.bytes.end > second.bytes.start) {
+        Some([first, second]) => Err(Fault::Overlap { numbers: [first.number, second.number] }),
+        None => Ok(()),
+    }
 }
 
 /// The entries that are in use, whose places are in blocks, the last one included.

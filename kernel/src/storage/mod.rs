@@ -155,6 +155,8 @@ pub enum ReadError {
         /// For how long.
         waited_us: u64,
     },
+    /// The device is smaller now, has other blocks, or is another one.
+    Changed,
     /// The user did not want to wait for the device.
     Interrupted,
     /// The device asked for a reset or broke the rules, and what it was asked for is lost.
@@ -185,6 +187,9 @@ impl fmt::Display for ReadError {
             Self::NoAnswer { waited_us } => {
                 let (s, tenths) = (waited_us / 1_000_000, waited_us / 100_000 % 10);
                 write!(f, "the disk has not answered for {s}.{tenths} s")
+            }
+            Self::Changed => {
+                f.write_str("the disk is another one now or has another size; disks rescan looks for it anew")
             }
             Self::Interrupted => f.write_str("stopped"),
             Self::Broken => f.write_str("the disk has failed and had to be reset"),
@@ -365,8 +370,14 @@ impl fmt::Debug for Disk {
     }
 }
 
+/// Whether a file of this length fills a device.
+fn fills(facts: &FileFacts, device: &dyn BlockDevice) -> bool {
+    let rest_bytes = device.capacity_bytes().checked_sub(facts.length_bytes);
+    rest_bytes.is_some_and(|rest| rest < device.block_bytes() as u64)
+}
+
 /// Numbers devices as disks: those whose serial the host named in `files` first and in that order,
-/// the others after them in the order found.
+/// the others after them in the order found. Of several with one name, one has the file: the first that it fills, or else the first.
 pub fn number_disks(devices: Vec<Box<dyn BlockDevice>>, files: &[(String, FileFacts)]) -> Vec<Disk> {
     let position = |device: &dyn BlockDevice| {
         let named = |(serial, _): &(String, FileFacts)| serial == device.serial();
@@ -374,9 +385,15 @@ pub fn number_disks(devices: Vec<Box<dyn BlockDevice>>, files: &[(String, FileFa
     };
     let mut devices = devices;
     devices.sort_by_key(|device| position(device.as_ref()).unwrap_or(usize::MAX));
+    let is_named = |device: &dyn BlockDevice, serial: &str| device.serial() == serial;
+    let holders = files.iter().map(|(serial, facts)| {
+        let holds = devices.iter().position(|device| is_named(&**device, serial) && fills(facts, &**device));
+        holds.or_else(|| devices.iter().position(|device| is_named(&**device, serial)))
+    });
+    let holders: Vec<Option<usize>> = holders.collect();
     let numbered = devices.into_iter().enumerate().map(|(index, device)| {
-        let file = position(device.as_ref()).map(|position| files[position].1);
-        Disk::new(index, device, file)
+        let file = holders.iter().position(|holder| *holder == Some(index));
+        Disk::new(index, device, file.map(|file| files[file].1))
     });
     numbered.collect()
 }
@@ -406,14 +423,18 @@ mod tests {
             (String::from("absent"), facts(1)),
             (String::from("a"), facts(9999)),
         ];
-        let devices = vec![device("", 512), device("a", 1024), device("x", 0), device("b", 1024)];
+        let devices =
+            vec![device("", 512), device("a", 1024), device("x", 0), device("b", 4096), device("b", 1024)];
         let disks = number_disks(devices, &files);
         let serials: Vec<_> = disks.iter().map(|disk| disk.serial().to_string()).collect();
-        assert_eq!(serials, ["b", "a", "", "x"]);
+        assert_eq!(serials, ["b", "b", "a", "", "x"]);
+        // A larger disk of the same name holds something else.
+        let files: Vec<_> = disks.iter().map(|disk| disk.file().map(|file| file.length_bytes)).collect();
+        assert_eq!(files, [None, Some(600), Some(9999), None, None]);
         let lengths: Vec<_> = disks.iter().map(Disk::length_bytes).collect();
-        assert_eq!(lengths, [600, 1024, 512, 0]);
+        assert_eq!(lengths, [4096, 600, 1024, 512, 0]);
         assert_eq!(disks[1].index(), 1);
-        assert_eq!(disks[2].file(), None);
+        assert_eq!(disks[2].index(), 2);
     }
 
     #[test]

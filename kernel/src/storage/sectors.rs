@@ -58,6 +58,8 @@ pub enum Failure {
         /// For how long.
         waited_us: u64,
     },
+    /// The device is smaller now, has other blocks, or is another one.
+    Changed,
     /// The user does not want to wait.
     Interrupted,
     /// The device asked for a reset, or did what it must not.
@@ -77,6 +79,7 @@ impl From<Failure> for ReadError {
                 length_bytes: count * SECTOR_BYTES,
             },
             Failure::NoAnswer { waited_us } => Self::NoAnswer { waited_us },
+            Failure::Changed => Self::Changed,
             Failure::Interrupted => Self::Interrupted,
             Failure::Broken => Self::Broken,
             Failure::Lost { lent_bytes } => Self::Lost { lent_bytes },

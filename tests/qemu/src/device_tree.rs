@@ -13,7 +13,7 @@ use dtoolkit::{
 use std::process::Command;
 
 /// Where the tree lies.
-const TREE_ADDRESS: u64 = 0x4800_0000;
+pub const TREE_ADDRESS: u64 = 0x4800_0000;
 
 /// Where the code lies that passes its address to the kernel.
 const LOADER_ADDRESS: u64 = 0x47f0_0000;

@@ -88,6 +88,19 @@ fn more_disks_than_virtio_mmio_has_slots() {
     disks_read_back(&sizes, "");
 }
 
+/// QEMU tells on its standard error what it traces.
+#[test]
+fn nvme_controllers_are_told_before_power_is_cut() {
+    let directory = Directory::new("nvme-shutdown");
+    let file = directory.file("disk", &[1; 4096]);
+    let qemu = format!(
+        "-drive if=none,id=disk,format=raw,readonly=on,file={} -device nvme,serial=x,drive=disk -trace pci_nvme_mmio_shutdown_set",
+        file.display()
+    );
+    let outcome = Run::new().qemu(&qemu).command("disks").finish().expect_status(0);
+    outcome.expect_error("pci_nvme_mmio_shutdown_set");
+}
+
 #[test]
 fn pci_functions_get_their_memory() {
     let outcome = Run::new()

@@ -3,7 +3,8 @@
 use dtoolkit::model::DeviceTree;
 use qemu_tests::{
     Directory, Run,
-    device_tree::{qemu_tree, set},
+    device_tree::{TREE_ADDRESS, qemu_tree, set},
+    loader::{KERNEL_ADDRESS, load_register, loader, raw, with_kernel},
     repository,
 };
 use std::{
@@ -138,6 +139,64 @@ fn a_virtio_console_is_the_console_where_there_is_no_other() {
         assert!(outcome.stdout.is_empty());
         assert_eq!(fs::read(written).unwrap(), expected, "{device}");
     }
+}
+
+/// QEMU has one on this machine behind PCI only: its registers are ports, which the host bridge has in memory.
+#[test]
+fn a_16550_is_a_console() {
+    const ECAM: u64 = 0x40_1000_0000;
+    const PORTS: u64 = 0x3eff_0000;
+    const PORT: u32 = 0x1000;
+    const DEVICE: u32 = 0x1e;
+    let directory = Directory::new("ns16550");
+    let tree = without_uart_but(&directory, "ferrite.columns=0", |tree| {
+        let mut uart = dtoolkit::model::DeviceTreeNode::new("serial@3eff1000").unwrap();
+        set(&mut uart, "compatible", "ns16550a");
+        set(&mut uart, "reg", [0_u32, PORTS as u32 + PORT, 0, 8]);
+        set(&mut uart, "clock-frequency", 1_843_200_u32);
+        tree.root.add_child(uart);
+        set(tree.root.child_mut("chosen").unwrap(), "stdout-path", "/serial@3eff1000");
+    });
+    // What firmware would do: its first BAR, and that it takes accesses to ports (PCI Local Bus 3.0, 6.1).
+    let mut before = Vec::from_iter(load_register(1, ECAM + u64::from(DEVICE << 15)));
+    const STORE_W2_TO_BAR: u32 = 0xb900_1022;
+    const STORE_W2_TO_COMMAND: u32 = 0xb900_0422;
+    before.extend(load_register(2, (PORT | 1).into()));
+    before.push(STORE_W2_TO_BAR);
+    before.extend(load_register(2, 1));
+    before.push(STORE_W2_TO_COMMAND);
+    let loader = loader(&directory, 0x47f0_0000, &before, TREE_ADDRESS, KERNEL_ADDRESS);
+    let tree = directory.file("tree.dtb", &tree.to_dtb());
+    let socket = directory.path().join("socket");
+    let qemu = format!(
+        "{} {} -chardev socket,id=serial,path={},server=on,wait=on -device pci-serial,chardev=serial,addr={DEVICE:#x}",
+        with_kernel(&loader),
+        raw(&tree, TREE_ADDRESS),
+        socket.display()
+    );
+    let session = model().args(["--mem", "512M", "--smp", "2"]).qemu(&qemu).start();
+    let mut terminal = connect(&socket);
+    wait_for(&mut terminal, "ferrite> ");
+    terminal.write_all(COMMAND.as_bytes()).unwrap();
+    terminal.write_all(b"\r").unwrap();
+    let text = wait_for(&mut terminal, "tokens/s]");
+    assert!(text.contains(std::str::from_utf8(&expected()).unwrap().trim()), "{text}");
+    terminal.write_all(b"poweroff\r").unwrap();
+    session.wait_to_end().expect_status(0);
+}
+
+/// The heap alone has 16 MiB.
+#[test]
+fn too_little_memory_is_told_in_a_line() {
+    for memory in ["8M", "16M", "20M"] {
+        let outcome = Run::new().qemu(&format!("-m {memory}")).command("help").finish();
+        assert_ne!(outcome.status, 0, "{memory}");
+        let said = outcome.text() + &outcome.stderr;
+        let lines: Vec<_> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+        let [line] = lines[..] else { panic!("{memory}: {said}") };
+        assert!(line.starts_with("Ferrite cannot boot: no place for the heap in "), "{memory}: {line}");
+    }
+    Run::new().qemu("-m 24M").command("help").finish().expect_status(0);
 }
 
 #[test]

@@ -66,13 +66,15 @@ impl Machine {
     }
 
     fn setup(&self, arguments: &[&str]) -> Output {
-        Command::new(repository().join("scripts/setup"))
-            .args(arguments)
-            .env("PATH", self.directory.path())
-            .env("HOME", self.directory.path())
-            .env("FERRITE_FIRMWARE", self.path(FIRMWARE))
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(repository().join("scripts/setup"));
+        let home = self.directory.path();
+        command.args(arguments).env("PATH", home).env("HOME", home);
+        command.env("FERRITE_FIRMWARE", self.path(FIRMWARE));
+        command
     }
 
     #[track_caller]
@@ -94,11 +96,28 @@ fn install_qemu(machine: &Machine) -> String {
 #[test]
 fn says_nothing_if_nothing_is_missing() {
     let machine = Machine::complete("complete");
-    for arguments in [&["run"][..], &["uefi"], &[]] {
+    for arguments in [&["run"][..], &["uefi"], &["disk"], &[]] {
         let output = machine.setup(arguments);
         assert!(output.status.success(), "{output:?}");
         assert!(output.stderr.is_empty(), "{output:?}");
     }
+}
+
+#[test]
+fn a_disk_is_made_without_qemu() {
+    let machine =
+        Machine::complete("disk").without("qemu-system-aarch64").without("qemu-aarch64").without(FIRMWARE);
+    let output = machine.setup(&["disk"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn firmware_is_named_from_where_the_user_is() {
+    let machine = Machine::complete("relative-firmware");
+    let mut setup = machine.command(&["uefi"]);
+    let output =
+        setup.env("FERRITE_FIRMWARE", FIRMWARE).current_dir(machine.directory.path()).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 #[test]

@@ -90,6 +90,22 @@ fn firmware_boots_the_kernel_with_a_device_tree_and_with_acpi_tables() {
     }
 }
 
+/// Firmware leaves the core at EL2 where there is one.
+#[test]
+fn firmware_boots_other_machines() {
+    let line = "llm infer \"Once upon a time\" 12";
+    let expected = Run::new().model(&repository().join(TINY)).command(line).finish().expect_status(0).text();
+    for (tables, machine) in [
+        (&[][..], "-machine gic-version=2"),
+        (&["--acpi"], "-machine gic-version=2"),
+        (&[], "-machine virtualization=on"),
+        (&["--acpi"], "-machine virtualization=on"),
+    ] {
+        let outcome = by_firmware().emulated().args(tables).qemu(machine).command(line).finish();
+        assert_eq!(outcome.expect_status(0).text(), expected, "{machine} {tables:?}");
+    }
+}
+
 /// In both formats, with both sizes of blocks; one model was added later.
 #[test]
 fn the_kernel_finds_the_models_of_a_disk() {

@@ -31,6 +31,8 @@ pub struct Controller {
     pub serial: String,
     /// The most that a command transfers, in smallest pages and as a power of two; `None` if there is no limit.
     pub max_transfer_shift: Option<u8>,
+    /// How long it may take to shut down (RTD3E); 0 if it does not say.
+    pub shutdown_us: u64,
     /// The highest number of a namespace.
     pub n_namespaces: u32,
 }
@@ -42,6 +44,7 @@ impl Controller {
         Self {
             serial: legible(data.get(4..24).unwrap_or_default()),
             max_transfer_shift: (shift != 0).then_some(shift),
+            shutdown_us: number(data, 88..92),
             n_namespaces: number(data, 516..520) as u32,
         }
     }

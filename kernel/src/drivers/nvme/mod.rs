@@ -15,6 +15,7 @@ use self::{
     queue::{Command, Completion, LONGEST, Pair},
     registers::{
         ACQ, AQA, ASQ, CAP, CC, CSTS, ENABLE, ENTRY_SIZES, FATAL, INTMS, NOT_THERE, READY, Registers,
+        SHUTDOWN, SHUTDOWN_DONE, SHUTDOWN_NORMAL,
     },
 };
 use super::{
@@ -342,7 +343,11 @@ impl<R: Registers> Nvme<R> {
             let name = format!("namespace {id}");
             let geometry = match self.geometry(id) {
                 Ok(Some(geometry)) => geometry,
-                Ok(None) | Err(Fault::Failed { .. }) => continue,
+                Ok(None) => continue,
+                Err(fault @ Fault::Failed { .. }) => {
+                    units.unsure.push(name.clone());
+                    Err(format!("{}", InitError::Command(fault)))
+                }
                 Err(fault) => return Err(fault),
             };
             match geometry {
@@ -372,9 +377,28 @@ impl<R: Registers> Controller for Nvme<R> {
         units
     }
 
+    fn shut_down(&mut self) {
+        if self.queues.is_none() || self.is_broken() {
+            return;
+        }
+        let configuration = self.registers.read(CC) & !SHUTDOWN;
+        self.registers.write(CC, configuration | SHUTDOWN_NORMAL);
+        let registers = &self.registers;
+        self.surroundings.wait_until(self.identity.shutdown_us.clamp(1_000_000, ADMIN_US), &mut || {
+            // What is not there has all bits.
+            registers.read(CSTS) & SHUTDOWN_DONE == SHUTDOWN_DONE
+        });
+    }
+
     fn sector_count(&mut self, unit: &Unit) -> Option<u64> {
-        let geometry = self.geometry(unit.number as u32).ok()??.ok()?;
-        (geometry.block_bytes == unit.geometry.block_bytes).then_some(geometry.sector_count)
+        const INVALID_NAMESPACE: u16 = 0x0b;
+        match self.geometry(unit.number as u32) {
+            Ok(Some(Ok(geometry))) if geometry.block_bytes == unit.geometry.block_bytes => {
+                Some(geometry.sector_count)
+            }
+            Ok(_) | Err(Fault::Failed { status: INVALID_NAMESPACE, .. }) => Some(0),
+            Err(_) => None,
+        }
     }
 
     unsafe fn start(

@@ -19,6 +19,12 @@ pub const ACQ: usize = 0x30;
 pub const ENABLE: u32 = 1 << 0;
 /// In [`CC`]: commands have 2⁶ bytes, completions 2⁴.
 pub const ENTRY_SIZES: u32 = 6 << 16 | 4 << 20;
+/// In [`CC`]: whether the controller is to shut down.
+pub const SHUTDOWN: u32 = 0b11 << 14;
+/// In [`SHUTDOWN`]: it is to, as before power is cut.
+pub const SHUTDOWN_NORMAL: u32 = 0b01 << 14;
+/// In [`CSTS`]: it has shut down.
+pub const SHUTDOWN_DONE: u32 = 0b10 << 2;
 /// In [`CSTS`]: the controller takes commands.
 pub const READY: u32 = 1 << 0;
 /// In [`CSTS`]: it takes none until it is reset.

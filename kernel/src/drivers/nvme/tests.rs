@@ -39,6 +39,11 @@ struct Model {
     /// The name of a command that is answered in place of the next one.
     lie: Option<u16>,
     bad_block: Option<u64>,
+    /// Namespaces that cannot be identified.
+    unknown: Vec<u32>,
+    /// When it has been told to shut down, and how long it takes for that; `u64::MAX` is for ever.
+    shut_down_us: Option<u64>,
+    shutdown_takes_us: u64,
     /// Lengths of reads.
     reads: Vec<usize>,
     /// What its queue of completions was created with, and which interrupts were masked.
@@ -114,6 +119,7 @@ impl Model {
         const INVALID_FIELD: u16 = 2;
         let data = || u64::from(command[6]) | u64::from(command[7]) << 32;
         match (command[0] & 0xff, command[10] & 0xff) {
+            (operation::IDENTIFY, 0) if self.unknown.contains(&command[1]) => return 6,
             (operation::IDENTIFY, 0) => {
                 let mut page = [0; 4096];
                 if let Some(namespace) = self.namespaces.iter().find(|namespace| namespace.id == command[1]) {
@@ -129,6 +135,7 @@ impl Model {
                 page[4..24].copy_from_slice(b"tiny                ");
                 page[77] = self.max_transfer_shift;
                 page[516] = 3;
+                page[88..92].copy_from_slice(&2_000_000_u32.to_le_bytes());
                 Self::put(command, &page);
             }
             (operation::IDENTIFY, 2) if self.knows_active_list => {
@@ -201,7 +208,12 @@ impl Registers for Fake {
             CAP => model.capabilities as u32,
             0x04 => (model.capabilities >> 32) as u32,
             CC => model.configuration,
-            CSTS => model.status,
+            CSTS => match model.shut_down_us {
+                Some(since) if NOW_US.get() - since >= model.shutdown_takes_us => {
+                    model.status | SHUTDOWN_DONE
+                }
+                _ => model.status,
+            },
             _ => panic!("register {offset:#x} is read"),
         }
     }
@@ -218,6 +230,10 @@ impl Registers for Fake {
             0x2c => set_half(&mut model.bases[0][0], 32),
             ACQ => set_half(&mut model.bases[0][1], 0),
             0x34 => set_half(&mut model.bases[0][1], 32),
+            CC if value & SHUTDOWN != 0 && !model.is_gone => {
+                assert_eq!(value, model.configuration | SHUTDOWN_NORMAL);
+                model.shut_down_us = Some(NOW_US.get());
+            }
             CC if value & ENABLE != 0 => {
                 assert_eq!(value & 0xff_fff0, ENTRY_SIZES & 0xff_fff0);
                 let lengths = [model.admin_lengths & 0xfff, model.admin_lengths >> 16];
@@ -279,6 +295,9 @@ fn model(namespaces: &[Namespace]) -> Fake {
         is_gone: false,
         lie: None,
         bad_block: None,
+        unknown: Vec::new(),
+        shut_down_us: None,
+        shutdown_takes_us: 0,
         reads: Vec::new(),
         completions_flags: 0,
         masked: 0,
@@ -349,7 +368,9 @@ fn namespaces_are_disks_with_their_blocks_and_serial_numbers() {
     fake.0.lock().namespaces[0].n_blocks = 9;
     assert_eq!(nvme.sector_count(&unit), Some(9));
     fake.0.lock().namespaces[0].shift = 12;
-    assert_eq!(nvme.sector_count(&unit), None);
+    assert_eq!(nvme.sector_count(&unit), Some(0));
+    fake.0.lock().namespaces.clear();
+    assert_eq!(nvme.sector_count(&unit), Some(0));
     // Without the list, up to the number that the controller tells.
     let fake = model(&[namespace(2, 9), namespace(3, 12)]);
     fake.0.lock().knows_active_list = false;
@@ -492,6 +513,41 @@ fn a_controller_is_stopped_and_started_again() {
     fake.0.lock().is_gone = true;
     assert!(nvme.is_broken());
     assert_eq!(nvme.halt(), Ok(()));
+}
+
+#[test]
+fn a_controller_is_told_before_power_is_cut() {
+    for takes_us in [0, 1_500_000, u64::MAX] {
+        let fake = model(&[namespace(1, 9)]);
+        let nvme = start(&fake).unwrap();
+        fake.0.lock().shutdown_takes_us = takes_us;
+        let before_us = NOW_US.get();
+        drop(crate::drivers::requests::controller::Shared::new(alloc::boxed::Box::new(nvme)));
+        assert!(fake.0.lock().shut_down_us.is_some());
+        assert_eq!(fake.0.lock().configuration & ENABLE, 0);
+        // It says that it takes up to two seconds.
+        let waited_us = NOW_US.get() - before_us;
+        assert!(waited_us >= takes_us.min(2_000_000) && waited_us < 2_100_000, "{waited_us}");
+    }
+    // One that is stopped is left alone.
+    let fake = model(&[namespace(1, 9)]);
+    let mut nvme = start(&fake).unwrap();
+    assert_eq!(nvme.halt(), Ok(()));
+    nvme.shut_down();
+    assert_eq!(fake.0.lock().shut_down_us, None);
+}
+
+#[test]
+fn a_namespace_that_cannot_be_identified_is_not_taken_for_absent() {
+    let fake = model(&[namespace(1, 9), namespace(2, 9)]);
+    let mut nvme = start(&fake).unwrap();
+    fake.0.lock().unknown = vec![2];
+    let units = nvme.units();
+    assert_eq!((units.disks.len(), units.is_complete), (1, true));
+    let (name, what, reason) = &units.refused[0];
+    assert_eq!((&**name, *what), ("namespace 2", "an NVMe namespace"));
+    assert_eq!(reason, "its admin command 0x6 fails with status 0x6");
+    assert!(units.may_have("namespace 1") && units.may_have("namespace 2") && !units.may_have("namespace 3"));
 }
 
 /// Whatever a controller says of its namespaces, they are driven or refused.

@@ -13,6 +13,9 @@ use spin::Mutex;
 /// The most requests that drivers let a controller have at a time: enough for four disks that are busy.
 pub const MAX_IN_FLIGHT: usize = 16;
 
+/// How long a controller is asked what is behind it.
+pub const SEARCH_US: u64 = 10_000_000;
+
 /// A disk behind a controller, as the controller knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
@@ -43,8 +46,22 @@ pub struct Units {
     pub disks: Vec<FoundUnit>,
     /// What is not driven.
     pub refused: Vec<Refused>,
+    /// Names behind the controller's, or their beginnings up to a colon, of what could not say what it is: it may be what it was.
+    pub unsure: Vec<String>,
     /// False if the controller did not answer, so that there may be more.
     pub is_complete: bool,
+}
+
+impl Units {
+    /// Whether a disk of this name may still be there, as far as the controller knows.
+    pub fn may_have(&self, name: &str) -> bool {
+        !self.is_complete
+            || self.disks.iter().any(|disk| disk.name == name)
+            || self
+                .unsure
+                .iter()
+                .any(|unsure| name == unsure || unsure.ends_with(':') && name.starts_with(&**unsure))
+    }
 }
 
 /// Carries requests for several disks.
@@ -55,7 +72,10 @@ pub trait Controller: Send {
     /// What is behind the controller, asked anew.
     fn units(&mut self) -> Units;
 
-    /// The size of a disk, asked anew; `None` if it is not told, or the disk has another shape now.
+    /// Tells the device that it will not be used any more, where it wants to know that before it is stopped.
+    fn shut_down(&mut self) {}
+
+    /// The size of a disk, asked anew; `None` if it is not told, and 0 if the disk is gone or has another shape now.
     fn sector_count(&mut self, unit: &Unit) -> Option<u64>;
 
     /// Gives the controller a request for blocks from block `first` on. `tag`, below
@@ -127,7 +147,8 @@ enum State {
 pub struct Shared {
     controller: Box<dyn Controller>,
     tags: Vec<Tag>,
-    n_units: usize,
+    /// Those that are used.
+    used: Vec<Unit>,
     state: State,
     /// Set when somebody else may drive the device from now on.
     is_over: bool,
@@ -137,7 +158,13 @@ impl Shared {
     /// Shares a controller that has been started.
     pub fn new(controller: Box<dyn Controller>) -> Arc<Mutex<Self>> {
         let tags = vec![Tag::Free; controller.max_in_flight().max(1)];
-        Arc::new(Mutex::new(Self { controller, tags, n_units: 0, state: State::Running, is_over: false }))
+        Arc::new(Mutex::new(Self {
+            controller,
+            tags,
+            used: Vec::new(),
+            state: State::Running,
+            is_over: false,
+        }))
     }
 
     /// How many disks there can be at a time.
@@ -155,9 +182,18 @@ impl Shared {
         self.controller.units()
     }
 
+    /// Whether a disk is in use that has another shape now.
+    pub fn is_stale(&self, unit: &Unit) -> bool {
+        let Unit { number, geometry } = *unit;
+        let shape = |geometry: Geometry| Geometry { sector_count: 0, ..geometry };
+        let is_stale = |used: &Unit| used.number == number && shape(used.geometry) != shape(geometry);
+        self.used.iter().any(is_stale)
+    }
+
     /// Leaves the device to somebody else, or to nobody: these disks start it no more.
     pub fn leave(&mut self) {
         if self.is_running() {
+            self.controller.shut_down();
             let _ = self.halt();
         }
         self.is_over = true;
@@ -218,7 +254,7 @@ impl Shared {
 /// A controller that nobody uses any more is stopped.
 impl Drop for Shared {
     fn drop(&mut self) {
-        let _ = self.halt();
+        self.leave();
     }
 }
 
@@ -231,21 +267,24 @@ pub struct UnitChannel {
 impl UnitChannel {
     /// Those of a disk that the controller has named.
     pub fn new(shared: &Arc<Mutex<Shared>>, unit: Unit) -> Self {
-        shared.lock().n_units += 1;
+        shared.lock().used.push(unit);
         Self { shared: shared.clone(), unit }
     }
 }
 
 impl Drop for UnitChannel {
     fn drop(&mut self) {
-        self.shared.lock().n_units -= 1;
+        let used = &mut self.shared.lock().used;
+        if let Some(index) = used.iter().position(|used| *used == self.unit) {
+            used.swap_remove(index);
+        }
     }
 }
 
 impl Channel for UnitChannel {
     fn max_in_flight(&self) -> usize {
         let shared = self.shared.lock();
-        (shared.tags.len() / shared.n_units.max(1)).clamp(1, REQUESTS_IN_FLIGHT)
+        (shared.tags.len() / shared.used.len().max(1)).clamp(1, REQUESTS_IN_FLIGHT)
     }
 
     fn geometry(&self) -> Geometry {
@@ -333,7 +372,7 @@ impl Channel for UnitChannel {
         let mut shared = self.shared.lock();
         shared.restart()?;
         // One that is another one now has not been asked for its serial number.
-        shared.controller.sector_count(&self.unit).map(drop).ok_or(Broken)
+        shared.controller.sector_count(&self.unit).filter(|&count| count > 0).map(drop).ok_or(Broken)
     }
 
     fn unplugged(&mut self) {

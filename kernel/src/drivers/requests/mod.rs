@@ -228,6 +228,14 @@ impl<C: Channel + ?Sized> Requests<C> {
         serial
     }
 
+    /// What became of a request that the device has failed: it may have another size or shape now.
+    fn failed(&self, request: Failure) -> Failure {
+        match self.channel.geometry().sector_count < self.geometry.sector_count {
+            true => Failure::Changed,
+            false => request,
+        }
+    }
+
     /// Stops the device and starts it again; what was asked of it is forgotten.
     ///
     /// # Errors
@@ -383,7 +391,7 @@ impl<C: Channel + ?Sized> Requests<C> {
         };
         match outcome {
             Ok((_, true)) => Ok(&self.block[..length]),
-            Ok((_, false)) => Err(request),
+            Ok((_, false)) => Err(self.failed(request)),
             Err(failure) => {
                 self.abandon(&[], failure);
                 Err(failure)
@@ -447,7 +455,8 @@ impl<C: Channel + ?Sized> Requests<C> {
                         since_us = now_us;
                     }
                     if !succeeded {
-                        (result, is_over) = (result.and(Err(requests[slot].failure())), true);
+                        let failure = self.failed(requests[slot].failure());
+                        (result, is_over) = (result.and(Err(failure)), true);
                     }
                 }
                 Err(Failure::Interrupted) => {

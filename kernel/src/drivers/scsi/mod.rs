@@ -7,7 +7,7 @@ pub mod request;
 
 use super::requests::{
     Geometry, LARGEST_REQUEST_BYTES,
-    controller::{FoundUnit, Unit, Units},
+    controller::{FoundUnit, SEARCH_US, Unit, Units},
 };
 use crate::storage::{legible, sectors::SECTOR_BYTES};
 use alloc::{
@@ -94,6 +94,13 @@ impl Sense {
     }
 }
 
+impl fmt::Display for Sense {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, code: [code, qualifier] } = self;
+        write!(f, "sense {key:x}/{code:02x}/{qualifier:02x}")
+    }
+}
+
 /// A command that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -114,6 +121,24 @@ impl Refusal {
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Busy | Self::Check(Sense { key: Sense::UNIT_ATTENTION, .. }))
     }
+
+    /// Whether the unit may have another medium, size or identity now (SPC-4, table F.2): no longer not ready, parameters or
+    /// capacity changed, operating conditions or inquiry data changed.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Self::Check(Sense { key: Sense::UNIT_ATTENTION, code: [0x28 | 0x2a | 0x3f, _] }))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUnit => f.write_str("it is not there"),
+            Self::Silent => f.write_str("it does not answer"),
+            Self::Busy => f.write_str("it stays busy"),
+            Self::Check(sense) => write!(f, "it does not say what it is: {sense}"),
+            Self::Failed => f.write_str("it does not say what it is: its commands fail"),
+        }
+    }
 }
 
 /// Brings commands to logical units.
@@ -123,6 +148,17 @@ pub trait Carrier {
     /// # Errors
     /// [`Refusal`].
     fn execute(&mut self, unit: Address, command: &Cdb, data: &mut [u8]) -> Result<usize, Refusal>;
+
+    /// Lets a busy unit work for so long.
+    fn pause(&mut self, duration_us: u64);
+
+    /// Microseconds since some moment in the past.
+    fn now_us(&self) -> u64;
+}
+
+/// How long a busy unit is left alone before it is asked again, after so many times: twice as long each time.
+pub fn pause_us(n_tries: u32) -> u64 {
+    10_000 << n_tries.min(8)
 }
 
 #[inline(never)]
@@ -149,12 +185,15 @@ impl Asked<'_> {
     /// Has the unit do a command: an operation, and bytes of the command with their places. What has not come of the data is 0.
     fn ask(&mut self, operation: u8, bytes: &[(usize, u8)], data: &mut [u8]) -> Result<usize, Refusal> {
         /// A unit may have several changes to tell, one at a time.
-        const TRIES: usize = 8;
+        const TRIES: u32 = 8;
         let mut command = [0; 16];
         command[0] = operation;
         bytes.iter().for_each(|&(place, byte)| command[place] = byte);
         let mut outcome = Err(Refusal::Busy);
-        for _ in 0..TRIES {
+        for n_tries in 0..TRIES {
+            if n_tries > 0 && outcome == Err(Refusal::Busy) {
+                self.carrier.pause(pause_us(n_tries - 1));
+            }
             data.fill(0);
             outcome = self.carrier.execute(self.unit, &command, data);
             if !outcome.is_err_and(|refusal| refusal.is_passing()) {
@@ -236,9 +275,7 @@ impl Asked<'_> {
             Err(Refusal::Check(Sense { key: Sense::NOT_READY, code: [0x3a, _] })) => {
                 return Ok(Err("there is no medium in it".into()));
             }
-            Err(Refusal::Check(Sense { key, code: [code, qualifier] })) => {
-                return Ok(Err(format!("it is not ready: sense {key:x}/{code:02x}/{qualifier:02x}")));
-            }
+            Err(Refusal::Check(sense)) => return Ok(Err(format!("it is not ready: {sense}"))),
             other => other?,
         };
         let (n_blocks, block_bytes) = self.capacity()?;
@@ -298,33 +335,63 @@ impl Asked<'_> {
 /// What is behind an adapter with targets up to `max_target`, whose commands transfer up to `limit_bytes`.
 pub fn find_units(carrier: &mut dyn Carrier, max_target: u8, limit_bytes: usize) -> Units {
     let mut units = Units { is_complete: true, ..Units::default() };
+    /// So many failures are the adapter's own.
+    const MAX_UNSURE: usize = 8;
+    let until_us = carrier.now_us().saturating_add(SEARCH_US);
     for target in 0..=max_target {
         let mut asked = Asked { carrier, unit: Address { target, lun: 0 } };
-        let mut outcome = asked.luns();
-        if let Ok(luns) = &mut outcome {
-            for lun in core::mem::take(luns) {
-                asked.unit.lun = lun;
-                let added = asked.add(limit_bytes.min(LARGEST_REQUEST_BYTES), &mut units);
-                if added == Err(Refusal::Silent) {
-                    outcome = Err(Refusal::Silent);
-                    break;
+        let mut unsure = Vec::new();
+        match asked.luns() {
+            Ok(luns) => {
+                for lun in luns {
+                    asked.unit.lun = lun;
+                    if let Err(refusal) = asked.add(limit_bytes.min(LARGEST_REQUEST_BYTES), &mut units) {
+                        unsure.push((asked.unit.to_string(), "a SCSI unit", refusal));
+                        if refusal == Refusal::Silent {
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(refusal) => unsure.push((format!("scsi {target}:"), "a SCSI target", refusal)),
+        }
+        for (name, what, refusal) in unsure {
+            match refusal {
+                Refusal::NoUnit => {}
+                Refusal::Silent => units.is_complete = false,
+                _ => {
+                    units.unsure.push(name.clone());
+                    units.refused.push((name, what, format!("{refusal}")));
                 }
             }
         }
-        if outcome == Err(Refusal::Silent) {
-            units.is_complete = false;
+        // Nobody waits for all targets of a slow one.
+        units.is_complete &= units.unsure.len() < MAX_UNSURE && asked.carrier.now_us() < until_us;
+        if !units.is_complete {
             break;
         }
     }
     units
 }
 
-/// The size of a disk in sectors, asked anew; `None` if it is not told, or its blocks have another size.
+/// The size of a disk in sectors, asked anew; `None` if it is not told, and 0 if it is gone or its blocks have another size.
 pub fn sector_count(carrier: &mut dyn Carrier, unit: &Unit) -> Option<u64> {
     let mut asked = Asked { carrier, unit: Address::from_number(unit.number) };
-    let (n_blocks, block_bytes) = asked.capacity().ok()?;
-    let same = block_bytes == unit.geometry.block_bytes as u64;
-    same.then(|| n_blocks.saturating_mul(block_bytes / SECTOR_BYTES as u64))
+    match asked.capacity() {
+        Ok((n_blocks, block_bytes)) if block_bytes == unit.geometry.block_bytes as u64 => {
+            Some(n_blocks.saturating_mul(block_bytes / SECTOR_BYTES as u64))
+        }
+        // Illegal request: logical unit not supported.
+        Ok(_) | Err(Refusal::NoUnit | Refusal::Check(Sense { key: 5, code: [0x25, _] })) => Some(0),
+        Err(_) => None,
+    }
+}
+
+/// Whether a read may be given again to a unit that says that it [may have changed](Refusal::is_change): its blocks up to `end`
+/// are there, and have the size that they had.
+pub fn still_has(carrier: &mut dyn Carrier, unit: &Unit, end: u64) -> bool {
+    let sectors_per_block = (unit.geometry.block_bytes / SECTOR_BYTES) as u64;
+    sector_count(carrier, unit).is_some_and(|sectors| end.saturating_mul(sectors_per_block) <= sectors)
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ struct FakeAdapter {
     /// From this target on, nothing answers.
     silent_from: u16,
     n_commands: usize,
+    now_us: u64,
+    takes_us: u64,
+    /// What commands for the first unit of this target fail with, but for lists of units.
+    failing: Option<(u8, Refusal)>,
 }
 
 const CHECK: fn(u8, [u8; 2]) -> Refusal = |key, code| Refusal::Check(Sense { key, code });
@@ -33,7 +37,15 @@ const INVALID: [u8; 2] = [0x24, 0];
 
 impl FakeAdapter {
     fn new(units: &[FakeUnit]) -> Self {
-        Self { units: units.to_vec(), knows_luns: true, silent_from: 256, n_commands: 0 }
+        Self {
+            units: units.to_vec(),
+            knows_luns: true,
+            silent_from: 256,
+            n_commands: 0,
+            now_us: 0,
+            takes_us: 1,
+            failing: None,
+        }
     }
 }
 
@@ -46,6 +58,7 @@ fn put(data: &mut [u8], bytes: &[u8]) -> Result<usize, Refusal> {
 impl Carrier for FakeAdapter {
     fn execute(&mut self, address: Address, command: &Cdb, data: &mut [u8]) -> Result<usize, Refusal> {
         self.n_commands += 1;
+        self.now_us += self.takes_us;
         if u16::from(address.target) >= self.silent_from {
             return Err(Refusal::Silent);
         }
@@ -62,6 +75,9 @@ impl Carrier for FakeAdapter {
             list[..4].copy_from_slice(&length.to_be_bytes());
             assert_eq!(number(&command[6..10]) as usize, data.len());
             return put(data, &list);
+        }
+        if let Some((_, refusal)) = self.failing.filter(|(target, _)| *target == address.target) {
+            return Err(refusal);
         }
         let unit = self.units.iter_mut().find(|unit| unit.address == address);
         let unit = unit.ok_or(CHECK(5, [0x25, 0]))?;
@@ -102,6 +118,14 @@ impl Carrier for FakeAdapter {
             }
             _ => Err(CHECK(5, [0x20, 0])),
         }
+    }
+
+    fn pause(&mut self, duration_us: u64) {
+        self.now_us += duration_us;
+    }
+
+    fn now_us(&self) -> u64 {
+        self.now_us
     }
 }
 
@@ -152,7 +176,11 @@ fn every_disk_of_every_target_is_found() {
     adapter.units[0].n_blocks = 77;
     assert_eq!(sector_count(&mut adapter, &unit), Some(77));
     adapter.units[0].block_bytes = 1024;
-    assert_eq!(sector_count(&mut adapter, &unit), None);
+    assert_eq!(sector_count(&mut adapter, &unit), Some(0));
+    // One that is gone has none.
+    let gone = adapter.units.remove(0);
+    assert_eq!(sector_count(&mut adapter, &unit), Some(0));
+    adapter.units.insert(0, gone);
     // Without a list there is the first unit.
     adapter.knows_luns = false;
     let names: Vec<_> =
@@ -200,6 +228,62 @@ fn an_adapter_that_does_not_answer_is_not_waited_for_again() {
     let found = find_units(&mut adapter, 0, 1 << 20);
     assert_eq!((found.disks.len(), &*found.refused[0].2), (0, "it is not ready: sense 6/29/00"));
     assert!(adapter.n_commands < 20, "{} commands", adapter.n_commands);
+}
+
+#[test]
+fn a_unit_that_fails_is_not_taken_for_absent() {
+    let names = |found: &Units| -> Vec<_> { found.disks.iter().map(|disk| disk.name.clone()).collect() };
+    for (refusal, says) in [
+        (Refusal::Busy, "it stays busy"),
+        (Refusal::Failed, "it does not say what it is: its commands fail"),
+        (CHECK(4, [0x44, 0]), "it does not say what it is: sense 4/44/00"),
+    ] {
+        let mut adapter = FakeAdapter::new(&[disk(0, 0), disk(1, 0), disk(2, 0)]);
+        adapter.failing = Some((1, refusal));
+        let found = find_units(&mut adapter, 255, 4096);
+        assert_eq!((names(&found), found.is_complete), (vec!["scsi 0:0".into(), "scsi 2:0".into()], true));
+        let [(name, what, reason)] = &found.refused[..] else { panic!("{:?}", found.refused) };
+        assert_eq!((&**name, *what, &**reason), ("scsi 1:0", "a SCSI unit", says));
+        assert!(found.may_have("scsi 1:0") && found.may_have("scsi 2:0") && !found.may_have("scsi 1:00"));
+        // A busy one is given time: 10 ms and up.
+        assert_eq!(adapter.now_us > 1_000_000, refusal == Refusal::Busy, "{} us", adapter.now_us);
+        // A target that does not list its units has those that it had.
+        adapter.knows_luns = false;
+        adapter.failing = Some((1, Refusal::Failed));
+        let found = find_units(&mut adapter, 255, 4096);
+        assert_eq!(&*found.refused[0].0, "scsi 1:");
+        assert!(found.may_have("scsi 1:7") && !found.may_have("scsi 17:0"));
+    }
+    // What is not there is no failure, and an adapter of which all fails is left.
+    let mut adapter = FakeAdapter::new(&[disk(0, 0)]);
+    adapter.failing = Some((0, Refusal::NoUnit));
+    let found = find_units(&mut adapter, 255, 4096);
+    assert!(found.is_complete && found.refused.is_empty() && !found.may_have("scsi 0:0"));
+}
+
+#[test]
+fn a_search_has_an_end() {
+    let units: Vec<_> = (0..=255).map(|target| disk(target, 0)).collect();
+    let mut adapter = FakeAdapter::new(&units);
+    adapter.takes_us = 200_000;
+    let found = find_units(&mut adapter, 255, 4096);
+    assert!(!found.is_complete && !found.disks.is_empty() && found.may_have("scsi 255:0"));
+    assert!(adapter.now_us < SEARCH_US + 10_000_000, "{} us", adapter.now_us);
+}
+
+#[test]
+fn a_unit_that_may_have_changed_is_asked_before_it_reads_on() {
+    let mut adapter = FakeAdapter::new(&[disk(0, 0)]);
+    let unit = find_units(&mut adapter, 0, 4096).disks[0].unit;
+    for code in [[0x28, 0], [0x2a, 9], [0x3f, 0x0e]] {
+        assert!(CHECK(Sense::UNIT_ATTENTION, code).is_change());
+    }
+    assert!(!CHECK(Sense::UNIT_ATTENTION, [0x29, 0]).is_change() && !CHECK(5, [0x2a, 0]).is_change());
+    assert!(still_has(&mut adapter, &unit, 1000) && !still_has(&mut adapter, &unit, 1001));
+    adapter.units[0].n_blocks = 500;
+    assert!(still_has(&mut adapter, &unit, 500) && !still_has(&mut adapter, &unit, 501));
+    adapter.units[0].block_bytes = 4096;
+    assert!(!still_has(&mut adapter, &unit, 1));
 }
 
 #[test]
@@ -258,6 +342,12 @@ impl Carrier for Noise {
             _ => {}
         }
         Ok(usize::from(self.next()).min(data.len()))
+    }
+
+    fn pause(&mut self, _: u64) {}
+
+    fn now_us(&self) -> u64 {
+        0
     }
 }
 

@@ -49,7 +49,11 @@ struct Slot {
     response: Response,
     place: *mut [u8],
     tries: u8,
+    /// When a busy unit is asked again.
+    again_us: Option<u64>,
     outcome: Option<Result<usize, Refusal>>,
+    /// Of a read: the disk, and its block behind the last one.
+    read: Option<(Unit, u64)>,
 }
 
 impl Default for Slot {
@@ -60,7 +64,9 @@ impl Default for Slot {
             response: NO_RESPONSE,
             place: ptr::slice_from_raw_parts_mut(ptr::null_mut(), 0),
             tries: 0,
+            again_us: None,
             outcome: None,
+            read: None,
         }
     }
 }
@@ -156,7 +162,7 @@ impl VirtioScsi {
         let queue = self.queue.as_mut().ok_or(Broken)?;
         let slot = self.slots.get_mut(slot).filter(|slot| slot.token.is_none()).ok_or(Broken)?;
         slot.response = NO_RESPONSE;
-        slot.outcome = None;
+        (slot.outcome, slot.again_us) = (None, None);
         // SAFETY: the caller promises that it is valid.
         let place = unsafe { &mut *slot.place };
         let mut parts = [&mut slot.response[..], place];
@@ -186,16 +192,30 @@ impl VirtioScsi {
         let response = unsafe { (&raw const slot.response).read_volatile() };
         let outcome = outcome(&response, slot.place.len());
         slot.tries = slot.tries.saturating_add(1);
-        if index + 1 < self.slots.len() && outcome.is_err_and(|refusal| refusal.is_passing()) {
-            let slot = &mut self.slots[index];
-            if slot.tries < TRIES {
-                // SAFETY: nobody has been told that the request is done.
-                unsafe { self.submit(index) }?;
+        let is_passing = |refusal: Refusal| refusal.is_passing() && !refusal.is_change();
+        if slot.read.is_some() && slot.tries < TRIES && outcome.is_err_and(is_passing) {
+            if outcome == Err(Refusal::Busy) {
+                let pause_us = scsi::pause_us(u32::from(slot.tries - 1));
+                slot.again_us = Some((self.surroundings.clock_us)() + pause_us);
                 return Ok(true);
             }
+            // SAFETY: nobody has been told that the request is done.
+            unsafe { self.submit(index) }?;
+            return Ok(true);
         }
-        self.slots[index].outcome = Some(outcome);
+        slot.outcome = Some(outcome);
         Ok(true)
+    }
+
+    /// Asks units again that were busy, when it is time for it.
+    fn ask_again(&mut self) -> Result<(), Broken> {
+        for index in 0..self.slots.len() {
+            if self.slots[index].again_us.is_some_and(|time_us| time_us <= (self.surroundings.clock_us)()) {
+                // SAFETY: nobody has been told that the request is done.
+                unsafe { self.submit(index) }?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -211,7 +231,7 @@ impl Carrier for VirtioScsi {
         }
         let length = data.len().min(self.answer.len());
         let slot = &mut self.slots[last];
-        slot.request = request(unit, command);
+        (slot.request, slot.read) = (request(unit, command), None);
         slot.place = &raw mut self.answer[..length];
         // SAFETY: the answer is not looked at before the slot has an outcome.
         if unsafe { self.submit(last) }.is_err() {
@@ -227,6 +247,14 @@ impl Carrier for VirtioScsi {
         told.copy_from_slice(&self.answer[..told.len()]);
         rest.fill(0);
         Ok(n_bytes)
+    }
+
+    fn pause(&mut self, duration_us: u64) {
+        self.surroundings.wait_until(duration_us, &mut || false);
+    }
+
+    fn now_us(&self) -> u64 {
+        (self.surroundings.clock_us)()
     }
 }
 
@@ -255,7 +283,7 @@ impl Controller for VirtioScsi {
         let n_blocks = place.len() / unit.geometry.block_bytes;
         slot.request = request(Address::from_number(unit.number), &scsi::read(first, n_blocks as u32));
         slot.place = place.as_ptr();
-        slot.tries = 0;
+        (slot.tries, slot.read) = (0, Some((*unit, first.saturating_add(n_blocks as u64))));
         // SAFETY: the caller promises that the place is the device's from now on.
         unsafe { self.submit(tag) }
     }
@@ -263,11 +291,21 @@ impl Controller for VirtioScsi {
     fn finish(&mut self) -> Result<Option<(usize, bool)>, Broken> {
         loop {
             let reads = self.slots.len().saturating_sub(1);
-            for (tag, slot) in self.slots[..reads].iter_mut().enumerate() {
-                if let Some(outcome) = slot.outcome.take() {
-                    return Ok(Some((tag, outcome == Ok(slot.place.len()))));
+            for tag in 0..reads {
+                let slot = &mut self.slots[tag];
+                let Some(outcome) = slot.outcome.take() else { continue };
+                let succeeded = outcome == Ok(slot.place.len());
+                if let (Some((unit, end)), true) =
+                    (slot.read, outcome.is_err_and(|refusal| refusal.is_change()) && slot.tries < TRIES)
+                    && scsi::still_has(self, &unit, end)
+                {
+                    // SAFETY: nobody has been told that the request is done.
+                    unsafe { self.submit(tag) }?;
+                    continue;
                 }
+                return Ok(Some((tag, succeeded)));
             }
+            self.ask_again()?;
             if !self.poll()? {
                 return Ok(None);
             }
@@ -308,7 +346,7 @@ impl Controller for VirtioScsi {
     fn unplugged(&mut self) {
         self.queue = None;
         for slot in &mut self.slots {
-            (slot.token, slot.outcome) = (None, None);
+            (slot.token, slot.again_us, slot.outcome) = (None, None, None);
         }
     }
 }

@@ -246,3 +246,19 @@ fn any_table_has_a_meaning() {
     }
     assert!(n_tables > 1000, "{n_tables} tables");
 }
+
+#[test]
+fn partitions_that_overlap_are_refused() {
+    const APART: [Part<'_>; 3] = [("a", 60, 80, false), ("b", 41, 50, false), ("c", 51, 59, false)];
+    assert_eq!(look(&image(512, &APART), 512).unwrap().unwrap().entries.len(), 3);
+    for (last, numbers) in [(51, [2, 3]), (80, [2, 3]), (50, [0; 2])] {
+        let table = look(&image(512, &[APART[0], ("b", 41, last, false), APART[2]]), 512);
+        assert_eq!(table.is_ok(), last == 50);
+        if let Err(fault) = table {
+            assert_eq!(fault, Fault::Overlap { numbers });
+            assert_eq!(std::format!("{fault}"), "the partitions 2 and 3 overlap");
+        }
+    }
+    let same = look(&image(512, &[APART[0], ("b", 60, 60, false)]), 512);
+    assert!(matches!(same, Err(Fault::Overlap { .. })));
+}
