@@ -94,6 +94,9 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     {
         uart::attach(console, wakes);
     }
+    if let Some(device) = bus.balloon() {
+        guest::inflate(device, &POOL);
+    }
     let network = start_network(&mut bus, &args).map(RefCell::new);
     let mut disks = find_disks(bus, &args);
     let pci = disks.pci_functions().to_vec();
@@ -111,6 +114,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     if let Some(test) = args.self_test {
         self_test::run(test, console, &POOL, &mut disks);
     }
+    let is_owed = platform.watchdog.is_some() || platform.generation.is_some() || guest::balloon().is_some();
     let features = arch::cpu::features();
     let all_kernels = all_kernels(features);
     let system = System {
@@ -129,8 +133,9 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
             cores: cores::states,
             workers: &cores::TEAM,
             meanwhile: turns::meanwhile,
-            turn: (platform.watchdog.is_some() || platform.generation.is_some()).then_some(guest::turn),
+            turn: is_owed.then_some(guest::turn),
             interrupt_count: interrupts::count_of,
+            balloon: guest::balloon,
             heap_usage: || HEAP.usage(),
             pool: &POOL,
         },

@@ -63,8 +63,10 @@ pub struct Machine {
     /// Runs the second function. The first has its turn meanwhile, between the items of what the workers compute.
     pub meanwhile: fn(&dyn Fn(), &mut dyn FnMut()),
     /// Is to be called each time that whoever waits, computes or loads looks up: what the machine is owed is done then. None if
-    /// it is owed nothing.
-    pub turn: Option<fn() -> Turn>,
+    /// it is owed nothing. The argument says whether nobody computes.
+    pub turn: Option<fn(bool) -> Turn>,
+    /// What the host has of the memory, if there is a balloon.
+    pub balloon: fn() -> Option<BalloonUsage>,
     /// How often this interrupt has been taken.
     pub interrupt_count: fn(u32) -> u64,
     /// State of the small heap.
@@ -85,6 +87,17 @@ pub struct Turn {
 impl Turn {
     /// That of a machine that is owed nothing.
     pub const NOTHING: Self = Self { wake_us: u64::MAX, n_restored: 0 };
+}
+
+/// What the host has of the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BalloonUsage {
+    /// What it wants of the pool for itself.
+    pub wanted_bytes: usize,
+    /// What it has of that.
+    pub given_bytes: usize,
+    /// What is free and it has been told of, so that it may use it until it is wanted here.
+    pub reported_bytes: usize,
 }
 
 /// What the shell is to do.

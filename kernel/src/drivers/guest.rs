@@ -1,23 +1,36 @@
-//! What a guest owes its hypervisor each time that the main loop turns: the watchdog is fed, and random numbers begin anew
+//! What a guest owes its hypervisor each time that the main loop turns: the watchdog is fed, the host gets
+//! the memory that it wants, and random numbers begin anew
 //! when the machine has been restored from a snapshot.
 //!
 //! A turn is where whoever waits for a key, computes or loads looks up. A loop that hangs has none, and interrupts are none, so that what
 //! is fed is the loop.
 
 use super::{
+    balloon::Balloon,
     interrupts, power,
+    virtio::VirtioBalloon,
     watchdog::{Registers, Watchdog},
 };
 use crate::{
     arch::{random, time},
     machine::{self, Generation, Trigger},
-    system::Turn,
+    memory::pool::Pool,
+    system::{BalloonUsage, Turn},
 };
 use core::sync::atomic::{AtomicU64, Ordering};
 use log::{info, warn};
 use spin::Mutex;
 
 static WATCHDOG: Mutex<Option<Watchdog<Mmio>>> = Mutex::new(None);
+
+static BALLOON: Mutex<Option<Inflated>> = Mutex::new(None);
+
+struct Inflated {
+    balloon: Balloon<VirtioBalloon>,
+    has_interrupt: bool,
+    seen_interrupts: u64,
+    look_us: u64,
+}
 
 /// Where the identifier of the machine's generation is, and what it was.
 static GENERATION: Mutex<Option<(usize, [u64; 2])>> = Mutex::new(None);
@@ -87,12 +100,44 @@ pub fn random_seed() -> u64 {
     random::seed()
 }
 
-/// To be called wherever the main loop turns.
-pub fn turn() -> Turn {
-    let wake_us = match &mut *WATCHDOG.lock() {
-        Some(watchdog) => watchdog.feed(time::now_us()),
-        None => u64::MAX,
-    };
+/// Lets the host have memory of this pool by this device.
+pub fn inflate((device, has_interrupt): (VirtioBalloon, bool), pool: &'static Pool) {
+    let balloon = Balloon::new(device, pool);
+    *BALLOON.lock() = Some(Inflated { balloon, has_interrupt, seen_interrupts: u64::MAX, look_us: 0 });
+}
+
+/// What the host has of the memory, if there is a balloon.
+pub fn balloon() -> Option<BalloonUsage> {
+    BALLOON.lock().as_ref().map(|inflated| inflated.balloon.usage())
+}
+
+impl Inflated {
+    fn turn(&mut self, now_us: u64, is_idle: bool) -> u64 {
+        /// How often the host is asked what it wants if it does not interrupt.
+        const LOOK_US: u64 = 1_000_000;
+        let n_interrupts = interrupts::count();
+        let has_news = match self.has_interrupt {
+            true => core::mem::replace(&mut self.seen_interrupts, n_interrupts) != n_interrupts,
+            false => now_us >= self.look_us,
+        };
+        if has_news && !self.has_interrupt {
+            self.look_us = now_us + LOOK_US;
+        }
+        let wake_us = self.balloon.turn(now_us, is_idle, has_news);
+        if self.has_interrupt { wake_us } else { wake_us.min(self.look_us) }
+    }
+}
+
+/// To be called wherever the main loop turns; `is_idle` says that nobody computes.
+pub fn turn(is_idle: bool) -> Turn {
+    let now_us = time::now_us();
+    let mut wake_us = u64::MAX;
+    if let Some(watchdog) = &mut *WATCHDOG.lock() {
+        wake_us = watchdog.feed(now_us);
+    }
+    if let Some(inflated) = &mut *BALLOON.lock() {
+        wake_us = wake_us.min(inflated.turn(now_us, is_idle));
+    }
     Turn { wake_us, n_restored: look_at_generation() }
 }
 

@@ -1,6 +1,8 @@
 //! Device drivers: each file owns the registers of one kind of device. Those that are not for bare metal alone
 //! reach their registers through a trait, for which tests have devices of their own.
 
+#[cfg(any(test, target_os = "none"))]
+pub mod balloon;
 #[cfg(target_os = "none")]
 pub mod calendar_clock;
 #[cfg(any(test, target_os = "none"))]

@@ -9,7 +9,9 @@ use super::{
         Channel, ChannelDisk, Requests, Surroundings,
         controller::{Controller, FoundUnit, Shared as SharedController, UnitChannel},
     },
-    virtio::{Line, Vectors, VirtioNet, block, console::VirtioConsole, entropy, scsi::VirtioScsi},
+    virtio::{
+        Line, Vectors, VirtioBalloon, VirtioNet, block, console::VirtioConsole, entropy, scsi::VirtioScsi,
+    },
 };
 use crate::{
     machine::{Platform, Registers, VirtioMmio},
@@ -95,6 +97,25 @@ impl Bus {
         found
     }
 
+    /// The first memory balloon that can be started, and whether it interrupts.
+    pub fn balloon(&mut self) -> Option<(VirtioBalloon, bool)> {
+        let surroundings = self.surroundings;
+        let mut found = None;
+        for Device { transport, name, function, line } in self.devices(DeviceType::MemoryBalloon) {
+            if found.is_some() {
+                // Dropping a transport resets the device, and may wait for ever.
+                core::mem::forget(transport);
+                continue;
+            }
+            let (vectors, has_line) = self.enable_interrupts(&name, function.as_ref(), line);
+            match VirtioBalloon::new(transport, vectors, surroundings) {
+                Some((balloon, has_messages)) => found = Some((balloon, has_messages || has_line)),
+                None => warn!("the memory balloon at {name} is not driven: it does not start"),
+            }
+        }
+        found
+    }
+
     /// The first network device that can be started.
     pub fn network(&mut self) -> Option<Box<dyn Link>> {
         let surroundings = self.surroundings;
@@ -129,7 +150,10 @@ impl Bus {
         }
         let Some(pci) = &mut self.pci else { return devices };
         for function in pci.buses.functions().to_vec() {
-            if virtio_type_of_pci(function.vendor_id, function.device_id) != Some(kind as u32) {
+            if virtio_type_of_pci(function.vendor_id, function.device_id)
+                .and_then(|number| DeviceType::try_from(number).ok())
+                != Some(kind)
+            {
                 continue;
             }
             match pci.transport(&function) {

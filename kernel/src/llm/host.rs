@@ -51,6 +51,7 @@ pub fn machine(pool: &'static Pool) -> Machine {
         meanwhile: |_, run| run(),
         turn: None,
         interrupt_count: u64::from,
+        balloon: || None,
         heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
         pool,
     }

@@ -92,6 +92,8 @@ struct State {
     free: Vec<Extent>,
     /// What devices may still write to.
     pinned: Vec<Extent>,
+    /// Parts of what is free that the host has been told of, sorted by address; no two extents touch.
+    reported: Vec<Extent>,
     /// Parts of dropped regions that are pinned, and will be free when they no longer are.
     ownerless: Vec<Extent>,
     total_bytes: usize,
@@ -110,6 +112,7 @@ impl Pool {
             banks: Vec::new(),
             free: Vec::new(),
             pinned: Vec::new(),
+            reported: Vec::new(),
             ownerless: Vec::new(),
             total_bytes: 0,
             high_water_bytes: 0,
@@ -162,6 +165,27 @@ impl Pool {
             Some(extent) => Ok(Region { pool: self, extent, size_bytes }),
             None => Err(refused(&state)),
         }
+    }
+
+    /// Reserves free memory that the host has not been told of: whole blocks of `block_bytes`, the first that are found, and at most
+    /// `max_bytes`. It is to be [given back](Region::give_back_reported) when the host has been told.
+    ///
+    /// # Panics
+    /// If `block_bytes` is not a power of two.
+    pub fn reserve_unreported(&'static self, block_bytes: usize, max_bytes: usize) -> Option<Region> {
+        let mut state = self.0.lock();
+        let high_water_bytes = state.high_water_bytes;
+        let extent = state.unreported(block_bytes, max_bytes)?;
+        let index = state.free.iter().position(|free| extent.overlap(*free).is_some())?;
+        state.carve(index, extent);
+        // Nobody uses it.
+        state.high_water_bytes = high_water_bytes;
+        Some(Region { pool: self, extent, size_bytes: extent.length })
+    }
+
+    /// How much of what is free the host has been told of.
+    pub fn reported_bytes(&self) -> usize {
+        self.0.lock().reported.iter().map(|extent| extent.length).sum()
     }
 
     /// Whether regions of these sizes could be reserved, the largest first, if those with the footprints `given_back` were
@@ -250,19 +274,38 @@ impl State {
             let (start, available) = extent.fit(align_bytes)?;
             (available >= length).then_some((index, start))
         })?;
-        let whole = self.free.remove(index);
         let taken = Extent { start, length };
-        for rest in [
-            Extent { start: taken.end(), length: whole.end() - taken.end() },
-            Extent { start: whole.start, length: start - whole.start },
-        ] {
-            if rest.length > 0 {
-                self.free.insert(index, rest);
-            }
-        }
+        self.carve(index, taken);
         let reserved_bytes = self.total_bytes - self.free_bytes();
         self.high_water_bytes = self.high_water_bytes.max(reserved_bytes);
         Some(taken)
+    }
+
+    /// Takes `taken` out of the free extent with this index, in which it lies.
+    fn carve(&mut self, index: usize, taken: Extent) {
+        cut(&mut self.free, index, taken);
+        // What is used is not what the host was told of any more.
+        while let Some(index) = self.reported.iter().position(|reported| reported.overlap(taken).is_some()) {
+            cut(&mut self.reported, index, taken);
+        }
+    }
+
+    /// Blocks that are free and not reported, one after the other.
+    fn unreported(&self, block_bytes: usize, max_bytes: usize) -> Option<Extent> {
+        let blocks = |start: usize, end: usize| {
+            let start = start.checked_next_multiple_of(block_bytes)?;
+            let length = (end / block_bytes * block_bytes)
+                .checked_sub(start)?
+                .min(max_bytes / block_bytes * block_bytes);
+            (length > 0).then_some(Extent { start, length })
+        };
+        self.free.iter().find_map(|free| {
+            let mut start = free.start;
+            let reported = self.reported.iter().filter_map(|reported| reported.overlap(*free));
+            let mut gaps = reported
+                .map(|reported| blocks(core::mem::replace(&mut start, reported.end()), reported.start));
+            gaps.find_map(|gap| gap).or_else(|| blocks(start, free.end()))
+        })
     }
 
     /// Frees memory that its owner has given up, as far as it is not pinned.
@@ -294,23 +337,41 @@ impl State {
         }
     }
 
-    fn insert(&mut self, mut extent: Extent) {
-        let mut index = self.free.partition_point(|free| free.start < extent.start);
-        if let Some(after) = self.free.get(index)
-            && after.start == extent.end()
-        {
-            extent.length += after.length;
-            self.free.remove(index);
-        }
-        if let Some(before) = index.checked_sub(1).map(|before| self.free[before])
-            && before.end() == extent.start
-        {
-            index -= 1;
-            extent = Extent { start: before.start, length: before.length + extent.length };
-            self.free.remove(index);
-        }
-        self.free.insert(index, extent);
+    fn insert(&mut self, extent: Extent) {
+        join(&mut self.free, extent);
     }
+}
+
+/// Takes what `taken` has of the extent with this index out of a sorted list.
+fn cut(list: &mut Vec<Extent>, index: usize, taken: Extent) {
+    let whole = list.remove(index);
+    for rest in [
+        Extent { start: taken.end(), length: whole.end().saturating_sub(taken.end()) },
+        Extent { start: whole.start, length: taken.start.saturating_sub(whole.start) },
+    ] {
+        if rest.length > 0 {
+            list.insert(index, rest);
+        }
+    }
+}
+
+/// Adds an extent to a sorted list, in which none overlaps it, and joins it with those that it touches.
+fn join(list: &mut Vec<Extent>, mut extent: Extent) {
+    let mut index = list.partition_point(|other| other.start < extent.start);
+    if let Some(after) = list.get(index)
+        && after.start == extent.end()
+    {
+        extent.length += after.length;
+        list.remove(index);
+    }
+    if let Some(before) = index.checked_sub(1).map(|before| list[before])
+        && before.end() == extent.start
+    {
+        index -= 1;
+        extent = Extent { start: before.start, length: before.length + extent.length };
+        list.remove(index);
+    }
+    list.insert(index, extent);
 }
 
 /// Memory that is reserved until it is dropped.
@@ -325,6 +386,20 @@ impl Region {
     /// What it takes of the pool.
     pub fn footprint(&self) -> Footprint {
         Footprint(self.extent)
+    }
+}
+
+impl Region {
+    /// Gives it back as memory of which the host has been told that it is free.
+    pub fn give_back_reported(self) {
+        let (pool, extent) = (self.pool, self.extent);
+        drop(self);
+        let mut state = pool.0.lock();
+        // A part that is pinned is not free.
+        let is_free = state.free.iter().any(|free| free.overlap(extent) == Some(extent));
+        if is_free && extent.length > 0 {
+            join(&mut state.reported, extent);
+        }
     }
 }
 

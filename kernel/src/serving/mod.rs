@@ -99,7 +99,11 @@ impl<'a> Serving<'a> {
 
     /// Sends and receives; returns when it is to be called again unless there is an interrupt before.
     pub fn exchange(&self) -> u64 {
-        let turn = self.machine.turn.map_or(Turn::NOTHING, |turn| turn());
+        self.exchange_while(false)
+    }
+
+    fn exchange_while(&self, is_idle: bool) -> u64 {
+        let turn = self.machine.turn.map_or(Turn::NOTHING, |turn| turn(is_idle));
         let Some(network) = self.network else { return turn.wake_us };
         let network = &mut *network.borrow_mut();
         let now_us = (self.machine.clock_us)();
@@ -124,7 +128,9 @@ impl<'a> Serving<'a> {
     /// [`exchange`](Self::exchange)s if something may have come, and if nobody else is about that: for whoever computes, and
     /// looks up between.
     pub fn look(&self) {
-        self.machine.turn.map(|turn| turn());
+        if let Some(turn) = self.machine.turn {
+            turn(false);
+        }
         let Some(network) = self.network else { return };
         let is_free = self.desk.try_borrow_mut().is_ok();
         let is_due = |network: &Network| network.is_due((self.machine.clock_us)());
@@ -157,7 +163,7 @@ impl<'a> Serving<'a> {
     /// Sends, receives, makes the changes of the models that clients ask for, and computes a batch if there is a request; returns
     /// when it is to be called again unless there is an interrupt before.
     pub fn work(&self, backend: &mut dyn InferenceBackend) -> u64 {
-        self.exchange();
+        self.exchange_while(true);
         self.bring_requests(backend);
         while let Some((id, change)) = self.next_change() {
             let made = self.make(backend, id, &change);
@@ -168,7 +174,7 @@ impl<'a> Serving<'a> {
         }
         let has_computed = self.compute(backend);
         // What was answered is sent at once.
-        let wake_us = self.exchange();
+        let wake_us = self.exchange_while(!has_computed);
         if has_computed { 0 } else { wake_us }
     }
 

@@ -2,7 +2,7 @@
 //! for their registers, and the monitor looks at it.
 
 use std::{
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     time::{Duration, Instant},
 };
 
@@ -98,4 +98,67 @@ fn a_restored_machine_begins_its_random_numbers_anew() {
     session.ask_until("net\r", |answer| answer.contains("address   10.0.2."));
     session.send("poweroff\r");
     session.finish().expect_status(0);
+}
+
+/// The host's memory is a file, of which it keeps only what is used.
+#[test]
+fn a_balloon_gives_the_host_what_is_free_and_no_more() {
+    let directory = Directory::new("balloon");
+    for device in ["virtio-balloon-device", "virtio-balloon-pci"] {
+        let ram = directory.path().join("ram");
+        let monitor = Monitor::new(directory.path());
+        let qemu = format!(
+            "-object memory-backend-file,id=ram,size=256M,share=on,mem-path={} -machine memory-backend=ram \
+             -device {device},id=balloon,free-page-reporting=on {}",
+            ram.display(),
+            monitor.words()
+        );
+        let mut session = Run::new()
+            .args(["--mem", "256M"])
+            .model(&repository().join("test_models/tiny.gguf"))
+            .qemu(&qemu)
+            .boot_args("log=warn")
+            .start();
+        session.wait_for("ferrite> ");
+        session.send("llm load\r");
+        session.wait_for("ferrite> ");
+        let infer = |session: &mut qemu_tests::Session| {
+            session.send("llm infer Hello 8\r");
+            session.wait_for("infer Hello 8\r\n");
+            let text = session.wait_for("[");
+            session.wait_for("ferrite> ");
+            text
+        };
+        let text = infer(&mut session);
+        let mut qemu = monitor.connect();
+        let mut set = |mib: u64| qemu.command("balloon", &format!("{{\"value\": {}}}", mib << 20));
+        set(156);
+        session.ask_until("mem\r", |mem| mem.contains("balloon   100.0 MiB of 100.0 MiB given"));
+        // More than there is: the model keeps its own.
+        set(16);
+        let mem = session.ask_until("mem\r", |mem| {
+            mem.contains(" of 240.0 MiB given")
+                && mem.lines().any(|line| line.starts_with("pool") && line.ends_with(" B"))
+        });
+        assert!(mem.contains("weights   2.9 MiB"), "{mem}");
+        assert_eq!(infer(&mut session), text);
+        set(256);
+        session.ask_until("mem\r", |mem| mem.contains("balloon   0 B of 0 B given"));
+        assert!(qemu.ask("info balloon").contains("actual=256"));
+        assert_eq!(infer(&mut session), text);
+        // What the host is told of it takes.
+        let used_bytes = || ram.metadata().unwrap().blocks() * 512;
+        session.send("llm unload\r");
+        session.wait_for("given back");
+        let before = used_bytes();
+        wait_until("free memory is told", || used_bytes() + (4 << 20) <= before);
+        session.ask_until("mem\r", |mem| !mem.contains("told it of 0 B"));
+        session.send("llm load\r");
+        session.wait_for("ferrite> ");
+        assert_eq!(infer(&mut session), text);
+        session.send("poweroff\r");
+        session.finish().expect_status(0);
+        std::fs::remove_file(&ram).unwrap();
+        std::fs::remove_file(directory.path().join("qmp")).ok();
+    }
 }

@@ -82,14 +82,29 @@ impl Vectors {
         /// Offsets in the common configuration (VIRTIO 1.2, 4.1.4.3).
         const QUEUE_SELECT: usize = 22;
         const QUEUE_VECTOR: usize = 26;
+        // SAFETY: a register in a BAR, all of which are mapped for ever; the transport selects a queue anew whenever it needs one.
+        unsafe { self.register(QUEUE_SELECT).write_volatile(queue) };
+        self.set(QUEUE_VECTOR)
+    }
+
+    /// Has changes of the configuration interrupt; false if the device cannot do that.
+    pub fn assign_configuration(self) -> bool {
+        const CONFIGURATION_VECTOR: usize = 16;
+        self.set(CONFIGURATION_VECTOR)
+    }
+
+    fn set(self, offset: usize) -> bool {
         const VECTOR: u16 = 0;
-        let register = |offset: usize| core::ptr::with_exposed_provenance_mut::<u16>(self.address + offset);
-        // SAFETY: registers in a BAR, all of which are mapped for ever; the transport selects a queue anew whenever it needs one.
+        let register = self.register(offset);
+        // SAFETY: as above.
         unsafe {
-            register(QUEUE_SELECT).write_volatile(queue);
-            register(QUEUE_VECTOR).write_volatile(VECTOR);
-            register(QUEUE_VECTOR).read_volatile() == VECTOR
+            register.write_volatile(VECTOR);
+            register.read_volatile() == VECTOR
         }
+    }
+
+    fn register(self, offset: usize) -> *mut u16 {
+        core::ptr::with_exposed_provenance_mut(self.address + offset)
     }
 }
 

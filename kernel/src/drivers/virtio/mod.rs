@@ -1,4 +1,4 @@
-//! virtio block, SCSI, network, console and entropy devices, over MMIO and PCI.
+//! virtio block, SCSI, network, console, entropy and balloon devices, over MMIO and PCI.
 //!
 //! The queues' rings and the transports are `virtio_drivers`'; here are
 //!
@@ -6,12 +6,15 @@
 //! - `negotiation`: how any device is started;
 //! - `net`: the network device, as a `net::Link`;
 //! - `console`: the console device, as a `SerialPort`;
+//! - `balloon`: the memory balloon, as a `balloon::Device`;
 //! - `entropy`: the entropy device, which is asked for a number once;
 //! - `interrupt`: how they interrupt;
 //! - `queue`: a virtqueue of the size that a device has;
 //! - `block`: the block device, features and configuration, as a channel of `requests`;
 //! - `scsi`: the SCSI host adapter, as a controller of `requests`.
 
+#[cfg(target_os = "none")]
+mod balloon;
 #[cfg(target_os = "none")]
 pub mod block;
 #[cfg(target_os = "none")]
@@ -33,6 +36,7 @@ pub mod scsi;
 
 #[cfg(target_os = "none")]
 pub use {
+    balloon::VirtioBalloon,
     hal::IdentityHal,
     interrupt::{Line, Vectors},
     net::VirtioNet,

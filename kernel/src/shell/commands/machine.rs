@@ -18,7 +18,8 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "show the heap, the pool, and what the loaded models take of it",
         details: "The pool is all memory beyond the kernel and its heap. A loaded model takes its weights and\n\
                   its arena (scratch and key-value cache) from it and gives both back when it is unloaded. Both are\n\
-                  sums over all that are loaded; llm list shows each.",
+                  sums over all that are loaded; llm list shows each. A memory balloon takes what the host wants of the pool, and\n\
+                  tells the host what is free.",
         run: mem,
     },
     Command {
@@ -109,6 +110,14 @@ fn mem(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         size(model.session_bytes()),
         size(shell.backend.session_high_water_bytes()),
     ));
+    if let Some(balloon) = (shell.machine.balloon)() {
+        shell.terminal.print(format_args!(
+            "balloon   {} of {} given to the host; told it of {} that is free\n",
+            size(balloon.given_bytes),
+            size(balloon.wanted_bytes),
+            size(balloon.reported_bytes),
+        ));
+    }
     let held_bytes = pool.held_bytes();
     if held_bytes > 0 {
         shell.terminal.print(format_args!("held      {} by disks that do not answer\n", size(held_bytes)));
