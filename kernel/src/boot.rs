@@ -98,6 +98,10 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
         guest::inflate(device, &POOL);
     }
     let network = start_network(&mut bus, &args).map(RefCell::new);
+    let vsock = args.serve.vsock_port.and_then(|_| bus.vsock());
+    if args.serve.vsock_port.is_some() && vsock.is_none() {
+        warn!("boot argument ferrite.vsock: there is no vsock device that this kernel drives");
+    }
     let mut disks = find_disks(bus, &args);
     let pci = disks.pci_functions().to_vec();
     host::find_pvpanic(&pci);
@@ -133,6 +137,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
             cores: cores::states,
             workers: &cores::TEAM,
             meanwhile: turns::meanwhile,
+            n_interrupts: interrupts::count,
             turn: is_owed.then_some(guest::turn),
             interrupt_count: interrupts::count_of,
             balloon: guest::balloon,
@@ -143,6 +148,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
         disks,
         pci,
         network: network.as_ref(),
+        vsock,
         serve: args.serve,
     };
     if let Some(watchdog) = platform.watchdog {

@@ -17,6 +17,7 @@
 //! | `ferrite.kernels=NAME` | multiply with this set of inner loops, instead of the one that is fastest in a trial; with `+fp16`, attention over f16 caches is computed in half precision |
 //! | `ferrite.model=SERIAL:BYTES[:SHA256]` | exact length (and digest) of the file on the disk with this serial |
 //! | `ferrite.serve=PORT\|off` | serve models over the network at this port, 8080 unless told, or not at all |
+//! | `ferrite.vsock=PORT\|off` | serve models to the host at this port of a vsock device as well; off unless told |
 //! | `ferrite.selftest=NAME` | check or break something first, for the tests: see [`SelfTest`] |
 
 use crate::{
@@ -252,6 +253,13 @@ impl BootArgs {
                     _ => Some(port().ok_or("off or a port, 1 to 65535")?),
                 };
             }
+            "ferrite.vsock" => {
+                let port = || value.parse().ok().filter(|&port: &u32| port < u32::MAX);
+                self.serve.vsock_port = match value {
+                    "off" => None,
+                    _ => Some(port().ok_or("off or a port, 0 to 4294967294")?),
+                };
+            }
             "ferrite.selftest" => {
                 self.self_test = Some(match value {
                     "fault" => SelfTest::Fault,
@@ -275,7 +283,7 @@ impl BootArgs {
             }
             _ => {
                 return Err(
-                    "admin, api_key, columns, command, host, input-end, ip, kernels, model, selftest or serve between ferrite. and =",
+                    "admin, api_key, columns, command, host, input-end, ip, kernels, model, selftest, serve or vsock between ferrite. and =",
                 );
             }
         }
@@ -338,7 +346,7 @@ mod tests {
             "log=debug ferrite.command=6c6c6d20ff00 ferrite.host=semihosting \
              ferrite.model=tiny:513 ferrite.model=big.q4_0:617000000:{digest} \
              ferrite.selftest=stack ferrite.kernels=neon ferrite.input-end=1f2e ferrite.columns=132 \
-             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush ferrite.admin=on"
+             ferrite.ip=10.0.2.15/24 ferrite.serve=80 ferrite.api_key=hush ferrite.admin=on ferrite.vsock=1234"
         );
         let args = BootArgs::parse(line.as_bytes());
         assert_eq!(args.mistake, None);
@@ -351,7 +359,12 @@ mod tests {
         assert_eq!(args.columns, Some(132));
         assert_eq!(
             args.serve,
-            ServeSettings { port: Some(80), api_key: Some(String::from("hush")), admin: true }
+            ServeSettings {
+                port: Some(80),
+                vsock_port: Some(1234),
+                api_key: Some(String::from("hush")),
+                admin: true
+            }
         );
         assert!(!std::format!("{args:?}").contains("hush"));
         assert_eq!(BootArgs::parse(b"ferrite.serve=off").serve.port, None);

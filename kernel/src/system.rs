@@ -4,7 +4,7 @@ use crate::{
     console::Console,
     cpu::{CpuModel, InstructionSets},
     memory::{heap::HeapUsage, pool::Pool},
-    net::Network,
+    net::{Network, VsockDevice},
     offload::Offload,
     pci,
     sha256::Compress,
@@ -28,6 +28,8 @@ pub struct System<'a> {
     pub pci: Vec<pci::Function>,
     /// The network, if there is a card.
     pub network: Option<&'a RefCell<Network>>,
+    /// The way to the host without a network, if there is one.
+    pub vsock: Option<Box<dyn VsockDevice>>,
     /// What the network may ask for.
     pub serve: ServeSettings,
     /// A display or 3D controller, if one was found.
@@ -62,6 +64,8 @@ pub struct Machine {
     pub workers: &'static dyn Workers,
     /// Runs the second function. The first has its turn meanwhile, between the items of what the workers compute.
     pub meanwhile: fn(&dyn Fn(), &mut dyn FnMut()),
+    /// How many interrupts the boot core has taken.
+    pub n_interrupts: fn() -> u64,
     /// Is to be called each time that whoever waits, computes or loads looks up: what the machine is owed is done then. None if
     /// it is owed nothing. The argument says whether nobody computes.
     pub turn: Option<fn(bool) -> Turn>,
@@ -114,6 +118,8 @@ pub enum RunMode {
 pub struct ServeSettings {
     /// The port; `None` if they are not served.
     pub port: Option<u16>,
+    /// The port of a vsock device, if they are served there.
+    pub vsock_port: Option<u32>,
     /// The key that requests must bring, if any.
     pub api_key: Option<String>,
     /// Whether requests may load and unload models.
@@ -141,6 +147,7 @@ impl fmt::Debug for ServeSettings {
         let has_key = self.api_key.is_some();
         f.debug_struct("ServeSettings")
             .field("port", &self.port)
+            .field("vsock_port", &self.vsock_port)
             .field("has_key", &has_key)
             .field("admin", &self.admin)
             .finish()

@@ -10,12 +10,13 @@ use super::{
         controller::{Controller, FoundUnit, Shared as SharedController, UnitChannel},
     },
     virtio::{
-        Line, Vectors, VirtioBalloon, VirtioNet, block, console::VirtioConsole, entropy, scsi::VirtioScsi,
+        Line, Vectors, VirtioBalloon, VirtioNet, VirtioVsock, block, console::VirtioConsole, entropy,
+        scsi::VirtioScsi,
     },
 };
 use crate::{
     machine::{Platform, Registers, VirtioMmio},
-    net::Link,
+    net::{Link, VsockDevice},
     pci::{self, Notice},
     storage::{DiskBus, Found, PATIENCE_US, Undriven, Vanished, virtio_type_of_pci},
 };
@@ -127,13 +128,32 @@ impl Bus {
                 debug!("{name}: a network device is in use already");
                 continue;
             }
-            let (vectors, has_line) = self.enable_interrupts(&name, function.as_ref(), line);
-            match VirtioNet::new(transport, name.clone(), vectors, has_line, surroundings) {
+            let interrupts = self.enable_interrupts(&name, function.as_ref(), line);
+            match VirtioNet::new(transport, name.clone(), interrupts, surroundings) {
                 Ok(device) => network = Some(Box::new(device)),
                 Err(error) => warn!("the network device at {name} is not driven: {error}"),
             }
         }
         network
+    }
+
+    /// The first socket device that can be started.
+    pub fn vsock(&mut self) -> Option<Box<dyn VsockDevice>> {
+        let surroundings = self.surroundings;
+        let mut found: Option<Box<dyn VsockDevice>> = None;
+        for Device { transport, name, function, line } in self.devices(DeviceType::Socket) {
+            if found.is_some() {
+                // Dropping a transport resets the device, and may wait for ever.
+                core::mem::forget(transport);
+                continue;
+            }
+            let interrupts = self.enable_interrupts(&name, function.as_ref(), line);
+            match VirtioVsock::new(transport, name.clone(), interrupts, surroundings) {
+                Ok(device) => found = Some(Box::new(device)),
+                Err(error) => warn!("the socket device at {name} is not driven: {error}"),
+            }
+        }
+        found
     }
 
     /// All devices of one type.

@@ -49,6 +49,7 @@ pub fn machine(pool: &'static Pool) -> Machine {
         },
         workers: &Serial,
         meanwhile: |_, run| run(),
+        n_interrupts: || 0,
         turn: None,
         interrupt_count: u64::from,
         balloon: || None,

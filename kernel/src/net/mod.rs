@@ -11,18 +11,21 @@
 //! | `guard` | frames that are not even looked at |
 //! | [`Addressing`] | where the addresses come from |
 //! | [`Sockets`] | TCP sockets that listen, and a server on those that were taken |
+//! | [`Vsock`] | the same for connections that the host makes by a vsock device, without a network |
 
 mod addresses;
 mod guard;
 mod link;
 mod phy;
 mod sockets;
+mod vsock;
 
 pub use addresses::Addressing;
 pub use link::{Buffer, Frame, Link, MAX_FRAME_BYTES};
 pub use phy::Traffic;
 pub use smoltcp::wire::IpAddress;
 pub use sockets::Sockets;
+pub use vsock::{HEADER_BYTES as VSOCK_HEADER_BYTES, Vsock, VsockDevice};
 
 use self::phy::Phy;
 use alloc::{boxed::Box, string::String, vec::Vec};

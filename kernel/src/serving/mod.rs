@@ -7,7 +7,7 @@
 
 mod engine;
 
-use alloc::rc::Rc;
+use alloc::{boxed::Box, rc::Rc};
 use core::{
     cell::{Cell, RefCell},
     ops::ControlFlow,
@@ -19,7 +19,7 @@ use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings};
 use self::engine::BackendEngine;
 use crate::{
     llm::{BackendError, EngineOptions, InferenceBackend, Steps, Ticket},
-    net::{Network, Sockets},
+    net::{Network, Sockets, Vsock, VsockDevice},
     system::{Machine, ServeSettings, Turn},
 };
 
@@ -29,7 +29,7 @@ const N_PARALLEL_IF_ROOM: usize = 8;
 /// Nothing is taken from clients while less than this part of the heap is free.
 const FREE_PART: usize = 8;
 
-/// The API on a network, or nothing where there is no network.
+/// The API on a network, by a vsock device, or nothing where there is neither.
 pub struct Serving<'a> {
     machine: Machine,
     network: Option<&'a RefCell<Network>>,
@@ -41,7 +41,8 @@ pub struct Serving<'a> {
 /// What clients see.
 struct Desk {
     server: Server<Ticket>,
-    sockets: Sockets,
+    sockets: Option<Sockets>,
+    vsock: Option<Vsock>,
 }
 
 /// How the API does.
@@ -49,8 +50,10 @@ struct Desk {
 pub struct ServingStatus {
     /// Whether connections are taken.
     pub is_on: bool,
-    /// The port.
-    pub port: u16,
+    /// The port on the network, if it is there.
+    pub port: Option<u16>,
+    /// That of the vsock device.
+    pub vsock_port: Option<u32>,
     /// Connections that there are.
     pub n_connections: usize,
     /// Whether text is being generated for one.
@@ -58,16 +61,14 @@ pub struct ServingStatus {
 }
 
 impl<'a> Serving<'a> {
-    /// The API at a port, if there is a network and the settings do not leave it out. It is not [turned on](Self::turn) yet.
+    /// The API at the ports that there are and that the settings do not leave out. It is not [turned on](Self::turn) yet.
     pub fn new(
         machine: Machine,
         network: Option<&'a RefCell<Network>>,
+        vsock: Option<Box<dyn VsockDevice>>,
         settings: &ServeSettings,
     ) -> Rc<Self> {
-        let desk = network.and_then(|network| {
-            let port = settings.port?;
-            Desk::new(&machine, &mut network.borrow_mut(), port, settings)
-        });
+        let desk = Desk::new(&machine, network, vsock, settings);
         Rc::new(Self { machine, network, desk: RefCell::new(desk), n_restored: Cell::new(0) })
     }
 
@@ -79,19 +80,27 @@ impl<'a> Serving<'a> {
     /// How the API does; `None` if there is none.
     pub fn status(&self) -> Option<ServingStatus> {
         self.desk.borrow().as_ref().map(|desk| ServingStatus {
-            is_on: desk.sockets.is_listening(),
-            port: desk.sockets.port(),
-            n_connections: desk.sockets.n_open(),
+            is_on: desk.sockets.as_ref().is_some_and(Sockets::is_listening)
+                || desk.vsock.as_ref().is_some_and(Vsock::is_listening),
+            port: desk.sockets.as_ref().map(Sockets::port),
+            vsock_port: desk.vsock.as_ref().map(Vsock::port),
+            n_connections: desk.sockets.as_ref().map_or(0, Sockets::n_open)
+                + desk.vsock.as_ref().map_or(0, Vsock::n_open),
             is_generating: desk.server.is_generating(),
         })
     }
 
     /// Takes connections from now on, or no more: those that there are go on.
     pub fn turn(&self, on: bool) {
-        if let (Some(network), Some(desk)) = (self.network, &mut *self.desk.borrow_mut()) {
-            desk.sockets.listen(&mut network.borrow_mut(), on);
-            if on {
-                log::info!("serve: port {}", desk.sockets.port());
+        if let Some(Desk { sockets, vsock, .. }) = &mut *self.desk.borrow_mut() {
+            if let (Some(network), Some(sockets)) = (self.network, sockets) {
+                sockets.listen(&mut network.borrow_mut(), on);
+                if on {
+                    log::info!("serve: port {}", sockets.port());
+                }
+            }
+            if let Some(vsock) = vsock {
+                vsock.listen(on);
             }
         }
         self.exchange();
@@ -104,25 +113,31 @@ impl<'a> Serving<'a> {
 
     fn exchange_while(&self, is_idle: bool) -> u64 {
         let turn = self.machine.turn.map_or(Turn::NOTHING, |turn| turn(is_idle));
-        let Some(network) = self.network else { return turn.wake_us };
-        let network = &mut *network.borrow_mut();
         let now_us = (self.machine.clock_us)();
-        if self.n_restored.replace(turn.n_restored) != turn.n_restored {
+        let mut network = self.network.map(RefCell::borrow_mut);
+        let is_restored = self.n_restored.replace(turn.n_restored) != turn.n_restored;
+        if let Some(network) = network.as_mut().filter(|_| is_restored) {
             network.reseed((self.machine.random_seed)() << 32 | (self.machine.random_seed)(), now_us);
         }
-        let has_come = network.receive(now_us);
-        let wake_us = match &mut *self.desk.borrow_mut() {
-            None if has_come => network.transmit(now_us),
-            None => network.poll(now_us),
-            Some(Desk { server, sockets }) => {
-                let heap = (self.machine.heap_usage)();
-                let has_room = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
-                server.check_time(now_us);
-                sockets.exchange(network, server, has_room, now_us);
-                network.transmit(now_us)
+        let has_come = network.as_mut().is_some_and(|network| network.receive(now_us));
+        let mut wake_us = turn.wake_us;
+        if let Some(Desk { server, sockets, vsock }) = &mut *self.desk.borrow_mut() {
+            let heap = (self.machine.heap_usage)();
+            let has_room = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
+            server.check_time(now_us);
+            if let Some(vsock) = vsock {
+                wake_us = wake_us.min(vsock.exchange(server, has_room, now_us));
             }
-        };
-        wake_us.min(turn.wake_us)
+            if let (Some(network), Some(sockets)) = (network.as_mut(), sockets) {
+                sockets.exchange(network, server, has_room, now_us);
+                return wake_us.min(network.transmit(now_us));
+            }
+        }
+        match network {
+            Some(mut network) if has_come => wake_us.min(network.transmit(now_us)),
+            Some(mut network) => wake_us.min(network.poll(now_us)),
+            None => wake_us,
+        }
     }
 
     /// [`exchange`](Self::exchange)s if something may have come, and if nobody else is about that: for whoever computes, and
@@ -131,10 +146,17 @@ impl<'a> Serving<'a> {
         if let Some(turn) = self.machine.turn {
             turn(false);
         }
-        let Some(network) = self.network else { return };
-        let is_free = self.desk.try_borrow_mut().is_ok();
-        let is_due = |network: &Network| network.is_due((self.machine.clock_us)());
-        if is_free && network.try_borrow_mut().is_ok_and(|network| is_due(&network)) {
+        let Ok(desk) = self.desk.try_borrow_mut() else { return };
+        let now_us = (self.machine.clock_us)();
+        let vsock = desk.as_ref().and_then(|desk| desk.vsock.as_ref());
+        let is_vsock_due = vsock.is_some_and(|vsock| vsock.is_due(now_us));
+        drop(desk);
+        let is_due = match self.network.map(RefCell::try_borrow_mut) {
+            None => is_vsock_due,
+            Some(Ok(network)) => is_vsock_due || network.is_due(now_us),
+            Some(Err(_)) => false,
+        };
+        if is_due {
             self.exchange();
         }
     }
@@ -239,7 +261,17 @@ pub fn options() -> EngineOptions {
 }
 
 impl Desk {
-    fn new(machine: &Machine, network: &mut Network, port: u16, serve: &ServeSettings) -> Option<Self> {
+    fn new(
+        machine: &Machine,
+        network: Option<&RefCell<Network>>,
+        vsock: Option<Box<dyn VsockDevice>>,
+        serve: &ServeSettings,
+    ) -> Option<Self> {
+        let network = network.zip(serve.port);
+        let vsock = vsock.zip(serve.vsock_port);
+        if network.is_none() && vsock.is_none() {
+            return None;
+        }
         let heap_bytes = (machine.heap_usage)().size_bytes;
         let buffer_bytes = Sockets::buffer_bytes(heap_bytes);
         let defaults = Limits::default();
@@ -259,9 +291,12 @@ impl Desk {
         };
         let server =
             Server::new(settings).inspect_err(|error| log::warn!("serve: {}", error.message)).ok()?;
-        let sockets = Sockets::new(network, buffer_bytes, port);
-        let socket_bytes = Sockets::COUNT * 2 * buffer_bytes;
-        log::info!("serve: {} sockets, {} KiB of the heap for them", Sockets::COUNT, socket_bytes >> 10);
-        Some(Self { server, sockets })
+        let sockets = network.map(|(network, port)| {
+            let socket_bytes = Sockets::COUNT * 2 * buffer_bytes;
+            log::info!("serve: {} sockets, {} KiB of the heap for them", Sockets::COUNT, socket_bytes >> 10);
+            Sockets::new(&mut network.borrow_mut(), buffer_bytes, port)
+        });
+        let vsock = vsock.map(|(device, port)| Vsock::new(device, port, machine.n_interrupts));
+        Some(Self { server, sockets, vsock })
     }
 }

@@ -53,7 +53,7 @@ pub fn run(system: System<'_>, mode: RunMode) -> Shutdown {
     let mut shell = Shell::new(system, mode == RunMode::Interactive);
     let serving = shell.serving.clone();
     // Nobody has a turn.
-    if serving.network().is_none() && turn.is_none() {
+    if serving.network().is_none() && serving.status().is_none() && turn.is_none() {
         return shell.run(mode);
     }
     let mut shutdown = None;
@@ -74,10 +74,10 @@ pub struct Shell<'a> {
 
 impl<'a> Shell<'a> {
     fn new(system: System<'a>, interactive: bool) -> Self {
-        let System { console, columns, machine, disks, pci, network, serve, offload } = system;
+        let System { console, columns, machine, disks, pci, network, vsock, serve, offload } = system;
         // One command has nobody to serve.
         let serve = if interactive { serve } else { ServeSettings::default() };
-        let serving = Serving::new(machine, network, &serve);
+        let serving = Serving::new(machine, network, vsock, &serve);
         let attendant = Some(serving.clone());
         Self {
             terminal: Terminal::new(console, machine.clock_us, interactive, columns, attendant),

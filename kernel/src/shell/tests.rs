@@ -145,6 +145,7 @@ impl Computer {
         };
         System {
             network: None,
+            vsock: None,
             serve: ServeSettings::default(),
             console,
             columns: Some(0),

@@ -2,7 +2,11 @@
 //! for their registers, and the monitor looks at it.
 
 use std::{
-    os::unix::fs::{FileExt, MetadataExt},
+    io::{Read, Write},
+    os::unix::{
+        fs::{FileExt, MetadataExt},
+        net::UnixStream,
+    },
     time::{Duration, Instant},
 };
 
@@ -161,4 +165,73 @@ fn a_balloon_gives_the_host_what_is_free_and_no_more() {
         std::fs::remove_file(&ram).unwrap();
         std::fs::remove_file(directory.path().join("qmp")).ok();
     }
+}
+
+/// Runs where `vhost-device-vsock` is installed (`cargo install vhost-device-vsock`): the network is off, and the host's clients come by a
+/// socket of that program.
+#[test]
+fn the_host_is_served_by_vsock() {
+    if std::process::Command::new("vhost-device-vsock").arg("--version").output().is_err() {
+        eprintln!("not tested: vhost-device-vsock is not installed");
+        return;
+    }
+    let directory = Directory::new("vsock");
+    let (socket, host) = (directory.path().join("vhost"), directory.path().join("host"));
+    let vm = format!("guest-cid=3,socket={},uds-path={}", socket.display(), host.display());
+    let mut device = std::process::Command::new("vhost-device-vsock").args(["--vm", &vm]).spawn().unwrap();
+    wait_until("vhost-device-vsock listens", || socket.exists());
+    let qemu = format!(
+        "-object memory-backend-memfd,id=ram,size=256M,share=on -machine memory-backend=ram \
+         -chardev socket,id=vsock,path={} -device vhost-user-vsock-pci,chardev=vsock",
+        socket.display()
+    );
+    let mut session = Run::new()
+        .args(["--mem", "256M", "--keep-running"])
+        .model(&repository().join("test_models/micro.gguf"))
+        .qemu(&qemu)
+        .boot_args("log=info ferrite.vsock=1234")
+        .start();
+    session.wait_for("serve: vsock port 1234, machine 3, virtio-pci");
+    session.wait_for("ferrite> ");
+    let ask = |request: &str| {
+        let mut stream = UnixStream::connect(&host).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
+        stream.write_all(b"CONNECT 1234\n").unwrap();
+        let mut accepted = Vec::new();
+        while accepted.last() != Some(&b'\n') {
+            let mut byte = [0];
+            assert_eq!(stream.read(&mut byte).unwrap(), 1, "{accepted:?}");
+            accepted.push(byte[0]);
+        }
+        assert!(accepted.starts_with(b"OK "));
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        // The program may reset what is at its end.
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    let health = ask("GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(health.starts_with("HTTP/1.1 200 OK"), "{health}");
+    // A prompt longer than what a connection has room for, and an answer of many pieces.
+    let body = format!(
+        "{{\"prompt\": \"{}\", \"max_tokens\": 40, \"temperature\": 0, \"stream\": true}}",
+        "Once upon a time ".repeat(1000)
+    );
+    let completion = |body: &str| {
+        let length = body.len();
+        ask(&format!(
+            "POST /v1/completions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    };
+    let refused = completion(&body);
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    let answer =
+        completion("{\"prompt\": \"Once\", \"max_tokens\": 40, \"temperature\": 0, \"stream\": true}");
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("data: [DONE]"), "{answer}");
+    session.send("serve\r");
+    session.wait_for("on, vsock port 1234, 0 connections");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+    let _ = device.kill();
+    let _ = device.wait();
 }

@@ -1,10 +1,12 @@
-//! virtio block, SCSI, network, console, entropy and balloon devices, over MMIO and PCI.
+//! virtio block, SCSI, network, socket, console, entropy and balloon devices, over MMIO and PCI.
 //!
 //! The queues' rings and the transports are `virtio_drivers`'; here are
 //!
 //! - `hal`: its access to memory, which is identity-mapped and coherent;
 //! - `negotiation`: how any device is started;
+//! - `packets`: the queues of the two devices by which packets come and go;
 //! - `net`: the network device, as a `net::Link`;
+//! - `vsock`: the socket device, as a `net::VsockDevice`;
 //! - `console`: the console device, as a `SerialPort`;
 //! - `balloon`: the memory balloon, as a `balloon::Device`;
 //! - `entropy`: the entropy device, which is asked for a number once;
@@ -30,9 +32,13 @@ mod negotiation;
 #[cfg(target_os = "none")]
 mod net;
 #[cfg(target_os = "none")]
+mod packets;
+#[cfg(target_os = "none")]
 mod queue;
 #[cfg(target_os = "none")]
 pub mod scsi;
+#[cfg(target_os = "none")]
+mod vsock;
 
 #[cfg(target_os = "none")]
 pub use {
@@ -40,4 +46,5 @@ pub use {
     hal::IdentityHal,
     interrupt::{Line, Vectors},
     net::VirtioNet,
+    vsock::VirtioVsock,
 };

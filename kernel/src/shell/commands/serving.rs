@@ -28,7 +28,7 @@ fn serve(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
             "nothing can be served: {}\n",
             match serving.network() {
                 Some(_) => "boot argument ferrite.serve=off",
-                None => "there is no network device that this kernel drives",
+                None => "there is no network device that this kernel drives, and no vsock device that ferrite.vsock has a port for",
             }
         ));
         return Ok(());
@@ -38,9 +38,14 @@ fn serve(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
         Some("off") => serving.turn(false),
         None | Some("status") => {
             let state = if status.is_on { "on" } else { "off" };
-            let n = status.n_connections;
-            let port = status.port;
-            terminal.print(format_args!("{state}, port {port}, {n} connections\n"));
+            terminal.print(format_args!("{state}, "));
+            if let Some(port) = status.port {
+                terminal.print(format_args!("port {port}, "));
+            }
+            if let Some(port) = status.vsock_port {
+                terminal.print(format_args!("vsock port {port}, "));
+            }
+            terminal.print(format_args!("{} connections\n", status.n_connections));
         }
         Some(other) => {
             return Err(CommandError::InvalidValue {

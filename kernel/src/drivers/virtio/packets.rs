@@ -1,0 +1,261 @@
+//! [`Packets`]: the two queues of a device by which packets come and go, the first for those that come (VIRTIO 1.2, 5.1.2 and 5.10.2).
+
+use super::{hal::IdentityHal, interrupt::Vectors};
+use crate::net::Buffer;
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+use core::{array, fmt, mem::ManuallyDrop};
+use virtio_drivers::{
+    Error,
+    queue::VirtQueue,
+    transport::{DeviceStatus, SomeTransport, Transport},
+};
+
+/// Numbers of the queues.
+const RECEIVE: u16 = 0;
+const TRANSMIT: u16 = 1;
+
+/// Length of each queue; QEMU's are longer.
+pub const QUEUE_LENGTH: usize = 64;
+
+type Queue = Box<VirtQueue<IdentityHal, QUEUE_LENGTH>>;
+
+/// Buffers that the device has, and how much of each, by their tokens.
+type Lent = [Option<(Box<Buffer>, usize)>; QUEUE_LENGTH];
+
+/// Why such a device is not driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitError {
+    /// It has not confirmed a reset.
+    NoReset,
+    /// It takes none of the combinations of features that the driver can offer.
+    Features {
+        /// What it offered.
+        offered: u64,
+    },
+    /// Its queues are too short.
+    ShortQueue {
+        /// How many descriptors the shorter one has.
+        length: u32,
+    },
+    /// What `virtio_drivers` says.
+    Virtio(Error),
+}
+
+impl From<Error> for InitError {
+    fn from(error: Error) -> Self {
+        Self::Virtio(error)
+    }
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoReset => write!(f, "it does not confirm a reset"),
+            Self::Features { offered } => {
+                write!(f, "it refuses the features that this driver takes of {offered:#x}")
+            }
+            Self::ShortQueue { length } => {
+                write!(f, "a queue of it holds {length} descriptors; expected {QUEUE_LENGTH} at least")
+            }
+            Self::Virtio(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The queues of a device that is never stopped, so that what it was lent is its own for ever.
+pub struct Packets {
+    /// The device's transport; dropping one resets the device, and may wait for ever.
+    pub transport: ManuallyDrop<SomeTransport<'static>>,
+    failure: Option<String>,
+    has_interrupt: bool,
+    receive: ManuallyDrop<Queue>,
+    transmit: ManuallyDrop<Queue>,
+    receiving: ManuallyDrop<Lent>,
+    sending: ManuallyDrop<Lent>,
+    /// Buffers that nobody has, to send with.
+    #[allow(clippy::vec_box, reason = "buffers stay where they are while they go from hand to hand")]
+    free: Vec<Box<Buffer>>,
+}
+
+/// How a device interrupts: by messages if it has vectors; if not, the second says whether somebody listens to its line.
+pub type Interrupts = (Option<Vectors>, bool);
+
+/// Both queues of a device that has not been started yet.
+pub struct Queues {
+    receive: ManuallyDrop<Queue>,
+    transmit: ManuallyDrop<Queue>,
+    has_interrupt: bool,
+}
+
+impl Queues {
+    /// Makes the queues of a device whose features have been negotiated.
+    ///
+    /// # Errors
+    /// [`InitError`].
+    pub fn new(transport: &mut SomeTransport<'static>, interrupts: Interrupts) -> Result<Self, InitError> {
+        let length = transport.max_queue_size(RECEIVE).min(transport.max_queue_size(TRANSMIT));
+        if (length as usize) < QUEUE_LENGTH {
+            return Err(InitError::ShortQueue { length });
+        }
+        let has_interrupt = match interrupts {
+            (Some(vectors), _) => vectors.assign(RECEIVE),
+            (None, has_line) => has_line,
+        };
+        // The device knows where they are even if the other one cannot be made.
+        let mut queue = |number| -> Result<_, Error> {
+            Ok(ManuallyDrop::new(Box::new(VirtQueue::new(transport, number, false, false)?)))
+        };
+        Ok(Self { receive: queue(RECEIVE)?, transmit: queue(TRANSMIT)?, has_interrupt })
+    }
+}
+
+fn new_buffer() -> Box<Buffer> {
+    Box::new([0; size_of::<Buffer>()])
+}
+
+impl Packets {
+    /// Starts the device, which had this status before.
+    pub fn start(
+        transport: ManuallyDrop<SomeTransport<'static>>,
+        Queues { receive, transmit, has_interrupt }: Queues,
+        status: DeviceStatus,
+    ) -> Self {
+        let free = core::iter::repeat_with(new_buffer).take(QUEUE_LENGTH).collect();
+        let mut packets = Self {
+            transport,
+            failure: None,
+            has_interrupt,
+            receive,
+            transmit,
+            receiving: ManuallyDrop::new(array::from_fn(|_| None)),
+            sending: ManuallyDrop::new(array::from_fn(|_| None)),
+            free,
+        };
+        // Who sends looks at the queue itself, and so does who has no interrupt.
+        packets.transmit.set_dev_notify(false);
+        packets.receive.set_dev_notify(has_interrupt);
+        packets.transport.set_status(status | DeviceStatus::DRIVER_OK);
+        for _ in 0..QUEUE_LENGTH {
+            packets.recycle(new_buffer());
+        }
+        packets
+    }
+
+    /// Whether the device interrupts when a packet has come.
+    pub fn has_interrupt(&self) -> bool {
+        self.has_interrupt
+    }
+
+    /// Why the device is not used any more, if it broke the rules.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// What the buffers take of the heap.
+    pub fn buffer_bytes(&self) -> usize {
+        2 * QUEUE_LENGTH * size_of::<Buffer>()
+    }
+
+    /// Stops using a device that broke the rules.
+    fn fail(&mut self, what: String) {
+        self.failure.get_or_insert(what);
+    }
+
+    /// Takes back what has been sent.
+    fn reclaim(&mut self) {
+        while self.failure.is_none()
+            && let Some(token) = self.transmit.peek_used()
+        {
+            let Some((buffer, length)) = self.sending.get_mut(usize::from(token)).and_then(Option::take)
+            else {
+                self.fail(format!("it says that it has sent what it was not given ({token})"));
+                return;
+            };
+            // SAFETY: this is what `send` gave to the device under this token.
+            match unsafe { self.transmit.pop_used(token, &[&buffer[..length]], &mut []) } {
+                Ok(_) => self.free.push(buffer),
+                Err(error) => {
+                    self.sending[usize::from(token)] = Some((buffer, length));
+                    self.fail(format!("its queue for sending is out of order ({error})"));
+                }
+            }
+        }
+    }
+
+    /// A packet of at least `min_bytes` that has come, if there is one: where it lies, and its length.
+    pub fn receive(&mut self, min_bytes: usize) -> Option<(Box<Buffer>, usize)> {
+        if self.failure.is_some() {
+            return None;
+        }
+        loop {
+            let token = self.receive.peek_used()?;
+            let Some((mut buffer, lent)) = self.receiving.get_mut(usize::from(token)).and_then(Option::take)
+            else {
+                self.fail(format!("it says that it has filled what it was not given ({token})"));
+                return None;
+            };
+            // SAFETY: this is the buffer that `recycle` gave to the device under this token.
+            let popped = unsafe { self.receive.pop_used(token, &[], &mut [&mut buffer[..]]) };
+            let length = match popped {
+                Ok(length) => length as usize,
+                Err(error) => {
+                    self.receiving[usize::from(token)] = Some((buffer, lent));
+                    self.fail(format!("its queue for receiving is out of order ({error})"));
+                    return None;
+                }
+            };
+            if length > buffer.len() {
+                self.fail(format!("it says that it has put {length} bytes into {}", buffer.len()));
+                return None;
+            }
+            if length >= min_bytes {
+                return Some((buffer, length));
+            }
+            self.recycle(buffer);
+        }
+    }
+
+    /// Gives the device a buffer for what comes.
+    pub fn recycle(&mut self, mut buffer: Box<Buffer>) {
+        if self.failure.is_some() {
+            return;
+        }
+        // SAFETY: nobody touches the buffer before the device gives the token back: it is kept in `receiving`, which only
+        // `receive` takes it out of, and is never dropped while the device is in use.
+        match unsafe { self.receive.add(&[], &mut [&mut buffer[..]]) } {
+            Ok(token) => self.receiving[usize::from(token)] = Some((buffer, size_of::<Buffer>())),
+            // There are no more buffers than places.
+            Err(error) => self.fail(format!("its queue for receiving is out of order ({error})")),
+        }
+        if self.receive.should_notify() {
+            self.transport.notify(RECEIVE);
+        }
+    }
+
+    /// Whether a packet can be sent now.
+    pub fn can_send(&mut self) -> bool {
+        self.reclaim();
+        self.failure.is_none() && !self.free.is_empty()
+    }
+
+    /// Sends a packet, which `fill` writes over zeros. Lost if there is [no room](Self::can_send).
+    pub fn send(&mut self, length_bytes: usize, fill: &mut dyn FnMut(&mut [u8])) {
+        let length_bytes = length_bytes.min(size_of::<Buffer>());
+        if !self.can_send() {
+            fill(&mut [0; size_of::<Buffer>()][..length_bytes]);
+            return;
+        }
+        let Some(mut buffer) = self.free.pop() else { return };
+        buffer[..length_bytes].fill(0);
+        fill(&mut buffer[..length_bytes]);
+        // SAFETY: nobody touches the buffer before the device gives the token back: it is kept in `sending`, which only
+        // `reclaim` takes it out of, and is never dropped while the device is in use.
+        match unsafe { self.transmit.add(&[&buffer[..length_bytes]], &mut []) } {
+            Ok(token) => self.sending[usize::from(token)] = Some((buffer, length_bytes)),
+            Err(error) => self.fail(format!("its queue for sending is out of order ({error})")),
+        }
+        if self.transmit.should_notify() {
+            self.transport.notify(TRANSMIT);
+        }
+    }
+}
