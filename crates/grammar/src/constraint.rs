@@ -16,7 +16,8 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// How many tokens can be taken back by [`Constraint::rollback`].
     pub n_rollback: usize,
-    /// Steps of the machine for one mask or one token, each some forty nanoseconds.
+    /// Steps of the machine for one mask or one token, each some forty nanoseconds. What was found out before counts as what was
+    /// not, so that guesses that are taken back change no text.
     pub steps: u64,
 }
 

@@ -3,7 +3,7 @@
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
-use crate::machine::{DEAD_ROW, Machine, Stop, Tables, UNKNOWN};
+use crate::machine::{DEAD_ROW, Machine, Stop, Tables, UNKNOWN, WALK_SHIFT};
 use crate::tokens::{HAS_TWINS, N_SPARE_WORDS, Node, Vocabulary};
 
 /// A set of tokens.
@@ -154,35 +154,50 @@ fn set(words: &mut [u64], token: u32) {
 
 /// Sets the bits of the tokens whose bytes can come.
 fn walk(machine: &mut Machine, vocabulary: &Vocabulary, words: &mut [u64]) -> Result<(), Stop> {
+    let (n_collections, n_steps) = (machine.n_collections(), machine.steps());
     machine.begin_walk()?;
-    let mut at = 0;
+    let (mut at, mut is_again) = (0, false);
     loop {
         at = walk_known(machine.tables(), vocabulary, at, words);
         match vocabulary.nodes().get(at) {
             None => return Ok(()),
             Some(node) => machine.learn(usize::from(node.depth), node.byte)?,
         }
+        if !is_again && machine.n_collections() != n_collections {
+            // What was there before does not count: it begins again with tables that are empty, as after another text.
+            machine.allow_steps(n_steps);
+            machine.begin_walk()?;
+            (at, is_again) = (0, true);
+        }
     }
 }
 
-/// Walks from a node until the end, or to where something is not known yet. Each node costs a look-up.
+/// Walks from a node until the end, or to where something is not known yet or cannot be paid for. Each node costs a look-up.
 fn walk_known(tables: Tables<'_>, vocabulary: &Vocabulary, mut at: usize, words: &mut [u64]) -> usize {
-    let Tables { next, byte_class, n_classes, path } = tables;
+    let Tables { next, costs, steps, mark, byte_class, n_classes, path } = tables;
+    // Where this walk was before, so that only the row is left without the mark.
+    let is_paid = |next: u32| next ^ mark < 1 << WALK_SHIFT;
     let nodes = vocabulary.nodes();
     while let Some(&Node { token, end, depth, byte }) = nodes.get(at) {
         let depth = usize::from(depth);
         let from = path[depth];
-        let to = next[from as usize + usize::from(byte_class[usize::from(byte)])];
+        let place = from as usize + usize::from(byte_class[usize::from(byte)]);
+        if !is_paid(next[place]) {
+            let Some(left) = steps.checked_sub(costs[place].steps()).filter(|_| next[place] != UNKNOWN)
+            else {
+                break;
+            };
+            *steps = left;
+            next[place] = next[place] & ((1 << WALK_SHIFT) - 1) | mark;
+        }
+        let to = next[place] ^ mark;
         if to == DEAD_ROW {
             at = end as usize;
             continue;
         }
-        if to == UNKNOWN {
-            break;
-        }
         if to == from && end as usize > at + 1 {
             let breaking = next[to as usize + n_classes];
-            if breaking == UNKNOWN {
+            if !is_paid(breaking) {
                 break;
             }
             if breaking & u32::from(vocabulary.kinds()[at]) == 0 {

@@ -66,7 +66,7 @@ pub(crate) struct Closure {
     /// A set under construction.
     built: Vec<Entry>,
     path: Vec<u32>,
-    /// How much more may be done.
+    /// How much more may be done. It is counted by what there is to do, in whichever order.
     pub steps: u64,
 }
 
@@ -151,7 +151,6 @@ impl Closure {
             if self.items[self.item_slots[slot].1 as usize] == entry {
                 return Ok(());
             }
-            self.steps = self.steps.checked_sub(1).ok_or(Stop::TooManySteps)?;
             slot = (slot + 1) & (N_SLOTS - 1);
         }
         self.item_slots[slot] = (self.round, self.items.len() as u32);
@@ -312,8 +311,10 @@ impl Closure {
             return sets.get(stack).iter().try_for_each(|&entry| self.add(entry));
         }
         let call = &mut self.calls[(stack & !PENDING) as usize];
-        // Callers that come later go on at once.
-        call.has_returned = true;
+        // Callers that come later go on at once; those before have gone on if it has.
+        if core::mem::replace(&mut call.has_returned, true) {
+            return Ok(());
+        }
         let mut at = call.first;
         while let Some(&Caller { entry, next }) = self.callers.get(at as usize) {
             self.add(entry)?;

@@ -2,7 +2,8 @@
 //!
 //! A state is a set of entries ([`sets`]), found from the one before by following the grammar ([`closure`]). Where a byte leads
 //! from a state is found once and then looked up in a table, a row for each state and a column for each class of bytes; so
-//! what was read before costs a look-up per byte.
+//! what was read before costs a look-up per byte. It counts as before against the limit of steps: each transition has its cost beside
+//! it, and a walk is charged with it where it comes there first.
 //!
 //! All memory is allocated when a machine is made. When a part of it is full, what no state to be kept leads to is dropped
 //! ([`Machine::collect`]); only if that does not make room is an error returned.
@@ -10,9 +11,11 @@
 //! [`nesting`] keeps to a limit of nesting.
 
 mod closure;
+mod cost;
 mod members;
 mod nesting;
 mod sets;
+mod sizes;
 
 use alloc::collections::TryReserveError;
 use alloc::sync::Arc;
@@ -21,18 +24,22 @@ use alloc::vec::Vec;
 use crate::kinds::{CHARACTERS, MALFORMED, Reader, kind};
 use crate::program::{Grammar, Op};
 use closure::Closure;
+use cost::Cost;
 use members::MemberSets;
 pub(crate) use sets::DEAD;
 use sets::{BOTTOM, Entry, Sets};
+pub(crate) use sizes::Sizes;
+use sizes::has_members;
 
 /// The row from which no byte leads anywhere.
 pub(crate) const DEAD_ROW: u32 = 0;
 /// Where a byte leads is not known yet, or which kinds lead back.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
-
-/// Fewest states for which there is room beside those of the longest token: more than the bytes of all characters lead to from
-/// a state of free text, so that all of them can be known at once.
-const MIN_STATES: usize = 64;
+/// What is known has the number of the walk that came there last above these bits.
+pub(crate) const WALK_SHIFT: u32 = 24;
+/// The last number of a walk: what is not known has the next one.
+const LAST_WALK: u32 = (1 << (u32::BITS - WALK_SHIFT)) - 2;
+const ROW_BITS: u32 = (1 << WALK_SHIFT) - 1;
 
 /// Why the machine cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,58 +52,17 @@ pub(crate) enum Stop {
     TooManySteps,
 }
 
-/// Sizes of a machine's tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sizes {
-    pub sets: usize,
-    pub entries: usize,
-    pub rows: usize,
-    /// Most states that must be kept.
-    pub kept: usize,
-    /// Most members of a path.
-    pub path: usize,
-}
-
-impl Sizes {
-    /// Divides `bytes` among the tables for a grammar.
-    pub fn divided(grammar: &Grammar, bytes: usize, kept: usize, path: usize) -> Self {
-        let per_set = Sets::BYTES_PER_SET + if has_members(grammar) { MemberSets::BYTES_PER_SET } else { 0 };
-        let rest = bytes.saturating_sub(Closure::BYTES + 4 * (kept + path));
-        Self {
-            // Half for the rows, a quarter for entries, the rest for sets.
-            sets: (rest / 4 / per_set).max(path + MIN_STATES),
-            entries: (rest / 4 / size_of::<Entry>()).max(4 * (path + MIN_STATES)),
-            rows: (rest / 2 / row_bytes(grammar)).max(path + MIN_STATES),
-            kept,
-            path,
-        }
-    }
-
-    /// Bytes that a machine with these tables takes.
-    pub fn bytes(&self, grammar: &Grammar) -> usize {
-        Closure::BYTES
-            + 4 * (self.kept + self.path)
-            + self.sets * Sets::BYTES_PER_SET
-            + if has_members(grammar) { self.sets * MemberSets::BYTES_PER_SET } else { 0 }
-            + self.entries * size_of::<Entry>()
-            + self.rows * row_bytes(grammar)
-    }
-}
-
-fn has_members(grammar: &Grammar) -> bool {
-    !grammar.interleaves.is_empty()
-}
-
-fn row_bytes(grammar: &Grammar) -> usize {
-    // The row, its kinds, its state.
-    4 * (grammar.representatives.len() + 2)
-}
-
 /// What a walk over many texts goes by.
 pub(crate) struct Tables<'a> {
     /// Rows: for each class of bytes the row that it leads to, then the kinds that do not lead back. A row is named by where it
-    /// begins.
-    pub next: &'a [u32],
+    /// begins. Above them is the number of the walk that came there last.
+    pub next: &'a mut [u32],
+    /// What each of them costs a walk that comes there first.
+    pub costs: &'a [Cost],
+    /// How much more the walk may cost.
+    pub steps: &'a mut u64,
+    /// The number of the walk, in its place.
+    pub mark: u32,
     pub byte_class: &'a [u8; 256],
     pub n_classes: usize,
     /// The rows after each of the bytes on the way, which the walk writes. The first is that of the current state.
@@ -113,6 +79,12 @@ pub(crate) struct Machine {
     /// Rows: for each class of bytes, where it leads; then the kinds of bytes of which some do not lead back to the row
     /// itself. A row is named by where it begins.
     next: Vec<u32>,
+    /// What it took to find each of them: whoever comes there is charged with it, whether it was known or not.
+    costs: Vec<Cost>,
+    /// How much more may be done before [`Stop::TooManySteps`].
+    steps: u64,
+    /// The number of the walk.
+    walk: u32,
     /// The state of each row.
     row_sets: Vec<u32>,
     max_rows: usize,
@@ -154,6 +126,9 @@ impl Machine {
             members: MemberSets::new(n_members)?,
             closure: Closure::new()?,
             next: Vec::new(),
+            costs: Vec::new(),
+            steps: 0,
+            walk: 0,
             row_sets: Vec::new(),
             max_rows: sizes.rows,
             start: DEAD,
@@ -165,6 +140,7 @@ impl Machine {
         };
         let width = machine.width();
         machine.next.try_reserve_exact(sizes.rows * width)?;
+        machine.costs.try_reserve_exact(sizes.rows * width)?;
         machine.row_sets.try_reserve_exact(sizes.rows)?;
         machine.kept.try_reserve_exact(sizes.kept + 1)?;
         machine.path.try_reserve_exact(sizes.path)?;
@@ -176,6 +152,8 @@ impl Machine {
     fn clear_rows(&mut self) {
         self.next.clear();
         self.next.resize(self.width(), DEAD_ROW);
+        self.costs.clear();
+        self.costs.resize(self.width(), Cost::new(0));
         self.row_sets.clear();
         self.row_sets.push(DEAD);
     }
@@ -227,7 +205,12 @@ impl Machine {
 
     /// How much more work may be done before [`Stop::TooManySteps`].
     pub fn allow_steps(&mut self, steps: u64) {
-        self.closure.steps = steps;
+        self.steps = steps;
+    }
+
+    /// How much that is.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// Keeps the current state and goes on in another of the same number: what is read next can be taken back.
@@ -252,6 +235,7 @@ impl Machine {
             self.kept[last] = self.with_room(0, |machine| {
                 let row = machine.row(machine.kept[last])?;
                 let next = machine.advance(row, class)?;
+                machine.charge(row as usize + usize::from(class))?;
                 Ok(machine.row_sets[machine.row_number(next)])
             })?;
         }
@@ -275,6 +259,7 @@ impl Machine {
             self.with_room(0, |machine| {
                 let Self { grammar, sets, members, closure, kept, .. } = machine;
                 closure.begin();
+                closure.steps = machine.steps;
                 for &entry in sets.get(kept[last]) {
                     if let Op::Token { id, negated } = grammar.ops[entry.place as usize]
                         && is_meant((id, negated))
@@ -294,6 +279,11 @@ impl Machine {
     /// Begins a walk from the current state.
     pub fn begin_walk(&mut self) -> Result<(), Stop> {
         let state = self.state();
+        if self.walk == LAST_WALK {
+            self.walk = 0;
+            self.next.iter_mut().filter(|next| **next != UNKNOWN).for_each(|next| *next &= ROW_BITS);
+        }
+        self.walk += 1;
         self.path[0] = self.with_room(0, |machine| machine.row(machine.kept[machine.kept.len() - 1]))?;
         debug_assert!(state == DEAD || self.path[0] != DEAD_ROW);
         Ok(())
@@ -302,22 +292,49 @@ impl Machine {
     /// What a walk goes by: see [`Tables`].
     pub fn tables(&mut self) -> Tables<'_> {
         let n_classes = self.grammar.representatives.len();
-        Tables { next: &self.next, byte_class: &self.grammar.byte_class, n_classes, path: &mut self.path }
+        Tables {
+            next: &mut self.next,
+            costs: &self.costs,
+            steps: &mut self.steps,
+            mark: self.walk << WALK_SHIFT,
+            byte_class: &self.grammar.byte_class,
+            n_classes,
+            path: &mut self.path,
+        }
     }
 
-    /// Finds out what a walk did not know: where a byte leads after the first `depth` bytes of the path, or which kinds of
+    /// Whether this walk has been there.
+    fn is_charged(&self, at: usize) -> bool {
+        self.next[at] >> WALK_SHIFT == self.walk
+    }
+
+    /// Charges this walk with what is known, unless it has been there.
+    fn charge_once(&mut self, at: usize) -> Result<(), Stop> {
+        if !self.is_charged(at) {
+            self.charge(at)?;
+            self.next[at] = self.next[at] & ROW_BITS | self.walk << WALK_SHIFT;
+        }
+        Ok(())
+    }
+
+    fn charge(&mut self, at: usize) -> Result<(), Stop> {
+        self.steps = self.steps.checked_sub(self.costs[at].steps()).ok_or(Stop::TooManySteps)?;
+        Ok(())
+    }
+
+    /// Finds out what a walk did not know, or cannot pay for: where a byte leads after the first `depth` bytes of the path, or which kinds of
     /// bytes lead from there back to the same state.
     pub fn learn(&mut self, depth: usize, byte: u8) -> Result<(), Stop> {
         let class = self.grammar.byte_class[usize::from(byte)];
         self.with_room(depth + 1, |machine| {
             let row = machine.path[depth];
             let at = row as usize + usize::from(class);
-            if machine.next[at] == UNKNOWN {
-                machine.advance(row, class)?;
+            if machine.is_charged(at) {
+                machine.find_loops(row)
             } else {
-                machine.find_loops(row)?;
+                machine.advance(row, class)?;
+                machine.charge_once(at)
             }
-            Ok(())
         })
     }
 
@@ -333,7 +350,7 @@ impl Machine {
             breaking |= CHARACTERS;
         }
         let at = row as usize + self.grammar.representatives.len();
-        self.next[at] = u32::from(breaking);
+        self.next[at] = u32::from(breaking) | self.walk << WALK_SHIFT;
         Ok(())
     }
 
@@ -353,6 +370,7 @@ impl Machine {
             }
             before = Some((class, next_reader));
             let next = self.advance(row, class)?;
+            self.charge_once(row as usize + usize::from(class))?;
             let is_right = match next_reader {
                 Reader::Between => next == start,
                 _ => next != DEAD_ROW && self.reads_characters(start, next, next_reader)?,
@@ -365,7 +383,10 @@ impl Machine {
     }
 
     fn after(&mut self, row: u32, byte: u8) -> Result<u32, Stop> {
-        self.advance(row, self.grammar.byte_class[usize::from(byte)])
+        let class = self.grammar.byte_class[usize::from(byte)];
+        let next = self.advance(row, class)?;
+        self.charge_once(row as usize + usize::from(class))?;
+        Ok(next)
     }
 
     fn row_number(&self, row: u32) -> usize {
@@ -388,18 +409,21 @@ impl Machine {
             }
             self.sets.rows[state as usize] = self.next.len() as u32;
             self.next.resize(self.next.len() + self.width(), UNKNOWN);
+            self.costs.resize(self.next.len(), Cost::new(0));
             self.row_sets.push(state);
         }
         Ok(self.sets.rows[state as usize])
     }
 
-    /// Where bytes of a class lead from a row.
+    /// Where bytes of a class lead from a row. Who wants to know is to be charged.
     fn advance(&mut self, row: u32, class: u8) -> Result<u32, Stop> {
         let at = row as usize + usize::from(class);
         if self.next[at] == UNKNOWN {
             let state = self.row_sets[self.row_number(row)];
             let byte = self.grammar.representatives[usize::from(class)];
             self.closure.begin();
+            let most = Cost::LIMIT.min(self.steps);
+            self.closure.steps = most;
             let n = self.sets.get(state).len();
             self.closure.steps = self.closure.steps.checked_sub(n as u64).ok_or(Stop::TooManySteps)?;
             for i in 0..n {
@@ -408,8 +432,9 @@ impl Machine {
             }
             let next = self.closure.finish(&self.grammar, &mut self.sets, &mut self.members)?;
             self.next[at] = self.row(next)?;
+            self.costs[at] = Cost::new(most - self.closure.steps);
         }
-        Ok(self.next[at])
+        Ok(self.next[at] & ROW_BITS)
     }
 
     /// Does `work`, once more after room was made if there is none. The first `n_path` rows of the path are kept.

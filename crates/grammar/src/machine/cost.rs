@@ -1,0 +1,28 @@
+//! What a transition costs, in two bytes.
+
+/// What it took to find out where a byte leads, in steps, rounded up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost(u16);
+
+impl Cost {
+    const SCALED: u16 = 1 << 15;
+    const SHIFT: u32 = 5;
+    /// More than fits.
+    pub const LIMIT: u64 = (Self::SCALED as u64 - 1) << Self::SHIFT;
+
+    /// The cost of so many steps, up to [`Cost::LIMIT`].
+    pub fn new(steps: u64) -> Self {
+        match steps {
+            0..0x8000 => Self(steps as u16),
+            _ => Self(Self::SCALED | (steps.div_ceil(1 << Self::SHIFT) as u16).min(Self::SCALED - 1)),
+        }
+    }
+
+    /// How many steps.
+    pub fn steps(self) -> u64 {
+        match self.0 & Self::SCALED {
+            0 => self.0.into(),
+            _ => u64::from(self.0 & !Self::SCALED) << Self::SHIFT,
+        }
+    }
+}
