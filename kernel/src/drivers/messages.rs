@@ -23,7 +23,8 @@ static MESSAGES: Mutex<Option<Messages>> = Mutex::new(None);
 
 struct Messages {
     msi: Msi,
-    controller: Controller,
+    /// Not set up before the first function needs it, so that a machine without one spends neither time nor memory on it.
+    controller: Option<Controller>,
     /// By requester ID. One that is plugged in where another was has the other's.
     given: Vec<(u16, Message)>,
 }
@@ -35,6 +36,8 @@ enum Controller {
         address: u64,
     },
     Its(Box<Its>),
+    /// It cannot be used, which has been told.
+    Unusable,
 }
 
 /// Lets functions interrupt by messages.
@@ -43,32 +46,31 @@ enum Controller {
 /// `msi` must describe registers that are mapped and used by nothing else. To be called once, when the interrupt controller has
 /// been set up.
 pub unsafe fn init(msi: &Msi) {
-    let controller = match msi.controller {
+    *MESSAGES.lock() = Some(Messages { msi: msi.clone(), controller: None, given: Vec::new() });
+}
+
+fn open(controller: &MsiController) -> Controller {
+    match controller {
         MsiController::V2m { frame, first, count } => {
             let typer = core::ptr::with_exposed_provenance::<u32>((frame.address + gic_v2m::TYPER) as usize);
-            // SAFETY: a register, as the caller promises; reading it changes nothing.
-            let left = gic_v2m::interrupts(unsafe { typer.read_volatile() }, first, count);
-            Some(Controller::V2m { left, address: frame.address + gic_v2m::SET_SPI })
+            // SAFETY: a register, as `init` was promised; reading it changes nothing.
+            let left = gic_v2m::interrupts(unsafe { typer.read_volatile() }, *first, *count);
+            Controller::V2m { left, address: frame.address + gic_v2m::SET_SPI }
         }
-        // SAFETY: as the caller promises.
-        MsiController::Its { registers } => match unsafe { open_its(&registers) } {
-            Ok(its) => Some(Controller::Its(Box::new(its))),
+        MsiController::Its { registers } => match open_its(registers) {
+            Ok(its) => Controller::Its(Box::new(its)),
             Err(error) => {
                 let address = registers.address;
                 warn!("pci: no messages through the ITS at {address:#x}: {error}");
-                None
+                Controller::Unusable
             }
         },
-    };
-    *MESSAGES.lock() =
-        controller.map(|controller| Messages { msi: msi.clone(), controller, given: Vec::new() });
+    }
 }
 
-/// # Safety
-/// As for [`init`].
-unsafe fn open_its(registers: &Registers) -> Result<Its, ItsError> {
+fn open_its(registers: &Registers) -> Result<Its, ItsError> {
     let target = interrupts::message_target().ok_or(ItsError::NoInterrupts)?;
-    // SAFETY: as the caller promises.
+    // SAFETY: as `init` was promised.
     let frame = unsafe { Frame::new(registers.address) }.ok_or(ItsError::NoInterrupts)?;
     Its::new(Box::new(frame), registers.address, target, cpu::clean)
 }
@@ -81,21 +83,28 @@ pub fn message(requester: u16) -> Option<Message> {
         return Some(*message);
     }
     let device = msi.device(requester)?;
+    let controller = controller.get_or_insert_with(|| open(&msi.controller));
     let message = match given.len() {
-        ..MAX_FUNCTIONS => controller.take(device),
+        ..MAX_FUNCTIONS => controller.take(device)?,
         _ => Err(ItsError::NoneLeft),
     };
     match message {
         Ok(message) => given.push((requester, message)),
-        Err(error) => warn!("pci: no messages from requester {requester:#06x}: {error}"),
+        Err(error) => {
+            warn!("pci: no messages from requester {requester:#06x}: {error}");
+            if error == ItsError::NoAnswer {
+                // It may go on by itself, and use its tables.
+                core::mem::forget(core::mem::replace(controller, Controller::Unusable));
+            }
+        }
     }
     message.ok()
 }
 
 impl Controller {
-    /// An interrupt for a device.
-    fn take(&mut self, device: u32) -> Result<Message, ItsError> {
-        match self {
+    /// An interrupt for a device; `None` from a controller that cannot be used.
+    fn take(&mut self, device: u32) -> Option<Result<Message, ItsError>> {
+        Some(match self {
             Self::V2m { left, address } => {
                 let enabled = left.find_map(|number| {
                     let interrupt = Interrupt { number, trigger: Trigger::Edge };
@@ -104,11 +113,11 @@ impl Controller {
                 });
                 enabled.ok_or(ItsError::NoneLeft)
             }
-            Self::Its(its) => {
-                let message = its.message(device)?;
-                interrupts::handle(message.interrupt, |_| {}, 0).map_err(|_| ItsError::NoneLeft)?;
-                Ok(message)
-            }
-        }
+            Self::Its(its) => its.message(device).and_then(|message| {
+                let handled = interrupts::handle(message.interrupt, |_| {}, 0);
+                handled.map(|()| message).map_err(|_| ItsError::NoneLeft)
+            }),
+            Self::Unusable => return None,
+        })
     }
 }
