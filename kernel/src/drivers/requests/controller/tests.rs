@@ -20,6 +20,8 @@ struct Switches {
     lies: bool,
     is_unstoppable: bool,
     is_unstartable: bool,
+    /// Fails what it is asked, and what it says of sizes then.
+    fails: Option<Option<u64>>,
     n_resets: usize,
     most_at_a_time: usize,
 }
@@ -50,7 +52,7 @@ impl Controller for FakeController {
     }
 
     fn sector_count(&mut self, unit: &Unit) -> Option<u64> {
-        Some(unit.geometry.sector_count)
+        self.switches.lock().fails.unwrap_or(Some(unit.geometry.sector_count))
     }
 
     unsafe fn start(
@@ -81,7 +83,7 @@ impl Controller for FakeController {
         for (index, block) in unsafe { place.as_mut() }.chunks_mut(BLOCK_BYTES).enumerate() {
             block.fill((number + first) as u8 + index as u8);
         }
-        Ok(Some((tag, true)))
+        Ok(Some((tag, switches.fails.is_none())))
     }
 
     fn is_broken(&self) -> bool {
@@ -250,4 +252,39 @@ fn a_controller_that_is_left_or_gone_is_not_started_again() {
     switches.lock().is_unstartable = false;
     assert_eq!(read(&mut two, 2, 0, 1), Err(Failure::Broken));
     read(&mut two, 2, 0, 1).unwrap();
+}
+
+#[test]
+fn a_disk_that_has_changed_says_so() {
+    let (switches, shared, [mut disk]) = bench::<1>(4);
+    read(&mut disk, 1, 0, 1).unwrap();
+    // One that is as it was has failed, and one that tells nothing.
+    for says in [Some(1 << 20), Some(2 << 20), None] {
+        switches.lock().fails = Some(says);
+        assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Request { first: 64, count: 8 }), "{says:?}");
+    }
+    for says in [Some(0), Some((1 << 20) - 8)] {
+        switches.lock().fails = Some(says);
+        assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Changed), "{says:?}");
+        assert_eq!(disk.read_block(8, 8).map(drop), Err(Failure::Changed), "{says:?}");
+    }
+    // It is another one if its blocks have another size, not if there are more of them.
+    let shared = shared.lock();
+    let mut found = unit(1);
+    found.geometry.sector_count += 8;
+    assert!(!shared.is_stale(&found));
+    found.geometry.block_bytes = 512;
+    assert!(shared.is_stale(&found) && !shared.is_stale(&Unit { number: 2, ..found }));
+    drop(shared);
+    drop(disk);
+}
+
+#[test]
+fn a_disk_in_use_is_known_by_its_shape_until_it_is_dropped() {
+    let (_, shared, disks) = bench::<2>(4);
+    let mut found = unit(2);
+    found.geometry.block_bytes = 512;
+    assert!(shared.lock().is_stale(&found));
+    drop(disks);
+    assert!(!shared.lock().is_stale(&found));
 }
