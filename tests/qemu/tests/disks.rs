@@ -238,6 +238,35 @@ fn a_disk_that_stops_answering_leaves_the_shell_and_the_other_disks() {
     session.finish().expect_status(0);
 }
 
+/// A unit tells that it has another size (sense 6/2a/09) in the place of the next answer.
+#[test]
+fn a_unit_that_grows_is_read_on_and_one_that_shrinks_says_so() {
+    let directory = Directory::new("resized-unit");
+    let monitor = Monitor::new(directory.path());
+    let tiny = directory.file("tiny.gguf", &whole_blocks(model("tiny.gguf")));
+    let qemu = format!(
+        "{} -blockdev driver=raw,node-name=tiny,file.driver=file,file.filename={} -device virtio-scsi-pci,id=s \
+         -device scsi-hd,bus=s.0,drive=tiny,serial=tiny",
+        monitor.words(),
+        tiny.display(),
+    );
+    let mut session = Run::new().args(["--mem", "256M"]).qemu(&qemu).start();
+    session.wait_for("ferrite> ");
+    let mut monitor = monitor.connect();
+    session.send("llm list\r");
+    session.wait_for("/models/ferrite-tiny.gguf");
+    monitor.command("block_resize", r#"{"node-name": "tiny", "size": 4194304}"#);
+    session.send("llm load ferrite-tiny\r");
+    session.wait_for("/models/ferrite-tiny.gguf: llama");
+    monitor.command("block_resize", r#"{"node-name": "tiny", "size": 1048576}"#);
+    session.send("llm verify ferrite-tiny\r");
+    session.wait_for("the disk is another one now or has another size; disks rescan looks for it anew");
+    session.send("disks rescan\r");
+    session.wait_for("disk 0 has 1048576 bytes, no longer 3031040");
+    session.send("poweroff\r");
+    session.finish().expect_status(0);
+}
+
 /// The others behind the same controller go on.
 #[test]
 fn a_namespace_or_a_unit_that_stops_answering_leaves_the_others() {
