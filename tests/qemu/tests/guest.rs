@@ -150,6 +150,16 @@ fn a_balloon_gives_the_host_what_is_free_and_no_more() {
         session.ask_until("mem\r", |mem| mem.contains("balloon   0 B of 0 B given"));
         assert!(qemu.ask("info balloon").contains("actual=256"));
         assert_eq!(infer(&mut session), text);
+        qemu.command(
+            "qom-set",
+            "{\"path\": \"/machine/peripheral/balloon\", \"property\": \"guest-stats-polling-interval\", \"value\": 1}",
+        );
+        wait_until("statistics are told", || {
+            let statistics = qemu.ask("qom-get /machine/peripheral/balloon guest-stats");
+            let total = statistics.split_once("stat-total-memory\\\": ").unwrap().1;
+            let total: u64 = total.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+            (200 << 20..256 << 20).contains(&total)
+        });
         // What the host is told of it takes.
         let used_bytes = || ram.metadata().unwrap().blocks() * 512;
         session.send("llm unload\r");

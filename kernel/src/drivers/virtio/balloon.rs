@@ -28,6 +28,8 @@ const ACTUAL: usize = 4;
 
 const INFLATE: usize = 0;
 const DEFLATE: usize = 1;
+/// That of the statistics, if they are offered.
+const FIRST_OTHER: usize = 2;
 
 /// A statistic (5.5.6.3): a tag of two bytes, a value of eight.
 const STATISTIC_BYTES: usize = 10;
@@ -72,7 +74,7 @@ impl VirtioBalloon {
     ) -> Option<(Self, bool)> {
         let mut transport = ManuallyDrop::new(transport);
         let mut queues = ManuallyDrop::new(Vec::new());
-        let Some((features, status)) = start(&mut transport, surroundings, &mut queues) else {
+        let Some((features, status)) = start(&mut transport, vectors, surroundings, &mut queues) else {
             transport.set_status(DeviceStatus::FAILED);
             return None;
         };
@@ -81,9 +83,9 @@ impl VirtioBalloon {
             transport,
             surroundings,
             queues,
-            statistics: has(STATISTICS).then_some(DEFLATE + 1),
+            statistics: has(STATISTICS).then_some(FIRST_OTHER),
             reporting: has(REPORTING)
-                .then_some(DEFLATE + 1 + usize::from(has(STATISTICS)) + usize::from(has(FREE_PAGE_HINT))),
+                .then_some(FIRST_OTHER + usize::from(has(STATISTICS)) + usize::from(has(FREE_PAGE_HINT))),
             list: ManuallyDrop::new(Box::new([0; MAX_PAGES])),
             numbers: ManuallyDrop::new(Box::new([0; N_STATISTICS * STATISTIC_BYTES])),
             in_flight: None,
@@ -117,6 +119,7 @@ impl VirtioBalloon {
 /// their queues are there.
 fn start(
     transport: &mut SomeTransport<'static>,
+    vectors: Option<Vectors>,
     surroundings: Surroundings,
     queues: &mut Vec<Queue>,
 ) -> Option<(u64, DeviceStatus)> {
@@ -126,8 +129,11 @@ fn start(
     let (features, status) = negotiation::negotiate(transport, SUPPORTED).ok()?;
     let n_others =
         [STATISTICS, FREE_PAGE_HINT, REPORTING].iter().filter(|&&other| features & other != 0).count();
-    for number in 0..=DEFLATE + n_others {
-        queues.push(Queue::new(transport, number as u16, false, false).ok()?);
+    for number in 0..FIRST_OTHER + n_others {
+        // Nobody waits for the device to want statistics: it says so.
+        let is_statistics = features & STATISTICS != 0 && number == FIRST_OTHER;
+        let interrupts = is_statistics && vectors.is_none_or(|vectors| vectors.assign(number as u16));
+        queues.push(Queue::new(transport, number as u16, false, interrupts).ok()?);
     }
     Some((features, status))
 }
