@@ -1,5 +1,6 @@
-//! Which devices there are, behind MMIO transports and on the PCI bus.
+//! Which devices there are, behind MMIO transports and on the PCI bus: disks here, the others in `devices`.
 
+mod devices;
 mod pci_bus;
 
 use self::pci_bus::PciBus;
@@ -9,20 +10,15 @@ use super::{
         Channel, ChannelDisk, Requests, Surroundings,
         controller::{Controller, FoundUnit, Shared as SharedController, UnitChannel},
     },
-    virtio::{
-        Line, Vectors, VirtioBalloon, VirtioNet, VirtioVsock, block, console::VirtioConsole, entropy,
-        scsi::VirtioScsi,
-    },
+    virtio::{Vectors, block, scsi::VirtioScsi},
 };
 use crate::{
     machine::{Platform, Registers, VirtioMmio},
-    net::{Link, VsockDevice},
     pci::{self, Notice},
     storage::{DiskBus, Found, PATIENCE_US, Undriven, Vanished, virtio_type_of_pci},
 };
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{mem::ManuallyDrop, ptr::NonNull};
-use log::{debug, warn};
 use spin::Mutex;
 use virtio_drivers::transport::{
     DeviceType, DeviceTypeError, SomeTransport, Transport,
@@ -72,149 +68,6 @@ impl Bus {
         let pci = platform.pcie.as_ref().and_then(|host| unsafe { PciBus::new(host) });
         let (mmio, built_in) = (platform.virtio_mmio.clone(), platform.undriven.clone());
         Self { mmio, pci, built_in, controllers: Vec::new(), surroundings, serials_until_us: 0 }
-    }
-
-    /// A number from the first entropy device that gives one.
-    pub fn entropy(&mut self) -> Option<u64> {
-        let surroundings = self.surroundings;
-        let devices = self.devices(DeviceType::EntropySource);
-        devices.into_iter().find_map(|device| entropy::number(device.transport, surroundings))
-    }
-
-    /// The first console device that can be started, and whether its interrupt wakes the core.
-    pub fn console(&mut self) -> Option<(VirtioConsole, bool)> {
-        let surroundings = self.surroundings;
-        let mut found = None;
-        for Device { transport, name, function, line } in self.devices(DeviceType::Console) {
-            if found.is_some() {
-                // Dropping a transport resets the device, and may wait for ever.
-                core::mem::forget(transport);
-                continue;
-            }
-            let (vectors, has_line) = self.enable_interrupts(&name, function.as_ref(), line);
-            let console = VirtioConsole::new(transport, vectors, surroundings);
-            found = console.map(|console| (console, vectors.is_some() || has_line));
-        }
-        found
-    }
-
-    /// The first memory balloon that can be started, and whether it interrupts.
-    pub fn balloon(&mut self) -> Option<(VirtioBalloon, bool)> {
-        let surroundings = self.surroundings;
-        let mut found = None;
-        for Device { transport, name, function, line } in self.devices(DeviceType::MemoryBalloon) {
-            if found.is_some() {
-                // Dropping a transport resets the device, and may wait for ever.
-                core::mem::forget(transport);
-                continue;
-            }
-            let (vectors, has_line) = self.enable_interrupts(&name, function.as_ref(), line);
-            match VirtioBalloon::new(transport, vectors, surroundings) {
-                Some((balloon, has_messages)) => found = Some((balloon, has_messages || has_line)),
-                None => warn!("the memory balloon at {name} is not driven: it does not start"),
-            }
-        }
-        found
-    }
-
-    /// The first network device that can be started.
-    pub fn network(&mut self) -> Option<Box<dyn Link>> {
-        let surroundings = self.surroundings;
-        let mut network: Option<Box<dyn Link>> = None;
-        for Device { transport, name, function, line } in self.devices(DeviceType::Network) {
-            if network.is_some() {
-                // Dropping a transport resets the device, and may wait for ever.
-                core::mem::forget(transport);
-                debug!("{name}: a network device is in use already");
-                continue;
-            }
-            let interrupts = self.enable_interrupts(&name, function.as_ref(), line);
-            match VirtioNet::new(transport, name.clone(), interrupts, surroundings) {
-                Ok(device) => network = Some(Box::new(device)),
-                Err(error) => warn!("the network device at {name} is not driven: {error}"),
-            }
-        }
-        network
-    }
-
-    /// The first socket device that can be started.
-    pub fn vsock(&mut self) -> Option<Box<dyn VsockDevice>> {
-        let surroundings = self.surroundings;
-        let mut found: Option<Box<dyn VsockDevice>> = None;
-        for Device { transport, name, function, line } in self.devices(DeviceType::Socket) {
-            if found.is_some() {
-                // Dropping a transport resets the device, and may wait for ever.
-                core::mem::forget(transport);
-                continue;
-            }
-            let interrupts = self.enable_interrupts(&name, function.as_ref(), line);
-            match VirtioVsock::new(transport, name.clone(), interrupts, surroundings) {
-                Ok(device) => found = Some(Box::new(device)),
-                Err(error) => warn!("the socket device at {name} is not driven: {error}"),
-            }
-        }
-        found
-    }
-
-    /// All devices of one type.
-    fn devices(&mut self, kind: DeviceType) -> Vec<Device> {
-        let mut devices = Vec::new();
-        for VirtioMmio { registers, interrupt } in &self.mmio {
-            if let Ok(transport) = mmio_transport(registers)
-                && transport.device_type() == kind
-            {
-                let line = interrupt.map(|interrupt| Line::of_mmio(interrupt, registers.address));
-                let transport = ManuallyDrop::into_inner(transport).into();
-                devices.push(Device { transport, name: mmio_name(registers), function: None, line });
-            }
-        }
-        let Some(pci) = &mut self.pci else { return devices };
-        for function in pci.buses.functions().to_vec() {
-            if virtio_type_of_pci(function.vendor_id, function.device_id)
-                .and_then(|number| DeviceType::try_from(number).ok())
-                != Some(kind)
-            {
-                continue;
-            }
-            match pci.transport(&function) {
-                Ok(transport) => devices.push(Device {
-                    transport: transport.into(),
-                    name: pci_name(function.address),
-                    function: Some(function),
-                    line: None,
-                }),
-                Err(error) => warn!("{} is not driven: {error}", pci_place(&function)),
-            }
-        }
-        devices
-    }
-
-    /// Lets a device that is no disk interrupt, by messages or else by its line, and says whether its line has been enabled.
-    fn enable_interrupts(
-        &mut self,
-        name: &str,
-        function: Option<&pci::Function>,
-        line: Option<Line>,
-    ) -> (Option<Vectors>, bool) {
-        let vectors = function.and_then(|function| self.enable_vectors(function));
-        if vectors.is_some() {
-            return (vectors, false);
-        }
-        let mut pin = self.pci.as_mut().zip(function);
-        let line = line.or_else(|| pin.as_mut().and_then(|(pci, function)| pci.line(function)));
-        let Some(line) = line else { return (None, false) };
-        match line.enable() {
-            Ok(()) => {
-                if let Some((pci, function)) = pin {
-                    pci.buses.set_notice(function.address, Notice::Pin(line.interrupt()));
-                }
-                (None, true)
-            }
-            Err(error) => {
-                warn!("{name}: {error}");
-                (None, false)
-            }
-        }
     }
 
     /// Has a virtio device interrupt by messages, and returns what tells its queues; `None` if it cannot: it is polled then.
@@ -373,16 +226,6 @@ impl Bus {
             false
         });
     }
-}
-
-/// What is plugged in somewhere.
-struct Device {
-    transport: SomeTransport<'static>,
-    name: String,
-    /// What it is behind, if it is behind a PCI function.
-    function: Option<pci::Function>,
-    /// That of what is behind none.
-    line: Option<Line>,
 }
 
 impl DiskBus for Bus {
