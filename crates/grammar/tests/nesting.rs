@@ -153,3 +153,17 @@ fn long_chains_of_rules_are_followed_to_their_end() {
     let refused = chain(|r| format!("\"b\" r{r} \"c\" | \"d\" r{r} \"e\"")).nested(55);
     assert_eq!(refused.unwrap_err(), GrammarError::TooNested { limit: 55 });
 }
+
+/// A rule that is called last returns to nothing, so it needs no room for where to go on; called before something else it does.
+#[test]
+fn what_is_called_last_has_room_at_the_bound() {
+    let grammar = Grammar::parse("root ::= r | r \"x\"\nr ::= \"[]\"\n", &|_| None).unwrap().nested(0).unwrap();
+    let piece = |token: u32| BYTES.get(token as usize).map_or(Piece::End, |byte| Piece::Text(byte));
+    let vocabulary = Arc::new(Vocabulary::new(257, &piece).unwrap());
+    let mut constraint = Constraint::new(Arc::new(grammar), vocabulary, Limits::default()).unwrap();
+    for byte in *b"[]" {
+        assert_eq!(constraint.allowed().unwrap().tokens().collect::<Vec<_>>(), [u32::from(byte)]);
+        constraint.accept(byte.into()).unwrap();
+    }
+    assert!(constraint.can_end());
+}

@@ -123,8 +123,12 @@ impl Sets {
             return Err(Stop::Full);
         }
         let set = self.spans.len() as u32;
-        let below = sorted.iter().map(|entry| self.depths[entry.stack as usize]).min().unwrap_or(0);
-        self.depths.push(below.saturating_add(1));
+        // The end has nothing below it.
+        let depth = |entry: &Entry| match *entry {
+            Entry::END => 0,
+            _ => self.depths[entry.stack as usize].saturating_add(1),
+        };
+        self.depths.push(sorted.iter().map(depth).min().unwrap_or(0));
         self.spans.push(Span { start: self.entries.len() as u32, len: sorted.len() as u32 });
         self.entries.extend_from_slice(sorted);
         self.rows.push(0);

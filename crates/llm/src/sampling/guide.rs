@@ -104,14 +104,14 @@ impl Guide {
     /// Makes the tables, unless they are made: what [`Limits`](grammar::Limits) say, and a bit for each token.
     ///
     /// # Errors
-    /// If there is no memory for them, or less than a mebibyte would be left.
+    /// If there is no memory for them, or less than a mebibyte would be left beside those of a grammar.
     pub(super) fn prepare(&mut self) -> Result<(), SamplingError> {
         if self.words.capacity() > 0 {
             return Ok(());
         }
-        // What is left is for all else that the machine does meanwhile.
+        // What is left is for all else that the machine does meanwhile. Without a grammar hardly any is taken.
         let mut left = Vec::<u8>::new();
-        reserve(&mut left, LEFT_BYTES)?;
+        reserve(&mut left, if self.rules.has_grammar() { LEFT_BYTES } else { 0 })?;
         // Room that is not used would not be asked for.
         core::hint::black_box(&mut left);
         let constraint = self.rules.constraint()?;
