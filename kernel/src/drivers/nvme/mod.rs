@@ -22,7 +22,7 @@ use super::{
     dma::{PAGE_BYTES, Pages},
     requests::{
         Broken, Geometry, LARGEST_REQUEST_BYTES, Surroundings,
-        controller::{Controller, FoundUnit, MAX_IN_FLIGHT, Unit, Units},
+        controller::{Controller, FoundUnit, MAX_IN_FLIGHT, SEARCH_US, Unit, Units},
     },
 };
 use alloc::{format, string::String, vec::Vec};
@@ -339,7 +339,12 @@ impl<R: Registers> Nvme<R> {
     }
 
     fn find_units(&mut self, units: &mut Units) -> Result<(), Fault> {
+        let start_us = (self.surroundings.clock_us)();
         for id in self.namespaces()? {
+            // Nobody waits for all namespaces of a slow one.
+            if (self.surroundings.clock_us)() - start_us > SEARCH_US {
+                return Err(Fault::Silent);
+            }
             let name = format!("namespace {id}");
             let geometry = match self.geometry(id) {
                 Ok(Some(geometry)) => geometry,

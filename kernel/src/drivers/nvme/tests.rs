@@ -39,6 +39,8 @@ struct Model {
     /// The name of a command that is answered in place of the next one.
     lie: Option<u16>,
     bad_block: Option<u64>,
+    /// How long an admin command takes.
+    takes_us: u64,
     /// Namespaces that cannot be identified.
     unknown: Vec<u32>,
     /// When it has been told to shut down, and how long it takes for that; `u64::MAX` is for ever.
@@ -117,6 +119,7 @@ impl Model {
 
     fn administer(&mut self, command: &Command) -> u16 {
         const INVALID_FIELD: u16 = 2;
+        NOW_US.set(NOW_US.get() + self.takes_us);
         let data = || u64::from(command[6]) | u64::from(command[7]) << 32;
         match (command[0] & 0xff, command[10] & 0xff) {
             (operation::IDENTIFY, 0) if self.unknown.contains(&command[1]) => return 6,
@@ -295,6 +298,7 @@ fn model(namespaces: &[Namespace]) -> Fake {
         is_gone: false,
         lie: None,
         bad_block: None,
+        takes_us: 0,
         unknown: Vec::new(),
         shut_down_us: None,
         shutdown_takes_us: 0,
@@ -547,6 +551,13 @@ fn a_namespace_that_cannot_be_identified_is_not_taken_for_absent() {
     let (name, what, reason) = &units.refused[0];
     assert_eq!((&**name, *what), ("namespace 2", "an NVMe namespace"));
     assert_eq!(reason, "its admin command 0x6 fails with status 0x6");
+    // A slow one is not asked for all of them.
+    let many: Vec<_> = (1..=60).map(|id| namespace(id, 9)).collect();
+    let fake = model(&many);
+    let mut slow = start(&fake).unwrap();
+    fake.0.lock().takes_us = 1_000_000;
+    let found = slow.units();
+    assert!((8..14).contains(&found.disks.len()) && !found.is_complete, "{}", found.disks.len());
     assert!(units.may_have("namespace 1") && units.may_have("namespace 2") && !units.may_have("namespace 3"));
 }
 
