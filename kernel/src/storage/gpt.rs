@@ -227,12 +227,14 @@ fn read_table(disk: &mut dyn BlockDevice, place: u64, n_blocks: u64) -> Result<V
 
 /// Refuses partitions that have blocks in common, which none may (UEFI 2.10, 5.3.1).
 fn check_overlap(entries: &[Entry]) -> Result<(), Fault> {
-    let mut in_order: Vec<&Entry> = entries.iter().collect();
-    in_order.sort_unstable_by_key(|entry| entry.bytes.start);
-    match in_order.array_windows().find(|[first, second]| first.bytes.end > second.bytes.start) {
-        Some([first, second]) => Err(Fault::Overlap { numbers: [first.number, second.number] }),
-        None => Ok(()),
+    for (index, second) in entries.iter().enumerate() {
+        let overlaps =
+            |first: &&Entry| first.bytes.start < second.bytes.end && second.bytes.start < first.bytes.end;
+        if let Some(first) = entries[..index].iter().find(overlaps) {
+            return Err(Fault::Overlap { numbers: [first.number, second.number] });
+        }
     }
+    Ok(())
 }
 
 /// The entries that are in use, whose places are in blocks, the last one included.

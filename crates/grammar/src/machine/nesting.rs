@@ -167,8 +167,8 @@ fn of_interleave(
     }
     // The others that are needed are those which need least.
     if let Some(n_optional) = n_more.saturating_sub(n_missing).checked_sub(1) {
-        optional.sort_unstable();
-        let dearest = optional.get(n_optional as usize).copied().unwrap_or(NEVER);
+        let n_up_to = |most: u8| optional.iter().filter(|&&need| need <= most).count();
+        let dearest = (0..NEVER).find(|&need| n_up_to(need) > n_optional as usize).unwrap_or(NEVER);
         let others = interleave.others.map_or(NEVER, |others| called(needs, others));
         need = need.max(dearest.min(others));
     }

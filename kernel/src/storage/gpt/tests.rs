@@ -251,12 +251,13 @@ fn any_table_has_a_meaning() {
 fn partitions_that_overlap_are_refused() {
     const APART: [Part<'_>; 3] = [("a", 60, 80, false), ("b", 41, 50, false), ("c", 51, 59, false)];
     assert_eq!(look(&image(512, &APART), 512).unwrap().unwrap().entries.len(), 3);
-    for (last, numbers) in [(51, [2, 3]), (80, [2, 3]), (50, [0; 2])] {
+    for (last, numbers) in [(51, [2, 3]), (80, [1, 2]), (50, [0; 2])] {
         let table = look(&image(512, &[APART[0], ("b", 41, last, false), APART[2]]), 512);
         assert_eq!(table.is_ok(), last == 50);
         if let Err(fault) = table {
             assert_eq!(fault, Fault::Overlap { numbers });
-            assert_eq!(std::format!("{fault}"), "the partitions 2 and 3 overlap");
+            let [first, second] = numbers;
+            assert_eq!(std::format!("{fault}"), std::format!("the partitions {first} and {second} overlap"));
         }
     }
     let same = look(&image(512, &[APART[0], ("b", 60, 60, false)]), 512);
