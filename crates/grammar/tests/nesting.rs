@@ -157,7 +157,8 @@ fn long_chains_of_rules_are_followed_to_their_end() {
 /// A rule that is called last returns to nothing, so it needs no room for where to go on; called before something else it does.
 #[test]
 fn what_is_called_last_has_room_at_the_bound() {
-    let grammar = Grammar::parse("root ::= r | r \"x\"\nr ::= \"[]\"\n", &|_| None).unwrap().nested(0).unwrap();
+    let grammar =
+        Grammar::parse("root ::= r | r \"x\"\nr ::= \"[]\"\n", &|_| None).unwrap().nested(0).unwrap();
     let piece = |token: u32| BYTES.get(token as usize).map_or(Piece::End, |byte| Piece::Text(byte));
     let vocabulary = Arc::new(Vocabulary::new(257, &piece).unwrap());
     let mut constraint = Constraint::new(Arc::new(grammar), vocabulary, Limits::default()).unwrap();
