@@ -356,6 +356,7 @@ fn find_devices(platform: &Platform) -> probe::Bus {
     let surroundings = Surroundings {
         clock_us: arch::time::now_us,
         nap: arch::time::nap,
+        feed_watchdog: guest::feed_watchdog,
         is_interrupted: || uart::is_interrupted() || power_keys::request().is_some(),
         pool: &POOL,
     };

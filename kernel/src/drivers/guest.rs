@@ -3,7 +3,7 @@
 //! when the machine has been restored from a snapshot.
 //!
 //! A turn is where whoever waits for a key, computes or loads looks up. A loop that hangs has none, and interrupts are none, so that what
-//! is fed is the loop.
+//! is fed is the loop. Only the drivers' waits feed the watchdog too: each has a limit, which can be longer than the watchdog's patience.
 
 use super::{
     balloon::Balloon,
@@ -38,7 +38,7 @@ static GENERATION: Mutex<Option<(usize, [u64; 2])>> = Mutex::new(None);
 /// How often the machine has been restored.
 static N_RESTORED: AtomicU64 = AtomicU64::new(0);
 
-/// Turns the watchdog on. It is to be fed by [`turn`] from here on.
+/// Turns the watchdog on. It is to be fed by [`turn`] from here on, and by [`feed_watchdog`] where something is waited for.
 ///
 /// # Safety
 /// Its registers must be mapped and used by nothing else.
@@ -128,13 +128,20 @@ impl Inflated {
     }
 }
 
+/// Feeds the watchdog, and does nothing else: for waits between two turns or within one, each of which has a limit.
+pub fn feed_watchdog() {
+    feed_at(time::now_us());
+}
+
+/// Returns when it is to be fed again.
+fn feed_at(now_us: u64) -> u64 {
+    WATCHDOG.lock().as_mut().map_or(u64::MAX, |watchdog| watchdog.feed(now_us))
+}
+
 /// To be called wherever the main loop turns; `is_idle` says that nobody computes.
 pub fn turn(is_idle: bool) -> Turn {
     let now_us = time::now_us();
-    let mut wake_us = u64::MAX;
-    if let Some(watchdog) = &mut *WATCHDOG.lock() {
-        wake_us = watchdog.feed(now_us);
-    }
+    let mut wake_us = feed_at(now_us);
     if let Some(inflated) = &mut *BALLOON.lock() {
         wake_us = wake_us.min(inflated.turn(now_us, is_idle));
     }

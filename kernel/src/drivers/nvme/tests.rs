@@ -268,6 +268,7 @@ fn surroundings() -> Surroundings {
             NOW_US.get()
         },
         nap: || NOW_US.set(NOW_US.get() + 100),
+        feed_watchdog: || {},
         is_interrupted: || false,
         pool: host::pool(64),
     }

@@ -65,6 +65,8 @@ pub struct Surroundings {
     pub clock_us: fn() -> u64,
     /// Sleeps for a fraction of a millisecond.
     pub nap: fn(),
+    /// Feeds the watchdog: every wait has a limit, and so is no hang, however long it takes.
+    pub feed_watchdog: fn(),
     /// Whether the user wants no more waiting. The answer stays the same until somebody else acts on it.
     pub is_interrupted: fn() -> bool,
     /// Where buffers come from that a device may write to.
@@ -80,6 +82,7 @@ impl Surroundings {
             if waited_us > limit_us || waited_us > UNHEEDING_US && (self.is_interrupted)() {
                 return false;
             }
+            (self.feed_watchdog)();
             match waited_us {
                 ..AWAKE_US => core::hint::spin_loop(),
                 _ => (self.nap)(),
@@ -318,6 +321,7 @@ impl<C: Channel + ?Sized> Requests<C> {
                 Ok(None) => {}
                 Err(Broken) => return Err(Failure::Broken),
             }
+            (self.surroundings.feed_watchdog)();
             let now_us = self.now_us();
             let waited_us = now_us.saturating_sub(since_us);
             if waited_us < AWAKE_US {

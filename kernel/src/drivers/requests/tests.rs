@@ -6,11 +6,14 @@ thread_local! {
     static NOW_US: Cell<u64> = const { Cell::new(0) };
     /// When the user types Ctrl-C.
     static CTRL_C_US: Cell<u64> = const { Cell::new(u64::MAX) };
+    /// When the watchdog was last fed, and the longest time that it was not.
+    static FED_US: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
 fn surroundings(pool: &'static Pool) -> Surroundings {
     NOW_US.set(0);
     CTRL_C_US.set(u64::MAX);
+    FED_US.set((0, 0));
     Surroundings {
         // Time goes by while somebody looks at the clock, too.
         clock_us: || {
@@ -18,9 +21,15 @@ fn surroundings(pool: &'static Pool) -> Surroundings {
             NOW_US.get()
         },
         nap: || NOW_US.set(NOW_US.get() + 100),
+        feed_watchdog: || FED_US.set((NOW_US.get(), longest_unfed_us())),
         is_interrupted: || NOW_US.get() >= CTRL_C_US.get(),
         pool,
     }
+}
+
+fn longest_unfed_us() -> u64 {
+    let (fed_us, longest_us) = FED_US.get();
+    longest_us.max(NOW_US.get() - fed_us)
 }
 
 /// What happens to the device from outside.
@@ -283,6 +292,29 @@ fn what_a_silent_disk_may_write_to_is_nobodys_until_it_answers() {
     bench.read(0, 16 << 20).unwrap();
     assert!(!bench.disk.is_silent());
     assert_eq!(bench.pool.free_bytes(), bench.pool.total_bytes());
+}
+
+#[test]
+fn the_watchdog_is_fed_however_long_a_device_is_waited_for() {
+    let mut bench = Bench::new(FakeDevice::new());
+    bench.switches.is_silent.set(true);
+    assert!(matches!(bench.read(0, 1 << 20), Err(Failure::NoAnswer { .. })));
+    assert!(NOW_US.get() >= PATIENCE_US && longest_unfed_us() < 1_000, "{}", longest_unfed_us());
+    let surroundings = surroundings(host::pool(64));
+    assert!(!surroundings.wait_until(127_000_000, &mut || false));
+    assert!(NOW_US.get() > 127_000_000 && longest_unfed_us() < 1_000, "{}", longest_unfed_us());
+    // Waits that are over before the core sleeps, too.
+    let start_us = NOW_US.get();
+    FED_US.set((start_us, 0));
+    while NOW_US.get() < start_us + 1_000_000 {
+        let mut n_looks = 0;
+        let is_done = &mut || {
+            n_looks += 1;
+            n_looks > 10
+        };
+        assert!(surroundings.wait_until(1_000, is_done));
+    }
+    assert!(longest_unfed_us() < 1_000, "{}", longest_unfed_us());
 }
 
 #[test]

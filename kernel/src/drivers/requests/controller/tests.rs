@@ -121,6 +121,7 @@ fn bench<const N: usize>(most: usize) -> (Arc<Mutex<Switches>>, Arc<Mutex<Shared
             NOW_US.get()
         },
         nap: || NOW_US.set(NOW_US.get() + 100),
+        feed_watchdog: || {},
         is_interrupted: || false,
         pool,
     };
