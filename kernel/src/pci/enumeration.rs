@@ -52,6 +52,8 @@ pub struct Buses {
     /// What is left to give away. Where firmware has placed everything, that is nothing but what is left of a bridge's window.
     low: Option<Window>,
     high: Option<Window>,
+    /// All of it that the CPU reaches.
+    windows: Vec<PciWindow>,
     is_placed: bool,
     first_bus: u8,
     next_bus: Option<u8>,
@@ -71,6 +73,7 @@ impl Buses {
         Self {
             low: window(false),
             high: window(true),
+            windows: host.windows.clone(),
             is_placed: host.is_placed,
             first_bus: host.buses.0,
             next_bus: host.buses.0.checked_add(1),
@@ -78,6 +81,17 @@ impl Buses {
             functions: Vec::new(),
             bridges: Vec::new(),
         }
+    }
+
+    /// Whether the CPU reaches all of this: pages of PCI memory are those that the windows had when the kernel was booted.
+    fn is_reached(&self, address: u64, size_bytes: u64) -> bool {
+        let is_within = |window: &PciWindow| {
+            let offset = address.checked_sub(window.cpu_address);
+            offset
+                .and_then(|offset| offset.checked_add(size_bytes))
+                .is_some_and(|end| end <= window.size_bytes)
+        };
+        self.windows.iter().any(is_within)
     }
 
     /// The functions, in the order in which they were found.
@@ -127,7 +141,8 @@ impl Buses {
     /// nothing else is behind their bridge. What has been set up before stays as it is.
     ///
     /// A BAR that fits into no window is listed with address 0, and its function's memory is left
-    /// disabled.
+    /// disabled. So is one that firmware, or a monitor, has placed outside all windows and that does not fit into one either: the CPU
+    /// does not reach it.
     pub fn scan<C: ConfigurationAccess>(&mut self, configuration: &mut C) {
         let configuration = RefCell::new(configuration);
         let bridges = self.bridges.clone();
@@ -264,6 +279,9 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         let mut command = command | Command::INTERRUPT_DISABLE;
         if bars.iter().any(has_no_place) {
             warn!("pci {address}: no room for all of its memory, left disabled");
+            if info.header_type != HeaderType::PciPciBridge {
+                command -= Command::MEMORY_SPACE;
+            }
         } else {
             command |= Command::MEMORY_SPACE | Command::BUS_MASTER;
         }
@@ -292,6 +310,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         if let BarInfo::Memory { address, .. } = *info
             && self.buses.is_placed
             && address != 0
+            && self.buses.is_reached(address, size_bytes)
         {
             // Where nobody says which addresses lead to the bus, they are the same there.
             return Bar { address, ..bar };
@@ -305,6 +324,9 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         };
         let take = |window: &mut Window| Some((window.take(size_bytes)?, *window));
         let taken = windows.into_iter().flatten().find_map(take);
+        // A bridge that was plugged in later may say of itself what it wants.
+        let taken =
+            taken.filter(|(address, window)| self.buses.is_reached(window.cpu_address(*address), size_bytes));
         // Firmware may have left an address that leads nowhere now.
         let bus_address = taken.map_or(0, |(bus_address, window)| {
             bar.address = window.cpu_address(bus_address);
@@ -670,6 +692,38 @@ mod tests {
         buses.scan(&mut machine);
         assert_eq!(placed(&buses)[2..], [(4, 0x1020_0000), (4, 0)]);
         assert_eq!(buses.root_pin(Address { bus: 4, device: 0, function: 0 }, 1), Some((1, 1)));
+    }
+
+    #[test]
+    fn memory_that_was_placed_outside_the_windows_later_is_not_used() {
+        let (mut machine, host) = placed_machine();
+        let mut buses = Buses::new(&host);
+        buses.scan(&mut machine);
+        let n_before = buses.functions().len();
+        // Beyond the windows, across the end of one, beyond all that is mapped, and within a window.
+        let places =
+            [(0x2000_0000, 0x2000), (0x1020_0000, 2 * MIB), (1 << 50, 0x2000), (0x1000_2000_u64, 0x2000)];
+        for (device, (place, size_bytes)) in (4..).zip(places) {
+            let [low, high] = memory64(size_bytes);
+            machine.plug(0, device, FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[low, high]));
+            let address = Address { bus: 0, device, function: 0 };
+            machine.write_word(address, 0x10, place as u32);
+            machine.write_word(address, 0x14, (place >> 32) as u32);
+            machine.write_word(address, 0x04, 0x2);
+        }
+        // Behind a bridge it gets another place.
+        machine.plug(1, 0, FakeFunction::new(0x1042_1af4, 0x01_00_00, 0, &[memory32(0x2000)]));
+        machine.write_word(Address { bus: 4, device: 0, function: 0 }, 0x10, 0x3000_0000);
+        assert_eq!(buses.take_vanished(&mut machine).len(), 1);
+        buses.scan(&mut machine);
+        let added: Vec<_> = buses.functions()[n_before - 1..].iter().map(|f| f.bars[0].address).collect();
+        assert_eq!(added, [0, 0, 0, 0x1000_2000, 0x1020_0000]);
+        // Nobody else trusts the registers, and nothing answers there.
+        for device in [4, 5, 6] {
+            let words = [0x10, 0x14, 0x04].map(|offset| machine.register(0, device, offset));
+            assert_eq!((words[0] & !0xf, words[1], words[2] & 0x6), (0, 0, 0));
+        }
+        assert_eq!(machine.register(0, 7, 0x04) & 0x6, 0x6);
     }
 
     #[test]
