@@ -76,6 +76,7 @@ impl Bus {
         let pci = self.pci.as_mut().filter(|_| has_messages)?;
         let vectors = Vectors::of_pci(&mut pci.ecam, function);
         if vectors.is_none() {
+            pci.disable_messages(function);
             pci.buses.set_notice(function.address, Notice::Polled);
         }
         vectors

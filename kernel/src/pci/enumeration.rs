@@ -5,7 +5,8 @@
 //! Specification 1.2, chapter 3).
 
 use super::{
-    Address, Bar, BarKind, ConfigurationAccess, Function, Notice, placed::bridge_window, window::Window,
+    Address, Bar, BarKind, ConfigurationAccess, Function, MAX_CAPABILITIES, Notice, placed::bridge_window,
+    window::Window,
 };
 use crate::machine::{PciWindow, PcieHost};
 use alloc::vec::Vec;
@@ -126,7 +127,8 @@ impl Buses {
         let mut bus = function.bus;
         while bus != self.first_bus {
             let (bridge, _) = *self.bridges.iter().find(|(_, secondary)| *secondary == bus)?;
-            let capability = root.capabilities(bridge).find(|found| found.id == express::CAPABILITY)?;
+            let mut capabilities = root.capabilities(bridge).take(MAX_CAPABILITIES);
+            let capability = capabilities.find(|found| found.id == express::CAPABILITY)?;
             let kind = capability.private_header >> 4 & 0xf;
             if !express::PORTS.contains(&kind) || bridge.bus == bus {
                 return None;
@@ -163,8 +165,8 @@ impl Buses {
             const COMMAND: u8 = 4;
             let ids = u32::from(function.device_id) << 16 | u32::from(function.vendor_id);
             // One that nobody has set up answers to no address, nor does one whose memory was left disabled.
-            let needs_memory =
-                function.bars.iter().any(|bar| bar.address != 0) && !function.bars.iter().any(has_no_place);
+            let needs_memory = function.bars.iter().any(|bar| bar.address != 0)
+                && !function.bars.iter().any(Bar::has_no_place);
             let answers =
                 configuration.read_word(function.address, COMMAND) & Command::MEMORY_SPACE.bits() as u32;
             configuration.read_word(function.address, 0) == ids && (answers != 0 || !needs_memory)
@@ -277,7 +279,7 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
         // A pin that nobody listens to may be shared with one that somebody does.
         let (_status, command) = self.root.get_status_command(address);
         let mut command = command | Command::INTERRUPT_DISABLE;
-        if bars.iter().any(has_no_place) {
+        if bars.iter().any(Bar::has_no_place) {
             warn!("pci {address}: no room for all of its memory, left disabled");
             if info.header_type != HeaderType::PciPciBridge {
                 command -= Command::MEMORY_SPACE;
@@ -403,7 +405,8 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
 
     /// Where control and status of a bridge's slot are, if its power can be turned on and off.
     fn slot(&self, bridge: Address) -> Option<u8> {
-        let capability = self.root.capabilities(bridge).find(|found| found.id == express::CAPABILITY)?;
+        let mut capabilities = self.root.capabilities(bridge).take(MAX_CAPABILITIES);
+        let capability = capabilities.find(|found| found.id == express::CAPABILITY)?;
         let capabilities = capability.offset.checked_add(express::SLOT_CAPABILITIES)?;
         let has_power =
             self.configuration.read_word(bridge, capabilities) & express::POWER_CONTROLLER_PRESENT;
@@ -451,11 +454,6 @@ impl<'b, 'c, 'm, C: ConfigurationAccess> Walk<'b, 'c, 'm, C> {
             self.configuration.write_word(bridge, offset, word);
         }
     }
-}
-
-/// True for memory that fits into no window.
-fn has_no_place(bar: &Bar) -> bool {
-    bar.kind != BarKind::Io && bar.address == 0
 }
 
 fn align(window: &mut Option<Window>) -> u64 {
@@ -754,6 +752,20 @@ mod tests {
             let mut of = |bus, device| buses.requester(&mut machine, Address { bus, device, function: 0 });
             assert_eq!((of(1, 0), of(0, 2), of(5, 0)), (expected, Some(0x0010), None), "{kind}");
         }
+    }
+
+    #[test]
+    fn capabilities_of_a_bridge_that_go_in_a_circle_end() {
+        let mut machine = FakeMachine::default();
+        let mut bridge = FakeFunction::new(0x000c_1b36, 0x06_04_00, 1, &[]);
+        bridge.registers.extend([(0x04, 1 << 20), (0x34, 0x40), (0x40, 0x4009)]);
+        machine.plug(0, 1, bridge);
+        machine.plug(1, 0, FakeFunction::new(1, 0, 0, &[]));
+        let mut buses = Buses::new(&host());
+        buses.scan(&mut machine);
+        buses.scan(&mut machine);
+        assert_eq!(buses.wanted_out(&mut machine), []);
+        assert_eq!(buses.requester(&mut machine, Address { bus: 1, device: 0, function: 0 }), None);
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub use virtio_drivers::transport::pci::bus::{ConfigurationAccess, DeviceFunctio
 use crate::machine::FIRST_LPI;
 use alloc::vec::Vec;
 
+/// The most capabilities that a function can have, of four bytes at least, in configuration space behind its header. A chain with more goes
+/// in a circle.
+pub const MAX_CAPABILITIES: usize = 48;
+
 /// A function of a PCI device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Function {
@@ -82,6 +86,13 @@ pub struct Bar {
     pub size_bytes: u64,
     /// Where the region may lie.
     pub kind: BarKind,
+}
+
+impl Bar {
+    /// True for memory that fits into no window; no memory of its function answers then.
+    pub fn has_no_place(&self) -> bool {
+        self.kind != BarKind::Io && self.address == 0
+    }
 }
 
 /// The address space of a BAR.

@@ -1,7 +1,7 @@
 //! MSI-X: a function interrupts by writing a number to an address, which a table in one of its BARs holds for each of its
 //! vectors (PCI Local Bus 3.0, 6.8.2).
 
-use super::{Address, ConfigurationAccess, Function, Shared};
+use super::{Address, ConfigurationAccess, Function, MAX_CAPABILITIES, Shared};
 use core::cell::RefCell;
 use virtio_drivers::transport::pci::bus::PciRoot;
 
@@ -47,8 +47,6 @@ impl Msix {
     pub fn find<C: ConfigurationAccess>(configuration: &mut C, function: &Function) -> Option<Self> {
         let configuration = RefCell::new(configuration);
         let root = PciRoot::new(Shared::new(&configuration));
-        // A chain that goes in a circle is longer than all of configuration space.
-        const MAX_CAPABILITIES: usize = 48;
         let mut capabilities = root.capabilities(function.address).take(MAX_CAPABILITIES);
         let found = capabilities.find(|capability| capability.id == CAPABILITY)?;
         let table = configuration.borrow().read_word(function.address, found.offset.checked_add(TABLE)?);
@@ -80,6 +78,12 @@ impl Msix {
             write(index * size_of::<u32>(), word);
         }
         configuration.write_word(self.function, self.capability, control & !FUNCTION_MASK);
+    }
+
+    /// Has the function send no messages, so that its pins interrupt.
+    pub fn disable<C: ConfigurationAccess>(&self, configuration: &mut C) {
+        let control = configuration.read_word(self.function, self.capability) & !ENABLE;
+        configuration.write_word(self.function, self.capability, control);
     }
 }
 
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn one_vector_is_set_while_none_can_be_sent() {
+    fn one_vector_is_set_while_none_can_be_sent_and_disabled_it_leaves_the_pin() {
         let mut fake = fake(&[(0x40, 0x0001_0011), (0x44, 1)]);
         let msix = Msix::find(&mut fake, &function(0x1000)).unwrap();
         let message = Message { address: 0x1_0802_0040, data: 81, interrupt: 81 };
@@ -164,5 +168,7 @@ mod tests {
         });
         assert_eq!(table, [0x0802_0040, 1, 81, 0, 7, 7, 7, 1]);
         assert_eq!(seen.read_word(FUNCTION, 0x40), 0x8001_0011);
+        msix.disable(&mut fake);
+        assert_eq!(seen.read_word(FUNCTION, 0x40), 0x0001_0011);
     }
 }

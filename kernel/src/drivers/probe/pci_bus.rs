@@ -41,20 +41,38 @@ impl PciBus {
     pub fn transport(&mut self, function: &pci::Function) -> Result<PciTransport, VirtioPciError> {
         let configuration = RefCell::new(&mut self.ecam);
         let mut root = PciRoot::new(Shared::new(&configuration));
+        if let Some(bar) = function.bars.iter().find(|bar| bar.has_no_place()) {
+            return Err(VirtioPciError::BarNotAllocated(bar.index));
+        }
+        if root.capabilities(function.address).nth(pci::MAX_CAPABILITIES).is_some() {
+            // They have no end, and the transport would look for it.
+            return Err(VirtioPciError::MissingCommonConfig);
+        }
         PciTransport::new::<IdentityHal, _>(&mut root, function.address)
     }
 
-    /// Has a function interrupt by messages, and returns the number of the interrupt; `None` if it cannot.
+    /// Has a function interrupt by messages, and returns the number of the interrupt; `None` if it cannot: it has its pin then.
     pub fn enable_messages(&mut self, function: &pci::Function) -> Option<u32> {
         let msix = Msix::find(&mut self.ecam, function)?;
-        let requester = self.buses.requester(&mut self.ecam, function.address)?;
-        let message = messages::message(requester)?;
+        let requester = self.buses.requester(&mut self.ecam, function.address);
+        let Some(message) = requester.and_then(messages::message) else {
+            // Firmware may have enabled them.
+            msix.disable(&mut self.ecam);
+            return None;
+        };
         let table = core::ptr::with_exposed_provenance_mut::<u32>(msix.table_address as usize);
         msix.enable(&mut self.ecam, &message, &mut |offset, word| {
             // SAFETY: a word of the table, which lies in one of the function's BARs, all of which are mapped for ever.
             unsafe { table.byte_add(offset).write_volatile(word) };
         });
         Some(message.interrupt)
+    }
+
+    /// Has a function interrupt by no message any more.
+    pub fn disable_messages(&mut self, function: &pci::Function) {
+        if let Some(msix) = Msix::find(&mut self.ecam, function) {
+            msix.disable(&mut self.ecam);
+        }
     }
 
     /// How a function interrupts by one of its pins.

@@ -122,7 +122,7 @@ fn structure_address<C: ConfigurationAccess>(
     let configuration = RefCell::new(configuration);
     let root = PciRoot::new(pci::Shared::new(&configuration));
     let is_it = |id: u8, header: u16| id == VENDOR_SPECIFIC && (header >> 8) as u8 == kind;
-    let mut capabilities = root.capabilities(function.address);
+    let mut capabilities = root.capabilities(function.address).take(pci::MAX_CAPABILITIES);
     let found = capabilities.find(|capability| is_it(capability.id, capability.private_header))?;
     let read = |offset: u8| {
         let place = found.offset.checked_add(offset)?;
