@@ -35,7 +35,7 @@ pub trait VsockDevice {
     /// Whether a packet can be sent now.
     fn can_send(&mut self) -> bool;
 
-    /// Sends a packet of up to [`MAX_PACKET_BYTES`], which `fill` writes. Lost if there is [no room](Self::can_send).
+    /// Sends a packet of up to `MAX_PACKET_BYTES`, which `fill` writes. Lost if there is [no room](Self::can_send).
     fn send(&mut self, length_bytes: usize, fill: &mut dyn FnMut(&mut [u8]));
 }
 
