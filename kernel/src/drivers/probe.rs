@@ -164,8 +164,8 @@ impl Bus {
         let units = shared.lock().units();
         let max_units = shared.lock().max_units();
         let mut refuse = |what, place, reason| found.undriven.push(Undriven::device(what, place, reason));
-        if !units.is_complete {
-            refuse(what, name.clone(), "it does not answer".into());
+        if let Some(reason) = units.unfinished {
+            refuse(what, name.clone(), reason.into());
         }
         for (unit, what, reason) in units.refused {
             refuse(what, format!("{name} {unit}"), reason);

@@ -22,7 +22,7 @@ use super::{
     dma::{PAGE_BYTES, Pages},
     requests::{
         Broken, Geometry, LARGEST_REQUEST_BYTES, Surroundings,
-        controller::{Controller, FoundUnit, MAX_IN_FLIGHT, SEARCH_US, Unit, Units},
+        controller::{Controller, FoundUnit, MAX_IN_FLIGHT, SEARCH_US, SILENT, SLOW, Unit, Units},
     },
 };
 use alloc::{format, string::String, vec::Vec};
@@ -343,7 +343,8 @@ impl<R: Registers> Nvme<R> {
         for id in self.namespaces()? {
             // Nobody waits for all namespaces of a slow one.
             if (self.surroundings.clock_us)() - start_us > SEARCH_US {
-                return Err(Fault::Silent);
+                units.unfinished = Some(SLOW);
+                return Ok(());
             }
             let name = format!("namespace {id}");
             let geometry = match self.geometry(id) {
@@ -378,7 +379,9 @@ impl<R: Registers> Controller for Nvme<R> {
 
     fn units(&mut self) -> Units {
         let mut units = Units::default();
-        units.is_complete = self.find_units(&mut units).is_ok();
+        if self.find_units(&mut units).is_err() {
+            units.unfinished = Some(SILENT);
+        }
         units
     }
 

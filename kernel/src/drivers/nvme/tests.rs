@@ -475,7 +475,7 @@ fn answers_to_admin_commands_that_come_late_are_not_taken_for_others() {
     assert_eq!(nvme.sector_count(&unit), None);
     let waited_us = NOW_US.get();
     assert!(waited_us > ADMIN_US);
-    assert!(!nvme.units().is_complete);
+    assert_eq!(nvme.units().unfinished, Some(SILENT));
     assert!(NOW_US.get() - waited_us < 1000, "nobody waits twice");
     let mut place = [0_u32; 128];
     // SAFETY: any bytes are numbers.
@@ -548,7 +548,7 @@ fn a_namespace_that_cannot_be_identified_is_not_taken_for_absent() {
     let mut nvme = start(&fake).unwrap();
     fake.0.lock().unknown = vec![2];
     let units = nvme.units();
-    assert_eq!((units.disks.len(), units.is_complete), (1, true));
+    assert_eq!((units.disks.len(), units.unfinished), (1, None));
     let (name, what, reason) = &units.refused[0];
     assert_eq!((&**name, *what), ("namespace 2", "an NVMe namespace"));
     assert_eq!(reason, "its admin command 0x6 fails with status 0x6");
@@ -558,7 +558,8 @@ fn a_namespace_that_cannot_be_identified_is_not_taken_for_absent() {
     let mut slow = start(&fake).unwrap();
     fake.0.lock().takes_us = 1_000_000;
     let found = slow.units();
-    assert!((8..14).contains(&found.disks.len()) && !found.is_complete, "{}", found.disks.len());
+    assert!((8..14).contains(&found.disks.len()), "{}", found.disks.len());
+    assert_eq!(found.unfinished, Some(SLOW));
     assert!(units.may_have("namespace 1") && units.may_have("namespace 2") && !units.may_have("namespace 3"));
 }
 

@@ -16,6 +16,12 @@ pub const MAX_IN_FLIGHT: usize = 16;
 /// How long a controller is asked what is behind it.
 pub const SEARCH_US: u64 = 10_000_000;
 
+/// Why a search is unfinished: there has been no answer.
+pub const SILENT: &str = "it does not answer";
+
+/// Why a search is unfinished: [`SEARCH_US`] have passed.
+pub const SLOW: &str = "it is not searched further: it has taken 10 s";
+
 /// A disk behind a controller, as the controller knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
@@ -48,14 +54,14 @@ pub struct Units {
     pub refused: Vec<Refused>,
     /// Names behind the controller's, or their beginnings up to a colon, of what could not say what it is: it may be what it was.
     pub unsure: Vec<String>,
-    /// False if the controller did not answer, so that there may be more.
-    pub is_complete: bool,
+    /// Why there may be more; `None` if this is all.
+    pub unfinished: Option<&'static str>,
 }
 
 impl Units {
     /// Whether a disk of this name may still be there, as far as the controller knows.
     pub fn may_have(&self, name: &str) -> bool {
-        !self.is_complete
+        self.unfinished.is_some()
             || self.disks.iter().any(|disk| disk.name == name)
             || self
                 .unsure

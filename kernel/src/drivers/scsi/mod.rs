@@ -7,7 +7,7 @@ pub mod request;
 
 use super::requests::{
     Geometry, LARGEST_REQUEST_BYTES,
-    controller::{FoundUnit, SEARCH_US, Unit, Units},
+    controller::{FoundUnit, SEARCH_US, SILENT, SLOW, Unit, Units},
 };
 use crate::storage::{legible, sectors::SECTOR_BYTES};
 use alloc::{
@@ -112,6 +112,8 @@ pub enum Refusal {
     Busy,
     /// The unit has an objection.
     Check(Sense),
+    /// The unit has said what it is, and that it cannot be used yet.
+    NotReady(Sense),
     /// Anything else.
     Failed,
 }
@@ -120,6 +122,11 @@ impl Refusal {
     /// Whether the same command may succeed when it is given again.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Busy | Self::Check(Sense { key: Sense::UNIT_ATTENTION, .. }))
+    }
+
+    /// Whether there is no such unit: the adapter says so, or its target (illegal request: logical unit not supported).
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::NoUnit | Self::Check(Sense { key: 5, code: [0x25, _] }))
     }
 
     /// Whether the unit may have another medium, size or identity now (SPC-4, table F.2): no longer not ready, parameters or
@@ -136,6 +143,7 @@ impl fmt::Display for Refusal {
             Self::Silent => f.write_str("it does not answer"),
             Self::Busy => f.write_str("it stays busy"),
             Self::Check(sense) => write!(f, "it does not say what it is: {sense}"),
+            Self::NotReady(sense) => write!(f, "it is not ready: {sense}"),
             Self::Failed => f.write_str("it does not say what it is: its commands fail"),
         }
     }
@@ -275,7 +283,7 @@ impl Asked<'_> {
             Err(Refusal::Check(Sense { key: Sense::NOT_READY, code: [0x3a, _] })) => {
                 return Ok(Err("there is no medium in it".into()));
             }
-            Err(Refusal::Check(sense)) => return Ok(Err(format!("it is not ready: {sense}"))),
+            Err(Refusal::Check(sense)) => return Err(Refusal::NotReady(sense)),
             other => other?,
         };
         let (n_blocks, block_bytes) = self.capacity()?;
@@ -303,7 +311,7 @@ impl Asked<'_> {
         Ok(Ok(Geometry { sector_count, block_bytes, request_bytes, align_bytes: 1 }))
     }
 
-    /// Adds the unit, if it is there.
+    /// Adds the unit, if it is there. One that says that it is a disk and fails the rest is there, too.
     fn add(&mut self, limit_bytes: usize, units: &mut Units) -> Result<(), Refusal> {
         const DISK: u8 = 0x00;
         let mut data = [0; 36];
@@ -316,11 +324,18 @@ impl Asked<'_> {
             0x02..0x20 => "a SCSI device",
             _ => return Ok(()),
         };
+        let name = self.unit.to_string();
         let geometry = match data[0] {
-            DISK => self.geometry(limit_bytes)?,
+            DISK => match self.geometry(limit_bytes) {
+                Ok(geometry) => geometry,
+                Err(refusal @ (Refusal::NoUnit | Refusal::Silent)) => return Err(refusal),
+                Err(refusal) => {
+                    units.unsure.push(name.clone());
+                    Err(format!("{refusal}"))
+                }
+            },
             _ => Err("models are read from disks only".into()),
         };
-        let name = self.unit.to_string();
         match geometry {
             Ok(geometry) => {
                 let unit = Unit { number: self.unit.number(), geometry };
@@ -332,45 +347,78 @@ impl Asked<'_> {
     }
 }
 
-/// What is behind an adapter with targets up to `max_target`, whose commands transfer up to `limit_bytes`.
-pub fn find_units(carrier: &mut dyn Carrier, max_target: u8, limit_bytes: usize) -> Units {
-    let mut units = Units { is_complete: true, ..Units::default() };
-    /// So many failures are the adapter's own.
-    const MAX_UNSURE: usize = 8;
+/// Notes that something may be there which does not say what it is, and how often in a row that has come.
+///
+/// # Errors
+/// Why the search ends.
+fn note(
+    units: &mut Units,
+    n_failures: &mut usize,
+    (name, what): (String, &'static str),
+    refusal: Refusal,
+) -> Result<(), &'static str> {
+    /// So many in a row are the adapter's own.
+    const MAX_FAILURES: usize = 8;
+    if refusal.is_absence() {
+        return Ok(());
+    }
+    if refusal == Refusal::Silent {
+        return Err(SILENT);
+    }
+    units.unsure.push(name.clone());
+    units.refused.push((name, what, format!("{refusal}")));
+    *n_failures += 1;
+    if *n_failures < MAX_FAILURES {
+        Ok(())
+    } else {
+        Err("it is not searched further: all that it is asked fails")
+    }
+}
+
+/// Adds what is behind an adapter.
+///
+/// # Errors
+/// Why there may be more.
+fn search(
+    carrier: &mut dyn Carrier,
+    max_target: u8,
+    limit_bytes: usize,
+    units: &mut Units,
+) -> Result<(), &'static str> {
     let until_us = carrier.now_us().saturating_add(SEARCH_US);
+    let limit_bytes = limit_bytes.min(LARGEST_REQUEST_BYTES);
+    let mut n_failures = 0;
     for target in 0..=max_target {
         let mut asked = Asked { carrier, unit: Address { target, lun: 0 } };
-        let mut unsure = Vec::new();
-        match asked.luns() {
-            Ok(luns) => {
-                for lun in luns {
-                    asked.unit.lun = lun;
-                    if let Err(refusal) = asked.add(limit_bytes.min(LARGEST_REQUEST_BYTES), &mut units) {
-                        unsure.push((asked.unit.to_string(), "a SCSI unit", refusal));
-                        if refusal == Refusal::Silent {
-                            break;
-                        }
-                    }
+        // Nobody waits for all targets of a slow one, nor for all units of a target.
+        let is_late = |asked: &Asked<'_>| asked.carrier.now_us() >= until_us;
+        if is_late(&asked) {
+            return Err(SLOW);
+        }
+        let listed = asked.luns();
+        if let Err(refusal) = listed {
+            note(units, &mut n_failures, (format!("scsi {target}:"), "a SCSI target"), refusal)?;
+        }
+        for lun in listed.unwrap_or_default() {
+            if is_late(&asked) {
+                return Err(SLOW);
+            }
+            asked.unit.lun = lun;
+            match asked.add(limit_bytes, units) {
+                Ok(()) => n_failures = 0,
+                Err(refusal) => {
+                    note(units, &mut n_failures, (asked.unit.to_string(), "a SCSI unit"), refusal)?;
                 }
             }
-            Err(refusal) => unsure.push((format!("scsi {target}:"), "a SCSI target", refusal)),
-        }
-        for (name, what, refusal) in unsure {
-            match refusal {
-                Refusal::NoUnit => {}
-                Refusal::Silent => units.is_complete = false,
-                _ => {
-                    units.unsure.push(name.clone());
-                    units.refused.push((name, what, format!("{refusal}")));
-                }
-            }
-        }
-        // Nobody waits for all targets of a slow one.
-        units.is_complete &= units.unsure.len() < MAX_UNSURE && asked.carrier.now_us() < until_us;
-        if !units.is_complete {
-            break;
         }
     }
+    Ok(())
+}
+
+/// What is behind an adapter with targets up to `max_target`, whose commands transfer up to `limit_bytes`.
+pub fn find_units(carrier: &mut dyn Carrier, max_target: u8, limit_bytes: usize) -> Units {
+    let mut units = Units::default();
+    units.unfinished = search(carrier, max_target, limit_bytes, &mut units).err();
     units
 }
 
@@ -381,9 +429,8 @@ pub fn sector_count(carrier: &mut dyn Carrier, unit: &Unit) -> Option<u64> {
         Ok((n_blocks, block_bytes)) if block_bytes == unit.geometry.block_bytes as u64 => {
             Some(n_blocks.saturating_mul(block_bytes / SECTOR_BYTES as u64))
         }
-        // Illegal request: logical unit not supported.
-        Ok(_) | Err(Refusal::NoUnit | Refusal::Check(Sense { key: 5, code: [0x25, _] })) => Some(0),
-        Err(_) => None,
+        Ok(_) => Some(0),
+        Err(refusal) => refusal.is_absence().then_some(0),
     }
 }
 

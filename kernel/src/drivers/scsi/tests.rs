@@ -28,8 +28,10 @@ struct FakeAdapter {
     n_commands: usize,
     now_us: u64,
     takes_us: u64,
-    /// What commands for the first unit of this target fail with, but for lists of units.
+    /// What commands for the units of this target fail with, but for lists of units.
     failing: Option<(u8, Refusal)>,
+    /// Set if these units say what they are nevertheless.
+    is_reserved: bool,
 }
 
 const CHECK: fn(u8, [u8; 2]) -> Refusal = |key, code| Refusal::Check(Sense { key, code });
@@ -45,6 +47,7 @@ impl FakeAdapter {
             now_us: 0,
             takes_us: 1,
             failing: None,
+            is_reserved: false,
         }
     }
 }
@@ -76,7 +79,8 @@ impl Carrier for FakeAdapter {
             assert_eq!(number(&command[6..10]) as usize, data.len());
             return put(data, &list);
         }
-        if let Some((_, refusal)) = self.failing.filter(|(target, _)| *target == address.target) {
+        let tells = self.is_reserved && command[0] == operation::INQUIRY;
+        if let Some((_, refusal)) = self.failing.filter(|(target, _)| *target == address.target && !tells) {
             return Err(refusal);
         }
         let unit = self.units.iter_mut().find(|unit| unit.address == address);
@@ -151,7 +155,7 @@ fn every_disk_of_every_target_is_found() {
     units[3].knows_capacity_16 = false;
     let mut adapter = FakeAdapter::new(&units);
     let found = find_units(&mut adapter, 255, 1 << 20);
-    assert!(found.is_complete && found.refused.is_empty());
+    assert!(found.unfinished.is_none() && found.refused.is_empty());
     let geometry = |sector_count, block_bytes, request_bytes| Geometry {
         sector_count,
         block_bytes,
@@ -201,7 +205,7 @@ fn what_is_no_disk_is_refused_by_a_line() {
     (units[5].block_bytes, units[5].max_blocks) = (65536, 1);
     units[6].kind = 13;
     let found = find_units(&mut FakeAdapter::new(&units), 7, 4096);
-    assert!(found.disks.is_empty() && found.is_complete);
+    assert!(found.disks.is_empty() && found.unfinished.is_none());
     let lines: Vec<_> =
         found.refused.iter().map(|(name, what, reason)| format!("{what} at {name}: {reason}")).collect();
     let expected = [
@@ -213,6 +217,8 @@ fn what_is_no_disk_is_refused_by_a_line() {
         "a SCSI device at scsi 6:0: models are read from disks only",
     ];
     assert_eq!(lines, expected);
+    // One that is not ready is there all the same; a medium can be taken out.
+    assert!(found.may_have("scsi 3:0") && !found.may_have("scsi 2:0"));
 }
 
 #[test]
@@ -220,7 +226,7 @@ fn an_adapter_that_does_not_answer_is_not_waited_for_again() {
     let mut adapter = FakeAdapter::new(&[disk(0, 0), disk(1, 0)]);
     adapter.silent_from = 1;
     let found = find_units(&mut adapter, 255, 1 << 20);
-    assert_eq!((found.disks.len(), found.is_complete), (1, false));
+    assert_eq!((found.disks.len(), found.unfinished), (1, Some(SILENT)));
     assert!(adapter.n_commands < 10, "{} commands", adapter.n_commands);
     // One with endless changes is asked a few times.
     let mut adapter = FakeAdapter::new(&[disk(0, 0)]);
@@ -241,7 +247,7 @@ fn a_unit_that_fails_is_not_taken_for_absent() {
         let mut adapter = FakeAdapter::new(&[disk(0, 0), disk(1, 0), disk(2, 0)]);
         adapter.failing = Some((1, refusal));
         let found = find_units(&mut adapter, 255, 4096);
-        assert_eq!((names(&found), found.is_complete), (vec!["scsi 0:0".into(), "scsi 2:0".into()], true));
+        assert_eq!((names(&found), found.unfinished), (vec!["scsi 0:0".into(), "scsi 2:0".into()], None));
         let [(name, what, reason)] = &found.refused[..] else { panic!("{:?}", found.refused) };
         assert_eq!((&**name, *what, &**reason), ("scsi 1:0", "a SCSI unit", says));
         assert!(found.may_have("scsi 1:0") && found.may_have("scsi 2:0") && !found.may_have("scsi 1:00"));
@@ -258,7 +264,29 @@ fn a_unit_that_fails_is_not_taken_for_absent() {
     let mut adapter = FakeAdapter::new(&[disk(0, 0)]);
     adapter.failing = Some((0, Refusal::NoUnit));
     let found = find_units(&mut adapter, 255, 4096);
-    assert!(found.is_complete && found.refused.is_empty() && !found.may_have("scsi 0:0"));
+    assert!(found.unfinished.is_none() && found.refused.is_empty() && !found.may_have("scsi 0:0"));
+}
+
+/// As units that another host has reserved, next to some that it has not.
+#[test]
+fn many_units_that_fail_do_not_hide_the_others() {
+    let mut units: Vec<_> = (0..20).map(|lun| disk(0, lun)).collect();
+    units.push(disk(1, 0));
+    let mut adapter = FakeAdapter::new(&units);
+    (adapter.failing, adapter.is_reserved) = (Some((0, Refusal::Failed)), true);
+    let found = find_units(&mut adapter, 255, 4096);
+    assert_eq!((found.disks.len(), found.refused.len(), found.unfinished), (1, 20, None));
+    assert_eq!(found.refused[19].1, "a SCSI disk");
+    assert!(found.may_have("scsi 0:19") && !found.may_have("scsi 0:20"));
+    // An adapter of which all fails is left, and says so.
+    adapter.is_reserved = false;
+    let found = find_units(&mut adapter, 255, 4096);
+    assert_eq!((found.disks.len(), found.refused.len()), (0, 8));
+    assert_eq!(found.unfinished, Some("it is not searched further: all that it is asked fails"));
+    // Units that their target does not have are no failures.
+    adapter.failing = Some((0, CHECK(5, [0x25, 0])));
+    let found = find_units(&mut adapter, 255, 4096);
+    assert_eq!((found.disks.len(), found.refused.len(), found.unfinished), (1, 0, None));
 }
 
 #[test]
@@ -267,7 +295,14 @@ fn a_search_has_an_end() {
     let mut adapter = FakeAdapter::new(&units);
     adapter.takes_us = 200_000;
     let found = find_units(&mut adapter, 255, 4096);
-    assert!(!found.is_complete && !found.disks.is_empty() && found.may_have("scsi 255:0"));
+    assert!(found.unfinished == Some(SLOW) && !found.disks.is_empty() && found.may_have("scsi 255:0"));
+    assert!(adapter.now_us < SEARCH_US + 10_000_000, "{} us", adapter.now_us);
+    // Also where one target has all units.
+    let units: Vec<_> = (0..64).map(|lun| disk(0, lun)).collect();
+    let mut adapter = FakeAdapter::new(&units);
+    adapter.takes_us = 200_000;
+    let found = find_units(&mut adapter, 255, 4096);
+    assert!(found.unfinished == Some(SLOW) && !found.disks.is_empty() && found.may_have("scsi 0:63"));
     assert!(adapter.now_us < SEARCH_US + 10_000_000, "{} us", adapter.now_us);
 }
 
