@@ -46,6 +46,8 @@ pub mod requests;
 pub mod scsi;
 #[cfg(target_os = "none")]
 pub mod serial_port;
+#[cfg(any(test, target_os = "none"))]
+mod turns;
 #[cfg(target_os = "none")]
 pub mod uart;
 pub mod virtio;

@@ -10,6 +10,7 @@ use super::{
         Channel, ChannelDisk, Requests, Surroundings,
         controller::{Controller, FoundUnit, Shared as SharedController, UnitChannel},
     },
+    turns::Turns,
     virtio::{Vectors, block, scsi::VirtioScsi},
 };
 use crate::{
@@ -35,6 +36,9 @@ const SCSI: u32 = DeviceType::ScsiHost as u32;
 /// How long all of a search may take until no other device is started.
 const ALL_US: u64 = 30_000_000;
 
+/// How long a controller may take to start while others wait for their turn: its own limit can be two minutes.
+const FIRST_US: u64 = 10_000_000;
+
 const BLOCK_DEVICE: &str = "a virtio-blk device";
 const ADAPTER: &str = "a virtio-scsi controller";
 
@@ -49,6 +53,13 @@ pub struct Bus {
     surroundings: Surroundings,
     /// Until when the disks of a search are waited for, together, for their serial numbers.
     serials_until_us: u64,
+    turns: Turns,
+}
+
+/// Where a device can be.
+enum Place {
+    Mmio(Registers),
+    Pci(pci::Function),
 }
 
 /// A controller of several disks.
@@ -67,7 +78,8 @@ impl Bus {
         // SAFETY: the caller promises mapped registers that nothing else uses.
         let pci = platform.pcie.as_ref().and_then(|host| unsafe { PciBus::new(host) });
         let (mmio, built_in) = (platform.virtio_mmio.clone(), platform.undriven.clone());
-        Self { mmio, pci, built_in, controllers: Vec::new(), surroundings, serials_until_us: 0 }
+        let (controllers, turns) = (Vec::new(), Turns::default());
+        Self { mmio, pci, built_in, controllers, surroundings, serials_until_us: 0, turns }
     }
 
     /// Has a virtio device interrupt by messages, and returns what tells its queues; `None` if it cannot: it is polled then.
@@ -110,6 +122,65 @@ impl Bus {
                 found.undriven.extend(Undriven::of_virtio(device_type, name));
             }
             Err(_) => {}
+        }
+    }
+
+    fn add_function(&mut self, function: &pci::Function, known: &[&str], found: &mut Found) {
+        let name = pci_name(function.address);
+        match virtio_type_of_pci(function.vendor_id, function.device_id) {
+            Some(kind @ (BLOCK | SCSI)) => {
+                if let Some(shared) = self.attached(&name) {
+                    self.add_units(ADAPTER, name, &shared, known, found);
+                    return;
+                }
+                let place = pci_place(function);
+                let (what, legacy) = match kind {
+                    BLOCK => (BLOCK_DEVICE, "a legacy virtio-blk device"),
+                    _ => (ADAPTER, "a legacy virtio-scsi controller"),
+                };
+                let transport = self.pci.as_mut().map(|pci| pci.transport(function));
+                match transport {
+                    Some(Ok(transport)) if kind == BLOCK => {
+                        let vectors = self.enable_vectors(function);
+                        self.add_disk(transport.into(), vectors, name, found);
+                    }
+                    Some(Ok(transport)) => {
+                        let vectors = self.enable_vectors(function);
+                        let started = start_scsi(transport.into(), vectors, self.surroundings);
+                        self.add_controller(what, name, started, found);
+                    }
+                    Some(Err(VirtioPciError::MissingCommonConfig)) => {
+                        found.undriven.push(Undriven::legacy(legacy, place));
+                    }
+                    Some(Err(error)) => {
+                        found.undriven.push(Undriven::device(what, place, format!("{error}")));
+                    }
+                    None => {}
+                }
+            }
+            Some(device_type) => {
+                found.undriven.extend(Undriven::of_virtio(device_type, pci_place(function)));
+            }
+            None if (function.class, function.subclass, function.interface) == nvme::CLASS => {
+                const WHAT: &str = "an NVMe controller";
+                let name = nvme_name(function.address);
+                match self.attached(&name) {
+                    Some(shared) => self.add_units(WHAT, name, &shared, known, found),
+                    None => {
+                        let has_messages = self.enable_messages(function);
+                        // One that took long is the last, and has all the time that it wants.
+                        let patience_us =
+                            if self.turns.is_slow(&pci_name(function.address)) { u64::MAX } else { FIRST_US };
+                        let started = start_nvme(function, has_messages, self.surroundings, patience_us);
+                        self.add_controller(WHAT, name, started, found);
+                    }
+                }
+            }
+            None => {
+                let &pci::Function { class, subclass, interface, .. } = function;
+                let place = pci_place(function);
+                found.undriven.extend(Undriven::of_pci_class(class, subclass, interface, place));
+            }
         }
     }
 
@@ -229,6 +300,15 @@ impl Bus {
     }
 }
 
+impl Place {
+    fn name(&self) -> String {
+        match self {
+            Self::Mmio(registers) => mmio_name(registers),
+            Self::Pci(function) => pci_name(function.address),
+        }
+    }
+}
+
 impl DiskBus for Bus {
     fn functions(&self) -> &[pci::Function] {
         self.pci.as_ref().map_or(&[], |pci| pci.buses.functions())
@@ -269,87 +349,29 @@ impl DiskBus for Bus {
             }
             pci.buses.scan(&mut pci.ecam);
         }
-        let start_us = (self.surroundings.clock_us)();
-        self.serials_until_us = start_us + PATIENCE_US;
         let clock_us = self.surroundings.clock_us;
-        let is_late = |name: &str, found: &mut Found| {
-            let is_late = clock_us() - start_us > ALL_US;
-            if is_late {
+        let start_us = clock_us();
+        self.serials_until_us = start_us + PATIENCE_US;
+        let mmio = self.mmio.iter().map(|VirtioMmio { registers, .. }| Place::Mmio(*registers));
+        let pci = self.functions().iter().map(|function| Place::Pci(function.clone()));
+        let places: Vec<_> = mmio.chain(pci).collect();
+        let names: Vec<_> = places.iter().map(Place::name).collect();
+        for index in self.turns.order(&names) {
+            let name = &names[index];
+            if known.contains(&&**name) {
+                continue;
+            }
+            let began_us = clock_us();
+            if began_us - start_us > ALL_US {
                 let reason = "others have taken 30 s; a rescan looks at it".into();
-                found.undriven.push(Undriven::device("what may be a disk", name.into(), reason));
+                found.undriven.push(Undriven::device("what may be a disk", name.clone(), reason));
+                break;
             }
-            is_late
-        };
-        for VirtioMmio { registers, .. } in self.mmio.clone() {
-            let name = mmio_name(&registers);
-            if known.contains(&&*name) {
-                continue;
+            match &places[index] {
+                Place::Mmio(registers) => self.add_mmio(registers, known, &mut found),
+                Place::Pci(function) => self.add_function(function, known, &mut found),
             }
-            if is_late(&name, &mut found) {
-                return found;
-            }
-            self.add_mmio(&registers, known, &mut found);
-        }
-        for function in self.functions().to_vec() {
-            let name = pci_name(function.address);
-            if known.contains(&&*name) {
-                continue;
-            }
-            if is_late(&name, &mut found) {
-                return found;
-            }
-            match virtio_type_of_pci(function.vendor_id, function.device_id) {
-                Some(kind @ (BLOCK | SCSI)) => {
-                    if let Some(shared) = self.attached(&name) {
-                        self.add_units(ADAPTER, name, &shared, known, &mut found);
-                        continue;
-                    }
-                    let place = pci_place(&function);
-                    let (what, legacy) = match kind {
-                        BLOCK => (BLOCK_DEVICE, "a legacy virtio-blk device"),
-                        _ => (ADAPTER, "a legacy virtio-scsi controller"),
-                    };
-                    let transport = self.pci.as_mut().map(|pci| pci.transport(&function));
-                    match transport {
-                        Some(Ok(transport)) if kind == BLOCK => {
-                            let vectors = self.enable_vectors(&function);
-                            self.add_disk(transport.into(), vectors, name, &mut found);
-                        }
-                        Some(Ok(transport)) => {
-                            let vectors = self.enable_vectors(&function);
-                            let started = start_scsi(transport.into(), vectors, self.surroundings);
-                            self.add_controller(what, name, started, &mut found);
-                        }
-                        Some(Err(VirtioPciError::MissingCommonConfig)) => {
-                            found.undriven.push(Undriven::legacy(legacy, place));
-                        }
-                        Some(Err(error)) => {
-                            found.undriven.push(Undriven::device(what, place, format!("{error}")));
-                        }
-                        None => {}
-                    }
-                }
-                Some(device_type) => {
-                    found.undriven.extend(Undriven::of_virtio(device_type, pci_place(&function)));
-                }
-                None if (function.class, function.subclass, function.interface) == nvme::CLASS => {
-                    const WHAT: &str = "an NVMe controller";
-                    let name = nvme_name(function.address);
-                    match self.attached(&name) {
-                        Some(shared) => self.add_units(WHAT, name, &shared, known, &mut found),
-                        None => {
-                            let has_messages = self.enable_messages(&function);
-                            let started = start_nvme(&function, has_messages, self.surroundings);
-                            self.add_controller(WHAT, name, started, &mut found);
-                        }
-                    }
-                }
-                None => {
-                    let pci::Function { class, subclass, interface, .. } = function;
-                    let place = pci_place(&function);
-                    found.undriven.extend(Undriven::of_pci_class(class, subclass, interface, place));
-                }
-            }
+            self.turns.visited(name, clock_us() - began_us);
         }
         found
     }
@@ -387,12 +409,13 @@ fn start_nvme(
     function: &pci::Function,
     has_messages: bool,
     surroundings: Surroundings,
+    patience_us: u64,
 ) -> Result<Box<dyn Controller>, String> {
     let bar = function.bars.iter().find(|bar| bar.index == 0 && bar.address != 0);
     // SAFETY: all BARs are mapped for ever, and this one is the driver's alone.
     let registers = bar.and_then(|bar| unsafe { nvme::registers::Mmio::new(bar.address, bar.size_bytes) });
     let registers = registers.ok_or("its registers have no address")?;
-    match Nvme::new(registers, has_messages, surroundings) {
+    match Nvme::new(registers, has_messages, surroundings, patience_us) {
         Ok(nvme) => Ok(Box::new(nvme)),
         Err(error) => Err(format!("{error}")),
     }

@@ -66,6 +66,8 @@ pub enum InitError {
     NotReady {
         /// Its status.
         status: u32,
+        /// How long it has been waited for.
+        waited_ms: u64,
         /// How long it says that it may take.
         limit_ms: u64,
     },
@@ -95,10 +97,11 @@ impl fmt::Display for InitError {
             Self::NotThere => f.write_str("its registers do not answer"),
             Self::PageSize => f.write_str("its memory pages have more than 4096 bytes"),
             Self::NoNvm => f.write_str("it does not have the NVM command set"),
-            Self::NotReady { status, limit_ms } => {
+            Self::NotReady { status, waited_ms, limit_ms } => {
+                let hint = if waited_ms < limit_ms { "; a rescan waits longer" } else { "" };
                 write!(
                     f,
-                    "its status is {status:#x} after the {limit_ms} ms that it may take to start or stop"
+                    "its status is {status:#x} after {waited_ms} of the {limit_ms} ms that it may take to start or stop{hint}"
                 )
             }
             Self::Command(Fault::Failed { operation, status }) => {
@@ -140,15 +143,24 @@ pub struct Nvme<R: Registers> {
     identity: identify::Controller,
     request_bytes: usize,
     max_in_flight: usize,
+    /// How long it says that it may take to start or stop.
     limit_us: u64,
+    /// The most that it is waited for.
+    patience_us: u64,
 }
 
 impl<R: Registers> Nvme<R> {
-    /// Starts the controller behind `registers`. `has_messages` says whether somebody listens to its messages.
+    /// Starts the controller behind `registers`. `has_messages` says whether somebody listens to its messages, and
+    /// `patience_us` how long it may take to become ready though it says that it may take longer.
     ///
     /// # Errors
     /// [`InitError`].
-    pub fn new(registers: R, has_messages: bool, surroundings: Surroundings) -> Result<Self, InitError> {
+    pub fn new(
+        registers: R,
+        has_messages: bool,
+        surroundings: Surroundings,
+        patience_us: u64,
+    ) -> Result<Self, InitError> {
         let mut nvme = Self {
             registers,
             has_messages,
@@ -161,12 +173,14 @@ impl<R: Registers> Nvme<R> {
             request_bytes: 0,
             max_in_flight: 1,
             limit_us: 0,
+            patience_us,
         };
         let started = nvme.initialise();
         // Without queues it has no memory, and nobody waits for it again.
         if started.is_err() && nvme.queues.is_some() {
             let _ = nvme.halt();
         }
+        nvme.patience_us = u64::MAX;
         started.map(|()| nvme)
     }
 
@@ -210,7 +224,7 @@ impl<R: Registers> Nvme<R> {
         self.registers.write(CC, ENABLE | ENTRY_SIZES);
         let mut status = 0;
         let registers = &self.registers;
-        self.surroundings.wait_until(self.limit_us, &mut || {
+        self.surroundings.wait_until(self.waited_us(), &mut || {
             status = registers.read(CSTS);
             status & (READY | FATAL) != 0
         });
@@ -226,8 +240,14 @@ impl<R: Registers> Nvme<R> {
         self.create_queues()
     }
 
+    /// How long it is waited for until it has started or stopped.
+    fn waited_us(&self) -> u64 {
+        self.limit_us.min(self.patience_us)
+    }
+
     fn not_ready(&self) -> InitError {
-        InitError::NotReady { status: self.registers.read(CSTS), limit_ms: self.limit_us / 1000 }
+        let status = self.registers.read(CSTS);
+        InitError::NotReady { status, waited_ms: self.waited_us() / 1000, limit_ms: self.limit_us / 1000 }
     }
 
     /// Creates the queues for reads.
@@ -258,7 +278,7 @@ impl<R: Registers> Nvme<R> {
             self.registers.write(CC, configuration & !ENABLE);
         }
         let registers = &self.registers;
-        self.surroundings.wait_until(self.limit_us, &mut || {
+        self.surroundings.wait_until(self.waited_us(), &mut || {
             let status = registers.read(CSTS);
             status & READY == 0 || status == NOT_THERE
         })

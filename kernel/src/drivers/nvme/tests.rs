@@ -314,14 +314,14 @@ fn model(namespaces: &[Namespace]) -> Fake {
 fn it_interrupts_where_messages_are_heeded() {
     for (has_messages, flags, masked) in [(false, 1, u32::MAX), (true, 3, 0)] {
         let fake = model(&[namespace(1, 9)]);
-        Nvme::new(fake.clone(), has_messages, surroundings()).unwrap();
+        Nvme::new(fake.clone(), has_messages, surroundings(), u64::MAX).unwrap();
         let model = fake.0.lock();
         assert_eq!((model.completions_flags, model.masked), (flags, masked));
     }
 }
 
 fn start(fake: &Fake) -> Result<Nvme<Fake>, InitError> {
-    Nvme::new(fake.clone(), false, surroundings())
+    Nvme::new(fake.clone(), false, surroundings(), u64::MAX)
 }
 
 /// One request, and whether it succeeded.
@@ -455,10 +455,17 @@ fn a_controller_that_does_not_start_says_why() {
     assert_eq!(error(&with(&|model| model.capabilities |= 1 << 48)), InitError::PageSize);
     // It is waited for as long as it says.
     let not_ready = error(&with(&|model| model.never_ready = true));
-    assert_eq!(not_ready, InitError::NotReady { status: 0, limit_ms: 2000 });
+    assert_eq!(not_ready, InitError::NotReady { status: 0, waited_ms: 2000, limit_ms: 2000 });
     assert!((2_000_000..5_000_000).contains(&NOW_US.get()), "{}", NOW_US.get());
     let stays_ready = with(&|model| (model.never_ready, model.status) = (true, READY));
-    assert_eq!(error(&stays_ready), InitError::NotReady { status: READY, limit_ms: 2000 });
+    assert_eq!(error(&stays_ready), InitError::NotReady { status: READY, waited_ms: 2000, limit_ms: 2000 });
+    // Others may be waiting for their turn.
+    for dead in [with(&|model| model.never_ready = true), stays_ready] {
+        let error = Nvme::new(dead, false, surroundings(), 500_000).err().unwrap();
+        assert!(matches!(error, InitError::NotReady { waited_ms: 500, limit_ms: 2000, .. }), "{error}");
+        assert!(error.to_string().ends_with("; a rescan waits longer"), "{error}");
+        assert!((500_000..1_200_000).contains(&NOW_US.get()), "{}", NOW_US.get());
+    }
     assert_eq!(error(&with(&|model| model.is_silent = true)), InitError::Command(Fault::Silent));
     assert_eq!(error(&with(&|model| model.lie = Some(999))), InitError::Command(Fault::Broken));
     // Two entries are the least: one command at a time.
