@@ -7,7 +7,7 @@
 use super::{Ask, Broken, Channel, Geometry, REQUESTS_IN_FLIGHT};
 use crate::storage::sectors::SECTOR_BYTES;
 use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
-use core::ptr::NonNull;
+use core::{cell::Cell, ptr::NonNull};
 use spin::Mutex;
 
 /// The most requests that drivers let a controller have at a time: enough for four disks that are busy.
@@ -188,11 +188,11 @@ impl Shared {
         self.controller.units()
     }
 
-    /// Whether a disk is in use that has another shape now.
+    /// Whether a disk is in use whose blocks have another size now. A transfer limit is not always told, and makes no other disk.
     pub fn is_stale(&self, unit: &Unit) -> bool {
         let Unit { number, geometry } = *unit;
-        let shape = |geometry: Geometry| Geometry { sector_count: 0, ..geometry };
-        let is_stale = |used: &Unit| used.number == number && shape(used.geometry) != shape(geometry);
+        let is_stale =
+            |used: &Unit| used.number == number && used.geometry.block_bytes != geometry.block_bytes;
         self.used.iter().any(is_stale)
     }
 
@@ -268,13 +268,15 @@ impl Drop for Shared {
 pub struct UnitChannel {
     shared: Arc<Mutex<Shared>>,
     unit: Unit,
+    /// The size that it has told last, in sectors.
+    told_sectors: Cell<u64>,
 }
 
 impl UnitChannel {
     /// Those of a disk that the controller has named.
     pub fn new(shared: &Arc<Mutex<Shared>>, unit: Unit) -> Self {
         shared.lock().used.push(unit);
-        Self { shared: shared.clone(), unit }
+        Self { shared: shared.clone(), unit, told_sectors: Cell::new(unit.geometry.sector_count) }
     }
 }
 
@@ -295,12 +297,12 @@ impl Channel for UnitChannel {
 
     fn geometry(&self) -> Geometry {
         let mut shared = self.shared.lock();
-        let geometry = self.unit.geometry;
-        if !shared.is_running() {
-            return geometry;
+        if shared.is_running()
+            && let Some(sector_count) = shared.controller.sector_count(&self.unit)
+        {
+            self.told_sectors.set(sector_count);
         }
-        let sector_count = shared.controller.sector_count(&self.unit);
-        Geometry { sector_count: sector_count.unwrap_or(geometry.sector_count), ..geometry }
+        Geometry { sector_count: self.told_sectors.get(), ..self.unit.geometry }
     }
 
     unsafe fn start(&mut self, slot: usize, ask: Ask, place: NonNull<[u8]>) -> Result<(), Broken> {

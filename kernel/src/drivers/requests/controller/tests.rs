@@ -269,10 +269,16 @@ fn a_disk_that_has_changed_says_so() {
         assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Changed), "{says:?}");
         assert_eq!(disk.read_block(8, 8).map(drop), Err(Failure::Changed), "{says:?}");
     }
-    // It is another one if its blocks have another size, not if there are more of them.
+    // One that has grown, and then tells nothing, has not shrunk to what it was.
+    switches.lock().fails = Some(Some(2 << 20));
+    disk.refresh();
+    switches.lock().fails = Some(None);
+    assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Request { first: 64, count: 8 }));
+    // It is another one if its blocks have another size, not if there are more of them, or a command transfers fewer.
     let shared = shared.lock();
     let mut found = unit(1);
     found.geometry.sector_count += 8;
+    found.geometry.request_bytes /= 2;
     assert!(!shared.is_stale(&found));
     found.geometry.block_bytes = 512;
     assert!(shared.is_stale(&found) && !shared.is_stale(&Unit { number: 2, ..found }));
