@@ -50,6 +50,9 @@ pub const CLASS: (u8, u8, u8) = (0x01, 0x08, 0x02);
 /// How long an admin command may take.
 const ADMIN_US: u64 = 5_000_000;
 
+/// The status of commands for a namespace that is not there: invalid namespace or format (NVM Express Base 2.0, 3.3.3.2.1).
+const INVALID_NAMESPACE: u16 = 0x0b;
+
 /// The number of the queues for reads.
 const READS: u16 = 1;
 
@@ -369,7 +372,7 @@ impl<R: Registers> Nvme<R> {
             let name = format!("namespace {id}");
             let geometry = match self.geometry(id) {
                 Ok(Some(geometry)) => geometry,
-                Ok(None) => continue,
+                Ok(None) | Err(Fault::Failed { status: INVALID_NAMESPACE, .. }) => continue,
                 Err(fault @ Fault::Failed { .. }) => {
                     units.unsure.push(name.clone());
                     Err(format!("{}", InitError::Command(fault)))
@@ -412,14 +415,15 @@ impl<R: Registers> Controller for Nvme<R> {
         let configuration = self.registers.read(CC) & !SHUTDOWN;
         self.registers.write(CC, configuration | SHUTDOWN_NORMAL);
         let registers = &self.registers;
-        self.surroundings.wait_until(self.identity.shutdown_us.clamp(1_000_000, ADMIN_US), &mut || {
+        // Who wants power to be cut wants this to be done before.
+        let surroundings = Surroundings { is_interrupted: || false, ..self.surroundings };
+        surroundings.wait_until(self.identity.shutdown_us.clamp(1_000_000, ADMIN_US), &mut || {
             // What is not there has all bits.
             registers.read(CSTS) & SHUTDOWN_DONE == SHUTDOWN_DONE
         });
     }
 
     fn sector_count(&mut self, unit: &Unit) -> Option<u64> {
-        const INVALID_NAMESPACE: u16 = 0x0b;
         match self.geometry(unit.number as u32) {
             Ok(Some(Ok(geometry))) if geometry.block_bytes == unit.geometry.block_bytes => {
                 Some(geometry.sector_count)

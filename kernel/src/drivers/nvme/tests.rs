@@ -41,8 +41,8 @@ struct Model {
     bad_block: Option<u64>,
     /// How long an admin command takes.
     takes_us: u64,
-    /// Namespaces that cannot be identified.
-    unknown: Vec<u32>,
+    /// Namespaces that cannot be identified, and the status that says so.
+    unknown: Vec<(u32, u16)>,
     /// When it has been told to shut down, and how long it takes for that; `u64::MAX` is for ever.
     shut_down_us: Option<u64>,
     shutdown_takes_us: u64,
@@ -122,8 +122,10 @@ impl Model {
         NOW_US.set(NOW_US.get() + self.takes_us);
         let data = || u64::from(command[6]) | u64::from(command[7]) << 32;
         match (command[0] & 0xff, command[10] & 0xff) {
-            (operation::IDENTIFY, 0) if self.unknown.contains(&command[1]) => return 6,
             (operation::IDENTIFY, 0) => {
+                if let Some((_, status)) = self.unknown.iter().find(|(id, _)| *id == command[1]) {
+                    return *status;
+                }
                 let mut page = [0; 4096];
                 if let Some(namespace) = self.namespaces.iter().find(|namespace| namespace.id == command[1]) {
                     page[..8].copy_from_slice(&namespace.n_blocks.to_le_bytes());
@@ -531,7 +533,9 @@ fn a_controller_is_stopped_and_started_again() {
 fn a_controller_is_told_before_power_is_cut() {
     for takes_us in [0, 1_500_000, u64::MAX] {
         let fake = model(&[namespace(1, 9)]);
-        let nvme = start(&fake).unwrap();
+        // The power key has been pressed.
+        let surroundings = Surroundings { is_interrupted: || true, ..surroundings() };
+        let nvme = Nvme::new(fake.clone(), false, surroundings, u64::MAX).unwrap();
         fake.0.lock().shutdown_takes_us = takes_us;
         let before_us = NOW_US.get();
         drop(crate::drivers::requests::controller::Shared::new(alloc::boxed::Box::new(nvme)));
@@ -553,12 +557,17 @@ fn a_controller_is_told_before_power_is_cut() {
 fn a_namespace_that_cannot_be_identified_is_not_taken_for_absent() {
     let fake = model(&[namespace(1, 9), namespace(2, 9)]);
     let mut nvme = start(&fake).unwrap();
-    fake.0.lock().unknown = vec![2];
+    fake.0.lock().unknown = vec![(2, 6)];
     let units = nvme.units();
     assert_eq!((units.disks.len(), units.unfinished), (1, None));
     let (name, what, reason) = &units.refused[0];
     assert_eq!((&**name, *what), ("namespace 2", "an NVMe namespace"));
     assert_eq!(reason, "its admin command 0x6 fails with status 0x6");
+    // One that the controller says is not there is absent: without a list, all numbers are asked for.
+    fake.0.lock().knows_active_list = false;
+    fake.0.lock().unknown = vec![(2, 0x0b)];
+    let absent = nvme.units();
+    assert!(absent.refused.is_empty() && absent.may_have("namespace 1") && !absent.may_have("namespace 2"));
     // A slow one is not asked for all of them.
     let many: Vec<_> = (1..=60).map(|id| namespace(id, 9)).collect();
     let fake = model(&many);
