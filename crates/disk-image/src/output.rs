@@ -2,12 +2,18 @@
 
 use crate::qcow2::{self, Qcow2};
 use anyhow::{Context, Result, ensure};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level::emulate_default_handler,
+};
 use std::{
     fs::{self, File},
     io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, Once, PoisonError},
+    thread,
 };
 
 /// What is written at a time, and left out where it is zero.
@@ -19,22 +25,26 @@ fn is_unfinished() -> MutexGuard<'static, Option<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has Ctrl-C end the program, as it does anyway, without the file that is not whole.
+/// Has a signal end the program, as it does anyway, without the file that is not whole. Who waits for the program is told of
+/// the signal: a shell ends its loop, too.
 fn remove_if_interrupted() -> Result<()> {
-    // What a shell gives programs that SIGINT has ended.
-    const INTERRUPTED: i32 = 130;
-    let set = ctrlc::set_handler(|| {
-        // Nobody goes on with it meanwhile.
-        let unfinished = is_unfinished();
-        if let Some(path) = &*unfinished {
-            let _ = fs::remove_file(path);
-        }
-        process::exit(INTERRUPTED)
+    static IS_SET: Once = Once::new();
+    let mut set = Ok(());
+    IS_SET.call_once(|| {
+        set = Signals::new([SIGINT, SIGTERM]).map(|mut signals| {
+            thread::spawn(move || {
+                for signal in signals.forever() {
+                    // Nobody goes on with it meanwhile.
+                    let unfinished = is_unfinished();
+                    if let Some(path) = &*unfinished {
+                        let _ = fs::remove_file(path);
+                    }
+                    let _ = emulate_default_handler(signal);
+                }
+            });
+        });
     });
-    match set {
-        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(()),
-        Err(error) => Err(error).context("Ctrl-C"),
-    }
+    set.context("signals")
 }
 
 /// How the disk's bytes lie in the file.
