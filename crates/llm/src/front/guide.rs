@@ -247,6 +247,9 @@ impl Source<'_> {
     /// tools are called with any object, and if it still is, freely.
     fn rules(&self, tokenizer: &Tokenizer<'_>, vocabulary: &Arc<Vocabulary>) -> Result<Rules, FrontError> {
         let marks = marks(tokenizer, vocabulary.n_vocab() as usize, self.format)?;
+        if matches!(self.held, Held::Calls) && self.tools.len() > 1 {
+            self.check_each(tokenizer, &marks)?;
+        }
         let mut made = self.rules_of(tokenizer, vocabulary, &marks, self.strictness());
         if let (Held::Triggered | Held::Either(_), Err(error)) = (self.held, &made)
             && is_too_large(error)
@@ -259,6 +262,25 @@ impl Source<'_> {
             }
             _ => made,
         }
+    }
+
+    /// Checks that each tool can be called. Among others, one whose arguments never end within the bound could not, and nobody would
+    /// be told.
+    ///
+    /// # Errors
+    /// Which one cannot.
+    fn check_each(&self, tokenizer: &Tokenizer<'_>, marks: &[(&str, u32)]) -> Result<(), FrontError> {
+        for (index, tool) in self.tools.iter().enumerate() {
+            let first_tool = self.first_tool + index;
+            let alone = Source { tools: &self.tools[index..=index], first_tool, ..*self };
+            if let Err(FrontError::Grammar(error @ GrammarError::TooNested { .. })) =
+                alone.grammar(tokenizer, marks, Strictness::All)
+            {
+                let (name, error) = (shown(tool.name).into(), CallsError::Grammar(error));
+                return Err(FrontError::Tool { tool: first_tool, name, error });
+            }
+        }
+        Ok(())
     }
 
     /// How far arguments keep to their schemas; `None` if nothing is held.
@@ -578,6 +600,11 @@ mod tests {
             let forced = source.rules(&tokenizer, &vocabulary);
             let is_nested = |error| matches!(error, FrontError::Grammar(GrammarError::TooNested { .. }));
             assert!(if ends { forced.is_ok() } else { forced.is_err_and(is_nested) }, "{n}");
+            // Among others it is named.
+            let others = [Tool { name: "g", ..Tool::default() }, tools[0]];
+            let forced = Source { tools: &others, ..source }.rules(&tokenizer, &vocabulary);
+            let is_named = |error| matches!(error, FrontError::Tool { tool: 1, name, .. } if name == "f");
+            assert!(if ends { forced.is_ok() } else { forced.is_err_and(is_named) }, "{n}");
             // Who need not call it may call it with any object.
             source.held = Held::Triggered;
             assert!(source.rules(&tokenizer, &vocabulary).unwrap().has_grammar());
