@@ -27,7 +27,7 @@ static BALLOON: Mutex<Option<Inflated>> = Mutex::new(None);
 
 struct Inflated {
     balloon: Balloon<VirtioBalloon>,
-    has_interrupt: bool,
+    interrupt: Option<u32>,
     seen_interrupts: u64,
     look_us: u64,
 }
@@ -101,9 +101,9 @@ pub fn random_seed() -> u64 {
 }
 
 /// Lets the host have memory of this pool by this device.
-pub fn inflate((device, has_interrupt): (VirtioBalloon, bool), pool: &'static Pool) {
+pub fn inflate((device, interrupt): (VirtioBalloon, Option<u32>), pool: &'static Pool) {
     let balloon = Balloon::new(device, pool);
-    *BALLOON.lock() = Some(Inflated { balloon, has_interrupt, seen_interrupts: u64::MAX, look_us: 0 });
+    *BALLOON.lock() = Some(Inflated { balloon, interrupt, seen_interrupts: u64::MAX, look_us: 0 });
 }
 
 /// What the host has of the memory, if there is a balloon.
@@ -113,18 +113,19 @@ pub fn balloon() -> Option<BalloonUsage> {
 
 impl Inflated {
     fn turn(&mut self, now_us: u64, is_idle: bool) -> u64 {
-        /// How often the host is asked what it wants if it does not interrupt.
+        /// How often the host is asked what it wants while it has never interrupted.
         const LOOK_US: u64 = 1_000_000;
         let n_interrupts = interrupts::count();
-        let has_news = match self.has_interrupt {
+        let has_interrupt = interrupts::has_come(self.interrupt);
+        let has_news = match has_interrupt {
             true => core::mem::replace(&mut self.seen_interrupts, n_interrupts) != n_interrupts,
             false => now_us >= self.look_us,
         };
-        if has_news && !self.has_interrupt {
+        if has_news && !has_interrupt {
             self.look_us = now_us + LOOK_US;
         }
         let wake_us = self.balloon.turn(now_us, is_idle, has_news);
-        if self.has_interrupt { wake_us } else { wake_us.min(self.look_us) }
+        if has_interrupt { wake_us } else { wake_us.min(self.look_us) }
     }
 }
 

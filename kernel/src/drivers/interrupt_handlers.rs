@@ -50,6 +50,12 @@ impl<const N: usize> Handlers<N> {
     pub fn count_of(&self, number: u32) -> u64 {
         self.0.iter().find(|entry| entry.number == number).map_or(0, |entry| entry.n_calls)
     }
+
+    /// Whether a device whose interrupt this is may be relied on to interrupt: one that never has may be one whose interrupts arrive
+    /// nowhere.
+    pub fn has_come(&self, interrupt: Option<u32>) -> bool {
+        interrupt.is_some_and(|number| self.count_of(number) > 0)
+    }
 }
 
 #[cfg(test)]
@@ -66,12 +72,17 @@ mod tests {
         for (number, context) in [(33, 1), (40, 2), (33, 3)] {
             handlers.add(number, |_| {}, context).unwrap();
         }
+        assert!(!handlers.has_come(Some(33)), "nobody has been called");
         assert_eq!(contexts(&mut handlers, 33), [1, 3]);
         assert_eq!(contexts(&mut handlers, 40), [2]);
         assert_eq!(contexts(&mut handlers, 34), [0; 0]);
         assert_eq!(handlers.add(41, |_| {}, 4), None);
         handlers.remove_last();
         assert_eq!(contexts(&mut handlers, 33), [1]);
+        assert_eq!(
+            [None, Some(33), Some(40), Some(41)].map(|interrupt| handlers.has_come(interrupt)),
+            [false, true, true, false]
+        );
         assert_eq!([33, 40, 41].map(|number| handlers.count_of(number)), [2, 1, 0]);
     }
 }

@@ -359,6 +359,11 @@ pub fn count_of(interrupt: u32) -> u64 {
     crate::arch::interrupts::masked(|| HANDLERS.lock().count_of(interrupt))
 }
 
+/// Whether a device that has this interrupt, if it has one, need not be polled: it has interrupted once at least.
+pub fn has_come(interrupt: Option<u32>) -> bool {
+    crate::arch::interrupts::masked(|| HANDLERS.lock().has_come(interrupt))
+}
+
 /// Runs the handlers of everything that is pending. Called by the exception vector.
 pub fn dispatch() {
     while let Some(interrupt) = with_gic(Gic::acknowledge).flatten() {

@@ -84,9 +84,9 @@ impl Bus {
 
     /// Has a virtio device interrupt by messages, and returns what tells its queues; `None` if it cannot: it is polled then.
     fn enable_vectors(&mut self, function: &pci::Function) -> Option<Vectors> {
-        let has_messages = self.enable_messages(function);
-        let pci = self.pci.as_mut().filter(|_| has_messages)?;
-        let vectors = Vectors::of_pci(&mut pci.ecam, function);
+        let interrupt = self.enable_messages(function)?;
+        let pci = self.pci.as_mut()?;
+        let vectors = Vectors::of_pci(&mut pci.ecam, function, interrupt);
         if vectors.is_none() {
             pci.disable_messages(function);
             pci.buses.set_notice(function.address, Notice::Polled);
@@ -94,12 +94,12 @@ impl Bus {
         vectors
     }
 
-    /// Has a function interrupt by messages; false if it cannot: it is polled then.
-    fn enable_messages(&mut self, function: &pci::Function) -> bool {
-        let Some(pci) = &mut self.pci else { return false };
+    /// Has a function interrupt by messages, and returns the number of the interrupt; `None` if it cannot: it is polled then.
+    fn enable_messages(&mut self, function: &pci::Function) -> Option<u32> {
+        let pci = self.pci.as_mut()?;
         let interrupt = pci.enable_messages(function);
         pci.buses.set_notice(function.address, interrupt.map_or(Notice::Polled, Notice::Message));
-        interrupt.is_some()
+        interrupt
     }
 
     fn add_mmio(&mut self, registers: &Registers, known: &[&str], found: &mut Found) {
@@ -167,7 +167,7 @@ impl Bus {
                 match self.attached(&name) {
                     Some(shared) => self.add_units(WHAT, name, &shared, known, found),
                     None => {
-                        let has_messages = self.enable_messages(function);
+                        let has_messages = self.enable_messages(function).is_some();
                         // One that took long is the last, and has all the time that it wants.
                         let patience_us =
                             if self.turns.is_slow(&pci_name(function.address)) { u64::MAX } else { FIRST_US };

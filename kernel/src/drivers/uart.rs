@@ -33,8 +33,8 @@ struct Port {
     is_person: bool,
     /// False where there is no interrupt whose handler takes what comes in: the reader polls then.
     has_interrupt: bool,
-    /// Whether the core is woken when something comes in.
-    wakes: bool,
+    /// What wakes the core when something comes in, if it has done so once.
+    wakes: Option<u32>,
 }
 
 static PORT: Mutex<Option<Port>> = Mutex::new(None);
@@ -105,10 +105,10 @@ pub unsafe fn init(device: &Uart) {
     };
     uart.init(device);
     set_emergency_uart(Some(device));
-    set_port(uart, false);
+    set_port(uart, None);
 }
 
-fn set_port(uart: SerialPort, wakes: bool) {
+fn set_port(uart: SerialPort, wakes: Option<u32>) {
     let received = Received::new(QUEUE_BYTES);
     let port = Port { uart, received, is_person: false, has_interrupt: false, wakes };
     arch::interrupts::masked(|| *PORT.lock() = Some(port));
@@ -119,8 +119,8 @@ pub fn is_there() -> bool {
     with_port(|_| ()).is_some()
 }
 
-/// Makes a virtio console the console, where there is no other. `wakes` says whether its interrupt wakes the core.
-pub fn attach(console: VirtioConsole, wakes: bool) {
+/// Makes a virtio console the console, where there is no other. `wakes` is its interrupt.
+pub fn attach(console: VirtioConsole, wakes: Option<u32>) {
     set_port(SerialPort::Virtio(Box::new(console)), wakes);
     REGISTERS.store(PORT_ADDRESS, Ordering::Relaxed);
     let early = core::mem::take(&mut *EARLY.lock());
@@ -292,7 +292,8 @@ impl Console for SerialConsole {
             // masked, nothing comes between the comparison and the WFI, which wakes for a masked interrupt too.
             arch::interrupts::masked(|| {
                 // Nobody waits for a console that is not there.
-                let is_woken = with_port(|port| port.has_interrupt || port.wakes) != Some(false);
+                let is_woken =
+                    with_port(|port| port.has_interrupt || interrupts::has_come(port.wakes)) != Some(false);
                 if interrupts::count() == n_interrupts {
                     let poll_us = if is_woken { u64::MAX } else { arch::time::now_us() + POLL_US };
                     arch::time::sleep_until(until_us.min(poll_us));

@@ -28,7 +28,7 @@ pub trait Link {
     /// Whether a cable is plugged in.
     fn is_up(&self) -> bool;
 
-    /// Whether it interrupts when a frame has come; if not, somebody has to look.
+    /// Whether it is known to interrupt when a frame has come; if not, somebody has to look.
     fn has_interrupt(&self) -> bool;
 
     /// Why the card is not used any more, if it broke the rules.

@@ -273,7 +273,7 @@ pub struct Status {
     pub mac: [u8; 6],
     /// Whether a cable is plugged in.
     pub is_up: bool,
-    /// Whether the card interrupts; if not, it is looked at a thousand times a second.
+    /// Whether the card has interrupted; as long as it has not, it is looked at a thousand times a second.
     pub has_interrupt: bool,
     /// Why the card is not used any more.
     pub failure: Option<String>,

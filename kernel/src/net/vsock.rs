@@ -19,7 +19,7 @@ pub trait VsockDevice {
     /// Why the device is not used any more, if it broke the rules.
     fn failure(&self) -> Option<&str>;
 
-    /// Whether it interrupts when a packet has come; if not, somebody has to look.
+    /// Whether it is known to interrupt when a packet has come; if not, somebody has to look.
     fn has_interrupt(&self) -> bool;
 
     /// Whether all connections are gone since this was last asked, as after the machine was restored from a snapshot. Its number may be

@@ -3,7 +3,7 @@
 use super::{Bus, mmio_name, mmio_transport, pci_name, pci_place};
 use crate::{
     drivers::virtio::{
-        Line, Vectors, VirtioBalloon, VirtioNet, VirtioVsock, console::VirtioConsole, entropy,
+        Interrupts, Line, VirtioBalloon, VirtioNet, VirtioVsock, console::VirtioConsole, entropy,
     },
     machine::VirtioMmio,
     net::{Link, VsockDevice},
@@ -33,8 +33,8 @@ impl Bus {
         devices.into_iter().find_map(|device| entropy::number(device.transport, surroundings))
     }
 
-    /// The first console device that can be started, and whether its interrupt wakes the core.
-    pub fn console(&mut self) -> Option<(VirtioConsole, bool)> {
+    /// The first console device that can be started, and its interrupt, which wakes the core.
+    pub fn console(&mut self) -> Option<(VirtioConsole, Option<u32>)> {
         let surroundings = self.surroundings;
         let mut found = None;
         for Device { transport, name, function, line } in self.devices(DeviceType::Console) {
@@ -43,15 +43,15 @@ impl Bus {
                 core::mem::forget(transport);
                 continue;
             }
-            let (vectors, has_line) = self.enable_interrupts(&name, function.as_ref(), line);
+            let (vectors, line) = self.enable_interrupts(&name, function.as_ref(), line);
             let console = VirtioConsole::new(transport, vectors, surroundings);
-            found = console.map(|console| (console, vectors.is_some() || has_line));
+            found = console.map(|console| (console, vectors.map(|vectors| vectors.interrupt).or(line)));
         }
         found
     }
 
-    /// The first memory balloon that can be started, and whether it interrupts.
-    pub fn balloon(&mut self) -> Option<(VirtioBalloon, bool)> {
+    /// The first memory balloon that can be started, and its interrupt.
+    pub fn balloon(&mut self) -> Option<(VirtioBalloon, Option<u32>)> {
         let surroundings = self.surroundings;
         let mut found = None;
         for Device { transport, name, function, line } in self.devices(DeviceType::MemoryBalloon) {
@@ -60,9 +60,9 @@ impl Bus {
                 core::mem::forget(transport);
                 continue;
             }
-            let (vectors, has_line) = self.enable_interrupts(&name, function.as_ref(), line);
+            let (vectors, line) = self.enable_interrupts(&name, function.as_ref(), line);
             match VirtioBalloon::new(transport, vectors, surroundings) {
-                Some((balloon, has_messages)) => found = Some((balloon, has_messages || has_line)),
+                Some((balloon, message)) => found = Some((balloon, message.or(line))),
                 None => warn!("the memory balloon at {name} is not driven: it does not start"),
             }
         }
@@ -141,30 +141,30 @@ impl Bus {
         devices
     }
 
-    /// Lets a device that is no disk interrupt, by messages or else by its line, and says whether its line has been enabled.
+    /// Lets a device that is no disk interrupt, by messages or else by its line, and returns the interrupt of its line if that has been enabled.
     fn enable_interrupts(
         &mut self,
         name: &str,
         function: Option<&pci::Function>,
         line: Option<Line>,
-    ) -> (Option<Vectors>, bool) {
+    ) -> Interrupts {
         let vectors = function.and_then(|function| self.enable_vectors(function));
         if vectors.is_some() {
-            return (vectors, false);
+            return (vectors, None);
         }
         let mut pin = self.pci.as_mut().zip(function);
         let line = line.or_else(|| pin.as_mut().and_then(|(pci, function)| pci.line(function)));
-        let Some(line) = line else { return (None, false) };
+        let Some(line) = line else { return (None, None) };
         match line.enable() {
             Ok(()) => {
                 if let Some((pci, function)) = pin {
                     pci.buses.set_notice(function.address, Notice::Pin(line.interrupt()));
                 }
-                (None, true)
+                (None, Some(line.interrupt()))
             }
             Err(error) => {
                 warn!("{name}: {error}");
-                (None, false)
+                (None, None)
             }
         }
     }

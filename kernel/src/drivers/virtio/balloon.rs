@@ -65,13 +65,13 @@ enum Lent {
 unsafe impl Send for VirtioBalloon {}
 
 impl VirtioBalloon {
-    /// Starts the device behind `transport`, and says whether it interrupts by messages, as it may if it has `vectors`; `None` if it does
+    /// Starts the device behind `transport`, and returns the interrupt of its messages, which it may have if it has `vectors`; `None` if it does
     /// not start.
     pub fn new(
         transport: SomeTransport<'static>,
         vectors: Option<Vectors>,
         surroundings: Surroundings,
-    ) -> Option<(Self, bool)> {
+    ) -> Option<(Self, Option<u32>)> {
         let mut transport = ManuallyDrop::new(transport);
         let mut queues = ManuallyDrop::new(Vec::new());
         let Some((features, status)) = start(&mut transport, vectors, surroundings, &mut queues) else {
@@ -92,9 +92,9 @@ impl VirtioBalloon {
             lent: Lent::Pages(0),
             statistics_token: None,
         };
-        let has_messages = vectors.is_some_and(Vectors::assign_configuration);
+        let vectors = vectors.filter(|vectors| vectors.assign_configuration());
         device.transport.set_status(status | DeviceStatus::DRIVER_OK);
-        Some((device, has_messages))
+        Some((device, vectors.map(|vectors| vectors.interrupt)))
     }
 
     /// Gives the device what is lent, by this queue.

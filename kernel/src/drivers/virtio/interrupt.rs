@@ -63,17 +63,23 @@ impl Line {
 /// What tells a function's queues that they interrupt by messages, all of them by that of vector 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Vectors {
+    /// The number of the interrupt.
+    pub interrupt: u32,
     /// Where the common configuration is.
     address: usize,
 }
 
 impl Vectors {
-    /// Those of a function that has its memory, and whose messages are enabled.
-    pub fn of_pci<C: ConfigurationAccess>(configuration: &mut C, function: &pci::Function) -> Option<Self> {
+    /// Those of a function that has its memory, and whose messages raise `interrupt`.
+    pub fn of_pci<C: ConfigurationAccess>(
+        configuration: &mut C,
+        function: &pci::Function,
+        interrupt: u32,
+    ) -> Option<Self> {
         const COMMON: u8 = 1;
         const COMMON_BYTES: u64 = 56;
         let address = structure_address(configuration, function, COMMON, COMMON_BYTES)?;
-        let vectors = Self { address: address as usize };
+        let vectors = Self { interrupt, address: address as usize };
         (address.is_multiple_of(4) && vectors.assign(0)).then_some(vectors)
     }
 

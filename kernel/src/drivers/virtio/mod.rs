@@ -46,5 +46,6 @@ pub use {
     hal::IdentityHal,
     interrupt::{Line, Vectors},
     net::VirtioNet,
+    packets::Interrupts,
     vsock::VirtioVsock,
 };

@@ -1,7 +1,7 @@
 //! [`Packets`]: the two queues of a device by which packets come and go, the first for those that come (VIRTIO 1.2, 5.1.2 and 5.10.2).
 
 use super::{hal::IdentityHal, interrupt::Vectors};
-use crate::net::Buffer;
+use crate::{drivers::interrupts, net::Buffer};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{array, fmt, mem::ManuallyDrop};
 use virtio_drivers::{
@@ -67,7 +67,7 @@ pub struct Packets {
     /// The device's transport; dropping one resets the device, and may wait for ever.
     pub transport: ManuallyDrop<SomeTransport<'static>>,
     failure: Option<String>,
-    has_interrupt: bool,
+    interrupt: Option<u32>,
     receive: ManuallyDrop<Queue>,
     transmit: ManuallyDrop<Queue>,
     receiving: ManuallyDrop<Lent>,
@@ -77,14 +77,14 @@ pub struct Packets {
     free: Vec<Box<Buffer>>,
 }
 
-/// How a device interrupts: by messages if it has vectors; if not, the second says whether somebody listens to its line.
-pub type Interrupts = (Option<Vectors>, bool);
+/// How a device interrupts: by messages if it has vectors; if not, the second is the interrupt of its line, if somebody listens to that.
+pub type Interrupts = (Option<Vectors>, Option<u32>);
 
 /// Both queues of a device that has not been started yet.
 pub struct Queues {
     receive: ManuallyDrop<Queue>,
     transmit: ManuallyDrop<Queue>,
-    has_interrupt: bool,
+    interrupt: Option<u32>,
 }
 
 impl Queues {
@@ -97,15 +97,15 @@ impl Queues {
         if (length as usize) < QUEUE_LENGTH {
             return Err(InitError::ShortQueue { length });
         }
-        let has_interrupt = match interrupts {
-            (Some(vectors), _) => vectors.assign(RECEIVE),
-            (None, has_line) => has_line,
+        let interrupt = match interrupts {
+            (Some(vectors), _) => vectors.assign(RECEIVE).then_some(vectors.interrupt),
+            (None, line) => line,
         };
         // The device knows where they are even if the other one cannot be made.
         let mut queue = |number| -> Result<_, Error> {
             Ok(ManuallyDrop::new(Box::new(VirtQueue::new(transport, number, false, false)?)))
         };
-        Ok(Self { receive: queue(RECEIVE)?, transmit: queue(TRANSMIT)?, has_interrupt })
+        Ok(Self { receive: queue(RECEIVE)?, transmit: queue(TRANSMIT)?, interrupt })
     }
 }
 
@@ -117,14 +117,14 @@ impl Packets {
     /// Starts the device, which had this status before.
     pub fn start(
         transport: ManuallyDrop<SomeTransport<'static>>,
-        Queues { receive, transmit, has_interrupt }: Queues,
+        Queues { receive, transmit, interrupt }: Queues,
         status: DeviceStatus,
     ) -> Self {
         let free = core::iter::repeat_with(new_buffer).take(QUEUE_LENGTH).collect();
         let mut packets = Self {
             transport,
             failure: None,
-            has_interrupt,
+            interrupt,
             receive,
             transmit,
             receiving: ManuallyDrop::new(array::from_fn(|_| None)),
@@ -133,7 +133,7 @@ impl Packets {
         };
         // Who sends looks at the queue itself, and so does who has no interrupt.
         packets.transmit.set_dev_notify(false);
-        packets.receive.set_dev_notify(has_interrupt);
+        packets.receive.set_dev_notify(interrupt.is_some());
         packets.transport.set_status(status | DeviceStatus::DRIVER_OK);
         for _ in 0..QUEUE_LENGTH {
             packets.recycle(new_buffer());
@@ -141,9 +141,9 @@ impl Packets {
         packets
     }
 
-    /// Whether the device interrupts when a packet has come.
+    /// Whether the device is known to interrupt when a packet has come: it has done so once.
     pub fn has_interrupt(&self) -> bool {
-        self.has_interrupt
+        interrupts::has_come(self.interrupt)
     }
 
     /// Why the device is not used any more, if it broke the rules.

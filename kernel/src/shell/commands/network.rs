@@ -39,7 +39,9 @@ fn net(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         terminal.print(format_args!("          not used any more: {failure}\n"));
     }
     if !status.has_interrupt {
-        terminal.print(format_args!("          without an interrupt: it is looked at every millisecond\n"));
+        terminal.print(format_args!(
+            "          without an interrupt so far: it is looked at every millisecond\n"
+        ));
     }
     for address in &status.addresses {
         terminal.print(format_args!("address   {address}\n"));
