@@ -155,14 +155,26 @@ impl V3 {
 
     /// Whose interrupts an Interrupt Translation Service raises: this core's redistributor.
     pub fn message_target(&mut self) -> Option<gic_its::Target> {
-        let (region, own) = self.own()?;
-        let kind = region.gic.typer();
-        // SAFETY: within the region.
-        let start = unsafe { region.first_redistributor.add(own * region.stride_bytes) };
+        let own = self.own_redistributor()?;
+        let kind = self.regions.get_mut(own.0)?.gic.typer();
+        let mut target = None;
+        let mut others: alloc::vec::Vec<Box<dyn gic_its::Block>> = alloc::vec::Vec::new();
+        for (region_index, region) in self.regions.iter().enumerate() {
+            for index in 0..region.redistributors {
+                // SAFETY: within the region.
+                let start = unsafe { region.first_redistributor.add(index * region.stride_bytes) };
+                match (region_index, index) == own {
+                    true => target = Some(start),
+                    false => others.push(Box::new(Frame(start))),
+                }
+            }
+        }
+        let start = target?;
         Some(gic_its::Target {
             registers: Box::new(Frame(start)),
             address: start.as_ptr().expose_provenance() as u64,
             n_interrupts: if kind.lpis_supported() { kind.num_lpis() } else { 0 },
+            others,
         })
     }
 }

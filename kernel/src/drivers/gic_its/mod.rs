@@ -123,6 +123,8 @@ pub struct Target {
     pub address: u64,
     /// How many locality-specific interrupts the controller has.
     pub n_interrupts: u32,
+    /// The registers of all other redistributors.
+    pub others: Vec<Box<dyn Block>>,
 }
 
 /// The service.
@@ -157,7 +159,7 @@ impl Its {
         clean: fn(Range<usize>),
     ) -> Result<Self, ItsError> {
         let mut registers = registers;
-        let Target { registers: mut redistributor, address: target, n_interrupts } = target;
+        let Target { registers: mut redistributor, address: target, n_interrupts, others } = target;
         let kind = registers.read_u64(GITS_TYPER);
         let kind_of_target = redistributor.read_u64(GICR_TYPER);
         if kind & PHYSICAL == 0 || kind_of_target & HAS_LPIS == 0 || n_interrupts == 0 {
@@ -165,6 +167,10 @@ impl Its {
         }
         stop(&mut *registers)?;
         disable(&mut *redistributor)?;
+        // All use the same properties, which must not change under one of them (5.1.1).
+        for mut other in others {
+            disable(&mut *other)?;
+        }
 
         let messages = MessageTables::new(clean).ok_or(ItsError::NoMemory)?;
         let devices = tables::set_up(&mut *registers, kind, clean)?;

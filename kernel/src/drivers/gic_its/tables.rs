@@ -30,6 +30,8 @@ pub fn set_base(registers: &mut dyn Block, offset: usize, value: u64, cacheabili
 /// What the service knows of devices: a flat table, or pages that a table points to.
 pub struct DeviceTable {
     table: Pages,
+    /// How long the numbers of devices are that the service knows: it heeds no command for others, and may not say so.
+    device_bits: u32,
     /// How many devices a page, or the flat table, has room for.
     per_page: usize,
     /// For each entry of the table that points to a page; empty if the table is flat.
@@ -81,7 +83,7 @@ pub fn set_up(
             if is_indirect {
                 pages.resize_with(page_bytes / size_of::<u64>(), || None);
             }
-            devices = Some(DeviceTable { table, per_page, pages, page_bytes, clean });
+            devices = Some(DeviceTable { table, device_bits, per_page, pages, page_bytes, clean });
         } else {
             // The service's for ever.
             table.give_away();
@@ -97,6 +99,9 @@ impl DeviceTable {
     /// If that cannot be.
     pub fn make_room(&mut self, device: u32) -> Result<(), ItsError> {
         let no_room = ItsError::NoRoom { device };
+        if u64::from(device) >> self.device_bits != 0 {
+            return Err(no_room);
+        }
         let index = device as usize / self.per_page.max(1);
         if self.pages.is_empty() {
             return (index == 0).then_some(()).ok_or(no_room);

@@ -11,6 +11,8 @@ const REDISTRIBUTOR_ADDRESS: u64 = 0x80a_0000;
 struct Model {
     registers: BTreeMap<usize, u64>,
     redistributor: BTreeMap<usize, u64>,
+    /// GICR_CTLR of another core's.
+    other_control: u32,
     /// Bits of GITS_BASER that cannot be changed, for each.
     fixed: [u64; 2],
     has_two_levels: bool,
@@ -26,6 +28,9 @@ struct Model {
 struct Service(Arc<Mutex<Model>>);
 
 struct Redistributor(Arc<Mutex<Model>>);
+
+/// Another core's.
+struct Other(Arc<Mutex<Model>>);
 
 fn memory<T: Copy>(address: u64) -> T {
     // SAFETY: the driver has told this address for this purpose.
@@ -123,8 +128,32 @@ impl Block for Redistributor {
     fn write_u64(&mut self, offset: usize, value: u64) {
         let mut model = self.0.lock();
         assert_eq!(model.redistributor[&GICR_CTLR] & u64::from(ENABLE_LPIS), 0, "tables move under it");
+        assert_eq!(model.other_control & ENABLE_LPIS, 0, "tables move under another one");
         let value = model.base(value);
         model.redistributor.insert(offset, value);
+    }
+}
+
+impl Block for Other {
+    fn read(&self, offset: usize) -> u32 {
+        assert_eq!(offset, GICR_CTLR);
+        self.0.lock().other_control
+    }
+
+    fn write(&mut self, offset: usize, value: u32) {
+        assert_eq!(offset, GICR_CTLR);
+        let mut model = self.0.lock();
+        if !model.never_disables {
+            model.other_control = value;
+        }
+    }
+
+    fn read_u64(&self, _: usize) -> u64 {
+        unreachable!("nothing else of it matters")
+    }
+
+    fn write_u64(&mut self, _: usize, _: u64) {
+        unreachable!("nothing else of it matters")
     }
 }
 
@@ -133,6 +162,7 @@ fn model() -> Service {
         // 16 bits of a device's number, enabled by a loader.
         registers: [(GITS_TYPER, 15 << 13 | 1), (GITS_CTLR, 1), (0x100, 1 << 56), (0x108, 4 << 56)].into(),
         redistributor: [(GICR_TYPER, 3 << 8 | 1), (GICR_CTLR, 0)].into(),
+        other_control: 0,
         fixed: [1 << 56 | 7 << 48, 4 << 56 | 7 << 48],
         has_two_levels: true,
         sees_caches: true,
@@ -145,7 +175,8 @@ fn model() -> Service {
 
 fn its_with(service: &Service, n_interrupts: u32) -> Result<Its, ItsError> {
     let registers = Box::new(Redistributor(service.0.clone()));
-    let target = Target { registers, address: REDISTRIBUTOR_ADDRESS, n_interrupts };
+    let others: Vec<Box<dyn Block>> = vec![Box::new(Other(service.0.clone()))];
+    let target = Target { registers, address: REDISTRIBUTOR_ADDRESS, n_interrupts, others };
     Its::new(Box::new(service.clone()), ADDRESS, target, |_| ())
 }
 
@@ -210,6 +241,8 @@ fn tables_are_as_the_service_wants_them() {
     *service.0.lock().registers.get_mut(&GITS_TYPER).unwrap() |= 1 << 19;
     let mut its = its(&service).unwrap();
     its.message(0xffff).unwrap();
+    // There would be room, but the service knows no numbers of more than 16 bits.
+    assert_eq!(its.message(0x1_0000), Err(ItsError::NoRoom { device: 0x1_0000 }));
     let model = service.0.lock();
     let table = model.registers[&0x100];
     assert!((table & ADDRESS_BITS).is_multiple_of(0x1_0000));
@@ -243,6 +276,14 @@ fn what_does_not_answer_or_is_not_there_is_told() {
         model.never_disables = true;
     };
     assert_eq!(error(&stuck), Some(ItsError::InUse));
+    let other_enabled = |model: &mut Model| model.other_control = ENABLE_LPIS;
+    assert_eq!(error(&other_enabled), None);
+    let other_stuck = |model: &mut Model| {
+        other_enabled(model);
+        model.never_disables = true;
+        model.redistributor.insert(GICR_CTLR, 0);
+    };
+    assert_eq!(error(&other_stuck), Some(ItsError::InUse));
     assert_eq!(error(&|model| model.stalls_at = Some(9)), Some(ItsError::NoAnswer));
     assert_eq!(its_with(&model(), 0).err(), Some(ItsError::NoInterrupts));
 
