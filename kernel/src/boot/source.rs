@@ -51,7 +51,7 @@ impl fmt::Display for NoSource {
 
 impl Source {
     /// Finds it, by the address that the boot loader or the firmware gives for the device tree, and what firmware has told. Of a device
-    /// tree and ACPI's tables the tree is taken: it says more.
+    /// tree and ACPI's tables the tree is taken, which says more, unless it says nothing.
     ///
     /// # Errors
     /// [`NoSource`].
@@ -71,8 +71,10 @@ impl Source {
             map(range(bytes))?;
         }
         let teller = match tree::at(tree_address) {
-            Some(found) => Teller::Tree(found),
-            None => Teller::Acpi(Tables::open(told.rsdp_address, &mut read).map_err(NoSource::Acpi)?),
+            Some(found) if told.rsdp_address == 0 || !device_tree::is_empty(&found.tree) => {
+                Teller::Tree(found)
+            }
+            _ => Teller::Acpi(Tables::open(told.rsdp_address, &mut read).map_err(NoSource::Acpi)?),
         };
         Ok(Self { teller, told: Some(told) })
     }

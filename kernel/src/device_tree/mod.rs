@@ -294,6 +294,11 @@ fn psci_method(node: &FdtNode<'_>) -> Option<PsciMethod> {
     }
 }
 
+/// Whether a tree says nothing of the machine: boot loaders (GRUB) make one with `/chosen` alone where firmware has ACPI's tables.
+pub fn is_empty(tree: &Fdt<'_>) -> bool {
+    tree.root().children().all(|node| node.name() == "chosen")
+}
+
 /// What the boot loader offers as random numbers, `/chosen/rng-seed` and `kaslr-seed`, mixed to one number by FNV-1a; `None` if it
 /// offers none.
 pub fn random_seed(tree: &Fdt<'_>) -> Option<u64> {

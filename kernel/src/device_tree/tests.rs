@@ -835,6 +835,23 @@ fn interrupt_controllers_of_boards() {
 }
 
 #[test]
+fn a_tree_of_a_boot_loader_alone_says_nothing() {
+    let only = |names: &[&str]| {
+        let bytes = changed(|tree| {
+            let names_of = |tree: &DeviceTree| -> Vec<String> {
+                tree.root.children().map(|node| node.name().to_string()).collect()
+            };
+            for name in names_of(tree).iter().filter(|name| !names.contains(&name.as_str())) {
+                tree.root.remove_child(name);
+            }
+        });
+        is_empty(&open(&bytes).unwrap())
+    };
+    assert!(only(&["chosen"]) && only(&[]));
+    assert!(!only(&["chosen", "memory@40000000"]) && !only(&["psci"]));
+}
+
+#[test]
 fn power_keys_on_a_gpio_controller() {
     let registers = Registers { address: 0x0903_0000, size_bytes: 0x1000 };
     let qemu = PowerKey {
