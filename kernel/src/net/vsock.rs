@@ -54,7 +54,7 @@ const LINGER_US: u64 = 2_000_000;
 /// How soon a device is looked at again that does not interrupt, or that has no room for what is to be sent.
 const SOON_US: u64 = 1_000;
 
-/// How often time-outs are looked at while there are connections.
+/// How often time-outs are looked at while there are connections, and a side is asked for room that has none.
 const CHECK_US: u64 = 1_000_000;
 
 /// Packets that are looked at in a row before others get their turn.
@@ -148,8 +148,8 @@ struct Connection {
     sent: u32,
     peer_room: u32,
     peer_forwarded: u32,
-    /// Whether the other side has been asked how much room it has.
-    is_asked: bool,
+    /// From when on the other side may be asked how much room it has.
+    ask_at_us: u64,
 }
 
 impl Connection {
@@ -300,7 +300,7 @@ impl Vsock {
                     sent: 0,
                     peer_room: header.room,
                     peer_forwarded: header.forwarded,
-                    is_asked: false,
+                    ask_at_us: 0,
                 });
             } else if operation != operation::RESET {
                 let reply = Header { kind: header.kind, operation: operation::RESET, ..Header::default() };
@@ -310,7 +310,6 @@ impl Vsock {
         };
         let connection = &mut self.connections[index];
         (connection.peer_room, connection.peer_forwarded) = (header.room, header.forwarded);
-        connection.is_asked = false;
         let is_fine = match operation {
             operation::DATA => {
                 let data = usize::try_from(header.length).ok().and_then(|length| data.get(..length));
@@ -380,14 +379,13 @@ impl Vsock {
                     let connection = &mut self.connections[index];
                     let credit = connection.credit() as usize;
                     if credit == 0 {
-                        if !core::mem::replace(&mut connection.is_asked, true) {
-                            self.reply(index, operation::CREDIT_REQUEST, 0, &[]);
-                        }
+                        self.ask_for_room(index, now_us);
                         break;
                     }
                     let unsent = server.unsent(id);
                     let n_bytes = unsent.len().min(credit).min(MAX_PACKET_BYTES - HEADER_BYTES);
                     connection.sent = connection.sent.wrapping_add(n_bytes as u32);
+                    connection.ask_at_us = 0;
                     self.reply(index, operation::DATA, 0, &unsent[..n_bytes]);
                     server.sent(id, n_bytes, now_us);
                 }
@@ -417,6 +415,15 @@ impl Vsock {
                 self.reply(index, operation::RESET, 0, &[]);
                 false
             }
+        }
+    }
+
+    /// Asks the other side how much room it has, unless it was asked a short time ago: while it has none, its answer says only that.
+    fn ask_for_room(&mut self, index: usize, now_us: u64) {
+        let connection = &mut self.connections[index];
+        if now_us >= connection.ask_at_us {
+            connection.ask_at_us = now_us.saturating_add(CHECK_US);
+            self.reply(index, operation::CREDIT_REQUEST, 0, &[]);
         }
     }
 

@@ -215,6 +215,36 @@ fn nothing_is_sent_that_there_is_no_room_for() {
 }
 
 #[test]
+fn who_has_no_room_is_asked_now_and_then() {
+    let mut ends = Ends::new();
+    let packet = |operation, data: &[u8], room| {
+        let (header, data) = Ends::packet(7, operation, data);
+        (Header { room, ..header }, data)
+    };
+    ends.give(packet(operation::REQUEST, b"", 10));
+    ends.turn();
+    ends.give(packet(operation::DATA, HEALTH, 10));
+    let mut received = ends.turn();
+    assert_eq!(operations(&received), [operation::DATA, operation::CREDIT_REQUEST]);
+    let start_us = ends.now_us;
+    let mut n_asked = 1;
+    while ends.now_us < start_us + 5 * CHECK_US {
+        // It answers at once that nobody has read anything.
+        for _ in received {
+            ends.give(packet(operation::CREDIT_UPDATE, b"", 10));
+        }
+        received = ends.turn();
+        assert!(operations(&received).iter().all(|&operation| operation == operation::CREDIT_REQUEST));
+        n_asked += received.len();
+    }
+    // An answer that is lost is asked for again.
+    assert_eq!(n_asked, 6);
+    ends.turn();
+    ends.now_us += CHECK_US;
+    assert_eq!(operations(&ends.turn()), [operation::CREDIT_REQUEST]);
+}
+
+#[test]
 fn room_is_given_again_as_it_is_read() {
     let mut ends = Ends::new();
     ends.send(9, operation::REQUEST, b"");
