@@ -48,13 +48,16 @@ pub const HEADER_BYTES: usize = 44;
 /// What a connection may have received and nobody has read.
 const ROOM_BYTES: u32 = 8 << 10;
 
-/// How long the other side may take to agree to the end of a connection.
+/// How long the other side may take to agree to the end of a connection when somebody has read all that was sent to it.
 const LINGER_US: u64 = 2_000_000;
+
+/// How long it may take to read more of that before: as long as Linux waits. The reset takes from it what it has not read.
+const READ_US: u64 = 8_000_000;
 
 /// How soon a device is looked at again that does not interrupt, or that has no room for what is to be sent.
 const SOON_US: u64 = 1_000;
 
-/// How often time-outs are looked at while there are connections, and a side is asked for room that has none.
+/// How often time-outs are looked at while there are connections, and a side that does not read is asked again whether it has.
 const CHECK_US: u64 = 1_000_000;
 
 /// Packets that are looked at in a row before others get their turn.
@@ -132,8 +135,8 @@ enum Use {
     Waiting,
     /// The server knows of the connection.
     Taken { id: ConnectionId, is_half_close_told: bool },
-    /// The connection is over for the server.
-    Lingering { until_us: u64 },
+    /// The connection is over for the server; how much of what was sent nobody has read, as far as that is known.
+    Lingering { until_us: u64, unread: u32 },
 }
 
 struct Connection {
@@ -155,7 +158,19 @@ struct Connection {
 impl Connection {
     /// How much the other side has room for.
     fn credit(&self) -> u32 {
-        self.peer_room.saturating_sub(self.sent.wrapping_sub(self.peer_forwarded))
+        self.peer_room.saturating_sub(self.unread())
+    }
+
+    /// What was sent and nobody has read, as far as the other side has told.
+    fn unread(&self) -> u32 {
+        self.sent.wrapping_sub(self.peer_forwarded)
+    }
+
+    /// Gives the other side its time from now on.
+    fn linger(&mut self, now_us: u64) {
+        let unread = self.unread();
+        let patience_us = if unread == 0 { LINGER_US } else { READ_US };
+        self.use_ = Use::Lingering { until_us: now_us.saturating_add(patience_us), unread };
     }
 }
 
@@ -394,8 +409,9 @@ impl Vsock {
                         return true;
                     }
                     server.remove(id);
-                    self.connections[index].use_ =
-                        Use::Lingering { until_us: now_us.saturating_add(LINGER_US) };
+                    let connection = &mut self.connections[index];
+                    connection.linger(now_us);
+                    connection.ask_at_us = now_us.saturating_add(CHECK_US);
                     self.reply(index, operation::SHUTDOWN, NO_RECEIVE | NO_SEND, &[]);
                     return true;
                 }
@@ -407,9 +423,20 @@ impl Vsock {
                 }
                 true
             }
-            &mut Use::Lingering { until_us } => {
+            &mut Use::Lingering { until_us, unread } => {
                 connection.received.clear();
-                if now_us < until_us || !self.device.can_send() {
+                if !self.device.can_send() {
+                    return true;
+                }
+                if connection.unread() < unread {
+                    connection.linger(now_us);
+                    return true;
+                }
+                if now_us < until_us {
+                    if unread > 0 {
+                        // Who has enough room does not say by itself that it reads.
+                        self.ask_for_room(index, now_us);
+                    }
                     return true;
                 }
                 self.reply(index, operation::RESET, 0, &[]);
@@ -418,7 +445,8 @@ impl Vsock {
         }
     }
 
-    /// Asks the other side how much room it has, unless it was asked a short time ago: while it has none, its answer says only that.
+    /// Asks the other side how much room it has, and so what it has read, unless it was asked a short time ago: it may have nothing new
+    /// to say.
     fn ask_for_room(&mut self, index: usize, now_us: u64) {
         let connection = &mut self.connections[index];
         if now_us >= connection.ask_at_us {

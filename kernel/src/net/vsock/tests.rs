@@ -181,9 +181,44 @@ fn a_request_is_answered_and_the_connection_ends() {
     // Who does not agree to the end is reset in the end.
     ends.send(1026, operation::REQUEST, b"");
     ends.send(1026, operation::DATA, HEALTH);
-    ends.now_us += LINGER_US;
+    ends.now_us += READ_US;
     assert_eq!(operations(&ends.turn()), [operation::RESET]);
     assert_eq!(ends.vsock.n_open(), 0);
+}
+
+#[test]
+fn who_reads_slowly_gets_all_of_an_answer() {
+    let mut ends = Ends::new();
+    ends.send(7, operation::REQUEST, b"");
+    let answer = ends.send(7, operation::DATA, HEALTH);
+    assert_eq!(answer.last().unwrap().0.operation, operation::SHUTDOWN);
+    let n_bytes = text(&answer).len() as u32;
+    let (mut header, _) = Ends::packet(7, operation::CREDIT_UPDATE, b"");
+    // Byte by byte, and it speaks only when it is asked.
+    for n_read in 1..=n_bytes {
+        ends.now_us += READ_US - CHECK_US;
+        assert_eq!(operations(&ends.turn()), [operation::CREDIT_REQUEST]);
+        header.forwarded = n_read;
+        ends.give((header, Vec::new()));
+        assert_eq!(ends.turn(), []);
+    }
+    // It is not asked any more, and has only to agree.
+    ends.now_us += LINGER_US - CHECK_US;
+    assert_eq!(ends.turn(), []);
+    ends.now_us += CHECK_US;
+    assert_eq!(operations(&ends.turn()), [operation::RESET]);
+    // To say that it has read less than before, or more than there was, is no progress.
+    ends.send(8, operation::REQUEST, b"");
+    ends.send(8, operation::DATA, HEALTH);
+    for forwarded in [1, 0, n_bytes + 1, 1, 0, u32::MAX, 1] {
+        header.source.1 = 8;
+        header.forwarded = forwarded;
+        ends.give((header, Vec::new()));
+        assert!(!operations(&ends.turn()).contains(&operation::RESET));
+        ends.now_us += READ_US / 8;
+    }
+    ends.now_us += READ_US / 4;
+    assert_eq!(operations(&ends.turn()), [operation::RESET]);
 }
 
 #[test]
