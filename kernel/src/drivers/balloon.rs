@@ -102,6 +102,7 @@ pub struct Balloon<D> {
     step: Step,
     since_us: u64,
     report_at_us: u64,
+    retry_at_us: u64,
     is_silence_told: bool,
     is_used: bool,
 }
@@ -118,6 +119,7 @@ impl<D: Device> Balloon<D> {
             step: Step::Nothing,
             since_us: 0,
             report_at_us: 0,
+            retry_at_us: 0,
             is_silence_told: false,
             is_used: true,
         }
@@ -187,12 +189,18 @@ impl<D: Device> Balloon<D> {
             return self.tell(List::Deflate, 0, now_us);
         }
         if self.actual_pages < self.wanted_pages {
+            if now_us < self.retry_at_us {
+                return Ok(self.retry_at_us);
+            }
             return match self.chunk() {
                 Some(chunk) => {
                     self.chunks.push(chunk);
                     self.tell(List::Inflate, 0, now_us)
                 }
-                None => Ok(now_us + RETRY_US),
+                None => {
+                    self.retry_at_us = now_us + RETRY_US;
+                    Ok(self.retry_at_us)
+                }
             };
         }
         if !is_idle || !self.device.takes_reports() || now_us < self.report_at_us {
@@ -356,8 +364,10 @@ mod tests {
             model.as_ptr_range().contains(&core::ptr::without_provenance(*page as usize * PAGE_BYTES))
         };
         assert!(!device.0.borrow().given.iter().any(in_model));
-        // What is given back is wanted at the next try.
+        // What is given back is wanted at the next try, and turns before it are none.
         drop(model);
+        assert_eq!(settle(&mut balloon, 8, false), 7 + RETRY_US);
+        assert_eq!(device.0.borrow().actual as usize, pages);
         settle(&mut balloon, 7 + RETRY_US, false);
         assert_eq!(device.0.borrow().actual as usize, 8 * MIB / PAGE_BYTES);
         device.0.borrow_mut().wanted = 0;
