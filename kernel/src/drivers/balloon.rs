@@ -176,7 +176,10 @@ impl<D: Device> Balloon<D> {
                     return self.tell(list, n_told, now_us);
                 }
                 match list {
-                    List::Inflate => self.actual_pages += n_pages as u32,
+                    List::Inflate => {
+                        self.actual_pages += n_pages as u32;
+                        self.join_last();
+                    }
                     List::Deflate => {
                         self.actual_pages -= n_pages as u32;
                         self.chunks.pop();
@@ -229,11 +232,28 @@ impl<D: Device> Balloon<D> {
         Ok(now_us)
     }
 
-    /// Memory for the host: as much as it wants, in so large pieces that there are not too many.
-    fn chunk(&mut self) -> Option<Region> {
+    /// The longest chunk: so long that there are not too many.
+    fn most_bytes(&self) -> usize {
         const MAX_CHUNKS: usize = 4096;
-        let most =
-            (self.pool.total_bytes() / MAX_CHUNKS).next_multiple_of(PAGE_BYTES).max(MAX_PAGES * PAGE_BYTES);
+        (self.pool.total_bytes() / MAX_CHUNKS).next_multiple_of(PAGE_BYTES).max(MAX_PAGES * PAGE_BYTES)
+    }
+
+    /// Makes one of the last two chunks if one follows the other: who wants a page more again and again has not a chunk of each.
+    fn join_last(&mut self) {
+        let most = self.most_bytes();
+        if let Some(last) = self.chunks.pop() {
+            let apart = match self.chunks.last_mut() {
+                Some(before) if before.len() + last.len() <= most => before.append(last).err(),
+                _ => Some(last),
+            };
+            // There is room: it was there.
+            self.chunks.extend(apart);
+        }
+    }
+
+    /// Memory for the host: as much as it wants, up to the longest chunk.
+    fn chunk(&mut self) -> Option<Region> {
+        let most = self.most_bytes();
         let wanted = (self.wanted_pages - self.actual_pages) as usize * PAGE_BYTES;
         self.chunks.try_reserve(1).ok()?;
         let region = self.pool.reserve(wanted.min(most), PAGE_BYTES).or_else(|refused| {
@@ -348,6 +368,26 @@ mod tests {
             assert_eq!(balloon.usage().given_bytes, pages as usize * PAGE_BYTES);
         }
         assert_eq!((device.0.borrow().largest, pool.largest_free_bytes()), (MAX_PAGES, 64 * MIB));
+    }
+
+    #[test]
+    fn who_wants_a_page_more_again_and_again_has_few_chunks() {
+        let pool = pool(64 * MIB);
+        let (mut balloon, device) = balloon(pool);
+        for pages in 1..=4000 {
+            device.0.borrow_mut().wanted = pages;
+            settle(&mut balloon, 0, false);
+            assert_eq!(device.0.borrow().actual, pages);
+            assert!(balloon.chunks.len() <= (pages as usize).div_ceil(MAX_PAGES), "{}", balloon.chunks.len());
+        }
+        assert!(balloon.chunks.iter().all(|chunk| chunk.len() <= MIB));
+        for pages in [3999, 1000, 1, 0] {
+            device.0.borrow_mut().wanted = pages;
+            settle(&mut balloon, 0, false);
+            let state = device.0.borrow();
+            assert_eq!((state.actual, state.given.len()), (pages, pages as usize));
+            assert_eq!(pool.free_bytes(), 64 * MIB - pages as usize * PAGE_BYTES);
+        }
     }
 
     #[test]

@@ -390,6 +390,21 @@ impl Region {
 }
 
 impl Region {
+    /// Takes over the memory of a region that begins where this one ends.
+    ///
+    /// # Errors
+    /// The other one, if it begins elsewhere.
+    pub fn append(&mut self, other: Self) -> Result<(), Self> {
+        let is_next = self.extent.start + self.size_bytes == other.extent.start && other.extent.length > 0;
+        if !is_next || !core::ptr::eq(self.pool, other.pool) {
+            return Err(other);
+        }
+        self.extent.length += other.extent.length;
+        self.size_bytes += other.size_bytes;
+        core::mem::forget(other);
+        Ok(())
+    }
+
     /// Gives it back as memory of which the host has been told that it is free.
     pub fn give_back_reported(self) {
         let (pool, extent) = (self.pool, self.extent);
@@ -481,6 +496,21 @@ mod tests {
         assert_eq!(pool.free_bytes(), 1 << 16);
         assert_eq!(pool.largest_free_bytes(), 1 << 16);
         assert!(pool.high_water_bytes() >= 6016);
+    }
+
+    #[test]
+    fn regions_that_follow_each_other_become_one() {
+        let pool = pool(64 * 16);
+        let [mut a, b, c] = [64, 100, 64].map(|size_bytes| pool.reserve(size_bytes, 64).unwrap());
+        let c = a.append(c).unwrap_err();
+        a.append(b).unwrap();
+        assert_eq!((a.len(), a.footprint().size_bytes()), (164, 192));
+        // Between them there would be bytes that are nobody's.
+        let c = a.append(c).unwrap_err();
+        drop(a);
+        assert_eq!((pool.free_bytes(), pool.largest_free_bytes()), (64 * 15, 64 * 12));
+        drop(c);
+        assert_eq!(pool.largest_free_bytes(), 64 * 16);
     }
 
     #[test]
