@@ -232,15 +232,15 @@ unsafe fn map_memory(platform: &mut Platform) {
     let devices = layout::whole_pages(devices);
     // What is reserved is not even mapped: the CPU may read ahead wherever it could read.
     let mut ram = layout::remaining(&platform.memory, &platform.reserved_memory);
-    if let Some(generation) = &mut platform.generation {
-        // It is memory, whose page is the hypervisor's.
-        let start = generation.address / layout::PAGE_BYTES * layout::PAGE_BYTES;
-        let page = start..start + layout::PAGE_BYTES;
-        let is_taken = |ranges: &[Range<u64>]| ranges.iter().any(|range| layout::overlap(range, &page));
-        if is_taken(&devices) || layout::overlap(&arch::image::whole(), &page) {
+    if let Some(generation) = &platform.generation {
+        // It is memory, whose pages are the hypervisor's. The tree has them reserved, so that neither heap nor pool has them.
+        let pages = layout::whole_pages([generation.range()].into());
+        let image = arch::image::whole();
+        let is_used = |range| pages.iter().any(|page| layout::overlap(range, page));
+        if ram.iter().chain(&devices).any(is_used) || is_used(&image) {
             platform.generation = None;
-        } else if !is_taken(&ram) {
-            ram.push(page);
+        } else {
+            ram.extend(pages);
         }
     }
     // SAFETY: RAM and devices are what the device tree says they are.

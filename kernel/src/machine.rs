@@ -360,6 +360,11 @@ pub struct Generation {
 impl Generation {
     /// How long it is.
     pub const BYTES: u64 = 16;
+
+    /// Where it is: in two pages, if it begins in the last 8 bytes of one.
+    pub fn range(&self) -> Range<u64> {
+        Registers { address: self.address, size_bytes: Self::BYTES }.range()
+    }
 }
 
 /// The machine.

@@ -912,8 +912,24 @@ fn the_identifier_of_the_generation_is_found() {
     let interrupt = Some(edge(67));
     assert_eq!(with(0x3f00_0008, 16).generation, Some(Generation { address: 0x3f00_0008, interrupt }));
     assert_eq!((with(0x3f00_0004, 16).generation, with(0x3f00_0008, 8).generation), (None, None));
-    // Within the RAM its page is not used for anything else.
-    assert!(with(0x5f00_0000, 16).reserved_memory.contains(&(0x5f00_0000..0x5f00_0010)));
+    // Within the RAM its pages are neither the heap's nor the pool's.
+    for (address, pages) in [(0x5f00_0000, 0x5f00_0000..0x5f00_1000), (0x5eff_fff8, 0x5eff_f000..0x5f00_1000)]
+    {
+        let platform = with(address, 16);
+        let Platform { memory, reserved_memory, .. } = &platform;
+        assert_eq!(
+            layout::whole_pages([platform.generation.unwrap().range()].into()),
+            core::slice::from_ref(&pages)
+        );
+        let free = layout::remaining(memory, reserved_memory);
+        assert!(!free.iter().any(|range| layout::overlap(range, &pages)), "{free:x?}");
+        assert!(free.iter().any(|range| range.end == pages.start), "{free:x?}");
+        let below_bytes = pages.start - memory[0].start;
+        for size_bytes in [below_bytes, below_bytes + layout::PAGE_BYTES] {
+            let heap = layout::place(memory.iter().cloned(), || reserved_memory.iter().cloned(), size_bytes);
+            assert!(heap.is_none_or(|heap| !layout::overlap(&heap, &pages)));
+        }
+    }
 }
 
 #[test]
