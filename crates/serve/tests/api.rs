@@ -47,6 +47,11 @@ fn a_completion_is_the_engines_text_with_counts_and_times() {
     assert_eq!(again["choices"], answer["choices"]);
     assert!(again["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64() > Some(0));
     assert_ne!(again["id"], answer["id"]);
+
+    // What two copies of a server answer next has two names.
+    harness.server.rename(0xab);
+    let (_, again) = harness.post(COMPLETIONS, body);
+    assert_eq!(again["id"], "cmpl-00000000000000ab00000003");
 }
 
 #[test]

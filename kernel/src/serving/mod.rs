@@ -116,12 +116,16 @@ impl<'a> Serving<'a> {
         let now_us = (self.machine.clock_us)();
         let mut network = self.network.map(RefCell::borrow_mut);
         let is_restored = self.n_restored.replace(turn.n_restored) != turn.n_restored;
+        let seed = || (self.machine.random_seed)() << 32 | (self.machine.random_seed)();
         if let Some(network) = network.as_mut().filter(|_| is_restored) {
-            network.reseed((self.machine.random_seed)() << 32 | (self.machine.random_seed)(), now_us);
+            network.reseed(seed(), now_us);
         }
         let has_come = network.as_mut().is_some_and(|network| network.receive(now_us));
         let mut wake_us = turn.wake_us;
         if let Some(Desk { server, sockets, vsock }) = &mut *self.desk.borrow_mut() {
+            if is_restored {
+                server.rename(seed());
+            }
             let heap = (self.machine.heap_usage)();
             let has_room = heap.size_bytes - heap.used_bytes >= heap.size_bytes / FREE_PART;
             server.check_time(now_us);

@@ -96,6 +96,11 @@ impl<T: Copy + PartialEq> Server<T> {
         Ok(Self { settings, clients, queue, unwanted, metrics, n_answers: 0, scratch: Vec::new() })
     }
 
+    /// Names answers with another [nonce](Settings::nonce) from here on, for a server of which there may be copies.
+    pub fn rename(&mut self, nonce: u64) {
+        self.settings.nonce = nonce;
+    }
+
     /// Takes a new connection. If there are as many as can be, the one that has waited longest for a request
     /// [is over](Self::is_over), and there is room when it has been [removed](Self::remove); `None` says so, and that all are
     /// being answered.
