@@ -167,7 +167,7 @@ impl Bus {
                 match self.attached(&name) {
                     Some(shared) => self.add_units(WHAT, name, &shared, known, found),
                     None => {
-                        let has_messages = self.enable_messages(function).is_some();
+                        let has_messages = function.has_memory() && self.enable_messages(function).is_some();
                         // One that took long is the last, and has all the time that it wants.
                         let patience_us =
                             if self.turns.is_slow(&pci_name(function.address)) { u64::MAX } else { FIRST_US };
@@ -412,6 +412,7 @@ fn start_nvme(
     patience_us: u64,
 ) -> Result<Box<dyn Controller>, String> {
     let bar = function.bars.iter().find(|bar| bar.index == 0 && bar.address != 0);
+    let bar = bar.filter(|_| function.has_memory());
     // SAFETY: all BARs are mapped for ever, and this one is the driver's alone.
     let registers = bar.and_then(|bar| unsafe { nvme::registers::Mmio::new(bar.address, bar.size_bytes) });
     let registers = registers.ok_or("its registers have no address")?;

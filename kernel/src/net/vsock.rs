@@ -54,6 +54,9 @@ const LINGER_US: u64 = 2_000_000;
 /// How long it may take to read more of that before: as long as Linux waits. The reset takes from it what it has not read.
 const READ_US: u64 = 8_000_000;
 
+/// How long it may take to read all of it, however steadily: the place is wanted by others.
+const ALL_READ_US: u64 = 60_000_000;
+
 /// How soon a device is looked at again that does not interrupt, or that has no room for what is to be sent.
 const SOON_US: u64 = 1_000;
 
@@ -136,7 +139,7 @@ enum Use {
     /// The server knows of the connection.
     Taken { id: ConnectionId, is_half_close_told: bool },
     /// The connection is over for the server; how much of what was sent nobody has read, as far as that is known.
-    Lingering { until_us: u64, unread: u32 },
+    Lingering { until_us: u64, last_us: u64, unread: u32 },
 }
 
 struct Connection {
@@ -166,11 +169,12 @@ impl Connection {
         self.sent.wrapping_sub(self.peer_forwarded)
     }
 
-    /// Gives the other side its time from now on.
-    fn linger(&mut self, now_us: u64) {
+    /// Gives the other side its time from now on, and no more than up to `last_us`.
+    fn linger(&mut self, now_us: u64, last_us: u64) {
         let unread = self.unread();
         let patience_us = if unread == 0 { LINGER_US } else { READ_US };
-        self.use_ = Use::Lingering { until_us: now_us.saturating_add(patience_us), unread };
+        let until_us = now_us.saturating_add(patience_us).min(last_us);
+        self.use_ = Use::Lingering { until_us, last_us, unread };
     }
 }
 
@@ -410,7 +414,7 @@ impl Vsock {
                     }
                     server.remove(id);
                     let connection = &mut self.connections[index];
-                    connection.linger(now_us);
+                    connection.linger(now_us, now_us.saturating_add(ALL_READ_US));
                     connection.ask_at_us = now_us.saturating_add(CHECK_US);
                     self.reply(index, operation::SHUTDOWN, NO_RECEIVE | NO_SEND, &[]);
                     return true;
@@ -423,13 +427,13 @@ impl Vsock {
                 }
                 true
             }
-            &mut Use::Lingering { until_us, unread } => {
+            &mut Use::Lingering { until_us, last_us, unread } => {
                 connection.received.clear();
                 if !self.device.can_send() {
                     return true;
                 }
-                if connection.unread() < unread {
-                    connection.linger(now_us);
+                if connection.unread() < unread && now_us < last_us {
+                    connection.linger(now_us, last_us);
                     return true;
                 }
                 if now_us < until_us {

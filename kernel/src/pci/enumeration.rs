@@ -165,8 +165,7 @@ impl Buses {
             const COMMAND: u8 = 4;
             let ids = u32::from(function.device_id) << 16 | u32::from(function.vendor_id);
             // One that nobody has set up answers to no address, nor does one whose memory was left disabled.
-            let needs_memory = function.bars.iter().any(|bar| bar.address != 0)
-                && !function.bars.iter().any(Bar::has_no_place);
+            let needs_memory = function.bars.iter().any(|bar| bar.address != 0) && function.has_memory();
             let answers =
                 configuration.read_word(function.address, COMMAND) & Command::MEMORY_SPACE.bits() as u32;
             configuration.read_word(function.address, 0) == ids && (answers != 0 || !needs_memory)

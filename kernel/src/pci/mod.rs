@@ -88,6 +88,13 @@ pub struct Bar {
     pub kind: BarKind,
 }
 
+impl Function {
+    /// Whether its memory answers: all of it has a place.
+    pub fn has_memory(&self) -> bool {
+        !self.bars.iter().any(Bar::has_no_place)
+    }
+}
+
 impl Bar {
     /// True for memory that fits into no window; no memory of its function answers then.
     pub fn has_no_place(&self) -> bool {

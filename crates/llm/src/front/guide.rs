@@ -247,10 +247,15 @@ impl Source<'_> {
     /// tools are called with any object, and if it still is, freely.
     fn rules(&self, tokenizer: &Tokenizer<'_>, vocabulary: &Arc<Vocabulary>) -> Result<Rules, FrontError> {
         let marks = marks(tokenizer, vocabulary.n_vocab() as usize, self.format)?;
-        if matches!(self.held, Held::Calls) && self.tools.len() > 1 {
+        let mut made = self.rules_of(tokenizer, vocabulary, &marks, self.strictness());
+        // What all of them together may cost has been kept by now, so that each alone keeps it, too.
+        let is_in_question = match &made {
+            Ok(_) => self.tools.len() > 1,
+            Err(error) => matches!(error, FrontError::Grammar(GrammarError::TooNested { .. })),
+        };
+        if matches!(self.held, Held::Calls) && is_in_question {
             self.check_each(tokenizer, &marks)?;
         }
-        let mut made = self.rules_of(tokenizer, vocabulary, &marks, self.strictness());
         if let (Held::Triggered | Held::Either(_), Err(error)) = (self.held, &made)
             && is_too_large(error)
         {
@@ -598,13 +603,11 @@ mod tests {
                 parallel: true,
             };
             let forced = source.rules(&tokenizer, &vocabulary);
-            let is_nested = |error| matches!(error, FrontError::Grammar(GrammarError::TooNested { .. }));
-            assert!(if ends { forced.is_ok() } else { forced.is_err_and(is_nested) }, "{n}");
-            // Among others it is named.
+            let is_named = |error, number| matches!(error, FrontError::Tool { tool, name, .. } if name == "f" && tool == number);
+            assert!(if ends { forced.is_ok() } else { forced.is_err_and(|error| is_named(error, 0)) }, "{n}");
             let others = [Tool { name: "g", ..Tool::default() }, tools[0]];
             let forced = Source { tools: &others, ..source }.rules(&tokenizer, &vocabulary);
-            let is_named = |error| matches!(error, FrontError::Tool { tool: 1, name, .. } if name == "f");
-            assert!(if ends { forced.is_ok() } else { forced.is_err_and(is_named) }, "{n}");
+            assert!(if ends { forced.is_ok() } else { forced.is_err_and(|error| is_named(error, 1)) }, "{n}");
             // Who need not call it may call it with any object.
             source.held = Held::Triggered;
             assert!(source.rules(&tokenizer, &vocabulary).unwrap().has_grammar());

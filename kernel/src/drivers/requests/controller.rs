@@ -188,11 +188,16 @@ impl Shared {
         self.controller.units()
     }
 
-    /// Whether a disk is in use whose blocks have another size now. A transfer limit is not always told, and makes no other disk.
+    /// Whether a disk is in use whose blocks have another size now, or of which a command transfers less. A limit is not always told,
+    /// and then looks larger, which makes no other disk.
     pub fn is_stale(&self, unit: &Unit) -> bool {
         let Unit { number, geometry } = *unit;
-        let is_stale =
-            |used: &Unit| used.number == number && used.geometry.block_bytes != geometry.block_bytes;
+        let is_stale = |used: &Unit| {
+            let before = &used.geometry;
+            used.number == number
+                && (before.block_bytes != geometry.block_bytes
+                    || before.request_bytes > geometry.request_bytes)
+        };
         self.used.iter().any(is_stale)
     }
 

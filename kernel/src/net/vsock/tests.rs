@@ -194,8 +194,8 @@ fn who_reads_slowly_gets_all_of_an_answer() {
     assert_eq!(answer.last().unwrap().0.operation, operation::SHUTDOWN);
     let n_bytes = text(&answer).len() as u32;
     let (mut header, _) = Ends::packet(7, operation::CREDIT_UPDATE, b"");
-    // Byte by byte, and it speaks only when it is asked.
-    for n_read in 1..=n_bytes {
+    // In eight parts, and it speaks only when it is asked.
+    for n_read in (1..=8).map(|part| n_bytes * part / 8) {
         ends.now_us += READ_US - CHECK_US;
         assert_eq!(operations(&ends.turn()), [operation::CREDIT_REQUEST]);
         header.forwarded = n_read;
@@ -219,6 +219,21 @@ fn who_reads_slowly_gets_all_of_an_answer() {
     }
     ends.now_us += READ_US / 4;
     assert_eq!(operations(&ends.turn()), [operation::RESET]);
+    // Byte by byte it would take a place for half an hour.
+    ends.send(9, operation::REQUEST, b"");
+    ends.send(9, operation::DATA, HEALTH);
+    header.source.1 = 9;
+    for n_read in 1.. {
+        ends.now_us += READ_US - CHECK_US;
+        header.forwarded = n_read;
+        ends.give((header, Vec::new()));
+        let is_reset = operations(&ends.turn()).contains(&operation::RESET);
+        let is_late = u64::from(n_read) * (READ_US - CHECK_US) >= ALL_READ_US;
+        assert_eq!(is_reset, is_late, "{n_read}");
+        if is_late {
+            break;
+        }
+    }
 }
 
 #[test]

@@ -274,12 +274,15 @@ fn a_disk_that_has_changed_says_so() {
     disk.refresh();
     switches.lock().fails = Some(None);
     assert_eq!(read(&mut disk, 1, 8, 1), Err(Failure::Request { first: 64, count: 8 }));
-    // It is another one if its blocks have another size, not if there are more of them, or a command transfers fewer.
+    // It is another one if its blocks have another size or a command transfers fewer, not if there are more, or it does not say.
     let shared = shared.lock();
     let mut found = unit(1);
     found.geometry.sector_count += 8;
-    found.geometry.request_bytes /= 2;
+    found.geometry.request_bytes *= 2;
     assert!(!shared.is_stale(&found));
+    found.geometry.request_bytes /= 4;
+    assert!(shared.is_stale(&found));
+    found.geometry.request_bytes *= 2;
     found.geometry.block_bytes = 512;
     assert!(shared.is_stale(&found) && !shared.is_stale(&Unit { number: 2, ..found }));
     drop(shared);
