@@ -544,6 +544,12 @@ mod tests {
         }
     }
 
+    /// Calls of these tools that have to be made.
+    fn forced<'a>(tools: &'a [Tool<'a>]) -> Source<'a> {
+        let format = Some(Format::default());
+        Source { held: Held::Calls, format, reasoning: None, tools, first_tool: 0, parallel: true }
+    }
+
     #[test]
     fn where_no_grammar_has_room_for_all_tools_nothing_is_held() {
         let file = broken_gguf::good();
@@ -552,15 +558,7 @@ mod tests {
         let vocabulary = Arc::new(grammar::vocabulary(&tokenizer, tokenizer.n_vocab()).unwrap());
         let names: Vec<String> = (0..60_000).map(|index| alloc::format!("f{index}")).collect();
         let tools: Vec<_> = names.iter().map(|name| Tool { name, ..Tool::default() }).collect();
-        let format = Some(Format::default());
-        let mut source = Source {
-            held: Held::Calls,
-            format,
-            reasoning: None,
-            tools: &tools,
-            first_tool: 0,
-            parallel: true,
-        };
+        let mut source = forced(&tools);
         assert!(source.rules(&tokenizer, &vocabulary).is_err_and(|error| is_too_large(&error)));
         source.held = Held::Either(AnswerGrammar::JsonObject);
         assert!(source.rules(&tokenizer, &vocabulary).is_err_and(|error| is_too_large(&error)));
@@ -593,23 +591,14 @@ mod tests {
         for (n, ends) in [(10, true), (60, false)] {
             let parameters = schema(n);
             let tools = [Tool { name: "f", parameters: &parameters, ..Tool::default() }];
-            let format = Some(Format::default());
-            let mut source = Source {
-                held: Held::Calls,
-                format,
-                reasoning: None,
-                tools: &tools,
-                first_tool: 0,
-                parallel: true,
-            };
-            let forced = source.rules(&tokenizer, &vocabulary);
-            let is_named = |error, number| matches!(error, FrontError::Tool { tool, name, .. } if name == "f" && tool == number);
-            assert!(if ends { forced.is_ok() } else { forced.is_err_and(|error| is_named(error, 0)) }, "{n}");
             let others = [Tool { name: "g", ..Tool::default() }, tools[0]];
-            let forced = Source { tools: &others, ..source }.rules(&tokenizer, &vocabulary);
-            assert!(if ends { forced.is_ok() } else { forced.is_err_and(|error| is_named(error, 1)) }, "{n}");
+            for (number, tools) in [(0, &tools[..]), (1, &others)] {
+                let rules = forced(tools).rules(&tokenizer, &vocabulary);
+                let is_named = |error| matches!(error, FrontError::Tool { tool, name, .. } if name == "f" && tool == number);
+                assert!(if ends { rules.is_ok() } else { rules.is_err_and(is_named) }, "{n}, {number}");
+            }
             // Who need not call it may call it with any object.
-            source.held = Held::Triggered;
+            let source = Source { held: Held::Triggered, ..forced(&tools) };
             assert!(source.rules(&tokenizer, &vocabulary).unwrap().has_grammar());
         }
     }

@@ -1,8 +1,8 @@
 //! The network device: its features, its configuration, the header before its frames (VIRTIO 1.2, 5.1).
 
 use super::{
-    negotiation::{self, feature},
-    packets::{InitError, Interrupts, Packets, Queues},
+    negotiation::feature,
+    packets::{self, InitError, Interrupts, Packets, Queues},
 };
 use crate::{
     drivers::requests::Surroundings,
@@ -82,11 +82,7 @@ fn prepare(
     interrupts: Interrupts,
     surroundings: Surroundings,
 ) -> Result<Prepared, InitError> {
-    if !negotiation::reset(transport, surroundings) {
-        return Err(InitError::NoReset);
-    }
-    let (features, status) =
-        negotiation::negotiate(transport, SUPPORTED).map_err(|offered| InitError::Features { offered })?;
+    let (features, status) = packets::negotiate(transport, SUPPORTED, surroundings)?;
     let mut mac = [0; 6];
     if features & MAC != 0 {
         mac = transport.read_config_space(configuration::MAC)?;

@@ -1,7 +1,10 @@
 //! [`Packets`]: the two queues of a device by which packets come and go, the first for those that come (VIRTIO 1.2, 5.1.2 and 5.10.2).
 
-use super::{hal::IdentityHal, interrupt::Vectors};
-use crate::{drivers::interrupts, net::Buffer};
+use super::{hal::IdentityHal, interrupt::Vectors, negotiation};
+use crate::{
+    drivers::{interrupts, requests::Surroundings},
+    net::Buffer,
+};
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::{array, fmt, mem::ManuallyDrop};
 use virtio_drivers::{
@@ -85,6 +88,21 @@ pub struct Queues {
     receive: ManuallyDrop<Queue>,
     transmit: ManuallyDrop<Queue>,
     interrupt: Option<u32>,
+}
+
+/// Resets a device and agrees with it on features of these (VIRTIO 1.2, 3.1.1, steps 1 to 6); returns them, and its status.
+///
+/// # Errors
+/// [`InitError`].
+pub fn negotiate(
+    transport: &mut SomeTransport<'static>,
+    supported: u64,
+    surroundings: Surroundings,
+) -> Result<(u64, DeviceStatus), InitError> {
+    if !negotiation::reset(transport, surroundings) {
+        return Err(InitError::NoReset);
+    }
+    negotiation::negotiate(transport, supported).map_err(|offered| InitError::Features { offered })
 }
 
 impl Queues {

@@ -1,8 +1,8 @@
 //! The socket device: its number, its queue of events (VIRTIO 1.2, 5.10).
 
 use super::{
-    negotiation::{self, feature},
-    packets::{InitError, Interrupts, Packets, Queues},
+    negotiation::feature,
+    packets::{self, InitError, Interrupts, Packets, Queues},
     queue::Queue,
 };
 use crate::{
@@ -71,11 +71,7 @@ fn prepare(
     interrupts: Interrupts,
     surroundings: Surroundings,
 ) -> Result<Prepared, InitError> {
-    if !negotiation::reset(transport, surroundings) {
-        return Err(InitError::NoReset);
-    }
-    let (_, status) =
-        negotiation::negotiate(transport, SUPPORTED).map_err(|offered| InitError::Features { offered })?;
+    let (_, status) = packets::negotiate(transport, SUPPORTED, surroundings)?;
     let queues = Queues::new(transport, interrupts)?;
     let events = ManuallyDrop::new(Queue::new(transport, EVENTS, false, false)?);
     Ok((status, queues, events))
