@@ -28,9 +28,7 @@ use crate::{
     panic::{self, cannot_boot},
     pci,
     piped_console::PipedConsole,
-    self_test,
-    sha256::{self, Compress},
-    shell,
+    self_test, shell,
     storage::Disks,
     system::{Machine, RunMode, ServeSettings, Shutdown, System},
 };
@@ -38,6 +36,7 @@ use ::llm::simd::Kernels;
 use alloc::{boxed::Box, vec::Vec};
 use core::{cell::RefCell, mem::MaybeUninit, ops::Range, slice};
 use log::{LevelFilter, debug, error, info, warn};
+use trust::sha256::{self, Compress};
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();

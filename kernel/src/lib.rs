@@ -18,7 +18,7 @@
 //! | [`system`] | the machine as the shell gets to see it |
 //! | [`storage`], [`net`], [`offload`], [`piped_console`] | disks; the network; a GPU behind PCIe; a console whose input ends |
 //! | [`memory`], [`pci`], [`console`] | the machine's resources, without registers |
-//! | [`firmware`], [`machine`], [`cpu`], [`sha256`], [`wide_counter`], [`logging`] | what UEFI firmware tells; what a machine consists of; what a CPU says of itself; checksums; counts beyond 32 bits; the log |
+//! | [`firmware`], [`machine`], [`cpu`], [`wide_counter`], [`logging`] | what UEFI firmware tells; what a machine consists of; what a CPU says of itself; counts beyond 32 bits; the log |
 //! | [`undriven`] | what may have a disk behind it and is not driven |
 //!
 //! `boot`, `arch` and most of `drivers` exist on bare metal only; all the rest builds and is tested on the host. The
@@ -63,7 +63,6 @@ pub mod piped_console;
 #[allow(unsafe_code, reason = "faults are made on purpose")]
 pub mod self_test;
 pub mod serving;
-pub mod sha256;
 pub mod shell;
 pub mod storage;
 pub mod system;

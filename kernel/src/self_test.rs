@@ -8,7 +8,6 @@ use crate::{
     cores::start::{TEAM, states},
     drivers::interrupts,
     memory::pool::Pool,
-    sha256::{self, Sha256},
     storage::{Disk, MIN_PIECES_BYTES, ReadError},
     system::CoreState,
 };
@@ -20,6 +19,7 @@ use core::{
 };
 use llm::parallel::Workers;
 use log::info;
+use trust::sha256::{self, Sha256};
 
 /// Runs `test`. Returns if it is one that can succeed and it did; faults and panics otherwise.
 pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks: &mut [Disk]) {

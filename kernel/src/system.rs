@@ -7,12 +7,12 @@ use crate::{
     net::{Network, VsockDevice},
     offload::Offload,
     pci,
-    sha256::Compress,
     storage::Disks,
 };
 use ::llm::{parallel::Workers, simd::Kernels};
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::{cell::RefCell, fmt};
+use trust::sha256::Compress;
 
 /// The machine after boot. Everything is a value or a function, so that a test can make one up.
 pub struct System<'a> {

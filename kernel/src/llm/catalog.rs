@@ -16,11 +16,11 @@ use core::ops::{ControlFlow, Range};
 use llm::gguf::{Gguf, GgufError, Split, split::places};
 use llm::model::Adapter;
 use llm::quant::GgmlType;
+use trust::sha256::{Compress, Sha256};
 
 use super::{BackendError, Progress, error::Sha256Digest};
 use crate::{
     memory::pool::{GRANULE_BYTES, Pool, Region},
-    sha256::{Compress, Sha256},
     storage::{Change, Disk, Disks, MIN_PIECES_BYTES, PATIENCE_US, ReadError},
 };
 

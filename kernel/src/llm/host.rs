@@ -3,6 +3,7 @@
 use std::{boxed::Box, sync::OnceLock, time::Instant, vec, vec::Vec};
 
 use llm::{parallel::Serial, simd::Kernels};
+use trust::sha256;
 
 use super::Resources;
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
         heap::HeapUsage,
         pool::{GRANULE_BYTES, Pool},
     },
-    sha256,
     storage::{BlockDevice, Disk, MemoryDisk},
     system::{Core, CoreState, Machine},
 };

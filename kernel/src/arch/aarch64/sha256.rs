@@ -1,9 +1,6 @@
 //! SHA-256 with the CPU's own instructions, `FEAT_SHA256`.
 
-use crate::{
-    cpu::InstructionSets,
-    sha256::{Block, Compress},
-};
+use crate::cpu::InstructionSets;
 use core::arch::{
     aarch64::{
         uint8x16_t, uint32x4_t, vaddq_u32, vreinterpretq_u32_u8, vrev32q_u8, vsha256h2q_u32, vsha256hq_u32,
@@ -11,6 +8,7 @@ use core::arch::{
     },
     asm,
 };
+use trust::sha256::{Block, Compress};
 
 /// The compression function of a CPU with these features, if it has one.
 ///

@@ -13,7 +13,7 @@ fn never(_: Progress) -> ControlFlow<()> {
 
 fn catalog(disks: Vec<(Box<dyn BlockDevice>, Option<FileFacts>)>) -> Catalog {
     let disks = disks.into_iter().enumerate().map(|(index, (device, file))| Disk::new(index, device, file));
-    Catalog::new(disks.collect::<Vec<_>>().into(), host::pool(8 << 20), crate::sha256::PORTABLE)
+    Catalog::new(disks.collect::<Vec<_>>().into(), host::pool(8 << 20), trust::sha256::PORTABLE)
 }
 
 /// A file with no tensors, whose header has these strings and padding of `filler_bytes`.
@@ -291,7 +291,7 @@ fn a_silent_disk_is_the_only_one_even_if_numbers_have_gaps() {
         let moody = || Box::new(MoodyDisk(MemoryDisk::new("moody", gguf(None, 0)), mood.clone()));
         let good = Box::new(MemoryDisk::new("good", gguf(None, 0)));
         let disks = vec![Disk::new(1, moody(), None), Disk::new(2, good, None), Disk::new(7, moody(), None)];
-        let mut catalog = Catalog::new(disks.into(), host::pool(8 << 20), crate::sha256::PORTABLE);
+        let mut catalog = Catalog::new(disks.into(), host::pool(8 << 20), trust::sha256::PORTABLE);
         let files = catalog.files();
         assert!(files[1].header.is_ok());
         for (position, number) in [(0, 1), (2, 7)] {

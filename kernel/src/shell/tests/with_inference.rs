@@ -681,9 +681,7 @@ fn a_checksum_is_compared() {
     let mut computer = good();
     assert_eq!(computer.command("llm verify"), None, "there is nothing to compare with");
     let bytes = broken_gguf::good();
-    let digest: [u8; 32] =
-        sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), &bytes))
-            .into();
+    let digest = trust::sha256::digest(trust::sha256::PORTABLE, &bytes);
     computer.disks[0].1 = Some(FileFacts { length_bytes: bytes.len() as u64, sha256: Some(digest) });
     assert!(computer.command("llm verify").unwrap().contains("as expected"));
     computer.disks[0].1 = Some(FileFacts { length_bytes: bytes.len() as u64 - 1, sha256: Some(digest) });

@@ -1,6 +1,6 @@
 //! SHA-256 (FIPS 180-4) over whichever compression function suits the CPU.
 //!
-//! The compression is crate `sha2`'s, or `arch`'s with the CPU's own instructions: `sha2` has that too, but
+//! The compression is crate `sha2`'s, or in the kernel one of its own with the CPU's instructions: `sha2` has that too, but
 //! finds out by asking an operating system. Here is what is around it: blocks, padding, the digest.
 
 /// Works whole blocks into the state.
@@ -18,7 +18,15 @@ pub const PORTABLE: Compress = sha2::block_api::compress256;
 const INITIAL_STATE: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
+/// The digest of `bytes`.
+pub fn digest(compress: Compress, bytes: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new(compress);
+    hash.update(bytes);
+    hash.finish()
+}
+
 /// A digest in the making.
+#[derive(Clone)]
 pub struct Sha256 {
     compress: Compress,
     state: [u32; 8],
@@ -82,7 +90,6 @@ impl Sha256 {
 mod tests {
     use super::*;
     use sha2::Digest;
-    use std::vec::Vec;
 
     #[test]
     fn every_length_and_any_division_give_the_reference_s_digest() {
