@@ -5,8 +5,24 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `manifest` | which files are to be trusted, in a text that is signed |
+//! | `minisign` | signed files and public keys in minisign's format |
+//! | `verity` | dm-verity's tree of digests over a file, whose root stands for the file |
+//! | `signature` | Ed25519 |
+//! | `root` | the root of such a tree |
 //! | `sha256` | SHA-256 over whichever compression function suits the CPU |
+//! | `hex` | bytes as hexadecimal digits |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+pub mod hex;
+pub mod manifest;
+pub mod minisign;
+mod root;
 pub mod sha256;
+pub mod signature;
+pub mod verity;
+
+pub use root::Root;

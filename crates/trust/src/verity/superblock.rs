@@ -1,0 +1,163 @@
+//! [`Superblock`]: what a tree says of itself.
+
+use alloc::vec::Vec;
+use core::{fmt, ops::RangeInclusive};
+
+/// Size of the superblock; the tree begins at the next whole block.
+pub const SUPERBLOCK_BYTES: usize = 512;
+
+/// The sizes of blocks that `veritysetup` takes.
+const BLOCK_BYTES: RangeInclusive<u32> = 512..=512 << 10;
+
+const SIGNATURE: &[u8; 8] = b"verity\0\0";
+const VERSION: u32 = 1;
+/// The salt goes before the block, digests lie at powers of two.
+const HASH_TYPE: u32 = 1;
+const ALGORITHM: &[u8] = b"sha256";
+const MAX_SALT_BYTES: usize = 256;
+
+// Where the fields begin.
+const VERSION_AT: usize = 8;
+const HASH_TYPE_AT: usize = 12;
+const UUID_AT: usize = 16;
+const ALGORITHM_AT: usize = 32;
+const DATA_BLOCK_AT: usize = 64;
+const HASH_BLOCK_AT: usize = 68;
+const DATA_BLOCKS_AT: usize = 72;
+const SALT_LENGTH_AT: usize = 80;
+const SALT_AT: usize = 88;
+
+/// What a tree says of itself. Nothing vouches for it: the root is checked with what it says, and does not come out if that is
+/// wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superblock {
+    /// Tells trees apart, for people.
+    pub uuid: [u8; 16],
+    /// Size of the file's blocks: a power of two, of 512 bytes to 512 KiB.
+    pub data_block_bytes: u32,
+    /// Size of the tree's blocks: a power of two, of 512 bytes to 512 KiB.
+    pub hash_block_bytes: u32,
+    /// How many blocks the file has: at least one.
+    pub n_data_blocks: u64,
+    /// What is before each block when its digest is computed: up to 256 bytes.
+    pub salt: Vec<u8>,
+}
+
+/// Why a superblock is none that can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SuperblockError {
+    /// It does not begin as one.
+    NoSuperblock,
+    /// Another version of the format.
+    Version(u32),
+    /// Another order of salt and block.
+    HashType(u32),
+    /// Digests of another kind.
+    Algorithm,
+    /// Blocks of a size that there is not.
+    BlockSize(u32),
+    /// A salt that is too long.
+    SaltLength(u16),
+    /// No block, or more than the tree can have digests for.
+    BlockCount(u64),
+}
+
+impl fmt::Display for SuperblockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the verity superblock has ")?;
+        let (what, is, expected) = match *self {
+            Self::NoSuperblock => return f.write_str("another beginning than \"verity\""),
+            Self::Algorithm => return f.write_str("another hash algorithm than sha256"),
+            Self::Version(version) => ("version", version.into(), "1"),
+            Self::HashType(hash_type) => ("hash type", hash_type.into(), "1"),
+            Self::BlockSize(bytes) => ("block size", bytes.into(), "a power of two from 512 to 524288"),
+            Self::SaltLength(bytes) => ("salt size", bytes.into(), "at most 256"),
+            Self::BlockCount(blocks) => ("number of data blocks", blocks, "1 to 2^40"),
+        };
+        write!(f, "{what} {is}; expected {expected}")
+    }
+}
+
+impl core::error::Error for SuperblockError {}
+
+impl Superblock {
+    /// Of a file of this length: blocks of 4096 bytes, no salt. An empty file has one block, of zeros.
+    pub fn new(file_bytes: u64) -> Self {
+        const USUAL_BYTES: u32 = 4096;
+        Self {
+            uuid: [0; 16],
+            data_block_bytes: USUAL_BYTES,
+            hash_block_bytes: USUAL_BYTES,
+            n_data_blocks: file_bytes.div_ceil(USUAL_BYTES.into()).max(1),
+            salt: Vec::new(),
+        }
+    }
+
+    /// Reads a superblock.
+    ///
+    /// # Errors
+    /// If it is none, or one that is not supported.
+    pub fn parse(bytes: &[u8; SUPERBLOCK_BYTES]) -> Result<Self, SuperblockError> {
+        fn array<const N: usize>(bytes: &[u8; SUPERBLOCK_BYTES], at: usize) -> [u8; N] {
+            let mut array = [0; N];
+            array.copy_from_slice(&bytes[at..at + N]);
+            array
+        }
+        let number = |at| u32::from_le_bytes(array(bytes, at));
+        if bytes[..SIGNATURE.len()] != *SIGNATURE {
+            return Err(SuperblockError::NoSuperblock);
+        }
+        match (number(VERSION_AT), number(HASH_TYPE_AT)) {
+            (VERSION, HASH_TYPE) => {}
+            (VERSION, hash_type) => return Err(SuperblockError::HashType(hash_type)),
+            (version, _) => return Err(SuperblockError::Version(version)),
+        }
+        let mut algorithm = [0; DATA_BLOCK_AT - ALGORITHM_AT];
+        algorithm[..ALGORITHM.len()].copy_from_slice(ALGORITHM);
+        if bytes[ALGORITHM_AT..DATA_BLOCK_AT] != algorithm {
+            return Err(SuperblockError::Algorithm);
+        }
+        let [data_block_bytes, hash_block_bytes] = [number(DATA_BLOCK_AT), number(HASH_BLOCK_AT)];
+        for bytes in [data_block_bytes, hash_block_bytes] {
+            if !bytes.is_power_of_two() || !BLOCK_BYTES.contains(&bytes) {
+                return Err(SuperblockError::BlockSize(bytes));
+            }
+        }
+        let n_data_blocks = u64::from_le_bytes(array(bytes, DATA_BLOCKS_AT));
+        if n_data_blocks == 0 || n_data_blocks > 1 << 40 {
+            return Err(SuperblockError::BlockCount(n_data_blocks));
+        }
+        let salt_bytes = u16::from_le_bytes(array(bytes, SALT_LENGTH_AT));
+        if usize::from(salt_bytes) > MAX_SALT_BYTES {
+            return Err(SuperblockError::SaltLength(salt_bytes));
+        }
+        Ok(Self {
+            uuid: array(bytes, UUID_AT),
+            data_block_bytes,
+            hash_block_bytes,
+            n_data_blocks,
+            salt: bytes[SALT_AT..SALT_AT + usize::from(salt_bytes)].into(),
+        })
+    }
+
+    /// Its bytes.
+    ///
+    /// # Panics
+    /// If the salt is longer than 256 bytes.
+    pub fn to_bytes(&self) -> [u8; SUPERBLOCK_BYTES] {
+        let mut bytes = [0; SUPERBLOCK_BYTES];
+        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+        assert!(self.salt.len() <= MAX_SALT_BYTES, "a salt of {} bytes", self.salt.len());
+        put(0, SIGNATURE);
+        put(VERSION_AT, &VERSION.to_le_bytes());
+        put(HASH_TYPE_AT, &HASH_TYPE.to_le_bytes());
+        put(UUID_AT, &self.uuid);
+        put(ALGORITHM_AT, ALGORITHM);
+        put(DATA_BLOCK_AT, &self.data_block_bytes.to_le_bytes());
+        put(HASH_BLOCK_AT, &self.hash_block_bytes.to_le_bytes());
+        put(DATA_BLOCKS_AT, &self.n_data_blocks.to_le_bytes());
+        put(SALT_LENGTH_AT, &(self.salt.len() as u16).to_le_bytes());
+        put(SALT_AT, &self.salt);
+        bytes
+    }
+}
