@@ -37,3 +37,8 @@ pub mod scheduler;
 pub mod session;
 pub mod state;
 pub mod tokenizer;
+
+/// What bits the engine computes: engines of the same version give the same logits and draw the same tokens, on every CPU.
+/// A receipt names it, and can be verified by an engine of the same version alone. `tests/engine_version.rs` makes sure that it
+/// changes if and only if bits of golden logits do, or what is drawn from them.
+pub const ENGINE_VERSION: u32 = 1;

@@ -49,6 +49,14 @@ impl CacheType {
         Self::ALL.iter().find(|(_, _, known)| *known == name).map(|&(ty, _, _)| ty)
     }
 
+    /// What it is called (`f16`, `q8_0`).
+    pub fn name(self) -> &'static str {
+        match Self::ALL.iter().find(|(ty, _, _)| *ty == self) {
+            Some(&(_, _, name)) => name,
+            None => unreachable!("all types are in the table"),
+        }
+    }
+
     /// ggml's type.
     pub fn ggml_type(self) -> GgmlType {
         match Self::ALL.iter().find(|(ty, _, _)| *ty == self) {

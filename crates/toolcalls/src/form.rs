@@ -351,6 +351,11 @@ impl Form {
         FORMS.iter().find(|form| form.evidence.iter().all(has)).unwrap_or(&GENERIC)
     }
 
+    /// That which is called so.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        [&GENERIC, &NO_CALLS].into_iter().chain(FORMS).find(|form| form.name == name)
+    }
+
     /// The text that a call begins with, after which a grammar can hold that is not to hold before; empty if it is
     /// the beginning of the answer, see [`bare`](Self::bare).
     pub fn trigger(&self) -> &'static str {

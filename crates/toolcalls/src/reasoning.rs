@@ -3,6 +3,8 @@
 /// How a family of models marks what it thinks.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reasoning {
+    /// What it is called here.
+    pub name: &'static str,
     /// What all stand in a template of such a model.
     pub evidence: &'static [&'static str],
     /// What comes before a thought, if the prompt does not end with it already.
@@ -18,6 +20,7 @@ pub struct Reasoning {
 }
 
 const THINK: Reasoning = Reasoning {
+    name: "think",
     evidence: &["<think>"],
     open: "<think>",
     close: "</think>",
@@ -29,6 +32,7 @@ const THINK: Reasoning = Reasoning {
 /// All of them, those with more evidence before those that share some of it.
 static REASONINGS: &[Reasoning] = &[
     Reasoning {
+        name: "gpt-oss",
         evidence: &["<|channel|>", "<|message|>"],
         open: "<|channel|>analysis<|message|>",
         close: "<|end|>",
@@ -37,6 +41,7 @@ static REASONINGS: &[Reasoning] = &[
         around_content: &[],
     },
     Reasoning {
+        name: "gemma",
         evidence: &["<|channel>"],
         open: "<|channel>thought",
         close: "<channel|>",
@@ -45,6 +50,7 @@ static REASONINGS: &[Reasoning] = &[
         around_content: &[],
     },
     Reasoning {
+        name: "mistral",
         evidence: &["[THINK]"],
         open: "[THINK]",
         close: "[/THINK]",
@@ -53,6 +59,7 @@ static REASONINGS: &[Reasoning] = &[
         around_content: &[],
     },
     Reasoning {
+        name: "command-a",
         evidence: &["<|START_THINKING|>"],
         open: "<|START_THINKING|>",
         close: "<|END_THINKING|>",
@@ -61,6 +68,7 @@ static REASONINGS: &[Reasoning] = &[
         around_content: &["<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"],
     },
     Reasoning {
+        name: "command-r-response",
         evidence: &["<|START_RESPONSE|>"],
         open: "<|START_THINKING|>",
         close: "<|END_THINKING|>",
@@ -69,6 +77,7 @@ static REASONINGS: &[Reasoning] = &[
         around_content: &["<|START_RESPONSE|>", "<|END_RESPONSE|>"],
     },
     Reasoning {
+        name: "seed-oss",
         evidence: &["<seed:think>"],
         open: "<seed:think>",
         close: "</seed:think>",
@@ -77,6 +86,7 @@ static REASONINGS: &[Reasoning] = &[
         around_content: &[],
     },
     Reasoning {
+        name: "minimax",
         evidence: &["<mm:think>"],
         open: "<mm:think>",
         close: "</mm:think>",
@@ -85,6 +95,7 @@ static REASONINGS: &[Reasoning] = &[
         around_content: &[],
     },
     Reasoning {
+        name: "apriel",
         evidence: &["[BEGIN FINAL RESPONSE]"],
         open: "Here are my reasoning steps:",
         close: "[BEGIN FINAL RESPONSE]",
@@ -93,13 +104,14 @@ static REASONINGS: &[Reasoning] = &[
         around_content: &["[END FINAL RESPONSE]"],
     },
     Reasoning {
+        name: "think-response",
         evidence: &["<think>", "<response>"],
         around_content: &["<response>", "</response>"],
         ..THINK
     },
     THINK,
     // Some templates only cut thoughts off.
-    Reasoning { evidence: &["</think>"], ..THINK },
+    Reasoning { name: "think-cut", evidence: &["</think>"], ..THINK },
 ];
 
 impl Reasoning {
@@ -107,5 +119,10 @@ impl Reasoning {
     pub fn of(texts: &[&str]) -> Option<&'static Self> {
         let has = |evidence: &&str| texts.iter().any(|text| text.contains(evidence));
         REASONINGS.iter().find(|reasoning| reasoning.evidence.iter().all(has))
+    }
+
+    /// That which is called so.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        REASONINGS.iter().find(|reasoning| reasoning.name == name)
     }
 }

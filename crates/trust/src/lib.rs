@@ -5,21 +5,27 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `receipt` | signed statements of what was computed |
 //! | `manifest` | which files are to be trusted, in a text that is signed |
 //! | `minisign` | signed files and public keys in minisign's format |
 //! | `verity` | dm-verity's tree of digests over a file, whose root stands for the file |
 //! | `signature` | Ed25519 |
 //! | `root` | the root of such a tree |
-//! | `sha256` | SHA-256 over whichever compression function suits the CPU |
+//! | `logits` | a running hash of the logits that tokens are drawn from |
+//! | `sha256`, `canonical`, `fixed` | SHA-256 over whichever compression function suits the CPU; JSON with one spelling; bytes as it has them |
 //! | `hex` | bytes as hexadecimal digits |
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod canonical;
+pub mod fixed;
 pub mod hex;
+pub mod logits;
 pub mod manifest;
 pub mod minisign;
+pub mod receipt;
 mod root;
 pub mod sha256;
 pub mod signature;

@@ -11,6 +11,9 @@ pub type Block = [u8; BLOCK_BYTES];
 
 const BLOCK_BYTES: usize = 64;
 
+/// Bytes of a digest.
+pub const DIGEST_BYTES: usize = 32;
+
 /// The compression function for every CPU.
 pub const PORTABLE: Compress = sha2::block_api::compress256;
 
@@ -19,7 +22,7 @@ const INITIAL_STATE: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// The digest of `bytes`.
-pub fn digest(compress: Compress, bytes: &[u8]) -> [u8; 32] {
+pub fn digest(compress: Compress, bytes: &[u8]) -> [u8; DIGEST_BYTES] {
     let mut hash = Sha256::new(compress);
     hash.update(bytes);
     hash.finish()
@@ -65,7 +68,7 @@ impl Sha256 {
     }
 
     /// The digest of all that was appended.
-    pub fn finish(mut self) -> [u8; 32] {
+    pub fn finish(mut self) -> [u8; DIGEST_BYTES] {
         // FIPS 180-4, 5.1.1: a one bit, zero bits, and the length in bits to the end of a block.
         const LENGTH_BYTES: usize = 8;
         let length_bits = self.length_bytes.wrapping_mul(8);
@@ -78,7 +81,7 @@ impl Sha256 {
         flat[end - LENGTH_BYTES..end].copy_from_slice(&length_bits.to_be_bytes());
         (self.compress)(&mut self.state, &padded[..end / BLOCK_BYTES]);
 
-        let mut digest = [0; 32];
+        let mut digest = [0; DIGEST_BYTES];
         for (bytes, word) in digest.chunks_exact_mut(4).zip(self.state) {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
@@ -95,7 +98,7 @@ mod tests {
     fn every_length_and_any_division_give_the_reference_s_digest() {
         let bytes: Vec<u8> = (0..1000_u32).map(|i| (i * 37 + i / 7) as u8).collect();
         for length in (0..200).chain([511, 512, 513, 1000]) {
-            let expected: [u8; 32] = sha2::Sha256::digest(&bytes[..length]).into();
+            let expected: [u8; DIGEST_BYTES] = sha2::Sha256::digest(&bytes[..length]).into();
             for piece in [1, 3, 63, 64, 65, 1000] {
                 let mut hash = Sha256::new(PORTABLE);
                 bytes[..length].chunks(piece).for_each(|piece| hash.update(piece));

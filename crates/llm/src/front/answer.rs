@@ -121,6 +121,12 @@ impl Answer {
         on_event: &mut dyn FnMut(RequestId, Event<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         self.has_begun = true;
+        if let Some(work) = &mut self.report.work
+            && let Err(error) = work.push(id, logits)
+        {
+            self.end = Some(Err(error));
+            return ControlFlow::Break(());
+        }
         if tokenizer.is_end_of_generation(id) {
             self.end = Some(Ok(FinishReason::EndOfText));
             return ControlFlow::Break(());
@@ -276,6 +282,7 @@ pub(super) fn new_report(
         speculation: Speculation::default(),
         forgotten: encoded.forgotten,
         format: encoded.format,
+        work: None,
     };
     report.output.try_reserve(needed_bytes).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
     reserve_ids(&mut report.ids, n_reserved)?;

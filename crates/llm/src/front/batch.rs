@@ -430,7 +430,8 @@ fn copy_of(report: &Report) -> Result<Report, FrontError> {
     let needed_bytes = size_of_val(&*report.ids);
     ids.try_reserve_exact(report.ids.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
     ids.extend_from_slice(&report.ids);
-    Ok(Report { output, ids, stop: text_of(&report.stop)?, ..*report })
+    // Texts of a batch have no receipts.
+    Ok(Report { output, ids, stop: text_of(&report.stop)?, work: None, ..*report })
 }
 
 fn text_of(text: &str) -> Result<String, FrontError> {

@@ -9,7 +9,7 @@ use ::grammar::json_schema::{Options, SchemaError};
 use ::grammar::{Builder, Expression, Grammar, GrammarError, Limits, Vocabulary};
 use toolcalls::{Arguments, Calls, CallsError, Reasoning, Strictness, with_marks};
 
-use super::{AnswerGrammar, FrontError, Prompt, Prompter, Request};
+use super::{AnswerGrammar, FrontError, Prompter, Request};
 use crate::chat::{Format, Tool, shown};
 use crate::sampling::{BLANKS, Guide, MAX_BLANKS, Rules, SamplingError, THOUGHT_TOKEN, Thinking, Trigger};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
@@ -86,10 +86,7 @@ impl Prompter<'_> {
         n_vocab: usize,
         format: &mut Option<Format>,
     ) -> Result<Option<Guide>, FrontError> {
-        let tools = match &request.prompt {
-            Prompt::Chat(_, format) | Prompt::Messages(_, format) => format.tools,
-            Prompt::Text(..) | Prompt::Ids(_) => &[],
-        };
+        let tools = request.prompt.tools();
         let (held, tools, first_tool) = match (request.grammar, request.tool_choice) {
             (Some(grammar @ AnswerGrammar::Gbnf(_)), _) => (Held::Content(grammar), &[][..], 0),
             (Some(grammar), _) if tools.is_empty() => (Held::Content(grammar), tools, 0),

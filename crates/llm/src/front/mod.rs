@@ -22,6 +22,7 @@ pub mod logits;
 mod logprobs;
 pub mod options;
 mod prompter;
+pub mod receipt;
 mod request;
 mod responder;
 pub mod roofs;

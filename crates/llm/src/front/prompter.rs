@@ -100,6 +100,10 @@ impl<'m> Prompter<'m> {
                 out.try_reserve(ids.len()).map_err(|_| FrontError::OutOfHeap { needed_bytes })?;
                 out.extend_from_slice(ids);
             }
+            Prompt::Encoded(ids, format, _) => {
+                self.encode(&Prompt::Ids(ids), room, out)?;
+                return Ok(Encoded { forgotten: None, format: *format });
+            }
             Prompt::Chat(dialogue, format) => {
                 let tokenizer = usable(&self.tokenizer)?;
                 let chat = ready(&mut self.chat, &self.gguf, tokenizer, format.template)?;

@@ -1,10 +1,14 @@
 //! [`Request`]: what is asked; [`Event`] and [`Report`]: what comes back.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use trust::sha256::Compress;
+
 use super::embedding::Embedding;
+use super::receipt::Work;
 use super::trace::LogitsRange;
 use super::units::{Duration, Rate, per_second};
 use super::{AnswerGrammar, FrontError, LogprobWish, Logprobs, ToolChoice};
@@ -56,6 +60,8 @@ pub struct Request<'r> {
     pub tell_apart: bool,
     /// What each adapter adds is multiplied by, see [`Submission::adapters`](crate::scheduler::Submission).
     pub adapters: Option<&'r [f32]>,
+    /// Whether the [report](Report::work) has what a receipt says of the answer; by which compression function of SHA-256, if so.
+    pub receipt: Option<Compress>,
 }
 
 impl<'r> Request<'r> {
@@ -79,6 +85,7 @@ impl<'r> Request<'r> {
             trace: false,
             tell_apart: false,
             adapters: None,
+            receipt: None,
         }
     }
 }
@@ -96,6 +103,19 @@ pub enum Prompt<'r> {
     Messages(&'r [Message<'r>], ChatFormat<'r>),
     /// These tokens.
     Ids(&'r [u32]),
+    /// The tokens that one of the above became, the format that its answer has, and the tools that it may call.
+    Encoded(&'r [u32], Option<Format>, &'r [Tool<'r>]),
+}
+
+impl<'r> Prompt<'r> {
+    /// What the model may call.
+    pub fn tools(&self) -> &'r [Tool<'r>] {
+        match self {
+            Self::Chat(_, format) | Self::Messages(_, format) => format.tools,
+            Self::Encoded(_, _, tools) => tools,
+            Self::Text(..) | Self::Ids(_) => &[],
+        }
+    }
 }
 
 /// How a conversation becomes a prompt.
@@ -215,6 +235,8 @@ pub struct Report {
     pub forgotten: Option<Forgotten>,
     /// How the answer is to be read, if a chat format made the prompt.
     pub format: Option<Format>,
+    /// What a receipt says of it, if the request [wants](Request::receipt) one.
+    pub work: Option<Box<Work>>,
 }
 
 impl Report {

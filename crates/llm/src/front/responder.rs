@@ -1,5 +1,6 @@
 //! [`Responder`]: a model that answers requests, many at once.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -9,6 +10,7 @@ use super::answer::{Answer, Draft, Failure, new_report};
 use super::bench::{self, BenchPlan, BenchResult, Meter};
 use super::embedding::{Embedding, EmbeddingWish, Vectors};
 use super::logprobs::LogprobTable;
+use super::receipt::{Facts, Work};
 use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, breakers, logits};
 use crate::chat::{self, Message, Room};
 use crate::compute::LowRanks;
@@ -151,19 +153,28 @@ impl<'m> Responder<'m> {
             sampler = sampler.with_breakers(breakers(self.prompter.tokenizer()?, request.breakers)?);
         }
         let mut encoded = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
+        let prompt_format = encoded.format;
         if let Some(guide) = self.prompter.guide(&request, n_vocab, &mut encoded.format)? {
             sampler = sampler.with_guide(guide);
         }
         let start_us = clock_us();
-        let report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, encoded)?;
+        let mut report = new_report(self.prompt_ids.len(), request.max_tokens, n_ctx, encoded)?;
         let logprobs = request.logprobs.map(LogprobTable::new).transpose()?;
         let format = encoded.format.filter(|_| request.tell_apart);
         let text = TextStream::new(self.prompter.tokenizer()?, request.stop, format)?;
-        let tools = match &request.prompt {
-            Prompt::Chat(_, format) | Prompt::Messages(_, format) => format.tools,
-            Prompt::Text(..) | Prompt::Ids(_) => &[],
+        let parser = format.map(|format| chat::parser(format, request.prompt.tools())).transpose()?;
+        let work = match request.receipt {
+            None => None,
+            Some(compress) => {
+                let usual = scheduler.runner().usual_scales();
+                let scales = request.adapters.unwrap_or(usual);
+                let scales = &scales[..scales.len().min(usual.len())];
+                let facts = Facts::of(scheduler.runner(), n_ctx);
+                let prompt = (&self.prompt_ids[..], prompt_format);
+                Some(Box::new(Work::new(compress, &request, &sampling, scales, prompt, facts)?))
+            }
         };
-        let parser = format.map(|format| chat::parser(format, tools)).transpose()?;
+        report.work = work;
         let id = scheduler.submit(Submission {
             prompt: &self.prompt_ids,
             max_tokens: request.max_tokens,

@@ -115,7 +115,8 @@ impl Case {
         failures
     }
 
-    fn logits(
+    /// The logits of all tokens.
+    pub fn logits(
         &self,
         gguf: &Gguf<'_>,
         kernels: &'static Kernels,

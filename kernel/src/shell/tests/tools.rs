@@ -63,6 +63,7 @@ fn said(output: &str, finish_reason: FinishReason) -> Report {
         stop: String::new(),
         speculation: Speculation::default(),
         forgotten: None,
+        work: None,
         format: Some(Format::default()),
     }
 }
