@@ -68,8 +68,9 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     let mut args = BootArgs::parse(&platform.boot_args);
 
     // SAFETY: the platform is this machine's; nothing else has been started.
-    unsafe { map_memory(&mut platform) };
+    unsafe { map_memory(&mut platform, heap.clone()) };
     start_console(&platform, &args);
+    arch::paging::check();
     if let Some((seconds, ticks)) = time {
         calendar_clock::set(seconds, arch::time::us(ticks));
     }
@@ -140,6 +141,8 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
             turn: is_owed.then_some(guest::turn),
             interrupt_count: interrupts::count_of,
             balloon: guest::balloon,
+            memory_map: arch::paging::compare,
+            protections: arch::protection::active,
             heap_usage: || HEAP.usage(),
             pool: &POOL,
         },
@@ -205,7 +208,7 @@ fn place_secondary_stacks(platform: &Platform, heap: &Range<u64>) -> Range<u64> 
 
 /// # Safety
 /// To be called once, before anything but RAM is used.
-unsafe fn map_memory(platform: &mut Platform) {
+unsafe fn map_memory(platform: &mut Platform, heap: Range<u64>) {
     let mut devices: Vec<Range<u64>> =
         platform.virtio_mmio.iter().map(|transport| transport.registers.range()).collect();
     devices.extend(platform.uart.iter().map(|uart| uart.registers.range()));
@@ -230,7 +233,8 @@ unsafe fn map_memory(platform: &mut Platform) {
     }
     let devices = layout::whole_pages(devices);
     // What is reserved is not even mapped: the CPU may read ahead wherever it could read.
-    let mut ram = layout::remaining(&platform.memory, &platform.reserved_memory);
+    let ram = layout::remaining(&platform.memory, &platform.reserved_memory);
+    let mut shared = Vec::new();
     if let Some(generation) = &platform.generation {
         // It is memory, whose pages are the hypervisor's. The tree has them reserved, so that neither heap nor pool has them.
         let pages = layout::whole_pages([generation.range()].into());
@@ -239,11 +243,11 @@ unsafe fn map_memory(platform: &mut Platform) {
         if ram.iter().chain(&devices).any(is_used) || is_used(&image) {
             platform.generation = None;
         } else {
-            ram.extend(pages);
+            shared = pages;
         }
     }
     // SAFETY: RAM and devices are what the device tree says they are.
-    unsafe { arch::paging::activate(&ram, &devices) };
+    unsafe { arch::paging::activate(heap, &ram, &shared, &devices) };
 }
 
 /// From here on there is a console, a log and a way to end.

@@ -63,6 +63,8 @@ pub enum SelfTest {
     WriteText,
     /// Jump into data.
     ExecuteData,
+    /// Hold the live translation tables against what they should be, and see that every core refuses what it can.
+    MemoryMap,
     /// Check vector registers while interrupts come in whose handler destroys them.
     Simd,
     /// Compare the CPU's SHA-256 instructions with the portable code.
@@ -272,6 +274,7 @@ impl BootArgs {
                     "heap" => SelfTest::HeapExhaustion,
                     "write-text" => SelfTest::WriteText,
                     "execute-data" => SelfTest::ExecuteData,
+                    "memory-map" => SelfTest::MemoryMap,
                     "simd" => SelfTest::Simd,
                     "sha256" => SelfTest::Sha256,
                     "memory-functions" => SelfTest::MemoryFunctions,

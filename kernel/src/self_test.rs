@@ -36,6 +36,7 @@ pub fn run(test: SelfTest, console: &mut dyn Console, pool: &'static Pool, disks
         }
         SelfTest::WriteText => write_text(),
         SelfTest::ExecuteData => execute_data(),
+        SelfTest::MemoryMap => check_memory_map(),
         SelfTest::Simd => arch::vector_test::run(|interrupt, handler| {
             interrupts::enable(interrupt, handler, 0)
                 .unwrap_or_else(|error| panic!("vector self-test: {error}"));
@@ -143,6 +144,25 @@ fn execute_data() {
     // SAFETY: not sound, on purpose: the fetch faults and the kernel ends.
     let function: extern "C" fn() = unsafe { core::mem::transmute(data) };
     function();
+}
+
+/// All cores use the same tables, and each refuses itself what it can.
+fn check_memory_map() {
+    let start_us = arch::time::now_us();
+    arch::paging::check();
+    let took_us = arch::time::now_us() - start_us;
+    if TEAM.count() > 1 {
+        wait_for_all_cores();
+    }
+    let tables = arch::paging::active_tables();
+    let n_checked = AtomicUsize::new(0);
+    TEAM.run(&|| {
+        assert!(arch::protection::active().are_on());
+        assert_eq!(arch::paging::active_tables(), tables);
+        n_checked.fetch_add(1, Ordering::Relaxed);
+        wait_until("all cores", || n_checked.load(Ordering::Relaxed) == TEAM.count());
+    });
+    info!("memory map self-test: {} cores, {took_us} us", TEAM.count());
 }
 
 /// Every length up to some loops' worth, at every alignment of source and destination.

@@ -3,7 +3,7 @@
 use crate::{
     console::Console,
     cpu::{CpuModel, InstructionSets},
-    memory::{heap::HeapUsage, pool::Pool},
+    memory::{heap::HeapUsage, pool::Pool, regions::Finding, translation::WalkError},
     net::{Network, VsockDevice},
     offload::Offload,
     pci,
@@ -73,10 +73,32 @@ pub struct Machine {
     pub balloon: fn() -> Option<BalloonUsage>,
     /// How often this interrupt has been taken.
     pub interrupt_count: fn(u32) -> u64,
+    /// Gives all that the live translation tables say, beside what they should say, and returns how many tables there are.
+    pub memory_map: fn(&mut dyn FnMut(Finding)) -> Result<usize, WalkError>,
+    /// What the boot core refuses itself, whatever the tables say.
+    pub protections: fn() -> Protections,
     /// State of the small heap.
     pub heap_usage: fn() -> HeapUsage,
     /// All memory beyond the kernel image and the heap.
     pub pool: &'static Pool,
+}
+
+/// What a core refuses itself.
+#[derive(Clone, Copy)]
+pub struct Protections {
+    /// To execute what can be written, whatever else the tables say: `SCTLR_EL1.WXN`.
+    pub wxn: bool,
+    /// A stack pointer that is no multiple of 16: `SCTLR_EL1.SA`.
+    pub stack_alignment: bool,
+    /// To access what EL0 can: `PSTATE.PAN`; `None` without `FEAT_PAN`.
+    pub pan: Option<bool>,
+}
+
+impl Protections {
+    /// Whether all is on that the core has.
+    pub fn are_on(&self) -> bool {
+        self.wxn && self.stack_alignment && self.pan != Some(false)
+    }
 }
 
 /// What a turn of the main loop has come to.

@@ -85,6 +85,7 @@ fn start(number: usize, core: &Cpu) -> Result<(), power::StartError> {
 /// Where a started core enters Rust, on its own stacks, with the final memory map.
 #[unsafe(no_mangle)]
 extern "C" fn secondary_main(number: usize) -> ! {
+    arch::protection::enable();
     arch::interrupts::unmask_system_errors();
     if !FEATURES.get().is_some_and(|boot_core| arch::cpu::features().include(boot_core)) {
         set_state(number, CoreState::Failed);

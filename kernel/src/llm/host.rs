@@ -11,9 +11,10 @@ use crate::{
     memory::{
         heap::HeapUsage,
         pool::{GRANULE_BYTES, Pool},
+        regions::{Finding, Use},
     },
     storage::{BlockDevice, Disk, MemoryDisk},
-    system::{Core, CoreState, Machine},
+    system::{Core, CoreState, Machine, Protections},
 };
 
 /// A pool of this size, for ever.
@@ -53,6 +54,14 @@ pub fn machine(pool: &'static Pool) -> Machine {
         turn: None,
         interrupt_count: u64::from,
         balloon: || None,
+        memory_map: |visit| {
+            let heap =
+                Finding { range: 0x4000..0x8000, access: Use::Heap.access(), purpose: Some(Use::Heap) };
+            visit(Finding { range: 0x3000..0x4000, access: None, purpose: Some(Use::Guard) });
+            visit(heap);
+            Ok(3)
+        },
+        protections: || Protections { wxn: true, stack_alignment: true, pan: None },
         heap_usage: || HeapUsage { used_bytes: 1 << 20, size_bytes: 16 << 20 },
         pool,
     }

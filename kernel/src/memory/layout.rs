@@ -6,7 +6,8 @@ use core::ops::Range;
 /// Smallest and largest size of the heap, which otherwise is a sixteenth of the RAM.
 const HEAP_BYTES: Range<u64> = 16 << 20..128 << 20;
 
-/// Alignment of the heap and of everything that remains.
+/// Alignment of the heap and of everything that remains. The first page of all addresses is nobody's, so that a read of the null
+/// pointer faults where there is RAM at 0, too.
 pub const PAGE_BYTES: u64 = 4096;
 
 /// The size of the heap on a machine with `ram_bytes` of RAM.
@@ -29,7 +30,7 @@ fn place_in_bank<T: Iterator<Item = Range<u64>>>(
     taken: impl Fn() -> T,
     size_bytes: u64,
 ) -> Option<Range<u64>> {
-    let mut start = bank.start.checked_next_multiple_of(PAGE_BYTES)?;
+    let mut start = bank.start.checked_next_multiple_of(PAGE_BYTES)?.max(PAGE_BYTES);
     loop {
         let candidate = start..start.checked_add(size_bytes)?;
         if candidate.end > bank.end {
@@ -47,9 +48,19 @@ pub fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end && !a.is_empty() && !b.is_empty()
 }
 
-/// What is left of `banks` without `taken`, in whole pages, ascending.
+/// What is left of `banks` without `taken` and without page 0, in whole pages, ascending.
 pub fn remaining(banks: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut free = banks.to_vec();
+    let mut free = without(banks, taken);
+    if let Some(first) = free.first_mut() {
+        first.start = first.start.max(PAGE_BYTES);
+    }
+    free.retain(|range| !range.is_empty());
+    free
+}
+
+/// What is left of `ranges` without `taken`, in whole pages, ascending.
+pub fn without(ranges: &[Range<u64>], taken: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut free = ranges.to_vec();
     for hole in taken.iter().filter(|range| !range.is_empty()) {
         free = free
             .into_iter()
@@ -179,6 +190,14 @@ mod tests {
             remaining(&banks, &taken),
             [RAM..RAM + 2 * MIB, RAM + 21 * MIB..RAM + 60 * MIB, RAM + 130 * MIB..RAM + 192 * MIB,]
         );
+    }
+
+    #[test]
+    fn page_0_is_never_used() {
+        assert_eq!(place([0..10 * MIB].into_iter(), || [].into_iter(), MIB), Some(4096..MIB + 4096));
+        assert_eq!(remaining(&[0..4096, 8192..16384], &[]), [8192..16384]);
+        assert_eq!(remaining(&[0..8192], &[]), [4096..8192]);
+        assert_eq!(without(&[0..8192], &[]), [0..8192]);
     }
 
     #[test]

@@ -267,6 +267,7 @@ fn every_command_is_listed_and_explained() {
         "llm chat",
         "mem",
         "mem bench",
+        "mem map",
         "cpus",
         "disks",
         "pci",
@@ -461,6 +462,12 @@ fn the_machine_is_described() {
             .command("mem")
             .unwrap()
             .starts_with("heap      1.0 MiB of 16.0 MiB used\npool      0 B of 64.0 MiB")
+    );
+    assert_eq!(
+        computer.command("mem map").unwrap(),
+        "0x0000003000..0x0000004000 --- nothing  guard page, 4.0 KiB\n\
+         0x0000004000..0x0000008000 rw- cached  heap, 16.0 KiB\n\
+         3 tables, 0 ranges wrong; WXN on, PAN not in this CPU, stack alignment check on\n"
     );
     let roofs = computer.command("mem bench").unwrap();
     assert!(roofs.starts_with("read 64.0 MiB\n  1 core "), "{roofs}");

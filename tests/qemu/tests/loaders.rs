@@ -101,8 +101,15 @@ fn an_image_runs_on_another_machine() {
     set(tree.root.child_mut("memory@40000000").unwrap(), "reg", [0_u32, 0, 0, 0x3c00_0000]);
     set(tree.root.child_mut("pl011@9000000").unwrap(), "reg", [0_u32, 0x3f20_1000, 0, 0x200]);
     // Nothing else of the tree is there.
-    for name in ["intc@8000000", "pcie@10000000", "fw-cfg@9020000", "pl031@9010000", "pl061@9030000", "psci"]
-    {
+    for name in [
+        "flash@0",
+        "intc@8000000",
+        "pcie@10000000",
+        "fw-cfg@9020000",
+        "pl031@9010000",
+        "pl061@9030000",
+        "psci",
+    ] {
         tree.root.remove_child(name);
     }
     let is_virtio = |name: &str| name.starts_with("virtio_mmio@");
@@ -111,7 +118,7 @@ fn an_image_runs_on_another_machine() {
     set(
         tree.root.child_mut("chosen").unwrap(),
         "bootargs",
-        "ferrite.host=semihosting ferrite.command=6d656d",
+        "ferrite.host=semihosting ferrite.command=6d656d206d6170",
     );
     let tree = directory.file("tree.dtb", &tree.to_dtb());
     let image = kernel_files().1;
@@ -119,7 +126,12 @@ fn an_image_runs_on_another_machine() {
     let words = machine.split(' ').map(OsStr::new);
     let files = ["-kernel".as_ref(), image.as_os_str(), "-dtb".as_ref(), tree.as_os_str()];
     let outcome = Session::of_qemu(words.chain(files)).finish().expect_status(0);
-    assert!(outcome.text().contains("MiB"), "{}", outcome.text());
+    // The first page is left out: a read of the null pointer faults here, too.
+    let text = outcome.text();
+    assert!(
+        text.starts_with("0x0000001000..") && text.contains(" 0 ranges wrong; WXN on, PAN not in"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Where the linker script put the parts of the kernel image.
 
+use crate::memory::regions::Use;
 use core::ops::Range;
 
 unsafe extern "C" {
@@ -33,16 +34,6 @@ pub fn text() -> Range<u64> {
     address!(__image_start)..address!(__text_end)
 }
 
-/// Constants.
-pub fn rodata() -> Range<u64> {
-    address!(__text_end)..address!(__rodata_end)
-}
-
-/// Variables, initialised or not.
-pub fn data() -> Range<u64> {
-    address!(__rodata_end)..address!(__main_stack_guard)
-}
-
 /// The stack of everything but exception handlers, without its guard page.
 pub fn main_stack() -> Range<u64> {
     address!(__main_stack_guard) + GUARD_BYTES..address!(__main_stack_top)
@@ -51,4 +42,22 @@ pub fn main_stack() -> Range<u64> {
 /// The stack of exception handlers, without its guard page.
 pub fn exception_stack() -> Range<u64> {
     address!(__exception_stack_guard) + GUARD_BYTES..address!(__exception_stack_top)
+}
+
+/// Gives all that the image consists of to `add`, without a gap.
+pub fn regions(add: &mut dyn FnMut(Range<u64>, Use)) {
+    let (main, exception) = (main_stack(), exception_stack());
+    let mut start = whole().start;
+    for (purpose, end) in [
+        (Use::Text, text().end),
+        (Use::Constants, address!(__rodata_end)),
+        (Use::Data, address!(__main_stack_guard)),
+        (Use::Guard, main.start),
+        (Use::Stack(0), main.end),
+        (Use::Guard, exception.start),
+        (Use::ExceptionStack(0), exception.end),
+    ] {
+        add(start..end, purpose);
+        start = end;
+    }
 }

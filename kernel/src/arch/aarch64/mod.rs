@@ -11,6 +11,7 @@ mod memory_functions;
 pub mod monitor;
 pub mod paging;
 pub mod probe;
+pub mod protection;
 pub mod random;
 pub mod secondary;
 pub mod sha256;

@@ -4,6 +4,7 @@
 //! a core: guard page, main stack, guard page, exception stack.
 
 use super::image::{self, GUARD_BYTES};
+use crate::memory::regions::Use;
 use core::{fmt, ops::Range};
 use spin::Once;
 
@@ -42,10 +43,15 @@ pub fn of_core(core: usize) -> Option<Stacks> {
     (stacks.exception.end <= slots.end).then_some(stacks)
 }
 
-/// The guard pages of the secondary cores' stacks, which must not be mapped.
-pub fn secondary_guards() -> impl Iterator<Item = Range<u64>> {
-    let below = |stack: Range<u64>| stack.start - GUARD_BYTES..stack.start;
-    (1..).map_while(of_core).flat_map(move |stacks| [below(stacks.main), below(stacks.exception)])
+/// Gives the stacks of the secondary cores and the guard pages below them to `add`.
+pub fn secondary_regions(add: &mut dyn FnMut(Range<u64>, Use)) {
+    for core in 1.. {
+        let Some(Stacks { main, exception }) = of_core(core.into()) else { break };
+        for (stack, purpose) in [(main, Use::Stack(core)), (exception, Use::ExceptionStack(core))] {
+            add(stack.start - GUARD_BYTES..stack.start, Use::Guard);
+            add(stack, purpose);
+        }
+    }
 }
 
 /// A stack that has overflowed.

@@ -8,6 +8,7 @@ use crate::shell::{
     command::{Command, CommandError},
 };
 use crate::storage::sectors::SECTOR_BYTES;
+use crate::system::Protections;
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -21,6 +22,16 @@ pub(super) static COMMANDS: &[Command] = &[
                   sums over all that are loaded; llm list shows each. A memory balloon takes what the host wants of the pool, and\n\
                   tells the host what is free.",
         run: mem,
+    },
+    Command {
+        name: "mem map",
+        usage: "",
+        n_positional: 0..=0,
+        options: &[],
+        summary: "show what the live translation tables allow, and whether that is as it should be",
+        details: "Reads the tables as the CPU does. Nothing is both writable and executable, or open to EL0; a page below\n\
+                  every stack is not mapped. What were not so, would be marked WRONG, and the kernel would not have booted.",
+        run: map,
     },
     Command {
         name: "cpus",
@@ -122,6 +133,29 @@ fn mem(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
     if held_bytes > 0 {
         shell.terminal.print(format_args!("held      {} by disks that do not answer\n", size(held_bytes)));
     }
+    Ok(())
+}
+
+fn map(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
+    let Shell { machine, terminal, .. } = shell;
+    let mut n_wrong = 0;
+    let result = (machine.memory_map)(&mut |finding| {
+        n_wrong += usize::from(!finding.is_right());
+        let size = Size(finding.range.end - finding.range.start);
+        terminal.print(format_args!("{finding}, {size}\n"));
+    });
+    match result {
+        Ok(n_tables) => terminal.print(format_args!("{n_tables} tables, {n_wrong} ranges wrong")),
+        Err(error) => terminal.print(format_args!("{error}")),
+    }
+    let on = |on| if on { "on" } else { "off" };
+    let Protections { wxn, stack_alignment, pan } = (machine.protections)();
+    let pan = pan.map_or("not in this CPU", on);
+    terminal.print(format_args!(
+        "; WXN {}, PAN {pan}, stack alignment check {}\n",
+        on(wxn),
+        on(stack_alignment)
+    ));
     Ok(())
 }
 
