@@ -17,8 +17,10 @@ use llm::quant::Precision;
 use llm::session::{Runner, RunnerOptions};
 use llm::simd::Kernels;
 use llm::state::StateOptions;
+use trust::receipt;
 
 use crate::model_file::ModelFile;
+use crate::receipts::records;
 use crate::thread_pool::ThreadPool;
 
 /// Positions that the forward pass takes at once; a longer prompt is cut into such batches.
@@ -154,6 +156,23 @@ impl Opened {
     /// A file as it is: adapters are those of one model.
     pub fn without_adapters(file: ModelFile, kernels: &'static Kernels, workers: Arc<ThreadPool>) -> Self {
         Self { file, adapters: Vec::new(), kernels, workers }
+    }
+
+    /// The files of the adapters.
+    pub fn adapter_paths(&self) -> Vec<PathBuf> {
+        self.adapters.iter().flat_map(|(file, _)| file.paths().to_vec()).collect()
+    }
+
+    /// What a receipt says of the model in the file, which is called so.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn record(&self, name: &str) -> Result<receipt::Model<'static>> {
+        Ok(receipt::Model {
+            adapters: records(&self.adapter_paths())?,
+            files: records(self.file.paths())?,
+            name: name.to_owned().into(),
+        })
     }
 
     /// The model in the file, of which `gguf` is the header.

@@ -15,6 +15,7 @@ mod interrupt;
 mod model_file;
 mod options;
 mod output;
+mod receipts;
 mod served_model;
 mod sockets;
 mod split;
@@ -65,6 +66,7 @@ enum Command {
     Info(commands::info::Arguments),
     Bench(commands::bench::Arguments),
     Verify(commands::verify::Arguments),
+    VerifyReceipt(commands::verify_receipt::Arguments),
     MemBench(commands::mem_bench::Arguments),
     Perplexity(commands::perplexity::Arguments),
     Synth(commands::synth::Arguments),
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         Command::Info(arguments) => commands::info::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Verify(arguments) => commands::verify::run(&arguments),
+        Command::VerifyReceipt(arguments) => commands::verify_receipt::run(&arguments),
         Command::MemBench(arguments) => commands::mem_bench::run(&arguments),
         Command::Perplexity(arguments) => commands::perplexity::run(&arguments),
         Command::Synth(arguments) => commands::synth::run(&arguments),

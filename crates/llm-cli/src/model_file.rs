@@ -38,7 +38,9 @@ pub fn in_huge_pages(n_bytes: usize) -> io::Result<MmapMut> {
 pub struct ModelFile {
     path: PathBuf,
     bytes: ModelBytes<MmapMut>,
-    /// Where the files of the model, mostly one, lie among the bytes.
+    /// The files of the model, mostly one.
+    paths: Vec<PathBuf>,
+    /// Where they lie among the bytes.
     places: Vec<Range<u64>>,
 }
 
@@ -47,10 +49,12 @@ impl ModelFile {
     pub fn open(path: &Path) -> Result<Self> {
         let mut bytes = map(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut places: Vec<_> = core::iter::once(0..bytes.len() as u64).collect();
+        let mut paths = vec![path.to_owned()];
         if let Some(parts) = Parts::of(path, &bytes)? {
             (bytes, places) = parts.in_memory().with_context(|| path.display().to_string())?;
+            paths = parts.paths();
         }
-        Ok(Self { path: path.to_owned(), bytes: ModelBytes::as_in_file(bytes), places })
+        Ok(Self { path: path.to_owned(), bytes: ModelBytes::as_in_file(bytes), paths, places })
     }
 
     /// Rearranges the weights in memory as `kernels` want them.
@@ -82,6 +86,11 @@ impl ModelFile {
     /// The bytes, with what [`pack`](Self::pack) has made of the weights.
     pub fn bytes(&self) -> ModelBytes<&[u8]> {
         self.bytes.borrow()
+    }
+
+    /// The files that it is in.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Size of the file.

@@ -97,6 +97,11 @@ impl Parts {
         })
     }
 
+    /// The paths of the files.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.0.iter().map(|(path, _)| path.clone()).collect()
+    }
+
     /// The headers of the parts.
     fn headers(&self) -> Result<Vec<Gguf<'_>>> {
         let parts = self.0.iter();

@@ -5,6 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `notary` | who signs these |
 //! | `receipt` | signed statements of what was computed |
 //! | `manifest` | which files are to be trusted, in a text that is signed |
 //! | `minisign` | signed files and public keys in minisign's format |
@@ -25,6 +26,7 @@ pub mod hex;
 pub mod logits;
 pub mod manifest;
 pub mod minisign;
+pub mod notary;
 pub mod receipt;
 mod root;
 pub mod sha256;

@@ -19,9 +19,6 @@ use crate::sha256::{Compress, DIGEST_BYTES, Sha256};
 /// What says of a record that it is one, and of which form.
 pub const TYPE: &str = "ferrite/receipt/1";
 
-/// What comes before the record where it is signed, so that no signature for another purpose is one of a receipt.
-pub const SIGNED_PREFIX: &[u8] = b"ferrite/receipt/1\n";
-
 /// Most bytes of a nonce.
 pub const MAX_NONCE_BYTES: usize = 256;
 
@@ -39,7 +36,7 @@ pub struct Receipt<'a> {
     /// What is signed.
     #[serde(borrow)]
     pub record: Record<'a>,
-    /// The signature over [`SIGNED_PREFIX`] and the canonical record.
+    /// The signature over [`TYPE`], a line feed and the canonical record.
     pub signature: Fixed<64>,
 }
 
@@ -336,7 +333,8 @@ pub fn write(
 }
 
 impl Record<'_> {
-    /// The canonical text, which is what is signed behind [`SIGNED_PREFIX`].
+    /// The canonical text, which is signed behind [`TYPE`] and a line feed, so that no signature for another purpose is one of a
+    /// receipt.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -357,10 +355,7 @@ pub fn write_record(
     work: impl FnOnce(&mut Writer),
 ) {
     writer.object(|w| {
-        w.key("maker").object(|w| {
-            w.key("image_sha256").option(maker.image_sha256, |w, Fixed(digest)| w.hex(&digest));
-            w.key("program").text(&maker.program);
-        });
+        w.key("maker").object(|w| maker.write_members(w));
         w.key("model").object(|w| {
             w.key("adapters").array(&model.adapters, File::write);
             w.key("files").array(&model.files, File::write);
@@ -371,6 +366,13 @@ pub fn write_record(
         w.key("type").text(TYPE);
         work(w.key("work"));
     });
+}
+
+impl Maker<'_> {
+    pub(crate) fn write_members(&self, w: &mut Writer) {
+        w.key("image_sha256").option(self.image_sha256, |w, Fixed(digest)| w.hex(&digest));
+        w.key("program").text(&self.program);
+    }
 }
 
 impl File {

@@ -1,5 +1,6 @@
 //! `llm infer`: continues a prompt.
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -7,11 +8,13 @@ use clap::Args;
 use llm::chat::{Dialogue, Room};
 
 use llm::front::options::INFER_MAX_TOKENS;
-use llm::front::{MAX_WAITING, Prompt, Wanted};
+use llm::front::{MAX_WAITING, Prompt, Request, Wanted};
+use trust::notary::Notary;
 
 use crate::chat_format::ChatArguments;
 use crate::engine::{EngineArguments, EngineMemory, clock_us};
 use crate::generation::{GenerationArguments, LogprobArguments, Output, max_tokens, tell};
+use crate::receipts::{notary, now_unix_s};
 
 /// Continue a prompt and print the generated text, token by token.
 ///
@@ -39,6 +42,15 @@ pub struct Arguments {
 
     #[arg(long)]
     ids: bool,
+
+    #[arg(long)]
+    receipt: bool,
+
+    #[arg(long)]
+    nonce: Option<String>,
+
+    #[arg(long)]
+    receipt_key: Option<PathBuf>,
 
     #[arg(long)]
     special: bool,
@@ -103,7 +115,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut dialogue = Dialogue::default();
     let prompt = task.prompt(text, &mut dialogue)?;
     let mut ids = Vec::new();
-    prompter.encode(&prompt, Room { n_ctx: usize::MAX, max_tokens }, &mut ids)?;
+    let encoded = prompter.encode(&prompt, Room { n_ctx: usize::MAX, max_tokens }, &mut ids)?;
     if ids.is_empty() {
         bail!("the prompt has no tokens, and this model asks for no start token");
     }
@@ -114,9 +126,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut memory = EngineMemory::allocate(model.config(), &options)?;
     let mut responder = opened.responder(prompter, model, options, MAX_WAITING, &mut memory)?;
     let mut output = Output::of_ids(arguments.ids);
-    let report =
-        responder.generate(wanted.request(Prompt::Ids(&ids)), clock_us, &mut |event| output.show(&event))?;
+    let notary = arguments.receipt.then(|| notary(arguments.receipt_key.as_deref())).transpose()?;
+    let request = Request {
+        receipt: notary.as_ref().map(Notary::compress),
+        ..wanted.request(Prompt::Encoded(&ids, encoded.format, &[]))
+    };
+    let report = responder.generate(request, clock_us, &mut |event| output.show(&event))?;
     output.finish()?;
+    if let (Some(notary), Some(work)) = (notary, &report.work) {
+        let name = arguments.model.file_stem().unwrap_or_default().to_string_lossy();
+        let receipt = notary.receipt(
+            &opened.record(&name)?,
+            arguments.nonce.as_deref(),
+            now_unix_s(),
+            Some(work.prompt()),
+            |writer| work.write(writer, &report),
+        );
+        let mut receipt = receipt.map_err(|_| anyhow::anyhow!("no memory for the receipt"))?;
+        receipt.push(b'\n');
+        stdout().write_all(&receipt)?;
+    }
     tell(&wanted, &report, options.state.n_ctx);
     Ok(())
 }

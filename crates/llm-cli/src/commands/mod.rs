@@ -20,3 +20,4 @@ pub mod split;
 pub mod synth;
 pub mod tokenize;
 pub mod verify;
+pub mod verify_receipt;

@@ -1,12 +1,12 @@
 //! `llm verify`: compares a model file with the checksum that came with it.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write, stdout};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Write, stdout};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sha2::{Digest, Sha256};
+
+use crate::receipts::record;
 
 /// Compare the SHA-256 of a model file with the checksum that came with it: FILE.sha256 beside it, in the format of
 /// sha256sum.
@@ -20,9 +20,6 @@ pub struct Arguments {
     file: Option<PathBuf>,
 }
 
-/// What is read at a time.
-const BUFFER_BYTES: usize = 1 << 20;
-
 /// Hexadecimal digits of a checksum.
 const DIGITS: usize = 64;
 
@@ -31,7 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Some(path) = arguments.model.as_ref().or(arguments.file.as_ref()) else {
         bail!("give --model FILE");
     };
-    let actual = sha256(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let actual = record(path).with_context(|| format!("cannot read {}", path.display()))?.sha256.to_string();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".sha256");
     let beside = PathBuf::from(beside);
@@ -54,17 +51,4 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     Ok(writeln!(stdout(), "{}: SHA-256 {actual} as expected", path.display())?)
-}
-
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let mut hash = Sha256::new();
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n_bytes => hash.update(&buffer[..n_bytes]),
-        }
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

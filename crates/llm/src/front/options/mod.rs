@@ -219,6 +219,24 @@ pub const REASONING_BUDGET: OptionSpec = OptionSpec::new(
     "N",
     "tokens that a model thinks at most, after which its thought is closed; -1 unless told: no limit",
 );
+/// `--receipt`.
+pub const RECEIPT: OptionSpec = OptionSpec::flag(
+    "receipt",
+    "print a receipt behind the answer, a line of JSON by which `llm verify-receipt` finds out whether it is right",
+);
+/// `--nonce`.
+pub const NONCE: OptionSpec = OptionSpec::new(
+    "nonce",
+    "TEXT",
+    "a text that the receipt is to have in it, so that it is no earlier one",
+);
+/// `--receipt-key`.
+pub const RECEIPT_KEY: OptionSpec = OptionSpec::new(
+    "receipt-key",
+    "FILE",
+    "what receipts are signed by, 64 hexadecimal digits; unless given, a key that is made and forgotten",
+)
+.host_only("the kernel's key is made, or given, at boot");
 /// `--verbose`.
 pub const VERBOSE: OptionSpec = OptionSpec::flag(
     "verbose",
@@ -300,6 +318,9 @@ pub const INFER: Options = &[
         GRAMMAR,
         JSON_SCHEMA,
         IDS,
+        RECEIPT,
+        NONCE,
+        RECEIPT_KEY,
         SPECIAL,
         CHAT_FLAG,
         SYSTEM,
