@@ -58,9 +58,12 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     prepare_last_words(&source.last_words());
     let heap = place_heap(&source);
     let mut platform = source.platform();
-    let of_tree = source.tree().and_then(|found| device_tree::random_seed(&found.tree));
-    let of_firmware = source.told().and_then(|told| told.random_seed);
-    of_tree.into_iter().chain(of_firmware).for_each(arch::random::stir);
+    if let Some(found) = source.tree() {
+        device_tree::random_seeds(&found.tree, &mut |seed| arch::random::stir(seed));
+    }
+    if let Some(seed) = source.told().and_then(|told| told.random_seed) {
+        arch::random::stir(&seed);
+    }
     let time = source.told().and_then(|told| told.time);
     let tree = source.tree().and_then(|found| Some((found.instead_of.clone()?, found.range.start)));
     let stacks = place_secondary_stacks(&platform, &heap);
@@ -97,6 +100,8 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
     if let Some(device) = bus.balloon() {
         guest::inflate(device, &POOL);
     }
+    bus.entropy().iter().for_each(|seed| arch::random::stir(seed));
+    power::entropy().iter().for_each(|seed| arch::random::stir(seed));
     let network = start_network(&mut bus, &args).map(RefCell::new);
     let vsock = args.serve.vsock_port.and_then(|_| bus.vsock());
     if args.serve.vsock_port.is_some() && vsock.is_none() {
@@ -128,6 +133,8 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
             clock_us: arch::time::now_us,
             now_seconds: calendar_clock::now_seconds,
             random_seed: guest::random_seed,
+            secret: guest::secret,
+            image_sha256: arch::image::digest(),
             instructions_retired: arch::counters::instructions_retired,
             cpu_model: arch::cpu::model(),
             instruction_sets: features,
@@ -370,7 +377,6 @@ fn find_devices(platform: &Platform) -> probe::Bus {
 #[inline(never)]
 fn start_network(bus: &mut probe::Bus, args: &BootArgs) -> Option<Network> {
     let link = bus.network()?;
-    bus.entropy().into_iter().chain(power::entropy()).for_each(arch::random::stir);
     if !arch::random::has_source() {
         warn!(
             "network: the machine has no random numbers, so others may guess those that connections are told apart by: \

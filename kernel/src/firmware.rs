@@ -18,8 +18,8 @@ pub struct Told {
     pub boot_args: Option<&'static [u8]>,
     /// Seconds since the beginning of 1970 in universal time, and the value of the generic timer's counter then.
     pub time: Option<(u64, u64)>,
-    /// A random number.
-    pub random_seed: Option<u64>,
+    /// Random bytes.
+    pub random_seed: Option<[u8; 32]>,
 }
 
 /// The size of a page.

@@ -18,7 +18,7 @@
 //! | [`system`] | the machine as the shell gets to see it |
 //! | [`storage`], [`net`], [`offload`], [`piped_console`] | disks; the network; a GPU behind PCIe; a console whose input ends |
 //! | [`memory`], [`pci`], [`console`] | the machine's resources, without registers |
-//! | [`firmware`], [`machine`], [`cpu`], [`wide_counter`], [`logging`] | what UEFI firmware tells; what a machine consists of; what a CPU says of itself; counts beyond 32 bits; the log |
+//! | [`entropy`], [`firmware`], [`machine`], [`cpu`], [`wide_counter`], [`logging`] | random numbers; what UEFI firmware tells; what a machine consists of; what a CPU says of itself; counts beyond 32 bits; the log |
 //! | [`undriven`] | what may have a disk behind it and is not driven |
 //!
 //! `boot`, `arch` and most of `drivers` exist on bare metal only; all the rest builds and is tested on the host. The
@@ -47,6 +47,7 @@ pub mod cpu;
 pub mod device_tree;
 #[allow(unsafe_code, reason = "registers of devices")]
 pub mod drivers;
+pub mod entropy;
 pub mod firmware;
 pub mod llm;
 pub mod logging;

@@ -45,6 +45,10 @@ pub struct Machine {
     pub now_seconds: fn() -> Option<u64>,
     /// A number that nobody could have told beforehand, for a seed; another one each time.
     pub random_seed: fn() -> u64,
+    /// Bytes that nobody can guess, for a key, other ones each time; `None` on a machine without a source of random numbers.
+    pub secret: fn() -> Option<[u8; 32]>,
+    /// The digest of the kernel's Image, if whoever built it has noted it there.
+    pub image_sha256: Option<[u8; 32]>,
     /// Instructions that this core has retired since the counter was started, or `None` where the
     /// CPU does not count them. Differences are what is meaningful.
     pub instructions_retired: fn() -> Option<u64>,

@@ -163,13 +163,13 @@ impl Opened {
         self.adapters.iter().flat_map(|(file, _)| file.paths().to_vec()).collect()
     }
 
-    /// What a receipt says of the model in the file, which is called so.
+    /// What a receipt says of the model in the file, which is called so, and of its adapters if they have changed it.
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn record(&self, name: &str) -> Result<receipt::Model<'static>> {
+    pub fn record(&self, name: &str, with_adapters: bool) -> Result<receipt::Model<'static>> {
         Ok(receipt::Model {
-            adapters: records(&self.adapter_paths())?,
+            adapters: if with_adapters { records(&self.adapter_paths())? } else { Vec::new() },
             files: records(self.file.paths())?,
             name: name.to_owned().into(),
         })

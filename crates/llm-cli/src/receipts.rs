@@ -9,7 +9,6 @@ use trust::fixed::Fixed;
 use trust::notary::Notary;
 use trust::receipt::{self, Maker};
 use trust::sha256::{PORTABLE, Sha256};
-use trust::signature::SigningKey;
 
 /// What is read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -39,7 +38,7 @@ pub fn notary(key_file: Option<&Path>) -> Result<Notary> {
     };
     let program = concat!("llm ", env!("CARGO_PKG_VERSION"));
     let maker = Maker { image_sha256: None, program: program.into() };
-    Ok(Notary::new(SigningKey::new(&seed), key_file.is_none(), maker, PORTABLE))
+    Ok(Notary::new(seed, key_file.is_none(), maker, PORTABLE))
 }
 
 /// What a receipt says of files.

@@ -1,6 +1,8 @@
 //! [`Notary`]: who signs receipts, and says by which key.
 
 use alloc::vec::Vec;
+use core::cell::OnceCell;
+use core::fmt;
 
 use crate::canonical::{OutOfMemory, Writer};
 use crate::fixed::Fixed;
@@ -13,8 +15,9 @@ pub const ATTESTATION_TYPE: &str = "ferrite/attestation/1";
 
 /// A key, and whose it is.
 pub struct Notary {
-    key: SigningKey,
-    public_key: PublicKey,
+    seed: [u8; 32],
+    /// The key, once it has been needed: to make it takes as long as a signature.
+    key: OnceCell<SigningKey>,
     maker: Maker<'static>,
     /// Whether the key was made at this start, and is known to nobody else.
     is_made_at_start: bool,
@@ -22,21 +25,25 @@ pub struct Notary {
     compress: Compress,
 }
 
-impl core::fmt::Debug for Notary {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Notary({})", Fixed(self.public_key))
+impl fmt::Debug for Notary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Notary({})", Fixed(self.public_key()))
     }
 }
 
 impl Notary {
-    /// That of a program by this key.
-    pub fn new(key: SigningKey, is_made_at_start: bool, maker: Maker<'static>, compress: Compress) -> Self {
-        Self { public_key: key.public_key(), key, maker, is_made_at_start, compress }
+    /// That of a program by the key that follows from a seed.
+    pub fn new(seed: [u8; 32], is_made_at_start: bool, maker: Maker<'static>, compress: Compress) -> Self {
+        Self { seed, key: OnceCell::new(), maker, is_made_at_start, compress }
+    }
+
+    fn key(&self) -> &SigningKey {
+        self.key.get_or_init(|| SigningKey::new(&self.seed))
     }
 
     /// By which its signatures are checked.
-    pub fn public_key(&self) -> &PublicKey {
-        &self.public_key
+    pub fn public_key(&self) -> PublicKey {
+        self.key().public_key()
     }
 
     /// By which digests are computed.
@@ -60,7 +67,7 @@ impl Notary {
         write_record(&mut writer, &self.maker, model, (nonce, time), work);
         let record = writer.finish()?;
         let signature = self.sign(receipt::TYPE, &record)?;
-        receipt::write(&self.public_key, prompt_tokens, &record, &signature)
+        receipt::write(&self.public_key(), prompt_tokens, &record, &signature)
     }
 
     /// A signed statement of who signs here: the key, the program, its image, and what the asker wants to find in it.
@@ -70,7 +77,7 @@ impl Notary {
     pub fn attestation(&self, nonce: Option<&str>, time: Option<u64>) -> Result<Vec<u8>, OutOfMemory> {
         let mut writer = Writer::new();
         writer.object(|w| {
-            w.key("key").hex(&self.public_key);
+            w.key("key").hex(&self.public_key());
             w.key("key_is_made_at_start").bool(self.is_made_at_start);
             w.key("maker").object(|w| self.maker.write_members(w));
             w.key("nonce").option(nonce, Writer::text);
@@ -88,7 +95,7 @@ impl Notary {
     }
 
     fn sign(&self, purpose: &str, record: &[u8]) -> Result<signature::Signature, OutOfMemory> {
-        Ok(self.key.sign(&signed(purpose, record)?))
+        Ok(self.key().sign(&signed(purpose, record)?))
     }
 }
 

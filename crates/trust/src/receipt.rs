@@ -78,7 +78,7 @@ pub struct Maker<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model<'a> {
-    /// Those of its adapters, in their order.
+    /// Those of its adapters, in their order; none if all are multiplied by 0.
     pub adapters: Vec<File>,
     /// Its parts.
     pub files: Vec<File>,
@@ -180,7 +180,7 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asked<'a> {
-    /// What each adapter was multiplied by.
+    /// What each adapter was multiplied by; empty if all were by 0.
     pub adapters: Vec<Float>,
     /// Texts across which DRY finds no repetitions.
     #[serde(borrow)]

@@ -219,9 +219,9 @@ impl Firmware<'_> {
         Some((seconds, time::ticks()))
     }
 
-    unsafe fn random_seed(&self) -> Option<u64> {
+    unsafe fn random_seed(&self) -> Option<[u8; 32]> {
         let mut interface = ptr::null_mut::<c_void>();
-        let mut bytes = [0; 8];
+        let mut bytes = [0; 32];
         // SAFETY: boot services are there.
         unsafe {
             ok((self.boot.locate_protocol)(&RngProtocol::GUID, ptr::null_mut(), &mut interface)).ok()?;
@@ -231,7 +231,7 @@ impl Firmware<'_> {
             }
             ok(((*random).get_rng)(random, ptr::null(), bytes.len(), bytes.as_mut_ptr())).ok()?;
         }
-        Some(u64::from_ne_bytes(bytes))
+        Some(bytes)
     }
 }
 

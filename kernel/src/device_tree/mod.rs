@@ -299,18 +299,14 @@ pub fn is_empty(tree: &Fdt<'_>) -> bool {
     tree.root().children().all(|node| node.name() == "chosen")
 }
 
-/// What the boot loader offers as random numbers, `/chosen/rng-seed` and `kaslr-seed`, mixed to one number by FNV-1a; `None` if it
-/// offers none.
-pub fn random_seed(tree: &Fdt<'_>) -> Option<u64> {
-    let chosen = tree.chosen()?;
-    let mut hash = None;
-    for name in ["rng-seed", "kaslr-seed"] {
-        for byte in chosen.property(name).iter().flat_map(Property::value) {
-            let before = hash.unwrap_or(0xcbf2_9ce4_8422_2325_u64);
-            hash = Some((before ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+/// Gives what the boot loader offers as random numbers, `/chosen/rng-seed` and `kaslr-seed`, to `take`.
+pub fn random_seeds(tree: &Fdt<'_>, take: &mut dyn FnMut(&[u8])) {
+    let Some(chosen) = tree.chosen() else { return };
+    for seed in ["rng-seed", "kaslr-seed"].into_iter().filter_map(|name| chosen.property(name)) {
+        if !seed.value().is_empty() {
+            take(seed.value());
         }
     }
-    hash
 }
 
 /// Up to the NUL that ends it, if there is one.

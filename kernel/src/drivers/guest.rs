@@ -87,7 +87,8 @@ fn look_at_generation() -> u64 {
         let generation = read_generation(*address);
         if core::mem::replace(seen, generation) != generation {
             N_RESTORED.fetch_add(1, Ordering::Relaxed);
-            generation.into_iter().chain(power::entropy()).for_each(random::stir);
+            generation.iter().for_each(|number| random::stir(&number.to_le_bytes()));
+            power::entropy().iter().for_each(|bytes| random::stir(bytes));
             info!("the machine was restored from a snapshot: random numbers begin anew");
         }
     }
@@ -98,6 +99,13 @@ fn look_at_generation() -> u64 {
 pub fn random_seed() -> u64 {
     look_at_generation();
     random::seed()
+}
+
+/// Bytes that nobody can guess, for a key, other ones in each machine that was restored from the same snapshot; `None` on a machine
+/// without a source of random numbers.
+pub fn secret() -> Option<[u8; 32]> {
+    look_at_generation();
+    random::secret()
 }
 
 /// Lets the host have memory of this pool by this device.

@@ -30,17 +30,17 @@ fn method() -> Option<PsciMethod> {
     METHOD.get().copied().flatten()
 }
 
-/// A number from the firmware's generator, where it has one (Arm DEN 0098, 2.2 and 2.4).
-pub fn entropy() -> Option<u64> {
+/// 16 random bytes from the firmware's generator, where it has one (Arm DEN 0098, 2.2 and 2.4).
+pub fn entropy() -> Option<[u8; 16]> {
     const TRNG_VERSION: u32 = 0x8400_0050;
     const TRNG_RND64: u32 = 0xc400_0053;
-    fn ask<C: Call>() -> Option<u64> {
+    fn ask<C: Call>() -> Option<[u8; 16]> {
         let version = C::call32(TRNG_VERSION, [0; 7])[0] as i32;
         let mut arguments = [0; 17];
-        arguments[0] = 64;
-        // In the order of the registers from x0 on: the status, and the number in x3.
+        arguments[0] = 128;
+        // In the order of the registers from x0 on: the status, and the last bits in x3.
         let results = (version > 0).then(|| C::call64(TRNG_RND64, arguments))?;
-        (results[0] == 0).then_some(results[3])
+        (results[0] == 0).then(|| (u128::from(results[2]) << 64 | u128::from(results[3])).to_le_bytes())
     }
     match method()? {
         PsciMethod::Hvc => ask::<Hvc>(),

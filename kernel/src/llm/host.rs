@@ -38,6 +38,8 @@ pub fn machine(pool: &'static Pool) -> Machine {
         clock_us,
         now_seconds: || None,
         random_seed: || 4_294_967_291,
+        secret: || Some([42; 32]),
+        image_sha256: Some([7; 32]),
         instructions_retired: || None,
         cpu_model: CpuModel::from_midr(0x410f_d083),
         instruction_sets: InstructionSets { dotprod: true, ..InstructionSets::default() },

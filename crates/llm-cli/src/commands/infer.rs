@@ -136,7 +136,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let (Some(notary), Some(work)) = (notary, &report.work) {
         let name = arguments.model.file_stem().unwrap_or_default().to_string_lossy();
         let receipt = notary.receipt(
-            &opened.record(&name)?,
+            &opened.record(&name, work.has_adapters())?,
             arguments.nonce.as_deref(),
             now_unix_s(),
             Some(work.prompt()),

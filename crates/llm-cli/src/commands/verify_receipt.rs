@@ -14,7 +14,6 @@ use trust::sha256::PORTABLE;
 
 use crate::complain;
 use crate::engine::{EngineArguments, EngineMemory, clock_us, runner_options};
-use crate::receipts::records;
 
 /// Say whether a receipt is right: whether its key has signed it, it is about this model, and the model gives the same
 /// answer by the same bits.
@@ -85,11 +84,11 @@ fn judge(arguments: &Arguments, receipt: &Receipt<'_>) -> Result<Verdict> {
         writeln!(stdout(), "kernel image {digest}")?;
     }
     let opened = arguments.engine.open(&arguments.model)?;
-    let (files, adapters) = (records(opened.file.paths())?, records(&opened.adapter_paths())?);
-    if files != record.model.files {
+    let about = opened.record("", !record.work.request.adapters.is_empty())?;
+    if about.files != record.model.files {
         return reject("it is about another model");
     }
-    if adapters != record.model.adapters {
+    if about.adapters != record.model.adapters {
         return reject("it is about other adapters, or about them in another order");
     }
     let read;

@@ -41,6 +41,7 @@ pub struct Work {
     request: Vec<u8>,
     prompt: Vec<u32>,
     facts: Facts,
+    has_adapters: bool,
     /// All tokens that were drawn.
     tokens: Vec<u32>,
     links: Vec<[u8; LINK_BYTES]>,
@@ -118,6 +119,8 @@ impl Work {
         (prompt, format): (&[u32], Option<Format>),
         facts: Facts,
     ) -> Result<Self, FrontError> {
+        // Adapters that are multiplied by 0 are as if they were not there.
+        let adapters = if adapters.iter().all(|&scale| scale == 0.0) { &[] } else { adapters };
         let out_of_heap = |OutOfMemory { needed_bytes }| FrontError::OutOfHeap { needed_bytes };
         let mut writer = Writer::new();
         asked(request, sampling, adapters, format)?.write(&mut writer);
@@ -127,6 +130,7 @@ impl Work {
             request: writer.finish().map_err(out_of_heap)?,
             prompt: copy(prompt.iter().copied())?,
             facts,
+            has_adapters: !adapters.is_empty(),
             tokens: Vec::new(),
             links: Vec::new(),
             chain: Chain::new(),
@@ -147,6 +151,11 @@ impl Work {
         self.tokens.push(token);
         self.links.push(self.chain.push(self.compress, logits));
         Ok(())
+    }
+
+    /// Whether adapters have changed the model.
+    pub fn has_adapters(&self) -> bool {
+        self.has_adapters
     }
 
     /// The compression function of SHA-256 that it was made with.

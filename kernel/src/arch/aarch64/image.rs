@@ -12,6 +12,7 @@ unsafe extern "C" {
     static __exception_stack_guard: u8;
     static __exception_stack_top: u8;
     static __image_end: u8;
+    static image_digest: [u8; 32];
 }
 
 /// Size of the unmapped page below a stack.
@@ -27,6 +28,15 @@ macro_rules! address {
 /// The whole image, with what the file does not hold.
 pub fn whole() -> Range<u64> {
     address!(__image_start)..address!(__image_end)
+}
+
+/// The SHA-256 of the Image with zeros in the place where this is noted, which `scripts/kernel` does; `None` in one that was built
+/// otherwise.
+pub fn digest() -> Option<[u8; 32]> {
+    // SAFETY: it is part of the header, which nothing writes to. The linker knows nothing of what was noted: it is read as it is
+    // in memory.
+    let digest = unsafe { (&raw const image_digest).read_volatile() };
+    (digest != [0; 32]).then_some(digest)
 }
 
 /// Code.

@@ -3,15 +3,20 @@
 //! What there is, is mixed: the CPU's random numbers (`RNDR`, where it has `FEAT_RNG`), the seed that the boot loader put
 //! into the device tree, what a virtio entropy device and the firmware give, and the time to the tick at which somebody asks, which
 //! depends on when keys were pressed. Without the others the last one is all, and on a machine without anybody at its keys it is little: good enough for texts
-//! that differ, and not for secrets.
+//! that differ, and not for secrets, of which there are none then.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aarch64_cpu::registers::{ID_AA64ISAR0_EL1, Readable};
 
 use super::time;
+use crate::entropy::Entropy;
+use spin::Mutex;
 
 static STATE: AtomicU64 = AtomicU64::new(0);
+
+/// What secrets are made of.
+static ENTROPY: Mutex<Entropy> = Mutex::new(Entropy::new());
 
 /// Whether somebody has given a number.
 static IS_STIRRED: AtomicBool = AtomicBool::new(false);
@@ -21,10 +26,23 @@ pub fn has_source() -> bool {
     IS_STIRRED.load(Ordering::Relaxed) || has_rng()
 }
 
-/// Mixes in a number that nobody could have told beforehand.
-pub fn stir(number: u64) {
+/// Mixes in bytes that nobody could have told beforehand.
+pub fn stir(bytes: &[u8]) {
     IS_STIRRED.store(true, Ordering::Relaxed);
-    STATE.store(mix(STATE.load(Ordering::Relaxed) ^ number), Ordering::Relaxed);
+    for chunk in bytes.chunks(size_of::<u64>()) {
+        let number = chunk.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        STATE.store(mix(STATE.load(Ordering::Relaxed) ^ number), Ordering::Relaxed);
+    }
+    ENTROPY.lock().stir(bytes);
+}
+
+/// Bytes that nobody can guess, for a key; `None` on a machine without a source of random numbers.
+pub fn secret() -> Option<[u8; 32]> {
+    let mut entropy = ENTROPY.lock();
+    for number in (0..4).map_while(|_| cpu_number()) {
+        entropy.stir(&number.to_le_bytes());
+    }
+    entropy.secret(&time::ticks().to_le_bytes())
 }
 
 /// A number below 2^32, another one each time.

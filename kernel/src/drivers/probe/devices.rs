@@ -26,11 +26,11 @@ struct Device {
 }
 
 impl Bus {
-    /// A number from the first entropy device that gives one.
-    pub fn entropy(&mut self) -> Option<u64> {
+    /// Random bytes from the first entropy device that gives some.
+    pub fn entropy(&mut self) -> Option<[u8; entropy::SEED_BYTES]> {
         let surroundings = self.surroundings;
         let devices = self.devices(DeviceType::EntropySource);
-        devices.into_iter().find_map(|device| entropy::number(device.transport, surroundings))
+        devices.into_iter().find_map(|device| entropy::seed(device.transport, surroundings))
     }
 
     /// The first console device that can be started, and its interrupt, which wakes the core.

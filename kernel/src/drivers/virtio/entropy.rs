@@ -1,4 +1,4 @@
-//! The entropy device, which is asked for one number (VIRTIO 1.2, 5.4).
+//! The entropy device, which is asked for random bytes once (VIRTIO 1.2, 5.4).
 
 use super::{
     hal::IdentityHal,
@@ -23,8 +23,11 @@ const QUEUE_LENGTH: usize = 2;
 /// How long the device may take.
 const PATIENCE_US: u64 = 100_000;
 
-/// A number that nobody could have told beforehand; `None` if the device has none or takes too long.
-pub fn number(transport: impl Transport, surroundings: Surroundings) -> Option<u64> {
+/// Bytes that a device is asked for.
+pub const SEED_BYTES: usize = 32;
+
+/// Bytes that nobody could have told beforehand; `None` if the device has fewer or takes too long.
+pub fn seed(transport: impl Transport, surroundings: Surroundings) -> Option<[u8; SEED_BYTES]> {
     // Dropping a transport resets the device, and may wait for ever.
     let mut transport = ManuallyDrop::new(transport);
     if !negotiation::reset(&mut *transport, surroundings) {
@@ -32,20 +35,20 @@ pub fn number(transport: impl Transport, surroundings: Surroundings) -> Option<u
     }
     let (_, status) = negotiation::negotiate(&mut *transport, SUPPORTED).ok()?;
     let mut queue = VirtQueue::<IdentityHal, QUEUE_LENGTH>::new(&mut *transport, QUEUE, false, false).ok()?;
-    let mut number = Box::new([0; size_of::<u64>()]);
+    let mut seed = Box::new([0; SEED_BYTES]);
     queue.set_dev_notify(false);
     transport.set_status(status | DeviceStatus::DRIVER_OK);
-    // SAFETY: nobody touches the number before the device has given it back or has been reset; if neither happens, it stays the
+    // SAFETY: nobody touches the bytes before the device has given it back or has been reset; if neither happens, they stay the
     // device's for ever.
-    let token = unsafe { queue.add(&[], &mut [&mut number[..]]) }.ok()?;
+    let token = unsafe { queue.add(&[], &mut [&mut seed[..]]) }.ok()?;
     transport.notify(QUEUE);
     surroundings.wait_until(PATIENCE_US, &mut || queue.can_pop());
     // SAFETY: this is what was added under this token.
-    let popped = unsafe { queue.pop_used(token, &[], &mut [&mut number[..]]) };
+    let popped = unsafe { queue.pop_used(token, &[], &mut [&mut seed[..]]) };
     if !negotiation::reset(&mut *transport, surroundings) {
-        forget((queue, number));
+        forget((queue, seed));
         return None;
     }
-    let is_whole = popped.is_ok_and(|length| length as usize >= size_of::<u64>());
-    is_whole.then(|| u64::from_le_bytes(*number))
+    let is_whole = popped.is_ok_and(|length| length as usize >= SEED_BYTES);
+    is_whole.then_some(*seed)
 }

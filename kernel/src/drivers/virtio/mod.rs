@@ -9,7 +9,7 @@
 //! - `vsock`: the socket device, as a `net::VsockDevice`;
 //! - `console`: the console device, as a `SerialPort`;
 //! - `balloon`: the memory balloon, as a `balloon::Device`;
-//! - `entropy`: the entropy device, which is asked for a number once;
+//! - `entropy`: the entropy device, which is asked for random bytes once;
 //! - `interrupt`: how they interrupt;
 //! - `queue`: a virtqueue of the size that a device has;
 //! - `block`: the block device, features and configuration, as a channel of `requests`;
