@@ -365,6 +365,9 @@ fn figures_count_what_was_done() {
     let figures = harness.ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     for line in [
         "ferrite_tokens_predicted_total 5",
+        // From each of them to the next.
+        "ferrite_token_seconds_count 4",
+        "ferrite_token_seconds{quantile=\"0.99\"} 0",
         "ferrite_requests_total 3",
         "ferrite_requests_refused_total 1",
         "# TYPE ferrite_requests_processing gauge",

@@ -1,6 +1,9 @@
 //! What the backend has done since the start.
 
-use llm::{front::Report, scheduler::Counts};
+use llm::{
+    front::{Event, Histogram, Report},
+    scheduler::Counts,
+};
 
 /// Sums over all loads and inferences.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,9 +36,18 @@ pub struct Statistics {
     pub tokens_reused: u64,
     /// Times that a text made room for another and was computed again later.
     pub preemptions: u64,
+    /// From each token of an answer to the next.
+    pub token_us: Histogram,
 }
 
 impl Statistics {
+    /// Counts the time that a token took.
+    pub fn note(&mut self, event: &Event<'_>) {
+        if let Event::Token { gap_us: Some(gap_us), .. } = event {
+            self.token_us.add(*gap_us);
+        }
+    }
+
     /// Counts an inference.
     pub fn add(&mut self, result: &Report) {
         self.inferences += 1;

@@ -345,6 +345,7 @@ impl Steps for Stepper<'_> {
             let before = loaded.model.responder().counts();
             stepped = loaded.model.with_responder(|responder| {
                 responder.step(clock_us, go_on, &mut |request, event| {
+                    statistics.note(&event);
                     if let Event::Finished { report, .. } = &event {
                         statistics.add(report);
                     }
@@ -517,9 +518,15 @@ impl InferenceBackend for TransformerBackend {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Report, BackendError> {
         let clock_us = self.machine.clock_us;
-        let model = &mut self.models.get_mut(model)?.model;
+        let Self { models, statistics, .. } = self;
+        let model = &mut models.get_mut(model)?.model;
         let before = model.responder().counts();
-        let report = model.with_responder(|responder| responder.generate(request, clock_us, on_event))?;
+        let report = model.with_responder(|responder| {
+            responder.generate(request, clock_us, &mut |event| {
+                statistics.note(&event);
+                on_event(event)
+            })
+        })?;
         self.statistics.add(&report);
         self.statistics.add_counts(model.responder().counts().since(before));
         Ok(report)

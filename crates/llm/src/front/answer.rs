@@ -31,6 +31,8 @@ pub(super) struct Answer {
     logprobs: Option<LogprobTable>,
     trace: bool,
     start_us: u64,
+    /// When the last token came.
+    token_us: u64,
     /// Whether a token has been drawn.
     pub has_begun: bool,
     /// Why no more tokens are wanted.
@@ -73,6 +75,7 @@ impl Draft {
             logprobs,
             trace,
             start_us,
+            token_us: 0,
             has_begun: false,
             end: None,
             is_over: false,
@@ -143,8 +146,11 @@ impl Answer {
             }
         }
         let report = &mut self.report;
-        if report.tokens_emitted == 0 {
-            report.first_token_us = clock_us().saturating_sub(self.start_us);
+        let now_us = clock_us();
+        let before_us = core::mem::replace(&mut self.token_us, now_us);
+        let gap_us = (report.tokens_emitted > 0).then(|| now_us.saturating_sub(before_us));
+        if gap_us.is_none() {
+            report.first_token_us = now_us.saturating_sub(self.start_us);
         }
         let text = self.text.take();
         if let Err(error) = reserve_ids(&mut report.ids, 1).and_then(|()| append(&mut report.output, text)) {
@@ -154,7 +160,7 @@ impl Answer {
         report.ids.push(id);
         report.tokens_emitted += 1;
         let logprobs = self.logprobs.as_mut().map(|table| table.of(id, logits, candidates));
-        let mut wants_more = on_event(self.id, Event::Token { id, text, logprobs, tokenizer });
+        let mut wants_more = on_event(self.id, Event::Token { id, text, logprobs, gap_us, tokenizer });
         if let (Some(parser), true) = (&mut self.parser, wants_more.is_continue()) {
             let told = parser.push(text, &mut |part| {
                 if wants_more.is_continue() {

@@ -156,6 +156,8 @@ pub enum Event<'e> {
         text: &'e str,
         /// How likely it was, if the request has [`logprobs`](Request::logprobs).
         logprobs: Option<Logprobs<'e>>,
+        /// The time since the text's token before it, in microseconds; `None` for the first one.
+        gap_us: Option<u64>,
         /// What has the texts of its tokens.
         tokenizer: &'e Tokenizer<'e>,
     },

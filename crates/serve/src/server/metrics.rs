@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use llm::front::{Event, Report};
+use llm::front::{Event, Histogram, Report};
 
 use crate::engine::EngineStatus;
 
@@ -29,6 +29,8 @@ pub(super) struct Metrics {
     n_generated_tokens: u64,
     /// From first tokens to ends.
     generation_us: u64,
+    /// From each token of an answer to the next.
+    token_us: Histogram,
     /// What the engine had to do when it was asked last.
     pub status: EngineStatus,
 }
@@ -37,7 +39,10 @@ impl Metrics {
     /// Adds what the engine tells.
     pub fn add(&mut self, event: &Event<'_>) {
         match event {
-            Event::Token { .. } => self.n_generated_tokens += 1,
+            Event::Token { gap_us, .. } => {
+                self.n_generated_tokens += 1;
+                gap_us.iter().for_each(|&gap_us| self.token_us.add(gap_us));
+            }
             Event::Finished { report, .. } => self.add_report(report),
             Event::Embedding(embedding) => self.n_prompt_tokens += embedding.n_tokens as u64,
             _ => {}
@@ -56,6 +61,20 @@ impl Metrics {
     pub fn write(&self, out: &mut Vec<u8>, n_open: usize) -> fmt::Result {
         let seconds = |us: u64| us as f64 / 1e6;
         let mut out = Fallible(out);
+        let token_us = &self.token_us;
+        write!(
+            out,
+            "# HELP ferrite_token_seconds Time from each token of an answer to the next.\n\
+             # TYPE ferrite_token_seconds summary\n\
+             ferrite_token_seconds{{quantile=\"0.5\"}} {}\n\
+             ferrite_token_seconds{{quantile=\"0.99\"}} {}\n\
+             ferrite_token_seconds_sum {}\n\
+             ferrite_token_seconds_count {}\n",
+            seconds(token_us.percentile_us(50)),
+            seconds(token_us.percentile_us(99)),
+            seconds(token_us.sum_us()),
+            token_us.n(),
+        )?;
         let mut figure = |name, kind, help, value: f64| {
             write!(
                 out,
@@ -82,6 +101,7 @@ impl Metrics {
             "Time from first tokens to the ends of answers.",
             seconds(self.generation_us),
         )?;
+        figure("token_seconds_max", "gauge", "The longest of these times.", seconds(token_us.max_us()))?;
         figure("requests_total", "counter", "Requests that arrived whole.", self.n_requests as f64)?;
         figure("requests_refused_total", "counter", "Requests that were refused.", self.n_refused as f64)?;
         figure("connections_total", "counter", "Connections that were opened.", self.n_connections as f64)?;

@@ -95,6 +95,9 @@ fn how_it_went_is_counted_and_shown() {
     assert!(answers[4].contains("\ninferences    5\n"), "{}", answers[4]);
     assert!(!answers[4].contains("batches       0\n"), "{}", answers[4]);
     assert_eq!(prefix_hits(&answers[4]), 3, "{}", answers[4]);
+    // Time passes there whenever somebody looks at the clock.
+    let times = answers[4].lines().find_map(|line| line.strip_prefix("next tokens   p50 ")).unwrap();
+    assert!(times.contains(", p99 ") && times.contains(", max ") && !times.ends_with(" 0 us"), "{times}");
     assert!(
         answers[4].ends_with(".gguf: 0 texts running, 0 waiting; 0 of 12 pages used\n"),
         "{}",
