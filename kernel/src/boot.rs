@@ -33,6 +33,7 @@ use crate::{
     system::{Machine, RunMode, ServeSettings, Shutdown, System},
 };
 use ::llm::simd::Kernels;
+use ::serve::KeyFileError;
 use alloc::{boxed::Box, vec::Vec};
 use core::{cell::RefCell, mem::MaybeUninit, ops::Range, slice};
 use log::{LevelFilter, debug, error, info, warn};
@@ -87,7 +88,7 @@ extern "C" fn kernel_main(tree_address: u64, level: u64, told: *const Told) -> !
         error!("{mistake}");
         host::exit(ExitStatus::CommandFailed);
     }
-    take_api_key(&platform, &mut args.serve);
+    take_keys(&platform, &mut args.serve);
     start_interrupts(&platform);
     fill_pool(&platform, [heap, stacks]);
     cores::start_all(&platform.cores);
@@ -291,22 +292,22 @@ fn start_console(platform: &Platform, args: &BootArgs) {
     }
 }
 
-/// Takes the key that requests must bring from `fw_cfg`, if that has one. One that cannot be taken ends the boot: nobody is to be
-/// served without it.
-fn take_api_key(platform: &Platform, settings: &mut ServeSettings) {
+/// Takes the keys of which requests must bring one from `fw_cfg`, if that has some. Any that cannot be taken ends the boot: nobody is to be
+/// served without them.
+fn take_keys(platform: &Platform, settings: &mut ServeSettings) {
     const FILE: &str = "opt/ferrite/api_key";
-    // The head of a request would not hold a longer one.
-    const MAX_BYTES: u32 = 4096;
+    // As many keys as there can be, each with a line of 256 bytes.
+    const MAX_BYTES: u32 = 64 << 10;
     // SAFETY: mapped by now, and nothing else uses it.
     let device = platform.fw_cfg.as_ref().and_then(|registers| unsafe { fw_cfg::Mmio::new(registers) });
     let Some(mut device) = device else { return };
     let taken = match fw_cfg::read_file(&mut device, FILE, MAX_BYTES) {
         Ok(None) => Ok(()),
-        Ok(Some(file)) => settings.take_api_key(&file),
-        Err(_) => Err("a key of at most 4096 bytes"),
+        Ok(Some(file)) => settings.take_keys(&file),
+        Err(_) => Err(KeyFileError { line: 0, expected: "at most 65536 bytes" }),
     };
-    if let Err(expected) = taken {
-        error!("fw_cfg file {FILE}: expected {expected}");
+    if let Err(wrong) = taken {
+        error!("fw_cfg file {FILE}: {wrong}");
         host::exit(ExitStatus::CommandFailed);
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     storage::FileFacts,
     system::{RunMode, ServeSettings},
 };
+use ::serve::Keys;
 use alloc::{string::String, vec::Vec};
 use core::fmt;
 use log::LevelFilter;
@@ -226,7 +227,7 @@ impl BootArgs {
                 };
             }
             "ferrite.api_key" if value.is_empty() => return Err("a key"),
-            "ferrite.api_key" => self.serve.api_key = Some(String::from(value)),
+            "ferrite.api_key" => self.serve.keys = Keys::one(value),
             "ferrite.columns" => {
                 self.columns = Some(value.parse().map_err(|_| "a number of columns")?);
             }
@@ -362,12 +363,7 @@ mod tests {
         assert_eq!(args.columns, Some(132));
         assert_eq!(
             args.serve,
-            ServeSettings {
-                port: Some(80),
-                vsock_port: Some(1234),
-                api_key: Some(String::from("hush")),
-                admin: true
-            }
+            ServeSettings { port: Some(80), vsock_port: Some(1234), keys: Keys::one("hush"), admin: true }
         );
         assert!(!std::format!("{args:?}").contains("hush"));
         assert_eq!(BootArgs::parse(b"ferrite.serve=off").serve.port, None);

@@ -10,7 +10,8 @@ use crate::{
     storage::Disks,
 };
 use ::llm::{parallel::Workers, simd::Kernels};
-use alloc::{boxed::Box, string::String, vec::Vec};
+use ::serve::{KeyFileError, Keys};
+use alloc::{boxed::Box, vec::Vec};
 use core::{cell::RefCell, fmt};
 use trust::sha256::Compress;
 
@@ -146,31 +147,32 @@ pub struct ServeSettings {
     pub port: Option<u16>,
     /// The port of a vsock device, if they are served there.
     pub vsock_port: Option<u32>,
-    /// The key that requests must bring, if any.
-    pub api_key: Option<String>,
+    /// The keys of which requests must bring one, if any.
+    pub keys: Keys,
     /// Whether requests may load and unload models.
     pub admin: bool,
 }
 
 impl ServeSettings {
-    /// Takes the key in a file as the one that requests must bring.
+    /// Takes the keys in a file as those that requests must bring one of, see [`Keys::parse`].
     ///
     /// # Errors
     /// What is expected instead.
-    pub fn take_api_key(&mut self, file: &[u8]) -> Result<(), &'static str> {
-        if self.api_key.is_some() {
-            return Err("no second key beside ferrite.api_key");
+    pub fn take_keys(&mut self, file: &[u8]) -> Result<(), KeyFileError> {
+        let refused = |expected| KeyFileError { line: 0, expected };
+        if !self.keys.is_empty() {
+            return Err(refused("no second key beside ferrite.api_key"));
         }
-        let key = str::from_utf8(file).ok().and_then(serve::Settings::key_in);
-        self.api_key = Some(key.ok_or("a key in its first line, in UTF-8")?.into());
+        let text = str::from_utf8(file).map_err(|_| refused("keys in UTF-8"))?;
+        self.keys = Keys::parse(text)?;
         Ok(())
     }
 }
 
-/// The key is nobody's business.
+/// The keys are nobody's business.
 impl fmt::Debug for ServeSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let has_key = self.api_key.is_some();
+        let has_key = !self.keys.is_empty();
         f.debug_struct("ServeSettings")
             .field("port", &self.port)
             .field("vsock_port", &self.vsock_port)
@@ -239,19 +241,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_comes_from_one_place() {
+    fn keys_come_from_one_place() {
         let taken = |file: &[u8]| {
             let mut settings = ServeSettings::default();
-            settings.take_api_key(file).map(|()| settings.api_key.unwrap())
+            settings.take_keys(file).map(|()| settings.keys)
         };
-        for file in ["open sesame", "open sesame\n", " open sesame \r\nand more"] {
-            assert_eq!(taken(file.as_bytes()).as_deref(), Ok("open sesame"));
+        for file in ["open sesame", "open sesame\n", " open sesame \r\n"] {
+            assert_eq!(taken(file.as_bytes()), Ok(Keys::one("open sesame")));
         }
-        for file in [&b""[..], b"\n", b" \nsesame", b"sesame\xff"] {
+        assert_eq!(taken(b"open\nsesame running=1").unwrap().all()[1].limits.running, Some(1));
+        for file in [&b""[..], b"\n", b"open sesame\nand more", b"sesame\xff"] {
             assert!(taken(file).is_err());
         }
-        let mut settings = ServeSettings { api_key: Some("first".into()), ..ServeSettings::default() };
-        assert!(settings.take_api_key(b"second").is_err());
-        assert_eq!(settings.api_key.as_deref(), Some("first"));
+        let mut settings = ServeSettings { keys: Keys::one("first"), ..ServeSettings::default() };
+        assert!(settings.take_keys(b"second").is_err());
+        assert_eq!(settings.keys, Keys::one("first"));
     }
 }

@@ -120,7 +120,7 @@ fn documents_are_scored_behind_the_query_and_in_their_order() {
         };
         assert_eq!(pair("b c"), [2, 5, 6, 3, 6, 7]);
         let pairs: Vec<Vec<u32>> = documents.iter().map(|document| pair(document)).collect();
-        let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None };
+        let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: None };
         let mut scores = vec![];
         vectors::run(&mut responder, &pairs, wish, || 0, &mut go_on, &mut |place, embedding| {
             assert_eq!((place, embedding.n_tokens), (scores.len(), pairs[place].len()));

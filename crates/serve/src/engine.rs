@@ -115,6 +115,7 @@ impl From<EngineError> for ApiError {
             FrontError::Session(SessionError::PromptTooLong { .. }) => {
                 Self::bad(message).with_code("context_length_exceeded")
             }
+            FrontError::ContextLimit { .. } => Self::bad(message).with_code("context_length_exceeded"),
             FrontError::Sampling(SamplingError::BiasedToken { .. }) => Self::field("logit_bias", message),
             FrontError::Grammar(_) => Self::field("grammar", message),
             FrontError::Schema(_) => Self::field("json_schema", message),

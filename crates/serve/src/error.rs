@@ -89,12 +89,14 @@ pub struct ApiError {
     pub code: Option<&'static str>,
     /// Methods that the path has, for status 405.
     pub allow: Option<&'static str>,
+    /// After how many seconds the same request will do better, where that is known.
+    pub retry_after_s: Option<u32>,
 }
 
 impl ApiError {
     /// One of this status.
     pub fn new(status: Status, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, allow: None }
+        Self { status, message: message.into(), param: None, code: None, allow: None, retry_after_s: None }
     }
 
     /// A request that cannot be understood.
@@ -121,6 +123,7 @@ impl ApiError {
 
     /// After how many seconds the same request may do better.
     pub fn retry_after_s(&self) -> Option<u32> {
-        matches!(self.status, Status::TooManyRequests | Status::ServiceUnavailable).then_some(1)
+        let is_passing = matches!(self.status, Status::TooManyRequests | Status::ServiceUnavailable);
+        self.retry_after_s.or(is_passing.then_some(1))
     }
 }

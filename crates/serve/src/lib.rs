@@ -24,6 +24,7 @@
 //! | [`server`] | connections, the requests on them, and what is answered |
 //! | [`api`] | the routes: JSON in, JSON out |
 //! | [`http`] | HTTP/1.1: heads, bodies, answers, one connection |
+//! | [`keys`] | who may ask, and how much |
 //! | [`engine`] | what a server needs of what computes |
 //! | [`error`] | why a request is refused, as clients are told |
 #![no_std]
@@ -35,11 +36,13 @@ pub mod api;
 pub mod engine;
 pub mod error;
 pub mod http;
+pub mod keys;
 pub mod models;
 pub mod server;
 
 pub use engine::{Change, Engine, EngineError, EngineStatus, ModelInfo};
 pub use error::ApiError;
 pub use http::Limits;
+pub use keys::{KeyFileError, KeyLimits, Keys};
 pub use models::{Model, Models};
 pub use server::{ChangeId, ConnectionId, Server, Settings};

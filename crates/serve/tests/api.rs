@@ -297,7 +297,7 @@ fn more_requests_than_can_wait_are_told_to_come_back() {
 
 #[test]
 fn a_key_is_asked_for_where_there_is_one() {
-    let mut harness = Harness::new(Settings { api_key: Some("sesame".to_owned()), ..settings() });
+    let mut harness = Harness::new(Settings { keys: serve::Keys::one("sesame"), ..settings() });
     let with = |field: &str| format!("GET /v1/models HTTP/1.1\r\nHost: a\r\n{field}\r\n");
     let cases = [
         ("", 401),

@@ -339,7 +339,7 @@ fn errors_have_anthropics_form() {
 
 #[test]
 fn the_key_may_come_as_anthropics_clients_send_it() {
-    let mut harness = Harness::new(Settings { api_key: Some("secret".into()), ..settings() });
+    let mut harness = Harness::new(Settings { keys: serve::Keys::one("secret"), ..settings() });
     for (field, expected) in [
         ("x-api-key: secret", 200),
         ("Authorization: Bearer secret", 200),

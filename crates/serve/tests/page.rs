@@ -7,7 +7,7 @@ use serve::Settings;
 
 #[test]
 fn the_page_needs_no_key_and_nothing_from_elsewhere() {
-    let mut harness = Harness::new(Settings { api_key: Some("sesame".to_owned()), ..settings() });
+    let mut harness = Harness::new(Settings { keys: serve::Keys::one("sesame"), ..settings() });
     let answer = harness.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(status(&answer), 200);
     let (head, page) = answer.split_once("\r\n\r\n").unwrap();

@@ -242,7 +242,7 @@ fn models_are_changed_only_where_that_is_allowed() {
 #[test]
 fn web_pages_change_models_only_with_a_key() {
     for path in ["/models/load", "/models/unload"] {
-        for (api_key, authorization, expected) in [
+        for (key, authorization, expected) in [
             (None, "", "HTTP/1.1 403 "),
             (Some("secret"), "", "HTTP/1.1 401 "),
             // What it says is read.
@@ -250,9 +250,8 @@ fn web_pages_change_models_only_with_a_key() {
         ] {
             let request = post(path, r#"{"model":1}"#);
             let request = request.replacen("\r\n", &format!("\r\nOrigin: http://b\r\n{authorization}"), 1);
-            let api_key = api_key.map(Into::into);
-            let answer =
-                Harness::new(Settings { admin: true, api_key, ..settings() }).ask(request.as_bytes());
+            let keys = key.map(serve::Keys::one).unwrap_or_default();
+            let answer = Harness::new(Settings { admin: true, keys, ..settings() }).ask(request.as_bytes());
             assert!(answer.starts_with(expected), "{answer}");
         }
     }

@@ -286,7 +286,7 @@ impl Desk {
             limits,
             // The others wait until there is room, instead of being turned away.
             max_connections: Sockets::COUNT * 3 / 4,
-            api_key: serve.api_key.clone(),
+            keys: serve.keys.clone(),
             admin: serve.admin,
             start_unix_s,
             nonce: (machine.random_seed)() << 32 | (machine.random_seed)(),

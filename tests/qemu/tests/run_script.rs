@@ -158,7 +158,7 @@ fn mistakes_are_named() {
         (&["--model", "/nowhere-00001-of-00002.gguf"], 1, "/nowhere-00001-of-00002.gguf: no such file"),
         (&["--gpu", "ff:1f.7"], 1, "no such PCI device"),
         (&["--api-key-file", "/nowhere"], 1, "/nowhere: not readable"),
-        (&["--api-key-file=/dev/zero"], 1, "expected at most 4096 bytes"),
+        (&["--api-key-file=/dev/zero"], 1, "expected at most 65536 bytes"),
         (
             &["--api-key-file", "/dev/null", "--", "help"],
             1,

@@ -54,7 +54,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let texts = Texts::read(arguments.texts.as_deref(), &arguments.text_arguments)?;
     let normalise = arguments.no_normalise.then_some(false);
-    let wish = EmbeddingWish { pooling: arguments.pooling, normalise };
+    let wish = EmbeddingWish { pooling: arguments.pooling, normalise, max_tokens: None };
     let opened = arguments.engine.open(&arguments.model)?;
     let prompter = opened.prompter()?;
     let mut ids = Vec::new();

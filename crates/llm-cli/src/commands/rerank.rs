@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         prompter.encode_pair(&arguments.query, document, &mut of_pair)?;
         ids.push(of_pair);
     }
-    let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None };
+    let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: None };
     let mut scores = Vec::new();
     compute(&arguments.engine, &opened, prompter, &ids, arguments.parallel, wish, &mut |_, _, embedding| {
         scores.push(embedding.values.first().copied().unwrap_or(f32::NAN));

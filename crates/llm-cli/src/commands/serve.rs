@@ -21,7 +21,7 @@ use llm::session::SessionError;
 use llm::simd::Kernels;
 use serve::error::Status;
 use serve::models::Ticket;
-use serve::{ApiError, Change, ChangeId, Limits, Models, Server, Settings};
+use serve::{ApiError, Change, ChangeId, Keys, Limits, Models, Server, Settings};
 
 use crate::complain;
 use crate::engine::{EngineArguments, Opened, clock_us, n_texts};
@@ -67,7 +67,7 @@ pub struct Arguments {
     #[arg(long, visible_alias = "np", value_parser = n_texts, value_name = "N")]
     parallel: Option<usize>,
 
-    /// A file whose first line is the key that requests must bring as `Authorization: Bearer KEY`
+    /// A file of keys, of which requests must bring one as `Authorization: Bearer KEY`: one in each line, and behind it what it may use
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 
@@ -91,15 +91,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.speculate > MAX_SPECULATED {
         bail!("--speculate is {}, but must be up to {MAX_SPECULATED}", arguments.speculate);
     }
-    let api_key = arguments.api_key_file.as_ref().map(|path| {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        match Settings::key_in(&text) {
-            Some(key) => Ok(key.to_owned()),
-            None => bail!("{} has no key in its first line", path.display()),
+    let keys = match &arguments.api_key_file {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Keys::parse(&text).with_context(|| path.display().to_string())?
         }
-    });
-    let api_key = api_key.transpose()?;
+        None => Keys::default(),
+    };
     let opened = arguments.engine.open(&arguments.model)?;
     let (sender, loaded) = channel();
     let mut host = Host {
@@ -115,7 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let settings = Settings {
         limits: Limits::default(),
         max_connections: MAX_CONNECTIONS,
-        api_key,
+        keys,
         admin: arguments.admin,
         start_unix_s: start_unix_s(),
         nonce: random(),

@@ -144,8 +144,12 @@ fn mistakes_are_told_in_a_line() {
     fail_saying(&["serve", "--model", TINY, "--parallel", "0"], &["--parallel"]);
     fail_saying(&["serve", "--model", TINY, "--speculate", "99"], &["--speculate is 99", "8"]);
     let empty = super::scratch_file("no-key.txt");
-    std::fs::write(&empty, "\n").unwrap();
-    fail_saying(&["serve", "--model", TINY, "--api-key-file", &empty], &["no-key.txt", "first line"]);
+    for (text, expected) in
+        [("\n", "expected a key in a line"), ("hush\nhush2 max=1\n", "line 2: expected name=NAME")]
+    {
+        std::fs::write(&empty, text).unwrap();
+        fail_saying(&["serve", "--model", TINY, "--api-key-file", &empty], &["no-key.txt", expected]);
+    }
     let served = Served::start(&["--model", TINY]);
     let port = served.address.rsplit_once(':').unwrap().1;
     fail_saying(&["serve", "--model", TINY, "--port", port], &["cannot listen at", port]);
@@ -154,12 +158,14 @@ fn mistakes_are_told_in_a_line() {
 #[test]
 fn a_key_from_a_file_is_asked_for() {
     let file = super::scratch_file("key.txt");
-    std::fs::write(&file, "sesame\nand more\n").unwrap();
+    std::fs::write(&file, "# ours\nsesame\nsalt name=other\n").unwrap();
     let served = Served::start(&["--model", TINY, "--api-key-file", &file]);
     let request = |field: &str| format!("GET /v1/models HTTP/1.1\r\nHost: a\r\n{field}\r\n");
     assert!(served.ask(request("").as_bytes()).starts_with("HTTP/1.1 401 "));
-    let answer = served.ask(request("Authorization: Bearer sesame\r\n").as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""id":"tiny""#), "{answer}");
+    for key in ["sesame", "salt"] {
+        let answer = served.ask(request(&format!("Authorization: Bearer {key}\r\n")).as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(r#""id":"tiny""#), "{answer}");
+    }
 }
 
 #[test]

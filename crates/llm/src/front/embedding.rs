@@ -24,6 +24,8 @@ pub struct EmbeddingWish {
     pub pooling: Option<Pooling>,
     /// Whether vectors have length 1; those that are pooled do, unless it is stated.
     pub normalise: Option<bool>,
+    /// Most tokens of a text, for who may not have a whole context.
+    pub max_tokens: Option<usize>,
 }
 
 impl Pooling {
@@ -80,7 +82,8 @@ impl EmbeddingWish {
 /// A text that is becoming a vector.
 pub(super) struct Vectors {
     pub id: RequestId,
-    n_tokens: usize,
+    /// Tokens of the text.
+    pub n_tokens: usize,
     /// The vector, or why there is none, once it is over.
     pub result: Option<Result<Embedding, FrontError>>,
 }

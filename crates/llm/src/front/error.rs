@@ -93,6 +93,15 @@ pub enum FrontError {
         /// How many there are.
         n_adapters: usize,
     },
+    /// Prompt and answer are longer than they may be together.
+    ContextLimit {
+        /// Tokens of the prompt.
+        n_prompt: usize,
+        /// Tokens that the answer must have room for.
+        n_answer: usize,
+        /// Most tokens of both.
+        n_tokens: usize,
+    },
     /// The heap has no room for the output, or the numbers of so many runs.
     OutOfHeap {
         /// Bytes that were asked for.
@@ -175,6 +184,12 @@ impl fmt::Display for FrontError {
                 write!(
                     f,
                     "{n_texts} texts at once were asked for, there is room for {n_slots}; --parallel makes more"
+                )
+            }
+            Self::ContextLimit { n_prompt, n_answer, n_tokens } => {
+                write!(
+                    f,
+                    "a prompt of {n_prompt} tokens and an answer of {n_answer} are more than the {n_tokens} that this request may have"
                 )
             }
             Self::OutOfHeap { needed_bytes } => {

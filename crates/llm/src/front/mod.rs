@@ -41,7 +41,7 @@ pub use histogram::Histogram;
 pub use kernels::{UnknownKernels, kernels_called};
 pub use logprobs::{LogprobLine, LogprobWish, Logprobs, MAX_LOGPROBS, TokenLogprob};
 pub use prompter::{Encoded, Prompter};
-pub use request::{ChatFormat, Event, PROMPT_ENCODING, Prompt, Report, Request};
+pub use request::{ChatFormat, ContextLimit, Event, PROMPT_ENCODING, Prompt, Report, Request};
 pub use responder::{CHECKPOINTS_PER_TEXT, MAX_WAITING, Responder};
 pub use task::{Task, Wanted};
 

@@ -62,6 +62,32 @@ pub struct Request<'r> {
     pub adapters: Option<&'r [f32]>,
     /// Whether the [report](Report::work) has what a receipt says of the answer; by which compression function of SHA-256, if so.
     pub receipt: Option<Compress>,
+    /// How long prompt and answer may be, for who may not have a whole context.
+    pub context: Option<ContextLimit>,
+}
+
+/// How long a prompt and its answer may be together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextLimit {
+    /// Most tokens of both.
+    pub n_tokens: usize,
+    /// Whether there must be room for as many tokens of the answer as are wanted: else it gets what is left, one at least.
+    pub is_whole: bool,
+}
+
+impl ContextLimit {
+    /// Most tokens of the answer to a prompt of `n_prompt` tokens, if `max_tokens` are wanted.
+    ///
+    /// # Errors
+    /// [`FrontError::ContextLimit`] if there is no room.
+    pub fn max_tokens(self, n_prompt: usize, max_tokens: usize) -> Result<usize, FrontError> {
+        let Self { n_tokens, is_whole } = self;
+        let n_answer = if is_whole { max_tokens } else { 1 };
+        match n_tokens.checked_sub(n_prompt) {
+            Some(n_left) if n_answer <= n_left => Ok(max_tokens.min(n_left)),
+            _ => Err(FrontError::ContextLimit { n_prompt, n_answer, n_tokens }),
+        }
+    }
 }
 
 impl<'r> Request<'r> {
@@ -86,6 +112,7 @@ impl<'r> Request<'r> {
             tell_apart: false,
             adapters: None,
             receipt: None,
+            context: None,
         }
     }
 }

@@ -11,7 +11,10 @@ use super::bench::{self, BenchPlan, BenchResult, Meter};
 use super::embedding::{Embedding, EmbeddingWish, Vectors};
 use super::logprobs::LogprobTable;
 use super::receipt::{Facts, Work};
-use super::{ChatFormat, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, breakers, logits};
+use super::{
+    ChatFormat, ContextLimit, Event, FrontError, Prompt, Prompter, Report, Request, RequestId, breakers,
+    logits,
+};
 use crate::chat::{self, Message, Room};
 use crate::compute::LowRanks;
 use crate::sampling::{Sampler, Stage};
@@ -121,7 +124,7 @@ impl<'m> Responder<'m> {
     /// # Errors
     /// If the model's vocabulary cannot be used, so that its tokens are no text, the prompt cannot be encoded, is empty or does not fit the context, the sampling settings, a grammar, a schema or the choice of a tool make no sense, more
     /// log-probabilities are wanted than there can be, the heap has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
-    pub fn submit(&mut self, request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
+    pub fn submit(&mut self, mut request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
         if self.scheduler.runner().model().config().is_encoder() {
             return Err(FrontError::Encoder);
         }
@@ -154,6 +157,9 @@ impl<'m> Responder<'m> {
         }
         let mut encoded = self.prompter.encode(&request.prompt, room, &mut self.prompt_ids)?;
         let prompt_format = encoded.format;
+        if let Some(context) = request.context {
+            request.max_tokens = context.max_tokens(self.prompt_ids.len(), request.max_tokens)?;
+        }
         if let Some(guide) = self.prompter.guide(&request, n_vocab, &mut encoded.format)? {
             sampler = sampler.with_guide(guide);
         }
@@ -208,6 +214,9 @@ impl<'m> Responder<'m> {
         self.prompt_ids.clear();
         let room = Room { n_ctx: self.scheduler.n_positions(), max_tokens: 0 };
         self.prompter.encode(prompt, room, &mut self.prompt_ids)?;
+        if let Some(n_tokens) = wish.max_tokens {
+            ContextLimit { n_tokens, is_whole: true }.max_tokens(self.prompt_ids.len(), 0)?;
+        }
         let id = self.scheduler.submit_embedding(&self.prompt_ids, options)?;
         self.vectors.push(Vectors::new(id, self.prompt_ids.len()));
         Ok(id)
@@ -268,8 +277,14 @@ impl<'m> Responder<'m> {
         }
         scheduler.step(go_on, &mut |id, output| {
             if let Some(vectors) = vectors.iter_mut().find(|vectors| vectors.id == id) {
-                if let Output::Embedding { values } = output {
-                    vectors.take(values);
+                match output {
+                    Output::Embedding { values } => vectors.take(values),
+                    Output::Started { n_reused } => {
+                        let (prompt_tokens, cached_tokens) = (vectors.n_tokens, n_reused);
+                        // Whoever wants it no more cancels it.
+                        let _ = on_event(id, Event::Started { prompt_tokens, cached_tokens });
+                    }
+                    _ => {}
                 }
                 return ControlFlow::Continue(());
             }

@@ -54,7 +54,7 @@ pub fn server() -> (Server<u32>, ConnectionId) {
     let settings = Settings {
         limits,
         max_connections: 1,
-        api_key: None,
+        keys: serve::Keys::default(),
         admin: true,
         start_unix_s: None,
         nonce: 0,

@@ -57,7 +57,7 @@ impl Asked<'_> {
                 return Err(ApiError::field("embd_normalize", "expected 2 (length 1) or -1 (as they are)"));
             }
         };
-        Ok(EmbeddingWish { pooling, normalise })
+        Ok(EmbeddingWish { pooling, normalise, max_tokens: None })
     }
 }
 

@@ -141,6 +141,11 @@ impl Route {
         matches!(self, Page | Adapters | Health | Metrics | Models | Files | Props | Slots)
     }
 
+    /// Whether a model computes for it.
+    pub fn computes(self) -> bool {
+        matches!(self, Self::Generate(_) | Self::Embeddings | Self::Rerank)
+    }
+
     /// Whether it changes what is there for others.
     pub fn is_admin(self) -> bool {
         matches!(self, Self::Load | Self::Unload)

@@ -37,6 +37,8 @@ pub struct Wish<'b> {
     pub prompts: Vec<Asked<'b>>,
     /// Most tokens of an answer.
     pub max_tokens: usize,
+    /// Whether the request says so.
+    pub names_max_tokens: bool,
     /// How many answers to each.
     pub n: usize,
     /// Whether an answer begins with its prompt.
@@ -127,12 +129,14 @@ impl<'b> Wish<'b> {
         let stream_options = fields.stream_options.as_ref();
         let (grammar, grammar_field) = grammar(fields)?;
         let tools = tools(shape, fields)?;
+        let (max_tokens, names_max_tokens) = max_tokens(shape, fields)?;
         let after_sampling = fields.post_sampling_probs.unwrap_or(false);
         Ok(Self {
             shape,
             model: fields.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty()),
             prompts: prompts(shape, fields, n)?,
-            max_tokens: max_tokens(shape, fields)?,
+            max_tokens,
+            names_max_tokens,
             n,
             echo: fields.echo.unwrap_or(false),
             sampling: sampling(fields)?,
@@ -432,8 +436,8 @@ fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Ask
     Ok(prompts)
 }
 
-/// Most tokens of an answer; as many as there is room for if the request does not say, but for OpenAI's completions, which have 16.
-fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<usize, ApiError> {
+/// Most tokens of an answer, and whether the request says so; as many as there is room for if the request does not say, but for OpenAI's completions, which have 16.
+fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<(usize, bool), ApiError> {
     let named = [
         ("max_completion_tokens", fields.max_completion_tokens),
         ("max_output_tokens", fields.max_output_tokens),
@@ -441,13 +445,16 @@ fn max_tokens(shape: Shape, fields: &Fields<'_>) -> Result<usize, ApiError> {
         ("n_predict", fields.n_predict),
     ];
     let Some((name, n)) = named.into_iter().find_map(|(name, n)| Some((name, n?))) else {
-        return Ok(if shape == Shape::Completion { 16 } else { usize::MAX });
+        return Ok((if shape == Shape::Completion { 16 } else { usize::MAX }, false));
     };
     match n {
-        -1 => Ok(usize::MAX),
+        -1 => Ok((usize::MAX, false)),
         // A client asks for no tokens to have the prompt computed, which a text without tokens is not.
-        0 if shape == Shape::Infill => Ok(1),
-        _ => usize::try_from(n).map_err(|_| ApiError::field(name, "expected 0 or more, or -1 for no limit")),
+        0 if shape == Shape::Infill => Ok((1, true)),
+        _ => {
+            let expected = "expected 0 or more, or -1 for no limit";
+            usize::try_from(n).map(|n| (n, true)).map_err(|_| ApiError::field(name, expected))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use core::fmt::Write;
 use super::body::Body;
 use super::head::{Head, Method};
 use super::limits::{BODY_STEP_BYTES, Limits};
-use super::response::{Framed, Outbox, Response};
+use super::response::{Framed, Outbox, Rate, Response};
 use crate::error::{ApiError, Status};
 
 /// A connection of a client.
@@ -32,6 +32,8 @@ pub struct Connection {
     keep_alive: bool,
     is_head: bool,
     framed: Framed,
+    /// What its answer tells of what the client has left.
+    pub rate: Option<Rate>,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Connection {
             keep_alive: false,
             is_head: false,
             framed: Framed::Length(0),
+            rate: None,
         }
     }
 
@@ -193,7 +196,7 @@ impl Connection {
     pub fn respond(&mut self, response: &Response<'_>, body: &[u8], now_us: u64, limits: &Limits) {
         let keep_alive = self.keep_alive && !self.is_half_closed;
         let written = response
-            .write(&mut self.out, Framed::Length(body.len()), keep_alive)
+            .write(&mut self.out, Framed::Length(body.len()), keep_alive, self.rate)
             .and_then(|()| if self.is_head { Ok(()) } else { self.out.write(body) });
         match written {
             Ok(()) => self.answered(keep_alive, now_us, limits),
@@ -206,7 +209,7 @@ impl Connection {
         if self.framed == Framed::UntilClosed {
             self.keep_alive = false;
         }
-        if response.write(&mut self.out, self.framed, self.keep_alive).is_err() {
+        if response.write(&mut self.out, self.framed, self.keep_alive, self.rate).is_err() {
             self.abort();
         }
     }
@@ -240,6 +243,7 @@ impl Connection {
     }
 
     fn answered(&mut self, keep_alive: bool, now_us: u64, limits: &Limits) {
+        self.rate = None;
         self.phase = if keep_alive { Phase::Head } else { Phase::Closing };
         self.since_us = now_us;
         // What is there of the next request came while it could not be read.

@@ -21,4 +21,4 @@ mod response;
 pub use connection::{Connection, Received};
 pub use head::{Head, Method};
 pub use limits::Limits;
-pub use response::{ContentType, Response};
+pub use response::{ContentType, Rate, Response};

@@ -44,6 +44,35 @@ pub struct Response<'r> {
     pub allowed_fields: Option<&'r str>,
 }
 
+/// What a client has left of the tokens that it may have in a minute.
+///
+/// Header fields and their forms are OpenAI's: <https://platform.openai.com/docs/guides/rate-limits>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Most tokens.
+    pub limit: u32,
+    /// Those that it can have now.
+    pub remaining: u32,
+    /// After how long it has all of them again.
+    pub reset_us: u64,
+}
+
+impl Rate {
+    fn write(&self, out: &mut Outbox) -> fmt::Result {
+        let Self { limit, remaining, reset_us } = self;
+        let (ms, s) = (reset_us.div_ceil(1000), reset_us.div_ceil(1_000_000));
+        write!(
+            out,
+            "x-ratelimit-limit-tokens: {limit}\r\nx-ratelimit-remaining-tokens: {remaining}\r\nx-ratelimit-reset-tokens: "
+        )?;
+        match s {
+            0..=1 => write!(out, "{ms}ms\r\n"),
+            2..60 => write!(out, "{s}s\r\n"),
+            _ => write!(out, "{}m{}s\r\n", s / 60, s % 60),
+        }
+    }
+}
+
 impl Response<'static> {
     /// An answer with this content.
     pub fn ok(content_type: ContentType) -> Self {
@@ -75,7 +104,13 @@ pub(super) enum Framed {
 
 impl Response<'_> {
     /// Writes the head.
-    pub(super) fn write(&self, out: &mut Outbox, framed: Framed, keep_alive: bool) -> fmt::Result {
+    pub(super) fn write(
+        &self,
+        out: &mut Outbox,
+        framed: Framed,
+        keep_alive: bool,
+        rate: Option<Rate>,
+    ) -> fmt::Result {
         let (code, phrase) = self.status.line();
         write!(out, "HTTP/1.1 {code} {phrase}\r\nServer: ferrite\r\n")?;
         // Whoever may reach the server may read its answers: no cookie and no password of the browser is ever looked at.
@@ -100,6 +135,9 @@ impl Response<'_> {
         }
         if let Some(seconds) = self.retry_after_s {
             write!(out, "Retry-After: {seconds}\r\n")?;
+        }
+        if let Some(rate) = rate {
+            rate.write(out)?;
         }
         if self.status == Status::Unauthorized {
             out.write_str("WWW-Authenticate: Bearer\r\n")?;

@@ -3,21 +3,20 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use subtle::ConstantTimeEq;
-
 use super::settings::Settings;
 use crate::api::route::Route;
 use crate::engine::{Engine, ModelInfo};
 use crate::error::{ApiError, Status};
 use crate::http::Head;
 
-/// Whether a request is wanted, by its head.
-pub(super) fn check(head: &Head, settings: &Settings) -> Result<Route, ApiError> {
+/// Whether a request is wanted, by its head; the number of its key, if keys are asked for, goes to `key`.
+pub(super) fn check(head: &Head, settings: &Settings, key: &mut Option<usize>) -> Result<Route, ApiError> {
+    *key = None;
     let route = Route::find(head.method, &head.path)?;
-    if let (Some(key), false) = (&settings.api_key, route.is_public()) {
-        let given = head.bearer.as_deref().unwrap_or_default();
-        if !bool::from(given.ct_eq(key.as_bytes())) {
-            let message = "expected the header field `Authorization: Bearer KEY` with the key of this server";
+    if !settings.keys.is_empty() && !route.is_public() {
+        *key = settings.keys.find(head.bearer.as_deref().unwrap_or_default());
+        if key.is_none() {
+            let message = "expected the header field `Authorization: Bearer KEY` with a key of this server";
             return Err(ApiError::new(Status::Unauthorized, message).with_code("invalid_api_key"));
         }
     }
@@ -26,7 +25,7 @@ pub(super) fn check(head: &Head, settings: &Settings) -> Result<Route, ApiError>
         return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));
     }
     // Whoever sits before a browser may look at any page, and that at any server of the same machine.
-    if route.is_admin() && head.has_origin && settings.api_key.is_none() {
+    if route.is_admin() && head.has_origin && settings.keys.is_empty() {
         let message = "web pages may load and unload models only where the server has a key";
         return Err(ApiError::new(Status::Forbidden, message).with_code("admin_off"));
     }

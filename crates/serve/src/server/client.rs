@@ -20,6 +20,8 @@ use crate::http::{Connection, ContentType, Head, Limits, Method, Received, Respo
 pub(super) struct Client<T> {
     pub connection: Connection,
     pub state: State<T>,
+    /// The number of the key that its request brought, if keys are asked for.
+    pub key: Option<usize>,
     /// How errors are told.
     dialect: Dialect,
     /// For the log: what was asked, and when.
@@ -46,6 +48,7 @@ impl<T: Copy + PartialEq> Client<T> {
         Self {
             connection: Connection::new(now_us, limits),
             state: State::Idle,
+            key: None,
             dialect: Dialect::default(),
             asked: None,
         }
@@ -66,10 +69,10 @@ impl<T: Copy + PartialEq> Client<T> {
     /// The next request on the connection that has come whole and is wanted.
     pub fn next_request(&mut self, desk: &mut Desk<'_, T>) -> Option<(Route, Head, Vec<u8>)> {
         let settings = desk.settings;
-        let dialect = &mut self.dialect;
+        let (dialect, key) = (&mut self.dialect, &mut self.key);
         let received = self.connection.next_request(desk.now_us, &settings.limits, &mut |head| {
             *dialect = Dialect::of(&head.path);
-            check(head, settings).map(drop)
+            check(head, settings, key).map(drop)
         });
         let refused = match received {
             Received::Nothing => return None,
@@ -124,6 +127,28 @@ impl<T: Copy + PartialEq> Client<T> {
     /// Whether text or vectors are being computed for it.
     pub fn is_generating(&self) -> bool {
         matches!(self.state, State::Generating(_) | State::Embedding(_))
+    }
+
+    /// Whether a model computes for it, or will when it is its turn.
+    pub fn is_computed_for(&self) -> bool {
+        self.is_generating() || matches!(&self.state, State::Queued(route, _) if route.computes())
+    }
+
+    /// Most tokens of a prompt and its answer, if its key says that.
+    pub fn context(&self, desk: &Desk<'_, T>) -> Option<usize> {
+        let key = desk.settings.keys.all().get(self.key?)?;
+        key.limits.context.map(|n_tokens| n_tokens as usize)
+    }
+
+    /// Takes what was computed from what its key may have.
+    fn charge(&mut self, event: &Event<'_>, desk: &mut Desk<'_, T>) {
+        let n_tokens = match event {
+            Event::Started { prompt_tokens, cached_tokens } => prompt_tokens.saturating_sub(*cached_tokens),
+            Event::Token { .. } => 1,
+            _ => return,
+        };
+        desk.accounts.charge(self.key, n_tokens, desk.now_us);
+        self.connection.rate = desk.accounts.rate(self.key, desk.now_us);
     }
 
     /// Whether it waits for the request of this name.
@@ -190,6 +215,7 @@ impl<T: Copy + PartialEq> Client<T> {
 
     /// Takes what the engine tells of a request that it waits for.
     pub fn event(&mut self, ticket: T, event: &Event<'_>, desk: &mut Desk<'_, T>) {
+        self.charge(event, desk);
         if let State::Embedding(embeddings) = &mut self.state {
             desk.metrics.add(event);
             let taken = match event {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::accounts::Accounts;
 use super::metrics::Metrics;
 use super::settings::Settings;
 
@@ -11,6 +12,8 @@ pub(super) struct Desk<'s, T> {
     /// Where an answer is written before it is sent.
     pub scratch: &'s mut Vec<u8>,
     pub metrics: &'s mut Metrics,
+    /// What keys have used.
+    pub accounts: &'s mut Accounts,
     /// Requests that nobody waits for any more.
     pub unwanted: &'s mut Vec<T>,
     pub now_us: u64,

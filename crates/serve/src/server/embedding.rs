@@ -47,11 +47,15 @@ enum Text<T> {
 }
 
 impl<T: Copy + PartialEq> Embeddings<T> {
-    /// Has the engine take a request for vectors.
+    /// Has the engine take a request for vectors of texts of at most `context` tokens.
     ///
     /// # Errors
     /// What is wrong with it, that there is no such model, or why the engine does not take it.
-    pub fn begin<E: Engine<Ticket = T>>(engine: &mut E, body: &[u8]) -> Result<Self, ApiError> {
+    pub fn begin<E: Engine<Ticket = T>>(
+        engine: &mut E,
+        body: &[u8],
+        context: Option<usize>,
+    ) -> Result<Self, ApiError> {
         let asked: embeddings::Asked<'_> = json::read(body)?;
         if asked.input.0.is_empty() {
             return Err(ApiError::field("input", "expected at least one text"));
@@ -63,7 +67,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
             let message = format!("not supported; the vectors of this model have {} elements", model.n_embd);
             return Err(ApiError::field("dimensions", message));
         }
-        let wish = asked.wish()?;
+        let wish = EmbeddingWish { max_tokens: context, ..asked.wish()? };
         // The body is not kept while vectors are computed.
         let texts = asked.input.0.into_iter().map(values::Prompt::into_owned);
         let form = Form::Vectors(asked.encoding_format.unwrap_or_default());
@@ -74,7 +78,11 @@ impl<T: Copy + PartialEq> Embeddings<T> {
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
-    pub fn begin_ranks<E: Engine<Ticket = T>>(engine: &mut E, body: &[u8]) -> Result<Self, ApiError> {
+    pub fn begin_ranks<E: Engine<Ticket = T>>(
+        engine: &mut E,
+        body: &[u8],
+        context: Option<usize>,
+    ) -> Result<Self, ApiError> {
         let mut asked: rerank::Asked<'_> = json::read(body)?;
         let (documents, is_bare) = asked.documents()?;
         let models = models(engine);
@@ -90,7 +98,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
             pairs.push(values::Prompt::Ids(ids));
         }
         let form = Form::Ranks { top_n: asked.top_n.unwrap_or(usize::MAX), is_bare };
-        let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None };
+        let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: context };
         Self::of_texts(engine, &model.name, pairs.into_iter().map(Ok), wish, form)
     }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use llm::chat::Part;
-use llm::front::{Event, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
+use llm::front::{ContextLimit, Event, FrontError, LogprobWish, PROMPT_ENCODING, Prompt, Request};
 use llm::sampling::SamplingConfig;
 use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
@@ -44,6 +44,8 @@ pub(super) struct Generation<T> {
     n_asked: usize,
     seed: u64,
     speculate: usize,
+    /// Most tokens of prompt and answer, if there is such a limit.
+    context: Option<usize>,
     is_stream: bool,
     /// What is told of the tokens too, which takes the vocabulary.
     logprobs: Option<LogprobWish>,
@@ -78,7 +80,7 @@ struct Choice<T> {
 }
 
 impl<T: Copy + PartialEq> Generation<T> {
-    /// Has the engine take the request for text with this number, which came `now_us`.
+    /// Has the engine take the request for text with this number, which came `now_us`. Prompt and answer have at most `context` tokens.
     ///
     /// # Errors
     /// What is wrong with it, or why the engine does not take it.
@@ -87,6 +89,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         shape: Shape,
         body: Vec<u8>,
         number: u64,
+        context: Option<usize>,
         settings: &Settings,
         now_us: u64,
     ) -> Result<Self, ApiError> {
@@ -97,7 +100,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
         let models = models(engine);
         let model = chosen(&models, wish.model)?;
-        infill::encode(engine, &model.name, &mut wish)?;
+        infill::encode(engine, &model.name, &mut wish, context)?;
         let kind = match shape {
             Shape::Chat => "chatcmpl-",
             Shape::Completion | Shape::Native | Shape::Infill => "cmpl-",
@@ -130,6 +133,7 @@ impl<T: Copy + PartialEq> Generation<T> {
             n_asked: 0,
             seed: wish.seed.unwrap_or_else(settings.random),
             speculate: settings.speculate,
+            context,
             is_stream: wish.stream,
             logprobs: wish.logprobs,
             is_apart: wish.is_apart,
@@ -155,7 +159,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         while self.n_asked < end {
             let (prompt, number) = (self.n_asked / self.n_of_each, self.n_asked % self.n_of_each);
             let seed = self.seed.wrapping_add(number as u64);
-            match submit(engine, &self.answer.name.model, wish, &wish.prompts[prompt], seed, self.speculate) {
+            match submit(engine, &self.answer.name.model, wish, &wish.prompts[prompt], seed, self) {
                 Ok(ticket) => self.choices[self.n_asked].ticket = Some(ticket),
                 Err(EngineError::Front(FrontError::QueueFull { .. })) if self.n_asked > 0 => break,
                 Err(error) => return Err(error),
@@ -180,7 +184,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         let body = core::mem::take(&mut self.body);
         let fields: Fields<'_> = json::read(&body)?;
         let mut wish = Wish::new(self.answer.shape, &fields)?;
-        infill::encode(engine, &self.answer.name.model, &mut wish)?;
+        infill::encode(engine, &self.answer.name.model, &mut wish, self.context)?;
         self.submit_up_to(self.choices.len(), engine, &wish).map_err(|error| wish.refusal(error))?;
         self.keep_until_asked(body);
         Ok(())
@@ -444,7 +448,7 @@ fn submit<E: Engine>(
     wish: &Wish<'_>,
     prompt: &Asked<'_>,
     seed: u64,
-    speculate: usize,
+    &Generation { speculate, context, .. }: &Generation<E::Ticket>,
 ) -> Result<E::Ticket, EngineError> {
     let messages;
     let prompt = match prompt {
@@ -461,6 +465,7 @@ fn submit<E: Engine>(
     let adapters = wish.adapters.map(|asked| scales(engine, model, asked)).transpose()?;
     let request = Request {
         adapters: adapters.as_deref(),
+        context: context.map(|n_tokens| ContextLimit { n_tokens, is_whole: wish.names_max_tokens }),
         max_tokens: wish.max_tokens,
         sampling: SamplingConfig { seed, ..wish.sampling },
         logit_bias: wish.logit_bias,

@@ -19,13 +19,19 @@ const MAX_AROUND: usize = 2048;
 /// Between texts where there is no token for that.
 const SNIPPET: &str = "\n\n--- snippet ---\n\n";
 
-/// Makes ids of the gap that a request asks to fill, if it does.
+/// Makes ids of the gap that a request asks to fill, if it does, for a prompt and an answer of at most `context` tokens.
 ///
 /// # Errors
 /// If the vocabulary has no tokens for gaps or cannot spell the texts, or there is no memory.
-pub(super) fn encode<E: Engine>(engine: &E, model: &str, wish: &mut Wish<'_>) -> Result<(), ApiError> {
+pub(super) fn encode<E: Engine>(
+    engine: &E,
+    model: &str,
+    wish: &mut Wish<'_>,
+    context: Option<usize>,
+) -> Result<(), ApiError> {
     let Some(Asked::Gap(gap)) = wish.prompts.first() else { return Ok(()) };
     let n_ctx = engine.responder(Some(model))?.scheduler().n_positions();
+    let n_ctx = context.map_or(n_ctx, |context| context.min(n_ctx));
     let n_answer = wish.max_tokens.min(n_ctx / 4);
     let ids = prompt(engine.tokenizer(Some(model))?, gap, n_ctx.saturating_sub(n_answer))?;
     wish.prompts[0] = Asked::Ids(Cow::Owned(ids));

@@ -23,6 +23,7 @@
 //! | `question` | requests that are answered at once |
 //! | `admission` | which requests are wanted |
 //! | `desk` | what a client needs of the server |
+//! | `accounts` | what keys have used, and whether they may have more |
 //! | `metrics`, `settings` | figures; what a server is set to |
 
 use alloc::collections::VecDeque;
@@ -36,6 +37,7 @@ use crate::api::wish::MAX_CHOICES;
 use crate::engine::{Change, Engine};
 use crate::error::ApiError;
 
+mod accounts;
 mod admission;
 mod client;
 mod desk;
@@ -46,6 +48,7 @@ mod metrics;
 mod question;
 mod settings;
 
+use accounts::Accounts;
 use client::{Client, State};
 use desk::Desk;
 use embedding::Embeddings;
@@ -74,6 +77,7 @@ pub struct Server<T> {
     /// Requests that nobody waits for any more.
     unwanted: Vec<T>,
     metrics: Metrics,
+    accounts: Accounts,
     n_answers: u64,
     /// Where answers are written before they are sent; kept to be used again.
     scratch: Vec<u8>,
@@ -92,8 +96,9 @@ impl<T: Copy + PartialEq> Server<T> {
         queue.try_reserve_exact(n).map_err(|_| ApiError::out_of_memory())?;
         unwanted.try_reserve_exact(n_choices).map_err(|_| ApiError::out_of_memory())?;
         clients.resize_with(n, || None);
-        let metrics = Metrics::default();
-        Ok(Self { settings, clients, queue, unwanted, metrics, n_answers: 0, scratch: Vec::new() })
+        let accounts = Accounts::new(&settings.keys)?;
+        let (metrics, scratch) = (Metrics::default(), Vec::new());
+        Ok(Self { settings, clients, queue, unwanted, metrics, accounts, n_answers: 0, scratch })
     }
 
     /// Names answers with another [nonce](Settings::nonce) from here on, for a server of which there may be copies.
@@ -213,11 +218,13 @@ impl<T: Copy + PartialEq> Server<T> {
         let Some((client, mut desk)) = self.client(id, now_us) else { return };
         let State::Queued(route, asked) = core::mem::replace(&mut client.state, State::Idle) else { return };
         let answered = match route {
-            Route::Generate(shape) => Generation::begin(engine, shape, asked, number, desk.settings, now_us)
-                .map(|generation| client.state = State::Generating(generation)),
-            Route::Embeddings => Embeddings::begin(engine, &asked)
+            Route::Generate(shape) => {
+                Generation::begin(engine, shape, asked, number, client.context(&desk), desk.settings, now_us)
+                    .map(|generation| client.state = State::Generating(generation))
+            }
+            Route::Embeddings => Embeddings::begin(engine, &asked, client.context(&desk))
                 .map(|embeddings| client.state = State::Embedding(embeddings)),
-            Route::Rerank => Embeddings::begin_ranks(engine, &asked)
+            Route::Rerank => Embeddings::begin_ranks(engine, &asked, client.context(&desk))
                 .map(|embeddings| client.state = State::Embedding(embeddings)),
             Route::Load | Route::Unload => question::change(route, &asked)
                 .map(|change| client.state = State::Changing(number, Some(change))),
@@ -282,6 +289,7 @@ impl<T: Copy + PartialEq> Server<T> {
             settings: &self.settings,
             scratch: &mut self.scratch,
             metrics: &mut self.metrics,
+            accounts: &mut self.accounts,
             unwanted: &mut self.unwanted,
             now_us,
         };
@@ -292,6 +300,20 @@ impl<T: Copy + PartialEq> Server<T> {
             let n_open = self.clients.iter().flatten().count();
             let Some(client) = &mut self.clients[id.0] else { return };
             client.note(&head, now_us);
+            let key = client.key;
+            if let (Some(key), true) = (key, route.computes()) {
+                let others = self.clients.iter().flatten();
+                let n_running =
+                    others.filter(|other| other.key == Some(key) && other.is_computed_for()).count();
+                let admitted = desk.accounts.admit(&self.settings.keys, key, n_running, now_us);
+                let Some(client) = &mut self.clients[id.0] else { return };
+                client.connection.rate = desk.accounts.rate(Some(key), now_us);
+                if let Err(error) = admitted {
+                    client.refuse(&error, &mut desk);
+                    continue;
+                }
+            }
+            let Some(client) = &mut self.clients[id.0] else { return };
             match question::answer_alone(route, &head, &mut desk, n_open) {
                 Some(Ok(response)) => client.respond(&response, &mut desk),
                 Some(Err(error)) => client.refuse(&error, &mut desk),
@@ -310,6 +332,7 @@ impl<T: Copy + PartialEq> Server<T> {
             settings: &self.settings,
             scratch: &mut self.scratch,
             metrics: &mut self.metrics,
+            accounts: &mut self.accounts,
             unwanted: &mut self.unwanted,
             now_us,
         };

@@ -1,8 +1,7 @@
 //! [`Settings`]: what a server is set to.
 
-use alloc::string::String;
-
 use crate::http::Limits;
+use crate::keys::Keys;
 
 /// What a server is set to.
 #[derive(Debug, Clone)]
@@ -11,8 +10,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Most connections at a time.
     pub max_connections: usize,
-    /// The key that requests must bring, if any.
-    pub api_key: Option<String>,
+    /// The keys of which requests must bring one, if any.
+    pub keys: Keys,
     /// Whether requests may load and unload models.
     pub admin: bool,
     /// The time at which the caller's clock showed 0, in seconds since 1970; `None` where that is not known.
@@ -26,11 +25,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The key in the text of a file, which is its first line without what surrounds it, if there is one.
-    pub fn key_in(text: &str) -> Option<&str> {
-        text.lines().next().map(str::trim).filter(|key| !key.is_empty())
-    }
-
     /// The time in seconds since 1970, 0 if that is not known.
     pub(super) fn unix_s(&self, now_us: u64) -> u64 {
         self.start_unix_s.map_or(0, |start| start + now_us / 1_000_000)

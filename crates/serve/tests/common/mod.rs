@@ -312,7 +312,7 @@ pub fn settings() -> Settings {
     Settings {
         limits: Limits::default(),
         max_connections: 24,
-        api_key: None,
+        keys: serve::Keys::default(),
         admin: false,
         start_unix_s: Some(1_700_000_000),
         nonce: 0xfe,

@@ -74,7 +74,7 @@ impl Clients {
         let settings = Settings {
             limits: Limits::default(),
             max_connections: Sockets::COUNT * 3 / 4,
-            api_key: None,
+            keys: serve::Keys::default(),
             admin: false,
             start_unix_s: None,
             nonce: 0,

@@ -76,7 +76,7 @@ impl Ends {
         let settings = Settings {
             limits: Limits::default(),
             max_connections: 96,
-            api_key: None,
+            keys: serve::Keys::default(),
             admin: false,
             start_unix_s: None,
             nonce: 0,

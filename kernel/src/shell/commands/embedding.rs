@@ -61,15 +61,20 @@ fn embed(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Command
     }
     let width = shell.backend.responder(None)?.runner().model().config().n_embd;
     let is_apart = pooling == Some(Pooling::None);
-    compute(shell, &ids, EmbeddingWish { pooling, normalise }, &mut |terminal, embedding| {
-        let width = if is_apart { width } else { embedding.values.len().max(1) };
-        for row in embedding.values.chunks(width) {
-            terminal.print(format_args!("{}\n", Row(row)));
-        }
-        if is_apart {
-            terminal.print(format_args!("\n"));
-        }
-    })
+    compute(
+        shell,
+        &ids,
+        EmbeddingWish { pooling, normalise, max_tokens: None },
+        &mut |terminal, embedding| {
+            let width = if is_apart { width } else { embedding.values.len().max(1) };
+            for row in embedding.values.chunks(width) {
+                terminal.print(format_args!("{}\n", Row(row)));
+            }
+            if is_apart {
+                terminal.print(format_args!("\n"));
+            }
+        },
+    )
 }
 
 fn rerank(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), CommandError> {
@@ -84,7 +89,7 @@ fn rerank(shell: &mut Shell<'_>, arguments: &Arguments<'_>) -> Result<(), Comman
         ids.push(of_pair);
     }
     let mut scores = Vec::new();
-    let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None };
+    let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: None };
     compute(shell, &ids, wish, &mut |_, embedding| {
         scores.push(embedding.values.first().copied().unwrap_or(f32::NAN));
     })?;
