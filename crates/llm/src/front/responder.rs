@@ -124,7 +124,11 @@ impl<'m> Responder<'m> {
     /// # Errors
     /// If the model's vocabulary cannot be used, so that its tokens are no text, the prompt cannot be encoded, is empty or does not fit the context, the sampling settings, a grammar, a schema or the choice of a tool make no sense, more
     /// log-probabilities are wanted than there can be, the heap has no room, as many requests are waiting as can, or the model is an encoder. A dialogue is then as it was.
-    pub fn submit(&mut self, mut request: Request<'_>, clock_us: fn() -> u64) -> Result<RequestId, FrontError> {
+    pub fn submit(
+        &mut self,
+        mut request: Request<'_>,
+        clock_us: fn() -> u64,
+    ) -> Result<RequestId, FrontError> {
         if self.scheduler.runner().model().config().is_encoder() {
             return Err(FrontError::Encoder);
         }
