@@ -39,6 +39,8 @@ pub enum Status {
     NotImplemented,
     /// 503
     ServiceUnavailable,
+    /// 504
+    GatewayTimeout,
     /// 505
     VersionNotSupported,
 }
@@ -63,6 +65,7 @@ impl Status {
             Self::InternalServerError => (500, "Internal Server Error"),
             Self::NotImplemented => (501, "Not Implemented"),
             Self::ServiceUnavailable => (503, "Service Unavailable"),
+            Self::GatewayTimeout => (504, "Gateway Timeout"),
             Self::VersionNotSupported => (505, "HTTP Version Not Supported"),
         }
     }

@@ -14,7 +14,7 @@ use core::{
 };
 
 use ::llm::front::Event;
-use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings};
+use ::serve::{ApiError, Change, ChangeId, Limits, Server, Settings, server::Overdue};
 
 use self::engine::BackendEngine;
 use crate::{
@@ -88,6 +88,13 @@ impl<'a> Serving<'a> {
                 + desk.vsock.as_ref().map_or(0, Vsock::n_open),
             is_generating: desk.server.is_generating(),
         })
+    }
+
+    /// Shows which answers took longer than their requests gave them, if there is an API.
+    pub fn with_overdue(&self, show: &mut dyn FnMut(&Overdue)) {
+        if let Some(desk) = &*self.desk.borrow() {
+            show(desk.server.overdue());
+        }
     }
 
     /// Takes connections from now on, or no more: those that there are go on.

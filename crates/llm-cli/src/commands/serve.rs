@@ -146,6 +146,7 @@ impl Door {
         if now_us - self.looked_us >= LOOK_US {
             self.looked_us = now_us;
             self.lost = self.lost.take().or(self.sockets.exchange(&mut self.server, Duration::ZERO).err());
+            self.server.check_time(now_us);
         }
     }
 }

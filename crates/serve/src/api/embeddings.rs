@@ -31,6 +31,9 @@ pub struct Asked<'b> {
     /// How many of a vector's elements are wanted.
     #[serde(default)]
     pub dimensions: Option<usize>,
+    /// After how many milliseconds nobody wants them.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
     /// How the vectors of tokens become one.
     #[serde(borrow, default)]
     pooling: Option<Text<'b>>,

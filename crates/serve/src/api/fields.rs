@@ -50,6 +50,8 @@ pub struct Fields<'b> {
     pub max_output_tokens: Option<i64>,
     /// llama.cpp's name for it; -1 is as many as there is room for.
     pub n_predict: Option<i64>,
+    /// After how many milliseconds the answer ends.
+    pub timeout_ms: Option<u64>,
     /// How many answers.
     pub n: Option<u32>,
     /// See [`SamplingConfig`](llm::sampling::SamplingConfig), as the next ones.

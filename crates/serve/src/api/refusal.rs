@@ -30,6 +30,7 @@ impl Dialect {
             (Status::Forbidden, _) => "permission_error",
             (Status::NotFound, _) => "not_found_error",
             (Status::TooManyRequests, _) => "rate_limit_error",
+            (Status::GatewayTimeout, _) => "timeout_error",
             (Status::InternalServerError, Self::OpenAi) => "server_error",
             (Status::InternalServerError, Self::Anthropic) => "api_error",
             (Status::ServiceUnavailable, Self::OpenAi) => "unavailable_error",

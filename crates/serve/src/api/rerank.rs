@@ -31,6 +31,9 @@ pub struct Asked<'b> {
     /// Of how many documents the best are wanted.
     #[serde(default)]
     pub top_n: Option<usize>,
+    /// After how many milliseconds nobody wants them.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
 }
 
 impl<'b> Asked<'b> {

@@ -67,15 +67,24 @@ pub struct Timings {
 impl Timings {
     /// Those of an answer.
     pub fn new(report: &Report) -> Self {
-        let prompt_n = report.prompt_tokens.saturating_sub(report.cached_tokens);
-        let predicted_n = report.tokens_emitted;
-        let prompt_us = if predicted_n == 0 { report.latency_us } else { report.first_token_us };
+        let prompt_us = if report.tokens_emitted == 0 { report.latency_us } else { report.first_token_us };
+        let prompt = (report.prompt_tokens, report.cached_tokens, prompt_us);
+        Self::of(prompt, (report.tokens_emitted, report.latency_us.saturating_sub(prompt_us)))
+    }
+
+    /// Those of an answer: tokens of its prompt, how many of them were found, and the time until the first of the answer;
+    /// tokens of the answer, and the time from then on. Times in microseconds.
+    pub fn of(
+        (prompt_tokens, cache_n, prompt_us): (usize, usize, u64),
+        (predicted_n, predicted_us): (usize, u64),
+    ) -> Self {
+        let prompt_n = prompt_tokens.saturating_sub(cache_n);
         let prompt_ms = prompt_us as f64 / 1e3;
-        let predicted_ms = report.latency_us.saturating_sub(prompt_us) as f64 / 1e3;
+        let predicted_ms = predicted_us as f64 / 1e3;
         // A rate of nothing is 0, since JSON knows no infinity.
         let ratio = |dividend: f64, divisor: f64| if divisor > 0.0 { dividend / divisor } else { 0.0 };
         Self {
-            cache_n: report.cached_tokens,
+            cache_n,
             prompt_n,
             prompt_ms,
             prompt_per_token_ms: ratio(prompt_ms, prompt_n as f64),

@@ -39,6 +39,8 @@ pub struct Wish<'b> {
     pub max_tokens: usize,
     /// Whether the request says so.
     pub names_max_tokens: bool,
+    /// After how many milliseconds the answer ends.
+    pub timeout_ms: Option<u64>,
     /// How many answers to each.
     pub n: usize,
     /// Whether an answer begins with its prompt.
@@ -137,6 +139,7 @@ impl<'b> Wish<'b> {
             prompts: prompts(shape, fields, n)?,
             max_tokens,
             names_max_tokens,
+            timeout_ms: timeout(fields.timeout_ms)?,
             n,
             echo: fields.echo.unwrap_or(false),
             sampling: sampling(fields)?,
@@ -434,6 +437,17 @@ fn prompts<'b>(shape: Shape, fields: &'b Fields<'b>, n: usize) -> Result<Vec<Ask
         Prompt::Ids(ids) => Asked::Ids(Cow::Borrowed(ids)),
     }));
     Ok(prompts)
+}
+
+/// After how many milliseconds an answer ends, if ever.
+///
+/// # Errors
+/// If it would end before it begins.
+pub fn timeout(ms: Option<u64>) -> Result<Option<u64>, ApiError> {
+    match ms {
+        Some(0) => Err(ApiError::field("timeout_ms", "expected 1 or more milliseconds")),
+        ms => Ok(ms),
+    }
 }
 
 /// Most tokens of an answer, and whether the request says so; as many as there is room for if the request does not say, but for OpenAI's completions, which have 16.

@@ -7,6 +7,7 @@ use llm::front::Event;
 use llm::tokenizer::Tokenizer;
 
 use super::admission::check;
+use super::ask::{self, Ask};
 use super::desk::Desk;
 use super::embedding::Embeddings;
 use super::generation::Generation;
@@ -24,8 +25,19 @@ pub(super) struct Client<T> {
     pub key: Option<usize>,
     /// How errors are told.
     dialect: Dialect,
-    /// For the log: what was asked, and when.
-    asked: Option<(Method, String, u64)>,
+    /// What was asked, and when.
+    asked: Option<Asked>,
+}
+
+/// A request that has come whole.
+struct Asked {
+    method: Method,
+    path: String,
+    arrived_us: u64,
+    /// The number of what a model computes for it, from 1; 0 before.
+    number: u64,
+    /// When the answer is wanted at the latest.
+    deadline_us: u64,
 }
 
 /// What a client waits for.
@@ -93,7 +105,8 @@ impl<T: Copy + PartialEq> Client<T> {
         if path.try_reserve_exact(head.path.len()).is_ok() {
             path.push_str(&head.path);
         }
-        self.asked = Some((head.method, path, now_us));
+        let (method, arrived_us) = (head.method, now_us);
+        self.asked = Some(Asked { method, path, arrived_us, number: 0, deadline_us: u64::MAX });
     }
 
     /// Answers with what has been written to the desk.
@@ -118,9 +131,12 @@ impl<T: Copy + PartialEq> Client<T> {
 
     fn answered(&mut self, status: Status, desk: &mut Desk<'_, T>) {
         self.state = State::Idle;
-        if let Some((method, path, since_us)) = self.asked.take() {
-            let ms = desk.now_us.saturating_sub(since_us) / 1000;
+        if let Some(Asked { method, path, arrived_us, number, deadline_us }) = self.asked.take() {
+            let ms = desk.now_us.saturating_sub(arrived_us) / 1000;
             log::info!("{} {path} {} after {ms} ms", method.name(), status.code());
+            if desk.now_us >= deadline_us || status == Status::GatewayTimeout {
+                desk.metrics.overdue.add(number, desk.now_us.saturating_sub(deadline_us));
+            }
         }
     }
 
@@ -134,10 +150,49 @@ impl<T: Copy + PartialEq> Client<T> {
         self.is_generating() || matches!(&self.state, State::Queued(route, _) if route.computes())
     }
 
-    /// Most tokens of a prompt and its answer, if its key says that.
-    pub fn context(&self, desk: &Desk<'_, T>) -> Option<usize> {
-        let key = desk.settings.keys.all().get(self.key?)?;
-        key.limits.context.map(|n_tokens| n_tokens as usize)
+    /// What a model is asked for, with this number.
+    pub fn ask(&mut self, number: u64, desk: &Desk<'_, T>) -> Ask {
+        let key = self.key.and_then(|key| desk.settings.keys.all().get(key));
+        let context = key.and_then(|key| key.limits.context).map(|n_tokens| n_tokens as usize);
+        let arrived_us = self.asked.as_mut().map_or(desk.now_us, |asked| {
+            asked.number = number;
+            asked.arrived_us
+        });
+        Ask { number, arrived_us, now_us: desk.now_us, context }
+    }
+
+    /// Begins what a model computes.
+    pub fn begin(&mut self, state: State<T>) {
+        let deadline_us = match &state {
+            State::Generating(generation) => generation.deadline_us,
+            State::Embedding(embeddings) => embeddings.deadline_us,
+            State::Idle | State::Queued(..) | State::Changing(..) => u64::MAX,
+        };
+        if let Some(asked) = &mut self.asked {
+            asked.deadline_us = deadline_us;
+        }
+        self.state = state;
+    }
+
+    /// Ends an answer whose time is over: with what has come of it, if anything has.
+    fn check_deadline(&mut self, desk: &mut Desk<'_, T>) {
+        match &mut self.state {
+            State::Generating(generation) if generation.is_overdue(desk.now_us) => {
+                if !generation.has_tokens() {
+                    return self.fail(&ask::missed(), desk);
+                }
+                desk.unwanted.extend(generation.tickets());
+                match generation.cut(desk.now_us) {
+                    Ok(()) => self.relay(None, desk),
+                    Err(error) => self.fail(&error, desk),
+                }
+            }
+            State::Embedding(embeddings) if desk.now_us >= embeddings.deadline_us => {
+                self.give_up(desk);
+                self.refuse(&ask::missed(), desk);
+            }
+            _ => {}
+        }
     }
 
     /// Takes what was computed from what its key may have.
@@ -176,6 +231,7 @@ impl<T: Copy + PartialEq> Client<T> {
         } else if let State::Generating(generation) = &mut self.state {
             generation.keep_alive(&mut self.connection, desk.now_us);
         }
+        self.check_deadline(desk);
     }
 
     /// Goes on with what takes the engine: has it take the other answers to a request for several, or more texts of a list, and
@@ -240,13 +296,14 @@ impl<T: Copy + PartialEq> Client<T> {
             }
             event => {
                 desk.metrics.add(event);
-                generation.take(ticket, event)
+                generation.take(ticket, event, desk.now_us)
             }
         };
         match taken {
             Ok(()) => self.relay(None, desk),
             Err(error) => self.fail(&error, desk),
         }
+        self.check_deadline(desk);
     }
 
     /// Sends what there is to tell, as far as the connection takes it, and ends the answer if that was all.

@@ -8,11 +8,12 @@ use llm::front::embedding::{Embedding, EmbeddingWish, Pooling};
 use llm::front::{FrontError, PROMPT_ENCODING, Prompt};
 
 use super::admission::{chosen, models};
+use super::ask::Ask;
 use crate::api::embeddings::{self, Encoding};
 use crate::api::json;
 use crate::api::rerank;
 use crate::api::values;
-use crate::api::wish::MAX_CHOICES;
+use crate::api::wish::{MAX_CHOICES, timeout};
 use crate::engine::{Engine, EngineError};
 use crate::error::ApiError;
 
@@ -22,6 +23,8 @@ pub(super) struct Embeddings<T> {
     texts: Vec<Text<T>>,
     /// How many of them, the first ones, the engine has been asked for.
     n_asked: usize,
+    /// When the answer is wanted at the latest.
+    pub deadline_us: u64,
     wish: EmbeddingWish,
     form: Form,
 }
@@ -47,15 +50,11 @@ enum Text<T> {
 }
 
 impl<T: Copy + PartialEq> Embeddings<T> {
-    /// Has the engine take a request for vectors of texts of at most `context` tokens.
+    /// Has the engine take a request for vectors.
     ///
     /// # Errors
     /// What is wrong with it, that there is no such model, or why the engine does not take it.
-    pub fn begin<E: Engine<Ticket = T>>(
-        engine: &mut E,
-        body: &[u8],
-        context: Option<usize>,
-    ) -> Result<Self, ApiError> {
+    pub fn begin<E: Engine<Ticket = T>>(engine: &mut E, body: &[u8], ask: Ask) -> Result<Self, ApiError> {
         let asked: embeddings::Asked<'_> = json::read(body)?;
         if asked.input.0.is_empty() {
             return Err(ApiError::field("input", "expected at least one text"));
@@ -67,11 +66,12 @@ impl<T: Copy + PartialEq> Embeddings<T> {
             let message = format!("not supported; the vectors of this model have {} elements", model.n_embd);
             return Err(ApiError::field("dimensions", message));
         }
-        let wish = EmbeddingWish { max_tokens: context, ..asked.wish()? };
+        let wish = EmbeddingWish { max_tokens: ask.context, ..asked.wish()? };
+        let deadline_us = ask.deadline_us(timeout(asked.timeout_ms)?);
         // The body is not kept while vectors are computed.
         let texts = asked.input.0.into_iter().map(values::Prompt::into_owned);
         let form = Form::Vectors(asked.encoding_format.unwrap_or_default());
-        Self::of_texts(engine, &model.name, texts, wish, form)
+        Self::of_texts(engine, (&model.name, deadline_us), texts, wish, form)
     }
 
     /// Has the engine take a request for the ranks of documents.
@@ -81,13 +81,14 @@ impl<T: Copy + PartialEq> Embeddings<T> {
     pub fn begin_ranks<E: Engine<Ticket = T>>(
         engine: &mut E,
         body: &[u8],
-        context: Option<usize>,
+        ask: Ask,
     ) -> Result<Self, ApiError> {
         let mut asked: rerank::Asked<'_> = json::read(body)?;
         let (documents, is_bare) = asked.documents()?;
         let models = models(engine);
         let name = asked.model.as_ref().map(|name| &*name.0).filter(|name| !name.is_empty());
         let model = chosen(&models, name)?;
+        let deadline_us = ask.deadline_us(timeout(asked.timeout_ms)?);
         let prompter = engine.responder(Some(&model.name))?.prompter();
         let mut pairs = Vec::new();
         pairs.try_reserve_exact(documents.len()).map_err(|_| ApiError::out_of_memory())?;
@@ -98,13 +99,13 @@ impl<T: Copy + PartialEq> Embeddings<T> {
             pairs.push(values::Prompt::Ids(ids));
         }
         let form = Form::Ranks { top_n: asked.top_n.unwrap_or(usize::MAX), is_bare };
-        let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: context };
-        Self::of_texts(engine, &model.name, pairs.into_iter().map(Ok), wish, form)
+        let wish = EmbeddingWish { pooling: Some(Pooling::Rank), normalise: None, max_tokens: ask.context };
+        Self::of_texts(engine, (&model.name, deadline_us), pairs.into_iter().map(Ok), wish, form)
     }
 
     fn of_texts<E: Engine<Ticket = T>>(
         engine: &mut E,
-        model: &str,
+        (model, deadline_us): (&str, u64),
         prompts: impl ExactSizeIterator<Item = Result<values::Prompt<'static>, ApiError>>,
         wish: EmbeddingWish,
         form: Form,
@@ -114,7 +115,7 @@ impl<T: Copy + PartialEq> Embeddings<T> {
         for prompt in prompts {
             texts.push(Text::Waiting(prompt?));
         }
-        let mut embeddings = Self { model: model.into(), texts, n_asked: 0, wish, form };
+        let mut embeddings = Self { model: model.into(), texts, n_asked: 0, deadline_us, wish, form };
         embeddings.submit(engine)?;
         Ok(embeddings)
     }

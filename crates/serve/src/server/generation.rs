@@ -13,6 +13,7 @@ use llm::session::FinishReason;
 use llm::tokenizer::Tokenizer;
 
 use super::admission::{chosen, models};
+use super::ask::Ask;
 use super::infill;
 use super::settings::Settings;
 use crate::api::answer::Answer;
@@ -53,6 +54,10 @@ pub(super) struct Generation<T> {
     is_apart: bool,
     /// Whether the head of the answer has been sent.
     has_begun: bool,
+    /// When the request had come.
+    arrived_us: u64,
+    /// When the answer ends at the latest.
+    pub deadline_us: u64,
     told_us: u64,
     usage: Usage,
 }
@@ -67,6 +72,12 @@ struct Choice<T> {
     log: LogprobLog,
     /// Whether the prompt is counted.
     is_started: bool,
+    /// Tokens of the prompt, and how many of them were found.
+    prompt: (usize, usize),
+    /// Tokens that have come.
+    n_tokens: usize,
+    /// When the first of them came.
+    first_us: u64,
     /// Whether the last token is counted as one of a thought.
     is_thought: bool,
     /// Whether the stream has said that it begins.
@@ -80,7 +91,7 @@ struct Choice<T> {
 }
 
 impl<T: Copy + PartialEq> Generation<T> {
-    /// Has the engine take the request for text with this number, which came `now_us`. Prompt and answer have at most `context` tokens.
+    /// Has the engine take a request for text.
     ///
     /// # Errors
     /// What is wrong with it, or why the engine does not take it.
@@ -88,11 +99,10 @@ impl<T: Copy + PartialEq> Generation<T> {
         engine: &mut E,
         shape: Shape,
         body: Vec<u8>,
-        number: u64,
-        context: Option<usize>,
+        ask: Ask,
         settings: &Settings,
-        now_us: u64,
     ) -> Result<Self, ApiError> {
+        let Ask { number, arrived_us, now_us, context } = ask;
         let fields: Fields<'_> = json::read(&body)?;
         let mut wish = Wish::new(shape, &fields)?;
         if let (Shape::Messages, Some(Asked::Messages(said))) = (shape, wish.prompts.first()) {
@@ -100,6 +110,7 @@ impl<T: Copy + PartialEq> Generation<T> {
         }
         let models = models(engine);
         let model = chosen(&models, wish.model)?;
+        let deadline_us = ask.deadline_us(wish.timeout_ms);
         infill::encode(engine, &model.name, &mut wish, context)?;
         let kind = match shape {
             Shape::Chat => "chatcmpl-",
@@ -138,6 +149,8 @@ impl<T: Copy + PartialEq> Generation<T> {
             logprobs: wish.logprobs,
             is_apart: wish.is_apart,
             has_begun: false,
+            arrived_us,
+            deadline_us,
             told_us: now_us,
             usage: Usage::default(),
         };
@@ -221,7 +234,7 @@ impl<T: Copy + PartialEq> Generation<T> {
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub fn take(&mut self, ticket: T, event: &Event<'_>) -> Result<(), ApiError> {
+    pub fn take(&mut self, ticket: T, event: &Event<'_>, now_us: u64) -> Result<(), ApiError> {
         let Some(index) = self.choices.iter().position(|choice| choice.ticket == Some(ticket)) else {
             return Ok(());
         };
@@ -230,12 +243,19 @@ impl<T: Copy + PartialEq> Generation<T> {
         match event {
             Event::Started { prompt_tokens, cached_tokens } => {
                 choice.is_started = true;
+                choice.prompt = (*prompt_tokens, *cached_tokens);
                 if is_first {
                     self.usage.start(*prompt_tokens, *cached_tokens);
                 }
             }
             Event::Part(Part::Reasoning(_)) if !core::mem::replace(&mut choice.is_thought, true) => {
                 self.usage.reasoning_tokens += 1;
+            }
+            Event::Token { .. } => {
+                choice.n_tokens += 1;
+                if choice.n_tokens == 1 {
+                    choice.first_us = now_us;
+                }
             }
             _ => {}
         }
@@ -249,20 +269,46 @@ impl<T: Copy + PartialEq> Generation<T> {
             choice.log.push(*id, logprobs)?;
         }
         if let Event::Finished { report, .. } = event {
-            let is_cut = matches!(
-                report.finish_reason,
-                FinishReason::MaxTokens | FinishReason::ContextFull | FinishReason::StopString
-            );
-            choice.blocks.finish(&report.output, is_cut)?;
-            choice.ticket = None;
+            choice.finish(report.finish_reason, Timings::new(report), &report.output)?;
             choice.stop.try_reserve_exact(report.stop.len()).map_err(|_| ApiError::out_of_memory())?;
             choice.stop.push_str(&report.stop);
-            choice.end = Some((report.finish_reason, Timings::new(report)));
             if is_first && !choice.is_started {
                 self.usage.start(report.prompt_tokens, report.cached_tokens);
             }
             self.usage.add(report.tokens_emitted);
         }
+        Ok(())
+    }
+
+    /// Whether the answer is wanted no more, but has not ended.
+    pub fn is_overdue(&self, now_us: u64) -> bool {
+        now_us >= self.deadline_us && self.choices.iter().any(|choice| choice.end.is_none())
+    }
+
+    /// Whether a token has come.
+    pub fn has_tokens(&self) -> bool {
+        self.choices.iter().any(|choice| choice.n_tokens > 0 || choice.end.is_some())
+    }
+
+    /// Ends all answers with what has come of them, as if that were all that they may have. The engine is to forget their names.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn cut(&mut self, now_us: u64) -> Result<(), ApiError> {
+        for choice in self.choices.iter_mut().filter(|choice| choice.end.is_none()) {
+            let (n_tokens, first_us) =
+                (choice.n_tokens, if choice.n_tokens == 0 { now_us } else { choice.first_us });
+            let (prompt_tokens, cached_tokens) = choice.prompt;
+            let prompt_us = first_us.saturating_sub(self.arrived_us);
+            let timings = Timings::of(
+                (prompt_tokens, cached_tokens, prompt_us),
+                (n_tokens, now_us.saturating_sub(first_us)),
+            );
+            choice.finish(FinishReason::MaxTokens, timings, "")?;
+            self.usage.add(n_tokens);
+        }
+        self.n_asked = self.choices.len();
+        self.body = Vec::new();
         Ok(())
     }
 
@@ -392,12 +438,27 @@ impl<T> Choice<T> {
             blocks,
             log: LogprobLog::default(),
             is_started: false,
+            prompt: (0, 0),
+            n_tokens: 0,
+            first_us: 0,
             is_thought: false,
             is_begin_told: false,
             end: None,
             stop: String::new(),
             is_end_told: false,
         })
+    }
+}
+
+impl<T> Choice<T> {
+    /// It has ended, for this reason, and this is all that the model wrote, as far as that is known.
+    fn finish(&mut self, reason: FinishReason, timings: Timings, output: &str) -> Result<(), ApiError> {
+        let is_cut =
+            matches!(reason, FinishReason::MaxTokens | FinishReason::ContextFull | FinishReason::StopString);
+        self.blocks.finish(output, is_cut)?;
+        self.ticket = None;
+        self.end = Some((reason, timings));
+        Ok(())
     }
 }
 

@@ -10,6 +10,9 @@ use llm::front::{Event, Histogram, Report};
 
 use crate::engine::EngineStatus;
 
+/// How many answers that took too long are kept.
+const N_OVERDUE: usize = 8;
+
 /// What was done so far.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
@@ -31,8 +34,33 @@ pub(super) struct Metrics {
     generation_us: u64,
     /// From each token of an answer to the next.
     token_us: Histogram,
+    /// Answers that took longer than they were given.
+    pub overdue: Overdue,
     /// What the engine had to do when it was asked last.
     pub status: EngineStatus,
+}
+
+/// Answers that took longer than their requests gave them.
+#[derive(Debug, Default)]
+pub struct Overdue {
+    /// How many.
+    pub n: u64,
+    /// The last of them: the number of the request, which the name of its answer ends with, and by how many microseconds.
+    last: [(u64, u64); N_OVERDUE],
+}
+
+impl Overdue {
+    /// Counts one.
+    pub(super) fn add(&mut self, number: u64, by_us: u64) {
+        self.last[self.n as usize % N_OVERDUE] = (number, by_us);
+        self.n += 1;
+    }
+
+    /// The last of them, oldest first.
+    pub fn last(&self) -> impl Iterator<Item = (u64, u64)> {
+        let first = self.n.saturating_sub(N_OVERDUE as u64);
+        (first..self.n).map(|n| self.last[n as usize % N_OVERDUE])
+    }
 }
 
 impl Metrics {
@@ -102,6 +130,12 @@ impl Metrics {
             seconds(self.generation_us),
         )?;
         figure("token_seconds_max", "gauge", "The longest of these times.", seconds(token_us.max_us()))?;
+        figure(
+            "deadlines_missed_total",
+            "counter",
+            "Answers that ended after timeout_ms.",
+            self.overdue.n as f64,
+        )?;
         figure("requests_total", "counter", "Requests that arrived whole.", self.n_requests as f64)?;
         figure("requests_refused_total", "counter", "Requests that were refused.", self.n_refused as f64)?;
         figure("connections_total", "counter", "Connections that were opened.", self.n_connections as f64)?;

@@ -22,6 +22,7 @@
 //! | `infill` | gaps as prompts |
 //! | `question` | requests that are answered at once |
 //! | `admission` | which requests are wanted |
+//! | `ask` | a request for what a model computes |
 //! | `desk` | what a client needs of the server |
 //! | `accounts` | what keys have used, and whether they may have more |
 //! | `metrics`, `settings` | figures; what a server is set to |
@@ -39,6 +40,7 @@ use crate::error::ApiError;
 
 mod accounts;
 mod admission;
+mod ask;
 mod client;
 mod desk;
 mod embedding;
@@ -55,6 +57,7 @@ use embedding::Embeddings;
 use generation::Generation;
 use metrics::Metrics;
 
+pub use metrics::Overdue;
 pub use settings::Settings;
 
 /// Names a connection from its beginning to its removal.
@@ -181,6 +184,11 @@ impl<T: Copy + PartialEq> Server<T> {
         }
     }
 
+    /// Answers that took longer than their requests gave them.
+    pub fn overdue(&self) -> &Overdue {
+        &self.metrics.overdue
+    }
+
     /// Connections that there are.
     pub fn n_connections(&self) -> usize {
         self.clients.iter().flatten().count()
@@ -219,13 +227,13 @@ impl<T: Copy + PartialEq> Server<T> {
         let State::Queued(route, asked) = core::mem::replace(&mut client.state, State::Idle) else { return };
         let answered = match route {
             Route::Generate(shape) => {
-                Generation::begin(engine, shape, asked, number, client.context(&desk), desk.settings, now_us)
-                    .map(|generation| client.state = State::Generating(generation))
+                Generation::begin(engine, shape, asked, client.ask(number, &desk), desk.settings)
+                    .map(|generation| client.begin(State::Generating(generation)))
             }
-            Route::Embeddings => Embeddings::begin(engine, &asked, client.context(&desk))
-                .map(|embeddings| client.state = State::Embedding(embeddings)),
-            Route::Rerank => Embeddings::begin_ranks(engine, &asked, client.context(&desk))
-                .map(|embeddings| client.state = State::Embedding(embeddings)),
+            Route::Embeddings => Embeddings::begin(engine, &asked, client.ask(number, &desk))
+                .map(|embeddings| client.begin(State::Embedding(embeddings))),
+            Route::Rerank => Embeddings::begin_ranks(engine, &asked, client.ask(number, &desk))
+                .map(|embeddings| client.begin(State::Embedding(embeddings))),
             Route::Load | Route::Unload => question::change(route, &asked)
                 .map(|change| client.state = State::Changing(number, Some(change))),
             _ => question::answer(engine, route, &asked, &mut desk)

@@ -53,7 +53,9 @@ pub(super) static COMMANDS: &[Command] = &[
         options: &[],
         summary: "show what was loaded and inferred since the start",
         details: "next tokens is the time from each token of an answer to the next. p50 is what half of these times do not\n\
-                  exceed, p99 what 99 of 100 do not, each as the upper end of a bucket that is at most 1.6 % wide.",
+                  exceed, p99 what 99 of 100 do not, each as the upper end of a bucket that is at most 1.6 % wide.\n\
+                  deadlines are answers to clients that took longer than their timeout_ms, and the last of them: the names of\n\
+                  answers end with these digits.",
         run: stats,
     },
     Command {
@@ -246,7 +248,13 @@ fn stats(shell: &mut Shell<'_>, _: &Arguments<'_>) -> Result<(), CommandError> {
         Duration(stats.token_us.percentile_us(99)),
         Duration(stats.token_us.max_us()),
     ));
-    let Shell { backend, terminal, .. } = shell;
+    let Shell { backend, terminal, serving, .. } = shell;
+    serving.with_overdue(&mut |overdue| {
+        terminal.print(format_args!("deadlines     {} missed\n", overdue.n));
+        for (number, by_us) in overdue.last() {
+            terminal.print(format_args!("  request …{number:08x} by {}\n", Duration(by_us)));
+        }
+    });
     for status in backend.models() {
         let Occupancy { n_running, n_waiting, n_used_pages, n_pages } = status.occupancy;
         let path = &status.metadata.path;
